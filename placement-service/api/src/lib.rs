@@ -1,0 +1,89 @@
+//! The contract between the Berth filter (a gateway) and the placement service: the JSON bodies of
+//! `/v1/placements` and `/v1/tokens`, and the reason constants of a refusal.
+//!
+//! Serde types only: nothing here decides anything, and both sides depend on it, so neither can
+//! drift. Unknown fields are ignored on both sides, so that an old and a new version can run side by
+//! side. Every body has a golden copy in `tests/fixtures/contract`.
+
+mod problem;
+mod reason;
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+pub use problem::Problem;
+pub use reason::Reason;
+
+/// Path of the placement call, `POST` with a [`PlacementRequest`].
+pub const PLACEMENTS_PATH: &str = "/v1/placements";
+/// Path of the token call, `POST` with a [`TokenRequest`].
+pub const TOKENS_PATH: &str = "/v1/tokens";
+
+/// Asks for an engine for one WebSocket upgrade.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacementRequest {
+    /// The value of the login cookie. A secret: never logged, never kept.
+    pub session: String,
+    /// The request's method, `GET` for an HTTP/1.1 upgrade.
+    pub method: String,
+    /// The request's path with its query, as the client sent it.
+    pub path: String,
+    /// The request's authority.
+    pub host: String,
+    /// The client's own name for its browser tab (`berth_tab` in the query), if it gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tab: Option<String>,
+}
+
+/// Where one WebSocket goes, and what it takes along.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacementAnswer {
+    /// The JWT for the engine, without `Bearer `.
+    pub token: String,
+    /// Unix seconds.
+    pub token_expires_at: u64,
+    /// Unix seconds: the absolute end of the session.
+    pub session_expires_at: u64,
+    /// A salted hash of the session: the only name of it that a gateway may keep, log or report.
+    pub session_ref: String,
+    /// The Envoy cluster that takes the request.
+    pub cluster: String,
+    /// `ip:port` within the cluster, for an `ORIGINAL_DST` cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// The path that the engine gets.
+    pub path: String,
+    /// Further request headers for the engine, lower-case names.
+    #[serde(default)]
+    pub set_headers: BTreeMap<String, String>,
+    /// Names this stream in later reports.
+    pub stream: String,
+}
+
+/// Asks for the JWT of a session, without placing anything.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRequest {
+    /// The value of the login cookie. A secret: never logged, never kept.
+    pub session: String,
+}
+
+/// The JWT of a session.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenAnswer {
+    /// The JWT, without `Bearer `.
+    pub token: String,
+    /// Unix seconds.
+    pub token_expires_at: u64,
+    /// Unix seconds: the absolute end of the session.
+    pub session_expires_at: u64,
+    /// A salted hash of the session.
+    pub session_ref: String,
+    /// The account's name.
+    pub account: String,
+    /// The account's roles.
+    #[serde(default)]
+    pub roles: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,49 @@
+//! The golden bodies: what they say is what both sides speak.
+
+use super::*;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+fn golden<T: Serialize + DeserializeOwned>(text: &str) -> Value {
+    let typed: T = serde_json::from_str(text).unwrap();
+    let again = serde_json::to_value(&typed).unwrap();
+    assert_eq!(again, serde_json::from_str::<Value>(text).unwrap());
+    again
+}
+
+#[test]
+fn bodies_survive_a_round_trip() {
+    golden::<PlacementRequest>(include_str!(
+        "../../../tests/fixtures/contract/placement_request.json"
+    ));
+    golden::<PlacementAnswer>(include_str!(
+        "../../../tests/fixtures/contract/placement_answer.json"
+    ));
+    golden::<TokenRequest>(include_str!(
+        "../../../tests/fixtures/contract/token_request.json"
+    ));
+    golden::<TokenAnswer>(include_str!(
+        "../../../tests/fixtures/contract/token_answer.json"
+    ));
+    golden::<Problem>(include_str!(
+        "../../../tests/fixtures/contract/problem.json"
+    ));
+}
+
+#[test]
+fn a_newer_peer_may_say_more() {
+    let text = r#"{"session":"s","colour":"blue"}"#;
+    assert!(serde_json::from_str::<TokenRequest>(text).is_ok());
+}
+
+#[test]
+fn reasons_are_unique_and_serialise_as_their_constant() {
+    for reason in Reason::ALL {
+        assert_eq!(
+            serde_json::to_value(reason).unwrap(),
+            Value::from(reason.as_str())
+        );
+        let same = Reason::ALL.iter().filter(|r| r.as_str() == reason.as_str());
+        assert_eq!(same.count(), 1);
+    }
+}

@@ -1,0 +1,1 @@
+//! Reads the configuration: parse strictly, default, cross-check; every fault at once, with its path.

@@ -1,0 +1,7 @@
+//! The Berth placement service: keeps the login sessions, knows the engines and their load, chooses
+//! one for every WebSocket, and prepares the session there.
+
+pub mod clock;
+pub mod config;
+pub mod refusal;
+pub mod secret;
