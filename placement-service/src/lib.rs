@@ -5,3 +5,8 @@ pub mod clock;
 pub mod config;
 pub mod refusal;
 pub mod secret;
+
+// Login side.
+pub mod sessions;
+
+// Fleet side.
