@@ -7,6 +7,8 @@ pub mod refusal;
 pub mod secret;
 
 // Login side.
+pub mod session_id;
 pub mod sessions;
+pub mod store;
 
 // Fleet side.
