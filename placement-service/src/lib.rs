@@ -7,6 +7,7 @@ pub mod refusal;
 pub mod secret;
 
 // Login side.
+pub mod server_keys;
 pub mod session_id;
 pub mod sessions;
 pub mod store;

@@ -1,0 +1,75 @@
+//! Keys that the service makes for itself and shares between replicas through the store: what a
+//! session's public name and an anonymous id are derived with.
+
+use crate::session_id::IdHash;
+use crate::store::{SessionStore, StoreError};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, Mac};
+use rand::Rng;
+use sha2::Sha256;
+
+/// The derivations that need a server key.
+#[derive(Clone)]
+pub struct ServerKeys {
+    session_ref: Hmac<Sha256>,
+    anonymous: Hmac<Sha256>,
+}
+
+impl ServerKeys {
+    /// Fetches the keys, making them when the store is new.
+    pub async fn load(store: &dyn SessionStore) -> Result<Self, StoreError> {
+        Ok(Self {
+            session_ref: keyed(store, "session-ref").await?,
+            anonymous: keyed(store, "anonymous").await?,
+        })
+    }
+
+    /// The name of a session for logs, metrics and gateways: 128 bits as base64url. It leads back to
+    /// neither the id nor its hash.
+    #[must_use]
+    pub fn session_ref(&self, id: &IdHash) -> String {
+        let tag = self.session_ref.clone().chain_update(id.0).finalize();
+        let half = tag.into_bytes().iter().copied().take(16).collect::<Vec<_>>();
+        URL_SAFE_NO_PAD.encode(half)
+    }
+
+    /// The anonymous id that goes with a stale cookie: the same on every replica, every time (S18).
+    #[must_use]
+    pub fn anonymous_id(&self, stale_cookie: &str) -> String {
+        let mac = self.anonymous.clone().chain_update(b"anonymous");
+        let tag = mac.chain_update(stale_cookie.as_bytes()).finalize();
+        URL_SAFE_NO_PAD.encode(tag.into_bytes())
+    }
+}
+
+async fn keyed(store: &dyn SessionStore, name: &str) -> Result<Hmac<Sha256>, StoreError> {
+    let mut candidate = [0_u8; 32];
+    rand::rng().fill_bytes(&mut candidate);
+    let key = store.server_key(name, candidate).await?;
+    Hmac::new_from_slice(&key).map_err(|e| StoreError(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::SqliteStore;
+
+    #[tokio::test]
+    async fn replicas_on_one_store_derive_the_same_and_others_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&dir.path().join("a.db")).await.unwrap();
+        let other = SqliteStore::open(&dir.path().join("b.db")).await.unwrap();
+        let one = ServerKeys::load(&store).await.unwrap();
+        let two = ServerKeys::load(&store).await.unwrap();
+        let three = ServerKeys::load(&other).await.unwrap();
+        let id = IdHash([7; 32]);
+        assert_eq!(one.session_ref(&id), two.session_ref(&id));
+        assert_ne!(one.session_ref(&id), three.session_ref(&id));
+        assert_eq!(one.session_ref(&id).len(), 22);
+        assert_eq!(one.anonymous_id("X"), two.anonymous_id("X"));
+        assert_ne!(one.anonymous_id("X"), one.anonymous_id("Y"));
+        assert_ne!(one.anonymous_id("X"), three.anonymous_id("X"));
+        assert_eq!(one.anonymous_id("X").len(), 43);
+    }
+}

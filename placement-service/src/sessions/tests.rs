@@ -1,0 +1,165 @@
+//! Sessions over a real SQLite file and a clock that the test moves.
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::config::{Cookie, SameSite};
+use crate::store::sqlite::SqliteStore;
+
+const MINUTE_MS: u64 = 60_000;
+const START_MS: u64 = 1_700_000_000_000;
+
+struct World {
+    dir: tempfile::TempDir,
+    store: Arc<SqliteStore>,
+    clock: Arc<ManualClock>,
+    sessions: Sessions,
+}
+
+fn config(cache: Duration) -> config::Session {
+    config::Session {
+        cookie: Cookie {
+            secure: true,
+            same_site: SameSite::Lax,
+        },
+        idle_timeout: Duration::from_secs(30 * 60),
+        absolute_timeout: Duration::from_secs(10 * 3600),
+        cache,
+    }
+}
+
+async fn world() -> World {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteStore::open(&dir.path().join("a.db")).await.unwrap());
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let config = config(Duration::from_secs(60));
+    let sessions = Sessions::start(store.clone(), clock.clone(), &config);
+    World {
+        sessions: sessions.await.unwrap(),
+        dir,
+        store,
+        clock,
+    }
+}
+
+fn roles() -> Vec<String> {
+    vec!["user".to_owned()]
+}
+
+async fn reason(outcome: impl Future<Output = Result<Arc<LiveSession>, Refusal>>) -> Reason {
+    outcome.await.unwrap_err().reason
+}
+
+#[tokio::test]
+async fn a_login_can_be_resolved_and_only_by_its_id() {
+    let w = world().await;
+    let (id, live) = w.sessions.begin("demo", &roles()).await.unwrap();
+    let found = w.sessions.resolve(id.reveal()).await.unwrap();
+    assert_eq!(found, live);
+    assert_eq!((found.account.as_str(), found.created_at), ("demo", START_MS / 1000));
+    assert_eq!(found.expires_at, START_MS / 1000 + 36_000);
+    for other in ["", "x", SessionId::fresh().reveal(), &live.session_ref] {
+        assert_eq!(reason(w.sessions.resolve(other)).await, Reason::UnknownSession);
+    }
+}
+
+#[tokio::test]
+async fn the_store_never_holds_the_id() {
+    let w = world().await;
+    let (id, live) = w.sessions.begin("demo", &roles()).await.unwrap();
+    w.store.close().await;
+    for entry in std::fs::read_dir(w.dir.path()).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        for secret in [id.reveal(), live.session_ref.as_str()] {
+            assert!(!bytes.windows(secret.len()).any(|w| w == secret.as_bytes()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn idle_and_absolute_ends_hold_at_read_time() {
+    let w = world().await;
+    let (id, _) = w.sessions.begin("demo", &roles()).await.unwrap();
+    // Active every 29 minutes: only the absolute end counts.
+    for _ in 0..20 {
+        w.clock.advance_ms(29 * MINUTE_MS);
+        w.sessions.resolve(id.reveal()).await.unwrap();
+    }
+    w.clock.advance_ms(20 * MINUTE_MS);
+    assert_eq!(reason(w.sessions.resolve(id.reveal())).await, Reason::SessionExpired);
+
+    let (id, _) = w.sessions.begin("demo", &roles()).await.unwrap();
+    w.clock.advance_ms(30 * MINUTE_MS - 1);
+    w.sessions.peek(id.reveal()).await.unwrap();
+    w.clock.advance_ms(1);
+    assert_eq!(reason(w.sessions.resolve(id.reveal())).await, Reason::SessionExpired);
+    assert!(w.sessions.end(id.reveal()).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn peeking_tells_the_time_left_and_is_no_activity() {
+    let w = world().await;
+    let (id, _) = w.sessions.begin("demo", &roles()).await.unwrap();
+    w.clock.advance_ms(10 * MINUTE_MS);
+    for _ in 0..2 {
+        let (_, left) = w.sessions.peek(id.reveal()).await.unwrap();
+        assert_eq!((left.idle_s, left.absolute_s), (20 * 60, 36_000 - 600));
+    }
+    w.sessions.resolve(id.reveal()).await.unwrap();
+    let (_, left) = w.sessions.peek(id.reveal()).await.unwrap();
+    assert_eq!(left.idle_s, 30 * 60);
+}
+
+#[tokio::test]
+async fn activity_outlives_the_cache_and_reaches_the_store() {
+    let w = world().await;
+    let (id, _) = w.sessions.begin("demo", &roles()).await.unwrap();
+    w.clock.advance_ms(MINUTE_MS);
+    w.sessions.resolve(id.reveal()).await.unwrap();
+    w.sessions.cache.invalidate(&id.hash());
+    let (_, left) = w.sessions.peek(id.reveal()).await.unwrap();
+    assert_eq!(left.idle_s, 30 * 60);
+    w.sessions.flush().await;
+    let row = w.store.find(&id.hash()).await.unwrap().unwrap();
+    assert_eq!(row.last_seen_at_ms, START_MS + MINUTE_MS);
+}
+
+#[tokio::test]
+async fn an_ended_session_is_gone_at_once_and_stays_gone() {
+    let w = world().await;
+    let (id, live) = w.sessions.begin("demo", &roles()).await.unwrap();
+    w.sessions.resolve(id.reveal()).await.unwrap();
+    assert_eq!(w.sessions.end(id.reveal()).await.unwrap(), Some(live));
+    assert_eq!(reason(w.sessions.resolve(id.reveal())).await, Reason::UnknownSession);
+    assert_eq!(w.sessions.end(id.reveal()).await.unwrap(), None);
+    w.sessions.flush().await;
+    assert_eq!(w.store.find(&id.hash()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_session_survives_a_restart() {
+    let w = world().await;
+    let (id, live) = w.sessions.begin("demo", &roles()).await.unwrap();
+    drop(w.sessions);
+    w.store.close().await;
+    let store = Arc::new(SqliteStore::open(&w.dir.path().join("a.db")).await.unwrap());
+    let config = config(Duration::ZERO);
+    let again = Sessions::start(store, w.clock.clone(), &config).await;
+    let found = again.unwrap().resolve(id.reveal()).await.unwrap();
+    assert_eq!(found, live, "also under the same public name");
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_is_never_an_unknown_session() {
+    let w = world().await;
+    let (id, _) = w.sessions.begin("demo", &roles()).await.unwrap();
+    w.store.close().await;
+    let refusal = w.sessions.resolve(id.reveal()).await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::StoreDown);
+    assert_eq!(refusal.retry_after_s, Some(1));
+    assert_eq!(
+        w.sessions.end(id.reveal()).await.unwrap_err().reason,
+        Reason::StoreDown
+    );
+    assert!(w.sessions.begin("demo", &roles()).await.is_err());
+    assert!(w.sessions.ready().await.is_err());
+}
