@@ -1,1 +1,26 @@
-//! Placeholder, replaced by its owner.
+//! The test harness: starts and owns real processes (engine simulators, the placement service, Envoy
+//! with the filter), wires them up on free ports, and ends them all, whatever happens. `make run`, the
+//! e2e tests and the benchmark share it. It asserts nothing: that is for the tests.
+
+pub mod app;
+pub mod client;
+pub mod engine;
+pub mod envoy;
+pub mod paths;
+pub mod process;
+pub mod render;
+pub mod service;
+pub mod stack;
+pub mod stand_in;
+pub mod token;
+pub mod wait;
+
+pub use client::{Call, Qix, Reply, WebSocket};
+pub use stack::Stack;
+pub use stand_in::StandIn;
+
+/// Any failure of the harness, in words for whoever reads the test's output.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// What nearly everything here returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

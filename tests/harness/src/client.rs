@@ -1,0 +1,196 @@
+//! The clients of the tests: one HTTP/1.1 request on a connection of its own, sent exactly as said
+//! (twice the same header, a forged one), and WebSockets. They judge nothing.
+
+mod qix;
+mod websocket;
+
+pub use qix::{GLOBAL, Qix};
+pub use websocket::{Upgrade, WebSocket};
+
+use crate::Result;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::header::{HOST, HeaderName, HeaderValue};
+use hyper::{HeaderMap, Request};
+use hyper_util::rt::TokioIo;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Longer than anything here may take.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A request to be sent.
+#[derive(Clone, Debug)]
+pub struct Call {
+    method: String,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Bytes,
+}
+
+impl Call {
+    /// A request with this method and path.
+    #[must_use]
+    pub fn new(method: &str, path: &str) -> Self {
+        Self {
+            method: method.into(),
+            path: path.into(),
+            headers: vec![],
+            body: Bytes::new(),
+        }
+    }
+
+    /// A GET.
+    #[must_use]
+    pub fn get(path: &str) -> Self {
+        Self::new("GET", path)
+    }
+
+    /// A POST of JSON.
+    #[must_use]
+    pub fn post_json(path: &str, body: &serde_json::Value) -> Self {
+        Self::new("POST", path)
+            .header("content-type", "application/json")
+            .body(body.to_string())
+    }
+
+    /// A POST of a form; names and values are sent as they are.
+    #[must_use]
+    pub fn post_form(path: &str, fields: &[(&str, &str)]) -> Self {
+        let pairs: Vec<String> = fields
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        Self::new("POST", path)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(pairs.join("&"))
+    }
+
+    /// Adds a header, beside others of that name.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Adds several headers.
+    #[must_use]
+    pub fn headers(self, headers: &[(&str, &str)]) -> Self {
+        headers
+            .iter()
+            .fold(self, |call, (name, value)| call.header(name, value))
+    }
+
+    /// Adds a `Cookie` header.
+    #[must_use]
+    pub fn cookie(self, cookie: &str) -> Self {
+        self.header("cookie", cookie)
+    }
+
+    /// Sets the body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Sends it and reads the whole answer.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn send(self, to: SocketAddr) -> Result<Reply> {
+        let what = format!("{} {}", self.method, self.path);
+        let exchange = timeout(LIMIT, self.exchange(to)).await;
+        exchange
+            .map_err(|_| format!("{what}: no answer in {LIMIT:?}"))?
+            .map_err(|e| format!("{what}: {e}").into())
+    }
+
+    async fn exchange(self, to: SocketAddr) -> Result<Reply> {
+        let stream = TcpStream::connect(to).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(self.method.as_str())
+            .uri(self.path)
+            .body(Full::new(self.body))?;
+        for (name, value) in self.headers {
+            request
+                .headers_mut()
+                .append(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
+        }
+        if !request.headers().contains_key(HOST) {
+            request
+                .headers_mut()
+                .insert(HOST, HeaderValue::try_from(to.to_string())?);
+        }
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok(Reply {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body,
+        })
+    }
+}
+
+/// An answer, whole.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Reply {
+    /// The first header of that name; empty when there is none.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+
+    /// The body as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON; `null` when it is none.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// The `reason` of a problem body; empty when there is none.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        self.json()
+            .get("reason")
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    /// `name=value` of the first cookie that is set under this name.
+    #[must_use]
+    pub fn set_cookie(&self, name: &str) -> Option<String> {
+        let all = self
+            .headers
+            .get_all("set-cookie")
+            .iter()
+            .filter_map(|value| value.to_str().ok());
+        let mut pairs = all.filter_map(|cookie| cookie.split(';').next());
+        pairs
+            .find(|pair| pair.split('=').next() == Some(name))
+            .map(str::to_owned)
+    }
+}

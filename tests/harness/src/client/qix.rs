@@ -1,0 +1,65 @@
+//! The QIX protocol as far as the tests speak it: JSON-RPC 2.0 over text frames (FIELD.md).
+
+use super::{Upgrade, WebSocket};
+use crate::Result;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+/// The handle of the global object.
+pub const GLOBAL: i64 = -1;
+
+/// A QIX session over one socket.
+pub struct Qix {
+    /// The socket beneath.
+    pub socket: WebSocket,
+    /// `qSessionState` of the engine's first message: `SESSION_CREATED` or `SESSION_ATTACHED`.
+    pub state: String,
+    last_id: u64,
+}
+
+impl Qix {
+    /// Takes the answer to an upgrade and awaits the engine's `OnConnected`.
+    ///
+    /// # Errors
+    /// When the upgrade was refused or the engine says something else.
+    pub async fn open(upgrade: Upgrade) -> Result<Self> {
+        let mut socket = upgrade.open()?;
+        let hello = read(&mut socket).await?;
+        let state = hello
+            .pointer("/params/qSessionState")
+            .and_then(Value::as_str)
+            .ok_or_else(|| format!("no OnConnected: {hello}"))?;
+        Ok(Self {
+            state: state.to_owned(),
+            socket,
+            last_id: 0,
+        })
+    }
+
+    /// Calls a method and returns its `result`.
+    ///
+    /// # Errors
+    /// With the engine's `error`, or when the socket breaks.
+    pub async fn call(&mut self, handle: i64, method: &str, params: Value) -> Result<Value> {
+        self.last_id += 1;
+        let id = self.last_id;
+        let request = json!({"jsonrpc": "2.0", "id": id, "handle": handle, "method": method, "params": params});
+        self.socket.send(Message::text(request.to_string())).await?;
+        loop {
+            let answer = read(&mut self.socket).await?;
+            if answer.get("id") == Some(&id.into()) {
+                return match answer.get("error") {
+                    Some(error) => Err(format!("{method}: {error}").into()),
+                    None => Ok(answer.get("result").cloned().unwrap_or_default()),
+                };
+            }
+        }
+    }
+}
+
+async fn read(socket: &mut WebSocket) -> Result<Value> {
+    match socket.next().await? {
+        Message::Text(text) => Ok(serde_json::from_str(&text)?),
+        other => Err(format!("not a QIX message: {other:?}").into()),
+    }
+}

@@ -1,0 +1,120 @@
+//! A WebSocket client: either a socket or the answer that refused it.
+
+use super::{LIMIT, Reply};
+use crate::Result;
+use futures_util::{SinkExt, StreamExt};
+use hyper::header::{HeaderName, HeaderValue};
+use std::net::SocketAddr;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+/// What became of an upgrade.
+pub enum Upgrade {
+    /// It was accepted.
+    Open(Box<WebSocket>),
+    /// It was answered with something else than 101.
+    Refused(Reply),
+}
+
+impl Upgrade {
+    /// The socket.
+    ///
+    /// # Errors
+    /// When it was refused.
+    pub fn open(self) -> Result<WebSocket> {
+        match self {
+            Self::Open(socket) => Ok(*socket),
+            Self::Refused(reply) => {
+                Err(format!("upgrade refused: {} {}", reply.status, reply.text()).into())
+            }
+        }
+    }
+
+    /// The answer.
+    ///
+    /// # Errors
+    /// When it was accepted.
+    pub fn refused(self) -> Result<Reply> {
+        match self {
+            Self::Open(_) => Err("upgrade accepted".into()),
+            Self::Refused(reply) => Ok(reply),
+        }
+    }
+}
+
+/// An open WebSocket.
+pub struct WebSocket {
+    /// The socket itself, for what the methods here do not offer.
+    pub stream: WebSocketStream<TcpStream>,
+    /// The headers of the 101.
+    pub headers: hyper::HeaderMap,
+}
+
+impl WebSocket {
+    /// Asks for an upgrade with these headers besides the ones that make it one.
+    ///
+    /// # Errors
+    /// When there is no answer at all.
+    pub async fn upgrade(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Upgrade> {
+        let mut request = format!("ws://{to}{path}").into_client_request()?;
+        for (name, value) in headers {
+            let name = HeaderName::try_from(*name)?;
+            request
+                .headers_mut()
+                .append(name, HeaderValue::try_from(*value)?);
+        }
+        let unlimited = WebSocketConfig::default()
+            .max_message_size(None)
+            .max_frame_size(None);
+        let exchange = async {
+            let stream = TcpStream::connect(to).await?;
+            stream.set_nodelay(true)?;
+            client_async_with_config(request, stream, Some(unlimited)).await
+        };
+        match timeout(LIMIT, exchange)
+            .await
+            .map_err(|_| format!("upgrade {path}: no answer in {LIMIT:?}"))?
+        {
+            Ok((stream, answer)) => Ok(Upgrade::Open(Box::new(Self {
+                stream,
+                headers: answer.into_parts().0.headers,
+            }))),
+            Err(WsError::Http(answer)) => {
+                let (head, body) = answer.into_parts();
+                let body = body.unwrap_or_default().into();
+                Ok(Upgrade::Refused(Reply {
+                    status: head.status.as_u16(),
+                    headers: head.headers,
+                    body,
+                }))
+            }
+            Err(error) => Err(format!("upgrade {path}: {error}").into()),
+        }
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// When the socket is closed.
+    pub async fn send(&mut self, message: Message) -> Result<()> {
+        Ok(timeout(LIMIT, self.stream.send(message)).await??)
+    }
+
+    /// The next message, pings and pongs left out; a close comes as `Message::Close`.
+    ///
+    /// # Errors
+    /// When the socket breaks or stays silent.
+    pub async fn next(&mut self) -> Result<Message> {
+        loop {
+            match timeout(LIMIT, self.stream.next()).await? {
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(message) => return Ok(message?),
+                None => return Err("the socket has ended".into()),
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! An engine simulator as a process: its start on free or given ports, its death and return, its
+//! faults and counts.
+
+use crate::process::Process;
+use crate::{Call, Result, paths};
+use berth_engine_sim::{SessionView, Stats, Upgrade, Upgrades};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const START: Duration = Duration::from_secs(15);
+
+/// One engine simulator.
+pub struct Engine {
+    /// Its name in the service's configuration, `engine-0` and so on.
+    pub name: String,
+    /// Where its WebSockets are.
+    pub api: SocketAddr,
+    /// Where its metrics, faults and counts are.
+    pub metrics: SocketAddr,
+    args: Vec<String>,
+    dir: PathBuf,
+    process: Option<Process>,
+}
+
+impl Engine {
+    /// Starts one; port 0 means any.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start(
+        name: &str,
+        api: u16,
+        metrics: u16,
+        args: &[String],
+        dir: &Path,
+    ) -> Result<Self> {
+        let mut engine = Self {
+            name: name.to_owned(),
+            api: ([127, 0, 0, 1], api).into(),
+            metrics: ([127, 0, 0, 1], metrics).into(),
+            args: args.to_vec(),
+            dir: dir.to_owned(),
+            process: None,
+        };
+        engine.restart().await?;
+        Ok(engine)
+    }
+
+    /// Ends it at once: its sockets are reset, its ports refuse.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it again on the same ports, with nothing left of before.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.kill();
+        let mut command = vec![paths::binary("engine-sim")?.display().to_string()];
+        command.extend(["--api".into(), self.api.to_string()]);
+        command.extend(["--metrics".into(), self.metrics.to_string()]);
+        command.extend(["--name".into(), self.name.clone()]);
+        command.extend(self.args.iter().cloned());
+        let mut process = Process::spawn(&self.name, &command, &self.dir)?;
+        let line = process.line("listening ", START).await?;
+        self.api = listening(&line, "api")?;
+        self.metrics = listening(&line, "metrics")?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Stops its clock (SIGSTOP): ports accept, nothing answers. [`Self::resume`] undoes it.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it run again.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Sets faults; the ones not named stay as they are.
+    ///
+    /// # Errors
+    /// When it does not take them.
+    pub async fn faults(&self, faults: Value) -> Result<()> {
+        let reply = Call::post_json("/admin/faults", &faults)
+            .send(self.metrics)
+            .await?;
+        if reply.status >= 300 {
+            return Err(format!(
+                "{}: faults {faults}: {} {}",
+                self.name,
+                reply.status,
+                reply.text()
+            )
+            .into());
+        }
+        Ok(())
+    }
+
+    /// Makes it healthy again.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn heal(&self) -> Result<()> {
+        Call::new("DELETE", "/admin/faults")
+            .send(self.metrics)
+            .await?;
+        Ok(())
+    }
+
+    /// What it counts: sessions, sockets, documents and so on.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn stats(&self) -> Result<Stats> {
+        Ok(serde_json::from_slice(
+            &Call::get("/admin/stats").send(self.metrics).await?.body,
+        )?)
+    }
+
+    /// The latest upgrade requests that reached it, with all their headers.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn upgrades(&self) -> Result<Vec<Upgrade>> {
+        let reply = Call::get("/admin/upgrades").send(self.metrics).await?;
+        Ok(serde_json::from_slice::<Upgrades>(&reply.body)?.latest)
+    }
+
+    /// The sessions that live on it.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn sessions(&self) -> Result<Vec<SessionView>> {
+        let reply = Call::get("/admin/sessions").send(self.metrics).await?;
+        Ok(serde_json::from_slice(&reply.body)?)
+    }
+
+    /// The process, while it runs.
+    pub fn process(&mut self) -> Option<&mut Process> {
+        self.process.as_mut()
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(process) = &self.process {
+            process.signal(signal);
+        }
+    }
+}
+
+/// The address after `name=` in a `listening ...` line.
+///
+/// # Errors
+/// When the line does not name it.
+pub fn listening(line: &str, name: &str) -> Result<SocketAddr> {
+    let words = line
+        .split_whitespace()
+        .filter_map(|word| word.split_once('='));
+    let found = words
+        .into_iter()
+        .find(|(key, _)| *key == name)
+        .map(|(_, addr)| addr);
+    Ok(found
+        .ok_or_else(|| format!("no {name}= in `{line}`"))?
+        .parse()?)
+}

@@ -1,0 +1,154 @@
+//! Envoy as a process: the repository's own configuration on other ports, its admin address read
+//! back, its readiness awaited.
+
+use crate::process::Process;
+use crate::render::{self, Replacements};
+use crate::{Call, Result, paths, wait};
+use serde_json::Value;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+const START: Duration = Duration::from_secs(60);
+
+/// The ports of `envoy/config.yaml`.
+pub const HTTP_PORT: u16 = 8080;
+/// The admin port there.
+pub const ADMIN_PORT: u16 = 9901;
+/// The placement service's port there.
+pub const SERVICE_PORT: u16 = 9455;
+/// The application's port there.
+pub const APP_PORT: u16 = 9460;
+
+/// A running Envoy.
+pub struct Envoy {
+    /// Where its first listener listens.
+    pub http: SocketAddr,
+    /// Its admin interface.
+    pub admin: SocketAddr,
+    process: Process,
+}
+
+/// What differs from the repository's files.
+#[derive(Clone, Debug)]
+pub struct Wiring {
+    /// Port of the listener; 0 means any.
+    pub http: u16,
+    /// Port of the admin interface; 0 means any.
+    pub admin: u16,
+    /// Port of the placement service.
+    pub service: u16,
+    /// Port of the application.
+    pub app: u16,
+}
+
+/// Writes `envoy/config.yaml` and `envoy/filter.yaml` for this run into `dir`; returns the first.
+///
+/// # Errors
+/// When the files cannot be read, or the filter has not been built.
+pub fn render(wiring: &Wiring, filter_patch: &Value, dir: &Path) -> Result<Value> {
+    let root = paths::root().join("envoy");
+    let filter = dir.join("filter.json");
+    let replacements = Replacements::default()
+        .port(HTTP_PORT, wiring.http)
+        .port(ADMIN_PORT, wiring.admin)
+        .port(SERVICE_PORT, wiring.service)
+        .port(APP_PORT, wiring.app)
+        .text("envoy/filter.yaml", &filter)
+        .text("target/wasm/berth_filter.wasm", &paths::filter_module()?);
+    let mut resource = render::read_yaml(&root.join("filter.yaml"))?;
+    replacements.apply(&mut resource);
+    let settings = resource.pointer_mut("/resources/0/typed_config/config/configuration/value");
+    render::merge(
+        settings.ok_or("filter.yaml has no plugin configuration")?,
+        filter_patch,
+    );
+    render::write(&filter, &resource)?;
+    let mut config = render::read_yaml(&root.join("config.yaml"))?;
+    replacements.apply(&mut config);
+    Ok(config)
+}
+
+impl Envoy {
+    /// Starts Envoy with `config` and awaits its readiness.
+    ///
+    /// # Errors
+    /// When it does not get ready; with the end of its log.
+    pub async fn start(name: &str, config: &Value, concurrency: u32, dir: &Path) -> Result<Self> {
+        let path = dir.join(format!("{name}.json"));
+        render::write(&path, config)?;
+        let admin_path = dir.join(format!("{name}.admin"));
+        let _ = fs::remove_file(&admin_path);
+        let mut command = paths::envoy()?;
+        command.extend(["-c".into(), path.display().to_string()]);
+        command.extend([
+            "--admin-address-path".into(),
+            admin_path.display().to_string(),
+        ]);
+        command.extend([
+            "--concurrency".into(),
+            concurrency.to_string(),
+            "--disable-hot-restart".into(),
+        ]);
+        let mut process = Process::spawn(name, &command, dir)?;
+        match ready(&mut process, &admin_path).await {
+            Ok((http, admin)) => Ok(Self {
+                http,
+                admin,
+                process,
+            }),
+            Err(error) => Err(format!("{error}\n{}", process.tail()).into()),
+        }
+    }
+
+    /// A counter or gauge by its full name; `None` when Envoy has none such.
+    ///
+    /// # Errors
+    /// When the admin interface does not answer.
+    pub async fn stat(&self, name: &str) -> Result<Option<u64>> {
+        let text = Call::get("/stats").send(self.admin).await?.text();
+        let found = text
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .find(|(key, _)| *key == name);
+        Ok(found.and_then(|(_, value)| value.parse().ok()))
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+async fn ready(process: &mut Process, admin_path: &Path) -> Result<(SocketAddr, SocketAddr)> {
+    let mut admin = None;
+    let process = std::cell::RefCell::new(process);
+    let live = || {
+        let ended = process.borrow_mut().ended();
+        if let Ok(text) = fs::read_to_string(admin_path) {
+            admin = text.parse::<SocketAddr>().ok();
+        }
+        async move {
+            if let Some(status) = ended {
+                return Some(Err(format!("Envoy ended: {status}")));
+            }
+            let reply = Call::get("/ready").send(admin?).await.ok()?;
+            (reply.status == 200).then_some(admin.ok_or_else(String::new))
+        }
+    };
+    let admin = wait::until("Envoy is ready", START, live).await??;
+    let listeners = Call::get("/listeners?format=json")
+        .send(admin)
+        .await?
+        .json();
+    let address = listeners.pointer("/listener_statuses/0/local_address/socket_address");
+    let address = address.ok_or_else(|| format!("no listener in {listeners}"))?;
+    let port = address["port_value"]
+        .as_u64()
+        .and_then(|port| u16::try_from(port).ok());
+    Ok((
+        ([127, 0, 0, 1], port.ok_or("a listener's port")?).into(),
+        admin,
+    ))
+}

@@ -1,0 +1,2 @@
+//! `berth-run`, which is `make run`.
+fn main() {}

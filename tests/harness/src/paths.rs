@@ -1,0 +1,62 @@
+//! Where things lie: the repository, the built binaries, the filter module, Envoy. Environment
+//! variables come first, then what the Makefile puts into `target/` and `.tools/`.
+
+use crate::Result;
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The repository's root.
+#[must_use]
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_path_buf()
+}
+
+/// Cargo's target folder.
+#[must_use]
+pub fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
+}
+
+/// A binary of the workspace: from `BERTH_BIN_DIR`, else `target/release`.
+///
+/// # Errors
+/// When it has not been built.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    let dir = env::var_os("BERTH_BIN_DIR").map_or_else(|| target().join("release"), PathBuf::from);
+    existing(dir.join(name), "make build")
+}
+
+/// The built filter: from `BERTH_WASM`, else `target/wasm/berth_filter.wasm`.
+///
+/// # Errors
+/// When it has not been built.
+pub fn filter_module() -> Result<PathBuf> {
+    let path = env::var_os("BERTH_WASM")
+        .map_or_else(|| target().join("wasm/berth_filter.wasm"), PathBuf::from);
+    existing(path, "make build")
+}
+
+/// How Envoy is called: the program and the arguments that come first.
+///
+/// `ENVOY_PATH` names a binary, `BERTH_FUNC_E` a func-e that runs one; else what `make setup` chose.
+///
+/// # Errors
+/// When none is there.
+pub fn envoy() -> Result<Vec<String>> {
+    if let Ok(path) = env::var("ENVOY_PATH") {
+        return Ok(vec![path]);
+    }
+    if let Ok(path) = env::var("BERTH_FUNC_E") {
+        return Ok(vec![path, "run".into()]);
+    }
+    let chosen = existing(root().join(".tools/envoy"), "make setup")?;
+    Ok(vec![chosen.display().to_string()])
+}
+
+fn existing(path: PathBuf, made_by: &str) -> Result<PathBuf> {
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(format!("{} is missing: run `{made_by}`", path.display()).into())
+}

@@ -1,0 +1,278 @@
+//! One child process and its end. Every child leads a process group of its own and is killed with it
+//! on drop; should this process die without a drop (SIGKILL), the kernel ends the children. It does
+//! not know what it runs.
+
+use crate::Result;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{OnceLock, mpsc as blocking};
+use std::thread;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// How many lines of a log are worth printing.
+const TAIL: usize = 40;
+
+/// A running child process.
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+    lines: mpsc::UnboundedReceiver<String>,
+}
+
+impl Process {
+    /// Starts `command`; what it prints goes to `<name>.log` in `dir`, after what is already there.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn spawn(name: &str, command: &[String], dir: &Path) -> Result<Self> {
+        Self::spawn_with(name, command, dir, &[])
+    }
+
+    /// As [`Self::spawn`], with environment variables.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn spawn_with(
+        name: &str,
+        command: &[String],
+        dir: &Path,
+        env: &[(&str, &str)],
+    ) -> Result<Self> {
+        let log = dir.join(format!("{name}.log"));
+        let mut file = File::options().create(true).append(true).open(&log)?;
+        let mut wrapped = dying_with_us(command);
+        wrapped
+            .envs(env.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(file.try_clone()?)
+            .process_group(0);
+        let mut child = from_a_lasting_thread(wrapped)
+            .map_err(|e| format!("{name}: cannot start {command:?}: {e}"))?;
+        let stdout = child.stdout.take().ok_or("a piped stdout")?;
+        let (sender, lines) = mpsc::unbounded_channel();
+        thread::spawn(move || {
+            let mut reader = BufReader::new(stdout);
+            let mut line = Vec::new();
+            while reader.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+                let _ = file.write_all(&line);
+                let _ = sender.send(String::from_utf8_lossy(&line).trim_end().to_owned());
+                line.clear();
+            }
+        });
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            log,
+            lines,
+        })
+    }
+
+    /// The name that it was started with.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its process id, and that of its group.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Awaits a line on its standard output that starts with `start`.
+    ///
+    /// # Errors
+    /// When it ends first, or says nothing such within `limit`; with the end of its log.
+    pub async fn line(&mut self, start: &str, limit: Duration) -> Result<String> {
+        let found = timeout(limit, async {
+            loop {
+                match self.lines.recv().await {
+                    Some(line) if line.starts_with(start) => return Some(line),
+                    Some(_) => {}
+                    None => return None,
+                }
+            }
+        });
+        let why = match found.await {
+            Ok(Some(line)) => return Ok(line),
+            Ok(None) => "ended",
+            Err(_) => "was silent",
+        };
+        Err(format!(
+            "{} {why} before it printed `{start}`\n{}",
+            self.name,
+            self.tail()
+        )
+        .into())
+    }
+
+    /// `Some` once it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Sends a signal to its whole group.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process_group(pid, signal);
+        }
+    }
+
+    /// Ends it at once, as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        let _ = self.child.wait();
+    }
+
+    /// Asks it to end (SIGTERM) and waits; kills it after `grace`. True when it obeyed.
+    pub fn terminate(&mut self, grace: Duration) -> bool {
+        self.signal(Signal::TERM);
+        let obeyed = self.wait(grace).is_some();
+        self.kill();
+        obeyed
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let step = Duration::from_millis(10);
+        for _ in 0..=limit.as_millis() / step.as_millis() {
+            if let Some(status) = self.ended() {
+                return Some(status);
+            }
+            thread::sleep(step);
+        }
+        None
+    }
+
+    /// The last lines that it printed.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        let bytes = fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().rev().take(TAIL).collect();
+        let lines: Vec<&str> = lines.into_iter().rev().collect();
+        format!(
+            "--- {} ({})\n{}\n---",
+            self.name,
+            self.log.display(),
+            lines.join("\n")
+        )
+    }
+
+    /// Everything that it printed.
+    #[must_use]
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            eprintln!("{}", self.tail());
+        }
+    }
+}
+
+/// `setpriv` (util-linux) asks the kernel to kill the child when its parent dies.
+fn dying_with_us(command: &[String]) -> Command {
+    static SETPRIV: OnceLock<bool> = OnceLock::new();
+    let wrap = *SETPRIV.get_or_init(|| {
+        let mut probe = Command::new("setpriv");
+        probe
+            .args(["--pdeathsig", "KILL", "true"])
+            .stderr(Stdio::null());
+        probe.status().is_ok_and(|status| status.success())
+    });
+    let mut wrapped: Vec<&str> = if wrap {
+        vec!["setpriv", "--pdeathsig", "KILL"]
+    } else {
+        vec![]
+    };
+    wrapped.extend(command.iter().map(String::as_str));
+    let mut words = wrapped.into_iter();
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words);
+    command
+}
+
+/// "Parent" means the thread that forked: so all forks happen in one that lasts as long as the process.
+fn from_a_lasting_thread(command: Command) -> std::io::Result<Child> {
+    type Job = (Command, blocking::Sender<std::io::Result<Child>>);
+    static JOBS: OnceLock<blocking::Sender<Job>> = OnceLock::new();
+    let jobs = JOBS.get_or_init(|| {
+        let (sender, jobs) = blocking::channel::<Job>();
+        thread::spawn(move || {
+            for (mut command, reply) in jobs {
+                let _ = reply.send(command.spawn());
+            }
+        });
+        sender
+    });
+    let (reply, child) = blocking::channel();
+    jobs.send((command, reply)).map_err(std::io::Error::other)?;
+    child.recv().map_err(std::io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Vec<String> {
+        vec!["sh".into(), "-c".into(), script.into()]
+    }
+
+    fn alive(pid: &str) -> bool {
+        Path::new("/proc").join(pid).join("exe").read_link().is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_dropped_process_takes_its_children_along() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "sleep 600 & echo child $!; wait";
+        let mut parent = Process::spawn("parent", &shell(script), dir.path()).unwrap();
+        let line = parent
+            .line("child ", Duration::from_secs(10))
+            .await
+            .unwrap();
+        let pid = line.trim_start_matches("child ").to_owned();
+        assert!(alive(&pid));
+        drop(parent);
+        let gone = || async { (!alive(&pid)).then_some(()) };
+        crate::wait::until("grandchild gone", Duration::from_secs(5), gone)
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ends_early_is_reported_with_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut lost = Process::spawn("lost", &shell("echo why >&2; exit 3"), dir.path()).unwrap();
+        let error = lost
+            .line("listening", Duration::from_secs(10))
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("lost ended before"), "{error}");
+        assert!(error.to_string().contains("why"), "{error}");
+        assert_eq!(lost.wait(Duration::from_secs(5)).unwrap().code(), Some(3));
+    }
+
+    #[tokio::test]
+    async fn one_that_ignores_sigterm_is_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "trap '' TERM; echo up; while :; do sleep 0.05; done";
+        let mut deaf = Process::spawn("deaf", &shell(script), dir.path()).unwrap();
+        deaf.line("up", Duration::from_secs(10)).await.unwrap();
+        assert!(!deaf.terminate(Duration::from_millis(200)));
+        assert!(deaf.ended().is_some());
+    }
+}

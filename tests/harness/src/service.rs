@@ -1,0 +1,138 @@
+//! The placement service as a process, with its configuration, its store and its demo account.
+
+use crate::engine::{Engine, listening};
+use crate::process::Process;
+use crate::{Result, paths, render};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const START: Duration = Duration::from_secs(15);
+
+/// The placement service.
+pub struct Service {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    config: PathBuf,
+    dir: PathBuf,
+    process: Option<Process>,
+}
+
+/// The configuration of the demo, with these engines, a store in `dir`, and a test's own changes.
+///
+/// # Errors
+/// When `demo.yaml` cannot be read.
+pub fn config(engines: &[Engine], dir: &Path, patch: &Value) -> Result<Value> {
+    let mut tree = render::read_yaml(&paths::root().join("placement-service/config/demo.yaml"))?;
+    let fixed: Vec<Value> = engines.iter().map(|engine| {
+        json!({"name": engine.name, "ip": engine.api.ip(), "port": engine.api.port(), "metrics_port": engine.metrics.port()})
+    }).collect();
+    if let Some(pool) = tree.get_mut("pools").and_then(|pools| pools.get_mut(0)) {
+        render::merge(pool, &json!({"discovery": {"fixed": fixed}}));
+    }
+    render::merge(&mut tree, &json!({"store": {"path": dir.join("berth.db")}}));
+    render::merge(&mut tree, patch);
+    Ok(tree)
+}
+
+impl Service {
+    /// Writes `config`, adds the account `demo`, starts the service; port 0 means any.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start(config: &Value, port: u16, dir: &Path) -> Result<Self> {
+        let path = dir.join("berth.yaml");
+        render::write(&path, config)?;
+        let mut service = Self {
+            addr: ([127, 0, 0, 1], port).into(),
+            config: path,
+            dir: dir.to_owned(),
+            process: None,
+        };
+        service.add_account("demo", "demo-password", &["user"])?;
+        service.restart().await?;
+        Ok(service)
+    }
+
+    /// Adds an account by the command line, as an operator would.
+    ///
+    /// # Errors
+    /// With what `berth account add` says.
+    pub fn add_account(&self, name: &str, password: &str, roles: &[&str]) -> Result<()> {
+        let mut command = Command::new(paths::binary("berth")?);
+        command
+            .args(["account", "add", name, "--password-stdin", "--config"])
+            .arg(&self.config);
+        for role in roles {
+            command.args(["--role", role]);
+        }
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            writeln!(stdin, "{password}")?;
+        }
+        let output = child.wait_with_output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!(
+            "berth account add {name}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        )
+        .into())
+    }
+
+    /// Starts it again on the same port.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.kill();
+        let command = [
+            paths::binary("berth")?.display().to_string(),
+            "serve".into(),
+            "--config".into(),
+            self.config.display().to_string(),
+            "--listen".into(),
+            self.addr.to_string(),
+        ];
+        let mut process = Process::spawn("berth", &command, &self.dir)?;
+        let line = process.line("listening ", START).await?;
+        self.addr = listening(&line, "http")?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Stops its clock (SIGSTOP): it accepts and says nothing.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it run again.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// The process, while it runs.
+    pub fn process(&mut self) -> Option<&mut Process> {
+        self.process.as_mut()
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(process) = &self.process {
+            process.signal(signal);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! A stand-in for the placement service that answers what a test tells it to: late, garbage, a
+//! forbidden header. It records what it was asked.
+
+use crate::token::Claims;
+use crate::{Result, wait};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{Request, Response};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// What it answers.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Waits so long first.
+    pub delay: Duration,
+    /// The HTTP status.
+    pub status: u16,
+    /// Headers, besides `content-type: application/json`.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// A status and a JSON body, at once.
+    #[must_use]
+    pub fn json(status: u16, body: &Value) -> Self {
+        Self {
+            delay: Duration::ZERO,
+            status,
+            headers: vec![],
+            body: body.to_string().into_bytes(),
+        }
+    }
+
+    /// A good placement on `engine`, for the account `demo`.
+    ///
+    /// # Errors
+    /// When the token cannot be signed.
+    pub fn placement(engine: SocketAddr) -> Result<Self> {
+        Ok(Self::json(200, &placement(engine)?))
+    }
+
+    /// The same, later.
+    #[must_use]
+    pub const fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+}
+
+/// The body of a good placement, for a test to spoil.
+///
+/// # Errors
+/// When the token cannot be signed.
+pub fn placement(engine: SocketAddr) -> Result<Value> {
+    let claims = Claims::of("demo");
+    Ok(json!({
+        "token": claims.sign()?,
+        "token_expires_at": claims.exp,
+        "session_expires_at": claims.exp,
+        "session_ref": "stand-in",
+        "cluster": "engines",
+        "destination": engine.to_string(),
+        "path": "/app/stand-in/ttl/1",
+        "set_headers": {"x-qlik-session": "00000000-0000-4000-8000-000000000001"},
+        "stream": "stand-in",
+        "account": "demo",
+        "roles": ["user"],
+    }))
+}
+
+/// A request that reached it.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Its path.
+    pub path: String,
+    /// Its headers.
+    pub headers: axum::http::HeaderMap,
+    /// Its body; `null` when it was no JSON.
+    pub body: Value,
+}
+
+#[derive(Default)]
+struct Shared {
+    answer: Mutex<Option<Answer>>,
+    asked: Mutex<Vec<Asked>>,
+}
+
+/// A running stand-in.
+pub struct StandIn {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+impl StandIn {
+    /// Listens on any port; answers 500 until told otherwise.
+    ///
+    /// # Errors
+    /// When there is no port.
+    pub async fn start() -> Result<Self> {
+        let shared = Arc::<Shared>::default();
+        let router = Router::new()
+            .fallback(reply)
+            .with_state(Arc::clone(&shared));
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let addr = listener.local_addr()?;
+        let task = tokio::spawn(async move {
+            let _ = axum::serve(listener, router).await;
+        });
+        Ok(Self { addr, shared, task })
+    }
+
+    /// From now on, every request is answered so.
+    pub fn answer(&self, answer: Answer) {
+        *self
+            .shared
+            .answer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(answer);
+    }
+
+    /// What has been asked so far.
+    #[must_use]
+    pub fn asked(&self) -> Vec<Asked> {
+        self.shared
+            .asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Awaits the request number `count`.
+    ///
+    /// # Errors
+    /// When it does not come.
+    pub async fn wait_for(&self, count: usize) -> Result<()> {
+        let enough = || async { (self.asked().len() >= count).then_some(()) };
+        wait::until("a request at the stand-in", Duration::from_secs(10), enough).await
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn reply(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let body: Bytes = axum::body::to_bytes(body, 1 << 20)
+        .await
+        .unwrap_or_default();
+    let body = serde_json::from_slice(&body).unwrap_or_default();
+    let asked = Asked {
+        path: head.uri.path().to_owned(),
+        headers: head.headers,
+        body,
+    };
+    shared
+        .asked
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(asked);
+    let answer = shared
+        .answer
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    let answer =
+        answer.unwrap_or_else(|| Answer::json(500, &json!({"reason": "not told what to answer"})));
+    tokio::time::sleep(answer.delay).await;
+    let mut response = Response::builder()
+        .status(answer.status)
+        .header("content-type", "application/json");
+    for (name, value) in answer.headers {
+        response = response.header(name, value);
+    }
+    response.body(Body::from(answer.body)).unwrap_or_default()
+}

@@ -1,0 +1,28 @@
+//! Awaits a condition, never a time: the one loop that asks again until something is so.
+
+use crate::Result;
+use std::future::Future;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+const ASK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Asks until the answer is `Some`, and gives up with the name of what was awaited.
+///
+/// # Errors
+/// After `limit`.
+pub async fn until<T, F>(what: &str, limit: Duration, mut ask: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Option<T>>,
+{
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(found) = ask().await {
+            return Ok(found);
+        }
+        if Instant::now() >= end {
+            return Err(format!("still not so after {limit:?}: {what}").into());
+        }
+        sleep(ASK_AGAIN).await;
+    }
+}
