@@ -1,0 +1,69 @@
+//! The API port: accepts connections, and closes the port for as long as the engine refuses.
+
+use crate::{connection, engine::Shared};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::mpsc,
+    time::sleep,
+};
+
+/// As long a queue as Linux gives by default (net.core.somaxconn): a burst of sessions must not be
+/// lost before it is accepted.
+const BACKLOG: u32 = 4_096;
+
+/// Opens a listener on `addr`.
+pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
+
+/// Serves the API port until the future is dropped. `alive` is held by every connection.
+pub(crate) async fn accept(
+    addr: SocketAddr,
+    mut listener: TcpListener,
+    shared: Arc<Shared>,
+    alive: mpsc::Sender<()>,
+) {
+    let mut faults = shared.faults.watch();
+    loop {
+        if faults.borrow_and_update().refuse {
+            drop(listener);
+            shared.faults.unless(|faults| faults.refuse).await;
+            listener = listen_again(addr).await;
+        }
+        tokio::select! {
+            _ = faults.changed() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => spawn(stream, &shared, &alive),
+                // Out of file descriptors, most likely: let some close.
+                Err(_) => sleep(Duration::from_millis(10)).await,
+            },
+        }
+    }
+}
+
+async fn listen_again(addr: SocketAddr) -> TcpListener {
+    loop {
+        match listen(addr) {
+            Ok(listener) => return listener,
+            Err(_) => sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+fn spawn(stream: TcpStream, shared: &Arc<Shared>, alive: &mpsc::Sender<()>) {
+    let (shared, alive) = (Arc::clone(shared), alive.clone());
+    tokio::spawn(async move {
+        // Without it small frames wait for the peer's acknowledgement; an error only costs time.
+        let _ = stream.set_nodelay(true);
+        let work = connection::serve(stream, Arc::clone(&shared));
+        shared.until_cut(work).await;
+        drop(alive);
+    });
+}

@@ -1,0 +1,76 @@
+//! The metrics port: `/metrics`, and `/admin` for tests. It works while the API port is at fault.
+//!
+//! `GET|POST|DELETE /admin/faults`, `GET /admin/stats`, `GET /admin/sessions`, `GET /admin/upgrades`.
+
+use crate::{
+    engine::Shared, faults::Faults, metrics, sessions::SessionView, stats::Stats,
+    upgrades::Upgrades,
+};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+type Engine = State<Arc<Shared>>;
+
+/// Serves the metrics port until the future is dropped.
+pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut cut = shared.cut.subscribe();
+    let router = Router::new()
+        .route("/metrics", get(page))
+        .route("/admin/stats", get(stats))
+        .route("/admin/sessions", get(sessions))
+        .route("/admin/upgrades", get(upgrades))
+        .route("/admin/faults", get(faults).post(merge).delete(clear))
+        .with_state(shared);
+    let ended = async move {
+        let _ = cut.wait_for(|cut| *cut).await;
+    };
+    // axum's accept loop only ends by the signal.
+    let _ = axum::serve(listener, router)
+        .with_graceful_shutdown(ended)
+        .await;
+}
+
+async fn page(State(shared): Engine) -> Response {
+    if shared.faults.read(|faults| faults.no_metrics) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let kind = [(CONTENT_TYPE, metrics::CONTENT_TYPE)];
+    (kind, metrics::page(&shared)).into_response()
+}
+
+async fn stats(State(shared): Engine) -> Json<Stats> {
+    Json(shared.stats())
+}
+
+async fn sessions(State(shared): Engine) -> Json<Vec<SessionView>> {
+    Json(shared.sessions.list())
+}
+
+async fn upgrades(State(shared): Engine) -> Json<Upgrades> {
+    Json(shared.upgrades.latest())
+}
+
+async fn faults(State(shared): Engine) -> Json<Faults> {
+    Json(shared.faults.get())
+}
+
+async fn merge(
+    State(shared): Engine,
+    Json(change): Json<Map<String, Value>>,
+) -> Result<Json<Faults>, (StatusCode, String)> {
+    let wrong = |error: crate::FaultError| (StatusCode::BAD_REQUEST, format!("{error}\n"));
+    shared.faults.merge(change).map(Json).map_err(wrong)
+}
+
+async fn clear(State(shared): Engine) -> Json<Faults> {
+    shared.faults.clear();
+    Json(shared.faults.get())
+}

@@ -1,0 +1,97 @@
+//! The engine's documents: which exist, which are in memory. A document is loaded once, whoever opens
+//! it, and stays.
+
+use crate::options::Document;
+use std::{collections::BTreeMap, time::Duration};
+use tokio::{sync::OnceCell, time::sleep};
+
+/// The folder of the documents, as clients may name it.
+const FOLDER: &str = "/doc/";
+
+struct Entry {
+    mb: u32,
+    loaded: OnceCell<()>,
+}
+
+/// Every document of one engine.
+pub(crate) struct Documents {
+    all: BTreeMap<String, Entry>,
+    load: Duration,
+}
+
+impl Documents {
+    /// `load`: how long the first open of each takes.
+    pub(crate) fn new(documents: &[Document], load: Duration) -> Self {
+        let entry = |document: &Document| {
+            let (mb, loaded) = (document.mb, OnceCell::new());
+            (document.name.clone(), Entry { mb, loaded })
+        };
+        let all = documents.iter().map(entry).collect();
+        Self { all, load }
+    }
+
+    /// Loads a document if need be; its name without the folder. `None`: there is no such document.
+    pub(crate) async fn open(&self, name: &str) -> Option<String> {
+        let name = name.strip_prefix(FOLDER).unwrap_or(name);
+        let entry = self.all.get(name)?;
+        entry.loaded.get_or_init(|| sleep(self.load)).await;
+        Some(name.to_owned())
+    }
+
+    /// Every document's name.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.all.keys().map(String::as_str)
+    }
+
+    /// The names of those in memory.
+    pub(crate) fn in_memory(&self) -> Vec<String> {
+        self.loaded().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What those in memory take together, in MB.
+    pub(crate) fn megabytes(&self) -> f64 {
+        self.loaded().map(|(_, entry)| f64::from(entry.mb)).sum()
+    }
+
+    fn loaded(&self) -> impl Iterator<Item = (&String, &Entry)> {
+        self.all
+            .iter()
+            .filter(|(_, entry)| entry.loaded.initialized())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_document_is_loaded_once_for_all() {
+        let all = [Document::new("a.qvf", 70), Document::new("b.qvf", 5)];
+        let documents = Documents::new(&all, Duration::from_secs(2));
+        let begin = Instant::now();
+        let both = tokio::join!(documents.open("a.qvf"), documents.open("/doc/a.qvf"));
+        assert_eq!(both.0, both.1);
+        assert_eq!(begin.elapsed(), Duration::from_secs(2));
+        documents.open("a.qvf").await.unwrap();
+        assert_eq!(begin.elapsed(), Duration::from_secs(2));
+        assert_eq!(documents.in_memory(), ["a.qvf"]);
+        assert!((documents.megabytes() - 70.0).abs() < 0.001);
+    }
+
+    #[tokio::test]
+    async fn only_known_documents_open() {
+        let documents = Documents::new(&[Document::new("a.qvf", 1)], Duration::ZERO);
+        for name in [
+            "b.qvf",
+            "/doc/b.qvf",
+            "",
+            "/doc/",
+            "/docs/a.qvf",
+            "doc/a.qvf",
+        ] {
+            assert_eq!(documents.open(name).await, None, "{name}");
+        }
+        assert!(documents.in_memory().is_empty());
+    }
+}

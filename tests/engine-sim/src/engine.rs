@@ -1,0 +1,161 @@
+//! One running engine: binds its two listeners, holds what its tasks share, and ends them all.
+
+use crate::{
+    accept, admin, clock,
+    documents::Documents,
+    faults::FaultSwitch,
+    options::Options,
+    sessions::{SessionView, Sessions},
+    stats::{Requests, Stats},
+    token::Tokens,
+    upgrades::{UpgradeLog, Upgrades},
+};
+use std::{io, net::SocketAddr, sync::Arc};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
+
+/// What every connection of one engine shares.
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) started: u64,
+    pub(crate) faults: FaultSwitch,
+    pub(crate) tokens: Tokens,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) documents: Documents,
+    pub(crate) upgrades: UpgradeLog,
+    pub(crate) requests: Requests,
+    /// Turns true once, when everything must end.
+    pub(crate) cut: watch::Sender<bool>,
+}
+
+impl Shared {
+    pub(crate) fn stats(&self) -> Stats {
+        Stats::of(self)
+    }
+
+    /// Runs `work` until it is done or the engine is cut off.
+    pub(crate) async fn until_cut(&self, work: impl Future<Output = ()>) {
+        let mut cut = self.cut.subscribe();
+        tokio::select! {
+            () = work => {}
+            _ = cut.wait_for(|cut| *cut) => {}
+        }
+    }
+}
+
+/// A running engine. Dropping it cuts it off, as [`Engine::stop`] does.
+pub struct Engine {
+    shared: Arc<Shared>,
+    api: SocketAddr,
+    metrics: SocketAddr,
+    /// Closed when the last task of the engine has ended.
+    running: mpsc::Receiver<()>,
+}
+
+/// Starts an engine in the current runtime.
+///
+/// # Errors
+/// An address that cannot be bound.
+pub async fn start(options: Options) -> io::Result<Engine> {
+    let api_listener = accept::listen(options.api)?;
+    let metrics_listener = TcpListener::bind(options.metrics).await?;
+    let (api, metrics) = (api_listener.local_addr()?, metrics_listener.local_addr()?);
+    let shared = Arc::new(Shared {
+        started: clock::unix_now(),
+        faults: FaultSwitch::new(options.faults.clone()),
+        tokens: Tokens::new(options.jwt_secret.as_deref()),
+        sessions: Arc::new(Sessions::new(options.max_session_ttl)),
+        documents: Documents::new(&options.documents, options.load()),
+        upgrades: UpgradeLog::new(options.keep_upgrades),
+        requests: Requests::default(),
+        cut: watch::Sender::new(false),
+        options,
+    });
+    let (alive, running) = mpsc::channel(1);
+    let work = accept::accept(api, api_listener, Arc::clone(&shared), alive.clone());
+    spawn(&shared, &alive, work);
+    let work = admin::serve(metrics_listener, Arc::clone(&shared));
+    spawn(&shared, &alive, work);
+    spawn(&shared, &alive, die_when_told(Arc::clone(&shared)));
+    Ok(Engine {
+        shared,
+        api,
+        metrics,
+        running,
+    })
+}
+
+fn spawn(
+    shared: &Arc<Shared>,
+    alive: &mpsc::Sender<()>,
+    work: impl Future<Output = ()> + Send + 'static,
+) {
+    let (shared, alive) = (Arc::clone(shared), alive.clone());
+    tokio::spawn(async move {
+        shared.until_cut(work).await;
+        drop(alive);
+    });
+}
+
+async fn die_when_told(shared: Arc<Shared>) {
+    shared.faults.unless(|faults| !faults.die).await;
+    shared.cut.send_replace(true);
+}
+
+impl Engine {
+    /// Where WebSockets and health checks are answered.
+    #[must_use]
+    pub const fn api_addr(&self) -> SocketAddr {
+        self.api
+    }
+
+    /// Where metrics and the admin interface are answered.
+    #[must_use]
+    pub const fn metrics_addr(&self) -> SocketAddr {
+        self.metrics
+    }
+
+    /// The switch of the engine's faults.
+    #[must_use]
+    pub fn faults(&self) -> &FaultSwitch {
+        &self.shared.faults
+    }
+
+    /// The engine's numbers, now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    /// The live sessions, those that wait for a socket included.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionView> {
+        self.shared.sessions.list()
+    }
+
+    /// The latest upgrade requests, oldest first.
+    #[must_use]
+    pub fn upgrades(&self) -> Upgrades {
+        self.shared.upgrades.latest()
+    }
+
+    /// Resolves when the engine has died of [`crate::Faults::die`]. Cancel safe.
+    pub async fn died(&mut self) {
+        // Nothing is ever sent: the channel ends with the last task.
+        let _ = self.running.recv().await;
+    }
+
+    /// Ends the engine: closes both listeners, cuts every socket, and waits until that is done.
+    pub async fn stop(mut self) {
+        self.shared.cut.send_replace(true);
+        self.died().await;
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.shared.cut.send_replace(true);
+    }
+}

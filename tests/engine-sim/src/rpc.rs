@@ -1,0 +1,168 @@
+//! JSON-RPC 2.0 as a QIX engine speaks it: the global handle is -1, the open document has handle 1.
+//!
+//! Error codes above 0 are those of the engine (qlik.dev, JSON-RPC API, errors); below -32000 those of
+//! JSON-RPC. Answers are never deltas, which a client must accept.
+
+use crate::{
+    engine::Shared,
+    sessions::{Attachment, OpenApp},
+    socket::sleep_some,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+const GLOBAL: i64 = -1;
+const DOC: i64 = 1;
+
+/// An app is open in this session already.
+const ALREADY_OPEN: i64 = 1002;
+/// There is no such app.
+const NOT_FOUND: i64 = 1003;
+
+#[derive(Deserialize)]
+struct Request {
+    #[serde(default)]
+    id: Option<Value>,
+    method: String,
+    #[serde(default)]
+    handle: Option<i64>,
+    #[serde(default)]
+    params: Value,
+}
+
+struct Failure {
+    code: i64,
+    parameter: String,
+    message: &'static str,
+}
+
+impl Failure {
+    fn new(code: i64, parameter: impl Into<String>, message: &'static str) -> Self {
+        let parameter = parameter.into();
+        Self {
+            code,
+            parameter,
+            message,
+        }
+    }
+
+    fn body(&self, id: &Value) -> String {
+        let error = json!({
+            "code": self.code, "parameter": self.parameter, "message": self.message,
+        });
+        json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string()
+    }
+}
+
+/// The notification that every socket begins with.
+pub(crate) fn on_connected(state: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","method":"OnConnected","params":{{"qSessionState":"{state}"}}}}"#)
+}
+
+/// The answer to one text frame; none to a notification.
+pub(crate) async fn answer(text: &str, attachment: &Attachment, shared: &Shared) -> Option<String> {
+    let Ok(value) = serde_json::from_str::<Value>(text) else {
+        return Some(Failure::new(-32_700, "", "Parse error").body(&Value::Null));
+    };
+    let Ok(request) = serde_json::from_value::<Request>(value) else {
+        return Some(Failure::new(-32_600, "", "Invalid Request").body(&Value::Null));
+    };
+    let begin = Instant::now();
+    shared.requests.begin();
+    let outcome = call(&request, attachment, shared).await;
+    shared.requests.end(begin.elapsed());
+    let id = request.id?;
+    Some(match outcome {
+        Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string(),
+        Err(failure) => failure.body(&id),
+    })
+}
+
+async fn call(
+    request: &Request,
+    attachment: &Attachment,
+    shared: &Shared,
+) -> Result<Value, Failure> {
+    match (request.handle.unwrap_or(GLOBAL), request.method.as_str()) {
+        (GLOBAL, "EngineVersion") => {
+            let version = &shared.options.engine_version;
+            Ok(json!({"qVersion": {"qComponentVersion": version}}))
+        }
+        (GLOBAL, "GetDocList") => Ok(json!({"qDocList": doc_list(shared)})),
+        (GLOBAL, "GetActiveDoc") => Ok(match attachment.app() {
+            Some(app) => json!({"qReturn": doc(&app)}),
+            None => json!({"qReturn": {"qType": null, "qHandle": null}}),
+        }),
+        (GLOBAL, "OpenDoc") => open_doc(request, attachment, shared).await,
+        (GLOBAL, "CreateSessionApp") => create_session_app(attachment, shared).await,
+        (DOC, "GetAppLayout") => {
+            let app = attachment.app().ok_or_else(|| no_handle(DOC))?;
+            Ok(json!({"qLayout": layout(&app)}))
+        }
+        (GLOBAL | DOC, method) => Err(Failure::new(-32_601, method, "Method not found")),
+        (handle, _) => Err(no_handle(handle)),
+    }
+}
+
+fn no_handle(handle: i64) -> Failure {
+    Failure::new(-32_602, handle.to_string(), "Invalid handle")
+}
+
+async fn open_doc(
+    request: &Request,
+    attachment: &Attachment,
+    shared: &Shared,
+) -> Result<Value, Failure> {
+    // By name or by position: clients send both.
+    let name = request
+        .params
+        .get("qDocName")
+        .or_else(|| request.params.get(0));
+    let Some(name) = name.and_then(Value::as_str) else {
+        return Err(Failure::new(-32_602, "qDocName", "Invalid params"));
+    };
+    sleep_some(shared.faults.read(|faults| faults.slow_open_ms)).await;
+    let Some(known) = shared.documents.open(name).await else {
+        return Err(Failure::new(NOT_FOUND, name, "App not found"));
+    };
+    let app = open(attachment, OpenApp::Document(known))?;
+    Ok(json!({"qReturn": doc(&app)}))
+}
+
+async fn create_session_app(attachment: &Attachment, shared: &Shared) -> Result<Value, Failure> {
+    sleep_some(shared.faults.read(|faults| faults.slow_open_ms)).await;
+    let id = format!("SessionApp_{}", Uuid::new_v4());
+    let app = open(attachment, OpenApp::SessionApp(id))?;
+    Ok(json!({"qSessionAppId": app.id(), "qReturn": doc(&app)}))
+}
+
+/// Opening what is open already succeeds; opening anything else does not.
+fn open(attachment: &Attachment, app: OpenApp) -> Result<OpenApp, Failure> {
+    match attachment.open(app.clone()) {
+        Some(now) if now == app => Ok(app),
+        _ => Err(Failure::new(ALREADY_OPEN, app.id(), "App already open")),
+    }
+}
+
+fn doc(app: &OpenApp) -> Value {
+    json!({"qType": "Doc", "qHandle": DOC, "qGenericId": app.id()})
+}
+
+fn layout(app: &OpenApp) -> Value {
+    let title = app.id().trim_end_matches(".qvf");
+    let is_session_app = matches!(app, OpenApp::SessionApp(_));
+    json!({
+        "qTitle": title, "qFileName": app.id(), "qHasData": true, "qHasScript": true,
+        "qIsSessionApp": is_session_app, "qMeta": {}, "qThumbnail": {},
+    })
+}
+
+fn doc_list(shared: &Shared) -> Vec<Value> {
+    let entry = |name: &str| {
+        let title = name.trim_end_matches(".qvf");
+        json!({"qDocName": name, "qDocId": name, "qTitle": title, "qMeta": {}})
+    };
+    shared.documents.names().map(entry).collect()
+}

@@ -1,0 +1,247 @@
+//! The session table without time: every count changes here, and only here.
+
+use super::{LIMIT, OTHER_USER};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
+};
+
+/// What names a session: `X-Qlik-Session`, else the user's own names in the path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum SessionKey {
+    Header(String),
+    Path { user: String, id: String },
+}
+
+/// What a session has open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OpenApp {
+    Document(String),
+    SessionApp(String),
+}
+
+impl OpenApp {
+    /// The document's name or the session app's identifier.
+    pub(crate) fn id(&self) -> &str {
+        match self {
+            Self::Document(id) | Self::SessionApp(id) => id,
+        }
+    }
+}
+
+/// One live session, for tests and for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionView {
+    /// `X-Qlik-Session`, else the identifier in the path.
+    pub id: String,
+    /// The token's `sub`.
+    pub user: String,
+    /// Open sockets; 0: it waits for its TTL.
+    pub sockets: usize,
+    /// Seconds that it outlives its last socket.
+    pub ttl: u64,
+    /// The open document or session app.
+    pub app: Option<String>,
+}
+
+/// Numbers of one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    /// Live sessions, waiting ones included.
+    pub(crate) sessions: usize,
+    /// Those without a socket.
+    pub(crate) waiting: usize,
+    pub(crate) sockets: usize,
+    pub(crate) created: u64,
+    pub(crate) attached: u64,
+    pub(crate) users: usize,
+    pub(crate) users_total: usize,
+    /// Documents that a session has open, with the sockets of those sessions.
+    pub(crate) documents: Vec<(String, usize)>,
+}
+
+/// A session that nobody is connected to, until `time` has passed or a socket came.
+pub(super) struct Wait {
+    pub(super) time: Duration,
+    pub(super) turn: u64,
+}
+
+struct Session {
+    user: String,
+    ttl: u64,
+    sockets: usize,
+    app: Option<OpenApp>,
+    /// Changes with every socket, so that an old wait cannot end a session that was used since.
+    turn: u64,
+}
+
+#[derive(Default)]
+struct Use {
+    sessions: usize,
+    sockets: usize,
+}
+
+#[derive(Default)]
+pub(super) struct Table {
+    live: HashMap<SessionKey, Session>,
+    documents: BTreeMap<String, Use>,
+    users: HashMap<String, usize>,
+    users_seen: HashSet<String>,
+    waiting: usize,
+    sockets: usize,
+    created: u64,
+    attached: u64,
+}
+
+impl Table {
+    /// Whether the session had to be created.
+    pub(super) fn attach(
+        &mut self,
+        key: &SessionKey,
+        user: &str,
+        ttl: Option<u64>,
+        limit: Option<usize>,
+    ) -> Result<bool, &'static str> {
+        if let Some(session) = self.live.get_mut(key) {
+            if session.user != user {
+                return Err(OTHER_USER);
+            }
+            if session.sockets == 0 {
+                self.waiting -= 1;
+            }
+            session.turn += 1;
+            session.sockets += 1;
+            session.ttl = ttl.unwrap_or(session.ttl);
+            if let Some(using) = document_use(&mut self.documents, session.app.as_ref()) {
+                using.sockets += 1;
+            }
+            self.sockets += 1;
+            self.attached += 1;
+            return Ok(false);
+        }
+        if limit.is_some_and(|limit| self.live.len() >= limit) {
+            return Err(LIMIT);
+        }
+        let session = Session {
+            user: user.to_owned(),
+            ttl: ttl.unwrap_or(0),
+            sockets: 1,
+            app: None,
+            turn: 0,
+        };
+        self.live.insert(key.clone(), session);
+        *self.users.entry(user.to_owned()).or_default() += 1;
+        if !self.users_seen.contains(user) {
+            self.users_seen.insert(user.to_owned());
+        }
+        self.sockets += 1;
+        self.created += 1;
+        Ok(true)
+    }
+
+    /// One socket less. A wait, if the session outlives it and has no other.
+    pub(super) fn detach(&mut self, key: &SessionKey) -> Option<Wait> {
+        let session = self.live.get_mut(key)?;
+        session.sockets -= 1;
+        self.sockets -= 1;
+        if let Some(using) = document_use(&mut self.documents, session.app.as_ref()) {
+            using.sockets -= 1;
+        }
+        if session.sockets > 0 {
+            return None;
+        }
+        self.waiting += 1;
+        session.turn += 1;
+        let (turn, time) = (session.turn, Duration::from_secs(session.ttl));
+        if time.is_zero() {
+            self.expire(key, turn);
+            return None;
+        }
+        Some(Wait { time, turn })
+    }
+
+    /// Ends a session that nobody has used since `turn`.
+    pub(super) fn expire(&mut self, key: &SessionKey, turn: u64) {
+        if self
+            .live
+            .get(key)
+            .is_none_or(|session| session.turn != turn)
+        {
+            return;
+        }
+        let Some(session) = self.live.remove(key) else {
+            return;
+        };
+        self.waiting -= 1;
+        if let Some(count) = self.users.get_mut(&session.user) {
+            *count -= 1;
+            if *count == 0 {
+                self.users.remove(&session.user);
+            }
+        }
+        if let Some(using) = document_use(&mut self.documents, session.app.as_ref()) {
+            using.sessions -= 1;
+        }
+    }
+
+    pub(super) fn app(&self, key: &SessionKey) -> Option<OpenApp> {
+        self.live.get(key).and_then(|session| session.app.clone())
+    }
+
+    pub(super) fn open(&mut self, key: &SessionKey, app: OpenApp) -> Option<OpenApp> {
+        let session = self.live.get_mut(key)?;
+        if session.app.is_none() {
+            if let OpenApp::Document(name) = &app {
+                let using = self.documents.entry(name.clone()).or_default();
+                using.sessions += 1;
+                using.sockets += session.sockets;
+            }
+            session.app = Some(app);
+        }
+        session.app.clone()
+    }
+
+    pub(super) fn count(&self) -> Count {
+        Count {
+            sessions: self.live.len(),
+            waiting: self.waiting,
+            sockets: self.sockets,
+            created: self.created,
+            attached: self.attached,
+            users: self.users.len(),
+            users_total: self.users_seen.len(),
+            documents: self
+                .documents
+                .iter()
+                .filter(|(_, using)| using.sessions > 0)
+                .map(|(name, using)| (name.clone(), using.sockets))
+                .collect(),
+        }
+    }
+
+    pub(super) fn list(&self) -> Vec<SessionView> {
+        let view = |(key, session): (&SessionKey, &Session)| SessionView {
+            id: match key {
+                SessionKey::Header(id) | SessionKey::Path { id, .. } => id.clone(),
+            },
+            user: session.user.clone(),
+            sockets: session.sockets,
+            ttl: session.ttl,
+            app: session.app.as_ref().map(|app| app.id().to_owned()),
+        };
+        let mut all: Vec<_> = self.live.iter().map(view).collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all
+    }
+}
+
+fn document_use<'a>(
+    documents: &'a mut BTreeMap<String, Use>,
+    app: Option<&OpenApp>,
+) -> Option<&'a mut Use> {
+    match app? {
+        OpenApp::Document(name) => documents.get_mut(name),
+        OpenApp::SessionApp(_) => None,
+    }
+}

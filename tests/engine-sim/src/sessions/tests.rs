@@ -1,0 +1,122 @@
+//! Sessions on a paused clock.
+
+use super::*;
+use std::time::Duration;
+use tokio::time::sleep;
+
+fn header(id: &str) -> SessionKey {
+    SessionKey::Header(id.to_owned())
+}
+
+fn attach(
+    sessions: &Arc<Sessions>,
+    id: &str,
+    user: &str,
+    ttl: Option<u64>,
+) -> Result<Attachment, &'static str> {
+    sessions.attach(Wish {
+        key: header(id),
+        user: user.to_owned(),
+        ttl,
+        limit: Some(2),
+    })
+}
+
+/// Sleeps on the paused clock and lets the waits that ended before that run.
+async fn pass(seconds: f64) {
+    sleep(Duration::from_secs_f64(seconds)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_ttl_a_session_ends_with_its_last_socket() {
+    let sessions = Arc::new(Sessions::new(1_800));
+    let one = attach(&sessions, "a", "ann", None).unwrap();
+    let two = attach(&sessions, "a", "ann", None).unwrap();
+    assert!(one.created && !two.created);
+    drop(one);
+    assert_eq!(sessions.count().sessions, 1);
+    drop(two);
+    assert_eq!(
+        sessions.count(),
+        Count {
+            created: 1,
+            attached: 1,
+            users_total: 1,
+            ..Count::default()
+        }
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_latest_ttl_holds_from_the_last_close() {
+    let sessions = Arc::new(Sessions::new(1_800));
+    drop(attach(&sessions, "a", "ann", Some(10)).unwrap());
+    pass(9.9).await;
+    let again = attach(&sessions, "a", "ann", Some(60)).unwrap();
+    pass(30.0).await;
+    assert_eq!(sessions.count().waiting, 0);
+    drop(again);
+    pass(59.9).await;
+    assert_eq!(
+        (sessions.count().sessions, sessions.count().waiting),
+        (1, 1)
+    );
+    pass(0.2).await;
+    assert_eq!(
+        (sessions.count().sessions, sessions.count().waiting),
+        (0, 0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attach_without_a_ttl_keeps_the_one_before() {
+    let sessions = Arc::new(Sessions::new(1_800));
+    drop(attach(&sessions, "a", "ann", Some(10)).unwrap());
+    drop(attach(&sessions, "a", "ann", None).unwrap());
+    pass(9.9).await;
+    assert_eq!(sessions.count().sessions, 1);
+    pass(0.2).await;
+    assert_eq!(sessions.count().sessions, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ttl_is_capped() {
+    let sessions = Arc::new(Sessions::new(20));
+    drop(attach(&sessions, "a", "ann", Some(100_000)).unwrap());
+    assert_eq!(sessions.list()[0].ttl, 20);
+    pass(20.1).await;
+    assert_eq!(sessions.count().sessions, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_user_cannot_attach_and_a_limit_holds() {
+    let sessions = Arc::new(Sessions::new(1_800));
+    let _one = attach(&sessions, "a", "ann", None).unwrap();
+    assert_eq!(attach(&sessions, "a", "bob", None).err(), Some(OTHER_USER));
+    let _two = attach(&sessions, "b", "bob", None).unwrap();
+    assert_eq!(attach(&sessions, "c", "bob", None).err(), Some(LIMIT));
+    let three = attach(&sessions, "b", "bob", None).unwrap();
+    assert!(!three.created, "the limit is on new sessions");
+    assert_eq!(sessions.count().users, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn documents_count_sessions_and_their_sockets() {
+    let sessions = Arc::new(Sessions::new(1_800));
+    let document = OpenApp::Document("a.qvf".to_owned());
+    let one = attach(&sessions, "a", "ann", Some(10)).unwrap();
+    assert_eq!(one.open(document.clone()), Some(document.clone()));
+    let other = OpenApp::SessionApp("other".to_owned());
+    assert_eq!(
+        one.open(other),
+        Some(document.clone()),
+        "one app per session"
+    );
+    let two = attach(&sessions, "a", "ann", None).unwrap();
+    assert_eq!(two.app(), Some(document));
+    assert_eq!(sessions.count().documents, [("a.qvf".to_owned(), 2)]);
+    drop((one, two));
+    assert_eq!(sessions.count().documents, [("a.qvf".to_owned(), 0)]);
+    pass(10.1).await;
+    assert_eq!(sessions.count().documents, []);
+}

@@ -1,0 +1,203 @@
+//! One WebSocket: who may open it, to which session it belongs, and its frames.
+//!
+//! Text frames are JSON-RPC. Binary frames are echoed byte for byte, which no engine does: tests and
+//! the bench need a peer for that.
+
+use crate::{
+    connection,
+    engine::Shared,
+    faults::Faults,
+    head::Head,
+    rpc,
+    sessions::{Attachment, SessionKey, Wish},
+    token,
+};
+use futures_util::{SinkExt, StreamExt};
+use std::{io, time::Duration};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Error, Message,
+        handshake::derive_accept_key,
+        protocol::{Role, WebSocketConfig},
+    },
+};
+use uuid::Uuid;
+
+type Socket = WebSocketStream<TcpStream>;
+
+/// How long a refused client may take to close.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Serves an upgrade request and the socket that comes of it. `early`: bytes sent right after it.
+pub(crate) async fn serve(mut stream: TcpStream, head: Head, early: Vec<u8>, shared: &Shared) {
+    shared.faults.unless(|faults| faults.stall_websocket).await;
+    let faults = shared.faults.get();
+    sleep_some(faults.slow_connect_ms).await;
+    let (Some(key), Some(target)) = (head.websocket_key(), Target::parse(head.path_only())) else {
+        shared.upgrades.push(head, "404");
+        // The peer may have gone: nothing is left to do then.
+        let _ = connection::answer(&mut stream, "404 Not Found", "text/plain", "no app\n").await;
+        return;
+    };
+    let accept = derive_accept_key(key.as_bytes());
+    let attached = attach(shared, &head, target, &faults);
+    let state = match &attached {
+        Ok(attachment) if attachment.created => "SESSION_CREATED",
+        Ok(_) => "SESSION_ATTACHED",
+        Err(state) => state,
+    };
+    shared.upgrades.push(head, state);
+    let Ok(mut socket) = accept_socket(stream, &accept, early).await else {
+        return;
+    };
+    let hello = if faults.wrong_frames {
+        "}{ hello".to_owned()
+    } else {
+        rpc::on_connected(state)
+    };
+    if socket.send(Message::text(hello)).await.is_err() {
+        return;
+    }
+    match attached {
+        // The socket is over, however it ended.
+        Ok(attachment) => drop(talk(&mut socket, &attachment, shared).await),
+        Err(_) => farewell(socket).await,
+    }
+}
+
+/// What the path says: `/app[/<identifier>][/ttl/<seconds>]`.
+struct Target {
+    id: String,
+    ttl: Option<u64>,
+}
+
+impl Target {
+    fn parse(path: &str) -> Option<Self> {
+        let rest = path.strip_prefix("/app")?;
+        if !rest.is_empty() && !rest.starts_with('/') {
+            return None;
+        }
+        let rest = rest.trim_matches('/');
+        let (id, ttl) = match rest.rsplit_once("ttl/") {
+            Some((id, ttl)) if id.is_empty() || id.ends_with('/') => match ttl.parse() {
+                Ok(ttl) => (id.trim_end_matches('/'), Some(ttl)),
+                Err(_) => (rest, None),
+            },
+            _ => (rest, None),
+        };
+        let id = id.to_owned();
+        Some(Self { id, ttl })
+    }
+}
+
+fn attach(
+    shared: &Shared,
+    head: &Head,
+    target: Target,
+    faults: &Faults,
+) -> Result<Attachment, &'static str> {
+    if faults.no_license {
+        return Err("SESSION_ERROR_NO_LICENSE");
+    }
+    if faults.reject_jwt {
+        return Err(token::INVALID);
+    }
+    let user = shared.tokens.user(head.header("authorization"))?;
+    let key = match head.header("x-qlik-session") {
+        Some(id) => SessionKey::Header(id.to_owned()),
+        None if target.id.is_empty() => SessionKey::Header(Uuid::new_v4().to_string()),
+        None => SessionKey::Path {
+            user: user.clone(),
+            id: target.id,
+        },
+    };
+    shared.sessions.attach(Wish {
+        key,
+        user,
+        ttl: target.ttl,
+        limit: faults.max_sessions,
+    })
+}
+
+async fn accept_socket(mut stream: TcpStream, key: &str, early: Vec<u8>) -> io::Result<Socket> {
+    let answer = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-accept: {key}\r\n\r\n"
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(8 * 1_024)
+        .write_buffer_size(0)
+        .max_message_size(None)
+        .max_frame_size(None);
+    Ok(WebSocketStream::from_partially_read(stream, early, Role::Server, Some(config)).await)
+}
+
+/// Answers frames until the socket ends. Pings and closes are answered by the library.
+async fn talk(socket: &mut Socket, attachment: &Attachment, shared: &Shared) -> Result<(), Error> {
+    while let Some(message) = socket.next().await {
+        match message? {
+            Message::Text(text) => {
+                if let Some(answer) = rpc::answer(&text, attachment, shared).await {
+                    socket.send(Message::text(answer)).await?;
+                }
+            }
+            echo @ Message::Binary(_) => socket.send(echo).await?,
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Closes a refused socket so that its first and only message is not lost to a reset.
+async fn farewell(mut socket: Socket) {
+    if socket.close(None).await.is_ok() {
+        let gone = async { while let Some(Ok(_)) = socket.next().await {} };
+        let _ = timeout(FAREWELL, gone).await;
+    }
+}
+
+/// Sleeping for nothing would still cost a timer.
+pub(crate) async fn sleep_some(ms: u64) {
+    if ms > 0 {
+        sleep(Duration::from_millis(ms)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(path: &str) -> Option<(String, Option<u64>)> {
+        Target::parse(path).map(|target| (target.id, target.ttl))
+    }
+
+    #[test]
+    fn a_path_names_a_session_and_perhaps_its_ttl() {
+        let named = |id: &str, ttl| Some((id.to_owned(), ttl));
+        assert_eq!(parse("/app/engineData"), named("engineData", None));
+        assert_eq!(
+            parse("/app/engineData/ttl/60"),
+            named("engineData", Some(60))
+        );
+        assert_eq!(parse("/app/a/b/ttl/0"), named("a/b", Some(0)));
+        assert_eq!(parse("/app/battl/60"), named("battl/60", None));
+        assert_eq!(parse("/app/a/ttl/soon"), named("a/ttl/soon", None));
+        assert_eq!(parse("/app/ttl/5"), named("", Some(5)));
+        assert_eq!(parse("/app"), named("", None));
+        assert_eq!(parse("/app/"), named("", None));
+    }
+
+    #[test]
+    fn other_paths_are_not_the_engines() {
+        for path in ["/", "/apps", "/healthcheck", "/doc/a"] {
+            assert_eq!(parse(path), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The engine's own numbers, for tests and for people (`GET /admin/stats`).
+
+use crate::engine::Shared;
+use serde::{Deserialize, Serialize};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+/// Numbers of one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// The engine's name.
+    pub name: String,
+    /// Live sessions, those that wait for a socket included.
+    pub sessions: usize,
+    /// Live sessions without a socket.
+    pub waiting: usize,
+    /// Open WebSockets.
+    pub sockets: usize,
+    /// Documents in memory.
+    pub docs: Vec<String>,
+    /// Sessions created since the start.
+    pub created_total: u64,
+    /// Sockets that found their session, since the start.
+    pub attached_total: u64,
+    /// Upgrade requests since the start, refused ones included.
+    pub upgrades_total: u64,
+    /// JSON-RPC requests since the start.
+    pub requests_total: u64,
+}
+
+impl Stats {
+    pub(crate) fn of(shared: &Shared) -> Self {
+        let count = shared.sessions.count();
+        Self {
+            name: shared.options.name.clone(),
+            sessions: count.sessions,
+            waiting: count.waiting,
+            sockets: count.sockets,
+            docs: shared.documents.in_memory(),
+            created_total: count.created,
+            attached_total: count.attached,
+            upgrades_total: shared.upgrades.total(),
+            requests_total: shared.requests.total(),
+        }
+    }
+}
+
+/// Counts JSON-RPC requests.
+#[derive(Default)]
+pub(crate) struct Requests {
+    total: AtomicU64,
+    active: AtomicU64,
+    micros: AtomicU64,
+}
+
+impl Requests {
+    pub(crate) fn begin(&self) {
+        self.active.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn end(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.micros.fetch_add(micros, Relaxed);
+        self.total.fetch_add(1, Relaxed);
+        self.active.fetch_sub(1, Relaxed);
+    }
+
+    /// Requests that were answered.
+    pub(crate) fn total(&self) -> u64 {
+        self.total.load(Relaxed)
+    }
+
+    /// Requests that are being answered.
+    pub(crate) fn active(&self) -> u64 {
+        self.active.load(Relaxed)
+    }
+
+    /// How long all of them took together.
+    pub(crate) fn took(&self) -> Duration {
+        Duration::from_micros(self.micros.load(Relaxed))
+    }
+}

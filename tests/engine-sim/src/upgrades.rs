@@ -1,0 +1,103 @@
+//! The latest upgrade requests as they reached the engine, so that a test can prove what a gateway let
+//! through and what it did not.
+
+use crate::head::Head;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// One upgrade request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgrade {
+    /// The path with its query.
+    pub path: String,
+    /// Every header in order, names as they were sent.
+    pub headers: Vec<(String, String)>,
+    /// What the engine answered: a session state, or an HTTP status.
+    pub outcome: String,
+}
+
+impl Upgrade {
+    /// Every value of the header of that name, whatever its case.
+    pub fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.headers
+            .iter()
+            .filter(move |(have, _)| have.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// The answer of `GET /admin/upgrades`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgrades {
+    /// How many there were since the start.
+    pub total: u64,
+    /// The latest of them, oldest first.
+    pub latest: Vec<Upgrade>,
+}
+
+pub(crate) struct UpgradeLog {
+    keep: usize,
+    kept: Mutex<(u64, VecDeque<(Head, &'static str)>)>,
+}
+
+impl UpgradeLog {
+    pub(crate) fn new(keep: usize) -> Self {
+        let kept = Mutex::default();
+        Self { keep, kept }
+    }
+
+    pub(crate) fn push(&self, head: Head, outcome: &'static str) {
+        let mut kept = self.lock();
+        kept.0 += 1;
+        kept.1.push_back((head, outcome));
+        if kept.1.len() > self.keep {
+            kept.1.pop_front();
+        }
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.lock().0
+    }
+
+    pub(crate) fn latest(&self) -> Upgrades {
+        let kept = self.lock();
+        let upgrade = |(head, outcome): &(Head, &'static str)| Upgrade {
+            path: head.path.clone(),
+            headers: head.headers.clone(),
+            outcome: (*outcome).to_owned(),
+        };
+        Upgrades {
+            total: kept.0,
+            latest: kept.1.iter().map(upgrade).collect(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (u64, VecDeque<(Head, &'static str)>)> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_latest_are_kept() {
+        let log = UpgradeLog::new(2);
+        for path in ["/app/1", "/app/2", "/app/3"] {
+            let head = Head {
+                method: "GET".to_owned(),
+                path: path.to_owned(),
+                headers: vec![("Cookie".to_owned(), "a=b".to_owned())],
+            };
+            log.push(head, "SESSION_CREATED");
+        }
+        let upgrades = log.latest();
+        assert_eq!(upgrades.total, 3);
+        assert_eq!(upgrades.latest[0].path, "/app/2");
+        assert_eq!(upgrades.latest[1].header("cookie").next(), Some("a=b"));
+    }
+}
