@@ -16,7 +16,8 @@ pub(crate) async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
             ("GET", "/healthcheck") => ("200 OK", "application/json", health::body(&shared)),
             _ => ("404 Not Found", "text/plain", "not found\n".to_owned()),
         };
-        if answer(&mut stream, status, kind, &body).await.is_err() {
+        let last = head.header("connection") == Some("close");
+        if answer(&mut stream, status, kind, &body).await.is_err() || last {
             return;
         }
     }

@@ -1,0 +1,170 @@
+//! A plain client of the engine: tokens, sockets, JSON-RPC and HTTP, each as short as it can be.
+
+use berth_engine_sim::{Document, Engine, Options, start};
+use futures_util::{SinkExt, StreamExt};
+use jsonwebtoken::{EncodingKey, Header, encode};
+use serde_json::{Value, json};
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Error, Message,
+        client::IntoClientRequest,
+        http::{HeaderName, HeaderValue},
+        protocol::WebSocketConfig,
+    },
+};
+
+pub(crate) const SECRET: &str = "a secret for tests";
+/// Far above what anything here takes.
+pub(crate) const LONG: Duration = Duration::from_secs(20);
+
+/// An engine with two documents that checks tokens.
+pub(crate) fn options() -> Options {
+    Options {
+        jwt_secret: Some(SECRET.to_owned()),
+        documents: vec![Document::new("a.qvf", 70), Document::new("b.qvf", 30)],
+        ..Options::default()
+    }
+}
+
+pub(crate) async fn engine() -> Engine {
+    start(options()).await.unwrap()
+}
+
+pub(crate) fn token(user: &str) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let claims = json!({"sub": user, "exp": now.as_secs() + 60});
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    encode(&Header::default(), &claims, &key).unwrap()
+}
+
+/// An open socket.
+pub(crate) struct Client {
+    pub(crate) socket: WebSocketStream<TcpStream>,
+    next: i64,
+}
+
+/// Opens a socket as `user`, with `X-Qlik-Session` if given.
+pub(crate) async fn open(addr: SocketAddr, path: &str, user: &str, id: Option<&str>) -> Client {
+    let token = format!("Bearer {}", token(user));
+    let mut headers = vec![("authorization", token.as_str())];
+    headers.extend(id.map(|id| ("x-qlik-session", id)));
+    open_with(addr, path, &headers).await.unwrap()
+}
+
+pub(crate) async fn open_with(
+    addr: SocketAddr,
+    path: &str,
+    headers: &[(&'static str, &str)],
+) -> Result<Client, Error> {
+    let mut request = format!("ws://{addr}{path}").into_client_request()?;
+    for (name, value) in headers {
+        let value = HeaderValue::from_str(value).unwrap();
+        request
+            .headers_mut()
+            .append(HeaderName::from_static(name), value);
+    }
+    let stream = TcpStream::connect(addr).await?;
+    let config = WebSocketConfig::default()
+        .max_message_size(None)
+        .max_frame_size(None);
+    let (socket, _) =
+        tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await?;
+    Ok(Client { socket, next: 1 })
+}
+
+impl Client {
+    /// The next message; `None` when the engine has closed.
+    pub(crate) async fn message(&mut self) -> Option<Message> {
+        match timeout(LONG, self.socket.next())
+            .await
+            .expect("a message in time")
+        {
+            Some(Ok(Message::Close(_)) | Err(_)) | None => None,
+            Some(Ok(message)) => Some(message),
+        }
+    }
+
+    /// The next message as JSON.
+    pub(crate) async fn json(&mut self) -> Value {
+        let message = self.message().await.expect("a message");
+        serde_json::from_str(message.to_text().unwrap()).unwrap()
+    }
+
+    /// Reads OnConnected.
+    pub(crate) async fn state(&mut self) -> String {
+        let hello = self.json().await;
+        assert_eq!(hello["method"], "OnConnected");
+        hello["params"]["qSessionState"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    pub(crate) async fn send(&mut self, message: Message) {
+        self.socket.send(message).await.unwrap();
+    }
+
+    /// One call; the whole answer.
+    pub(crate) async fn call(&mut self, handle: i64, method: &str, params: Value) -> Value {
+        self.next += 1;
+        let request = json!({
+            "jsonrpc": "2.0", "id": self.next, "handle": handle, "method": method,
+            "params": params,
+        });
+        self.send(Message::text(request.to_string())).await;
+        let answer = self.json().await;
+        assert_eq!(answer["id"], self.next);
+        answer
+    }
+
+    pub(crate) async fn close(mut self) {
+        self.socket.close(None).await.unwrap();
+        while self.message().await.is_some() {}
+    }
+}
+
+/// Waits until `condition` holds.
+pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
+    let poll = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(LONG, poll).await.expect("the condition in time");
+}
+
+/// One HTTP request: status and body.
+pub(crate) async fn http(addr: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    timeout(LONG, read)
+        .await
+        .expect("an answer in time")
+        .unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+pub(crate) async fn get_json(addr: SocketAddr, path: &str) -> Value {
+    let (status, body) = http(addr, "GET", path, "").await;
+    assert_eq!(status, 200, "{path}: {body}");
+    serde_json::from_str(&body).unwrap()
+}

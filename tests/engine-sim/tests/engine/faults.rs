@@ -1,0 +1,161 @@
+//! Each fault does what its name says, and ends when it is switched off.
+
+use crate::client::{LONG, engine, get_json, http, open, open_with, token};
+use berth_engine_sim::{Engine, Faults, WrongJson};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::tungstenite::Message;
+
+/// Long enough to be sure that no answer comes by itself on the loopback.
+const SHORT: Duration = Duration::from_millis(100);
+
+async fn state(engine: &Engine) -> String {
+    open(engine.api_addr(), "/app/x", "ann", None)
+        .await
+        .state()
+        .await
+}
+
+#[tokio::test]
+async fn refuse_closes_the_port_and_opens_it_again() {
+    let engine = engine().await;
+    let mut live = open(engine.api_addr(), "/app/live", "ann", None).await;
+    live.state().await;
+    engine.faults().set(|faults| faults.refuse = true);
+    let refused = async { while TcpStream::connect(engine.api_addr()).await.is_ok() {} };
+    timeout(LONG, refused).await.unwrap();
+    live.send(Message::binary("still there")).await;
+    assert_eq!(live.message().await, Some(Message::binary("still there")));
+    engine.faults().clear();
+    let accepted = async { while TcpStream::connect(engine.api_addr()).await.is_err() {} };
+    timeout(LONG, accepted).await.unwrap();
+    assert_eq!(state(&engine).await, "SESSION_CREATED");
+}
+
+#[tokio::test]
+async fn stall_accepts_and_says_nothing_until_it_ends() {
+    let engine = engine().await;
+    engine.faults().set(|faults| faults.stall = true);
+    let health = http(engine.api_addr(), "GET", "/healthcheck", "");
+    tokio::pin!(health);
+    let socket = state(&engine);
+    tokio::pin!(socket);
+    assert!(timeout(SHORT, &mut health).await.is_err());
+    assert!(timeout(SHORT, &mut socket).await.is_err());
+    get_json(engine.metrics_addr(), "/admin/stats").await;
+    engine.faults().clear();
+    assert_eq!(health.await.0, 200);
+    assert_eq!(socket.await, "SESSION_CREATED");
+}
+
+#[tokio::test]
+async fn stall_websocket_spares_the_health_check() {
+    let engine = engine().await;
+    engine.faults().set(|faults| faults.stall_websocket = true);
+    assert!(timeout(SHORT, state(&engine)).await.is_err());
+    get_json(engine.api_addr(), "/healthcheck").await;
+}
+
+#[tokio::test]
+async fn slow_answers_take_their_time() {
+    let engine = engine().await;
+    engine.faults().set(|faults| faults.slow_connect_ms = 150);
+    let begin = Instant::now();
+    let mut client = open(engine.api_addr(), "/app/x", "ann", None).await;
+    assert!(begin.elapsed() >= Duration::from_millis(150));
+    client.state().await;
+    engine.faults().set(|faults| faults.slow_open_ms = 500);
+    let begin = Instant::now();
+    client.call(-1, "EngineVersion", json!([])).await;
+    assert!(begin.elapsed() < Duration::from_millis(500));
+    client.call(-1, "OpenDoc", json!(["a.qvf"])).await;
+    assert!(begin.elapsed() >= Duration::from_millis(500));
+}
+
+#[tokio::test]
+async fn die_cuts_everything() {
+    let mut engine = engine().await;
+    let mut live = open(engine.api_addr(), "/app/x", "ann", None).await;
+    live.state().await;
+    let answer = http(
+        engine.metrics_addr(),
+        "POST",
+        "/admin/faults",
+        r#"{"die":true}"#,
+    );
+    // The answer may come or not: the engine is dying.
+    let (_, ()) = tokio::join!(timeout(LONG, answer), engine.died());
+    assert_eq!(live.message().await, None);
+    assert!(TcpStream::connect(engine.api_addr()).await.is_err());
+    assert!(TcpStream::connect(engine.metrics_addr()).await.is_err());
+}
+
+#[tokio::test]
+async fn no_metrics_and_saturated() {
+    let engine = engine().await;
+    let change = r#"{"no_metrics":true,"saturated":true}"#;
+    let (status, _) = http(engine.metrics_addr(), "POST", "/admin/faults", change).await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        http(engine.metrics_addr(), "GET", "/metrics", "").await.0,
+        404
+    );
+    let health = get_json(engine.api_addr(), "/healthcheck").await;
+    assert_eq!(health["saturated"], json!(true));
+    http(engine.metrics_addr(), "DELETE", "/admin/faults", "").await;
+    assert_eq!(engine.faults().get(), Faults::default());
+}
+
+#[tokio::test]
+async fn wrong_json_is_wrong_in_three_ways() {
+    let engine = engine().await;
+    let mut bodies = Vec::new();
+    for wrong in [WrongJson::Junk, WrongJson::Types, WrongJson::Empty] {
+        engine
+            .faults()
+            .set(|faults| faults.wrong_json = Some(wrong));
+        bodies.push(http(engine.api_addr(), "GET", "/healthcheck", "").await.1);
+    }
+    assert!(serde_json::from_str::<Value>(&bodies[0]).is_err());
+    let types: Value = serde_json::from_str(&bodies[1]).unwrap();
+    assert!(types["mem"].is_string() && types["saturated"].is_string());
+    assert_eq!(bodies[2], "{}");
+}
+
+#[tokio::test]
+async fn sockets_can_begin_wrong() {
+    let engine = engine().await;
+    engine.faults().set(|faults| faults.no_license = true);
+    let mut client = open(engine.api_addr(), "/app/x", "ann", None).await;
+    assert_eq!(client.state().await, "SESSION_ERROR_NO_LICENSE");
+    assert_eq!(client.message().await, None);
+    engine.faults().clear();
+    engine.faults().set(|faults| faults.reject_jwt = true);
+    assert_eq!(state(&engine).await, "SESSION_ERROR_JWT_TOKEN_INVALID");
+    engine.faults().clear();
+    engine.faults().set(|faults| faults.wrong_frames = true);
+    let mut client = open(engine.api_addr(), "/app/x", "ann", None).await;
+    let hello = client.message().await.unwrap();
+    assert!(serde_json::from_str::<Value>(hello.to_text().unwrap()).is_err());
+}
+
+#[tokio::test]
+async fn an_unknown_fault_is_refused_by_its_name() {
+    let engine = engine().await;
+    for change in [r#"{"stal":true}"#, r#"{"stall":"yes"}"#, "[]", "{"] {
+        let (status, body) = http(engine.metrics_addr(), "POST", "/admin/faults", change).await;
+        assert!((400..500).contains(&status), "{change}: {status} {body}");
+    }
+    assert_eq!(engine.faults().get(), Faults::default());
+}
+
+#[tokio::test]
+async fn a_path_outside_app_is_no_websocket() {
+    let engine = engine().await;
+    let token = format!("Bearer {}", token("ann"));
+    let headers = [("authorization", token.as_str())];
+    let opened = open_with(engine.api_addr(), "/apps/x", &headers).await;
+    assert!(opened.is_err());
+    assert_eq!(engine.upgrades().latest[0].outcome, "404");
+}

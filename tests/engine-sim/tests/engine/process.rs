@@ -1,0 +1,85 @@
+//! The binary: its one line, its flags, and how it ends.
+
+use crate::client::{LONG, get_json, http};
+use std::{net::SocketAddr, process::Stdio};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+async fn start(flags: &[&str]) -> (Child, SocketAddr, SocketAddr) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_engine-sim"))
+        .args(["--api", "127.0.0.1:0", "--metrics", "127.0.0.1:0"])
+        .args(flags)
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = timeout(LONG, lines.next_line())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    let rest = line.strip_prefix("listening api=").unwrap();
+    let (api, metrics) = rest.split_once(" metrics=").unwrap();
+    (child, api.parse().unwrap(), metrics.parse().unwrap())
+}
+
+async fn code(child: &mut Child) -> Option<i32> {
+    timeout(LONG, child.wait()).await.unwrap().unwrap().code()
+}
+
+#[tokio::test]
+async fn flags_set_name_documents_and_faults() {
+    let flags = [
+        "--name",
+        "e7",
+        "--document",
+        "a.qvf=70",
+        "--saturated",
+        "--wrong-json",
+        "junk",
+    ];
+    let (_child, api, metrics) = start(&flags).await;
+    assert_eq!(get_json(metrics, "/admin/stats").await["name"], "e7");
+    assert_eq!(get_json(metrics, "/admin/faults").await["saturated"], true);
+    assert!(
+        http(api, "GET", "/healthcheck", "")
+            .await
+            .1
+            .starts_with('<')
+    );
+}
+
+#[tokio::test]
+async fn a_signal_ends_it_well() {
+    for signal in ["TERM", "INT"] {
+        let (mut child, ..) = start(&[]).await;
+        let pid = child.id().unwrap().to_string();
+        let sent = Command::new("kill")
+            .args(["-s", signal, &pid])
+            .status()
+            .await;
+        assert!(sent.unwrap().success());
+        assert_eq!(code(&mut child).await, Some(0), "{signal}");
+    }
+}
+
+#[tokio::test]
+async fn told_to_die_it_does() {
+    let (mut child, ..) = start(&["--die"]).await;
+    assert_eq!(code(&mut child).await, Some(70));
+}
+
+#[tokio::test]
+async fn a_taken_port_is_an_error() {
+    let (_child, api, _) = start(&[]).await;
+    let again = Command::new(env!("CARGO_BIN_EXE_engine-sim"))
+        .args(["--api", &api.to_string(), "--metrics", "127.0.0.1:0"])
+        .output();
+    let output = timeout(LONG, again).await.unwrap().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("engine-sim: "));
+}

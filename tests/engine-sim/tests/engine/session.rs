@@ -1,0 +1,157 @@
+//! Who gets which session, and for how long it lives.
+
+use crate::client::{SECRET, engine, open, open_with, options, token, until};
+use berth_engine_sim::{Engine, Faults, Options, start};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+const PATH: &str = "/app/engineData";
+
+async fn state(engine: &Engine, path: &str, user: &str, id: Option<&str>) -> String {
+    let mut client = open(engine.api_addr(), path, user, id).await;
+    let state = client.state().await;
+    client.close().await;
+    state
+}
+
+#[tokio::test]
+async fn the_header_names_the_session_whatever_the_path() {
+    let engine = engine().await;
+    let mut one = open(engine.api_addr(), "/app/x", "ann", Some("s1")).await;
+    assert_eq!(one.state().await, "SESSION_CREATED");
+    one.call(-1, "OpenDoc", json!(["a.qvf"])).await;
+    let mut two = open(engine.api_addr(), "/app/y", "ann", Some("s1")).await;
+    assert_eq!(two.state().await, "SESSION_ATTACHED");
+    let doc = two.call(-1, "GetActiveDoc", json!([])).await;
+    assert_eq!(doc["result"]["qReturn"]["qGenericId"], "a.qvf");
+    assert_eq!(
+        state(&engine, "/app/x", "ann", Some("s2")).await,
+        "SESSION_CREATED"
+    );
+    let stats = engine.stats();
+    assert_eq!((stats.created_total, stats.attached_total), (2, 1));
+}
+
+#[tokio::test]
+async fn without_the_header_the_path_names_a_session_of_the_user() {
+    let engine = engine().await;
+    let mut one = open(engine.api_addr(), "/app/mine?x=y", "ann", None).await;
+    assert_eq!(one.state().await, "SESSION_CREATED");
+    assert_eq!(
+        state(&engine, "/app/mine", "ann", None).await,
+        "SESSION_ATTACHED"
+    );
+    assert_eq!(
+        state(&engine, "/app/mine/ttl/0", "ann", None).await,
+        "SESSION_ATTACHED"
+    );
+    assert_eq!(
+        state(&engine, "/app/other", "ann", None).await,
+        "SESSION_CREATED"
+    );
+    assert_eq!(
+        state(&engine, "/app/mine", "bob", None).await,
+        "SESSION_CREATED"
+    );
+    assert_eq!(engine.sessions().len(), 1);
+}
+
+#[tokio::test]
+async fn a_session_outlives_its_last_socket_by_its_ttl() {
+    let engine = engine().await;
+    let begin = Instant::now();
+    assert_eq!(
+        state(&engine, "/app/x/ttl/1", "ann", Some("s")).await,
+        "SESSION_CREATED"
+    );
+    until(|| engine.stats().waiting == 1).await;
+    assert_eq!(engine.sessions()[0].ttl, 1);
+    until(|| engine.stats().sessions == 0).await;
+    assert!(begin.elapsed() >= Duration::from_secs(1));
+    assert_eq!(
+        state(&engine, PATH, "ann", Some("s")).await,
+        "SESSION_CREATED"
+    );
+    until(|| engine.stats().sessions == 0).await;
+}
+
+#[tokio::test]
+async fn another_user_gets_an_error_state_and_a_close() {
+    let engine = engine().await;
+    let _one = open(engine.api_addr(), PATH, "ann", Some("s")).await;
+    let mut other = open(engine.api_addr(), PATH, "bob", Some("s")).await;
+    assert_eq!(other.state().await, "SESSION_ERROR_SECURITY_HEADER_CHANGED");
+    assert_eq!(other.message().await, None);
+    assert_eq!(engine.sessions()[0].user, "ann");
+}
+
+#[tokio::test]
+async fn no_more_sessions_than_there_may_be() {
+    let faults = Faults {
+        max_sessions: Some(1),
+        ..Faults::default()
+    };
+    let engine = start(Options {
+        faults,
+        ..options()
+    })
+    .await
+    .unwrap();
+    let mut one = open(engine.api_addr(), PATH, "ann", Some("s")).await;
+    assert_eq!(one.state().await, "SESSION_CREATED");
+    assert_eq!(
+        state(&engine, PATH, "ann", Some("s")).await,
+        "SESSION_ATTACHED"
+    );
+    assert_eq!(
+        state(&engine, PATH, "ann", Some("t")).await,
+        "SESSION_ERROR_LIMIT_EXCEEDED"
+    );
+    one.close().await;
+    until(|| engine.stats().sessions == 0).await;
+    assert_eq!(
+        state(&engine, PATH, "ann", Some("t")).await,
+        "SESSION_CREATED"
+    );
+}
+
+#[tokio::test]
+async fn a_token_is_needed_and_checked() {
+    let engine = engine().await;
+    for (authorization, state) in [
+        (None, "SESSION_ERROR_JWT_TOKEN_MISSING"),
+        (Some("Bearer a.b.c"), "SESSION_ERROR_JWT_TOKEN_INVALID"),
+        (Some(SECRET), "SESSION_ERROR_JWT_TOKEN_INVALID"),
+    ] {
+        let headers: Vec<_> = authorization
+            .map(|value| ("authorization", value))
+            .into_iter()
+            .collect();
+        let mut client = open_with(engine.api_addr(), PATH, &headers).await.unwrap();
+        assert_eq!(client.state().await, state);
+        assert_eq!(client.message().await, None);
+    }
+    assert_eq!(engine.stats().created_total, 0);
+}
+
+#[tokio::test]
+async fn the_latest_upgrades_are_kept_with_every_header() {
+    let engine = engine().await;
+    let token = format!("Bearer {}", token("ann"));
+    let headers = [
+        ("authorization", token.as_str()),
+        ("cookie", "a=1"),
+        ("cookie", "b=2"),
+    ];
+    let mut client = open_with(engine.api_addr(), "/app/x?q", &headers)
+        .await
+        .unwrap();
+    client.state().await;
+    let upgrades = engine.upgrades();
+    assert_eq!(upgrades.total, 1);
+    let latest = &upgrades.latest[0];
+    assert_eq!(latest.path, "/app/x?q");
+    assert_eq!(latest.outcome, "SESSION_CREATED");
+    assert_eq!(latest.header("Authorization").next(), Some(token.as_str()));
+    assert_eq!(latest.header("cookie").collect::<Vec<_>>(), ["a=1", "b=2"]);
+}
