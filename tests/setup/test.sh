@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Runs every suite, or the named ones: test.sh [native|table|bindgen|validate|e2e]... Progress, a table, and one closing line.
+# A suite that ran no test has failed.
+. "$(dirname "$0")/wasm.sh"
+choose_route
+
+suite_native() { cargo test --release --locked --workspace --exclude berth-e2e; }
+suite_table() { node --test --test-reporter=tap tests/wasm/; }
+suite_bindgen() {
+    CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner \
+        wasm_cargo test wasm32-unknown-unknown --release --locked -p berth-filter --tests
+}
+suite_validate() { tests/setup/validate.sh; }
+suite_e2e() { cargo test --release --locked -p berth-e2e; }
+
+# counts LOG: "passed failed" as cargo, node's test runner and validate.sh print them.
+counts() {
+    awk '
+        /^test result: / { for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) passed += $(i - 1); if ($i ~ /^failed/) failed += $(i - 1) } }
+        /^# pass / { passed += $3 }
+        /^# fail / { failed += $3 }
+        /^validate: / { passed += $2; failed += $4 }
+        END { print passed + 0, failed + 0 }' "$1"
+}
+
+suites=("$@")
+[ ${#suites[@]} -gt 0 ] || suites=(native table bindgen validate e2e)
+total_passed=0 total_failed=0 table=""
+for suite in "${suites[@]}"; do
+    log=$LOGS/suite-$suite.log
+    start=$SECONDS status=0
+    say "== $suite"
+    ("suite_$suite") </dev/null >"$log" 2>&1 & pid=$!
+    # What is worth seeing while it runs.
+    tail --pid="$pid" -n +1 -f "$log" 2>/dev/null | grep --line-buffered -E '^(test .*(FAILED|failed)|test result|not ok|# (pass|fail)|error|warning: unused|validate:|failures:)|panicked at|^ +Running ' || true
+    wait "$pid" || status=$?
+    read -r passed failed < <(counts "$log")
+    note=""
+    if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then
+        failed=1
+        note="  exit status $status"
+    elif [ "$passed" -eq 0 ] && [ "$failed" -eq 0 ]; then
+        failed=1
+        note="  ran no test"
+    fi
+    [ "$failed" -eq 0 ] || { tail -n 80 "$log"; note="$note  $log"; }
+    total_passed=$((total_passed + passed)) total_failed=$((total_failed + failed))
+    table+=$(printf '  %-10s %6d %6d %6d s%s' "$suite" "$passed" "$failed" $((SECONDS - start)) "$note")$'\n'
+done
+printf '\n  %-10s %6s %6s %8s\n%s\n' suite passed failed time "$table"
+say "$total_passed passed, $total_failed failed"
+[ "$total_failed" -eq 0 ]

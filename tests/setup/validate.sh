@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Lets Envoy judge the configurations: the shipped ones must pass, spoilt ones must fail. `--mode validate` loads the filter and
+# runs its on_configure; a filter that comes by discovery is judged as part of a rendered configuration, in its place.
+. "$(dirname "$0")/lib.sh"
+
+envoy=${ENVOY_PATH:-$TOOLS/envoy}
+passed=0 failed=0
+dir=$(mktemp -d "$TARGET/validate.XXXXXX")
+trap 'rm -rf "$dir"' EXIT
+
+# judge ok|refused NAME FILE [WORDS]: what Envoy should say about FILE, and words that its refusal should hold.
+judge() {
+    local verdict=refused log=$dir/log
+    if "$envoy" --mode validate -c "$3" >"$log" 2>&1; then verdict=ok; fi
+    if [ "$verdict" = "$1" ] && grep -q -- "${4:-.}" "$log"; then
+        say "test $2 ... ok"
+        passed=$((passed + 1))
+    else
+        say "test $2 ... FAILED: $verdict"
+        grep -vE '\]\[info\]' "$log" | tail -n 15
+        failed=$((failed + 1))
+    fi
+}
+
+judge ok "envoy/config.yaml" envoy/config.yaml
+judge ok "envoy/minimal.yaml" envoy/minimal.yaml
+# spoil FILE SED-EXPRESSION: a copy with one change; no change at all is a fault of this script.
+spoil() {
+    sed -E "$2" "$1" >"$dir/spoilt.yaml"
+    ! cmp -s "$1" "$dir/spoilt.yaml" || die "validate.sh: nothing to spoil in $1: $2"
+}
+inline() { target/release/berth-run --render-inline >"$1"; }
+inline "$dir/inline.yaml"
+judge ok "envoy/filter.yaml in its place" "$dir/inline.yaml"
+spoil envoy/minimal.yaml 's/action: place/action: plaice/'
+judge refused "an unknown action" "$dir/spoilt.yaml" plaice
+spoil envoy/minimal.yaml 's/cookie: berth/cookies: berth/'
+judge refused "an unknown field of the filter" "$dir/spoilt.yaml" cookies
+spoil envoy/minimal.yaml 's/berth_filter\.wasm/absent.wasm/'
+judge refused "a missing module" "$dir/spoilt.yaml"
+head -c 4096 /dev/zero >"$dir/junk.wasm"
+spoil envoy/minimal.yaml "s|target/wasm/berth_filter\\.wasm|$dir/junk.wasm|"
+judge refused "a junk module" "$dir/spoilt.yaml"
+spoil envoy/config.yaml 's/delayed_close_timeout/delayed_closing_timeout/'
+judge refused "an unknown field of Envoy" "$dir/spoilt.yaml" delayed_closing_timeout
+
+say "validate: $passed passed, $failed failed"
+[ "$failed" -eq 0 ]
