@@ -7,9 +7,16 @@ pub mod refusal;
 pub mod secret;
 
 // Login side.
+pub mod accounts;
+pub mod keys;
+pub mod login;
+pub mod metrics;
+pub mod password;
+pub mod return_to;
 pub mod server_keys;
 pub mod session_id;
 pub mod sessions;
 pub mod store;
+pub mod tokens;
 
 // Fleet side.

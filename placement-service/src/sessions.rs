@@ -130,7 +130,7 @@ impl Sessions {
             state: SessionState::Active,
             claims: serde_json::Map::new(),
         };
-        self.store.insert(&row).await.map_err(store_down)?;
+        self.store.insert(&row).await.map_err(|e| store_down(&e))?;
         let known = self.known(row);
         Ok((id, known.live.clone()))
     }
@@ -170,7 +170,7 @@ impl Sessions {
         self.ended.insert(id, ());
         if let Err(error) = self.store.remove(&id).await {
             self.ended.invalidate(&id);
-            return Err(store_down(error));
+            return Err(store_down(&error));
         }
         self.cache.invalidate(&id);
         self.activity.forget(&id);
@@ -185,7 +185,7 @@ impl Sessions {
 
     /// Whether the store answers.
     pub async fn ready(&self) -> Result<(), Refusal> {
-        self.store.ping().await.map_err(store_down)
+        self.store.ping().await.map_err(|e| store_down(&e))
     }
 
     /// Writes what the store does not know yet, before the process ends.
@@ -196,11 +196,13 @@ impl Sessions {
     /// A live session by its cookie, from memory or from the store. Unknown cookies are not
     /// remembered: they must cost nothing to hold.
     async fn lookup(&self, cookie: &str) -> Result<(IdHash, Arc<Known>), Refusal> {
-        let id = SessionId::parse(cookie).ok_or(Reason::UnknownSession)?.hash();
+        let id = SessionId::parse(cookie)
+            .ok_or(Reason::UnknownSession)?
+            .hash();
         let known = match self.cache.get(&id) {
             Some(known) => known,
             None => {
-                let row = self.store.find(&id).await.map_err(store_down)?;
+                let row = self.store.find(&id).await.map_err(|e| store_down(&e))?;
                 let known = Arc::new(self.known(row.ok_or(Reason::UnknownSession)?));
                 self.cache.insert(id, known.clone());
                 known
@@ -238,7 +240,8 @@ impl Drop for Sessions {
     }
 }
 
-fn store_down(error: StoreError) -> Refusal {
+/// The refusal for a store that does not answer; the log says why.
+pub(crate) fn store_down(error: &StoreError) -> Refusal {
     tracing::error!(%error, "the session store does not answer");
     Refusal::new(Reason::StoreDown).retry_after(STORE_RETRY_S)
 }

@@ -69,7 +69,9 @@ impl Activity {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IdHash, u64>> {
-        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unwritten
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

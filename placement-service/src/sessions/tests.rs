@@ -55,10 +55,16 @@ async fn a_login_can_be_resolved_and_only_by_its_id() {
     let (id, live) = w.sessions.begin("demo", &roles()).await.unwrap();
     let found = w.sessions.resolve(id.reveal()).await.unwrap();
     assert_eq!(found, live);
-    assert_eq!((found.account.as_str(), found.created_at), ("demo", START_MS / 1000));
+    assert_eq!(
+        (found.account.as_str(), found.created_at),
+        ("demo", START_MS / 1000)
+    );
     assert_eq!(found.expires_at, START_MS / 1000 + 36_000);
     for other in ["", "x", SessionId::fresh().reveal(), &live.session_ref] {
-        assert_eq!(reason(w.sessions.resolve(other)).await, Reason::UnknownSession);
+        assert_eq!(
+            reason(w.sessions.resolve(other)).await,
+            Reason::UnknownSession
+        );
     }
 }
 
@@ -85,13 +91,19 @@ async fn idle_and_absolute_ends_hold_at_read_time() {
         w.sessions.resolve(id.reveal()).await.unwrap();
     }
     w.clock.advance_ms(20 * MINUTE_MS);
-    assert_eq!(reason(w.sessions.resolve(id.reveal())).await, Reason::SessionExpired);
+    assert_eq!(
+        reason(w.sessions.resolve(id.reveal())).await,
+        Reason::SessionExpired
+    );
 
     let (id, _) = w.sessions.begin("demo", &roles()).await.unwrap();
     w.clock.advance_ms(30 * MINUTE_MS - 1);
     w.sessions.peek(id.reveal()).await.unwrap();
     w.clock.advance_ms(1);
-    assert_eq!(reason(w.sessions.resolve(id.reveal())).await, Reason::SessionExpired);
+    assert_eq!(
+        reason(w.sessions.resolve(id.reveal())).await,
+        Reason::SessionExpired
+    );
     assert!(w.sessions.end(id.reveal()).await.unwrap().is_none());
 }
 
@@ -129,7 +141,10 @@ async fn an_ended_session_is_gone_at_once_and_stays_gone() {
     let (id, live) = w.sessions.begin("demo", &roles()).await.unwrap();
     w.sessions.resolve(id.reveal()).await.unwrap();
     assert_eq!(w.sessions.end(id.reveal()).await.unwrap(), Some(live));
-    assert_eq!(reason(w.sessions.resolve(id.reveal())).await, Reason::UnknownSession);
+    assert_eq!(
+        reason(w.sessions.resolve(id.reveal())).await,
+        Reason::UnknownSession
+    );
     assert_eq!(w.sessions.end(id.reveal()).await.unwrap(), None);
     w.sessions.flush().await;
     assert_eq!(w.store.find(&id.hash()).await.unwrap(), None);

@@ -1,0 +1,170 @@
+//! What the login side counts (S38), on a registry that the fleet side joins. Labels are constants:
+//! never an account, never an id.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use std::fmt::Write;
+
+macro_rules! label_values {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($variant,)+ }
+
+        impl $name {
+            /// The constant for labels and logs.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl EncodeLabelValue for $name {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+                encoder.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+label_values! {
+    /// How a login went.
+    LoginResult {
+        Ok = "ok",
+        Wrong = "wrong",
+        Busy = "busy",
+        Failed = "failed",
+    }
+}
+
+label_values! {
+    /// Why a session ended.
+    EndCause {
+        Logout = "logout",
+        LoginAgain = "login-again",
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: LoginResult,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabel {
+    cause: EndCause,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabel {
+    route: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalLabel {
+    reason: &'static str,
+}
+
+/// The login side's counters.
+#[derive(Default)]
+pub struct Metrics {
+    logins: Family<ResultLabel, Counter>,
+    sessions_created: Counter,
+    sessions_ended: Family<CauseLabel, Counter>,
+    refusals: Family<RefusalLabel, Counter>,
+    http_requests: Family<RouteLabel, Counter>,
+}
+
+impl Metrics {
+    /// The registry that every metric of the service is in.
+    #[must_use]
+    pub fn registry() -> Registry {
+        Registry::with_prefix("berth")
+    }
+
+    /// Makes the counters and puts them into the registry.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let all = Self::default();
+        registry.register("logins", "Logins by result", all.logins.clone());
+        registry.register(
+            "sessions_created",
+            "Sessions begun",
+            all.sessions_created.clone(),
+        );
+        registry.register(
+            "sessions_ended",
+            "Sessions ended, by cause",
+            all.sessions_ended.clone(),
+        );
+        registry.register(
+            "refusals",
+            "Refused requests, by reason",
+            all.refusals.clone(),
+        );
+        registry.register(
+            "http_requests",
+            "HTTP requests, by route and status",
+            all.http_requests.clone(),
+        );
+        all
+    }
+
+    /// A login was tried.
+    pub fn login(&self, result: LoginResult) {
+        self.logins.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// A session has begun.
+    pub fn session_created(&self) {
+        self.sessions_created.inc();
+    }
+
+    /// A session has ended.
+    pub fn session_ended(&self, cause: EndCause) {
+        self.sessions_ended
+            .get_or_create(&CauseLabel { cause })
+            .inc();
+    }
+
+    /// A request was refused; `reason` is one of the constants.
+    pub fn refused(&self, reason: &'static str) {
+        self.refusals.get_or_create(&RefusalLabel { reason }).inc();
+    }
+
+    /// A request was answered; `route` is the pattern, never the path.
+    pub fn http_request(&self, route: &'static str, status: u16) {
+        let label = RouteLabel { route, status };
+        self.http_requests.get_or_create(&label).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_appear_under_their_names() {
+        let mut registry = Metrics::registry();
+        let metrics = Metrics::register(&mut registry);
+        metrics.login(LoginResult::Wrong);
+        metrics.session_created();
+        metrics.session_ended(EndCause::Logout);
+        metrics.refused("unknown-session");
+        metrics.http_request("/login", 401);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [
+            "berth_logins_total{result=\"wrong\"} 1",
+            "berth_sessions_created_total 1",
+            "berth_sessions_ended_total{cause=\"logout\"} 1",
+            "berth_refusals_total{reason=\"unknown-session\"} 1",
+            "berth_http_requests_total{route=\"/login\",status=\"401\"} 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+    }
+}

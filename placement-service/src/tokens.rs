@@ -1,0 +1,126 @@
+//! The JWT of a session: what the engines are told about the user (S26). It never reaches a browser.
+
+use crate::clock::Clock;
+use crate::config;
+use crate::keys::SigningKey;
+use crate::refusal::Refusal;
+use crate::sessions::LiveSession;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use berth_api::Reason;
+use moka::sync::Cache;
+use rand::Rng;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Tokens kept for their sessions; older ones are minted again.
+const CACHED_TOKENS: u64 = 50_000;
+
+/// A signed token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Minted {
+    /// The JWT, without `Bearer `. A secret.
+    pub token: String,
+    /// Unix seconds.
+    pub expires_at: u64,
+    /// Unix seconds: from here on a new one is minted.
+    renew_at: u64,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    aud: &'a str,
+    sub: &'a str,
+    exp: u64,
+    nbf: u64,
+    iat: u64,
+    jti: String,
+    sid: &'a str,
+    roles: &'a [String],
+}
+
+/// Mints tokens, and keeps each while more than half of its life is left.
+pub struct Tokens {
+    clock: Arc<dyn Clock>,
+    key: SigningKey,
+    issuer: String,
+    audience: String,
+    lifetime_s: u64,
+    minted: Cache<String, Arc<Minted>>,
+}
+
+impl Tokens {
+    /// With a key that has been checked.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, key: SigningKey, config: &config::Tokens) -> Self {
+        Self {
+            clock,
+            key,
+            issuer: config.issuer.clone(),
+            audience: config.audience.clone(),
+            lifetime_s: config.lifetime.as_secs(),
+            minted: Cache::builder()
+                .max_capacity(CACHED_TOKENS)
+                .time_to_live(config.lifetime.max(Duration::from_secs(1)))
+                .build(),
+        }
+    }
+
+    /// A token with at least half of its life left. It ends with the session at the latest.
+    pub fn mint(&self, session: &LiveSession) -> Result<Arc<Minted>, Refusal> {
+        let now = self.clock.now_s();
+        if let Some(minted) = self.minted.get(&session.session_ref)
+            && now < minted.renew_at
+        {
+            return Ok(minted);
+        }
+        let minted = Arc::new(self.sign(session, now)?);
+        let name = session.session_ref.clone();
+        self.minted.insert(name, minted.clone());
+        Ok(minted)
+    }
+
+    /// Drops the kept token of a session that has ended.
+    pub fn forget(&self, session: &LiveSession) {
+        self.minted.invalidate(&session.session_ref);
+    }
+
+    /// The public keys as a JWK set (RFC 7517); empty for a shared secret.
+    #[must_use]
+    pub fn jwks(&self) -> Value {
+        json!({ "keys": Vec::from_iter(self.key.public.as_ref()) })
+    }
+
+    fn sign(&self, session: &LiveSession, now: u64) -> Result<Minted, Refusal> {
+        let expires_at = now.saturating_add(self.lifetime_s).min(session.expires_at);
+        let mut jti = [0_u8; 16];
+        rand::rng().fill_bytes(&mut jti);
+        let claims = Claims {
+            iss: &self.issuer,
+            aud: &self.audience,
+            sub: &session.account,
+            exp: expires_at,
+            nbf: now,
+            iat: now,
+            jti: URL_SAFE_NO_PAD.encode(jti),
+            sid: &session.session_ref,
+            roles: &session.roles,
+        };
+        let token = jsonwebtoken::encode(&self.key.header, &claims, &self.key.key);
+        let token = token.map_err(|error| {
+            tracing::error!(%error, "a token could not be signed");
+            Reason::Internal
+        })?;
+        Ok(Minted {
+            token,
+            expires_at,
+            renew_at: now + expires_at.saturating_sub(now) / 2,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! Every algorithm, verified with what the service itself publishes; the life of a token; the cache.
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::config::{Algorithm, Key};
+use crate::keys::KeyError;
+use crate::secret::Secret;
+use jsonwebtoken::{DecodingKey, Validation, decode, decode_header, jwk::Jwk};
+use std::collections::HashSet;
+
+const SECRET: &str = "a shared secret of 32 bytes, or more";
+const NOW: u64 = 1_700_000_000;
+const RS256: &str = include_str!("../../tests/keys/rs256.pem");
+const ES256: &str = include_str!("../../tests/keys/es256.pem");
+const EDDSA: &str = include_str!("../../tests/keys/eddsa.pem");
+
+fn tokens(algorithm: Algorithm, key: &str, kid: Option<&str>) -> (Tokens, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::new(NOW * 1000));
+    let key = SigningKey::new(algorithm, &Secret::new(key.to_owned()), kid).unwrap();
+    let config = config::Tokens {
+        algorithm,
+        key: Key::Env("UNUSED".to_owned()),
+        kid: None,
+        issuer: "berth".to_owned(),
+        audience: "engine".to_owned(),
+        lifetime: Duration::from_secs(300),
+    };
+    (Tokens::new(clock.clone(), key, &config), clock)
+}
+
+fn session(name: &str) -> LiveSession {
+    LiveSession {
+        account: "demo".to_owned(),
+        roles: vec!["user".to_owned()],
+        session_ref: name.to_owned(),
+        created_at: NOW,
+        expires_at: NOW + 36_000,
+    }
+}
+
+fn claims(token: &str, key: &DecodingKey, algorithm: jsonwebtoken::Algorithm) -> Value {
+    let mut validation = Validation::new(algorithm);
+    validation.set_audience(&["engine"]);
+    validation.set_issuer(&["berth"]);
+    validation.set_required_spec_claims(&["exp", "nbf", "aud", "iss", "sub"]);
+    // The clock of these tests stands still in the past.
+    validation.validate_exp = false;
+    decode(token, key, &validation).unwrap().claims
+}
+
+#[test]
+fn a_shared_secret_signs_and_is_not_published() {
+    let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
+    let minted = tokens.mint(&session("ref")).unwrap();
+    let key = DecodingKey::from_secret(SECRET.as_bytes());
+    let claims = claims(&minted.token, &key, jsonwebtoken::Algorithm::HS256);
+    let jti = claims["jti"].as_str().unwrap();
+    assert_eq!(jti.len(), 22);
+    assert_eq!(
+        claims,
+        json!({"iss": "berth", "aud": "engine", "sub": "demo", "exp": NOW + 300, "nbf": NOW,
+               "iat": NOW, "jti": jti, "sid": "ref", "roles": ["user"]})
+    );
+    assert_eq!(minted.expires_at, NOW + 300);
+    assert_eq!(tokens.jwks(), json!({"keys": []}));
+    let kid = decode_header(&minted.token).unwrap().kid.unwrap();
+    assert_eq!(kid.len(), 12);
+}
+
+#[test]
+fn asymmetric_tokens_verify_with_the_published_key() {
+    for (algorithm, pem, kty) in [
+        (Algorithm::Rs256, RS256, "RSA"),
+        (Algorithm::Es256, ES256, "EC"),
+        (Algorithm::EdDsa, EDDSA, "OKP"),
+    ] {
+        let (tokens, _) = tokens(algorithm, pem, None);
+        let minted = tokens.mint(&session("ref")).unwrap();
+        let header = decode_header(&minted.token).unwrap();
+        let jwks = tokens.jwks();
+        let published = &jwks["keys"][0];
+        assert_eq!(published["kty"], kty);
+        assert_eq!(published["use"], "sig");
+        assert_eq!(published["kid"], json!(header.kid));
+        assert_eq!(published["alg"], json!(header.alg));
+        assert!(published.get("d").is_none(), "a private key is published");
+        let jwk: Jwk = serde_json::from_value(published.clone()).unwrap();
+        let key = DecodingKey::from_jwk(&jwk).unwrap();
+        assert_eq!(claims(&minted.token, &key, header.alg)["sub"], "demo");
+    }
+}
+
+#[test]
+fn a_name_that_is_given_is_used() {
+    let (tokens, _) = tokens(Algorithm::EdDsa, EDDSA, Some("2026-11"));
+    let minted = tokens.mint(&session("ref")).unwrap();
+    let kid = decode_header(&minted.token).unwrap().kid;
+    assert_eq!(kid.as_deref(), Some("2026-11"));
+    assert_eq!(tokens.jwks()["keys"][0]["kid"], "2026-11");
+}
+
+#[test]
+fn the_thumbprint_names_the_key_as_rfc_8037_has_it() {
+    // The private key of RFC 8037 appendix A.1, as PKCS#8; its thumbprint is in appendix A.3.
+    let pem = "-----BEGIN PRIVATE KEY-----\n\
+               MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
+               -----END PRIVATE KEY-----\n";
+    let key = SigningKey::new(Algorithm::EdDsa, &Secret::new(pem.to_owned()), None).unwrap();
+    assert_eq!(
+        key.header.kid.as_deref(),
+        Some("kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k")
+    );
+}
+
+#[test]
+fn keys_that_cannot_sign_are_refused_without_being_told() {
+    let refused = |algorithm, text: &str| {
+        let key = SigningKey::new(algorithm, &Secret::new(text.to_owned()), None);
+        key.err().unwrap()
+    };
+    assert_eq!(refused(Algorithm::Hs256, "short"), KeyError::Short(5));
+    for algorithm in [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa] {
+        assert!(matches!(refused(algorithm, SECRET), KeyError::NotAKey(_)));
+    }
+    assert!(matches!(
+        refused(Algorithm::Rs256, EDDSA),
+        KeyError::NotAKey(_)
+    ));
+    assert!(matches!(
+        refused(Algorithm::EdDsa, ES256),
+        KeyError::NotAKey(_)
+    ));
+    assert!(matches!(
+        refused(Algorithm::Es256, RS256),
+        KeyError::NotAKey(_)
+    ));
+}
+
+#[test]
+fn a_token_serves_for_half_its_life() {
+    let (tokens, clock) = tokens(Algorithm::Hs256, SECRET, None);
+    let first = tokens.mint(&session("ref")).unwrap();
+    clock.advance_ms(149_000);
+    assert!(tokens.mint(&session("ref")).unwrap() == first);
+    clock.advance_ms(1_000);
+    let second = tokens.mint(&session("ref")).unwrap();
+    assert!(second != first);
+    assert_eq!(second.expires_at, NOW + 450);
+    tokens.forget(&session("ref"));
+    assert!(tokens.mint(&session("ref")).unwrap() != second);
+}
+
+#[test]
+fn no_token_outlives_its_session_or_serves_another() {
+    let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
+    let mut short = session("short");
+    short.expires_at = NOW + 100;
+    assert_eq!(tokens.mint(&short).unwrap().expires_at, NOW + 100);
+    let all: HashSet<String> = (0..50)
+        .map(|n| tokens.mint(&session(&n.to_string())).unwrap().token.clone())
+        .collect();
+    assert_eq!(all.len(), 50);
+}
+
+#[test]
+fn a_token_of_16_kilobytes_is_minted() {
+    let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
+    let mut many = session("ref");
+    many.roles = (0..700).map(|n| format!("role-number-{n:05}")).collect();
+    assert!(tokens.mint(&many).unwrap().token.len() > 16 * 1024);
+}
