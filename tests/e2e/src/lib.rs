@@ -1,2 +1,3 @@
-//! End-to-end tests live in `tests/`; this crate has no code of its own.
-//! OWNER (this session): the lead writes these tests now; helper for the toolchain: please leave tests/e2e alone and go on with the Makefile, CI, clients.
+//! The end-to-end tests are in `tests/`, one file per theme; this crate has no code of its own. They
+//! drive real processes (Envoy with the built filter, the placement service, engine simulators) through
+//! the crate `berth-harness`.

@@ -22,17 +22,19 @@ pub struct Service {
     process: Option<Process>,
 }
 
-/// The configuration of the demo, with these engines, a store in `dir`, and a test's own changes.
+/// The configuration of the demo, with these engines, a store in `dir`, and a test's own changes: to the
+/// pool, to the whole.
 ///
 /// # Errors
 /// When `demo.yaml` cannot be read.
-pub fn config(engines: &[Engine], dir: &Path, patch: &Value) -> Result<Value> {
+pub fn config(engines: &[Engine], dir: &Path, pool_patch: &Value, patch: &Value) -> Result<Value> {
     let mut tree = render::read_yaml(&paths::root().join("placement-service/config/demo.yaml"))?;
     let fixed: Vec<Value> = engines.iter().map(|engine| {
         json!({"name": engine.name, "ip": engine.api.ip(), "port": engine.api.port(), "metrics_port": engine.metrics.port()})
     }).collect();
     if let Some(pool) = tree.get_mut("pools").and_then(|pools| pools.get_mut(0)) {
         render::merge(pool, &json!({"discovery": {"fixed": fixed}}));
+        render::merge(pool, pool_patch);
     }
     render::merge(&mut tree, &json!({"store": {"path": dir.join("berth.db")}}));
     render::merge(&mut tree, patch);

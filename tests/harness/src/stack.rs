@@ -36,6 +36,7 @@ pub struct Ports {
 pub struct Builder {
     engines: usize,
     engine_args: Vec<String>,
+    pool_patch: Value,
     service_patch: Value,
     filter_patch: Value,
     concurrency: u32,
@@ -69,6 +70,7 @@ impl Stack {
         Builder {
             engines: 3,
             engine_args: vec![],
+            pool_patch: json!({}),
             service_patch: json!({}),
             filter_patch: json!({}),
             concurrency: 1,
@@ -199,6 +201,13 @@ impl Builder {
         self
     }
 
+    /// A JSON merge patch on the pool in the service's configuration.
+    #[must_use]
+    pub fn pool(mut self, patch: &Value) -> Self {
+        merge(&mut self.pool_patch, patch);
+        self
+    }
+
     /// A JSON merge patch on the filter's configuration.
     #[must_use]
     pub fn filter_config(mut self, patch: &Value) -> Self {
@@ -256,7 +265,8 @@ impl Builder {
         let service_addr = match &self.stand_in {
             Some(stand_in) => stand_in.addr,
             None => {
-                let config = service::config(&engines, &dir, &self.service_patch)?;
+                let config =
+                    service::config(&engines, &dir, &self.pool_patch, &self.service_patch)?;
                 let started = Service::start(&config, self.ports.service, &dir).await?;
                 (self.progress)(&format!("placement service on {}", started.addr));
                 service.insert(started).addr

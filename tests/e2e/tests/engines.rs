@@ -1,0 +1,132 @@
+//! Engines that die, hang or flap: what clients notice of it.
+
+use berth_harness::{Result, Stack};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// What a stalled engine may cost one client.
+const STALL: Duration = Duration::from_millis(1_000);
+/// What a session costs besides, on a busy test machine.
+const SLACK: Duration = Duration::from_millis(700);
+
+#[tokio::test]
+async fn a_dead_engine_costs_no_client_an_error() -> Result<()> {
+    let mut stack = Stack::builder().start().await?;
+    let cookie = stack.login_demo().await?;
+    let mut open = vec![stack.qix("/app/sales.qvf", &cookie).await?];
+    stack.engines[0].kill();
+    for _ in 0..30 {
+        open.push(stack.qix("/app/sales.qvf", &cookie).await?);
+    }
+    for engine in stack.engines.iter().skip(1) {
+        let sessions = engine.stats().await?.sessions;
+        assert!(sessions >= 10, "{}: {sessions}", engine.name);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stalled_engine_costs_at_most_a_second() -> Result<()> {
+    for fault in ["stall", "stall_websocket"] {
+        let stack = Stack::builder().start().await?;
+        let cookie = stack.login_demo().await?;
+        stack.engines[0].faults(json!({fault: true})).await?;
+        let mut slow = 0;
+        for _ in 0..30 {
+            let start = Instant::now();
+            stack.qix("/app/sales.qvf", &cookie).await?;
+            let took = start.elapsed();
+            assert!(took <= STALL + SLACK, "{fault}: {took:?}");
+            slow += usize::from(took > STALL / 2);
+        }
+        assert!(
+            slow <= 3,
+            "{fault}: {slow} of 30 waited for the stalled engine"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_flapping_engine_costs_no_client_an_error() -> Result<()> {
+    let mut stack = Stack::builder().start().await?;
+    let cookie = stack.login_demo().await?;
+    for round in 0..4 {
+        if round % 2 == 0 {
+            stack.engines[1].kill();
+        } else {
+            stack.engines[1].restart().await?;
+        }
+        for _ in 0..8 {
+            stack.qix("/doc/session-doc", &cookie).await?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_engine_that_returns_gets_sessions_again() -> Result<()> {
+    let mut stack = Stack::builder().engines(2).start().await?;
+    let cookie = stack.login_demo().await?;
+    stack.engines[0].kill();
+    stack.qix("/app/sales.qvf", &cookie).await?;
+    stack.engines[0].restart().await?;
+    let stack = &stack;
+    let returned = || async {
+        stack.qix("/app/sales.qvf", &cookie).await.ok()?;
+        (stack.engines[0].stats().await.ok()?.created_total > 0).then_some(())
+    };
+    berth_harness::wait::until(
+        "a session on the returned engine",
+        Duration::from_secs(20),
+        returned,
+    )
+    .await
+}
+
+#[tokio::test]
+async fn odd_engines_are_passed_over() -> Result<()> {
+    for fault in [
+        json!({"wrong_frames": true}),
+        json!({"no_license": true}),
+        json!({"reject_jwt": true}),
+        json!({"max_sessions": 0}),
+        json!({"wrong_json": "junk"}),
+        json!({"saturated": true}),
+        json!({"no_metrics": true}),
+    ] {
+        let stack = Stack::builder().engines(2).start().await?;
+        let cookie = stack.login_demo().await?;
+        stack.engines[0].faults(fault.clone()).await?;
+        for _ in 0..4 {
+            let qix = stack.qix("/app/sales.qvf", &cookie).await;
+            assert!(qix.is_ok(), "{fault}: {:?}", qix.err());
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn when_every_engine_fails_the_answer_says_so_in_time() -> Result<()> {
+    let stack = Stack::builder().start().await?;
+    let cookie = stack.login_demo().await?;
+    for engine in &stack.engines {
+        engine.faults(json!({"stall_websocket": true})).await?;
+    }
+    let start = Instant::now();
+    let reply = stack
+        .upgrade("/app/sales.qvf", &[("cookie", &cookie)])
+        .await?
+        .refused()?;
+    assert_eq!(
+        (reply.status, reply.reason().as_str()),
+        (503, "engine-failed")
+    );
+    assert!(!reply.header("retry-after").is_empty());
+    assert!(
+        start.elapsed() <= 3 * STALL + SLACK,
+        "{:?}",
+        start.elapsed()
+    );
+    Ok(())
+}

@@ -1,0 +1,206 @@
+//! Every refusal that a client can meet, through the real Envoy: its status, its reason, and that
+//! nothing reached an engine or the application.
+
+use berth_harness::{Call, Result, Stack};
+use serde_json::json;
+
+const NAVIGATE: (&str, &str) = ("sec-fetch-mode", "navigate");
+const UNKNOWN: &str = "berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+async fn untouched(stack: &Stack) -> Result<()> {
+    assert_eq!(stack.app.requests(), 0, "the application was asked");
+    for engine in &stack.engines {
+        assert_eq!(
+            engine.upgrades().await?.len(),
+            0,
+            "{} was asked",
+            engine.name
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_a_session_everybody_gets_what_he_can_use() -> Result<()> {
+    let stack = Stack::builder().engines(1).start().await?;
+    for (cookie, api, reason) in [
+        ("other=1", 401, "no-session"),
+        (UNKNOWN, 440, "unknown-session"),
+    ] {
+        let reply = stack.send(Call::get("/api/whoami").cookie(cookie)).await?;
+        assert_eq!((reply.status, reply.reason().as_str()), (api, reason));
+        assert_eq!(reply.header("content-type"), "application/problem+json");
+        assert!(
+            reply.set_cookie("berth").is_none(),
+            "a refusal touched the login cookie"
+        );
+        assert_eq!(reply.set_cookie("berth-anon").is_some(), api == 440);
+
+        let page = Call::get("/doc/session-doc?x=1&y=2")
+            .cookie(cookie)
+            .header(NAVIGATE.0, NAVIGATE.1);
+        let reply = stack.send(page).await?;
+        assert_eq!(reply.status, 302);
+        let to = reply.header("location");
+        assert_eq!(to, "/login?return_to=%2Fdoc%2Fsession-doc%3Fx%3D1%26y%3D2");
+
+        for path in ["/app/sales.qvf", "/doc/session-doc", "/api/whoami"] {
+            let headers = [("cookie", cookie), NAVIGATE, ("accept", "text/html")];
+            let reply = stack.upgrade(path, &headers).await?.refused()?;
+            assert_eq!(
+                (reply.status, reply.reason().as_str()),
+                (401, reason),
+                "{path}"
+            );
+            assert!(reply.headers.get("set-cookie").is_none(), "{path}");
+            assert!(reply.headers.get("location").is_none(), "{path}");
+        }
+    }
+    untouched(&stack).await
+}
+
+#[tokio::test]
+async fn no_cookie_at_all_costs_no_callout() -> Result<()> {
+    let stack = Stack::builder().engines(1).start().await?;
+    let reply = stack.send(Call::get("/api/whoami")).await?;
+    assert_eq!((reply.status, reply.reason().as_str()), (401, "no-session"));
+    let reply = stack.upgrade("/app/sales.qvf", &[]).await?.refused()?;
+    assert_eq!((reply.status, reply.reason().as_str()), (401, "no-session"));
+    untouched(&stack).await
+}
+
+#[tokio::test]
+async fn malformed_requests_are_refused_by_name() -> Result<()> {
+    let stack = Stack::builder().engines(1).start().await?;
+    let long = format!("berth={}", "a".repeat(129));
+    for (cookie, reason) in [
+        ("berth=a; berth=b", "cookie-duplicate"),
+        (long.as_str(), "cookie-too-long"),
+        ("berth=a b", "cookie-malformed"),
+    ] {
+        let reply = stack.send(Call::get("/api/whoami").cookie(cookie)).await?;
+        assert_eq!(
+            (reply.status, reply.reason().as_str()),
+            (400, reason),
+            "{cookie}"
+        );
+        let reply = stack
+            .upgrade("/app/sales.qvf", &[("cookie", cookie)])
+            .await?
+            .refused()?;
+        assert_eq!(
+            (reply.status, reply.reason().as_str()),
+            (400, reason),
+            "{cookie}"
+        );
+    }
+    let twice = Call::get("/api/whoami").cookie("berth=a").cookie("berth=b");
+    assert_eq!(stack.send(twice).await?.reason(), "cookie-duplicate");
+    untouched(&stack).await
+}
+
+#[tokio::test]
+async fn paths_without_a_route_are_404_and_the_service_is_not_exposed() -> Result<()> {
+    let stack = Stack::builder().engines(1).start().await?;
+    let cookie = stack.login_demo().await?;
+    for path in [
+        "/nowhere",
+        "/apix",
+        "/v1/placements",
+        "/v1/tokens",
+        "/metrics",
+        "/health/ready",
+        "//v1/tokens",
+        "/login/../v1/tokens",
+    ] {
+        let reply = stack.send(Call::get(path).cookie(&cookie)).await?;
+        assert_eq!(
+            (reply.status, reply.reason().as_str()),
+            (404, "no-route"),
+            "{path}"
+        );
+    }
+    let reply = stack
+        .send(Call::get("/app/%2e%2e%2fv1/tokens").cookie(&cookie))
+        .await?;
+    assert_eq!(reply.status, 400);
+    untouched(&stack).await
+}
+
+#[tokio::test]
+async fn a_foreign_origin_opens_no_socket() -> Result<()> {
+    let allowed = json!({"origins": ["https://partner.example"]});
+    let stack = Stack::builder()
+        .engines(1)
+        .filter_config(&allowed)
+        .start()
+        .await?;
+    let cookie = stack.login_demo().await?;
+    for origin in ["https://evil.example", "null", "http://127.0.0.1:1"] {
+        let headers = [("cookie", cookie.as_str()), ("origin", origin)];
+        let reply = stack.upgrade("/app/sales.qvf", &headers).await?.refused()?;
+        assert_eq!(
+            (reply.status, reply.reason().as_str()),
+            (403, "origin-denied"),
+            "{origin}"
+        );
+    }
+    untouched(&stack).await?;
+    let own = format!("http://{}", stack.http());
+    for origin in ["https://partner.example", own.as_str()] {
+        let headers = [("cookie", cookie.as_str()), ("origin", origin)];
+        stack.upgrade("/app/sales.qvf", &headers).await?.open()?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_service_says_why_there_is_no_place() -> Result<()> {
+    let one = json!({"session_threshold": 1});
+    let mut stack = Stack::builder().engines(1).pool(&one).start().await?;
+    let cookie = stack.login_demo().await?;
+    let cookie = [("cookie", cookie.as_str())];
+
+    let reply = stack
+        .upgrade("/app/missing.qvf", &cookie)
+        .await?
+        .refused()?;
+    assert_eq!(
+        (reply.status, reply.reason().as_str()),
+        (404, "no-such-document")
+    );
+
+    let _held = stack.upgrade("/app/sales.qvf", &cookie).await?.open()?;
+    let reply = stack.upgrade("/app/sales.qvf", &cookie).await?.refused()?;
+    assert_eq!(
+        (reply.status, reply.reason().as_str()),
+        (503, "engines-full")
+    );
+    assert!(!reply.header("retry-after").is_empty());
+
+    stack.engines[0].kill();
+    let gone = || async {
+        let reply = stack
+            .upgrade("/app/sales.qvf", &cookie)
+            .await
+            .ok()?
+            .refused()
+            .ok()?;
+        (reply.status == 503 && reply.reason() == "no-engine").then_some(())
+    };
+    berth_harness::wait::until("no-engine", std::time::Duration::from_secs(15), gone).await
+}
+
+#[tokio::test]
+async fn an_engine_wants_an_upgrade() -> Result<()> {
+    let stack = Stack::builder().engines(1).start().await?;
+    let cookie = stack.login_demo().await?;
+    let reply = stack
+        .send(Call::get("/app/sales.qvf").cookie(&cookie))
+        .await?;
+    assert_eq!(
+        (reply.status, reply.reason().as_str()),
+        (426, "upgrade-required")
+    );
+    untouched(&stack).await
+}

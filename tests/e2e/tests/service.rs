@@ -1,0 +1,221 @@
+//! A placement service that is down, slow or talks nonsense: a clear refusal, never a way through.
+
+use berth_harness::stand_in::{Answer, placement};
+use berth_harness::token::Claims;
+use berth_harness::{Call, Result, Stack, StandIn, wait};
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+const COOKIE: &str = "berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+async fn with_stand_in(timeout_ms: u64) -> Result<Stack> {
+    let filter = json!({"service": {"timeout_ms": timeout_ms}});
+    let stand_in = StandIn::start().await?;
+    Stack::builder()
+        .engines(1)
+        .filter_config(&filter)
+        .stand_in(stand_in)
+        .start()
+        .await
+}
+
+/// Both kinds of route refuse for this reason, and nothing gets through.
+async fn refused(stack: &Stack, cookie: &str, status: u16, reason: &str) -> Result<()> {
+    let reply = stack
+        .upgrade("/app/sales.qvf", &[("cookie", cookie)])
+        .await?
+        .refused()?;
+    assert_eq!(
+        (reply.status, reply.reason().as_str()),
+        (status, reason),
+        "{}",
+        reply.text()
+    );
+    let reply = stack.send(Call::get("/api/whoami").cookie(cookie)).await?;
+    assert_eq!(
+        (reply.status, reply.reason().as_str()),
+        (status, reason),
+        "{}",
+        reply.text()
+    );
+    assert_eq!(stack.app.requests(), 0);
+    assert_eq!(stack.engines[0].upgrades().await?.len(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_service_that_is_down_refuses_and_comes_back() -> Result<()> {
+    let mut stack = Stack::builder().engines(1).start().await?;
+    let cookie = stack.login_demo().await?;
+    stack.service()?.kill();
+    refused(&stack, &cookie, 503, "service-unreachable").await?;
+    stack.service()?.restart().await?;
+    // The session has survived; Envoy finds the service by its next connection.
+    let stack = &stack;
+    let back = || async { stack.qix("/app/sales.qvf", &cookie).await.ok() };
+    wait::until(
+        "the service to be found again",
+        Duration::from_secs(10),
+        back,
+    )
+    .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_service_that_hangs_is_a_timeout() -> Result<()> {
+    let filter = json!({"service": {"timeout_ms": 300}});
+    let mut stack = Stack::builder()
+        .engines(1)
+        .filter_config(&filter)
+        .start()
+        .await?;
+    let cookie = stack.login_demo().await?;
+    stack.service()?.freeze();
+    refused(&stack, &cookie, 504, "service-timeout").await?;
+    stack.service()?.resume();
+    stack.qix("/app/sales.qvf", &cookie).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_service_that_talks_nonsense_is_not_believed() -> Result<()> {
+    let stack = with_stand_in(2_000).await?;
+    let good = placement(stack.engines[0].api)?;
+    let spoil = |field: &str, value: Value| {
+        let mut body = good.clone();
+        body[field] = value;
+        Answer::json(200, &body)
+    };
+    let mut garbage = Answer::json(200, &Value::Null);
+    garbage.body = b"<html>not JSON".to_vec();
+    let other = |change: &dyn Fn(&mut Claims)| -> Result<Value> {
+        let mut claims = Claims::of("demo");
+        change(&mut claims);
+        Ok(claims.sign()?.into())
+    };
+    let foreign = Claims::of("admin").sign_with("another secret, not the one of the filter")?;
+    for (answer, reason) in [
+        (garbage, "service-answer-invalid"),
+        (Answer::json(200, &json!({})), "service-answer-invalid"),
+        (Answer::json(500, &json!({})), "service-answer-invalid"),
+        (spoil("token", foreign.into()), "token-invalid"),
+        (
+            spoil("token", other(&|c| c.exp = 1_000_000_000)?),
+            "token-invalid",
+        ),
+        (
+            spoil("token", other(&|c| c.aud = "elsewhere".into())?),
+            "token-invalid",
+        ),
+        (
+            spoil("token", other(&|c| c.iss = "elsewhere".into())?),
+            "token-invalid",
+        ),
+    ] {
+        stack.stand_in()?.answer(answer);
+        refused(&stack, COOKIE, 502, reason).await?;
+    }
+    for (field, value) in [
+        ("destination", json!("localhost:22")),
+        ("destination", json!("127.0.0.1")),
+        ("cluster", json!("")),
+        ("cluster", json!("en\r\ngines")),
+        ("path", json!("app")),
+        ("set_headers", json!({"host": "evil"})),
+        ("set_headers", json!({"x-a": "b\r\nc: d"})),
+    ] {
+        stack.stand_in()?.answer(spoil(field, value.clone()));
+        let reply = stack
+            .upgrade("/app/sales.qvf", &[("cookie", COOKIE)])
+            .await?
+            .refused()?;
+        let got = (reply.status, reply.reason());
+        assert_eq!(
+            got,
+            (502, "service-answer-invalid".into()),
+            "{field}: {value}"
+        );
+    }
+    stack
+        .stand_in()?
+        .answer(Answer::placement(stack.engines[0].api)?);
+    stack
+        .upgrade("/app/sales.qvf", &[("cookie", COOKIE)])
+        .await?
+        .open()?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_unknown_cluster_or_a_missing_one_is_no_way_through() -> Result<()> {
+    let stack = with_stand_in(2_000).await?;
+    let mut body = placement(stack.engines[0].api)?;
+    body["cluster"] = "no-such-cluster".into();
+    stack.stand_in()?.answer(Answer::json(200, &body));
+    let reply = stack
+        .upgrade("/app/sales.qvf", &[("cookie", COOKIE)])
+        .await?
+        .refused()?;
+    assert_eq!(reply.status, 503);
+
+    let nowhere = json!({"service": {"cluster": "no-such-cluster"}});
+    let mut stack = Stack::builder()
+        .engines(1)
+        .filter_config(&nowhere)
+        .start()
+        .await?;
+    let session = format!("berth={}", "A".repeat(43));
+    refused(&stack, &session, 503, "service-cluster-missing").await?;
+    stack.service()?.kill();
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_during_the_callout_harms_nobody() -> Result<()> {
+    let stack = with_stand_in(5_000).await?;
+    let late = Answer::placement(stack.engines[0].api)?.after(Duration::from_millis(200));
+    stack.stand_in()?.answer(late);
+    for asked in 1..=20 {
+        let mut client = TcpStream::connect(stack.http()).await?;
+        let request = format!(
+            "GET /app/sales.qvf HTTP/1.1\r\nhost: {}\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\ncookie: {COOKIE}\r\n\r\n",
+            stack.http()
+        );
+        client.write_all(request.as_bytes()).await?;
+        stack.stand_in()?.wait_for(asked).await?;
+        drop(client);
+    }
+    // The filter lives and serves; no engine has heard of those who left.
+    stack
+        .upgrade("/app/sales.qvf", &[("cookie", COOKIE)])
+        .await?
+        .open()?;
+    assert_eq!(stack.engines[0].upgrades().await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_an_engine_opens_leaves_no_session_behind() -> Result<()> {
+    let stack = Stack::builder().engines(1).start().await?;
+    let cookie = stack.login_demo().await?;
+    let engine = &stack.engines[0];
+    engine.faults(json!({"slow_open_ms": 300})).await?;
+    for left in 1..=5 {
+        let going = stack.upgrade("/doc/session-doc", &[("cookie", &cookie)]);
+        let arrived = || async { (engine.upgrades().await.ok()?.len() >= left).then_some(()) };
+        tokio::select! {
+            _ = going => return Err("the engine was not slow".into()),
+            there = wait::until("the engine to be asked", Duration::from_secs(5), arrived) => there?,
+        }
+    }
+    let gone = || async { (engine.stats().await.ok()?.sessions == 0).then_some(()) };
+    wait::until(
+        "the sessions of those who left to end",
+        Duration::from_secs(15),
+        gone,
+    )
+    .await
+}
