@@ -204,7 +204,8 @@ async fn a_client_that_leaves_while_an_engine_opens_leaves_no_session_behind() -
     let engine = &stack.engines[0];
     engine.faults(json!({"slow_open_ms": 300})).await?;
     for left in 1..=5 {
-        let going = stack.upgrade("/doc/session-doc", &[("cookie", &cookie)]);
+        let headers = [("cookie", cookie.as_str())];
+        let going = stack.upgrade("/doc/session-doc", &headers);
         let arrived = || async { (engine.upgrades().await.ok()?.len() >= left).then_some(()) };
         tokio::select! {
             _ = going => return Err("the engine was not slow".into()),
