@@ -1,7 +1,11 @@
 //! What an operator can say: the typed shape of the YAML configuration. Types only; `load` reads,
 //! defaults and checks.
 
+mod check;
+pub mod fault;
 pub mod load;
+pub mod secrets;
+mod tree;
 
 use crate::secret::Secret;
 use serde::Deserialize;

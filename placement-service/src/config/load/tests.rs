@@ -1,0 +1,294 @@
+//! What an operator reads: the messages are the interface.
+
+use super::*;
+use crate::config::{Algorithm, Driver, Key, LogFormat, Open, Store, Strategy, secrets};
+use proptest::prelude::*;
+use std::time::Duration;
+
+fn faults(text: &str) -> String {
+    from_text(text)
+        .map(|loaded| loaded.config)
+        .unwrap_err()
+        .to_string()
+}
+
+const POOL: &str = "
+pools:
+  - name: qix
+    driver: qix
+    cluster: engines
+    discovery: { fixed: [ { name: engine-0, ip: 10.0.0.1, port: 9076 } ] }
+";
+
+#[test]
+fn the_default_file_says_every_default() {
+    let config = from_text("").unwrap().config;
+    assert_eq!(config.listen.to_string(), "127.0.0.1:9455");
+    assert_eq!(
+        (config.log.level.as_str(), config.log.format),
+        ("info", LogFormat::Json)
+    );
+    let Store::Sqlite { path } = &config.store;
+    assert_eq!(path, Path::new("berth.db"));
+    assert!(config.session.cookie.secure);
+    assert_eq!(config.session.idle_timeout, Duration::from_secs(1800));
+    assert_eq!(config.session.absolute_timeout, Duration::from_secs(36_000));
+    assert_eq!(config.tokens.algorithm, Algorithm::Hs256);
+    assert!(matches!(&config.tokens.key, Key::Env(name) if name == "BERTH_TOKEN_KEY"));
+    assert_eq!(config.tokens.lifetime, Duration::from_secs(300));
+    assert!(config.gateways.secret.is_none());
+    assert_eq!(config.placement.attempts, 3);
+    assert_eq!(config.placement.engine_timeout, Duration::from_millis(800));
+    assert!(config.pools.is_empty() && config.routes.is_empty());
+    assert_eq!(config.shutdown_grace, Duration::from_secs(10));
+}
+
+#[test]
+fn the_examples_in_the_default_file_are_right() {
+    let mut text = String::new();
+    for line in DEFAULT.lines() {
+        let example = line.starts_with("#   ") && !line.contains("  #  ");
+        match line {
+            "pools: []" | "routes: []" => {}
+            _ if example => text.push_str(&line[1..]),
+            _ if line.starts_with("# Engines that serve") => text.push_str("pools:"),
+            _ if line.starts_with("# Which pool takes") => text.push_str("routes:"),
+            _ => {}
+        }
+        text.push('\n');
+    }
+    let config = from_text(&text).unwrap().config;
+    assert_eq!(config.pools[0].strategy, Strategy::LeastLoad);
+    assert_eq!(config.pools[0].session_threshold, Some(500));
+    let opened: Vec<_> = config.routes.iter().map(|r| r.open.clone()).collect();
+    let document = |name: &str| Open::Document(name.to_owned());
+    assert_eq!(
+        opened,
+        [
+            document("{document}"),
+            document("/doc/{document}"),
+            Open::SessionApp
+        ]
+    );
+}
+
+#[test]
+fn the_demo_file_is_right_and_warned_of() {
+    let loaded = from_text(include_str!("../../../config/demo.yaml")).unwrap();
+    assert_eq!(loaded.config.pools[0].driver, Driver::Qix);
+    assert_eq!(loaded.config.log.level, "info");
+    assert_eq!(
+        loaded.warnings,
+        [
+            "the demo secret is in use: everybody knows it",
+            "session.cookie.secure is false: for http on a local machine only"
+        ]
+    );
+    assert!(secrets::fetch(&loaded.config, &|_| None).is_ok());
+}
+
+#[test]
+fn every_fault_is_told_at_once_with_its_path() {
+    let text = "
+listen: nowhere
+colour: blue
+log: { level: 5, format: xml }
+store: { kind: sqlite, path: a.db, mode: rw }
+session:
+  idle_timeout: soon
+  cookie: { secure: perhaps, domain: example.com }
+tokens: { algorithm: HS1, lifetime: 1s }
+probe: { failures: -1, successes: 0 }
+pools:
+  - name: a
+    driver: qxi
+    cluster: 'two words'
+    strategy: weighted
+    discovery: { fixed: [ { name: e, ip: 10.0.0.1, port: 99999 }, { name: e, ip: x, port: 1, weight: 2 } ] }
+  - driver: qix
+    cluster: c
+    discovery: { dns: example.com }
+routes:
+  - { path: /app/, pool: a, open: { file: x } }
+  - { path: app, pool: b }
+  - { pool: a }
+";
+    let expected = "\
+colour: unknown field; known here: listen, log, store, session, login, tokens, gateways, probe, placement, pools, routes, shutdown_grace
+listen: invalid socket address syntax
+log.format: unknown variant `xml`, expected `json` or `text`
+log.level: invalid type: integer `5`, expected a string
+pools[0].cluster: must be visible ASCII without spaces
+pools[0].discovery.fixed[0].port: invalid value: integer `99999`, expected u16
+pools[0].discovery.fixed[1].ip: invalid IP address syntax
+pools[0].discovery.fixed[1].name: the name \"e\" is taken already
+pools[0].discovery.fixed[1].weight: unknown field; known here: name, ip, port, metrics_port
+pools[0].driver: unknown variant `qxi`, expected `qix` or `websocket`
+pools[0].session_threshold: is missing: strategy weighted needs it
+pools[1].discovery: unknown variant `dns`, expected `fixed`
+pools[1].name: is missing
+probe.failures: invalid value: integer `-1`, expected u32
+probe.successes: must be 1 to 1000, not 0
+routes[0].open: unknown variant `file`, expected one of `nothing`, `document`, `session-app`
+routes[1].path: must start with / and may end in {document}, without a query
+routes[1].pool: there is no pool \"b\"
+routes[2].path: is missing
+session.cookie.domain: unknown field; known here: secure, same_site
+session.cookie.secure: invalid type: string \"perhaps\", expected a boolean
+session.idle_timeout: invalid value: string \"soon\", expected a duration
+store.mode: unknown field; known here: path
+tokens.algorithm: unknown variant `HS1`, expected one of `HS256`, `RS256`, `ES256`, `EdDSA`
+tokens.lifetime: must be 10s to 1day, not 1s";
+    assert_eq!(faults(text), expected);
+}
+
+#[test]
+fn what_types_cannot_say_is_checked() {
+    for (text, expected) in [
+        (
+            "session: { idle_timeout: 2h, absolute_timeout: 1h }",
+            "session.idle_timeout: must not be longer than session.absolute_timeout",
+        ),
+        (
+            "session: { cookie: { secure: false, same_site: none } }",
+            "session.cookie.same_site: none needs session.cookie.secure: true",
+        ),
+        (
+            "login: { default_return_to: //evil }",
+            "login.default_return_to: must be a path of this site, such as /",
+        ),
+        (
+            "login: { trusted_origins: ['https://a.example', 'https://b.example/', '*'] }",
+            "login.trusted_origins[1]: must be an origin such as https://app.example.com\n\
+          login.trusted_origins[2]: must be an origin such as https://app.example.com",
+        ),
+        (
+            "tokens: { issuer: '', kid: '' }",
+            "tokens.issuer: must not be empty\n\
+          tokens.kid: must not be empty; null names the key by its thumbprint",
+        ),
+        (
+            "placement: { deadline: 1s, engine_timeout: 2s, attempts: 0 }",
+            "placement.attempts: must be 1 to 100, not 0\n\
+          placement.engine_timeout: must not be longer than placement.deadline",
+        ),
+        (
+            "probe: { interval: 0s }",
+            "probe.interval: must be 100ms to 1h, not 0s",
+        ),
+        ("- a list", "expected a map of settings"),
+    ] {
+        assert_eq!(faults(text), expected);
+    }
+}
+
+#[test]
+fn pools_and_routes_must_meet() {
+    let two = format!("{POOL}{}", &POOL["\npools:\n".len()..]);
+    assert_eq!(
+        faults(&two),
+        "pools[1].name: the name \"qix\" is taken already"
+    );
+    for (route, expected) in [
+        (
+            "{ path: '/app/{document}', pool: qxi }",
+            "routes[0].pool: there is no pool \"qxi\"",
+        ),
+        (
+            "{ path: '/app{document}', pool: qix }",
+            "routes[0].path: {document} must follow a /",
+        ),
+        (
+            "{ path: '/{document}/x', pool: qix }",
+            "routes[0].path: must start with / and may end in {document}, without a query",
+        ),
+        (
+            "{ path: /app, pool: qix, open: { document: '{document}' } }",
+            "routes[0].open: uses {document}, which the path does not have",
+        ),
+        (
+            "{ path: /app, pool: qix, open: { document: '' } }",
+            "routes[0].open: the document's name must not be empty",
+        ),
+    ] {
+        assert_eq!(faults(&format!("{POOL}routes: [{route}]")), expected);
+    }
+    let generic = POOL.replace("driver: qix", "driver: websocket");
+    let text = format!("{generic}routes: [{{ path: /a, pool: qix, open: session-app }}]");
+    assert_eq!(
+        faults(&text),
+        "routes[0].open: a websocket pool opens nothing"
+    );
+}
+
+#[test]
+fn no_fault_tells_a_secret() {
+    for text in [
+        "tokens: { key: hunter2 }",
+        "tokens: { key: { hunter2: x } }",
+        "tokens: { key: { inline: { a: hunter2 } } }",
+        "tokens: { key: { inline: 12345, file: hunter2 } }",
+        "gateways: { secret: hunter2 }",
+        "tokens: { key: [hunter2] }",
+        "tokens: { key: null }",
+    ] {
+        let told = faults(text);
+        assert!(told.contains("expected {env: NAME}"), "{text}: {told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+}
+
+#[test]
+fn broken_yaml_is_told_with_its_line() {
+    let told = faults("session:\n  idle_timeout: [1\n");
+    assert!(told.contains("line "), "{told}");
+    assert!(!faults("tokens: { key: { inline: hunter2 }\n").contains("hunter2"));
+    let told = faults("log: {}\nlog: {}\n");
+    assert!(told.contains("duplicate"), "{told}");
+}
+
+#[test]
+fn secrets_come_from_where_they_are_said_to_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key");
+    std::fs::write(&file, "from a file, and long enough for HS256\n").unwrap();
+    let fetch = |text: &str, env: &dyn Fn(&str) -> Option<String>| {
+        let config = from_text(text).unwrap().config;
+        secrets::fetch(&config, env)
+            .map(|s| s.gateway)
+            .map_err(|f| f.to_string())
+    };
+    let env = |name: &str| (name == "BERTH_TOKEN_KEY").then(|| "e".repeat(32));
+    assert_eq!(fetch("", &env), Ok(None));
+    let text = format!("gateways: {{ secret: {{ file: {} }} }}", file.display());
+    assert_eq!(
+        fetch(&text, &|_| None).unwrap_err(),
+        "tokens.key: the environment variable BERTH_TOKEN_KEY is not set\n\
+         gateways.secret: must have 16 or more visible ASCII characters"
+    );
+    let text = format!("tokens: {{ key: {{ file: {} }} }}", file.display());
+    assert!(fetch(&text, &|_| None).is_ok());
+    assert_eq!(
+        fetch("tokens: { key: { inline: short } }", &env).unwrap_err(),
+        "tokens.key: an HS256 secret needs 32 bytes or more, this one has 5"
+    );
+    assert_eq!(
+        fetch("tokens: { algorithm: RS256 }", &env).unwrap_err(),
+        "tokens.key: not a PKCS#8 PEM private key for RS256"
+    );
+}
+
+#[test]
+fn a_missing_file_is_a_fault() {
+    let told = from_file(Path::new("/nowhere/berth.yaml"))
+        .unwrap_err()
+        .to_string();
+    assert!(told.starts_with("cannot read the file: "), "{told}");
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in "\\PC{0,80}|(listen|pools|tokens|store|routes): *[-\\[{a-z0-9:, }\\]\n]{0,40}") {
+        let _ = from_text(&text);
+    }
+}

@@ -1,0 +1,151 @@
+//! The configuration as a tree, before it has a type: overlaying a file on the defaults, and finding
+//! and mending the place that a type error names.
+
+use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
+
+/// Settings that are taken or replaced as a whole, because their fields exclude one another.
+const WHOLE: &[&str] = &["tokens.key", "gateways.secret", "store"];
+
+/// Lays `over` on `base`: maps field by field, everything else as a whole. A section that the file
+/// names without saying anything in it keeps its defaults.
+pub(super) fn overlay(base: &mut Value, over: Value, path: &str) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) if !WHOLE.contains(&path) => {
+            for (name, value) in over {
+                let inner = if path.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{path}.{name}")
+                };
+                match base.get_mut(&name) {
+                    Some(slot) => overlay(slot, value, &inner),
+                    None => {
+                        base.insert(name, value);
+                    }
+                }
+            }
+        }
+        (Value::Object(_) | Value::Array(_), Value::Null) if path != "tokens.key" => {}
+        (base, over) => *base = over,
+    }
+}
+
+/// One step into the tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Field(String),
+    Item(usize),
+}
+
+/// The steps of a path that a type error names.
+pub(super) fn steps(path: &Path) -> Vec<Step> {
+    path.iter()
+        .filter_map(|segment| match segment {
+            Segment::Seq { index } => Some(Step::Item(*index)),
+            Segment::Map { key } => Some(Step::Field(key.clone())),
+            Segment::Enum { variant } => Some(Step::Field(variant.clone())),
+            Segment::Unknown => None,
+        })
+        .collect()
+}
+
+/// `pools[0].cluster`
+pub(super) fn text(steps: &[Step]) -> String {
+    let mut text = String::new();
+    for step in steps {
+        match step {
+            Step::Item(index) => text.push_str(&format!("[{index}]")),
+            Step::Field(name) if text.is_empty() => text.push_str(name),
+            Step::Field(name) => text.push_str(&format!(".{name}")),
+        }
+    }
+    text
+}
+
+/// The value at a place, if the tree has it.
+pub(super) fn at<'a>(root: &'a mut Value, steps: &[Step]) -> Option<&'a mut Value> {
+    steps.iter().try_fold(root, |value, step| match step {
+        Step::Field(name) => value.get_mut(name),
+        Step::Item(index) => value.get_mut(index),
+    })
+}
+
+/// Takes a field out of a map; `false` when it was not there.
+pub(super) fn remove(root: &mut Value, map: &[Step], field: &str) -> bool {
+    at(root, map)
+        .and_then(Value::as_object_mut)
+        .is_some_and(|map| map.remove(field).is_some())
+}
+
+/// Puts what the model has at this place into the tree, so that the rest can be read; list items are
+/// all modelled by the first. Goes up until the model has something. `false` when nothing changed.
+pub(super) fn mend(root: &mut Value, model: &Value, steps: &[Step]) -> bool {
+    let mut model = model.clone();
+    let modelled: Vec<Step> = steps
+        .iter()
+        .map(|step| match step {
+            Step::Item(_) => Step::Item(0),
+            Step::Field(_) => step.clone(),
+        })
+        .collect();
+    for length in (0..=steps.len()).rev() {
+        let (Some(place), Some(same)) = (steps.get(..length), modelled.get(..length)) else {
+            continue;
+        };
+        let Some(good) = at(&mut model, same).map(|value| value.clone()) else {
+            continue;
+        };
+        if let Some(bad) = at(root, place) {
+            if *bad != good {
+                *bad = good;
+                return true;
+            }
+        } else if let Some((Step::Field(name), map)) = place.split_last()
+            && let Some(map) = at(root, map).and_then(Value::as_object_mut)
+        {
+            map.insert(name.clone(), good);
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn maps_are_overlaid_and_everything_else_replaced() {
+        let mut base =
+            json!({"a": {"b": 1, "c": 2}, "list": [1, 2], "tokens": {"key": {"env": "X"}}});
+        let over = json!({"a": {"c": 3, "d": null}, "list": [4], "tokens": {"key": {"file": "f"}}});
+        overlay(&mut base, over, "");
+        assert_eq!(
+            base,
+            json!({"a": {"b": 1, "c": 3, "d": null}, "list": [4], "tokens": {"key": {"file": "f"}}})
+        );
+        overlay(&mut base, json!({"a": null, "list": null}), "");
+        assert_eq!(base["a"]["b"], 1);
+        assert_eq!(base["list"], json!([4]));
+    }
+
+    #[test]
+    fn mending_takes_the_nearest_thing_that_the_model_has() {
+        let model = json!({"pools": [{"name": "x", "port": 1}], "listen": "l"});
+        let mut tree = json!({"pools": [{"name": 5}, {"name": "b", "port": "p"}]});
+        let port = [
+            Step::Field("pools".into()),
+            Step::Item(1),
+            Step::Field("port".into()),
+        ];
+        assert_eq!(text(&port), "pools[1].port");
+        assert!(mend(&mut tree, &model, &port));
+        assert!(mend(&mut tree, &model, &[Step::Field("listen".into())]));
+        assert_eq!(tree["pools"][1]["port"], 1);
+        assert_eq!(tree["listen"], "l");
+        assert!(remove(&mut tree, &port[..2], "port"));
+        assert!(!remove(&mut tree, &port[..2], "port"));
+    }
+}
