@@ -1,1 +1,24 @@
-//! Placeholder
+//! The Berth filter: turns a login cookie into a JWT and a route, inside Envoy.
+//!
+//! Everything but [`host`] is plain Rust that knows no proxy: it reads headers, decides, and returns
+//! what the host has to do. So the decisions are tested natively, on `wasm32-unknown-unknown`, and
+//! once more through the built module. Data goes one way:
+//! host buffers -> [`request`] -> [`flow`] -> [`step`] -> host.
+//!
+//! Nothing here may panic: one trap kills every stream of the Envoy worker it happens in.
+
+pub mod config;
+pub mod cookie;
+pub mod flow;
+pub mod jwks;
+pub mod origin;
+pub mod placement;
+pub mod presentation;
+pub mod rejection;
+pub mod request;
+pub mod route;
+pub mod step;
+pub mod token;
+
+#[cfg(target_os = "wasi")]
+mod host;

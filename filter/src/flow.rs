@@ -1,0 +1,231 @@
+//! One request from its headers to its route or its refusal. A state machine that consumes itself:
+//! [`start`] gives the first step, and only a [`Step::Call`] leaves something behind, [`Waiting`],
+//! which takes the callout's end exactly once. The host obeys and decides nothing.
+
+use crate::config::Config;
+use crate::cookie::{self, CookieFault, Without};
+use crate::origin::{self, Origin};
+use crate::placement::{self, Answer};
+use crate::presentation::{Asker, present};
+use crate::rejection::{Cause, Rejection};
+use crate::request::{Header, Request};
+use crate::route::{self, Action};
+use crate::step::{Callout, Change, Failure, Outcome, Start, Step};
+use crate::token::Keys;
+use berth_api::{PLACEMENTS_PATH, PlacementRequest, Problem, TOKENS_PATH, TokenRequest};
+use serde::Serialize;
+
+/// Bytes of a tab's name at the most.
+const MAX_TAB_BYTES: usize = 64;
+
+/// Decides on a request by its headers.
+pub fn start<'a>(config: &Config, keys: &Keys, headers: impl Iterator<Item = Header<'a>>) -> Start {
+    let refuse = |action, asker: &Asker, rejection: Rejection| Start {
+        action,
+        step: Step::Reply(present(config, asker, rejection)),
+    };
+    let request = match Request::read(headers, &config.trust_headers) {
+        Ok(request) => request,
+        Err(detail) => {
+            let rejection = Rejection::from(Cause::BadRequest).with_detail(detail);
+            return refuse(None, &Asker::Program, rejection);
+        }
+    };
+    let asker = Asker::of(&request, &config.api_prefixes);
+    let Some(action) = route::action(&config.routes, request.path) else {
+        return refuse(None, &asker, Cause::NoRoute.into());
+    };
+    let stripped = request
+        .forged
+        .iter()
+        .map(|n| Change::Remove((*n).to_owned()));
+    if action == Action::Bypass {
+        let step = Step::Pass(stripped.collect());
+        return Start {
+            action: Some(action),
+            step,
+        };
+    }
+    let session = match session_of(config, keys, &request) {
+        Ok(session) => session,
+        Err(cause) => return refuse(Some(action), &asker, cause.into()),
+    };
+    let callout = match callout(action, &request, session) {
+        Ok(callout) => callout,
+        Err(cause) => return refuse(Some(action), &asker, cause.into()),
+    };
+    let mut changes: Vec<Change> = stripped.collect();
+    take_off_cookie(&request.cookies, &config.cookie, &mut changes);
+    let waiting = Waiting { action, asker };
+    let step = Step::Call {
+        changes,
+        callout,
+        waiting,
+    };
+    Start {
+        action: Some(action),
+        step,
+    }
+}
+
+/// The login cookie of a request that may ask for a session at all.
+fn session_of<'a>(config: &Config, keys: &Keys, request: &Request<'a>) -> Result<&'a str, Cause> {
+    if request.upgrade {
+        let own = Origin::of(request.scheme, request.authority);
+        if !origin::allowed(request.origin, own.as_ref(), &config.origins) {
+            return Err(Cause::OriginDenied);
+        }
+    }
+    let session = match cookie::find(&request.cookies, &config.cookie) {
+        Ok(Some(session)) => session,
+        Ok(None) => return Err(Cause::NoSession),
+        Err(CookieFault::Duplicate) => return Err(Cause::CookieDuplicate),
+        Err(CookieFault::TooLong) => return Err(Cause::CookieTooLong),
+        Err(CookieFault::Malformed) => return Err(Cause::CookieMalformed),
+    };
+    if keys.is_empty() {
+        return Err(Cause::NotConfigured);
+    }
+    Ok(session)
+}
+
+fn callout(action: Action, request: &Request<'_>, session: &str) -> Result<Callout, Cause> {
+    let session = session.to_owned();
+    if action == Action::Place && request.upgrade {
+        let body = json(&PlacementRequest {
+            session,
+            method: request.method.to_owned(),
+            path: request.path.to_owned(),
+            host: request.authority.to_owned(),
+            tab: tab(request.path),
+        })?;
+        Ok(Callout {
+            path: PLACEMENTS_PATH,
+            body,
+        })
+    } else {
+        let body = json(&TokenRequest { session })?;
+        Ok(Callout {
+            path: TOKENS_PATH,
+            body,
+        })
+    }
+}
+
+/// Strings always serialise; should they not, the request is refused all the same.
+fn json(body: &impl Serialize) -> Result<Vec<u8>, Cause> {
+    serde_json::to_vec(body).map_err(|_| Cause::Internal)
+}
+
+/// The client's name for its tab: `berth_tab` in the query. One that is no plain word is no name.
+fn tab(path: &str) -> Option<String> {
+    let (_, query) = path.split_once('?')?;
+    let tab = query
+        .split('&')
+        .find_map(|p| p.strip_prefix("berth_tab="))?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    ((1..=MAX_TAB_BYTES).contains(&tab.len()) && tab.bytes().all(plain)).then(|| tab.to_owned())
+}
+
+/// Takes the login cookie off and leaves the others, header by header, byte for byte.
+fn take_off_cookie(headers: &[&[u8]], name: &str, changes: &mut Vec<Change>) {
+    let rests: Vec<Without> = headers.iter().map(|h| cookie::without(h, name)).collect();
+    if rests.iter().all(|rest| *rest == Without::Untouched) {
+        return;
+    }
+    let mut kept = headers
+        .iter()
+        .zip(rests)
+        .filter_map(|(header, rest)| match rest {
+            Without::Untouched => Some(header.to_vec()),
+            Without::Rest(bytes) => Some(bytes),
+            Without::Nothing => None,
+        });
+    match kept.next() {
+        None => changes.push(Change::Remove("cookie".to_owned())),
+        Some(first) => {
+            changes.push(Change::Set("cookie".into(), first));
+            changes.extend(kept.map(|header| Change::Add("cookie".into(), header)));
+        }
+    }
+}
+
+/// A request that waits for its callout.
+#[derive(Debug)]
+pub struct Waiting {
+    action: Action,
+    asker: Asker,
+}
+
+impl Waiting {
+    /// The placement service, or Envoy in its stead, has answered.
+    #[must_use]
+    pub fn on_reply(self, config: &Config, keys: &Keys, status: u16, body: &[u8]) -> Outcome {
+        let answer = match self.answer(status, body) {
+            Ok(answer) => answer,
+            Err(rejection) => return self.refuse(config, rejection),
+        };
+        if let Err(fault) = keys.verify(&answer.token) {
+            let rejection = Rejection::from(Cause::TokenInvalid);
+            return self.refuse(config, rejection.with_detail(fault.to_string()));
+        }
+        if self.action == Action::Place && self.asker != Asker::Upgrade {
+            return self.refuse(config, Cause::UpgradeRequired.into());
+        }
+        let mut changes = answer.changes;
+        let bearer = format!("Bearer {}", answer.token);
+        changes.push(Change::Set("authorization".into(), bearer.into_bytes()));
+        Outcome::Route {
+            changes,
+            session_ref: answer.session_ref,
+        }
+    }
+
+    /// There was no answer at all.
+    #[must_use]
+    pub fn on_failure(self, config: &Config, failure: Failure) -> Outcome {
+        let cause = match failure {
+            Failure::ClusterMissing => Cause::ServiceClusterMissing,
+            Failure::Unreachable => Cause::ServiceUnreachable,
+        };
+        self.refuse(config, cause.into())
+    }
+
+    fn answer(&self, status: u16, body: &[u8]) -> Result<Answer, Rejection> {
+        if status != 200 {
+            return Err(refusal(status, body));
+        }
+        let answer = if self.action == Action::Place && self.asker == Asker::Upgrade {
+            placement::placement(body)
+        } else {
+            placement::token(body)
+        };
+        answer.map_err(|field| {
+            Rejection::from(Cause::ServiceAnswerInvalid).with_detail(format!("wrong: {field}"))
+        })
+    }
+
+    fn refuse(self, config: &Config, rejection: Rejection) -> Outcome {
+        Outcome::Reply(present(config, &self.asker, rejection))
+    }
+}
+
+/// What an answer that is not 200 means: the service's own problem, or Envoy's words for a service
+/// that was too slow (504) or not there (503).
+fn refusal(status: u16, body: &[u8]) -> Rejection {
+    if body.len() <= placement::MAX_ANSWER_BYTES
+        && let Ok(problem) = serde_json::from_slice::<Problem>(body)
+    {
+        return Rejection {
+            cause: problem.reason.into(),
+            detail: problem.detail,
+            retry_after: problem.retry_after,
+            anonymous_cookie: problem.anonymous_cookie,
+        };
+    }
+    match status {
+        504 => Cause::ServiceTimeout.into(),
+        503 => Cause::ServiceUnreachable.into(),
+        _ => Rejection::from(Cause::ServiceAnswerInvalid).with_detail(format!("status {status}")),
+    }
+}

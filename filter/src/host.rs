@@ -1,0 +1,20 @@
+//! The host adapter: Envoy's side of the filter. It reads what the core needs, does what the core
+//! says, and decides nothing but one thing: when a host call fails, the request is refused.
+//!
+//! [`calls`] is the only place that talks to Envoy, [`root`] lives as long as a configuration,
+//! [`stream`] as long as a request.
+
+mod calls;
+mod metrics;
+mod root;
+mod stream;
+
+#[allow(unsafe_code, reason = "the macro exports the module's entry point")]
+mod entry {
+    use super::root::Root;
+
+    proxy_wasm::main! {{
+        proxy_wasm::set_log_level(proxy_wasm::types::LogLevel::Trace);
+        proxy_wasm::set_root_context(|_| Box::new(Root::default()));
+    }}
+}

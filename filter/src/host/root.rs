@@ -1,0 +1,158 @@
+//! Lives as long as one configuration in one worker: reads it, keeps the keys fresh, and makes the
+//! contexts of requests.
+
+use super::calls::{self, LogLevel};
+use super::metrics::Metrics;
+use super::stream::Stream;
+use crate::config::Config;
+use crate::jwks::{self, Schedule};
+use crate::token::Keys;
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// Bytes of a key set at the most.
+const MAX_JWKS_BYTES: usize = 256 * 1024;
+/// Milliseconds that a fetch of the key set may take.
+const JWKS_TIMEOUT_MS: u32 = 5_000;
+/// Milliseconds between two looks at the schedule, before there are keys and after.
+const TICK_WITHOUT_KEYS_MS: u32 = 50;
+const TICK_MS: u32 = 1_000;
+
+/// What the requests of one configuration share.
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) metrics: Metrics,
+    /// A token named a key that is not known.
+    pub(super) wants_keys: Cell<bool>,
+    keys: RefCell<Rc<Keys>>,
+}
+
+impl Shared {
+    /// The keys of the moment.
+    pub(super) fn keys(&self) -> Option<Rc<Keys>> {
+        self.keys.try_borrow().ok().map(|keys| Rc::clone(&keys))
+    }
+}
+
+/// The plugin's root context.
+#[derive(Default)]
+pub(super) struct Root {
+    shared: Option<Rc<Shared>>,
+    schedule: Option<Schedule>,
+    fetch: Option<u32>,
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, size: usize) -> bool {
+        let Ok(json) = calls::configuration(size) else {
+            calls::log(LogLevel::Error, "berth: the configuration cannot be read");
+            return false;
+        };
+        let env = |name: &str| std::env::var(name).ok();
+        let config = match Config::parse(&json, &env) {
+            Ok(config) => config,
+            Err(faults) => {
+                let text = format!("berth: the configuration is wrong: {faults}");
+                calls::log(LogLevel::Error, &text);
+                return false;
+            }
+        };
+        self.schedule = config
+            .jwks
+            .as_ref()
+            .map(|jwks| Schedule::new(jwks.refresh_ms));
+        if self.schedule.is_some() && calls::set_tick_period_ms(TICK_WITHOUT_KEYS_MS).is_err() {
+            calls::log(
+                LogLevel::Error,
+                "berth: the host gives no ticks to fetch keys with",
+            );
+            return false;
+        }
+        self.shared = Some(Rc::new(Shared {
+            keys: RefCell::new(Rc::new(config.keys.clone())),
+            config,
+            metrics: Metrics::default(),
+            wants_keys: Cell::new(false),
+        }));
+        true
+    }
+
+    fn on_tick(&mut self) {
+        let (Some(shared), Some(schedule)) = (&self.shared, &mut self.schedule) else {
+            return;
+        };
+        let Ok(now) = calls::now_ms() else { return };
+        if shared.wants_keys.take() {
+            schedule.want();
+        }
+        if schedule.is_due(now) {
+            schedule.started(now);
+            self.fetch = fetch(&shared.config);
+            if self.fetch.is_none() {
+                self.fetched(Err("the service cannot be called"));
+            }
+        }
+    }
+
+    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream::new(self.shared.clone())))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, _: usize, size: usize, _: usize) {
+        if self.fetch != Some(token) {
+            return;
+        }
+        self.fetch = None;
+        let keys = match calls::callout_status() {
+            Ok(200) if size <= MAX_JWKS_BYTES => calls::callout_body(size)
+                .map_err(|_| "the answer cannot be read")
+                .and_then(|body| jwks::parse(&body)),
+            Ok(200) => Err("the answer is too large"),
+            _ => Err("the service does not give it"),
+        };
+        self.fetched(keys);
+    }
+}
+
+impl Root {
+    fn fetched(&mut self, keys: Result<Vec<crate::token::Key>, &'static str>) {
+        let (Some(shared), Some(schedule)) = (&self.shared, &mut self.schedule) else {
+            return;
+        };
+        let now = calls::now_ms().unwrap_or_default();
+        match keys {
+            Ok(keys) => {
+                schedule.succeeded(now);
+                let _ = calls::set_tick_period_ms(TICK_MS);
+                if let Ok(mut current) = shared.keys.try_borrow_mut() {
+                    *current = Rc::new(shared.config.keys.with_fetched(keys));
+                }
+            }
+            Err(fault) => {
+                schedule.failed(now);
+                shared.metrics.jwks_failure();
+                let text = format!("berth: the key set could not be fetched: {fault}");
+                calls::log(LogLevel::Warn, &text);
+            }
+        }
+    }
+}
+
+/// Asks the placement service for its key set.
+fn fetch(config: &Config) -> Option<u32> {
+    let jwks = config.jwks.as_ref()?;
+    let headers = vec![
+        (":method", "GET"),
+        (":path", jwks.path.as_str()),
+        (":authority", config.service.authority.as_str()),
+    ];
+    calls::call(&config.service.cluster, headers, None, JWKS_TIMEOUT_MS).ok()
+}

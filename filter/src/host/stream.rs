@@ -1,0 +1,241 @@
+//! One request in Envoy: hands its headers to the flow and does what the flow says. Whatever fails
+//! on the way refuses the request; nothing fails open.
+
+use super::calls::{self, Headers, LogLevel, NotSent};
+use super::root::Shared;
+use crate::flow::{self, Waiting};
+use crate::placement::MAX_ANSWER_BYTES;
+use crate::presentation::not_ready;
+use crate::rejection::{Cause, Level};
+use crate::step::{Callout, Change, Failure, Outcome, Reply, Start, Step};
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+use std::rc::Rc;
+
+/// Names the session in Envoy's filter state.
+const SESSION_REF: &str = "session_ref";
+
+/// Where a request is on its way.
+enum State {
+    /// Its headers have not come, or it has been refused: nothing of it may go on.
+    Held,
+    /// Its callout is under way.
+    Waiting(u32, Waiting),
+    /// It has gone on.
+    Passed,
+}
+
+/// The context of one request.
+pub(super) struct Stream {
+    shared: Option<Rc<Shared>>,
+    state: State,
+}
+
+impl Stream {
+    pub(super) const fn new(shared: Option<Rc<Shared>>) -> Self {
+        Self {
+            shared,
+            state: State::Held,
+        }
+    }
+
+    /// Begins; the reply to give at once, if there is one.
+    fn begin(&mut self, shared: &Shared) -> Result<(), Reply> {
+        let headers = Headers::of_request().map_err(|_| not_ready("headers"))?;
+        let keys = shared.keys().ok_or_else(|| not_ready("keys"))?;
+        let pairs = headers.iter().ok_or_else(|| not_ready("headers"))?;
+        let Start { action, step } = flow::start(&shared.config, &keys, pairs);
+        shared.metrics.request(action);
+        match step {
+            Step::Reply(reply) => Err(reply),
+            Step::Pass(changes) => {
+                apply(&changes)?;
+                self.state = State::Passed;
+                Ok(())
+            }
+            Step::Call {
+                changes,
+                callout,
+                waiting,
+            } => {
+                apply(&changes)?;
+                self.call(shared, &callout, waiting)
+            }
+        }
+    }
+
+    fn call(&mut self, shared: &Shared, callout: &Callout, waiting: Waiting) -> Result<(), Reply> {
+        let service = &shared.config.service;
+        let mut headers = Vec::with_capacity(5);
+        headers.push((":method", "POST"));
+        headers.push((":path", callout.path));
+        headers.push((":authority", service.authority.as_str()));
+        headers.push(("content-type", "application/json"));
+        if let Some(authorization) = &service.authorization {
+            headers.push(("authorization", authorization.as_str()));
+        }
+        let sent = calls::call(
+            &service.cluster,
+            headers,
+            Some(&callout.body),
+            service.timeout_ms,
+        );
+        let failure = match sent {
+            Ok(token) => {
+                self.state = State::Waiting(token, waiting);
+                return Ok(());
+            }
+            Err(NotSent::ClusterMissing) => Failure::ClusterMissing,
+            Err(NotSent::Failed) => Failure::Unreachable,
+        };
+        self.end(waiting.on_failure(&shared.config, failure))
+    }
+
+    /// The callout has ended: lets the request go on, or gives the reply.
+    fn end(&mut self, outcome: Outcome) -> Result<(), Reply> {
+        match outcome {
+            Outcome::Reply(reply) => Err(reply),
+            Outcome::Route {
+                changes,
+                session_ref,
+            } => {
+                apply(&changes)?;
+                // Only the access log would miss it.
+                let _ = calls::set_property(SESSION_REF, &session_ref);
+                self.state = State::Passed;
+                Ok(())
+            }
+        }
+    }
+
+    /// Refuses the request. When even that fails, it is cut off; it never goes on.
+    fn refuse(&mut self, reply: &Reply) {
+        self.state = State::Held;
+        if let Some(shared) = &self.shared {
+            shared.metrics.rejection(reply.cause);
+            if reply.cause == Cause::TokenInvalid {
+                shared.wants_keys.set(true);
+            }
+            if is_callout_failure(reply.cause) {
+                shared.metrics.callout_failure();
+            }
+        }
+        log(reply);
+        let details = reply.cause.reason();
+        if calls::reply(reply.status, details, &reply.headers, &reply.body).is_err() {
+            let _ = calls::reset_request();
+        }
+    }
+}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+        let begun = match self.shared.clone() {
+            Some(shared) => self.begin(&shared),
+            None => Err(not_ready("configuration")),
+        };
+        if let Err(reply) = begun {
+            self.refuse(&reply);
+        }
+        self.action()
+    }
+
+    fn on_http_request_body(&mut self, _: usize, _: bool) -> Action {
+        self.action()
+    }
+
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        self.action()
+    }
+}
+
+impl Context for Stream {
+    fn on_http_call_response(&mut self, token: u32, _: usize, size: usize, _: usize) {
+        let State::Waiting(expected, waiting) = std::mem::replace(&mut self.state, State::Held)
+        else {
+            return;
+        };
+        let Some(shared) = self.shared.clone() else {
+            return;
+        };
+        if token != expected {
+            self.state = State::Waiting(expected, waiting);
+            return;
+        }
+        let outcome = match (calls::callout_status(), read_body(size), shared.keys()) {
+            (Ok(status), Ok(body), Some(keys)) => {
+                waiting.on_reply(&shared.config, &keys, status, &body)
+            }
+            _ => waiting.on_failure(&shared.config, Failure::Unreachable),
+        };
+        let ended = self.end(outcome).and_then(|()| {
+            calls::resume_request().map_err(|_| not_ready("the request does not go on"))
+        });
+        if let Err(reply) = ended {
+            self.refuse(&reply);
+        }
+    }
+
+    fn on_done(&mut self) -> bool {
+        // The client is gone: a callout that ends later has nothing to route.
+        self.state = State::Held;
+        true
+    }
+}
+
+impl Stream {
+    const fn action(&self) -> Action {
+        match self.state {
+            State::Passed => Action::Continue,
+            State::Held | State::Waiting(..) => Action::Pause,
+        }
+    }
+}
+
+/// The callout's body; one byte more than is allowed is enough to refuse it.
+fn read_body(size: usize) -> calls::Result<Vec<u8>> {
+    if size == 0 {
+        return Ok(Vec::new());
+    }
+    calls::callout_body(size.min(MAX_ANSWER_BYTES.saturating_add(1)))
+}
+
+fn apply(changes: &[Change]) -> Result<(), Reply> {
+    for change in changes {
+        match change {
+            Change::Remove(name) => calls::remove_header(name),
+            Change::Set(name, value) => calls::set_header(name, value),
+            Change::Add(name, value) => calls::add_header(name, value),
+        }
+        .map_err(|_| not_ready("a header cannot be changed"))?;
+    }
+    Ok(())
+}
+
+const fn is_callout_failure(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::ServiceUnreachable
+            | Cause::ServiceTimeout
+            | Cause::ServiceClusterMissing
+            | Cause::ServiceAnswerInvalid
+    )
+}
+
+fn log(reply: &Reply) {
+    let level = match reply.cause.level() {
+        Level::Debug => LogLevel::Debug,
+        Level::Info => LogLevel::Info,
+        Level::Warn => LogLevel::Warn,
+        Level::Error => LogLevel::Error,
+    };
+    let reason = reply.cause.reason();
+    let status = reply.status;
+    let text = match &reply.detail {
+        None => format!("berth: refused, reason={reason} status={status}"),
+        Some(detail) => {
+            format!("berth: refused, reason={reason} status={status} detail={detail:?}")
+        }
+    };
+    calls::log(level, &text);
+}

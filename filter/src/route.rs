@@ -1,0 +1,170 @@
+//! What happens to a path: `place`, `authenticate` or `bypass`, by the first route that takes it.
+//! Knows paths only: no method, no header.
+
+use serde::Deserialize;
+
+/// What the filter does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// A WebSocket gets an engine and the JWT for it.
+    Place,
+    /// The request gets the JWT; Envoy's own route says where it goes.
+    Authenticate,
+    /// The trust headers are taken off, nothing is added.
+    Bypass,
+}
+
+impl Action {
+    /// Every action.
+    pub const ALL: &[Self] = &[Self::Place, Self::Authenticate, Self::Bypass];
+
+    /// The constant, as in the configuration and in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Place => "place",
+            Self::Authenticate => "authenticate",
+            Self::Bypass => "bypass",
+        }
+    }
+}
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The paths it takes.
+    pub pattern: Pattern,
+    /// What happens to them.
+    pub action: Action,
+}
+
+/// The paths that a route takes, always without the query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// This path and no other.
+    Exact(String),
+    /// This path and everything below it: `/api` takes `/api` and `/api/x`, but not `/apix`.
+    Below(String),
+}
+
+impl Pattern {
+    fn takes(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(exact) => path == exact,
+            Self::Below(prefix) => is_below(path, prefix),
+        }
+    }
+}
+
+/// The action of the first route that takes `path` (with or without a query).
+#[must_use]
+pub fn action(routes: &[Route], path: &str) -> Option<Action> {
+    let path = without_query(path);
+    let route = routes.iter().find(|route| route.pattern.takes(path))?;
+    Some(route.action)
+}
+
+/// The part of a path before its query.
+#[must_use]
+pub fn without_query(path: &str) -> &str {
+    path.split_once('?').map_or(path, |(path, _)| path)
+}
+
+/// Whether `path` (without query) is `prefix` or lies below it, segment by segment.
+#[must_use]
+pub fn is_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || prefix.ends_with('/') || rest.starts_with('/'))
+}
+
+/// Whether a path has a segment `.` or `..`, plain or percent-encoded. Envoy resolves those when told
+/// to; a filter that matched what it was not told of could be walked around.
+#[must_use]
+pub fn has_dot_segment(path: &str) -> bool {
+    without_query(path)
+        .split(['/', '\\'])
+        .any(|segment| matches!(dots(segment), Some(1 | 2)))
+}
+
+/// How many dots a segment consists of; `None` when there is anything else in it.
+fn dots(segment: &str) -> Option<usize> {
+    let mut rest = segment;
+    let mut count = 0_usize;
+    while !rest.is_empty() {
+        rest = rest
+            .strip_prefix('.')
+            .or_else(|| rest.strip_prefix("%2e"))
+            .or_else(|| rest.strip_prefix("%2E"))?;
+        count = count.saturating_add(1);
+    }
+    Some(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn routes() -> Vec<Route> {
+        let route = |pattern, action| Route { pattern, action };
+        vec![
+            route(Pattern::Exact("/app/public".into()), Action::Bypass),
+            route(Pattern::Below("/app/".into()), Action::Place),
+            route(Pattern::Below("/api".into()), Action::Authenticate),
+            route(Pattern::Exact("/".into()), Action::Bypass),
+        ]
+    }
+
+    #[test]
+    fn the_first_route_that_takes_the_path_decides() {
+        let of = |path| action(&routes(), path);
+        assert_eq!(of("/app/public"), Some(Action::Bypass));
+        assert_eq!(of("/app/public/x"), Some(Action::Place));
+        assert_eq!(of("/app/sales.qvf?x=/api"), Some(Action::Place));
+        assert_eq!(of("/app/"), Some(Action::Place));
+        assert_eq!(of("/app"), None);
+        assert_eq!(of("/api"), Some(Action::Authenticate));
+        assert_eq!(of("/api?x"), Some(Action::Authenticate));
+        assert_eq!(of("/api/x"), Some(Action::Authenticate));
+        assert_eq!(of("/apix"), None);
+        assert_eq!(of("/?q"), Some(Action::Bypass));
+        assert_eq!(of("//app/x"), None);
+        assert_eq!(of("/x"), None);
+        assert_eq!(action(&[], "/"), None);
+    }
+
+    #[test]
+    fn dot_segments_are_seen_in_every_spelling() {
+        for path in [
+            "/a/../b",
+            "/..",
+            "/a/.",
+            "/%2e%2E/b",
+            "/.%2e/b",
+            "/a\\..\\b",
+            "/a/..?q",
+        ] {
+            assert!(has_dot_segment(path), "{path}");
+        }
+        for path in [
+            "/a..b",
+            "/...",
+            "/.well-known/jwks.json",
+            "/a?x=/../",
+            "/%2ea",
+            "/",
+        ] {
+            assert!(!has_dot_segment(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn actions_have_one_name() {
+        for action in Action::ALL {
+            let text = format!("\"{}\"", action.as_str());
+            assert_eq!(serde_json::from_str::<Action>(&text).unwrap(), *action);
+        }
+    }
+}

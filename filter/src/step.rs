@@ -1,0 +1,89 @@
+//! What the host has to do next: plain values between the flow, which decides, and the host, which
+//! obeys. Nothing here decides anything.
+
+use crate::flow::Waiting;
+use crate::rejection::Cause;
+use crate::route::Action;
+use std::borrow::Cow;
+
+/// One change of the request's headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Take off every header of this name.
+    Remove(String),
+    /// Put this one header in the place of all of its name.
+    Set(Cow<'static, str>, Vec<u8>),
+    /// Put this header beside those of its name.
+    Add(Cow<'static, str>, Vec<u8>),
+}
+
+/// The first decision on a request.
+pub struct Start {
+    /// The action of its route, when it got that far.
+    pub action: Option<Action>,
+    /// What to do.
+    pub step: Step,
+}
+
+/// What to do with a request whose headers have come.
+pub enum Step {
+    /// Change the headers and let it go on.
+    Pass(Vec<Change>),
+    /// Change the headers, call the placement service, and let it wait.
+    Call {
+        /// Taken off before anything else happens.
+        changes: Vec<Change>,
+        /// What to ask.
+        callout: Callout,
+        /// What takes the answer.
+        waiting: Waiting,
+    },
+    /// Answer it.
+    Reply(Reply),
+}
+
+/// What to do with a request when its callout has ended.
+pub enum Outcome {
+    /// Change the headers and let it go on.
+    Route {
+        /// The headers that make up the route and the identity.
+        changes: Vec<Change>,
+        /// Names the session in the access log.
+        session_ref: String,
+    },
+    /// Answer it.
+    Reply(Reply),
+}
+
+/// A call of the placement service: a `POST` with a JSON body.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Callout {
+    /// The service's path.
+    pub path: &'static str,
+    /// The JSON. Holds the session's secret.
+    pub body: Vec<u8>,
+}
+
+/// How a callout failed without an answer of the placement service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Envoy knows no such cluster.
+    ClusterMissing,
+    /// Envoy could not send it, or its answer could not be read.
+    Unreachable,
+}
+
+/// An answer to the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Why: for the log and the counter.
+    pub cause: Cause,
+    /// What exactly was wrong, for the log.
+    pub detail: Option<String>,
+    /// The HTTP status.
+    pub status: u16,
+    /// Response headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// Response body.
+    pub body: Vec<u8>,
+}
