@@ -20,3 +20,13 @@ pub mod store;
 pub mod tokens;
 
 // Fleet side.
+pub mod discovery;
+pub mod driver;
+pub mod engine;
+pub mod fleet;
+pub mod placement;
+pub mod placer;
+pub mod probe;
+pub mod reservation;
+pub mod suspicion;
+pub mod target;

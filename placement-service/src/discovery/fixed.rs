@@ -1,0 +1,56 @@
+//! Engines written down in the configuration: they never change.
+
+use super::{Discovery, Found};
+use crate::config::FixedEngine;
+use crate::engine::{Endpoint, EngineName};
+use async_trait::async_trait;
+use std::net::SocketAddr;
+
+/// A list that is told once.
+#[derive(Debug)]
+pub struct Fixed(Option<Vec<Found>>);
+
+impl Fixed {
+    /// The engines of the configuration.
+    #[must_use]
+    pub fn new(engines: &[FixedEngine]) -> Self {
+        let found = engines.iter().map(|e| Found {
+            name: EngineName::from(e.name.as_str()),
+            endpoint: Endpoint {
+                api: SocketAddr::new(e.ip, e.port),
+                metrics: e.metrics_port.map(|port| SocketAddr::new(e.ip, port)),
+            },
+        });
+        Self(Some(found.collect()))
+    }
+}
+
+#[async_trait]
+impl Discovery for Fixed {
+    async fn next(&mut self) -> Vec<Found> {
+        match self.0.take() {
+            Some(found) => found,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn tells_its_list_once() {
+        let mut fixed = Fixed::new(&[FixedEngine {
+            name: "a".into(),
+            ip: [127, 0, 0, 1].into(),
+            port: 1,
+            metrics_port: Some(2),
+        }]);
+        let found = fixed.next().await;
+        assert_eq!(found[0].endpoint.metrics.unwrap().port(), 2);
+        let again = tokio::time::timeout(Duration::from_secs(3600), fixed.next()).await;
+        assert!(again.is_err());
+    }
+}

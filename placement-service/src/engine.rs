@@ -1,0 +1,147 @@
+//! What is known of one engine: its name, its addresses, its state and its load at the last probe.
+//! Values only; `fleet` publishes them, `placement` reads them. Nothing here knows how they were
+//! learned.
+
+use crate::reservation::Tally;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// An engine's name: unique within its pool, cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EngineName(Arc<str>);
+
+impl EngineName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for EngineName {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl fmt::Display for EngineName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where an engine listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// WebSockets and the healthcheck.
+    pub api: SocketAddr,
+    /// Prometheus metrics, if it has any.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// How an engine is doing, as the probe sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Found, not yet probed.
+    Starting,
+    /// Answers in full.
+    Ok,
+    /// Healthy, but its metrics do not answer: usable, with the healthcheck's numbers.
+    NoMetrics,
+    /// Healthy, but says itself that it is saturated: gets nothing new.
+    Saturated,
+    /// Does not answer, or not as an engine does.
+    Unhealthy,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 5] = [
+        Self::Starting,
+        Self::Ok,
+        Self::NoMetrics,
+        Self::Saturated,
+        Self::Unhealthy,
+    ];
+
+    /// The constant for logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ok => "ok",
+            Self::NoMetrics => "no-metrics",
+            Self::Saturated => "saturated",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// What a probe can tell. A number that the engine did not give is absent, never zero.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Load {
+    /// Sessions on the engine.
+    pub sessions: Option<u32>,
+    /// Memory, MB.
+    pub memory: Option<Memory>,
+    /// Share of the machine's CPU in use, 0 to 1.
+    pub cpu: Option<f64>,
+    /// The engine's own word that it can take no more.
+    pub saturated: bool,
+    /// Documents in memory, by name; at most [`Load::MAX_DOCUMENTS`].
+    pub documents: Vec<String>,
+}
+
+impl Load {
+    /// Document names kept per engine.
+    pub const MAX_DOCUMENTS: usize = 1000;
+}
+
+/// Memory of an engine, MB.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Memory {
+    /// Taken by the engine.
+    pub committed: f64,
+    /// Still free on its machine.
+    pub free: f64,
+}
+
+impl Memory {
+    /// The free share of what the engine can reach, 0 to 1.
+    #[must_use]
+    pub fn headroom(self) -> f64 {
+        let all = self.committed + self.free;
+        if all > 0.0 {
+            (self.free / all).clamp(0.0, 1.0)
+        } else {
+            0.0
+        }
+    }
+}
+
+/// One engine in a fleet snapshot.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    /// Unique within the pool.
+    pub name: EngineName,
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// As of the last probe.
+    pub state: State,
+    /// The last load that a probe brought.
+    pub load: Option<Arc<Load>>,
+    /// When the probe that brought it began.
+    pub probed_at: Option<Instant>,
+    /// What the probe cannot know yet: reservations, suspicion. Shared between snapshots.
+    pub tally: Arc<Tally>,
+}
+
+impl Engine {
+    /// Sessions as of the last probe; 0 when it brought none.
+    #[must_use]
+    pub fn probed_sessions(&self) -> u32 {
+        self.load.as_ref().and_then(|l| l.sessions).unwrap_or(0)
+    }
+}

@@ -1,0 +1,222 @@
+//! Each strategy on fleets made up for the purpose.
+
+use super::*;
+use crate::engine::{Endpoint, Load, Memory, State};
+use crate::reservation::Tally;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const ALL: [Strategy; 3] = [
+    Strategy::RoundRobin,
+    Strategy::LeastLoad,
+    Strategy::Weighted,
+];
+
+fn load(sessions: u32, free: f64, cpu: f64) -> Load {
+    Load {
+        sessions: Some(sessions),
+        memory: Some(Memory {
+            committed: 1000.0 - free,
+            free,
+        }),
+        cpu: Some(cpu),
+        ..Load::default()
+    }
+}
+
+fn engine(name: &str, state: State, load: Option<Load>) -> Arc<Engine> {
+    Arc::new(Engine {
+        name: name.into(),
+        endpoint: Endpoint {
+            api: ([127, 0, 0, 1], 1).into(),
+            metrics: None,
+        },
+        state,
+        load: load.map(Arc::new),
+        probed_at: None,
+        tally: Arc::new(Tally::new(Duration::from_secs(30))),
+    })
+}
+
+fn up(name: &str, load: Load) -> Arc<Engine> {
+    engine(name, State::Ok, Some(load))
+}
+
+fn chooser(strategy: Strategy, threshold: Option<u32>) -> Chooser {
+    Chooser::new(strategy, threshold, Box::new(StdRng::seed_from_u64(7)))
+}
+
+/// Places so many sessions, all of them staying.
+fn spread(chooser: &Chooser, engines: &[Arc<Engine>], count: u32) -> BTreeMap<String, u32> {
+    let now = Instant::now();
+    let mut counts = BTreeMap::new();
+    for _ in 0..count {
+        let choice = chooser.choose(engines, &[], now).unwrap();
+        choice.reservation.placed(now);
+        *counts.entry(choice.engine.name.to_string()).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn four_hundred_on_four_equal_engines_spread_evenly() {
+    for strategy in ALL {
+        let engines = ["a", "b", "c", "d"].map(|name| up(name, load(0, 800.0, 0.1)));
+        let counts = spread(&chooser(strategy, Some(120)), &engines, 400);
+        assert_eq!(counts.len(), 4, "{strategy:?}");
+        for (name, count) in counts {
+            assert!(count.abs_diff(100) <= 15, "{strategy:?} {name}: {count}");
+        }
+    }
+}
+
+#[test]
+fn least_load_has_no_herd_on_the_engine_with_a_little_more_memory() {
+    let engines = [
+        up("a", load(0, 801.0, 0.1)),
+        up("b", load(0, 800.0, 0.1)),
+        up("c", load(0, 800.0, 0.2)),
+    ];
+    for (name, count) in spread(&chooser(Strategy::LeastLoad, None), &engines, 300) {
+        assert!((80..=120).contains(&count), "{name}: {count}");
+    }
+}
+
+#[test]
+fn least_load_weighs_memory_and_cpu() {
+    let tight = up("tight", load(50, 100.0, 0.9));
+    let idle = up("idle", load(50, 900.0, 0.1));
+    let counts = spread(&chooser(Strategy::LeastLoad, None), &[tight, idle], 30);
+    assert_eq!(counts.get("tight"), None, "{counts:?}");
+}
+
+#[test]
+fn least_load_lives_without_metrics() {
+    let bare = engine("bare", State::NoMetrics, None);
+    let full = up("full", load(0, 900.0, 0.1));
+    let counts = spread(&chooser(Strategy::LeastLoad, Some(50)), &[bare, full], 60);
+    assert!(counts.values().all(|c| *c >= 10), "{counts:?}");
+}
+
+#[test]
+fn weighted_is_proportional_to_the_room_left() {
+    let engines = [
+        up("a", load(9000, 500.0, 0.5)),
+        up("b", load(7000, 500.0, 0.5)),
+    ];
+    let counts = spread(&chooser(Strategy::Weighted, Some(10_000)), &engines, 1000);
+    assert!(counts["a"].abs_diff(250) < 45, "{counts:?}");
+}
+
+#[test]
+fn round_robin_gives_a_returning_engine_one_turn_only() {
+    let engines = ["a", "b", "c"].map(|name| up(name, Load::default()));
+    let chooser = chooser(Strategy::RoundRobin, None);
+    spread(&chooser, &engines[..2], 100);
+    let counts = spread(&chooser, &engines, 30);
+    assert!(counts.values().all(|c| *c == 10), "{counts:?}");
+}
+
+#[test]
+fn ties_are_broken_at_random() {
+    let engines = ["a", "b", "c"].map(|name| up(name, load(5, 500.0, 0.5)));
+    let chooser = chooser(Strategy::LeastLoad, None);
+    let mut counts = BTreeMap::new();
+    for _ in 0..300 {
+        let choice = chooser.choose(&engines, &[], Instant::now()).unwrap();
+        *counts.entry(choice.engine.name.clone()).or_insert(0) += 1;
+    }
+    assert!(counts.values().all(|c| *c > 70), "{counts:?}");
+}
+
+#[test]
+fn full_and_down_are_told_apart() {
+    let now = Instant::now();
+    let full = up("full", load(10, 500.0, 0.5));
+    let saturated = engine("saturated", State::Saturated, Some(load(1, 500.0, 0.5)));
+    let down = engine("down", State::Unhealthy, None);
+    let new = engine("new", State::Starting, None);
+    for strategy in ALL {
+        let chooser = chooser(strategy, Some(10));
+        let refusal = |engines: &[_]| chooser.choose(engines, &[], now).unwrap_err();
+        assert_eq!(refusal(&[full.clone(), down.clone()]), NoChoice::AllFull);
+        assert_eq!(refusal(std::slice::from_ref(&saturated)), NoChoice::AllFull);
+        assert_eq!(refusal(&[down.clone(), new.clone()]), NoChoice::NoneUp);
+        assert_eq!(refusal(&[]), NoChoice::NoneUp);
+    }
+}
+
+#[test]
+fn the_threshold_holds_with_reservations() {
+    for strategy in ALL {
+        let engines = ["a", "b"].map(|name| up(name, load(3, 500.0, 0.5)));
+        let chooser = chooser(strategy, Some(5));
+        let counts = spread(&chooser, &engines, 4);
+        assert!(counts.values().all(|c| *c == 2), "{strategy:?} {counts:?}");
+        let refused = chooser.choose(&engines, &[], Instant::now()).unwrap_err();
+        assert_eq!(refused, NoChoice::AllFull);
+    }
+}
+
+#[test]
+fn a_suspect_engine_gets_no_client_and_a_rehearsal_when_due() {
+    let engines = ["good", "suspect"].map(|name| up(name, Load::default()));
+    let chooser = chooser(Strategy::RoundRobin, None);
+    let now = Instant::now();
+    engines[1].tally.failed(now, now);
+    for _ in 0..10 {
+        let choice = chooser.choose(&engines, &[], now).unwrap();
+        assert_eq!(choice.engine.name.as_str(), "good");
+        assert!(choice.rehearsal.is_none(), "in back-off");
+    }
+    let later = now + Duration::from_secs(1);
+    let choice = chooser.choose(&engines, &[], later).unwrap();
+    assert_eq!(choice.engine.name.as_str(), "good");
+    let rehearsal = choice.rehearsal.unwrap();
+    assert_eq!(rehearsal.engine.name.as_str(), "suspect");
+    let next = chooser.choose(&engines, &[], later).unwrap();
+    assert!(next.rehearsal.is_none(), "one at a time");
+    engines[1].tally.served();
+    drop(rehearsal);
+    let names = [0, 1].map(|_| {
+        chooser
+            .choose(&engines, &[], later)
+            .unwrap()
+            .engine
+            .name
+            .clone()
+    });
+    assert!(names.contains(&"suspect".into()));
+}
+
+#[test]
+fn a_suspect_engine_is_tried_with_a_client_when_it_is_the_only_one() {
+    let engines = [up("only", Load::default())];
+    let chooser = chooser(Strategy::LeastLoad, None);
+    let now = Instant::now();
+    engines[0].tally.failed(now, now);
+    assert_eq!(
+        chooser.choose(&engines, &[], now).unwrap_err(),
+        NoChoice::NoneUp
+    );
+    let later = now + Duration::from_secs(1);
+    let choice = chooser.choose(&engines, &[], later).unwrap();
+    assert!(choice.trial.is_some() && choice.rehearsal.is_none());
+    assert!(
+        chooser.choose(&engines, &[], later).is_err(),
+        "one at a time"
+    );
+}
+
+#[test]
+fn engines_tried_before_are_left_out() {
+    let engines = ["a", "b"].map(|name| up(name, Load::default()));
+    let chooser = chooser(Strategy::RoundRobin, None);
+    let tried = [EngineName::from("a")];
+    for _ in 0..3 {
+        let choice = chooser.choose(&engines, &tried, Instant::now()).unwrap();
+        assert_eq!(choice.engine.name.as_str(), "b");
+    }
+}

@@ -1,0 +1,101 @@
+//! The latest placements of each login session, for the session's own eyes (`GET /session/placements`).
+//! Bounded in every direction; keyed by the salted hash, never by the session's id.
+
+use moka::sync::Cache;
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Sessions remembered; the least used go first.
+const SESSIONS: u64 = 20_000;
+/// Placements remembered per session.
+const PER_SESSION: usize = 50;
+/// How long after its last placement a session is remembered.
+const TTL: Duration = Duration::from_secs(3600);
+
+/// One placement that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RecentPlacement {
+    /// The client's name for its tab.
+    pub tab: Option<String>,
+    /// The document that was opened.
+    pub document: Option<String>,
+    /// The engine's name.
+    pub engine: String,
+    /// The pool's name.
+    pub pool: String,
+    /// Unix seconds.
+    pub since: u64,
+    /// The stream's name in the placement's answer.
+    pub stream: String,
+}
+
+/// The latest placements of all sessions.
+#[derive(Debug)]
+pub(super) struct Recent(Cache<String, Arc<Mutex<VecDeque<RecentPlacement>>>>);
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self(
+            Cache::builder()
+                .max_capacity(SESSIONS)
+                .time_to_idle(TTL)
+                .build(),
+        )
+    }
+}
+
+impl Recent {
+    /// Remembers a placement.
+    pub(super) fn note(&self, session_ref: &str, placement: RecentPlacement) {
+        let list = match self.0.get(session_ref) {
+            Some(list) => list,
+            None => self.0.get_with(session_ref.to_owned(), Arc::default),
+        };
+        let mut list = list.lock().unwrap_or_else(PoisonError::into_inner);
+        if list.len() >= PER_SESSION {
+            list.pop_front();
+        }
+        list.push_back(placement);
+    }
+
+    /// The placements of a session, latest first.
+    #[must_use]
+    pub(super) fn of(&self, session_ref: &str) -> Vec<RecentPlacement> {
+        let Some(list) = self.0.get(session_ref) else {
+            return Vec::new();
+        };
+        let list = list.lock().unwrap_or_else(PoisonError::into_inner);
+        list.iter().rev().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placement(since: u64) -> RecentPlacement {
+        RecentPlacement {
+            tab: None,
+            document: None,
+            engine: "e".into(),
+            pool: "p".into(),
+            since,
+            stream: "s".into(),
+        }
+    }
+
+    #[test]
+    fn the_latest_fifty_of_each_session_latest_first() {
+        let recent = Recent::default();
+        for since in 0..60 {
+            recent.note("a", placement(since));
+        }
+        recent.note("b", placement(7));
+        let times: Vec<_> = recent.of("a").iter().map(|p| p.since).collect();
+        assert_eq!(times, (10..60).rev().collect::<Vec<_>>());
+        assert_eq!(recent.of("b"), [placement(7)]);
+        assert!(recent.of("c").is_empty());
+    }
+}

@@ -1,0 +1,163 @@
+//! Asks one engine how it is doing, once: what to ask follows from the pool's driver. What the answer
+//! means over time is decided in `fleet::health`.
+
+pub mod healthcheck;
+mod http;
+pub mod metrics_text;
+
+use crate::config::Driver;
+use crate::engine::{Endpoint, Load};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// What an engine answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// Its numbers, as far as it gave any.
+    pub load: Load,
+    /// What was wrong with its metrics, when it has a metrics port.
+    pub metrics_fault: Option<ProbeFault>,
+}
+
+/// Why an engine gave no reading. The variant is the constant; the text is for the log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeFault {
+    /// No connection, or it broke.
+    #[error("no connection: {0}")]
+    Connect(String),
+    /// No answer in time.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// Another status than 200.
+    #[error("answered with status {0}")]
+    Status(u16),
+    /// More bytes than such an answer has.
+    #[error("answered with more than {0} bytes")]
+    TooLong(usize),
+    /// Not what an engine answers.
+    #[error("answered something else than an engine: {0}")]
+    Garbage(String),
+}
+
+impl ProbeFault {
+    /// The constant for logs and metrics.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "connect",
+            Self::Timeout(_) => "timeout",
+            Self::Status(_) => "status",
+            Self::TooLong(_) => "too-long",
+            Self::Garbage(_) => "garbage",
+        }
+    }
+}
+
+/// How the engines of a pool are asked.
+#[derive(Clone, Debug)]
+pub enum Prober {
+    /// `GET /healthcheck` and `GET /metrics`.
+    Qix(reqwest::Client, Duration),
+    /// A TCP connection tells that somebody listens, and no numbers.
+    Tcp(Duration),
+}
+
+impl Prober {
+    /// The prober that goes with a driver. Each request may take `limit`.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be built.
+    pub fn new(driver: Driver, limit: Duration) -> Result<Self, reqwest::Error> {
+        Ok(match driver {
+            Driver::Qix => Self::Qix(http::client(limit)?, limit),
+            Driver::Websocket => Self::Tcp(limit),
+        })
+    }
+
+    /// Asks once.
+    ///
+    /// # Errors
+    /// When the engine does not answer, or not as a healthy engine does.
+    pub async fn probe(&self, endpoint: &Endpoint) -> Result<Reading, ProbeFault> {
+        match self {
+            Self::Qix(client, limit) => {
+                let health = http::get(client, endpoint.api, "/healthcheck", *limit);
+                let metrics = async {
+                    match endpoint.metrics {
+                        Some(at) => Some(http::get(client, at, "/metrics", *limit).await),
+                        None => None,
+                    }
+                };
+                let (health, metrics) = tokio::join!(health, metrics);
+                reading(&health?, metrics)
+            }
+            Self::Tcp(limit) => match timeout(*limit, TcpStream::connect(endpoint.api)).await {
+                Ok(Ok(_)) => Ok(Reading {
+                    load: Load::default(),
+                    metrics_fault: None,
+                }),
+                Ok(Err(e)) => Err(ProbeFault::Connect(e.to_string())),
+                Err(_) => Err(ProbeFault::Timeout(*limit)),
+            },
+        }
+    }
+}
+
+fn reading(
+    health: &[u8],
+    metrics: Option<Result<Vec<u8>, ProbeFault>>,
+) -> Result<Reading, ProbeFault> {
+    let mut load = healthcheck::parse(health).map_err(|e| ProbeFault::Garbage(e.to_string()))?;
+    let active = metrics.map(|text| {
+        metrics_text::gauge(&text?, "qix_active_sessions")
+            .ok_or_else(|| ProbeFault::Garbage("metrics without qix_active_sessions".into()))
+    });
+    let metrics_fault = match active {
+        Some(Ok(sessions)) => {
+            // A float in the format; saturates, and a gauge below zero is no session.
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let sessions = sessions as u32;
+            load.sessions = Some(sessions);
+            None
+        }
+        Some(Err(fault)) => Some(fault),
+        None => None,
+    };
+    Ok(Reading {
+        load,
+        metrics_fault,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEALTH: &[u8] = br#"{"mem":{"committed":1,"free":3},"session":{"active":2,"total":9}}"#;
+
+    #[test]
+    fn the_metrics_session_count_wins() {
+        let metrics = b"qix_active_sessions 5\n".to_vec();
+        let reading = reading(HEALTH, Some(Ok(metrics))).unwrap();
+        assert_eq!(reading.load.sessions, Some(5));
+        assert_eq!(reading.metrics_fault, None);
+    }
+
+    #[test]
+    fn without_metrics_the_healthcheck_has_to_do() {
+        for metrics in [Err(ProbeFault::Status(404)), Ok(b"something 1\n".to_vec())] {
+            let reading = reading(HEALTH, Some(metrics)).unwrap();
+            assert_eq!(reading.load.sessions, Some(2));
+            assert!(reading.metrics_fault.is_some());
+        }
+        assert_eq!(reading(HEALTH, None).unwrap().metrics_fault, None);
+    }
+
+    #[test]
+    fn without_a_healthcheck_metrics_do_not_help() {
+        let metrics = b"qix_active_sessions 5\n".to_vec();
+        let fault = reading(b"<html>", Some(Ok(metrics))).unwrap_err();
+        assert_eq!(fault.as_str(), "garbage");
+    }
+}

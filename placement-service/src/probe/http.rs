@@ -1,0 +1,60 @@
+//! One bounded `GET` to an engine: no proxy, no redirect, a limit on time and bytes.
+
+use super::ProbeFault;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// More than any engine says: a healthcheck with thousands of documents, or all its metrics.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// A client that goes nowhere but to the address it is given.
+pub(super) fn client(limit: Duration) -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(limit)
+        .timeout(limit)
+        .pool_max_idle_per_host(1)
+        .build()
+}
+
+/// The body of `http://{at}{path}`.
+pub(super) async fn get(
+    client: &reqwest::Client,
+    at: SocketAddr,
+    path: &str,
+    limit: Duration,
+) -> Result<Vec<u8>, ProbeFault> {
+    let fault = |e: reqwest::Error| {
+        if e.is_timeout() {
+            ProbeFault::Timeout(limit)
+        } else {
+            ProbeFault::Connect(cause(&e))
+        }
+    };
+    let mut response = client
+        .get(format!("http://{at}{path}"))
+        .send()
+        .await
+        .map_err(fault)?;
+    if response.status() != reqwest::StatusCode::OK {
+        return Err(ProbeFault::Status(response.status().as_u16()));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(fault)? {
+        if body.len() + chunk.len() > MAX_BODY {
+            return Err(ProbeFault::TooLong(MAX_BODY));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// The innermost cause: reqwest's own text only repeats the URL.
+fn cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

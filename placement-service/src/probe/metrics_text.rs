@@ -1,0 +1,92 @@
+//! Finds one number in Prometheus text exposition format 0.0.4. Tolerant: whatever is not a sample of
+//! the wanted family is skipped, labels are ignored, several samples of the family are added up.
+
+/// The value of a gauge, or `None` when the text has no sample of it that is a finite number.
+#[must_use]
+pub fn gauge(text: &[u8], family: &str) -> Option<f64> {
+    let mut sum = None;
+    for line in text.split(|b| *b == b'\n') {
+        if let Some(value) = sample(line, family) {
+            sum = Some(sum.unwrap_or(0.0) + value);
+        }
+    }
+    sum.filter(|v: &f64| v.is_finite())
+}
+
+/// `name value [timestamp]` or `name{labels} value [timestamp]`.
+fn sample(line: &[u8], family: &str) -> Option<f64> {
+    let rest = line.trim_ascii().strip_prefix(family.as_bytes())?;
+    let rest = match rest.first()? {
+        b'{' => after_labels(rest)?,
+        b' ' | b'\t' => rest,
+        _ => return None, // A longer name.
+    };
+    let value = rest
+        .split(u8::is_ascii_whitespace)
+        .find(|part| !part.is_empty())?;
+    let value: f64 = std::str::from_utf8(value).ok()?.parse().ok()?;
+    value.is_finite().then_some(value)
+}
+
+/// What follows the closing brace. Braces within quoted label values do not close.
+fn after_labels(text: &[u8]) -> Option<&[u8]> {
+    let mut quoted = false;
+    let mut escaped = false;
+    for (i, byte) in text.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'}' if !quoted => return text.get(i + 1..),
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: &str = "qix_active_sessions";
+
+    fn read(text: &str) -> Option<f64> {
+        gauge(text.as_bytes(), NAME)
+    }
+
+    #[test]
+    fn finds_the_family_among_others() {
+        let text = "# HELP qix_active_sessions Sessions.\n# TYPE qix_active_sessions gauge\n\
+                    qix_active_sessions_peak 99\nqix_active_sessions 12\nqix_sessions_total 40\n";
+        assert_eq!(read(text), Some(12.0));
+    }
+
+    #[test]
+    fn understands_labels_timestamps_and_windows_line_ends() {
+        assert_eq!(
+            read("qix_active_sessions{a=\"}\\\"{\"} 3 1700000000000\r\n"),
+            Some(3.0)
+        );
+        assert_eq!(
+            read("qix_active_sessions{t=\"a\"} 1\nqix_active_sessions{t=\"b\"} 2"),
+            Some(3.0)
+        );
+        assert_eq!(read("  qix_active_sessions\t4.0"), Some(4.0));
+    }
+
+    #[test]
+    fn junk_is_no_number() {
+        for text in [
+            "",
+            "<html>",
+            "qix_active_sessions",
+            "qix_active_sessions ",
+            "qix_active_sessions many",
+            "qix_active_sessions NaN",
+            "qix_active_sessions{a=\"b 3",
+            "qix_active_sessionsx 3",
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+}
