@@ -4,7 +4,7 @@
 use crate::process::Process;
 use crate::render::{self, Replacements};
 use crate::{Call, Result, paths, wait};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -70,18 +70,43 @@ pub fn render(wiring: &Wiring, filter_patch: &Value, dir: &Path) -> Result<Value
     Ok(config)
 }
 
+/// `envoy/config.yaml` with the filter of `envoy/filter.yaml` in the place of its discovery: the way to
+/// have `envoy --mode validate` judge both together.
+///
+/// # Errors
+/// When the files cannot be read or are not of that shape.
+pub fn inline() -> Result<Value> {
+    let root = paths::root().join("envoy");
+    let resource = render::read_yaml(&root.join("filter.yaml"))?;
+    let filter = resource.pointer("/resources/0/typed_config").cloned();
+    let mut config = render::read_yaml(&root.join("config.yaml"))?;
+    let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+    let first = config.pointer_mut(&format!("{manager}/http_filters/0"));
+    *first.ok_or("config.yaml has no HTTP filter")? =
+        json!({"name": "berth", "typed_config": filter.ok_or("filter.yaml has no filter")?});
+    Ok(config)
+}
+
 impl Envoy {
-    /// Starts Envoy with `config` and awaits its readiness.
+    /// Writes `config` into `dir`, starts Envoy with it and awaits its readiness.
     ///
     /// # Errors
     /// When it does not get ready; with the end of its log.
     pub async fn start(name: &str, config: &Value, concurrency: u32, dir: &Path) -> Result<Self> {
         let path = dir.join(format!("{name}.json"));
         render::write(&path, config)?;
+        Self::start_file(name, &path, concurrency, dir).await
+    }
+
+    /// Starts Envoy with the file as it is; paths in it are relative to the repository's root.
+    ///
+    /// # Errors
+    /// When it does not get ready; with the end of its log.
+    pub async fn start_file(name: &str, file: &Path, concurrency: u32, dir: &Path) -> Result<Self> {
         let admin_path = dir.join(format!("{name}.admin"));
         let _ = fs::remove_file(&admin_path);
         let mut command = paths::envoy()?;
-        command.extend(["-c".into(), path.display().to_string()]);
+        command.extend(["-c".into(), file.display().to_string()]);
         command.extend([
             "--admin-address-path".into(),
             admin_path.display().to_string(),

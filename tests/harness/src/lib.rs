@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod client;
+pub mod demo;
 pub mod engine;
 pub mod envoy;
 pub mod paths;

@@ -1,2 +1,118 @@
-//! `berth-run`, which is `make run`.
-fn main() {}
+//! `berth-run`, which is `make run`: starts the demo, says when it is ready, watches it, and ends
+//! every process on Ctrl-C, SIGTERM or when one of them ends by itself.
+//! `berth-run --render-inline` prints `envoy/config.yaml` with the filter in its place, for `make validate`.
+
+use berth_harness::demo::Demo;
+use berth_harness::process::Process;
+use berth_harness::{Result, Stack, envoy, paths};
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+use std::{env, fs};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::interval;
+
+/// How long a process may take to end after SIGTERM.
+const GRACE: Duration = Duration::from_secs(3);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let inline = env::args()
+        .nth(1)
+        .is_some_and(|arg| arg == "--render-inline");
+    let done = if inline { render_inline() } else { run().await };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("berth-run: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let demo = Demo::from_vars(|name| env::var(name).ok())?;
+    demo.check_ports()?;
+    let mut told_to_end = Box::pin(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    });
+    let mut stack = tokio::select! {
+        stack = start(&demo) => stack?,
+        () = &mut told_to_end => return Ok(()),
+    };
+    say(&format!("ready: http://127.0.0.1:{}", demo.ports.http))?;
+    say(&demo.what_to_try())?;
+    let mut watch = interval(Duration::from_millis(200));
+    loop {
+        tokio::select! {
+            () = &mut told_to_end => break,
+            _ = watch.tick() => {
+                for process in stack.processes() {
+                    if let Some(status) = process.ended() {
+                        return Err(format!("{} has ended ({status}), so everything ends\n{}", process.name(), process.tail()).into());
+                    }
+                }
+            }
+        }
+    }
+    say("ending")?;
+    end(&mut stack);
+    Ok(())
+}
+
+async fn start(demo: &Demo) -> Result<Stack> {
+    let dir = paths::target().join("run");
+    forget_old_logs(&dir)?;
+    let mut builder = Stack::builder()
+        .engines(demo.engines)
+        .ports(demo.ports.clone())
+        .envoy_concurrency(2)
+        .dir(&dir)
+        .progress(|line| {
+            let _ = say(&format!("  {line}"));
+        });
+    if demo.is_as_in_the_repository()? {
+        builder = builder.repository_config();
+    }
+    builder.start().await
+}
+
+fn forget_old_logs(dir: &std::path::Path) -> Result<()> {
+    fs::create_dir_all(dir)?;
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Asks everything to end, Envoy first, so that nobody meets a missing upstream.
+fn end(stack: &mut Stack) {
+    let mut processes: Vec<&mut Process> = stack.processes();
+    processes.reverse();
+    for process in processes {
+        if !process.terminate(GRACE) {
+            let _ = say(&format!("  {} had to be killed", process.name()));
+        }
+    }
+}
+
+fn render_inline() -> Result<()> {
+    let file = serde_json::to_string_pretty(&envoy::inline()?)?;
+    say(&file)
+}
+
+fn say(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    Ok(out.flush()?)
+}

@@ -2,7 +2,7 @@
 //! on drop; should this process die without a drop (SIGKILL), the kernel ends the children. It does
 //! not know what it runs.
 
-use crate::Result;
+use crate::{Result, paths};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -27,7 +27,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`; what it prints goes to `<name>.log` in `dir`, after what is already there.
+    /// Starts `command` in the repository's root; what it prints goes to `<name>.log` in `dir`, after what is already there.
     ///
     /// # Errors
     /// When the program cannot be started.
@@ -49,6 +49,7 @@ impl Process {
         let mut file = File::options().create(true).append(true).open(&log)?;
         let mut wrapped = dying_with_us(command);
         wrapped
+            .current_dir(paths::root())
             .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -55,9 +55,23 @@ impl Service {
             dir: dir.to_owned(),
             process: None,
         };
-        service.add_account("demo", "demo-password", &["user"])?;
+        if !service.has_account("demo")? {
+            service.add_account("demo", "demo-password", &["user"])?;
+        }
         service.restart().await?;
         Ok(service)
+    }
+
+    fn has_account(&self, name: &str) -> Result<bool> {
+        let mut command = Command::new(paths::binary("berth")?);
+        let output = command
+            .args(["account", "ls", "--config"])
+            .arg(&self.config)
+            .output()?;
+        let list = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(list
+            .lines()
+            .any(|line| line.split_whitespace().next() == Some(name)))
     }
 
     /// Adds an account by the command line, as an operator would.

@@ -1,0 +1,225 @@
+//! The demo of `make run`: which ports it takes, whether they are free, and what to try once it is up.
+
+use crate::envoy::{ADMIN_PORT, APP_PORT, HTTP_PORT, SERVICE_PORT};
+use crate::stack::Ports;
+use crate::{Result, paths};
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+
+/// Ports and size of the demo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Demo {
+    /// Its ports.
+    pub ports: Ports,
+    /// Its engine simulators.
+    pub engines: usize,
+}
+
+impl Default for Demo {
+    fn default() -> Self {
+        let ports = Ports {
+            http: HTTP_PORT,
+            admin: ADMIN_PORT,
+            service: SERVICE_PORT,
+            app: APP_PORT,
+            engine: 9076,
+            engine_metrics: 9090,
+        };
+        Self { ports, engines: 3 }
+    }
+}
+
+impl Demo {
+    /// The defaults, changed by `BERTH_...` variables; `var` looks one up.
+    ///
+    /// # Errors
+    /// When a value is no port or no number of engines.
+    pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let mut demo = Self::default();
+        let ports = &mut demo.ports;
+        for (name, port) in [
+            ("BERTH_HTTP_PORT", &mut ports.http),
+            ("BERTH_ADMIN_PORT", &mut ports.admin),
+            ("BERTH_SERVICE_PORT", &mut ports.service),
+            ("BERTH_APP_PORT", &mut ports.app),
+            ("BERTH_ENGINE_PORT", &mut ports.engine),
+            ("BERTH_ENGINE_METRICS_PORT", &mut ports.engine_metrics),
+        ] {
+            if let Some(text) = var(name) {
+                let wrong = || format!("{name}={text}: a port is a number from 1 to 65535");
+                *port = text
+                    .parse()
+                    .ok()
+                    .filter(|port| *port > 0)
+                    .ok_or_else(wrong)?;
+            }
+        }
+        if let Some(text) = var("BERTH_ENGINES") {
+            let wrong = || format!("BERTH_ENGINES={text}: 1 to 1000 engines");
+            let count = text.parse().ok().filter(|count| (1..=1000).contains(count));
+            demo.engines = count.ok_or_else(wrong)?;
+        }
+        Ok(demo)
+    }
+
+    /// Whether `envoy/config.yaml` fits as it is: its ports, and the filter at its place.
+    ///
+    /// # Errors
+    /// When the filter has not been built.
+    pub fn is_as_in_the_repository(&self) -> Result<bool> {
+        let here = paths::root().join("target/wasm/berth_filter.wasm");
+        let Ports {
+            http,
+            admin,
+            service,
+            app,
+            ..
+        } = self.ports;
+        let same = (http, admin, service, app) == (HTTP_PORT, ADMIN_PORT, SERVICE_PORT, APP_PORT);
+        Ok(same && paths::filter_module()? == here)
+    }
+
+    /// Makes sure that every port can be had.
+    ///
+    /// # Errors
+    /// Names the port that cannot, what wants it, and the variable that moves it.
+    pub fn check_ports(&self) -> Result<()> {
+        let mut wanted: HashMap<u16, String> = HashMap::new();
+        for (port, what, variable) in self.wanted()? {
+            if let Some(other) = wanted.insert(port, what.clone()) {
+                return Err(format!(
+                    "port {port} is wanted twice, for {other} and for {what}: set {variable}"
+                )
+                .into());
+            }
+            if let Err(error) = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))) {
+                return Err(format!(
+                    "port {port}, for {what}, cannot be had ({error}): set {variable} to another"
+                )
+                .into());
+            }
+        }
+        Ok(())
+    }
+
+    fn wanted(&self) -> Result<Vec<(u16, String, &'static str)>> {
+        let ports = &self.ports;
+        let mut all = vec![
+            (ports.http, "Envoy".to_owned(), "BERTH_HTTP_PORT"),
+            (
+                ports.admin,
+                "Envoy's admin page".to_owned(),
+                "BERTH_ADMIN_PORT",
+            ),
+            (
+                ports.service,
+                "the placement service".to_owned(),
+                "BERTH_SERVICE_PORT",
+            ),
+            (
+                ports.app,
+                "the app behind /api/".to_owned(),
+                "BERTH_APP_PORT",
+            ),
+        ];
+        for (first, what, variable) in [
+            (ports.engine, "engine", "BERTH_ENGINE_PORT"),
+            (
+                ports.engine_metrics,
+                "metrics of engine",
+                "BERTH_ENGINE_METRICS_PORT",
+            ),
+        ] {
+            for index in 0..self.engines {
+                let port = first.checked_add(u16::try_from(index)?);
+                let port =
+                    port.ok_or_else(|| format!("no port left for {what} {index}: set {variable}"))?;
+                all.push((port, format!("{what} {index}"), variable));
+            }
+        }
+        Ok(all)
+    }
+
+    /// What to print beneath the `ready` line.
+    #[must_use]
+    pub fn what_to_try(&self) -> String {
+        let url = format!("http://127.0.0.1:{}", self.ports.http);
+        format!(
+            "
+  account   demo / demo-password
+  page      {url}/
+  shell     curl -s -c /tmp/berth.jar {url}/login -d username=demo -d password=demo-password
+            curl -s -b /tmp/berth.jar {url}/api/whoami
+  client    BERTH_URL=ws://127.0.0.1:{} BERTH_COOKIE=berth=$(awk '/berth/ {{print $7}}' /tmp/berth.jar) \\
+              node tests/clients/enigma.mjs /app/sales.qvf /doc/doc/drugcases.qvf /doc/session-doc
+  metrics   curl -s http://127.0.0.1:{}/metrics
+  logs      target/run/*.log
+
+  Ctrl-C ends all.
+",
+            self.ports.http, self.ports.service
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(pairs: &[(&str, &str)]) -> Result<Demo> {
+        let vars: HashMap<&str, &str> = pairs.iter().copied().collect();
+        Demo::from_vars(|name| vars.get(name).map(|value| (*value).to_owned()))
+    }
+
+    #[test]
+    fn without_variables_it_is_the_default() {
+        assert_eq!(with(&[]).unwrap(), Demo::default());
+    }
+
+    #[test]
+    fn variables_move_ports_and_change_the_number_of_engines() {
+        let demo = with(&[("BERTH_HTTP_PORT", "18080"), ("BERTH_ENGINES", "5")]).unwrap();
+        assert_eq!((demo.ports.http, demo.engines), (18080, 5));
+        assert!(demo.what_to_try().contains("http://127.0.0.1:18080/"));
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_variable() {
+        for (name, value) in [
+            ("BERTH_HTTP_PORT", "0"),
+            ("BERTH_ADMIN_PORT", "x"),
+            ("BERTH_ENGINES", "0"),
+        ] {
+            let error = with(&[(name, value)]).unwrap_err().to_string();
+            assert!(error.contains(&format!("{name}={value}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_taken_port_names_its_variable() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port().to_string();
+        let error = with(&[("BERTH_HTTP_PORT", &port)])
+            .unwrap()
+            .check_ports()
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(&port) && error.contains("BERTH_HTTP_PORT"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn two_uses_of_one_port_are_told() {
+        let error = with(&[("BERTH_ENGINE_METRICS_PORT", "9078")])
+            .unwrap()
+            .check_ports();
+        let error = error.unwrap_err().to_string();
+        // Unless another test machine's process holds one of the demo's ports.
+        assert!(
+            error.contains("wanted twice") || error.contains("cannot be had"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,234 @@
+//! Puts a stack together: what it consists of, what differs from the demo, and the order of the start.
+
+use super::Stack;
+use crate::app::App;
+use crate::engine::Engine;
+use crate::envoy::{self, Envoy, Wiring};
+use crate::render::merge;
+use crate::service::{self, Service};
+use crate::{Result, StandIn, paths, token};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// Ports; 0, the default, means any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ports {
+    /// Envoy's listener.
+    pub http: u16,
+    /// Envoy's admin interface.
+    pub admin: u16,
+    /// The placement service.
+    pub service: u16,
+    /// The application.
+    pub app: u16,
+    /// The first engine's API port; the others follow.
+    pub engine: u16,
+    /// The first engine's metrics port; the others follow.
+    pub engine_metrics: u16,
+}
+
+/// Says what a stack consists of.
+pub struct Builder {
+    engines: usize,
+    engine_args: Vec<String>,
+    pool_patch: Value,
+    service_patch: Value,
+    filter_patch: Value,
+    concurrency: u32,
+    stand_in: Option<StandIn>,
+    ports: Ports,
+    dir: Option<PathBuf>,
+    repository_config: bool,
+    progress: fn(&str),
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            engines: 3,
+            engine_args: vec![],
+            pool_patch: json!({}),
+            service_patch: json!({}),
+            filter_patch: json!({}),
+            concurrency: 1,
+            stand_in: None,
+            ports: Ports::default(),
+            dir: None,
+            repository_config: false,
+            progress: |_| {},
+        }
+    }
+}
+
+impl Builder {
+    /// So many engine simulators.
+    #[must_use]
+    pub const fn engines(mut self, count: usize) -> Self {
+        self.engines = count;
+        self
+    }
+
+    /// Further arguments for every simulator.
+    #[must_use]
+    pub fn engine_args(mut self, args: &[&str]) -> Self {
+        self.engine_args
+            .extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
+    /// A JSON merge patch on the service's configuration.
+    #[must_use]
+    pub fn service_config(mut self, patch: &Value) -> Self {
+        merge(&mut self.service_patch, patch);
+        self
+    }
+
+    /// A JSON merge patch on the pool in the service's configuration.
+    #[must_use]
+    pub fn pool(mut self, patch: &Value) -> Self {
+        merge(&mut self.pool_patch, patch);
+        self
+    }
+
+    /// A JSON merge patch on the filter's configuration.
+    #[must_use]
+    pub fn filter_config(mut self, patch: &Value) -> Self {
+        merge(&mut self.filter_patch, patch);
+        self
+    }
+
+    /// Envoy's worker threads.
+    #[must_use]
+    pub const fn envoy_concurrency(mut self, workers: u32) -> Self {
+        self.concurrency = workers;
+        self
+    }
+
+    /// A stand-in in place of the placement service.
+    #[must_use]
+    pub fn stand_in(mut self, stand_in: StandIn) -> Self {
+        self.stand_in = Some(stand_in);
+        self
+    }
+
+    /// Given ports.
+    #[must_use]
+    pub const fn ports(mut self, ports: Ports) -> Self {
+        self.ports = ports;
+        self
+    }
+
+    /// A folder for logs, configurations and the store, which stays.
+    #[must_use]
+    pub fn dir(mut self, dir: &Path) -> Self {
+        self.dir = Some(dir.to_owned());
+        self
+    }
+
+    /// Envoy runs `envoy/config.yaml` as it is, on the ports that it names; for `make run`.
+    #[must_use]
+    pub const fn repository_config(mut self) -> Self {
+        self.repository_config = true;
+        self
+    }
+
+    /// Called with a line whenever something has come up.
+    #[must_use]
+    pub const fn progress(mut self, progress: fn(&str)) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// Starts everything and awaits its readiness.
+    ///
+    /// # Errors
+    /// When anything does not come up; with the end of its log.
+    pub async fn start(self) -> Result<Stack> {
+        let (dir, temporary) = self.folder()?;
+        let mut engines = Vec::with_capacity(self.engines);
+        for index in 0..self.engines {
+            engines.push(self.engine(index, &dir).await?);
+        }
+        let app = App::start(self.ports.app).await?;
+        let mut service = None;
+        let service_addr = match &self.stand_in {
+            Some(stand_in) => stand_in.addr,
+            None => {
+                let config =
+                    service::config(&engines, &dir, &self.pool_patch, &self.service_patch)?;
+                let started = Service::start(&config, self.ports.service, &dir).await?;
+                (self.progress)(&format!("placement service on {}", started.addr));
+                service.insert(started).addr
+            }
+        };
+        let wiring = Wiring {
+            http: self.ports.http,
+            admin: self.ports.admin,
+            service: service_addr.port(),
+            app: app.addr.port(),
+        };
+        let envoy = if self.repository_config {
+            let file = Path::new("envoy/config.yaml");
+            Envoy::start_file("envoy", file, self.concurrency, &dir).await?
+        } else {
+            let config = envoy::render(&wiring, &self.filter_patch, &dir)?;
+            Envoy::start("envoy", &config, self.concurrency, &dir).await?
+        };
+        (self.progress)(&format!(
+            "Envoy on {}, admin on {}",
+            envoy.http, envoy.admin
+        ));
+        Ok(Stack {
+            engines,
+            app,
+            service,
+            stand_in: self.stand_in,
+            envoy,
+            dir,
+            temporary,
+        })
+    }
+
+    async fn engine(&self, index: usize, dir: &Path) -> Result<Engine> {
+        let nth = u16::try_from(index)?;
+        let at = |first: u16| {
+            if first == 0 {
+                0
+            } else {
+                first.saturating_add(nth)
+            }
+        };
+        let mut args = vec!["--jwt-secret".to_owned(), token::SECRET.to_owned()];
+        for document in ["sales.qvf=120", "drugcases.qvf=300"] {
+            args.extend(["--document".to_owned(), document.to_owned()]);
+        }
+        args.extend(self.engine_args.iter().cloned());
+        let name = format!("engine-{index}");
+        let engine = Engine::start(
+            &name,
+            at(self.ports.engine),
+            at(self.ports.engine_metrics),
+            &args,
+            dir,
+        )
+        .await?;
+        (self.progress)(&format!(
+            "{name} on {}, metrics on {}",
+            engine.api, engine.metrics
+        ));
+        Ok(engine)
+    }
+
+    fn folder(&self) -> Result<(PathBuf, Option<TempDir>)> {
+        if let Some(dir) = &self.dir {
+            fs::create_dir_all(dir)?;
+            return Ok((dir.clone(), None));
+        }
+        let all = paths::target().join("run");
+        fs::create_dir_all(&all)?;
+        let dir = tempfile::Builder::new().prefix("stack-").tempdir_in(all)?;
+        Ok((dir.path().to_owned(), Some(dir)))
+    }
+}
