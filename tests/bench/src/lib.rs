@@ -1,1 +1,40 @@
-//! Placeholder, replaced by its owner.
+//! What Berth costs: the same load, in turn, straight to the engines, through Envoy without Berth,
+//! and through Envoy with Berth and each of its drivers. Only ratios within one run mean anything.
+
+mod aims;
+mod echo;
+mod handshake;
+mod load;
+mod memory;
+mod options;
+mod plan;
+mod processes;
+mod report;
+mod results;
+mod way;
+mod world;
+
+pub use options::Options;
+
+use berth_harness::Result;
+use std::fs;
+use world::World;
+
+/// Runs everything that `options` asks for; returns the table and writes the results as JSON.
+///
+/// # Errors
+/// When something does not start, or a load does nothing but fail.
+pub async fn run(options: &Options) -> Result<String> {
+    let mut world = World::start(options).await?;
+    let memory = memory::measure(&mut world, options.held()).await?;
+    let mut results = plan::run(&mut world, options).await?;
+    results.memory = memory;
+    results.aims = aims::judge(&results);
+    let path = options.out();
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    fs::write(&path, serde_json::to_vec_pretty(&results)?)?;
+    eprintln!("bench: results in {}", path.display());
+    Ok(report::table(&results))
+}

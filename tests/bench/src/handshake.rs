@@ -1,0 +1,126 @@
+//! One handshake, as lean as it can be: connect, upgrade, and the engine's first message.
+
+use crate::way::Target;
+use std::{fmt, io, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// No handshake may take longer.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Why a handshake failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    Io(io::ErrorKind),
+    Late,
+    NoAddress,
+    /// The answer's first line.
+    Refused(String),
+    /// The first message, or what came instead of one.
+    Wrong(String),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error.kind())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(kind) => write!(out, "{kind}"),
+            Self::Late => write!(out, "nothing within {LIMIT:?}"),
+            Self::NoAddress => write!(out, "no engine"),
+            Self::Refused(line) => write!(out, "{line}"),
+            Self::Wrong(message) => write!(out, "first message: {message}"),
+        }
+    }
+}
+
+/// Opens the `number`th socket; it has said `OnConnected` when this returns.
+pub(crate) async fn open(target: &Target, number: u64) -> Result<TcpStream, Failure> {
+    timeout(LIMIT, exchange(target, number))
+        .await
+        .unwrap_or(Err(Failure::Late))
+}
+
+async fn exchange(target: &Target, number: u64) -> Result<TcpStream, Failure> {
+    let (address, request) = target.request(number).ok_or(Failure::NoAddress)?;
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    stream.write_all(&request).await?;
+    let mut answer = Vec::with_capacity(1_024);
+    while !is_complete(&answer)? {
+        if stream.read_buf(&mut answer).await? == 0 {
+            return Err(Failure::Io(io::ErrorKind::UnexpectedEof));
+        }
+    }
+    Ok(stream)
+}
+
+/// Whether these are the whole answer and the whole first message.
+fn is_complete(answer: &[u8]) -> Result<bool, Failure> {
+    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Ok(false);
+    };
+    if !answer.starts_with(b"HTTP/1.1 101 ") {
+        let text = String::from_utf8_lossy(answer);
+        let line = text.lines().next().unwrap_or_default();
+        let reason = text.lines().find(|line| line.contains("\"reason\""));
+        return Err(Failure::Refused(format!(
+            "{line} {}",
+            reason.unwrap_or_default()
+        )));
+    }
+    let frame = answer.get(end + 4..).unwrap_or_default();
+    // A short, final, unmasked text frame (RFC 6455, 5.2).
+    let [first, length, payload @ ..] = frame else {
+        return Ok(false);
+    };
+    if payload.len() < usize::from(*length) {
+        return Ok(false);
+    }
+    let message = String::from_utf8_lossy(payload);
+    let greeted = message.contains("SESSION_CREATED") || message.contains("SESSION_ATTACHED");
+    if *first == 0x81 && greeted {
+        return Ok(true);
+    }
+    Err(Failure::Wrong(message.into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n";
+
+    fn answer(first: u8, message: &str) -> Vec<u8> {
+        let mut bytes = HEAD.as_bytes().to_vec();
+        bytes.extend([first, u8::try_from(message.len()).unwrap()]);
+        bytes.extend(message.as_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_handshake_is_over_with_the_last_byte_of_the_first_message() {
+        let whole = answer(0x81, r#"{"qSessionState":"SESSION_CREATED"}"#);
+        for end in 0..whole.len() {
+            assert_eq!(is_complete(&whole[..end]), Ok(false), "{end}");
+        }
+        assert_eq!(is_complete(&whole), Ok(true));
+    }
+
+    #[test]
+    fn anything_else_is_a_failure() {
+        let refused = is_complete(b"HTTP/1.1 503 Service Unavailable\r\n\r\n");
+        assert!(matches!(refused, Err(Failure::Refused(line)) if line.contains("503")));
+        let close = is_complete(&answer(0x88, ""));
+        assert!(matches!(close, Err(Failure::Wrong(_))));
+        let state = is_complete(&answer(0x81, "SESSION_ERROR_NO_LICENSE"));
+        assert!(matches!(state, Err(Failure::Wrong(_))));
+    }
+}

@@ -1,0 +1,235 @@
+//! Runs one load over one way for a time: so many loops at once, each as fast as it can.
+
+use crate::{
+    echo::Frames,
+    handshake::{self, Failure},
+    processes::Cpu,
+    way::Target,
+    world::World,
+};
+use berth_harness::Result;
+use serde::Serialize;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+use tokio::task::JoinSet;
+
+/// Names sessions: no two requests of one run share a number.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// Sockets of the echo load.
+const ECHO_SOCKETS: usize = 32;
+
+/// What is done over and over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Load {
+    /// Open a socket, get the first message, close; so many at once.
+    Handshakes { connections: usize },
+    /// A message of 200 bytes there and back over each of so many open sockets.
+    Echo { sockets: usize },
+}
+
+impl Load {
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Handshakes { connections: 1 },
+        Self::Handshakes { connections: 16 },
+        Self::Handshakes { connections: 64 },
+        Self::Echo {
+            sockets: ECHO_SOCKETS,
+        },
+    ];
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Handshakes { connections } => write!(out, "handshakes, {connections} at once"),
+            Self::Echo { sockets } => write!(out, "echo, {sockets} sockets"),
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Sample {
+    pub(crate) done: usize,
+    pub(crate) failed: usize,
+    /// What the first failure was.
+    pub(crate) failure: Option<String>,
+    pub(crate) per_second: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    /// CPU of each part, per handshake or message.
+    pub(crate) cpu_us: Cpu,
+}
+
+/// Runs `load` over `target` for `duration`, after a warm-up of a tenth of it.
+///
+/// # Errors
+/// When everything fails, with the first failure.
+pub(crate) async fn run(
+    world: &mut World,
+    target: &Arc<Target>,
+    load: Load,
+    duration: Duration,
+) -> Result<Sample> {
+    spend(target, load, duration / 10).await;
+    let (before, begin) = (world.cpu(), Instant::now());
+    let tally = spend(target, load, duration).await;
+    let (seconds, cpu) = (begin.elapsed().as_secs_f64(), world.cpu() - before);
+    world.settle(0).await?;
+    tally.sample(seconds, cpu).ok_or_else(|| {
+        let failure = tally.failure.map(|failure| failure.to_string());
+        let way = target.way;
+        format!("{way}, {load}: {}", failure.unwrap_or_default()).into()
+    })
+}
+
+async fn spend(target: &Arc<Target>, load: Load, duration: Duration) -> Tally {
+    let end = Instant::now() + duration;
+    let mut loops = JoinSet::new();
+    match load {
+        Load::Handshakes { connections } => {
+            for _ in 0..connections {
+                loops.spawn(handshakes(Arc::clone(target), end));
+            }
+        }
+        Load::Echo { sockets } => {
+            for _ in 0..sockets {
+                loops.spawn(echoes(Arc::clone(target), end));
+            }
+        }
+    }
+    let mut all = Tally::default();
+    while let Some(tally) = loops.join_next().await {
+        all.add(tally.unwrap_or_default());
+    }
+    all.nanos.sort_unstable();
+    all
+}
+
+async fn handshakes(target: Arc<Target>, end: Instant) -> Tally {
+    let mut tally = Tally::default();
+    while Instant::now() < end {
+        let begin = Instant::now();
+        match open(&target).await {
+            Ok(_socket) => tally.done(begin),
+            Err(failure) => tally.fail(failure),
+        }
+    }
+    tally
+}
+
+async fn echoes(target: Arc<Target>, end: Instant) -> Tally {
+    let mut tally = Tally::default();
+    let mut socket = match open(&target).await {
+        Ok(socket) => socket,
+        Err(failure) => {
+            tally.fail(failure);
+            return tally;
+        }
+    };
+    let (frames, mut buffer) = (Frames::new(), Vec::with_capacity(1_024));
+    while Instant::now() < end {
+        let begin = Instant::now();
+        if let Err(failure) = frames.exchange(&mut socket, &mut buffer).await {
+            tally.fail(failure);
+            break;
+        }
+        tally.done(begin);
+    }
+    tally
+}
+
+/// Opens one socket, under the next number.
+pub(crate) async fn open(target: &Target) -> Result<tokio::net::TcpStream, Failure> {
+    handshake::open(target, NUMBER.fetch_add(1, Relaxed)).await
+}
+
+/// What the loops count.
+#[derive(Default)]
+struct Tally {
+    nanos: Vec<u64>,
+    failed: usize,
+    failure: Option<Failure>,
+}
+
+impl Tally {
+    fn done(&mut self, begin: Instant) {
+        let nanos = u64::try_from(begin.elapsed().as_nanos());
+        self.nanos.push(nanos.unwrap_or(u64::MAX));
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.failed += 1;
+        self.failure.get_or_insert(failure);
+    }
+
+    fn add(&mut self, other: Self) {
+        self.nanos.extend(other.nanos);
+        self.failed += other.failed;
+        self.failure = self.failure.take().or(other.failure);
+    }
+
+    /// `None` when nothing succeeded.
+    fn sample(&self, seconds: f64, cpu: Cpu) -> Option<Sample> {
+        let done = u32::try_from(self.nanos.len()).ok()?;
+        let micros = |per_mille| {
+            let nanos = Duration::from_nanos(quantile(&self.nanos, per_mille)?);
+            Some(nanos.as_secs_f64() * 1e6)
+        };
+        Some(Sample {
+            done: self.nanos.len(),
+            failed: self.failed,
+            failure: self.failure.as_ref().map(ToString::to_string),
+            per_second: f64::from(done) / seconds,
+            p50_us: micros(500)?,
+            p99_us: micros(990)?,
+            cpu_us: cpu.times(1e6 / f64::from(done)),
+        })
+    }
+}
+
+/// Of sorted values; the nearest rank below.
+fn quantile(sorted: &[u64], per_mille: usize) -> Option<u64> {
+    let last = sorted.len().checked_sub(1)?;
+    sorted.get(last * per_mille / 1_000).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_values_that_occurred() {
+        let values: Vec<u64> = (1..=101).collect();
+        assert_eq!(quantile(&values, 500), Some(51));
+        assert_eq!(quantile(&values, 990), Some(100));
+        assert_eq!(quantile(&[7], 990), Some(7));
+        assert_eq!(quantile(&[], 500), None);
+    }
+
+    #[test]
+    fn a_sample_is_per_second_and_per_piece() {
+        let tally = Tally {
+            nanos: vec![1_000, 2_000, 3_000, 4_000],
+            failed: 1,
+            failure: Some(Failure::Late),
+        };
+        let cpu = Cpu {
+            envoy: 0.002,
+            ..Cpu::default()
+        };
+        let sample = tally.sample(2.0, cpu).unwrap();
+        assert!((sample.per_second - 2.0).abs() < 1e-9);
+        assert!((sample.cpu_us.envoy - 500.0).abs() < 1e-6);
+        assert!(sample.failure.unwrap().contains("nothing"));
+        assert!(Tally::default().sample(1.0, cpu).is_none());
+    }
+}

@@ -1,0 +1,39 @@
+//! The command line of the bench: progress on standard error, one table on standard output.
+
+use berth_bench::{Options, run};
+use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+// One thread: the load generator must leave the machine to what it measures.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    allow_many_sockets();
+    let done = match run(&options).await {
+        Ok(table) => io::stdout().write_all(table.as_bytes()),
+        Err(error) => {
+            eprintln!("bench: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    done.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+}
+
+/// Raises the soft limit of open files to the hard one, for this process and what it starts.
+fn allow_many_sockets() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, wanted) {
+        eprintln!(
+            "bench: open files stay limited to {:?}: {error}",
+            limit.current
+        );
+    }
+}

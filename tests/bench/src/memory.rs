@@ -1,0 +1,87 @@
+//! Memory of the gateway: idle, and per held socket. Measured before any load, on a fresh heap: memory
+//! that a load has freed would hide what a socket takes.
+
+use crate::{
+    echo::Frames,
+    load,
+    way::{Target, Way},
+    world::World,
+};
+use berth_harness::Result;
+use serde::Serialize;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+
+/// Sockets are opened this many at a time.
+const AT_ONCE: usize = 16;
+
+/// Memory on one way.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Memory {
+    pub(crate) way: Way,
+    /// Resident MiB of Envoy, and of the service if it takes part, after one socket came and went.
+    pub(crate) idle_mib: f64,
+    pub(crate) sockets: usize,
+    /// What each held socket adds.
+    pub(crate) kib_per_socket: f64,
+}
+
+/// Measures plain Envoy, and Berth on its main way.
+pub(crate) async fn measure(world: &mut World, sockets: usize) -> Result<Vec<Memory>> {
+    let mut all = Vec::new();
+    // One of Berth's ways only: the second would find the memory of the first.
+    let berth = [Way::Qix, Way::Websocket]
+        .into_iter()
+        .find_map(|way| world.target(way));
+    for target in world.target(Way::Bare).into_iter().chain(berth) {
+        let memory = on(world, &target, sockets).await?;
+        eprintln!(
+            "bench: memory, {}: {:.1} MiB idle, {:.1} KiB per held socket",
+            memory.way, memory.idle_mib, memory.kib_per_socket
+        );
+        all.push(memory);
+    }
+    Ok(all)
+}
+
+async fn on(world: &mut World, target: &Arc<Target>, sockets: usize) -> Result<Memory> {
+    let way = target.way;
+    drop(hold(target, 1).await?);
+    world.settle(0).await?;
+    let idle = world.rss(way);
+    let held = hold(target, sockets).await?;
+    world.settle(sockets).await?;
+    let busy = world.rss(way);
+    drop(held);
+    world.settle(0).await?;
+    Ok(Memory {
+        way,
+        idle_mib: idle / 1_024.0,
+        sockets,
+        kib_per_socket: (busy - idle) / f64::from(u32::try_from(sockets)?),
+    })
+}
+
+/// Opens sockets, each with one message there and back.
+async fn hold(target: &Arc<Target>, sockets: usize) -> Result<Vec<TcpStream>> {
+    let mut held = Vec::with_capacity(sockets);
+    while held.len() < sockets {
+        let count = AT_ONCE.min(sockets - held.len());
+        let opening: Vec<_> = (0..count)
+            .map(|_| tokio::spawn(used_once(Arc::clone(target))))
+            .collect();
+        for socket in opening {
+            held.push(socket.await??);
+        }
+    }
+    Ok(held)
+}
+
+async fn used_once(target: Arc<Target>) -> Result<TcpStream> {
+    let wrong = |failure| format!("{}, a held socket: {failure}", target.way);
+    let mut socket = load::open(&target).await.map_err(wrong)?;
+    let mut buffer = Vec::with_capacity(1_024);
+    let exchange = Frames::new().exchange(&mut socket, &mut buffer).await;
+    exchange.map_err(wrong)?;
+    Ok(socket)
+}

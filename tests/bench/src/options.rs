@@ -1,0 +1,87 @@
+//! What the bench is asked to do.
+
+use crate::way::Way;
+use berth_harness::paths;
+use clap::Parser;
+use std::{path::PathBuf, time::Duration};
+
+/// Measures Berth against Envoy without it, on this machine, in one run.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "berth-bench", version)]
+pub struct Options {
+    /// One round of one second each, few held sockets: shows that everything works, proves nothing.
+    #[arg(long)]
+    quick: bool,
+    /// Rounds; each runs every load over every way once. Reported is the median.
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// How long one load lasts, in seconds.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Sockets held open for the memory measurement.
+    #[arg(long, default_value_t = 1_000)]
+    held: usize,
+    /// Worker threads of each Envoy.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) envoy_workers: u32,
+    /// Engine simulators.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) engines: usize,
+    /// Only these ways; all four if none is named.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Way>,
+    /// The results as JSON; target/bench/results.json if not given.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+impl Options {
+    pub(crate) fn rounds(&self) -> u32 {
+        if self.quick { 1 } else { self.rounds.max(1) }
+    }
+
+    pub(crate) fn duration(&self) -> Duration {
+        let seconds = if self.quick { 1.0 } else { self.seconds };
+        Duration::from_secs_f64(seconds.clamp(0.1, 3_600.0))
+    }
+
+    pub(crate) fn held(&self) -> usize {
+        if self.quick { 100 } else { self.held.max(1) }
+    }
+
+    pub(crate) fn ways(&self) -> Vec<Way> {
+        let wanted = |way: &Way| self.only.is_empty() || self.only.contains(way);
+        Way::ALL.into_iter().filter(wanted).collect()
+    }
+
+    pub(crate) fn out(&self) -> PathBuf {
+        let default = || paths::target().join("bench/results.json");
+        self.out.clone().unwrap_or_else(default)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn quick_wins_over_rounds_and_ways_keep_their_order() {
+        let words = [
+            "berth-bench",
+            "--quick",
+            "--rounds",
+            "9",
+            "--only",
+            "qix,direct",
+        ];
+        let options = Options::try_parse_from(words).unwrap();
+        assert_eq!(options.rounds(), 1);
+        assert_eq!(options.ways(), [Way::Direct, Way::Qix]);
+    }
+}

@@ -1,0 +1,159 @@
+//! The order of the measurements: in every round each load runs over every way in turn, so that
+//! whatever else the machine does hits all ways alike. Reported are medians over the rounds.
+
+use crate::{
+    load::{self, Load, Sample},
+    options::Options,
+    processes::Cpu,
+    results::{Results, Row},
+    way::Way,
+    world::World,
+};
+use berth_harness::Result;
+
+/// One measurement with its place.
+struct Measured {
+    round: u32,
+    load: Load,
+    way: Way,
+    sample: Sample,
+}
+
+/// Runs all rounds.
+pub(crate) async fn run(world: &mut World, options: &Options) -> Result<Results> {
+    let mut all = Vec::new();
+    for round in 0..options.rounds() {
+        for load in Load::ALL {
+            let mut targets = world.targets().to_vec();
+            // Each round begins with another way.
+            let turn = usize::try_from(round)?.checked_rem(targets.len());
+            targets.rotate_left(turn.unwrap_or(0));
+            let mut line = Vec::new();
+            for target in &targets {
+                let sample = load::run(world, target, load, options.duration()).await?;
+                line.push(format!("{} {:.0}/s", target.way, sample.per_second));
+                let way = target.way;
+                all.push(Measured {
+                    round,
+                    load,
+                    way,
+                    sample,
+                });
+            }
+            let (nth, rounds) = (round + 1, options.rounds());
+            eprintln!(
+                "bench: round {nth} of {rounds}, {load}: {}",
+                line.join(", ")
+            );
+        }
+    }
+    let mut rows = Vec::new();
+    for load in Load::ALL {
+        rows.extend(options.ways().into_iter().map(|way| row(&all, load, way)));
+    }
+    Ok(Results::new(options, rows))
+}
+
+fn row(all: &[Measured], load: Load, way: Way) -> Row {
+    let of = |way| {
+        all.iter()
+            .filter(move |it| it.load == load && it.way == way)
+    };
+    let each =
+        |field: &dyn Fn(&Sample) -> f64| median(of(way).map(|it| field(&it.sample)).collect());
+    // Of the same round each, so that a slow minute of the machine cancels out.
+    let ratio = |field: &dyn Fn(&Sample) -> f64| {
+        let pairs = of(way).filter_map(|it| {
+            let base = of(Way::Bare).find(|base| base.round == it.round)?;
+            Some(field(&it.sample) / field(&base.sample))
+        });
+        let ratios: Vec<f64> = pairs.collect();
+        (!ratios.is_empty()).then(|| median(ratios))
+    };
+    Row {
+        load,
+        way,
+        per_second: each(&|it| it.per_second),
+        per_second_ratio: ratio(&|it| it.per_second),
+        p50_us: each(&|it| it.p50_us),
+        p50_ratio: ratio(&|it| it.p50_us),
+        p99_us: each(&|it| it.p99_us),
+        failed: of(way).map(|it| it.sample.failed).sum(),
+        failure: of(way).find_map(|it| it.sample.failure.clone()),
+        cpu_us: Cpu {
+            envoy: each(&|it| it.cpu_us.envoy),
+            service: each(&|it| it.cpu_us.service),
+            engines: each(&|it| it.cpu_us.engines),
+            client: each(&|it| it.cpu_us.client),
+        },
+        rounds: of(way).map(|it| it.sample.clone()).collect(),
+    }
+}
+
+/// The middle value, or the mean of the two in the middle; 0 of nothing.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = |index: usize| values.get(index).copied().unwrap_or(0.0);
+    let (half, even) = (values.len() / 2, values.len().is_multiple_of(2));
+    match half.checked_sub(1) {
+        Some(below) if even => f64::midpoint(middle(below), middle(half)),
+        _ => middle(half),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(round: u32, way: Way, per_second: f64) -> Measured {
+        let sample = Sample {
+            done: 1,
+            failed: 1,
+            failure: None,
+            per_second,
+            p50_us: 1.0,
+            p99_us: 1.0,
+            cpu_us: Cpu::default(),
+        };
+        let load = Load::Echo { sockets: 32 };
+        Measured {
+            round,
+            load,
+            way,
+            sample,
+        }
+    }
+
+    #[test]
+    fn ratios_are_taken_within_a_round() {
+        let all = [
+            measured(0, Way::Bare, 100.0),
+            measured(0, Way::Qix, 50.0),
+            measured(1, Way::Bare, 10.0),
+            measured(1, Way::Qix, 6.0),
+            measured(2, Way::Bare, 1_000.0),
+            measured(2, Way::Qix, 300.0),
+        ];
+        let row = row(&all, Load::Echo { sockets: 32 }, Way::Qix);
+        assert!((row.per_second - 50.0).abs() < 1e-9);
+        assert!((row.per_second_ratio.unwrap() - 0.5).abs() < 1e-9);
+        assert_eq!(row.failed, 3);
+    }
+
+    #[test]
+    fn without_the_baseline_there_is_no_ratio() {
+        let all = [measured(0, Way::Qix, 50.0)];
+        assert!(
+            row(&all, Load::Echo { sockets: 32 }, Way::Qix)
+                .per_second_ratio
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn medians() {
+        assert!((median(vec![3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
+        assert!((median(vec![4.0, 1.0]) - 2.5).abs() < 1e-9);
+        assert!(median(vec![]).abs() < 1e-9);
+    }
+}

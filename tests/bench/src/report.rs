@@ -1,0 +1,95 @@
+//! The table for people.
+
+use crate::{
+    aims::{Aim, Bound},
+    load::Load,
+    results::{Results, Row},
+};
+use std::fmt::Write;
+
+/// The whole report. Ratios are to "Envoy without Berth".
+pub(crate) fn table(results: &Results) -> String {
+    let mut text = format!("\n{}\n\n", results.place());
+    line(&mut text, &format!("{}{}", head(), " failed"));
+    for load in Load::ALL {
+        line(&mut text, &load.to_string());
+        let rows = results.rows.iter().filter(|row| row.load == load);
+        rows.for_each(|row| line(&mut text, &measured(row)));
+    }
+    let failures = results.rows.iter().filter_map(|row| {
+        let failure = row.failure.as_ref()?;
+        Some(format!(
+            "first failure, {}, {}: {failure}",
+            row.way, row.load
+        ))
+    });
+    failures.for_each(|failure| line(&mut text, &failure));
+    line(
+        &mut text,
+        "\nmemory                  idle MiB   KiB per held socket",
+    );
+    for memory in &results.memory {
+        let (way, idle, socket) = (memory.way, memory.idle_mib, memory.kib_per_socket);
+        line(
+            &mut text,
+            &format!(
+                "  {way:<20} {idle:>9.1} {socket:>12.1}  ({} held)",
+                memory.sockets
+            ),
+        );
+    }
+    line(
+        &mut text,
+        "\naim                                      wanted  measured  met",
+    );
+    results
+        .aims
+        .iter()
+        .for_each(|aim| line(&mut text, &judged(aim)));
+    text
+}
+
+/// Writing to a string cannot fail.
+fn line(text: &mut String, more: &str) {
+    let _ = writeln!(text, "{}", more.trim_end());
+}
+
+fn head() -> String {
+    format!(
+        "{:<22} {:>8} {:>6} {:>8} {:>6} {:>8}   CPU us: {:>5} {:>7} {:>7} {:>6}",
+        "", "per s", "ratio", "p50 us", "ratio", "p99 us", "Envoy", "service", "engines", "client"
+    )
+}
+
+fn measured(row: &Row) -> String {
+    let ratio = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
+    let (rate, p50, cpu) = (
+        ratio(row.per_second_ratio),
+        ratio(row.p50_ratio),
+        row.cpu_us,
+    );
+    format!(
+        "  {:<20} {:>8.0} {rate:>6} {:>8.0} {p50:>6} {:>8.0}           {:>5.0} {:>7.0} {:>7.0} {:>6.0} {:>6}",
+        row.way,
+        row.per_second,
+        row.p50_us,
+        row.p99_us,
+        cpu.envoy,
+        cpu.service,
+        cpu.engines,
+        cpu.client,
+        row.failed
+    )
+}
+
+fn judged(aim: &Aim) -> String {
+    let wanted = match aim.bound {
+        Bound::AtLeast(least) => format!(">= {least:.2}"),
+        Bound::AtMost(most) => format!("<= {most:.2}"),
+    };
+    let Some(measured) = aim.measured else {
+        return format!("  {:<35} {wanted:>9}         -  -", aim.what);
+    };
+    let met = if aim.met { "yes" } else { "NO" };
+    format!("  {:<35} {wanted:>9} {measured:>9.2}  {met}", aim.what)
+}

@@ -1,0 +1,102 @@
+//! What a run found, as it is written to the JSON file.
+
+use crate::{
+    aims::Aim,
+    load::{Load, Sample},
+    memory::Memory,
+    options::Options,
+    processes::Cpu,
+    way::Way,
+};
+use serde::Serialize;
+use std::{fs, thread};
+
+/// Everything.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Results {
+    machine: Machine,
+    settings: Settings,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) memory: Vec<Memory>,
+    pub(crate) aims: Vec<Aim>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Machine {
+    cores: usize,
+    cpu: String,
+    kernel: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Settings {
+    rounds: u32,
+    seconds: f64,
+    envoy_workers: u32,
+    engines: usize,
+}
+
+/// One load over one way: medians over the rounds. Ratios are to Envoy without Berth.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) load: Load,
+    pub(crate) way: Way,
+    pub(crate) per_second: f64,
+    pub(crate) per_second_ratio: Option<f64>,
+    pub(crate) p50_us: f64,
+    pub(crate) p50_ratio: Option<f64>,
+    pub(crate) p99_us: f64,
+    /// In all rounds.
+    pub(crate) failed: usize,
+    pub(crate) failure: Option<String>,
+    /// Per handshake or message.
+    pub(crate) cpu_us: Cpu,
+    pub(crate) rounds: Vec<Sample>,
+}
+
+impl Results {
+    pub(crate) fn new(options: &Options, rows: Vec<Row>) -> Self {
+        Self {
+            machine: Machine::here(),
+            settings: Settings {
+                rounds: options.rounds(),
+                seconds: options.duration().as_secs_f64(),
+                envoy_workers: options.envoy_workers,
+                engines: options.engines,
+            },
+            rows,
+            memory: Vec::new(),
+            aims: Vec::new(),
+        }
+    }
+
+    pub(crate) fn row(&self, load: Load, way: Way) -> Option<&Row> {
+        let mut rows = self.rows.iter();
+        rows.find(|row| row.load == load && row.way == way)
+    }
+
+    /// One line on where this was measured.
+    pub(crate) fn place(&self) -> String {
+        let (Machine { cores, cpu, kernel }, set) = (&self.machine, &self.settings);
+        format!(
+            "{cores} cores, {cpu}, Linux {kernel}; {} engines, {} Envoy worker(s); medians of {} x {} s",
+            set.engines, set.envoy_workers, set.rounds, set.seconds
+        )
+    }
+}
+
+impl Machine {
+    fn here() -> Self {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = cpuinfo
+            .lines()
+            .find(|line| line.starts_with("model name"))
+            .and_then(|line| line.split_once(": "));
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        Self {
+            cores: thread::available_parallelism().map_or(0, usize::from),
+            cpu: model.map_or_else(String::new, |(_, name)| name.to_owned()),
+            kernel: kernel.trim().to_owned(),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The ways that a client can take to an engine, and the upgrade request on each.
+
+use clap::ValueEnum;
+use serde::Serialize;
+use std::{fmt, net::SocketAddr};
+
+/// A way from the client to an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Way {
+    /// Straight to an engine.
+    Direct,
+    /// Through Envoy without Berth: what everything is compared with.
+    Bare,
+    /// Through Berth, driver `websocket`: placed, nothing opened beforehand.
+    Websocket,
+    /// Through Berth, driver `qix`: placed, the document opened beforehand.
+    Qix,
+}
+
+impl Way {
+    pub(crate) const ALL: [Self; 4] = [Self::Direct, Self::Bare, Self::Websocket, Self::Qix];
+
+    /// Whether Berth takes part.
+    pub(crate) fn is_berth(self) -> bool {
+        matches!(self, Self::Websocket | Self::Qix)
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::Direct => "direct to engine",
+            Self::Bare => "Envoy without Berth",
+            Self::Websocket => "Berth, websocket",
+            Self::Qix => "Berth, qix",
+        })
+    }
+}
+
+/// Where the requests of one way go and what they say.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) way: Way,
+    addresses: Vec<SocketAddr>,
+    path: String,
+    /// Every request on a path of its own, which names a session of its own.
+    numbered: bool,
+    /// `name: value` of the client's proof of who it is.
+    proof: String,
+}
+
+impl Target {
+    pub(crate) fn new(way: Way, addresses: Vec<SocketAddr>, proof: &str) -> Self {
+        let (path, numbered) = match way {
+            Way::Direct | Way::Bare => ("/app/bench-", true),
+            Way::Websocket => ("/app/ws/bench-", true),
+            Way::Qix => ("/app/sales.qvf", false),
+        };
+        Self {
+            way,
+            addresses,
+            path: path.to_owned(),
+            numbered,
+            proof: proof.to_owned(),
+        }
+    }
+
+    /// Where the `number`th request goes, and its bytes.
+    pub(crate) fn request(&self, number: u64) -> Option<(SocketAddr, Vec<u8>)> {
+        let count = u64::try_from(self.addresses.len()).ok()?;
+        let index = usize::try_from(number.checked_rem(count)?).ok()?;
+        let address = *self.addresses.get(index)?;
+        let Self { path, proof, .. } = self;
+        let suffix = if self.numbered {
+            number.to_string()
+        } else {
+            String::new()
+        };
+        // The key of RFC 6455, 1.3; the answer's key is not looked at.
+        let request = format!(
+            "GET {path}{suffix} HTTP/1.1\r\nhost: {address}\r\norigin: http://{address}\r\n\
+             connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{proof}\r\n\r\n"
+        );
+        Some((address, request.into_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_go_round_and_have_paths_of_their_own() {
+        let addresses = ["127.0.0.1:1", "127.0.0.1:2"].map(|text| text.parse().unwrap());
+        let target = Target::new(Way::Direct, addresses.to_vec(), "cookie: a=b");
+        let (to, bytes) = target.request(3).unwrap();
+        assert_eq!(to, addresses[1]);
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.starts_with("GET /app/bench-3 HTTP/1.1\r\n"));
+        assert!(text.ends_with("\r\ncookie: a=b\r\n\r\n"));
+        assert!(Target::new(Way::Qix, vec![], "").request(0).is_none());
+    }
+}
