@@ -74,7 +74,6 @@ impl Tally {
     }
 
     /// Counts one more session at once. `turn` is the number of this choice within the pool.
-    #[must_use]
     pub fn reserve(self: &Arc<Self>, turn: u64) -> Reservation {
         let mut books = self.books();
         books.pending = books.pending.saturating_add(1);

@@ -14,7 +14,8 @@ pub(super) fn client(limit: Duration) -> Result<reqwest::Client, reqwest::Error>
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(limit)
         .timeout(limit)
-        .pool_max_idle_per_host(1)
+        // A new connection each time: one that is kept would not notice that no new ones are accepted.
+        .pool_max_idle_per_host(0)
         .build()
 }
 

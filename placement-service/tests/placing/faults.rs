@@ -1,0 +1,211 @@
+//! Engines that misbehave: what the clients notice of it.
+
+use crate::site::{Setting, Site, eventually};
+use berth_api::Reason;
+use berth_engine_sim::{Faults, WrongJson};
+use berth_placement::engine::State;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// Probes that never run again: what placement finds out by itself.
+const NO_PROBES: &str = "probe: { interval: 60s }";
+/// Probes that notice within a test.
+const QUICK_PROBES: &str = "probe: { interval: 100ms, timeout: 100ms, failures: 2, successes: 2 }";
+const ROUND_ROBIN: &str = "    strategy: round-robin";
+
+async fn blind() -> Site {
+    Site::start(Setting {
+        pool: ROUND_ROBIN,
+        config: NO_PROBES,
+        ..Setting::default()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_dead_engine_costs_no_client_an_error() {
+    let mut site = blind().await;
+    site.engines.remove(1).stop().await;
+    let start = Instant::now();
+    for _ in 0..30 {
+        let placed = site.place("/app/sales.qvf").await.unwrap();
+        assert_ne!(placed.engine, "engine-1");
+    }
+    assert!(start.elapsed() < Duration::from_secs(5));
+    let metrics = site.metrics();
+    assert!(
+        metrics.contains(r#"outcome="connect"} 1"#),
+        "tried once: {metrics}"
+    );
+}
+
+#[tokio::test]
+async fn a_stalled_engine_costs_one_client_a_second_and_the_others_nothing() {
+    let site = blind().await;
+    site.engines[1].faults().set(|f| f.stall_websocket = true);
+    let mut slow = 0;
+    let start = Instant::now();
+    // Beyond the first back-off: the trial must not cost a client anything either.
+    while start.elapsed() < Duration::from_millis(2500) {
+        let began = Instant::now();
+        let placed = site.place("/app/sales.qvf").await.unwrap();
+        assert_ne!(placed.engine, "engine-1");
+        assert!(began.elapsed() < Duration::from_millis(1000));
+        slow += u32::from(began.elapsed() > Duration::from_millis(500));
+    }
+    assert_eq!(slow, 1);
+    let rehearsed = site.engines[1].stats();
+    assert_eq!(rehearsed.sessions, 0);
+}
+
+#[tokio::test]
+async fn a_suspect_engine_comes_back_after_its_trial() {
+    let site = blind().await;
+    site.engines[1].faults().set(|f| f.refuse = true);
+    for _ in 0..6 {
+        assert_ne!(
+            site.place("/app/sales.qvf").await.unwrap().engine,
+            "engine-1"
+        );
+    }
+    site.engines[1].faults().clear();
+    let back = async {
+        while site.place("/app/sales.qvf").await.unwrap().engine != "engine-1" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), back).await.unwrap();
+    let rehearsals = site.engines[1].upgrades().latest;
+    assert!(
+        rehearsals[0].path.ends_with("/ttl/0"),
+        "nothing stays: {rehearsals:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_flapping_engine_costs_no_client_an_error() {
+    let site = Site::start(Setting {
+        pool: ROUND_ROBIN,
+        config: QUICK_PROBES,
+        ..Setting::default()
+    })
+    .await;
+    for n in 0..200 {
+        let faults = site.engines[0].faults();
+        faults.set(|f| f.refuse = n % 10 < 5);
+        site.place("/app/sales.qvf").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn whatever_an_engine_answers_instead_the_next_one_serves() {
+    let faults: [fn(&mut Faults); 4] = [
+        |f| f.wrong_frames = true,
+        |f| f.no_license = true,
+        |f| f.max_sessions = Some(0),
+        |f| f.reject_jwt = true,
+    ];
+    for fault in faults {
+        let site = blind().await;
+        site.engines[0].faults().set(fault);
+        for _ in 0..6 {
+            assert_ne!(
+                site.place("/app/sales.qvf").await.unwrap().engine,
+                "engine-0"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn when_every_engine_fails_the_client_is_told_in_time() {
+    let site = blind().await;
+    for engine in &site.engines {
+        engine.faults().set(|f| f.stall_websocket = true);
+    }
+    let start = Instant::now();
+    let refusal = site.place("/app/sales.qvf").await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::EngineFailed);
+    assert!(refusal.retry_after_s.is_some());
+    assert!(start.elapsed() < Duration::from_millis(3 * 800 + 500));
+    // Each engine gets one trial at a time; nobody else waits for what is known.
+    let placements = (0..20).map(|_| async {
+        let began = Instant::now();
+        assert!(site.place("/app/sales.qvf").await.is_err());
+        began.elapsed() > Duration::from_millis(400)
+    });
+    let slow = futures_util::future::join_all(placements).await;
+    assert!(slow.iter().filter(|slow| **slow).count() <= 3, "{slow:?}");
+    assert_eq!(site.reserved(), 0);
+}
+
+#[tokio::test]
+async fn a_slow_document_may_take_the_whole_deadline_and_blames_no_engine() {
+    let site = Site::start(Setting {
+        engines: 1,
+        config: "placement: { deadline: 2s }",
+        ..Setting::default()
+    })
+    .await;
+    site.engines[0].faults().set(|f| f.slow_open_ms = 1200);
+    site.place("/app/sales.qvf").await.unwrap();
+    site.engines[0].faults().set(|f| f.slow_open_ms = 5000);
+    assert_eq!(site.refused("/app/sales.qvf").await, Reason::EngineFailed);
+    site.engines[0].faults().clear();
+    site.place("/app/sales.qvf").await.unwrap();
+}
+
+#[tokio::test]
+async fn the_probe_finds_each_state_and_its_end() {
+    let site = Site::start(Setting {
+        config: QUICK_PROBES,
+        ..Setting::default()
+    })
+    .await;
+    let engine = &site.engines[2];
+    let cases: [(fn(&mut Faults), State); 6] = [
+        (|f| f.no_metrics = true, State::NoMetrics),
+        (|f| f.saturated = true, State::Saturated),
+        (|f| f.wrong_json = Some(WrongJson::Junk), State::Unhealthy),
+        (|f| f.wrong_json = Some(WrongJson::Types), State::Unhealthy),
+        (|f| f.wrong_json = Some(WrongJson::Empty), State::Unhealthy),
+        (|f| f.stall = true, State::Unhealthy),
+    ];
+    for (fault, state) in cases {
+        engine.faults().set(fault);
+        site.state("engine-2", state).await;
+        let mut engines = Vec::new();
+        for _ in 0..12 {
+            engines.push(site.place("/app/sales.qvf").await.unwrap().engine);
+        }
+        let used = engines.iter().any(|e| e == "engine-2");
+        assert_eq!(used, state == State::NoMetrics, "{state:?}");
+        engine.faults().clear();
+        site.state("engine-2", State::Ok).await;
+    }
+    assert!(site.metrics().contains("berth_probe_failures_total{"));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_takes_its_reservation_along() {
+    let site = Site::start(Setting {
+        engines: 1,
+        config: NO_PROBES,
+        ..Setting::default()
+    })
+    .await;
+    site.engines[0].faults().set(|f| f.slow_open_ms = 1000);
+    let mut placing = Box::pin(site.place("/app/sales.qvf"));
+    tokio::select! {
+        _ = &mut placing => panic!("the document is slow"),
+        () = eventually("the engine is asked", || site.engines[0].stats().sockets == 1) => {}
+    }
+    assert_eq!(site.reserved(), 1);
+    drop(placing);
+    assert_eq!(site.reserved(), 0);
+    eventually("the engine is left alone", || {
+        site.engines[0].stats().sockets == 0
+    })
+    .await;
+}

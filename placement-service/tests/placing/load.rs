@@ -1,0 +1,90 @@
+//! Many placements at once: they see each other, whatever the probe knows.
+
+use crate::site::{Setting, Site};
+use berth_api::Reason;
+use berth_placement::engine::State;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+async fn burst(site: &Arc<Site>, count: usize) -> BTreeMap<String, u32> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..count {
+        let site = Arc::clone(site);
+        tasks.spawn(async move { site.place("/app/sales.qvf").await });
+    }
+    let mut counts = BTreeMap::new();
+    while let Some(placed) = tasks.join_next().await {
+        if let Ok(placed) = placed.unwrap() {
+            *counts.entry(placed.engine).or_default() += 1;
+        }
+    }
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_hundred_at_once_spread_evenly_over_four_equal_engines() {
+    for pool in [
+        "    strategy: round-robin",
+        "    strategy: least-load",
+        "    strategy: weighted\n    session_threshold: 120",
+    ] {
+        let site = Site::start(Setting {
+            engines: 4,
+            pool,
+            ..Setting::default()
+        })
+        .await;
+        let counts = burst(&Arc::new(site), 400).await;
+        assert_eq!(counts.values().sum::<u32>(), 400, "{pool}");
+        for (engine, count) in counts {
+            assert!(count.abs_diff(100) <= 15, "{pool} {engine}: {count}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_threshold_holds_in_a_burst() {
+    let site = Site::start(Setting {
+        engines: 2,
+        pool: "    session_threshold: 10",
+        ..Setting::default()
+    })
+    .await;
+    let site = Arc::new(site);
+    let counts = burst(&site, 60).await;
+    assert_eq!(counts.values().copied().collect::<Vec<_>>(), [10, 10]);
+    let refusal = site.place("/app/sales.qvf").await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::EnginesFull);
+    assert_eq!(refusal.retry_after_s, Some(2));
+}
+
+#[tokio::test]
+async fn none_up_is_not_full() {
+    let site = Site::start(Setting {
+        engines: 1,
+        config: "probe: { interval: 100ms, failures: 1 }",
+        ..Setting::default()
+    })
+    .await;
+    site.engines[0].faults().set(|f| f.refuse = true);
+    site.state("engine-0", State::Unhealthy).await;
+    assert_eq!(site.refused("/app/sales.qvf").await, Reason::NoEngine);
+}
+
+#[tokio::test]
+async fn sessions_that_a_probe_has_seen_are_no_longer_reserved() {
+    let site = Site::start(Setting {
+        engines: 1,
+        config: "probe: { interval: 100ms }",
+        ..Setting::default()
+    })
+    .await;
+    for _ in 0..5 {
+        site.place("/app/sales.qvf").await.unwrap();
+    }
+    crate::site::eventually("five sessions, none of them twice", || {
+        let fleet = site.placer.fleet().now();
+        fleet.pools()[0].engines[0].probed_sessions() == 5 && site.reserved() == 0
+    })
+    .await;
+}

@@ -1,0 +1,172 @@
+//! One placer and its simulated engines.
+
+use berth_api::Reason;
+use berth_engine_sim::{Document, Engine, Options};
+use berth_placement::clock::SystemClock;
+use berth_placement::config::load;
+use berth_placement::engine::State;
+use berth_placement::placer::{PlaceRequest, Placed, Placer};
+use berth_placement::refusal::Refusal;
+use berth_placement::sessions::LiveSession;
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Far longer than anything that is awaited here may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What is said of the pool and of the whole configuration.
+pub(crate) struct Setting {
+    pub(crate) engines: usize,
+    pub(crate) driver: &'static str,
+    pub(crate) cluster: &'static str,
+    /// More lines of the pool, with their indentation.
+    pub(crate) pool: &'static str,
+    /// More lines of the configuration.
+    pub(crate) config: &'static str,
+    pub(crate) options: fn(&mut Options),
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            engines: 3,
+            driver: "qix",
+            cluster: "engines",
+            pool: "",
+            config: "",
+            options: |_| {},
+        }
+    }
+}
+
+pub(crate) struct Site {
+    pub(crate) engines: Vec<Engine>,
+    pub(crate) placer: Arc<Placer>,
+    pub(crate) registry: Registry,
+    session: LiveSession,
+}
+
+impl Site {
+    /// Starts the engines and a placer, and waits until it knows them.
+    pub(crate) async fn start(setting: Setting) -> Self {
+        let mut engines = Vec::new();
+        let mut list = String::new();
+        for n in 0..setting.engines {
+            let mut options = Options {
+                name: format!("engine-{n}"),
+                documents: vec![Document::new("sales.qvf", 100)],
+                ..Options::default()
+            };
+            (setting.options)(&mut options);
+            let engine = berth_engine_sim::start(options).await.unwrap();
+            list += &format!(
+                "        - {{ name: engine-{n}, ip: 127.0.0.1, port: {}, metrics_port: {} }}\n",
+                engine.api_addr().port(),
+                engine.metrics_addr().port()
+            );
+            engines.push(engine);
+        }
+        let Setting {
+            driver,
+            cluster,
+            pool,
+            config: more,
+            ..
+        } = setting;
+        let (document, session_app) = match driver {
+            "qix" => ("{ document: \"{document}\" }", "session-app"),
+            _ => ("nothing", "nothing"),
+        };
+        let yaml = format!(
+            "{more}\n\
+             pools:\n\
+             \x20 - name: main\n\
+             \x20   driver: {driver}\n\
+             \x20   cluster: \"{cluster}\"\n\
+             {pool}\n\
+             \x20   discovery:\n\
+             \x20     fixed:\n{list}\n\
+             routes:\n\
+             \x20 - {{ path: \"/app/{{document}}\", pool: main, open: {document} }}\n\
+             \x20 - {{ path: /doc/session-doc, pool: main, open: {session_app} }}\n",
+        );
+        let config = load::from_text(&yaml).unwrap().config;
+        let mut registry = Registry::with_prefix("berth");
+        let placer = Placer::start(&config, Arc::new(SystemClock), &mut registry).unwrap();
+        let site = Self {
+            engines,
+            placer,
+            registry,
+            session: LiveSession {
+                session_ref: "ref".into(),
+                ..LiveSession::default()
+            },
+        };
+        let mut fleet = site.placer.fleet().clone();
+        timeout(PATIENCE, fleet.wait_for(|f| f.is_known()))
+            .await
+            .unwrap();
+        site
+    }
+
+    pub(crate) async fn place(&self, path: &str) -> Result<Placed, Refusal> {
+        self.place_as("no.token.needed", path).await
+    }
+
+    pub(crate) async fn place_as(&self, token: &str, path: &str) -> Result<Placed, Refusal> {
+        let request = PlaceRequest {
+            session: &self.session,
+            token,
+            path,
+            tab: Some("t1"),
+        };
+        self.placer.place(request).await
+    }
+
+    pub(crate) async fn refused(&self, path: &str) -> Reason {
+        self.place(path).await.unwrap_err().reason
+    }
+
+    /// The engine of that name.
+    pub(crate) fn engine(&self, name: &str) -> &Engine {
+        let named = |e: &&Engine| e.stats().name == name;
+        self.engines.iter().find(named).unwrap()
+    }
+
+    /// Waits until the probe sees this engine in this state.
+    pub(crate) async fn state(&self, name: &str, state: State) {
+        let mut fleet = self.placer.fleet().clone();
+        let seen = fleet.wait_for(|f| {
+            let mut engines = f.pools()[0].engines.iter();
+            engines.any(|e| e.name.as_str() == name && e.state == state)
+        });
+        timeout(PATIENCE, seen).await.unwrap();
+    }
+
+    /// Sessions that count on each engine although no probe has seen them.
+    pub(crate) fn reserved(&self) -> u32 {
+        let now = tokio::time::Instant::now();
+        let fleet = self.placer.fleet().now();
+        let engines = fleet.pools()[0].engines.iter();
+        engines.map(|e| e.tally.standing(now).reserved).sum()
+    }
+
+    /// The metrics page.
+    pub(crate) fn metrics(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text
+    }
+}
+
+/// Waits until a condition holds that has no event of its own.
+pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let holds = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, holds).await.is_ok(), "never: {what}");
+}
