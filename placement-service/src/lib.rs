@@ -8,15 +8,18 @@ pub mod secret;
 
 // Login side.
 pub mod accounts;
+pub mod http;
 pub mod keys;
 pub mod login;
 pub mod metrics;
 pub mod password;
 pub mod return_to;
 pub mod server_keys;
+pub mod service;
 pub mod session_id;
 pub mod sessions;
 pub mod store;
+pub mod telemetry;
 pub mod tokens;
 
 // Fleet side.

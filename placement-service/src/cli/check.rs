@@ -1,0 +1,18 @@
+//! `berth check`: every fault of a file at once.
+
+use super::{Failure, print};
+use berth_placement::config::{load, secrets};
+use std::path::Path;
+
+/// Prints warnings and `ok`; the faults are the failure.
+pub(super) fn run(file: &Path, without_secrets: bool) -> Result<(), Failure> {
+    let loaded = load::from_file(file).map_err(|faults| Failure::faults(file, &faults))?;
+    if !without_secrets {
+        secrets::fetch(&loaded.config, &|name| std::env::var(name).ok())
+            .map_err(|faults| Failure::faults(file, &faults))?;
+    }
+    for warning in &loaded.warnings {
+        print(&format!("{}: warning: {warning}", file.display()))?;
+    }
+    print(&format!("{}: ok", file.display()))
+}

@@ -1,0 +1,118 @@
+//! The HTTP surface: which route leads to which use case. Everything that leaves here as a refusal is
+//! problem+json, made in `problem`.
+
+mod body;
+mod cookies;
+mod cross_site;
+mod gateways;
+mod login;
+pub mod login_form;
+mod operators;
+mod pages;
+mod placements;
+pub mod problem;
+mod session;
+mod tokens;
+
+use crate::config::Config;
+use crate::login::Login;
+use crate::metrics::Metrics;
+use crate::placer::Placer;
+use crate::secret::Secret;
+use crate::sessions::Sessions;
+use crate::tokens::Tokens;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, post};
+use berth_api::{PLACEMENTS_PATH, TOKENS_PATH};
+use problem::{HttpProblem, RefusedFor};
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+
+pub use cookies::LoginCookie;
+pub use pages::Pages;
+
+/// The largest body that any route takes, in bytes.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// What the routes work with.
+pub struct AppState {
+    pub config: Config,
+    pub sessions: Arc<Sessions>,
+    pub tokens: Arc<Tokens>,
+    pub login: Login,
+    pub placer: Arc<Placer>,
+    pub metrics: Arc<Metrics>,
+    /// Every metric of the service, for `/metrics`.
+    pub registry: Registry,
+    /// What a gateway proves itself with.
+    pub gateway_secret: Option<Secret>,
+    pub cookie: LoginCookie,
+    pub pages: Pages,
+}
+
+/// Shared by all requests.
+pub type App = Arc<AppState>;
+
+/// Every route, as `http_requests` counts it.
+const ROUTES: &[&str] = &[
+    PLACEMENTS_PATH,
+    TOKENS_PATH,
+    "/",
+    "/login",
+    "/logout",
+    "/session",
+    "/session/placements",
+    "/is-authenticated",
+    "/.well-known/jwks.json",
+    "/health/live",
+    "/health/ready",
+    "/metrics",
+];
+
+/// The routes of the service.
+pub fn router(app: App) -> Router {
+    let gateways = Router::new()
+        .route(PLACEMENTS_PATH, post(placements::place))
+        .route(TOKENS_PATH, post(tokens::token))
+        .route_layer(from_fn_with_state(app.clone(), gateways::only));
+    Router::new()
+        .merge(gateways)
+        .route("/", get(demo))
+        .route("/login", get(login::page).post(login::log_in))
+        .route("/logout", post(login::log_out))
+        .route("/session", get(session::own))
+        .route("/session/placements", get(session::placements))
+        .route("/is-authenticated", get(session::is_authenticated))
+        .route("/.well-known/jwks.json", get(tokens::jwks))
+        .route("/health/live", get(operators::live))
+        .route("/health/ready", get(operators::ready))
+        .route("/metrics", get(operators::metrics))
+        .fallback(async || HttpProblem::not_found())
+        .method_not_allowed_fallback(async || HttpProblem::method_not_allowed())
+        .layer(from_fn_with_state(app.clone(), count))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(app)
+}
+
+/// `GET /`: the demonstration.
+async fn demo(State(app): State<App>) -> Response {
+    app.pages.demo()
+}
+
+/// Counts the answer, and the reason if it is a refusal.
+async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
+    let matched = request.extensions().get::<MatchedPath>();
+    let route = matched
+        .and_then(|path| ROUTES.iter().find(|route| **route == path.as_str()))
+        .copied()
+        .unwrap_or("other");
+    let response = next.run(request).await;
+    app.metrics.http_request(route, response.status().as_u16());
+    if let Some(RefusedFor(reason)) = response.extensions().get() {
+        app.metrics.refused(reason);
+    }
+    response
+}

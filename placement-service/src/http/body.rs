@@ -1,0 +1,76 @@
+//! Request bodies: bounded bytes, and JSON of which a fault names the field and never its value.
+
+use super::problem::HttpProblem;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
+use axum::extract::{FromRequest, Request};
+use serde::de::DeserializeOwned;
+
+/// The whole body. A body over the router's limit is 413.
+pub(super) struct RawBody(pub(super) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for RawBody {
+    type Rejection = HttpProblem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, HttpProblem> {
+        match Bytes::from_request(request, state).await {
+            Ok(bytes) => Ok(Self(bytes)),
+            Err(BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_))) => {
+                Err(HttpProblem::body_too_large())
+            }
+            Err(_) => Err(HttpProblem::body_broken()),
+        }
+    }
+}
+
+/// Reads JSON. The detail of the refusal names the field.
+pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpProblem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let (path, message) = (error.path().to_string(), error.inner().to_string());
+        let missing = message
+            .strip_prefix("missing field `")
+            .and_then(|rest| rest.split('`').next());
+        HttpProblem::invalid(match missing {
+            Some(field) => format!("{field} is missing"),
+            None if error.inner().is_data() && path != "." => {
+                format!("{path} is of the wrong type")
+            }
+            None if error.inner().is_data() => "the body must be a JSON object".to_owned(),
+            None => "the body is not JSON".to_owned(),
+        })
+    })?;
+    deserializer
+        .end()
+        .map_err(|_| HttpProblem::invalid("the body is not JSON"))?;
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use berth_api::TokenRequest;
+
+    #[test]
+    fn faults_name_the_field_and_not_its_value() {
+        for (body, detail) in [
+            ("{}", "session is missing"),
+            ("{\"session\":5}", "session is of the wrong type"),
+            (
+                "{\"session\":[\"hunter2\"]}",
+                "session is of the wrong type",
+            ),
+            ("\"hunter2\"", "the body must be a JSON object"),
+            ("hunter2", "the body is not JSON"),
+            ("", "the body is not JSON"),
+            ("{\"session\":\"hunter2\"", "the body is not JSON"),
+            ("{\"session\":\"x\"}{}", "the body is not JSON"),
+        ] {
+            let problem = json::<TokenRequest>(body.as_bytes()).err().unwrap();
+            let told = serde_json::to_value(&problem).unwrap();
+            assert_eq!(told["detail"], detail, "{body}");
+            assert_eq!(problem.reason(), "invalid-request");
+        }
+        assert!(json::<TokenRequest>(b"{\"session\":\"x\"}").is_ok());
+    }
+}

@@ -1,0 +1,154 @@
+//! The login cookie: reading it from a request, setting it, clearing it (S8, S9); and the anonymous
+//! one that goes out in its stead (S18).
+
+use super::problem::HttpProblem;
+use crate::config::{Cookie, SameSite};
+use crate::session_id::SessionId;
+use axum::http::{HeaderMap, HeaderValue, header};
+
+/// The longest value of a login cookie that is looked at, in bytes.
+const MAX_VALUE_BYTES: usize = 128;
+
+/// The name and the attributes of the cookies, from the configuration.
+#[derive(Clone, Debug)]
+pub struct LoginCookie {
+    name: &'static str,
+    attributes: &'static str,
+    secure: bool,
+}
+
+impl LoginCookie {
+    /// `__Host-berth` when secure, `berth` otherwise; no `Domain`, no persistence.
+    #[must_use]
+    pub const fn new(config: &Cookie) -> Self {
+        let attributes = match (config.same_site, config.secure) {
+            (SameSite::Lax, true) => "; Path=/; HttpOnly; SameSite=Lax; Secure",
+            (SameSite::Strict, true) => "; Path=/; HttpOnly; SameSite=Strict; Secure",
+            (SameSite::None, _) => "; Path=/; HttpOnly; SameSite=None; Secure",
+            (SameSite::Lax, false) => "; Path=/; HttpOnly; SameSite=Lax",
+            (SameSite::Strict, false) => "; Path=/; HttpOnly; SameSite=Strict",
+        };
+        Self {
+            name: if config.secure {
+                "__Host-berth"
+            } else {
+                "berth"
+            },
+            attributes,
+            secure: config.secure,
+        }
+    }
+
+    /// The cookie's value, if the request has one; an empty value is none.
+    pub fn read<'a>(&self, headers: &'a HeaderMap) -> Result<Option<&'a str>, HttpProblem> {
+        let mut found = None;
+        for header in headers.get_all(header::COOKIE) {
+            for pair in header.as_bytes().split(|b| *b == b';') {
+                let Some(value) = self.value_of(pair.trim_ascii()) else {
+                    continue;
+                };
+                if found.replace(value).is_some() {
+                    return Err(HttpProblem::cookie_duplicate());
+                }
+            }
+        }
+        let value = found.filter(|value| !value.is_empty());
+        if value.is_some_and(|value| value.len() > MAX_VALUE_BYTES) {
+            return Err(HttpProblem::cookie_too_long());
+        }
+        // Whatever is not text is no id of ours either.
+        Ok(value.map(|value| std::str::from_utf8(value).unwrap_or("?")))
+    }
+
+    fn value_of<'a>(&self, pair: &'a [u8]) -> Option<&'a [u8]> {
+        pair.strip_prefix(self.name.as_bytes())?.strip_prefix(b"=")
+    }
+
+    /// The `Set-Cookie` value that hands the id to the browser.
+    #[must_use]
+    pub fn set(&self, id: &SessionId) -> Option<HeaderValue> {
+        let text = format!("{}={}{}", self.name, id.reveal(), self.attributes);
+        let mut value = HeaderValue::try_from(text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// The `Set-Cookie` value that takes it away.
+    #[must_use]
+    pub fn clear(&self) -> Option<HeaderValue> {
+        let text = format!("{}={}; Max-Age=0", self.name, self.attributes);
+        HeaderValue::try_from(text).ok()
+    }
+
+    /// The `Set-Cookie` value of an anonymous id. Never touches the login cookie.
+    #[must_use]
+    pub fn anonymous(&self, id: &str) -> String {
+        let secure = if self.secure { "; Secure" } else { "" };
+        format!("berth-anon={id}; Path=/; HttpOnly; SameSite=Lax{secure}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cookie(secure: bool, same_site: SameSite) -> LoginCookie {
+        LoginCookie::new(&Cookie { secure, same_site })
+    }
+
+    fn read(headers: &[&[u8]]) -> Result<Option<String>, &'static str> {
+        let mut map = HeaderMap::new();
+        for header in headers {
+            map.append("cookie", HeaderValue::from_bytes(header).unwrap());
+        }
+        let value = cookie(false, SameSite::Lax).read(&map);
+        value.map(|v| v.map(str::to_owned)).map_err(|p| p.reason())
+    }
+
+    #[test]
+    fn the_cookie_is_found_among_others_and_only_once() {
+        let value = |text: &str| Ok(Some(text.to_owned()));
+        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read(&[b"a=1; berth=x; b=2"]), value("x"));
+        assert_eq!(read(&[b"a=1", b"b=2;berth=x=y"]), value("x=y"));
+        assert_eq!(read(&[b"xberth=1; berth2=2; Berth=3; berth"]), Ok(None));
+        assert_eq!(read(&[b"berth="]), Ok(None));
+        assert_eq!(read(&[b"berth=\xff"]), value("?"));
+        assert_eq!(read(&[b"berth=x; berth=x"]), Err("cookie-duplicate"));
+        assert_eq!(read(&[b"berth=x", b"berth="]), Err("cookie-duplicate"));
+        let long = format!("berth={}", "a".repeat(MAX_VALUE_BYTES + 1));
+        assert_eq!(read(&[long.as_bytes()]), Err("cookie-too-long"));
+        assert!(read(&[&long.as_bytes()[..long.len() - 1]]).is_ok());
+    }
+
+    #[test]
+    fn attributes_are_as_configured() {
+        let id = SessionId::fresh();
+        let set = |secure, same_site| {
+            let value = cookie(secure, same_site).set(&id).unwrap();
+            let text = value.to_str().unwrap().replace(id.reveal(), "ID");
+            (text, value.is_sensitive())
+        };
+        let expect = |text: &str| (text.to_owned(), true);
+        assert_eq!(
+            set(true, SameSite::Lax),
+            expect("__Host-berth=ID; Path=/; HttpOnly; SameSite=Lax; Secure")
+        );
+        assert_eq!(
+            set(true, SameSite::None),
+            expect("__Host-berth=ID; Path=/; HttpOnly; SameSite=None; Secure")
+        );
+        assert_eq!(
+            set(false, SameSite::Strict),
+            expect("berth=ID; Path=/; HttpOnly; SameSite=Strict")
+        );
+        assert_eq!(
+            cookie(true, SameSite::Lax).clear().unwrap(),
+            "__Host-berth=; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=0"
+        );
+        assert_eq!(
+            cookie(true, SameSite::None).anonymous("N"),
+            "berth-anon=N; Path=/; HttpOnly; SameSite=Lax; Secure"
+        );
+    }
+}

@@ -1,0 +1,46 @@
+//! What all routes for gateways (`/v1`) share: proof that the caller is one, and the session behind a
+//! cookie.
+
+use super::App;
+use super::problem::HttpProblem;
+use crate::sessions::LiveSession;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use berth_api::Reason;
+use std::sync::Arc;
+use subtle::ConstantTimeEq;
+
+/// Lets gateways through: those that know the shared secret, or everybody when there is none.
+pub(super) async fn only(State(app): State<App>, request: Request, next: Next) -> Response {
+    match &app.gateway_secret {
+        Some(secret) if !proves(request.headers(), secret.reveal()) => {
+            HttpProblem::from(Reason::UnknownGateway).into_response()
+        }
+        _ => next.run(request).await,
+    }
+}
+
+fn proves(headers: &HeaderMap, secret: &str) -> bool {
+    let given = headers.get(header::AUTHORIZATION).map(|v| v.as_bytes());
+    let given = given.and_then(|v| v.strip_prefix(b"Bearer "));
+    given.is_some_and(|given| given.ct_eq(secret.as_bytes()).into())
+}
+
+/// The session that the cookie names. With the refusal of a stale one goes the anonymous cookie.
+pub(super) async fn session(app: &App, cookie: &str) -> Result<Arc<LiveSession>, HttpProblem> {
+    app.sessions.resolve(cookie).await.map_err(|refusal| {
+        let stale = matches!(
+            refusal.reason,
+            Reason::UnknownSession | Reason::SessionExpired
+        );
+        let problem = HttpProblem::from(refusal);
+        if stale {
+            let id = app.sessions.anonymous_id(cookie);
+            problem.with_anonymous_cookie(app.cookie.anonymous(&id))
+        } else {
+            problem
+        }
+    })
+}

@@ -1,0 +1,149 @@
+//! `/login` and `/logout`: forms for browsers without script, JSON for everybody else (S20, S22).
+
+use super::body::RawBody;
+use super::login_form::{self, Format};
+use super::problem::{HttpProblem, RefusedFor};
+use super::{App, cross_site};
+use crate::login::LoginError;
+use crate::return_to::ReturnTo;
+use crate::session_id::SessionId;
+use crate::sessions::LiveSession;
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+/// `GET /login`: the page. It keeps a valid `return_to`.
+pub(super) async fn page(State(app): State<App>, uri: Uri) -> Response {
+    let query = uri.query().unwrap_or_default();
+    let return_to = form_urlencoded::parse(query.as_bytes())
+        .find(|(name, _)| name == "return_to")
+        .and_then(|(_, value)| ReturnTo::parse(&value));
+    let return_to = return_to.as_ref().map_or("", ReturnTo::as_str);
+    app.pages.login(StatusCode::OK, "", "", return_to)
+}
+
+/// `POST /login`.
+pub(super) async fn log_in(
+    State(app): State<App>,
+    headers: HeaderMap,
+    RawBody(body): RawBody,
+) -> Result<Response, HttpProblem> {
+    cross_site::refuse(&headers, &app.config.login.trusted_origins)?;
+    let old_cookie = app.cookie.read(&headers)?;
+    let format = format_of(&headers).ok_or_else(HttpProblem::unsupported_media_type)?;
+    let form = match login_form::parse(format, &body) {
+        Ok(form) => form,
+        Err(problem) if format == Format::Json => return Err(problem),
+        Err(problem) => {
+            let message = "Please give a name and a password.";
+            return Ok(failed_page(&app, &problem, message, "", ""));
+        }
+    };
+    let return_to = form.return_to.as_deref().and_then(ReturnTo::parse);
+    let password = form.password.reveal().to_owned();
+    let outcome = app.login.log_in(&form.username, password, old_cookie).await;
+    match (outcome, format) {
+        (Ok((id, live)), _) => success(&app, &id, &live, return_to, format),
+        (Err(error), Format::Json) => Err(problem_of(error)),
+        (Err(error), Format::Form) => {
+            let message = match error {
+                LoginError::Wrong => "The name or the password is wrong.",
+                LoginError::Busy => "Too many logins at once. Please try again.",
+                LoginError::Refused(_) => "Logging in does not work just now. Please try again.",
+            };
+            let return_to = return_to.as_ref().map_or("", ReturnTo::as_str);
+            let problem = problem_of(error);
+            Ok(failed_page(
+                &app,
+                &problem,
+                message,
+                &form.username,
+                return_to,
+            ))
+        }
+    }
+}
+
+/// `POST /logout`. Ending no session is no error.
+pub(super) async fn log_out(
+    State(app): State<App>,
+    headers: HeaderMap,
+) -> Result<Response, HttpProblem> {
+    cross_site::refuse(&headers, &app.config.login.trusted_origins)?;
+    if let Some(cookie) = app.cookie.read(&headers)? {
+        app.login.log_out(cookie).await?;
+    }
+    let mut response = if format_of(&headers) == Some(Format::Form) {
+        see_other("/login")
+    } else {
+        StatusCode::NO_CONTENT.into_response()
+    };
+    let headers = response.headers_mut();
+    if let Some(cookie) = app.cookie.clear() {
+        headers.append(header::SET_COOKIE, cookie);
+    }
+    // Not "cookies": that would take those of the applications and of sibling hosts too.
+    let data = HeaderValue::from_static("\"cache\", \"storage\"");
+    headers.insert("clear-site-data", data);
+    Ok(response)
+}
+
+fn success(
+    app: &App,
+    id: &SessionId,
+    live: &LiveSession,
+    return_to: Option<ReturnTo>,
+    format: Format,
+) -> Result<Response, HttpProblem> {
+    let fallback = app.config.login.default_return_to.as_str();
+    let return_to = return_to.as_ref().map_or(fallback, ReturnTo::as_str);
+    let mut response = match format {
+        Format::Form => see_other(return_to),
+        Format::Json => Json(json!({
+            "account": live.account,
+            "roles": live.roles,
+            "return_to": return_to,
+        }))
+        .into_response(),
+    };
+    let cookie = app.cookie.set(id).ok_or(berth_api::Reason::Internal)?;
+    let headers = response.headers_mut();
+    headers.append(header::SET_COOKIE, cookie);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+fn problem_of(error: LoginError) -> HttpProblem {
+    match error {
+        LoginError::Wrong => HttpProblem::login_failed(),
+        LoginError::Busy => HttpProblem::busy().retry_after(1),
+        LoginError::Refused(refusal) => refusal.into(),
+    }
+}
+
+fn failed_page(
+    app: &App,
+    problem: &HttpProblem,
+    message: &str,
+    username: &str,
+    return_to: &str,
+) -> Response {
+    let status = problem.status();
+    let mut response = app.pages.login(status, message, username, return_to);
+    let reason = RefusedFor(problem.reason());
+    response.extensions_mut().insert(reason);
+    response
+}
+
+fn format_of(headers: &HeaderMap) -> Option<Format> {
+    let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Format::of(content_type)
+}
+
+/// A redirect after a form. `path` has been validated.
+fn see_other(path: &str) -> Response {
+    let location = HeaderValue::from_str(path).unwrap_or(HeaderValue::from_static("/"));
+    (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
+}

@@ -1,0 +1,199 @@
+//! The one place where a refusal becomes an HTTP answer: problem+json (RFC 9457) with a constant
+//! `reason`.
+
+use crate::refusal::Refusal;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use berth_api::{Problem, Reason};
+use serde::Serialize;
+
+/// A refusal on its way out. Serialises as `berth_api::Problem`; besides its reasons it knows those
+/// that no gateway ever sees.
+#[derive(Clone, Debug, Serialize)]
+pub struct HttpProblem {
+    status: u16,
+    title: &'static str,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anonymous_cookie: Option<String>,
+}
+
+/// The constant `reason` of an answer, for whoever counts answers.
+#[derive(Clone, Copy, Debug)]
+pub struct RefusedFor(pub &'static str);
+
+macro_rules! own_problems {
+    ($($(#[$doc:meta])* $name:ident = $status:ident, $reason:literal, $title:literal;)+) => {
+        impl HttpProblem {
+            $($(#[$doc])*
+            #[must_use]
+            pub fn $name() -> Self {
+                Self::new(StatusCode::$status, $reason, $title)
+            })+
+        }
+    };
+}
+
+own_problems! {
+    /// Name and password do not belong together.
+    login_failed = UNAUTHORIZED, "login-failed", "The name or the password is wrong";
+    /// More logins at once than can be served soon.
+    busy = SERVICE_UNAVAILABLE, "busy", "Too many logins at once";
+    /// The request comes from a page of another site.
+    cross_site = FORBIDDEN, "cross-site", "The request comes from another site";
+    /// Two login cookies in one request.
+    cookie_duplicate = BAD_REQUEST, "cookie-duplicate", "The login cookie came twice";
+    /// A login cookie that no service would have set.
+    cookie_too_long = BAD_REQUEST, "cookie-too-long", "The login cookie is too long";
+    /// No such page or route.
+    not_found = NOT_FOUND, "not-found", "There is nothing here";
+    /// The route does not know the method.
+    method_not_allowed = METHOD_NOT_ALLOWED, "method-not-allowed", "Not with this method";
+    /// The body is neither a form nor JSON.
+    unsupported_media_type = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type",
+        "The body must be a form or JSON";
+    /// The body is too large.
+    body_too_large = PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large";
+    /// The body did not come whole.
+    body_broken = BAD_REQUEST, "invalid-request", "The body did not come whole";
+}
+
+impl HttpProblem {
+    fn new(status: StatusCode, reason: &'static str, title: &'static str) -> Self {
+        Self {
+            status: status.as_u16(),
+            title,
+            reason,
+            detail: None,
+            retry_after: None,
+            anonymous_cookie: None,
+        }
+    }
+
+    /// The request itself is malformed; `detail` names the field.
+    #[must_use]
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Refusal::new(Reason::InvalidRequest)
+            .with_detail(detail)
+            .into()
+    }
+
+    /// Says when a retry makes sense, in seconds.
+    #[must_use]
+    pub const fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// Hands a `Set-Cookie` value to the gateway (S18).
+    #[must_use]
+    pub fn with_anonymous_cookie(mut self, set_cookie: String) -> Self {
+        self.anonymous_cookie = Some(set_cookie);
+        self
+    }
+
+    /// The constant for programs.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        self.reason
+    }
+
+    /// The status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+/// One short sentence for people.
+const fn title(reason: Reason) -> &'static str {
+    match reason {
+        Reason::InvalidRequest => "The request is malformed",
+        Reason::UnknownGateway => "The caller did not prove that it is a gateway",
+        Reason::NoSession => "Nobody is logged in",
+        Reason::UnknownSession => "The session is unknown",
+        Reason::SessionExpired => "The session has expired",
+        Reason::Forbidden => "The session may not do this",
+        Reason::NoSuchRoute => "No route takes this path",
+        Reason::NoSuchDocument => "The engine does not know the document",
+        Reason::TooManySessions => "The account has too many sessions",
+        Reason::NoEngine => "No engine is up",
+        Reason::EnginesFull => "Every engine is full",
+        Reason::StoreDown => "The session store does not answer",
+        Reason::EngineFailed => "No engine took the session",
+        Reason::Internal => "The service failed",
+    }
+}
+
+impl From<Refusal> for HttpProblem {
+    fn from(refusal: Refusal) -> Self {
+        let reason = refusal.reason;
+        Self {
+            status: reason.status(),
+            title: title(reason),
+            reason: reason.as_str(),
+            detail: refusal.detail,
+            retry_after: refusal.retry_after_s,
+            anonymous_cookie: None,
+        }
+    }
+}
+
+impl From<Reason> for HttpProblem {
+    fn from(reason: Reason) -> Self {
+        Refusal::new(reason).into()
+    }
+}
+
+impl IntoResponse for HttpProblem {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = (
+            self.status(),
+            [
+                (header::CONTENT_TYPE, Problem::CONTENT_TYPE),
+                (header::CACHE_CONTROL, "no-store"),
+            ],
+            body,
+        )
+            .into_response();
+        if let Some(seconds) = self.retry_after {
+            let seconds = HeaderValue::from(seconds);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        response.extensions_mut().insert(RefusedFor(self.reason));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::to_bytes;
+
+    #[tokio::test]
+    async fn every_reason_becomes_the_contracts_problem() {
+        for reason in Reason::ALL {
+            let refusal = Refusal::new(*reason).with_detail("d").retry_after(7);
+            let problem = HttpProblem::from(refusal).with_anonymous_cookie("c".to_owned());
+            let response = problem.into_response();
+            assert_eq!(response.status().as_u16(), reason.status());
+            assert_eq!(
+                response.headers()["content-type"],
+                "application/problem+json"
+            );
+            assert_eq!(response.headers()["retry-after"], "7");
+            assert_eq!(response.headers()["cache-control"], "no-store");
+            let body = to_bytes(response.into_body(), 10_000).await.unwrap();
+            let problem: Problem = serde_json::from_slice(&body).unwrap();
+            assert_eq!((problem.reason, problem.status), (*reason, reason.status()));
+            assert_eq!(problem.detail.as_deref(), Some("d"));
+            assert_eq!(problem.retry_after, Some(7));
+            assert_eq!(problem.anonymous_cookie.as_deref(), Some("c"));
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What a browser may ask about its own session. None of it counts as activity (S12).
+
+use super::App;
+use super::problem::HttpProblem;
+use crate::placer::RecentPlacement;
+use crate::sessions::{LiveSession, Remaining};
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use berth_api::Reason;
+use serde::Serialize;
+use serde_json::json;
+use std::sync::Arc;
+
+#[derive(Serialize)]
+struct OwnSession<'a> {
+    anonymous: bool,
+    account: &'a str,
+    roles: &'a [String],
+    /// Seconds until the session ends for want of activity.
+    idle_remaining_s: u64,
+    /// Seconds until it ends whatever happens.
+    absolute_remaining_s: u64,
+}
+
+#[derive(Serialize)]
+struct OwnPlacements {
+    placements: Vec<RecentPlacement>,
+}
+
+/// `GET /session`: account, roles and remaining seconds; `anonymous` for a stale or no cookie.
+pub(super) async fn own(
+    State(app): State<App>,
+    headers: HeaderMap,
+) -> Result<Response, HttpProblem> {
+    let body = match peek(&app, &headers).await? {
+        Ok((live, left)) => Json(OwnSession {
+            anonymous: false,
+            account: &live.account,
+            roles: &live.roles,
+            idle_remaining_s: left.idle_s,
+            absolute_remaining_s: left.absolute_s,
+        })
+        .into_response(),
+        Err(_) => Json(json!({ "anonymous": true })).into_response(),
+    };
+    Ok(unstored(body))
+}
+
+/// `GET /session/placements`: the latest placements of the session, latest first.
+pub(super) async fn placements(
+    State(app): State<App>,
+    headers: HeaderMap,
+) -> Result<Response, HttpProblem> {
+    let (live, _) = peek(&app, &headers).await??;
+    let placements = app.placer.recent(&live.session_ref);
+    Ok(unstored(Json(OwnPlacements { placements }).into_response()))
+}
+
+/// `GET /is-authenticated`: 200 or 401.
+pub(super) async fn is_authenticated(
+    State(app): State<App>,
+    headers: HeaderMap,
+) -> Result<Response, HttpProblem> {
+    let known = peek(&app, &headers).await?.is_ok();
+    let status = if known {
+        StatusCode::OK
+    } else {
+        StatusCode::UNAUTHORIZED
+    };
+    let body = Json(json!({ "authenticated": known }));
+    Ok(unstored((status, body).into_response()))
+}
+
+type Peeked = Result<(Arc<LiveSession>, Remaining), HttpProblem>;
+
+/// The outer error ends the request: a bad cookie header, a store that is down. The inner one means
+/// that nobody is logged in.
+async fn peek(app: &App, headers: &HeaderMap) -> Result<Peeked, HttpProblem> {
+    let Some(cookie) = app.cookie.read(headers)? else {
+        return Ok(Err(Reason::NoSession.into()));
+    };
+    match app.sessions.peek(cookie).await {
+        Ok(found) => Ok(Ok(found)),
+        Err(refusal) if refusal.reason == Reason::StoreDown => Err(refusal.into()),
+        Err(refusal) => Ok(Err(refusal.into())),
+    }
+}
+
+fn unstored(mut response: Response) -> Response {
+    let no_store = axum::http::HeaderValue::from_static("no-store");
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, no_store);
+    response
+}
