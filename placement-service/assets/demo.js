@@ -1,0 +1,181 @@
+"use strict";
+// The demonstration: opens WebSockets through Envoy and shows which engine serves each.
+
+const POLL_MS = 2000;
+const byId = (id) => document.getElementById(id);
+// Names this page's sockets, so that those of an earlier load are not taken for them.
+const page = Math.random().toString(36).slice(2, 6);
+const sockets = [];
+let count = 0;
+
+class Socket {
+  constructor(path) {
+    count += 1;
+    this.tab = `${page}-${count}`;
+    this.path = path;
+    this.engine = "";
+    this.state = "connecting";
+    this.tone = "";
+    this.version = "";
+    this.answerMs = null;
+    this.nextId = 0;
+    this.asked = new Map();
+    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    this.ws = new WebSocket(`${scheme}//${location.host}${path}?berth_tab=${this.tab}`);
+    this.ws.onmessage = (event) => this.receive(JSON.parse(event.data));
+    this.ws.onclose = (event) => this.ended(event);
+  }
+
+  receive(message) {
+    if (message.method === "OnConnected") {
+      this.state = message.params.qSessionState;
+      this.tone = this.state.startsWith("SESSION_ERROR") ? "bad" : "good";
+      this.ask();
+    } else if (this.asked.has(message.id)) {
+      this.answerMs = performance.now() - this.asked.get(message.id);
+      this.asked.delete(message.id);
+      this.version = message.result?.qVersion?.qComponentVersion ?? "";
+    }
+    draw();
+  }
+
+  ask() {
+    if (this.ws.readyState !== WebSocket.OPEN || this.asked.size > 0) return;
+    this.nextId += 1;
+    this.asked.set(this.nextId, performance.now());
+    this.ws.send(JSON.stringify({
+      jsonrpc: "2.0", id: this.nextId, handle: -1, method: "EngineVersion", params: [],
+    }));
+  }
+
+  ended(event) {
+    const opened = this.tone !== "";
+    this.state = opened ? `closed (${event.code})` : "refused";
+    this.tone = event.code === 1000 ? "" : "bad";
+    draw();
+    if (!opened) whoAmI();
+  }
+
+  get open() {
+    return this.ws.readyState <= WebSocket.OPEN;
+  }
+
+  close() {
+    this.ws.close(1000);
+  }
+}
+
+const cell = (text, tone) => {
+  const td = document.createElement("td");
+  td.textContent = text;
+  if (tone) td.className = tone;
+  return td;
+};
+
+// Rows are kept and changed in place, so that the keyboard's focus stays where it is.
+function draw() {
+  const body = byId("sockets").tBodies[0];
+  for (const socket of sockets) {
+    if (!socket.row) {
+      socket.row = document.createElement("tr");
+      socket.button = document.createElement("button");
+      socket.button.addEventListener("click", () => (socket.open ? socket.close() : drop(socket)));
+      socket.action = document.createElement("td");
+      socket.action.append(socket.button);
+      socket.row.append(socket.action);
+      body.append(socket.row);
+    }
+    const answer = socket.answerMs === null ? "" : `${socket.answerMs.toFixed(1)} ms`;
+    while (socket.row.firstChild !== socket.action) socket.row.firstChild.remove();
+    socket.action.before(
+      cell(socket.tab), cell(socket.path), cell(socket.engine), cell(socket.state, socket.tone),
+      cell(socket.version), cell(answer, "number"),
+    );
+    socket.button.textContent = socket.open ? "Close" : "Remove";
+    socket.button.setAttribute("aria-label", `${socket.button.textContent} ${socket.tab}`);
+  }
+  byId("sockets").hidden = sockets.length === 0;
+  byId("no-sockets").hidden = sockets.length > 0;
+  byId("close-all").hidden = !sockets.some((socket) => socket.open);
+  drawEngines();
+}
+
+function drawEngines() {
+  const perEngine = new Map();
+  for (const socket of sockets) {
+    if (socket.open && socket.engine) {
+      perEngine.set(socket.engine, (perEngine.get(socket.engine) ?? 0) + 1);
+    }
+  }
+  const most = Math.max(1, ...perEngine.values());
+  const list = byId("engines");
+  list.replaceChildren();
+  for (const [engine, open] of [...perEngine].sort()) {
+    const name = document.createElement("dt");
+    name.textContent = engine;
+    const bar = document.createElement("dd");
+    const meter = document.createElement("meter");
+    meter.max = most;
+    meter.value = open;
+    meter.setAttribute("aria-label", `sockets on ${engine}`);
+    bar.append(meter);
+    const number = document.createElement("dd");
+    number.textContent = open;
+    list.append(name, bar, number);
+  }
+  byId("no-engines").hidden = perEngine.size > 0;
+}
+
+function drop(socket) {
+  const at = sockets.indexOf(socket);
+  socket.row.remove();
+  sockets.splice(at, 1);
+  draw();
+  (sockets[at]?.button ?? document.querySelector("button[data-path]")).focus();
+}
+
+async function placements() {
+  const reply = await fetch("/session/placements");
+  if (!reply.ok) return whoAmI();
+  const byTab = new Map((await reply.json()).placements.map((p) => [p.tab, p]));
+  for (const socket of sockets) socket.engine = byTab.get(socket.tab)?.engine ?? socket.engine;
+  draw();
+}
+
+async function whoAmI() {
+  const reply = await fetch("/session");
+  const session = reply.ok ? await reply.json() : { anonymous: true };
+  const inside = !session.anonymous;
+  const minutes = Math.ceil((session.idle_remaining_s ?? 0) / 60);
+  byId("who").textContent = inside
+    ? `${session.account} · ${session.roles.join(", ") || "no roles"} · ${minutes} min left when idle`
+    : "not logged in";
+  byId("login").hidden = byId("welcome").hidden = inside;
+  byId("logout").hidden = byId("inside").hidden = !inside;
+}
+
+for (const button of document.querySelectorAll("button[data-path]")) {
+  button.addEventListener("click", () => {
+    for (let n = Number(button.dataset.times ?? 1); n > 0; n -= 1) {
+      sockets.push(new Socket(button.dataset.path));
+    }
+    draw();
+    setTimeout(placements, 300);
+  });
+}
+byId("close-all").addEventListener("click", () => {
+  for (const socket of sockets) socket.close();
+});
+byId("whoami").addEventListener("click", async () => {
+  const reply = await fetch("/api/whoami", { headers: { accept: "application/json" } });
+  const text = await reply.text();
+  byId("whoami-answer").hidden = false;
+  byId("whoami-answer").textContent = `${reply.status} ${reply.statusText}\n${text}`;
+});
+setInterval(() => {
+  if (document.hidden || !sockets.some((socket) => socket.open)) return;
+  for (const socket of sockets) socket.ask();
+  placements().catch(() => {});
+}, POLL_MS);
+setInterval(() => whoAmI().catch(() => {}), 30000);
+whoAmI();

@@ -30,7 +30,12 @@ impl ServerKeys {
     #[must_use]
     pub fn session_ref(&self, id: &IdHash) -> String {
         let tag = self.session_ref.clone().chain_update(id.0).finalize();
-        let half = tag.into_bytes().iter().copied().take(16).collect::<Vec<_>>();
+        let half = tag
+            .into_bytes()
+            .iter()
+            .copied()
+            .take(16)
+            .collect::<Vec<_>>();
         URL_SAFE_NO_PAD.encode(half)
     }
 
