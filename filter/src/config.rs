@@ -3,6 +3,7 @@
 
 mod check;
 mod raw;
+mod structure;
 
 use crate::origin::Origin;
 use crate::route::Route;
@@ -62,17 +63,19 @@ impl fmt::Display for Faults {
 }
 
 impl Config {
-    /// Reads and checks a configuration. `env` looks up what is kept in environment variables.
+    /// Reads and checks a configuration: JSON text, or a `google.protobuf.Struct` as Envoy hands it
+    /// over. `env` looks up what is kept in environment variables.
     ///
     /// # Errors
     /// With every fault, each named by its field: a wrong shape alone, or all that is wrong inside.
-    pub fn parse(json: &[u8], env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Faults> {
-        let mut reader = serde_json::Deserializer::from_slice(json);
-        let raw: raw::Config = serde_path_to_error::deserialize(&mut reader)
-            .map_err(|error| Faults(vec![error.to_string()]))?;
-        reader
-            .end()
-            .map_err(|error| Faults(vec![error.to_string()]))?;
+    pub fn parse(bytes: &[u8], env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Faults> {
+        let fault = |error: String| Faults(vec![error]);
+        let json = match structure::read(bytes) {
+            Some(json) => json,
+            None => serde_json::from_slice(bytes).map_err(|error| fault(error.to_string()))?,
+        };
+        let raw: raw::Config =
+            serde_path_to_error::deserialize(json).map_err(|error| fault(error.to_string()))?;
         check::check(raw, env)
     }
 }

@@ -76,10 +76,6 @@ pub fn present(config: &Config, asker: &Asker, rejection: Rejection) -> Reply {
     if let Some(seconds) = rejection.retry_after {
         headers.push(("retry-after", seconds.to_string()));
     }
-    if cause == Cause::UpgradeRequired {
-        // RFC 9110, section 15.5.22.
-        headers.push(("upgrade", "websocket".to_owned()));
-    }
     problem(cause, status, rejection.detail, headers)
 }
 
