@@ -3,8 +3,8 @@
 . "$(dirname "$0")/wasm.sh"
 
 choose_route
-step "filter, WebAssembly ($WASM_ROUTE route)" wasm_cargo build wasm32-wasip1 --profile wasm -p berth-filter --locked
-built=$(wasm_target_dir)/wasm32-wasip1/wasm/berth_filter.wasm
+step "filter, WebAssembly ($WASM_ROUTE route)" wasm_cargo build wasm32-wasip1 --profile filter -p berth-filter --locked
+built=$(wasm_target_dir)/wasm32-wasip1/filter/berth_filter.wasm
 mkdir -p target/wasm
 # Envoy may have the old one open: replace it, do not write into it.
 if ! cmp -s "$built" target/wasm/berth_filter.wasm; then

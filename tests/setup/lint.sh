@@ -11,5 +11,5 @@ if [ "$WASM_ROUTE" = debian ]; then
     # shellcheck disable=SC2086
     step "Debian's clippy" apt $DEBIAN_LINT_PACKAGES
 fi
-step "clippy, WebAssembly" wasm_cargo clippy wasm32-wasip1 --profile wasm --locked -p berth-filter -- -D warnings
+step "clippy, WebAssembly" wasm_cargo clippy wasm32-wasip1 --profile filter --locked -p berth-filter -- -D warnings
 step "bans, licences, sources" cargo-deny --offline check bans licenses sources
