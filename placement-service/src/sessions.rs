@@ -197,19 +197,20 @@ impl Sessions {
     /// remembered: they must cost nothing to hold.
     async fn lookup(&self, cookie: &str) -> Result<(IdHash, Arc<Known>), Refusal> {
         let id = SessionId::parse(cookie)
-            .ok_or(Reason::UnknownSession)?
+            .ok_or_else(|| unknown("not an id"))?
             .hash();
         let known = match self.cache.get(&id) {
             Some(known) => known,
             None => {
                 let row = self.store.find(&id).await.map_err(|e| store_down(&e))?;
-                let known = Arc::new(self.known(row.ok_or(Reason::UnknownSession)?));
+                let row = row.ok_or_else(|| unknown(&self.keys.session_ref(&id)))?;
+                let known = Arc::new(self.known(row));
                 self.cache.insert(id, known.clone());
                 known
             }
         };
         if self.ended.contains_key(&id) {
-            return Err(Reason::UnknownSession.into());
+            return Err(unknown(&known.live.session_ref));
         }
         if known.remaining_ms(self.clock.now_ms()).is_none() {
             return Err(Reason::SessionExpired.into());
@@ -238,6 +239,11 @@ impl Drop for Sessions {
     fn drop(&mut self) {
         self.writer.abort();
     }
+}
+
+fn unknown(session: &str) -> Refusal {
+    tracing::info!(target: "berth::audit", event = "unknown-session", session);
+    Reason::UnknownSession.into()
 }
 
 /// The refusal for a store that does not answer; the log says why.

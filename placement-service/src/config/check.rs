@@ -16,6 +16,12 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Every fault, and what is allowed but worth a word.
 pub(super) fn all(config: &Config) -> (Vec<Fault>, Vec<String>) {
     let mut faults = Faults::default();
+    if crate::telemetry::filter(&config.log.level).is_err() {
+        faults.add(
+            "log.level",
+            "must be a filter such as info or berth_placement=debug,info",
+        );
+    }
     session(config, &mut faults);
     login(config, &mut faults);
     tokens(config, &mut faults);

@@ -176,6 +176,10 @@ fn what_types_cannot_say_is_checked() {
             "probe: { interval: 0s }",
             "probe.interval: must be 100ms to 1h, not 0s",
         ),
+        (
+            "log: { level: '=,=' }",
+            "log.level: must be a filter such as info or berth_placement=debug,info",
+        ),
         ("- a list", "expected a map of settings"),
     ] {
         assert_eq!(faults(text), expected);

@@ -1,0 +1,240 @@
+//! The `berth` command as a process: what it prints, how it ends, and what its log must not hold.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+const PASSWORD: &str = "a-long-password";
+
+fn berth(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_berth"));
+    command.args(args).env_remove("BERTH_CONFIG");
+    command.env("BERTH_TOKEN_KEY", "k".repeat(40));
+    command
+}
+
+fn run(args: &[&str], input: &str) -> (Option<i32>, String, String) {
+    let pipes = || Stdio::piped();
+    let mut command = berth(args);
+    command.stdin(pipes()).stdout(pipes()).stderr(pipes());
+    let mut child = command.spawn().unwrap();
+    // A command that reads nothing may be gone already.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code(), text(stdout), text(stderr))
+}
+
+fn config(dir: &Path, more: &str) -> PathBuf {
+    let file = dir.join("berth.yaml");
+    let path = dir.join("berth.db");
+    let store = format!("store: {{ kind: sqlite, path: {} }}", path.display());
+    std::fs::write(&file, format!("{store}\n{more}\n")).unwrap();
+    file
+}
+
+#[test]
+fn check_tells_every_fault_with_the_file_and_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = config(dir.path(), "colour: blue\nprobe: { failures: 0 }");
+    let file = file.to_str().unwrap();
+    let (code, out, err) = run(&["check", file], "");
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    let lines: Vec<&str> = err.lines().collect();
+    assert!(lines[0].starts_with(&format!("{file}: colour: unknown field; known here: ")));
+    assert_eq!(
+        lines[1],
+        format!("{file}: probe.failures: must be 1 to 1000, not 0")
+    );
+    assert_eq!(lines.len(), 2);
+}
+
+#[test]
+fn check_passes_a_right_file_and_fetches_its_secrets() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = config(dir.path(), "tokens: { key: { file: /nowhere/key } }");
+    let file = file.to_str().unwrap();
+    let (code, out, _) = run(&["check", "--without-secrets", file], "");
+    assert_eq!(code, Some(0));
+    assert!(out.ends_with(&format!("{file}: ok\n")), "{out}");
+    let (code, _, err) = run(&["check", file], "");
+    assert_eq!(code, Some(1));
+    assert!(err.starts_with(&format!("{file}: tokens.key: cannot read /nowhere/key: ")));
+}
+
+#[test]
+fn accounts_are_added_once_and_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = config(dir.path(), "");
+    let file = file.to_str().unwrap();
+    let add = |name: &str, more: &[&str], input: &str| {
+        let args = [&["account", "add", name, "--config", file], more].concat();
+        run(&args, input)
+    };
+    let stdin = "--password-stdin";
+    let roles = [stdin, "--role", "user", "--role", "admin"];
+    let (code, out, err) = add("demo", &roles, &format!("{PASSWORD}\nmore"));
+    assert_eq!(
+        (code, out.as_str(), err.as_str()),
+        (Some(0), "added demo\n", "")
+    );
+    let (code, _, err) = add("demo", &[stdin], "another-password");
+    assert_eq!(
+        (code, err.as_str()),
+        (Some(1), "the account \"demo\" exists already\n")
+    );
+    let (code, out, _) = add("demo", &[stdin, "--if-missing"], "another-password");
+    assert_eq!((code, out.as_str()), (Some(0), "demo exists already\n"));
+    let (code, _, err) = add("a b", &[stdin], PASSWORD);
+    assert!(
+        code == Some(1) && err.contains("\"a b\" is not a name"),
+        "{err}"
+    );
+    let (code, _, err) = add("ann", &[stdin], "short\n");
+    assert!(code == Some(1) && err.contains("8 characters"), "{err}");
+    assert_eq!(
+        add("ann", &[], PASSWORD).0,
+        Some(2),
+        "the password must come from somewhere"
+    );
+    let (_, out, _) = run(&["account", "ls", "--config", file], "");
+    assert_eq!(out, "demo\tuser,admin\n");
+}
+
+#[test]
+fn defaults_are_the_file_and_a_right_one() {
+    let (code, out, _) = run(&["defaults"], "");
+    assert_eq!(code, Some(0));
+    assert_eq!(out, include_str!("../config/default.yaml"));
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("default.yaml");
+    std::fs::write(&file, out).unwrap();
+    assert_eq!(run(&["check", file.to_str().unwrap()], "").0, Some(0));
+}
+
+#[test]
+fn help_names_every_command() {
+    let (code, out, _) = run(&["--help"], "");
+    assert_eq!(code, Some(0));
+    for command in ["serve", "check", "account", "defaults"] {
+        assert!(
+            out.lines().any(|l| l.trim_start().starts_with(command)),
+            "{out}"
+        );
+    }
+}
+
+#[test]
+fn a_service_that_cannot_start_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = config(dir.path(), "tokens: { key: { env: BERTH_NO_SUCH_KEY } }");
+    let (code, out, err) = run(&["serve", "--config", file.to_str().unwrap()], "");
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    let told = "tokens.key: the environment variable BERTH_NO_SUCH_KEY is not set";
+    assert!(err.contains(told), "{err}");
+}
+
+struct Served {
+    child: Child,
+    address: String,
+}
+
+impl Served {
+    fn start(file: &Path) -> Self {
+        let file = file.to_str().unwrap();
+        let mut command = berth(&["serve", "--config", file, "--listen", "127.0.0.1:0"]);
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut line).unwrap();
+        let address = line.trim_end().strip_prefix("listening http=");
+        let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
+        Self { child, address }
+    }
+
+    fn post(&self, path: &str, body: serde_json::Value) -> String {
+        let body = body.to_string();
+        let mut stream = std::net::TcpStream::connect(&self.address).unwrap();
+        let head = "Content-Type: application/json\r\nConnection: close\r\nHost: h";
+        let length = body.len();
+        let request =
+            format!("POST {path} HTTP/1.1\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Sends SIGTERM; the exit code and everything logged.
+    fn terminate(mut self) -> (Option<i32>, String) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let mut log = String::new();
+        self.child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut log)
+            .unwrap();
+        (self.child.wait().unwrap().code(), log)
+    }
+}
+
+#[test]
+fn serve_ends_in_order_and_logs_no_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let more = "log: { level: trace }\nsession: { cookie: { secure: false } }";
+    let file = config(dir.path(), more);
+    let args = ["account", "add", "demo", "--password-stdin", "--config"];
+    run(&[&args[..], &[file.to_str().unwrap()]].concat(), PASSWORD);
+    let served = Served::start(&file);
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let login = json(&format!(r#"{{"username":"demo","password":"{PASSWORD}"}}"#));
+    let answer = served.post("/login", login);
+    let id = answer
+        .split("berth=")
+        .nth(1)
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap();
+    let token = served.post("/v1/tokens", json(&format!(r#"{{"session":"{id}"}}"#)));
+    let token = token
+        .split("\"token\":\"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap();
+    let unknown = "u".repeat(43);
+    served.post("/v1/tokens", json(&format!(r#"{{"session":"{unknown}"}}"#)));
+    served.post(
+        "/login",
+        json(r#"{"username":"demo","password":"wrong-password"}"#),
+    );
+    let (code, log) = served.terminate();
+    assert_eq!(code, Some(0), "{log}");
+    let key = "k".repeat(40);
+    for secret in [id, token, &unknown, PASSWORD, "wrong-password", &key] {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
+    let events: Vec<String> = log
+        .lines()
+        .map(json)
+        .filter(|line| line["target"] == "berth::audit")
+        .map(|line| line["event"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(events, ["login", "unknown-session", "login-failed"]);
+}

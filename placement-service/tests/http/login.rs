@@ -1,0 +1,229 @@
+//! `/login` (S7, S8, S9, S20).
+
+use crate::site::{PASSWORD, Site, answer, session_id};
+use reqwest::Method;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+#[tokio::test]
+async fn a_form_login_sets_the_cookie_and_leads_back() {
+    let site = Site::start("").await;
+    for (return_to, location) in [
+        ("", "/"),
+        (
+            "&return_to=%2Fapp%2Fsales.qvf%3Fx%3D1",
+            "/app/sales.qvf?x=1",
+        ),
+        ("&return_to=https%3A%2F%2Fevil", "/"),
+        ("&return_to=%2F%2Fevil", "/"),
+        ("&return_to=%2F%5Cevil", "/"),
+        ("&return_to=%2Fa%0D%0ASet-Cookie%3A%20x", "/"),
+    ] {
+        let body = format!("username=demo&password={PASSWORD}{return_to}");
+        let answer = answer(site.form("/login", &body)).await;
+        assert_eq!((answer.status, answer.header("location")), (303, location));
+        let id = session_id(&answer);
+        assert_eq!(id.len(), 43);
+        let set = format!("berth={id}; Path=/; HttpOnly; SameSite=Lax");
+        assert_eq!(answer.cookies(), [set]);
+        assert_eq!(answer.header("cache-control"), "no-store");
+    }
+}
+
+#[tokio::test]
+async fn a_json_login_answers_json() {
+    let site = Site::start("").await;
+    let body = json!({"username": "demo", "password": PASSWORD, "return_to": "/app/x"});
+    let answer = site.post_json("/login", body).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        answer.json(),
+        json!({"account": "demo", "roles": ["user"], "return_to": "/app/x"})
+    );
+    assert_eq!(site.token(&session_id(&answer)).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_cookie_is_a_host_cookie_unless_told_otherwise() {
+    let site = Site::start("session: { cookie: { same_site: strict } }").await;
+    let body = json!({"username": "demo", "password": PASSWORD});
+    let answer = site.post_json("/login", body).await;
+    let set = answer.cookies()[0].to_owned();
+    assert!(set.starts_with("__Host-berth="), "{set}");
+    assert!(
+        set.ends_with("; Path=/; HttpOnly; SameSite=Strict; Secure"),
+        "{set}"
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_account_and_a_wrong_password_are_the_same() {
+    let site = Site::start("").await;
+    let mut answers = Vec::new();
+    let mut fastest = Vec::new();
+    for (username, password) in [("demo", "wrong"), ("nobody", PASSWORD), ("a b\n", "x")] {
+        let mut times = Vec::new();
+        for _ in 0..4 {
+            let began = Instant::now();
+            let body = json!({"username": username, "password": password});
+            let answer = site.post_json("/login", body).await;
+            times.push(began.elapsed());
+            assert_eq!(
+                (answer.status, answer.reason().as_str()),
+                (401, "login-failed")
+            );
+            assert!(answer.cookies().is_empty());
+            answers.push(answer.text);
+        }
+        fastest.push(times.into_iter().min().unwrap());
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1);
+    // Without hashing, an answer takes a hundredth of this.
+    let least = fastest.iter().max().unwrap().mul_f32(0.4);
+    assert!(fastest.iter().all(|time| *time > least), "{fastest:?}");
+    assert!(least > Duration::from_millis(1));
+    assert_eq!(site.session_rows().await, 0);
+}
+
+#[tokio::test]
+async fn a_failed_form_shows_the_page_again() {
+    let site = Site::start("").await;
+    let body = "username=d%3Cemo&password=wrong&return_to=%2Fapp%2Fx";
+    let wrong = answer(site.form("/login", body)).await;
+    assert_eq!(wrong.status, 401);
+    assert!(wrong.header("content-type").starts_with("text/html"));
+    assert!(wrong.text.contains("The name or the password is wrong."));
+    assert!(wrong.text.contains("value=\"d&lt;emo\"") && wrong.text.contains("value=\"/app/x\""));
+    assert!(!wrong.text.contains("value=\"wrong\""));
+    assert!(wrong.cookies().is_empty());
+    let empty = answer(site.form("/login", "username=demo")).await;
+    assert_eq!(empty.status, 400);
+    assert!(empty.text.contains("Please give a name and a password."));
+}
+
+#[tokio::test]
+async fn the_page_keeps_a_valid_return_to() {
+    let site = Site::start("").await;
+    let page = site
+        .get("/login?return_to=%2Fapp%2Fsales.qvf%3Fa%3D%22", "")
+        .await;
+    assert_eq!(page.status, 200);
+    assert!(
+        page.text
+            .contains("name=\"return_to\" value=\"/app/sales.qvf?a=&quot;\"")
+    );
+    for evil in ["%2F%2Fevil", "https:%2F%2Fevil", "%2F%0A", "javascript:x"] {
+        let page = site.get(&format!("/login?return_to={evil}"), "").await;
+        assert!(
+            page.text.contains("name=\"return_to\" value=\"\""),
+            "{evil}"
+        );
+    }
+    let policy = page.header("content-security-policy");
+    assert!(policy.contains("default-src 'none'") && policy.contains("form-action 'self'"));
+    assert_eq!(page.header("x-content-type-options"), "nosniff");
+}
+
+#[tokio::test]
+async fn an_id_never_comes_from_the_client() {
+    let site = Site::start("").await;
+    let chosen = "A".repeat(43);
+    let body = format!("username=demo&password={PASSWORD}");
+    let request = site.form("/login", &body);
+    let given = answer(request.header("cookie", format!("berth={chosen}"))).await;
+    assert_ne!(session_id(&given), chosen);
+    assert_eq!(site.token(&chosen).await.reason(), "unknown-session");
+}
+
+#[tokio::test]
+async fn logging_in_again_ends_the_session_before() {
+    let site = Site::start("").await;
+    let (first, other) = (site.login().await, site.login().await);
+    let body = format!("username=demo&password={PASSWORD}");
+    let request = site.form("/login", &body);
+    let again = answer(request.header("cookie", format!("berth={first}"))).await;
+    assert_eq!(again.status, 303);
+    assert_eq!(site.token(&first).await.reason(), "unknown-session");
+    assert_eq!(site.token(&session_id(&again)).await.status, 200);
+    assert_eq!(site.token(&other).await.status, 200, "another browser's");
+    assert_eq!(site.session_rows().await, 2);
+}
+
+#[tokio::test]
+async fn a_failed_login_leaves_the_session_before() {
+    let site = Site::start("").await;
+    let first = site.login().await;
+    let request = site.form("/login", "username=demo&password=wrong");
+    answer(request.header("cookie", format!("berth={first}"))).await;
+    assert_eq!(site.token(&first).await.status, 200);
+}
+
+#[tokio::test]
+async fn other_sites_cannot_log_anybody_in() {
+    let site = Site::start("login: { trusted_origins: ['https://portal.example'] }").await;
+    let body = format!("username=demo&password={PASSWORD}");
+    let own = format!("http://{}", site.address);
+    for (name, value, status) in [
+        ("sec-fetch-site", "cross-site", 403),
+        ("sec-fetch-site", "same-site", 403),
+        ("origin", "https://evil.example", 403),
+        ("origin", "null", 403),
+        ("sec-fetch-site", "same-origin", 303),
+        ("origin", own.as_str(), 303),
+        ("origin", "https://portal.example", 303),
+    ] {
+        let answer = answer(site.form("/login", &body).header(name, value)).await;
+        assert_eq!(answer.status, status, "{name}: {value}");
+        if status == 403 {
+            assert_eq!(answer.reason(), "cross-site");
+        }
+    }
+    assert_eq!(site.session_rows().await, 3);
+}
+
+#[tokio::test]
+async fn bodies_are_bounded_and_of_a_known_kind() {
+    let site = Site::start("").await;
+    let large = "x".repeat(100_000);
+    let too_large = answer(site.form("/login", &large)).await;
+    assert_eq!(
+        (too_large.status, too_large.reason().as_str()),
+        (413, "body-too-large")
+    );
+    let request = site.request(Method::POST, "/login").body("{}");
+    let unknown = answer(request.header("content-type", "text/plain")).await;
+    assert_eq!(
+        (unknown.status, unknown.reason().as_str()),
+        (415, "unsupported-media-type")
+    );
+    for (body, detail) in [
+        ("{}", "username is missing"),
+        (
+            "{\"username\":\"a\",\"password\":7}",
+            "password is of the wrong type",
+        ),
+        ("{", "the body is not JSON"),
+    ] {
+        let answer = site.post_json("/login", body).await;
+        assert_eq!(
+            (answer.status, answer.reason().as_str()),
+            (400, "invalid-request")
+        );
+        assert_eq!(answer.json()["detail"], detail);
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_is_no_wrong_password() {
+    let site = Site::start("").await;
+    site.break_store().await;
+    let body = json!({"username": "demo", "password": PASSWORD});
+    let answer = site.post_json("/login", body).await;
+    assert_eq!(
+        (answer.status, answer.reason().as_str()),
+        (503, "store-down")
+    );
+    assert_eq!(answer.header("retry-after"), "1");
+    assert!(answer.cookies().is_empty());
+}

@@ -1,0 +1,70 @@
+//! `POST /logout` (S22).
+
+use crate::site::{Site, answer};
+use reqwest::Method;
+
+#[tokio::test]
+async fn logout_ends_the_session_on_the_server() {
+    let site = Site::start("").await;
+    let (id, other) = (site.login().await, site.login().await);
+    let token = site.token(&id).await;
+    assert_eq!(token.status, 200);
+    let request = site.request(Method::POST, "/logout");
+    let out = answer(request.header("cookie", format!("berth={id}"))).await;
+    assert_eq!(out.status, 204);
+    assert_eq!(
+        out.cookies(),
+        ["berth=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0"]
+    );
+    assert_eq!(out.header("clear-site-data"), "\"cache\", \"storage\"");
+    assert_eq!(site.token(&id).await.reason(), "unknown-session");
+    assert_eq!(site.token(&other).await.status, 200);
+    assert_eq!(site.session_rows().await, 1);
+}
+
+#[tokio::test]
+async fn a_form_leads_to_the_login_page() {
+    let site = Site::start("").await;
+    let id = site.login().await;
+    let request = site
+        .form("/logout", "")
+        .header("cookie", format!("berth={id}"));
+    let out = answer(request).await;
+    assert_eq!((out.status, out.header("location")), (303, "/login"));
+    assert_eq!(site.token(&id).await.reason(), "unknown-session");
+}
+
+#[tokio::test]
+async fn without_a_session_it_is_as_good() {
+    let site = Site::start("").await;
+    let unknown = format!("berth={}", "A".repeat(43));
+    for cookie in ["", "berth=x", &unknown] {
+        let request = site.request(Method::POST, "/logout");
+        let out = answer(request.header("cookie", cookie)).await;
+        assert_eq!((out.status, out.cookies().len()), (204, 1));
+    }
+}
+
+#[tokio::test]
+async fn other_sites_cannot_log_anybody_out() {
+    let site = Site::start("").await;
+    let id = site.login().await;
+    for (name, value) in [("sec-fetch-site", "cross-site"), ("origin", "https://evil")] {
+        let request = site.form("/logout", "").header(name, value);
+        let out = answer(request.header("cookie", format!("berth={id}"))).await;
+        assert_eq!((out.status, out.reason().as_str()), (403, "cross-site"));
+        assert!(out.cookies().is_empty());
+    }
+    assert_eq!(site.token(&id).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_logout_that_the_store_did_not_take_says_so() {
+    let site = Site::start("").await;
+    let id = site.login().await;
+    site.break_store().await;
+    let request = site.request(Method::POST, "/logout");
+    let out = answer(request.header("cookie", format!("berth={id}"))).await;
+    assert_eq!((out.status, out.reason().as_str()), (503, "store-down"));
+    assert!(out.cookies().is_empty());
+}

@@ -1,0 +1,10 @@
+//! The login side through its HTTP surface: a real listener, a real SQLite file, a clock that the test
+//! moves.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod gateways;
+mod login;
+mod logout;
+mod operators;
+mod session;
+mod site;

@@ -1,0 +1,93 @@
+//! Health, metrics, and the answers of no route at all.
+
+use crate::site::{Site, answer};
+use reqwest::Method;
+use serde_json::json;
+
+#[tokio::test]
+async fn readiness_follows_the_store() {
+    let site = Site::start("").await;
+    assert_eq!(site.get("/health/live", "").await.text, "ok\n");
+    let ready = site.get("/health/ready", "").await;
+    assert_eq!(ready.status, 200);
+    assert_eq!(
+        ready.json(),
+        json!({"ready": true, "store": true, "fleet": true})
+    );
+}
+
+#[tokio::test]
+async fn readiness_waits_for_the_fleet() {
+    // Accepts every connection and says nothing: the first probe takes its whole timeout.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let site = Site::start(&format!(
+        "probe: {{ timeout: 60s, interval: 60s }}\n\
+         pools: [ {{ name: p, driver: qix, cluster: c, discovery: {{ fixed: [\
+         {{ name: e, ip: 127.0.0.1, port: {port} }} ] }} }} ]",
+    ));
+    let ready = site.await.get("/health/ready", "").await;
+    assert_eq!(ready.status, 503);
+    assert_eq!(
+        ready.json(),
+        json!({"ready": false, "store": true, "fleet": false})
+    );
+}
+
+#[tokio::test]
+async fn what_happens_is_counted() {
+    let site = Site::start("").await;
+    let id = site.login().await;
+    answer(site.form("/login", "username=demo&password=wrong")).await;
+    let logout = site.request(Method::POST, "/logout");
+    answer(logout.header("cookie", format!("berth={id}"))).await;
+    site.token(&id).await;
+    site.get("/some/where", "").await;
+    let metrics = site.get("/metrics", "").await;
+    assert!(
+        metrics
+            .header("content-type")
+            .starts_with("application/openmetrics-text")
+    );
+    for line in [
+        "berth_logins_total{result=\"ok\"} 1",
+        "berth_logins_total{result=\"wrong\"} 1",
+        "berth_sessions_created_total 1",
+        "berth_sessions_ended_total{cause=\"logout\"} 1",
+        "berth_refusals_total{reason=\"unknown-session\"} 1",
+        "berth_refusals_total{reason=\"login-failed\"} 1",
+        "berth_http_requests_total{route=\"/v1/tokens\",status=\"401\"} 1",
+        "berth_http_requests_total{route=\"/login\",status=\"303\"} 1",
+        "berth_http_requests_total{route=\"other\",status=\"404\"} 1",
+    ] {
+        assert!(
+            metrics.text.lines().any(|l| l == line),
+            "{line}\n{}",
+            metrics.text
+        );
+    }
+    assert!(metrics.text.ends_with("# EOF\n"));
+    assert!(!metrics.text.contains(&id) && !metrics.text.contains("demo"));
+}
+
+#[tokio::test]
+async fn what_no_route_takes_is_a_problem_too() {
+    let site = Site::start("").await;
+    let nothing = site.get("/nothing", "").await;
+    assert_eq!(
+        (nothing.status, nothing.reason().as_str()),
+        (404, "not-found")
+    );
+    for (method, path, allow) in [
+        (Method::DELETE, "/login", "GET,HEAD,POST"),
+        (Method::GET, "/logout", "POST"),
+        (Method::GET, "/v1/tokens", "POST"),
+    ] {
+        let wrong = answer(site.request(method, path)).await;
+        assert_eq!(
+            (wrong.status, wrong.reason().as_str()),
+            (405, "method-not-allowed")
+        );
+        assert_eq!(wrong.header("allow"), allow);
+    }
+}

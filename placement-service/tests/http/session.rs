@@ -1,0 +1,136 @@
+//! What a browser may ask about its own session (S4, S12, S24).
+
+use crate::site::{Site, answer};
+use reqwest::Method;
+use serde_json::json;
+
+const MINUTE_MS: u64 = 60_000;
+
+#[tokio::test]
+async fn a_session_knows_itself_and_asking_is_no_activity() {
+    let site = Site::start("").await;
+    let cookie = format!("other=1; berth={}", site.login().await);
+    site.clock.advance_ms(10 * MINUTE_MS);
+    for path in ["/session", "/is-authenticated", "/session/placements"] {
+        assert_eq!(site.get(path, &cookie).await.status, 200);
+    }
+    let own = site.get("/session", &cookie).await;
+    assert_eq!(
+        own.json(),
+        json!({"anonymous": false, "account": "demo", "roles": ["user"],
+               "idle_remaining_s": 20 * 60, "absolute_remaining_s": 36_000 - 600})
+    );
+    assert_eq!(own.header("cache-control"), "no-store");
+    site.clock.advance_ms(20 * MINUTE_MS);
+    let own = site.get("/session", &cookie).await;
+    assert_eq!(own.json(), json!({"anonymous": true}));
+}
+
+#[tokio::test]
+async fn a_stale_or_absent_cookie_is_anonymous() {
+    let site = Site::start("").await;
+    for cookie in ["", "berth=", "berth=x", "berth=\"quoted\""] {
+        let own = site.get("/session", cookie).await;
+        assert_eq!((own.status, own.json()), (200, json!({"anonymous": true})));
+        assert!(own.cookies().is_empty());
+        let authenticated = site.get("/is-authenticated", cookie).await;
+        assert_eq!(authenticated.status, 401);
+        assert_eq!(authenticated.json(), json!({"authenticated": false}));
+        let placements = site.get("/session/placements", cookie).await;
+        assert_eq!(placements.status, 401);
+    }
+    assert_eq!(
+        site.get("/session/placements", "").await.reason(),
+        "no-session"
+    );
+    assert_eq!(site.session_rows().await, 0);
+}
+
+#[tokio::test]
+async fn a_live_cookie_is_authenticated() {
+    let site = Site::start("").await;
+    let cookie = format!("berth={}", site.login().await);
+    let authenticated = site.get("/is-authenticated", &cookie).await;
+    assert_eq!(authenticated.json(), json!({"authenticated": true}));
+    let placements = site.get("/session/placements", &cookie).await;
+    assert_eq!(placements.json(), json!({"placements": []}));
+}
+
+#[tokio::test]
+async fn two_cookies_or_a_long_one_are_refused_unseen() {
+    let site = Site::start("").await;
+    let id = site.login().await;
+    site.break_store().await;
+    let long = format!("berth={}", "a".repeat(129));
+    for (cookie, reason) in [
+        (format!("berth={id}; berth={id}"), "cookie-duplicate"),
+        (long, "cookie-too-long"),
+    ] {
+        for path in ["/session", "/is-authenticated", "/session/placements"] {
+            let answer = site.get(path, &cookie).await;
+            assert_eq!((answer.status, answer.reason().as_str()), (400, reason));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_survives_a_restart() {
+    let site = Site::start("").await;
+    let id = site.login().await;
+    site.clock.advance_ms(5 * MINUTE_MS);
+    let before = site.token(&id).await.json();
+    site.clock.advance_ms(MINUTE_MS);
+    let site = site.restart("").await;
+    let own = site.get("/session", &format!("berth={id}")).await.json();
+    assert_eq!(own["account"], "demo");
+    assert_eq!(
+        own["idle_remaining_s"],
+        29 * 60,
+        "the last activity survived too"
+    );
+    let after = site.token(&id).await.json();
+    assert_eq!(after["session_ref"], before["session_ref"]);
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_is_never_anonymous() {
+    let site = Site::start("session: { cache: 0s, cookie: { secure: false } }").await;
+    let cookie = format!("berth={}", site.login().await);
+    site.break_store().await;
+    for path in ["/session", "/is-authenticated", "/session/placements"] {
+        let answer = site.get(path, &cookie).await;
+        assert_eq!(
+            (answer.status, answer.reason().as_str()),
+            (503, "store-down")
+        );
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+}
+
+#[tokio::test]
+async fn the_store_holds_no_id_token_or_password() {
+    let site = Site::start("").await;
+    let id = site.login().await;
+    let token = site.token(&id).await.json()["token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for entry in std::fs::read_dir(site.directory()).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        for secret in [id.as_str(), token.as_str(), crate::site::PASSWORD] {
+            assert!(!bytes.windows(secret.len()).any(|w| w == secret.as_bytes()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_demo_page_needs_no_login() {
+    let site = Site::start("").await;
+    let page = answer(site.request(Method::GET, "/")).await;
+    assert_eq!(page.status, 200);
+    assert!(
+        page.header("content-security-policy")
+            .contains("frame-ancestors 'none'")
+    );
+    assert!(page.text.contains("/app/sales.qvf") && page.text.contains("/login?return_to="));
+}

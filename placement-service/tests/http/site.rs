@@ -1,0 +1,195 @@
+//! One running service, and how the tests talk to it.
+
+use berth_placement::clock::{Clock, ManualClock, SystemClock};
+use berth_placement::config::{load, secrets};
+use berth_placement::{accounts::Accounts, service, store};
+use reqwest::{Method, RequestBuilder, Response, redirect};
+use serde_json::Value;
+use sqlx::SqlitePool;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub(crate) const PASSWORD: &str = "demo-password";
+
+/// A service on a free port, with the account `demo`.
+pub(crate) struct Site {
+    pub(crate) address: SocketAddr,
+    pub(crate) clock: Arc<ManualClock>,
+    dir: TempDir,
+    client: reqwest::Client,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<()>,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |v| v.to_str().unwrap())
+    }
+
+    /// The reason of a problem, having checked that it is a whole one.
+    pub(crate) fn reason(&self) -> String {
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status);
+        assert!(!problem["title"].as_str().unwrap().is_empty());
+        problem["reason"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn cookies(&self) -> Vec<&str> {
+        let all = self.headers.get_all("set-cookie").iter();
+        all.map(|v| v.to_str().unwrap()).collect()
+    }
+}
+
+impl Site {
+    /// Starts with the defaults, a plain cookie, and `more` lines of YAML.
+    pub(crate) async fn start(more: &str) -> Self {
+        let now_ms = SystemClock.now_ms();
+        let clock = Arc::new(ManualClock::new(now_ms));
+        Self::start_in(tempfile::tempdir().unwrap(), clock, more).await
+    }
+
+    async fn start_in(dir: TempDir, clock: Arc<ManualClock>, more: &str) -> Self {
+        let cookie = "session: { cookie: { secure: false } }";
+        let session = if more.contains("session:") {
+            ""
+        } else {
+            cookie
+        };
+        let yaml = format!(
+            "store: {{ kind: sqlite, path: {} }}\n{session}\n{more}",
+            dir.path().join("berth.db").display()
+        );
+        let config = load::from_text(&yaml).unwrap().config;
+        let key = |name: &str| (name == "BERTH_TOKEN_KEY").then(|| "k".repeat(40));
+        let secrets = secrets::fetch(&config, &key).unwrap();
+        let stores = store::open(&config.store).await.unwrap();
+        let accounts = Accounts::new(stores.accounts, clock.clone()).unwrap();
+        let roles = ["user".to_owned()];
+        // There already when the site starts again.
+        let _ = accounts.add("demo", &roles, PASSWORD.to_owned()).await;
+        let app = service::build(config, secrets, clock.clone())
+            .await
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = tokio::spawn(async move {
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            service::run(app, listener, stopped).await.unwrap();
+        });
+        let client = reqwest::Client::builder().redirect(redirect::Policy::none());
+        Self {
+            address,
+            clock,
+            dir,
+            client: client.build().unwrap(),
+            stop,
+            served,
+        }
+    }
+
+    /// Ends the service in order and starts it again on the same store.
+    pub(crate) async fn restart(self, more: &str) -> Self {
+        self.stop.send(()).unwrap();
+        self.served.await.unwrap();
+        Self::start_in(self.dir, self.clock, more).await
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("http://{}{path}", self.address);
+        self.client.request(method, url)
+    }
+
+    pub(crate) async fn get(&self, path: &str, cookie: &str) -> Answer {
+        let request = self.request(Method::GET, path);
+        answer(request.header("cookie", cookie)).await
+    }
+
+    pub(crate) async fn post_json(&self, path: &str, body: impl ToString) -> Answer {
+        let request = self.request(Method::POST, path).body(body.to_string());
+        answer(request.header("content-type", "application/json")).await
+    }
+
+    pub(crate) fn form(&self, path: &str, body: &str) -> RequestBuilder {
+        let content_type = "application/x-www-form-urlencoded";
+        let request = self.request(Method::POST, path).body(body.to_owned());
+        request.header("content-type", content_type)
+    }
+
+    /// Logs the account `demo` in; its session id.
+    pub(crate) async fn login(&self) -> String {
+        let body = format!("username=demo&password={PASSWORD}");
+        let answer = answer(self.form("/login", &body)).await;
+        assert_eq!(answer.status, 303, "{answer:?}");
+        session_id(&answer)
+    }
+
+    /// `POST /v1/tokens`.
+    pub(crate) async fn token(&self, session: &str) -> Answer {
+        let body = serde_json::json!({ "session": session });
+        self.post_json("/v1/tokens", body).await
+    }
+
+    /// The store behind the service's back.
+    pub(crate) async fn database(&self) -> SqlitePool {
+        let path = self.dir.path().join("berth.db");
+        let url = format!("sqlite://{}", path.display());
+        SqlitePool::connect(&url).await.unwrap()
+    }
+
+    pub(crate) async fn session_rows(&self) -> i64 {
+        let count = sqlx::query_scalar("SELECT count(*) FROM sessions");
+        count.fetch_one(&self.database().await).await.unwrap()
+    }
+
+    /// From here on the store answers nothing about sessions.
+    pub(crate) async fn break_store(&self) {
+        let database = self.database().await;
+        sqlx::query("DROP TABLE sessions")
+            .execute(&database)
+            .await
+            .unwrap();
+    }
+}
+
+/// The id in the one cookie that the answer sets.
+pub(crate) fn session_id(answer: &Answer) -> String {
+    let [cookie] = answer.cookies()[..] else {
+        panic!("not one cookie: {answer:?}");
+    };
+    let value = cookie.split(['=', ';']).nth(1).unwrap();
+    value.to_owned()
+}
+
+pub(crate) async fn answer(request: RequestBuilder) -> Answer {
+    let response: Response = request.send().await.unwrap();
+    Answer {
+        status: response.status().as_u16(),
+        headers: response.headers().clone(),
+        text: response.text().await.unwrap(),
+    }
+}
