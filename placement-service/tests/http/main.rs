@@ -1,6 +1,11 @@
 //! The login side through its HTTP surface: a real listener, a real SQLite file, a clock that the test
 //! moves.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
 
 mod gateways;
 mod login;

@@ -21,12 +21,13 @@ async fn readiness_waits_for_the_fleet() {
     // Accepts every connection and says nothing: the first probe takes its whole timeout.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
-    let site = Site::start(&format!(
+    let yaml = format!(
         "probe: {{ timeout: 60s, interval: 60s }}\n\
          pools: [ {{ name: p, driver: qix, cluster: c, discovery: {{ fixed: [\
          {{ name: e, ip: 127.0.0.1, port: {port} }} ] }} }} ]",
-    ));
-    let ready = site.await.get("/health/ready", "").await;
+    );
+    let site = Site::start(&yaml).await;
+    let ready = site.get("/health/ready", "").await;
     assert_eq!(ready.status, 503);
     assert_eq!(
         ready.json(),
