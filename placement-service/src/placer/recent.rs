@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Sessions remembered; the least used go first.
-const SESSIONS: u64 = 20_000;
+const SESSIONS: u64 = 10_000;
 /// Placements remembered per session.
 const PER_SESSION: usize = 50;
+/// Characters remembered of what a client has named.
+const NAME: usize = 128;
 /// How long after its last placement a session is remembered.
 const TTL: Duration = Duration::from_secs(3600);
 
@@ -48,7 +50,9 @@ impl Default for Recent {
 
 impl Recent {
     /// Remembers a placement.
-    pub(super) fn note(&self, session_ref: &str, placement: RecentPlacement) {
+    pub(super) fn note(&self, session_ref: &str, mut placement: RecentPlacement) {
+        placement.tab = placement.tab.as_deref().map(shortened);
+        placement.document = placement.document.as_deref().map(shortened);
         let list = match self.0.get(session_ref) {
             Some(list) => list,
             None => self.0.get_with(session_ref.to_owned(), Arc::default),
@@ -71,6 +75,10 @@ impl Recent {
     }
 }
 
+fn shortened(name: &str) -> String {
+    name.chars().take(NAME).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +92,15 @@ mod tests {
             since,
             stream: "s".into(),
         }
+    }
+
+    #[test]
+    fn long_names_are_cut() {
+        let recent = Recent::default();
+        let mut long = placement(1);
+        long.tab = Some("é".repeat(60_000));
+        recent.note("a", long);
+        assert_eq!(recent.of("a")[0].tab, Some("é".repeat(NAME)));
     }
 
     #[test]

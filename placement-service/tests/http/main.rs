@@ -11,5 +11,6 @@ mod gateways;
 mod login;
 mod logout;
 mod operators;
+mod placements;
 mod session;
 mod site;
