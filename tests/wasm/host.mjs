@@ -1,0 +1,275 @@
+// A stand-in for Envoy: runs the built module under node:wasi with the host calls of proxy-wasm
+// 0.2.1 that the filter uses. Keeps what the filter did to each request; can make any call fail.
+import { readFileSync } from 'node:fs';
+import { WASI } from 'node:wasi';
+
+const OK = 0;
+const NOT_FOUND = 1;
+const BAD_ARGUMENT = 2;
+const INTERNAL_FAILURE = 10;
+const REQUEST_HEADERS = 0;
+const CALLOUT_HEADERS = 6;
+const CALLOUT_BODY = 4;
+const CONFIGURATION = 7;
+
+export const PAUSE = 1;
+export const CONTINUE = 0;
+
+const file = process.env.BERTH_WASM ?? new URL('../../target/wasm/berth_filter.wasm', import.meta.url);
+const module = new WebAssembly.Module(readFileSync(file));
+
+const latin1 = (text) => Buffer.from(text, 'latin1');
+
+export class Host {
+  clusters = new Set(['placement', 'svc']);
+  logs = [];
+  metrics = new Map();
+  calls = [];
+  counts = {};
+  fail = {};
+  now = 1_000_000;
+  tick = 0;
+  #contexts = new Map();
+  #next = 1;
+  #root = 0;
+  #current = 0;
+  #configuration = Buffer.alloc(0);
+  #metricNames = [];
+  #calloutAnswer = { headers: [], body: Buffer.alloc(0) };
+
+  constructor({ env = {} } = {}) {
+    const wasi = new WASI({ version: 'preview1', env });
+    const known = this.#hostCalls();
+    const imports = {};
+    for (const { module: from, name } of WebAssembly.Module.imports(module)) {
+      if (from !== 'env') continue;
+      imports[name] = (...args) => {
+        this.counts[name] = (this.counts[name] ?? 0) + 1;
+        if (this.fail[name] !== undefined) return this.fail[name];
+        if (!known[name]) throw new Error(`the filter must not need ${name}`);
+        return known[name](...args);
+      };
+    }
+    this.instance = new WebAssembly.Instance(module, { env: imports, ...wasi.getImportObject() });
+    this.exports = this.instance.exports;
+    wasi.initialize(this.instance);
+  }
+
+  /** Configures a new root context, as Envoy does for every new configuration; true if accepted. */
+  configure(json) {
+    const text = typeof json === 'string' || Buffer.isBuffer(json) ? json : JSON.stringify(json);
+    this.#configuration = Buffer.from(text);
+    this.#root = this.#next++;
+    this.exports.proxy_on_context_create(this.#root, 0);
+    this.#current = this.#root;
+    if (!this.exports.proxy_on_vm_start(this.#root, 0)) return false;
+    return this.exports.proxy_on_configure(this.#root, this.#configuration.length) === 1;
+  }
+
+  /** A request's headers come; `headers` are pairs whose characters are bytes. */
+  request(headers) {
+    const id = this.#next++;
+    const request = {
+      id,
+      headers: headers.map(([name, value]) => [name, latin1(value)]),
+      properties: {},
+      replies: [],
+      resumed: 0,
+      reset: 0,
+    };
+    this.#contexts.set(id, request);
+    this.exports.proxy_on_context_create(id, this.#root);
+    this.#current = id;
+    request.action = this.exports.proxy_on_request_headers(id, headers.length, 1);
+    return request;
+  }
+
+  body(request) {
+    this.#current = request.id;
+    return this.exports.proxy_on_request_body(request.id, 10, 0);
+  }
+
+  trailers(request) {
+    this.#current = request.id;
+    return this.exports.proxy_on_request_trailers(request.id, 1);
+  }
+
+  /** The client is gone, or the request is over. */
+  done(request, { keep = false } = {}) {
+    this.#current = request.id;
+    this.exports.proxy_on_done(request.id);
+    this.exports.proxy_on_log(request.id);
+    if (!keep) this.delete(request);
+  }
+
+  delete(request) {
+    this.exports.proxy_on_delete(request.id);
+    this.#contexts.delete(request.id);
+  }
+
+  /** Ends a callout; without a status there is no answer at all. */
+  answer(call, status, body = '') {
+    const headers = status === undefined ? [] : [[':status', latin1(String(status))]];
+    this.#calloutAnswer = { headers, body: Buffer.from(body) };
+    this.#current = this.#root;
+    const { length } = this.#calloutAnswer.body;
+    this.exports.proxy_on_http_call_response(call.context, call.token, headers.length, length, 0);
+    this.#calloutAnswer = { headers: [], body: Buffer.alloc(0) };
+  }
+
+  /** Time goes on, and the root context gets its tick. */
+  wait(ms) {
+    this.now += ms;
+    this.#current = this.#root;
+    this.exports.proxy_on_tick(this.#root);
+  }
+
+  get memory() {
+    return this.exports.memory.buffer.byteLength;
+  }
+
+  #bytes(at, size) {
+    return Buffer.from(new Uint8Array(this.exports.memory.buffer, at >>> 0, size >>> 0));
+  }
+
+  #text(at, size) {
+    return this.#bytes(at, size).toString('utf8');
+  }
+
+  #number(at, value) {
+    new DataView(this.exports.memory.buffer).setUint32(at >>> 0, value >>> 0, true);
+  }
+
+  #give(data, dataAt, sizeAt) {
+    const at = this.exports.proxy_on_memory_allocate(data.length);
+    new Uint8Array(this.exports.memory.buffer).set(data, at >>> 0);
+    this.#number(dataAt, at);
+    this.#number(sizeAt, data.length);
+    return OK;
+  }
+
+  #map(kind) {
+    if (kind === CALLOUT_HEADERS) return this.#calloutAnswer.headers;
+    return kind === REQUEST_HEADERS ? this.#contexts.get(this.#current)?.headers : undefined;
+  }
+
+  #readMap(at, size) {
+    const data = this.#bytes(at, size);
+    const pairs = [];
+    let text = 4 + 8 * data.readUInt32LE(0);
+    const take = (length) => {
+      const part = data.subarray(text, text + length).toString('utf8');
+      text += length + 1;
+      return part;
+    };
+    for (let i = 0; i < data.readUInt32LE(0); i += 1) {
+      const name = take(data.readUInt32LE(4 + 8 * i));
+      pairs.push([name, take(data.readUInt32LE(8 + 8 * i))]);
+    }
+    return pairs;
+  }
+
+  #hostCalls() {
+    const request = () => this.#contexts.get(this.#current);
+    const headerName = (at, size) => this.#text(at, size).toLowerCase();
+    return {
+      proxy_log: (level, at, size) => {
+        this.logs.push({ level, text: this.#text(at, size) });
+        return OK;
+      },
+      proxy_get_current_time_nanoseconds: (at) => {
+        const view = new DataView(this.exports.memory.buffer);
+        view.setBigUint64(at >>> 0, BigInt(this.now) * 1_000_000n, true);
+        return OK;
+      },
+      proxy_set_tick_period_milliseconds: (period) => {
+        this.tick = period;
+        return OK;
+      },
+      proxy_get_buffer_bytes: (kind, start, max, dataAt, sizeAt) => {
+        const data = { [CALLOUT_BODY]: this.#calloutAnswer.body, [CONFIGURATION]: this.#configuration }[kind];
+        return data ? this.#give(data.subarray(start, start + max), dataAt, sizeAt) : NOT_FOUND;
+      },
+      proxy_get_header_map_pairs: (kind, dataAt, sizeAt) => {
+        const map = this.#map(kind);
+        if (!map) return BAD_ARGUMENT;
+        const sizes = Buffer.alloc(4 + 8 * map.length);
+        sizes.writeUInt32LE(map.length, 0);
+        const texts = map.flatMap(([name, value], i) => {
+          sizes.writeUInt32LE(name.length, 4 + 8 * i);
+          sizes.writeUInt32LE(value.length, 8 + 8 * i);
+          return [latin1(name), Buffer.alloc(1), value, Buffer.alloc(1)];
+        });
+        const all = Buffer.concat([sizes, ...texts]);
+        return this.#give(all.subarray(0, this.cut ?? all.length), dataAt, sizeAt);
+      },
+      proxy_get_header_map_value: (kind, at, size, dataAt, sizeAt) => {
+        const found = this.#map(kind)?.find(([name]) => name === headerName(at, size));
+        return found ? this.#give(found[1], dataAt, sizeAt) : NOT_FOUND;
+      },
+      proxy_remove_header_map_value: (kind, at, size) => {
+        if (!request() || kind !== REQUEST_HEADERS) return BAD_ARGUMENT;
+        const gone = headerName(at, size);
+        request().headers = request().headers.filter(([name]) => name !== gone);
+        return OK;
+      },
+      proxy_replace_header_map_value: (kind, at, size, valueAt, valueSize) => {
+        if (!request() || kind !== REQUEST_HEADERS) return BAD_ARGUMENT;
+        const set = headerName(at, size);
+        const others = request().headers.filter(([name]) => name !== set);
+        request().headers = [...others, [set, this.#bytes(valueAt, valueSize)]];
+        return OK;
+      },
+      proxy_add_header_map_value: (kind, at, size, valueAt, valueSize) => {
+        if (!request() || kind !== REQUEST_HEADERS) return BAD_ARGUMENT;
+        request().headers.push([headerName(at, size), this.#bytes(valueAt, valueSize)]);
+        return OK;
+      },
+      proxy_set_property: (at, size, valueAt, valueSize) => {
+        if (!request()) return BAD_ARGUMENT;
+        request().properties[this.#text(at, size)] = this.#text(valueAt, valueSize);
+        return OK;
+      },
+      proxy_continue_stream: () => {
+        request().resumed += 1;
+        return OK;
+      },
+      proxy_close_stream: () => {
+        request().reset += 1;
+        return OK;
+      },
+      proxy_send_local_response: (status, at, size, bodyAt, bodySize, headersAt, headersSize) => {
+        const headers = this.#readMap(headersAt, headersSize);
+        const body = this.#text(bodyAt, bodySize);
+        request().replies.push({ status, details: this.#text(at, size), headers, body });
+        return OK;
+      },
+      proxy_define_metric: (kind, at, size, idAt) => {
+        this.#metricNames.push(this.#text(at, size));
+        this.#number(idAt, this.#metricNames.length - 1);
+        return OK;
+      },
+      proxy_increment_metric: (id, offset) => {
+        const name = this.#metricNames[id];
+        this.metrics.set(name, (this.metrics.get(name) ?? 0) + Number(offset));
+        return OK;
+      },
+      proxy_http_call: (at, size, headersAt, headersSize, bodyAt, bodySize, _t, _ts, timeout, tokenAt) => {
+        const cluster = this.#text(at, size);
+        if (!this.clusters.has(cluster)) return BAD_ARGUMENT;
+        const headers = Object.fromEntries(this.#readMap(headersAt, headersSize));
+        const call = { token: this.#next++, context: this.#current, cluster, headers, timeout };
+        call.body = this.#text(bodyAt, bodySize);
+        this.calls.push(call);
+        this.#number(tokenAt, call.token);
+        return OK;
+      },
+      proxy_set_effective_context: (id) => {
+        this.#current = id;
+        return OK;
+      },
+    };
+  }
+}
+
+export const STATUS = { OK, NOT_FOUND, BAD_ARGUMENT, INTERNAL_FAILURE };

@@ -1,0 +1,90 @@
+// The case table through the built module: the same cases as filter/tests/table.rs, seen from Envoy.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CONTINUE, Host, PAUSE, STATUS } from './host.mjs';
+import { head, serviceBody, table } from './fixture.mjs';
+
+const shown = (headers) => headers.map(([name, value]) => `${name}: ${Buffer.from(value, 'latin1').toString('latin1')}`).sort();
+
+function expectedHeaders(entry) {
+  const { gone = [], set = {} } = entry.passed;
+  const kept = head(entry.request, entry).filter(([name]) => !gone.includes(name) && !(name in set));
+  const added = Object.entries(set).flatMap(([name, value]) => [value].flat().map((one) => [name, one]));
+  return shown([...kept, ...added]);
+}
+
+function checkCallout(entry, call) {
+  const { path, body, cluster, authority, timeout_ms: timeout, authorization } = entry.callout;
+  assert.equal(call.headers[':path'], path);
+  assert.equal(call.headers[':method'], 'POST');
+  assert.deepEqual(JSON.parse(call.body), body);
+  if (cluster) assert.equal(call.cluster, cluster);
+  if (authority) assert.equal(call.headers[':authority'], authority);
+  if (timeout) assert.equal(call.timeout, timeout);
+  if (authorization !== undefined) assert.equal(call.headers.authorization ?? null, authorization);
+}
+
+function checkReply(expected, request) {
+  assert.equal(request.replies.length, 1);
+  const [reply] = request.replies;
+  assert.equal(reply.status, expected.status);
+  if (expected.reason) {
+    const body = JSON.parse(reply.body);
+    assert.equal(body.reason, expected.reason);
+    assert.equal(body.status, expected.status);
+    assert.equal(reply.details, expected.reason);
+    if (expected.detail) assert.equal(body.detail, expected.detail);
+  }
+  const sent = Object.fromEntries(reply.headers);
+  for (const [name, value] of Object.entries(expected.headers ?? {})) {
+    assert.equal(sent[name] ?? null, value, name);
+  }
+}
+
+// Cases share a host per configuration, as requests share a worker.
+const hosts = new Map();
+
+function hostOf(name) {
+  if (!hosts.has(name)) {
+    const host = new Host();
+    assert.ok(host.configure(table.configs[name]), JSON.stringify(host.logs));
+    hosts.set(name, host);
+  }
+  return hosts.get(name);
+}
+
+function run(entry) {
+  const host = hostOf(entry.config ?? 'default');
+  const { service } = entry;
+  host.calls.length = 0;
+  host.logs.length = 0;
+  host.clusters = new Set(service?.failure === 'cluster-missing' ? [] : ['placement', 'svc']);
+  host.fail = service?.failure === 'not-sent' ? { proxy_http_call: STATUS.INTERNAL_FAILURE } : {};
+  const request = host.request(head(entry.request, entry));
+  host.fail = {};
+  const called = service !== undefined && !['cluster-missing', 'not-sent'].includes(service.failure);
+  assert.equal(host.calls.length, called ? 1 : 0, 'callouts');
+  if (called) {
+    const [call] = host.calls;
+    assert.equal(request.action, PAUSE);
+    assert.equal(request.replies.length + request.resumed, 0);
+    if (entry.callout) checkCallout(entry, call);
+    host.answer(call, service.status, serviceBody(service));
+  }
+  if (entry.passed) {
+    assert.equal(request.replies.length, 0);
+    assert.equal(request.resumed, called ? 1 : 0);
+    assert.equal(request.action, called ? PAUSE : CONTINUE);
+    assert.deepEqual(shown(request.headers), expectedHeaders(entry));
+    if (entry.passed.session_ref) assert.equal(request.properties.session_ref, entry.passed.session_ref);
+  } else {
+    assert.equal(request.action, PAUSE);
+    assert.equal(request.resumed, 0);
+    checkReply(entry.reply, request);
+  }
+  const log = JSON.stringify(host.logs);
+  for (const secret of ['abc', 'eyJ', 'Bearer']) assert.ok(!log.includes(secret), log);
+  host.done(request);
+}
+
+for (const entry of table.cases) test(entry.name, () => run(entry));
