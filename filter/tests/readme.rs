@@ -1,0 +1,104 @@
+//! The README's tables of the filter's settings and refusals say what the code does.
+#![cfg(not(target_family = "wasm"))]
+
+use berth_filter::config::Config;
+use berth_filter::rejection::Cause;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+
+const README: &str = include_str!("../../README.md");
+
+fn rows(heading: &str) -> Vec<Vec<String>> {
+    let section = README.split(heading).nth(1).unwrap();
+    let section = section.split("\n##").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| "));
+    let cells = |row: &str| row.split('|').map(|c| c.trim().to_owned()).collect();
+    rows.skip(2).map(cells).collect()
+}
+
+/// The table as a configuration in which every setting stands with its default.
+fn documented() -> Map<String, Value> {
+    let mut all = Map::new();
+    for row in rows("\n### Filter\n") {
+        let (setting, default) = (row[1].trim_matches('`'), row[2].trim_matches('`'));
+        let value = match setting {
+            "routes" => json!([{"path": "/", "action": "bypass"}]),
+            "tokens.keys" => {
+                json!([{"alg": "HS256", "secret": "0123456789abcdef0123456789abcdef"}])
+            }
+            _ => serde_json::from_str(default).unwrap(),
+        };
+        match setting.split_once('.') {
+            None => drop(all.insert(setting.to_owned(), value)),
+            Some((section, field)) => {
+                let section = all.entry(section).or_insert_with(|| json!({}));
+                section[field] = value;
+            }
+        }
+    }
+    all
+}
+
+fn parse(json: &Value) -> Result<Config, String> {
+    Config::parse(json.to_string().as_bytes(), &|_| None).map_err(|faults| faults.to_string())
+}
+
+#[test]
+fn the_readmes_defaults_are_the_defaults() {
+    let all = documented();
+    let told = parse(&Value::Object(all.clone())).unwrap();
+    let least = parse(&json!({"routes": all["routes"], "tokens": {"keys": all["tokens"]["keys"]}}))
+        .unwrap();
+    assert_eq!(told.service.cluster, least.service.cluster);
+    assert_eq!(told.service.authority, least.service.authority);
+    assert_eq!(told.service.timeout_ms, least.service.timeout_ms);
+    assert_eq!(told.service.authorization, least.service.authorization);
+    assert_eq!(told.cookie, least.cookie);
+    assert_eq!(told.login_path, least.login_path);
+    assert_eq!(told.api_prefixes, least.api_prefixes);
+    assert_eq!(told.trust_headers, least.trust_headers);
+    assert!(told.origins.is_empty() && least.origins.is_empty());
+    assert!(told.jwks.is_none() && least.jwks.is_none());
+}
+
+#[test]
+fn the_readme_leaves_no_setting_out() {
+    let all = documented();
+    for section in [None, Some("service"), Some("tokens")] {
+        let mut wrong = all.clone();
+        let fields = match section {
+            None => &mut wrong,
+            Some(name) => wrong[name].as_object_mut().unwrap(),
+        };
+        let told: BTreeSet<String> = fields.keys().cloned().collect();
+        fields.insert("no-such-setting".into(), Value::Null);
+        // serde names the fields that it would have taken.
+        let fault = parse(&Value::Object(wrong)).err().unwrap();
+        let expected = fault.split("expected one of").nth(1).unwrap();
+        let known = expected
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(told, known, "{section:?}");
+    }
+}
+
+#[test]
+fn the_readme_names_every_refusal_with_its_status() {
+    let rows = rows("\n### Answers\n");
+    for cause in Cause::ALL {
+        let constant = format!("`{}`", cause.reason());
+        let told: Vec<u16> = rows
+            .iter()
+            .filter(|row| row[2].contains(&constant))
+            .map(|row| row[1].parse().unwrap())
+            .collect();
+        assert!(
+            told.contains(&cause.status()),
+            "{constant}: {told:?}, is {}",
+            cause.status()
+        );
+    }
+}

@@ -1,0 +1,51 @@
+//! The README's table of settings is `default.yaml` in other words: the same settings, the same defaults.
+
+use berth_placement::config::load::DEFAULT;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+const README: &str = include_str!("../../README.md");
+
+/// `setting -> default` of the table below a heading.
+fn table(heading: &str) -> BTreeMap<String, String> {
+    let section = README.split(heading).nth(1).unwrap();
+    let section = section.split("\n### ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let mut cells = row.split('|').map(|cell| cell.trim().trim_matches('`'));
+        let (_, setting, default) = (cells.next(), cells.next(), cells.next());
+        (setting.unwrap().to_owned(), default.unwrap().to_owned())
+    })
+    .collect()
+}
+
+fn leaves(path: &str, value: &Value, found: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let dot = if path.is_empty() { "" } else { "." };
+                leaves(&format!("{path}{dot}{name}"), value, found);
+            }
+        }
+        Value::String(text) => drop(found.insert(path.to_owned(), text.clone())),
+        other => drop(found.insert(path.to_owned(), other.to_string())),
+    }
+}
+
+#[test]
+fn the_readme_names_every_setting_with_its_default() {
+    let mut defaults = BTreeMap::new();
+    let tree: Value = serde_saphyr::from_str(DEFAULT).unwrap();
+    leaves("", &tree, &mut defaults);
+    assert_eq!(table("\n### Placement service\n"), defaults);
+}
+
+#[test]
+fn the_readmes_pools_and_routes_are_sound() {
+    let section = README.split("\n### Placement service\n").nth(1).unwrap();
+    let yaml = section.split("```yaml\n").nth(1).unwrap();
+    let yaml = yaml.split("```").next().unwrap();
+    let loaded = berth_placement::config::load::from_text(yaml).unwrap();
+    assert_eq!(loaded.config.pools.len(), 1);
+    assert_eq!(loaded.config.routes.len(), 3);
+}
