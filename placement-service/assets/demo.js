@@ -168,9 +168,9 @@ byId("close-all").addEventListener("click", () => {
 });
 byId("whoami").addEventListener("click", async () => {
   const reply = await fetch("/api/whoami", { headers: { accept: "application/json" } });
-  const text = await reply.text();
+  const body = await reply.json().catch(() => "not JSON");
   byId("whoami-answer").hidden = false;
-  byId("whoami-answer").textContent = `${reply.status} ${reply.statusText}\n${text}`;
+  byId("whoami-answer").textContent = `${reply.status}\n${JSON.stringify(body, null, 2)}`;
 });
 setInterval(() => {
   if (document.hidden || !sockets.some((socket) => socket.open)) return;
