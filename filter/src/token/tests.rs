@@ -1,1 +1,121 @@
+//! What a token must be. The case table has one token for each way to be wrong; here is what needs
+//! the clock or keys of its own.
 
+use super::*;
+use jsonwebtoken::{EncodingKey, Header, encode, get_current_timestamp};
+use serde_json::{Value, json};
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const SECRET: &[u8] = b"a-secret-of-thirty-two-bytes-or-more";
+const LEEWAY_S: u32 = 5;
+
+fn keys() -> Keys {
+    let key = Key::from_secret(None, SECRET).unwrap();
+    Keys::new(vec![key], "berth", "engine", LEEWAY_S)
+}
+
+fn signed(claims: &Value) -> String {
+    encode(
+        &Header::default(),
+        claims,
+        &EncodingKey::from_secret(SECRET),
+    )
+    .unwrap()
+}
+
+fn jwk(name: &str) -> Value {
+    let text = include_str!("../../../tests/fixtures/filter/tokens.json");
+    serde_json::from_str::<Value>(text).unwrap()["keys"][name].clone()
+}
+
+#[test]
+fn times_count_within_the_leeway() {
+    let now = get_current_timestamp();
+    let verify = |exp: u64, nbf: u64| {
+        let claims = json!({"iss": "berth", "aud": "engine", "exp": exp, "nbf": nbf});
+        keys().verify(&signed(&claims))
+    };
+    assert_eq!(verify(now + 60, now), Ok(()));
+    assert_eq!(verify(now - 2, now), Ok(()));
+    assert_eq!(verify(now + 60, now + 3), Ok(()));
+    assert_eq!(
+        verify(now - 10, now - 60),
+        Err(TokenFault::Invalid("ExpiredSignature".into()))
+    );
+    assert_eq!(
+        verify(now + 60, now + 30),
+        Err(TokenFault::Invalid("ImmatureSignature".into()))
+    );
+}
+
+#[test]
+fn a_token_for_a_key_that_is_not_there_says_so() {
+    let claims = json!({"iss": "berth", "aud": "engine", "exp": get_current_timestamp() + 60});
+    let named = Key::from_secret(Some("a".into()), SECRET).unwrap();
+    let keys = Keys::new(vec![named], "berth", "engine", LEEWAY_S);
+    let header = |kid: &str| Header {
+        kid: Some(kid.into()),
+        ..Header::default()
+    };
+    let token = |kid| encode(&header(kid), &claims, &EncodingKey::from_secret(SECRET)).unwrap();
+    assert_eq!(keys.verify(&token("a")), Ok(()));
+    assert_eq!(keys.verify(&token("b")), Err(TokenFault::UnknownKey));
+    assert_eq!(keys.verify(&signed(&claims)), Ok(()));
+}
+
+#[test]
+fn fetched_keys_replace_fetched_keys_and_leave_the_configured_ones() {
+    let count = |keys: &Keys| keys.keys.len();
+    let rs = Key::from_jwk(jwk("rs")).unwrap();
+    let es = Key::from_jwk(jwk("es")).unwrap();
+    let first = keys().with_fetched(vec![rs]);
+    assert_eq!(count(&first), 2);
+    let second = first.with_fetched(vec![es.clone(), es]);
+    assert_eq!(count(&second), 3);
+    assert_eq!(count(&second.with_fetched(Vec::new())), 1);
+}
+
+#[test]
+fn only_keys_of_the_right_kind_and_size_are_taken() {
+    for name in ["rs", "es", "ed"] {
+        assert!(Key::from_jwk(jwk(name)).is_ok(), "{name}");
+    }
+    let changed = |name: &str, field: &str, value: Value| {
+        let mut jwk = jwk(name);
+        jwk[field] = value;
+        Key::from_jwk(jwk).err().unwrap_or("taken")
+    };
+    assert!(changed("rs", "alg", json!("RS512")).contains("alg"));
+    assert!(changed("rs", "alg", json!("HS256")).contains("alg"));
+    assert!(changed("rs", "n", json!("AQAB")).contains("size"));
+    assert!(changed("rs", "n", json!("A".repeat(2000))).contains("size"));
+    assert!(changed("rs", "e", json!("A".repeat(400))).contains("size"));
+    assert!(changed("es", "crv", json!("P-384")).contains("kind"));
+    assert!(changed("es", "x", json!("AAAA")).contains("size"));
+    assert!(changed("ed", "x", json!("")).contains("size"));
+    assert!(changed("ed", "x", json!("!".repeat(43))).contains("cannot be read"));
+    assert!(changed("ed", "kty", json!("new")).contains("kind"));
+    assert!(Key::from_jwk(json!(7)).is_err());
+    assert!(Key::from_jwk(json!({"kty": "oct", "k": "c2hvcnQ"})).is_err());
+}
+
+#[test]
+fn a_key_that_is_no_point_or_no_modulus_refuses_and_does_no_harm() {
+    let fixture = include_str!("../../../tests/fixtures/filter/tokens.json");
+    let fixture: Value = serde_json::from_str(fixture).unwrap();
+    let zeros = |n: usize| json!("A".repeat(n));
+    for (name, field, value) in [
+        ("es", "x", zeros(43)),
+        ("ed", "x", zeros(43)),
+        ("rs", "n", zeros(342)),
+        ("rs", "e", json!("AA")),
+    ] {
+        let mut jwk = jwk(name);
+        jwk[field] = value;
+        let key = Key::from_jwk(jwk).unwrap();
+        let keys = Keys::new(vec![key], "berth", "engine", LEEWAY_S);
+        let token = fixture["tokens"][name].as_str().unwrap();
+        assert!(keys.verify(token).is_err(), "{name}");
+    }
+}
