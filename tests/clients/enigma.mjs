@@ -1,5 +1,6 @@
 // A real enigma.js client: opens each given path through Berth with a login cookie and asks what every QIX client asks first.
-//   BERTH_URL=ws://127.0.0.1:8080 BERTH_COOKIE=berth=... node enigma.mjs /app/sales.qvf ...
+//   node enigma.mjs /app/sales.qvf /doc/session-doc
+// BERTH_URL is http://127.0.0.1:8080 unless set; without BERTH_COOKIE (berth=...) it logs the demo account in.
 // Prints one JSON line per path.
 import { createRequire } from 'node:module';
 import WebSocket from 'ws';
@@ -8,12 +9,21 @@ const require = createRequire(import.meta.url);
 const enigma = require('enigma.js');
 const schema = require('enigma.js/schemas/12.2027.0.json');
 
-const { BERTH_URL: base, BERTH_COOKIE: cookie } = process.env;
+const base = process.env.BERTH_URL ?? 'http://127.0.0.1:8080';
+const cookie = process.env.BERTH_COOKIE ?? (await login('demo', 'demo-password'));
+
+async function login(username, password) {
+  const body = new URLSearchParams({ username, password });
+  const reply = await fetch(`${base}/login`, { method: 'POST', body, redirect: 'manual' });
+  const cookie = reply.headers.getSetCookie().map((set) => set.split(';')[0]).find((pair) => pair.startsWith('berth='));
+  if (!cookie) throw new Error(`login: ${reply.status} ${await reply.text()}`);
+  return cookie;
+}
 
 for (const path of process.argv.slice(2)) {
   const session = enigma.create({
     schema,
-    url: base + path,
+    url: base.replace(/^http/, 'ws') + path,
     createSocket: (url) => new WebSocket(url, { headers: { cookie } }),
   });
   const connected = new Promise((resolve) => session.on('notification:OnConnected', resolve));

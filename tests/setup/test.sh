@@ -48,5 +48,5 @@ for suite in "${suites[@]}"; do
     table+=$(printf '  %-10s %6d %6d %6d s%s' "$suite" "$passed" "$failed" $((SECONDS - start)) "$note")$'\n'
 done
 printf '\n  %-10s %6s %6s %8s\n%s\n' suite passed failed time "$table"
-say "$total_passed passed, $total_failed failed"
+say "$total_passed passed, $total_failed failed" | tee "$LOGS/summary"
 [ "$total_failed" -eq 0 ]

@@ -23,7 +23,10 @@ npm_packages() {
 tests/setup/prerequisites.sh
 for task in "$@"; do
     case $task in
-        run) tests/setup/envoy.sh ;;
+        run)
+            tests/setup/envoy.sh
+            npm_packages
+            ;;
         test)
             tests/setup/envoy.sh
             npm_packages

@@ -18,7 +18,7 @@ async fn enigma_js_works_on_all_three_routes() -> Result<()> {
     let output = Command::new("node")
         .arg(paths::root().join("tests/clients/enigma.mjs"))
         .args(PATHS)
-        .env("BERTH_URL", format!("ws://{}", stack.http()))
+        .env("BERTH_URL", format!("http://{}", stack.http()))
         .env("BERTH_COOKIE", &cookie)
         .stdin(Stdio::null())
         .output()

@@ -150,14 +150,13 @@ impl Demo {
   page      {url}/
   shell     curl -s -c /tmp/berth.jar {url}/login -d username=demo -d password=demo-password
             curl -s -b /tmp/berth.jar {url}/api/whoami
-  client    BERTH_URL=ws://127.0.0.1:{} BERTH_COOKIE=berth=$(awk '/berth/ {{print $7}}' /tmp/berth.jar) \\
-              node tests/clients/enigma.mjs /app/sales.qvf /doc/doc/drugcases.qvf /doc/session-doc
+  client    BERTH_URL={url} node tests/clients/enigma.mjs /app/sales.qvf /doc/doc/drugcases.qvf /doc/session-doc
   metrics   curl -s http://127.0.0.1:{}/metrics
   logs      target/run/*.log
 
   Ctrl-C ends all.
 ",
-            self.ports.http, self.ports.service
+            self.ports.service
         )
     }
 }
