@@ -56,15 +56,6 @@ impl<'a> Candidates<'a> {
     }
 }
 
-/// Why no engine could be chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoChoice {
-    /// None is up, or none is left that was not tried.
-    NoneUp,
-    /// Some are up, none has room.
-    AllFull,
-}
-
 /// A chosen engine with its reservation.
 #[derive(Debug)]
 pub struct Choice {
@@ -113,13 +104,13 @@ impl Chooser {
     /// Chooses among `engines`, except those `tried` already, and reserves.
     ///
     /// # Errors
-    /// When no engine is eligible.
+    /// When no engine is eligible: why not.
     pub fn choose(
         &self,
         engines: &[Arc<Engine>],
         tried: &[EngineName],
         now: Instant,
-    ) -> Result<Choice, NoChoice> {
+    ) -> Result<Choice, Exclusions> {
         // Nothing within can panic half-way through a change.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut excluded = Exclusions::default();
@@ -147,7 +138,7 @@ impl Chooser {
         let mut rehearsal = rehearse.then(|| due.iter().find_map(begin)).flatten();
         let candidates = if rehearse { eligible } else { due };
         let Some(candidates) = Candidates::new(candidates) else {
-            return Err(excluded.no_choice());
+            return Err(excluded);
         };
         let chosen = self.pick(&candidates, &mut *state.random);
         let trial = if rehearse {

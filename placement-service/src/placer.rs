@@ -11,7 +11,8 @@ use crate::driver::{self, EngineDriver, Fault, Job, Prepared};
 use crate::engine::Engine;
 use crate::fleet::metrics::{FleetCollector, ProbeMetrics};
 use crate::fleet::{self, FleetReader, FleetTask};
-use crate::placement::{Choice, Chooser, NoChoice, Rehearsal};
+use crate::placement::eligibility::Exclusions;
+use crate::placement::{Choice, Chooser, Rehearsal};
 use crate::refusal::Refusal;
 use crate::reservation::Tally;
 use crate::sessions::LiveSession;
@@ -157,6 +158,10 @@ impl Placer {
             Ok(_) => "ok",
             Err(refusal) => refusal.reason.as_str(),
         };
+        if let Err(refusal) = &result {
+            let session = &request.session.session_ref;
+            info!(pool = %pool.name, reason = outcome, session, "not placed: {refusal}");
+        }
         self.metrics.placed(&pool.name, outcome);
         result
     }
@@ -183,7 +188,7 @@ impl Placer {
             let choice = match pool.chooser.choose(&now.engines, &tried, began) {
                 Ok(choice) => choice,
                 Err(_) if last_fault.is_some() => break,
-                Err(why) => return Err(self.no_choice(why)),
+                Err(why) => return Err(self.no_choice(&why)),
             };
             let Choice {
                 engine,
@@ -267,12 +272,15 @@ impl Placer {
         }
     }
 
-    fn no_choice(&self, why: NoChoice) -> Refusal {
-        let reason = match why {
-            NoChoice::NoneUp => Reason::NoEngine,
-            NoChoice::AllFull => Reason::EnginesFull,
+    fn no_choice(&self, why: &Exclusions) -> Refusal {
+        let reason = if why.for_want_of_room() {
+            Reason::EnginesFull
+        } else {
+            Reason::NoEngine
         };
-        Refusal::new(reason).retry_after(self.retry_after_s)
+        Refusal::new(reason)
+            .with_detail(why.to_string())
+            .retry_after(self.retry_after_s)
     }
 
     /// Tries a suspect engine beside the placement, at no client's cost.

@@ -79,3 +79,6 @@ async fn advance(
 const fn opens(opening: &Opening) -> bool {
     !matches!(opening, Opening::Nothing)
 }
+
+#[cfg(test)]
+mod tests;

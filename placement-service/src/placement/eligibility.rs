@@ -1,8 +1,9 @@
 //! Whether an engine may get a session at all. Which of the eligible gets it is the strategy's affair.
 
-use super::{Candidate, NoChoice};
+use super::Candidate;
 use crate::engine::{EngineName, State};
 use crate::suspicion::Trust;
+use std::fmt;
 
 /// The verdict on one engine for one placement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,21 @@ pub enum Exclusion {
     Full,
     /// A placement failed there a moment ago.
     Suspect,
+}
+
+impl Exclusion {
+    /// The constant for logs and refusals.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tried => "tried",
+            Self::Starting => "starting",
+            Self::Unhealthy => "unhealthy",
+            Self::Saturated => "saturated",
+            Self::Full => "full",
+            Self::Suspect => "suspect",
+        }
+    }
 }
 
 /// Judges one engine. `threshold`: sessions per engine at the most.
@@ -60,26 +76,36 @@ pub fn judge(
     }
 }
 
-/// Counts of exclusions: they explain a refusal.
-#[derive(Debug, Default)]
-pub struct Exclusions {
-    without_room: u32,
-}
+/// How many engines were excluded, and why: it explains a refusal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exclusions(Vec<(Exclusion, u32)>);
 
 impl Exclusions {
-    pub(super) const fn count(&mut self, why: Exclusion) {
-        match why {
-            Exclusion::Saturated | Exclusion::Full => self.without_room += 1,
-            Exclusion::Tried | Exclusion::Starting | Exclusion::Unhealthy | Exclusion::Suspect => {}
+    pub(super) fn count(&mut self, why: Exclusion) {
+        match self.0.iter_mut().find(|(same, _)| *same == why) {
+            Some((_, count)) => *count += 1,
+            None => self.0.push((why, 1)),
         }
     }
 
-    /// An engine that is up but has no room means "full"; none of them, "none up".
-    pub(super) const fn no_choice(&self) -> NoChoice {
-        if self.without_room > 0 {
-            NoChoice::AllFull
-        } else {
-            NoChoice::NoneUp
+    /// Some engine is up and has no room; otherwise none is up.
+    #[must_use]
+    pub fn for_want_of_room(&self) -> bool {
+        let full =
+            |(why, _): &(Exclusion, u32)| matches!(why, Exclusion::Saturated | Exclusion::Full);
+        self.0.iter().any(full)
+    }
+}
+
+impl fmt::Display for Exclusions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("no engine is known");
         }
+        for (n, (why, count)) in self.0.iter().enumerate() {
+            let comma = if n == 0 { "" } else { ", " };
+            write!(f, "{comma}{count} {}", why.as_str())?;
+        }
+        Ok(())
     }
 }

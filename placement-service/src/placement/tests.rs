@@ -140,11 +140,22 @@ fn full_and_down_are_told_apart() {
     let new = engine("new", State::Starting, None);
     for strategy in ALL {
         let chooser = chooser(strategy, Some(10));
-        let refusal = |engines: &[_]| chooser.choose(engines, &[], now).unwrap_err();
-        assert_eq!(refusal(&[full.clone(), down.clone()]), NoChoice::AllFull);
-        assert_eq!(refusal(std::slice::from_ref(&saturated)), NoChoice::AllFull);
-        assert_eq!(refusal(&[down.clone(), new.clone()]), NoChoice::NoneUp);
-        assert_eq!(refusal(&[]), NoChoice::NoneUp);
+        let refused = |engines: &[&Arc<Engine>]| {
+            let engines: Vec<_> = engines.iter().map(|e| Arc::clone(e)).collect();
+            let why = chooser.choose(&engines, &[], now).unwrap_err();
+            (why.for_want_of_room(), why.to_string())
+        };
+        let told = |full: bool, words: &str| (full, words.to_owned());
+        assert_eq!(refused(&[&full, &down]), told(true, "1 full, 1 unhealthy"));
+        assert_eq!(
+            refused(&[&saturated, &saturated]),
+            told(true, "2 saturated")
+        );
+        assert_eq!(
+            refused(&[&down, &new]),
+            told(false, "1 unhealthy, 1 starting")
+        );
+        assert_eq!(refused(&[]), told(false, "no engine is known"));
     }
 }
 
@@ -156,7 +167,7 @@ fn the_threshold_holds_with_reservations() {
         let counts = spread(&chooser, &engines, 4);
         assert!(counts.values().all(|c| *c == 2), "{strategy:?} {counts:?}");
         let refused = chooser.choose(&engines, &[], Instant::now()).unwrap_err();
-        assert_eq!(refused, NoChoice::AllFull);
+        assert!(refused.for_want_of_room());
     }
 }
 
@@ -197,10 +208,8 @@ fn a_suspect_engine_is_tried_with_a_client_when_it_is_the_only_one() {
     let chooser = chooser(Strategy::LeastLoad, None);
     let now = Instant::now();
     engines[0].tally.failed(now, now);
-    assert_eq!(
-        chooser.choose(&engines, &[], now).unwrap_err(),
-        NoChoice::NoneUp
-    );
+    let refused = chooser.choose(&engines, &[], now).unwrap_err();
+    assert_eq!(refused.to_string(), "1 suspect");
     let later = now + Duration::from_secs(1);
     let choice = chooser.choose(&engines, &[], later).unwrap();
     assert!(choice.trial.is_some() && choice.rehearsal.is_none());

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
@@ -93,7 +94,9 @@ fn broken(error: std::io::Error) -> Fault {
 fn failed(error: Error) -> Fault {
     match error {
         Error::Io(e) => broken(e),
-        Error::ConnectionClosed | Error::AlreadyClosed => {
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
             Fault::Connect("closed by the engine".into())
         }
         other => Fault::Garbage(other.to_string()),

@@ -1,0 +1,204 @@
+//! Engines that misbehave on the wire, each a few lines of TCP.
+
+use super::*;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const CREATED: &str = r#"{"method":"OnConnected","params":{"qSessionState":"SESSION_CREATED"}}"#;
+const OPENED: &str = r#"{"id":1,"result":{"qReturn":{"qHandle":1}}}"#;
+
+/// What a fake engine does once it has read the upgrade request.
+#[derive(Clone)]
+enum Act {
+    /// Sends these bytes.
+    Say(Vec<u8>),
+    /// Upgrades as it should.
+    Upgrade,
+    /// Does nothing for so long.
+    Wait(Duration),
+}
+
+/// Runs one connection of a fake engine, which closes after its last act.
+async fn fake(acts: Vec<Act>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut stream = listener.accept().await.unwrap().0;
+        let request = head(&mut stream).await;
+        for act in acts {
+            match act {
+                Act::Say(bytes) => drop(stream.write_all(&bytes).await),
+                Act::Upgrade => drop(stream.write_all(&accept(&request)).await),
+                Act::Wait(time) => tokio::time::sleep(time).await,
+            }
+        }
+    });
+    address
+}
+
+async fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+fn accept(request: &str) -> Vec<u8> {
+    let key = request.split("Sec-WebSocket-Key: ").nth(1).unwrap();
+    let key = key.split("\r\n").next().unwrap();
+    let accept = tokio_tungstenite::tungstenite::handshake::derive_accept_key(key.as_bytes());
+    format!("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").into_bytes()
+}
+
+/// An unmasked frame; `first` holds FIN and the opcode.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match payload.len() {
+        length @ 0..126 => frame.push(u8::try_from(length).unwrap()),
+        length => {
+            frame.push(127);
+            frame.extend((length as u64).to_be_bytes());
+        }
+    }
+    frame.extend(payload);
+    frame
+}
+
+fn text(payload: &str) -> Act {
+    Act::Say(frame(0x81, payload.as_bytes()))
+}
+
+fn say(bytes: &[u8]) -> Act {
+    Act::Say(bytes.to_vec())
+}
+
+async fn prepare(acts: Vec<Act>) -> Result<Prepared, Fault> {
+    let engine = fake(acts).await;
+    let now = Instant::now();
+    let job = Job {
+        engine,
+        token: "a.b.c",
+        path: "/app/x",
+        opening: &Opening::Document("x".into()),
+        first_word: now + Duration::from_millis(300),
+        deadline: now + Duration::from_millis(600),
+        rehearsal: false,
+    };
+    Qix.prepare(job).await
+}
+
+#[tokio::test]
+async fn words_may_come_in_pieces_and_in_any_order() {
+    let words = [
+        frame(0x81, CREATED.as_bytes()),
+        frame(0x81, OPENED.as_bytes()),
+    ]
+    .concat();
+    let linger = Act::Wait(Duration::from_secs(5));
+    let (one, two) = words.split_at(40);
+    let pieces = vec![
+        Act::Upgrade,
+        say(one),
+        Act::Wait(Duration::from_millis(20)),
+        say(two),
+        linger.clone(),
+    ];
+    let prepared = prepare(pieces).await.unwrap();
+    assert_eq!(prepared.path, "/app/engineData/ttl/60");
+    let ping = say(&frame(0x89, b"hello"));
+    let note = text(r#"{"method":"OnProgress","params":[1]}"#);
+    let swapped = vec![
+        Act::Upgrade,
+        ping,
+        text(OPENED),
+        note,
+        text(CREATED),
+        linger,
+    ];
+    prepare(swapped).await.unwrap();
+}
+
+#[tokio::test]
+async fn each_misbehaviour_has_its_fault() {
+    let huge = vec![b' '; 2 * 1024 * 1024];
+    let long = Act::Wait(Duration::from_secs(5));
+    let cases = [
+        ("hangs up", vec![], "connect"),
+        ("speaks ssh", vec![say(b"SSH-2.0-x\r\n\r\n")], "garbage"),
+        (
+            "is a web server",
+            vec![say(b"HTTP/1.1 200 OK\r\n\r\n")],
+            "garbage",
+        ),
+        (
+            "wants other tokens",
+            vec![say(b"HTTP/1.1 401 No\r\n\r\n")],
+            "token-rejected",
+        ),
+        ("endless head", vec![say(&[b'x'; 20_000])], "garbage"),
+        ("stalls", vec![long.clone()], "silent"),
+        (
+            "stalls when upgraded",
+            vec![Act::Upgrade, long.clone()],
+            "silent",
+        ),
+        ("hangs up when upgraded", vec![Act::Upgrade], "connect"),
+        (
+            "says goodbye",
+            vec![Act::Upgrade, say(&frame(0x88, b""))],
+            "connect",
+        ),
+        (
+            "speaks binary",
+            vec![Act::Upgrade, say(&frame(0x82, b"x"))],
+            "garbage",
+        ),
+        (
+            "broken frame",
+            vec![Act::Upgrade, say(&[0xff; 20])],
+            "garbage",
+        ),
+        ("no json", vec![Act::Upgrade, text("hello")], "garbage"),
+        (
+            "huge message",
+            vec![Act::Upgrade, say(&frame(0x81, &huge)), long.clone()],
+            "garbage",
+        ),
+        (
+            "loads for ever",
+            vec![Act::Upgrade, text(CREATED), long],
+            "open-timeout",
+        ),
+        (
+            "dies while it loads",
+            vec![Act::Upgrade, text(CREATED)],
+            "connect",
+        ),
+    ];
+    for (what, acts, fault) in cases {
+        assert_eq!(prepare(acts).await.unwrap_err().as_str(), fault, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_nobody_listens_on_refuses() {
+    let engine = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let job = Job {
+        engine,
+        token: "t",
+        path: "/",
+        opening: &Opening::Nothing,
+        first_word: deadline,
+        deadline,
+        rehearsal: false,
+    };
+    assert_eq!(Qix.prepare(job).await.unwrap_err().as_str(), "connect");
+}
