@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 
 /// Sessions looked up and kept in memory for `session.cache`.
 const CACHED_SESSIONS: u64 = 100_000;
-/// How long an ended session is remembered, so that a look-up that was under way when it ended
+/// How long beyond the cache an ended session is remembered, so that a look-up that was under way when it ended
 /// cannot bring it back.
 const ENDED_MEMORY: Duration = Duration::from_secs(60);
 /// Seconds until a retry makes sense when the store does not answer.
@@ -101,7 +101,7 @@ impl Sessions {
                 .build(),
             ended: Cache::builder()
                 .max_capacity(CACHED_SESSIONS)
-                .time_to_live(ENDED_MEMORY.max(config.cache))
+                .time_to_live(ENDED_MEMORY + config.cache)
                 .build(),
             activity,
             writer: writer.abort_handle(),
