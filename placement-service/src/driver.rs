@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 /// One session to prepare on one engine.
@@ -26,6 +27,8 @@ pub struct Job<'a> {
     pub first_word: Instant,
     /// Until when all must be done.
     pub deadline: Instant,
+    /// To be dropped when the engine has said its first word.
+    pub connecting: Option<SemaphorePermit<'a>>,
     /// Only to see whether the engine works: nothing may stay there.
     pub rehearsal: bool,
 }

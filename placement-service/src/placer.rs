@@ -3,36 +3,38 @@
 //! engine protocol. Dropping the future of a placement gives everything back.
 
 mod metrics;
+mod pool;
 mod recent;
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::driver::{self, EngineDriver, Fault, Job, Prepared};
+use crate::driver::{Fault, Job, Prepared};
 use crate::engine::Engine;
 use crate::fleet::metrics::{FleetCollector, ProbeMetrics};
 use crate::fleet::{self, FleetReader, FleetTask};
+use crate::placement::Choice;
 use crate::placement::eligibility::Exclusions;
-use crate::placement::{Choice, Chooser, Rehearsal};
 use crate::refusal::Refusal;
-use crate::reservation::Tally;
 use crate::sessions::LiveSession;
 use crate::target::{Opening, Routes, Target};
 use berth_api::Reason;
 use metrics::PlacerMetrics;
+use pool::Pool;
 use prometheus_client::registry::Registry;
 use rand::RngExt;
-use rand::rngs::StdRng;
 use recent::Recent;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, info};
 
 pub use recent::RecentPlacement;
 
-/// What stands for the engine's name in a pool's `cluster`.
-const ENGINE: &str = "{engine}";
+/// Engines that may be owed their first word at a time. More would only wait for our own processor, and
+/// an engine must not be blamed for that.
+const CONNECTING: usize = 256;
 
 /// One WebSocket that wants an engine.
 pub struct PlaceRequest<'a> {
@@ -68,6 +70,7 @@ pub struct Placer {
     routes: Routes,
     pools: Vec<Pool>,
     limits: config::Placement,
+    connecting: Semaphore,
     /// Seconds after which a full or empty fleet may look different.
     retry_after_s: u32,
     fleet: FleetReader,
@@ -76,13 +79,6 @@ pub struct Placer {
     clock: Arc<dyn Clock>,
     /// Ends with the placer.
     _fleet_task: FleetTask,
-}
-
-struct Pool {
-    name: Arc<str>,
-    cluster: String,
-    driver: Arc<dyn EngineDriver>,
-    chooser: Chooser,
 }
 
 impl Placer {
@@ -100,20 +96,11 @@ impl Placer {
         let ttl = config.placement.reservation_ttl;
         let (fleet, task) = fleet::start(&config.pools, &config.probe, ttl, probe_metrics)?;
         registry.register_collector(Box::new(FleetCollector(fleet.clone())));
-        let pool = |pool: &config::Pool| Pool {
-            name: pool.name.as_str().into(),
-            cluster: pool.cluster.clone(),
-            driver: driver::from_config(pool.driver),
-            chooser: Chooser::new(
-                pool.strategy,
-                pool.session_threshold,
-                Box::new(rand::make_rng::<StdRng>()),
-            ),
-        };
         Ok(Arc::new(Self {
             routes: Routes::new(&config.routes, &config.pools),
-            pools: config.pools.iter().map(pool).collect(),
+            pools: config.pools.iter().map(Pool::new).collect(),
             limits: config.placement.clone(),
+            connecting: Semaphore::new(CONNECTING),
             retry_after_s: whole_seconds(config.probe.interval),
             fleet,
             recent: Recent::default(),
@@ -176,10 +163,10 @@ impl Placer {
         let mut tried = Vec::new();
         let mut last_fault = None;
         for _ in 0..self.limits.attempts.max(1) {
-            let began = Instant::now();
-            if began >= deadline {
+            let Ok(Ok(connecting)) = timeout_at(deadline, self.connecting.acquire()).await else {
                 break;
-            }
+            };
+            let began = Instant::now();
             // Anew for each attempt: the fleet may have changed meanwhile.
             let fleet = self.fleet.now();
             let Some(now) = fleet.pools().get(target.pool) else {
@@ -197,7 +184,7 @@ impl Placer {
                 rehearsal,
             } = choice;
             if let Some(rehearsal) = rehearsal {
-                self.rehearse(pool, rehearsal, request.token);
+                pool.rehearse(rehearsal, request.token, self.limits.engine_timeout);
             }
             let job = Job {
                 engine: engine.endpoint.api,
@@ -206,13 +193,14 @@ impl Placer {
                 opening: &target.opening,
                 first_word: deadline.min(began + self.limits.engine_timeout),
                 deadline,
+                connecting: Some(connecting),
                 rehearsal: false,
             };
             let result = pool.driver.prepare(job).await;
             let now = Instant::now();
             let outcome = result.as_ref().map_or_else(Fault::as_str, |_| "ok");
             self.metrics.attempted(&pool.name, outcome, now - began);
-            judge(&pool.name, &engine, result.as_ref().err(), began, now);
+            pool::judge(&pool.name, &engine, result.as_ref().err(), began, now);
             drop(trial);
             match result {
                 Ok(prepared) => {
@@ -241,12 +229,7 @@ impl Placer {
         prepared: Prepared,
     ) -> Placed {
         let name = engine.name.as_str();
-        let destination = engine.endpoint.api.to_string();
-        let (cluster, destination) = if pool.cluster.contains(ENGINE) {
-            (pool.cluster.replace(ENGINE, name), None)
-        } else {
-            (pool.cluster.clone(), Some(destination))
-        };
+        let (cluster, destination) = pool.address(engine);
         let stream = format!("{:016x}", rand::rng().random::<u64>());
         let document = match &target.opening {
             Opening::Document(name) => Some(name.clone()),
@@ -281,68 +264,6 @@ impl Placer {
         Refusal::new(reason)
             .with_detail(why.to_string())
             .retry_after(self.retry_after_s)
-    }
-
-    /// Tries a suspect engine beside the placement, at no client's cost.
-    fn rehearse(&self, pool: &Pool, rehearsal: Rehearsal, token: &str) {
-        let Rehearsal { engine, trial } = rehearsal;
-        let driver = Arc::clone(&pool.driver);
-        let pool = Arc::clone(&pool.name);
-        let token = token.to_owned();
-        let engine_timeout = self.limits.engine_timeout;
-        tokio::spawn(async move {
-            let began = Instant::now();
-            let job = Job {
-                engine: engine.endpoint.api,
-                token: &token,
-                path: "/",
-                opening: &Opening::Nothing,
-                first_word: began + engine_timeout,
-                deadline: began + engine_timeout,
-                rehearsal: true,
-            };
-            let result = driver.prepare(job).await;
-            judge(&pool, &engine, result.as_ref().err(), began, Instant::now());
-            drop(trial);
-        });
-    }
-}
-
-/// Enters what an attempt told about the engine.
-fn judge(pool: &str, engine: &Engine, fault: Option<&Fault>, began: Instant, now: Instant) {
-    let tally: &Tally = &engine.tally;
-    let engine = engine.name.as_str();
-    match fault {
-        Some(fault) if fault.blames_engine() => {
-            if tally.failed(began, now) {
-                warn!(
-                    pool,
-                    engine,
-                    fault = fault.as_str(),
-                    "engine is suspect: {fault}"
-                );
-            } else {
-                debug!(
-                    pool,
-                    engine,
-                    fault = fault.as_str(),
-                    "attempt failed: {fault}"
-                );
-            }
-            return;
-        }
-        Some(Fault::NoSuchDocument) => {}
-        Some(fault) => warn!(
-            pool,
-            engine,
-            fault = fault.as_str(),
-            "attempt failed: {fault}"
-        ),
-        None => {}
-    }
-    // Whatever it said, it works.
-    if tally.served() {
-        info!(pool, engine, "engine is no longer suspect");
     }
 }
 

@@ -44,6 +44,7 @@ impl EngineDriver for Qix {
             Ok(connection)
         };
         let mut connection = within(job.first_word, connect, Fault::Silent).await?;
+        drop(job.connecting);
         let open = advance(&mut dialog, &mut connection, Progress::Done);
         within(job.deadline, open, Fault::OpenTimeout).await?;
         connection.close_in_background();

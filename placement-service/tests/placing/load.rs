@@ -31,6 +31,8 @@ async fn four_hundred_at_once_spread_evenly_over_four_equal_engines() {
         let site = Site::start(Setting {
             engines: 4,
             pool,
+            // Engines, clients and the service share this machine, and perhaps with more.
+            config: "placement: { engine_timeout: 9s }",
             ..Setting::default()
         })
         .await;

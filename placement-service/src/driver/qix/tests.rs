@@ -85,6 +85,7 @@ async fn prepare(acts: Vec<Act>) -> Result<Prepared, Fault> {
         opening: &Opening::Document("x".into()),
         first_word: now + Duration::from_millis(300),
         deadline: now + Duration::from_millis(600),
+        connecting: None,
         rehearsal: false,
     };
     Qix.prepare(job).await
@@ -198,6 +199,7 @@ async fn a_port_that_nobody_listens_on_refuses() {
         opening: &Opening::Nothing,
         first_word: deadline,
         deadline,
+        connecting: None,
         rehearsal: false,
     };
     assert_eq!(Qix.prepare(job).await.unwrap_err().as_str(), "connect");

@@ -1,0 +1,116 @@
+//! One pool as the placer works with it: its driver, its chooser, its address in Envoy, and what an
+//! attempt tells about an engine.
+
+use crate::config;
+use crate::driver::{self, EngineDriver, Fault, Job};
+use crate::engine::Engine;
+use crate::placement::{Chooser, Rehearsal};
+use crate::target::Opening;
+use rand::rngs::StdRng;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+/// What stands for the engine's name in a pool's `cluster`.
+const ENGINE: &str = "{engine}";
+
+/// One pool.
+pub(super) struct Pool {
+    pub(super) name: Arc<str>,
+    cluster: String,
+    pub(super) driver: Arc<dyn EngineDriver>,
+    pub(super) chooser: Chooser,
+}
+
+impl Pool {
+    pub(super) fn new(config: &config::Pool) -> Self {
+        let random = Box::new(rand::make_rng::<StdRng>());
+        Self {
+            name: config.name.as_str().into(),
+            cluster: config.cluster.clone(),
+            driver: driver::from_config(config.driver),
+            chooser: Chooser::new(config.strategy, config.session_threshold, random),
+        }
+    }
+
+    /// The Envoy cluster, and the destination within it unless the cluster is the engine's own.
+    pub(super) fn address(&self, engine: &Engine) -> (String, Option<String>) {
+        if self.cluster.contains(ENGINE) {
+            (self.cluster.replace(ENGINE, engine.name.as_str()), None)
+        } else {
+            let destination = engine.endpoint.api.to_string();
+            (self.cluster.clone(), Some(destination))
+        }
+    }
+
+    /// Tries a suspect engine beside the placement, at no client's cost.
+    pub(super) fn rehearse(&self, rehearsal: Rehearsal, token: &str, engine_timeout: Duration) {
+        let Rehearsal { engine, trial } = rehearsal;
+        let driver = Arc::clone(&self.driver);
+        let pool = Arc::clone(&self.name);
+        let token = token.to_owned();
+        tokio::spawn(async move {
+            let began = Instant::now();
+            let job = Job {
+                engine: engine.endpoint.api,
+                token: &token,
+                path: "/",
+                opening: &Opening::Nothing,
+                first_word: began + engine_timeout,
+                deadline: began + engine_timeout,
+                connecting: None,
+                rehearsal: true,
+            };
+            let result = driver.prepare(job).await;
+            judge(&pool, &engine, result.as_ref().err(), began, Instant::now());
+            drop(trial);
+        });
+    }
+}
+
+/// Enters what an attempt told about the engine.
+pub(super) fn judge(
+    pool: &str,
+    engine: &Engine,
+    fault: Option<&Fault>,
+    began: Instant,
+    now: Instant,
+) {
+    let tally = &engine.tally;
+    let engine = engine.name.as_str();
+    match fault {
+        Some(fault) if fault.blames_engine() => {
+            if tally.failed(began, now) {
+                warn!(
+                    pool,
+                    engine,
+                    fault = fault.as_str(),
+                    "engine is suspect: {fault}"
+                );
+            } else {
+                debug!(
+                    pool,
+                    engine,
+                    fault = fault.as_str(),
+                    "attempt failed: {fault}"
+                );
+            }
+            return;
+        }
+        Some(Fault::NoSuchDocument) => {}
+        Some(fault) => {
+            warn!(
+                pool,
+                engine,
+                fault = fault.as_str(),
+                "attempt failed: {fault}"
+            );
+        }
+        None => {}
+    }
+    // Whatever it said, it works.
+    if tally.served() {
+        info!(pool, engine, "engine is no longer suspect");
+    }
+}
