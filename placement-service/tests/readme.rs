@@ -1,5 +1,7 @@
 //! The README's table of settings is `default.yaml` in other words: the same settings, the same defaults.
 
+#![allow(clippy::unwrap_used, reason = "a test's own steps may fail it")]
+
 use berth_placement::config::load::DEFAULT;
 use serde_json::Value;
 use std::collections::BTreeMap;
