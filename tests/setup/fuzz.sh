@@ -5,7 +5,7 @@
 cd tests/fuzz
 # The sanitizer flags are unstable; with this any recent compiler takes them.
 export RUSTC_BOOTSTRAP=1
-for target in $(cargo fuzz list); do
+for target in $(cargo fuzz list --fuzz-dir .); do
     say "== $target"
-    cargo fuzz run "$target" -- -max_total_time="${FUZZ_SECONDS:-60}" -verbosity=0 -print_final_stats=1
+    cargo fuzz run --fuzz-dir . "$target" -- -max_total_time="${FUZZ_SECONDS:-60}" -verbosity=0 -print_final_stats=1
 done
