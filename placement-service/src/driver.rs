@@ -124,6 +124,6 @@ pub trait EngineDriver: Send + Sync + 'static {
 pub fn from_config(driver: config::Driver) -> Arc<dyn EngineDriver> {
     match driver {
         config::Driver::Qix => Arc::new(qix::Qix),
-        config::Driver::Websocket => Arc::new(websocket::Websocket),
+        config::Driver::Websocket => Arc::new(websocket::Websocket::default()),
     }
 }
