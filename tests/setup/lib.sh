@@ -16,11 +16,16 @@ need() { command -v "$1" >/dev/null 2>&1 || die "$1 is missing: $2"; }
 
 # step NAME COMMAND...: runs it with its output in a log, says how long it took, shows the log when it fails.
 step() {
-    local name=$1 log start=$SECONDS
+    local name=$1 log start=$SECONDS status=0
     shift
     log=$LOGS/${name//[^a-zA-Z0-9]/-}.log
     printf '  %-52s ' "$name"
-    if "$@" >"$log" 2>&1 </dev/null; then
+    # A subshell, not part of a condition: there, `set -e` would not hold.
+    set +e
+    (set -e; "$@") >"$log" 2>&1 </dev/null
+    status=$?
+    set -e
+    if [ "$status" -eq 0 ]; then
         printf '%4d s\n' $((SECONDS - start))
     else
         printf 'FAILED after %d s\n' $((SECONDS - start))
