@@ -6,6 +6,7 @@ use super::tree::{self, Step};
 use super::{Config, check};
 use serde_json::Value;
 use std::path::Path;
+use std::sync::LazyLock;
 
 /// Every setting with its default, commented.
 pub const DEFAULT: &str = include_str!("../../config/default.yaml");
@@ -23,6 +24,14 @@ pools:
 routes:
   - { path: /berth-model, pool: berth-model, open: nothing }
 ";
+
+/// The defaults, and the defaults with the model laid on them.
+static BUILT_IN: LazyLock<Result<(Value, Value), String>> = LazyLock::new(|| {
+    let defaults = parse(DEFAULT)?;
+    let mut model = defaults.clone();
+    tree::overlay(&mut model, parse(MODEL)?, "");
+    Ok((defaults, model))
+});
 
 /// More faults than anybody wants to read at once.
 const MAX_FAULTS: usize = 100;
@@ -44,17 +53,14 @@ pub fn from_file(path: &Path) -> Result<Loaded, Faults> {
 /// Lays a YAML text on the defaults. The empty text is the defaults.
 pub fn from_text(text: &str) -> Result<Loaded, Faults> {
     let fault = |message: String| Faults(vec![Fault::new("", message)]);
-    let defaults = parse(DEFAULT).map_err(fault)?;
+    let (defaults, model) = BUILT_IN.as_ref().map_err(|m| fault(m.clone()))?;
     let mut tree = defaults.clone();
     match parse(text).map_err(fault)? {
         Value::Null => {}
         Value::Object(over) => tree::overlay(&mut tree, Value::Object(over), ""),
         _ => return Err(fault("expected a map of settings".to_owned())),
     }
-    let mut model = defaults;
-    tree::overlay(&mut model, parse(MODEL).map_err(fault)?, "");
-
-    let (config, mut faults) = typed(tree, &model);
+    let (config, mut faults) = typed(tree, model);
     let mut warnings = Vec::new();
     if let Some(config) = &config {
         let of_type: Vec<String> = faults.iter().map(|f| f.path.clone()).collect();
