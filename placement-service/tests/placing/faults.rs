@@ -40,6 +40,24 @@ async fn a_dead_engine_costs_no_client_an_error() {
 }
 
 #[tokio::test]
+async fn a_dead_websocket_server_costs_no_client_an_error_either() {
+    let mut site = Site::start(Setting {
+        driver: "websocket",
+        pool: ROUND_ROBIN,
+        config: NO_PROBES,
+        ..Setting::default()
+    })
+    .await;
+    for n in 0..60 {
+        if n == 30 {
+            site.engines.remove(1).stop().await;
+        }
+        let placed = site.place("/app/x").await.unwrap();
+        assert!(n < 30 || placed.engine != "engine-1");
+    }
+}
+
+#[tokio::test]
 async fn a_stalled_engine_costs_one_client_a_second_and_the_others_nothing() {
     let site = blind().await;
     site.engines[1].faults().set(|f| f.stall_websocket = true);
@@ -164,7 +182,8 @@ async fn the_probe_finds_each_state_and_its_end() {
     })
     .await;
     let engine = &site.engines[2];
-    let cases: [(fn(&mut Faults), State); 6] = [
+    type Case = (fn(&mut Faults), State);
+    let cases: [Case; 6] = [
         (|f| f.no_metrics = true, State::NoMetrics),
         (|f| f.saturated = true, State::Saturated),
         (|f| f.wrong_json = Some(WrongJson::Junk), State::Unhealthy),

@@ -1,4 +1,10 @@
 //! The placer with simulated engines over real sockets: what a client gets, and what an engine sees.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
 
 mod faults;
 mod load;

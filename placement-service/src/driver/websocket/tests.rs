@@ -1,0 +1,82 @@
+//! How often an engine is asked, and what a dead one does to the memory.
+
+use super::checks::FRESH;
+use super::*;
+use crate::target::Opening;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+
+async fn prepare(driver: &Websocket, engine: SocketAddr, rehearsal: bool) -> Result<(), Fault> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let job = Job {
+        engine,
+        token: "t",
+        path: "/",
+        opening: &Opening::Nothing,
+        first_word: deadline,
+        deadline,
+        connecting: None,
+        rehearsal,
+    };
+    driver.prepare(job).await.map(drop)
+}
+
+async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+#[tokio::test]
+async fn one_check_vouches_for_the_placements_of_a_moment() {
+    let (listener, engine) = listen().await;
+    let driver = Websocket::default();
+    let begin = Instant::now();
+    let mut placed = 0;
+    while begin.elapsed() < 5 * FRESH {
+        prepare(&driver, engine, false).await.unwrap();
+        placed += 1;
+        tokio::task::yield_now().await;
+    }
+    let mut checks = 0;
+    while let Ok(Ok(_)) = timeout_at(Instant::now() + FRESH, listener.accept()).await {
+        checks += 1;
+    }
+    assert!(
+        (2..=6).contains(&checks) && placed > 3 * checks,
+        "{checks} of {placed}"
+    );
+}
+
+#[tokio::test]
+async fn a_dead_engine_is_noticed_at_once() {
+    let (listener, engine) = listen().await;
+    let driver = Websocket::default();
+    prepare(&driver, engine, false).await.unwrap();
+    let accepted = listener.accept().await.unwrap();
+    drop((listener, accepted));
+    let fault = prepare(&driver, engine, false).await.unwrap_err();
+    assert_eq!(fault.as_str(), "connect");
+}
+
+#[tokio::test]
+async fn a_rehearsal_always_asks() {
+    let (listener, engine) = listen().await;
+    let driver = Websocket::default();
+    for _ in 0..3 {
+        prepare(&driver, engine, true).await.unwrap();
+        listener.accept().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn no_connection_is_kept_for_long() {
+    let (listener, engine) = listen().await;
+    let driver = Websocket::default();
+    prepare(&driver, engine, false).await.unwrap();
+    let mut connection = listener.accept().await.unwrap().0;
+    let end = connection.read_u8().await;
+    assert!(end.is_err(), "closed by us");
+}
