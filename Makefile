@@ -2,7 +2,7 @@
 # Versions of the tools: tests/setup/versions.env. The scripts behind the commands: tests/setup/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build lint e2e bench validate fuzz audit setup clean
+.PHONY: help run test build lint e2e bench validate fuzz audit setup clean build-tests
 
 help: ## List these commands
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,7 +12,7 @@ run: ## Start three engines, the placement service and Envoy; Ctrl-C ends all
 	@tests/setup/build.sh
 	@exec target/release/berth-run
 
-test: setup build ## Run every suite; the last line counts
+test: setup build-tests ## Run every suite; the last line counts
 	@tests/setup/test.sh
 
 setup: ## Install what the tests need
@@ -22,19 +22,22 @@ build: ## Build the filter and the binaries
 	@tests/setup/prerequisites.sh
 	@tests/setup/build.sh
 
+build-tests:
+	@tests/setup/prerequisites.sh
+	@tests/setup/build.sh tests
+
 lint: ## Check formatting, clippy, licences and sources
 	@tests/setup/tools.sh lint
 	@tests/setup/lint.sh
 
-e2e: setup build ## Run the end-to-end tests alone
+e2e: setup build-tests ## Run the end-to-end tests alone
 	@tests/setup/test.sh e2e
 
 bench: build ## Measure handshakes and echo; table and JSON
 	@tests/setup/tools.sh run
-	@cargo build --release --locked -p berth-bench
 	@target/release/berth-bench
 
-validate: build ## Let Envoy judge the configurations
+validate: build-tests ## Let Envoy judge the configurations
 	@tests/setup/tools.sh run
 	@tests/setup/test.sh validate
 

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Builds the filter (target/wasm/berth_filter.wasm) and the binaries (target/release). Seconds when nothing has changed.
+# `build.sh tests` builds the tests too. In one call, as the features of the dependencies (and so all of them) differ with the
+# tests' own: whoever runs tests compiles everything once, not twice.
 . "$(dirname "$0")/wasm.sh"
 
 choose_route
@@ -11,4 +13,8 @@ if ! cmp -s "$built" target/wasm/berth_filter.wasm; then
     cp "$built" target/wasm/.berth_filter.wasm
     mv target/wasm/.berth_filter.wasm target/wasm/berth_filter.wasm
 fi
-step "placement service, engine simulator, berth-run" cargo build --release --locked --bins
+if [ "${1:-}" = tests ]; then
+    step "service, simulator, harness and all tests" cargo build --release --locked --workspace --all-targets
+else
+    step "placement service, engine simulator, berth-run" cargo build --release --locked --workspace --bins
+fi

@@ -15,7 +15,7 @@ unset ENVOY_PATH
 export BERTH_FUNC_E=$TOOLS/bin/func-e
 
 say "== func-e run, e2e smoke"
-cargo test --release --locked -p berth-e2e --test main_job --test enigma
+cargo test --release --locked --workspace --test main_job --test enigma
 
 say "== func-e run -c envoy/config.yaml, on the ports that it names"
 target/release/berth-run >"$LOGS/func-e-demo.log" 2>&1 & demo=$!

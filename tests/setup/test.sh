@@ -4,14 +4,19 @@
 . "$(dirname "$0")/wasm.sh"
 choose_route
 
-suite_native() { cargo test --release --locked --workspace --exclude berth-e2e; }
+suite_native() { cargo test --release --locked --workspace --no-fail-fast --exclude berth-e2e; }
 suite_table() { node --test --test-reporter=tap tests/wasm/; }
 suite_bindgen() {
     CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner \
         wasm_cargo test wasm32-unknown-unknown --release --locked -p berth-filter --tests
 }
 suite_validate() { tests/setup/validate.sh; }
-suite_e2e() { cargo test --release --locked -p berth-e2e; }
+suite_e2e() {
+    local file tests=()
+    for file in tests/e2e/tests/*.rs; do tests+=(--test "$(basename "$file" .rs)"); done
+    # Always the whole workspace: with one package alone, its dependencies would be built again with other features.
+    cargo test --release --locked --workspace --no-fail-fast "${tests[@]}"
+}
 
 # counts LOG: "passed failed" as cargo, node's test runner and validate.sh print them.
 counts() {
