@@ -123,7 +123,7 @@ pub trait EngineDriver: Send + Sync + 'static {
 #[must_use]
 pub fn from_config(driver: config::Driver) -> Arc<dyn EngineDriver> {
     match driver {
-        config::Driver::Qix => Arc::new(qix::Qix),
+        config::Driver::Qix => Arc::<qix::Qix>::default(),
         config::Driver::Websocket => Arc::new(websocket::Websocket::default()),
     }
 }

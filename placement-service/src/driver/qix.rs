@@ -4,6 +4,7 @@
 
 mod connection;
 pub mod dialog;
+mod farewell;
 pub mod upgrade;
 
 use super::{EngineDriver, Fault, Job, Prepared};
@@ -11,6 +12,7 @@ use crate::target::Opening;
 use async_trait::async_trait;
 use connection::Connection;
 use dialog::{Dialog, Progress};
+use farewell::Farewells;
 use std::collections::BTreeMap;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
@@ -23,8 +25,8 @@ pub const CLIENT_TTL_S: u32 = 60;
 pub const SESSION_HEADER: &str = "x-qlik-session";
 
 /// The driver of `qix` pools.
-#[derive(Clone, Copy, Debug)]
-pub struct Qix;
+#[derive(Debug, Default)]
+pub struct Qix(Farewells);
 
 #[async_trait]
 impl EngineDriver for Qix {
@@ -47,7 +49,8 @@ impl EngineDriver for Qix {
         drop(job.connecting);
         let open = advance(&mut dialog, &mut connection, Progress::Done);
         within(job.deadline, open, Fault::OpenTimeout).await?;
-        connection.close_in_background();
+        let connection = connection.say_goodbye().await;
+        self.0.wait_for_the_end(connection);
         Ok(Prepared {
             path: format!("/app/engineData/ttl/{CLIENT_TTL_S}"),
             set_headers: BTreeMap::from([(SESSION_HEADER.to_owned(), session)]),

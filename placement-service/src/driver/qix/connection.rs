@@ -5,7 +5,6 @@ use super::upgrade::{Head, Upgrade};
 use crate::driver::Fault;
 use futures_util::{SinkExt, StreamExt};
 use std::net::SocketAddr;
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
@@ -16,8 +15,6 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 /// Replies to what we ask are a few hundred bytes.
 const MAX_MESSAGE: usize = 1024 * 1024;
 const BUFFER: usize = 4096;
-/// How long the engine may take to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(1);
 
 /// An upgraded connection.
 pub(super) struct Connection(WebSocketStream<TcpStream>);
@@ -70,20 +67,11 @@ impl Connection {
         }
     }
 
-    /// Says goodbye and lets the engine close first, so that no port of ours lingers.
-    pub(super) fn close_in_background(mut self) {
-        tokio::spawn(async move {
-            let goodbye = async {
-                self.0.close(None).await?;
-                while let Some(message) = self.0.next().await {
-                    message?;
-                }
-                Ok::<_, Error>(())
-            };
-            if tokio::time::timeout(GOODBYE, goodbye).await.is_err() {
-                let _ = self.0.get_ref().set_zero_linger();
-            }
-        });
+    /// Says goodbye. What remains is to wait for the engine to close.
+    pub(super) async fn say_goodbye(mut self) -> TcpStream {
+        // If it cannot be said any more, the engine has closed already.
+        let _ = self.0.close(None).await;
+        self.0.into_inner()
     }
 }
 

@@ -88,7 +88,7 @@ async fn prepare(acts: Vec<Act>) -> Result<Prepared, Fault> {
         connecting: None,
         rehearsal: false,
     };
-    Qix.prepare(job).await
+    Qix::default().prepare(job).await
 }
 
 #[tokio::test]
@@ -202,5 +202,35 @@ async fn a_port_that_nobody_listens_on_refuses() {
         connecting: None,
         rehearsal: false,
     };
-    assert_eq!(Qix.prepare(job).await.unwrap_err().as_str(), "connect");
+    assert_eq!(
+        Qix::default().prepare(job).await.unwrap_err().as_str(),
+        "connect"
+    );
+}
+
+#[tokio::test]
+async fn a_goodbye_ends_when_the_engine_closes_or_has_had_its_second() {
+    let farewells = Farewells::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let engine = listener.local_addr().unwrap();
+    let mut ends = Vec::new();
+    for _ in 0..3 {
+        farewells.wait_for_the_end(TcpStream::connect(engine).await.unwrap());
+        ends.push(listener.accept().await.unwrap().0);
+    }
+    assert_eq!(farewells.count(), 3);
+    drop(ends.remove(0));
+    let begin = Instant::now();
+    let count = async |wanted: usize| {
+        while farewells.count() > wanted {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        begin.elapsed()
+    };
+    assert!(count(2).await < Duration::from_secs(1));
+    assert!(count(0).await >= Duration::from_millis(900));
+    // And once more: the sweeper waits for the next.
+    farewells.wait_for_the_end(TcpStream::connect(engine).await.unwrap());
+    drop(listener.accept().await.unwrap());
+    count(0).await;
 }
