@@ -1,5 +1,6 @@
 //! The README's tables of the filter's settings and refusals say what the code does.
 #![cfg(not(target_family = "wasm"))]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use berth_filter::config::Config;
 use berth_filter::rejection::Cause;

@@ -42,7 +42,8 @@ fn apply(headers: &mut Headers, changes: Vec<Change>) -> Vec<String> {
 fn check(headers: &Headers, set: &[String], action: Option<Action>) {
     for (name, value) in headers {
         let lower = name.to_ascii_lowercase();
-        let trusted = lower.starts_with(b"x-berth-") || [&b"authorization"[..], b"x-qlik-session"].contains(&&*lower);
+        let trusted = lower.starts_with(b"x-berth-")
+            || [&b"authorization"[..], b"x-qlik-session"].contains(&&*lower);
         assert!(!trusted || set.iter().any(|s| s.as_bytes() == name));
         if name == b"cookie" && action != Some(Action::Bypass) {
             assert_eq!(cookie::find(&[value], "berth"), Ok(None));
@@ -57,7 +58,10 @@ fn run(config: &Config, data: &[u8]) {
         .split(|b| *b == b'\n')
         .filter_map(|line| {
             let colon = line.iter().skip(1).position(|b| *b == b':')? + 1;
-            Some((line[..colon].to_vec(), line[colon + 1..].trim_ascii().to_vec()))
+            Some((
+                line[..colon].to_vec(),
+                line[colon + 1..].trim_ascii().to_vec(),
+            ))
         })
         .collect();
     let start = {
@@ -80,7 +84,9 @@ fn run(config: &Config, data: &[u8]) {
             apply(&mut headers, changes);
             check(&headers, &[], start.action);
             let (status, body) = answer.split_at(answer.len().min(4));
-            let status = str::from_utf8(status.trim_ascii()).ok().and_then(|s| s.parse().ok());
+            let status = str::from_utf8(status.trim_ascii())
+                .ok()
+                .and_then(|s| s.parse().ok());
             match waiting.on_reply(config, &config.keys, status.unwrap_or(200), body) {
                 Outcome::Reply(reply) => assert!((302..=599).contains(&reply.status)),
                 Outcome::Route { changes, .. } => {
