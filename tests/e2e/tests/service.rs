@@ -1,5 +1,7 @@
 //! A placement service that is down, slow or talks nonsense: a clear refusal, never a way through.
 
+#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+
 use berth_harness::stand_in::{Answer, placement};
 use berth_harness::token::Claims;
 use berth_harness::{Call, Result, Stack, StandIn, wait};
