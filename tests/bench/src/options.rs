@@ -12,11 +12,12 @@ pub struct Options {
     /// One round of one second each, few held sockets: shows that everything works, proves nothing.
     #[arg(long)]
     quick: bool,
-    /// Rounds; each runs every load over every way once. Reported is the median.
-    #[arg(long, default_value_t = 3)]
+    /// Rounds; each runs every load over every way once. Reported is the median: many short rounds say
+    /// more than few long ones.
+    #[arg(long, default_value_t = 9)]
     rounds: u32,
     /// How long one load lasts, in seconds.
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 1.0)]
     seconds: f64,
     /// Sockets held open for the memory measurement.
     #[arg(long, default_value_t = 1_000)]
