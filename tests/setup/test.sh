@@ -28,6 +28,9 @@ counts() {
         END { print passed + 0, failed + 0 }' "$1"
 }
 
+# Of a suite's output, while it runs.
+WORTH_SEEING='^test .*FAILED|^test result: .* [1-9][0-9]* (passed|failed)|^not ok|^# (pass|fail)|^error|^ +Running |^validate:|panicked at'
+
 suites=("$@")
 [ ${#suites[@]} -gt 0 ] || suites=(native table bindgen validate e2e)
 total_passed=0 total_failed=0 table=""
@@ -37,7 +40,7 @@ for suite in "${suites[@]}"; do
     say "== $suite"
     ("suite_$suite") </dev/null >"$log" 2>&1 & pid=$!
     # What is worth seeing while it runs.
-    tail --pid="$pid" -n +1 -f "$log" 2>/dev/null | grep --line-buffered -E '^(test .*(FAILED|failed)|test result|not ok|# (pass|fail)|error|warning: unused|validate:|failures:)|panicked at|^ +Running ' || true
+    tail --pid="$pid" -n +1 -f "$log" 2>/dev/null | grep --line-buffered -E "$WORTH_SEEING" || true
     wait "$pid" || status=$?
     read -r passed failed < <(counts "$log")
     note=""
