@@ -15,11 +15,14 @@ use tokio::net::TcpStream;
 /// Sockets are opened this many at a time.
 const AT_ONCE: usize = 16;
 
+/// So often they come and go first: what a start and a login needed is given back by then.
+const WARM_UP: usize = 8;
+
 /// Memory on one way.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Memory {
     pub(crate) way: Way,
-    /// Resident MiB of Envoy, and of the service if it takes part, after one socket came and went.
+    /// Resident MiB of Envoy, and of the service if it takes part, after a few sockets came and went.
     pub(crate) idle_mib: f64,
     pub(crate) sockets: usize,
     /// What each held socket adds.
@@ -46,8 +49,10 @@ pub(crate) async fn measure(world: &mut World, sockets: usize) -> Result<Vec<Mem
 
 async fn on(world: &mut World, target: &Arc<Target>, sockets: usize) -> Result<Memory> {
     let way = target.way;
-    drop(hold(target, 1).await?);
-    world.settle(0).await?;
+    for _ in 0..WARM_UP {
+        drop(hold(target, AT_ONCE).await?);
+        world.settle(0).await?;
+    }
     let idle = world.rss(way);
     let held = hold(target, sockets).await?;
     world.settle(sockets).await?;
