@@ -37,6 +37,7 @@ total_passed=0 total_failed=0 table=""
 for suite in "${suites[@]}"; do
     log=$LOGS/suite-$suite.log
     start=$SECONDS status=0
+    : >"$log"
     say "== $suite"
     ("suite_$suite") </dev/null >"$log" 2>&1 & pid=$!
     # What is worth seeing while it runs.
