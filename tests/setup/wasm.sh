@@ -47,9 +47,12 @@ wasm_cargo() {
     if [ "$WASM_ROUTE" = rustup ]; then
         cargo "$command" --target "$target" "$@"
     else
+        local cargo=/usr/bin/cargo
+        # `cargo clippy` would find rustup's, in cargo's home, before Debian's.
+        [ "$command" != clippy ] || cargo=/usr/bin/cargo-clippy
         env PATH="/usr/bin:/bin:$(dirname "$(command -v node)"):$TOOLS/bin" RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1 \
             RUSTFLAGS="-L /usr/lib/wasm32-wasi" CARGO_TARGET_DIR="$TARGET/debian" \
-            /usr/bin/cargo "$command" --target "$target" -Zbuild-std=std,panic_abort "$@"
+            "$cargo" "$command" --target "$target" -Zbuild-std=std,panic_abort "$@"
     fi
 }
 
