@@ -19,6 +19,7 @@ pub mod request;
 pub mod route;
 pub mod step;
 pub mod token;
+pub mod verified;
 
 #[cfg(target_os = "wasi")]
 mod host;

@@ -2,9 +2,13 @@
 //! nbf, iss, aud. The key says which algorithm it is for; what the token says of its algorithm is
 //! only ever compared with that (RFC 8725, section 3.1). Knows no request.
 
+use crate::verified::Verified;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
-use serde::de::IgnoredAny;
+use jsonwebtoken::{
+    Algorithm, DecodingKey, Validation, decode, decode_header, get_current_timestamp,
+};
+use serde::Deserialize;
+use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
@@ -84,6 +88,13 @@ impl Key {
     }
 }
 
+/// What is looked at beyond what jsonwebtoken checks.
+#[derive(Deserialize)]
+struct Claims {
+    /// Unix seconds.
+    exp: u64,
+}
+
 /// Why a token was not accepted. The words are for the log, they hold nothing of the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenFault {
@@ -110,6 +121,7 @@ pub struct Keys {
     issuer: Rc<str>,
     audience: Rc<str>,
     leeway_s: u32,
+    verified: RefCell<Verified>,
 }
 
 impl Keys {
@@ -123,6 +135,7 @@ impl Keys {
             issuer: issuer.into(),
             audience: audience.into(),
             leeway_s,
+            verified: RefCell::default(),
         };
         all.extend(keys);
         all
@@ -133,6 +146,8 @@ impl Keys {
     pub fn with_fetched(&self, fetched: Vec<Key>) -> Self {
         let mut all = self.clone();
         all.keys.truncate(self.fixed);
+        // A key that is gone must take its tokens along.
+        all.verified = RefCell::default();
         all.extend(fetched);
         all
     }
@@ -155,12 +170,28 @@ impl Keys {
         }
     }
 
-    /// Checks a token. A `kid` picks the key of that name, else the keys without a name are tried; a
-    /// token without one is tried with every key of its algorithm.
+    /// Checks a token, once: a token that was good is good until its end.
     ///
     /// # Errors
     /// When no key accepts it.
     pub fn verify(&self, token: &str) -> Result<(), TokenFault> {
+        let known = self.verified.try_borrow().ok();
+        if let Some(until) = known.and_then(|verified| verified.until(token)) {
+            let leeway = u64::from(self.leeway_s);
+            if get_current_timestamp() <= until.saturating_add(leeway) {
+                return Ok(());
+            }
+        }
+        let until = self.check(token)?;
+        if let Ok(mut verified) = self.verified.try_borrow_mut() {
+            verified.note(token, until);
+        }
+        Ok(())
+    }
+
+    /// Checks a token; returns its `exp`. A `kid` picks the key of that name, else the keys without a
+    /// name are tried; a token without one is tried with every key of its algorithm.
+    fn check(&self, token: &str) -> Result<u64, TokenFault> {
         let invalid = |error: jsonwebtoken::errors::Error| TokenFault::Invalid(error.to_string());
         let header = decode_header(token).map_err(invalid)?;
         let kid = header.kid.as_deref();
@@ -176,8 +207,8 @@ impl Keys {
             if !meant || key.algorithm != header.alg {
                 continue;
             }
-            match decode::<IgnoredAny>(token, &key.key, validation) {
-                Ok(_) => return Ok(()),
+            match decode::<Claims>(token, &key.key, validation) {
+                Ok(token) => return Ok(token.claims.exp),
                 Err(error) => fault = invalid(error),
             }
         }

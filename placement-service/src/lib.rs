@@ -14,6 +14,7 @@ pub mod login;
 pub mod metrics;
 pub mod password;
 pub mod return_to;
+pub mod server;
 pub mod server_keys;
 pub mod service;
 pub mod session_id;

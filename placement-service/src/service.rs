@@ -9,12 +9,11 @@ use crate::login::Login;
 use crate::metrics::Metrics;
 use crate::password::PasswordError;
 use crate::placer::Placer;
+use crate::server;
 use crate::sessions::Sessions;
 use crate::store::{self, StoreError};
 use crate::tokens::Tokens;
-use axum::serve::ListenerExt;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 
 /// Why the service did not start, or stopped.
@@ -26,8 +25,6 @@ pub enum ServiceError {
     Passwords(#[from] PasswordError),
     #[error("the fleet cannot be watched: {0}")]
     Fleet(#[from] reqwest::Error),
-    #[error("cannot listen: {0}")]
-    Listen(#[from] std::io::Error),
 }
 
 /// Builds the service; its background tasks run from here on.
@@ -60,33 +57,9 @@ pub async fn build(
 }
 
 /// Serves until `stop` resolves; then lets requests in flight finish, for `shutdown_grace` at most.
-pub async fn run(
-    app: App,
-    listener: TcpListener,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), ServiceError> {
+pub async fn run(app: App, listener: TcpListener, stop: impl Future<Output = ()>) {
     let grace = app.config.shutdown_grace;
     let sessions = app.sessions.clone();
-    let listener = listener.tap_io(|stream| {
-        // Answers are small and awaited: waiting to fill a packet would only add delay.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "no TCP_NODELAY");
-        }
-    });
-    let (stopping, mut stopped) = tokio::sync::watch::channel(false);
-    let serve = axum::serve(listener, http::router(app)).with_graceful_shutdown(async move {
-        stop.await;
-        stopping.send_replace(true);
-    });
-    let overtime = async {
-        // An error means that the server is gone, which ends this wait as well.
-        let _ = stopped.wait_for(|stopping| *stopping).await;
-        tokio::time::sleep(grace.max(Duration::from_millis(1))).await;
-    };
-    tokio::select! {
-        served = serve => served?,
-        () = overtime => tracing::warn!("requests in flight were cut off"),
-    }
+    server::serve(listener, http::router(app), stop, grace).await;
     sessions.flush().await;
-    Ok(())
 }

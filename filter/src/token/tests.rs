@@ -119,3 +119,33 @@ fn a_key_that_is_no_point_or_no_modulus_refuses_and_does_no_harm() {
         assert!(keys.verify(token).is_err(), "{name}");
     }
 }
+
+#[test]
+fn a_token_that_was_good_is_good_until_its_end() {
+    let now = get_current_timestamp();
+    let keys = keys();
+    let claims = |exp: u64| json!({"iss": "berth", "aud": "engine", "exp": exp});
+    let good = signed(&claims(now + 60));
+    assert_eq!(keys.verify(&good), Ok(()));
+    assert_eq!(keys.verify(&good), Ok(()));
+    let forged = format!("{}x", &good[..good.len() - 1]);
+    assert!(keys.verify(&forged).is_err());
+    // As remembered from before its end: the end counts, not the memory.
+    let old = signed(&claims(now - 60));
+    keys.verified.borrow_mut().note(&old, now - 60);
+    assert!(keys.verify(&old).is_err());
+}
+
+#[test]
+fn keys_that_go_take_their_tokens_along() {
+    let fetched = Key::from_secret(None, SECRET).unwrap();
+    let none = Keys::new(vec![], "berth", "engine", LEEWAY_S);
+    let keys = none.with_fetched(vec![fetched]);
+    let token =
+        signed(&json!({"iss": "berth", "aud": "engine", "exp": get_current_timestamp() + 60}));
+    assert_eq!(keys.verify(&token), Ok(()));
+    assert_eq!(
+        keys.with_fetched(vec![]).verify(&token),
+        Err(TokenFault::UnknownKey)
+    );
+}

@@ -2,10 +2,15 @@
 //! which no page can forge. Clients that are no browsers say nothing, and have no cookies to abuse.
 
 use super::problem::HttpProblem;
-use axum::http::{HeaderMap, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Uri, header};
 
 /// Refuses a request that a page of another site made. `trusted` are the configured origins.
-pub(super) fn refuse(headers: &HeaderMap, trusted: &[String]) -> Result<(), HttpProblem> {
+pub(super) fn refuse(
+    uri: &Uri,
+    headers: &HeaderMap,
+    trusted: &[String],
+) -> Result<(), HttpProblem> {
     let text = |name: &str| headers.get(name).map(|v| v.to_str().unwrap_or("?"));
     let origin = text(header::ORIGIN.as_str());
     if origin.is_some_and(|origin| trusted.iter().any(|t| t == origin)) {
@@ -16,7 +21,10 @@ pub(super) fn refuse(headers: &HeaderMap, trusted: &[String]) -> Result<(), Http
         (Some("same-origin" | "none"), _) | (None, None) => true,
         (Some(_), _) => false,
         (None, Some(origin)) => {
-            text(header::HOST.as_str()).is_some_and(|host| is_own(origin, host))
+            // HTTP/2 has the host in the URI.
+            let authority = uri.authority().map(Authority::as_str);
+            let host = authority.or_else(|| text(header::HOST.as_str()));
+            host.is_some_and(|host| is_own(origin, host))
         }
     };
     own.then_some(()).ok_or_else(HttpProblem::cross_site)
@@ -42,7 +50,20 @@ mod tests {
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
         }
-        refuse(&map, &["https://portal.example".to_owned()]).is_ok()
+        refuse(
+            &Uri::from_static("/login"),
+            &map,
+            &["https://portal.example".to_owned()],
+        )
+        .is_ok()
+    }
+
+    #[test]
+    fn over_http_2_the_host_is_in_the_uri() {
+        let uri = Uri::from_static("http://a.example:8080/login");
+        let from = |origin: &str| HeaderMap::from_iter([(header::ORIGIN, origin.parse().unwrap())]);
+        assert!(refuse(&uri, &from("http://a.example:8080"), &[]).is_ok());
+        assert!(refuse(&uri, &from("http://evil.example"), &[]).is_err());
     }
 
     #[test]

@@ -27,10 +27,11 @@ pub(super) async fn page(State(app): State<App>, uri: Uri) -> Response {
 /// `POST /login`.
 pub(super) async fn log_in(
     State(app): State<App>,
+    uri: Uri,
     headers: HeaderMap,
     RawBody(body): RawBody,
 ) -> Result<Response, HttpProblem> {
-    cross_site::refuse(&headers, &app.config.login.trusted_origins)?;
+    cross_site::refuse(&uri, &headers, &app.config.login.trusted_origins)?;
     let old_cookie = app.cookie.read(&headers)?;
     let format = format_of(&headers).ok_or_else(HttpProblem::unsupported_media_type)?;
     let form = match login_form::parse(format, &body) {
@@ -69,9 +70,10 @@ pub(super) async fn log_in(
 /// `POST /logout`. Ending no session is no error.
 pub(super) async fn log_out(
     State(app): State<App>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
-    cross_site::refuse(&headers, &app.config.login.trusted_origins)?;
+    cross_site::refuse(&uri, &headers, &app.config.login.trusted_origins)?;
     if let Some(cookie) = app.cookie.read(&headers)? {
         app.login.log_out(cookie).await?;
     }
