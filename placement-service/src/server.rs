@@ -2,7 +2,7 @@
 //! stop; then lets requests in flight finish for a while. Knows nothing of what is answered.
 
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -15,8 +15,6 @@ const STREAMS: u32 = 4096;
 /// back what its clients do, so many at once are no attack by the gateway; ending its connection would
 /// fail the requests of everybody else on it.
 const TAKEN_BACK: usize = 16_384;
-/// How long a client may take to send the head of an HTTP/1.1 request.
-const HEAD: Duration = Duration::from_secs(30);
 /// How long to wait when the machine has no file handle for another connection.
 const BREATH: Duration = Duration::from_millis(50);
 
@@ -28,10 +26,6 @@ pub async fn serve(
     grace: Duration,
 ) {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD);
     builder
         .http2()
         .max_concurrent_streams(STREAMS)
