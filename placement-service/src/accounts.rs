@@ -3,7 +3,7 @@
 
 use crate::clock::Clock;
 use crate::password::{PasswordError, Passwords};
-use crate::store::{AccountRow, AccountStore, StoreError};
+use crate::store::{AccountRow, AccountStore, Attempts, StoreError};
 use std::sync::Arc;
 
 /// Longest account and role name, in bytes.
@@ -85,6 +85,8 @@ impl Accounts {
             password_hash: self.passwords.hash(password).await?,
             roles: roles.to_vec(),
             created_at_ms: self.clock.now_ms(),
+            locked: false,
+            attempts: Attempts::default(),
         };
         if self.store.add_account(&row).await? {
             Ok(())

@@ -15,6 +15,7 @@ mod session;
 mod tokens;
 
 use crate::config::Config;
+use crate::feed::Feed;
 use crate::login::Login;
 use crate::metrics::Metrics;
 use crate::placer::Placer;
@@ -42,6 +43,7 @@ pub struct AppState {
     pub config: Config,
     pub sessions: Arc<Sessions>,
     pub tokens: Arc<Tokens>,
+    pub feed: Feed,
     pub login: Login,
     pub placer: Arc<Placer>,
     pub metrics: Arc<Metrics>,

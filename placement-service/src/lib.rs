@@ -8,6 +8,7 @@ pub mod secret;
 
 // Login side.
 pub mod accounts;
+pub mod feed;
 pub mod http;
 pub mod keys;
 pub mod login;
@@ -17,11 +18,12 @@ pub mod return_to;
 pub mod server;
 pub mod server_keys;
 pub mod service;
-pub mod session_id;
 pub mod sessions;
 pub mod store;
 pub mod telemetry;
 pub mod tokens;
+
+pub use berth_store::session_id;
 
 // Fleet side.
 pub mod discovery;

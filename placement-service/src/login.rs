@@ -2,12 +2,12 @@
 //! it. Knows nothing of HTTP; every outcome leaves an audit line (S37) and a count.
 
 use crate::accounts::{Accounts, CheckError};
-use crate::metrics::{EndCause, LoginResult, Metrics};
+use crate::metrics::{LoginResult, Metrics};
 use crate::password::PasswordError;
 use crate::refusal::Refusal;
 use crate::session_id::SessionId;
-use crate::sessions::{LiveSession, Sessions};
-use crate::tokens::Tokens;
+use crate::sessions::{LiveSession, NewSession, Sessions};
+use crate::store::EndCause;
 use berth_api::Reason;
 use std::sync::Arc;
 
@@ -26,23 +26,16 @@ pub enum LoginError {
 pub struct Login {
     accounts: Accounts,
     sessions: Arc<Sessions>,
-    tokens: Arc<Tokens>,
     metrics: Arc<Metrics>,
 }
 
 impl Login {
     /// Over the use cases that it joins.
     #[must_use]
-    pub const fn new(
-        accounts: Accounts,
-        sessions: Arc<Sessions>,
-        tokens: Arc<Tokens>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub const fn new(accounts: Accounts, sessions: Arc<Sessions>, metrics: Arc<Metrics>) -> Self {
         Self {
             accounts,
             sessions,
-            tokens,
             metrics,
         }
     }
@@ -75,9 +68,8 @@ impl Login {
             }
         }
         let (id, live) = outcome?;
-        self.metrics.session_created();
         if let Some(old) = old_cookie
-            && let Err(refusal) = self.finish(old, EndCause::LoginAgain).await
+            && let Err(refusal) = self.sessions.end(old, EndCause::LoginAgain).await
         {
             tracing::warn!(%refusal, "the session before this login was not ended");
         }
@@ -86,7 +78,8 @@ impl Login {
 
     /// Ends the session that the cookie names (S22). Ending none is no error.
     pub async fn log_out(&self, cookie: &str) -> Result<(), Refusal> {
-        self.finish(cookie, EndCause::Logout).await
+        self.sessions.end(cookie, EndCause::Logout).await?;
+        Ok(())
     }
 
     async fn try_log_in(
@@ -106,17 +99,11 @@ impl Login {
                 return Err(LoginError::Refused(crate::sessions::store_down(&error)));
             }
         };
-        let begun = self.sessions.begin(&account.name, &account.roles).await;
-        begun.map_err(LoginError::Refused)
-    }
-
-    async fn finish(&self, cookie: &str, cause: EndCause) -> Result<(), Refusal> {
-        if let Some(live) = self.sessions.end(cookie).await? {
-            self.tokens.forget(&live);
-            self.metrics.session_ended(cause);
-            tracing::info!(target: "berth::audit", event = "session-ended", cause = cause.as_str(),
-                account = live.account, session = live.session_ref);
-        }
-        Ok(())
+        let new = NewSession {
+            account: account.name,
+            roles: account.roles,
+            ..NewSession::default()
+        };
+        self.sessions.begin(new).await.map_err(LoginError::Refused)
     }
 }

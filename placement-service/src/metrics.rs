@@ -1,6 +1,7 @@
 //! What the login side counts (S38), on a registry that the fleet side joins. Labels are constants:
 //! never an account, never an id.
 
+use crate::store::EndCause;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -39,14 +40,6 @@ label_values! {
     }
 }
 
-label_values! {
-    /// Why a session ended.
-    EndCause {
-        Logout = "logout",
-        LoginAgain = "login-again",
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabel {
     result: LoginResult,
@@ -54,7 +47,7 @@ struct ResultLabel {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CauseLabel {
-    cause: EndCause,
+    cause: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -125,9 +118,9 @@ impl Metrics {
 
     /// A session has ended.
     pub fn session_ended(&self, cause: EndCause) {
-        self.sessions_ended
-            .get_or_create(&CauseLabel { cause })
-            .inc();
+        let cause = cause.as_str();
+        let label = CauseLabel { cause };
+        self.sessions_ended.get_or_create(&label).inc();
     }
 
     /// A request was refused; `reason` is one of the constants.

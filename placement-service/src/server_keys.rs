@@ -2,7 +2,7 @@
 //! session's public name and an anonymous id are derived with.
 
 use crate::session_id::IdHash;
-use crate::store::{SessionStore, StoreError};
+use crate::store::{Coordination, StoreError};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
@@ -18,7 +18,7 @@ pub struct ServerKeys {
 
 impl ServerKeys {
     /// Fetches the keys, making them when the store is new.
-    pub async fn load(store: &dyn SessionStore) -> Result<Self, StoreError> {
+    pub async fn load(store: &dyn Coordination) -> Result<Self, StoreError> {
         Ok(Self {
             session_ref: keyed(store, "session-ref").await?,
             anonymous: keyed(store, "anonymous").await?,
@@ -48,7 +48,7 @@ impl ServerKeys {
     }
 }
 
-async fn keyed(store: &dyn SessionStore, name: &str) -> Result<Hmac<Sha256>, StoreError> {
+async fn keyed(store: &dyn Coordination, name: &str) -> Result<Hmac<Sha256>, StoreError> {
     let mut candidate = [0_u8; 32];
     rand::rng().fill_bytes(&mut candidate);
     let key = store.server_key(name, candidate).await?;

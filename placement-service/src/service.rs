@@ -4,6 +4,7 @@ use crate::accounts::Accounts;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::secrets::Secrets;
+use crate::feed::Feed;
 use crate::http::{self, App, AppState, LoginCookie, Pages};
 use crate::login::Login;
 use crate::metrics::Metrics;
@@ -36,18 +37,29 @@ pub async fn build(
     let stores = store::open(&config.store).await?;
     let mut registry = Metrics::registry();
     let metrics = Arc::new(Metrics::register(&mut registry));
-    let sessions = Sessions::start(stores.sessions, clock.clone(), &config.session).await?;
-    let sessions = Arc::new(sessions);
+    let sessions = Sessions::start(
+        stores.clone(),
+        clock.clone(),
+        metrics.clone(),
+        &config.session,
+    );
+    let sessions = Arc::new(sessions.await?);
     let tokens = Tokens::new(clock.clone(), secrets.signing_key, &config.tokens);
     let tokens = Arc::new(tokens);
-    let accounts = Accounts::new(stores.accounts, clock.clone())?;
+    let log = stores.events.clone();
+    let feed = Feed::start(sessions.clone(), tokens.clone(), log, config.events.poll).await?;
+    let accounts = stores
+        .accounts
+        .ok_or_else(|| StoreError("keeps no accounts".to_owned()))?;
+    let accounts = Accounts::new(accounts, clock.clone())?;
     let placer = Placer::start(&config, clock, &mut registry)?;
     Ok(Arc::new(AppState {
-        login: Login::new(accounts, sessions.clone(), tokens.clone(), metrics.clone()),
+        login: Login::new(accounts, sessions.clone(), metrics.clone()),
         cookie: LoginCookie::new(&config.session.cookie),
         pages: Pages::new(),
         gateway_secret: secrets.gateway,
         config,
+        feed,
         sessions,
         tokens,
         placer,

@@ -84,8 +84,8 @@ impl Tokens {
     }
 
     /// Drops the kept token of a session that has ended.
-    pub fn forget(&self, session: &LiveSession) {
-        self.minted.invalidate(&session.session_ref);
+    pub fn forget(&self, session_ref: &str) {
+        self.minted.invalidate(session_ref);
     }
 
     /// The public keys as a JWK set (RFC 7517); empty for a shared secret.

@@ -3,7 +3,7 @@
 use super::{ConfigFile, Failure, print};
 use berth_placement::accounts::{Accounts, AddError, MAX_PASSWORD_BYTES};
 use berth_placement::clock::SystemClock;
-use berth_placement::store;
+use berth_placement::store::{self, StoreError};
 use clap::Subcommand;
 use std::io::Read;
 use std::sync::Arc;
@@ -62,7 +62,10 @@ pub(super) async fn run(command: AccountCommand) -> Result<(), Failure> {
 async fn accounts(config: &ConfigFile) -> Result<Accounts, Failure> {
     let config = config.load()?.config;
     let stores = store::open(&config.store).await?;
-    Ok(Accounts::new(stores.accounts, Arc::new(SystemClock))?)
+    let accounts = stores
+        .accounts
+        .ok_or_else(|| StoreError("keeps no accounts".to_owned()))?;
+    Ok(Accounts::new(accounts, Arc::new(SystemClock))?)
 }
 
 fn read_password() -> Result<String, Failure> {

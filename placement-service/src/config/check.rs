@@ -2,16 +2,15 @@
 //! settings that exclude one another.
 
 use super::fault::Fault;
-use super::{Algorithm, Config, Discovery, Driver, Key, Open, Pool, Route, SameSite, Strategy};
-use crate::return_to::ReturnTo;
+use super::{Algorithm, Config, Driver, Key, events, fleet, login, pool, session, tokens};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The secret of `config/demo.yaml`.
 const DEMO_SECRET: &str = "berth-demo-secret-known-to-everybody";
 
-const SECOND: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Every fault, and what is allowed but worth a word.
 pub(super) fn all(config: &Config) -> (Vec<Fault>, Vec<String>) {
@@ -22,29 +21,30 @@ pub(super) fn all(config: &Config) -> (Vec<Fault>, Vec<String>) {
             "must be a filter such as info or berth_placement=debug,info",
         );
     }
-    session(config, &mut faults);
-    login(config, &mut faults);
-    tokens(config, &mut faults);
-    watching(config, &mut faults);
+    session::check(&config.session, &mut faults);
+    events::check(&config.events, &mut faults);
+    login::check(&config.login, &mut faults);
+    tokens::check(&config.tokens, &mut faults);
+    fleet::check(config, &mut faults);
     for (index, pool) in config.pools.iter().enumerate() {
-        one_pool(&format!("pools[{index}]"), pool, &mut faults);
+        pool::check(&format!("pools[{index}]"), pool, &mut faults);
     }
     faults.unique("pools", config.pools.iter().map(|p| p.name.as_str()));
     for (index, route) in config.routes.iter().enumerate() {
-        one_route(&format!("routes[{index}]"), route, config, &mut faults);
+        pool::check_route(&format!("routes[{index}]"), route, config, &mut faults);
     }
     (faults.0, warnings(config))
 }
 
 #[derive(Default)]
-struct Faults(Vec<Fault>);
+pub(super) struct Faults(Vec<Fault>);
 
 impl Faults {
-    fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+    pub(super) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.0.push(Fault::new(path, message));
     }
 
-    fn within(&mut self, path: &str, value: Duration, least: Duration, most: Duration) {
+    pub(super) fn within(&mut self, path: &str, value: Duration, least: Duration, most: Duration) {
         if value < least || value > most {
             let (least, most) = (human(least), human(most));
             self.add(
@@ -54,13 +54,13 @@ impl Faults {
         }
     }
 
-    fn counts(&mut self, path: &str, value: u32, most: u32) {
+    pub(super) fn counts(&mut self, path: &str, value: u32, most: u32) {
         if value < 1 || value > most {
             self.add(path, format!("must be 1 to {most}, not {value}"));
         }
     }
 
-    fn unique<'a>(&mut self, list: &str, names: impl Iterator<Item = &'a str>) {
+    pub(super) fn unique<'a>(&mut self, list: &str, names: impl Iterator<Item = &'a str>) {
         let mut seen = BTreeSet::new();
         for (index, name) in names.enumerate() {
             if !seen.insert(name) {
@@ -70,7 +70,7 @@ impl Faults {
         }
     }
 
-    fn name(&mut self, path: &str, text: &str) {
+    pub(super) fn name(&mut self, path: &str, text: &str) {
         let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if text.is_empty() || text.len() > 128 || !text.chars().all(fine) {
             self.add(path, "must be 1 to 128 letters, digits and - _ .");
@@ -80,205 +80,6 @@ impl Faults {
 
 fn human(duration: Duration) -> humantime_serde::re::humantime::FormattedDuration {
     humantime_serde::re::humantime::format_duration(duration)
-}
-
-fn session(config: &Config, faults: &mut Faults) {
-    let session = &config.session;
-    faults.within(
-        "session.idle_timeout",
-        session.idle_timeout,
-        SECOND,
-        30 * DAY,
-    );
-    faults.within(
-        "session.absolute_timeout",
-        session.absolute_timeout,
-        SECOND,
-        365 * DAY,
-    );
-    if session.idle_timeout > session.absolute_timeout {
-        faults.add(
-            "session.idle_timeout",
-            "must not be longer than session.absolute_timeout",
-        );
-    }
-    faults.within("session.cache", session.cache, Duration::ZERO, 60 * SECOND);
-    if session.cookie.same_site == SameSite::None && !session.cookie.secure {
-        faults.add(
-            "session.cookie.same_site",
-            "none needs session.cookie.secure: true",
-        );
-    }
-}
-
-fn login(config: &Config, faults: &mut Faults) {
-    if ReturnTo::parse(&config.login.default_return_to).is_none() {
-        faults.add(
-            "login.default_return_to",
-            "must be a path of this site, such as /",
-        );
-    }
-    for (index, origin) in config.login.trusted_origins.iter().enumerate() {
-        if !is_origin(origin) {
-            let path = format!("login.trusted_origins[{index}]");
-            faults.add(path, "must be an origin such as https://app.example.com");
-        }
-    }
-}
-
-/// `scheme://host[:port]` in lower case, as browsers send it (RFC 6454 section 6.2).
-fn is_origin(text: &str) -> bool {
-    let rest = text
-        .strip_prefix("https://")
-        .or(text.strip_prefix("http://"));
-    rest.is_some_and(|authority| {
-        let allowed =
-            |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b':' | b'[' | b']');
-        !authority.is_empty() && authority.bytes().all(allowed)
-    })
-}
-
-fn tokens(config: &Config, faults: &mut Faults) {
-    let tokens = &config.tokens;
-    faults.within("tokens.lifetime", tokens.lifetime, 10 * SECOND, DAY);
-    for (path, text) in [
-        ("tokens.issuer", &tokens.issuer),
-        ("tokens.audience", &tokens.audience),
-    ] {
-        if text.is_empty() {
-            faults.add(path, "must not be empty");
-        }
-    }
-    if tokens.kid.as_deref() == Some("") {
-        faults.add(
-            "tokens.kid",
-            "must not be empty; null names the key by its thumbprint",
-        );
-    }
-}
-
-fn watching(config: &Config, faults: &mut Faults) {
-    let (probe, placement) = (&config.probe, &config.placement);
-    let tenth = Duration::from_millis(100);
-    faults.within("probe.interval", probe.interval, tenth, 3600 * SECOND);
-    faults.within(
-        "probe.timeout",
-        probe.timeout,
-        Duration::from_millis(10),
-        60 * SECOND,
-    );
-    faults.counts("probe.failures", probe.failures, 1000);
-    faults.counts("probe.successes", probe.successes, 1000);
-    faults.within(
-        "placement.deadline",
-        placement.deadline,
-        tenth,
-        120 * SECOND,
-    );
-    faults.counts("placement.attempts", placement.attempts, 100);
-    let engine_timeout = placement.engine_timeout;
-    faults.within(
-        "placement.engine_timeout",
-        engine_timeout,
-        Duration::from_millis(10),
-        120 * SECOND,
-    );
-    if engine_timeout > placement.deadline {
-        faults.add(
-            "placement.engine_timeout",
-            "must not be longer than placement.deadline",
-        );
-    }
-    faults.within(
-        "placement.reservation_ttl",
-        placement.reservation_ttl,
-        SECOND,
-        3600 * SECOND,
-    );
-    faults.within(
-        "shutdown_grace",
-        config.shutdown_grace,
-        Duration::ZERO,
-        3600 * SECOND,
-    );
-}
-
-fn one_pool(path: &str, pool: &Pool, faults: &mut Faults) {
-    faults.name(&format!("{path}.name"), &pool.name);
-    let visible = |b: u8| b.is_ascii_graphic();
-    if pool.cluster.is_empty() || !pool.cluster.bytes().all(visible) {
-        faults.add(
-            format!("{path}.cluster"),
-            "must be visible ASCII without spaces",
-        );
-    }
-    if pool.strategy == Strategy::Weighted && pool.session_threshold.is_none() {
-        faults.add(
-            format!("{path}.session_threshold"),
-            "is missing: strategy weighted needs it",
-        );
-    }
-    if pool.session_threshold == Some(0) {
-        faults.add(format!("{path}.session_threshold"), "must be 1 or more");
-    }
-    let Discovery::Fixed(engines) = &pool.discovery;
-    let list = format!("{path}.discovery.fixed");
-    for (index, engine) in engines.iter().enumerate() {
-        faults.name(&format!("{list}[{index}].name"), &engine.name);
-        if engine.port == 0 {
-            faults.add(format!("{list}[{index}].port"), "must be 1 to 65535");
-        }
-        if engine.metrics_port == Some(0) {
-            faults.add(
-                format!("{list}[{index}].metrics_port"),
-                "must be 1 to 65535",
-            );
-        }
-        if engine.ip.is_unspecified() || engine.ip.is_multicast() {
-            faults.add(
-                format!("{list}[{index}].ip"),
-                "must be the address of one machine",
-            );
-        }
-    }
-    faults.unique(&list, engines.iter().map(|engine| engine.name.as_str()));
-    let mut seen = BTreeSet::new();
-    for (index, engine) in engines.iter().enumerate() {
-        if !seen.insert((engine.ip, engine.port)) {
-            let message = "this address and port are another engine's already";
-            faults.add(format!("{list}[{index}].port"), message);
-        }
-    }
-}
-
-fn one_route(path: &str, route: &Route, config: &Config, faults: &mut Faults) {
-    let literal = route.path.strip_suffix("{document}").unwrap_or(&route.path);
-    let rest_of_path = literal.len() < route.path.len();
-    if !literal.starts_with('/') || literal.contains(['{', '}', '?', '#']) {
-        let message = "must start with / and may end in {document}, without a query";
-        faults.add(format!("{path}.path"), message);
-    } else if rest_of_path && !literal.ends_with('/') {
-        faults.add(format!("{path}.path"), "{document} must follow a /");
-    }
-    let Some(pool) = config.pools.iter().find(|pool| pool.name == route.pool) else {
-        faults.add(
-            format!("{path}.pool"),
-            format!("there is no pool {:?}", route.pool),
-        );
-        return;
-    };
-    let open = format!("{path}.open");
-    if pool.driver == Driver::Websocket && route.open != Open::Nothing {
-        faults.add(&open, "a websocket pool opens nothing");
-    }
-    if let Open::Document(name) = &route.open {
-        if name.is_empty() {
-            faults.add(&open, "the document's name must not be empty");
-        }
-        if name.contains("{document}") && !rest_of_path {
-            faults.add(&open, "uses {document}, which the path does not have");
-        }
-    }
 }
 
 fn warnings(config: &Config) -> Vec<String> {

@@ -78,7 +78,7 @@ impl Activity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::contract::session_row;
+    use crate::store::contract::{event, session_row};
     use crate::store::sqlite::SqliteStore;
 
     #[test]
@@ -94,7 +94,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&dir.path().join("a.db")).await.unwrap();
         let row = session_row(1);
-        store.insert(&row).await.unwrap();
+        store.insert(&row, None, &event(&row, None)).await.unwrap();
         let activity = Activity::default();
         activity.note(row.id_hash, 9_000);
         activity.note(row.id_hash, 8_000);

@@ -4,6 +4,7 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::config::{Cookie, SameSite};
 use crate::store::sqlite::SqliteStore;
+use crate::store::{EndCause, SessionStore};
 
 const MINUTE_MS: u64 = 60_000;
 const START_MS: u64 = 1_700_000_000_000;
@@ -23,6 +24,7 @@ fn config(cache: Duration) -> config::Session {
         },
         idle_timeout: Duration::from_secs(30 * 60),
         absolute_timeout: Duration::from_secs(10 * 3600),
+        runtime: "berth".to_owned(),
         cache,
     }
 }
@@ -31,18 +33,28 @@ async fn world() -> World {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(SqliteStore::open(&dir.path().join("a.db")).await.unwrap());
     let clock = Arc::new(ManualClock::new(START_MS));
-    let config = config(Duration::from_secs(60));
-    let sessions = Sessions::start(store.clone(), clock.clone(), &config);
     World {
-        sessions: sessions.await.unwrap(),
+        sessions: start(&store, &clock, Duration::from_secs(60)).await,
         dir,
         store,
         clock,
     }
 }
 
-fn roles() -> Vec<String> {
-    vec!["user".to_owned()]
+fn demo() -> NewSession {
+    NewSession {
+        account: "demo".to_owned(),
+        roles: vec!["user".to_owned()],
+        ..NewSession::default()
+    }
+}
+
+async fn start(store: &Arc<SqliteStore>, clock: &Arc<ManualClock>, cache: Duration) -> Sessions {
+    let stores = Stores::whole(store.clone());
+    let metrics = Arc::new(Metrics::default());
+    Sessions::start(stores, clock.clone(), metrics, &config(cache))
+        .await
+        .unwrap()
 }
 
 async fn reason(outcome: impl Future<Output = Result<Arc<LiveSession>, Refusal>>) -> Reason {
@@ -52,7 +64,7 @@ async fn reason(outcome: impl Future<Output = Result<Arc<LiveSession>, Refusal>>
 #[tokio::test]
 async fn a_login_can_be_resolved_and_only_by_its_id() {
     let w = world().await;
-    let (id, live) = w.sessions.begin("demo", &roles()).await.unwrap();
+    let (id, live) = w.sessions.begin(demo()).await.unwrap();
     let found = w.sessions.resolve(id.reveal()).await.unwrap();
     assert_eq!(found, live);
     assert_eq!(
@@ -71,20 +83,19 @@ async fn a_login_can_be_resolved_and_only_by_its_id() {
 #[tokio::test]
 async fn the_store_never_holds_the_id() {
     let w = world().await;
-    let (id, live) = w.sessions.begin("demo", &roles()).await.unwrap();
+    let (id, _) = w.sessions.begin(demo()).await.unwrap();
     w.store.close().await;
     for entry in std::fs::read_dir(w.dir.path()).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-        for secret in [id.reveal(), live.session_ref.as_str()] {
-            assert!(!bytes.windows(secret.len()).any(|w| w == secret.as_bytes()));
-        }
+        let secret = id.reveal().as_bytes();
+        assert!(!bytes.windows(secret.len()).any(|w| w == secret));
     }
 }
 
 #[tokio::test]
 async fn idle_and_absolute_ends_hold_at_read_time() {
     let w = world().await;
-    let (id, _) = w.sessions.begin("demo", &roles()).await.unwrap();
+    let (id, _) = w.sessions.begin(demo()).await.unwrap();
     // Active every 29 minutes: only the absolute end counts.
     for _ in 0..20 {
         w.clock.advance_ms(29 * MINUTE_MS);
@@ -96,7 +107,7 @@ async fn idle_and_absolute_ends_hold_at_read_time() {
         Reason::SessionExpired
     );
 
-    let (id, _) = w.sessions.begin("demo", &roles()).await.unwrap();
+    let (id, _) = w.sessions.begin(demo()).await.unwrap();
     w.clock.advance_ms(30 * MINUTE_MS - 1);
     w.sessions.peek(id.reveal()).await.unwrap();
     w.clock.advance_ms(1);
@@ -104,13 +115,19 @@ async fn idle_and_absolute_ends_hold_at_read_time() {
         reason(w.sessions.resolve(id.reveal())).await,
         Reason::SessionExpired
     );
-    assert!(w.sessions.end(id.reveal()).await.unwrap().is_none());
+    assert!(
+        w.sessions
+            .end(id.reveal(), EndCause::Logout)
+            .await
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[tokio::test]
 async fn peeking_tells_the_time_left_and_is_no_activity() {
     let w = world().await;
-    let (id, _) = w.sessions.begin("demo", &roles()).await.unwrap();
+    let (id, _) = w.sessions.begin(demo()).await.unwrap();
     w.clock.advance_ms(10 * MINUTE_MS);
     for _ in 0..2 {
         let (_, left) = w.sessions.peek(id.reveal()).await.unwrap();
@@ -124,10 +141,10 @@ async fn peeking_tells_the_time_left_and_is_no_activity() {
 #[tokio::test]
 async fn activity_outlives_the_cache_and_reaches_the_store() {
     let w = world().await;
-    let (id, _) = w.sessions.begin("demo", &roles()).await.unwrap();
+    let (id, _) = w.sessions.begin(demo()).await.unwrap();
     w.clock.advance_ms(MINUTE_MS);
     w.sessions.resolve(id.reveal()).await.unwrap();
-    w.sessions.cache.invalidate(&id.hash());
+    w.sessions.hear_of_anything();
     let (_, left) = w.sessions.peek(id.reveal()).await.unwrap();
     assert_eq!(left.idle_s, 30 * 60);
     w.sessions.flush().await;
@@ -138,14 +155,20 @@ async fn activity_outlives_the_cache_and_reaches_the_store() {
 #[tokio::test]
 async fn an_ended_session_is_gone_at_once_and_stays_gone() {
     let w = world().await;
-    let (id, live) = w.sessions.begin("demo", &roles()).await.unwrap();
+    let (id, live) = w.sessions.begin(demo()).await.unwrap();
     w.sessions.resolve(id.reveal()).await.unwrap();
-    assert_eq!(w.sessions.end(id.reveal()).await.unwrap(), Some(live));
+    assert_eq!(
+        w.sessions.end(id.reveal(), EndCause::Logout).await.unwrap(),
+        Some(live)
+    );
     assert_eq!(
         reason(w.sessions.resolve(id.reveal())).await,
         Reason::UnknownSession
     );
-    assert_eq!(w.sessions.end(id.reveal()).await.unwrap(), None);
+    assert_eq!(
+        w.sessions.end(id.reveal(), EndCause::Logout).await.unwrap(),
+        None
+    );
     w.sessions.flush().await;
     assert_eq!(w.store.find(&id.hash()).await.unwrap(), None);
 }
@@ -153,28 +176,31 @@ async fn an_ended_session_is_gone_at_once_and_stays_gone() {
 #[tokio::test]
 async fn a_session_survives_a_restart() {
     let w = world().await;
-    let (id, live) = w.sessions.begin("demo", &roles()).await.unwrap();
+    let (id, live) = w.sessions.begin(demo()).await.unwrap();
     drop(w.sessions);
     w.store.close().await;
     let store = Arc::new(SqliteStore::open(&w.dir.path().join("a.db")).await.unwrap());
-    let config = config(Duration::ZERO);
-    let again = Sessions::start(store, w.clock.clone(), &config).await;
-    let found = again.unwrap().resolve(id.reveal()).await.unwrap();
+    let again = start(&store, &w.clock, Duration::ZERO).await;
+    let found = again.resolve(id.reveal()).await.unwrap();
     assert_eq!(found, live, "also under the same public name");
 }
 
 #[tokio::test]
 async fn a_store_that_is_down_is_never_an_unknown_session() {
     let w = world().await;
-    let (id, _) = w.sessions.begin("demo", &roles()).await.unwrap();
+    let (id, _) = w.sessions.begin(demo()).await.unwrap();
     w.store.close().await;
     let refusal = w.sessions.resolve(id.reveal()).await.unwrap_err();
     assert_eq!(refusal.reason, Reason::StoreDown);
     assert_eq!(refusal.retry_after_s, Some(1));
     assert_eq!(
-        w.sessions.end(id.reveal()).await.unwrap_err().reason,
+        w.sessions
+            .end(id.reveal(), EndCause::Logout)
+            .await
+            .unwrap_err()
+            .reason,
         Reason::StoreDown
     );
-    assert!(w.sessions.begin("demo", &roles()).await.is_err());
+    assert!(w.sessions.begin(demo()).await.is_err());
     assert!(w.sessions.ready().await.is_err());
 }

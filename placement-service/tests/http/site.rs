@@ -81,7 +81,7 @@ impl Site {
         let key = |name: &str| (name == "BERTH_TOKEN_KEY").then(|| "k".repeat(40));
         let secrets = secrets::fetch(&config, &key).unwrap();
         let stores = store::open(&config.store).await.unwrap();
-        let accounts = Accounts::new(stores.accounts, clock.clone()).unwrap();
+        let accounts = Accounts::new(stores.accounts.unwrap(), clock.clone()).unwrap();
         let roles = ["user".to_owned()];
         // There already when the site starts again.
         let _ = accounts.add("demo", &roles, PASSWORD.to_owned()).await;

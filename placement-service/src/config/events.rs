@@ -1,0 +1,18 @@
+//! The log of what happens to sessions.
+
+use super::check::{Faults, SECOND};
+use serde::Deserialize;
+use std::time::Duration;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Events {
+    /// How often the log is looked at for what other replicas have added.
+    #[serde(with = "humantime_serde")]
+    pub poll: Duration,
+}
+
+pub(super) fn check(events: &Events, faults: &mut Faults) {
+    let least = Duration::from_millis(10);
+    faults.within("events.poll", events.poll, least, 10 * SECOND);
+}

@@ -1,0 +1,81 @@
+//! Engines: how they are watched, and how one is chosen.
+
+use super::Config;
+use super::check::{Faults, SECOND};
+use serde::Deserialize;
+use std::time::Duration;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    #[serde(with = "humantime_serde")]
+    pub interval: Duration,
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    /// Consecutive failures that make an engine unhealthy.
+    pub failures: u32,
+    /// Consecutive successes that make it healthy again.
+    pub successes: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Placement {
+    /// For the whole placement, every attempt included.
+    #[serde(with = "humantime_serde")]
+    pub deadline: Duration,
+    /// Engines tried at the most.
+    pub attempts: u32,
+    /// How long an engine may take to accept a connection and say its first word.
+    #[serde(with = "humantime_serde")]
+    pub engine_timeout: Duration,
+    /// How long a reservation counts at the most when no probe confirms it.
+    #[serde(with = "humantime_serde")]
+    pub reservation_ttl: Duration,
+}
+
+pub(super) fn check(config: &Config, faults: &mut Faults) {
+    let (probe, placement) = (&config.probe, &config.placement);
+    let tenth = Duration::from_millis(100);
+    faults.within("probe.interval", probe.interval, tenth, 3600 * SECOND);
+    faults.within(
+        "probe.timeout",
+        probe.timeout,
+        Duration::from_millis(10),
+        60 * SECOND,
+    );
+    faults.counts("probe.failures", probe.failures, 1000);
+    faults.counts("probe.successes", probe.successes, 1000);
+    faults.within(
+        "placement.deadline",
+        placement.deadline,
+        tenth,
+        120 * SECOND,
+    );
+    faults.counts("placement.attempts", placement.attempts, 100);
+    let engine_timeout = placement.engine_timeout;
+    faults.within(
+        "placement.engine_timeout",
+        engine_timeout,
+        Duration::from_millis(10),
+        120 * SECOND,
+    );
+    if engine_timeout > placement.deadline {
+        faults.add(
+            "placement.engine_timeout",
+            "must not be longer than placement.deadline",
+        );
+    }
+    faults.within(
+        "placement.reservation_ttl",
+        placement.reservation_ttl,
+        SECOND,
+        3600 * SECOND,
+    );
+    faults.within(
+        "shutdown_grace",
+        config.shutdown_grace,
+        Duration::ZERO,
+        3600 * SECOND,
+    );
+}

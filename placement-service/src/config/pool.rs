@@ -1,0 +1,158 @@
+//! Pools of engines, and which path goes to which.
+
+use super::Config;
+use super::check::Faults;
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// Engines that serve the same things.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pool {
+    pub name: String,
+    pub driver: Driver,
+    /// The Envoy cluster. With `{engine}` in it: a cluster per engine, and no destination header.
+    pub cluster: String,
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// Sessions per engine at the most.
+    #[serde(default)]
+    pub session_threshold: Option<u32>,
+    pub discovery: Discovery,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Driver {
+    Qix,
+    Websocket,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    RoundRobin,
+    #[default]
+    LeastLoad,
+    /// Probability proportional to `session_threshold - sessions`; needs the threshold.
+    Weighted,
+}
+
+/// Where a pool's engines come from.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Discovery {
+    Fixed(Vec<FixedEngine>),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FixedEngine {
+    pub name: String,
+    pub ip: IpAddr,
+    pub port: u16,
+    /// Prometheus metrics; none when absent.
+    #[serde(default)]
+    pub metrics_port: Option<u16>,
+}
+
+/// Which pool takes a path, and what is opened there.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// A literal path, or one that ends in `{document}` (the rest of the path).
+    pub path: String,
+    pub pool: String,
+    /// What the driver opens first; `websocket` pools open nothing.
+    #[serde(default)]
+    pub open: Open,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Open {
+    #[default]
+    Nothing,
+    /// A document by name; `{document}` stands for the route's part.
+    Document(String),
+    SessionApp,
+}
+
+pub(super) fn check(path: &str, pool: &Pool, faults: &mut Faults) {
+    faults.name(&format!("{path}.name"), &pool.name);
+    let visible = |b: u8| b.is_ascii_graphic();
+    if pool.cluster.is_empty() || !pool.cluster.bytes().all(visible) {
+        faults.add(
+            format!("{path}.cluster"),
+            "must be visible ASCII without spaces",
+        );
+    }
+    if pool.strategy == Strategy::Weighted && pool.session_threshold.is_none() {
+        faults.add(
+            format!("{path}.session_threshold"),
+            "is missing: strategy weighted needs it",
+        );
+    }
+    if pool.session_threshold == Some(0) {
+        faults.add(format!("{path}.session_threshold"), "must be 1 or more");
+    }
+    let Discovery::Fixed(engines) = &pool.discovery;
+    let list = format!("{path}.discovery.fixed");
+    for (index, engine) in engines.iter().enumerate() {
+        faults.name(&format!("{list}[{index}].name"), &engine.name);
+        if engine.port == 0 {
+            faults.add(format!("{list}[{index}].port"), "must be 1 to 65535");
+        }
+        if engine.metrics_port == Some(0) {
+            faults.add(
+                format!("{list}[{index}].metrics_port"),
+                "must be 1 to 65535",
+            );
+        }
+        if engine.ip.is_unspecified() || engine.ip.is_multicast() {
+            faults.add(
+                format!("{list}[{index}].ip"),
+                "must be the address of one machine",
+            );
+        }
+    }
+    faults.unique(&list, engines.iter().map(|engine| engine.name.as_str()));
+    let mut seen = BTreeSet::new();
+    for (index, engine) in engines.iter().enumerate() {
+        if !seen.insert((engine.ip, engine.port)) {
+            let message = "this address and port are another engine's already";
+            faults.add(format!("{list}[{index}].port"), message);
+        }
+    }
+}
+
+pub(super) fn check_route(path: &str, route: &Route, config: &Config, faults: &mut Faults) {
+    let literal = route.path.strip_suffix("{document}").unwrap_or(&route.path);
+    let rest_of_path = literal.len() < route.path.len();
+    if !literal.starts_with('/') || literal.contains(['{', '}', '?', '#']) {
+        let message = "must start with / and may end in {document}, without a query";
+        faults.add(format!("{path}.path"), message);
+    } else if rest_of_path && !literal.ends_with('/') {
+        faults.add(format!("{path}.path"), "{document} must follow a /");
+    }
+    let Some(pool) = config.pools.iter().find(|pool| pool.name == route.pool) else {
+        faults.add(
+            format!("{path}.pool"),
+            format!("there is no pool {:?}", route.pool),
+        );
+        return;
+    };
+    let open = format!("{path}.open");
+    if pool.driver == Driver::Websocket && route.open != Open::Nothing {
+        faults.add(&open, "a websocket pool opens nothing");
+    }
+    if let Open::Document(name) = &route.open {
+        if name.is_empty() {
+            faults.add(&open, "the document's name must not be empty");
+        }
+        if name.contains("{document}") && !rest_of_path {
+            faults.add(&open, "uses {document}, which the path does not have");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Sessions: their cookie and how long they last.
+
+use super::check::{DAY, Faults, SECOND};
+use serde::Deserialize;
+use std::time::Duration;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Session {
+    pub cookie: Cookie,
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub absolute_timeout: Duration,
+    /// The name of this service among runtimes that share a store.
+    pub runtime: String,
+    /// How long a looked-up session is served from memory.
+    #[serde(with = "humantime_serde")]
+    pub cache: Duration,
+}
+
+/// The login cookie: `__Host-berth` when secure, `berth` otherwise (S8).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cookie {
+    pub secure: bool,
+    pub same_site: SameSite,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SameSite {
+    Lax,
+    Strict,
+    None,
+}
+
+pub(super) fn check(session: &Session, faults: &mut Faults) {
+    faults.within(
+        "session.idle_timeout",
+        session.idle_timeout,
+        SECOND,
+        30 * DAY,
+    );
+    faults.within(
+        "session.absolute_timeout",
+        session.absolute_timeout,
+        SECOND,
+        365 * DAY,
+    );
+    if session.idle_timeout > session.absolute_timeout {
+        faults.add(
+            "session.idle_timeout",
+            "must not be longer than session.absolute_timeout",
+        );
+    }
+    faults.name("session.runtime", &session.runtime);
+    faults.within("session.cache", session.cache, Duration::ZERO, 60 * SECOND);
+    if session.cookie.same_site == SameSite::None && !session.cookie.secure {
+        faults.add(
+            "session.cookie.same_site",
+            "none needs session.cookie.secure: true",
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! The JWT for the engines, and where keys come from.
+
+use super::check::{DAY, Faults, SECOND};
+use crate::secret::Secret;
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How the JWT for the engines is made (S26).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tokens {
+    pub algorithm: Algorithm,
+    pub key: Key,
+    /// Names the key in the JWT header; a thumbprint of the key when absent.
+    pub kid: Option<String>,
+    pub issuer: String,
+    pub audience: String,
+    #[serde(with = "humantime_serde")]
+    pub lifetime: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Algorithm {
+    #[serde(rename = "HS256")]
+    Hs256,
+    #[serde(rename = "RS256")]
+    Rs256,
+    #[serde(rename = "ES256")]
+    Es256,
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+}
+
+/// Where a key comes from. HS256: the shared secret's text. Others: a PKCS#8 PEM private key.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Key {
+    /// In the configuration itself: for demonstrations only.
+    Inline(Secret),
+    File(PathBuf),
+    Env(String),
+}
+
+/// How a gateway (Envoy with the filter) proves itself on `/v1`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateways {
+    /// `Authorization: Bearer <secret>`; without one, only the listen address protects `/v1`.
+    pub secret: Option<Key>,
+}
+
+pub(super) fn check(tokens: &Tokens, faults: &mut Faults) {
+    faults.within("tokens.lifetime", tokens.lifetime, 10 * SECOND, DAY);
+    for (path, text) in [
+        ("tokens.issuer", &tokens.issuer),
+        ("tokens.audience", &tokens.audience),
+    ] {
+        if text.is_empty() {
+            faults.add(path, "must not be empty");
+        }
+    }
+    if tokens.kid.as_deref() == Some("") {
+        faults.add(
+            "tokens.kid",
+            "must not be empty; null names the key by its thumbprint",
+        );
+    }
+}

@@ -1,0 +1,162 @@
+//! What is known of sessions between two looks into the store: those that live, and those that have just
+//! ended and must not come back.
+
+use super::activity::Activity;
+use crate::server_keys::ServerKeys;
+use crate::session_id::IdHash;
+use crate::store::{ProviderLink, SessionRow};
+use moka::sync::Cache;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Sessions looked up and kept in memory for `session.cache`.
+const CACHED_SESSIONS: u64 = 100_000;
+/// How long beyond the cache an ended session is remembered, so that a look-up that was under way when it ended
+/// cannot bring it back.
+const ENDED_MEMORY: Duration = Duration::from_secs(60);
+
+/// A session that lives, as of the moment it was resolved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveSession {
+    /// The account's name: `sub` of the token.
+    pub account: String,
+    /// The account's roles at login.
+    pub roles: Vec<String>,
+    /// A salted hash of the session: the only name of it for logs, metrics and gateways.
+    pub session_ref: String,
+    /// Unix seconds of the login.
+    pub created_at: u64,
+    /// Unix seconds: the absolute end of the session.
+    pub expires_at: u64,
+    /// Further claims of the token.
+    pub claims: Map<String, Value>,
+    /// Which runtime created the session.
+    pub runtime: String,
+    /// The session that started this one.
+    pub parent_ref: Option<String>,
+    /// The identity provider's session behind this one.
+    pub provider: Option<ProviderLink>,
+}
+
+/// How long a session has left, in whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remaining {
+    /// Until it ends for want of activity.
+    pub idle_s: u64,
+    /// Until it ends whatever happens.
+    pub absolute_s: u64,
+}
+
+/// A session in memory.
+pub(super) struct Known {
+    pub(super) live: Arc<LiveSession>,
+    pub(super) ancestors: Vec<IdHash>,
+    idle_timeout_ms: u64,
+    absolute_expiry_ms: u64,
+    last_seen_ms: AtomicU64,
+}
+
+impl Known {
+    /// Of a row, and of activity that the store does not know yet.
+    pub(super) fn new(row: SessionRow, keys: &ServerKeys, activity: &Activity) -> Self {
+        let unwritten = activity.latest(&row.id_hash).unwrap_or(0);
+        Self {
+            live: Arc::new(live_session(&row, keys)),
+            idle_timeout_ms: row.idle_timeout_ms,
+            absolute_expiry_ms: row.absolute_expiry_ms,
+            last_seen_ms: AtomicU64::new(row.last_seen_at_ms.max(unwritten)),
+            ancestors: row.ancestors,
+        }
+    }
+
+    /// Milliseconds until the idle and the absolute end, if neither has come.
+    pub(super) fn remaining_ms(&self, now_ms: u64) -> Option<(u64, u64)> {
+        let last_seen = self.last_seen_ms.load(Ordering::Relaxed);
+        let idle_end = last_seen.saturating_add(self.idle_timeout_ms);
+        let left = |end: u64| end.checked_sub(now_ms).filter(|left| *left > 0);
+        Some((left(idle_end)?, left(self.absolute_expiry_ms)?))
+    }
+
+    /// The session was active; `true` when that is news.
+    pub(super) fn seen(&self, now_ms: u64) -> bool {
+        self.last_seen_ms.fetch_max(now_ms, Ordering::Relaxed) < now_ms
+    }
+}
+
+/// What the rest of the service may know of a row.
+pub(super) fn live_session(row: &SessionRow, keys: &ServerKeys) -> LiveSession {
+    LiveSession {
+        session_ref: row.session_ref.clone(),
+        account: row.account.clone(),
+        roles: row.roles.clone(),
+        created_at: row.created_at_ms / 1000,
+        expires_at: row.absolute_expiry_ms / 1000,
+        claims: row.claims.clone(),
+        runtime: row.runtime.clone(),
+        parent_ref: row.parent().map(|parent| keys.session_ref(parent)),
+        provider: row.provider.clone(),
+    }
+}
+
+/// The sessions in memory.
+pub(super) struct Memory {
+    live: Cache<IdHash, Arc<Known>>,
+    by_ref: Cache<String, IdHash>,
+    ended: Cache<IdHash, ()>,
+}
+
+impl Memory {
+    /// Keeps a session for `keep`.
+    pub(super) fn new(keep: Duration) -> Self {
+        Self {
+            live: Cache::builder()
+                .max_capacity(CACHED_SESSIONS)
+                .time_to_live(keep)
+                .build(),
+            by_ref: Cache::builder()
+                .max_capacity(CACHED_SESSIONS)
+                .time_to_live(keep)
+                .build(),
+            ended: Cache::builder()
+                .max_capacity(CACHED_SESSIONS)
+                .time_to_live(ENDED_MEMORY + keep)
+                .build(),
+        }
+    }
+
+    pub(super) fn get(&self, id: &IdHash) -> Option<Arc<Known>> {
+        self.live.get(id)
+    }
+
+    pub(super) fn insert(&self, id: IdHash, known: &Arc<Known>) {
+        self.live.insert(id, known.clone());
+        self.by_ref.insert(known.live.session_ref.clone(), id);
+    }
+
+    /// From here on the session is not let in, whatever the store says.
+    pub(super) fn ended(&self, id: IdHash) {
+        self.ended.insert(id, ());
+        self.live.invalidate(&id);
+    }
+
+    /// It had not ended after all.
+    pub(super) fn not_ended(&self, id: &IdHash) {
+        self.ended.invalidate(id);
+    }
+
+    /// Whatever lives has to be looked up again.
+    pub(super) fn forget_live(&self) {
+        self.live.invalidate_all();
+    }
+
+    pub(super) fn has_ended(&self, id: &IdHash) -> bool {
+        self.ended.contains_key(id)
+    }
+
+    /// The id of a session that is in memory.
+    pub(super) fn id_of(&self, session_ref: &str) -> Option<IdHash> {
+        self.by_ref.get(session_ref)
+    }
+}

@@ -1,0 +1,50 @@
+//! Local accounts as they are kept, and the seam to their store.
+
+use crate::StoreError;
+use async_trait::async_trait;
+
+/// A local account as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountRow {
+    pub name: String,
+    /// argon2id in the PHC string format. Not a secret to print either.
+    pub password_hash: String,
+    pub roles: Vec<String>,
+    pub created_at_ms: u64,
+    /// Locked by an operator, until unlocked by one.
+    pub locked: bool,
+    pub attempts: Attempts,
+}
+
+/// Failed logins in a row, and what follows from them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempts {
+    pub failures: u32,
+    /// Nobody logs in before; 0 when that is no matter. Milliseconds since the Unix epoch.
+    pub locked_until_ms: u64,
+}
+
+/// Keeps local accounts.
+#[async_trait]
+pub trait AccountStore: Send + Sync + 'static {
+    /// Adds an account; `false` when the name is taken, and nothing changes.
+    async fn add_account(&self, row: &AccountRow) -> Result<bool, StoreError>;
+
+    /// Finds an account by its exact name.
+    async fn find_account(&self, name: &str) -> Result<Option<AccountRow>, StoreError>;
+
+    /// Every account, by name.
+    async fn accounts(&self) -> Result<Vec<AccountRow>, StoreError>;
+
+    /// Changes password, roles and lock to those of `row`, and leaves the attempts; `false` when there
+    /// is no such account.
+    async fn update_account(&self, row: &AccountRow) -> Result<bool, StoreError>;
+
+    /// Replaces `before` by `after`; `false` when the account's attempts are not `before` any more.
+    async fn set_attempts(
+        &self,
+        name: &str,
+        before: Attempts,
+        after: Attempts,
+    ) -> Result<bool, StoreError>;
+}

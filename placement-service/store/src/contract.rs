@@ -1,0 +1,75 @@
+//! What every store must do, as functions that run on any of them; and rows for tests. Each function wants
+//! a store of its own, empty.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests of stores, run by tests"
+)]
+
+mod accounts;
+mod coordination;
+mod events;
+mod sessions;
+
+pub use accounts::accounts;
+pub use coordination::coordination;
+pub use events::events;
+pub use sessions::{limits, lists, sessions};
+
+use crate::session_id::IdHash;
+use crate::{EndCause, Ending, Event, PAYLOAD_VERSION, ProviderLink, SessionRow, SessionState};
+
+/// A row with every column filled; `seed` makes it unlike others.
+#[must_use]
+pub fn session_row(seed: u8) -> SessionRow {
+    let mut claims = serde_json::Map::new();
+    claims.insert("tenant".to_owned(), format!("t{seed}").into());
+    SessionRow {
+        id_hash: IdHash([seed; 32]),
+        session_ref: format!("ref-{seed}"),
+        payload_version: PAYLOAD_VERSION,
+        account: format!("Zoë {seed}"),
+        roles: vec!["user".to_owned(), "a \"quoted\" role".to_owned()],
+        created_at_ms: 1_000,
+        last_seen_at_ms: 1_000,
+        idle_timeout_ms: 30 * 60_000,
+        absolute_expiry_ms: 36_000_000,
+        ancestors: vec![IdHash([254; 32]), IdHash([255; 32])],
+        runtime: "gateway-1".to_owned(),
+        state: SessionState::Active,
+        claims,
+        provider: Some(ProviderLink {
+            provider: "corp".to_owned(),
+            subject: format!("sub-{seed}"),
+            session: Some(format!("sid-{seed}")),
+            logout_hint: Some("sealed".to_owned()),
+        }),
+    }
+}
+
+/// The event that a row's session has begun, or has ended for that cause.
+#[must_use]
+pub fn event(row: &SessionRow, cause: Option<EndCause>) -> Event {
+    Event {
+        at_ms: 2_000,
+        kind: cause.map_or(crate::EventKind::Created, EndCause::kind),
+        session_ref: row.session_ref.clone(),
+        account: row.account.clone(),
+        runtime: row.runtime.clone(),
+        cause,
+        parent_ref: None,
+        previous_ref: None,
+        result: None,
+    }
+}
+
+/// The end of a row's session at logout.
+#[must_use]
+pub fn ending(row: &SessionRow) -> Ending {
+    Ending {
+        id_hash: row.id_hash,
+        only_if_over_at_ms: None,
+        event: event(row, Some(EndCause::Logout)),
+    }
+}

@@ -1,0 +1,49 @@
+//! Accounts: a name is taken once, and exact; attempts change only from what they were.
+
+use crate::{AccountRow, AccountStore, Attempts};
+
+/// An account's life.
+pub async fn accounts(store: &impl AccountStore) {
+    let row = |name: &str, hash: &str| AccountRow {
+        name: name.to_owned(),
+        password_hash: hash.to_owned(),
+        roles: vec!["user".to_owned()],
+        created_at_ms: 3,
+        locked: false,
+        attempts: Attempts::default(),
+    };
+    assert_eq!(store.find_account("demo").await.unwrap(), None);
+    assert!(store.add_account(&row("demo", "first")).await.unwrap());
+    assert!(!store.add_account(&row("demo", "second")).await.unwrap());
+    assert!(store.add_account(&row("Ann", "third")).await.unwrap());
+    let found = store.find_account("demo").await.unwrap();
+    assert_eq!(found, Some(row("demo", "first")));
+    assert_eq!(store.find_account("DEMO").await.unwrap(), None);
+    let names: Vec<_> = store.accounts().await.unwrap();
+    let names: Vec<_> = names.iter().map(|a| a.name.as_str()).collect();
+    assert_eq!(names, ["Ann", "demo"]);
+
+    let none = Attempts::default();
+    let five = Attempts {
+        failures: 5,
+        locked_until_ms: 60_000,
+    };
+    assert!(store.set_attempts("demo", none, five).await.unwrap());
+    assert!(!store.set_attempts("demo", none, none).await.unwrap());
+    assert!(!store.set_attempts("nobody", none, five).await.unwrap());
+
+    let changed = AccountRow {
+        roles: vec!["admin".to_owned(), "user".to_owned()],
+        locked: true,
+        ..row("demo", "fourth")
+    };
+    assert!(store.update_account(&changed).await.unwrap());
+    assert!(!store.update_account(&row("nobody", "x")).await.unwrap());
+    let changed = AccountRow {
+        attempts: five,
+        ..changed
+    };
+    let found = store.find_account("demo").await.unwrap();
+    assert_eq!(found, Some(changed), "the attempts stay");
+    assert_eq!(store.find_account("nobody").await.unwrap(), None);
+}

@@ -1,0 +1,31 @@
+//! What replicas agree on: keys, leases, things used once.
+
+use crate::Coordination;
+
+/// Keys stay; a lease has one holder at a time; once is once.
+pub async fn coordination(store: &impl Coordination) {
+    store.ping().await.unwrap();
+    let key = store.server_key("one", [1; 32]).await.unwrap();
+    assert_eq!(key, [1; 32]);
+    assert_eq!(store.server_key("one", [2; 32]).await.unwrap(), key);
+    assert_eq!(store.server_key("two", [2; 32]).await.unwrap(), [2; 32]);
+
+    let lease =
+        async |holder: &str, now_ms: u64| store.lease("sweep", holder, now_ms, 100).await.unwrap();
+    assert!(lease("a", 1_000).await);
+    assert!(!lease("b", 1_050).await);
+    assert!(lease("a", 1_050).await, "extended");
+    assert!(!lease("b", 1_149).await);
+    assert!(lease("b", 1_150).await, "lapsed");
+    assert!(!lease("a", 1_160).await);
+    assert!(store.lease("other", "a", 1_160, 100).await.unwrap());
+
+    assert!(store.once("jti", 1_000, 2_000).await.unwrap());
+    assert!(!store.once("jti", 1_500, 3_000).await.unwrap());
+    assert!(store.once("another", 1_500, 3_000).await.unwrap());
+    store.forget_once(1_900).await.unwrap();
+    assert!(!store.once("jti", 1_999, 3_000).await.unwrap());
+    assert!(store.once("jti", 2_000, 3_000).await.unwrap());
+    store.forget_once(9_000).await.unwrap();
+    assert!(store.once("jti", 2_000, 3_000).await.unwrap(), "forgotten");
+}

@@ -1,0 +1,169 @@
+//! Sessions: what goes in comes out; touches go forward only; what is gone stays gone.
+
+use super::{ending, event, session_row};
+use crate::session_id::{IdHash, SessionId};
+use crate::{
+    EndCause, Ending, Event, EventLog, Inserted, Select, SessionRow, SessionStore, StoreError,
+};
+
+async fn insert(store: &impl SessionStore, row: &SessionRow) -> Result<Inserted, StoreError> {
+    store.insert(row, None, &event(row, None)).await
+}
+
+async fn log(store: &impl EventLog) -> Vec<Event> {
+    let all = store.events_after(0, 1_000).await.unwrap();
+    all.into_iter().map(|(_, event)| event).collect()
+}
+
+/// One session's life.
+pub async fn sessions(store: &(impl SessionStore + EventLog)) {
+    let row = session_row(1);
+    let other = SessionRow {
+        ancestors: Vec::new(),
+        roles: Vec::new(),
+        claims: serde_json::Map::new(),
+        provider: None,
+        ..session_row(2)
+    };
+    assert_eq!(store.find(&row.id_hash).await.unwrap(), None);
+    assert_eq!(insert(store, &row).await.unwrap(), Inserted::Yes);
+    assert_eq!(insert(store, &other).await.unwrap(), Inserted::Yes);
+    assert_eq!(store.find(&row.id_hash).await.unwrap(), Some(row.clone()));
+    let found = store.find_by_ref(&other.session_ref).await.unwrap();
+    assert_eq!(found, Some(other.clone()));
+    assert_eq!(store.find_by_ref("ref-3").await.unwrap(), None);
+    assert!(insert(store, &row).await.is_err(), "an id is used once");
+
+    let id = SessionId::fresh();
+    let named = SessionRow {
+        id_hash: id.hash(),
+        ..session_row(3)
+    };
+    insert(store, &named).await.unwrap();
+    let found = store.find_by_cookie(id.reveal()).await.unwrap();
+    assert_eq!(found, Some(named.clone()));
+    for stranger in [SessionId::fresh().reveal(), "", "not an id"] {
+        assert_eq!(store.find_by_cookie(stranger).await.unwrap(), None);
+    }
+
+    let seen = |row: Option<SessionRow>| row.unwrap().last_seen_at_ms;
+    let forward = [(row.id_hash, 5_000), (other.id_hash, 6_000)];
+    store.touch(&forward).await.unwrap();
+    store.touch(&[(row.id_hash, 4_000)]).await.unwrap();
+    assert_eq!(seen(store.find(&row.id_hash).await.unwrap()), 5_000);
+    assert_eq!(seen(store.find(&other.id_hash).await.unwrap()), 6_000);
+    store.touch(&[]).await.unwrap();
+
+    let gone = store.remove(&[ending(&row), ending(&session_row(9))]).await;
+    assert_eq!(gone.unwrap(), [row.id_hash], "those that were there");
+    assert!(store.remove(&[ending(&row)]).await.unwrap().is_empty());
+    store.touch(&[(row.id_hash, 9_000)]).await.unwrap();
+    assert_eq!(store.find(&row.id_hash).await.unwrap(), None);
+    assert_eq!(store.find_by_ref(&row.session_ref).await.unwrap(), None);
+    assert!(store.find(&other.id_hash).await.unwrap().is_some());
+    let told = [
+        event(&row, None),
+        event(&other, None),
+        event(&named, None),
+        event(&row, Some(EndCause::Logout)),
+    ];
+    assert_eq!(log(store).await, told, "one event for each that changed");
+}
+
+/// Which sessions a list is of, and what has run out of time.
+pub async fn lists(store: &impl SessionStore) {
+    let root = SessionRow {
+        ancestors: Vec::new(),
+        account: "ann".to_owned(),
+        ..session_row(1)
+    };
+    let child = SessionRow {
+        ancestors: vec![root.id_hash],
+        account: "ann".to_owned(),
+        created_at_ms: 2_000,
+        ..session_row(2)
+    };
+    let grandchild = SessionRow {
+        ancestors: vec![child.id_hash, root.id_hash],
+        provider: None,
+        ..session_row(3)
+    };
+    let orphan = session_row(4);
+    for row in [&root, &child, &grandchild, &orphan] {
+        insert(store, row).await.unwrap();
+    }
+    const NONE: [u8; 0] = [];
+    let names = async |select: Select, limit: u32| -> Vec<u8> {
+        let rows = store.list(&select, limit).await.unwrap();
+        rows.iter().map(|row| row.id_hash.0[0]).collect()
+    };
+    let ann = Select::Account("ann".to_owned());
+    assert_eq!(names(ann.clone(), 10).await, [1, 2]);
+    assert_eq!(names(ann, 1).await, [1], "the oldest first");
+    assert_eq!(names(Select::Account("Ann".to_owned()), 10).await, NONE);
+    let children = |seed: u8| Select::ChildrenOf(IdHash([seed; 32]));
+    assert_eq!(names(children(1), 10).await, [2], "not grandchildren");
+    assert_eq!(names(children(2), 10).await, [3]);
+    assert_eq!(names(Select::Orphans, 10).await, [4]);
+    let provider = |subject: Option<&str>, session: Option<&str>| Select::Provider {
+        provider: "corp".to_owned(),
+        subject: subject.map(str::to_owned),
+        session: session.map(str::to_owned),
+    };
+    assert_eq!(names(provider(Some("sub-2"), None), 10).await, [2]);
+    assert_eq!(names(provider(None, Some("sid-4")), 10).await, [4]);
+    assert_eq!(names(provider(Some("sub-4"), Some("sid-4")), 10).await, [4]);
+    assert_eq!(
+        names(provider(Some("sub-2"), Some("sid-4")), 10).await,
+        NONE
+    );
+    let elsewhere = Select::Provider {
+        provider: "other".to_owned(),
+        subject: Some("sub-2".to_owned()),
+        session: None,
+    };
+    assert_eq!(names(elsewhere, 10).await, NONE);
+
+    let end = root.ends_at_ms();
+    assert_eq!(names(Select::OverAt(end - 1), 10).await, NONE);
+    assert_eq!(store.count_live(end - 1).await.unwrap(), 4);
+    store.touch(&[(child.id_hash, end)]).await.unwrap();
+    assert_eq!(names(Select::OverAt(end), 10).await, [1, 3, 4]);
+    assert_eq!(store.count_live(end).await.unwrap(), 1);
+    let over = |row: &SessionRow| Ending {
+        only_if_over_at_ms: Some(end),
+        ..ending(row)
+    };
+    let gone = store.remove(&[over(&child), over(&orphan)]).await.unwrap();
+    assert_eq!(gone, [orphan.id_hash], "one was active meanwhile");
+    store.remove(&[ending(&child)]).await.unwrap();
+    assert_eq!(names(Select::Orphans, 10).await, [3]);
+}
+
+/// An account's limit of live sessions.
+pub async fn limits(store: &impl SessionStore) {
+    let row = |seed: u8| SessionRow {
+        account: "ann".to_owned(),
+        ..session_row(seed)
+    };
+    let insert = async |row: &SessionRow, limit: u32| {
+        let event = event(row, None);
+        store.insert(row, Some(limit), &event).await.unwrap()
+    };
+    assert_eq!(insert(&row(1), 2).await, Inserted::Yes);
+    assert_eq!(insert(&row(2), 2).await, Inserted::Yes);
+    assert_eq!(insert(&row(3), 2).await, Inserted::Full);
+    assert_eq!(store.find(&row(3).id_hash).await.unwrap(), None);
+    assert_eq!(insert(&row(3), 3).await, Inserted::Yes);
+    assert_eq!(insert(&session_row(4), 1).await, Inserted::Yes);
+    let later = SessionRow {
+        created_at_ms: row(1).ends_at_ms(),
+        last_seen_at_ms: row(1).ends_at_ms(),
+        ..row(5)
+    };
+    assert_eq!(
+        insert(&later, 1).await,
+        Inserted::Yes,
+        "the others are over"
+    );
+}

@@ -1,0 +1,173 @@
+//! What happened to sessions: an append-only log that every replica, gateway and webhook reads (S35).
+
+use crate::StoreError;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    Created,
+    Renewed,
+    Expired,
+    LoggedOut,
+    Revoked,
+    ChildCompleted,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndCause {
+    Logout,
+    /// The same browser has logged in again.
+    LoginAgain,
+    IdleTimeout,
+    AbsoluteTimeout,
+    AccountLocked,
+    PasswordChanged,
+    RolesChanged,
+    /// An operator ended it.
+    Operator,
+    /// The account had as many sessions as it may, and this was the oldest.
+    SessionLimit,
+    /// The identity provider logged the user out.
+    BackChannel,
+    /// A security event from a transmitter that is trusted (RFC 8935).
+    SecurityEvent,
+    /// A child session has done what it was for.
+    Completed,
+    ParentEnded,
+}
+
+impl EndCause {
+    /// Every cause.
+    pub const ALL: [Self; 13] = [
+        Self::Logout,
+        Self::LoginAgain,
+        Self::IdleTimeout,
+        Self::AbsoluteTimeout,
+        Self::AccountLocked,
+        Self::PasswordChanged,
+        Self::RolesChanged,
+        Self::Operator,
+        Self::SessionLimit,
+        Self::BackChannel,
+        Self::SecurityEvent,
+        Self::Completed,
+        Self::ParentEnded,
+    ];
+
+    /// The constant for labels and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Logout => "logout",
+            Self::LoginAgain => "login-again",
+            Self::IdleTimeout => "idle-timeout",
+            Self::AbsoluteTimeout => "absolute-timeout",
+            Self::AccountLocked => "account-locked",
+            Self::PasswordChanged => "password-changed",
+            Self::RolesChanged => "roles-changed",
+            Self::Operator => "operator",
+            Self::SessionLimit => "session-limit",
+            Self::BackChannel => "back-channel",
+            Self::SecurityEvent => "security-event",
+            Self::Completed => "completed",
+            Self::ParentEnded => "parent-ended",
+        }
+    }
+
+    /// The event that tells of an end for this cause.
+    #[must_use]
+    pub const fn kind(self) -> EventKind {
+        match self {
+            Self::Logout | Self::LoginAgain | Self::BackChannel => EventKind::LoggedOut,
+            Self::IdleTimeout | Self::AbsoluteTimeout => EventKind::Expired,
+            Self::Completed => EventKind::ChildCompleted,
+            _ => EventKind::Revoked,
+        }
+    }
+}
+
+/// One entry of the log. It names sessions by their public name only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    pub kind: EventKind,
+    pub session_ref: String,
+    pub account: String,
+    /// Which runtime created the session.
+    pub runtime: String,
+    /// Why it ended, for events of an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<EndCause>,
+    /// The session that started this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_ref: Option<String>,
+    /// For `renewed` by a new login: the session before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_ref: Option<String>,
+    /// For `child-completed`: what the child hands to its parent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<serde_json::Value>,
+}
+
+/// The ends of the log, as sequence numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Of the last entry that was removed; 0 when none was.
+    pub removed: u64,
+    /// Of the newest entry; 0 when there never was one.
+    pub newest: u64,
+}
+
+/// An event that a webhook did not take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// The webhook's name in the configuration.
+    pub webhook: String,
+    pub sequence: u64,
+    pub event: Event,
+    /// What the last attempt met. Never a secret.
+    pub error: String,
+    pub at_ms: u64,
+}
+
+/// The log. Sequence numbers begin at 1, grow by one per entry, and appear in their order: whoever has
+/// seen one has seen, or may ask for, all before it.
+#[async_trait]
+pub trait EventLog: Send + Sync + 'static {
+    /// Adds entries.
+    async fn append(&self, events: &[Event]) -> Result<(), StoreError>;
+
+    /// Entries after `sequence`, in order, at most `limit`.
+    async fn events_after(
+        &self,
+        sequence: u64,
+        limit: u32,
+    ) -> Result<Vec<(u64, Event)>, StoreError>;
+
+    /// The ends of the log.
+    async fn bounds(&self) -> Result<Bounds, StoreError>;
+
+    /// Removes the oldest entries but `keep`.
+    async fn trim_events(&self, keep: u64) -> Result<(), StoreError>;
+
+    /// Up to where `reader` has read; `None` when it never said.
+    async fn position(&self, reader: &str) -> Result<Option<u64>, StoreError>;
+
+    /// Notes up to where `reader` has read.
+    async fn set_position(&self, reader: &str, sequence: u64) -> Result<(), StoreError>;
+
+    /// Keeps a dead letter; one for the same webhook and sequence is replaced.
+    async fn add_dead_letter(&self, letter: &DeadLetter) -> Result<(), StoreError>;
+
+    /// The dead letters of a webhook, oldest first, at most `limit`.
+    async fn dead_letters(&self, webhook: &str, limit: u32) -> Result<Vec<DeadLetter>, StoreError>;
+
+    /// Removes a dead letter; `false` when it was not there.
+    async fn remove_dead_letter(&self, webhook: &str, sequence: u64) -> Result<bool, StoreError>;
+}

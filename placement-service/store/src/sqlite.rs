@@ -1,0 +1,109 @@
+//! The embedded store: one SQLite file, write-ahead log, tables made by `migrations/sqlite`.
+
+mod accounts;
+mod coordination;
+mod events;
+mod sessions;
+
+use crate::StoreError;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Sqlite, Transaction};
+use std::path::Path;
+use std::time::Duration;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// How long a writer waits for another one, and a caller for a connection.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Readers run side by side; SQLite lets one write at a time whatever this says.
+const CONNECTIONS: u32 = 4;
+
+/// Sessions and accounts in one SQLite file.
+pub struct SqliteStore {
+    pool: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the file, creating it and its directory, and migrates it. The file is readable by its
+    /// owner only.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        create_private_file(path)
+            .map_err(|e| StoreError(format!("cannot create {}: {e}", path.display())))?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .connect_with(options)
+            .await
+            .map_err(|e| StoreError(format!("cannot open {}: {e}", path.display())))?;
+        MIGRATIONS
+            .run(&pool)
+            .await
+            .map_err(|e| StoreError(format!("cannot migrate {}: {e}", path.display())))?;
+        Ok(Self { pool })
+    }
+
+    /// A transaction that writes: it has the file's lock from its begin on, so that it never fails half-way
+    /// because another one wrote first.
+    async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// Closes every connection. Calls after it fail, as those to a store that is down do.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+fn create_private_file(path: &Path) -> std::io::Result<()> {
+    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent)?;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract;
+    use crate::{AccountStore, Coordination, SessionStore};
+
+    async fn open(dir: &tempfile::TempDir) -> SqliteStore {
+        SqliteStore::open(&dir.path().join("a/b/berth.db"))
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_closed_store_is_an_error_and_not_an_absence() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(&dir).await;
+        store.close().await;
+        assert!(store.find(&contract::session_row(1).id_hash).await.is_err());
+        assert!(store.find_account("demo").await.is_err());
+        assert!(store.ping().await.is_err());
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn the_file_is_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("berth.db");
+        let _store = SqliteStore::open(&path).await.unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

@@ -1,0 +1,42 @@
+//! The contract on SQLite, and what only a file can do.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use berth_store::contract::{self, event, session_row};
+use berth_store::sqlite::SqliteStore;
+use berth_store::{Coordination, SessionStore};
+use tempfile::TempDir;
+
+async fn fresh() -> (TempDir, SqliteStore) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&dir.path().join("berth.db"))
+        .await
+        .unwrap();
+    (dir, store)
+}
+
+macro_rules! contract {
+    ($($part:ident)+) => {
+        $(#[tokio::test]
+        async fn $part() {
+            let (_dir, store) = fresh().await;
+            contract::$part(&store).await;
+        })+
+    };
+}
+
+contract!(sessions lists limits accounts events coordination);
+
+#[tokio::test]
+async fn rows_survive_a_restart() {
+    let (dir, store) = fresh().await;
+    let row = session_row(7);
+    store.insert(&row, None, &event(&row, None)).await.unwrap();
+    let key = store.server_key("k", [1; 32]).await.unwrap();
+    store.close().await;
+
+    let store = SqliteStore::open(&dir.path().join("berth.db"))
+        .await
+        .unwrap();
+    assert_eq!(store.find(&row.id_hash).await.unwrap(), Some(row));
+    assert_eq!(store.server_key("k", [2; 32]).await.unwrap(), key);
+}
