@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod outbound;
 pub mod refusal;
 pub mod secret;
 

@@ -1,6 +1,7 @@
 //! One bounded `GET` to an engine: no proxy, no redirect, a limit on time and bytes.
 
 use super::ProbeFault;
+use crate::outbound;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,9 +10,7 @@ const MAX_BODY: usize = 1024 * 1024;
 
 /// A client that goes nowhere but to the address it is given.
 pub(super) fn client(limit: Duration) -> Result<reqwest::Client, reqwest::Error> {
-    reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
+    outbound::client()
         .connect_timeout(limit)
         .timeout(limit)
         // A new connection each time: one that is kept would not notice that no new ones are accepted.

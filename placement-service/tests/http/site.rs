@@ -2,8 +2,8 @@
 
 use berth_placement::clock::{Clock, ManualClock, SystemClock};
 use berth_placement::config::{load, secrets};
-use berth_placement::{accounts::Accounts, service, store};
-use reqwest::{Method, RequestBuilder, Response, redirect};
+use berth_placement::{accounts::Accounts, outbound, service, store};
+use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 use sqlx::SqlitePool;
 use std::net::SocketAddr;
@@ -97,12 +97,11 @@ impl Site {
             };
             service::run(app, listener, stopped).await;
         });
-        let client = reqwest::Client::builder().redirect(redirect::Policy::none());
         Self {
             address,
             clock,
             dir,
-            client: client.build().unwrap(),
+            client: outbound::client().build().unwrap(),
             stop,
             served,
         }
