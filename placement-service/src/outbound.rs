@@ -7,7 +7,6 @@ static TLS: Once = Once::new();
 
 /// A client that follows no redirects, uses no proxy, verifies certificates by the platform's roots, and still needs its
 /// time limits.
-#[must_use]
 pub fn client() -> ClientBuilder {
     TLS.call_once(|| {
         // An error means that somebody chose a provider before: then that one serves.
