@@ -1,57 +1,46 @@
-//! Accepts connections and answers on them, in HTTP/1.1 or HTTP/2 as the client begins, until told to
-//! stop; then lets requests in flight finish for a while. Knows nothing of what is answered.
+//! Accepts connections and hands them to its workers, in turn, until told to stop; then lets requests in
+//! flight finish for a while. Knows nothing of what is answered.
+
+mod worker;
 
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
+use std::io;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use worker::Worker;
 
-/// Requests that one HTTP/2 connection may have under way: an Envoy worker has all of its own on one.
-const STREAMS: u32 = 4096;
-/// Requests of one HTTP/2 connection that may be taken back before they were looked at. A gateway takes
-/// back what its clients do, so many at once are no attack by the gateway; ending its connection would
-/// fail the requests of everybody else on it.
-const TAKEN_BACK: usize = 16_384;
 /// How long to wait when the machine has no file handle for another connection.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// Serves until `stop` resolves; then requests in flight have `grace` to finish.
+/// Serves until `stop` resolves; then requests in flight have `grace` to finish. An error means that the
+/// machine gave no thread.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     stop: impl Future<Output = ()>,
     grace: Duration,
-) {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http2()
-        .max_concurrent_streams(STREAMS)
-        .max_pending_accept_reset_streams(TAKEN_BACK);
-    let connections = GracefulShutdown::new();
+) -> io::Result<()> {
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers: io::Result<Vec<_>> = (0..count)
+        .map(|_| Worker::start(router.clone(), grace))
+        .collect();
+    let workers = workers?;
+    let mut turns = workers.iter().cycle();
     tokio::pin!(stop);
     loop {
         let stream = tokio::select! {
             stream = accept(&listener) => stream,
             () = &mut stop => break,
         };
-        let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
-        let connection = connections.watch(connection.into_owned());
-        tokio::spawn(async move {
-            // Clients that break off are no news.
-            if let Err(error) = connection.await {
-                tracing::debug!(error, "connection ended");
-            }
-        });
+        match (stream.into_std(), turns.next()) {
+            (Ok(stream), Some(worker)) => worker.take(stream),
+            (Err(error), _) => tracing::warn!(%error, "a connection was lost"),
+            (Ok(_), None) => {}
+        }
     }
     drop(listener);
-    let finished = tokio::time::timeout(grace, connections.shutdown()).await;
-    if finished.is_err() {
-        tracing::warn!("requests in flight were cut off");
-    }
+    futures_util::future::join_all(workers.into_iter().map(Worker::end)).await;
+    Ok(())
 }
 
 /// The next connection; there always is one in the end.
@@ -81,6 +70,7 @@ mod tests {
     use axum::routing::get;
     use hyper::body::Incoming;
     use hyper::client::conn::http2::{self, SendRequest};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
     use std::sync::Arc;
     use tokio::sync::{Notify, oneshot};
 
@@ -119,7 +109,9 @@ mod tests {
             let stopped = async {
                 let _ = stopped.await;
             };
-            serve(listener, router, stopped, Duration::from_secs(10)).await;
+            serve(listener, router, stopped, Duration::from_secs(10))
+                .await
+                .unwrap();
         });
         let stream = TokioIo::new(stream.await.unwrap());
         let (requests, connection) = http2::handshake(TokioExecutor::new(), stream)

@@ -69,9 +69,14 @@ pub async fn build(
 }
 
 /// Serves until `stop` resolves; then lets requests in flight finish, for `shutdown_grace` at most.
-pub async fn run(app: App, listener: TcpListener, stop: impl Future<Output = ()>) {
+pub async fn run(
+    app: App,
+    listener: TcpListener,
+    stop: impl Future<Output = ()>,
+) -> std::io::Result<()> {
     let grace = app.config.shutdown_grace;
     let sessions = app.sessions.clone();
-    server::serve(listener, http::router(app), stop, grace).await;
+    server::serve(listener, http::router(app), stop, grace).await?;
     sessions.flush().await;
+    Ok(())
 }

@@ -45,7 +45,7 @@ pub(super) async fn run(file: &ConfigFile, listen: Option<SocketAddr>) -> Result
         }
         tracing::info!("ending");
     };
-    service::run(app, listener, stop).await;
+    service::run(app, listener, stop).await?;
     tracing::info!("ended");
     Ok(())
 }

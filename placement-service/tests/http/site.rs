@@ -95,7 +95,7 @@ impl Site {
             let stopped = async {
                 let _ = stopped.await;
             };
-            service::run(app, listener, stopped).await;
+            service::run(app, listener, stopped).await.unwrap();
         });
         Self {
             address,

@@ -1,0 +1,90 @@
+//! A thread that answers on connections, with an event loop of its own: a request is read, handled and
+//! answered where it arrived, and wakes no other thread. A gateway waits for each answer, so a wake-up saved
+//! is time saved for its client.
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use std::io;
+use std::net::TcpStream;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Requests that one HTTP/2 connection may have under way: an Envoy worker has all of its own on one.
+const STREAMS: u32 = 4096;
+/// Requests of one HTTP/2 connection that may be taken back before they were looked at. A gateway takes
+/// back what its clients do, so many at once are no attack by the gateway; ending its connection would
+/// fail the requests of everybody else on it.
+const TAKEN_BACK: usize = 16_384;
+
+/// A running worker.
+pub(super) struct Worker {
+    connections: mpsc::UnboundedSender<TcpStream>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Worker {
+    /// Starts the thread. When it is told to end, requests in flight have `grace` to finish.
+    pub(super) fn start(router: Router, grace: Duration) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (connections, accepted) = mpsc::unbounded_channel();
+        let (tell, ended) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("berth-http".to_owned())
+            .spawn(move || {
+                runtime.block_on(work(accepted, router, grace));
+                // Nobody may be waiting any more.
+                let _ = tell.send(());
+            })?;
+        Ok(Self { connections, ended })
+    }
+
+    /// Hands a connection over.
+    pub(super) fn take(&self, stream: TcpStream) {
+        if self.connections.send(stream).is_err() {
+            tracing::error!("a worker has ended before its time");
+        }
+    }
+
+    /// Resolves when the requests in flight have finished, or have had their time.
+    pub(super) async fn end(self) {
+        drop(self.connections);
+        // An error means that the thread is gone, which is just as well.
+        let _ = self.ended.await;
+    }
+}
+
+async fn work(mut accepted: mpsc::UnboundedReceiver<TcpStream>, router: Router, grace: Duration) {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http2()
+        .max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(TAKEN_BACK);
+    let connections = GracefulShutdown::new();
+    while let Some(stream) = accepted.recv().await {
+        let stream = match tokio::net::TcpStream::from_std(stream) {
+            Ok(stream) => TokioIo::new(stream),
+            Err(error) => {
+                tracing::warn!(%error, "a connection was lost");
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let connection = builder.serve_connection(stream, service);
+        let connection = connections.watch(connection.into_owned());
+        tokio::spawn(async move {
+            // Clients that break off are no news.
+            if let Err(error) = connection.await {
+                tracing::debug!(error, "connection ended");
+            }
+        });
+    }
+    let finished = tokio::time::timeout(grace, connections.shutdown()).await;
+    if finished.is_err() {
+        tracing::warn!("requests in flight were cut off");
+    }
+}
