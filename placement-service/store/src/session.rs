@@ -118,7 +118,8 @@ pub enum Select {
 #[async_trait]
 pub trait SessionStore: Send + Sync + 'static {
     /// Adds a session. An id hash that is there already is an error. With a `limit`, only while the
-    /// account has fewer sessions that live at `row.created_at_ms`, exactly, on every replica.
+    /// account has fewer sessions without a parent that live at `row.created_at_ms`, exactly, on every
+    /// replica.
     async fn insert(
         &self,
         row: &SessionRow,

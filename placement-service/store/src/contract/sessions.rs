@@ -140,10 +140,11 @@ pub async fn lists(store: &impl SessionStore) {
     assert_eq!(names(Select::Orphans, 10).await, [3]);
 }
 
-/// An account's limit of live sessions.
+/// An account's limit of live sessions: of its logins, not of what these have started.
 pub async fn limits(store: &impl SessionStore) {
     let row = |seed: u8| SessionRow {
         account: "ann".to_owned(),
+        ancestors: Vec::new(),
         ..session_row(seed)
     };
     let insert = async |row: &SessionRow, limit: u32| {
@@ -155,6 +156,13 @@ pub async fn limits(store: &impl SessionStore) {
     assert_eq!(insert(&row(3), 2).await, Inserted::Full);
     assert_eq!(store.find(&row(3).id_hash).await.unwrap(), None);
     assert_eq!(insert(&row(3), 3).await, Inserted::Yes);
+    let child = SessionRow {
+        ancestors: vec![row(1).id_hash],
+        ..row(6)
+    };
+    let inserted = store.insert(&child, None, &event(&child, None)).await;
+    assert_eq!(inserted.unwrap(), Inserted::Yes);
+    assert_eq!(insert(&row(7), 4).await, Inserted::Yes, "no child counts");
     assert_eq!(insert(&session_row(4), 1).await, Inserted::Yes);
     let later = SessionRow {
         created_at_ms: row(1).ends_at_ms(),

@@ -20,7 +20,7 @@ impl SessionStore for SqliteStore {
         let mut transaction = self.write().await?;
         if let Some(limit) = limit {
             let live: i64 = sqlx::query_scalar(
-                "SELECT count(*) FROM sessions WHERE account = ? AND ends_at > ?",
+                "SELECT count(*) FROM sessions WHERE account = ? AND parent IS NULL AND ends_at > ?",
             )
             .bind(&row.account)
             .bind(to_i64(row.created_at_ms)?)
