@@ -15,6 +15,7 @@ pub mod keys;
 pub mod login;
 pub mod metrics;
 pub mod password;
+pub mod remote_keys;
 pub mod return_to;
 pub mod server;
 pub mod server_keys;

@@ -29,10 +29,10 @@ pub(super) async fn get(
         if e.is_timeout() {
             ProbeFault::Timeout(limit)
         } else {
-            ProbeFault::Connect(cause(&e))
+            ProbeFault::Connect(outbound::cause(&e))
         }
     };
-    let mut response = client
+    let response = client
         .get(format!("http://{at}{path}"))
         .send()
         .await
@@ -40,21 +40,6 @@ pub(super) async fn get(
     if response.status() != reqwest::StatusCode::OK {
         return Err(ProbeFault::Status(response.status().as_u16()));
     }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(fault)? {
-        if body.len() + chunk.len() > MAX_BODY {
-            return Err(ProbeFault::TooLong(MAX_BODY));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
-}
-
-/// The innermost cause: reqwest's own text only repeats the URL.
-fn cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
+    let body = outbound::body(response, MAX_BODY).await.map_err(fault)?;
+    body.ok_or(ProbeFault::TooLong(MAX_BODY))
 }

@@ -1,0 +1,157 @@
+//! Keys that fit and keys that do not; a set that changes behind its URL, with a clock that stands still.
+
+use super::*;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use serde_json::json;
+use std::sync::Mutex as StdMutex;
+use tokio::net::TcpListener;
+
+// RFC 8037 appendix A.2 and RFC 7515 appendix A.2, A.3: public keys of the standards' own examples.
+const ED: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+const RSA: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
+const X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
+const Y: &str = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
+
+fn ed(kid: &str) -> Value {
+    json!({"kty": "OKP", "crv": "Ed25519", "x": ED, "kid": kid})
+}
+
+fn set(keys: &[Value]) -> Vec<u8> {
+    serde_json::to_vec(&json!({ "keys": keys })).unwrap()
+}
+
+#[test]
+fn a_key_verifies_only_what_it_is_made_for() {
+    use Algorithm::{ES256, ES384, EdDSA, HS256, PS512, RS256, RS512};
+    let rsa = json!({"kty": "RSA", "n": RSA, "e": "AQAB", "kid": "r"});
+    let bound = json!({"kty": "RSA", "n": RSA, "e": "AQAB", "kid": "b", "alg": "RS256"});
+    let ec = json!({"kty": "EC", "crv": "P-256", "x": X, "y": Y, "kid": "e"});
+    let keys = PublicKeys::parse(&set(&[rsa, bound, ec, ed("o")])).unwrap();
+    for (kid, fitting) in [
+        ("r", vec![RS256, RS512, PS512]),
+        ("b", vec![RS256]),
+        ("e", vec![ES256]),
+        ("o", vec![EdDSA]),
+        ("unknown", vec![]),
+    ] {
+        for algorithm in [RS256, RS512, PS512, ES256, ES384, EdDSA, HS256] {
+            let found = keys.find(Some(kid), algorithm).is_some();
+            assert_eq!(found, fitting.contains(&algorithm), "{kid} {algorithm:?}");
+        }
+    }
+    assert!(keys.find(None, ES256).is_some(), "only one key fits");
+    assert!(keys.find(None, RS256).is_none(), "two keys fit");
+}
+
+#[test]
+fn what_is_no_public_key_for_signatures_is_left_out() {
+    let secret = json!({"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0", "kid": "a"});
+    let encryption = json!({"kty": "RSA", "n": RSA, "e": "AQAB", "kid": "b", "use": "enc"});
+    let signing = json!({"kty": "RSA", "n": RSA, "e": "AQAB", "kid": "c", "key_ops": ["sign"]});
+    let strange = json!({"kty": "moon", "kid": "d"});
+    let curve = json!({"kty": "EC", "crv": "secp256k1", "x": X, "y": Y, "kid": "e"});
+    let all = [secret, encryption, signing, strange, curve, json!(7)];
+    assert_eq!(PublicKeys::parse(&set(&all)), Err(NotKeys::NoneUsable));
+    let mut more = all.to_vec();
+    more.push(ed("f"));
+    assert_eq!(PublicKeys::parse(&set(&more)).unwrap().0.len(), 1);
+    assert_eq!(PublicKeys::parse(b"{}"), Err(NotKeys::Form));
+    assert_eq!(PublicKeys::parse(b"<html>"), Err(NotKeys::Form));
+    let many = vec![ed("f"); MAX_KEYS + 1];
+    assert_eq!(PublicKeys::parse(&set(&many)), Err(NotKeys::TooMany));
+}
+
+/// What the URL answers, and how often it was asked.
+struct Publisher {
+    answer: StdMutex<(StatusCode, Vec<u8>)>,
+    asked: StdMutex<u32>,
+}
+
+impl Publisher {
+    async fn start() -> (Arc<Self>, RemoteKeys) {
+        let publisher = Arc::new(Self {
+            answer: StdMutex::new((StatusCode::OK, set(&[ed("one")]))),
+            asked: StdMutex::default(),
+        });
+        let answer = async |State(own): State<Arc<Self>>| {
+            *own.asked.lock().unwrap() += 1;
+            own.answer.lock().unwrap().clone()
+        };
+        let router = Router::new().route("/jwks", get(answer));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+        let router = router.with_state(publisher.clone());
+        tokio::spawn(async { axum::serve(listener, router).await });
+        (publisher, RemoteKeys::at(url).unwrap())
+    }
+
+    fn answers(&self, status: StatusCode, body: Vec<u8>) {
+        *self.answer.lock().unwrap() = (status, body);
+    }
+
+    fn asked(&self) -> u32 {
+        *self.asked.lock().unwrap()
+    }
+}
+
+/// Whether there is such a key; an error when that cannot be told.
+async fn knows(keys: &RemoteKeys, kid: &str) -> Result<bool, KeysUnavailable> {
+    let key = keys.find(Some(kid), Algorithm::EdDSA).await?;
+    Ok(key.is_some())
+}
+
+async fn later(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn an_unknown_name_leads_to_one_fetch_per_pause() {
+    let (publisher, keys) = Publisher::start().await;
+    assert_eq!(knows(&keys, "one").await, Ok(true));
+    assert_eq!(knows(&keys, "one").await, Ok(true));
+    assert_eq!(publisher.asked(), 1, "kept");
+    publisher.answers(StatusCode::OK, set(&[ed("two")]));
+    for _ in 0..5 {
+        assert_eq!(knows(&keys, "two").await, Ok(false));
+    }
+    assert_eq!(publisher.asked(), 1, "not yet");
+    later(PAUSE).await;
+    let all = futures_util::future::join_all((0..20).map(|_| knows(&keys, "two")));
+    assert!(all.await.iter().all(|known| *known == Ok(true)));
+    assert_eq!(publisher.asked(), 2, "once for all");
+    assert_eq!(knows(&keys, "one").await, Ok(false), "rotated out");
+}
+
+#[tokio::test]
+async fn a_set_is_looked_at_again_in_time_and_serves_while_it_cannot_be() {
+    let (publisher, keys) = Publisher::start().await;
+    assert_eq!(knows(&keys, "one").await, Ok(true));
+    publisher.answers(StatusCode::INTERNAL_SERVER_ERROR, Vec::new());
+    later(FRESH).await;
+    assert_eq!(knows(&keys, "one").await, Ok(true));
+    assert_eq!(publisher.asked(), 2);
+    publisher.answers(StatusCode::OK, set(&[ed("two")]));
+    later(PAUSE).await;
+    assert_eq!(knows(&keys, "one").await, Ok(false), "withdrawn");
+    publisher.answers(StatusCode::NOT_FOUND, Vec::new());
+    later(STALE).await;
+    assert_eq!(knows(&keys, "two").await, Err(KeysUnavailable));
+}
+
+#[tokio::test]
+async fn what_is_no_set_is_no_answer() {
+    for body in [b"nonsense".to_vec(), set(&[]), vec![b' '; MAX_BYTES + 1]] {
+        let (publisher, keys) = Publisher::start().await;
+        publisher.answers(StatusCode::OK, body);
+        assert_eq!(knows(&keys, "one").await, Err(KeysUnavailable));
+        assert_eq!(knows(&keys, "one").await, Err(KeysUnavailable));
+        assert_eq!(publisher.asked(), 1);
+    }
+    let nowhere = RemoteKeys::at("http://127.0.0.1:1/jwks".to_owned()).unwrap();
+    assert_eq!(knows(&nowhere, "one").await, Err(KeysUnavailable));
+}
