@@ -1,6 +1,7 @@
 //! What an operator can say: the typed shape of the YAML configuration, one file per part, each with what
 //! a well-typed part may still get wrong. `load` reads, defaults and checks.
 
+mod api;
 mod check;
 mod events;
 pub mod fault;
@@ -14,6 +15,7 @@ mod store;
 mod tokens;
 mod tree;
 
+pub use api::{Api, ApiClient, Role};
 pub use events::Events;
 pub use fleet::{Placement, Probe};
 pub use login::Login;
@@ -38,6 +40,7 @@ pub struct Config {
     pub login: Login,
     pub tokens: Tokens,
     pub gateways: Gateways,
+    pub api: Api,
     pub probe: Probe,
     pub placement: Placement,
     pub pools: Vec<Pool>,

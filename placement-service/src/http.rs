@@ -2,6 +2,7 @@
 //! problem+json, made in `problem`.
 
 mod body;
+mod clients;
 mod cookies;
 mod cross_site;
 mod gateways;
@@ -12,6 +13,7 @@ mod pages;
 mod placements;
 pub mod problem;
 mod session;
+mod sessions;
 mod tokens;
 
 use crate::config::Config;
@@ -32,11 +34,15 @@ use problem::{HttpProblem, RefusedFor};
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 
+pub use clients::Clients;
 pub use cookies::LoginCookie;
 pub use pages::Pages;
 
 /// The largest body that any route takes, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
+const SESSIONS_PATH: &str = "/v1/sessions";
+const SESSION_PATH: &str = "/v1/sessions/{sid}";
 
 /// What the routes work with.
 pub struct AppState {
@@ -51,6 +57,8 @@ pub struct AppState {
     pub registry: Registry,
     /// What a gateway proves itself with.
     pub gateway_secret: Option<Secret>,
+    /// Who else may call `/v1`.
+    pub clients: Clients,
     pub cookie: LoginCookie,
     pub pages: Pages,
 }
@@ -62,6 +70,8 @@ pub type App = Arc<AppState>;
 const ROUTES: &[&str] = &[
     PLACEMENTS_PATH,
     TOKENS_PATH,
+    SESSIONS_PATH,
+    SESSION_PATH,
     "/",
     "/login",
     "/logout",
@@ -82,6 +92,8 @@ pub fn router(app: App) -> Router {
         .route_layer(from_fn_with_state(app.clone(), gateways::only));
     Router::new()
         .merge(gateways)
+        .route(SESSIONS_PATH, get(sessions::list).delete(sessions::end_all))
+        .route(SESSION_PATH, get(sessions::show).delete(sessions::end))
         .route("/", get(demo))
         .route("/login", get(login::page).post(login::log_in))
         .route("/logout", post(login::log_out))

@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::secrets::Secrets;
 use crate::feed::Feed;
-use crate::http::{self, App, AppState, LoginCookie, Pages};
+use crate::http::{self, App, AppState, Clients, LoginCookie, Pages};
 use crate::login::Login;
 use crate::metrics::Metrics;
 use crate::password::PasswordError;
@@ -58,6 +58,7 @@ pub async fn build(
         cookie: LoginCookie::new(&config.session.cookie),
         pages: Pages::new(),
         gateway_secret: secrets.gateway,
+        clients: Clients::new(&secrets.clients),
         config,
         feed,
         sessions,

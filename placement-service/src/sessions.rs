@@ -3,6 +3,7 @@
 mod activity;
 mod ending;
 mod known;
+mod listing;
 
 use crate::clock::Clock;
 use crate::config;
@@ -18,6 +19,7 @@ use activity::Activity;
 use berth_api::Reason;
 use known::{Known, Memory, live_session};
 pub use known::{LiveSession, Remaining};
+pub use listing::Overview;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //! settings that exclude one another.
 
 use super::fault::Fault;
-use super::{Algorithm, Config, Driver, Key, events, fleet, login, pool, session, tokens};
+use super::{Algorithm, Config, Driver, Key, api, events, fleet, login, pool, session, tokens};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ pub(super) fn all(config: &Config) -> (Vec<Fault>, Vec<String>) {
     events::check(&config.events, &mut faults);
     login::check(&config.login, &mut faults);
     tokens::check(&config.tokens, &mut faults);
+    api::check(&config.api, &mut faults);
     fleet::check(config, &mut faults);
     for (index, pool) in config.pools.iter().enumerate() {
         pool::check(&format!("pools[{index}]"), pool, &mut faults);

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 /// Every setting with its default, commented.
 pub const DEFAULT: &str = include_str!("../../config/default.yaml");
 
-/// One pool and one route, whole and right: what stands in for the wrong parts of a file so that its
+/// One of each thing that there may be several of, whole and right: what stands in for the wrong parts of a file so that its
 /// other parts can be looked at too.
 const MODEL: &str = "
 pools:
@@ -23,6 +23,7 @@ pools:
     discovery: { fixed: [ { name: berth-model, ip: 127.0.0.1, port: 1, metrics_port: 2 } ] }
 routes:
   - { path: /berth-model, pool: berth-model, open: nothing }
+api: { clients: [ { name: berth-model, secret: { env: BERTH_MODEL }, role: runtime } ] }
 ";
 
 /// The defaults, and the defaults with the model laid on them.
@@ -131,10 +132,8 @@ fn quoted(message: &str, before: &str) -> Option<String> {
 /// The message of a type error in words for an operator, and without any secret in it.
 fn words(place: &[Step], message: &str) -> String {
     let path = tree::text(place);
-    if ["tokens.key", "gateways.secret"]
-        .iter()
-        .any(|s| path.starts_with(s))
-    {
+    let secret = |step: &Step| *step == Step::Field("secret".to_owned());
+    if path.starts_with("tokens.key") || place.iter().any(secret) {
         return "expected {env: NAME}, {file: PATH} or {inline: TEXT}".to_owned();
     }
     if message.starts_with("missing field") {

@@ -45,6 +45,12 @@ own_problems! {
     busy = SERVICE_UNAVAILABLE, "busy", "Too many logins at once";
     /// The request comes from a page of another site.
     cross_site = FORBIDDEN, "cross-site", "The request comes from another site";
+    /// A route for clients, and the caller did not prove that it is one.
+    unknown_client = FORBIDDEN, "unknown-client", "The caller did not prove that it is a client";
+    /// A client of another role, or of other sessions.
+    client_forbidden = FORBIDDEN, "forbidden", "The client may not do this";
+    /// No session of that public name.
+    no_such_session = NOT_FOUND, "no-such-session", "There is no such session";
     /// Two login cookies in one request.
     cookie_duplicate = BAD_REQUEST, "cookie-duplicate", "The login cookie came twice";
     /// A login cookie that no service would have set.

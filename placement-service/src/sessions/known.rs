@@ -73,10 +73,14 @@ impl Known {
 
     /// Milliseconds until the idle and the absolute end, if neither has come.
     pub(super) fn remaining_ms(&self, now_ms: u64) -> Option<(u64, u64)> {
-        let last_seen = self.last_seen_ms.load(Ordering::Relaxed);
-        let idle_end = last_seen.saturating_add(self.idle_timeout_ms);
+        let idle_end = self.last_seen_ms().saturating_add(self.idle_timeout_ms);
         let left = |end: u64| end.checked_sub(now_ms).filter(|left| *left > 0);
         Some((left(idle_end)?, left(self.absolute_expiry_ms)?))
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub(super) fn last_seen_ms(&self) -> u64 {
+        self.last_seen_ms.load(Ordering::Relaxed)
     }
 
     /// The session was active; `true` when that is news.

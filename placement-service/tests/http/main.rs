@@ -13,4 +13,5 @@ mod logout;
 mod operators;
 mod placements;
 mod session;
+mod sessions;
 mod site;

@@ -1,7 +1,7 @@
 //! What an operator reads: the messages are the interface.
 
 use super::*;
-use crate::config::{Algorithm, Driver, Key, LogFormat, Open, Store, Strategy, secrets};
+use crate::config::{Algorithm, Driver, Key, LogFormat, Open, Role, Store, Strategy, secrets};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -49,15 +49,17 @@ fn the_examples_in_the_default_file_are_right() {
     for line in DEFAULT.lines() {
         let example = line.starts_with("#   ") && !line.contains("  #  ");
         match line {
-            "pools: []" | "routes: []" => {}
+            "pools: []" | "routes: []" | "api:" | "  clients: []" => {}
             _ if example => text.push_str(&line[1..]),
             _ if line.starts_with("# Engines that serve") => text.push_str("pools:"),
             _ if line.starts_with("# Which pool takes") => text.push_str("routes:"),
+            _ if line.starts_with("# Programs that may") => text.push_str("api:\n clients:"),
             _ => {}
         }
         text.push('\n');
     }
     let config = from_text(&text).unwrap().config;
+    assert_eq!(config.api.clients[0].role, Role::Operator);
     assert_eq!(config.pools[0].strategy, Strategy::LeastLoad);
     assert_eq!(config.pools[0].session_threshold, Some(500));
     let opened: Vec<_> = config.routes.iter().map(|r| r.open.clone()).collect();
@@ -236,6 +238,8 @@ fn no_fault_tells_a_secret() {
         "tokens: { key: { inline: { a: hunter2 } } }",
         "tokens: { key: { inline: 12345, file: hunter2 } }",
         "gateways: { secret: hunter2 }",
+        "api: { clients: [ { name: a, role: operator, secret: hunter2 } ] }",
+        "api: { clients: [ { name: a, role: operator, secret: { hunter2: x } } ] }",
         "tokens: { key: [hunter2] }",
         "tokens: { key: null }",
     ] {

@@ -1,0 +1,89 @@
+//! Who besides the gateways may call `/v1`.
+
+use super::Key;
+use super::check::Faults;
+use serde::Deserialize;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    pub clients: Vec<ApiClient>,
+}
+
+/// A program that proves itself with `Authorization: Bearer <secret>`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiClient {
+    /// For a runtime: the name that its sessions carry.
+    pub name: String,
+    pub secret: Key,
+    pub role: Role,
+}
+
+/// What a client may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Everything.
+    Operator,
+    /// What concerns the families of its own sessions.
+    Runtime,
+}
+
+pub(super) fn check(api: &Api, faults: &mut Faults) {
+    for (index, client) in api.clients.iter().enumerate() {
+        faults.name(&format!("api.clients[{index}].name"), &client.name);
+    }
+    let names = api.clients.iter().map(|client| client.name.as_str());
+    faults.unique("api.clients", names);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::from_text;
+    use crate::config::secrets;
+
+    #[test]
+    fn clients_have_names_roles_and_secrets_of_their_own() {
+        let clients = |clients: &str| format!("api: {{ clients: [{clients}] }}");
+        assert_eq!(
+            from_text(&clients(
+                "{ name: a, role: king, secret: { env: A } }, { name: a b, role: runtime }, \
+                 { name: c, role: runtime, secret: { env: C } }, { name: c, role: operator, secret: { env: D } }"
+            ))
+            .unwrap_err()
+            .to_string(),
+            "api.clients[0].role: unknown variant `king`, expected `operator` or `runtime`\n\
+             api.clients[1].name: must be 1 to 128 letters, digits and - _ .\n\
+             api.clients[1].secret: expected {env: NAME}, {file: PATH} or {inline: TEXT}\n\
+             api.clients[3].name: the name \"c\" is taken already"
+        );
+        let fetch = |text: &str| {
+            let text = format!("gateways: {{ secret: {{ env: G }} }}\n{}", clients(text));
+            let env = |name: &str| match name {
+                "A" | "B" => Some("a-secret-of-many".to_owned()),
+                "G" => Some("the-secret-of-gateways".to_owned()),
+                "SHORT" => Some("fifteen-letters".to_owned()),
+                _ => Some("e".repeat(32)),
+            };
+            let secrets = secrets::fetch(&from_text(&text).unwrap().config, &env);
+            secrets.map(|s| s.clients).map_err(|f| f.to_string())
+        };
+        let known = fetch("{ name: ops, role: operator, secret: { env: A } }").unwrap();
+        assert_eq!(
+            (known[0].name.as_str(), known[0].role),
+            ("ops", Role::Operator)
+        );
+        assert_eq!(
+            fetch(
+                "{ name: a, role: operator, secret: { env: A } }, { name: b, role: runtime, secret: { env: B } }, \
+                 { name: g, role: runtime, secret: { env: G } }, { name: s, role: runtime, secret: { env: SHORT } }"
+            )
+            .unwrap_err(),
+            "api.clients[1].secret: must be unlike every other secret\n\
+             api.clients[2].secret: must be unlike every other secret\n\
+             api.clients[3].secret: must have 16 or more visible ASCII characters"
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! `/v1/sessions`: what operators see of sessions, and how they end them (S24). Sessions go by their
+//! public name; an id never leaves here.
+
+use super::App;
+use super::clients::Operator;
+use super::problem::HttpProblem;
+use crate::sessions::{Overview, store_down};
+use crate::store::{EndCause, Select};
+use axum::Json;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+#[derive(Serialize)]
+pub(super) struct Listed {
+    sessions: Vec<Overview>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Ended {
+    ended: u64,
+}
+
+/// The public name of a session, from the path.
+pub(super) struct Sid(pub(super) String);
+
+impl FromRequestParts<App> for Sid {
+    type Rejection = HttpProblem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HttpProblem> {
+        let path = Path::<String>::from_request_parts(parts, app).await;
+        let Path(sid) = path.map_err(|_| HttpProblem::no_such_session())?;
+        Ok(Self(sid))
+    }
+}
+
+/// `GET /v1/sessions?account=NAME`: those of the account, oldest first.
+pub(super) async fn list(
+    _: Operator,
+    State(app): State<App>,
+    uri: Uri,
+) -> Result<Json<Listed>, HttpProblem> {
+    let sessions = app.sessions.list_account(&account_of(&uri)?).await;
+    let sessions = sessions.map_err(|e| store_down(&e))?;
+    Ok(Json(Listed { sessions }))
+}
+
+/// `DELETE /v1/sessions?account=NAME`: ends them all.
+pub(super) async fn end_all(
+    _: Operator,
+    State(app): State<App>,
+    uri: Uri,
+) -> Result<Json<Ended>, HttpProblem> {
+    let select = Select::Account(account_of(&uri)?);
+    let ended = app.sessions.end_all(&select, EndCause::Operator).await;
+    let ended = ended.map_err(|e| store_down(&e))?;
+    Ok(Json(Ended { ended }))
+}
+
+/// `GET /v1/sessions/{sid}`.
+pub(super) async fn show(
+    _: Operator,
+    State(app): State<App>,
+    Sid(sid): Sid,
+) -> Result<Json<Overview>, HttpProblem> {
+    let found = app.sessions.show(&sid).await.map_err(|e| store_down(&e))?;
+    found.map(Json).ok_or_else(HttpProblem::no_such_session)
+}
+
+/// `DELETE /v1/sessions/{sid}`.
+pub(super) async fn end(
+    _: Operator,
+    State(app): State<App>,
+    Sid(sid): Sid,
+) -> Result<Response, HttpProblem> {
+    let ended = app.sessions.end_ref(&sid, EndCause::Operator).await;
+    if ended.map_err(|e| store_down(&e))? {
+        Ok(StatusCode::NO_CONTENT.into_response())
+    } else {
+        Err(HttpProblem::no_such_session())
+    }
+}
+
+fn account_of(uri: &Uri) -> Result<String, HttpProblem> {
+    let query = uri.query().unwrap_or_default();
+    let mut accounts = form_urlencoded::parse(query.as_bytes())
+        .filter(|(name, _)| name == "account")
+        .map(|(_, value)| value.into_owned());
+    match (accounts.next(), accounts.next()) {
+        (Some(account), None) if !account.is_empty() => Ok(account),
+        (Some(_), Some(_)) => Err(HttpProblem::invalid("account is there twice")),
+        _ => Err(HttpProblem::invalid("account is missing")),
+    }
+}

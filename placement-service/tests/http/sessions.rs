@@ -1,0 +1,140 @@
+//! `/v1/sessions` for operators (S24).
+
+use crate::site::{Answer, PASSWORD, Site, answer, session_id};
+use berth_placement::clock::Clock;
+use reqwest::Method;
+use serde_json::json;
+
+/// An operator and a runtime.
+const CLIENTS: &str = "api: { clients: [\
+    { name: ops, role: operator, secret: { inline: operator-secret-1 } },\
+    { name: flows, role: runtime, secret: { inline: runtime-secret-12 } } ] }";
+
+async fn ask(site: &Site, method: Method, path: &str, secret: &str) -> Answer {
+    let request = site.request(method, path);
+    answer(request.header("authorization", format!("Bearer {secret}"))).await
+}
+
+async fn operator(site: &Site, method: Method, path: &str) -> Answer {
+    ask(site, method, path, "operator-secret-1").await
+}
+
+async fn sid(site: &Site, id: &str) -> String {
+    let token = site.token(id).await.json();
+    token["session_ref"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn an_operator_sees_everything_but_the_id() {
+    let site = Site::start(CLIENTS).await;
+    let (first, now) = (site.login().await, site.clock.now_s());
+    site.clock.advance_ms(60_000);
+    let second = site.login().await;
+    let sids = [sid(&site, &first).await, sid(&site, &second).await];
+    let listed = operator(&site, Method::GET, "/v1/sessions?account=demo").await;
+    assert_eq!(listed.status, 200);
+    let overview = |sid: &str, created_at: u64| {
+        json!({"session_ref": sid, "account": "demo", "roles": ["user"],
+               "created_at": created_at, "last_seen_at": now + 60,
+               "idle_remaining_s": 1800, "absolute_remaining_s": 36_000 - 60 + created_at - now,
+               "runtime": "berth", "parent_ref": null, "provider": null})
+    };
+    let both = [overview(&sids[0], now), overview(&sids[1], now + 60)];
+    assert_eq!(listed.json(), json!({"sessions": both}));
+    let one = operator(&site, Method::GET, &format!("/v1/sessions/{}", sids[0])).await;
+    assert_eq!(one.json(), both[0]);
+    for text in [&listed.text, &one.text] {
+        assert!(!text.contains(&first) && !text.contains(&second));
+    }
+    let nobody = operator(&site, Method::GET, "/v1/sessions?account=Demo").await;
+    assert_eq!(nobody.json(), json!({"sessions": []}));
+    site.clock.advance_ms(30 * 60_000);
+    let over = operator(&site, Method::GET, "/v1/sessions?account=demo").await;
+    assert_eq!(over.json(), json!({"sessions": []}), "those that live");
+}
+
+#[tokio::test]
+async fn an_operator_ends_one_or_all_of_an_account() {
+    let site = Site::start(CLIENTS).await;
+    let ids = [site.login().await, site.login().await, site.login().await];
+    let path = format!("/v1/sessions/{}", sid(&site, &ids[0]).await);
+    assert_eq!(operator(&site, Method::DELETE, &path).await.status, 204);
+    assert_eq!(site.token(&ids[0]).await.reason(), "unknown-session");
+    assert_eq!(site.token(&ids[1]).await.status, 200);
+    for method in [Method::GET, Method::DELETE] {
+        let gone = operator(&site, method, &path).await;
+        assert_eq!(
+            (gone.status, gone.reason().as_str()),
+            (404, "no-such-session")
+        );
+    }
+    let all = operator(&site, Method::DELETE, "/v1/sessions?account=demo").await;
+    assert_eq!((all.status, all.json()), (200, json!({"ended": 2})));
+    for id in &ids {
+        assert_eq!(site.token(id).await.reason(), "unknown-session");
+    }
+    assert_eq!(site.session_rows().await, 0);
+    let body = json!({"username": "demo", "password": PASSWORD});
+    let again = site.post_json("/login", body).await;
+    assert_eq!(site.token(&session_id(&again)).await.status, 200);
+}
+
+#[tokio::test]
+async fn nobody_else_does() {
+    let site = Site::start(CLIENTS).await;
+    let id = site.login().await;
+    let one = format!("/v1/sessions/{}", sid(&site, &id).await);
+    for path in ["/v1/sessions?account=demo", &one] {
+        for method in [Method::GET, Method::DELETE] {
+            for (secret, reason) in [
+                ("", "unknown-client"),
+                ("operator-secret-2", "unknown-client"),
+                ("runtime-secret-12", "forbidden"),
+            ] {
+                let refused = ask(&site, method.clone(), path, secret).await;
+                assert_eq!((refused.status, refused.reason().as_str()), (403, reason));
+            }
+        }
+    }
+    assert_eq!(site.token(&id).await.status, 200);
+    let site = site.restart("").await;
+    let refused = operator(&site, Method::GET, &one).await;
+    assert_eq!(refused.reason(), "unknown-client", "none is configured");
+}
+
+#[tokio::test]
+async fn faults_of_a_request_have_names() {
+    let site = Site::start(CLIENTS).await;
+    for (path, status, reason, detail) in [
+        ("/v1/sessions", 400, "invalid-request", "account is missing"),
+        (
+            "/v1/sessions?account=",
+            400,
+            "invalid-request",
+            "account is missing",
+        ),
+        (
+            "/v1/sessions?account=a&account=b",
+            400,
+            "invalid-request",
+            "account is there twice",
+        ),
+        ("/v1/sessions/%ff", 404, "no-such-session", ""),
+        ("/v1/sessions/x", 404, "no-such-session", ""),
+    ] {
+        for method in [Method::GET, Method::DELETE] {
+            let refused = operator(&site, method, path).await;
+            assert_eq!(
+                (refused.status, refused.reason().as_str()),
+                (status, reason)
+            );
+            assert_eq!(refused.json()["detail"].as_str().unwrap_or(""), detail);
+        }
+    }
+    site.break_store().await;
+    for path in ["/v1/sessions/x", "/v1/sessions?account=demo"] {
+        for method in [Method::GET, Method::DELETE] {
+            assert_eq!(operator(&site, method, path).await.reason(), "store-down");
+        }
+    }
+}
