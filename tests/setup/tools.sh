@@ -20,6 +20,29 @@ npm_packages() {
     touch "$stamp"
 }
 
+# The servers of the store tests: their packages must not leave servers of their own running.
+databases() {
+    # Debian puts PostgreSQL's programs where no PATH leads.
+    command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || step "PostgreSQL" quiet_apt postgresql
+    command -v redis-server >/dev/null || command -v valkey-server >/dev/null || step "Redis" quiet_apt redis-server
+}
+
+quiet_apt() {
+    local policy=/usr/sbin/policy-rc.d clusters=/etc/postgresql-common/createcluster.conf
+    if [ "$(id -u)" = 0 ]; then
+        if [ ! -e $policy ]; then
+            printf '#!/bin/sh\nexit 101\n' >$policy
+            chmod +x $policy
+            trap "rm -f $policy" EXIT
+        fi
+        if [ ! -e $clusters ]; then
+            mkdir -p "${clusters%/*}"
+            echo 'create_main_cluster = false' >$clusters
+        fi
+    fi
+    UCF_FORCE_CONFFOLD=1 apt "$@"
+}
+
 tests/setup/prerequisites.sh
 for task in "$@"; do
     case $task in
@@ -30,6 +53,7 @@ for task in "$@"; do
         test)
             tests/setup/envoy.sh
             npm_packages
+            databases
             bindgen=$(grep -A1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^version = "\(.*\)"/\1/p')
             # Without --locked: its lock file asks for newer crates than it was published with.
             tool wasm-bindgen-cli "$bindgen" wasm-bindgen-test-runner --no-default-features

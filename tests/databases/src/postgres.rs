@@ -1,0 +1,165 @@
+//! A PostgreSQL server: made by `initdb`, durable against `kill -9` but not against a power cut.
+
+use crate::PASSWORD;
+use crate::programs::find;
+use crate::server::{Kind, Server};
+use berth_harness::Result;
+use rustix::process::Signal;
+use sqlx::{ConnectOptions, Connection, postgres::PgConnectOptions};
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Weak;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+const USER: &str = "berth";
+/// The account of Debian's package: PostgreSQL refuses to run as root.
+const SYSTEM_USER: &str = "postgres";
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// A running PostgreSQL.
+pub type Postgres = Server<Programs>;
+
+/// What it takes to run one.
+pub struct Programs {
+    postgres: PathBuf,
+    /// What comes before a command so that it does not run as root.
+    not_as_root: Vec<String>,
+}
+
+impl Postgres {
+    /// Makes a new, empty database, and returns its URL (with a password in it).
+    ///
+    /// # Errors
+    /// When the server does not.
+    pub async fn database(&self) -> Result<String> {
+        // PostgreSQL copies a template that nobody else may use meanwhile.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+        let _alone = ONE_AT_A_TIME.lock().await;
+        let name = format!("test_{}", self.next_database());
+        self.execute("postgres", &format!("CREATE DATABASE {name}"))
+            .await?;
+        Ok(format!(
+            "postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{name}",
+            self.port()
+        ))
+    }
+
+    /// Runs SQL in a database of that name.
+    ///
+    /// # Errors
+    /// What the server answers.
+    pub async fn execute(&self, database: &str, sql: &str) -> Result<()> {
+        let options = options(self.port()).database(database);
+        let mut connection = timeout(CONNECT, options.connect()).await??;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+            .execute(&mut connection)
+            .await?;
+        connection.close().await?;
+        Ok(())
+    }
+}
+
+impl Programs {
+    fn init(&self, dir: &Path) -> Result<()> {
+        let password = dir.join("password");
+        fs::write(&password, PASSWORD)?;
+        let (password, data) = (text(&password), text(&dir.join("data")));
+        let initdb = text(&find(&["initdb"])?);
+        let mut words = self.not_as_root.clone();
+        words.extend([initdb, "--pwfile".into(), password, "-D".into(), data]);
+        words.extend(
+            [
+                "--no-sync",
+                "--auth=scram-sha-256",
+                "--encoding=UTF8",
+                "--locale=C",
+            ]
+            .map(Into::into),
+        );
+        words.extend(["-U".into(), USER.into()]);
+        let (program, arguments) = words.split_first().ok_or("a command")?;
+        let output = Command::new(program).args(arguments).output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        Err(format!("initdb: {}\n{said}", output.status).into())
+    }
+}
+
+impl Kind for Programs {
+    const NAME: &'static str = "postgres";
+    const STOP_SIGNAL: Signal = Signal::INT;
+
+    fn install(dir: &Path) -> Result<Self> {
+        let programs = Self {
+            postgres: find(&["postgres"])?,
+            not_as_root: not_as_root(dir)?,
+        };
+        programs.init(dir)?;
+        Ok(programs)
+    }
+
+    fn slot() -> &'static Mutex<Weak<Postgres>> {
+        static SHARED: Mutex<Weak<Postgres>> = Mutex::const_new(Weak::new());
+        &SHARED
+    }
+
+    fn command(&self, dir: &Path, port: u16) -> Vec<String> {
+        let mut words = self.not_as_root.clone();
+        words.extend([text(&self.postgres), "-D".into(), text(&dir.join("data"))]);
+        let settings = [
+            "listen_addresses=127.0.0.1".to_owned(),
+            format!("port={port}"),
+            format!("unix_socket_directories={}", text(dir)),
+            "fsync=off".to_owned(),
+            "full_page_writes=off".to_owned(),
+            "max_connections=300".to_owned(),
+        ];
+        for setting in settings {
+            words.extend(["-c".to_owned(), setting]);
+        }
+        words
+    }
+
+    async fn answers(&self, port: u16) -> bool {
+        let options = options(port).database("postgres");
+        matches!(timeout(CONNECT, options.connect()).await, Ok(Ok(_)))
+    }
+}
+
+fn options(port: u16) -> PgConnectOptions {
+    PgConnectOptions::new_without_pgpass()
+        .host("127.0.0.1")
+        .port(port)
+        .username(USER)
+        .password(PASSWORD)
+        .disable_statement_logging()
+}
+
+/// Gives `dir` to the account of the package, and says how to become it; nothing to do unless root.
+fn not_as_root(dir: &Path) -> Result<Vec<String>> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(Vec::new());
+    }
+    let accounts = fs::read_to_string("/etc/passwd")?;
+    let entry = accounts
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.first() == Some(&SYSTEM_USER))
+        .ok_or("no account `postgres` on this machine: run `make setup`")?;
+    let number = |at: usize| entry.get(at).and_then(|field| field.parse::<u32>().ok());
+    let (user, group) = (number(2), number(3));
+    chown(dir, user, group)?;
+    // The wish to die with the parent is lost at a change of user: it is said again here.
+    let words = "setpriv --reuid postgres --regid postgres --init-groups --pdeathsig KILL";
+    Ok(words.split(' ').map(str::to_owned).collect())
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,74 @@
+//! A Redis (or Valkey) server with an append-only file: durable against `kill -9`, not against a power cut.
+
+use crate::PASSWORD;
+use crate::programs::find;
+use crate::server::{Kind, Server};
+use berth_harness::Result;
+use rustix::process::Signal;
+use std::path::{Path, PathBuf};
+use std::sync::Weak;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+const CONNECT: Duration = Duration::from_secs(5);
+const DATABASES: u32 = 1_000;
+
+/// A running Redis.
+pub type Redis = Server<Program>;
+
+/// What it takes to run one.
+pub struct Program(PathBuf);
+
+impl Redis {
+    /// The URL (with a password in it) of a database that nobody else uses.
+    pub fn database(&self) -> String {
+        let number = self.next_database() % DATABASES;
+        format!("{}/{number}", url(self.port()))
+    }
+}
+
+impl Kind for Program {
+    const NAME: &'static str = "redis";
+    const STOP_SIGNAL: Signal = Signal::TERM;
+
+    fn install(_dir: &Path) -> Result<Self> {
+        Ok(Self(find(&["redis-server", "valkey-server"])?))
+    }
+
+    fn slot() -> &'static Mutex<Weak<Redis>> {
+        static SHARED: Mutex<Weak<Redis>> = Mutex::const_new(Weak::new());
+        &SHARED
+    }
+
+    fn command(&self, dir: &Path, port: u16) -> Vec<String> {
+        let mut words = vec![self.0.display().to_string()];
+        let settings = [
+            ("bind", "127.0.0.1".to_owned()),
+            ("port", port.to_string()),
+            ("dir", dir.display().to_string()),
+            ("requirepass", PASSWORD.to_owned()),
+            ("databases", DATABASES.to_string()),
+            ("appendonly", "yes".to_owned()),
+            ("appendfsync", "no".to_owned()),
+            ("save", String::new()),
+        ];
+        for (name, value) in settings {
+            words.extend([format!("--{name}"), value]);
+        }
+        words
+    }
+
+    async fn answers(&self, port: u16) -> bool {
+        let ping = async {
+            let client = redis::Client::open(url(port))?;
+            let mut connection = client.get_multiplexed_async_connection().await?;
+            redis::cmd("PING").query_async::<()>(&mut connection).await
+        };
+        matches!(timeout(CONNECT, ping).await, Ok(Ok(())))
+    }
+}
+
+fn url(port: u16) -> String {
+    format!("redis://:{PASSWORD}@127.0.0.1:{port}")
+}

@@ -1,0 +1,202 @@
+//! One server process on one port: its start, its faults, its end. It does not know which server.
+
+use berth_harness::Result;
+use berth_harness::process::Process;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+
+const START: Duration = Duration::from_secs(30);
+const STOP: Duration = Duration::from_secs(10);
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+/// Between the choice of a free port and its use, somebody else may take it.
+const PORTS_TO_TRY: usize = 5;
+
+/// What sets one kind of server apart.
+pub trait Kind: Sized + Send + Sync + 'static {
+    /// For logs.
+    const NAME: &'static str;
+    /// What makes it end in good order, clients or not.
+    const STOP_SIGNAL: Signal;
+
+    /// Finds the programs and makes an empty server in `dir`.
+    ///
+    /// # Errors
+    /// When the server is not installed.
+    fn install(dir: &Path) -> Result<Self>;
+
+    /// The one server of [`Server::shared`].
+    fn slot() -> &'static Mutex<Weak<Server<Self>>>;
+
+    /// The command that runs it in the foreground.
+    fn command(&self, dir: &Path, port: u16) -> Vec<String>;
+
+    /// Whether it answers a client.
+    fn answers(&self, port: u16) -> impl Future<Output = bool> + Send;
+}
+
+/// A server that runs, or did.
+pub struct Server<K> {
+    kind: K,
+    port: u16,
+    process: Process,
+    databases: AtomicU32,
+    dir: TempDir,
+}
+
+impl<K: Kind> Server<K> {
+    /// Starts a server of the test's own, for faults.
+    ///
+    /// # Errors
+    /// When it is not installed or does not come up; with its log.
+    pub async fn start() -> Result<Self> {
+        let prefix = format!("berth-{}-", K::NAME);
+        let dir = tempfile::Builder::new().prefix(&prefix).tempdir()?;
+        let kind = K::install(dir.path())?;
+        let mut error = None;
+        for _ in 0..PORTS_TO_TRY {
+            let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+            let mut process = spawn(&kind, dir.path(), port)?;
+            match ready(&kind, &mut process, port).await {
+                Ok(()) => {
+                    return Ok(Self {
+                        kind,
+                        port,
+                        process,
+                        databases: AtomicU32::new(0),
+                        dir,
+                    });
+                }
+                Err(e) => error = Some(e),
+            }
+        }
+        Err(error.unwrap_or_else(|| "no port to try".into()))
+    }
+
+    /// The server that the tests of one process share. It ends with the last one that holds it.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn shared() -> Result<Arc<Self>> {
+        let mut shared = K::slot().lock().await;
+        if let Some(server) = shared.upgrade() {
+            return Ok(server);
+        }
+        let server = Arc::new(Self::start().await?);
+        *shared = Arc::downgrade(&server);
+        Ok(server)
+    }
+
+    /// The port of loopback that it listens on.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A number for a database that nobody else uses.
+    pub(crate) fn next_database(&self) -> u32 {
+        self.databases.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Stops answering: connections stay, and hang.
+    pub fn freeze(&self) {
+        self.signal_all(Signal::STOP);
+    }
+
+    /// Ends what [`Self::freeze`] began.
+    pub fn resume(&self) {
+        self.signal_all(Signal::CONT);
+    }
+
+    /// Shuts it down in good order; every connection is closed.
+    pub fn stop(&mut self) {
+        self.process.signal(K::STOP_SIGNAL);
+        if self.process.wait(STOP).is_none() {
+            self.kill();
+        }
+    }
+
+    /// Ends it at once, as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.signal_all(Signal::KILL);
+        self.process.kill();
+    }
+
+    /// Starts it again after [`Self::stop`] or [`Self::kill`], on the same port with the same data.
+    ///
+    /// # Errors
+    /// When it does not come up; with its log.
+    pub async fn start_again(&mut self) -> Result<()> {
+        self.kill();
+        self.process = spawn(&self.kind, self.dir.path(), self.port)?;
+        ready(&self.kind, &mut self.process, self.port).await
+    }
+
+    /// Everything that it printed.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// To it and its children: PostgreSQL's lead process groups of their own.
+    fn signal_all(&self, signal: Signal) {
+        let leader = self.process.pid();
+        for pid in children(leader).into_iter().chain([leader]) {
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, signal);
+            }
+        }
+    }
+}
+
+impl<K> Drop for Server<K> {
+    fn drop(&mut self) {
+        // A frozen child would not notice that its parent is gone.
+        for pid in children(self.process.pid()) {
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+fn spawn<K: Kind>(kind: &K, dir: &Path, port: u16) -> Result<Process> {
+    Process::spawn(K::NAME, &kind.command(dir, port), dir)
+}
+
+async fn ready<K: Kind>(kind: &K, process: &mut Process, port: u16) -> Result<()> {
+    let end = Instant::now() + START;
+    while !kind.answers(port).await {
+        let why = match process.ended() {
+            Some(status) => format!("ended ({status})"),
+            None if Instant::now() >= end => format!("did not answer within {START:?}"),
+            None => {
+                sleep(ASK_AGAIN).await;
+                continue;
+            }
+        };
+        return Err(format!("{} {why}\n{}", K::NAME, process.tail()).into());
+    }
+    Ok(())
+}
+
+/// The processes whose parent is `leader`.
+fn children(leader: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let parent = |path: PathBuf| -> Option<u32> {
+        let status = fs::read_to_string(path.join("status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+        line.trim().parse().ok()
+    };
+    processes
+        .filter(|entry| parent(entry.path()) == Some(leader))
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
