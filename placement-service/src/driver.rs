@@ -33,6 +33,23 @@ pub struct Job<'a> {
     pub rehearsal: bool,
 }
 
+#[cfg(test)]
+impl Job<'_> {
+    /// Opens nothing at this engine, with all the time until `deadline`.
+    fn plain(engine: SocketAddr, deadline: Instant) -> Self {
+        Self {
+            engine,
+            token: "a.b.c",
+            path: "/app/x",
+            opening: &Opening::Nothing,
+            first_word: deadline,
+            deadline,
+            connecting: None,
+            rehearsal: false,
+        }
+    }
+}
+
 /// What the client's own request takes along.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prepared {

@@ -5,7 +5,7 @@ use crate::store::EndCause;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 use std::fmt::Write;
 
 macro_rules! label_values {
@@ -61,6 +61,17 @@ struct RefusalLabel {
     reason: &'static str,
 }
 
+/// A metric that is in the registry from here on.
+pub(crate) fn registered<M: Metric + Clone + Default>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
 /// The login side's counters.
 #[derive(Default)]
 pub struct Metrics {
@@ -81,29 +92,17 @@ impl Metrics {
     /// Makes the counters and puts them into the registry.
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
-        let all = Self::default();
-        registry.register("logins", "Logins by result", all.logins.clone());
-        registry.register(
-            "sessions_created",
-            "Sessions begun",
-            all.sessions_created.clone(),
-        );
-        registry.register(
-            "sessions_ended",
-            "Sessions ended, by cause",
-            all.sessions_ended.clone(),
-        );
-        registry.register(
-            "refusals",
-            "Refused requests, by reason",
-            all.refusals.clone(),
-        );
-        registry.register(
-            "http_requests",
-            "HTTP requests, by route and status",
-            all.http_requests.clone(),
-        );
-        all
+        Self {
+            logins: registered(registry, "logins", "Logins by result"),
+            sessions_created: registered(registry, "sessions_created", "Sessions begun"),
+            sessions_ended: registered(registry, "sessions_ended", "Sessions ended, by cause"),
+            refusals: registered(registry, "refusals", "Refused requests, by reason"),
+            http_requests: registered(
+                registry,
+                "http_requests",
+                "HTTP requests, by route and status",
+            ),
+        }
     }
 
     /// A login was tried.

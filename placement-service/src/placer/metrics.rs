@@ -1,5 +1,6 @@
 //! What the placer counts. Labels are pool names and constants: nothing of a user.
 
+use crate::metrics::registered;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -35,27 +36,25 @@ fn prepare_buckets() -> Histogram {
 impl PlacerMetrics {
     /// Makes them and puts them into the registry.
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            placements: Family::default(),
-            attempts: Family::default(),
-            prepare: Family::new_with_constructor(prepare_buckets),
-        };
-        registry.register(
-            "placements",
-            "Placements, by outcome: ok or the reason of the refusal",
-            metrics.placements.clone(),
-        );
-        registry.register(
-            "placement_attempts",
-            "Engines tried, by outcome: ok or the engine's fault",
-            metrics.attempts.clone(),
-        );
+        let prepare = Family::new_with_constructor(prepare_buckets as fn() -> Histogram);
         registry.register(
             "prepare_seconds",
             "How long an engine took to prepare a session, good or bad",
-            metrics.prepare.clone(),
+            prepare.clone(),
         );
-        metrics
+        Self {
+            placements: registered(
+                registry,
+                "placements",
+                "Placements, by outcome: ok or the reason of the refusal",
+            ),
+            attempts: registered(
+                registry,
+                "placement_attempts",
+                "Engines tried, by outcome: ok or the engine's fault",
+            ),
+            prepare,
+        }
     }
 
     /// A placement has ended.

@@ -97,11 +97,7 @@ async fn the_listener_removes_trust_headers_even_without_the_filter() -> Result<
 async fn a_change_of_the_filters_settings_drops_no_socket() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
-    let mut socket = stack
-        .upgrade("/app/sales.qvf", &[("cookie", &cookie)])
-        .await?
-        .open()?;
-    socket.next().await?;
+    let mut socket = stack.socket("/app/sales.qvf", &cookie).await?;
 
     let file = stack.dir.join("filter.json");
     let mut resource = render::read_yaml(&file)?;

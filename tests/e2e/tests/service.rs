@@ -2,6 +2,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
 
+use berth_harness::client::upgrade_head;
 use berth_harness::stand_in::{Answer, placement};
 use berth_harness::token::Claims;
 use berth_harness::{Call, Result, Stack, StandIn, wait};
@@ -182,10 +183,7 @@ async fn a_client_that_leaves_during_the_callout_harms_nobody() -> Result<()> {
     stack.stand_in()?.answer(late);
     for asked in 1..=20 {
         let mut client = TcpStream::connect(stack.http()).await?;
-        let request = format!(
-            "GET /app/sales.qvf HTTP/1.1\r\nhost: {}\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\ncookie: {COOKIE}\r\n\r\n",
-            stack.http()
-        );
+        let request = upgrade_head(stack.http(), "/app/sales.qvf", COOKIE);
         client.write_all(request.as_bytes()).await?;
         stack.stand_in()?.wait_for(asked).await?;
         drop(client);

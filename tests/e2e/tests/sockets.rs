@@ -1,6 +1,6 @@
 //! Open sockets: every byte arrives, in whatever pieces it was sent.
 
-use berth_harness::client::WebSocket;
+use berth_harness::client::upgrade_head;
 use berth_harness::{Result, Stack};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -8,16 +8,6 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
-
-async fn echo_socket(stack: &Stack) -> Result<WebSocket> {
-    let cookie = stack.login_demo().await?;
-    let mut socket = stack
-        .upgrade("/app/sales.qvf", &[("cookie", &cookie)])
-        .await?
-        .open()?;
-    socket.next().await?;
-    Ok(socket)
-}
 
 /// Bytes that repeat nowhere near, so that a lost or doubled piece shows.
 fn noise(length: usize) -> Vec<u8> {
@@ -35,7 +25,8 @@ fn noise(length: usize) -> Vec<u8> {
 async fn fifty_megabytes_go_both_ways_unchanged() -> Result<()> {
     const SIZE: usize = 50 * 1024 * 1024;
     let stack = Stack::builder().engines(1).start().await?;
-    let socket = echo_socket(&stack).await?;
+    let cookie = stack.login_demo().await?;
+    let socket = stack.socket("/app/sales.qvf", &cookie).await?;
     let sent = noise(SIZE);
     let (mut out, mut back) = socket.stream.split();
     let pieces: Vec<Message> = sent
@@ -63,7 +54,8 @@ async fn fifty_megabytes_go_both_ways_unchanged() -> Result<()> {
 #[tokio::test]
 async fn one_message_of_many_fragments_arrives_whole() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
-    let mut socket = echo_socket(&stack).await?;
+    let cookie = stack.login_demo().await?;
+    let mut socket = stack.socket("/app/sales.qvf", &cookie).await?;
     let sent = noise(300_000);
     let pieces: Vec<&[u8]> = sent.chunks(70_001).collect();
     for (index, piece) in pieces.iter().enumerate() {
@@ -86,11 +78,7 @@ async fn frames_sent_together_with_the_upgrade_are_not_lost() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
     let mut client = TcpStream::connect(stack.http()).await?;
-    let head = format!(
-        "GET /app/sales.qvf HTTP/1.1\r\nhost: {}\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\ncookie: {cookie}\r\n\r\n",
-        stack.http()
-    );
-    let mut bytes = head.into_bytes();
+    let mut bytes = upgrade_head(stack.http(), "/app/sales.qvf", &cookie).into_bytes();
     // A masked binary frame of five bytes; the mask is zero, so the payload is as written.
     bytes.extend_from_slice(&[0x82, 0x85, 0, 0, 0, 0]);
     bytes.extend_from_slice(b"early");
@@ -112,10 +100,11 @@ async fn frames_sent_together_with_the_upgrade_are_not_lost() -> Result<()> {
 #[tokio::test]
 async fn a_close_from_either_side_reaches_the_other() -> Result<()> {
     let mut stack = Stack::builder().engines(1).start().await?;
-    let mut socket = echo_socket(&stack).await?;
+    let cookie = stack.login_demo().await?;
+    let mut socket = stack.socket("/app/sales.qvf", &cookie).await?;
     socket.send(Message::Close(None)).await?;
     assert!(matches!(socket.next().await?, Message::Close(_)));
-    let mut socket = echo_socket(&stack).await?;
+    let mut socket = stack.socket("/app/sales.qvf", &cookie).await?;
     stack.engines[0].kill();
     assert!(!matches!(
         socket.next().await,

@@ -5,7 +5,7 @@ mod qix;
 mod websocket;
 
 pub use qix::{GLOBAL, Qix};
-pub use websocket::{Upgrade, WebSocket};
+pub use websocket::{Upgrade, WebSocket, upgrade_head};
 
 use crate::Result;
 use http_body_util::{BodyExt, Full};

@@ -104,6 +104,16 @@ impl Stack {
         WebSocket::upgrade(self.http(), path, headers).await
     }
 
+    /// Opens a WebSocket with a login cookie and awaits the engine's first word.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn socket(&self, path: &str, cookie: &str) -> Result<WebSocket> {
+        let mut socket = self.upgrade(path, &[("cookie", cookie)]).await?.open()?;
+        socket.next().await?;
+        Ok(socket)
+    }
+
     /// Opens a QIX session through Envoy with a login cookie.
     ///
     /// # Errors

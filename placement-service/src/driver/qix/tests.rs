@@ -79,14 +79,9 @@ async fn prepare(acts: Vec<Act>) -> Result<Prepared, Fault> {
     let engine = fake(acts).await;
     let now = Instant::now();
     let job = Job {
-        engine,
-        token: "a.b.c",
-        path: "/app/x",
         opening: &Opening::Document("x".into()),
         first_word: now + Duration::from_millis(300),
-        deadline: now + Duration::from_millis(600),
-        connecting: None,
-        rehearsal: false,
+        ..Job::plain(engine, now + Duration::from_millis(600))
     };
     Qix::default().prepare(job).await
 }
@@ -192,16 +187,7 @@ async fn a_port_that_nobody_listens_on_refuses() {
         .local_addr()
         .unwrap();
     let deadline = Instant::now() + Duration::from_secs(5);
-    let job = Job {
-        engine,
-        token: "t",
-        path: "/",
-        opening: &Opening::Nothing,
-        first_word: deadline,
-        deadline,
-        connecting: None,
-        rehearsal: false,
-    };
+    let job = Job::plain(engine, deadline);
     assert_eq!(
         Qix::default().prepare(job).await.unwrap_err().as_str(),
         "connect"

@@ -2,7 +2,6 @@
 
 use super::checks::FRESH;
 use super::*;
-use crate::target::Opening;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -11,14 +10,8 @@ use tokio::net::TcpListener;
 async fn prepare(driver: &Websocket, engine: SocketAddr, rehearsal: bool) -> Result<(), Fault> {
     let deadline = Instant::now() + Duration::from_secs(10);
     let job = Job {
-        engine,
-        token: "t",
-        path: "/",
-        opening: &Opening::Nothing,
-        first_word: deadline,
-        deadline,
-        connecting: None,
         rehearsal,
+        ..Job::plain(engine, deadline)
     };
     driver.prepare(job).await.map(drop)
 }

@@ -54,6 +54,14 @@ pub struct WebSocket {
     pub headers: hyper::HeaderMap,
 }
 
+/// The bytes of an upgrade request, for tests that write to the connection themselves.
+#[must_use]
+pub fn upgrade_head(to: SocketAddr, path: &str, cookie: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nhost: {to}\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\ncookie: {cookie}\r\n\r\n"
+    )
+}
+
 impl WebSocket {
     /// Asks for an upgrade with these headers besides the ones that make it one.
     ///
