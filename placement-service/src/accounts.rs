@@ -1,5 +1,5 @@
-//! Local accounts: what a name, a role and a password may look like, adding, listing, and checking a
-//! password.
+//! Local accounts as operators see them: what a name, a role and a password may look like, adding, listing and
+//! changing. Whoever changes one ends its sessions; see `cli::account`.
 
 use crate::clock::Clock;
 use crate::password::{PasswordError, Passwords};
@@ -13,31 +13,17 @@ pub const MIN_PASSWORD_CHARS: usize = 8;
 /// Longest password, in bytes.
 pub const MAX_PASSWORD_BYTES: usize = 1024;
 
-/// An account that has proven itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
-    pub name: String,
-    pub roles: Vec<String>,
-}
-
-/// Why an account was not added.
+/// Why an account was not added or changed.
 #[derive(Debug, thiserror::Error)]
-pub enum AddError {
+pub enum AccountError {
     #[error("{0:?} is not a name: 1 to {MAX_NAME_BYTES} bytes of letters, digits and . _ - + @")]
     Name(String),
     #[error("the password must have {MIN_PASSWORD_CHARS} characters to {MAX_PASSWORD_BYTES} bytes")]
     Password,
     #[error("the account {0:?} exists already")]
     Exists(String),
-    #[error(transparent)]
-    Hashing(#[from] PasswordError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Why a password was not checked.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckError {
+    #[error("there is no account {0:?}")]
+    Unknown(String),
     #[error(transparent)]
     Hashing(#[from] PasswordError),
     #[error(transparent)]
@@ -68,17 +54,12 @@ impl Accounts {
         name: &str,
         roles: &[String],
         password: String,
-    ) -> Result<(), AddError> {
-        for text in std::iter::once(name).chain(roles.iter().map(String::as_str)) {
-            if !is_name(text) {
-                return Err(AddError::Name(text.to_owned()));
-            }
-        }
-        if password.chars().count() < MIN_PASSWORD_CHARS || password.len() > MAX_PASSWORD_BYTES {
-            return Err(AddError::Password);
-        }
+    ) -> Result<(), AccountError> {
+        check_name(name)?;
+        check_roles(roles)?;
+        check_password(&password)?;
         if self.store.find_account(name).await?.is_some() {
-            return Err(AddError::Exists(name.to_owned()));
+            return Err(AccountError::Exists(name.to_owned()));
         }
         let row = AccountRow {
             name: name.to_owned(),
@@ -91,37 +72,97 @@ impl Accounts {
         if self.store.add_account(&row).await? {
             Ok(())
         } else {
-            Err(AddError::Exists(name.to_owned()))
+            Err(AccountError::Exists(name.to_owned()))
         }
     }
 
     /// Every account, by name.
-    pub async fn list(&self) -> Result<Vec<Account>, StoreError> {
-        let rows = self.store.accounts().await?;
-        Ok(rows.into_iter().map(Account::from).collect())
+    pub async fn list(&self) -> Result<Vec<AccountRow>, StoreError> {
+        self.store.accounts().await
     }
 
-    /// The account when name and password belong together. An unknown name takes as long as a wrong
-    /// password.
-    pub async fn check(&self, name: &str, password: String) -> Result<Option<Account>, CheckError> {
-        let row = if is_name(name) {
-            self.store.find_account(name).await?
+    /// Locks an account until it is unlocked.
+    pub async fn lock(&self, name: &str) -> Result<(), AccountError> {
+        self.change(name, |row| row.locked = true).await?;
+        Ok(())
+    }
+
+    /// Unlocks an account, whether an operator or failed logins had locked it.
+    pub async fn unlock(&self, name: &str) -> Result<(), AccountError> {
+        self.change(name, |row| row.locked = false).await?;
+        self.forget_attempts(name).await
+    }
+
+    /// Gives an account another password, and forgets the failures with the old one.
+    pub async fn set_password(&self, name: &str, password: String) -> Result<(), AccountError> {
+        check_password(&password)?;
+        self.find(name).await?;
+        let hash = self.passwords.hash(password).await?;
+        self.change(name, |row| row.password_hash = hash).await?;
+        self.forget_attempts(name).await
+    }
+
+    /// Gives an account other roles; `false` when it has just these already.
+    pub async fn set_roles(&self, name: &str, roles: &[String]) -> Result<bool, AccountError> {
+        check_roles(roles)?;
+        if self.find(name).await?.roles == roles {
+            return Ok(false);
+        }
+        self.change(name, |row| row.roles = roles.to_vec()).await?;
+        Ok(true)
+    }
+
+    async fn find(&self, name: &str) -> Result<AccountRow, AccountError> {
+        let unknown = || AccountError::Unknown(name.to_owned());
+        if !is_name(name) {
+            return Err(unknown());
+        }
+        self.store.find_account(name).await?.ok_or_else(unknown)
+    }
+
+    async fn change(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut AccountRow),
+    ) -> Result<(), AccountError> {
+        let mut row = self.find(name).await?;
+        change(&mut row);
+        if self.store.update_account(&row).await? {
+            Ok(())
         } else {
-            None
-        };
-        let stored = row.as_ref().map(|row| row.password_hash.clone());
-        let matches = self.passwords.matches(stored, password).await?;
-        Ok(row.filter(|_| matches).map(Account::from))
+            Err(AccountError::Unknown(name.to_owned()))
+        }
+    }
+
+    /// Until it is so: a login may fail at the same time.
+    async fn forget_attempts(&self, name: &str) -> Result<(), AccountError> {
+        loop {
+            let before = self.find(name).await?.attempts;
+            let none = Attempts::default();
+            if self.store.set_attempts(name, before, none).await? {
+                return Ok(());
+            }
+        }
     }
 }
 
-impl From<AccountRow> for Account {
-    fn from(row: AccountRow) -> Self {
-        Self {
-            name: row.name,
-            roles: row.roles,
-        }
+fn check_name(text: &str) -> Result<(), AccountError> {
+    if is_name(text) {
+        Ok(())
+    } else {
+        Err(AccountError::Name(text.to_owned()))
     }
+}
+
+fn check_roles(roles: &[String]) -> Result<(), AccountError> {
+    roles.iter().try_for_each(|role| check_name(role))
+}
+
+fn check_password(password: &str) -> Result<(), AccountError> {
+    if password.chars().count() < MIN_PASSWORD_CHARS || password.len() > MAX_PASSWORD_BYTES {
+        return Err(AccountError::Password);
+    }
+    Ok(())
 }
 
 /// Whether a text may name an account or a role: no spaces, no control characters, nothing that a
@@ -145,56 +186,30 @@ mod tests {
         Accounts::new(Arc::new(store), Arc::new(ManualClock::new(1))).unwrap()
     }
 
-    #[tokio::test]
-    async fn an_added_account_can_prove_itself() {
-        let dir = tempfile::tempdir().unwrap();
-        let accounts = accounts(&dir).await;
-        let roles = vec!["user".to_owned(), "admin".to_owned()];
-        accounts
-            .add("zoë@example.com", &roles, "a long one".to_owned())
-            .await
-            .unwrap();
-        let check = |name: &'static str, password: &str| {
-            let (accounts, password) = (accounts.clone(), password.to_owned());
-            async move { accounts.check(name, password).await.unwrap() }
+    async fn only(accounts: &Accounts) -> AccountRow {
+        let [row] = &accounts.list().await.unwrap()[..] else {
+            panic!("not one account");
         };
-        let zoe = Account {
-            name: "zoë@example.com".to_owned(),
-            roles,
-        };
-        assert_eq!(
-            check("zoë@example.com", "a long one").await,
-            Some(zoe.clone())
-        );
-        assert_eq!(check("zoë@example.com", "a long on").await, None);
-        assert_eq!(check("zoe", "a long one").await, None);
-        assert_eq!(check("zo\0e", "a long one").await, None);
-        assert_eq!(accounts.list().await.unwrap(), [zoe]);
+        row.clone()
+    }
+
+    fn words(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|t| (*t).to_owned()).collect()
     }
 
     #[tokio::test]
     async fn names_are_taken_once_and_checked() {
         let dir = tempfile::tempdir().unwrap();
         let accounts = accounts(&dir).await;
-        let add = |name: &'static str, role: &str, password: &str| {
-            let (accounts, role) = (accounts.clone(), vec![role.to_owned()]);
-            let password = password.to_owned();
-            async move {
-                let added = accounts.add(name, &role, password).await;
-                added.err().map(|e| e.to_string())
-            }
+        let add = async |name: &str, role: &str, password: &str| {
+            let roles = words(&[role]);
+            let added = accounts.add(name, &roles, password.to_owned());
+            added.await.err().map(|e| e.to_string())
         };
         assert_eq!(add("demo", "user", "demo-password").await, None);
         assert_eq!(
             add("demo", "admin", "other-password").await.unwrap(),
             "the account \"demo\" exists already"
-        );
-        assert!(
-            accounts
-                .check("demo", "demo-password".to_owned())
-                .await
-                .unwrap()
-                .is_some()
         );
         for (name, role) in [
             ("", "user"),
@@ -202,19 +217,74 @@ mod tests {
             ("a\n", "user"),
             ("ok", "a,b"),
         ] {
-            assert!(
-                add(name, role, "demo-password")
-                    .await
-                    .unwrap()
-                    .contains("not a name")
-            );
+            let told = add(name, role, "demo-password").await.unwrap();
+            assert!(told.contains("not a name"));
         }
-        assert!(
-            add("ok", "user", "short")
-                .await
-                .unwrap()
-                .contains("8 characters")
+        let told = add("ok", "user", "short").await.unwrap();
+        assert!(told.contains("8 characters"));
+        assert_eq!(only(&accounts).await.roles, ["user"]);
+    }
+
+    #[tokio::test]
+    async fn each_change_changes_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let accounts = accounts(&dir).await;
+        let first = "a long one".to_owned();
+        accounts.add("ann", &words(&["user"]), first).await.unwrap();
+        let before = only(&accounts).await;
+        let failed = Attempts {
+            failures: 7,
+            locked_until_ms: 9,
+        };
+        let fail = || accounts.store.set_attempts("ann", before.attempts, failed);
+
+        accounts.lock("ann").await.unwrap();
+        assert!(fail().await.unwrap());
+        let row = only(&accounts).await;
+        assert_eq!((row.locked, row.attempts), (true, failed));
+        accounts.unlock("ann").await.unwrap();
+        assert_eq!(only(&accounts).await, before, "failures are forgotten too");
+
+        assert!(fail().await.unwrap());
+        let second = "another one".to_owned();
+        accounts.set_password("ann", second).await.unwrap();
+        let row = only(&accounts).await;
+        assert_ne!(row.password_hash, before.password_hash);
+        assert_eq!(
+            (row.roles.as_slice(), row.attempts),
+            (&before.roles[..], before.attempts)
         );
-        assert_eq!(accounts.list().await.unwrap().len(), 1);
+
+        let roles = words(&["admin", "user"]);
+        assert!(accounts.set_roles("ann", &roles).await.unwrap());
+        assert!(!accounts.set_roles("ann", &roles).await.unwrap());
+        let after = only(&accounts).await;
+        assert_eq!(
+            (after.roles, after.password_hash),
+            (roles, row.password_hash)
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_not_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let accounts = accounts(&dir).await;
+        let password = || "a long one".to_owned();
+        for name in ["bob", "b\0b"] {
+            let refused = [
+                accounts.lock(name).await.unwrap_err(),
+                accounts.unlock(name).await.unwrap_err(),
+                accounts.set_password(name, password()).await.unwrap_err(),
+                accounts.set_roles(name, &[]).await.unwrap_err(),
+            ];
+            for error in refused {
+                assert_eq!(error.to_string(), format!("there is no account {name:?}"));
+            }
+        }
+        accounts.add("bob", &[], password()).await.unwrap();
+        let short = accounts.set_password("bob", "short".to_owned()).await;
+        assert!(matches!(short, Err(AccountError::Password)));
+        let odd = accounts.set_roles("bob", &words(&["a b"])).await;
+        assert!(matches!(odd, Err(AccountError::Name(_))));
     }
 }

@@ -2,6 +2,7 @@
 
 mod account;
 mod check;
+mod opened;
 mod serve;
 
 use crate::cli::account::AccountCommand;

@@ -18,9 +18,9 @@ mod tree;
 pub use api::{Api, ApiClient, Role};
 pub use events::Events;
 pub use fleet::{Placement, Probe};
-pub use login::Login;
+pub use login::{LockOut, Login, LoginRate};
 pub use pool::{Discovery, Driver, FixedEngine, Open, Pool, Route, Strategy};
-pub use session::{Cookie, SameSite, Session};
+pub use session::{Cookie, PerAccount, SameSite, Session, WhenFull};
 pub use store::Store;
 pub use tokens::{Algorithm, Gateways, Key, Tokens};
 

@@ -9,9 +9,11 @@ pub mod secret;
 
 // Login side.
 pub mod accounts;
+pub mod credentials;
 pub mod feed;
 pub mod http;
 pub mod keys;
+mod lock_out;
 pub mod login;
 pub mod metrics;
 pub mod password;

@@ -34,7 +34,11 @@ label_values! {
     /// How a login went.
     LoginResult {
         Ok = "ok",
+        UnknownAccount = "unknown-account",
         Wrong = "wrong",
+        Locked = "locked",
+        TooManySessions = "too-many-sessions",
+        TooManyLogins = "too-many-logins",
         Busy = "busy",
         Failed = "failed",
     }

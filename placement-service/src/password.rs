@@ -5,7 +5,7 @@ use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Semaphore;
 
 /// Logins that may wait for their turn; each turn takes about 20 ms of a core and 19 MiB.
@@ -27,6 +27,7 @@ pub enum PasswordError {
 pub struct Passwords {
     turns: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
+    runs: Arc<AtomicU64>,
     /// A hash that no password is known to match, checked for accounts that do not exist.
     decoy: Arc<str>,
 }
@@ -39,6 +40,7 @@ impl Passwords {
         Ok(Self {
             turns: Arc::new(Semaphore::new(cores)),
             waiting: Arc::new(AtomicUsize::new(0)),
+            runs: Arc::new(AtomicU64::new(0)),
             decoy: hash_now(decoy.reveal())?.into(),
         })
     }
@@ -65,12 +67,19 @@ impl Passwords {
         Ok(matches.await? && known)
     }
 
+    /// How many passwords have been hashed, to keep or to check: nearly all of the work of a login.
+    #[must_use]
+    pub fn runs(&self) -> u64 {
+        self.runs.load(Ordering::Relaxed)
+    }
+
     async fn in_turn<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
         let _queued = Queued::join(&self.waiting)?;
         let turn = self.turns.clone().acquire_owned().await.map_err(failed)?;
+        self.runs.fetch_add(1, Ordering::Relaxed);
         tokio::task::spawn_blocking(move || {
             let _turn = turn;
             work()

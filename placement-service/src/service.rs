@@ -1,14 +1,14 @@
 //! Puts the service together and runs it: store, sessions, fleet, HTTP; and lets it end in order.
 
-use crate::accounts::Accounts;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::secrets::Secrets;
+use crate::credentials::Credentials;
 use crate::feed::Feed;
 use crate::http::{self, App, AppState, Clients, LoginCookie, Pages};
 use crate::login::Login;
 use crate::metrics::Metrics;
-use crate::password::PasswordError;
+use crate::password::{PasswordError, Passwords};
 use crate::placer::Placer;
 use crate::server;
 use crate::sessions::Sessions;
@@ -51,10 +51,11 @@ pub async fn build(
     let accounts = stores
         .accounts
         .ok_or_else(|| StoreError("keeps no accounts".to_owned()))?;
-    let accounts = Accounts::new(accounts, clock.clone())?;
+    let passwords = Passwords::new()?;
+    let credentials = Credentials::new(accounts, clock.clone(), passwords, config.login.lock_out);
     let placer = Placer::start(&config, clock, &mut registry)?;
     Ok(Arc::new(AppState {
-        login: Login::new(accounts, sessions.clone(), metrics.clone()),
+        login: Login::new(credentials, sessions.clone(), metrics.clone()),
         cookie: LoginCookie::new(&config.session.cookie),
         pages: Pages::new(),
         gateway_secret: secrets.gateway,

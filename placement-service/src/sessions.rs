@@ -3,6 +3,7 @@
 mod activity;
 mod ending;
 mod known;
+mod limit;
 mod listing;
 
 use crate::clock::Clock;
@@ -11,10 +12,7 @@ use crate::metrics::Metrics;
 use crate::refusal::Refusal;
 use crate::server_keys::ServerKeys;
 use crate::session_id::{IdHash, SessionId};
-use crate::store::{
-    Event, EventKind, Inserted, PAYLOAD_VERSION, ProviderLink, SessionRow, SessionState,
-    StoreError, Stores,
-};
+use crate::store::{Event, EventKind, ProviderLink, SessionRow, StoreError, Stores};
 use activity::Activity;
 use berth_api::Reason;
 use known::{Known, Memory, live_session};
@@ -37,7 +35,7 @@ pub struct NewSession {
     /// Further claims of the token.
     pub claims: Map<String, Value>,
     pub provider: Option<ProviderLink>,
-    /// The session that the browser had before, for the event.
+    /// The session of the same account that the browser had before. Whoever gives it ends it.
     pub previous_ref: Option<String>,
 }
 
@@ -49,26 +47,40 @@ pub struct Sessions {
     keys: ServerKeys,
     idle_timeout_ms: u64,
     absolute_timeout_ms: u64,
+    per_account: config::PerAccount,
     runtime: String,
     memory: Memory,
     activity: Arc<Activity>,
     /// Rings when this process has added to the event log.
     news: Arc<Notify>,
-    writer: AbortHandle,
+    /// Writes activity now and then; `None` for those who only end sessions.
+    writer: Option<AbortHandle>,
 }
 
 impl Sessions {
-    /// Fetches the server keys and starts the task that writes activity to the store.
+    /// Opens them, and starts the task that writes activity to the store.
     pub async fn start(
         stores: Stores,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         config: &config::Session,
     ) -> Result<Self, StoreError> {
-        let keys = ServerKeys::load(stores.shared.as_ref()).await?;
-        let activity = Arc::new(Activity::default());
+        let mut sessions = Self::open(stores, clock, metrics, config).await?;
         let interval = Activity::interval(config.idle_timeout);
-        let writer = tokio::spawn(activity.clone().run(stores.sessions.clone(), interval));
+        let writer = sessions.activity.clone();
+        let writer = tokio::spawn(writer.run(sessions.stores.sessions.clone(), interval));
+        sessions.writer = Some(writer.abort_handle());
+        Ok(sessions)
+    }
+
+    /// Fetches the server keys; starts nothing. Enough for a command that lists or ends sessions.
+    pub async fn open(
+        stores: Stores,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        config: &config::Session,
+    ) -> Result<Self, StoreError> {
+        let keys = ServerKeys::load(stores.shared.as_ref()).await?;
         Ok(Self {
             stores,
             clock,
@@ -76,44 +88,13 @@ impl Sessions {
             keys,
             idle_timeout_ms: millis(config.idle_timeout),
             absolute_timeout_ms: millis(config.absolute_timeout),
+            per_account: config.per_account,
             runtime: config.runtime.clone(),
             memory: Memory::new(config.cache),
-            activity,
+            activity: Arc::new(Activity::default()),
             news: Arc::new(Notify::new()),
-            writer: writer.abort_handle(),
+            writer: None,
         })
-    }
-
-    /// Begins a session under a fresh id (S7). The id is for the browser alone.
-    pub async fn begin(&self, new: NewSession) -> Result<(SessionId, Arc<LiveSession>), Refusal> {
-        let id = SessionId::fresh();
-        let now_ms = self.clock.now_ms();
-        let row = SessionRow {
-            id_hash: id.hash(),
-            session_ref: self.keys.session_ref(&id.hash()),
-            payload_version: PAYLOAD_VERSION,
-            account: new.account,
-            roles: new.roles,
-            created_at_ms: now_ms,
-            last_seen_at_ms: now_ms,
-            idle_timeout_ms: self.idle_timeout_ms,
-            absolute_expiry_ms: now_ms.saturating_add(self.absolute_timeout_ms),
-            ancestors: Vec::new(),
-            runtime: self.runtime.clone(),
-            state: SessionState::Active,
-            claims: new.claims,
-            provider: new.provider,
-        };
-        let kind = match new.previous_ref {
-            Some(_) => EventKind::Renewed,
-            None => EventKind::Created,
-        };
-        let event = Event {
-            previous_ref: new.previous_ref,
-            ..self.event(&row, kind)
-        };
-        let live = self.keep(&row, None, event).await?;
-        Ok((id, live))
     }
 
     /// The session that a cookie names, which counts as activity of it, and of those that led to it.
@@ -156,22 +137,6 @@ impl Sessions {
     /// Writes what the store does not know yet, before the process ends.
     pub async fn flush(&self) {
         self.activity.flush(self.stores.sessions.as_ref()).await;
-    }
-
-    /// Keeps a new session and says so.
-    async fn keep(
-        &self,
-        row: &SessionRow,
-        limit: Option<u32>,
-        event: Event,
-    ) -> Result<Arc<LiveSession>, Refusal> {
-        let kept = self.stores.sessions.insert(row, limit, &event).await;
-        if kept.map_err(|e| store_down(&e))? == Inserted::Full {
-            return Err(Reason::TooManySessions.into());
-        }
-        self.metrics.session_created();
-        self.news.notify_one();
-        Ok(Arc::new(live_session(row, &self.keys)))
     }
 
     /// A live session by its cookie, from memory or from the store. Unknown cookies are not
@@ -254,7 +219,9 @@ impl Sessions {
 
 impl Drop for Sessions {
     fn drop(&mut self) {
-        self.writer.abort();
+        if let Some(writer) = &self.writer {
+            writer.abort();
+        }
     }
 }
 

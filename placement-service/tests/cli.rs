@@ -108,7 +108,7 @@ fn accounts_are_added_once_and_listed() {
         "the password must come from somewhere"
     );
     let (_, out, _) = run(&["account", "ls", "--config", file], "");
-    assert_eq!(out, "demo\tuser,admin\n");
+    assert_eq!(out, "demo\tuser,admin\topen\t0\t-\n");
 }
 
 #[test]

@@ -1,12 +1,14 @@
-//! `berth account`: local accounts in the configured store.
+//! `berth account`: local accounts in the configured store. What locks or changes an account ends its
+//! sessions, in running services too (S23).
 
+use super::opened::Opened;
 use super::{ConfigFile, Failure, print};
-use berth_placement::accounts::{Accounts, AddError, MAX_PASSWORD_BYTES};
-use berth_placement::clock::SystemClock;
-use berth_placement::store::{self, StoreError};
+use berth_placement::accounts::{AccountError, Accounts, MAX_PASSWORD_BYTES};
+use berth_placement::store::{AccountRow, EndCause, Select, StoreError};
 use clap::Subcommand;
+use humantime_serde::re::humantime::format_rfc3339_seconds;
 use std::io::Read;
-use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 #[derive(Subcommand)]
 pub(super) enum AccountCommand {
@@ -26,7 +28,45 @@ pub(super) enum AccountCommand {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// List the accounts: name, tab, roles.
+    /// Lock an account until it is unlocked, and end its sessions.
+    Lock {
+        /// The account.
+        name: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Unlock an account that `lock` or failed logins have locked; the failures are forgotten.
+    Unlock {
+        /// The account.
+        name: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Give an account another password, and end its sessions.
+    Passwd {
+        /// The account.
+        name: String,
+        /// Read the password from standard input, up to the end of its first line.
+        #[arg(long, required = true)]
+        password_stdin: bool,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Give an account these roles in place of those it has, and end its sessions if they are others.
+    Roles {
+        /// The account.
+        name: String,
+        /// A role of the account; may be given several times.
+        #[arg(long = "role", value_name = "ROLE", required_unless_present = "none")]
+        roles: Vec<String>,
+        /// The account has no role.
+        #[arg(long, conflicts_with = "roles")]
+        none: bool,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// List the accounts, one a line, with tabs between: name, roles, open or locked or locked-out, failed
+    /// logins in a row, the end of the lock-out.
     Ls {
         #[command(flatten)]
         config: ConfigFile,
@@ -44,28 +84,99 @@ pub(super) async fn run(command: AccountCommand) -> Result<(), Failure> {
             config,
         } => {
             let password = read_password()?;
-            match accounts(&config).await?.add(&name, &roles, password).await {
+            let (_, accounts) = open(&config).await?;
+            match accounts.add(&name, &roles, password).await {
                 Ok(()) => print(&format!("added {name}")),
-                Err(AddError::Exists(_)) if if_missing => print(&format!("{name} exists already")),
+                Err(AccountError::Exists(_)) if if_missing => {
+                    print(&format!("{name} exists already"))
+                }
                 Err(error) => Err(error.into()),
             }
         }
+        AccountCommand::Lock { name, config } => {
+            let (opened, accounts) = open(&config).await?;
+            accounts.lock(&name).await?;
+            let ended = end_sessions(&opened, &name, EndCause::AccountLocked).await?;
+            print(&format!("locked {name}; {ended}"))
+        }
+        AccountCommand::Unlock { name, config } => {
+            let (_, accounts) = open(&config).await?;
+            accounts.unlock(&name).await?;
+            print(&format!("unlocked {name}"))
+        }
+        AccountCommand::Passwd {
+            name,
+            password_stdin: _,
+            config,
+        } => {
+            let password = read_password()?;
+            let (opened, accounts) = open(&config).await?;
+            accounts.set_password(&name, password).await?;
+            let ended = end_sessions(&opened, &name, EndCause::PasswordChanged).await?;
+            print(&format!("{name} has a new password; {ended}"))
+        }
+        AccountCommand::Roles {
+            name,
+            roles,
+            none: _,
+            config,
+        } => {
+            let (opened, accounts) = open(&config).await?;
+            if !accounts.set_roles(&name, &roles).await? {
+                return print(&format!("{name} has these roles already"));
+            }
+            let ended = end_sessions(&opened, &name, EndCause::RolesChanged).await?;
+            print(&format!("{name} has new roles; {ended}"))
+        }
         AccountCommand::Ls { config } => {
-            for account in accounts(&config).await?.list().await? {
-                print(&format!("{}\t{}", account.name, account.roles.join(",")))?;
+            let (opened, accounts) = open(&config).await?;
+            for account in accounts.list().await? {
+                print(&line(&account, opened.clock.now_ms()))?;
             }
             Ok(())
         }
     }
 }
 
-async fn accounts(config: &ConfigFile) -> Result<Accounts, Failure> {
-    let config = config.load()?.config;
-    let stores = store::open(&config.store).await?;
-    let accounts = stores
-        .accounts
-        .ok_or_else(|| StoreError("keeps no accounts".to_owned()))?;
-    Ok(Accounts::new(accounts, Arc::new(SystemClock))?)
+async fn open(config: &ConfigFile) -> Result<(Opened, Accounts), Failure> {
+    let opened = Opened::new(config).await?;
+    let accounts = opened.stores.accounts.clone();
+    let accounts = accounts.ok_or_else(|| StoreError("keeps no accounts".to_owned()))?;
+    let accounts = Accounts::new(accounts, opened.clock.clone())?;
+    Ok((opened, accounts))
+}
+
+/// Ends every session of the account, after the change: a login that was under way finds the change.
+async fn end_sessions(opened: &Opened, name: &str, cause: EndCause) -> Result<String, Failure> {
+    let select = Select::Account(name.to_owned());
+    let ended = opened.sessions().await?.end_all(&select, cause).await;
+    let still = |error| {
+        Failure(format!(
+            "{name} has been changed, but not all of its sessions have ended: {error}"
+        ))
+    };
+    Ok(match ended.map_err(still)? {
+        1 => "1 session ended".to_owned(),
+        n => format!("{n} sessions ended"),
+    })
+}
+
+fn line(account: &AccountRow, now_ms: u64) -> String {
+    let until = account.attempts.locked_until_ms;
+    let locked_out = now_ms < until;
+    let state = match (account.locked, locked_out) {
+        (true, _) => "locked",
+        (false, true) => "locked-out",
+        (false, false) => "open",
+    };
+    let until = if locked_out {
+        let at = UNIX_EPOCH + Duration::from_millis(until);
+        format_rfc3339_seconds(at).to_string()
+    } else {
+        "-".to_owned()
+    };
+    let (roles, failures) = (account.roles.join(","), account.attempts.failures);
+    format!("{}\t{roles}\t{state}\t{failures}\t{until}", account.name)
 }
 
 fn read_password() -> Result<String, Failure> {

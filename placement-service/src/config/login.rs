@@ -1,8 +1,9 @@
-//! Logging in.
+//! Logging in: where it leads, who may ask, and how often.
 
-use super::check::Faults;
+use super::check::{DAY, Faults, SECOND};
 use crate::return_to::ReturnTo;
 use serde::Deserialize;
+use std::time::Duration;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -11,6 +12,35 @@ pub struct Login {
     pub default_return_to: String,
     /// Origins besides the request's own host that may post the login form.
     pub trusted_origins: Vec<String>,
+    /// How many proxies in front write `X-Forwarded-For`; 0: the peer is the client.
+    pub trusted_proxies: u32,
+    /// Logins of one client address; `None`: as many as it likes.
+    pub rate: Option<LoginRate>,
+    pub lock_out: LockOut,
+}
+
+/// How many logins one client address may try.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginRate {
+    /// In the long run.
+    pub per_minute: u32,
+    /// At once, after a pause.
+    pub burst: u32,
+}
+
+/// What failed logins in a row do to an account (S20).
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockOut {
+    /// Failures in a row that lock it.
+    pub after: u32,
+    /// For how long at first; each failure after that locks it twice as long.
+    #[serde(with = "humantime_serde")]
+    pub first: Duration,
+    /// For how long at the most.
+    #[serde(with = "humantime_serde")]
+    pub most: Duration,
 }
 
 pub(super) fn check(login: &Login, faults: &mut Faults) {
@@ -25,6 +55,23 @@ pub(super) fn check(login: &Login, faults: &mut Faults) {
             let path = format!("login.trusted_origins[{index}]");
             faults.add(path, "must be an origin such as https://app.example.com");
         }
+    }
+    if login.trusted_proxies > 16 {
+        faults.add("login.trusted_proxies", "must be 0 to 16");
+    }
+    if let Some(rate) = &login.rate {
+        faults.counts("login.rate.per_minute", rate.per_minute, 1_000_000);
+        faults.counts("login.rate.burst", rate.burst, 1_000_000);
+    }
+    let lock_out = &login.lock_out;
+    faults.counts("login.lock_out.after", lock_out.after, 1_000);
+    faults.within("login.lock_out.first", lock_out.first, SECOND, DAY);
+    faults.within("login.lock_out.most", lock_out.most, SECOND, 30 * DAY);
+    if lock_out.first > lock_out.most {
+        faults.add(
+            "login.lock_out.first",
+            "must not be longer than login.lock_out.most",
+        );
     }
 }
 

@@ -14,9 +14,29 @@ pub struct Session {
     pub absolute_timeout: Duration,
     /// The name of this service among runtimes that share a store.
     pub runtime: String,
+    pub per_account: PerAccount,
     /// How long a looked-up session is served from memory.
     #[serde(with = "humantime_serde")]
     pub cache: Duration,
+}
+
+/// How many sessions an account may have at once (S25). Those that a session has started do not count.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PerAccount {
+    /// `None`: as many as it likes.
+    pub limit: Option<u32>,
+    pub when_full: WhenFull,
+}
+
+/// What becomes of a login to an account that has as many sessions as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenFull {
+    /// It is refused.
+    Reject,
+    /// The oldest session ends for it.
+    EndOldest,
 }
 
 /// The login cookie: `__Host-berth` when secure, `berth` otherwise (S8).
@@ -55,6 +75,9 @@ pub(super) fn check(session: &Session, faults: &mut Faults) {
         );
     }
     faults.name("session.runtime", &session.runtime);
+    if let Some(limit) = session.per_account.limit {
+        faults.counts("session.per_account.limit", limit, 100_000);
+    }
     faults.within("session.cache", session.cache, Duration::ZERO, 60 * SECOND);
     if session.cookie.same_site == SameSite::None && !session.cookie.secure {
         faults.add(

@@ -7,6 +7,9 @@ use serde_path_to_error::{Path, Segment};
 /// Settings that are taken or replaced as a whole, because their fields exclude one another.
 const WHOLE: &[&str] = &["tokens.key", "gateways.secret", "store"];
 
+/// Sections of which `null` says something.
+const NULLABLE: &[&str] = &["tokens.key", "login.rate"];
+
 /// Lays `over` on `base`: maps field by field, everything else as a whole. A section that the file
 /// names without saying anything in it keeps its defaults.
 pub(super) fn overlay(base: &mut Value, over: Value, path: &str) {
@@ -26,7 +29,7 @@ pub(super) fn overlay(base: &mut Value, over: Value, path: &str) {
                 }
             }
         }
-        (Value::Object(_) | Value::Array(_), Value::Null) if path != "tokens.key" => {}
+        (Value::Object(_) | Value::Array(_), Value::Null) if !NULLABLE.contains(&path) => {}
         (base, over) => *base = over,
     }
 }
@@ -128,6 +131,9 @@ mod tests {
         );
         overlay(&mut base, json!({"a": null, "list": null}), "");
         assert_eq!(base["a"]["b"], 1);
+        let mut login = json!({"login": {"rate": {"burst": 1}}});
+        overlay(&mut login, json!({"login": {"rate": null}}), "");
+        assert_eq!(login["login"]["rate"], Value::Null);
         assert_eq!(base["list"], json!([4]));
     }
 

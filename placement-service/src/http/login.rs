@@ -12,6 +12,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use berth_api::Reason;
 use serde_json::json;
 
 /// `GET /login`: the page. It keeps a valid `return_to`.
@@ -50,7 +51,12 @@ pub(super) async fn log_in(
         (Err(error), Format::Json) => Err(problem_of(error)),
         (Err(error), Format::Form) => {
             let message = match error {
-                LoginError::Wrong => "The name or the password is wrong.",
+                LoginError::Unknown | LoginError::Wrong | LoginError::Locked => {
+                    "The name or the password is wrong, or the account is locked for a while."
+                }
+                LoginError::Refused(ref refusal) if refusal.reason == Reason::TooManySessions => {
+                    "You are logged in too many times. Please log out elsewhere first."
+                }
                 LoginError::Busy => "Too many logins at once. Please try again.",
                 LoginError::Refused(_) => "Logging in does not work just now. Please try again.",
             };
@@ -110,7 +116,7 @@ fn success(
         }))
         .into_response(),
     };
-    let cookie = app.cookie.set(id).ok_or(berth_api::Reason::Internal)?;
+    let cookie = app.cookie.set(id).ok_or(Reason::Internal)?;
     let headers = response.headers_mut();
     headers.append(header::SET_COOKIE, cookie);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -119,7 +125,7 @@ fn success(
 
 fn problem_of(error: LoginError) -> HttpProblem {
     match error {
-        LoginError::Wrong => HttpProblem::login_failed(),
+        LoginError::Unknown | LoginError::Wrong | LoginError::Locked => HttpProblem::login_failed(),
         LoginError::Busy => HttpProblem::busy().retry_after(1),
         LoginError::Refused(refusal) => refusal.into(),
     }

@@ -39,8 +39,11 @@ macro_rules! own_problems {
 }
 
 own_problems! {
-    /// Name and password do not belong together.
-    login_failed = UNAUTHORIZED, "login-failed", "The name or the password is wrong";
+    /// Name and password do not belong together, or the account is locked; which is not said.
+    login_failed = UNAUTHORIZED, "login-failed",
+        "The name or the password is wrong, or the account is locked for a while";
+    /// The client's address has tried too many logins.
+    too_many_logins = TOO_MANY_REQUESTS, "too-many-logins", "Too many logins from this address";
     /// More logins at once than can be served soon.
     busy = SERVICE_UNAVAILABLE, "busy", "Too many logins at once";
     /// The request comes from a page of another site.

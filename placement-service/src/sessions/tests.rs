@@ -25,6 +25,10 @@ fn config(cache: Duration) -> config::Session {
         idle_timeout: Duration::from_secs(30 * 60),
         absolute_timeout: Duration::from_secs(10 * 3600),
         runtime: "berth".to_owned(),
+        per_account: config::PerAccount {
+            limit: None,
+            when_full: config::WhenFull::Reject,
+        },
         cache,
     }
 }

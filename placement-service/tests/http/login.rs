@@ -93,7 +93,11 @@ async fn a_failed_form_shows_the_page_again() {
     let wrong = answer(site.form("/login", body)).await;
     assert_eq!(wrong.status, 401);
     assert!(wrong.header("content-type").starts_with("text/html"));
-    assert!(wrong.text.contains("The name or the password is wrong."));
+    assert!(
+        wrong
+            .text
+            .contains("The name or the password is wrong, or the account is locked")
+    );
     assert!(wrong.text.contains("value=\"d&lt;emo\"") && wrong.text.contains("value=\"/app/x\""));
     assert!(!wrong.text.contains("value=\"wrong\""));
     assert!(wrong.cookies().is_empty());

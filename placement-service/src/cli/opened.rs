@@ -1,0 +1,41 @@
+//! What commands work on that need no running service: the configured store, opened. What they end is logged
+//! on standard error as the service would, and running services hear of it through the event log.
+
+use super::{ConfigFile, Failure};
+use berth_placement::clock::{Clock, SystemClock};
+use berth_placement::config::{Config, Log};
+use berth_placement::metrics::Metrics;
+use berth_placement::sessions::Sessions;
+use berth_placement::store::{self, Stores};
+use berth_placement::telemetry;
+use std::sync::Arc;
+
+/// The configured store.
+pub(super) struct Opened {
+    pub(super) config: Config,
+    pub(super) stores: Stores,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Opened {
+    /// Opens what the configuration names.
+    pub(super) async fn new(file: &ConfigFile) -> Result<Self, Failure> {
+        let config = file.load()?.config;
+        Ok(Self {
+            stores: store::open(&config.store).await?,
+            clock: Arc::new(SystemClock),
+            config,
+        })
+    }
+
+    /// Its sessions; from here on audit lines and warnings go to standard error.
+    pub(super) async fn sessions(&self) -> Result<Sessions, Failure> {
+        telemetry::start(&Log {
+            level: "warn".to_owned(),
+            format: self.config.log.format,
+        })?;
+        let metrics = Arc::new(Metrics::default());
+        let (stores, clock) = (self.stores.clone(), self.clock.clone());
+        Ok(Sessions::open(stores, clock, metrics, &self.config.session).await?)
+    }
+}

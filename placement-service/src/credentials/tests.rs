@@ -1,0 +1,255 @@
+//! The lock-out on a real SQLite file, under concurrency and on two replicas; and that every refusal does
+//! the same work.
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::store::sqlite::SqliteStore;
+use async_trait::async_trait;
+use std::sync::Mutex;
+use std::time::Duration;
+
+const PASSWORD: &str = "a long password";
+const MINUTE_MS: u64 = 60_000;
+const NOW_MS: u64 = 1_700_000_000_000;
+
+/// Writes down what is asked of the store.
+struct Watched {
+    store: SqliteStore,
+    asked: Mutex<Vec<&'static str>>,
+}
+
+impl Watched {
+    fn note(&self, what: &'static str) {
+        self.asked.lock().unwrap().push(what);
+    }
+}
+
+#[async_trait]
+impl AccountStore for Watched {
+    async fn add_account(&self, row: &AccountRow) -> Result<bool, StoreError> {
+        self.store.add_account(row).await
+    }
+
+    async fn find_account(&self, name: &str) -> Result<Option<AccountRow>, StoreError> {
+        self.note("find");
+        self.store.find_account(name).await
+    }
+
+    async fn accounts(&self) -> Result<Vec<AccountRow>, StoreError> {
+        self.store.accounts().await
+    }
+
+    async fn update_account(&self, row: &AccountRow) -> Result<bool, StoreError> {
+        self.store.update_account(row).await
+    }
+
+    async fn set_attempts(
+        &self,
+        name: &str,
+        before: Attempts,
+        after: Attempts,
+    ) -> Result<bool, StoreError> {
+        self.note("set");
+        self.store.set_attempts(name, before, after).await
+    }
+}
+
+struct World {
+    store: Arc<Watched>,
+    clock: Arc<ManualClock>,
+    passwords: Passwords,
+    credentials: Arc<Credentials>,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    /// With the open account `ann`, and `eve` that an operator has locked.
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Watched {
+            store: SqliteStore::open(&dir.path().join("a.db")).await.unwrap(),
+            asked: Mutex::default(),
+        });
+        let passwords = Passwords::new().unwrap();
+        for (name, locked) in [("ann", false), ("eve", true)] {
+            let row = AccountRow {
+                name: name.to_owned(),
+                password_hash: passwords.hash(PASSWORD.to_owned()).await.unwrap(),
+                roles: vec!["user".to_owned()],
+                created_at_ms: 1,
+                locked,
+                attempts: Attempts::default(),
+            };
+            assert!(store.add_account(&row).await.unwrap());
+        }
+        let clock = Arc::new(ManualClock::new(NOW_MS));
+        let lock_out = LockOut {
+            after: 5,
+            first: Duration::from_secs(60),
+            most: Duration::from_secs(3600),
+        };
+        let credentials =
+            Credentials::new(store.clone(), clock.clone(), passwords.clone(), lock_out);
+        Self {
+            store,
+            clock,
+            passwords,
+            credentials: Arc::new(credentials),
+            _dir: dir,
+        }
+    }
+
+    async fn check(&self, name: &str, password: &str) -> Checked {
+        let checked = self.credentials.check(name, password.to_owned()).await;
+        checked.unwrap()
+    }
+
+    async fn passes(&self) -> bool {
+        matches!(self.check("ann", PASSWORD).await, Checked::Passed(_))
+    }
+
+    async fn fail(&self, times: u32) {
+        for _ in 0..times {
+            let checked = self.check("ann", "wrong").await;
+            assert!(matches!(checked, Checked::Wrong(_)), "{checked:?}");
+        }
+    }
+
+    async fn attempts(&self) -> Attempts {
+        let row = self.store.find_account("ann").await.unwrap();
+        row.unwrap().attempts
+    }
+}
+
+#[tokio::test]
+async fn five_failures_lock_and_the_lock_grows() {
+    let w = World::new().await;
+    w.fail(5).await;
+    for minutes in [1, 2, 4] {
+        assert!(!w.passes().await, "the right password");
+        assert_eq!(w.check("ann", "wrong").await, Checked::Locked);
+        w.clock.advance_ms(minutes * MINUTE_MS - 1);
+        assert!(!w.passes().await, "to the last millisecond");
+        w.clock.advance_ms(1);
+        w.fail(1).await;
+    }
+    assert_eq!(w.attempts().await.failures, 8, "none while it was locked");
+    w.clock.advance_ms(8 * MINUTE_MS);
+    assert!(w.passes().await);
+    assert_eq!(w.attempts().await, Attempts::default());
+    w.fail(4).await;
+    assert!(w.passes().await, "they count from the last success");
+}
+
+#[tokio::test]
+async fn what_an_operator_has_locked_stays_locked() {
+    let w = World::new().await;
+    for password in [PASSWORD, "wrong"] {
+        assert_eq!(w.check("eve", password).await, Checked::Locked);
+    }
+    w.clock.advance_ms(1_000_000 * MINUTE_MS);
+    assert_eq!(w.check("eve", PASSWORD).await, Checked::Locked);
+    assert_eq!(w.check("nobody", PASSWORD).await, Checked::Unknown);
+    assert_eq!(w.check("a b\0", PASSWORD).await, Checked::Unknown);
+}
+
+#[tokio::test]
+async fn of_many_guesses_at_once_five_count() {
+    let w = World::new().await;
+    // A second replica on the same store.
+    let other = Credentials {
+        store: w.store.clone(),
+        clock: w.clock.clone(),
+        passwords: Passwords::new().unwrap(),
+        lock_out: w.credentials.lock_out,
+    };
+    let replicas = [w.credentials.clone(), Arc::new(other)];
+    let guesses: Vec<_> = (0..20)
+        .map(|n| {
+            let replica = replicas[n % 2].clone();
+            tokio::spawn(async move { replica.check("ann", format!("guess {n}")).await })
+        })
+        .collect();
+    let mut wrong = Vec::new();
+    for guess in guesses {
+        match guess.await.unwrap().unwrap() {
+            Checked::Wrong(attempts) => wrong.push(attempts.failures),
+            other => assert_eq!(other, Checked::Locked),
+        }
+    }
+    wrong.sort_unstable();
+    assert_eq!(wrong, [1, 2, 3, 4, 5]);
+    let locked = Attempts {
+        failures: 5,
+        locked_until_ms: NOW_MS + MINUTE_MS,
+    };
+    assert_eq!(w.attempts().await, locked);
+}
+
+#[tokio::test]
+async fn a_right_guess_among_many_is_let_in_only_before_the_lock() {
+    let w = World::new().await;
+    w.fail(4).await;
+    let row = w.store.find_account("ann").await.unwrap();
+    let hash = row.as_ref().map(|row| row.password_hash.clone());
+    // The right one was hashed while the fifth wrong one was answered.
+    w.fail(1).await;
+    let row = w.store.find_account("ann").await.unwrap();
+    let (checked, _, _) = w.credentials.judge(row, hash.as_deref());
+    assert_eq!(checked, Checked::Locked);
+}
+
+#[tokio::test]
+async fn every_refusal_is_the_same_work() {
+    let w = World::new().await;
+    let cost = async |name: &str, password: &str| {
+        w.store.asked.lock().unwrap().clear();
+        let before = w.passwords.runs();
+        let checked = w.check(name, password).await;
+        let asked = w.store.asked.lock().unwrap().join(" ");
+        (checked, w.passwords.runs() - before, asked)
+    };
+    let same = |(checked, hashes, asked): (Checked, u64, String), expected: Checked| {
+        assert_eq!(checked, expected);
+        assert_eq!(
+            (hashes, asked.as_str()),
+            (1, "find find set"),
+            "{checked:?}"
+        );
+    };
+    let first = Attempts {
+        failures: 1,
+        locked_until_ms: 0,
+    };
+    same(cost("nobody", PASSWORD).await, Checked::Unknown);
+    same(cost("a b\0", PASSWORD).await, Checked::Unknown);
+    same(cost("ann", "wrong").await, Checked::Wrong(first));
+    same(cost("eve", PASSWORD).await, Checked::Locked);
+    same(cost("eve", "wrong").await, Checked::Locked);
+    w.fail(4).await;
+    same(cost("ann", PASSWORD).await, Checked::Locked);
+    same(cost("ann", "wrong").await, Checked::Locked);
+}
+
+#[tokio::test]
+async fn changes_since_the_check_are_seen() {
+    let w = World::new().await;
+    let Checked::Passed(row) = w.check("ann", PASSWORD).await else {
+        panic!("not let in");
+    };
+    let since = async || w.credentials.changed_since(&row).await.unwrap();
+    assert_eq!(since().await, None);
+    w.fail(1).await;
+    assert_eq!(since().await, None, "failures of others are no change");
+    let change = async |change: fn(&mut AccountRow)| {
+        let mut changed = row.clone();
+        change(&mut changed);
+        assert!(w.store.update_account(&changed).await.unwrap());
+    };
+    change(|row| row.roles.clear()).await;
+    assert_eq!(since().await, Some(EndCause::RolesChanged));
+    change(|row| row.password_hash.push('x')).await;
+    assert_eq!(since().await, Some(EndCause::PasswordChanged));
+    change(|row| row.locked = true).await;
+    assert_eq!(since().await, Some(EndCause::AccountLocked));
+}

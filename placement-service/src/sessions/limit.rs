@@ -1,0 +1,101 @@
+//! Beginning a session, and how many an account may have at once (S25): sessions of logins count, what these
+//! have started does not.
+
+use super::{NewSession, Sessions, store_down};
+use crate::config::WhenFull;
+use crate::refusal::Refusal;
+use crate::session_id::SessionId;
+use crate::sessions::LiveSession;
+use crate::store::{
+    EndCause, Event, EventKind, Inserted, PAYLOAD_VERSION, Select, SessionRow, SessionState,
+    StoreError,
+};
+use berth_api::Reason;
+use std::sync::Arc;
+
+/// How often room is made for one session: others may be quicker to take it.
+const TRIES: u32 = 100;
+
+impl Sessions {
+    /// Begins a session under a fresh id (S7). The id is for the browser alone.
+    pub async fn begin(&self, new: NewSession) -> Result<(SessionId, Arc<LiveSession>), Refusal> {
+        let id = SessionId::fresh();
+        let now_ms = self.clock.now_ms();
+        let row = SessionRow {
+            id_hash: id.hash(),
+            session_ref: self.keys.session_ref(&id.hash()),
+            payload_version: PAYLOAD_VERSION,
+            account: new.account,
+            roles: new.roles,
+            created_at_ms: now_ms,
+            last_seen_at_ms: now_ms,
+            idle_timeout_ms: self.idle_timeout_ms,
+            absolute_expiry_ms: now_ms.saturating_add(self.absolute_timeout_ms),
+            ancestors: Vec::new(),
+            runtime: self.runtime.clone(),
+            state: SessionState::Active,
+            claims: new.claims,
+            provider: new.provider,
+        };
+        let kind = match new.previous_ref {
+            Some(_) => EventKind::Renewed,
+            None => EventKind::Created,
+        };
+        let event = Event {
+            previous_ref: new.previous_ref,
+            ..self.event(&row, kind)
+        };
+        for _ in 0..TRIES {
+            let kept = self.keep(&row, self.per_account.limit, event.clone()).await;
+            match kept {
+                Err(refusal) if refusal.reason == Reason::TooManySessions => {
+                    let room = self.make_room(&row.account, event.previous_ref.as_deref());
+                    if !room.await.map_err(|e| store_down(&e))? {
+                        return Err(refusal);
+                    }
+                }
+                kept => return Ok((id, kept?)),
+            }
+        }
+        Err(Reason::TooManySessions.into())
+    }
+
+    /// Ends one session of an account that has as many as it may; `false` when none is to end. The one that
+    /// the browser had before ends in any case.
+    async fn make_room(&self, account: &str, previous: Option<&str>) -> Result<bool, StoreError> {
+        if let Some(previous) = previous
+            && self.end_ref(previous, EndCause::LoginAgain).await?
+        {
+            return Ok(true);
+        }
+        if self.per_account.when_full == WhenFull::Reject {
+            return Ok(false);
+        }
+        let select = Select::Account(account.to_owned());
+        let rows = self.stores.sessions.list(&select, u32::MAX).await?;
+        let now_ms = self.clock.now_ms();
+        let counts = |row: &SessionRow| row.parent().is_none() && row.ends_at_ms() > now_ms;
+        if let Some(oldest) = rows.into_iter().find(counts) {
+            self.end_rows(vec![oldest], EndCause::SessionLimit, None)
+                .await?;
+        }
+        // If it has ended meanwhile there is room all the same.
+        Ok(true)
+    }
+
+    /// Keeps a new session and says so.
+    pub(super) async fn keep(
+        &self,
+        row: &SessionRow,
+        limit: Option<u32>,
+        event: Event,
+    ) -> Result<Arc<LiveSession>, Refusal> {
+        let kept = self.stores.sessions.insert(row, limit, &event).await;
+        if kept.map_err(|e| store_down(&e))? == Inserted::Full {
+            return Err(Reason::TooManySessions.into());
+        }
+        self.metrics.session_created();
+        self.news.notify_one();
+        Ok(Arc::new(super::live_session(row, &self.keys)))
+    }
+}
