@@ -5,6 +5,7 @@ mod body;
 mod clients;
 mod cookies;
 mod cross_site;
+mod events;
 mod gateways;
 mod login;
 pub mod login_form;
@@ -17,6 +18,7 @@ mod sessions;
 mod tokens;
 
 use crate::config::Config;
+use crate::events::Events;
 use crate::feed::Feed;
 use crate::login::Login;
 use crate::metrics::Metrics;
@@ -42,6 +44,7 @@ pub use pages::Pages;
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
 const SESSIONS_PATH: &str = "/v1/sessions";
+const EVENTS_PATH: &str = "/v1/events";
 const SESSION_PATH: &str = "/v1/sessions/{sid}";
 
 /// What the routes work with.
@@ -50,6 +53,7 @@ pub struct AppState {
     pub sessions: Arc<Sessions>,
     pub tokens: Arc<Tokens>,
     pub feed: Feed,
+    pub events: Events,
     pub login: Login,
     pub placer: Arc<Placer>,
     pub metrics: Arc<Metrics>,
@@ -72,6 +76,7 @@ const ROUTES: &[&str] = &[
     TOKENS_PATH,
     SESSIONS_PATH,
     SESSION_PATH,
+    EVENTS_PATH,
     "/",
     "/login",
     "/logout",
@@ -94,6 +99,7 @@ pub fn router(app: App) -> Router {
         .merge(gateways)
         .route(SESSIONS_PATH, get(sessions::list).delete(sessions::end_all))
         .route(SESSION_PATH, get(sessions::show).delete(sessions::end))
+        .route(EVENTS_PATH, get(events::read))
         .route("/", get(demo))
         .route("/login", get(login::page).post(login::log_in))
         .route("/logout", post(login::log_out))

@@ -10,6 +10,7 @@ pub mod secret;
 // Login side.
 pub mod accounts;
 pub mod credentials;
+pub mod events;
 pub mod feed;
 pub mod http;
 pub mod keys;

@@ -1,6 +1,7 @@
 //! Keys that the service makes for itself and shares between replicas through the store: what a
-//! session's public name and an anonymous id are derived with.
+//! session's public name, an anonymous id and the event log's name are derived with.
 
+use crate::events::LogId;
 use crate::session_id::IdHash;
 use crate::store::{Coordination, StoreError};
 use base64::Engine;
@@ -48,6 +49,13 @@ impl ServerKeys {
     }
 }
 
+/// The name of the store's event log. A store that was lost and begun anew has another one.
+pub async fn log_id(store: &dyn Coordination) -> Result<LogId, StoreError> {
+    let tag = keyed(store, "event-log").await?.finalize().into_bytes();
+    let first = tag.first_chunk().copied().unwrap_or_default();
+    Ok(LogId(u64::from_be_bytes(first)))
+}
+
 async fn keyed(store: &dyn Coordination, name: &str) -> Result<Hmac<Sha256>, StoreError> {
     let mut candidate = [0_u8; 32];
     rand::rng().fill_bytes(&mut candidate);
@@ -76,5 +84,7 @@ mod tests {
         assert_ne!(one.anonymous_id("X"), one.anonymous_id("Y"));
         assert_ne!(one.anonymous_id("X"), three.anonymous_id("X"));
         assert_eq!(one.anonymous_id("X").len(), 43);
+        assert_eq!(log_id(&store).await.unwrap(), log_id(&store).await.unwrap());
+        assert_ne!(log_id(&store).await.unwrap(), log_id(&other).await.unwrap());
     }
 }

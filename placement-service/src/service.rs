@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::secrets::Secrets;
 use crate::credentials::Credentials;
+use crate::events::Events;
 use crate::feed::Feed;
 use crate::http::{self, App, AppState, Clients, LoginCookie, Pages};
 use crate::login::Login;
@@ -48,6 +49,7 @@ pub async fn build(
     let tokens = Arc::new(tokens);
     let log = stores.events.clone();
     let feed = Feed::start(sessions.clone(), tokens.clone(), log, config.events.poll).await?;
+    let events = Events::open(&stores, sessions.clone(), feed.newest()).await?;
     let accounts = stores
         .accounts
         .ok_or_else(|| StoreError("keeps no accounts".to_owned()))?;
@@ -62,6 +64,7 @@ pub async fn build(
         clients: Clients::new(&secrets.clients),
         config,
         feed,
+        events,
         sessions,
         tokens,
         placer,
@@ -78,6 +81,11 @@ pub async fn run(
 ) -> std::io::Result<()> {
     let grace = app.config.shutdown_grace;
     let sessions = app.sessions.clone();
+    let ending = app.clone();
+    let stop = async move {
+        stop.await;
+        ending.events.end();
+    };
     server::serve(listener, http::router(app), stop, grace).await?;
     sessions.flush().await;
     Ok(())

@@ -31,6 +31,16 @@ pub struct Overview {
 }
 
 impl Sessions {
+    /// Which runtime has a session; `None` when it is over.
+    pub async fn runtime_of(&self, session_ref: &str) -> Result<Option<String>, StoreError> {
+        let known = self.memory.id_of(session_ref);
+        if let Some(known) = known.and_then(|id| self.memory.get(&id)) {
+            return Ok(Some(known.live.runtime.clone()));
+        }
+        let row = self.stores.sessions.find_by_ref(session_ref).await?;
+        Ok(row.map(|row| row.runtime))
+    }
+
     /// The sessions of an account, oldest first, `MAX_LISTED` at the most.
     pub async fn list_account(&self, account: &str) -> Result<Vec<Overview>, StoreError> {
         let select = Select::Account(account.to_owned());

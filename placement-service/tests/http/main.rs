@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod events;
 mod gateways;
 mod login;
 mod logout;

@@ -19,18 +19,16 @@ async fn operator(site: &Site, method: Method, path: &str) -> Answer {
     ask(site, method, path, "operator-secret-1").await
 }
 
-async fn sid(site: &Site, id: &str) -> String {
-    let token = site.token(id).await.json();
-    token["session_ref"].as_str().unwrap().to_owned()
-}
-
 #[tokio::test]
 async fn an_operator_sees_everything_but_the_id() {
     let site = Site::start(CLIENTS).await;
     let (first, now) = (site.login().await, site.clock.now_s());
     site.clock.advance_ms(60_000);
     let second = site.login().await;
-    let sids = [sid(&site, &first).await, sid(&site, &second).await];
+    let sids = [
+        site.session_ref(&first).await,
+        site.session_ref(&second).await,
+    ];
     let listed = operator(&site, Method::GET, "/v1/sessions?account=demo").await;
     assert_eq!(listed.status, 200);
     let overview = |sid: &str, created_at: u64| {
@@ -57,7 +55,7 @@ async fn an_operator_sees_everything_but_the_id() {
 async fn an_operator_ends_one_or_all_of_an_account() {
     let site = Site::start(CLIENTS).await;
     let ids = [site.login().await, site.login().await, site.login().await];
-    let path = format!("/v1/sessions/{}", sid(&site, &ids[0]).await);
+    let path = format!("/v1/sessions/{}", site.session_ref(&ids[0]).await);
     assert_eq!(operator(&site, Method::DELETE, &path).await.status, 204);
     assert_eq!(site.token(&ids[0]).await.reason(), "unknown-session");
     assert_eq!(site.token(&ids[1]).await.status, 200);
@@ -83,7 +81,7 @@ async fn an_operator_ends_one_or_all_of_an_account() {
 async fn nobody_else_does() {
     let site = Site::start(CLIENTS).await;
     let id = site.login().await;
-    let one = format!("/v1/sessions/{}", sid(&site, &id).await);
+    let one = format!("/v1/sessions/{}", site.session_ref(&id).await);
     for path in ["/v1/sessions?account=demo", &one] {
         for method in [Method::GET, Method::DELETE] {
             for (secret, reason) in [

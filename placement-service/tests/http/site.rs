@@ -20,7 +20,7 @@ pub(crate) const PASSWORD: &str = "demo-password";
 pub(crate) struct Site {
     pub(crate) address: SocketAddr,
     pub(crate) clock: Arc<ManualClock>,
-    dir: TempDir,
+    dir: Arc<TempDir>,
     client: reqwest::Client,
     stop: oneshot::Sender<()>,
     served: JoinHandle<()>,
@@ -63,10 +63,10 @@ impl Site {
     pub(crate) async fn start(more: &str) -> Self {
         let now_ms = SystemClock.now_ms();
         let clock = Arc::new(ManualClock::new(now_ms));
-        Self::start_in(tempfile::tempdir().unwrap(), clock, more).await
+        Self::start_in(Arc::new(tempfile::tempdir().unwrap()), clock, more).await
     }
 
-    async fn start_in(dir: TempDir, clock: Arc<ManualClock>, more: &str) -> Self {
+    async fn start_in(dir: Arc<TempDir>, clock: Arc<ManualClock>, more: &str) -> Self {
         let cookie = "session: { cookie: { secure: false } }";
         let session = if more.contains("session:") {
             ""
@@ -114,6 +114,11 @@ impl Site {
         Self::start_in(self.dir, self.clock, more).await
     }
 
+    /// Another service on the same store and clock.
+    pub(crate) async fn replica(&self, more: &str) -> Self {
+        Self::start_in(self.dir.clone(), self.clock.clone(), more).await
+    }
+
     pub(crate) fn directory(&self) -> &Path {
         self.dir.path()
     }
@@ -151,6 +156,12 @@ impl Site {
     pub(crate) async fn token(&self, session: &str) -> Answer {
         let body = serde_json::json!({ "session": session });
         self.post_json("/v1/tokens", body).await
+    }
+
+    /// The public name of a session.
+    pub(crate) async fn session_ref(&self, session: &str) -> String {
+        let token = self.token(session).await.json();
+        token["session_ref"].as_str().unwrap().to_owned()
     }
 
     /// The store behind the service's back.
