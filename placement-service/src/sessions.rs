@@ -5,6 +5,7 @@ mod ending;
 mod known;
 mod limit;
 mod listing;
+mod renewing;
 
 use crate::clock::Clock;
 use crate::config;
@@ -113,12 +114,7 @@ impl Sessions {
     /// The session that a cookie names and the time it has left. Not an activity (S12).
     pub async fn peek(&self, cookie: &str) -> Result<(Arc<LiveSession>, Remaining), Refusal> {
         let (_, known) = self.lookup(cookie).await?;
-        let remaining = known.remaining_ms(self.clock.now_ms());
-        let (idle_ms, absolute_ms) = remaining.ok_or(Reason::SessionExpired)?;
-        let remaining = Remaining {
-            idle_s: idle_ms.min(absolute_ms) / 1000,
-            absolute_s: absolute_ms / 1000,
-        };
+        let remaining = renewing::remaining(&known, self.clock.now_ms())?;
         Ok((known.live.clone(), remaining))
     }
 

@@ -6,14 +6,14 @@ use crate::config::{Cookie, SameSite};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{EndCause, SessionStore};
 
-const MINUTE_MS: u64 = 60_000;
+pub(super) const MINUTE_MS: u64 = 60_000;
 const START_MS: u64 = 1_700_000_000_000;
 
-struct World {
+pub(super) struct World {
     dir: tempfile::TempDir,
-    store: Arc<SqliteStore>,
-    clock: Arc<ManualClock>,
-    sessions: Sessions,
+    pub(super) store: Arc<SqliteStore>,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) sessions: Sessions,
 }
 
 fn config(cache: Duration) -> config::Session {
@@ -33,7 +33,7 @@ fn config(cache: Duration) -> config::Session {
     }
 }
 
-async fn world() -> World {
+pub(super) async fn world() -> World {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(SqliteStore::open(&dir.path().join("a.db")).await.unwrap());
     let clock = Arc::new(ManualClock::new(START_MS));
@@ -45,7 +45,7 @@ async fn world() -> World {
     }
 }
 
-fn demo() -> NewSession {
+pub(super) fn demo() -> NewSession {
     NewSession {
         account: "demo".to_owned(),
         roles: vec!["user".to_owned()],
@@ -61,7 +61,7 @@ async fn start(store: &Arc<SqliteStore>, clock: &Arc<ManualClock>, cache: Durati
         .unwrap()
 }
 
-async fn reason(outcome: impl Future<Output = Result<Arc<LiveSession>, Refusal>>) -> Reason {
+pub(super) async fn reason(outcome: impl Future<Output = Result<Arc<LiveSession>, Refusal>>) -> Reason {
     outcome.await.unwrap_err().reason
 }
 

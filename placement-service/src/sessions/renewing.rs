@@ -1,0 +1,103 @@
+//! "Stay signed in": activity that somebody asked for, so it is in the store before the answer.
+
+use super::known::{Known, Remaining};
+use super::{LiveSession, Sessions, store_down};
+use crate::refusal::Refusal;
+use crate::store::EventKind;
+use berth_api::Reason;
+use std::sync::Arc;
+
+impl Sessions {
+    /// Counts as activity of the session that a cookie names, and of those that led to it (S12). Only the
+    /// idle time begins anew: the absolute end stays where it is.
+    ///
+    /// # Errors
+    /// As for [`Self::resolve`]; a session that the store has lost meanwhile is unknown.
+    pub async fn renew(&self, cookie: &str) -> Result<(Arc<LiveSession>, Remaining), Refusal> {
+        let (id, known) = self.lookup(cookie).await?;
+        let now_ms = self.clock.now_ms();
+        let seen: Vec<_> = std::iter::once(&id)
+            .chain(&known.ancestors)
+            .map(|id| (*id, now_ms))
+            .collect();
+        let touched = self.stores.sessions.touch(&seen).await;
+        touched.map_err(|e| store_down(&e))?;
+        // Memory may not know yet that another replica has ended it.
+        let row = self.stores.sessions.find(&id).await;
+        let row = row
+            .map_err(|e| store_down(&e))?
+            .ok_or_else(|| self.unknown(Some(id)))?;
+        let event = self.event(&row, EventKind::Renewed);
+        let logged = self.stores.events.append(&[event]).await;
+        logged.map_err(|e| store_down(&e))?;
+        self.news.notify_one();
+        tracing::info!(target: "berth::audit", event = "session-renewed", account = row.account,
+            session = row.session_ref);
+        for (id, _) in &seen {
+            if let Some(known) = self.memory.get(id) {
+                known.seen(now_ms);
+            }
+        }
+        let known = self.remember(row);
+        Ok((known.live.clone(), remaining(&known, now_ms)?))
+    }
+}
+
+/// What a session has left, in whole seconds; an error when it is over.
+pub(super) fn remaining(known: &Known, now_ms: u64) -> Result<Remaining, Refusal> {
+    let (idle_ms, absolute_ms) = known.remaining_ms(now_ms).ok_or(Reason::SessionExpired)?;
+    Ok(Remaining {
+        idle_s: idle_ms.min(absolute_ms) / 1000,
+        absolute_s: absolute_ms / 1000,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sessions::tests::{MINUTE_MS, demo, reason, world};
+    use crate::store::{EventKind, EventLog, SessionStore};
+    use berth_api::Reason;
+
+    #[tokio::test]
+    async fn a_renewed_session_is_idle_from_now_and_the_store_knows_at_once() {
+        let w = world().await;
+        let (id, live) = w.sessions.begin(demo()).await.unwrap();
+        w.clock.advance_ms(29 * MINUTE_MS);
+        let (renewed, left) = w.sessions.renew(id.reveal()).await.unwrap();
+        assert_eq!(renewed, live);
+        assert_eq!((left.idle_s, left.absolute_s), (30 * 60, 36_000 - 29 * 60));
+        let row = w.store.find(&id.hash()).await.unwrap().unwrap();
+        assert_eq!(row.last_seen_at_ms, row.created_at_ms + 29 * MINUTE_MS);
+        let (_, event) = w.store.events_after(1, 10).await.unwrap().remove(0);
+        assert_eq!(event.kind, EventKind::Renewed);
+        assert_eq!(
+            (event.session_ref, event.previous_ref),
+            (live.session_ref.clone(), None)
+        );
+        w.clock.advance_ms(29 * MINUTE_MS);
+        assert!(w.sessions.resolve(id.reveal()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn no_renewal_moves_the_absolute_end() {
+        let w = world().await;
+        let (id, _) = w.sessions.begin(demo()).await.unwrap();
+        for _ in 0..29 {
+            w.clock.advance_ms(20 * MINUTE_MS);
+            w.sessions.renew(id.reveal()).await.unwrap();
+        }
+        w.clock.advance_ms(20 * MINUTE_MS);
+        let over = async { w.sessions.renew(id.reveal()).await.map(|(live, _)| live) };
+        assert_eq!(reason(over).await, Reason::SessionExpired);
+    }
+
+    #[tokio::test]
+    async fn what_has_ended_is_not_renewed() {
+        let w = world().await;
+        let (id, _) = w.sessions.begin(demo()).await.unwrap();
+        w.clock.advance_ms(30 * MINUTE_MS);
+        let over = async { w.sessions.renew(id.reveal()).await.map(|(live, _)| live) };
+        assert_eq!(reason(over).await, Reason::SessionExpired);
+        assert_eq!(w.store.events_after(1, 10).await.unwrap(), []);
+    }
+}
