@@ -1,7 +1,10 @@
-"use strict";
-// The demonstration: opens WebSockets through Envoy and shows which engine serves each.
+// The demonstration: opens WebSockets through Envoy and shows which engine serves each. Calls and sockets are those
+// of Berth's browser module: when the session ends, it asks for a login, and they go on.
+import { fetch, onExpired, openSocket, session } from "/berth/session.js";
 
 const POLL_MS = 2000;
+// The service hears of an open socket a moment later.
+const SETTLE_MS = 300;
 const byId = (id) => document.getElementById(id);
 // Names this page's sockets, so that those of an earlier load are not taken for them.
 const page = Math.random().toString(36).slice(2, 6);
@@ -20,10 +23,9 @@ class Socket {
     this.answerMs = null;
     this.nextId = 0;
     this.asked = new Map();
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    this.ws = new WebSocket(`${scheme}//${location.host}${path}?berth_tab=${this.tab}`);
+    this.ws = openSocket(`${path}?berth_tab=${this.tab}`);
+    this.ws.addEventListener("state", ({ detail }) => this.changed(detail));
     this.ws.onmessage = (event) => this.receive(JSON.parse(event.data));
-    this.ws.onclose = (event) => this.ended(event);
   }
 
   receive(message) {
@@ -48,12 +50,14 @@ class Socket {
     }));
   }
 
-  ended(event) {
-    const opened = this.tone !== "";
-    this.state = opened ? `closed (${event.code})` : "refused";
-    this.tone = event.code === 1000 ? "" : "bad";
+  changed({ state, code, attempt }) {
+    this.asked.clear();
+    this.tone = code === undefined || code === 1000 ? "" : "bad";
+    this.state = state === "waiting" ? `cut (${code}), attempt ${attempt}` : state;
+    if (state === "login") this.state = "waits for a login";
+    if (state === "closed") this.state = `closed (${code})`;
+    if (state === "open") setTimeout(placements, SETTLE_MS);
     draw();
-    if (!opened) whoAmI();
   }
 
   get open() {
@@ -136,19 +140,19 @@ function drop(socket) {
 
 async function placements() {
   const reply = await fetch("/session/placements");
-  if (!reply.ok) return whoAmI();
-  const byTab = new Map((await reply.json()).placements.map((p) => [p.tab, p]));
+  if (!reply.ok) return;
+  // The latest first: it shall be the one that stays.
+  const byTab = new Map((await reply.json()).placements.reverse().map((p) => [p.tab, p]));
   for (const socket of sockets) socket.engine = byTab.get(socket.tab)?.engine ?? socket.engine;
   draw();
 }
 
 async function whoAmI() {
-  const reply = await fetch("/session");
-  const session = reply.ok ? await reply.json() : { anonymous: true };
-  const inside = !session.anonymous;
-  const minutes = Math.ceil((session.idle_remaining_s ?? 0) / 60);
+  const own = await session();
+  const inside = !own.anonymous;
+  const minutes = Math.ceil((own.idle_remaining_s ?? 0) / 60);
   byId("who").textContent = inside
-    ? `${session.account} · ${session.roles.join(", ") || "no roles"} · ${minutes} min left when idle`
+    ? `${own.account} · ${own.roles.join(", ") || "no roles"} · ${minutes} min left when idle`
     : "not logged in";
   byId("login").hidden = byId("welcome").hidden = inside;
   byId("logout").hidden = byId("inside").hidden = !inside;
@@ -160,7 +164,6 @@ for (const button of document.querySelectorAll("button[data-path]")) {
       sockets.push(new Socket(button.dataset.path));
     }
     draw();
-    setTimeout(placements, 300);
   });
 }
 byId("close-all").addEventListener("click", () => {
@@ -178,4 +181,9 @@ setInterval(() => {
   placements().catch(() => {});
 }, POLL_MS);
 setInterval(() => whoAmI().catch(() => {}), 30000);
-whoAmI();
+onExpired(() => {
+  byId("who").textContent = "session ended";
+});
+whoAmI().catch(() => {
+  byId("who").textContent = "the service does not answer";
+});

@@ -1,6 +1,7 @@
 //! The HTTP surface: which route leads to which use case. Everything that leaves here as a refusal is
 //! problem+json, made in `problem`.
 
+mod assets;
 mod body;
 mod clients;
 mod cookies;
@@ -82,6 +83,8 @@ const ROUTES: &[&str] = &[
     "/logout",
     "/session",
     "/session/placements",
+    "/session/renew",
+    "/berth/{file}",
     "/is-authenticated",
     "/.well-known/jwks.json",
     "/health/live",
@@ -105,6 +108,8 @@ pub fn router(app: App) -> Router {
         .route("/logout", post(login::log_out))
         .route("/session", get(session::own))
         .route("/session/placements", get(session::placements))
+        .route("/session/renew", post(session::renew))
+        .route("/berth/{file}", get(assets::file))
         .route("/is-authenticated", get(session::is_authenticated))
         .route("/.well-known/jwks.json", get(tokens::jwks))
         .route("/health/live", get(operators::live))

@@ -3,6 +3,7 @@
 
 use super::App;
 use super::problem::HttpProblem;
+use crate::refusal::Refusal;
 use crate::sessions::LiveSession;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
@@ -31,10 +32,7 @@ fn proves(headers: &HeaderMap, secret: &str) -> bool {
 /// The session that the cookie names. With the refusal of a stale one goes the anonymous cookie.
 pub(super) async fn session(app: &App, cookie: &str) -> Result<Arc<LiveSession>, HttpProblem> {
     app.sessions.resolve(cookie).await.map_err(|refusal| {
-        let stale = matches!(
-            refusal.reason,
-            Reason::UnknownSession | Reason::SessionExpired
-        );
+        let stale = is_stale(&refusal);
         let problem = HttpProblem::from(refusal);
         if stale {
             let id = app.sessions.anonymous_id(cookie);
@@ -43,4 +41,12 @@ pub(super) async fn session(app: &App, cookie: &str) -> Result<Arc<LiveSession>,
             problem
         }
     })
+}
+
+/// Whether a cookie names a session that is over, or none.
+pub(super) fn is_stale(refusal: &Refusal) -> bool {
+    matches!(
+        refusal.reason,
+        Reason::UnknownSession | Reason::SessionExpired
+    )
 }

@@ -1,6 +1,6 @@
-//! The two pages: login, and the demonstration at `/`. Each is one document with its style and script
-//! inside, allowed by their hashes and nothing else (Content Security Policy), so that no further
-//! route is needed.
+//! The two pages: login, which works without script, and the demonstration at `/`. Each has its style and
+//! script inside, allowed by their hashes (Content Security Policy); the demonstration may besides import the
+//! browser module.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -13,30 +13,29 @@ const SCRIPT: &str = include_str!("../../assets/demo.js");
 const LOGIN: &str = include_str!("../../assets/login.html");
 const DEMO: &str = include_str!("../../assets/demo.html");
 
-/// The pages, put together once.
+/// The pages, put together once as far as they are the same for all.
 pub struct Pages {
-    login: String,
     demo: String,
-    policy: HeaderValue,
+    demo_policy: HeaderValue,
+    login_policy: HeaderValue,
+    /// HTML between the heading and the form of the login page: a link of class `button` for each identity
+    /// provider, in one `div` of class `providers`.
+    providers: String,
 }
 
 impl Pages {
     /// Puts style and script into the documents.
     #[must_use]
     pub fn new() -> Self {
-        let policy = format!(
-            "default-src 'none'; style-src '{}'; script-src '{}'; connect-src 'self'; \
-             img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-            source_hash(STYLE),
-            source_hash(SCRIPT),
-        );
+        let style = source_hash(STYLE);
+        let script = source_hash(SCRIPT);
         Self {
-            login: LOGIN.replace("{{style}}", STYLE),
-            demo: DEMO
-                .replace("{{style}}", STYLE)
-                .replace("{{script}}", SCRIPT),
-            policy: HeaderValue::try_from(policy)
-                .unwrap_or(HeaderValue::from_static("default-src 'none'")),
+            demo: fill(DEMO, &[("style", STYLE), ("script", SCRIPT)]),
+            demo_policy: policy(&format!(
+                "style-src '{style}'; script-src '{script}' 'self'; connect-src 'self'"
+            )),
+            login_policy: policy(&format!("style-src '{style}'")),
+            providers: String::new(),
         }
     }
 
@@ -48,41 +47,71 @@ impl Pages {
         username: &str,
         return_to: &str,
     ) -> Response {
-        // The user's texts last, so that they cannot hold a mark themselves.
         let alert = if message.is_empty() {
             String::new()
         } else {
             format!("<p class=\"alert\" role=\"alert\">{}</p>", escape(message))
         };
-        let (before, rest) = self.login.split_once("{{alert}}").unwrap_or_default();
-        let (middle, rest) = rest.split_once("{{username}}").unwrap_or_default();
-        let (after, end) = rest.split_once("{{return_to}}").unwrap_or_default();
-        let (username, return_to) = (escape(username), escape(return_to));
-        let page = [before, &alert, middle, &username, after, &return_to, end].concat();
-        self.answer(status, page)
+        // Whoever has given a name goes on with the password.
+        let (at_name, at_password) = if username.is_empty() {
+            (" autofocus", "")
+        } else {
+            ("", " autofocus")
+        };
+        let values = [
+            ("style", STYLE),
+            ("alert", &alert),
+            ("providers", &self.providers),
+            ("username", &escape(username)),
+            ("focus-username", at_name),
+            ("focus-password", at_password),
+            ("return_to", &escape(return_to)),
+        ];
+        answer(status, &self.login_policy, fill(LOGIN, &values))
     }
 
     /// The demonstration.
     pub fn demo(&self) -> Response {
-        self.answer(StatusCode::OK, self.demo.clone())
+        answer(StatusCode::OK, &self.demo_policy, self.demo.clone())
     }
+}
 
-    fn answer(&self, status: StatusCode, page: String) -> Response {
-        let headers = [
-            (header::CONTENT_SECURITY_POLICY, self.policy.clone()),
-            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            (
-                header::X_CONTENT_TYPE_OPTIONS,
-                HeaderValue::from_static("nosniff"),
-            ),
-            // Not no-referrer: browsers would then send `Origin: null` with the login form.
-            (
-                header::REFERRER_POLICY,
-                HeaderValue::from_static("same-origin"),
-            ),
-        ];
-        (status, headers, Html(page)).into_response()
+fn answer(status: StatusCode, policy: &HeaderValue, page: String) -> Response {
+    let fixed = HeaderValue::from_static;
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, policy.clone()),
+        (header::CACHE_CONTROL, fixed("no-store")),
+        (header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff")),
+        // Not no-referrer: browsers would then send `Origin: null` with the login form.
+        (header::REFERRER_POLICY, fixed("same-origin")),
+    ];
+    (status, headers, Html(page)).into_response()
+}
+
+/// A policy that allows this and nothing else.
+fn policy(allowed: &str) -> HeaderValue {
+    let policy = format!(
+        "default-src 'none'; {allowed}; img-src data:; form-action 'self'; base-uri 'none'; \
+         frame-ancestors 'none'"
+    );
+    HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+}
+
+/// The template with its `{{marks}}` replaced. The values are not looked into: they may be a user's.
+fn fill(template: &str, values: &[(&str, &str)]) -> String {
+    let mut page = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, (mark, after))) = rest
+        .split_once("{{")
+        .and_then(|(before, marked)| Some((before, marked.split_once("}}")?)))
+    {
+        page.push_str(before);
+        let value = values.iter().find(|(name, _)| *name == mark);
+        page.push_str(value.map_or("", |(_, value)| value));
+        rest = after;
     }
+    page.push_str(rest);
+    page
 }
 
 impl Default for Pages {
@@ -128,7 +157,10 @@ mod tests {
         let policy = response.headers()["content-security-policy"].clone();
         let policy = policy.to_str().unwrap();
         let page = text(response).await;
-        for (tag, end) in [("<style>", "</style>"), ("<script>", "</script>")] {
+        for (tag, end) in [
+            ("<style>", "</style>"),
+            ("<script type=\"module\">", "</script>"),
+        ] {
             let inside = page.split(tag).nth(1).unwrap().split(end).next().unwrap();
             assert!(policy.contains(&source_hash(inside)), "{tag}");
             assert_eq!(page.matches(tag).count(), 1);
@@ -152,5 +184,21 @@ mod tests {
         let page = text(pages.login(StatusCode::OK, "", "", "/app/x")).await;
         assert!(page.contains("value=\"/app/x\"") && !page.contains("role=\"alert\""));
         assert!(!page.contains("{{"));
+    }
+
+    #[tokio::test]
+    async fn the_login_page_runs_no_script_and_starts_where_the_user_goes_on() {
+        let pages = Pages::new();
+        let response = pages.login(StatusCode::OK, "", "", "");
+        let policy = response.headers()["content-security-policy"].clone();
+        assert!(!policy.to_str().unwrap().contains("script-src"));
+        let focused = |page: &str| {
+            let (before, _) = page.split_once(" autofocus").unwrap();
+            let (_, field) = before.rsplit_once("name=\"").unwrap();
+            field.split('"').next().unwrap().to_owned()
+        };
+        assert_eq!(focused(&text(response).await), "username");
+        let again = pages.login(StatusCode::UNAUTHORIZED, "wrong", "ada", "");
+        assert_eq!(focused(&text(again).await), "password");
     }
 }

@@ -105,6 +105,13 @@ impl HttpProblem {
         self
     }
 
+    /// 440 Login Timeout, for a script that may send its request again after a login (S14).
+    #[must_use]
+    pub const fn login_timeout(mut self) -> Self {
+        self.status = 440;
+        self
+    }
+
     /// The constant for programs.
     #[must_use]
     pub const fn reason(&self) -> &'static str {

@@ -1,12 +1,13 @@
-//! What a browser may ask about its own session. None of it counts as activity (S12).
+//! What a browser may ask about its own session: none of it counts as activity (S12), but for the one
+//! request that is made for that.
 
-use super::App;
 use super::problem::HttpProblem;
+use super::{App, cross_site, gateways};
 use crate::placer::RecentPlacement;
 use crate::sessions::{LiveSession, Remaining};
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use berth_api::Reason;
 use serde::Serialize;
@@ -24,6 +25,18 @@ struct OwnSession<'a> {
     absolute_remaining_s: u64,
 }
 
+impl<'a> OwnSession<'a> {
+    fn of(live: &'a LiveSession, left: Remaining) -> Self {
+        Self {
+            anonymous: false,
+            account: &live.account,
+            roles: &live.roles,
+            idle_remaining_s: left.idle_s,
+            absolute_remaining_s: left.absolute_s,
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct OwnPlacements {
     placements: Vec<RecentPlacement>,
@@ -35,17 +48,36 @@ pub(super) async fn own(
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
     let body = match peek(&app, &headers).await? {
-        Ok((live, left)) => Json(OwnSession {
-            anonymous: false,
-            account: &live.account,
-            roles: &live.roles,
-            idle_remaining_s: left.idle_s,
-            absolute_remaining_s: left.absolute_s,
-        })
-        .into_response(),
+        Ok((live, left)) => Json(OwnSession::of(&live, left)).into_response(),
         Err(_) => Json(json!({ "anonymous": true })).into_response(),
     };
     Ok(unstored(body))
+}
+
+/// `POST /session/renew`: "stay signed in". Answers as `GET /session`; a stale cookie gets 440 with an
+/// anonymous id, as everywhere (S14).
+pub(super) async fn renew(
+    State(app): State<App>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, HttpProblem> {
+    cross_site::refuse(&uri, &headers, &app.config.login.trusted_origins)?;
+    let Some(cookie) = app.cookie.read(&headers)? else {
+        return Err(Reason::NoSession.into());
+    };
+    match app.sessions.renew(cookie).await {
+        Ok((live, left)) => Ok(unstored(Json(OwnSession::of(&live, left)).into_response())),
+        Err(refusal) if gateways::is_stale(&refusal) => {
+            let id = app.sessions.anonymous_id(cookie);
+            let anonymous = HeaderValue::try_from(app.cookie.anonymous(&id));
+            let mut response = HttpProblem::from(refusal).login_timeout().into_response();
+            if let Ok(anonymous) = anonymous {
+                response.headers_mut().append(header::SET_COOKIE, anonymous);
+            }
+            Ok(response)
+        }
+        Err(refusal) => Err(refusal.into()),
+    }
 }
 
 /// `GET /session/placements`: the latest placements of the session, latest first.
@@ -89,7 +121,7 @@ async fn peek(app: &App, headers: &HeaderMap) -> Result<Peeked, HttpProblem> {
 }
 
 fn unstored(mut response: Response) -> Response {
-    let no_store = axum::http::HeaderValue::from_static("no-store");
+    let no_store = HeaderValue::from_static("no-store");
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, no_store);
     response

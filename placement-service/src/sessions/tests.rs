@@ -61,7 +61,9 @@ async fn start(store: &Arc<SqliteStore>, clock: &Arc<ManualClock>, cache: Durati
         .unwrap()
 }
 
-pub(super) async fn reason(outcome: impl Future<Output = Result<Arc<LiveSession>, Refusal>>) -> Reason {
+pub(super) async fn reason(
+    outcome: impl Future<Output = Result<Arc<LiveSession>, Refusal>>,
+) -> Reason {
     outcome.await.unwrap_err().reason
 }
 

@@ -11,6 +11,7 @@ mod events;
 mod gateways;
 mod login;
 mod logout;
+mod module;
 mod operators;
 mod placements;
 mod session;

@@ -1,6 +1,7 @@
 //! What a browser may ask about its own session (S4, S12, S24).
 
 use crate::site::{Site, answer};
+use berth_placement::clock::Clock;
 use reqwest::Method;
 use serde_json::json;
 
@@ -90,6 +91,60 @@ async fn a_session_survives_a_restart() {
     );
     let after = site.token(&id).await.json();
     assert_eq!(after["session_ref"], before["session_ref"]);
+}
+
+#[tokio::test]
+async fn staying_signed_in_is_activity_and_in_the_store_at_once() {
+    let site = Site::start("").await;
+    let cookie = format!("berth={}", site.login().await);
+    site.clock.advance_ms(29 * MINUTE_MS);
+    let renew = site.request(Method::POST, "/session/renew");
+    let renewed = answer(renew.header("cookie", &cookie)).await;
+    assert_eq!(
+        (renewed.status, renewed.header("cache-control")),
+        (200, "no-store")
+    );
+    assert_eq!(renewed.json()["idle_remaining_s"], 30 * 60);
+    assert_eq!(renewed.json(), site.get("/session", &cookie).await.json());
+    let stored: i64 = sqlx::query_scalar("SELECT last_seen_at FROM sessions")
+        .fetch_one(&site.database().await)
+        .await
+        .unwrap();
+    assert_eq!(u64::try_from(stored).unwrap(), site.clock.now_ms());
+}
+
+#[tokio::test]
+async fn what_is_over_cannot_be_renewed() {
+    let site = Site::start("").await;
+    let id = site.login().await;
+    let renew = |cookie: &str| {
+        let request = site.request(Method::POST, "/session/renew");
+        answer(request.header("cookie", cookie.to_owned()))
+    };
+    let none = renew("").await;
+    assert_eq!((none.status, none.reason().as_str()), (401, "no-session"));
+    assert!(none.cookies().is_empty());
+    site.clock.advance_ms(30 * MINUTE_MS);
+    for (cookie, reason) in [
+        (format!("berth={id}"), "session-expired"),
+        (format!("berth={}", "A".repeat(43)), "unknown-session"),
+    ] {
+        let over = renew(&cookie).await;
+        assert_eq!((over.status, over.reason().as_str()), (440, reason));
+        // S18: the same anonymous id each time, and never the login cookie.
+        assert_eq!(over.cookies(), renew(&cookie).await.cookies());
+        assert!(over.cookies()[0].starts_with("berth-anon=") && over.cookies().len() == 1);
+    }
+}
+
+#[tokio::test]
+async fn other_sites_cannot_renew() {
+    let site = Site::start("").await;
+    let cookie = format!("berth={}", site.login().await);
+    let request = site.request(Method::POST, "/session/renew");
+    let request = request.header("cookie", cookie);
+    let out = answer(request.header("sec-fetch-site", "cross-site")).await;
+    assert_eq!((out.status, out.reason().as_str()), (403, "cross-site"));
 }
 
 #[tokio::test]

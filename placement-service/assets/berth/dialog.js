@@ -1,0 +1,81 @@
+// The frame of both dialogs: a modal in a shadow root with a style sheet of its own, so that neither the page's
+// styles nor a strict Content Security Policy (no inline style, no markup from strings) get in the way.
+
+const STYLE = `
+  dialog {
+    --card: #fff; --field: #f6f7f9; --line: #c3c9d4; --text: #1b1f27; --soft: #5a6372;
+    --accent: #0b5cad; --on-accent: #fff; --bad: #b3261e; --focus: #0b5cad;
+    box-sizing: border-box; width: min(25rem, calc(100vw - 2rem)); padding: 1.6rem 1.75rem 1.75rem;
+    color: var(--text); background: var(--card); border: 1px solid var(--line); border-radius: .75rem;
+    box-shadow: 0 1rem 3rem rgb(0 0 0 / .25); color-scheme: light dark;
+    font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; text-align: start;
+  }
+  @media (prefers-color-scheme: dark) {
+    dialog {
+      --card: #1d2128; --field: #14171c; --line: #4a5363; --text: #e8ebf0; --soft: #a3adbd;
+      --accent: #6cb2ff; --on-accent: #10151c; --bad: #ff8a80; --focus: #9ccbff;
+    }
+  }
+  dialog::backdrop { background: rgb(15 18 24 / .55); backdrop-filter: blur(5px); }
+  h2 { margin: 0 0 .35rem; font-size: 1.25rem; line-height: 1.3; }
+  p { margin: 0 0 .5rem; color: var(--soft); }
+  label { display: block; margin: .9rem 0 .25rem; font-weight: 600; }
+  input {
+    box-sizing: border-box; width: 100%; padding: .55rem .7rem; font: inherit; color: inherit;
+    background: var(--field); border: 1px solid var(--line); border-radius: .4rem;
+  }
+  input:read-only { color: var(--soft); background: transparent; border-style: dashed; }
+  .alert { margin: .9rem 0 0; color: var(--bad); font-weight: 600; }
+  .alert:empty { display: none; }
+  .left { display: block; margin: .75rem 0 0; color: var(--text); font-size: 2rem; font-weight: 600; line-height: 1.2; font-variant-numeric: tabular-nums; }
+  .buttons { display: flex; flex-wrap: wrap; gap: .6rem; margin-top: 1.4rem; }
+  button {
+    flex: 1 1 auto; padding: .5rem 1rem; font: inherit; cursor: pointer;
+    color: var(--text); background: var(--field); border: 1px solid var(--line); border-radius: .4rem;
+  }
+  button:hover { border-color: var(--accent); }
+  .primary { flex-grow: 2; color: var(--on-accent); background: var(--accent); border-color: var(--accent); font-weight: 600; }
+  [aria-disabled="true"] { opacity: .65; cursor: progress; }
+  :focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
+`;
+
+/** An element with properties (`aria-` and `role` as attributes) and children. */
+export function element(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.startsWith('aria-') || name === 'role' || name === 'for') made.setAttribute(name, value);
+    else made[name] = value;
+  }
+  made.append(...children);
+  return made;
+}
+
+/**
+ * Shows a modal dialog, named by its child `#title` and described by `#about`. `dismissed` is called when the user
+ * closes it (Escape). Returns a function that closes it without that; the focus goes back to where it was.
+ */
+export function showDialog(kind, role, children, dismissed) {
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(STYLE);
+  const host = element('div');
+  host.dataset.berth = kind;
+  const root = host.attachShadow({ mode: 'open' });
+  root.adoptedStyleSheets = [sheet];
+  const attributes = { role, 'aria-labelledby': 'title', 'aria-describedby': 'about' };
+  const dialog = element('dialog', attributes, ...children);
+  root.append(dialog);
+  document.body.append(host);
+  dialog.showModal();
+  const close = () => {
+    dialog.removeEventListener('close', byUser);
+    dialog.close();
+    host.remove();
+  };
+  // Not `cancel`: a browser may skip that one, so that no page can hold its user.
+  const byUser = () => {
+    close();
+    dismissed();
+  };
+  dialog.addEventListener('close', byUser);
+  return close;
+}

@@ -1,0 +1,167 @@
+// What this tab knows of the login session, and the ways to change it. One login serves all calls, sockets and tabs
+// that wait for it.
+
+import { loginDialog } from './login.js';
+
+const CHANNEL = 'berth';
+/** The account's name, for a page that is loaded when the session is over already. */
+const ACCOUNT_KEY = 'berth-account';
+
+/** The login session as this tab sees it. */
+export class State {
+  #options;
+  /** Of the latest session in this page. */
+  #account = null;
+  #listeners = new Set();
+  #onExpired = new Set();
+  #channel = new BroadcastChannel(CHANNEL);
+  #relogin = null;
+  /** The page is about to be left: nothing matters any more. */
+  #leaving = false;
+
+  constructor(options) {
+    this.#options = options;
+    this.#channel.onmessage = ({ data }) => {
+      if (data === 'logout' && this.account) this.#loggedOut();
+      else this.ask().catch(() => {});
+    };
+  }
+
+  /** The account whose session this is or was; `null` when nobody has been logged in. */
+  get account() {
+    return this.#account ?? sessionStorage.getItem(ACCOUNT_KEY);
+  }
+
+  /** Asks the service. Not an activity. */
+  async ask() {
+    return this.#learn(await call('GET', '/session'));
+  }
+
+  /** Begins the idle time anew. */
+  async renew() {
+    const session = this.#learn(await call('POST', '/session/renew'));
+    this.#channel.postMessage('renewed');
+    return session;
+  }
+
+  /** Ends the session and goes home. */
+  async logout() {
+    try {
+      await call('POST', '/logout');
+    } finally {
+      this.#channel.postMessage('logout');
+      this.#loggedOut();
+    }
+  }
+
+  /** Calls `listener` with every answer of the service. */
+  listen(listener) {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Calls `callback` whenever the session turns out to be over. */
+  onExpired(callback) {
+    this.#onExpired.add(callback);
+    return () => this.#onExpired.delete(callback);
+  }
+
+  /**
+   * Makes sure that there is a session: at once when there is one, else by the dialog, which is shown once however
+   * many wait. Resolves to `false` when the user gives up. `early` asks although there still is a session.
+   */
+  relogin({ early = false } = {}) {
+    this.#relogin ??= this.#again(early).finally(() => {
+      this.#relogin = null;
+    });
+    return this.#relogin;
+  }
+
+  async #again(early) {
+    // It may live: another call or tab may have seen to it already.
+    const session = await this.ask().catch(() => ({ anonymous: true }));
+    if (this.#leaving) return false;
+    if (!session.anonymous && !early) return true;
+    if (session.anonymous) this.#tellExpired();
+    const dialog = loginDialog({
+      name: this.account,
+      texts: this.#options.texts,
+      early: !session.anonymous,
+      logIn: (name, password) => this.#logIn(name, password, dialog),
+    });
+    // Somebody may log in elsewhere, in another tab for instance.
+    const stop = this.listen((now) => {
+      if (!now.anonymous && session.anonymous) dialog.close();
+    });
+    const back = await dialog.answered;
+    stop();
+    if (!back && session.anonymous) this.#leave();
+    return back && !this.#leaving;
+  }
+
+  /** Resolves to what to tell the user, or to nothing when he is in. */
+  async #logIn(username, password, dialog) {
+    const { texts } = this.#options;
+    const expected = this.account;
+    let account;
+    try {
+      ({ account } = await call('POST', '/login', { username, password }));
+    } catch (error) {
+      return { 401: texts.wrong, 429: texts.tooMany }[error.status] ?? texts.failed;
+    }
+    if (expected && account !== expected) {
+      // What the page shows is not for this one.
+      await this.logout().catch(() => {});
+      return undefined;
+    }
+    this.#channel.postMessage('login');
+    await this.ask().catch(() => {});
+    dialog.close();
+    return undefined;
+  }
+
+  #learn(session) {
+    if (this.#leaving) return session;
+    if (!session.anonymous) {
+      const before = this.#account;
+      this.#account = session.account;
+      sessionStorage.setItem(ACCOUNT_KEY, session.account);
+      // What the page shows is not for this one.
+      if (before && before !== session.account) this.#leave();
+    }
+    for (const listener of this.#listeners) listener(session);
+    return session;
+  }
+
+  #tellExpired() {
+    const { account } = this;
+    for (const callback of this.#onExpired) {
+      try {
+        callback({ account });
+      } catch (error) {
+        reportError(error);
+      }
+    }
+  }
+
+  #loggedOut() {
+    sessionStorage.removeItem(ACCOUNT_KEY);
+    this.#leave();
+  }
+
+  #leave() {
+    this.#leaving = true;
+    location.assign(this.#options.home);
+  }
+}
+
+/** A call to the service; rejects with an error that has the `status` of an answer that is a refusal. */
+async function call(method, path, body) {
+  const headers = { accept: 'application/json' };
+  if (body) headers['content-type'] = 'application/json';
+  const answer = await fetch(path, {
+    method, headers, body: body && JSON.stringify(body), cache: 'no-store', credentials: 'same-origin', redirect: 'error',
+  });
+  if (answer.ok) return answer.status === 204 ? null : answer.json();
+  throw Object.assign(new Error(`${method} ${path}: ${answer.status}`), { status: answer.status });
+}

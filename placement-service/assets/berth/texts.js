@@ -1,0 +1,25 @@
+// What the dialogs say. Any of these can be replaced by `configure({ texts })`.
+
+export const TEXTS = {
+  expiredTitle: 'Your session has ended',
+  expired: 'Log in again to go on where you are. Nothing on this page is lost.',
+  earlyTitle: 'Log in again',
+  early: 'This begins a new session. Nothing on this page is lost.',
+  name: 'Name',
+  password: 'Password',
+  logIn: 'Log in',
+  loggingIn: 'Logging in …',
+  cancel: 'Cancel',
+  wrong: 'The name or the password is wrong, or the account is locked for a while.',
+  tooMany: 'Too many attempts. Please wait a while.',
+  failed: 'Logging in does not work just now. Please try again.',
+  idleTitle: 'Are you still there?',
+  idle: 'Without activity you will be signed out in',
+  stay: 'Stay signed in',
+  logOut: 'Log out',
+  absoluteTitle: 'Your session is about to end',
+  absolute: 'It has reached its longest time and cannot be extended. It ends in',
+  logInNow: 'Log in again now',
+  later: 'Later',
+  notRenewed: 'That did not work. Please try again.',
+};
