@@ -20,7 +20,7 @@ pub use events::Events;
 pub use fleet::{Placement, Probe};
 pub use login::{LockOut, Login, LoginRate};
 pub use pool::{Discovery, Driver, FixedEngine, Open, Pool, Route, Strategy};
-pub use session::{Cookie, PerAccount, SameSite, Session, WhenFull};
+pub use session::{Cookie, PerAccount, SameSite, Session, Sweep, WhenFull};
 pub use store::Store;
 pub use tokens::{Algorithm, Gateways, Key, Tokens};
 

@@ -25,7 +25,7 @@ use crate::login::Login;
 use crate::metrics::Metrics;
 use crate::placer::Placer;
 use crate::secret::Secret;
-use crate::sessions::Sessions;
+use crate::sessions::{Sessions, Sweep};
 use crate::tokens::Tokens;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
@@ -55,6 +55,7 @@ pub struct AppState {
     pub tokens: Arc<Tokens>,
     pub feed: Feed,
     pub events: Events,
+    pub sweep: Sweep,
     pub login: Login,
     pub placer: Arc<Placer>,
     pub metrics: Arc<Metrics>,

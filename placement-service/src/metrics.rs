@@ -5,6 +5,7 @@ use crate::store::EndCause;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry};
 use std::fmt::Write;
 
@@ -44,9 +45,23 @@ label_values! {
     }
 }
 
+label_values! {
+    /// How a look for sessions that have run out of time went.
+    SweepResult {
+        Ok = "ok",
+        Failed = "failed",
+        Elsewhere = "elsewhere",
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabel {
     result: LoginResult,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SweepLabel {
+    result: SweepResult,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -80,8 +95,10 @@ pub(crate) fn registered<M: Metric + Clone + Default>(
 #[derive(Default)]
 pub struct Metrics {
     logins: Family<ResultLabel, Counter>,
+    sessions_active: Gauge,
     sessions_created: Counter,
     sessions_ended: Family<CauseLabel, Counter>,
+    sweeps: Family<SweepLabel, Counter>,
     refusals: Family<RefusalLabel, Counter>,
     http_requests: Family<RouteLabel, Counter>,
 }
@@ -98,6 +115,12 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         Self {
             logins: registered(registry, "logins", "Logins by result"),
+            sessions_active: registered(
+                registry,
+                "sessions_active",
+                "Sessions in the store that have not run out of time",
+            ),
+            sweeps: registered(registry, "sweeps", "Sweeps by result"),
             sessions_created: registered(registry, "sessions_created", "Sessions begun"),
             sessions_ended: registered(registry, "sessions_ended", "Sessions ended, by cause"),
             refusals: registered(registry, "refusals", "Refused requests, by reason"),
@@ -112,6 +135,17 @@ impl Metrics {
     /// A login was tried.
     pub fn login(&self, result: LoginResult) {
         self.logins.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// So many sessions live.
+    pub fn sessions_active(&self, count: u64) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.sessions_active.set(count);
+    }
+
+    /// It was time for a sweep.
+    pub fn sweep(&self, result: SweepResult) {
+        self.sweeps.get_or_create(&SweepLabel { result }).inc();
     }
 
     /// A session has begun.
@@ -147,7 +181,9 @@ mod tests {
         let mut registry = Metrics::registry();
         let metrics = Metrics::register(&mut registry);
         metrics.login(LoginResult::Wrong);
+        metrics.sessions_active(3);
         metrics.session_created();
+        metrics.sweep(SweepResult::Elsewhere);
         metrics.session_ended(EndCause::Logout);
         metrics.refused("unknown-session");
         metrics.http_request("/login", 401);
@@ -155,7 +191,9 @@ mod tests {
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [
             "berth_logins_total{result=\"wrong\"} 1",
+            "berth_sessions_active 3",
             "berth_sessions_created_total 1",
+            "berth_sweeps_total{result=\"elsewhere\"} 1",
             "berth_sessions_ended_total{cause=\"logout\"} 1",
             "berth_refusals_total{reason=\"unknown-session\"} 1",
             "berth_http_requests_total{route=\"/login\",status=\"401\"} 1",

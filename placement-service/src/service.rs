@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::password::{PasswordError, Passwords};
 use crate::placer::Placer;
 use crate::server;
-use crate::sessions::Sessions;
+use crate::sessions::{Sessions, Sweep};
 use crate::store::{self, StoreError};
 use crate::tokens::Tokens;
 use std::sync::Arc;
@@ -50,6 +50,7 @@ pub async fn build(
     let log = stores.events.clone();
     let feed = Feed::start(sessions.clone(), tokens.clone(), log, config.events.poll).await?;
     let events = Events::open(&stores, sessions.clone(), feed.newest()).await?;
+    let sweep = Sweep::start(&sessions, &config);
     let accounts = stores
         .accounts
         .ok_or_else(|| StoreError("keeps no accounts".to_owned()))?;
@@ -65,6 +66,7 @@ pub async fn build(
         config,
         feed,
         events,
+        sweep,
         sessions,
         tokens,
         placer,
@@ -80,13 +82,14 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
     let grace = app.config.shutdown_grace;
-    let sessions = app.sessions.clone();
     let ending = app.clone();
+    let last = app.clone();
     let stop = async move {
         stop.await;
         ending.events.end();
     };
     server::serve(listener, http::router(app), stop, grace).await?;
-    sessions.flush().await;
+    last.sweep.stop();
+    last.sessions.flush().await;
     Ok(())
 }

@@ -6,6 +6,7 @@ mod known;
 mod limit;
 mod listing;
 mod renewing;
+mod sweep;
 
 use crate::clock::Clock;
 use crate::config;
@@ -22,6 +23,7 @@ pub use listing::Overview;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
+pub use sweep::Sweep;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -67,10 +69,10 @@ impl Sessions {
         config: &config::Session,
     ) -> Result<Self, StoreError> {
         let mut sessions = Self::open(stores, clock, metrics, config).await?;
-        let interval = Activity::interval(config.idle_timeout);
-        let writer = sessions.activity.clone();
-        let writer = tokio::spawn(writer.run(sessions.stores.sessions.clone(), interval));
-        sessions.writer = Some(writer.abort_handle());
+        let store = sessions.stores.sessions.clone();
+        let writing = sessions.activity.clone();
+        let writing = writing.run(store, sessions.clock.clone(), config.idle_timeout);
+        sessions.writer = Some(tokio::spawn(writing).abort_handle());
         Ok(sessions)
     }
 
@@ -139,7 +141,7 @@ impl Sessions {
     /// remembered: they must cost nothing to hold.
     async fn lookup(&self, cookie: &str) -> Result<(IdHash, Arc<Known>), Refusal> {
         let id = SessionId::parse(cookie).map(|id| id.hash());
-        let known = match id.and_then(|id| self.memory.get(&id)) {
+        let known = match id.and_then(|id| self.in_memory(&id)) {
             Some(known) => known,
             None => {
                 let row = self.stores.sessions.find_by_cookie(cookie).await;
@@ -157,7 +159,7 @@ impl Sessions {
 
     /// A child lives no longer than those that led to it (S31).
     async fn check_ancestor(&self, id: &IdHash) -> Result<(), Refusal> {
-        let known = match self.memory.get(id) {
+        let known = match self.in_memory(id) {
             Some(known) => known,
             None => {
                 let row = self.stores.sessions.find(id).await;
@@ -166,6 +168,13 @@ impl Sessions {
             }
         };
         self.check(id, &known)
+    }
+
+    /// From memory, unless it is over as far as memory knows: another replica may have seen it later.
+    fn in_memory(&self, id: &IdHash) -> Option<Arc<Known>> {
+        let now_ms = self.clock.now_ms();
+        let known = self.memory.get(id);
+        known.filter(|known| known.remaining_ms(now_ms).is_some())
     }
 
     fn remember(&self, row: SessionRow) -> Arc<Known> {
@@ -187,7 +196,7 @@ impl Sessions {
 
     fn note(&self, id: IdHash, known: &Known, now_ms: u64) {
         if known.seen(now_ms) {
-            self.activity.note(id, now_ms);
+            self.activity.note(id, now_ms, known.due_ms(now_ms));
         }
     }
 

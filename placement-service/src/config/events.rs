@@ -10,9 +10,12 @@ pub struct Events {
     /// How often the log is looked at for what other replicas have added.
     #[serde(with = "humantime_serde")]
     pub poll: Duration,
+    /// Entries of the log that are kept.
+    pub keep: u32,
 }
 
 pub(super) fn check(events: &Events, faults: &mut Faults) {
     let least = Duration::from_millis(10);
     faults.within("events.poll", events.poll, least, 10 * SECOND);
+    faults.counts("events.keep", events.keep, 100_000_000);
 }

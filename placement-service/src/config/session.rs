@@ -18,6 +18,20 @@ pub struct Session {
     /// How long a looked-up session is served from memory.
     #[serde(with = "humantime_serde")]
     pub cache: Duration,
+    pub sweep: Sweep,
+    /// How often sessions are looked for whose parent is gone.
+    #[serde(with = "humantime_serde")]
+    pub reconcile: Duration,
+}
+
+/// Removing what has run out of time.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sweep {
+    #[serde(with = "humantime_serde")]
+    pub interval: Duration,
+    /// Sessions removed in one step.
+    pub batch: u32,
 }
 
 /// How many sessions an account may have at once (S25). Those that a session has started do not count.
@@ -79,6 +93,14 @@ pub(super) fn check(session: &Session, faults: &mut Faults) {
         faults.counts("session.per_account.limit", limit, 100_000);
     }
     faults.within("session.cache", session.cache, Duration::ZERO, 60 * SECOND);
+    let least = Duration::from_millis(50);
+    for (path, every) in [
+        ("session.sweep.interval", session.sweep.interval),
+        ("session.reconcile", session.reconcile),
+    ] {
+        faults.within(path, every, least, DAY / 24);
+    }
+    faults.counts("session.sweep.batch", session.sweep.batch, 10_000);
     if session.cookie.same_site == SameSite::None && !session.cookie.secure {
         faults.add(
             "session.cookie.same_site",

@@ -1,8 +1,9 @@
-//! When each session was last active, between two writes to the store: activity costs a map entry,
-//! and a task writes the latest of each session now and then (S5).
+//! When each session was last active, between two writes to the store: activity costs a map entry, and a
+//! task writes each session's latest when it is due (S5).
 
+use crate::clock::Clock;
 use crate::session_id::IdHash;
-use crate::store::SessionStore;
+use crate::store::{SessionStore, StoreError};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,30 +11,39 @@ use std::time::Duration;
 /// Sessions written in one transaction.
 const BATCH: usize = 500;
 
-/// Activity that the store does not know yet: session -> milliseconds since the Unix epoch.
+/// Activity that the store does not know yet.
 #[derive(Default)]
 pub(super) struct Activity {
-    unwritten: Mutex<HashMap<IdHash, u64>>,
+    unwritten: Mutex<HashMap<IdHash, Note>>,
+}
+
+/// Milliseconds since the Unix epoch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Note {
+    seen_ms: u64,
+    due_ms: u64,
+}
+
+/// At most one write per session in this time: 120 s or a tenth of its idle timeout. In milliseconds.
+pub(super) const fn write_interval_ms(idle_timeout_ms: u64) -> u64 {
+    let tenth = idle_timeout_ms / 10;
+    if tenth < 120_000 { tenth } else { 120_000 }
 }
 
 impl Activity {
-    /// At most one write per session in this time: 120 s or a tenth of the idle timeout.
-    #[must_use]
-    pub(super) fn interval(idle_timeout: Duration) -> Duration {
-        (idle_timeout / 10).clamp(Duration::from_millis(100), Duration::from_secs(120))
-    }
-
-    /// Notes that the session was active.
-    pub(super) fn note(&self, id: IdHash, now_ms: u64) {
+    /// Notes that the session was active; `due_ms` is when the store should know.
+    pub(super) fn note(&self, id: IdHash, seen_ms: u64, due_ms: u64) {
+        let new = Note { seen_ms, due_ms };
         let mut unwritten = self.lock();
-        let seen = unwritten.entry(id).or_insert(now_ms);
-        *seen = now_ms.max(*seen);
+        let note = unwritten.entry(id).or_insert(new);
+        note.seen_ms = seen_ms.max(note.seen_ms);
+        note.due_ms = due_ms.min(note.due_ms);
     }
 
     /// Activity that the store may not know yet.
     #[must_use]
     pub(super) fn latest(&self, id: &IdHash) -> Option<u64> {
-        self.lock().get(id).copied()
+        self.lock().get(id).map(|note| note.seen_ms)
     }
 
     /// Drops what was noted of a session that has ended.
@@ -41,34 +51,61 @@ impl Activity {
         self.lock().remove(id);
     }
 
-    /// Writes everything noted so far. What the store does not take is kept for the next time.
-    pub(super) async fn flush(&self, store: &dyn SessionStore) {
-        let all: Vec<_> = self.lock().iter().map(|(id, at)| (*id, *at)).collect();
+    /// Writes what is due by then. What the store does not take is kept for the next time.
+    pub(super) async fn write_due(
+        &self,
+        store: &dyn SessionStore,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        let due = |(id, note): (&IdHash, &Note)| (note.due_ms <= now_ms).then_some((*id, *note));
+        let all: Vec<_> = self.lock().iter().filter_map(due).collect();
         for batch in all.chunks(BATCH) {
-            if let Err(error) = store.touch(batch).await {
-                tracing::warn!(%error, sessions = all.len(), "activity not written");
-                return;
-            }
+            let seen: Vec<_> = batch.iter().map(|(id, note)| (*id, note.seen_ms)).collect();
+            store.touch(&seen).await?;
             let mut unwritten = self.lock();
-            for (id, at) in batch {
-                if unwritten.get(id) == Some(at) {
+            for (id, note) in batch {
+                if unwritten.get(id) == Some(note) {
                     unwritten.remove(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes everything noted so far.
+    pub(super) async fn flush(&self, store: &dyn SessionStore) {
+        if let Err(error) = self.write_due(store, u64::MAX).await {
+            let sessions = self.lock().len();
+            tracing::warn!(%error, sessions, "activity not written");
+        }
+    }
+
+    /// Writes what is due, for ever; `idle_timeout` is that of most sessions.
+    pub(super) async fn run(
+        self: Arc<Self>,
+        store: Arc<dyn SessionStore>,
+        clock: Arc<dyn Clock>,
+        idle_timeout: Duration,
+    ) {
+        // Often enough that a session on its last second is not thought to be over elsewhere.
+        let least = Duration::from_millis(25);
+        let mut ticks = tokio::time::interval((idle_timeout / 40).clamp(least, 40 * least));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut lost = false;
+        loop {
+            ticks.tick().await;
+            match self.write_due(store.as_ref(), clock.now_ms()).await {
+                Ok(()) => lost = false,
+                Err(error) if lost => tracing::debug!(%error, "activity not written"),
+                Err(error) => {
+                    lost = true;
+                    tracing::warn!(%error, "activity not written");
                 }
             }
         }
     }
 
-    /// Flushes for ever, once per interval.
-    pub(super) async fn run(self: Arc<Self>, store: Arc<dyn SessionStore>, interval: Duration) {
-        let mut ticks = tokio::time::interval(interval);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            self.flush(store.as_ref()).await;
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<IdHash, u64>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<IdHash, Note>> {
         self.unwritten
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -81,24 +118,27 @@ mod tests {
     use crate::store::contract::{event, session_row};
     use crate::store::sqlite::SqliteStore;
 
+    async fn opened(dir: &tempfile::TempDir) -> SqliteStore {
+        SqliteStore::open(&dir.path().join("a.db")).await.unwrap()
+    }
+
     #[test]
     fn the_interval_is_the_lesser_of_both_rules() {
-        let minutes = |m: u64| Duration::from_secs(60 * m);
-        assert_eq!(Activity::interval(minutes(5)), Duration::from_secs(30));
-        assert_eq!(Activity::interval(minutes(30)), Duration::from_secs(120));
-        assert_eq!(Activity::interval(minutes(600)), Duration::from_secs(120));
+        for (idle_s, interval_s) in [(300, 30), (1_800, 120), (36_000, 120)] {
+            assert_eq!(write_interval_ms(idle_s * 1000), interval_s * 1000);
+        }
     }
 
     #[tokio::test]
     async fn a_flush_writes_the_latest_and_empties_the_map() {
         let dir = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&dir.path().join("a.db")).await.unwrap();
+        let store = opened(&dir).await;
         let row = session_row(1);
         store.insert(&row, None, &event(&row, None)).await.unwrap();
         let activity = Activity::default();
-        activity.note(row.id_hash, 9_000);
-        activity.note(row.id_hash, 8_000);
-        activity.note(IdHash([9; 32]), 8_000);
+        activity.note(row.id_hash, 9_000, 50_000);
+        activity.note(row.id_hash, 8_000, 50_000);
+        activity.note(IdHash([9; 32]), 8_000, 50_000);
         activity.flush(&store).await;
         let kept = store.find(&row.id_hash).await.unwrap().unwrap();
         assert_eq!(kept.last_seen_at_ms, 9_000);
@@ -107,13 +147,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn only_what_is_due_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = opened(&dir).await;
+        let row = session_row(1);
+        store.insert(&row, None, &event(&row, None)).await.unwrap();
+        let activity = Activity::default();
+        activity.note(row.id_hash, 9_000, 50_000);
+        activity.note(row.id_hash, 9_500, 60_000);
+        activity.write_due(&store, 49_999).await.unwrap();
+        assert_eq!(activity.latest(&row.id_hash), Some(9_500));
+        activity.write_due(&store, 50_000).await.unwrap();
+        assert_eq!(activity.latest(&row.id_hash), None);
+        let kept = store.find(&row.id_hash).await.unwrap().unwrap();
+        assert_eq!(kept.last_seen_at_ms, 9_500);
+    }
+
+    #[tokio::test]
     async fn what_the_store_does_not_take_is_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&dir.path().join("a.db")).await.unwrap();
+        let store = opened(&dir).await;
         store.close().await;
         let activity = Activity::default();
-        activity.note(IdHash([1; 32]), 5);
-        activity.flush(&store).await;
+        activity.note(IdHash([1; 32]), 5, 5);
+        assert!(activity.write_due(&store, 5).await.is_err());
         assert_eq!(activity.latest(&IdHash([1; 32])), Some(5));
     }
 }

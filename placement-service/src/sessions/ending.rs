@@ -83,10 +83,8 @@ impl Sessions {
         cause: EndCause,
         result: Option<Value>,
     ) -> Result<u64, StoreError> {
-        let over_at = match cause {
-            EndCause::IdleTimeout | EndCause::AbsoluteTimeout => Some(self.clock.now_ms()),
-            _ => None,
-        };
+        let by_time = matches!(cause, EndCause::IdleTimeout | EndCause::AbsoluteTimeout);
+        let over_at = by_time.then(|| self.surely_over_ms());
         let endings = rows.iter().map(|row| Ending {
             id_hash: row.id_hash,
             only_if_over_at_ms: over_at,

@@ -1,7 +1,7 @@
 //! What is known of sessions between two looks into the store: those that live, and those that have just
 //! ended and must not come back.
 
-use super::activity::Activity;
+use super::activity::{Activity, write_interval_ms};
 use crate::server_keys::ServerKeys;
 use crate::session_id::IdHash;
 use crate::store::{ProviderLink, SessionRow};
@@ -56,6 +56,8 @@ pub(super) struct Known {
     idle_timeout_ms: u64,
     absolute_expiry_ms: u64,
     last_seen_ms: AtomicU64,
+    /// The activity that the store knows of, or soon will.
+    stored_ms: AtomicU64,
 }
 
 impl Known {
@@ -67,6 +69,7 @@ impl Known {
             idle_timeout_ms: row.idle_timeout_ms,
             absolute_expiry_ms: row.absolute_expiry_ms,
             last_seen_ms: AtomicU64::new(row.last_seen_at_ms.max(unwritten)),
+            stored_ms: AtomicU64::new(row.last_seen_at_ms),
             ancestors: row.ancestors,
         }
     }
@@ -86,6 +89,16 @@ impl Known {
     /// The session was active; `true` when that is news.
     pub(super) fn seen(&self, now_ms: u64) -> bool {
         self.last_seen_ms.fetch_max(now_ms, Ordering::Relaxed) < now_ms
+    }
+
+    /// When the store should know of activity now: at once when what it knows is old (S5).
+    pub(super) fn due_ms(&self, now_ms: u64) -> u64 {
+        let stored = self.stored_ms.load(Ordering::Relaxed);
+        let due = stored.saturating_add(write_interval_ms(self.idle_timeout_ms));
+        if due <= now_ms {
+            self.stored_ms.fetch_max(now_ms, Ordering::Relaxed);
+        }
+        due
     }
 }
 

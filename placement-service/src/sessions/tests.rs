@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::config::{Cookie, SameSite};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{EndCause, SessionStore};
 
@@ -17,19 +16,10 @@ pub(super) struct World {
 }
 
 fn config(cache: Duration) -> config::Session {
+    let config = config::load::from_text("").unwrap().config;
     config::Session {
-        cookie: Cookie {
-            secure: true,
-            same_site: SameSite::Lax,
-        },
-        idle_timeout: Duration::from_secs(30 * 60),
-        absolute_timeout: Duration::from_secs(10 * 3600),
-        runtime: "berth".to_owned(),
-        per_account: config::PerAccount {
-            limit: None,
-            when_full: config::WhenFull::Reject,
-        },
         cache,
+        ..config.session
     }
 }
 
@@ -53,7 +43,11 @@ pub(super) fn demo() -> NewSession {
     }
 }
 
-async fn start(store: &Arc<SqliteStore>, clock: &Arc<ManualClock>, cache: Duration) -> Sessions {
+pub(super) async fn start(
+    store: &Arc<SqliteStore>,
+    clock: &Arc<ManualClock>,
+    cache: Duration,
+) -> Sessions {
     let stores = Stores::whole(store.clone());
     let metrics = Arc::new(Metrics::default());
     Sessions::start(stores, clock.clone(), metrics, &config(cache))
@@ -209,4 +203,38 @@ async fn a_store_that_is_down_is_never_an_unknown_session() {
     );
     assert!(w.sessions.begin(demo()).await.is_err());
     assert!(w.sessions.ready().await.is_err());
+}
+
+#[tokio::test]
+async fn another_replicas_activity_counts_at_the_last_second() {
+    let w = world().await;
+    let other = start(&w.store, &w.clock, Duration::from_secs(60)).await;
+    let (id, _) = w.sessions.begin(demo()).await.unwrap();
+    other.resolve(id.reveal()).await.unwrap();
+    w.clock.advance_ms(30 * MINUTE_MS - 1);
+    w.sessions.resolve(id.reveal()).await.unwrap();
+    // What is old in the store is written at once, not at the end of the interval (S5).
+    while w.sessions.activity.latest(&id.hash()).is_some() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    w.clock.advance_ms(1);
+    other.resolve(id.reveal()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_busy_session_is_written_once_per_interval() {
+    let w = world().await;
+    let (id, _) = w.sessions.begin(demo()).await.unwrap();
+    let mut seen = Vec::new();
+    for _ in 0..300 {
+        w.clock.advance_ms(1_000);
+        w.sessions.resolve(id.reveal()).await.unwrap();
+        let now_ms = w.clock.now_ms();
+        let store = w.store.as_ref();
+        w.sessions.activity.write_due(store, now_ms).await.unwrap();
+        let row = w.store.find(&id.hash()).await.unwrap().unwrap();
+        seen.push((row.last_seen_at_ms - START_MS) / 1000);
+    }
+    seen.dedup();
+    assert_eq!(seen, [0, 120, 240]);
 }

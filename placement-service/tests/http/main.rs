@@ -17,3 +17,4 @@ mod placements;
 mod session;
 mod sessions;
 mod site;
+mod sweep;

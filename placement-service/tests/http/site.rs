@@ -9,6 +9,7 @@ use sqlx::SqlitePool;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -107,11 +108,17 @@ impl Site {
         }
     }
 
-    /// Ends the service in order and starts it again on the same store.
-    pub(crate) async fn restart(self, more: &str) -> Self {
+    /// Ends the service in order.
+    pub(crate) async fn end(self) -> (Arc<TempDir>, Arc<ManualClock>) {
         self.stop.send(()).unwrap();
         self.served.await.unwrap();
-        Self::start_in(self.dir, self.clock, more).await
+        (self.dir, self.clock)
+    }
+
+    /// Ends the service in order and starts it again on the same store.
+    pub(crate) async fn restart(self, more: &str) -> Self {
+        let (dir, clock) = self.end().await;
+        Self::start_in(dir, clock, more).await
     }
 
     /// Another service on the same store and clock.
@@ -176,6 +183,15 @@ impl Site {
         count.fetch_one(&self.database().await).await.unwrap()
     }
 
+    /// A metric's value; 0 when it is not there.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let metrics = self.get("/metrics", "").await.text;
+        let mut lines = metrics.lines().filter_map(|line| line.strip_prefix(name));
+        lines
+            .next()
+            .map_or(0, |value| value.trim().parse().unwrap())
+    }
+
     /// From here on the store answers nothing about sessions.
     pub(crate) async fn break_store(&self) {
         let database = self.database().await;
@@ -183,6 +199,15 @@ impl Site {
             .execute(&database)
             .await
             .unwrap();
+    }
+}
+
+/// Asks until the answer is yes; it must be within ten seconds.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -1,0 +1,166 @@
+//! Two replicas on one store, and a clock that the test moves.
+
+use super::*;
+use crate::clock::{Clock, ManualClock};
+use crate::config::load::from_text;
+use crate::session_id::IdHash;
+use crate::sessions::tests::{MINUTE_MS, World, demo, start, world};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Ending, Event, EventKind, EventLog, SessionStore, contract};
+
+/// A replica that removes three sessions in one step.
+async fn replica(store: &Arc<SqliteStore>, clock: &Arc<ManualClock>) -> Sweeper {
+    let sessions = Arc::new(start(store, clock, Duration::ZERO).await);
+    let config = from_text("session: { sweep: { batch: 3 } }\nevents: { keep: 4 }");
+    Sweeper::new(&sessions, &config.unwrap().config)
+}
+
+async fn log(w: &World) -> Vec<Event> {
+    let all = w.store.events_after(0, 100).await.unwrap();
+    all.into_iter().map(|(_, event)| event).collect()
+}
+
+async fn rows(w: &World) -> usize {
+    let over = Select::OverAt(u64::MAX / 2);
+    w.store.list(&over, 100).await.unwrap().len()
+}
+
+#[tokio::test]
+async fn one_replica_sweeps_until_its_lease_lapses() {
+    let w = world().await;
+    let one = replica(&w.store, &w.clock).await;
+    let two = replica(&w.store, &w.clock).await;
+    w.sessions.begin(demo()).await.unwrap();
+    w.clock.advance_ms(31 * MINUTE_MS);
+    assert!(one.sweep().await.unwrap());
+    assert_eq!(rows(&w).await, 0);
+    assert!(!two.sweep().await.unwrap());
+    w.clock.advance_ms(2 * MINUTE_MS);
+    assert!(one.sweep().await.unwrap(), "keeps it");
+    w.clock.advance_ms(2 * MINUTE_MS);
+    assert!(!two.sweep().await.unwrap());
+    w.clock.advance_ms(MINUTE_MS);
+    assert!(two.sweep().await.unwrap(), "the first one is dead");
+    assert!(!one.sweep().await.unwrap());
+    two.lease(0).await.unwrap();
+    assert!(one.sweep().await.unwrap(), "given back");
+}
+
+#[tokio::test]
+async fn every_end_is_told_once_with_its_cause() {
+    let w = world().await;
+    let one = replica(&w.store, &w.clock).await;
+    let (busy, _) = w.sessions.begin(demo()).await.unwrap();
+    for _ in 0..20 {
+        w.clock.advance_ms(29 * MINUTE_MS);
+        w.sessions.resolve(busy.reveal()).await.unwrap();
+        w.sessions.flush().await;
+    }
+    for _ in 0..7 {
+        w.sessions.begin(demo()).await.unwrap();
+    }
+    w.clock.advance_ms(15 * MINUTE_MS);
+    let (young, _) = w.sessions.begin(demo()).await.unwrap();
+    w.clock.advance_ms(16 * MINUTE_MS);
+    let config = "events: { keep: 1000 }\nsession: { sweep: { batch: 3 } }";
+    let config = from_text(config).unwrap().config;
+    let sweeper = Sweeper::new(&one.sessions, &config);
+    assert!(sweeper.sweep().await.unwrap());
+    assert!(sweeper.sweep().await.unwrap());
+    let ended = log(&w).await;
+    let ended: Vec<_> = ended
+        .iter()
+        .filter(|e| e.kind == EventKind::Expired)
+        .collect();
+    let count = |cause| ended.iter().filter(|e| e.cause == Some(cause)).count();
+    assert_eq!(ended.len(), 8);
+    assert_eq!(count(EndCause::IdleTimeout), 7);
+    assert_eq!(count(EndCause::AbsoluteTimeout), 1);
+    assert_eq!(rows(&w).await, 1);
+    w.sessions.resolve(young.reveal()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_that_was_active_after_the_list_survives() {
+    let w = world().await;
+    let one = replica(&w.store, &w.clock).await;
+    let (id, _) = w.sessions.begin(demo()).await.unwrap();
+    w.clock.advance_ms(31 * MINUTE_MS);
+    let over = Select::OverAt(one.sessions.surely_over_ms());
+    let listed = w.store.list(&over, 10).await.unwrap();
+    assert_eq!(listed.len(), 1);
+    let now_ms = w.clock.now_ms();
+    w.store.touch(&[(id.hash(), now_ms)]).await.unwrap();
+    assert_eq!(one.sessions.expire(listed).await.unwrap(), 0);
+    assert_eq!(log(&w).await.len(), 1, "created, and nothing else");
+    one.sessions.resolve(id.reveal()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_that_is_just_over_is_left_to_those_who_may_have_seen_it() {
+    let w = world().await;
+    let one = replica(&w.store, &w.clock).await;
+    w.sessions.begin(demo()).await.unwrap();
+    w.clock.advance_ms(30 * MINUTE_MS + GRACE_MS - 1);
+    one.sweep().await.unwrap();
+    assert_eq!(rows(&w).await, 1);
+    w.clock.advance_ms(1);
+    one.sweep().await.unwrap();
+    assert_eq!(rows(&w).await, 0);
+}
+
+#[tokio::test]
+async fn the_log_and_what_was_used_once_are_trimmed() {
+    let w = world().await;
+    let one = replica(&w.store, &w.clock).await;
+    for _ in 0..6 {
+        w.sessions.begin(demo()).await.unwrap();
+    }
+    let shared = &one.sessions.stores.shared;
+    let now_ms = w.clock.now_ms();
+    shared.once("jti", now_ms, now_ms + 10).await.unwrap();
+    w.clock.advance_ms(11);
+    one.sweep().await.unwrap();
+    assert_eq!(log(&w).await.len(), 4);
+    // With an old clock it would still be known.
+    assert!(shared.once("jti", now_ms, now_ms + 10).await.unwrap());
+}
+
+#[tokio::test]
+async fn orphans_end_for_their_parent_and_the_rest_of_the_family_with_them() {
+    let w = world().await;
+    let one = replica(&w.store, &w.clock).await;
+    let (parent, _) = w.sessions.begin(demo()).await.unwrap();
+    let parent_row = w.store.find(&parent.hash()).await.unwrap().unwrap();
+    let mut ancestors = vec![parent.hash()];
+    for seed in 1..=3 {
+        let row = SessionRow {
+            id_hash: IdHash([seed; 32]),
+            session_ref: format!("ref-{seed}"),
+            ancestors: ancestors.clone(),
+            ..parent_row.clone()
+        };
+        ancestors.insert(0, row.id_hash);
+        let event = contract::event(&row, None);
+        w.store.insert(&row, None, &event).await.unwrap();
+    }
+    one.sessions.reconcile().await.unwrap();
+    assert_eq!(rows(&w).await, 4, "a whole family");
+    // Lost, without a word to anybody: its end was another one's.
+    let lost = Ending {
+        id_hash: parent.hash(),
+        only_if_over_at_ms: None,
+        event: contract::event(&parent_row, Some(EndCause::Logout)),
+    };
+    w.store.remove(&[lost]).await.unwrap();
+    one.sessions.reconcile().await.unwrap();
+    one.sessions.reconcile().await.unwrap();
+    assert_eq!(rows(&w).await, 0);
+    let orphaned = log(&w).await;
+    let orphaned: Vec<_> = orphaned
+        .iter()
+        .filter(|e| e.cause == Some(EndCause::ParentEnded))
+        .map(|e| e.session_ref.as_str())
+        .collect();
+    assert_eq!(orphaned, ["ref-1", "ref-2", "ref-3"]);
+}

@@ -1,0 +1,152 @@
+//! What ends without anybody asking, with two replicas on one store (S10, S11, S18, S38).
+
+use crate::site::{Site, eventually};
+use serde_json::Value;
+use std::collections::{HashMap, HashSet};
+
+const MINUTE_MS: u64 = 60_000;
+/// The lease lasts one and a half of these, by the clock of the test: until the test moves it.
+const SWEEP: &str = "session: { cookie: { secure: false }, reconcile: 50ms, \
+                     sweep: { interval: 50ms, batch: 2 } }";
+const IDLE: &str = "berth_sessions_ended_total{cause=\"idle-timeout\"}";
+const SWEPT: &str = "berth_sweeps_total{result=\"ok\"}";
+const ELSEWHERE: &str = "berth_sweeps_total{result=\"elsewhere\"}";
+
+/// How often each session has expired, by the log.
+async fn expired(site: &Site) -> HashMap<String, u32> {
+    let events = sqlx::query_scalar::<_, String>("SELECT event FROM events");
+    let events = events.fetch_all(&site.database().await).await.unwrap();
+    let mut count = HashMap::new();
+    for event in events {
+        let event: Value = serde_json::from_str(&event).unwrap();
+        if event["kind"] == "expired" {
+            *count
+                .entry(event["session_ref"].as_str().unwrap().to_owned())
+                .or_default() += 1;
+        }
+    }
+    count
+}
+
+#[tokio::test]
+async fn one_of_two_replicas_sweeps_and_the_other_takes_over() {
+    let one = Site::start(SWEEP).await;
+    eventually("the first sweeps", async || one.metric(SWEPT).await > 0).await;
+    let two = one.replica(SWEEP).await;
+    eventually("the second does not", async || {
+        two.metric(ELSEWHERE).await > 1
+    })
+    .await;
+    for _ in 0..5 {
+        one.login().await;
+    }
+    eventually("the sessions are counted", async || {
+        two.metric("berth_sessions_active").await == 5
+    })
+    .await;
+    one.clock.advance_ms(31 * MINUTE_MS);
+    eventually("all are swept", async || one.session_rows().await == 0).await;
+    // Whoever came first after the clock had moved has the lease, and swept all of them.
+    let ended = async || (one.metric(IDLE).await, two.metric(IDLE).await);
+    eventually("each is counted", async || {
+        ended().await.0 + ended().await.1 == 5
+    })
+    .await;
+    let (first, second) = ended().await;
+    assert!(first == 5 || second == 5, "{first} and {second}");
+    let log = expired(&one).await;
+    assert_eq!(log.len(), 5);
+    assert!(log.values().all(|count| *count == 1), "{log:?}");
+    eventually("none is counted", async || {
+        two.metric("berth_sessions_active").await == 0
+    })
+    .await;
+
+    let left = if first == 5 {
+        one.end().await;
+        two
+    } else {
+        two.end().await;
+        one
+    };
+    let (before, refused) = (left.metric(SWEPT).await, left.metric(ELSEWHERE).await);
+    left.login().await;
+    eventually("the lease still holds", async || {
+        left.metric(ELSEWHERE).await > refused + 1
+    })
+    .await;
+    assert_eq!(left.metric(SWEPT).await, before);
+    left.clock.advance_ms(31 * MINUTE_MS);
+    eventually("the other sweeps", async || left.session_rows().await == 0).await;
+    assert_eq!(expired(&left).await.len(), 6);
+}
+
+#[tokio::test]
+async fn the_sweep_goes_on_after_a_store_error() {
+    let site = Site::start(SWEEP).await;
+    site.login().await;
+    let database = site.database().await;
+    let rename = async |from: &str, to: &str| {
+        let sql = format!("ALTER TABLE {from} RENAME TO {to}");
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .execute(&database)
+            .await
+            .unwrap();
+    };
+    rename("sessions", "elsewhere").await;
+    site.clock.advance_ms(31 * MINUTE_MS);
+    let failed = "berth_sweeps_total{result=\"failed\"}";
+    eventually("a sweep fails", async || site.metric(failed).await > 1).await;
+    rename("elsewhere", "sessions").await;
+    eventually("the row is swept", async || site.session_rows().await == 0).await;
+    assert_eq!(expired(&site).await.into_values().collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test]
+async fn a_session_that_is_over_is_refused_before_any_sweep() {
+    let site = Site::start("").await;
+    let id = site.login().await;
+    site.clock.advance_ms(30 * MINUTE_MS - 1);
+    let cookie = format!("berth={id}");
+    assert_eq!(site.get("/is-authenticated", &cookie).await.status, 200);
+    site.clock.advance_ms(1);
+    assert_eq!(site.session_rows().await, 1);
+    assert_eq!(site.get("/is-authenticated", &cookie).await.status, 401);
+    let refused = site.token(&id).await;
+    assert_eq!(
+        (refused.status, refused.reason().as_str()),
+        (440, "session-expired")
+    );
+}
+
+#[tokio::test]
+async fn twenty_requests_over_two_replicas_get_one_anonymous_id_and_no_row() {
+    let one = Site::start("").await;
+    let two = one.replica("").await;
+    let over = one.login().await;
+    one.clock.advance_ms(31 * MINUTE_MS);
+    let rows = one.session_rows().await;
+    let mut all = HashSet::new();
+    for cookie in [over, "u".repeat(43)] {
+        let asked = (0..20).map(|n| [&one, &two][n % 2].token(&cookie));
+        let answers = futures_util::future::join_all(asked).await;
+        let ids: HashSet<String> = answers
+            .iter()
+            .map(|answer| {
+                answer.json()["anonymous_cookie"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned()
+            })
+            .collect();
+        assert_eq!(ids.len(), 1, "{ids:?}");
+        all.extend(ids);
+    }
+    assert_eq!(all.len(), 2);
+    assert_eq!(one.session_rows().await, rows);
+    let refused = |reason: &str| format!("berth_refusals_total{{reason=\"{reason}\"}}");
+    for reason in ["session-expired", "unknown-session"] {
+        let counted = one.metric(&refused(reason)).await + two.metric(&refused(reason)).await;
+        assert_eq!(counted, 20);
+    }
+}
