@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::events::Events;
 use crate::feed::Feed;
 use crate::login::Login;
+use crate::login_rate::LoginRate;
 use crate::metrics::Metrics;
 use crate::placer::Placer;
 use crate::secret::Secret;
@@ -57,6 +58,7 @@ pub struct AppState {
     pub events: Events,
     pub sweep: Sweep,
     pub login: Login,
+    pub login_rate: LoginRate,
     pub placer: Arc<Placer>,
     pub metrics: Arc<Metrics>,
     /// Every metric of the service, for `/metrics`.

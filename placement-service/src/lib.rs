@@ -9,6 +9,7 @@ pub mod secret;
 
 // Login side.
 pub mod accounts;
+pub mod client_address;
 pub mod credentials;
 pub mod events;
 pub mod feed;
@@ -16,6 +17,7 @@ pub mod http;
 pub mod keys;
 mod lock_out;
 pub mod login;
+pub mod login_rate;
 pub mod metrics;
 pub mod password;
 pub mod remote_keys;

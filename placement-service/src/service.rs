@@ -8,6 +8,7 @@ use crate::events::Events;
 use crate::feed::Feed;
 use crate::http::{self, App, AppState, Clients, LoginCookie, Pages};
 use crate::login::Login;
+use crate::login_rate::LoginRate;
 use crate::metrics::Metrics;
 use crate::password::{PasswordError, Passwords};
 use crate::placer::Placer;
@@ -56,9 +57,11 @@ pub async fn build(
         .ok_or_else(|| StoreError("keeps no accounts".to_owned()))?;
     let passwords = Passwords::new()?;
     let credentials = Credentials::new(accounts, clock.clone(), passwords, config.login.lock_out);
+    let login_rate = LoginRate::new(config.login.rate, clock.clone());
     let placer = Placer::start(&config, clock, &mut registry)?;
     Ok(Arc::new(AppState {
         login: Login::new(credentials, sessions.clone(), metrics.clone()),
+        login_rate,
         cookie: LoginCookie::new(&config.session.cookie),
         pages: Pages::new(),
         gateway_secret: secrets.gateway,

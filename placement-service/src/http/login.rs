@@ -4,16 +4,18 @@ use super::body::RawBody;
 use super::login_form::{self, Format};
 use super::problem::{HttpProblem, RefusedFor};
 use super::{App, cross_site};
+use crate::client_address::client_address;
 use crate::login::LoginError;
 use crate::return_to::ReturnTo;
 use crate::session_id::SessionId;
 use crate::sessions::LiveSession;
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use berth_api::Reason;
 use serde_json::json;
+use std::net::SocketAddr;
 
 /// `GET /login`: the page. It keeps a valid `return_to`.
 pub(super) async fn page(State(app): State<App>, uri: Uri) -> Response {
@@ -28,6 +30,7 @@ pub(super) async fn page(State(app): State<App>, uri: Uri) -> Response {
 /// `POST /login`.
 pub(super) async fn log_in(
     State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     uri: Uri,
     headers: HeaderMap,
     RawBody(body): RawBody,
@@ -44,6 +47,20 @@ pub(super) async fn log_in(
         }
     };
     let return_to = form.return_to.as_deref().and_then(ReturnTo::parse);
+    if let Err(problem) = admit(&app, &headers, peer) {
+        if format == Format::Json {
+            return Err(problem);
+        }
+        let message = "Too many logins from your address. Please wait a little.";
+        let return_to = return_to.as_ref().map_or("", ReturnTo::as_str);
+        return Ok(failed_page(
+            &app,
+            &problem,
+            message,
+            &form.username,
+            return_to,
+        ));
+    }
     let password = form.password.reveal().to_owned();
     let outcome = app.login.log_in(&form.username, password, old_cookie).await;
     match (outcome, format) {
@@ -71,6 +88,18 @@ pub(super) async fn log_in(
             ))
         }
     }
+}
+
+/// Before anything is looked up or hashed.
+fn admit(app: &App, headers: &HeaderMap, peer: SocketAddr) -> Result<(), HttpProblem> {
+    let forwarded_for = headers.get_all("x-forwarded-for").iter();
+    let forwarded_for = forwarded_for.map(HeaderValue::as_bytes);
+    let trusted = app.config.login.trusted_proxies;
+    let client = client_address(forwarded_for, peer.ip(), trusted);
+    app.login_rate.admit(client).map_err(|wait_s| {
+        app.login.too_many();
+        HttpProblem::too_many_logins().retry_after(wait_s)
+    })
 }
 
 /// `POST /logout`. Ending no session is no error.
@@ -140,6 +169,10 @@ fn failed_page(
 ) -> Response {
     let status = problem.status();
     let mut response = app.pages.login(status, message, username, return_to);
+    if let Some(seconds) = problem.retry_after_s() {
+        let seconds = HeaderValue::from(seconds);
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
     let reason = RefusedFor(problem.reason());
     response.extensions_mut().insert(reason);
     response

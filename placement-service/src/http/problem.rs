@@ -112,6 +112,12 @@ impl HttpProblem {
         self
     }
 
+    /// Seconds until a retry makes sense, if that was said.
+    #[must_use]
+    pub const fn retry_after_s(&self) -> Option<u32> {
+        self.retry_after
+    }
+
     /// The constant for programs.
     #[must_use]
     pub const fn reason(&self) -> &'static str {

@@ -2,7 +2,8 @@
 //! answered where it arrived, and wakes no other thread. A gateway waits for each answer, so a wake-up saved
 //! is time saved for its client.
 
-use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -11,6 +12,7 @@ use std::io;
 use std::net::TcpStream;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tower::Layer;
 
 /// Requests that one HTTP/2 connection may have under way: an Envoy worker has all of its own on one.
 const STREAMS: u32 = 4096;
@@ -66,15 +68,18 @@ async fn work(mut accepted: mpsc::UnboundedReceiver<TcpStream>, router: Router, 
         .max_pending_accept_reset_streams(TAKEN_BACK);
     let connections = GracefulShutdown::new();
     while let Some(stream) = accepted.recv().await {
-        let stream = match tokio::net::TcpStream::from_std(stream) {
-            Ok(stream) => TokioIo::new(stream),
-            Err(error) => {
+        let peer = stream.peer_addr();
+        let stream = tokio::net::TcpStream::from_std(stream);
+        let (peer, stream) = match (peer, stream) {
+            (Ok(peer), Ok(stream)) => (peer, stream),
+            (Err(error), _) | (_, Err(error)) => {
                 tracing::warn!(%error, "a connection was lost");
                 continue;
             }
         };
-        let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection(stream, service);
+        let service = Extension(ConnectInfo(peer)).layer(router.clone());
+        let service = TowerToHyperService::new(service);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
         let connection = connections.watch(connection.into_owned());
         tokio::spawn(async move {
             // Clients that break off are no news.

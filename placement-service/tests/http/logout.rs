@@ -1,7 +1,7 @@
 //! `POST /logout` (S22).
 
 use crate::site::{Site, answer};
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 
 #[tokio::test]
 async fn logout_ends_the_session_on_the_server() {
@@ -47,15 +47,47 @@ async fn without_a_session_it_is_as_good() {
 
 #[tokio::test]
 async fn other_sites_cannot_log_anybody_out() {
-    let site = Site::start("").await;
+    let site = Site::start("login: { trusted_origins: ['https://portal.example'] }").await;
+    let own = format!("http://{}", site.address);
     let id = site.login().await;
-    for (name, value) in [("sec-fetch-site", "cross-site"), ("origin", "https://evil")] {
-        let request = site.form("/logout", "").header(name, value);
-        let out = answer(request.header("cookie", format!("berth={id}"))).await;
+    let log_out = async |headers: &[(&str, &str)], id: &str| {
+        let request = site.form("/logout", "");
+        let request = request.header("cookie", format!("berth={id}"));
+        let with =
+            |request: RequestBuilder, (name, value): &(&str, &str)| request.header(*name, *value);
+        answer(headers.iter().fold(request, with)).await
+    };
+    let foreign: &[&[(&str, &str)]] = &[
+        &[("sec-fetch-site", "cross-site")],
+        // Another host or port of the same site, which a Lax cookie goes along with.
+        &[("sec-fetch-site", "same-site")],
+        &[("sec-fetch-site", "same-site"), ("origin", &own)],
+        &[("origin", "https://evil")],
+        &[("origin", "null")],
+        &[("origin", "null"), ("sec-fetch-site", "cross-site")],
+        &[("origin", "https://portal.example.evil")],
+    ];
+    for headers in foreign {
+        let out = log_out(headers, &id).await;
         assert_eq!((out.status, out.reason().as_str()), (403, "cross-site"));
         assert!(out.cookies().is_empty());
+        assert_eq!(out.header("clear-site-data"), "");
     }
     assert_eq!(site.token(&id).await.status, 200);
+    let own: &[&[(&str, &str)]] = &[
+        &[("sec-fetch-site", "same-origin"), ("origin", &own)],
+        &[("origin", &own)],
+        &[
+            ("sec-fetch-site", "cross-site"),
+            ("origin", "https://portal.example"),
+        ],
+        &[],
+    ];
+    for headers in own {
+        let id = site.login().await;
+        assert_eq!(log_out(headers, &id).await.status, 303);
+        assert_eq!(site.token(&id).await.status, 401);
+    }
 }
 
 #[tokio::test]

@@ -7,8 +7,11 @@
     reason = "tests"
 )]
 
+mod accounts;
 mod events;
 mod gateways;
+mod limit;
+mod lock_out;
 mod login;
 mod logout;
 mod module;

@@ -50,7 +50,8 @@ impl Default for Builder {
             engines: 3,
             engine_args: vec![],
             pool_patch: json!({}),
-            service_patch: json!({}),
+            // All clients of a test have one address.
+            service_patch: json!({"login": {"rate": {"per_minute": 60_000, "burst": 60_000}}}),
             filter_patch: json!({}),
             concurrency: 1,
             stand_in: None,
@@ -127,10 +128,12 @@ impl Builder {
         self
     }
 
-    /// Envoy runs `envoy/config.yaml` as it is, on the ports that it names; for `make run`.
+    /// Envoy runs `envoy/config.yaml` as it is, on the ports that it names, and logins are limited as they
+    /// are by default; for `make run`.
     #[must_use]
-    pub const fn repository_config(mut self) -> Self {
+    pub fn repository_config(mut self) -> Self {
         self.repository_config = true;
+        merge(&mut self.service_patch, &json!({"login": null}));
         self
     }
 

@@ -1,0 +1,114 @@
+//! Who the client is, behind proxies: by what the trusted ones among them wrote into `X-Forwarded-For`, and
+//! by nothing that a client can write there itself.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// The client's address, of the `X-Forwarded-For` headers of a request, in order, and the peer's address.
+/// Each of the `trusted` proxies has added the address that it saw to the right (as Envoy does with
+/// `use_remote_address`); what stands further left is the client's own word. Without any header the peer
+/// is the client; what cannot be read is nobody's address, and counts as the peer's.
+#[must_use]
+pub fn client_address<'a>(
+    forwarded_for: impl DoubleEndedIterator<Item = &'a [u8]>,
+    peer: IpAddr,
+    trusted: u32,
+) -> IpAddr {
+    let hops = forwarded_for
+        .rev()
+        .flat_map(|header| header.rsplit(is_comma));
+    let trusted = usize::try_from(trusted).unwrap_or(usize::MAX);
+    // Fewer hops than trusted proxies: the request came past fewer of them.
+    let first = hops.take(trusted).last();
+    let address = first.and_then(address).unwrap_or(peer);
+    address.to_canonical()
+}
+
+/// What a rate limit counts by: the address, but of IPv6 the network that one customer has (RFC 6177).
+#[must_use]
+pub const fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as rsplit wants it")]
+const fn is_comma(byte: &u8) -> bool {
+    *byte == b','
+}
+
+/// `192.0.2.1`, `2001:db8::1`, either with a port, and IPv6 in brackets.
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    let bare = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let with_port = || Some(text.parse::<SocketAddr>().ok()?.ip());
+    text.parse().ok().or_else(with_port).or_else(bare)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PEER: &str = "10.9.9.9";
+
+    fn client(headers: &[&str], trusted: u32) -> String {
+        let headers = headers.iter().map(|header| header.as_bytes());
+        client_address(headers, PEER.parse().unwrap(), trusted).to_string()
+    }
+
+    #[test]
+    fn only_what_trusted_proxies_wrote_counts() {
+        let forged = &["1.1.1.1, 2.2.2.2,3.3.3.3"];
+        assert_eq!(client(forged, 0), PEER);
+        assert_eq!(client(forged, 1), "3.3.3.3");
+        assert_eq!(client(forged, 2), "2.2.2.2");
+        assert_eq!(client(forged, 3), "1.1.1.1");
+        assert_eq!(client(forged, 16), "1.1.1.1");
+        assert_eq!(client(&["1.1.1.1", "2.2.2.2, 3.3.3.3"], 1), "3.3.3.3");
+        assert_eq!(client(&["1.1.1.1", "3.3.3.3"], 2), "1.1.1.1");
+        assert_eq!(client(&[], 1), PEER);
+    }
+
+    #[test]
+    fn addresses_come_in_several_forms() {
+        for (text, expected) in [
+            ("2001:db8::1", "2001:db8::1"),
+            (" [2001:db8::1] ", "2001:db8::1"),
+            ("[2001:db8::1]:443", "2001:db8::1"),
+            ("192.0.2.1:443", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("unknown", PEER),
+            ("", PEER),
+            ("192.0.2.1,", PEER),
+            ("1.1.1.1, _hidden", PEER),
+        ] {
+            assert_eq!(client(&[text], 1), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_customer_is_one() {
+        let of = |text: &str| network(text.parse().unwrap()).to_string();
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(of("2001:db8:1:2:ffff::"), of("2001:db8:1:2:3:4:5:6"));
+        assert_ne!(of("2001:db8:1:3::"), of("2001:db8:1:2::"));
+        assert_eq!(of("192.0.2.1"), "192.0.2.1");
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_client_writes_never_matters(
+            forged in proptest::collection::vec(any::<u8>(), 0..60),
+            seen in any::<[u8; 4]>(),
+        ) {
+            let seen = IpAddr::from(seen);
+            let header = [&forged[..], b", ", seen.to_string().as_bytes()].concat();
+            let peer = PEER.parse().unwrap();
+            prop_assert_eq!(client_address([&header[..]].into_iter(), peer, 1), seen);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! `berth account` beside a running service (S23): what an operator changes takes hold there within a second.
+
+use crate::site::{Answer, PASSWORD, Site, session_id};
+use serde_json::json;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const NEW_PASSWORD: &str = "another-password";
+
+/// Runs `berth account ARGUMENTS` on the site's store, with the new password as its input.
+fn account(site: &Site, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let file = site.directory().join("cli.yaml");
+    let store = site.directory().join("berth.db");
+    let yaml = format!("store: {{ kind: sqlite, path: {} }}", store.display());
+    std::fs::write(&file, yaml).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_berth"));
+    command.arg("account").args(arguments);
+    command.arg("--config").arg(file);
+    let pipes = || Stdio::piped();
+    command.stdin(pipes()).stdout(pipes()).stderr(pipes());
+    let mut child = command.spawn().unwrap();
+    // A command that reads nothing may be gone already.
+    let _ = child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(NEW_PASSWORD.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let (out, err) = (text(output.stdout), text(output.stderr));
+    (output.status.code(), out.trim_end().to_owned(), err)
+}
+
+async fn log_in(site: &Site, password: &str) -> Answer {
+    let body = json!({"username": "demo", "password": password});
+    site.post_json("/login", body).await
+}
+
+/// The service, which has the session in memory, refuses it within a second.
+async fn ends_within_a_second(site: &Site, id: &str) {
+    let began = Instant::now();
+    while site.token(id).await.status == 200 {
+        assert!(began.elapsed() < Duration::from_secs(1), "still let in");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(site.token(id).await.reason(), "unknown-session");
+}
+
+#[tokio::test]
+async fn lock_passwd_and_roles_end_the_sessions_and_say_why() {
+    let site = Site::start("").await;
+    for (arguments, told, cause) in [
+        (
+            &["lock", "demo"][..],
+            "locked demo; 3 sessions ended",
+            "account-locked",
+        ),
+        (
+            &["passwd", "demo", "--password-stdin"],
+            "demo has a new password; 3 sessions ended",
+            "password-changed",
+        ),
+        (
+            &["roles", "demo", "--role", "admin", "--role", "user"],
+            "demo has new roles; 3 sessions ended",
+            "roles-changed",
+        ),
+    ] {
+        let password = if cause == "roles-changed" {
+            NEW_PASSWORD
+        } else {
+            PASSWORD
+        };
+        for _ in 0..2 {
+            assert_eq!(log_in(&site, password).await.status, 200, "{cause}");
+        }
+        let id = session_id(&log_in(&site, password).await);
+        assert_eq!(site.token(&id).await.status, 200);
+        let (code, out, audit) = account(&site, arguments);
+        assert_eq!((code, out.as_str()), (Some(0), told));
+        let audit: Vec<serde_json::Value> = audit
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(audit.len(), 3);
+        for line in audit {
+            assert_eq!(line["event"], "session-ended");
+            assert_eq!(
+                (&line["cause"], &line["account"]),
+                (&json!(cause), &json!("demo"))
+            );
+        }
+        ends_within_a_second(&site, &id).await;
+        if cause == "account-locked" {
+            assert_eq!(log_in(&site, PASSWORD).await.reason(), "login-failed");
+            let (code, out, _) = account(&site, &["unlock", "demo"]);
+            assert_eq!((code, out.as_str()), (Some(0), "unlocked demo"));
+        }
+    }
+    assert_eq!(
+        log_in(&site, PASSWORD).await.status,
+        401,
+        "the old password"
+    );
+    let now = log_in(&site, NEW_PASSWORD).await;
+    assert_eq!(now.json()["roles"], json!(["admin", "user"]));
+}
+
+#[tokio::test]
+async fn the_list_tells_locks_and_failures_and_unlock_forgets_them() {
+    let site = Site::start("").await;
+    for _ in 0..3 {
+        log_in(&site, "wrong").await;
+    }
+    let list = || account(&site, &["ls"]).1;
+    assert_eq!(list(), "demo\tuser\topen\t3\t-");
+    for _ in 0..2 {
+        log_in(&site, "wrong").await;
+    }
+    let locked_out = list();
+    assert!(
+        locked_out.starts_with("demo\tuser\tlocked-out\t5\t2"),
+        "{locked_out}"
+    );
+    assert!(locked_out.ends_with('Z'), "{locked_out}");
+    account(&site, &["lock", "demo"]);
+    assert!(list().starts_with("demo\tuser\tlocked\t5\t2"), "{}", list());
+    account(&site, &["unlock", "demo"]);
+    assert_eq!(list(), "demo\tuser\topen\t0\t-");
+    assert_eq!(log_in(&site, PASSWORD).await.status, 200);
+    let (_, out, _) = account(&site, &["roles", "demo", "--none"]);
+    assert_eq!(out, "demo has new roles; 1 session ended");
+    assert_eq!(list(), "demo\t\topen\t0\t-");
+    let (_, out, _) = account(&site, &["roles", "demo", "--none"]);
+    assert_eq!(out, "demo has these roles already");
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_said() {
+    let site = Site::start("").await;
+    for arguments in [
+        &["lock", "bob"][..],
+        &["unlock", "bob"],
+        &["passwd", "bob", "--password-stdin"],
+        &["roles", "bob", "--role", "user"],
+    ] {
+        let (code, out, err) = account(&site, arguments);
+        assert_eq!((code, out.as_str()), (Some(1), ""));
+        assert_eq!(err, "there is no account \"bob\"\n");
+    }
+    let (code, _, err) = account(&site, &["roles", "demo", "--role", "a b"]);
+    assert!(
+        code == Some(1) && err.starts_with("\"a b\" is not a name"),
+        "{err}"
+    );
+    for arguments in [
+        &["roles", "demo"][..],
+        &["roles", "demo", "--none", "--role", "x"],
+        &["passwd", "demo"],
+        &["lock"],
+    ] {
+        assert_eq!(account(&site, arguments).0, Some(2), "{arguments:?}");
+    }
+    let (_, help, _) = account(&site, &["--help"]);
+    for command in ["add", "lock", "unlock", "passwd", "roles", "ls"] {
+        assert!(
+            help.lines().any(|l| l.trim_start().starts_with(command)),
+            "{help}"
+        );
+    }
+}

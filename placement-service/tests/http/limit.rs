@@ -1,0 +1,93 @@
+//! How many sessions an account may have at once (S25).
+
+use crate::site::{Answer, PASSWORD, Site, answer, session_id};
+use futures_util::future::join_all;
+use serde_json::json;
+use sqlx::Row;
+
+fn site(limit: u32, when_full: &str) -> impl Future<Output = Site> {
+    let per_account = format!("per_account: {{ limit: {limit}, when_full: {when_full} }}");
+    let session = format!("session: {{ cookie: {{ secure: false }}, {per_account} }}");
+    async move { Site::start(&session).await }
+}
+
+async fn log_in(site: &Site) -> Answer {
+    let body = json!({"username": "demo", "password": PASSWORD});
+    site.post_json("/login", body).await
+}
+
+/// The causes of all ends in the event log, in order.
+async fn causes(site: &Site) -> Vec<String> {
+    let rows = sqlx::query("SELECT event ->> 'cause' AS cause FROM events ORDER BY sequence");
+    let rows = rows.fetch_all(&site.database().await).await.unwrap();
+    let causes = rows.iter().map(|row| row.get::<Option<String>, _>("cause"));
+    causes.flatten().collect()
+}
+
+#[tokio::test]
+async fn beyond_the_limit_a_login_is_refused() {
+    let site = site(2, "reject").await;
+    let first = site.login().await;
+    site.login().await;
+    let refused = log_in(&site).await;
+    assert_eq!(
+        (refused.status, refused.reason().as_str()),
+        (429, "too-many-sessions")
+    );
+    assert!(refused.cookies().is_empty());
+    let form = format!("username=demo&password={PASSWORD}");
+    let page = answer(site.form("/login", &form)).await;
+    assert_eq!(page.status, 429);
+    assert!(page.text.contains("You are logged in too many times."));
+    let out = site.request(reqwest::Method::POST, "/logout");
+    answer(out.header("cookie", format!("berth={first}"))).await;
+    assert_eq!(log_in(&site).await.status, 200);
+    // Sessions that have run out of time do not count.
+    site.clock.advance_ms(31 * 60_000);
+    assert_eq!(log_in(&site).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_same_browser_may_always_log_in_again() {
+    let site = site(1, "reject").await;
+    let first = site.login().await;
+    let form = format!("username=demo&password={PASSWORD}");
+    let request = site.form("/login", &form);
+    let again = answer(request.header("cookie", format!("berth={first}"))).await;
+    assert_eq!(again.status, 303);
+    assert_eq!(site.token(&first).await.reason(), "unknown-session");
+    assert_eq!(site.token(&session_id(&again)).await.status, 200);
+    assert_eq!(causes(&site).await, ["login-again"]);
+}
+
+#[tokio::test]
+async fn or_the_oldest_session_ends() {
+    let site = site(2, "end-oldest").await;
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(site.login().await);
+        site.clock.advance_ms(1_000);
+    }
+    for (id, status) in ids.iter().zip([401, 401, 200, 200]) {
+        assert_eq!(site.token(id).await.status, status);
+    }
+    assert_eq!(causes(&site).await, ["session-limit", "session-limit"]);
+}
+
+#[tokio::test]
+async fn the_limit_holds_for_logins_at_once() {
+    for (when_full, succeed) in [("reject", 3), ("end-oldest", 12)] {
+        let site = site(3, when_full).await;
+        let answers = join_all((0..12).map(|_| log_in(&site))).await;
+        let fine = answers.iter().filter(|answer| answer.status == 200);
+        assert_eq!(fine.clone().count(), succeed, "{when_full}");
+        assert_eq!(site.session_rows().await, 3, "{when_full}");
+        let tokens = join_all(fine.map(|answer| {
+            let id = session_id(answer);
+            let site = &site;
+            async move { site.token(&id).await.status }
+        }));
+        let alive = tokens.await.into_iter().filter(|status| *status == 200);
+        assert_eq!(alive.count(), 3, "{when_full}");
+    }
+}
