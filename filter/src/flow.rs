@@ -2,6 +2,7 @@
 //! [`start`] gives the first step, and only a [`Step::Call`] leaves something behind, [`Waiting`],
 //! which takes the callout's end exactly once. The host obeys and decides nothing.
 
+use crate::bearer;
 use crate::config::Config;
 use crate::cookie::{self, CookieFault, Without};
 use crate::origin::{self, Origin};
@@ -9,9 +10,9 @@ use crate::placement::{self, Answer};
 use crate::presentation::{Asker, present};
 use crate::rejection::{Cause, Rejection};
 use crate::request::{Header, Request};
-use crate::route::{self, Action};
+use crate::route::{self, Action, Route};
 use crate::step::{Callout, Change, Failure, Outcome, Start, Step};
-use crate::token::Keys;
+use crate::token::{Keys, TokenFault};
 use berth_api::{PLACEMENTS_PATH, PlacementRequest, Problem, TOKENS_PATH, TokenRequest};
 use serde::Serialize;
 
@@ -32,84 +33,143 @@ pub fn start<'a>(config: &Config, keys: &Keys, headers: impl Iterator<Item = Hea
         }
     };
     let asker = Asker::of(&request, &config.api_prefixes);
-    let Some(action) = route::action(&config.routes, request.path) else {
+    let Some(route) = route::find(&config.routes, request.path) else {
         return refuse(None, &asker, Cause::NoRoute.into());
     };
-    let stripped = request
+    let action = Some(route.action);
+    let mut changes: Vec<Change> = request
         .forged
         .iter()
-        .map(|n| Change::Remove((*n).to_owned()));
-    if action == Action::Bypass {
-        let step = Step::Pass(stripped.collect());
-        return Start {
-            action: Some(action),
-            step,
-        };
+        .map(|name| Change::Remove((*name).to_owned()))
+        .collect();
+    if route.action == Action::Bypass {
+        let step = Step::Pass(changes);
+        return Start { action, step };
     }
-    let session = match session_of(config, keys, &request) {
-        Ok(session) => session,
-        Err(cause) => return refuse(Some(action), &asker, cause.into()),
+    let who = match who(config, keys, &request, route) {
+        Ok(who) => who,
+        Err(rejection) => return refuse(action, &asker, rejection),
     };
-    let callout = match callout(action, &request, session) {
-        Ok(callout) => callout,
-        Err(cause) => return refuse(Some(action), &asker, cause.into()),
-    };
-    let mut changes: Vec<Change> = stripped.collect();
     take_off_cookie(&request.cookies, &config.cookie, &mut changes);
-    let waiting = Waiting { action, asker };
+    let callout = match (route.action, who) {
+        (Action::Place, Who::Session(session)) if request.upgrade => {
+            placement_call(&request, Some(session), None)
+        }
+        (Action::Place, Who::Bearer(token)) if request.upgrade => {
+            placement_call(&request, None, Some(token))
+        }
+        (_, Who::Session(session)) => token_call(session),
+        (Action::Place, Who::Bearer(_) | Who::Nobody) => Err(Cause::UpgradeRequired),
+        (_, Who::Bearer(token)) => {
+            changes.push(authorization(token));
+            let step = Step::Pass(changes);
+            return Start { action, step };
+        }
+        (_, Who::Nobody) => {
+            let step = Step::Pass(changes);
+            return Start { action, step };
+        }
+    };
+    let callout = match callout {
+        Ok(callout) => callout,
+        Err(cause) => return refuse(action, &asker, cause.into()),
+    };
+    let waiting = Waiting {
+        action: route.action,
+        asker,
+        anonymous: route.anonymous,
+    };
     let step = Step::Call {
         changes,
         callout,
         waiting,
     };
-    Start {
-        action: Some(action),
-        step,
-    }
+    Start { action, step }
 }
 
-/// The login cookie of a request that may ask for a session at all.
-fn session_of<'a>(config: &Config, keys: &Keys, request: &Request<'a>) -> Result<&'a str, Cause> {
+/// Who a request says that it comes from.
+#[derive(Clone, Copy)]
+enum Who<'a> {
+    /// Somebody with a login cookie, still to be looked up.
+    Session(&'a str),
+    /// A program with a token of its own, which has been verified.
+    Bearer(&'a str),
+    /// Nobody, where that is allowed.
+    Nobody,
+}
+
+/// Who a request comes from, if it may ask for anything at all. Where a route takes tokens, a token counts and
+/// the cookie beside it does not, whether the token is good or not: who sends one means it.
+fn who<'a>(
+    config: &Config,
+    keys: &Keys,
+    request: &Request<'a>,
+    route: &Route,
+) -> Result<Who<'a>, Rejection> {
     if request.upgrade {
         let own = Origin::of(request.scheme, request.authority);
         if !origin::allowed(request.origin, own.as_ref(), &config.origins) {
-            return Err(Cause::OriginDenied);
+            return Err(Cause::OriginDenied.into());
+        }
+    }
+    if route.bearer {
+        let invalid = |detail| Rejection::from(Cause::BearerInvalid).with_detail(detail);
+        if let Some(token) = bearer::find(&request.authorizations).map_err(invalid)? {
+            return verified(keys, token);
         }
     }
     let session = match cookie::find(&request.cookies, &config.cookie) {
         Ok(Some(session)) => session,
-        Ok(None) => return Err(Cause::NoSession),
-        Err(CookieFault::Duplicate) => return Err(Cause::CookieDuplicate),
-        Err(CookieFault::TooLong) => return Err(Cause::CookieTooLong),
-        Err(CookieFault::Malformed) => return Err(Cause::CookieMalformed),
+        Ok(None) if route.anonymous => return Ok(Who::Nobody),
+        Ok(None) => return Err(Cause::NoSession.into()),
+        Err(CookieFault::Duplicate) => return Err(Cause::CookieDuplicate.into()),
+        Err(CookieFault::TooLong) => return Err(Cause::CookieTooLong.into()),
+        Err(CookieFault::Malformed) => return Err(Cause::CookieMalformed.into()),
     };
     if keys.is_empty() {
-        return Err(Cause::NotConfigured);
+        return Err(Cause::NotConfigured.into());
     }
-    Ok(session)
+    Ok(Who::Session(session))
 }
 
-fn callout(action: Action, request: &Request<'_>, session: &str) -> Result<Callout, Cause> {
-    let session = session.to_owned();
-    if action == Action::Place && request.upgrade {
-        let body = json(&PlacementRequest {
-            session,
-            method: request.method.to_owned(),
-            path: request.path.to_owned(),
-            host: request.authority.to_owned(),
-            tab: tab(request.path),
-        })?;
-        Ok(Callout {
-            path: PLACEMENTS_PATH,
-            body,
-        })
-    } else {
-        let body = json(&TokenRequest { session })?;
-        Ok(Callout {
-            path: TOKENS_PATH,
-            body,
-        })
+fn verified<'a>(keys: &Keys, token: &'a str) -> Result<Who<'a>, Rejection> {
+    if keys.is_empty() {
+        return Err(Cause::NotConfigured.into());
     }
+    let invalid =
+        |fault: TokenFault| Rejection::from(Cause::BearerInvalid).with_detail(fault.to_string());
+    keys.verify(token).map_err(invalid)?;
+    Ok(Who::Bearer(token))
+}
+
+fn authorization(token: &str) -> Change {
+    let bearer = format!("Bearer {token}");
+    Change::Set("authorization".into(), bearer.into_bytes())
+}
+
+/// Asks for an engine, by a session or by a token.
+fn placement_call(
+    request: &Request<'_>,
+    session: Option<&str>,
+    token: Option<&str>,
+) -> Result<Callout, Cause> {
+    let body = json(&PlacementRequest {
+        session: session.map(str::to_owned),
+        token: token.map(str::to_owned),
+        method: request.method.to_owned(),
+        path: request.path.to_owned(),
+        host: request.authority.to_owned(),
+        tab: tab(request.path),
+    })?;
+    let path = PLACEMENTS_PATH;
+    Ok(Callout { path, body })
+}
+
+fn token_call(session: &str) -> Result<Callout, Cause> {
+    let session = session.to_owned();
+    let body = json(&TokenRequest { session })?;
+    let path = TOKENS_PATH;
+    Ok(Callout { path, body })
 }
 
 /// Strings always serialise; should they not, the request is refused all the same.
@@ -155,6 +215,7 @@ fn take_off_cookie(headers: &[&[u8]], name: &str, changes: &mut Vec<Change>) {
 pub struct Waiting {
     action: Action,
     asker: Asker,
+    anonymous: bool,
 }
 
 impl Waiting {
@@ -163,6 +224,13 @@ impl Waiting {
     pub fn on_reply(self, config: &Config, keys: &Keys, status: u16, body: &[u8]) -> Outcome {
         let answer = match self.answer(status, body) {
             Ok(answer) => answer,
+            // What names nobody has been taken off before the callout.
+            Err(rejection) if self.anonymous && rejection.cause.wants_login() => {
+                return Outcome::Route {
+                    changes: Vec::new(),
+                    session_ref: None,
+                };
+            }
             Err(rejection) => return self.refuse(config, rejection),
         };
         if let Err(fault) = keys.verify(&answer.token) {
@@ -173,11 +241,10 @@ impl Waiting {
             return self.refuse(config, Cause::UpgradeRequired.into());
         }
         let mut changes = answer.changes;
-        let bearer = format!("Bearer {}", answer.token);
-        changes.push(Change::Set("authorization".into(), bearer.into_bytes()));
+        changes.push(authorization(&answer.token));
         Outcome::Route {
             changes,
-            session_ref: answer.session_ref,
+            session_ref: Some(answer.session_ref),
         }
     }
 

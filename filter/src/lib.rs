@@ -7,6 +7,7 @@
 //!
 //! Nothing here may panic: one trap kills every stream of the Envoy worker it happens in.
 
+pub mod bearer;
 pub mod config;
 pub mod cookie;
 pub mod flow;

@@ -47,10 +47,7 @@ impl Asker {
 #[must_use]
 pub fn present(config: &Config, asker: &Asker, rejection: Rejection) -> Reply {
     let cause = rejection.cause;
-    let no_login = matches!(
-        cause,
-        Cause::NoSession | Cause::UnknownSession | Cause::SessionExpired
-    );
+    let no_login = cause.wants_login();
     let mut headers = vec![("cache-control", "no-store".to_owned())];
     let status = match asker {
         Asker::Navigation(path) if no_login => {
@@ -73,6 +70,11 @@ pub fn present(config: &Config, asker: &Asker, rejection: Rejection) -> Reply {
         }
         _ => cause.status(),
     };
+    if cause == Cause::BearerInvalid {
+        // RFC 6750, section 3.
+        let challenge = "Bearer error=\"invalid_token\"".to_owned();
+        headers.push(("www-authenticate", challenge));
+    }
     if let Some(seconds) = rejection.retry_after {
         headers.push(("retry-after", seconds.to_string()));
     }

@@ -94,6 +94,8 @@ causes! {
     UnknownSession = "unknown-session", 401, Debug, "The session is unknown. Log in again.";
     /// A session that ended by time.
     SessionExpired = "session-expired", 440, Debug, "The session has expired. Log in again.";
+    /// A program's own token that does not pass the check, here or there.
+    BearerInvalid = "bearer-invalid", 401, Info, "The bearer token is invalid.";
     /// The session may not do this.
     Forbidden = "forbidden", 403, Info, "This session may not do that.";
     /// The service has no route for the path.
@@ -122,6 +124,7 @@ impl From<Reason> for Cause {
             Reason::NoSession => Self::NoSession,
             Reason::UnknownSession => Self::UnknownSession,
             Reason::SessionExpired => Self::SessionExpired,
+            Reason::BearerInvalid => Self::BearerInvalid,
             Reason::Forbidden => Self::Forbidden,
             Reason::NoSuchRoute => Self::NoSuchRoute,
             Reason::NoSuchDocument => Self::NoSuchDocument,
@@ -132,6 +135,17 @@ impl From<Reason> for Cause {
             Reason::EngineFailed => Self::EngineFailed,
             Reason::Internal => Self::Internal,
         }
+    }
+}
+
+impl Cause {
+    /// Whether a login would help.
+    #[must_use]
+    pub const fn wants_login(self) -> bool {
+        matches!(
+            self,
+            Self::NoSession | Self::UnknownSession | Self::SessionExpired
+        )
     }
 }
 

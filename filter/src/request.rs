@@ -29,6 +29,8 @@ pub struct Request<'a> {
     pub origin: Option<&'a [u8]>,
     /// Every `Cookie` header.
     pub cookies: Vec<&'a [u8]>,
+    /// Every `Authorization` header.
+    pub authorizations: Vec<&'a [u8]>,
     /// Whether an `Accept` header names `text/html`.
     pub accepts_html: bool,
     /// `Sec-Fetch-Mode`: `navigate` for pages, others for scripts; not every client sends it.
@@ -55,6 +57,7 @@ impl<'a> Request<'a> {
             upgrade: false,
             origin: None,
             cookies: Vec::new(),
+            authorizations: Vec::new(),
             accepts_html: false,
             fetch_mode: None,
             forged: Vec::new(),
@@ -77,6 +80,9 @@ impl<'a> Request<'a> {
                 b"accept" => request.accepts_html |= names_html(value),
                 b"sec-fetch-mode" => request.fetch_mode = Some(value),
                 _ if is_trust_header(name, trust) => {
+                    if same_name(name, b"authorization") {
+                        request.authorizations.push(value);
+                    }
                     let name = str::from_utf8(name).map_err(|_| "A header's name is no text.")?;
                     if !request.forged.contains(&name) {
                         request.forged.push(name);

@@ -1,5 +1,5 @@
-//! What happens to a path: `place`, `authenticate` or `bypass`, by the first route that takes it.
-//! Knows paths only: no method, no header.
+//! What happens to a path: `place`, `authenticate` or `bypass`, by the first route that takes it, and who
+//! besides a login session is let in there. Knows paths only: no method, no header.
 
 use serde::Deserialize;
 
@@ -37,6 +37,10 @@ pub struct Route {
     pub pattern: Pattern,
     /// What happens to them.
     pub action: Action,
+    /// A program may bring a JWT of its own along instead of a login cookie (S28).
+    pub bearer: bool,
+    /// Whoever has no session goes on as nobody, without a token (S18).
+    pub anonymous: bool,
 }
 
 /// The paths that a route takes, always without the query.
@@ -57,12 +61,11 @@ impl Pattern {
     }
 }
 
-/// The action of the first route that takes `path` (with or without a query).
+/// The first route that takes `path` (with or without a query).
 #[must_use]
-pub fn action(routes: &[Route], path: &str) -> Option<Action> {
+pub fn find<'a>(routes: &'a [Route], path: &str) -> Option<&'a Route> {
     let path = without_query(path);
-    let route = routes.iter().find(|route| route.pattern.takes(path))?;
-    Some(route.action)
+    routes.iter().find(|route| route.pattern.takes(path))
 }
 
 /// The part of a path before its query.
@@ -108,7 +111,12 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn routes() -> Vec<Route> {
-        let route = |pattern, action| Route { pattern, action };
+        let route = |pattern, action| Route {
+            pattern,
+            action,
+            bearer: false,
+            anonymous: false,
+        };
         vec![
             route(Pattern::Exact("/app/public".into()), Action::Bypass),
             route(Pattern::Below("/app/".into()), Action::Place),
@@ -119,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_first_route_that_takes_the_path_decides() {
-        let of = |path| action(&routes(), path);
+        let of = |path| find(&routes(), path).map(|route| route.action);
         assert_eq!(of("/app/public"), Some(Action::Bypass));
         assert_eq!(of("/app/public/x"), Some(Action::Place));
         assert_eq!(of("/app/sales.qvf?x=/api"), Some(Action::Place));
@@ -132,7 +140,7 @@ mod tests {
         assert_eq!(of("/?q"), Some(Action::Bypass));
         assert_eq!(of("//app/x"), None);
         assert_eq!(of("/x"), None);
-        assert_eq!(action(&[], "/"), None);
+        assert_eq!(find(&[], "/"), None);
     }
 
     #[test]

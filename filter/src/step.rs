@@ -48,8 +48,8 @@ pub enum Outcome {
     Route {
         /// The headers that make up the route and the identity.
         changes: Vec<Change>,
-        /// Names the session in the access log.
-        session_ref: String,
+        /// Names the session in the access log, if there is one.
+        session_ref: Option<String>,
     },
     /// Answer it.
     Reply(Reply),

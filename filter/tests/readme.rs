@@ -24,6 +24,7 @@ fn documented() -> Map<String, Value> {
         let (setting, default) = (row[1].trim_matches('`'), row[2].trim_matches('`'));
         let value = match setting {
             "routes" => json!([{"path": "/", "action": "bypass"}]),
+            _ if setting.starts_with("routes[].") => continue,
             "tokens.keys" => {
                 json!([{"alg": "HS256", "secret": "0123456789abcdef0123456789abcdef"}])
             }
@@ -83,6 +84,38 @@ fn the_readme_leaves_no_setting_out() {
             .map(str::to_owned)
             .collect();
         assert_eq!(told, known, "{section:?}");
+    }
+}
+
+#[test]
+fn the_readme_leaves_no_field_of_a_route_out() {
+    let mut all = documented();
+    all["routes"][0]["no-such-field"] = Value::Null;
+    let fault = parse(&Value::Object(all)).err().unwrap();
+    let expected = fault.split("expected one of").nth(1).unwrap();
+    let rows = rows("\n### Filter\n");
+    let told = rows.iter().find(|row| row[1] == "`routes`").unwrap();
+    for field in expected.split('`').skip(1).step_by(2) {
+        assert!(told[3].contains(field), "{field}");
+    }
+}
+
+#[test]
+fn what_a_route_allows_is_denied_by_default() {
+    for row in rows("\n### Filter\n") {
+        let Some(field) = row[1].trim_matches('`').strip_prefix("routes[].") else {
+            continue;
+        };
+        let mut route = json!({"path": "/a", "action": "authenticate"});
+        let mut all = documented();
+        all["routes"] = json!([route]);
+        let least = parse(&Value::Object(all.clone())).unwrap().routes;
+        route[field] = serde_json::from_str(row[2].trim_matches('`')).unwrap();
+        all["routes"] = json!([route]);
+        assert_eq!(parse(&Value::Object(all.clone())).unwrap().routes, least);
+        route[field] = "allow".into();
+        all["routes"] = json!([route]);
+        assert_ne!(parse(&Value::Object(all)).unwrap().routes, least, "{field}");
     }
 }
 

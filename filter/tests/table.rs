@@ -141,7 +141,7 @@ fn run(table: &Value, case: &Value, config: &Config) -> (End, Option<(String, Va
             session_ref,
         } => {
             apply(&mut headers, changes);
-            End::Passed(headers, Some(session_ref))
+            End::Passed(headers, session_ref)
         }
     };
     (end, asked)

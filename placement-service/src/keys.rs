@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, PublicKeyUse};
-use jsonwebtoken::{EncodingKey, Header};
+use jsonwebtoken::{DecodingKey, EncodingKey, Header};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -29,6 +29,8 @@ pub struct SigningKey {
     pub header: Header,
     /// What signs.
     pub key: EncodingKey,
+    /// What verifies.
+    pub verifying: DecodingKey,
     /// The public half as a JWK, for asymmetric keys.
     pub public: Option<Value>,
 }
@@ -61,12 +63,13 @@ impl SigningKey {
                 EncodingKey::from_ed_pem(text).map_err(not_a_key)?,
             ),
         };
-        let (own_name, public) = if algorithm == Algorithm::Hs256 {
-            (secret_name(text), None)
+        let (own_name, verifying, public) = if algorithm == Algorithm::Hs256 {
+            (secret_name(text), DecodingKey::from_secret(text), None)
         } else {
             let jwk = Jwk::from_encoding_key(&key, alg).map_err(not_a_key)?;
             let name = thumbprint(&jwk).ok_or(KeyError::NotAKey(name(algorithm)))?;
-            (name, Some(jwk))
+            let verifying = DecodingKey::from_jwk(&jwk).map_err(not_a_key)?;
+            (name, verifying, Some(jwk))
         };
         let kid = kid.map_or(own_name, str::to_owned);
         let public = public.map(|mut jwk| {
@@ -80,6 +83,7 @@ impl SigningKey {
         Ok(Self {
             header,
             key,
+            verifying,
             public,
         })
     }

@@ -30,14 +30,14 @@ impl ServerKeys {
     /// neither the id nor its hash.
     #[must_use]
     pub fn session_ref(&self, id: &IdHash) -> String {
-        let tag = self.session_ref.clone().chain_update(id.0).finalize();
-        let half = tag
-            .into_bytes()
-            .iter()
-            .copied()
-            .take(16)
-            .collect::<Vec<_>>();
-        URL_SAFE_NO_PAD.encode(half)
+        short(self.session_ref.clone().chain_update(id.0))
+    }
+
+    /// The name of a token that belongs to no session, as [`Self::session_ref`] names those.
+    #[must_use]
+    pub fn token_ref(&self, token: &str) -> String {
+        let mac = self.session_ref.clone().chain_update(b"bearer ");
+        short(mac.chain_update(token))
     }
 
     /// The anonymous id that goes with a stale cookie: the same on every replica, every time (S18).
@@ -54,6 +54,12 @@ pub async fn log_id(store: &dyn Coordination) -> Result<LogId, StoreError> {
     let tag = keyed(store, "event-log").await?.finalize().into_bytes();
     let first = tag.first_chunk().copied().unwrap_or_default();
     Ok(LogId(u64::from_be_bytes(first)))
+}
+
+/// 128 bits as base64url.
+fn short(mac: Hmac<Sha256>) -> String {
+    let tag = mac.finalize().into_bytes();
+    URL_SAFE_NO_PAD.encode(tag.iter().copied().take(16).collect::<Vec<_>>())
 }
 
 async fn keyed(store: &dyn Coordination, name: &str) -> Result<Hmac<Sha256>, StoreError> {

@@ -1,6 +1,7 @@
 //! Login sessions: which cookie names a session that lives, and when it ends. Knows nothing of HTTP.
 
 mod activity;
+mod bearers;
 mod ending;
 mod known;
 mod limit;

@@ -1,5 +1,7 @@
 //! The JWT of a session: what the engines are told about the user (S26). It never reaches a browser.
 
+mod bearer;
+
 use crate::clock::Clock;
 use crate::config;
 use crate::keys::SigningKey;
@@ -15,6 +17,8 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use bearer::Bearer;
+
 /// Tokens kept for their sessions; older ones are minted again.
 const CACHED_TOKENS: u64 = 50_000;
 
@@ -27,6 +31,18 @@ pub struct Minted {
     pub expires_at: u64,
     /// Unix seconds: from here on a new one is minted.
     renew_at: u64,
+}
+
+impl Minted {
+    /// A token that somebody else has minted with our key.
+    #[must_use]
+    pub fn brought_along(token: &str, expires_at: u64) -> Self {
+        Self {
+            token: token.to_owned(),
+            expires_at,
+            renew_at: expires_at,
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -1,6 +1,7 @@
 //! From the configuration as written to the one that is used: what the values mean, and whether they
 //! fit together. Collects every fault with its field's path; quotes no secret.
 
+use super::raw::Permission;
 use super::{Config, Faults, Jwks, Service, raw};
 use crate::cookie::is_cookie_octet;
 use crate::origin::Origin;
@@ -52,12 +53,12 @@ pub(super) fn check(
     }
     let origins = origins(&raw.origins, &mut report);
     let routes = routes(raw.routes, &mut report);
-    if let Some(action @ (Action::Place | Action::Authenticate)) =
-        route::action(&routes, &raw.login_path)
+    if let Some(route) = route::find(&routes, &raw.login_path)
+        && route.action != Action::Bypass
     {
         let fault = format!(
             "its route has the action {}: nobody could log in",
-            action.as_str()
+            route.action.as_str()
         );
         report.add("login_path", &fault);
     }
@@ -142,7 +143,24 @@ fn routes(raw: Vec<raw::Route>, report: &mut Report) -> Vec<Route> {
             }
         };
         let action = route.action;
-        routes.push(Route { pattern, action });
+        let bearer = route.bearer == Permission::Allow;
+        let anonymous = route.anonymous == Permission::Allow;
+        report.require(
+            !bearer || action != Action::Bypass,
+            &format!("routes[{i}].bearer"),
+            "a bypass route looks at no token",
+        );
+        report.require(
+            !anonymous || action == Action::Authenticate,
+            &format!("routes[{i}].anonymous"),
+            "is for authenticate routes: bypass asks nobody who he is, and an engine serves nobody without a token",
+        );
+        routes.push(Route {
+            pattern,
+            action,
+            bearer,
+            anonymous,
+        });
     }
     routes
 }

@@ -50,6 +50,19 @@ pub(super) struct Route {
     pub(super) prefix: Option<String>,
     pub(super) path: Option<String>,
     pub(super) action: Action,
+    #[serde(default)]
+    pub(super) bearer: Permission,
+    #[serde(default)]
+    pub(super) anonymous: Permission,
+}
+
+/// Whether a route lets somebody in.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Permission {
+    Allow,
+    #[default]
+    Deny,
 }
 
 #[derive(Deserialize)]

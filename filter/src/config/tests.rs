@@ -55,6 +55,25 @@ fn a_key_set_alone_is_enough() {
 }
 
 #[test]
+fn nobody_is_let_in_without_a_session_unless_a_route_says_so() {
+    let mut json = sound();
+    let doors = |json: &Value| {
+        let routes = parse(json).unwrap().routes;
+        routes
+            .iter()
+            .map(|r| (r.bearer, r.anonymous))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(doors(&json), [(false, false); 2]);
+    json["routes"] = json!([
+        {"prefix": "/app/", "action": "place", "bearer": "allow"},
+        {"prefix": "/api/", "action": "authenticate", "bearer": "allow", "anonymous": "allow"},
+        {"path": "/login", "action": "bypass", "bearer": "deny", "anonymous": "deny"},
+    ]);
+    assert_eq!(doors(&json), [(true, false), (true, true), (false, false)]);
+}
+
+#[test]
 fn a_secret_may_come_from_the_environment() {
     let key = |name| json!([{"alg": "HS256", "secret_env": name}]);
     assert_eq!(faults("/tokens/keys", key("SECRET")), "");
@@ -78,6 +97,8 @@ fn unknown_fields_and_wrong_types_are_named() {
             json!("go"),
             "routes[0].action: unknown variant `go`",
         ),
+        ("/routes/0/bearer", json!(true), "routes[0].bearer: "),
+        ("/routes/0/anonymous", json!("yes"), "unknown variant `yes`"),
         (
             "/service",
             json!({"timeout_ms": -1}),
@@ -137,6 +158,21 @@ fn values_that_make_no_sense_are_named() {
             "/routes",
             json!([{"path": "/a/../b", "action": "place"}]),
             "routes[0]: must",
+        ),
+        (
+            "/routes",
+            json!([{"path": "/a", "action": "bypass", "bearer": "allow"}]),
+            "routes[0].bearer: ",
+        ),
+        (
+            "/routes",
+            json!([{"path": "/a", "action": "bypass", "anonymous": "allow"}]),
+            "routes[0].anonymous: ",
+        ),
+        (
+            "/routes",
+            json!([{"path": "/a", "action": "place", "anonymous": "allow"}]),
+            "routes[0].anonymous: ",
         ),
         ("/service", json!({"cluster": ""}), "service.cluster: "),
         (

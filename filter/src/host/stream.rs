@@ -101,7 +101,9 @@ impl Stream {
             } => {
                 apply(&changes)?;
                 // Only the access log would miss it.
-                let _ = calls::set_property(SESSION_REF, &session_ref);
+                if let Some(session_ref) = session_ref {
+                    let _ = calls::set_property(SESSION_REF, &session_ref);
+                }
                 self.state = State::Passed;
                 Ok(())
             }
@@ -113,7 +115,7 @@ impl Stream {
         self.state = State::Held;
         if let Some(shared) = &self.shared {
             shared.metrics.rejection(reply.cause);
-            if reply.cause == Cause::TokenInvalid {
+            if matches!(reply.cause, Cause::TokenInvalid | Cause::BearerInvalid) {
                 shared.wants_keys.set(true);
             }
             if is_callout_failure(reply.cause) {

@@ -19,11 +19,15 @@ pub const PLACEMENTS_PATH: &str = "/v1/placements";
 /// Path of the token call, `POST` with a [`TokenRequest`].
 pub const TOKENS_PATH: &str = "/v1/tokens";
 
-/// Asks for an engine for one WebSocket upgrade.
+/// Asks for an engine for one WebSocket upgrade, by `session` or by `token`: exactly one of them.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlacementRequest {
     /// The value of the login cookie. A secret: never logged, never kept.
-    pub session: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// The JWT that a program brought along by itself, without `Bearer `. A secret: never logged, never kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
     /// The request's method, `GET` for an HTTP/1.1 upgrade.
     pub method: String,
     /// The request's path with its query, as the client sent it.

@@ -41,6 +41,8 @@ reasons! {
     UnknownSession = "unknown-session", 401;
     /// A login cookie that names a session that has ended by time.
     SessionExpired = "session-expired", 440;
+    /// A token that a program brought along by itself, and that does not pass the check.
+    BearerInvalid = "bearer-invalid", 401;
     /// The session may not do this.
     Forbidden = "forbidden", 403;
     /// No route of the service's configuration takes this path.

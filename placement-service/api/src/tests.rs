@@ -16,6 +16,9 @@ fn bodies_survive_a_round_trip() {
     golden::<PlacementRequest>(include_str!(
         "../../../tests/fixtures/contract/placement_request.json"
     ));
+    golden::<PlacementRequest>(include_str!(
+        "../../../tests/fixtures/contract/placement_request_bearer.json"
+    ));
     golden::<PlacementAnswer>(include_str!(
         "../../../tests/fixtures/contract/placement_answer.json"
     ));

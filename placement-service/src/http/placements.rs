@@ -6,18 +6,24 @@ use super::body::{self, RawBody};
 use super::gateways;
 use super::problem::HttpProblem;
 use crate::placer::PlaceRequest;
+use crate::sessions::LiveSession;
+use crate::tokens::Minted;
 use axum::Json;
 use axum::extract::State;
 use berth_api::{PlacementAnswer, PlacementRequest};
+use std::sync::Arc;
 
-/// Places one WebSocket. Counts as activity of its session.
+/// Places one WebSocket. Counts as activity of its session, if a cookie names it.
 pub(super) async fn place(
     State(app): State<App>,
     RawBody(body): RawBody,
 ) -> Result<Json<PlacementAnswer>, HttpProblem> {
     let request: PlacementRequest = body::json(&body)?;
-    let session = gateways::session(&app, &request.session).await?;
-    let minted = app.tokens.mint(&session)?;
+    let (session, minted) = match (&request.session, &request.token) {
+        (Some(cookie), None) => by_cookie(&app, cookie).await?,
+        (None, Some(token)) => by_token(&app, token).await?,
+        _ => return Err(HttpProblem::invalid("session or token, one of them")),
+    };
     let placed = app
         .placer
         .place(PlaceRequest {
@@ -38,4 +44,21 @@ pub(super) async fn place(
         set_headers: placed.set_headers,
         stream: placed.stream,
     }))
+}
+
+async fn by_cookie(
+    app: &App,
+    cookie: &str,
+) -> Result<(Arc<LiveSession>, Arc<Minted>), HttpProblem> {
+    let session = gateways::session(app, cookie).await?;
+    let minted = app.tokens.mint(&session)?;
+    Ok((session, minted))
+}
+
+/// The engine gets the very token that the program has brought along.
+async fn by_token(app: &App, token: &str) -> Result<(Arc<LiveSession>, Arc<Minted>), HttpProblem> {
+    let bearer = app.tokens.verify(token)?;
+    let session = app.sessions.of_bearer(token, bearer).await?;
+    let minted = Minted::brought_along(token, session.expires_at);
+    Ok((Arc::new(session), Arc::new(minted)))
 }

@@ -139,6 +139,7 @@ const fn title(reason: Reason) -> &'static str {
         Reason::NoSession => "Nobody is logged in",
         Reason::UnknownSession => "The session is unknown",
         Reason::SessionExpired => "The session has expired",
+        Reason::BearerInvalid => "The bearer token is invalid",
         Reason::Forbidden => "The session may not do this",
         Reason::NoSuchRoute => "No route takes this path",
         Reason::NoSuchDocument => "The engine does not know the document",

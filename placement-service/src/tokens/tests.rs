@@ -8,13 +8,17 @@ use crate::secret::Secret;
 use jsonwebtoken::{DecodingKey, Validation, decode, decode_header, jwk::Jwk};
 use std::collections::HashSet;
 
-const SECRET: &str = "a shared secret of 32 bytes, or more";
-const NOW: u64 = 1_700_000_000;
-const RS256: &str = include_str!("../../tests/keys/rs256.pem");
+pub(super) const SECRET: &str = "a shared secret of 32 bytes, or more";
+pub(super) const NOW: u64 = 1_700_000_000;
+pub(super) const RS256: &str = include_str!("../../tests/keys/rs256.pem");
 const ES256: &str = include_str!("../../tests/keys/es256.pem");
-const EDDSA: &str = include_str!("../../tests/keys/eddsa.pem");
+pub(super) const EDDSA: &str = include_str!("../../tests/keys/eddsa.pem");
 
-fn tokens(algorithm: Algorithm, key: &str, kid: Option<&str>) -> (Tokens, Arc<ManualClock>) {
+pub(super) fn tokens(
+    algorithm: Algorithm,
+    key: &str,
+    kid: Option<&str>,
+) -> (Tokens, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(NOW * 1000));
     let key = SigningKey::new(algorithm, &Secret::new(key.to_owned()), kid).unwrap();
     let config = config::Tokens {
@@ -28,7 +32,7 @@ fn tokens(algorithm: Algorithm, key: &str, kid: Option<&str>) -> (Tokens, Arc<Ma
     (Tokens::new(clock.clone(), key, &config), clock)
 }
 
-fn session(name: &str) -> LiveSession {
+pub(super) fn session(name: &str) -> LiveSession {
     LiveSession {
         account: "demo".to_owned(),
         roles: vec!["user".to_owned()],

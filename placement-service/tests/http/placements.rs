@@ -1,8 +1,9 @@
 //! `POST /v1/placements` with simulated engines: the whole way from a cookie to an engine session.
 
-use crate::site::Site;
+use crate::site::{Site, answer as answer_of};
 use berth_api::PlacementAnswer;
 use berth_engine_sim::{Document, Engine, Options};
+use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::json;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -160,4 +161,105 @@ async fn many_placements_share_one_connection() {
         assert!(answer[..length].starts_with(b"HTTP/1.1 200"));
         assert_eq!(engine.stats().sessions, n);
     }
+}
+
+fn by_token(token: &str, path: &str) -> String {
+    json!({"token": token, "method": "GET", "path": path, "host": "h"}).to_string()
+}
+
+/// A token as a program's owner would make it, with the service's own secret.
+fn program_token(more: &serde_json::Value) -> String {
+    let mut claims =
+        json!({"iss": "berth", "aud": "engine", "sub": "robot", "exp": 4_102_444_800_u64});
+    let fields = claims.as_object_mut().unwrap();
+    fields.extend(more.as_object().unwrap().clone());
+    let key = EncodingKey::from_secret("k".repeat(40).as_bytes());
+    encode(&Header::default(), &claims, &key).unwrap()
+}
+
+#[tokio::test]
+async fn a_programs_token_places_and_reaches_the_engine_as_it_is() {
+    let (site, engine) = site().await;
+    let token = program_token(&json!({"roles": ["batch"]}));
+    let place = async || {
+        site.post_json("/v1/placements", by_token(&token, "/app/sales.qvf"))
+            .await
+    };
+    let answer = place().await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let placed: PlacementAnswer = serde_json::from_str(&answer.text).unwrap();
+    assert!(placed.token == token, "another token");
+    assert_eq!(
+        (placed.token_expires_at, placed.session_expires_at),
+        (4_102_444_800, 4_102_444_800)
+    );
+    assert_eq!(engine.sessions().remove(0).user, "robot");
+    assert_eq!(site.session_rows().await, 0);
+    // The same token has the same name, another one another.
+    assert_eq!(placed.session_ref.len(), 22);
+    assert_eq!(
+        place().await.json()["session_ref"],
+        json!(placed.session_ref)
+    );
+    let other = by_token(&program_token(&json!({"jti": "2"})), "/app/sales.qvf");
+    let other = site.post_json("/v1/placements", other).await;
+    assert_ne!(other.json()["session_ref"], json!(placed.session_ref));
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_good_places_nothing() {
+    let (site, engine) = site().await;
+    let good = program_token(&json!({}));
+    for token in [
+        program_token(&json!({"exp": 1_000_000_000})),
+        program_token(&json!({"aud": "other"})),
+        format!("{good}A"),
+        "abc".to_owned(),
+    ] {
+        let answer = site
+            .post_json("/v1/placements", by_token(&token, "/app/sales.qvf"))
+            .await;
+        assert_eq!(
+            (answer.status, answer.reason().as_str()),
+            (401, "bearer-invalid")
+        );
+        assert!(!answer.text.contains("anonymous_cookie") && !answer.text.contains("eyJ"));
+    }
+    let id = site.login().await;
+    for body in [
+        json!({"method": "GET", "path": "/app/sales.qvf", "host": "h"}),
+        json!({"session": id, "token": good, "method": "GET", "path": "/app/sales.qvf", "host": "h"}),
+    ] {
+        let answer = site.post_json("/v1/placements", body).await;
+        assert_eq!(
+            (answer.status, answer.reason().as_str()),
+            (400, "invalid-request")
+        );
+    }
+    assert_eq!(engine.stats().sessions, 0);
+}
+
+#[tokio::test]
+async fn a_sessions_own_token_places_while_that_session_lives() {
+    let (site, _engine) = site().await;
+    let id = site.login().await;
+    let minted = site.token(&id).await.json();
+    let token = minted["token"].as_str().unwrap();
+    let place = async |token: &str| {
+        site.post_json("/v1/placements", by_token(token, "/app/sales.qvf"))
+            .await
+    };
+    let answer = place(token).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json()["session_ref"], minted["session_ref"]);
+    let foreign = program_token(&json!({"sid": minted["session_ref"]}));
+    assert_eq!(place(&foreign).await.reason(), "bearer-invalid");
+    let logout = site.request(reqwest::Method::POST, "/logout");
+    let out = answer_of(logout.header("cookie", format!("berth={id}"))).await;
+    assert!(matches!(out.status, 204 | 303), "{out:?}");
+    let answer = place(token).await;
+    assert_eq!(
+        (answer.status, answer.reason().as_str()),
+        (401, "bearer-invalid")
+    );
 }

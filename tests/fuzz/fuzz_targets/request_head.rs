@@ -12,7 +12,8 @@ use libfuzzer_sys::fuzz_target;
 const CONFIG: &[u8] = br#"{
     "cookie": "berth",
     "origins": ["https://portal.example.com"],
-    "routes": [{"path": "/login", "action": "bypass"}, {"prefix": "/app/", "action": "place"}, {"prefix": "/api", "action": "authenticate"}],
+    "routes": [{"path": "/login", "action": "bypass"}, {"prefix": "/app/", "action": "place"}, {"prefix": "/api", "action": "authenticate"},
+        {"prefix": "/bots", "action": "place", "bearer": "allow"}, {"prefix": "/open", "action": "authenticate", "bearer": "allow", "anonymous": "allow"}],
     "tokens": {"keys": [{"alg": "HS256", "secret": "a-secret-of-the-case-table-and-of-nothing-else"}]}
 }"#;
 
@@ -38,13 +39,17 @@ fn apply(headers: &mut Headers, changes: Vec<Change>) -> Vec<String> {
     set
 }
 
-/// Nothing forged goes on, and the login cookie only where it may.
-fn check(headers: &Headers, set: &[String], action: Option<Action>) {
+/// Nothing forged goes on, no token that is not good, and the login cookie only where it may.
+fn check(config: &Config, headers: &Headers, set: &[String], action: Option<Action>) {
     for (name, value) in headers {
         let lower = name.to_ascii_lowercase();
         let trusted = lower.starts_with(b"x-berth-")
             || [&b"authorization"[..], b"x-qlik-session"].contains(&&*lower);
         assert!(!trusted || set.iter().any(|s| s.as_bytes() == name));
+        if name == b"authorization" {
+            let token = value.strip_prefix(b"Bearer ").unwrap();
+            assert!(config.keys.verify(str::from_utf8(token).unwrap()).is_ok());
+        }
         if name == b"cookie" && action != Some(Action::Bypass) {
             assert_eq!(cookie::find(&[value], "berth"), Ok(None));
         }
@@ -71,9 +76,9 @@ fn run(config: &Config, data: &[u8]) {
     match start.step {
         Step::Reply(reply) => assert!((302..=599).contains(&reply.status)),
         Step::Pass(changes) => {
-            assert_eq!(start.action, Some(Action::Bypass));
+            assert_ne!(start.action, Some(Action::Place));
             let set = apply(&mut headers, changes);
-            check(&headers, &set, start.action);
+            check(config, &headers, &set, start.action);
         }
         Step::Call {
             changes,
@@ -82,7 +87,7 @@ fn run(config: &Config, data: &[u8]) {
         } => {
             assert!(serde_json::from_slice::<serde_json::Value>(&callout.body).is_ok());
             apply(&mut headers, changes);
-            check(&headers, &[], start.action);
+            check(config, &headers, &[], start.action);
             let (status, body) = answer.split_at(answer.len().min(4));
             let status = str::from_utf8(status.trim_ascii())
                 .ok()
@@ -91,7 +96,7 @@ fn run(config: &Config, data: &[u8]) {
                 Outcome::Reply(reply) => assert!((302..=599).contains(&reply.status)),
                 Outcome::Route { changes, .. } => {
                     let set = apply(&mut headers, changes);
-                    check(&headers, &set, start.action);
+                    check(config, &headers, &set, start.action);
                 }
             }
         }

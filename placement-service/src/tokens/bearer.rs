@@ -1,0 +1,86 @@
+//! Tokens that programs bring along by themselves instead of a login (S28). The filter has verified them; what is
+//! placed by one is verified here again, as whoever reaches `/v1` could send any.
+
+use super::Tokens;
+use crate::keys::SigningKey;
+use crate::refusal::Refusal;
+use berth_api::Reason;
+use jsonwebtoken::errors::Error;
+use jsonwebtoken::{Validation, decode, decode_header};
+use serde::Deserialize;
+
+/// Seconds by which clocks may differ; the filter's `tokens.leeway_s` by default.
+const LEEWAY_S: u64 = 5;
+/// More than any token needs, in bytes.
+const MAX_BYTES: usize = 24 * 1024;
+
+/// What a good token says.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub struct Bearer {
+    /// Whom it stands for.
+    #[serde(rename = "sub")]
+    pub account: String,
+    /// What he may.
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// Unix seconds.
+    #[serde(rename = "exp")]
+    pub expires_at: u64,
+    /// Unix seconds.
+    #[serde(default, rename = "nbf")]
+    not_before: u64,
+    /// The public name of the session that it was minted for, if there is one.
+    #[serde(rename = "sid")]
+    pub session_ref: Option<String>,
+}
+
+impl Tokens {
+    /// Verifies a token with the keys that Berth itself signs with.
+    ///
+    /// # Errors
+    /// [`Reason::BearerInvalid`], with words that hold nothing of the token.
+    pub fn verify(&self, token: &str) -> Result<Bearer, Refusal> {
+        let invalid = |why: String| Refusal::new(Reason::BearerInvalid).with_detail(why);
+        if token.len() > MAX_BYTES {
+            return Err(invalid("too long".to_owned()));
+        }
+        let bearer = self.read(token).map_err(|e| invalid(e.to_string()))?;
+        let bearer = bearer.ok_or_else(|| invalid("no key is meant for it".to_owned()))?;
+        let now = self.clock.now_s();
+        if now > bearer.expires_at.saturating_add(LEEWAY_S) {
+            return Err(invalid("expired".to_owned()));
+        }
+        if bearer.not_before > now.saturating_add(LEEWAY_S) {
+            return Err(invalid("not valid yet".to_owned()));
+        }
+        if bearer.account.is_empty() {
+            return Err(invalid("sub is empty".to_owned()));
+        }
+        Ok(bearer)
+    }
+
+    /// Everything but the times; `None` when no key is meant for the token.
+    fn read(&self, token: &str) -> Result<Option<Bearer>, Error> {
+        let header = decode_header(token)?;
+        let meant = |key: &&SigningKey| {
+            key.header.alg == header.alg && (header.kid.is_none() || key.header.kid == header.kid)
+        };
+        let mut fault = None;
+        for key in [&self.key].into_iter().filter(meant) {
+            let mut rules = Validation::new(key.header.alg);
+            rules.set_issuer(&[&self.issuer]);
+            rules.set_audience(&[&self.audience]);
+            rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+            // By our own clock, above.
+            rules.validate_exp = false;
+            match decode::<Bearer>(token, &key.verifying, &rules) {
+                Ok(token) => return Ok(Some(token.claims)),
+                Err(error) => fault = Some(error),
+            }
+        }
+        fault.map_or(Ok(None), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests;
