@@ -22,7 +22,7 @@ pub use login::{LockOut, Login, LoginRate};
 pub use pool::{Discovery, Driver, FixedEngine, Open, Pool, Route, Strategy};
 pub use session::{Cookie, PerAccount, SameSite, Session, Sweep, WhenFull};
 pub use store::Store;
-pub use tokens::{Algorithm, Gateways, Key, Tokens};
+pub use tokens::{Algorithm, Gateways, Key, TokenKey, Tokens};
 
 use serde::Deserialize;
 use std::net::SocketAddr;

@@ -87,6 +87,12 @@ impl SigningKey {
             public,
         })
     }
+
+    /// The key's name.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        self.header.kid.as_deref().unwrap_or_default()
+    }
 }
 
 const fn name(algorithm: Algorithm) -> &'static str {

@@ -47,7 +47,7 @@ pub async fn build(
     );
     let sessions = Arc::new(sessions.await?);
     let tokens = Tokens::new(clock.clone(), secrets.signing_key, &config.tokens);
-    let tokens = Arc::new(tokens);
+    let tokens = Arc::new(tokens.with_further(secrets.further_keys));
     let log = stores.events.clone();
     let feed = Feed::start(sessions.clone(), tokens.clone(), log, config.events.poll).await?;
     let events = Events::open(&stores, sessions.clone(), feed.newest()).await?;

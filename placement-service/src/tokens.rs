@@ -14,6 +14,7 @@ use moka::sync::Cache;
 use rand::Rng;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,12 +57,21 @@ struct Claims<'a> {
     jti: String,
     sid: &'a str,
     roles: &'a [String],
+    #[serde(flatten)]
+    further: BTreeMap<&'a str, &'a Value>,
 }
+
+/// The claims that are Berth's to say, whatever else a session carries.
+const OWN_CLAIMS: [&str; 9] = [
+    "iss", "aud", "sub", "exp", "nbf", "iat", "jti", "sid", "roles",
+];
 
 /// Mints tokens, and keeps each while more than half of its life is left.
 pub struct Tokens {
     clock: Arc<dyn Clock>,
     key: SigningKey,
+    /// Those that may have signed, or are going to.
+    further: Vec<SigningKey>,
     issuer: String,
     audience: String,
     lifetime_s: u64,
@@ -75,6 +85,7 @@ impl Tokens {
         Self {
             clock,
             key,
+            further: Vec::new(),
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
             lifetime_s: config.lifetime.as_secs(),
@@ -83,6 +94,14 @@ impl Tokens {
                 .time_to_live(config.lifetime.max(Duration::from_secs(1)))
                 .build(),
         }
+    }
+
+    /// Publishes further keys beside the one that signs, so that keys can be exchanged while tokens of both
+    /// are about (S26).
+    #[must_use]
+    pub fn with_further(mut self, further: Vec<SigningKey>) -> Self {
+        self.further = further;
+        self
     }
 
     /// A token with at least half of its life left. It ends with the session at the latest.
@@ -104,16 +123,20 @@ impl Tokens {
         self.minted.invalidate(session_ref);
     }
 
-    /// The public keys as a JWK set (RFC 7517); empty for a shared secret.
+    /// The public keys as a JWK set (RFC 7517), the one that signs first; without shared secrets.
     #[must_use]
     pub fn jwks(&self) -> Value {
-        json!({ "keys": Vec::from_iter(self.key.public.as_ref()) })
+        let all = std::iter::once(&self.key).chain(&self.further);
+        let public: Vec<_> = all.filter_map(|key| key.public.as_ref()).collect();
+        json!({ "keys": public })
     }
 
     fn sign(&self, session: &LiveSession, now: u64) -> Result<Minted, Refusal> {
         let expires_at = now.saturating_add(self.lifetime_s).min(session.expires_at);
         let mut jti = [0_u8; 16];
         rand::rng().fill_bytes(&mut jti);
+        let further = session.claims.iter();
+        let further = further.filter(|(name, _)| !OWN_CLAIMS.contains(&name.as_str()));
         let claims = Claims {
             iss: &self.issuer,
             aud: &self.audience,
@@ -124,6 +147,9 @@ impl Tokens {
             jti: URL_SAFE_NO_PAD.encode(jti),
             sid: &session.session_ref,
             roles: &session.roles,
+            further: further
+                .map(|(name, value)| (name.as_str(), value))
+                .collect(),
         };
         let token = jsonwebtoken::encode(&self.key.header, &claims, &self.key.key);
         let token = token.map_err(|error| {

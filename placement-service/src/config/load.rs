@@ -23,6 +23,9 @@ pools:
     discovery: { fixed: [ { name: berth-model, ip: 127.0.0.1, port: 1, metrics_port: 2 } ] }
 routes:
   - { path: /berth-model, pool: berth-model, open: nothing }
+tokens:
+  previous: [ { algorithm: HS256, key: { env: BERTH_MODEL } } ]
+  next: [ { algorithm: HS256, key: { env: BERTH_MODEL } } ]
 api: { clients: [ { name: berth-model, secret: { env: BERTH_MODEL }, role: runtime } ] }
 ";
 
@@ -131,9 +134,9 @@ fn quoted(message: &str, before: &str) -> Option<String> {
 
 /// The message of a type error in words for an operator, and without any secret in it.
 fn words(place: &[Step], message: &str) -> String {
-    let path = tree::text(place);
-    let secret = |step: &Step| *step == Step::Field("secret".to_owned());
-    if path.starts_with("tokens.key") || place.iter().any(secret) {
+    let secret =
+        |step: &Step| matches!(step, Step::Field(name) if name == "secret" || name == "key");
+    if place.iter().any(secret) {
         return "expected {env: NAME}, {file: PATH} or {inline: TEXT}".to_owned();
     }
     if message.starts_with("missing field") {

@@ -11,6 +11,8 @@ const MIN_SECRET_BYTES: usize = 16;
 /// Every secret of a running service.
 pub struct Secrets {
     pub signing_key: SigningKey,
+    /// Those of `tokens.next`, then those of `tokens.previous`.
+    pub further_keys: Vec<SigningKey>,
     /// What a gateway proves itself with.
     pub gateway: Option<Secret>,
     pub clients: Vec<ClientSecret>,
@@ -27,14 +29,8 @@ pub struct ClientSecret {
 /// Reads every secret; `env` looks up an environment variable. All faults at once.
 pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Secrets, Faults> {
     let mut faults = Vec::new();
-    let tokens = &config.tokens;
-    let signing_key = read("tokens.key", &tokens.key, env)
-        .and_then(|key| {
-            SigningKey::new(tokens.algorithm, &key, tokens.kid.as_deref())
-                .map_err(|e| Fault::new("tokens.key", e.to_string()))
-        })
-        .map_err(|fault| faults.push(fault))
-        .ok();
+    let mut keys = token_keys(config, env, &mut faults).into_iter();
+    let signing_key = keys.next();
     let gateway = config.gateways.secret.as_ref().and_then(|key| {
         let secret = read_proof("gateways.secret", key, env);
         secret.map_err(|fault| faults.push(fault)).ok()
@@ -43,11 +39,50 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
     match signing_key {
         Some(signing_key) if faults.is_empty() => Ok(Secrets {
             signing_key,
+            further_keys: keys.collect(),
             gateway,
             clients,
         }),
         _ => Err(Faults(faults)),
     }
+}
+
+/// The key that signs, then the others. No two have one name: a verifier would take the wrong one.
+fn token_keys(
+    config: &Config,
+    env: &dyn Fn(&str) -> Option<String>,
+    faults: &mut Vec<Fault>,
+) -> Vec<SigningKey> {
+    let tokens = &config.tokens;
+    let signs = (
+        "tokens".to_owned(),
+        tokens.algorithm,
+        &tokens.key,
+        &tokens.kid,
+    );
+    let listed = [("next", &tokens.next), ("previous", &tokens.previous)];
+    let further = listed.into_iter().flat_map(|(list, keys)| {
+        let at = move |index: usize| format!("tokens.{list}[{index}]");
+        let keys = keys.iter().enumerate();
+        keys.map(move |(index, key)| (at(index), key.algorithm, &key.key, &key.kid))
+    });
+    let mut keys: Vec<SigningKey> = Vec::new();
+    for (path, algorithm, key, kid) in std::iter::once(signs).chain(further) {
+        let path = format!("{path}.key");
+        let key = read(&path, key, env).and_then(|secret| {
+            SigningKey::new(algorithm, &secret, kid.as_deref())
+                .map_err(|e| Fault::new(&path, e.to_string()))
+        });
+        match key {
+            Ok(key) if keys.iter().any(|other| other.kid() == key.kid()) => {
+                let message = format!("another key is named {:?} too", key.kid());
+                faults.push(Fault::new(path, message));
+            }
+            Ok(key) => keys.push(key),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    keys
 }
 
 fn clients(
@@ -100,5 +135,69 @@ fn read(path: &str, key: &Key, env: &dyn Fn(&str) -> Option<String>) -> Result<S
         Key::Env(name) => env(name)
             .map(Secret::new)
             .ok_or_else(|| Fault::new(path, format!("the environment variable {name} is not set"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::from_text;
+
+    const FIRST: &str = "a first secret, of 32 bytes or more";
+    const SECOND: &str = "another secret, of 32 bytes or more";
+
+    fn names(tokens: &str) -> Result<Vec<String>, String> {
+        let config = from_text(&format!("tokens: {tokens}")).map_err(|f| f.to_string())?;
+        let env = |name: &str| (name == "BERTH_TOKEN_KEY").then(|| FIRST.to_owned());
+        let secrets = fetch(&config.config, &env).map_err(|f| f.to_string())?;
+        let all = std::iter::once(&secrets.signing_key).chain(&secrets.further_keys);
+        Ok(all.map(|key| key.kid().to_owned()).collect())
+    }
+
+    #[test]
+    fn keys_before_and_after_the_one_that_signs_are_fetched() {
+        let tokens = format!(
+            "{{ kid: now, next: [ {{ algorithm: HS256, key: {{ inline: '{SECOND}' }}, kid: soon }} ], \
+             previous: [ {{ algorithm: EdDSA, key: {{ file: tests/keys/eddsa.pem }}, kid: old }}, \
+             {{ algorithm: RS256, key: {{ file: tests/keys/rs256.pem }}, kid: older }} ] }}"
+        );
+        assert_eq!(names(&tokens).unwrap(), ["now", "soon", "old", "older"]);
+    }
+
+    #[test]
+    fn no_two_keys_have_one_name_and_every_fault_is_told() {
+        let told = names(&format!(
+            "{{ kid: a, next: [ {{ algorithm: HS256, key: {{ inline: '{SECOND}' }}, kid: a }} ], \
+             previous: [ {{ algorithm: ES256, key: {{ file: tests/keys/rs256.pem }} }}, \
+             {{ algorithm: HS256, key: {{ inline: short }} }} ] }}"
+        ));
+        assert_eq!(
+            told.unwrap_err(),
+            "tokens.next[0].key: another key is named \"a\" too\n\
+             tokens.previous[0].key: not a PKCS#8 PEM private key for ES256 (curve P-256)\n\
+             tokens.previous[1].key: an HS256 secret needs 32 bytes or more, this one has 5"
+        );
+        let same = "{ previous: [ { algorithm: HS256, key: { env: BERTH_TOKEN_KEY } } ] }";
+        assert!(names(same).unwrap_err().contains("another key is named"));
+    }
+
+    #[test]
+    fn shapes_are_checked_without_telling_a_secret() {
+        let told = names(
+            "{ previous: [ { algorithm: HS1, key: 5 }, { algorithm: HS256, key: hunter2, kid: '' } ] }",
+        );
+        let told = told.unwrap_err();
+        assert!(!told.contains("hunter2"), "{told}");
+        for line in [
+            "tokens.previous[0].key: expected {env: NAME}, {file: PATH} or {inline: TEXT}",
+            "tokens.previous[1].key: expected {env: NAME}, {file: PATH} or {inline: TEXT}",
+            "tokens.previous[1].kid: must not be empty; null names the key by its thumbprint",
+        ] {
+            assert!(told.lines().any(|l| l == line), "{told}");
+        }
+        assert!(
+            told.contains("tokens.previous[0].algorithm: unknown variant"),
+            "{told}"
+        );
     }
 }

@@ -14,10 +14,25 @@ pub struct Tokens {
     pub key: Key,
     /// Names the key in the JWT header; a thumbprint of the key when absent.
     pub kid: Option<String>,
+    /// Keys that sign no more but may have signed tokens that are still good.
+    pub previous: Vec<TokenKey>,
+    /// Keys that are going to sign, known in advance to those who verify.
+    pub next: Vec<TokenKey>,
     pub issuer: String,
     pub audience: String,
     #[serde(with = "humantime_serde")]
     pub lifetime: Duration,
+}
+
+/// A key besides the one that signs: its public half is published too.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenKey {
+    pub algorithm: Algorithm,
+    pub key: Key,
+    /// As `Tokens::kid`.
+    #[serde(default)]
+    pub kid: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -60,10 +75,18 @@ pub(super) fn check(tokens: &Tokens, faults: &mut Faults) {
             faults.add(path, "must not be empty");
         }
     }
-    if tokens.kid.as_deref() == Some("") {
-        faults.add(
-            "tokens.kid",
-            "must not be empty; null names the key by its thumbprint",
-        );
+    let mut kid = |path: String, kid: Option<&str>| {
+        if kid == Some("") {
+            faults.add(
+                path,
+                "must not be empty; null names the key by its thumbprint",
+            );
+        }
+    };
+    kid("tokens.kid".to_owned(), tokens.kid.as_deref());
+    for (list, keys) in [("previous", &tokens.previous), ("next", &tokens.next)] {
+        for (index, key) in keys.iter().enumerate() {
+            kid(format!("tokens.{list}[{index}].kid"), key.kid.as_deref());
+        }
     }
 }

@@ -25,6 +25,8 @@ pub(super) fn tokens(
         algorithm,
         key: Key::Env("UNUSED".to_owned()),
         kid: None,
+        previous: Vec::new(),
+        next: Vec::new(),
         issuer: "berth".to_owned(),
         audience: "engine".to_owned(),
         lifetime: Duration::from_secs(300),
@@ -173,4 +175,80 @@ fn a_token_of_16_kilobytes_is_minted() {
     let mut many = session("ref");
     many.roles = (0..700).map(|n| format!("role-number-{n:05}")).collect();
     assert!(tokens.mint(&many).unwrap().token.len() > 16 * 1024);
+}
+
+#[test]
+fn no_two_tokens_have_one_jti() {
+    let (tokens, clock) = tokens(Algorithm::Hs256, SECRET, None);
+    let key = DecodingKey::from_secret(SECRET.as_bytes());
+    let jti = |token: &str| {
+        let claims = claims(token, &key, jsonwebtoken::Algorithm::HS256);
+        claims["jti"].as_str().unwrap().to_owned()
+    };
+    let mut all = HashSet::new();
+    for n in 0..100 {
+        let name = (n % 10).to_string();
+        all.insert(jti(&tokens.mint(&session(&name)).unwrap().token));
+        clock.advance_ms(151_000);
+    }
+    assert_eq!(all.len(), 100);
+}
+
+#[test]
+fn a_sessions_claims_go_along_and_change_none_of_berths() {
+    let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
+    let mut more = session("ref");
+    for name in OWN_CLAIMS {
+        more.claims.insert(name.to_owned(), json!("forged"));
+    }
+    let tenant = json!({"id": 7, "groups": ["a", "b"]});
+    more.claims.insert("tenant".to_owned(), tenant.clone());
+    let key = DecodingKey::from_secret(SECRET.as_bytes());
+    let token = &tokens.mint(&more).unwrap().token;
+    let mut told = claims(token, &key, jsonwebtoken::Algorithm::HS256);
+    let jti = told["jti"].take();
+    assert_eq!(jti.as_str().unwrap().len(), 22);
+    assert_eq!(
+        told,
+        json!({"iss": "berth", "aud": "engine", "sub": "demo", "exp": NOW + 300, "nbf": NOW, "iat": NOW,
+               "jti": null, "sid": "ref", "roles": ["user"], "tenant": tenant})
+    );
+    let payload = token.split('.').nth(1).unwrap();
+    let payload = String::from_utf8(URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+    assert!(!payload.contains("forged"), "not even twice the same name");
+}
+
+#[test]
+fn tokens_of_the_key_before_verify_with_what_is_published_after() {
+    let signing = |algorithm, pem: &str| {
+        SigningKey::new(algorithm, &Secret::new(pem.to_owned()), None).unwrap()
+    };
+    let old = || signing(Algorithm::Es256, ES256);
+    let new = || signing(Algorithm::EdDsa, EDDSA);
+    let (before, _) = tokens(Algorithm::Es256, ES256, None);
+    let (after, _) = tokens(Algorithm::EdDsa, EDDSA, None);
+    let shared = signing(Algorithm::Hs256, SECRET);
+    let before = before.with_further(vec![new()]);
+    let after = after.with_further(vec![old(), shared]);
+    let names = |tokens: &Tokens| -> Vec<String> {
+        let keys = tokens.jwks()["keys"].as_array().unwrap().clone();
+        let kid = |key: &Value| key["kid"].as_str().unwrap().to_owned();
+        keys.iter().map(kid).collect()
+    };
+    assert_eq!(names(&before), [old().kid(), new().kid()]);
+    assert_eq!(
+        names(&after),
+        [new().kid(), old().kid()],
+        "no shared secret"
+    );
+    for (tokens, published) in [(&before, &after), (&after, &before)] {
+        let token = &tokens.mint(&session("ref")).unwrap().token;
+        let header = decode_header(token).unwrap();
+        assert_eq!(header.kid.as_deref(), Some(tokens.key.kid()));
+        let keys = published.jwks()["keys"].as_array().unwrap().clone();
+        let jwk = keys.into_iter().find(|key| key["kid"] == json!(header.kid));
+        let jwk: Jwk = serde_json::from_value(jwk.unwrap()).unwrap();
+        let key = DecodingKey::from_jwk(&jwk).unwrap();
+        assert_eq!(claims(token, &key, header.alg)["sub"], "demo");
+    }
 }
