@@ -126,9 +126,13 @@ impl Tokens {
     /// The public keys as a JWK set (RFC 7517), the one that signs first; without shared secrets.
     #[must_use]
     pub fn jwks(&self) -> Value {
-        let all = std::iter::once(&self.key).chain(&self.further);
-        let public: Vec<_> = all.filter_map(|key| key.public.as_ref()).collect();
+        let public: Vec<_> = self.keys().filter_map(|key| key.public.as_ref()).collect();
         json!({ "keys": public })
+    }
+
+    /// Whose tokens are good: the key that signs, then the others.
+    fn keys(&self) -> impl Iterator<Item = &SigningKey> {
+        std::iter::once(&self.key).chain(&self.further)
     }
 
     fn sign(&self, session: &LiveSession, now: u64) -> Result<Minted, Refusal> {

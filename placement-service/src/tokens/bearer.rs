@@ -35,7 +35,7 @@ pub struct Bearer {
 }
 
 impl Tokens {
-    /// Verifies a token with the keys that Berth itself signs with.
+    /// Verifies a token with the keys that Berth itself signs with, has signed with, or is going to.
     ///
     /// # Errors
     /// [`Reason::BearerInvalid`], with words that hold nothing of the token.
@@ -66,7 +66,7 @@ impl Tokens {
             key.header.alg == header.alg && (header.kid.is_none() || key.header.kid == header.kid)
         };
         let mut fault = None;
-        for key in [&self.key].into_iter().filter(meant) {
+        for key in self.keys().filter(meant) {
             let mut rules = Validation::new(key.header.alg);
             rules.set_issuer(&[&self.issuer]);
             rules.set_audience(&[&self.audience]);

@@ -3,6 +3,7 @@
 use super::super::tests::{EDDSA, NOW, RS256, SECRET, session, tokens};
 use super::*;
 use crate::config::Algorithm;
+use crate::secret::Secret;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
@@ -146,4 +147,27 @@ fn a_public_key_is_no_shared_secret() {
         let token = encode(&header, &claims(), &key).unwrap();
         assert_eq!(fault(&tokens, &token), "no key is meant for it");
     }
+}
+
+#[test]
+fn tokens_of_the_keys_before_and_after_count_too() {
+    let (now, _) = tokens(Algorithm::Hs256, SECRET, Some("now"));
+    let key = |algorithm, text: &str, kid: &str| {
+        SigningKey::new(algorithm, &Secret::new(text.to_owned()), Some(kid)).unwrap()
+    };
+    let now = now.with_further(vec![
+        key(Algorithm::Hs256, &SECRET.repeat(2), "before"),
+        key(Algorithm::EdDsa, EDDSA, "next"),
+    ]);
+    for (algorithm, text, kid) in [
+        (Algorithm::Hs256, SECRET.repeat(2), "before"),
+        (Algorithm::EdDsa, EDDSA.to_owned(), "next"),
+    ] {
+        let (other, _) = tokens(algorithm, &text, Some(kid));
+        let token = &other.mint(&session("ref")).unwrap().token;
+        assert_eq!(now.verify(token).unwrap().account, "demo", "{kid}");
+    }
+    let (gone, _) = tokens(Algorithm::Rs256, RS256, Some("before"));
+    let token = &gone.mint(&session("ref")).unwrap().token;
+    assert_eq!(fault(&now, token), "no key is meant for it");
 }
