@@ -14,6 +14,8 @@ mod session;
 mod store;
 mod tokens;
 mod tree;
+mod web_address;
+mod webhooks;
 
 pub use api::{Api, ApiClient, Role};
 pub use events::Events;
@@ -23,6 +25,7 @@ pub use pool::{Discovery, Driver, FixedEngine, Open, Pool, Route, Strategy};
 pub use session::{Cookie, PerAccount, SameSite, Session, Sweep, WhenFull};
 pub use store::Store;
 pub use tokens::{Algorithm, Gateways, Key, TokenKey, Tokens};
+pub use webhooks::{Backoff, Webhook, WebhookFormat};
 
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -37,6 +40,7 @@ pub struct Config {
     pub store: Store,
     pub session: Session,
     pub events: Events,
+    pub webhooks: Vec<Webhook>,
     pub login: Login,
     pub tokens: Tokens,
     pub gateways: Gateways,

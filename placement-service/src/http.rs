@@ -17,6 +17,7 @@ pub mod problem;
 mod session;
 mod sessions;
 mod tokens;
+mod webhooks;
 
 use crate::config::Config;
 use crate::events::Events;
@@ -28,6 +29,7 @@ use crate::placer::Placer;
 use crate::secret::Secret;
 use crate::sessions::{Sessions, Sweep};
 use crate::tokens::Tokens;
+use crate::webhooks::Webhooks;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
@@ -46,6 +48,8 @@ pub use pages::Pages;
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
 const SESSIONS_PATH: &str = "/v1/sessions";
+const DEAD_LETTERS_PATH: &str = "/v1/webhooks/{name}/dead-letters";
+const RETRY_PATH: &str = "/v1/webhooks/{name}/dead-letters/{sequence}/retry";
 const EVENTS_PATH: &str = "/v1/events";
 const SESSION_PATH: &str = "/v1/sessions/{sid}";
 
@@ -57,6 +61,7 @@ pub struct AppState {
     pub feed: Feed,
     pub events: Events,
     pub sweep: Sweep,
+    pub webhooks: Webhooks,
     pub login: Login,
     pub login_rate: LoginRate,
     pub placer: Arc<Placer>,
@@ -81,6 +86,8 @@ const ROUTES: &[&str] = &[
     SESSIONS_PATH,
     SESSION_PATH,
     EVENTS_PATH,
+    DEAD_LETTERS_PATH,
+    RETRY_PATH,
     "/",
     "/login",
     "/logout",
@@ -106,6 +113,8 @@ pub fn router(app: App) -> Router {
         .route(SESSIONS_PATH, get(sessions::list).delete(sessions::end_all))
         .route(SESSION_PATH, get(sessions::show).delete(sessions::end))
         .route(EVENTS_PATH, get(events::read))
+        .route(DEAD_LETTERS_PATH, get(webhooks::dead_letters))
+        .route(RETRY_PATH, post(webhooks::retry))
         .route("/", get(demo))
         .route("/login", get(login::page).post(login::log_in))
         .route("/logout", post(login::log_out))

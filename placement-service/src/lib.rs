@@ -29,6 +29,7 @@ pub mod sessions;
 pub mod store;
 pub mod telemetry;
 pub mod tokens;
+pub mod webhooks;
 
 pub use berth_store::session_id;
 

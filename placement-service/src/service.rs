@@ -16,6 +16,7 @@ use crate::server;
 use crate::sessions::{Sessions, Sweep};
 use crate::store::{self, StoreError};
 use crate::tokens::Tokens;
+use crate::webhooks::{self, Webhooks, WebhooksError};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
@@ -26,6 +27,8 @@ pub enum ServiceError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Passwords(#[from] PasswordError),
+    #[error(transparent)]
+    Webhooks(#[from] WebhooksError),
     #[error("the fleet cannot be watched: {0}")]
     Fleet(#[from] reqwest::Error),
 }
@@ -52,6 +55,17 @@ pub async fn build(
     let feed = Feed::start(sessions.clone(), tokens.clone(), log, config.events.poll).await?;
     let events = Events::open(&stores, sessions.clone(), feed.newest()).await?;
     let sweep = Sweep::start(&sessions, &config);
+    let parts = webhooks::Parts {
+        stores: stores.clone(),
+        clock: clock.clone(),
+        tokens: tokens.clone(),
+        log: events.id(),
+        newest: feed.newest(),
+        lease: config.events.lease,
+    };
+    let secrets_of_hooks = secrets.webhooks;
+    let webhooks = Webhooks::start(&config.webhooks, secrets_of_hooks, parts, &mut registry);
+    let webhooks = webhooks.await?;
     let accounts = stores
         .accounts
         .ok_or_else(|| StoreError("keeps no accounts".to_owned()))?;
@@ -70,6 +84,7 @@ pub async fn build(
         feed,
         events,
         sweep,
+        webhooks,
         sessions,
         tokens,
         placer,
@@ -93,6 +108,7 @@ pub async fn run(
     };
     server::serve(listener, http::router(app), stop, grace).await?;
     last.sweep.stop();
+    last.webhooks.end().await;
     last.sessions.flush().await;
     Ok(())
 }

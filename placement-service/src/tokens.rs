@@ -118,6 +118,19 @@ impl Tokens {
         Ok(minted)
     }
 
+    /// Signs the claims of a security event (RFC 8417), typed so that it cannot pass for a session's token.
+    pub fn sign_event(&self, claims: &Value) -> Result<String, Refusal> {
+        let mut header = self.key.header.clone();
+        header.typ = Some("secevent+jwt".to_owned());
+        signed(jsonwebtoken::encode(&header, claims, &self.key.key))
+    }
+
+    /// `iss` of everything that is signed.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
     /// Drops the kept token of a session that has ended.
     pub fn forget(&self, session_ref: &str) {
         self.minted.invalidate(session_ref);
@@ -155,17 +168,23 @@ impl Tokens {
                 .map(|(name, value)| (name.as_str(), value))
                 .collect(),
         };
-        let token = jsonwebtoken::encode(&self.key.header, &claims, &self.key.key);
-        let token = token.map_err(|error| {
-            tracing::error!(%error, "a token could not be signed");
-            Reason::Internal
-        })?;
         Ok(Minted {
-            token,
+            token: signed(jsonwebtoken::encode(
+                &self.key.header,
+                &claims,
+                &self.key.key,
+            ))?,
             expires_at,
             renew_at: now + expires_at.saturating_sub(now) / 2,
         })
     }
+}
+
+fn signed(token: jsonwebtoken::errors::Result<String>) -> Result<String, Refusal> {
+    token.map_err(|error| {
+        tracing::error!(%error, "a token could not be signed");
+        Reason::Internal.into()
+    })
 }
 
 #[cfg(test)]

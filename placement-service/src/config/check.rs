@@ -2,7 +2,9 @@
 //! settings that exclude one another.
 
 use super::fault::Fault;
-use super::{Algorithm, Config, Driver, Key, api, events, fleet, login, pool, session, tokens};
+use super::{
+    Algorithm, Config, Driver, Key, api, events, fleet, login, pool, session, tokens, webhooks,
+};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -26,6 +28,7 @@ pub(super) fn all(config: &Config) -> (Vec<Fault>, Vec<String>) {
     login::check(&config.login, &mut faults);
     tokens::check(&config.tokens, &mut faults);
     api::check(&config.api, &mut faults);
+    webhooks::check(config, &mut faults);
     fleet::check(config, &mut faults);
     for (index, pool) in config.pools.iter().enumerate() {
         pool::check(&format!("pools[{index}]"), pool, &mut faults);
@@ -38,7 +41,7 @@ pub(super) fn all(config: &Config) -> (Vec<Fault>, Vec<String>) {
 }
 
 #[derive(Default)]
-pub(super) struct Faults(Vec<Fault>);
+pub(super) struct Faults(pub(super) Vec<Fault>);
 
 impl Faults {
     pub(super) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {

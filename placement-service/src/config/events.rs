@@ -12,10 +12,14 @@ pub struct Events {
     pub poll: Duration,
     /// Entries of the log that are kept.
     pub keep: u32,
+    /// For how long one of several replicas delivers webhooks without a sign of life: then another one does.
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
 }
 
 pub(super) fn check(events: &Events, faults: &mut Faults) {
     let least = Duration::from_millis(10);
     faults.within("events.poll", events.poll, least, 10 * SECOND);
     faults.counts("events.keep", events.keep, 100_000_000);
+    faults.within("events.lease", events.lease, 10 * least, 600 * SECOND);
 }

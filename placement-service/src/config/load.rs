@@ -27,6 +27,7 @@ tokens:
   previous: [ { algorithm: HS256, key: { env: BERTH_MODEL } } ]
   next: [ { algorithm: HS256, key: { env: BERTH_MODEL } } ]
 api: { clients: [ { name: berth-model, secret: { env: BERTH_MODEL }, role: runtime } ] }
+webhooks: [ { name: berth-model, url: https://example.com/, secret: { env: BERTH_MODEL } } ]
 ";
 
 /// The defaults, and the defaults with the model laid on them.

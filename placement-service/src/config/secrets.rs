@@ -16,6 +16,8 @@ pub struct Secrets {
     /// What a gateway proves itself with.
     pub gateway: Option<Secret>,
     pub clients: Vec<ClientSecret>,
+    /// Of each of `webhooks`, in their order.
+    pub webhooks: Vec<Option<Secret>>,
 }
 
 /// What an `api.clients` entry proves itself with.
@@ -36,12 +38,19 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
         secret.map_err(|fault| faults.push(fault)).ok()
     });
     let clients = clients(config, env, gateway.as_ref(), &mut faults);
+    let webhooks = config.webhooks.iter().enumerate().map(|(index, hook)| {
+        let path = format!("webhooks[{index}].secret");
+        let secret = hook.secret.as_ref().map(|key| read_proof(&path, key, env));
+        secret.and_then(|secret| secret.map_err(|fault| faults.push(fault)).ok())
+    });
+    let webhooks = webhooks.collect();
     match signing_key {
         Some(signing_key) if faults.is_empty() => Ok(Secrets {
             signing_key,
             further_keys: keys.collect(),
             gateway,
             clients,
+            webhooks,
         }),
         _ => Err(Faults(faults)),
     }

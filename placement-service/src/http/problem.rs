@@ -54,6 +54,12 @@ own_problems! {
     client_forbidden = FORBIDDEN, "forbidden", "The client may not do this";
     /// No session of that public name.
     no_such_session = NOT_FOUND, "no-such-session", "There is no such session";
+    /// No webhook of that name.
+    no_such_webhook = NOT_FOUND, "no-such-webhook", "There is no such webhook";
+    /// The webhook has no dead letter of that number.
+    no_such_dead_letter = NOT_FOUND, "no-such-dead-letter", "There is no such dead letter";
+    /// The webhook did not take the event this time either.
+    webhook_failed = BAD_GATEWAY, "webhook-failed", "The webhook did not take the event";
     /// Two login cookies in one request.
     cookie_duplicate = BAD_REQUEST, "cookie-duplicate", "The login cookie came twice";
     /// A login cookie that no service would have set.
@@ -89,6 +95,13 @@ impl HttpProblem {
         Refusal::new(Reason::InvalidRequest)
             .with_detail(detail)
             .into()
+    }
+
+    /// Says what exactly was wrong. Goes to the caller: never a secret.
+    #[must_use]
+    pub fn with_detail(mut self, detail: String) -> Self {
+        self.detail = Some(detail);
+        self
     }
 
     /// Says when a retry makes sense, in seconds.

@@ -1,0 +1,76 @@
+//! Where the service goes by HTTP on its own account: https, so that nobody on the way reads or answers.
+
+use super::check::Faults;
+use reqwest::Url;
+
+/// Whether an address is one to go to: https, or http on this machine, or http where `insecure` says so.
+pub(super) fn check(path: &str, text: &str, insecure: bool, faults: &mut Faults) {
+    let Some(url) = Url::parse(text).ok().filter(Url::has_host) else {
+        faults.add(
+            path,
+            "must be a whole address such as https://example.com/events",
+        );
+        return;
+    };
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        faults.add(path, "must have no user, no password and no #fragment");
+    }
+    match url.scheme() {
+        "https" => {}
+        "http" if insecure || is_loopback(&url) => {}
+        "http" => faults.add(
+            path,
+            "must be https: http is for this machine, or with insecure: true",
+        ),
+        _ => faults.add(path, "must be https"),
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(text: &str, insecure: bool) -> Option<String> {
+        let mut faults = Faults::default();
+        check("url", text, insecure, &mut faults);
+        faults.0.pop().map(|fault| fault.message)
+    }
+
+    #[test]
+    fn http_stays_on_this_machine_unless_told_otherwise() {
+        for fine in [
+            "https://example.com/hook?x=1",
+            "http://127.0.0.1:8080/hook",
+            "http://127.9.9.9/",
+            "http://[::1]/",
+            "http://localhost/",
+        ] {
+            assert_eq!(fault(fine, false), None, "{fine}");
+        }
+        for bare in [
+            "http://example.com/",
+            "http://10.0.0.1/",
+            "http://localhost.example/",
+        ] {
+            assert!(fault(bare, false).unwrap().starts_with("must be https"));
+            assert_eq!(fault(bare, true), None);
+        }
+        for (wrong, words) in [
+            ("", "whole address"),
+            ("/hook", "whole address"),
+            ("mailto:x@example.com", "whole address"),
+            ("ftp://example.com/", "must be https"),
+            ("https://u:p@example.com/", "no user"),
+            ("https://u@example.com/", "no user"),
+            ("https://example.com/#x", "no user"),
+        ] {
+            assert!(fault(wrong, true).unwrap().contains(words), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Who is told of events, and how hard it is tried.
+
+use super::check::{DAY, Faults, SECOND};
+use super::{Algorithm, Config, Key, web_address};
+use crate::store::EventKind;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// A receiver of events.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// Its name here, in metrics, logs and the store.
+    pub name: String,
+    pub url: String,
+    /// `json`: signs each delivery. `caep`: `Authorization: Bearer <secret>`, if there is one.
+    #[serde(default)]
+    pub secret: Option<Key>,
+    #[serde(default)]
+    pub format: WebhookFormat,
+    /// Only these kinds; none: all that the format can tell of.
+    #[serde(default)]
+    pub events: Vec<EventKind>,
+    /// `caep`: `aud` of the tokens.
+    #[serde(default)]
+    pub audience: Option<String>,
+    /// For one attempt, answer included.
+    #[serde(default = "Webhook::timeout", with = "humantime_serde")]
+    pub timeout: Duration,
+    /// Attempts until an event goes to the dead letters.
+    #[serde(default = "Webhook::attempts")]
+    pub attempts: u32,
+    #[serde(default)]
+    pub backoff: Backoff,
+    /// Allows http to another machine.
+    #[serde(default)]
+    pub insecure: bool,
+}
+
+/// How an event is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WebhookFormat {
+    /// As `GET /v1/events` tells it.
+    #[default]
+    Json,
+    /// Ends only, as CAEP session-revoked in a security event token.
+    Caep,
+}
+
+/// How long to wait after a failure: at random, up to `first`, then twice as long each time, up to `most`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backoff {
+    #[serde(default = "Backoff::first", with = "humantime_serde")]
+    pub first: Duration,
+    #[serde(default = "Backoff::most", with = "humantime_serde")]
+    pub most: Duration,
+}
+
+impl Webhook {
+    const fn timeout() -> Duration {
+        Duration::from_secs(5)
+    }
+
+    const fn attempts() -> u32 {
+        12
+    }
+}
+
+impl Backoff {
+    const fn first() -> Duration {
+        SECOND
+    }
+
+    const fn most() -> Duration {
+        Duration::from_secs(300)
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            first: Self::first(),
+            most: Self::most(),
+        }
+    }
+}
+
+pub(super) fn check(config: &Config, faults: &mut Faults) {
+    for (index, hook) in config.webhooks.iter().enumerate() {
+        let path = |field: &str| format!("webhooks[{index}].{field}");
+        faults.name(&path("name"), &hook.name);
+        web_address::check(&path("url"), &hook.url, hook.insecure, faults);
+        let least = Duration::from_millis(100);
+        faults.within(&path("timeout"), hook.timeout, least, 120 * SECOND);
+        faults.counts(&path("attempts"), hook.attempts, 100);
+        let (first, most) = (hook.backoff.first, hook.backoff.most);
+        let millisecond = Duration::from_millis(1);
+        faults.within(&path("backoff.first"), first, millisecond, most);
+        faults.within(&path("backoff.most"), most, millisecond, DAY);
+        match hook.format {
+            WebhookFormat::Json => check_json(hook, &path, faults),
+            WebhookFormat::Caep => check_caep(hook, config, &path, faults),
+        }
+    }
+    let names = config.webhooks.iter().map(|hook| hook.name.as_str());
+    faults.unique("webhooks", names);
+}
+
+fn check_json(hook: &Webhook, path: &dyn Fn(&str) -> String, faults: &mut Faults) {
+    if hook.secret.is_none() {
+        faults.add(path("secret"), "is missing: format json is signed with it");
+    }
+    if hook.audience.is_some() {
+        faults.add(path("audience"), "is for format caep only");
+    }
+}
+
+fn check_caep(hook: &Webhook, config: &Config, path: &dyn Fn(&str) -> String, faults: &mut Faults) {
+    if config.tokens.algorithm == Algorithm::Hs256 {
+        faults.add(
+            path("format"),
+            "caep needs a tokens.algorithm other than HS256: receivers verify with the public key",
+        );
+    }
+    match hook.audience.as_deref() {
+        None | Some("") => faults.add(path("audience"), "is missing: format caep needs it"),
+        Some(audience) if audience == config.tokens.audience => faults.add(
+            path("audience"),
+            "must not be tokens.audience: one token must not pass for the other",
+        ),
+        Some(_) => {}
+    }
+    for (index, kind) in hook.events.iter().enumerate() {
+        if matches!(kind, EventKind::Created | EventKind::Renewed) {
+            let path = path(&format!("events[{index}]"));
+            faults.add(path, "caep tells of ends only");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::load::from_text;
+
+    fn faults(text: &str) -> String {
+        from_text(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_webhook_that_cannot_work_is_refused() {
+        let text = "
+webhooks:
+  - { name: a, url: 'http://example.com/', secret: { env: X }, attempts: 0, audience: b }
+  - { name: a, url: 'https://example.com/', timeout: 1ms }
+  - { name: c, url: '/hook', secret: { env: X }, backoff: { first: 9m }, tries: 5 }
+  - { name: d, url: 'https://example.com/', format: caep, events: [created, revoked] }
+  - { name: e, url: 'https://example.com/', format: caep, audience: engine }
+  - { name: f, url: 'https://example.com/', events: [deleted] }
+";
+        let expected = "\
+webhooks[0].attempts: must be 1 to 100, not 0
+webhooks[0].audience: is for format caep only
+webhooks[0].url: must be https: http is for this machine, or with insecure: true
+webhooks[1].name: the name \"a\" is taken already
+webhooks[1].secret: is missing: format json is signed with it
+webhooks[1].timeout: must be 100ms to 2m, not 1ms
+webhooks[2].backoff.first: must be 1ms to 5m, not 9m
+webhooks[2].tries: unknown field; known here: name, url, secret, format, events, audience, timeout, attempts, backoff, insecure
+webhooks[2].url: must be a whole address such as https://example.com/events
+webhooks[3].audience: is missing: format caep needs it
+webhooks[3].events[0]: caep tells of ends only
+webhooks[3].format: caep needs a tokens.algorithm other than HS256: receivers verify with the public key
+webhooks[4].audience: must not be tokens.audience: one token must not pass for the other
+webhooks[4].format: caep needs a tokens.algorithm other than HS256: receivers verify with the public key
+webhooks[5].events[0]: unknown variant `deleted`, expected one of `created`, `renewed`, `expired`, `logged-out`, `revoked`, `child-completed`";
+        assert_eq!(faults(text), expected);
+    }
+}

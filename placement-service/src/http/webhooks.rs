@@ -1,0 +1,49 @@
+//! `/v1/webhooks`: what webhooks did not take, for operators.
+
+use super::App;
+use super::clients::Operator;
+use super::problem::HttpProblem;
+use crate::sessions::store_down;
+use crate::store::DeadLetter;
+use crate::webhooks::Retried;
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::Serialize;
+
+#[derive(Serialize)]
+pub(super) struct Listed {
+    dead_letters: Vec<DeadLetter>,
+}
+
+/// `GET /v1/webhooks/{name}/dead-letters`: oldest first.
+pub(super) async fn dead_letters(
+    _: Operator,
+    State(app): State<App>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Json<Listed>, HttpProblem> {
+    let Path(name) = path.map_err(|_| HttpProblem::no_such_webhook())?;
+    let letters = app.webhooks.dead_letters(&name).await;
+    let letters = letters.map_err(|e| store_down(&e))?;
+    let dead_letters = letters.ok_or_else(HttpProblem::no_such_webhook)?;
+    Ok(Json(Listed { dead_letters }))
+}
+
+/// `POST /v1/webhooks/{name}/dead-letters/{sequence}/retry`: one more attempt, at once.
+pub(super) async fn retry(
+    _: Operator,
+    State(app): State<App>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<StatusCode, HttpProblem> {
+    let Path((name, sequence)) = path.map_err(|_| HttpProblem::no_such_webhook())?;
+    // Numbers begin at 1.
+    let sequence = sequence.parse().unwrap_or(0);
+    let retried = app.webhooks.retry(&name, sequence).await;
+    match retried.map_err(|e| store_down(&e))? {
+        Retried::Delivered => Ok(StatusCode::NO_CONTENT),
+        Retried::Failed(words) => Err(HttpProblem::webhook_failed().with_detail(words)),
+        Retried::NoSuchLetter => Err(HttpProblem::no_such_dead_letter()),
+        Retried::NoSuchWebhook => Err(HttpProblem::no_such_webhook()),
+    }
+}

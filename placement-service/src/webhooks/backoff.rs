@@ -1,0 +1,40 @@
+//! How long to wait after a failed delivery: at random between nothing and a bound that doubles ("full jitter"),
+//! so that the many who lost one receiver do not all come back at once.
+
+use crate::config::Backoff;
+use rand::{Rng, RngExt};
+use std::time::Duration;
+
+/// The wait after so many failures in a row.
+pub(super) fn wait(backoff: &Backoff, failures: u32, random: &mut dyn Rng) -> Duration {
+    bound(backoff, failures).mul_f64(random.random())
+}
+
+fn bound(backoff: &Backoff, failures: u32) -> Duration {
+    let doubled = 1_u32.checked_shl(failures.saturating_sub(1));
+    let bound = doubled.and_then(|times| backoff.first.checked_mul(times));
+    bound.map_or(backoff.most, |bound| bound.min(backoff.most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    #[test]
+    fn the_bound_doubles_up_to_the_most_and_the_wait_is_below_it() {
+        let backoff = Backoff::default();
+        let mut random = StdRng::seed_from_u64(1);
+        for (failures, seconds) in [(1, 1), (2, 2), (3, 4), (9, 256), (10, 300), (99, 300)] {
+            let bound = bound(&backoff, failures);
+            assert_eq!(bound, Duration::from_secs(seconds));
+            let waits: Vec<_> = (0..100)
+                .map(|_| wait(&backoff, failures, &mut random))
+                .collect();
+            assert!(waits.iter().all(|wait| *wait <= bound));
+            assert!(waits.iter().any(|wait| *wait > bound / 2));
+            assert!(waits.iter().any(|wait| *wait < bound / 2));
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Webhooks (S35): in order, at least once, signed; dead letters; one replica at a time.
+
+use crate::receiver::{Answers, Got, Receiver};
+use crate::site::{Answer, Site, answer};
+use berth_placement::clock::Clock;
+use hmac::{Hmac, Mac};
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+const SECRET: &str = "webhook-secret-16";
+
+/// An operator, and one webhook that is impatient.
+fn config(receiver: &Receiver, more: &str) -> String {
+    format!(
+        "{}events: {{ lease: 300ms, poll: 20ms }}\n\
+         webhooks: [ {{ name: siem, url: \"{}\", secret: {{ inline: {SECRET} }}, timeout: 200ms,\
+         backoff: {{ first: 5ms, most: 20ms }} {more} }} ]\n",
+        crate::events::CLIENTS,
+        receiver.url
+    )
+}
+
+async fn operator(site: &Site, method: Method, path: &str) -> Answer {
+    let request = site.request(method, path);
+    answer(request.header("authorization", "Bearer operator-secret-1")).await
+}
+
+async fn events(site: &Site, cursor: &str) -> Vec<Value> {
+    let path = format!("/v1/events?cursor={cursor}");
+    let page = operator(site, Method::GET, &path).await.json();
+    page["events"].as_array().unwrap().clone()
+}
+
+async fn cursor(site: &Site) -> String {
+    let page = operator(site, Method::GET, "/v1/events").await.json();
+    page["cursor"].as_str().unwrap().to_owned()
+}
+
+async fn logout(site: &Site, id: &str) {
+    let request = site.request(Method::POST, "/logout");
+    answer(request.header("cookie", format!("berth={id}"))).await;
+}
+
+fn bodies(got: &[Got]) -> Vec<Value> {
+    got.iter().map(Got::json).collect()
+}
+
+#[tokio::test]
+async fn a_receiver_that_fails_gets_every_event_in_order_and_signed() {
+    let receiver = Receiver::start().await;
+    receiver.script(&[
+        Answers::With(500, "a secret of the receiver"),
+        Answers::Hangs,
+        Answers::With(404, ""),
+        Answers::Elsewhere,
+        Answers::With(200, "fine"),
+        Answers::With(503, ""),
+    ]);
+    let site = Site::start(&config(&receiver, "")).await;
+    let begin = cursor(&site).await;
+    let ids = [site.login().await, site.login().await];
+    logout(&site, &ids[0]).await;
+    let taken = receiver.until_taken(3).await;
+    assert_eq!(bodies(&taken), events(&site, &begin).await);
+    let got = receiver.got();
+    assert_eq!(got.len(), 8);
+    assert!(got.iter().all(|got| got.path == "/hook"), "no redirect");
+    for attempt in &got[..5] {
+        assert_eq!(attempt.id(), got[0].id());
+        assert_eq!(attempt.body, got[0].body);
+    }
+    for got in &got {
+        assert_eq!(got.id(), got.json()["cursor"]);
+        assert_eq!(got.header("content-type"), "application/json");
+        let signed = got.header("berth-signature");
+        let t = site.clock.now_s();
+        let mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+        let mac = mac.chain_update(format!("{t}.")).chain_update(&got.body);
+        let tag = mac.finalize().into_bytes();
+        let hex: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(signed, format!("t={t},v1={hex}"));
+        let text = String::from_utf8(got.body.clone()).unwrap();
+        assert!(ids.iter().all(|id| !text.contains(id)));
+    }
+    let metrics = site.get("/metrics", "").await.text;
+    for line in [
+        "berth_webhook_deliveries_total{webhook=\"siem\",result=\"ok\"} 3",
+        "berth_webhook_deliveries_total{webhook=\"siem\",result=\"failed\"} 5",
+    ] {
+        assert!(metrics.lines().any(|l| l == line), "{line}\n{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_kinds_that_are_asked_for_are_told() {
+    let receiver = Receiver::start().await;
+    let site = Site::start(&config(&receiver, ", events: [logged-out]")).await;
+    let ids = [site.login().await, site.login().await];
+    logout(&site, &ids[0]).await;
+    logout(&site, &ids[1]).await;
+    let taken = receiver.until_taken(2).await;
+    assert!(bodies(&taken).iter().all(|b| b["kind"] == "logged-out"));
+    assert_eq!(receiver.got().len(), 2);
+}
+
+#[tokio::test]
+async fn after_its_attempts_an_event_is_a_dead_letter_and_the_next_is_tried() {
+    let receiver = Receiver::start().await;
+    receiver.script(&[
+        Answers::With(500, "hunter2"),
+        Answers::Hangs,
+        Answers::With(418, ""),
+    ]);
+    let site = Site::start(&config(&receiver, ", attempts: 3")).await;
+    site.login().await;
+    site.login().await;
+    let taken = receiver.until_taken(1).await;
+    let first = receiver.got()[0].json();
+    assert_ne!(taken[0].json(), first);
+    let path = "/v1/webhooks/siem/dead-letters";
+    let listed = operator(&site, Method::GET, path).await;
+    let letter = &listed.json()["dead_letters"][0];
+    assert_eq!(listed.json()["dead_letters"].as_array().unwrap().len(), 1);
+    assert_eq!(letter["error"], "status 418");
+    assert_eq!(letter["event"]["session_ref"], first["session_ref"]);
+    assert!(!listed.text.contains("hunter2"));
+    let sequence = letter["sequence"].as_u64().unwrap();
+    let retry = format!("{path}/{sequence}/retry");
+    receiver.script(&[Answers::With(502, "")]);
+    let failed = operator(&site, Method::POST, &retry).await;
+    assert_eq!(
+        (failed.status, failed.reason().as_str()),
+        (502, "webhook-failed")
+    );
+    assert_eq!(failed.json()["detail"], "status 502");
+    let listed = operator(&site, Method::GET, path).await.json();
+    assert_eq!(listed["dead_letters"][0]["error"], "status 502");
+    assert_eq!(operator(&site, Method::POST, &retry).await.status, 204);
+    assert_eq!(receiver.taken()[1].json(), first);
+    let listed = operator(&site, Method::GET, path).await.json();
+    assert_eq!(listed, json!({"dead_letters": []}));
+    let metrics = site.get("/metrics", "").await.text;
+    let line = "berth_webhook_deliveries_total{webhook=\"siem\",result=\"dead-letter\"} 1";
+    assert!(metrics.lines().any(|l| l == line), "{metrics}");
+    for (method, path, reason) in [
+        (Method::POST, retry.as_str(), "no-such-dead-letter"),
+        (
+            Method::POST,
+            "/v1/webhooks/siem/dead-letters/x/retry",
+            "no-such-dead-letter",
+        ),
+        (
+            Method::POST,
+            "/v1/webhooks/none/dead-letters/1/retry",
+            "no-such-webhook",
+        ),
+        (
+            Method::GET,
+            "/v1/webhooks/none/dead-letters",
+            "no-such-webhook",
+        ),
+        (
+            Method::GET,
+            "/v1/webhooks/%ff/dead-letters",
+            "no-such-webhook",
+        ),
+    ] {
+        let nothing = operator(&site, method, path).await;
+        assert_eq!(
+            (nothing.status, nothing.reason().as_str()),
+            (404, reason),
+            "{path}"
+        );
+    }
+    let request = site.request(Method::GET, path);
+    let runtime = answer(request.header("authorization", "Bearer runtime-secret-12")).await;
+    assert_eq!(
+        (runtime.status, runtime.reason().as_str()),
+        (403, "forbidden")
+    );
+}
+
+#[tokio::test]
+async fn what_happens_while_the_receiver_is_away_is_told_after_a_restart_too() {
+    let receiver = Receiver::start().await;
+    receiver.otherwise(Some(Answers::With(500, "")));
+    let config = config(&receiver, ", attempts: 100");
+    let site = Site::start(&config).await;
+    let begin = cursor(&site).await;
+    site.login().await;
+    site.login().await;
+    receiver.until(|got| !got.is_empty()).await;
+    let site = site.restart(&config).await;
+    site.login().await;
+    receiver.otherwise(None);
+    let taken = receiver.until_taken(3).await;
+    assert_eq!(bodies(&taken), events(&site, &begin).await);
+}
+
+#[tokio::test]
+async fn of_two_services_one_delivers_and_the_other_takes_over() {
+    let receiver = Receiver::start().await;
+    let config = config(&receiver, "");
+    let site = Site::start(&config).await;
+    let begin = cursor(&site).await;
+    site.login().await;
+    receiver.until_taken(1).await;
+    let other = site.replica(&config).await;
+    for _ in 0..3 {
+        site.login().await;
+        other.login().await;
+    }
+    receiver.until_taken(7).await;
+    // Ends in order: it gives the lease back.
+    site.end().await;
+    other.login().await;
+    let taken = receiver.until_taken(8).await;
+    assert_eq!(bodies(&taken), events(&other, &begin).await, "each once");
+}
+
+#[tokio::test]
+async fn events_that_left_the_log_too_early_are_counted() {
+    let receiver = Receiver::start().await;
+    receiver.otherwise(Some(Answers::Hangs));
+    let config = config(&receiver, ", attempts: 100");
+    let site = Site::start(&config).await;
+    for _ in 0..4 {
+        site.login().await;
+    }
+    let database = site.database().await;
+    let site = site.restart(&config.replace("siem", "other")).await;
+    sqlx::query("DELETE FROM events WHERE sequence < 4")
+        .execute(&database)
+        .await
+        .unwrap();
+    receiver.otherwise(None);
+    let site = site.restart(&config).await;
+    let taken = receiver.until_taken(1).await;
+    assert!(taken[0].id().ends_with("-4"));
+    let metrics = site.get("/metrics", "").await.text;
+    let line = "berth_webhook_missed_total{webhook=\"siem\"} 3";
+    assert!(metrics.lines().any(|l| l == line), "{metrics}");
+}
+
+#[tokio::test]
+async fn an_end_is_told_as_a_security_event_that_the_published_key_verifies() {
+    let receiver = Receiver::start().await;
+    let refused = "{\"err\":\"invalid_audience\",\"description\":\"hunter2\"}";
+    receiver.script(&[
+        Answers::With(500, ""),
+        Answers::With(400, "not in the form of RFC 8935"),
+        Answers::With(202, ""),
+        Answers::With(400, refused),
+        Answers::With(200, ""),
+    ]);
+    let pem = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/es256.pem");
+    let config = format!(
+        "{}tokens: {{ algorithm: ES256, key: {{ file: {pem} }}, issuer: \"https://berth.example\" }}",
+        config(&receiver, ", format: caep, audience: partner")
+    );
+    let site = Site::start(&config).await;
+    let now = site.clock.now_s();
+    let (mut ids, mut refs) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        ids.push(site.login().await);
+        refs.push(site.session_ref(&ids[ids.len() - 1]).await);
+    }
+    for id in &ids {
+        logout(&site, id).await;
+    }
+    let taken = receiver.until_taken(2).await;
+    let got = receiver.got();
+    assert!(
+        got[..3].iter().all(|g| g.body == got[0].body),
+        "the same SET"
+    );
+    let set: JwkSet =
+        serde_json::from_str(&site.get("/.well-known/jwks.json", "").await.text).unwrap();
+    for (got, session_ref) in taken.iter().zip([&refs[0], &refs[2]]) {
+        assert_eq!(got.header("content-type"), "application/secevent+jwt");
+        assert_eq!(got.header("authorization"), format!("Bearer {SECRET}"));
+        assert_eq!(got.header("berth-signature"), "");
+        let header = decode_header(&got.body).unwrap();
+        assert_eq!(header.typ.as_deref(), Some("secevent+jwt"));
+        let key = set.find(header.kid.as_deref().unwrap()).unwrap();
+        let mut validation = Validation::new(Algorithm::ES256);
+        validation.set_audience(&["partner"]);
+        validation.set_issuer(&["https://berth.example"]);
+        validation.set_required_spec_claims(&["aud", "iss"]);
+        validation.validate_exp = false;
+        let key = DecodingKey::from_jwk(key).unwrap();
+        let claims: Value = decode(&got.body, &key, &validation).unwrap().claims;
+        let event = "https://schemas.openid.net/secevent/caep/event-type/session-revoked";
+        assert_eq!(
+            claims,
+            json!({
+                "iss": "https://berth.example", "aud": "partner", "iat": now, "jti": got.id(),
+                "sub_id": {
+                    "format": "complex",
+                    "session": { "format": "opaque", "id": session_ref },
+                    "user": { "format": "iss_sub", "iss": "https://berth.example", "sub": "demo" },
+                },
+                "events": { event: {
+                    "event_timestamp": now, "initiating_entity": "user", "reason_admin": { "en": "logout" },
+                } },
+            })
+        );
+    }
+    let letters = operator(&site, Method::GET, "/v1/webhooks/siem/dead-letters").await;
+    let letter = &letters.json()["dead_letters"][0];
+    assert_eq!(letter["error"], "status 400, invalid_audience", "at once");
+    assert_eq!(letter["event"]["session_ref"], refs[1]);
+    assert!(!letters.text.contains("hunter2"));
+}
