@@ -59,6 +59,11 @@ pub(crate) struct ConfigFile {
 }
 
 impl ConfigFile {
+    /// What a fault in it is told of.
+    fn named(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new("defaults"))
+    }
+
     fn load(&self) -> Result<Loaded, Failure> {
         match &self.config {
             Some(file) => load::from_file(file).map_err(|faults| Failure::faults(file, &faults)),

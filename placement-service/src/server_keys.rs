@@ -66,7 +66,7 @@ async fn keyed(store: &dyn Coordination, name: &str) -> Result<Hmac<Sha256>, Sto
     let mut candidate = [0_u8; 32];
     rand::rng().fill_bytes(&mut candidate);
     let key = store.server_key(name, candidate).await?;
-    Hmac::new_from_slice(&key).map_err(|e| StoreError(e.to_string()))
+    Hmac::new_from_slice(&key).map_err(|e| StoreError::Data(e.to_string()))
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub async fn build(
     secrets: Secrets,
     clock: Arc<dyn Clock>,
 ) -> Result<App, ServiceError> {
-    let stores = store::open(&config.store).await?;
+    let stores = store::open(&config.store, &secrets.store).await?;
     let mut registry = Metrics::registry();
     let metrics = Arc::new(Metrics::register(&mut registry));
     let sessions = Sessions::start(
@@ -68,7 +68,7 @@ pub async fn build(
     let webhooks = webhooks.await?;
     let accounts = stores
         .accounts
-        .ok_or_else(|| StoreError("keeps no accounts".to_owned()))?;
+        .ok_or_else(|| StoreError::Data("keeps no accounts".to_owned()))?;
     let passwords = Passwords::new()?;
     let credentials = Credentials::new(accounts, clock.clone(), passwords, config.login.lock_out);
     let login_rate = LoginRate::new(config.login.rate, clock.clone());

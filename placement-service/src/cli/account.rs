@@ -141,7 +141,7 @@ pub(super) async fn run(command: AccountCommand) -> Result<(), Failure> {
 async fn open(config: &ConfigFile) -> Result<(Opened, Accounts), Failure> {
     let opened = Opened::new(config).await?;
     let accounts = opened.stores.accounts.clone();
-    let accounts = accounts.ok_or_else(|| StoreError("keeps no accounts".to_owned()))?;
+    let accounts = accounts.ok_or_else(|| StoreError::Data("keeps no accounts".to_owned()))?;
     let accounts = Accounts::new(accounts, opened.clock.clone())?;
     Ok((opened, accounts))
 }

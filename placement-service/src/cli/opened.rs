@@ -3,7 +3,7 @@
 
 use super::{ConfigFile, Failure};
 use berth_placement::clock::{Clock, SystemClock};
-use berth_placement::config::{Config, Log};
+use berth_placement::config::{Config, Log, secrets};
 use berth_placement::metrics::Metrics;
 use berth_placement::sessions::Sessions;
 use berth_placement::store::{self, Stores};
@@ -21,8 +21,10 @@ impl Opened {
     /// Opens what the configuration names.
     pub(super) async fn new(file: &ConfigFile) -> Result<Self, Failure> {
         let config = file.load()?.config;
+        let secrets = secrets::fetch_store(&config.store, &|name| std::env::var(name).ok())
+            .map_err(|faults| Failure::faults(file.named(), &faults))?;
         Ok(Self {
-            stores: store::open(&config.store).await?,
+            stores: store::open(&config.store, &secrets).await?,
             clock: Arc::new(SystemClock),
             config,
         })

@@ -5,7 +5,6 @@ use berth_placement::clock::SystemClock;
 use berth_placement::config::secrets;
 use berth_placement::{service, telemetry};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,9 +20,8 @@ pub(super) async fn run(file: &ConfigFile, listen: Option<SocketAddr>) -> Result
     if let Some(listen) = listen {
         config.listen = listen;
     }
-    let named = file.config.as_deref().unwrap_or(Path::new("defaults"));
     let secrets = secrets::fetch(&config, &|name| std::env::var(name).ok())
-        .map_err(|faults| Failure::faults(named, &faults))?;
+        .map_err(|faults| Failure::faults(file.named(), &faults))?;
     let mut terminate = signal(SignalKind::terminate())?;
     let address = config.listen;
     let listener = TcpListener::bind(address)

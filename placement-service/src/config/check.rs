@@ -3,7 +3,8 @@
 
 use super::fault::Fault;
 use super::{
-    Algorithm, Config, Driver, Key, api, events, fleet, login, pool, session, tokens, webhooks,
+    Algorithm, Config, Driver, Key, api, events, fleet, login, pool, session, store, tokens,
+    webhooks,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub(super) fn all(config: &Config) -> (Vec<Fault>, Vec<String>) {
             "must be a filter such as info or berth_placement=debug,info",
         );
     }
+    store::check(&config.store, &mut faults);
     session::check(&config.session, &mut faults);
     events::check(&config.events, &mut faults);
     login::check(&config.login, &mut faults);

@@ -4,6 +4,7 @@ use super::fault::{Fault, Faults};
 use super::{Config, Key, Role};
 use crate::keys::SigningKey;
 use crate::secret::Secret;
+use crate::store;
 
 /// The shortest secret that gateways and clients prove themselves with, in bytes.
 const MIN_SECRET_BYTES: usize = 16;
@@ -18,6 +19,14 @@ pub struct Secrets {
     pub clients: Vec<ClientSecret>,
     /// Of each of `webhooks`, in their order.
     pub webhooks: Vec<Option<Secret>>,
+    pub store: StoreSecrets,
+}
+
+/// What the store is reached with.
+#[derive(Debug)]
+pub struct StoreSecrets {
+    /// It may hold a password.
+    pub url: Option<Secret>,
 }
 
 /// What an `api.clients` entry proves itself with.
@@ -37,6 +46,9 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
         let secret = read_proof("gateways.secret", key, env);
         secret.map_err(|fault| faults.push(fault)).ok()
     });
+    let store = fetch_store(&config.store, env)
+        .map_err(|Faults(more)| faults.extend(more))
+        .ok();
     let clients = clients(config, env, gateway.as_ref(), &mut faults);
     let webhooks = config.webhooks.iter().enumerate().map(|(index, hook)| {
         let path = format!("webhooks[{index}].secret");
@@ -44,13 +56,14 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
         secret.and_then(|secret| secret.map_err(|fault| faults.push(fault)).ok())
     });
     let webhooks = webhooks.collect();
-    match signing_key {
-        Some(signing_key) if faults.is_empty() => Ok(Secrets {
+    match (signing_key, store) {
+        (Some(signing_key), Some(store)) if faults.is_empty() => Ok(Secrets {
             signing_key,
             further_keys: keys.collect(),
             gateway,
             clients,
             webhooks,
+            store,
         }),
         _ => Err(Faults(faults)),
     }
@@ -92,6 +105,24 @@ fn token_keys(
         }
     }
     keys
+}
+
+/// Reads what the store alone needs.
+pub fn fetch_store(
+    config: &super::Store,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<StoreSecrets, Faults> {
+    let path = "store.url";
+    let url = config.url().map(|key| {
+        let url = read(path, key, env)?;
+        let checked = store::check_url(config, url.reveal());
+        checked.map_err(|fault| Fault::new(path, fault))?;
+        Ok(url)
+    });
+    match url.transpose() {
+        Ok(url) => Ok(StoreSecrets { url }),
+        Err(fault) => Err(Faults(vec![fault])),
+    }
 }
 
 fn clients(

@@ -1,11 +1,144 @@
 //! Where sessions and accounts are kept.
 
+use super::Key;
+use super::check::{Faults, SECOND};
 use serde::Deserialize;
 use std::path::PathBuf;
+use std::time::Duration;
 
-/// Where sessions and accounts are kept.
+/// The key prefix of Redis when none is given.
+const PREFIX: &str = "berth";
+const MAX_PREFIX_BYTES: usize = 64;
+
+/// Where sessions and accounts are kept. As the settings of one kind make no sense for another, a file
+/// replaces this part as a whole: so the defaults of what it leaves out are here.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "kebab-case")]
 pub enum Store {
-    Sqlite { path: PathBuf },
+    /// One file, one replica.
+    Sqlite {
+        path: PathBuf,
+        #[serde(default = "timeout", with = "humantime_serde")]
+        timeout: Duration,
+    },
+    Postgres {
+        /// `postgres://user:password@host:5432/database?sslmode=verify-full`
+        url: Key,
+        #[serde(default = "timeout", with = "humantime_serde")]
+        timeout: Duration,
+    },
+    /// Or Valkey.
+    Redis {
+        /// `redis://:password@host:6379/0`, `rediss://` with TLS.
+        url: Key,
+        #[serde(default = "prefix")]
+        prefix: String,
+        #[serde(default = "timeout", with = "humantime_serde")]
+        timeout: Duration,
+    },
+}
+
+impl Store {
+    /// How long a call may take.
+    #[must_use]
+    pub const fn timeout(&self) -> Duration {
+        match self {
+            Self::Sqlite { timeout, .. }
+            | Self::Postgres { timeout, .. }
+            | Self::Redis { timeout, .. } => *timeout,
+        }
+    }
+
+    /// Where its URL comes from.
+    #[must_use]
+    pub const fn url(&self) -> Option<&Key> {
+        match self {
+            Self::Sqlite { .. } => None,
+            Self::Postgres { url, .. } | Self::Redis { url, .. } => Some(url),
+        }
+    }
+}
+
+fn timeout() -> Duration {
+    SECOND
+}
+
+fn prefix() -> String {
+    PREFIX.to_owned()
+}
+
+pub(super) fn check(store: &Store, faults: &mut Faults) {
+    let least = Duration::from_millis(50);
+    faults.within("store.timeout", store.timeout(), least, 30 * SECOND);
+    if let Store::Redis { prefix, .. } = store {
+        let fine = |b: u8| b.is_ascii_graphic() && !matches!(b, b'{' | b'}');
+        if !(1..=MAX_PREFIX_BYTES).contains(&prefix.len()) || !prefix.bytes().all(fine) {
+            let message = "must be 1 to 64 visible ASCII characters without braces";
+            faults.add("store.prefix", message);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::{DEFAULT, from_text};
+    use crate::config::secrets;
+    use serde_json::Value;
+
+    fn told(text: &str) -> String {
+        from_text(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_default_file_says_the_same_defaults() {
+        let tree: Value = serde_saphyr::from_str(DEFAULT).unwrap();
+        assert_eq!(tree["store"]["timeout"], "1s");
+        let text = "store: { kind: redis, url: { env: URL } }";
+        let store = from_text(text).unwrap().config.store;
+        let Store::Redis { prefix, .. } = &store else {
+            panic!("not what was asked for");
+        };
+        assert_eq!((prefix.as_str(), store.timeout()), ("berth", SECOND));
+    }
+
+    #[test]
+    fn settings_of_another_kind_and_bad_values_are_faults() {
+        assert_eq!(
+            told("store: { kind: postgres, path: a.db }"),
+            "store.path: unknown field; known here: url, timeout\nstore.url: is missing"
+        );
+        assert_eq!(
+            told("store: { kind: redis, url: { env: URL }, prefix: '{x}', timeout: 1ms }"),
+            "store.prefix: must be 1 to 64 visible ASCII characters without braces\n\
+             store.timeout: must be 50ms to 30s, not 1ms"
+        );
+        assert_eq!(
+            told("store: { kind: mysql }"),
+            "store.kind: unknown variant `mysql`, expected one of `sqlite`, `postgres`, `redis`\n\
+             store.path: is missing"
+        );
+    }
+
+    #[test]
+    fn a_wrong_url_is_a_fault_without_its_password() {
+        for (kind, fault) in [
+            ("postgres", "the URL does not start with postgres://"),
+            ("redis", "the URL cannot be read as one of Redis"),
+        ] {
+            let text = format!("store: {{ kind: {kind}, url: {{ env: URL }} }}");
+            let store = from_text(&text).unwrap().config.store;
+            let fetch = |url: Option<&str>| {
+                let url = url.map(str::to_owned);
+                let error = secrets::fetch_store(&store, &|_| url.clone()).unwrap_err();
+                error.to_string()
+            };
+            assert_eq!(
+                fetch(None),
+                "store.url: the environment variable URL is not set"
+            );
+            let url = Some("http://user:hunter2@host/");
+            assert_eq!(fetch(url), format!("store.url: {fault}"));
+        }
+    }
 }

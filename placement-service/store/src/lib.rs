@@ -4,13 +4,19 @@
 mod account;
 #[cfg(feature = "contract")]
 pub mod contract;
+mod error;
 mod event;
+pub mod postgres;
+pub mod redis;
+
 mod row;
 mod session;
 pub mod session_id;
+mod sql;
 pub mod sqlite;
 
 pub use account::{AccountRow, AccountStore, Attempts};
+pub use error::StoreError;
 pub use event::{Bounds, DeadLetter, EndCause, Event, EventKind, EventLog};
 pub use session::{
     Ending, Inserted, PAYLOAD_VERSION, ProviderLink, Select, SessionRow, SessionState, SessionStore,
@@ -18,11 +24,6 @@ pub use session::{
 
 use async_trait::async_trait;
 use std::sync::Arc;
-
-/// The store did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-#[error("session store: {0}")]
-pub struct StoreError(pub String);
 
 /// What replicas on one store agree on.
 #[async_trait]

@@ -1,35 +1,129 @@
-//! How values look in the columns of SQL stores, and how they are read back: what does not fit is an
-//! error, never a guess.
+//! How a session looks in a store, whichever it is, and how it is read back: what does not fit is an error,
+//! never a guess. Fields that only a newer binary knows are left alone.
 
 use crate::session_id::IdHash;
-use crate::{PAYLOAD_VERSION, SessionState, StoreError};
+use crate::{PAYLOAD_VERSION, ProviderLink, Select, SessionRow, SessionState, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        Self(error.to_string())
+/// A session's fields as they are kept.
+pub(crate) struct RawSession<'a> {
+    pub(crate) id_hash: &'a [u8],
+    pub(crate) session_ref: &'a str,
+    pub(crate) payload_version: i64,
+    pub(crate) account: &'a str,
+    pub(crate) roles: &'a str,
+    pub(crate) created_at: i64,
+    pub(crate) last_seen_at: i64,
+    pub(crate) idle_timeout: i64,
+    pub(crate) absolute_expiry: i64,
+    pub(crate) ancestors: &'a [u8],
+    pub(crate) runtime: &'a str,
+    pub(crate) state: &'a str,
+    pub(crate) claims: &'a str,
+    pub(crate) provider: Option<RawProvider>,
+}
+
+/// The provider's names for a session as they are kept.
+pub(crate) struct RawProvider {
+    pub(crate) provider: String,
+    pub(crate) subject: Option<String>,
+    pub(crate) session: Option<String>,
+    pub(crate) hint: Option<String>,
+}
+
+impl RawSession<'_> {
+    /// Reads the fields. What a newer binary wrote in a way that this one does not know is refused (S2).
+    pub(crate) fn read(self) -> Result<SessionRow, StoreError> {
+        let version = self.payload_version;
+        if version > PAYLOAD_VERSION {
+            return Err(StoreError::Data(format!(
+                "a session has payload version {version}, newer than this binary"
+            )));
+        }
+        if self.state != SessionState::Active.as_str() {
+            let state: String = self.state.chars().take(40).collect();
+            return Err(StoreError::Data(format!(
+                "a session has the state {state:?}"
+            )));
+        }
+        let time = |name: &str, value: i64| {
+            u64::try_from(value).map_err(|e| StoreError::malformed(name, e))
+        };
+        let provider = self.provider.map(|kept| {
+            Ok::<_, StoreError>(ProviderLink {
+                provider: kept.provider,
+                subject: kept
+                    .subject
+                    .ok_or_else(|| StoreError::malformed("provider_subject", "it is not there"))?,
+                session: kept.session,
+                logout_hint: kept.hint,
+            })
+        });
+        Ok(SessionRow {
+            id_hash: to_hash("id_hash", self.id_hash)?,
+            session_ref: self.session_ref.to_owned(),
+            payload_version: version,
+            account: self.account.to_owned(),
+            roles: from_json("roles", self.roles)?,
+            created_at_ms: time("created_at", self.created_at)?,
+            last_seen_at_ms: time("last_seen_at", self.last_seen_at)?,
+            idle_timeout_ms: time("idle_timeout", self.idle_timeout)?,
+            absolute_expiry_ms: time("absolute_expiry", self.absolute_expiry)?,
+            ancestors: to_hashes(self.ancestors)?,
+            runtime: self.runtime.to_owned(),
+            state: SessionState::Active,
+            claims: from_json("claims", self.claims)?,
+            provider: provider.transpose()?,
+        })
     }
 }
 
-pub(crate) fn to_json(value: &impl Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|e| StoreError(e.to_string()))
+/// The rows of a list. One that cannot be read is an error, but not to those who clear up: it would keep
+/// them from all others for ever.
+pub(crate) fn listed(
+    select: &Select,
+    rows: impl Iterator<Item = Result<SessionRow, StoreError>>,
+) -> Result<Vec<SessionRow>, StoreError> {
+    let lenient = matches!(select, Select::OverAt(_) | Select::Orphans);
+    let mut read = Vec::new();
+    for row in rows {
+        match row {
+            Ok(row) => read.push(row),
+            Err(error @ StoreError::Data(_)) if lenient => {
+                tracing::warn!(%error, "a session is left for a newer binary, or for an operator");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
 }
 
-pub(crate) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|e| malformed(&e))
+pub(crate) fn to_json(value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|e| StoreError::Data(e.to_string()))
+}
+
+pub(crate) fn from_json<T: DeserializeOwned>(field: &str, text: &str) -> Result<T, StoreError> {
+    // The error's own words would quote what is kept.
+    serde_json::from_str(text).map_err(|e| {
+        let (line, column) = (e.line(), e.column());
+        StoreError::malformed(field, format!("not the JSON expected, at {line}:{column}"))
+    })
 }
 
 pub(crate) fn to_i64(value: u64) -> Result<i64, StoreError> {
-    i64::try_from(value).map_err(|e| StoreError(e.to_string()))
+    i64::try_from(value).map_err(|e| StoreError::Data(e.to_string()))
 }
 
 pub(crate) fn to_u64(value: i64) -> Result<u64, StoreError> {
-    u64::try_from(value).map_err(|e| malformed(&e))
+    u64::try_from(value).map_err(|e| StoreError::malformed("a number", e))
 }
 
-pub(crate) fn to_hash(bytes: &[u8]) -> Result<IdHash, StoreError> {
-    bytes.try_into().map(IdHash).map_err(|e| malformed(&e))
+fn to_hash(field: &str, bytes: &[u8]) -> Result<IdHash, StoreError> {
+    bytes
+        .try_into()
+        .map(IdHash)
+        .map_err(|e| StoreError::malformed(field, e))
 }
 
 /// Hashes one after the other, 32 bytes each.
@@ -37,23 +131,7 @@ pub(crate) fn to_bytes(hashes: &[IdHash]) -> Vec<u8> {
     hashes.iter().flat_map(|hash| hash.0).collect()
 }
 
-pub(crate) fn to_hashes(bytes: &[u8]) -> Result<Vec<IdHash>, StoreError> {
-    bytes.chunks(32).map(to_hash).collect()
-}
-
-/// Refuses what a newer binary wrote in a way that this one does not know (S2).
-pub(crate) fn readable(payload_version: i64, state: &str) -> Result<SessionState, StoreError> {
-    if payload_version > PAYLOAD_VERSION {
-        return Err(StoreError(format!(
-            "a session has payload version {payload_version}, newer than this binary"
-        )));
-    }
-    if state != SessionState::Active.as_str() {
-        return Err(StoreError(format!("a session has the state {state:?}")));
-    }
-    Ok(SessionState::Active)
-}
-
-fn malformed(error: &dyn std::error::Error) -> StoreError {
-    StoreError(format!("a row is malformed: {error}"))
+fn to_hashes(bytes: &[u8]) -> Result<Vec<IdHash>, StoreError> {
+    let chunks = bytes.chunks(32);
+    chunks.map(|chunk| to_hash("ancestors", chunk)).collect()
 }

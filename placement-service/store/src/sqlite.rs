@@ -1,20 +1,22 @@
 //! The embedded store: one SQLite file, write-ahead log, tables made by `migrations/sqlite`.
 
-mod accounts;
-mod coordination;
-mod events;
-mod sessions;
+mod statements;
 
 use crate::StoreError;
+use crate::sql::Held;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Connection, Sqlite, Transaction};
 use std::path::Path;
 use std::time::Duration;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+/// A file that a newer binary has migrated can still be opened (S2).
+static MIGRATIONS: Migrator = Migrator {
+    ignore_missing: true,
+    ..sqlx::migrate!("migrations/sqlite")
+};
 
 /// How long a writer waits for another one, and a caller for a connection.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -30,8 +32,7 @@ impl SqliteStore {
     /// Opens the file, creating it and its directory, and migrates it. The file is readable by its
     /// owner only.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        create_private_file(path)
-            .map_err(|e| StoreError(format!("cannot create {}: {e}", path.display())))?;
+        create_private_file(path).map_err(|e| failed("create", path, &e))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -43,24 +44,32 @@ impl SqliteStore {
             .acquire_timeout(BUSY_TIMEOUT)
             .connect_with(options)
             .await
-            .map_err(|e| StoreError(format!("cannot open {}: {e}", path.display())))?;
+            .map_err(|e| failed("open", path, &e))?;
         MIGRATIONS
             .run(&pool)
             .await
-            .map_err(|e| StoreError(format!("cannot migrate {}: {e}", path.display())))?;
+            .map_err(|e| failed("migrate", path, &e))?;
         Ok(Self { pool })
+    }
+
+    async fn acquire(&self) -> Result<Held<Sqlite>, StoreError> {
+        Held::acquire(&self.pool).await
     }
 
     /// A transaction that writes: it has the file's lock from its begin on, so that it never fails half-way
     /// because another one wrote first.
-    async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+    async fn begin(held: &mut Held<Sqlite>) -> Result<Transaction<'_, Sqlite>, StoreError> {
+        Ok((***held).begin_with("BEGIN IMMEDIATE").await?)
     }
 
     /// Closes every connection. Calls after it fail, as those to a store that is down do.
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+fn failed(what: &str, path: &Path, error: &dyn std::error::Error) -> StoreError {
+    StoreError::Down(format!("cannot {what} {}: {error}", path.display()))
 }
 
 fn create_private_file(path: &Path) -> std::io::Result<()> {

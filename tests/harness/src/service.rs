@@ -37,6 +37,12 @@ pub fn config(engines: &[Engine], dir: &Path, pool_patch: &Value, patch: &Value)
         render::merge(pool, pool_patch);
     }
     render::merge(&mut tree, &json!({"store": {"path": dir.join("berth.db")}}));
+    // The settings of one kind of store make no sense for another.
+    if patch.pointer("/store/kind").is_some()
+        && let Some(store) = tree.get_mut("store")
+    {
+        *store = json!({});
+    }
     render::merge(&mut tree, patch);
     Ok(tree)
 }

@@ -1,0 +1,102 @@
+//! The store that replicas share in PostgreSQL 12 or newer; tables made by `migrations/postgres`.
+
+mod statements;
+
+use crate::StoreError;
+use crate::sql::Held;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, Postgres, Transaction};
+use std::str::FromStr;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// A database that a newer binary has migrated can still be used (S2).
+static MIGRATIONS: Migrator = Migrator {
+    ignore_missing: true,
+    ..sqlx::migrate!("migrations/postgres")
+};
+
+const CONNECTIONS: u32 = 16;
+/// A connection that was idle for so long is tried before it is used: the server may have been restarted.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+/// For the tables, and for another replica that is at them just now.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Sessions and accounts in one PostgreSQL database.
+pub struct PostgresStore {
+    pool: PgPool,
+}
+
+impl PostgresStore {
+    /// Connects and migrates the database. `timeout` is for one statement, a lock, and a connection.
+    pub async fn open(url: &str, limit: Duration) -> Result<Self, StoreError> {
+        let options = options(url)?;
+        let migrated = timeout(MIGRATION_TIMEOUT, async {
+            let mut connection = options.connect().await?;
+            MIGRATIONS.run_direct(None, &mut connection, false).await?;
+            connection.close().await?;
+            Ok(())
+        });
+        let late = || StoreError::Down("PostgreSQL does not answer".to_owned());
+        migrated
+            .await
+            .map_err(|_| late())?
+            .map_err(|e: sqlx::migrate::MigrateError| {
+                StoreError::Down(format!("cannot migrate the database: {e}"))
+            })?;
+        let milliseconds = limit.as_millis().to_string();
+        // The server gives up too: what nobody waits for any more must not hold locks.
+        let options = options.options([
+            ("statement_timeout", &milliseconds),
+            ("lock_timeout", &milliseconds),
+            ("idle_in_transaction_session_timeout", &milliseconds),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(limit)
+            .test_before_acquire(false)
+            .before_acquire(|connection, about| {
+                Box::pin(async move {
+                    if about.idle_for > TRUSTED_IDLE {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(options);
+        Ok(Self { pool })
+    }
+
+    /// Whether a URL can be one of a PostgreSQL database; else what is wrong, without its secrets.
+    pub fn check_url(url: &str) -> Result<(), StoreError> {
+        options(url).map(drop)
+    }
+
+    async fn acquire(&self) -> Result<Held<Postgres>, StoreError> {
+        Held::acquire(&self.pool).await
+    }
+
+    async fn begin(held: &mut Held<Postgres>) -> Result<Transaction<'_, Postgres>, StoreError> {
+        Ok((***held).begin().await?)
+    }
+
+    /// Closes every connection. Calls after it fail, as those to a store that is down do.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(StoreError::Data(
+            "the URL does not start with postgres://".to_owned(),
+        ));
+    }
+    // The error's own words may quote the URL, and so its password.
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|_| StoreError::Data("the URL cannot be read as one of PostgreSQL".to_owned()))?;
+    Ok(options
+        .application_name("berth")
+        .disable_statement_logging())
+}

@@ -1,0 +1,84 @@
+//! Accounts in Redis.
+
+use super::RedisStore;
+use super::row::{Fields, account_fields, account_from};
+use crate::{AccountRow, AccountStore, Attempts, StoreError};
+use async_trait::async_trait;
+use redis::cmd;
+
+scripts! {
+    ADD = "
+        local user = p .. 'user:' .. ARGV[1]
+        if exists(user) then return 0 end
+        redis.call('HSET', user, unpack(ARGV, 2))
+        redis.call('ZADD', p .. 'users', 0, ARGV[1])
+        return 1";
+    ALL = "
+        local all = {}
+        for _, name in ipairs(redis.call('ZRANGE', p .. 'users', 0, -1)) do
+            all[#all + 1] = {name, redis.call('HGETALL', p .. 'user:' .. name)}
+        end
+        return all";
+    UPDATE = "
+        local user = p .. 'user:' .. ARGV[1]
+        if not exists(user) then return 0 end
+        redis.call('HSET', user, unpack(ARGV, 2))
+        return 1";
+    SET_ATTEMPTS = "
+        local user = p .. 'user:' .. ARGV[1]
+        local f = redis.call('HMGET', user, 'failures', 'locked_until')
+        if f[1] ~= ARGV[2] or f[2] ~= ARGV[3] then return 0 end
+        redis.call('HSET', user, 'failures', ARGV[4], 'locked_until', ARGV[5])
+        return 1";
+}
+
+/// What an update leaves alone.
+const KEPT: [&str; 3] = ["created_at", "failures", "locked_until"];
+
+#[async_trait]
+impl AccountStore for RedisStore {
+    async fn add_account(&self, row: &AccountRow) -> Result<bool, StoreError> {
+        let mut arguments = vec![row.name.clone()];
+        for (name, value) in account_fields(row)? {
+            arguments.extend([name.to_owned(), value]);
+        }
+        self.script(&ADD, &arguments).await
+    }
+
+    async fn find_account(&self, name: &str) -> Result<Option<AccountRow>, StoreError> {
+        let key = self.key(&format!("user:{name}"));
+        let fields: Fields = self.command(cmd("HGETALL").arg(key)).await?;
+        let there = !fields.is_empty();
+        there.then(|| account_from(name, &fields)).transpose()
+    }
+
+    async fn accounts(&self) -> Result<Vec<AccountRow>, StoreError> {
+        let all: Vec<(String, Fields)> = self.script(&ALL, &[]).await?;
+        let rows = all.iter().map(|(name, fields)| account_from(name, fields));
+        rows.collect()
+    }
+
+    async fn update_account(&self, row: &AccountRow) -> Result<bool, StoreError> {
+        let mut arguments = vec![row.name.clone()];
+        for (name, value) in account_fields(row)? {
+            if !KEPT.contains(&name) {
+                arguments.extend([name.to_owned(), value]);
+            }
+        }
+        self.script(&UPDATE, &arguments).await
+    }
+
+    async fn set_attempts(
+        &self,
+        name: &str,
+        before: Attempts,
+        after: Attempts,
+    ) -> Result<bool, StoreError> {
+        let mut arguments = vec![name.to_owned()];
+        for attempts in [before, after] {
+            arguments.push(attempts.failures.to_string());
+            arguments.push(attempts.locked_until_ms.to_string());
+        }
+        self.script(&SET_ATTEMPTS, &arguments).await
+    }
+}

@@ -1,0 +1,67 @@
+//! What processes on one Redis agree on.
+
+use super::RedisStore;
+use crate::{Coordination, StoreError};
+use async_trait::async_trait;
+use redis::cmd;
+
+scripts! {
+    LEASE = "
+        local kept = redis.call('HGET', p .. 'leases', ARGV[1])
+        if kept then
+            local until_ms, holder = kept:match('^(%d+) (.*)$')
+            if holder ~= ARGV[2] and tonumber(until_ms) > tonumber(ARGV[3]) then return 0 end
+        end
+        redis.call('HSET', p .. 'leases', ARGV[1], ARGV[4] .. ' ' .. ARGV[2])
+        return 1";
+    ONCE = "
+        local until_ms = redis.call('ZSCORE', p .. 'used', ARGV[1])
+        if until_ms and tonumber(until_ms) > tonumber(ARGV[2]) then return 0 end
+        redis.call('ZADD', p .. 'used', ARGV[3], ARGV[1])
+        return 1";
+}
+
+#[async_trait]
+impl Coordination for RedisStore {
+    async fn server_key(&self, name: &str, candidate: [u8; 32]) -> Result<[u8; 32], StoreError> {
+        let keys = self.key("keys");
+        let mut set = cmd("HSETNX");
+        set.arg(&keys).arg(name).arg(candidate.as_slice());
+        self.command::<()>(&set).await?;
+        let key: Vec<u8> = self.command(cmd("HGET").arg(keys).arg(name)).await?;
+        key.try_into()
+            .map_err(|_| StoreError::malformed("a server key", "it has not 32 bytes"))
+    }
+
+    async fn lease(
+        &self,
+        name: &str,
+        holder: &str,
+        now_ms: u64,
+        ttl_ms: u64,
+    ) -> Result<bool, StoreError> {
+        let until_ms = now_ms.saturating_add(ttl_ms).to_string();
+        let words = [
+            name.to_owned(),
+            holder.to_owned(),
+            now_ms.to_string(),
+            until_ms,
+        ];
+        self.script(&LEASE, &words).await
+    }
+
+    async fn once(&self, key: &str, now_ms: u64, until_ms: u64) -> Result<bool, StoreError> {
+        let words = [key.to_owned(), now_ms.to_string(), until_ms.to_string()];
+        self.script(&ONCE, &words).await
+    }
+
+    async fn forget_once(&self, now_ms: u64) -> Result<(), StoreError> {
+        let mut forget = cmd("ZREMRANGEBYSCORE");
+        forget.arg(self.key("used")).arg("-inf").arg(now_ms);
+        self.command(&forget).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.command(&cmd("PING")).await
+    }
+}

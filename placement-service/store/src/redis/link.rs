@@ -1,0 +1,91 @@
+//! The connection to a Redis: made when it is needed, shared by all calls, given up as soon as one of them
+//! went unanswered. A call that fails is not sent again: whoever asked decides.
+
+use crate::StoreError;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisResult};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+/// What a script answers when an id is there already.
+const TAKEN: &str = "BERTHTAKEN";
+
+pub(crate) struct Link {
+    client: Client,
+    limit: Duration,
+    slot: Mutex<Slot>,
+}
+
+#[derive(Default)]
+struct Slot {
+    connection: Option<MultiplexedConnection>,
+    /// How many connections there were: a call must give up the one that it used, not its successor.
+    era: u64,
+}
+
+impl Link {
+    /// Without connecting. `limit` is for a connection, and for each answer.
+    pub(crate) fn new(url: &str, limit: Duration) -> Result<Self, StoreError> {
+        // The error's own words may quote the URL, and so its password.
+        let client = Client::open(url)
+            .map_err(|_| StoreError::Data("the URL cannot be read as one of Redis".to_owned()))?;
+        Ok(Self {
+            client,
+            limit,
+            slot: Mutex::default(),
+        })
+    }
+
+    /// The connection, and its era for [`Self::answer`].
+    pub(crate) async fn connection(&self) -> Result<(MultiplexedConnection, u64), StoreError> {
+        let mut slot = self.slot.lock().await;
+        if let Some(connection) = &slot.connection {
+            return Ok((connection.clone(), slot.era));
+        }
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.limit))
+            .set_response_timeout(Some(self.limit));
+        let connecting = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config);
+        let connection = match timeout(self.limit, connecting).await {
+            Ok(connected) => connected.map_err(error)?,
+            Err(_) => return Err(StoreError::Down("Redis accepts no connection".to_owned())),
+        };
+        slot.era += 1;
+        slot.connection = Some(connection.clone());
+        Ok((connection, slot.era))
+    }
+
+    /// Awaits an answer on the connection of that era.
+    pub(crate) async fn answer<T>(
+        &self,
+        era: u64,
+        answer: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, StoreError> {
+        let answer = match timeout(self.limit, answer).await {
+            Ok(answer) => answer.map_err(error),
+            Err(_) => Err(StoreError::Down("Redis does not answer".to_owned())),
+        };
+        if matches!(answer, Err(StoreError::Down(_))) {
+            let mut slot = self.slot.lock().await;
+            if slot.era == era {
+                slot.connection = None;
+            }
+        }
+        answer
+    }
+}
+
+fn error(error: RedisError) -> StoreError {
+    match error.kind() {
+        ErrorKind::Parse | ErrorKind::UnexpectedReturnType => {
+            StoreError::Data("Redis keeps something else than was expected".to_owned())
+        }
+        _ if error.code() == Some(TAKEN) => {
+            StoreError::Data("the id of a session is taken".to_owned())
+        }
+        _ => StoreError::Down(error.to_string()),
+    }
+}

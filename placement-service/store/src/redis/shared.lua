@@ -1,0 +1,32 @@
+-- Goes before every script: the names of keys, and the steps that several scripts take.
+local p = KEYS[1] .. ':'
+local ends, refs, orphaned = p .. 'ends', p .. 'refs', p .. 'orphaned'
+
+-- Lua would write 1.7e+12.
+local function whole(number) return string.format('%.0f', number) end
+
+local function session(id) return p .. 'session:' .. id end
+local function children(id) return p .. 'children:' .. id end
+local function exists(key) return redis.call('EXISTS', key) == 1 end
+
+local function log(event)
+    local number = whole(redis.call('INCR', p .. 'sequence'))
+    redis.call('XADD', p .. 'events', number .. '-0', 'event', event)
+end
+
+-- The lists that a session is in.
+local function lists(id)
+    local f = redis.call('HMGET', session(id), 'account', 'parent', 'provider', 'provider_subject', 'provider_session')
+    local keys = {p .. 'account:' .. f[1]}
+    if f[2] then keys[#keys + 1] = children(f[2]) end
+    if f[3] then
+        keys[#keys + 1] = p .. 'subject:' .. f[3] .. '\0' .. f[4]
+        if f[5] then keys[#keys + 1] = p .. 'sid:' .. f[3] .. '\0' .. f[5] end
+    end
+    return keys
+end
+
+-- When a session ends if nothing more happens.
+local function ending(last_seen_at, idle_timeout, absolute_expiry)
+    return whole(math.min(last_seen_at + idle_timeout, absolute_expiry))
+end

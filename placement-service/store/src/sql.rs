@@ -1,0 +1,138 @@
+//! What both SQL stores do in the same words: reading rows, statements, holding a connection. The macros
+//! write the same code for each, as sqlx's statements are typed by the database.
+
+mod accounts;
+mod coordination;
+mod events;
+mod sessions;
+
+pub(crate) use accounts::sql_accounts;
+pub(crate) use coordination::sql_coordination;
+pub(crate) use events::sql_events;
+pub(crate) use sessions::sql_sessions;
+
+use crate::row::{RawProvider, RawSession, from_json, to_u64};
+use crate::{AccountRow, Attempts, SessionRow, StoreError};
+use sqlx::pool::PoolConnection;
+use sqlx::{ColumnIndex, Connection, Database, Decode, Pool, Row, Type};
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+/// Named one by one: with `*`, a column that a newer binary adds would break statements that are prepared.
+pub(crate) const SESSION_COLUMNS: &str = "id_hash, session_ref, payload_version, account, roles, created_at, \
+     last_seen_at, idle_timeout, absolute_expiry, ancestors, runtime, state, claims, provider, \
+     provider_subject, provider_session, provider_hint";
+
+/// How long a connection whose caller has gone may take to answer what it was asked.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
+
+/// A connection on loan from the pool. When the caller gave up waiting, or met an error, it goes back only
+/// once it has answered: else a server that hangs would hold the pool's places for as long as it hangs.
+pub(crate) struct Held<DB: Database>(Option<PoolConnection<DB>>);
+
+impl<DB: Database> Held<DB> {
+    pub(crate) async fn acquire(pool: &Pool<DB>) -> Result<Self, StoreError> {
+        Ok(Self(Some(pool.acquire().await?)))
+    }
+
+    /// Everything that was asked has been answered.
+    pub(crate) fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl<DB: Database> Drop for Held<DB> {
+    fn drop(&mut self) {
+        let Some(mut connection) = self.0.take() else {
+            return;
+        };
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move {
+                let answered = timeout(LAST_CHANCE, connection.ping()).await;
+                if !matches!(answered, Ok(Ok(()))) {
+                    drop(connection.detach());
+                }
+            })),
+            Err(_) => drop(connection.detach()),
+        }
+    }
+}
+
+impl<DB: Database> Deref for Held<DB> {
+    type Target = PoolConnection<DB>;
+
+    #[allow(clippy::expect_used, reason = "taken by value only")]
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().expect("held until dropped")
+    }
+}
+
+impl<DB: Database> DerefMut for Held<DB> {
+    #[allow(clippy::expect_used, reason = "taken by value only")]
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.0.as_mut().expect("held until dropped")
+    }
+}
+
+pub(crate) fn session_from<'r, R>(row: &'r R) -> Result<SessionRow, StoreError>
+where
+    R: Row,
+    &'static str: ColumnIndex<R>,
+    &'r [u8]: Decode<'r, R::Database> + Type<R::Database>,
+    &'r str: Decode<'r, R::Database> + Type<R::Database>,
+    Option<String>: Decode<'r, R::Database> + Type<R::Database>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let provider: Option<String> = row.try_get("provider")?;
+    let provider = match provider {
+        None => None,
+        Some(provider) => Some(RawProvider {
+            provider,
+            subject: row.try_get("provider_subject")?,
+            session: row.try_get("provider_session")?,
+            hint: row.try_get("provider_hint")?,
+        }),
+    };
+    let raw = RawSession {
+        id_hash: row.try_get("id_hash")?,
+        session_ref: row.try_get("session_ref")?,
+        payload_version: row.try_get("payload_version")?,
+        account: row.try_get("account")?,
+        roles: row.try_get("roles")?,
+        created_at: row.try_get("created_at")?,
+        last_seen_at: row.try_get("last_seen_at")?,
+        idle_timeout: row.try_get("idle_timeout")?,
+        absolute_expiry: row.try_get("absolute_expiry")?,
+        ancestors: row.try_get("ancestors")?,
+        runtime: row.try_get("runtime")?,
+        state: row.try_get("state")?,
+        claims: row.try_get("claims")?,
+        provider,
+    };
+    raw.read()
+}
+
+pub(crate) fn account_from<'r, R>(row: &'r R) -> Result<AccountRow, StoreError>
+where
+    R: Row,
+    &'static str: ColumnIndex<R>,
+    &'r str: Decode<'r, R::Database> + Type<R::Database>,
+    String: Decode<'r, R::Database> + Type<R::Database>,
+    bool: Decode<'r, R::Database> + Type<R::Database>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let failures: i64 = row.try_get("failures")?;
+    Ok(AccountRow {
+        name: row.try_get("name")?,
+        password_hash: row.try_get("password_hash")?,
+        roles: from_json("roles", row.try_get("roles")?)?,
+        created_at_ms: to_u64(row.try_get("created_at")?)?,
+        locked: row.try_get("locked")?,
+        attempts: Attempts {
+            failures: u32::try_from(failures).map_err(|e| StoreError::malformed("failures", e))?,
+            locked_until_ms: to_u64(row.try_get("locked_until")?)?,
+        },
+    })
+}

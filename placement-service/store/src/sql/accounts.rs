@@ -1,0 +1,92 @@
+//! Accounts in a SQL store.
+
+macro_rules! sql_accounts {
+    ($store:ty) => {
+        const ACCOUNT_COLUMNS: &str =
+            "name, password_hash, roles, created_at, locked, failures, locked_until";
+
+        #[async_trait::async_trait]
+        impl crate::AccountStore for $store {
+            async fn add_account(&self, row: &AccountRow) -> Result<bool, StoreError> {
+                let mut held = self.acquire().await?;
+                let done = sqlx::query(AssertSqlSafe(format!(
+                    "INSERT INTO accounts ({ACCOUNT_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+                     ON CONFLICT DO NOTHING"
+                )))
+                .bind(&row.name)
+                .bind(&row.password_hash)
+                .bind(to_json(&row.roles)?)
+                .bind(to_i64(row.created_at_ms)?)
+                .bind(row.locked)
+                .bind(i64::from(row.attempts.failures))
+                .bind(to_i64(row.attempts.locked_until_ms)?)
+                .execute(&mut **held)
+                .await?;
+                held.give_back();
+                Ok(done.rows_affected() > 0)
+            }
+
+            async fn find_account(&self, name: &str) -> Result<Option<AccountRow>, StoreError> {
+                let mut held = self.acquire().await?;
+                let row = sqlx::query(AssertSqlSafe(format!(
+                    "SELECT {ACCOUNT_COLUMNS} FROM accounts WHERE name = $1"
+                )))
+                .bind(name)
+                .fetch_optional(&mut **held)
+                .await?;
+                held.give_back();
+                row.as_ref().map(account_from).transpose()
+            }
+
+            async fn accounts(&self) -> Result<Vec<AccountRow>, StoreError> {
+                let mut held = self.acquire().await?;
+                let rows = sqlx::query(AssertSqlSafe(format!(
+                    "SELECT {ACCOUNT_COLUMNS} FROM accounts ORDER BY name"
+                )))
+                .fetch_all(&mut **held)
+                .await?;
+                held.give_back();
+                rows.iter().map(account_from).collect()
+            }
+
+            async fn update_account(&self, row: &AccountRow) -> Result<bool, StoreError> {
+                let mut held = self.acquire().await?;
+                let done = sqlx::query(
+                    "UPDATE accounts SET password_hash = $1, roles = $2, locked = $3 WHERE name = $4",
+                )
+                .bind(&row.password_hash)
+                .bind(to_json(&row.roles)?)
+                .bind(row.locked)
+                .bind(&row.name)
+                .execute(&mut **held)
+                .await?;
+                held.give_back();
+                Ok(done.rows_affected() > 0)
+            }
+
+            async fn set_attempts(
+                &self,
+                name: &str,
+                before: Attempts,
+                after: Attempts,
+            ) -> Result<bool, StoreError> {
+                let mut held = self.acquire().await?;
+                let done = sqlx::query(
+                    "UPDATE accounts SET failures = $1, locked_until = $2 \
+                     WHERE name = $3 AND failures = $4 AND locked_until = $5",
+                )
+                .bind(i64::from(after.failures))
+                .bind(to_i64(after.locked_until_ms)?)
+                .bind(name)
+                .bind(i64::from(before.failures))
+                .bind(to_i64(before.locked_until_ms)?)
+                .execute(&mut **held)
+                .await?;
+                held.give_back();
+                Ok(done.rows_affected() > 0)
+            }
+        }
+    };
+}
+
+pub(crate) use sql_accounts;

@@ -1,0 +1,93 @@
+//! What processes on one SQL store agree on.
+
+macro_rules! sql_coordination {
+    ($store:ty) => {
+        #[async_trait::async_trait]
+        impl crate::Coordination for $store {
+            async fn server_key(
+                &self,
+                name: &str,
+                candidate: [u8; 32],
+            ) -> Result<[u8; 32], StoreError> {
+                let mut held = self.acquire().await?;
+                sqlx::query(
+                    "INSERT INTO server_keys (name, key) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                )
+                .bind(name)
+                .bind(candidate.as_slice())
+                .execute(&mut **held)
+                .await?;
+                let key: Vec<u8> =
+                    sqlx::query_scalar("SELECT key FROM server_keys WHERE name = $1")
+                        .bind(name)
+                        .fetch_one(&mut **held)
+                        .await?;
+                held.give_back();
+                key.try_into()
+                    .map_err(|_| StoreError::malformed("a server key", "it has not 32 bytes"))
+            }
+
+            async fn lease(
+                &self,
+                name: &str,
+                holder: &str,
+                now_ms: u64,
+                ttl_ms: u64,
+            ) -> Result<bool, StoreError> {
+                let mut held = self.acquire().await?;
+                let done = sqlx::query(
+                    "INSERT INTO leases (name, holder, until) VALUES ($1, $2, $3) \
+                     ON CONFLICT (name) DO UPDATE SET holder = $2, until = $3 \
+                     WHERE leases.holder = $2 OR leases.until <= $4",
+                )
+                .bind(name)
+                .bind(holder)
+                .bind(to_i64(now_ms.saturating_add(ttl_ms))?)
+                .bind(to_i64(now_ms)?)
+                .execute(&mut **held)
+                .await?;
+                held.give_back();
+                Ok(done.rows_affected() > 0)
+            }
+
+            async fn once(
+                &self,
+                key: &str,
+                now_ms: u64,
+                until_ms: u64,
+            ) -> Result<bool, StoreError> {
+                let mut held = self.acquire().await?;
+                let done = sqlx::query(
+                    "INSERT INTO used (key, until) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE \
+                     SET until = $2 WHERE used.until <= $3",
+                )
+                .bind(key)
+                .bind(to_i64(until_ms)?)
+                .bind(to_i64(now_ms)?)
+                .execute(&mut **held)
+                .await?;
+                held.give_back();
+                Ok(done.rows_affected() > 0)
+            }
+
+            async fn forget_once(&self, now_ms: u64) -> Result<(), StoreError> {
+                let mut held = self.acquire().await?;
+                sqlx::query("DELETE FROM used WHERE until <= $1")
+                    .bind(to_i64(now_ms)?)
+                    .execute(&mut **held)
+                    .await?;
+                held.give_back();
+                Ok(())
+            }
+
+            async fn ping(&self) -> Result<(), StoreError> {
+                let mut held = self.acquire().await?;
+                sqlx::query("SELECT 1").execute(&mut **held).await?;
+                held.give_back();
+                Ok(())
+            }
+        }
+    };
+}
+
+pub(crate) use sql_coordination;
