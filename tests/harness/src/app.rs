@@ -3,7 +3,7 @@
 
 use crate::{Result, token};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -36,6 +36,7 @@ impl App {
         };
         let router = Router::new()
             .route("/api/whoami", get(whoami))
+            .route("/api/headers", get(headers))
             .fallback(|| async {
                 (
                     StatusCode::NOT_FOUND,
@@ -67,6 +68,16 @@ impl Drop for App {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Every header as it arrived.
+async fn headers(headers: HeaderMap) -> Response {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let all: Vec<(&str, String)> = headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), text(value)))
+        .collect();
+    Json(all).into_response()
 }
 
 async fn whoami(State(()): State<()>, headers: HeaderMap) -> Response {

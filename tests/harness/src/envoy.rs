@@ -70,6 +70,23 @@ pub fn render(wiring: &Wiring, filter_patch: &Value, dir: &Path) -> Result<Value
     Ok(config)
 }
 
+/// Puts a further address into a cluster.
+///
+/// # Errors
+/// When the configuration has no such cluster.
+pub fn add_endpoint(config: &mut Value, cluster: &str, address: SocketAddr) -> Result<()> {
+    let clusters = config.pointer_mut("/static_resources/clusters");
+    let mut clusters = clusters.and_then(Value::as_array_mut).into_iter().flatten();
+    let found = clusters.find(|one| one["name"] == cluster);
+    let endpoints = found
+        .and_then(|one| one.pointer_mut("/load_assignment/endpoints/0/lb_endpoints"))
+        .and_then(Value::as_array_mut)
+        .ok_or_else(|| format!("no cluster {cluster} with addresses"))?;
+    let address = json!({"address": address.ip(), "port_value": address.port()});
+    endpoints.push(json!({"endpoint": {"address": {"socket_address": address}}}));
+    Ok(())
+}
+
 /// `envoy/config.yaml` with the filter of `envoy/filter.yaml` in the place of its discovery: the way to
 /// have `envoy --mode validate` judge both together.
 ///

@@ -17,6 +17,7 @@ const START: Duration = Duration::from_secs(15);
 pub struct Service {
     /// Where it listens.
     pub addr: SocketAddr,
+    name: String,
     config: PathBuf,
     dir: PathBuf,
     process: Option<Process>,
@@ -57,6 +58,7 @@ impl Service {
         render::write(&path, config)?;
         let mut service = Self {
             addr: ([127, 0, 0, 1], port).into(),
+            name: "berth".into(),
             config: path,
             dir: dir.to_owned(),
             process: None,
@@ -66,6 +68,22 @@ impl Service {
         }
         service.restart().await?;
         Ok(service)
+    }
+
+    /// Starts another one with the same configuration, and so on the same store, on any port.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn replica(&self, number: usize) -> Result<Self> {
+        let mut replica = Self {
+            addr: ([127, 0, 0, 1], 0).into(),
+            name: format!("berth-{number}"),
+            config: self.config.clone(),
+            dir: self.dir.clone(),
+            process: None,
+        };
+        replica.restart().await?;
+        Ok(replica)
     }
 
     fn has_account(&self, name: &str) -> Result<bool> {
@@ -125,7 +143,7 @@ impl Service {
             "--listen".into(),
             self.addr.to_string(),
         ];
-        let mut process = Process::spawn("berth", &command, &self.dir)?;
+        let mut process = Process::spawn(&self.name, &command, &self.dir)?;
         let line = process.line("listening ", START).await?;
         self.addr = listening(&line, "http")?;
         self.process = Some(process);

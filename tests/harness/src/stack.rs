@@ -25,6 +25,8 @@ pub struct Stack {
     pub app: App,
     /// The placement service, unless a stand-in takes its place.
     pub service: Option<Service>,
+    /// Further replicas of it, on the same store; Envoy takes turns.
+    pub replicas: Vec<Service>,
     /// The stand-in, if the test wanted one.
     pub stand_in: Option<StandIn>,
     /// Envoy with the filter.
@@ -129,7 +131,8 @@ impl Stack {
             .iter_mut()
             .filter_map(Engine::process)
             .collect();
-        all.extend(self.service.as_mut().and_then(Service::process));
+        let services = self.service.iter_mut().chain(&mut self.replicas);
+        all.extend(services.filter_map(Service::process));
         all.push(self.envoy.process());
         all
     }

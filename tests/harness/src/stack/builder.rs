@@ -33,6 +33,7 @@ pub struct Ports {
 pub struct Builder {
     engines: usize,
     engine_args: Vec<String>,
+    services: usize,
     pool_patch: Value,
     service_patch: Value,
     filter_patch: Value,
@@ -49,6 +50,7 @@ impl Default for Builder {
         Self {
             engines: 3,
             engine_args: vec![],
+            services: 1,
             pool_patch: json!({}),
             // All clients of a test have one address.
             service_patch: json!({"login": {"rate": {"per_minute": 60_000, "burst": 60_000}}}),
@@ -76,6 +78,13 @@ impl Builder {
     pub fn engine_args(mut self, args: &[&str]) -> Self {
         self.engine_args
             .extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
+    /// So many replicas of the placement service on one store.
+    #[must_use]
+    pub const fn services(mut self, count: usize) -> Self {
+        self.services = count;
         self
     }
 
@@ -156,6 +165,7 @@ impl Builder {
         }
         let app = App::start(self.ports.app).await?;
         let mut service = None;
+        let mut replicas = vec![];
         let service_addr = match &self.stand_in {
             Some(stand_in) => stand_in.addr,
             None => {
@@ -163,6 +173,9 @@ impl Builder {
                     service::config(&engines, &dir, &self.pool_patch, &self.service_patch)?;
                 let started = Service::start(&config, self.ports.service, &dir).await?;
                 (self.progress)(&format!("placement service on {}", started.addr));
+                for number in 1..self.services {
+                    replicas.push(started.replica(number).await?);
+                }
                 service.insert(started).addr
             }
         };
@@ -176,7 +189,10 @@ impl Builder {
             let file = Path::new("envoy/config.yaml");
             Envoy::start_file("envoy", file, self.concurrency, &dir).await?
         } else {
-            let config = envoy::render(&wiring, &self.filter_patch, &dir)?;
+            let mut config = envoy::render(&wiring, &self.filter_patch, &dir)?;
+            for replica in &replicas {
+                envoy::add_endpoint(&mut config, "placement", replica.addr)?;
+            }
             Envoy::start("envoy", &config, self.concurrency, &dir).await?
         };
         (self.progress)(&format!(
@@ -187,6 +203,7 @@ impl Builder {
             engines,
             app,
             service,
+            replicas,
             stand_in: self.stand_in,
             envoy,
             dir,

@@ -1,0 +1,222 @@
+//! Programs with a token of their own (S28), and routes that are open to nobody (S18), through the real Envoy.
+
+#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+
+use berth_harness::token::Claims;
+use berth_harness::{Call, Result, Stack};
+use serde_json::{Value, json};
+
+const UNKNOWN: &str = "berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+async fn stack() -> Result<Stack> {
+    let routes = json!([
+        {"prefix": "/app/", "action": "place", "bearer": "allow"},
+        {"prefix": "/doc/", "action": "place"},
+        {"path": "/api/whoami", "action": "authenticate", "bearer": "allow"},
+        {"path": "/api/headers", "action": "authenticate", "anonymous": "allow"},
+        {"path": "/login", "action": "bypass"},
+        {"path": "/logout", "action": "bypass"},
+    ]);
+    let filter = json!({"routes": routes});
+    let builder = Stack::builder().engines(1).filter_config(&filter);
+    builder.start().await
+}
+
+fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+async fn headers_seen(stack: &Stack, call: Call) -> Result<Vec<(String, String)>> {
+    let reply = stack.send(call).await?;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    Ok(serde_json::from_slice(&reply.body)?)
+}
+
+#[tokio::test]
+async fn a_program_gets_through_with_its_token_and_costs_no_session() -> Result<()> {
+    let mut stack = stack().await?;
+    let token = Claims::of("robot").sign()?;
+    let call = Call::get("/api/whoami")
+        .header("authorization", &bearer(&token))
+        .header("x-berth-account", "admin");
+    let reply = stack.send(call.clone()).await?;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.json()["account"], "robot");
+    assert!(!reply.text().contains("x-berth"), "{}", reply.text());
+    // The service is not asked for any of it.
+    stack.service()?.kill();
+    assert_eq!(stack.send(call).await?.status, 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_programs_socket_reaches_an_engine_with_this_very_token() -> Result<()> {
+    let stack = stack().await?;
+    let token = Claims::of("robot").sign()?;
+    let value = bearer(&token);
+    let headers = [("authorization", value.as_str())];
+    let mut socket = stack.upgrade("/app/sales.qvf", &headers).await?.open()?;
+    socket.next().await?;
+    let upgrades = stack.engines[0].upgrades().await?;
+    assert_eq!(upgrades.len(), 2, "prepared, then opened");
+    for upgrade in &upgrades {
+        let seen: Vec<&str> = upgrade.header("authorization").collect();
+        assert!(seen == [value.as_str()], "another token reached the engine");
+    }
+    assert_eq!(stack.engines[0].sessions().await?[0].user, "robot");
+
+    let reply = stack
+        .upgrade("/doc/session-doc", &headers)
+        .await?
+        .refused()?;
+    assert_eq!((reply.status, reply.reason().as_str()), (401, "no-session"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_of_16_kilobytes_opens_a_socket() -> Result<()> {
+    let stack = stack().await?;
+    let mut claims = Claims::of("robot");
+    claims.roles = (0..700).map(|n| format!("role-number-{n:05}")).collect();
+    let token = claims.sign()?;
+    assert!(token.len() > 16 * 1024, "{}", token.len());
+    let value = bearer(&token);
+    let headers = [("authorization", value.as_str())];
+    let mut socket = stack.upgrade("/app/sales.qvf", &headers).await?.open()?;
+    socket.next().await?;
+    let whoami = Call::get("/api/whoami").headers(&headers);
+    assert_eq!(stack.send(whoami).await?.json()["account"], "robot");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_good_is_refused_whatever_cookie_comes_along() -> Result<()> {
+    let stack = stack().await?;
+    let cookie = stack.login_demo().await?;
+    let other = |change: &dyn Fn(&mut Claims)| {
+        let mut claims = Claims::of("robot");
+        change(&mut claims);
+        claims.sign()
+    };
+    let good = Claims::of("robot").sign()?;
+    for (what, token) in [
+        ("expired", other(&|c| c.exp = 1_000_000_000)?),
+        ("another audience", other(&|c| c.aud = "elsewhere".into())?),
+        ("another issuer", other(&|c| c.iss = "elsewhere".into())?),
+        (
+            "another key",
+            Claims::of("robot").sign_with("another secret, not the one of the filter")?,
+        ),
+        ("tampered", format!("{}A", &good[..good.len() - 1])),
+        ("too long", format!("{good}{}", "A".repeat(30_000))),
+        ("no JWT", "abc".to_owned()),
+        ("empty", String::new()),
+    ] {
+        let value = bearer(&token);
+        let headers = [("authorization", value.as_str()), ("cookie", &cookie)];
+        let api = stack
+            .send(Call::get("/api/whoami").headers(&headers))
+            .await?;
+        let socket = stack.upgrade("/app/sales.qvf", &headers).await?.refused()?;
+        for reply in [api, socket] {
+            let got = (reply.status, reply.reason());
+            assert_eq!(
+                got,
+                (401, "bearer-invalid".into()),
+                "{what}: {}",
+                reply.text()
+            );
+            let challenge = reply.header("www-authenticate");
+            assert_eq!(challenge, "Bearer error=\"invalid_token\"", "{what}");
+            assert!(reply.headers.get("set-cookie").is_none(), "{what}");
+        }
+    }
+    assert_eq!(stack.app.requests(), 0);
+    assert_eq!(stack.engines[0].upgrades().await?.len(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn where_none_is_allowed_a_token_is_removed_and_the_cookie_counts() -> Result<()> {
+    let stack = stack().await?;
+    let cookie = stack.login_demo().await?;
+    let value = bearer(&Claims::of("robot").sign()?);
+    let call = Call::get("/api/headers").header("authorization", &value);
+    let seen = headers_seen(&stack, call.cookie(&cookie)).await?;
+    let tokens: Vec<&String> = seen
+        .iter()
+        .filter_map(|(name, value)| (name == "authorization").then_some(value))
+        .collect();
+    assert_eq!(tokens.len(), 1);
+    assert!(*tokens[0] != value, "the client's token got through");
+
+    let both = [
+        ("authorization", value.as_str()),
+        ("cookie", cookie.as_str()),
+    ];
+    let reply = stack.send(Call::get("/api/whoami").headers(&both)).await?;
+    assert_eq!(
+        reply.json()["account"],
+        "robot",
+        "where it is allowed, the token wins"
+    );
+    assert_eq!(reply.json()["cookies"], json!([]));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_open_route_takes_nobody_as_nobody() -> Result<()> {
+    let mut stack = stack().await?;
+    let forged = [
+        ("authorization", "Bearer forged"),
+        ("x-berth-account", "admin"),
+        ("x-qlik-session", "1"),
+    ];
+    for cookie in ["theme=dark", &format!("theme=dark; {UNKNOWN}")] {
+        let call = Call::get("/api/headers").headers(&forged).cookie(cookie);
+        let seen = headers_seen(&stack, call).await?;
+        for name in ["authorization", "x-berth-account", "x-qlik-session"] {
+            assert!(
+                !seen.iter().any(|(have, _)| have == name),
+                "{cookie}: {name}"
+            );
+        }
+        assert!(
+            seen.contains(&("cookie".into(), "theme=dark".into())),
+            "{seen:?}"
+        );
+    }
+    let cookie = stack.login_demo().await?;
+    let call = Call::get("/api/headers").cookie(&cookie);
+    let seen = headers_seen(&stack, call.clone()).await?;
+    assert!(seen.iter().any(|(name, _)| name == "authorization"));
+    // Fails closed for those who may be somebody, and lets in who is nobody for sure.
+    stack.service()?.kill();
+    let reply = stack.send(call).await?;
+    assert_eq!(
+        (reply.status, reply.reason().as_str()),
+        (503, "service-unreachable")
+    );
+    headers_seen(&stack, Call::get("/api/headers")).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_logout_ends_what_the_sessions_own_token_may() -> Result<()> {
+    let mut stack = stack().await?;
+    let cookie = stack.login_demo().await?;
+    let session = cookie.trim_start_matches("berth=");
+    let service = stack.service()?.addr;
+    let call = Call::post_json("/v1/tokens", &json!({"session": session}));
+    let minted = call.send(service).await?.json();
+    let token = minted["token"].as_str().map(bearer).ok_or("no token")?;
+    let headers = [("authorization", token.as_str())];
+    drop(stack.upgrade("/app/sales.qvf", &headers).await?.open()?);
+    let logout = Call::new("POST", "/logout").cookie(&cookie);
+    let origin = format!("http://{}", stack.http());
+    stack.send(logout.header("origin", &origin)).await?;
+    let reply = stack.upgrade("/app/sales.qvf", &headers).await?.refused()?;
+    let got: (u16, Value) = (reply.status, reply.json()["reason"].clone());
+    assert_eq!(got, (401, json!("bearer-invalid")));
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! Cookies that name no session, or one that is over (S14 to S18): one anonymous id for all requests with the same
+//! one, on every replica; nothing is stored, nothing reaches an application or an engine.
+
+#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+
+use berth_harness::{Call, Reply, Result, Stack, wait};
+use futures_util::future::try_join_all;
+use serde_json::json;
+use sqlx::SqlitePool;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+const UNKNOWN: &str = "berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const STRAY: &str = "berth=not-even-an-id";
+
+async fn rows(stack: &Stack) -> Result<i64> {
+    let url = format!("sqlite://{}", stack.dir.join("berth.db").display());
+    let pool = SqlitePool::connect(&url).await?;
+    let count = sqlx::query_scalar("SELECT count(*) FROM sessions");
+    Ok(count.fetch_one(&pool).await?)
+}
+
+async fn untouched(stack: &Stack) -> Result<()> {
+    assert_eq!(stack.app.requests(), 0, "the application was asked");
+    for engine in &stack.engines {
+        let upgrades = engine.upgrades().await?.len();
+        assert_eq!(upgrades, 0, "{} was asked", engine.name);
+    }
+    Ok(())
+}
+
+/// 20 at once, all refused alike; returns the one anonymous cookie.
+async fn twenty(stack: &Stack, cookie: &str, reason: &str) -> Result<String> {
+    let calls = (0..20).map(|_| stack.send(Call::get("/api/anything").cookie(cookie)));
+    let mut anonymous = BTreeSet::new();
+    for reply in try_join_all(calls).await? {
+        assert_eq!((reply.status, reply.reason().as_str()), (440, reason));
+        assert_eq!(reply.header("content-type"), "application/problem+json");
+        let set: Vec<_> = reply.headers.get_all("set-cookie").iter().collect();
+        let [one] = set[..] else {
+            return Err(format!("not one Set-Cookie: {set:?}").into());
+        };
+        let one = one.to_str()?.to_owned();
+        assert!(one.starts_with("berth-anon="), "{one}");
+        assert!(
+            one.contains("HttpOnly") && one.contains("SameSite=Lax"),
+            "{one}"
+        );
+        anonymous.insert(one);
+    }
+    assert_eq!(anonymous.len(), 1, "{anonymous:?}");
+    anonymous.pop_first().ok_or_else(|| "none".into())
+}
+
+/// A cookie whose session is over, and still in the store.
+async fn expired(stack: &Stack) -> Result<String> {
+    let cookie = stack.login_demo().await?;
+    let over = || async {
+        let call = Call::get("/session").cookie(&cookie);
+        let reply = stack.send(call).await.ok()?;
+        (reply.json()["anonymous"] == true).then_some(())
+    };
+    wait::until("the session to expire", Duration::from_secs(10), over).await?;
+    Ok(cookie)
+}
+
+async fn the_rule_holds(services: usize) -> Result<()> {
+    let short = json!({"session": {"idle_timeout": "1s", "absolute_timeout": "1s"}});
+    let stack = Stack::builder()
+        .engines(1)
+        .services(services)
+        .service_config(&short)
+        .start()
+        .await?;
+    let unknown = twenty(&stack, UNKNOWN, "unknown-session").await?;
+    let stray = twenty(&stack, STRAY, "unknown-session").await?;
+    assert_ne!(unknown, stray, "each cookie has an anonymous id of its own");
+    assert_eq!(rows(&stack).await?, 0, "random cookies must cost nothing");
+
+    let over = expired(&stack).await?;
+    let anonymous = twenty(&stack, &over, "session-expired").await?;
+    assert!(anonymous != unknown && anonymous != stray);
+    assert_eq!(rows(&stack).await?, 1, "the expired one, and none besides");
+    // Later it is still the same.
+    assert_eq!(twenty(&stack, UNKNOWN, "unknown-session").await?, unknown);
+    untouched(&stack).await?;
+
+    // An anonymous id is no session, whatever cookie it comes in.
+    let name = anonymous.split(';').next().unwrap_or_default();
+    let as_login = name.replace("berth-anon=", "berth=");
+    twenty(&stack, &as_login, "unknown-session").await?;
+    let both = Call::get("/api/anything").cookie(&format!("{name}; {over}"));
+    let reply = stack.send(both).await?;
+    assert_eq!(reply.set_cookie("berth-anon").as_deref(), Some(name));
+    untouched(&stack).await
+}
+
+#[tokio::test]
+async fn twenty_requests_with_one_stale_cookie_get_one_anonymous_id() -> Result<()> {
+    the_rule_holds(1).await
+}
+
+#[tokio::test]
+async fn and_so_they_do_on_two_replicas() -> Result<()> {
+    the_rule_holds(2).await
+}
+
+#[tokio::test]
+async fn both_replicas_have_answered() -> Result<()> {
+    let stack = Stack::builder().engines(1).services(2).start().await?;
+    twenty(&stack, UNKNOWN, "unknown-session").await?;
+    let own = stack.service.as_ref().map(|service| service.addr);
+    for addr in own.into_iter().chain(stack.replicas.iter().map(|r| r.addr)) {
+        let text = Call::get("/metrics").send(addr).await?.text();
+        let line = text
+            .lines()
+            .find(|l| l.starts_with("berth_refusals_total{reason=\"unknown-session\"}"));
+        let count: u64 = line
+            .and_then(|l| l.rsplit(' ').next())
+            .unwrap_or("0")
+            .parse()?;
+        assert_eq!(count, 10, "Envoy takes turns");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_late_refusal_logs_nobody_out() -> Result<()> {
+    let stack = Stack::builder().engines(1).start().await?;
+    let late = stack
+        .send(Call::get("/api/anything").cookie(UNKNOWN))
+        .await?;
+    assert_eq!(late.status, 440);
+    for set in late.headers.get_all("set-cookie") {
+        assert!(!set.to_str()?.starts_with("berth="), "{set:?}");
+    }
+    let cookie = stack.login_demo().await?;
+    let anonymous = late.set_cookie("berth-anon").ok_or("no anonymous cookie")?;
+    let call = Call::get("/api/whoami").cookie(&format!("{anonymous}; {cookie}"));
+    assert_eq!(stack.send(call).await?.json()["account"], "demo");
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_asks_decides_on_the_answer() -> Result<()> {
+    let routes = json!([
+        {"prefix": "/api/", "action": "authenticate"},
+        {"prefix": "/apix/", "action": "authenticate"},
+        {"prefix": "/reports/", "action": "authenticate"},
+        {"path": "/login", "action": "bypass"},
+    ]);
+    let stack = Stack::builder()
+        .engines(1)
+        .filter_config(&json!({"routes": routes}))
+        .start()
+        .await?;
+    let page = [
+        ("sec-fetch-mode", "navigate"),
+        ("accept", "text/html,*/*;q=0.8"),
+    ];
+    let html = [("accept", "text/html,application/xhtml+xml,*/*;q=0.8")];
+    let cors = [("sec-fetch-mode", "cors"), ("accept", "text/html")];
+    let same_origin = [("sec-fetch-mode", "same-origin")];
+    let json = [("accept", "application/json")];
+    let login = |to: &str| format!("302 /login?return_to={to}");
+    let refused = || "440".to_owned();
+    for (method, path, headers, expected) in [
+        (
+            "GET",
+            "/reports/a?b=c&d=%20",
+            &page[..],
+            login("%2Freports%2Fa%3Fb%3Dc%26d%3D%2520"),
+        ),
+        ("GET", "/reports/a", &html, login("%2Freports%2Fa")),
+        ("GET", "/reports/a", &cors, refused()),
+        ("GET", "/reports/a", &same_origin, refused()),
+        ("GET", "/reports/a", &json, refused()),
+        ("GET", "/reports/a", &[], refused()),
+        ("POST", "/reports/a", &page, refused()),
+        ("GET", "/api/a", &page, refused()),
+        ("GET", "/api/", &html, refused()),
+        ("GET", "/apix/a", &page, login("%2Fapix%2Fa")),
+        ("GET", "/apix/a", &cors, refused()),
+    ] {
+        let call = Call::new(method, path).headers(headers).cookie(UNKNOWN);
+        let reply = stack.send(call).await?;
+        let location = reply.header("location");
+        let got = format!("{} {location}", reply.status);
+        assert_eq!(got.trim_end(), expected, "{method} {path} {headers:?}");
+        let anonymous = reply.set_cookie("berth-anon").is_some();
+        assert_eq!(
+            anonymous,
+            reply.status == 440,
+            "{method} {path} {headers:?}"
+        );
+        let none = Call::new(method, path).headers(headers);
+        check_without_cookie(&stack.send(none).await?, &expected);
+    }
+    untouched(&stack).await
+}
+
+/// Without a cookie it is 401 in the place of 440, and no cookie is set (S17).
+fn check_without_cookie(reply: &Reply, expected: &str) {
+    let status = if expected == "440" { 401 } else { 302 };
+    assert_eq!(reply.status, status);
+    assert!(reply.headers.get("set-cookie").is_none());
+}
