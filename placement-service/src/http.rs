@@ -7,6 +7,7 @@ mod clients;
 mod cookies;
 mod cross_site;
 mod events;
+mod families;
 mod gateways;
 mod login;
 pub mod login_form;
@@ -15,6 +16,7 @@ mod pages;
 mod placements;
 pub mod problem;
 mod session;
+pub mod session_requests;
 mod sessions;
 mod tokens;
 mod webhooks;
@@ -52,6 +54,8 @@ const DEAD_LETTERS_PATH: &str = "/v1/webhooks/{name}/dead-letters";
 const RETRY_PATH: &str = "/v1/webhooks/{name}/dead-letters/{sequence}/retry";
 const EVENTS_PATH: &str = "/v1/events";
 const SESSION_PATH: &str = "/v1/sessions/{sid}";
+const CHILDREN_PATH: &str = "/v1/sessions/{sid}/children";
+const COMPLETE_PATH: &str = "/v1/sessions/{sid}/complete";
 
 /// What the routes work with.
 pub struct AppState {
@@ -85,6 +89,8 @@ const ROUTES: &[&str] = &[
     TOKENS_PATH,
     SESSIONS_PATH,
     SESSION_PATH,
+    CHILDREN_PATH,
+    COMPLETE_PATH,
     EVENTS_PATH,
     DEAD_LETTERS_PATH,
     RETRY_PATH,
@@ -112,6 +118,8 @@ pub fn router(app: App) -> Router {
         .merge(gateways)
         .route(SESSIONS_PATH, get(sessions::list).delete(sessions::end_all))
         .route(SESSION_PATH, get(sessions::show).delete(sessions::end))
+        .route(CHILDREN_PATH, post(families::start))
+        .route(COMPLETE_PATH, post(families::complete))
         .route(EVENTS_PATH, get(events::read))
         .route(DEAD_LETTERS_PATH, get(webhooks::dead_letters))
         .route(RETRY_PATH, post(webhooks::retry))

@@ -3,6 +3,7 @@
 mod activity;
 mod bearers;
 mod ending;
+mod family;
 mod known;
 mod limit;
 mod listing;
@@ -18,6 +19,7 @@ use crate::session_id::{IdHash, SessionId};
 use crate::store::{Event, EventKind, ProviderLink, SessionRow, StoreError, Stores};
 use activity::Activity;
 use berth_api::Reason;
+pub use family::{FamilyError, MAX_CLAIMS_BYTES, NewChild};
 use known::{Known, Memory, live_session};
 pub use known::{LiveSession, Remaining};
 pub use listing::Overview;
@@ -51,6 +53,8 @@ pub struct Sessions {
     keys: ServerKeys,
     idle_timeout_ms: u64,
     absolute_timeout_ms: u64,
+    /// `None`: children have that of their parents.
+    child_idle_timeout: Option<Duration>,
     per_account: config::PerAccount,
     runtime: String,
     memory: Memory,
@@ -92,6 +96,7 @@ impl Sessions {
             keys,
             idle_timeout_ms: millis(config.idle_timeout),
             absolute_timeout_ms: millis(config.absolute_timeout),
+            child_idle_timeout: config.child_idle_timeout,
             per_account: config.per_account,
             runtime: config.runtime.clone(),
             memory: Memory::new(config.cache),

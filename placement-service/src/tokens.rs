@@ -62,7 +62,7 @@ struct Claims<'a> {
 }
 
 /// The claims that are Berth's to say, whatever else a session carries.
-const OWN_CLAIMS: [&str; 9] = [
+pub const OWN_CLAIMS: [&str; 9] = [
     "iss", "aud", "sub", "exp", "nbf", "iat", "jti", "sid", "roles",
 ];
 

@@ -98,6 +98,15 @@ fn warnings(config: &Config) -> Vec<String> {
         warnings
             .push("session.cookie.secure is false: for http on a local machine only".to_owned());
     }
+    let idle = config.session.idle_timeout;
+    if let Some(child) = config.session.child_idle_timeout
+        && child != idle
+    {
+        let (child, idle) = (human(child), human(idle));
+        warnings.push(format!(
+            "session.child_idle_timeout is {child}, session.idle_timeout {idle}: one of a family may end before the other"
+        ));
+    }
     if config.gateways.secret.is_none() && !config.listen.ip().is_loopback() {
         let listen = config.listen;
         warnings.push(format!("gateways.secret is null and {listen} is no loopback: anyone who reaches it is a gateway"));

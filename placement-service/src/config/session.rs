@@ -12,6 +12,9 @@ pub struct Session {
     pub idle_timeout: Duration,
     #[serde(with = "humantime_serde")]
     pub absolute_timeout: Duration,
+    /// Of child sessions; that of their parents when null.
+    #[serde(with = "humantime_serde")]
+    pub child_idle_timeout: Option<Duration>,
     /// The name of this service among runtimes that share a store.
     pub runtime: String,
     pub per_account: PerAccount,
@@ -57,6 +60,8 @@ pub enum WhenFull {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cookie {
+    /// Another name than these, so that runtimes on one host have cookies of their own.
+    pub name: Option<String>,
     pub secure: bool,
     pub same_site: SameSite,
 }
@@ -88,6 +93,9 @@ pub(super) fn check(session: &Session, faults: &mut Faults) {
             "must not be longer than session.absolute_timeout",
         );
     }
+    if let Some(child) = session.child_idle_timeout {
+        faults.within("session.child_idle_timeout", child, SECOND, 30 * DAY);
+    }
     faults.name("session.runtime", &session.runtime);
     if let Some(limit) = session.per_account.limit {
         faults.counts("session.per_account.limit", limit, 100_000);
@@ -101,10 +109,102 @@ pub(super) fn check(session: &Session, faults: &mut Faults) {
         faults.within(path, every, least, DAY / 24);
     }
     faults.counts("session.sweep.batch", session.sweep.batch, 10_000);
+    check_cookie_name(&session.cookie, faults);
     if session.cookie.same_site == SameSite::None && !session.cookie.secure {
         faults.add(
             "session.cookie.same_site",
             "none needs session.cookie.secure: true",
+        );
+    }
+}
+
+/// Browsers keep a cookie with the prefix only when it is secure (RFC 6265bis section 4.1.3), and only with
+/// it is the cookie safe from sibling hosts.
+fn check_cookie_name(cookie: &Cookie, faults: &mut Faults) {
+    let Some(name) = cookie.name.as_deref() else {
+        return;
+    };
+    let path = "session.cookie.name";
+    faults.name(path, name);
+    if cookie.secure && !name.starts_with("__Host-") {
+        faults.add(
+            path,
+            "must begin with __Host- when session.cookie.secure is true",
+        );
+    }
+    if !cookie.secure && name.starts_with("__") {
+        faults.add(
+            path,
+            "must not begin with __ when session.cookie.secure is false",
+        );
+    }
+    if name == "berth-anon" {
+        faults.add(path, "berth-anon is the anonymous cookie");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::load::from_text;
+
+    fn loaded(session: &str) -> Result<Vec<String>, String> {
+        let loaded = from_text(&format!("session: {session}"));
+        let loaded = loaded.map_err(|faults| faults.to_string())?;
+        Ok(loaded.warnings)
+    }
+
+    #[test]
+    fn a_cookie_has_a_name_that_browsers_keep() {
+        let cookie = |name: &str, secure: bool| {
+            let told = loaded(&format!(
+                "{{ cookie: {{ name: {name}, secure: {secure} }} }}"
+            ));
+            told.err().unwrap_or_default()
+        };
+        assert_eq!(cookie("__Host-flows", true), "");
+        assert_eq!(cookie("flows", false), "");
+        assert_eq!(
+            cookie("flows", true),
+            "session.cookie.name: must begin with __Host- when session.cookie.secure is true"
+        );
+        assert_eq!(
+            cookie("__Host-flows", false),
+            "session.cookie.name: must not begin with __ when session.cookie.secure is false"
+        );
+        assert_eq!(
+            cookie("berth-anon", false),
+            "session.cookie.name: berth-anon is the anonymous cookie"
+        );
+        assert_eq!(
+            cookie("'a=b;'", false),
+            "session.cookie.name: must be 1 to 128 letters, digits and - _ ."
+        );
+    }
+
+    #[test]
+    fn children_that_live_otherwise_than_their_parents_are_warned_of() {
+        let child = |timeout: &str| {
+            let told = loaded(&format!("{{ child_idle_timeout: {timeout} }}"));
+            told.map(|warnings| {
+                warnings
+                    .into_iter()
+                    .filter(|w| w.contains("child"))
+                    .collect()
+            })
+        };
+        assert_eq!(child("null"), Ok(vec![]));
+        assert_eq!(child("30m"), Ok(vec![]));
+        assert_eq!(
+            child("10m"),
+            Ok(vec![
+                "session.child_idle_timeout is 10m, session.idle_timeout 30m: \
+                     one of a family may end before the other"
+                    .to_owned()
+            ])
+        );
+        assert_eq!(
+            child("0s"),
+            Err("session.child_idle_timeout: must be 1s to 30days, not 0s".to_owned())
         );
     }
 }

@@ -31,19 +31,27 @@ pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpProblem> {
         let missing = message
             .strip_prefix("missing field `")
             .and_then(|rest| rest.split('`').next());
-        HttpProblem::invalid(match missing {
-            Some(field) => format!("{field} is missing"),
-            None if error.inner().is_data() && path != "." => {
-                format!("{path} is of the wrong type")
-            }
-            None if error.inner().is_data() => "the body must be a JSON object".to_owned(),
-            None => "the body is not JSON".to_owned(),
+        let unknown = message.strip_prefix("unknown field `");
+        let known = unknown.and_then(|rest| rest.split_once("`, expected "));
+        HttpProblem::invalid(match (missing, known) {
+            (Some(field), _) => format!("{field} is missing"),
+            // Not the field's name: it may be a value gone astray.
+            (None, Some((_, known))) => known_fields(known),
+            _ if error.inner().is_data() && path != "." => format!("{path} is of the wrong type"),
+            _ if error.inner().is_data() => "the body must be a JSON object".to_owned(),
+            _ => "the body is not JSON".to_owned(),
         })
     })?;
     deserializer
         .end()
         .map_err(|_| HttpProblem::invalid("the body is not JSON"))?;
     Ok(value)
+}
+
+fn known_fields(expected: &str) -> String {
+    let list: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+    let are = if list.len() > 1 { "are" } else { "is" };
+    format!("a field is not known; known {are} {}", list.join(", "))
 }
 
 #[cfg(test)]

@@ -18,6 +18,16 @@ pub(super) struct Client {
     pub(super) role: Role,
 }
 
+impl Client {
+    /// The runtime whose families are all that the client may touch; `None` for an operator.
+    pub(super) fn runtime(&self) -> Option<&str> {
+        match self.role {
+            Role::Operator => None,
+            Role::Runtime => Some(&self.name),
+        }
+    }
+}
+
 /// A caller that may do everything.
 pub(super) struct Operator;
 

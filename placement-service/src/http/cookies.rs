@@ -12,15 +12,15 @@ const MAX_VALUE_BYTES: usize = 128;
 /// The name and the attributes of the cookies, from the configuration.
 #[derive(Clone, Debug)]
 pub struct LoginCookie {
-    name: &'static str,
+    name: String,
     attributes: &'static str,
     secure: bool,
 }
 
 impl LoginCookie {
-    /// `__Host-berth` when secure, `berth` otherwise; no `Domain`, no persistence.
+    /// `__Host-berth` when secure, `berth` otherwise, unless named otherwise; no `Domain`, no persistence.
     #[must_use]
-    pub const fn new(config: &Cookie) -> Self {
+    pub fn new(config: &Cookie) -> Self {
         let attributes = match (config.same_site, config.secure) {
             (SameSite::Lax, true) => "; Path=/; HttpOnly; SameSite=Lax; Secure",
             (SameSite::Strict, true) => "; Path=/; HttpOnly; SameSite=Strict; Secure",
@@ -28,12 +28,13 @@ impl LoginCookie {
             (SameSite::Lax, false) => "; Path=/; HttpOnly; SameSite=Lax",
             (SameSite::Strict, false) => "; Path=/; HttpOnly; SameSite=Strict",
         };
+        let default = if config.secure {
+            "__Host-berth"
+        } else {
+            "berth"
+        };
         Self {
-            name: if config.secure {
-                "__Host-berth"
-            } else {
-                "berth"
-            },
+            name: config.name.clone().unwrap_or_else(|| default.to_owned()),
             attributes,
             secure: config.secure,
         }
@@ -93,7 +94,11 @@ mod tests {
     use super::*;
 
     fn cookie(secure: bool, same_site: SameSite) -> LoginCookie {
-        LoginCookie::new(&Cookie { secure, same_site })
+        LoginCookie::new(&Cookie {
+            name: None,
+            secure,
+            same_site,
+        })
     }
 
     fn read(headers: &[&[u8]]) -> Result<Option<String>, &'static str> {
@@ -119,6 +124,24 @@ mod tests {
         let long = format!("berth={}", "a".repeat(MAX_VALUE_BYTES + 1));
         assert_eq!(read(&[long.as_bytes()]), Err("cookie-too-long"));
         assert!(read(&[&long.as_bytes()[..long.len() - 1]]).is_ok());
+    }
+
+    #[test]
+    fn runtimes_on_one_host_have_cookies_of_their_own() {
+        let named = |name: &str| {
+            LoginCookie::new(&Cookie {
+                name: Some(name.to_owned()),
+                secure: false,
+                same_site: SameSite::Lax,
+            })
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert("cookie", HeaderValue::from_static("flows=a; forms=b"));
+        assert_eq!(named("flows").read(&headers).unwrap(), Some("a"));
+        assert_eq!(named("forms").read(&headers).unwrap(), Some("b"));
+        assert_eq!(named("berth").read(&headers).unwrap(), None);
+        let set = named("flows").set(&SessionId::fresh()).unwrap();
+        assert!(set.to_str().unwrap().starts_with("flows="));
     }
 
     #[test]

@@ -60,6 +60,12 @@ own_problems! {
     no_such_dead_letter = NOT_FOUND, "no-such-dead-letter", "There is no such dead letter";
     /// The webhook did not take the event this time either.
     webhook_failed = BAD_GATEWAY, "webhook-failed", "The webhook did not take the event";
+    /// As many generations as there may be (S33).
+    family_too_deep = CONFLICT, "family-too-deep", "The session has too many ancestors";
+    /// A session that has led to itself (S33).
+    family_cycle = CONFLICT, "family-cycle", "The family of the session is a circle";
+    /// A session that began with a login completes nothing.
+    not_a_child = CONFLICT, "not-a-child", "No session has started this one";
     /// Two login cookies in one request.
     cookie_duplicate = BAD_REQUEST, "cookie-duplicate", "The login cookie came twice";
     /// A login cookie that no service would have set.

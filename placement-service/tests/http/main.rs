@@ -9,6 +9,7 @@
 
 mod accounts;
 mod events;
+mod families;
 mod gateways;
 mod limit;
 mod lock_out;

@@ -1,14 +1,10 @@
 //! `/v1/sessions` for operators (S24).
 
+use crate::events::CLIENTS;
 use crate::site::{Answer, PASSWORD, Site, answer, session_id};
 use berth_placement::clock::Clock;
 use reqwest::Method;
 use serde_json::json;
-
-/// An operator and a runtime.
-const CLIENTS: &str = "api: { clients: [\
-    { name: ops, role: operator, secret: { inline: operator-secret-1 } },\
-    { name: flows, role: runtime, secret: { inline: runtime-secret-12 } } ] }";
 
 async fn ask(site: &Site, method: Method, path: &str, secret: &str) -> Answer {
     let request = site.request(method, path);

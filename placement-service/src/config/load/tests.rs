@@ -137,7 +137,7 @@ routes[0].open: unknown variant `file`, expected one of `nothing`, `document`, `
 routes[1].path: must start with / and may end in {document}, without a query
 routes[1].pool: there is no pool \"b\"
 routes[2].path: is missing
-session.cookie.domain: unknown field; known here: secure, same_site
+session.cookie.domain: unknown field; known here: name, secure, same_site
 session.cookie.secure: invalid type: string \"perhaps\", expected a boolean
 session.idle_timeout: invalid value: string \"soon\", expected a duration
 store.mode: unknown field; known here: path, timeout

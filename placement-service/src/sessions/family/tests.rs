@@ -1,0 +1,256 @@
+//! Families over a real SQLite file and a clock that the test moves.
+
+use super::*;
+use crate::sessions::tests::{MINUTE_MS, World, demo, reason, start, world};
+use crate::store::{Ending, Event, EventLog, SessionStore};
+use berth_api::Reason;
+use serde_json::json;
+
+fn child() -> NewChild {
+    NewChild {
+        runtime: "flows".to_owned(),
+        idle_timeout: None,
+        claims: Map::new(),
+    }
+}
+
+async fn started(w: &World, parent: &LiveSession) -> (SessionId, Arc<LiveSession>) {
+    let started = w.sessions.start_child(&parent.session_ref, None, child());
+    started.await.unwrap()
+}
+
+async fn refused(w: &World, parent_ref: &str) -> FamilyError {
+    let started = w.sessions.start_child(parent_ref, None, child()).await;
+    started.unwrap_err()
+}
+
+async fn ends(w: &World) -> Vec<(String, EndCause)> {
+    let all = w.store.events_after(0, 1_000).await.unwrap();
+    let end = |event: Event| Some((event.session_ref, event.cause?));
+    all.into_iter()
+        .filter_map(|(_, event)| end(event))
+        .collect()
+}
+
+async fn rows(w: &World) -> usize {
+    let rows = w
+        .store
+        .list(&crate::store::Select::OverAt(u64::MAX / 2), 100);
+    rows.await.unwrap().len()
+}
+
+#[tokio::test]
+async fn a_child_is_of_its_parents_account_and_ends_no_later() {
+    let w = world().await;
+    let (_, parent) = w.sessions.begin(demo()).await.unwrap();
+    w.clock.advance_ms(MINUTE_MS);
+    let claims = json!({"case": "A-7"}).as_object().unwrap().clone();
+    let new = NewChild { claims, ..child() };
+    let with_claims = w.sessions.start_child(&parent.session_ref, None, new);
+    let (id, live) = with_claims.await.unwrap();
+    assert_eq!(w.sessions.resolve(id.reveal()).await.unwrap(), live);
+    assert_eq!(
+        (&live.account, &live.roles, live.expires_at),
+        (&parent.account, &parent.roles, parent.expires_at)
+    );
+    assert_eq!(live.parent_ref.as_ref(), Some(&parent.session_ref));
+    assert_eq!(live.runtime, "flows");
+    let (_, grandchild) = started(&w, &live).await;
+    assert_eq!(grandchild.claims["case"], "A-7", "claims travel too");
+    let large = json!({"large": "x".repeat(MAX_CLAIMS_BYTES - 20)});
+    let new = NewChild {
+        claims: large.as_object().unwrap().clone(),
+        ..child()
+    };
+    let much = w.sessions.start_child(&live.session_ref, None, new.clone());
+    assert_eq!(much.await.unwrap_err(), FamilyError::TooManyClaims);
+    let alone = w.sessions.start_child(&parent.session_ref, None, new);
+    assert!(alone.await.is_ok());
+}
+
+#[tokio::test]
+async fn three_generations_end_with_the_first_and_never_with_the_last() {
+    let w = world().await;
+    let (first_id, first) = w.sessions.begin(demo()).await.unwrap();
+    let (second_id, second) = started(&w, &first).await;
+    let (third_id, third) = started(&w, &second).await;
+    let (other_id, other) = started(&w, &second).await;
+    let completed = w
+        .sessions
+        .complete(&other.session_ref, None, json!({"sum": 7}));
+    completed.await.unwrap();
+    assert_eq!(
+        reason(w.sessions.resolve(other_id.reveal())).await,
+        Reason::UnknownSession
+    );
+    for id in [&first_id, &second_id, &third_id] {
+        w.sessions.resolve(id.reveal()).await.unwrap();
+    }
+    let all = w.store.events_after(0, 100).await.unwrap();
+    let (_, told) = all.last().unwrap();
+    assert_eq!(told.kind, EventKind::ChildCompleted);
+    assert_eq!(told.parent_ref.as_ref(), Some(&second.session_ref));
+    assert_eq!(told.result, Some(json!({"sum": 7})));
+
+    let logout = w.sessions.end(first_id.reveal(), EndCause::Logout).await;
+    assert!(logout.unwrap().is_some());
+    for id in [&first_id, &second_id, &third_id] {
+        let gone = reason(w.sessions.resolve(id.reveal())).await;
+        assert_eq!(gone, Reason::UnknownSession);
+    }
+    let end = |live: &LiveSession, cause| (live.session_ref.clone(), cause);
+    assert_eq!(
+        ends(&w).await,
+        [
+            end(&other, EndCause::Completed),
+            end(&first, EndCause::Logout),
+            end(&second, EndCause::ParentEnded),
+            end(&third, EndCause::ParentEnded),
+        ]
+    );
+    assert_eq!(rows(&w).await, 0);
+}
+
+#[tokio::test]
+async fn a_child_is_over_with_whoever_is_over_before_it() {
+    let w = world().await;
+    let (parent_id, parent) = w.sessions.begin(demo()).await.unwrap();
+    let long = NewChild {
+        idle_timeout: Some(Duration::from_secs(5 * 3600)),
+        ..child()
+    };
+    let started = w.sessions.start_child(&parent.session_ref, None, long);
+    let (id, live) = started.await.unwrap();
+    let replica = start(&w.store, &w.clock, Duration::ZERO).await;
+    // The child's activity is its parent's.
+    for _ in 0..4 {
+        w.clock.advance_ms(29 * MINUTE_MS);
+        w.sessions.resolve(id.reveal()).await.unwrap();
+    }
+    w.sessions.peek(parent_id.reveal()).await.unwrap();
+    w.sessions.flush().await;
+    w.clock.advance_ms(30 * MINUTE_MS);
+    for sessions in [&w.sessions, &replica] {
+        assert_eq!(
+            reason(sessions.resolve(id.reveal())).await,
+            Reason::SessionExpired
+        );
+    }
+    assert_eq!(
+        refused(&w, &live.session_ref).await,
+        FamilyError::NoSuchSession
+    );
+    assert_eq!(
+        refused(&w, &parent.session_ref).await,
+        FamilyError::NoSuchSession
+    );
+    let late = w.sessions.complete(&live.session_ref, None, Value::Null);
+    assert_eq!(late.await, Err(FamilyError::NoSuchSession));
+}
+
+#[tokio::test]
+async fn depth_and_circles_are_refused() {
+    let w = world().await;
+    let (_, mut last) = w.sessions.begin(demo()).await.unwrap();
+    for _ in 0..MAX_DEPTH {
+        (_, last) = started(&w, &last).await;
+    }
+    assert_eq!(refused(&w, &last.session_ref).await, FamilyError::TooDeep);
+    assert_eq!(rows(&w).await, 9);
+    let (id, one) = w.sessions.begin(demo()).await.unwrap();
+    let row = w.store.find(&id.hash()).await.unwrap().unwrap();
+    for (seed, ancestors) in [
+        (1, vec![IdHash([1; 32])]),
+        (2, vec![row.id_hash, IdHash([2; 32])]),
+        (3, vec![row.id_hash, row.id_hash]),
+    ] {
+        let circle = SessionRow {
+            id_hash: IdHash([seed; 32]),
+            session_ref: format!("circle-{seed}"),
+            ancestors,
+            ..row.clone()
+        };
+        let event = w.sessions.event(&circle, EventKind::Created);
+        w.store.insert(&circle, None, &event).await.unwrap();
+        assert_eq!(refused(&w, &circle.session_ref).await, FamilyError::Cycle);
+        // Ending comes to an end on it too.
+        w.sessions
+            .end_ref(&circle.session_ref, EndCause::Operator)
+            .await
+            .unwrap();
+    }
+    assert!(
+        w.sessions
+            .end_ref(&one.session_ref, EndCause::Operator)
+            .await
+            .unwrap()
+    );
+}
+
+#[tokio::test]
+async fn a_runtime_may_only_touch_families_that_it_is_in() {
+    let w = world().await;
+    let (_, parent) = w.sessions.begin(demo()).await.unwrap();
+    let by = async |name: &str, parent: &LiveSession| {
+        let by = w
+            .sessions
+            .start_child(&parent.session_ref, Some(name), child());
+        by.await.map(|(_, live)| live)
+    };
+    assert_eq!(
+        by("flows", &parent).await.unwrap_err(),
+        FamilyError::Foreign
+    );
+    let live = by("berth", &parent).await.unwrap();
+    assert!(by("flows", &live).await.is_ok());
+    assert!(by("berth", &live).await.is_ok(), "below its own");
+    assert_eq!(by("forms", &live).await.unwrap_err(), FamilyError::Foreign);
+    let done = |name| {
+        w.sessions
+            .complete(&live.session_ref, Some(name), Value::Null)
+    };
+    assert_eq!(done("forms").await, Err(FamilyError::Foreign));
+    assert_eq!(done("flows").await, Ok(()));
+    assert_eq!(done("flows").await, Err(FamilyError::NoSuchSession));
+    let login = w.sessions.complete(&parent.session_ref, None, Value::Null);
+    assert_eq!(login.await, Err(FamilyError::NoChild));
+}
+
+#[tokio::test]
+async fn a_child_that_starts_while_its_parent_ends_does_not_stay() {
+    let w = world().await;
+    let other = start(&w.store, &w.clock, Duration::ZERO).await;
+    for _ in 0..30 {
+        let (id, parent) = w.sessions.begin(demo()).await.unwrap();
+        let (_, ended) = tokio::join!(
+            w.sessions.start_child(&parent.session_ref, None, child()),
+            other.end(id.reveal(), EndCause::Logout),
+        );
+        assert!(ended.unwrap().is_some());
+    }
+    assert_eq!(rows(&w).await, 0);
+}
+
+#[tokio::test]
+async fn a_parent_that_is_lost_takes_its_children_out_of_use_at_once() {
+    let w = world().await;
+    let other = start(&w.store, &w.clock, Duration::ZERO).await;
+    let (id, parent) = w.sessions.begin(demo()).await.unwrap();
+    let (child_id, live) = started(&w, &parent).await;
+    let row = w.store.find(&id.hash()).await.unwrap().unwrap();
+    let event = other.event(&row, EventKind::Revoked);
+    let lost = Ending {
+        id_hash: row.id_hash,
+        only_if_over_at_ms: None,
+        event,
+    };
+    w.store.remove(&[lost]).await.unwrap();
+    assert_eq!(
+        reason(other.resolve(child_id.reveal())).await,
+        Reason::UnknownSession
+    );
+    let completed = other.complete(&live.session_ref, None, Value::Null);
+    assert_eq!(completed.await, Err(FamilyError::NoSuchSession));
+    let started = other.start_child(&live.session_ref, None, child()).await;
+    assert_eq!(started.unwrap_err(), FamilyError::NoSuchSession);
+}

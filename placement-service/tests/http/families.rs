@@ -1,0 +1,296 @@
+//! Families over HTTP: two runtimes, each with a service of its own, on one store (S29..S33).
+
+use crate::events::CLIENTS;
+use crate::site::{Answer, Site, answer, eventually, session_id};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// The runtime `flows`, on the same host as the other one.
+const FLOWS: &str = "session: { runtime: flows, reconcile: 50ms, sweep: { interval: 50ms }, \
+                     cookie: { secure: false, name: flows } }";
+const BERTH: &str = "runtime-secret-12";
+const FLOWS_SECRET: &str = "runtime-secret-34";
+const OPERATOR: &str = "operator-secret-1";
+
+async fn runtimes() -> (Site, Site) {
+    let berth = Site::start(CLIENTS).await;
+    let flows = berth.replica(&format!("{CLIENTS}{FLOWS}")).await;
+    (berth, flows)
+}
+
+async fn post(site: &Site, path: &str, secret: &str, body: Value) -> Answer {
+    let request = site.request(Method::POST, path).body(body.to_string());
+    answer(request.header("authorization", format!("Bearer {secret}"))).await
+}
+
+async fn children(site: &Site, sid: &str, secret: &str, body: Value) -> Answer {
+    post(site, &format!("/v1/sessions/{sid}/children"), secret, body).await
+}
+
+async fn complete(site: &Site, sid: &str, secret: &str, body: Value) -> Answer {
+    post(site, &format!("/v1/sessions/{sid}/complete"), secret, body).await
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap()
+}
+
+/// A login, and its public name.
+async fn login(site: &Site) -> (String, String) {
+    let id = site.login().await;
+    let token = site.token(&id).await.json();
+    (id, text(&token, "session_ref").to_owned())
+}
+
+/// A child on the other runtime: its id and its public name.
+async fn child(site: &Site, parent: &str) -> (String, String) {
+    let started = children(site, parent, BERTH, json!({"runtime": "flows"})).await;
+    assert_eq!(started.status, 201, "{started:?}");
+    let started = started.json();
+    (
+        text(&started, "id").to_owned(),
+        text(&started, "session_ref").to_owned(),
+    )
+}
+
+/// What the log tells of a session's end, as a runtime sees it.
+async fn end_of(site: &Site, secret: &str, sid: &str) -> Option<Value> {
+    let request = site.request(
+        Method::GET,
+        "/v1/events?cursor=0000000000000000-0&limit=500",
+    );
+    let page = answer(request.header("authorization", format!("Bearer {secret}"))).await;
+    let page = page.json();
+    let mut events = page["events"].as_array().unwrap().iter();
+    let ends = |e: &&Value| e["session_ref"] == sid && e["cause"].is_string();
+    events.find(ends).cloned()
+}
+
+async fn is_logged_in(site: &Site, cookie: &str) -> bool {
+    site.get("/is-authenticated", cookie).await.status == 200
+}
+
+#[tokio::test]
+async fn a_flow_starts_on_another_runtime_and_hands_its_result_back() {
+    let (berth, flows) = runtimes().await;
+    let (id, sid) = login(&berth).await;
+    let body = json!({"runtime": "flows", "claims": {"case": "A-7"}});
+    let started = children(&flows, &sid, BERTH, body).await;
+    assert_eq!(
+        (started.status, started.header("cache-control")),
+        (201, "no-store")
+    );
+    let started = started.json();
+    let child_id = text(&started, "id");
+    let set = format!("flows={child_id}; Path=/; HttpOnly; SameSite=Lax");
+    assert_eq!(started["set_cookie"], set);
+    let overview = berth.token(&id).await.json();
+    assert_eq!(started["expires_at"], overview["session_expires_at"]);
+    let cookies = format!("berth={id}; flows={child_id}");
+    let own = flows.get("/session", &cookies).await.json();
+    assert_eq!(
+        (&own["account"], &own["roles"]),
+        (&json!("demo"), &json!(["user"]))
+    );
+    assert!(
+        is_logged_in(&berth, &cookies).await,
+        "two sessions side by side"
+    );
+
+    let child = text(&started, "session_ref");
+    let result = json!({"approved": true});
+    let done = complete(&flows, child, FLOWS_SECRET, json!({"result": result})).await;
+    assert_eq!((done.status, done.text.as_str()), (204, ""));
+    assert!(!is_logged_in(&flows, &cookies).await);
+    assert!(is_logged_in(&berth, &cookies).await, "the parent goes on");
+    let told = end_of(&berth, BERTH, child).await.unwrap();
+    assert_eq!(
+        (
+            &told["kind"],
+            &told["cause"],
+            &told["parent_ref"],
+            &told["result"],
+            &told["runtime"]
+        ),
+        (
+            &json!("child-completed"),
+            &json!("completed"),
+            &json!(sid),
+            &result,
+            &json!("flows")
+        )
+    );
+    let again = complete(&flows, child, FLOWS_SECRET, json!({"result": 1})).await;
+    assert_eq!(again.reason(), "no-such-session");
+}
+
+#[tokio::test]
+async fn a_logout_of_the_parent_ends_three_generations_on_the_other_runtime() {
+    let (berth, flows) = runtimes().await;
+    let (id, sid) = login(&berth).await;
+    let (child_id, child_sid) = child(&berth, &sid).await;
+    let (grandchild_id, grandchild_sid) = child(&flows, &child_sid).await;
+    let cookie = |id: &str| format!("flows={id}");
+    for id in [&child_id, &grandchild_id] {
+        assert!(is_logged_in(&flows, &cookie(id)).await);
+    }
+    let began = Instant::now();
+    let logout = berth.request(Method::POST, "/logout");
+    answer(logout.header("cookie", format!("berth={id}"))).await;
+    eventually("both are refused", async || {
+        !is_logged_in(&flows, &cookie(&child_id)).await
+            && !is_logged_in(&flows, &cookie(&grandchild_id)).await
+    })
+    .await;
+    for sid in [&child_sid, &grandchild_sid] {
+        let told = end_of(&flows, FLOWS_SECRET, sid).await.unwrap();
+        assert_eq!(told["cause"], "parent-ended");
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[tokio::test]
+async fn the_end_of_a_child_leaves_its_parent() {
+    let (berth, flows) = runtimes().await;
+    let (id, sid) = login(&berth).await;
+    let (child_id, child_sid) = child(&berth, &sid).await;
+    let logout = flows.request(Method::POST, "/logout");
+    answer(logout.header("cookie", format!("flows={child_id}"))).await;
+    let told = end_of(&berth, BERTH, &child_sid).await.unwrap();
+    assert_eq!(
+        (&told["cause"], &told["parent_ref"]),
+        (&json!("logout"), &json!(sid))
+    );
+    assert!(is_logged_in(&berth, &format!("berth={id}")).await);
+}
+
+#[tokio::test]
+async fn a_parent_that_expires_or_is_lost_takes_its_children_with_it() {
+    let (berth, flows) = runtimes().await;
+    let (_, sid) = login(&berth).await;
+    let long = json!({"runtime": "flows", "idle_timeout_s": 36_000});
+    let started = children(&berth, &sid, BERTH, long).await.json();
+    berth.clock.advance_ms(31 * 60_000);
+    let cookie = format!("flows={}", text(&started, "id"));
+    assert!(!is_logged_in(&flows, &cookie).await, "at once");
+    let cause = async |sid: &str| {
+        end_of(&flows, FLOWS_SECRET, sid)
+            .await
+            .map(|e| e["cause"].clone())
+    };
+    let ended = async || cause(text(&started, "session_ref")).await == Some(json!("parent-ended"));
+    eventually("the child has ended", ended).await;
+
+    let (_, sid) = login(&berth).await;
+    let (child_id, child_sid) = child(&berth, &sid).await;
+    let lost = "DELETE FROM sessions WHERE parent IS NULL";
+    sqlx::query(lost)
+        .execute(&flows.database().await)
+        .await
+        .unwrap();
+    let ended = async || cause(&child_sid).await == Some(json!("parent-ended"));
+    eventually("the orphan has ended", ended).await;
+    assert!(!is_logged_in(&flows, &format!("flows={child_id}")).await);
+}
+
+#[tokio::test]
+async fn who_may_not_and_what_cannot_be_is_refused_by_name() {
+    let (berth, flows) = runtimes().await;
+    let (id, sid) = login(&berth).await;
+    let (_, child_sid) = child(&berth, &sid).await;
+    let body = || json!({});
+    for (answer, status, reason) in [
+        (
+            children(&berth, &sid, "", body()).await,
+            403,
+            "unknown-client",
+        ),
+        (
+            complete(&berth, &child_sid, "x", body()).await,
+            403,
+            "unknown-client",
+        ),
+        (
+            children(&berth, &sid, FLOWS_SECRET, body()).await,
+            403,
+            "forbidden",
+        ),
+        (
+            children(&berth, "x", BERTH, body()).await,
+            404,
+            "no-such-session",
+        ),
+        (
+            complete(&berth, "x", BERTH, json!({"result": 1})).await,
+            404,
+            "no-such-session",
+        ),
+        (
+            complete(&berth, &sid, BERTH, json!({"result": 1})).await,
+            409,
+            "not-a-child",
+        ),
+        (
+            complete(&berth, &child_sid, BERTH, body()).await,
+            400,
+            "invalid-request",
+        ),
+        (
+            children(&berth, &sid, BERTH, json!({"depth": 1})).await,
+            400,
+            "invalid-request",
+        ),
+    ] {
+        assert_eq!((answer.status, answer.reason().as_str()), (status, reason));
+    }
+    let own = children(&flows, &child_sid, FLOWS_SECRET, body())
+        .await
+        .json();
+    let mut last = text(&own, "session_ref").to_owned();
+    for _ in 0..6 {
+        let next = children(&flows, &last, OPERATOR, body()).await.json();
+        last = text(&next, "session_ref").to_owned();
+    }
+    let deep = children(&flows, &last, OPERATOR, body()).await;
+    assert_eq!(
+        (deep.status, deep.reason().as_str()),
+        (409, "family-too-deep")
+    );
+    let circle = "UPDATE sessions SET ancestors = id_hash WHERE session_ref = ?";
+    let circle = sqlx::query(circle).bind(&last);
+    circle.execute(&flows.database().await).await.unwrap();
+    let round = children(&flows, &last, OPERATOR, body()).await;
+    assert_eq!(
+        (round.status, round.reason().as_str()),
+        (409, "family-cycle")
+    );
+
+    let logout = berth.request(Method::POST, "/logout");
+    answer(logout.header("cookie", format!("berth={id}"))).await;
+    for sid in [&sid, &child_sid] {
+        let gone = children(&flows, sid, OPERATOR, body()).await;
+        assert_eq!(
+            (gone.status, gone.reason().as_str()),
+            (404, "no-such-session")
+        );
+    }
+    flows.break_store().await;
+    let down = children(&flows, &sid, OPERATOR, body()).await;
+    assert_eq!(down.reason(), "store-down");
+}
+
+#[tokio::test]
+async fn a_login_in_place_of_a_child_ends_the_child_alone() {
+    let (berth, flows) = runtimes().await;
+    let (id, sid) = login(&berth).await;
+    let (child_id, child_sid) = child(&berth, &sid).await;
+    let body = format!("username=demo&password={}", crate::site::PASSWORD);
+    let request = flows.form("/login", &body);
+    let again = answer(request.header("cookie", format!("flows={child_id}"))).await;
+    assert_ne!(session_id(&again), child_id);
+    let told = end_of(&flows, FLOWS_SECRET, &child_sid).await.unwrap();
+    assert_eq!(told["cause"], "login-again");
+    assert!(is_logged_in(&berth, &format!("berth={id}")).await);
+}
