@@ -4,8 +4,10 @@ mod account;
 mod check;
 mod opened;
 mod serve;
+mod sessions;
 
 use crate::cli::account::AccountCommand;
+use crate::cli::sessions::SessionsCommand;
 use berth_placement::config::fault::Faults;
 use berth_placement::config::load::{self, Loaded};
 use clap::{Parser, Subcommand};
@@ -45,6 +47,11 @@ enum Command {
     Account {
         #[command(subcommand)]
         command: AccountCommand,
+    },
+    /// Who is logged in.
+    Sessions {
+        #[command(subcommand)]
+        command: SessionsCommand,
     },
     /// Print every setting with its default, commented.
     Defaults,
@@ -99,6 +106,7 @@ impl Cli {
                 without_secrets,
             } => check::run(&file, without_secrets),
             Command::Account { command } => account::run(command).await,
+            Command::Sessions { command } => sessions::run(command).await,
             Command::Defaults => print(load::DEFAULT.trim_end()),
         };
         match done {

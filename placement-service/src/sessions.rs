@@ -22,7 +22,7 @@ use berth_api::Reason;
 pub use family::{FamilyError, MAX_CLAIMS_BYTES, NewChild};
 use known::{Known, Memory, live_session};
 pub use known::{LiveSession, Remaining};
-pub use listing::Overview;
+pub use listing::{Listed, Overview};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;

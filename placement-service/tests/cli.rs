@@ -6,9 +6,11 @@
     reason = "tests"
 )]
 
+use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 const PASSWORD: &str = "a-long-password";
 
@@ -126,7 +128,7 @@ fn defaults_are_the_file_and_a_right_one() {
 fn help_names_every_command() {
     let (code, out, _) = run(&["--help"], "");
     assert_eq!(code, Some(0));
-    for command in ["serve", "check", "account", "defaults"] {
+    for command in ["serve", "check", "account", "sessions", "defaults"] {
         assert!(
             out.lines().any(|l| l.trim_start().starts_with(command)),
             "{out}"
@@ -163,7 +165,7 @@ impl Served {
         Self { child, address }
     }
 
-    fn post(&self, path: &str, body: serde_json::Value) -> String {
+    fn post(&self, path: &str, body: Value) -> String {
         let body = body.to_string();
         let mut stream = std::net::TcpStream::connect(&self.address).unwrap();
         let head = "Content-Type: application/json\r\nConnection: close\r\nHost: h";
@@ -198,6 +200,70 @@ impl Served {
 }
 
 #[test]
+fn sessions_are_listed_and_ended_in_a_running_service_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = config(dir.path(), "session: { cookie: { secure: false } }");
+    let file = file.to_str().unwrap();
+    let args = [
+        "account",
+        "add",
+        "demo",
+        "--password-stdin",
+        "--config",
+        file,
+    ];
+    run(&args, PASSWORD);
+    let served = Served::start(Path::new(file));
+    let login = || {
+        let body = json!({"username": "demo", "password": PASSWORD});
+        let answer = served.post("/login", body);
+        let id = answer.split("berth=").nth(1).unwrap();
+        id.split(';').next().unwrap().to_owned()
+    };
+    let token = |id: &str| served.post("/v1/tokens", json!({"session": id}));
+    let sessions = |args: &[&str]| run(&[&["sessions"], args, &["--config", file]].concat(), "");
+    let refused_within_a_second = |id: &str| {
+        let began = Instant::now();
+        while !token(id).contains("unknown-session") {
+            assert!(began.elapsed() < Duration::from_secs(1));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let ids = [login(), login(), login()];
+    assert!(ids.iter().all(|id| token(id).contains("200 OK")));
+    let (code, out, err) = sessions(&["ls", "--account", "demo"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let lines: Vec<Vec<&str>> = out.lines().map(|l| l.split('\t').collect()).collect();
+    assert_eq!(lines.len(), 3);
+    assert_eq!(lines[0][1..4], ["demo", "", "berth"]);
+    assert_eq!(lines[0][6..], ["-", "-"]);
+    let (_, all, _) = sessions(&["ls", "--json"]);
+    let all: Value = serde_json::from_str(&all).unwrap();
+    assert_eq!(all["sessions"][0]["session_ref"], lines[0][0]);
+    assert!(ids.iter().all(|id| !all.to_string().contains(id)));
+    assert_eq!(sessions(&["ls", "--account", "ann"]).1, "");
+
+    let (code, out, log) = sessions(&["end", lines[0][0]]);
+    assert_eq!((code, out.as_str()), (Some(0), "ended 1\n"), "{log}");
+    assert!(
+        log.contains("session-ended") && log.contains("operator"),
+        "{log}"
+    );
+    refused_within_a_second(&ids[0]);
+    assert!(token(&ids[1]).contains("200 OK"));
+    for name in [lines[0][0], "-hyphen", "--hyphen", "-h"] {
+        let told = format!("there is no session {name:?}\n");
+        assert_eq!(sessions(&["end", name]), (Some(1), String::new(), told));
+    }
+    assert_eq!(sessions(&["end"]).0, Some(2));
+    assert_eq!(sessions(&["end", "x", "--account", "demo"]).0, Some(2));
+    assert_eq!(sessions(&["end", "--account", "demo"]).1, "ended 2\n");
+    refused_within_a_second(&ids[1]);
+    refused_within_a_second(&ids[2]);
+    served.terminate();
+}
+
+#[test]
 fn serve_ends_in_order_and_logs_no_secret() {
     let dir = tempfile::tempdir().unwrap();
     let more = "log: { level: trace }\nsession: { cookie: { secure: false } }";
@@ -205,7 +271,7 @@ fn serve_ends_in_order_and_logs_no_secret() {
     let args = ["account", "add", "demo", "--password-stdin", "--config"];
     run(&[&args[..], &[file.to_str().unwrap()]].concat(), PASSWORD);
     let served = Served::start(&file);
-    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
     let login = json(&format!(r#"{{"username":"demo","password":"{PASSWORD}"}}"#));
     let answer = served.post("/login", login);
     let id = answer

@@ -4,7 +4,7 @@
 use super::App;
 use super::clients::Operator;
 use super::problem::HttpProblem;
-use crate::sessions::{Overview, store_down};
+use crate::sessions::{Listed, Overview, store_down};
 use crate::store::{EndCause, Select};
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
@@ -12,11 +12,6 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-
-#[derive(Serialize)]
-pub(super) struct Listed {
-    sessions: Vec<Overview>,
-}
 
 #[derive(Serialize)]
 pub(super) struct Ended {
@@ -42,9 +37,9 @@ pub(super) async fn list(
     State(app): State<App>,
     uri: Uri,
 ) -> Result<Json<Listed>, HttpProblem> {
-    let sessions = app.sessions.list_account(&account_of(&uri)?).await;
-    let sessions = sessions.map_err(|e| store_down(&e))?;
-    Ok(Json(Listed { sessions }))
+    let account = account_of(&uri)?;
+    let listed = app.sessions.list(Some(&account)).await;
+    Ok(Json(listed.map_err(|e| store_down(&e))?))
 }
 
 /// `DELETE /v1/sessions?account=NAME`: ends them all.

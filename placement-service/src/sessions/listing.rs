@@ -7,6 +7,8 @@ use serde::Serialize;
 
 /// The most sessions in one list.
 const MAX_LISTED: u32 = 1000;
+/// When every session is over: the latest time that all stores can hold.
+const END_OF_TIME_MS: u64 = i64::MAX as u64;
 
 /// One session that lives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -30,6 +32,14 @@ pub struct Overview {
     pub provider: Option<String>,
 }
 
+/// Sessions, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    pub sessions: Vec<Overview>,
+    /// There are more than one list takes.
+    pub more: bool,
+}
+
 impl Sessions {
     /// Which runtime has a session; `None` when it is over.
     pub async fn runtime_of(&self, session_ref: &str) -> Result<Option<String>, StoreError> {
@@ -41,11 +51,18 @@ impl Sessions {
         Ok(row.map(|row| row.runtime))
     }
 
-    /// The sessions of an account, oldest first, `MAX_LISTED` at the most.
-    pub async fn list_account(&self, account: &str) -> Result<Vec<Overview>, StoreError> {
-        let select = Select::Account(account.to_owned());
+    /// The sessions of an account, or of all.
+    pub async fn list(&self, account: Option<&str>) -> Result<Listed, StoreError> {
+        let select = account.map_or(Select::OverAt(END_OF_TIME_MS), |account| {
+            Select::Account(account.to_owned())
+        });
         let rows = self.stores.sessions.list(&select, MAX_LISTED).await?;
-        Ok(rows.into_iter().filter_map(|r| self.overview(r)).collect())
+        let more = rows.len() == MAX_LISTED as usize;
+        let sessions = rows.into_iter().filter_map(|row| self.overview(row));
+        Ok(Listed {
+            sessions: sessions.collect(),
+            more,
+        })
     }
 
     /// The session of that public name, if it lives.

@@ -34,17 +34,21 @@ async fn an_operator_sees_everything_but_the_id() {
                "runtime": "berth", "parent_ref": null, "provider": null})
     };
     let both = [overview(&sids[0], now), overview(&sids[1], now + 60)];
-    assert_eq!(listed.json(), json!({"sessions": both}));
+    assert_eq!(listed.json(), json!({"sessions": both, "more": false}));
     let one = operator(&site, Method::GET, &format!("/v1/sessions/{}", sids[0])).await;
     assert_eq!(one.json(), both[0]);
     for text in [&listed.text, &one.text] {
         assert!(!text.contains(&first) && !text.contains(&second));
     }
     let nobody = operator(&site, Method::GET, "/v1/sessions?account=Demo").await;
-    assert_eq!(nobody.json(), json!({"sessions": []}));
+    assert_eq!(nobody.json(), json!({"sessions": [], "more": false}));
     site.clock.advance_ms(30 * 60_000);
     let over = operator(&site, Method::GET, "/v1/sessions?account=demo").await;
-    assert_eq!(over.json(), json!({"sessions": []}), "those that live");
+    assert_eq!(
+        over.json(),
+        json!({"sessions": [], "more": false}),
+        "those that live"
+    );
 }
 
 #[tokio::test]

@@ -1,0 +1,101 @@
+//! `berth sessions`: who is logged in, and ending it, in the configured store. Running services hear of an
+//! end through the event log (S24).
+
+use super::opened::Opened;
+use super::{ConfigFile, Failure, print};
+use berth_placement::sessions::{Listed, Overview};
+use berth_placement::store::{EndCause, Select};
+use clap::{ArgAction, Subcommand};
+
+#[derive(Subcommand)]
+pub(super) enum SessionsCommand {
+    /// List sessions, one a line, with tabs between: name, account, roles, runtime, seconds left until it
+    /// ends for want of activity, and in any case; the session that started it, its identity provider.
+    Ls {
+        /// Only those of this account.
+        #[arg(long, value_name = "NAME")]
+        account: Option<String>,
+        /// JSON, with times as Unix seconds.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// End one session, or all of an account, and the sessions that they have started.
+    // No -h: a session's name may begin with it.
+    #[command(disable_help_flag = true)]
+    End {
+        /// The session's name, as `ls` tells it.
+        #[arg(value_name = "SESSION", allow_hyphen_values = true)]
+        #[arg(required_unless_present = "account")]
+        session: Option<String>,
+        /// All of this account.
+        #[arg(long, value_name = "NAME", conflicts_with = "session")]
+        account: Option<String>,
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Print help.
+        #[arg(long, action = ArgAction::Help)]
+        help: Option<bool>,
+    },
+}
+
+/// Does what the command line says.
+pub(super) async fn run(command: SessionsCommand) -> Result<(), Failure> {
+    match command {
+        SessionsCommand::Ls {
+            account,
+            json,
+            config,
+        } => {
+            let sessions = Opened::new(&config).await?.sessions().await?;
+            let listed = sessions.list(account.as_deref()).await?;
+            if json {
+                return print(&serde_json::to_string_pretty(&listed)?);
+            }
+            let Listed { sessions, more } = listed;
+            for session in &sessions {
+                print(&line(session))?;
+            }
+            if more {
+                return Err(Failure("there are more; name an account".to_owned()));
+            }
+            Ok(())
+        }
+        SessionsCommand::End {
+            session,
+            account,
+            config,
+            help: _,
+        } => {
+            let sessions = Opened::new(&config).await?.sessions().await?;
+            let by = EndCause::Operator;
+            let ended = match (session, account) {
+                (Some(session), _) if sessions.end_ref(&session, by).await? => 1,
+                (Some(session), _) => {
+                    return Err(Failure(format!("there is no session {session:?}")));
+                }
+                (None, account) => {
+                    let select = Select::Account(account.unwrap_or_default());
+                    sessions.end_all(&select, by).await?
+                }
+            };
+            print(&format!("ended {ended}"))
+        }
+    }
+}
+
+fn line(session: &Overview) -> String {
+    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    [
+        session.session_ref.clone(),
+        session.account.clone(),
+        session.roles.join(","),
+        session.runtime.clone(),
+        session.idle_remaining_s.to_string(),
+        session.absolute_remaining_s.to_string(),
+        or_none(&session.parent_ref),
+        or_none(&session.provider),
+    ]
+    .join("\t")
+}
