@@ -13,6 +13,9 @@ pub const MIN_PASSWORD_CHARS: usize = 8;
 /// Longest password, in bytes.
 pub const MAX_PASSWORD_BYTES: usize = 1024;
 
+/// All roles of an account together, in bytes of JSON: they go into its token, which has to fit into a header.
+pub const MAX_ROLES_BYTES: usize = 16 * 1024;
+
 /// Why an account was not added or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
@@ -20,6 +23,8 @@ pub enum AccountError {
     Name(String),
     #[error("the password must have {MIN_PASSWORD_CHARS} characters to {MAX_PASSWORD_BYTES} bytes")]
     Password,
+    #[error("the roles take {0} bytes of a token, more than {MAX_ROLES_BYTES}")]
+    Roles(usize),
     #[error("the account {0:?} exists already")]
     Exists(String),
     #[error("there is no account {0:?}")]
@@ -155,7 +160,13 @@ fn check_name(text: &str) -> Result<(), AccountError> {
 }
 
 fn check_roles(roles: &[String]) -> Result<(), AccountError> {
-    roles.iter().try_for_each(|role| check_name(role))
+    roles.iter().try_for_each(|role| check_name(role))?;
+    let in_json = |role: &String| role.len() + "\"\",".len();
+    let bytes = roles.iter().map(in_json).sum();
+    if bytes > MAX_ROLES_BYTES {
+        return Err(AccountError::Roles(bytes));
+    }
+    Ok(())
 }
 
 fn check_password(password: &str) -> Result<(), AccountError> {
@@ -286,5 +297,9 @@ mod tests {
         assert!(matches!(short, Err(AccountError::Password)));
         let odd = accounts.set_roles("bob", &words(&["a b"])).await;
         assert!(matches!(odd, Err(AccountError::Name(_))));
+        let many = vec!["r".repeat(128); 126];
+        let many = accounts.set_roles("bob", &many).await.unwrap_err();
+        let told = "the roles take 16506 bytes of a token, more than 16384";
+        assert_eq!(many.to_string(), told);
     }
 }

@@ -23,6 +23,9 @@ pub use bearer::Bearer;
 /// Tokens kept for their sessions; older ones are minted again.
 const CACHED_TOKENS: u64 = 50_000;
 
+/// The longest token, in bytes: it has to pass as one header through Envoy and into an engine.
+pub const MAX_TOKEN_BYTES: usize = 24 * 1024;
+
 /// A signed token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Minted {
@@ -168,12 +171,20 @@ impl Tokens {
                 .map(|(name, value)| (name.as_str(), value))
                 .collect(),
         };
+        let token = signed(jsonwebtoken::encode(
+            &self.key.header,
+            &claims,
+            &self.key.key,
+        ))?;
+        if token.len() > MAX_TOKEN_BYTES {
+            let length = token.len();
+            tracing::warn!(session = session.session_ref, length, "a token is too long");
+            return Err(Refusal::new(Reason::Forbidden).with_detail(format!(
+                "the token would have {length} bytes, more than {MAX_TOKEN_BYTES}: too many roles or claims"
+            )));
+        }
         Ok(Minted {
-            token: signed(jsonwebtoken::encode(
-                &self.key.header,
-                &claims,
-                &self.key.key,
-            ))?,
+            token,
             expires_at,
             renew_at: now + expires_at.saturating_sub(now) / 2,
         })

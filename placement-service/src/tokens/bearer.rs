@@ -1,7 +1,7 @@
 //! Tokens that programs bring along by themselves instead of a login (S28). The filter has verified them; what is
 //! placed by one is verified here again, as whoever reaches `/v1` could send any.
 
-use super::Tokens;
+use super::{MAX_TOKEN_BYTES, Tokens};
 use crate::keys::SigningKey;
 use crate::refusal::Refusal;
 use berth_api::Reason;
@@ -11,8 +11,6 @@ use serde::Deserialize;
 
 /// Seconds by which clocks may differ; the filter's `tokens.leeway_s` by default.
 const LEEWAY_S: u64 = 5;
-/// More than any token needs, in bytes.
-const MAX_BYTES: usize = 24 * 1024;
 
 /// What a good token says.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
@@ -41,7 +39,7 @@ impl Tokens {
     /// [`Reason::BearerInvalid`], with words that hold nothing of the token.
     pub fn verify(&self, token: &str) -> Result<Bearer, Refusal> {
         let invalid = |why: String| Refusal::new(Reason::BearerInvalid).with_detail(why);
-        if token.len() > MAX_BYTES {
+        if token.len() > MAX_TOKEN_BYTES {
             return Err(invalid("too long".to_owned()));
         }
         let bearer = self.read(token).map_err(|e| invalid(e.to_string()))?;

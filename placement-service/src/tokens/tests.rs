@@ -188,11 +188,19 @@ fn no_token_outlives_its_session_or_serves_another() {
 }
 
 #[test]
-fn a_token_of_16_kilobytes_is_minted() {
+fn a_token_of_16_kilobytes_is_minted_and_one_that_no_header_holds_is_refused() {
     let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
     let mut many = session("ref");
     many.roles = (0..700).map(|n| format!("role-number-{n:05}")).collect();
-    assert!(tokens.mint(&many).unwrap().token.len() > 16 * 1024);
+    let length = tokens.mint(&many).unwrap().token.len();
+    assert!(length > 16 * 1024 && length <= MAX_TOKEN_BYTES);
+    let mut more = session("other");
+    more.claims
+        .insert("groups".to_owned(), json!("g".repeat(MAX_TOKEN_BYTES)));
+    let refusal = tokens.mint(&more).err().unwrap();
+    assert_eq!(refusal.reason, Reason::Forbidden);
+    let detail = refusal.detail.unwrap();
+    assert!(detail.ends_with("bytes, more than 24576: too many roles or claims"));
 }
 
 #[test]

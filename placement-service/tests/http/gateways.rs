@@ -212,3 +212,22 @@ async fn public_keys_are_published_and_shared_secrets_are_not() {
     let token = decode::<Value>(token["token"].as_str().unwrap(), &key, &validation).unwrap();
     assert_eq!(token.claims["sub"], "demo");
 }
+
+#[tokio::test]
+async fn a_token_that_no_header_would_hold_is_refused() {
+    let site = Site::start("").await;
+    // As only another program on this store could have written it.
+    let roles = serde_json::json!(vec!["r".repeat(100); 300]).to_string();
+    let update = sqlx::query("UPDATE accounts SET roles = ?").bind(roles);
+    update.execute(&site.database().await).await.unwrap();
+    let refused = site.token(&site.login().await).await;
+    assert_eq!(
+        (refused.status, refused.reason().as_str()),
+        (403, "forbidden")
+    );
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(
+        detail.contains("more than 24576: too many roles or claims"),
+        "{detail}"
+    );
+}

@@ -13,9 +13,9 @@ use hyper::body::Bytes;
 use hyper::header::{HOST, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Request};
 use hyper_util::rt::TokioIo;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// Longer than anything here may take.
@@ -28,6 +28,7 @@ pub struct Call {
     path: String,
     headers: Vec<(String, String)>,
     body: Bytes,
+    from: Option<IpAddr>,
 }
 
 impl Call {
@@ -39,6 +40,7 @@ impl Call {
             path: path.into(),
             headers: vec![],
             body: Bytes::new(),
+            from: None,
         }
     }
 
@@ -96,6 +98,13 @@ impl Call {
         self
     }
 
+    /// Sends it from this address of the machine, such as 127.0.0.2.
+    #[must_use]
+    pub fn from(mut self, address: impl Into<IpAddr>) -> Self {
+        self.from = Some(address.into());
+        self
+    }
+
     /// Sends it and reads the whole answer.
     ///
     /// # Errors
@@ -109,7 +118,14 @@ impl Call {
     }
 
     async fn exchange(self, to: SocketAddr) -> Result<Reply> {
-        let stream = TcpStream::connect(to).await?;
+        let stream = match self.from {
+            None => TcpStream::connect(to).await?,
+            Some(from) => {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind((from, 0).into())?;
+                socket.connect(to).await?
+            }
+        };
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);

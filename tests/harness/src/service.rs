@@ -150,6 +150,17 @@ impl Service {
         Ok(())
     }
 
+    /// Starts it again with a JSON merge patch on its configuration.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn reconfigure(&mut self, patch: &Value) -> Result<()> {
+        let mut config = serde_json::from_slice(&std::fs::read(&self.config)?)?;
+        render::merge(&mut config, patch);
+        render::write(&self.config, &config)?;
+        self.restart().await
+    }
+
     /// Ends it at once.
     pub fn kill(&mut self) {
         self.process = None;

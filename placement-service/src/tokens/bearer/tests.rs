@@ -94,7 +94,7 @@ fn whatever_else_is_wrong_is_told_and_the_token_is_not() {
         ),
         ("no JWT", "abc".to_owned()),
         ("empty", String::new()),
-        ("too long", "a".repeat(MAX_BYTES + 1)),
+        ("too long", "a".repeat(MAX_TOKEN_BYTES + 1)),
         ("tampered", format!("{}A", signed_with(SECRET, &claims()))),
     ];
     for (field, value) in [
