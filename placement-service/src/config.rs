@@ -10,6 +10,7 @@ pub mod load;
 mod login;
 mod pool;
 pub mod secrets;
+mod security_events;
 mod session;
 mod store;
 mod tokens;
@@ -22,6 +23,7 @@ pub use events::Events;
 pub use fleet::{Placement, Probe};
 pub use login::{LockOut, Login, LoginRate};
 pub use pool::{Discovery, Driver, FixedEngine, Open, Pool, Route, Strategy};
+pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
 pub use session::{Cookie, PerAccount, SameSite, Session, Sweep, WhenFull};
 pub use store::Store;
 pub use tokens::{Algorithm, Gateways, Key, TokenKey, Tokens};
@@ -41,6 +43,8 @@ pub struct Config {
     pub session: Session,
     pub events: Events,
     pub webhooks: Vec<Webhook>,
+    /// `None`: nobody pushes security events.
+    pub security_events: Option<SecurityEvents>,
     pub login: Login,
     pub tokens: Tokens,
     pub gateways: Gateways,

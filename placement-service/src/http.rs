@@ -15,6 +15,7 @@ mod operators;
 mod pages;
 mod placements;
 pub mod problem;
+mod security_events;
 mod session;
 pub mod session_requests;
 mod sessions;
@@ -29,6 +30,7 @@ use crate::login_rate::LoginRate;
 use crate::metrics::Metrics;
 use crate::placer::Placer;
 use crate::secret::Secret;
+use crate::security_events::SecurityEvents;
 use crate::sessions::{Sessions, Sweep};
 use crate::tokens::Tokens;
 use crate::webhooks::Webhooks;
@@ -66,6 +68,8 @@ pub struct AppState {
     pub events: Events,
     pub sweep: Sweep,
     pub webhooks: Webhooks,
+    /// `None`: nobody may push security events.
+    pub security_events: Option<SecurityEvents>,
     pub login: Login,
     pub login_rate: LoginRate,
     pub placer: Arc<Placer>,
@@ -102,6 +106,7 @@ const ROUTES: &[&str] = &[
     "/session/renew",
     "/berth/{file}",
     "/is-authenticated",
+    "/security-events",
     "/.well-known/jwks.json",
     "/health/live",
     "/health/ready",
@@ -130,6 +135,7 @@ pub fn router(app: App) -> Router {
         .route("/session/placements", get(session::placements))
         .route("/session/renew", post(session::renew))
         .route("/berth/{file}", get(assets::file))
+        .route("/security-events", post(security_events::receive))
         .route("/is-authenticated", get(session::is_authenticated))
         .route("/.well-known/jwks.json", get(tokens::jwks))
         .route("/health/live", get(operators::live))

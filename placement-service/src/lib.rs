@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod password;
 pub mod remote_keys;
 pub mod return_to;
+pub mod security_events;
 pub mod server;
 pub mod server_keys;
 pub mod service;

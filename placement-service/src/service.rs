@@ -12,6 +12,7 @@ use crate::login_rate::LoginRate;
 use crate::metrics::Metrics;
 use crate::password::{PasswordError, Passwords};
 use crate::placer::Placer;
+use crate::security_events::SecurityEvents;
 use crate::server;
 use crate::sessions::{Sessions, Sweep};
 use crate::store::{self, StoreError};
@@ -29,8 +30,8 @@ pub enum ServiceError {
     Passwords(#[from] PasswordError),
     #[error(transparent)]
     Webhooks(#[from] WebhooksError),
-    #[error("the fleet cannot be watched: {0}")]
-    Fleet(#[from] reqwest::Error),
+    #[error("no HTTP client can be made: {0}")]
+    Client(#[from] reqwest::Error),
 }
 
 /// Builds the service; its background tasks run from here on.
@@ -66,6 +67,12 @@ pub async fn build(
     let secrets_of_hooks = secrets.webhooks;
     let webhooks = Webhooks::start(&config.webhooks, secrets_of_hooks, parts, &mut registry);
     let webhooks = webhooks.await?;
+    let security_events = config.security_events.as_ref().map(|config| {
+        let (sessions, clock) = (sessions.clone(), clock.clone());
+        let (keys, shared) = (secrets.transmitters, stores.shared.clone());
+        SecurityEvents::new(config, keys, sessions, shared, clock, &mut registry)
+    });
+    let security_events = security_events.transpose()?;
     let accounts = stores
         .accounts
         .ok_or_else(|| StoreError::Data("keeps no accounts".to_owned()))?;
@@ -85,6 +92,7 @@ pub async fn build(
         events,
         sweep,
         webhooks,
+        security_events,
         sessions,
         tokens,
         placer,

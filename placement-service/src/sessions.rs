@@ -9,6 +9,7 @@ mod limit;
 mod listing;
 mod renewing;
 mod sweep;
+mod theirs;
 
 use crate::clock::Clock;
 use crate::config;
@@ -27,6 +28,7 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
 pub use sweep::Sweep;
+pub use theirs::Whose;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 

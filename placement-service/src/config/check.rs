@@ -3,8 +3,8 @@
 
 use super::fault::Fault;
 use super::{
-    Algorithm, Config, Driver, Key, api, events, fleet, login, pool, session, store, tokens,
-    webhooks,
+    Algorithm, Config, Driver, Key, api, events, fleet, login, pool, security_events, session,
+    store, tokens, webhooks,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -31,6 +31,7 @@ pub(super) fn all(config: &Config) -> (Vec<Fault>, Vec<String>) {
     tokens::check(&config.tokens, &mut faults);
     api::check(&config.api, &mut faults);
     webhooks::check(config, &mut faults);
+    security_events::check(config.security_events.as_ref(), &mut faults);
     fleet::check(config, &mut faults);
     for (index, pool) in config.pools.iter().enumerate() {
         pool::check(&format!("pools[{index}]"), pool, &mut faults);

@@ -28,6 +28,9 @@ tokens:
   next: [ { algorithm: HS256, key: { env: BERTH_MODEL } } ]
 api: { clients: [ { name: berth-model, secret: { env: BERTH_MODEL }, role: runtime } ] }
 webhooks: [ { name: berth-model, url: https://example.com/, secret: { env: BERTH_MODEL } } ]
+security_events:
+  audience: berth-model
+  transmitters: [ { name: berth-model, issuer: m, jwks: { file: m }, provider: null, account_by: sub } ]
 ";
 
 /// The defaults, and the defaults with the model laid on them.

@@ -1,8 +1,9 @@
 //! Fetches the secrets that the configuration only points at, and makes the signing key of one.
 
 use super::fault::{Fault, Faults};
-use super::{Config, Key, Role};
+use super::{Config, Jwks, Key, Role};
 use crate::keys::SigningKey;
+use crate::remote_keys::PublicKeys;
 use crate::secret::Secret;
 use crate::store;
 
@@ -19,6 +20,8 @@ pub struct Secrets {
     pub clients: Vec<ClientSecret>,
     /// Of each of `webhooks`, in their order.
     pub webhooks: Vec<Option<Secret>>,
+    /// Of each of `security_events.transmitters`, in their order; `None`: they are at a URL.
+    pub transmitters: Vec<Option<PublicKeys>>,
     pub store: StoreSecrets,
 }
 
@@ -56,6 +59,7 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
         secret.and_then(|secret| secret.map_err(|fault| faults.push(fault)).ok())
     });
     let webhooks = webhooks.collect();
+    let transmitters = transmitters(config, &mut faults);
     match (signing_key, store) {
         (Some(signing_key), Some(store)) if faults.is_empty() => Ok(Secrets {
             signing_key,
@@ -63,6 +67,7 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
             gateway,
             clients,
             webhooks,
+            transmitters,
             store,
         }),
         _ => Err(Faults(faults)),
@@ -150,6 +155,24 @@ fn clients(
         }
     }
     clients
+}
+
+/// No secrets, but like them read from where the configuration points.
+fn transmitters(config: &Config, faults: &mut Vec<Fault>) -> Vec<Option<PublicKeys>> {
+    let all = config.security_events.iter().flat_map(|c| &c.transmitters);
+    let keys = all.enumerate().map(|(index, transmitter)| {
+        let text = match &transmitter.jwks {
+            Jwks::Url(_) => return None,
+            Jwks::Inline(keys) => Ok(keys.to_string()),
+            Jwks::File(file) => std::fs::read_to_string(file)
+                .map_err(|e| format!("cannot read {}: {e}", file.display())),
+        };
+        let keys = text.and_then(|t| PublicKeys::parse(t.as_bytes()).map_err(|e| e.to_string()));
+        let path = format!("security_events.transmitters[{index}].jwks");
+        keys.map_err(|words| faults.push(Fault::new(path, words)))
+            .ok()
+    });
+    keys.collect()
 }
 
 /// A secret that fits into an `Authorization` header.

@@ -48,9 +48,15 @@ fn the_examples_in_the_default_file_are_right() {
     for line in DEFAULT.lines() {
         let example = line.starts_with("#   ") && !line.contains("  #  ");
         match line {
-            "webhooks: []" | "pools: []" | "routes: []" | "api:" | "  clients: []" => {}
+            "webhooks: []"
+            | "security_events: null"
+            | "pools: []"
+            | "routes: []"
+            | "api:"
+            | "  clients: []" => {}
             _ if example => text.push_str(&line[1..]),
             _ if line.starts_with("# Who is told") => text.push_str("webhooks:"),
+            _ if line.starts_with("# Who may push") => text.push_str("security_events:"),
             _ if line.starts_with("# Engines that serve") => text.push_str("pools:"),
             _ if line.starts_with("# Which pool takes") => text.push_str("routes:"),
             _ if line.starts_with("# Programs that may") => text.push_str("api:\n clients:"),
@@ -62,6 +68,7 @@ fn the_examples_in_the_default_file_are_right() {
     text.push_str("tokens: { algorithm: ES256 }\n");
     let config = from_text(&text).unwrap().config;
     assert_eq!(config.webhooks.len(), 2);
+    assert_eq!(config.security_events.unwrap().transmitters.len(), 1);
     assert_eq!(config.api.clients[0].role, Role::Operator);
     assert_eq!(config.pools[0].strategy, Strategy::LeastLoad);
     assert_eq!(config.pools[0].session_threshold, Some(500));

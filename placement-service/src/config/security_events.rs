@@ -1,0 +1,162 @@
+//! Whose word about users and sessions counts here: transmitters of security events (RFC 8935).
+
+use super::check::{DAY, Faults, SECOND};
+use super::web_address;
+use serde::Deserialize;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecurityEvents {
+    /// `aud` that a token must have.
+    pub audience: String,
+    /// How long after `iat` a token is taken: transmitters try for a while.
+    #[serde(default = "SecurityEvents::max_age", with = "humantime_serde")]
+    pub max_age: Duration,
+    pub transmitters: Vec<Transmitter>,
+}
+
+/// One who may end sessions.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transmitter {
+    /// Its name in logs and metrics.
+    pub name: String,
+    /// `iss`, letter by letter.
+    pub issuer: String,
+    pub jwks: Jwks,
+    /// The `oidc` provider whose `sub` and `sid` it uses. This or `account_by`.
+    #[serde(default)]
+    pub provider: Option<String>,
+    /// What names the account.
+    #[serde(default)]
+    pub account_by: Option<AccountBy>,
+    /// Allows http to another machine for `jwks.url`.
+    #[serde(default)]
+    pub insecure: bool,
+}
+
+/// Where its public keys are.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Jwks {
+    Url(String),
+    File(PathBuf),
+    /// The JWK set itself.
+    Inline(Value),
+}
+
+/// What of a subject is the name of an account here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AccountBy {
+    /// `sub`, or the part of an `acct:` address before the @.
+    Sub,
+    /// The mail address, or an `acct:` address.
+    Email,
+}
+
+impl SecurityEvents {
+    const fn max_age() -> Duration {
+        DAY
+    }
+}
+
+pub(super) fn check(config: Option<&SecurityEvents>, faults: &mut Faults) {
+    let Some(config) = config else {
+        return;
+    };
+    if config.audience.is_empty() {
+        faults.add("security_events.audience", "must not be empty");
+    }
+    let path = "security_events.max_age";
+    faults.within(path, config.max_age, 60 * SECOND, 30 * DAY);
+    if config.transmitters.is_empty() {
+        let nobody = "must not be empty: nobody could send anything";
+        faults.add("security_events.transmitters", nobody);
+    }
+    let list = "security_events.transmitters";
+    for (index, transmitter) in config.transmitters.iter().enumerate() {
+        let path = |field: &str| format!("{list}[{index}].{field}");
+        faults.name(&path("name"), &transmitter.name);
+        let mut before = config.transmitters.iter().take(index);
+        if transmitter.issuer.is_empty() {
+            faults.add(path("issuer"), "must not be empty");
+        } else if before.any(|other| other.issuer == transmitter.issuer) {
+            faults.add(path("issuer"), "is another transmitter's already");
+        }
+        if let Jwks::Url(url) = &transmitter.jwks {
+            web_address::check(&path("jwks.url"), url, transmitter.insecure, faults);
+        }
+        if transmitter.provider.is_some() == transmitter.account_by.is_some() {
+            let either = "one of provider and account_by must be there, and not both";
+            faults.add(path("account_by"), either);
+        }
+    }
+    let names = config.transmitters.iter().map(|t| t.name.as_str());
+    faults.unique(list, names);
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{load::from_text, secrets};
+
+    #[test]
+    fn a_transmitter_that_cannot_be_trusted_is_refused() {
+        let text = "
+security_events:
+  audience: ''
+  max_age: 1s
+  transmitters:
+    - { name: a, issuer: '', jwks: { url: 'http://example.com/jwks' }, account_by: sub }
+    - { name: b, issuer: i, jwks: { url: 'https://example.com/jwks' }, account_by: sub, provider: p }
+    - { name: b, issuer: i, jwks: { file: /nowhere }, tenant: x }
+    - { name: c, issuer: j, jwks: { file: /nowhere }, account_by: name }
+";
+        let expected = "\
+security_events.audience: must not be empty
+security_events.max_age: must be 1m to 30days, not 1s
+security_events.transmitters[0].issuer: must not be empty
+security_events.transmitters[0].jwks.url: must be https: http is for this machine, or with insecure: true
+security_events.transmitters[1].account_by: one of provider and account_by must be there, and not both
+security_events.transmitters[2].account_by: one of provider and account_by must be there, and not both
+security_events.transmitters[2].issuer: is another transmitter's already
+security_events.transmitters[2].name: the name \"b\" is taken already
+security_events.transmitters[2].tenant: unknown field; known here: name, issuer, jwks, provider, account_by, insecure
+security_events.transmitters[3].account_by: unknown variant `name`, expected `sub` or `email`";
+        let faults = from_text(text).unwrap_err().to_string();
+        assert_eq!(faults, expected);
+        let empty = from_text("security_events: { audience: a, transmitters: [] }").unwrap_err();
+        assert!(
+            empty
+                .to_string()
+                .starts_with("security_events.transmitters: must not be empty")
+        );
+    }
+
+    #[test]
+    fn keys_that_cannot_be_read_are_a_fault_with_a_path() {
+        let text = "
+security_events:
+  audience: a
+  transmitters:
+    - { name: a, issuer: i, jwks: { file: /nowhere }, account_by: sub }
+    - { name: b, issuer: j, jwks: { inline: { keys: [] } }, account_by: email }
+tokens: { key: { inline: 0123456789abcdef0123456789abcdef } }
+";
+        let config = from_text(text).unwrap().config;
+        let faults = secrets::fetch(&config, &|_| None)
+            .err()
+            .unwrap()
+            .to_string();
+        let (first, second) = faults.split_once('\n').unwrap();
+        assert!(first.starts_with("security_events.transmitters[0].jwks: cannot read /nowhere: "));
+        let none = "a JWK set without a public key for signatures";
+        assert_eq!(
+            second,
+            format!("security_events.transmitters[1].jwks: {none}")
+        );
+    }
+}

@@ -1,0 +1,55 @@
+//! `POST /security-events`: where trusted transmitters push security events (RFC 8935).
+
+use super::App;
+use super::body::RawBody;
+use super::problem::{HttpProblem, RefusedFor};
+use crate::security_events::NotTaken;
+use crate::security_events::set::SetError;
+use crate::sessions::store_down;
+use crate::webhooks::caep::CONTENT_TYPE;
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+/// Seconds until a transmitter may try again when its keys could not be fetched.
+const KEYS_RETRY_S: u32 = 30;
+
+/// Takes one token.
+pub(super) async fn receive(
+    State(app): State<App>,
+    headers: HeaderMap,
+    RawBody(body): RawBody,
+) -> Result<Response, HttpProblem> {
+    let receiver = app.security_events.as_ref();
+    let receiver = receiver.ok_or_else(HttpProblem::not_found)?;
+    if !is_token(&headers) {
+        return Err(HttpProblem::not_a_security_event());
+    }
+    match receiver.receive(&body).await {
+        Ok(()) => Ok(StatusCode::ACCEPTED.into_response()),
+        Err(NotTaken::Set(error)) => Ok(refused(error)),
+        Err(NotTaken::Keys(_)) => Err(HttpProblem::keys_unavailable().retry_after(KEYS_RETRY_S)),
+        Err(NotTaken::Store(error)) => Err(store_down(&error).into()),
+    }
+}
+
+fn is_token(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let media = content_type.and_then(|value| value.split(';').next());
+    media.is_some_and(|media| media.trim().eq_ignore_ascii_case(CONTENT_TYPE))
+}
+
+/// RFC 8935 section 2.3.
+fn refused(error: SetError) -> Response {
+    let head = [
+        (header::CONTENT_LANGUAGE, "en"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    let body = Json(json!({ "err": error.code, "description": error.words }));
+    let mut response = (StatusCode::BAD_REQUEST, head, body).into_response();
+    response.extensions_mut().insert(RefusedFor(error.code));
+    response
+}
