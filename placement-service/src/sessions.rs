@@ -16,7 +16,7 @@ use crate::config;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
 use crate::server_keys::ServerKeys;
-use crate::session_id::{IdHash, SessionId};
+use crate::session_id::IdHash;
 use crate::store::{Event, EventKind, ProviderLink, SessionRow, StoreError, Stores};
 use activity::Activity;
 use berth_api::Reason;
@@ -148,16 +148,16 @@ impl Sessions {
     /// A live session by its cookie, from memory or from the store. Unknown cookies are not
     /// remembered: they must cost nothing to hold.
     async fn lookup(&self, cookie: &str) -> Result<(IdHash, Arc<Known>), Refusal> {
-        let id = SessionId::parse(cookie).map(|id| id.hash());
-        let known = match id.and_then(|id| self.in_memory(&id)) {
+        let id = self.stores.sessions.cookie_id(cookie);
+        let id = id.ok_or_else(|| self.unknown(None))?;
+        let known = match self.in_memory(&id) {
             Some(known) => known,
             None => {
                 let row = self.stores.sessions.find_by_cookie(cookie).await;
                 let row = row.map_err(|e| store_down(&e))?;
-                self.remember(row.ok_or_else(|| self.unknown(id))?)
+                self.remember(row.ok_or_else(|| self.unknown(Some(id)))?)
             }
         };
-        let id = id.ok_or_else(|| self.unknown(None))?;
         self.check(&id, &known)?;
         for ancestor in &known.ancestors {
             self.check_ancestor(ancestor).await?;

@@ -10,8 +10,9 @@ use std::sync::Arc;
 /// Opens the store and brings its tables up to date.
 pub async fn open(config: &config::Store, secrets: &StoreSecrets) -> Result<Stores, StoreError> {
     let url = secrets.url.as_ref().map_or("", Secret::reveal);
-    let limit = config.timeout();
-    Ok(match config {
+    // Less than the guard's, so that the adapter sees for itself that it was left without an answer.
+    let limit = config.timeout().mul_f32(0.9);
+    let stores = match config {
         config::Store::Sqlite { path, .. } => {
             Stores::whole(Arc::new(sqlite::SqliteStore::open(path).await?))
         }
@@ -22,7 +23,8 @@ pub async fn open(config: &config::Store, secrets: &StoreSecrets) -> Result<Stor
             let store = redis::RedisStore::open(url, prefix, limit).await?;
             Stores::whole(Arc::new(store))
         }
-    })
+    };
+    Ok(stores.guarded(config.timeout()))
 }
 
 /// Why a URL cannot be one of this kind of store, without its secrets.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::session_id::SessionId;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{EndCause, SessionStore};
 

@@ -6,8 +6,11 @@ mod account;
 pub mod contract;
 mod error;
 mod event;
+mod guard;
+pub mod memory;
 pub mod postgres;
 pub mod redis;
+pub mod redis_jwt;
 
 mod row;
 mod session;

@@ -31,7 +31,7 @@ mod row;
 mod sessions;
 
 use crate::StoreError;
-use link::Link;
+pub(crate) use link::Link;
 use redis::{Cmd, FromRedisValue, Script};
 use std::time::Duration;
 

@@ -133,10 +133,16 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Finds a session by its public name.
     async fn find_by_ref(&self, session_ref: &str) -> Result<Option<SessionRow>, StoreError>;
 
-    /// Finds the session that a cookie names. Stores with ids of another form than ours say so here.
+    /// The key of the session that a cookie would name; `None` when it cannot name one. Stores with ids of
+    /// another form than ours say so here.
+    fn cookie_id(&self, cookie: &str) -> Option<IdHash> {
+        SessionId::parse(cookie).map(|id| id.hash())
+    }
+
+    /// Finds the session that a cookie names.
     async fn find_by_cookie(&self, cookie: &str) -> Result<Option<SessionRow>, StoreError> {
-        match SessionId::parse(cookie) {
-            Some(id) => self.find(&id.hash()).await,
+        match self.cookie_id(cookie) {
+            Some(id) => self.find(&id).await,
             None => Ok(None),
         }
     }

@@ -23,6 +23,7 @@ mod security_events;
 mod session;
 mod sessions;
 mod site;
+mod stores;
 mod sweep;
 mod takeover;
 mod transmitter;

@@ -69,17 +69,18 @@ impl Site {
 
     async fn start_in(dir: Arc<TempDir>, clock: Arc<ManualClock>, more: &str) -> Self {
         // Whoever says nothing of a section has this of it.
+        let sqlite = format!(
+            "store: {{ kind: sqlite, path: {} }}",
+            dir.path().join("berth.db").display()
+        );
         let usual = [
+            ("store:", sqlite.as_str()),
             ("session:", "session: { cookie: { secure: false } }"),
             ("login:", "login: { rate: null }"),
         ];
         let usual = usual.iter().filter(|(name, _)| !more.contains(name));
         let usual: Vec<_> = usual.map(|(_, yaml)| *yaml).collect();
-        let yaml = format!(
-            "store: {{ kind: sqlite, path: {} }}\n{}\n{more}",
-            dir.path().join("berth.db").display(),
-            usual.join("\n")
-        );
+        let yaml = format!("{}\n{more}", usual.join("\n"));
         let config = load::from_text(&yaml).unwrap().config;
         let key = |name: &str| (name == "BERTH_TOKEN_KEY").then(|| "k".repeat(40));
         let secrets = secrets::fetch(&config, &key).unwrap();

@@ -10,6 +10,8 @@ use tokio::time::timeout;
 
 /// What a script answers when an id is there already.
 const TAKEN: &str = "BERTHTAKEN";
+/// What Redis answers when a key is of another type than the command.
+const OTHER_TYPE: &str = "WRONGTYPE";
 
 pub(crate) struct Link {
     client: Client,
@@ -81,6 +83,9 @@ impl Link {
 fn error(error: RedisError) -> StoreError {
     match error.kind() {
         ErrorKind::Parse | ErrorKind::UnexpectedReturnType => {
+            StoreError::Data("Redis keeps something else than was expected".to_owned())
+        }
+        _ if error.code() == Some(OTHER_TYPE) => {
             StoreError::Data("Redis keeps something else than was expected".to_owned())
         }
         _ if error.code() == Some(TAKEN) => {

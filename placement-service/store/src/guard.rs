@@ -1,0 +1,241 @@
+//! Stands before a store: each call has a deadline, and while the store is known to be down calls fail at once
+//! instead of waiting for it (S6). One at a time is let through to see whether it is back.
+
+use crate::session_id::IdHash;
+use crate::{
+    AccountRow, AccountStore, Attempts, Bounds, Coordination, DeadLetter, Ending, Event, EventLog,
+    Inserted, Select, SessionRow, SessionStore, StoreError, Stores,
+};
+use async_trait::async_trait;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Calls in a row that went unanswered before the store counts as down.
+const FAILURES: u32 = 3;
+
+impl Stores {
+    /// The same stores, with `limit` for each call.
+    #[must_use]
+    pub fn guarded(self, limit: Duration) -> Self {
+        let gate = Arc::new(Gate {
+            limit,
+            state: Mutex::default(),
+        });
+        Self {
+            sessions: Arc::new(Guarded(self.sessions, gate.clone())),
+            accounts: self
+                .accounts
+                .map(|accounts| Arc::new(Guarded(accounts, gate.clone())) as _),
+            events: Arc::new(Guarded(self.events, gate.clone())),
+            shared: Arc::new(Guarded(self.shared, gate)),
+        }
+    }
+}
+
+struct Guarded<T: ?Sized>(Arc<T>, Arc<Gate>);
+
+/// One for all seams of a store.
+struct Gate {
+    limit: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    failures: u32,
+    /// A call is under way that will tell whether the store is back.
+    probing: bool,
+    /// What the last failure was.
+    why: String,
+}
+
+/// The right to make one call.
+struct Pass<'a> {
+    gate: &'a Gate,
+    probe: bool,
+}
+
+impl Gate {
+    async fn call<T>(
+        &self,
+        asked: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let pass = self.enter()?;
+        let answer = match timeout(self.limit, asked).await {
+            Ok(answer) => answer,
+            Err(_) => Err(StoreError::Down(format!("silent for {:?}", self.limit))),
+        };
+        pass.gate.judge(answer.as_ref().err());
+        answer
+    }
+
+    fn enter(&self) -> Result<Pass<'_>, StoreError> {
+        let mut state = self.lock();
+        let down = state.failures >= FAILURES;
+        if down && state.probing {
+            return Err(StoreError::Down(format!("is down: {}", state.why)));
+        }
+        state.probing = down;
+        Ok(Pass {
+            gate: self,
+            probe: down,
+        })
+    }
+
+    fn judge(&self, error: Option<&StoreError>) {
+        let mut state = self.lock();
+        let was_down = state.failures >= FAILURES;
+        match error {
+            Some(StoreError::Down(why)) => {
+                state.failures = state.failures.saturating_add(1);
+                state.why.clone_from(why);
+                if !was_down && state.failures >= FAILURES {
+                    tracing::error!(why, "the store is down");
+                }
+            }
+            Some(StoreError::Data(_) | StoreError::ReadOnly) | None => {
+                state.failures = 0;
+                if was_down {
+                    tracing::info!("the store is back");
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        // Also when the caller has gone before the answer came.
+        if self.probe {
+            self.gate.lock().probing = false;
+        }
+    }
+}
+
+macro_rules! guarded {
+    ($seam:ident { $(fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)+ } $($more:tt)*) => {
+        #[async_trait]
+        impl $seam for Guarded<dyn $seam> {
+            $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+                self.1.call(self.0.$name($($argument),*)).await
+            })+
+
+            $($more)*
+        }
+    };
+}
+
+guarded! { SessionStore {
+    fn insert(row: &SessionRow, limit: Option<u32>, event: &Event) -> Inserted;
+    fn find(id: &IdHash) -> Option<SessionRow>;
+    fn find_by_ref(session_ref: &str) -> Option<SessionRow>;
+    fn find_by_cookie(cookie: &str) -> Option<SessionRow>;
+    fn touch(seen: &[(IdHash, u64)]) -> ();
+    fn remove(endings: &[Ending]) -> Vec<IdHash>;
+    fn list(select: &Select, limit: u32) -> Vec<SessionRow>;
+    fn count_live(now_ms: u64) -> u64;
+}
+    fn cookie_id(&self, cookie: &str) -> Option<IdHash> {
+        self.0.cookie_id(cookie)
+    }
+}
+
+guarded! { AccountStore {
+    fn add_account(row: &AccountRow) -> bool;
+    fn find_account(name: &str) -> Option<AccountRow>;
+    fn accounts() -> Vec<AccountRow>;
+    fn update_account(row: &AccountRow) -> bool;
+    fn set_attempts(name: &str, before: Attempts, after: Attempts) -> bool;
+} }
+
+guarded! { EventLog {
+    fn append(events: &[Event]) -> ();
+    fn events_after(sequence: u64, limit: u32) -> Vec<(u64, Event)>;
+    fn bounds() -> Bounds;
+    fn trim_events(keep: u64) -> ();
+    fn position(reader: &str) -> Option<u64>;
+    fn set_position(reader: &str, sequence: u64) -> ();
+    fn add_dead_letter(letter: &DeadLetter) -> ();
+    fn dead_letters(webhook: &str, limit: u32) -> Vec<DeadLetter>;
+    fn remove_dead_letter(webhook: &str, sequence: u64) -> bool;
+} }
+
+guarded! { Coordination {
+    fn server_key(name: &str, candidate: [u8; 32]) -> [u8; 32];
+    fn lease(name: &str, holder: &str, now_ms: u64, ttl_ms: u64) -> bool;
+    fn once(key: &str, now_ms: u64, until_ms: u64) -> bool;
+    fn forget_once(now_ms: u64) -> ();
+    fn ping() -> ();
+} }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+    use tokio::time::Instant;
+
+    const LIMIT: Duration = Duration::from_secs(1);
+
+    fn gate() -> Gate {
+        Gate {
+            limit: LIMIT,
+            state: Mutex::default(),
+        }
+    }
+
+    async fn hang(gate: &Gate) -> Duration {
+        let begun = Instant::now();
+        let answer: Result<(), _> = gate.call(pending()).await;
+        assert!(matches!(answer, Err(StoreError::Down(_))));
+        begun.elapsed()
+    }
+
+    async fn work(gate: &Gate) -> Result<u8, StoreError> {
+        gate.call(async { Ok(1) }).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_store_costs_the_limit_three_times_and_then_one_caller_at_a_time() {
+        let gate = gate();
+        for _ in 0..FAILURES {
+            assert_eq!(hang(&gate).await, LIMIT);
+        }
+        let both = tokio::join!(hang(&gate), hang(&gate));
+        assert_eq!(both, (LIMIT, Duration::ZERO));
+        let (probe, other) = tokio::join!(hang(&gate), work(&gate));
+        assert_eq!(probe, LIMIT);
+        assert!(matches!(other, Err(StoreError::Down(why)) if why.starts_with("is down: silent")));
+        assert_eq!(work(&gate).await, Ok(1), "the next probe");
+        let all = tokio::join!(work(&gate), work(&gate));
+        assert_eq!(all, (Ok(1), Ok(1)), "back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_in_a_row_is_an_answer() {
+        let gate = gate();
+        for _ in 0..10 {
+            let wrong = gate.call(async { Err::<(), _>(StoreError::Data(String::new())) });
+            assert_eq!(wrong.await, Err(StoreError::Data(String::new())));
+        }
+        assert_eq!(gate.lock().failures, 0);
+        assert_eq!(hang(&gate).await, LIMIT);
+        assert_eq!(work(&gate).await, Ok(1));
+        assert_eq!(gate.lock().failures, 0, "in a row");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_whose_caller_has_gone_makes_room_for_the_next() {
+        let gate = gate();
+        for _ in 0..FAILURES {
+            hang(&gate).await;
+        }
+        let gone = timeout(LIMIT / 2, hang(&gate)).await;
+        assert!(gone.is_err());
+        assert_eq!(work(&gate).await, Ok(1));
+    }
+}

@@ -1,0 +1,213 @@
+//! The sessions of somebody else in Redis, read-only: the key is the cookie's value after a prefix, the value a
+//! JWT. So Berth can take over from such a gateway while its login service goes on. Events and leases stay in
+//! the process; the Redis user needs no more than `+get +pttl +time +ping`.
+
+mod jwt;
+
+use crate::memory::Memory;
+use crate::redis::Link;
+use crate::session_id::IdHash;
+use crate::{
+    AccountRow, AccountStore, Attempts, Coordination, Ending, Event, Inserted, Select, SessionRow,
+    SessionStore, StoreError, Stores,
+};
+use async_trait::async_trait;
+pub use jwt::{JwtKey, JwtRules};
+use jwt::{Kept, session_from};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// As long as a login cookie may be (S9).
+const MAX_ID_BYTES: usize = 128;
+
+/// The public name of a session.
+type NameOf = dyn Fn(&IdHash) -> String + Send + Sync;
+
+/// Sessions that a login service of another make keeps in Redis.
+pub struct RedisJwtStore {
+    link: Link,
+    prefix: String,
+    rules: JwtRules,
+    name_of: Box<NameOf>,
+}
+
+impl RedisJwtStore {
+    /// Connects, and tries the connection.
+    pub async fn open(
+        url: &str,
+        prefix: &str,
+        rules: JwtRules,
+        limit: Duration,
+        name_of: impl Fn(&IdHash) -> String + Send + Sync + 'static,
+    ) -> Result<Self, StoreError> {
+        let store = Self {
+            link: Link::new(url, limit)?,
+            prefix: prefix.to_owned(),
+            rules,
+            name_of: Box::new(name_of),
+        };
+        store.ask::<()>(&redis::cmd("PING")).await?;
+        Ok(store)
+    }
+
+    /// The seams: sessions from here, events and leases from `memory`.
+    #[must_use]
+    pub fn with(self, memory: Arc<Memory>) -> Stores {
+        let store = Arc::new(self);
+        Stores {
+            sessions: store.clone(),
+            accounts: Some(store.clone()),
+            events: memory.clone(),
+            shared: Arc::new(Reachable { store, memory }),
+        }
+    }
+
+    async fn ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, StoreError> {
+        let (mut connection, era) = self.link.connection().await?;
+        let answer = command.query_async(&mut connection);
+        self.link.answer(era, answer).await
+    }
+}
+
+#[async_trait]
+impl SessionStore for RedisJwtStore {
+    fn cookie_id(&self, cookie: &str) -> Option<IdHash> {
+        let fine = (1..=MAX_ID_BYTES).contains(&cookie.len());
+        fine.then(|| IdHash(Sha256::digest(cookie.as_bytes()).into()))
+    }
+
+    async fn find_by_cookie(&self, cookie: &str) -> Result<Option<SessionRow>, StoreError> {
+        let Some(id) = self.cookie_id(cookie) else {
+            return Ok(None);
+        };
+        let key = format!("{}{cookie}", self.prefix);
+        let mut questions = redis::pipe();
+        questions.cmd("GET").arg(&key).cmd("PTTL").arg(&key);
+        questions.cmd("TIME");
+        let (mut connection, era) = self.link.connection().await?;
+        let answers = questions.query_async(&mut connection);
+        let kept = self.link.answer(era, answers).await;
+        let (text, ttl_ms, (seconds, micros)) = match kept {
+            Ok((Some(text), ttl_ms, time)) => (text, ttl_ms, time),
+            // A key of another type is no session.
+            Ok((None, _, _)) | Err(StoreError::Data(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let (text, ttl_ms): (String, i64) = (text, ttl_ms);
+        let (seconds, micros): (u64, u64) = (seconds, micros);
+        let now_ms = seconds.saturating_mul(1000).saturating_add(micros / 1000);
+        let kept = Kept {
+            jwt: &text,
+            now_ms,
+            // Negative: it never expires by itself.
+            gone_at_ms: u64::try_from(ttl_ms)
+                .ok()
+                .map(|ttl| now_ms.saturating_add(ttl)),
+        };
+        match session_from(&kept, &self.rules, id, (self.name_of)(&id)) {
+            Ok(row) => Ok(Some(row)),
+            Err(fault) => {
+                let session = (self.name_of)(&id);
+                tracing::warn!(session, fault, "a kept JWT names no session");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn find(&self, _id: &IdHash) -> Result<Option<SessionRow>, StoreError> {
+        Err(StoreError::ReadOnly)
+    }
+
+    async fn find_by_ref(&self, _session_ref: &str) -> Result<Option<SessionRow>, StoreError> {
+        Err(StoreError::ReadOnly)
+    }
+
+    async fn insert(
+        &self,
+        _row: &SessionRow,
+        _limit: Option<u32>,
+        _event: &Event,
+    ) -> Result<Inserted, StoreError> {
+        Err(StoreError::ReadOnly)
+    }
+
+    async fn touch(&self, _seen: &[(IdHash, u64)]) -> Result<(), StoreError> {
+        Err(StoreError::ReadOnly)
+    }
+
+    async fn remove(&self, _endings: &[Ending]) -> Result<Vec<IdHash>, StoreError> {
+        Err(StoreError::ReadOnly)
+    }
+
+    async fn list(&self, _select: &Select, _limit: u32) -> Result<Vec<SessionRow>, StoreError> {
+        Err(StoreError::ReadOnly)
+    }
+
+    async fn count_live(&self, _now_ms: u64) -> Result<u64, StoreError> {
+        Err(StoreError::ReadOnly)
+    }
+}
+
+#[async_trait]
+impl AccountStore for RedisJwtStore {
+    async fn add_account(&self, _row: &AccountRow) -> Result<bool, StoreError> {
+        Err(StoreError::ReadOnly)
+    }
+
+    async fn find_account(&self, _name: &str) -> Result<Option<AccountRow>, StoreError> {
+        Err(StoreError::ReadOnly)
+    }
+
+    async fn accounts(&self) -> Result<Vec<AccountRow>, StoreError> {
+        Err(StoreError::ReadOnly)
+    }
+
+    async fn update_account(&self, _row: &AccountRow) -> Result<bool, StoreError> {
+        Err(StoreError::ReadOnly)
+    }
+
+    async fn set_attempts(
+        &self,
+        _name: &str,
+        _before: Attempts,
+        _after: Attempts,
+    ) -> Result<bool, StoreError> {
+        Err(StoreError::ReadOnly)
+    }
+}
+
+/// What the process keeps for itself, reachable only while the sessions are.
+struct Reachable {
+    store: Arc<RedisJwtStore>,
+    memory: Arc<Memory>,
+}
+
+#[async_trait]
+impl Coordination for Reachable {
+    async fn server_key(&self, name: &str, candidate: [u8; 32]) -> Result<[u8; 32], StoreError> {
+        self.memory.server_key(name, candidate).await
+    }
+
+    async fn lease(
+        &self,
+        name: &str,
+        holder: &str,
+        now_ms: u64,
+        ttl_ms: u64,
+    ) -> Result<bool, StoreError> {
+        self.memory.lease(name, holder, now_ms, ttl_ms).await
+    }
+
+    async fn once(&self, key: &str, now_ms: u64, until_ms: u64) -> Result<bool, StoreError> {
+        self.memory.once(key, now_ms, until_ms).await
+    }
+
+    async fn forget_once(&self, now_ms: u64) -> Result<(), StoreError> {
+        self.memory.forget_once(now_ms).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.store.ask(&redis::cmd("PING")).await
+    }
+}

@@ -1,0 +1,145 @@
+//! JWTs good and bad.
+
+use super::*;
+use jsonwebtoken::{EncodingKey, Header, encode};
+use serde_json::json;
+
+const NOW_MS: u64 = 1_700_000_000_500;
+const NOW_S: u64 = 1_700_000_000;
+const SECRET: &[u8] = b"the secret of the old login service";
+
+fn rules() -> JwtRules {
+    JwtRules {
+        keys: vec![JwtKey {
+            algorithm: Algorithm::HS256,
+            kid: None,
+            key: DecodingKey::from_secret(SECRET),
+        }],
+        issuer: None,
+        audience: None,
+        account_claim: "sub".to_owned(),
+        roles_claim: "roles".to_owned(),
+        idle_timeout: Duration::from_secs(60),
+        absolute_timeout: Duration::from_secs(3600),
+    }
+}
+
+fn signed(algorithm: Algorithm, secret: &[u8], claims: &Value) -> String {
+    encode(
+        &Header::new(algorithm),
+        claims,
+        &EncodingKey::from_secret(secret),
+    )
+    .unwrap()
+}
+
+fn read(jwt: &str, rules: &JwtRules, ttl_ms: Option<u64>) -> Result<SessionRow, &'static str> {
+    let kept = Kept {
+        jwt,
+        now_ms: NOW_MS,
+        gone_at_ms: ttl_ms.map(|ttl| NOW_MS + ttl),
+    };
+    session_from(&kept, rules, IdHash([1; 32]), "ref".to_owned())
+}
+
+fn of(claims: Value) -> Result<SessionRow, &'static str> {
+    read(&signed(Algorithm::HS256, SECRET, &claims), &rules(), None)
+}
+
+#[test]
+fn claims_become_a_session() {
+    let row = of(json!({
+        "sub": "ann", "roles": ["user"], "iat": NOW_S - 10, "exp": NOW_S + 100, "tenant": "t1",
+        "iss": "old", "aud": "engine", "jti": "x", "sid": "y", "nbf": NOW_S - 10,
+    }))
+    .unwrap();
+    assert_eq!(
+        (row.account.as_str(), row.roles.as_slice()),
+        ("ann", &["user".to_owned()][..])
+    );
+    assert_eq!(row.created_at_ms, (NOW_S - 10) * 1000);
+    assert_eq!(row.absolute_expiry_ms, (NOW_S + 100) * 1000);
+    assert_eq!(row.last_seen_at_ms, NOW_MS);
+    assert_eq!(Value::Object(row.claims), json!({"tenant": "t1"}));
+    let other = JwtRules {
+        account_claim: "uid".to_owned(),
+        roles_claim: "groups".to_owned(),
+        ..rules()
+    };
+    let claims = json!({"uid": 7, "groups": "admin", "sub": "s"});
+    let row = read(&signed(Algorithm::HS256, SECRET, &claims), &other, None).unwrap();
+    assert_eq!(
+        (row.account.as_str(), row.roles.as_slice()),
+        ("7", &["admin".to_owned()][..])
+    );
+}
+
+#[test]
+fn it_ends_at_the_first_of_three_times() {
+    let end = |claims: Value, ttl_ms| {
+        let jwt = signed(Algorithm::HS256, SECRET, &claims);
+        read(&jwt, &rules(), ttl_ms).unwrap().absolute_expiry_ms
+    };
+    let jwt = json!({"sub": "a", "iat": NOW_S, "exp": NOW_S + 50});
+    assert_eq!(end(jwt.clone(), None), (NOW_S + 50) * 1000);
+    assert_eq!(end(jwt.clone(), Some(60_000)), (NOW_S + 50) * 1000);
+    assert_eq!(end(jwt, Some(1_000)), NOW_MS + 1_000);
+    let endless = json!({"sub": "a"});
+    assert_eq!(end(endless.clone(), None), NOW_MS + 3_600_000);
+    assert_eq!(end(endless, Some(9)), NOW_MS + 9);
+    let long = json!({"sub": "a", "iat": NOW_S - 3_590, "exp": NOW_S * 2});
+    assert_eq!(end(long, None), (NOW_S + 10) * 1000);
+    let over = json!({"sub": "a", "exp": NOW_S - 1});
+    assert_eq!(end(over, None), (NOW_S - 1) * 1000, "read, and over");
+}
+
+#[test]
+fn whatever_is_wrong_is_named() {
+    let unverified = "no key verifies it for the issuer and the audience that are configured";
+    let claims = json!({"sub": "a"});
+    for (jwt, fault) in [
+        ("", "it is no JWT"),
+        ("a.b.c", "it is no JWT"),
+        ("eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.", "it is no JWT"),
+        (&signed(Algorithm::HS256, b"another", &claims), unverified),
+        (&signed(Algorithm::HS384, SECRET, &claims), unverified),
+    ] {
+        assert_eq!(read(jwt, &rules(), None), Err(fault), "{jwt}");
+    }
+    for (claims, fault) in [
+        (json!({}), "its claim of the account is no name"),
+        (json!({"sub": ""}), "its claim of the account is no name"),
+        (
+            json!({"sub": "a", "roles": {}}),
+            "its claim of the roles is no list of names",
+        ),
+        (
+            json!({"sub": "a", "exp": "soon"}),
+            "a time is no number of seconds",
+        ),
+        (json!({"sub": "a", "nbf": NOW_S + 9}), "it is not valid yet"),
+    ] {
+        assert_eq!(of(claims.clone()), Err(fault), "{claims}");
+    }
+}
+
+#[test]
+fn issuer_audience_and_key_name_count_where_they_are_configured() {
+    let mut rules = rules();
+    rules.issuer = Some("old".to_owned());
+    rules.audience = Some("engine".to_owned());
+    let verdict = |rules: &JwtRules, claims: Value| {
+        let jwt = signed(Algorithm::HS256, SECRET, &claims);
+        read(&jwt, rules, None).is_ok()
+    };
+    let good = json!({"sub": "a", "iss": "old", "aud": ["x", "engine"]});
+    assert!(verdict(&rules, good.clone()));
+    assert!(!verdict(&rules, json!({"sub": "a", "iss": "old"})));
+    assert!(!verdict(&rules, json!({"sub": "a", "aud": "engine"})));
+    assert!(!verdict(
+        &rules,
+        json!({"sub": "a", "iss": "new", "aud": "engine"})
+    ));
+    rules.keys[0].kid = Some("k1".to_owned());
+    assert!(!verdict(&rules, good), "the JWT names no key");
+}

@@ -1,0 +1,155 @@
+//! The store lost and back (S6): whoever has a session hears 503 and when to ask again, never that he has none;
+//! as soon as the store is back so is the session, without a restart of the service.
+
+use crate::site::{Answer, Site};
+use berth_databases::{Postgres, Redis};
+use serde_json::json;
+use std::time::{Duration, Instant};
+use tokio::time::{sleep, timeout};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(1);
+/// What a loaded machine may add to any time.
+const SLACK: Duration = Duration::from_secs(2);
+const CALLERS: usize = 20;
+
+async fn site(kind: &str, url: &str) -> Site {
+    let store = format!("store: {{ kind: {kind}, url: {{ inline: \"{url}\" }}, timeout: 1s }}");
+    let session = "session: { cookie: { secure: false }, cache: 1s }";
+    Site::start(&format!("{store}\n{session}")).await
+}
+
+async fn ask(site: &Site, route: &str, session: &str) -> (Answer, Duration) {
+    let begun = Instant::now();
+    let answer = match route {
+        "tokens" => site.token(session).await,
+        _ => {
+            let request =
+                json!({ "session": session, "method": "GET", "path": "/app/a", "host": "h" });
+            site.post_json("/v1/placements", request).await
+        }
+    };
+    (answer, begun.elapsed())
+}
+
+fn is_store_down(answer: &Answer) -> bool {
+    if answer.status != 503 {
+        return false;
+    }
+    assert_eq!(answer.reason(), "store-down", "{answer:?}");
+    assert!(answer.header("retry-after").parse::<u32>().unwrap() >= 1);
+    assert!(answer.cookies().is_empty(), "nobody is logged out");
+    true
+}
+
+/// The store has just been lost.
+async fn refuses_while_lost(site: &Site, session: &str) {
+    let lost = Instant::now();
+    // What is in memory serves for `session.cache`, and no longer.
+    loop {
+        let (answer, took) = ask(site, "tokens", session).await;
+        assert!(took < DEADLINE + SLACK, "{took:?}");
+        if is_store_down(&answer) {
+            break;
+        }
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(
+            lost.elapsed() < DEADLINE + SLACK,
+            "still served from memory"
+        );
+        sleep(Duration::from_millis(20)).await;
+    }
+    let unknown = "A".repeat(43);
+    for (route, session) in [
+        ("tokens", session),
+        ("placements", session),
+        ("tokens", &unknown),
+    ] {
+        let (answer, took) = ask(site, route, session).await;
+        assert!(is_store_down(&answer), "{route}: {answer:?}");
+        assert!(took < DEADLINE + SLACK, "{route}: {took:?}");
+    }
+    // By now it is known to be down: at most the one who looks whether it is back has to wait.
+    let calls = (0..CALLERS).map(|_| ask(site, "tokens", session));
+    let answers = futures_util::future::join_all(calls).await;
+    assert!(answers.iter().all(|(answer, _)| is_store_down(answer)));
+    let slow = answers.iter().filter(|(_, took)| *took >= DEADLINE);
+    assert!(slow.count() <= 1, "{answers:?}");
+    let own = site.get("/session", &format!("berth={session}")).await;
+    assert!(is_store_down(&own), "{own:?}");
+}
+
+async fn is_back(site: &Site, session: &str) {
+    let back = async {
+        loop {
+            let (answer, _) = ask(site, "tokens", session).await;
+            if answer.status == 200 {
+                break;
+            }
+            assert!(is_store_down(&answer), "{answer:?}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, back).await.is_ok(), "the session is lost");
+    let stranger = site.token(&"A".repeat(43)).await;
+    assert_eq!(
+        (stranger.status, stranger.reason()),
+        (401, "unknown-session".to_owned())
+    );
+}
+
+macro_rules! lost_and_back {
+    ($server:expr, $site:expr) => {
+        let session = $site.login().await;
+        assert_eq!($site.token(&session).await.status, 200);
+        $server.freeze();
+        refuses_while_lost(&$site, &session).await;
+        $server.resume();
+        is_back(&$site, &session).await;
+        $server.kill();
+        refuses_while_lost(&$site, &session).await;
+        $server.start_again().await.unwrap();
+        is_back(&$site, &session).await;
+        $server.stop();
+        refuses_while_lost(&$site, &session).await;
+        $server.start_again().await.unwrap();
+        is_back(&$site, &session).await;
+        assert_eq!($site.login().await.len(), session.len());
+    };
+}
+
+#[tokio::test]
+async fn postgres_is_lost_and_back() {
+    let mut server = Postgres::start().await.unwrap();
+    let url = server.database().await.unwrap();
+    let site = site("postgres", &url).await;
+    lost_and_back!(server, site);
+}
+
+#[tokio::test]
+async fn redis_is_lost_and_back() {
+    let mut server = Redis::start().await.unwrap();
+    let site = site("redis", &server.database()).await;
+    lost_and_back!(server, site);
+}
+
+#[tokio::test]
+async fn sessions_and_accounts_survive_a_restart_of_the_service() {
+    let (postgres, redis) = (
+        Postgres::shared().await.unwrap(),
+        Redis::shared().await.unwrap(),
+    );
+    let urls = [
+        ("postgres", postgres.database().await.unwrap()),
+        ("redis", redis.database()),
+    ];
+    for (kind, url) in urls {
+        let first = site(kind, &url).await;
+        let session = first.login().await;
+        let second = site(kind, &url).await;
+        drop(first);
+        let answer = second.token(&session).await;
+        assert_eq!(answer.status, 200, "{kind}: {answer:?}");
+        assert_eq!(answer.json()["account"], "demo");
+    }
+}
