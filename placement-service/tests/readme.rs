@@ -3,15 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "a test's own steps may fail it")]
 
 use berth_placement::config::load::DEFAULT;
+use berth_placement::store::EndCause;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 const README: &str = include_str!("../../README.md");
 
 /// `setting -> default` of the table below a heading.
 fn table(heading: &str) -> BTreeMap<String, String> {
     let section = README.split(heading).nth(1).unwrap();
-    let section = section.split("\n### ").next().unwrap();
+    let section = section.split("\n##").next().unwrap();
     let rows = section.lines().filter(|line| line.starts_with("| `"));
     rows.map(|row| {
         let mut cells = row.split('|').map(|cell| cell.trim().trim_matches('`'));
@@ -50,4 +52,46 @@ fn the_readmes_pools_and_routes_are_sound() {
     let loaded = berth_placement::config::load::from_text(yaml).unwrap();
     assert_eq!(loaded.config.pools.len(), 1);
     assert_eq!(loaded.config.routes.len(), 3);
+}
+
+/// Every audit event of the sources, with its place.
+fn audited(dir: &Path, found: &mut BTreeMap<String, PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            audited(&path, found);
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            for line in text.split("\"berth::audit\"").skip(1) {
+                if let Some(rest) = line.trim_start().strip_prefix(", event = \"") {
+                    let event = rest.split('"').next().unwrap();
+                    found.insert(event.to_owned(), path.clone());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_readme_names_every_audit_event() {
+    let mut found = BTreeMap::new();
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    audited(&sources, &mut found);
+    assert!(found.contains_key("login"), "the sources are not read");
+    let told = table("\n### Audit\n");
+    for (event, path) in &found {
+        assert!(told.contains_key(event), "{event} of {}", path.display());
+    }
+    for event in told.keys() {
+        assert!(found.contains_key(event), "{event} is not in the sources");
+    }
+}
+
+#[test]
+fn the_readme_names_every_cause_of_an_end() {
+    let row = README.lines().find(|l| l.starts_with("| `session-ended`"));
+    let told = row.unwrap().split('|').nth(3).unwrap();
+    let told: Vec<&str> = told.split('`').skip(1).step_by(2).collect();
+    let known: Vec<&str> = EndCause::ALL.iter().map(|c| c.as_str()).collect();
+    assert_eq!(told, known);
 }

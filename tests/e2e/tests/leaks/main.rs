@@ -1,0 +1,93 @@
+//! No secret is written down (issue point 10, S3, S37): a whole story through Envoy, at the loudest log level, and then a
+//! search for every cookie, session id, password and token of it in all logs, metrics and stores.
+#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+
+mod audit;
+mod places;
+mod secrets;
+mod story;
+
+use berth_databases::{Postgres, Redis};
+use berth_harness::{Call, Result, Stack};
+use places::{Place, Store};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// Plays the story on this store; fails when anything of it is found anywhere.
+async fn nothing_leaks(store: Value, open: impl FnOnce(PathBuf) -> Store) -> Result<()> {
+    let mut stack = Stack::builder()
+        .engines(2)
+        .services(2)
+        .service_config(&story::service())
+        .service_config(&json!({"store": store}))
+        .filter_config(&story::filter())
+        .start()
+        .await?;
+    // Its own log of requests holds every header, whatever the filter does: so not the whole of Envoy.
+    let loud = Call::new("POST", "/logging?wasm=trace");
+    assert_eq!(loud.send(stack.envoy.admin).await?.status, 200);
+    let mut secrets = story::play(&mut stack).await?;
+    let store = open(stack.dir.join("berth.db")).contents().await?;
+    let told = places::told(&mut stack).await?;
+    let logs = places::logs(&mut stack)?;
+
+    let (configuration, told): (Vec<Place>, Vec<Place>) = told
+        .into_iter()
+        .partition(|(name, _)| name.contains("config_dump"));
+    let mut found = search(&secrets, &configuration);
+    story::configured(&mut secrets);
+    let kept_keys = &secrets;
+    found.extend(search(kept_keys, &told));
+    found.extend(search(kept_keys, &logs));
+    found.extend(search(kept_keys, &store));
+    assert!(
+        secrets.len() > 60,
+        "a story with few secrets: {}",
+        secrets.len()
+    );
+    assert!(found.is_empty(), "leaked:\n{}", found.join("\n"));
+
+    // The places are the right ones: what may be told is there.
+    for (places, word) in [
+        (&store, story::ACCOUNT),
+        (&told, "berth_rejections"),
+        (&told, "berth_sessions_created"),
+        (&configuration, "berth_filter.wasm"),
+        (&logs, "berth: refused, reason=bearer-invalid"),
+        (&logs, "unknown-session"),
+    ] {
+        let there = |(_, bytes): &&Place| String::from_utf8_lossy(bytes).contains(word);
+        assert!(places.iter().any(|place| there(&place)), "no {word}");
+    }
+    audit::check(&logs)
+}
+
+fn search(secrets: &secrets::Secrets, places: &[Place]) -> Vec<String> {
+    let mut all = vec![];
+    for (place, bytes) in places {
+        let found = secrets.found_in(bytes);
+        all.extend(found.into_iter().map(|what| format!("{place}: {what}")));
+    }
+    all
+}
+
+#[tokio::test]
+async fn nothing_leaks_with_sqlite() -> Result<()> {
+    nothing_leaks(json!({}), Store::Sqlite).await
+}
+
+#[tokio::test]
+async fn nothing_leaks_with_postgresql() -> Result<()> {
+    let server = Postgres::shared().await?;
+    let url = server.database().await?;
+    let store = json!({"kind": "postgres", "path": null, "url": {"inline": url}});
+    nothing_leaks(store, |_| Store::Postgres(url)).await
+}
+
+#[tokio::test]
+async fn nothing_leaks_with_redis() -> Result<()> {
+    let server = Redis::shared().await?;
+    let url = server.database();
+    let store = json!({"kind": "redis", "path": null, "url": {"inline": url}});
+    nothing_leaks(store, |_| Store::Redis(url)).await
+}

@@ -1,0 +1,148 @@
+//! What must not be found anywhere, in every spelling that it could be written down in; and the search for it. Knows
+//! nothing of where it looks.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write;
+
+/// Shorter ones would be found by chance.
+const SHORTEST: usize = 8;
+
+/// Everything secret that a story has used.
+#[derive(Default)]
+pub(crate) struct Secrets {
+    needles: Vec<(String, Vec<u8>)>,
+    known: BTreeSet<Vec<u8>>,
+}
+
+impl Secrets {
+    /// A secret, as it is and percent-encoded.
+    pub(crate) fn add(&mut self, what: &str, value: &str) {
+        self.needle(what, value.as_bytes().to_vec());
+        self.needle(&format!("{what}, percent-encoded"), percent_encoded(value));
+    }
+
+    /// The value of a cookie `name=value`; also the bytes that a session id stands for, as they are and in hex.
+    pub(crate) fn add_cookie(&mut self, what: &str, cookie: &str) {
+        let value = cookie.split_once('=').map_or(cookie, |(_, value)| value);
+        self.add(what, value);
+        if let Some(bytes) = decoded(value) {
+            let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            });
+            self.needle(&format!("{what}, in hex"), hex.into_bytes());
+            self.needle(&format!("{what}, as bytes"), bytes);
+        }
+    }
+
+    /// A JWT: the whole, its payload and its signature, which nobody else has.
+    pub(crate) fn add_jwt(&mut self, what: &str, token: &str) {
+        let token = token.trim_start_matches("Bearer ");
+        self.add(what, token);
+        for (part, name) in token.split('.').skip(1).zip(["payload", "signature"]) {
+            self.add(&format!("{what}'s {name}"), part);
+        }
+    }
+
+    fn needle(&mut self, what: &str, bytes: Vec<u8>) {
+        if bytes.len() >= SHORTEST && self.known.insert(bytes.clone()) {
+            self.needles.push((what.to_owned(), bytes));
+        }
+    }
+
+    /// How many there are, in every spelling.
+    pub(crate) const fn len(&self) -> usize {
+        self.needles.len()
+    }
+
+    /// What of it is in there, with what stands around it; the secret itself is not told.
+    pub(crate) fn found_in(&self, haystack: &[u8]) -> Vec<String> {
+        let start = |bytes: &[u8]| bytes.first_chunk::<SHORTEST>().copied();
+        let mut by_start: HashMap<[u8; SHORTEST], Vec<usize>> = HashMap::new();
+        for (index, (_, needle)) in self.needles.iter().enumerate() {
+            if let Some(start) = start(needle) {
+                by_start.entry(start).or_default().push(index);
+            }
+        }
+        let mut found = BTreeSet::new();
+        for (at, window) in haystack.windows(SHORTEST).enumerate() {
+            let candidates = start(window).and_then(|start| by_start.get(&start));
+            for index in candidates.into_iter().flatten() {
+                let (what, needle) = &self.needles[*index];
+                if haystack[at..].starts_with(needle) {
+                    let before = &haystack[at.saturating_sub(80)..at];
+                    let before = String::from_utf8_lossy(before).into_owned();
+                    found.insert(format!("{what}, after {before:?}"));
+                }
+            }
+        }
+        found.into_iter().collect()
+    }
+}
+
+fn percent_encoded(text: &str) -> Vec<u8> {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out.into_bytes()
+}
+
+/// What base64url without padding stands for.
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut bits = 0_u32;
+    let mut count = 0;
+    let mut out = Vec::new();
+    for byte in text.bytes() {
+        let six = ALPHABET.iter().position(|known| *known == byte)?;
+        bits = bits << 6 | u32::try_from(six).ok()?;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push(u8::try_from(bits >> count & 0xff).ok()?);
+            bits &= (1 << count) - 1;
+        }
+    }
+    Some(out)
+}
+
+#[test]
+fn a_planted_secret_is_found_in_every_spelling() {
+    let mut secrets = Secrets::default();
+    secrets.add("password", "pass word&more");
+    secrets.add_cookie(
+        "cookie",
+        "berth=3q2-7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    );
+    secrets.add_jwt("token", "Bearer aaaaaaaa.bbbbbbbbbb.cccccccccc");
+    let clean = b"INFO berth::audit event=login account=probe session=k1Jt0yqSxv2Pabcdefghij";
+    assert_eq!(secrets.found_in(clean), Vec::<String>::new());
+    let mut raw = vec![0xde, 0xad, 0xbe, 0xef];
+    raw.resize(32, 0);
+    for (planted, what) in [
+        (&b"pass word&more"[..], "password"),
+        (b"pass%20word%26more", "password, percent-encoded"),
+        (b"3q2-7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "cookie"),
+        (&raw, "cookie, as bytes"),
+        (
+            b"deadbeef00000000000000000000000000000000000000000000000000000000",
+            "cookie, in hex",
+        ),
+        (b"xxxxxxxx.bbbbbbbbbb.yyyyyyyyyy", "token's payload"),
+        (b"cccccccccc", "token's signature"),
+        (b"aaaaaaaa.bbbbbbbbbb.cccccccccc", "token"),
+    ] {
+        let log = [&clean[..], b" \"", planted, b"\" \n", clean].concat();
+        let found = secrets.found_in(&log);
+        let told = found
+            .iter()
+            .any(|line| line.starts_with(&format!("{what}, after")));
+        assert!(told, "{what}: {found:?}");
+        assert!(!found.concat().contains("pass word"), "the secret is told");
+    }
+}
