@@ -3,7 +3,7 @@
 
 const STYLE = `
   dialog {
-    --card: #fff; --field: #f6f7f9; --line: #c3c9d4; --text: #1b1f27; --soft: #5a6372;
+    --card: #fff; --field: #f6f7f9; --line: #d8dce3; --edge: #7d8798; --text: #1b1f27; --soft: #5a6372;
     --accent: #0b5cad; --on-accent: #fff; --bad: #b3261e; --focus: #0b5cad;
     box-sizing: border-box; width: min(25rem, calc(100vw - 2rem)); padding: 1.6rem 1.75rem 1.75rem;
     color: var(--text); background: var(--card); border: 1px solid var(--line); border-radius: .75rem;
@@ -12,31 +12,35 @@ const STYLE = `
   }
   @media (prefers-color-scheme: dark) {
     dialog {
-      --card: #1d2128; --field: #14171c; --line: #4a5363; --text: #e8ebf0; --soft: #a3adbd;
+      --card: #1d2128; --field: #14171c; --line: #363d49; --edge: #788396; --text: #e8ebf0; --soft: #a3adbd;
       --accent: #6cb2ff; --on-accent: #10151c; --bad: #ff8a80; --focus: #9ccbff;
     }
   }
   dialog::backdrop { background: rgb(15 18 24 / .55); backdrop-filter: blur(5px); }
   h2 { margin: 0 0 .35rem; font-size: 1.25rem; line-height: 1.3; }
   p { margin: 0 0 .5rem; color: var(--soft); }
-  label { display: block; margin: .9rem 0 .25rem; font-weight: 600; }
+  label { display: block; margin: 1rem 0 .35rem; font-weight: 600; }
   input {
     box-sizing: border-box; width: 100%; padding: .55rem .7rem; font: inherit; color: inherit;
-    background: var(--field); border: 1px solid var(--line); border-radius: .4rem;
+    background: var(--field); border: 1px solid var(--edge); border-radius: .4rem;
   }
-  input:read-only { color: var(--soft); background: transparent; border-style: dashed; }
-  .alert { margin: .9rem 0 0; color: var(--bad); font-weight: 600; }
+  input:read-only { color: var(--soft); background: transparent; border-color: var(--line); }
+  .alert {
+    margin: 1rem 0 0; padding: .6rem .8rem; color: var(--bad); font-weight: 600; border-inline-start: 4px solid;
+    border-radius: .25rem; background: color-mix(in srgb, var(--bad) 9%, transparent);
+  }
   .alert:empty { display: none; }
   .left { display: block; margin: .75rem 0 0; color: var(--text); font-size: 2rem; font-weight: 600; line-height: 1.2; font-variant-numeric: tabular-nums; }
   .buttons { display: flex; flex-wrap: wrap; gap: .6rem; margin-top: 1.4rem; }
   button {
     flex: 1 1 auto; padding: .5rem 1rem; font: inherit; cursor: pointer;
-    color: var(--text); background: var(--field); border: 1px solid var(--line); border-radius: .4rem;
+    color: var(--text); background: var(--field); border: 1px solid var(--edge); border-radius: .4rem;
   }
   button:hover { border-color: var(--accent); }
   .primary { flex-grow: 2; color: var(--on-accent); background: var(--accent); border-color: var(--accent); font-weight: 600; }
   [aria-disabled="true"] { opacity: .65; cursor: progress; }
   :focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
+  input:focus-visible { outline-offset: 0; }
 `;
 
 /** An element with properties (`aria-` and `role` as attributes) and children. */

@@ -1,24 +1,27 @@
-//! The application behind `/api/`: answers who the JWT says is calling and which headers arrived.
-//! It believes nothing but the JWT.
+//! The application behind `/api/`: answers who the JWT says is calling and which headers arrived, or what it
+//! was sent. It believes nothing but the JWT, and remembers what has reached it.
 
 use crate::{Result, token};
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use axum::{Json, Router};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+/// How often each request line has come.
+type Seen = Arc<Mutex<BTreeMap<String, u64>>>;
 
 /// A running application.
 pub struct App {
     /// Where it listens.
     pub addr: SocketAddr,
-    requests: Arc<AtomicU64>,
+    seen: Seen,
     task: JoinHandle<()>,
 }
 
@@ -28,15 +31,20 @@ impl App {
     /// # Errors
     /// When the port is taken.
     pub async fn start(port: u16) -> Result<Self> {
-        let requests = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&requests);
+        let seen = Seen::default();
+        let counter = Arc::clone(&seen);
         let count = move |request: axum::extract::Request, next: axum::middleware::Next| {
-            counter.fetch_add(1, Ordering::Relaxed);
+            let line = format!("{} {}", request.method(), request.uri());
+            let mut seen = counter.lock().unwrap_or_else(PoisonError::into_inner);
+            let times = seen.entry(line).or_default();
+            *times = times.saturating_add(1);
+            drop(seen);
             next.run(request)
         };
         let router = Router::new()
             .route("/api/whoami", get(whoami))
             .route("/api/headers", get(headers))
+            .route("/api/echo", any(echo))
             .fallback(|| async {
                 (
                     StatusCode::NOT_FOUND,
@@ -44,7 +52,8 @@ impl App {
                 )
             })
             .layer(axum::middleware::from_fn(count))
-            .with_state(());
+            .route("/seen", get(told))
+            .with_state(Arc::clone(&seen));
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let addr = listener.local_addr()?;
         let task = tokio::spawn(async move {
@@ -52,7 +61,7 @@ impl App {
         });
         Ok(Self {
             addr,
-            requests,
+            seen,
             task,
         })
     }
@@ -60,7 +69,8 @@ impl App {
     /// How many requests have reached it.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.values().sum()
     }
 }
 
@@ -80,7 +90,16 @@ async fn headers(headers: HeaderMap) -> Response {
     Json(all).into_response()
 }
 
-async fn whoami(State(()): State<()>, headers: HeaderMap) -> Response {
+/// `GET /seen`, for tests that are not in this process; behind Envoy nothing leads here.
+async fn told(State(seen): State<Seen>) -> Json<BTreeMap<String, u64>> {
+    Json(seen.lock().unwrap_or_else(PoisonError::into_inner).clone())
+}
+
+async fn echo(method: Method, body: String) -> Json<serde_json::Value> {
+    Json(json!({"method": method.as_str(), "body": body}))
+}
+
+async fn whoami(headers: HeaderMap) -> Response {
     let bearer = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok());

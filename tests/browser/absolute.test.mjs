@@ -1,0 +1,43 @@
+// The warning before the absolute end, which nothing puts off. The stack's sessions last 7 s in all.
+
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { cookies, dialog, logInAgain, loggedIn, refused, screenshot, session } from './support/chromium.mjs';
+import { demo } from './support/stack.mjs';
+
+const warning = (page) => page.getByRole('alertdialog', { name: 'Your session is about to end' });
+
+async function warned(t) {
+  const page = await loggedIn(t, demo, { expect: [refused(401, 440)] });
+  await page.evaluate(async () => {
+    const berth = await import('/berth/session.js');
+    berth.configure({ warnBefore: 5 });
+    await berth.renew();
+  });
+  await warning(page).waitFor();
+  return page;
+}
+
+test('it is announced as what it is, and a new login in time goes on without an end', async (t) => {
+  const page = await warned(t);
+  await screenshot(page, 'warning-absolute');
+  assert.equal(await page.getByRole('button', { name: 'Stay signed in' }).count(), 0);
+  const [before] = await cookies(page, 'berth');
+  await page.keyboard.press('Enter');
+  await page.getByRole('dialog', { name: 'Log in again' }).waitFor();
+  assert.equal(await warning(page).count(), 0);
+  await logInAgain(page, demo.password);
+  await dialog(page).waitFor({ state: 'detached' });
+  assert.ok((await session(page)).absolute_remaining_s >= 5);
+  assert.notDeepEqual(await cookies(page, 'berth'), [before]);
+});
+
+test('put off until later, it ends, and the dialog asks for a login', async (t) => {
+  const page = await warned(t);
+  await page.getByRole('button', { name: 'Later' }).click();
+  assert.equal(await warning(page).count(), 0);
+  await page.getByRole('dialog', { name: 'Your session has ended' }).waitFor();
+  await logInAgain(page, demo.password);
+  await dialog(page).waitFor({ state: 'detached' });
+  assert.equal((await session(page)).account, 'demo');
+});

@@ -1,0 +1,85 @@
+// The warning before the end for want of activity. The stack's idle timeout is 6 s, the warning comes 4 s before.
+
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { dialog, logInAgain, loggedIn, refused, screenshot, session } from './support/chromium.mjs';
+import { demo } from './support/stack.mjs';
+
+const expect = [refused(401, 440)];
+const warning = (page) => page.getByRole('alertdialog', { name: 'Are you still there?' });
+const configure = (page) => page.evaluate(async () => {
+  const berth = await import('/berth/session.js');
+  berth.configure({ warnBefore: 4 });
+  // With the default there was a warning from the start.
+  await berth.session();
+});
+
+async function warned(t, options) {
+  const page = await loggedIn(t, demo, { expect, ...options });
+  await configure(page);
+  return page;
+}
+
+test('the warning comes before the end, counts down, and one key keeps the user signed in', async (t) => {
+  const page = await warned(t);
+  const { idle_remaining_s: before } = await session(page);
+  assert.ok(before > 4, `${before} s left`);
+  assert.equal(await warning(page).count(), 0);
+  await warning(page).waitFor();
+  await screenshot(page, 'warning');
+  assert.match(await page.getByRole('timer').textContent(), /^0:0[34]$/);
+  await page.getByText('0:02').waitFor();
+  await page.keyboard.press('Enter');
+  await warning(page).waitFor({ state: 'detached' });
+  const after = await session(page);
+  assert.ok(after.idle_remaining_s >= 4, `${after.idle_remaining_s} s left`);
+});
+
+test('left alone, the session ends, and the dialog asks for a login without any call', async (t) => {
+  const page = await warned(t, { colorScheme: 'dark' });
+  await warning(page).waitFor();
+  await screenshot(page, 'warning-dark');
+  await page.getByRole('dialog', { name: 'Your session has ended' }).waitFor();
+  assert.equal(await warning(page).count(), 0);
+  assert.deepEqual(await session(page), { anonymous: true });
+  await logInAgain(page, demo.password);
+  await dialog(page).waitFor({ state: 'detached' });
+  assert.equal((await session(page)).account, 'demo');
+});
+
+test('staying signed in in one tab closes the warning in the other', async (t) => {
+  const page = await warned(t);
+  const other = await page.context().newPage();
+  await other.goto('/');
+  await configure(other);
+  await warning(page).waitFor();
+  await warning(other).waitFor();
+  await warning(other).getByRole('button', { name: 'Stay signed in' }).click();
+  await warning(other).waitFor({ state: 'detached' });
+  await warning(page).waitFor({ state: 'detached', timeout: 2000 });
+});
+
+test('a warning that was closed does not come back, but after the next activity', async (t) => {
+  const page = await warned(t);
+  await warning(page).waitFor();
+  await page.keyboard.press('Escape');
+  await warning(page).waitFor({ state: 'detached' });
+  const { idle_remaining_s: left } = await session(page);
+  assert.ok(left <= 4);
+  assert.equal(await warning(page).count(), 0);
+  await page.getByRole('button', { name: 'GET /api/whoami' }).click();
+  await page.getByText('"account": "demo"').waitFor();
+  assert.ok((await session(page)).idle_remaining_s > 4);
+  await warning(page).waitFor();
+});
+
+test('a renewal that does not work says so', async (t) => {
+  const page = await warned(t, { expect: [refused(401, 440, 503)] });
+  await page.route('**/session/renew', (route) => route.fulfill({ status: 503, body: '' }));
+  await warning(page).waitFor();
+  await page.keyboard.press('Enter');
+  await page.getByRole('alert').filter({ hasText: 'That did not work' }).waitFor();
+  await page.unroute('**/session/renew');
+  await page.keyboard.press('Enter');
+  await warning(page).waitFor({ state: 'detached' });
+});

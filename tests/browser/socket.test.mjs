@@ -1,0 +1,153 @@
+// The WebSocket helper: it comes back after a cut, waits longer each time, and knows when to stop.
+
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { cookies, dialog, logInAgain, loggedIn, profile, refused, socketFailed, until } from './support/chromium.mjs';
+import { demo, endSession, fault, stats } from './support/stack.mjs';
+
+const expect = [refused(401, 440), socketFailed];
+const PATH = '/app/sales.qvf';
+
+/** Opens a socket in the page; `window.events` tells its life. */
+function open(page, path = PATH, options = {}) {
+  return page.evaluate(async ([path, options]) => {
+    const berth = await import('/berth/session.js');
+    const socket = berth.openSocket(path, [], options);
+    window.socket = socket;
+    window.events = [];
+    socket.addEventListener('state', ({ detail }) => window.events.push(detail));
+    socket.onopen = () => window.events.push('open');
+    socket.onmessage = ({ data }) => window.events.push(data);
+    socket.onclose = ({ code, wasClean }) => window.events.push({ closed: code, wasClean });
+  }, [path, options]);
+}
+
+const events = (page) => page.evaluate(() => window.events);
+const state = (page) => page.evaluate(() => window.socket.state);
+const isState = (page, wanted) => until(`the socket is ${wanted}`, async () => (await state(page)) === wanted);
+const waits = async (page) => (await events(page)).filter((event) => event.state === 'waiting');
+const closes = async (page) => (await events(page)).filter((event) => event.closed);
+
+/** Which engine has sockets. */
+async function busy() {
+  const all = await Promise.all([0, 1].map(stats));
+  return all.findIndex((one) => one?.sockets > 0);
+}
+
+test('4401: the dialog, then the same socket goes on', async (t) => {
+  const page = await loggedIn(t, demo, { expect });
+  let connections = 0;
+  await page.routeWebSocket('**/app/**', async (socket) => {
+    connections += 1;
+    if (connections > 1) return socket.send('welcome back');
+    await endSession((await cookies(page, 'berth'))[0]);
+    await socket.close({ code: 4401, reason: 'session expired' });
+  });
+  await open(page);
+  await dialog(page).waitFor();
+  await isState(page, 'login');
+  assert.equal(connections, 1);
+  await logInAgain(page, demo.password);
+  await until('a message of the second connection', async () => (await events(page)).includes('welcome back'));
+  assert.deepEqual([connections, (await closes(page)).length], [2, 0]);
+});
+
+test('4401 and the user gives up: it is closed for good', async (t) => {
+  const page = await loggedIn(t, demo, { expect });
+  await page.routeWebSocket('**/app/**', async (socket) => {
+    await endSession((await cookies(page, 'berth'))[0]);
+    await socket.close({ code: 4401 });
+  });
+  await open(page);
+  await dialog(page).waitFor();
+  await page.evaluate(() => {
+    window.socket.addEventListener('close', ({ code }) => sessionStorage.setItem('closed', code));
+  });
+  await page.keyboard.press('Escape');
+  await page.getByText('not logged in').waitFor();
+  assert.equal(await page.evaluate(() => sessionStorage.getItem('closed')), '4401');
+});
+
+for (const code of [4403, 1000]) {
+  test(`${code} ends it for good`, async (t) => {
+    const page = await loggedIn(t, demo, { expect });
+    let connections = 0;
+    await page.routeWebSocket('**/app/**', (socket) => {
+      connections += 1;
+      socket.close({ code });
+    });
+    await open(page, PATH, { minDelay: 1, maxDelay: 1 });
+    await isState(page, 'closed');
+    assert.deepEqual(await closes(page), [{ closed: code, wasClean: true }]);
+    // Enough for hundreds of attempts, were there any.
+    await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 300)));
+    assert.deepEqual([connections, await waits(page), await dialog(page).count()], [1, [], 0]);
+  });
+}
+
+test('every other code is an accident: it tries again, within its bounds, and no more often than told', async (t) => {
+  const page = await loggedIn(t, demo, { expect });
+  await page.routeWebSocket('**/app/**', (socket) => socket.close({ code: 1011 }));
+  await open(page, PATH, { minDelay: 20, maxDelay: 100, attempts: 6 });
+  await isState(page, 'closed');
+  const all = await waits(page);
+  assert.deepEqual(all.map(({ attempt, code }) => [attempt, code]), [1, 2, 3, 4, 5, 6].map((n) => [n, 1011]));
+  [20, 40, 80, 100, 100, 100].forEach((ceiling, n) => assert.ok(all[n].delay <= ceiling, `${n}: ${all[n].delay}`));
+  assert.equal((await closes(page))[0].closed, 1011);
+});
+
+test('a refused upgrade of an expired session: the module asks, then the dialog', async (t) => {
+  const page = await loggedIn(t, demo, { expect });
+  await endSession((await cookies(page, 'berth'))[0]);
+  await open(page);
+  await dialog(page).waitFor();
+  await logInAgain(page, demo.password);
+  await isState(page, 'open');
+  await page.evaluate(() => window.socket.close());
+  await isState(page, 'closed');
+});
+
+test('a refused upgrade without a session: nobody is asked, it is closed', async (t) => {
+  const context = await profile(t, { expect });
+  const page = await context.newPage();
+  await page.goto('/');
+  await open(page);
+  await isState(page, 'closed');
+  assert.deepEqual([await dialog(page).count(), (await waits(page)).length], [0, 0]);
+});
+
+test('the tab has a name that outlives a reload', async (t) => {
+  const page = await loggedIn(t, demo, { expect });
+  const tab = async () => {
+    await open(page, '/app/sales.qvf?x=%20y');
+    await isState(page, 'open');
+    return page.evaluate(() => window.socket.url);
+  };
+  const name = await tab();
+  assert.match(name, /^ws:\/\/127.0.0.1:\d+\/app\/sales.qvf\?x=%20y&berth_tab=[0-9a-f]{16}$/);
+  await page.reload();
+  assert.equal(await tab(), name);
+});
+
+// Last, as an engine dies.
+test('an engine that dies: the socket waits, tries, and is on another engine', async (t) => {
+  const page = await loggedIn(t, demo, { expect: [...expect, refused(503)] });
+  await until('nobody is connected', async () => (await busy()) === -1);
+  await open(page, PATH, { minDelay: 100, maxDelay: 400 });
+  await until('an engine has it', async () => (await busy()) >= 0);
+  const first = await busy();
+  const other = 1 - first;
+  const before = (await stats(other)).upgrades_total;
+  await fault(other, { refuse: true });
+  await fault(first, { die: true });
+  await until('several attempts have failed', async () => (await waits(page)).length >= 4);
+  assert.equal(await dialog(page).count(), 0);
+  await fault(other, { refuse: false });
+  await until('the other engine has it', async () => (await stats(other)).sockets === 1);
+  await isState(page, 'open');
+  const all = await waits(page);
+  [100, 200, 400, 400].forEach((ceiling, n) => assert.ok(all[n].delay <= ceiling, `${n}: ${all[n].delay}`));
+  assert.ok((await stats(other)).upgrades_total > before);
+  await until('it says its first word', async () => (await events(page)).filter((e) => String(e).includes('OnConnected')).length === 2);
+  assert.equal((await closes(page)).length, 0);
+});

@@ -1,0 +1,58 @@
+// The late straggler (S18): a 440 that arrives after the user has logged in again logs nobody out.
+
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { cookies, dialog, logIn, logInAgain, profile, refused, session, until } from './support/chromium.mjs';
+import { holdingProxy } from './support/proxy.mjs';
+import { demo, endSession, seen } from './support/stack.mjs';
+
+test('a 440 that arrives after the login logs nobody out, and its call is sent again', async (t) => {
+  let holding = true;
+  const proxy = await holdingProxy(t, (path) => holding && path.includes('straggler='));
+  const context = await profile(t, { baseURL: proxy.url, expect: [refused(401, 440)] });
+  const page = await context.newPage();
+  await logIn(page, demo);
+  await endSession((await cookies(page, 'berth'))[0]);
+  const call = (mark) => page.evaluate(async (mark) => {
+    const berth = await import('/berth/session.js');
+    window[mark] = berth.fetch(`/api/echo?${mark}=1`).then((reply) => reply.status);
+  }, mark);
+  await call('straggler');
+  // The service has answered it, with the session's end; the browser does not know yet.
+  await proxy.arrived(1);
+  await call('prompt');
+  await dialog(page).waitFor();
+  await logInAgain(page, demo.password);
+  assert.equal(await page.evaluate(() => window.prompt), 200);
+  const [fresh] = await cookies(page, 'berth');
+  const anonymous = await cookies(page, 'berth-anon');
+  holding = false;
+  proxy.release();
+  assert.equal(await page.evaluate(() => window.straggler), 200);
+  assert.deepEqual(await cookies(page, 'berth'), [fresh]);
+  assert.deepEqual([anonymous.length, await cookies(page, 'berth-anon')], [1, anonymous]);
+  assert.equal((await session(page)).account, 'demo');
+  assert.equal(await dialog(page).count(), 0);
+  assert.equal((await seen())['GET /api/echo?straggler=1'], 1);
+});
+
+test('twenty calls of the browser itself with one stale cookie get one anonymous cookie', async (t) => {
+  const context = await profile(t, { expect: [refused(401, 440)] });
+  const page = await context.newPage();
+  await page.goto('/');
+  const values = new Set();
+  page.on('response', async (response) => {
+    const set = (await response.headerValues('set-cookie')).find((value) => value.startsWith('berth-anon='));
+    if (set) values.add(set);
+  });
+  await context.addCookies([{ name: 'berth', value: 'A'.repeat(43), url: page.url() }]);
+  const statuses = await page.evaluate(async () => {
+    const replies = await Promise.all(Array.from({ length: 20 }, (_, n) => fetch(`/api/anything?${n}`)));
+    return replies.map((reply) => reply.status);
+  });
+  assert.deepEqual(statuses, Array(20).fill(440));
+  await until('the headers are known', () => values.size > 0);
+  assert.equal(values.size, 1);
+  assert.equal((await cookies(page, 'berth-anon')).length, 1);
+  assert.deepEqual(await cookies(page, 'berth'), ['A'.repeat(43)]);
+});

@@ -1,0 +1,97 @@
+// Real Chromium: one process per test file, one fresh profile per visit. A visit fails its test when the page throws
+// or logs an error that the test has not announced.
+
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import { after, before } from 'node:test';
+import { chromium } from 'playwright-core';
+import { url } from './stack.mjs';
+
+const EXECUTABLE = process.env.BERTH_CHROMIUM ?? '/usr/bin/chromium';
+const ARGS = [
+  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync',
+];
+/** Chromium's own words for an answer that is no success. */
+export const refused = (...statuses) => new RegExp(`^Failed to load resource: .* status of (${statuses.join('|')})`);
+/** And for a WebSocket that was refused or cut. */
+export const socketFailed = /^WebSocket connection to .* failed/;
+
+let browser;
+before(async () => {
+  browser = await chromium.launch({ executablePath: EXECUTABLE, args: ARGS });
+});
+after(() => browser?.close());
+
+/** A fresh profile. `expect` are patterns of console errors that may come. Tests with `t.after` end it. */
+export async function profile(t, { expect = [], ...options } = {}) {
+  const context = await browser.newContext({ baseURL: url, ...options });
+  const errors = [];
+  context.on('console', (message) => {
+    const text = message.text();
+    if (message.type() === 'error' && !expect.some((pattern) => pattern.test(text))) errors.push(text);
+  });
+  context.on('weberror', (error) => errors.push(String(error.error().stack)));
+  context.setDefaultTimeout(10_000);
+  t.after(async () => {
+    await context.close();
+    assert.deepEqual(errors, [], 'the console shows errors');
+  });
+  return context;
+}
+
+/** A page of a fresh profile, logged in by the login page. */
+export async function loggedIn(t, account, options) {
+  const context = await profile(t, options);
+  const page = await context.newPage();
+  await logIn(page, account);
+  return page;
+}
+
+/** Logs in by the login page. */
+export async function logIn(page, account, returnTo = '/') {
+  await page.goto(`/login?return_to=${encodeURIComponent(returnTo)}`);
+  await page.getByLabel('Name').fill(account.name);
+  await page.getByLabel('Password').fill(account.password);
+  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByText(`${account.name} ·`).waitFor();
+}
+
+/** Values of the cookies of that name. */
+export async function cookies(page, name) {
+  const all = await page.context().cookies();
+  return all.filter((cookie) => cookie.name === name).map((cookie) => cookie.value);
+}
+
+/** What the page knows as its session: an answer of the module's `session()`. */
+export function session(page) {
+  return page.evaluate(async () => (await import('/berth/session.js')).session());
+}
+
+/** The page's only open dialog. */
+export const dialog = (page) => page.getByRole('dialog');
+
+/** Fills in the password and logs in. */
+export async function logInAgain(page, password) {
+  await dialog(page).getByLabel('Password').fill(password);
+  await dialog(page).getByRole('button', { name: 'Log in' }).click();
+}
+
+/** An artefact for people. */
+export async function screenshot(page, name) {
+  const folder = process.env.BERTH_SCREENSHOTS;
+  if (!folder) return;
+  fs.mkdirSync(folder, { recursive: true });
+  await page.screenshot({ path: `${folder}/${name}.png` });
+}
+
+/** Resolves once `check()` holds. */
+export async function until(what, check, limit = 10_000) {
+  const end = Date.now() + limit;
+  for (;;) {
+    const found = await check();
+    if (found) return found;
+    if (Date.now() > end) throw new Error(`still not so after ${limit} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

@@ -1,0 +1,39 @@
+// The running stack, as the environment names it: tests/e2e/tests/browser.rs starts it and then these tests.
+
+function needed(name) {
+  const value = process.env[name];
+  if (!value) throw new Error(`${name} is not set: run these tests by \`tests/setup/test.sh browser\``);
+  return value;
+}
+
+/** Envoy, where browsers go. */
+export const url = needed('BERTH_URL');
+/** The application behind `/api/`, directly. */
+const app = needed('BERTH_APP');
+const engines = JSON.parse(needed('BERTH_ENGINES'));
+export const demo = { name: 'demo', password: 'demo-password' };
+export const ada = { name: 'ada', password: 'ada-password' };
+
+/** How often each request line has reached the application. */
+export async function seen() {
+  return (await fetch(`${app}/seen`)).json();
+}
+
+/** Ends a login session on the server. The browser that has the cookie does not hear of it. */
+export async function endSession(id) {
+  const reply = await fetch(`${url}/logout`, { method: 'POST', headers: { cookie: `berth=${id}` } });
+  if (reply.status !== 204) throw new Error(`logout: ${reply.status}`);
+}
+
+/** Sets faults of an engine. An engine that dies does not answer. */
+export async function fault(engine, faults) {
+  const body = JSON.stringify(faults);
+  const sent = fetch(`${engines[engine]}/admin/faults`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+  if (faults.die) return sent.then(() => {}, () => {});
+  if (!(await sent).ok) throw new Error(`faults of engine ${engine}`);
+}
+
+/** What an engine counts; `null` when it is dead. */
+export async function stats(engine) {
+  return fetch(`${engines[engine]}/admin/stats`).then((reply) => reply.json(), () => null);
+}

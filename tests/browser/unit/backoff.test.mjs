@@ -1,0 +1,35 @@
+// The browser module's pure parts, under Node.
+
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { backoff } from '../../../placement-service/assets/berth/backoff.js';
+import { clock, plan } from '../../../placement-service/assets/berth/plan.js';
+
+const bounds = { minDelay: 500, maxDelay: 30_000 };
+
+test('the ceiling doubles up to its bound', () => {
+  const all = [0, 1, 2, 3, 6, 7, 1000].map((attempt) => backoff(attempt, bounds, () => 1));
+  assert.deepEqual(all, [500, 1000, 2000, 4000, 30_000, 30_000, 30_000]);
+});
+
+test('the jitter is full: from nothing to the ceiling', () => {
+  assert.equal(backoff(3, bounds, () => 0), 0);
+  assert.equal(backoff(3, bounds, () => 0.25), 1000);
+  const many = Array.from({ length: 1000 }, () => backoff(2, bounds));
+  assert.ok(Math.min(...many) < 200 && Math.max(...many) > 1800 && Math.max(...many) <= 2000);
+});
+
+test('the plan: wait, warn of the end that comes first, or it is over', () => {
+  const left = (idle, absolute) => ({ anonymous: false, idle_remaining_s: idle, absolute_remaining_s: absolute });
+  assert.deepEqual(plan({ anonymous: true }, 60), { what: 'over' });
+  assert.deepEqual(plan(left(90, 9000), 60), { what: 'wait', ms: 30_000 });
+  assert.deepEqual(plan(left(61, 9000), 60), { what: 'wait', ms: 1000 });
+  assert.deepEqual(plan(left(1800, 9000), 60), { what: 'wait', ms: 300_000 }, 'asked again now and then');
+  assert.deepEqual(plan(left(60, 9000), 60), { what: 'warn', kind: 'idle', left: 60 });
+  assert.deepEqual(plan(left(0, 9000), 60), { what: 'warn', kind: 'idle', left: 0 });
+  assert.deepEqual(plan(left(40, 40), 60), { what: 'warn', kind: 'absolute', left: 40 });
+});
+
+test('the clock', () => {
+  assert.deepEqual([65, 60, 59.2, 9, 0, -3].map(clock), ['1:05', '1:00', '1:00', '0:09', '0:00', '0:00']);
+});

@@ -1,0 +1,95 @@
+//! What only a real browser can show: Chromium, driven by the Node tests in `tests/browser`, against the whole
+//! stack. Each test here is one stack, and the files that want it.
+
+use berth_harness::{Result, Stack, paths};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Stdio;
+use tokio::process::Command;
+
+const CHROMIUM: &str = "/usr/bin/chromium";
+
+/// Runs the files against a stack with this service configuration; exactly `tests` must pass.
+async fn passes(service: &Value, engines: usize, files: &[&str], tests: usize) -> Result<()> {
+    let folder = paths::root().join("tests/browser");
+    for (needed, hint) in [
+        (
+            Path::new(CHROMIUM),
+            "apt-get install -y --no-install-recommends chromium",
+        ),
+        (
+            &folder.join("node_modules/playwright-core"),
+            "npm ci --prefix tests/browser",
+        ),
+    ] {
+        if !needed.exists() {
+            return Err(format!("{} is missing: `make setup`, or {hint}", needed.display()).into());
+        }
+    }
+    let mut stack = Stack::builder()
+        .engines(engines)
+        .service_config(service)
+        .start()
+        .await?;
+    stack
+        .service()?
+        .add_account("ada", "ada-password", &["user"])?;
+    let admin: Vec<String> = stack
+        .engines
+        .iter()
+        .map(|engine| format!("http://{}", engine.metrics))
+        .collect();
+    let output = Command::new("node")
+        .args(["--test", "--test-reporter=tap", "--test-concurrency=2"])
+        .arg("--test-timeout=60000")
+        .args(files.iter().map(|file| folder.join(file)))
+        .env("BERTH_URL", format!("http://{}", stack.http()))
+        .env("BERTH_APP", format!("http://{}", stack.app.addr))
+        .env("BERTH_ENGINES", json!(admin).to_string())
+        .env("BERTH_CHROMIUM", CHROMIUM)
+        .env("BERTH_SCREENSHOTS", paths::target().join("browser"))
+        .stdin(Stdio::null())
+        .output()
+        .await?;
+    let log = String::from_utf8_lossy(&output.stdout);
+    print!("{log}{}", String::from_utf8_lossy(&output.stderr));
+    let count = |what: &str| {
+        let line = log.lines().find_map(|line| line.strip_prefix(what));
+        line.and_then(|count| count.trim().parse::<usize>().ok())
+    };
+    assert!(output.status.success(), "{files:?}: {}", output.status);
+    assert_eq!(
+        (count("# pass "), count("# skipped ")),
+        (Some(tests), Some(0)),
+        "passed and skipped in {files:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn login_page_dialog_and_tabs() -> Result<()> {
+    let files = [
+        "login.test.mjs",
+        "dialog.test.mjs",
+        "straggler.test.mjs",
+        "tabs.test.mjs",
+    ];
+    passes(&json!({}), 1, &files, 20).await
+}
+
+#[tokio::test]
+async fn idle_warning() -> Result<()> {
+    let service = json!({"session": {"idle_timeout": "6s"}});
+    passes(&service, 1, &["idle.test.mjs"], 5).await
+}
+
+#[tokio::test]
+async fn absolute_end() -> Result<()> {
+    let service = json!({"session": {"idle_timeout": "7s", "absolute_timeout": "7s"}});
+    passes(&service, 1, &["absolute.test.mjs"], 2).await
+}
+
+#[tokio::test]
+async fn sockets_that_come_back() -> Result<()> {
+    passes(&json!({}), 2, &["socket.test.mjs"], 9).await
+}
