@@ -50,4 +50,4 @@ audit: ## Check the dependencies for known vulnerabilities (needs the network)
 	@.tools/bin/cargo-deny check advisories
 
 clean: ## Remove what was built and installed
-	rm -rf target .tools tests/clients/node_modules
+	rm -rf target .tools tests/clients/node_modules tests/browser/node_modules

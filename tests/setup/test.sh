@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every suite, or the named ones: test.sh [native|table|bindgen|validate|e2e]... Progress, a table, and one closing line.
+# Runs every suite, or the named ones: test.sh [native|table|bindgen|validate|e2e|browser]... Progress, a table, and one closing line.
 # A suite that ran no test has failed.
 . "$(dirname "$0")/wasm.sh"
 choose_route
@@ -13,9 +13,16 @@ suite_bindgen() {
 suite_validate() { tests/setup/validate.sh; }
 suite_e2e() {
     local file tests=()
-    for file in tests/e2e/tests/*.rs; do tests+=(--test "$(basename "$file" .rs)"); done
+    for file in tests/e2e/tests/*.rs; do
+        [ "$file" = tests/e2e/tests/browser.rs ] || tests+=(--test "$(basename "$file" .rs)")
+    done
     # Always the whole workspace: with one package alone, its dependencies would be built again with other features.
     cargo test --release --locked --workspace --no-fail-fast "${tests[@]}"
+}
+# One stack after the other: Chromium alone keeps the machine busy. What node's runner prints is counted too.
+suite_browser() {
+    node --test --test-reporter=tap tests/browser/unit/
+    cargo test --release --locked --workspace --no-fail-fast --test browser -- --nocapture --test-threads=1
 }
 
 # counts LOG: "passed failed" as cargo, node's test runner and validate.sh print them.
@@ -32,7 +39,7 @@ counts() {
 WORTH_SEEING='^test .*FAILED|^test result: .* [1-9][0-9]* (passed|failed)|^not ok|^# (pass|fail)|^error|^ +Running |^validate:|panicked at'
 
 suites=("$@")
-[ ${#suites[@]} -gt 0 ] || suites=(native table bindgen validate e2e)
+[ ${#suites[@]} -gt 0 ] || suites=(native table bindgen validate e2e browser)
 total_passed=0 total_failed=0 table=""
 for suite in "${suites[@]}"; do
     log=$LOGS/suite-$suite.log

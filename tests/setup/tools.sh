@@ -13,11 +13,17 @@ tool() {
     echo "$version" >"$TOOLS/$name.version"
 }
 
+# npm_packages FOLDER: what its package-lock.json names.
 npm_packages() {
-    local stamp=tests/clients/node_modules/.package-lock.json
-    [ "$stamp" -nt tests/clients/package-lock.json ] && return
-    step "npm packages of the clients" npm ci --prefix tests/clients --no-audit --no-fund
+    local stamp=$1/node_modules/.package-lock.json
+    [ "$stamp" -nt "$1/package-lock.json" ] && return
+    step "npm packages of $1" npm ci --prefix "$1" --no-audit --no-fund
     touch "$stamp"
+}
+
+# The browser of the browser tests, with fonts for its screenshots.
+chromium() {
+    [ -x /usr/bin/chromium ] || step "Chromium" apt chromium fonts-dejavu-core
 }
 
 # The servers of the store tests: their packages must not leave servers of their own running.
@@ -48,11 +54,13 @@ for task in "$@"; do
     case $task in
         run)
             tests/setup/envoy.sh
-            npm_packages
+            npm_packages tests/clients
             ;;
         test)
             tests/setup/envoy.sh
-            npm_packages
+            npm_packages tests/clients
+            npm_packages tests/browser
+            chromium
             databases
             bindgen=$(grep -A1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^version = "\(.*\)"/\1/p')
             # Without --locked: its lock file asks for newer crates than it was published with.
