@@ -3,6 +3,7 @@
 
 use berth_harness::{Result, Stack, paths};
 use serde_json::{Value, json};
+use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 use tokio::process::Command;
@@ -51,8 +52,10 @@ async fn passes(service: &Value, engines: usize, files: &[&str], tests: usize) -
         .stdin(Stdio::null())
         .output()
         .await?;
+    // For people, and for tests/setup/test.sh, which counts.
+    std::io::stdout().write_all(&output.stdout)?;
+    std::io::stderr().write_all(&output.stderr)?;
     let log = String::from_utf8_lossy(&output.stdout);
-    print!("{log}{}", String::from_utf8_lossy(&output.stderr));
     let count = |what: &str| {
         let line = log.lines().find_map(|line| line.strip_prefix(what));
         line.and_then(|count| count.trim().parse::<usize>().ok())

@@ -59,11 +59,7 @@ impl App {
         let task = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
         });
-        Ok(Self {
-            addr,
-            seen,
-            task,
-        })
+        Ok(Self { addr, seen, task })
     }
 
     /// How many requests have reached it.
