@@ -8,6 +8,7 @@ pub mod fault;
 mod fleet;
 pub mod load;
 mod login;
+mod oidc;
 mod pool;
 pub mod secrets;
 mod security_events;
@@ -22,6 +23,7 @@ pub use api::{Api, ApiClient, Role};
 pub use events::Events;
 pub use fleet::{Placement, Probe};
 pub use login::{LockOut, Login, LoginRate};
+pub use oidc::{OidcProvider, RoleMapping, is_safe};
 pub use pool::{Discovery, Driver, FixedEngine, Open, Pool, Route, Strategy};
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
 pub use session::{Cookie, PerAccount, SameSite, Session, Sweep, WhenFull};
@@ -46,6 +48,7 @@ pub struct Config {
     /// `None`: nobody pushes security events.
     pub security_events: Option<SecurityEvents>,
     pub login: Login,
+    pub oidc: Vec<OidcProvider>,
     pub tokens: Tokens,
     pub gateways: Gateways,
     pub api: Api,

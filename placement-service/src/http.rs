@@ -11,6 +11,7 @@ mod families;
 mod gateways;
 mod login;
 pub mod login_form;
+mod oidc;
 mod operators;
 mod pages;
 mod placements;
@@ -28,6 +29,7 @@ use crate::feed::Feed;
 use crate::login::Login;
 use crate::login_rate::LoginRate;
 use crate::metrics::Metrics;
+use crate::oidc::Oidc;
 use crate::placer::Placer;
 use crate::secret::Secret;
 use crate::security_events::SecurityEvents;
@@ -72,6 +74,7 @@ pub struct AppState {
     pub security_events: Option<SecurityEvents>,
     pub login: Login,
     pub login_rate: LoginRate,
+    pub oidc: Oidc,
     pub placer: Arc<Placer>,
     pub metrics: Arc<Metrics>,
     /// Every metric of the service, for `/metrics`.
@@ -101,6 +104,9 @@ const ROUTES: &[&str] = &[
     "/",
     "/login",
     "/logout",
+    oidc::BEGIN_PATH,
+    oidc::CALLBACK_PATH,
+    oidc::BACK_CHANNEL_PATH,
     "/session",
     "/session/placements",
     "/session/renew",
@@ -131,6 +137,9 @@ pub fn router(app: App) -> Router {
         .route("/", get(demo))
         .route("/login", get(login::page).post(login::log_in))
         .route("/logout", post(login::log_out))
+        .route(oidc::BEGIN_PATH, get(oidc::begin))
+        .route(oidc::CALLBACK_PATH, get(oidc::callback))
+        .route(oidc::BACK_CHANNEL_PATH, post(oidc::back_channel))
         .route("/session", get(session::own))
         .route("/session/placements", get(session::placements))
         .route("/session/renew", post(session::renew))

@@ -19,6 +19,7 @@ mod lock_out;
 pub mod login;
 pub mod login_rate;
 pub mod metrics;
+pub mod oidc;
 pub mod password;
 pub mod remote_keys;
 pub mod return_to;

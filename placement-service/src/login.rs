@@ -3,11 +3,12 @@
 
 use crate::credentials::{CheckError, Checked, Credentials};
 use crate::metrics::{LoginResult, Metrics};
+use crate::oidc::OidcError;
 use crate::password::PasswordError;
 use crate::refusal::Refusal;
 use crate::session_id::SessionId;
 use crate::sessions::{LiveSession, NewSession, Sessions, store_down};
-use crate::store::{AccountRow, Attempts, EndCause};
+use crate::store::{AccountRow, Attempts, EndCause, ProviderLink};
 use berth_api::Reason;
 use std::sync::Arc;
 
@@ -88,10 +89,42 @@ impl Login {
         self.failed(LoginResult::TooManyLogins);
     }
 
-    /// Ends the session that the cookie names (S22). Ending none is no error.
-    pub async fn log_out(&self, cookie: &str) -> Result<(), Refusal> {
-        self.sessions.end(cookie, EndCause::Logout).await?;
-        Ok(())
+    /// Begins a session for whom an OpenID provider has proven, or counts and tells why nobody was. The session
+    /// that the browser had before, if any, ends (S7).
+    pub async fn log_in_by_provider(
+        &self,
+        provider: &str,
+        proven: Result<NewSession, OidcError>,
+        old_cookie: Option<&str>,
+    ) -> Result<(SessionId, Arc<LiveSession>), OidcError> {
+        let outcome = match proven {
+            Ok(new) => self
+                .begin(new, old_cookie)
+                .await
+                .map_err(OidcError::Service),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok((id, live, old)) => {
+                self.metrics.login(LoginResult::Ok);
+                tracing::info!(target: "berth::audit", event = "login", account = live.account,
+                    session = live.session_ref, provider);
+                self.end_before(old).await;
+                Ok((id, live))
+            }
+            Err(error) => {
+                self.metrics.login(LoginResult::Refused);
+                tracing::info!(target: "berth::audit", event = "login-failed",
+                    reason = error.reason(), provider);
+                tracing::warn!(provider, %error, "a login by a provider failed");
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends the session that the cookie names (S22), and says which it was. Ending none is no error.
+    pub async fn log_out(&self, cookie: &str) -> Result<Option<Arc<LiveSession>>, Refusal> {
+        self.sessions.end(cookie, EndCause::Logout).await
     }
 
     // The name of an unknown account may be a password typed into the wrong field.
@@ -107,17 +140,35 @@ impl Login {
         old_cookie: Option<&str>,
     ) -> Result<(SessionId, Arc<LiveSession>), LoginError> {
         let account = self.check(name, password).await?;
-        let old = self.live(old_cookie).await;
-        let same = old.as_ref().filter(|old| old.account == account.name);
         let new = NewSession {
             account: account.name.clone(),
             roles: account.roles.clone(),
-            previous_ref: same.map(|old| old.session_ref.clone()),
             ..NewSession::default()
         };
-        let begun = self.sessions.begin(new).await;
-        let (id, live) = begun.map_err(LoginError::Refused)?;
+        let begun = self.begin(new, old_cookie).await;
+        let (id, live, old) = begun.map_err(LoginError::Refused)?;
         self.confirm(&account, &live).await?;
+        self.end_before(old).await;
+        Ok((id, live))
+    }
+
+    /// Begins a session; with the one that the browser had before, which is to end.
+    async fn begin(
+        &self,
+        mut new: NewSession,
+        old_cookie: Option<&str>,
+    ) -> Result<(SessionId, Arc<LiveSession>, Option<Arc<LiveSession>>), Refusal> {
+        let old = self.live(old_cookie).await;
+        let by = |link: &Option<ProviderLink>| link.as_ref().map(|link| link.provider.clone());
+        let same = old
+            .as_ref()
+            .filter(|old| old.account == new.account && by(&old.provider) == by(&new.provider));
+        new.previous_ref = same.map(|old| old.session_ref.clone());
+        let (id, live) = self.sessions.begin(new).await?;
+        Ok((id, live, old))
+    }
+
+    async fn end_before(&self, old: Option<Arc<LiveSession>>) {
         if let Some(old) = old
             && let Err(error) = self
                 .sessions
@@ -126,7 +177,6 @@ impl Login {
         {
             tracing::warn!(%error, "the session before this login was not ended");
         }
-        Ok((id, live))
     }
 
     async fn check(&self, name: &str, password: String) -> Result<AccountRow, LoginError> {

@@ -42,6 +42,7 @@ label_values! {
         TooManyLogins = "too-many-logins",
         Busy = "busy",
         Failed = "failed",
+        Refused = "refused",
     }
 }
 

@@ -10,6 +10,7 @@ use crate::http::{self, App, AppState, Clients, LoginCookie, Pages};
 use crate::login::Login;
 use crate::login_rate::LoginRate;
 use crate::metrics::Metrics;
+use crate::oidc::{Oidc, OidcError};
 use crate::password::{PasswordError, Passwords};
 use crate::placer::Placer;
 use crate::security_events::SecurityEvents;
@@ -32,6 +33,8 @@ pub enum ServiceError {
     Webhooks(#[from] WebhooksError),
     #[error("no HTTP client can be made: {0}")]
     Client(#[from] reqwest::Error),
+    #[error("the OpenID providers cannot be used: {0}")]
+    Oidc(#[from] OidcError),
 }
 
 /// Builds the service; its background tasks run from here on.
@@ -79,12 +82,21 @@ pub async fn build(
     let passwords = Passwords::new()?;
     let credentials = Credentials::new(accounts, clock.clone(), passwords, config.login.lock_out);
     let login_rate = LoginRate::new(config.login.rate, clock.clone());
+    let oidc = Oidc::new(
+        &config.oidc,
+        &secrets.oidc,
+        secrets.sealing,
+        sessions.clone(),
+        stores.shared,
+        clock.clone(),
+    )?;
     let placer = Placer::start(&config, clock, &mut registry)?;
     Ok(Arc::new(AppState {
         login: Login::new(credentials, sessions.clone(), metrics.clone()),
         login_rate,
         cookie: LoginCookie::new(&config.session.cookie),
-        pages: Pages::new(),
+        oidc,
+        pages: Pages::new(config.login.local, &config.oidc),
         gateway_secret: secrets.gateway,
         clients: Clients::new(&secrets.clients),
         config,

@@ -34,7 +34,6 @@ fn leaves(path: &str, value: &Value, found: &mut BTreeMap<String, String>) {
         Value::String(text) => drop(found.insert(path.to_owned(), text.clone())),
         other => drop(found.insert(path.to_owned(), other.to_string())),
     }
-}
 
 #[test]
 fn the_readme_names_every_setting_with_its_default() {
@@ -70,7 +69,6 @@ fn audited(dir: &Path, found: &mut BTreeMap<String, PathBuf>) {
             }
         }
     }
-}
 
 #[test]
 fn the_readme_names_every_audit_event() {
@@ -85,7 +83,6 @@ fn the_readme_names_every_audit_event() {
     for event in told.keys() {
         assert!(found.contains_key(event), "{event} is not in the sources");
     }
-}
 
 #[test]
 fn the_readme_names_every_cause_of_an_end() {
@@ -94,4 +91,23 @@ fn the_readme_names_every_cause_of_an_end() {
     let told: Vec<&str> = told.split('`').skip(1).step_by(2).collect();
     let known: Vec<&str> = EndCause::ALL.iter().map(|c| c.as_str()).collect();
     assert_eq!(told, known);
+}
+
+#[test]
+fn the_readmes_provider_is_sound_and_its_reasons_exist() {
+    let section = README.split("\n### OpenID Connect\n").nth(1).unwrap();
+    let section = section.split("\n### ").next().unwrap();
+    let yaml = section.split("```yaml\n").nth(1).unwrap();
+    let yaml = yaml.split("```").next().unwrap();
+    let loaded = berth_placement::config::load::from_text(yaml).unwrap();
+    assert!(loaded.warnings.iter().all(|w| !w.contains("public_url")));
+    let source = include_str!("../src/oidc/error.rs");
+    let arms = source.lines().filter_map(|line| line.split_once("=> \""));
+    let reasons: Vec<&str> = arms
+        .filter_map(|(_, rest)| rest.split('"').next())
+        .collect();
+    assert!(reasons.len() > 10);
+    for reason in reasons {
+        assert!(section.contains(&format!("`{reason}`")), "{reason}");
+    }
 }

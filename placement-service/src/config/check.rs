@@ -3,8 +3,8 @@
 
 use super::fault::Fault;
 use super::{
-    Algorithm, Config, Driver, Key, api, events, fleet, login, pool, security_events, session,
-    store, tokens, webhooks,
+    Algorithm, Config, Driver, Key, SameSite, api, events, fleet, login, oidc, pool,
+    security_events, session, store, tokens, webhooks,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -28,6 +28,7 @@ pub(super) fn all(config: &Config) -> (Vec<Fault>, Vec<String>) {
     session::check(&config.session, &mut faults);
     events::check(&config.events, &mut faults);
     login::check(&config.login, &mut faults);
+    oidc::check(&config.oidc, config.login.local, &mut faults);
     tokens::check(&config.tokens, &mut faults);
     api::check(&config.api, &mut faults);
     webhooks::check(config, &mut faults);
@@ -111,6 +112,18 @@ fn warnings(config: &Config) -> Vec<String> {
     if config.gateways.secret.is_none() && !config.listen.ip().is_loopback() {
         let listen = config.listen;
         warnings.push(format!("gateways.secret is null and {listen} is no loopback: anyone who reaches it is a gateway"));
+    }
+    if !config.oidc.is_empty() && config.login.public_url.is_none() {
+        warnings.push(
+            "login.public_url is null: the addresses for OpenID providers follow the Host header"
+                .to_owned(),
+        );
+    }
+    if !config.oidc.is_empty() && config.session.cookie.same_site == SameSite::Strict {
+        warnings.push(
+            "session.cookie.same_site is strict: the first page after a login by a provider comes without the cookie"
+                .to_owned(),
+        );
     }
     if config.pools.is_empty() || config.routes.is_empty() {
         warnings.push("no pools or no routes: nothing can be placed".to_owned());

@@ -21,6 +21,11 @@ pools:
     strategy: least-load
     session_threshold: 1
     discovery: { fixed: [ { name: berth-model, ip: 127.0.0.1, port: 1, metrics_port: 2 } ] }
+oidc:
+  - name: berth-model
+    issuer: https://berth-model.example
+    client_id: berth
+    roles: { default: [user] }
 routes:
   - { path: /berth-model, pool: berth-model, open: nothing }
 tokens:
@@ -138,8 +143,7 @@ fn quoted(message: &str, before: &str) -> Option<String> {
 
 /// The message of a type error in words for an operator, and without any secret in it.
 fn words(place: &[Step], message: &str) -> String {
-    let secret =
-        |step: &Step| matches!(step, Step::Field(name) if name == "secret" || name == "key");
+    let secret = |step: &Step| matches!(step, Step::Field(name) if ["secret", "key", "client_secret"].contains(&name.as_str()));
     if place.iter().any(secret) {
         return "expected {env: NAME}, {file: PATH} or {inline: TEXT}".to_owned();
     }

@@ -17,6 +17,10 @@ pub struct Login {
     /// Logins of one client address; `None`: as many as it likes.
     pub rate: Option<LoginRate>,
     pub lock_out: LockOut,
+    /// Whether accounts of this service may log in.
+    pub local: bool,
+    /// Where browsers find this site, such as `https://app.example.com`.
+    pub public_url: Option<String>,
 }
 
 /// How many logins one client address may try.
@@ -71,6 +75,16 @@ pub(super) fn check(login: &Login, faults: &mut Faults) {
         faults.add(
             "login.lock_out.first",
             "must not be longer than login.lock_out.most",
+        );
+    }
+    if login
+        .public_url
+        .as_deref()
+        .is_some_and(|url| !is_origin(url))
+    {
+        faults.add(
+            "login.public_url",
+            "must be an origin such as https://app.example.com",
         );
     }
 }

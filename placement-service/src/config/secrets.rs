@@ -3,6 +3,7 @@
 use super::fault::{Fault, Faults};
 use super::{Config, Jwks, Key, Role};
 use crate::keys::SigningKey;
+use crate::oidc::sealed::SealingKeys;
 use crate::remote_keys::PublicKeys;
 use crate::secret::Secret;
 use crate::store;
@@ -23,6 +24,10 @@ pub struct Secrets {
     /// Of each of `security_events.transmitters`, in their order; `None`: they are at a URL.
     pub transmitters: Vec<Option<PublicKeys>>,
     pub store: StoreSecrets,
+    /// Of the OpenID providers, in their order; a public client has none.
+    pub oidc: Vec<Option<Secret>>,
+    /// Seals what leaves the service and comes back.
+    pub sealing: SealingKeys,
 }
 
 /// What the store is reached with.
@@ -60,8 +65,15 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
     });
     let webhooks = webhooks.collect();
     let transmitters = transmitters(config, &mut faults);
-    match (signing_key, store) {
-        (Some(signing_key), Some(store)) if faults.is_empty() => Ok(Secrets {
+    let oidc = oidc(config, env, &mut faults);
+    // Whatever is wrong with these keys has been told above.
+    let tokens = &config.tokens;
+    let further = tokens.previous.iter().chain(&tokens.next).map(|k| &k.key);
+    let all = std::iter::once(&tokens.key).chain(further);
+    let all: Vec<Secret> = all.filter_map(|key| read("", key, env).ok()).collect();
+    let sealing = SealingKeys::derive(&all);
+    match (signing_key, store, sealing) {
+        (Some(signing_key), Some(store), Some(sealing)) if faults.is_empty() => Ok(Secrets {
             signing_key,
             further_keys: keys.collect(),
             gateway,
@@ -69,6 +81,8 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
             webhooks,
             transmitters,
             store,
+            oidc,
+            sealing,
         }),
         _ => Err(Faults(faults)),
     }
@@ -173,6 +187,26 @@ fn transmitters(config: &Config, faults: &mut Vec<Fault>) -> Vec<Option<PublicKe
             .ok()
     });
     keys.collect()
+}
+
+fn oidc(
+    config: &Config,
+    env: &dyn Fn(&str) -> Option<String>,
+    faults: &mut Vec<Fault>,
+) -> Vec<Option<Secret>> {
+    let mut secrets = Vec::with_capacity(config.oidc.len());
+    for (index, provider) in config.oidc.iter().enumerate() {
+        let path = format!("oidc[{index}].client_secret");
+        let key = provider.client_secret.as_ref();
+        match key.map(|key| read(&path, key, env)).transpose() {
+            Ok(Some(secret)) if secret.reveal().is_empty() => {
+                faults.push(Fault::new(path, "must not be empty"));
+            }
+            Ok(secret) => secrets.push(secret),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    secrets
 }
 
 /// A secret that fits into an `Authorization` header.

@@ -42,27 +42,35 @@ impl LoginCookie {
 
     /// The cookie's value, if the request has one; an empty value is none.
     pub fn read<'a>(&self, headers: &'a HeaderMap) -> Result<Option<&'a str>, HttpProblem> {
-        let mut found = None;
-        for header in headers.get_all(header::COOKIE) {
-            for pair in header.as_bytes().split(|b| *b == b';') {
-                let Some(value) = self.value_of(pair.trim_ascii()) else {
-                    continue;
-                };
-                if found.replace(value).is_some() {
-                    return Err(HttpProblem::cookie_duplicate());
-                }
-            }
-        }
-        let value = found.filter(|value| !value.is_empty());
+        let value = find(headers, &self.name)?;
         if value.is_some_and(|value| value.len() > MAX_VALUE_BYTES) {
             return Err(HttpProblem::cookie_too_long());
         }
-        // Whatever is not text is no id of ours either.
-        Ok(value.map(|value| std::str::from_utf8(value).unwrap_or("?")))
+        Ok(value)
     }
 
-    fn value_of<'a>(&self, pair: &'a [u8]) -> Option<&'a [u8]> {
-        pair.strip_prefix(self.name.as_bytes())?.strip_prefix(b"=")
+    /// The value of the cookie of a login that is under way at an OpenID provider.
+    pub fn attempt<'a>(&self, headers: &'a HeaderMap) -> Result<Option<&'a str>, HttpProblem> {
+        find(headers, &self.attempt_name())
+    }
+
+    /// The `Set-Cookie` value of such a login. Lax: the provider's page leads back here.
+    #[must_use]
+    pub fn set_attempt(&self, sealed: &str, max_age_s: u64) -> Option<HeaderValue> {
+        let (name, secure) = (self.attempt_name(), self.secure_attribute());
+        let text =
+            format!("{name}={sealed}; Path=/; HttpOnly; SameSite=Lax{secure}; Max-Age={max_age_s}");
+        let mut value = HeaderValue::try_from(text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    fn attempt_name(&self) -> String {
+        format!("{}-oidc", self.name)
+    }
+
+    const fn secure_attribute(&self) -> &'static str {
+        if self.secure { "; Secure" } else { "" }
     }
 
     /// The `Set-Cookie` value that hands the id to the browser.
@@ -84,9 +92,28 @@ impl LoginCookie {
     /// The `Set-Cookie` value of an anonymous id. Never touches the login cookie.
     #[must_use]
     pub fn anonymous(&self, id: &str) -> String {
-        let secure = if self.secure { "; Secure" } else { "" };
+        let secure = self.secure_attribute();
         format!("berth-anon={id}; Path=/; HttpOnly; SameSite=Lax{secure}")
     }
+}
+
+/// The one value of a cookie, if it has any.
+fn find<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, HttpProblem> {
+    let mut found = None;
+    for header in headers.get_all(header::COOKIE) {
+        for pair in header.as_bytes().split(|b| *b == b';') {
+            let named = pair.trim_ascii().strip_prefix(name.as_bytes());
+            let Some(value) = named.and_then(|rest| rest.strip_prefix(b"=")) else {
+                continue;
+            };
+            if found.replace(value).is_some() {
+                return Err(HttpProblem::cookie_duplicate());
+            }
+        }
+    }
+    // Whatever is not text is nothing of ours either.
+    let value = found.filter(|value| !value.is_empty());
+    Ok(value.map(|value| std::str::from_utf8(value).unwrap_or("?")))
 }
 
 #[cfg(test)]
@@ -172,6 +199,19 @@ mod tests {
         assert_eq!(
             cookie(true, SameSite::None).anonymous("N"),
             "berth-anon=N; Path=/; HttpOnly; SameSite=Lax; Secure"
+        );
+        let attempt = |secure| {
+            cookie(secure, SameSite::Strict)
+                .set_attempt("S", 600)
+                .unwrap()
+        };
+        assert_eq!(
+            attempt(true),
+            "__Host-berth-oidc=S; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=600"
+        );
+        assert_eq!(
+            attempt(false),
+            "berth-oidc=S; Path=/; HttpOnly; SameSite=Lax; Max-Age=600"
         );
     }
 }

@@ -3,7 +3,7 @@
 use super::body::RawBody;
 use super::login_form::{self, Format};
 use super::problem::{HttpProblem, RefusedFor};
-use super::{App, cross_site};
+use super::{App, cross_site, oidc};
 use crate::client_address::client_address;
 use crate::login::LoginError;
 use crate::return_to::ReturnTo;
@@ -19,10 +19,10 @@ use std::net::SocketAddr;
 
 /// `GET /login`: the page. It keeps a valid `return_to`.
 pub(super) async fn page(State(app): State<App>, uri: Uri) -> Response {
-    let query = uri.query().unwrap_or_default();
-    let return_to = form_urlencoded::parse(query.as_bytes())
-        .find(|(name, _)| name == "return_to")
-        .and_then(|(_, value)| ReturnTo::parse(&value));
+    let return_to = return_to_of(&uri);
+    if let (false, [provider]) = (app.config.login.local, app.config.oidc.as_slice()) {
+        return see_other(&oidc::path(&provider.name, return_to.as_ref()));
+    }
     let return_to = return_to.as_ref().map_or("", ReturnTo::as_str);
     app.pages.login(StatusCode::OK, "", "", return_to)
 }
@@ -36,6 +36,9 @@ pub(super) async fn log_in(
     RawBody(body): RawBody,
 ) -> Result<Response, HttpProblem> {
     cross_site::refuse(&uri, &headers, &app.config.login.trusted_origins)?;
+    if !app.config.login.local {
+        return Err(HttpProblem::local_login_off());
+    }
     let old_cookie = app.cookie.read(&headers)?;
     let format = format_of(&headers).ok_or_else(HttpProblem::unsupported_media_type)?;
     let form = match login_form::parse(format, &body) {
@@ -102,20 +105,26 @@ fn admit(app: &App, headers: &HeaderMap, peer: SocketAddr) -> Result<(), HttpPro
     })
 }
 
-/// `POST /logout`. Ending no session is no error.
+/// `POST /logout`. Ending no session is no error. Whom a provider has logged in is sent on to its logout.
 pub(super) async fn log_out(
     State(app): State<App>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
     cross_site::refuse(&uri, &headers, &app.config.login.trusted_origins)?;
-    if let Some(cookie) = app.cookie.read(&headers)? {
-        app.login.log_out(cookie).await?;
-    }
-    let mut response = if format_of(&headers) == Some(Format::Form) {
-        see_other("/login")
-    } else {
-        StatusCode::NO_CONTENT.into_response()
+    let ended = match app.cookie.read(&headers)? {
+        Some(cookie) => app.login.log_out(cookie).await?,
+        None => None,
+    };
+    let elsewhere = match ended.as_ref().and_then(|live| live.provider.as_ref()) {
+        Some(link) => oidc::logout_url(&app, &uri, &headers, link).await,
+        None => None,
+    };
+    let form = format_of(&headers) == Some(Format::Form);
+    let mut response = match (form, elsewhere) {
+        (true, url) => see_other(url.as_deref().unwrap_or("/login")),
+        (false, Some(url)) => Json(json!({ "logout_url": url })).into_response(),
+        (false, None) => StatusCode::NO_CONTENT.into_response(),
     };
     let headers = response.headers_mut();
     if let Some(cookie) = app.cookie.clear() {
@@ -127,7 +136,7 @@ pub(super) async fn log_out(
     Ok(response)
 }
 
-fn success(
+pub(super) fn success(
     app: &App,
     id: &SessionId,
     live: &LiveSession,
@@ -183,8 +192,16 @@ fn format_of(headers: &HeaderMap) -> Option<Format> {
     Format::of(content_type)
 }
 
-/// A redirect after a form. `path` has been validated.
-fn see_other(path: &str) -> Response {
+/// The `return_to` of a query, if it is valid.
+pub(super) fn return_to_of(uri: &Uri) -> Option<ReturnTo> {
+    let query = uri.query().unwrap_or_default();
+    let mut fields = form_urlencoded::parse(query.as_bytes());
+    let (_, value) = fields.find(|(name, _)| name == "return_to")?;
+    ReturnTo::parse(&value)
+}
+
+/// A redirect to what has been validated.
+pub(super) fn see_other(path: &str) -> Response {
     let location = HeaderValue::from_str(path).unwrap_or(HeaderValue::from_static("/"));
     (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
 }

@@ -2,15 +2,20 @@
 //! script inside, allowed by their hashes (Content Security Policy); the demonstration may besides import the
 //! browser module.
 
+use super::oidc;
+use crate::config::OidcProvider;
+use crate::return_to::ReturnTo;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use openidconnect::url::Url;
 use sha2::{Digest, Sha256};
 
 const STYLE: &str = include_str!("../../assets/style.css");
 const SCRIPT: &str = include_str!("../../assets/demo.js");
 const LOGIN: &str = include_str!("../../assets/login.html");
+const LOGIN_FORM: &str = include_str!("../../assets/login-form.html");
 const DEMO: &str = include_str!("../../assets/demo.html");
 
 /// The pages, put together once as far as they are the same for all.
@@ -18,24 +23,35 @@ pub struct Pages {
     demo: String,
     demo_policy: HeaderValue,
     login_policy: HeaderValue,
-    /// HTML between the heading and the form of the login page: a link of class `button` for each identity
-    /// provider, in one `div` of class `providers`.
-    providers: String,
+    /// Whether there is a form for accounts of this service.
+    local: bool,
+    /// Name and title of each identity provider.
+    providers: Vec<(String, String)>,
 }
 
 impl Pages {
-    /// Puts style and script into the documents.
+    /// Puts style and script into the documents; with or without the form for accounts of this service.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(local: bool, providers: &[OidcProvider]) -> Self {
+        // A logout leads on to the provider, which counts as a target of its form.
+        let issuers = providers.iter().filter_map(|p| Url::parse(&p.issuer).ok());
+        let targets: String = issuers
+            .map(|url| format!(" {}", url.origin().ascii_serialization()))
+            .collect();
         let style = source_hash(STYLE);
         let script = source_hash(SCRIPT);
         Self {
             demo: fill(DEMO, &[("style", STYLE), ("script", SCRIPT)]),
-            demo_policy: policy(&format!(
-                "style-src '{style}'; script-src '{script}' 'self'; connect-src 'self'"
-            )),
-            login_policy: policy(&format!("style-src '{style}'")),
-            providers: String::new(),
+            demo_policy: policy(
+                &format!("style-src '{style}'; script-src '{script}' 'self'; connect-src 'self'"),
+                &targets,
+            ),
+            login_policy: policy(&format!("style-src '{style}'"), ""),
+            local,
+            providers: providers
+                .iter()
+                .map(|p| (p.name.clone(), p.title().to_owned()))
+                .collect(),
         }
     }
 
@@ -58,16 +74,41 @@ impl Pages {
         } else {
             ("", " autofocus")
         };
-        let values = [
-            ("style", STYLE),
-            ("alert", &alert),
-            ("providers", &self.providers),
-            ("username", &escape(username)),
+        let (username, kept_return_to) = (escape(username), escape(return_to));
+        let form = [
+            ("username", username.as_str()),
             ("focus-username", at_name),
             ("focus-password", at_password),
-            ("return_to", &escape(return_to)),
+            ("return_to", &kept_return_to),
+        ];
+        let form = if self.local {
+            fill(LOGIN_FORM, &form)
+        } else {
+            String::new()
+        };
+        let values = [
+            ("style", STYLE),
+            ("alert", alert.as_str()),
+            (
+                "providers",
+                &self.links(ReturnTo::parse(return_to).as_ref()),
+            ),
+            ("form", &form),
         ];
         answer(status, &self.login_policy, fill(LOGIN, &values))
+    }
+
+    /// A link to each identity provider.
+    fn links(&self, return_to: Option<&ReturnTo>) -> String {
+        if self.providers.is_empty() {
+            return String::new();
+        }
+        let link = |(name, title): &(String, String)| {
+            let (path, title) = (escape(&oidc::path(name, return_to)), escape(title));
+            format!("<a class=\"button\" href=\"{path}\">Log in with {title}</a>\n")
+        };
+        let links: String = self.providers.iter().map(link).collect();
+        format!("<div class=\"providers\">\n{links}</div>")
     }
 
     /// The demonstration.
@@ -88,10 +129,10 @@ fn answer(status: StatusCode, policy: &HeaderValue, page: String) -> Response {
     (status, headers, Html(page)).into_response()
 }
 
-/// A policy that allows this and nothing else.
-fn policy(allowed: &str) -> HeaderValue {
+/// A policy that allows this and nothing else; `targets` are further ones of forms.
+fn policy(allowed: &str, targets: &str) -> HeaderValue {
     let policy = format!(
-        "default-src 'none'; {allowed}; img-src data:; form-action 'self'; base-uri 'none'; \
+        "default-src 'none'; {allowed}; img-src data:; form-action 'self'{targets}; base-uri 'none'; \
          frame-ancestors 'none'"
     );
     HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
@@ -112,12 +153,6 @@ fn fill(template: &str, values: &[(&str, &str)]) -> String {
     }
     page.push_str(rest);
     page
-}
-
-impl Default for Pages {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 fn source_hash(text: &str) -> String {
@@ -152,7 +187,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_policy_allows_exactly_what_is_inside() {
-        let pages = Pages::new();
+        let pages = Pages::new(true, &[]);
         let response = pages.demo();
         let policy = response.headers()["content-security-policy"].clone();
         let policy = policy.to_str().unwrap();
@@ -174,7 +209,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_users_send_stays_text() {
-        let pages = Pages::new();
+        let pages = Pages::new(true, &[]);
         let evil = "\"><script>alert(1)</script>{{username}}'&";
         let page = text(pages.login(StatusCode::UNAUTHORIZED, "no <b>", evil, evil)).await;
         assert!(!page.contains("<script>") && !page.contains("<b>"));
@@ -188,7 +223,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_login_page_runs_no_script_and_starts_where_the_user_goes_on() {
-        let pages = Pages::new();
+        let pages = Pages::new(true, &[]);
         let response = pages.login(StatusCode::OK, "", "", "");
         let policy = response.headers()["content-security-policy"].clone();
         assert!(!policy.to_str().unwrap().contains("script-src"));

@@ -44,6 +44,8 @@ own_problems! {
         "The name or the password is wrong, or the account is locked for a while";
     /// The client's address has tried too many logins.
     too_many_logins = TOO_MANY_REQUESTS, "too-many-logins", "Too many logins from this address";
+    /// Accounts of this service may not log in here.
+    local_login_off = FORBIDDEN, "local-login-off", "Logging in is for OpenID providers only";
     /// More logins at once than can be served soon.
     busy = SERVICE_UNAVAILABLE, "busy", "Too many logins at once";
     /// The request comes from a page of another site.
@@ -90,7 +92,7 @@ own_problems! {
 }
 
 impl HttpProblem {
-    fn new(status: StatusCode, reason: &'static str, title: &'static str) -> Self {
+    pub(super) fn new(status: StatusCode, reason: &'static str, title: &'static str) -> Self {
         Self {
             status: status.as_u16(),
             title,
@@ -147,6 +149,12 @@ impl HttpProblem {
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         self.reason
+    }
+
+    /// One short sentence for people.
+    #[must_use]
+    pub const fn title(&self) -> &'static str {
+        self.title
     }
 
     /// The status.

@@ -48,13 +48,15 @@ fn the_examples_in_the_default_file_are_right() {
     for line in DEFAULT.lines() {
         let example = line.starts_with("#   ") && !line.contains("  #  ");
         match line {
-            "webhooks: []"
+            "oidc: []"
+            | "webhooks: []"
             | "security_events: null"
             | "pools: []"
             | "routes: []"
             | "api:"
             | "  clients: []" => {}
             _ if example => text.push_str(&line[1..]),
+            _ if line.starts_with("# OpenID providers.") => text.push_str("oidc:"),
             _ if line.starts_with("# Who is told") => text.push_str("webhooks:"),
             _ if line.starts_with("# Who may push") => text.push_str("security_events:"),
             _ if line.starts_with("# Engines that serve") => text.push_str("pools:"),
@@ -72,6 +74,8 @@ fn the_examples_in_the_default_file_are_right() {
     assert_eq!(config.api.clients[0].role, Role::Operator);
     assert_eq!(config.pools[0].strategy, Strategy::LeastLoad);
     assert_eq!(config.pools[0].session_threshold, Some(500));
+    assert_eq!(config.oidc[0].title(), "Company account");
+    assert_eq!(config.oidc[0].roles.map.len(), 2);
     let opened: Vec<_> = config.routes.iter().map(|r| r.open.clone()).collect();
     let document = |name: &str| Open::Document(name.to_owned());
     assert_eq!(
@@ -176,6 +180,11 @@ fn what_types_cannot_say_is_checked() {
             "login: { trusted_origins: ['https://a.example', 'https://b.example/', '*'] }",
             "login.trusted_origins[1]: must be an origin such as https://app.example.com\n\
           login.trusted_origins[2]: must be an origin such as https://app.example.com",
+        ),
+        (
+            "login: { local: false, public_url: 'https://app.example/x' }",
+            "login.local: must be true while there is no provider in oidc: nobody could log in\n\
+          login.public_url: must be an origin such as https://app.example.com",
         ),
         (
             "tokens: { issuer: '', kid: '' }",

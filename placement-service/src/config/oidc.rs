@@ -1,0 +1,210 @@
+//! OpenID providers: who they are, and what their word is worth here.
+
+use super::Key;
+use super::check::Faults;
+use crate::accounts::is_name;
+use openidconnect::url::{Host, Url};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Claims of the engines' token that Berth itself speaks for.
+const OWN_CLAIMS: &[&str] = &[
+    "iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "roles", "nonce", "azp", "act", "cnf",
+];
+
+/// An OpenID provider (S21).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OidcProvider {
+    /// Its name in paths, logs and sessions.
+    pub name: String,
+    /// Its name on the login page; `name` when absent.
+    #[serde(default)]
+    pub title: Option<String>,
+    /// As in the provider's metadata, letter by letter.
+    pub issuer: String,
+    pub client_id: String,
+    /// A public client has none.
+    #[serde(default)]
+    pub client_secret: Option<Key>,
+    /// Besides `openid`.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// What names the account: `preferred_username`, else `sub`, when absent.
+    #[serde(default)]
+    pub account_claim: Option<String>,
+    pub roles: RoleMapping,
+    /// Claims that go on into the engines' token.
+    #[serde(default)]
+    pub token_claims: Vec<String>,
+}
+
+/// Which roles follow from a claim.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoleMapping {
+    /// A text or a list of texts; `a.b` is `b` in the claim `a`.
+    #[serde(default)]
+    pub claim: Option<String>,
+    /// From a value of the claim to a role.
+    #[serde(default)]
+    pub map: BTreeMap<String, String>,
+    /// The roles of those for whom nothing maps; when there are none, they are refused.
+    #[serde(default)]
+    pub default: Vec<String>,
+}
+
+impl OidcProvider {
+    /// What a person reads on the login page.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        self.title.as_deref().unwrap_or(&self.name)
+    }
+}
+
+/// Whether an address may be spoken to: https, or http on this very machine.
+#[must_use]
+pub fn is_safe(url: &Url) -> bool {
+    let local = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => return false,
+    };
+    url.scheme() == "https" || (url.scheme() == "http" && local)
+}
+
+pub(super) fn check(providers: &[OidcProvider], local: bool, faults: &mut Faults) {
+    for (index, provider) in providers.iter().enumerate() {
+        one(&format!("oidc[{index}]"), provider, faults);
+    }
+    faults.unique("oidc", providers.iter().map(|p| p.name.as_str()));
+    if providers.is_empty() && !local {
+        faults.add(
+            "login.local",
+            "must be true while there is no provider in oidc: nobody could log in",
+        );
+    }
+}
+
+fn one(path: &str, provider: &OidcProvider, faults: &mut Faults) {
+    faults.name(&format!("{path}.name"), &provider.name);
+    let visible = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
+    if provider
+        .title
+        .as_deref()
+        .is_some_and(|t| t.trim().is_empty())
+    {
+        faults.add(format!("{path}.title"), "must not be empty");
+    }
+    let issuer = Url::parse(&provider.issuer).ok();
+    let plain =
+        |url: &Url| url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    if !issuer.is_some_and(|url| is_safe(&url) && plain(&url)) {
+        faults.add(
+            format!("{path}.issuer"),
+            "must be an https URL without a query, such as https://id.example.com (http on loopback only)",
+        );
+    }
+    if !visible(&provider.client_id) {
+        faults.add(format!("{path}.client_id"), "must be visible ASCII");
+    }
+    for (index, scope) in provider.scopes.iter().enumerate() {
+        if !visible(scope) {
+            faults.add(format!("{path}.scopes[{index}]"), "must be one scope");
+        }
+    }
+    if provider.account_claim.as_deref() == Some("") {
+        faults.add(format!("{path}.account_claim"), "must not be empty");
+    }
+    for (index, claim) in provider.token_claims.iter().enumerate() {
+        if OWN_CLAIMS.contains(&claim.as_str()) || claim.is_empty() {
+            let message = format!("{claim:?} is not for a provider to say");
+            faults.add(format!("{path}.token_claims[{index}]"), message);
+        }
+    }
+    roles(&format!("{path}.roles"), &provider.roles, faults);
+}
+
+fn roles(path: &str, roles: &RoleMapping, faults: &mut Faults) {
+    if roles.map.is_empty() && roles.default.is_empty() {
+        faults.add(path, "needs a map or a default: nobody could log in");
+    }
+    if roles.claim.is_some() == roles.map.is_empty() {
+        faults.add(path, "claim and map need one another");
+    }
+    if roles.claim.as_deref() == Some("") {
+        faults.add(format!("{path}.claim"), "must not be empty");
+    }
+    for (value, role) in &roles.map {
+        if !is_name(role) {
+            faults.add(format!("{path}.map.{value}"), "must be a role's name");
+        }
+    }
+    for (index, role) in roles.default.iter().enumerate() {
+        if !is_name(role) {
+            faults.add(format!("{path}.default[{index}]"), "must be a role's name");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{load::from_text, secrets};
+
+    fn faults(text: &str) -> String {
+        from_text(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn providers_are_checked() {
+        let provider = |fields: &str| format!("oidc: [{{ name: a, client_id: b, {fields} }}]");
+        let issuer = "issuer: 'https://id.example'";
+        let roles = "roles: { default: [user] }";
+        for (fields, expected) in [
+            (
+                format!("issuer: 'http://id.example', {roles}"),
+                "oidc[0].issuer: must be an https URL without a query, such as https://id.example.com (http on loopback only)",
+            ),
+            (issuer.to_owned(), "oidc[0].roles: is missing"),
+            (
+                format!("{issuer}, roles: {{}}"),
+                "oidc[0].roles: needs a map or a default: nobody could log in",
+            ),
+            (
+                format!("{issuer}, roles: {{ claim: groups, default: ['a b'] }}"),
+                "oidc[0].roles: claim and map need one another\n\
+              oidc[0].roles.default[0]: must be a role's name",
+            ),
+            (
+                format!("{issuer}, {roles}, token_claims: [tenant, roles], scopes: ['a b']"),
+                "oidc[0].scopes[0]: must be one scope\n\
+              oidc[0].token_claims[1]: \"roles\" is not for a provider to say",
+            ),
+            (
+                format!("{issuer}, {roles}, client_secret: hunter2"),
+                "oidc[0].client_secret: expected {env: NAME}, {file: PATH} or {inline: TEXT}",
+            ),
+            (
+                format!("{issuer}, {roles}, colour: blue"),
+                "oidc[0].colour: unknown field; known here: name, title, issuer, client_id, client_secret, scopes, account_claim, roles, token_claims",
+            ),
+        ] {
+            assert_eq!(faults(&provider(&fields)), expected, "{fields}");
+        }
+        for local in [
+            "http://127.0.0.1:1/x",
+            "http://[::1]:2",
+            "http://localhost:3",
+        ] {
+            let text = provider(&format!("issuer: '{local}', {roles}"));
+            assert!(from_text(&text).is_ok(), "{local}");
+        }
+        let text = provider(&format!("{issuer}, {roles}, client_secret: {{ env: X }}"));
+        let config = from_text(&text).unwrap().config;
+        let env = |name: &str| (name == "BERTH_TOKEN_KEY").then(|| "k".repeat(40));
+        let told = secrets::fetch(&config, &env).err().unwrap().to_string();
+        let expected = "oidc[0].client_secret: the environment variable X is not set";
+        assert_eq!(told, expected);
+    }
+}

@@ -1,0 +1,246 @@
+//! `/login/oidc/...` (S21): browsers on their way to a provider and back, and logouts that a provider tells of.
+//! Every failure is a page for people, and a problem for programs, under one reason.
+
+use super::body::RawBody;
+use super::login_form::Format;
+use super::problem::{HttpProblem, RefusedFor};
+use super::{App, login};
+use crate::oidc::back_channel::LogoutFault;
+use crate::oidc::{ATTEMPT_MS, BackChannelError, OidcError};
+use crate::return_to::ReturnTo;
+use crate::store::ProviderLink;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+pub(super) const BEGIN_PATH: &str = "/login/oidc/{provider}";
+pub(super) const CALLBACK_PATH: &str = "/login/oidc/{provider}/callback";
+pub(super) const BACK_CHANNEL_PATH: &str = "/login/oidc/{provider}/back-channel-logout";
+
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// Where a login by this provider begins. The name has been checked to be one.
+pub(super) fn path(provider: &str, return_to: Option<&ReturnTo>) -> String {
+    let mut path = format!("/login/oidc/{provider}");
+    if let Some(return_to) = return_to {
+        path.push_str("?return_to=");
+        path.extend(form_urlencoded::byte_serialize(
+            return_to.as_str().as_bytes(),
+        ));
+    }
+    path
+}
+
+/// `GET /login/oidc/{provider}`: to the provider's login page.
+pub(super) async fn begin(
+    State(app): State<App>,
+    Path(provider): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, HttpProblem> {
+    let origin = origin(&app, &uri, &headers)?;
+    let return_to = login::return_to_of(&uri);
+    let begun = app.oidc.begin(&provider, &origin, return_to.as_ref()).await;
+    let begun = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            tracing::warn!(provider, %error, "a login by a provider did not begin");
+            return Ok(failure(&app, &headers, &error, return_to.as_ref()));
+        }
+    };
+    let mut response = login::see_other(&begun.location);
+    let cookie = app.cookie.set_attempt(&begun.cookie, ATTEMPT_MS / 1000);
+    let cookie = cookie.ok_or(berth_api::Reason::Internal)?;
+    response.headers_mut().insert(header::SET_COOKIE, cookie);
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, NO_STORE);
+    Ok(response)
+}
+
+/// `GET /login/oidc/{provider}/callback`: back from it.
+pub(super) async fn callback(
+    State(app): State<App>,
+    Path(provider): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, HttpProblem> {
+    let old_cookie = app.cookie.read(&headers)?;
+    let attempt = app.cookie.attempt(&headers)?;
+    let query = uri.query().unwrap_or_default();
+    let finished = app.oidc.finish(&provider, query, attempt).await;
+    let outcome = app
+        .login
+        .log_in_by_provider(&provider, finished.outcome, old_cookie);
+    let mut response = match outcome.await {
+        Ok((id, live)) => login::success(&app, &id, &live, finished.return_to, Format::Form)?,
+        Err(error) => failure(&app, &headers, &error, finished.return_to.as_ref()),
+    };
+    if attempt.is_some()
+        && let Some(cookie) = app.cookie.set_attempt("", 0)
+    {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+/// `POST /login/oidc/{provider}/back-channel-logout` (OpenID Connect Back-Channel Logout 1.0 section 2.5).
+pub(super) async fn back_channel(
+    State(app): State<App>,
+    Path(provider): Path<String>,
+    RawBody(body): RawBody,
+) -> Response {
+    let fields = form_urlencoded::parse(&body).filter(|(name, _)| name == "logout_token");
+    let tokens: Vec<_> = fields.map(|(_, token)| token).collect();
+    let outcome = match tokens.as_slice() {
+        [token] => app.oidc.back_channel(&provider, token).await,
+        _ => Err(BackChannelError::Token(LogoutFault::Missing)),
+    };
+    match outcome {
+        Ok(_) => (StatusCode::OK, [(header::CACHE_CONTROL, NO_STORE)]).into_response(),
+        Err(BackChannelError::Failed(error)) => problem(&error).into_response(),
+        Err(BackChannelError::Token(fault)) => {
+            let body =
+                json!({ "error": "invalid_request", "error_description": fault.to_string() });
+            let headers = [(header::CACHE_CONTROL, NO_STORE)];
+            let mut response = (StatusCode::BAD_REQUEST, headers, Json(body)).into_response();
+            let reason = RefusedFor("logout-token-invalid");
+            response.extensions_mut().insert(reason);
+            response
+        }
+    }
+}
+
+/// Where to log out at the provider, too.
+pub(super) async fn logout_url(
+    app: &App,
+    uri: &Uri,
+    headers: &HeaderMap,
+    link: &ProviderLink,
+) -> Option<String> {
+    let origin = origin(app, uri, headers).ok()?;
+    app.oidc.logout_url(link, &origin).await
+}
+
+/// This site as browsers know it.
+fn origin(app: &App, uri: &Uri, headers: &HeaderMap) -> Result<String, HttpProblem> {
+    if let Some(url) = &app.config.login.public_url {
+        return Ok(url.clone());
+    }
+    // HTTP/2 has the host in the URI.
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let host = uri
+        .authority()
+        .map(Authority::as_str)
+        .or(host)
+        .unwrap_or_default();
+    let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']');
+    if host.is_empty() || !host.bytes().all(fine) {
+        return Err(HttpProblem::invalid("host is malformed"));
+    }
+    let scheme = if app.config.session.cookie.secure {
+        "https"
+    } else {
+        "http"
+    };
+    Ok(format!("{scheme}://{host}"))
+}
+
+/// A page, unless the client asks for JSON.
+fn failure(
+    app: &App,
+    headers: &HeaderMap,
+    error: &OidcError,
+    return_to: Option<&ReturnTo>,
+) -> Response {
+    let problem = problem(error);
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    if accept.is_some_and(|accept| accept.contains("json") && !accept.contains("html")) {
+        return problem.into_response();
+    }
+    let return_to = return_to.map_or("", ReturnTo::as_str);
+    let mut response = app
+        .pages
+        .login(problem.status(), problem.title(), "", return_to);
+    let reason = RefusedFor(problem.reason());
+    response.extensions_mut().insert(reason);
+    response
+}
+
+/// The one table from a reason to its status and its words.
+fn problem(error: &OidcError) -> HttpProblem {
+    let (status, title) = match error {
+        OidcError::Service(refusal) => return refusal.clone().into(),
+        OidcError::Callback(what) => return HttpProblem::invalid(*what),
+        OidcError::UnknownProvider => (
+            StatusCode::NOT_FOUND,
+            "There is no login provider of that name",
+        ),
+        OidcError::Unreachable(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The login provider does not answer just now. Please try again.",
+        ),
+        OidcError::Answer(_) => (
+            StatusCode::BAD_GATEWAY,
+            "The login provider's answer is not understood.",
+        ),
+        OidcError::Refused(_) => (
+            StatusCode::BAD_GATEWAY,
+            "The login provider refused the login.",
+        ),
+        OidcError::Denied => (
+            StatusCode::FORBIDDEN,
+            "The login was not allowed at the provider.",
+        ),
+        OidcError::StateMissing => (
+            StatusCode::BAD_REQUEST,
+            "Your browser did not keep the cookie of this login. Please log in again.",
+        ),
+        OidcError::StateInvalid => (
+            StatusCode::BAD_REQUEST,
+            "This login took too long, or began elsewhere. Please log in again.",
+        ),
+        OidcError::StateMismatch => (
+            StatusCode::BAD_REQUEST,
+            "The provider's answer belongs to another login. Please log in again.",
+        ),
+        OidcError::Replayed => (
+            StatusCode::BAD_REQUEST,
+            "This login has been used already. Please log in again.",
+        ),
+        OidcError::Issuer => (
+            StatusCode::BAD_REQUEST,
+            "The answer does not come from the provider that was asked.",
+        ),
+        OidcError::IdToken(_) => (
+            StatusCode::BAD_GATEWAY,
+            "What the login provider says of you does not hold.",
+        ),
+        OidcError::Nonce => (
+            StatusCode::BAD_GATEWAY,
+            "What the login provider says was said for another login.",
+        ),
+        OidcError::AccountName => (
+            StatusCode::FORBIDDEN,
+            "The login provider does not name an account that can be used here.",
+        ),
+        OidcError::NotPermitted => (
+            StatusCode::FORBIDDEN,
+            "You are known to the login provider, but may not log in here.",
+        ),
+        OidcError::ClaimsTooLarge => (
+            StatusCode::FORBIDDEN,
+            "The login provider says more of you than fits here.",
+        ),
+    };
+    let problem = HttpProblem::new(status, error.reason(), title);
+    match error {
+        OidcError::Unreachable(_) => problem.retry_after(2),
+        _ => problem,
+    }
+}

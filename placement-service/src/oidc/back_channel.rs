@@ -1,0 +1,229 @@
+//! Logout tokens (OpenID Connect Back-Channel Logout 1.0 section 2.6): whether one holds, and whom it is about.
+//! Pure: it knows the keys and the time that it is given, no provider and no session.
+
+use super::flow::{ALGORITHMS, LEEWAY_MS};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use openidconnect::JsonWebKey;
+use openidconnect::core::{CoreJsonWebKey, CoreJwsSigningAlgorithm};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// The event that makes a token a logout token.
+const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+/// How old a token may be: providers send it at once.
+const MAX_AGE_MS: u64 = 300_000;
+/// The longest token that is looked at, in bytes.
+const MAX_BYTES: usize = 16 * 1024;
+/// The longest `jti`, `sub` and `sid`.
+const MAX_NAME_BYTES: usize = 255;
+
+/// What a token was refused for. `Display` is the `error_description`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LogoutFault {
+    #[error("logout_token is missing or came twice")]
+    Missing,
+    #[error("the token is no signed JWT")]
+    Malformed,
+    #[error("alg is not allowed")]
+    Algorithm,
+    #[error("typ is not that of a logout token")]
+    Type,
+    #[error("no key of the provider has this kid")]
+    UnknownKey,
+    #[error("the signature is wrong")]
+    Signature,
+    #[error("iss is not the provider")]
+    Issuer,
+    #[error("aud is not this client")]
+    Audience,
+    #[error("iat is missing, too old or in the future")]
+    IssuedAt,
+    #[error("exp is missing or past")]
+    Expired,
+    #[error("events does not name a back-channel logout")]
+    Events,
+    #[error("nonce must not be there")]
+    Nonce,
+    #[error("sub and sid are missing or malformed")]
+    Subject,
+    #[error("jti is missing or malformed")]
+    Jti,
+    #[error("jti was used before")]
+    Replayed,
+}
+
+impl LogoutFault {
+    /// The constant for logs.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed => "malformed",
+            Self::Algorithm => "alg",
+            Self::Type => "typ",
+            Self::UnknownKey => "kid",
+            Self::Signature => "signature",
+            Self::Issuer => "iss",
+            Self::Audience => "aud",
+            Self::IssuedAt => "iat",
+            Self::Expired => "exp",
+            Self::Events => "events",
+            Self::Nonce => "nonce",
+            Self::Subject => "sub",
+            Self::Jti => "jti",
+            Self::Replayed => "replayed",
+        }
+    }
+}
+
+/// Whose sessions end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogoutClaims {
+    pub subject: Option<String>,
+    pub session: Option<String>,
+    pub jti: String,
+    /// Until then the `jti` must be remembered.
+    pub remember_until_ms: u64,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: CoreJwsSigningAlgorithm,
+    kid: Option<String>,
+    typ: Option<String>,
+    crit: Option<Value>,
+}
+
+/// A token taken apart; nothing of it is believed yet.
+pub struct LogoutToken<'a> {
+    header: Header,
+    claims: Map<String, Value>,
+    signed: &'a str,
+    signature: Vec<u8>,
+}
+
+impl<'a> LogoutToken<'a> {
+    /// Takes a compact JWS apart, and refuses algorithms that prove nothing.
+    pub fn parse(token: &'a str) -> Result<Self, LogoutFault> {
+        if token.len() > MAX_BYTES {
+            return Err(LogoutFault::Malformed);
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(LogoutFault::Malformed)?;
+        let (header, claims) = signed.split_once('.').ok_or(LogoutFault::Malformed)?;
+        let part = |text: &str| URL_SAFE_NO_PAD.decode(text);
+        let malformed = |_| LogoutFault::Malformed;
+        let signature = part(signature).map_err(malformed)?;
+        let header: Map<String, Value> = json(&part(header).map_err(malformed)?)?;
+        let claims = json(&part(claims).map_err(malformed)?)?;
+        // An algorithm that is not even known is an algorithm that is not allowed.
+        let header: Header =
+            serde_json::from_value(header.into()).map_err(|_| LogoutFault::Algorithm)?;
+        if !ALGORITHMS.contains(&header.alg) || header.crit.is_some() {
+            return Err(LogoutFault::Algorithm);
+        }
+        let typ = header.typ.as_deref().map(str::to_ascii_lowercase);
+        let typ = typ
+            .as_deref()
+            .map(|t| t.strip_prefix("application/").unwrap_or(t));
+        if !matches!(typ, None | Some("jwt" | "logout+jwt")) {
+            return Err(LogoutFault::Type);
+        }
+        Ok(Self {
+            header,
+            claims,
+            signed,
+            signature,
+        })
+    }
+
+    /// Checks the signature by the provider's keys.
+    pub fn check_signature(&self, keys: &[CoreJsonWebKey]) -> Result<(), LogoutFault> {
+        let kid = self.header.kid.as_deref();
+        let of_kid =
+            |key: &&CoreJsonWebKey| kid.is_none() || key.key_id().map(|id| id.as_str()) == kid;
+        let mut fault = LogoutFault::UnknownKey;
+        for key in keys.iter().filter(of_kid) {
+            let (alg, signed) = (&self.header.alg, self.signed.as_bytes());
+            if key.verify_signature(alg, signed, &self.signature).is_ok() {
+                return Ok(());
+            }
+            fault = LogoutFault::Signature;
+        }
+        Err(fault)
+    }
+
+    /// Checks what the token says. Its signature has been checked.
+    pub fn claims(
+        &self,
+        issuer: &str,
+        client_id: &str,
+        now_ms: u64,
+    ) -> Result<LogoutClaims, LogoutFault> {
+        let claim = |name: &str| self.claims.get(name);
+        if claim("iss").and_then(Value::as_str) != Some(issuer) {
+            return Err(LogoutFault::Issuer);
+        }
+        let for_us = match claim("aud") {
+            Some(Value::String(one)) => one == client_id,
+            Some(Value::Array(all)) => all.iter().any(|aud| aud.as_str() == Some(client_id)),
+            _ => false,
+        };
+        if !for_us {
+            return Err(LogoutFault::Audience);
+        }
+        let issued_at = milliseconds(claim("iat")).ok_or(LogoutFault::IssuedAt)?;
+        if issued_at > now_ms.saturating_add(LEEWAY_MS)
+            || issued_at < now_ms.saturating_sub(MAX_AGE_MS)
+        {
+            return Err(LogoutFault::IssuedAt);
+        }
+        let expires_at = milliseconds(claim("exp")).ok_or(LogoutFault::Expired)?;
+        if expires_at.saturating_add(LEEWAY_MS) <= now_ms {
+            return Err(LogoutFault::Expired);
+        }
+        let event = claim("events").and_then(|events| events.get(EVENT));
+        if !event.is_some_and(Value::is_object) {
+            return Err(LogoutFault::Events);
+        }
+        if claim("nonce").is_some() {
+            return Err(LogoutFault::Nonce);
+        }
+        let named = |name: &str| match claim(name) {
+            None => Ok(None),
+            Some(Value::String(text)) if (1..=MAX_NAME_BYTES).contains(&text.len()) => {
+                Ok(Some(text.clone()))
+            }
+            Some(_) => Err(()),
+        };
+        let subject = named("sub").map_err(|()| LogoutFault::Subject)?;
+        let session = named("sid").map_err(|()| LogoutFault::Subject)?;
+        if subject.is_none() && session.is_none() {
+            return Err(LogoutFault::Subject);
+        }
+        let jti = named("jti").ok().flatten().ok_or(LogoutFault::Jti)?;
+        Ok(LogoutClaims {
+            subject,
+            session,
+            jti,
+            // Until the token is too old by itself.
+            remember_until_ms: issued_at.saturating_add(MAX_AGE_MS + LEEWAY_MS),
+        })
+    }
+}
+
+fn json(bytes: &[u8]) -> Result<Map<String, Value>, LogoutFault> {
+    serde_json::from_slice(bytes).map_err(|_| LogoutFault::Malformed)
+}
+
+/// A NumericDate (RFC 7519 section 2), which may have a fraction.
+fn milliseconds(value: Option<&Value>) -> Option<u64> {
+    let seconds = value?.as_f64().filter(|s| (0.0..1e13).contains(s))?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .and_then(|time| u64::try_from(time.as_millis()).ok())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+//! The authorization code flow with PKCE (OpenID Connect Core 1.0 section 3.1, RFC 7636, RFC 9207): to the provider,
+//! back with a code, and from the code to claims that hold.
+
+use super::OidcError;
+use super::attempt::Attempt;
+use super::outgoing;
+use super::provider::{FurtherClaims, Known, Provider};
+use openidconnect::core::{
+    CoreAuthenticationFlow, CoreErrorResponseType, CoreGenderClaim,
+    CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm,
+};
+use openidconnect::url::Url;
+use openidconnect::{
+    AccessToken, AuthorizationCode, ClaimsVerificationError, ClientId, CsrfToken, IdTokenVerifier,
+    Nonce, OAuth2TokenResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl,
+    RequestTokenError, Scope, SignatureVerificationError, StandardErrorResponse, SubjectIdentifier,
+    TokenResponse, UserInfoClaims, UserInfoError,
+};
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// By how much a provider's clock may differ.
+pub(super) const LEEWAY_MS: u64 = 30_000;
+/// How old an ID token may be that has come on this very request.
+const MAX_AGE_MS: u64 = 600_000;
+/// What providers may sign with: never a shared secret, never nothing.
+pub(super) const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
+    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
+    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384,
+    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha512,
+    CoreJwsSigningAlgorithm::RsaSsaPssSha256,
+    CoreJwsSigningAlgorithm::RsaSsaPssSha384,
+    CoreJwsSigningAlgorithm::RsaSsaPssSha512,
+    CoreJwsSigningAlgorithm::EcdsaP256Sha256,
+    CoreJwsSigningAlgorithm::EcdsaP384Sha384,
+    CoreJwsSigningAlgorithm::EdDsa,
+];
+
+pub(super) type IdToken = openidconnect::IdToken<
+    FurtherClaims,
+    CoreGenderClaim,
+    CoreJweContentEncryptionAlgorithm,
+    CoreJwsSigningAlgorithm,
+>;
+
+/// What a callback says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Callback {
+    pub code: Option<String>,
+    pub state: Option<String>,
+    pub iss: Option<String>,
+    pub error: Option<String>,
+}
+
+impl Callback {
+    /// From the query. A parameter may come once; others are ignored.
+    pub fn parse(query: &str) -> Result<Self, OidcError> {
+        let mut callback = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let (slot, twice) = match name.as_ref() {
+                "code" => (&mut callback.code, "code came twice"),
+                "state" => (&mut callback.state, "state came twice"),
+                "iss" => (&mut callback.iss, "iss came twice"),
+                "error" => (&mut callback.error, "error came twice"),
+                _ => continue,
+            };
+            if slot.replace(value.into_owned()).is_some() {
+                return Err(OidcError::Callback(twice));
+            }
+        }
+        Ok(callback)
+    }
+}
+
+/// Who the provider says has logged in.
+pub(super) struct Proven {
+    pub(super) subject: String,
+    /// Of the ID token, and of the userinfo endpoint where that one lacked something.
+    pub(super) claims: Map<String, Value>,
+    pub(super) id_token: String,
+}
+
+/// The provider's login page for a new attempt, and the attempt.
+pub(super) async fn begin(
+    provider: &Provider,
+    redirect_uri: String,
+    return_to: Option<String>,
+    now_ms: u64,
+) -> Result<(Url, Attempt), OidcError> {
+    let known = provider.known().await?;
+    let redirect = redirect_url(&redirect_uri)?;
+    let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
+    let scopes = provider.config.scopes.iter().cloned().map(Scope::new);
+    let request = known
+        .client
+        .authorize_url(
+            CoreAuthenticationFlow::AuthorizationCode,
+            CsrfToken::new_random,
+            Nonce::new_random,
+        )
+        .add_scopes(scopes)
+        .set_pkce_challenge(challenge)
+        .set_redirect_uri(Cow::Owned(redirect));
+    let (url, state, nonce) = request.url();
+    let attempt = Attempt {
+        provider: provider.config.name.clone(),
+        state: state.into_secret(),
+        nonce: nonce.secret().clone(),
+        verifier: verifier.into_secret(),
+        redirect_uri,
+        return_to,
+        began_at_ms: now_ms,
+    };
+    Ok((url, attempt))
+}
+
+/// Refuses a callback from anybody but the provider that the browser was sent to (RFC 9207).
+pub(super) fn check_issuer(known: &Known, callback: &Callback) -> Result<(), OidcError> {
+    let must = known
+        .metadata
+        .additional_metadata()
+        .additional_metadata
+        .authorization_response_iss_parameter_supported;
+    match &callback.iss {
+        Some(iss) if *iss == **known.metadata.issuer() => Ok(()),
+        None if !must => Ok(()),
+        _ => Err(OidcError::Issuer),
+    }
+}
+
+/// Redeems the code, and checks all that comes for it.
+pub(super) async fn redeem(
+    provider: &Arc<Provider>,
+    known: Arc<Known>,
+    attempt: &Attempt,
+    code: String,
+    now_ms: u64,
+) -> Result<Proven, OidcError> {
+    let request = known.client.exchange_code(AuthorizationCode::new(code));
+    let tokens = request
+        .map_err(|e| OidcError::Answer(e.to_string()))?
+        .set_pkce_verifier(PkceCodeVerifier::new(attempt.verifier.clone()))
+        .set_redirect_uri(Cow::Owned(redirect_url(&attempt.redirect_uri)?))
+        .request_async(&provider.http)
+        .await
+        .map_err(told)?;
+    let id_token = tokens.id_token();
+    let id_token = id_token.ok_or(OidcError::Answer("no ID token".to_owned()))?;
+    let nonce = Nonce::new(attempt.nonce.clone());
+    let mut verified = verify(provider, &known, id_token, &nonce, now_ms);
+    if let Err(ClaimsVerificationError::SignatureVerification(
+        SignatureVerificationError::NoMatchingKey,
+    )) = verified
+        && let Some(newer) = provider.renewed(&known).await
+    {
+        verified = verify(provider, &newer, id_token, &nonce, now_ms);
+    }
+    let mut claims = verified.map_err(|error| match error {
+        ClaimsVerificationError::InvalidNonce(_) => OidcError::Nonce,
+        ClaimsVerificationError::SignatureVerification(error) => {
+            OidcError::IdToken(error.to_string())
+        }
+        error => OidcError::IdToken(error.to_string()),
+    })?;
+    let subject = claims.get("sub").and_then(Value::as_str);
+    let subject = subject.unwrap_or_default().to_owned();
+    if !super::claims::suffices(&provider.config, &claims)
+        && known.metadata.userinfo_endpoint().is_some()
+    {
+        let token = tokens.access_token().clone();
+        let subject = SubjectIdentifier::new(subject.clone());
+        for (name, value) in userinfo(provider, &known, token, subject).await? {
+            claims.entry(name).or_insert(value);
+        }
+    }
+    Ok(Proven {
+        subject,
+        claims,
+        id_token: id_token.to_string(),
+    })
+}
+
+/// The claims of an ID token that holds now.
+fn verify(
+    provider: &Provider,
+    known: &Known,
+    id_token: &IdToken,
+    nonce: &Nonce,
+    now_ms: u64,
+) -> Result<Map<String, Value>, ClaimsVerificationError> {
+    let client_id = ClientId::new(provider.config.client_id.clone());
+    let issuer = known.metadata.issuer().clone();
+    let lenient = UNIX_EPOCH + Duration::from_millis(now_ms.saturating_sub(LEEWAY_MS));
+    let verifier =
+        IdTokenVerifier::new_public_client(client_id, issuer, known.metadata.jwks().clone())
+            .set_allowed_algs(ALGORITHMS)
+            .set_time_fn(move || lenient.into())
+            .set_issue_time_verifier_fn(move |iat| {
+                let iat_ms = u64::try_from(iat.timestamp_millis()).unwrap_or(0);
+                let early = iat_ms > now_ms.saturating_add(LEEWAY_MS);
+                let old = iat_ms < now_ms.saturating_sub(MAX_AGE_MS);
+                if early || old {
+                    return Err("issued at another time".to_owned());
+                }
+                Ok(())
+            });
+    let claims = id_token.claims(&verifier, nonce)?;
+    let party = claims.authorized_party();
+    if party.is_some_and(|party| **party != provider.config.client_id) {
+        let message = "azp is another client".to_owned();
+        return Err(ClaimsVerificationError::InvalidAudience(message));
+    }
+    match serde_json::to_value(claims) {
+        Ok(Value::Object(claims)) => Ok(claims),
+        _ => Err(ClaimsVerificationError::Other("not an object".to_owned())),
+    }
+}
+
+/// The claims of the userinfo endpoint, which must be about the same subject.
+async fn userinfo(
+    provider: &Provider,
+    known: &Known,
+    token: AccessToken,
+    subject: SubjectIdentifier,
+) -> Result<Map<String, Value>, OidcError> {
+    if !token.secret().bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(OidcError::Answer(
+            "the access token is malformed".to_owned(),
+        ));
+    }
+    let request = known.client.user_info(token, Some(subject));
+    let request = request.map_err(|e| OidcError::Answer(e.to_string()))?;
+    let claims: Result<UserInfoClaims<FurtherClaims, CoreGenderClaim>, _> =
+        request.request_async(&provider.http).await;
+    let claims = claims.map_err(|error| match error {
+        UserInfoError::Request(fault) => OidcError::Unreachable(fault.to_string()),
+        UserInfoError::Response(status, ..) => OidcError::Answer(format!("userinfo: {status}")),
+        other => OidcError::Answer(format!("userinfo: {other}")),
+    })?;
+    match serde_json::to_value(&claims) {
+        Ok(Value::Object(claims)) => Ok(claims),
+        _ => Err(OidcError::Answer("userinfo: not an object".to_owned())),
+    }
+}
+
+fn redirect_url(text: &str) -> Result<RedirectUrl, OidcError> {
+    RedirectUrl::new(text.to_owned()).map_err(|_| OidcError::Callback("host is malformed"))
+}
+
+type TokenError = RequestTokenError<outgoing::Fault, StandardErrorResponse<CoreErrorResponseType>>;
+
+fn told(error: TokenError) -> OidcError {
+    match error {
+        RequestTokenError::ServerResponse(answer) => OidcError::Refused(answer.error().to_string()),
+        RequestTokenError::Request(fault) => OidcError::Unreachable(fault.to_string()),
+        RequestTokenError::Parse(error, _) => OidcError::Answer(error.to_string()),
+        RequestTokenError::Other(message) => OidcError::Answer(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_callback_says_each_thing_once() {
+        let callback = Callback::parse("code=a%20b&state=s&iss=https%3A%2F%2Fid&session_state=x");
+        let callback = callback.unwrap();
+        assert_eq!(callback.code.as_deref(), Some("a b"));
+        assert_eq!(callback.iss.as_deref(), Some("https://id"));
+        assert_eq!(callback.error, None);
+        for name in ["code", "state", "iss", "error"] {
+            let refused = Callback::parse(&format!("{name}=a&x=1&{name}=b")).unwrap_err();
+            assert_eq!(refused.reason(), "invalid-request");
+            assert!(refused.to_string().contains(name));
+        }
+        assert_eq!(Callback::parse("").unwrap(), Callback::default());
+    }
+}

@@ -1,0 +1,253 @@
+//! A stand-in for an OpenID provider that can be told to misbehave, as no real one can.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Form, Json, Router};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use berth_placement::config::Algorithm;
+use berth_placement::keys::SigningKey;
+use berth_placement::secret::Secret;
+use jsonwebtoken::{EncodingKey, Header};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+
+pub(crate) type Fields = BTreeMap<String, String>;
+
+/// How tokens are signed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Signing {
+    Es256(&'static str),
+    Rs256(&'static str),
+    /// A key that the provider does not publish, under a name that it does.
+    Foreign,
+    /// HS256 with the public key as the secret.
+    PublicAsSecret,
+    /// Not at all.
+    None,
+}
+
+/// What the stand-in says.
+pub(crate) struct Behaviour {
+    pub(crate) signing: Signing,
+    /// Published keys: ES256 and RS256 names.
+    pub(crate) published: (&'static str, &'static str),
+    /// Laid on the claims of ID tokens; `null` takes one out.
+    pub(crate) claims: Value,
+    /// Laid on the metadata.
+    pub(crate) metadata: Value,
+    pub(crate) userinfo: Value,
+    /// In place of the token endpoint's answer.
+    pub(crate) token_error: Option<(u16, Value)>,
+    pub(crate) down: bool,
+    grants: HashMap<String, Fields>,
+    requests: HashMap<&'static str, u32>,
+}
+
+/// The running stand-in.
+#[derive(Clone)]
+pub(crate) struct Idp {
+    pub(crate) address: SocketAddr,
+    behaviour: Arc<Mutex<Behaviour>>,
+    served: Arc<Served>,
+}
+
+struct Served(AbortHandle);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+pub(crate) const SECRET: &str = "the client's own secret";
+
+impl Idp {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let behaviour = Arc::new(Mutex::new(Behaviour {
+            signing: Signing::Es256("k1"),
+            published: ("k1", "r1"),
+            claims: json!({}),
+            metadata: json!({}),
+            userinfo: json!({"sub": "u-1"}),
+            token_error: None,
+            down: false,
+            grants: HashMap::new(),
+            requests: HashMap::new(),
+        }));
+        let mut idp = Self {
+            address,
+            behaviour,
+            served: Arc::new(Served(tokio::spawn(async {}).abort_handle())),
+        };
+        let router = Router::new()
+            .route("/.well-known/openid-configuration", get(metadata))
+            .route("/jwks", get(jwks))
+            .route("/token", post(token))
+            .route("/userinfo", get(userinfo))
+            .with_state(idp.clone());
+        let served = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        idp.served = Arc::new(Served(served.abort_handle()));
+        idp
+    }
+
+    pub(crate) fn issuer(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn now(&self) -> MutexGuard<'_, Behaviour> {
+        self.behaviour.lock().unwrap()
+    }
+
+    /// How often a path was asked for.
+    pub(crate) fn requests(&self, path: &str) -> u32 {
+        self.now().requests.get(path).copied().unwrap_or(0)
+    }
+
+    /// The user says yes: what the browser brings back.
+    pub(crate) fn authorize(&self, request: &Fields) -> String {
+        assert_eq!(request["response_type"], "code");
+        assert_eq!(request["code_challenge_method"], "S256");
+        let code = format!("code-{}", self.now().grants.len());
+        self.now().grants.insert(code.clone(), request.clone());
+        format!("code={code}&state={}", request["state"])
+    }
+
+    /// Signs as the stand-in signs now.
+    pub(crate) fn sign(&self, claims: &Value) -> String {
+        let signing = self.now().signing;
+        let published = self.now().published;
+        let key = match signing {
+            Signing::Es256(kid) => key(Algorithm::Es256, kid),
+            Signing::Rs256(kid) => key(Algorithm::Rs256, kid),
+            Signing::Foreign => key(Algorithm::Rs256, published.0),
+            Signing::PublicAsSecret => {
+                let public = key(Algorithm::Rs256, published.1).public.unwrap();
+                let secret = EncodingKey::from_secret(public["n"].as_str().unwrap().as_bytes());
+                let mut header = Header::new(jsonwebtoken::Algorithm::HS256);
+                header.kid = Some(published.1.to_owned());
+                return jsonwebtoken::encode(&header, claims, &secret).unwrap();
+            }
+            Signing::None => {
+                let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+                return format!("{}.{}.", part(&json!({"alg": "none"})), part(claims));
+            }
+        };
+        jsonwebtoken::encode(&key.header, claims, &key.key).unwrap()
+    }
+
+    fn count(&self, path: &'static str) -> bool {
+        let mut now = self.now();
+        *now.requests.entry(path).or_default() += 1;
+        !now.down
+    }
+}
+
+pub(crate) fn now_s() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+}
+
+/// Lays fields on an object; `null` takes one out.
+pub(crate) fn overlay(mut base: Value, over: &Value) -> Value {
+    for (name, value) in over.as_object().unwrap() {
+        match value {
+            Value::Null => drop(base.as_object_mut().unwrap().remove(name)),
+            value => base[name] = value.clone(),
+        }
+    }
+    base
+}
+
+fn key(algorithm: Algorithm, kid: &str) -> SigningKey {
+    let pem = match algorithm {
+        Algorithm::Rs256 => include_str!("../keys/rs256.pem"),
+        _ => include_str!("../keys/es256.pem"),
+    };
+    SigningKey::new(algorithm, &Secret::new(pem.to_owned()), Some(kid)).unwrap()
+}
+
+async fn metadata(State(idp): State<Idp>) -> Response {
+    if !idp.count("/.well-known/openid-configuration") {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    let issuer = idp.issuer();
+    let metadata = json!({
+        "issuer": issuer,
+        "authorization_endpoint": format!("{issuer}/authorize"),
+        "token_endpoint": format!("{issuer}/token"),
+        "userinfo_endpoint": format!("{issuer}/userinfo"),
+        "jwks_uri": format!("{issuer}/jwks"),
+        "end_session_endpoint": format!("{issuer}/end?tenant=a"),
+        "response_types_supported": ["code"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256", "ES256", "XY99"],
+    });
+    Json(overlay(metadata, &idp.now().metadata)).into_response()
+}
+
+async fn jwks(State(idp): State<Idp>) -> Response {
+    if !idp.count("/jwks") {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    let (es256, rs256) = idp.now().published;
+    let keys = [
+        key(Algorithm::Es256, es256).public,
+        key(Algorithm::Rs256, rs256).public,
+    ];
+    Json(json!({ "keys": keys })).into_response()
+}
+
+async fn token(State(idp): State<Idp>, headers: HeaderMap, Form(form): Form<Fields>) -> Response {
+    if !idp.count("/token") {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    if let Some((status, body)) = &idp.now().token_error {
+        return (StatusCode::from_u16(*status).unwrap(), Json(body.clone())).into_response();
+    }
+    let basic = headers["authorization"].to_str().unwrap();
+    let basic = basic.strip_prefix("Basic ").unwrap();
+    let basic = base64::engine::general_purpose::STANDARD
+        .decode(basic)
+        .unwrap();
+    assert!(basic.starts_with(b"berth:the+client"), "{basic:?}");
+    let refused = || {
+        let body = json!({"error": "invalid_grant"});
+        (StatusCode::BAD_REQUEST, Json(body)).into_response()
+    };
+    let Some(grant) = idp.now().grants.remove(&form["code"]) else {
+        return refused();
+    };
+    let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(&form["code_verifier"]));
+    if challenge != grant["code_challenge"] || form["redirect_uri"] != grant["redirect_uri"] {
+        return refused();
+    }
+    let claims = json!({
+        "iss": idp.issuer(), "aud": "berth", "sub": "u-1", "sid": "idp-session-1",
+        "iat": now_s(), "exp": now_s() + 60, "nonce": grant["nonce"],
+        "preferred_username": "ada", "groups": ["staff"], "tenant": "t1",
+    });
+    let claims = overlay(claims, &idp.now().claims);
+    let id_token = idp.sign(&claims);
+    Json(json!({"access_token": "at", "token_type": "Bearer", "id_token": id_token}))
+        .into_response()
+}
+
+async fn userinfo(State(idp): State<Idp>, headers: HeaderMap) -> Response {
+    if !idp.count("/userinfo") || headers["authorization"] != "Bearer at" {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    Json(idp.now().userinfo.clone()).into_response()
+}

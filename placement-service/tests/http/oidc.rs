@@ -1,0 +1,235 @@
+//! Logging in by an OpenID provider (S21).
+
+use crate::idp::{Fields, Idp, SECRET, Signing};
+use crate::site::{Answer, Site, answer};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+pub(crate) async fn site(idp: &Idp, more: &str) -> Site {
+    Site::start(&config(&idp.issuer(), more)).await
+}
+
+pub(crate) fn config(issuer: &str, more: &str) -> String {
+    format!(
+        "oidc:\n  - {{ name: idp, title: 'A & B', issuer: '{issuer}', client_id: berth, client_secret: {{ inline: \"{SECRET}\" }}, \
+         scopes: [profile], token_claims: [tenant], \
+         roles: {{ claim: groups, map: {{ idp-admins: admin, staff: user }} }} }}\n{more}"
+    )
+}
+
+/// A login that has come as far as the provider's page.
+pub(crate) struct Begun {
+    pub(crate) request: Fields,
+    pub(crate) cookie: String,
+}
+
+pub(crate) async fn begin(site: &Site, path: &str) -> Begun {
+    let answer = site.get(path, "").await;
+    assert_eq!(answer.status, 303, "{answer:?}");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let (_, query) = answer.header("location").split_once("/authorize?").unwrap();
+    let [set] = answer.cookies()[..] else {
+        panic!("{answer:?}")
+    };
+    assert!(set.starts_with("berth-oidc="), "{set}");
+    assert!(
+        set.ends_with("; Path=/; HttpOnly; SameSite=Lax; Max-Age=600"),
+        "{set}"
+    );
+    Begun {
+        request: form_urlencoded::parse(query.as_bytes())
+            .into_owned()
+            .collect(),
+        cookie: set.split(';').next().unwrap().to_owned(),
+    }
+}
+
+pub(crate) async fn callback(site: &Site, query: &str, cookie: &str) -> Answer {
+    let request = site.request(Method::GET, &format!("/login/oidc/idp/callback?{query}"));
+    answer(
+        request
+            .header("cookie", cookie)
+            .header("accept", "application/json"),
+    )
+    .await
+}
+
+/// The whole way; the answer to the callback.
+pub(crate) async fn log_in(site: &Site, idp: &Idp) -> Answer {
+    let begun = begin(site, "/login/oidc/idp").await;
+    callback(site, &idp.authorize(&begun.request), &begun.cookie).await
+}
+
+/// The session id that a login gave.
+pub(crate) fn session(answer: &Answer) -> String {
+    assert_eq!(answer.status, 303, "{answer:?}");
+    let [set, clear] = answer.cookies()[..] else {
+        panic!("{answer:?}")
+    };
+    assert!(
+        clear.starts_with("berth-oidc=;") && clear.ends_with("Max-Age=0"),
+        "{clear}"
+    );
+    let value = set.strip_prefix("berth=").unwrap();
+    value.split(';').next().unwrap().to_owned()
+}
+
+/// What the engines are told of a session.
+async fn claims(site: &Site, id: &str) -> Value {
+    let token = site.token(id).await.json()["token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let claims = URL_SAFE_NO_PAD
+        .decode(token.split('.').nth(1).unwrap())
+        .unwrap();
+    serde_json::from_slice(&claims).unwrap()
+}
+
+#[tokio::test]
+async fn a_login_leads_there_and_back_as_the_mapped_account() {
+    let idp = Idp::start().await;
+    let site = site(&idp, "").await;
+    let begun = begin(&site, "/login/oidc/idp?return_to=%2Fapp%2Fx%3Fa%3D1").await;
+    assert_eq!(begun.request["scope"], "openid profile");
+    let back = format!("http://{}/login/oidc/idp/callback", site.address);
+    assert_eq!(begun.request["redirect_uri"], back);
+    let done = callback(&site, &idp.authorize(&begun.request), &begun.cookie).await;
+    let id = session(&done);
+    assert_eq!(done.header("location"), "/app/x?a=1");
+    let own = site.get("/session", &format!("berth={id}")).await.json();
+    assert_eq!(
+        (&own["account"], &own["roles"]),
+        (&json!("ada"), &json!(["user"]))
+    );
+    let claims = claims(&site, &id).await;
+    assert_eq!(
+        (&claims["sub"], &claims["roles"]),
+        (&json!("ada"), &json!(["user"]))
+    );
+    assert_eq!(claims["tenant"], "t1");
+    // The ID token sufficed, and one look at the provider was enough.
+    assert_eq!(idp.requests("/userinfo"), 0);
+    session(&log_in(&site, &idp).await);
+    assert_eq!(idp.requests("/jwks"), 1);
+    let metrics = site.get("/metrics", "").await.text;
+    assert!(
+        metrics.contains("berth_logins_total{result=\"ok\"} 2"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn a_login_ends_the_session_before() {
+    let idp = Idp::start().await;
+    let site = site(&idp, "").await;
+    let old = site.login().await;
+    let begun = begin(&site, "/login/oidc/idp").await;
+    let cookies = format!("{}; berth={old}", begun.cookie);
+    let done = callback(&site, &idp.authorize(&begun.request), &cookies).await;
+    assert_ne!(session(&done), old);
+    assert_eq!(site.token(&old).await.reason(), "unknown-session");
+    assert_eq!(site.session_rows().await, 1);
+}
+
+#[tokio::test]
+async fn claims_decide_who_and_whether() {
+    let idp = Idp::start().await;
+    let site = site(&idp, "").await;
+    idp.now().claims = json!({"groups": ["visitors"]});
+    let refused = log_in(&site, &idp).await;
+    assert_eq!(
+        (refused.status, refused.reason().as_str()),
+        (403, "not-permitted")
+    );
+    idp.now().claims = json!({"preferred_username": "a b"});
+    assert_eq!(log_in(&site, &idp).await.reason(), "account-name-unusable");
+    // What the ID token lacks, the userinfo endpoint says; it changes nothing that the ID token says.
+    idp.now().claims = json!({"groups": null, "preferred_username": null});
+    let info = json!({"sub": "u-1", "groups": ["idp-admins"], "preferred_username": "eve", "tenant": "t2"});
+    idp.now().userinfo = info;
+    let id = session(&log_in(&site, &idp).await);
+    let claims = claims(&site, &id).await;
+    assert_eq!(claims["sub"], "eve");
+    assert_eq!(
+        (&claims["roles"], &claims["tenant"]),
+        (&json!(["admin"]), &json!("t1"))
+    );
+    idp.now().userinfo = json!({"sub": "u-2", "groups": ["idp-admins"]});
+    assert_eq!(
+        log_in(&site, &idp).await.reason(),
+        "provider-answer-invalid"
+    );
+}
+
+#[tokio::test]
+async fn new_keys_of_the_provider_are_fetched_once_in_a_while() {
+    let idp = Idp::start().await;
+    let site = site(&idp, "").await;
+    session(&log_in(&site, &idp).await);
+    for (keys, fetched) in [(("k2", "r2"), 2), (("k3", "r3"), 3)] {
+        idp.now().published = keys;
+        idp.now().signing = Signing::Es256(keys.0);
+        session(&log_in(&site, &idp).await);
+        session(&log_in(&site, &idp).await);
+        assert_eq!(idp.requests("/jwks"), fetched);
+        site.clock.advance_ms(10_000);
+    }
+    idp.now().signing = Signing::Es256("invented");
+    for _ in 0..3 {
+        assert_eq!(log_in(&site, &idp).await.reason(), "id-token-invalid");
+    }
+    assert_eq!(idp.requests("/jwks"), 4);
+}
+
+#[tokio::test]
+async fn the_login_page_offers_what_there_is() {
+    let idp = Idp::start().await;
+    let both = site(&idp, "").await;
+    let page = both.get("/login?return_to=%2Fapp%2Fx", "").await;
+    assert!(page.text.contains("name=\"password\""));
+    assert!(
+        page.text
+            .contains("href=\"/login/oidc/idp?return_to=%2Fapp%2Fx\"")
+    );
+    let demo = both.get("/", "").await;
+    let policy = demo.header("content-security-policy");
+    assert!(
+        policy.contains(&format!("form-action 'self' {};", idp.issuer())),
+        "{policy}"
+    );
+
+    let only = site(
+        &idp,
+        "login: { local: false, public_url: 'https://app.example' }",
+    )
+    .await;
+    let page = only.get("/login?return_to=%2Fapp%2Fx", "").await;
+    let there = "/login/oidc/idp?return_to=%2Fapp%2Fx";
+    assert_eq!((page.status, page.header("location")), (303, there));
+    let refused = answer(only.form("/login", "username=demo&password=demo-password")).await;
+    assert_eq!(
+        (refused.status, refused.reason().as_str()),
+        (403, "local-login-off")
+    );
+    let begun = begin(&only, "/login/oidc/idp").await;
+    let back = "https://app.example/login/oidc/idp/callback";
+    assert_eq!(begun.request["redirect_uri"], back);
+    let failed = only.get("/login/oidc/idp/callback", "").await;
+    assert!(!failed.text.contains("password") && failed.text.contains("A &amp; B"));
+
+    let two = config(&idp.issuer(), "login: { local: false }");
+    let second = two
+        .lines()
+        .nth(1)
+        .unwrap()
+        .replace("name: idp", "name: second");
+    let two = two.replacen("oidc:\n", &format!("oidc:\n{second}\n"), 1);
+    let page = Site::start(&two).await.get("/login", "").await;
+    assert_eq!(
+        (page.status, page.text.matches("class=\"button\"").count()),
+        (200, 2)
+    );
+}

@@ -1,0 +1,239 @@
+//! Everything that may go wrong on the way to an OpenID provider and back: each thing by its name (S21).
+
+use crate::idp::{Idp, Signing, now_s};
+use crate::oidc::{begin, callback, config, log_in, session, site};
+use crate::site::{Site, answer};
+use reqwest::Method;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_callback_must_belong_to_the_login_of_this_browser() {
+    let idp = Idp::start().await;
+    let site = site(&idp, "").await;
+    let begun = begin(&site, "/login/oidc/idp").await;
+    let other = begin(&site, "/login/oidc/idp").await;
+    let query = idp.authorize(&begun.request);
+    let code = query.split('&').next().unwrap();
+    let tampered = format!("{}A", &begun.cookie[..begun.cookie.len() - 1]);
+    let twice = format!("{query}&state=x");
+    for (query, cookie, status, reason) in [
+        (query.as_str(), "", 400, "login-state-missing"),
+        (
+            query.as_str(),
+            other.cookie.as_str(),
+            400,
+            "login-state-mismatch",
+        ),
+        (
+            query.as_str(),
+            tampered.as_str(),
+            400,
+            "login-state-invalid",
+        ),
+        (query.as_str(), "berth-oidc=x", 400, "login-state-invalid"),
+        (code, begun.cookie.as_str(), 400, "login-state-mismatch"),
+        (
+            "code=x&state=",
+            begun.cookie.as_str(),
+            400,
+            "login-state-mismatch",
+        ),
+        (
+            twice.as_str(),
+            begun.cookie.as_str(),
+            400,
+            "invalid-request",
+        ),
+    ] {
+        let refused = callback(&site, query, cookie).await;
+        let got = (refused.status, refused.reason());
+        assert_eq!(got, (status, reason.to_owned()), "{query} {cookie}");
+    }
+    // None of that has used the login up; using it does.
+    session(&callback(&site, &query, &begun.cookie).await);
+    let replayed = callback(&site, &query, &begun.cookie).await;
+    assert_eq!(
+        (replayed.status, replayed.reason().as_str()),
+        (400, "login-replayed")
+    );
+    site.clock.advance_ms(600_000);
+    let late = callback(&site, &idp.authorize(&other.request), &other.cookie).await;
+    assert_eq!(late.reason(), "login-state-invalid");
+    assert_eq!(site.session_rows().await, 1);
+}
+
+#[tokio::test]
+async fn what_a_provider_refuses_is_a_page_with_a_way_on() {
+    let idp = Idp::start().await;
+    let site = site(&idp, "").await;
+    for (error, status, reason) in [
+        ("access_denied", 403, "login-denied"),
+        ("temporarily_unavailable", 502, "provider-refused"),
+    ] {
+        let begun = begin(&site, "/login/oidc/idp?return_to=%2Fapp%2Fx").await;
+        let query = format!(
+            "error={error}&error_description=x&state={}",
+            begun.request["state"]
+        );
+        let path = format!("/login/oidc/idp/callback?{query}");
+        let page = site.get(&path, &begun.cookie).await;
+        assert_eq!(page.status, status);
+        assert!(page.header("content-type").starts_with("text/html"));
+        assert!(page.text.contains("role=\"alert\""), "{}", page.text);
+        let again = "href=\"/login/oidc/idp?return_to=%2Fapp%2Fx\">Log in with A &amp; B</a>";
+        assert!(page.text.contains(again), "{}", page.text);
+        let replayed = callback(&site, &query, &begun.cookie).await;
+        assert_eq!(replayed.reason(), "login-replayed");
+        let metrics = site.get("/metrics", "").await.text;
+        let line = format!("berth_refusals_total{{reason=\"{reason}\"}} 1");
+        assert!(metrics.contains(&line), "{metrics}");
+    }
+    let begun = begin(&site, "/login/oidc/idp").await;
+    let without_code = format!("state={}", begun.request["state"]);
+    let refused = callback(&site, &without_code, &begun.cookie).await;
+    assert_eq!(refused.reason(), "invalid-request");
+    idp.now().token_error = Some((400, json!({"error": "invalid_grant"})));
+    assert_eq!(log_in(&site, &idp).await.reason(), "provider-refused");
+    idp.now().token_error = Some((200, json!({"access_token": "x", "token_type": "Bearer"})));
+    assert_eq!(
+        log_in(&site, &idp).await.reason(),
+        "provider-answer-invalid"
+    );
+    idp.now().token_error = Some((500, json!("nonsense")));
+    assert_eq!(
+        log_in(&site, &idp).await.reason(),
+        "provider-answer-invalid"
+    );
+}
+
+#[tokio::test]
+async fn an_id_token_must_hold() {
+    let idp = Idp::start().await;
+    let site = site(&idp, "").await;
+    for (claims, reason) in [
+        (json!({"nonce": "another"}), "nonce-mismatch"),
+        (json!({"nonce": null}), "nonce-mismatch"),
+        (json!({"aud": "other"}), "id-token-invalid"),
+        (json!({"aud": ["berth", "other"]}), "id-token-invalid"),
+        (json!({"azp": "other"}), "id-token-invalid"),
+        (json!({"iss": "https://evil.example"}), "id-token-invalid"),
+        (json!({"exp": now_s() - 31}), "id-token-invalid"),
+        (json!({"iat": now_s() - 700}), "id-token-invalid"),
+        (json!({"iat": now_s() + 60}), "id-token-invalid"),
+        (json!({"sub": null}), "provider-answer-invalid"),
+    ] {
+        idp.now().claims = claims.clone();
+        let refused = log_in(&site, &idp).await;
+        assert_eq!(
+            (refused.status, refused.reason().as_str()),
+            (502, reason),
+            "{claims}"
+        );
+    }
+    idp.now().claims = json!({});
+    for signing in [Signing::None, Signing::PublicAsSecret, Signing::Foreign] {
+        idp.now().signing = signing;
+        assert_eq!(
+            log_in(&site, &idp).await.reason(),
+            "id-token-invalid",
+            "{signing:?}"
+        );
+    }
+    idp.now().signing = Signing::Rs256("r1");
+    session(&log_in(&site, &idp).await);
+    assert_eq!(site.session_rows().await, 1);
+}
+
+#[tokio::test]
+async fn the_answer_must_come_from_the_provider_that_was_asked() {
+    let idp = Idp::start().await;
+    let good = site(&idp, "").await;
+    let with_issuer = async |site: &Site, iss: &str| {
+        let begun = begin(site, "/login/oidc/idp").await;
+        let query = format!("{}{iss}", idp.authorize(&begun.request));
+        callback(site, &query, &begun.cookie).await
+    };
+    let own = format!("&iss={}", idp.issuer());
+    session(&with_issuer(&good, "").await);
+    session(&with_issuer(&good, &own).await);
+    let refused = with_issuer(&good, "&iss=https://evil.example").await;
+    assert_eq!(
+        (refused.status, refused.reason().as_str()),
+        (400, "issuer-mismatch")
+    );
+    // A provider that says that it always names itself must do so (RFC 9207).
+    idp.now().metadata = json!({"authorization_response_iss_parameter_supported": true});
+    let strict = site(&idp, "").await;
+    assert_eq!(with_issuer(&strict, "").await.reason(), "issuer-mismatch");
+    session(&with_issuer(&strict, &own).await);
+}
+
+#[tokio::test]
+async fn a_provider_that_is_down_fails_its_own_logins_only_and_is_asked_again() {
+    let idp = Idp::start().await;
+    idp.now().down = true;
+    let site = site(&idp, "").await;
+    site.login().await;
+    let begin_json = async || {
+        let request = site.request(Method::GET, "/login/oidc/idp");
+        answer(request.header("accept", "application/json")).await
+    };
+    for _ in 0..3 {
+        let down = begin_json().await;
+        assert_eq!(
+            (down.status, down.reason().as_str()),
+            (503, "provider-unreachable")
+        );
+        assert_eq!(down.header("retry-after"), "2");
+    }
+    assert_eq!(idp.requests("/.well-known/openid-configuration"), 1);
+    let page = site.get("/login/oidc/idp", "").await;
+    assert_eq!(page.status, 503);
+    assert!(page.text.contains("does not answer just now"));
+    idp.now().down = false;
+    site.clock.advance_ms(1_000);
+    session(&log_in(&site, &idp).await);
+    // Known once, it is known while it is down; what needs it at once fails.
+    idp.now().down = true;
+    let begun = begin(&site, "/login/oidc/idp").await;
+    let refused = callback(&site, &idp.authorize(&begun.request), &begun.cookie).await;
+    assert_eq!(refused.reason(), "provider-answer-invalid");
+    site.clock.advance_ms(3_600_000);
+    begin(&site, "/login/oidc/idp").await;
+}
+
+#[tokio::test]
+async fn nobody_at_the_address_is_down_too() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let site = Site::start(&config(&format!("http://127.0.0.1:{port}"), "")).await;
+    assert_eq!(site.get("/login/oidc/idp", "").await.status, 503);
+    let unknown = site.get("/login/oidc/other", "").await;
+    assert_eq!(unknown.status, 404);
+    assert!(unknown.text.contains("no login provider of that name"));
+}
+
+#[tokio::test]
+async fn metadata_that_lie_are_not_followed() {
+    let idp = Idp::start().await;
+    for metadata in [
+        json!({"issuer": "https://evil.example"}),
+        json!({"token_endpoint": "http://evil.example/token"}),
+        json!({"end_session_endpoint": "http://evil.example/end"}),
+        json!({"authorization_endpoint": "javascript:alert(1)"}),
+        json!({"jwks_uri": "http://evil.example/jwks"}),
+        json!({"authorization_endpoint": null}),
+    ] {
+        idp.now().metadata = metadata.clone();
+        let site = site(&idp, "").await;
+        let request = site.request(Method::GET, "/login/oidc/idp");
+        let refused = answer(request.header("accept", "application/json")).await;
+        let expected = ["provider-answer-invalid", "provider-unreachable"];
+        assert!(
+            expected.contains(&refused.reason().as_str()),
+            "{metadata}: {refused:?}"
+        );
+        assert!(refused.cookies().is_empty());
+    }
+}

@@ -1,0 +1,289 @@
+//! Logging out at the provider, and hearing of logouts from it (S21).
+
+use crate::idp::{Fields, Idp, Signing, now_s, overlay};
+use crate::oidc::{config, log_in, session, site};
+use crate::site::{Answer, Site, answer};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+
+async fn log_out(site: &Site, id: &str, form: bool) -> Answer {
+    let request = if form {
+        site.form("/logout", "")
+    } else {
+        site.request(Method::POST, "/logout")
+    };
+    answer(request.header("cookie", format!("berth={id}"))).await
+}
+
+fn query(url: &str) -> Fields {
+    let (_, query) = url.split_once('?').unwrap();
+    form_urlencoded::parse(query.as_bytes())
+        .into_owned()
+        .collect()
+}
+
+#[tokio::test]
+async fn a_logout_leads_on_to_the_providers() {
+    let idp = Idp::start().await;
+    let site = site(&idp, "").await;
+    let (first, second) = (log_in(&site, &idp).await, log_in(&site, &idp).await);
+    let (first, second) = (session(&first), session(&second));
+    let out = log_out(&site, &first, true).await;
+    assert_eq!(out.status, 303);
+    let location = out.header("location");
+    assert!(
+        location.starts_with(&format!("{}/end?tenant=a&", idp.issuer())),
+        "{location}"
+    );
+    let fields = query(location);
+    assert_eq!(fields["client_id"], "berth");
+    let back = format!("http://{}/login", site.address);
+    assert_eq!(fields["post_logout_redirect_uri"], back);
+    assert_eq!(fields["id_token_hint"].split('.').count(), 3);
+    assert!(fields["state"].len() >= 16);
+    assert!(out.cookies()[0].starts_with("berth=;"));
+    assert_eq!(site.token(&first).await.reason(), "unknown-session");
+
+    let out = log_out(&site, &second, false).await;
+    assert_eq!(out.status, 200);
+    let url = out.json()["logout_url"].as_str().unwrap().to_owned();
+    assert_eq!(query(&url)["id_token_hint"].split('.').count(), 3);
+
+    // A session of an account of this service knows nothing of providers.
+    let local = site.login().await;
+    assert_eq!(log_out(&site, &local, false).await.status, 204);
+}
+
+#[tokio::test]
+async fn the_hint_lies_sealed_in_the_store_and_without_it_logout_works_too() {
+    let idp = Idp::start().await;
+    let site = site(&idp, "").await;
+    let id = session(&log_in(&site, &idp).await);
+    let hint = sqlx::query_scalar::<_, String>("SELECT provider_hint FROM sessions");
+    let hint = hint.fetch_one(&site.database().await).await.unwrap();
+    assert!(!hint.contains('.') && hint.len() > 100);
+    for file in std::fs::read_dir(site.directory()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(3).any(|w| w == b"eyJ"), "a JWT in the store");
+    }
+    let spoil = sqlx::query("UPDATE sessions SET provider_hint = 'AAAA'");
+    spoil.execute(&site.database().await).await.unwrap();
+    let out = log_out(&site, &id, true).await;
+    let fields = query(out.header("location"));
+    assert_eq!(fields["client_id"], "berth");
+    assert!(!fields.contains_key("id_token_hint"));
+}
+
+#[tokio::test]
+async fn a_provider_without_a_logout_page_or_down_is_a_logout_here() {
+    let idp = Idp::start().await;
+    idp.now().metadata = json!({"end_session_endpoint": null});
+    let site = site(&idp, "").await;
+    let id = session(&log_in(&site, &idp).await);
+    let out = log_out(&site, &id, true).await;
+    assert_eq!((out.status, out.header("location")), (303, "/login"));
+    let id = session(&log_in(&site, &idp).await);
+    idp.now().down = true;
+    let site = site.restart(&config(&idp.issuer(), "")).await;
+    assert_eq!(log_out(&site, &id, false).await.status, 204);
+    assert_eq!(site.token(&id).await.reason(), "unknown-session");
+}
+
+fn logout_claims(idp: &Idp, jti: &str) -> Value {
+    json!({"iss": idp.issuer(), "aud": "berth", "iat": now_s(), "exp": now_s() + 60, "jti": jti,
+        "sub": "u-1", "sid": "idp-session-1", "events": {EVENT: {}}})
+}
+
+async fn send(site: &Site, token: &str) -> Answer {
+    let body = format!("logout_token={token}");
+    answer(site.form("/login/oidc/idp/back-channel-logout", &body)).await
+}
+
+#[tokio::test]
+async fn a_logout_token_ends_the_sessions_that_it_is_about() {
+    let idp = Idp::start().await;
+    let site = site(&idp, "").await;
+    let local = site.login().await;
+    let mut ids = Vec::new();
+    for (sub, sid) in [
+        ("u-1", "s-1"),
+        ("u-1", "s-2"),
+        ("u-1", "s-3"),
+        ("u-2", "s-4"),
+    ] {
+        idp.now().claims = json!({"sub": sub, "sid": sid});
+        ids.push(session(&log_in(&site, &idp).await));
+    }
+    let live = async || {
+        let mut live = Vec::new();
+        for (index, id) in ids.iter().enumerate() {
+            if site.token(id).await.status == 200 {
+                live.push(index);
+            }
+        }
+        live
+    };
+    for (jti, over, left) in [
+        ("a", json!({"sub": "u-1", "sid": "s-1"}), vec![1, 2, 3]),
+        ("b", json!({"sub": null, "sid": "s-2"}), vec![2, 3]),
+        // Another's session is not the subject's.
+        ("c", json!({"sub": "u-1", "sid": "s-4"}), vec![2, 3]),
+        ("d", json!({"sub": "u-1", "sid": null}), vec![3]),
+        ("e", json!({"sub": "u-9", "sid": null}), vec![3]),
+    ] {
+        let claims = overlay(logout_claims(&idp, jti), &over);
+        let done = send(&site, &idp.sign(&claims)).await;
+        assert_eq!((done.status, done.text.as_str()), (200, ""), "{jti}");
+        assert_eq!(done.header("cache-control"), "no-store");
+        assert_eq!(live().await, left, "{jti}");
+    }
+    assert_eq!(site.token(&local).await.status, 200);
+    let metrics = site.get("/metrics", "").await.text;
+    let line = "berth_sessions_ended_total{cause=\"back-channel\"} 3";
+    assert!(metrics.contains(line), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_logout_token_that_does_not_hold_ends_nothing() {
+    let idp = Idp::start().await;
+    let site = site(&idp, "").await;
+    let id = session(&log_in(&site, &idp).await);
+    let good = logout_claims(&idp, "used");
+    for (over, description) in [
+        (json!({"aud": "other"}), "aud is not this client"),
+        (
+            json!({"iss": "https://evil.example"}),
+            "iss is not the provider",
+        ),
+        (
+            json!({"iat": now_s() - 400}),
+            "iat is missing, too old or in the future",
+        ),
+        (
+            json!({"iat": now_s() + 400}),
+            "iat is missing, too old or in the future",
+        ),
+        (json!({"exp": now_s() - 60}), "exp is missing or past"),
+        (json!({"nonce": "n"}), "nonce must not be there"),
+        (
+            json!({"events": null}),
+            "events does not name a back-channel logout",
+        ),
+        (
+            json!({"sub": null, "sid": null}),
+            "sub and sid are missing or malformed",
+        ),
+        (json!({"jti": null}), "jti is missing or malformed"),
+    ] {
+        let refused = send(&site, &idp.sign(&overlay(good.clone(), &over))).await;
+        assert_eq!(refused.status, 400, "{over}");
+        assert_eq!(refused.header("cache-control"), "no-store");
+        let expected = json!({"error": "invalid_request", "error_description": description});
+        assert_eq!(refused.json(), expected, "{over}");
+    }
+    for (signing, description) in [
+        (Signing::Foreign, "the signature is wrong"),
+        (
+            Signing::Es256("invented"),
+            "no key of the provider has this kid",
+        ),
+        (Signing::None, "alg is not allowed"),
+        (Signing::PublicAsSecret, "alg is not allowed"),
+    ] {
+        idp.now().signing = signing;
+        let refused = send(&site, &idp.sign(&good)).await;
+        assert_eq!(refused.status, 400, "{signing:?}");
+        assert_eq!(
+            refused.json()["error_description"],
+            description,
+            "{signing:?}"
+        );
+    }
+    // Tokens that were refused have used up no jti.
+    idp.now().signing = Signing::Es256("k1");
+    assert_eq!(site.token(&id).await.status, 200);
+    let token = idp.sign(&good);
+    assert_eq!(send(&site, &token).await.status, 200);
+    assert_eq!(site.token(&id).await.reason(), "unknown-session");
+    let after = session(&log_in(&site, &idp).await);
+    let replayed = send(&site, &token).await;
+    assert_eq!(replayed.status, 400);
+    assert_eq!(replayed.json()["error_description"], "jti was used before");
+    assert_eq!(site.token(&after).await.status, 200);
+    for body in ["", "logout_token=a&logout_token=b", "token=x"] {
+        let refused = answer(site.form("/login/oidc/idp/back-channel-logout", body)).await;
+        let description = refused.json()["error_description"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        assert_eq!(
+            (refused.status, description.as_str()),
+            (400, "logout_token is missing or came twice")
+        );
+    }
+    let metrics = site.get("/metrics", "").await.text;
+    assert!(
+        metrics.contains("berth_refusals_total{reason=\"logout-token-invalid\"} 17"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn a_logout_that_cannot_be_done_may_be_sent_again() {
+    let idp = Idp::start().await;
+    let site = site(&idp, "").await;
+    let id = session(&log_in(&site, &idp).await);
+    let token = idp.sign(&logout_claims(&idp, "j"));
+    idp.now().down = true;
+    let fresh = Site::start(&config(&idp.issuer(), "")).await;
+    let down = send(&fresh, &token).await;
+    assert_eq!(
+        (down.status, down.reason().as_str()),
+        (503, "provider-unreachable")
+    );
+    let path = "/login/oidc/other/back-channel-logout";
+    let unknown = answer(site.form(path, &format!("logout_token={token}"))).await;
+    assert_eq!(
+        (unknown.status, unknown.reason().as_str()),
+        (404, "unknown-provider")
+    );
+    let database = site.database().await;
+    let rename = async |from: &str, to: &str| {
+        let statement = format!("ALTER TABLE {from} RENAME TO {to}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+            .execute(&database)
+            .await
+            .unwrap();
+    };
+    rename("used", "gone").await;
+    let down = send(&site, &token).await;
+    assert_eq!((down.status, down.reason().as_str()), (503, "store-down"));
+    rename("gone", "used").await;
+    assert_eq!(send(&site, &token).await.status, 200);
+    assert_eq!(site.token(&id).await.reason(), "unknown-session");
+}
+
+#[tokio::test]
+async fn a_logout_told_to_one_replica_holds_on_the_other() {
+    let idp = Idp::start().await;
+    let one = site(&idp, "").await;
+    let other = one.replica(&config(&idp.issuer(), "")).await;
+    let id = session(&log_in(&one, &idp).await);
+    assert_eq!(other.token(&id).await.status, 200);
+    let token = idp.sign(&logout_claims(&idp, "j"));
+    assert_eq!(send(&one, &token).await.status, 200);
+    let began = std::time::Instant::now();
+    while other.token(&id).await.status == 200 {
+        assert!(
+            began.elapsed().as_secs() < 1,
+            "the other replica did not hear"
+        );
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        send(&other, &token).await.json()["error_description"],
+        "jti was used before"
+    );
+}
