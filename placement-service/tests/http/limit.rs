@@ -1,14 +1,18 @@
 //! How many sessions an account may have at once (S25).
 
+use crate::events::CLIENTS;
 use crate::site::{Answer, PASSWORD, Site, answer, session_id};
 use futures_util::future::join_all;
 use serde_json::json;
 use sqlx::Row;
 
-fn site(limit: u32, when_full: &str) -> impl Future<Output = Site> {
+fn session(limit: u32, when_full: &str) -> String {
     let per_account = format!("per_account: {{ limit: {limit}, when_full: {when_full} }}");
-    let session = format!("session: {{ cookie: {{ secure: false }}, {per_account} }}");
-    async move { Site::start(&session).await }
+    format!("session: {{ cookie: {{ secure: false }}, {per_account} }}")
+}
+
+async fn site(limit: u32, when_full: &str) -> Site {
+    Site::start(&session(limit, when_full)).await
 }
 
 async fn log_in(site: &Site) -> Answer {
@@ -75,19 +79,39 @@ async fn or_the_oldest_session_ends() {
 }
 
 #[tokio::test]
-async fn the_limit_holds_for_logins_at_once() {
+async fn what_a_session_has_started_does_not_count() {
+    let per_account = "session: { cookie: { secure: false }, per_account: { limit: 1 } }";
+    let site = Site::start(&format!("{CLIENTS}{per_account}")).await;
+    let id = site.login().await;
+    let parent = site.token(&id).await.json();
+    let path = format!(
+        "/v1/sessions/{}/children",
+        parent["session_ref"].as_str().unwrap()
+    );
+    for _ in 0..2 {
+        let request = site.request(reqwest::Method::POST, &path).body("{}");
+        let started = answer(request.header("authorization", "Bearer operator-secret-1")).await;
+        assert_eq!(started.status, 201, "{started:?}");
+    }
+    assert_eq!(log_in(&site).await.reason(), "too-many-sessions");
+    let out = site.request(reqwest::Method::POST, "/logout");
+    answer(out.header("cookie", format!("berth={id}"))).await;
+    assert_eq!(log_in(&site).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_limit_holds_for_logins_at_once_on_two_replicas() {
     for (when_full, succeed) in [("reject", 3), ("end-oldest", 12)] {
-        let site = site(3, when_full).await;
-        let answers = join_all((0..12).map(|_| log_in(&site))).await;
+        let (session, site) = (session(3, when_full), site(3, when_full).await);
+        let other = site.replica(&session).await;
+        let answers = join_all((0..6).flat_map(|_| [log_in(&site), log_in(&other)])).await;
         let fine = answers.iter().filter(|answer| answer.status == 200);
         assert_eq!(fine.clone().count(), succeed, "{when_full}");
         assert_eq!(site.session_rows().await, 3, "{when_full}");
-        let tokens = join_all(fine.map(|answer| {
-            let id = session_id(answer);
-            let site = &site;
-            async move { site.token(&id).await.status }
-        }));
-        let alive = tokens.await.into_iter().filter(|status| *status == 200);
-        assert_eq!(alive.count(), 3, "{when_full}");
+        let mut alive = 0;
+        for id in fine.map(session_id) {
+            alive += u32::from(site.token(&id).await.status == 200);
+        }
+        assert_eq!(alive, 3, "{when_full}");
     }
 }

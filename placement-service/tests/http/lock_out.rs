@@ -37,6 +37,20 @@ async fn five_failures_lock_the_account_and_the_answer_does_not_say_so() {
 }
 
 #[tokio::test]
+async fn replicas_count_together() {
+    let site = Site::start("").await;
+    let other = site.replica("").await;
+    for replica in [&site, &other, &site, &other] {
+        log_in(replica, "demo", "wrong").await;
+    }
+    assert_eq!(log_in(&other, "demo", PASSWORD).await.status, 200);
+    for replica in [&site, &other, &site, &other, &site] {
+        log_in(replica, "demo", "wrong").await;
+    }
+    assert_eq!(log_in(&other, "demo", PASSWORD).await.status, 401);
+}
+
+#[tokio::test]
 async fn a_lock_lasts_over_a_restart_and_ends_no_session() {
     let site = Site::start("").await;
     let id = site.login().await;

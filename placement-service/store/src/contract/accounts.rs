@@ -32,6 +32,17 @@ pub async fn accounts(store: &impl AccountStore) {
     assert!(!store.set_attempts("demo", none, none).await.unwrap());
     assert!(!store.set_attempts("nobody", none, five).await.unwrap());
 
+    let six = Attempts {
+        failures: 6,
+        ..five
+    };
+    let set = || store.set_attempts("demo", five, six);
+    let at_once = tokio::join!(set(), set(), set(), set());
+    let at_once: [_; 4] = at_once.into();
+    let won = at_once.into_iter().filter(|set| *set.as_ref().unwrap());
+    assert_eq!(won.count(), 1, "one of many");
+    assert!(store.set_attempts("demo", six, five).await.unwrap());
+
     let changed = AccountRow {
         roles: vec!["admin".to_owned(), "user".to_owned()],
         locked: true,

@@ -174,4 +174,24 @@ pub async fn limits(store: &impl SessionStore) {
         Inserted::Yes,
         "the others are over"
     );
+
+    let bob = |seed: u8| SessionRow {
+        account: "bob".to_owned(),
+        ..row(seed)
+    };
+    let rows: Vec<_> = (10..16).map(bob).collect();
+    let [a, b, c, d, e, f] = &rows[..] else {
+        return;
+    };
+    let at_once = tokio::join!(
+        insert(a, 2),
+        insert(b, 2),
+        insert(c, 2),
+        insert(d, 2),
+        insert(e, 2),
+        insert(f, 2)
+    );
+    let at_once: [_; 6] = at_once.into();
+    let kept = at_once.iter().filter(|kept| **kept == Inserted::Yes);
+    assert_eq!(kept.count(), 2, "at once, too");
 }
