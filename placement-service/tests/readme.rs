@@ -34,6 +34,7 @@ fn leaves(path: &str, value: &Value, found: &mut BTreeMap<String, String>) {
         Value::String(text) => drop(found.insert(path.to_owned(), text.clone())),
         other => drop(found.insert(path.to_owned(), other.to_string())),
     }
+}
 
 #[test]
 fn the_readme_names_every_setting_with_its_default() {
@@ -69,6 +70,7 @@ fn audited(dir: &Path, found: &mut BTreeMap<String, PathBuf>) {
             }
         }
     }
+}
 
 #[test]
 fn the_readme_names_every_audit_event() {
@@ -83,6 +85,7 @@ fn the_readme_names_every_audit_event() {
     for event in told.keys() {
         assert!(found.contains_key(event), "{event} is not in the sources");
     }
+}
 
 #[test]
 fn the_readme_names_every_cause_of_an_end() {
