@@ -1,0 +1,232 @@
+//! Families of sessions over two runtimes, each a service process of its own, that share nothing but Redis or
+//! nothing but PostgreSQL (S29 to S32): flows end and their results arrive, whoever is left ends with its
+//! parent, also when the store was away meanwhile.
+
+#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+
+use berth_databases::{Postgres, Redis};
+use berth_harness::service::{self, Service};
+use berth_harness::{Call, Reply, Result, wait};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const OPERATOR: &str = "Bearer operator-secret-1";
+const BERTH: &str = "Bearer runtime-secret-12";
+/// What a store that hangs may cost, and the look for sessions that are over or have lost their parent.
+const STEP: Duration = Duration::from_secs(5);
+const IDLE: Duration = Duration::from_secs(10);
+const CUT: Duration = Duration::from_secs(20);
+
+/// Two runtimes on one host: `berth`, where one logs in, and `flows`.
+struct Runtimes {
+    berth: Service,
+    flows: Service,
+    _dirs: [TempDir; 2],
+}
+
+impl Runtimes {
+    async fn start(kind: &str, url: &str, idle: Duration) -> Result<Self> {
+        let dirs = [tempfile::tempdir()?, tempfile::tempdir()?];
+        let client = |name: &str, role: &str, secret: &str| json!({"name": name, "role": role, "secret": {"inline": secret}});
+        let runtime = |name: &str| {
+            json!({
+                "store": {"kind": kind, "url": {"inline": url}},
+                "session": {
+                    "runtime": name,
+                    "cookie": {"secure": false, "name": name},
+                    "idle_timeout": format!("{}s", idle.as_secs()),
+                    "sweep": {"interval": format!("{}s", STEP.as_secs())},
+                    "reconcile": format!("{}s", STEP.as_secs()),
+                },
+                "api": {"clients": [
+                    client("ops", "operator", "operator-secret-1"),
+                    client("berth", "runtime", "runtime-secret-12"),
+                    client("flows", "runtime", "runtime-secret-34"),
+                ]},
+                "pools": [],
+                "routes": [],
+            })
+        };
+        let start = async |name: &str, dir: &TempDir| {
+            let config = service::config(&[], dir.path(), &json!({}), &runtime(name))?;
+            Service::start(&config, 0, dir.path()).await
+        };
+        let [one, two] = &dirs;
+        Ok(Self {
+            berth: start("berth", one).await?,
+            flows: start("flows", two).await?,
+            _dirs: dirs,
+        })
+    }
+
+    /// The cookie of a login at `berth`, and the session's public name.
+    async fn login(&self) -> Result<(String, String)> {
+        let fields = [("username", "demo"), ("password", "demo-password")];
+        let reply = Call::post_form("/login", &fields)
+            .send(self.berth.addr)
+            .await?;
+        let cookie = reply.set_cookie("berth").ok_or("no cookie")?;
+        let id = cookie.trim_start_matches("berth=");
+        let token = Call::post_json("/v1/tokens", &json!({"session": id}));
+        let token = token.send(self.berth.addr).await?.json();
+        let sid = token["session_ref"].as_str().ok_or("no session")?;
+        Ok((cookie.clone(), sid.to_owned()))
+    }
+
+    /// The cookie of a child at `flows` that `berth` starts, and its public name.
+    async fn child(&self, parent: &str) -> Result<(String, String)> {
+        let body = json!({"runtime": "flows", "idle_timeout_s": 3600});
+        let call = Call::post_json(&format!("/v1/sessions/{parent}/children"), &body);
+        let reply = call
+            .header("authorization", BERTH)
+            .send(self.flows.addr)
+            .await?;
+        let child = reply.json();
+        let told = child["id"].as_str().zip(child["session_ref"].as_str());
+        let (id, sid) = told.ok_or(format!("{}: {}", reply.status, reply.text()))?;
+        Ok((format!("flows={id}"), sid.to_owned()))
+    }
+
+    async fn log_out(&self, cookie: &str) -> Result<Reply> {
+        Call::new("POST", "/logout")
+            .cookie(cookie)
+            .send(self.berth.addr)
+            .await
+    }
+
+    /// What a runtime's log says of the end of a session.
+    async fn end_at(&self, service: &Service, sid: &str) -> Option<Value> {
+        let call = Call::get("/v1/events?limit=500&cursor=0000000000000000-0");
+        let reply = call
+            .header("authorization", OPERATOR)
+            .send(service.addr)
+            .await;
+        let page = reply.ok()?.json();
+        let mut events = page["events"].as_array()?.iter();
+        let ends = |e: &&Value| e["session_ref"] == sid && e["cause"].is_string();
+        events.find(ends).cloned()
+    }
+
+    async fn status(&self, service: &Service, cookie: &str) -> Result<u16> {
+        let call = Call::get("/is-authenticated").cookie(cookie);
+        Ok(call.send(service.addr).await?.status)
+    }
+
+    /// Until `flows` refuses the cookie and has heard why.
+    async fn until_over(&self, cookie: &str, sid: &str, limit: Duration) -> Result<Value> {
+        wait::until("the child is over", limit, || async {
+            let refused = self.status(&self.flows, cookie).await.ok()? == 401;
+            let told = self.end_at(&self.flows, sid).await?;
+            refused.then_some(told)
+        })
+        .await
+    }
+}
+
+/// A child completes; then the parent logs out, and a child and its child end on the other runtime.
+async fn flow(kind: &str, url: &str) -> Result<()> {
+    let world = Runtimes::start(kind, url, Duration::from_secs(1800)).await?;
+    let (parent, sid) = world.login().await?;
+    let (cookie, child) = world.child(&sid).await?;
+    assert_eq!(world.status(&world.flows, &cookie).await?, 200);
+    let result = json!({"approved": [1, 2], "by": "Zoë"});
+    let call = Call::post_json(
+        &format!("/v1/sessions/{child}/complete"),
+        &json!({"result": result}),
+    );
+    let done = call.header("authorization", "Bearer runtime-secret-34");
+    assert_eq!(done.send(world.flows.addr).await?.status, 204);
+    let told = world.end_at(&world.berth, &child).await.ok_or("no event")?;
+    assert_eq!(
+        (&told["kind"], &told["parent_ref"]),
+        (&json!("child-completed"), &json!(sid))
+    );
+    assert_eq!(told["result"], result);
+    assert_eq!(world.status(&world.berth, &parent).await?, 200, "goes on");
+
+    let (child_cookie, child) = world.child(&sid).await?;
+    let (grandchild_cookie, grandchild) = world.child(&child).await?;
+    for cookie in [&child_cookie, &grandchild_cookie] {
+        assert_eq!(world.status(&world.flows, cookie).await?, 200);
+    }
+    let began = Instant::now();
+    assert_eq!(world.log_out(&parent).await?.status, 204);
+    let limit = Duration::from_secs(2);
+    for (cookie, sid) in [(&child_cookie, &child), (&grandchild_cookie, &grandchild)] {
+        let told = world.until_over(cookie, sid, limit).await?;
+        assert_eq!(told["cause"], "parent-ended");
+    }
+    let took = began.elapsed();
+    assert!(took < limit, "{took:?}");
+    Ok(())
+}
+
+/// The store hangs; meanwhile the parent runs out of time, and its logout finds no store. Nobody is let
+/// through, and once the store is back what is left of the family ends.
+async fn cut(kind: &str, url: &str, freeze: impl Fn(), resume: impl Fn()) -> Result<()> {
+    let world = Runtimes::start(kind, url, IDLE).await?;
+    let (parent, sid) = world.login().await?;
+    let (child_cookie, child) = world.child(&sid).await?;
+    let (grandchild_cookie, grandchild) = world.child(&child).await?;
+    assert_eq!(world.status(&world.flows, &child_cookie).await?, 200);
+    freeze();
+    let began = Instant::now();
+    wait::until("the store is missed", STEP, || async {
+        let status = world.status(&world.flows, &child_cookie).await.ok()?;
+        (status == 503).then_some(())
+    })
+    .await?;
+    assert_eq!(world.log_out(&parent).await?.status, 503);
+    wait::until("the cut is long enough", CUT + STEP, || async {
+        let status = world.status(&world.flows, &grandchild_cookie).await.ok()?;
+        assert_eq!(status, 503, "neither through nor over while nobody knows");
+        (began.elapsed() > CUT).then_some(())
+    })
+    .await?;
+    resume();
+    // Once to sweep, once to reconcile, and what it takes the connections to come back.
+    let limit = 3 * STEP;
+    for (cookie, sid) in [(&child_cookie, &child), (&grandchild_cookie, &grandchild)] {
+        wait::until("nobody is let through", limit, || async {
+            let status = world.status(&world.flows, cookie).await.ok()?;
+            assert_ne!(status, 200, "its parent is over");
+            (status == 401).then_some(())
+        })
+        .await?;
+        let told = world.until_over(cookie, sid, limit).await?;
+        assert_eq!(told["cause"], "parent-ended");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_flow_between_runtimes_that_share_only_redis() -> Result<()> {
+    let server = Redis::shared().await?;
+    flow("redis", &server.database()).await
+}
+
+#[tokio::test]
+async fn a_flow_between_runtimes_that_share_only_postgres() -> Result<()> {
+    let server = Postgres::shared().await?;
+    flow("postgres", &server.database().await?).await
+}
+
+#[tokio::test]
+async fn a_family_outlives_no_cut_of_redis() -> Result<()> {
+    let server = Redis::start().await?;
+    cut(
+        "redis",
+        &server.database(),
+        || server.freeze(),
+        || server.resume(),
+    )
+    .await
+}
+
+#[tokio::test]
+async fn a_family_outlives_no_cut_of_postgres() -> Result<()> {
+    let server = Postgres::start().await?;
+    let url = server.database().await?;
+    cut("postgres", &url, || server.freeze(), || server.resume()).await
+}
