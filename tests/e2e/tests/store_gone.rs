@@ -1,0 +1,129 @@
+//! A store that is gone (S6), each kind in its own way: nobody gets in, nobody is logged out, and when it is back all is as
+//! it was.
+
+#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+
+use berth_databases::{Postgres, Redis};
+use berth_harness::{Call, Result, Stack, wait};
+use serde_json::{Value, json};
+use sqlx::SqlitePool;
+use std::time::Duration;
+
+const UNKNOWN: &str = "berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// A stack on that store whose service looks every session up, and somebody who is logged in there.
+async fn stack_on(store: &Value) -> Result<(Stack, String)> {
+    let nothing_kept = json!({"session": {"cache": "0s"}, "store": store});
+    let builder = Stack::builder().engines(1).service_config(&nothing_kept);
+    let stack = builder.start().await?;
+    let cookie = stack.login_demo().await?;
+    assert_eq!(whoami(&stack, &cookie).await?, 200);
+    Ok((stack, cookie))
+}
+
+async fn whoami(stack: &Stack, cookie: &str) -> Result<u16> {
+    let call = Call::get("/api/whoami").cookie(cookie);
+    Ok(stack.send(call).await?.status)
+}
+
+/// What every kind of client is told while the store is gone.
+async fn closed_to_everybody(stack: &Stack, cookie: &str) -> Result<()> {
+    let seen = (
+        stack.app.requests(),
+        stack.engines[0].upgrades().await?.len(),
+    );
+    let page = [("sec-fetch-mode", "navigate"), ("accept", "text/html")];
+    let api = stack.send(Call::get("/api/whoami").cookie(cookie)).await?;
+    let page = Call::get("/app/sales.qvf").headers(&page).cookie(cookie);
+    let page = stack.send(page).await?;
+    let socket = stack
+        .upgrade("/app/sales.qvf", &[("cookie", cookie)])
+        .await?;
+    for (what, reply) in [("api", api), ("page", page), ("socket", socket.refused()?)] {
+        let got = (reply.status, reply.reason());
+        assert_eq!(got, (503, "store-down".into()), "{what}: {}", reply.text());
+        assert!(!reply.header("retry-after").is_empty(), "{what}");
+        assert!(reply.headers.get("set-cookie").is_none(), "{what}");
+        assert!(reply.headers.get("location").is_none(), "{what}");
+    }
+    let now = (
+        stack.app.requests(),
+        stack.engines[0].upgrades().await?.len(),
+    );
+    assert_eq!(seen, now, "somebody got through");
+    Ok(())
+}
+
+/// Neither who has a session, nor who might have one.
+async fn nobody_gets_in(stack: &Stack, cookie: &str) -> Result<()> {
+    for cookie in [cookie, UNKNOWN] {
+        closed_to_everybody(stack, cookie).await?;
+    }
+    let session = stack.send(Call::get("/session").cookie(cookie)).await?;
+    let got = (session.status, session.reason());
+    assert_eq!(got, (503, "store-down".into()));
+    // Who brings nothing along is told so without a look into the store.
+    let nobody = stack.send(Call::get("/api/whoami")).await?;
+    assert_eq!(nobody.reason(), "no-session");
+    Ok(())
+}
+
+async fn the_session_is_still_there(stack: &Stack, cookie: &str) -> Result<()> {
+    let back = || async {
+        let status = whoami(stack, cookie).await.ok()?;
+        assert!(matches!(status, 200 | 503), "{status}: logged out");
+        (status == 200).then_some(())
+    };
+    wait::until("the store to be back", Duration::from_secs(15), back).await?;
+    stack.qix("/app/sales.qvf", cookie).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_sqlite_file_that_is_no_store_any_more() -> Result<()> {
+    let (stack, cookie) = stack_on(&json!({})).await?;
+    let url = format!("sqlite://{}", stack.dir.join("berth.db").display());
+    let database = SqlitePool::connect(&url).await?;
+    let away = sqlx::query("ALTER TABLE sessions RENAME TO away");
+    away.execute(&database).await?;
+    nobody_gets_in(&stack, &cookie).await?;
+    let back = sqlx::query("ALTER TABLE away RENAME TO sessions");
+    back.execute(&database).await?;
+    the_session_is_still_there(&stack, &cookie).await
+}
+
+#[tokio::test]
+async fn a_postgresql_that_is_down() -> Result<()> {
+    let mut server = Postgres::start().await?;
+    let url = server.database().await?;
+    let store = json!({"kind": "postgres", "path": null, "url": {"inline": url}});
+    let (stack, cookie) = stack_on(&store).await?;
+    server.kill();
+    nobody_gets_in(&stack, &cookie).await?;
+    server.start_again().await?;
+    the_session_is_still_there(&stack, &cookie).await
+}
+
+#[tokio::test]
+async fn a_redis_that_is_down() -> Result<()> {
+    let mut server = Redis::start().await?;
+    let url = server.database();
+    let store = json!({"kind": "redis", "path": null, "url": {"inline": url}});
+    let (stack, cookie) = stack_on(&store).await?;
+    server.kill();
+    nobody_gets_in(&stack, &cookie).await?;
+    server.start_again().await?;
+    the_session_is_still_there(&stack, &cookie).await
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs() -> Result<()> {
+    let server = Redis::start().await?;
+    let url = server.database();
+    let store = json!({"kind": "redis", "path": null, "url": {"inline": url}});
+    let (stack, cookie) = stack_on(&store).await?;
+    server.freeze();
+    nobody_gets_in(&stack, &cookie).await?;
+    server.resume();
+    the_session_is_still_there(&stack, &cookie).await
+}
