@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { cookies, dialog, logIn, logInAgain, loggedIn, refused, session } from './support/chromium.mjs';
+import { cookies, dialog, logIn, logInAgain, loggedIn, refused, screenshot, session } from './support/chromium.mjs';
 import { ada, demo, endSession, url } from './support/stack.mjs';
 
 const expect = [refused(401, 440)];
@@ -59,4 +59,32 @@ test('a logout in one tab takes the others home', async (t) => {
   await second.waitForURL(`${url}/`);
   for (const page of [first, second]) await page.getByText('not logged in').waitFor();
   assert.deepEqual(await cookies(first, 'berth'), []);
+});
+
+test('who logs in with a provider does so in a new tab, and this one goes on', async (t) => {
+  const page = await loggedIn(t, demo, { expect });
+  // What the service would say of a session that came by a provider.
+  await page.route('**/session', async (route) => {
+    const answer = await route.fetch();
+    const own = await answer.json();
+    await route.fulfill({ response: answer, json: own.anonymous ? own : { ...own, provider: 'acme' } });
+  });
+  await page.reload();
+  await page.getByText('demo ·').waitFor();
+  await endSession((await cookies(page, 'berth'))[0]);
+  await page.getByRole('button', { name: 'GET /api/whoami' }).click();
+  await dialog(page).waitFor();
+  await screenshot(page, 'dialog-provider');
+  assert.equal(await dialog(page).getByLabel('Password').count(), 0);
+  const link = dialog(page).getByRole('link', { name: 'Log in with acme' });
+  assert.deepEqual(
+    [await link.getAttribute('href'), await link.getAttribute('target')],
+    ['/login/oidc/acme?return_to=%2F', '_blank'],
+  );
+  const other = await page.context().newPage();
+  await logIn(other, demo);
+  await page.bringToFront();
+  await page.evaluate(() => dispatchEvent(new Event('focus')));
+  await page.getByText('"account": "demo"').waitFor();
+  assert.equal(await dialog(page).count(), 0);
 });

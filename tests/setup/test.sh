@@ -12,9 +12,10 @@ suite_bindgen() {
 }
 suite_validate() { tests/setup/validate.sh; }
 suite_e2e() {
-    local file tests=()
-    for file in tests/e2e/tests/*.rs; do
-        [ "$file" = tests/e2e/tests/browser.rs ] || tests+=(--test "$(basename "$file" .rs)")
+    local name tests=()
+    # Files, and folders with a main.rs.
+    for name in $(basename -s .rs -a tests/e2e/tests/*); do
+        [ "$name" = browser ] || tests+=(--test "$name")
     done
     # Always the whole workspace: with one package alone, its dependencies would be built again with other features.
     cargo test --release --locked --workspace --no-fail-fast "${tests[@]}"

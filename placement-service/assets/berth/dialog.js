@@ -32,11 +32,11 @@ const STYLE = `
   .alert:empty { display: none; }
   .left { display: block; margin: .75rem 0 0; color: var(--text); font-size: 2rem; font-weight: 600; line-height: 1.2; font-variant-numeric: tabular-nums; }
   .buttons { display: flex; flex-wrap: wrap; gap: .6rem; margin-top: 1.4rem; }
-  button {
-    flex: 1 1 auto; padding: .5rem 1rem; font: inherit; cursor: pointer;
+  button, .button {
+    flex: 1 1 auto; padding: .5rem 1rem; font: inherit; cursor: pointer; text-align: center; text-decoration: none;
     color: var(--text); background: var(--field); border: 1px solid var(--edge); border-radius: .4rem;
   }
-  button:hover { border-color: var(--accent); }
+  button:hover, .button:hover { border-color: var(--accent); }
   .primary { flex-grow: 2; color: var(--on-accent); background: var(--accent); border-color: var(--accent); font-weight: 600; }
   [aria-disabled="true"] { opacity: .65; cursor: progress; }
   :focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }

@@ -21,8 +21,8 @@ export function configure({ texts = {}, ...changes }) {
 }
 
 /**
- * The session: `{anonymous: false, account, roles, idle_remaining_s, absolute_remaining_s}` or `{anonymous: true}`.
- * Asking does not count as activity. Rejects when the service does not answer.
+ * The session: `{anonymous: false, account, roles, provider?, idle_remaining_s, absolute_remaining_s}`, or
+ * `{anonymous: true}`. Asking does not count as activity. Rejects when the service does not answer.
  */
 export function session() {
   return state.ask();

@@ -4,14 +4,14 @@
 import { loginDialog } from './login.js';
 
 const CHANNEL = 'berth';
-/** The account's name, for a page that is loaded when the session is over already. */
-const ACCOUNT_KEY = 'berth-account';
+/** Who it was, for a page that is loaded when the session is over already. */
+const KNOWN_KEY = 'berth-account';
 
 /** The login session as this tab sees it. */
 export class State {
   #options;
-  /** Of the latest session in this page. */
-  #account = null;
+  /** Whose the latest session in this page is: account, and provider if it is one's. */
+  #known = null;
   #listeners = new Set();
   #onExpired = new Set();
   #channel = new BroadcastChannel(CHANNEL);
@@ -27,9 +27,9 @@ export class State {
     };
   }
 
-  /** The account whose session this is or was; `null` when nobody has been logged in. */
+  /** The account whose session this is or was; nothing when nobody has been logged in. */
   get account() {
-    return this.#account ?? sessionStorage.getItem(ACCOUNT_KEY);
+    return this.#who()?.account;
   }
 
   /** Asks the service. Not an activity. */
@@ -85,6 +85,7 @@ export class State {
     if (session.anonymous) this.#tellExpired();
     const dialog = loginDialog({
       name: this.account,
+      provider: this.#who()?.provider,
       texts: this.#options.texts,
       early: !session.anonymous,
       logIn: (name, password) => this.#logIn(name, password, dialog),
@@ -120,14 +121,19 @@ export class State {
     return undefined;
   }
 
+  #who() {
+    return this.#known ?? JSON.parse(sessionStorage.getItem(KNOWN_KEY));
+  }
+
   #learn(session) {
     if (this.#leaving) return session;
     if (!session.anonymous) {
-      const before = this.#account;
-      this.#account = session.account;
-      sessionStorage.setItem(ACCOUNT_KEY, session.account);
-      // What the page shows is not for this one.
-      if (before && before !== session.account) this.#leave();
+      const before = this.#known;
+      const { account, provider } = session;
+      this.#known = { account, provider };
+      sessionStorage.setItem(KNOWN_KEY, JSON.stringify(this.#known));
+      // What the page shows is not for this one. A provider's account is not the local one of that name.
+      if (before && (before.account !== account || before.provider !== provider)) this.#leave();
     }
     for (const listener of this.#listeners) listener(session);
     return session;
@@ -145,7 +151,7 @@ export class State {
   }
 
   #loggedOut() {
-    sessionStorage.removeItem(ACCOUNT_KEY);
+    sessionStorage.removeItem(KNOWN_KEY);
     this.#leave();
   }
 

@@ -19,6 +19,9 @@ struct OwnSession<'a> {
     anonymous: bool,
     account: &'a str,
     roles: &'a [String],
+    /// The identity provider that the user logs in with, if any; its name in the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<&'a str>,
     /// Seconds until the session ends for want of activity.
     idle_remaining_s: u64,
     /// Seconds until it ends whatever happens.
@@ -31,6 +34,7 @@ impl<'a> OwnSession<'a> {
             anonymous: false,
             account: &live.account,
             roles: &live.roles,
+            provider: live.provider.as_ref().map(|link| link.provider.as_str()),
             idle_remaining_s: left.idle_s,
             absolute_remaining_s: left.absolute_s,
         }

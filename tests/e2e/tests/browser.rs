@@ -76,8 +76,9 @@ async fn login_page_dialog_and_tabs() -> Result<()> {
         "dialog.test.mjs",
         "straggler.test.mjs",
         "tabs.test.mjs",
+        "readme.test.mjs",
     ];
-    passes(&json!({}), 1, &files, 20).await
+    passes(&json!({}), 1, &files, 23).await
 }
 
 #[tokio::test]
