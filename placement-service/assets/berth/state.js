@@ -90,9 +90,9 @@ export class State {
       early: !session.anonymous,
       logIn: (name, password) => this.#logIn(name, password, dialog),
     });
-    // Somebody may log in elsewhere, in another tab for instance.
+    // Somebody may log in elsewhere, in another tab for instance: then the end is farther away than it was.
     const stop = this.listen((now) => {
-      if (!now.anonymous && session.anonymous) dialog.close();
+      if (!now.anonymous && !(now.absolute_remaining_s <= session.absolute_remaining_s)) dialog.close();
     });
     const back = await dialog.answered;
     stop();
