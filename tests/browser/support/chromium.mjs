@@ -11,6 +11,8 @@ const EXECUTABLE = process.env.BERTH_CHROMIUM ?? '/usr/bin/chromium';
 const ARGS = [
   '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync',
+  // A page that a test makes up comes from no address, so that a socket to this machine would be refused it.
+  '--disable-features=LocalNetworkAccessChecks',
 ];
 /** Chromium's own words for an answer that is no success. */
 export const refused = (...statuses) => new RegExp(`^Failed to load resource: .* status of (${statuses.join('|')})`);
