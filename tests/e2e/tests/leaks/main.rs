@@ -47,9 +47,17 @@ async fn nothing_leaks(store: Value, open: impl FnOnce(PathBuf) -> Store) -> Res
     );
     assert!(found.is_empty(), "leaked:\n{}", found.join("\n"));
 
-    // The places are the right ones: what may be told is there.
+    // The places are the right ones, and the search finds: what may be told is there.
+    let mut canary = secrets::Secrets::default();
+    canary.add("the account", story::ACCOUNT);
+    assert!(!search(&canary, &store).is_empty(), "nothing in the store");
+    canary.add("the canary", story::CANARY);
+    for place in ["berth.log: the account", "envoy.log: the canary"] {
+        let found = search(&canary, &logs);
+        let there = found.iter().any(|what| what.starts_with(place));
+        assert!(there, "no {place} in {found:?}");
+    }
     for (places, word) in [
-        (&store, story::ACCOUNT),
         (&told, "berth_rejections"),
         (&told, "berth_sessions_created"),
         (&configuration, "berth_filter.wasm"),

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// The account of the story. Its name may be told.
 pub(crate) const ACCOUNT: &str = "leak-probe";
+/// What a client puts into a path is in the access log: by this the search shows that it would find something.
+pub(crate) const CANARY: &str = "canary-in-the-path-of-a-request";
 const PASSWORD: &str = "Kx9!correct horse/battery";
 const WRONG: &str = "wrong&horse-battery-staple";
 /// A password in the wrong field.
@@ -68,6 +70,7 @@ pub(crate) async fn play(stack: &mut Stack) -> Result<Secrets> {
         stack,
         secrets,
     };
+    story.send(Call::get(&format!("/api/{CANARY}"))).await?;
     story.logs_in().await?;
     story.strays().await?;
     story.programs().await?;
