@@ -75,24 +75,6 @@ fn a_shared_secret_signs_and_is_not_published() {
 }
 
 #[test]
-fn a_session_adds_claims_and_replaces_none() {
-    let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
-    let further = json!({"case": {"id": 7}, "sub": "root", "exp": 1, "roles": ["admin"]});
-    let session = LiveSession {
-        claims: further.as_object().unwrap().clone(),
-        ..session("ref")
-    };
-    let minted = tokens.mint(&session).unwrap();
-    let key = DecodingKey::from_secret(SECRET.as_bytes());
-    let claims = claims(&minted.token, &key, jsonwebtoken::Algorithm::HS256);
-    assert_eq!(claims["case"], json!({"id": 7}));
-    assert_eq!(
-        (&claims["sub"], &claims["roles"], &claims["exp"]),
-        (&json!("demo"), &json!(["user"]), &json!(NOW + 300))
-    );
-}
-
-#[test]
 fn asymmetric_tokens_verify_with_the_published_key() {
     for (algorithm, pem, kty) in [
         (Algorithm::Rs256, RS256, "RSA"),
