@@ -110,6 +110,8 @@ causes! {
     EnginesFull = "engines-full", 503, Warn, "Every engine is full.";
     /// The session store does not answer.
     StoreDown = "store-down", 503, Error, "Sessions cannot be looked up at present.";
+    /// Sessions are kept by another login service.
+    ReadOnlyStore = "read-only-store", 501, Error, "Sessions are kept elsewhere.";
     /// Every engine that was tried failed.
     EngineFailed = "engine-failed", 503, Error, "No engine took the session.";
     /// A fault of the service itself.
@@ -132,6 +134,7 @@ impl From<Reason> for Cause {
             Reason::NoEngine => Self::NoEngine,
             Reason::EnginesFull => Self::EnginesFull,
             Reason::StoreDown => Self::StoreDown,
+            Reason::ReadOnlyStore => Self::ReadOnlyStore,
             Reason::EngineFailed => Self::EngineFailed,
             Reason::Internal => Self::Internal,
         }

@@ -27,7 +27,7 @@ pub use oidc::{OidcProvider, RoleMapping, is_safe};
 pub use pool::{Discovery, Driver, FixedEngine, Open, Pool, Route, Strategy};
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
 pub use session::{Cookie, PerAccount, SameSite, Session, Sweep, WhenFull};
-pub use store::Store;
+pub use store::{JwtKey, RedisJwt, Store};
 pub use tokens::{Algorithm, Gateways, Key, TokenKey, Tokens};
 pub use webhooks::{Backoff, Webhook, WebhookFormat};
 

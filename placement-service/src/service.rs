@@ -43,7 +43,7 @@ pub async fn build(
     secrets: Secrets,
     clock: Arc<dyn Clock>,
 ) -> Result<App, ServiceError> {
-    let stores = store::open(&config.store, &secrets.store).await?;
+    let stores = store::open(&config, secrets.store).await?;
     let mut registry = Metrics::registry();
     let metrics = Arc::new(Metrics::register(&mut registry));
     let sessions = Sessions::start(

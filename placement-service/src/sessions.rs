@@ -238,8 +238,11 @@ impl Drop for Sessions {
     }
 }
 
-/// The refusal for a store that does not answer; the log says why.
+/// The refusal for a store that does not answer, and the log says why; or for one that is read-only.
 pub(crate) fn store_down(error: &StoreError) -> Refusal {
+    if *error == StoreError::ReadOnly {
+        return Reason::ReadOnlyStore.into();
+    }
     tracing::error!(%error, "the session store does not answer");
     Refusal::new(Reason::StoreDown).retry_after(STORE_RETRY_S)
 }

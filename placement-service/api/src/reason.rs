@@ -57,6 +57,8 @@ reasons! {
     EnginesFull = "engines-full", 503;
     /// The session store does not answer.
     StoreDown = "store-down", 503;
+    /// Sessions are kept by another login service: here none begins or ends.
+    ReadOnlyStore = "read-only-store", 501;
     /// Every engine that was tried refused or stayed silent.
     EngineFailed = "engine-failed", 503;
     /// A fault of the service itself; its log says more.

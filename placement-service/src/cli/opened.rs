@@ -24,7 +24,7 @@ impl Opened {
         let secrets = secrets::fetch_store(&config.store, &|name| std::env::var(name).ok())
             .map_err(|faults| Failure::faults(file.named(), &faults))?;
         Ok(Self {
-            stores: store::open(&config.store, &secrets).await?,
+            stores: store::open(&config, secrets).await?,
             clock: Arc::new(SystemClock),
             config,
         })

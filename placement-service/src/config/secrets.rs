@@ -1,12 +1,14 @@
 //! Fetches the secrets that the configuration only points at, and makes the signing key of one.
 
 use super::fault::{Fault, Faults};
-use super::{Config, Jwks, Key, Role};
+use super::{Algorithm, Config, Jwks, Key, Role, Store};
 use crate::keys::SigningKey;
 use crate::oidc::sealed::SealingKeys;
 use crate::remote_keys::PublicKeys;
 use crate::secret::Secret;
 use crate::store;
+use crate::store::redis_jwt::JwtKey;
+use jsonwebtoken::{Algorithm as Jwa, DecodingKey};
 
 /// The shortest secret that gateways and clients prove themselves with, in bytes.
 const MIN_SECRET_BYTES: usize = 16;
@@ -35,6 +37,10 @@ pub struct Secrets {
 pub struct StoreSecrets {
     /// It may hold a password.
     pub url: Option<Secret>,
+    /// What the JWTs of `redis-jwt` are verified with.
+    pub keys: Vec<JwtKey>,
+    /// What replicas have in common that share no store: the secret of `tokens.key`.
+    pub seed: Option<Secret>,
 }
 
 /// What an `api.clients` entry proves itself with.
@@ -56,6 +62,10 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
     });
     let store = fetch_store(&config.store, env)
         .map_err(|Faults(more)| faults.extend(more))
+        .map(|store| StoreSecrets {
+            seed: read("tokens.key", &config.tokens.key, env).ok(),
+            ..store
+        })
         .ok();
     let clients = clients(config, env, gateway.as_ref(), &mut faults);
     let webhooks = config.webhooks.iter().enumerate().map(|(index, hook)| {
@@ -128,7 +138,7 @@ fn token_keys(
 
 /// Reads what the store alone needs.
 pub fn fetch_store(
-    config: &super::Store,
+    config: &Store,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<StoreSecrets, Faults> {
     let path = "store.url";
@@ -138,10 +148,51 @@ pub fn fetch_store(
         checked.map_err(|fault| Fault::new(path, fault))?;
         Ok(url)
     });
-    match url.transpose() {
-        Ok(url) => Ok(StoreSecrets { url }),
-        Err(fault) => Err(Faults(vec![fault])),
+    let mut faults = Vec::new();
+    let url = url.transpose().unwrap_or_else(|fault| {
+        faults.push(fault);
+        None
+    });
+    let keys = match config {
+        Store::RedisJwt(jwt) => jwt.keys.as_slice(),
+        _ => &[],
+    };
+    let keys = keys.iter().enumerate().filter_map(|(index, key)| {
+        let path = format!("store.keys[{index}].key");
+        jwt_key(&path, key, env)
+            .map_err(|fault| faults.push(fault))
+            .ok()
+    });
+    let keys = keys.collect();
+    if !faults.is_empty() {
+        return Err(Faults(faults));
     }
+    Ok(StoreSecrets {
+        url,
+        keys,
+        seed: None,
+    })
+}
+
+fn jwt_key(
+    path: &str,
+    key: &super::JwtKey,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<JwtKey, Fault> {
+    let text = read(path, &key.key, env)?;
+    let pem = text.reveal().as_bytes();
+    let (algorithm, decoding) = match key.algorithm {
+        Algorithm::Hs256 => (Jwa::HS256, Ok(DecodingKey::from_secret(pem))),
+        Algorithm::Rs256 => (Jwa::RS256, DecodingKey::from_rsa_pem(pem)),
+        Algorithm::Es256 => (Jwa::ES256, DecodingKey::from_ec_pem(pem)),
+        Algorithm::EdDsa => (Jwa::EdDSA, DecodingKey::from_ed_pem(pem)),
+    };
+    let not_one = format!("is not a public key for {algorithm:?} in PEM");
+    Ok(JwtKey {
+        algorithm,
+        kid: key.kid.clone(),
+        key: decoding.map_err(|_| Fault::new(path, not_one))?,
+    })
 }
 
 fn clients(

@@ -1,7 +1,7 @@
 //! Where sessions and accounts are kept.
 
-use super::Key;
 use super::check::{Faults, SECOND};
+use super::{Algorithm, Key};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,6 +36,38 @@ pub enum Store {
         #[serde(default = "timeout", with = "humantime_serde")]
         timeout: Duration,
     },
+    /// Somebody else's sessions, read-only.
+    RedisJwt(RedisJwt),
+}
+
+/// The sessions of another login service in Redis: the key is the cookie's value, the value a JWT.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisJwt {
+    pub url: Key,
+    /// What comes before the cookie's value in a key.
+    #[serde(default)]
+    pub prefix: String,
+    /// What JWTs are verified with.
+    pub keys: Vec<JwtKey>,
+    pub issuer: Option<String>,
+    pub audience: Option<String>,
+    #[serde(default = "account_claim")]
+    pub account_claim: String,
+    #[serde(default = "roles_claim")]
+    pub roles_claim: String,
+    #[serde(default = "timeout", with = "humantime_serde")]
+    pub timeout: Duration,
+}
+
+/// HS256: the shared secret's text. Others: a public key, PEM.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JwtKey {
+    pub algorithm: Algorithm,
+    pub key: Key,
+    /// For JWTs that name this key; for any JWT when absent.
+    pub kid: Option<String>,
 }
 
 impl Store {
@@ -45,7 +77,8 @@ impl Store {
         match self {
             Self::Sqlite { timeout, .. }
             | Self::Postgres { timeout, .. }
-            | Self::Redis { timeout, .. } => *timeout,
+            | Self::Redis { timeout, .. }
+            | Self::RedisJwt(RedisJwt { timeout, .. }) => *timeout,
         }
     }
 
@@ -54,7 +87,9 @@ impl Store {
     pub const fn url(&self) -> Option<&Key> {
         match self {
             Self::Sqlite { .. } => None,
-            Self::Postgres { url, .. } | Self::Redis { url, .. } => Some(url),
+            Self::Postgres { url, .. }
+            | Self::Redis { url, .. }
+            | Self::RedisJwt(RedisJwt { url, .. }) => Some(url),
         }
     }
 }
@@ -67,6 +102,14 @@ fn prefix() -> String {
     PREFIX.to_owned()
 }
 
+fn account_claim() -> String {
+    "sub".to_owned()
+}
+
+fn roles_claim() -> String {
+    "roles".to_owned()
+}
+
 pub(super) fn check(store: &Store, faults: &mut Faults) {
     let least = Duration::from_millis(50);
     faults.within("store.timeout", store.timeout(), least, 30 * SECOND);
@@ -75,6 +118,19 @@ pub(super) fn check(store: &Store, faults: &mut Faults) {
         if !(1..=MAX_PREFIX_BYTES).contains(&prefix.len()) || !prefix.bytes().all(fine) {
             let message = "must be 1 to 64 visible ASCII characters without braces";
             faults.add("store.prefix", message);
+        }
+    }
+    if let Store::RedisJwt(jwt) = store {
+        if jwt.keys.is_empty() {
+            faults.add("store.keys", "must name a key at least");
+        }
+        for (name, claim) in [
+            ("store.account_claim", &jwt.account_claim),
+            ("store.roles_claim", &jwt.roles_claim),
+        ] {
+            if claim.is_empty() {
+                faults.add(name, "must not be empty");
+            }
         }
     }
 }
@@ -115,8 +171,25 @@ mod tests {
         );
         assert_eq!(
             told("store: { kind: mysql }"),
-            "store.kind: unknown variant `mysql`, expected one of `sqlite`, `postgres`, `redis`\n\
+            "store.kind: unknown variant `mysql`, expected one of `sqlite`, `postgres`, `redis`, `redis-jwt`\n\
              store.path: is missing"
+        );
+    }
+
+    #[test]
+    fn keys_of_jwts_are_looked_at() {
+        assert_eq!(
+            told("store: { kind: redis-jwt, url: { env: URL }, keys: [], account_claim: '' }"),
+            "store.account_claim: must not be empty\nstore.keys: must name a key at least"
+        );
+        let text = "store: { kind: redis-jwt, url: { inline: 'redis://h' }, keys: [ \
+                    { algorithm: RS256, key: { env: A } }, { algorithm: HS256, key: { env: B } } ] }";
+        let store = from_text(text).unwrap().config.store;
+        let env = |name: &str| (name == "A").then(|| "no PEM".to_owned());
+        assert_eq!(
+            secrets::fetch_store(&store, &env).unwrap_err().to_string(),
+            "store.keys[0].key: is not a public key for RS256 in PEM\n\
+             store.keys[1].key: the environment variable B is not set"
         );
     }
 

@@ -180,6 +180,7 @@ const fn title(reason: Reason) -> &'static str {
         Reason::NoEngine => "No engine is up",
         Reason::EnginesFull => "Every engine is full",
         Reason::StoreDown => "The session store does not answer",
+        Reason::ReadOnlyStore => "Sessions are kept by another login service",
         Reason::EngineFailed => "No engine took the session",
         Reason::Internal => "The service failed",
     }

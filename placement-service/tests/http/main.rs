@@ -22,6 +22,7 @@ mod oidc_faults;
 mod oidc_logout;
 mod operators;
 mod placements;
+mod read_only;
 mod receiver;
 mod security_events;
 mod session;

@@ -84,7 +84,8 @@ impl Site {
         let config = load::from_text(&yaml).unwrap().config;
         let key = |name: &str| (name == "BERTH_TOKEN_KEY").then(|| "k".repeat(40));
         let secrets = secrets::fetch(&config, &key).unwrap();
-        let stores = store::open(&config.store, &secrets.store).await.unwrap();
+        let of_store = secrets::fetch_store(&config.store, &key).unwrap();
+        let stores = store::open(&config, of_store).await.unwrap();
         let accounts = Accounts::new(stores.accounts.unwrap(), clock.clone()).unwrap();
         let roles = ["user".to_owned()];
         // There already when the site starts again.
