@@ -33,8 +33,8 @@ lint: ## Check formatting, clippy, licences and sources
 e2e: setup build-tests ## Run the end-to-end tests alone
 	@tests/setup/test.sh e2e
 
-bench: build ## Measure handshakes and echo; table and JSON
-	@tests/setup/tools.sh run
+bench: build ## Measure handshakes, echo and stores; table and JSON
+	@tests/setup/tools.sh run databases
 	@target/release/berth-bench
 
 validate: build-tests ## Let Envoy judge the configurations

@@ -4,17 +4,20 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::unreachable,
     reason = "tests of stores, run by tests"
 )]
 
 mod accounts;
 mod coordination;
 mod events;
+mod races;
 mod sessions;
 
 pub use accounts::accounts;
 pub use coordination::coordination;
 pub use events::events;
+pub use races::{coordination_race, limit_race, log_race, races, versions_and_clocks};
 pub use sessions::{limits, lists, sessions};
 
 use crate::session_id::IdHash;

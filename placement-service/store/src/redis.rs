@@ -33,6 +33,7 @@ mod sessions;
 use crate::StoreError;
 pub(crate) use link::Link;
 use redis::{Cmd, FromRedisValue, Script};
+pub use row::{Fields, session_from};
 use std::time::Duration;
 
 /// Sessions and accounts in one Redis.

@@ -12,8 +12,7 @@ use crate::{
     SessionStore, StoreError, Stores,
 };
 use async_trait::async_trait;
-pub use jwt::{JwtKey, JwtRules};
-use jwt::{Kept, session_from};
+pub use jwt::{JwtKey, JwtRules, Kept, session_from};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::Duration;

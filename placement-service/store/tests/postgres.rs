@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use berth_databases::Postgres;
-use berth_store::contract;
+use berth_store::contract::{self, event, session_row};
 use berth_store::postgres::PostgresStore;
+use berth_store::{SessionStore, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,3 +28,28 @@ macro_rules! contract {
 }
 
 contract!(sessions lists limits accounts events coordination);
+contract!(races limit_race coordination_race log_race versions_and_clocks);
+
+#[tokio::test]
+async fn rows_survive_a_kill_and_columns_of_a_newer_binary_are_left_alone() {
+    let mut server = Postgres::start().await.unwrap();
+    let url = server.database().await.unwrap();
+    let store = PostgresStore::open(&url, LIMIT).await.unwrap();
+    let row = session_row(7);
+    store.insert(&row, None, &event(&row, None)).await.unwrap();
+    assert_eq!(store.find(&row.id_hash).await, Ok(Some(row.clone())));
+    let database = url.rsplit('/').next().unwrap();
+    let newer =
+        "ALTER TABLE sessions ADD COLUMN mood TEXT; ALTER TABLE accounts ADD COLUMN mood TEXT;
+        INSERT INTO _sqlx_migrations VALUES (9, 'newer', now(), TRUE, '', 1)";
+    server.execute(database, newer).await.unwrap();
+    assert_eq!(store.find(&row.id_hash).await, Ok(Some(row.clone())));
+    server.kill();
+    assert!(matches!(
+        store.find(&row.id_hash).await,
+        Err(StoreError::Down(_))
+    ));
+    server.start_again().await.unwrap();
+    let again = PostgresStore::open(&url, LIMIT).await.unwrap();
+    assert_eq!(again.find(&row.id_hash).await, Ok(Some(row)));
+}

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use berth_databases::Redis;
-use berth_store::contract;
+use berth_store::contract::{self, event, session_row};
 use berth_store::redis::RedisStore;
+use berth_store::{Select, SessionStore, StoreError};
+use redis::AsyncCommands;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,3 +29,48 @@ macro_rules! contract {
 }
 
 contract!(sessions lists limits accounts events coordination);
+contract!(races limit_race coordination_race log_race versions_and_clocks);
+
+#[tokio::test]
+async fn rows_survive_a_kill_and_fields_of_a_newer_binary_are_left_alone() {
+    let mut server = Redis::start().await.unwrap();
+    let url = server.database();
+    let store = RedisStore::open(&url, "berth", LIMIT).await.unwrap();
+    let row = session_row(7);
+    store.insert(&row, None, &event(&row, None)).await.unwrap();
+    let client = redis::Client::open(url.as_str()).unwrap();
+    let mut direct = client.get_multiplexed_async_connection().await.unwrap();
+    let keys: Vec<String> = direct.keys("{berth}:session:*").await.unwrap();
+    let _: () = direct
+        .hset(keys.first().unwrap(), "mood", "fine")
+        .await
+        .unwrap();
+    assert_eq!(store.find(&row.id_hash).await, Ok(Some(row.clone())));
+    server.kill();
+    assert!(matches!(
+        store.find(&row.id_hash).await,
+        Err(StoreError::Down(_))
+    ));
+    server.start_again().await.unwrap();
+    assert_eq!(
+        store.find(&row.id_hash).await,
+        Ok(Some(row)),
+        "no new start"
+    );
+}
+
+#[tokio::test]
+async fn what_redis_evicted_is_not_listed() {
+    let server = Redis::shared().await.unwrap();
+    let url = server.database();
+    let store = RedisStore::open(&url, "berth", LIMIT).await.unwrap();
+    let row = session_row(7);
+    store.insert(&row, None, &event(&row, None)).await.unwrap();
+    let client = redis::Client::open(url.as_str()).unwrap();
+    let mut direct = client.get_multiplexed_async_connection().await.unwrap();
+    let keys: Vec<String> = direct.keys("{berth}:session:*").await.unwrap();
+    let _: () = direct.del(&keys).await.unwrap();
+    let over = Select::OverAt(u64::MAX >> 1);
+    assert_eq!(store.list(&over, 1).await, Ok(Vec::new()));
+    assert_eq!(store.count_live(0).await, Ok(0));
+}

@@ -25,6 +25,7 @@ macro_rules! contract {
 }
 
 contract!(sessions lists limits accounts events coordination);
+contract!(races limit_race coordination_race log_race versions_and_clocks);
 
 #[tokio::test]
 async fn rows_survive_a_restart() {

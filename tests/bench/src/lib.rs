@@ -1,4 +1,4 @@
-//! What Berth costs: the same load, in turn, straight to the engines, through Envoy without Berth,
+//! What Berth costs, and what its stores do: the same load, in turn, straight to the engines, through Envoy without Berth,
 //! and through Envoy with Berth and each of its drivers. Only ratios within one run mean anything.
 
 mod aims;
@@ -11,12 +11,14 @@ mod plan;
 mod processes;
 mod report;
 mod results;
+mod stores;
 mod way;
 mod world;
 
 pub use options::Options;
 
 use berth_harness::Result;
+use results::Results;
 use std::fs;
 use world::World;
 
@@ -25,11 +27,17 @@ use world::World;
 /// # Errors
 /// When something does not start, or a load does nothing but fail.
 pub async fn run(options: &Options) -> Result<String> {
-    let mut world = World::start(options).await?;
-    let memory = memory::measure(&mut world, options.held()).await?;
-    let mut results = plan::run(&mut world, options).await?;
-    results.memory = memory;
-    results.aims = aims::judge(&results);
+    let mut results = Results::new(options, Vec::new());
+    if !options.ways().is_empty() {
+        let mut world = World::start(options).await?;
+        let memory = memory::measure(&mut world, options.held()).await?;
+        results = plan::run(&mut world, options).await?;
+        results.memory = memory;
+        results.aims = aims::judge(&results);
+    }
+    if options.stores() {
+        results.stores = stores::measure(options).await?;
+    }
     let path = options.out();
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)?;

@@ -2,7 +2,7 @@
 
 use crate::way::Way;
 use berth_harness::paths;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use std::{path::PathBuf, time::Duration};
 
 /// Measures Berth against Envoy without it, on this machine, in one run.
@@ -28,12 +28,37 @@ pub struct Options {
     /// Engine simulators.
     #[arg(long, default_value_t = 3)]
     pub(crate) engines: usize,
-    /// Only these ways; all four if none is named.
+    /// Sessions in each store.
+    #[arg(long, default_value_t = 100_000)]
+    sessions: usize,
+    /// Only these parts: ways, and the stores; all if none is named.
     #[arg(long, value_enum, value_delimiter = ',')]
-    only: Vec<Way>,
+    only: Vec<Part>,
     /// The results as JSON; target/bench/results.json if not given.
     #[arg(long)]
     out: Option<PathBuf>,
+}
+
+/// A part of the bench.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Direct,
+    Bare,
+    Websocket,
+    Qix,
+    Stores,
+}
+
+impl Part {
+    const fn way(self) -> Option<Way> {
+        match self {
+            Self::Direct => Some(Way::Direct),
+            Self::Bare => Some(Way::Bare),
+            Self::Websocket => Some(Way::Websocket),
+            Self::Qix => Some(Way::Qix),
+            Self::Stores => None,
+        }
+    }
 }
 
 impl Options {
@@ -51,8 +76,22 @@ impl Options {
     }
 
     pub(crate) fn ways(&self) -> Vec<Way> {
-        let wanted = |way: &Way| self.only.is_empty() || self.only.contains(way);
+        let named = |way| self.only.iter().any(|part| part.way() == Some(way));
+        let wanted = |way: &Way| self.only.is_empty() || named(*way);
         Way::ALL.into_iter().filter(wanted).collect()
+    }
+
+    /// Whether the stores are measured.
+    pub(crate) fn stores(&self) -> bool {
+        self.only.is_empty() || self.only.contains(&Part::Stores)
+    }
+
+    pub(crate) fn sessions(&self) -> usize {
+        if self.quick {
+            1_000
+        } else {
+            self.sessions.max(1)
+        }
     }
 
     pub(crate) fn out(&self) -> PathBuf {
@@ -84,5 +123,8 @@ mod tests {
         let options = Options::try_parse_from(words).unwrap();
         assert_eq!(options.rounds(), 1);
         assert_eq!(options.ways(), [Way::Direct, Way::Qix]);
+        assert!(!options.stores());
+        let options = Options::try_parse_from(["berth-bench", "--only", "stores"]).unwrap();
+        assert!(options.stores() && options.ways().is_empty());
     }
 }

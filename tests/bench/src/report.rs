@@ -4,17 +4,50 @@ use crate::{
     aims::{Aim, Bound},
     load::Load,
     results::{Results, Row},
+    stores::StoreRow,
 };
 use std::fmt::Write;
 
 /// The whole report. Ratios are to "Envoy without Berth".
 pub(crate) fn table(results: &Results) -> String {
     let mut text = format!("\n{}\n\n", results.place());
-    line(&mut text, &format!("{}{}", head(), " failed"));
+    if !results.rows.is_empty() {
+        ways(&mut text, results);
+    }
+    if !results.stores.is_empty() {
+        stores(&mut text, &results.stores);
+    }
+    text
+}
+
+fn stores(text: &mut String, stores: &[StoreRow]) {
+    line(
+        text,
+        "\nstores, per second     sessions  inserts  look-ups: uncached   cached   lists of 100  rows swept",
+    );
+    for row in stores {
+        line(
+            text,
+            &format!(
+                "  {:<20} {:>8} {:>8.0} {:>19.0} {:>8.0} {:>14.0} {:>11.0}",
+                row.store,
+                row.sessions,
+                row.inserts,
+                row.lookups_uncached,
+                row.lookups_cached,
+                row.lists,
+                row.swept_rows
+            ),
+        );
+    }
+}
+
+fn ways(text: &mut String, results: &Results) {
+    line(text, &format!("{}{}", head(), " failed"));
     for load in Load::ALL {
-        line(&mut text, &load.to_string());
+        line(text, &load.to_string());
         let rows = results.rows.iter().filter(|row| row.load == load);
-        rows.for_each(|row| line(&mut text, &measured(row)));
+        rows.for_each(|row| line(text, &measured(row)));
     }
     let failures = results.rows.iter().filter_map(|row| {
         let failure = row.failure.as_ref()?;
@@ -23,15 +56,15 @@ pub(crate) fn table(results: &Results) -> String {
             row.way, row.load
         ))
     });
-    failures.for_each(|failure| line(&mut text, &failure));
+    failures.for_each(|failure| line(text, &failure));
     line(
-        &mut text,
+        text,
         "\nmemory                  idle MiB   KiB per held socket",
     );
     for memory in &results.memory {
         let (way, idle, socket) = (memory.way, memory.idle_mib, memory.kib_per_socket);
         line(
-            &mut text,
+            text,
             &format!(
                 "  {way:<20} {idle:>9.1} {socket:>12.1}  ({} held)",
                 memory.sockets
@@ -39,14 +72,10 @@ pub(crate) fn table(results: &Results) -> String {
         );
     }
     line(
-        &mut text,
+        text,
         "\naim                                      wanted  measured  met",
     );
-    results
-        .aims
-        .iter()
-        .for_each(|aim| line(&mut text, &judged(aim)));
-    text
+    results.aims.iter().for_each(|aim| line(text, &judged(aim)));
 }
 
 /// Writing to a string cannot fail.

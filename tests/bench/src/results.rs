@@ -6,6 +6,7 @@ use crate::{
     memory::Memory,
     options::Options,
     processes::Cpu,
+    stores::StoreRow,
     way::Way,
 };
 use serde::Serialize;
@@ -19,6 +20,7 @@ pub(crate) struct Results {
     pub(crate) rows: Vec<Row>,
     pub(crate) memory: Vec<Memory>,
     pub(crate) aims: Vec<Aim>,
+    pub(crate) stores: Vec<StoreRow>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -67,6 +69,7 @@ impl Results {
             rows,
             memory: Vec::new(),
             aims: Vec::new(),
+            stores: Vec::new(),
         }
     }
 

@@ -1,11 +1,10 @@
 //! The ways that a client can take to an engine, and the upgrade request on each.
 
-use clap::ValueEnum;
 use serde::Serialize;
 use std::{fmt, net::SocketAddr};
 
 /// A way from the client to an engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Way {
     /// Straight to an engine.

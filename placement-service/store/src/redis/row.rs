@@ -8,7 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::collections::HashMap;
 use std::str::FromStr;
 
-pub(crate) type Fields = HashMap<String, String>;
+/// The fields of a hash.
+pub type Fields = HashMap<String, String>;
 
 /// The part of a key that names a session.
 pub(super) fn id_text(id: &IdHash) -> String {
@@ -45,7 +46,7 @@ pub(super) fn session_fields(row: &SessionRow) -> Result<Vec<(&'static str, Stri
 }
 
 /// Reads a session's hash. Fields that only a newer binary knows are left alone.
-pub(crate) fn session_from(id: &str, fields: &Fields) -> Result<SessionRow, StoreError> {
+pub fn session_from(id: &str, fields: &Fields) -> Result<SessionRow, StoreError> {
     let provider = fields.get("provider").map(|provider| RawProvider {
         provider: provider.clone(),
         subject: fields.get("provider_subject").cloned(),

@@ -43,16 +43,16 @@ pub struct JwtRules {
 }
 
 /// What is kept under a cookie.
-pub(crate) struct Kept<'a> {
-    pub(crate) jwt: &'a str,
+pub struct Kept<'a> {
+    pub jwt: &'a str,
     /// By the clock of the Redis.
-    pub(crate) now_ms: u64,
+    pub now_ms: u64,
     /// When Redis forgets it.
-    pub(crate) gone_at_ms: Option<u64>,
+    pub gone_at_ms: Option<u64>,
 }
 
 /// The session, also one that has run out of time; or what is wrong with the JWT.
-pub(crate) fn session_from(
+pub fn session_from(
     kept: &Kept<'_>,
     rules: &JwtRules,
     id_hash: IdHash,
