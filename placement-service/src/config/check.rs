@@ -32,7 +32,7 @@ pub(super) fn all(config: &Config) -> (Vec<Fault>, Vec<String>) {
     tokens::check(&config.tokens, &mut faults);
     api::check(&config.api, &mut faults);
     webhooks::check(config, &mut faults);
-    security_events::check(config.security_events.as_ref(), &mut faults);
+    security_events::check(config, &mut faults);
     fleet::check(config, &mut faults);
     for (index, pool) in config.pools.iter().enumerate() {
         pool::check(&format!("pools[{index}]"), pool, &mut faults);

@@ -1,7 +1,7 @@
 //! Whose word about users and sessions counts here: transmitters of security events (RFC 8935).
 
 use super::check::{DAY, Faults, SECOND};
-use super::web_address;
+use super::{Config, web_address};
 use serde::Deserialize;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -64,8 +64,8 @@ impl SecurityEvents {
     }
 }
 
-pub(super) fn check(config: Option<&SecurityEvents>, faults: &mut Faults) {
-    let Some(config) = config else {
+pub(super) fn check(whole: &Config, faults: &mut Faults) {
+    let Some(config) = &whole.security_events else {
         return;
     };
     if config.audience.is_empty() {
@@ -94,6 +94,12 @@ pub(super) fn check(config: Option<&SecurityEvents>, faults: &mut Faults) {
             let either = "one of provider and account_by must be there, and not both";
             faults.add(path("account_by"), either);
         }
+        if let Some(provider) = &transmitter.provider
+            && !whole.oidc.iter().any(|known| known.name == *provider)
+        {
+            let nobody = format!("there is no oidc provider {provider:?}");
+            faults.add(path("provider"), nobody);
+        }
     }
     let names = config.transmitters.iter().map(|t| t.name.as_str());
     faults.unique(list, names);
@@ -121,6 +127,7 @@ security_events.max_age: must be 1m to 30days, not 1s
 security_events.transmitters[0].issuer: must not be empty
 security_events.transmitters[0].jwks.url: must be https: http is for this machine, or with insecure: true
 security_events.transmitters[1].account_by: one of provider and account_by must be there, and not both
+security_events.transmitters[1].provider: there is no oidc provider \"p\"
 security_events.transmitters[2].account_by: one of provider and account_by must be there, and not both
 security_events.transmitters[2].issuer: is another transmitter's already
 security_events.transmitters[2].name: the name \"b\" is taken already
