@@ -113,7 +113,7 @@ pub async fn versions_and_clocks(store: &impl SessionStore) {
     assert!(store.list(&ann, 10).await.is_err(), "none is left out");
     let over = Select::OverAt(u64::MAX >> 1);
     let names = store.list(&over, 10).await.unwrap();
-    assert_eq!(names, [ours.clone()]);
+    assert_eq!(names, [ours]);
 
     let ahead = SessionRow {
         created_at_ms: 10_000_000,
