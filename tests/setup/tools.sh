@@ -60,6 +60,7 @@ for task in "$@"; do
             tests/setup/envoy.sh
             npm_packages tests/clients
             npm_packages tests/browser
+            npm_packages tests/provider
             chromium
             databases
             bindgen=$(grep -A1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^version = "\(.*\)"/\1/p')

@@ -7,6 +7,7 @@ pub mod client;
 pub mod demo;
 pub mod engine;
 pub mod envoy;
+pub mod oidc_provider;
 pub mod paths;
 pub mod process;
 pub mod render;

@@ -1,0 +1,197 @@
+//! Logging in and out by a real OpenID provider, through Envoy and two replicas of the service.
+
+#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+
+use berth_harness::oidc_provider::OidcProvider;
+use berth_harness::{Call, Reply, Result, Stack, wait};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A browser without script: keeps cookies by host and port, follows redirects.
+#[derive(Default)]
+struct Browser {
+    cookies: BTreeMap<(SocketAddr, String), String>,
+}
+
+impl Browser {
+    async fn go(&mut self, at: SocketAddr, call: Call) -> Result<(SocketAddr, Reply)> {
+        let (mut at, mut call) = (at, call);
+        for _ in 0..20 {
+            let own = self.cookies.iter().filter(|((host, _), _)| *host == at);
+            let cookies: Vec<String> = own
+                .map(|((_, name), value)| format!("{name}={value}"))
+                .collect();
+            let reply = call.cookie(&cookies.join("; ")).send(at).await?;
+            self.keep(at, &reply);
+            let location = reply.header("location").to_owned();
+            if !(300..400).contains(&reply.status) {
+                return Ok((at, reply));
+            }
+            let path = match location.strip_prefix("http://") {
+                Some(rest) => {
+                    let (host, path) = rest.split_once('/').ok_or("no path")?;
+                    at = host.parse()?;
+                    format!("/{path}")
+                }
+                None => location,
+            };
+            call = Call::get(&path).header("accept", "text/html");
+        }
+        Err("too many redirects".into())
+    }
+
+    fn keep(&mut self, at: SocketAddr, reply: &Reply) {
+        for set in reply.headers.get_all("set-cookie") {
+            let pair = set
+                .to_str()
+                .unwrap_or_default()
+                .split(';')
+                .next()
+                .unwrap_or_default();
+            let (name, value) = pair.split_once('=').unwrap_or_default();
+            if value.is_empty() {
+                self.cookies.remove(&(at, name.to_owned()));
+            } else {
+                self.cookies.insert((at, name.to_owned()), value.to_owned());
+            }
+        }
+    }
+
+    /// From this path of the site to the provider's form, if it asks, and back.
+    async fn log_in(&mut self, stack: &Stack, path: &str, name: &str) -> Result<Reply> {
+        let (at, page) = self.go(stack.http(), Call::get(path)).await?;
+        let text = page.text();
+        let Some((_, action)) = text.split_once("action=\"/interaction/") else {
+            return Ok(page);
+        };
+        let action = format!(
+            "/interaction/{}",
+            action.split('"').next().unwrap_or_default()
+        );
+        let form = Call::post_form(&action, &[("login", name)]);
+        Ok(self.go(at, form).await?.1)
+    }
+
+    /// Says yes on the provider's logout page; where that leads.
+    async fn confirm_logout(&mut self, provider: SocketAddr, page: &Reply) -> Result<SocketAddr> {
+        let text = page.text();
+        let (_, xsrf) = text
+            .split_once("name=\"xsrf\" value=\"")
+            .ok_or(text.clone())?;
+        let xsrf = xsrf.split('"').next().unwrap_or_default();
+        let fields = [("xsrf", xsrf), ("logout", "yes")];
+        let confirm = Call::post_form("/session/end/confirm", &fields);
+        Ok(self.go(provider, confirm).await?.0)
+    }
+
+    fn session(&self, stack: &Stack) -> Result<String> {
+        let value = self.cookies.get(&(stack.http(), "berth".to_owned()));
+        Ok(format!("berth={}", value.ok_or("not logged in")?))
+    }
+}
+
+async fn site() -> Result<(Stack, OidcProvider, tempfile::TempDir)> {
+    let dir = tempfile::tempdir()?;
+    let provider = OidcProvider::start(dir.path()).await?;
+    let config = json!({"oidc": provider.config()});
+    let stack = Stack::builder()
+        .engines(1)
+        .services(2)
+        .service_config(&config);
+    let stack = stack.start().await?;
+    provider.register(stack.http()).await?;
+    Ok((stack, provider, dir))
+}
+
+async fn whoami(stack: &Stack, cookie: &str) -> Result<Reply> {
+    stack.send(Call::get("/api/whoami").cookie(cookie)).await
+}
+
+/// Soon no replica lets the session in. How soon is another test's matter: this machine may be busy.
+async fn ends(stack: &Stack, cookie: &str) -> Result<()> {
+    let over = || async {
+        for _ in 0..4 {
+            (whoami(stack, cookie).await.ok()?.status == 440).then_some(())?;
+        }
+        Some(())
+    };
+    wait::until("the session to be over", Duration::from_secs(5), over).await
+}
+
+#[tokio::test]
+async fn users_of_a_real_provider_log_in_use_the_api_and_log_out_everywhere() -> Result<()> {
+    let (stack, provider, _dir) = site().await?;
+    let start = "/login/oidc/idp?return_to=%2Fapi%2Fwhoami";
+    let mut ada = Browser::default();
+    let page = ada.log_in(&stack, start, "ada").await?;
+    assert_eq!(page.status, 200, "{}", page.text());
+    assert_eq!(page.json()["account"], "ada", "{}", page.text());
+    assert_eq!(page.json()["roles"], json!(["user"]), "{}", page.text());
+    let mut root = Browser::default();
+    let page = root.log_in(&stack, start, "root").await?;
+    assert_eq!(
+        page.json()["roles"],
+        json!(["admin", "user"]),
+        "{}",
+        page.text()
+    );
+    stack.qix("/app/sales.qvf", &ada.session(&stack)?).await?;
+
+    // Whom no role is for, and whom the provider does not let in.
+    for (name, status, words) in [
+        ("eve", 403, "may not log in here"),
+        ("nobody", 403, "not allowed at the provider"),
+    ] {
+        let page = Browser::default().log_in(&stack, start, name).await?;
+        assert_eq!(page.status, status, "{}", page.text());
+        assert!(page.text().contains(words), "{}", page.text());
+    }
+
+    // New keys of the provider trouble nobody.
+    provider.rotate().await?;
+    let page = Browser::default().log_in(&stack, start, "ada").await?;
+    assert_eq!(page.json()["account"], "ada", "{}", page.text());
+
+    // Logged out here is logged out there: the next login asks for the name again.
+    let again = ada.log_in(&stack, start, "asked?").await?;
+    let before = ada.session(&stack)?;
+    assert_eq!(
+        again.json()["account"],
+        "ada",
+        "the provider knows ada: {}",
+        again.text()
+    );
+    let (_, page) = ada
+        .go(stack.http(), Call::post_form("/logout", &[]))
+        .await?;
+    let at = ada.confirm_logout(provider.addr, &page).await?;
+    assert_eq!(at, stack.http(), "back at the site");
+    assert!(ada.session(&stack).is_err());
+    ends(&stack, &before).await?;
+    let page = ada.go(stack.http(), Call::get(start)).await?.1;
+    assert!(page.text().contains("name=\"login\""), "{}", page.text());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_logout_at_the_provider_ends_the_session_here_on_every_replica() -> Result<()> {
+    let (stack, provider, _dir) = site().await?;
+    let start = "/login/oidc/idp?return_to=%2Fapi%2Fwhoami";
+    let mut ada = Browser::default();
+    ada.log_in(&stack, start, "ada").await?;
+    let mut root = Browser::default();
+    root.log_in(&stack, start, "root").await?;
+    let (cookie, other) = (ada.session(&stack)?, root.session(&stack)?);
+    // Both replicas have the session in memory.
+    for _ in 0..4 {
+        assert_eq!(whoami(&stack, &cookie).await?.status, 200);
+    }
+    let (_, page) = ada.go(provider.addr, Call::get("/session/end")).await?;
+    ada.confirm_logout(provider.addr, &page).await?;
+    let ended = ends(&stack, &cookie).await;
+    ended.map_err(|e| format!("{e}\n{}", provider.process.tail()))?;
+    assert_eq!(whoami(&stack, &other).await?.status, 200);
+    Ok(())
+}

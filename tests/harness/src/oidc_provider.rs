@@ -1,0 +1,77 @@
+//! A real OpenID provider (npm `oidc-provider`) as a process, with the one client that the tests need.
+
+use crate::engine::listening;
+use crate::process::Process;
+use crate::{Call, Result, paths};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+const START: Duration = Duration::from_secs(30);
+
+/// The running provider. It ends when this is dropped.
+pub struct OidcProvider {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Its process.
+    pub process: Process,
+}
+
+impl OidcProvider {
+    /// Starts it on any port.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start(dir: &Path) -> Result<Self> {
+        let script = paths::root().join("tests/provider/provider.mjs");
+        let command = ["node".to_owned(), script.display().to_string()];
+        let mut process = Process::spawn("oidc-provider", &command, dir)?;
+        let line = process.line("listening ", START).await?;
+        let addr = listening(&line, "http")?;
+        Ok(Self { addr, process })
+    }
+
+    /// The `oidc` section of a service that trusts it, under the name `idp`.
+    #[must_use]
+    pub fn config(&self) -> Value {
+        json!([{
+            "name": "idp",
+            "issuer": format!("http://{}", self.addr),
+            "client_id": "berth",
+            "client_secret": {"inline": "the secret of the client"},
+            "scopes": ["profile"],
+            "roles": {"claim": "groups", "map": {"idp-admins": "admin", "staff": "user"}},
+        }])
+    }
+
+    /// Registers the site at `http` with it.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn register(&self, http: SocketAddr) -> Result<()> {
+        let base = format!("http://{http}/login");
+        let client = json!({
+            "redirect_uris": [format!("{base}/oidc/idp/callback")],
+            "post_logout_redirect_uris": [base],
+            "backchannel_logout_uri": format!("{base}/oidc/idp/back-channel-logout"),
+        });
+        self.control("/control/client", &client).await
+    }
+
+    /// Takes new keys in place of the old ones.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn rotate(&self) -> Result<()> {
+        self.control("/control/rotate", &json!({})).await
+    }
+
+    async fn control(&self, path: &str, body: &Value) -> Result<()> {
+        let reply = Call::post_json(path, body).send(self.addr).await?;
+        match reply.status {
+            200 => Ok(()),
+            status => Err(format!("{path}: {status} {}", reply.text()).into()),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+// A real OpenID provider for the end-to-end tests: `node provider.mjs` prints `listening http=ADDRESS`.
+// POST /control/client {redirect_uris, ...} registers the client, POST /control/rotate takes new keys.
+// Whoever names himself in the form of /interaction/... is logged in; users are ada (staff) and eve (visitor).
+import { createServer } from "node:http";
+import { generateKeyPairSync, randomUUID } from "node:crypto";
+import { Provider, errors } from "oidc-provider";
+
+const users = { ada: ["staff"], root: ["idp-admins", "staff"], eve: ["visitors"] };
+let client = {};
+let provider;
+let handle;
+
+function newKey() {
+  const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
+  return { ...privateKey.export({ format: "jwk" }), kid: randomUUID(), use: "sig", alg: "RS256" };
+}
+
+// In memory, and kept when the keys are exchanged: users stay logged in there.
+const kept = new Map();
+class Adapter {
+  constructor(model) { this.model = model; }
+  key(id) { return `${this.model}:${id}`; }
+  async upsert(id, payload) { kept.set(this.key(id), payload); }
+  async find(id) { return kept.get(this.key(id)); }
+  async findByUid(uid) {
+    for (const [key, value] of kept) if (key.startsWith("Session:") && value.uid === uid) return value;
+    return undefined;
+  }
+  async findByUserCode() { return undefined; }
+  async consume(id) { kept.get(this.key(id)).consumed = Math.floor(Date.now() / 1000); }
+  async destroy(id) { kept.delete(this.key(id)); }
+  async revokeByGrantId(grant) {
+    for (const [key, value] of kept) if (value.grantId === grant) kept.delete(key);
+  }
+}
+
+function start(issuer) {
+  provider = new Provider(issuer, {
+    adapter: Adapter,
+    clients: [{
+      client_id: "berth", client_secret: "the secret of the client", grant_types: ["authorization_code"],
+      backchannel_logout_session_required: true, ...client,
+    }],
+    jwks: { keys: [newKey()] },
+    cookies: { keys: ["a key of the tests"] },
+    claims: { openid: ["sub"], profile: ["preferred_username", "groups"] },
+    features: {
+      backchannelLogout: { enabled: true },
+      devInteractions: { enabled: false },
+      rpInitiatedLogout: {
+        enabled: true,
+        // Without asking: the tests' browser has no script.
+        logoutSource: (ctx, form) => { ctx.body = `<html><body>${form}</body></html>`; },
+      },
+    },
+    findAccount: (ctx, id) => users[id] && {
+      accountId: id,
+      claims: () => ({ sub: id, preferred_username: id, groups: users[id] }),
+    },
+    interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
+    // Its own way refuses loopback addresses, where the tests' site is.
+    fetch: (url, { dispatcher, ...options }) => fetch(url, options),
+    pkce: { required: () => true },
+    ttl: { AccessToken: 60, AuthorizationCode: 60, IdToken: 60, Interaction: 600, Session: 600, Grant: 600 },
+  });
+  provider.on("backchannel.error", (ctx, error) => console.error("back-channel logout", error));
+  provider.on("server_error", (ctx, error) => console.error(error));
+  handle = provider.callback();
+}
+
+async function body(request) {
+  let text = "";
+  for await (const chunk of request) text += chunk;
+  return text;
+}
+
+async function interaction(request, response) {
+  const details = await provider.interactionDetails(request, response);
+  if (request.method === "GET" && details.prompt.name === "login") {
+    response.setHeader("content-type", "text/html");
+    return response.end(`<form method="post" action="/interaction/${details.uid}"><input name="login"><button>Log in</button></form>`);
+  }
+  if (details.prompt.name === "login") {
+    const login = new URLSearchParams(await body(request)).get("login");
+    const result = users[login] ? { login: { accountId: login } } : { error: "access_denied" };
+    return provider.interactionFinished(request, response, result);
+  }
+  const grant = new provider.Grant({ accountId: details.session.accountId, clientId: details.params.client_id });
+  grant.addOIDCScope("openid profile");
+  const result = { consent: { grantId: await grant.save() } };
+  return provider.interactionFinished(request, response, result, { mergeWithLastSubmission: true });
+}
+
+const server = createServer(async (request, response) => {
+  try {
+    const issuer = `http://127.0.0.1:${server.address().port}`;
+    if (request.url === "/control/client") {
+      client = JSON.parse(await body(request));
+      start(issuer);
+      response.end();
+    } else if (request.url === "/control/rotate") {
+      start(issuer);
+      response.end();
+    } else if (request.url.startsWith("/interaction/")) {
+      await interaction(request, response);
+    } else {
+      handle(request, response);
+    }
+  } catch (error) {
+    console.error(error);
+    response.statusCode = error instanceof errors.SessionNotFound ? 400 : 500;
+    response.end(String(error));
+  }
+});
+server.listen(0, "127.0.0.1", () => {
+  const { port } = server.address();
+  start(`http://127.0.0.1:${port}`);
+  console.log(`listening http=127.0.0.1:${port}`);
+});
