@@ -79,8 +79,9 @@ async fn an_unknown_account_and_a_wrong_password_are_the_same() {
     }
     answers.dedup();
     assert_eq!(answers.len(), 1);
-    // Without hashing, an answer takes a hundredth of this.
-    let least = fastest.iter().max().unwrap().mul_f32(0.4);
+    // Without hashing, an answer takes a hundredth of this. That each takes one hash is shown where the
+    // hashes are counted; here the bound leaves room for a busy machine.
+    let least = fastest.iter().max().unwrap().mul_f32(0.1);
     assert!(fastest.iter().all(|time| *time > least), "{fastest:?}");
     assert!(least > Duration::from_millis(1));
     assert_eq!(site.session_rows().await, 0);
