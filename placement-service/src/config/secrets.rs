@@ -1,7 +1,7 @@
 //! Fetches the secrets that the configuration only points at, and makes the signing key of one.
 
 use super::fault::{Fault, Faults};
-use super::{Algorithm, Config, Jwks, Key, Role, Store};
+use super::{Algorithm, Config, Jwks, Key, Role, Store, oidc};
 use crate::keys::SigningKey;
 use crate::oidc::sealed::SealingKeys;
 use crate::remote_keys::PublicKeys;
@@ -75,7 +75,7 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
     });
     let webhooks = webhooks.collect();
     let transmitters = transmitters(config, &mut faults);
-    let oidc = oidc(config, env, &mut faults);
+    let oidc = oidc::client_secrets(&config.oidc, env, &mut faults);
     // Whatever is wrong with these keys has been told above.
     let tokens = &config.tokens;
     let further = tokens.previous.iter().chain(&tokens.next).map(|k| &k.key);
@@ -240,26 +240,6 @@ fn transmitters(config: &Config, faults: &mut Vec<Fault>) -> Vec<Option<PublicKe
     keys.collect()
 }
 
-fn oidc(
-    config: &Config,
-    env: &dyn Fn(&str) -> Option<String>,
-    faults: &mut Vec<Fault>,
-) -> Vec<Option<Secret>> {
-    let mut secrets = Vec::with_capacity(config.oidc.len());
-    for (index, provider) in config.oidc.iter().enumerate() {
-        let path = format!("oidc[{index}].client_secret");
-        let key = provider.client_secret.as_ref();
-        match key.map(|key| read(&path, key, env)).transpose() {
-            Ok(Some(secret)) if secret.reveal().is_empty() => {
-                faults.push(Fault::new(path, "must not be empty"));
-            }
-            Ok(secret) => secrets.push(secret),
-            Err(fault) => faults.push(fault),
-        }
-    }
-    secrets
-}
-
 /// A secret that fits into an `Authorization` header.
 fn read_proof(
     path: &str,
@@ -274,7 +254,12 @@ fn read_proof(
         .ok_or_else(|| Fault::new(path, message))
 }
 
-fn read(path: &str, key: &Key, env: &dyn Fn(&str) -> Option<String>) -> Result<Secret, Fault> {
+/// The secret behind a setting.
+pub(super) fn read(
+    path: &str,
+    key: &Key,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Secret, Fault> {
     match key {
         Key::Inline(secret) => Ok(secret.clone()),
         Key::File(file) => std::fs::read_to_string(file)
