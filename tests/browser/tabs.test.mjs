@@ -88,3 +88,18 @@ test('who logs in with a provider does so in a new tab, and this one goes on', a
   await page.getByText('"account": "demo"').waitFor();
   assert.equal(await dialog(page).count(), 0);
 });
+
+test('who came by a provider is logged out there, too', async (t) => {
+  const page = await loggedIn(t, demo, { expect });
+  // What the service would answer for a session that came by a provider.
+  await page.route('**/logout', async (route) => {
+    const answer = await route.fetch();
+    await route.fulfill({ response: answer, status: 200, json: { logout_url: '/login?at-the-provider' } });
+  });
+  await page.evaluate(async () => {
+    const berth = await import('/berth/session.js');
+    berth.logout();
+  });
+  await page.waitForURL(`${url}/login?at-the-provider`);
+  assert.deepEqual(await cookies(page, 'berth'), []);
+});

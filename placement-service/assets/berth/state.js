@@ -44,13 +44,14 @@ export class State {
     return session;
   }
 
-  /** Ends the session and goes home. */
+  /** Ends the session and goes home; to the identity provider first, if it has to log the user out too. */
   async logout() {
+    let answer;
     try {
-      await call('POST', '/logout');
+      answer = await call('POST', '/logout');
     } finally {
       this.#channel.postMessage('logout');
-      this.#loggedOut();
+      this.#loggedOut(answer?.logout_url);
     }
   }
 
@@ -150,14 +151,14 @@ export class State {
     }
   }
 
-  #loggedOut() {
+  #loggedOut(url) {
     sessionStorage.removeItem(KNOWN_KEY);
-    this.#leave();
+    this.#leave(url);
   }
 
-  #leave() {
+  #leave(url = this.#options.home) {
     this.#leaving = true;
-    location.assign(this.#options.home);
+    location.assign(url);
   }
 }
 
