@@ -78,7 +78,7 @@ async fn login_page_dialog_and_tabs() -> Result<()> {
         "tabs.test.mjs",
         "readme.test.mjs",
     ];
-    passes(&json!({}), 1, &files, 23).await
+    passes(&json!({}), 1, &files, 24).await
 }
 
 #[tokio::test]
