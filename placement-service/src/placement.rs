@@ -101,6 +101,12 @@ impl Chooser {
         }
     }
 
+    /// The strategy it was made with.
+    #[must_use]
+    pub const fn strategy(&self) -> Strategy {
+        self.strategy
+    }
+
     /// Chooses among `engines`, except those `tried` already, and reserves.
     ///
     /// # Errors

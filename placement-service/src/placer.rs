@@ -61,8 +61,12 @@ pub struct Placed {
     pub set_headers: BTreeMap<String, String>,
     /// Names the stream in later reports.
     pub stream: String,
+    /// The pool's name.
+    pub pool: String,
     /// The engine's name.
     pub engine: String,
+    /// Why this engine: a constant for the access log.
+    pub reason: &'static str,
 }
 
 /// Places WebSockets on engines.
@@ -251,7 +255,9 @@ impl Placer {
             path: prepared.path,
             set_headers: prepared.set_headers,
             stream,
+            pool: pool.name.to_string(),
             engine: name.to_owned(),
+            reason: pool.chooser.strategy().as_str(),
         }
     }
 

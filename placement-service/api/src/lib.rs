@@ -1,16 +1,23 @@
 //! The contract between the Berth filter (a gateway) and the placement service: the JSON bodies of
-//! `/v1/placements` and `/v1/tokens`, and the reason constants of a refusal.
+//! `/v1/placements`, `/v1/tokens` and `/v1/gateways/{gateway}/events`, and the reason constants of a
+//! refusal.
 //!
 //! Serde types only: nothing here decides anything, and both sides depend on it, so neither can
 //! drift. Unknown fields are ignored on both sides, so that an old and a new version can run side by
 //! side. Every body has a golden copy in `tests/fixtures/contract`.
 
+mod gateway;
 mod problem;
 mod reason;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+pub use gateway::{
+    CURSOR_NOW, CloseReason, ClosedStream, GATEWAY_EVENTS_PATH, GatewayAnswer, GatewayEvent,
+    GatewayReport, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_REPORTED, OpenStream, Part, SILENCE_S,
+    gateway_events_path,
+};
 pub use problem::Problem;
 pub use reason::Reason;
 
@@ -62,6 +69,15 @@ pub struct PlacementAnswer {
     pub set_headers: BTreeMap<String, String>,
     /// Names this stream in later reports.
     pub stream: String,
+    /// The pool's name, for reports, metrics and the access log.
+    #[serde(default)]
+    pub pool: String,
+    /// The engine's name, for reports and the access log.
+    #[serde(default)]
+    pub engine: String,
+    /// Why this engine: a constant, for the access log.
+    #[serde(default)]
+    pub reason: String,
 }
 
 /// Asks for the JWT of a session, without placing anything.

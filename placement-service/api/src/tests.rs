@@ -28,6 +28,15 @@ fn bodies_survive_a_round_trip() {
     golden::<TokenAnswer>(include_str!(
         "../../../tests/fixtures/contract/token_answer.json"
     ));
+    golden::<GatewayReport>(include_str!(
+        "../../../tests/fixtures/contract/gateway_report.json"
+    ));
+    golden::<GatewayReport>(include_str!(
+        "../../../tests/fixtures/contract/gateway_full_list.json"
+    ));
+    golden::<GatewayAnswer>(include_str!(
+        "../../../tests/fixtures/contract/gateway_answer.json"
+    ));
     golden::<Problem>(include_str!(
         "../../../tests/fixtures/contract/problem.json"
     ));
@@ -37,6 +46,23 @@ fn bodies_survive_a_round_trip() {
 fn a_newer_peer_may_say_more() {
     let text = r#"{"session":"s","colour":"blue"}"#;
     assert!(serde_json::from_str::<TokenRequest>(text).is_ok());
+}
+
+#[test]
+fn an_event_of_an_unknown_type_is_no_fault() {
+    let text = r#"{"cursor":"c","events":[{"type":"painted","colour":"blue"}]}"#;
+    let answer: GatewayAnswer = serde_json::from_str(text).unwrap();
+    assert_eq!(answer.events, [GatewayEvent::Unknown]);
+}
+
+#[test]
+fn close_reasons_serialise_as_their_constant() {
+    for reason in CloseReason::ALL {
+        assert_eq!(
+            serde_json::to_value(reason).unwrap(),
+            Value::from(reason.as_str())
+        );
+    }
 }
 
 #[test]

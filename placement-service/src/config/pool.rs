@@ -39,6 +39,18 @@ pub enum Strategy {
     Weighted,
 }
 
+impl Strategy {
+    /// The constant for logs and answers, as in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round-robin",
+            Self::LeastLoad => "least-load",
+            Self::Weighted => "weighted",
+        }
+    }
+}
+
 /// Where a pool's engines come from.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -43,6 +43,9 @@ pub(super) async fn place(
         path: placed.path,
         set_headers: placed.set_headers,
         stream: placed.stream,
+        pool: placed.pool,
+        engine: placed.engine,
+        reason: placed.reason.to_owned(),
     }))
 }
 
