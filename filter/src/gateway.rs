@@ -44,6 +44,8 @@ pub struct Gateway {
     reports: Reports,
     feed: Feed,
     ended: Ended,
+    /// The last tick had a poll: the next one has a report, should both be due.
+    polled: bool,
 }
 
 impl Gateway {
@@ -56,6 +58,7 @@ impl Gateway {
             reports: Reports::default(),
             feed: Feed::new(settings),
             ended: Ended::default(),
+            polled: false,
         }
     }
 
@@ -111,8 +114,8 @@ impl Gateway {
         Some((placed.pool, reason))
     }
 
-    /// What there is to do now. A poll and a report do not start in the same tick, nor a poll while a report
-    /// is under way: the service should see their numbers in order.
+    /// What there is to do now. A poll and a report do not start in the same tick: the service should see
+    /// their numbers in order.
     pub fn tick(&mut self, now: u64) -> Work {
         if !self.streams.is_empty() || self.reports.is_pending() {
             self.feed.want(now);
@@ -127,8 +130,15 @@ impl Gateway {
             warnings: due.warnings,
             ..Work::default()
         };
-        if self.feed.is_due(now) && !self.reports.is_in_flight() {
+        let turn = std::mem::take(&mut self.polled) || !self.feed.is_due(now);
+        if turn && self.feed.has_begun() {
+            let report = self.reports.next(&self.streams, now);
+            work.report = report.as_ref().and_then(json);
+        }
+        if work.report.is_none() && self.feed.is_due(now) {
             let (cursor, hold_ms) = self.feed.started(now);
+            // The first one asks where the log is, and only the next one waits for events.
+            self.polled = hold_ms > 0;
             let poll = json(&GatewayReport {
                 sequence: self.reports.number(),
                 cursor: Some(cursor),
@@ -136,9 +146,6 @@ impl Gateway {
                 ..GatewayReport::default()
             });
             work.poll = poll.map(|body| (body, hold_ms));
-        } else if self.feed.has_begun() {
-            let report = self.reports.next(&self.streams, now);
-            work.report = report.as_ref().and_then(json);
         }
         work
     }

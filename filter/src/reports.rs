@@ -32,6 +32,7 @@ pub struct Reports {
     active: HashSet<Rc<str>>,
     active_since: u64,
     mentioned: HashMap<Rc<str>, u64>,
+    cleared_at: u64,
     listing: Listing,
     /// What the report that is under way says.
     sent: Option<Sent>,
@@ -61,6 +62,7 @@ impl Default for Reports {
             active: HashSet::new(),
             active_since: 0,
             mentioned: HashMap::new(),
+            cleared_at: 0,
             listing: Listing::None,
             sent: None,
         }
@@ -91,7 +93,8 @@ impl Reports {
         if self.mentioned.get(session_ref).is_some_and(lately) {
             return;
         }
-        if self.mentioned.len() >= MAX_KEPT {
+        if !lately(&self.cleared_at) {
+            self.cleared_at = now;
             self.mentioned.retain(|_, at| lately(at));
         }
         let session: Rc<str> = session_ref.into();
@@ -116,12 +119,6 @@ impl Reports {
     #[must_use]
     pub fn is_pending(&self) -> bool {
         self.has_changes() || !self.active.is_empty()
-    }
-
-    /// Whether a report is under way.
-    #[must_use]
-    pub const fn is_in_flight(&self) -> bool {
-        self.schedule.is_in_flight()
     }
 
     /// The number of the next report; a poll has one, too.

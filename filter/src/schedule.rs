@@ -47,12 +47,6 @@ impl Schedule {
         now >= self.next && !self.in_flight
     }
 
-    /// Whether a call is under way.
-    #[must_use]
-    pub const fn is_in_flight(&self) -> bool {
-        self.in_flight
-    }
-
     /// How many calls in a row have failed.
     #[must_use]
     pub const fn failures(&self) -> u32 {
@@ -112,7 +106,7 @@ mod tests {
         let mut schedule = schedule();
         assert!(schedule.is_due(1_000));
         schedule.started(1_000);
-        assert!(!schedule.is_due(1_001) && schedule.is_in_flight());
+        assert!(!schedule.is_due(1_001));
         schedule.succeeded(1_010);
         assert!(!schedule.is_due(301_009));
         assert!(schedule.is_due(301_010));
