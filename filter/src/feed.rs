@@ -36,7 +36,9 @@ impl Feed {
     /// A feed that nobody has wanted yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let lost = settings.hold_ms.saturating_add(BEYOND_HOLD_MS.saturating_mul(2));
+        let lost = settings
+            .hold_ms
+            .saturating_add(BEYOND_HOLD_MS.saturating_mul(2));
         Self {
             settings,
             schedule: Schedule::new(0, MAX_BACK_OFF_MS, u64::from(lost)),
@@ -161,7 +163,12 @@ mod tests {
 
     #[test]
     fn an_answer_without_a_cursor_is_none() {
-        for cursor in [None, Some(String::new()), Some("a b".to_owned()), Some("x".repeat(257))] {
+        for cursor in [
+            None,
+            Some(String::new()),
+            Some("a b".to_owned()),
+            Some("x".repeat(257)),
+        ] {
             let mut feed = feed();
             feed.want(0);
             feed.started(0);

@@ -209,8 +209,14 @@ mod tests {
         assert_eq!(answer.changes, expected);
         assert_eq!(answer.token, "aaa.bbb.ccc");
         let placed = answer.placed.unwrap();
-        assert_eq!((placed.stream.as_str(), placed.reason.as_str()), ("5c6a1f0e", "least-load"));
-        assert_eq!((placed.pool.as_str(), placed.engine.as_str()), ("qix", "engine-0"));
+        assert_eq!(
+            (placed.stream.as_str(), placed.reason.as_str()),
+            ("5c6a1f0e", "least-load")
+        );
+        assert_eq!(
+            (placed.pool.as_str(), placed.engine.as_str()),
+            ("qix", "engine-0")
+        );
         assert_eq!(placed.session_expires_at, 1_790_036_000);
         let golden = include_str!("../../tests/fixtures/contract/token_answer.json");
         assert_eq!(token(golden.as_bytes()).unwrap().changes, []);

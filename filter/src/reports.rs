@@ -132,8 +132,8 @@ impl Reports {
         if self.schedule.is_lost(now) {
             self.failed(now);
         }
-        let active_due = !self.active.is_empty()
-            && now >= self.active_since.saturating_add(ACTIVE_WAIT_MS);
+        let active_due =
+            !self.active.is_empty() && now >= self.active_since.saturating_add(ACTIVE_WAIT_MS);
         if !self.schedule.is_due(now) || !(self.has_changes() || active_due) {
             return None;
         }
@@ -180,9 +180,7 @@ impl Reports {
     }
 
     fn has_changes(&self) -> bool {
-        !self.opened.is_empty()
-            || !self.closed.is_empty()
-            || !matches!(self.listing, Listing::None)
+        !self.opened.is_empty() || !self.closed.is_empty() || !matches!(self.listing, Listing::None)
     }
 
     fn openings(&mut self, streams: &Streams, room: &mut usize) -> (Option<Part>, Vec<OpenStream>) {

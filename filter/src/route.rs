@@ -208,7 +208,10 @@ mod tests {
             ms: 1_000,
             jitter: 0.1,
         };
-        assert_eq!([0.0, 0.5, 1.0].map(|random| age.of(random)), [1_000, 950, 900]);
+        assert_eq!(
+            [0.0, 0.5, 1.0].map(|random| age.of(random)),
+            [1_000, 950, 900]
+        );
         assert_eq!(part(u64::MAX, f64::NAN), 0);
     }
 

@@ -89,7 +89,10 @@ fn a_greatest_age_is_for_routes_that_ask_for_it() {
         .iter()
         .map(|route| route.max_age.map(|age| (age.ms, age.jitter)))
         .collect();
-    assert_eq!(ages, [None, None, Some((3_600_000, 0.1)), Some((1_000, 0.0))]);
+    assert_eq!(
+        ages,
+        [None, None, Some((3_600_000, 0.1)), Some((1_000, 0.0))]
+    );
 }
 
 #[test]
@@ -208,7 +211,11 @@ fn values_that_make_no_sense_are_named() {
         ),
         ("/feed", json!({"hold_ms": 99}), "feed.hold_ms: "),
         ("/feed", json!({"hold_ms": 25_001}), "feed.hold_ms: "),
-        ("/feed", json!({"lost_after_ms": 5_000}), "feed.lost_after_ms: "),
+        (
+            "/feed",
+            json!({"lost_after_ms": 5_000}),
+            "feed.lost_after_ms: ",
+        ),
         ("/close_grace_ms", json!(0), "close_grace_ms: "),
         ("/close_grace_ms", json!(10_001), "close_grace_ms: "),
         ("/service", json!({"cluster": ""}), "service.cluster: "),

@@ -124,7 +124,8 @@ impl Gateway {
             }
         }
         if let Some(body) = report {
-            self.report.set(self.call(service, &body, REPORT_TIMEOUT_MS));
+            self.report
+                .set(self.call(service, &body, REPORT_TIMEOUT_MS));
             if self.report.get().is_none() {
                 self.reported(None, metrics);
             }

@@ -114,7 +114,13 @@ impl RootContext for Root {
             gateway,
             ..
         } = &*shared;
-        gateway.tick(self.id, &config.service, metrics, now, self.is_without_keys());
+        gateway.tick(
+            self.id,
+            &config.service,
+            metrics,
+            now,
+            self.is_without_keys(),
+        );
     }
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {

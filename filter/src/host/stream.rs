@@ -3,8 +3,8 @@
 
 use super::calls::{self, Headers, LogLevel, NotSent};
 use super::root::Shared;
-use crate::flow::{self, Waiting};
 use crate::config::Service;
+use crate::flow::{self, Waiting};
 use crate::placement::{MAX_ANSWER_BYTES, Placed};
 use crate::presentation::not_ready;
 use crate::rejection::{Cause, Level};

@@ -50,7 +50,10 @@ fn a_chatty_client_gets_a_close_frame_and_is_cut_off_after_it() {
     let Pass::Close { keep, frame } = said(&mut tap, &FRAME, 10_499) else {
         panic!("no close frame");
     };
-    assert_eq!((keep, &frame[..8]), (0, &[0x88, 0x8f, 0, 0, 0, 0, 0x11, 0x33][..]));
+    assert_eq!(
+        (keep, &frame[..8]),
+        (0, &[0x88, 0x8f, 0, 0, 0, 0, 0x11, 0x33][..])
+    );
     streams.closing(1, 10_499);
     assert_eq!(said(&mut tap, &FRAME, 10_500), Pass::Nothing);
     assert_eq!(streams.due(10_998).resets, [0_u32; 0]);
@@ -196,7 +199,10 @@ fn how_a_stream_has_ended_is_told() {
         };
         let (_, closed) = streams.close(id, 3_500, ending).unwrap();
         assert_eq!(closed.reason, expected);
-        assert_eq!((closed.duration_ms, closed.bytes_received, closed.bytes_sent), (2_500, 3, 4));
+        assert_eq!(
+            (closed.duration_ms, closed.bytes_received, closed.bytes_sent),
+            (2_500, 3, 4)
+        );
         assert_eq!(streams.close(id, 3_500, ending), None);
     }
     assert!(streams.by_session.is_empty() && streams.deadlines.is_empty());
