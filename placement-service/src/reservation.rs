@@ -3,11 +3,16 @@
 //! afterwards, until a probe has seen the session or the entry lapses. It cannot leak: dropping the
 //! handle gives it back. Knows nothing of strategies or drivers; time is an argument.
 
+mod changes;
+
 use crate::suspicion::{Suspicion, Trust};
+use changes::Listener;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
+
+pub use changes::Changes;
 
 /// How long a new session may take to show in an engine's numbers: its client has yet to connect.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -30,6 +35,16 @@ struct Books {
     /// The turn in which round-robin last chose this engine.
     turn: u64,
     suspicion: Suspicion,
+    listener: Option<Listener>,
+}
+
+impl Books {
+    /// Whoever chooses has to look again.
+    fn changed(&mut self) {
+        if let Some(listener) = &mut self.listener {
+            listener.changed();
+        }
+    }
 }
 
 /// What a choice needs to know of the books.
@@ -58,12 +73,21 @@ impl Tally {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// From now on each change that makes the engine look different to a choice is noted there, under
+    /// that number; whoever was told before is not any more.
+    pub fn tell(&self, changes: &Arc<Changes>, number: u32) {
+        self.books().listener = Some(Listener::new(Arc::clone(changes), number));
+    }
+
     /// The books as of `now`.
     #[must_use]
     pub fn standing(&self, now: Instant) -> Standing {
         let mut books = self.books();
         while books.placed.front().is_some_and(|t| *t + self.ttl <= now) {
             books.placed.pop_front();
+        }
+        if let Some(listener) = &mut books.listener {
+            listener.looked();
         }
         let placed = u32::try_from(books.placed.len()).unwrap_or(u32::MAX);
         Standing {
@@ -93,6 +117,7 @@ impl Tally {
         let growth = usize::try_from(sessions.saturating_sub(known)).unwrap_or(usize::MAX);
         books.placed.drain(..settled + recent.min(growth));
         books.probed = sessions;
+        books.changed();
     }
 
     /// Begins a trial of a suspect engine, if one is due.
@@ -108,12 +133,20 @@ impl Tally {
 
     /// A placement that began at `began` failed through the engine's fault. True when that is news.
     pub fn failed(&self, began: Instant, now: Instant) -> bool {
-        self.books().suspicion.failed(began, now)
+        let mut books = self.books();
+        let news = books.suspicion.failed(began, now);
+        books.changed();
+        news
     }
 
     /// The engine served. True when it was suspect before.
     pub fn served(&self) -> bool {
-        self.books().suspicion.cleared()
+        let mut books = self.books();
+        let news = books.suspicion.cleared();
+        if news {
+            books.changed();
+        }
+        news
     }
 }
 
@@ -137,6 +170,7 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         let mut books = self.0.books();
         books.pending = books.pending.saturating_sub(1);
+        books.changed();
     }
 }
 
@@ -146,7 +180,9 @@ pub struct Trial(Arc<Tally>);
 
 impl Drop for Trial {
     fn drop(&mut self) {
-        self.0.books().suspicion.abandon_trial();
+        let mut books = self.0.books();
+        books.suspicion.abandon_trial();
+        books.changed();
     }
 }
 
