@@ -46,6 +46,15 @@ pub enum Strategy {
 }
 
 impl Strategy {
+    /// Every strategy.
+    pub const ALL: [Self; 5] = [
+        Self::LeastLoad,
+        Self::P2c,
+        Self::RoundRobin,
+        Self::Weighted,
+        Self::Packed,
+    ];
+
     /// The constant for logs and answers, as in the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

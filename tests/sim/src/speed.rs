@@ -63,12 +63,12 @@ pub fn measure(engines: u32, strategy: Strategy, length: Duration, seed: u64) ->
                 now: world.now,
             };
             if let Ok(choice) = chooser.choose(&world.snapshot, &ask) {
+                decisions += 1;
                 choice.reservation.placed(world.now);
                 chosen.push(choice.engine);
             }
         }
         took += began.elapsed();
-        decisions += BATCH;
         world.go_on(&mut chosen);
         if !warm && decisions > 20 * BATCH {
             (decisions, took, warm) = (0, Duration::ZERO, true);
