@@ -60,7 +60,10 @@ fn the_readme_names_every_strategy_and_the_default_weights() {
     let told: Vec<_> = table("\n### Choosing an engine\n").into_keys().collect();
     let mut known = Strategy::ALL.map(Strategy::as_str).to_vec();
     known.sort_unstable();
-    assert_eq!(told.iter().filter(|n| *n != "strategy").collect::<Vec<_>>(), known);
+    assert_eq!(
+        told.iter().filter(|n| *n != "strategy").collect::<Vec<_>>(),
+        known
+    );
     for text in [README, DEFAULT] {
         let line = text.lines().find(|l| l.contains("weights: {")).unwrap();
         let yaml = line.split("weights: ").nth(1).unwrap();

@@ -2,7 +2,7 @@
 //! they are compared. Plain numbers, so that a choice reads no engine but the one it takes.
 
 use super::score;
-use crate::engine::Engine;
+use crate::engine::{Engine, Memory};
 use crate::reservation::Standing;
 
 /// One engine, as of the last look at its books.
@@ -30,8 +30,18 @@ impl Facts {
         Self {
             sessions: engine.probed_sessions().saturating_add(standing.reserved),
             reserved: standing.reserved,
-            memory: load.and_then(|l| l.memory).map(|m| m.headroom()),
-            cpu: load.and_then(|l| l.cpu).map(|c| (1.0 - c).clamp(0.0, 1.0)),
+            memory: load.and_then(|l| l.memory).map(|memory| {
+                let coming = standing.coming.memory_mb;
+                let then = Memory {
+                    committed: memory.committed + coming,
+                    free: memory.free - coming,
+                };
+                then.headroom()
+            }),
+            cpu: load.and_then(|l| l.cpu).map(|probed| {
+                let cpu = standing.cpu.unwrap_or(probed) + standing.coming.cpu;
+                (1.0 - cpu).clamp(0.0, 1.0)
+            }),
             turn: standing.turn,
             rank,
         }

@@ -174,6 +174,7 @@ impl<'a> Game<'a> {
                 continue;
             };
             let mut engine = Engine::clone(known);
+            engine.tally.measured(began, &load);
             engine.tally.probed(began, load.sessions.unwrap_or(0));
             engine.load = Some(Arc::new(load));
             engine.probed_at = Some(began);

@@ -157,8 +157,7 @@ impl World {
         };
         let mut engine = Engine::clone(known);
         engine.state = State::Ok;
-        engine.tally.probed(self.now, *sessions);
-        engine.load = Some(Arc::new(Load {
+        let load = Load {
             sessions: Some(*sessions),
             memory: Some(Memory {
                 committed: 20_000.0 + 1000.0 * self.random.unit(),
@@ -167,7 +166,10 @@ impl World {
             cpu: Some(0.4 + 0.1 * self.random.unit()),
             saturated: false,
             documents: documents.clone(),
-        }));
+        };
+        engine.tally.measured(self.now, &load);
+        engine.tally.probed(self.now, *sessions);
+        engine.load = Some(Arc::new(load));
         *known = Arc::new(engine);
     }
 }

@@ -326,11 +326,13 @@ proptest! {
 #[test]
 fn weights_are_shares_and_something_must_count() {
     let pool = |name: &str, rest: &str| {
-        format!("- {{ name: {name}, driver: qix, cluster: e, discovery: {{ fixed: [] }}, {rest} }}\n")
+        format!(
+            "- {{ name: {name}, driver: qix, cluster: e, discovery: {{ fixed: [] }}, {rest} }}\n"
+        )
     };
     let text = format!(
         "pools:\n{}{}{}",
-        pool("a", "weights: { cpu: 1.5, memory: -0.1, document: .nan }"),
+        pool("a", "weights: { cpu: 1.5, memory: -0.1, document: 2 }"),
         pool("b", "weights: { sessions: 0, memory: 0, cpu: 0 }"),
         pool("c", "strategy: packed"),
     );
