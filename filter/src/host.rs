@@ -2,8 +2,9 @@
 //! says, and decides nothing but one thing: when a host call fails, the request is refused.
 //!
 //! [`calls`] is the only place that talks to Envoy, [`root`] lives as long as a configuration and
-//! [`gateway`] with it, [`stream`] as long as a request.
+//! [`gateway`] and [`answers`] with it, [`stream`] as long as a request.
 
+mod answers;
 mod calls;
 mod gateway;
 mod metrics;

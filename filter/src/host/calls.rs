@@ -3,7 +3,9 @@
 //! directly, and only `dispatch_http_call`, which the SDK must know of, goes through it.
 #![allow(unsafe_code, reason = "the proxy-wasm ABI takes raw pointers")]
 
+use crate::presentation::not_ready;
 use crate::request::Header;
+use crate::step::{Change, Reply};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, StreamType};
 use std::time::Duration;
@@ -94,6 +96,7 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+    fn proxy_record_metric(id: u32, value: u64) -> u32;
 }
 
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
@@ -125,10 +128,15 @@ pub(super) fn log(level: LogLevel, text: &str) {
 
 /// Milliseconds since 1970.
 pub(super) fn now_ms() -> Result<u64> {
+    now_us().map(|now| now / 1_000)
+}
+
+/// Microseconds since 1970.
+pub(super) fn now_us() -> Result<u64> {
     let mut time = 0;
     // SAFETY: the pointer is that of a live integer.
     checked(unsafe { proxy_get_current_time_nanoseconds(&raw mut time) })?;
-    Ok(time / 1_000_000)
+    Ok(time / 1_000)
 }
 
 /// How often `on_tick` comes.
@@ -255,15 +263,28 @@ impl Headers {
     }
 }
 
+/// Changes the request's headers; the reply to give when that fails.
+pub(super) fn apply(changes: &[Change]) -> std::result::Result<(), Reply> {
+    for change in changes {
+        match change {
+            Change::Remove(name) => remove_header(name),
+            Change::Set(name, value) => set_header(name, value),
+            Change::Add(name, value) => add_header(name, value),
+        }
+        .map_err(|_| not_ready("a header cannot be changed"))?;
+    }
+    Ok(())
+}
+
 /// Takes every request header of this name off.
-pub(super) fn remove_header(name: &str) -> Result<()> {
+fn remove_header(name: &str) -> Result<()> {
     let kind = MapType::HttpRequestHeaders as u32;
     // SAFETY: pointer and size are those of a live text.
     checked(unsafe { proxy_remove_header_map_value(kind, name.as_ptr(), name.len()) })
 }
 
 /// Puts one request header in the place of all of its name.
-pub(super) fn set_header(name: &str, value: &[u8]) -> Result<()> {
+fn set_header(name: &str, value: &[u8]) -> Result<()> {
     let kind = MapType::HttpRequestHeaders as u32;
     // SAFETY: pointers and sizes are those of live texts.
     checked(unsafe {
@@ -272,7 +293,7 @@ pub(super) fn set_header(name: &str, value: &[u8]) -> Result<()> {
 }
 
 /// Adds a request header.
-pub(super) fn add_header(name: &str, value: &[u8]) -> Result<()> {
+fn add_header(name: &str, value: &[u8]) -> Result<()> {
     let kind = MapType::HttpRequestHeaders as u32;
     // SAFETY: pointers and sizes are those of live texts.
     checked(unsafe {
@@ -375,6 +396,11 @@ pub(super) fn define_gauge(name: &str) -> Result<u32> {
     define_metric(MetricType::Gauge, name)
 }
 
+/// Makes a histogram, or finds the one of that name.
+pub(super) fn define_histogram(name: &str) -> Result<u32> {
+    define_metric(MetricType::Histogram, name)
+}
+
 fn define_metric(kind: MetricType, name: &str) -> Result<u32> {
     let mut id = 0;
     let kind = kind as u32;
@@ -392,6 +418,12 @@ pub(super) fn increment(counter: u32) -> Result<()> {
 pub(super) fn add(metric: u32, change: i64) -> Result<()> {
     // SAFETY: no pointers.
     checked(unsafe { proxy_increment_metric(metric, change) })
+}
+
+/// Takes a value into a histogram.
+pub(super) fn record(histogram: u32, value: u64) -> Result<()> {
+    // SAFETY: no pointers.
+    checked(unsafe { proxy_record_metric(histogram, value) })
 }
 
 /// Why a callout did not start.

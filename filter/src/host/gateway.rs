@@ -50,6 +50,18 @@ impl Gateway {
         self.with(|core| core.has_ended(session_ref))
     }
 
+    /// Somebody relies on events; true when what is cached may be used (S36).
+    pub(super) fn want_events(&self, now: u64) -> bool {
+        let fresh = self.with(|core| {
+            core.want_events(now);
+            core.is_fresh(now)
+        });
+        if !fresh {
+            self.hurry();
+        }
+        fresh
+    }
+
     /// A session's client has done something (S12).
     pub(super) fn active(&self, session_ref: &str) {
         let now = self.now.get();
@@ -188,7 +200,7 @@ impl Gateway {
     }
 
     /// Something has happened that the next tick should not be long in coming for.
-    fn hurry(&self) {
+    pub(super) fn hurry(&self) {
         self.set_period(BUSY_MS);
     }
 
