@@ -139,6 +139,7 @@ fn run(table: &Value, case: &Value, config: &Config) -> (End, Option<(String, Va
         Outcome::Route {
             changes,
             session_ref,
+            ..
         } => {
             apply(&mut headers, changes);
             End::Passed(headers, session_ref)
