@@ -2,7 +2,8 @@
 //! says, and decides nothing but one thing: when a host call fails, the request is refused.
 //!
 //! [`calls`] is the only place that talks to Envoy, [`root`] lives as long as a configuration and
-//! [`gateway`] and [`answers`] with it, [`stream`] as long as a request.
+//! [`gateway`] and [`answers`] with it, [`stream`] as long as a request; [`tap`]
+//! sees what clients of open streams send.
 
 mod answers;
 mod calls;
@@ -10,6 +11,7 @@ mod gateway;
 mod metrics;
 mod root;
 mod stream;
+mod tap;
 
 #[allow(unsafe_code, reason = "the macro exports the module's entry point")]
 mod entry {

@@ -114,7 +114,7 @@ impl Answers {
                     if let Some(landed) = landed {
                         self.settle(&key, landed, &verdict, shared);
                     }
-                    let _ = calls::set_effective_context(root);
+                    let _ = calls::streams::set_effective_context(root);
                 }
             }
         }
@@ -172,7 +172,7 @@ impl Answers {
             cache.insert(*key, grant, landed.epoch, now);
         }
         for (request, Joined { waiting, passed }) in landed.waiting {
-            if calls::set_effective_context(request).is_err() {
+            if calls::streams::set_effective_context(request).is_err() {
                 continue;
             }
             let ended = route(waiting.settle(&shared.config, verdict)).and_then(|_| {

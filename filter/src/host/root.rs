@@ -143,7 +143,7 @@ impl Context for Root {
         if let Some(shared) = &self.shared
             && shared.answers.adopted_landed(token, size, shared)
         {
-            let _ = calls::set_effective_context(self.id);
+            let _ = calls::streams::set_effective_context(self.id);
             return;
         }
         if self.fetch != Some(token) {

@@ -2,16 +2,17 @@
 //! on the way refuses the request; nothing fails open.
 
 use super::answers::{Joined, refuse, route};
-use super::calls::{self, Headers, NotSent};
+use super::calls::{self, Headers, NotSent, streams};
 use super::metrics::Cached;
 use super::root::Shared;
+use super::tap;
 use crate::cache::Key;
 use crate::config::Service;
 use crate::flow::{self, Verdict, Waiting};
 use crate::placement::{MAX_ANSWER_BYTES, Placed};
 use crate::presentation::not_ready;
 use crate::step::{Callout, Failure, Outcome, Reply, Start, Step};
-use crate::streams::{Ending, Pass, Tap};
+use crate::streams::{Ending, Tap};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::cell::Cell;
@@ -181,7 +182,7 @@ impl Stream {
         };
         self.conclude(shared, call.waiting.settle(config, &verdict));
         if shared.answers.landed(&key, self.id, &verdict, shared) {
-            let _ = calls::set_effective_context(self.id);
+            let _ = streams::set_effective_context(self.id);
         }
     }
 
@@ -214,7 +215,7 @@ impl HttpContext for Stream {
         if let State::Open(tap) = &mut self.state
             && let Some(shared) = &self.shared
         {
-            pass(self.id, shared, tap, size);
+            tap::pass(self.id, &shared.gateway, tap, size);
         }
         self.action()
     }
@@ -257,12 +258,12 @@ impl Context for Stream {
             }
             State::Open(tap) => {
                 let ending = Ending {
-                    status: calls::number_property(RESPONSE_STATUS)
+                    status: streams::number_property(RESPONSE_STATUS)
                         .ok()
                         .and_then(|status| u16::try_from(status).ok())
                         .filter(|status| *status != 0),
                     received: tap.received(),
-                    sent: calls::number_property(RESPONSE_SIZE).unwrap_or_default(),
+                    sent: streams::number_property(RESPONSE_SIZE).unwrap_or_default(),
                 };
                 if let Some((pool, reason)) = shared.gateway.close(self.id, ending) {
                     shared.metrics.stream_closed(&pool, reason);
@@ -309,41 +310,6 @@ pub(super) fn post(
         headers.push(("authorization", authorization.as_str()));
     }
     calls::call(&service.cluster, headers, Some(body), timeout_ms)
-}
-
-/// A chunk from the client: most go on untouched, and unread but for a header.
-fn pass(id: u32, shared: &Shared, tap: &mut Tap, size: usize) {
-    let read = |start, max| calls::request_chunk(start, max).ok();
-    let (pass, active) = tap.chunk(size, shared.gateway.coarse_now(), read);
-    if let Some(session_ref) = active {
-        shared.gateway.active(&session_ref);
-    }
-    let done = match pass {
-        Pass::All => return,
-        Pass::Nothing => calls::replace_request_chunk(size, &[]),
-        Pass::Close { keep, frame } => {
-            shared.gateway.closing(id);
-            close(size, keep, &frame)
-        }
-    };
-    // What cannot be taken back must not go on: the whole stream ends here.
-    if done.is_err() {
-        let _ = calls::reset_request();
-    }
-}
-
-/// Puts a close frame behind the first `keep` bytes of a chunk, in the place of the others. Envoy can
-/// replace a whole chunk or append to it, nothing in between.
-fn close(size: usize, keep: usize, frame: &[u8]) -> calls::Result<()> {
-    if keep >= size {
-        return calls::append_to_request_chunk(size, frame);
-    }
-    let mut bytes = match keep {
-        0 => Vec::new(),
-        _ => calls::request_chunk(0, keep)?,
-    };
-    bytes.extend_from_slice(frame);
-    calls::replace_request_chunk(size, &bytes)
 }
 
 /// The callout's body; one byte more than is allowed is enough to refuse it.
