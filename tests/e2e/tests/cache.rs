@@ -180,11 +180,11 @@ async fn metrics_have_labels_and_the_access_log_says_where_a_request_went() -> R
         .await?
         .text();
     for line in [
-        r#"envoy_wasmcustom_berth_requests{action="authenticate"} 1"#,
-        r#"envoy_wasmcustom_berth_requests{action="place"} 1"#,
-        r#"envoy_wasmcustom_berth_rejections{reason="no-route"} 1"#,
-        r#"envoy_wasmcustom_berth_cache{result="miss"} 1"#,
-        r#"envoy_wasmcustom_berth_streams{pool="stand-in"} 1"#,
+        r#"berth_requests{action="authenticate"} 1"#,
+        r#"berth_requests{action="place"} 1"#,
+        r#"berth_rejections{reason="no-route"} 1"#,
+        r#"berth_cache{result="miss"} 1"#,
+        r#"berth_streams{pool="stand-in"} 1"#,
     ] {
         let ours = text
             .lines()
@@ -199,7 +199,7 @@ async fn metrics_have_labels_and_the_access_log_says_where_a_request_went() -> R
             .await
             .ok()?
             .text();
-        let bucket = |le: &str| format!(r#"envoy_wasmcustom_berth_callout_us_bucket{{le="{le}"}}"#);
+        let bucket = |le: &str| format!(r#"berth_callout_us_bucket{{le="{le}"}}"#);
         let has = |le: &str, n: &str| text.lines().any(|l| l.strip_prefix(&bucket(le)) == Some(n));
         (has("12000000", " 2") && has("100", " 0")).then_some(())
     };
