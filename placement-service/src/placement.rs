@@ -20,7 +20,7 @@ use tokio::time::Instant;
 pub struct Candidate<'a> {
     /// As of the last probe.
     pub engine: &'a Arc<Engine>,
-    /// Sessions of the last probe and reservations since.
+    /// Sessions now: those of the last probe, and what has changed since.
     pub sessions: u32,
     /// The turn in which round-robin last chose it.
     pub turn: u64,
@@ -126,7 +126,7 @@ impl Chooser {
             let standing = engine.tally.standing(now);
             let candidate = Candidate {
                 engine,
-                sessions: engine.probed_sessions().saturating_add(standing.reserved),
+                sessions: standing.sessions(engine.load.as_ref().and_then(|l| l.sessions)),
                 turn: standing.turn,
             };
             match eligibility::judge(&candidate, standing.trust, self.threshold, tried) {

@@ -1,12 +1,16 @@
-//! What the probe of an engine cannot know yet: sessions placed since, counted from the moment of the
-//! choice. A reservation is an RAII handle while the placement is under way and a dated entry
-//! afterwards, until a probe has seen the session or the entry lapses. It cannot leak: dropping the
-//! handle gives it back. Knows nothing of strategies or drivers; time is an argument.
+//! The books of one engine: sessions placed, counted from the moment of the choice, and streams that
+//! gateways have reported open. A reservation is an RAII handle while the placement is under way and an
+//! entry under the stream's name afterwards: it becomes an open stream when a gateway reports it, lapses
+//! when none does, and ends with the stream. What the last probe has seen is told from what it has not,
+//! so that nothing counts twice. Knows nothing of strategies, drivers or gateways; time is an argument.
+
+mod tallies;
 
 use crate::suspicion::{Suspicion, Trust};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+pub use tallies::Tallies;
 use tokio::time::Instant;
 
 /// How long a new session may take to show in an engine's numbers: its client has yet to connect.
@@ -19,14 +23,25 @@ pub struct Tally {
     books: Mutex<Books>,
 }
 
+/// Entries in the order of their time.
+type ByTime = BTreeSet<(Instant, Arc<str>)>;
+
 #[derive(Debug, Default)]
 struct Books {
     /// Handles alive: placements under way.
     pending: u32,
-    /// When each placement was made that no probe has confirmed; oldest first.
-    placed: VecDeque<Instant>,
+    /// Since when each stream counts, by its name.
+    streams: HashMap<Arc<str>, Instant>,
+    /// Those that no gateway has reported yet.
+    waiting: ByTime,
+    /// Those that the last probe cannot have seen.
+    unseen: ByTime,
+    /// When those closed that the last probe has seen.
+    left: Vec<Instant>,
     /// Sessions that the last probe saw.
     probed: u32,
+    /// When it began.
+    probed_at: Option<Instant>,
     /// The turn in which round-robin last chose this engine.
     turn: u64,
     suspicion: Suspicion,
@@ -35,16 +50,36 @@ struct Books {
 /// What a choice needs to know of the books.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// Sessions that count although no probe has seen them.
+    /// Placements under way, and streams that the last probe cannot have seen.
     pub reserved: u32,
+    /// Streams that the last probe has seen and that have closed since.
+    pub left: u32,
+    /// Placements under way, streams that are open, and those that no gateway has reported yet.
+    pub own: u32,
+    /// Streams that are open.
+    pub open: u32,
     /// The turn in which round-robin last chose this engine.
     pub turn: u64,
     /// Whether it may be used.
     pub trust: Trust,
 }
 
+impl Standing {
+    /// Sessions on the engine now: what the last probe saw and has changed since, or our own count when
+    /// probes tell nothing of sessions.
+    #[must_use]
+    pub fn sessions(&self, probed: Option<u32>) -> u32 {
+        match probed {
+            Some(probed) => probed
+                .saturating_sub(self.left)
+                .saturating_add(self.reserved),
+            None => self.own,
+        }
+    }
+}
+
 impl Tally {
-    /// Empty books. A placement that no probe confirms counts for `ttl` at the most.
+    /// Empty books. A placement that no gateway reports open counts for `ttl` at the most.
     #[must_use]
     pub fn new(ttl: Duration) -> Self {
         Self {
@@ -62,15 +97,24 @@ impl Tally {
     #[must_use]
     pub fn standing(&self, now: Instant) -> Standing {
         let mut books = self.books();
-        while books.placed.front().is_some_and(|t| *t + self.ttl <= now) {
-            books.placed.pop_front();
-        }
-        let placed = u32::try_from(books.placed.len()).unwrap_or(u32::MAX);
+        books.lapse(self.ttl, now);
         Standing {
-            reserved: books.pending.saturating_add(placed),
+            reserved: books.pending.saturating_add(count(books.unseen.len())),
+            left: count(books.left.len()),
+            own: books.pending.saturating_add(count(books.streams.len())),
+            open: count(books.streams.len() - books.waiting.len()),
             turn: books.turn,
             trust: books.suspicion.trust(now),
         }
+    }
+
+    /// Placements that neither a probe nor a gateway has confirmed.
+    #[must_use]
+    pub fn unconfirmed(&self, now: Instant) -> u32 {
+        let mut books = self.books();
+        books.lapse(self.ttl, now);
+        let waiting = books.waiting.intersection(&books.unseen).count();
+        books.pending.saturating_add(count(waiting))
     }
 
     /// Counts one more session at once. `turn` is the number of this choice within the pool.
@@ -81,18 +125,67 @@ impl Tally {
         Reservation(Arc::clone(self))
     }
 
+    /// A gateway has reported the stream open, which it is since `since`.
+    pub fn opened(&self, stream: &str, since: Instant) {
+        let mut books = self.books();
+        if let Some((name, at)) = books.streams.get_key_value(stream) {
+            let entry = (*at, Arc::clone(name));
+            books.waiting.remove(&entry);
+            return;
+        }
+        // Placed by another process, or longer ago than a reservation counts.
+        let name: Arc<str> = stream.into();
+        if books.probed_at.is_none_or(|began| since + SETTLE > began) {
+            books.unseen.insert((since, Arc::clone(&name)));
+        }
+        books.streams.insert(name, since);
+    }
+
+    /// The stream is closed, or never came to be. Closing it again changes nothing.
+    pub fn closed(&self, stream: &str, now: Instant) {
+        let mut books = self.books();
+        let Some((name, at)) = books.streams.remove_entry(stream) else {
+            return;
+        };
+        let entry = (at, name);
+        books.waiting.remove(&entry);
+        if !books.unseen.remove(&entry) {
+            books.left.push(now);
+        }
+    }
+
     /// A probe that began at `began` saw so many sessions. Placements made well before are among
     /// them. Of those made just before, as many as the growth shows.
     pub fn probed(&self, began: Instant, sessions: u32) {
         let mut books = self.books();
-        let settled = books.placed.partition_point(|t| *t + SETTLE <= began);
-        let recent = books.placed.partition_point(|t| *t <= began) - settled;
-        let known = books
-            .probed
-            .saturating_add(u32::try_from(settled).unwrap_or(u32::MAX));
-        let growth = usize::try_from(sessions.saturating_sub(known)).unwrap_or(usize::MAX);
-        books.placed.drain(..settled + recent.min(growth));
+        let before = books.unseen.len();
+        while books
+            .unseen
+            .first()
+            .is_some_and(|(at, _)| *at + SETTLE <= began)
+        {
+            books.unseen.pop_first();
+        }
+        let settled = count(before - books.unseen.len());
+        let closed = books.left.len();
+        books.left.retain(|at| *at > began);
+        let closed = count(closed - books.left.len());
+        let known = books.probed.saturating_sub(closed).saturating_add(settled);
+        for _ in 0..sessions.saturating_sub(known) {
+            match books.unseen.first() {
+                Some((at, _)) if *at <= began => drop(books.unseen.pop_first()),
+                _ => break,
+            }
+        }
         books.probed = sessions;
+        books.probed_at = Some(began);
+    }
+
+    /// Nothing is under way, waited for or open.
+    #[must_use]
+    fn is_empty(&self) -> bool {
+        let books = self.books();
+        books.pending == 0 && books.streams.is_empty()
     }
 
     /// Begins a trial of a suspect engine, if one is due.
@@ -117,18 +210,40 @@ impl Tally {
     }
 }
 
+impl Books {
+    /// Placements whose clients have not come in time count no more.
+    fn lapse(&mut self, ttl: Duration, now: Instant) {
+        while let Some(entry) = self.waiting.first()
+            && entry.0 + ttl <= now
+            && let Some(entry) = self.waiting.pop_first()
+        {
+            self.streams.remove(&entry.1);
+            self.unseen.remove(&entry);
+        }
+    }
+}
+
+fn count(entries: usize) -> u32 {
+    u32::try_from(entries).unwrap_or(u32::MAX)
+}
+
 /// One session that counts on an engine although it is not there yet.
 #[derive(Debug)]
 #[must_use = "dropping it gives the reservation back"]
 pub struct Reservation(Arc<Tally>);
 
 impl Reservation {
-    /// The session is on the engine: it counts until a probe has seen it.
-    pub fn placed(self, now: Instant) {
+    /// The session is on the engine; `stream` is what gateways will call it.
+    pub fn placed(self, stream: &str, now: Instant) {
         let mut books = self.0.books();
-        // `now` may have been read before another thread's: keep the order.
-        let at = books.placed.back().map_or(now, |last| now.max(*last));
-        books.placed.push_back(at);
+        let name: Arc<str> = stream.into();
+        // Names are random: if one comes twice all the same, it counts once.
+        if books.streams.contains_key(&name) {
+            return;
+        }
+        books.waiting.insert((now, Arc::clone(&name)));
+        books.unseen.insert((now, Arc::clone(&name)));
+        books.streams.insert(name, now);
         // The handle's own count goes with its drop.
     }
 }
