@@ -175,13 +175,13 @@ fn who_listens_hears_of_each_change_once_until_he_looks() {
     tally.reserve(1).placed("a", now);
     tally.closed("a", now);
     assert_eq!(heard(), [7]);
-    tally.standing(now);
+    let _ = tally.standing(now);
     tally.probed(now, 3);
     assert_eq!(heard(), [7]);
-    tally.standing(now);
+    let _ = tally.standing(now);
     assert!(tally.failed(now, now));
     assert_eq!(heard(), [7]);
-    tally.standing(now);
+    let _ = tally.standing(now);
     assert!(tally.served());
     assert_eq!(heard(), [7]);
 }

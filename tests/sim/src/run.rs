@@ -141,7 +141,7 @@ impl<'a> Game<'a> {
                 outcome.spurious_refusals += u32::from(measured && room);
                 continue;
             };
-            let place = number(&engine) as usize;
+            let place = place_of(&engine) as usize;
             let full = self.fleet.sessions_of(place) >= scenario.threshold;
             outcome.overfull += u32::from(measured && full);
             let loaded = self.fleet.open(place, session.document, session.at_s);
@@ -204,7 +204,9 @@ impl<'a> Game<'a> {
         match event.what {
             What::ReportedOpen => tally.opened(&stream(event.session), now),
             What::ReportedClosed => tally.closed(&stream(event.session), now),
-            What::Closes => self.fleet.close(event.engine, event.document, at.as_secs_f64()),
+            What::Closes => self
+                .fleet
+                .close(event.engine, event.document, at.as_secs_f64()),
         }
     }
 
@@ -224,7 +226,7 @@ impl<'a> Game<'a> {
     }
 }
 
-/// An engine that has not been probed; `number` gives it back.
+/// An engine that has not been probed; `place_of` gives it back.
 pub(crate) fn engine(number: u32) -> Engine {
     Engine {
         name: format!("engine-{number:05}").as_str().into(),
@@ -245,7 +247,7 @@ fn stream(session: usize) -> String {
 }
 
 /// The number that it was made with.
-pub(crate) fn number(engine: &Engine) -> u32 {
+pub(crate) fn place_of(engine: &Engine) -> u32 {
     match engine.endpoint.api.ip() {
         IpAddr::V4(ip) => ip.to_bits().saturating_sub(FIRST),
         IpAddr::V6(_) => 0,

@@ -5,7 +5,7 @@
 
 use crate::fleet::name;
 use crate::random::{Random, Zipf};
-use crate::run::{engine, number};
+use crate::run::{engine, place_of};
 use berth_placement::config::{Strategy, Weights};
 use berth_placement::engine::{Engine, Load, Memory};
 use berth_placement::placement::{Ask, Chooser, Rules};
@@ -20,6 +20,8 @@ use tokio::time::Instant;
 const RATE: u32 = 50_000;
 /// Decisions between two looks at the clock.
 const BATCH: u32 = 1000;
+/// Decisions that are not measured.
+const WARM_UP: u32 = 20 * BATCH;
 /// Sessions per engine.
 const SESSIONS: u32 = 50;
 /// Documents in an engine's memory.
@@ -40,10 +42,7 @@ pub struct Speed {
 /// of its documents and without sessions. Right in a process that has freed nothing before.
 #[must_use]
 pub fn memory(engines: u32, seed: u64) -> u64 {
-    let mut random = Random::seeded(seed);
-    let zipf = Zipf::new(20 * engines);
-    let list = |_| (0..DOCUMENTS).map(|_| name(zipf.draw(&mut random))).collect();
-    let documents = (0..engines).map(list).collect();
+    let (documents, _) = documents(engines, seed);
     let before = resident();
     let world = World::new(documents, Random::seeded(seed));
     let chooser = chooser(Strategy::default(), seed);
@@ -53,10 +52,71 @@ pub fn memory(engines: u32, seed: u64) -> u64 {
         now: world.now,
     };
     let reserved = chooser.choose(&world.snapshot, &ask);
+    let grown = resident().saturating_sub(before);
+    drop(reserved);
+    grown / u64::from(engines)
+}
+
+/// Measures for about as long as told.
+#[must_use]
+pub fn measure(engines: u32, strategy: Strategy, length: Duration, seed: u64) -> Speed {
+    let (documents, asked) = documents(engines, seed);
+    let mut asked = asked.iter().cycle();
+    let mut world = World::new(documents, Random::seeded(seed));
+    let chooser = chooser(strategy, seed);
+    let mut streams = 0_u64;
+    let mut chosen = Vec::with_capacity(BATCH as usize);
+    let (mut decisions, mut took, mut warm) = (0_u32, Duration::ZERO, false);
+    while took < length {
+        let names: Vec<String> = (0..BATCH).map(|n| stream(streams + u64::from(n))).collect();
+        streams += u64::from(BATCH);
+        let began = std::time::Instant::now();
+        for stream in names {
+            world.now += Duration::from_secs(1) / RATE;
+            let ask = Ask {
+                document: asked.next().map(String::as_str),
+                tried: &[],
+                now: world.now,
+            };
+            // A refusal is no decision.
+            if let Ok(choice) = chooser.choose(&world.snapshot, &ask) {
+                choice.reservation.placed(&stream, world.now);
+                chosen.push((choice.engine, stream));
+            }
+        }
+        took += began.elapsed();
+        decisions += u32::try_from(chosen.len()).unwrap_or(0);
+        world.go_on(&mut chosen);
+        if !warm && decisions >= WARM_UP {
+            (decisions, took, warm) = (0, Duration::ZERO, true);
+        }
+    }
     Speed {
         engines,
         decisions_per_s: f64::from(decisions) / took.as_secs_f64(),
     }
+}
+
+fn stream(number: u64) -> String {
+    format!("{number:016x}")
+}
+
+fn chooser(strategy: Strategy, seed: u64) -> Chooser {
+    let rules = Rules {
+        strategy,
+        threshold: Some(10 * SESSIONS),
+        weights: Weights::default(),
+    };
+    Chooser::new(rules, Box::new(StdRng::seed_from_u64(seed)))
+}
+
+/// The documents in each engine's memory, and those that sessions ask for.
+fn documents(engines: u32, seed: u64) -> (Vec<Vec<String>>, Vec<String>) {
+    let mut random = Random::seeded(seed);
+    let zipf = Zipf::new(20 * engines);
+    let mut names = |count| (0..count).map(|_| name(zipf.draw(&mut random))).collect();
+    let held = (0..engines).map(|_| names(DOCUMENTS)).collect();
+    (held, names(65_536))
 }
 
 /// The fleet around the chooser.
@@ -95,11 +155,6 @@ impl World {
         world
     }
 
-    fn stream(&self, streams: &mut u64) -> String {
-        *streams += 1;
-        format!("{streams:016x}")
-    }
-
     /// The sessions that were just placed open, as many old ones close, and engines are probed.
     fn go_on(&mut self, chosen: &mut Vec<(Arc<Engine>, String)>) {
         if self.ends.is_empty() {
@@ -108,7 +163,7 @@ impl World {
             self.ends = all.map(|place| (place, None)).collect();
         }
         for (engine, stream) in chosen.drain(..) {
-            let place = number(&engine);
+            let place = place_of(&engine);
             engine.tally.opened(&stream, self.now);
             self.ends.push_back((place, Some(stream)));
             if let Some(count) = self.sessions.get_mut(place as usize) {

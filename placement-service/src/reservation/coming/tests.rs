@@ -2,8 +2,6 @@
 
 use super::*;
 use crate::engine::Memory;
-use proptest::prelude::*;
-
 
 fn load(sessions: u32, committed: f64, cpu: f64) -> Load {
     Load {
