@@ -9,6 +9,8 @@ mod gateway;
 mod metrics;
 mod root;
 mod stream;
+#[cfg(feature = "trap")]
+mod trap;
 
 #[allow(unsafe_code, reason = "the macro exports the module's entry point")]
 mod entry {
