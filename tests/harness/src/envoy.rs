@@ -50,6 +50,9 @@ pub struct Envoy {
     /// Its admin interface.
     pub admin: SocketAddr,
     process: Process,
+    file: PathBuf,
+    concurrency: u32,
+    dir: PathBuf,
 }
 
 /// What differs from the repository's files.
@@ -178,9 +181,23 @@ impl Envoy {
                 http,
                 admin,
                 process,
+                file: file.to_owned(),
+                concurrency,
+                dir: dir.to_owned(),
             }),
             Err(error) => Err(format!("{error}\n{}", process.tail()).into()),
         }
+    }
+
+    /// Ends it at once and starts it again with the same configuration; where that leaves ports open, on others.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.process.kill();
+        let name = self.process.name().to_owned();
+        *self = Self::start_file(&name, &self.file, self.concurrency, &self.dir).await?;
+        Ok(())
     }
 
     /// A counter or gauge by its full name; `None` when Envoy has none such.
