@@ -24,7 +24,7 @@ pub use events::Events;
 pub use fleet::{Placement, Probe};
 pub use login::{LockOut, Login, LoginRate};
 pub use oidc::{OidcProvider, RoleMapping, is_safe};
-pub use pool::{Discovery, Driver, FixedEngine, Open, Pool, Route, Strategy};
+pub use pool::{Discovery, Driver, FixedEngine, Open, Pool, Route, Strategy, Weights};
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
 pub use session::{Cookie, PerAccount, SameSite, Session, Sweep, WhenFull};
 pub use store::{JwtKey, RedisJwt, Store};

@@ -37,6 +37,7 @@ pub mod webhooks;
 pub use berth_store::session_id;
 
 // Fleet side.
+pub mod cost;
 pub mod discovery;
 pub mod driver;
 pub mod engine;
