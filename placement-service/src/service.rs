@@ -6,6 +6,7 @@ use crate::config::secrets::Secrets;
 use crate::credentials::Credentials;
 use crate::events::Events;
 use crate::feed::Feed;
+use crate::gateways::{self, Gateways};
 use crate::http::{self, App, AppState, Clients, LoginCookie, Pages};
 use crate::login::Login;
 use crate::login_rate::LoginRate;
@@ -90,7 +91,15 @@ pub async fn build(
         stores.shared,
         clock.clone(),
     )?;
-    let placer = Placer::start(&config, clock, &mut registry)?;
+    let placer = Placer::start(&config, clock.clone(), &mut registry)?;
+    let parts = gateways::Parts {
+        sessions: sessions.clone(),
+        tallies: placer.tallies().clone(),
+        clock,
+        feed: &feed,
+        log: events.id(),
+    };
+    let gateways = Gateways::start(parts, &mut registry);
     Ok(Arc::new(AppState {
         login: Login::new(credentials, sessions.clone(), metrics.clone()),
         login_rate,
@@ -108,6 +117,7 @@ pub async fn build(
         sessions,
         tokens,
         placer,
+        gateways,
         metrics,
         registry,
     }))
@@ -125,6 +135,7 @@ pub async fn run(
     let stop = async move {
         stop.await;
         ending.events.end();
+        ending.gateways.end();
     };
     server::serve(listener, http::router(app), stop, grace).await?;
     last.sweep.stop();

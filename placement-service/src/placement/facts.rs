@@ -8,7 +8,7 @@ use crate::reservation::Standing;
 /// One engine, as of the last look at its books.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Facts {
-    /// Sessions of the last probe and those that it cannot know yet.
+    /// Sessions of the last probe, and what has changed since.
     pub sessions: u32,
     /// How many of them no probe has seen.
     pub reserved: u32,
@@ -28,7 +28,7 @@ impl Facts {
     pub fn of(engine: &Engine, standing: &Standing, rank: u32) -> Self {
         let load = engine.load.as_deref();
         Self {
-            sessions: engine.probed_sessions().saturating_add(standing.reserved),
+            sessions: standing.sessions(load.and_then(|l| l.sessions)),
             reserved: standing.reserved,
             memory: load.and_then(|l| l.memory).map(|memory| {
                 let coming = standing.coming.memory_mb;

@@ -67,7 +67,8 @@ fn spread(chooser: &Chooser, engines: &Engines, count: u32) -> BTreeMap<String, 
     let mut counts = BTreeMap::new();
     for _ in 0..count {
         let choice = chooser.choose(engines, &ask(now)).unwrap();
-        choice.reservation.placed(now);
+        let n = choice.engine.tally.standing(now).own;
+        choice.reservation.placed(u64::from(n).into(), now);
         *counts.entry(choice.engine.name.to_string()).or_default() += 1;
     }
     counts

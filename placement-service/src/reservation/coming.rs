@@ -64,11 +64,29 @@ impl Coming {
         };
     }
 
-    pub(super) fn placed(&mut self, at: Instant, expected: Expected) {
+    /// The time under which it is noted.
+    pub(super) fn placed(&mut self, at: Instant, expected: Expected) -> Instant {
         // `at` may have been read before another thread's: keep the order.
         let at = self.placed.back().map_or(at, |(last, _)| at.max(*last));
         self.placed.push_back((at, expected));
         self.placed_cost = self.placed_cost.plus(expected.cost);
+        at
+    }
+
+    /// What was noted then is not going to come. Nothing when a probe has seen it.
+    pub(super) fn closed(&mut self, at: Instant, expected: Expected) {
+        let first = self.placed.partition_point(|(noted, _)| *noted < at);
+        let same = self.placed.iter().skip(first);
+        let mut same = same.take_while(|(noted, _)| *noted == at);
+        let Some(place) = same.position(|(_, noted)| *noted == expected) else {
+            return;
+        };
+        self.placed.remove(first + place);
+        self.placed_cost = if self.placed.is_empty() {
+            Cost::default()
+        } else {
+            self.placed_cost.minus(expected.cost)
+        };
     }
 
     /// Placements that no probe has seen in time count no more.

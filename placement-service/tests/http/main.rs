@@ -10,6 +10,7 @@
 mod accounts;
 mod events;
 mod families;
+mod gateway_events;
 mod gateways;
 mod idp;
 mod limit;

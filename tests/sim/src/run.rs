@@ -105,7 +105,7 @@ impl<'a> Game<'a> {
         };
         let mut balance = Balance::default();
         let mut next_sample_s = scenario.warm_up_s;
-        for session in &workload.sessions {
+        for (stream, session) in (0_u64..).zip(&workload.sessions) {
             while next_sample_s <= session.at_s {
                 self.pass(next_sample_s);
                 balance.sample(self.fleet.sessions());
@@ -127,7 +127,7 @@ impl<'a> Game<'a> {
             let loaded = self.fleet.open(place, session.document, session.at_s);
             outcome.document_loads += u32::from(measured && loaded);
             if let Some(reservation) = reservation {
-                reservation.placed(now);
+                reservation.placed(stream.into(), now);
             }
             let ends = Duration::from_secs_f64(session.at_s + session.lasts_s);
             self.closes.push(Reverse((ends, place, session.document)));

@@ -53,6 +53,7 @@ pub fn measure(engines: u32, strategy: Strategy, length: Duration, seed: u64) ->
     let mut names_in_turn = names.iter().cycle();
     let mut chosen = Vec::with_capacity(BATCH as usize);
     let (mut decisions, mut took, mut warm) = (0_u32, Duration::ZERO, false);
+    let mut stream = 0_u64;
     while took < length {
         let began = std::time::Instant::now();
         for _ in 0..BATCH {
@@ -64,7 +65,8 @@ pub fn measure(engines: u32, strategy: Strategy, length: Duration, seed: u64) ->
             };
             if let Ok(choice) = chooser.choose(&world.snapshot, &ask) {
                 decisions += 1;
-                choice.reservation.placed(world.now);
+                stream += 1;
+                choice.reservation.placed(stream.into(), world.now);
                 chosen.push(choice.engine);
             }
         }
