@@ -2,6 +2,8 @@
 //! the placement service. The curve goes to `target/soak/memory.csv`; it must be flat. Few requests in every run, a
 //! million and 100,000 aborts in `make soak`.
 
+#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+
 use berth_harness::client::{Connection, upgrade_head};
 use berth_harness::{Call, Result, Stack, paths};
 use std::net::SocketAddr;
