@@ -1,6 +1,8 @@
 //! Whatever happens, the service's count of open streams becomes the engines' own again: clients that break
 //! off, engines that die, a filter that traps, Envoy and the service started anew.
 
+#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+
 use berth_harness::client::upgrade_head;
 use berth_harness::{Call, Result, Stack, WebSocket, paths, wait};
 use std::collections::BTreeMap;

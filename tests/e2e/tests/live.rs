@@ -2,6 +2,12 @@
 //! service. What ends a session closes its sockets everywhere (S34), what keeps it alive (S12), and what a lost
 //! feed does (S36).
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test's own steps may fail it, and what it measures is for people"
+)]
+
 use berth_harness::{Call, Result, Stack, WebSocket, wait};
 use futures_util::StreamExt;
 use serde_json::json;

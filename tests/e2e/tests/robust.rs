@@ -1,6 +1,8 @@
 //! What must not harm open sockets, and what must not let anybody in: traps of the filter, new configurations,
 //! other plugins in the same Envoy.
 
+#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+
 use berth_harness::envoy::{self, Envoy, Wiring};
 use berth_harness::stand_in::{self, Answer};
 use berth_harness::token::Claims;
@@ -122,7 +124,7 @@ fn revoked(session: &str) -> Value {
 async fn a_hundred_new_configurations_drop_no_socket() -> Result<()> {
     const SOCKETS: usize = 200;
     const PUSHES: u64 = 100;
-    const RELOADS: &str = "extension_config_discovery.http_filter.http.http.berth.config_reload";
+    const RELOADS: &str = "extension_config_discovery.http_filter.berth.config_reload";
     let stand_in = StandIn::start().await?;
     let builder = Stack::builder().engines(1).stand_in(stand_in).envoy_concurrency(2);
     let stack = builder.start().await?;

@@ -12,6 +12,7 @@ pub use websocket::{Carrier, Upgrade, WebSocket, upgrade_head};
 use crate::Result;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{HOST, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
@@ -128,17 +129,8 @@ impl Call {
                 socket.connect(to).await?
             }
         };
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        let uri = self.path.clone();
-        let mut request = self.request(&uri)?;
-        if !request.headers().contains_key(HOST) {
-            request
-                .headers_mut()
-                .insert(HOST, HeaderValue::try_from(to.to_string())?);
-        }
-        Reply::read(sender.send_request(request).await?).await
+        let host = to.to_string();
+        Connection::over(stream, host).await?.exchange(self).await
     }
 
     fn request(self, uri: &str) -> Result<Request<Full<Bytes>>> {
@@ -152,6 +144,46 @@ impl Call {
                 .append(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
         }
         Ok(request)
+    }
+}
+
+/// A connection that is kept for many requests.
+pub struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    host: String,
+}
+
+impl Connection {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub async fn open(to: SocketAddr) -> Result<Self> {
+        Self::over(TcpStream::connect(to).await?, to.to_string()).await
+    }
+
+    async fn over(stream: TcpStream, host: String) -> Result<Self> {
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Self { sender, host })
+    }
+
+    /// Sends a request and reads the whole answer.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn send(&mut self, call: Call) -> Result<Reply> {
+        timeout(LIMIT, self.exchange(call)).await?
+    }
+
+    async fn exchange(&mut self, call: Call) -> Result<Reply> {
+        let uri = call.path.clone();
+        let mut request = call.request(&uri)?;
+        if !request.headers().contains_key(HOST) {
+            let host = HeaderValue::try_from(self.host.as_str())?;
+            request.headers_mut().insert(HOST, host);
+        }
+        Reply::read(self.sender.send_request(request).await?).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! A client with one HTTP/2 connection over TLS: requests, and WebSockets by extended CONNECT (RFC 8441), as
 //! browsers make them.
 
-use super::websocket::{Upgrade, WebSocket, unlimited};
+use super::websocket::{Carrier, Upgrade, WebSocket, unlimited};
 use super::{Call, LIMIT, Reply};
 use crate::Result;
 use http_body_util::Full;
@@ -80,9 +80,9 @@ impl Http2 {
         }
         let headers = response.headers().clone();
         let carrier = hyper::upgrade::on(response).await?;
-        let carrier = Box::new(TokioIo::new(carrier));
-        let stream = WebSocketStream::from_raw_socket(carrier as _, Role::Client, Some(unlimited()));
-        let stream = stream.await;
+        let carrier: Box<dyn Carrier> = Box::new(TokioIo::new(carrier));
+        let stream =
+            WebSocketStream::from_raw_socket(carrier, Role::Client, Some(unlimited())).await;
         Ok(Upgrade::Open(Box::new(WebSocket { stream, headers })))
     }
 }
