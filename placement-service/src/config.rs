@@ -3,6 +3,7 @@
 
 mod api;
 mod check;
+mod compat;
 mod events;
 pub mod fault;
 mod fleet;
@@ -20,6 +21,7 @@ mod web_address;
 mod webhooks;
 
 pub use api::{Api, ApiClient, Role};
+pub use compat::{Compat, Mira, SessionService};
 pub use events::Events;
 pub use fleet::{Placement, Probe};
 pub use login::{LockOut, Login, LoginRate};
@@ -56,6 +58,7 @@ pub struct Config {
     pub placement: Placement,
     pub pools: Vec<Pool>,
     pub routes: Vec<Route>,
+    pub compat: Compat,
     /// How long requests in flight may take to finish after SIGTERM.
     #[serde(with = "humantime_serde")]
     pub shutdown_grace: Duration,

@@ -8,6 +8,7 @@
 )]
 
 mod accounts;
+mod compat;
 mod events;
 mod families;
 mod gateway_events;
