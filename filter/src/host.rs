@@ -10,7 +10,12 @@ mod gateway;
 mod metrics;
 mod root;
 mod stream;
+<<<<<<< HEAD
+#[cfg(feature = "trap")]
+mod trap;
+=======
 mod tap;
+>>>>>>> main
 
 #[allow(unsafe_code, reason = "the macro exports the module's entry point")]
 mod entry {

@@ -11,6 +11,7 @@ use crate::presentation::not_ready;
 use crate::rejection::{Cause, Level};
 use crate::step::{Callout, Change, Failure, Outcome, Reply, Start, Step};
 use crate::streams::{Ending, Tap};
+use base64::Engine;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::rc::Rc;
@@ -56,6 +57,8 @@ impl Stream {
     /// Begins; the reply to give at once, if there is one.
     fn begin(&mut self, shared: &Shared) -> Result<(), Reply> {
         let headers = Headers::of_request().map_err(|_| not_ready("headers"))?;
+        #[cfg(feature = "trap")]
+        super::trap::spring(&headers);
         let keys = shared.keys().ok_or_else(|| not_ready("keys"))?;
         let pairs = headers.iter().ok_or_else(|| not_ready("headers"))?;
         let Start { action, step } = flow::start(&shared.config, &keys, pairs);
@@ -265,10 +268,18 @@ fn apply(changes: &[Change]) -> Result<(), Reply> {
             Change::Remove(name) => calls::remove_header(name),
             Change::Set(name, value) => calls::set_header(name, value),
             Change::Add(name, value) => calls::add_header(name, value),
+            Change::Nonce(name) => {
+                calls::random().and_then(|bits| calls::set_header(name, nonce(bits).as_bytes()))
+            }
         }
         .map_err(|_| not_ready("a header cannot be changed"))?;
     }
     Ok(())
+}
+
+/// 16 bytes in base64.
+fn nonce(bits: u128) -> String {
+    base64::engine::general_purpose::STANDARD.encode(bits.to_le_bytes())
 }
 
 const fn is_callout_failure(cause: Cause) -> bool {
