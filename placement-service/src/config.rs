@@ -3,6 +3,7 @@
 
 mod api;
 mod check;
+mod discovery;
 mod events;
 pub mod fault;
 mod fleet;
@@ -10,6 +11,7 @@ pub mod load;
 mod login;
 mod oidc;
 mod pool;
+mod probed;
 pub mod secrets;
 mod security_events;
 mod session;
@@ -20,11 +22,17 @@ mod web_address;
 mod webhooks;
 
 pub use api::{Api, ApiClient, Role};
+pub(crate) use discovery::check_engines;
+pub use discovery::{
+    Addresses, Discovery, DnsSource, DockerMode, DockerSource, FileSource, FixedEngine,
+    KubernetesSource, MiraSource, Sources,
+};
 pub use events::Events;
 pub use fleet::{Placement, Probe};
 pub use login::{LockOut, Login, LoginRate};
 pub use oidc::{OidcProvider, RoleMapping, is_safe};
-pub use pool::{Discovery, Driver, FixedEngine, Open, Pool, Route, Strategy};
+pub use pool::{Driver, Open, Pool, Route, Strategy};
+pub use probed::{MemoryFamilies, MetricsMapping, PoolProbe, Unit};
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
 pub use session::{Cookie, PerAccount, SameSite, Session, Sweep, WhenFull};
 pub use store::{JwtKey, RedisJwt, Store};

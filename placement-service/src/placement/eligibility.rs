@@ -29,6 +29,8 @@ pub enum Exclusion {
     Saturated,
     /// It has as many sessions as the pool's threshold allows.
     Full,
+    /// It is to get nothing new.
+    Draining,
     /// A placement failed there a moment ago.
     Suspect,
 }
@@ -43,6 +45,7 @@ impl Exclusion {
             Self::Unhealthy => "unhealthy",
             Self::Saturated => "saturated",
             Self::Full => "full",
+            Self::Draining => "draining",
             Self::Suspect => "suspect",
         }
     }
@@ -63,6 +66,7 @@ pub fn judge(
     match engine.state {
         State::Starting => return Verdict::Excluded(Exclusion::Starting),
         State::Unhealthy => return Verdict::Excluded(Exclusion::Unhealthy),
+        State::Draining => return Verdict::Excluded(Exclusion::Draining),
         State::Saturated => return Verdict::Excluded(Exclusion::Saturated),
         State::Ok | State::NoMetrics => {}
     }

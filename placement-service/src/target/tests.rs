@@ -1,7 +1,7 @@
 //! The routes of the demo configuration, and what hostile paths make of them.
 
 use super::*;
-use crate::config::{Discovery, Driver, Pool, Strategy};
+use crate::config::{Discovery, Driver, Pool, Sources, Strategy};
 use proptest::prelude::*;
 
 fn routes() -> Routes {
@@ -11,7 +11,8 @@ fn routes() -> Routes {
         cluster: "engines".into(),
         strategy: Strategy::LeastLoad,
         session_threshold: None,
-        discovery: Discovery::Fixed(vec![]),
+        probe: None,
+        discovery: Sources(vec![Discovery::Fixed(vec![])]),
     };
     let route = |path: &str, pool: &str, open| config::Route {
         path: path.into(),
