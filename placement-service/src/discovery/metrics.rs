@@ -40,7 +40,7 @@ impl DiscoveryMetrics {
         let labels = labels(pool, source);
         self.up.get_or_create(&labels).set(1);
         // So that the series is there from the beginning.
-        self.failures.get_or_create(&labels);
+        drop(self.failures.get_or_create(&labels));
     }
 
     pub(super) fn failed(&self, pool: &str, source: &str) {
