@@ -31,7 +31,7 @@ pub use events::Events;
 pub use fleet::{Placement, Probe};
 pub use login::{LockOut, Login, LoginRate};
 pub use oidc::{OidcProvider, RoleMapping, is_safe};
-pub use pool::{Driver, Open, Pool, Route, Strategy};
+pub use pool::{Driver, Open, Pool, Route, Strategy, Weights};
 pub use probed::{MemoryFamilies, MetricsMapping, PoolProbe, Unit};
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
 pub use session::{Cookie, PerAccount, SameSite, Session, Sweep, WhenFull};

@@ -36,6 +36,7 @@ pub mod webhooks;
 pub use berth_store::session_id;
 
 // Fleet side.
+pub mod cost;
 pub mod discovery;
 pub mod driver;
 pub mod engine;

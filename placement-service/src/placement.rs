@@ -2,58 +2,68 @@
 //! is one step under one short lock, so that concurrent placements see each other. Time and randomness
 //! are arguments.
 
+mod affinity;
+mod board;
 pub mod eligibility;
+pub mod explain;
+pub mod facts;
 mod least_load;
+mod open;
+mod p2c;
+mod packed;
+mod peaks;
+mod policy;
 mod round_robin;
+pub mod score;
 mod weighted;
 
-use crate::config::Strategy;
+use crate::config::{Pool, Strategy, Weights};
+use crate::cost::Kind;
 use crate::engine::{Engine, EngineName};
 use crate::reservation::{Reservation, Trial};
-use eligibility::{Exclusions, Verdict};
+use affinity::DocumentKey;
+use board::{Board, Pick};
+use eligibility::Exclusions;
+use explain::Explanation;
 use rand::Rng;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 
-/// An eligible engine, with what a strategy may look at.
+/// The place of an engine in its pool's snapshot.
+type Slot = u32;
+
+/// How a pool chooses.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rules {
+    /// Which scores, and how to pick among them.
+    pub strategy: Strategy,
+    /// Sessions per engine at the most.
+    pub threshold: Option<u32>,
+    /// What each score counts.
+    pub weights: Weights,
+}
+
+impl Rules {
+    /// As the pool's configuration says.
+    #[must_use]
+    pub const fn of(pool: &Pool) -> Self {
+        Self {
+            strategy: pool.strategy,
+            threshold: pool.session_threshold,
+            weights: pool.weights,
+        }
+    }
+}
+
+/// What a session asks for.
 #[derive(Clone, Copy, Debug)]
-pub struct Candidate<'a> {
-    /// As of the last probe.
-    pub engine: &'a Arc<Engine>,
-    /// Sessions of the last probe and reservations since.
-    pub sessions: u32,
-    /// The turn in which round-robin last chose it.
-    pub turn: u64,
-}
-
-/// Candidates, at least one.
-#[derive(Clone, Debug)]
-pub struct Candidates<'a> {
-    first: Candidate<'a>,
-    rest: Vec<Candidate<'a>>,
-}
-
-impl<'a> Candidates<'a> {
-    /// `None` when there is not even one.
-    #[must_use]
-    pub fn new(all: impl IntoIterator<Item = Candidate<'a>>) -> Option<Self> {
-        let mut all = all.into_iter();
-        Some(Self {
-            first: all.next()?,
-            rest: all.collect(),
-        })
-    }
-
-    /// The first: a choice that is always there.
-    #[must_use]
-    pub const fn first(&self) -> Candidate<'a> {
-        self.first
-    }
-
-    /// All of them, in the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = Candidate<'a>> + Clone + '_ {
-        std::iter::once(self.first).chain(self.rest.iter().copied())
-    }
+pub struct Ask<'a> {
+    /// The document that it opens.
+    pub document: Option<&'a str>,
+    /// Engines that this placement has tried.
+    pub tried: &'a [EngineName],
+    /// The time.
+    pub now: Instant,
 }
 
 /// A chosen engine with its reservation.
@@ -63,6 +73,8 @@ pub struct Choice {
     pub engine: Arc<Engine>,
     /// Counts from now on.
     pub reservation: Reservation,
+    /// The engine holds the document, as far as is known.
+    pub held: bool,
     /// Set when the engine is suspect and this placement is its trial, because there is no other.
     pub trial: Option<Trial>,
     /// A suspect engine whose trial is due and may be run beside the placement.
@@ -78,95 +90,157 @@ pub struct Rehearsal {
     pub trial: Trial,
 }
 
-/// Chooses for one pool.
-pub struct Chooser {
-    strategy: Strategy,
-    threshold: Option<u32>,
-    state: Mutex<ChooserState>,
+impl Board {
+    /// Begins the trial of a suspect, if one is due.
+    fn rehearsal(&mut self, now: Instant) -> Option<Rehearsal> {
+        self.due().into_iter().find_map(|slot| {
+            let engine = Arc::clone(self.engine(slot)?);
+            let trial = engine.tally.begin_trial(now);
+            self.look(slot, now);
+            Some(Rehearsal {
+                engine,
+                trial: trial?,
+            })
+        })
+    }
 }
 
-struct ChooserState {
+/// Chooses for one pool.
+pub struct Chooser {
+    rules: Rules,
+    state: Mutex<State>,
+}
+
+struct State {
+    board: Board,
+    /// The number of the latest choice.
     turn: u64,
-    random: Box<dyn Rng + Send>,
 }
 
 impl Chooser {
-    /// `threshold`: sessions per engine at the most.
+    /// Knows no engine until it is asked.
     #[must_use]
-    pub fn new(strategy: Strategy, threshold: Option<u32>, random: Box<dyn Rng + Send>) -> Self {
+    pub fn new(rules: Rules, random: Box<dyn Rng + Send>) -> Self {
+        let board = Board::new(rules, random);
         Self {
-            strategy,
-            threshold,
-            state: Mutex::new(ChooserState { turn: 0, random }),
+            rules,
+            state: Mutex::new(State { board, turn: 0 }),
         }
     }
 
     /// The strategy it was made with.
     #[must_use]
     pub const fn strategy(&self) -> Strategy {
-        self.strategy
+        self.rules.strategy
     }
 
-    /// Chooses among `engines`, except those `tried` already, and reserves.
+    /// Chooses among `engines` and reserves.
     ///
     /// # Errors
     /// When no engine is eligible: why not.
     pub fn choose(
         &self,
-        engines: &[Arc<Engine>],
-        tried: &[EngineName],
-        now: Instant,
+        engines: &Arc<[Arc<Engine>]>,
+        ask: &Ask<'_>,
     ) -> Result<Choice, Exclusions> {
-        // Nothing within can panic half-way through a change.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut excluded = Exclusions::default();
-        let mut due = Vec::new();
-        let mut eligible = Vec::with_capacity(engines.len());
-        for engine in engines {
-            let standing = engine.tally.standing(now);
-            let candidate = Candidate {
-                engine,
-                sessions: engine.probed_sessions().saturating_add(standing.reserved),
-                turn: standing.turn,
-            };
-            match eligibility::judge(&candidate, standing.trust, self.threshold, tried) {
-                Verdict::Eligible => eligible.push(candidate),
-                Verdict::TrialDue => due.push(candidate),
-                Verdict::Excluded(why) => excluded.count(why),
-            }
-        }
-        let rehearse = !eligible.is_empty();
-        let begin = |c: &Candidate<'_>| {
-            let trial = c.engine.tally.begin_trial(now)?;
-            let engine = Arc::clone(c.engine);
-            Some(Rehearsal { engine, trial })
-        };
-        let mut rehearsal = rehearse.then(|| due.iter().find_map(begin)).flatten();
-        let candidates = if rehearse { eligible } else { due };
-        let Some(candidates) = Candidates::new(candidates) else {
-            return Err(excluded);
-        };
-        let chosen = self.pick(&candidates, &mut *state.random);
-        let trial = if rehearse {
-            None
-        } else {
-            chosen.engine.tally.begin_trial(now)
-        };
-        state.turn += 1;
-        Ok(Choice {
-            engine: Arc::clone(chosen.engine),
-            reservation: chosen.engine.tally.reserve(state.turn),
-            trial,
-            rehearsal: rehearsal.take(),
+        self.with_board(engines, ask, |state| {
+            let found = state.find(ask);
+            state.take(found, ask)
         })
     }
 
-    fn pick<'a>(&self, candidates: &Candidates<'a>, random: &mut dyn Rng) -> Candidate<'a> {
-        match self.strategy {
-            Strategy::RoundRobin => round_robin::pick(candidates),
-            Strategy::LeastLoad => least_load::pick(candidates, random),
-            Strategy::Weighted => weighted::pick(candidates, self.threshold, random),
+    /// Chooses and reserves as [`Self::choose`] does, and tells what it looked at.
+    pub fn choose_explained(
+        &self,
+        engines: &Arc<[Arc<Engine>]>,
+        ask: &Ask<'_>,
+    ) -> (Result<Choice, Exclusions>, Explanation) {
+        self.with_board(engines, ask, |state| {
+            let found = state.find(ask);
+            let why = explain::explain(&state.board, ask.document, found);
+            (state.take(found, ask), why)
+        })
+    }
+
+    /// What [`Self::choose`] would do, and why. Nothing is reserved.
+    pub fn explain(&self, engines: &Arc<[Arc<Engine>]>, ask: &Ask<'_>) -> Explanation {
+        self.with_board(engines, ask, |state| {
+            let found = state.find(ask);
+            explain::explain(&state.board, ask.document, found)
+        })
+    }
+
+    fn with_board<T>(
+        &self,
+        engines: &Arc<[Arc<Engine>]>,
+        ask: &Ask<'_>,
+        act: impl FnOnce(&mut State) -> T,
+    ) -> T {
+        // Nothing within can panic half-way through a change.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = state.turn + 1;
+        state.board.follow(engines, ask.now, turn);
+        if ask.tried.is_empty() {
+            return act(&mut state);
         }
+        let left_out = state.board.leave_out(ask.tried);
+        let result = act(&mut state);
+        for slot in left_out {
+            state.board.look(slot, ask.now);
+        }
+        result
+    }
+}
+
+impl State {
+    /// The engine to take: one that is open, else a suspect whose trial is due.
+    fn find(&mut self, ask: &Ask<'_>) -> Option<Pick> {
+        let board = &mut self.board;
+        let document = ask.document.map(|name| board.holders.key(name));
+        while let Some(pick) = board.pick(document) {
+            // The board may be a moment behind; what is found closed here is not picked again.
+            if board.look(pick.slot, ask.now) {
+                return Some(pick);
+            }
+        }
+        board.due().into_iter().find_map(|slot| {
+            board.look(slot, ask.now);
+            let held = document.is_some_and(|key| board.holders.holds(key, slot));
+            board.is_due(slot).then_some(Pick { slot, held })
+        })
+    }
+
+    /// Reserves on the engine that was found.
+    fn take(&mut self, found: Option<Pick>, ask: &Ask<'_>) -> Result<Choice, Exclusions> {
+        let board = &mut self.board;
+        let found = found.and_then(|pick| Some((pick, Arc::clone(board.engine(pick.slot)?))));
+        let Some((Pick { slot, held }, engine)) = found else {
+            return Err(board.excluded());
+        };
+        let (trial, rehearsal) = if board.is_due(slot) {
+            (engine.tally.begin_trial(ask.now), None)
+        } else {
+            (None, board.rehearsal(ask.now))
+        };
+        self.turn += 1;
+        let document = ask.document.map(|name| board.holders.key(name));
+        let kind = Kind {
+            document: document.map(DocumentKey::number),
+            held,
+        };
+        let guess = board.guess(kind);
+        let reservation = engine.tally.reserve_for(self.turn, kind, guess);
+        board.look(slot, ask.now);
+        if let Some(document) = document {
+            board.holders.placed(document, slot, ask.now);
+        }
+        Ok(Choice {
+            engine,
+            reservation,
+            held,
+            trial,
+            rehearsal,
+        })
     }
 }
 

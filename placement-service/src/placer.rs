@@ -12,11 +12,11 @@ use crate::driver::{Fault, Job, Prepared};
 use crate::engine::Engine;
 use crate::fleet::metrics::{FleetCollector, ProbeMetrics};
 use crate::fleet::{self, FleetReader, FleetTask};
-use crate::placement::Choice;
 use crate::placement::eligibility::Exclusions;
+use crate::placement::{Ask, Choice};
 use crate::refusal::Refusal;
 use crate::sessions::LiveSession;
-use crate::target::{Opening, Routes, Target};
+use crate::target::{Routes, Target};
 use berth_api::Reason;
 use metrics::PlacerMetrics;
 use pool::Pool;
@@ -176,7 +176,12 @@ impl Placer {
             let Some(now) = fleet.pools().get(target.pool) else {
                 return Err(Reason::Internal.into());
             };
-            let choice = match pool.chooser.choose(&now.engines, &tried, began) {
+            let ask = Ask {
+                document: target.opening.document(),
+                tried: &tried,
+                now: began,
+            };
+            let choice = match pool.chooser.choose(&now.engines, &ask) {
                 Ok(choice) => choice,
                 Err(_) if last_fault.is_some() => break,
                 Err(why) => return Err(self.no_choice(&why)),
@@ -186,6 +191,7 @@ impl Placer {
                 reservation,
                 trial,
                 rehearsal,
+                ..
             } = choice;
             if let Some(rehearsal) = rehearsal {
                 pool.rehearse(rehearsal, request.token, self.limits.engine_timeout);
@@ -235,10 +241,7 @@ impl Placer {
         let name = engine.name.as_str();
         let (cluster, destination) = pool.address(engine);
         let stream = format!("{:016x}", rand::rng().random::<u64>());
-        let document = match &target.opening {
-            Opening::Document(name) => Some(name.clone()),
-            Opening::Nothing | Opening::SessionApp => None,
-        };
+        let document = target.opening.document().map(str::to_owned);
         debug!(pool = %pool.name, engine = name, session = request.session.session_ref, stream, "placed");
         let recent = RecentPlacement {
             tab: request.tab.map(str::to_owned),

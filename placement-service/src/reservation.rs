@@ -3,11 +3,20 @@
 //! afterwards, until a probe has seen the session or the entry lapses. It cannot leak: dropping the
 //! handle gives it back. Knows nothing of strategies or drivers; time is an argument.
 
+mod changes;
+mod coming;
+
+use crate::cost::{Cost, Kind};
+use crate::engine::Load;
 use crate::suspicion::{Suspicion, Trust};
+use changes::Listener;
+use coming::{Coming, Expected};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
+
+pub use changes::Changes;
 
 /// How long a new session may take to show in an engine's numbers: its client has yet to connect.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -30,10 +39,21 @@ struct Books {
     /// The turn in which round-robin last chose this engine.
     turn: u64,
     suspicion: Suspicion,
+    listener: Option<Listener>,
+    coming: Coming,
+}
+
+impl Books {
+    /// Whoever chooses has to look again.
+    fn changed(&mut self) {
+        if let Some(listener) = &mut self.listener {
+            listener.changed();
+        }
+    }
 }
 
 /// What a choice needs to know of the books.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Standing {
     /// Sessions that count although no probe has seen them.
     pub reserved: u32,
@@ -41,6 +61,10 @@ pub struct Standing {
     pub turn: u64,
     /// Whether it may be used.
     pub trust: Trust,
+    /// What the sessions that no probe has seen are going to take.
+    pub coming: Cost,
+    /// The CPU in use, smoothed over the last probes, 0 to 1.
+    pub cpu: Option<f64>,
 }
 
 impl Tally {
@@ -58,6 +82,12 @@ impl Tally {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// From now on each change that makes the engine look different to a choice is noted there, under
+    /// that number; whoever was told before is not any more.
+    pub fn tell(&self, changes: &Arc<Changes>, number: u32) {
+        self.books().listener = Some(Listener::new(Arc::clone(changes), number));
+    }
+
     /// The books as of `now`.
     #[must_use]
     pub fn standing(&self, now: Instant) -> Standing {
@@ -65,20 +95,47 @@ impl Tally {
         while books.placed.front().is_some_and(|t| *t + self.ttl <= now) {
             books.placed.pop_front();
         }
+        books.coming.lapse(self.ttl, now);
+        if let Some(listener) = &mut books.listener {
+            listener.looked();
+        }
         let placed = u32::try_from(books.placed.len()).unwrap_or(u32::MAX);
         Standing {
             reserved: books.pending.saturating_add(placed),
             turn: books.turn,
             trust: books.suspicion.trust(now),
+            coming: books.coming.cost(),
+            cpu: books.coming.cpu(),
         }
     }
 
     /// Counts one more session at once. `turn` is the number of this choice within the pool.
     pub fn reserve(self: &Arc<Self>, turn: u64) -> Reservation {
+        self.reserve_for(turn, Kind::default(), Cost::default())
+    }
+
+    /// Counts one more session of that kind at once, with what it is expected to cost: what such sessions
+    /// have cost here, else `guess`.
+    pub fn reserve_for(self: &Arc<Self>, turn: u64, kind: Kind, guess: Cost) -> Reservation {
         let mut books = self.books();
         books.pending = books.pending.saturating_add(1);
         books.turn = turn;
-        Reservation(Arc::clone(self))
+        let expected = books.coming.expect(kind, guess);
+        books.coming.begin(&expected);
+        Reservation {
+            tally: Arc::clone(self),
+            expected,
+        }
+    }
+
+    /// The numbers of a probe that began at `began`: the cost of what it has seen is in them.
+    pub fn measured(&self, began: Instant, load: &Load) {
+        let mut books = self.books();
+        let lessons = books.coming.measured(began, load);
+        if let Some(listener) = &mut books.listener {
+            listener.learned(lessons);
+        }
+        books.changed();
     }
 
     /// A probe that began at `began` saw so many sessions. Placements made well before are among
@@ -93,6 +150,7 @@ impl Tally {
         let growth = usize::try_from(sessions.saturating_sub(known)).unwrap_or(usize::MAX);
         books.placed.drain(..settled + recent.min(growth));
         books.probed = sessions;
+        books.changed();
     }
 
     /// Begins a trial of a suspect engine, if one is due.
@@ -108,35 +166,49 @@ impl Tally {
 
     /// A placement that began at `began` failed through the engine's fault. True when that is news.
     pub fn failed(&self, began: Instant, now: Instant) -> bool {
-        self.books().suspicion.failed(began, now)
+        let mut books = self.books();
+        let news = books.suspicion.failed(began, now);
+        books.changed();
+        news
     }
 
     /// The engine served. True when it was suspect before.
     pub fn served(&self) -> bool {
-        self.books().suspicion.cleared()
+        let mut books = self.books();
+        let news = books.suspicion.cleared();
+        if news {
+            books.changed();
+        }
+        news
     }
 }
 
 /// One session that counts on an engine although it is not there yet.
 #[derive(Debug)]
 #[must_use = "dropping it gives the reservation back"]
-pub struct Reservation(Arc<Tally>);
+pub struct Reservation {
+    tally: Arc<Tally>,
+    expected: Expected,
+}
 
 impl Reservation {
     /// The session is on the engine: it counts until a probe has seen it.
     pub fn placed(self, now: Instant) {
-        let mut books = self.0.books();
+        let mut books = self.tally.books();
         // `now` may have been read before another thread's: keep the order.
         let at = books.placed.back().map_or(now, |last| now.max(*last));
         books.placed.push_back(at);
+        books.coming.placed(now, self.expected);
         // The handle's own count goes with its drop.
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut books = self.0.books();
+        let mut books = self.tally.books();
         books.pending = books.pending.saturating_sub(1);
+        books.coming.end(&self.expected);
+        books.changed();
     }
 }
 
@@ -146,7 +218,9 @@ pub struct Trial(Arc<Tally>);
 
 impl Drop for Trial {
     fn drop(&mut self) {
-        self.0.books().suspicion.abandon_trial();
+        let mut books = self.0.books();
+        books.suspicion.abandon_trial();
+        books.changed();
     }
 }
 

@@ -22,6 +22,17 @@ pub enum Opening {
     SessionApp,
 }
 
+impl Opening {
+    /// The name of the document, where one is opened by name.
+    #[must_use]
+    pub fn document(&self) -> Option<&str> {
+        match self {
+            Self::Document(name) => Some(name),
+            Self::Nothing | Self::SessionApp => None,
+        }
+    }
+}
+
 /// Where a request goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {

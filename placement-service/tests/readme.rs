@@ -1,8 +1,13 @@
 //! The README's table of settings is `default.yaml` in other words: the same settings, the same defaults.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test's own steps may fail it"
+)]
 
 use berth_placement::config::load::DEFAULT;
+use berth_placement::config::{Strategy, Weights};
 use berth_placement::store::EndCause;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -63,12 +68,37 @@ fn the_readmes_sources_of_engines_are_sound() {
         .collect();
     let check = |part: &str| {
         let part = part.trim_end().replace('\n', "\n    ");
-        let yaml = format!("pools:\n  - name: p\n    driver: websocket\n    cluster: c\n    {part}\n");
+        let yaml =
+            format!("pools:\n  - name: p\n    driver: websocket\n    cluster: c\n    {part}\n");
         berth_placement::config::load::from_text(&yaml).unwrap();
     };
     let examples = blocks[0].split("discovery:").skip(1);
-    assert_eq!(examples.clone().map(|e| check(&format!("discovery:{e}"))).count(), 7);
+    assert_eq!(
+        examples
+            .clone()
+            .map(|e| check(&format!("discovery:{e}")))
+            .count(),
+        7
+    );
     check(&format!("discovery: {{ fixed: [] }}\n{}", blocks[1]));
+}
+
+#[test]
+fn the_readme_names_every_strategy_and_the_default_weights() {
+    let told: Vec<_> = table("\n### Choosing an engine\n").into_keys().collect();
+    let mut known = Strategy::ALL.map(Strategy::as_str).to_vec();
+    known.sort_unstable();
+    assert_eq!(
+        told.iter().filter(|n| *n != "strategy").collect::<Vec<_>>(),
+        known
+    );
+    for text in [README, DEFAULT] {
+        let line = text.lines().find(|l| l.contains("weights: {")).unwrap();
+        let yaml = line.split("weights: ").nth(1).unwrap();
+        let yaml = yaml.split_inclusive('}').next().unwrap();
+        let weights: Weights = serde_saphyr::from_str(yaml).unwrap();
+        assert_eq!(weights, Weights::default());
+    }
 }
 
 /// Every audit event of the sources, with its place.

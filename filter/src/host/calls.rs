@@ -3,6 +3,8 @@
 //! directly, and only `dispatch_http_call`, which the SDK must know of, goes through it.
 #![allow(unsafe_code, reason = "the proxy-wasm ABI takes raw pointers")]
 
+pub(super) mod streams;
+
 use crate::request::Header;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, StreamType};
@@ -118,14 +120,14 @@ pub(super) fn set_tick_period_ms(period: u32) -> Result<()> {
     checked(unsafe { proxy_set_tick_period_milliseconds(period) })
 }
 
-fn buffer(kind: BufferType, max: usize) -> Result<Vec<u8>> {
+fn buffer(kind: BufferType, start: usize, max: usize) -> Result<Vec<u8>> {
     let mut data = std::ptr::null_mut();
     let mut size = 0;
     // SAFETY: both pointers are those of live variables; the buffer is then ours.
     unsafe {
         checked(proxy_get_buffer_bytes(
             kind as u32,
-            0,
+            start,
             max,
             &raw mut data,
             &raw mut size,
@@ -136,12 +138,12 @@ fn buffer(kind: BufferType, max: usize) -> Result<Vec<u8>> {
 
 /// The plugin's configuration.
 pub(super) fn configuration(max: usize) -> Result<Vec<u8>> {
-    buffer(BufferType::PluginConfiguration, max)
+    buffer(BufferType::PluginConfiguration, 0, max)
 }
 
 /// The body of the callout's answer.
 pub(super) fn callout_body(max: usize) -> Result<Vec<u8>> {
-    buffer(BufferType::HttpCallResponseBody, max)
+    buffer(BufferType::HttpCallResponseBody, 0, max)
 }
 
 /// The status of the callout's answer.
@@ -295,8 +297,17 @@ fn serialized(headers: &[(&str, String)]) -> Vec<u8> {
 
 /// Makes a counter, or finds the one of that name.
 pub(super) fn define_counter(name: &str) -> Result<u32> {
+    define_metric(MetricType::Counter, name)
+}
+
+/// Makes a gauge, or finds the one of that name.
+pub(super) fn define_gauge(name: &str) -> Result<u32> {
+    define_metric(MetricType::Gauge, name)
+}
+
+fn define_metric(kind: MetricType, name: &str) -> Result<u32> {
     let mut id = 0;
-    let kind = MetricType::Counter as u32;
+    let kind = kind as u32;
     // SAFETY: pointers are those of a live text and a live integer.
     checked(unsafe { proxy_define_metric(kind, name.as_ptr(), name.len(), &raw mut id) })?;
     Ok(id)
@@ -304,8 +315,13 @@ pub(super) fn define_counter(name: &str) -> Result<u32> {
 
 /// Counts one.
 pub(super) fn increment(counter: u32) -> Result<()> {
+    add(counter, 1)
+}
+
+/// Counts up, or down.
+pub(super) fn add(metric: u32, change: i64) -> Result<()> {
     // SAFETY: no pointers.
-    checked(unsafe { proxy_increment_metric(counter, 1) })
+    checked(unsafe { proxy_increment_metric(metric, change) })
 }
 
 /// Why a callout did not start.

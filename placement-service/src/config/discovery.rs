@@ -322,7 +322,12 @@ fn check_dns(path: &str, dns: &DnsSource, faults: &mut Faults) {
     }
     ports(path, dns.port, dns.metrics_port, faults);
     faults.within(&field("min_ttl"), dns.min_ttl, SECOND / 10, 3600 * SECOND);
-    faults.within(&field("max_ttl"), dns.max_ttl, dns.min_ttl, 24 * 3600 * SECOND);
+    faults.within(
+        &field("max_ttl"),
+        dns.max_ttl,
+        dns.min_ttl,
+        24 * 3600 * SECOND,
+    );
     faults.within(&field("timeout"), dns.timeout, SECOND / 10, 60 * SECOND);
 }
 

@@ -14,6 +14,8 @@ pub struct Pool {
     pub cluster: String,
     #[serde(default)]
     pub strategy: Strategy,
+    #[serde(default)]
+    pub weights: Weights,
     /// Sessions per engine at the most.
     #[serde(default)]
     pub session_threshold: Option<u32>,
@@ -38,9 +40,22 @@ pub enum Strategy {
     LeastLoad,
     /// Probability proportional to `session_threshold - sessions`; needs the threshold.
     Weighted,
+    /// The first engine is filled before the second; needs the threshold.
+    Packed,
+    /// The better of two at random, by the scores of least-load.
+    P2c,
 }
 
 impl Strategy {
+    /// Every strategy.
+    pub const ALL: [Self; 5] = [
+        Self::LeastLoad,
+        Self::P2c,
+        Self::RoundRobin,
+        Self::Weighted,
+        Self::Packed,
+    ];
+
     /// The constant for logs and answers, as in the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -48,6 +63,34 @@ impl Strategy {
             Self::RoundRobin => "round-robin",
             Self::LeastLoad => "least-load",
             Self::Weighted => "weighted",
+            Self::Packed => "packed",
+            Self::P2c => "p2c",
+        }
+    }
+}
+
+/// What each score counts in a choice, 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Weights {
+    /// Of least-load and p2c.
+    pub sessions: f64,
+    /// Of least-load and p2c.
+    pub memory: f64,
+    /// Of least-load and p2c.
+    pub cpu: f64,
+    /// What it is worth that an engine holds the document, on the scale of the strategy's own score.
+    pub document: f64,
+}
+
+impl Default for Weights {
+    /// As `make sim` has them best: within a tenth of the even load, and most documents loaded once.
+    fn default() -> Self {
+        Self {
+            sessions: 0.5,
+            memory: 0.3,
+            cpu: 0.2,
+            document: 0.02,
         }
     }
 }
@@ -83,18 +126,42 @@ pub(super) fn check(path: &str, pool: &Pool, faults: &mut Faults) {
             "must be visible ASCII without spaces",
         );
     }
-    if pool.strategy == Strategy::Weighted && pool.session_threshold.is_none() {
-        faults.add(
-            format!("{path}.session_threshold"),
-            "is missing: strategy weighted needs it",
-        );
+    let needs_threshold = matches!(pool.strategy, Strategy::Weighted | Strategy::Packed);
+    if needs_threshold && pool.session_threshold.is_none() {
+        let strategy = pool.strategy.as_str();
+        let message = format!("is missing: strategy {strategy} needs it");
+        faults.add(format!("{path}.session_threshold"), message);
     }
+    check_weights(&format!("{path}.weights"), &pool.weights, faults);
     if pool.session_threshold == Some(0) {
         faults.add(format!("{path}.session_threshold"), "must be 1 or more");
     }
     discovery::check(&format!("{path}.discovery"), &pool.discovery, faults);
     if let Some(probe) = &pool.probe {
         probed::check(&format!("{path}.probe"), probe, pool.driver, faults);
+    }
+}
+
+fn check_weights(path: &str, weights: &Weights, faults: &mut Faults) {
+    let Weights {
+        sessions,
+        memory,
+        cpu,
+        document,
+    } = *weights;
+    let named = [
+        ("sessions", sessions),
+        ("memory", memory),
+        ("cpu", cpu),
+        ("document", document),
+    ];
+    for (name, weight) in named {
+        if !(0.0..=1.0).contains(&weight) {
+            faults.add(format!("{path}.{name}"), "must be 0 to 1");
+        }
+    }
+    if sessions + memory + cpu <= 0.0 {
+        faults.add(path, "one of sessions, memory and cpu must be more than 0");
     }
 }
 

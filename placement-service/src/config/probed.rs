@@ -61,7 +61,10 @@ pub(super) fn check(path: &str, probe: &PoolProbe, driver: Driver, faults: &mut 
     }
     let visible = metrics.path.bytes().all(|b| b.is_ascii_graphic());
     if !metrics.path.starts_with('/') || !visible || metrics.path.contains('#') {
-        faults.add(format!("{path}.path"), "must start with /, in visible ASCII");
+        faults.add(
+            format!("{path}.path"),
+            "must start with /, in visible ASCII",
+        );
     }
     let memory = metrics.memory.as_ref();
     let families = [

@@ -70,7 +70,9 @@ impl Dns {
             options.use_hosts_file = ResolveHosts::Never;
             return Ok(self.resolver.insert(builder.build()?));
         }
-        self.resolver.as_ref().ok_or(NetError::Message("no resolver"))
+        self.resolver
+            .as_ref()
+            .ok_or(NetError::Message("no resolver"))
     }
 
     /// The engines, and the shortest TTL in seconds.

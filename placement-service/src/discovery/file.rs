@@ -73,7 +73,10 @@ fn read(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
     file.read_to_end(&mut content)?;
     if content.len() as u64 > MAX_BYTES {
         let message = format!("more than {MAX_BYTES} bytes");
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message));
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::FileTooLarge,
+            message,
+        ));
     }
     Ok(content)
 }
@@ -114,13 +117,19 @@ mod tests {
     #[test]
     fn faults_name_their_place() {
         for (text, fault) in [
-            ("engines: [{name: a, ip: 10.0.0.1, port: 0}]", "engines[0].port: must be"),
+            (
+                "engines: [{name: a, ip: 10.0.0.1, port: 0}]",
+                "engines[0].port: must be",
+            ),
             (
                 "engines: [{name: a, ip: 10.0.0.1, port: 1}, {name: a, ip: 10.0.0.2, port: 1}]",
                 "engines[1].name: the name",
             ),
             ("engines: [{name: a, ip: here, port: 1}]", "IP address"),
-            ("engines: [{name: a, ip: 10.0.0.1, port: 1, prot: 2}]", "prot"),
+            (
+                "engines: [{name: a, ip: 10.0.0.1, port: 1, prot: 2}]",
+                "prot",
+            ),
             ("", "engines"),
             ("half a fi", "struct"),
         ] {

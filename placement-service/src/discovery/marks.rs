@@ -74,7 +74,10 @@ mod tests {
         };
         let ip = IpAddr::from([10, 0, 0, 1]);
         let plain = ports.endpoint(ip, |_| None::<&str>).unwrap();
-        assert_eq!((plain.api.port(), plain.metrics.unwrap().port()), (9076, 9090));
+        assert_eq!(
+            (plain.api.port(), plain.metrics.unwrap().port()),
+            (9076, 9090)
+        );
         let other = ports.endpoint(ip, |name| (name == API_PORT).then_some("19076"));
         assert_eq!(other.unwrap().api.port(), 19076);
         for nonsense in ["", "0", "70000", "http"] {

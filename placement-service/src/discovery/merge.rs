@@ -46,7 +46,10 @@ mod tests {
 
     #[test]
     fn the_first_source_is_right_and_names_stay_apart() {
-        let first = [found("a", "10.0.0.1:1", false), found("b", "10.0.0.2:1", true)];
+        let first = [
+            found("a", "10.0.0.1:1", false),
+            found("b", "10.0.0.2:1", true),
+        ];
         let second = [
             found("x", "10.0.0.1:1", true),
             found("a", "10.0.0.3:1", false),
@@ -56,7 +59,12 @@ mod tests {
         let named: Vec<_> = all.iter().map(|f| (f.name.as_str(), f.draining)).collect();
         assert_eq!(
             named,
-            [("a", false), ("b", true), ("a-10.0.0.3-1", false), ("c", false)]
+            [
+                ("a", false),
+                ("b", true),
+                ("a-10.0.0.3-1", false),
+                ("c", false)
+            ]
         );
         assert_eq!(merge([].into_iter()), []);
     }

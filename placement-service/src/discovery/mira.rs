@@ -173,7 +173,10 @@ mod tests {
         let engines = parse(body, None).unwrap();
         assert_eq!(engines.found.len(), 2);
         assert!(engines.found[0].draining && !engines.found[1].draining);
-        assert_eq!(engines.found[0].endpoint.metrics.unwrap().to_string(), "10.0.1.5:9090");
+        assert_eq!(
+            engines.found[0].endpoint.metrics.unwrap().to_string(),
+            "10.0.1.5:9090"
+        );
         assert_eq!(engines.found[1].endpoint.api.to_string(), "10.0.1.6:19076");
         assert_eq!(engines.left_out, ["Mira's [2]: no address"]);
         let engines = parse(body, Some("b")).unwrap();

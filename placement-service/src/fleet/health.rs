@@ -172,7 +172,10 @@ mod tests {
         reading.metrics_fault = Some(ProbeFault::Status(404));
         health.apply(Ok(reading.clone()));
         assert_eq!(health.state(), State::NoMetrics);
-        reading.load = Some(Load { saturated: true, ..Load::default() });
+        reading.load = Some(Load {
+            saturated: true,
+            ..Load::default()
+        });
         health.apply(Ok(reading));
         assert_eq!(health.state(), State::Saturated);
         health.apply(good());

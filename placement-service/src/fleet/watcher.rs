@@ -315,6 +315,7 @@ impl Watcher {
         }
         let mut shown = (watched.engine.load.clone(), watched.engine.probed_at);
         if let Some(load) = change.load {
+            watched.engine.tally.measured(began, &load);
             if let Some(sessions) = load.sessions {
                 watched.engine.tally.probed(began, sessions);
             }

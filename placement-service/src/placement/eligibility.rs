@@ -1,7 +1,8 @@
 //! Whether an engine may get a session at all. Which of the eligible gets it is the strategy's affair.
 
-use super::Candidate;
-use crate::engine::{EngineName, State};
+use super::Rules;
+use super::facts::Facts;
+use crate::engine::State;
 use crate::suspicion::Trust;
 use std::fmt;
 
@@ -51,26 +52,17 @@ impl Exclusion {
     }
 }
 
-/// Judges one engine. `threshold`: sessions per engine at the most.
+/// Judges one engine by its state, its numbers and what is held against it.
 #[must_use]
-pub fn judge(
-    candidate: &Candidate<'_>,
-    trust: Trust,
-    threshold: Option<u32>,
-    tried: &[EngineName],
-) -> Verdict {
-    let engine = candidate.engine;
-    if tried.contains(&engine.name) {
-        return Verdict::Excluded(Exclusion::Tried);
-    }
-    match engine.state {
+pub fn judge(state: State, facts: &Facts, trust: Trust, rules: &Rules) -> Verdict {
+    match state {
         State::Starting => return Verdict::Excluded(Exclusion::Starting),
         State::Unhealthy => return Verdict::Excluded(Exclusion::Unhealthy),
         State::Draining => return Verdict::Excluded(Exclusion::Draining),
         State::Saturated => return Verdict::Excluded(Exclusion::Saturated),
         State::Ok | State::NoMetrics => {}
     }
-    if threshold.is_some_and(|most| candidate.sessions >= most) {
+    if rules.threshold.is_some_and(|most| facts.sessions >= most) {
         return Verdict::Excluded(Exclusion::Full);
     }
     match trust {
@@ -90,6 +82,13 @@ impl Exclusions {
             Some((_, count)) => *count += 1,
             None => self.0.push((why, 1)),
         }
+    }
+
+    pub(super) fn uncount(&mut self, why: Exclusion) {
+        if let Some((_, count)) = self.0.iter_mut().find(|(same, _)| *same == why) {
+            *count = count.saturating_sub(1);
+        }
+        self.0.retain(|(_, count)| *count > 0);
     }
 
     /// Some engine is up and has no room; otherwise none is up.

@@ -1,11 +1,19 @@
 //! Each in turn: the one that was chosen longest ago. An engine that comes back takes one turn, not the
 //! turns that it missed.
 
-use super::{Candidate, Candidates};
+use super::facts::{Facts, Scale};
+use super::score::Scores;
 
-pub(super) fn pick<'a>(candidates: &Candidates<'a>) -> Candidate<'a> {
-    candidates
-        .iter()
-        .min_by_key(|c| c.turn)
-        .unwrap_or(candidates.first())
+/// 0: it had the last turn. 1/2: everybody else has had one since.
+#[allow(clippy::cast_precision_loss, reason = "turns below 2^53")]
+pub(super) fn scores(facts: &Facts, scale: &Scale) -> Scores {
+    let ago = scale.turn.saturating_sub(facts.turn) as f64;
+    let round = f64::from(scale.engines.max(1));
+    Scores::one("turn", ago / (ago + round))
+}
+
+/// Orders engines as `scores` does, whatever the turn is.
+#[allow(clippy::cast_precision_loss, reason = "turns below 2^53")]
+pub(super) fn key(facts: &Facts) -> f64 {
+    -(facts.turn as f64)
 }

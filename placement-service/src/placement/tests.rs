@@ -8,11 +8,19 @@ use rand::rngs::StdRng;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const ALL: [Strategy; 3] = [
-    Strategy::RoundRobin,
-    Strategy::LeastLoad,
-    Strategy::Weighted,
-];
+type Engines = Arc<[Arc<Engine>]>;
+
+fn fleet(engines: impl IntoIterator<Item = Arc<Engine>>) -> Engines {
+    engines.into_iter().collect()
+}
+
+fn ask(now: Instant) -> Ask<'static> {
+    Ask {
+        document: None,
+        tried: &[],
+        now,
+    }
+}
 
 fn load(sessions: u32, free: f64, cpu: f64) -> Load {
     Load {
@@ -45,15 +53,20 @@ fn up(name: &str, load: Load) -> Arc<Engine> {
 }
 
 fn chooser(strategy: Strategy, threshold: Option<u32>) -> Chooser {
-    Chooser::new(strategy, threshold, Box::new(StdRng::seed_from_u64(7)))
+    let rules = Rules {
+        strategy,
+        threshold,
+        weights: Weights::default(),
+    };
+    Chooser::new(rules, Box::new(StdRng::seed_from_u64(7)))
 }
 
 /// Places so many sessions, all of them staying.
-fn spread(chooser: &Chooser, engines: &[Arc<Engine>], count: u32) -> BTreeMap<String, u32> {
+fn spread(chooser: &Chooser, engines: &Engines, count: u32) -> BTreeMap<String, u32> {
     let now = Instant::now();
     let mut counts = BTreeMap::new();
     for _ in 0..count {
-        let choice = chooser.choose(engines, &[], now).unwrap();
+        let choice = chooser.choose(engines, &ask(now)).unwrap();
         choice.reservation.placed(now);
         *counts.entry(choice.engine.name.to_string()).or_default() += 1;
     }
@@ -62,8 +75,8 @@ fn spread(chooser: &Chooser, engines: &[Arc<Engine>], count: u32) -> BTreeMap<St
 
 #[test]
 fn four_hundred_on_four_equal_engines_spread_evenly() {
-    for strategy in ALL {
-        let engines = ["a", "b", "c", "d"].map(|name| up(name, load(0, 800.0, 0.1)));
+    for strategy in Strategy::ALL.into_iter().filter(|s| *s != Strategy::Packed) {
+        let engines = fleet(["a", "b", "c", "d"].map(|name| up(name, load(0, 800.0, 0.1))));
         let counts = spread(&chooser(strategy, Some(120)), &engines, 400);
         assert_eq!(counts.len(), 4, "{strategy:?}");
         for (name, count) in counts {
@@ -74,11 +87,11 @@ fn four_hundred_on_four_equal_engines_spread_evenly() {
 
 #[test]
 fn least_load_has_no_herd_on_the_engine_with_a_little_more_memory() {
-    let engines = [
+    let engines = fleet([
         up("a", load(0, 801.0, 0.1)),
         up("b", load(0, 800.0, 0.1)),
         up("c", load(0, 800.0, 0.2)),
-    ];
+    ]);
     for (name, count) in spread(&chooser(Strategy::LeastLoad, None), &engines, 300) {
         assert!((80..=120).contains(&count), "{name}: {count}");
     }
@@ -88,7 +101,11 @@ fn least_load_has_no_herd_on_the_engine_with_a_little_more_memory() {
 fn least_load_weighs_memory_and_cpu() {
     let tight = up("tight", load(50, 100.0, 0.9));
     let idle = up("idle", load(50, 900.0, 0.1));
-    let counts = spread(&chooser(Strategy::LeastLoad, None), &[tight, idle], 30);
+    let counts = spread(
+        &chooser(Strategy::LeastLoad, None),
+        &fleet([tight, idle]),
+        30,
+    );
     assert_eq!(counts.get("tight"), None, "{counts:?}");
 }
 
@@ -96,36 +113,40 @@ fn least_load_weighs_memory_and_cpu() {
 fn least_load_lives_without_metrics() {
     let bare = engine("bare", State::NoMetrics, None);
     let full = up("full", load(0, 900.0, 0.1));
-    let counts = spread(&chooser(Strategy::LeastLoad, Some(50)), &[bare, full], 60);
+    let counts = spread(
+        &chooser(Strategy::LeastLoad, Some(50)),
+        &fleet([bare, full]),
+        60,
+    );
     assert!(counts.values().all(|c| *c >= 10), "{counts:?}");
 }
 
 #[test]
 fn weighted_is_proportional_to_the_room_left() {
-    let engines = [
+    let engines = fleet([
         up("a", load(9000, 500.0, 0.5)),
         up("b", load(7000, 500.0, 0.5)),
-    ];
+    ]);
     let counts = spread(&chooser(Strategy::Weighted, Some(10_000)), &engines, 1000);
     assert!(counts["a"].abs_diff(250) < 45, "{counts:?}");
 }
 
 #[test]
 fn round_robin_gives_a_returning_engine_one_turn_only() {
-    let engines = ["a", "b", "c"].map(|name| up(name, Load::default()));
+    let engines = fleet(["a", "b", "c"].map(|name| up(name, Load::default())));
     let chooser = chooser(Strategy::RoundRobin, None);
-    spread(&chooser, &engines[..2], 100);
+    spread(&chooser, &fleet(engines[..2].to_vec()), 100);
     let counts = spread(&chooser, &engines, 30);
     assert!(counts.values().all(|c| *c == 10), "{counts:?}");
 }
 
 #[test]
 fn ties_are_broken_at_random() {
-    let engines = ["a", "b", "c"].map(|name| up(name, load(5, 500.0, 0.5)));
+    let engines = fleet(["a", "b", "c"].map(|name| up(name, load(5, 500.0, 0.5))));
     let chooser = chooser(Strategy::LeastLoad, None);
     let mut counts = BTreeMap::new();
     for _ in 0..300 {
-        let choice = chooser.choose(&engines, &[], Instant::now()).unwrap();
+        let choice = chooser.choose(&engines, &ask(Instant::now())).unwrap();
         *counts.entry(choice.engine.name.clone()).or_insert(0) += 1;
     }
     assert!(counts.values().all(|c| *c > 70), "{counts:?}");
@@ -138,11 +159,11 @@ fn full_and_down_are_told_apart() {
     let saturated = engine("saturated", State::Saturated, Some(load(1, 500.0, 0.5)));
     let down = engine("down", State::Unhealthy, None);
     let new = engine("new", State::Starting, None);
-    for strategy in ALL {
+    for strategy in Strategy::ALL {
         let chooser = chooser(strategy, Some(10));
         let refused = |engines: &[&Arc<Engine>]| {
-            let engines: Vec<_> = engines.iter().map(|e| Arc::clone(e)).collect();
-            let why = chooser.choose(&engines, &[], now).unwrap_err();
+            let engines = fleet(engines.iter().map(|e| Arc::clone(e)));
+            let why = chooser.choose(&engines, &ask(now)).unwrap_err();
             (why.for_want_of_room(), why.to_string())
         };
         let told = |full: bool, words: &str| (full, words.to_owned());
@@ -161,39 +182,39 @@ fn full_and_down_are_told_apart() {
 
 #[test]
 fn the_threshold_holds_with_reservations() {
-    for strategy in ALL {
-        let engines = ["a", "b"].map(|name| up(name, load(3, 500.0, 0.5)));
+    for strategy in Strategy::ALL {
+        let engines = fleet(["a", "b"].map(|name| up(name, load(3, 500.0, 0.5))));
         let chooser = chooser(strategy, Some(5));
         let counts = spread(&chooser, &engines, 4);
         assert!(counts.values().all(|c| *c == 2), "{strategy:?} {counts:?}");
-        let refused = chooser.choose(&engines, &[], Instant::now()).unwrap_err();
+        let refused = chooser.choose(&engines, &ask(Instant::now())).unwrap_err();
         assert!(refused.for_want_of_room());
     }
 }
 
 #[test]
 fn a_suspect_engine_gets_no_client_and_a_rehearsal_when_due() {
-    let engines = ["good", "suspect"].map(|name| up(name, Load::default()));
+    let engines = fleet(["good", "suspect"].map(|name| up(name, Load::default())));
     let chooser = chooser(Strategy::RoundRobin, None);
     let now = Instant::now();
     engines[1].tally.failed(now, now);
     for _ in 0..10 {
-        let choice = chooser.choose(&engines, &[], now).unwrap();
+        let choice = chooser.choose(&engines, &ask(now)).unwrap();
         assert_eq!(choice.engine.name.as_str(), "good");
         assert!(choice.rehearsal.is_none(), "in back-off");
     }
     let later = now + Duration::from_secs(1);
-    let choice = chooser.choose(&engines, &[], later).unwrap();
+    let choice = chooser.choose(&engines, &ask(later)).unwrap();
     assert_eq!(choice.engine.name.as_str(), "good");
     let rehearsal = choice.rehearsal.unwrap();
     assert_eq!(rehearsal.engine.name.as_str(), "suspect");
-    let next = chooser.choose(&engines, &[], later).unwrap();
+    let next = chooser.choose(&engines, &ask(later)).unwrap();
     assert!(next.rehearsal.is_none(), "one at a time");
     engines[1].tally.served();
     drop(rehearsal);
     let names = [0, 1].map(|_| {
         chooser
-            .choose(&engines, &[], later)
+            .choose(&engines, &ask(later))
             .unwrap()
             .engine
             .name
@@ -204,28 +225,129 @@ fn a_suspect_engine_gets_no_client_and_a_rehearsal_when_due() {
 
 #[test]
 fn a_suspect_engine_is_tried_with_a_client_when_it_is_the_only_one() {
-    let engines = [up("only", Load::default())];
+    let engines = fleet([up("only", Load::default())]);
     let chooser = chooser(Strategy::LeastLoad, None);
     let now = Instant::now();
     engines[0].tally.failed(now, now);
-    let refused = chooser.choose(&engines, &[], now).unwrap_err();
+    let refused = chooser.choose(&engines, &ask(now)).unwrap_err();
     assert_eq!(refused.to_string(), "1 suspect");
     let later = now + Duration::from_secs(1);
-    let choice = chooser.choose(&engines, &[], later).unwrap();
+    let choice = chooser.choose(&engines, &ask(later)).unwrap();
     assert!(choice.trial.is_some() && choice.rehearsal.is_none());
     assert!(
-        chooser.choose(&engines, &[], later).is_err(),
+        chooser.choose(&engines, &ask(later)).is_err(),
         "one at a time"
     );
 }
 
 #[test]
 fn engines_tried_before_are_left_out() {
-    let engines = ["a", "b"].map(|name| up(name, Load::default()));
+    let engines = fleet(["a", "b"].map(|name| up(name, Load::default())));
     let chooser = chooser(Strategy::RoundRobin, None);
     let tried = [EngineName::from("a")];
     for _ in 0..3 {
-        let choice = chooser.choose(&engines, &tried, Instant::now()).unwrap();
+        let now = Instant::now();
+        let ask = Ask {
+            tried: &tried,
+            ..ask(now)
+        };
+        let choice = chooser.choose(&engines, &ask).unwrap();
         assert_eq!(choice.engine.name.as_str(), "b");
     }
+}
+
+#[test]
+fn a_snapshot_with_other_engines_keeps_what_is_known() {
+    let now = Instant::now();
+    let chooser = chooser(Strategy::LeastLoad, None);
+    let [a, b, c] = ["a", "b", "c"].map(|name| up(name, load(0, 500.0, 0.5)));
+    let sales = Ask {
+        document: Some("sales"),
+        ..ask(now)
+    };
+    let first = fleet([a.clone(), c.clone()]);
+    let holder = chooser.choose(&first, &sales).unwrap().engine;
+    let second = fleet([a, b, c]);
+    let choice = chooser.choose(&second, &sales).unwrap();
+    assert!(choice.held);
+    assert_eq!(choice.engine.name, holder.name);
+}
+
+#[test]
+fn an_engine_that_holds_the_document_is_preferred_until_it_is_fuller() {
+    let now = Instant::now();
+    for strategy in [Strategy::LeastLoad, Strategy::P2c] {
+        let mut there = load(100, 500.0, 0.5);
+        there.documents = vec!["sales".to_owned()];
+        let engines = fleet([
+            up("a", load(100, 500.0, 0.5)),
+            up("b", there),
+            up("c", load(100, 500.0, 0.5)),
+        ]);
+        let chooser = chooser(strategy, None);
+        let sales = Ask {
+            document: Some("sales"),
+            ..ask(now)
+        };
+        let mut held = 0;
+        let mut kept = Vec::new();
+        for _ in 0..60 {
+            let choice = chooser.choose(&engines, &sales).unwrap();
+            held += u32::from(choice.engine.name.as_str() == "b");
+            kept.push(choice);
+        }
+        assert!((5..60).contains(&held), "{strategy:?}: {held}");
+        if strategy == Strategy::LeastLoad {
+            let other = chooser.choose(&engines, &ask(now)).unwrap();
+            assert_ne!(other.engine.name.as_str(), "b", "it is fuller");
+        }
+    }
+}
+
+#[test]
+fn packed_fills_one_engine_after_the_other_in_the_order_of_numbers() {
+    let engines = fleet(["e-10", "e-2", "e-9"].map(|name| up(name, load(0, 800.0, 0.1))));
+    let chooser = chooser(Strategy::Packed, Some(40));
+    let counts = spread(&chooser, &engines, 50);
+    assert_eq!(counts["e-2"], 40, "{counts:?}");
+    assert_eq!(counts["e-9"], 10, "{counts:?}");
+    let short = up("e-1", load(0, 100.0, 0.1));
+    let engines = fleet(engines.iter().cloned().chain([short]));
+    let counts = spread(&chooser, &engines, 10);
+    assert_eq!(counts["e-9"], 10, "e-1 runs short of memory: {counts:?}");
+}
+
+#[test]
+fn an_explanation_agrees_with_the_choice_and_reserves_nothing() {
+    let now = Instant::now();
+    let full = up("full", load(9, 500.0, 0.5));
+    let down = engine("down", State::Unhealthy, None);
+    let engines = fleet([
+        up("busy", load(4, 500.0, 0.9)),
+        down,
+        full,
+        up("idle", load(3, 500.0, 0.1)),
+    ]);
+    let chooser = chooser(Strategy::LeastLoad, Some(9));
+    let dry = chooser.explain(&engines, &ask(now));
+    assert_eq!(
+        dry,
+        chooser.explain(&engines, &ask(now)),
+        "nothing has changed"
+    );
+    let (choice, told) = chooser.choose_explained(&engines, &ask(now));
+    let choice = choice.unwrap();
+    assert_eq!(told, dry);
+    assert_eq!(told.chosen.as_ref(), Some(&choice.engine.name));
+    let outcomes: Vec<_> = told.engines.iter().map(|e| e.outcome.as_str()).collect();
+    assert_eq!(outcomes, ["outscored", "unhealthy", "full", "chosen"]);
+    let [busy, .., idle] = &told.engines[..] else {
+        panic!("{told:?}");
+    };
+    assert!(idle.total > busy.total && idle.scores.len() == 3);
+    let after = chooser.explain(&engines, &ask(now));
+    assert_eq!(
+        (after.engines[3].sessions, after.engines[3].reserved),
+        (4, 1)
+    );
 }

@@ -1,27 +1,36 @@
-//! At random, with a probability proportional to the room that is left: threshold minus sessions minus
-//! reservations. Engines without room are not among the candidates.
+//! At random, with a probability proportional to the room that is left: threshold minus sessions.
+//! Engines without room are not among the candidates.
 
-use super::{Candidate, Candidates};
+use super::Slot;
+use super::facts::Facts;
+use super::open::Open;
+use super::peaks::Peaks;
+use super::policy;
+use super::score::Scores;
+use crate::config::Strategy;
 use rand::{Rng, RngExt};
+
+/// Draws before all are looked at: few are needed unless most engines are nearly full.
+const DRAWS: usize = 32;
 
 /// `threshold`: sessions per engine at the most. Configuration checks that there is one; without, all
 /// have the same chance.
-pub(super) fn pick<'a>(
-    candidates: &Candidates<'a>,
-    threshold: Option<u32>,
-    random: &mut dyn Rng,
-) -> Candidate<'a> {
-    let room = |c: &Candidate<'_>| u64::from(threshold.map_or(1, |t| t.saturating_sub(c.sessions)));
-    let all: u64 = candidates.iter().map(|c| room(&c)).sum();
-    if all == 0 {
-        return candidates.first();
-    }
-    let mut ticket = random.random_range(0..all);
-    for candidate in candidates.iter() {
-        match ticket.checked_sub(room(&candidate)) {
-            Some(left) => ticket = left,
-            None => return candidate,
+pub(super) fn scores(facts: &Facts, threshold: Option<u32>) -> Scores {
+    let room = threshold.map_or(1.0, |most| {
+        f64::from(most.saturating_sub(facts.sessions)) / f64::from(most.max(1))
+    });
+    Scores::one("room", room)
+}
+
+/// Draws one and takes it with a probability in proportion to its key; else draws again.
+pub(super) fn pick(open: &Open, keys: &Peaks, random: &mut dyn Rng) -> Option<Slot> {
+    let greatest = keys.top()?;
+    for _ in 0..DRAWS {
+        let slot = open.draw(random)?;
+        if random.random::<f64>() * greatest < keys.get(slot).unwrap_or(0.0) {
+            return Some(slot);
         }
     }
-    candidates.first()
+    let all = open.iter().filter_map(|slot| Some((slot, keys.get(slot)?)));
+    policy::pick_of_few(Strategy::Weighted, all, random)
 }

@@ -4,7 +4,7 @@
 use crate::config;
 use crate::driver::{self, EngineDriver, Fault, Job};
 use crate::engine::Engine;
-use crate::placement::{Chooser, Rehearsal};
+use crate::placement::{Chooser, Rehearsal, Rules};
 use crate::target::Opening;
 use rand::rngs::StdRng;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl Pool {
             name: config.name.as_str().into(),
             cluster: config.cluster.clone(),
             driver: driver::from_config(config.driver),
-            chooser: Chooser::new(config.strategy, config.session_threshold, random),
+            chooser: Chooser::new(Rules::of(config), random),
         }
     }
 

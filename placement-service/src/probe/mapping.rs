@@ -68,8 +68,15 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_absurd_is_absent() {
-        let load = read(&mapping(), b"app_cpu 17\napp_used_bytes -1\napp_free_bytes 1\n").unwrap();
-        assert_eq!((load.sessions, load.memory, load.cpu), (None, None, Some(1.0)));
+        let load = read(
+            &mapping(),
+            b"app_cpu 17\napp_used_bytes -1\napp_free_bytes 1\n",
+        )
+        .unwrap();
+        assert_eq!(
+            (load.sessions, load.memory, load.cpu),
+            (None, None, Some(1.0))
+        );
         let fault = read(&mapping(), b"other 1\n").unwrap_err();
         assert_eq!(fault.as_str(), "garbage");
     }

@@ -10,6 +10,7 @@ fn routes() -> Routes {
         driver,
         cluster: "engines".into(),
         strategy: Strategy::LeastLoad,
+        weights: config::Weights::default(),
         session_threshold: None,
         probe: None,
         discovery: Sources(vec![Discovery::Fixed(vec![])]),

@@ -97,7 +97,11 @@ fn source(server: SocketAddr) -> DnsSource {
 #[tokio::test]
 async fn every_address_of_a_host_is_an_engine() {
     let zone = Zone::default();
-    zone.set("engines.test", RecordType::A, vec![a("10.0.0.2"), a("10.0.0.1")]);
+    zone.set(
+        "engines.test",
+        RecordType::A,
+        vec![a("10.0.0.2"), a("10.0.0.1")],
+    );
     let aaaa = RData::AAAA(AAAA("fd00::1".parse().unwrap()));
     zone.set("engines.test", RecordType::AAAA, vec![aaaa]);
     let mut dns = Dns::new(&source(zone.serve().await));
@@ -110,9 +114,16 @@ async fn every_address_of_a_host_is_an_engine() {
             "fd00--1-9076@[fd00::1]:9076"
         ]
     );
-    assert_eq!(found[0].endpoint.metrics.unwrap().to_string(), "10.0.0.1:9090");
+    assert_eq!(
+        found[0].endpoint.metrics.unwrap().to_string(),
+        "10.0.0.1:9090"
+    );
     // In another order, which resolvers like to give: no news.
-    zone.set("engines.test", RecordType::A, vec![a("10.0.0.1"), a("10.0.0.2")]);
+    zone.set(
+        "engines.test",
+        RecordType::A,
+        vec![a("10.0.0.1"), a("10.0.0.2")],
+    );
     assert!(is_quiet(&mut dns).await);
     zone.set("engines.test", RecordType::A, vec![a("10.0.0.1")]);
     assert_eq!(news(&mut dns).await.unwrap().len(), 2);
@@ -140,7 +151,8 @@ async fn a_half_answer_and_no_answer_are_faults() {
 #[tokio::test]
 async fn srv_records_name_ports() {
     let zone = Zone::default();
-    let srv = |port, target: &str| RData::SRV(SRV::new(0, 0, port, Name::from_ascii(target).unwrap()));
+    let srv =
+        |port, target: &str| RData::SRV(SRV::new(0, 0, port, Name::from_ascii(target).unwrap()));
     let both = vec![srv(19076, "e1.test."), srv(29076, "e2.test.")];
     zone.set("_qix._tcp.test", RecordType::SRV, both);
     zone.set("e1.test", RecordType::A, vec![a("10.0.0.1")]);
@@ -153,7 +165,10 @@ async fn srv_records_name_ports() {
     });
     assert_eq!(
         told(&news(&mut dns).await.unwrap()),
-        ["10.0.0.1-19076@10.0.0.1:19076", "10.0.0.2-29076@10.0.0.2:29076"]
+        [
+            "10.0.0.1-19076@10.0.0.1:19076",
+            "10.0.0.2-29076@10.0.0.2:29076"
+        ]
     );
 }
 

@@ -77,24 +77,45 @@ async fn containers_of_one_machine() {
     let dir = tempfile::tempdir().unwrap();
     let fake = Fake::default();
     let all = json!([
-        container("one", json!({"qix-engine": ""}), json!({"b": network("172.18.0.2")})),
+        container(
+            "one",
+            json!({"qix-engine": ""}),
+            json!({"b": network("172.18.0.2")})
+        ),
         container(
             "two",
             json!({"qix-engine": "", "qix-engine-api-port": "19076", "qix-engine-metrics-port": "19090"}),
             json!({"a": network(""), "b": network("172.18.0.3")})
         ),
-        container("host", json!({"qix-engine": ""}), json!({"host": network("")})),
+        container(
+            "host",
+            json!({"qix-engine": ""}),
+            json!({"host": network("")})
+        ),
         container("other", json!({}), json!({"b": network("172.18.0.9")})),
-        container("odd", json!({"qix-engine": "", "qix-engine-api-port": "x"}), json!({"b": network("172.18.0.8")})),
+        container(
+            "odd",
+            json!({"qix-engine": "", "qix-engine-api-port": "x"}),
+            json!({"b": network("172.18.0.8")})
+        ),
     ]);
     fake.0.lock().unwrap().containers = all;
     let mut docker = serve(&dir, fake.clone(), DockerMode::Local).await;
     let found = news(&mut docker).await.unwrap();
-    assert_eq!(told(&found), ["one@172.18.0.2:9076", "two@172.18.0.3:19076"]);
-    let metrics: Vec<u16> = found.iter().map(|f| f.endpoint.metrics.unwrap().port()).collect();
+    assert_eq!(
+        told(&found),
+        ["one@172.18.0.2:9076", "two@172.18.0.3:19076"]
+    );
+    let metrics: Vec<u16> = found
+        .iter()
+        .map(|f| f.endpoint.metrics.unwrap().port())
+        .collect();
     assert_eq!(metrics, [9090, 19090]);
     let filters = fake.0.lock().unwrap().filters[0].clone();
-    assert_eq!(filters, json!({"label": ["qix-engine"], "status": ["running"]}));
+    assert_eq!(
+        filters,
+        json!({"label": ["qix-engine"], "status": ["running"]})
+    );
     assert!(is_quiet(&mut docker).await);
     fake.0.lock().unwrap().containers = json!({"message": "server error"});
     assert!(news(&mut docker).await.is_err());
@@ -126,18 +147,51 @@ async fn tasks_of_a_swarm() {
             {"ID": "s2", "Spec": {"Name": "web", "Labels": {}}}
         ]);
         content.tasks = json!([
-            task("0kzzo1i0y4jz6027t0k7aezc7", "s1", 1, ("running", "running"), json!([ingress, overlay("10.0.1.3")])),
-            task("1yljwbmlr8er2waf8orvqpwms", "s1", 2, ("running", "shutdown"), json!([overlay("10.0.1.4")])),
-            task("2yljwbmlr8er2waf8orvqpwms", "s1", 2, ("preparing", "running"), json!([overlay("10.0.1.5")])),
-            task("3yljwbmlr8er2waf8orvqpwms", "s2", 1, ("running", "running"), json!([overlay("10.0.1.6")])),
-            task("4yljwbmlr8er2waf8orvqpwms", "s1", 3, ("running", "running"), Value::Null),
+            task(
+                "0kzzo1i0y4jz6027t0k7aezc7",
+                "s1",
+                1,
+                ("running", "running"),
+                json!([ingress, overlay("10.0.1.3")])
+            ),
+            task(
+                "1yljwbmlr8er2waf8orvqpwms",
+                "s1",
+                2,
+                ("running", "shutdown"),
+                json!([overlay("10.0.1.4")])
+            ),
+            task(
+                "2yljwbmlr8er2waf8orvqpwms",
+                "s1",
+                2,
+                ("preparing", "running"),
+                json!([overlay("10.0.1.5")])
+            ),
+            task(
+                "3yljwbmlr8er2waf8orvqpwms",
+                "s2",
+                1,
+                ("running", "running"),
+                json!([overlay("10.0.1.6")])
+            ),
+            task(
+                "4yljwbmlr8er2waf8orvqpwms",
+                "s1",
+                3,
+                ("running", "running"),
+                Value::Null
+            ),
         ]);
     }
     let mut docker = serve(&dir, fake, DockerMode::Swarm).await;
     let found = news(&mut docker).await.unwrap();
     assert_eq!(
         told(&found),
-        ["engine.1.0kzzo1i0y4jz@10.0.1.3:9076", "engine.2.1yljwbmlr8er@10.0.1.4:9076!"]
+        [
+            "engine.1.0kzzo1i0y4jz@10.0.1.3:9076",
+            "engine.2.1yljwbmlr8er@10.0.1.4:9076!"
+        ]
     );
     assert_eq!(found[0].endpoint.metrics.unwrap().port(), 19090);
 }

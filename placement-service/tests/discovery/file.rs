@@ -5,8 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 const ONE: &str = "engines: [{ name: a, ip: 10.0.0.1, port: 9076 }]";
-const TWO: &str =
-    r#"{"engines": [{"name": "a", "ip": "10.0.0.1", "port": 9076, "draining": true},
+const TWO: &str = r#"{"engines": [{"name": "a", "ip": "10.0.0.1", "port": 9076, "draining": true},
     {"name": "b", "ip": "10.0.0.2", "port": 9076}]}"#;
 
 fn watch(path: &Path) -> File {

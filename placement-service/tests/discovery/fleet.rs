@@ -90,9 +90,13 @@ async fn sources_are_merged_and_draining_engines_stay_until_they_are_gone() {
         path.display()
     ));
     let ok = [("a".to_owned(), State::Ok), ("b".to_owned(), State::Ok)];
-    watched.until(|fleet| fleet.is_known() && states(fleet) == ok).await;
+    watched
+        .until(|fleet| fleet.is_known() && states(fleet) == ok)
+        .await;
     write(&both(true));
-    watched.until(|fleet| states(fleet)[1].1 == State::Draining).await;
+    watched
+        .until(|fleet| states(fleet)[1].1 == State::Draining)
+        .await;
     assert_eq!(watched.states()[0].1, State::Ok);
     write("engines: [broken");
     let failed = "berth_discovery_up{pool=\"main\",source=\"file\"} 0";
@@ -104,8 +108,14 @@ async fn sources_are_merged_and_draining_engines_stay_until_they_are_gone() {
     assert!(waited.await.is_ok(), "{}", watched.metrics());
     assert_eq!(watched.states().len(), 2);
     let text = watched.metrics();
-    assert!(text.contains("berth_discovery_up{pool=\"main\",source=\"file-2\"} 0"), "{text}");
-    assert!(text.contains("berth_discovery_up{pool=\"main\",source=\"fixed\"} 1"), "{text}");
+    assert!(
+        text.contains("berth_discovery_up{pool=\"main\",source=\"file-2\"} 0"),
+        "{text}"
+    );
+    assert!(
+        text.contains("berth_discovery_up{pool=\"main\",source=\"fixed\"} 1"),
+        "{text}"
+    );
     write("engines: []");
     watched.until(|fleet| states(fleet).len() == 1).await;
 }
@@ -137,15 +147,29 @@ async fn when_all_metrics_are_stale_the_engines_stay_in_use() {
         known.is_some_and(|e| e.state == State::Ok && e.probed_sessions() == 7)
     };
     watched.until(knows).await;
-    assert!(watched.metrics().contains("berth_fleet_stale{pool=\"main\"} 0"));
+    assert!(
+        watched
+            .metrics()
+            .contains("berth_fleet_stale{pool=\"main\"} 0")
+    );
     sessions.store(0, Ordering::SeqCst);
-    watched.until(|fleet| engine(fleet).state == State::NoMetrics).await;
+    watched
+        .until(|fleet| engine(fleet).state == State::NoMetrics)
+        .await;
     // For a while the last numbers hold, then none.
     assert_eq!(engine(&watched.fleet.now()).probed_sessions(), 7);
     watched.until(|fleet| engine(fleet).is_blind()).await;
     assert_eq!(watched.states()[0].1, State::NoMetrics);
-    assert!(watched.metrics().contains("berth_fleet_stale{pool=\"main\"} 1"));
+    assert!(
+        watched
+            .metrics()
+            .contains("berth_fleet_stale{pool=\"main\"} 1")
+    );
     sessions.store(7, Ordering::SeqCst);
     watched.until(knows).await;
-    assert!(watched.metrics().contains("berth_fleet_stale{pool=\"main\"} 0"));
+    assert!(
+        watched
+            .metrics()
+            .contains("berth_fleet_stale{pool=\"main\"} 0")
+    );
 }

@@ -79,7 +79,8 @@ impl Fake {
 impl Cluster {
     fn tell(&mut self, event: &Value) {
         let line = format!("{event}\n");
-        self.watches.retain(|watch| watch.send(line.clone()).is_ok());
+        self.watches
+            .retain(|watch| watch.send(line.clone()).is_ok());
     }
 }
 
@@ -164,7 +165,10 @@ async fn follows_pods_through_their_lives() {
     let mut pods = Kubernetes::of(fake.serve().await, &source());
     assert_eq!(told(&news(&mut pods).await.unwrap()), ["a@10.0.0.1:9076"]);
     let asked = fake.with(|cluster| cluster.paths[0].clone());
-    assert!(asked.starts_with("/api/v1/namespaces/engines/pods?"), "{asked}");
+    assert!(
+        asked.starts_with("/api/v1/namespaces/engines/pods?"),
+        "{asked}"
+    );
     assert!(asked.contains("labelSelector=qix-engine"), "{asked}");
     // Up, then ready, with a port of its own.
     assert!(is_quiet(&mut pods).await);
@@ -189,7 +193,10 @@ async fn follows_pods_through_their_lives() {
     assert_eq!(told(&news(&mut pods).await.unwrap()), two);
     fake.delete("a");
     assert_eq!(told(&news(&mut pods).await.unwrap()), ["b@10.0.0.2:19076"]);
-    assert_eq!(fake.with(|cluster| (cluster.lists, cluster.watched)), (1, 1));
+    assert_eq!(
+        fake.with(|cluster| (cluster.lists, cluster.watched)),
+        (1, 1)
+    );
 }
 
 #[tokio::test]
@@ -249,7 +256,10 @@ async fn forbidden_is_a_fault_until_it_is_allowed() {
     let fault = news(&mut pods).await.unwrap_err().to_string();
     assert!(fault.contains("pods is Forbidden"), "{fault}");
     fake.with(|cluster| cluster.forbidden = false);
-    assert_eq!(told(&news(&mut pods).await.unwrap()), ["engines.a@10.0.0.1:9076"]);
+    assert_eq!(
+        told(&news(&mut pods).await.unwrap()),
+        ["engines.a@10.0.0.1:9076"]
+    );
     let asked = fake.with(|cluster| cluster.paths[0].clone());
     assert!(asked.starts_with("/api/v1/pods?"), "{asked}");
 }

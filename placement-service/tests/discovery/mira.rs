@@ -52,7 +52,10 @@ async fn follows_a_mira_through_changes_and_failures() {
     assert!(news(&mut mira).await.is_err());
     let pod = json!({"pod": {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}});
     answer.lock().unwrap().1 = json!([engine("10.0.0.1", pod)]).to_string();
-    assert_eq!(told(&list(&mut mira).await), ["10.0.0.1-9076@10.0.0.1:9076!"]);
+    assert_eq!(
+        told(&list(&mut mira).await),
+        ["10.0.0.1-9076@10.0.0.1:9076!"]
+    );
 }
 
 #[tokio::test]

@@ -358,7 +358,10 @@ fn faults_of_sources_name_their_place() {
             "{ dns: { host: e.test } }",
             "pools[0].discovery.dns.port: is missing",
         ),
-        ("{ dns: { port: 1 } }", "pools[0].discovery.dns.host: is missing"),
+        (
+            "{ dns: { port: 1 } }",
+            "pools[0].discovery.dns.host: is missing",
+        ),
         (
             "{ dns: { host: a, srv: b, port: 1 } }",
             "pools[0].discovery.dns.srv: excludes host",
@@ -406,16 +409,35 @@ fn faults_of_sources_name_their_place() {
 fn faults_of_a_metrics_mapping_name_their_place() {
     let with = |driver: &str, metrics: &str| {
         let text = with_discovery("{ fixed: [] }").replace("driver: qix", driver);
-        text.replace("cluster: c", &format!("cluster: c, probe: {{ metrics: {metrics} }}"))
+        text.replace(
+            "cluster: c",
+            &format!("cluster: c, probe: {{ metrics: {metrics} }}"),
+        )
     };
     let loaded = from_text(&with("driver: websocket", "{ cpu: app_cpu }")).unwrap();
     let probe = loaded.config.pools[0].probe.as_ref().unwrap();
     assert_eq!(probe.metrics.path, "/metrics");
     for (driver, metrics, fault) in [
-        ("driver: qix", "{ cpu: c }", "probe.metrics: is for websocket pools"),
-        ("driver: websocket", "{}", "probe.metrics: must name sessions"),
-        ("driver: websocket", "{ cpu: \"a{b}\" }", "probe.metrics.cpu: must be the name"),
-        ("driver: websocket", "{ cpu: c, path: x }", "probe.metrics.path: must start"),
+        (
+            "driver: qix",
+            "{ cpu: c }",
+            "probe.metrics: is for websocket pools",
+        ),
+        (
+            "driver: websocket",
+            "{}",
+            "probe.metrics: must name sessions",
+        ),
+        (
+            "driver: websocket",
+            "{ cpu: \"a{b}\" }",
+            "probe.metrics.cpu: must be the name",
+        ),
+        (
+            "driver: websocket",
+            "{ cpu: c, path: x }",
+            "probe.metrics.path: must start",
+        ),
         (
             "driver: websocket",
             "{ memory: { used: a } }",
@@ -424,5 +446,30 @@ fn faults_of_a_metrics_mapping_name_their_place() {
     ] {
         let told = faults(&with(driver, metrics));
         assert!(told.contains(fault), "{metrics}: {told}");
+    }
+}
+
+#[test]
+fn weights_are_shares_and_something_must_count() {
+    let pool = |name: &str, rest: &str| {
+        format!(
+            "- {{ name: {name}, driver: qix, cluster: e, discovery: {{ fixed: [] }}, {rest} }}\n"
+        )
+    };
+    let text = format!(
+        "pools:\n{}{}{}",
+        pool("a", "weights: { cpu: 1.5, memory: -0.1, document: 2 }"),
+        pool("b", "weights: { sessions: 0, memory: 0, cpu: 0 }"),
+        pool("c", "strategy: packed"),
+    );
+    let told = from_text(&text).unwrap_err().to_string();
+    for fault in [
+        "pools[0].weights.cpu: must be 0 to 1",
+        "pools[0].weights.document: must be 0 to 1",
+        "pools[0].weights.memory: must be 0 to 1",
+        "pools[1].weights: one of sessions, memory and cpu must be more than 0",
+        "pools[2].session_threshold: is missing: strategy packed needs it",
+    ] {
+        assert!(told.contains(fault), "{fault} is not in:\n{told}");
     }
 }

@@ -199,7 +199,10 @@ pub fn tasks(
     let none = Named::default();
     let mut engines = Engines::default();
     for task in &tasks {
-        let service = services.get(task.service.as_str()).copied().unwrap_or(&none);
+        let service = services
+            .get(task.service.as_str())
+            .copied()
+            .unwrap_or(&none);
         let own = &task.spec.container_spec.labels;
         let marked = wanted.marks(own) || wanted.marks(&service.labels);
         if task.status.state != "running" || !marked {

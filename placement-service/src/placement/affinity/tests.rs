@@ -1,0 +1,144 @@
+//! Lists, placements and both at once; random histories leave nothing behind.
+
+use super::*;
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+fn holders(slots: usize) -> Holders {
+    let mut holders = Holders::default();
+    holders.renumber(slots, |_| None);
+    holders
+}
+
+fn of(holders: &Holders, document: &str) -> BTreeSet<Slot> {
+    let mut random = StdRng::seed_from_u64(1);
+    let some = holders.some(holders.key(document), &mut random);
+    some.into_iter().flatten().collect()
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn a_list_replaces_the_one_before() {
+    let mut holders = holders(3);
+    holders.list(0, &names(&["a", "b"]));
+    holders.list(2, &names(&["b", "b"]));
+    assert_eq!(of(&holders, "b"), [0, 2].into());
+    holders.list(0, &names(&["a", "c"]));
+    assert_eq!(of(&holders, "a"), [0].into());
+    assert_eq!(of(&holders, "b"), [2].into());
+    assert_eq!(of(&holders, "c"), [0].into());
+}
+
+#[test]
+fn a_placement_counts_until_it_must_have_shown() {
+    let mut holders = holders(2);
+    let now = Instant::now();
+    let a = holders.key("a");
+    holders.placed(a, 1, now);
+    holders.list(1, &[]);
+    assert!(holders.holds(a, 1), "it may still be loading");
+    holders.placed(a, 1, now + UNLISTED / 2);
+    holders.forget(now + UNLISTED);
+    assert!(holders.holds(a, 1), "placed again since");
+    holders.forget(now + UNLISTED * 3 / 2);
+    assert!(!holders.holds(a, 1));
+}
+
+#[test]
+fn of_many_engines_a_few_are_looked_at() {
+    let mut holders = holders(100);
+    for slot in 0..100 {
+        holders.list(slot, &names(&["a"]));
+    }
+    let seen = of(&holders, "a");
+    assert!(
+        seen.len() > 5 && seen.len() <= Holders::LOOKED_AT,
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn placements_move_with_their_engines() {
+    let mut holders = holders(2);
+    let now = Instant::now();
+    let (a, b) = (holders.key("a"), holders.key("b"));
+    holders.placed(a, 0, now);
+    holders.placed(b, 1, now);
+    holders.renumber(3, |slot| (slot == 1).then_some(2));
+    assert_eq!(of(&holders, "a"), [].into());
+    assert_eq!(of(&holders, "b"), [2].into());
+    holders.forget(now + UNLISTED);
+    assert!(holders.by_document.is_empty());
+}
+
+#[test]
+fn names_made_up_by_clients_are_bounded() {
+    let mut holders = holders(1);
+    let now = Instant::now();
+    for n in 0..MOST_UNLISTED + 1000 {
+        let key = holders.key(&n.to_string());
+        holders.placed(key, 0, now);
+    }
+    assert_eq!(holders.by_document.len(), MOST_UNLISTED);
+    assert_eq!(holders.unlisted.len(), MOST_UNLISTED);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    List(Slot, Vec<u8>),
+    Placed(u8, Slot),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0..4_u32, prop::collection::vec(0..6_u8, 0..5)).prop_map(|(s, d)| Step::List(s, d)),
+        (0..6_u8, 0..4_u32).prop_map(|(d, s)| Step::Placed(d, s)),
+        (0..40_u64).prop_map(Step::Wait),
+    ]
+}
+
+proptest! {
+    /// Held is what is listed or was placed within the time; afterwards nothing is left.
+    #[test]
+    fn random_histories_agree_with_a_plain_model(steps in prop::collection::vec(step(), 0..100)) {
+        let mut holders = holders(4);
+        let mut now = Instant::now();
+        let mut lists = vec![BTreeSet::new(); 4];
+        let mut placed = HashMap::new();
+        for step in steps {
+            match step {
+                Step::List(slot, documents) => {
+                    let documents: Vec<String> = documents.iter().map(u8::to_string).collect();
+                    holders.list(slot, &documents);
+                    lists[slot as usize] = documents.into_iter().collect();
+                }
+                Step::Placed(document, slot) => {
+                    let key = holders.key(&document.to_string());
+                    holders.placed(key, slot, now);
+                    placed.insert((document.to_string(), slot), now + UNLISTED);
+                }
+                Step::Wait(seconds) => now += Duration::from_secs(seconds),
+            }
+            holders.forget(now);
+            for document in 0..6_u8 {
+                let document = document.to_string();
+                for slot in 0..4_u32 {
+                    let listed = lists[slot as usize].contains(&document);
+                    let until = placed.get(&(document.clone(), slot));
+                    let wanted = listed || until.is_some_and(|until| *until > now);
+                    prop_assert_eq!(holders.holds(holders.key(&document), slot), wanted);
+                }
+            }
+        }
+        for slot in 0..4 {
+            holders.list(slot, &[]);
+        }
+        holders.forget(now + UNLISTED);
+        prop_assert!(holders.by_document.is_empty() && holders.unlisted.is_empty());
+    }
+}

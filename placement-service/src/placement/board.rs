@@ -1,0 +1,333 @@
+//! One pool as its chooser sees it: what is known of each engine, ordered so that a choice looks at few of
+//! them. Follows the snapshots and the changes in the engines' books; what only time changes shows within a
+//! lap, a few engines looked at in every choice. The chosen engine is always looked at in the same moment.
+//! Does not reserve.
+
+use super::affinity::{DocumentKey, Holders};
+use super::eligibility::{self, Exclusion, Exclusions, Verdict};
+use super::facts::{Facts, Scale, Sums};
+use super::open::Open;
+use super::packed;
+use super::peaks::Peaks;
+use super::policy;
+use super::score::Scores;
+use super::{Rules, Slot};
+use crate::cost::{Cost, Costs, Kind, Lesson};
+use crate::engine::{Engine, EngineName};
+use crate::reservation::Changes;
+use rand::Rng;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Documents whose cost is remembered.
+const DOCUMENTS: usize = 4096;
+/// In so long every engine's books are looked at.
+const LAP: Duration = Duration::from_millis(250);
+
+pub(super) struct Board {
+    pub(super) rules: Rules,
+    pub(super) random: Box<dyn Rng + Send>,
+    pub(super) holders: Holders,
+    /// The snapshot that it shows; slots are places in it.
+    engines: Arc<[Arc<Engine>]>,
+    entries: Vec<Entry>,
+    keys: Peaks,
+    open: Open,
+    /// Suspects whose trial is due.
+    due: BTreeSet<Slot>,
+    excluded: Exclusions,
+    sums: Sums,
+    scale: Scale,
+    /// Books that have changed since the last look.
+    changes: Arc<Changes>,
+    changed: Vec<Slot>,
+    /// What sessions cost in this pool.
+    costs: Costs,
+    lessons: Vec<Lesson>,
+    /// Where the lap is, and when it got there.
+    lap: (usize, Option<Instant>),
+}
+
+/// What is known of one engine.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) facts: Facts,
+    /// `None` before the first look.
+    pub(super) verdict: Option<Verdict>,
+}
+
+/// An engine that was picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pick {
+    pub(super) slot: Slot,
+    /// It holds the document already.
+    pub(super) held: bool,
+}
+
+impl Board {
+    pub(super) fn new(rules: Rules, random: Box<dyn Rng + Send>) -> Self {
+        let sums = Sums::default();
+        Self {
+            rules,
+            random,
+            holders: Holders::default(),
+            engines: Arc::from([]),
+            entries: Vec::new(),
+            keys: Peaks::default(),
+            open: Open::default(),
+            due: BTreeSet::new(),
+            excluded: Exclusions::default(),
+            scale: sums.scale(0),
+            sums,
+            changes: Arc::default(),
+            changed: Vec::new(),
+            costs: Costs::default(),
+            lessons: Vec::new(),
+            lap: (0, None),
+        }
+    }
+
+    pub(super) fn engine(&self, slot: Slot) -> Option<&Arc<Engine>> {
+        self.engines.get(slot as usize)
+    }
+
+    pub(super) fn entry(&self, slot: Slot) -> Option<&Entry> {
+        self.entries.get(slot as usize)
+    }
+
+    /// Every slot.
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> + Clone + use<> {
+        // More engines than u32 has numbers do not fit into memory.
+        0..u32::try_from(self.engines.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many engines are excluded, and why.
+    pub(super) fn excluded(&self) -> Exclusions {
+        self.excluded.clone()
+    }
+
+    /// Suspects whose trial is due.
+    pub(super) fn due(&self) -> Vec<Slot> {
+        self.due.iter().copied().collect()
+    }
+
+    /// Whether this one is such a suspect.
+    pub(super) fn is_due(&self, slot: Slot) -> bool {
+        self.due.contains(&slot)
+    }
+
+    /// Takes over a snapshot and goes on with the lap. `turn`: the number of this choice.
+    pub(super) fn follow(&mut self, engines: &Arc<[Arc<Engine>]>, now: Instant, turn: u64) {
+        self.scale.turn = turn;
+        if !Arc::ptr_eq(&self.engines, engines) {
+            self.take_over(engines, now);
+        }
+        self.changes.take(&mut self.changed, &mut self.lessons);
+        for lesson in self.lessons.drain(..) {
+            self.costs.learn(&lesson, DOCUMENTS);
+        }
+        while let Some(slot) = self.changed.pop() {
+            self.look(slot, now);
+        }
+        self.holders.forget(now);
+        let (at, since) = self.lap;
+        let Some(since) = since else {
+            self.lap.1 = Some(now);
+            return;
+        };
+        let passed = now.saturating_duration_since(since).min(LAP);
+        let count = self.entries.len() as u128 * passed.as_micros() / LAP.as_micros();
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        if count > 0 {
+            for slot in self.slots().cycle().skip(at).take(count) {
+                self.look(slot, now);
+            }
+            self.lap = ((at + count) % self.entries.len().max(1), Some(now));
+        }
+    }
+
+    fn take_over(&mut self, engines: &Arc<[Arc<Engine>]>, now: Instant) {
+        let before = std::mem::replace(&mut self.engines, Arc::clone(engines));
+        let same = |(a, b): (&Arc<Engine>, &Arc<Engine>)| Arc::ptr_eq(a, b) || a.name == b.name;
+        let members = before.len() == engines.len() && before.iter().zip(engines.iter()).all(same);
+        if !members {
+            self.renumber(&before);
+        }
+        for slot in self.slots() {
+            let old = before.get(slot as usize).filter(|_| members);
+            let Some(new) = engines.get(slot as usize) else {
+                continue;
+            };
+            if old.is_some_and(|old| Arc::ptr_eq(old, new)) {
+                continue;
+            }
+            let load = |engine: &Engine| engine.load.clone();
+            let (told, tells) = (old.and_then(|old| load(old)), load(new));
+            let news = match (&told, &tells) {
+                (Some(told), Some(tells)) => !Arc::ptr_eq(told, tells),
+                (told, tells) => told.is_some() || tells.is_some(),
+            };
+            if old.is_none_or(|old| !Arc::ptr_eq(&old.tally, &new.tally)) {
+                new.tally.tell(&self.changes, slot);
+            }
+            if news {
+                let documents = tells.as_ref().map_or(&[][..], |load| &load.documents);
+                self.holders.list(slot, documents);
+            }
+            self.look(slot, now);
+        }
+    }
+
+    /// Other engines than before: everything begins anew, but what was placed is kept.
+    fn renumber(&mut self, before: &[Arc<Engine>]) {
+        let count = self.engines.len();
+        let mut order: Vec<Slot> = self.slots().collect();
+        let name = |slot: &Slot| self.engine(*slot).map_or("", |engine| engine.name.as_str());
+        order.sort_by(|a, b| packed::natural(name(a), name(b)));
+        let unknown = Entry {
+            facts: Facts::default(),
+            verdict: None,
+        };
+        self.entries = vec![unknown; count];
+        for (rank, slot) in (0..).zip(order) {
+            if let Some(entry) = self.entries.get_mut(slot as usize) {
+                entry.facts.rank = rank;
+            }
+        }
+        let slots = self.slots();
+        let names: HashMap<&EngineName, Slot> =
+            self.engines.iter().map(|e| &e.name).zip(slots).collect();
+        let moved = |slot: Slot| names.get(&before.get(slot as usize)?.name).copied();
+        self.holders.renumber(count, moved);
+        self.keys = Peaks::new(count);
+        self.open = Open::new(count);
+        self.due.clear();
+        self.excluded = Exclusions::default();
+        self.sums = Sums::default();
+        self.lap = (0, None);
+        // What was noted were the numbers of before.
+        self.changes = Arc::default();
+        self.changed.clear();
+    }
+
+    /// Looks at the books of one engine now. True when it may be chosen.
+    pub(super) fn look(&mut self, slot: Slot, now: Instant) -> bool {
+        let (Some(engine), Some(entry)) = (self.engine(slot), self.entry(slot)) else {
+            return false;
+        };
+        let standing = engine.tally.standing(now);
+        let facts = Facts::of(engine, &standing, entry.facts.rank);
+        let verdict = eligibility::judge(engine.state, &facts, standing.trust, &self.rules);
+        self.put(slot, facts, verdict);
+        verdict == Verdict::Eligible
+    }
+
+    /// Takes an engine out of this choice: it has been tried.
+    pub(super) fn leave_out(&mut self, tried: &[EngineName]) -> Vec<Slot> {
+        let is_tried = |engine: &Arc<Engine>| tried.contains(&engine.name);
+        let slots = self.slots().zip(self.engines.iter());
+        let slots: Vec<Slot> = slots.filter(|(_, e)| is_tried(e)).map(|(s, _)| s).collect();
+        for slot in &slots {
+            if let Some(entry) = self.entry(*slot).copied() {
+                self.put(*slot, entry.facts, Verdict::Excluded(Exclusion::Tried));
+            }
+        }
+        slots
+    }
+
+    fn put(&mut self, slot: Slot, facts: Facts, verdict: Verdict) {
+        let Some(entry) = self.entries.get_mut(slot as usize) else {
+            return;
+        };
+        let before = std::mem::replace(
+            entry,
+            Entry {
+                facts,
+                verdict: Some(verdict),
+            },
+        );
+        if before.verdict == Some(verdict) {
+            if before.facts == facts {
+                return;
+            }
+        } else {
+            match before.verdict {
+                Some(Verdict::TrialDue) => drop(self.due.remove(&slot)),
+                Some(Verdict::Excluded(why)) => self.excluded.uncount(why),
+                Some(Verdict::Eligible) | None => {}
+            }
+            match verdict {
+                Verdict::TrialDue => drop(self.due.insert(slot)),
+                Verdict::Excluded(why) => self.excluded.count(why),
+                Verdict::Eligible => {}
+            }
+        }
+        let open = verdict == Verdict::Eligible;
+        if before.verdict == Some(Verdict::Eligible) {
+            self.sums.remove(&before.facts);
+        }
+        if open {
+            self.sums.add(&facts);
+        }
+        self.open.set(slot, open);
+        let key = open.then(|| policy::key(&self.rules, &facts, &self.scale));
+        self.keys.set(slot, key);
+        if !self.scale.fits(&self.sums) {
+            self.weigh_anew();
+        }
+    }
+
+    fn weigh_anew(&mut self) {
+        self.scale = self.sums.scale(self.scale.turn);
+        for slot in self.slots() {
+            if self.keys.get(slot).is_some()
+                && let Some(entry) = self.entry(slot).copied()
+            {
+                let key = policy::key(&self.rules, &entry.facts, &self.scale);
+                self.keys.set(slot, Some(key));
+            }
+        }
+    }
+
+    /// Picks an engine: the strategy's pick among all, or among those that hold the document, unless
+    /// these are so much fuller that the document's weight does not make up for it.
+    pub(super) fn pick(&mut self, document: Option<DocumentKey>) -> Option<Pick> {
+        let strategy = self.rules.strategy;
+        let any = policy::pick(strategy, &self.open, &self.keys, &mut *self.random)?;
+        let held = |slot| Some(Pick { slot, held: true });
+        let free = Some(Pick {
+            slot: any,
+            held: false,
+        });
+        let Some(document) = document else {
+            return free;
+        };
+        if self.holders.holds(document, any) {
+            return held(any);
+        }
+        let few = self.holders.some(document, &mut *self.random);
+        let few = few.into_iter().flatten();
+        let few = few.filter_map(|slot| Some((slot, self.keys.get(slot)?)));
+        let Some(holder) = policy::pick_of_few(strategy, few, &mut *self.random) else {
+            return free;
+        };
+        let total = |slot| Some(self.scores(self.entry(slot)?).total());
+        if total(holder)? + self.rules.weights.document >= total(any)? {
+            return held(holder);
+        }
+        free
+    }
+
+    /// What a session of this kind costs in this pool, as far as is known.
+    pub(super) fn guess(&self, kind: Kind) -> Cost {
+        let known = self.costs.of(kind);
+        known.unwrap_or_else(|| self.costs.of_any(kind.held))
+    }
+
+    /// What the strategy thinks of an engine.
+    pub(super) fn scores(&self, entry: &Entry) -> Scores {
+        policy::scores(&self.rules, &entry.facts, &self.scale)
+    }
+}

@@ -1,0 +1,116 @@
+//! Why this engine and not the others: what the chooser knew of each engine at the moment of a choice, in
+//! the words of the same code that chose.
+
+use super::board::{Board, Pick};
+use super::eligibility::Verdict;
+use super::policy;
+use super::score::Score;
+use crate::config::Strategy;
+use crate::engine::{EngineName, State};
+
+/// A choice and everything that it looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explanation {
+    /// Of the pool.
+    pub strategy: Strategy,
+    /// That the session opens.
+    pub document: Option<String>,
+    /// The engine that was, or would have been, chosen.
+    pub chosen: Option<EngineName>,
+    /// Every engine of the pool, in the order of the snapshot.
+    pub engines: Vec<Judged>,
+}
+
+/// One engine in an explanation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// Its name.
+    pub engine: EngineName,
+    /// As of the last probe.
+    pub state: State,
+    /// Sessions of the last probe and those that it cannot know yet.
+    pub sessions: u32,
+    /// How many of them are reservations.
+    pub reserved: u32,
+    /// Free share of its memory, 0 to 1; absent when it is not known.
+    pub memory_free: Option<f64>,
+    /// Free share of its CPU, 0 to 1; absent when it is not known.
+    pub cpu_free: Option<f64>,
+    /// It holds the document.
+    pub holds_document: bool,
+    /// What the strategy weighed; empty when it was not eligible.
+    pub scores: Vec<Score>,
+    /// The weighted mean of the scores, and the document's weight where it is held.
+    pub total: Option<f64>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of an engine in a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was chosen.
+    Chosen,
+    /// It was eligible, and another had more.
+    Outscored,
+    /// It was eligible, and the draw fell on another.
+    NotDrawn,
+    /// It was not eligible.
+    Excluded(&'static str),
+}
+
+impl Outcome {
+    /// The constant for answers and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Chosen => "chosen",
+            Self::Outscored => "outscored",
+            Self::NotDrawn => "not-drawn",
+            Self::Excluded(why) => why,
+        }
+    }
+}
+
+/// Tells what is on the board, where `pick` was chosen.
+pub(super) fn explain(board: &Board, document: Option<&str>, pick: Option<Pick>) -> Explanation {
+    let strategy = board.rules.strategy;
+    let key = document.map(|name| board.holders.key(name));
+    let chosen = pick.map(|pick| pick.slot);
+    let judged = |slot| {
+        let (engine, entry) = (board.engine(slot)?, board.entry(slot)?);
+        let holds_document = key.is_some_and(|key| board.holders.holds(key, slot));
+        let eligible = matches!(entry.verdict, Some(Verdict::Eligible));
+        let scores = eligible.then(|| board.scores(entry));
+        let extra = if holds_document {
+            board.rules.weights.document
+        } else {
+            0.0
+        };
+        let outcome = match entry.verdict {
+            _ if chosen == Some(slot) => Outcome::Chosen,
+            Some(Verdict::Eligible) if policy::draws(strategy) => Outcome::NotDrawn,
+            Some(Verdict::Eligible) => Outcome::Outscored,
+            Some(Verdict::Excluded(why)) => Outcome::Excluded(why.as_str()),
+            Some(Verdict::TrialDue) | None => Outcome::Excluded("suspect"),
+        };
+        Some(Judged {
+            engine: engine.name.clone(),
+            state: engine.state,
+            sessions: entry.facts.sessions,
+            reserved: entry.facts.reserved,
+            memory_free: entry.facts.memory,
+            cpu_free: entry.facts.cpu,
+            holds_document,
+            scores: scores.map_or_else(Vec::new, |scores| scores.iter().collect()),
+            total: scores.map(|scores| scores.total() + extra),
+            outcome,
+        })
+    };
+    Explanation {
+        strategy,
+        document: document.map(str::to_owned),
+        chosen: chosen.and_then(|slot| Some(board.engine(slot)?.name.clone())),
+        engines: board.slots().filter_map(judged).collect(),
+    }
+}

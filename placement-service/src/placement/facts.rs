@@ -1,0 +1,147 @@
+//! What a strategy may look at: the numbers of one engine at one moment, and those of the pool to which
+//! they are compared. Plain numbers, so that a choice reads no engine but the one it takes.
+
+use super::score;
+use crate::engine::{Engine, Memory};
+use crate::reservation::Standing;
+
+/// One engine, as of the last look at its books.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// Sessions of the last probe and those that it cannot know yet.
+    pub sessions: u32,
+    /// How many of them no probe has seen.
+    pub reserved: u32,
+    /// Free share of the memory that it can reach, 0 to 1.
+    pub memory: Option<f64>,
+    /// Free share of its CPU, 0 to 1.
+    pub cpu: Option<f64>,
+    /// The number of the choice that last took it.
+    pub turn: u64,
+    /// Its place in the natural order of the names: engine-9 before engine-10.
+    pub rank: u32,
+}
+
+impl Facts {
+    /// Reads an engine. `rank`: its place in the order of names.
+    #[must_use]
+    pub fn of(engine: &Engine, standing: &Standing, rank: u32) -> Self {
+        let load = engine.load.as_deref();
+        Self {
+            sessions: engine.probed_sessions().saturating_add(standing.reserved),
+            reserved: standing.reserved,
+            memory: load.and_then(|l| l.memory).map(|memory| {
+                let coming = standing.coming.memory_mb;
+                let then = Memory {
+                    committed: memory.committed + coming,
+                    free: memory.free - coming,
+                };
+                then.headroom()
+            }),
+            cpu: load.and_then(|l| l.cpu).map(|probed| {
+                let cpu = standing.cpu.unwrap_or(probed) + standing.coming.cpu;
+                (1.0 - cpu).clamp(0.0, 1.0)
+            }),
+            turn: standing.turn,
+            rank,
+        }
+    }
+}
+
+/// What counts as middling in this pool, and where it is in its turns.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    /// Sessions per engine; never 0.
+    pub sessions: f64,
+    /// Score of memory.
+    pub memory: f64,
+    /// Score of CPU.
+    pub cpu: f64,
+    /// Engines that may be chosen.
+    pub engines: u32,
+    /// The number of the latest choice.
+    pub turn: u64,
+}
+
+impl Scale {
+    /// Fewer sessions than these say little of an engine's load.
+    const FEW_SESSIONS: f64 = 10.0;
+    /// By so much the mean may move before everything is weighed anew.
+    const DRIFT: f64 = 0.1;
+
+    /// Whether it is still right for a pool with these sums.
+    pub(super) fn fits(&self, sums: &Sums) -> bool {
+        let now = sums.scale(self.turn).sessions;
+        (now - self.sessions).abs() <= self.sessions * Self::DRIFT
+    }
+}
+
+/// The sums behind a [`Scale`]: of the engines that may be chosen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sums {
+    engines: u32,
+    sessions: u64,
+    memory: Mean,
+    cpu: Mean,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Mean {
+    sum: f64,
+    of: u32,
+}
+
+impl Mean {
+    fn add(&mut self, value: Option<f64>) {
+        if let Some(value) = value {
+            self.sum += value;
+            self.of += 1;
+        }
+    }
+
+    fn remove(&mut self, value: Option<f64>) {
+        if let Some(value) = value {
+            self.sum -= value;
+            self.of = self.of.saturating_sub(1);
+        }
+    }
+
+    /// When nobody says anything, it is neither good nor bad.
+    fn get(self) -> f64 {
+        if self.of == 0 {
+            return 0.5;
+        }
+        (self.sum / f64::from(self.of)).clamp(0.0, 1.0)
+    }
+}
+
+impl Sums {
+    pub(super) fn add(&mut self, facts: &Facts) {
+        self.engines += 1;
+        self.sessions += u64::from(facts.sessions);
+        self.memory.add(facts.memory.map(score::ample));
+        self.cpu.add(facts.cpu);
+    }
+
+    pub(super) fn remove(&mut self, facts: &Facts) {
+        self.engines = self.engines.saturating_sub(1);
+        self.sessions = self.sessions.saturating_sub(u64::from(facts.sessions));
+        self.memory.remove(facts.memory.map(score::ample));
+        self.cpu.remove(facts.cpu);
+    }
+
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "a mean needs no more than 53 bits"
+    )]
+    pub(super) fn scale(&self, turn: u64) -> Scale {
+        let mean = self.sessions as f64 / f64::from(self.engines.max(1));
+        Scale {
+            sessions: mean.max(Scale::FEW_SESSIONS),
+            memory: self.memory.get(),
+            cpu: self.cpu.get(),
+            engines: self.engines,
+            turn,
+        }
+    }
+}

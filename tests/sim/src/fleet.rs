@@ -1,0 +1,115 @@
+//! The engines as they really are: sessions, documents in memory, memory and CPU. Nothing here is seen by a
+//! strategy but what `probe` tells.
+
+use crate::random::Random;
+use crate::scenario::Scenario;
+use crate::workload::Workload;
+use berth_placement::engine::{Load, Memory};
+use std::collections::HashMap;
+
+/// MB that an engine can reach.
+const MEMORY_MB: f64 = 128.0 * 1024.0;
+/// MB of an idle engine, and of each session.
+const IDLE_MB: f64 = 1024.0;
+const SESSION_MB: f64 = 8.0;
+/// CPU of a whole fleet's mean load, give or take a tenth from probe to probe.
+const MEAN_CPU: f64 = 0.4;
+
+/// All engines.
+pub(crate) struct Fleet<'a> {
+    engines: Vec<TrueEngine>,
+    workload: &'a Workload,
+    keep_s: f64,
+    cpu_per_session: f64,
+    random: Random,
+}
+
+#[derive(Clone, Default)]
+struct TrueEngine {
+    sessions: u32,
+    documents: HashMap<u32, Using>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Using {
+    sessions: u32,
+    /// When the last session left.
+    idle_since_s: f64,
+}
+
+impl<'a> Fleet<'a> {
+    pub(crate) fn new(scenario: &Scenario, workload: &'a Workload) -> Self {
+        Self {
+            engines: vec![TrueEngine::default(); scenario.engines as usize],
+            workload,
+            keep_s: scenario.keep_s,
+            cpu_per_session: MEAN_CPU / scenario.mean_sessions,
+            random: Random::seeded(scenario.seed ^ 0xf1ee),
+        }
+    }
+
+    /// A session opens. True when its document had to be loaded.
+    pub(crate) fn open(&mut self, engine: usize, document: u32, now_s: f64) -> bool {
+        let Some(engine) = self.engines.get_mut(engine) else {
+            return false;
+        };
+        engine.sessions += 1;
+        let known = engine.documents.get(&document);
+        let held = known.is_some_and(|d| d.sessions > 0 || now_s - d.idle_since_s <= self.keep_s);
+        engine.documents.entry(document).or_default().sessions += 1;
+        !held
+    }
+
+    /// A session closes.
+    pub(crate) fn close(&mut self, engine: usize, document: u32, now_s: f64) {
+        let Some(engine) = self.engines.get_mut(engine) else {
+            return;
+        };
+        engine.sessions = engine.sessions.saturating_sub(1);
+        if let Some(using) = engine.documents.get_mut(&document) {
+            using.sessions = using.sessions.saturating_sub(1);
+            using.idle_since_s = now_s;
+        }
+    }
+
+    /// Sessions of one engine.
+    pub(crate) fn sessions_of(&self, engine: usize) -> u32 {
+        self.engines.get(engine).map_or(0, |engine| engine.sessions)
+    }
+
+    /// Sessions of each engine.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = u32> + '_ {
+        self.engines.iter().map(|engine| engine.sessions)
+    }
+
+    /// What an engine says of itself now.
+    pub(crate) fn probe(&mut self, engine: usize, now_s: f64) -> Load {
+        let Some(engine) = self.engines.get_mut(engine) else {
+            return Load::default();
+        };
+        let keep_s = self.keep_s;
+        let held = |using: &Using| using.sessions > 0 || now_s - using.idle_since_s <= keep_s;
+        engine.documents.retain(|_, using| held(using));
+        let sizes = engine.documents.keys();
+        let sizes = sizes.filter_map(|d| self.workload.sizes_mb.get(*d as usize));
+        let sessions_mb = SESSION_MB * f64::from(engine.sessions);
+        let committed = IDLE_MB + sizes.sum::<f64>() + sessions_mb;
+        let noise = 0.9 + 0.2 * self.random.unit();
+        let cpu = f64::from(engine.sessions) * self.cpu_per_session * noise;
+        Load {
+            sessions: Some(engine.sessions),
+            memory: Some(Memory {
+                committed,
+                free: (MEMORY_MB - committed).max(0.0),
+            }),
+            cpu: Some(cpu.min(1.0)),
+            saturated: false,
+            documents: engine.documents.keys().map(|d| name(*d)).collect(),
+        }
+    }
+}
+
+/// A document's name.
+pub(crate) fn name(document: u32) -> String {
+    format!("document-{document}.qvf")
+}

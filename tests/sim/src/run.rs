@@ -1,0 +1,242 @@
+//! Plays one scenario to one player: arrivals, closes and probes in the order of virtual time.
+
+use crate::Player;
+use crate::fleet::{Fleet, name};
+use crate::scenario::Scenario;
+use crate::workload::Workload;
+use berth_placement::engine::{Endpoint, Engine, Load, State};
+use berth_placement::reservation::Tally;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The first engine's address, 10.0.0.0.
+const FIRST: u32 = 0x0a00_0000;
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Who chose.
+    pub player: String,
+    /// Sessions that arrived while it was measured.
+    pub sessions: u32,
+    /// The fullest engine's sessions over the mean, averaged over time.
+    pub max_over_mean: f64,
+    /// The worst moment of that.
+    pub worst_max_over_mean: f64,
+    /// The 99th percentile of the engines' sessions over the mean, averaged over time.
+    pub p99_over_mean: f64,
+    /// Sessions whose engine had to load the document.
+    pub document_loads: u32,
+    /// Sessions that were refused while an engine had room.
+    pub spurious_refusals: u32,
+    /// Sessions that were put on an engine which had no room left.
+    pub overfull: u32,
+}
+
+struct Game<'a> {
+    scenario: &'a Scenario,
+    start: Instant,
+    fleet: Fleet<'a>,
+    known: Vec<Arc<Engine>>,
+    snapshot: Arc<[Arc<Engine>]>,
+    published_s: f64,
+    /// Probes that no snapshot has yet.
+    probed: Vec<(usize, Instant, Load)>,
+    /// Which engine is probed next, and when.
+    probes: BinaryHeap<Reverse<(Duration, usize)>>,
+    closes: BinaryHeap<Reverse<(Duration, usize, u32)>>,
+}
+
+/// Plays every scenario to every player; `each` hears of each outcome at once.
+#[must_use]
+pub fn run(
+    scenarios: &[Scenario],
+    players: &[Player],
+    mut each: impl FnMut(&Scenario, &Outcome),
+) -> Vec<(Scenario, Outcome)> {
+    let mut outcomes = Vec::new();
+    for scenario in scenarios {
+        let workload = Workload::new(scenario);
+        for player in players {
+            let outcome = Game::new(scenario, &workload).play(*player, &workload);
+            each(scenario, &outcome);
+            outcomes.push((*scenario, outcome));
+        }
+    }
+    outcomes
+}
+
+impl<'a> Game<'a> {
+    fn new(scenario: &'a Scenario, workload: &'a Workload) -> Self {
+        let known: Vec<_> = (0..scenario.engines).map(|n| Arc::new(engine(n))).collect();
+        let every = Duration::from_secs_f64(scenario.probe_s);
+        // Every engine has its own rhythm.
+        let first = |n: usize| (every.mul_f64(n as f64 / known.len() as f64), n);
+        let probes = (0..known.len()).map(|n| Reverse(first(n))).collect();
+        Self {
+            scenario,
+            start: Instant::now(),
+            fleet: Fleet::new(scenario, workload),
+            snapshot: known.iter().cloned().collect(),
+            known,
+            published_s: 0.0,
+            probed: Vec::new(),
+            probes,
+            closes: BinaryHeap::new(),
+        }
+    }
+
+    fn play(mut self, player: Player, workload: &Workload) -> Outcome {
+        let scenario = self.scenario;
+        let mut seat = player.seat(scenario.threshold, scenario.seed);
+        let mut outcome = Outcome {
+            player: player.name(),
+            sessions: 0,
+            max_over_mean: 0.0,
+            worst_max_over_mean: 0.0,
+            p99_over_mean: 0.0,
+            document_loads: 0,
+            spurious_refusals: 0,
+            overfull: 0,
+        };
+        let mut balance = Balance::default();
+        let mut next_sample_s = scenario.warm_up_s;
+        for session in &workload.sessions {
+            while next_sample_s <= session.at_s {
+                self.pass(next_sample_s);
+                balance.sample(self.fleet.sessions());
+                next_sample_s += 1.0;
+            }
+            self.pass(session.at_s);
+            let measured = session.at_s >= scenario.warm_up_s;
+            let now = self.start + Duration::from_secs_f64(session.at_s);
+            let chosen = seat.choose(&self.snapshot, &name(session.document), now);
+            outcome.sessions += u32::from(measured);
+            let Some((engine, reservation)) = chosen else {
+                let room = self.fleet.sessions().any(|n| n < scenario.threshold);
+                outcome.spurious_refusals += u32::from(measured && room);
+                continue;
+            };
+            let place = number(&engine) as usize;
+            let full = self.fleet.sessions_of(place) >= scenario.threshold;
+            outcome.overfull += u32::from(measured && full);
+            let loaded = self.fleet.open(place, session.document, session.at_s);
+            outcome.document_loads += u32::from(measured && loaded);
+            if let Some(reservation) = reservation {
+                reservation.placed(now);
+            }
+            let ends = Duration::from_secs_f64(session.at_s + session.lasts_s);
+            self.closes.push(Reverse((ends, place, session.document)));
+        }
+        balance.into_outcome(outcome)
+    }
+
+    /// Lets everything happen that happens before that time.
+    fn pass(&mut self, until_s: f64) {
+        let until = Duration::from_secs_f64(until_s);
+        loop {
+            let close = self.closes.peek().map(|Reverse((at, ..))| *at);
+            let probe = self.probes.peek().map(|Reverse((at, _))| *at);
+            let closes_first = close.is_some_and(|close| probe.is_none_or(|probe| close <= probe));
+            if closes_first {
+                let due = close.is_some_and(|at| at <= until);
+                let Some(Reverse((at, engine, document))) =
+                    due.then(|| self.closes.pop()).flatten()
+                else {
+                    break;
+                };
+                self.fleet.close(engine, document, at.as_secs_f64());
+            } else {
+                let due = probe.is_some_and(|at| at <= until);
+                let Some(Reverse((at, engine))) = due.then(|| self.probes.pop()).flatten() else {
+                    break;
+                };
+                let load = self.fleet.probe(engine, at.as_secs_f64());
+                self.probed.push((engine, self.start + at, load));
+                let every = Duration::from_secs_f64(self.scenario.probe_s);
+                self.probes.push(Reverse((at + every, engine)));
+            }
+        }
+        if !self.probed.is_empty() && until_s - self.published_s >= self.scenario.publish_s {
+            self.published_s = until_s;
+            self.publish();
+        }
+    }
+
+    /// As the service's watcher does: the books first, then the snapshot.
+    fn publish(&mut self) {
+        for (place, began, load) in self.probed.drain(..) {
+            let Some(known) = self.known.get_mut(place) else {
+                continue;
+            };
+            let mut engine = Engine::clone(known);
+            engine.tally.measured(began, &load);
+            engine.tally.probed(began, load.sessions.unwrap_or(0));
+            engine.load = Some(Arc::new(load));
+            engine.probed_at = Some(began);
+            *known = Arc::new(engine);
+        }
+        self.snapshot = self.known.iter().cloned().collect();
+    }
+}
+
+/// An engine that has not been probed; `number` gives it back.
+pub(crate) fn engine(number: u32) -> Engine {
+    Engine {
+        name: format!("engine-{number:05}").as_str().into(),
+        endpoint: Endpoint {
+            api: SocketAddr::from((Ipv4Addr::from_bits(FIRST + number), 9076)),
+            metrics: None,
+        },
+        state: State::Ok,
+        load: None,
+        probed_at: None,
+        tally: Arc::new(Tally::new(Duration::from_secs(30))),
+    }
+}
+
+/// The number that it was made with.
+pub(crate) fn number(engine: &Engine) -> u32 {
+    match engine.endpoint.api.ip() {
+        IpAddr::V4(ip) => ip.to_bits().saturating_sub(FIRST),
+        IpAddr::V6(_) => 0,
+    }
+}
+
+/// How even the sessions lay, over time.
+#[derive(Default)]
+struct Balance {
+    samples: u32,
+    max: f64,
+    worst: f64,
+    p99: f64,
+}
+
+impl Balance {
+    fn sample(&mut self, sessions: impl Iterator<Item = u32>) {
+        let mut sessions: Vec<u32> = sessions.collect();
+        sessions.sort_unstable();
+        let count = sessions.len();
+        let mean = sessions.iter().copied().map(f64::from).sum::<f64>() / count as f64;
+        let at = |place: usize| f64::from(sessions.get(place).copied().unwrap_or(0)) / mean;
+        let max = at(count - 1);
+        self.samples += 1;
+        self.max += max;
+        self.worst = self.worst.max(max);
+        self.p99 += at((count * 99).div_ceil(100) - 1);
+    }
+
+    fn into_outcome(self, outcome: Outcome) -> Outcome {
+        let samples = f64::from(self.samples.max(1));
+        Outcome {
+            max_over_mean: self.max / samples,
+            worst_max_over_mean: self.worst,
+            p99_over_mean: self.p99 / samples,
+            ..outcome
+        }
+    }
+}

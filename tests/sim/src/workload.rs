@@ -1,0 +1,77 @@
+//! The sessions of a scenario, drawn once and played to every strategy: a Poisson process with bursts, and
+//! crowds that open one document within seconds.
+
+use crate::random::{Random, Zipf};
+use crate::scenario::Scenario;
+
+/// Each minute the arrivals are so many times as many ...
+const BURST: f64 = 4.0;
+/// ... for so many seconds.
+const BURST_S: f64 = 3.0;
+/// Every five minutes such a share of all sessions opens one document ...
+const CROWD: f64 = 0.02;
+/// ... within so many seconds.
+const CROWD_S: f64 = 5.0;
+const CROWD_EVERY_S: f64 = 300.0;
+
+/// One session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Session {
+    /// Seconds from the start.
+    pub(crate) at_s: f64,
+    pub(crate) lasts_s: f64,
+    pub(crate) document: u32,
+}
+
+/// Every session, in the order of time, and the documents' sizes.
+pub(crate) struct Workload {
+    pub(crate) sessions: Vec<Session>,
+    /// MB, by document.
+    pub(crate) sizes_mb: Vec<f64>,
+}
+
+impl Workload {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        let mut random = Random::seeded(scenario.seed);
+        let zipf = Zipf::new(scenario.documents);
+        let population = f64::from(scenario.engines) * scenario.mean_sessions;
+        let base = population / scenario.duration_s;
+        let mut sessions = Vec::new();
+        let mut at_s = 0.0;
+        loop {
+            // Drawn at the highest rate and thinned out: exact whatever the rate does.
+            at_s += random.exponential(base * BURST);
+            if at_s > scenario.length_s() {
+                break;
+            }
+            let bursting = at_s % 60.0 < BURST_S;
+            if !bursting && random.unit() > 1.0 / BURST {
+                continue;
+            }
+            let lasts_s = random.heavy_tailed(scenario.duration_s);
+            sessions.push(Session {
+                at_s,
+                lasts_s,
+                document: zipf.draw(&mut random),
+            });
+        }
+        let mut crowd_s = CROWD_EVERY_S / 2.0;
+        while crowd_s < scenario.length_s() {
+            let document = zipf.draw(&mut random);
+            let mut left = population * CROWD;
+            while left >= 1.0 {
+                left -= 1.0;
+                sessions.push(Session {
+                    at_s: crowd_s + CROWD_S * random.unit(),
+                    lasts_s: random.heavy_tailed(scenario.duration_s),
+                    document,
+                });
+            }
+            crowd_s += CROWD_EVERY_S;
+        }
+        sessions.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
+        let sizes_mb = (0..scenario.documents).map(|_| random.log_normal(150.0).min(4000.0));
+        let sizes_mb = sizes_mb.collect();
+        Self { sessions, sizes_mb }
+    }
+}
