@@ -3,6 +3,7 @@
 
 pub mod health;
 pub mod metrics;
+mod watched;
 mod watcher;
 
 use crate::config::{Pool, Probe};

@@ -8,12 +8,13 @@
 
 use super::health::{Health, Thresholds};
 use super::metrics::ProbeMetrics;
+use super::watched::{Source, Watched, WatchedEngine};
 use super::{Fleet, PoolFleet};
 use crate::config;
 use crate::discovery::Found;
 use crate::discovery::following::{Following, News};
 use crate::discovery::merge::merge;
-use crate::engine::{Endpoint, Engine, EngineName, Load, State};
+use crate::engine::{Endpoint, Engine, EngineName, State};
 use crate::probe::{ProbeFault, Prober, Reading};
 use crate::reservation::Tally;
 use rand::RngExt;
@@ -21,7 +22,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
 
@@ -59,58 +60,6 @@ pub(super) struct Watcher {
     reports: mpsc::Receiver<Report>,
     reporter: mpsc::Sender<Report>,
     publish: watch::Sender<Arc<Fleet>>,
-}
-
-struct Watched {
-    name: Arc<str>,
-    prober: Prober,
-    sources: Vec<Source>,
-    /// As it was when last looked at.
-    blind: bool,
-    engines: BTreeMap<EngineName, WatchedEngine>,
-}
-
-/// What one source of engines said last.
-#[derive(Default)]
-struct Source {
-    /// It has said something, or failed.
-    heard: bool,
-    list: Vec<Found>,
-}
-
-struct WatchedEngine {
-    engine: Arc<Engine>,
-    health: Health,
-    /// Its discovery wants nothing new on it.
-    draining: bool,
-    probing: AbortHandle,
-}
-
-impl WatchedEngine {
-    /// Its state as choices see it.
-    fn state(&self, load: Option<&Arc<Load>>) -> State {
-        match self.health.state() {
-            state @ (State::Starting | State::Unhealthy) => state,
-            _ if self.draining => State::Draining,
-            // It said so, but too long ago.
-            State::Saturated if load.is_none() => State::NoMetrics,
-            state => state,
-        }
-    }
-
-    /// Shows the verdict in the next snapshot, with this load.
-    fn show(&mut self, load: Option<Arc<Load>>, probed_at: Option<Instant>) {
-        let mut engine = (*self.engine).clone();
-        engine.state = self.state(load.as_ref());
-        (engine.load, engine.probed_at) = (load, probed_at);
-        self.engine = Arc::new(engine);
-    }
-}
-
-impl Drop for WatchedEngine {
-    fn drop(&mut self) {
-        self.probing.abort();
-    }
 }
 
 impl Watcher {
