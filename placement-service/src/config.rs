@@ -4,6 +4,7 @@
 mod api;
 mod check;
 mod compat;
+mod discovery;
 mod events;
 pub mod fault;
 mod fleet;
@@ -11,6 +12,7 @@ pub mod load;
 mod login;
 mod oidc;
 mod pool;
+mod probed;
 pub mod secrets;
 mod security_events;
 mod session;
@@ -22,11 +24,17 @@ mod webhooks;
 
 pub use api::{Api, ApiClient, Role};
 pub use compat::{Compat, Mira, SessionService};
+pub(crate) use discovery::check_engines;
+pub use discovery::{
+    Addresses, Discovery, DnsSource, DockerMode, DockerSource, FileSource, FixedEngine,
+    KubernetesSource, MiraSource, Sources,
+};
 pub use events::Events;
 pub use fleet::{Placement, Probe};
 pub use login::{LockOut, Login, LoginRate};
 pub use oidc::{OidcProvider, RoleMapping, is_safe};
-pub use pool::{Discovery, Driver, FixedEngine, Open, Pool, Route, Strategy, Weights};
+pub use pool::{Driver, Open, Pool, Route, Strategy, Weights};
+pub use probed::{MemoryFamilies, MetricsMapping, PoolProbe, Unit};
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
 pub use session::{Cookie, PerAccount, SameSite, Session, Sweep, WhenFull};
 pub use store::{JwtKey, RedisJwt, Store};

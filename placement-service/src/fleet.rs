@@ -3,6 +3,7 @@
 
 pub mod health;
 pub mod metrics;
+mod watched;
 mod watcher;
 
 use crate::config::{Pool, Probe};
@@ -23,7 +24,7 @@ pub struct Fleet {
 pub struct PoolFleet {
     /// As configured.
     pub name: Arc<str>,
-    /// Whether the pool's discovery has spoken yet.
+    /// Whether every source of the pool has spoken, or failed, once.
     pub discovered: bool,
     /// Ordered by name.
     pub engines: Arc<[Arc<Engine>]>,
@@ -43,6 +44,16 @@ impl Fleet {
         self.pools
             .iter()
             .all(|pool| pool.discovered && pool.engines.iter().all(|e| e.state != State::Starting))
+    }
+}
+
+impl PoolFleet {
+    /// There are engines to use, and the load of none is known: placing goes on by our own counts.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        let usable = |e: &&Arc<Engine>| !matches!(e.state, State::Starting | State::Unhealthy);
+        let mut usable = self.engines.iter().filter(usable).peekable();
+        usable.peek().is_some() && usable.all(|e| e.is_blind())
     }
 }
 

@@ -1,10 +1,8 @@
 //! Pools of engines, and which path goes to which.
 
-use super::Config;
 use super::check::Faults;
+use super::{Config, PoolProbe, Sources, discovery, probed};
 use serde::Deserialize;
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 /// Engines that serve the same things.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,7 +19,10 @@ pub struct Pool {
     /// Sessions per engine at the most.
     #[serde(default)]
     pub session_threshold: Option<u32>,
-    pub discovery: Discovery,
+    /// What its engines can tell, apart from what the driver knows.
+    #[serde(default)]
+    pub probe: Option<PoolProbe>,
+    pub discovery: Sources,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -94,24 +95,6 @@ impl Default for Weights {
     }
 }
 
-/// Where a pool's engines come from.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Discovery {
-    Fixed(Vec<FixedEngine>),
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FixedEngine {
-    pub name: String,
-    pub ip: IpAddr,
-    pub port: u16,
-    /// Prometheus metrics; none when absent.
-    #[serde(default)]
-    pub metrics_port: Option<u16>,
-}
-
 /// Which pool takes a path, and what is opened there.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -153,33 +136,9 @@ pub(super) fn check(path: &str, pool: &Pool, faults: &mut Faults) {
     if pool.session_threshold == Some(0) {
         faults.add(format!("{path}.session_threshold"), "must be 1 or more");
     }
-    let Discovery::Fixed(engines) = &pool.discovery;
-    let list = format!("{path}.discovery.fixed");
-    for (index, engine) in engines.iter().enumerate() {
-        faults.name(&format!("{list}[{index}].name"), &engine.name);
-        if engine.port == 0 {
-            faults.add(format!("{list}[{index}].port"), "must be 1 to 65535");
-        }
-        if engine.metrics_port == Some(0) {
-            faults.add(
-                format!("{list}[{index}].metrics_port"),
-                "must be 1 to 65535",
-            );
-        }
-        if engine.ip.is_unspecified() || engine.ip.is_multicast() {
-            faults.add(
-                format!("{list}[{index}].ip"),
-                "must be the address of one machine",
-            );
-        }
-    }
-    faults.unique(&list, engines.iter().map(|engine| engine.name.as_str()));
-    let mut seen = BTreeSet::new();
-    for (index, engine) in engines.iter().enumerate() {
-        if !seen.insert((engine.ip, engine.port)) {
-            let message = "this address and port are another engine's already";
-            faults.add(format!("{list}[{index}].port"), message);
-        }
+    discovery::check(&format!("{path}.discovery"), &pool.discovery, faults);
+    if let Some(probe) = &pool.probe {
+        probed::check(&format!("{path}.probe"), probe, pool.driver, faults);
     }
 }
 

@@ -30,6 +30,8 @@ pub enum Exclusion {
     Saturated,
     /// It has as many sessions as the pool's threshold allows.
     Full,
+    /// It is to get nothing new.
+    Draining,
     /// A placement failed there a moment ago.
     Suspect,
 }
@@ -44,6 +46,7 @@ impl Exclusion {
             Self::Unhealthy => "unhealthy",
             Self::Saturated => "saturated",
             Self::Full => "full",
+            Self::Draining => "draining",
             Self::Suspect => "suspect",
         }
     }
@@ -55,6 +58,7 @@ pub fn judge(state: State, facts: &Facts, trust: Trust, rules: &Rules) -> Verdic
     match state {
         State::Starting => return Verdict::Excluded(Exclusion::Starting),
         State::Unhealthy => return Verdict::Excluded(Exclusion::Unhealthy),
+        State::Draining => return Verdict::Excluded(Exclusion::Draining),
         State::Saturated => return Verdict::Excluded(Exclusion::Saturated),
         State::Ok | State::NoMetrics => {}
     }

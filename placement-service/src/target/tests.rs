@@ -1,7 +1,7 @@
 //! The routes of the demo configuration, and what hostile paths make of them.
 
 use super::*;
-use crate::config::{Discovery, Driver, Pool, Strategy};
+use crate::config::{Discovery, Driver, Pool, Sources, Strategy};
 use proptest::prelude::*;
 
 fn routes() -> Routes {
@@ -12,7 +12,8 @@ fn routes() -> Routes {
         strategy: Strategy::LeastLoad,
         weights: config::Weights::default(),
         session_threshold: None,
-        discovery: Discovery::Fixed(vec![]),
+        probe: None,
+        discovery: Sources(vec![Discovery::Fixed(vec![])]),
     };
     let route = |path: &str, pool: &str, open| config::Route {
         path: path.into(),
