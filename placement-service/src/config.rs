@@ -2,6 +2,7 @@
 //! a well-typed part may still get wrong. `load` reads, defaults and checks.
 
 mod api;
+mod capacity;
 mod check;
 mod events;
 pub mod fault;
@@ -20,11 +21,12 @@ mod web_address;
 mod webhooks;
 
 pub use api::{Api, ApiClient, Role};
+pub use capacity::{Capacity, Waiting};
 pub use events::Events;
 pub use fleet::{Placement, Probe};
 pub use login::{LockOut, Login, LoginRate};
 pub use oidc::{OidcProvider, RoleMapping, is_safe};
-pub use pool::{Discovery, Driver, FixedEngine, Open, Pool, Route, Strategy, Weights};
+pub use pool::{Discovery, Driver, FixedEngine, Open, Pool, Route, Sharing, Strategy, Weights};
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
 pub use session::{Cookie, PerAccount, SameSite, Session, Sweep, WhenFull};
 pub use store::{JwtKey, RedisJwt, Store};

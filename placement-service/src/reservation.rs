@@ -35,6 +35,10 @@ struct Books {
     /// The turn in which round-robin last chose this engine.
     turn: u64,
     suspicion: Suspicion,
+    /// It is to get nothing new.
+    draining: bool,
+    /// When it came up, if that was seen.
+    up_since: Option<Instant>,
     listener: Option<Listener>,
 }
 
@@ -56,6 +60,10 @@ pub struct Standing {
     pub turn: u64,
     /// Whether it may be used.
     pub trust: Trust,
+    /// It is to get nothing new.
+    pub draining: bool,
+    /// When it came up, if that was seen.
+    pub up_since: Option<Instant>,
 }
 
 impl Tally {
@@ -94,6 +102,8 @@ impl Tally {
             reserved: books.pending.saturating_add(placed),
             turn: books.turn,
             trust: books.suspicion.trust(now),
+            draining: books.draining,
+            up_since: books.up_since,
         }
     }
 
@@ -117,6 +127,22 @@ impl Tally {
         let growth = usize::try_from(sessions.saturating_sub(known)).unwrap_or(usize::MAX);
         books.placed.drain(..settled + recent.min(growth));
         books.probed = sessions;
+        books.changed();
+    }
+
+    /// From now on it gets nothing new, or it does again.
+    pub fn drain(&self, draining: bool) {
+        let mut books = self.books();
+        if books.draining != draining {
+            books.draining = draining;
+            books.changed();
+        }
+    }
+
+    /// The engine has come up just now: its weight grows from here.
+    pub fn came_up(&self, now: Instant) {
+        let mut books = self.books();
+        books.up_since = Some(now);
         books.changed();
     }
 

@@ -144,7 +144,8 @@ impl Watcher {
         let Some(pool) = self.pools.get_mut(index) else {
             return;
         };
-        pool.discovered = true;
+        // Whatever is there when we come up ourselves is not new.
+        let newcomers = std::mem::replace(&mut pool.discovered, true);
         pool.engines.retain(|name, watched| {
             let stays = found.iter().any(|f| f.name == *name);
             if !stays {
@@ -175,6 +176,9 @@ impl Watcher {
                 probed_at: None,
                 tally: Arc::new(Tally::new(self.reservation_ttl)),
             };
+            if newcomers {
+                engine.tally.came_up(Instant::now());
+            }
             let watched = WatchedEngine {
                 engine: Arc::new(engine),
                 health: Health::new(self.thresholds),
@@ -211,6 +215,9 @@ impl Watcher {
         if let Some((before, after)) = change.state {
             let (before, after) = (before.as_str(), after.as_str());
             info!(pool = %pool.name, engine = %name, before, state = after, "engine is {after}");
+        }
+        if let Some((State::Unhealthy, _)) = change.state {
+            watched.engine.tally.came_up(Instant::now());
         }
         let mut engine = (*watched.engine).clone();
         engine.state = watched.health.state();

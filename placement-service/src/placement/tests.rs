@@ -65,6 +65,7 @@ fn chooser(strategy: Strategy, threshold: Option<u32>) -> Chooser {
         strategy,
         threshold,
         weights: Weights::default(),
+        ..Rules::default()
     };
     Chooser::new(rules, Box::new(StdRng::seed_from_u64(7)))
 }

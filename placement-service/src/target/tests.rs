@@ -12,6 +12,11 @@ fn routes() -> Routes {
         strategy: Strategy::LeastLoad,
         weights: config::Weights::default(),
         session_threshold: None,
+        capacity: config::Capacity::default(),
+        waiting: config::Waiting::default(),
+        slow_start: std::time::Duration::ZERO,
+        sharing: config::Sharing::default(),
+        session_ttl: std::time::Duration::from_secs(60),
         discovery: Discovery::Fixed(vec![]),
     };
     let route = |path: &str, pool: &str, open| config::Route {

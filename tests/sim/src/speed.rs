@@ -48,6 +48,7 @@ pub fn measure(engines: u32, strategy: Strategy, length: Duration, seed: u64) ->
         strategy,
         threshold: Some(10 * SESSIONS),
         weights: Weights::default(),
+        ..Rules::default()
     };
     let chooser = Chooser::new(rules, Box::new(StdRng::seed_from_u64(seed)));
     let mut names_in_turn = names.iter().cycle();
