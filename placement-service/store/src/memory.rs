@@ -157,6 +157,21 @@ impl Coordination for Memory {
         Ok(())
     }
 
+    async fn note(&self, name: &str, text: Option<&str>) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        match text {
+            Some(text) => drop(state.notes.insert(name.to_owned(), text.to_owned())),
+            None => drop(state.notes.remove(name)),
+        }
+        Ok(())
+    }
+
+    async fn notes(&self, prefix: &str) -> Result<BTreeMap<String, String>, StoreError> {
+        let mut all = self.lock().notes.clone();
+        all.retain(|name, _| name.starts_with(prefix));
+        Ok(all)
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
     }
