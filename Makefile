@@ -2,7 +2,7 @@
 # Versions of the tools: tests/setup/versions.env. The scripts behind the commands: tests/setup/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build lint e2e bench validate fuzz audit setup clean build-tests
+.PHONY: help run test build lint e2e bench sim validate fuzz audit setup clean build-tests
 
 help: ## List these commands
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,11 @@ e2e: setup build-tests ## Run the end-to-end tests alone
 bench: build ## Measure handshakes, echo and stores; table and JSON
 	@tests/setup/tools.sh run databases
 	@target/release/berth-bench
+
+sim: ## Prove the placement on simulated fleets; tables and JSON
+	@tests/setup/prerequisites.sh
+	@cargo build --release --locked --workspace --bins
+	@target/release/berth-sim
 
 validate: build-tests ## Let Envoy judge the configurations
 	@tests/setup/tools.sh run

@@ -5,6 +5,7 @@ mod check;
 mod raw;
 mod structure;
 
+use crate::feed;
 use crate::origin::Origin;
 use crate::route::Route;
 use crate::token::Keys;
@@ -30,6 +31,10 @@ pub struct Config {
     pub keys: Keys,
     /// Where further keys come from.
     pub jwks: Option<Jwks>,
+    /// The feed of events from the placement service.
+    pub feed: feed::Settings,
+    /// Milliseconds that a WebSocket which must end has for a close frame.
+    pub close_grace_ms: u32,
 }
 
 /// How to reach the placement service.

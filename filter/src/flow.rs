@@ -6,11 +6,11 @@ use crate::bearer;
 use crate::config::Config;
 use crate::cookie::{self, CookieFault, Without};
 use crate::origin::{self, Origin};
-use crate::placement::{self, Answer};
+use crate::placement::{self, Answer, Placed};
 use crate::presentation::{Asker, present};
 use crate::rejection::{Cause, Rejection};
 use crate::request::{Header, Request};
-use crate::route::{self, Action, Route};
+use crate::route::{self, Action, MaxAge, Route};
 use crate::step::{Callout, Change, Failure, Outcome, Start, Step};
 use crate::token::{Keys, TokenFault};
 use berth_api::{PLACEMENTS_PATH, PlacementRequest, Problem, TOKENS_PATH, TokenRequest};
@@ -78,6 +78,7 @@ pub fn start<'a>(config: &Config, keys: &Keys, headers: impl Iterator<Item = Hea
         action: route.action,
         asker,
         anonymous: route.anonymous,
+        max_age: route.max_age,
     };
     let step = Step::Call {
         changes,
@@ -216,12 +217,20 @@ pub struct Waiting {
     action: Action,
     asker: Asker,
     anonymous: bool,
+    max_age: Option<MaxAge>,
 }
 
 impl Waiting {
-    /// The placement service, or Envoy in its stead, has answered.
+    /// The placement service, or Envoy in its stead, has answered. `ended` knows sessions that are over.
     #[must_use]
-    pub fn on_reply(self, config: &Config, keys: &Keys, status: u16, body: &[u8]) -> Outcome {
+    pub fn on_reply(
+        self,
+        config: &Config,
+        keys: &Keys,
+        ended: &dyn Fn(&str) -> bool,
+        status: u16,
+        body: &[u8],
+    ) -> Outcome {
         let answer = match self.answer(status, body) {
             Ok(answer) => answer,
             // What names nobody has been taken off before the callout.
@@ -229,6 +238,7 @@ impl Waiting {
                 return Outcome::Route {
                     changes: Vec::new(),
                     session_ref: None,
+                    placed: None,
                 };
             }
             Err(rejection) => return self.refuse(config, rejection),
@@ -240,11 +250,17 @@ impl Waiting {
         if self.action == Action::Place && self.asker != Asker::Upgrade {
             return self.refuse(config, Cause::UpgradeRequired.into());
         }
+        // The session ended while its answer was on its way.
+        if ended(&answer.session_ref) {
+            return self.refuse(config, Cause::SessionExpired.into());
+        }
         let mut changes = answer.changes;
         changes.push(authorization(&answer.token));
+        let max_age = self.max_age;
         Outcome::Route {
             changes,
             session_ref: Some(answer.session_ref),
+            placed: answer.placed.map(|placed| Placed { max_age, ..placed }),
         }
     }
 

@@ -1,10 +1,11 @@
 //! The host adapter: Envoy's side of the filter. It reads what the core needs, does what the core
 //! says, and decides nothing but one thing: when a host call fails, the request is refused.
 //!
-//! [`calls`] is the only place that talks to Envoy, [`root`] lives as long as a configuration,
-//! [`stream`] as long as a request.
+//! [`calls`] is the only place that talks to Envoy, [`root`] lives as long as a configuration and
+//! [`gateway`] with it, [`stream`] as long as a request.
 
 mod calls;
+mod gateway;
 mod metrics;
 mod root;
 mod stream;
@@ -15,6 +16,6 @@ mod entry {
 
     proxy_wasm::main! {{
         proxy_wasm::set_log_level(proxy_wasm::types::LogLevel::Trace);
-        proxy_wasm::set_root_context(|_| Box::new(Root::default()));
+        proxy_wasm::set_root_context(|id| Box::new(Root::new(id)));
     }}
 }

@@ -10,15 +10,21 @@
 pub mod bearer;
 pub mod config;
 pub mod cookie;
+pub mod feed;
 pub mod flow;
+pub mod frames;
+pub mod gateway;
 pub mod jwks;
 pub mod origin;
 pub mod placement;
 pub mod presentation;
 pub mod rejection;
+pub mod reports;
 pub mod request;
 pub mod route;
+pub mod schedule;
 pub mod step;
+pub mod streams;
 pub mod token;
 pub mod verified;
 

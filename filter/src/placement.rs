@@ -2,6 +2,7 @@
 //! trusted, yet a fault of it must not become a request that Envoy or an engine reads otherwise.
 //! Knows the shape of a sound answer, nothing of the request.
 
+use crate::route::MaxAge;
 use crate::step::Change;
 use berth_api::{PlacementAnswer, TokenAnswer};
 use std::borrow::Cow;
@@ -28,6 +29,8 @@ const OWN_NAMES: &[&str] = &[
     "transfer-encoding",
     "upgrade",
 ];
+/// Bytes of a stream's, a pool's or an engine's name at the most.
+const MAX_NAME_BYTES: usize = 256;
 const OWN_PREFIXES: &[&str] = &["x-berth-", "x-envoy-", "sec-websocket-"];
 
 /// A sound answer, ready to become headers.
@@ -39,6 +42,27 @@ pub struct Answer {
     pub session_ref: String,
     /// Everything but the JWT.
     pub changes: Vec<Change>,
+    /// What has been placed, in the answer of a placement call.
+    pub placed: Option<Placed>,
+}
+
+/// A stream that has its engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Its name.
+    pub stream: String,
+    /// Whose it is.
+    pub session_ref: String,
+    /// The pool's name.
+    pub pool: String,
+    /// The engine's name.
+    pub engine: String,
+    /// Why this engine.
+    pub reason: String,
+    /// Unix seconds.
+    pub session_expires_at: u64,
+    /// How old it may become, if its route says so.
+    pub max_age: Option<MaxAge>,
 }
 
 /// Reads the answer of a placement call.
@@ -71,7 +95,32 @@ pub fn placement(body: &[u8]) -> Result<Answer, &'static str> {
         }
         set(&mut changes, "x-berth-destination", destination);
     }
-    sound(answer.token, answer.session_ref, changes)
+    if answer.stream.is_empty() || !is_name_of_record(&answer.stream) {
+        return Err("stream");
+    }
+    for (text, field) in [
+        (&answer.pool, "pool"),
+        (&answer.engine, "engine"),
+        (&answer.reason, "reason"),
+    ] {
+        if !is_name_of_record(text) {
+            return Err(field);
+        }
+    }
+    let placed = Placed {
+        stream: answer.stream,
+        session_ref: answer.session_ref.clone(),
+        pool: answer.pool,
+        engine: answer.engine,
+        reason: answer.reason,
+        session_expires_at: answer.session_expires_at,
+        max_age: None,
+    };
+    let sound = sound(answer.token, answer.session_ref, changes)?;
+    Ok(Answer {
+        placed: Some(placed),
+        ..sound
+    })
 }
 
 /// Reads the answer of a token call.
@@ -94,6 +143,7 @@ fn sound(token: String, session_ref: String, changes: Vec<Change>) -> Result<Ans
         token,
         session_ref,
         changes,
+        placed: None,
     })
 }
 
@@ -120,6 +170,11 @@ fn is_name(name: &str) -> bool {
 /// A header value: no control byte, no blank at either end. Text beyond ASCII is passed on as UTF-8.
 fn is_value(value: &str) -> bool {
     value.trim() == value && !value.bytes().any(|b| b.is_ascii_control())
+}
+
+/// A name that is reported, counted and logged: visible, and not too long. Empty where the service is an old one.
+fn is_name_of_record(text: &str) -> bool {
+    text.len() <= MAX_NAME_BYTES && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
 fn is_path(path: &str) -> bool {
@@ -153,6 +208,16 @@ mod tests {
         ];
         assert_eq!(answer.changes, expected);
         assert_eq!(answer.token, "aaa.bbb.ccc");
+        let placed = answer.placed.unwrap();
+        assert_eq!(
+            (placed.stream.as_str(), placed.reason.as_str()),
+            ("5c6a1f0e", "least-load")
+        );
+        assert_eq!(
+            (placed.pool.as_str(), placed.engine.as_str()),
+            ("qix", "engine-0")
+        );
+        assert_eq!(placed.session_expires_at, 1_790_036_000);
         let golden = include_str!("../../tests/fixtures/contract/token_answer.json");
         assert_eq!(token(golden.as_bytes()).unwrap().changes, []);
     }
@@ -214,6 +279,13 @@ mod tests {
         for bad in ["", "app", "/a b", "/a\r\n", "/a#b", "/ä"] {
             assert_eq!(with("path", json!(bad)), Err("path"));
         }
+        for field in ["stream", "pool", "engine", "reason"] {
+            for bad in ["a b".to_owned(), "ä".to_owned(), "x".repeat(257)] {
+                assert_eq!(with(field, json!(bad)), Err(field));
+            }
+        }
+        assert_eq!(with("stream", json!("")), Err("stream"));
+        assert!(with("engine", json!("")).is_ok());
         assert_eq!(with("token", json!("a b")), Err("token"));
         assert_eq!(with("session_ref", json!("")), Err("session_ref"));
         assert_eq!(with("path", json!(7)), Err("shape"));

@@ -41,6 +41,39 @@ pub struct Route {
     pub bearer: bool,
     /// Whoever has no session goes on as nobody, without a token (S18).
     pub anonymous: bool,
+    /// How old its WebSockets may become.
+    pub max_age: Option<MaxAge>,
+}
+
+/// How old a WebSocket may become.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MaxAge {
+    /// Milliseconds.
+    pub ms: u64,
+    /// Up to which share of it, `0.0..=1.0`, it may be less: sockets that opened together do not close together.
+    pub jitter: f64,
+}
+
+impl Eq for MaxAge {}
+
+impl MaxAge {
+    /// The age of one WebSocket in milliseconds; `random` is one of `0.0..1.0`.
+    #[must_use]
+    pub fn of(&self, random: f64) -> u64 {
+        self.ms.saturating_sub(part(self.ms, self.jitter * random))
+    }
+}
+
+/// A share, `0.0..=1.0`, of some milliseconds.
+#[must_use]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "days in milliseconds are exact in f64, and a part is no larger than the whole"
+)]
+pub fn part(of_ms: u64, share: f64) -> u64 {
+    ((of_ms as f64) * share.clamp(0.0, 1.0)) as u64
 }
 
 /// The paths that a route takes, always without the query.
@@ -116,6 +149,7 @@ mod tests {
             action,
             bearer: false,
             anonymous: false,
+            max_age: None,
         };
         vec![
             route(Pattern::Exact("/app/public".into()), Action::Bypass),
@@ -166,6 +200,19 @@ mod tests {
         ] {
             assert!(!has_dot_segment(path), "{path}");
         }
+    }
+
+    #[test]
+    fn an_age_is_the_greatest_less_a_share() {
+        let age = MaxAge {
+            ms: 1_000,
+            jitter: 0.1,
+        };
+        assert_eq!(
+            [0.0, 0.5, 1.0].map(|random| age.of(random)),
+            [1_000, 950, 900]
+        );
+        assert_eq!(part(u64::MAX, f64::NAN), 0);
     }
 
     #[test]

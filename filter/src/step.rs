@@ -2,6 +2,7 @@
 //! obeys. Nothing here decides anything.
 
 use crate::flow::Waiting;
+use crate::placement::Placed;
 use crate::rejection::Cause;
 use crate::route::Action;
 use std::borrow::Cow;
@@ -50,6 +51,8 @@ pub enum Outcome {
         changes: Vec<Change>,
         /// Names the session in the access log, if there is one.
         session_ref: Option<String>,
+        /// The stream that has been placed, if it is one.
+        placed: Option<Placed>,
     },
     /// Answer it.
     Reply(Reply),

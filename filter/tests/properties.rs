@@ -45,6 +45,7 @@ fn taking(pattern: Pattern, action: Action) -> Route {
         action,
         bearer: false,
         anonymous: false,
+        max_age: None,
     }
 }
 

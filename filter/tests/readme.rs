@@ -61,12 +61,14 @@ fn the_readmes_defaults_are_the_defaults() {
     assert_eq!(told.trust_headers, least.trust_headers);
     assert!(told.origins.is_empty() && least.origins.is_empty());
     assert!(told.jwks.is_none() && least.jwks.is_none());
+    assert_eq!(told.feed, least.feed);
+    assert_eq!(told.close_grace_ms, least.close_grace_ms);
 }
 
 #[test]
 fn the_readme_leaves_no_setting_out() {
     let all = documented();
-    for section in [None, Some("service"), Some("tokens")] {
+    for section in [None, Some("service"), Some("tokens"), Some("feed")] {
         let mut wrong = all.clone();
         let fields = match section {
             None => &mut wrong,
@@ -101,19 +103,29 @@ fn the_readme_leaves_no_field_of_a_route_out() {
 }
 
 #[test]
-fn what_a_route_allows_is_denied_by_default() {
+fn what_a_route_may_say_is_off_by_default() {
     for row in rows("\n### Filter\n") {
         let Some(field) = row[1].trim_matches('`').strip_prefix("routes[].") else {
             continue;
         };
-        let mut route = json!({"path": "/a", "action": "authenticate"});
+        let (mut route, other) = match field {
+            "max_age_s" => (json!({"path": "/a", "action": "place"}), json!(60)),
+            "max_age_jitter" => {
+                let route = json!({"path": "/a", "action": "place", "max_age_s": 60});
+                (route, json!(0.5))
+            }
+            _ => {
+                let route = json!({"path": "/a", "action": "authenticate"});
+                (route, json!("allow"))
+            }
+        };
         let mut all = documented();
         all["routes"] = json!([route]);
         let least = parse(&Value::Object(all.clone())).unwrap().routes;
         route[field] = serde_json::from_str(row[2].trim_matches('`')).unwrap();
         all["routes"] = json!([route]);
         assert_eq!(parse(&Value::Object(all.clone())).unwrap().routes, least);
-        route[field] = "allow".into();
+        route[field] = other;
         all["routes"] = json!([route]);
         assert_ne!(parse(&Value::Object(all)).unwrap().routes, least, "{field}");
     }

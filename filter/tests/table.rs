@@ -131,7 +131,7 @@ fn run(table: &Value, case: &Value, config: &Config) -> (End, Option<(String, Va
         None => {
             let status = u16::try_from(service["status"].as_u64().unwrap()).unwrap();
             let body = service_body(table, service);
-            waiting.on_reply(config, &config.keys, status, &body)
+            waiting.on_reply(config, &config.keys, &|_| false, status, &body)
         }
     };
     let end = match outcome {

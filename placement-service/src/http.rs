@@ -6,6 +6,7 @@ mod body;
 mod clients;
 mod cookies;
 mod cross_site;
+mod engines;
 mod events;
 mod families;
 mod gateways;
@@ -24,6 +25,7 @@ mod tokens;
 mod webhooks;
 
 use crate::config::Config;
+use crate::drains::Drains;
 use crate::events::Events;
 use crate::feed::Feed;
 use crate::login::Login;
@@ -53,6 +55,9 @@ pub use pages::Pages;
 /// The largest body that any route takes, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
+const ENGINES_PATH: &str = "/v1/engines";
+const DRAIN_PATH: &str = "/v1/engines/{pool}/{engine}/drain";
+const EXPLAIN_PATH: &str = "/v1/placements/explain";
 const SESSIONS_PATH: &str = "/v1/sessions";
 const DEAD_LETTERS_PATH: &str = "/v1/webhooks/{name}/dead-letters";
 const RETRY_PATH: &str = "/v1/webhooks/{name}/dead-letters/{sequence}/retry";
@@ -76,6 +81,7 @@ pub struct AppState {
     pub login_rate: LoginRate,
     pub oidc: Oidc,
     pub placer: Arc<Placer>,
+    pub drains: Drains,
     pub metrics: Arc<Metrics>,
     /// Every metric of the service, for `/metrics`.
     pub registry: Registry,
@@ -94,6 +100,9 @@ pub type App = Arc<AppState>;
 const ROUTES: &[&str] = &[
     PLACEMENTS_PATH,
     TOKENS_PATH,
+    EXPLAIN_PATH,
+    ENGINES_PATH,
+    DRAIN_PATH,
     SESSIONS_PATH,
     SESSION_PATH,
     CHILDREN_PATH,
@@ -127,6 +136,9 @@ pub fn router(app: App) -> Router {
         .route_layer(from_fn_with_state(app.clone(), gateways::only));
     Router::new()
         .merge(gateways)
+        .route(EXPLAIN_PATH, get(engines::explain))
+        .route(ENGINES_PATH, get(engines::list))
+        .route(DRAIN_PATH, post(engines::drain).delete(engines::undrain))
         .route(SESSIONS_PATH, get(sessions::list).delete(sessions::end_all))
         .route(SESSION_PATH, get(sessions::show).delete(sessions::end))
         .route(CHILDREN_PATH, post(families::start))

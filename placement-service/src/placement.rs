@@ -18,8 +18,10 @@ pub mod score;
 mod weighted;
 
 use crate::config::{Pool, Strategy, Weights};
+use crate::cost::Kind;
 use crate::engine::{Engine, EngineName};
 use crate::reservation::{Reservation, Trial};
+use affinity::DocumentKey;
 use board::{Board, Pick};
 use eligibility::Exclusions;
 use explain::Explanation;
@@ -266,10 +268,15 @@ impl State {
             (None, board.rehearsal(ask.now))
         };
         self.turn += 1;
-        let reservation = engine.tally.reserve(self.turn);
+        let document = ask.document.map(|name| board.holders.key(name));
+        let kind = Kind {
+            document: document.map(DocumentKey::number),
+            held,
+        };
+        let guess = board.guess(kind);
+        let reservation = engine.tally.reserve_for(self.turn, kind, guess);
         board.look(slot, ask.now);
-        if let Some(name) = ask.document {
-            let document = board.holders.key(name);
+        if let Some(document) = document {
             board.holders.placed(document, slot, ask.now);
         }
         Ok(Choice {

@@ -4,9 +4,13 @@
 //! handle gives it back. Knows nothing of strategies or drivers; time is an argument.
 
 mod changes;
+mod coming;
 
+use crate::cost::{Cost, Kind};
+use crate::engine::Load;
 use crate::suspicion::{Suspicion, Trust};
 use changes::Listener;
+use coming::{Coming, Expected};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,6 +44,7 @@ struct Books {
     /// When it came up, if that was seen.
     up_since: Option<Instant>,
     listener: Option<Listener>,
+    coming: Coming,
 }
 
 impl Books {
@@ -52,7 +57,7 @@ impl Books {
 }
 
 /// What a choice needs to know of the books.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Standing {
     /// Sessions that count although no probe has seen them.
     pub reserved: u32,
@@ -64,6 +69,10 @@ pub struct Standing {
     pub draining: bool,
     /// When it came up, if that was seen.
     pub up_since: Option<Instant>,
+    /// What the sessions that no probe has seen are going to take.
+    pub coming: Cost,
+    /// The CPU in use, smoothed over the last probes, 0 to 1.
+    pub cpu: Option<f64>,
 }
 
 impl Tally {
@@ -94,6 +103,7 @@ impl Tally {
         while books.placed.front().is_some_and(|t| *t + self.ttl <= now) {
             books.placed.pop_front();
         }
+        books.coming.lapse(self.ttl, now);
         if let Some(listener) = &mut books.listener {
             listener.looked();
         }
@@ -104,15 +114,38 @@ impl Tally {
             trust: books.suspicion.trust(now),
             draining: books.draining,
             up_since: books.up_since,
+            coming: books.coming.cost(),
+            cpu: books.coming.cpu(),
         }
     }
 
     /// Counts one more session at once. `turn` is the number of this choice within the pool.
     pub fn reserve(self: &Arc<Self>, turn: u64) -> Reservation {
+        self.reserve_for(turn, Kind::default(), Cost::default())
+    }
+
+    /// Counts one more session of that kind at once, with what it is expected to cost: what such sessions
+    /// have cost here, else `guess`.
+    pub fn reserve_for(self: &Arc<Self>, turn: u64, kind: Kind, guess: Cost) -> Reservation {
         let mut books = self.books();
         books.pending = books.pending.saturating_add(1);
         books.turn = turn;
-        Reservation(Arc::clone(self))
+        let expected = books.coming.expect(kind, guess);
+        books.coming.begin(&expected);
+        Reservation {
+            tally: Arc::clone(self),
+            expected,
+        }
+    }
+
+    /// The numbers of a probe that began at `began`: the cost of what it has seen is in them.
+    pub fn measured(&self, began: Instant, load: &Load) {
+        let mut books = self.books();
+        let lessons = books.coming.measured(began, load);
+        if let Some(listener) = &mut books.listener {
+            listener.learned(lessons);
+        }
+        books.changed();
     }
 
     /// A probe that began at `began` saw so many sessions. Placements made well before are among
@@ -179,23 +212,28 @@ impl Tally {
 /// One session that counts on an engine although it is not there yet.
 #[derive(Debug)]
 #[must_use = "dropping it gives the reservation back"]
-pub struct Reservation(Arc<Tally>);
+pub struct Reservation {
+    tally: Arc<Tally>,
+    expected: Expected,
+}
 
 impl Reservation {
     /// The session is on the engine: it counts until a probe has seen it.
     pub fn placed(self, now: Instant) {
-        let mut books = self.0.books();
+        let mut books = self.tally.books();
         // `now` may have been read before another thread's: keep the order.
         let at = books.placed.back().map_or(now, |last| now.max(*last));
         books.placed.push_back(at);
+        books.coming.placed(now, self.expected);
         // The handle's own count goes with its drop.
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut books = self.0.books();
+        let mut books = self.tally.books();
         books.pending = books.pending.saturating_sub(1);
+        books.coming.end(&self.expected);
         books.changed();
     }
 }

@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::secrets::Secrets;
 use crate::credentials::Credentials;
+use crate::drains::{Drains, Tell};
 use crate::events::Events;
 use crate::feed::Feed;
 use crate::http::{self, App, AppState, Clients, LoginCookie, Pages};
@@ -87,10 +88,13 @@ pub async fn build(
         &secrets.oidc,
         secrets.sealing,
         sessions.clone(),
-        stores.shared,
+        stores.shared.clone(),
         clock.clone(),
     )?;
-    let placer = Placer::start(&config, clock, &mut registry)?;
+    let placer = Placer::start(&config, clock.clone(), &mut registry)?;
+    // No gateway hears of it yet.
+    let tell: Tell = Box::new(drop);
+    let drains = Drains::start(placer.fleet().clone(), stores.shared, clock, tell).await?;
     Ok(Arc::new(AppState {
         login: Login::new(credentials, sessions.clone(), metrics.clone()),
         login_rate,
@@ -108,6 +112,7 @@ pub async fn build(
         sessions,
         tokens,
         placer,
+        drains,
         metrics,
         registry,
     }))

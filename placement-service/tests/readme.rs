@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's own steps may fail it")]
 
 use berth_placement::config::load::DEFAULT;
+use berth_placement::config::{Strategy, Weights};
 use berth_placement::store::EndCause;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -52,6 +53,24 @@ fn the_readmes_pools_and_routes_are_sound() {
     let loaded = berth_placement::config::load::from_text(yaml).unwrap();
     assert_eq!(loaded.config.pools.len(), 1);
     assert_eq!(loaded.config.routes.len(), 3);
+}
+
+#[test]
+fn the_readme_names_every_strategy_and_the_default_weights() {
+    let told: Vec<_> = table("\n### Choosing an engine\n").into_keys().collect();
+    let mut known = Strategy::ALL.map(Strategy::as_str).to_vec();
+    known.sort_unstable();
+    assert_eq!(
+        told.iter().filter(|n| *n != "strategy").collect::<Vec<_>>(),
+        known
+    );
+    for text in [README, DEFAULT] {
+        let line = text.lines().find(|l| l.contains("weights: {")).unwrap();
+        let yaml = line.split("weights: ").nth(1).unwrap();
+        let yaml = yaml.split_inclusive('}').next().unwrap();
+        let weights: Weights = serde_saphyr::from_str(yaml).unwrap();
+        assert_eq!(weights, Weights::default());
+    }
 }
 
 /// Every audit event of the sources, with its place.

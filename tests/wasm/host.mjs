@@ -9,6 +9,7 @@ const BAD_ARGUMENT = 2;
 const INTERNAL_FAILURE = 10;
 const REQUEST_HEADERS = 0;
 const CALLOUT_HEADERS = 6;
+const REQUEST_BODY = 0;
 const CALLOUT_BODY = 4;
 const CONFIGURATION = 7;
 
@@ -25,6 +26,8 @@ export class Host {
   logs = [];
   metrics = new Map();
   calls = [];
+  /** Calls of the gateway: its reports and polls. */
+  feed = [];
   counts = {};
   fail = {};
   now = 1_000_000;
@@ -87,6 +90,16 @@ export class Host {
   body(request) {
     this.#current = request.id;
     return this.exports.proxy_on_request_body(request.id, 10, 0);
+  }
+
+  /** Bytes from the client; returns what goes on of them, or nothing when the request waits. */
+  chunk(request, bytes) {
+    this.#current = request.id;
+    request.chunk = Buffer.from(bytes);
+    const action = this.exports.proxy_on_request_body(request.id, request.chunk.length, 0);
+    const passed = action === CONTINUE ? request.chunk : undefined;
+    delete request.chunk;
+    return passed;
   }
 
   trailers(request) {
@@ -187,7 +200,12 @@ export class Host {
         return OK;
       },
       proxy_get_buffer_bytes: (kind, start, max, dataAt, sizeAt) => {
-        const data = { [CALLOUT_BODY]: this.#calloutAnswer.body, [CONFIGURATION]: this.#configuration }[kind];
+        const bodies = {
+          [REQUEST_BODY]: request()?.chunk,
+          [CALLOUT_BODY]: this.#calloutAnswer.body,
+          [CONFIGURATION]: this.#configuration,
+        };
+        const data = bodies[kind];
         return data ? this.#give(data.subarray(start, start + max), dataAt, sizeAt) : NOT_FOUND;
       },
       proxy_get_header_map_pairs: (kind, dataAt, sizeAt) => {
@@ -230,6 +248,24 @@ export class Host {
         request().properties[this.#text(at, size)] = this.#text(valueAt, valueSize);
         return OK;
       },
+      // As Envoy does it: in front, behind, or all.
+      proxy_set_buffer_bytes: (kind, start, size, at, length) => {
+        const chunk = kind === REQUEST_BODY ? request()?.chunk : undefined;
+        if (!chunk) return NOT_FOUND;
+        const data = this.#bytes(at, length);
+        if (start === 0 && size === 0) request().chunk = Buffer.concat([data, chunk]);
+        else if (start === 0 && size >= chunk.length) request().chunk = data;
+        else if (start >= chunk.length) request().chunk = Buffer.concat([chunk, data]);
+        else return BAD_ARGUMENT;
+        return OK;
+      },
+      proxy_get_property: (at, size, dataAt, sizeAt) => {
+        const value = request()?.numbers?.[this.#text(at, size).replaceAll('\0', '.')];
+        if (value === undefined) return NOT_FOUND;
+        const data = Buffer.alloc(8);
+        data.writeBigUInt64LE(BigInt(value));
+        return this.#give(data, dataAt, sizeAt);
+      },
       proxy_continue_stream: () => {
         request().resumed += 1;
         return OK;
@@ -260,7 +296,7 @@ export class Host {
         const headers = Object.fromEntries(this.#readMap(headersAt, headersSize));
         const call = { token: this.#next++, context: this.#current, cluster, headers, timeout };
         call.body = this.#text(bodyAt, bodySize);
-        this.calls.push(call);
+        (headers[':path'].startsWith('/v1/gateways/') ? this.feed : this.calls).push(call);
         this.#number(tokenAt, call.token);
         return OK;
       },

@@ -21,7 +21,7 @@ test('a sound configuration is taken without a word', () => {
   const host = new Host();
   assert.ok(host.configure(sound));
   assert.deepEqual(host.logs, []);
-  assert.equal(host.tick, 0, 'no ticks without a key set');
+  assert.equal(host.tick, 1_000, 'slow ticks as long as there is nothing to do');
 });
 
 test('a wrong configuration is refused by the name of the field', () => {
@@ -167,6 +167,7 @@ test('every request and every refusal is counted once', () => {
     'berth_requests.action=none': 1,
     'berth_requests.action=authenticate': 1,
     'berth_requests.action=place': 3,
+    'berth_streams.pool=qix': 1,
     'berth_rejections.reason=no-route': 1,
     'berth_rejections.reason=no-session': 1,
     'berth_rejections.reason=service-timeout': 1,
@@ -186,6 +187,6 @@ test('a placement costs few host calls', () => {
   host.answer(host.calls.pop(), 200, serviceBody({ answer: 'placement' }));
   const all = Object.values(host.counts).reduce((a, b) => a + b);
   // Headers, one counter, the cookie, the callout; then context, status, body, five headers, the
-  // access log, resume.
-  assert.deepEqual([before, all - before], [4, 10]);
+  // access log's four, resume, the time, the gauge of streams.
+  assert.deepEqual([before, all - before], [4, 15]);
 });

@@ -4,9 +4,16 @@
 use super::raw::Permission;
 use super::{Config, Faults, Jwks, Service, raw};
 use crate::cookie::is_cookie_octet;
+use crate::feed;
 use crate::origin::Origin;
-use crate::route::{self, Action, Pattern, Route};
+use crate::route::{self, Action, MaxAge, Pattern, Route};
 use crate::token::{Key, Keys};
+use berth_api::MAX_HOLD_MS;
+
+/// Milliseconds that a WebSocket which must end may be given at the most.
+const MAX_CLOSE_GRACE_MS: u32 = 10_000;
+/// The share of its age by which a WebSocket may close earlier, where a route does not say.
+const MAX_AGE_JITTER: f64 = 0.1;
 
 /// A fault's place and words go in here.
 struct Report(Vec<String>);
@@ -63,6 +70,12 @@ pub(super) fn check(
         report.add("login_path", &fault);
     }
     let (keys, jwks) = tokens(raw.tokens, env, &mut report);
+    let feed = feed(&raw.feed, &mut report);
+    report.require(
+        (1..=MAX_CLOSE_GRACE_MS).contains(&raw.close_grace_ms),
+        "close_grace_ms",
+        "must be 1 to 10000",
+    );
     if report.0.is_empty() {
         Ok(Config {
             service,
@@ -74,6 +87,8 @@ pub(super) fn check(
             routes,
             keys,
             jwks,
+            feed,
+            close_grace_ms: raw.close_grace_ms,
         })
     } else {
         Err(Faults(report.0))
@@ -108,6 +123,23 @@ fn service(raw: raw::Service, report: &mut Report) -> Service {
     }
 }
 
+fn feed(raw: &raw::Feed, report: &mut Report) -> feed::Settings {
+    report.require(
+        (100..=MAX_HOLD_MS).contains(&raw.hold_ms),
+        "feed.hold_ms",
+        "must be 100 to 25000",
+    );
+    report.require(
+        raw.lost_after_ms > raw.hold_ms,
+        "feed.lost_after_ms",
+        "must be more than feed.hold_ms: no news is heard for that long in quiet times",
+    );
+    feed::Settings {
+        hold_ms: raw.hold_ms,
+        lost_after_ms: raw.lost_after_ms,
+    }
+}
+
 fn origins(raw: &[String], report: &mut Report) -> Vec<Origin> {
     let mut origins = Vec::new();
     for (i, text) in raw.iter().enumerate() {
@@ -130,9 +162,9 @@ fn routes(raw: Vec<raw::Route>, report: &mut Report) -> Vec<Route> {
     );
     let mut routes = Vec::new();
     for (i, route) in raw.into_iter().enumerate() {
-        let pattern = match (route.prefix, route.path) {
-            (Some(prefix), None) if is_path(&prefix) => Pattern::Below(prefix),
-            (None, Some(path)) if is_path(&path) => Pattern::Exact(path),
+        let pattern = match (&route.prefix, &route.path) {
+            (Some(prefix), None) if is_path(prefix) => Pattern::Below(prefix.clone()),
+            (None, Some(path)) if is_path(path) => Pattern::Exact(path.clone()),
             (Some(_), None) | (None, Some(_)) => {
                 report.add(&format!("routes[{i}]"), "must be a path without a query");
                 continue;
@@ -155,14 +187,34 @@ fn routes(raw: Vec<raw::Route>, report: &mut Report) -> Vec<Route> {
             &format!("routes[{i}].anonymous"),
             "is for authenticate routes: bypass asks nobody who he is, and an engine serves nobody without a token",
         );
+        let max_age = max_age(i, &route, report);
         routes.push(Route {
             pattern,
             action,
             bearer,
             anonymous,
+            max_age,
         });
     }
     routes
+}
+
+/// How old a route's WebSockets may become; 0 is no limit.
+fn max_age(i: usize, route: &raw::Route, report: &mut Report) -> Option<MaxAge> {
+    let limit = route.max_age_s.filter(|age| *age > 0);
+    report.require(
+        limit.is_none() || route.action == Action::Place,
+        &format!("routes[{i}].max_age_s"),
+        "is for place routes: elsewhere no WebSocket is looked after",
+    );
+    let jitter = route.max_age_jitter.unwrap_or(MAX_AGE_JITTER);
+    report.require(
+        (0.0..=1.0).contains(&jitter),
+        &format!("routes[{i}].max_age_jitter"),
+        "must be 0 to 1",
+    );
+    let ms = u64::from(limit?).saturating_mul(1000);
+    Some(MaxAge { ms, jitter })
 }
 
 fn tokens(

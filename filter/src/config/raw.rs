@@ -22,6 +22,10 @@ pub(super) struct Config {
     pub(super) trust_headers: Vec<String>,
     pub(super) routes: Vec<Route>,
     pub(super) tokens: Tokens,
+    #[serde(default)]
+    pub(super) feed: Feed,
+    #[serde(default = "close_grace_ms")]
+    pub(super) close_grace_ms: u32,
 }
 
 #[derive(Deserialize)]
@@ -54,6 +58,8 @@ pub(super) struct Route {
     pub(super) bearer: Permission,
     #[serde(default)]
     pub(super) anonymous: Permission,
+    pub(super) max_age_s: Option<u32>,
+    pub(super) max_age_jitter: Option<f64>,
 }
 
 /// Whether a route lets somebody in.
@@ -63,6 +69,22 @@ pub(super) enum Permission {
     Allow,
     #[default]
     Deny,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Feed {
+    pub(super) hold_ms: u32,
+    pub(super) lost_after_ms: u32,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self {
+            hold_ms: 5_000,
+            lost_after_ms: 10_000,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -140,6 +162,10 @@ fn issuer() -> String {
 
 fn audience() -> String {
     "engine".to_owned()
+}
+
+const fn close_grace_ms() -> u32 {
+    500
 }
 
 const fn leeway_s() -> u32 {

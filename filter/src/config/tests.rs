@@ -38,6 +38,8 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(config.login_path, "/login");
     assert_eq!(config.api_prefixes, ["/api"]);
     assert_eq!(config.trust_headers, ["x-qlik-session"]);
+    let feed = (config.feed.hold_ms, config.feed.lost_after_ms);
+    assert_eq!((feed, config.close_grace_ms), ((5_000, 10_000), 500));
     assert!(config.origins.is_empty() && config.jwks.is_none() && !config.keys.is_empty());
 }
 
@@ -74,6 +76,26 @@ fn nobody_is_let_in_without_a_session_unless_a_route_says_so() {
 }
 
 #[test]
+fn a_greatest_age_is_for_routes_that_ask_for_it() {
+    let mut json = sound();
+    json["routes"] = json!([
+        {"path": "/a", "action": "place"},
+        {"path": "/b", "action": "place", "max_age_s": 0},
+        {"path": "/c", "action": "place", "max_age_s": 3600},
+        {"path": "/d", "action": "place", "max_age_s": 1, "max_age_jitter": 0},
+    ]);
+    let routes = parse(&json).unwrap().routes;
+    let ages: Vec<_> = routes
+        .iter()
+        .map(|route| route.max_age.map(|age| (age.ms, age.jitter)))
+        .collect();
+    assert_eq!(
+        ages,
+        [None, None, Some((3_600_000, 0.1)), Some((1_000, 0.0))]
+    );
+}
+
+#[test]
 fn a_secret_may_come_from_the_environment() {
     let key = |name| json!([{"alg": "HS256", "secret_env": name}]);
     assert_eq!(faults("/tokens/keys", key("SECRET")), "");
@@ -106,6 +128,9 @@ fn unknown_fields_and_wrong_types_are_named() {
         ),
         ("/tokens/leeway_s", json!(1.5), "tokens.leeway_s: "),
         ("/cookie", json!(7), "cookie: "),
+        ("/feed", json!({"hold": 1}), "unknown field `hold`"),
+        ("/feed", Value::Null, "feed: "),
+        ("/routes/0/max_age_s", json!(-1), "routes[0].max_age_s: "),
     ] {
         let found = faults(pointer, value);
         assert!(found.contains(words), "{pointer}: {found}");
@@ -174,6 +199,25 @@ fn values_that_make_no_sense_are_named() {
             json!([{"path": "/a", "action": "place", "anonymous": "allow"}]),
             "routes[0].anonymous: ",
         ),
+        (
+            "/routes",
+            json!([{"path": "/a", "action": "bypass", "max_age_s": 60}]),
+            "routes[0].max_age_s: ",
+        ),
+        (
+            "/routes",
+            json!([{"path": "/a", "action": "place", "max_age_s": 60, "max_age_jitter": 1.1}]),
+            "routes[0].max_age_jitter: ",
+        ),
+        ("/feed", json!({"hold_ms": 99}), "feed.hold_ms: "),
+        ("/feed", json!({"hold_ms": 25_001}), "feed.hold_ms: "),
+        (
+            "/feed",
+            json!({"lost_after_ms": 5_000}),
+            "feed.lost_after_ms: ",
+        ),
+        ("/close_grace_ms", json!(0), "close_grace_ms: "),
+        ("/close_grace_ms", json!(10_001), "close_grace_ms: "),
         ("/service", json!({"cluster": ""}), "service.cluster: "),
         (
             "/service",

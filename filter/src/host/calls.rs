@@ -37,6 +37,13 @@ unsafe extern "C" {
         data: *mut *mut u8,
         size: *mut usize,
     ) -> u32;
+    fn proxy_set_buffer_bytes(
+        kind: u32,
+        start: usize,
+        size: usize,
+        data: *const u8,
+        data_size: usize,
+    ) -> u32;
     fn proxy_get_header_map_pairs(kind: u32, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_get_header_map_value(
         kind: u32,
@@ -66,6 +73,13 @@ unsafe extern "C" {
         value: *const u8,
         value_size: usize,
     ) -> u32;
+    fn proxy_get_property(
+        path: *const u8,
+        path_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
+    fn proxy_set_effective_context(id: u32) -> u32;
     fn proxy_continue_stream(kind: u32) -> u32;
     fn proxy_close_stream(kind: u32) -> u32;
     fn proxy_send_local_response(
@@ -80,6 +94,11 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+}
+
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+unsafe extern "C" {
+    fn random_get(data: *mut u8, size: usize) -> u32;
 }
 
 const fn checked(status: u32) -> Result<()> {
@@ -118,14 +137,22 @@ pub(super) fn set_tick_period_ms(period: u32) -> Result<()> {
     checked(unsafe { proxy_set_tick_period_milliseconds(period) })
 }
 
-fn buffer(kind: BufferType, max: usize) -> Result<Vec<u8>> {
+/// Random bits.
+pub(super) fn random() -> Result<u128> {
+    let mut bits = [0; 16];
+    // SAFETY: pointer and size are those of a live array.
+    checked(unsafe { random_get(bits.as_mut_ptr(), bits.len()) })?;
+    Ok(u128::from_le_bytes(bits))
+}
+
+fn buffer(kind: BufferType, start: usize, max: usize) -> Result<Vec<u8>> {
     let mut data = std::ptr::null_mut();
     let mut size = 0;
     // SAFETY: both pointers are those of live variables; the buffer is then ours.
     unsafe {
         checked(proxy_get_buffer_bytes(
             kind as u32,
-            0,
+            start,
             max,
             &raw mut data,
             &raw mut size,
@@ -136,12 +163,33 @@ fn buffer(kind: BufferType, max: usize) -> Result<Vec<u8>> {
 
 /// The plugin's configuration.
 pub(super) fn configuration(max: usize) -> Result<Vec<u8>> {
-    buffer(BufferType::PluginConfiguration, max)
+    buffer(BufferType::PluginConfiguration, 0, max)
 }
 
 /// The body of the callout's answer.
 pub(super) fn callout_body(max: usize) -> Result<Vec<u8>> {
-    buffer(BufferType::HttpCallResponseBody, max)
+    buffer(BufferType::HttpCallResponseBody, 0, max)
+}
+
+/// Some bytes of the chunk of the request's body that has come.
+pub(super) fn request_chunk(start: usize, max: usize) -> Result<Vec<u8>> {
+    buffer(BufferType::HttpRequestBody, start, max)
+}
+
+/// Puts these bytes in the place of a whole chunk of `size` bytes of the request's body.
+pub(super) fn replace_request_chunk(size: usize, bytes: &[u8]) -> Result<()> {
+    set_request_chunk(0, size, bytes)
+}
+
+/// Puts these bytes behind a chunk of `size` bytes of the request's body.
+pub(super) fn append_to_request_chunk(size: usize, bytes: &[u8]) -> Result<()> {
+    set_request_chunk(size, 0, bytes)
+}
+
+fn set_request_chunk(start: usize, size: usize, bytes: &[u8]) -> Result<()> {
+    let kind = BufferType::HttpRequestBody as u32;
+    // SAFETY: pointer and size are those of a live buffer.
+    checked(unsafe { proxy_set_buffer_bytes(kind, start, size, bytes.as_ptr(), bytes.len()) })
 }
 
 /// The status of the callout's answer.
@@ -238,6 +286,30 @@ pub(super) fn set_property(name: &str, value: &str) -> Result<()> {
     checked(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
 }
 
+/// A number that Envoy knows of the request. `path` has a zero between its parts.
+pub(super) fn number_property(path: &str) -> Result<u64> {
+    let mut data = std::ptr::null_mut();
+    let mut size = 0;
+    // SAFETY: as in `buffer`.
+    let value = unsafe {
+        checked(proxy_get_property(
+            path.as_ptr(),
+            path.len(),
+            &raw mut data,
+            &raw mut size,
+        ))?;
+        taken(data, size)
+    };
+    let bytes = value.first_chunk::<8>().ok_or(Refused)?;
+    Ok(u64::from_le_bytes(*bytes))
+}
+
+/// The calls that follow are about this context.
+pub(super) fn set_effective_context(id: u32) -> Result<()> {
+    // SAFETY: no pointers.
+    checked(unsafe { proxy_set_effective_context(id) })
+}
+
 /// Lets the request go on.
 pub(super) fn resume_request() -> Result<()> {
     // SAFETY: no pointers.
@@ -295,8 +367,17 @@ fn serialized(headers: &[(&str, String)]) -> Vec<u8> {
 
 /// Makes a counter, or finds the one of that name.
 pub(super) fn define_counter(name: &str) -> Result<u32> {
+    define_metric(MetricType::Counter, name)
+}
+
+/// Makes a gauge, or finds the one of that name.
+pub(super) fn define_gauge(name: &str) -> Result<u32> {
+    define_metric(MetricType::Gauge, name)
+}
+
+fn define_metric(kind: MetricType, name: &str) -> Result<u32> {
     let mut id = 0;
-    let kind = MetricType::Counter as u32;
+    let kind = kind as u32;
     // SAFETY: pointers are those of a live text and a live integer.
     checked(unsafe { proxy_define_metric(kind, name.as_ptr(), name.len(), &raw mut id) })?;
     Ok(id)
@@ -304,8 +385,13 @@ pub(super) fn define_counter(name: &str) -> Result<u32> {
 
 /// Counts one.
 pub(super) fn increment(counter: u32) -> Result<()> {
+    add(counter, 1)
+}
+
+/// Counts up, or down.
+pub(super) fn add(metric: u32, change: i64) -> Result<()> {
     // SAFETY: no pointers.
-    checked(unsafe { proxy_increment_metric(counter, 1) })
+    checked(unsafe { proxy_increment_metric(metric, change) })
 }
 
 /// Why a callout did not start.

@@ -4,8 +4,11 @@
 use super::calls;
 use crate::rejection::Cause;
 use crate::route::Action;
+use berth_api::CloseReason;
+use std::borrow::Borrow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hash::Hash;
 
 /// The counters of one worker's plugin.
 #[derive(Default)]
@@ -14,6 +17,10 @@ pub(super) struct Metrics {
     rejections: RefCell<HashMap<Cause, u32>>,
     callout_failures: Cell<Option<u32>>,
     jwks_failures: Cell<Option<u32>>,
+    feed_failures: Cell<Option<u32>>,
+    age_warnings: Cell<Option<u32>>,
+    streams: RefCell<HashMap<String, u32>>,
+    closed: RefCell<HashMap<CloseReason, u32>>,
 }
 
 impl Metrics {
@@ -30,15 +37,8 @@ impl Metrics {
 
     /// A request was refused.
     pub(super) fn rejection(&self, cause: Cause) {
-        let Ok(mut known) = self.rejections.try_borrow_mut() else {
-            return;
-        };
-        let id = known.get(&cause).copied().or_else(|| {
-            let name = format!("berth_rejections.reason={}", cause.reason());
-            let id = calls::define_counter(&name).ok()?;
-            known.insert(cause, id);
-            Some(id)
-        });
+        let name = || format!("berth_rejections.reason={}", cause.reason());
+        let id = known(&self.rejections, &cause, || calls::define_counter(&name()));
         if let Some(id) = id {
             let _ = calls::increment(id);
         }
@@ -53,6 +53,57 @@ impl Metrics {
     pub(super) fn jwks_failure(&self) {
         count(&self.jwks_failures, "berth_jwks_failures");
     }
+
+    /// A report or a poll of the feed failed.
+    pub(super) fn feed_failure(&self) {
+        count(&self.feed_failures, "berth_feed_failures");
+    }
+
+    /// A stream will soon be too old.
+    pub(super) fn age_warning(&self) {
+        count(&self.age_warnings, "berth_stream_age_warnings");
+    }
+
+    /// A stream of this pool has opened.
+    pub(super) fn stream_opened(&self, pool: &str) {
+        self.streams(pool, 1);
+    }
+
+    /// A stream of this pool has closed.
+    pub(super) fn stream_closed(&self, pool: &str, reason: CloseReason) {
+        self.streams(pool, -1);
+        let name = || format!("berth_streams_closed.reason={}", reason.as_str());
+        if let Some(id) = known(&self.closed, &reason, || calls::define_counter(&name())) {
+            let _ = calls::increment(id);
+        }
+    }
+
+    fn streams(&self, pool: &str, change: i64) {
+        let name = || format!("berth_streams.pool={pool}");
+        let id = known(&self.streams, pool, || calls::define_gauge(&name()));
+        if let Some(id) = id {
+            let _ = calls::add(id, change);
+        }
+    }
+}
+
+/// The metric of this label, made when it is first needed.
+fn known<K, Q>(
+    known: &RefCell<HashMap<K, u32>>,
+    label: &Q,
+    define: impl FnOnce() -> calls::Result<u32>,
+) -> Option<u32>
+where
+    K: Borrow<Q> + Eq + Hash,
+    Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+{
+    let mut known = known.try_borrow_mut().ok()?;
+    if let Some(id) = known.get(label) {
+        return Some(*id);
+    }
+    let id = define().ok()?;
+    known.insert(label.to_owned(), id);
+    Some(id)
 }
 
 fn count(slot: &Cell<Option<u32>>, name: &str) {

@@ -2,10 +2,13 @@
 //! contexts of requests.
 
 use super::calls::{self, LogLevel};
+use super::gateway::Gateway;
 use super::metrics::Metrics;
 use super::stream::Stream;
 use crate::config::Config;
-use crate::jwks::{self, Schedule};
+use crate::gateway::{BUSY_MS, IDLE_MS, Told};
+use crate::jwks::{self, WANTED_EVERY_MS};
+use crate::schedule::Schedule;
 use crate::token::Keys;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
@@ -16,14 +19,12 @@ use std::rc::Rc;
 const MAX_JWKS_BYTES: usize = 256 * 1024;
 /// Milliseconds that a fetch of the key set may take.
 const JWKS_TIMEOUT_MS: u32 = 5_000;
-/// Milliseconds between two looks at the schedule, before there are keys and after.
-const TICK_WITHOUT_KEYS_MS: u32 = 50;
-const TICK_MS: u32 = 1_000;
 
 /// What the requests of one configuration share.
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) metrics: Metrics,
+    pub(super) gateway: Gateway,
     /// A token named a key that is not known.
     pub(super) wants_keys: Cell<bool>,
     keys: RefCell<Rc<Keys>>,
@@ -34,14 +35,29 @@ impl Shared {
     pub(super) fn keys(&self) -> Option<Rc<Keys>> {
         self.keys.try_borrow().ok().map(|keys| Rc::clone(&keys))
     }
+
+    /// What the feed has brought for cached tokens. (There are none yet.)
+    #[allow(clippy::unused_self, reason = "the cache will be here")]
+    const fn told(&self, _: &Told) {}
 }
 
 /// The plugin's root context.
-#[derive(Default)]
 pub(super) struct Root {
+    id: u32,
     shared: Option<Rc<Shared>>,
     schedule: Option<Schedule>,
     fetch: Option<u32>,
+}
+
+impl Root {
+    pub(super) const fn new(id: u32) -> Self {
+        Self {
+            id,
+            shared: None,
+            schedule: None,
+            fetch: None,
+        }
+    }
 }
 
 impl RootContext for Root {
@@ -59,45 +75,56 @@ impl RootContext for Root {
                 return false;
             }
         };
+        let Some(gateway) = Gateway::new(&config) else {
+            calls::log(LogLevel::Error, "berth: the host gives no randomness");
+            return false;
+        };
         self.schedule = config
             .jwks
             .as_ref()
-            .map(|jwks| Schedule::new(jwks.refresh_ms));
-        if self.schedule.is_some() && calls::set_tick_period_ms(TICK_WITHOUT_KEYS_MS).is_err() {
-            calls::log(
-                LogLevel::Error,
-                "berth: the host gives no ticks to fetch keys with",
-            );
+            .map(|jwks| jwks::schedule(jwks.refresh_ms));
+        let pace = if self.schedule.is_some() {
+            BUSY_MS
+        } else {
+            IDLE_MS
+        };
+        if !gateway.set_period(pace) {
+            calls::log(LogLevel::Error, "berth: the host gives no ticks");
             return false;
         }
         self.shared = Some(Rc::new(Shared {
             keys: RefCell::new(Rc::new(config.keys.clone())),
             config,
             metrics: Metrics::default(),
+            gateway,
             wants_keys: Cell::new(false),
         }));
         true
     }
 
     fn on_tick(&mut self) {
-        let (Some(shared), Some(schedule)) = (&self.shared, &mut self.schedule) else {
+        let Ok(now) = calls::now_ms() else { return };
+        self.fetch_keys(now);
+        let Some(shared) = self.shared.clone() else {
             return;
         };
-        let Ok(now) = calls::now_ms() else { return };
-        if shared.wants_keys.take() {
-            schedule.want();
-        }
-        if schedule.is_due(now) {
-            schedule.started(now);
-            self.fetch = fetch(&shared.config);
-            if self.fetch.is_none() {
-                self.fetched(Err("the service cannot be called"));
-            }
-        }
+        let Shared {
+            config,
+            metrics,
+            gateway,
+            ..
+        } = &*shared;
+        gateway.tick(
+            self.id,
+            &config.service,
+            metrics,
+            now,
+            self.is_without_keys(),
+        );
     }
 
-    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream::new(self.shared.clone())))
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream::new(id, self.shared.clone())))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -107,6 +134,12 @@ impl RootContext for Root {
 
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, _: usize, size: usize, _: usize) {
+        if let Some(shared) = &self.shared
+            && let Some(told) = shared.gateway.on_reply(token, size, &shared.metrics)
+        {
+            shared.told(&told);
+            return;
+        }
         if self.fetch != Some(token) {
             return;
         }
@@ -123,6 +156,30 @@ impl Context for Root {
 }
 
 impl Root {
+    fn fetch_keys(&mut self, now: u64) {
+        let (Some(shared), Some(schedule)) = (&self.shared, &mut self.schedule) else {
+            return;
+        };
+        if schedule.is_lost(now) {
+            schedule.failed(now);
+        }
+        if shared.wants_keys.take() {
+            schedule.hurry(WANTED_EVERY_MS);
+        }
+        if schedule.is_due(now) {
+            schedule.started(now);
+            self.fetch = fetch(&shared.config);
+            if self.fetch.is_none() {
+                self.fetched(Err("the service cannot be called"));
+            }
+        }
+    }
+
+    /// Whether the key set has not come yet: its fetch is looked after more often.
+    fn is_without_keys(&self) -> bool {
+        self.schedule.as_ref().is_some_and(|s| !s.has_succeeded())
+    }
+
     fn fetched(&mut self, keys: Result<Vec<crate::token::Key>, &'static str>) {
         let (Some(shared), Some(schedule)) = (&self.shared, &mut self.schedule) else {
             return;
@@ -131,7 +188,6 @@ impl Root {
         match keys {
             Ok(keys) => {
                 schedule.succeeded(now);
-                let _ = calls::set_tick_period_ms(TICK_MS);
                 if let Ok(mut current) = shared.keys.try_borrow_mut() {
                     *current = Rc::new(shared.config.keys.with_fetched(keys));
                 }

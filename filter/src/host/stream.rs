@@ -3,17 +3,26 @@
 
 use super::calls::{self, Headers, LogLevel, NotSent};
 use super::root::Shared;
+use crate::config::Service;
 use crate::flow::{self, Waiting};
-use crate::placement::MAX_ANSWER_BYTES;
+use crate::placement::{MAX_ANSWER_BYTES, Placed};
 use crate::presentation::not_ready;
 use crate::rejection::{Cause, Level};
 use crate::step::{Callout, Change, Failure, Outcome, Reply, Start, Step};
+use crate::streams::{Ending, Pass, Tap};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::rc::Rc;
 
-/// Names the session in Envoy's filter state.
+/// What Envoy's filter state has of a request, for the access log.
 const SESSION_REF: &str = "session_ref";
+const POOL: &str = "pool";
+const ENGINE: &str = "engine";
+const PLACEMENT: &str = "placement";
+
+/// Numbers that Envoy knows of a request.
+const RESPONSE_STATUS: &str = "response\0code";
+const RESPONSE_SIZE: &str = "response\0size";
 
 /// Where a request is on its way.
 enum State {
@@ -23,17 +32,21 @@ enum State {
     Waiting(u32, Waiting),
     /// It has gone on.
     Passed,
+    /// It has gone on to its engine, as a stream that is looked after.
+    Open(Tap),
 }
 
 /// The context of one request.
 pub(super) struct Stream {
+    id: u32,
     shared: Option<Rc<Shared>>,
     state: State,
 }
 
 impl Stream {
-    pub(super) const fn new(shared: Option<Rc<Shared>>) -> Self {
+    pub(super) const fn new(id: u32, shared: Option<Rc<Shared>>) -> Self {
         Self {
+            id,
             shared,
             state: State::Held,
         }
@@ -66,20 +79,7 @@ impl Stream {
 
     fn call(&mut self, shared: &Shared, callout: &Callout, waiting: Waiting) -> Result<(), Reply> {
         let service = &shared.config.service;
-        let mut headers = Vec::with_capacity(5);
-        headers.push((":method", "POST"));
-        headers.push((":path", callout.path));
-        headers.push((":authority", service.authority.as_str()));
-        headers.push(("content-type", "application/json"));
-        if let Some(authorization) = &service.authorization {
-            headers.push(("authorization", authorization.as_str()));
-        }
-        let sent = calls::call(
-            &service.cluster,
-            headers,
-            Some(&callout.body),
-            service.timeout_ms,
-        );
+        let sent = post(service, callout.path, &callout.body, service.timeout_ms);
         let failure = match sent {
             Ok(token) => {
                 self.state = State::Waiting(token, waiting);
@@ -89,23 +89,30 @@ impl Stream {
             Err(NotSent::Failed) => Failure::Unreachable,
         };
         self.end(waiting.on_failure(&shared.config, failure))
+            .map(|_| ())
     }
 
     /// The callout has ended: lets the request go on, or gives the reply.
-    fn end(&mut self, outcome: Outcome) -> Result<(), Reply> {
+    fn end(&mut self, outcome: Outcome) -> Result<Option<Placed>, Reply> {
         match outcome {
             Outcome::Reply(reply) => Err(reply),
             Outcome::Route {
                 changes,
                 session_ref,
+                placed,
             } => {
                 apply(&changes)?;
-                // Only the access log would miss it.
+                // Only the access log would miss them.
                 if let Some(session_ref) = session_ref {
                     let _ = calls::set_property(SESSION_REF, &session_ref);
                 }
+                if let Some(placed) = &placed {
+                    let _ = calls::set_property(POOL, &placed.pool);
+                    let _ = calls::set_property(ENGINE, &placed.engine);
+                    let _ = calls::set_property(PLACEMENT, &placed.reason);
+                }
                 self.state = State::Passed;
-                Ok(())
+                Ok(placed)
             }
         }
     }
@@ -142,7 +149,12 @@ impl HttpContext for Stream {
         self.action()
     }
 
-    fn on_http_request_body(&mut self, _: usize, _: bool) -> Action {
+    fn on_http_request_body(&mut self, size: usize, _: bool) -> Action {
+        if let State::Open(tap) = &mut self.state
+            && let Some(shared) = &self.shared
+        {
+            pass(self.id, shared, tap, size);
+        }
         self.action()
     }
 
@@ -166,32 +178,111 @@ impl Context for Stream {
         }
         let outcome = match (calls::callout_status(), read_body(size), shared.keys()) {
             (Ok(status), Ok(body), Some(keys)) => {
-                waiting.on_reply(&shared.config, &keys, status, &body)
+                let ended = |session_ref: &str| shared.gateway.has_ended(session_ref);
+                waiting.on_reply(&shared.config, &keys, &ended, status, &body)
             }
             _ => waiting.on_failure(&shared.config, Failure::Unreachable),
         };
-        let ended = self.end(outcome).and_then(|()| {
-            calls::resume_request().map_err(|_| not_ready("the request does not go on"))
+        let ended = self.end(outcome).and_then(|placed| {
+            calls::resume_request().map_err(|_| not_ready("the request does not go on"))?;
+            Ok(placed)
         });
-        if let Err(reply) = ended {
-            self.refuse(&reply);
+        match ended {
+            Ok(Some(placed)) => self.open(&shared, placed),
+            Ok(None) => {}
+            Err(reply) => self.refuse(&reply),
         }
     }
 
     fn on_done(&mut self) -> bool {
         // The client is gone: a callout that ends later has nothing to route.
-        self.state = State::Held;
+        let state = std::mem::replace(&mut self.state, State::Held);
+        if let (State::Open(tap), Some(shared)) = (state, &self.shared) {
+            let ending = Ending {
+                status: calls::number_property(RESPONSE_STATUS)
+                    .ok()
+                    .and_then(|status| u16::try_from(status).ok())
+                    .filter(|status| *status != 0),
+                received: tap.received(),
+                sent: calls::number_property(RESPONSE_SIZE).unwrap_or_default(),
+            };
+            if let Some((pool, reason)) = shared.gateway.close(self.id, ending) {
+                shared.metrics.stream_closed(&pool, reason);
+            }
+        }
         true
     }
 }
 
 impl Stream {
+    /// From here on the stream is looked after.
+    fn open(&mut self, shared: &Shared, placed: Placed) {
+        let pool = placed.pool.clone();
+        if let Some(tap) = shared.gateway.open(self.id, placed) {
+            shared.metrics.stream_opened(&pool);
+            self.state = State::Open(tap);
+        }
+    }
+
     const fn action(&self) -> Action {
         match self.state {
-            State::Passed => Action::Continue,
+            State::Passed | State::Open(_) => Action::Continue,
             State::Held | State::Waiting(..) => Action::Pause,
         }
     }
+}
+
+/// Calls the placement service: a `POST` with a JSON body.
+pub(super) fn post(
+    service: &Service,
+    path: &str,
+    body: &[u8],
+    timeout_ms: u32,
+) -> Result<u32, NotSent> {
+    let mut headers = Vec::with_capacity(5);
+    headers.push((":method", "POST"));
+    headers.push((":path", path));
+    headers.push((":authority", service.authority.as_str()));
+    headers.push(("content-type", "application/json"));
+    if let Some(authorization) = &service.authorization {
+        headers.push(("authorization", authorization.as_str()));
+    }
+    calls::call(&service.cluster, headers, Some(body), timeout_ms)
+}
+
+/// A chunk from the client: most go on untouched, and unread but for a header.
+fn pass(id: u32, shared: &Shared, tap: &mut Tap, size: usize) {
+    let read = |start, max| calls::request_chunk(start, max).ok();
+    let (pass, active) = tap.chunk(size, shared.gateway.coarse_now(), read);
+    if let Some(session_ref) = active {
+        shared.gateway.active(&session_ref);
+    }
+    let done = match pass {
+        Pass::All => return,
+        Pass::Nothing => calls::replace_request_chunk(size, &[]),
+        Pass::Close { keep, frame } => {
+            shared.gateway.closing(id);
+            close(size, keep, &frame)
+        }
+    };
+    // What cannot be taken back must not go on: the whole stream ends here.
+    if done.is_err() {
+        let _ = calls::reset_request();
+    }
+}
+
+/// Puts a close frame behind the first `keep` bytes of a chunk, in the place of the others. Envoy can
+/// replace a whole chunk or append to it, nothing in between.
+fn close(size: usize, keep: usize, frame: &[u8]) -> calls::Result<()> {
+    if keep >= size {
+        return calls::append_to_request_chunk(size, frame);
+    }
+    let mut bytes = match keep {
+        0 => Vec::new(),
+        _ => calls::request_chunk(0, keep)?,
+    };
+    bytes.extend_from_slice(frame);
+    calls::replace_request_chunk(size, &bytes)
 }
 
 /// The callout's body; one byte more than is allowed is enough to refuse it.

@@ -71,7 +71,12 @@ pub(super) fn check(path: &str, pool: &Pool, faults: &mut Faults) {
         faults.add(format!("{path}.waiting.length"), message);
     }
     let tenth = Duration::from_millis(100);
-    faults.within(&format!("{path}.waiting.time"), pool.waiting.time, tenth, 120 * SECOND);
+    faults.within(
+        &format!("{path}.waiting.time"),
+        pool.waiting.time,
+        tenth,
+        120 * SECOND,
+    );
 }
 
 #[cfg(test)]

@@ -75,6 +75,15 @@ pub enum Strategy {
 }
 
 impl Strategy {
+    /// Every strategy.
+    pub const ALL: [Self; 5] = [
+        Self::LeastLoad,
+        Self::P2c,
+        Self::RoundRobin,
+        Self::Weighted,
+        Self::Packed,
+    ];
+
     /// The constant for logs and answers, as in the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -164,9 +173,19 @@ pub(super) fn check(path: &str, pool: &Pool, faults: &mut Faults) {
         );
     }
     capacity::check(path, pool, faults);
-    faults.within(&format!("{path}.slow_start"), pool.slow_start, Duration::ZERO, 3600 * SECOND);
+    faults.within(
+        &format!("{path}.slow_start"),
+        pool.slow_start,
+        Duration::ZERO,
+        3600 * SECOND,
+    );
     // The engine's own limit (MaxSessionTTL).
-    faults.within(&format!("{path}.session_ttl"), pool.session_ttl, SECOND, 1800 * SECOND);
+    faults.within(
+        &format!("{path}.session_ttl"),
+        pool.session_ttl,
+        SECOND,
+        1800 * SECOND,
+    );
     let needs_threshold = matches!(pool.strategy, Strategy::Weighted | Strategy::Packed);
     if needs_threshold && pool.sessions_per_engine().is_none() {
         let strategy = pool.strategy.as_str();

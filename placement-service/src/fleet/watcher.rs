@@ -222,6 +222,7 @@ impl Watcher {
         let mut engine = (*watched.engine).clone();
         engine.state = watched.health.state();
         if let Some(load) = change.load {
+            engine.tally.measured(began, &load);
             if let Some(sessions) = load.sessions {
                 engine.tally.probed(began, sessions);
             }

@@ -56,6 +56,8 @@ own_problems! {
     client_forbidden = FORBIDDEN, "forbidden", "The client may not do this";
     /// No session of that public name.
     no_such_session = NOT_FOUND, "no-such-session", "There is no such session";
+    /// No engine of that name in that pool.
+    no_such_engine = NOT_FOUND, "no-such-engine", "There is no such engine";
     /// No webhook of that name.
     no_such_webhook = NOT_FOUND, "no-such-webhook", "There is no such webhook";
     /// The webhook has no dead letter of that number.

@@ -20,6 +20,12 @@ const MOST_UNLISTED: usize = 65_536;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct DocumentKey(u64);
 
+impl DocumentKey {
+    pub(super) const fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// The engines of each document.
 #[derive(Debug, Default)]
 pub(super) struct Holders {

@@ -12,6 +12,7 @@ use super::peaks::Peaks;
 use super::policy;
 use super::score::Scores;
 use super::{Rules, Slot};
+use crate::cost::{Cost, Costs, Kind, Lesson};
 use crate::engine::{Engine, EngineName};
 use crate::reservation::Changes;
 use rand::{Rng, RngExt};
@@ -20,6 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// Documents whose cost is remembered.
+const DOCUMENTS: usize = 4096;
 /// In so long every engine's books are looked at.
 const LAP: Duration = Duration::from_millis(250);
 
@@ -42,6 +45,9 @@ pub(super) struct Board {
     /// Books that have changed since the last look.
     changes: Arc<Changes>,
     changed: Vec<Slot>,
+    /// What sessions cost in this pool.
+    costs: Costs,
+    lessons: Vec<Lesson>,
     /// Where the lap is, and when it got there.
     lap: (usize, Option<Instant>),
 }
@@ -80,6 +86,8 @@ impl Board {
             sums,
             changes: Arc::default(),
             changed: Vec::new(),
+            costs: Costs::default(),
+            lessons: Vec::new(),
             lap: (0, None),
         }
     }
@@ -120,7 +128,11 @@ impl Board {
         let per_pool = self.rules.per_pool;
         let per_pool = per_pool.map(|most| u64::from(most).saturating_sub(self.sessions));
         let per_engine = self.rules.threshold.map(|most| {
-            let room = |slot| Some(u64::from(most.saturating_sub(self.entry(slot)?.facts.sessions)));
+            let room = |slot| {
+                Some(u64::from(
+                    most.saturating_sub(self.entry(slot)?.facts.sessions),
+                ))
+            };
             self.open.iter().filter_map(room).sum()
         });
         match (per_pool, per_engine) {
@@ -160,7 +172,10 @@ impl Board {
         if !Arc::ptr_eq(&self.engines, engines) {
             self.take_over(engines, now);
         }
-        self.changes.take(&mut self.changed);
+        self.changes.take(&mut self.changed, &mut self.lessons);
+        for lesson in self.lessons.drain(..) {
+            self.costs.learn(&lesson, DOCUMENTS);
+        }
         while let Some(slot) = self.changed.pop() {
             self.look(slot, now);
         }
@@ -352,6 +367,12 @@ impl Board {
             return held(holder);
         }
         free
+    }
+
+    /// What a session of this kind costs in this pool, as far as is known.
+    pub(super) fn guess(&self, kind: Kind) -> Cost {
+        let known = self.costs.of(kind);
+        known.unwrap_or_else(|| self.costs.of_any(kind.held))
     }
 
     /// What the strategy thinks of an engine.

@@ -2,7 +2,7 @@
 //! they are compared. Plain numbers, so that a choice reads no engine but the one it takes.
 
 use super::score;
-use crate::engine::Engine;
+use crate::engine::{Engine, Memory};
 use crate::reservation::Standing;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -36,10 +36,22 @@ impl Facts {
         Self {
             sessions: engine.probed_sessions().saturating_add(standing.reserved),
             reserved: standing.reserved,
-            memory: load.and_then(|l| l.memory).map(|m| m.headroom()),
-            memory_free_mb: load.and_then(|l| l.memory).map(|m| m.free),
+            memory: load.and_then(|l| l.memory).map(|memory| {
+                let coming = standing.coming.memory_mb;
+                let then = Memory {
+                    committed: memory.committed + coming,
+                    free: memory.free - coming,
+                };
+                then.headroom()
+            }),
+            memory_free_mb: load
+                .and_then(|l| l.memory)
+                .map(|m| m.free - standing.coming.memory_mb),
             up_since: standing.up_since,
-            cpu: load.and_then(|l| l.cpu).map(|c| (1.0 - c).clamp(0.0, 1.0)),
+            cpu: load.and_then(|l| l.cpu).map(|probed| {
+                let cpu = standing.cpu.unwrap_or(probed) + standing.coming.cpu;
+                (1.0 - cpu).clamp(0.0, 1.0)
+            }),
             turn: standing.turn,
             rank,
         }

@@ -8,14 +8,6 @@ use rand::rngs::StdRng;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const ALL: [Strategy; 5] = [
-    Strategy::RoundRobin,
-    Strategy::LeastLoad,
-    Strategy::Weighted,
-    Strategy::Packed,
-    Strategy::P2c,
-];
-
 type Engines = Arc<[Arc<Engine>]>;
 
 fn fleet(engines: impl IntoIterator<Item = Arc<Engine>>) -> Engines {
@@ -84,7 +76,7 @@ fn spread(chooser: &Chooser, engines: &Engines, count: u32) -> BTreeMap<String, 
 
 #[test]
 fn four_hundred_on_four_equal_engines_spread_evenly() {
-    for strategy in ALL.into_iter().filter(|s| *s != Strategy::Packed) {
+    for strategy in Strategy::ALL.into_iter().filter(|s| *s != Strategy::Packed) {
         let engines = fleet(["a", "b", "c", "d"].map(|name| up(name, load(0, 800.0, 0.1))));
         let counts = spread(&chooser(strategy, Some(120)), &engines, 400);
         assert_eq!(counts.len(), 4, "{strategy:?}");
@@ -168,7 +160,7 @@ fn full_and_down_are_told_apart() {
     let saturated = engine("saturated", State::Saturated, Some(load(1, 500.0, 0.5)));
     let down = engine("down", State::Unhealthy, None);
     let new = engine("new", State::Starting, None);
-    for strategy in ALL {
+    for strategy in Strategy::ALL {
         let chooser = chooser(strategy, Some(10));
         let refused = |engines: &[&Arc<Engine>]| {
             let engines = fleet(engines.iter().map(|e| Arc::clone(e)));
@@ -191,7 +183,7 @@ fn full_and_down_are_told_apart() {
 
 #[test]
 fn the_threshold_holds_with_reservations() {
-    for strategy in ALL {
+    for strategy in Strategy::ALL {
         let engines = fleet(["a", "b"].map(|name| up(name, load(3, 500.0, 0.5))));
         let chooser = chooser(strategy, Some(5));
         let counts = spread(&chooser, &engines, 4);

@@ -116,7 +116,12 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
 
-    fn key(session: &LiveSession, document: &str, tab: Option<&str>, sharing: Sharing) -> Option<Key> {
+    fn key(
+        session: &LiveSession,
+        document: &str,
+        tab: Option<&str>,
+        sharing: Sharing,
+    ) -> Option<Key> {
         let target = Target {
             pool: 0,
             opening: Opening::Document(document.to_owned()),

@@ -170,7 +170,10 @@ impl Placer {
         };
         loop {
             let began = Instant::now();
-            match self.choose_now(task, tried, notes, until.max(began + LOOK)).await {
+            match self
+                .choose_now(task, tried, notes, until.max(began + LOOK))
+                .await
+            {
                 Err(NotChosen::Nobody(why)) if why.for_want_of_room() => {
                     if Instant::now() >= until {
                         return Err(NotChosen::Nobody(why));

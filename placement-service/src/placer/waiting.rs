@@ -76,11 +76,22 @@ mod tests {
     type Waits<'a> = Pin<Box<dyn Future<Output = (Place<'a>, u32)> + 'a>>;
 
     /// Stays first until it is told to go.
-    fn waits<'a>(room: &'a WaitingRoom, name: u32, go: &'a std::cell::Cell<bool>) -> Option<Waits<'a>> {
+    fn waits<'a>(
+        room: &'a WaitingRoom,
+        name: u32,
+        go: &'a std::cell::Cell<bool>,
+    ) -> Option<Waits<'a>> {
         let place = room.enter()?;
         Some(Box::pin(async move {
             let first = place.first().await;
-            std::future::poll_fn(|_| if go.get() { Poll::Ready(()) } else { Poll::Pending }).await;
+            std::future::poll_fn(|_| {
+                if go.get() {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await;
             drop(first);
             (place, name)
         }))

@@ -1,21 +1,32 @@
 //! Which engines' books have changed since somebody looked: what a chooser has to look at again. An
-//! engine is noted once until it is looked at.
+//! engine is noted once until it is looked at. With it goes what its probes have taught of sessions' costs.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::cost::Lesson;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Numbers of engines whose books have changed.
+/// Lessons kept for one that does not come to learn them.
+const MOST_LESSONS: usize = 4096;
+
+/// Engines whose books have changed, and what their probes have taught.
 #[derive(Debug, Default)]
-pub struct Changes(Mutex<Vec<u32>>);
+pub struct Changes(Mutex<Noted>);
+
+#[derive(Debug, Default)]
+struct Noted {
+    numbers: Vec<u32>,
+    lessons: Vec<Lesson>,
+}
 
 impl Changes {
-    /// Moves what has been noted to `into`.
-    pub fn take(&self, into: &mut Vec<u32>) {
-        into.append(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Moves what has been noted to the end of both.
+    pub fn take(&self, numbers: &mut Vec<u32>, lessons: &mut Vec<Lesson>) {
+        let mut noted = self.noted();
+        numbers.append(&mut noted.numbers);
+        lessons.append(&mut noted.lessons);
     }
 
-    fn note(&self, number: u32) {
-        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.push(number);
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -40,7 +51,17 @@ impl Listener {
     pub(super) fn changed(&mut self) {
         if !self.noted {
             self.noted = true;
-            self.changes.note(self.number);
+            self.changes.noted().numbers.push(self.number);
+        }
+    }
+
+    pub(super) fn learned(&self, mut lessons: Vec<Lesson>) {
+        if lessons.is_empty() {
+            return;
+        }
+        let mut noted = self.changes.noted();
+        if noted.lessons.len() < MOST_LESSONS {
+            noted.lessons.append(&mut lessons);
         }
     }
 

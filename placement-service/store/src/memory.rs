@@ -24,6 +24,7 @@ struct State {
     keys: HashMap<String, [u8; 32]>,
     leases: HashMap<String, (String, u64)>,
     used: HashMap<String, u64>,
+    notes: BTreeMap<String, String>,
 }
 
 impl Memory {

@@ -92,7 +92,7 @@ fn run(config: &Config, data: &[u8]) {
             let status = str::from_utf8(status.trim_ascii())
                 .ok()
                 .and_then(|s| s.parse().ok());
-            match waiting.on_reply(config, &config.keys, status.unwrap_or(200), body) {
+            match waiting.on_reply(config, &config.keys, &|_| false, status.unwrap_or(200), body) {
                 Outcome::Reply(reply) => assert!((302..=599).contains(&reply.status)),
                 Outcome::Route { changes, .. } => {
                     let set = apply(&mut headers, changes);

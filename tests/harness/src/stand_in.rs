@@ -1,5 +1,9 @@
 //! A stand-in for the placement service that answers what a test tells it to: late, garbage, a
-//! forbidden header. It records what it was asked.
+//! forbidden header. It records what it was asked. Gateways' reports and polls go to its [`Feed`].
+
+mod feed;
+
+pub use feed::Feed;
 
 use crate::token::Claims;
 use crate::{Result, wait};
@@ -71,6 +75,9 @@ pub fn placement(engine: SocketAddr) -> Result<Value> {
         "path": "/app/stand-in/ttl/1",
         "set_headers": {"x-qlik-session": "00000000-0000-4000-8000-000000000001"},
         "stream": "stand-in",
+        "pool": "stand-in",
+        "engine": "engine-0",
+        "reason": "only-one",
         "account": "demo",
         "roles": ["user"],
     }))
@@ -91,6 +98,7 @@ pub struct Asked {
 struct Shared {
     answer: Mutex<Option<Answer>>,
     asked: Mutex<Vec<Asked>>,
+    feed: Feed,
 }
 
 /// A running stand-in.
@@ -128,7 +136,13 @@ impl StandIn {
             .unwrap_or_else(PoisonError::into_inner) = Some(answer);
     }
 
-    /// What has been asked so far.
+    /// Reports and events.
+    #[must_use]
+    pub fn feed(&self) -> &Feed {
+        &self.shared.feed
+    }
+
+    /// What has been asked so far, apart from the feed.
     #[must_use]
     pub fn asked(&self) -> Vec<Asked> {
         self.shared
@@ -160,8 +174,13 @@ async fn reply(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Res
         .await
         .unwrap_or_default();
     let body = serde_json::from_slice(&body).unwrap_or_default();
+    let path = head.uri.path();
+    if path.starts_with("/v1/gateways/") {
+        let (status, body) = shared.feed.answer(path, &body).await;
+        return respond(Answer::json(status, &body));
+    }
     let asked = Asked {
-        path: head.uri.path().to_owned(),
+        path: path.to_owned(),
         headers: head.headers,
         body,
     };
@@ -178,6 +197,10 @@ async fn reply(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Res
     let answer =
         answer.unwrap_or_else(|| Answer::json(500, &json!({"reason": "not told what to answer"})));
     tokio::time::sleep(answer.delay).await;
+    respond(answer)
+}
+
+fn respond(answer: Answer) -> Response<Body> {
     let mut response = Response::builder()
         .status(answer.status)
         .header("content-type", "application/json");

@@ -4,7 +4,7 @@ use crate::Player;
 use crate::fleet::{Fleet, name};
 use crate::scenario::Scenario;
 use crate::workload::Workload;
-use berth_placement::engine::{Endpoint, Engine, State};
+use berth_placement::engine::{Endpoint, Engine, Load, State};
 use berth_placement::reservation::Tally;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -44,6 +44,8 @@ struct Game<'a> {
     known: Vec<Arc<Engine>>,
     snapshot: Arc<[Arc<Engine>]>,
     published_s: f64,
+    /// Probes that no snapshot has yet.
+    probed: Vec<(usize, Instant, Load)>,
     /// Which engine is probed next, and when.
     probes: BinaryHeap<Reverse<(Duration, usize)>>,
     closes: BinaryHeap<Reverse<(Duration, usize, u32)>>,
@@ -82,6 +84,7 @@ impl<'a> Game<'a> {
             snapshot: known.iter().cloned().collect(),
             known,
             published_s: 0.0,
+            probed: Vec::new(),
             probes,
             closes: BinaryHeap::new(),
         }
@@ -152,29 +155,32 @@ impl<'a> Game<'a> {
                 let Some(Reverse((at, engine))) = due.then(|| self.probes.pop()).flatten() else {
                     break;
                 };
-                self.probe(engine, at);
+                let load = self.fleet.probe(engine, at.as_secs_f64());
+                self.probed.push((engine, self.start + at, load));
                 let every = Duration::from_secs_f64(self.scenario.probe_s);
                 self.probes.push(Reverse((at + every, engine)));
             }
         }
-        if until_s - self.published_s >= self.scenario.publish_s {
+        if !self.probed.is_empty() && until_s - self.published_s >= self.scenario.publish_s {
             self.published_s = until_s;
-            self.snapshot = self.known.iter().cloned().collect();
+            self.publish();
         }
     }
 
-    fn probe(&mut self, place: usize, at: Duration) {
-        let Some(known) = self.known.get_mut(place) else {
-            return;
-        };
-        let load = self.fleet.probe(place, at.as_secs_f64());
-        let began = self.start + at;
-        let mut engine = Engine::clone(known);
-        engine.state = State::Ok;
-        engine.tally.probed(began, load.sessions.unwrap_or(0));
-        engine.load = Some(Arc::new(load));
-        engine.probed_at = Some(began);
-        *known = Arc::new(engine);
+    /// As the service's watcher does: the books first, then the snapshot.
+    fn publish(&mut self) {
+        for (place, began, load) in self.probed.drain(..) {
+            let Some(known) = self.known.get_mut(place) else {
+                continue;
+            };
+            let mut engine = Engine::clone(known);
+            engine.tally.measured(began, &load);
+            engine.tally.probed(began, load.sessions.unwrap_or(0));
+            engine.load = Some(Arc::new(load));
+            engine.probed_at = Some(began);
+            *known = Arc::new(engine);
+        }
+        self.snapshot = self.known.iter().cloned().collect();
     }
 }
 

@@ -64,12 +64,12 @@ pub fn measure(engines: u32, strategy: Strategy, length: Duration, seed: u64) ->
                 now: world.now,
             };
             if let Ok(choice) = chooser.choose(&world.snapshot, &ask) {
+                decisions += 1;
                 choice.reservation.placed(world.now);
                 chosen.push(choice.engine);
             }
         }
         took += began.elapsed();
-        decisions += BATCH;
         world.go_on(&mut chosen);
         if !warm && decisions > 20 * BATCH {
             (decisions, took, warm) = (0, Duration::ZERO, true);
@@ -158,8 +158,7 @@ impl World {
         };
         let mut engine = Engine::clone(known);
         engine.state = State::Ok;
-        engine.tally.probed(self.now, *sessions);
-        engine.load = Some(Arc::new(Load {
+        let load = Load {
             sessions: Some(*sessions),
             memory: Some(Memory {
                 committed: 20_000.0 + 1000.0 * self.random.unit(),
@@ -168,7 +167,10 @@ impl World {
             cpu: Some(0.4 + 0.1 * self.random.unit()),
             saturated: false,
             documents: documents.clone(),
-        }));
+        };
+        engine.tally.measured(self.now, &load);
+        engine.tally.probed(self.now, *sessions);
+        engine.load = Some(Arc::new(load));
         *known = Arc::new(engine);
     }
 }

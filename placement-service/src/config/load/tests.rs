@@ -322,3 +322,28 @@ proptest! {
         let _ = from_text(&text);
     }
 }
+
+#[test]
+fn weights_are_shares_and_something_must_count() {
+    let pool = |name: &str, rest: &str| {
+        format!(
+            "- {{ name: {name}, driver: qix, cluster: e, discovery: {{ fixed: [] }}, {rest} }}\n"
+        )
+    };
+    let text = format!(
+        "pools:\n{}{}{}",
+        pool("a", "weights: { cpu: 1.5, memory: -0.1, document: 2 }"),
+        pool("b", "weights: { sessions: 0, memory: 0, cpu: 0 }"),
+        pool("c", "strategy: packed"),
+    );
+    let told = from_text(&text).unwrap_err().to_string();
+    for fault in [
+        "pools[0].weights.cpu: must be 0 to 1",
+        "pools[0].weights.document: must be 0 to 1",
+        "pools[0].weights.memory: must be 0 to 1",
+        "pools[1].weights: one of sessions, memory and cpu must be more than 0",
+        "pools[2].session_threshold: is missing: strategy packed needs it",
+    ] {
+        assert!(told.contains(fault), "{fault} is not in:\n{told}");
+    }
+}

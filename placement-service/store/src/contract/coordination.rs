@@ -31,10 +31,17 @@ pub async fn coordination(store: &impl Coordination) {
 
     let notes = async |prefix: &str| {
         let notes = store.notes(prefix).await.unwrap().into_iter();
-        notes.map(|(name, text)| format!("{name}={text}")).collect::<Vec<_>>()
+        notes
+            .map(|(name, text)| format!("{name}={text}"))
+            .collect::<Vec<_>>()
     };
     assert!(notes("a/").await.is_empty());
-    for (name, text) in [("a/y", "1"), ("a/x", "2"), ("b/x", "3"), ("a/y", "{\"é\": 4}")] {
+    for (name, text) in [
+        ("a/y", "1"),
+        ("a/x", "2"),
+        ("b/x", "3"),
+        ("a/y", "{\"é\": 4}"),
+    ] {
         store.note(name, Some(text)).await.unwrap();
     }
     assert_eq!(notes("a/").await, ["a/x=2", "a/y={\"é\": 4}"]);

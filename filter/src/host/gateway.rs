@@ -1,0 +1,224 @@
+//! The worker's gateway in Envoy: sends its reports and polls, cuts streams off, sets the pace of the
+//! ticks. One belongs to one root context, and lives as long as that has streams: Envoy keeps the old
+//! root contexts after a change of the configuration until then.
+
+use super::calls::{self, LogLevel};
+use super::metrics::Metrics;
+use crate::config::{Config, Service};
+use crate::feed::BEYOND_HOLD_MS;
+use crate::gateway::{self, BUSY_MS, MAX_ANSWER_BYTES, Told, Work};
+use crate::placement::Placed;
+use crate::streams::{Ending, Tap};
+use berth_api::CloseReason;
+use std::cell::{Cell, RefCell};
+
+/// Milliseconds that a report may take.
+const REPORT_TIMEOUT_MS: u32 = 5_000;
+
+/// What the contexts of one configuration share of their gateway.
+pub(super) struct Gateway {
+    core: RefCell<gateway::Gateway>,
+    /// The time of the last tick, good enough to tell who was active when.
+    now: Cell<u64>,
+    /// Milliseconds between two ticks at present.
+    period: Cell<u32>,
+    poll: Cell<Option<u32>>,
+    report: Cell<Option<u32>>,
+    failing: Cell<bool>,
+    /// The root context wants ticks for itself.
+    busy: Cell<bool>,
+}
+
+impl Gateway {
+    /// A gateway with a new name; `None` when there is no randomness for it.
+    pub(super) fn new(config: &Config) -> Option<Self> {
+        let name = calls::random().ok()?;
+        let grace_ms = u64::from(config.close_grace_ms);
+        Some(Self {
+            core: RefCell::new(gateway::Gateway::new(name, config.feed, grace_ms)),
+            now: Cell::new(calls::now_ms().unwrap_or_default()),
+            period: Cell::new(0),
+            poll: Cell::new(None),
+            report: Cell::new(None),
+            failing: Cell::new(false),
+            busy: Cell::new(false),
+        })
+    }
+
+    /// Whether this session is known to be over.
+    pub(super) fn has_ended(&self, session_ref: &str) -> bool {
+        self.with(|core| core.has_ended(session_ref))
+    }
+
+    /// A session's client has done something (S12).
+    pub(super) fn active(&self, session_ref: &str) {
+        let now = self.now.get();
+        self.with(|core| core.active(session_ref, now));
+    }
+
+    /// A stream has been sent to its engine.
+    pub(super) fn open(&self, id: u32, placed: Placed) -> Option<Tap> {
+        let now = calls::now_ms().unwrap_or_else(|_| self.now.get());
+        let tap = self
+            .core
+            .try_borrow_mut()
+            .ok()
+            .map(|mut core| core.open(id, placed, now, random()));
+        self.hurry();
+        tap
+    }
+
+    /// A stream's close frame is on its way.
+    pub(super) fn closing(&self, id: u32) {
+        let now = calls::now_ms().unwrap_or_else(|_| self.now.get());
+        self.with(|core| core.closing(id, now));
+    }
+
+    /// A stream is over: its pool, and why.
+    pub(super) fn close(&self, id: u32, ending: Ending) -> Option<(String, CloseReason)> {
+        let now = calls::now_ms().unwrap_or_else(|_| self.now.get());
+        let closed = self.with(|core| core.close(id, now, ending));
+        self.hurry();
+        closed
+    }
+
+    /// The time of the last tick.
+    pub(super) fn coarse_now(&self) -> u64 {
+        self.now.get()
+    }
+
+    /// Does what is due. `root` is the context that the tick is for; where that has something to look after
+    /// itself (`busy`), the next tick comes soon.
+    pub(super) fn tick(
+        &self,
+        root: u32,
+        service: &Service,
+        metrics: &Metrics,
+        now: u64,
+        busy: bool,
+    ) {
+        self.now.set(now);
+        self.busy.set(busy);
+        let Work {
+            poll,
+            report,
+            resets,
+            warnings,
+        } = self.with(|core| core.tick(now));
+        for _ in 0..warnings {
+            metrics.age_warning();
+        }
+        for id in &resets {
+            if calls::set_effective_context(*id).is_ok() {
+                let _ = calls::reset_request();
+            }
+        }
+        if !resets.is_empty() {
+            let _ = calls::set_effective_context(root);
+        }
+        if let Some((body, hold_ms)) = poll {
+            let timeout = hold_ms.saturating_add(BEYOND_HOLD_MS);
+            self.poll.set(self.call(service, &body, timeout));
+            if self.poll.get().is_none() {
+                self.polled(None, metrics);
+            }
+        }
+        if let Some(body) = report {
+            self.report
+                .set(self.call(service, &body, REPORT_TIMEOUT_MS));
+            if self.report.get().is_none() {
+                self.reported(None, metrics);
+            }
+        }
+        self.pace(now);
+    }
+
+    /// A callout has ended; what the cached tokens have to hear, if it was one of the gateway's.
+    pub(super) fn on_reply(&self, token: u32, size: usize, metrics: &Metrics) -> Option<Told> {
+        let token = Some(token);
+        let answer = || {
+            let sound = calls::callout_status() == Ok(200) && size <= MAX_ANSWER_BYTES;
+            sound.then(|| calls::callout_body(size).ok()).flatten()
+        };
+        let told = if self.poll.get() == token {
+            self.poll.set(None);
+            self.polled(answer().as_deref(), metrics)
+        } else if self.report.get() == token {
+            self.report.set(None);
+            self.reported(answer().as_deref(), metrics)
+        } else {
+            return None;
+        };
+        self.pace(self.now.get());
+        Some(told)
+    }
+
+    fn polled(&self, answer: Option<&[u8]>, metrics: &Metrics) -> Told {
+        let now = calls::now_ms().unwrap_or_else(|_| self.now.get());
+        let told = self.with(|core| Some(core.on_poll(answer, now, random())));
+        self.heard(told, metrics)
+    }
+
+    fn reported(&self, answer: Option<&[u8]>, metrics: &Metrics) -> Told {
+        let now = calls::now_ms().unwrap_or_else(|_| self.now.get());
+        let told = self.with(|core| Some(core.on_report(answer, now)));
+        self.heard(told, metrics)
+    }
+
+    /// Logs where an outage begins and ends.
+    fn heard(&self, told: Option<Result<Told, ()>>, metrics: &Metrics) -> Told {
+        let Some(Ok(told)) = told else {
+            metrics.feed_failure();
+            if !self.failing.replace(true) {
+                let text = "berth: the placement service does not take reports or gives no events";
+                calls::log(LogLevel::Warn, text);
+            }
+            return Told::default();
+        };
+        if self.failing.replace(false) {
+            let text = "berth: the placement service takes reports and gives events again";
+            calls::log(LogLevel::Info, text);
+        }
+        told
+    }
+
+    fn call(&self, service: &Service, body: &[u8], timeout_ms: u32) -> Option<u32> {
+        let path = self.with(|core| core.path().to_owned());
+        super::stream::post(service, &path, body, timeout_ms).ok()
+    }
+
+    /// Something has happened that the next tick should not be long in coming for.
+    fn hurry(&self) {
+        self.set_period(BUSY_MS);
+    }
+
+    fn pace(&self, now: u64) {
+        let period = self.with(|core| Some(core.period_ms(now)));
+        let period = period.filter(|_| !self.busy.get());
+        self.set_period(period.unwrap_or(BUSY_MS));
+    }
+
+    /// Milliseconds between two ticks from now on; false when the host gives none.
+    pub(super) fn set_period(&self, period: u32) -> bool {
+        if self.period.get() != period && calls::set_tick_period_ms(period).is_ok() {
+            self.period.set(period);
+        }
+        self.period.get() == period
+    }
+
+    /// The core; whoever finds it in use gets nothing. (No call of the host comes back into the module.)
+    fn with<T: Default>(&self, act: impl FnOnce(&mut gateway::Gateway) -> T) -> T {
+        match self.core.try_borrow_mut() {
+            Ok(mut core) => act(&mut core),
+            Err(_) => T::default(),
+        }
+    }
+}
+
+/// One of `0.0..1.0`.
+fn random() -> f64 {
+    // 53 bits are what an f64 holds exactly.
+    #[allow(clippy::cast_precision_loss, reason = "53 bits fit")]
+    let share = |bits: u128| (bits >> 75) as f64 / (1_u64 << 53) as f64;
+    calls::random().map_or(0.5, share)
+}

@@ -1,0 +1,358 @@
+//! Open sockets of one gateway: what it reports of them, and what the events that it is told do to them.
+//! A stand-in takes the placement service's place, so that a test says what happens and when.
+
+use berth_harness::stand_in::{self, Answer};
+use berth_harness::{Call, Result, Stack, StandIn, WebSocket, render, wait};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tokio_tungstenite::tungstenite::Message;
+
+const COOKIE: &str = "berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+/// Generous: the machine may be busy.
+const LIMIT: Duration = Duration::from_secs(30);
+
+async fn stack(filter: &Value) -> Result<Stack> {
+    let stand_in = StandIn::start().await?;
+    let builder = Stack::builder().engines(1).stand_in(stand_in);
+    builder.filter_config(filter).start().await
+}
+
+/// Opens a socket of this session, as this stream.
+async fn open(stack: &Stack, session: &str, stream: &str) -> Result<WebSocket> {
+    open_with(stack, &json!({"session_ref": session, "stream": stream})).await
+}
+
+async fn open_with(stack: &Stack, patch: &Value) -> Result<WebSocket> {
+    let mut answer = stand_in::placement(stack.engines[0].api)?;
+    render::merge(&mut answer, patch);
+    stack.stand_in()?.answer(Answer::json(200, &answer));
+    stack.socket("/app/sales.qvf", COOKIE).await
+}
+
+/// Awaits so many items in this list of the reports.
+async fn reported(stack: &Stack, list: &str, count: usize) -> Result<Vec<Value>> {
+    let feed = stack.stand_in()?.feed();
+    let what = format!("{count} {list}");
+    let enough = || async { Some(feed.reported(list)).filter(|all| all.len() >= count) };
+    wait::until(&what, LIMIT, enough).await
+}
+
+/// Talks until the socket is closed; with its close code, or without when it just broke.
+async fn talk_until_closed(socket: &mut WebSocket) -> Result<Option<u16>> {
+    let began = Instant::now();
+    while began.elapsed() < LIMIT {
+        let said = socket.send(Message::text("{}")).await;
+        match socket.next().await {
+            Ok(Message::Close(frame)) => return Ok(frame.map(|frame| frame.code.into())),
+            Ok(_) if said.is_ok() => {}
+            Ok(_) | Err(_) => return Ok(None),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Err("the socket stays open".into())
+}
+
+/// Listens until the socket is closed, and says nothing.
+async fn listen_until_closed(socket: &mut WebSocket) -> Result<()> {
+    while let Ok(message) = socket.next().await {
+        if matches!(message, Message::Close(_)) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn ended(session: &str, reason: &str) -> Value {
+    json!({"type": "session-ended", "session_ref": session, "reason": reason})
+}
+
+#[tokio::test]
+async fn a_socket_is_reported_with_all_that_is_known_of_it() -> Result<()> {
+    let stack = stack(&json!({})).await?;
+    let mut socket = open(&stack, "ref-a", "stream-a").await?;
+    let opened = reported(&stack, "opened", 1).await?;
+    let told = &opened[0];
+    assert_eq!(
+        (&told["stream"], &told["session_ref"]),
+        (&json!("stream-a"), &json!("ref-a"))
+    );
+    assert_eq!(
+        (&told["pool"], &told["engine"]),
+        (&json!("stand-in"), &json!("engine-0"))
+    );
+    assert!(told["opened_at"].as_u64() > Some(1_700_000_000));
+
+    socket.send(Message::text("x".repeat(1_000))).await?;
+    socket.next().await?;
+    assert_eq!(reported(&stack, "active", 1).await?, ["ref-a"]);
+    assert_eq!(
+        stack
+            .envoy
+            .stat("wasmcustom.berth_streams.pool=stand-in")
+            .await?,
+        Some(1)
+    );
+    drop(socket);
+
+    let closed = reported(&stack, "closed", 1).await?;
+    let told = &closed[0];
+    assert_eq!(
+        (&told["stream"], &told["reason"]),
+        (&json!("stream-a"), &json!("ended"))
+    );
+    // 8 bytes of header and mask.
+    assert_eq!(told["bytes_received"], 1_008);
+    assert!(told["bytes_sent"].as_u64() > Some(100), "{told}");
+    assert_eq!(
+        stack
+            .envoy
+            .stat("wasmcustom.berth_streams.pool=stand-in")
+            .await?,
+        Some(0)
+    );
+
+    let reports = stack.stand_in()?.feed().reports();
+    let numbers: Vec<u64> = reports
+        .iter()
+        .filter_map(|(_, r)| r["sequence"].as_u64())
+        .collect();
+    assert!(
+        numbers.windows(2).all(|pair| pair[0] < pair[1]),
+        "{numbers:?}"
+    );
+    assert!(
+        reports
+            .iter()
+            .all(|(name, _)| *name == reports[0].0 && name.len() == 32)
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_upgrade_that_the_engine_does_not_take_is_reported_as_refused() -> Result<()> {
+    let mut stack = stack(&json!({})).await?;
+    stack.engines[0].kill();
+    let answer = Answer::placement(stack.engines[0].api)?;
+    stack.stand_in()?.answer(answer);
+    let refused = stack
+        .upgrade("/app/sales.qvf", &[("cookie", COOKIE)])
+        .await?
+        .refused()?;
+    assert_eq!(refused.status, 503);
+    let closed = reported(&stack, "closed", 1).await?;
+    assert_eq!(closed[0]["reason"], "refused");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_sessions_end_closes_its_sockets_and_no_others() -> Result<()> {
+    let stack = stack(&json!({})).await?;
+    for (reason, code) in [("revoked", 4403), ("expired", 4401)] {
+        let session = format!("ref-{reason}");
+        let mut chatty = open(&stack, &session, "chatty").await?;
+        let mut idle = open(&stack, &session, "idle").await?;
+        let mut other = open(&stack, "ref-other", "other").await?;
+        // Said something, and that was it: the time to be silent is longer than this test.
+        idle.send(Message::text("{}")).await?;
+        let feed = stack.stand_in()?.feed();
+        let began = Instant::now();
+        let talk = async {
+            let code = talk_until_closed(&mut chatty).await?;
+            Ok::<_, berth_harness::Error>((code, began.elapsed()))
+        };
+        let listen = async {
+            listen_until_closed(&mut idle).await?;
+            Ok::<_, berth_harness::Error>(began.elapsed())
+        };
+        let tell = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            feed.tell(ended(&session, reason));
+            Ok::<_, berth_harness::Error>(())
+        };
+        let ((seen, talked), listened, ()) = tokio::try_join!(talk, listen, tell)?;
+        assert_eq!(seen, Some(code), "{reason}");
+        println!(
+            "{reason}: chatty closed after {talked:?}, idle after {listened:?}, both with 200 ms before"
+        );
+        assert!(talked < Duration::from_secs(10) && listened < Duration::from_secs(10));
+        other.send(Message::text("still here")).await?;
+        other.next().await?;
+    }
+    let feed = stack.stand_in()?.feed();
+    let with = |reason: &str| {
+        let closed = feed.reported("closed");
+        closed
+            .iter()
+            .filter(|told| told["reason"] == reason)
+            .count()
+    };
+    let all = || async { ((with("revoked"), with("expired")) == (2, 2)).then_some(()) };
+    wait::until("two revoked, two expired", LIMIT, all).await
+}
+
+#[tokio::test]
+async fn a_session_that_has_ended_opens_nothing_more() -> Result<()> {
+    let stack = stack(&json!({})).await?;
+    let mut first = open(&stack, "ref-a", "first").await?;
+    let feed = stack.stand_in()?.feed();
+    reported(&stack, "opened", 1).await?;
+    feed.tell(ended("ref-a", "revoked"));
+    listen_until_closed(&mut first).await?;
+    let refused = stack
+        .upgrade("/app/sales.qvf", &[("cookie", COOKIE)])
+        .await?
+        .refused()?;
+    assert_eq!(
+        (refused.status, refused.reason().as_str()),
+        (401, "session-expired")
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_ends_by_time_and_a_socket_by_age_without_a_word_of_the_service() -> Result<()> {
+    let routes =
+        json!([{"prefix": "/app/", "action": "place", "max_age_s": 3, "max_age_jitter": 0}]);
+    let stack = stack(&json!({"routes": routes, "login_path": "/login"})).await?;
+    let mut old = open(&stack, "ref-a", "old").await?;
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)?
+        .as_secs();
+    let brief = json!({"session_ref": "ref-b", "stream": "brief", "session_expires_at": now + 2});
+    let mut brief = open_with(&stack, &brief).await?;
+    stack.stand_in()?.feed().set_down(true);
+    let codes = tokio::try_join!(talk_until_closed(&mut old), talk_until_closed(&mut brief))?;
+    assert_eq!(codes, (Some(4408), Some(4401)));
+    assert_eq!(
+        stack
+            .envoy
+            .stat("wasmcustom.berth_stream_age_warnings")
+            .await?,
+        Some(2)
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lost_feed_closes_no_socket_and_is_made_good() -> Result<()> {
+    let stack = stack(&json!({"feed": {"hold_ms": 1_000, "lost_after_ms": 2_000}})).await?;
+    let mut socket = open(&stack, "ref-a", "kept").await?;
+    reported(&stack, "opened", 1).await?;
+    let feed = stack.stand_in()?.feed();
+    feed.set_down(true);
+    let failures = "wasmcustom.berth_feed_failures";
+    let failed = || async {
+        stack
+            .envoy
+            .stat(failures)
+            .await
+            .ok()
+            .flatten()
+            .filter(|n| *n >= 3)
+    };
+    wait::until("failures", LIMIT, failed).await?;
+    let during = open(&stack, "ref-b", "during").await?;
+    let refused = || async { (feed.refused() > 0).then_some(()) };
+    wait::until("a report that is refused", LIMIT, refused).await?;
+    socket.send(Message::text("{}")).await?;
+    socket.next().await?;
+    // What happens meanwhile is told when the feed is back.
+    feed.tell(ended("ref-a", "revoked"));
+    feed.set_down(false);
+    assert_eq!(talk_until_closed(&mut socket).await?, Some(4403));
+    let whole = || async {
+        let reports = feed.reports();
+        let listed = |(_, report): &(String, Value)| {
+            let streams = report["opened"].to_string();
+            report["full"] == "whole" && streams.contains("during")
+        };
+        reports.iter().any(listed).then_some(())
+    };
+    wait::until("the whole list", LIMIT, whole).await?;
+    drop(during);
+    Ok(())
+}
+
+#[tokio::test]
+async fn sockets_of_an_old_configuration_are_looked_after_until_they_end() -> Result<()> {
+    let stack = stack(&json!({})).await?;
+    let mut old = open(&stack, "ref-a", "old").await?;
+    let mut silent = open(&stack, "ref-a", "silent").await?;
+    let file = stack.dir.join("filter.json");
+    let mut resource = render::read_yaml(&file)?;
+    resource["version_info"] = json!("2");
+    let settings = "/resources/0/typed_config/config/configuration/value";
+    let settings = resource.pointer_mut(settings).ok_or("no settings")?;
+    settings["api_prefixes"] = json!(["/other"]);
+    let new = stack.dir.join("filter.json.new");
+    std::fs::write(&new, resource.to_string())?;
+    std::fs::rename(&new, &file)?;
+    let changed = || async {
+        let reply = Call::get("/api/whoami").header("sec-fetch-mode", "navigate");
+        let reply = stack.send(reply).await.ok()?;
+        (reply.status == 302).then_some(())
+    };
+    wait::until("the new configuration", LIMIT, changed).await?;
+    let mut new = open(&stack, "ref-a", "new").await?;
+    reported(&stack, "opened", 3).await?;
+    let names: std::collections::BTreeSet<String> = stack
+        .stand_in()?
+        .feed()
+        .reports()
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(names.len(), 2, "each configuration is a gateway of its own");
+    stack.stand_in()?.feed().tell(ended("ref-a", "revoked"));
+    let codes = tokio::try_join!(talk_until_closed(&mut old), talk_until_closed(&mut new))?;
+    assert_eq!(codes, (Some(4403), Some(4403)));
+    listen_until_closed(&mut silent).await
+}
+
+#[tokio::test]
+async fn many_sockets_on_two_workers_are_closed_within_a_second_or_so() -> Result<()> {
+    const SOCKETS: usize = 200;
+    let stand_in = StandIn::start().await?;
+    let builder = Stack::builder()
+        .engines(1)
+        .stand_in(stand_in)
+        .envoy_concurrency(2);
+    let stack = builder.start().await?;
+    let mut sockets = Vec::with_capacity(SOCKETS);
+    for _ in 0..SOCKETS {
+        sockets.push(open(&stack, "ref-a", "many").await?);
+    }
+    reported(&stack, "opened", SOCKETS).await?;
+    stack.stand_in()?.feed().tell(ended("ref-a", "revoked"));
+    let began = Instant::now();
+    let closings = sockets.into_iter().enumerate().map(|(index, mut socket)| {
+        tokio::spawn(async move {
+            if index % 2 == 0 {
+                listen_until_closed(&mut socket).await?;
+                return Ok((None, began.elapsed()));
+            }
+            let code = talk_until_closed(&mut socket).await?;
+            Ok::<_, berth_harness::Error>((Some(code), began.elapsed()))
+        })
+    });
+    let mut times = vec![];
+    let mut codes = 0;
+    for closing in closings.collect::<Vec<_>>() {
+        let (code, time) = closing.await??;
+        codes += usize::from(code == Some(Some(4403)));
+        times.push(time);
+    }
+    times.sort();
+    println!(
+        "closed: p50 {:?}, p99 {:?}; {codes} with 4403",
+        times[SOCKETS / 2],
+        times[SOCKETS * 99 / 100]
+    );
+    assert!(times[SOCKETS - 1] < Duration::from_secs(10));
+    assert!(
+        codes > SOCKETS / 4,
+        "{codes} of {} chatty ones",
+        SOCKETS / 2
+    );
+    Ok(())
+}

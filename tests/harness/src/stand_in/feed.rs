@@ -1,0 +1,93 @@
+//! The stand-in's side of live streams: takes a gateway's reports, and hands out the events that a test
+//! puts into its log. Apart from the stand-in's other answers, so that a test of those counts only them.
+
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// The feed of a stand-in.
+#[derive(Default)]
+pub struct Feed {
+    events: Mutex<Vec<Value>>,
+    reports: Mutex<Vec<(String, Value)>>,
+    more: Notify,
+    down: AtomicBool,
+    refused: AtomicUsize,
+}
+
+impl Feed {
+    /// Tells every gateway.
+    pub fn tell(&self, event: Value) {
+        lock(&self.events).push(event);
+        self.more.notify_waiters();
+    }
+
+    /// From now on reports and polls get 503, or are taken again.
+    pub fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::SeqCst);
+        self.more.notify_waiters();
+    }
+
+    /// How many reports got 503.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::SeqCst)
+    }
+
+    /// What has been reported so far: the gateway's name, and the body. Polls are no reports.
+    #[must_use]
+    pub fn reports(&self) -> Vec<(String, Value)> {
+        lock(&self.reports).clone()
+    }
+
+    /// Every item of a list (`opened`, `active`, `closed`) of all reports so far.
+    #[must_use]
+    pub fn reported(&self, list: &str) -> Vec<Value> {
+        let of = |(_, report): (String, Value)| report[list].as_array().cloned();
+        self.reports()
+            .into_iter()
+            .filter_map(of)
+            .flatten()
+            .collect()
+    }
+
+    /// Answers a call: status and body.
+    pub(super) async fn answer(&self, path: &str, body: &Value) -> (u16, Value) {
+        let Some(cursor) = body["cursor"].as_str() else {
+            if self.down.load(Ordering::SeqCst) {
+                self.refused.fetch_add(1, Ordering::SeqCst);
+                return (503, Value::Null);
+            }
+            let gateway = path.split('/').nth(3).unwrap_or_default();
+            lock(&self.reports).push((gateway.to_owned(), body.clone()));
+            return (200, json!({}));
+        };
+        let at: usize = cursor.parse().unwrap_or(usize::MAX);
+        let hold = Duration::from_millis(body["hold_ms"].as_u64().unwrap_or_default());
+        let news = async {
+            loop {
+                let notified = self.more.notified();
+                if lock(&self.events).len() > at || self.down.load(Ordering::SeqCst) {
+                    return;
+                }
+                notified.await;
+            }
+        };
+        let _ = tokio::time::timeout(hold, news).await;
+        if self.down.load(Ordering::SeqCst) {
+            return (503, Value::Null);
+        }
+        let all = lock(&self.events);
+        let events = all.get(at..).unwrap_or_default();
+        (
+            200,
+            json!({"cursor": all.len().to_string(), "events": events}),
+        )
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

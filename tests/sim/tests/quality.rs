@@ -1,0 +1,79 @@
+//! What `make sim` shows, on a shorter run: the goals for quality, and that the strategies of the system
+//! before miss them on the same sessions.
+
+use berth_placement::config::{Strategy, Weights};
+use berth_sim::Player;
+use berth_sim::run::{Outcome, run};
+use berth_sim::scenario::Scenario;
+
+fn outcomes<const N: usize>(scenario: Scenario, players: [Player; N]) -> [Outcome; N] {
+    let outcomes = run(&[scenario], &players, |_, _| ());
+    let outcomes: Vec<_> = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
+    outcomes
+        .try_into()
+        .unwrap_or_else(|_| panic!("one outcome per player"))
+}
+
+fn ours(strategy: Strategy) -> Player {
+    Player::Ours(strategy, Weights::default())
+}
+
+#[test]
+fn with_metrics_ten_seconds_old_a_hundred_engines_are_even_and_load_few_documents() {
+    let scenario = Scenario::of(100, 7).short();
+    let players = [
+        Player::OldLeastLoad,
+        Player::OldRoundRobin,
+        ours(Strategy::default()),
+        ours(Strategy::P2c),
+    ];
+    let [herd, turns, default, p2c] = outcomes(scenario, players);
+    assert!(default.sessions > 5000 && herd.sessions == default.sessions);
+    assert!(herd.max_over_mean > 2.0, "the herd is gone: {herd:?}");
+    for ours in [&default, &p2c] {
+        assert!(ours.max_over_mean <= 1.15, "{ours:?}");
+        assert!(
+            ours.max_over_mean <= turns.max_over_mean,
+            "{ours:?} {turns:?}"
+        );
+        assert!(
+            ours.document_loads * 5 <= turns.document_loads,
+            "{ours:?} {turns:?}"
+        );
+        assert_eq!((ours.spurious_refusals, ours.overfull), (0, 0), "{ours:?}");
+    }
+}
+
+#[test]
+fn a_small_fleet_is_even_too() {
+    let [herd, default] = outcomes(
+        Scenario::of(4, 7).short(),
+        [Player::OldLeastLoad, ours(Strategy::default())],
+    );
+    assert!(default.max_over_mean <= 1.1, "{default:?}");
+    assert!(
+        default.document_loads < herd.document_loads,
+        "{default:?} {herd:?}"
+    );
+}
+
+#[test]
+fn packed_leaves_the_last_engines_empty_and_never_overfills() {
+    let scenario = Scenario::of(20, 7).short();
+    let [packed] = outcomes(scenario, [ours(Strategy::Packed)]);
+    // Full engines hold half as much again as the mean: two thirds of the engines do.
+    assert!(packed.max_over_mean > 1.4, "{packed:?}");
+    assert_eq!(
+        (packed.spurious_refusals, packed.overfull),
+        (0, 0),
+        "{packed:?}"
+    );
+}
+
+#[test]
+fn the_same_seed_plays_the_same_game() {
+    let scenario = Scenario::of(10, 3).short();
+    let [first, second] = outcomes(scenario, [ours(Strategy::P2c); 2]);
+    assert_eq!(first.document_loads, second.document_loads);
+    assert_eq!(first.worst_max_over_mean, second.worst_max_over_mean);
+}

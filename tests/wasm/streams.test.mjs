@@ -1,0 +1,316 @@
+// Open streams through the built module: what is reported of them, what events do to them, and what of
+// a client's bytes goes on.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Host } from './host.mjs';
+import { head, serviceBody, table } from './fixture.mjs';
+
+const FRAME = Buffer.from([0x81, 0x81, 0, 0, 0, 0, 0x78]);
+const PING = Buffer.from([0x89, 0x80, 0, 0, 0, 0]);
+
+/** A client's close frame, unmasked. */
+function closing(bytes) {
+  assert.equal(bytes[0], 0x88);
+  assert.equal(bytes[1], 0x80 | (bytes.length - 6));
+  const payload = bytes.subarray(6).map((byte, i) => byte ^ bytes[2 + (i % 4)]);
+  return { code: payload.readUInt16BE(0), reason: payload.subarray(2).toString() };
+}
+
+function ready(config = {}) {
+  const host = new Host();
+  assert.ok(host.configure({ ...table.configs.default, ...config }));
+  return host;
+}
+
+let streams = 0;
+
+function open(host, { session = 'ref-1', ...answer } = {}) {
+  const request = host.request(head('upgrade'));
+  const stream = `stream-${(streams += 1)}`;
+  host.answer(host.calls.pop(), 200, serviceBody({ answer: 'placement', with: { session_ref: session, stream, ...answer } }));
+  assert.equal(request.resumed, 1);
+  return Object.assign(request, { stream });
+}
+
+/** Lets ticks go by until the gateway calls; the call, with its body read. */
+function next(host, limit = 100) {
+  for (let i = 0; i < limit && host.feed.length === 0; i += 1) host.wait(host.tick);
+  const call = host.feed.shift();
+  assert.ok(call, 'the gateway calls');
+  return { ...call, report: JSON.parse(call.body) };
+}
+
+let cursors = 0;
+const polled = (host, call, events = [], more = {}) =>
+  host.answer(call, 200, JSON.stringify({ cursor: `log-${(cursors += 1)}`, events, ...more }));
+
+/** The first poll is answered at once, the second one is held. */
+function begun(host) {
+  const first = next(host);
+  assert.deepEqual([first.report.cursor, first.report.hold_ms], ['now', 0]);
+  polled(host, first);
+  const held = next(host);
+  assert.deepEqual([held.report.cursor, held.report.hold_ms, held.timeout], [`log-${cursors}`, 5_000, 7_000]);
+  return held;
+}
+
+const ended = (session_ref, reason) => ({ type: 'session-ended', session_ref, reason });
+
+test('a gateway with nothing to do says nothing', () => {
+  const host = ready();
+  for (let i = 0; i < 100; i += 1) host.wait(host.tick);
+  assert.equal(host.feed.length, 0);
+  assert.equal(host.tick, 1_000);
+});
+
+test('streams are reported as they open and close', () => {
+  const host = ready({ service: { cluster: 'svc', secret: 'gateway-secret' } });
+  const a = open(host);
+  const b = open(host, { session: 'ref-2', engine: 'engine-9' });
+  const poll = begun(host);
+  assert.match(poll.headers[':path'], /^\/v1\/gateways\/[0-9a-f]{32}\/events$/);
+  assert.deepEqual([poll.cluster, poll.headers.authorization], ['svc', 'Bearer gateway-secret']);
+  const opened = next(host);
+  assert.equal(opened.headers[':path'], poll.headers[':path']);
+  assert.deepEqual(opened.report.opened, [
+    { stream: a.stream, session_ref: 'ref-1', pool: 'qix', engine: 'engine-0', opened_at: 1_000 },
+    { stream: b.stream, session_ref: 'ref-2', pool: 'qix', engine: 'engine-9', opened_at: 1_000 },
+  ]);
+  assert.equal(opened.report.sequence, 3);
+  host.answer(opened, 200, '{}');
+  assert.equal(host.tick, 1_000);
+
+  host.chunk(a, FRAME);
+  a.numbers = { 'response.code': 101, 'response.size': 42 };
+  b.numbers = { 'response.code': 503, 'response.size': 7 };
+  host.wait(500);
+  host.done(a);
+  host.done(b);
+  const { report } = next(host);
+  assert.deepEqual(report.closed.map(({ duration_ms: _, ...rest }) => rest), [
+    { stream: a.stream, reason: 'ended', bytes_received: 7, bytes_sent: 42 },
+    { stream: b.stream, reason: 'refused', bytes_received: 0, bytes_sent: 7 },
+  ]);
+  assert.ok(report.closed.every(({ duration_ms }) => duration_ms >= 500));
+  assert.deepEqual([report.sequence, report.opened], [4, undefined]);
+  assert.equal(host.metrics.get('berth_streams.pool=qix'), 0);
+  assert.equal(host.metrics.get('berth_streams_closed.reason=ended'), 1);
+  assert.equal(host.metrics.get('berth_streams_closed.reason=refused'), 1);
+});
+
+test('a chatty client gets a close code, what it says later is dropped, and it is cut off', () => {
+  for (const [reason, code] of [['revoked', 4403], ['expired', 4401]]) {
+    const host = ready();
+    const mine = open(host);
+    const other = open(host, { session: 'ref-2' });
+    const poll = begun(host);
+    assert.deepEqual(host.chunk(mine, FRAME), FRAME);
+    polled(host, poll, [ended('ref-1', reason)]);
+    assert.equal(host.tick, 50);
+    assert.equal(closing(host.chunk(mine, FRAME)).code, code);
+    assert.equal(host.chunk(mine, FRAME).length, 0);
+    host.wait(50);
+    assert.equal(mine.reset, 0);
+    host.wait(500);
+    assert.deepEqual([mine.reset, other.reset], [1, 0]);
+    host.wait(50);
+    assert.equal(mine.reset, 1);
+    assert.deepEqual(host.chunk(other, FRAME), FRAME);
+    host.done(mine);
+    assert.equal(host.metrics.get(`berth_streams_closed.reason=${reason}`), 1);
+  }
+});
+
+test('a close frame keeps the frame that is under way whole', () => {
+  const host = ready();
+  const inside = open(host);
+  const between = open(host);
+  const split = open(host);
+  const poll = begun(host);
+  host.chunk(inside, FRAME.subarray(0, 3));
+  host.chunk(split, FRAME.subarray(0, 6));
+  polled(host, poll, [ended('ref-1', 'revoked')]);
+  // The rest of one frame, and a second one that is not wanted any more.
+  const cut = host.chunk(inside, Buffer.concat([FRAME.subarray(3), FRAME]));
+  assert.deepEqual(cut.subarray(0, 4), FRAME.subarray(3));
+  assert.equal(closing(cut.subarray(4)).code, 4403);
+  const appended = host.chunk(split, FRAME.subarray(6));
+  assert.deepEqual(appended.subarray(0, 1), FRAME.subarray(6));
+  assert.equal(closing(appended.subarray(1)).code, 4403);
+  assert.equal(closing(host.chunk(between, PING)).reason, 'session ended');
+});
+
+test('a silent client is cut off at once, many of them in turn', () => {
+  const host = ready();
+  const sockets = Array.from({ length: 250 }, () => open(host));
+  const poll = begun(host);
+  host.answer(next(host), 200, '{}');
+  host.wait(6_000);
+  polled(host, poll, [ended('ref-1', 'revoked')]);
+  const cut = [0, 1, 2].map(() => {
+    host.wait(host.tick);
+    return sockets.filter(({ reset }) => reset === 1).length;
+  });
+  assert.deepEqual(cut, [100, 200, 250]);
+});
+
+test('what cannot be taken back is cut off', () => {
+  const host = ready();
+  const socket = open(host);
+  polled(host, begun(host), [ended('ref-1', 'revoked')]);
+  host.fail = { proxy_set_buffer_bytes: 10 };
+  host.chunk(socket, FRAME);
+  assert.equal(socket.reset, 1);
+});
+
+test('a session that ended while its answer was on its way opens nothing', () => {
+  const host = ready();
+  open(host, { session: 'ref-2' });
+  const poll = begun(host);
+  const late = host.request(head('upgrade'));
+  polled(host, poll, [ended('ref-1', 'revoked')]);
+  host.answer(host.calls.pop(), 200, serviceBody({ answer: 'placement' }));
+  assert.equal(late.resumed, 0);
+  assert.equal(late.replies[0].status, 401);
+  assert.equal(JSON.parse(late.replies[0].body).reason, 'session-expired');
+  const api = host.request(head('api'));
+  host.answer(host.calls.pop(), 200, serviceBody({ answer: 'token' }));
+  assert.equal(api.replies[0].status, 440);
+});
+
+test('a lost report is made good by the whole list', () => {
+  const host = ready();
+  const [a, b] = [open(host), open(host)];
+  begun(host);
+  for (const [status, body] of [[503, ''], [200, 'junk'], [undefined, '']]) {
+    const { report, ...call } = next(host);
+    assert.equal(report.opened.length, 2);
+    host.answer(call, status, body);
+  }
+  const again = next(host);
+  assert.equal(again.report.full, 'whole');
+  assert.deepEqual(again.report.opened.map(({ stream }) => stream).sort(), [a.stream, b.stream].sort());
+  host.done(a);
+  host.answer(again, 503);
+  const last = next(host);
+  assert.deepEqual([last.report.opened.length, last.report.closed.length], [1, 1]);
+  assert.equal(host.metrics.get('berth_feed_failures'), 4);
+  assert.equal(host.logs.filter(({ level }) => level === 3).length, 1, 'one warning per outage');
+});
+
+test('a list that is long comes in parts', () => {
+  const host = ready();
+  const poll = begun((open(host), host));
+  host.answer(next(host), 200, '{}');
+  for (let i = 0; i < 1_200; i += 1) open(host);
+  host.answer(next(host), 200, '{"resync":true}');
+  const parts = [];
+  const names = new Set();
+  while (parts.length < 3) {
+    const { report, ...call } = next(host);
+    parts.push([report.full, report.opened.length]);
+    for (const { stream } of report.opened) names.add(stream);
+    host.answer(call, 200, '{}');
+  }
+  assert.deepEqual(parts, [['first', 500], ['middle', 500], ['last', 201]]);
+  assert.equal(names.size, 1_201);
+  polled(host, poll);
+});
+
+test('an outage of the feed keeps the sockets and is not hammered', () => {
+  const host = ready();
+  const socket = open(host);
+  let poll = begun(host);
+  host.answer(next(host), 200, '{}');
+  let tries = 0;
+  for (let ms = 0; ms < 60_000; ms += 50) {
+    if (poll) host.answer(poll, 503, 'upstream connect error');
+    tries += poll ? 1 : 0;
+    host.wait(50);
+    poll = host.feed.pop();
+  }
+  assert.ok(tries > 25 && tries < 36, `${tries} tries in a minute`);
+  assert.deepEqual([socket.reset, host.chunk(socket, FRAME)], [0, FRAME]);
+  host.clusters.clear();
+  const before = host.counts.proxy_http_call;
+  for (let i = 0; i < 600; i += 1) host.wait(50);
+  // Polls, and reports of what the client has just said.
+  assert.ok(host.counts.proxy_http_call - before < 40);
+});
+
+test('data from a client is activity, a ping is none', () => {
+  const host = ready();
+  const [a, b] = [open(host), open(host, { session: 'ref-2' })];
+  begun(host);
+  host.answer(next(host), 200, '{}');
+  for (let i = 0; i < 3; i += 1) {
+    host.chunk(a, FRAME);
+    host.chunk(b, PING);
+  }
+  const { report, ...call } = next(host);
+  assert.deepEqual(report.active, ['ref-1']);
+  host.answer(call, 200, '{}');
+  host.wait(1_000);
+  host.chunk(a, FRAME);
+  host.wait(1_000);
+  assert.equal(host.feed.length, 0);
+});
+
+test('a socket is closed when it is too old, and when its session ends, told or not', () => {
+  const routes = [{ prefix: '/app/', action: 'place', max_age_s: 60, max_age_jitter: 0 }];
+  const host = ready({ routes });
+  const old = open(host);
+  const brief = open(host, { session_expires_at: 1_030 });
+  const until = (ms) => {
+    while (host.now < 1_000_000 + ms) host.wait(host.tick);
+  };
+  until(29_000);
+  assert.equal(brief.reset, 0);
+  until(31_500);
+  assert.equal(brief.reset, 1);
+  host.done(brief);
+  assert.equal(host.metrics.get('berth_streams_closed.reason=expired'), 1);
+  until(52_000);
+  assert.equal(host.metrics.get('berth_stream_age_warnings'), 1);
+  until(58_000);
+  host.chunk(old, FRAME);
+  until(60_000);
+  assert.equal(closing(host.chunk(old, FRAME)).code, 4408);
+  until(61_500);
+  assert.equal(old.reset, 1);
+});
+
+test('a drained engine is emptied evenly', () => {
+  const host = ready();
+  const sockets = Array.from({ length: 100 }, () => open(host));
+  const spared = open(host, { engine: 'engine-1' });
+  const poll = begun(host);
+  host.answer(next(host), 200, '{}');
+  host.wait(10_000);
+  polled(host, poll, [{ type: 'engine-drained', pool: 'qix', engine: 'engine-0', over_ms: 20_000 }, { type: 'news' }]);
+  const gone = [];
+  for (let ms = 0; ms < 24_000; ms += 50) {
+    host.wait(50);
+    if (ms % 2_000 === 0) gone.push(sockets.filter(({ reset }) => reset).length);
+  }
+  assert.equal(gone.at(-1), 100);
+  for (let i = 1; i < 10; i += 1) assert.ok(gone[i] - gone[i - 1] <= 15, `${gone}`);
+  assert.equal(spared.reset, 0);
+});
+
+test('20,000 streams leave nothing behind', () => {
+  const host = ready();
+  const rounds = (n) => {
+    for (let i = 0; i < n; i += 1) {
+      const socket = open(host, { session: `ref-${i}` });
+      host.chunk(socket, FRAME);
+      host.done(socket);
+      if (i % 20 === 0) host.wait(1_000);
+      host.feed.splice(0).forEach((call) => polled(host, call));
+    }
+  };
+  rounds(4_000);
+  const before = host.memory;
+  rounds(16_000);
+  assert.ok(host.memory - before <= 4 * 65_536, `${before} -> ${host.memory}`);
+});
