@@ -94,7 +94,7 @@ pub struct Placer {
     metrics: PlacerMetrics,
     clock: Arc<dyn Clock>,
     /// Ends with the placer.
-    _fleet_task: FleetTask,
+    _fleet_task: Option<FleetTask>,
 }
 
 impl Placer {
@@ -111,11 +111,21 @@ impl Placer {
         let probe_metrics = ProbeMetrics::register(registry);
         let ttl = config.placement.reservation_ttl;
         let (fleet, task) = fleet::start(&config.pools, &config.probe, ttl, probe_metrics)?;
+        Ok(Self::on(config, clock, registry, (fleet, Some(task))))
+    }
+
+    /// Places on a fleet that somebody else watches; or this placer, with the task that is given.
+    pub fn on(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        registry: &mut Registry,
+        (fleet, task): (FleetReader, Option<FleetTask>),
+    ) -> Arc<Self> {
         registry.register_collector(Box::new(FleetCollector(fleet.clone())));
         let pools: Arc<[Pool]> = config.pools.iter().map(Pool::new).collect();
         let rooms = RoomCollector::new(Arc::clone(&pools), fleet.clone());
         registry.register_collector(Box::new(rooms));
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             routes: Routes::new(&config.routes, &config.pools),
             pools,
             attachments: Attachments::new(config.session.absolute_timeout),
@@ -127,7 +137,7 @@ impl Placer {
             metrics: PlacerMetrics::register(registry),
             clock,
             _fleet_task: task,
-        }))
+        })
     }
 
     /// The fleet as it is known.

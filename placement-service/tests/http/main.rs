@@ -8,6 +8,7 @@
 )]
 
 mod accounts;
+mod engines;
 mod events;
 mod families;
 mod gateways;
