@@ -231,9 +231,10 @@ impl State {
             if !board.look(pick.slot, ask.now) {
                 continue;
             }
-            if !board.is_warm_enough(pick.slot, ask.now)
-                && let Some(place) = passing.next()
-            {
+            if !board.is_warm_enough(pick.slot, ask.now) {
+                let Some(place) = passing.next() else {
+                    break;
+                };
                 *place = Some(pick);
                 board.pass_over(pick.slot);
                 continue;
