@@ -78,7 +78,7 @@ fn the_readme_leaves_no_setting_out() {
         fields.insert("no-such-setting".into(), Value::Null);
         // serde names the fields that it would have taken.
         let fault = parse(&Value::Object(wrong)).err().unwrap();
-        let expected = fault.split("expected one of").nth(1).unwrap();
+        let expected = fault.split(", expected ").nth(1).unwrap();
         let known = expected
             .split('`')
             .skip(1)

@@ -16,6 +16,7 @@ use crate::config::{self, Config};
 use crate::fleet::metrics::{FleetCollector, ProbeMetrics};
 use crate::fleet::{self, FleetReader, FleetTask};
 use crate::refusal::Refusal;
+use crate::reservation::Tallies;
 use crate::sessions::LiveSession;
 use crate::target::{Routes, Target};
 use attachments::{Attachment, Attachments, Key};
@@ -90,6 +91,7 @@ pub struct Placer {
     /// Seconds after which a full or empty fleet may look different.
     retry_after_s: u32,
     fleet: FleetReader,
+    tallies: Tallies,
     recent: Recent,
     metrics: PlacerMetrics,
     clock: Arc<dyn Clock>,
@@ -109,17 +111,19 @@ impl Placer {
         registry: &mut Registry,
     ) -> Result<Arc<Self>, reqwest::Error> {
         let probe_metrics = ProbeMetrics::register(registry);
-        let ttl = config.placement.reservation_ttl;
-        let (fleet, task) = fleet::start(&config.pools, &config.probe, ttl, probe_metrics)?;
-        Ok(Self::on(config, clock, registry, (fleet, Some(task))))
+        let tallies = Tallies::new(config.placement.reservation_ttl);
+        let (fleet, task) =
+            fleet::start(&config.pools, &config.probe, tallies.clone(), probe_metrics)?;
+        let fleet = (fleet, tallies, Some(task));
+        Ok(Self::on(config, clock, registry, fleet))
     }
 
-    /// Places on a fleet that somebody else watches; or this placer, with the task that is given.
+    /// Places on a fleet that the task watches, or somebody else; `tallies` has the books of its engines.
     pub fn on(
         config: &Config,
         clock: Arc<dyn Clock>,
         registry: &mut Registry,
-        (fleet, task): (FleetReader, Option<FleetTask>),
+        (fleet, tallies, task): (FleetReader, Tallies, Option<FleetTask>),
     ) -> Arc<Self> {
         registry.register_collector(Box::new(FleetCollector(fleet.clone())));
         let pools: Arc<[Pool]> = config.pools.iter().map(Pool::new).collect();
@@ -133,6 +137,7 @@ impl Placer {
             connecting: Semaphore::new(CONNECTING),
             retry_after_s: whole_seconds(config.probe.interval),
             fleet,
+            tallies,
             recent: Recent::default(),
             metrics: PlacerMetrics::register(registry),
             clock,
@@ -144,6 +149,17 @@ impl Placer {
     #[must_use]
     pub const fn fleet(&self) -> &FleetReader {
         &self.fleet
+    }
+
+    /// The books of all engines.
+    #[must_use]
+    pub const fn tallies(&self) -> &Tallies {
+        &self.tallies
+    }
+
+    /// Gives a placement back whose answer nobody gets.
+    pub fn take_back(&self, placed: &Placed) {
+        self.tallies.refused(&placed.stream, Instant::now());
     }
 
     /// Whether every engine has been probed once: placements make sense.
@@ -263,10 +279,10 @@ impl Placer {
             prepared,
             reservation,
         } = found;
-        reservation.placed(Instant::now());
         let name = engine.name.as_str();
         let (cluster, destination) = pool.address(&engine);
         let stream = format!("{:016x}", rand::rng().random::<u64>());
+        self.tallies.placed(reservation, &stream, Instant::now());
         let document = target.opening.document().map(str::to_owned);
         debug!(pool = %pool.name, engine = name, session = request.session.session_ref, stream, reason, "placed");
         let recent = RecentPlacement {

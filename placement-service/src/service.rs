@@ -7,6 +7,7 @@ use crate::credentials::Credentials;
 use crate::drains::{Drains, Tell};
 use crate::events::Events;
 use crate::feed::Feed;
+use crate::gateways::{self, Gateways};
 use crate::http::{self, App, AppState, Clients, LoginCookie, Pages};
 use crate::login::Login;
 use crate::login_rate::LoginRate;
@@ -92,8 +93,16 @@ pub async fn build(
         clock.clone(),
     )?;
     let placer = Placer::start(&config, clock.clone(), &mut registry)?;
-    // No gateway hears of it yet.
-    let tell: Tell = Box::new(drop);
+    let parts = gateways::Parts {
+        sessions: sessions.clone(),
+        tallies: placer.tallies().clone(),
+        clock: clock.clone(),
+        feed: &feed,
+        log: events.id(),
+    };
+    let gateways = Arc::new(Gateways::start(parts, &mut registry));
+    let told = gateways.clone();
+    let tell: Tell = Box::new(move |event| told.send(event));
     let drains = Drains::start(placer.fleet().clone(), stores.shared, clock, tell).await?;
     Ok(Arc::new(AppState {
         login: Login::new(credentials, sessions.clone(), metrics.clone()),
@@ -113,6 +122,7 @@ pub async fn build(
         tokens,
         placer,
         drains,
+        gateways,
         metrics,
         registry,
     }))
@@ -130,6 +140,7 @@ pub async fn run(
     let stop = async move {
         stop.await;
         ending.events.end();
+        ending.gateways.end();
     };
     server::serve(listener, http::router(app), stop, grace).await?;
     last.sweep.stop();

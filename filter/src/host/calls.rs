@@ -3,6 +3,8 @@
 //! directly, and only `dispatch_http_call`, which the SDK must know of, goes through it.
 #![allow(unsafe_code, reason = "the proxy-wasm ABI takes raw pointers")]
 
+pub(super) mod streams;
+
 use crate::request::Header;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, StreamType};
@@ -37,13 +39,6 @@ unsafe extern "C" {
         data: *mut *mut u8,
         size: *mut usize,
     ) -> u32;
-    fn proxy_set_buffer_bytes(
-        kind: u32,
-        start: usize,
-        size: usize,
-        data: *const u8,
-        data_size: usize,
-    ) -> u32;
     fn proxy_get_header_map_pairs(kind: u32, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_get_header_map_value(
         kind: u32,
@@ -73,13 +68,6 @@ unsafe extern "C" {
         value: *const u8,
         value_size: usize,
     ) -> u32;
-    fn proxy_get_property(
-        path: *const u8,
-        path_size: usize,
-        data: *mut *mut u8,
-        size: *mut usize,
-    ) -> u32;
-    fn proxy_set_effective_context(id: u32) -> u32;
     fn proxy_continue_stream(kind: u32) -> u32;
     fn proxy_close_stream(kind: u32) -> u32;
     fn proxy_send_local_response(
@@ -94,11 +82,6 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, offset: i64) -> u32;
-}
-
-#[link(wasm_import_module = "wasi_snapshot_preview1")]
-unsafe extern "C" {
-    fn random_get(data: *mut u8, size: usize) -> u32;
 }
 
 const fn checked(status: u32) -> Result<()> {
@@ -137,14 +120,6 @@ pub(super) fn set_tick_period_ms(period: u32) -> Result<()> {
     checked(unsafe { proxy_set_tick_period_milliseconds(period) })
 }
 
-/// Random bits.
-pub(super) fn random() -> Result<u128> {
-    let mut bits = [0; 16];
-    // SAFETY: pointer and size are those of a live array.
-    checked(unsafe { random_get(bits.as_mut_ptr(), bits.len()) })?;
-    Ok(u128::from_le_bytes(bits))
-}
-
 fn buffer(kind: BufferType, start: usize, max: usize) -> Result<Vec<u8>> {
     let mut data = std::ptr::null_mut();
     let mut size = 0;
@@ -169,27 +144,6 @@ pub(super) fn configuration(max: usize) -> Result<Vec<u8>> {
 /// The body of the callout's answer.
 pub(super) fn callout_body(max: usize) -> Result<Vec<u8>> {
     buffer(BufferType::HttpCallResponseBody, 0, max)
-}
-
-/// Some bytes of the chunk of the request's body that has come.
-pub(super) fn request_chunk(start: usize, max: usize) -> Result<Vec<u8>> {
-    buffer(BufferType::HttpRequestBody, start, max)
-}
-
-/// Puts these bytes in the place of a whole chunk of `size` bytes of the request's body.
-pub(super) fn replace_request_chunk(size: usize, bytes: &[u8]) -> Result<()> {
-    set_request_chunk(0, size, bytes)
-}
-
-/// Puts these bytes behind a chunk of `size` bytes of the request's body.
-pub(super) fn append_to_request_chunk(size: usize, bytes: &[u8]) -> Result<()> {
-    set_request_chunk(size, 0, bytes)
-}
-
-fn set_request_chunk(start: usize, size: usize, bytes: &[u8]) -> Result<()> {
-    let kind = BufferType::HttpRequestBody as u32;
-    // SAFETY: pointer and size are those of a live buffer.
-    checked(unsafe { proxy_set_buffer_bytes(kind, start, size, bytes.as_ptr(), bytes.len()) })
 }
 
 /// The status of the callout's answer.
@@ -284,30 +238,6 @@ pub(super) fn add_header(name: &str, value: &[u8]) -> Result<()> {
 pub(super) fn set_property(name: &str, value: &str) -> Result<()> {
     // SAFETY: pointers and sizes are those of live texts.
     checked(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
-}
-
-/// A number that Envoy knows of the request. `path` has a zero between its parts.
-pub(super) fn number_property(path: &str) -> Result<u64> {
-    let mut data = std::ptr::null_mut();
-    let mut size = 0;
-    // SAFETY: as in `buffer`.
-    let value = unsafe {
-        checked(proxy_get_property(
-            path.as_ptr(),
-            path.len(),
-            &raw mut data,
-            &raw mut size,
-        ))?;
-        taken(data, size)
-    };
-    let bytes = value.first_chunk::<8>().ok_or(Refused)?;
-    Ok(u64::from_le_bytes(*bytes))
-}
-
-/// The calls that follow are about this context.
-pub(super) fn set_effective_context(id: u32) -> Result<()> {
-    // SAFETY: no pointers.
-    checked(unsafe { proxy_set_effective_context(id) })
 }
 
 /// Lets the request go on.

@@ -1,15 +1,17 @@
 //! One request in Envoy: hands its headers to the flow and does what the flow says. Whatever fails
 //! on the way refuses the request; nothing fails open.
 
-use super::calls::{self, Headers, LogLevel, NotSent};
+use super::calls::{self, Headers, LogLevel, NotSent, streams};
 use super::root::Shared;
+use super::tap;
 use crate::config::Service;
 use crate::flow::{self, Waiting};
 use crate::placement::{MAX_ANSWER_BYTES, Placed};
 use crate::presentation::not_ready;
 use crate::rejection::{Cause, Level};
 use crate::step::{Callout, Change, Failure, Outcome, Reply, Start, Step};
-use crate::streams::{Ending, Pass, Tap};
+use crate::streams::{Ending, Tap};
+use base64::Engine;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::rc::Rc;
@@ -55,6 +57,8 @@ impl Stream {
     /// Begins; the reply to give at once, if there is one.
     fn begin(&mut self, shared: &Shared) -> Result<(), Reply> {
         let headers = Headers::of_request().map_err(|_| not_ready("headers"))?;
+        #[cfg(feature = "trap")]
+        super::trap::spring(&headers);
         let keys = shared.keys().ok_or_else(|| not_ready("keys"))?;
         let pairs = headers.iter().ok_or_else(|| not_ready("headers"))?;
         let Start { action, step } = flow::start(&shared.config, &keys, pairs);
@@ -153,7 +157,7 @@ impl HttpContext for Stream {
         if let State::Open(tap) = &mut self.state
             && let Some(shared) = &self.shared
         {
-            pass(self.id, shared, tap, size);
+            tap::pass(self.id, &shared.gateway, tap, size);
         }
         self.action()
     }
@@ -199,12 +203,12 @@ impl Context for Stream {
         let state = std::mem::replace(&mut self.state, State::Held);
         if let (State::Open(tap), Some(shared)) = (state, &self.shared) {
             let ending = Ending {
-                status: calls::number_property(RESPONSE_STATUS)
+                status: streams::number_property(RESPONSE_STATUS)
                     .ok()
                     .and_then(|status| u16::try_from(status).ok())
                     .filter(|status| *status != 0),
                 received: tap.received(),
-                sent: calls::number_property(RESPONSE_SIZE).unwrap_or_default(),
+                sent: streams::number_property(RESPONSE_SIZE).unwrap_or_default(),
             };
             if let Some((pool, reason)) = shared.gateway.close(self.id, ending) {
                 shared.metrics.stream_closed(&pool, reason);
@@ -250,41 +254,6 @@ pub(super) fn post(
     calls::call(&service.cluster, headers, Some(body), timeout_ms)
 }
 
-/// A chunk from the client: most go on untouched, and unread but for a header.
-fn pass(id: u32, shared: &Shared, tap: &mut Tap, size: usize) {
-    let read = |start, max| calls::request_chunk(start, max).ok();
-    let (pass, active) = tap.chunk(size, shared.gateway.coarse_now(), read);
-    if let Some(session_ref) = active {
-        shared.gateway.active(&session_ref);
-    }
-    let done = match pass {
-        Pass::All => return,
-        Pass::Nothing => calls::replace_request_chunk(size, &[]),
-        Pass::Close { keep, frame } => {
-            shared.gateway.closing(id);
-            close(size, keep, &frame)
-        }
-    };
-    // What cannot be taken back must not go on: the whole stream ends here.
-    if done.is_err() {
-        let _ = calls::reset_request();
-    }
-}
-
-/// Puts a close frame behind the first `keep` bytes of a chunk, in the place of the others. Envoy can
-/// replace a whole chunk or append to it, nothing in between.
-fn close(size: usize, keep: usize, frame: &[u8]) -> calls::Result<()> {
-    if keep >= size {
-        return calls::append_to_request_chunk(size, frame);
-    }
-    let mut bytes = match keep {
-        0 => Vec::new(),
-        _ => calls::request_chunk(0, keep)?,
-    };
-    bytes.extend_from_slice(frame);
-    calls::replace_request_chunk(size, &bytes)
-}
-
 /// The callout's body; one byte more than is allowed is enough to refuse it.
 fn read_body(size: usize) -> calls::Result<Vec<u8>> {
     if size == 0 {
@@ -299,10 +268,18 @@ fn apply(changes: &[Change]) -> Result<(), Reply> {
             Change::Remove(name) => calls::remove_header(name),
             Change::Set(name, value) => calls::set_header(name, value),
             Change::Add(name, value) => calls::add_header(name, value),
+            Change::Nonce(name) => {
+                calls::random().and_then(|bits| calls::set_header(name, nonce(bits).as_bytes()))
+            }
         }
         .map_err(|_| not_ready("a header cannot be changed"))?;
     }
     Ok(())
+}
+
+/// 16 bytes in base64.
+fn nonce(bits: u128) -> String {
+    base64::engine::general_purpose::STANDARD.encode(bits.to_le_bytes())
 }
 
 const fn is_callout_failure(cause: Cause) -> bool {

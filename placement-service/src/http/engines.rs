@@ -37,6 +37,8 @@ pub(super) struct EngineView {
     /// Of the last probe and those that it cannot know yet.
     sessions: u32,
     reserved: u32,
+    /// Streams that gateways have reported open.
+    streams: u32,
     /// MB.
     memory_free: Option<f64>,
     /// Share in use, 0 to 1.
@@ -60,8 +62,9 @@ impl EngineView {
             engine: name.to_owned(),
             address: engine.endpoint.api.to_string(),
             state: engine.state.as_str(),
-            sessions: engine.probed_sessions().saturating_add(standing.reserved),
+            sessions: standing.sessions(standing.probed.or_else(|| load.and_then(|l| l.sessions))),
             reserved: standing.reserved,
+            streams: standing.open,
             memory_free: load.and_then(|l| l.memory).map(|m| m.free),
             cpu: load.and_then(|l| l.cpu),
             draining: standing.draining,

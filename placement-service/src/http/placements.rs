@@ -12,7 +12,7 @@ use crate::tokens::Minted;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use berth_api::{PlacementAnswer, PlacementRequest};
+use berth_api::{PlacementAnswer, PlacementRequest, Reason};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -57,6 +57,11 @@ pub(super) async fn place(
     } else {
         (app.placer.place(request).await?, None)
     };
+    // It may have ended while an engine was being found: whoever closes its streams knows nothing of this one.
+    if !app.sessions.still_lives(&session) {
+        app.placer.take_back(&placed);
+        return Err(Reason::UnknownSession.into());
+    }
     let placement = PlacementAnswer {
         token: minted.token.clone(),
         token_expires_at: minted.expires_at,

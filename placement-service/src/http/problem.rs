@@ -58,6 +58,10 @@ own_problems! {
     no_such_session = NOT_FOUND, "no-such-session", "There is no such session";
     /// No engine of that name in that pool.
     no_such_engine = NOT_FOUND, "no-such-engine", "There is no such engine";
+    /// More gateways report than can be kept.
+    too_many_gateways = TOO_MANY_REQUESTS, "too-many-gateways", "Too many gateways report";
+    /// More streams are open than can be kept.
+    too_many_streams = TOO_MANY_REQUESTS, "too-many-streams", "Too many streams are open";
     /// No webhook of that name.
     no_such_webhook = NOT_FOUND, "no-such-webhook", "There is no such webhook";
     /// The webhook has no dead letter of that number.

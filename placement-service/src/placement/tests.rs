@@ -65,10 +65,11 @@ fn chooser(strategy: Strategy, threshold: Option<u32>) -> Chooser {
 /// Places so many sessions, all of them staying.
 fn spread(chooser: &Chooser, engines: &Engines, count: u32) -> BTreeMap<String, u32> {
     let now = Instant::now();
-    let mut counts = BTreeMap::new();
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     for _ in 0..count {
         let choice = chooser.choose(engines, &ask(now)).unwrap();
-        choice.reservation.placed(now);
+        let name = choice.engine.tally.standing(now).own.to_string();
+        choice.reservation.placed(&name, now);
         *counts.entry(choice.engine.name.to_string()).or_default() += 1;
     }
     counts
@@ -145,7 +146,7 @@ fn round_robin_gives_a_returning_engine_one_turn_only() {
 fn ties_are_broken_at_random() {
     let engines = fleet(["a", "b", "c"].map(|name| up(name, load(5, 500.0, 0.5))));
     let chooser = chooser(Strategy::LeastLoad, None);
-    let mut counts = BTreeMap::new();
+    let mut counts: BTreeMap<_, _> = BTreeMap::new();
     for _ in 0..300 {
         let choice = chooser.choose(&engines, &ask(Instant::now())).unwrap();
         *counts.entry(choice.engine.name.clone()).or_insert(0) += 1;
@@ -424,10 +425,10 @@ fn what_drains_is_short_of_memory_or_in_a_full_pool_gets_nothing() {
     assert!(why.for_want_of_room(), "b is up");
     assert_eq!(why.to_string(), "1 low-memory, 1 draining");
     a.tally.drain(false);
-    choice.reservation.placed(now);
-    for _ in 0..2 {
+    choice.reservation.placed("s", now);
+    for stream in ["t", "u"] {
         let choice = chooser.choose(&engines, &ask(now)).unwrap();
-        choice.reservation.placed(now);
+        choice.reservation.placed(stream, now);
     }
     assert_eq!(chooser.room(&engines, now), Some(0));
     let why = chooser.choose(&engines, &ask(now)).unwrap_err();

@@ -11,6 +11,7 @@ mod accounts;
 mod engines;
 mod events;
 mod families;
+mod gateway_events;
 mod gateways;
 mod idp;
 mod limit;

@@ -7,7 +7,7 @@ use berth_placement::config::load;
 use berth_placement::engine::{Endpoint, Engine, EngineName, State};
 use berth_placement::fleet::{Fleet, FleetReader, PoolFleet};
 use berth_placement::placer::{PlaceRequest, Placed, Placer, REPLACED, RESUMED, SHARED};
-use berth_placement::reservation::Tally;
+use berth_placement::reservation::{Tallies, Tally};
 use berth_placement::sessions::LiveSession;
 use prometheus_client::registry::Registry;
 use rand::rngs::StdRng;
@@ -240,7 +240,9 @@ async fn no_session_leaves_an_engine_that_stays() {
     let (publish, fleet) = FleetReader::sent();
     let mut registry = Registry::with_prefix("berth");
     let clock = Arc::new(SystemClock);
-    let placer = Placer::on(&config.unwrap().config, clock, &mut registry, (fleet, None));
+    let tallies = Tallies::new(Duration::from_secs(30));
+    let fleet = (fleet, tallies, None);
+    let placer = Placer::on(&config.unwrap().config, clock, &mut registry, fleet);
     let session = LiveSession {
         session_ref: "ann".into(),
         ..LiveSession::default()
