@@ -4,6 +4,7 @@
 mod api;
 mod capacity;
 mod check;
+mod compat;
 mod events;
 pub mod fault;
 mod fleet;
@@ -22,6 +23,7 @@ mod webhooks;
 
 pub use api::{Api, ApiClient, Role};
 pub use capacity::{Capacity, Waiting};
+pub use compat::{Compat, Mira, SessionService};
 pub use events::Events;
 pub use fleet::{Placement, Probe};
 pub use login::{LockOut, Login, LoginRate};
@@ -58,6 +60,7 @@ pub struct Config {
     pub placement: Placement,
     pub pools: Vec<Pool>,
     pub routes: Vec<Route>,
+    pub compat: Compat,
     /// How long requests in flight may take to finish after SIGTERM.
     #[serde(with = "humantime_serde")]
     pub shutdown_grace: Duration,

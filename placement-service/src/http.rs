@@ -4,6 +4,7 @@
 mod assets;
 mod body;
 mod clients;
+pub mod compat;
 mod cookies;
 mod cross_site;
 mod engines;
@@ -38,6 +39,7 @@ use crate::placer::Placer;
 use crate::secret::Secret;
 use crate::security_events::SecurityEvents;
 use crate::sessions::{Sessions, Sweep};
+use crate::store::redis_jwt::JwtRules;
 use crate::tokens::Tokens;
 use crate::webhooks::Webhooks;
 use axum::Router;
@@ -93,6 +95,8 @@ pub struct AppState {
     pub gateway_secret: Option<Secret>,
     /// Who else may call `/v1`.
     pub clients: Clients,
+    /// What else verifies the JWTs that clients of `compat.session_service` bring along.
+    pub session_service_rules: Option<JwtRules>,
     pub cookie: LoginCookie,
     pub pages: Pages,
 }
@@ -132,6 +136,12 @@ const ROUTES: &[&str] = &[
     "/health/live",
     "/health/ready",
     "/metrics",
+    compat::mira::ENGINES_PATH,
+    compat::mira::HEALTH_PATH,
+    compat::session_service::DOCUMENT_PATH,
+    compat::session_service::SESSION_DOC_PATH,
+    compat::session_service::HEALTH_PATH,
+    compat::session_service::METRICS_PATH,
 ];
 
 /// The routes of the service.
@@ -145,7 +155,7 @@ pub fn router(app: App) -> Router {
                 .layer(DefaultBodyLimit::max(gateway_events::MAX_REPORT_BYTES)),
         )
         .route_layer(from_fn_with_state(app.clone(), gateways::only));
-    Router::new()
+    let routes = Router::new()
         .merge(gateways)
         .route(EXPLAIN_PATH, get(engines::explain))
         .route(ENGINES_PATH, get(engines::list))
@@ -173,7 +183,13 @@ pub fn router(app: App) -> Router {
         .route("/.well-known/jwks.json", get(tokens::jwks))
         .route("/health/live", get(operators::live))
         .route("/health/ready", get(operators::ready))
-        .route("/metrics", get(operators::metrics))
+        .route("/metrics", get(operators::metrics));
+    finished(routes, app)
+}
+
+/// What every listener's routes share: their refusals, counts and limits.
+fn finished(routes: Router<App>, app: App) -> Router {
+    routes
         .fallback(async || HttpProblem::not_found())
         .method_not_allowed_fallback(async || HttpProblem::method_not_allowed())
         .layer(from_fn_with_state(app.clone(), count))

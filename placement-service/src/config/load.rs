@@ -36,6 +36,7 @@ routes:
 tokens:
   previous: [ { algorithm: HS256, key: { env: BERTH_MODEL } } ]
   next: [ { algorithm: HS256, key: { env: BERTH_MODEL } } ]
+compat: { session_service: { keys: [ { algorithm: HS256, key: { env: BERTH_MODEL } } ] } }
 api: { clients: [ { name: berth-model, secret: { env: BERTH_MODEL }, role: runtime } ] }
 webhooks: [ { name: berth-model, url: https://example.com/, secret: { env: BERTH_MODEL } } ]
 security_events:

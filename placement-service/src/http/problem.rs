@@ -85,9 +85,6 @@ own_problems! {
     /// The body is neither a form nor JSON.
     unsupported_media_type = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type",
         "The body must be a form or JSON";
-    /// The body is no security event token.
-    not_a_security_event = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type",
-        "The body must be application/secevent+jwt";
     /// The keys that verify a token cannot be fetched.
     keys_unavailable = SERVICE_UNAVAILABLE, "keys-unavailable",
         "The keys of the transmitter cannot be fetched";

@@ -50,6 +50,9 @@ pub trait Coordination: Send + Sync + 'static {
     /// Remembers `key` until `until_ms`; `true` the first time, `false` while it is remembered.
     async fn once(&self, key: &str, now_ms: u64, until_ms: u64) -> Result<bool, StoreError>;
 
+    /// Whether `key` is remembered, without remembering it.
+    async fn was_once(&self, key: &str, now_ms: u64) -> Result<bool, StoreError>;
+
     /// Forgets whatever `once` no longer needs.
     async fn forget_once(&self, now_ms: u64) -> Result<(), StoreError>;
 

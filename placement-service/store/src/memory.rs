@@ -153,6 +153,11 @@ impl Coordination for Memory {
         Ok(true)
     }
 
+    async fn was_once(&self, key: &str, now_ms: u64) -> Result<bool, StoreError> {
+        let state = self.lock();
+        Ok(state.used.get(key).is_some_and(|until| *until > now_ms))
+    }
+
     async fn forget_once(&self, now_ms: u64) -> Result<(), StoreError> {
         self.lock().used.retain(|_, until_ms| *until_ms > now_ms);
         Ok(())

@@ -8,6 +8,7 @@
 )]
 
 mod accounts;
+mod compat;
 mod engines;
 mod events;
 mod families;

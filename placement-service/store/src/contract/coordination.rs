@@ -20,7 +20,10 @@ pub async fn coordination(store: &impl Coordination) {
     assert!(!lease("a", 1_160).await);
     assert!(store.lease("other", "a", 1_160, 100).await.unwrap());
 
+    assert!(!store.was_once("jti", 1_000).await.unwrap());
     assert!(store.once("jti", 1_000, 2_000).await.unwrap());
+    assert!(store.was_once("jti", 1_999).await.unwrap());
+    assert!(!store.was_once("jti", 2_000).await.unwrap());
     assert!(!store.once("jti", 1_500, 3_000).await.unwrap());
     assert!(store.once("another", 1_500, 3_000).await.unwrap());
     store.forget_once(1_900).await.unwrap();

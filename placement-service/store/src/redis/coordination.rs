@@ -56,6 +56,14 @@ impl Coordination for RedisStore {
         self.script(&ONCE, &words).await
     }
 
+    async fn was_once(&self, key: &str, now_ms: u64) -> Result<bool, StoreError> {
+        let mut score = cmd("ZSCORE");
+        score.arg(self.key("used")).arg(key);
+        let until_ms: Option<f64> = self.command(&score).await?;
+        // Milliseconds of centuries are exact in an f64.
+        Ok(until_ms.is_some_and(|until_ms| until_ms > now_ms as f64))
+    }
+
     async fn forget_once(&self, now_ms: u64) -> Result<(), StoreError> {
         let mut forget = cmd("ZREMRANGEBYSCORE");
         forget.arg(self.key("used")).arg("-inf").arg(now_ms);

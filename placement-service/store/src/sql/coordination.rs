@@ -70,6 +70,17 @@ macro_rules! sql_coordination {
                 Ok(done.rows_affected() > 0)
             }
 
+            async fn was_once(&self, key: &str, now_ms: u64) -> Result<bool, StoreError> {
+                let mut held = self.acquire().await?;
+                let found = sqlx::query("SELECT 1 FROM used WHERE key = $1 AND until > $2")
+                    .bind(key)
+                    .bind(to_i64(now_ms)?)
+                    .fetch_optional(&mut **held)
+                    .await?;
+                held.give_back();
+                Ok(found.is_some())
+            }
+
             async fn forget_once(&self, now_ms: u64) -> Result<(), StoreError> {
                 let mut held = self.acquire().await?;
                 sqlx::query("DELETE FROM used WHERE until <= $1")
