@@ -9,6 +9,7 @@
 
 mod accounts;
 mod compat;
+mod engines;
 mod events;
 mod families;
 mod gateway_events;
