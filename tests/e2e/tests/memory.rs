@@ -33,7 +33,9 @@ fn load() -> (usize, usize) {
 async fn requests(to: SocketAddr, cookie: String, count: usize) -> Result<()> {
     let mut connection = Connection::open(to).await?;
     for _ in 0..count {
-        let reply = connection.send(Call::get("/api/whoami").cookie(&cookie)).await?;
+        let reply = connection
+            .send(Call::get("/api/whoami").cookie(&cookie))
+            .await?;
         if reply.status != 200 {
             return Err(format!("{} {}", reply.status, reply.text()).into());
         }
@@ -57,7 +59,11 @@ async fn aborts(to: SocketAddr, cookie: String, count: usize) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_is_flat_under_requests_and_aborts() -> Result<()> {
     let (all_requests, all_aborts) = load();
-    let mut stack = Stack::builder().engines(1).engine_args(&["--session-kb", "0"]).start().await?;
+    let mut stack = Stack::builder()
+        .engines(1)
+        .engine_args(&["--session-kb", "0"])
+        .start()
+        .await?;
     let cookie = stack.login_demo().await?;
     let began = Instant::now();
     let mut curve = String::from("requests,aborts,seconds,envoy_rss_kib\n");
@@ -66,7 +72,11 @@ async fn memory_is_flat_under_requests_and_aborts() -> Result<()> {
         let mut clients = JoinSet::new();
         for _ in 0..CLIENTS {
             let (to, cookie) = (stack.http(), cookie.clone());
-            clients.spawn(requests(to, cookie.clone(), all_requests / ROUNDS / CLIENTS));
+            clients.spawn(requests(
+                to,
+                cookie.clone(),
+                all_requests / ROUNDS / CLIENTS,
+            ));
             clients.spawn(aborts(to, cookie, all_aborts / ROUNDS / CLIENTS));
         }
         while let Some(done) = clients.join_next().await {
@@ -83,6 +93,9 @@ async fn memory_is_flat_under_requests_and_aborts() -> Result<()> {
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
     let (warm, end) = (mean(&sizes[WARM..2 * WARM]), mean(&sizes[ROUNDS - WARM..]));
     println!("{curve}warm {warm:.0} KiB, end {end:.0} KiB");
-    assert!(end - warm < GROWTH_KIB, "from {warm:.0} to {end:.0} KiB:\n{curve}");
+    assert!(
+        end - warm < GROWTH_KIB,
+        "from {warm:.0} to {end:.0} KiB:\n{curve}"
+    );
     Ok(())
 }

@@ -35,8 +35,13 @@ async fn several_websockets_share_one_http2_connection() -> Result<()> {
     let stack = Stack::builder().engines(1).tls().start().await?;
     let mut client = stack.http2().await?;
     let cookie = login(&mut client).await?;
-    let who = client.send(Call::get("/api/whoami").cookie(&cookie)).await?;
-    assert_eq!((who.status, who.json()["account"].as_str()), (200, Some("demo")));
+    let who = client
+        .send(Call::get("/api/whoami").cookie(&cookie))
+        .await?;
+    assert_eq!(
+        (who.status, who.json()["account"].as_str()),
+        (200, Some("demo"))
+    );
 
     let mut sockets = vec![];
     for _ in 0..20 {
@@ -50,10 +55,17 @@ async fn several_websockets_share_one_http2_connection() -> Result<()> {
     assert_eq!(stack.engines[0].stats().await?.sockets, 20);
     // What the engine saw is a proper handshake of RFC 6455, each with a key of its own.
     let upgrades = stack.engines[0].upgrades().await?;
-    let header = |index: usize, name: &'static str| -> Vec<&str> { upgrades[index].header(name).collect() };
+    let header =
+        |index: usize, name: &'static str| -> Vec<&str> { upgrades[index].header(name).collect() };
     assert_eq!(header(0, "sec-websocket-version"), ["13"]);
-    let keys = [header(0, "sec-websocket-key"), header(1, "sec-websocket-key")];
-    assert!(keys.iter().all(|key| key.len() == 1 && key[0].len() == 24), "{keys:?}");
+    let keys = [
+        header(0, "sec-websocket-key"),
+        header(1, "sec-websocket-key"),
+    ];
+    assert!(
+        keys.iter().all(|key| key.len() == 1 && key[0].len() == 24),
+        "{keys:?}"
+    );
     assert_ne!(keys[0], keys[1]);
     assert!(header(0, "cookie").is_empty());
 
@@ -75,10 +87,25 @@ async fn refusals_over_http2_are_the_same() -> Result<()> {
     let plain = cookie.replace("__Host-", "");
     let refused: [(&[(&str, &str)], u16, &str); 4] = [
         (&[("origin", own)], 401, "no-session"),
-        (&[("origin", own), ("cookie", COOKIE)], 401, "unknown-session"),
-        (&[("origin", "https://evil.example"), ("cookie", cookie.as_str())], 403, "origin-denied"),
+        (
+            &[("origin", own), ("cookie", COOKIE)],
+            401,
+            "unknown-session",
+        ),
+        (
+            &[
+                ("origin", "https://evil.example"),
+                ("cookie", cookie.as_str()),
+            ],
+            403,
+            "origin-denied",
+        ),
         // The cookie of plain http is not taken here.
-        (&[("origin", own), ("cookie", plain.as_str())], 401, "no-session"),
+        (
+            &[("origin", own), ("cookie", plain.as_str())],
+            401,
+            "no-session",
+        ),
     ];
     for (headers, status, reason) in refused {
         let reply = client.upgrade("/app/sales.qvf", headers).await?.refused()?;
@@ -95,9 +122,15 @@ fn ended(session: &str, reason: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_sessions_end_closes_its_websockets_over_http2_and_nothing_else_of_the_connection() -> Result<()> {
+async fn a_sessions_end_closes_its_websockets_over_http2_and_nothing_else_of_the_connection()
+-> Result<()> {
     let stand_in = StandIn::start().await?;
-    let stack = Stack::builder().engines(1).tls().stand_in(stand_in).start().await?;
+    let stack = Stack::builder()
+        .engines(1)
+        .tls()
+        .stand_in(stand_in)
+        .start()
+        .await?;
     let mut client = stack.http2().await?;
     let answer = |session: &str| {
         let mut answer = stand_in::placement(stack.engines[0].api)?;
