@@ -6,22 +6,19 @@
 
 mod changes;
 mod coming;
-mod stream_id;
 mod tallies;
 
 use crate::cost::{Cost, Kind};
 use crate::engine::Load;
 use crate::suspicion::{Suspicion, Trust};
+pub use changes::Changes;
 use changes::Listener;
 use coming::{Coming, Expected};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::time::Instant;
-
-pub use changes::Changes;
-pub use stream_id::StreamId;
 pub use tallies::Tallies;
+use tokio::time::Instant;
 
 /// How long a new session may take to show in an engine's numbers: its client has yet to connect.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -33,18 +30,19 @@ pub struct Tally {
     books: Mutex<Books>,
 }
 
-/// Streams in the order of their time.
-type ByTime = BTreeSet<(Instant, StreamId)>;
+/// Since when a stream counts, and its name: streams in the order of their time.
+type Since = (Instant, Arc<str>);
 
 #[derive(Debug, Default)]
 struct Books {
     /// Handles alive: placements under way.
     pending: u32,
-    streams: HashMap<StreamId, Stream>,
+    /// Since when each stream counts, by its name.
+    streams: HashMap<Arc<str>, Instant>,
     /// Those that no gateway has reported yet.
-    waiting: ByTime,
-    /// Those that the last probe cannot have seen.
-    unseen: ByTime,
+    waiting: BTreeSet<Since>,
+    /// Those that the last probe cannot have seen, with what they are expected to cost.
+    unseen: BTreeMap<Since, Expected>,
     /// When those closed that the last probe has seen.
     left: Vec<Instant>,
     /// Sessions that the last probe saw.
@@ -54,37 +52,8 @@ struct Books {
     /// The turn in which round-robin last chose this engine.
     turn: u64,
     suspicion: Suspicion,
-    listener: Option<Listener>,
     coming: Coming,
-}
-
-/// A session that was placed here, or whose stream was reported here.
-#[derive(Clone, Copy, Debug)]
-struct Stream {
-    /// Since when it counts.
-    since: Instant,
-    /// What it is going to cost, as it was noted when it was placed.
-    coming: Option<(Instant, Expected)>,
-}
-
-impl Books {
-    /// Placements whose clients have not come in time count no more.
-    fn lapse(&mut self, ttl: Duration, now: Instant) {
-        while self.waiting.first().is_some_and(|(at, _)| *at + ttl <= now)
-            && let Some(entry) = self.waiting.pop_first()
-        {
-            self.streams.remove(&entry.1);
-            self.unseen.remove(&entry);
-        }
-        self.coming.lapse(ttl, now);
-    }
-
-    /// Whoever chooses has to look again.
-    fn changed(&mut self) {
-        if let Some(listener) = &mut self.listener {
-            listener.changed();
-        }
-    }
+    listener: Option<Listener>,
 }
 
 /// What a choice needs to know of the books.
@@ -102,6 +71,8 @@ pub struct Standing {
     pub turn: u64,
     /// Whether it may be used.
     pub trust: Trust,
+    /// Sessions that the last probe saw.
+    pub probed: Option<u32>,
     /// What the sessions that no probe has seen are going to take.
     pub coming: Cost,
     /// The CPU in use, smoothed over the last probes, 0 to 1.
@@ -112,7 +83,7 @@ impl Standing {
     /// Sessions on the engine now: what the last probe saw and has changed since, or our own count when
     /// probes tell nothing of sessions.
     #[must_use]
-    pub const fn sessions(&self, probed: Option<u32>) -> u32 {
+    pub fn sessions(&self, probed: Option<u32>) -> u32 {
         match probed {
             Some(probed) => probed
                 .saturating_sub(self.left)
@@ -158,6 +129,7 @@ impl Tally {
             open: count(books.streams.len() - books.waiting.len()),
             turn: books.turn,
             trust: books.suspicion.trust(now),
+            probed: books.coming.sessions(),
             coming: books.coming.cost(),
             cpu: books.coming.cpu(),
         }
@@ -168,7 +140,8 @@ impl Tally {
     pub fn unconfirmed(&self, now: Instant) -> u32 {
         let mut books = self.books();
         books.lapse(self.ttl, now);
-        let waiting = books.waiting.intersection(&books.unseen).count();
+        let unseen = |since: &&Since| books.unseen.contains_key(since);
+        let waiting = books.waiting.iter().filter(unseen).count();
         books.pending.saturating_add(count(waiting))
     }
 
@@ -191,45 +164,65 @@ impl Tally {
         }
     }
 
-    /// The numbers of a probe that began at `began`: the cost of what it has seen is in them.
-    pub fn measured(&self, began: Instant, load: &Load) {
-        let mut books = self.books();
-        let lessons = books.coming.measured(began, load);
-        if let Some(listener) = &mut books.listener {
-            listener.learned(lessons);
-        }
-        books.changed();
-    }
-
     /// A gateway has reported the stream open, which it is since `since`.
-    pub fn opened(&self, stream: StreamId, since: Instant) {
+    pub fn opened(&self, stream: &str, since: Instant) {
         let mut books = self.books();
-        if let Some(known) = books.streams.get(&stream) {
-            let entry = (known.since, stream);
+        if let Some((name, at)) = books.streams.get_key_value(stream) {
+            let entry = (*at, Arc::clone(name));
             books.waiting.remove(&entry);
             return;
         }
         // Placed by another process, or longer ago than a reservation counts.
+        let name: Arc<str> = stream.into();
         if books.probed_at.is_none_or(|began| since + SETTLE > began) {
-            books.unseen.insert((since, stream));
+            books.expect((since, Arc::clone(&name)), Expected::default());
         }
-        let coming = None;
-        books.streams.insert(stream, Stream { since, coming });
+        books.streams.insert(name, since);
         books.changed();
     }
 
     /// The stream is closed, or never came to be. Closing it again changes nothing.
-    pub fn closed(&self, stream: StreamId, now: Instant) {
+    pub fn closed(&self, stream: &str, now: Instant) {
         let mut books = self.books();
-        let Some(Stream { since, coming }) = books.streams.remove(&stream) else {
+        let Some((name, at)) = books.streams.remove_entry(stream) else {
             return;
         };
-        books.waiting.remove(&(since, stream));
-        if !books.unseen.remove(&(since, stream)) {
+        let entry = (at, name);
+        books.waiting.remove(&entry);
+        if books.expect_no_more(&entry).is_none() {
             books.left.push(now);
         }
-        if let Some((at, expected)) = coming {
-            books.coming.closed(at, expected);
+        books.changed();
+    }
+
+    /// A probe that began at `began` saw so many sessions.
+    pub fn probed(&self, began: Instant, sessions: u32) {
+        let load = Load {
+            sessions: Some(sessions),
+            ..Load::default()
+        };
+        self.measured(began, &load);
+    }
+
+    /// The numbers of a probe that began at `began`. Placements made well before are in them. Of those made
+    /// just before, as many as the growth of the sessions shows.
+    pub fn measured(&self, began: Instant, load: &Load) {
+        let mut books = self.books();
+        let mut seen = books.see(|at| at + SETTLE <= began, usize::MAX);
+        let settled = count(seen.len());
+        let closed = books.left.len();
+        books.left.retain(|at| *at > began);
+        let closed = count(closed - books.left.len());
+        if let Some(sessions) = load.sessions {
+            let known = books.probed.saturating_sub(closed).saturating_add(settled);
+            let grown = usize::try_from(sessions.saturating_sub(known)).unwrap_or(usize::MAX);
+            seen.extend(books.see(|at| at <= began, grown));
+            books.probed = sessions;
+        }
+        books.probed_at = Some(began);
+        let lessons = books.coming.measured(&seen, load);
+        if let Some(listener) = &mut books.listener {
+            listener.learned(lessons);
         }
         books.changed();
     }
@@ -239,34 +232,6 @@ impl Tally {
     fn is_empty(&self) -> bool {
         let books = self.books();
         books.pending == 0 && books.streams.is_empty()
-    }
-
-    /// A probe that began at `began` saw so many sessions. Placements made well before are among
-    /// them. Of those made just before, as many as the growth shows.
-    pub fn probed(&self, began: Instant, sessions: u32) {
-        let mut books = self.books();
-        let before = books.unseen.len();
-        while books
-            .unseen
-            .first()
-            .is_some_and(|(at, _)| *at + SETTLE <= began)
-        {
-            books.unseen.pop_first();
-        }
-        let settled = count(before - books.unseen.len());
-        let closed = books.left.len();
-        books.left.retain(|at| *at > began);
-        let closed = count(closed - books.left.len());
-        let known = books.probed.saturating_sub(closed).saturating_add(settled);
-        for _ in 0..sessions.saturating_sub(known) {
-            match books.unseen.first() {
-                Some((at, _)) if *at <= began => drop(books.unseen.pop_first()),
-                _ => break,
-            }
-        }
-        books.probed_at = Some(began);
-        books.probed = sessions;
-        books.changed();
     }
 
     /// Begins a trial of a suspect engine, if one is due.
@@ -299,6 +264,54 @@ impl Tally {
     }
 }
 
+impl Books {
+    /// Whoever chooses has to look again.
+    fn changed(&mut self) {
+        if let Some(listener) = &mut self.listener {
+            listener.changed();
+        }
+    }
+
+    /// A stream that no probe has seen.
+    fn expect(&mut self, stream: Since, expected: Expected) {
+        self.coming.placed(&expected);
+        self.unseen.insert(stream, expected);
+    }
+
+    /// The stream is gone, or seen; `None` when a probe had seen it before.
+    fn expect_no_more(&mut self, stream: &Since) -> Option<Expected> {
+        let expected = self.unseen.remove(stream)?;
+        self.coming.gone(&expected, self.unseen.is_empty());
+        Some(expected)
+    }
+
+    /// A probe has seen the first streams that it had not seen before: those of such a time, and so many
+    /// at the most.
+    fn see(&mut self, of: impl Fn(Instant) -> bool, most: usize) -> Vec<Expected> {
+        let mut seen = Vec::new();
+        while seen.len() < most
+            && let Some((stream, _)) = self.unseen.first_key_value()
+            && of(stream.0)
+            && let Some((_, expected)) = self.unseen.pop_first()
+        {
+            self.coming.gone(&expected, self.unseen.is_empty());
+            seen.push(expected);
+        }
+        seen
+    }
+
+    /// Placements whose clients have not come in time count no more.
+    fn lapse(&mut self, ttl: Duration, now: Instant) {
+        while let Some(entry) = self.waiting.first()
+            && entry.0 + ttl <= now
+            && let Some(entry) = self.waiting.pop_first()
+        {
+            self.streams.remove(&entry.1);
+            self.expect_no_more(&entry);
+        }
+    }
+}
+
 fn count(entries: usize) -> u32 {
     u32::try_from(entries).unwrap_or(u32::MAX)
 }
@@ -313,17 +326,16 @@ pub struct Reservation {
 
 impl Reservation {
     /// The session is on the engine; `stream` is what gateways will call it.
-    pub fn placed(self, stream: StreamId, now: Instant) {
+    pub fn placed(self, stream: &str, now: Instant) {
         let mut books = self.tally.books();
+        let name: Arc<str> = stream.into();
         // Names are random: if one comes twice all the same, it counts once.
-        if books.streams.contains_key(&stream) {
+        if books.streams.contains_key(&name) {
             return;
         }
-        books.waiting.insert((now, stream));
-        books.unseen.insert((now, stream));
-        let noted = books.coming.placed(now, self.expected);
-        let coming = Some((noted, self.expected));
-        books.streams.insert(stream, Stream { since: now, coming });
+        books.waiting.insert((now, Arc::clone(&name)));
+        books.expect((now, Arc::clone(&name)), self.expected);
+        books.streams.insert(name, now);
         // The handle's own count goes with its drop.
     }
 }

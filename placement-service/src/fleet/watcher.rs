@@ -216,9 +216,6 @@ impl Watcher {
         engine.state = watched.health.state();
         if let Some(load) = change.load {
             engine.tally.measured(began, &load);
-            if let Some(sessions) = load.sessions {
-                engine.tally.probed(began, sessions);
-            }
             engine.load = Some(Arc::new(load));
             engine.probed_at = Some(began);
         }

@@ -8,7 +8,7 @@ use crate::reservation::Standing;
 /// One engine, as of the last look at its books.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Facts {
-    /// Sessions of the last probe, and what has changed since.
+    /// Sessions of the last probe and those that it cannot know yet.
     pub sessions: u32,
     /// How many of them no probe has seen.
     pub reserved: u32,
@@ -27,8 +27,11 @@ impl Facts {
     #[must_use]
     pub fn of(engine: &Engine, standing: &Standing, rank: u32) -> Self {
         let load = engine.load.as_deref();
+        // The books may know a probe that the snapshot does not have yet.
+        let probed = load.and_then(|l| l.sessions);
+        let probed = probed.map(|sessions| standing.probed.unwrap_or(sessions));
         Self {
-            sessions: standing.sessions(load.and_then(|l| l.sessions)),
+            sessions: standing.sessions(probed),
             reserved: standing.reserved,
             memory: load.and_then(|l| l.memory).map(|memory| {
                 let coming = standing.coming.memory_mb;

@@ -1,7 +1,7 @@
 //! The books of every engine by name. They outlive a discovery that loses sight of an engine for a
 //! while, and are there before it finds one whose streams a gateway has reported already.
 
-use super::{Reservation, StreamId, Tally};
+use super::{Reservation, Tally};
 use crate::engine::{Endpoint, EngineName};
 use moka::sync::Cache;
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ pub struct Tallies(Arc<All>);
 #[derive(Debug)]
 struct All {
     ttl: Duration,
-    placed: Cache<StreamId, Arc<Tally>>,
+    placed: Cache<String, Arc<Tally>>,
     engines: Mutex<HashMap<(Arc<str>, EngineName), Kept>>,
 }
 
@@ -45,14 +45,14 @@ impl Tallies {
     /// The session is on the engine; `stream` is what gateways will call it.
     pub fn placed(&self, reservation: Reservation, stream: &str, now: Instant) {
         let tally = Arc::clone(&reservation.tally);
-        self.0.placed.insert(stream.into(), tally);
-        reservation.placed(stream.into(), now);
+        self.0.placed.insert(stream.to_owned(), tally);
+        reservation.placed(stream, now);
     }
 
     /// A placement came to nothing: it counts no more.
     pub fn refused(&self, stream: &str, now: Instant) {
-        if let Some(tally) = self.0.placed.remove(&StreamId::from(stream)) {
-            tally.closed(stream.into(), now);
+        if let Some(tally) = self.0.placed.remove(stream) {
+            tally.closed(stream, now);
         }
     }
 
@@ -119,7 +119,7 @@ mod tests {
         let (tallies, pool) = (Tallies::new(TTL), Arc::from("p"));
         let name = EngineName::from("e");
         let now = Instant::now();
-        tallies.of(&pool, &name).opened("s".into(), now);
+        tallies.of(&pool, &name).opened("s", now);
         let first = tallies.found(&pool, &name, endpoint(1));
         assert_eq!(first.standing(now).open, 1, "reported before it was found");
         drop(first);

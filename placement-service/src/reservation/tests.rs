@@ -130,6 +130,62 @@ fn a_stream_of_another_process_counts_unless_the_probe_has_seen_it() {
     assert_eq!((standing.sessions(Some(1)), standing.own), (2, 2));
 }
 
+#[test]
+fn what_a_session_is_expected_to_cost_goes_with_its_stream() {
+    let tally = Arc::new(Tally::new(TTL));
+    let now = Instant::now();
+    let kind = Kind {
+        document: Some(1),
+        held: false,
+    };
+    let cost = Cost {
+        memory_mb: 100.0,
+        cpu: 0.1,
+    };
+    let coming = |at| tally.standing(at).coming;
+    let reserve = || tally.reserve_for(1, kind, cost);
+    let given_up = reserve();
+    assert_eq!(coming(now), cost);
+    drop(given_up);
+    assert_eq!(coming(now), Cost::default(), "given up");
+    reserve().placed("a", now);
+    assert_eq!(coming(now), cost);
+    tally.closed("a", now);
+    assert_eq!(coming(now), Cost::default(), "closed");
+    reserve().placed("b", now);
+    assert_eq!(coming(now + TTL), Cost::default(), "lapsed");
+    reserve().placed("c", now + TTL);
+    tally.opened("c", now + TTL);
+    assert_eq!(coming(now + 3 * TTL), cost, "open, and not seen");
+    tally.probed(now + 3 * TTL, 1);
+    assert_eq!(coming(now + 3 * TTL), Cost::default(), "seen");
+}
+
+#[test]
+fn who_listens_hears_of_each_change_once_until_he_looks() {
+    let tally = Arc::new(Tally::new(TTL));
+    let now = Instant::now();
+    let changes = Arc::new(Changes::default());
+    tally.tell(&changes, 7);
+    let heard = || {
+        let (mut numbers, mut lessons) = (Vec::new(), Vec::new());
+        changes.take(&mut numbers, &mut lessons);
+        numbers
+    };
+    tally.reserve(1).placed("a", now);
+    tally.closed("a", now);
+    assert_eq!(heard(), [7]);
+    let _ = tally.standing(now);
+    tally.probed(now, 3);
+    assert_eq!(heard(), [7]);
+    let _ = tally.standing(now);
+    assert!(tally.failed(now, now));
+    assert_eq!(heard(), [7]);
+    let _ = tally.standing(now);
+    assert!(tally.served());
+    assert_eq!(heard(), [7]);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Reserve,
@@ -167,7 +223,9 @@ proptest! {
             let before = tally.standing(now);
             match step {
                 Step::Reserve => {
-                    handles.push(tally.reserve(0));
+                    let kind = Kind { document: Some(handles.len() as u64), held: false };
+                    let cost = Cost { memory_mb: 3.3, cpu: 0.01 };
+                    handles.push(tally.reserve_for(0, kind, cost));
                     prop_assert_eq!(tally.standing(now).own, before.own + 1);
                     prop_assert_eq!(reserved(&tally, now), before.reserved + 1);
                 }
@@ -207,6 +265,7 @@ proptest! {
             let (least, most) = (handles.len() + open.len(), handles.len() + open.len() + usize::from(placed));
             prop_assert!((least..=most).contains(&(standing.own as usize)));
             prop_assert!(standing.reserved as usize >= handles.len());
+            prop_assert!(standing.coming.memory_mb > -1e-6 && standing.coming.cpu > -1e-6);
         }
         handles.clear();
         for name in open {
@@ -214,6 +273,7 @@ proptest! {
         }
         let end = tally.standing(now + TTL);
         prop_assert_eq!((end.reserved, end.own, end.open), (0, 0, 0));
+        prop_assert_eq!(end.coming, Cost::default());
         prop_assert!(tally.is_empty());
         tally.probed(now + TTL, 0);
         prop_assert_eq!(tally.standing(now + TTL).left, 0);

@@ -23,7 +23,8 @@ async fn open(stack: &Stack, session: &str, stream: &str) -> Result<WebSocket> {
 }
 
 async fn open_with(stack: &Stack, patch: &Value) -> Result<WebSocket> {
-    let mut answer = stand_in::placement(stack.engines[0].api)?;
+    let engine = stack.engines.first().ok_or("no engine")?;
+    let mut answer = stand_in::placement(engine.api)?;
     render::merge(&mut answer, patch);
     stack.stand_in()?.answer(Answer::json(200, &answer));
     stack.socket("/app/sales.qvf", COOKIE).await
