@@ -9,6 +9,7 @@
 
 mod accounts;
 mod compat;
+mod cut_off;
 mod events;
 mod families;
 mod gateways;
