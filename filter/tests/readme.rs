@@ -62,13 +62,20 @@ fn the_readmes_defaults_are_the_defaults() {
     assert!(told.origins.is_empty() && least.origins.is_empty());
     assert!(told.jwks.is_none() && least.jwks.is_none());
     assert_eq!(told.feed, least.feed);
+    assert_eq!(told.cache, least.cache);
     assert_eq!(told.close_grace_ms, least.close_grace_ms);
 }
 
 #[test]
 fn the_readme_leaves_no_setting_out() {
     let all = documented();
-    for section in [None, Some("service"), Some("tokens"), Some("feed")] {
+    for section in [
+        None,
+        Some("service"),
+        Some("tokens"),
+        Some("feed"),
+        Some("cache"),
+    ] {
         let mut wrong = all.clone();
         let fields = match section {
             None => &mut wrong,
@@ -78,7 +85,7 @@ fn the_readme_leaves_no_setting_out() {
         fields.insert("no-such-setting".into(), Value::Null);
         // serde names the fields that it would have taken.
         let fault = parse(&Value::Object(wrong)).err().unwrap();
-        let expected = fault.split("expected one of").nth(1).unwrap();
+        let expected = fault.split(", expected ").nth(1).unwrap();
         let known = expected
             .split('`')
             .skip(1)

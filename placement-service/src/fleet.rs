@@ -7,8 +7,8 @@ mod watcher;
 
 use crate::config::{Pool, Probe};
 use crate::engine::{Engine, State};
+use crate::reservation::Tallies;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -81,18 +81,17 @@ impl Drop for FleetTask {
     }
 }
 
-/// Starts discovery and probing of all pools. `reservation_ttl`: how long a placement that no probe
-/// confirms counts.
+/// Starts discovery and probing of all pools; `tallies` has the books of their engines.
 ///
 /// # Errors
 /// When the HTTP client of the probes cannot be built.
 pub fn start(
     pools: &[Pool],
     probe: &Probe,
-    reservation_ttl: Duration,
+    tallies: Tallies,
     metrics: metrics::ProbeMetrics,
 ) -> Result<(FleetReader, FleetTask), reqwest::Error> {
-    let (watcher, reader) = watcher::Watcher::new(pools, probe, reservation_ttl, metrics)?;
+    let (watcher, reader) = watcher::Watcher::new(pools, probe, tallies, metrics)?;
     let task = tokio::spawn(watcher.run());
     Ok((FleetReader(reader), FleetTask(task)))
 }

@@ -9,6 +9,7 @@ mod cookies;
 mod cross_site;
 mod events;
 mod families;
+mod gateway_events;
 mod gateways;
 mod login;
 pub mod login_form;
@@ -27,6 +28,7 @@ mod webhooks;
 use crate::config::Config;
 use crate::events::Events;
 use crate::feed::Feed;
+use crate::gateways::Gateways;
 use crate::login::Login;
 use crate::login_rate::LoginRate;
 use crate::metrics::Metrics;
@@ -43,7 +45,7 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
-use berth_api::{PLACEMENTS_PATH, TOKENS_PATH};
+use berth_api::{GATEWAY_EVENTS_PATH, PLACEMENTS_PATH, TOKENS_PATH};
 use problem::{HttpProblem, RefusedFor};
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -52,9 +54,10 @@ pub use clients::Clients;
 pub use cookies::LoginCookie;
 pub use pages::Pages;
 
-/// The largest body that any route takes, in bytes.
+/// The largest body that a route takes, in bytes, but for the reports of gateways.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
+const GATEWAYS_PATH: &str = "/v1/gateways";
 const SESSIONS_PATH: &str = "/v1/sessions";
 const DEAD_LETTERS_PATH: &str = "/v1/webhooks/{name}/dead-letters";
 const RETRY_PATH: &str = "/v1/webhooks/{name}/dead-letters/{sequence}/retry";
@@ -78,6 +81,7 @@ pub struct AppState {
     pub login_rate: LoginRate,
     pub oidc: Oidc,
     pub placer: Arc<Placer>,
+    pub gateways: Gateways,
     pub metrics: Arc<Metrics>,
     /// Every metric of the service, for `/metrics`.
     pub registry: Registry,
@@ -98,6 +102,8 @@ pub type App = Arc<AppState>;
 const ROUTES: &[&str] = &[
     PLACEMENTS_PATH,
     TOKENS_PATH,
+    GATEWAY_EVENTS_PATH,
+    GATEWAYS_PATH,
     SESSIONS_PATH,
     SESSION_PATH,
     CHILDREN_PATH,
@@ -134,9 +140,15 @@ pub fn router(app: App) -> Router {
     let gateways = Router::new()
         .route(PLACEMENTS_PATH, post(placements::place))
         .route(TOKENS_PATH, post(tokens::token))
+        .route(
+            GATEWAY_EVENTS_PATH,
+            post(gateway_events::report)
+                .layer(DefaultBodyLimit::max(gateway_events::MAX_REPORT_BYTES)),
+        )
         .route_layer(from_fn_with_state(app.clone(), gateways::only));
     let routes = Router::new()
         .merge(gateways)
+        .route(GATEWAYS_PATH, get(gateway_events::list))
         .route(SESSIONS_PATH, get(sessions::list).delete(sessions::end_all))
         .route(SESSION_PATH, get(sessions::show).delete(sessions::end))
         .route(CHILDREN_PATH, post(families::start))

@@ -13,6 +13,7 @@ pub mod client_address;
 pub mod credentials;
 pub mod events;
 pub mod feed;
+pub mod gateways;
 pub mod http;
 pub mod keys;
 mod lock_out;

@@ -15,6 +15,7 @@ use crate::fleet::{self, FleetReader, FleetTask};
 use crate::placement::eligibility::Exclusions;
 use crate::placement::{Ask, Choice};
 use crate::refusal::Refusal;
+use crate::reservation::Tallies;
 use crate::sessions::LiveSession;
 use crate::target::{Routes, Target};
 use berth_api::Reason;
@@ -78,6 +79,7 @@ pub struct Placer {
     /// Seconds after which a full or empty fleet may look different.
     retry_after_s: u32,
     fleet: FleetReader,
+    tallies: Tallies,
     recent: Recent,
     metrics: PlacerMetrics,
     clock: Arc<dyn Clock>,
@@ -97,8 +99,9 @@ impl Placer {
         registry: &mut Registry,
     ) -> Result<Arc<Self>, reqwest::Error> {
         let probe_metrics = ProbeMetrics::register(registry);
-        let ttl = config.placement.reservation_ttl;
-        let (fleet, task) = fleet::start(&config.pools, &config.probe, ttl, probe_metrics)?;
+        let tallies = Tallies::new(config.placement.reservation_ttl);
+        let (fleet, task) =
+            fleet::start(&config.pools, &config.probe, tallies.clone(), probe_metrics)?;
         registry.register_collector(Box::new(FleetCollector(fleet.clone())));
         Ok(Arc::new(Self {
             routes: Routes::new(&config.routes, &config.pools),
@@ -107,6 +110,7 @@ impl Placer {
             connecting: Semaphore::new(CONNECTING),
             retry_after_s: whole_seconds(config.probe.interval),
             fleet,
+            tallies,
             recent: Recent::default(),
             metrics: PlacerMetrics::register(registry),
             clock,
@@ -118,6 +122,17 @@ impl Placer {
     #[must_use]
     pub const fn fleet(&self) -> &FleetReader {
         &self.fleet
+    }
+
+    /// The books of all engines.
+    #[must_use]
+    pub const fn tallies(&self) -> &Tallies {
+        &self.tallies
+    }
+
+    /// Gives a placement back whose answer nobody gets.
+    pub fn take_back(&self, placed: &Placed) {
+        self.tallies.refused(&placed.stream, Instant::now());
     }
 
     /// Whether every engine has been probed once: placements make sense.
@@ -214,8 +229,9 @@ impl Placer {
             drop(trial);
             match result {
                 Ok(prepared) => {
-                    reservation.placed(now);
-                    return Ok(self.placed(pool, target, request, &engine, prepared));
+                    let placed = self.placed(pool, target, request, &engine, prepared);
+                    self.tallies.placed(reservation, &placed.stream, now);
+                    return Ok(placed);
                 }
                 Err(Fault::NoSuchDocument) => return Err(Reason::NoSuchDocument.into()),
                 Err(fault) => {

@@ -6,6 +6,7 @@ use crate::config::secrets::Secrets;
 use crate::credentials::Credentials;
 use crate::events::Events;
 use crate::feed::Feed;
+use crate::gateways::{self, Gateways};
 use crate::http::compat::{mira, session_service};
 use crate::http::{self, App, AppState, Clients, LoginCookie, Pages};
 use crate::login::Login;
@@ -93,7 +94,15 @@ pub async fn build(
         stores.shared,
         clock.clone(),
     )?;
-    let placer = Placer::start(&config, clock, &mut registry)?;
+    let placer = Placer::start(&config, clock.clone(), &mut registry)?;
+    let parts = gateways::Parts {
+        sessions: sessions.clone(),
+        tallies: placer.tallies().clone(),
+        clock,
+        feed: &feed,
+        log: events.id(),
+    };
+    let gateways = Gateways::start(parts, &mut registry);
     Ok(Arc::new(AppState {
         login: Login::new(credentials, sessions.clone(), metrics.clone()),
         login_rate,
@@ -116,6 +125,7 @@ pub async fn build(
         sessions,
         tokens,
         placer,
+        gateways,
         metrics,
         registry,
     }))
@@ -180,6 +190,7 @@ pub async fn run(
     let stop = async move {
         stop.await;
         ending.events.end();
+        ending.gateways.end();
     };
     let stop = stop.shared();
     let serve = |listener: Option<TcpListener>, router| {

@@ -25,6 +25,7 @@ export class Host {
   clusters = new Set(['placement', 'svc']);
   logs = [];
   metrics = new Map();
+  histograms = new Map();
   calls = [];
   /** Calls of the gateway: its reports and polls. */
   feed = [];
@@ -288,6 +289,11 @@ export class Host {
       proxy_increment_metric: (id, offset) => {
         const name = this.#metricNames[id];
         this.metrics.set(name, (this.metrics.get(name) ?? 0) + Number(offset));
+        return OK;
+      },
+      proxy_record_metric: (id, value) => {
+        const name = this.#metricNames[id];
+        this.histograms.set(name, [...(this.histograms.get(name) ?? []), Number(value)]);
         return OK;
       },
       proxy_http_call: (at, size, headersAt, headersSize, bodyAt, bodySize, _t, _ts, timeout, tokenAt) => {

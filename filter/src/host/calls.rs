@@ -3,7 +3,12 @@
 //! directly, and only `dispatch_http_call`, which the SDK must know of, goes through it.
 #![allow(unsafe_code, reason = "the proxy-wasm ABI takes raw pointers")]
 
+pub(super) mod streams;
+
+use crate::presentation::not_ready;
 use crate::request::Header;
+use crate::step::{Change, Reply};
+use base64::Engine;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, StreamType};
 use std::time::Duration;
@@ -37,13 +42,6 @@ unsafe extern "C" {
         data: *mut *mut u8,
         size: *mut usize,
     ) -> u32;
-    fn proxy_set_buffer_bytes(
-        kind: u32,
-        start: usize,
-        size: usize,
-        data: *const u8,
-        data_size: usize,
-    ) -> u32;
     fn proxy_get_header_map_pairs(kind: u32, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_get_header_map_value(
         kind: u32,
@@ -73,13 +71,6 @@ unsafe extern "C" {
         value: *const u8,
         value_size: usize,
     ) -> u32;
-    fn proxy_get_property(
-        path: *const u8,
-        path_size: usize,
-        data: *mut *mut u8,
-        size: *mut usize,
-    ) -> u32;
-    fn proxy_set_effective_context(id: u32) -> u32;
     fn proxy_continue_stream(kind: u32) -> u32;
     fn proxy_close_stream(kind: u32) -> u32;
     fn proxy_send_local_response(
@@ -94,11 +85,7 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, offset: i64) -> u32;
-}
-
-#[link(wasm_import_module = "wasi_snapshot_preview1")]
-unsafe extern "C" {
-    fn random_get(data: *mut u8, size: usize) -> u32;
+    fn proxy_record_metric(id: u32, value: u64) -> u32;
 }
 
 const fn checked(status: u32) -> Result<()> {
@@ -125,24 +112,21 @@ pub(super) fn log(level: LogLevel, text: &str) {
 
 /// Milliseconds since 1970.
 pub(super) fn now_ms() -> Result<u64> {
+    now_us().map(|now| now / 1_000)
+}
+
+/// Microseconds since 1970.
+pub(super) fn now_us() -> Result<u64> {
     let mut time = 0;
     // SAFETY: the pointer is that of a live integer.
     checked(unsafe { proxy_get_current_time_nanoseconds(&raw mut time) })?;
-    Ok(time / 1_000_000)
+    Ok(time / 1_000)
 }
 
 /// How often `on_tick` comes.
 pub(super) fn set_tick_period_ms(period: u32) -> Result<()> {
     // SAFETY: no pointers.
     checked(unsafe { proxy_set_tick_period_milliseconds(period) })
-}
-
-/// Random bits.
-pub(super) fn random() -> Result<u128> {
-    let mut bits = [0; 16];
-    // SAFETY: pointer and size are those of a live array.
-    checked(unsafe { random_get(bits.as_mut_ptr(), bits.len()) })?;
-    Ok(u128::from_le_bytes(bits))
 }
 
 fn buffer(kind: BufferType, start: usize, max: usize) -> Result<Vec<u8>> {
@@ -169,27 +153,6 @@ pub(super) fn configuration(max: usize) -> Result<Vec<u8>> {
 /// The body of the callout's answer.
 pub(super) fn callout_body(max: usize) -> Result<Vec<u8>> {
     buffer(BufferType::HttpCallResponseBody, 0, max)
-}
-
-/// Some bytes of the chunk of the request's body that has come.
-pub(super) fn request_chunk(start: usize, max: usize) -> Result<Vec<u8>> {
-    buffer(BufferType::HttpRequestBody, start, max)
-}
-
-/// Puts these bytes in the place of a whole chunk of `size` bytes of the request's body.
-pub(super) fn replace_request_chunk(size: usize, bytes: &[u8]) -> Result<()> {
-    set_request_chunk(0, size, bytes)
-}
-
-/// Puts these bytes behind a chunk of `size` bytes of the request's body.
-pub(super) fn append_to_request_chunk(size: usize, bytes: &[u8]) -> Result<()> {
-    set_request_chunk(size, 0, bytes)
-}
-
-fn set_request_chunk(start: usize, size: usize, bytes: &[u8]) -> Result<()> {
-    let kind = BufferType::HttpRequestBody as u32;
-    // SAFETY: pointer and size are those of a live buffer.
-    checked(unsafe { proxy_set_buffer_bytes(kind, start, size, bytes.as_ptr(), bytes.len()) })
 }
 
 /// The status of the callout's answer.
@@ -255,15 +218,36 @@ impl Headers {
     }
 }
 
+/// Changes the request's headers; the reply to give when that fails.
+pub(super) fn apply(changes: &[Change]) -> std::result::Result<(), Reply> {
+    for change in changes {
+        match change {
+            Change::Remove(name) => remove_header(name),
+            Change::Set(name, value) => set_header(name, value),
+            Change::Add(name, value) => add_header(name, value),
+            Change::Nonce(name) => {
+                streams::random().and_then(|bits| set_header(name, nonce(bits).as_bytes()))
+            }
+        }
+        .map_err(|_| not_ready("a header cannot be changed"))?;
+    }
+    Ok(())
+}
+
+/// 16 bytes in base64.
+fn nonce(bits: u128) -> String {
+    base64::engine::general_purpose::STANDARD.encode(bits.to_le_bytes())
+}
+
 /// Takes every request header of this name off.
-pub(super) fn remove_header(name: &str) -> Result<()> {
+fn remove_header(name: &str) -> Result<()> {
     let kind = MapType::HttpRequestHeaders as u32;
     // SAFETY: pointer and size are those of a live text.
     checked(unsafe { proxy_remove_header_map_value(kind, name.as_ptr(), name.len()) })
 }
 
 /// Puts one request header in the place of all of its name.
-pub(super) fn set_header(name: &str, value: &[u8]) -> Result<()> {
+fn set_header(name: &str, value: &[u8]) -> Result<()> {
     let kind = MapType::HttpRequestHeaders as u32;
     // SAFETY: pointers and sizes are those of live texts.
     checked(unsafe {
@@ -272,7 +256,7 @@ pub(super) fn set_header(name: &str, value: &[u8]) -> Result<()> {
 }
 
 /// Adds a request header.
-pub(super) fn add_header(name: &str, value: &[u8]) -> Result<()> {
+fn add_header(name: &str, value: &[u8]) -> Result<()> {
     let kind = MapType::HttpRequestHeaders as u32;
     // SAFETY: pointers and sizes are those of live texts.
     checked(unsafe {
@@ -284,30 +268,6 @@ pub(super) fn add_header(name: &str, value: &[u8]) -> Result<()> {
 pub(super) fn set_property(name: &str, value: &str) -> Result<()> {
     // SAFETY: pointers and sizes are those of live texts.
     checked(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
-}
-
-/// A number that Envoy knows of the request. `path` has a zero between its parts.
-pub(super) fn number_property(path: &str) -> Result<u64> {
-    let mut data = std::ptr::null_mut();
-    let mut size = 0;
-    // SAFETY: as in `buffer`.
-    let value = unsafe {
-        checked(proxy_get_property(
-            path.as_ptr(),
-            path.len(),
-            &raw mut data,
-            &raw mut size,
-        ))?;
-        taken(data, size)
-    };
-    let bytes = value.first_chunk::<8>().ok_or(Refused)?;
-    Ok(u64::from_le_bytes(*bytes))
-}
-
-/// The calls that follow are about this context.
-pub(super) fn set_effective_context(id: u32) -> Result<()> {
-    // SAFETY: no pointers.
-    checked(unsafe { proxy_set_effective_context(id) })
 }
 
 /// Lets the request go on.
@@ -375,6 +335,11 @@ pub(super) fn define_gauge(name: &str) -> Result<u32> {
     define_metric(MetricType::Gauge, name)
 }
 
+/// Makes a histogram, or finds the one of that name.
+pub(super) fn define_histogram(name: &str) -> Result<u32> {
+    define_metric(MetricType::Histogram, name)
+}
+
 fn define_metric(kind: MetricType, name: &str) -> Result<u32> {
     let mut id = 0;
     let kind = kind as u32;
@@ -392,6 +357,12 @@ pub(super) fn increment(counter: u32) -> Result<()> {
 pub(super) fn add(metric: u32, change: i64) -> Result<()> {
     // SAFETY: no pointers.
     checked(unsafe { proxy_increment_metric(metric, change) })
+}
+
+/// Takes a value into a histogram.
+pub(super) fn record(histogram: u32, value: u64) -> Result<()> {
+    // SAFETY: no pointers.
+    checked(unsafe { proxy_record_metric(histogram, value) })
 }
 
 /// Why a callout did not start.

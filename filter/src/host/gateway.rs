@@ -2,7 +2,7 @@
 //! ticks. One belongs to one root context, and lives as long as that has streams: Envoy keeps the old
 //! root contexts after a change of the configuration until then.
 
-use super::calls::{self, LogLevel};
+use super::calls::{self, LogLevel, streams};
 use super::metrics::Metrics;
 use crate::config::{Config, Service};
 use crate::feed::BEYOND_HOLD_MS;
@@ -32,7 +32,7 @@ pub(super) struct Gateway {
 impl Gateway {
     /// A gateway with a new name; `None` when there is no randomness for it.
     pub(super) fn new(config: &Config) -> Option<Self> {
-        let name = calls::random().ok()?;
+        let name = streams::random().ok()?;
         let grace_ms = u64::from(config.close_grace_ms);
         Some(Self {
             core: RefCell::new(gateway::Gateway::new(name, config.feed, grace_ms)),
@@ -48,6 +48,18 @@ impl Gateway {
     /// Whether this session is known to be over.
     pub(super) fn has_ended(&self, session_ref: &str) -> bool {
         self.with(|core| core.has_ended(session_ref))
+    }
+
+    /// Somebody relies on events; true when what is cached may be used (S36).
+    pub(super) fn want_events(&self, now: u64) -> bool {
+        let fresh = self.with(|core| {
+            core.want_events(now);
+            core.is_fresh(now)
+        });
+        if !fresh {
+            self.hurry();
+        }
+        fresh
     }
 
     /// A session's client has done something (S12).
@@ -109,25 +121,25 @@ impl Gateway {
             metrics.age_warning();
         }
         for id in &resets {
-            if calls::set_effective_context(*id).is_ok() {
+            if streams::set_effective_context(*id).is_ok() {
                 let _ = calls::reset_request();
             }
         }
         if !resets.is_empty() {
-            let _ = calls::set_effective_context(root);
+            let _ = streams::set_effective_context(root);
         }
         if let Some((body, hold_ms)) = poll {
             let timeout = hold_ms.saturating_add(BEYOND_HOLD_MS);
             self.poll.set(self.call(service, &body, timeout));
             if self.poll.get().is_none() {
-                self.polled(None, metrics);
+                self.polled(None, 0, metrics);
             }
         }
         if let Some(body) = report {
             self.report
                 .set(self.call(service, &body, REPORT_TIMEOUT_MS));
             if self.report.get().is_none() {
-                self.reported(None, metrics);
+                self.reported(None, 0, metrics);
             }
         }
         self.pace(now);
@@ -136,16 +148,17 @@ impl Gateway {
     /// A callout has ended; what the cached tokens have to hear, if it was one of the gateway's.
     pub(super) fn on_reply(&self, token: u32, size: usize, metrics: &Metrics) -> Option<Told> {
         let token = Some(token);
+        let status = calls::callout_status().unwrap_or_default();
         let answer = || {
-            let sound = calls::callout_status() == Ok(200) && size <= MAX_ANSWER_BYTES;
+            let sound = status == 200 && size <= MAX_ANSWER_BYTES;
             sound.then(|| calls::callout_body(size).ok()).flatten()
         };
         let told = if self.poll.get() == token {
             self.poll.set(None);
-            self.polled(answer().as_deref(), metrics)
+            self.polled(answer().as_deref(), status, metrics)
         } else if self.report.get() == token {
             self.report.set(None);
-            self.reported(answer().as_deref(), metrics)
+            self.reported(answer().as_deref(), status, metrics)
         } else {
             return None;
         };
@@ -153,25 +166,26 @@ impl Gateway {
         Some(told)
     }
 
-    fn polled(&self, answer: Option<&[u8]>, metrics: &Metrics) -> Told {
+    fn polled(&self, answer: Option<&[u8]>, status: u16, metrics: &Metrics) -> Told {
         let now = calls::now_ms().unwrap_or_else(|_| self.now.get());
-        let told = self.with(|core| Some(core.on_poll(answer, now, random())));
-        self.heard(told, metrics)
+        let told = self.with(|core| core.on_poll(answer, now, random()));
+        self.heard(told, status, metrics)
     }
 
-    fn reported(&self, answer: Option<&[u8]>, metrics: &Metrics) -> Told {
+    fn reported(&self, answer: Option<&[u8]>, status: u16, metrics: &Metrics) -> Told {
         let now = calls::now_ms().unwrap_or_else(|_| self.now.get());
-        let told = self.with(|core| Some(core.on_report(answer, now)));
-        self.heard(told, metrics)
+        let told = self.with(|core| core.on_report(answer, now));
+        self.heard(told, status, metrics)
     }
 
-    /// Logs where an outage begins and ends.
-    fn heard(&self, told: Option<Result<Told, ()>>, metrics: &Metrics) -> Told {
-        let Some(Ok(told)) = told else {
+    /// Logs where an outage begins and ends. Status 0: the call was not even sent.
+    fn heard(&self, told: Option<Told>, status: u16, metrics: &Metrics) -> Told {
+        let Some(told) = told else {
             metrics.feed_failure();
             if !self.failing.replace(true) {
-                let text = "berth: the placement service does not take reports or gives no events";
-                calls::log(LogLevel::Warn, text);
+                let what = "the placement service does not take reports or gives no events";
+                let text = format!("berth: {what}, status={status}");
+                calls::log(LogLevel::Warn, &text);
             }
             return Told::default();
         };
@@ -188,7 +202,7 @@ impl Gateway {
     }
 
     /// Something has happened that the next tick should not be long in coming for.
-    fn hurry(&self) {
+    pub(super) fn hurry(&self) {
         self.set_period(BUSY_MS);
     }
 
@@ -220,5 +234,5 @@ fn random() -> f64 {
     // 53 bits are what an f64 holds exactly.
     #[allow(clippy::cast_precision_loss, reason = "53 bits fit")]
     let share = |bits: u128| (bits >> 75) as f64 / (1_u64 << 53) as f64;
-    calls::random().map_or(0.5, share)
+    streams::random().map_or(0.5, share)
 }

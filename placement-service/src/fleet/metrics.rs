@@ -93,13 +93,13 @@ impl Collector for FleetCollector {
         }
         let mut family = encoder.encode_descriptor(
             "engine_reservations",
-            "Sessions placed that no probe has seen yet",
+            "Sessions placed that neither a probe has seen nor a gateway has reported open",
             None,
             gauge.metric_type(),
         )?;
         for (pool, engine) in engines() {
             let labels = [("pool", pool), ("engine", engine.name.as_str())];
-            let value = i64::from(engine.tally.standing(now).reserved);
+            let value = i64::from(engine.tally.unconfirmed(now));
             ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
         }
         Ok(())

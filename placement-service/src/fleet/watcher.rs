@@ -8,7 +8,7 @@ use crate::config;
 use crate::discovery::{self, Found};
 use crate::engine::{Endpoint, Engine, EngineName, State};
 use crate::probe::{ProbeFault, Prober, Reading};
-use crate::reservation::Tally;
+use crate::reservation::Tallies;
 use rand::RngExt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub(super) struct Watcher {
     pools: Vec<Watched>,
     interval: Duration,
     thresholds: Thresholds,
-    reservation_ttl: Duration,
+    tallies: Tallies,
     metrics: ProbeMetrics,
     tasks: JoinSet<()>,
     reports: mpsc::Receiver<Report>,
@@ -70,7 +70,7 @@ impl Watcher {
     pub(super) fn new(
         pools: &[config::Pool],
         probe: &config::Probe,
-        reservation_ttl: Duration,
+        tallies: Tallies,
         metrics: ProbeMetrics,
     ) -> Result<(Self, watch::Receiver<Arc<Fleet>>), reqwest::Error> {
         let (reporter, reports) = mpsc::channel(BATCH);
@@ -106,7 +106,7 @@ impl Watcher {
                 failures: probe.failures,
                 successes: probe.successes,
             },
-            reservation_ttl,
+            tallies,
             metrics,
             tasks,
             reports,
@@ -173,7 +173,7 @@ impl Watcher {
                 state: State::Starting,
                 load: None,
                 probed_at: None,
-                tally: Arc::new(Tally::new(self.reservation_ttl)),
+                tally: self.tallies.found(&pool.name, &name, endpoint),
             };
             let watched = WatchedEngine {
                 engine: Arc::new(engine),
@@ -216,9 +216,6 @@ impl Watcher {
         engine.state = watched.health.state();
         if let Some(load) = change.load {
             engine.tally.measured(began, &load);
-            if let Some(sessions) = load.sessions {
-                engine.tally.probed(began, sessions);
-            }
             engine.load = Some(Arc::new(load));
             engine.probed_at = Some(began);
         }

@@ -10,7 +10,7 @@ use crate::sessions::LiveSession;
 use crate::tokens::Minted;
 use axum::Json;
 use axum::extract::State;
-use berth_api::{PlacementAnswer, PlacementRequest};
+use berth_api::{PlacementAnswer, PlacementRequest, Reason};
 use std::sync::Arc;
 
 /// Places one WebSocket. Counts as activity of its session, if a cookie names it.
@@ -33,6 +33,11 @@ pub(super) async fn place(
             tab: request.tab.as_deref(),
         })
         .await?;
+    // It may have ended while an engine was being found: whoever closes its streams knows nothing of this one.
+    if !app.sessions.still_lives(&session) {
+        app.placer.take_back(&placed);
+        return Err(Reason::UnknownSession.into());
+    }
     Ok(Json(PlacementAnswer {
         token: minted.token.clone(),
         token_expires_at: minted.expires_at,

@@ -56,6 +56,10 @@ own_problems! {
     client_forbidden = FORBIDDEN, "forbidden", "The client may not do this";
     /// No session of that public name.
     no_such_session = NOT_FOUND, "no-such-session", "There is no such session";
+    /// More gateways report than can be kept.
+    too_many_gateways = TOO_MANY_REQUESTS, "too-many-gateways", "Too many gateways report";
+    /// More streams are open than can be kept.
+    too_many_streams = TOO_MANY_REQUESTS, "too-many-streams", "Too many streams are open";
     /// No webhook of that name.
     no_such_webhook = NOT_FOUND, "no-such-webhook", "There is no such webhook";
     /// The webhook has no dead letter of that number.

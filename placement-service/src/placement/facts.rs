@@ -27,8 +27,11 @@ impl Facts {
     #[must_use]
     pub fn of(engine: &Engine, standing: &Standing, rank: u32) -> Self {
         let load = engine.load.as_deref();
+        // The books may know a probe that the snapshot does not have yet.
+        let probed = load.and_then(|l| l.sessions);
+        let probed = probed.map(|sessions| standing.probed.unwrap_or(sessions));
         Self {
-            sessions: engine.probed_sessions().saturating_add(standing.reserved),
+            sessions: standing.sessions(probed),
             reserved: standing.reserved,
             memory: load.and_then(|l| l.memory).map(|memory| {
                 let coming = standing.coming.memory_mb;

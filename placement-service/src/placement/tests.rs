@@ -64,10 +64,11 @@ fn chooser(strategy: Strategy, threshold: Option<u32>) -> Chooser {
 /// Places so many sessions, all of them staying.
 fn spread(chooser: &Chooser, engines: &Engines, count: u32) -> BTreeMap<String, u32> {
     let now = Instant::now();
-    let mut counts = BTreeMap::new();
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     for _ in 0..count {
         let choice = chooser.choose(engines, &ask(now)).unwrap();
-        choice.reservation.placed(now);
+        let name = choice.engine.tally.standing(now).own.to_string();
+        choice.reservation.placed(&name, now);
         *counts.entry(choice.engine.name.to_string()).or_default() += 1;
     }
     counts
@@ -144,7 +145,7 @@ fn round_robin_gives_a_returning_engine_one_turn_only() {
 fn ties_are_broken_at_random() {
     let engines = fleet(["a", "b", "c"].map(|name| up(name, load(5, 500.0, 0.5))));
     let chooser = chooser(Strategy::LeastLoad, None);
-    let mut counts = BTreeMap::new();
+    let mut counts: BTreeMap<_, _> = BTreeMap::new();
     for _ in 0..300 {
         let choice = chooser.choose(&engines, &ask(Instant::now())).unwrap();
         *counts.entry(choice.engine.name.clone()).or_insert(0) += 1;

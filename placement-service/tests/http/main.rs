@@ -12,6 +12,7 @@ mod compat;
 mod cut_off;
 mod events;
 mod families;
+mod gateway_events;
 mod gateways;
 mod idp;
 mod limit;

@@ -1,0 +1,41 @@
+//! What a client sends on an open stream: hands it to the stream's tap, and does what that says. Each
+//! message goes through here, so nearly all of them pass with one read of a few bytes.
+
+use super::calls::{self, streams};
+use super::gateway::Gateway;
+use crate::streams::{Pass, Tap};
+
+/// A chunk from the client: most go on untouched, and unread but for a header.
+pub(super) fn pass(id: u32, gateway: &Gateway, tap: &mut Tap, size: usize) {
+    let read = |start, max| streams::request_chunk(start, max).ok();
+    let (pass, active) = tap.chunk(size, gateway.coarse_now(), read);
+    if let Some(session_ref) = active {
+        gateway.active(&session_ref);
+    }
+    let done = match pass {
+        Pass::All => return,
+        Pass::Nothing => streams::replace_request_chunk(size, &[]),
+        Pass::Close { keep, frame } => {
+            gateway.closing(id);
+            close(size, keep, &frame)
+        }
+    };
+    // What cannot be taken back must not go on: the whole stream ends here.
+    if done.is_err() {
+        let _ = calls::reset_request();
+    }
+}
+
+/// Puts a close frame behind the first `keep` bytes of a chunk, in the place of the others. Envoy can
+/// replace a whole chunk or append to it, nothing in between.
+fn close(size: usize, keep: usize, frame: &[u8]) -> calls::Result<()> {
+    if keep >= size {
+        return streams::append_to_request_chunk(size, frame);
+    }
+    let mut bytes = match keep {
+        0 => Vec::new(),
+        _ => streams::request_chunk(0, keep)?,
+    };
+    bytes.extend_from_slice(frame);
+    streams::replace_request_chunk(size, &bytes)
+}

@@ -1,0 +1,222 @@
+//! Cached tokens and shared callouts in Envoy, and what its metrics and its access log say of requests. A
+//! stand-in takes the placement service's place: it counts what it is asked, and says when a session ends.
+
+use berth_harness::stand_in::Answer;
+use berth_harness::token::Claims;
+use berth_harness::{Call, Reply, Result, Stack, StandIn, stand_in, wait};
+use futures_util::future::try_join_all;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Generous: the machine may be busy.
+const LIMIT: Duration = Duration::from_secs(30);
+const HITS: &str = "wasmcustom.berth_cache.result=hit";
+const COALESCED: &str = "wasmcustom.berth_cache.result=coalesced";
+
+fn cookie(n: usize) -> String {
+    format!("berth={n:A>43}")
+}
+
+fn token(session: &str) -> Result<Answer> {
+    let claims = Claims::of("demo");
+    Ok(Answer::json(
+        200,
+        &json!({
+            "token": claims.sign()?,
+            "token_expires_at": claims.exp,
+            "session_expires_at": claims.exp,
+            "session_ref": session,
+            "account": "demo",
+            "roles": ["user"],
+        }),
+    ))
+}
+
+async fn stack(filter: &Value) -> Result<Stack> {
+    let stand_in = StandIn::start().await?;
+    let builder = Stack::builder().engines(1).stand_in(stand_in);
+    builder.filter_config(filter).start().await
+}
+
+async fn whoami(stack: &Stack, cookie: &str) -> Result<Reply> {
+    stack.send(Call::get("/api/whoami").cookie(cookie)).await
+}
+
+async fn stat(stack: &Stack, name: &str) -> Result<u64> {
+    Ok(stack.envoy.stat(name).await?.unwrap_or_default())
+}
+
+/// Requests until the cache serves them.
+async fn warm(stack: &Stack, cookie: &str) -> Result<()> {
+    let hit = || async {
+        let before = stat(stack, HITS).await.ok()?;
+        let reply = whoami(stack, cookie).await.ok()?;
+        (reply.status == 200 && stat(stack, HITS).await.ok()? > before).then_some(())
+    };
+    wait::until("a hit", LIMIT, hit).await
+}
+
+#[tokio::test]
+async fn a_cached_token_costs_no_callout_until_its_session_ends() -> Result<()> {
+    let stack = stack(&json!({})).await?;
+    let service = stack.stand_in()?;
+    service.answer(token("ref-a")?);
+    warm(&stack, &cookie(1)).await?;
+    let asked = service.asked().len();
+    for _ in 0..50 {
+        let reply = whoami(&stack, &cookie(1)).await?;
+        assert_eq!(
+            (reply.status, &reply.json()["account"]),
+            (200, &json!("demo"))
+        );
+    }
+    assert_eq!(service.asked().len(), asked);
+
+    // Somebody else's end empties nothing.
+    service
+        .feed()
+        .tell(json!({"type": "session-ended", "session_ref": "ref-b", "reason": "revoked"}));
+    service.answer(Answer::json(
+        401,
+        &json!({"status": 401, "title": "t", "reason": "unknown-session"}),
+    ));
+    service
+        .feed()
+        .tell(json!({"type": "session-ended", "session_ref": "ref-a", "reason": "revoked"}));
+    let refused = || async {
+        let reply = whoami(&stack, &cookie(1)).await.ok()?;
+        (reply.status == 440).then_some(())
+    };
+    wait::until("a refusal", LIMIT, refused).await
+}
+
+#[tokio::test]
+async fn without_the_feed_every_request_is_asked_for() -> Result<()> {
+    let stack = stack(&json!({"feed": {"hold_ms": 200, "lost_after_ms": 1_000}})).await?;
+    let service = stack.stand_in()?;
+    service.answer(token("ref-a")?);
+    warm(&stack, &cookie(1)).await?;
+    service.feed().set_down(true);
+    let asks = || async {
+        let before = service.asked().len();
+        whoami(&stack, &cookie(1)).await.ok()?;
+        (service.asked().len() > before).then_some(())
+    };
+    wait::until("a callout", LIMIT, asks).await?;
+    let before = service.asked().len();
+    for _ in 0..5 {
+        assert_eq!(whoami(&stack, &cookie(1)).await?.status, 200);
+    }
+    assert_eq!(service.asked().len(), before + 5);
+    service.feed().set_down(false);
+    warm(&stack, &cookie(1)).await
+}
+
+#[tokio::test]
+async fn a_hundred_requests_of_a_session_make_one_callout() -> Result<()> {
+    let stack = stack(&json!({})).await?;
+    let service = stack.stand_in()?;
+    for (n, (answer, status)) in [
+        (token("ref-a")?, 200),
+        (
+            Answer::json(
+                503,
+                &json!({"status": 503, "title": "t", "reason": "store-down"}),
+            ),
+            503,
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let before = (service.asked().len(), stat(&stack, COALESCED).await?);
+        service.answer(answer.after(Duration::from_secs(3)));
+        let cookie = cookie(n);
+        let replies = try_join_all((0..100).map(|_| whoami(&stack, &cookie))).await?;
+        assert!(replies.iter().all(|reply| reply.status == status));
+        assert_eq!(service.asked().len() - before.0, 1);
+        assert_eq!(stat(&stack, COALESCED).await? - before.1, 99);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn when_the_leader_goes_the_others_are_served_all_the_same() -> Result<()> {
+    let stack = stack(&json!({})).await?;
+    let service = stack.stand_in()?;
+    service.answer(token("ref-a")?.after(Duration::from_secs(3)));
+    let cookie = cookie(7);
+    let mut leader = Box::pin(whoami(&stack, &cookie));
+    tokio::select! {
+        _ = &mut leader => return Err("the leader should wait".into()),
+        asked = service.wait_for(1) => asked?,
+    }
+    let others = try_join_all((0..20).map(|_| whoami(&stack, &cookie)));
+    let go = async {
+        let all = || async { (stat(&stack, COALESCED).await.ok()? == 20).then_some(()) };
+        wait::until("20 waiting", LIMIT, all).await?;
+        drop(leader);
+        Ok(())
+    };
+    let (replies, ()) = tokio::try_join!(others, go)?;
+    assert!(replies.iter().all(|reply| reply.status == 200));
+    assert_eq!(service.asked().len(), 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn metrics_have_labels_and_the_access_log_says_where_a_request_went() -> Result<()> {
+    let mut stack = stack(&json!({})).await?;
+    let service = stack.stand_in()?;
+    service.answer(token("ref-log")?);
+    assert_eq!(whoami(&stack, &cookie(1)).await?.status, 200);
+    assert_eq!(stack.send(Call::get("/nowhere")).await?.status, 404);
+    let answer = stand_in::placement(stack.engines[0].api)?;
+    stack.stand_in()?.answer(Answer::json(200, &answer));
+    let socket = stack.socket("/app/sales.qvf", &cookie(2)).await?;
+
+    let text = Call::get("/stats/prometheus")
+        .send(stack.envoy.admin)
+        .await?
+        .text();
+    for line in [
+        r#"envoy_wasmcustom_berth_requests{action="authenticate"} 1"#,
+        r#"envoy_wasmcustom_berth_requests{action="place"} 1"#,
+        r#"envoy_wasmcustom_berth_rejections{reason="no-route"} 1"#,
+        r#"envoy_wasmcustom_berth_cache{result="miss"} 1"#,
+        r#"envoy_wasmcustom_berth_streams{pool="stand-in"} 1"#,
+    ] {
+        let ours = text
+            .lines()
+            .filter(|line| line.contains("berth_"))
+            .collect::<Vec<_>>();
+        assert!(text.lines().any(|l| l == line), "{line}: {ours:#?}");
+    }
+    // Histograms are merged every 5 seconds.
+    let measured = || async {
+        let text = Call::get("/stats/prometheus")
+            .send(stack.envoy.admin)
+            .await
+            .ok()?
+            .text();
+        let bucket = |le: &str| format!(r#"envoy_wasmcustom_berth_callout_us_bucket{{le="{le}"}}"#);
+        let has = |le: &str, n: &str| text.lines().any(|l| l.strip_prefix(&bucket(le)) == Some(n));
+        (has("12000000", " 2") && has("100", " 0")).then_some(())
+    };
+    wait::until("the histogram of callouts", LIMIT, measured).await?;
+
+    drop(socket);
+    let log = stack.envoy.process();
+    let said = || {
+        let text = log.log();
+        let whoami = text.lines().any(|l| {
+            l.contains("/api/whoami") && l.contains("session=ref-log pool=- engine=- placement=-")
+        });
+        let socket = text.lines().any(|l| {
+            l.contains("/app/")
+                && l.contains("session=stand-in pool=stand-in engine=engine-0 placement=only-one")
+        });
+        async move { (whoami && socket).then_some(()) }
+    };
+    wait::until("the access log", LIMIT, said).await
+}

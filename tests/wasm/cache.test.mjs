@@ -1,0 +1,219 @@
+// Cached tokens and shared callouts through the built module: what is asked, and who hears of the answer.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Host } from './host.mjs';
+import { fixture, head, serviceBody, table } from './fixture.mjs';
+
+const PAUSE = 1;
+
+function ready(config = {}) {
+  const host = new Host();
+  host.now = Date.now();
+  assert.ok(host.configure({ ...table.configs.default, ...config }));
+  return host;
+}
+
+const api = (host, cookie = 'abc', more = {}) =>
+  host.request(head('api', { set: { cookie: `__Host-berth=${cookie}`, ...more } }));
+const sound = (host, call, more = {}) =>
+  host.answer(call, 200, serviceBody({ answer: 'token', with: more }));
+const went = (request) =>
+  request.headers.some(([name, value]) => name === 'authorization' && String(value) === `Bearer ${fixture.tokens.hs}`);
+const counted = (host) =>
+  ['hit', 'miss', 'coalesced'].map((result) => host.metrics.get(`berth_cache.result=${result}`) ?? 0);
+
+/** Lets ticks go by until the gateway polls; events go into its answer. */
+function heard(host, events = [], more = {}) {
+  for (let i = 0; i < 100 && host.feed.length === 0; i += 1) host.wait(host.tick);
+  const call = host.feed.shift();
+  assert.ok(call, 'the gateway polls');
+  host.answer(call, 200, JSON.stringify({ cursor: `log-${host.now}`, events, ...more }));
+}
+
+/** A host whose feed has begun, with one session's token in its cache. */
+function warm(config) {
+  const host = ready(config);
+  api(host);
+  heard(host);
+  sound(host, host.calls.pop());
+  api(host);
+  sound(host, host.calls.pop());
+  return host;
+}
+
+test('a cached token costs no callout, and says so', () => {
+  const host = warm();
+  const request = api(host);
+  assert.deepEqual([host.calls.length, request.resumed, request.action], [0, 0, 0]);
+  assert.ok(went(request));
+  assert.ok(!request.headers.some(([name]) => name === 'cookie'));
+  assert.equal(request.properties.session_ref, 'ref-1');
+  assert.deepEqual(counted(host), [1, 2, 0]);
+  assert.equal(host.histograms.get('berth_callout_us').length, 2);
+  // Another cookie is another session.
+  assert.equal(api(host, 'abd').action, PAUSE);
+});
+
+test('hits are activity, and reported', () => {
+  const host = warm();
+  api(host);
+  const active = () => host.feed.flatMap(({ body }) => JSON.parse(body).active ?? []);
+  for (let i = 0; i < 200 && active().length === 0; i += 1) host.wait(host.tick);
+  assert.deepEqual(active(), ['ref-1']);
+});
+
+test('a token is cached for 30 seconds at the most', () => {
+  const host = warm();
+  for (let i = 0; i < 29; i += 1) {
+    host.wait(1_000);
+    while (host.feed.length > 0) heard(host);
+  }
+  assert.equal(api(host).action, 0);
+  host.wait(1_000);
+  assert.equal(api(host).action, PAUSE);
+});
+
+test('a session that ends, and a feed that has gaps, empty the cache', () => {
+  const ended = [{ type: 'session-ended', session_ref: 'ref-1', reason: 'revoked' }];
+  const other = [{ type: 'session-ended', session_ref: 'ref-2', reason: 'revoked' }];
+  for (const [events, more, action] of [[ended, {}, PAUSE], [[], { resync: true }, PAUSE], [other, {}, 0]]) {
+    const host = warm();
+    heard(host, events, more);
+    assert.equal(api(host).action, action);
+  }
+});
+
+test('what was asked before the feed began is not kept', () => {
+  const host = ready();
+  api(host);
+  const early = host.calls.pop();
+  heard(host);
+  sound(host, early);
+  assert.equal(api(host).action, PAUSE);
+});
+
+test('without news for 10 seconds nothing cached is used', () => {
+  const host = warm();
+  for (let i = 0; i < 11; i += 1) host.wait(1_000);
+  const request = api(host);
+  assert.equal(request.action, PAUSE);
+  assert.equal(host.calls.length, 1);
+});
+
+test('a cache of no entries is none', () => {
+  const host = ready({ cache: { entries: 0 } });
+  api(host);
+  api(host);
+  assert.equal(host.calls.length, 2);
+  assert.deepEqual(counted(host), [0, 0, 0]);
+});
+
+test('100 requests of a session make one callout', () => {
+  const host = ready();
+  const requests = Array.from({ length: 100 }, () => api(host));
+  const other = api(host, 'other');
+  assert.equal(host.calls.length, 2);
+  assert.ok(requests.every(({ action }) => action === PAUSE));
+  assert.equal(host.body(requests[50]), PAUSE);
+  sound(host, host.calls[0]);
+  assert.ok(requests.every((request) => request.resumed === 1 && went(request)));
+  assert.ok(requests.every(({ properties }) => properties.session_ref === 'ref-1'));
+  assert.equal(host.body(requests[50]), 0);
+  assert.deepEqual([other.resumed, other.replies.length], [0, 0]);
+  assert.deepEqual(counted(host), [0, 2, 99]);
+});
+
+test('all hear of a refusal, each in its own way, and nobody after them', () => {
+  const host = ready({ routes: [...table.configs.default.routes.slice(0, 3), { prefix: '/pub/', action: 'authenticate', anonymous: 'allow' }, { path: '/login', action: 'bypass' }, { path: '/', action: 'bypass' }] });
+  const script = api(host);
+  const page = api(host, 'abc', { ':path': '/pub/x' });
+  assert.equal(host.calls.length, 1);
+  host.answer(host.calls.pop(), 401, serviceBody({ answer: 'unknown' }));
+  assert.equal(script.replies[0].status, 440);
+  assert.deepEqual([page.resumed, page.replies.length], [1, 0]);
+  assert.ok(!page.headers.some(([name]) => name === 'authorization'));
+  assert.equal(api(host).action, PAUSE);
+  assert.equal(host.calls.length, 1);
+  const late = api(host);
+  host.answer(host.calls.pop(), undefined);
+  assert.equal(late.replies[0].status, 503);
+  assert.equal(host.body(late), PAUSE);
+  assert.equal(host.metrics.get('berth_callout_failures'), 1);
+  api(host);
+  assert.equal(host.calls.length, 1);
+});
+
+test("when the leader's client goes, the others are called for, and whoever went is left alone", () => {
+  const host = ready();
+  const [leader, gone, left] = [api(host), api(host), api(host)];
+  host.calls.pop();
+  host.done(gone);
+  host.done(leader);
+  const late = api(host);
+  assert.equal(host.calls.length, 0);
+  assert.equal(host.tick, 50);
+  host.wait(50);
+  assert.equal(host.calls.length, 1);
+  host.wait(50);
+  assert.equal(host.calls.length, 1);
+  sound(host, host.calls.pop());
+  for (const request of [left, late]) assert.ok(request.resumed === 1 && went(request));
+  for (const request of [leader, gone]) assert.equal(request.resumed, 0);
+});
+
+test('nobody hangs when the callout for orphans cannot be sent, or is not answered', () => {
+  for (const sent of [true, false]) {
+    const host = ready();
+    const [leader, left] = [api(host), api(host)];
+    const { cluster } = host.calls.pop();
+    host.done(leader);
+    if (!sent) host.clusters.delete(cluster);
+    host.wait(50);
+    if (sent) host.answer(host.calls.pop(), undefined);
+    assert.equal(left.replies[0].status, 503);
+    assert.equal(left.resumed, 0);
+  }
+});
+
+test('a leader whom nobody waits for leaves nothing behind', () => {
+  const host = ready();
+  host.done(api(host));
+  host.calls.pop();
+  assert.equal(api(host).action, PAUSE);
+  assert.equal(host.calls.length, 1);
+  host.wait(50);
+  assert.equal(host.calls.length, 1);
+});
+
+test('a request whose headers cannot be changed does not go on, whether it led or waited', () => {
+  const host = ready();
+  const requests = [api(host), api(host)];
+  host.fail = { proxy_replace_header_map_value: 10 };
+  sound(host, host.calls.pop());
+  for (const request of requests) {
+    assert.deepEqual([request.resumed, request.replies[0].status], [0, 503]);
+  }
+});
+
+test('a request that cannot be resumed is refused, and the others go on', () => {
+  const host = ready();
+  const [leader, first, second] = [api(host), api(host), api(host)];
+  host.done(first, { keep: true });
+  sound(host, host.calls.pop());
+  assert.deepEqual([leader.resumed, first.resumed, second.resumed], [1, 0, 1]);
+});
+
+test('memory does not grow with sessions', () => {
+  const host = warm({ cache: { entries: 100 } });
+  const visit = (n) => {
+    const request = api(host, `s${n}`);
+    sound(host, host.calls.pop(), { session_ref: `ref-${n}` });
+    host.done(request);
+  };
+  for (let n = 0; n < 2_000; n += 1) visit(n);
+  const before = host.memory;
+  for (let n = 2_000; n < 20_000; n += 1) visit(n);
+  assert.equal(host.memory, before);
+  assert.equal(api(host, 's19999').action, 0);
+  assert.equal(api(host, 's19000').action, PAUSE);
+});
