@@ -9,6 +9,7 @@
 
 mod accounts;
 mod compat;
+mod cut_off;
 mod engines;
 mod events;
 mod families;
