@@ -2,7 +2,7 @@
 # Versions of the tools: tests/setup/versions.env. The scripts behind the commands: tests/setup/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build lint e2e bench sim validate fuzz audit setup clean build-tests
+.PHONY: help run test build lint e2e bench sim validate soak fuzz audit setup clean build-tests
 
 help: ## List these commands
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ sim: ## Prove the placement on simulated fleets; tables and JSON
 	@tests/setup/prerequisites.sh
 	@cargo build --release --locked --workspace --bins
 	@target/release/berth-sim
+
+soak: setup build-tests ## Run the long tests of memory, chaos and revocation (about 20 minutes)
+	@tests/setup/soak.sh
 
 validate: build-tests ## Let Envoy judge the configurations
 	@tests/setup/tools.sh run

@@ -13,7 +13,7 @@ use crate::cookie::{self, CookieFault, Without};
 use crate::origin::{self, Origin};
 use crate::presentation::{Asker, present};
 use crate::rejection::{Cause, Rejection};
-use crate::request::{Header, Request};
+use crate::request::{Handshake, Header, Request};
 use crate::route::{self, Action, Route};
 use crate::step::{Callout, Change, Start, Step};
 use crate::token::{Keys, TokenFault};
@@ -46,6 +46,9 @@ pub fn start<'a>(config: &Config, keys: &Keys, headers: impl Iterator<Item = Hea
         .iter()
         .map(|name| Change::Remove((*name).to_owned()))
         .collect();
+    if request.upgrade {
+        complete_handshake(request.handshake, &mut changes);
+    }
     if route.action == Action::Bypass {
         let step = Step::Pass(changes);
         return Start { action, step };
@@ -195,6 +198,18 @@ fn tab(path: &str) -> Option<String> {
         .find_map(|p| p.strip_prefix("berth_tab="))?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     ((1..=MAX_TAB_BYTES).contains(&tab.len()) && tab.bytes().all(plain)).then(|| tab.to_owned())
+}
+
+/// Adds what a WebSocket that came by HTTP/2 lacks: Envoy makes an HTTP/1.1 upgrade of the extended CONNECT,
+/// without the headers that engines insist on (RFC 6455, section 4.2.1). The client does not look at
+/// the answer to the key (RFC 8441, section 5).
+fn complete_handshake(handshake: Handshake, changes: &mut Vec<Change>) {
+    if !handshake.key {
+        changes.push(Change::Nonce("sec-websocket-key"));
+    }
+    if !handshake.version {
+        changes.push(Change::Set("sec-websocket-version".into(), b"13".into()));
+    }
 }
 
 /// Takes the login cookie off and leaves the others, header by header, byte for byte.

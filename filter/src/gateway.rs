@@ -161,18 +161,16 @@ impl Gateway {
         }
     }
 
-    /// A poll has ended: with this answer, or with none. `random` is one of `0.0..1.0`.
-    ///
-    /// # Errors
-    /// When there was no sound answer.
-    pub fn on_poll(&mut self, answer: Option<&[u8]>, now: u64, random: f64) -> Result<Told, ()> {
+    /// A poll has ended: with this answer, or with none. `random` is one of `0.0..1.0`. `None` when there was
+    /// no sound answer.
+    pub fn on_poll(&mut self, answer: Option<&[u8]>, now: u64, random: f64) -> Option<Told> {
         let Some(answer) = answer.and_then(read) else {
             self.feed.failed(now);
-            return Err(());
+            return None;
         };
         let begins = !self.feed.has_begun();
         if !self.feed.answered(now, answer.cursor) {
-            return Err(());
+            return None;
         }
         // What was cached before the feed began may have ended unheard.
         let mut told = Told {
@@ -204,24 +202,21 @@ impl Gateway {
                 GatewayEvent::Unknown => {}
             }
         }
-        Ok(told)
+        Some(told)
     }
 
-    /// A report has ended: with this answer, or with none.
-    ///
-    /// # Errors
-    /// When there was no sound answer.
-    pub fn on_report(&mut self, answer: Option<&[u8]>, now: u64) -> Result<Told, ()> {
+    /// A report has ended: with this answer, or with none. `None` when there was no sound answer.
+    pub fn on_report(&mut self, answer: Option<&[u8]>, now: u64) -> Option<Told> {
         let Some(answer) = answer.and_then(read) else {
             self.reports.failed(now);
-            return Err(());
+            return None;
         };
         self.reports.succeeded(now);
         if answer.resync {
             self.reports.list();
         }
         let lost = answer.resync;
-        Ok(Told {
+        Some(Told {
             lost,
             ..Told::default()
         })

@@ -12,6 +12,8 @@ mod metrics;
 mod root;
 mod stream;
 mod tap;
+#[cfg(feature = "trap")]
+mod trap;
 
 #[allow(unsafe_code, reason = "the macro exports the module's entry point")]
 mod entry {

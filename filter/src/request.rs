@@ -25,6 +25,9 @@ pub struct Request<'a> {
     pub scheme: &'a str,
     /// Whether it asks to become a WebSocket.
     pub upgrade: bool,
+    /// The headers of a WebSocket handshake that HTTP/1.1 wants (RFC 6455, section 4.1) and HTTP/2 does not
+    /// have (RFC 8441, section 5).
+    pub handshake: Handshake,
     /// The page that made it, if a page did. Several headers are joined into what is no origin.
     pub origin: Option<&'a [u8]>,
     /// Every `Cookie` header.
@@ -37,6 +40,15 @@ pub struct Request<'a> {
     pub fetch_mode: Option<&'a [u8]>,
     /// The names of the headers that it must not have brought along, each once.
     pub forged: Vec<&'a str>,
+}
+
+/// Which headers of a WebSocket handshake are there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handshake {
+    /// `Sec-WebSocket-Key`.
+    pub key: bool,
+    /// `Sec-WebSocket-Version`.
+    pub version: bool,
 }
 
 impl<'a> Request<'a> {
@@ -55,6 +67,7 @@ impl<'a> Request<'a> {
             authority: "",
             scheme: "",
             upgrade: false,
+            handshake: Handshake::default(),
             origin: None,
             cookies: Vec::new(),
             authorizations: Vec::new(),
@@ -77,6 +90,8 @@ impl<'a> Request<'a> {
                 b"upgrade" => {
                     seen.websocket |= value.trim_ascii().eq_ignore_ascii_case(b"websocket");
                 }
+                b"sec-websocket-key" => request.handshake.key = true,
+                b"sec-websocket-version" => request.handshake.version = true,
                 b"accept" => request.accepts_html |= names_html(value),
                 b"sec-fetch-mode" => request.fetch_mode = Some(value),
                 _ if is_trust_header(name, trust) => {

@@ -17,6 +17,8 @@ pub enum Change {
     Set(Cow<'static, str>, Vec<u8>),
     /// Put this header beside those of its name.
     Add(Cow<'static, str>, Vec<u8>),
+    /// Put this header with 16 fresh random bytes in base64 in the place of all of its name.
+    Nonce(&'static str),
 }
 
 /// The first decision on a request.

@@ -91,6 +91,10 @@ fn apply(headers: &mut Headers, changes: Vec<Change>) {
                 headers.push((name.into_owned(), value));
             }
             Change::Add(name, value) => headers.push((name.into_owned(), value)),
+            Change::Nonce(name) => {
+                headers.retain(|(n, _)| *n != name);
+                headers.push((name.to_owned(), b"{nonce}".into()));
+            }
         }
     }
 }

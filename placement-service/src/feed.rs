@@ -1,21 +1,29 @@
 //! Follows the event log: what other replicas did to sessions takes hold here too, and whoever waits for
 //! events is woken.
 
+mod ends;
+
 use crate::sessions::Sessions;
 use crate::store::{EventLog, StoreError};
 use crate::tokens::Tokens;
+pub use ends::{Ended, Ends, News};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 /// Entries read in one step.
 const BATCH: u32 = 500;
 
+/// How long the log may not answer before its readers are told that they hear nothing.
+const DEAF_AFTER: Duration = Duration::from_secs(3);
+
 /// The task that follows the log.
 pub struct Feed {
     newest: watch::Receiver<u64>,
+    ends: Arc<Ends>,
+    deaf: watch::Receiver<bool>,
     task: AbortHandle,
 }
 
@@ -24,6 +32,8 @@ struct Follower {
     tokens: Arc<Tokens>,
     log: Arc<dyn EventLog>,
     newest: watch::Sender<u64>,
+    ends: Arc<Ends>,
+    deaf: watch::Sender<bool>,
     /// The sequence number up to which everything has been seen.
     seen: u64,
 }
@@ -39,21 +49,42 @@ impl Feed {
     ) -> Result<Self, StoreError> {
         let seen = log.bounds().await?.newest;
         let (sender, newest) = watch::channel(seen);
+        let ends = Arc::new(Ends::from(seen));
+        let (tell, deaf) = watch::channel(false);
         let follower = Follower {
             sessions,
             tokens,
             log,
             newest: sender,
+            ends: ends.clone(),
+            deaf: tell,
             seen,
         };
         let task = tokio::spawn(follower.run(poll)).abort_handle();
-        Ok(Self { newest, task })
+        Ok(Self {
+            newest,
+            ends,
+            deaf,
+            task,
+        })
     }
 
     /// Changes with every entry that has been seen: the newest sequence number.
     #[must_use]
     pub fn newest(&self) -> watch::Receiver<u64> {
         self.newest.clone()
+    }
+
+    /// The latest ends of sessions; `newest` tells of each.
+    #[must_use]
+    pub fn ends(&self) -> Arc<Ends> {
+        self.ends.clone()
+    }
+
+    /// Whether the log has not answered for a while: sessions may end and nobody here hears of it.
+    #[must_use]
+    pub fn deaf(&self) -> watch::Receiver<bool> {
+        self.deaf.clone()
     }
 }
 
@@ -69,12 +100,20 @@ impl Follower {
         let mut ticks = tokio::time::interval(poll);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut lost = false;
+        let mut heard = Instant::now();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = news.notified() => {}
             }
-            match self.step().await {
+            let step = self.step().await;
+            if step.is_ok() {
+                heard = Instant::now();
+            }
+            let deaf = heard.elapsed() >= DEAF_AFTER;
+            self.deaf
+                .send_if_modified(|before| std::mem::replace(before, deaf) != deaf);
+            match step {
                 Ok(()) if lost => {
                     lost = false;
                     tracing::info!("the event log answers again");
@@ -101,10 +140,11 @@ impl Follower {
             }
             for (sequence, event) in entries {
                 if let Some(cause) = event.cause {
-                    self.sessions.hear_of_end(&event.session_ref);
+                    self.sessions.hear_of_end(&event.session_ref, cause);
                     self.tokens.forget(&event.session_ref);
                     tracing::debug!(session = event.session_ref, cause = cause.as_str(), "heard");
                 }
+                self.ends.saw(sequence, &event);
                 self.seen = sequence;
             }
             self.newest.send_replace(self.seen);

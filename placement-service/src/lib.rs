@@ -13,6 +13,7 @@ pub mod client_address;
 pub mod credentials;
 pub mod events;
 pub mod feed;
+pub mod gateways;
 pub mod http;
 pub mod keys;
 mod lock_out;
@@ -38,6 +39,7 @@ pub use berth_store::session_id;
 // Fleet side.
 pub mod cost;
 pub mod discovery;
+pub mod drains;
 pub mod driver;
 pub mod engine;
 pub mod fleet;

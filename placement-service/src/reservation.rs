@@ -1,22 +1,24 @@
-//! What the probe of an engine cannot know yet: sessions placed since, counted from the moment of the
-//! choice. A reservation is an RAII handle while the placement is under way and a dated entry
-//! afterwards, until a probe has seen the session or the entry lapses. It cannot leak: dropping the
-//! handle gives it back. Knows nothing of strategies or drivers; time is an argument.
+//! The books of one engine: sessions placed, counted from the moment of the choice, and streams that
+//! gateways have reported open. A reservation is an RAII handle while the placement is under way and an
+//! entry under the stream's name afterwards: it becomes an open stream when a gateway reports it, lapses
+//! when none does, and ends with the stream. What the last probe has seen is told from what it has not,
+//! so that nothing counts twice. Knows nothing of strategies, drivers or gateways; time is an argument.
 
 mod changes;
 mod coming;
+mod tallies;
 
 use crate::cost::{Cost, Kind};
 use crate::engine::Load;
 use crate::suspicion::{Suspicion, Trust};
+pub use changes::Changes;
 use changes::Listener;
 use coming::{Coming, Expected};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+pub use tallies::Tallies;
 use tokio::time::Instant;
-
-pub use changes::Changes;
 
 /// How long a new session may take to show in an engine's numbers: its client has yet to connect.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -28,47 +30,79 @@ pub struct Tally {
     books: Mutex<Books>,
 }
 
+/// Since when a stream counts, and its name: streams in the order of their time.
+type Since = (Instant, Arc<str>);
+
 #[derive(Debug, Default)]
 struct Books {
     /// Handles alive: placements under way.
     pending: u32,
-    /// When each placement was made that no probe has confirmed; oldest first.
-    placed: VecDeque<Instant>,
+    /// Since when each stream counts, by its name.
+    streams: HashMap<Arc<str>, Instant>,
+    /// Those that no gateway has reported yet.
+    waiting: BTreeSet<Since>,
+    /// Those that the last probe cannot have seen, with what they are expected to cost.
+    unseen: BTreeMap<Since, Expected>,
+    /// When those closed that the last probe has seen.
+    left: Vec<Instant>,
     /// Sessions that the last probe saw.
     probed: u32,
+    /// When it began.
+    probed_at: Option<Instant>,
     /// The turn in which round-robin last chose this engine.
     turn: u64,
     suspicion: Suspicion,
-    listener: Option<Listener>,
+    /// It is to get nothing new.
+    draining: bool,
+    /// When it came up, if that was seen.
+    up_since: Option<Instant>,
     coming: Coming,
-}
-
-impl Books {
-    /// Whoever chooses has to look again.
-    fn changed(&mut self) {
-        if let Some(listener) = &mut self.listener {
-            listener.changed();
-        }
-    }
+    listener: Option<Listener>,
 }
 
 /// What a choice needs to know of the books.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Standing {
-    /// Sessions that count although no probe has seen them.
+    /// Placements under way, and streams that the last probe cannot have seen.
     pub reserved: u32,
+    /// Streams that the last probe has seen and that have closed since.
+    pub left: u32,
+    /// Placements under way, streams that are open, and those that no gateway has reported yet.
+    pub own: u32,
+    /// Streams that are open.
+    pub open: u32,
     /// The turn in which round-robin last chose this engine.
     pub turn: u64,
     /// Whether it may be used.
     pub trust: Trust,
+    /// It is to get nothing new.
+    pub draining: bool,
+    /// When it came up, if that was seen.
+    pub up_since: Option<Instant>,
+    /// Sessions that the last probe saw.
+    pub probed: Option<u32>,
     /// What the sessions that no probe has seen are going to take.
     pub coming: Cost,
     /// The CPU in use, smoothed over the last probes, 0 to 1.
     pub cpu: Option<f64>,
 }
 
+impl Standing {
+    /// Sessions on the engine now: what the last probe saw and has changed since, or our own count when
+    /// probes tell nothing of sessions.
+    #[must_use]
+    pub fn sessions(&self, probed: Option<u32>) -> u32 {
+        match probed {
+            Some(probed) => probed
+                .saturating_sub(self.left)
+                .saturating_add(self.reserved),
+            None => self.own,
+        }
+    }
+}
+
 impl Tally {
-    /// Empty books. A placement that no probe confirms counts for `ttl` at the most.
+    /// Empty books. A placement that no gateway reports open counts for `ttl` at the most.
     #[must_use]
     pub fn new(ttl: Duration) -> Self {
         Self {
@@ -92,21 +126,33 @@ impl Tally {
     #[must_use]
     pub fn standing(&self, now: Instant) -> Standing {
         let mut books = self.books();
-        while books.placed.front().is_some_and(|t| *t + self.ttl <= now) {
-            books.placed.pop_front();
-        }
-        books.coming.lapse(self.ttl, now);
+        books.lapse(self.ttl, now);
         if let Some(listener) = &mut books.listener {
             listener.looked();
         }
-        let placed = u32::try_from(books.placed.len()).unwrap_or(u32::MAX);
         Standing {
-            reserved: books.pending.saturating_add(placed),
+            reserved: books.pending.saturating_add(count(books.unseen.len())),
+            left: count(books.left.len()),
+            own: books.pending.saturating_add(count(books.streams.len())),
+            open: count(books.streams.len() - books.waiting.len()),
             turn: books.turn,
             trust: books.suspicion.trust(now),
+            draining: books.draining,
+            up_since: books.up_since,
+            probed: books.coming.sessions(),
             coming: books.coming.cost(),
             cpu: books.coming.cpu(),
         }
+    }
+
+    /// Placements that neither a probe nor a gateway has confirmed.
+    #[must_use]
+    pub fn unconfirmed(&self, now: Instant) -> u32 {
+        let mut books = self.books();
+        books.lapse(self.ttl, now);
+        let unseen = |since: &&Since| books.unseen.contains_key(since);
+        let waiting = books.waiting.iter().filter(unseen).count();
+        books.pending.saturating_add(count(waiting))
     }
 
     /// Counts one more session at once. `turn` is the number of this choice within the pool.
@@ -128,28 +174,89 @@ impl Tally {
         }
     }
 
-    /// The numbers of a probe that began at `began`: the cost of what it has seen is in them.
+    /// A gateway has reported the stream open, which it is since `since`.
+    pub fn opened(&self, stream: &str, since: Instant) {
+        let mut books = self.books();
+        if let Some((name, at)) = books.streams.get_key_value(stream) {
+            let entry = (*at, Arc::clone(name));
+            books.waiting.remove(&entry);
+            return;
+        }
+        // Placed by another process, or longer ago than a reservation counts.
+        let name: Arc<str> = stream.into();
+        if books.probed_at.is_none_or(|began| since + SETTLE > began) {
+            books.expect((since, Arc::clone(&name)), Expected::default());
+        }
+        books.streams.insert(name, since);
+        books.changed();
+    }
+
+    /// The stream is closed, or never came to be. Closing it again changes nothing.
+    pub fn closed(&self, stream: &str, now: Instant) {
+        let mut books = self.books();
+        let Some((name, at)) = books.streams.remove_entry(stream) else {
+            return;
+        };
+        let entry = (at, name);
+        books.waiting.remove(&entry);
+        if books.expect_no_more(&entry).is_none() {
+            books.left.push(now);
+        }
+        books.changed();
+    }
+
+    /// A probe that began at `began` saw so many sessions.
+    pub fn probed(&self, began: Instant, sessions: u32) {
+        let load = Load {
+            sessions: Some(sessions),
+            ..Load::default()
+        };
+        self.measured(began, &load);
+    }
+
+    /// The numbers of a probe that began at `began`. Placements made well before are in them. Of those made
+    /// just before, as many as the growth of the sessions shows.
     pub fn measured(&self, began: Instant, load: &Load) {
         let mut books = self.books();
-        let lessons = books.coming.measured(began, load);
+        let mut seen = books.see(|at| at + SETTLE <= began, usize::MAX);
+        let settled = count(seen.len());
+        let closed = books.left.len();
+        books.left.retain(|at| *at > began);
+        let closed = count(closed - books.left.len());
+        if let Some(sessions) = load.sessions {
+            let known = books.probed.saturating_sub(closed).saturating_add(settled);
+            let grown = usize::try_from(sessions.saturating_sub(known)).unwrap_or(usize::MAX);
+            seen.extend(books.see(|at| at <= began, grown));
+            books.probed = sessions;
+        }
+        books.probed_at = Some(began);
+        let lessons = books.coming.measured(&seen, load);
         if let Some(listener) = &mut books.listener {
             listener.learned(lessons);
         }
         books.changed();
     }
 
-    /// A probe that began at `began` saw so many sessions. Placements made well before are among
-    /// them. Of those made just before, as many as the growth shows.
-    pub fn probed(&self, began: Instant, sessions: u32) {
+    /// Nothing is under way, waited for or open.
+    #[must_use]
+    fn is_empty(&self) -> bool {
+        let books = self.books();
+        books.pending == 0 && books.streams.is_empty()
+    }
+
+    /// From now on it gets nothing new, or it does again.
+    pub fn drain(&self, draining: bool) {
         let mut books = self.books();
-        let settled = books.placed.partition_point(|t| *t + SETTLE <= began);
-        let recent = books.placed.partition_point(|t| *t <= began) - settled;
-        let known = books
-            .probed
-            .saturating_add(u32::try_from(settled).unwrap_or(u32::MAX));
-        let growth = usize::try_from(sessions.saturating_sub(known)).unwrap_or(usize::MAX);
-        books.placed.drain(..settled + recent.min(growth));
-        books.probed = sessions;
+        if books.draining != draining {
+            books.draining = draining;
+            books.changed();
+        }
+    }
+
+    /// The engine has come up just now: its weight grows from here.
+    pub fn came_up(&self, now: Instant) {
+        let mut books = self.books();
+        books.up_since = Some(now);
         books.changed();
     }
 
@@ -183,6 +290,58 @@ impl Tally {
     }
 }
 
+impl Books {
+    /// Whoever chooses has to look again.
+    fn changed(&mut self) {
+        if let Some(listener) = &mut self.listener {
+            listener.changed();
+        }
+    }
+
+    /// A stream that no probe has seen.
+    fn expect(&mut self, stream: Since, expected: Expected) {
+        self.coming.placed(&expected);
+        self.unseen.insert(stream, expected);
+    }
+
+    /// The stream is gone, or seen; `None` when a probe had seen it before.
+    fn expect_no_more(&mut self, stream: &Since) -> Option<Expected> {
+        let expected = self.unseen.remove(stream)?;
+        self.coming.gone(&expected, self.unseen.is_empty());
+        Some(expected)
+    }
+
+    /// A probe has seen the first streams that it had not seen before: those of such a time, and so many
+    /// at the most.
+    fn see(&mut self, of: impl Fn(Instant) -> bool, most: usize) -> Vec<Expected> {
+        let mut seen = Vec::new();
+        while seen.len() < most
+            && let Some((stream, _)) = self.unseen.first_key_value()
+            && of(stream.0)
+            && let Some((_, expected)) = self.unseen.pop_first()
+        {
+            self.coming.gone(&expected, self.unseen.is_empty());
+            seen.push(expected);
+        }
+        seen
+    }
+
+    /// Placements whose clients have not come in time count no more.
+    fn lapse(&mut self, ttl: Duration, now: Instant) {
+        while let Some(entry) = self.waiting.first()
+            && entry.0 + ttl <= now
+            && let Some(entry) = self.waiting.pop_first()
+        {
+            self.streams.remove(&entry.1);
+            self.expect_no_more(&entry);
+        }
+    }
+}
+
+fn count(entries: usize) -> u32 {
+    u32::try_from(entries).unwrap_or(u32::MAX)
+}
+
 /// One session that counts on an engine although it is not there yet.
 #[derive(Debug)]
 #[must_use = "dropping it gives the reservation back"]
@@ -192,13 +351,17 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// The session is on the engine: it counts until a probe has seen it.
-    pub fn placed(self, now: Instant) {
+    /// The session is on the engine; `stream` is what gateways will call it.
+    pub fn placed(self, stream: &str, now: Instant) {
         let mut books = self.tally.books();
-        // `now` may have been read before another thread's: keep the order.
-        let at = books.placed.back().map_or(now, |last| now.max(*last));
-        books.placed.push_back(at);
-        books.coming.placed(now, self.expected);
+        let name: Arc<str> = stream.into();
+        // Names are random: if one comes twice all the same, it counts once.
+        if books.streams.contains_key(&name) {
+            return;
+        }
+        books.waiting.insert((now, Arc::clone(&name)));
+        books.expect((now, Arc::clone(&name)), self.expected);
+        books.streams.insert(name, now);
         // The handle's own count goes with its drop.
     }
 }

@@ -10,6 +10,9 @@ use hmac::{Hmac, Mac};
 use rand::Rng;
 use sha2::Sha256;
 
+/// What the name of a token begins with: no base64url does.
+const TOKEN: &str = "t.";
+
 /// The derivations that need a server key.
 #[derive(Clone)]
 pub struct ServerKeys {
@@ -37,7 +40,13 @@ impl ServerKeys {
     #[must_use]
     pub fn token_ref(&self, token: &str) -> String {
         let mac = self.session_ref.clone().chain_update(b"bearer ");
-        short(mac.chain_update(token))
+        format!("{TOKEN}{}", short(mac.chain_update(token)))
+    }
+
+    /// Whether a name is a token's, and no session's.
+    #[must_use]
+    pub fn is_token_ref(name: &str) -> bool {
+        name.starts_with(TOKEN)
     }
 
     /// The anonymous id that goes with a stale cookie: the same on every replica, every time (S18).

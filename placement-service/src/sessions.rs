@@ -5,8 +5,10 @@ mod bearers;
 mod ending;
 mod family;
 mod known;
+mod life;
 mod limit;
 mod listing;
+mod overdue;
 mod renewing;
 mod sweep;
 mod theirs;
@@ -23,7 +25,9 @@ use berth_api::Reason;
 pub use family::{FamilyError, MAX_CLAIMS_BYTES, NewChild};
 use known::{Known, Memory, live_session};
 pub use known::{LiveSession, Remaining};
+pub use life::Life;
 pub use listing::{Listed, Overview};
+use overdue::Overdue;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +65,8 @@ pub struct Sessions {
     runtime: String,
     memory: Memory,
     activity: Arc<Activity>,
+    /// Found to have run out of time, and not ended yet.
+    overdue: Overdue,
     /// Rings when this process has added to the event log.
     news: Arc<Notify>,
     /// Writes activity now and then; `None` for those who only end sessions.
@@ -103,6 +109,7 @@ impl Sessions {
             runtime: config.runtime.clone(),
             memory: Memory::new(config.cache),
             activity: Arc::new(Activity::default()),
+            overdue: Overdue::default(),
             news: Arc::new(Notify::new()),
             writer: None,
         })
@@ -193,10 +200,11 @@ impl Sessions {
     }
 
     fn check(&self, id: &IdHash, known: &Known) -> Result<(), Refusal> {
-        if self.memory.has_ended(id) {
+        if self.memory.has_ended(id).is_some() {
             return Err(self.unknown(Some(*id)));
         }
         if known.remaining_ms(self.clock.now_ms()).is_none() {
+            self.overdue.note(*id);
             return Err(Reason::SessionExpired.into());
         }
         Ok(())
@@ -224,6 +232,9 @@ impl Sessions {
     }
 
     fn unknown(&self, id: Option<IdHash>) -> Refusal {
+        if id.and_then(|id| self.memory.has_ended(&id)) == Some(true) {
+            return Reason::SessionExpired.into();
+        }
         let session = id.map_or("not an id".to_owned(), |id| self.keys.session_ref(&id));
         tracing::info!(target: "berth::audit", event = "unknown-session", session);
         Reason::UnknownSession.into()

@@ -24,6 +24,14 @@ judge() {
 
 judge ok "envoy/config.yaml" envoy/config.yaml
 judge ok "envoy/minimal.yaml" envoy/minimal.yaml
+# With TLS, as README.md says to make it; the certificate is one of this run.
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost \
+    -keyout "$dir/tls.key" -out "$dir/tls.crt" 2>/dev/null
+sed "s/#tls //; s|/etc/berth/tls|$dir/tls|g" envoy/config.yaml >"$dir/tls.yaml"
+grep -q '^ *transport_socket:' "$dir/tls.yaml" || die "validate.sh: config.yaml has no TLS part"
+judge ok "envoy/config.yaml with TLS" "$dir/tls.yaml"
+sed 's/alpn_protocols/alpn_protocolls/' "$dir/tls.yaml" >"$dir/spoilt.yaml"
+judge refused "an unknown field of its TLS part" "$dir/spoilt.yaml" alpn_protocolls
 # spoil FILE SED-EXPRESSION: a copy with one change; no change at all is a fault of this script.
 spoil() {
     sed -E "$2" "$1" >"$dir/spoilt.yaml"

@@ -13,6 +13,12 @@ function expectedHeaders(entry) {
   return shown([...kept, ...added]);
 }
 
+/** The headers of a request as they left, with `{nonce}` where the table says so and something of that kind is. */
+function left(entry, request) {
+  const isNonce = ([name, value]) => entry.passed.set?.[name] === '{nonce}' && /^[A-Za-z0-9+/]{22}==$/.test(value);
+  return request.headers.map((header) => (isNonce(header) ? [header[0], '{nonce}'] : header));
+}
+
 function checkCallout(entry, call) {
   const { path, body, cluster, authority, timeout_ms: timeout, authorization } = entry.callout;
   assert.equal(call.headers[':path'], path);
@@ -75,7 +81,7 @@ function run(entry) {
     assert.equal(request.replies.length, 0);
     assert.equal(request.resumed, called ? 1 : 0);
     assert.equal(request.action, called ? PAUSE : CONTINUE);
-    assert.deepEqual(shown(request.headers), expectedHeaders(entry));
+    assert.deepEqual(shown(left(entry, request)), expectedHeaders(entry));
     if (entry.passed.session_ref) assert.equal(request.properties.session_ref, entry.passed.session_ref);
   } else {
     assert.equal(request.action, PAUSE);

@@ -8,6 +8,7 @@ pub(super) mod streams;
 use crate::presentation::not_ready;
 use crate::request::Header;
 use crate::step::{Change, Reply};
+use base64::Engine;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, StreamType};
 use std::time::Duration;
@@ -224,10 +225,18 @@ pub(super) fn apply(changes: &[Change]) -> std::result::Result<(), Reply> {
             Change::Remove(name) => remove_header(name),
             Change::Set(name, value) => set_header(name, value),
             Change::Add(name, value) => add_header(name, value),
+            Change::Nonce(name) => {
+                streams::random().and_then(|bits| set_header(name, nonce(bits).as_bytes()))
+            }
         }
         .map_err(|_| not_ready("a header cannot be changed"))?;
     }
     Ok(())
+}
+
+/// 16 bytes in base64.
+fn nonce(bits: u128) -> String {
+    base64::engine::general_purpose::STANDARD.encode(bits.to_le_bytes())
 }
 
 /// Takes every request header of this name off.

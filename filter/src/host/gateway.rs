@@ -168,19 +168,19 @@ impl Gateway {
 
     fn polled(&self, answer: Option<&[u8]>, status: u16, metrics: &Metrics) -> Told {
         let now = calls::now_ms().unwrap_or_else(|_| self.now.get());
-        let told = self.with(|core| Some(core.on_poll(answer, now, random())));
+        let told = self.with(|core| core.on_poll(answer, now, random()));
         self.heard(told, status, metrics)
     }
 
     fn reported(&self, answer: Option<&[u8]>, status: u16, metrics: &Metrics) -> Told {
         let now = calls::now_ms().unwrap_or_else(|_| self.now.get());
-        let told = self.with(|core| Some(core.on_report(answer, now)));
+        let told = self.with(|core| core.on_report(answer, now));
         self.heard(told, status, metrics)
     }
 
     /// Logs where an outage begins and ends. Status 0: the call was not even sent.
-    fn heard(&self, told: Option<Result<Told, ()>>, status: u16, metrics: &Metrics) -> Told {
-        let Some(Ok(told)) = told else {
+    fn heard(&self, told: Option<Told>, status: u16, metrics: &Metrics) -> Told {
+        let Some(told) = told else {
             metrics.feed_failure();
             if !self.failing.replace(true) {
                 let what = "the placement service does not take reports or gives no events";

@@ -65,6 +65,8 @@ impl Stream {
     /// Begins; the reply to give at once, if there is one.
     fn begin(&mut self, shared: &Shared) -> Result<(), Reply> {
         let headers = Headers::of_request().map_err(|_| not_ready("headers"))?;
+        #[cfg(feature = "trap")]
+        super::trap::spring(&headers);
         let keys = shared.keys().ok_or_else(|| not_ready("keys"))?;
         let pairs = headers.iter().ok_or_else(|| not_ready("headers"))?;
         let Start { action, step } = flow::start(&shared.config, &keys, pairs);

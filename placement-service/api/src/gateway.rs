@@ -4,7 +4,8 @@
 //! and never uses again.
 //!
 //! A report without a `cursor` is answered at once and carries no events. One with a cursor is a poll:
-//! it is answered when there are events after that cursor, or after `hold_ms` without any.
+//! it is answered when there are events after that cursor, or after `hold_ms` without any; with
+//! [`CURSOR_NOW`] at once, so that the gateway has a place.
 
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,7 @@
 use super::Slot;
 use rand::{Rng, RngExt};
 use std::collections::BTreeSet;
-use std::collections::hash_map::{Entry, HashMap, RandomState};
+use std::collections::hash_map::{HashMap, RandomState};
 use std::hash::BuildHasher;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -30,20 +30,14 @@ impl DocumentKey {
 #[derive(Debug, Default)]
 pub(super) struct Holders {
     hasher: RandomState,
-    /// In the order of the slots.
-    by_document: HashMap<DocumentKey, Vec<Holding>>,
+    /// In no order.
+    by_document: HashMap<DocumentKey, Vec<Slot>>,
     /// What each slot's engine lists, in order.
     lists: Vec<Box<[DocumentKey]>>,
-    /// When to look whether a placement still counts.
-    unlisted: BTreeSet<(Instant, DocumentKey, Slot)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Holding {
-    slot: Slot,
-    listed: bool,
-    /// A placement counts until then.
-    placed: Option<Instant>,
+    /// Until when a placement counts.
+    placed: HashMap<(DocumentKey, Slot), Instant>,
+    /// When to look whether it still does.
+    ends: BTreeSet<(Instant, DocumentKey, Slot)>,
 }
 
 impl Holders {
@@ -57,9 +51,12 @@ impl Holders {
 
     /// Whether the engine holds the document.
     pub(super) fn holds(&self, document: DocumentKey, slot: Slot) -> bool {
-        self.by_document
-            .get(&document)
-            .is_some_and(|all| all.binary_search_by_key(&slot, |h| h.slot).is_ok())
+        self.lists(document, slot) || self.placed.contains_key(&(document, slot))
+    }
+
+    fn lists(&self, document: DocumentKey, slot: Slot) -> bool {
+        let list = self.lists.get(slot as usize);
+        list.is_some_and(|list| list.binary_search(&document).is_ok())
     }
 
     /// Engines that hold the document: all of a few, a few at random of many.
@@ -76,56 +73,61 @@ impl Holders {
             } else {
                 place
             };
-            all.get(place).map(|holding| holding.slot)
+            all.get(place).copied()
         })
     }
 
     /// An engine has told its documents.
     pub(super) fn list(&mut self, slot: Slot, documents: &[String]) {
-        let documents: BTreeSet<_> = documents.iter().map(|name| self.key(name)).collect();
-        let Some(list) = self.lists.get_mut(slot as usize) else {
+        let mut list: Box<[_]> = documents.iter().map(|name| self.key(name)).collect();
+        list.sort_unstable();
+        let Some(place) = self.lists.get_mut(slot as usize) else {
             return;
         };
-        let before = std::mem::replace(list, documents.iter().copied().collect());
-        for gone in before.iter().filter(|key| !documents.contains(key)) {
-            self.change(*gone, slot, |holding| holding.listed = false);
+        let before = std::mem::replace(place, list.clone());
+        let missing = |of: &[DocumentKey], key: &DocumentKey| of.binary_search(key).is_err();
+        for gone in before.iter().filter(|key| missing(&list, key)) {
+            if !self.placed.contains_key(&(*gone, slot)) {
+                self.unlink(*gone, slot);
+            }
         }
-        for key in documents {
-            if before.binary_search(&key).is_err() {
-                self.change(key, slot, |holding| holding.listed = true);
+        for new in list.iter().filter(|key| missing(&before, key)) {
+            if !self.placed.contains_key(&(*new, slot)) {
+                self.link(*new, slot);
             }
         }
     }
 
     /// A session on the document was placed there.
     pub(super) fn placed(&mut self, document: DocumentKey, slot: Slot, now: Instant) {
-        let full = self.unlisted.len() >= MOST_UNLISTED;
-        let mut news = false;
-        self.change(document, slot, |holding| {
-            news = holding.placed.is_none();
-            if !(news && full) {
-                holding.placed = Some(now + UNLISTED);
-            }
-        });
-        if news && !full {
-            self.unlisted.insert((now + UNLISTED, document, slot));
+        if self.lists(document, slot) {
+            return;
+        }
+        let until = now + UNLISTED;
+        if let Some(before) = self.placed.get_mut(&(document, slot)) {
+            *before = until;
+        } else if self.placed.len() < MOST_UNLISTED {
+            self.placed.insert((document, slot), until);
+            self.ends.insert((until, document, slot));
+            self.link(document, slot);
         }
     }
 
     /// Forgets placements that have had the time to show in a list.
     pub(super) fn forget(&mut self, now: Instant) {
-        while let Some((at, document, slot)) = self.unlisted.first().copied() {
-            if at > now {
-                return;
-            }
-            self.unlisted.pop_first();
-            let mut again = None;
-            self.change(document, slot, |holding| {
-                holding.placed = holding.placed.filter(|until| *until > now);
-                again = holding.placed;
-            });
-            if let Some(until) = again {
-                self.unlisted.insert((until, document, slot));
+        while self.ends.first().is_some_and(|(at, ..)| *at <= now)
+            && let Some((_, document, slot)) = self.ends.pop_first()
+        {
+            match self.placed.get(&(document, slot)).copied() {
+                Some(until) if until > now => {
+                    self.ends.insert((until, document, slot));
+                }
+                _ => {
+                    self.placed.remove(&(document, slot));
+                    if !self.lists(document, slot) {
+                        self.unlink(document, slot);
+                    }
+                }
             }
         }
     }
@@ -133,52 +135,31 @@ impl Holders {
     /// The pool has other engines: `moved` tells where each slot went. Lists are to be told again.
     pub(super) fn renumber(&mut self, slots: usize, moved: impl Fn(Slot) -> Option<Slot>) {
         self.lists = vec![Box::default(); slots];
-        self.by_document.retain(|_, all| {
-            all.retain_mut(|holding| {
-                let Some(slot) = moved(holding.slot).filter(|_| holding.placed.is_some()) else {
-                    return false;
-                };
-                holding.slot = slot;
-                holding.listed = false;
-                true
-            });
-            all.sort_unstable_by_key(|holding| holding.slot);
-            !all.is_empty()
-        });
-        let unlisted = std::mem::take(&mut self.unlisted).into_iter();
-        self.unlisted = unlisted
-            .filter_map(|(at, document, slot)| Some((at, document, moved(slot)?)))
-            .collect();
+        self.by_document.clear();
+        self.ends.clear();
+        for ((document, slot), until) in std::mem::take(&mut self.placed) {
+            if let Some(slot) = moved(slot) {
+                self.placed.insert((document, slot), until);
+                self.ends.insert((until, document, slot));
+                self.link(document, slot);
+            }
+        }
     }
 
-    /// Changes one holding, made when there is none, removed when nothing tells of it any more.
-    fn change(&mut self, document: DocumentKey, slot: Slot, change: impl FnOnce(&mut Holding)) {
-        let mut entry = match self.by_document.entry(document) {
-            Entry::Occupied(entry) => entry,
-            Entry::Vacant(entry) => entry.insert_entry(Vec::new()),
-        };
-        let all = entry.get_mut();
-        let place = match all.binary_search_by_key(&slot, |holding| holding.slot) {
-            Ok(place) => place,
-            Err(place) => {
-                let none = Holding {
-                    slot,
-                    listed: false,
-                    placed: None,
-                };
-                all.insert(place, none);
-                place
-            }
-        };
-        let Some(holding) = all.get_mut(place) else {
+    fn link(&mut self, document: DocumentKey, slot: Slot) {
+        let all = self.by_document.entry(document).or_default();
+        if !all.contains(&slot) {
+            all.push(slot);
+        }
+    }
+
+    fn unlink(&mut self, document: DocumentKey, slot: Slot) {
+        let Some(all) = self.by_document.get_mut(&document) else {
             return;
         };
-        change(holding);
-        if !holding.listed && holding.placed.is_none() {
-            all.remove(place);
-            if all.is_empty() {
-                entry.remove();
-            }
+        all.retain(|other| *other != slot);
+        if all.is_empty() {
+            self.by_document.remove(&document);
         }
     }
 }

@@ -1,13 +1,9 @@
 //! The memory and CPU that sessions are going to take, from the choice until a probe has seen it; what
 //! probes then show teaches what such sessions cost. Also smooths the CPU, which jumps from probe to probe,
-//! around what was expected of it. Part of the books of one engine; time is an argument.
+//! around what was expected of it. Part of the books of one engine, which know what a probe has seen.
 
-use super::SETTLE;
 use crate::cost::{Cost, Costs, Kind, Lesson, lessons};
 use crate::engine::Load;
-use std::collections::VecDeque;
-use std::time::Duration;
-use tokio::time::Instant;
 
 /// Documents whose cost on this engine is remembered.
 const DOCUMENTS: usize = 16;
@@ -27,9 +23,8 @@ pub(super) struct Expected {
 pub(super) struct Coming {
     /// Handles alive, and what they are going to cost.
     under_way: (u32, Cost),
-    /// Placed, not yet seen; oldest first.
-    placed: VecDeque<(Instant, Expected)>,
-    placed_cost: Cost,
+    /// Of the placements that no probe has seen.
+    placed: Cost,
     costs: Costs,
     last: Option<Measured>,
 }
@@ -64,33 +59,27 @@ impl Coming {
         };
     }
 
-    pub(super) fn placed(&mut self, at: Instant, expected: Expected) {
-        // `at` may have been read before another thread's: keep the order.
-        let at = self.placed.back().map_or(at, |(last, _)| at.max(*last));
-        self.placed.push_back((at, expected));
-        self.placed_cost = self.placed_cost.plus(expected.cost);
+    pub(super) fn placed(&mut self, expected: &Expected) {
+        self.placed = self.placed.plus(expected.cost);
     }
 
-    /// Placements that no probe has seen in time count no more.
-    pub(super) fn lapse(&mut self, ttl: Duration, now: Instant) {
-        while self.placed.front().is_some_and(|(at, _)| *at + ttl <= now) {
-            self.take_first();
-        }
-    }
-
-    fn take_first(&mut self) -> Option<Expected> {
-        let (_, expected) = self.placed.pop_front()?;
-        self.placed_cost = if self.placed.is_empty() {
+    /// A placement is seen, or gone. `last`: there is no other.
+    pub(super) fn gone(&mut self, expected: &Expected, last: bool) {
+        self.placed = if last {
             Cost::default()
         } else {
-            self.placed_cost.minus(expected.cost)
+            self.placed.minus(expected.cost)
         };
-        Some(expected)
     }
 
     /// What is going to come on top of what the last probe has shown.
     pub(super) fn cost(&self) -> Cost {
-        self.under_way.1.plus(self.placed_cost)
+        self.under_way.1.plus(self.placed)
+    }
+
+    /// Sessions of the last probe.
+    pub(super) fn sessions(&self) -> Option<u32> {
+        self.last?.sessions
     }
 
     /// The CPU as of the last probe, smoothed, 0 to 1.
@@ -98,17 +87,9 @@ impl Coming {
         self.last?.smooth_cpu
     }
 
-    /// A probe that began at `began` has brought numbers. What has settled by then is in them. Returns
-    /// what that teaches of the sessions placed.
-    pub(super) fn measured(&mut self, began: Instant, load: &Load) -> Vec<Lesson> {
-        let mut seen = Vec::new();
-        while self
-            .placed
-            .front()
-            .is_some_and(|(at, _)| *at + SETTLE <= began)
-        {
-            seen.extend(self.take_first().map(|e| (e.kind, e.cost)));
-        }
+    /// A probe has brought numbers, which `seen` are in for the first time. Returns what that teaches.
+    pub(super) fn measured(&mut self, seen: &[Expected], load: &Load) -> Vec<Lesson> {
+        let seen: Vec<_> = seen.iter().map(|e| (e.kind, e.cost)).collect();
         let committed_mb = load.memory.map(|memory| memory.committed);
         let last = self.last;
         let mut now = Measured {

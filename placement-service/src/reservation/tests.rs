@@ -19,7 +19,7 @@ fn counts_from_the_choice_on_and_is_given_back_when_dropped() {
     assert_eq!(reserved(&tally, now), 2);
     drop(first);
     assert_eq!(reserved(&tally, now), 1);
-    second.placed(now);
+    second.placed("b".into(), now);
     assert_eq!(reserved(&tally, now), 1);
 }
 
@@ -27,7 +27,7 @@ fn counts_from_the_choice_on_and_is_given_back_when_dropped() {
 fn a_settled_placement_is_confirmed_by_the_next_probe() {
     let tally = Arc::new(Tally::new(TTL));
     let now = Instant::now();
-    tally.reserve(1).placed(now);
+    tally.reserve(1).placed("a".into(), now);
     tally.probed(now + SETTLE - MS, 0);
     assert_eq!(reserved(&tally, now + SETTLE), 1, "too early to tell");
     tally.probed(now + SETTLE, 0);
@@ -38,7 +38,7 @@ fn a_settled_placement_is_confirmed_by_the_next_probe() {
 fn a_probe_from_before_the_placement_confirms_nothing() {
     let tally = Arc::new(Tally::new(TTL));
     let now = Instant::now();
-    tally.reserve(1).placed(now + MS);
+    tally.reserve(1).placed("a".into(), now + MS);
     tally.probed(now, 7);
     assert_eq!(reserved(&tally, now + MS), 1);
 }
@@ -48,8 +48,8 @@ fn a_burst_just_before_a_probe_is_not_counted_twice() {
     let tally = Arc::new(Tally::new(TTL));
     let now = Instant::now();
     tally.probed(now, 10);
-    for _ in 0..60 {
-        tally.reserve(1).placed(now + 100 * MS);
+    for n in 0..60_u64 {
+        tally.reserve(1).placed(n.into(), now + 100 * MS);
     }
     tally.probed(now + 200 * MS, 50);
     assert_eq!(reserved(&tally, now + 200 * MS), 20, "40 of 60 have shown");
@@ -59,7 +59,7 @@ fn a_burst_just_before_a_probe_is_not_counted_twice() {
 fn an_unconfirmed_placement_lapses() {
     let tally = Arc::new(Tally::new(TTL));
     let now = Instant::now();
-    tally.reserve(1).placed(now);
+    tally.reserve(1).placed("a".into(), now);
     assert_eq!(reserved(&tally, now + TTL - MS), 1);
     assert_eq!(reserved(&tally, now + TTL), 0);
 }
@@ -81,11 +81,118 @@ fn a_trial_given_up_leaves_the_next_one_due() {
     assert!(tally.begin_trial(later).is_some());
 }
 
+#[test]
+fn a_stream_that_is_reported_open_counts_until_it_closes() {
+    let tally = Arc::new(Tally::new(TTL));
+    let now = Instant::now();
+    tally.reserve(1).placed("a".into(), now);
+    tally.reserve(1).placed("b".into(), now);
+    tally.opened("a".into(), now + MS);
+    let own = |at| (tally.standing(at).own, tally.standing(at).open);
+    assert_eq!(own(now + MS), (2, 1));
+    assert_eq!(own(now + TTL), (1, 1), "b was never reported");
+    assert_eq!(own(now + 100 * TTL), (1, 1));
+    tally.closed("a".into(), now + 100 * TTL);
+    tally.closed("a".into(), now + 100 * TTL);
+    assert_eq!(own(now + 100 * TTL), (0, 0));
+    assert_eq!(reserved(&tally, now + 100 * TTL), 0);
+}
+
+#[test]
+fn what_closes_after_a_probe_has_seen_it_is_taken_from_the_probes_count() {
+    let tally = Arc::new(Tally::new(TTL));
+    let now = Instant::now();
+    let sessions = |probed, at| tally.standing(at).sessions(Some(probed));
+    for name in ["a", "b"] {
+        tally.reserve(1).placed(name.into(), now);
+        tally.opened(name.into(), now);
+    }
+    assert_eq!(sessions(0, now), 2);
+    tally.probed(now + SETTLE, 5);
+    assert_eq!(sessions(5, now + SETTLE), 5, "three are of somebody else");
+    tally.closed("a".into(), now + SETTLE + MS);
+    assert_eq!(sessions(5, now + SETTLE + MS), 4);
+    tally.reserve(1).placed("c".into(), now + SETTLE + 2 * MS);
+    tally.closed("c".into(), now + SETTLE + 3 * MS);
+    assert_eq!(sessions(5, now + SETTLE + 3 * MS), 4, "no probe has seen c");
+    tally.probed(now + SETTLE + 4 * MS, 4);
+    assert_eq!(sessions(4, now + SETTLE + 4 * MS), 4);
+}
+
+#[test]
+fn a_stream_of_another_process_counts_unless_the_probe_has_seen_it() {
+    let tally = Arc::new(Tally::new(TTL));
+    let now = Instant::now() + 10 * SETTLE;
+    tally.probed(now, 1);
+    tally.opened("old".into(), now - SETTLE);
+    tally.opened("new".into(), now);
+    let standing = tally.standing(now);
+    assert_eq!((standing.sessions(Some(1)), standing.own), (2, 2));
+}
+
+#[test]
+fn what_a_session_is_expected_to_cost_goes_with_its_stream() {
+    let tally = Arc::new(Tally::new(TTL));
+    let now = Instant::now();
+    let kind = Kind {
+        document: Some(1),
+        held: false,
+    };
+    let cost = Cost {
+        memory_mb: 100.0,
+        cpu: 0.1,
+    };
+    let coming = |at| tally.standing(at).coming;
+    let reserve = || tally.reserve_for(1, kind, cost);
+    let given_up = reserve();
+    assert_eq!(coming(now), cost);
+    drop(given_up);
+    assert_eq!(coming(now), Cost::default(), "given up");
+    reserve().placed("a", now);
+    assert_eq!(coming(now), cost);
+    tally.closed("a", now);
+    assert_eq!(coming(now), Cost::default(), "closed");
+    reserve().placed("b", now);
+    assert_eq!(coming(now + TTL), Cost::default(), "lapsed");
+    reserve().placed("c", now + TTL);
+    tally.opened("c", now + TTL);
+    assert_eq!(coming(now + 3 * TTL), cost, "open, and not seen");
+    tally.probed(now + 3 * TTL, 1);
+    assert_eq!(coming(now + 3 * TTL), Cost::default(), "seen");
+}
+
+#[test]
+fn who_listens_hears_of_each_change_once_until_he_looks() {
+    let tally = Arc::new(Tally::new(TTL));
+    let now = Instant::now();
+    let changes = Arc::new(Changes::default());
+    tally.tell(&changes, 7);
+    let heard = || {
+        let (mut numbers, mut lessons) = (Vec::new(), Vec::new());
+        changes.take(&mut numbers, &mut lessons);
+        numbers
+    };
+    tally.reserve(1).placed("a", now);
+    tally.closed("a", now);
+    assert_eq!(heard(), [7]);
+    let _ = tally.standing(now);
+    tally.probed(now, 3);
+    assert_eq!(heard(), [7]);
+    let _ = tally.standing(now);
+    assert!(tally.failed(now, now));
+    assert_eq!(heard(), [7]);
+    let _ = tally.standing(now);
+    assert!(tally.served());
+    assert_eq!(heard(), [7]);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Reserve,
     Place(usize),
     GiveUp(usize),
+    Open(u8),
+    Close(u8),
     Probe { ago_ms: u64, sessions: u32 },
     Wait(u64),
 }
@@ -95,47 +202,80 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Step::Reserve),
         any::<usize>().prop_map(Step::Place),
         any::<usize>().prop_map(Step::GiveUp),
+        (0..60_u8).prop_map(Step::Open),
+        (0..60_u8).prop_map(Step::Close),
         (0..3000_u64, 0..50_u32).prop_map(|(ago_ms, sessions)| Step::Probe { ago_ms, sessions }),
         (0..5000_u64).prop_map(Step::Wait),
     ]
 }
 
 proptest! {
-    /// Whatever happens: never fewer than the handles alive, never more than were ever reserved, and
-    /// nothing is left once all handles are gone and the time is over.
+    /// Whatever happens: every handle and every open stream counts once, nothing counts that never was,
+    /// and nothing is left once all handles and streams are gone and the time is over.
     #[test]
     fn random_histories_neither_leak_nor_go_negative(steps in prop::collection::vec(step(), 0..200)) {
         let tally = Arc::new(Tally::new(TTL));
         let mut now = Instant::now() + Duration::from_secs(10);
         let mut handles = Vec::new();
-        let mut placed = 0_usize;
+        let mut open = BTreeSet::new();
+        let mut placed = 0_u8;
         for step in steps {
-            let before = reserved(&tally, now);
+            let before = tally.standing(now);
             match step {
                 Step::Reserve => {
-                    handles.push(tally.reserve(0));
-                    prop_assert_eq!(reserved(&tally, now), before + 1);
+                    let kind = Kind { document: Some(handles.len() as u64), held: false };
+                    let cost = Cost { memory_mb: 3.3, cpu: 0.01 };
+                    handles.push(tally.reserve_for(0, kind, cost));
+                    prop_assert_eq!(tally.standing(now).own, before.own + 1);
+                    prop_assert_eq!(reserved(&tally, now), before.reserved + 1);
                 }
                 Step::Place(n) if !handles.is_empty() => {
-                    handles.swap_remove(n % handles.len()).placed(now);
+                    // Names that no gateway uses before: placements are answered before they open.
+                    handles.swap_remove(n % handles.len()).placed(format!("p{placed}").as_str().into(), now);
                     placed += 1;
-                    prop_assert_eq!(reserved(&tally, now), before);
+                    prop_assert_eq!(reserved(&tally, now), before.reserved);
+                    prop_assert_eq!(tally.standing(now).own, before.own);
                 }
                 Step::GiveUp(n) if !handles.is_empty() => {
                     drop(handles.swap_remove(n % handles.len()));
-                    prop_assert_eq!(reserved(&tally, now), before - 1);
+                    prop_assert_eq!(reserved(&tally, now), before.reserved - 1);
+                }
+                // Every other name is of a placement, if there was one.
+                Step::Open(n) => {
+                    let name = if n % 2 == 0 && n < placed { format!("p{n}") } else { format!("x{n}") };
+                    tally.opened(name.as_str().into(), now);
+                    open.insert(name);
+                }
+                Step::Close(n) => {
+                    let name = if n % 2 == 0 && n < placed { format!("p{n}") } else { format!("x{n}") };
+                    tally.closed(name.as_str().into(), now);
+                    open.remove(&name);
                 }
                 Step::Probe { ago_ms, sessions } => {
                     tally.probed(now - Duration::from_millis(ago_ms), sessions);
-                    prop_assert!(reserved(&tally, now) <= before);
+                    let after = tally.standing(now);
+                    prop_assert!(after.reserved <= before.reserved && after.left <= before.left);
+                    prop_assert_eq!((after.own, after.open), (before.own, before.open));
                 }
                 Step::Wait(ms) => now += Duration::from_millis(ms),
                 Step::Place(_) | Step::GiveUp(_) => {}
             }
-            let count = reserved(&tally, now) as usize;
-            prop_assert!(count >= handles.len() && count <= handles.len() + placed);
+            let standing = tally.standing(now);
+            prop_assert_eq!(standing.open as usize, open.len());
+            let (least, most) = (handles.len() + open.len(), handles.len() + open.len() + usize::from(placed));
+            prop_assert!((least..=most).contains(&(standing.own as usize)));
+            prop_assert!(standing.reserved as usize >= handles.len());
+            prop_assert!(standing.coming.memory_mb > -1e-6 && standing.coming.cpu > -1e-6);
         }
         handles.clear();
-        prop_assert_eq!(reserved(&tally, now + TTL), 0);
+        for name in open {
+            tally.closed(name.as_str().into(), now);
+        }
+        let end = tally.standing(now + TTL);
+        prop_assert_eq!((end.reserved, end.own, end.open), (0, 0, 0));
+        prop_assert_eq!(end.coming, Cost::default());
+        prop_assert!(tally.is_empty());
+        tally.probed(now + TTL, 0);
+        prop_assert_eq!(tally.standing(now + TTL).left, 0);
     }
 }

@@ -7,6 +7,7 @@ use crate::store::{SessionStore, StoreError};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Sessions written in one transaction.
 const BATCH: usize = 500;
@@ -15,6 +16,8 @@ const BATCH: usize = 500;
 #[derive(Default)]
 pub(super) struct Activity {
     unwritten: Mutex<HashMap<IdHash, Note>>,
+    /// Rings when something should be written at once.
+    urgent: Notify,
 }
 
 /// Milliseconds since the Unix epoch.
@@ -38,6 +41,9 @@ impl Activity {
         let note = unwritten.entry(id).or_insert(new);
         note.seen_ms = seen_ms.max(note.seen_ms);
         note.due_ms = due_ms.min(note.due_ms);
+        if due_ms <= seen_ms {
+            self.urgent.notify_one();
+        }
     }
 
     /// Activity that the store may not know yet.
@@ -97,7 +103,11 @@ impl Activity {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut lost = false;
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                // After a failure the next tick is soon enough.
+                () = self.urgent.notified(), if !lost => {}
+            }
             match self.write_due(store.as_ref(), clock.now_ms()).await {
                 Ok(()) => lost = false,
                 Err(error) if lost => tracing::debug!(%error, "activity not written"),

@@ -58,9 +58,9 @@ impl Sessions {
     }
 
     /// Another process has ended a session.
-    pub(crate) fn hear_of_end(&self, session_ref: &str) {
+    pub(crate) fn hear_of_end(&self, session_ref: &str, cause: EndCause) {
         if let Some(id) = self.memory.id_of(session_ref) {
-            self.memory.ended(id);
+            self.memory.ended(id, cause.is_by_time());
             self.activity.forget(&id);
         }
     }
@@ -83,8 +83,7 @@ impl Sessions {
         cause: EndCause,
         result: Option<Value>,
     ) -> Result<u64, StoreError> {
-        let by_time = matches!(cause, EndCause::IdleTimeout | EndCause::AbsoluteTimeout);
-        let over_at = by_time.then(|| self.surely_over_ms());
+        let over_at = cause.is_by_time().then(|| self.surely_over_ms());
         let endings = rows.iter().map(|row| Ending {
             id_hash: row.id_hash,
             only_if_over_at_ms: over_at,
@@ -129,7 +128,7 @@ impl Sessions {
         // have been active meanwhile only when they have ended.
         let sure = |ending: &&Ending| ending.only_if_over_at_ms.is_none();
         for ending in endings.iter().filter(sure) {
-            self.memory.ended(ending.id_hash);
+            self.memory.ended(ending.id_hash, false);
         }
         let removed = match self.stores.sessions.remove(&endings).await {
             Ok(removed) => removed,
@@ -150,7 +149,8 @@ impl Sessions {
     }
 
     fn has_ended(&self, id: IdHash, event: &Event) {
-        self.memory.ended(id);
+        let by_time = event.cause.is_some_and(EndCause::is_by_time);
+        self.memory.ended(id, by_time);
         self.activity.forget(&id);
         if let Some(cause) = event.cause {
             self.metrics.session_ended(cause);

@@ -192,7 +192,7 @@ impl Sessions {
     fn lives(&self, row: &SessionRow) -> bool {
         let known = Known::new(row.clone(), &self.keys, &self.activity);
         let in_time = known.remaining_ms(self.clock.now_ms()).is_some();
-        in_time && !self.memory.has_ended(&row.id_hash)
+        in_time && self.memory.has_ended(&row.id_hash).is_none()
     }
 }
 

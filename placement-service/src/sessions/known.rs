@@ -16,6 +16,8 @@ const CACHED_SESSIONS: u64 = 100_000;
 /// How long beyond the cache an ended session is remembered, so that a look-up that was under way when it ended
 /// cannot bring it back.
 const ENDED_MEMORY: Duration = Duration::from_secs(60);
+/// How long the id behind a public name is remembered after it was last of use.
+const NAME_MEMORY: Duration = Duration::from_secs(600);
 
 /// A session that lives, as of the moment it was resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,6 +83,12 @@ impl Known {
         Some((left(idle_end)?, left(self.absolute_expiry_ms)?))
     }
 
+    /// When it ends if nothing more happens, in milliseconds since the Unix epoch.
+    pub(super) fn ends_at_ms(&self) -> u64 {
+        let idle_end = self.last_seen_ms().saturating_add(self.idle_timeout_ms);
+        idle_end.min(self.absolute_expiry_ms)
+    }
+
     /// Milliseconds since the Unix epoch.
     pub(super) fn last_seen_ms(&self) -> u64 {
         self.last_seen_ms.load(Ordering::Relaxed)
@@ -120,8 +128,10 @@ pub(super) fn live_session(row: &SessionRow, keys: &ServerKeys) -> LiveSession {
 /// The sessions in memory.
 pub(super) struct Memory {
     live: Cache<IdHash, Arc<Known>>,
-    by_ref: Cache<String, IdHash>,
-    ended: Cache<IdHash, ()>,
+    /// For activity only: what is known here may be old, and lets nobody in.
+    by_ref: Cache<String, (IdHash, Arc<Known>)>,
+    /// Whether it was by time that they ended.
+    ended: Cache<IdHash, bool>,
 }
 
 impl Memory {
@@ -134,7 +144,7 @@ impl Memory {
                 .build(),
             by_ref: Cache::builder()
                 .max_capacity(CACHED_SESSIONS)
-                .time_to_live(keep)
+                .time_to_idle(NAME_MEMORY)
                 .build(),
             ended: Cache::builder()
                 .max_capacity(CACHED_SESSIONS)
@@ -149,12 +159,13 @@ impl Memory {
 
     pub(super) fn insert(&self, id: IdHash, known: &Arc<Known>) {
         self.live.insert(id, known.clone());
-        self.by_ref.insert(known.live.session_ref.clone(), id);
+        let name = known.live.session_ref.clone();
+        self.by_ref.insert(name, (id, known.clone()));
     }
 
     /// From here on the session is not let in, whatever the store says.
-    pub(super) fn ended(&self, id: IdHash) {
-        self.ended.insert(id, ());
+    pub(super) fn ended(&self, id: IdHash, by_time: bool) {
+        self.ended.insert(id, by_time);
         self.live.invalidate(&id);
     }
 
@@ -168,12 +179,18 @@ impl Memory {
         self.live.invalidate_all();
     }
 
-    pub(super) fn has_ended(&self, id: &IdHash) -> bool {
-        self.ended.contains_key(id)
+    /// Whether it has ended, and if so, whether it was by time.
+    pub(super) fn has_ended(&self, id: &IdHash) -> Option<bool> {
+        self.ended.get(id)
     }
 
-    /// The id of a session that is in memory.
+    /// The id of a session that was in memory a while ago.
     pub(super) fn id_of(&self, session_ref: &str) -> Option<IdHash> {
+        self.by_ref.get(session_ref).map(|(id, _)| id)
+    }
+
+    /// A session that was in memory a while ago: good for activity, for nothing else.
+    pub(super) fn named(&self, session_ref: &str) -> Option<(IdHash, Arc<Known>)> {
         self.by_ref.get(session_ref)
     }
 }

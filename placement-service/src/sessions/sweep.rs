@@ -1,8 +1,8 @@
 //! What nobody asks for ends too: sessions that have run out of time, by one replica at a time (S11), and
 //! those that are left of a family whose head was lost (S31).
 
-use super::Sessions;
 use super::activity::write_interval_ms;
+use super::{Sessions, overdue};
 use crate::config::Config;
 use crate::metrics::SweepResult;
 use crate::store::{EndCause, Select, SessionRow, StoreError};
@@ -14,11 +14,11 @@ use uuid::Uuid;
 
 const LEASE: &str = "sweep";
 /// Beyond its end a session is left alone for this time at the most: another replica may be about to
-/// write that it was active.
-const GRACE_MS: u64 = 5_000;
+/// write that it was active, which it does at once for a session near its end.
+const GRACE_MS: u64 = 1_000;
 
-/// The tasks that sweep and reconcile.
-pub struct Sweep([AbortHandle; 2]);
+/// The tasks that sweep, reconcile, and end what somebody found to be over.
+pub struct Sweep([AbortHandle; 3]);
 
 impl Sweep {
     /// From here on, until it is stopped or dropped.
@@ -30,6 +30,7 @@ impl Sweep {
         Self([
             tokio::spawn(sweeping).abort_handle(),
             tokio::spawn(reconciling).abort_handle(),
+            tokio::spawn(overdue::end_for_ever(sessions.clone())).abort_handle(),
         ])
     }
 
@@ -140,7 +141,7 @@ impl Sessions {
     }
 
     /// Ends those that have still run out of time; how many.
-    async fn expire(&self, rows: Vec<SessionRow>) -> Result<u64, StoreError> {
+    pub(super) async fn expire(&self, rows: Vec<SessionRow>) -> Result<u64, StoreError> {
         let (idle, absolute): (Vec<_>, Vec<_>) = rows
             .into_iter()
             .partition(|row| row.ends_at_ms() < row.absolute_expiry_ms);

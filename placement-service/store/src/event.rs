@@ -79,6 +79,12 @@ impl EndCause {
         }
     }
 
+    /// Whether the session ran out of time.
+    #[must_use]
+    pub const fn is_by_time(self) -> bool {
+        matches!(self, Self::IdleTimeout | Self::AbsoluteTimeout)
+    }
+
     /// The event that tells of an end for this cause.
     #[must_use]
     pub const fn kind(self) -> EventKind {

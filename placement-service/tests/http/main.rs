@@ -8,8 +8,12 @@
 )]
 
 mod accounts;
+mod compat;
+mod cut_off;
+mod engines;
 mod events;
 mod families;
+mod gateway_events;
 mod gateways;
 mod idp;
 mod limit;

@@ -1,10 +1,7 @@
-//! What processes use, from /proc: CPU time and resident memory.
+//! CPU time of the parts of the world.
 
 use serde::Serialize;
-use std::{fs, ops::Sub};
-
-/// Ticks of utime and stime per second: USER_HZ, 100 on every Linux that Rust supports (proc(5)).
-const TICKS: f64 = 100.0;
+use std::ops::Sub;
 
 /// CPU seconds of each part of the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -37,95 +34,5 @@ impl Sub for Cpu {
             engines: self.engines - before.engines,
             client: self.client - before.client,
         }
-    }
-}
-
-/// CPU seconds of a process group (the harness gives every child one of its own).
-pub(crate) fn group_cpu(group: u32) -> f64 {
-    members(group).iter().map(Stat::seconds).sum()
-}
-
-/// CPU seconds of this process.
-pub(crate) fn own_cpu() -> f64 {
-    Stat::read("self").map_or(0.0, |stat| stat.seconds())
-}
-
-/// Resident KiB of a process group.
-pub(crate) fn group_rss(group: u32) -> f64 {
-    let rss = |stat: &Stat| {
-        let status = fs::read_to_string(format!("/proc/{}/status", stat.pid)).ok()?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))?;
-        line.split_whitespace().next()?.parse::<f64>().ok()
-    };
-    members(group).iter().filter_map(rss).sum()
-}
-
-fn members(group: u32) -> Vec<Stat> {
-    let Ok(all) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    all.filter_map(Result::ok)
-        .filter_map(|entry| Stat::read(entry.file_name().to_str()?))
-        .filter(|stat| stat.group == group)
-        .collect()
-}
-
-/// Of /proc/<pid>/stat.
-#[derive(Debug, PartialEq)]
-struct Stat {
-    pid: u32,
-    group: u32,
-    ticks: f64,
-}
-
-impl Stat {
-    fn read(pid: &str) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-    }
-
-    /// The second field, a name in parentheses, may hold anything: count from behind it.
-    fn parse(text: &str) -> Option<Self> {
-        let pid = text.split(' ').next()?.parse().ok()?;
-        let (_, rest) = text.rsplit_once(") ")?;
-        let fields: Vec<&str> = rest.split(' ').collect();
-        let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
-        Some(Self {
-            pid,
-            group: fields.get(2)?.parse().ok()?,
-            ticks: ticks(11)? + ticks(12)?,
-        })
-    }
-
-    fn seconds(&self) -> f64 {
-        self.ticks / TICKS
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stat_line_is_read_behind_the_name() {
-        let line = "42 (a ) b) S 1 40 40 0 -1 4194304 1 2 3 4 150 50 0 0 20 0 1 0 5 6 7";
-        let stat = Stat::parse(line).unwrap();
-        assert_eq!(
-            stat,
-            Stat {
-                pid: 42,
-                group: 40,
-                ticks: 200.0
-            }
-        );
-        assert!((stat.seconds() - 2.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn this_process_has_a_size_and_a_time() {
-        let own = Stat::read("self").unwrap();
-        assert!(group_rss(own.group) > 100.0);
-        assert!(group_cpu(own.group) >= own_cpu() * 0.5);
     }
 }

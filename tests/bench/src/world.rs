@@ -3,7 +3,7 @@
 
 use crate::{
     options::Options,
-    processes::{Cpu, group_cpu, group_rss, own_cpu},
+    processes::Cpu,
     way::{Target, Way},
 };
 use berth_harness::{
@@ -14,6 +14,7 @@ use berth_harness::{
     render,
     service::{self, Service},
     token::{self, Claims},
+    usage::{group_cpu, group_rss, own_cpu},
     wait,
 };
 use serde_json::{Value, json};
@@ -132,6 +133,8 @@ impl Berth {
             service: service.addr.port(),
             // No load goes there.
             app: 9,
+            certificate: None,
+            module: None,
         };
         let mut config = envoy::render(&wiring, &json!({}), dir)?;
         log_to_a_file(&mut config, dir);

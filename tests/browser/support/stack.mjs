@@ -37,3 +37,10 @@ export async function fault(engine, faults) {
 export async function stats(engine) {
   return fetch(`${engines[engine]}/admin/stats`).then((reply) => reply.json(), () => null);
 }
+
+/** Envoy's counters and gauges. */
+export async function envoyStats() {
+  const text = await (await fetch(`${needed('BERTH_ADMIN')}/stats`)).text();
+  const lines = text.split('\n').map((line) => line.split(': '));
+  return Object.fromEntries(lines.map(([name, value]) => [name, Number(value)]));
+}

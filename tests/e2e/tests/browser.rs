@@ -1,6 +1,7 @@
 //! What only a real browser can show: Chromium, driven by the Node tests in `tests/browser`, against the whole
 //! stack. Each test here is one stack, and the files that want it.
 
+use berth_harness::stack::Builder;
 use berth_harness::{Result, Stack, paths};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -12,6 +13,11 @@ const CHROMIUM: &str = "/usr/bin/chromium";
 
 /// Runs the files against a stack with this service configuration; exactly `tests` must pass.
 async fn passes(service: &Value, engines: usize, files: &[&str], tests: usize) -> Result<()> {
+    let builder = Stack::builder().engines(engines).service_config(service);
+    passes_on(builder, files, tests).await
+}
+
+async fn passes_on(builder: Builder, files: &[&str], tests: usize) -> Result<()> {
     let folder = paths::root().join("tests/browser");
     for (needed, hint) in [
         (
@@ -27,11 +33,12 @@ async fn passes(service: &Value, engines: usize, files: &[&str], tests: usize) -
             return Err(format!("{} is missing: `make setup`, or {hint}", needed.display()).into());
         }
     }
-    let mut stack = Stack::builder()
-        .engines(engines)
-        .service_config(service)
-        .start()
-        .await?;
+    let mut stack = builder.start().await?;
+    let scheme = if stack.certificate.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     stack
         .service()?
         .add_account("ada", "ada-password", &["user"])?;
@@ -44,7 +51,8 @@ async fn passes(service: &Value, engines: usize, files: &[&str], tests: usize) -
         .args(["--test", "--test-reporter=tap", "--test-concurrency=2"])
         .arg("--test-timeout=60000")
         .args(files.iter().map(|file| folder.join(file)))
-        .env("BERTH_URL", format!("http://{}", stack.http()))
+        .env("BERTH_URL", format!("{scheme}://{}", stack.http()))
+        .env("BERTH_ADMIN", format!("http://{}", stack.envoy.admin))
         .env("BERTH_APP", format!("http://{}", stack.app.addr))
         .env("BERTH_ENGINES", json!(admin).to_string())
         .env("BERTH_CHROMIUM", CHROMIUM)
@@ -96,4 +104,16 @@ async fn absolute_end() -> Result<()> {
 #[tokio::test]
 async fn sockets_that_come_back() -> Result<()> {
     passes(&json!({}), 2, &["socket.test.mjs"], 9).await
+}
+
+#[tokio::test]
+async fn close_codes() -> Result<()> {
+    let service = json!({"session": {"idle_timeout": "12s", "absolute_timeout": "12s"}});
+    passes(&service, 1, &["closing.test.mjs"], 2).await
+}
+
+#[tokio::test]
+async fn sockets_by_http2() -> Result<()> {
+    let builder = Stack::builder().engines(1).tls();
+    passes_on(builder, &["http2.test.mjs"], 1).await
 }

@@ -51,6 +51,8 @@ async fn the_listener_removes_trust_headers_even_without_the_filter() -> Result<
         admin: 0,
         service: 1,
         app: stack.app.addr.port(),
+        certificate: None,
+        module: None,
     };
     let mut config = envoy::render(&wiring, &json!({}), &stack.dir)?;
     let filters =

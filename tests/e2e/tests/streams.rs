@@ -2,7 +2,7 @@
 //! A stand-in takes the placement service's place, so that a test says what happens and when.
 
 use berth_harness::stand_in::{self, Answer};
-use berth_harness::{Call, Result, Stack, StandIn, WebSocket, render, wait};
+use berth_harness::{Call, Result, Stack, StandIn, WebSocket, envoy, render, wait};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Message;
@@ -23,7 +23,8 @@ async fn open(stack: &Stack, session: &str, stream: &str) -> Result<WebSocket> {
 }
 
 async fn open_with(stack: &Stack, patch: &Value) -> Result<WebSocket> {
-    let mut answer = stand_in::placement(stack.engines[0].api)?;
+    let engine = stack.engines.first().ok_or("no engine")?;
+    let mut answer = stand_in::placement(engine.api)?;
     render::merge(&mut answer, patch);
     stack.stand_in()?.answer(Answer::json(200, &answer));
     stack.socket("/app/sales.qvf", COOKIE).await
@@ -35,31 +36,6 @@ async fn reported(stack: &Stack, list: &str, count: usize) -> Result<Vec<Value>>
     let what = format!("{count} {list}");
     let enough = || async { Some(feed.reported(list)).filter(|all| all.len() >= count) };
     wait::until(&what, LIMIT, enough).await
-}
-
-/// Talks until the socket is closed; with its close code, or without when it just broke.
-async fn talk_until_closed(socket: &mut WebSocket) -> Result<Option<u16>> {
-    let began = Instant::now();
-    while began.elapsed() < LIMIT {
-        let said = socket.send(Message::text("{}")).await;
-        match socket.next().await {
-            Ok(Message::Close(frame)) => return Ok(frame.map(|frame| frame.code.into())),
-            Ok(_) if said.is_ok() => {}
-            Ok(_) | Err(_) => return Ok(None),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Err("the socket stays open".into())
-}
-
-/// Listens until the socket is closed, and says nothing.
-async fn listen_until_closed(socket: &mut WebSocket) -> Result<()> {
-    while let Ok(message) = socket.next().await {
-        if matches!(message, Message::Close(_)) {
-            break;
-        }
-    }
-    Ok(())
 }
 
 fn ended(session: &str, reason: &str) -> Value {
@@ -157,11 +133,11 @@ async fn a_sessions_end_closes_its_sockets_and_no_others() -> Result<()> {
         let feed = stack.stand_in()?.feed();
         let began = Instant::now();
         let talk = async {
-            let code = talk_until_closed(&mut chatty).await?;
+            let code = chatty.talk_until_closed(LIMIT).await?;
             Ok::<_, berth_harness::Error>((code, began.elapsed()))
         };
         let listen = async {
-            listen_until_closed(&mut idle).await?;
+            idle.listen_until_closed().await?;
             Ok::<_, berth_harness::Error>(began.elapsed())
         };
         let tell = async {
@@ -197,7 +173,7 @@ async fn a_session_that_has_ended_opens_nothing_more() -> Result<()> {
     let feed = stack.stand_in()?.feed();
     reported(&stack, "opened", 1).await?;
     feed.tell(ended("ref-a", "revoked"));
-    listen_until_closed(&mut first).await?;
+    first.listen_until_closed().await?;
     let refused = stack
         .upgrade("/app/sales.qvf", &[("cookie", COOKIE)])
         .await?
@@ -221,7 +197,7 @@ async fn a_session_ends_by_time_and_a_socket_by_age_without_a_word_of_the_servic
     let brief = json!({"session_ref": "ref-b", "stream": "brief", "session_expires_at": now + 2});
     let mut brief = open_with(&stack, &brief).await?;
     stack.stand_in()?.feed().set_down(true);
-    let codes = tokio::try_join!(talk_until_closed(&mut old), talk_until_closed(&mut brief))?;
+    let codes = tokio::try_join!(old.talk_until_closed(LIMIT), brief.talk_until_closed(LIMIT))?;
     assert_eq!(codes, (Some(4408), Some(4401)));
     assert_eq!(
         stack
@@ -259,7 +235,7 @@ async fn a_lost_feed_closes_no_socket_and_is_made_good() -> Result<()> {
     // What happens meanwhile is told when the feed is back.
     feed.tell(ended("ref-a", "revoked"));
     feed.set_down(false);
-    assert_eq!(talk_until_closed(&mut socket).await?, Some(4403));
+    assert_eq!(socket.talk_until_closed(LIMIT).await?, Some(4403));
     let whole = || async {
         let reports = feed.reports();
         let listed = |(_, report): &(String, Value)| {
@@ -278,15 +254,7 @@ async fn sockets_of_an_old_configuration_are_looked_after_until_they_end() -> Re
     let stack = stack(&json!({})).await?;
     let mut old = open(&stack, "ref-a", "old").await?;
     let mut silent = open(&stack, "ref-a", "silent").await?;
-    let file = stack.dir.join("filter.json");
-    let mut resource = render::read_yaml(&file)?;
-    resource["version_info"] = json!("2");
-    let settings = "/resources/0/typed_config/config/configuration/value";
-    let settings = resource.pointer_mut(settings).ok_or("no settings")?;
-    settings["api_prefixes"] = json!(["/other"]);
-    let new = stack.dir.join("filter.json.new");
-    std::fs::write(&new, resource.to_string())?;
-    std::fs::rename(&new, &file)?;
+    envoy::push_filter(&stack.dir, "2", &json!({"api_prefixes": ["/other"]}))?;
     let changed = || async {
         let reply = Call::get("/api/whoami").header("sec-fetch-mode", "navigate");
         let reply = stack.send(reply).await.ok()?;
@@ -304,9 +272,9 @@ async fn sockets_of_an_old_configuration_are_looked_after_until_they_end() -> Re
         .collect();
     assert_eq!(names.len(), 2, "each configuration is a gateway of its own");
     stack.stand_in()?.feed().tell(ended("ref-a", "revoked"));
-    let codes = tokio::try_join!(talk_until_closed(&mut old), talk_until_closed(&mut new))?;
+    let codes = tokio::try_join!(old.talk_until_closed(LIMIT), new.talk_until_closed(LIMIT))?;
     assert_eq!(codes, (Some(4403), Some(4403)));
-    listen_until_closed(&mut silent).await
+    silent.listen_until_closed().await
 }
 
 #[tokio::test]
@@ -328,10 +296,10 @@ async fn many_sockets_on_two_workers_are_closed_within_a_second_or_so() -> Resul
     let closings = sockets.into_iter().enumerate().map(|(index, mut socket)| {
         tokio::spawn(async move {
             if index % 2 == 0 {
-                listen_until_closed(&mut socket).await?;
+                socket.listen_until_closed().await?;
                 return Ok((None, began.elapsed()));
             }
-            let code = talk_until_closed(&mut socket).await?;
+            let code = socket.talk_until_closed(LIMIT).await?;
             Ok::<_, berth_harness::Error>((Some(code), began.elapsed()))
         })
     });

@@ -46,6 +46,9 @@ pub struct Options {
     /// The longest time that a session may outlive its last socket (MaxSessionTTL).
     #[arg(long, default_value_t = 1_800, value_name = "SECONDS")]
     pub max_session_ttl: u64,
+    /// Every open socket gets a notification this often, whether its client says something or not. 0: never.
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    pub chatter_ms: u64,
     /// The version that the engine tells.
     #[arg(long, default_value = "12.2027.0")]
     pub engine_version: String,
@@ -81,6 +84,7 @@ impl Default for Options {
             base_cpu: 0.0,
             full_cpu_sockets: 1_000,
             max_session_ttl: 1_800,
+            chatter_ms: 0,
             engine_version: "12.2027.0".to_owned(),
             keep_upgrades: 256,
             faults: Faults::default(),

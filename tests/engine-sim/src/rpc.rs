@@ -21,6 +21,9 @@ const ALREADY_OPEN: i64 = 1002;
 /// There is no such app.
 const NOT_FOUND: i64 = 1003;
 
+/// A notification that nobody has asked for.
+pub(crate) const CHATTER: &str = r#"{"jsonrpc":"2.0","method":"OnChatter","params":{}}"#;
+
 #[derive(Deserialize)]
 struct Request {
     #[serde(default)]

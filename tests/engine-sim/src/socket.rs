@@ -141,7 +141,17 @@ async fn accept_socket(mut stream: TcpStream, key: &str, early: Vec<u8>) -> io::
 
 /// Answers frames until the socket ends. Pings and closes are answered by the library.
 async fn talk(socket: &mut Socket, attachment: &Attachment, shared: &Shared) -> Result<(), Error> {
-    while let Some(message) = socket.next().await {
+    loop {
+        let message = tokio::select! {
+            message = socket.next() => message,
+            () = chatter(shared.options.chatter_ms) => {
+                socket.send(Message::text(rpc::CHATTER)).await?;
+                continue;
+            }
+        };
+        let Some(message) = message else {
+            return Ok(());
+        };
         match message? {
             Message::Text(text) => {
                 if let Some(answer) = rpc::answer(&text, attachment, shared).await {
@@ -152,7 +162,15 @@ async fn talk(socket: &mut Socket, attachment: &Attachment, shared: &Shared) -> 
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
         }
     }
-    Ok(())
+}
+
+/// Resolves when the engine has been silent for so long; never, when it has nothing to say.
+async fn chatter(every_ms: u64) {
+    if every_ms == 0 {
+        std::future::pending().await
+    } else {
+        sleep(Duration::from_millis(every_ms)).await;
+    }
 }
 
 /// Closes a refused socket so that its first and only message is not lost to a reset.

@@ -34,6 +34,10 @@ fn apply(headers: &mut Headers, changes: Vec<Change>) -> Vec<String> {
                 set.push(name.into_owned());
             }
             Change::Add(name, value) => headers.push((name.into_owned().into_bytes(), value)),
+            Change::Nonce(name) => {
+                headers.retain(|(n, _)| n != name.as_bytes());
+                headers.push((name.as_bytes().to_vec(), b"AAAAAAAAAAAAAAAAAAAAAA==".to_vec()));
+            }
         }
     }
     set

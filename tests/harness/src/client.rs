@@ -1,17 +1,20 @@
 //! The clients of the tests: one HTTP/1.1 request on a connection of its own, sent exactly as said
 //! (twice the same header, a forged one), and WebSockets. They judge nothing.
 
+mod http2;
 mod qix;
 mod websocket;
 
+pub use http2::Http2;
 pub use qix::{GLOBAL, Qix};
-pub use websocket::{Upgrade, WebSocket, upgrade_head};
+pub use websocket::{Carrier, Upgrade, WebSocket, upgrade_head};
 
 use crate::Result;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{HOST, HeaderName, HeaderValue};
-use hyper::{HeaderMap, Request};
+use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -126,30 +129,61 @@ impl Call {
                 socket.connect(to).await?
             }
         };
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
+        let host = to.to_string();
+        Connection::over(stream, host).await?.exchange(self).await
+    }
+
+    fn request(self, uri: &str) -> Result<Request<Full<Bytes>>> {
         let mut request = Request::builder()
             .method(self.method.as_str())
-            .uri(self.path)
+            .uri(uri)
             .body(Full::new(self.body))?;
         for (name, value) in self.headers {
             request
                 .headers_mut()
                 .append(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
         }
+        Ok(request)
+    }
+}
+
+/// A connection that is kept for many requests.
+pub struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    host: String,
+}
+
+impl Connection {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub async fn open(to: SocketAddr) -> Result<Self> {
+        Self::over(TcpStream::connect(to).await?, to.to_string()).await
+    }
+
+    async fn over(stream: TcpStream, host: String) -> Result<Self> {
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Self { sender, host })
+    }
+
+    /// Sends a request and reads the whole answer.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn send(&mut self, call: Call) -> Result<Reply> {
+        timeout(LIMIT, self.exchange(call)).await?
+    }
+
+    async fn exchange(&mut self, call: Call) -> Result<Reply> {
+        let uri = call.path.clone();
+        let mut request = call.request(&uri)?;
         if !request.headers().contains_key(HOST) {
-            request
-                .headers_mut()
-                .insert(HOST, HeaderValue::try_from(to.to_string())?);
+            let host = HeaderValue::try_from(self.host.as_str())?;
+            request.headers_mut().insert(HOST, host);
         }
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        let body = body.collect().await?.to_bytes();
-        Ok(Reply {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            body,
-        })
+        Reply::read(self.sender.send_request(request).await?).await
     }
 }
 
@@ -165,6 +199,16 @@ pub struct Reply {
 }
 
 impl Reply {
+    async fn read(response: Response<Incoming>) -> Result<Self> {
+        let (head, body) = response.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok(Self {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body,
+        })
+    }
+
     /// The first header of that name; empty when there is none.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {

@@ -1,13 +1,14 @@
 //! Envoy as a process: the repository's own configuration on other ports, its admin address read
 //! back, its readiness awaited.
 
+use crate::certificate::Certificate;
 use crate::process::Process;
 use crate::render::{self, Replacements};
 use crate::{Call, Result, paths, wait};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const START: Duration = Duration::from_secs(60);
@@ -21,6 +22,30 @@ pub const SERVICE_PORT: u16 = 9455;
 /// The application's port there.
 pub const APP_PORT: u16 = 9460;
 
+/// The file of the filter's configuration in a run's folder, which Envoy watches.
+const FILTER_FILE: &str = "filter.json";
+/// The plugin's configuration in it.
+const SETTINGS: &str = "/resources/0/typed_config/config/configuration/value";
+
+/// Replaces the filter's configuration of a running Envoy: by discovery, as an operator would. Every call
+/// must name another `version`.
+///
+/// # Errors
+/// When the file cannot be replaced.
+pub fn push_filter(dir: &Path, version: &str, patch: &Value) -> Result<()> {
+    let file = dir.join(FILTER_FILE);
+    let mut resource = render::read_yaml(&file)?;
+    render::merge(&mut resource, &json!({"version_info": version}));
+    let settings = resource.pointer_mut(SETTINGS);
+    render::merge(
+        settings.ok_or("the file has no plugin configuration")?,
+        patch,
+    );
+    let new = dir.join("filter.json.new");
+    render::write(&new, &resource)?;
+    Ok(fs::rename(&new, &file)?)
+}
+
 /// A running Envoy.
 pub struct Envoy {
     /// Where its first listener listens.
@@ -28,6 +53,9 @@ pub struct Envoy {
     /// Its admin interface.
     pub admin: SocketAddr,
     process: Process,
+    file: PathBuf,
+    concurrency: u32,
+    dir: PathBuf,
 }
 
 /// What differs from the repository's files.
@@ -41,6 +69,10 @@ pub struct Wiring {
     pub service: u16,
     /// Port of the application.
     pub app: u16,
+    /// The certificate of a TLS listener; without it, the listener speaks plain HTTP.
+    pub certificate: Option<Certificate>,
+    /// The filter's file, if it is not the one that is shipped.
+    pub module: Option<PathBuf>,
 }
 
 /// Writes `envoy/config.yaml` and `envoy/filter.yaml` for this run into `dir`; returns the first.
@@ -49,23 +81,36 @@ pub struct Wiring {
 /// When the files cannot be read, or the filter has not been built.
 pub fn render(wiring: &Wiring, filter_patch: &Value, dir: &Path) -> Result<Value> {
     let root = paths::root().join("envoy");
-    let filter = dir.join("filter.json");
-    let replacements = Replacements::default()
+    let filter = dir.join(FILTER_FILE);
+    let module = match &wiring.module {
+        Some(module) => module.clone(),
+        None => paths::filter_module()?,
+    };
+    let mut replacements = Replacements::default()
         .port(HTTP_PORT, wiring.http)
         .port(ADMIN_PORT, wiring.admin)
         .port(SERVICE_PORT, wiring.service)
         .port(APP_PORT, wiring.app)
         .text("envoy/filter.yaml", &filter)
-        .text("target/wasm/berth_filter.wasm", &paths::filter_module()?);
+        .text("target/wasm/berth_filter.wasm", &module);
     let mut resource = render::read_yaml(&root.join("filter.yaml"))?;
     replacements.apply(&mut resource);
-    let settings = resource.pointer_mut("/resources/0/typed_config/config/configuration/value");
+    let settings = resource.pointer_mut(SETTINGS);
     render::merge(
         settings.ok_or("filter.yaml has no plugin configuration")?,
         filter_patch,
     );
     render::write(&filter, &resource)?;
-    let mut config = render::read_yaml(&root.join("config.yaml"))?;
+    let file = root.join("config.yaml");
+    let mut config = match &wiring.certificate {
+        None => render::read_yaml(&file)?,
+        Some(certificate) => {
+            replacements = replacements
+                .text("/etc/berth/tls.crt", &certificate.file)
+                .text("/etc/berth/tls.key", &certificate.key_file);
+            render::read_marked_yaml(&file, "#tls ")?
+        }
+    };
     replacements.apply(&mut config);
     Ok(config)
 }
@@ -139,9 +184,23 @@ impl Envoy {
                 http,
                 admin,
                 process,
+                file: file.to_owned(),
+                concurrency,
+                dir: dir.to_owned(),
             }),
             Err(error) => Err(format!("{error}\n{}", process.tail()).into()),
         }
+    }
+
+    /// Ends it at once and starts it again with the same configuration; where that leaves ports open, on others.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.process.kill();
+        let name = self.process.name().to_owned();
+        *self = Self::start_file(&name, &self.file, self.concurrency, &self.dir).await?;
+        Ok(())
     }
 
     /// A counter or gauge by its full name; `None` when Envoy has none such.
@@ -155,6 +214,22 @@ impl Envoy {
             .filter_map(|line| line.split_once(": "))
             .find(|(key, _)| *key == name);
         Ok(found.and_then(|(_, value)| value.parse().ok()))
+    }
+
+    /// Where the listener of that name listens.
+    ///
+    /// # Errors
+    /// When it has none such.
+    pub async fn listener(&self, name: &str) -> Result<SocketAddr> {
+        let reply = Call::get("/listeners?format=json").send(self.admin).await?;
+        let all = reply.json();
+        let found = all["listener_statuses"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|one| one["name"] == name);
+        let found = found.ok_or_else(|| format!("no listener {name} in {all}"))?;
+        loopback_port(&found["local_address"])
     }
 
     /// The process.
@@ -184,13 +259,14 @@ async fn ready(process: &mut Process, admin_path: &Path) -> Result<(SocketAddr, 
         .send(admin)
         .await?
         .json();
-    let address = listeners.pointer("/listener_statuses/0/local_address/socket_address");
+    let address = listeners.pointer("/listener_statuses/0/local_address");
     let address = address.ok_or_else(|| format!("no listener in {listeners}"))?;
-    let port = address["port_value"]
-        .as_u64()
-        .and_then(|port| u16::try_from(port).ok());
-    Ok((
-        ([127, 0, 0, 1], port.ok_or("a listener's port")?).into(),
-        admin,
-    ))
+    Ok((loopback_port(address)?, admin))
+}
+
+/// The port of an address of Envoy's, on loopback.
+fn loopback_port(address: &Value) -> Result<SocketAddr> {
+    let port = address["socket_address"]["port_value"].as_u64();
+    let port = port.and_then(|port| u16::try_from(port).ok());
+    Ok(([127, 0, 0, 1], port.ok_or("a listener's port")?).into())
 }

@@ -3,6 +3,7 @@
 //! e2e tests and the benchmark share it. It asserts nothing: that is for the tests.
 
 pub mod app;
+pub mod certificate;
 pub mod client;
 pub mod demo;
 pub mod engine;
@@ -15,6 +16,7 @@ pub mod service;
 pub mod stack;
 pub mod stand_in;
 pub mod token;
+pub mod usage;
 pub mod wait;
 
 pub use client::{Call, Qix, Reply, WebSocket};

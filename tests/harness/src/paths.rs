@@ -37,6 +37,14 @@ pub fn filter_module() -> Result<PathBuf> {
     existing(path, "make build")
 }
 
+/// The filter with a trap that a test can spring: `target/wasm/berth_filter_trap.wasm`.
+///
+/// # Errors
+/// When it has not been built.
+pub fn trapping_module() -> Result<PathBuf> {
+    existing(target().join("wasm/berth_filter_trap.wasm"), "make e2e")
+}
+
 /// How Envoy is called: the program and the arguments that come first.
 ///
 /// `ENVOY_PATH` names a binary, `BERTH_FUNC_E` a func-e that runs one; else what `make setup` chose.

@@ -2,7 +2,7 @@
 //! on drop; should this process die without a drop (SIGKILL), the kernel ends the children. It does
 //! not know what it runs.
 
-use crate::{Result, paths};
+use crate::{Result, paths, usage};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -113,6 +113,12 @@ impl Process {
             self.tail()
         )
         .into())
+    }
+
+    /// Resident KiB of it and its children.
+    #[must_use]
+    pub fn rss(&self) -> f64 {
+        usage::group_rss(self.pid())
     }
 
     /// `Some` once it has ended.

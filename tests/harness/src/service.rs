@@ -87,15 +87,25 @@ impl Service {
     }
 
     fn has_account(&self, name: &str) -> Result<bool> {
-        let mut command = Command::new(paths::binary("berth")?);
-        let output = command
-            .args(["account", "ls", "--config"])
-            .arg(&self.config)
-            .output()?;
-        let list = String::from_utf8_lossy(&output.stdout).into_owned();
+        let list = self.command(&["account", "ls"])?;
         Ok(list
             .lines()
             .any(|line| line.split_whitespace().next() == Some(name)))
+    }
+
+    /// Runs a command of the service's program on its configuration, as an operator would.
+    ///
+    /// # Errors
+    /// With what the command says.
+    pub fn command(&self, words: &[&str]) -> Result<String> {
+        let mut command = Command::new(paths::binary("berth")?);
+        command.args(words).arg("--config").arg(&self.config);
+        let output = command.output()?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(format!("berth {}: {said}", words.join(" ")).into())
     }
 
     /// Adds an account by the command line, as an operator would.

@@ -6,7 +6,8 @@ mod builder;
 pub use builder::{Builder, Ports};
 
 use crate::app::App;
-use crate::client::{Upgrade, WebSocket};
+use crate::certificate::Certificate;
+use crate::client::{Http2, Upgrade, WebSocket};
 use crate::engine::Engine;
 use crate::envoy::Envoy;
 use crate::process::Process;
@@ -31,6 +32,10 @@ pub struct Stack {
     pub stand_in: Option<StandIn>,
     /// Envoy with the filter.
     pub envoy: Envoy,
+    /// Further ones, wired up alike.
+    pub further_envoys: Vec<Envoy>,
+    /// The certificate of Envoy's listener, if that speaks TLS.
+    pub certificate: Option<Certificate>,
     /// Where configurations, logs and the store of this run lie.
     pub dir: PathBuf,
     temporary: Option<TempDir>,
@@ -98,6 +103,16 @@ impl Stack {
         call.send(self.http()).await
     }
 
+    /// Connects to Envoy by HTTP/2 over TLS.
+    ///
+    /// # Errors
+    /// When its listener does not speak TLS.
+    pub async fn http2(&self) -> Result<Http2> {
+        let certificate = self.certificate.as_ref();
+        let certificate = certificate.ok_or("this stack speaks plain http")?;
+        Http2::connect(self.http(), &certificate.der).await
+    }
+
     /// Asks for a WebSocket through Envoy.
     ///
     /// # Errors
@@ -134,6 +149,7 @@ impl Stack {
         let services = self.service.iter_mut().chain(&mut self.replicas);
         all.extend(services.filter_map(Service::process));
         all.push(self.envoy.process());
+        all.extend(self.further_envoys.iter_mut().map(Envoy::process));
         all
     }
 }

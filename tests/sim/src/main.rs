@@ -43,6 +43,9 @@ fn main() -> io::Result<()> {
             }
         }
     }
+    // First, while nothing is there yet that has been freed.
+    let large = options.engines.contains(&10_000) && !options.quality_only;
+    let bytes_per_engine = large.then(|| speed::memory(10_000, options.seed));
     let of_all = |engines: &u32| Scenario::of(*engines, options.seed);
     let mut outcomes = Vec::new();
     if !options.speed_only {
@@ -78,5 +81,9 @@ fn main() -> io::Result<()> {
         ..Weights::default()
     };
     let default = Player::Ours(Strategy::default(), weights);
-    writeln!(out, "{}", report::json(default, &outcomes, &speeds))
+    if let Some(bytes) = bytes_per_engine {
+        writeln!(out, "\nmemory: {bytes} bytes per engine at 10,000\n")?;
+    }
+    let json = report::json(default, &outcomes, &speeds, bytes_per_engine);
+    writeln!(out, "{json}")
 }

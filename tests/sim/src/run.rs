@@ -37,6 +37,26 @@ pub struct Outcome {
     pub overfull: u32,
 }
 
+/// Seconds after which a gateway reports what has happened to a stream.
+const REPORTED_S: f64 = 1.0;
+
+/// What happens to one session after it was placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Event {
+    what: What,
+    /// Its number among all sessions.
+    session: usize,
+    engine: usize,
+    document: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    ReportedOpen,
+    Closes,
+    ReportedClosed,
+}
+
 struct Game<'a> {
     scenario: &'a Scenario,
     start: Instant,
@@ -48,7 +68,7 @@ struct Game<'a> {
     probed: Vec<(usize, Instant, Load)>,
     /// Which engine is probed next, and when.
     probes: BinaryHeap<Reverse<(Duration, usize)>>,
-    closes: BinaryHeap<Reverse<(Duration, usize, u32)>>,
+    events: BinaryHeap<Reverse<(Duration, Event)>>,
 }
 
 /// Plays every scenario to every player; `each` hears of each outcome at once.
@@ -86,7 +106,7 @@ impl<'a> Game<'a> {
             published_s: 0.0,
             probed: Vec::new(),
             probes,
-            closes: BinaryHeap::new(),
+            events: BinaryHeap::new(),
         }
     }
 
@@ -105,7 +125,7 @@ impl<'a> Game<'a> {
         };
         let mut balance = Balance::default();
         let mut next_sample_s = scenario.warm_up_s;
-        for session in &workload.sessions {
+        for (number, session) in workload.sessions.iter().enumerate() {
             while next_sample_s <= session.at_s {
                 self.pass(next_sample_s);
                 balance.sample(self.fleet.sessions());
@@ -121,16 +141,27 @@ impl<'a> Game<'a> {
                 outcome.spurious_refusals += u32::from(measured && room);
                 continue;
             };
-            let place = number(&engine) as usize;
+            let place = place_of(&engine) as usize;
             let full = self.fleet.sessions_of(place) >= scenario.threshold;
             outcome.overfull += u32::from(measured && full);
             let loaded = self.fleet.open(place, session.document, session.at_s);
             outcome.document_loads += u32::from(measured && loaded);
+            let mut event = |after_s: f64, what| {
+                let event = Event {
+                    what,
+                    session: number,
+                    engine: place,
+                    document: session.document,
+                };
+                let at = Duration::from_secs_f64(session.at_s + after_s);
+                self.events.push(Reverse((at, event)));
+            };
+            event(session.lasts_s, What::Closes);
             if let Some(reservation) = reservation {
-                reservation.placed(now);
+                reservation.placed(&stream(number), now);
+                event(REPORTED_S, What::ReportedOpen);
+                event(session.lasts_s + REPORTED_S, What::ReportedClosed);
             }
-            let ends = Duration::from_secs_f64(session.at_s + session.lasts_s);
-            self.closes.push(Reverse((ends, place, session.document)));
         }
         balance.into_outcome(outcome)
     }
@@ -139,17 +170,15 @@ impl<'a> Game<'a> {
     fn pass(&mut self, until_s: f64) {
         let until = Duration::from_secs_f64(until_s);
         loop {
-            let close = self.closes.peek().map(|Reverse((at, ..))| *at);
+            let event = self.events.peek().map(|Reverse((at, _))| *at);
             let probe = self.probes.peek().map(|Reverse((at, _))| *at);
-            let closes_first = close.is_some_and(|close| probe.is_none_or(|probe| close <= probe));
-            if closes_first {
-                let due = close.is_some_and(|at| at <= until);
-                let Some(Reverse((at, engine, document))) =
-                    due.then(|| self.closes.pop()).flatten()
-                else {
+            let event_first = event.is_some_and(|event| probe.is_none_or(|probe| event <= probe));
+            if event_first {
+                let due = event.is_some_and(|at| at <= until);
+                let Some(Reverse((at, event))) = due.then(|| self.events.pop()).flatten() else {
                     break;
                 };
-                self.fleet.close(engine, document, at.as_secs_f64());
+                self.happens(at, event);
             } else {
                 let due = probe.is_some_and(|at| at <= until);
                 let Some(Reverse((at, engine))) = due.then(|| self.probes.pop()).flatten() else {
@@ -167,6 +196,20 @@ impl<'a> Game<'a> {
         }
     }
 
+    fn happens(&mut self, at: Duration, event: Event) {
+        let Some(known) = self.known.get(event.engine) else {
+            return;
+        };
+        let (tally, now) = (&known.tally, self.start + at);
+        match event.what {
+            What::ReportedOpen => tally.opened(&stream(event.session), now),
+            What::ReportedClosed => tally.closed(&stream(event.session), now),
+            What::Closes => self
+                .fleet
+                .close(event.engine, event.document, at.as_secs_f64()),
+        }
+    }
+
     /// As the service's watcher does: the books first, then the snapshot.
     fn publish(&mut self) {
         for (place, began, load) in self.probed.drain(..) {
@@ -175,7 +218,6 @@ impl<'a> Game<'a> {
             };
             let mut engine = Engine::clone(known);
             engine.tally.measured(began, &load);
-            engine.tally.probed(began, load.sessions.unwrap_or(0));
             engine.load = Some(Arc::new(load));
             engine.probed_at = Some(began);
             *known = Arc::new(engine);
@@ -184,7 +226,7 @@ impl<'a> Game<'a> {
     }
 }
 
-/// An engine that has not been probed; `number` gives it back.
+/// An engine that has not been probed; `place_of` gives it back.
 pub(crate) fn engine(number: u32) -> Engine {
     Engine {
         name: format!("engine-{number:05}").as_str().into(),
@@ -199,8 +241,13 @@ pub(crate) fn engine(number: u32) -> Engine {
     }
 }
 
+/// A stream's name.
+fn stream(session: usize) -> String {
+    format!("{session:016x}")
+}
+
 /// The number that it was made with.
-pub(crate) fn number(engine: &Engine) -> u32 {
+pub(crate) fn place_of(engine: &Engine) -> u32 {
     match engine.endpoint.api.ip() {
         IpAddr::V4(ip) => ip.to_bits().saturating_sub(FIRST),
         IpAddr::V6(_) => 0,

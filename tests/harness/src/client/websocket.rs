@@ -5,12 +5,17 @@ use crate::Result;
 use futures_util::{SinkExt, StreamExt};
 use hyper::header::{HeaderName, HeaderValue};
 use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+/// A client that talks does so this often.
+const BETWEEN_WORDS: Duration = Duration::from_millis(20);
 
 /// What became of an upgrade.
 pub enum Upgrade {
@@ -46,10 +51,15 @@ impl Upgrade {
     }
 }
 
+/// What carries a WebSocket: a TCP connection, or a stream of an HTTP/2 connection.
+pub trait Carrier: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Carrier for T {}
+
 /// An open WebSocket.
 pub struct WebSocket {
     /// The socket itself, for what the methods here do not offer.
-    pub stream: WebSocketStream<TcpStream>,
+    pub stream: WebSocketStream<Box<dyn Carrier>>,
     /// The headers of the 101.
     pub headers: hyper::HeaderMap,
 }
@@ -60,6 +70,13 @@ pub fn upgrade_head(to: SocketAddr, path: &str, cookie: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nhost: {to}\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\ncookie: {cookie}\r\n\r\n"
     )
+}
+
+/// Messages of every size.
+pub(super) fn unlimited() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .max_message_size(None)
+        .max_frame_size(None)
 }
 
 impl WebSocket {
@@ -75,13 +92,11 @@ impl WebSocket {
                 .headers_mut()
                 .append(name, HeaderValue::try_from(*value)?);
         }
-        let unlimited = WebSocketConfig::default()
-            .max_message_size(None)
-            .max_frame_size(None);
         let exchange = async {
             let stream = TcpStream::connect(to).await?;
             stream.set_nodelay(true)?;
-            client_async_with_config(request, stream, Some(unlimited)).await
+            let stream: Box<dyn Carrier> = Box::new(stream);
+            client_async_with_config(request, stream, Some(unlimited())).await
         };
         match timeout(LIMIT, exchange)
             .await
@@ -110,6 +125,38 @@ impl WebSocket {
     /// When the socket is closed.
     pub async fn send(&mut self, message: Message) -> Result<()> {
         Ok(timeout(LIMIT, self.stream.send(message)).await??)
+    }
+
+    /// Says something and hears the answer, over and over, until the socket is closed; with its close code, or
+    /// without when it just broke.
+    ///
+    /// # Errors
+    /// When it is still open after `limit`.
+    pub async fn talk_until_closed(&mut self, limit: Duration) -> Result<Option<u16>> {
+        let began = Instant::now();
+        while began.elapsed() < limit {
+            let said = self.send(Message::text("{}")).await;
+            match self.next().await {
+                Ok(Message::Close(frame)) => return Ok(frame.map(|frame| frame.code.into())),
+                Ok(_) if said.is_ok() => {}
+                Ok(_) | Err(_) => return Ok(None),
+            }
+            sleep(BETWEEN_WORDS).await;
+        }
+        Err("the socket stays open".into())
+    }
+
+    /// Listens until the socket is closed or breaks, and says nothing.
+    ///
+    /// # Errors
+    /// When it neither speaks nor ends for long.
+    pub async fn listen_until_closed(&mut self) -> Result<()> {
+        loop {
+            match timeout(LIMIT, self.stream.next()).await? {
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return Ok(()),
+                Some(Ok(_)) => {}
+            }
+        }
     }
 
     /// The next message, pings and pongs left out; a close comes as `Message::Close`.

@@ -2,6 +2,7 @@
 
 use super::Stack;
 use crate::app::App;
+use crate::certificate::Certificate;
 use crate::engine::Engine;
 use crate::envoy::{self, Envoy, Wiring};
 use crate::render::merge;
@@ -38,6 +39,9 @@ pub struct Builder {
     service_patch: Value,
     filter_patch: Value,
     concurrency: u32,
+    envoys: usize,
+    tls: bool,
+    module: Option<PathBuf>,
     stand_in: Option<StandIn>,
     ports: Ports,
     dir: Option<PathBuf>,
@@ -56,6 +60,9 @@ impl Default for Builder {
             service_patch: json!({"login": {"rate": {"per_minute": 60_000, "burst": 60_000}}}),
             filter_patch: json!({}),
             concurrency: 1,
+            envoys: 1,
+            tls: false,
+            module: None,
             stand_in: None,
             ports: Ports::default(),
             dir: None,
@@ -113,6 +120,32 @@ impl Builder {
     #[must_use]
     pub const fn envoy_concurrency(mut self, workers: u32) -> Self {
         self.concurrency = workers;
+        self
+    }
+
+    /// So many Envoys, all alike.
+    #[must_use]
+    pub const fn envoys(mut self, count: usize) -> Self {
+        self.envoys = count;
+        self
+    }
+
+    /// Envoy's listener speaks TLS, and the login cookie is `__Host-berth`.
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        merge(&mut self.filter_patch, &json!({"cookie": "__Host-berth"}));
+        merge(
+            &mut self.service_patch,
+            &json!({"session": {"cookie": {"secure": true}}}),
+        );
+        self
+    }
+
+    /// Another file of the filter than the shipped one.
+    #[must_use]
+    pub fn module(mut self, module: PathBuf) -> Self {
+        self.module = Some(module);
         self
     }
 
@@ -179,12 +212,16 @@ impl Builder {
                 service.insert(started).addr
             }
         };
+        let certificate = self.tls.then(|| Certificate::make(&dir)).transpose()?;
         let wiring = Wiring {
             http: self.ports.http,
             admin: self.ports.admin,
             service: service_addr.port(),
             app: app.addr.port(),
+            certificate: certificate.clone(),
+            module: self.module.clone(),
         };
+        let mut further_envoys = vec![];
         let envoy = if self.repository_config {
             let file = Path::new("envoy/config.yaml");
             Envoy::start_file("envoy", file, self.concurrency, &dir).await?
@@ -192,6 +229,10 @@ impl Builder {
             let mut config = envoy::render(&wiring, &self.filter_patch, &dir)?;
             for replica in &replicas {
                 envoy::add_endpoint(&mut config, "placement", replica.addr)?;
+            }
+            for number in 1..self.envoys {
+                let name = format!("envoy-{number}");
+                further_envoys.push(Envoy::start(&name, &config, self.concurrency, &dir).await?);
             }
             Envoy::start("envoy", &config, self.concurrency, &dir).await?
         };
@@ -206,6 +247,8 @@ impl Builder {
             replicas,
             stand_in: self.stand_in,
             envoy,
+            further_envoys,
+            certificate,
             dir,
             temporary,
         })

@@ -45,7 +45,7 @@ impl Feed {
     /// Every item of a list (`opened`, `active`, `closed`) of all reports so far.
     #[must_use]
     pub fn reported(&self, list: &str) -> Vec<Value> {
-        let of = |(_, report): (String, Value)| report[list].as_array().cloned();
+        let of = |(_, report): (String, Value)| report.get(list)?.as_array().cloned();
         self.reports()
             .into_iter()
             .filter_map(of)

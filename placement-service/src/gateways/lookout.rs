@@ -1,0 +1,95 @@
+//! Looks after the sessions that have open streams: those that have run out of time are ended, and gateways are
+//! told of those that are over, again until their streams are closed (S13, S34). And says that sessions were
+//! active, again until the store has heard it (S12).
+
+use super::Shared;
+use crate::sessions::Life;
+use crate::store::StoreError;
+use berth_api::{CloseReason, GatewayEvent};
+use futures_util::StreamExt;
+use futures_util::stream;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, MissedTickBehavior};
+
+/// How often time is looked at.
+const INTERVAL: Duration = Duration::from_millis(250);
+/// Sessions looked at in one step, and of these at the same time.
+const BATCH: usize = 1000;
+const AT_ONCE: usize = 32;
+/// Milliseconds until a session is looked at again that is about to end, or whose store does not answer.
+const SOON_MS: u64 = 500;
+/// Milliseconds until gateways are told again that a session is over.
+const AGAIN_MS: u64 = 5_000;
+
+pub(super) async fn watch(shared: Arc<Shared>) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = shared.look.notified() => {}
+        }
+        shared.step().await;
+    }
+}
+
+impl Shared {
+    pub(super) async fn step(&self) {
+        let now_ms = self.clock.now_ms();
+        let lost = self.registry().forget_silent(now_ms, Instant::now());
+        self.metrics.lost(lost);
+        self.repeat_activity().await;
+        loop {
+            let due = self.registry().sessions.take_due(now_ms, BATCH);
+            let more = due.len() == BATCH;
+            let looked = stream::iter(due).map(|name| async move {
+                let life = self.sessions.life(&name).await;
+                (name, life)
+            });
+            let mut looked = looked.buffer_unordered(AT_ONCE);
+            while let Some((name, life)) = looked.next().await {
+                self.judge(&name, life);
+            }
+            if !more {
+                break;
+            }
+        }
+    }
+
+    fn judge(&self, session_ref: &str, life: Result<Life, StoreError>) {
+        let now_ms = self.clock.now_ms();
+        let again_ms = match life {
+            Ok(Life::Until(ends_ms)) => ends_ms.max(now_ms + 1),
+            Ok(Life::Over) => now_ms + SOON_MS,
+            Ok(Life::Ended { by_time }) => {
+                self.tell_of_end(session_ref, by_time, now_ms);
+                now_ms + AGAIN_MS
+            }
+            // The gateway knows when it ends.
+            Ok(Life::Token) | Err(StoreError::ReadOnly) => return,
+            Err(error) => {
+                tracing::debug!(%error, session = session_ref, "not looked at");
+                now_ms + SOON_MS
+            }
+        };
+        self.registry().sessions.look_at(session_ref, again_ms);
+    }
+
+    fn tell_of_end(&self, session_ref: &str, by_time: bool, now_ms: u64) {
+        let reason = if by_time {
+            CloseReason::Expired
+        } else {
+            CloseReason::Revoked
+        };
+        let gateways = self.registry().gateways_of(session_ref);
+        for gateway in gateways {
+            let session_ref = session_ref.to_owned();
+            let event = GatewayEvent::SessionEnded {
+                session_ref,
+                reason,
+            };
+            self.outbox.push(Some(gateway), event, now_ms);
+        }
+    }
+}

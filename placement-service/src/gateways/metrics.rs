@@ -1,0 +1,102 @@
+//! What the gateways report, as Prometheus metrics: gauges read at scrape time, so that an engine without
+//! streams leaves no series behind, and counters.
+
+use super::Shared;
+use crate::metrics::registered;
+use berth_api::CloseReason;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use std::fmt;
+use std::sync::Arc;
+
+/// The reason of streams that are gone although nobody has told that they closed.
+const LOST: &str = "lost";
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+/// `berth_streams_closed_total`, `berth_gateway_resyncs_total`.
+pub(super) struct GatewayMetrics {
+    closed: Family<ReasonLabel, Counter>,
+    resyncs: Counter,
+}
+
+impl GatewayMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        Self {
+            closed: registered(registry, "streams_closed", "Streams closed, by reason"),
+            resyncs: registered(
+                registry,
+                "gateway_resyncs",
+                "Times that the whole list of a gateway was needed",
+            ),
+        }
+    }
+
+    pub(super) fn closed(&self, reason: CloseReason) {
+        let reason = reason.as_str();
+        self.closed.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    pub(super) fn lost(&self, streams: usize) {
+        if streams > 0 {
+            let lost = self.closed.get_or_create(&ReasonLabel { reason: LOST });
+            lost.inc_by(u64::try_from(streams).unwrap_or(u64::MAX));
+        }
+    }
+
+    pub(super) fn resync(&self) {
+        self.resyncs.inc();
+    }
+}
+
+/// `berth_streams`, `berth_gateways`, `berth_gateway_silence_seconds`.
+pub(super) struct GatewayCollector(pub(super) Arc<Shared>);
+
+impl fmt::Debug for GatewayCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GatewayCollector")
+    }
+}
+
+impl Collector for GatewayCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let now_ms = self.0.clock.now_ms();
+        let registry = self.0.registry();
+        let gateways = registry.gateways(now_ms);
+        let engines = registry.engines();
+        let engines: Vec<_> = engines
+            .map(|(pool, engine, streams)| (pool.to_owned(), engine.to_owned(), streams))
+            .collect();
+        drop(registry);
+        let gauge = ConstGauge::new(0_i64).metric_type();
+        let mut family =
+            encoder.encode_descriptor("streams", "Streams that are open", None, gauge)?;
+        for (pool, engine, streams) in &engines {
+            let labels = [("pool", pool.as_str()), ("engine", engine.as_str())];
+            whole(*streams).encode(family.encode_family(&labels)?)?;
+        }
+        let count = whole(gateways.len());
+        count.encode(encoder.encode_descriptor(
+            "gateways",
+            "Gateways that report",
+            None,
+            gauge,
+        )?)?;
+        let longest = gateways.iter().map(|g| g.silent_s).max().unwrap_or(0);
+        let longest = ConstGauge::new(i64::try_from(longest).unwrap_or(i64::MAX));
+        let help = "Seconds since the last report of the gateway that is silent for the longest";
+        let silence = encoder.encode_descriptor("gateway_silence_seconds", help, None, gauge)?;
+        longest.encode(silence)
+    }
+}
+
+fn whole(count: usize) -> ConstGauge<i64> {
+    ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX))
+}

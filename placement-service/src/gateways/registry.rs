@@ -1,0 +1,378 @@
+//! Which streams are open on which gateways, on which engines, and whose they are: from what the gateways
+//! report. Tells when a report is missing and the whole list is needed. Every change enters the books of the
+//! stream's engine. Knows no store and does not wait; time is an argument.
+
+mod sessions;
+
+use crate::engine::EngineName;
+use crate::reservation::{Tallies, Tally};
+use berth_api::{CloseReason, GatewayReport, OpenStream, Part, SILENCE_S};
+use serde::Serialize;
+use sessions::BySession;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Gateways at the most: each is one worker of one Envoy.
+const MAX_GATEWAYS: usize = 4096;
+/// Streams of one gateway at the most.
+const MAX_STREAMS_PER_GATEWAY: usize = 100_000;
+/// Streams of all gateways at the most.
+const MAX_STREAMS: usize = 1_000_000;
+
+/// The pool's name and the engine's.
+type EngineKey = (Arc<str>, EngineName);
+
+/// Everything that is open.
+pub(super) struct Registry {
+    tallies: Tallies,
+    gateways: HashMap<Arc<str>, Gateway>,
+    streams: HashMap<Arc<str>, Stream>,
+    engines: BTreeMap<EngineKey, OnEngine>,
+    pub(super) sessions: BySession,
+}
+
+struct Gateway {
+    /// When it last reported. Milliseconds since the Unix epoch.
+    heard_ms: u64,
+    /// Of its last report.
+    sequence: u64,
+    /// Its whole list is needed, and has not begun to come.
+    resync: bool,
+    /// The part of its whole list that has come, while more is to come.
+    listed: Option<HashSet<Arc<str>>>,
+    streams: HashSet<Arc<str>>,
+}
+
+struct Stream {
+    gateway: Arc<str>,
+    session: Arc<str>,
+    engine: EngineKey,
+    opened_at: u64,
+}
+
+struct OnEngine {
+    tally: Arc<Tally>,
+    streams: usize,
+}
+
+/// Whether it is a report's turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Now,
+    /// One before it is missing: it may be on its way.
+    Early,
+    /// Later ones have been taken already.
+    Past,
+}
+
+/// Why a report is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    Gateways,
+    Streams,
+}
+
+/// What a report has changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// The gateway is to send its whole list.
+    pub(super) resync: bool,
+    /// That became so with this report.
+    pub(super) resync_is_news: bool,
+    pub(super) closed: Vec<CloseReason>,
+    /// Streams that are gone although nobody has told that they closed.
+    pub(super) lost: usize,
+    /// There are sessions to be looked at.
+    pub(super) look: bool,
+}
+
+/// An open stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StreamView {
+    pub stream: String,
+    pub pool: String,
+    pub engine: String,
+    /// Unix seconds.
+    pub opened_at: u64,
+}
+
+/// A gateway as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GatewayView {
+    pub gateway: String,
+    pub streams: usize,
+    /// Seconds since its last report.
+    pub silent_s: u64,
+    /// Its whole list is awaited: its streams may be others.
+    pub resync: bool,
+}
+
+impl Registry {
+    pub(super) fn new(tallies: Tallies) -> Self {
+        Self {
+            tallies,
+            gateways: HashMap::new(),
+            streams: HashMap::new(),
+            engines: BTreeMap::new(),
+            sessions: BySession::default(),
+        }
+    }
+
+    /// Whether it is the turn of a gateway's report of that number.
+    pub(super) fn turn(&self, gateway: &str, sequence: u64) -> Turn {
+        let Some(gateway) = self.gateways.get(gateway) else {
+            return Turn::Now;
+        };
+        match gateway.sequence.checked_add(1) {
+            Some(next) if sequence == next => Turn::Now,
+            Some(next) if sequence > next => Turn::Early,
+            _ => Turn::Past,
+        }
+    }
+
+    /// Takes a report, whether it is its turn or not: one that comes too late changes nothing, one that
+    /// comes too early means that those before it are lost.
+    pub(super) fn take(
+        &mut self,
+        name: &str,
+        report: &GatewayReport,
+        now_ms: u64,
+        now: Instant,
+    ) -> Result<Outcome, Full> {
+        let turn = self.turn(name, report.sequence);
+        let known = self.gateways.get_key_value(name);
+        let known = known.map(|(name, gateway)| (Arc::clone(name), gateway.streams.len()));
+        let opening = report.opened.len();
+        let (key, streams) = match known {
+            Some(known) => known,
+            None if self.gateways.len() >= MAX_GATEWAYS => return Err(Full::Gateways),
+            None => (Arc::from(name), 0),
+        };
+        if streams + opening > MAX_STREAMS_PER_GATEWAY || self.streams.len() + opening > MAX_STREAMS
+        {
+            return Err(Full::Streams);
+        }
+        let mut outcome = Outcome::default();
+        let gateway = self.gateways.entry(Arc::clone(&key));
+        let gateway = gateway.or_insert_with(|| {
+            // What it has reported to the process before, nobody here knows.
+            outcome.resync_is_news = report.sequence > 1;
+            Gateway {
+                heard_ms: now_ms,
+                sequence: 0,
+                resync: report.sequence > 1,
+                listed: None,
+                streams: HashSet::new(),
+            }
+        });
+        gateway.heard_ms = gateway.heard_ms.max(now_ms);
+        if turn == Turn::Past {
+            outcome.resync = gateway.resync;
+            return Ok(outcome);
+        }
+        let wrong = match report.full {
+            Some(Part::First | Part::Whole) => {
+                gateway.resync = false;
+                gateway.listed = Some(HashSet::new());
+                false
+            }
+            // The list itself has a gap.
+            Some(Part::Middle | Part::Last) => turn == Turn::Early || gateway.listed.is_none(),
+            None => turn == Turn::Early,
+        };
+        gateway.sequence = report.sequence;
+        if wrong {
+            outcome.resync_is_news = !gateway.resync;
+            gateway.resync = true;
+            gateway.listed = None;
+        }
+        outcome.resync = gateway.resync;
+        for stream in &report.opened {
+            self.open(&key, stream, now_ms, now);
+        }
+        for stream in &report.closed {
+            if self.close(&key, &stream.stream, now) {
+                outcome.closed.push(stream.reason);
+            } else {
+                self.tallies.refused(&stream.stream, now);
+            }
+        }
+        if matches!(report.full, Some(Part::Last | Part::Whole)) {
+            outcome.lost = self.keep_listed(&key, now);
+        }
+        outcome.look = !report.opened.is_empty() || report.full.is_some();
+        Ok(outcome)
+    }
+
+    /// Whether a gateway is to send its whole list.
+    pub(super) fn wants_list(&self, gateway: &str) -> bool {
+        self.gateways.get(gateway).is_none_or(|g| g.resync)
+    }
+
+    /// Forgets gateways that have been silent for too long; how many streams that were.
+    pub(super) fn forget_silent(&mut self, now_ms: u64, now: Instant) -> usize {
+        let silent =
+            |gateway: &Gateway| gateway.heard_ms.saturating_add(SILENCE_S * 1000) <= now_ms;
+        let gone = self.gateways.extract_if(|_, gateway| silent(gateway));
+        let gone: Vec<_> = gone.collect();
+        let mut streams = 0;
+        for (name, gateway) in gone {
+            tracing::warn!(gateway = %name, streams = gateway.streams.len(), "gateway is silent");
+            streams += gateway.streams.len();
+            for stream in gateway.streams {
+                self.remove(&stream, now);
+            }
+        }
+        self.tallies.tidy();
+        streams
+    }
+
+    /// Gateways by name.
+    pub(super) fn gateways(&self, now_ms: u64) -> Vec<GatewayView> {
+        let view = |(name, gateway): (&Arc<str>, &Gateway)| GatewayView {
+            gateway: name.to_string(),
+            streams: gateway.streams.len(),
+            silent_s: now_ms.saturating_sub(gateway.heard_ms) / 1000,
+            resync: gateway.resync,
+        };
+        let mut views: Vec<_> = self.gateways.iter().map(view).collect();
+        views.sort_by(|a, b| a.gateway.cmp(&b.gateway));
+        views
+    }
+
+    /// Streams of each engine that has any: pool, engine, count.
+    pub(super) fn engines(&self) -> impl Iterator<Item = (&str, &str, usize)> {
+        let counted = self.engines.iter();
+        counted.map(|((pool, name), on)| (&**pool, name.as_str(), on.streams))
+    }
+
+    /// The open streams of a session.
+    pub(super) fn streams_of(&self, session_ref: &str) -> Vec<StreamView> {
+        let names = self.sessions.streams(session_ref);
+        let view = |name: &Arc<str>| {
+            let stream = self.streams.get(name)?;
+            Some(StreamView {
+                stream: name.to_string(),
+                pool: stream.engine.0.to_string(),
+                engine: stream.engine.1.to_string(),
+                opened_at: stream.opened_at,
+            })
+        };
+        names.filter_map(view).collect()
+    }
+
+    /// The gateways that have streams of a session.
+    pub(super) fn gateways_of(&self, session_ref: &str) -> HashSet<Arc<str>> {
+        let names = self.sessions.streams(session_ref);
+        let streams = names.filter_map(|name| self.streams.get(name));
+        streams.map(|stream| Arc::clone(&stream.gateway)).collect()
+    }
+
+    fn open(&mut self, gateway: &Arc<str>, open: &OpenStream, now_ms: u64, now: Instant) {
+        let engine = EngineName::from(open.engine.as_str());
+        let engine = (Arc::from(open.pool.as_str()), engine);
+        if let Some(known) = self.streams.get(open.stream.as_str()) {
+            if known.gateway == *gateway
+                && known.engine == engine
+                && *known.session == *open.session_ref
+            {
+                if let Some((name, _)) = self.streams.get_key_value(open.stream.as_str()) {
+                    let name = Arc::clone(name);
+                    self.list(gateway, name);
+                }
+                return;
+            }
+            // It counts once, as the latest report has it.
+            self.remove(&open.stream, now);
+        }
+        let name: Arc<str> = open.stream.as_str().into();
+        let session = self
+            .sessions
+            .opened(&open.session_ref, Arc::clone(&name), now_ms);
+        let on = self.engines.entry(engine.clone());
+        let on = on.or_insert_with(|| OnEngine {
+            tally: self.tallies.of(&engine.0, &engine.1),
+            streams: 0,
+        });
+        on.streams += 1;
+        let age = Duration::from_secs((now_ms / 1000).saturating_sub(open.opened_at));
+        let since = now.checked_sub(age).unwrap_or(now);
+        on.tally.opened((&*name).into(), since);
+        if let Some(gateway) = self.gateways.get_mut(gateway) {
+            gateway.streams.insert(Arc::clone(&name));
+        }
+        self.list(gateway, Arc::clone(&name));
+        self.streams.insert(
+            name,
+            Stream {
+                gateway: Arc::clone(gateway),
+                session,
+                engine,
+                opened_at: open.opened_at,
+            },
+        );
+    }
+
+    /// Whatever is open while a list comes is in it.
+    fn list(&mut self, gateway: &str, stream: Arc<str>) {
+        let gateway = self.gateways.get_mut(gateway);
+        if let Some(listed) = gateway.and_then(|gateway| gateway.listed.as_mut()) {
+            listed.insert(stream);
+        }
+    }
+
+    /// `false` when it was not open on this gateway.
+    fn close(&mut self, gateway: &Arc<str>, stream: &str, now: Instant) -> bool {
+        let known = self.streams.get(stream);
+        let open = known.is_some_and(|known| known.gateway == *gateway);
+        if open {
+            self.remove(stream, now);
+        }
+        open
+    }
+
+    /// The whole list has come: what is not in it is gone.
+    fn keep_listed(&mut self, gateway: &Arc<str>, now: Instant) -> usize {
+        let Some(gateway) = self.gateways.get_mut(gateway) else {
+            return 0;
+        };
+        let Some(listed) = gateway.listed.take() else {
+            return 0;
+        };
+        for stream in &gateway.streams {
+            if let Some(stream) = self.streams.get(stream) {
+                self.sessions.look_at(&stream.session, 0);
+            }
+        }
+        let gone: Vec<_> = gateway.streams.difference(&listed).cloned().collect();
+        for stream in &gone {
+            self.remove(stream, now);
+        }
+        gone.len()
+    }
+
+    fn remove(&mut self, name: &str, now: Instant) {
+        let Some(stream) = self.streams.remove(name) else {
+            return;
+        };
+        self.sessions.closed(&stream.session, name);
+        if let Some(gateway) = self.gateways.get_mut(&stream.gateway) {
+            gateway.streams.remove(name);
+            if let Some(listed) = &mut gateway.listed {
+                listed.remove(name);
+            }
+        }
+        if let Some(on) = self.engines.get_mut(&stream.engine) {
+            on.tally.closed(name.into(), now);
+            on.streams -= 1;
+            if on.streams == 0 {
+                self.engines.remove(&stream.engine);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,398 @@
+//! Histories worth reading, and random ones.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+const START_MS: u64 = 1_700_000_000_000;
+const TTL: Duration = Duration::from_secs(30);
+
+fn stream(name: &str, session: &str, engine: &str) -> OpenStream {
+    OpenStream {
+        stream: name.to_owned(),
+        session_ref: session.to_owned(),
+        pool: "p".to_owned(),
+        engine: engine.to_owned(),
+        opened_at: START_MS / 1000,
+    }
+}
+
+fn opened(sequence: u64, streams: &[(&str, &str, &str)]) -> GatewayReport {
+    let streams = streams.iter().map(|(s, r, e)| stream(s, r, e));
+    GatewayReport {
+        sequence,
+        opened: streams.collect(),
+        ..GatewayReport::default()
+    }
+}
+
+fn full(part: Part, report: GatewayReport) -> GatewayReport {
+    GatewayReport {
+        full: Some(part),
+        ..report
+    }
+}
+
+fn closed(sequence: u64, streams: &[&str]) -> GatewayReport {
+    let streams = streams.iter().map(|name| berth_api::ClosedStream {
+        stream: (*name).to_owned(),
+        reason: CloseReason::Ended,
+        duration_ms: 1,
+        bytes_received: 0,
+        bytes_sent: 0,
+    });
+    GatewayReport {
+        sequence,
+        closed: streams.collect(),
+        ..GatewayReport::default()
+    }
+}
+
+struct World {
+    registry: Registry,
+    tallies: Tallies,
+    now: Instant,
+}
+
+fn world() -> World {
+    let tallies = Tallies::new(TTL);
+    World {
+        registry: Registry::new(tallies.clone()),
+        tallies,
+        now: Instant::now() + TTL,
+    }
+}
+
+impl World {
+    fn take(&mut self, gateway: &str, report: &GatewayReport) -> Outcome {
+        let taken = self.registry.take(gateway, report, START_MS, self.now);
+        taken.unwrap()
+    }
+
+    /// Streams per engine, as the registry and as the books have them.
+    fn on(&self, engine: &str) -> (usize, u32) {
+        let of_it = self.registry.engines().find(|(_, e, _)| *e == engine);
+        let tally = self.tallies.of(&Arc::from("p"), &EngineName::from(engine));
+        let open = tally.standing(self.now).open;
+        (of_it.map_or(0, |(_, _, n)| n), open)
+    }
+}
+
+#[test]
+fn streams_open_and_close() {
+    let mut w = world();
+    let outcome = w.take(
+        "g",
+        &opened(1, &[("a", "s", "e"), ("b", "s", "e"), ("c", "t", "f")]),
+    );
+    assert_eq!((outcome.resync, outcome.look), (false, true));
+    assert_eq!((w.on("e"), w.on("f")), ((2, 2), (1, 1)));
+    assert_eq!(w.registry.streams_of("s").len(), 2);
+    let outcome = w.take("g", &closed(2, &["a", "c", "nobody's"]));
+    assert_eq!(outcome.closed, [CloseReason::Ended, CloseReason::Ended]);
+    assert_eq!((w.on("e"), w.on("f")), ((1, 1), (0, 0)));
+    assert_eq!(w.registry.streams_of("t"), []);
+    // Another gateway cannot close what is not its own.
+    w.take("h", &closed(1, &["b"]));
+    assert_eq!(w.on("e"), (1, 1));
+}
+
+#[test]
+fn a_refused_upgrade_gives_its_reservation_back() {
+    let mut w = world();
+    let tally = w.tallies.of(&Arc::from("p"), &EngineName::from("e"));
+    w.tallies.placed(tally.reserve(1), "a", w.now);
+    assert_eq!(tally.standing(w.now).own, 1);
+    let outcome = w.take("g", &closed(1, &["a"]));
+    assert_eq!((tally.standing(w.now).own, outcome.closed.len()), (0, 0));
+}
+
+#[test]
+fn a_placement_becomes_a_stream() {
+    let mut w = world();
+    let tally = w.tallies.of(&Arc::from("p"), &EngineName::from("e"));
+    w.tallies.placed(tally.reserve(1), "a", w.now);
+    w.take("g", &opened(1, &[("a", "s", "e")]));
+    let standing = tally.standing(w.now + 2 * TTL);
+    assert_eq!((standing.own, standing.open), (1, 1));
+}
+
+#[test]
+fn a_lost_report_needs_the_whole_list() {
+    let mut w = world();
+    w.take("g", &opened(1, &[("a", "s", "e")]));
+    assert_eq!(w.registry.turn("g", 3), Turn::Early);
+    let outcome = w.take("g", &opened(3, &[("c", "s", "e")]));
+    assert!(outcome.resync && outcome.resync_is_news);
+    assert_eq!(w.on("e"), (2, 2), "it is open all the same");
+    // The lost one comes after all, and again.
+    let late = w.take("g", &closed(2, &["c"]));
+    assert!(late.resync && !late.resync_is_news);
+    assert_eq!(w.on("e"), (2, 2));
+    let whole = full(Part::Whole, opened(4, &[("c", "s", "e"), ("d", "t", "e")]));
+    let outcome = w.take("g", &whole);
+    assert_eq!((outcome.resync, outcome.lost), (false, 1), "a is gone");
+    assert_eq!(w.on("e"), (2, 2));
+    assert!(!w.registry.wants_list("g"));
+}
+
+#[test]
+fn an_unknown_gateway_in_the_middle_of_its_life_needs_the_whole_list() {
+    let mut w = world();
+    let outcome = w.take("g", &opened(57, &[("a", "s", "e")]));
+    assert!(outcome.resync && outcome.resync_is_news);
+    assert_eq!(w.on("e"), (1, 1));
+    assert_eq!(w.registry.turn("g", 58), Turn::Now);
+    assert!(w.take("g", &closed(58, &[])).resync, "until the list comes");
+}
+
+#[test]
+fn a_list_in_parts_is_whole_when_the_last_has_come() {
+    let mut w = world();
+    w.take("g", &opened(1, &[("a", "s", "e"), ("b", "s", "e")]));
+    w.take("g", &full(Part::First, opened(2, &[("c", "s", "e")])));
+    // Between two parts one opens, and one that was listed closes.
+    w.take("g", &opened(3, &[("d", "s", "e")]));
+    w.take("g", &closed(4, &["c"]));
+    w.take("g", &full(Part::Middle, opened(5, &[("b", "s", "e")])));
+    assert_eq!(w.on("e"), (3, 3), "a, b and d");
+    let outcome = w.take("g", &full(Part::Last, opened(6, &[])));
+    assert_eq!((outcome.lost, outcome.resync), (1, false));
+    assert_eq!(w.on("e"), (2, 2));
+    // Parts without a first one, or with a gap before them, are no list.
+    assert!(w.take("g", &full(Part::Last, opened(7, &[]))).resync);
+    w.take("g", &full(Part::First, opened(8, &[("b", "s", "e")])));
+    let outcome = w.take("g", &full(Part::Last, opened(10, &[])));
+    assert_eq!((outcome.lost, outcome.resync), (0, true));
+    assert_eq!(w.on("e"), (2, 2));
+}
+
+#[test]
+fn a_stream_counts_once_as_the_latest_report_has_it() {
+    let mut w = world();
+    w.take("g", &opened(1, &[("a", "s", "e"), ("a", "s", "e")]));
+    assert_eq!(w.on("e"), (1, 1));
+    w.take("h", &opened(1, &[("a", "s", "f")]));
+    assert_eq!((w.on("e"), w.on("f")), ((0, 0), (1, 1)));
+    w.take("g", &closed(2, &["a"]));
+    assert_eq!(w.on("f"), (1, 1));
+}
+
+#[test]
+fn a_silent_gateway_has_lost_its_streams() {
+    let mut w = world();
+    w.take("g", &opened(1, &[("a", "s", "e")]));
+    let silence = SILENCE_S * 1000;
+    assert_eq!(w.registry.forget_silent(START_MS + silence - 1, w.now), 0);
+    assert_eq!(w.registry.forget_silent(START_MS + silence, w.now), 1);
+    assert_eq!(w.on("e"), (0, 0));
+    assert_eq!(w.registry.sessions.len(), (0, 0));
+    assert!(w.registry.wants_list("g"));
+    assert_eq!(w.registry.gateways(START_MS), []);
+}
+
+#[test]
+fn there_are_bounds() {
+    let mut w = world();
+    for n in 0..MAX_GATEWAYS {
+        w.take(&n.to_string(), &opened(1, &[]));
+    }
+    let more = w
+        .registry
+        .take("one more", &opened(1, &[]), START_MS, w.now);
+    assert_eq!(more, Err(Full::Gateways));
+    let names: Vec<_> = (0..MAX_STREAMS_PER_GATEWAY)
+        .map(|n| n.to_string())
+        .collect();
+    for (n, part) in names.chunks(500).enumerate() {
+        let part: Vec<_> = part.iter().map(|name| (name.as_str(), "s", "e")).collect();
+        w.take("0", &opened(n as u64 + 2, &part));
+    }
+    let more = opened(202, &[("x", "s", "e")]);
+    let taken = w.registry.take("0", &more, START_MS, w.now);
+    assert_eq!(taken, Err(Full::Streams));
+    assert_eq!(w.registry.turn("0", 202), Turn::Now, "it was not taken");
+}
+
+#[test]
+fn a_session_is_looked_at_when_a_stream_opens_and_when_it_was_said() {
+    let mut w = world();
+    w.take("g", &opened(1, &[("a", "s", "e"), ("b", "t", "e")]));
+    let sessions = &mut w.registry.sessions;
+    assert_eq!(sessions.take_due(START_MS, 9).len(), 2);
+    assert_eq!(sessions.take_due(START_MS, 9).len(), 0);
+    sessions.look_at("s", START_MS + 9);
+    sessions.look_at("s", START_MS + 5);
+    sessions.look_at("s", START_MS + 7);
+    sessions.look_at("nobody", START_MS);
+    assert_eq!(sessions.take_due(START_MS + 4, 9).len(), 0);
+    assert_eq!(&*sessions.take_due(START_MS + 5, 9)[0], "s");
+    assert_eq!(sessions.len(), (2, 0));
+    sessions.look_at("s", START_MS + 5);
+    // A whole list asks for all of the gateway's at once.
+    let whole = full(Part::Whole, opened(2, &[("a", "s", "e"), ("b", "t", "e")]));
+    assert!(w.take("g", &whole).look);
+    assert_eq!(w.registry.sessions.take_due(0, 9).len(), 2);
+    w.registry.sessions.look_at("t", 1);
+    w.take("g", &closed(3, &["a", "b"]));
+    assert_eq!(w.registry.sessions.len(), (0, 0));
+}
+
+/// What a gateway does, and whether the service hears of it.
+#[derive(Clone, Debug)]
+enum Step {
+    Place(u8),
+    Open { gateway: u8, stream: u8 },
+    Close { gateway: u8, stream: u8 },
+    LoseReport(u8),
+    Restart,
+    Report(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (gateway, stream) = (0..3_u8, 0..60_u8);
+    prop_oneof![
+        stream.clone().prop_map(Step::Place),
+        (gateway.clone(), stream.clone())
+            .prop_map(|(gateway, stream)| Step::Open { gateway, stream }),
+        (gateway.clone(), stream).prop_map(|(gateway, stream)| Step::Close { gateway, stream }),
+        gateway.clone().prop_map(Step::LoseReport),
+        Just(Step::Restart),
+        gateway.prop_map(Step::Report),
+    ]
+}
+
+/// A gateway as the filter is one.
+#[derive(Default)]
+struct Worker {
+    sequence: u64,
+    open: BTreeSet<String>,
+    opened: Vec<String>,
+    closed: Vec<String>,
+    resync: bool,
+}
+
+fn engine_of(stream: &str) -> &'static str {
+    ["e", "f"][stream.len() % 2]
+}
+
+impl Worker {
+    /// All that it has to say, in as many reports as it takes.
+    fn reports(&mut self) -> Vec<GatewayReport> {
+        let named = |names: &[String]| {
+            let streams = names.iter().map(|n| stream(n, &n[..1], engine_of(n)));
+            streams.collect::<Vec<_>>()
+        };
+        let (opened, closed_streams) = (
+            named(&std::mem::take(&mut self.opened)),
+            std::mem::take(&mut self.closed),
+        );
+        let closed_streams: Vec<_> = closed_streams.iter().map(String::as_str).collect();
+        self.sequence += 1;
+        if !std::mem::take(&mut self.resync) {
+            let report = closed(self.sequence, &closed_streams);
+            return vec![GatewayReport { opened, ..report }];
+        }
+        let all: Vec<_> = self.open.iter().cloned().collect();
+        let (first, last) = all.split_at(all.len() / 2);
+        self.sequence += 1;
+        let part = |sequence, part, names| GatewayReport {
+            sequence,
+            full: Some(part),
+            opened: named(names),
+            ..GatewayReport::default()
+        };
+        vec![
+            part(self.sequence - 1, Part::First, first),
+            part(self.sequence, Part::Last, last),
+        ]
+    }
+}
+
+proptest! {
+    /// Whatever opens, closes, is lost or restarted: once every gateway has been heard again, what is known is
+    /// what is open, once each, and the books say the same.
+    #[test]
+    fn random_histories_neither_leak_nor_count_twice(steps in prop::collection::vec(step(), 0..120)) {
+        let mut w = world();
+        let mut workers: [Worker; 3] = Default::default();
+        // No name is used twice.
+        let mut used = BTreeSet::new();
+        for step in steps {
+            match step {
+                Step::Place(n) => {
+                    let name = format!("{n}-x");
+                    if !used.contains(&name) {
+                        let engine = EngineName::from(engine_of(&name));
+                        let tally = w.tallies.of(&Arc::from("p"), &engine);
+                        w.tallies.placed(tally.reserve(1), &name, w.now);
+                    }
+                }
+                Step::Open { gateway, stream } => {
+                    // A name belongs to one gateway.
+                    if stream % 3 == gateway {
+                        let name = format!("{stream}-{}", "x".repeat(usize::from(stream % 2) + 1));
+                        let worker = &mut workers[usize::from(gateway)];
+                        if used.insert(name.clone()) {
+                            worker.open.insert(name.clone());
+                            worker.opened.push(name);
+                        }
+                    }
+                }
+                Step::Close { gateway, stream } => {
+                    let worker = &mut workers[usize::from(gateway)];
+                    let prefix = format!("{stream}-");
+                    let name = worker.open.iter().find(|name| name.starts_with(&prefix)).cloned();
+                    if let Some(name) = name {
+                        worker.open.remove(&name);
+                        if worker.opened.contains(&name) {
+                            worker.opened.retain(|opened| *opened != name);
+                        } else {
+                            worker.closed.push(name);
+                        }
+                    }
+                }
+                // Its sender does not know whether it was taken.
+                Step::LoseReport(n) => {
+                    let worker = &mut workers[usize::from(n)];
+                    worker.reports();
+                }
+                Step::Restart => {
+                    let (tallies, now) = (Tallies::new(TTL), w.now);
+                    w = World { registry: Registry::new(tallies.clone()), tallies, now };
+                }
+                Step::Report(n) => {
+                    let worker = &mut workers[usize::from(n)];
+                    let name = format!("g{n}");
+                    for report in worker.reports() {
+                        worker.resync |= w.take(&name, &report).resync;
+                    }
+                }
+            }
+        }
+        for (n, worker) in workers.iter_mut().enumerate() {
+            // The first may find that the list is needed; the second sends it.
+            for _ in 0..3 {
+                for report in worker.reports() {
+                    worker.resync |= w.take(&format!("g{n}"), &report).resync;
+                }
+            }
+            prop_assert!(!worker.resync);
+        }
+        w.now += TTL;
+        for engine in ["e", "f"] {
+            let open = workers.iter().flat_map(|worker| &worker.open);
+            let open = open.filter(|name| engine_of(name) == engine).count();
+            prop_assert_eq!(w.on(engine), (open, u32::try_from(open).unwrap()));
+            let tally = w.tallies.of(&Arc::from("p"), &EngineName::from(engine));
+            prop_assert_eq!(tally.standing(w.now).own as usize, open);
+        }
+        let all: usize = workers.iter().map(|worker| worker.open.len()).sum();
+        prop_assert_eq!(w.registry.streams.len(), all);
+        // And nothing is left of those that fall silent.
+        w.registry.forget_silent(START_MS + SILENCE_S * 1000, w.now);
+        prop_assert_eq!(w.registry.sessions.len(), (0, 0));
+        prop_assert!(w.registry.engines.is_empty() && w.registry.streams.is_empty());
+        prop_assert_eq!((w.on("e"), w.on("f")), ((0, 0), (0, 0)));
+    }
+}

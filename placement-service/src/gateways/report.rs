@@ -1,0 +1,186 @@
+//! What a gateway may say: lengths, counts and characters, so that nothing odd gets into memory, a log or a
+//! metric. A fault names the field and never its value.
+
+use super::Place;
+use berth_api::{
+    ClosedStream, GatewayReport, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_REPORTED, OpenStream,
+};
+
+/// Bytes of a stream's or a session's public name at the most.
+const MAX_NAME: usize = 64;
+/// Bytes of a pool's or an engine's name at the most.
+const MAX_ENGINE_NAME: usize = 256;
+
+/// Checks a report, and reads its cursor.
+///
+/// # Errors
+/// What is wrong, with the field's name.
+pub fn checked(gateway: &str, report: &GatewayReport) -> Result<Option<Place>, String> {
+    if !is_name(gateway, MAX_GATEWAY_NAME) {
+        return Err(format!(
+            "gateway is not 1 to {MAX_GATEWAY_NAME} of A-Z a-z 0-9 - . _"
+        ));
+    }
+    if report.sequence == 0 {
+        return Err("sequence is 0, and begins with 1".to_owned());
+    }
+    if report.hold_ms > MAX_HOLD_MS {
+        return Err(format!("hold_ms is over {MAX_HOLD_MS}"));
+    }
+    for (field, count) in [
+        ("opened", report.opened.len()),
+        ("active", report.active.len()),
+        ("closed", report.closed.len()),
+    ] {
+        if count > MAX_REPORTED {
+            return Err(format!("{field} has over {MAX_REPORTED} entries"));
+        }
+    }
+    for (index, stream) in report.opened.iter().enumerate() {
+        opened(stream).map_err(|fault| format!("opened[{index}].{fault}"))?;
+    }
+    for (index, name) in report.active.iter().enumerate() {
+        if !is_name(name, MAX_NAME) {
+            return Err(format!("active[{index}] is not a session_ref"));
+        }
+    }
+    for (index, stream) in report.closed.iter().enumerate() {
+        closed(stream).map_err(|fault| format!("closed[{index}].{fault}"))?;
+    }
+    let cursor = report.cursor.as_deref().map(str::parse);
+    let cursor = cursor.transpose();
+    cursor.map_err(|_| "cursor is not a cursor".to_owned())
+}
+
+fn opened(stream: &OpenStream) -> Result<(), &'static str> {
+    if !is_name(&stream.stream, MAX_NAME) {
+        return Err("stream is not a stream's name");
+    }
+    if !is_name(&stream.session_ref, MAX_NAME) {
+        return Err("session_ref is not a session_ref");
+    }
+    if !is_engine_name(&stream.pool) {
+        return Err("pool is not a pool's name");
+    }
+    if !is_engine_name(&stream.engine) {
+        return Err("engine is not an engine's name");
+    }
+    Ok(())
+}
+
+fn closed(stream: &ClosedStream) -> Result<(), &'static str> {
+    if is_name(&stream.stream, MAX_NAME) {
+        Ok(())
+    } else {
+        Err("stream is not a stream's name")
+    }
+}
+
+fn is_name(text: &str, most: usize) -> bool {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    (1..=most).contains(&text.len()) && text.bytes().all(fine)
+}
+
+/// Whatever a discovery may call an engine, as long as it can be printed.
+fn is_engine_name(text: &str) -> bool {
+    (1..=MAX_ENGINE_NAME).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn fault(gateway: &str, field: &str, value: Value) -> Option<String> {
+        let mut report = json!({
+            "sequence": 1,
+            "opened": [{"stream": "s", "session_ref": "r", "pool": "p", "engine": "e", "opened_at": 1}],
+            "closed": [{"stream": "s", "reason": "ended", "duration_ms": 1}],
+        });
+        *report.pointer_mut(field).unwrap_or(&mut Value::Null) = value.clone();
+        if let Some(name) = field.strip_prefix('/').filter(|name| !name.contains('/')) {
+            report[name] = value;
+        }
+        let report = serde_json::from_value(report).unwrap();
+        checked(gateway, &report).err()
+    }
+
+    #[test]
+    fn faults_name_the_field() {
+        assert_eq!(fault("g-1.a_B", "/sequence", json!(1)), None);
+        assert_eq!(fault("g", "/cursor", json!("now")), None);
+        let long = "x".repeat(65);
+        for (gateway, field, value, told) in [
+            (
+                "",
+                "/sequence",
+                json!(1),
+                "gateway is not 1 to 64 of A-Z a-z 0-9 - . _",
+            ),
+            (
+                "a b",
+                "/sequence",
+                json!(1),
+                "gateway is not 1 to 64 of A-Z a-z 0-9 - . _",
+            ),
+            (
+                long.as_str(),
+                "/sequence",
+                json!(1),
+                "gateway is not 1 to 64 of A-Z a-z 0-9 - . _",
+            ),
+            (
+                "g",
+                "/sequence",
+                json!(0),
+                "sequence is 0, and begins with 1",
+            ),
+            ("g", "/hold_ms", json!(25_001), "hold_ms is over 25000"),
+            ("g", "/cursor", json!("7"), "cursor is not a cursor"),
+            (
+                "g",
+                "/active",
+                json!(vec!["r"; 501]),
+                "active has over 500 entries",
+            ),
+            (
+                "g",
+                "/active",
+                json!(["r", "a b"]),
+                "active[1] is not a session_ref",
+            ),
+            (
+                "g",
+                "/opened/0/stream",
+                json!(""),
+                "opened[0].stream is not a stream's name",
+            ),
+            (
+                "g",
+                "/opened/0/session_ref",
+                json!(long),
+                "opened[0].session_ref is not a session_ref",
+            ),
+            (
+                "g",
+                "/opened/0/pool",
+                json!(""),
+                "opened[0].pool is not a pool's name",
+            ),
+            (
+                "g",
+                "/opened/0/engine",
+                json!("a\nb"),
+                "opened[0].engine is not an engine's name",
+            ),
+            (
+                "g",
+                "/closed/0/stream",
+                json!("\u{e9}"),
+                "closed[0].stream is not a stream's name",
+            ),
+        ] {
+            assert_eq!(fault(gateway, field, value).as_deref(), Some(told));
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `POST /v1/gateways/{gateway}/events` for the gateways: which streams are open in, what to act upon out. And
+//! `GET /v1/gateways` for operators.
+
+use super::App;
+use super::body::{self, RawBody};
+use super::clients::Operator;
+use super::problem::HttpProblem;
+use crate::gateways::{GatewayError, GatewayView, checked};
+use crate::refusal::Refusal;
+use axum::Json;
+use axum::extract::{Path, State};
+use berth_api::{GatewayAnswer, GatewayReport, Reason, SILENCE_S};
+use serde::Serialize;
+
+/// The largest report, in bytes: each list as long as it may be, with names as long as they may be.
+pub(super) const MAX_REPORT_BYTES: usize = 1024 * 1024;
+
+/// Takes a report; holds it when it is a poll.
+pub(super) async fn report(
+    State(app): State<App>,
+    Path(gateway): Path<String>,
+    RawBody(body): RawBody,
+) -> Result<Json<GatewayAnswer>, HttpProblem> {
+    let report: GatewayReport = body::json(&body)?;
+    let place = checked(&gateway, &report).map_err(HttpProblem::invalid)?;
+    let answer = app.gateways.report(&gateway, &report, place).await;
+    Ok(Json(answer.map_err(refusal)?))
+}
+
+#[derive(Serialize)]
+pub(super) struct Listed {
+    gateways: Vec<GatewayView>,
+}
+
+/// `GET /v1/gateways`: those that report to this replica.
+pub(super) async fn list(_: Operator, State(app): State<App>) -> Json<Listed> {
+    Json(Listed {
+        gateways: app.gateways.gateways(),
+    })
+}
+
+fn refusal(error: GatewayError) -> HttpProblem {
+    // Gateways that are gone are forgotten by then.
+    let silence = u32::try_from(SILENCE_S).unwrap_or(u32::MAX);
+    match error {
+        GatewayError::TooManyGateways => HttpProblem::too_many_gateways().retry_after(silence),
+        GatewayError::TooManyStreams => HttpProblem::too_many_streams().retry_after(silence),
+        GatewayError::Deaf => Refusal::new(Reason::StoreDown).retry_after(1).into(),
+    }
+}

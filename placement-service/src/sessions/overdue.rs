@@ -1,0 +1,113 @@
+//! Sessions that somebody found to have run out of time, by a request or by a stream that is open: they end
+//! properly within a second or two, with an event, instead of waiting for the sweep (S13, S31).
+
+use super::Sessions;
+use crate::session_id::IdHash;
+use crate::store::StoreError;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
+
+/// How often they are looked at.
+const INTERVAL: Duration = Duration::from_millis(250);
+/// Sessions remembered; the sweep finds the others.
+const MAX: usize = 10_000;
+
+/// Those that are to be looked at.
+#[derive(Default)]
+pub(super) struct Overdue(Mutex<HashSet<IdHash>>);
+
+impl Overdue {
+    /// This session has run out of time, as far as is known.
+    pub(super) fn note(&self, id: IdHash) {
+        let mut ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if ids.len() < MAX {
+            ids.insert(id);
+        }
+    }
+
+    fn take(&self) -> Vec<IdHash> {
+        let mut ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.drain().collect()
+    }
+}
+
+/// In every replica: a session ends once, whoever looks.
+pub(super) async fn end_for_ever(sessions: Arc<Sessions>) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = sessions.end_overdue().await {
+            tracing::debug!(%error, "sessions that are over were not ended");
+        }
+    }
+}
+
+impl Sessions {
+    /// Ends those that are surely over by now; looks at the others again.
+    pub(super) async fn end_overdue(&self) -> Result<(), StoreError> {
+        let ids = self.overdue.take();
+        let mut over = Vec::new();
+        for (n, id) in ids.iter().enumerate() {
+            let row = match self.stores.sessions.find(id).await {
+                Ok(Some(row)) => row,
+                // Ended meanwhile, or nothing that could be ended here.
+                Ok(None) | Err(StoreError::ReadOnly) => continue,
+                Err(error) => {
+                    ids.iter().skip(n).for_each(|id| self.overdue.note(*id));
+                    return Err(error);
+                }
+            };
+            if row.ends_at_ms() <= self.surely_over_ms() {
+                over.push(row);
+            } else if row.ends_at_ms() <= self.clock.now_ms() {
+                self.overdue.note(*id);
+            }
+        }
+        let again: Vec<_> = over.iter().map(|row| row.id_hash).collect();
+        let ended = self.expire(over).await;
+        if ended.is_err() {
+            again.into_iter().for_each(|id| self.overdue.note(id));
+        }
+        ended.map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sessions::tests::{MINUTE_MS, demo, reason, world};
+    use crate::store::{EndCause, EventLog};
+    use berth_api::Reason;
+
+    #[tokio::test]
+    async fn a_session_that_is_found_to_be_over_ends_with_an_event() {
+        let w = world().await;
+        let (id, live) = w.sessions.begin(demo()).await.unwrap();
+        w.clock.advance_ms(30 * MINUTE_MS);
+        let expired = reason(w.sessions.resolve(id.reveal())).await;
+        assert_eq!(expired, Reason::SessionExpired);
+        w.sessions.end_overdue().await.unwrap();
+        let none = w.store.events_after(1, 10).await.unwrap();
+        assert_eq!(none, [], "another replica may be about to say otherwise");
+        w.clock.advance_ms(1_000);
+        w.sessions.end_overdue().await.unwrap();
+        let (_, event) = w.store.events_after(1, 10).await.unwrap().remove(0);
+        assert_eq!(event.session_ref, live.session_ref);
+        assert_eq!(event.cause, Some(EndCause::IdleTimeout));
+        let still = reason(w.sessions.resolve(id.reveal())).await;
+        assert_eq!(still, Reason::SessionExpired, "not unknown");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_lost_while_the_store_is_down() {
+        let w = world().await;
+        let (id, _) = w.sessions.begin(demo()).await.unwrap();
+        w.clock.advance_ms(31 * MINUTE_MS);
+        assert!(w.sessions.resolve(id.reveal()).await.is_err());
+        w.store.close().await;
+        assert!(w.sessions.end_overdue().await.is_err());
+        assert_eq!(w.sessions.overdue.take(), [id.hash()]);
+    }
+}

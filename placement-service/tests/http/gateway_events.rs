@@ -1,0 +1,418 @@
+//! `/v1/gateways/{gateway}/events`: what gateways report, and what they are told (S12, S13, S34).
+
+use crate::events::CLIENTS;
+use crate::site::{Answer, Site, answer, eventually};
+use berth_placement::clock::Clock;
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+const MINUTE_MS: u64 = 60_000;
+
+/// One gateway: it counts its reports.
+struct Gateway<'a> {
+    site: &'a Site,
+    name: &'static str,
+    sequence: u64,
+    cursor: String,
+}
+
+impl<'a> Gateway<'a> {
+    const fn new(site: &'a Site, name: &'static str) -> Self {
+        Self {
+            site,
+            name,
+            sequence: 0,
+            cursor: String::new(),
+        }
+    }
+
+    async fn send(&mut self, mut report: Value) -> Value {
+        self.sequence += 1;
+        report["sequence"] = json!(self.sequence);
+        let answer = post(self.site, self.name, &report).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    }
+
+    /// A report of streams of a session that have opened.
+    async fn open(&mut self, session_ref: &str, streams: &[&str]) -> Value {
+        let now = self.site.clock.now_s();
+        let open = |name: &&str| json!({"stream": name, "session_ref": session_ref, "pool": "p", "engine": "e", "opened_at": now});
+        let opened: Vec<_> = streams.iter().map(open).collect();
+        self.send(json!({ "opened": opened })).await
+    }
+
+    /// A poll from where the last one ended; its events.
+    async fn poll(&mut self, hold_ms: u32) -> Value {
+        let cursor = if self.cursor.is_empty() {
+            "now"
+        } else {
+            &self.cursor
+        };
+        let answer = self
+            .send(json!({"cursor": cursor, "hold_ms": hold_ms}))
+            .await;
+        answer["cursor"]
+            .as_str()
+            .unwrap()
+            .clone_into(&mut self.cursor);
+        answer
+    }
+
+    /// Polls until the session's end is told; the reason, and how long that took.
+    async fn told_of_end(&mut self, session_ref: &str) -> (String, Duration) {
+        let began = Instant::now();
+        loop {
+            let answer = self.poll(5000).await;
+            let events = answer["events"].as_array().cloned().unwrap_or_default();
+            let found = events.iter().find(|e| e["session_ref"] == session_ref);
+            if let Some(event) = found {
+                assert_eq!(event["type"], "session-ended");
+                return (
+                    event["reason"].as_str().unwrap().to_owned(),
+                    began.elapsed(),
+                );
+            }
+            assert!(began.elapsed() < Duration::from_secs(30), "never told");
+        }
+    }
+}
+
+async fn post(site: &Site, gateway: &str, report: &Value) -> Answer {
+    let path = format!("/v1/gateways/{gateway}/events");
+    site.post_json(&path, report).await
+}
+
+async fn logout(site: &Site, id: &str) {
+    let request = site.request(Method::POST, "/logout");
+    answer(request.header("cookie", format!("berth={id}"))).await;
+}
+
+async fn streams(site: &Site) -> u64 {
+    site.metric("berth_streams{pool=\"p\",engine=\"e\"}").await
+}
+
+async fn operator(site: &Site, method: Method, path: &str) -> Answer {
+    let request = site.request(method, path);
+    answer(request.header("authorization", "Bearer operator-secret-1")).await
+}
+
+#[tokio::test]
+async fn streams_are_counted_as_they_open_and_close() {
+    let site = Site::start(CLIENTS).await;
+    let session = site.session_ref(&site.login().await).await;
+    let mut gateway = Gateway::new(&site, "g-1");
+    assert_eq!(gateway.open(&session, &["a", "b"]).await, json!({}));
+    assert_eq!(streams(&site).await, 2);
+    assert_eq!(site.metric("berth_gateways").await, 1);
+    let closed = json!([{"stream": "a", "reason": "ended", "duration_ms": 5}]);
+    gateway.send(json!({ "closed": closed })).await;
+    assert_eq!(streams(&site).await, 1);
+    let ended = "berth_streams_closed_total{reason=\"ended\"}";
+    assert_eq!(site.metric(ended).await, 1);
+    let listed = operator(&site, Method::GET, "/v1/gateways").await.json();
+    let view = json!({"gateway": "g-1", "streams": 1, "silent_s": 0, "resync": false});
+    assert_eq!(listed, json!({ "gateways": [view] }));
+    let nobody = site.get("/v1/gateways", "").await;
+    assert_eq!(nobody.reason(), "unknown-client");
+    // The rest of them is gone when the gateway is.
+    site.clock.advance_ms(30_000);
+    eventually("the gateway is forgotten", async || {
+        site.metric("berth_gateways").await == 0
+    })
+    .await;
+    assert_eq!(streams(&site).await, 0);
+    let lost = "berth_streams_closed_total{reason=\"lost\"}";
+    assert_eq!(site.metric(lost).await, 1);
+}
+
+#[tokio::test]
+async fn ends_are_told_at_once_and_with_their_reason() {
+    let site = Site::start(CLIENTS).await;
+    let (first, second) = (site.login().await, site.login().await);
+    let refs = [
+        site.session_ref(&first).await,
+        site.session_ref(&second).await,
+    ];
+    let mut gateway = Gateway::new(&site, "g");
+    assert_eq!(gateway.poll(25_000).await.get("events"), None, "at once");
+    let ended = tokio::join!(gateway.told_of_end(&refs[0]), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        logout(&site, &first).await;
+    });
+    assert_eq!(ended.0.0, "revoked");
+    // Nothing of that again, and nothing else: the poll is held.
+    let began = Instant::now();
+    assert_eq!(gateway.poll(300).await.get("events"), None);
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    operator(&site, Method::DELETE, &format!("/v1/sessions/{}", refs[1])).await;
+    assert_eq!(gateway.told_of_end(&refs[1]).await.0, "revoked");
+}
+
+#[tokio::test]
+async fn what_happens_on_another_replica_is_told_too() {
+    let site = Site::start(CLIENTS).await;
+    let other = site.replica(CLIENTS).await;
+    let id = site.login().await;
+    let session = site.session_ref(&id).await;
+    let mut gateway = Gateway::new(&other, "g");
+    gateway.open(&session, &["a"]).await;
+    gateway.poll(0).await;
+    logout(&site, &id).await;
+    assert_eq!(gateway.told_of_end(&session).await.0, "revoked");
+}
+
+#[tokio::test]
+async fn a_login_in_another_tab_lets_the_old_streams_come_back() {
+    let site = Site::start("").await;
+    let id = site.login().await;
+    let session = site.session_ref(&id).await;
+    let mut gateway = Gateway::new(&site, "g");
+    gateway.poll(0).await;
+    let body = format!("username=demo&password={}", crate::site::PASSWORD);
+    let again = site.form("/login", &body);
+    answer(again.header("cookie", format!("berth={id}"))).await;
+    assert_eq!(gateway.told_of_end(&session).await.0, "expired");
+}
+
+#[tokio::test]
+async fn an_idle_session_with_open_streams_ends_within_two_seconds_of_its_time() {
+    let site = Site::start("").await;
+    let id = site.login().await;
+    let session = site.session_ref(&id).await;
+    let mut gateway = Gateway::new(&site, "g");
+    gateway.poll(0).await;
+    gateway.open(&session, &["a"]).await;
+    site.clock.advance_ms(30 * MINUTE_MS - 1);
+    assert_eq!(gateway.poll(1000).await.get("events"), None, "not yet");
+    // The gateway was silent for long by this clock, as the session was.
+    gateway.send(json!({"full": "whole", "opened": [{"stream": "a", "session_ref": session, "pool": "p", "engine": "e", "opened_at": 1}]})).await;
+    site.clock.advance_ms(1 + 1_000);
+    let (reason, took) = gateway.told_of_end(&session).await;
+    assert_eq!(reason, "expired");
+    // Beside the second that other replicas are granted.
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let ended = "berth_sessions_ended_total{cause=\"idle-timeout\"}";
+    assert_eq!(site.metric(ended).await, 1);
+}
+
+#[tokio::test]
+async fn activity_of_streams_keeps_a_session_and_late_activity_does_not() {
+    let site = Site::start("").await;
+    let id = site.login().await;
+    let session = site.session_ref(&id).await;
+    let mut gateway = Gateway::new(&site, "g");
+    for _ in 0..3 {
+        site.clock.advance_ms(29 * MINUTE_MS);
+        gateway.send(json!({"active": [session, "nobody"]})).await;
+    }
+    let left = site.get("/session", &format!("berth={id}")).await.json();
+    assert_eq!(left["idle_remaining_s"], 30 * 60);
+    site.clock.advance_ms(30 * MINUTE_MS);
+    gateway.send(json!({"active": [session]})).await;
+    assert_eq!(site.token(&id).await.reason(), "session-expired");
+}
+
+#[tokio::test]
+async fn activity_outlives_a_restart_of_the_service() {
+    let site = Site::start("").await;
+    let id = site.login().await;
+    let session = site.session_ref(&id).await;
+    let site = site.restart("").await;
+    site.clock.advance_ms(29 * MINUTE_MS);
+    let mut gateway = Gateway::new(&site, "g");
+    gateway.send(json!({"active": [session]})).await;
+    let site = site.restart("").await;
+    site.clock.advance_ms(29 * MINUTE_MS);
+    assert_eq!(site.token(&id).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_session_that_ended_while_nobody_listened_is_told_after_the_whole_list() {
+    let site = Site::start("").await;
+    let (gone, lives) = (site.login().await, site.login().await);
+    let refs = [
+        site.session_ref(&gone).await,
+        site.session_ref(&lives).await,
+    ];
+    let mut gateway = Gateway::new(&site, "g");
+    gateway.open(&refs[0], &["a"]).await;
+    gateway.open(&refs[1], &["b"]).await;
+    gateway.poll(0).await;
+    let (cursor, sequence) = (gateway.cursor.clone(), gateway.sequence);
+    logout(&site, &gone).await;
+    let site = site.restart("").await;
+    let mut gateway = Gateway {
+        site: &site,
+        name: "g",
+        sequence,
+        cursor,
+    };
+    // Unknown to this process, and with a place that it cannot go on from.
+    let answer = gateway.poll(25_000).await;
+    assert_eq!(answer["resync"], true);
+    assert_eq!(gateway.send(json!({})).await["resync"], true);
+    let stream = |name: &str, session: &str| json!({"stream": name, "session_ref": session, "pool": "p", "engine": "e", "opened_at": 1});
+    let first = json!({"full": "first", "opened": [stream("a", &refs[0])]});
+    assert_eq!(gateway.send(first).await, json!({}));
+    let last = json!({"full": "last", "opened": [stream("b", &refs[1])]});
+    assert_eq!(gateway.send(last).await, json!({}));
+    assert_eq!(streams(&site).await, 2);
+    assert_eq!(gateway.told_of_end(&refs[0]).await.0, "revoked");
+    assert_eq!(
+        gateway.poll(300).await.get("events"),
+        None,
+        "the other lives"
+    );
+    assert_eq!(site.metric("berth_gateway_resyncs_total").await, 1);
+}
+
+#[tokio::test]
+async fn a_lost_report_is_noticed_and_an_overtaken_one_is_none() {
+    let site = Site::start("").await;
+    let report = |sequence: u64| json!({ "sequence": sequence });
+    post(&site, "g", &report(1)).await;
+    // The third overtakes the second.
+    let (third, second) = (report(3), report(2));
+    let (third, second) = tokio::join!(post(&site, "g", &third), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        post(&site, "g", &second).await
+    });
+    assert_eq!((third.json(), second.json()), (json!({}), json!({})));
+    assert_eq!(
+        post(&site, "g", &report(5)).await.json(),
+        json!({"resync": true})
+    );
+    assert_eq!(
+        post(&site, "g", &report(4)).await.json(),
+        json!({"resync": true})
+    );
+    let whole = json!({"sequence": 6, "full": "whole"});
+    assert_eq!(post(&site, "g", &whole).await.json(), json!({}));
+    assert_eq!(site.metric("berth_gateway_resyncs_total").await, 1);
+}
+
+#[tokio::test]
+async fn a_place_that_is_lost_means_the_whole_list_and_a_new_one() {
+    let site = Site::start("").await;
+    let mut gateway = Gateway::new(&site, "g");
+    gateway.poll(0).await;
+    let good = gateway.cursor.clone();
+    for cursor in ["00000000000000ff-0", &format!("{}-9999", &good[..16])] {
+        let began = Instant::now();
+        let answer = gateway
+            .send(json!({"cursor": cursor, "hold_ms": 20_000}))
+            .await;
+        assert_eq!(
+            (&answer["resync"], &answer["cursor"]),
+            (&json!(true), &json!(good))
+        );
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
+}
+
+#[tokio::test]
+async fn polls_are_answered_when_the_service_ends() {
+    let site = Site::start("shutdown_grace: 20s").await;
+    let address = site.address;
+    let mut gateway = Gateway::new(&site, "g");
+    gateway.poll(0).await;
+    let report = json!({"sequence": 2, "cursor": gateway.cursor, "hold_ms": 25_000});
+    let url = format!("http://{address}/v1/gateways/g/events");
+    let client = berth_placement::outbound::client().build().unwrap();
+    let poll = client.post(url).body(report.to_string()).send();
+    let poll = tokio::spawn(poll);
+    eventually("the poll has come", async || {
+        let reports =
+            "berth_http_requests_total{route=\"/v1/gateways/{gateway}/events\",status=\"200\"}";
+        // It counts when it is answered: the report before.
+        site.metric(reports).await == 1
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let began = Instant::now();
+    site.end().await;
+    assert_eq!(poll.await.unwrap().unwrap().status(), 200);
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn a_service_that_hears_of_no_ends_says_so() {
+    let site = Site::start("").await;
+    let mut gateway = Gateway::new(&site, "g");
+    gateway.poll(0).await;
+    sqlx::query("DROP TABLE events")
+        .execute(&site.database().await)
+        .await
+        .unwrap();
+    let poll = json!({"sequence": 2, "cursor": gateway.cursor, "hold_ms": 20_000});
+    let refused = post(&site, "g", &poll).await;
+    assert_eq!(
+        (refused.status, refused.reason().as_str()),
+        (503, "store-down")
+    );
+    // What it reports is taken all the same.
+    assert_eq!(
+        post(&site, "g", &json!({"sequence": 3})).await.json(),
+        json!({})
+    );
+}
+
+#[tokio::test]
+async fn reports_that_do_not_fit_name_the_field() {
+    let site = Site::start("gateways: { secret: { inline: gateway-secret-1 } }").await;
+    let none = post(&site, "g", &json!({"sequence": 1})).await;
+    assert_eq!(
+        (none.status, none.reason().as_str()),
+        (403, "unknown-gateway")
+    );
+    let site = Site::start("").await;
+    for (gateway, report, detail) in [
+        ("g", json!({}), "sequence is missing"),
+        (
+            "g",
+            json!({"sequence": "x"}),
+            "sequence is of the wrong type",
+        ),
+        (
+            "g",
+            json!({"sequence": 0}),
+            "sequence is 0, and begins with 1",
+        ),
+        (
+            "a%20b",
+            json!({"sequence": 1}),
+            "gateway is not 1 to 64 of A-Z a-z 0-9 - . _",
+        ),
+        (
+            "g",
+            json!({"sequence": 1, "cursor": "x"}),
+            "cursor is not a cursor",
+        ),
+        (
+            "g",
+            json!({"sequence": 1, "closed": [{"stream": "s", "reason": "whim", "duration_ms": 1}]}),
+            "closed[0].reason is of the wrong type",
+        ),
+    ] {
+        let answer = post(&site, gateway, &report).await;
+        assert_eq!(
+            (answer.status, answer.reason().as_str()),
+            (400, "invalid-request")
+        );
+        assert_eq!(answer.json()["detail"], detail);
+    }
+    // As much as a report may say.
+    let name = "n".repeat(64);
+    let open = json!({"stream": name, "session_ref": name, "pool": "p".repeat(256), "engine": "e".repeat(256), "opened_at": u64::MAX});
+    let closed = json!({"stream": name, "reason": "refused", "duration_ms": u64::MAX, "bytes_received": u64::MAX, "bytes_sent": u64::MAX});
+    let most = json!({"sequence": 1, "opened": vec![open; 500], "closed": vec![closed; 500], "active": vec![name; 500]});
+    assert_eq!(post(&site, "g", &most).await.status, 200);
+    let larger = "x".repeat(1024 * 1024 + 1);
+    let large = site.post_json("/v1/gateways/g/events", larger).await;
+    assert_eq!(
+        (large.status, large.reason().as_str()),
+        (413, "body-too-large")
+    );
+}

@@ -1,0 +1,55 @@
+// Close codes as Berth itself sends them, in a real browser. The stack's sessions last 12 s in all.
+
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { cookies, dialog, logInAgain, loggedIn, refused, socketFailed, until } from './support/chromium.mjs';
+import { demo, endSession } from './support/stack.mjs';
+
+const expect = [refused(401, 440), socketFailed];
+const PATH = '/app/sales.qvf';
+
+/** In the page: the browser's own WebSocket and the module's, both with something to say all the time. */
+function talk(page) {
+  return page.evaluate(async (path) => {
+    const berth = await import('/berth/session.js');
+    berth.configure({ warnBefore: 1 });
+    window.plain = new WebSocket(`${location.origin.replace('http', 'ws')}${path}`);
+    window.helped = berth.openSocket(path);
+    window.closed = {};
+    for (const name of ['plain', 'helped']) {
+      const socket = window[name];
+      socket.onclose = ({ code, wasClean, reason }) => { window.closed[name] = { code, wasClean, reason }; };
+      setInterval(() => socket.readyState === WebSocket.OPEN && socket.send('{}'), 50);
+    }
+  }, PATH);
+}
+
+const state = (page) => page.evaluate(() => window.helped.state);
+const closed = (page) => page.evaluate(() => window.closed);
+const isOpen = (page) => until('both are open', () => page.evaluate(
+  () => window.plain.readyState === WebSocket.OPEN && window.helped.state === 'open'));
+
+test('a logout elsewhere: 4403, and the helper stays away', async (t) => {
+  const page = await loggedIn(t, demo, { expect });
+  await talk(page);
+  await isOpen(page);
+  await endSession((await cookies(page, 'berth'))[0]);
+  await until('both are closed', async () => Object.keys(await closed(page)).length === 2);
+  const { plain, helped } = await closed(page);
+  assert.deepEqual([plain.code, plain.wasClean, helped.code], [4403, true, 4403]);
+  assert.equal(await state(page), 'closed');
+  assert.equal(await dialog(page).count(), 0);
+});
+
+test('the end of the session by time: 4401, the helper asks for a login and goes on', async (t) => {
+  const page = await loggedIn(t, demo, { expect });
+  await talk(page);
+  await isOpen(page);
+  await until('the browser\'s own socket is closed', async () => (await closed(page)).plain, 30_000);
+  assert.equal((await closed(page)).plain.code, 4401);
+  await page.getByRole('dialog', { name: 'Your session has ended' }).waitFor();
+  await until('the helper waits for the login', async () => (await state(page)) === 'login');
+  await logInAgain(page, demo.password);
+  await until('the helper is connected again', async () => (await state(page)) === 'open');
+  assert.equal((await closed(page)).helped, undefined, 'the page has not noticed');
+});

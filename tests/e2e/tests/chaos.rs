@@ -1,0 +1,194 @@
+//! Whatever happens, the service's count of open streams becomes the engines' own again: clients that break
+//! off, engines that die, a filter that traps, Envoy and the service started anew.
+
+#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+
+use berth_harness::client::upgrade_head;
+use berth_harness::{Call, Result, Stack, WebSocket, paths, wait};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+const PATH: &str = "/app/sales.qvf";
+const MOST_SOCKETS: usize = 60;
+/// A gateway that has died is silent for 30 s before its streams count as gone.
+const SETTLED_WITHIN: Duration = Duration::from_secs(90);
+
+/// How long it goes on: seconds in every run, ten minutes in `make soak`.
+fn duration() -> Duration {
+    Duration::from_secs(if std::env::var_os("BERTH_SOAK").is_some() {
+        600
+    } else {
+        12
+    })
+}
+
+/// Steps that are as good as random, and the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// Open streams by engine, as the service counts them.
+async fn counted(stack: &Stack) -> Result<BTreeMap<String, usize>> {
+    let service = stack.service.as_ref().ok_or("no service")?;
+    let text = Call::get("/metrics").send(service.addr).await?.text();
+    let mut all = BTreeMap::new();
+    for line in text
+        .lines()
+        .filter(|line| line.starts_with("berth_streams{"))
+    {
+        let engine = line
+            .split("engine=\"")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next());
+        let count = line.rsplit(' ').next().and_then(|count| count.parse().ok());
+        all.insert(
+            engine.ok_or("an engine")?.to_owned(),
+            count.ok_or("a count")?,
+        );
+    }
+    Ok(all)
+}
+
+/// Sockets and sessions in use by engine, as the engines count them.
+async fn true_counts(stack: &Stack) -> Result<BTreeMap<String, (usize, usize)>> {
+    let mut all = BTreeMap::new();
+    for engine in &stack.engines {
+        let stats = engine.stats().await?;
+        all.insert(stats.name, (stats.sockets, stats.sessions - stats.waiting));
+    }
+    Ok(all)
+}
+
+/// A client that asks for a socket and is gone before or while it is answered.
+async fn break_off(stack: &Stack, cookie: &str, dice: &mut Dice) -> Result<()> {
+    let Ok(mut stream) = TcpStream::connect(stack.http()).await else {
+        return Ok(());
+    };
+    stream.set_zero_linger()?;
+    let head = upgrade_head(stack.http(), PATH, cookie);
+    let _ = stream.write_all(head.as_bytes()).await;
+    tokio::time::sleep(Duration::from_millis(dice.below(20))).await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_chaos_the_service_counts_what_the_engines_count() -> Result<()> {
+    let mut stack = Stack::builder()
+        .engines(3)
+        .envoy_concurrency(2)
+        .module(paths::trapping_module()?)
+        .start()
+        .await?;
+    let cookie = stack.login_demo().await?;
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let mut sockets: Vec<WebSocket> = vec![];
+    let mut done: BTreeMap<&str, u32> = BTreeMap::new();
+    let began = Instant::now();
+    let mut last_hard = Instant::now();
+    let mut hard = 0_u64;
+    while began.elapsed() < duration() {
+        let what = match dice.below(10) {
+            0..=4 if sockets.len() < MOST_SOCKETS => {
+                // Refused while an engine or the service is away: that is what happens.
+                sockets.extend(stack.socket(PATH, &cookie).await);
+                "open"
+            }
+            0..=5 => {
+                break_off(&stack, &cookie, &mut dice).await?;
+                "break off"
+            }
+            6..=7 => {
+                if !sockets.is_empty() {
+                    let at = usize::try_from(dice.below(sockets.len() as u64))?;
+                    drop(sockets.swap_remove(at));
+                }
+                "drop"
+            }
+            _ if last_hard.elapsed() > Duration::from_millis(1_500) => {
+                last_hard = Instant::now();
+                hard += 1;
+                match hard % 4 {
+                    1 => {
+                        let trap = Call::get("/api/whoami").header("trap-for-tests", "1");
+                        drop(stack.send(trap).await);
+                        "trap"
+                    }
+                    2 => {
+                        let at = usize::try_from(dice.below(3))?;
+                        stack.engines[at].restart().await?;
+                        "engine killed"
+                    }
+                    3 => {
+                        stack.service()?.restart().await?;
+                        "service killed"
+                    }
+                    _ => {
+                        stack.envoy.restart().await?;
+                        "Envoy killed"
+                    }
+                }
+            }
+            _ => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                "rest"
+            }
+        };
+        *done.entry(what).or_default() += 1;
+    }
+    for needed in [
+        "open",
+        "break off",
+        "drop",
+        "trap",
+        "engine killed",
+        "service killed",
+        "Envoy killed",
+    ] {
+        assert!(
+            done.contains_key(needed),
+            "{needed} never happened: {done:?}"
+        );
+    }
+    // The world goes on: some sockets open, as after any bad day.
+    for _ in 0..20 {
+        let open = || async { stack.socket(PATH, &cookie).await.ok() };
+        sockets.push(wait::until("a socket after the chaos", Duration::from_secs(30), open).await?);
+    }
+    let settled = Instant::now();
+    let mut last = String::new();
+    loop {
+        let (counted, true_counts) = (counted(&stack).await?, true_counts(&stack).await?);
+        let same = true_counts.iter().all(|(engine, (sockets, sessions))| {
+            sockets == sessions && counted.get(engine).copied().unwrap_or_default() == *sockets
+        });
+        if same
+            && true_counts
+                .values()
+                .map(|(sockets, _)| sockets)
+                .sum::<usize>()
+                >= 20
+        {
+            println!(
+                "{done:?}; after {:?} both count {counted:?}",
+                settled.elapsed()
+            );
+            return Ok(());
+        }
+        let now = format!("service {counted:?}, engines {true_counts:?}");
+        if now != last {
+            println!("{:?}: {now}", settled.elapsed());
+            last = now;
+        }
+        assert!(settled.elapsed() < SETTLED_WITHIN, "{last}");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}

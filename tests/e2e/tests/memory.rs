@@ -1,0 +1,101 @@
+//! Memory of Envoy with the filter under load: requests, and clients that break off while the filter waits for
+//! the placement service. The curve goes to `target/soak/memory.csv`; it must be flat. Few requests in every run, a
+//! million and 100,000 aborts in `make soak`.
+
+#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+
+use berth_harness::client::{Connection, upgrade_head};
+use berth_harness::{Call, Result, Stack, paths};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+/// Points of the curve.
+const ROUNDS: usize = 20;
+/// By then caches, pools and heaps have their size.
+const WARM: usize = 5;
+const CLIENTS: usize = 8;
+/// How much more memory there may be at the end than when everything was warm: well below one byte in
+/// ten requests of the long run, and above what V8 and the allocator move by themselves.
+const GROWTH_KIB: f64 = 24.0 * 1_024.0;
+
+/// Requests and aborts of all rounds together.
+fn load() -> (usize, usize) {
+    if std::env::var_os("BERTH_SOAK").is_some() {
+        (1_000_000, 100_000)
+    } else {
+        (20_000, 2_000)
+    }
+}
+
+async fn requests(to: SocketAddr, cookie: String, count: usize) -> Result<()> {
+    let mut connection = Connection::open(to).await?;
+    for _ in 0..count {
+        let reply = connection
+            .send(Call::get("/api/whoami").cookie(&cookie))
+            .await?;
+        if reply.status != 200 {
+            return Err(format!("{} {}", reply.status, reply.text()).into());
+        }
+    }
+    Ok(())
+}
+
+/// Clients that ask for a socket and are gone before the answer.
+async fn aborts(to: SocketAddr, cookie: String, count: usize) -> Result<()> {
+    let head = upgrade_head(to, "/app/sales.qvf", &cookie);
+    for _ in 0..count {
+        let mut stream = TcpStream::connect(to).await?;
+        stream.set_zero_linger()?;
+        stream.write_all(head.as_bytes()).await?;
+        // Long enough for the filter to have asked, too short for an answer.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_is_flat_under_requests_and_aborts() -> Result<()> {
+    let (all_requests, all_aborts) = load();
+    let mut stack = Stack::builder()
+        .engines(1)
+        .engine_args(&["--session-kb", "0"])
+        .start()
+        .await?;
+    let cookie = stack.login_demo().await?;
+    let began = Instant::now();
+    let mut curve = String::from("requests,aborts,seconds,envoy_rss_kib\n");
+    let mut sizes = vec![];
+    for round in 1..=ROUNDS {
+        let mut clients = JoinSet::new();
+        for _ in 0..CLIENTS {
+            let (to, cookie) = (stack.http(), cookie.clone());
+            clients.spawn(requests(
+                to,
+                cookie.clone(),
+                all_requests / ROUNDS / CLIENTS,
+            ));
+            clients.spawn(aborts(to, cookie, all_aborts / ROUNDS / CLIENTS));
+        }
+        while let Some(done) = clients.join_next().await {
+            done??;
+        }
+        let rss = stack.envoy.process().rss();
+        let (requests, aborts) = (all_requests / ROUNDS * round, all_aborts / ROUNDS * round);
+        curve += &format!("{requests},{aborts},{},{rss}\n", began.elapsed().as_secs());
+        sizes.push(rss);
+    }
+    let dir = paths::target().join("soak");
+    std::fs::create_dir_all(&dir)?;
+    std::fs::write(dir.join("memory.csv"), &curve)?;
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    let (warm, end) = (mean(&sizes[WARM..2 * WARM]), mean(&sizes[ROUNDS - WARM..]));
+    println!("{curve}warm {warm:.0} KiB, end {end:.0} KiB");
+    assert!(
+        end - warm < GROWTH_KIB,
+        "from {warm:.0} to {end:.0} KiB:\n{curve}"
+    );
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! The TLS listener, and WebSockets over HTTP/2 (RFC 8441): they are placed, counted and closed like those over
+//! HTTP/1.1.
+
+#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+
+use berth_harness::client::Http2;
+use berth_harness::stand_in::{self, Answer};
+use berth_harness::{Call, Result, Stack, StandIn, WebSocket, wait};
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio_tungstenite::tungstenite::Message;
+
+const COOKIE: &str = "__Host-berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const LIMIT: Duration = Duration::from_secs(30);
+
+async fn open(client: &mut Http2, cookie: &str) -> Result<WebSocket> {
+    let origin = client.origin().to_owned();
+    let headers = [("cookie", cookie), ("origin", origin.as_str())];
+    let mut socket = client.upgrade("/app/sales.qvf", &headers).await?.open()?;
+    socket.next().await?;
+    Ok(socket)
+}
+
+async fn login(client: &mut Http2) -> Result<String> {
+    let form = [("username", "demo"), ("password", "demo-password")];
+    let origin = client.origin().to_owned();
+    let call = Call::post_form("/login", &form).header("origin", &origin);
+    let reply = client.send(call).await?;
+    let cookie = reply.set_cookie("__Host-berth");
+    cookie.ok_or_else(|| format!("login: {} {}", reply.status, reply.text()).into())
+}
+
+#[tokio::test]
+async fn several_websockets_share_one_http2_connection() -> Result<()> {
+    let stack = Stack::builder().engines(1).tls().start().await?;
+    let mut client = stack.http2().await?;
+    let cookie = login(&mut client).await?;
+    let who = client
+        .send(Call::get("/api/whoami").cookie(&cookie))
+        .await?;
+    assert_eq!(
+        (who.status, who.json()["account"].as_str()),
+        (200, Some("demo"))
+    );
+
+    let mut sockets = vec![];
+    for _ in 0..20 {
+        sockets.push(open(&mut client, &cookie).await?);
+    }
+    for (number, socket) in sockets.iter_mut().enumerate() {
+        let said = vec![u8::try_from(number)?; 100_000];
+        socket.send(Message::binary(said.clone())).await?;
+        assert_eq!(socket.next().await?, Message::binary(said));
+    }
+    assert_eq!(stack.engines[0].stats().await?.sockets, 20);
+    // What the engine saw is a proper handshake of RFC 6455, each with a key of its own.
+    let upgrades = stack.engines[0].upgrades().await?;
+    let header =
+        |index: usize, name: &'static str| -> Vec<&str> { upgrades[index].header(name).collect() };
+    assert_eq!(header(0, "sec-websocket-version"), ["13"]);
+    let keys = [
+        header(0, "sec-websocket-key"),
+        header(1, "sec-websocket-key"),
+    ];
+    assert!(
+        keys.iter().all(|key| key.len() == 1 && key[0].len() == 24),
+        "{keys:?}"
+    );
+    assert_ne!(keys[0], keys[1]);
+    assert!(header(0, "cookie").is_empty());
+
+    let stat = |name: &'static str| stack.envoy.stat(name);
+    assert_eq!(stat("http.http.downstream_cx_http2_total").await?, Some(1));
+    assert_eq!(stat("http.http.downstream_cx_http1_total").await?, Some(0));
+    drop(sockets);
+    let gone = || async { (stack.engines[0].stats().await.ok()?.sockets == 0).then_some(()) };
+    wait::until("the engine's sockets are gone", LIMIT, gone).await
+}
+
+#[tokio::test]
+async fn refusals_over_http2_are_the_same() -> Result<()> {
+    let stack = Stack::builder().engines(1).tls().start().await?;
+    let mut client = stack.http2().await?;
+    let cookie = login(&mut client).await?;
+    let own = client.origin().to_owned();
+    let own = own.as_str();
+    let plain = cookie.replace("__Host-", "");
+    let refused: [(&[(&str, &str)], u16, &str); 4] = [
+        (&[("origin", own)], 401, "no-session"),
+        (
+            &[("origin", own), ("cookie", COOKIE)],
+            401,
+            "unknown-session",
+        ),
+        (
+            &[
+                ("origin", "https://evil.example"),
+                ("cookie", cookie.as_str()),
+            ],
+            403,
+            "origin-denied",
+        ),
+        // The cookie of plain http is not taken here.
+        (
+            &[("origin", own), ("cookie", plain.as_str())],
+            401,
+            "no-session",
+        ),
+    ];
+    for (headers, status, reason) in refused {
+        let reply = client.upgrade("/app/sales.qvf", headers).await?.refused()?;
+        assert_eq!((reply.status, reply.reason().as_str()), (status, reason));
+    }
+    assert_eq!(stack.engines[0].stats().await?.sockets, 0);
+    // The connection is none the worse.
+    open(&mut client, &cookie).await?;
+    Ok(())
+}
+
+fn ended(session: &str, reason: &str) -> Value {
+    json!({"type": "session-ended", "session_ref": session, "reason": reason})
+}
+
+#[tokio::test]
+async fn a_sessions_end_closes_its_websockets_over_http2_and_nothing_else_of_the_connection()
+-> Result<()> {
+    let stand_in = StandIn::start().await?;
+    let stack = Stack::builder()
+        .engines(1)
+        .tls()
+        .stand_in(stand_in)
+        .start()
+        .await?;
+    let mut client = stack.http2().await?;
+    let answer = |session: &str| {
+        let mut answer = stand_in::placement(stack.engines[0].api)?;
+        answer["session_ref"] = json!(session);
+        stack.stand_in()?.answer(Answer::json(200, &answer));
+        Ok::<_, berth_harness::Error>(())
+    };
+    // The server's settings come with the first answer.
+    answer("ref-a")?;
+    client.send(Call::get("/none")).await?;
+    let mut chatty = open(&mut client, COOKIE).await?;
+    let mut silent = open(&mut client, COOKIE).await?;
+    answer("ref-b")?;
+    let mut other = open(&mut client, COOKIE).await?;
+    let feed = stack.stand_in()?.feed();
+    let opened = || async { (feed.reported("opened").len() == 3).then_some(()) };
+    wait::until("three streams are reported", LIMIT, opened).await?;
+
+    feed.tell(ended("ref-a", "revoked"));
+    let code = chatty.talk_until_closed(LIMIT).await?;
+    assert_eq!(code, Some(4403));
+    silent.listen_until_closed().await?;
+    other.send(Message::text("{}")).await?;
+    other.next().await?;
+    feed.tell(ended("ref-b", "expired"));
+    assert_eq!(other.talk_until_closed(LIMIT).await?, Some(4401));
+    // The connection itself lives.
+    let reply = client.send(Call::get("/api/whoami")).await?;
+    assert_eq!(reply.status, 401);
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! A client with one HTTP/2 connection over TLS: requests, and WebSockets by extended CONNECT (RFC 8441), as
+//! browsers make them.
+
+use super::websocket::{Carrier, Upgrade, WebSocket, unlimited};
+use super::{Call, LIMIT, Reply};
+use crate::Result;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper::ext::Protocol;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+/// One connection.
+pub struct Http2 {
+    sender: SendRequest<Full<Bytes>>,
+    origin: String,
+}
+
+impl Http2 {
+    /// Connects, and trusts this certificate alone.
+    ///
+    /// # Errors
+    /// When the server is not there, has another certificate, or does not speak HTTP/2.
+    pub async fn connect(to: SocketAddr, certificate: &CertificateDer<'static>) -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone())?;
+        let provider = Arc::new(ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let connector = TlsConnector::from(Arc::new(config));
+        let tcp = TcpStream::connect(to).await?;
+        let name = ServerName::IpAddress(to.ip().into());
+        let stream = timeout(LIMIT, connector.connect(name, tcp)).await??;
+        let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let origin = format!("https://{to}");
+        Ok(Self { sender, origin })
+    }
+
+    /// `https://` and the address: what a page of this server has as its origin.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn send(&mut self, call: Call) -> Result<Reply> {
+        let request = call.request_to(&self.origin)?;
+        Reply::read(timeout(LIMIT, self.sender.send_request(request)).await??).await
+    }
+
+    /// Asks for a WebSocket on a stream of this connection. The server's settings must have come: send a
+    /// request first.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn upgrade(&mut self, path: &str, headers: &[(&str, &str)]) -> Result<Upgrade> {
+        let call = Call::new("CONNECT", path).headers(headers);
+        let mut request = call.request_to(&self.origin)?;
+        let protocol = Protocol::from_static("websocket");
+        request.extensions_mut().insert(protocol);
+        let response = timeout(LIMIT, self.sender.send_request(request)).await??;
+        if response.status() != 200 {
+            return Ok(Upgrade::Refused(Reply::read(response).await?));
+        }
+        let headers = response.headers().clone();
+        let carrier = hyper::upgrade::on(response).await?;
+        let carrier: Box<dyn Carrier> = Box::new(TokioIo::new(carrier));
+        let stream =
+            WebSocketStream::from_raw_socket(carrier, Role::Client, Some(unlimited())).await;
+        Ok(Upgrade::Open(Box::new(WebSocket { stream, headers })))
+    }
+}
+
+impl Call {
+    /// The request with a whole address, of which HTTP/2 makes scheme and authority.
+    fn request_to(self, origin: &str) -> Result<hyper::Request<Full<Bytes>>> {
+        let uri = format!("{origin}{}", self.path);
+        self.request(&uri)
+    }
+}
