@@ -15,17 +15,17 @@ function talk(page) {
     berth.configure({ warnBefore: 1 });
     window.plain = new WebSocket(`${location.origin.replace('http', 'ws')}${path}`);
     window.helped = berth.openSocket(path);
-    window.closed = {};
+    window.endings = {};
     for (const name of ['plain', 'helped']) {
       const socket = window[name];
-      socket.onclose = ({ code, wasClean, reason }) => { window.closed[name] = { code, wasClean, reason }; };
+      socket.onclose = ({ code, wasClean, reason }) => { window.endings[name] = { code, wasClean, reason }; };
       setInterval(() => socket.readyState === WebSocket.OPEN && socket.send('{}'), 50);
     }
   }, PATH);
 }
 
 const state = (page) => page.evaluate(() => window.helped.state);
-const closed = (page) => page.evaluate(() => window.closed);
+const closed = (page) => page.evaluate(() => window.endings);
 const isOpen = (page) => until('both are open', () => page.evaluate(
   () => window.plain.readyState === WebSocket.OPEN && window.helped.state === 'open'));
 
