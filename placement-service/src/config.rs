@@ -2,7 +2,10 @@
 //! a well-typed part may still get wrong. `load` reads, defaults and checks.
 
 mod api;
+mod capacity;
 mod check;
+mod compat;
+mod discovery;
 mod events;
 pub mod fault;
 mod fleet;
@@ -10,6 +13,7 @@ pub mod load;
 mod login;
 mod oidc;
 mod pool;
+mod probed;
 pub mod secrets;
 mod security_events;
 mod session;
@@ -20,11 +24,19 @@ mod web_address;
 mod webhooks;
 
 pub use api::{Api, ApiClient, Role};
+pub use capacity::{Capacity, Waiting};
+pub use compat::{Compat, Mira, SessionService};
+pub(crate) use discovery::check_engines;
+pub use discovery::{
+    Addresses, Discovery, DnsSource, DockerMode, DockerSource, FileSource, FixedEngine,
+    KubernetesSource, MiraSource, Sources,
+};
 pub use events::Events;
 pub use fleet::{Placement, Probe};
 pub use login::{LockOut, Login, LoginRate};
 pub use oidc::{OidcProvider, RoleMapping, is_safe};
-pub use pool::{Discovery, Driver, FixedEngine, Open, Pool, Route, Strategy, Weights};
+pub use pool::{Driver, Open, Pool, Route, Sharing, Strategy, Weights};
+pub use probed::{MemoryFamilies, MetricsMapping, PoolProbe, Unit};
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
 pub use session::{Cookie, PerAccount, SameSite, Session, Sweep, WhenFull};
 pub use store::{JwtKey, RedisJwt, Store};
@@ -56,6 +68,7 @@ pub struct Config {
     pub placement: Placement,
     pub pools: Vec<Pool>,
     pub routes: Vec<Route>,
+    pub compat: Compat,
     /// How long requests in flight may take to finish after SIGTERM.
     #[serde(with = "humantime_serde")]
     pub shutdown_grace: Duration,

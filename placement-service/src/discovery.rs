@@ -1,33 +1,73 @@
 //! Where a pool's engines come from. A discovery tells the whole list, again whenever it changes; the
-//! fleet's writer compares. One orchestrator per file.
+//! fleet's writer compares. One kind of source per file; `following` knows what to do when one fails.
 
+pub mod dns;
+pub mod docker;
+pub mod file;
 pub mod fixed;
+pub mod following;
+pub mod kubernetes;
+mod marks;
+pub mod merge;
+pub mod metrics;
+pub mod mira;
+mod polled;
 
 use crate::config;
 use crate::engine::{Endpoint, EngineName};
 use async_trait::async_trait;
+use std::net::SocketAddr;
 
 /// An engine that a discovery knows of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Unique within the pool.
+    /// Unique within its source, and the same as long as the engine is the same.
     pub name: EngineName,
     /// Where it listens.
     pub endpoint: Endpoint,
+    /// It is to get nothing new.
+    pub draining: bool,
+}
+
+/// Why a source has no list to give. The text names what it asked and what was wrong, never a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DiscoveryFault(String);
+
+impl DiscoveryFault {
+    /// A fault in the words of its source.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
 }
 
 /// Tells which engines a pool has.
 #[async_trait]
 pub trait Discovery: Send + 'static {
     /// Waits for news, then gives the whole list. The first call returns as soon as the list is
-    /// known. Retries and back-off are its own; it never gives up.
-    async fn next(&mut self) -> Vec<Found>;
+    /// known. May be called again after a fault, as often as one likes; the caller waits in between.
+    ///
+    /// # Errors
+    /// When the list cannot be known just now. The last one holds until another comes.
+    async fn next(&mut self) -> Result<Vec<Found>, DiscoveryFault>;
 }
 
-/// The discovery that a pool's configuration asks for.
+/// The discovery that a source of a pool's configuration asks for.
 #[must_use]
 pub fn from_config(config: &config::Discovery) -> Box<dyn Discovery> {
     match config {
         config::Discovery::Fixed(engines) => Box::new(fixed::Fixed::new(engines)),
+        config::Discovery::File(file) => Box::new(file::File::new(file)),
+        config::Discovery::Dns(dns) => Box::new(dns::Dns::new(dns)),
+        config::Discovery::Kubernetes(pods) => Box::new(kubernetes::Kubernetes::new(pods)),
+        config::Discovery::Docker(docker) => Box::new(docker::Docker::new(docker)),
+        config::Discovery::Mira(mira) => Box::new(mira::Mira::new(mira)),
     }
+}
+
+/// The name of an engine that has none: its address, in letters that a name may have.
+fn address_name(at: SocketAddr) -> EngineName {
+    let ip = at.ip().to_string().replace([':', '%'], "-");
+    EngineName::from(format!("{ip}-{}", at.port()).as_str())
 }

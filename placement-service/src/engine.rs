@@ -52,17 +52,20 @@ pub enum State {
     NoMetrics,
     /// Healthy, but says itself that it is saturated: gets nothing new.
     Saturated,
+    /// Leaves, or is not ready, as its discovery has it: gets nothing new, keeps what it has.
+    Draining,
     /// Does not answer, or not as an engine does.
     Unhealthy,
 }
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Starting,
         Self::Ok,
         Self::NoMetrics,
         Self::Saturated,
+        Self::Draining,
         Self::Unhealthy,
     ];
 
@@ -74,6 +77,7 @@ impl State {
             Self::Ok => "ok",
             Self::NoMetrics => "no-metrics",
             Self::Saturated => "saturated",
+            Self::Draining => "draining",
             Self::Unhealthy => "unhealthy",
         }
     }
@@ -90,13 +94,21 @@ pub struct Load {
     pub cpu: Option<f64>,
     /// The engine's own word that it can take no more.
     pub saturated: bool,
-    /// Documents in memory, by name; at most [`Load::MAX_DOCUMENTS`].
+    /// Documents in memory, by name, sorted and each once; at most [`Load::MAX_DOCUMENTS`].
     pub documents: Vec<String>,
 }
 
 impl Load {
     /// Document names kept per engine.
     pub const MAX_DOCUMENTS: usize = 1000;
+
+    /// Whether the document is in memory.
+    #[must_use]
+    pub fn holds(&self, document: &str) -> bool {
+        self.documents
+            .binary_search_by(|held| held.as_str().cmp(document))
+            .is_ok()
+    }
 }
 
 /// Memory of an engine, MB.
@@ -130,7 +142,8 @@ pub struct Engine {
     pub endpoint: Endpoint,
     /// As of the last probe.
     pub state: State,
-    /// The last load that a probe brought.
+    /// The last load that a probe brought; `None` when none did, or when it is too old to go by
+    /// (`fleet::watcher` says when): then only our own counts tell.
     pub load: Option<Arc<Load>>,
     /// When the probe that brought it began.
     pub probed_at: Option<Instant>,
@@ -139,6 +152,13 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// It can be used, but nothing that it said of its load counts any more.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        let usable = !matches!(self.state, State::Starting | State::Unhealthy);
+        usable && self.load.is_none()
+    }
+
     /// Sessions as of the last probe; 0 when it brought none.
     #[must_use]
     pub fn probed_sessions(&self) -> u32 {

@@ -3,6 +3,7 @@
 
 pub mod health;
 pub mod metrics;
+mod watched;
 mod watcher;
 
 use crate::config::{Pool, Probe};
@@ -23,13 +24,19 @@ pub struct Fleet {
 pub struct PoolFleet {
     /// As configured.
     pub name: Arc<str>,
-    /// Whether the pool's discovery has spoken yet.
+    /// Whether every source of the pool has spoken, or failed, once.
     pub discovered: bool,
     /// Ordered by name.
     pub engines: Arc<[Arc<Engine>]>,
 }
 
 impl Fleet {
+    /// Of these pools.
+    #[must_use]
+    pub const fn of(pools: Vec<PoolFleet>) -> Self {
+        Self { pools }
+    }
+
     /// The pools, in the order of the configuration.
     #[must_use]
     pub fn pools(&self) -> &[PoolFleet] {
@@ -46,6 +53,16 @@ impl Fleet {
     }
 }
 
+impl PoolFleet {
+    /// There are engines to use, and the load of none is known: placing goes on by our own counts.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        let usable = |e: &&Arc<Engine>| !matches!(e.state, State::Starting | State::Unhealthy);
+        let mut usable = self.engines.iter().filter(usable).peekable();
+        usable.peek().is_some() && usable.all(|e| e.is_blind())
+    }
+}
+
 /// Reads the latest snapshot.
 #[derive(Clone, Debug)]
 pub struct FleetReader(watch::Receiver<Arc<Fleet>>);
@@ -56,6 +73,13 @@ impl FleetReader {
     pub fn fixed(pools: Vec<PoolFleet>) -> Self {
         // The receiver keeps the last value when the sender is gone.
         Self(watch::channel(Arc::new(Fleet { pools })).1)
+    }
+
+    /// A fleet that is whatever is sent, for tests.
+    #[must_use]
+    pub fn sent() -> (watch::Sender<Arc<Fleet>>, Self) {
+        let (sender, reader) = watch::channel(Arc::default());
+        (sender, Self(reader))
     }
 
     /// The latest snapshot.

@@ -4,8 +4,10 @@
 mod assets;
 mod body;
 mod clients;
+pub mod compat;
 mod cookies;
 mod cross_site;
+mod engines;
 mod events;
 mod families;
 mod gateway_events;
@@ -25,6 +27,7 @@ mod tokens;
 mod webhooks;
 
 use crate::config::Config;
+use crate::drains::Drains;
 use crate::events::Events;
 use crate::feed::Feed;
 use crate::gateways::Gateways;
@@ -36,6 +39,7 @@ use crate::placer::Placer;
 use crate::secret::Secret;
 use crate::security_events::SecurityEvents;
 use crate::sessions::{Sessions, Sweep};
+use crate::store::redis_jwt::JwtRules;
 use crate::tokens::Tokens;
 use crate::webhooks::Webhooks;
 use axum::Router;
@@ -55,6 +59,9 @@ pub use pages::Pages;
 /// The largest body that a route takes, in bytes, but for the reports of gateways.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
+const ENGINES_PATH: &str = "/v1/engines";
+const DRAIN_PATH: &str = "/v1/engines/{pool}/{engine}/drain";
+const EXPLAIN_PATH: &str = "/v1/placements/explain";
 const GATEWAYS_PATH: &str = "/v1/gateways";
 const SESSIONS_PATH: &str = "/v1/sessions";
 const DEAD_LETTERS_PATH: &str = "/v1/webhooks/{name}/dead-letters";
@@ -79,7 +86,8 @@ pub struct AppState {
     pub login_rate: LoginRate,
     pub oidc: Oidc,
     pub placer: Arc<Placer>,
-    pub gateways: Gateways,
+    pub drains: Drains,
+    pub gateways: Arc<Gateways>,
     pub metrics: Arc<Metrics>,
     /// Every metric of the service, for `/metrics`.
     pub registry: Registry,
@@ -87,6 +95,8 @@ pub struct AppState {
     pub gateway_secret: Option<Secret>,
     /// Who else may call `/v1`.
     pub clients: Clients,
+    /// What else verifies the JWTs that clients of `compat.session_service` bring along.
+    pub session_service_rules: Option<JwtRules>,
     pub cookie: LoginCookie,
     pub pages: Pages,
 }
@@ -98,6 +108,9 @@ pub type App = Arc<AppState>;
 const ROUTES: &[&str] = &[
     PLACEMENTS_PATH,
     TOKENS_PATH,
+    EXPLAIN_PATH,
+    ENGINES_PATH,
+    DRAIN_PATH,
     GATEWAY_EVENTS_PATH,
     GATEWAYS_PATH,
     SESSIONS_PATH,
@@ -123,6 +136,12 @@ const ROUTES: &[&str] = &[
     "/health/live",
     "/health/ready",
     "/metrics",
+    compat::mira::ENGINES_PATH,
+    compat::mira::HEALTH_PATH,
+    compat::session_service::DOCUMENT_PATH,
+    compat::session_service::SESSION_DOC_PATH,
+    compat::session_service::HEALTH_PATH,
+    compat::session_service::METRICS_PATH,
 ];
 
 /// The routes of the service.
@@ -136,8 +155,11 @@ pub fn router(app: App) -> Router {
                 .layer(DefaultBodyLimit::max(gateway_events::MAX_REPORT_BYTES)),
         )
         .route_layer(from_fn_with_state(app.clone(), gateways::only));
-    Router::new()
+    let routes = Router::new()
         .merge(gateways)
+        .route(EXPLAIN_PATH, get(engines::explain))
+        .route(ENGINES_PATH, get(engines::list))
+        .route(DRAIN_PATH, post(engines::drain).delete(engines::undrain))
         .route(GATEWAYS_PATH, get(gateway_events::list))
         .route(SESSIONS_PATH, get(sessions::list).delete(sessions::end_all))
         .route(SESSION_PATH, get(sessions::show).delete(sessions::end))
@@ -161,7 +183,13 @@ pub fn router(app: App) -> Router {
         .route("/.well-known/jwks.json", get(tokens::jwks))
         .route("/health/live", get(operators::live))
         .route("/health/ready", get(operators::ready))
-        .route("/metrics", get(operators::metrics))
+        .route("/metrics", get(operators::metrics));
+    finished(routes, app)
+}
+
+/// What every listener's routes share: their refusals, counts and limits.
+fn finished(routes: Router<App>, app: App) -> Router {
+    routes
         .fallback(async || HttpProblem::not_found())
         .method_not_allowed_fallback(async || HttpProblem::method_not_allowed())
         .layer(from_fn_with_state(app.clone(), count))

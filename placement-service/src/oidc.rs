@@ -159,8 +159,8 @@ impl Oidc {
         let key = format!("logout-token:{name}:{}", claims.jti);
         let until = claims.remember_until_ms;
         let down = |e: StoreError| BackChannelError::Failed(store_down(&e).into());
-        let first = self.shared.once(&key, self.clock.now_ms(), until).await;
-        if !first.map_err(down)? {
+        let replayed = self.shared.was_once(&key, self.clock.now_ms()).await;
+        if replayed.map_err(down)? {
             return Err(BackChannelError::Token(LogoutFault::Replayed));
         }
         let select = Select::Provider {
@@ -169,7 +169,11 @@ impl Oidc {
             session: claims.session,
         };
         let ended = self.sessions.end_all(&select, EndCause::BackChannel).await;
-        ended.map_err(down)
+        let ended = ended.map_err(down)?;
+        // Afterwards: a token that met a failing store must count when it comes again.
+        let remembered = self.shared.once(&key, self.clock.now_ms(), until).await;
+        remembered.map_err(down)?;
+        Ok(ended)
     }
 
     async fn hold(

@@ -2,6 +2,7 @@
 //! what comes back.
 
 use reqwest::{ClientBuilder, Response, redirect};
+use std::error::Error;
 use std::sync::Once;
 
 static TLS: Once = Once::new();
@@ -9,13 +10,18 @@ static TLS: Once = Once::new();
 /// A client that follows no redirects, uses no proxy, verifies certificates by the platform's roots, and still needs its
 /// time limits.
 pub fn client() -> ClientBuilder {
+    choose_tls();
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+}
+
+/// Makes the one TLS library the process's own, for whoever does not go through [`client`].
+pub fn choose_tls() {
     TLS.call_once(|| {
         // An error means that somebody chose a provider before: then that one serves.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
-    reqwest::Client::builder()
-        .no_proxy()
-        .redirect(redirect::Policy::none())
 }
 
 /// The whole body; `None` when it has more than `most` bytes.
@@ -36,9 +42,24 @@ pub fn cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }
-    let mut cause: &dyn std::error::Error = error;
+    let mut cause: &dyn Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }
     cause.to_string()
+}
+
+/// An error with its causes, as far as they say anything new.
+#[must_use]
+pub fn words(error: &dyn Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let more = inner.to_string();
+        if !words.contains(&more) {
+            words = format!("{words}: {more}");
+        }
+        cause = inner.source();
+    }
+    words
 }

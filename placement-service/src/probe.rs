@@ -3,10 +3,12 @@
 
 pub mod healthcheck;
 mod http;
+pub mod mapping;
 pub mod metrics_text;
 
-use crate::config::Driver;
+use crate::config::{Driver, MetricsMapping, Pool};
 use crate::engine::{Endpoint, Load};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -14,8 +16,8 @@ use tokio::time::timeout;
 /// What an engine answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    /// Its numbers, as far as it gave any.
-    pub load: Load,
+    /// Its numbers; `None` when it is up but gave none this time.
+    pub load: Option<Load>,
     /// What was wrong with its metrics, when it has a metrics port.
     pub metrics_fault: Option<ProbeFault>,
 }
@@ -61,17 +63,22 @@ pub enum Prober {
     Qix(reqwest::Client, Duration),
     /// A TCP connection tells that somebody listens, and no numbers.
     Tcp(Duration),
+    /// A TCP connection tells that somebody listens, and metrics give the numbers.
+    Mapped(reqwest::Client, Arc<MetricsMapping>, Duration),
 }
 
 impl Prober {
-    /// The prober that goes with a driver. Each request may take `limit`.
+    /// The prober that goes with a pool. Each request may take `limit`.
     ///
     /// # Errors
     /// When the HTTP client cannot be built.
-    pub fn new(driver: Driver, limit: Duration) -> Result<Self, reqwest::Error> {
-        Ok(match driver {
-            Driver::Qix => Self::Qix(http::client(limit)?, limit),
-            Driver::Websocket => Self::Tcp(limit),
+    pub fn new(pool: &Pool, limit: Duration) -> Result<Self, reqwest::Error> {
+        Ok(match (pool.driver, &pool.probe) {
+            (Driver::Qix, _) => Self::Qix(http::client(limit)?, limit),
+            (Driver::Websocket, None) => Self::Tcp(limit),
+            (Driver::Websocket, Some(probe)) => {
+                Self::Mapped(http::client(limit)?, Arc::new(probe.metrics.clone()), limit)
+            }
         })
     }
 
@@ -92,15 +99,37 @@ impl Prober {
                 let (health, metrics) = tokio::join!(health, metrics);
                 reading(&health?, metrics)
             }
-            Self::Tcp(limit) => match timeout(*limit, TcpStream::connect(endpoint.api)).await {
-                Ok(Ok(_)) => Ok(Reading {
-                    load: Load::default(),
-                    metrics_fault: None,
-                }),
-                Ok(Err(e)) => Err(ProbeFault::Connect(e.to_string())),
-                Err(_) => Err(ProbeFault::Timeout(*limit)),
-            },
+            Self::Tcp(limit) => connects(endpoint, *limit).await.map(|()| Reading {
+                load: Some(Load::default()),
+                metrics_fault: None,
+            }),
+            Self::Mapped(client, mapping, limit) => {
+                let at = endpoint.metrics.unwrap_or(endpoint.api);
+                let metrics = http::get(client, at, &mapping.path, *limit);
+                let (up, metrics) = tokio::join!(connects(endpoint, *limit), metrics);
+                up?;
+                let load = metrics.and_then(|text| mapping::read(mapping, &text));
+                Ok(match load {
+                    Ok(load) => Reading {
+                        load: Some(load),
+                        metrics_fault: None,
+                    },
+                    Err(fault) => Reading {
+                        load: None,
+                        metrics_fault: Some(fault),
+                    },
+                })
+            }
         }
+    }
+}
+
+/// Whether somebody listens at the engine's API port.
+async fn connects(endpoint: &Endpoint, limit: Duration) -> Result<(), ProbeFault> {
+    match timeout(limit, TcpStream::connect(endpoint.api)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(e)) => Err(ProbeFault::Connect(e.to_string())),
+        Err(_) => Err(ProbeFault::Timeout(limit)),
     }
 }
 
@@ -125,7 +154,7 @@ fn reading(
         None => None,
     };
     Ok(Reading {
-        load,
+        load: Some(load),
         metrics_fault,
     })
 }
@@ -140,7 +169,7 @@ mod tests {
     fn the_metrics_session_count_wins() {
         let metrics = b"qix_active_sessions 5\n".to_vec();
         let reading = reading(HEALTH, Some(Ok(metrics))).unwrap();
-        assert_eq!(reading.load.sessions, Some(5));
+        assert_eq!(reading.load.unwrap().sessions, Some(5));
         assert_eq!(reading.metrics_fault, None);
     }
 
@@ -148,7 +177,7 @@ mod tests {
     fn without_metrics_the_healthcheck_has_to_do() {
         for metrics in [Err(ProbeFault::Status(404)), Ok(b"something 1\n".to_vec())] {
             let reading = reading(HEALTH, Some(metrics)).unwrap();
-            assert_eq!(reading.load.sessions, Some(2));
+            assert_eq!(reading.load.unwrap().sessions, Some(2));
             assert!(reading.metrics_fault.is_some());
         }
         assert_eq!(reading(HEALTH, None).unwrap().metrics_fault, None);

@@ -4,9 +4,11 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::secrets::Secrets;
 use crate::credentials::Credentials;
+use crate::drains::{Drains, Tell};
 use crate::events::Events;
 use crate::feed::Feed;
 use crate::gateways::{self, Gateways};
+use crate::http::compat::{mira, session_service};
 use crate::http::{self, App, AppState, Clients, LoginCookie, Pages};
 use crate::login::Login;
 use crate::login_rate::LoginRate;
@@ -20,6 +22,8 @@ use crate::sessions::{Sessions, Sweep};
 use crate::store::{self, StoreError};
 use crate::tokens::Tokens;
 use crate::webhooks::{self, Webhooks, WebhooksError};
+use futures_util::FutureExt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
@@ -88,24 +92,32 @@ pub async fn build(
         &secrets.oidc,
         secrets.sealing,
         sessions.clone(),
-        stores.shared,
+        stores.shared.clone(),
         clock.clone(),
     )?;
     let placer = Placer::start(&config, clock.clone(), &mut registry)?;
     let parts = gateways::Parts {
         sessions: sessions.clone(),
         tallies: placer.tallies().clone(),
-        clock,
+        clock: clock.clone(),
         feed: &feed,
         log: events.id(),
     };
-    let gateways = Gateways::start(parts, &mut registry);
+    let gateways = Arc::new(Gateways::start(parts, &mut registry));
+    let told = gateways.clone();
+    let tell: Tell = Box::new(move |event| told.send(event));
+    let drains = Drains::start(placer.fleet().clone(), stores.shared, clock, tell).await?;
     Ok(Arc::new(AppState {
         login: Login::new(credentials, sessions.clone(), metrics.clone()),
         login_rate,
         cookie: LoginCookie::new(&config.session.cookie),
         oidc,
         pages: Pages::new(config.login.local, &config.oidc),
+        session_service_rules: session_service::rules(
+            &config.compat.session_service,
+            &config.session,
+            secrets.session_service,
+        ),
         gateway_secret: secrets.gateway,
         clients: Clients::new(&secrets.clients),
         config,
@@ -117,18 +129,66 @@ pub async fn build(
         sessions,
         tokens,
         placer,
+        drains,
         gateways,
         metrics,
         registry,
     }))
 }
 
+/// Where the service listens.
+pub struct Listeners {
+    pub main: TcpListener,
+    /// As Mira.
+    pub mira: Option<TcpListener>,
+    /// As the older session service.
+    pub session_service: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// All that the configuration wants.
+    ///
+    /// # Errors
+    /// Which address is not to be had, and why.
+    pub async fn bind(config: &Config) -> Result<Self, String> {
+        let compat = &config.compat;
+        Ok(Self {
+            main: bind(config.listen).await?,
+            mira: bind_if(compat.mira.listen).await?,
+            session_service: bind_if(compat.session_service.listen).await?,
+        })
+    }
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(main: TcpListener) -> Self {
+        Self {
+            main,
+            mira: None,
+            session_service: None,
+        }
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|e| format!("cannot listen on {address}: {e}"))
+}
+
+async fn bind_if(address: Option<SocketAddr>) -> Result<Option<TcpListener>, String> {
+    match address {
+        Some(address) => bind(address).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 /// Serves until `stop` resolves; then lets requests in flight finish, for `shutdown_grace` at most.
 pub async fn run(
     app: App,
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     stop: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
+    let listeners = listeners.into();
     let grace = app.config.shutdown_grace;
     let ending = app.clone();
     let last = app.clone();
@@ -137,7 +197,21 @@ pub async fn run(
         ending.events.end();
         ending.gateways.end();
     };
-    server::serve(listener, http::router(app), stop, grace).await?;
+    let stop = stop.shared();
+    let serve = |listener: Option<TcpListener>, router| {
+        let stop = stop.clone();
+        async move {
+            match listener {
+                Some(listener) => server::serve(listener, router, stop, grace).await,
+                None => Ok(()),
+            }
+        }
+    };
+    tokio::try_join!(
+        serve(Some(listeners.main), http::router(app.clone())),
+        serve(listeners.mira, mira::router(app.clone())),
+        serve(listeners.session_service, session_service::router(app)),
+    )?;
     last.sweep.stop();
     last.webhooks.end().await;
     last.sessions.flush().await;

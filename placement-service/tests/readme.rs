@@ -1,6 +1,10 @@
 //! The README's table of settings is `default.yaml` in other words: the same settings, the same defaults.
 
-#![allow(clippy::unwrap_used, reason = "a test's own steps may fail it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test's own steps may fail it"
+)]
 
 use berth_placement::config::load::DEFAULT;
 use berth_placement::config::{Strategy, Weights};
@@ -53,6 +57,30 @@ fn the_readmes_pools_and_routes_are_sound() {
     let loaded = berth_placement::config::load::from_text(yaml).unwrap();
     assert_eq!(loaded.config.pools.len(), 1);
     assert_eq!(loaded.config.routes.len(), 3);
+}
+
+#[test]
+fn the_readmes_sources_of_engines_are_sound() {
+    let section = README.split("\n### Finding engines\n").nth(1).unwrap();
+    let mut blocks = section.split("```yaml\n").skip(1);
+    let blocks: Vec<&str> = (0..2)
+        .map(|_| blocks.next().unwrap().split("```").next().unwrap())
+        .collect();
+    let check = |part: &str| {
+        let part = part.trim_end().replace('\n', "\n    ");
+        let yaml =
+            format!("pools:\n  - name: p\n    driver: websocket\n    cluster: c\n    {part}\n");
+        berth_placement::config::load::from_text(&yaml).unwrap();
+    };
+    let examples = blocks[0].split("discovery:").skip(1);
+    assert_eq!(
+        examples
+            .clone()
+            .map(|e| check(&format!("discovery:{e}")))
+            .count(),
+        7
+    );
+    check(&format!("discovery: {{ fixed: [] }}\n{}", blocks[1]));
 }
 
 #[test]

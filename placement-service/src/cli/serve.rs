@@ -3,10 +3,10 @@
 use super::{ConfigFile, Failure, print};
 use berth_placement::clock::SystemClock;
 use berth_placement::config::secrets;
+use berth_placement::service::Listeners;
 use berth_placement::{service, telemetry};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Returns when the service has ended in order.
@@ -23,13 +23,19 @@ pub(super) async fn run(file: &ConfigFile, listen: Option<SocketAddr>) -> Result
     let secrets = secrets::fetch(&config, &|name| std::env::var(name).ok())
         .map_err(|faults| Failure::faults(file.named(), &faults))?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let address = config.listen;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|e| Failure(format!("cannot listen on {address}: {e}")))?;
-    let address = listener.local_addr()?;
+    let listeners = Listeners::bind(&config).await.map_err(Failure)?;
+    let address = listeners.main.local_addr()?;
+    let mut line = format!("listening http={address}");
+    for (name, listener) in [
+        ("mira", &listeners.mira),
+        ("session-service", &listeners.session_service),
+    ] {
+        if let Some(listener) = listener {
+            line += &format!(" {name}={}", listener.local_addr()?);
+        }
+    }
     let app = service::build(config, secrets, Arc::new(SystemClock)).await?;
-    print(&format!("listening http={address}"))?;
+    print(&line)?;
     tracing::info!(%address, "listening");
     let stop = async move {
         tokio::select! {
@@ -43,7 +49,7 @@ pub(super) async fn run(file: &ConfigFile, listen: Option<SocketAddr>) -> Result
         }
         tracing::info!("ending");
     };
-    service::run(app, listener, stop).await?;
+    service::run(app, listeners, stop).await?;
     tracing::info!("ended");
     Ok(())
 }

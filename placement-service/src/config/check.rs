@@ -3,7 +3,7 @@
 
 use super::fault::Fault;
 use super::{
-    Algorithm, Config, Driver, Key, SameSite, api, events, fleet, login, oidc, pool,
+    Algorithm, Config, Driver, Key, SameSite, api, compat, events, fleet, login, oidc, pool,
     security_events, session, store, tokens, webhooks,
 };
 use std::collections::BTreeSet;
@@ -31,6 +31,7 @@ pub(super) fn all(config: &Config) -> (Vec<Fault>, Vec<String>) {
     oidc::check(&config.oidc, config.login.local, &mut faults);
     tokens::check(&config.tokens, &mut faults);
     api::check(&config.api, &mut faults);
+    compat::check(&config.compat, &mut faults);
     webhooks::check(config, &mut faults);
     security_events::check(config, &mut faults);
     fleet::check(config, &mut faults);

@@ -1,10 +1,9 @@
 //! Pools of engines, and which path goes to which.
 
-use super::Config;
-use super::check::Faults;
+use super::check::{Faults, SECOND};
+use super::{Capacity, Config, PoolProbe, Sources, Waiting, capacity, discovery, probed};
 use serde::Deserialize;
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::time::Duration;
 
 /// Engines that serve the same things.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,7 +20,38 @@ pub struct Pool {
     /// Sessions per engine at the most.
     #[serde(default)]
     pub session_threshold: Option<u32>,
-    pub discovery: Discovery,
+    /// What its engines can tell, apart from what the driver knows.
+    #[serde(default)]
+    pub probe: Option<PoolProbe>,
+    #[serde(default)]
+    pub capacity: Capacity,
+    #[serde(default)]
+    pub waiting: Waiting,
+    /// So long the weight of an engine that has come up grows.
+    #[serde(default, with = "humantime_serde")]
+    pub slow_start: Duration,
+    #[serde(default)]
+    pub sharing: Sharing,
+    /// How long an engine session outlives its last socket.
+    #[serde(default = "session_ttl", with = "humantime_serde")]
+    pub session_ttl: Duration,
+    pub discovery: Sources,
+}
+
+/// The old gateway's, and what clients are used to.
+const fn session_ttl() -> Duration {
+    Duration::from_secs(60)
+}
+
+/// Which sockets have one engine session together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sharing {
+    /// Each has its own; a tab that names itself comes back to the one it had.
+    #[default]
+    PerConnection,
+    /// All of a login session that open the same document.
+    PerDocument,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -94,24 +124,6 @@ impl Default for Weights {
     }
 }
 
-/// Where a pool's engines come from.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Discovery {
-    Fixed(Vec<FixedEngine>),
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FixedEngine {
-    pub name: String,
-    pub ip: IpAddr,
-    pub port: u16,
-    /// Prometheus metrics; none when absent.
-    #[serde(default)]
-    pub metrics_port: Option<u16>,
-}
-
 /// Which pool takes a path, and what is opened there.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -143,8 +155,22 @@ pub(super) fn check(path: &str, pool: &Pool, faults: &mut Faults) {
             "must be visible ASCII without spaces",
         );
     }
+    capacity::check(path, pool, faults);
+    faults.within(
+        &format!("{path}.slow_start"),
+        pool.slow_start,
+        Duration::ZERO,
+        3600 * SECOND,
+    );
+    // The engine's own limit (MaxSessionTTL).
+    faults.within(
+        &format!("{path}.session_ttl"),
+        pool.session_ttl,
+        SECOND,
+        1800 * SECOND,
+    );
     let needs_threshold = matches!(pool.strategy, Strategy::Weighted | Strategy::Packed);
-    if needs_threshold && pool.session_threshold.is_none() {
+    if needs_threshold && pool.sessions_per_engine().is_none() {
         let strategy = pool.strategy.as_str();
         let message = format!("is missing: strategy {strategy} needs it");
         faults.add(format!("{path}.session_threshold"), message);
@@ -153,33 +179,9 @@ pub(super) fn check(path: &str, pool: &Pool, faults: &mut Faults) {
     if pool.session_threshold == Some(0) {
         faults.add(format!("{path}.session_threshold"), "must be 1 or more");
     }
-    let Discovery::Fixed(engines) = &pool.discovery;
-    let list = format!("{path}.discovery.fixed");
-    for (index, engine) in engines.iter().enumerate() {
-        faults.name(&format!("{list}[{index}].name"), &engine.name);
-        if engine.port == 0 {
-            faults.add(format!("{list}[{index}].port"), "must be 1 to 65535");
-        }
-        if engine.metrics_port == Some(0) {
-            faults.add(
-                format!("{list}[{index}].metrics_port"),
-                "must be 1 to 65535",
-            );
-        }
-        if engine.ip.is_unspecified() || engine.ip.is_multicast() {
-            faults.add(
-                format!("{list}[{index}].ip"),
-                "must be the address of one machine",
-            );
-        }
-    }
-    faults.unique(&list, engines.iter().map(|engine| engine.name.as_str()));
-    let mut seen = BTreeSet::new();
-    for (index, engine) in engines.iter().enumerate() {
-        if !seen.insert((engine.ip, engine.port)) {
-            let message = "this address and port are another engine's already";
-            faults.add(format!("{list}[{index}].port"), message);
-        }
+    discovery::check(&format!("{path}.discovery"), &pool.discovery, faults);
+    if let Some(probe) = &pool.probe {
+        probed::check(&format!("{path}.probe"), probe, pool.driver, faults);
     }
 }
 

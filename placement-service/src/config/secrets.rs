@@ -1,14 +1,16 @@
 //! Fetches the secrets that the configuration only points at, and makes the signing key of one.
 
+mod store;
+
+pub use store::{StoreSecrets, fetch_store};
+
 use super::fault::{Fault, Faults};
-use super::{Algorithm, Config, Jwks, Key, Role, Store, oidc};
+use super::{Config, Jwks, Key, Role, oidc};
 use crate::keys::SigningKey;
 use crate::oidc::sealed::SealingKeys;
 use crate::remote_keys::PublicKeys;
 use crate::secret::Secret;
-use crate::store;
 use crate::store::redis_jwt::JwtKey;
-use jsonwebtoken::{Algorithm as Jwa, DecodingKey};
 
 /// The shortest secret that gateways and clients prove themselves with, in bytes.
 const MIN_SECRET_BYTES: usize = 16;
@@ -26,21 +28,12 @@ pub struct Secrets {
     /// Of each of `security_events.transmitters`, in their order; `None`: they are at a URL.
     pub transmitters: Vec<Option<PublicKeys>>,
     pub store: StoreSecrets,
+    /// What verifies the JWTs that clients of the session service bring along, besides our own.
+    pub session_service: Vec<JwtKey>,
     /// Of the OpenID providers, in their order; a public client has none.
     pub oidc: Vec<Option<Secret>>,
     /// Seals what leaves the service and comes back.
     pub sealing: SealingKeys,
-}
-
-/// What the store is reached with.
-#[derive(Debug)]
-pub struct StoreSecrets {
-    /// It may hold a password.
-    pub url: Option<Secret>,
-    /// What the JWTs of `redis-jwt` are verified with.
-    pub keys: Vec<JwtKey>,
-    /// What replicas have in common that share no store: the secret of `tokens.key`.
-    pub seed: Option<Secret>,
 }
 
 /// What an `api.clients` entry proves itself with.
@@ -75,6 +68,9 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
     });
     let webhooks = webhooks.collect();
     let transmitters = transmitters(config, &mut faults);
+    let keys_of_clients = &config.compat.session_service.keys;
+    let path = "compat.session_service.keys";
+    let session_service = store::jwt_keys(path, keys_of_clients, env, &mut faults);
     let oidc = oidc::client_secrets(&config.oidc, env, &mut faults);
     // Whatever is wrong with these keys has been told above.
     let tokens = &config.tokens;
@@ -91,10 +87,25 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
             webhooks,
             transmitters,
             store,
+            session_service,
             oidc,
             sealing,
         }),
         _ => Err(Faults(faults)),
+    }
+}
+
+/// Reads what those who call `/v1` prove themselves with, and nothing else.
+pub fn fetch_clients(
+    config: &Config,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<ClientSecret>, Faults> {
+    let mut faults = Vec::new();
+    let clients = clients(config, env, None, &mut faults);
+    if faults.is_empty() {
+        Ok(clients)
+    } else {
+        Err(Faults(faults))
     }
 }
 
@@ -134,65 +145,6 @@ fn token_keys(
         }
     }
     keys
-}
-
-/// Reads what the store alone needs.
-pub fn fetch_store(
-    config: &Store,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<StoreSecrets, Faults> {
-    let path = "store.url";
-    let url = config.url().map(|key| {
-        let url = read(path, key, env)?;
-        let checked = store::check_url(config, url.reveal());
-        checked.map_err(|fault| Fault::new(path, fault))?;
-        Ok(url)
-    });
-    let mut faults = Vec::new();
-    let url = url.transpose().unwrap_or_else(|fault| {
-        faults.push(fault);
-        None
-    });
-    let keys = match config {
-        Store::RedisJwt(jwt) => jwt.keys.as_slice(),
-        _ => &[],
-    };
-    let keys = keys.iter().enumerate().filter_map(|(index, key)| {
-        let path = format!("store.keys[{index}].key");
-        jwt_key(&path, key, env)
-            .map_err(|fault| faults.push(fault))
-            .ok()
-    });
-    let keys = keys.collect();
-    if !faults.is_empty() {
-        return Err(Faults(faults));
-    }
-    Ok(StoreSecrets {
-        url,
-        keys,
-        seed: None,
-    })
-}
-
-fn jwt_key(
-    path: &str,
-    key: &super::JwtKey,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<JwtKey, Fault> {
-    let text = read(path, &key.key, env)?;
-    let pem = text.reveal().as_bytes();
-    let (algorithm, decoding) = match key.algorithm {
-        Algorithm::Hs256 => (Jwa::HS256, Ok(DecodingKey::from_secret(pem))),
-        Algorithm::Rs256 => (Jwa::RS256, DecodingKey::from_rsa_pem(pem)),
-        Algorithm::Es256 => (Jwa::ES256, DecodingKey::from_ec_pem(pem)),
-        Algorithm::EdDsa => (Jwa::EdDSA, DecodingKey::from_ed_pem(pem)),
-    };
-    let not_one = format!("is not a public key for {algorithm:?} in PEM");
-    Ok(JwtKey {
-        algorithm,
-        kid: key.kid.clone(),
-        key: decoding.map_err(|_| Fault::new(path, not_one))?,
-    })
 }
 
 fn clients(
@@ -272,65 +224,4 @@ pub(super) fn read(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::load::from_text;
-
-    const FIRST: &str = "a first secret, of 32 bytes or more";
-    const SECOND: &str = "another secret, of 32 bytes or more";
-
-    fn names(tokens: &str) -> Result<Vec<String>, String> {
-        let config = from_text(&format!("tokens: {tokens}")).map_err(|f| f.to_string())?;
-        let env = |name: &str| (name == "BERTH_TOKEN_KEY").then(|| FIRST.to_owned());
-        let secrets = fetch(&config.config, &env).map_err(|f| f.to_string())?;
-        let all = std::iter::once(&secrets.signing_key).chain(&secrets.further_keys);
-        Ok(all.map(|key| key.kid().to_owned()).collect())
-    }
-
-    #[test]
-    fn keys_before_and_after_the_one_that_signs_are_fetched() {
-        let tokens = format!(
-            "{{ kid: now, next: [ {{ algorithm: HS256, key: {{ inline: '{SECOND}' }}, kid: soon }} ], \
-             previous: [ {{ algorithm: EdDSA, key: {{ file: tests/keys/eddsa.pem }}, kid: old }}, \
-             {{ algorithm: RS256, key: {{ file: tests/keys/rs256.pem }}, kid: older }} ] }}"
-        );
-        assert_eq!(names(&tokens).unwrap(), ["now", "soon", "old", "older"]);
-    }
-
-    #[test]
-    fn no_two_keys_have_one_name_and_every_fault_is_told() {
-        let told = names(&format!(
-            "{{ kid: a, next: [ {{ algorithm: HS256, key: {{ inline: '{SECOND}' }}, kid: a }} ], \
-             previous: [ {{ algorithm: ES256, key: {{ file: tests/keys/rs256.pem }} }}, \
-             {{ algorithm: HS256, key: {{ inline: short }} }} ] }}"
-        ));
-        assert_eq!(
-            told.unwrap_err(),
-            "tokens.next[0].key: another key is named \"a\" too\n\
-             tokens.previous[0].key: not a PKCS#8 PEM private key for ES256 (curve P-256)\n\
-             tokens.previous[1].key: an HS256 secret needs 32 bytes or more, this one has 5"
-        );
-        let same = "{ previous: [ { algorithm: HS256, key: { env: BERTH_TOKEN_KEY } } ] }";
-        assert!(names(same).unwrap_err().contains("another key is named"));
-    }
-
-    #[test]
-    fn shapes_are_checked_without_telling_a_secret() {
-        let told = names(
-            "{ previous: [ { algorithm: HS1, key: 5 }, { algorithm: HS256, key: hunter2, kid: '' } ] }",
-        );
-        let told = told.unwrap_err();
-        assert!(!told.contains("hunter2"), "{told}");
-        for line in [
-            "tokens.previous[0].key: expected {env: NAME}, {file: PATH} or {inline: TEXT}",
-            "tokens.previous[1].key: expected {env: NAME}, {file: PATH} or {inline: TEXT}",
-            "tokens.previous[1].kid: must not be empty; null names the key by its thumbprint",
-        ] {
-            assert!(told.lines().any(|l| l == line), "{told}");
-        }
-        assert!(
-            told.contains("tokens.previous[0].algorithm: unknown variant"),
-            "{told}"
-        );
-    }
-}
+mod tests;

@@ -26,6 +26,15 @@ pub(super) fn check(path: &str, text: &str, insecure: bool, faults: &mut Faults)
     }
 }
 
+/// Whether it is the origin of a server by http or https, without a path: such as `http://mira:9100`.
+pub(super) fn is_origin(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| {
+        let plain = url.username().is_empty() && url.password().is_none() && url.path() == "/";
+        let nothing_more = url.query().is_none() && url.fragment().is_none();
+        matches!(url.scheme(), "http" | "https") && url.has_host() && plain && nothing_more
+    })
+}
+
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();

@@ -1,6 +1,6 @@
 //! Engines written down in the configuration: they never change.
 
-use super::{Discovery, Found};
+use super::{Discovery, DiscoveryFault, Found};
 use crate::config::FixedEngine;
 use crate::engine::{Endpoint, EngineName};
 use async_trait::async_trait;
@@ -14,22 +14,30 @@ impl Fixed {
     /// The engines of the configuration.
     #[must_use]
     pub fn new(engines: &[FixedEngine]) -> Self {
-        let found = engines.iter().map(|e| Found {
-            name: EngineName::from(e.name.as_str()),
-            endpoint: Endpoint {
-                api: SocketAddr::new(e.ip, e.port),
-                metrics: e.metrics_port.map(|port| SocketAddr::new(e.ip, port)),
-            },
-        });
-        Self(Some(found.collect()))
+        Self(Some(found(engines)))
     }
+}
+
+/// What a written list says.
+pub(super) fn found(engines: &[FixedEngine]) -> Vec<Found> {
+    let found = |engine: &FixedEngine| Found {
+        name: EngineName::from(engine.name.as_str()),
+        endpoint: Endpoint {
+            api: SocketAddr::new(engine.ip, engine.port),
+            metrics: engine
+                .metrics_port
+                .map(|port| SocketAddr::new(engine.ip, port)),
+        },
+        draining: engine.draining,
+    };
+    engines.iter().map(found).collect()
 }
 
 #[async_trait]
 impl Discovery for Fixed {
-    async fn next(&mut self) -> Vec<Found> {
+    async fn next(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
         match self.0.take() {
-            Some(found) => found,
+            Some(found) => Ok(found),
             None => std::future::pending().await,
         }
     }
@@ -47,8 +55,9 @@ mod tests {
             ip: [127, 0, 0, 1].into(),
             port: 1,
             metrics_port: Some(2),
+            draining: false,
         }]);
-        let found = fixed.next().await;
+        let found = fixed.next().await.unwrap();
         assert_eq!(found[0].endpoint.metrics.unwrap().port(), 2);
         let again = tokio::time::timeout(Duration::from_secs(3600), fixed.next()).await;
         assert!(again.is_err());

@@ -62,14 +62,15 @@ impl Health {
             Ok(reading) => {
                 self.failures = 0;
                 self.successes = self.successes.saturating_add(1);
+                let saturated = reading.load.as_ref().is_some_and(|load| load.saturated);
                 if before != State::Unhealthy || self.successes >= self.thresholds.successes {
-                    self.state = match (&reading.metrics_fault, reading.load.saturated) {
+                    self.state = match (&reading.metrics_fault, saturated) {
                         (_, true) => State::Saturated,
                         (Some(_), false) => State::NoMetrics,
                         (None, false) => State::Ok,
                     };
                 }
-                change.load = Some(reading.load);
+                change.load = reading.load;
                 reading.metrics_fault
             }
             Err(fault) => {
@@ -105,7 +106,7 @@ mod tests {
 
     fn good() -> Result<Reading, ProbeFault> {
         Ok(Reading {
-            load: Load::default(),
+            load: Some(Load::default()),
             metrics_fault: None,
         })
     }
@@ -171,7 +172,10 @@ mod tests {
         reading.metrics_fault = Some(ProbeFault::Status(404));
         health.apply(Ok(reading.clone()));
         assert_eq!(health.state(), State::NoMetrics);
-        reading.load.saturated = true;
+        reading.load = Some(Load {
+            saturated: true,
+            ..Load::default()
+        });
         health.apply(Ok(reading));
         assert_eq!(health.state(), State::Saturated);
         health.apply(good());

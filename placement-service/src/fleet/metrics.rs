@@ -2,6 +2,7 @@
 //! is gone leaves no series behind, and a counter of failed probes.
 
 use super::FleetReader;
+use crate::discovery::metrics::DiscoveryMetrics;
 use crate::engine::{EngineName, State};
 use crate::probe::ProbeFault;
 use prometheus_client::collector::Collector;
@@ -13,9 +14,12 @@ use prometheus_client::registry::Registry;
 use std::fmt;
 use tokio::time::Instant;
 
-/// Counts failed probes.
+/// Counts failed probes, and what becomes of discoveries.
 #[derive(Clone, Debug, Default)]
-pub struct ProbeMetrics(Family<FailureLabels, Counter>);
+pub struct ProbeMetrics {
+    failures: Family<FailureLabels, Counter>,
+    pub(super) discovery: DiscoveryMetrics,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FailureLabels {
@@ -25,13 +29,16 @@ struct FailureLabels {
 }
 
 impl ProbeMetrics {
-    /// Registers `berth_probe_failures_total`.
+    /// Registers `berth_probe_failures_total` and those of discoveries.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
+        let metrics = Self {
+            failures: Family::default(),
+            discovery: DiscoveryMetrics::register(registry),
+        };
         registry.register(
             "probe_failures",
             "Probes that an engine failed",
-            metrics.0.clone(),
+            metrics.failures.clone(),
         );
         metrics
     }
@@ -43,11 +50,11 @@ impl ProbeMetrics {
             engine: engine.as_str().to_owned(),
             fault: fault.as_str(),
         };
-        self.0.get_or_create(&labels).inc();
+        self.failures.get_or_create(&labels).inc();
     }
 }
 
-/// Gauges of the latest snapshot: `berth_engine_state`, `berth_engine_sessions`,
+/// Gauges of the latest snapshot: `berth_fleet_stale`, `berth_engine_state`, `berth_engine_sessions`,
 /// `berth_engine_reservations`.
 #[derive(Debug)]
 pub struct FleetCollector(pub FleetReader);
@@ -63,6 +70,17 @@ impl Collector for FleetCollector {
                 .flat_map(|pool| pool.engines.iter().map(move |e| (&*pool.name, e)))
         };
         let gauge = ConstGauge::new(0_i64);
+        let mut family = encoder.encode_descriptor(
+            "fleet_stale",
+            "1: no usable engine's load is known, the pool goes by its own counts",
+            None,
+            gauge.metric_type(),
+        )?;
+        for pool in fleet.pools() {
+            let labels = [("pool", &*pool.name)];
+            let value = i64::from(pool.is_blind());
+            ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+        }
         let mut family = encoder.encode_descriptor(
             "engine_state",
             "1 for the state that the engine is in",

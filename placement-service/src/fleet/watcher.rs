@@ -1,28 +1,43 @@
 //! The fleet's single writer: takes what discoveries and probes report, keeps each engine's health, and
 //! publishes a new snapshot. Discovery and probing run in tasks of their own and decide nothing.
+//!
+//! Two things may be wrong with an engine, and they are told apart. One that does not answer at the port where
+//! sessions go is unhealthy after some failures in a row, and gets nothing: a placement there would fail. One
+//! that answers there, and whose numbers are missing or old, is only unknown: it stays in use, and our own
+//! counts are what tells its load. So stale metrics never end a service, even when all of them are.
 
 use super::health::{Health, Thresholds};
 use super::metrics::ProbeMetrics;
+use super::watched::{Source, Watched, WatchedEngine};
 use super::{Fleet, PoolFleet};
 use crate::config;
-use crate::discovery::{self, Found};
+use crate::discovery::Found;
+use crate::discovery::following::{Following, News};
+use crate::discovery::merge::merge;
 use crate::engine::{Endpoint, Engine, EngineName, State};
 use crate::probe::{ProbeFault, Prober, Reading};
 use crate::reservation::Tallies;
 use rand::RngExt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::Instant;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
 
 /// Reports taken before a snapshot is published, so that a big fleet does not publish one per probe.
 const BATCH: usize = 1024;
 
+/// Numbers that are older than so many probe intervals are no longer gone by.
+const STALE: u32 = 3;
+
 enum Report {
-    Discovered(usize, Vec<Found>),
+    Discovered {
+        pool: usize,
+        source: usize,
+        news: News,
+    },
     Probed {
         pool: usize,
         name: EngineName,
@@ -37,6 +52,7 @@ enum Report {
 pub(super) struct Watcher {
     pools: Vec<Watched>,
     interval: Duration,
+    stale: Duration,
     thresholds: Thresholds,
     tallies: Tallies,
     metrics: ProbeMetrics,
@@ -44,25 +60,6 @@ pub(super) struct Watcher {
     reports: mpsc::Receiver<Report>,
     reporter: mpsc::Sender<Report>,
     publish: watch::Sender<Arc<Fleet>>,
-}
-
-struct Watched {
-    name: Arc<str>,
-    prober: Prober,
-    discovered: bool,
-    engines: BTreeMap<EngineName, WatchedEngine>,
-}
-
-struct WatchedEngine {
-    engine: Arc<Engine>,
-    health: Health,
-    probing: AbortHandle,
-}
-
-impl Drop for WatchedEngine {
-    fn drop(&mut self) {
-        self.probing.abort();
-    }
 }
 
 impl Watcher {
@@ -77,31 +74,37 @@ impl Watcher {
         let mut tasks = JoinSet::new();
         let mut watched = Vec::new();
         for (index, pool) in pools.iter().enumerate() {
-            let mut discovery = discovery::from_config(&pool.discovery);
-            let reporter = reporter.clone();
-            tasks.spawn(async move {
-                loop {
-                    let found = discovery.next().await;
-                    if reporter
-                        .send(Report::Discovered(index, found))
-                        .await
-                        .is_err()
-                    {
-                        return;
+            let following = Following::all(&pool.name, &pool.discovery, &metrics.discovery);
+            let sources = following.iter().map(|_| Source::default()).collect();
+            for (source, mut following) in following.into_iter().enumerate() {
+                let reporter = reporter.clone();
+                tasks.spawn(async move {
+                    loop {
+                        let report = Report::Discovered {
+                            pool: index,
+                            source,
+                            news: following.next().await,
+                        };
+                        if reporter.send(report).await.is_err() {
+                            return;
+                        }
                     }
-                }
-            });
+                });
+            }
             watched.push(Watched {
                 name: pool.name.as_str().into(),
-                prober: Prober::new(pool.driver, probe.timeout)?,
-                discovered: false,
+                prober: Prober::new(pool, probe.timeout)?,
+                sources,
+                blind: false,
                 engines: BTreeMap::new(),
             });
         }
         let publish = watch::Sender::default();
-        let watcher = Self {
+        let mut watcher = Self {
             pools: watched,
             interval: probe.interval,
+            // A probe may take longer than the interval; the next one follows at once then.
+            stale: probe.interval.max(probe.timeout) * STALE,
             thresholds: Thresholds {
                 failures: probe.failures,
                 successes: probe.successes,
@@ -121,10 +124,22 @@ impl Watcher {
     /// Takes reports until it is aborted.
     pub(super) async fn run(mut self) {
         let mut batch = Vec::new();
-        while self.reports.recv_many(&mut batch, BATCH).await > 0 {
+        let mut ageing = tokio::time::interval(self.interval);
+        ageing.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                taken = self.reports.recv_many(&mut batch, BATCH) => if taken == 0 {
+                    return;
+                },
+                _ = ageing.tick() => if !self.age(Instant::now()) {
+                    continue;
+                },
+            }
             for report in batch.drain(..) {
                 match report {
-                    Report::Discovered(pool, found) => self.discovered(pool, found),
+                    Report::Discovered { pool, source, news } => {
+                        self.discovered(pool, source, news);
+                    }
                     Report::Probed {
                         pool,
                         name,
@@ -140,27 +155,63 @@ impl Watcher {
         }
     }
 
-    fn discovered(&mut self, index: usize, found: Vec<Found>) {
+    /// Forgets loads that are too old to go by; true when there were any.
+    fn age(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        for watched in self.pools.iter_mut().flat_map(|p| p.engines.values_mut()) {
+            let probed_at = watched.engine.probed_at;
+            let old = probed_at.is_some_and(|at| now.duration_since(at) > self.stale);
+            if old && watched.engine.load.is_some() {
+                watched.show(None, probed_at);
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn discovered(&mut self, index: usize, source: usize, news: News) {
         let Some(pool) = self.pools.get_mut(index) else {
             return;
         };
-        pool.discovered = true;
+        // Whatever is there when we come up ourselves is not new.
+        let newcomers = pool.sources.iter().all(|source| source.heard);
+        let Some(source) = pool.sources.get_mut(source) else {
+            return;
+        };
+        source.heard = true;
+        match news {
+            News::List(list) => source.list = list,
+            News::Failing => return,
+        }
+        let found = merge(pool.sources.iter().map(|source| &source.list[..]));
+        let names: HashSet<&EngineName> = found.iter().map(|found| &found.name).collect();
         pool.engines.retain(|name, watched| {
-            let stays = found.iter().any(|f| f.name == *name);
+            let stays = names.contains(name);
             if !stays {
-                info!(pool = %pool.name, engine = %name, state = watched.engine.state.as_str(), "engine is gone");
+                let before = watched.engine.state.as_str();
+                info!(pool = %pool.name, engine = %name, before, state = "gone", "engine is gone");
             }
             stays
         });
-        for Found { name, endpoint } in found {
-            if pool
-                .engines
-                .get(&name)
-                .is_some_and(|w| w.engine.endpoint == endpoint)
+        for found in found {
+            let Found {
+                name,
+                endpoint,
+                draining,
+            } = found;
+            if let Some(watched) = pool.engines.get_mut(&name)
+                && watched.engine.endpoint == endpoint
             {
+                if watched.draining != draining {
+                    watched.draining = draining;
+                    let load = watched.engine.load.clone();
+                    watched.show(load, watched.engine.probed_at);
+                    let state = watched.engine.state.as_str();
+                    info!(pool = %pool.name, engine = %name, draining, state, "engine drains, or does no more");
+                }
                 continue;
             }
-            info!(pool = %pool.name, engine = %name, api = %endpoint.api, "engine found");
+            info!(pool = %pool.name, engine = %name, api = %endpoint.api, draining, "engine found");
             let probing = self.tasks.spawn(probe_forever(
                 pool.prober.clone(),
                 self.interval,
@@ -175,9 +226,13 @@ impl Watcher {
                 probed_at: None,
                 tally: self.tallies.found(&pool.name, &name, endpoint),
             };
+            if newcomers {
+                engine.tally.came_up(Instant::now());
+            }
             let watched = WatchedEngine {
                 engine: Arc::new(engine),
                 health: Health::new(self.thresholds),
+                draining,
                 probing,
             };
             pool.engines.insert(name, watched);
@@ -212,29 +267,36 @@ impl Watcher {
             let (before, after) = (before.as_str(), after.as_str());
             info!(pool = %pool.name, engine = %name, before, state = after, "engine is {after}");
         }
-        let mut engine = (*watched.engine).clone();
-        engine.state = watched.health.state();
-        if let Some(load) = change.load {
-            engine.tally.measured(began, &load);
-            engine.load = Some(Arc::new(load));
-            engine.probed_at = Some(began);
+        if let Some((State::Unhealthy, _)) = change.state {
+            watched.engine.tally.came_up(Instant::now());
         }
-        watched.engine = Arc::new(engine);
+        let mut shown = (watched.engine.load.clone(), watched.engine.probed_at);
+        if let Some(load) = change.load {
+            watched.engine.tally.measured(began, &load);
+            shown = (Some(Arc::new(load)), Some(began));
+        }
+        watched.show(shown.0, shown.1);
     }
 
-    fn publish(&self) {
-        let pools = self.pools.iter().map(|pool| PoolFleet {
-            name: Arc::clone(&pool.name),
-            discovered: pool.discovered,
-            engines: pool
-                .engines
-                .values()
-                .map(|w| Arc::clone(&w.engine))
-                .collect(),
-        });
-        let fleet = Fleet {
-            pools: pools.collect(),
-        };
+    fn publish(&mut self) {
+        let mut pools = Vec::with_capacity(self.pools.len());
+        for watched in &mut self.pools {
+            let engines = watched.engines.values();
+            let pool = PoolFleet {
+                name: Arc::clone(&watched.name),
+                discovered: watched.sources.iter().all(|source| source.heard),
+                engines: engines.map(|w| Arc::clone(&w.engine)).collect(),
+            };
+            let blind = pool.is_blind();
+            if blind && !watched.blind {
+                warn!(pool = %pool.name, "no engine's load is known: the pool goes by its own counts");
+            } else if watched.blind && !blind {
+                info!(pool = %pool.name, "engines tell their load again, or none is left in use");
+            }
+            watched.blind = blind;
+            pools.push(pool);
+        }
+        let fleet = Fleet { pools };
         self.publish.send_replace(Arc::new(fleet));
     }
 }

@@ -20,13 +20,18 @@ const KEYS_RETRY_S: u32 = 30;
 pub(super) async fn receive(
     State(app): State<App>,
     headers: HeaderMap,
-    RawBody(body): RawBody,
+    body: Result<RawBody, HttpProblem>,
 ) -> Result<Response, HttpProblem> {
     let receiver = app.security_events.as_ref();
     let receiver = receiver.ok_or_else(HttpProblem::not_found)?;
     if !is_token(&headers) {
-        return Err(HttpProblem::not_a_security_event());
+        let words = "the content type must be application/secevent+jwt";
+        return Ok(refused(SetError::request(words)));
     }
+    let Ok(RawBody(body)) = body else {
+        let words = "the body is too large, or did not come whole";
+        return Ok(refused(SetError::request(words)));
+    };
     match receiver.receive(&body).await {
         Ok(()) => Ok(StatusCode::ACCEPTED.into_response()),
         Err(NotTaken::Set(error)) => Ok(refused(error)),

@@ -74,6 +74,8 @@ pub fn parse(body: &[u8]) -> Result<Load, HealthcheckError> {
     }
     let mut documents = body.apps.map(|a| a.in_memory_docs).unwrap_or_default();
     documents.truncate(Load::MAX_DOCUMENTS);
+    documents.sort_unstable();
+    documents.dedup();
     Ok(Load {
         sessions: body.session.map(|s| s.active),
         memory: body.mem.and_then(|m| {
@@ -102,13 +104,14 @@ mod tests {
         let load = parse(
             br#"{"version":"12.1","started":"x","mem":{"committed":512.5,"allocated":600,"free":1500},
             "cpu":{"total":0.25},"session":{"active":7,"total":9},"apps":{"active_docs":[],
-            "loaded_docs":[],"in_memory_docs":["sales.qvf"],"calls":3,"selections":0},
+            "loaded_docs":[],"in_memory_docs":["sales.qvf","budget.qvf","sales.qvf"],"calls":3,"selections":0},
             "users":{"active":1,"total":1},"cache":{"hits":1},"saturated":true}"#,
         )
         .unwrap();
         assert_eq!(load.sessions, Some(7));
         assert_eq!(load.cpu, Some(0.25));
-        assert_eq!(load.documents, ["sales.qvf"]);
+        assert_eq!(load.documents, ["budget.qvf", "sales.qvf"]);
+        assert!(load.holds("sales.qvf") && !load.holds("sales"));
         assert!(load.saturated);
         assert!((load.memory.unwrap().headroom() - 1500.0 / 2012.5).abs() < 1e-9);
     }

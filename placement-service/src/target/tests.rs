@@ -1,7 +1,7 @@
 //! The routes of the demo configuration, and what hostile paths make of them.
 
 use super::*;
-use crate::config::{Discovery, Driver, Pool, Strategy};
+use crate::config::{Discovery, Driver, Pool, Sources, Strategy};
 use proptest::prelude::*;
 
 fn routes() -> Routes {
@@ -12,7 +12,13 @@ fn routes() -> Routes {
         strategy: Strategy::LeastLoad,
         weights: config::Weights::default(),
         session_threshold: None,
-        discovery: Discovery::Fixed(vec![]),
+        probe: None,
+        capacity: config::Capacity::default(),
+        waiting: config::Waiting::default(),
+        slow_start: std::time::Duration::ZERO,
+        sharing: config::Sharing::default(),
+        session_ttl: std::time::Duration::from_secs(60),
+        discovery: Sources(vec![Discovery::Fixed(vec![])]),
     };
     let route = |path: &str, pool: &str, open| config::Route {
         path: path.into(),

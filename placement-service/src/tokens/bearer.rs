@@ -4,10 +4,13 @@
 use super::{MAX_TOKEN_BYTES, Tokens};
 use crate::keys::SigningKey;
 use crate::refusal::Refusal;
+use crate::session_id::IdHash;
+use crate::store::redis_jwt::{JwtRules, Kept, session_from};
 use berth_api::Reason;
 use jsonwebtoken::errors::Error;
 use jsonwebtoken::{Validation, decode, decode_header};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 /// Seconds by which clocks may differ; the filter's `tokens.leeway_s` by default.
 const LEEWAY_S: u64 = 5;
@@ -32,7 +35,41 @@ pub struct Bearer {
     pub session_ref: Option<String>,
 }
 
+impl Bearer {
+    /// A token of another login service, if it holds at that time; `None` also says nothing of why.
+    #[must_use]
+    pub fn by_rules(token: &str, rules: &JwtRules, now_ms: u64) -> Option<Self> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return None;
+        }
+        let kept = Kept {
+            jwt: token,
+            now_ms,
+            gone_at_ms: None,
+        };
+        let row = session_from(
+            &kept,
+            rules,
+            IdHash(Sha256::digest(token).into()),
+            String::new(),
+        )
+        .ok()?;
+        (row.absolute_expiry_ms > now_ms).then(|| Self {
+            account: row.account,
+            roles: row.roles,
+            expires_at: row.absolute_expiry_ms / 1000,
+            not_before: 0,
+            session_ref: None,
+        })
+    }
+}
+
 impl Tokens {
+    /// Now, by the clock that tokens go by; milliseconds since 1970.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
     /// Verifies a token with the keys that Berth itself signs with, has signed with, or is going to.
     ///
     /// # Errors

@@ -18,6 +18,8 @@ static MIGRATIONS: Migrator = Migrator {
 };
 
 const CONNECTIONS: u32 = 16;
+/// Kept open also when nothing happens: a burst after a quiet time must not wait for all of them to connect.
+const KEPT_CONNECTIONS: u32 = 4;
 /// A connection that was idle for so long is tried before it is used: the server may have been restarted.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// For the tables, and for another replica that is at them just now.
@@ -54,6 +56,7 @@ impl PostgresStore {
         ]);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
+            .min_connections(KEPT_CONNECTIONS)
             .acquire_timeout(limit)
             .test_before_acquire(false)
             .before_acquire(|connection, about| {

@@ -203,8 +203,23 @@ impl Coordination for Reachable {
         self.memory.once(key, now_ms, until_ms).await
     }
 
+    async fn was_once(&self, key: &str, now_ms: u64) -> Result<bool, StoreError> {
+        self.memory.was_once(key, now_ms).await
+    }
+
     async fn forget_once(&self, now_ms: u64) -> Result<(), StoreError> {
         self.memory.forget_once(now_ms).await
+    }
+
+    async fn note(&self, name: &str, text: Option<&str>) -> Result<(), StoreError> {
+        self.memory.note(name, text).await
+    }
+
+    async fn notes(
+        &self,
+        prefix: &str,
+    ) -> Result<std::collections::BTreeMap<String, String>, StoreError> {
+        self.memory.notes(prefix).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

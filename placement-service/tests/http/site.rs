@@ -2,6 +2,7 @@
 
 use berth_placement::clock::{Clock, ManualClock, SystemClock};
 use berth_placement::config::{load, secrets};
+use berth_placement::service::Listeners;
 use berth_placement::{accounts::Accounts, outbound, service, store};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
@@ -20,6 +21,9 @@ pub(crate) const PASSWORD: &str = "demo-password";
 /// A service on a free port, with the account `demo`.
 pub(crate) struct Site {
     pub(crate) address: SocketAddr,
+    /// Where it speaks as Mira, and as the older session service; if it does.
+    pub(crate) mira: Option<SocketAddr>,
+    pub(crate) session_service: Option<SocketAddr>,
     pub(crate) clock: Arc<ManualClock>,
     dir: Arc<TempDir>,
     client: reqwest::Client,
@@ -90,20 +94,27 @@ impl Site {
         let roles = ["user".to_owned()];
         // There already when the site starts again.
         let _ = accounts.add("demo", &roles, PASSWORD.to_owned()).await;
+        let mut config = config;
+        config.listen = ([127, 0, 0, 1], 0).into();
+        let listeners = Listeners::bind(&config).await.unwrap();
         let app = service::build(config, secrets, clock.clone())
             .await
             .unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let at = |listener: &TcpListener| listener.local_addr().unwrap();
+        let address = at(&listeners.main);
+        let mira = listeners.mira.as_ref().map(at);
+        let session_service = listeners.session_service.as_ref().map(at);
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(async move {
             let stopped = async {
                 let _ = stopped.await;
             };
-            service::run(app, listener, stopped).await.unwrap();
+            service::run(app, listeners, stopped).await.unwrap();
         });
         Self {
             address,
+            mira,
+            session_service,
             clock,
             dir,
             client: outbound::client().build().unwrap(),
@@ -135,8 +146,12 @@ impl Site {
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let url = format!("http://{}{path}", self.address);
-        self.client.request(method, url)
+        self.request_at(self.address, method, path)
+    }
+
+    /// Of another of its listeners.
+    pub(crate) fn request_at(&self, at: SocketAddr, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("http://{at}{path}"))
     }
 
     pub(crate) async fn get(&self, path: &str, cookie: &str) -> Answer {

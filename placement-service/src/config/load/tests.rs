@@ -323,6 +323,132 @@ proptest! {
     }
 }
 
+fn with_discovery(discovery: &str) -> String {
+    format!(
+        "pools: [ {{ name: p, driver: qix, cluster: c, discovery: {discovery} }} ]\n\
+         routes: [ {{ path: /a, pool: p }} ]\n"
+    )
+}
+
+#[test]
+fn a_pool_has_one_source_or_a_list_of_them() {
+    let sources = |discovery: &str| {
+        let loaded = from_text(&with_discovery(discovery)).unwrap();
+        let sources = &loaded.config.pools[0].discovery.0;
+        sources.iter().map(|s| s.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(sources("{ dns: { host: e.test, port: 9076 } }"), ["dns"]);
+    let all = "[ { mira: { url: \"http://mira:9100\" } }, { docker: { mode: swarm } }, { kubernetes: {} },
+        { file: { path: /e.yaml } }, { dns: { srv: _q._tcp.test } }, { fixed: [] } ]";
+    assert_eq!(
+        sources(all),
+        ["mira", "docker", "kubernetes", "file", "dns", "fixed"]
+    );
+}
+
+#[test]
+fn faults_of_sources_name_their_place() {
+    for (discovery, fault) in [
+        ("[]", "pools[0].discovery: must name a source"),
+        (
+            "{ fixed: [], mira: { url: x } }",
+            "pools[0].discovery: more than one source: write a list",
+        ),
+        (
+            "{ dns: { host: e.test } }",
+            "pools[0].discovery.dns.port: is missing",
+        ),
+        (
+            "{ dns: { port: 1 } }",
+            "pools[0].discovery.dns.host: is missing",
+        ),
+        (
+            "{ dns: { host: a, srv: b, port: 1 } }",
+            "pools[0].discovery.dns.srv: excludes host",
+        ),
+        (
+            "{ dns: { srv: b, min_ttl: 1ms } }",
+            "pools[0].discovery.dns.min_ttl: must be",
+        ),
+        (
+            "[ { fixed: [] }, { dns: { srv: b, max_ttl: 1ms } } ]",
+            "pools[0].discovery[1].dns.max_ttl: must be",
+        ),
+        (
+            "{ kubernetes: { namespace: a, all_namespaces: true } }",
+            "pools[0].discovery.kubernetes.namespace: excludes",
+        ),
+        (
+            "{ kubernetes: { port: 0 } }",
+            "pools[0].discovery.kubernetes.port: must be",
+        ),
+        (
+            "{ docker: { host: \"ssh://x\" } }",
+            "pools[0].discovery.docker.host: must be unix",
+        ),
+        (
+            "{ mira: { url: \"mira:9100\" } }",
+            "pools[0].discovery.mira.url: must be",
+        ),
+        (
+            "{ mira: { url: \"http://m\", colour: blue } }",
+            "pools[0].discovery.mira.colour: unknown field",
+        ),
+        ("{ consul: {} }", "unknown variant `consul`"),
+        (
+            "{ fixed: [ { name: a, ip: 0.0.0.0, port: 1 } ] }",
+            "pools[0].discovery.fixed[0].ip: must be",
+        ),
+    ] {
+        let told = faults(&with_discovery(discovery));
+        assert!(told.contains(fault), "{discovery}: {told}");
+    }
+}
+
+#[test]
+fn faults_of_a_metrics_mapping_name_their_place() {
+    let with = |driver: &str, metrics: &str| {
+        let text = with_discovery("{ fixed: [] }").replace("driver: qix", driver);
+        text.replace(
+            "cluster: c",
+            &format!("cluster: c, probe: {{ metrics: {metrics} }}"),
+        )
+    };
+    let loaded = from_text(&with("driver: websocket", "{ cpu: app_cpu }")).unwrap();
+    let probe = loaded.config.pools[0].probe.as_ref().unwrap();
+    assert_eq!(probe.metrics.path, "/metrics");
+    for (driver, metrics, fault) in [
+        (
+            "driver: qix",
+            "{ cpu: c }",
+            "probe.metrics: is for websocket pools",
+        ),
+        (
+            "driver: websocket",
+            "{}",
+            "probe.metrics: must name sessions",
+        ),
+        (
+            "driver: websocket",
+            "{ cpu: \"a{b}\" }",
+            "probe.metrics.cpu: must be the name",
+        ),
+        (
+            "driver: websocket",
+            "{ cpu: c, path: x }",
+            "probe.metrics.path: must start",
+        ),
+        (
+            "driver: websocket",
+            "{ memory: { used: a } }",
+            "probe.metrics.memory.free: is missing",
+        ),
+    ] {
+        let told = faults(&with(driver, metrics));
+        assert!(told.contains(fault), "{metrics}: {told}");
+    }
+}
+
 #[test]
 fn weights_are_shares_and_something_must_count() {
     let pool = |name: &str, rest: &str| {

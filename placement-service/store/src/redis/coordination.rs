@@ -4,6 +4,7 @@ use super::RedisStore;
 use crate::{Coordination, StoreError};
 use async_trait::async_trait;
 use redis::cmd;
+use std::collections::BTreeMap;
 
 scripts! {
     LEASE = "
@@ -55,10 +56,34 @@ impl Coordination for RedisStore {
         self.script(&ONCE, &words).await
     }
 
+    async fn was_once(&self, key: &str, now_ms: u64) -> Result<bool, StoreError> {
+        let mut score = cmd("ZSCORE");
+        score.arg(self.key("used")).arg(key);
+        let until_ms: Option<f64> = self.command(&score).await?;
+        // Milliseconds of centuries are exact in an f64.
+        Ok(until_ms.is_some_and(|until_ms| until_ms > now_ms as f64))
+    }
+
     async fn forget_once(&self, now_ms: u64) -> Result<(), StoreError> {
         let mut forget = cmd("ZREMRANGEBYSCORE");
         forget.arg(self.key("used")).arg("-inf").arg(now_ms);
         self.command(&forget).await
+    }
+
+    async fn note(&self, name: &str, text: Option<&str>) -> Result<(), StoreError> {
+        let mut change = cmd(if text.is_some() { "HSET" } else { "HDEL" });
+        change.arg(self.key("notes")).arg(name);
+        if let Some(text) = text {
+            change.arg(text);
+        }
+        self.command(&change).await
+    }
+
+    async fn notes(&self, prefix: &str) -> Result<BTreeMap<String, String>, StoreError> {
+        let mut all: BTreeMap<String, String> =
+            self.command(cmd("HGETALL").arg(self.key("notes"))).await?;
+        all.retain(|name, _| name.starts_with(prefix));
+        Ok(all)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -1,0 +1,129 @@
+//! What a well-typed source of engines may still get wrong.
+
+use super::{Discovery, DnsSource, FixedEngine, Sources};
+use crate::config::check::{Faults, SECOND};
+use crate::config::fault::Fault;
+use crate::config::web_address;
+use std::collections::BTreeSet;
+
+pub(in crate::config) fn check(path: &str, sources: &Sources, faults: &mut Faults) {
+    if sources.0.is_empty() {
+        faults.add(path, "must name a source");
+    }
+    for (index, source) in sources.0.iter().enumerate() {
+        let place = match sources.0.len() {
+            1 => format!("{path}.{}", source.as_str()),
+            _ => format!("{path}[{index}].{}", source.as_str()),
+        };
+        check_one(&place, source, faults);
+    }
+}
+
+fn check_one(path: &str, source: &Discovery, faults: &mut Faults) {
+    let field = |name: &str| format!("{path}.{name}");
+    let hour = 3600 * SECOND;
+    let tenth = SECOND / 10;
+    match source {
+        Discovery::Fixed(engines) => faults.0.extend(check_engines(path, engines)),
+        Discovery::File(file) => faults.within(&field("poll"), file.poll, tenth, hour),
+        Discovery::Dns(dns) => check_dns(path, dns, faults),
+        Discovery::Kubernetes(pods) => {
+            ports(path, Some(pods.port), pods.metrics_port, faults);
+            let usable = |c: char| c.is_ascii_graphic() || c == ' ';
+            if pods.selector.is_empty() || !pods.selector.chars().all(usable) {
+                faults.add(field("selector"), "must be a label selector");
+            }
+            if pods.all_namespaces && pods.namespace.is_some() {
+                faults.add(field("namespace"), "excludes all_namespaces");
+            }
+            if let Some(namespace) = &pods.namespace {
+                faults.name(&field("namespace"), namespace);
+            }
+            if pods.context.is_some() && pods.kubeconfig.is_none() {
+                faults.add(field("context"), "is of no use without kubeconfig");
+            }
+        }
+        Discovery::Docker(docker) => {
+            ports(path, Some(docker.port), docker.metrics_port, faults);
+            faults.within(&field("poll"), docker.poll, tenth, hour);
+            if docker.label.is_empty() || !docker.label.bytes().all(|b| b.is_ascii_graphic()) {
+                faults.add(field("label"), "must be key or key=value");
+            }
+            let socket = docker.host.strip_prefix("unix://");
+            let fine = match socket {
+                Some(path) => path.starts_with('/'),
+                None => web_address::is_origin(&docker.host),
+            };
+            if !fine {
+                faults.add(field("host"), "must be unix:///path or http://host:port");
+            }
+        }
+        Discovery::Mira(mira) => {
+            faults.within(&field("poll"), mira.poll, tenth, hour);
+            if !web_address::is_origin(&mira.url) {
+                faults.add(field("url"), "must be http://host:port, or https");
+            }
+        }
+    }
+}
+
+fn check_dns(path: &str, dns: &DnsSource, faults: &mut Faults) {
+    let field = |name: &str| format!("{path}.{name}");
+    match (&dns.host, &dns.srv) {
+        (Some(_), None) if dns.port.is_none() => {
+            faults.add(field("port"), "is missing: a host has no ports of its own");
+        }
+        (Some(_), None) => {}
+        (None, Some(_)) if dns.port.is_some() => {
+            faults.add(field("port"), "is of no use: SRV records name ports");
+        }
+        (None, Some(_)) => {}
+        (Some(_), Some(_)) => faults.add(field("srv"), "excludes host"),
+        (None, None) => faults.add(field("host"), "is missing: host or srv"),
+    }
+    for (name, value) in [("host", &dns.host), ("srv", &dns.srv)] {
+        if let Some(value) = value {
+            faults.name(&field(name), value);
+        }
+    }
+    ports(path, dns.port, dns.metrics_port, faults);
+    faults.within(&field("min_ttl"), dns.min_ttl, SECOND / 10, 3600 * SECOND);
+    faults.within(
+        &field("max_ttl"),
+        dns.max_ttl,
+        dns.min_ttl,
+        24 * 3600 * SECOND,
+    );
+    faults.within(&field("timeout"), dns.timeout, SECOND / 10, 60 * SECOND);
+}
+
+fn ports(path: &str, port: Option<u16>, metrics_port: Option<u16>, faults: &mut Faults) {
+    for (name, value) in [("port", port), ("metrics_port", metrics_port)] {
+        if value == Some(0) {
+            faults.add(format!("{path}.{name}"), "must be 1 to 65535");
+        }
+    }
+}
+
+/// What is wrong with a list of engines, whether it is in the configuration or in a file of its own.
+pub(crate) fn check_engines(list: &str, engines: &[FixedEngine]) -> Vec<Fault> {
+    let mut faults = Faults::default();
+    for (index, engine) in engines.iter().enumerate() {
+        let place = format!("{list}[{index}]");
+        faults.name(&format!("{place}.name"), &engine.name);
+        ports(&place, Some(engine.port), engine.metrics_port, &mut faults);
+        if engine.ip.is_unspecified() || engine.ip.is_multicast() {
+            let message = "must be the address of one machine";
+            faults.add(format!("{place}.ip"), message);
+        }
+    }
+    faults.unique(list, engines.iter().map(|engine| engine.name.as_str()));
+    let mut seen = BTreeSet::new();
+    for (index, engine) in engines.iter().enumerate() {
+        if !seen.insert((engine.ip, engine.port)) {
+            let message = "this address and port are another engine's already";
+            faults.add(format!("{list}[{index}].port"), message);
+        }
+    }
+    faults.0
+}

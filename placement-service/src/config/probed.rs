@@ -1,0 +1,91 @@
+//! What the engines of a pool can tell of themselves when their driver does not know: which Prometheus
+//! family is which number.
+
+use super::Driver;
+use super::check::Faults;
+use serde::Deserialize;
+
+/// How the engines of one pool are asked.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolProbe {
+    pub metrics: MetricsMapping,
+}
+
+/// Which family is which number; of a family with several samples the sum counts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsMapping {
+    /// On the metrics port, or on the engine's only one.
+    #[serde(default = "path")]
+    pub path: String,
+    /// A gauge: sessions or connections that are open.
+    #[serde(default)]
+    pub sessions: Option<String>,
+    #[serde(default)]
+    pub memory: Option<MemoryFamilies>,
+    /// A gauge: the share of the CPU in use, 0 to 1.
+    #[serde(default)]
+    pub cpu: Option<String>,
+}
+
+/// Two gauges tell how much memory is left.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryFamilies {
+    /// What the engine has taken.
+    pub used: String,
+    /// What it could still take.
+    pub free: String,
+    #[serde(default)]
+    pub unit: Unit,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unit {
+    #[default]
+    Bytes,
+    Megabytes,
+}
+
+fn path() -> String {
+    "/metrics".to_owned()
+}
+
+pub(super) fn check(path: &str, probe: &PoolProbe, driver: Driver, faults: &mut Faults) {
+    let metrics = &probe.metrics;
+    let path = format!("{path}.metrics");
+    if driver != Driver::Websocket {
+        faults.add(&path, "is for websocket pools: a QIX engine's are known");
+    }
+    let visible = metrics.path.bytes().all(|b| b.is_ascii_graphic());
+    if !metrics.path.starts_with('/') || !visible || metrics.path.contains('#') {
+        faults.add(
+            format!("{path}.path"),
+            "must start with /, in visible ASCII",
+        );
+    }
+    let memory = metrics.memory.as_ref();
+    let families = [
+        ("sessions", metrics.sessions.as_deref()),
+        ("cpu", metrics.cpu.as_deref()),
+        ("memory.used", memory.map(|m| m.used.as_str())),
+        ("memory.free", memory.map(|m| m.free.as_str())),
+    ];
+    if families.iter().all(|(_, family)| family.is_none()) {
+        faults.add(&path, "must name sessions, memory or cpu");
+    }
+    for (field, family) in families {
+        if family.is_some_and(|family| !is_family(family)) {
+            let message = "must be the name of a Prometheus family, without labels";
+            faults.add(format!("{path}.{field}"), message);
+        }
+    }
+}
+
+/// `[a-zA-Z_:][a-zA-Z0-9_:]*`, of the Prometheus data model.
+fn is_family(name: &str) -> bool {
+    let letter = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | ':');
+    name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit())
+}

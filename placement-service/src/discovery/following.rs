@@ -1,0 +1,153 @@
+//! Follows one source of engines, whatever becomes of it: a source that fails keeps its last list, is asked
+//! again after a growing pause, and is complained of once per change. Decides nothing about engines.
+
+use super::metrics::DiscoveryMetrics;
+use super::{Discovery, DiscoveryFault, Found};
+use crate::config::Sources;
+use rand::RngExt;
+use std::time::Duration;
+use tracing::{info, warn};
+
+/// The pause after a first fault. It doubles with each further one in a row.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause: how long a source that is back may go unnoticed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// One source and what is to be said of it.
+pub struct Following {
+    pool: String,
+    /// Its kind, with a number from the second of its kind on.
+    source: String,
+    discovery: Box<dyn Discovery>,
+    metrics: DiscoveryMetrics,
+    pause: Duration,
+    /// The fault that was logged, while it lasts.
+    complaint: Option<DiscoveryFault>,
+}
+
+/// What became known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The whole list of the source.
+    List(Vec<Found>),
+    /// It fails: what it said last still holds, if it ever said anything.
+    Failing,
+}
+
+impl Following {
+    /// The sources of one pool, in their order.
+    #[must_use]
+    pub fn all(pool: &str, sources: &Sources, metrics: &DiscoveryMetrics) -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        for (index, source) in sources.0.iter().enumerate() {
+            let kind = source.as_str();
+            let before = sources.0.iter().take(index);
+            let same = before.filter(|other| other.as_str() == kind).count();
+            let name = match same {
+                0 => kind.to_owned(),
+                _ => format!("{kind}-{}", same + 1),
+            };
+            let discovery = super::from_config(source);
+            all.push(Self::new(pool, &name, discovery, metrics.clone()));
+        }
+        all
+    }
+
+    /// Follows `discovery`, which is called `source` in logs and metrics.
+    #[must_use]
+    pub fn new(
+        pool: &str,
+        source: &str,
+        discovery: Box<dyn Discovery>,
+        metrics: DiscoveryMetrics,
+    ) -> Self {
+        Self {
+            pool: pool.to_owned(),
+            source: source.to_owned(),
+            discovery,
+            metrics,
+            pause: FIRST_PAUSE,
+            complaint: None,
+        }
+    }
+
+    /// Waits for a list, or for the first fault after one.
+    pub async fn next(&mut self) -> News {
+        loop {
+            let (pool, source) = (&self.pool, &self.source);
+            if self.complaint.is_some() {
+                let jitter = rand::rng().random_range(0.8..1.2);
+                tokio::time::sleep(self.pause.mul_f64(jitter)).await;
+                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            }
+            match self.discovery.next().await {
+                Ok(found) => {
+                    if self.complaint.take().is_some() {
+                        info!(%pool, %source, engines = found.len(), "discovery is back");
+                    }
+                    self.metrics.told(pool, source);
+                    self.pause = FIRST_PAUSE;
+                    return News::List(found);
+                }
+                Err(fault) => {
+                    self.metrics.failed(pool, source);
+                    let first = self.complaint.is_none();
+                    if self.complaint.as_ref() != Some(&fault) {
+                        warn!(%pool, %source, "discovery fails, the last list holds: {fault}");
+                    }
+                    self.complaint = Some(fault);
+                    if first {
+                        return News::Failing;
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+    use std::collections::VecDeque;
+    use tokio::time::Instant;
+
+    struct Script(VecDeque<Result<Vec<Found>, DiscoveryFault>>);
+
+    #[async_trait]
+    impl Discovery for Script {
+        async fn next(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
+            match self.0.pop_front() {
+                Some(answer) => answer,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_told_once_and_asked_again_after_growing_pauses() {
+        let mut registry = Registry::default();
+        let metrics = DiscoveryMetrics::register(&mut registry);
+        let down = || Err(DiscoveryFault::new("down"));
+        let script = [Ok(vec![]), down(), down(), down(), Ok(vec![])];
+        let script = Box::new(Script(script.into()));
+        let mut following = Following::new("main", "dns", script, metrics);
+        let text = |registry: &Registry| {
+            let mut text = String::new();
+            encode(&mut text, registry).unwrap();
+            text
+        };
+        assert_eq!(following.next().await, News::List(vec![]));
+        assert_eq!(following.next().await, News::Failing);
+        assert!(text(&registry).contains("discovery_up{pool=\"main\",source=\"dns\"} 0"));
+        let before = Instant::now();
+        assert_eq!(following.next().await, News::List(vec![]));
+        let waited = before.elapsed();
+        assert!(waited >= Duration::from_millis(2800) && waited < Duration::from_secs(5));
+        let text = text(&registry);
+        assert!(text.contains("discovery_up{pool=\"main\",source=\"dns\"} 1"));
+        assert!(text.contains("discovery_failures_total{pool=\"main\",source=\"dns\"} 3"));
+    }
+}

@@ -1,0 +1,58 @@
+//! What is counted of discoveries: `berth_discovery_failures_total` and `berth_discovery_up`.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Per pool and source.
+#[derive(Clone, Debug, Default)]
+pub struct DiscoveryMetrics {
+    failures: Family<Labels, Counter>,
+    up: Family<Labels, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    pool: String,
+    source: String,
+}
+
+impl DiscoveryMetrics {
+    /// Registers both.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register(
+            "discovery_failures",
+            "Times that a source of engines had no list to give",
+            metrics.failures.clone(),
+        );
+        registry.register(
+            "discovery_up",
+            "1: the source's last word is its list; 0: it fails, and its last list holds",
+            metrics.up.clone(),
+        );
+        metrics
+    }
+
+    pub(super) fn told(&self, pool: &str, source: &str) {
+        let labels = labels(pool, source);
+        self.up.get_or_create(&labels).set(1);
+        // So that the series is there from the beginning.
+        drop(self.failures.get_or_create(&labels));
+    }
+
+    pub(super) fn failed(&self, pool: &str, source: &str) {
+        let labels = labels(pool, source);
+        self.up.get_or_create(&labels).set(0);
+        self.failures.get_or_create(&labels).inc();
+    }
+}
+
+fn labels(pool: &str, source: &str) -> Labels {
+    Labels {
+        pool: pool.to_owned(),
+        source: source.to_owned(),
+    }
+}

@@ -1,0 +1,72 @@
+//! News out of a source that can only be asked: it is asked again and again, and tells when the answer is
+//! another one than before.
+
+use super::{DiscoveryFault, Found};
+use crate::outbound;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// What a source was told last, and when it is to be asked again.
+#[derive(Debug, Default)]
+pub(super) struct Polled {
+    last: Option<Vec<Found>>,
+    due: Option<Instant>,
+}
+
+impl Polled {
+    /// Waits until it is time to ask.
+    pub(super) async fn due(&self) {
+        if let Some(due) = self.due {
+            sleep_until(due).await;
+        }
+    }
+
+    /// Takes an answer; `next`: when to ask again. Gives it back when it is news: another list than the
+    /// last one, any fault, and any list after a fault.
+    pub(super) fn news(
+        &mut self,
+        answer: Result<Vec<Found>, DiscoveryFault>,
+        next: Duration,
+    ) -> Option<Result<Vec<Found>, DiscoveryFault>> {
+        match answer {
+            Ok(mut found) => {
+                // Their order says nothing.
+                found.sort_by(|a, b| a.name.cmp(&b.name));
+                self.due = Some(Instant::now() + next);
+                if self.last.as_ref() == Some(&found) {
+                    return None;
+                }
+                self.last = Some(found.clone());
+                Some(Ok(found))
+            }
+            Err(fault) => {
+                // Whoever calls waits in between.
+                self.due = None;
+                self.last = None;
+                Some(Err(fault))
+            }
+        }
+    }
+}
+
+/// The body of a `GET`, of `most` bytes at the most.
+///
+/// # Errors
+/// When there is no answer, another status than 200, or more bytes.
+pub(super) async fn get(
+    client: &reqwest::Client,
+    url: &str,
+    most: usize,
+) -> Result<Vec<u8>, DiscoveryFault> {
+    let fault = |e: reqwest::Error| {
+        let cause = outbound::cause(&e);
+        DiscoveryFault::new(format!("{url}: {cause}"))
+    };
+    let response = client.get(url).send().await.map_err(fault)?;
+    let status = response.status();
+    if status != reqwest::StatusCode::OK {
+        return Err(DiscoveryFault::new(format!("{url}: status {status}")));
+    }
+    let body = outbound::body(response, most).await.map_err(fault)?;
+    body.ok_or_else(|| DiscoveryFault::new(format!("{url}: more than {most} bytes")))
+}

@@ -1,0 +1,191 @@
+//! Engine discovery as Mira tells it: the fleet as it is known here, every engine with its state and its load.
+
+use crate::engine::{Engine, Load, State};
+use crate::fleet::PoolFleet;
+use crate::http::problem::HttpProblem;
+use crate::http::{App, finished, operators};
+use axum::extract::State as Of;
+use axum::http::Uri;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+pub(in crate::http) const ENGINES_PATH: &str = "/v1/engines";
+pub(in crate::http) const HEALTH_PATH: &str = "/health";
+
+/// Every route of this listener.
+pub fn router(app: App) -> Router {
+    let routes = Router::new()
+        .route(ENGINES_PATH, get(engines))
+        .route(HEALTH_PATH, get(async || Json(json!({}))))
+        .route("/metrics", get(operators::metrics));
+    finished(routes, app)
+}
+
+#[derive(Serialize)]
+struct Listed {
+    engine: Described,
+    /// Where it comes from, which the condensed form leaves out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local: Option<Value>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Described {
+    networks: [Value; 1],
+    port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics_port: Option<u16>,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics: Option<Vec<Value>>,
+    labels: Value,
+}
+
+/// `GET /v1/engines[?format=full|condensed]`.
+async fn engines(Of(app): Of<App>, uri: Uri) -> Result<Json<Vec<Listed>>, HttpProblem> {
+    let condensed = is_condensed(uri.query().unwrap_or_default())?;
+    let fleet = app.placer.fleet().now();
+    let all = fleet.pools().iter().flat_map(|pool| {
+        let engines = pool.engines.iter();
+        engines.map(move |engine| listed(pool, engine, condensed))
+    });
+    Ok(Json(all.collect()))
+}
+
+fn is_condensed(query: &str) -> Result<bool, HttpProblem> {
+    let mut condensed = false;
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if name == "format" {
+            condensed = match &*value {
+                "condensed" => true,
+                "full" => false,
+                _ => return Err(HttpProblem::invalid("format must be full or condensed")),
+            };
+        }
+    }
+    Ok(condensed)
+}
+
+fn listed(pool: &PoolFleet, engine: &Engine, condensed: bool) -> Listed {
+    let (api, load) = (engine.endpoint.api, engine.load.as_deref());
+    Listed {
+        engine: Described {
+            networks: [json!({ "name": &*pool.name, "ip": api.ip() })],
+            port: api.port(),
+            metrics_port: engine.endpoint.metrics.map(|at| at.port()),
+            status: status(engine.state),
+            health: load.map(health),
+            metrics: load.map(metrics),
+            labels: json!({}),
+        },
+        local: (!condensed).then(|| json!({ "name": engine.name.as_str(), "pool": &*pool.name })),
+    }
+}
+
+/// Whoever reads this places by it: what gets nothing new here is not healthy there, except what says itself that
+/// it is saturated, which `health` tells.
+const fn status(state: State) -> &'static str {
+    match state {
+        State::Ok | State::Saturated => "OK",
+        State::NoMetrics => "NO_METRICS",
+        _ => "UNHEALTHY",
+    }
+}
+
+/// In the words of a QIX engine's healthcheck; what it did not say is left out.
+fn health(load: &Load) -> Value {
+    let mut health =
+        json!({ "saturated": load.saturated, "apps": { "in_memory_docs": load.documents } });
+    let told = [
+        (
+            "mem",
+            load.memory
+                .map(|m| json!({ "committed": m.committed, "free": m.free })),
+        ),
+        ("cpu", load.cpu.map(|total| json!({ "total": total }))),
+        (
+            "session",
+            load.sessions.map(|active| json!({ "active": active })),
+        ),
+    ];
+    if let Some(fields) = health.as_object_mut() {
+        fields.extend(
+            told.into_iter()
+                .filter_map(|(name, value)| Some((name.to_owned(), value?))),
+        );
+    }
+    health
+}
+
+/// As Prometheus families in JSON.
+fn metrics(load: &Load) -> Vec<Value> {
+    let family = |name: &str, help: &str, value: f64| json!({ "name": name, "help": help, "type": "gauge", "metrics": [{ "value": value, "labels": {} }] });
+    let sessions = load.sessions.map(|count| {
+        family(
+            "qix_active_sessions",
+            "Sessions on the engine",
+            f64::from(count),
+        )
+    });
+    sessions.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Memory;
+
+    #[test]
+    fn the_format_is_one_of_two() {
+        assert!(!is_condensed("").unwrap() && !is_condensed("format=full&x=1").unwrap());
+        assert!(is_condensed("format=condensed").unwrap());
+        assert!(is_condensed("format=Condensed").is_err());
+    }
+
+    #[test]
+    fn what_an_engine_did_not_say_is_not_told() {
+        assert_eq!(
+            health(&Load::default()),
+            json!({ "saturated": false, "apps": { "in_memory_docs": [] } })
+        );
+        assert!(metrics(&Load::default()).is_empty());
+        let load = Load {
+            sessions: Some(3),
+            memory: Some(Memory {
+                committed: 10.0,
+                free: 20.0,
+            }),
+            cpu: Some(0.5),
+            saturated: true,
+            documents: vec!["a".to_owned()],
+        };
+        let told = health(&load);
+        assert_eq!(told["mem"], json!({ "committed": 10.0, "free": 20.0 }));
+        assert_eq!(
+            (&told["cpu"]["total"], &told["session"]["active"]),
+            (&json!(0.5), &json!(3))
+        );
+        assert_eq!(
+            (&told["saturated"], &told["apps"]["in_memory_docs"]),
+            (&json!(true), &json!(["a"]))
+        );
+        assert_eq!(metrics(&load)[0]["metrics"][0]["value"], json!(3.0));
+    }
+
+    #[test]
+    fn an_engine_that_gets_nothing_is_not_healthy() {
+        for state in State::ALL {
+            let word = match state.as_str() {
+                "ok" | "saturated" => "OK",
+                "no-metrics" => "NO_METRICS",
+                _ => "UNHEALTHY",
+            };
+            assert_eq!(status(state), word);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Placements as the older session service makes them: a JWT and a document in, the address of an engine and the
+//! session prepared there out. What is placed here counts as anything that gateways place.
+
+use crate::config::{self, SessionService as Config};
+use crate::engine::State;
+use crate::http::problem::HttpProblem;
+use crate::http::{App, finished};
+use crate::placer::{PlaceRequest, Placed};
+use crate::refusal::Refusal;
+use crate::sessions::LiveSession;
+use crate::store::redis_jwt::{JwtKey, JwtRules};
+use crate::tokens::Bearer;
+use axum::extract::State as Of;
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use berth_api::Reason;
+use serde::Serialize;
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+
+pub(in crate::http) const DOCUMENT_PATH: &str = "/v1/session/doc/{docId}";
+pub(in crate::http) const SESSION_DOC_PATH: &str = "/v1/session/session-doc";
+pub(in crate::http) const HEALTH_PATH: &str = "/v1/health";
+pub(in crate::http) const METRICS_PATH: &str = "/v1/metrics";
+
+/// In front of a document's name in the paths of clients, and in those of gateways.
+const ASKED: &str = "/v1/session/doc/";
+const PLACED_AS: &str = "/doc/doc/";
+const SESSION_DOC_PLACED_AS: &str = "/doc/session-doc";
+const SESSION_HEADER: &str = "x-qlik-session";
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// How JWTs of another login service are read; `None` when there are none.
+#[must_use]
+pub fn rules(config: &Config, session: &config::Session, keys: Vec<JwtKey>) -> Option<JwtRules> {
+    (!keys.is_empty()).then(|| JwtRules {
+        keys,
+        issuer: None,
+        audience: None,
+        account_claim: config.account_claim.clone(),
+        roles_claim: config.roles_claim.clone(),
+        idle_timeout: session.idle_timeout,
+        absolute_timeout: session.absolute_timeout,
+    })
+}
+
+/// Every route of this listener.
+pub fn router(app: App) -> Router {
+    let routes = Router::new()
+        .route(DOCUMENT_PATH, get(document))
+        .route(SESSION_DOC_PATH, get(session_doc))
+        .route(HEALTH_PATH, get(async || "OK"))
+        .route(METRICS_PATH, get(metrics));
+    finished(routes, app)
+}
+
+/// Where the session is.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Found {
+    ip: IpAddr,
+    port: u16,
+    session_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    doc_id: Option<String>,
+}
+
+/// `GET /v1/session/doc/{docId}`: as `/doc/doc/{docId}` is placed.
+async fn document(
+    Of(app): Of<App>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Json<Found>, HttpProblem> {
+    // As it came: what the name means is the placer's to say.
+    let name = uri.path().strip_prefix(ASKED).unwrap_or_default();
+    let doc_id = crate::target::document(name)?;
+    let path = format!("{PLACED_AS}{name}");
+    found(&app, &headers, &path, Some(doc_id)).await
+}
+
+/// `GET /v1/session/session-doc`: a document that lives in memory only.
+async fn session_doc(Of(app): Of<App>, headers: HeaderMap) -> Result<Json<Found>, HttpProblem> {
+    found(&app, &headers, SESSION_DOC_PLACED_AS, None).await
+}
+
+async fn found(
+    app: &App,
+    headers: &HeaderMap,
+    path: &str,
+    doc_id: Option<String>,
+) -> Result<Json<Found>, HttpProblem> {
+    let token = bearer(headers)?;
+    let session = session(app, token).await?;
+    let request = PlaceRequest {
+        session: &session,
+        token,
+        path,
+        tab: None,
+    };
+    let placed = app.placer.place(request).await?;
+    // As for gateways: it may have ended meanwhile.
+    if !app.sessions.still_lives(&session) {
+        app.placer.take_back(&placed);
+        return Err(Reason::UnknownSession.into());
+    }
+    let no_session = "the pool of the route prepares no sessions";
+    let session_id = placed.set_headers.get(SESSION_HEADER).cloned();
+    let session_id =
+        session_id.ok_or_else(|| Refusal::new(Reason::NoSuchRoute).with_detail(no_session))?;
+    let at = address(app, &placed).ok_or(Reason::NoEngine)?;
+    Ok(Json(Found {
+        ip: at.ip(),
+        port: at.port(),
+        session_id,
+        doc_id,
+    }))
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let given = headers.get(header::AUTHORIZATION);
+    let given = given.ok_or(Reason::NoSession)?.to_str().ok();
+    let token = given.and_then(|text| {
+        let (scheme, token) = text.split_once(' ')?;
+        scheme
+            .eq_ignore_ascii_case("bearer")
+            .then_some(token.trim())
+    });
+    token.ok_or_else(|| {
+        Refusal::new(Reason::BearerInvalid).with_detail("Authorization must be Bearer and a JWT")
+    })
+}
+
+/// By the keys of the other login service, if there are any, else by our own.
+async fn session(app: &App, token: &str) -> Result<LiveSession, Refusal> {
+    let theirs = app.session_service_rules.as_ref();
+    let theirs = theirs.and_then(|rules| Bearer::by_rules(token, rules, app.tokens.now_ms()));
+    let bearer = match theirs {
+        Some(bearer) => bearer,
+        None => app.tokens.verify(token)?,
+    };
+    app.sessions.of_bearer(token, bearer).await
+}
+
+/// A pool with a cluster per engine has no destination in its placements: then it is the engine's as it is known.
+fn address(app: &App, placed: &Placed) -> Option<SocketAddr> {
+    if let Some(destination) = &placed.destination {
+        return destination.parse().ok();
+    }
+    let fleet = app.placer.fleet().now();
+    let pool = fleet.pools().iter().find(|p| *p.name == *placed.pool)?;
+    let mut engines = pool.engines.iter();
+    let engine = engines.find(|e| e.name.as_str() == placed.engine)?;
+    Some(engine.endpoint.api)
+}
+
+/// `GET /v1/metrics`: the two gauges that autoscalers of the older service read, over all pools.
+async fn metrics(Of(app): Of<App>) -> Response {
+    let fleet = app.placer.fleet().now();
+    let (mut active, mut remaining) = (0_u64, None);
+    for (pool, config) in fleet.pools().iter().zip(&app.config.pools) {
+        let usable = |state| matches!(state, State::Ok | State::NoMetrics | State::Saturated);
+        for engine in pool.engines.iter().filter(|e| usable(e.state)) {
+            let sessions = engine.probed_sessions();
+            active += u64::from(sessions);
+            if let Some(threshold) = config.session_threshold {
+                let room = u64::from(threshold.saturating_sub(sessions));
+                *remaining.get_or_insert(0) += room;
+            }
+        }
+    }
+    let mut text = gauge(
+        "active_sessions_nodes_total",
+        "Sessions on all engines",
+        active,
+    );
+    if let Some(room) = remaining {
+        let help = "Sessions that all engines may still take, by their thresholds";
+        text += &gauge("remaining_sessions_nodes_total", help, room);
+    }
+    ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response()
+}
+
+fn gauge(name: &str, help: &str, value: u64) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write!(
+        text,
+        "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"
+    );
+    text
+}

@@ -1,0 +1,196 @@
+//! A small DNS server over UDP, as far as a resolver needs one.
+
+use crate::{is_quiet, list, news, told};
+use berth_placement::config::{Addresses, DnsSource};
+use berth_placement::discovery::dns::Dns;
+use hickory_resolver::proto::op::{Message, ResponseCode};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, SRV};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::UdpSocket;
+
+#[derive(Clone, Default)]
+struct Zone(Arc<Mutex<Content>>);
+
+#[derive(Default)]
+struct Content {
+    records: HashMap<(String, RecordType), Vec<RData>>,
+    ttl: u32,
+    /// Types that the server fails to look up.
+    broken: Vec<RecordType>,
+    queries: u32,
+}
+
+impl Zone {
+    fn set(&self, name: &str, of: RecordType, data: Vec<RData>) {
+        let key = (name.to_owned(), of);
+        self.0.lock().unwrap().records.insert(key, data);
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Content)) {
+        change(&mut self.0.lock().unwrap());
+    }
+
+    async fn serve(&self) -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let at = socket.local_addr().unwrap();
+        let zone = self.clone();
+        tokio::spawn(async move {
+            let mut buffer = [0; 4096];
+            loop {
+                let (length, peer) = socket.recv_from(&mut buffer).await.unwrap();
+                let query = Message::from_vec(&buffer[..length]).unwrap();
+                let answer = zone.answer(query).to_vec().unwrap();
+                socket.send_to(&answer, peer).await.unwrap();
+            }
+        });
+        at
+    }
+
+    fn answer(&self, query: Message) -> Message {
+        let mut content = self.0.lock().unwrap();
+        content.queries += 1;
+        let asked = query.queries[0].clone();
+        let mut answer = query.into_response();
+        let of = asked.query_type();
+        if content.broken.contains(&of) {
+            answer.metadata.response_code = ResponseCode::ServFail;
+            return answer;
+        }
+        let name = asked.name().to_ascii().to_lowercase();
+        let name = name.trim_end_matches('.').to_owned();
+        match content.records.get(&(name.clone(), of)) {
+            Some(data) => {
+                for data in data {
+                    let owner = asked.name().clone();
+                    answer.add_answer(Record::from_rdata(owner, content.ttl, data.clone()));
+                }
+            }
+            None if content.records.keys().any(|(known, _)| *known == name) => {}
+            None => answer.metadata.response_code = ResponseCode::NXDomain,
+        }
+        answer
+    }
+}
+
+fn a(ip: &str) -> RData {
+    RData::A(A(ip.parse().unwrap()))
+}
+
+fn source(server: SocketAddr) -> DnsSource {
+    DnsSource {
+        host: Some("engines.test".into()),
+        srv: None,
+        port: Some(9076),
+        metrics_port: Some(9090),
+        addresses: Addresses::Both,
+        server: Some(server),
+        min_ttl: Duration::from_millis(100),
+        max_ttl: Duration::from_secs(30),
+        timeout: Duration::from_secs(2),
+    }
+}
+
+#[tokio::test]
+async fn every_address_of_a_host_is_an_engine() {
+    let zone = Zone::default();
+    zone.set(
+        "engines.test",
+        RecordType::A,
+        vec![a("10.0.0.2"), a("10.0.0.1")],
+    );
+    let aaaa = RData::AAAA(AAAA("fd00::1".parse().unwrap()));
+    zone.set("engines.test", RecordType::AAAA, vec![aaaa]);
+    let mut dns = Dns::new(&source(zone.serve().await));
+    let found = news(&mut dns).await.unwrap();
+    assert_eq!(
+        told(&found),
+        [
+            "10.0.0.1-9076@10.0.0.1:9076",
+            "10.0.0.2-9076@10.0.0.2:9076",
+            "fd00--1-9076@[fd00::1]:9076"
+        ]
+    );
+    assert_eq!(
+        found[0].endpoint.metrics.unwrap().to_string(),
+        "10.0.0.1:9090"
+    );
+    // In another order, which resolvers like to give: no news.
+    zone.set(
+        "engines.test",
+        RecordType::A,
+        vec![a("10.0.0.1"), a("10.0.0.2")],
+    );
+    assert!(is_quiet(&mut dns).await);
+    zone.set("engines.test", RecordType::A, vec![a("10.0.0.1")]);
+    assert_eq!(news(&mut dns).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_half_answer_and_no_answer_are_faults() {
+    let zone = Zone::default();
+    zone.set("engines.test", RecordType::A, vec![a("10.0.0.1")]);
+    let mut dns = Dns::new(&source(zone.serve().await));
+    assert_eq!(news(&mut dns).await.unwrap().len(), 1);
+    zone.with(|zone| zone.broken = vec![RecordType::AAAA]);
+    let fault = news(&mut dns).await.unwrap_err().to_string();
+    assert!(fault.contains("AAAA records of engines.test"), "{fault}");
+    zone.with(|zone| {
+        zone.broken.clear();
+        zone.records.clear();
+    });
+    let fault = news(&mut dns).await.unwrap_err().to_string();
+    assert_eq!(fault, "engines.test has no records");
+    zone.set("engines.test", RecordType::A, vec![a("10.0.0.1")]);
+    assert_eq!(list(&mut dns).await.len(), 1);
+}
+
+#[tokio::test]
+async fn srv_records_name_ports() {
+    let zone = Zone::default();
+    let srv =
+        |port, target: &str| RData::SRV(SRV::new(0, 0, port, Name::from_ascii(target).unwrap()));
+    let both = vec![srv(19076, "e1.test."), srv(29076, "e2.test.")];
+    zone.set("_qix._tcp.test", RecordType::SRV, both);
+    zone.set("e1.test", RecordType::A, vec![a("10.0.0.1")]);
+    zone.set("e2.test", RecordType::A, vec![a("10.0.0.2")]);
+    let mut dns = Dns::new(&DnsSource {
+        host: None,
+        srv: Some("_qix._tcp.test".into()),
+        port: None,
+        ..source(zone.serve().await)
+    });
+    assert_eq!(
+        told(&news(&mut dns).await.unwrap()),
+        [
+            "10.0.0.1-19076@10.0.0.1:19076",
+            "10.0.0.2-29076@10.0.0.2:29076"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_ttl_says_when_to_ask_again() {
+    let zone = Zone::default();
+    zone.set("engines.test", RecordType::A, vec![a("10.0.0.1")]);
+    zone.with(|zone| zone.ttl = 3600);
+    let server = zone.serve().await;
+    let mut dns = Dns::new(&source(server));
+    assert_eq!(news(&mut dns).await.unwrap().len(), 1);
+    let asked = zone.0.lock().unwrap().queries;
+    assert!(is_quiet(&mut dns).await);
+    assert_eq!(zone.0.lock().unwrap().queries, asked);
+    // A TTL of 0 is raised to the least that the configuration allows, one of an hour cut to the most.
+    let mut short = Dns::new(&DnsSource {
+        max_ttl: Duration::from_millis(100),
+        ..source(server)
+    });
+    assert_eq!(news(&mut short).await.unwrap().len(), 1);
+    let asked = zone.0.lock().unwrap().queries;
+    assert!(is_quiet(&mut short).await);
+    let again = zone.0.lock().unwrap().queries - asked;
+    assert!((2..=8).contains(&again), "{again}");
+}

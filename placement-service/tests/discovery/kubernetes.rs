@@ -1,0 +1,292 @@
+//! A Kubernetes API server as far as a watch of pods needs one, with its troubles: connections that end, 410
+//! Gone, bookmarks, 403.
+
+use crate::{is_quiet, list, news, told};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use berth_placement::config::KubernetesSource;
+use berth_placement::discovery::kubernetes::Kubernetes;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc;
+
+#[derive(Clone, Default)]
+struct Fake(Arc<Mutex<Cluster>>);
+
+#[derive(Default)]
+struct Cluster {
+    pods: BTreeMap<String, Value>,
+    version: u64,
+    watches: Vec<mpsc::UnboundedSender<String>>,
+    forbidden: bool,
+    /// Versions before this one are gone.
+    oldest: u64,
+    lists: u32,
+    watched: u32,
+    paths: Vec<String>,
+}
+
+impl Fake {
+    async fn serve(&self) -> kube::Config {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().fallback(pods).with_state(self.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let mut config = kube::Config::new(url.parse().unwrap());
+        config.default_namespace = "engines".into();
+        config
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Cluster) -> T) -> T {
+        change(&mut self.0.lock().unwrap())
+    }
+
+    /// A pod comes or changes.
+    fn put(&self, mut pod: Value) {
+        self.with(|cluster| {
+            cluster.version += 1;
+            pod["metadata"]["resourceVersion"] = json!(cluster.version.to_string());
+            let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
+            let kind = match cluster.pods.insert(name, pod.clone()) {
+                None => "ADDED",
+                Some(_) => "MODIFIED",
+            };
+            cluster.tell(&json!({"type": kind, "object": pod}));
+        });
+    }
+
+    fn delete(&self, name: &str) {
+        self.with(|cluster| {
+            cluster.version += 1;
+            let mut pod = cluster.pods.remove(name).unwrap();
+            pod["metadata"]["resourceVersion"] = json!(cluster.version.to_string());
+            cluster.tell(&json!({"type": "DELETED", "object": pod}));
+        });
+    }
+
+    /// Until a watch is open: what happens before that is in no watch.
+    async fn is_watched(&self) {
+        while self.with(|cluster| cluster.watches.is_empty()) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Cluster {
+    fn tell(&mut self, event: &Value) {
+        let line = format!("{event}\n");
+        self.watches
+            .retain(|watch| watch.send(line.clone()).is_ok());
+    }
+}
+
+fn status(code: u16, reason: &str) -> Value {
+    let message = format!("pods is {reason}");
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": message, "reason": reason, "code": code})
+}
+
+type Asked = Query<HashMap<String, String>>;
+
+async fn pods(State(fake): State<Fake>, uri: Uri, Query(asked): Asked) -> Response {
+    fake.with(|cluster| {
+        cluster.paths.push(uri.to_string());
+        if cluster.forbidden {
+            let body = status(403, "Forbidden").to_string();
+            return (StatusCode::FORBIDDEN, body).into_response();
+        }
+        if !asked.contains_key("watch") {
+            cluster.lists += 1;
+            let items: Vec<&Value> = cluster.pods.values().collect();
+            let version = cluster.version.to_string();
+            let list = json!({"kind": "PodList", "apiVersion": "v1",
+                "metadata": {"resourceVersion": version}, "items": items});
+            return list.to_string().into_response();
+        }
+        cluster.watched += 1;
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let from: u64 = asked["resourceVersion"].parse().unwrap();
+        if from < cluster.oldest {
+            let gone = json!({"type": "ERROR", "object": status(410, "Expired")});
+            sender.send(format!("{gone}\n")).unwrap();
+        } else {
+            for pod in cluster.pods.values() {
+                let version = pod["metadata"]["resourceVersion"].as_str().unwrap();
+                if version.parse::<u64>().unwrap() > from {
+                    let event = json!({"type": "MODIFIED", "object": pod});
+                    sender.send(format!("{event}\n")).unwrap();
+                }
+            }
+            cluster.watches.push(sender);
+        }
+        let lines = futures_util::stream::unfold(receiver, |mut receiver| async {
+            let line = receiver.recv().await?;
+            Some((Ok::<_, std::convert::Infallible>(line), receiver))
+        });
+        Body::from_stream(lines).into_response()
+    })
+}
+
+fn pod(name: &str, ip: &str, ready: bool) -> Value {
+    let ready = if ready { "True" } else { "False" };
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "engines", "uid": format!("uid-{name}"),
+            "labels": {"qix-engine": ""}},
+        "spec": {"containers": [{"name": "engine", "image": "engine:12"}]},
+        "status": {"phase": "Running", "podIP": ip,
+            "conditions": [{"type": "Initialized", "status": "True"}, {"type": "Ready", "status": ready}]}
+    })
+}
+
+fn source() -> KubernetesSource {
+    KubernetesSource {
+        selector: "qix-engine".into(),
+        namespace: None,
+        all_namespaces: false,
+        port: 9076,
+        metrics_port: Some(9090),
+        kubeconfig: None,
+        context: None,
+    }
+}
+
+#[tokio::test]
+async fn follows_pods_through_their_lives() {
+    let fake = Fake::default();
+    fake.put(pod("a", "10.0.0.1", true));
+    let mut pending = pod("b", "", false);
+    pending["status"] = json!({"phase": "Pending"});
+    fake.put(pending);
+    let mut pods = Kubernetes::of(fake.serve().await, &source());
+    assert_eq!(told(&news(&mut pods).await.unwrap()), ["a@10.0.0.1:9076"]);
+    let asked = fake.with(|cluster| cluster.paths[0].clone());
+    assert!(
+        asked.starts_with("/api/v1/namespaces/engines/pods?"),
+        "{asked}"
+    );
+    assert!(asked.contains("labelSelector=qix-engine"), "{asked}");
+    // Up, then ready, with a port of its own.
+    assert!(is_quiet(&mut pods).await);
+    fake.put(pod("b", "10.0.0.2", false));
+    let two = ["a@10.0.0.1:9076", "b@10.0.0.2:9076!"];
+    assert_eq!(told(&news(&mut pods).await.unwrap()), two);
+    let mut ready = pod("b", "10.0.0.2", true);
+    ready["metadata"]["annotations"] = json!({"qix-engine-api-port": "19076"});
+    fake.put(ready);
+    let two = ["a@10.0.0.1:9076", "b@10.0.0.2:19076"];
+    assert_eq!(told(&news(&mut pods).await.unwrap()), two);
+    // A change that is none to us.
+    let mut same = pod("a", "10.0.0.1", true);
+    same["metadata"]["annotations"] = json!({"checked": "yes"});
+    fake.put(same);
+    assert!(is_quiet(&mut pods).await);
+    // On its way out, then gone.
+    let mut leaving = pod("a", "10.0.0.1", true);
+    leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    fake.put(leaving);
+    let two = ["a@10.0.0.1:9076!", "b@10.0.0.2:19076"];
+    assert_eq!(told(&news(&mut pods).await.unwrap()), two);
+    fake.delete("a");
+    assert_eq!(told(&news(&mut pods).await.unwrap()), ["b@10.0.0.2:19076"]);
+    assert_eq!(
+        fake.with(|cluster| (cluster.lists, cluster.watched)),
+        (1, 1)
+    );
+}
+
+#[tokio::test]
+async fn a_watch_that_ends_is_taken_up_where_it_was() {
+    let fake = Fake::default();
+    fake.put(pod("a", "10.0.0.1", true));
+    let mut pods = Kubernetes::of(fake.serve().await, &source());
+    assert_eq!(news(&mut pods).await.unwrap().len(), 1);
+    assert!(is_quiet(&mut pods).await);
+    // A bookmark moves on to a version that no pod has; then the connection ends, and something is missed.
+    fake.with(|cluster| {
+        cluster.version = 70;
+        let version = json!({"resourceVersion": "70"});
+        let bookmark = json!({"type": "BOOKMARK", "object": {"kind": "Pod", "apiVersion": "v1",
+            "metadata": version, "spec": {"containers": []}}});
+        cluster.tell(&bookmark);
+    });
+    assert!(is_quiet(&mut pods).await);
+    fake.with(|cluster| cluster.watches.clear());
+    fake.put(pod("b", "10.0.0.2", true));
+    let two = ["a@10.0.0.1:9076", "b@10.0.0.2:9076"];
+    assert_eq!(told(&list(&mut pods).await), two);
+    let last = fake.with(|cluster| cluster.paths.last().unwrap().clone());
+    assert!(last.contains("resourceVersion=70"), "{last}");
+    assert_eq!(fake.with(|cluster| cluster.lists), 1);
+}
+
+#[tokio::test]
+async fn a_version_that_is_gone_means_a_new_list() {
+    let fake = Fake::default();
+    fake.put(pod("a", "10.0.0.1", true));
+    fake.put(pod("b", "10.0.0.2", true));
+    let mut pods = Kubernetes::of(fake.serve().await, &source());
+    assert_eq!(news(&mut pods).await.unwrap().len(), 2);
+    assert!(is_quiet(&mut pods).await);
+    fake.is_watched().await;
+    fake.with(|cluster| {
+        cluster.watches.clear();
+        cluster.pods.remove("a");
+        cluster.version = 90;
+        cluster.oldest = 90;
+    });
+    assert_eq!(told(&list(&mut pods).await), ["b@10.0.0.2:9076"]);
+    assert!(fake.with(|cluster| cluster.lists) >= 2);
+}
+
+#[tokio::test]
+async fn forbidden_is_a_fault_until_it_is_allowed() {
+    let fake = Fake::default();
+    fake.put(pod("a", "10.0.0.1", true));
+    fake.with(|cluster| cluster.forbidden = true);
+    let all = KubernetesSource {
+        all_namespaces: true,
+        ..source()
+    };
+    let mut pods = Kubernetes::of(fake.serve().await, &all);
+    let fault = news(&mut pods).await.unwrap_err().to_string();
+    assert!(fault.contains("pods is Forbidden"), "{fault}");
+    fake.with(|cluster| cluster.forbidden = false);
+    assert_eq!(
+        told(&news(&mut pods).await.unwrap()),
+        ["engines.a@10.0.0.1:9076"]
+    );
+    let asked = fake.with(|cluster| cluster.paths[0].clone());
+    assert!(asked.starts_with("/api/v1/pods?"), "{asked}");
+}
+
+#[tokio::test]
+async fn a_kubeconfig_says_where_the_cluster_is() {
+    let fake = Fake::default();
+    fake.put(pod("a", "10.0.0.1", true));
+    let cluster = fake.serve().await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config");
+    let text = format!(
+        "apiVersion: v1\nkind: Config\nclusters: [{{name: c, cluster: {{server: \"{}\"}}}}]\n\
+         users: [{{name: u, user: {{token: t}}}}]\n\
+         contexts: [{{name: main, context: {{cluster: c, user: u, namespace: engines}}}}]\n\
+         current-context: none\n",
+        cluster.cluster_url
+    );
+    std::fs::write(&path, text).unwrap();
+    let mut config = KubernetesSource {
+        kubeconfig: Some(path),
+        ..source()
+    };
+    let mut pods = Kubernetes::new(&config);
+    let fault = news(&mut pods).await.unwrap_err().to_string();
+    assert!(fault.starts_with("no access to Kubernetes"), "{fault}");
+    config.context = Some("main".into());
+    let mut pods = Kubernetes::new(&config);
+    assert_eq!(told(&news(&mut pods).await.unwrap()), ["a@10.0.0.1:9076"]);
+}

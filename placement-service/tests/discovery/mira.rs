@@ -1,0 +1,70 @@
+use crate::{is_quiet, list, news, told};
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use berth_placement::config::MiraSource;
+use berth_placement::discovery::mira::Mira;
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+type Answer = Arc<Mutex<(StatusCode, String)>>;
+
+async fn server(answer: Answer) -> String {
+    let engines = get(move || async move { answer.lock().unwrap().clone() });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().route("/v1/engines", engines);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+fn engine(ip: &str, kubernetes: Value) -> Value {
+    json!({
+        "engine": {
+            "networks": [{"name": "app", "ip": ip}], "port": 9076, "metricsPort": 9090,
+            "status": "OK", "health": {"saturated": false}, "metrics": [], "labels": {"qix-engine": ""}
+        },
+        "kubernetes": kubernetes
+    })
+}
+
+#[tokio::test]
+async fn follows_a_mira_through_changes_and_failures() {
+    let first = json!([engine("10.0.0.2", json!({})), engine("10.0.0.1", json!({}))]);
+    let answer = Answer::new(Mutex::new((StatusCode::OK, first.to_string())));
+    let url = server(answer.clone()).await;
+    let mut mira = Mira::new(&MiraSource {
+        url,
+        network: None,
+        poll: Duration::from_millis(20),
+    });
+    let two = ["10.0.0.1-9076@10.0.0.1:9076", "10.0.0.2-9076@10.0.0.2:9076"];
+    assert_eq!(told(&news(&mut mira).await.unwrap()), two);
+    // Another order is no news.
+    let other = json!([engine("10.0.0.1", json!({})), engine("10.0.0.2", json!({}))]);
+    answer.lock().unwrap().1 = other.to_string();
+    assert!(is_quiet(&mut mira).await);
+    answer.lock().unwrap().0 = StatusCode::BAD_GATEWAY;
+    let fault = news(&mut mira).await.unwrap_err().to_string();
+    assert!(fault.contains("502"), "{fault}");
+    *answer.lock().unwrap() = (StatusCode::OK, "<html>".into());
+    assert!(news(&mut mira).await.is_err());
+    let pod = json!({"pod": {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}});
+    answer.lock().unwrap().1 = json!([engine("10.0.0.1", pod)]).to_string();
+    assert_eq!(
+        told(&list(&mut mira).await),
+        ["10.0.0.1-9076@10.0.0.1:9076!"]
+    );
+}
+
+#[tokio::test]
+async fn a_mira_that_is_not_there_is_a_fault() {
+    let mut mira = Mira::new(&MiraSource {
+        url: "http://127.0.0.1:1".into(),
+        network: None,
+        poll: Duration::from_millis(20),
+    });
+    let fault = news(&mut mira).await.unwrap_err().to_string();
+    assert!(fault.contains("127.0.0.1:1/v1/engines"), "{fault}");
+}

@@ -1,0 +1,203 @@
+//! The listeners that speak as Mira and as the older session service do, with simulated engines.
+
+use crate::site::{Answer, Site, answer, eventually};
+use berth_engine_sim::{Document, Engine, Options};
+use berth_placement::clock::Clock;
+use jsonwebtoken::{EncodingKey, Header, encode};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// What the older login service signs with.
+const THEIR_KEY: &str = "the key of another login service";
+
+async fn site(secret: Option<&str>) -> (Site, Engine) {
+    let engine = berth_engine_sim::start(Options {
+        jwt_secret: secret.map(str::to_owned),
+        documents: vec![Document::new("drugcases.qvf", 100)],
+        ..Options::default()
+    });
+    let engine = engine.await.unwrap();
+    let (port, metrics) = (engine.api_addr().port(), engine.metrics_addr().port());
+    let site = Site::start(&format!(
+        "pools:
+  - name: qix
+    driver: qix
+    cluster: engines
+    session_threshold: 40
+    discovery: {{ fixed: [ {{ name: engine-0, ip: 127.0.0.1, port: {port}, metrics_port: {metrics} }} ] }}
+routes:
+  - {{ path: \"/doc/doc/{{document}}\", pool: qix, open: {{ document: \"/doc/{{document}}\" }} }}
+  - {{ path: /doc/session-doc, pool: qix, open: session-app }}
+compat:
+  mira: {{ listen: \"127.0.0.1:0\" }}
+  session_service: {{ listen: \"127.0.0.1:0\", keys: [ {{ algorithm: HS256, key: {{ inline: {THEIR_KEY} }} }} ], account_claim: name }}
+"
+    ))
+    .await;
+    eventually("the service is ready", async || {
+        site.get("/health/ready", "").await.status == 200
+    })
+    .await;
+    (site, engine)
+}
+
+fn token(key: &str, claims: &Value) -> String {
+    let key = EncodingKey::from_secret(key.as_bytes());
+    encode(&Header::default(), claims, &key).unwrap()
+}
+
+fn ours() -> Value {
+    json!({"iss": "berth", "aud": "engine", "sub": "robot", "exp": 4_102_444_800_u64})
+}
+
+async fn place(site: &Site, path: &str, authorization: Option<&str>) -> Answer {
+    let address = site.session_service.unwrap();
+    let mut request = site.request_at(address, Method::GET, path);
+    if let Some(value) = authorization {
+        request = request.header("authorization", value);
+    }
+    answer(request).await
+}
+
+async fn mira(site: &Site, path: &str) -> Answer {
+    answer(site.request_at(site.mira.unwrap(), Method::GET, path)).await
+}
+
+#[tokio::test]
+async fn a_jwt_and_a_document_become_an_engine_and_its_session() {
+    let (site, engine) = site(Some(&"k".repeat(40))).await;
+    let bearer = format!("Bearer {}", token(&"k".repeat(40), &ours()));
+    let found = place(&site, "/v1/session/doc/drugcases.qvf", Some(&bearer)).await;
+    assert_eq!(found.status, 200, "{found:?}");
+    let session = engine.sessions().remove(0);
+    let expected = json!({"ip": "127.0.0.1", "port": engine.api_addr().port(), "sessionId": session.id,
+        "docId": "drugcases.qvf"});
+    assert_eq!(found.json(), expected);
+    assert_eq!(session.user, "robot");
+    let app = place(&site, "/v1/session/session-doc", Some(&bearer)).await;
+    assert_eq!(app.status, 200, "{app:?}");
+    let fields = app.json();
+    assert!(fields["docId"].is_null() && fields["sessionId"] != expected["sessionId"]);
+    assert_eq!(engine.stats().sessions, 2);
+
+    let health = place(&site, "/v1/health", None).await;
+    assert_eq!((health.status, health.text.as_str()), (200, "OK"));
+    eventually("the probe has seen both sessions", async || {
+        let metrics = place(&site, "/v1/metrics", None).await.text;
+        metrics.contains("\nactive_sessions_nodes_total 2\n")
+            && metrics.contains("\nremaining_sessions_nodes_total 38\n")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn jwts_of_the_older_login_service_count_by_its_key() {
+    let (site, engine) = site(None).await;
+    let now = site.clock.now_s();
+    for (claims, status) in [
+        (json!({"name": "ada", "roles": ["user"], "iat": now}), 200),
+        (json!({"name": "ada", "exp": now + 60}), 200),
+        (json!({"name": "ada", "exp": now - 60}), 401),
+        (json!({"roles": ["user"], "iat": now}), 401),
+    ] {
+        let bearer = format!("Bearer {}", token(THEIR_KEY, &claims));
+        let found = place(&site, "/v1/session/doc/drugcases.qvf", Some(&bearer)).await;
+        assert_eq!(found.status, status, "{claims}: {found:?}");
+    }
+    assert_eq!(engine.stats().sessions, 2);
+}
+
+#[tokio::test]
+async fn refusals_say_what_is_wrong() {
+    let (site, engine) = site(Some(&"k".repeat(40))).await;
+    let good = format!("Bearer {}", token(&"k".repeat(40), &ours()));
+    let foreign = format!(
+        "Bearer {}",
+        token("a key that nobody knows here, 32+", &ours())
+    );
+    let document = "/v1/session/doc/drugcases.qvf";
+    for (path, authorization, status, reason) in [
+        (document, None, 401, "no-session"),
+        (document, Some("Basic YTpi"), 401, "bearer-invalid"),
+        (document, Some(foreign.as_str()), 401, "bearer-invalid"),
+        (
+            "/v1/session/doc/none.qvf",
+            Some(good.as_str()),
+            404,
+            "no-such-document",
+        ),
+        (
+            "/v1/session/doc/..%2Fx",
+            Some(good.as_str()),
+            404,
+            "no-such-document",
+        ),
+        (
+            "/v1/session/doc/%ff",
+            Some(good.as_str()),
+            400,
+            "invalid-request",
+        ),
+        ("/v1/tokens", Some(good.as_str()), 404, "not-found"),
+    ] {
+        let refused = place(&site, path, authorization).await;
+        assert_eq!(
+            (refused.status, refused.reason().as_str()),
+            (status, reason),
+            "{path}"
+        );
+    }
+    engine.faults().set(|f| f.reject_jwt = true);
+    let failed = place(&site, document, Some(&good)).await;
+    assert_eq!(
+        (failed.status, failed.reason().as_str()),
+        (503, "engine-failed")
+    );
+    assert_eq!(failed.header("retry-after"), "1");
+    assert!(
+        place(&site, "/v1/metrics", None)
+            .await
+            .text
+            .contains("# TYPE active_sessions_nodes_total gauge")
+    );
+}
+
+#[tokio::test]
+async fn engines_are_listed_as_mira_does() {
+    let (site, engine) = site(None).await;
+    let full = mira(&site, "/v1/engines").await.json();
+    let [one] = full.as_array().unwrap().as_slice() else {
+        panic!("not one engine: {full}");
+    };
+    assert_eq!(one["local"], json!({"name": "engine-0", "pool": "qix"}));
+    let described = &one["engine"];
+    assert_eq!(
+        described["networks"],
+        json!([{"name": "qix", "ip": "127.0.0.1"}])
+    );
+    assert_eq!(described["port"], engine.api_addr().port());
+    assert_eq!(described["metricsPort"], engine.metrics_addr().port());
+    assert_eq!(described["status"], "OK");
+    assert!(described["health"]["mem"]["free"].as_f64().unwrap() > 0.0);
+    assert_eq!(described["metrics"][0]["name"], "qix_active_sessions");
+    let condensed = mira(&site, "/v1/engines?format=condensed").await.json();
+    assert!(condensed[0]["local"].is_null() && condensed[0]["engine"]["status"] == "OK");
+    let wrong = mira(&site, "/v1/engines?format=short").await;
+    assert_eq!(
+        (wrong.status, wrong.reason().as_str()),
+        (400, "invalid-request")
+    );
+    assert_eq!(mira(&site, "/health").await.text, "{}");
+    assert!(
+        mira(&site, "/metrics")
+            .await
+            .text
+            .contains("berth_http_requests")
+    );
+    assert_eq!(mira(&site, "/v1/sessions").await.status, 404);
+    engine.faults().set(|f| f.no_metrics = true);
+    eventually("an engine without metrics is told as one", async || {
+        mira(&site, "/v1/engines").await.json()[0]["engine"]["status"] == "NO_METRICS"
+    })
+    .await;
+}

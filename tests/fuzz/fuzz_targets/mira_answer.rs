@@ -1,0 +1,15 @@
+//! A Mira's list of engines: whatever is taken has a port and an address of its own.
+#![no_main]
+
+use berth_placement::discovery::mira::parse;
+use libfuzzer_sys::fuzz_target;
+use std::collections::HashSet;
+
+fuzz_target!(|data: &[u8]| {
+    if let Ok(engines) = parse(data, None) {
+        let found = engines.found;
+        assert!(found.iter().all(|f| f.endpoint.api.port() > 0));
+        let addresses: HashSet<_> = found.iter().map(|f| f.endpoint.api).collect();
+        assert_eq!(addresses.len(), found.len());
+    }
+});
