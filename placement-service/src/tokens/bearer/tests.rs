@@ -189,12 +189,12 @@ fn a_token_of_another_login_service_names_its_account_and_ends_in_time() {
         idle_timeout: std::time::Duration::from_secs(60),
         absolute_timeout: std::time::Duration::from_secs(1000),
     };
-    let read = |claims: serde_json::Value, now_s: u64| {
-        let key = jsonwebtoken::EncodingKey::from_secret(secret);
-        let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
+    let read = |claims: Value, now_s: u64| {
+        let key = EncodingKey::from_secret(secret);
+        let token = encode(&Header::default(), &claims, &key).unwrap();
         Bearer::by_rules(&token, &rules, now_s * 1000)
     };
-    let ada = serde_json::json!({"name": "ada", "roles": "admin", "sid": "s", "iat": 5000});
+    let ada = json!({"name": "ada", "roles": "admin", "sid": "s", "iat": 5000});
     let bearer = read(ada.clone(), 5999).unwrap();
     assert_eq!((bearer.account.as_str(), bearer.expires_at), ("ada", 6000));
     assert_eq!(
@@ -202,7 +202,7 @@ fn a_token_of_another_login_service_names_its_account_and_ends_in_time() {
         (vec!["admin".to_owned()], None)
     );
     assert_eq!(read(ada, 6000), None);
-    let short = serde_json::json!({"name": "ada", "iat": 5000, "exp": 5010});
+    let short = json!({"name": "ada", "iat": 5000, "exp": 5010});
     assert_eq!(read(short.clone(), 5009).unwrap().expires_at, 5010);
     assert_eq!(read(short, 5010), None);
     assert_eq!(Bearer::by_rules("a.b.c", &rules, 0), None);
