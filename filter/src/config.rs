@@ -5,6 +5,7 @@ mod check;
 mod raw;
 mod structure;
 
+use crate::cache;
 use crate::feed;
 use crate::origin::Origin;
 use crate::route::Route;
@@ -33,6 +34,8 @@ pub struct Config {
     pub jwks: Option<Jwks>,
     /// The feed of events from the placement service.
     pub feed: feed::Settings,
+    /// The cache of tokens.
+    pub cache: cache::Settings,
     /// Milliseconds that a WebSocket which must end has for a close frame.
     pub close_grace_ms: u32,
 }

@@ -1,19 +1,23 @@
 //! One request from its headers to its route or its refusal. A state machine that consumes itself:
 //! [`start`] gives the first step, and only a [`Step::Call`] leaves something behind, [`Waiting`],
-//! which takes the callout's end exactly once. The host obeys and decides nothing.
+//! which takes the callout's end, or that of another request of the session, exactly once. The host obeys and decides nothing.
+
+mod waiting;
+
+pub use waiting::{Verdict, Waiting, verdict};
 
 use crate::bearer;
+use crate::cache::Key;
 use crate::config::Config;
 use crate::cookie::{self, CookieFault, Without};
 use crate::origin::{self, Origin};
-use crate::placement::{self, Answer, Placed};
 use crate::presentation::{Asker, present};
 use crate::rejection::{Cause, Rejection};
 use crate::request::{Handshake, Header, Request};
-use crate::route::{self, Action, MaxAge, Route};
-use crate::step::{Callout, Change, Failure, Outcome, Start, Step};
+use crate::route::{self, Action, Route};
+use crate::step::{Callout, Change, Start, Step};
 use crate::token::{Keys, TokenFault};
-use berth_api::{PLACEMENTS_PATH, PlacementRequest, Problem, TOKENS_PATH, TokenRequest};
+use berth_api::{PLACEMENTS_PATH, PlacementRequest, TOKENS_PATH, TokenRequest};
 use serde::Serialize;
 
 /// Bytes of a tab's name at the most.
@@ -61,10 +65,10 @@ pub fn start<'a>(config: &Config, keys: &Keys, headers: impl Iterator<Item = Hea
         (Action::Place, Who::Bearer(token)) if request.upgrade => {
             placement_call(&request, None, Some(token))
         }
-        (_, Who::Session(session)) => token_call(session),
+        (_, Who::Session(session)) => token_call(config, session),
         (Action::Place, Who::Bearer(_) | Who::Nobody) => Err(Cause::UpgradeRequired),
         (_, Who::Bearer(token)) => {
-            changes.push(authorization(token));
+            changes.push(authorization(bearer_of(token)));
             let step = Step::Pass(changes);
             return Start { action, step };
         }
@@ -77,12 +81,7 @@ pub fn start<'a>(config: &Config, keys: &Keys, headers: impl Iterator<Item = Hea
         Ok(callout) => callout,
         Err(cause) => return refuse(action, &asker, cause.into()),
     };
-    let waiting = Waiting {
-        action: route.action,
-        asker,
-        anonymous: route.anonymous,
-        max_age: route.max_age,
-    };
+    let waiting = Waiting::new(route, asker);
     let step = Step::Call {
         changes,
         callout,
@@ -146,9 +145,12 @@ fn verified<'a>(keys: &Keys, token: &'a str) -> Result<Who<'a>, Rejection> {
     Ok(Who::Bearer(token))
 }
 
-fn authorization(token: &str) -> Change {
-    let bearer = format!("Bearer {token}");
-    Change::Set("authorization".into(), bearer.into_bytes())
+fn bearer_of(token: &str) -> Vec<u8> {
+    format!("Bearer {token}").into_bytes()
+}
+
+fn authorization(bearer: Vec<u8>) -> Change {
+    Change::Set("authorization".into(), bearer)
 }
 
 /// Asks for an engine, by a session or by a token.
@@ -165,15 +167,22 @@ fn placement_call(
         host: request.authority.to_owned(),
         tab: tab(request.path),
     })?;
-    let path = PLACEMENTS_PATH;
-    Ok(Callout { path, body })
+    Ok(Callout {
+        path: PLACEMENTS_PATH,
+        body,
+        shared: None,
+    })
 }
 
-fn token_call(session: &str) -> Result<Callout, Cause> {
+fn token_call(config: &Config, session: &str) -> Result<Callout, Cause> {
+    let shared = (config.cache.entries > 0).then(|| Key::of(session));
     let session = session.to_owned();
     let body = json(&TokenRequest { session })?;
-    let path = TOKENS_PATH;
-    Ok(Callout { path, body })
+    Ok(Callout {
+        path: TOKENS_PATH,
+        body,
+        shared,
+    })
 }
 
 /// Strings always serialise; should they not, the request is refused all the same.
@@ -223,107 +232,5 @@ fn take_off_cookie(headers: &[&[u8]], name: &str, changes: &mut Vec<Change>) {
             changes.push(Change::Set("cookie".into(), first));
             changes.extend(kept.map(|header| Change::Add("cookie".into(), header)));
         }
-    }
-}
-
-/// A request that waits for its callout.
-#[derive(Debug)]
-pub struct Waiting {
-    action: Action,
-    asker: Asker,
-    anonymous: bool,
-    max_age: Option<MaxAge>,
-}
-
-impl Waiting {
-    /// The placement service, or Envoy in its stead, has answered. `ended` knows sessions that are over.
-    #[must_use]
-    pub fn on_reply(
-        self,
-        config: &Config,
-        keys: &Keys,
-        ended: &dyn Fn(&str) -> bool,
-        status: u16,
-        body: &[u8],
-    ) -> Outcome {
-        let answer = match self.answer(status, body) {
-            Ok(answer) => answer,
-            // What names nobody has been taken off before the callout.
-            Err(rejection) if self.anonymous && rejection.cause.wants_login() => {
-                return Outcome::Route {
-                    changes: Vec::new(),
-                    session_ref: None,
-                    placed: None,
-                };
-            }
-            Err(rejection) => return self.refuse(config, rejection),
-        };
-        if let Err(fault) = keys.verify(&answer.token) {
-            let rejection = Rejection::from(Cause::TokenInvalid);
-            return self.refuse(config, rejection.with_detail(fault.to_string()));
-        }
-        if self.action == Action::Place && self.asker != Asker::Upgrade {
-            return self.refuse(config, Cause::UpgradeRequired.into());
-        }
-        // The session ended while its answer was on its way.
-        if ended(&answer.session_ref) {
-            return self.refuse(config, Cause::SessionExpired.into());
-        }
-        let mut changes = answer.changes;
-        changes.push(authorization(&answer.token));
-        let max_age = self.max_age;
-        Outcome::Route {
-            changes,
-            session_ref: Some(answer.session_ref),
-            placed: answer.placed.map(|placed| Placed { max_age, ..placed }),
-        }
-    }
-
-    /// There was no answer at all.
-    #[must_use]
-    pub fn on_failure(self, config: &Config, failure: Failure) -> Outcome {
-        let cause = match failure {
-            Failure::ClusterMissing => Cause::ServiceClusterMissing,
-            Failure::Unreachable => Cause::ServiceUnreachable,
-        };
-        self.refuse(config, cause.into())
-    }
-
-    fn answer(&self, status: u16, body: &[u8]) -> Result<Answer, Rejection> {
-        if status != 200 {
-            return Err(refusal(status, body));
-        }
-        let answer = if self.action == Action::Place && self.asker == Asker::Upgrade {
-            placement::placement(body)
-        } else {
-            placement::token(body)
-        };
-        answer.map_err(|field| {
-            Rejection::from(Cause::ServiceAnswerInvalid).with_detail(format!("wrong: {field}"))
-        })
-    }
-
-    fn refuse(self, config: &Config, rejection: Rejection) -> Outcome {
-        Outcome::Reply(present(config, &self.asker, rejection))
-    }
-}
-
-/// What an answer that is not 200 means: the service's own problem, or Envoy's words for a service
-/// that was too slow (504) or not there (503).
-fn refusal(status: u16, body: &[u8]) -> Rejection {
-    if body.len() <= placement::MAX_ANSWER_BYTES
-        && let Ok(problem) = serde_json::from_slice::<Problem>(body)
-    {
-        return Rejection {
-            cause: problem.reason.into(),
-            detail: problem.detail,
-            retry_after: problem.retry_after,
-            anonymous_cookie: problem.anonymous_cookie,
-        };
-    }
-    match status {
-        504 => Cause::ServiceTimeout.into(),
-        503 => Cause::ServiceUnreachable.into(),
-        _ => Rejection::from(Cause::ServiceAnswerInvalid).with_detail(format!("status {status}")),
     }
 }

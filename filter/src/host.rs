@@ -2,20 +2,18 @@
 //! says, and decides nothing but one thing: when a host call fails, the request is refused.
 //!
 //! [`calls`] is the only place that talks to Envoy, [`root`] lives as long as a configuration and
-//! [`gateway`] with it, [`stream`] as long as a request; [`tap`]
+//! [`gateway`] and [`answers`] with it, [`stream`] as long as a request; [`tap`]
 //! sees what clients of open streams send.
 
+mod answers;
 mod calls;
 mod gateway;
 mod metrics;
 mod root;
 mod stream;
-<<<<<<< HEAD
+mod tap;
 #[cfg(feature = "trap")]
 mod trap;
-=======
-mod tap;
->>>>>>> main
 
 #[allow(unsafe_code, reason = "the macro exports the module's entry point")]
 mod entry {

@@ -8,9 +8,11 @@
 //! Nothing here may panic: one trap kills every stream of the Envoy worker it happens in.
 
 pub mod bearer;
+pub mod cache;
 pub mod config;
 pub mod cookie;
 pub mod feed;
+pub mod flights;
 pub mod flow;
 pub mod frames;
 pub mod gateway;

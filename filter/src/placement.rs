@@ -40,6 +40,8 @@ pub struct Answer {
     pub token: String,
     /// Names the session in logs.
     pub session_ref: String,
+    /// Unix seconds: the session's absolute end.
+    pub session_expires_at: u64,
     /// Everything but the JWT.
     pub changes: Vec<Change>,
     /// What has been placed, in the answer of a placement call.
@@ -116,7 +118,8 @@ pub fn placement(body: &[u8]) -> Result<Answer, &'static str> {
         session_expires_at: answer.session_expires_at,
         max_age: None,
     };
-    let sound = sound(answer.token, answer.session_ref, changes)?;
+    let until = answer.session_expires_at;
+    let sound = sound(answer.token, answer.session_ref, until, changes)?;
     Ok(Answer {
         placed: Some(placed),
         ..sound
@@ -129,10 +132,16 @@ pub fn placement(body: &[u8]) -> Result<Answer, &'static str> {
 /// With the field that is wrong.
 pub fn token(body: &[u8]) -> Result<Answer, &'static str> {
     let answer: TokenAnswer = read(body)?;
-    sound(answer.token, answer.session_ref, Vec::new())
+    let until = answer.session_expires_at;
+    sound(answer.token, answer.session_ref, until, Vec::new())
 }
 
-fn sound(token: String, session_ref: String, changes: Vec<Change>) -> Result<Answer, &'static str> {
+fn sound(
+    token: String,
+    session_ref: String,
+    session_expires_at: u64,
+    changes: Vec<Change>,
+) -> Result<Answer, &'static str> {
     if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
         return Err("token");
     }
@@ -142,6 +151,7 @@ fn sound(token: String, session_ref: String, changes: Vec<Change>) -> Result<Ans
     Ok(Answer {
         token,
         session_ref,
+        session_expires_at,
         changes,
         placed: None,
     })

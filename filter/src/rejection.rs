@@ -150,6 +150,18 @@ impl Cause {
             Self::NoSession | Self::UnknownSession | Self::SessionExpired
         )
     }
+
+    /// Whether the placement service could not be asked, or gave no answer of its own.
+    #[must_use]
+    pub const fn is_callout_failure(self) -> bool {
+        matches!(
+            self,
+            Self::ServiceUnreachable
+                | Self::ServiceTimeout
+                | Self::ServiceClusterMissing
+                | Self::ServiceAnswerInvalid
+        )
+    }
 }
 
 /// One refusal on its way to the client.

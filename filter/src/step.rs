@@ -1,6 +1,7 @@
 //! What the host has to do next: plain values between the flow, which decides, and the host, which
 //! obeys. Nothing here decides anything.
 
+use crate::cache::Key;
 use crate::flow::Waiting;
 use crate::placement::Placed;
 use crate::rejection::Cause;
@@ -67,6 +68,8 @@ pub struct Callout {
     pub path: &'static str,
     /// The JSON. Holds the session's secret.
     pub body: Vec<u8>,
+    /// The session's name in the cache, when the answer is one for all of its requests.
+    pub shared: Option<Key>,
 }
 
 /// How a callout failed without an answer of the placement service.

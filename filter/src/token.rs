@@ -170,23 +170,23 @@ impl Keys {
         }
     }
 
-    /// Checks a token, once: a token that was good is good until its end.
+    /// Checks a token, once: a token that was good is good until its end, which is returned in Unix seconds.
     ///
     /// # Errors
     /// When no key accepts it.
-    pub fn verify(&self, token: &str) -> Result<(), TokenFault> {
+    pub fn verify(&self, token: &str) -> Result<u64, TokenFault> {
         let known = self.verified.try_borrow().ok();
         if let Some(until) = known.and_then(|verified| verified.until(token)) {
             let leeway = u64::from(self.leeway_s);
             if get_current_timestamp() <= until.saturating_add(leeway) {
-                return Ok(());
+                return Ok(until);
             }
         }
         let until = self.check(token)?;
         if let Ok(mut verified) = self.verified.try_borrow_mut() {
             verified.note(token, until);
         }
-        Ok(())
+        Ok(until)
     }
 
     /// Checks a token; returns its `exp`. A `kid` picks the key of that name, else the keys without a

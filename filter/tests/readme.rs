@@ -62,13 +62,20 @@ fn the_readmes_defaults_are_the_defaults() {
     assert!(told.origins.is_empty() && least.origins.is_empty());
     assert!(told.jwks.is_none() && least.jwks.is_none());
     assert_eq!(told.feed, least.feed);
+    assert_eq!(told.cache, least.cache);
     assert_eq!(told.close_grace_ms, least.close_grace_ms);
 }
 
 #[test]
 fn the_readme_leaves_no_setting_out() {
     let all = documented();
-    for section in [None, Some("service"), Some("tokens"), Some("feed")] {
+    for section in [
+        None,
+        Some("service"),
+        Some("tokens"),
+        Some("feed"),
+        Some("cache"),
+    ] {
         let mut wrong = all.clone();
         let fields = match section {
             None => &mut wrong,

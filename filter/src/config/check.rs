@@ -3,6 +3,7 @@
 
 use super::raw::Permission;
 use super::{Config, Faults, Jwks, Service, raw};
+use crate::cache;
 use crate::cookie::is_cookie_octet;
 use crate::feed;
 use crate::origin::Origin;
@@ -14,6 +15,15 @@ use berth_api::MAX_HOLD_MS;
 const MAX_CLOSE_GRACE_MS: u32 = 10_000;
 /// The share of its age by which a WebSocket may close earlier, where a route does not say.
 const MAX_AGE_JITTER: f64 = 0.1;
+
+/// Entries that the cache may have.
+const MAX_CACHE_ENTRIES: u32 = 1_000_000;
+/// Bytes that the cache may have: a token of 16 KB fits into the least, and the most fits into a VM.
+const MIN_CACHE_BYTES: u32 = 65_536;
+/// See [`MIN_CACHE_BYTES`].
+const MAX_CACHE_BYTES: u32 = 268_435_456;
+/// Seconds that a token may be used without the service being asked: a role that has changed must show.
+const MAX_CACHE_TTL_S: u32 = 30;
 
 /// A fault's place and words go in here.
 struct Report(Vec<String>);
@@ -71,6 +81,7 @@ pub(super) fn check(
     }
     let (keys, jwks) = tokens(raw.tokens, env, &mut report);
     let feed = feed(&raw.feed, &mut report);
+    let cache = cache(&raw.cache, &mut report);
     report.require(
         (1..=MAX_CLOSE_GRACE_MS).contains(&raw.close_grace_ms),
         "close_grace_ms",
@@ -88,6 +99,7 @@ pub(super) fn check(
             keys,
             jwks,
             feed,
+            cache,
             close_grace_ms: raw.close_grace_ms,
         })
     } else {
@@ -137,6 +149,29 @@ fn feed(raw: &raw::Feed, report: &mut Report) -> feed::Settings {
     feed::Settings {
         hold_ms: raw.hold_ms,
         lost_after_ms: raw.lost_after_ms,
+    }
+}
+
+fn cache(raw: &raw::Cache, report: &mut Report) -> cache::Settings {
+    report.require(
+        raw.entries <= MAX_CACHE_ENTRIES,
+        "cache.entries",
+        "must be 1000000 at the most",
+    );
+    report.require(
+        raw.entries == 0 || (MIN_CACHE_BYTES..=MAX_CACHE_BYTES).contains(&raw.bytes),
+        "cache.bytes",
+        "must be 65536 to 268435456",
+    );
+    report.require(
+        (1..=MAX_CACHE_TTL_S).contains(&raw.ttl_s),
+        "cache.ttl_s",
+        "must be 1 to 30",
+    );
+    cache::Settings {
+        entries: raw.entries as usize,
+        bytes: raw.bytes as usize,
+        ttl_ms: u64::from(raw.ttl_s).saturating_mul(1000),
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Config {
     pub(super) tokens: Tokens,
     #[serde(default)]
     pub(super) feed: Feed,
+    #[serde(default)]
+    pub(super) cache: Cache,
     #[serde(default = "close_grace_ms")]
     pub(super) close_grace_ms: u32,
 }
@@ -83,6 +85,24 @@ impl Default for Feed {
         Self {
             hold_ms: 5_000,
             lost_after_ms: 10_000,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Cache {
+    pub(super) entries: u32,
+    pub(super) bytes: u32,
+    pub(super) ttl_s: u32,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            entries: 10_000,
+            bytes: 8_388_608,
+            ttl_s: 30,
         }
     }
 }

@@ -40,6 +40,8 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(config.trust_headers, ["x-qlik-session"]);
     let feed = (config.feed.hold_ms, config.feed.lost_after_ms);
     assert_eq!((feed, config.close_grace_ms), ((5_000, 10_000), 500));
+    let cache = (config.cache.entries, config.cache.bytes);
+    assert_eq!((cache, config.cache.ttl_ms), ((10_000, 8 << 20), 30_000));
     assert!(config.origins.is_empty() && config.jwks.is_none() && !config.keys.is_empty());
 }
 
@@ -129,6 +131,7 @@ fn unknown_fields_and_wrong_types_are_named() {
         ("/tokens/leeway_s", json!(1.5), "tokens.leeway_s: "),
         ("/cookie", json!(7), "cookie: "),
         ("/feed", json!({"hold": 1}), "unknown field `hold`"),
+        ("/cache", json!({"size": 1}), "unknown field `size`"),
         ("/feed", Value::Null, "feed: "),
         ("/routes/0/max_age_s", json!(-1), "routes[0].max_age_s: "),
     ] {
@@ -216,6 +219,10 @@ fn values_that_make_no_sense_are_named() {
             json!({"lost_after_ms": 5_000}),
             "feed.lost_after_ms: ",
         ),
+        ("/cache", json!({"entries": 1_000_001}), "cache.entries: "),
+        ("/cache", json!({"bytes": 65_535}), "cache.bytes: "),
+        ("/cache", json!({"ttl_s": 0}), "cache.ttl_s: "),
+        ("/cache", json!({"ttl_s": 31}), "cache.ttl_s: "),
         ("/close_grace_ms", json!(0), "close_grace_ms: "),
         ("/close_grace_ms", json!(10_001), "close_grace_ms: "),
         ("/service", json!({"cluster": ""}), "service.cluster: "),

@@ -5,7 +5,10 @@
 
 pub(super) mod streams;
 
+use crate::presentation::not_ready;
 use crate::request::Header;
+use crate::step::{Change, Reply};
+use base64::Engine;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, StreamType};
 use std::time::Duration;
@@ -82,6 +85,7 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+    fn proxy_record_metric(id: u32, value: u64) -> u32;
 }
 
 const fn checked(status: u32) -> Result<()> {
@@ -108,10 +112,15 @@ pub(super) fn log(level: LogLevel, text: &str) {
 
 /// Milliseconds since 1970.
 pub(super) fn now_ms() -> Result<u64> {
+    now_us().map(|now| now / 1_000)
+}
+
+/// Microseconds since 1970.
+pub(super) fn now_us() -> Result<u64> {
     let mut time = 0;
     // SAFETY: the pointer is that of a live integer.
     checked(unsafe { proxy_get_current_time_nanoseconds(&raw mut time) })?;
-    Ok(time / 1_000_000)
+    Ok(time / 1_000)
 }
 
 /// How often `on_tick` comes.
@@ -209,15 +218,36 @@ impl Headers {
     }
 }
 
+/// Changes the request's headers; the reply to give when that fails.
+pub(super) fn apply(changes: &[Change]) -> std::result::Result<(), Reply> {
+    for change in changes {
+        match change {
+            Change::Remove(name) => remove_header(name),
+            Change::Set(name, value) => set_header(name, value),
+            Change::Add(name, value) => add_header(name, value),
+            Change::Nonce(name) => {
+                streams::random().and_then(|bits| set_header(name, nonce(bits).as_bytes()))
+            }
+        }
+        .map_err(|_| not_ready("a header cannot be changed"))?;
+    }
+    Ok(())
+}
+
+/// 16 bytes in base64.
+fn nonce(bits: u128) -> String {
+    base64::engine::general_purpose::STANDARD.encode(bits.to_le_bytes())
+}
+
 /// Takes every request header of this name off.
-pub(super) fn remove_header(name: &str) -> Result<()> {
+fn remove_header(name: &str) -> Result<()> {
     let kind = MapType::HttpRequestHeaders as u32;
     // SAFETY: pointer and size are those of a live text.
     checked(unsafe { proxy_remove_header_map_value(kind, name.as_ptr(), name.len()) })
 }
 
 /// Puts one request header in the place of all of its name.
-pub(super) fn set_header(name: &str, value: &[u8]) -> Result<()> {
+fn set_header(name: &str, value: &[u8]) -> Result<()> {
     let kind = MapType::HttpRequestHeaders as u32;
     // SAFETY: pointers and sizes are those of live texts.
     checked(unsafe {
@@ -226,7 +256,7 @@ pub(super) fn set_header(name: &str, value: &[u8]) -> Result<()> {
 }
 
 /// Adds a request header.
-pub(super) fn add_header(name: &str, value: &[u8]) -> Result<()> {
+fn add_header(name: &str, value: &[u8]) -> Result<()> {
     let kind = MapType::HttpRequestHeaders as u32;
     // SAFETY: pointers and sizes are those of live texts.
     checked(unsafe {
@@ -305,6 +335,11 @@ pub(super) fn define_gauge(name: &str) -> Result<u32> {
     define_metric(MetricType::Gauge, name)
 }
 
+/// Makes a histogram, or finds the one of that name.
+pub(super) fn define_histogram(name: &str) -> Result<u32> {
+    define_metric(MetricType::Histogram, name)
+}
+
 fn define_metric(kind: MetricType, name: &str) -> Result<u32> {
     let mut id = 0;
     let kind = kind as u32;
@@ -322,6 +357,12 @@ pub(super) fn increment(counter: u32) -> Result<()> {
 pub(super) fn add(metric: u32, change: i64) -> Result<()> {
     // SAFETY: no pointers.
     checked(unsafe { proxy_increment_metric(metric, change) })
+}
+
+/// Takes a value into a histogram.
+pub(super) fn record(histogram: u32, value: u64) -> Result<()> {
+    // SAFETY: no pointers.
+    checked(unsafe { proxy_record_metric(histogram, value) })
 }
 
 /// Why a callout did not start.

@@ -50,17 +50,16 @@ impl Gateway {
         self.with(|core| core.has_ended(session_ref))
     }
 
-    /// Whether what is cached may be used at present (S36).
-    #[allow(dead_code, reason = "for the cache of tokens, which is on its way")]
-    pub(super) fn is_fresh(&self, now: u64) -> bool {
-        self.with(|core| core.is_fresh(now))
-    }
-
-    /// Something is cached whose end must be heard of.
-    #[allow(dead_code, reason = "for the cache of tokens, which is on its way")]
-    pub(super) fn want_events(&self, now: u64) {
-        self.with(|core| core.want_events(now));
-        self.hurry();
+    /// Somebody relies on events; true when what is cached may be used (S36).
+    pub(super) fn want_events(&self, now: u64) -> bool {
+        let fresh = self.with(|core| {
+            core.want_events(now);
+            core.is_fresh(now)
+        });
+        if !fresh {
+            self.hurry();
+        }
+        fresh
     }
 
     /// A session's client has done something (S12).
@@ -203,7 +202,7 @@ impl Gateway {
     }
 
     /// Something has happened that the next tick should not be long in coming for.
-    fn hurry(&self) {
+    pub(super) fn hurry(&self) {
         self.set_period(BUSY_MS);
     }
 

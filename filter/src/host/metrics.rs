@@ -10,12 +10,25 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::Hash;
 
+/// Where a session's token comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Cached {
+    /// From the cache.
+    Hit,
+    /// From a callout of the request's own.
+    Miss,
+    /// From a callout that was under way.
+    Coalesced,
+}
+
 /// The counters of one worker's plugin.
 #[derive(Default)]
 pub(super) struct Metrics {
     requests: [Cell<Option<u32>>; 4],
     rejections: RefCell<HashMap<Cause, u32>>,
     callout_failures: Cell<Option<u32>>,
+    callouts: Cell<Option<u32>>,
+    cached: [Cell<Option<u32>>; 3],
     jwks_failures: Cell<Option<u32>>,
     feed_failures: Cell<Option<u32>>,
     age_warnings: Cell<Option<u32>>,
@@ -47,6 +60,27 @@ impl Metrics {
     /// The placement service could not be asked, or gave no answer of its own.
     pub(super) fn callout_failure(&self) {
         count(&self.callout_failures, "berth_callout_failures");
+    }
+
+    /// A callout has ended after so many microseconds.
+    pub(super) fn callout(&self, us: u64) {
+        if self.callouts.get().is_none() {
+            let id = calls::define_histogram("berth_callout_us");
+            self.callouts.set(id.ok());
+        }
+        if let Some(id) = self.callouts.get() {
+            let _ = calls::record(id, us);
+        }
+    }
+
+    /// A request wanted a session's token.
+    pub(super) fn cached(&self, cached: Cached) {
+        let [hit, miss, coalesced] = &self.cached;
+        match cached {
+            Cached::Hit => count(hit, "berth_cache.result=hit"),
+            Cached::Miss => count(miss, "berth_cache.result=miss"),
+            Cached::Coalesced => count(coalesced, "berth_cache.result=coalesced"),
+        }
     }
 
     /// The key set could not be fetched.

@@ -1,12 +1,13 @@
 //! Lives as long as one configuration in one worker: reads it, keeps the keys fresh, and makes the
 //! contexts of requests.
 
+use super::answers::Answers;
 use super::calls::{self, LogLevel};
 use super::gateway::Gateway;
 use super::metrics::Metrics;
 use super::stream::Stream;
 use crate::config::Config;
-use crate::gateway::{BUSY_MS, IDLE_MS, Told};
+use crate::gateway::{BUSY_MS, IDLE_MS};
 use crate::jwks::{self, WANTED_EVERY_MS};
 use crate::schedule::Schedule;
 use crate::token::Keys;
@@ -25,6 +26,7 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) metrics: Metrics,
     pub(super) gateway: Gateway,
+    pub(super) answers: Answers,
     /// A token named a key that is not known.
     pub(super) wants_keys: Cell<bool>,
     keys: RefCell<Rc<Keys>>,
@@ -35,10 +37,6 @@ impl Shared {
     pub(super) fn keys(&self) -> Option<Rc<Keys>> {
         self.keys.try_borrow().ok().map(|keys| Rc::clone(&keys))
     }
-
-    /// What the feed has brought for cached tokens. (There are none yet.)
-    #[allow(clippy::unused_self, reason = "the cache will be here")]
-    const fn told(&self, _: &Told) {}
 }
 
 /// The plugin's root context.
@@ -94,6 +92,7 @@ impl RootContext for Root {
         }
         self.shared = Some(Rc::new(Shared {
             keys: RefCell::new(Rc::new(config.keys.clone())),
+            answers: Answers::new(config.cache),
             config,
             metrics: Metrics::default(),
             gateway,
@@ -121,6 +120,7 @@ impl RootContext for Root {
             now,
             self.is_without_keys(),
         );
+        shared.answers.adopt(self.id, &shared);
     }
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
@@ -137,7 +137,13 @@ impl Context for Root {
         if let Some(shared) = &self.shared
             && let Some(told) = shared.gateway.on_reply(token, size, &shared.metrics)
         {
-            shared.told(&told);
+            shared.answers.told(&told);
+            return;
+        }
+        if let Some(shared) = &self.shared
+            && shared.answers.adopted_landed(token, size, shared)
+        {
+            let _ = calls::streams::set_effective_context(self.id);
             return;
         }
         if self.fetch != Some(token) {
@@ -190,6 +196,7 @@ impl Root {
                 schedule.succeeded(now);
                 if let Ok(mut current) = shared.keys.try_borrow_mut() {
                     *current = Rc::new(shared.config.keys.with_fetched(keys));
+                    shared.answers.clear();
                 }
             }
             Err(fault) => {

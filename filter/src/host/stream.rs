@@ -1,37 +1,45 @@
 //! One request in Envoy: hands its headers to the flow and does what the flow says. Whatever fails
 //! on the way refuses the request; nothing fails open.
 
-use super::calls::{self, Headers, LogLevel, NotSent, streams};
+use super::answers::{Joined, refuse, route};
+use super::calls::{self, Headers, NotSent, streams};
+use super::metrics::Cached;
 use super::root::Shared;
 use super::tap;
+use crate::cache::Key;
 use crate::config::Service;
-use crate::flow::{self, Waiting};
+use crate::flow::{self, Verdict, Waiting};
 use crate::placement::{MAX_ANSWER_BYTES, Placed};
 use crate::presentation::not_ready;
-use crate::rejection::{Cause, Level};
-use crate::step::{Callout, Change, Failure, Outcome, Reply, Start, Step};
+use crate::step::{Callout, Failure, Outcome, Reply, Start, Step};
 use crate::streams::{Ending, Tap};
-use base64::Engine;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
+use std::cell::Cell;
 use std::rc::Rc;
-
-/// What Envoy's filter state has of a request, for the access log.
-const SESSION_REF: &str = "session_ref";
-const POOL: &str = "pool";
-const ENGINE: &str = "engine";
-const PLACEMENT: &str = "placement";
 
 /// Numbers that Envoy knows of a request.
 const RESPONSE_STATUS: &str = "response\0code";
 const RESPONSE_SIZE: &str = "response\0size";
+
+/// A callout under way.
+struct Call {
+    token: u32,
+    /// Microseconds since 1970.
+    since: u64,
+    waiting: Waiting,
+    /// The session, when others may wait for the same answer.
+    shared: Option<Key>,
+}
 
 /// Where a request is on its way.
 enum State {
     /// Its headers have not come, or it has been refused: nothing of it may go on.
     Held,
     /// Its callout is under way.
-    Waiting(u32, Waiting),
+    Waiting(Call),
+    /// It waits for the callout of another request of its session. True when it has gone on.
+    Joined(Key, Rc<Cell<bool>>),
     /// It has gone on.
     Passed,
     /// It has gone on to its engine, as a stream that is looked after.
@@ -66,7 +74,7 @@ impl Stream {
         match step {
             Step::Reply(reply) => Err(reply),
             Step::Pass(changes) => {
-                apply(&changes)?;
+                calls::apply(&changes)?;
                 self.state = State::Passed;
                 Ok(())
             }
@@ -75,68 +83,120 @@ impl Stream {
                 callout,
                 waiting,
             } => {
-                apply(&changes)?;
-                self.call(shared, &callout, waiting)
+                calls::apply(&changes)?;
+                self.ask(shared, callout, waiting)
             }
         }
     }
 
-    fn call(&mut self, shared: &Shared, callout: &Callout, waiting: Waiting) -> Result<(), Reply> {
+    /// Asks for what is not known yet, once for all who want to know.
+    fn ask(&mut self, shared: &Shared, callout: Callout, waiting: Waiting) -> Result<(), Reply> {
+        let Some(key) = callout.shared else {
+            return self.call(shared, callout, waiting);
+        };
+        if let Some(grant) = shared.answers.find(&key, &shared.gateway) {
+            shared.metrics.cached(Cached::Hit);
+            shared.gateway.active(&grant.session_ref);
+            return self
+                .end(waiting.settle(&shared.config, &Ok(grant)))
+                .map(drop);
+        }
+        let passed = Rc::new(Cell::new(false));
+        let joined = Joined {
+            waiting,
+            passed: Rc::clone(&passed),
+        };
+        match shared.answers.wait(&key, self.id, joined) {
+            Ok(()) => {
+                shared.metrics.cached(Cached::Coalesced);
+                self.state = State::Joined(key, passed);
+                Ok(())
+            }
+            Err(Joined { waiting, .. }) => {
+                shared.metrics.cached(Cached::Miss);
+                self.call(shared, callout, waiting)
+            }
+        }
+    }
+
+    fn call(&mut self, shared: &Shared, callout: Callout, waiting: Waiting) -> Result<(), Reply> {
         let service = &shared.config.service;
+        let since = calls::now_us().unwrap_or_default();
         let sent = post(service, callout.path, &callout.body, service.timeout_ms);
         let failure = match sent {
             Ok(token) => {
-                self.state = State::Waiting(token, waiting);
+                if let Some(key) = callout.shared {
+                    shared.answers.lead(key, self.id, callout.body);
+                }
+                self.state = State::Waiting(Call {
+                    token,
+                    since,
+                    waiting,
+                    shared: callout.shared,
+                });
                 return Ok(());
             }
             Err(NotSent::ClusterMissing) => Failure::ClusterMissing,
             Err(NotSent::Failed) => Failure::Unreachable,
         };
         self.end(waiting.on_failure(&shared.config, failure))
-            .map(|_| ())
+            .map(drop)
     }
 
     /// The callout has ended: lets the request go on, or gives the reply.
     fn end(&mut self, outcome: Outcome) -> Result<Option<Placed>, Reply> {
-        match outcome {
-            Outcome::Reply(reply) => Err(reply),
-            Outcome::Route {
-                changes,
-                session_ref,
-                placed,
-            } => {
-                apply(&changes)?;
-                // Only the access log would miss them.
-                if let Some(session_ref) = session_ref {
-                    let _ = calls::set_property(SESSION_REF, &session_ref);
-                }
-                if let Some(placed) = &placed {
-                    let _ = calls::set_property(POOL, &placed.pool);
-                    let _ = calls::set_property(ENGINE, &placed.engine);
-                    let _ = calls::set_property(PLACEMENT, &placed.reason);
-                }
-                self.state = State::Passed;
-                Ok(placed)
-            }
-        }
+        let placed = route(outcome)?;
+        self.state = State::Passed;
+        Ok(placed)
     }
 
     /// Refuses the request. When even that fails, it is cut off; it never goes on.
     fn refuse(&mut self, reply: &Reply) {
         self.state = State::Held;
-        if let Some(shared) = &self.shared {
-            shared.metrics.rejection(reply.cause);
-            if matches!(reply.cause, Cause::TokenInvalid | Cause::BearerInvalid) {
-                shared.wants_keys.set(true);
-            }
-            if is_callout_failure(reply.cause) {
-                shared.metrics.callout_failure();
-            }
+        if let Some(shared) = &self.shared
+            && reply.cause.is_callout_failure()
+        {
+            shared.metrics.callout_failure();
         }
-        log(reply);
-        let details = reply.cause.reason();
-        if calls::reply(reply.status, details, &reply.headers, &reply.body).is_err() {
-            let _ = calls::reset_request();
+        refuse(self.shared.as_deref(), reply);
+    }
+
+    /// The request's own callout has ended, like this: what becomes of the request.
+    fn answered(&mut self, shared: &Shared, call: Call, size: usize) {
+        let answer = match (calls::callout_status(), read_body(size), shared.keys()) {
+            (Ok(status), Ok(body), Some(keys)) => Some((status, body, keys)),
+            _ => None,
+        };
+        let ended = |session_ref: &str| shared.gateway.has_ended(session_ref);
+        let config = &shared.config;
+        let Some(key) = call.shared else {
+            let outcome = match answer {
+                Some((status, body, keys)) => {
+                    call.waiting.on_reply(config, &keys, &ended, status, &body)
+                }
+                None => call.waiting.on_failure(config, Failure::Unreachable),
+            };
+            return self.conclude(shared, outcome);
+        };
+        let verdict: Verdict = match answer {
+            Some((status, body, keys)) => flow::verdict(&keys, &ended, status, &body),
+            None => Err(Failure::Unreachable.into()),
+        };
+        self.conclude(shared, call.waiting.settle(config, &verdict));
+        if shared.answers.landed(&key, self.id, &verdict, shared) {
+            let _ = streams::set_effective_context(self.id);
+        }
+    }
+
+    fn conclude(&mut self, shared: &Shared, outcome: Outcome) {
+        let ended = self.end(outcome).and_then(|placed| {
+            calls::resume_request().map_err(|_| not_ready("the request does not go on"))?;
+            Ok(placed)
+        });
+        match ended {
+            Ok(Some(placed)) => self.open(shared, placed),
+            Ok(None) => {}
+            Err(reply) => self.refuse(&reply),
         }
     }
 }
@@ -169,50 +229,49 @@ impl HttpContext for Stream {
 
 impl Context for Stream {
     fn on_http_call_response(&mut self, token: u32, _: usize, size: usize, _: usize) {
-        let State::Waiting(expected, waiting) = std::mem::replace(&mut self.state, State::Held)
-        else {
+        let state = std::mem::replace(&mut self.state, State::Held);
+        let (State::Waiting(call), Some(shared)) = (state, self.shared.clone()) else {
             return;
         };
-        let Some(shared) = self.shared.clone() else {
-            return;
-        };
-        if token != expected {
-            self.state = State::Waiting(expected, waiting);
+        if token != call.token {
+            self.state = State::Waiting(call);
             return;
         }
-        let outcome = match (calls::callout_status(), read_body(size), shared.keys()) {
-            (Ok(status), Ok(body), Some(keys)) => {
-                let ended = |session_ref: &str| shared.gateway.has_ended(session_ref);
-                waiting.on_reply(&shared.config, &keys, &ended, status, &body)
-            }
-            _ => waiting.on_failure(&shared.config, Failure::Unreachable),
-        };
-        let ended = self.end(outcome).and_then(|placed| {
-            calls::resume_request().map_err(|_| not_ready("the request does not go on"))?;
-            Ok(placed)
-        });
-        match ended {
-            Ok(Some(placed)) => self.open(&shared, placed),
-            Ok(None) => {}
-            Err(reply) => self.refuse(&reply),
+        if let Ok(now) = calls::now_us() {
+            shared.metrics.callout(now.saturating_sub(call.since));
         }
+        self.answered(&shared, call, size);
     }
 
     fn on_done(&mut self) -> bool {
-        // The client is gone: a callout that ends later has nothing to route.
         let state = std::mem::replace(&mut self.state, State::Held);
-        if let (State::Open(tap), Some(shared)) = (state, &self.shared) {
-            let ending = Ending {
-                status: streams::number_property(RESPONSE_STATUS)
-                    .ok()
-                    .and_then(|status| u16::try_from(status).ok())
-                    .filter(|status| *status != 0),
-                received: tap.received(),
-                sent: streams::number_property(RESPONSE_SIZE).unwrap_or_default(),
-            };
-            if let Some((pool, reason)) = shared.gateway.close(self.id, ending) {
-                shared.metrics.stream_closed(&pool, reason);
+        let Some(shared) = &self.shared else {
+            return true;
+        };
+        match state {
+            // The client is gone: a callout that ends later has nothing to route. Others may wait for it.
+            State::Waiting(Call {
+                shared: Some(key), ..
+            })
+            | State::Joined(key, _) => {
+                if shared.answers.leave(&key, self.id) {
+                    shared.gateway.hurry();
+                }
             }
+            State::Open(tap) => {
+                let ending = Ending {
+                    status: streams::number_property(RESPONSE_STATUS)
+                        .ok()
+                        .and_then(|status| u16::try_from(status).ok())
+                        .filter(|status| *status != 0),
+                    received: tap.received(),
+                    sent: streams::number_property(RESPONSE_SIZE).unwrap_or_default(),
+                };
+                if let Some((pool, reason)) = shared.gateway.close(self.id, ending) {
+                    shared.metrics.stream_closed(&pool, reason);
+                }
+            }
+            State::Held | State::Waiting(_) | State::Passed => {}
         }
         true
     }
@@ -228,10 +287,11 @@ impl Stream {
         }
     }
 
-    const fn action(&self) -> Action {
-        match self.state {
+    fn action(&self) -> Action {
+        match &self.state {
+            State::Joined(_, passed) if passed.get() => Action::Continue,
             State::Passed | State::Open(_) => Action::Continue,
-            State::Held | State::Waiting(..) => Action::Pause,
+            State::Held | State::Waiting(_) | State::Joined(..) => Action::Pause,
         }
     }
 }
@@ -255,57 +315,9 @@ pub(super) fn post(
 }
 
 /// The callout's body; one byte more than is allowed is enough to refuse it.
-fn read_body(size: usize) -> calls::Result<Vec<u8>> {
+pub(super) fn read_body(size: usize) -> calls::Result<Vec<u8>> {
     if size == 0 {
         return Ok(Vec::new());
     }
     calls::callout_body(size.min(MAX_ANSWER_BYTES.saturating_add(1)))
-}
-
-fn apply(changes: &[Change]) -> Result<(), Reply> {
-    for change in changes {
-        match change {
-            Change::Remove(name) => calls::remove_header(name),
-            Change::Set(name, value) => calls::set_header(name, value),
-            Change::Add(name, value) => calls::add_header(name, value),
-            Change::Nonce(name) => {
-                calls::random().and_then(|bits| calls::set_header(name, nonce(bits).as_bytes()))
-            }
-        }
-        .map_err(|_| not_ready("a header cannot be changed"))?;
-    }
-    Ok(())
-}
-
-/// 16 bytes in base64.
-fn nonce(bits: u128) -> String {
-    base64::engine::general_purpose::STANDARD.encode(bits.to_le_bytes())
-}
-
-const fn is_callout_failure(cause: Cause) -> bool {
-    matches!(
-        cause,
-        Cause::ServiceUnreachable
-            | Cause::ServiceTimeout
-            | Cause::ServiceClusterMissing
-            | Cause::ServiceAnswerInvalid
-    )
-}
-
-fn log(reply: &Reply) {
-    let level = match reply.cause.level() {
-        Level::Debug => LogLevel::Debug,
-        Level::Info => LogLevel::Info,
-        Level::Warn => LogLevel::Warn,
-        Level::Error => LogLevel::Error,
-    };
-    let reason = reply.cause.reason();
-    let status = reply.status;
-    let text = match &reply.detail {
-        None => format!("berth: refused, reason={reason} status={status}"),
-        Some(detail) => {
-            format!("berth: refused, reason={reason} status={status} detail={detail:?}")
-        }
-    };
-    calls::log(level, &text);
 }

@@ -34,7 +34,7 @@ fn times_count_within_the_leeway() {
     let now = get_current_timestamp();
     let verify = |exp: u64, nbf: u64| {
         let claims = json!({"iss": "berth", "aud": "engine", "exp": exp, "nbf": nbf});
-        keys().verify(&signed(&claims))
+        keys().verify(&signed(&claims)).map(drop)
     };
     assert_eq!(verify(now + 60, now), Ok(()));
     assert_eq!(verify(now - 2, now), Ok(()));
@@ -59,9 +59,9 @@ fn a_token_for_a_key_that_is_not_there_says_so() {
         ..Header::default()
     };
     let token = |kid| encode(&header(kid), &claims, &EncodingKey::from_secret(SECRET)).unwrap();
-    assert_eq!(keys.verify(&token("a")), Ok(()));
+    assert!(keys.verify(&token("a")).is_ok());
     assert_eq!(keys.verify(&token("b")), Err(TokenFault::UnknownKey));
-    assert_eq!(keys.verify(&signed(&claims)), Ok(()));
+    assert!(keys.verify(&signed(&claims)).is_ok());
 }
 
 #[test]
@@ -126,8 +126,8 @@ fn a_token_that_was_good_is_good_until_its_end() {
     let keys = keys();
     let claims = |exp: u64| json!({"iss": "berth", "aud": "engine", "exp": exp});
     let good = signed(&claims(now + 60));
-    assert_eq!(keys.verify(&good), Ok(()));
-    assert_eq!(keys.verify(&good), Ok(()));
+    assert!(keys.verify(&good).is_ok());
+    assert!(keys.verify(&good).is_ok());
     let forged = format!("{}x", &good[..good.len() - 1]);
     assert!(keys.verify(&forged).is_err());
     // As remembered from before its end: the end counts, not the memory.
@@ -143,7 +143,7 @@ fn keys_that_go_take_their_tokens_along() {
     let keys = none.with_fetched(vec![fetched]);
     let token =
         signed(&json!({"iss": "berth", "aud": "engine", "exp": get_current_timestamp() + 60}));
-    assert_eq!(keys.verify(&token), Ok(()));
+    assert!(keys.verify(&token).is_ok());
     assert_eq!(
         keys.with_fetched(vec![]).verify(&token),
         Err(TokenFault::UnknownKey)

@@ -34,7 +34,11 @@ async fn passes_on(builder: Builder, files: &[&str], tests: usize) -> Result<()>
         }
     }
     let mut stack = builder.start().await?;
-    let scheme = if stack.certificate.is_some() { "https" } else { "http" };
+    let scheme = if stack.certificate.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     stack
         .service()?
         .add_account("ada", "ada-password", &["user"])?;

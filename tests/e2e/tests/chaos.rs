@@ -15,7 +15,11 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(90);
 
 /// How long it goes on: seconds in every run, ten minutes in `make soak`.
 fn duration() -> Duration {
-    Duration::from_secs(if std::env::var_os("BERTH_SOAK").is_some() { 600 } else { 12 })
+    Duration::from_secs(if std::env::var_os("BERTH_SOAK").is_some() {
+        600
+    } else {
+        12
+    })
 }
 
 /// Steps that are as good as random, and the same in every run.
@@ -35,10 +39,19 @@ async fn counted(stack: &Stack) -> Result<BTreeMap<String, usize>> {
     let service = stack.service.as_ref().ok_or("no service")?;
     let text = Call::get("/metrics").send(service.addr).await?.text();
     let mut all = BTreeMap::new();
-    for line in text.lines().filter(|line| line.starts_with("berth_streams{")) {
-        let engine = line.split("engine=\"").nth(1).and_then(|rest| rest.split('"').next());
+    for line in text
+        .lines()
+        .filter(|line| line.starts_with("berth_streams{"))
+    {
+        let engine = line
+            .split("engine=\"")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next());
         let count = line.rsplit(' ').next().and_then(|count| count.parse().ok());
-        all.insert(engine.ok_or("an engine")?.to_owned(), count.ok_or("a count")?);
+        all.insert(
+            engine.ok_or("an engine")?.to_owned(),
+            count.ok_or("a count")?,
+        );
     }
     Ok(all)
 }
@@ -55,7 +68,9 @@ async fn true_counts(stack: &Stack) -> Result<BTreeMap<String, (usize, usize)>> 
 
 /// A client that asks for a socket and is gone before or while it is answered.
 async fn break_off(stack: &Stack, cookie: &str, dice: &mut Dice) -> Result<()> {
-    let Ok(mut stream) = TcpStream::connect(stack.http()).await else { return Ok(()) };
+    let Ok(mut stream) = TcpStream::connect(stack.http()).await else {
+        return Ok(());
+    };
     stream.set_zero_linger()?;
     let head = upgrade_head(stack.http(), PATH, cookie);
     let _ = stream.write_all(head.as_bytes()).await;
@@ -127,8 +142,19 @@ async fn after_chaos_the_service_counts_what_the_engines_count() -> Result<()> {
         };
         *done.entry(what).or_default() += 1;
     }
-    for needed in ["open", "break off", "drop", "trap", "engine killed", "service killed", "Envoy killed"] {
-        assert!(done.contains_key(needed), "{needed} never happened: {done:?}");
+    for needed in [
+        "open",
+        "break off",
+        "drop",
+        "trap",
+        "engine killed",
+        "service killed",
+        "Envoy killed",
+    ] {
+        assert!(
+            done.contains_key(needed),
+            "{needed} never happened: {done:?}"
+        );
     }
     // The world goes on: some sockets open, as after any bad day.
     for _ in 0..20 {
@@ -142,8 +168,17 @@ async fn after_chaos_the_service_counts_what_the_engines_count() -> Result<()> {
         let same = true_counts.iter().all(|(engine, (sockets, sessions))| {
             sockets == sessions && counted.get(engine).copied().unwrap_or_default() == *sockets
         });
-        if same && true_counts.values().map(|(sockets, _)| sockets).sum::<usize>() >= 20 {
-            println!("{done:?}; after {:?} both count {counted:?}", settled.elapsed());
+        if same
+            && true_counts
+                .values()
+                .map(|(sockets, _)| sockets)
+                .sum::<usize>()
+                >= 20
+        {
+            println!(
+                "{done:?}; after {:?} both count {counted:?}",
+                settled.elapsed()
+            );
             return Ok(());
         }
         let now = format!("service {counted:?}, engines {true_counts:?}");

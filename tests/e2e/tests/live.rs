@@ -23,11 +23,17 @@ const OPERATOR: &str = "operator-secret-1";
 
 /// Sockets of one account: few in every run, 500 in `make soak`.
 fn sockets_per_account() -> usize {
-    if std::env::var_os("BERTH_SOAK").is_some() { 500 } else { 60 }
+    if std::env::var_os("BERTH_SOAK").is_some() {
+        500
+    } else {
+        60
+    }
 }
 
 async fn open(to: SocketAddr, cookie: &str) -> Result<WebSocket> {
-    let mut socket = WebSocket::upgrade(to, PATH, &[("cookie", cookie)]).await?.open()?;
+    let mut socket = WebSocket::upgrade(to, PATH, &[("cookie", cookie)])
+        .await?
+        .open()?;
     socket.next().await?;
     Ok(socket)
 }
@@ -86,7 +92,9 @@ async fn hold(gateways: &[SocketAddr], cookie: &str, count: usize) -> Result<Joi
         let (to, cookie) = (gateways[index % gateways.len()], cookie.to_owned());
         opening.spawn(async move { open(to, &cookie).await.map(|socket| (index, socket)) });
         while opening.len() >= AT_ONCE || (index + 1 == count && !opening.is_empty()) {
-            let Some(opened) = opening.join_next().await else { break };
+            let Some(opened) = opening.join_next().await else {
+                break;
+            };
             let (index, socket) = opened??;
             // The gateways take turns, too.
             ends.spawn(keep(socket, index / gateways.len() % 2 == 0));
@@ -98,7 +106,9 @@ async fn hold(gateways: &[SocketAddr], cookie: &str, count: usize) -> Result<Joi
 async fn streams(stack: &Stack) -> Result<u64> {
     let service = stack.service.as_ref().ok_or("no service")?;
     let text = Call::get("/metrics").send(service.addr).await?.text();
-    let lines = text.lines().filter(|line| line.starts_with("berth_streams{"));
+    let lines = text
+        .lines()
+        .filter(|line| line.starts_with("berth_streams{"));
     let counts = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
     Ok(counts.sum())
 }
@@ -109,7 +119,12 @@ async fn known(stack: &Stack, count: usize) -> Result<()> {
 }
 
 /// Every socket must close after `ended`; prints how long that took.
-async fn closed(what: &str, ended: Instant, mut ends: JoinSet<Result<End>>, code: u16) -> Result<()> {
+async fn closed(
+    what: &str,
+    ended: Instant,
+    mut ends: JoinSet<Result<End>>,
+    code: u16,
+) -> Result<()> {
     let mut all = vec![];
     while let Some(end) = ends.join_next().await {
         all.push(end??);
@@ -133,10 +148,21 @@ async fn closed(what: &str, ended: Instant, mut ends: JoinSet<Result<End>>, code
         p99(&silent),
         talked.len(),
     );
-    assert!(all.iter().all(|end| end.at >= ended), "{what}: none before its time");
+    assert!(
+        all.iter().all(|end| end.at >= ended),
+        "{what}: none before its time"
+    );
     assert!(p99(&talked).max(p99(&silent)) < CLOSED_WITHIN, "{what}");
-    assert!(with_code * 10 >= talked.len() * 8, "{what}: {with_code} of {} with {code}", talked.len());
-    assert!(all.iter().all(|end| end.code.is_none() || end.code == Some(code)), "{what}");
+    assert!(
+        with_code * 10 >= talked.len() * 8,
+        "{what}: {with_code} of {} with {code}",
+        talked.len()
+    );
+    assert!(
+        all.iter()
+            .all(|end| end.code.is_none() || end.code == Some(code)),
+        "{what}"
+    );
     Ok(())
 }
 
@@ -154,7 +180,9 @@ async fn whatever_ends_a_session_closes_its_sockets_on_every_gateway() -> Result
     let mut gateways = vec![stack.http()];
     gateways.extend(stack.further_envoys.iter().map(|envoy| envoy.http));
     for name in ["ada", "bob", "eve"] {
-        stack.service()?.add_account(name, "some-password-1", &["user"])?;
+        stack
+            .service()?
+            .add_account(name, "some-password-1", &["user"])?;
     }
     let demo = stack.login_demo().await?;
     let ada = stack.login("ada", "some-password-1").await?;
@@ -171,7 +199,13 @@ async fn whatever_ends_a_session_closes_its_sockets_on_every_gateway() -> Result
     let origin = format!("http://{}", stack.http());
 
     let began = Instant::now();
-    let reply = stack.send(Call::new("POST", "/logout").cookie(&demo).header("origin", &origin)).await?;
+    let reply = stack
+        .send(
+            Call::new("POST", "/logout")
+                .cookie(&demo)
+                .header("origin", &origin),
+        )
+        .await?;
     assert!(reply.status < 400, "{} {}", reply.status, reply.text());
     closed("logout", began, logged_out, 4403).await?;
 
@@ -191,7 +225,9 @@ async fn whatever_ends_a_session_closes_its_sockets_on_every_gateway() -> Result
     known(&stack, count).await?;
     for to in gateways {
         for cookie in [&demo, &ada, &bob] {
-            let refused = WebSocket::upgrade(to, PATH, &[("cookie", cookie)]).await?.refused()?;
+            let refused = WebSocket::upgrade(to, PATH, &[("cookie", cookie)])
+                .await?
+                .refused()?;
             assert_eq!(refused.status, 401, "{}", refused.text());
         }
         open(to, &eve).await?;
@@ -241,22 +277,37 @@ async fn an_expired_session_closes_its_sockets_and_pushes_keep_nobody_alive() ->
     for end in over {
         let (at, pushed) = tokio::time::timeout(LIMIT, end).await??;
         let lived = at.duration_since(began);
-        println!("idle session: its socket was closed after {lived:?}, {pushed} messages from the engine notwithstanding");
+        println!(
+            "idle session: its socket was closed after {lived:?}, {pushed} messages from the engine notwithstanding"
+        );
         assert!(pushed > 50, "the engine was chatty: {pushed}");
-        assert!(lived >= IDLE - Duration::from_secs(1) && lived < IDLE + CLOSED_WITHIN, "{lived:?}");
+        assert!(
+            lived >= IDLE - Duration::from_secs(1) && lived < IDLE + CLOSED_WITHIN,
+            "{lived:?}"
+        );
     }
     let reply = stack.send(Call::get("/api/whoami").cookie(&idle)).await?;
-    assert_eq!((reply.status, reply.reason().as_str()), (440, "session-expired"));
+    assert_eq!(
+        (reply.status, reply.reason().as_str()),
+        (440, "session-expired")
+    );
     listens.next().await?;
     let reply = stack.send(Call::get("/api/whoami").cookie(&active)).await?;
-    assert_eq!(reply.status, 200, "who was active by WebSocket alone is signed in");
+    assert_eq!(
+        reply.status, 200,
+        "who was active by WebSocket alone is signed in"
+    );
     Ok(())
 }
 
 #[tokio::test]
 async fn without_the_service_nobody_gets_in_and_open_sockets_stay() -> Result<()> {
     let filter = json!({"service": {"timeout_ms": 1_000}});
-    let mut stack = Stack::builder().engines(1).filter_config(&filter).start().await?;
+    let mut stack = Stack::builder()
+        .engines(1)
+        .filter_config(&filter)
+        .start()
+        .await?;
     let cookie = stack.login_demo().await?;
     let mut socket = stack.socket(PATH, &cookie).await?;
     known(&stack, 1).await?;
@@ -281,7 +332,10 @@ async fn without_the_service_nobody_gets_in_and_open_sockets_stay() -> Result<()
     }
     println!("served for {served:?} after the service had stopped");
     assert!(served < Duration::from_secs(12), "{served:?}");
-    let refused = stack.upgrade(PATH, &[("cookie", &cookie)]).await?.refused()?;
+    let refused = stack
+        .upgrade(PATH, &[("cookie", &cookie)])
+        .await?
+        .refused()?;
     assert!([503, 504].contains(&refused.status), "{}", refused.status);
 
     stack.service()?.resume();
@@ -292,7 +346,9 @@ async fn without_the_service_nobody_gets_in_and_open_sockets_stay() -> Result<()
 
     // The service dies and its successor learns of the socket, and of its session's end meanwhile.
     stack.service()?.kill();
-    stack.service()?.command(&["sessions", "end", "--account", "demo"])?;
+    stack
+        .service()?
+        .command(&["sessions", "end", "--account", "demo"])?;
     socket.send(Message::binary(b"here".to_vec())).await?;
     socket.next().await?;
     stack.service()?.restart().await?;

@@ -27,15 +27,31 @@ async fn echoes(socket: &mut WebSocket) -> Result<()> {
 }
 
 /// Attackers, one after the other, until told to stop; how each of their requests was answered.
-async fn attack(to: std::net::SocketAddr, stop: Arc<AtomicBool>, refused: Arc<AtomicU64>) -> Result<()> {
+async fn attack(
+    to: std::net::SocketAddr,
+    stop: Arc<AtomicBool>,
+    refused: Arc<AtomicU64>,
+) -> Result<()> {
     let forged = format!("Bearer {}", Claims::of("admin").sign()?);
-    let headers = [("authorization", forged.as_str()), ("x-qlik-session", "stolen")];
+    let headers = [
+        ("authorization", forged.as_str()),
+        ("x-qlik-session", "stolen"),
+    ];
     while !stop.load(Ordering::SeqCst) {
         // A connection that breaks lets nobody in either.
         if let Ok(reply) = Call::get("/api/whoami").headers(&headers).send(to).await {
             // 401 by the filter, 500 or 503 by an Envoy without one.
-            assert!([401, 500, 503].contains(&reply.status), "{} {}", reply.status, reply.text());
-            assert_ne!(reply.json()["error"], "no valid token", "it reached the application");
+            assert!(
+                [401, 500, 503].contains(&reply.status),
+                "{} {}",
+                reply.status,
+                reply.text()
+            );
+            assert_ne!(
+                reply.json()["error"],
+                "no valid token",
+                "it reached the application"
+            );
             refused.fetch_add(1, Ordering::SeqCst);
         }
         if let Ok(upgrade) = WebSocket::upgrade(to, "/app/sales.qvf", &headers).await {
@@ -49,32 +65,50 @@ async fn attack(to: std::net::SocketAddr, stop: Arc<AtomicBool>, refused: Arc<At
 #[tokio::test]
 async fn a_trap_lets_nobody_in_and_is_over_within_two_seconds() -> Result<()> {
     const TRAPS: u64 = 4;
-    let stack = Stack::builder().engines(1).module(paths::trapping_module()?).start().await?;
+    let stack = Stack::builder()
+        .engines(1)
+        .module(paths::trapping_module()?)
+        .start()
+        .await?;
     let cookie = stack.login_demo().await?;
     let (stop, refused) = <(Arc<AtomicBool>, Arc<AtomicU64>)>::default();
     let attackers: Vec<_> = (0..4)
-        .map(|_| tokio::spawn(attack(stack.http(), Arc::clone(&stop), Arc::clone(&refused))))
+        .map(|_| {
+            tokio::spawn(attack(
+                stack.http(),
+                Arc::clone(&stop),
+                Arc::clone(&refused),
+            ))
+        })
         .collect();
     let mut served = 0;
     let mut worst = Duration::ZERO;
     for _ in 0..TRAPS {
         let mut open = stack.socket("/app/sales.qvf", &cookie).await?;
         echoes(&mut open).await?;
-        let trapped = stack.send(Call::get("/api/whoami").cookie(&cookie).headers(&[TRAP])).await;
-        assert!(!trapped.is_ok_and(|reply| reply.status == 200), "a trap is no answer");
+        let trapped = stack
+            .send(Call::get("/api/whoami").cookie(&cookie).headers(&[TRAP]))
+            .await;
+        assert!(
+            !trapped.is_ok_and(|reply| reply.status == 200),
+            "a trap is no answer"
+        );
         let began = Instant::now();
         let again = || async {
-            let reply = stack.send(Call::get("/api/whoami").cookie(&cookie)).await.ok()?;
+            let reply = stack
+                .send(Call::get("/api/whoami").cookie(&cookie))
+                .await
+                .ok()?;
             (reply.status == 200).then_some(())
         };
         wait::until("a request after the trap", LIMIT, again).await?;
         worst = worst.max(began.elapsed());
         served += 1;
         // The trap took the worker's sockets along; what is sent on one reaches no engine.
-        let end = async {
-            while echoes(&mut open).await.is_ok() {}
-        };
-        tokio::time::timeout(LIMIT, end).await.map_err(|_| "a socket outlived the trap")?;
+        let end = async { while echoes(&mut open).await.is_ok() {} };
+        tokio::time::timeout(LIMIT, end)
+            .await
+            .map_err(|_| "a socket outlived the trap")?;
         // Envoy makes a new VM at once, but not a second one right after.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
     }
@@ -86,9 +120,17 @@ async fn a_trap_lets_nobody_in_and_is_over_within_two_seconds() -> Result<()> {
     println!("{TRAPS} traps, served again after {worst:?} at the most, {refused} attacks refused");
     assert!(worst < Duration::from_secs(2), "{worst:?}");
     assert!(refused > 100, "only {refused} attacks");
-    assert_eq!(stack.app.requests(), served, "only the user's requests arrived");
+    assert_eq!(
+        stack.app.requests(),
+        served,
+        "only the user's requests arrived"
+    );
     let reached = stack.engines[0].upgrades().await?;
-    assert_eq!(reached.len() as u64, TRAPS, "only the user's sockets arrived");
+    assert_eq!(
+        reached.len() as u64,
+        TRAPS,
+        "only the user's sockets arrived"
+    );
     Ok(())
 }
 
@@ -96,7 +138,9 @@ async fn a_trap_lets_nobody_in_and_is_over_within_two_seconds() -> Result<()> {
 fn the_shipped_module_has_no_trap() -> Result<()> {
     let has = |file: &std::path::Path| -> Result<bool> {
         let bytes = std::fs::read(file)?;
-        Ok(bytes.windows(TRAP.0.len()).any(|window| window == TRAP.0.as_bytes()))
+        Ok(bytes
+            .windows(TRAP.0.len())
+            .any(|window| window == TRAP.0.as_bytes()))
     };
     assert!(has(&paths::trapping_module()?)?, "the test build has one");
     assert!(!has(&paths::filter_module()?)?);
@@ -104,9 +148,17 @@ fn the_shipped_module_has_no_trap() -> Result<()> {
 }
 
 /// Opens a socket of this session through this address.
-async fn open(stack: &Stack, to: std::net::SocketAddr, cookie: &str, session: &str) -> Result<WebSocket> {
+async fn open(
+    stack: &Stack,
+    to: std::net::SocketAddr,
+    cookie: &str,
+    session: &str,
+) -> Result<WebSocket> {
     let mut answer = stand_in::placement(stack.engines[0].api)?;
-    render::merge(&mut answer, &json!({"session_ref": session, "stream": session}));
+    render::merge(
+        &mut answer,
+        &json!({"session_ref": session, "stream": session}),
+    );
     stack.stand_in()?.answer(Answer::json(200, &answer));
     let upgrade = WebSocket::upgrade(to, "/app/sales.qvf", &[("cookie", cookie)]).await?;
     let mut socket = upgrade.open()?;
@@ -124,13 +176,20 @@ async fn a_hundred_new_configurations_drop_no_socket() -> Result<()> {
     const PUSHES: u64 = 100;
     const RELOADS: &str = "extension_config_discovery.http_filter.http.http.berth.config_reload";
     let stand_in = StandIn::start().await?;
-    let builder = Stack::builder().engines(1).stand_in(stand_in).envoy_concurrency(2);
+    let builder = Stack::builder()
+        .engines(1)
+        .stand_in(stand_in)
+        .envoy_concurrency(2);
     let stack = builder.start().await?;
     let mut sockets = Vec::with_capacity(SOCKETS);
     for _ in 0..SOCKETS {
         sockets.push(open(&stack, stack.http(), COOKIE, "ref-a").await?);
     }
-    let before = stack.envoy.stat(RELOADS).await?.ok_or("Envoy counts no reloads")?;
+    let before = stack
+        .envoy
+        .stat(RELOADS)
+        .await?
+        .ok_or("Envoy counts no reloads")?;
     for push in 1..=PUSHES {
         let patch = json!({"api_prefixes": [format!("/v{push}")]});
         envoy::push_filter(&stack.dir, &format!("push-{push}"), &patch)?;
@@ -145,7 +204,10 @@ async fn a_hundred_new_configurations_drop_no_socket() -> Result<()> {
     // The last one is in force on every worker, and nobody has lost anything.
     let prefix = format!("/v{PUSHES}/x");
     let new = || async {
-        let reply = stack.send(Call::get(&prefix).header("accept", "text/html")).await.ok()?;
+        let reply = stack
+            .send(Call::get(&prefix).header("accept", "text/html"))
+            .await
+            .ok()?;
         (reply.status == 404).then_some(())
     };
     wait::until("the last configuration", LIMIT, new).await?;
@@ -164,7 +226,10 @@ async fn a_hundred_new_configurations_drop_no_socket() -> Result<()> {
 /// A second listener beside the first: another VM, another cookie, the build that traps.
 fn with_second_listener(config: &mut Value, dir: &std::path::Path) -> Result<()> {
     let mut resource = render::read_yaml(&dir.join("filter.json"))?;
-    let mut plugin = resource.pointer_mut("/resources/0/typed_config").ok_or("no filter")?.take();
+    let mut plugin = resource
+        .pointer_mut("/resources/0/typed_config")
+        .ok_or("no filter")?
+        .take();
     let module = paths::trapping_module()?;
     let patch = json!({"config": {
         "name": "other",
@@ -172,12 +237,16 @@ fn with_second_listener(config: &mut Value, dir: &std::path::Path) -> Result<()>
         "configuration": {"value": {"cookie": "other"}},
     }});
     render::merge(&mut plugin, &patch);
-    let listeners = config.pointer_mut("/static_resources/listeners").and_then(Value::as_array_mut);
+    let listeners = config
+        .pointer_mut("/static_resources/listeners")
+        .and_then(Value::as_array_mut);
     let listeners = listeners.ok_or("no listeners")?;
     let mut second = listeners.first().ok_or("no listener")?.clone();
     second["name"] = json!("second");
     let manager = "/filter_chains/0/filters/0/typed_config";
-    let manager = second.pointer_mut(manager).ok_or("no HTTP connection manager")?;
+    let manager = second
+        .pointer_mut(manager)
+        .ok_or("no HTTP connection manager")?;
     manager["stat_prefix"] = json!("second");
     manager["http_filters"][0] = json!({"name": "berth", "typed_config": plugin});
     listeners.push(second);
@@ -187,7 +256,11 @@ fn with_second_listener(config: &mut Value, dir: &std::path::Path) -> Result<()>
 #[tokio::test]
 async fn plugins_with_vms_of_their_own_do_not_disturb_each_other() -> Result<()> {
     let stand_in = StandIn::start().await?;
-    let mut stack = Stack::builder().engines(1).stand_in(stand_in).start().await?;
+    let mut stack = Stack::builder()
+        .engines(1)
+        .stand_in(stand_in)
+        .start()
+        .await?;
     let wiring = Wiring {
         http: 0,
         admin: 0,
@@ -206,7 +279,9 @@ async fn plugins_with_vms_of_their_own_do_not_disturb_each_other() -> Result<()>
     // Each believes its own cookie only.
     for (to, cookie) in [(first, other.as_str()), (second, COOKIE)] {
         let headers = [("cookie", cookie)];
-        let refused = WebSocket::upgrade(to, "/app/sales.qvf", &headers).await?.refused()?;
+        let refused = WebSocket::upgrade(to, "/app/sales.qvf", &headers)
+            .await?
+            .refused()?;
         assert_eq!(refused.reason(), "no-session");
     }
     let mut here = open(&stack, first, COOKIE, "ref-here").await?;
@@ -216,7 +291,8 @@ async fn plugins_with_vms_of_their_own_do_not_disturb_each_other() -> Result<()>
     let feed = stack.stand_in()?.feed();
     let opened = || async { (feed.reported("opened").len() == 4).then_some(()) };
     wait::until("all are reported", LIMIT, opened).await?;
-    let names: std::collections::BTreeSet<String> = feed.reports().into_iter().map(|(name, _)| name).collect();
+    let names: std::collections::BTreeSet<String> =
+        feed.reports().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names.len(), 2, "each VM is a gateway of its own");
 
     // An event for both reaches both, and closes only what it means.
@@ -229,10 +305,10 @@ async fn plugins_with_vms_of_their_own_do_not_disturb_each_other() -> Result<()>
     // The death of one VM is nothing to the other.
     let trapped = Call::get("/api/whoami").headers(&[TRAP]).send(second).await;
     assert!(!trapped.is_ok_and(|reply| reply.status < 500));
-    let gone = async {
-        while echoes(&mut there).await.is_ok() {}
-    };
-    tokio::time::timeout(LIMIT, gone).await.map_err(|_| "a socket outlived its VM")?;
+    let gone = async { while echoes(&mut there).await.is_ok() {} };
+    tokio::time::timeout(LIMIT, gone)
+        .await
+        .map_err(|_| "a socket outlived its VM")?;
     echoes(&mut here).await?;
     let again = || async { open(&stack, second, &other, "ref-again").await.ok() };
     let mut again = wait::until("the second listener serves again", LIMIT, again).await?;

@@ -33,8 +33,13 @@ async fn several_websockets_share_one_http2_connection() -> Result<()> {
     let stack = Stack::builder().engines(1).tls().start().await?;
     let mut client = stack.http2().await?;
     let cookie = login(&mut client).await?;
-    let who = client.send(Call::get("/api/whoami").cookie(&cookie)).await?;
-    assert_eq!((who.status, who.json()["account"].as_str()), (200, Some("demo")));
+    let who = client
+        .send(Call::get("/api/whoami").cookie(&cookie))
+        .await?;
+    assert_eq!(
+        (who.status, who.json()["account"].as_str()),
+        (200, Some("demo"))
+    );
 
     let mut sockets = vec![];
     for _ in 0..20 {
@@ -55,8 +60,14 @@ async fn several_websockets_share_one_http2_connection() -> Result<()> {
         value
     };
     assert_eq!(header(0, "sec-websocket-version").as_deref(), Some("13"));
-    assert_eq!(header(0, "sec-websocket-key").map(|key| key.len()), Some(24));
-    assert_ne!(header(0, "sec-websocket-key"), header(1, "sec-websocket-key"));
+    assert_eq!(
+        header(0, "sec-websocket-key").map(|key| key.len()),
+        Some(24)
+    );
+    assert_ne!(
+        header(0, "sec-websocket-key"),
+        header(1, "sec-websocket-key")
+    );
     assert_eq!(header(0, "cookie"), None);
 
     let stat = |name: &'static str| stack.envoy.stat(name);
@@ -75,10 +86,22 @@ async fn refusals_over_http2_are_the_same() -> Result<()> {
     let own = client.origin().to_owned();
     let refused: [(&[(&str, &str)], u16, &str); 4] = [
         (&[("origin", &own)], 401, "no-session"),
-        (&[("origin", &own), ("cookie", COOKIE)], 401, "unknown-session"),
-        (&[("origin", "https://evil.example"), ("cookie", &cookie)], 403, "origin-denied"),
+        (
+            &[("origin", &own), ("cookie", COOKIE)],
+            401,
+            "unknown-session",
+        ),
+        (
+            &[("origin", "https://evil.example"), ("cookie", &cookie)],
+            403,
+            "origin-denied",
+        ),
         // The cookie of plain http is not taken here.
-        (&[("origin", &own), ("cookie", &cookie.replace("__Host-", ""))], 401, "no-session"),
+        (
+            &[("origin", &own), ("cookie", &cookie.replace("__Host-", ""))],
+            401,
+            "no-session",
+        ),
     ];
     for (headers, status, reason) in refused {
         let reply = client.upgrade("/app/sales.qvf", headers).await?.refused()?;
@@ -95,9 +118,15 @@ fn ended(session: &str, reason: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_sessions_end_closes_its_websockets_over_http2_and_nothing_else_of_the_connection() -> Result<()> {
+async fn a_sessions_end_closes_its_websockets_over_http2_and_nothing_else_of_the_connection()
+-> Result<()> {
     let stand_in = StandIn::start().await?;
-    let stack = Stack::builder().engines(1).tls().stand_in(stand_in).start().await?;
+    let stack = Stack::builder()
+        .engines(1)
+        .tls()
+        .stand_in(stand_in)
+        .start()
+        .await?;
     let mut client = stack.http2().await?;
     let answer = |session: &str| {
         let mut answer = stand_in::placement(stack.engines[0].api)?;

@@ -37,7 +37,10 @@ pub fn push_filter(dir: &Path, version: &str, patch: &Value) -> Result<()> {
     let mut resource = render::read_yaml(&file)?;
     render::merge(&mut resource, &json!({"version_info": version}));
     let settings = resource.pointer_mut(SETTINGS);
-    render::merge(settings.ok_or("the file has no plugin configuration")?, patch);
+    render::merge(
+        settings.ok_or("the file has no plugin configuration")?,
+        patch,
+    );
     let new = dir.join("filter.json.new");
     render::write(&new, &resource)?;
     Ok(fs::rename(&new, &file)?)

@@ -81,7 +81,8 @@ impl Http2 {
         let headers = response.headers().clone();
         let carrier = hyper::upgrade::on(response).await?;
         let carrier = Box::new(TokioIo::new(carrier));
-        let stream = WebSocketStream::from_raw_socket(carrier as _, Role::Client, Some(unlimited()));
+        let stream =
+            WebSocketStream::from_raw_socket(carrier as _, Role::Client, Some(unlimited()));
         let stream = stream.await;
         Ok(Upgrade::Open(Box::new(WebSocket { stream, headers })))
     }
