@@ -2,7 +2,7 @@
 //! were placed there. A prediction fills the time until a probe shows the truth; it is never precise, as
 //! several placements and all that runs on the engine anyway share one change in one number.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// How much the latest lesson counts against all before.
 const RATE: f64 = 0.1;
@@ -59,7 +59,7 @@ impl Cost {
 }
 
 /// What kind of session it is, as far as its cost goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kind {
     /// The document that it opens, hashed.
     pub document: Option<u64>,
@@ -70,7 +70,7 @@ pub struct Kind {
 /// What was learned of sessions on one engine, or on all of a pool.
 #[derive(Clone, Debug, Default)]
 pub struct Costs {
-    documents: HashMap<Kind, Cost>,
+    documents: BTreeMap<Kind, Cost>,
     held: Option<Cost>,
     not_held: Option<Cost>,
 }
@@ -108,11 +108,20 @@ impl Costs {
             return;
         }
         if self.documents.len() >= most
-            && let Some(some) = self.documents.keys().next().copied()
+            && let Some(some) = self.neighbour(kind)
         {
             self.documents.remove(&some);
         }
         self.documents.insert(kind, cost);
+    }
+}
+
+impl Costs {
+    /// The next one that is known, around the end: as good as any, since documents are hashed.
+    fn neighbour(&self, kind: Kind) -> Option<Kind> {
+        let next = self.documents.range(kind..).next();
+        let next = next.or_else(|| self.documents.first_key_value());
+        next.map(|(kind, _)| *kind)
     }
 }
 

@@ -119,7 +119,7 @@ impl Default for Weights {
             sessions: 0.5,
             memory: 0.3,
             cpu: 0.2,
-            document: 0.015,
+            document: 0.0125,
         }
     }
 }

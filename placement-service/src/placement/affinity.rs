@@ -5,8 +5,8 @@
 use super::Slot;
 use rand::{Rng, RngExt};
 use std::collections::BTreeSet;
-use std::collections::hash_map::{HashMap, RandomState};
-use std::hash::BuildHasher;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -29,7 +29,8 @@ impl DocumentKey {
 /// The engines of each document.
 #[derive(Debug, Default)]
 pub(super) struct Holders {
-    hasher: RandomState,
+    /// Makes hashes that no client can foresee.
+    salt: u64,
     /// In no order.
     by_document: HashMap<DocumentKey, Vec<Slot>>,
     /// What each slot's engine lists, in order.
@@ -44,9 +45,19 @@ impl Holders {
     /// Engines looked at for one choice; of more, so many at random.
     pub(super) const LOOKED_AT: usize = 16;
 
+    /// Knows nothing yet. `salt`: at random.
+    pub(super) fn new(salt: u64) -> Self {
+        Self {
+            salt,
+            ..Self::default()
+        }
+    }
+
     /// The key of a document's name.
     pub(super) fn key(&self, document: &str) -> DocumentKey {
-        DocumentKey(self.hasher.hash_one(document))
+        let mut hasher = DefaultHasher::new();
+        (self.salt, document).hash(&mut hasher);
+        DocumentKey(hasher.finish())
     }
 
     /// Whether the engine holds the document.

@@ -69,12 +69,13 @@ pub(super) struct Pick {
 }
 
 impl Board {
-    pub(super) fn new(rules: Rules, random: Box<dyn Rng + Send>) -> Self {
+    pub(super) fn new(rules: Rules, mut random: Box<dyn Rng + Send>) -> Self {
+        let salt = random.next_u64();
         let sums = Sums::default();
         Self {
             rules,
             random,
-            holders: Holders::default(),
+            holders: Holders::new(salt),
             engines: Arc::from([]),
             entries: Vec::new(),
             keys: Peaks::default(),

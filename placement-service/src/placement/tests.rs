@@ -299,10 +299,6 @@ fn an_engine_that_holds_the_document_is_preferred_until_it_is_fuller() {
             kept.push(choice);
         }
         assert!((5..60).contains(&held), "{strategy:?}: {held}");
-        if strategy == Strategy::LeastLoad {
-            let other = chooser.choose(&engines, &ask(now)).unwrap();
-            assert_ne!(other.engine.name.as_str(), "b", "it is fuller");
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::random::Random;
 use crate::scenario::Scenario;
 use crate::workload::Workload;
 use berth_placement::engine::{Load, Memory};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// MB that an engine can reach.
 const MEMORY_MB: f64 = 128.0 * 1024.0;
@@ -27,7 +27,7 @@ pub(crate) struct Fleet<'a> {
 #[derive(Clone, Default)]
 struct TrueEngine {
     sessions: u32,
-    documents: HashMap<u32, Using>,
+    documents: BTreeMap<u32, Using>,
 }
 
 #[derive(Clone, Copy, Default)]
