@@ -2,11 +2,16 @@
 
 mod account;
 mod check;
+mod engines;
+mod explain;
 mod opened;
 mod serve;
+mod service;
 mod sessions;
 
 use crate::cli::account::AccountCommand;
+use crate::cli::engines::EnginesCommand;
+use crate::cli::explain::Explain;
 use crate::cli::sessions::SessionsCommand;
 use berth_placement::config::fault::Faults;
 use berth_placement::config::load::{self, Loaded};
@@ -53,6 +58,13 @@ enum Command {
         #[command(subcommand)]
         command: SessionsCommand,
     },
+    /// The engines, as the running service sees them.
+    Engines {
+        #[command(subcommand)]
+        command: EnginesCommand,
+    },
+    /// Which engine a session would get now, and why.
+    Explain(Explain),
     /// Print every setting with its default, commented.
     Defaults,
 }
@@ -107,6 +119,8 @@ impl Cli {
             } => check::run(&file, without_secrets),
             Command::Account { command } => account::run(command).await,
             Command::Sessions { command } => sessions::run(command).await,
+            Command::Engines { command } => engines::run(command).await,
+            Command::Explain(command) => explain::run(command).await,
             Command::Defaults => print(load::DEFAULT.trim_end()),
         };
         match done {

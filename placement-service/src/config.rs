@@ -2,6 +2,7 @@
 //! a well-typed part may still get wrong. `load` reads, defaults and checks.
 
 mod api;
+mod capacity;
 mod check;
 mod compat;
 mod discovery;
@@ -23,6 +24,7 @@ mod web_address;
 mod webhooks;
 
 pub use api::{Api, ApiClient, Role};
+pub use capacity::{Capacity, Waiting};
 pub use compat::{Compat, Mira, SessionService};
 pub(crate) use discovery::check_engines;
 pub use discovery::{
@@ -33,7 +35,7 @@ pub use events::Events;
 pub use fleet::{Placement, Probe};
 pub use login::{LockOut, Login, LoginRate};
 pub use oidc::{OidcProvider, RoleMapping, is_safe};
-pub use pool::{Driver, Open, Pool, Route, Strategy, Weights};
+pub use pool::{Driver, Open, Pool, Route, Sharing, Strategy, Weights};
 pub use probed::{MemoryFamilies, MetricsMapping, PoolProbe, Unit};
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
 pub use session::{Cookie, PerAccount, SameSite, Session, Sweep, WhenFull};

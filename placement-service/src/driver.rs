@@ -134,13 +134,24 @@ pub trait EngineDriver: Send + Sync + 'static {
     /// # Errors
     /// Why the engine did not take it.
     async fn prepare(&self, job: Job<'_>) -> Result<Prepared, Fault>;
+
+    /// Makes sure of a session that [`Self::prepare`] made on the same engine earlier, which gave these
+    /// `headers`; opens nothing. `None`: the engine has it no more, and nothing stays of the question.
+    ///
+    /// # Errors
+    /// Why the engine did not tell.
+    async fn rejoin(
+        &self,
+        job: Job<'_>,
+        headers: &BTreeMap<String, String>,
+    ) -> Result<Option<Prepared>, Fault>;
 }
 
 /// The driver of a pool.
 #[must_use]
-pub fn from_config(driver: config::Driver) -> Arc<dyn EngineDriver> {
-    match driver {
-        config::Driver::Qix => Arc::<qix::Qix>::default(),
+pub fn from_config(pool: &config::Pool) -> Arc<dyn EngineDriver> {
+    match pool.driver {
+        config::Driver::Qix => Arc::new(qix::Qix::new(pool.session_ttl)),
         config::Driver::Websocket => Arc::new(websocket::Websocket::default()),
     }
 }

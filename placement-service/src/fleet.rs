@@ -31,6 +31,12 @@ pub struct PoolFleet {
 }
 
 impl Fleet {
+    /// Of these pools.
+    #[must_use]
+    pub const fn of(pools: Vec<PoolFleet>) -> Self {
+        Self { pools }
+    }
+
     /// The pools, in the order of the configuration.
     #[must_use]
     pub fn pools(&self) -> &[PoolFleet] {
@@ -67,6 +73,13 @@ impl FleetReader {
     pub fn fixed(pools: Vec<PoolFleet>) -> Self {
         // The receiver keeps the last value when the sender is gone.
         Self(watch::channel(Arc::new(Fleet { pools })).1)
+    }
+
+    /// A fleet that is whatever is sent, for tests.
+    #[must_use]
+    pub fn sent() -> (watch::Sender<Arc<Fleet>>, Self) {
+        let (sender, reader) = watch::channel(Arc::default());
+        (sender, Self(reader))
     }
 
     /// The latest snapshot.

@@ -7,6 +7,7 @@ mod clients;
 pub mod compat;
 mod cookies;
 mod cross_site;
+mod engines;
 mod events;
 mod families;
 mod gateway_events;
@@ -26,6 +27,7 @@ mod tokens;
 mod webhooks;
 
 use crate::config::Config;
+use crate::drains::Drains;
 use crate::events::Events;
 use crate::feed::Feed;
 use crate::gateways::Gateways;
@@ -57,6 +59,9 @@ pub use pages::Pages;
 /// The largest body that a route takes, in bytes, but for the reports of gateways.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
+const ENGINES_PATH: &str = "/v1/engines";
+const DRAIN_PATH: &str = "/v1/engines/{pool}/{engine}/drain";
+const EXPLAIN_PATH: &str = "/v1/placements/explain";
 const GATEWAYS_PATH: &str = "/v1/gateways";
 const SESSIONS_PATH: &str = "/v1/sessions";
 const DEAD_LETTERS_PATH: &str = "/v1/webhooks/{name}/dead-letters";
@@ -81,7 +86,8 @@ pub struct AppState {
     pub login_rate: LoginRate,
     pub oidc: Oidc,
     pub placer: Arc<Placer>,
-    pub gateways: Gateways,
+    pub drains: Drains,
+    pub gateways: Arc<Gateways>,
     pub metrics: Arc<Metrics>,
     /// Every metric of the service, for `/metrics`.
     pub registry: Registry,
@@ -102,6 +108,9 @@ pub type App = Arc<AppState>;
 const ROUTES: &[&str] = &[
     PLACEMENTS_PATH,
     TOKENS_PATH,
+    EXPLAIN_PATH,
+    ENGINES_PATH,
+    DRAIN_PATH,
     GATEWAY_EVENTS_PATH,
     GATEWAYS_PATH,
     SESSIONS_PATH,
@@ -148,6 +157,9 @@ pub fn router(app: App) -> Router {
         .route_layer(from_fn_with_state(app.clone(), gateways::only));
     let routes = Router::new()
         .merge(gateways)
+        .route(EXPLAIN_PATH, get(engines::explain))
+        .route(ENGINES_PATH, get(engines::list))
+        .route(DRAIN_PATH, post(engines::drain).delete(engines::undrain))
         .route(GATEWAYS_PATH, get(gateway_events::list))
         .route(SESSIONS_PATH, get(sessions::list).delete(sessions::end_all))
         .route(SESSION_PATH, get(sessions::show).delete(sessions::end))

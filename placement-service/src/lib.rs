@@ -39,6 +39,7 @@ pub use berth_store::session_id;
 // Fleet side.
 pub mod cost;
 pub mod discovery;
+pub mod drains;
 pub mod driver;
 pub mod engine;
 pub mod fleet;

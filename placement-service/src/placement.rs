@@ -27,18 +27,28 @@ use eligibility::Exclusions;
 use explain::Explanation;
 use rand::Rng;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// Engines that one choice passes over at the most because they have come up a moment ago.
+const PASSED: usize = 4;
 
 /// The place of an engine in its pool's snapshot.
 type Slot = u32;
 
 /// How a pool chooses.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rules {
     /// Which scores, and how to pick among them.
     pub strategy: Strategy,
     /// Sessions per engine at the most.
     pub threshold: Option<u32>,
+    /// Sessions on all engines together at the most.
+    pub per_pool: Option<u32>,
+    /// Free memory, MB, below which an engine gets nothing new.
+    pub memory_floor: Option<f64>,
+    /// How long the weight of an engine that has come up grows.
+    pub slow_start: Duration,
     /// What each score counts.
     pub weights: Weights,
 }
@@ -46,10 +56,13 @@ pub struct Rules {
 impl Rules {
     /// As the pool's configuration says.
     #[must_use]
-    pub const fn of(pool: &Pool) -> Self {
+    pub fn of(pool: &Pool) -> Self {
         Self {
             strategy: pool.strategy,
-            threshold: pool.session_threshold,
+            threshold: pool.sessions_per_engine(),
+            per_pool: pool.capacity.per_pool,
+            memory_floor: pool.capacity.memory_floor_mb,
+            slow_start: pool.slow_start,
             weights: pool.weights,
         }
     }
@@ -157,7 +170,7 @@ impl Chooser {
     ) -> (Result<Choice, Exclusions>, Explanation) {
         self.with_board(engines, ask, |state| {
             let found = state.find(ask);
-            let why = explain::explain(&state.board, ask.document, found);
+            let why = explain::explain(&state.board, ask, found);
             (state.take(found, ask), why)
         })
     }
@@ -166,8 +179,18 @@ impl Chooser {
     pub fn explain(&self, engines: &Arc<[Arc<Engine>]>, ask: &Ask<'_>) -> Explanation {
         self.with_board(engines, ask, |state| {
             let found = state.find(ask);
-            explain::explain(&state.board, ask.document, found)
+            explain::explain(&state.board, ask, found)
         })
+    }
+
+    /// Sessions that the pool can still take; `None` when nothing limits them.
+    pub fn room(&self, engines: &Arc<[Arc<Engine>]>, now: Instant) -> Option<u64> {
+        let ask = Ask {
+            document: None,
+            tried: &[],
+            now,
+        };
+        self.with_board(engines, &ask, |state| state.board.room())
     }
 
     fn with_board<T>(
@@ -196,12 +219,35 @@ impl State {
     /// The engine to take: one that is open, else a suspect whose trial is due.
     fn find(&mut self, ask: &Ask<'_>) -> Option<Pick> {
         let board = &mut self.board;
+        if board.is_full() {
+            return None;
+        }
         let document = ask.document.map(|name| board.holders.key(name));
+        let mut passed: [Option<Pick>; PASSED] = [None; PASSED];
+        let mut passing = passed.iter_mut();
+        let mut found = None;
         while let Some(pick) = board.pick(document) {
             // The board may be a moment behind; what is found closed here is not picked again.
-            if board.look(pick.slot, ask.now) {
-                return Some(pick);
+            if !board.look(pick.slot, ask.now) {
+                continue;
             }
+            if !board.is_warm_enough(pick.slot, ask.now) {
+                let Some(place) = passing.next() else {
+                    break;
+                };
+                *place = Some(pick);
+                board.pass_over(pick.slot);
+                continue;
+            }
+            found = Some(pick);
+            break;
+        }
+        for pick in passed.iter().flatten() {
+            board.look(pick.slot, ask.now);
+        }
+        // Slow start is no reason to refuse anybody.
+        if let Some(pick) = found.or(passed.into_iter().flatten().next()) {
+            return Some(pick);
         }
         board.due().into_iter().find_map(|slot| {
             board.look(slot, ask.now);

@@ -2,24 +2,28 @@
 //! driver's preparation, the next engine when one fails, all within one deadline. Knows no HTTP and no
 //! engine protocol. Dropping the future of a placement gives everything back.
 
+mod attachments;
+pub mod explain;
+mod finding;
 mod metrics;
 mod pool;
 mod recent;
+mod rejoining;
+mod waiting;
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::driver::{Fault, Job, Prepared};
-use crate::engine::Engine;
 use crate::fleet::metrics::{FleetCollector, ProbeMetrics};
 use crate::fleet::{self, FleetReader, FleetTask};
-use crate::placement::eligibility::Exclusions;
-use crate::placement::{Ask, Choice};
 use crate::refusal::Refusal;
 use crate::reservation::Tallies;
 use crate::sessions::LiveSession;
 use crate::target::{Routes, Target};
+use attachments::{Attachment, Attachments, Key};
 use berth_api::Reason;
-use metrics::PlacerMetrics;
+use explain::Candidate;
+use finding::{Found, Notes, Task};
+use metrics::{PlacerMetrics, RoomCollector};
 use pool::Pool;
 use prometheus_client::registry::Registry;
 use rand::RngExt;
@@ -32,6 +36,13 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info};
 
 pub use recent::RecentPlacement;
+
+/// Why an engine: the session has gone back to the engine session of its tab.
+pub const RESUMED: &str = "resumed";
+/// Or to that of its document, which all its sockets have together.
+pub const SHARED: &str = "shared";
+/// Or it had one that is gone, and this is a new one.
+pub const REPLACED: &str = "replaced";
 
 /// Engines that may be owed their first word at a time. More would only wait for our own processor, and
 /// an engine must not be blamed for that.
@@ -73,7 +84,8 @@ pub struct Placed {
 /// Places WebSockets on engines.
 pub struct Placer {
     routes: Routes,
-    pools: Vec<Pool>,
+    pools: Arc<[Pool]>,
+    attachments: Attachments,
     limits: config::Placement,
     connecting: Semaphore,
     /// Seconds after which a full or empty fleet may look different.
@@ -84,7 +96,7 @@ pub struct Placer {
     metrics: PlacerMetrics,
     clock: Arc<dyn Clock>,
     /// Ends with the placer.
-    _fleet_task: FleetTask,
+    _fleet_task: Option<FleetTask>,
 }
 
 impl Placer {
@@ -102,10 +114,25 @@ impl Placer {
         let tallies = Tallies::new(config.placement.reservation_ttl);
         let (fleet, task) =
             fleet::start(&config.pools, &config.probe, tallies.clone(), probe_metrics)?;
+        let fleet = (fleet, tallies, Some(task));
+        Ok(Self::on(config, clock, registry, fleet))
+    }
+
+    /// Places on a fleet that the task watches, or somebody else; `tallies` has the books of its engines.
+    pub fn on(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        registry: &mut Registry,
+        (fleet, tallies, task): (FleetReader, Tallies, Option<FleetTask>),
+    ) -> Arc<Self> {
         registry.register_collector(Box::new(FleetCollector(fleet.clone())));
-        Ok(Arc::new(Self {
+        let pools: Arc<[Pool]> = config.pools.iter().map(Pool::new).collect();
+        let rooms = RoomCollector::new(Arc::clone(&pools), fleet.clone());
+        registry.register_collector(Box::new(rooms));
+        Arc::new(Self {
             routes: Routes::new(&config.routes, &config.pools),
-            pools: config.pools.iter().map(Pool::new).collect(),
+            pools,
+            attachments: Attachments::new(config.session.absolute_timeout),
             limits: config.placement.clone(),
             connecting: Semaphore::new(CONNECTING),
             retry_after_s: whole_seconds(config.probe.interval),
@@ -115,7 +142,7 @@ impl Placer {
             metrics: PlacerMetrics::register(registry),
             clock,
             _fleet_task: task,
-        }))
+        })
     }
 
     /// The fleet as it is known.
@@ -147,19 +174,45 @@ impl Placer {
         self.recent.of(session_ref)
     }
 
-    /// Finds an engine and prepares the session there.
+    /// Finds an engine and prepares the session there, or brings it back to the one it has.
     ///
     /// # Errors
     /// Why there is none.
     pub async fn place(&self, request: PlaceRequest<'_>) -> Result<Placed, Refusal> {
-        if !is_path(request.path) {
-            return Err(Refusal::new(Reason::InvalidRequest).with_detail("path"));
-        }
-        let target = self.routes.find(request.path)?;
-        let Some(pool) = self.pools.get(target.pool) else {
-            return Err(Reason::Internal.into());
+        self.place_noted(&request, &mut Notes::default()).await
+    }
+
+    /// Places, and tells what the chooser knew of each engine when it chose; nothing, when the session
+    /// went back to the engine session that it had.
+    ///
+    /// # Errors
+    /// As [`Self::place`].
+    pub async fn place_explained(
+        &self,
+        request: PlaceRequest<'_>,
+    ) -> Result<(Placed, Vec<Candidate>), Refusal> {
+        let mut notes = Notes {
+            wanted: true,
+            ..Notes::default()
         };
-        let result = self.place_in(pool, &target, &request).await;
+        let placed = self.place_noted(&request, &mut notes).await?;
+        let why = notes.explanation.as_ref();
+        Ok((placed, why.map_or_else(Vec::new, explain::candidates)))
+    }
+
+    async fn place_noted(
+        &self,
+        request: &PlaceRequest<'_>,
+        notes: &mut Notes,
+    ) -> Result<Placed, Refusal> {
+        let (target, pool) = self.route(request.path)?;
+        let task = Task {
+            pool,
+            target: &target,
+            request,
+            deadline: Instant::now() + self.limits.deadline,
+        };
+        let result = self.place_in(task, notes).await;
         let outcome = match &result {
             Ok(_) => "ok",
             Err(refusal) => refusal.reason.as_str(),
@@ -172,93 +225,66 @@ impl Placer {
         result
     }
 
-    async fn place_in(
-        &self,
-        pool: &Pool,
-        target: &Target,
-        request: &PlaceRequest<'_>,
-    ) -> Result<Placed, Refusal> {
-        let deadline = Instant::now() + self.limits.deadline;
-        let mut tried = Vec::new();
-        let mut last_fault = None;
-        for _ in 0..self.limits.attempts.max(1) {
-            let Ok(Ok(connecting)) = timeout_at(deadline, self.connecting.acquire()).await else {
-                break;
-            };
-            let began = Instant::now();
-            // Anew for each attempt: the fleet may have changed meanwhile.
-            let fleet = self.fleet.now();
-            let Some(now) = fleet.pools().get(target.pool) else {
-                return Err(Reason::Internal.into());
-            };
-            let ask = Ask {
-                document: target.opening.document(),
-                tried: &tried,
-                now: began,
-            };
-            let choice = match pool.chooser.choose(&now.engines, &ask) {
-                Ok(choice) => choice,
-                Err(_) if last_fault.is_some() => break,
-                Err(why) => return Err(self.no_choice(&why)),
-            };
-            let Choice {
-                engine,
-                reservation,
-                trial,
-                rehearsal,
-                ..
-            } = choice;
-            if let Some(rehearsal) = rehearsal {
-                pool.rehearse(rehearsal, request.token, self.limits.engine_timeout);
-            }
-            let job = Job {
-                engine: engine.endpoint.api,
-                token: request.token,
-                path: request.path,
-                opening: &target.opening,
-                first_word: deadline.min(began + self.limits.engine_timeout),
-                deadline,
-                connecting: Some(connecting),
-                rehearsal: false,
-            };
-            let result = pool.driver.prepare(job).await;
-            let now = Instant::now();
-            let outcome = result.as_ref().map_or_else(Fault::as_str, |_| "ok");
-            self.metrics.attempted(&pool.name, outcome, now - began);
-            pool::judge(&pool.name, &engine, result.as_ref().err(), began, now);
-            drop(trial);
-            match result {
-                Ok(prepared) => {
-                    let placed = self.placed(pool, target, request, &engine, prepared);
-                    self.tallies.placed(reservation, &placed.stream, now);
-                    return Ok(placed);
-                }
-                Err(Fault::NoSuchDocument) => return Err(Reason::NoSuchDocument.into()),
-                Err(fault) => {
-                    tried.push(engine.name.clone());
-                    last_fault = Some(fault);
-                }
-            }
+    fn route(&self, path: &str) -> Result<(Target, &Pool), Refusal> {
+        if !is_path(path) {
+            return Err(Refusal::new(Reason::InvalidRequest).with_detail("path"));
         }
-        let why = last_fault.as_ref().map_or("deadline", Fault::as_str);
-        Err(Refusal::new(Reason::EngineFailed)
-            .with_detail(format!("{} tried, the last one: {why}", tried.len()))
-            .retry_after(1))
+        let target = self.routes.find(path)?;
+        let pool = self.pools.get(target.pool).ok_or(Reason::Internal)?;
+        Ok((target, pool))
     }
 
-    fn placed(
-        &self,
-        pool: &Pool,
-        target: &Target,
-        request: &PlaceRequest<'_>,
-        engine: &Engine,
-        prepared: Prepared,
-    ) -> Placed {
+    async fn place_in(&self, task: Task<'_>, notes: &mut Notes) -> Result<Placed, Refusal> {
+        let Task { pool, target, .. } = task;
+        let strategy = pool.chooser.strategy().as_str();
+        let Some(key) = Key::of(target, task.request, pool.sharing) else {
+            let found = self.find(task, notes).await?;
+            return Ok(self.placed(task, found, strategy));
+        };
+        let slot = self.attachments.slot(key);
+        let Ok(mut known) = timeout_at(task.deadline, slot.lock()).await else {
+            return Err(Refusal::new(Reason::EngineFailed)
+                .with_detail("the same session is still being prepared for another socket")
+                .retry_after(1));
+        };
+        if let Some(attachment) = known.as_ref()
+            && let Some(found) = self.rejoin(task, attachment).await
+        {
+            return Ok(self.placed(task, found, explain::back_again(pool.sharing)));
+        }
+        let reason = if known.is_some() { REPLACED } else { strategy };
+        match self.find(task, notes).await {
+            Ok(found) => {
+                *known = Some(Attachment::new(&found.engine, &found.prepared));
+                Ok(self.placed(task, found, reason))
+            }
+            Err(refusal) => {
+                if known.is_none() {
+                    self.attachments.forget(key);
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    fn placed(&self, task: Task<'_>, found: Found, reason: &'static str) -> Placed {
+        let Task {
+            pool,
+            target,
+            request,
+            ..
+        } = task;
+        let Found {
+            engine,
+            prepared,
+            reservation,
+        } = found;
         let name = engine.name.as_str();
-        let (cluster, destination) = pool.address(engine);
+        let (cluster, destination) = pool.address(&engine);
         let stream = format!("{:016x}", rand::rng().random::<u64>());
+        self.tallies.placed(reservation, &stream, Instant::now());
         let document = target.opening.document().map(str::to_owned);
-        debug!(pool = %pool.name, engine = name, session = request.session.session_ref, stream, "placed");
+        debug!(pool = %pool.name, engine = name, session = request.session.session_ref, stream, reason, "placed");
         let recent = RecentPlacement {
             tab: request.tab.map(str::to_owned),
             document,
@@ -268,6 +294,7 @@ impl Placer {
             stream: stream.clone(),
         };
         self.recent.note(&request.session.session_ref, recent);
+        self.metrics.chosen(&pool.name, reason);
         Placed {
             cluster,
             destination,
@@ -276,19 +303,8 @@ impl Placer {
             stream,
             pool: pool.name.to_string(),
             engine: name.to_owned(),
-            reason: pool.chooser.strategy().as_str(),
+            reason,
         }
-    }
-
-    fn no_choice(&self, why: &Exclusions) -> Refusal {
-        let reason = if why.for_want_of_room() {
-            Reason::EnginesFull
-        } else {
-            Reason::NoEngine
-        };
-        Refusal::new(reason)
-            .with_detail(why.to_string())
-            .retry_after(self.retry_after_s)
     }
 }
 

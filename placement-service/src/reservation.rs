@@ -52,6 +52,10 @@ struct Books {
     /// The turn in which round-robin last chose this engine.
     turn: u64,
     suspicion: Suspicion,
+    /// It is to get nothing new.
+    draining: bool,
+    /// When it came up, if that was seen.
+    up_since: Option<Instant>,
     coming: Coming,
     listener: Option<Listener>,
 }
@@ -71,6 +75,10 @@ pub struct Standing {
     pub turn: u64,
     /// Whether it may be used.
     pub trust: Trust,
+    /// It is to get nothing new.
+    pub draining: bool,
+    /// When it came up, if that was seen.
+    pub up_since: Option<Instant>,
     /// Sessions that the last probe saw.
     pub probed: Option<u32>,
     /// What the sessions that no probe has seen are going to take.
@@ -129,6 +137,8 @@ impl Tally {
             open: count(books.streams.len() - books.waiting.len()),
             turn: books.turn,
             trust: books.suspicion.trust(now),
+            draining: books.draining,
+            up_since: books.up_since,
             probed: books.coming.sessions(),
             coming: books.coming.cost(),
             cpu: books.coming.cpu(),
@@ -232,6 +242,22 @@ impl Tally {
     fn is_empty(&self) -> bool {
         let books = self.books();
         books.pending == 0 && books.streams.is_empty()
+    }
+
+    /// From now on it gets nothing new, or it does again.
+    pub fn drain(&self, draining: bool) {
+        let mut books = self.books();
+        if books.draining != draining {
+            books.draining = draining;
+            books.changed();
+        }
+    }
+
+    /// The engine has come up just now: its weight grows from here.
+    pub fn came_up(&self, now: Instant) {
+        let mut books = self.books();
+        books.up_since = Some(now);
+        books.changed();
     }
 
     /// Begins a trial of a suspect engine, if one is due.

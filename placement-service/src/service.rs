@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::secrets::Secrets;
 use crate::credentials::Credentials;
+use crate::drains::{Drains, Tell};
 use crate::events::Events;
 use crate::feed::Feed;
 use crate::gateways::{self, Gateways};
@@ -91,18 +92,21 @@ pub async fn build(
         &secrets.oidc,
         secrets.sealing,
         sessions.clone(),
-        stores.shared,
+        stores.shared.clone(),
         clock.clone(),
     )?;
     let placer = Placer::start(&config, clock.clone(), &mut registry)?;
     let parts = gateways::Parts {
         sessions: sessions.clone(),
         tallies: placer.tallies().clone(),
-        clock,
+        clock: clock.clone(),
         feed: &feed,
         log: events.id(),
     };
-    let gateways = Gateways::start(parts, &mut registry);
+    let gateways = Arc::new(Gateways::start(parts, &mut registry));
+    let told = gateways.clone();
+    let tell: Tell = Box::new(move |event| told.send(event));
+    let drains = Drains::start(placer.fleet().clone(), stores.shared, clock, tell).await?;
     Ok(Arc::new(AppState {
         login: Login::new(credentials, sessions.clone(), metrics.clone()),
         login_rate,
@@ -125,6 +129,7 @@ pub async fn build(
         sessions,
         tokens,
         placer,
+        drains,
         gateways,
         metrics,
         registry,

@@ -128,7 +128,9 @@ fn defaults_are_the_file_and_a_right_one() {
 fn help_names_every_command() {
     let (code, out, _) = run(&["--help"], "");
     assert_eq!(code, Some(0));
-    for command in ["serve", "check", "account", "sessions", "defaults"] {
+    for command in [
+        "serve", "check", "account", "sessions", "engines", "explain", "defaults",
+    ] {
         assert!(
             out.lines().any(|l| l.trim_start().starts_with(command)),
             "{out}"
@@ -308,4 +310,70 @@ fn serve_ends_in_order_and_logs_no_secret() {
         .map(|line| line["event"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(events, ["login", "unknown-session", "login-failed"]);
+}
+
+#[test]
+fn engines_are_listed_emptied_and_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nobody listens there.
+    let more = "api: { clients: [ { name: ops, role: operator, secret: { inline: operator-secret-1 } } ] }
+pools: [ { name: p, driver: qix, cluster: c, discovery: { fixed: [
+  { name: e, ip: 127.0.0.1, port: 1 } ] } }, { name: q, driver: qix, cluster: c, discovery: { fixed: [
+  { name: e, ip: 127.0.0.1, port: 1 }, { name: f, ip: 127.0.0.1, port: 2 } ] } } ]
+routes: [ { path: /x, pool: p } ]";
+    let file = config(dir.path(), more);
+    let served = Served::start(&file);
+    let at = format!("http://{}", served.address);
+    let ask = |args: &[&str]| {
+        let more = ["--service", &at, "--config", file.to_str().unwrap()];
+        run(&[args, &more].concat(), "")
+    };
+    let (code, out, err) = ask(&["engines", "ls"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let lines: Vec<Vec<&str>> = out.lines().map(|l| l.split('\t').collect()).collect();
+    assert_eq!(lines.len(), 3);
+    assert_eq!(lines[2][..3], ["q", "f", "127.0.0.1:2"]);
+    assert_eq!((lines[2][4], lines[2][5]), ("-", "0"));
+    assert_eq!(
+        ask(&["engines", "drain", "e"]).2,
+        "several pools have an engine \"e\": name it as p/e\n"
+    );
+    assert_eq!(
+        ask(&["engines", "drain", "g"]).2,
+        "there is no engine \"g\"\n"
+    );
+    assert!(
+        ask(&["engines", "drain", "f", "--over", "x"])
+            .2
+            .contains("over: a time")
+    );
+    assert_eq!(
+        ask(&["engines", "drain", "p/e", "--over", "5s"]).1,
+        "p/e is drained\n"
+    );
+    let listed = ask(&["engines", "ls", "--json"]).1;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(
+        (&listed[0]["draining"], &listed[1]["draining"]),
+        (&json!(true), &json!(false))
+    );
+    let (code, out, err) = ask(&["explain", "/x"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(
+        out.starts_with("pool p: - (no-engine)\n") && out.contains("e\tdraining\t"),
+        "{out}"
+    );
+    assert_eq!(
+        ask(&["engines", "undrain", "p/e"]).1,
+        "p/e is no longer drained\n"
+    );
+    assert!(
+        ask(&["explain", "/y"])
+            .2
+            .contains("No route takes this path")
+    );
+    served.terminate();
+    let (code, _, err) = ask(&["engines", "ls"]);
+    assert_eq!(code, Some(1));
+    assert!(err.starts_with(&format!("the service at {at}: ")), "{err}");
 }

@@ -68,6 +68,22 @@ test('4401 and the user gives up: it is closed for good', async (t) => {
   assert.equal(await page.evaluate(() => sessionStorage.getItem('closed')), '4401');
 });
 
+test('4503: it goes on at once, on another engine', async (t) => {
+  const page = await loggedIn(t, demo, { expect });
+  let connections = 0;
+  await page.routeWebSocket('**/app/**', async (socket) => {
+    connections += 1;
+    if (connections > 3) return socket.send('another engine');
+    await socket.close({ code: 4503, reason: 'engine drained' });
+  });
+  // Any other cut would mean a wait of up to half an hour.
+  await open(page, PATH, { minDelay: 3_600_000, maxDelay: 3_600_000 });
+  await until('a message of the fourth connection', async () => (await events(page)).includes('another engine'));
+  const delays = (await waits(page)).map(({ delay, code }) => ({ soon: delay < 250, code }));
+  assert.deepEqual(delays, Array(3).fill({ soon: true, code: 4503 }));
+  assert.deepEqual(await closes(page), []);
+});
+
 for (const code of [4403, 1000]) {
   test(`${code} ends it for good`, async (t) => {
     const page = await loggedIn(t, demo, { expect });

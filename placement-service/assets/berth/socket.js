@@ -5,6 +5,10 @@ import { backoff } from './backoff.js';
 /** Close codes of the gateway: the session has expired; the session was ended by somebody else. */
 const EXPIRED = 4401;
 const REVOKED = 4403;
+/** Its engine is emptied: another one is waiting. */
+const DRAINED = 4503;
+/** Milliseconds within which those come back that were sent to another engine. */
+const SOON = 250;
 const NORMAL = 1000;
 const CLOSED_BY_US = { code: NORMAL, reason: '', wasClean: true };
 const TAB_KEY = 'berth-tab';
@@ -132,6 +136,7 @@ export class BerthSocket extends EventTarget {
   #cut(event, opened) {
     if (this.#closing || event.code === NORMAL || event.code === REVOKED) return this.#end(event);
     if (opened !== null && performance.now() - opened >= this.#options.stableAfter) this.#attempt = 0;
+    if (event.code === DRAINED && opened !== null) return this.#again(event, Math.random() * SOON);
     if (event.code === EXPIRED || opened === null) return this.#askFirst(event);
     return this.#again(event);
   }
@@ -151,10 +156,9 @@ export class BerthSocket extends EventTarget {
     else this.#end({ code: EXPIRED, reason: 'session expired', wasClean: event.wasClean });
   }
 
-  #again(event) {
+  #again(event, delay = backoff(this.#attempt, this.#options)) {
     if (this.#closing) return this.#end(CLOSED_BY_US);
     if (this.#attempt >= this.#options.attempts) return this.#end(event);
-    const delay = backoff(this.#attempt, this.#options);
     this.#attempt += 1;
     this.#become('waiting', { attempt: this.#attempt, delay, code: event.code });
     this.#timer = setTimeout(() => this.#connect(), delay);

@@ -32,6 +32,8 @@ pub struct Placement {
     /// How long a reservation counts at the most when no probe confirms it.
     #[serde(with = "humantime_serde")]
     pub reservation_ttl: Duration,
+    /// Which share of the decisions is logged with its reasons, 0 to 1.
+    pub log_decisions: f64,
 }
 
 pub(super) fn check(config: &Config, faults: &mut Faults) {
@@ -72,6 +74,15 @@ pub(super) fn check(config: &Config, faults: &mut Faults) {
         SECOND,
         3600 * SECOND,
     );
+    if !(0.0..=1.0).contains(&placement.log_decisions) {
+        faults.add("placement.log_decisions", "must be 0 to 1");
+    }
+    for (index, pool) in config.pools.iter().enumerate() {
+        if pool.waiting.length > 0 && pool.waiting.time > placement.deadline {
+            let path = format!("pools[{index}].waiting.time");
+            faults.add(path, "must not be longer than placement.deadline");
+        }
+    }
     faults.within(
         "shutdown_grace",
         config.shutdown_grace,

@@ -1,8 +1,9 @@
 //! Pools of engines, and which path goes to which.
 
-use super::check::Faults;
-use super::{Config, PoolProbe, Sources, discovery, probed};
+use super::check::{Faults, SECOND};
+use super::{Capacity, Config, PoolProbe, Sources, Waiting, capacity, discovery, probed};
 use serde::Deserialize;
+use std::time::Duration;
 
 /// Engines that serve the same things.
 #[derive(Clone, Debug, Deserialize)]
@@ -22,7 +23,35 @@ pub struct Pool {
     /// What its engines can tell, apart from what the driver knows.
     #[serde(default)]
     pub probe: Option<PoolProbe>,
+    #[serde(default)]
+    pub capacity: Capacity,
+    #[serde(default)]
+    pub waiting: Waiting,
+    /// So long the weight of an engine that has come up grows.
+    #[serde(default, with = "humantime_serde")]
+    pub slow_start: Duration,
+    #[serde(default)]
+    pub sharing: Sharing,
+    /// How long an engine session outlives its last socket.
+    #[serde(default = "session_ttl", with = "humantime_serde")]
+    pub session_ttl: Duration,
     pub discovery: Sources,
+}
+
+/// The old gateway's, and what clients are used to.
+const fn session_ttl() -> Duration {
+    Duration::from_secs(60)
+}
+
+/// Which sockets have one engine session together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sharing {
+    /// Each has its own; a tab that names itself comes back to the one it had.
+    #[default]
+    PerConnection,
+    /// All of a login session that open the same document.
+    PerDocument,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -126,8 +155,22 @@ pub(super) fn check(path: &str, pool: &Pool, faults: &mut Faults) {
             "must be visible ASCII without spaces",
         );
     }
+    capacity::check(path, pool, faults);
+    faults.within(
+        &format!("{path}.slow_start"),
+        pool.slow_start,
+        Duration::ZERO,
+        3600 * SECOND,
+    );
+    // The engine's own limit (MaxSessionTTL).
+    faults.within(
+        &format!("{path}.session_ttl"),
+        pool.session_ttl,
+        SECOND,
+        1800 * SECOND,
+    );
     let needs_threshold = matches!(pool.strategy, Strategy::Weighted | Strategy::Packed);
-    if needs_threshold && pool.session_threshold.is_none() {
+    if needs_threshold && pool.sessions_per_engine().is_none() {
         let strategy = pool.strategy.as_str();
         let message = format!("is missing: strategy {strategy} needs it");
         faults.add(format!("{path}.session_threshold"), message);

@@ -95,6 +95,20 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
     }
 }
 
+/// Reads what those who call `/v1` prove themselves with, and nothing else.
+pub fn fetch_clients(
+    config: &Config,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<ClientSecret>, Faults> {
+    let mut faults = Vec::new();
+    let clients = clients(config, env, None, &mut faults);
+    if faults.is_empty() {
+        Ok(clients)
+    } else {
+        Err(Faults(faults))
+    }
+}
+
 /// The key that signs, then the others. No two have one name: a verifier would take the wrong one.
 fn token_keys(
     config: &Config,

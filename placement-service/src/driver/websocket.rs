@@ -38,6 +38,15 @@ impl EngineDriver for Websocket {
             set_headers: BTreeMap::new(),
         })
     }
+
+    /// Whose session it is, the server knows by itself.
+    async fn rejoin(
+        &self,
+        job: Job<'_>,
+        _: &BTreeMap<String, String>,
+    ) -> Result<Option<Prepared>, Fault> {
+        self.prepare(job).await.map(Some)
+    }
 }
 
 #[cfg(test)]

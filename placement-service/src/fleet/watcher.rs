@@ -173,6 +173,8 @@ impl Watcher {
         let Some(pool) = self.pools.get_mut(index) else {
             return;
         };
+        // Whatever is there when we come up ourselves is not new.
+        let newcomers = pool.sources.iter().all(|source| source.heard);
         let Some(source) = pool.sources.get_mut(source) else {
             return;
         };
@@ -224,6 +226,9 @@ impl Watcher {
                 probed_at: None,
                 tally: self.tallies.found(&pool.name, &name, endpoint),
             };
+            if newcomers {
+                engine.tally.came_up(Instant::now());
+            }
             let watched = WatchedEngine {
                 engine: Arc::new(engine),
                 health: Health::new(self.thresholds),
@@ -261,6 +266,9 @@ impl Watcher {
         if let Some((before, after)) = change.state {
             let (before, after) = (before.as_str(), after.as_str());
             info!(pool = %pool.name, engine = %name, before, state = after, "engine is {after}");
+        }
+        if let Some((State::Unhealthy, _)) = change.state {
+            watched.engine.tally.came_up(Instant::now());
         }
         let mut shown = (watched.engine.load.clone(), watched.engine.probed_at);
         if let Some(load) = change.load {

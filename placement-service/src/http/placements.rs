@@ -6,39 +6,63 @@ use super::body::{self, RawBody};
 use super::gateways;
 use super::problem::HttpProblem;
 use crate::placer::PlaceRequest;
+use crate::placer::explain::Candidate;
 use crate::sessions::LiveSession;
 use crate::tokens::Minted;
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use berth_api::{PlacementAnswer, PlacementRequest, Reason};
+use serde::Serialize;
 use std::sync::Arc;
+
+/// `1` asks for the reasons of the placement, in `explanation` of the answer. For sessions with the role
+/// `admin`; from others it says nothing. Envoy's listener and the filter remove it, like every `x-berth-*`
+/// header: it is for whoever calls the service itself.
+const EXPLAIN: &str = "x-berth-explain";
+const ADMIN: &str = "admin";
+
+/// A placement and, where asked for, its reasons.
+#[derive(Serialize)]
+pub(super) struct Answer {
+    #[serde(flatten)]
+    placement: PlacementAnswer,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<Vec<Candidate>>,
+}
 
 /// Places one WebSocket. Counts as activity of its session, if a cookie names it.
 pub(super) async fn place(
     State(app): State<App>,
+    headers: HeaderMap,
     RawBody(body): RawBody,
-) -> Result<Json<PlacementAnswer>, HttpProblem> {
+) -> Result<Json<Answer>, HttpProblem> {
     let request: PlacementRequest = body::json(&body)?;
     let (session, minted) = match (&request.session, &request.token) {
         (Some(cookie), None) => by_cookie(&app, cookie).await?,
         (None, Some(token)) => by_token(&app, token).await?,
         _ => return Err(HttpProblem::invalid("session or token, one of them")),
     };
-    let placed = app
-        .placer
-        .place(PlaceRequest {
-            session: &session,
-            token: &minted.token,
-            path: &request.path,
-            tab: request.tab.as_deref(),
-        })
-        .await?;
+    let wanted = headers.get(EXPLAIN).is_some_and(|value| value == "1");
+    let explain = wanted && session.roles.iter().any(|role| role == ADMIN);
+    let request = PlaceRequest {
+        session: &session,
+        token: &minted.token,
+        path: &request.path,
+        tab: request.tab.as_deref(),
+    };
+    let (placed, explanation) = if explain {
+        let (placed, why) = app.placer.place_explained(request).await?;
+        (placed, Some(why))
+    } else {
+        (app.placer.place(request).await?, None)
+    };
     // It may have ended while an engine was being found: whoever closes its streams knows nothing of this one.
     if !app.sessions.still_lives(&session) {
         app.placer.take_back(&placed);
         return Err(Reason::UnknownSession.into());
     }
-    Ok(Json(PlacementAnswer {
+    let placement = PlacementAnswer {
         token: minted.token.clone(),
         token_expires_at: minted.expires_at,
         session_expires_at: session.expires_at,
@@ -51,6 +75,10 @@ pub(super) async fn place(
         pool: placed.pool,
         engine: placed.engine,
         reason: placed.reason.to_owned(),
+    };
+    Ok(Json(Answer {
+        placement,
+        explanation,
     }))
 }
 

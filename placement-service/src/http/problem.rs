@@ -56,6 +56,8 @@ own_problems! {
     client_forbidden = FORBIDDEN, "forbidden", "The client may not do this";
     /// No session of that public name.
     no_such_session = NOT_FOUND, "no-such-session", "There is no such session";
+    /// No engine of that name in that pool.
+    no_such_engine = NOT_FOUND, "no-such-engine", "There is no such engine";
     /// More gateways report than can be kept.
     too_many_gateways = TOO_MANY_REQUESTS, "too-many-gateways", "Too many gateways report";
     /// More streams are open than can be kept.

@@ -15,7 +15,7 @@ use super::{Rules, Slot};
 use crate::cost::{Cost, Costs, Kind, Lesson};
 use crate::engine::{Engine, EngineName};
 use crate::reservation::Changes;
-use rand::Rng;
+use rand::{Rng, RngExt};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +38,8 @@ pub(super) struct Board {
     /// Suspects whose trial is due.
     due: BTreeSet<Slot>,
     excluded: Exclusions,
+    /// Sessions on all engines, whether they may be chosen or not.
+    sessions: u64,
     sums: Sums,
     scale: Scale,
     /// Books that have changed since the last look.
@@ -79,6 +81,7 @@ impl Board {
             open: Open::default(),
             due: BTreeSet::new(),
             excluded: Exclusions::default(),
+            sessions: 0,
             scale: sums.scale(0),
             sums,
             changes: Arc::default(),
@@ -105,7 +108,52 @@ impl Board {
 
     /// How many engines are excluded, and why.
     pub(super) fn excluded(&self) -> Exclusions {
-        self.excluded.clone()
+        let mut excluded = self.excluded.clone();
+        if self.is_full() {
+            for _ in self.open.iter() {
+                excluded.count(Exclusion::PoolFull);
+            }
+        }
+        excluded
+    }
+
+    /// Whether the whole pool has as many sessions as it may.
+    pub(super) fn is_full(&self) -> bool {
+        let most = self.rules.per_pool.map(u64::from);
+        most.is_some_and(|most| self.sessions >= most)
+    }
+
+    /// Sessions that the pool can still take; `None` when nothing limits them.
+    pub(super) fn room(&self) -> Option<u64> {
+        let per_pool = self.rules.per_pool;
+        let per_pool = per_pool.map(|most| u64::from(most).saturating_sub(self.sessions));
+        let per_engine = self.rules.threshold.map(|most| {
+            let room = |slot| {
+                Some(u64::from(
+                    most.saturating_sub(self.entry(slot)?.facts.sessions),
+                ))
+            };
+            self.open.iter().filter_map(room).sum()
+        });
+        match (per_pool, per_engine) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (room, None) | (None, room) => room,
+        }
+    }
+
+    /// Whether an engine that came up a while ago takes this session: the longer ago, the likelier. The
+    /// square, as a new engine is the emptiest, and so every strategy's first pick.
+    pub(super) fn is_warm_enough(&mut self, slot: Slot, now: Instant) -> bool {
+        let slow_start = self.rules.slow_start;
+        let warmth = self.entry(slot).map(|e| e.facts.warmth(slow_start, now));
+        warmth.is_none_or(|warmth| warmth >= 1.0 || self.random.random::<f64>() < warmth * warmth)
+    }
+
+    /// Takes an engine out until the next look.
+    pub(super) fn pass_over(&mut self, slot: Slot) {
+        if let Some(entry) = self.entry(slot).copied() {
+            self.put(slot, entry.facts, Verdict::Excluded(Exclusion::Tried));
+        }
     }
 
     /// Suspects whose trial is due.
@@ -205,6 +253,7 @@ impl Board {
         self.open = Open::new(count);
         self.due.clear();
         self.excluded = Exclusions::default();
+        self.sessions = 0;
         self.sums = Sums::default();
         self.lap = (0, None);
         // What was noted were the numbers of before.
@@ -219,7 +268,7 @@ impl Board {
         };
         let standing = engine.tally.standing(now);
         let facts = Facts::of(engine, &standing, entry.facts.rank);
-        let verdict = eligibility::judge(engine.state, &facts, standing.trust, &self.rules);
+        let verdict = eligibility::judge(engine.state, &facts, &standing, &self.rules);
         self.put(slot, facts, verdict);
         verdict == Verdict::Eligible
     }
@@ -230,9 +279,7 @@ impl Board {
         let slots = self.slots().zip(self.engines.iter());
         let slots: Vec<Slot> = slots.filter(|(_, e)| is_tried(e)).map(|(s, _)| s).collect();
         for slot in &slots {
-            if let Some(entry) = self.entry(*slot).copied() {
-                self.put(*slot, entry.facts, Verdict::Excluded(Exclusion::Tried));
-            }
+            self.pass_over(*slot);
         }
         slots
     }
@@ -248,6 +295,8 @@ impl Board {
                 verdict: Some(verdict),
             },
         );
+        self.sessions += u64::from(facts.sessions);
+        self.sessions = self.sessions.saturating_sub(before.facts.sessions.into());
         if before.verdict == Some(verdict) {
             if before.facts == facts {
                 return;

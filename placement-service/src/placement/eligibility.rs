@@ -3,6 +3,7 @@
 use super::Rules;
 use super::facts::Facts;
 use crate::engine::State;
+use crate::reservation::Standing;
 use crate::suspicion::Trust;
 use std::fmt;
 
@@ -30,6 +31,10 @@ pub enum Exclusion {
     Saturated,
     /// It has as many sessions as the pool's threshold allows.
     Full,
+    /// The whole pool has as many sessions as it may.
+    PoolFull,
+    /// It has less free memory than the pool's floor.
+    LowMemory,
     /// It is to get nothing new.
     Draining,
     /// A placement failed there a moment ago.
@@ -46,6 +51,8 @@ impl Exclusion {
             Self::Unhealthy => "unhealthy",
             Self::Saturated => "saturated",
             Self::Full => "full",
+            Self::PoolFull => "pool-full",
+            Self::LowMemory => "low-memory",
             Self::Draining => "draining",
             Self::Suspect => "suspect",
         }
@@ -54,7 +61,10 @@ impl Exclusion {
 
 /// Judges one engine by its state, its numbers and what is held against it.
 #[must_use]
-pub fn judge(state: State, facts: &Facts, trust: Trust, rules: &Rules) -> Verdict {
+pub fn judge(state: State, facts: &Facts, standing: &Standing, rules: &Rules) -> Verdict {
+    if standing.draining {
+        return Verdict::Excluded(Exclusion::Draining);
+    }
     match state {
         State::Starting => return Verdict::Excluded(Exclusion::Starting),
         State::Unhealthy => return Verdict::Excluded(Exclusion::Unhealthy),
@@ -65,7 +75,11 @@ pub fn judge(state: State, facts: &Facts, trust: Trust, rules: &Rules) -> Verdic
     if rules.threshold.is_some_and(|most| facts.sessions >= most) {
         return Verdict::Excluded(Exclusion::Full);
     }
-    match trust {
+    let short = |floor| facts.memory_free_mb.is_some_and(|free| free < floor);
+    if rules.memory_floor.is_some_and(short) {
+        return Verdict::Excluded(Exclusion::LowMemory);
+    }
+    match standing.trust {
         Trust::Clear => Verdict::Eligible,
         Trust::TrialDue => Verdict::TrialDue,
         Trust::Suspect => Verdict::Excluded(Exclusion::Suspect),
@@ -94,8 +108,10 @@ impl Exclusions {
     /// Some engine is up and has no room; otherwise none is up.
     #[must_use]
     pub fn for_want_of_room(&self) -> bool {
-        let full =
-            |(why, _): &(Exclusion, u32)| matches!(why, Exclusion::Saturated | Exclusion::Full);
+        let full = |(why, _): &(Exclusion, u32)| {
+            use Exclusion::{Full, LowMemory, PoolFull, Saturated};
+            matches!(why, Saturated | Full | PoolFull | LowMemory)
+        };
         self.0.iter().any(full)
     }
 }

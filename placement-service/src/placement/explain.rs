@@ -1,6 +1,7 @@
 //! Why this engine and not the others: what the chooser knew of each engine at the moment of a choice, in
 //! the words of the same code that chose.
 
+use super::Ask;
 use super::board::{Board, Pick};
 use super::eligibility::Verdict;
 use super::policy;
@@ -36,6 +37,8 @@ pub struct Judged {
     pub memory_free: Option<f64>,
     /// Free share of its CPU, 0 to 1; absent when it is not known.
     pub cpu_free: Option<f64>,
+    /// The share of its weight that it has after it came up, 0 to 1.
+    pub warmth: f64,
     /// It holds the document.
     pub holds_document: bool,
     /// What the strategy weighed; empty when it was not eligible.
@@ -55,6 +58,8 @@ pub enum Outcome {
     Outscored,
     /// It was eligible, and the draw fell on another.
     NotDrawn,
+    /// It was eligible and has come up so recently that it was passed over.
+    WarmingUp,
     /// It was not eligible.
     Excluded(&'static str),
 }
@@ -67,13 +72,15 @@ impl Outcome {
             Self::Chosen => "chosen",
             Self::Outscored => "outscored",
             Self::NotDrawn => "not-drawn",
+            Self::WarmingUp => "warming-up",
             Self::Excluded(why) => why,
         }
     }
 }
 
 /// Tells what is on the board, where `pick` was chosen.
-pub(super) fn explain(board: &Board, document: Option<&str>, pick: Option<Pick>) -> Explanation {
+pub(super) fn explain(board: &Board, ask: &Ask<'_>, pick: Option<Pick>) -> Explanation {
+    let Ask { document, now, .. } = *ask;
     let strategy = board.rules.strategy;
     let key = document.map(|name| board.holders.key(name));
     let chosen = pick.map(|pick| pick.slot);
@@ -87,8 +94,11 @@ pub(super) fn explain(board: &Board, document: Option<&str>, pick: Option<Pick>)
         } else {
             0.0
         };
+        let warmth = entry.facts.warmth(board.rules.slow_start, now);
         let outcome = match entry.verdict {
+            Some(Verdict::Eligible) if board.is_full() => Outcome::Excluded("pool-full"),
             _ if chosen == Some(slot) => Outcome::Chosen,
+            Some(Verdict::Eligible) if warmth < 1.0 => Outcome::WarmingUp,
             Some(Verdict::Eligible) if policy::draws(strategy) => Outcome::NotDrawn,
             Some(Verdict::Eligible) => Outcome::Outscored,
             Some(Verdict::Excluded(why)) => Outcome::Excluded(why.as_str()),
@@ -101,6 +111,7 @@ pub(super) fn explain(board: &Board, document: Option<&str>, pick: Option<Pick>)
             reserved: entry.facts.reserved,
             memory_free: entry.facts.memory,
             cpu_free: entry.facts.cpu,
+            warmth,
             holds_document,
             scores: scores.map_or_else(Vec::new, |scores| scores.iter().collect()),
             total: scores.map(|scores| scores.total() + extra),

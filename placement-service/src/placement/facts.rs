@@ -4,6 +4,8 @@
 use super::score;
 use crate::engine::{Engine, Memory};
 use crate::reservation::Standing;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// One engine, as of the last look at its books.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -14,8 +16,12 @@ pub struct Facts {
     pub reserved: u32,
     /// Free share of the memory that it can reach, 0 to 1.
     pub memory: Option<f64>,
+    /// Free memory, MB.
+    pub memory_free_mb: Option<f64>,
     /// Free share of its CPU, 0 to 1.
     pub cpu: Option<f64>,
+    /// When it came up, if that was seen.
+    pub up_since: Option<Instant>,
     /// The number of the choice that last took it.
     pub turn: u64,
     /// Its place in the natural order of the names: engine-9 before engine-10.
@@ -41,6 +47,10 @@ impl Facts {
                 };
                 then.headroom()
             }),
+            memory_free_mb: load
+                .and_then(|l| l.memory)
+                .map(|m| m.free - standing.coming.memory_mb),
+            up_since: standing.up_since,
             cpu: load.and_then(|l| l.cpu).map(|probed| {
                 let cpu = standing.cpu.unwrap_or(probed) + standing.coming.cpu;
                 (1.0 - cpu).clamp(0.0, 1.0)
@@ -48,6 +58,18 @@ impl Facts {
             turn: standing.turn,
             rank,
         }
+    }
+}
+
+impl Facts {
+    /// The share of its weight that an engine has which came up a while ago, 0 to 1.
+    #[must_use]
+    pub fn warmth(&self, slow_start: Duration, now: Instant) -> f64 {
+        let Some(since) = self.up_since.filter(|_| !slow_start.is_zero()) else {
+            return 1.0;
+        };
+        let up = now.saturating_duration_since(since);
+        (up.as_secs_f64() / slow_start.as_secs_f64()).min(1.0)
     }
 }
 

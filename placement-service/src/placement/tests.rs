@@ -57,6 +57,7 @@ fn chooser(strategy: Strategy, threshold: Option<u32>) -> Chooser {
         strategy,
         threshold,
         weights: Weights::default(),
+        ..Rules::default()
     };
     Chooser::new(rules, Box::new(StdRng::seed_from_u64(7)))
 }
@@ -351,4 +352,87 @@ fn an_explanation_agrees_with_the_choice_and_reserves_nothing() {
         (after.engines[3].sessions, after.engines[3].reserved),
         (4, 1)
     );
+}
+
+#[test]
+fn an_engine_that_has_come_up_gets_its_share_by_and_by() {
+    let start = Instant::now();
+    let second = Duration::from_secs(1);
+    for strategy in [Strategy::LeastLoad, Strategy::RoundRobin, Strategy::P2c] {
+        let rules = Rules {
+            strategy,
+            slow_start: 30 * second,
+            ..Rules::default()
+        };
+        let share = |after: Duration| {
+            let chooser = Chooser::new(rules, Box::new(StdRng::seed_from_u64(3)));
+            let new = up("new", load(0, 500.0, 0.1));
+            new.tally.came_up(start);
+            let mut all: Vec<_> = (0..4)
+                .map(|n| up(&format!("old-{n}"), load(50, 500.0, 0.1)))
+                .collect();
+            all.push(new);
+            let engines = fleet(all);
+            let mut taken = 0_u32;
+            for _ in 0..400 {
+                let choice = chooser.choose(&engines, &ask(start + after)).unwrap();
+                taken += u32::from(choice.engine.name.as_str() == "new");
+            }
+            taken
+        };
+        let shares = [share(Duration::ZERO), share(6 * second), share(31 * second)];
+        assert_eq!(shares[0], 0, "{strategy:?}");
+        assert!(shares[1] < 40, "{strategy:?} {shares:?}");
+        assert!(shares[2] >= 80, "{strategy:?} {shares:?}");
+    }
+}
+
+#[test]
+fn slow_start_refuses_nobody() {
+    let now = Instant::now();
+    let rules = Rules {
+        slow_start: Duration::from_secs(30),
+        ..Rules::default()
+    };
+    let chooser = Chooser::new(rules, Box::new(StdRng::seed_from_u64(3)));
+    let engines = fleet((0..9).map(|n| up(&format!("e-{n}"), load(n, 500.0, 0.1))));
+    for engine in engines.iter() {
+        engine.tally.came_up(now);
+    }
+    let choice = chooser.choose(&engines, &ask(now)).unwrap();
+    assert_eq!(choice.engine.name.as_str(), "e-0");
+    let why = chooser.explain(&engines, &ask(now));
+    assert_eq!(why.engines[5].warmth, 0.0);
+    assert_eq!(why.engines[5].outcome.as_str(), "warming-up");
+}
+
+#[test]
+fn what_drains_is_short_of_memory_or_in_a_full_pool_gets_nothing() {
+    let now = Instant::now();
+    let rules = Rules {
+        per_pool: Some(10),
+        memory_floor: Some(100.0),
+        ..Rules::default()
+    };
+    let chooser = Chooser::new(rules, Box::new(StdRng::seed_from_u64(3)));
+    let (a, b) = (up("a", load(3, 500.0, 0.1)), up("b", load(4, 99.0, 0.1)));
+    let engines = fleet([a.clone(), b]);
+    assert_eq!(chooser.room(&engines, now), Some(3));
+    let choice = chooser.choose(&engines, &ask(now)).unwrap();
+    assert_eq!(choice.engine.name.as_str(), "a");
+    a.tally.drain(true);
+    let why = chooser.choose(&engines, &ask(now)).unwrap_err();
+    assert!(why.for_want_of_room(), "b is up");
+    assert_eq!(why.to_string(), "1 low-memory, 1 draining");
+    a.tally.drain(false);
+    choice.reservation.placed("s", now);
+    for stream in ["t", "u"] {
+        let choice = chooser.choose(&engines, &ask(now)).unwrap();
+        choice.reservation.placed(stream, now);
+    }
+    assert_eq!(chooser.room(&engines, now), Some(0));
+    let why = chooser.choose(&engines, &ask(now)).unwrap_err();
+    assert!(why.for_want_of_room() && why.to_string().contains("1 pool-full"));
+    let why = chooser.explain(&engines, &ask(now));
+    assert_eq!(why.engines[0].outcome.as_str(), "pool-full");
 }

@@ -1,7 +1,8 @@
 //! One pool as the placer works with it: its driver, its chooser, its address in Envoy, and what an
 //! attempt tells about an engine.
 
-use crate::config;
+use super::waiting::WaitingRoom;
+use crate::config::{self, Sharing};
 use crate::driver::{self, EngineDriver, Fault, Job};
 use crate::engine::Engine;
 use crate::placement::{Chooser, Rehearsal, Rules};
@@ -21,6 +22,8 @@ pub(super) struct Pool {
     cluster: String,
     pub(super) driver: Arc<dyn EngineDriver>,
     pub(super) chooser: Chooser,
+    pub(super) waiting: WaitingRoom,
+    pub(super) sharing: Sharing,
 }
 
 impl Pool {
@@ -29,8 +32,10 @@ impl Pool {
         Self {
             name: config.name.as_str().into(),
             cluster: config.cluster.clone(),
-            driver: driver::from_config(config.driver),
+            driver: driver::from_config(config),
             chooser: Chooser::new(Rules::of(config), random),
+            waiting: WaitingRoom::new(config.waiting),
+            sharing: config.sharing,
         }
     }
 

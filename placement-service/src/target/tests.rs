@@ -13,6 +13,11 @@ fn routes() -> Routes {
         weights: config::Weights::default(),
         session_threshold: None,
         probe: None,
+        capacity: config::Capacity::default(),
+        waiting: config::Waiting::default(),
+        slow_start: std::time::Duration::ZERO,
+        sharing: config::Sharing::default(),
+        session_ttl: std::time::Duration::from_secs(60),
         discovery: Sources(vec![Discovery::Fixed(vec![])]),
     };
     let route = |path: &str, pool: &str, open| config::Route {

@@ -7,6 +7,7 @@ use crate::{
     Inserted, Select, SessionRow, SessionStore, StoreError, Stores,
 };
 use async_trait::async_trait;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -171,6 +172,8 @@ guarded! { Coordination {
     fn once(key: &str, now_ms: u64, until_ms: u64) -> bool;
     fn was_once(key: &str, now_ms: u64) -> bool;
     fn forget_once(now_ms: u64) -> ();
+    fn note(name: &str, text: Option<&str>) -> ();
+    fn notes(prefix: &str) -> BTreeMap<String, String>;
     fn ping() -> ();
 } }
 

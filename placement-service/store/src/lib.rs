@@ -26,6 +26,7 @@ pub use session::{
 };
 
 use async_trait::async_trait;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What replicas on one store agree on.
@@ -54,6 +55,12 @@ pub trait Coordination: Send + Sync + 'static {
 
     /// Forgets whatever `once` no longer needs.
     async fn forget_once(&self, now_ms: u64) -> Result<(), StoreError>;
+
+    /// Keeps a text under a name until it is taken away, with `None`. Names begin with what they belong to.
+    async fn note(&self, name: &str, text: Option<&str>) -> Result<(), StoreError>;
+
+    /// Every note whose name begins with `prefix`, by name.
+    async fn notes(&self, prefix: &str) -> Result<BTreeMap<String, String>, StoreError>;
 
     /// Whether the store answers.
     async fn ping(&self) -> Result<(), StoreError>;

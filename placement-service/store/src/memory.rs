@@ -24,6 +24,7 @@ struct State {
     keys: HashMap<String, [u8; 32]>,
     leases: HashMap<String, (String, u64)>,
     used: HashMap<String, u64>,
+    notes: BTreeMap<String, String>,
 }
 
 impl Memory {
@@ -160,6 +161,21 @@ impl Coordination for Memory {
     async fn forget_once(&self, now_ms: u64) -> Result<(), StoreError> {
         self.lock().used.retain(|_, until_ms| *until_ms > now_ms);
         Ok(())
+    }
+
+    async fn note(&self, name: &str, text: Option<&str>) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        match text {
+            Some(text) => drop(state.notes.insert(name.to_owned(), text.to_owned())),
+            None => drop(state.notes.remove(name)),
+        }
+        Ok(())
+    }
+
+    async fn notes(&self, prefix: &str) -> Result<BTreeMap<String, String>, StoreError> {
+        let mut all = self.lock().notes.clone();
+        all.retain(|name, _| name.starts_with(prefix));
+        Ok(all)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -211,6 +211,17 @@ impl Coordination for Reachable {
         self.memory.forget_once(now_ms).await
     }
 
+    async fn note(&self, name: &str, text: Option<&str>) -> Result<(), StoreError> {
+        self.memory.note(name, text).await
+    }
+
+    async fn notes(
+        &self,
+        prefix: &str,
+    ) -> Result<std::collections::BTreeMap<String, String>, StoreError> {
+        self.memory.notes(prefix).await
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         self.store.ask(&redis::cmd("PING")).await
     }

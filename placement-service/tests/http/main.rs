@@ -9,6 +9,8 @@
 
 mod accounts;
 mod compat;
+mod cut_off;
+mod engines;
 mod events;
 mod families;
 mod gateway_events;

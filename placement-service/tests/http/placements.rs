@@ -148,9 +148,9 @@ async fn a_gateway_that_hangs_up_ends_its_placement() {
 async fn many_placements_share_one_connection() {
     let (site, engine) = site().await;
     let id = site.login().await;
-    let body = body(&id, "/app/sales.qvf");
     let mut gateway = TcpStream::connect(site.address).await.unwrap();
     for n in 1..=3 {
+        let body = body(&id, "/app/sales.qvf").replace("t1", &format!("t{n}"));
         let request = format!(
             "POST /v1/placements HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()

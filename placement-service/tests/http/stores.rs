@@ -13,7 +13,7 @@ const DEADLINE: Duration = Duration::from_secs(1);
 const SLACK: Duration = Duration::from_secs(2);
 const CALLERS: usize = 20;
 
-async fn site(kind: &str, url: &str) -> Site {
+pub(crate) async fn site(kind: &str, url: &str) -> Site {
     let store = format!("store: {{ kind: {kind}, url: {{ inline: \"{url}\" }}, timeout: 1s }}");
     let session = "session: { cookie: { secure: false }, cache: 1s }";
     Site::start(&format!("{store}\n{session}")).await
@@ -32,7 +32,7 @@ async fn ask(site: &Site, route: &str, session: &str) -> (Answer, Duration) {
     (answer, begun.elapsed())
 }
 
-fn is_store_down(answer: &Answer) -> bool {
+pub(crate) fn is_store_down(answer: &Answer) -> bool {
     if answer.status != 503 {
         return false;
     }

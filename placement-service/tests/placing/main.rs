@@ -6,7 +6,9 @@
     reason = "tests"
 )]
 
+mod capacity;
 mod faults;
 mod load;
+mod resume;
 mod site;
 mod success;

@@ -120,7 +120,27 @@ impl Site {
             session: &self.session,
             token,
             path,
-            tab: Some("t1"),
+            tab: None,
+        };
+        self.placer.place(request).await
+    }
+
+    /// As this login session, in that tab.
+    pub(crate) async fn place_in_tab(
+        &self,
+        session: &str,
+        path: &str,
+        tab: Option<&str>,
+    ) -> Result<Placed, Refusal> {
+        let session = LiveSession {
+            session_ref: session.to_owned(),
+            ..LiveSession::default()
+        };
+        let request = PlaceRequest {
+            session: &session,
+            token: "no.token.needed",
+            path,
+            tab,
         };
         self.placer.place(request).await
     }

@@ -145,8 +145,9 @@ async fn a_cluster_per_engine_needs_no_destination() {
 #[tokio::test]
 async fn a_session_sees_its_latest_placements() {
     let site = Site::start(Setting::default()).await;
-    let placed = site.place("/app/sales.qvf").await.unwrap();
-    site.place("/doc/session-doc").await.unwrap();
+    let in_tab = async |path| site.place_in_tab("ref", path, Some("t1")).await.unwrap();
+    let placed = in_tab("/app/sales.qvf").await;
+    in_tab("/doc/session-doc").await;
     let recent = site.placer.recent("ref");
     assert_eq!(recent.len(), 2);
     assert_eq!(recent[1].document.as_deref(), Some("sales.qvf"));

@@ -68,6 +68,7 @@ impl Player {
             strategy,
             threshold: Some(threshold),
             weights,
+            ..Rules::default()
         };
         Seat::Ours(Chooser::new(rules, Box::new(StdRng::seed_from_u64(seed))))
     }

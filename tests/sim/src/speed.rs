@@ -106,6 +106,7 @@ fn chooser(strategy: Strategy, seed: u64) -> Chooser {
         strategy,
         threshold: Some(10 * SESSIONS),
         weights: Weights::default(),
+        ..Rules::default()
     };
     Chooser::new(rules, Box::new(StdRng::seed_from_u64(seed)))
 }

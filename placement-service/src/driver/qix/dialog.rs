@@ -49,6 +49,8 @@ pub enum Progress {
 #[derive(Debug)]
 pub struct Dialog {
     connected: bool,
+    /// The session had been there before.
+    attached: bool,
     opened: bool,
 }
 
@@ -58,6 +60,7 @@ impl Dialog {
     pub const fn new(opening: &Opening) -> Self {
         Self {
             connected: false,
+            attached: false,
             opened: !opens(opening),
         }
     }
@@ -72,6 +75,12 @@ impl Dialog {
         }
     }
 
+    /// Whether the session had been there before; known once it is connected.
+    #[must_use]
+    pub const fn attached(&self) -> bool {
+        self.attached
+    }
+
     /// Takes one text message of the engine. Notifications that say nothing of the session are skipped.
     ///
     /// # Errors
@@ -84,7 +93,7 @@ impl Dialog {
         let message: Message<'_> = serde_json::from_str(text).map_err(|_| garbage())?;
         if message.method.as_deref() == Some("OnConnected") {
             let OnConnected { params } = serde_json::from_str(text).map_err(|_| garbage())?;
-            session_state(&params.state)?;
+            self.attached = session_state(&params.state)?;
             self.connected = true;
         } else if message.id == Some(REQUEST_ID) {
             match (message.error, message.result) {
@@ -142,9 +151,11 @@ struct SessionState<'a> {
 }
 
 /// The states of `OnConnected` (engine API, "Session state"): two good ones, the others are refusals.
-fn session_state(state: &str) -> Result<(), Fault> {
+/// True when the session had been there before.
+fn session_state(state: &str) -> Result<bool, Fault> {
     match state {
-        "SESSION_CREATED" | "SESSION_ATTACHED" => Ok(()),
+        "SESSION_CREATED" => Ok(false),
+        "SESSION_ATTACHED" => Ok(true),
         _ if state.contains("JWT") => Err(Fault::TokenRejected(shortened(state))),
         _ if state.starts_with("SESSION_ERROR_") => Err(Fault::Declined(shortened(state))),
         _ => Err(Fault::Garbage(shortened(state))),

@@ -83,7 +83,7 @@ async fn prepare(acts: Vec<Act>) -> Result<Prepared, Fault> {
         first_word: now + Duration::from_millis(300),
         ..Job::plain(engine, now + Duration::from_millis(600))
     };
-    Qix::default().prepare(job).await
+    Qix::new(Duration::from_secs(60)).prepare(job).await
 }
 
 #[tokio::test]
@@ -189,7 +189,11 @@ async fn a_port_that_nobody_listens_on_refuses() {
     let deadline = Instant::now() + Duration::from_secs(5);
     let job = Job::plain(engine, deadline);
     assert_eq!(
-        Qix::default().prepare(job).await.unwrap_err().as_str(),
+        Qix::new(Duration::from_secs(60))
+            .prepare(job)
+            .await
+            .unwrap_err()
+            .as_str(),
         "connect"
     );
 }

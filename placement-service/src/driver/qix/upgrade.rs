@@ -21,7 +21,7 @@ pub struct Upgrade {
 impl Upgrade {
     /// Asks for `/app/engineData/ttl/{ttl_s}` with a token and a session id.
     #[must_use]
-    pub fn new(engine: SocketAddr, ttl_s: u32, token: &str, session: &str) -> Self {
+    pub fn new(engine: SocketAddr, ttl_s: u64, token: &str, session: &str) -> Self {
         let key = generate_key();
         let mut request = String::with_capacity(320 + token.len());
         // Writing to a string cannot fail.

@@ -51,8 +51,8 @@ async fn engines(Of(app): Of<App>, uri: Uri) -> Result<Json<Vec<Listed>>, HttpPr
     let condensed = is_condensed(uri.query().unwrap_or_default())?;
     let fleet = app.placer.fleet().now();
     let all = fleet.pools().iter().flat_map(|pool| {
-        let of_pool = move |engine| listed(pool, engine, condensed);
-        pool.engines.iter().map(move |engine| of_pool(engine))
+        let engines = pool.engines.iter();
+        engines.map(move |engine| listed(pool, engine, condensed))
     });
     Ok(Json(all.collect()))
 }

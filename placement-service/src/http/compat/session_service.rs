@@ -100,6 +100,11 @@ async fn found(
         tab: None,
     };
     let placed = app.placer.place(request).await?;
+    // As for gateways: it may have ended meanwhile.
+    if !app.sessions.still_lives(&session) {
+        app.placer.take_back(&placed);
+        return Err(Reason::UnknownSession.into());
+    }
     let no_session = "the pool of the route prepares no sessions";
     let session_id = placed.set_headers.get(SESSION_HEADER).cloned();
     let session_id =

@@ -4,6 +4,7 @@ use super::super::tests::{EDDSA, NOW, RS256, SECRET, session, tokens};
 use super::*;
 use crate::config::Algorithm;
 use crate::secret::Secret;
+use crate::store::redis_jwt::JwtKey;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
@@ -170,4 +171,43 @@ fn tokens_of_the_keys_before_and_after_count_too() {
     let (gone, _) = tokens(Algorithm::Rs256, RS256, Some("before"));
     let token = &gone.mint(&session("ref")).unwrap().token;
     assert_eq!(fault(&now, token), "no key is meant for it");
+}
+
+#[test]
+fn a_token_of_another_login_service_names_its_account_and_ends_in_time() {
+    let secret = b"the secret of another login service";
+    let rules = JwtRules {
+        keys: vec![JwtKey {
+            algorithm: jsonwebtoken::Algorithm::HS256,
+            kid: None,
+            key: jsonwebtoken::DecodingKey::from_secret(secret),
+        }],
+        issuer: None,
+        audience: None,
+        account_claim: "name".to_owned(),
+        roles_claim: "roles".to_owned(),
+        idle_timeout: std::time::Duration::from_secs(60),
+        absolute_timeout: std::time::Duration::from_secs(1000),
+    };
+    let read = |claims: serde_json::Value, now_s: u64| {
+        let key = jsonwebtoken::EncodingKey::from_secret(secret);
+        let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
+        Bearer::by_rules(&token, &rules, now_s * 1000)
+    };
+    let ada = serde_json::json!({"name": "ada", "roles": "admin", "sid": "s", "iat": 5000});
+    let bearer = read(ada.clone(), 5999).unwrap();
+    assert_eq!((bearer.account.as_str(), bearer.expires_at), ("ada", 6000));
+    assert_eq!(
+        (bearer.roles, bearer.session_ref),
+        (vec!["admin".to_owned()], None)
+    );
+    assert_eq!(read(ada, 6000), None);
+    let short = serde_json::json!({"name": "ada", "iat": 5000, "exp": 5010});
+    assert_eq!(read(short.clone(), 5009).unwrap().expires_at, 5010);
+    assert_eq!(read(short, 5010), None);
+    assert_eq!(Bearer::by_rules("a.b.c", &rules, 0), None);
+    assert_eq!(
+        Bearer::by_rules(&"a".repeat(MAX_TOKEN_BYTES + 1), &rules, 0),
+        None
+    );
 }

@@ -31,4 +31,25 @@ pub async fn coordination(store: &impl Coordination) {
     assert!(store.once("jti", 2_000, 3_000).await.unwrap());
     store.forget_once(9_000).await.unwrap();
     assert!(store.once("jti", 2_000, 3_000).await.unwrap(), "forgotten");
+
+    let notes = async |prefix: &str| {
+        let notes = store.notes(prefix).await.unwrap().into_iter();
+        notes
+            .map(|(name, text)| format!("{name}={text}"))
+            .collect::<Vec<_>>()
+    };
+    assert!(notes("a/").await.is_empty());
+    for (name, text) in [
+        ("a/y", "1"),
+        ("a/x", "2"),
+        ("b/x", "3"),
+        ("a/y", "{\"é\": 4}"),
+    ] {
+        store.note(name, Some(text)).await.unwrap();
+    }
+    assert_eq!(notes("a/").await, ["a/x=2", "a/y={\"é\": 4}"]);
+    assert_eq!(notes("%").await.len() + notes("_").await.len(), 0);
+    store.note("a/x", None).await.unwrap();
+    store.note("a/x", None).await.unwrap();
+    assert_eq!(notes("").await, ["a/y={\"é\": 4}", "b/x=3"]);
 }

@@ -4,6 +4,7 @@ use super::RedisStore;
 use crate::{Coordination, StoreError};
 use async_trait::async_trait;
 use redis::cmd;
+use std::collections::BTreeMap;
 
 scripts! {
     LEASE = "
@@ -67,6 +68,22 @@ impl Coordination for RedisStore {
         let mut forget = cmd("ZREMRANGEBYSCORE");
         forget.arg(self.key("used")).arg("-inf").arg(now_ms);
         self.command(&forget).await
+    }
+
+    async fn note(&self, name: &str, text: Option<&str>) -> Result<(), StoreError> {
+        let mut change = cmd(if text.is_some() { "HSET" } else { "HDEL" });
+        change.arg(self.key("notes")).arg(name);
+        if let Some(text) = text {
+            change.arg(text);
+        }
+        self.command(&change).await
+    }
+
+    async fn notes(&self, prefix: &str) -> Result<BTreeMap<String, String>, StoreError> {
+        let mut all: BTreeMap<String, String> =
+            self.command(cmd("HGETALL").arg(self.key("notes"))).await?;
+        all.retain(|name, _| name.starts_with(prefix));
+        Ok(all)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -91,6 +91,37 @@ macro_rules! sql_coordination {
                 Ok(())
             }
 
+            async fn note(&self, name: &str, text: Option<&str>) -> Result<(), StoreError> {
+                let mut held = self.acquire().await?;
+                let query = match text {
+                    Some(text) => sqlx::query(
+                        "INSERT INTO notes (name, text) VALUES ($1, $2) \
+                         ON CONFLICT (name) DO UPDATE SET text = $2",
+                    )
+                    .bind(name)
+                    .bind(text),
+                    None => sqlx::query("DELETE FROM notes WHERE name = $1").bind(name),
+                };
+                query.execute(&mut **held).await?;
+                held.give_back();
+                Ok(())
+            }
+
+            async fn notes(
+                &self,
+                prefix: &str,
+            ) -> Result<std::collections::BTreeMap<String, String>, StoreError> {
+                let mut held = self.acquire().await?;
+                let all: Vec<(String, String)> =
+                    sqlx::query_as("SELECT name, text FROM notes WHERE substr(name, 1, $1) = $2")
+                        .bind(i32::try_from(prefix.len()).unwrap_or(i32::MAX))
+                        .bind(prefix)
+                        .fetch_all(&mut **held)
+                        .await?;
+                held.give_back();
+                Ok(all.into_iter().collect())
+            }
+
             async fn ping(&self) -> Result<(), StoreError> {
                 let mut held = self.acquire().await?;
                 sqlx::query("SELECT 1").execute(&mut **held).await?;

@@ -1,0 +1,132 @@
+//! `berth engines`: the engines as the running service sees them, and emptying one.
+
+use super::service::{Service, ServiceAt};
+use super::{Failure, print};
+use clap::Subcommand;
+use reqwest::Method;
+use serde_json::Value;
+
+#[derive(Subcommand)]
+pub(super) enum EnginesCommand {
+    /// List engines, one a line, with tabs between: pool, engine, address, state, `draining` or `-`,
+    /// sessions, free memory in MB, share of its CPU in use.
+    Ls {
+        /// JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        service: ServiceAt,
+    },
+    /// Empty an engine: it gets nothing new, and its sockets are closed, spread over a time.
+    Drain {
+        /// The engine, or POOL/ENGINE where several pools have one of that name.
+        #[arg(value_name = "ENGINE")]
+        engine: String,
+        /// Over what time its sockets are closed.
+        #[arg(long, value_name = "TIME", default_value = "60s")]
+        over: String,
+        #[command(flatten)]
+        service: ServiceAt,
+    },
+    /// Let an engine have new sessions again.
+    Undrain {
+        /// The engine, or POOL/ENGINE.
+        #[arg(value_name = "ENGINE")]
+        engine: String,
+        #[command(flatten)]
+        service: ServiceAt,
+    },
+}
+
+/// Does what the command line says.
+pub(super) async fn run(command: EnginesCommand) -> Result<(), Failure> {
+    match command {
+        EnginesCommand::Ls { json, service } => {
+            let listed = list(&service.open()?).await?;
+            if json {
+                return print(&serde_json::to_string_pretty(&listed)?);
+            }
+            for engine in &listed {
+                print(&line(engine))?;
+            }
+            Ok(())
+        }
+        EnginesCommand::Drain {
+            engine,
+            over,
+            service,
+        } => {
+            let service = service.open()?;
+            let (pool, name) = named(&service, &engine).await?;
+            let path = ["v1", "engines", &pool, &name, "drain"];
+            let over = [("over", over.as_str())];
+            service.ask(Method::POST, &path, &over).await?;
+            print(&format!("{pool}/{name} is drained"))
+        }
+        EnginesCommand::Undrain { engine, service } => {
+            let service = service.open()?;
+            let (pool, name) = named(&service, &engine).await?;
+            let path = ["v1", "engines", &pool, &name, "drain"];
+            service.ask(Method::DELETE, &path, &[]).await?;
+            print(&format!("{pool}/{name} is no longer drained"))
+        }
+    }
+}
+
+async fn list(service: &Service) -> Result<Vec<Value>, Failure> {
+    let mut answer = service.ask(Method::GET, &["v1", "engines"], &[]).await?;
+    let engines = answer.get_mut("engines").map(Value::take);
+    match engines {
+        Some(Value::Array(engines)) => Ok(engines),
+        _ => Err(Failure("the service does not list its engines".to_owned())),
+    }
+}
+
+/// Pool and engine.
+async fn named(service: &Service, name: &str) -> Result<(String, String), Failure> {
+    let listed = list(service).await?;
+    let all = listed.iter().map(|e| (text(e, "pool"), text(e, "engine")));
+    let meant: Vec<_> = all
+        .filter(|(pool, engine)| engine == name || format!("{pool}/{engine}") == name)
+        .collect();
+    match meant.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => match name.split_once('/') {
+            // It may be gone for the moment.
+            Some((pool, engine)) => Ok((pool.to_owned(), engine.to_owned())),
+            None => Err(Failure(format!("there is no engine {name:?}"))),
+        },
+        [(pool, _), ..] => Err(Failure(format!(
+            "several pools have an engine {name:?}: name it as {pool}/{name}"
+        ))),
+    }
+}
+
+fn text(engine: &Value, field: &str) -> String {
+    match engine.get(field) {
+        Some(Value::String(text)) => text.clone(),
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn line(engine: &Value) -> String {
+    let draining = engine.get("draining").and_then(Value::as_bool);
+    let draining = if draining == Some(true) {
+        "draining"
+    } else {
+        "-"
+    };
+    let text = |field| text(engine, field);
+    [
+        text("pool"),
+        text("engine"),
+        text("address"),
+        text("state"),
+        draining.to_owned(),
+        text("sessions"),
+        text("memory_free"),
+        text("cpu"),
+    ]
+    .join("\t")
+}

@@ -1,0 +1,84 @@
+//! `berth explain`: which engine a session would get now, and what speaks for and against each.
+
+use super::service::ServiceAt;
+use super::{Failure, print};
+use reqwest::Method;
+use serde_json::Value;
+
+#[derive(clap::Args)]
+pub(super) struct Explain {
+    /// The path of the WebSocket, such as /app/sales.qvf.
+    path: String,
+    /// The session's name, as `berth sessions ls` tells it: it may have an engine session already.
+    #[arg(long, value_name = "SESSION", allow_hyphen_values = true)]
+    session: Option<String>,
+    /// The name of the tab.
+    #[arg(long, value_name = "NAME")]
+    tab: Option<String>,
+    /// JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    service: ServiceAt,
+}
+
+/// Asks the running service.
+pub(super) async fn run(command: Explain) -> Result<(), Failure> {
+    let mut query = vec![("path", command.path.as_str())];
+    query.extend(command.session.as_deref().map(|s| ("session", s)));
+    query.extend(command.tab.as_deref().map(|t| ("tab", t)));
+    let service = command.service.open()?;
+    let path = ["v1", "placements", "explain"];
+    let answer = service.ask(Method::GET, &path, &query).await?;
+    if command.json {
+        return print(&serde_json::to_string_pretty(&answer)?);
+    }
+    let field = |name: &str| shown(answer.get(name));
+    let (pool, engine, reason) = (field("pool"), field("engine"), field("reason"));
+    print(&format!("pool {pool}: {engine} ({reason})"))?;
+    print(&format!(
+        "room {}, waiting {}, attached to {}",
+        field("room"),
+        field("waiting"),
+        field("attached_to")
+    ))?;
+    let engines = answer.get("engines").and_then(Value::as_array);
+    for engine in engines.into_iter().flatten() {
+        print(&line(engine))?;
+    }
+    Ok(())
+}
+
+fn line(engine: &Value) -> String {
+    let field = |name: &str| shown(engine.get(name));
+    let mut line = format!(
+        "{}\t{}\tstate {}\tsessions {} ({} reserved)\ttotal {}",
+        field("engine"),
+        field("outcome"),
+        field("state"),
+        field("sessions"),
+        field("reserved"),
+        field("total"),
+    );
+    let scores = engine.get("scores").and_then(Value::as_object);
+    for (name, score) in scores.into_iter().flatten() {
+        let (value, weight) = (shown(score.get("score")), shown(score.get("weight")));
+        line += &format!("\t{name} {value} x {weight}");
+    }
+    if engine.get("holds_document") == Some(&Value::Bool(true)) {
+        line += "\tholds the document";
+    }
+    line
+}
+
+fn shown(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => match number.as_f64() {
+            Some(float) if number.is_f64() => format!("{float:.3}"),
+            _ => number.to_string(),
+        },
+        Some(other) => other.to_string(),
+    }
+}

@@ -1,0 +1,116 @@
+//! How commands reach the running service: its address and an operator's secret, from its configuration.
+
+use super::{ConfigFile, Failure};
+use berth_placement::config::Role;
+use berth_placement::config::secrets;
+use berth_placement::outbound;
+use reqwest::Method;
+use serde_json::Value;
+use std::time::Duration;
+
+/// A service that has not answered by then is not well.
+const PATIENCE: Duration = Duration::from_secs(20);
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// Where the service is.
+#[derive(clap::Args)]
+pub(super) struct ServiceAt {
+    /// Where the service listens, unless where the configuration says: http://10.0.0.5:9455.
+    #[arg(long, value_name = "URL")]
+    service: Option<String>,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// The running service.
+pub(super) struct Service {
+    url: String,
+    secret: berth_placement::secret::Secret,
+    client: reqwest::Client,
+}
+
+impl ServiceAt {
+    /// Reads the configuration: the first of `api.clients` that is an operator is the one who asks.
+    pub(super) fn open(&self) -> Result<Service, Failure> {
+        let config = self.config.load()?.config;
+        let clients = secrets::fetch_clients(&config, &|name| std::env::var(name).ok())
+            .map_err(|faults| Failure::faults(self.config.named(), &faults))?;
+        let operator = clients.into_iter().find(|c| c.role == Role::Operator);
+        let operator = operator.ok_or_else(|| {
+            let file = self.config.named().display();
+            Failure(format!(
+                "{file}: api.clients: there is no operator, as whom the service could be asked"
+            ))
+        })?;
+        let mut listen = config.listen;
+        if listen.ip().is_unspecified() {
+            let loopback: [std::net::IpAddr; 2] = [
+                std::net::Ipv4Addr::LOCALHOST.into(),
+                std::net::Ipv6Addr::LOCALHOST.into(),
+            ];
+            listen.set_ip(if listen.is_ipv4() {
+                loopback[0]
+            } else {
+                loopback[1]
+            });
+        }
+        let url = self.service.clone();
+        let url = url.unwrap_or_else(|| format!("http://{listen}"));
+        Ok(Service {
+            url: url.trim_end_matches('/').to_owned(),
+            secret: operator.secret,
+            client: outbound::client().timeout(PATIENCE).build()?,
+        })
+    }
+}
+
+impl Service {
+    /// Asks. `path`: segments, not yet encoded; `query`: likewise. `null` for an empty answer.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Value, Failure> {
+        let mut url: reqwest::Url = self.url.parse().map_err(|_| {
+            Failure(format!(
+                "{:?} is no URL such as http://127.0.0.1:9455",
+                self.url
+            ))
+        })?;
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let request = self
+            .client
+            .request(method, url)
+            .bearer_auth(self.secret.reveal());
+        let unreached = |e: &reqwest::Error| {
+            Failure(format!(
+                "the service at {}: {}",
+                self.url,
+                outbound::cause(e)
+            ))
+        };
+        let answer = request.send().await.map_err(|e| unreached(&e))?;
+        let status = answer.status();
+        let body = outbound::body(answer, MAX_ANSWER).await;
+        let body = body.map_err(|e| unreached(&e))?.unwrap_or_default();
+        if status.is_success() {
+            if body.is_empty() {
+                return Ok(Value::Null);
+            }
+            return Ok(serde_json::from_slice(&body)?);
+        }
+        let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let words = |field: &str| problem.get(field).and_then(Value::as_str);
+        let title = words("title").unwrap_or("it does not answer as a Berth service");
+        let detail = words("detail")
+            .map(|d| format!(": {d}"))
+            .unwrap_or_default();
+        Err(Failure(format!("{status}: {title}{detail}")))
+    }
+}

@@ -1,0 +1,124 @@
+//! How much a pool takes at the most, and who waits for room.
+
+use super::Pool;
+use super::check::{Faults, SECOND};
+use serde::Deserialize;
+use std::time::Duration;
+
+/// Limits; none when absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Capacity {
+    /// Sessions on one engine. Another name of `session_threshold`.
+    pub per_engine: Option<u32>,
+    /// Sessions on all engines together.
+    pub per_pool: Option<u32>,
+    /// An engine with less free memory than this, MB, gets nothing new.
+    pub memory_floor_mb: Option<f64>,
+}
+
+/// Who finds every engine full may wait for room, first come, first served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Waiting {
+    /// How many may wait; 0: nobody.
+    pub length: u32,
+    #[serde(with = "humantime_serde")]
+    pub time: Duration,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self {
+            length: 0,
+            time: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Each of them is an open request at a gateway.
+const MAX_WAITING: u32 = 100_000;
+
+impl Pool {
+    /// Sessions on one engine at the most.
+    #[must_use]
+    pub fn sessions_per_engine(&self) -> Option<u32> {
+        self.capacity.per_engine.or(self.session_threshold)
+    }
+}
+
+pub(super) fn check(path: &str, pool: &Pool, faults: &mut Faults) {
+    let Capacity {
+        per_engine,
+        per_pool,
+        memory_floor_mb,
+    } = pool.capacity;
+    for (name, most) in [("per_engine", per_engine), ("per_pool", per_pool)] {
+        if most == Some(0) {
+            faults.add(format!("{path}.capacity.{name}"), "must be 1 or more");
+        }
+    }
+    if per_engine.is_some() && pool.session_threshold.is_some() {
+        let message = "says the same as session_threshold: keep one of them";
+        faults.add(format!("{path}.capacity.per_engine"), message);
+    }
+    if memory_floor_mb.is_some_and(|floor| !floor.is_finite() || floor <= 0.0) {
+        let message = "must be more than 0";
+        faults.add(format!("{path}.capacity.memory_floor_mb"), message);
+    }
+    if pool.waiting.length > MAX_WAITING {
+        let message = format!("must be 0 to {MAX_WAITING}");
+        faults.add(format!("{path}.waiting.length"), message);
+    }
+    let tenth = Duration::from_millis(100);
+    faults.within(
+        &format!("{path}.waiting.time"),
+        pool.waiting.time,
+        tenth,
+        120 * SECOND,
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::load::from_text;
+
+    fn faults(pool: &str) -> String {
+        let yaml = format!(
+            "pools: [ {{ name: p, driver: qix, cluster: c, discovery: {{ fixed: [] }}, {pool} }} ]"
+        );
+        from_text(&yaml).map_or_else(|f| f.to_string(), |_| String::new())
+    }
+
+    #[test]
+    fn limits_are_limits() {
+        assert_eq!(
+            faults("capacity: { per_engine: 0, per_pool: 0, memory_floor_mb: -1 }"),
+            "pools[0].capacity.memory_floor_mb: must be more than 0\n\
+             pools[0].capacity.per_engine: must be 1 or more\n\
+             pools[0].capacity.per_pool: must be 1 or more"
+        );
+        assert_eq!(
+            faults("session_threshold: 5, capacity: { per_engine: 6 }"),
+            "pools[0].capacity.per_engine: says the same as session_threshold: keep one of them"
+        );
+        assert_eq!(
+            faults("strategy: weighted, capacity: { per_engine: 6 }"),
+            ""
+        );
+    }
+
+    #[test]
+    fn nobody_waits_longer_than_a_placement_may_take() {
+        assert_eq!(
+            faults("waiting: { length: 5, time: 11s }"),
+            "pools[0].waiting.time: must not be longer than placement.deadline"
+        );
+        assert_eq!(
+            faults("sharing: per-tab, waiting: { length: x }, session_ttl: 0s"),
+            "pools[0].session_ttl: must be 1s to 30m, not 0s\n\
+             pools[0].sharing: unknown variant `per-tab`, expected `per-connection` or `per-document`\n\
+             pools[0].waiting.length: invalid type: string \"x\", expected u32"
+        );
+    }
+}

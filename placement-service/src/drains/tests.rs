@@ -1,0 +1,144 @@
+//! Drains with a clock that the test moves, a store in memory and two replicas.
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::engine::{Endpoint, State};
+use crate::fleet::PoolFleet;
+use crate::reservation::Tally;
+use crate::store::memory::Memory;
+
+struct World {
+    clock: Arc<ManualClock>,
+    store: Arc<Memory>,
+}
+
+struct Replica {
+    drains: Drains,
+    engines: Arc<[Arc<Engine>]>,
+    events: Arc<Mutex<Vec<(String, u64)>>>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            clock: Arc::new(ManualClock::new(1_000_000)),
+            store: Arc::new(Memory::new(None).unwrap()),
+        }
+    }
+
+    async fn replica(&self) -> Replica {
+        let engine = |name: &str| {
+            Arc::new(Engine {
+                name: name.into(),
+                endpoint: Endpoint {
+                    api: ([127, 0, 0, 1], 1).into(),
+                    metrics: None,
+                },
+                state: State::Ok,
+                load: None,
+                probed_at: None,
+                tally: Arc::new(Tally::new(Duration::from_secs(30))),
+            })
+        };
+        let engines: Arc<[Arc<Engine>]> = Arc::new([engine("a"), engine("b/c")]);
+        let fleet = FleetReader::fixed(vec![PoolFleet {
+            name: "p".into(),
+            discovered: true,
+            engines: Arc::clone(&engines),
+        }]);
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&events);
+        let tell: Tell = Box::new(move |event| {
+            let GatewayEvent::EngineDrained {
+                engine, over_ms, ..
+            } = event
+            else {
+                return;
+            };
+            told.lock().unwrap().push((engine, over_ms));
+        });
+        let drains = Drains::start(fleet, self.store.clone(), self.clock.clone(), tell);
+        Replica {
+            drains: drains.await.unwrap(),
+            engines,
+            events,
+        }
+    }
+}
+
+impl Replica {
+    fn drained(&self) -> Vec<bool> {
+        let now = tokio::time::Instant::now();
+        self.engines
+            .iter()
+            .map(|e| e.tally.standing(now).draining)
+            .collect()
+    }
+
+    fn events(&self) -> Vec<(String, u64)> {
+        std::mem::take(&mut self.events.lock().unwrap())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_reaches_every_replica_and_a_restart() {
+    let world = World::new();
+    let (one, two) = (world.replica().await, world.replica().await);
+    assert_eq!(one.drained(), [false, false]);
+    one.drains
+        .drain("p", "b/c", Duration::from_secs(60))
+        .await
+        .unwrap();
+    assert_eq!(one.drained(), [false, true]);
+    assert_eq!(one.events(), [("b/c".to_owned(), 60_000)]);
+    world.clock.advance_ms(20_000);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(
+        (two.drained(), two.events()),
+        (vec![false, true], vec![("b/c".to_owned(), 40_000)])
+    );
+    assert_eq!(one.events(), []);
+    drop(two);
+    let again = world.replica().await;
+    assert_eq!(again.drained(), [false, true]);
+    assert_eq!(again.events(), [("b/c".to_owned(), 40_000)]);
+    assert_eq!(again.drains.of("p", "b/c").unwrap().over_ms, 60_000);
+    again.drains.undrain("p", "b/c").await.unwrap();
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(
+        (one.drained(), again.drained()),
+        (vec![false, false], vec![false, false])
+    );
+    assert_eq!(one.drains.of("p", "b/c"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stragglers_are_told_of_once_at_the_end() {
+    let world = World::new();
+    let one = world.replica().await;
+    one.drains
+        .drain("p", "a", Duration::from_secs(10))
+        .await
+        .unwrap();
+    assert_eq!(one.events(), [("a".to_owned(), 10_000)]);
+    world.clock.advance_ms(9_999);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.events(), []);
+    world.clock.advance_ms(1);
+    tokio::time::sleep(EVERY * 5).await;
+    assert_eq!(one.events(), [("a".to_owned(), STRAGGLERS_MS)]);
+    assert_eq!(one.drained(), [true, false], "until it is undrained");
+    // At once means at once.
+    one.drains.drain("p", "a", Duration::ZERO).await.unwrap();
+    assert_eq!(one.events(), [("a".to_owned(), 0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn notes_of_somebody_else_say_nothing() {
+    let world = World::new();
+    for (name, text) in [("drain/p/a", "x"), ("drain/p", "{}"), ("other/p/a", "{}")] {
+        world.store.note(name, Some(text)).await.unwrap();
+    }
+    let one = world.replica().await;
+    assert_eq!((one.drained(), one.events()), (vec![false, false], vec![]));
+}

@@ -1,0 +1,177 @@
+//! `/v1/engines` and `/v1/placements/explain`: what operators see of engines and of decisions, and how they
+//! empty an engine.
+
+use super::App;
+use super::clients::Operator;
+use super::problem::HttpProblem;
+use crate::engine::Engine;
+use crate::placer::PlaceRequest;
+use crate::placer::explain::Explained;
+use crate::sessions::{LiveSession, store_down};
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::Uri;
+use serde::Serialize;
+use std::borrow::Cow;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Over what time sockets are closed when nobody says otherwise.
+const OVER: Duration = Duration::from_secs(60);
+/// Longer than anybody waits for an engine.
+const MAX_OVER: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Serialize)]
+pub(super) struct Listed {
+    engines: Vec<EngineView>,
+}
+
+/// One engine.
+#[derive(Serialize)]
+pub(super) struct EngineView {
+    pool: String,
+    engine: String,
+    address: String,
+    state: &'static str,
+    /// Of the last probe and those that it cannot know yet.
+    sessions: u32,
+    reserved: u32,
+    /// Streams that gateways have reported open.
+    streams: u32,
+    /// MB.
+    memory_free: Option<f64>,
+    /// Share in use, 0 to 1.
+    cpu: Option<f64>,
+    /// It gets nothing new.
+    draining: bool,
+    /// When an operator drained it: Unix seconds; absent when none did.
+    drained_at: Option<u64>,
+    /// Over what time its sockets are closed, in seconds.
+    drained_over_s: Option<f64>,
+}
+
+impl EngineView {
+    fn of(app: &App, pool: &str, engine: &Engine) -> Self {
+        let name = engine.name.as_str();
+        let standing = engine.tally.standing(Instant::now());
+        let drain = app.drains.of(pool, name);
+        let load = engine.load.as_deref();
+        Self {
+            pool: pool.to_owned(),
+            engine: name.to_owned(),
+            address: engine.endpoint.api.to_string(),
+            state: engine.state.as_str(),
+            sessions: standing.sessions(standing.probed.or_else(|| load.and_then(|l| l.sessions))),
+            reserved: standing.reserved,
+            streams: standing.open,
+            memory_free: load.and_then(|l| l.memory).map(|m| m.free),
+            cpu: load.and_then(|l| l.cpu),
+            draining: standing.draining,
+            drained_at: drain.map(|drain| drain.since_ms / 1000),
+            drained_over_s: drain.map(|drain| Duration::from_millis(drain.over_ms).as_secs_f64()),
+        }
+    }
+}
+
+/// `GET /v1/engines`: by pool and name.
+pub(super) async fn list(_: Operator, State(app): State<App>) -> Json<Listed> {
+    let fleet = app.placer.fleet().now();
+    let of_pool = |pool: &crate::fleet::PoolFleet| {
+        let view = |engine| EngineView::of(&app, &pool.name, engine);
+        pool.engines.iter().map(|e| view(e)).collect::<Vec<_>>()
+    };
+    let engines = fleet.pools().iter().flat_map(of_pool).collect();
+    Json(Listed { engines })
+}
+
+/// `POST /v1/engines/{pool}/{engine}/drain?over=60s`: nothing new, and its sockets are closed over that time.
+pub(super) async fn drain(
+    _: Operator,
+    State(app): State<App>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    uri: Uri,
+) -> Result<Json<EngineView>, HttpProblem> {
+    let Path((pool, engine)) = path.map_err(|_| HttpProblem::no_such_engine())?;
+    let [over] = query(&uri, ["over"])?;
+    let over = over.map_or(Ok(OVER), |text| {
+        let over = humantime_serde::re::humantime::parse_duration(&text).ok();
+        let over = over.filter(|over| *over <= MAX_OVER);
+        over.ok_or_else(|| HttpProblem::invalid("over: a time such as 60s, 24h at the most"))
+    })?;
+    view(&app, &pool, &engine)?;
+    let drained = app.drains.drain(&pool, &engine, over).await;
+    drained.map_err(|e| store_down(&e))?;
+    view(&app, &pool, &engine).map(Json)
+}
+
+/// `DELETE /v1/engines/{pool}/{engine}/drain`. Of an engine that is gone, too: its name may come back.
+pub(super) async fn undrain(
+    _: Operator,
+    State(app): State<App>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<axum::http::StatusCode, HttpProblem> {
+    let Path((pool, engine)) = path.map_err(|_| HttpProblem::no_such_engine())?;
+    if app.drains.of(&pool, &engine).is_none() {
+        view(&app, &pool, &engine)?;
+    }
+    let undrained = app.drains.undrain(&pool, &engine).await;
+    undrained.map_err(|e| store_down(&e))?;
+    Ok(axum::http::StatusCode::NO_CONTENT)
+}
+
+fn view(app: &App, pool: &str, engine: &str) -> Result<EngineView, HttpProblem> {
+    let fleet = app.placer.fleet().now();
+    let mut pools = fleet.pools().iter();
+    let found = pools.find(|p| &*p.name == pool);
+    let found = found.and_then(|p| p.engines.iter().find(|e| e.name.as_str() == engine));
+    let found = found.ok_or_else(HttpProblem::no_such_engine)?;
+    Ok(EngineView::of(app, pool, found))
+}
+
+/// `GET /v1/placements/explain?path=/app/sales.qvf&session=SID&tab=NAME`: what would become of a placement
+/// now, and why. Without a session: of somebody who has no engine session.
+pub(super) async fn explain(
+    _: Operator,
+    State(app): State<App>,
+    uri: Uri,
+) -> Result<Json<Explained>, HttpProblem> {
+    let [path, session, tab] = query(&uri, ["path", "session", "tab"])?;
+    let path = path.ok_or_else(|| HttpProblem::invalid("path is missing"))?;
+    let session = LiveSession {
+        session_ref: session.unwrap_or_default(),
+        ..LiveSession::default()
+    };
+    let request = PlaceRequest {
+        session: &session,
+        token: "",
+        path: &path,
+        tab: tab.as_deref(),
+    };
+    Ok(Json(app.placer.explain(&request)?))
+}
+
+/// The values of these parameters. One that is not known is a mistake, and so is one that comes twice.
+fn query<const N: usize>(uri: &Uri, names: [&str; N]) -> Result<[Option<String>; N], HttpProblem> {
+    let mut values = [const { None }; N];
+    for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+        let known = names
+            .iter()
+            .zip(&mut values)
+            .find(|(known, _)| **known == name);
+        let Some((_, place)) = known else {
+            return Err(HttpProblem::invalid(format!(
+                "{}: not known here",
+                shortened(&name)
+            )));
+        };
+        if place.replace(value.into_owned()).is_some() {
+            return Err(HttpProblem::invalid(format!("{name} is there twice")));
+        }
+    }
+    Ok(values)
+}
+
+fn shortened(name: &Cow<'_, str>) -> String {
+    name.chars().filter(|c| !c.is_control()).take(40).collect()
+}

@@ -1,0 +1,169 @@
+//! Why a session goes where it goes: what the chooser and the attachments say, in the form in which
+//! operators, administrators and the log get it. Decides nothing itself.
+
+use super::attachments::Key;
+use super::{PlaceRequest, Placer, REPLACED, RESUMED, SHARED};
+use crate::config::Sharing;
+use crate::placement::Ask;
+use crate::placement::explain::{Explanation, Judged, Outcome};
+use crate::refusal::Refusal;
+use berth_api::Reason;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+use tracing::info;
+
+/// Engines in one line of the decision log at the most, the chosen one first.
+const LOGGED: usize = 20;
+
+/// A decision and its reasons.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explained {
+    /// The pool of the path's route.
+    pub pool: String,
+    /// The document that is opened.
+    pub document: Option<String>,
+    /// The engine; absent when the placement would be refused.
+    pub engine: Option<String>,
+    /// As in a placement's answer: the strategy, `resumed`, `shared` or `replaced`. Of a refusal: its
+    /// reason.
+    pub reason: &'static str,
+    /// The pool's strategy.
+    pub strategy: &'static str,
+    /// The engine that has an engine session of this session, document and tab.
+    pub attached_to: Option<String>,
+    /// Sessions that the pool can still take; absent when nothing limits them.
+    pub room: Option<u64>,
+    /// How many wait for room.
+    pub waiting: u32,
+    /// Every engine, as the chooser sees it.
+    pub engines: Vec<Candidate>,
+}
+
+/// One engine in an explanation.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Candidate {
+    /// Its name.
+    pub engine: String,
+    /// `chosen`, or why not: `outscored`, `not-drawn`, `warming-up`, or what excludes it.
+    pub outcome: &'static str,
+    /// As of the last probe.
+    pub state: &'static str,
+    /// Sessions that count.
+    pub sessions: u32,
+    /// How many of them no probe has seen.
+    pub reserved: u32,
+    /// Free share of its memory, 0 to 1.
+    pub memory_free: Option<f64>,
+    /// Free share of its CPU, 0 to 1.
+    pub cpu_free: Option<f64>,
+    /// The share of its weight that it has after it came up.
+    pub warmth: f64,
+    /// It holds the document.
+    pub holds_document: bool,
+    /// Score and weight by name.
+    pub scores: Map<String, Value>,
+    /// What it has in all.
+    pub total: Option<f64>,
+}
+
+impl Candidate {
+    fn of(judged: &Judged) -> Self {
+        let score = |s: &crate::placement::score::Score| {
+            let of = json!({ "score": s.value, "weight": s.weight });
+            (s.name.to_owned(), of)
+        };
+        Self {
+            engine: judged.engine.to_string(),
+            outcome: judged.outcome.as_str(),
+            state: judged.state.as_str(),
+            sessions: judged.sessions,
+            reserved: judged.reserved,
+            memory_free: judged.memory_free,
+            cpu_free: judged.cpu_free,
+            warmth: judged.warmth,
+            holds_document: judged.holds_document,
+            scores: judged.scores.iter().map(score).collect(),
+            total: judged.total,
+        }
+    }
+}
+
+impl Placer {
+    /// What would become of a placement now. Places nothing, reserves nothing, asks no engine.
+    ///
+    /// # Errors
+    /// For a path that has no route.
+    pub fn explain(&self, request: &PlaceRequest<'_>) -> Result<Explained, Refusal> {
+        let (target, pool) = self.route(request.path)?;
+        let fleet = self.fleet.now();
+        let now = fleet.pools().get(target.pool);
+        let now = now.ok_or(Reason::Internal)?;
+        let ask = Ask {
+            document: target.opening.document(),
+            tried: &[],
+            now: Instant::now(),
+        };
+        let why = pool.chooser.explain(&now.engines, &ask);
+        let key = Key::of(&target, request, pool.sharing);
+        let attachment = key.and_then(|key| self.attachments.peek(key));
+        let back = attachment.as_ref();
+        let back = back.and_then(|attachment| self.engine_of(target.pool, attachment));
+        let chosen = why.chosen.as_ref().map(ToString::to_string);
+        let full = why.engines.iter().any(|judged| {
+            matches!(
+                judged.outcome,
+                Outcome::Excluded("full" | "saturated" | "pool-full" | "low-memory")
+            )
+        });
+        let (engine, reason) = match (back, chosen) {
+            (Some(back), _) => (Some(back.name.to_string()), back_again(pool.sharing)),
+            (None, Some(chosen)) if attachment.is_some() => (Some(chosen), REPLACED),
+            (None, Some(chosen)) => (Some(chosen), why.strategy.as_str()),
+            (None, None) if full => (None, Reason::EnginesFull.as_str()),
+            (None, None) => (None, Reason::NoEngine.as_str()),
+        };
+        Ok(Explained {
+            pool: pool.name.to_string(),
+            document: why.document.clone(),
+            engine,
+            reason,
+            strategy: why.strategy.as_str(),
+            attached_to: attachment.map(|a| a.engine.to_string()),
+            room: pool.chooser.room(&now.engines, ask.now),
+            waiting: pool.waiting.count(),
+            engines: why.engines.iter().map(Candidate::of).collect(),
+        })
+    }
+}
+
+/// Why a session is back where it was.
+pub(super) const fn back_again(sharing: Sharing) -> &'static str {
+    match sharing {
+        Sharing::PerConnection => RESUMED,
+        Sharing::PerDocument => SHARED,
+    }
+}
+
+/// The engines of an explanation.
+#[must_use]
+pub fn candidates(why: &Explanation) -> Vec<Candidate> {
+    why.engines.iter().map(Candidate::of).collect()
+}
+
+/// Logs one decision. Of a large pool only the first engines, those with the most before the others.
+pub(super) fn log(pool: &str, why: &Explanation) {
+    let mut judged: Vec<&Judged> = why.engines.iter().collect();
+    let total = |j: &Judged| j.total.unwrap_or(f64::NEG_INFINITY);
+    judged.sort_by(|a, b| {
+        let chosen = |j: &Judged| j.outcome == Outcome::Chosen;
+        let first = chosen(b).cmp(&chosen(a));
+        first.then_with(|| total(b).total_cmp(&total(a)))
+    });
+    judged.truncate(LOGGED);
+    let engines: Vec<Candidate> = judged.into_iter().map(Candidate::of).collect();
+    let engines = serde_json::to_string(&engines).unwrap_or_default();
+    let chosen = why.chosen.as_ref().map(ToString::to_string);
+    info!(target: "berth::decisions", pool, strategy = why.strategy.as_str(), document = why.document,
+        engine = chosen, of = why.engines.len(), engines, "decision");
+}

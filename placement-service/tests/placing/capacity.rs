@@ -1,0 +1,129 @@
+//! How much a pool takes, and who waits for room.
+
+use crate::site::{Setting, Site, eventually};
+use berth_api::Reason;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+fn gauge(site: &Site, name: &str) -> Option<i64> {
+    let metrics = site.metrics();
+    let start = format!("{name}{{pool=\"main\"}} ");
+    let line = metrics.lines().find_map(|l| l.strip_prefix(&start));
+    line.map(|value| value.parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_pool_takes_no_more_than_it_may_and_says_how_much_room_is_left() {
+    let site = Site::start(Setting {
+        pool: "    capacity: { per_pool: 5, per_engine: 3 }",
+        ..Setting::default()
+    })
+    .await;
+    assert_eq!(gauge(&site, "berth_pool_room"), Some(5));
+    for left in (0..5).rev() {
+        site.place("/app/sales.qvf").await.unwrap();
+        assert_eq!(gauge(&site, "berth_pool_room"), Some(left));
+    }
+    let refusal = site.place("/app/sales.qvf").await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::EnginesFull);
+    assert!(refusal.detail.unwrap().contains("pool-full"));
+    assert_eq!(refusal.retry_after_s, Some(2));
+    // Nobody waits where waiting is off.
+    assert_eq!(gauge(&site, "berth_waiting"), Some(0));
+}
+
+#[tokio::test]
+async fn without_limits_nothing_is_said_of_room() {
+    let site = Site::start(Setting::default()).await;
+    assert_eq!(gauge(&site, "berth_pool_room"), None);
+}
+
+#[tokio::test]
+async fn an_engine_short_of_memory_gets_nothing() {
+    let site = Site::start(Setting {
+        engines: 2,
+        pool: "    capacity: { memory_floor_mb: 500 }",
+        options: |o| {
+            if o.name == "engine-0" {
+                o.memory_mb = o.base_mb + 400;
+            }
+        },
+        ..Setting::default()
+    })
+    .await;
+    for _ in 0..6 {
+        assert_eq!(
+            site.place("/app/sales.qvf").await.unwrap().engine,
+            "engine-1"
+        );
+    }
+    let mut two = site.placer.fleet().now().pools()[0].engines.to_vec();
+    two.retain(|e| e.name.as_str() == "engine-1");
+    two[0].tally.drain(true);
+    assert_eq!(site.refused("/app/sales.qvf").await, Reason::EnginesFull);
+}
+
+/// One engine for one session that lives for a second.
+async fn narrow(waiting: &'static str) -> Arc<Site> {
+    let site = Site::start(Setting {
+        engines: 1,
+        pool: waiting,
+        config: "probe: { interval: 100ms }\nplacement: { deadline: 60s, engine_timeout: 9s }",
+        options: |o| o.max_session_ttl = 1,
+        ..Setting::default()
+    })
+    .await;
+    Arc::new(site)
+}
+
+#[tokio::test]
+async fn who_waits_is_served_in_turn_and_who_leaves_makes_place() {
+    let site =
+        narrow("    capacity: { per_engine: 1 }\n    waiting: { length: 2, time: 60s }").await;
+    site.place("/app/sales.qvf").await.unwrap();
+    let wait = |site: &Arc<Site>| {
+        let site = Arc::clone(site);
+        tokio::spawn(async move {
+            let placed = site.place("/app/sales.qvf").await;
+            (Instant::now(), placed)
+        })
+    };
+    let first = wait(&site);
+    eventually("one waits", || gauge(&site, "berth_waiting") == Some(1)).await;
+    let leaves = wait(&site);
+    eventually("two wait", || gauge(&site, "berth_waiting") == Some(2)).await;
+    // No third, and at once.
+    let began = Instant::now();
+    let refusal = site.place("/app/sales.qvf").await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::EnginesFull);
+    assert!(refusal.detail.unwrap().contains("waiting"));
+    assert!(began.elapsed() < Duration::from_secs(1) && refusal.retry_after_s.is_some());
+    leaves.abort();
+    eventually("one has left", || gauge(&site, "berth_waiting") == Some(1)).await;
+    let second = wait(&site);
+    let (first_at, first) = first.await.unwrap();
+    let (second_at, second) = second.await.unwrap();
+    assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+    assert!(first_at < second_at);
+    assert_eq!(gauge(&site, "berth_waiting"), Some(0));
+    let engine = &site.engines[0];
+    assert_eq!(engine.stats().created_total, 3, "never two at once");
+}
+
+#[tokio::test]
+async fn nobody_waits_longer_than_he_may() {
+    let site = Site::start(Setting {
+        engines: 1,
+        pool: "    capacity: { per_engine: 1 }\n    waiting: { length: 9, time: 300ms }",
+        ..Setting::default()
+    })
+    .await;
+    site.place("/app/sales.qvf").await.unwrap();
+    let began = Instant::now();
+    let both = tokio::join!(site.place("/app/sales.qvf"), site.place("/app/sales.qvf"));
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    for refused in [both.0, both.1] {
+        assert_eq!(refused.unwrap_err().reason, Reason::EnginesFull);
+    }
+    assert_eq!(gauge(&site, "berth_waiting"), Some(0));
+}

@@ -1,0 +1,293 @@
+//! Who comes back to which engine session.
+
+use crate::site::{Setting, Site, eventually};
+use berth_engine_sim::{Document, Options};
+use berth_placement::clock::SystemClock;
+use berth_placement::config::load;
+use berth_placement::engine::{Endpoint, Engine, EngineName, State};
+use berth_placement::fleet::{Fleet, FleetReader, PoolFleet};
+use berth_placement::placer::{PlaceRequest, Placed, Placer, REPLACED, RESUMED, SHARED};
+use berth_placement::reservation::{Tallies, Tally};
+use berth_placement::sessions::LiveSession;
+use prometheus_client::registry::Registry;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+const PATH: &str = "/app/sales.qvf?berth_tab=x";
+
+fn session_of(placed: &Placed) -> &str {
+    &placed.set_headers["x-qlik-session"]
+}
+
+/// Sessions that the engines have made so far.
+fn made(site: &Site) -> u64 {
+    site.engines.iter().map(|e| e.stats().created_total).sum()
+}
+
+#[tokio::test]
+async fn a_tab_comes_back_to_its_engine_session_and_nothing_is_opened_again() {
+    let site = Site::start(Setting::default()).await;
+    let first = site.place_in_tab("ann", PATH, Some("t1")).await.unwrap();
+    assert_eq!(first.reason, "least-load");
+    let asked = site.engine(&first.engine).stats().requests_total;
+    for _ in 0..5 {
+        let again = site.place_in_tab("ann", PATH, Some("t1")).await.unwrap();
+        assert_eq!(again.reason, RESUMED);
+        assert_eq!(
+            (&again.engine, session_of(&again)),
+            (&first.engine, session_of(&first))
+        );
+        assert_ne!(again.stream, first.stream);
+    }
+    assert_eq!(made(&site), 1);
+    let engine = site.engine(&first.engine);
+    assert_eq!(engine.stats().requests_total, asked, "no OpenDoc");
+    assert_eq!(
+        engine.sessions()[0].ttl,
+        60,
+        "asking does not shorten its life"
+    );
+    // Whoever differs in anything has a session of his own.
+    for (session, path, tab) in [
+        ("ann", PATH, Some("t2")),
+        ("bob", PATH, Some("t1")),
+        ("ann", PATH, None),
+        ("ann", PATH, None),
+        ("ann", "/doc/session-doc", Some("t1")),
+        ("ann", "/app/engineData", Some("t1")),
+    ] {
+        let other = site.place_in_tab(session, path, tab).await.unwrap();
+        assert_eq!(other.reason, "least-load");
+        assert_ne!(session_of(&other), session_of(&first));
+    }
+    assert_eq!(made(&site), 7);
+    let metrics = site.metrics();
+    let line = r#"berth_placement_reasons_total{pool="main",reason="resumed"} 5"#;
+    assert!(metrics.contains(line), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_session_that_is_gone_is_replaced_and_asking_leaves_nothing_behind() {
+    let site = Site::start(Setting {
+        engines: 2,
+        // Sessions end with their sockets.
+        options: |o| o.max_session_ttl = 0,
+        ..Setting::default()
+    })
+    .await;
+    let first = site.place_in_tab("ann", PATH, Some("t1")).await.unwrap();
+    let none_left = || site.engines.iter().all(|e| e.stats().sessions == 0);
+    eventually("the session is gone", none_left).await;
+    let second = site.place_in_tab("ann", PATH, Some("t1")).await.unwrap();
+    assert_eq!(second.reason, REPLACED);
+    assert_ne!(session_of(&second), session_of(&first));
+    eventually("nothing is left", none_left).await;
+}
+
+#[tokio::test]
+async fn an_engine_that_is_down_is_replaced() {
+    let site = Site::start(Setting::default()).await;
+    let first = site.place_in_tab("ann", PATH, Some("t1")).await.unwrap();
+    site.engine(&first.engine).faults().set(|f| f.refuse = true);
+    let second = site.place_in_tab("ann", PATH, Some("t1")).await.unwrap();
+    assert_eq!(second.reason, REPLACED);
+    assert_ne!(second.engine, first.engine);
+    site.engine(&first.engine)
+        .faults()
+        .set(|f| f.refuse = false);
+    let third = site.place_in_tab("ann", PATH, Some("t1")).await.unwrap();
+    assert_eq!(
+        (third.reason, session_of(&third)),
+        (RESUMED, session_of(&second))
+    );
+}
+
+#[tokio::test]
+async fn a_drained_engine_is_replaced() {
+    let site = Site::start(Setting::default()).await;
+    let first = site.place_in_tab("ann", PATH, Some("t1")).await.unwrap();
+    for engine in site.placer.fleet().now().pools()[0].engines.iter() {
+        engine.tally.drain(engine.name.as_str() == first.engine);
+    }
+    for _ in 0..6 {
+        let other = site.place_in_tab("bob", PATH, None).await.unwrap();
+        assert_ne!(other.engine, first.engine);
+    }
+    let second = site.place_in_tab("ann", PATH, Some("t1")).await.unwrap();
+    assert_eq!(second.reason, REPLACED);
+    assert_ne!(second.engine, first.engine);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_share_a_document_have_one_engine_session() {
+    let site = Arc::new(
+        Site::start(Setting {
+            pool: "    sharing: per-document",
+            config: "placement: { engine_timeout: 9s }",
+            ..Setting::default()
+        })
+        .await,
+    );
+    let mut tasks = JoinSet::new();
+    for tab in 0..10 {
+        let site = Arc::clone(&site);
+        let tab = (tab % 2 == 0).then(|| format!("t{tab}"));
+        tasks.spawn(async move {
+            site.place_in_tab("ann", PATH, tab.as_deref())
+                .await
+                .unwrap()
+        });
+    }
+    let all = tasks.join_all().await;
+    let mut reasons: BTreeMap<&str, u32> = BTreeMap::new();
+    for placed in &all {
+        *reasons.entry(placed.reason).or_default() += 1;
+        assert_eq!(session_of(placed), session_of(&all[0]));
+    }
+    assert_eq!(reasons, BTreeMap::from([("least-load", 1), (SHARED, 9)]));
+    assert_eq!(made(&site), 1);
+    let bob = site.place_in_tab("bob", PATH, None).await.unwrap();
+    assert_ne!(
+        session_of(&bob),
+        session_of(&all[0]),
+        "another login session"
+    );
+    for _ in 0..2 {
+        let app = site
+            .place_in_tab("ann", "/doc/session-doc", None)
+            .await
+            .unwrap();
+        assert_eq!(
+            app.reason, "least-load",
+            "a session app is a new one each time"
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_goes_while_the_session_is_prepared_blocks_nobody() {
+    let site = Site::start(Setting::default()).await;
+    for engine in &site.engines {
+        engine.faults().set(|f| f.slow_open_ms = 3_600_000);
+    }
+    let left = site.place_in_tab("ann", PATH, Some("t1"));
+    let left = tokio::time::timeout(Duration::from_millis(200), left).await;
+    assert!(left.is_err(), "still preparing");
+    for engine in &site.engines {
+        engine.faults().set(|f| f.slow_open_ms = 0);
+    }
+    let again = site.place_in_tab("ann", PATH, Some("t1")).await.unwrap();
+    assert_eq!(again.reason, "least-load");
+}
+
+#[tokio::test]
+async fn a_websocket_engine_is_the_same_one_as_long_as_it_is_up() {
+    let site = Site::start(Setting {
+        driver: "websocket",
+        ..Setting::default()
+    })
+    .await;
+    let first = site
+        .place_in_tab("ann", "/app/a?x=1", Some("t1"))
+        .await
+        .unwrap();
+    for query in ["", "?x=2"] {
+        let path = format!("/app/a{query}");
+        let again = site.place_in_tab("ann", &path, Some("t1")).await.unwrap();
+        assert_eq!(
+            (again.reason, &again.engine, again.path),
+            (RESUMED, &first.engine, path)
+        );
+    }
+}
+
+/// Engines come and go a hundred times; each tab whose engine is there is there again.
+#[tokio::test]
+async fn no_session_leaves_an_engine_that_stays() {
+    const TABS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let mut random = StdRng::seed_from_u64(5);
+    let mut sims = Vec::new();
+    for n in 0..6 {
+        let options = Options {
+            name: format!("engine-{n}"),
+            documents: vec![Document::new("sales.qvf", 100)],
+            ..Options::default()
+        };
+        sims.push(berth_engine_sim::start(options).await.unwrap());
+    }
+    let found = |n: usize| {
+        Arc::new(Engine {
+            name: EngineName::from(format!("engine-{n}").as_str()),
+            endpoint: Endpoint {
+                api: sims[n].api_addr(),
+                metrics: None,
+            },
+            state: State::Ok,
+            load: None,
+            probed_at: None,
+            tally: Arc::new(Tally::new(Duration::from_secs(30))),
+        })
+    };
+    let config = load::from_text(
+        "pools: [ { name: main, driver: qix, cluster: c, discovery: { fixed: [] } } ]\n\
+         placement: { engine_timeout: 9s }\n\
+         routes: [ { path: \"/app/{document}\", pool: main, open: { document: \"{document}\" } } ]",
+    );
+    let (publish, fleet) = FleetReader::sent();
+    let mut registry = Registry::with_prefix("berth");
+    let clock = Arc::new(SystemClock);
+    let tallies = Tallies::new(Duration::from_secs(30));
+    let fleet = (fleet, tallies, None);
+    let placer = Placer::on(&config.unwrap().config, clock, &mut registry, fleet);
+    let session = LiveSession {
+        session_ref: "ann".into(),
+        ..LiveSession::default()
+    };
+    let mut there: BTreeMap<usize, Arc<Engine>> = (0..3).map(|n| (n, found(n))).collect();
+    let mut homes: BTreeMap<&str, Placed> = BTreeMap::new();
+    let (mut resumed, mut replaced) = (0, 0);
+    for round in 0..100 {
+        if round > 0 {
+            let n = random.random_range(0..sims.len());
+            if there.len() == 1 || !there.contains_key(&n) {
+                there.entry(n).or_insert_with(|| found(n));
+            } else {
+                there.remove(&n);
+            }
+        }
+        let fleet = Fleet::of(vec![PoolFleet {
+            name: "main".into(),
+            discovered: true,
+            engines: there.values().cloned().collect(),
+        }]);
+        publish.send_replace(Arc::new(fleet));
+        for tab in TABS {
+            let request = PlaceRequest {
+                session: &session,
+                token: "no.token.needed",
+                path: "/app/sales.qvf",
+                tab: Some(tab),
+            };
+            let placed = placer.place(request).await.unwrap();
+            if let Some(before) = homes.get(tab) {
+                let stays = there.values().any(|e| e.name.as_str() == before.engine);
+                if stays {
+                    assert_eq!(placed.reason, RESUMED, "round {round}");
+                    assert_eq!(placed.engine, before.engine);
+                    assert_eq!(session_of(&placed), session_of(before));
+                    resumed += 1;
+                } else {
+                    assert_eq!(placed.reason, REPLACED, "round {round}");
+                    replaced += 1;
+                }
+            }
+            homes.insert(tab, placed);
+        }
+    }
+    assert_eq!(resumed + replaced, 99 * TABS.len());
+    assert!(replaced > 20 && resumed > 400, "{replaced} {resumed}");
+}

@@ -1,0 +1,110 @@
+//! A tab that comes back, through Envoy: the same engine session, with the document still open in it.
+
+use berth_harness::{Call, Result, Stack, paths, wait};
+use serde_json::{Value, json};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::Command;
+
+const TAB: &str = "/app/sales.qvf?berth_tab=t1";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Engine sessions made so far, and those that live.
+async fn sessions(stack: &Stack) -> Result<(u64, usize)> {
+    let mut all = (0, 0);
+    for engine in &stack.engines {
+        if let Ok(stats) = engine.stats().await {
+            all = (all.0 + stats.created_total, all.1 + stats.sessions);
+        }
+    }
+    Ok(all)
+}
+
+/// The engine of the tab's latest placement.
+async fn engine_of(stack: &Stack, cookie: &str) -> Result<String> {
+    let placements = Call::get("/session/placements").cookie(cookie);
+    let placements = stack.send(placements).await?.json();
+    let engine = placements.pointer("/placements/0/engine");
+    let engine = engine.and_then(Value::as_str);
+    Ok(engine.ok_or("no placement")?.to_owned())
+}
+
+#[tokio::test]
+async fn a_tab_comes_back_to_its_engine_session() -> Result<()> {
+    let mut stack = Stack::builder().start().await?;
+    let cookie = stack.login_demo().await?;
+    let first = stack.qix(TAB, &cookie).await?;
+    assert_eq!(first.state, "SESSION_ATTACHED");
+    let home = engine_of(&stack, &cookie).await?;
+    drop(first);
+    for _ in 0..5 {
+        let mut again = stack.qix(TAB, &cookie).await?;
+        assert_eq!(again.state, "SESSION_ATTACHED");
+        let active = again.call(-1, "GetActiveDoc", json!([])).await?;
+        assert_eq!(
+            active.pointer("/qReturn/qType"),
+            Some(&"Doc".into()),
+            "{active}"
+        );
+        assert_eq!(engine_of(&stack, &cookie).await?, home);
+    }
+    assert_eq!(sessions(&stack).await?, (1, 1));
+    let other = stack.qix("/app/sales.qvf?berth_tab=t2", &cookie).await?;
+    assert_eq!(sessions(&stack).await?, (2, 2));
+    drop(other);
+
+    let gone = stack.engines.iter_mut().find(|e| e.name == home);
+    gone.ok_or("no such engine")?.kill();
+    let replaced = stack.qix(TAB, &cookie).await?;
+    assert_eq!(replaced.state, "SESSION_ATTACHED");
+    assert_ne!(engine_of(&stack, &cookie).await?, home);
+    Ok(())
+}
+
+#[tokio::test]
+async fn enigma_js_finds_its_document_open_again() -> Result<()> {
+    let stack = Stack::builder().start().await?;
+    let cookie = stack.login_demo().await?;
+    let output = Command::new("node")
+        .arg(paths::root().join("tests/clients/enigma.mjs"))
+        .args([TAB; 4])
+        .env("BERTH_URL", format!("http://{}", stack.http()))
+        .env("BERTH_COOKIE", &cookie)
+        .stdin(Stdio::null())
+        .output()
+        .await?;
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{error}");
+    assert_eq!(String::from_utf8(output.stdout)?.lines().count(), 4);
+    assert_eq!(sessions(&stack).await?, (1, 1), "one session for all");
+    Ok(())
+}
+
+#[tokio::test]
+async fn all_sockets_on_a_document_share_one_session_where_the_pool_says_so() -> Result<()> {
+    let sharing = json!({"sharing": "per-document"});
+    let stack = Stack::builder().pool(&sharing).start().await?;
+    let cookie = stack.login_demo().await?;
+    let mut open = vec![];
+    for path in ["/app/sales.qvf", TAB, "/app/sales.qvf?berth_tab=t2"] {
+        open.push(stack.qix(path, &cookie).await?);
+    }
+    assert_eq!(sessions(&stack).await?, (1, 1));
+    let another = stack.login_demo().await?;
+    open.push(stack.qix("/app/sales.qvf", &another).await?);
+    assert_eq!(sessions(&stack).await?, (2, 2));
+    drop(open);
+    wait::until("all sockets are closed", PATIENCE, async || {
+        for engine in &stack.engines {
+            if engine.stats().await.ok()?.sockets > 0 {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await?;
+    let again = stack.qix("/app/sales.qvf", &cookie).await?;
+    assert_eq!(again.state, "SESSION_ATTACHED");
+    assert_eq!(sessions(&stack).await?, (2, 2));
+    Ok(())
+}
