@@ -49,7 +49,7 @@ fn a_burst_just_before_a_probe_is_not_counted_twice() {
     let now = Instant::now();
     tally.probed(now, 10);
     for n in 0..60_u64 {
-        tally.reserve(1).placed(n.into(), now + 100 * MS);
+        tally.reserve(1).placed(&n.to_string(), now + 100 * MS);
     }
     tally.probed(now + 200 * MS, 50);
     assert_eq!(reserved(&tally, now + 200 * MS), 20, "40 of 60 have shown");
