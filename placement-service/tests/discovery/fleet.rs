@@ -4,6 +4,7 @@ use berth_placement::config::load::from_text;
 use berth_placement::engine::State;
 use berth_placement::fleet::metrics::{FleetCollector, ProbeMetrics};
 use berth_placement::fleet::{self, Fleet, FleetReader, FleetTask};
+use berth_placement::reservation::Tallies;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ fn watch(yaml: &str) -> Watched {
     let mut registry = Registry::with_prefix("berth");
     let metrics = ProbeMetrics::register(&mut registry);
     let ttl = config.placement.reservation_ttl;
-    let (fleet, task) = fleet::start(&config.pools, &config.probe, ttl, metrics).unwrap();
+    let (fleet, task) =
+        fleet::start(&config.pools, &config.probe, Tallies::new(ttl), metrics).unwrap();
     registry.register_collector(Box::new(FleetCollector(fleet.clone())));
     Watched {
         fleet,
