@@ -141,7 +141,7 @@ impl Tally {
             up_since: books.up_since,
             probed: books.coming.sessions(),
             coming: books.coming.cost(),
-            cpu: books.coming.cpu(),
+            cpu: books.coming.smooth_cpu(),
         }
     }
 

@@ -83,7 +83,7 @@ impl Coming {
     }
 
     /// The CPU as of the last probe, smoothed, 0 to 1.
-    pub(super) fn cpu(&self) -> Option<f64> {
+    pub(super) fn smooth_cpu(&self) -> Option<f64> {
         self.last?.smooth_cpu
     }
 

@@ -223,13 +223,13 @@ impl Envoy {
     pub async fn listener(&self, name: &str) -> Result<SocketAddr> {
         let reply = Call::get("/listeners?format=json").send(self.admin).await?;
         let all = reply.json();
-        let found = all["listener_statuses"]
-            .as_array()
+        let listeners = all.get("listener_statuses").and_then(Value::as_array);
+        let address = listeners
             .into_iter()
             .flatten()
-            .find(|one| one["name"] == name);
-        let found = found.ok_or_else(|| format!("no listener {name} in {all}"))?;
-        loopback_port(&found["local_address"])
+            .find(|one| one["name"] == name)
+            .and_then(|one| one.get("local_address"));
+        loopback_port(address.ok_or_else(|| format!("no listener {name} in {all}"))?)
     }
 
     /// The process.
@@ -266,7 +266,8 @@ async fn ready(process: &mut Process, admin_path: &Path) -> Result<(SocketAddr, 
 
 /// The port of an address of Envoy's, on loopback.
 fn loopback_port(address: &Value) -> Result<SocketAddr> {
-    let port = address["socket_address"]["port_value"].as_u64();
+    let port = address.pointer("/socket_address/port_value");
+    let port = port.and_then(Value::as_u64);
     let port = port.and_then(|port| u16::try_from(port).ok());
     Ok(([127, 0, 0, 1], port.ok_or("a listener's port")?).into())
 }

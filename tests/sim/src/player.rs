@@ -70,7 +70,8 @@ impl Player {
             weights,
             ..Rules::default()
         };
-        Seat::Ours(Chooser::new(rules, Box::new(StdRng::seed_from_u64(seed))))
+        let random = Box::new(StdRng::seed_from_u64(seed));
+        Seat::Ours(Box::new(Chooser::new(rules, random)))
     }
 }
 
@@ -81,7 +82,7 @@ pub(crate) enum Seat {
         threshold: u32,
         turn: usize,
     },
-    Ours(Chooser),
+    Ours(Box<Chooser>),
 }
 
 /// The place of the chosen engine in the snapshot, and the reservation if this player makes any.

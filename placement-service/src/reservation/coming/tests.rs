@@ -63,10 +63,10 @@ fn noise_in_the_cpu_is_smoothed_and_news_is_taken_at_once() {
     let mut coming = Coming::default();
     coming.measured(&[], &load(5, 1000.0, 0.4));
     coming.measured(&[], &load(5, 1000.0, 0.5));
-    let cpu = coming.cpu().unwrap();
+    let cpu = coming.smooth_cpu().unwrap();
     assert!((0.4..0.45).contains(&cpu), "{cpu}");
     coming.measured(&[], &load(5, 1000.0, 0.9));
-    assert_eq!(coming.cpu(), Some(0.9));
+    assert_eq!(coming.smooth_cpu(), Some(0.9));
 }
 
 #[test]
@@ -76,6 +76,6 @@ fn a_session_that_left_took_its_cpu_along() {
     let one = coming.expect(kind(1, true), Cost::default());
     coming.measured(&[one], &load(1, 1000.0, 0.3));
     coming.measured(&[], &load(0, 1000.0, 0.1));
-    let (cpu, smoothed_alone) = (coming.cpu().unwrap(), 0.16 + 0.7 * (0.1 - 0.16));
+    let (cpu, smoothed_alone) = (coming.smooth_cpu().unwrap(), 0.16 + 0.7 * (0.1 - 0.16));
     assert!(cpu < smoothed_alone, "{cpu}");
 }
