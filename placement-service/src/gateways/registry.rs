@@ -299,7 +299,7 @@ impl Registry {
         on.streams += 1;
         let age = Duration::from_secs((now_ms / 1000).saturating_sub(open.opened_at));
         let since = now.checked_sub(age).unwrap_or(now);
-        on.tally.opened((&*name).into(), since);
+        on.tally.opened(&name, since);
         if let Some(gateway) = self.gateways.get_mut(gateway) {
             gateway.streams.insert(Arc::clone(&name));
         }
@@ -365,7 +365,7 @@ impl Registry {
             }
         }
         if let Some(on) = self.engines.get_mut(&stream.engine) {
-            on.tally.closed(name.into(), now);
+            on.tally.closed(name, now);
             on.streams -= 1;
             if on.streams == 0 {
                 self.engines.remove(&stream.engine);

@@ -13,7 +13,6 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::Uri;
 use serde::Serialize;
-use std::borrow::Cow;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -172,6 +171,6 @@ fn query<const N: usize>(uri: &Uri, names: [&str; N]) -> Result<[Option<String>;
     Ok(values)
 }
 
-fn shortened(name: &Cow<'_, str>) -> String {
+fn shortened(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(40).collect()
 }

@@ -54,7 +54,7 @@ impl Bearer {
             String::new(),
         )
         .ok()?;
-        (row.absolute_expiry_ms > now_ms).then(|| Self {
+        (row.absolute_expiry_ms > now_ms).then_some(Self {
             account: row.account,
             roles: row.roles,
             expires_at: row.absolute_expiry_ms / 1000,
