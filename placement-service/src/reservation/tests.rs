@@ -19,7 +19,7 @@ fn counts_from_the_choice_on_and_is_given_back_when_dropped() {
     assert_eq!(reserved(&tally, now), 2);
     drop(first);
     assert_eq!(reserved(&tally, now), 1);
-    second.placed("b".into(), now);
+    second.placed("b", now);
     assert_eq!(reserved(&tally, now), 1);
 }
 
@@ -27,7 +27,7 @@ fn counts_from_the_choice_on_and_is_given_back_when_dropped() {
 fn a_settled_placement_is_confirmed_by_the_next_probe() {
     let tally = Arc::new(Tally::new(TTL));
     let now = Instant::now();
-    tally.reserve(1).placed("a".into(), now);
+    tally.reserve(1).placed("a", now);
     tally.probed(now + SETTLE - MS, 0);
     assert_eq!(reserved(&tally, now + SETTLE), 1, "too early to tell");
     tally.probed(now + SETTLE, 0);
@@ -38,7 +38,7 @@ fn a_settled_placement_is_confirmed_by_the_next_probe() {
 fn a_probe_from_before_the_placement_confirms_nothing() {
     let tally = Arc::new(Tally::new(TTL));
     let now = Instant::now();
-    tally.reserve(1).placed("a".into(), now + MS);
+    tally.reserve(1).placed("a", now + MS);
     tally.probed(now, 7);
     assert_eq!(reserved(&tally, now + MS), 1);
 }
@@ -59,7 +59,7 @@ fn a_burst_just_before_a_probe_is_not_counted_twice() {
 fn an_unconfirmed_placement_lapses() {
     let tally = Arc::new(Tally::new(TTL));
     let now = Instant::now();
-    tally.reserve(1).placed("a".into(), now);
+    tally.reserve(1).placed("a", now);
     assert_eq!(reserved(&tally, now + TTL - MS), 1);
     assert_eq!(reserved(&tally, now + TTL), 0);
 }
@@ -85,15 +85,15 @@ fn a_trial_given_up_leaves_the_next_one_due() {
 fn a_stream_that_is_reported_open_counts_until_it_closes() {
     let tally = Arc::new(Tally::new(TTL));
     let now = Instant::now();
-    tally.reserve(1).placed("a".into(), now);
-    tally.reserve(1).placed("b".into(), now);
-    tally.opened("a".into(), now + MS);
+    tally.reserve(1).placed("a", now);
+    tally.reserve(1).placed("b", now);
+    tally.opened("a", now + MS);
     let own = |at| (tally.standing(at).own, tally.standing(at).open);
     assert_eq!(own(now + MS), (2, 1));
     assert_eq!(own(now + TTL), (1, 1), "b was never reported");
     assert_eq!(own(now + 100 * TTL), (1, 1));
-    tally.closed("a".into(), now + 100 * TTL);
-    tally.closed("a".into(), now + 100 * TTL);
+    tally.closed("a", now + 100 * TTL);
+    tally.closed("a", now + 100 * TTL);
     assert_eq!(own(now + 100 * TTL), (0, 0));
     assert_eq!(reserved(&tally, now + 100 * TTL), 0);
 }
@@ -104,16 +104,16 @@ fn what_closes_after_a_probe_has_seen_it_is_taken_from_the_probes_count() {
     let now = Instant::now();
     let sessions = |probed, at| tally.standing(at).sessions(Some(probed));
     for name in ["a", "b"] {
-        tally.reserve(1).placed(name.into(), now);
-        tally.opened(name.into(), now);
+        tally.reserve(1).placed(name, now);
+        tally.opened(name, now);
     }
     assert_eq!(sessions(0, now), 2);
     tally.probed(now + SETTLE, 5);
     assert_eq!(sessions(5, now + SETTLE), 5, "three are of somebody else");
-    tally.closed("a".into(), now + SETTLE + MS);
+    tally.closed("a", now + SETTLE + MS);
     assert_eq!(sessions(5, now + SETTLE + MS), 4);
-    tally.reserve(1).placed("c".into(), now + SETTLE + 2 * MS);
-    tally.closed("c".into(), now + SETTLE + 3 * MS);
+    tally.reserve(1).placed("c", now + SETTLE + 2 * MS);
+    tally.closed("c", now + SETTLE + 3 * MS);
     assert_eq!(sessions(5, now + SETTLE + 3 * MS), 4, "no probe has seen c");
     tally.probed(now + SETTLE + 4 * MS, 4);
     assert_eq!(sessions(4, now + SETTLE + 4 * MS), 4);
@@ -124,8 +124,8 @@ fn a_stream_of_another_process_counts_unless_the_probe_has_seen_it() {
     let tally = Arc::new(Tally::new(TTL));
     let now = Instant::now() + 10 * SETTLE;
     tally.probed(now, 1);
-    tally.opened("old".into(), now - SETTLE);
-    tally.opened("new".into(), now);
+    tally.opened("old", now - SETTLE);
+    tally.opened("new", now);
     let standing = tally.standing(now);
     assert_eq!((standing.sessions(Some(1)), standing.own), (2, 2));
 }
@@ -231,7 +231,7 @@ proptest! {
                 }
                 Step::Place(n) if !handles.is_empty() => {
                     // Names that no gateway uses before: placements are answered before they open.
-                    handles.swap_remove(n % handles.len()).placed(format!("p{placed}").as_str().into(), now);
+                    handles.swap_remove(n % handles.len()).placed(&format!("p{placed}"), now);
                     placed += 1;
                     prop_assert_eq!(reserved(&tally, now), before.reserved);
                     prop_assert_eq!(tally.standing(now).own, before.own);
@@ -243,12 +243,12 @@ proptest! {
                 // Every other name is of a placement, if there was one.
                 Step::Open(n) => {
                     let name = if n % 2 == 0 && n < placed { format!("p{n}") } else { format!("x{n}") };
-                    tally.opened(name.as_str().into(), now);
+                    tally.opened(&name, now);
                     open.insert(name);
                 }
                 Step::Close(n) => {
                     let name = if n % 2 == 0 && n < placed { format!("p{n}") } else { format!("x{n}") };
-                    tally.closed(name.as_str().into(), now);
+                    tally.closed(&name, now);
                     open.remove(&name);
                 }
                 Step::Probe { ago_ms, sessions } => {
@@ -269,7 +269,7 @@ proptest! {
         }
         handles.clear();
         for name in open {
-            tally.closed(name.as_str().into(), now);
+            tally.closed(&name, now);
         }
         let end = tally.standing(now + TTL);
         prop_assert_eq!((end.reserved, end.own, end.open), (0, 0, 0));

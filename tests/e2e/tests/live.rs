@@ -103,7 +103,7 @@ async fn hold(gateways: &[SocketAddr], cookie: &str, count: usize) -> Result<Joi
             };
             let (index, socket) = opened??;
             // The gateways take turns, too.
-            ends.spawn(keep(socket, index / gateways.len() % 2 == 0));
+            ends.spawn(keep(socket, (index / gateways.len()).is_multiple_of(2)));
         }
     }
     Ok(ends)

@@ -1,6 +1,8 @@
 //! What `make sim` shows, on a shorter run: the goals for quality, and that the strategies of the system
 //! before miss them on the same sessions.
 
+#![allow(clippy::panic, reason = "a test's own steps may fail it")]
+
 use berth_placement::config::{Strategy, Weights};
 use berth_sim::Player;
 use berth_sim::run::{Outcome, run};
