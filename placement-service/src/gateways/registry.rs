@@ -330,13 +330,7 @@ impl Registry {
     }
 
     /// `false` when it was not open on this gateway.
-    fn close(
-        &mut self,
-        gateway: &Arc<str>,
-        stream: &str,
-        lasted: Duration,
-        now: Instant,
-    ) -> bool {
+    fn close(&mut self, gateway: &Arc<str>, stream: &str, lasted: Duration, now: Instant) -> bool {
         let known = self.streams.get(stream);
         let open = known.is_some_and(|known| known.gateway == *gateway);
         if open {
