@@ -11,9 +11,9 @@ use std::rc::Rc;
 /// Milliseconds between two reports at the least.
 const EVERY_MS: u64 = 250;
 /// Milliseconds that mentions of activity may wait for company.
-const ACTIVE_WAIT_MS: u64 = 1_000;
+const ACTIVE_WAIT_MS: u64 = 500;
 /// Milliseconds between two mentions of one session.
-const ACTIVE_EVERY_MS: u64 = 5_000;
+const ACTIVE_EVERY_MS: u64 = 1_000;
 /// Sessions whose last mention is remembered, and closed streams that wait to be reported: at the most.
 /// Beyond that a session is mentioned again early, and the oldest closed stream goes unexplained.
 const MAX_KEPT: usize = 20_000;

@@ -33,6 +33,15 @@ pub struct Tally {
 /// Since when a stream counts, and its name: streams in the order of their time.
 type Since = (Instant, Arc<str>);
 
+/// When a stream closed: a gateway tells it a while after.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    /// At the earliest.
+    since: Instant,
+    /// At the latest.
+    told: Instant,
+}
+
 #[derive(Debug, Default)]
 struct Books {
     /// Handles alive: placements under way.
@@ -43,8 +52,8 @@ struct Books {
     waiting: BTreeSet<Since>,
     /// Those that the last probe cannot have seen, with what they are expected to cost.
     unseen: BTreeMap<Since, Expected>,
-    /// When those closed that the last probe has seen.
-    left: Vec<Instant>,
+    /// Those that have closed although the last probe has seen them.
+    left: Vec<Left>,
     /// Sessions that the last probe saw.
     probed: u32,
     /// When it began.
@@ -191,16 +200,22 @@ impl Tally {
         books.changed();
     }
 
-    /// The stream is closed, or never came to be. Closing it again changes nothing.
-    pub fn closed(&self, stream: &str, now: Instant) {
+    /// The stream is closed, or never came to be. `lasted`: it was open for so long at the least. What may
+    /// have closed before the last probe began is not in that probe's count for certain, so it is not
+    /// taken from it: until the next probe there may be fewer sessions than counted, never more. Closing it
+    /// again changes nothing.
+    pub fn closed(&self, stream: &str, lasted: Duration, now: Instant) {
         let mut books = self.books();
         let Some((name, at)) = books.streams.remove_entry(stream) else {
             return;
         };
         let entry = (at, name);
         books.waiting.remove(&entry);
-        if books.expect_no_more(&entry).is_none() {
-            books.left.push(now);
+        let since = at.checked_add(lasted).map_or(now, |since| since.min(now));
+        if books.expect_no_more(&entry).is_none()
+            && books.probed_at.is_none_or(|began| since > began)
+        {
+            books.left.push(Left { since, told: now });
         }
         books.changed();
     }
@@ -220,9 +235,10 @@ impl Tally {
         let mut books = self.books();
         let mut seen = books.see(|at| at + SETTLE <= began, usize::MAX);
         let settled = count(seen.len());
-        let closed = books.left.len();
-        books.left.retain(|at| *at > began);
-        let closed = count(closed - books.left.len());
+        // Only these have closed before for certain.
+        let closed = books.left.iter().filter(|left| left.told <= began);
+        let closed = count(closed.count());
+        books.left.retain(|left| left.since > began);
         if let Some(sessions) = load.sessions {
             let known = books.probed.saturating_sub(closed).saturating_add(settled);
             let grown = usize::try_from(sessions.saturating_sub(known)).unwrap_or(usize::MAX);

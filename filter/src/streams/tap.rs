@@ -8,7 +8,7 @@ use berth_api::CloseReason;
 use std::rc::Rc;
 
 /// Milliseconds between two mentions of one stream's activity.
-const ACTIVE_EVERY_MS: u64 = 5_000;
+const ACTIVE_EVERY_MS: u64 = 1_000;
 
 /// What to do with a chunk of the client's bytes.
 #[derive(Debug, PartialEq, Eq)]

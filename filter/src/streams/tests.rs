@@ -217,6 +217,6 @@ fn data_is_activity_and_control_frames_are_none() {
         tap.chunk(bytes.len(), now, read).1.is_some()
     };
     let ping = [0x89, 0x80, 0, 0, 0, 0];
-    assert!(!active(&ping, 0) && active(&FRAME, 0) && !active(&FRAME, 4_999));
-    assert!(!active(&ping, 5_000) && active(&FRAME, 5_000));
+    assert!(!active(&ping, 0) && active(&FRAME, 0) && !active(&FRAME, 999));
+    assert!(!active(&ping, 1_000) && active(&FRAME, 1_000));
 }

@@ -21,6 +21,11 @@ const MAX_STREAMS_PER_GATEWAY: usize = 100_000;
 /// Streams of all gateways at the most.
 const MAX_STREAMS: usize = 1_000_000;
 
+/// What `opened_at` may be wrong by: it is in whole seconds.
+const ROUNDED: Duration = Duration::from_secs(1);
+/// A stream of which nobody knows when it closed was open for so long at the least.
+const UNKNOWN: Duration = Duration::ZERO;
+
 /// The pool's name and the engine's.
 type EngineKey = (Arc<str>, EngineName);
 
@@ -193,7 +198,8 @@ impl Registry {
             self.open(&key, stream, now_ms, now);
         }
         for stream in &report.closed {
-            if self.close(&key, &stream.stream, now) {
+            let lasted = Duration::from_millis(stream.duration_ms).saturating_sub(ROUNDED);
+            if self.close(&key, &stream.stream, lasted, now) {
                 outcome.closed.push(stream.reason);
             } else {
                 self.tallies.refused(&stream.stream, now);
@@ -222,7 +228,7 @@ impl Registry {
             tracing::warn!(gateway = %name, streams = gateway.streams.len(), "gateway is silent");
             streams += gateway.streams.len();
             for stream in gateway.streams {
-                self.remove(&stream, now);
+                self.remove(&stream, UNKNOWN, now);
             }
         }
         self.tallies.tidy();
@@ -285,7 +291,7 @@ impl Registry {
                 return;
             }
             // It counts once, as the latest report has it.
-            self.remove(&open.stream, now);
+            self.remove(&open.stream, UNKNOWN, now);
         }
         let name: Arc<str> = open.stream.as_str().into();
         let session = self
@@ -324,11 +330,11 @@ impl Registry {
     }
 
     /// `false` when it was not open on this gateway.
-    fn close(&mut self, gateway: &Arc<str>, stream: &str, now: Instant) -> bool {
+    fn close(&mut self, gateway: &Arc<str>, stream: &str, lasted: Duration, now: Instant) -> bool {
         let known = self.streams.get(stream);
         let open = known.is_some_and(|known| known.gateway == *gateway);
         if open {
-            self.remove(stream, now);
+            self.remove(stream, lasted, now);
         }
         open
     }
@@ -348,12 +354,13 @@ impl Registry {
         }
         let gone: Vec<_> = gateway.streams.difference(&listed).cloned().collect();
         for stream in &gone {
-            self.remove(stream, now);
+            self.remove(stream, UNKNOWN, now);
         }
         gone.len()
     }
 
-    fn remove(&mut self, name: &str, now: Instant) {
+    /// `lasted`: it was open for so long at the least.
+    fn remove(&mut self, name: &str, lasted: Duration, now: Instant) {
         let Some(stream) = self.streams.remove(name) else {
             return;
         };
@@ -365,7 +372,7 @@ impl Registry {
             }
         }
         if let Some(on) = self.engines.get_mut(&stream.engine) {
-            on.tally.closed(name, now);
+            on.tally.closed(name, lasted, now);
             on.streams -= 1;
             if on.streams == 0 {
                 self.engines.remove(&stream.engine);

@@ -52,7 +52,7 @@ impl Tallies {
     /// A placement came to nothing: it counts no more.
     pub fn refused(&self, stream: &str, now: Instant) {
         if let Some(tally) = self.0.placed.remove(stream) {
-            tally.closed(stream, now);
+            tally.closed(stream, Duration::ZERO, now);
         }
     }
 

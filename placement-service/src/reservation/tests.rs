@@ -92,8 +92,8 @@ fn a_stream_that_is_reported_open_counts_until_it_closes() {
     assert_eq!(own(now + MS), (2, 1));
     assert_eq!(own(now + TTL), (1, 1), "b was never reported");
     assert_eq!(own(now + 100 * TTL), (1, 1));
-    tally.closed("a", now + 100 * TTL);
-    tally.closed("a", now + 100 * TTL);
+    tally.closed("a", 100 * TTL, now + 100 * TTL);
+    tally.closed("a", 100 * TTL, now + 100 * TTL);
     assert_eq!(own(now + 100 * TTL), (0, 0));
     assert_eq!(reserved(&tally, now + 100 * TTL), 0);
 }
@@ -110,13 +110,54 @@ fn what_closes_after_a_probe_has_seen_it_is_taken_from_the_probes_count() {
     assert_eq!(sessions(0, now), 2);
     tally.probed(now + SETTLE, 5);
     assert_eq!(sessions(5, now + SETTLE), 5, "three are of somebody else");
-    tally.closed("a", now + SETTLE + MS);
+    tally.closed("a", SETTLE + MS, now + SETTLE + MS);
     assert_eq!(sessions(5, now + SETTLE + MS), 4);
     tally.reserve(1).placed("c", now + SETTLE + 2 * MS);
-    tally.closed("c", now + SETTLE + 3 * MS);
+    tally.closed("c", MS, now + SETTLE + 3 * MS);
     assert_eq!(sessions(5, now + SETTLE + 3 * MS), 4, "no probe has seen c");
     tally.probed(now + SETTLE + 4 * MS, 4);
     assert_eq!(sessions(4, now + SETTLE + 4 * MS), 4);
+}
+
+#[test]
+fn what_is_told_late_and_may_have_closed_before_the_probe_is_not_taken_from_its_count_again() {
+    let tally = Arc::new(Tally::new(TTL));
+    let now = Instant::now();
+    let sessions = |at| tally.standing(at).sessions(tally.standing(at).probed);
+    for name in ["before", "unknown", "after"] {
+        tally.reserve(1).placed(name, now);
+        tally.opened(name, now);
+    }
+    let probe = now + 10 * SETTLE;
+    // One has closed a moment ago, and its gateway has not told yet.
+    tally.probed(probe, 2);
+    let told = probe + SETTLE;
+    tally.closed("before", 10 * SETTLE - MS, told);
+    assert_eq!(sessions(told), 2, "the probe did not see it any more");
+    tally.closed("unknown", Duration::ZERO, told);
+    assert_eq!(sessions(told), 2, "it may be the one");
+    tally.closed("after", 10 * SETTLE + MS, told);
+    assert_eq!(sessions(told), 1);
+    tally.probed(told, 0);
+    assert_eq!(sessions(told), 0);
+}
+
+#[test]
+fn what_is_told_after_a_probe_whose_numbers_come_later_does_not_hide_a_placement() {
+    let tally = Arc::new(Tally::new(TTL));
+    let now = Instant::now();
+    let sessions = |at| tally.standing(at).sessions(tally.standing(at).probed);
+    tally.reserve(1).placed("old", now);
+    tally.opened("old", now);
+    tally.probed(now + SETTLE, 1);
+    let probe = now + 2 * SETTLE;
+    tally.reserve(1).placed("new", probe - MS);
+    // It closed just before or just after the probe began: nobody knows. The probe saw it, and not the new one.
+    tally.closed("old", Duration::from_secs(1) - MS, probe + MS);
+    tally.probed(probe, 1);
+    let after = probe + 2 * MS;
+    assert!(sessions(after) >= 1, "the new one is on its way");
+    assert_eq!(reserved(&tally, after), 1);
 }
 
 #[test]
@@ -150,7 +191,7 @@ fn what_a_session_is_expected_to_cost_goes_with_its_stream() {
     assert_eq!(coming(now), Cost::default(), "given up");
     reserve().placed("a", now);
     assert_eq!(coming(now), cost);
-    tally.closed("a", now);
+    tally.closed("a", Duration::ZERO, now);
     assert_eq!(coming(now), Cost::default(), "closed");
     reserve().placed("b", now);
     assert_eq!(coming(now + TTL), Cost::default(), "lapsed");
@@ -173,7 +214,7 @@ fn who_listens_hears_of_each_change_once_until_he_looks() {
         numbers
     };
     tally.reserve(1).placed("a", now);
-    tally.closed("a", now);
+    tally.closed("a", Duration::ZERO, now);
     assert_eq!(heard(), [7]);
     let _ = tally.standing(now);
     tally.probed(now, 3);
@@ -192,7 +233,7 @@ enum Step {
     Place(usize),
     GiveUp(usize),
     Open(u8),
-    Close(u8),
+    Close { name: u8, lasted_ms: u64 },
     Probe { ago_ms: u64, sessions: u32 },
     Wait(u64),
 }
@@ -203,7 +244,7 @@ fn step() -> impl Strategy<Value = Step> {
         any::<usize>().prop_map(Step::Place),
         any::<usize>().prop_map(Step::GiveUp),
         (0..60_u8).prop_map(Step::Open),
-        (0..60_u8).prop_map(Step::Close),
+        (0..60_u8, 0..20_000_u64).prop_map(|(name, lasted_ms)| Step::Close { name, lasted_ms }),
         (0..3000_u64, 0..50_u32).prop_map(|(ago_ms, sessions)| Step::Probe { ago_ms, sessions }),
         (0..5000_u64).prop_map(Step::Wait),
     ]
@@ -246,9 +287,9 @@ proptest! {
                     tally.opened(&name, now);
                     open.insert(name);
                 }
-                Step::Close(n) => {
+                Step::Close { name: n, lasted_ms } => {
                     let name = if n % 2 == 0 && n < placed { format!("p{n}") } else { format!("x{n}") };
-                    tally.closed(&name, now);
+                    tally.closed(&name, Duration::from_millis(lasted_ms), now);
                     open.remove(&name);
                 }
                 Step::Probe { ago_ms, sessions } => {
@@ -269,7 +310,7 @@ proptest! {
         }
         handles.clear();
         for name in open {
-            tally.closed(&name, now);
+            tally.closed(&name, Duration::MAX, now);
         }
         let end = tally.standing(now + TTL);
         prop_assert_eq!((end.reserved, end.own, end.open), (0, 0, 0));

@@ -6,7 +6,7 @@ use berth_harness::{Call, Result, Stack, wait};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-const IDLE: Duration = Duration::from_secs(3);
+const IDLE: Duration = Duration::from_secs(4);
 
 async fn short_sessions() -> Result<Stack> {
     let session = json!({"session": {"idle_timeout": "3s", "absolute_timeout": "1h"}});

@@ -181,9 +181,12 @@ async fn a_shared_secret_is_exchanged_by_the_filters_keys() -> Result<()> {
         .await?;
     let refused = || async {
         let reply = stack.send(Call::get("/api/nothing").cookie(&cookie)).await;
-        reply.ok().filter(|reply| reply.status != 503)
+        // 404 is the application's, for as long as the filter has the old key's token.
+        reply
+            .ok()
+            .filter(|reply| !matches!(reply.status, 404 | 503))
     };
-    let reply = wait::until("an answer", LIMIT, refused).await?;
+    let reply = wait::until("a refusal", LIMIT, refused).await?;
     assert_eq!(
         (reply.status, reply.reason().as_str()),
         (502, "token-invalid")

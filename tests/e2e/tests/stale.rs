@@ -75,6 +75,8 @@ async fn the_rule_holds(services: usize, store: &Value) -> Result<()> {
     let stack = Stack::builder()
         .engines(1)
         .services(services)
+        // Each of the twenty asks for itself.
+        .filter_config(&json!({"cache": {"entries": 0}}))
         .service_config(&short)
         .service_config(&json!({"store": store}))
         .start()
@@ -131,7 +133,12 @@ async fn and_on_two_replicas_that_share_postgresql() -> Result<()> {
 
 #[tokio::test]
 async fn both_replicas_have_answered() -> Result<()> {
-    let stack = Stack::builder().engines(1).services(2).start().await?;
+    let stack = Stack::builder()
+        .engines(1)
+        .services(2)
+        .filter_config(&json!({"cache": {"entries": 0}}))
+        .start()
+        .await?;
     twenty(&stack, UNKNOWN, "unknown-session").await?;
     let own = stack.service.as_ref().map(|service| service.addr);
     for addr in own.into_iter().chain(stack.replicas.iter().map(|r| r.addr)) {

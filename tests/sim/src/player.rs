@@ -62,6 +62,7 @@ impl Player {
                 least_load: *self == Self::OldLeastLoad,
                 threshold,
                 turn: 0,
+                last: None,
             };
         };
         let rules = Rules {
@@ -81,9 +82,14 @@ pub(crate) enum Seat {
         least_load: bool,
         threshold: u32,
         turn: usize,
+        /// What least load took of a snapshot: of the same one it takes the same again.
+        last: Option<Taken>,
     },
     Ours(Box<Chooser>),
 }
+
+/// A snapshot, and the engine that was taken of it.
+pub(crate) type Taken = (Arc<[Arc<Engine>]>, Option<Arc<Engine>>);
 
 /// The place of the chosen engine in the snapshot, and the reservation if this player makes any.
 pub(crate) type Chosen = (Arc<Engine>, Option<Reservation>);
@@ -110,7 +116,13 @@ impl Seat {
                 least_load,
                 threshold,
                 turn,
+                last,
             } => {
+                if let Some((of, taken)) = last
+                    && Arc::ptr_eq(of, engines)
+                {
+                    return taken.clone().map(|engine| (engine, None));
+                }
                 let room = |engine: &&Arc<Engine>| engine.probed_sessions() < *threshold;
                 let chosen = if *least_load {
                     let load = |engine: &Arc<Engine>| {
@@ -119,10 +131,12 @@ impl Seat {
                         (free, -load.and_then(|l| l.cpu).unwrap_or(0.0))
                     };
                     let open = engines.iter().filter(room);
-                    open.max_by(|a, b| {
+                    let taken = open.max_by(|a, b| {
                         let (a, b) = (load(a), load(b));
                         a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1))
-                    })
+                    });
+                    *last = Some((Arc::clone(engines), taken.cloned()));
+                    taken
                 } else {
                     let order = engines.iter().cycle().skip(*turn % engines.len().max(1));
                     *turn += 1;

@@ -54,7 +54,8 @@ struct Event {
 enum What {
     ReportedOpen,
     Closes,
-    ReportedClosed,
+    /// After so long.
+    ReportedClosed(Duration),
 }
 
 struct Game<'a> {
@@ -160,7 +161,8 @@ impl<'a> Game<'a> {
             if let Some(reservation) = reservation {
                 reservation.placed(&stream(number), now);
                 event(REPORTED_S, What::ReportedOpen);
-                event(session.lasts_s + REPORTED_S, What::ReportedClosed);
+                let lasted = Duration::from_secs_f64(session.lasts_s);
+                event(session.lasts_s + REPORTED_S, What::ReportedClosed(lasted));
             }
         }
         balance.into_outcome(outcome)
@@ -203,7 +205,7 @@ impl<'a> Game<'a> {
         let (tally, now) = (&known.tally, self.start + at);
         match event.what {
             What::ReportedOpen => tally.opened(&stream(event.session), now),
-            What::ReportedClosed => tally.closed(&stream(event.session), now),
+            What::ReportedClosed(lasted) => tally.closed(&stream(event.session), lasted, now),
             What::Closes => self
                 .fleet
                 .close(event.engine, event.document, at.as_secs_f64()),

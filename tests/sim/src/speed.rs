@@ -174,7 +174,7 @@ impl World {
                 continue;
             };
             if let (Some(known), Some(stream)) = (self.known.get(ended as usize), stream) {
-                known.tally.closed(&stream, self.now);
+                known.tally.closed(&stream, Duration::MAX, self.now);
             }
             if let Some(count) = self.sessions.get_mut(ended as usize) {
                 *count -= 1;
