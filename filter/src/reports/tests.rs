@@ -54,16 +54,16 @@ fn changes_go_at_once_and_the_next_ones_together() {
 fn activity_waits_for_company_and_is_seldom() {
     let (mut reports, streams) = (Reports::default(), Streams::new(500));
     reports.active("a", 10_000);
-    reports.active("b", 10_500);
-    reports.active("a", 10_900);
-    assert_eq!(reports.next(&streams, 10_999), None);
-    let report = reports.next(&streams, 11_000).unwrap();
+    reports.active("b", 10_200);
+    reports.active("a", 10_400);
+    assert_eq!(reports.next(&streams, 10_499), None);
+    let report = reports.next(&streams, 10_500).unwrap();
     let told: BTreeSet<String> = report.active.into_iter().collect();
     assert_eq!(told, ["a".to_owned(), "b".to_owned()].into());
-    reports.succeeded(11_000);
-    reports.active("a", 14_999);
+    reports.succeeded(10_500);
+    reports.active("a", 10_999);
     assert!(!reports.is_pending());
-    reports.active("a", 15_000);
+    reports.active("a", 11_000);
     assert!(reports.is_pending());
 }
 

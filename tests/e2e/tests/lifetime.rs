@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const IDLE: Duration = Duration::from_secs(4);
 
 async fn short_sessions() -> Result<Stack> {
-    let session = json!({"session": {"idle_timeout": "3s", "absolute_timeout": "1h"}});
+    let session = json!({"session": {"idle_timeout": "4s", "absolute_timeout": "1h"}});
     let builder = Stack::builder().engines(1).service_config(&session);
     builder.start().await
 }
