@@ -47,6 +47,27 @@ pub(super) struct Task<'a> {
     pub(super) deadline: Instant,
 }
 
+impl<'a> Task<'a> {
+    /// The session to prepare on this engine, which must have said its first word by then.
+    pub(super) fn job(
+        &self,
+        engine: &Engine,
+        first_word: Instant,
+        connecting: SemaphorePermit<'a>,
+    ) -> Job<'a> {
+        Job {
+            engine: engine.endpoint.api,
+            token: self.request.token,
+            path: self.request.path,
+            opening: &self.target.opening,
+            first_word: self.deadline.min(first_word),
+            deadline: self.deadline,
+            connecting: Some(connecting),
+            rehearsal: false,
+        }
+    }
+}
+
 struct Chosen<'a> {
     choice: Choice,
     /// To be dropped when the engine has said its first word.
@@ -69,12 +90,7 @@ enum NotChosen {
 impl Placer {
     /// An engine, and the session on it.
     pub(super) async fn find(&self, task: Task<'_>, notes: &mut Notes) -> Result<Found, Refusal> {
-        let Task {
-            pool,
-            target,
-            request,
-            deadline,
-        } = task;
+        let Task { pool, request, .. } = task;
         let mut tried = Vec::new();
         let mut last_fault = None;
         for _ in 0..self.limits.attempts.max(1) {
@@ -105,16 +121,8 @@ impl Placer {
             if let Some(rehearsal) = rehearsal {
                 pool.rehearse(rehearsal, request.token, self.limits.engine_timeout);
             }
-            let job = Job {
-                engine: engine.endpoint.api,
-                token: request.token,
-                path: request.path,
-                opening: &target.opening,
-                first_word: deadline.min(began + self.limits.engine_timeout),
-                deadline,
-                connecting: Some(connecting),
-                rehearsal: false,
-            };
+            let first_word = began + self.limits.engine_timeout;
+            let job = task.job(&engine, first_word, connecting);
             let result = pool.driver.prepare(job).await;
             let now = Instant::now();
             let outcome = result.as_ref().map_or_else(Fault::as_str, |_| "ok");

@@ -6,7 +6,7 @@ use super::Placer;
 use super::attachments::Attachment;
 use super::finding::{Found, Task};
 use super::pool;
-use crate::driver::{Fault, Job};
+use crate::driver::Fault;
 use crate::engine::{Engine, State};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
@@ -27,29 +27,15 @@ impl Placer {
 
     /// Goes back to where the attachment says; `None` when that is not possible any more.
     pub(super) async fn rejoin(&self, task: Task<'_>, attachment: &Attachment) -> Option<Found> {
-        let Task {
-            pool,
-            target,
-            request,
-            deadline,
-        } = task;
-        let engine = self.engine_of(target.pool, attachment)?;
-        let connecting = timeout_at(deadline, self.connecting.acquire()).await;
+        let Task { pool, request, .. } = task;
+        let engine = self.engine_of(task.target.pool, attachment)?;
+        let connecting = timeout_at(task.deadline, self.connecting.acquire()).await;
         let connecting = connecting.ok()?.ok()?;
         let began = Instant::now();
         // Not a turn of the strategy's.
         let turn = engine.tally.standing(began).turn;
         let reservation = engine.tally.reserve(turn);
-        let job = Job {
-            engine: engine.endpoint.api,
-            token: request.token,
-            path: request.path,
-            opening: &target.opening,
-            first_word: deadline.min(began + self.limits.engine_timeout),
-            deadline,
-            connecting: Some(connecting),
-            rehearsal: false,
-        };
+        let job = task.job(&engine, began + self.limits.engine_timeout, connecting);
         let result = pool.driver.rejoin(job, &attachment.headers).await;
         let now = Instant::now();
         let outcome = match &result {
