@@ -83,7 +83,7 @@ test('streams are reported as they open and close', () => {
   host.chunk(a, FRAME);
   a.numbers = { 'response.code': 101, 'response.size': 42 };
   b.numbers = { 'response.code': 503, 'response.size': 7 };
-  host.wait(500);
+  host.wait(400);
   host.done(a);
   host.done(b);
   const { report } = next(host);
@@ -91,7 +91,7 @@ test('streams are reported as they open and close', () => {
     { stream: a.stream, reason: 'ended', bytes_received: 7, bytes_sent: 42 },
     { stream: b.stream, reason: 'refused', bytes_received: 0, bytes_sent: 7 },
   ]);
-  assert.ok(report.closed.every(({ duration_ms }) => duration_ms >= 500));
+  assert.ok(report.closed.every(({ duration_ms }) => duration_ms >= 400));
   assert.deepEqual([report.sequence, report.opened], [4, undefined]);
   assert.equal(host.metrics.get('berth_streams.pool=qix'), 0);
   assert.equal(host.metrics.get('berth_streams_closed.reason=ended'), 1);
@@ -250,7 +250,7 @@ test('data from a client is activity, a ping is none', () => {
   const { report, ...call } = next(host);
   assert.deepEqual(report.active, ['ref-1']);
   host.answer(call, 200, '{}');
-  host.wait(1_000);
+  host.wait(100);
   host.chunk(a, FRAME);
   host.wait(1_000);
   assert.equal(host.feed.length, 0);
