@@ -250,9 +250,8 @@ test('data from a client is activity, a ping is none', () => {
   const { report, ...call } = next(host);
   assert.deepEqual(report.active, ['ref-1']);
   host.answer(call, 200, '{}');
-  host.wait(100);
-  host.chunk(a, FRAME);
-  host.wait(1_000);
+  host.chunk(b, PING);
+  host.wait(2_000);
   assert.equal(host.feed.length, 0);
 });
 
