@@ -136,7 +136,7 @@ export class BerthSocket extends EventTarget {
   #cut(event, opened) {
     if (this.#closing || event.code === NORMAL || event.code === REVOKED) return this.#end(event);
     if (opened !== null && performance.now() - opened >= this.#options.stableAfter) this.#attempt = 0;
-    if (event.code === DRAINED && opened !== null) return this.#again(event, Math.random() * SOON);
+    if (event.code === DRAINED) return this.#again(event, Math.random() * SOON);
     if (event.code === EXPIRED || opened === null) return this.#askFirst(event);
     return this.#again(event);
   }
