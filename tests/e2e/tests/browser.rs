@@ -103,7 +103,7 @@ async fn absolute_end() -> Result<()> {
 
 #[tokio::test]
 async fn sockets_that_come_back() -> Result<()> {
-    passes(&json!({}), 2, &["socket.test.mjs"], 9).await
+    passes(&json!({}), 2, &["socket.test.mjs"], 10).await
 }
 
 #[tokio::test]
