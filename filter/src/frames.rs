@@ -60,11 +60,6 @@ impl Walker {
         self.at == At::Lost
     }
 
-    /// Ends the walk: bytes have passed that it has not seen.
-    pub const fn lose(&mut self) {
-        self.at = At::Lost;
-    }
-
     /// Goes over the next `size` bytes. `read` gives those from an offset on, up to a number of them;
     /// what it does not give ends the walk.
     pub fn walk<B: AsRef<[u8]>>(
@@ -104,7 +99,7 @@ impl Walker {
                         }
                         Some(Header::Cut) => rest,
                         None => {
-                            self.lose();
+                            self.at = At::Lost;
                             continue;
                         }
                     }

@@ -3,7 +3,7 @@
 //! report said is said again. Knows no host; times are milliseconds of any clock.
 
 use crate::schedule::Schedule;
-use crate::streams::Streams;
+use crate::streams::{ACTIVE_EVERY_MS, Streams};
 use berth_api::{ClosedStream, GatewayReport, MAX_REPORTED, OpenStream, Part};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
@@ -12,8 +12,6 @@ use std::rc::Rc;
 const EVERY_MS: u64 = 250;
 /// Milliseconds that mentions of activity may wait for company.
 const ACTIVE_WAIT_MS: u64 = 500;
-/// Milliseconds between two mentions of one session.
-const ACTIVE_EVERY_MS: u64 = 1_000;
 /// Sessions whose last mention is remembered, and closed streams that wait to be reported: at the most.
 /// Beyond that a session is mentioned again early, and the oldest closed stream goes unexplained.
 const MAX_KEPT: usize = 20_000;

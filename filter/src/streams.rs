@@ -17,6 +17,8 @@ use std::rc::Rc;
 pub use ended::Ended;
 pub use tap::{Pass, Tap};
 
+/// Milliseconds between two mentions of activity, of one stream and of one session.
+pub(crate) const ACTIVE_EVERY_MS: u64 = 1_000;
 /// Streams that are cut off at one time: each takes the worker a fraction of a millisecond.
 const MAX_RESETS: usize = 100;
 /// Milliseconds after which a cut is tried again.

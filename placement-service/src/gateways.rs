@@ -21,8 +21,8 @@ use metrics::{GatewayCollector, GatewayMetrics};
 use outbox::Outbox;
 pub use place::Place;
 use rand::RngExt;
+pub use registry::GatewayView;
 use registry::{Full, Outcome, Registry, Turn};
-pub use registry::{GatewayView, StreamView};
 pub use report::checked;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -144,21 +144,6 @@ impl Gateways {
     pub fn gateways(&self) -> Vec<GatewayView> {
         let now_ms = self.shared.clock.now_ms();
         self.shared.registry().gateways(now_ms)
-    }
-
-    /// The open streams of a session.
-    #[must_use]
-    pub fn streams_of_session(&self, session_ref: &str) -> Vec<StreamView> {
-        self.shared.registry().streams_of(session_ref)
-    }
-
-    /// Open streams of one engine.
-    #[must_use]
-    pub fn streams_of_engine(&self, pool: &str, engine: &str) -> usize {
-        let registry = self.shared.registry();
-        let mut engines = registry.engines();
-        let of_it = engines.find(|(p, e, _)| *p == pool && *e == engine);
-        of_it.map_or(0, |(_, _, streams)| streams)
     }
 
     /// From here on polls are answered at once: the service is ending.

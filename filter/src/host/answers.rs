@@ -5,10 +5,10 @@
 use super::calls::{self, LogLevel};
 use super::gateway::Gateway;
 use super::root::Shared;
-use super::stream::{post, read_body};
+use super::stream::{post, verdict};
 use crate::cache::{Cache, Grant, Key, Settings};
 use crate::flights::{Flights, Landed};
-use crate::flow::{self, Verdict, Waiting};
+use crate::flow::{Verdict, Waiting};
 use crate::gateway::Told;
 use crate::placement::Placed;
 use crate::presentation::not_ready;
@@ -129,11 +129,7 @@ impl Answers {
         let Some((key, landed)) = landed else {
             return false;
         };
-        let ended = |session_ref: &str| shared.gateway.has_ended(session_ref);
-        let verdict = match (calls::callout_status(), read_body(size), shared.keys()) {
-            (Ok(status), Ok(body), Some(keys)) => flow::verdict(&keys, &ended, status, &body),
-            _ => Err(Failure::Unreachable.into()),
-        };
+        let verdict = verdict(shared, size);
         if verdict
             .as_ref()
             .is_err_and(|r| r.cause.is_callout_failure())

@@ -70,28 +70,29 @@ impl Gateway {
 
     /// A stream has been sent to its engine.
     pub(super) fn open(&self, id: u32, placed: Placed) -> Option<Tap> {
-        let now = calls::now_ms().unwrap_or_else(|_| self.now.get());
-        let tap = self
-            .core
-            .try_borrow_mut()
-            .ok()
-            .map(|mut core| core.open(id, placed, now, random()));
+        let now = self.clock();
+        let tap = self.with(|core| Some(core.open(id, placed, now, random())));
         self.hurry();
         tap
     }
 
     /// A stream's close frame is on its way.
     pub(super) fn closing(&self, id: u32) {
-        let now = calls::now_ms().unwrap_or_else(|_| self.now.get());
+        let now = self.clock();
         self.with(|core| core.closing(id, now));
     }
 
     /// A stream is over: its pool, and why.
     pub(super) fn close(&self, id: u32, ending: Ending) -> Option<(String, CloseReason)> {
-        let now = calls::now_ms().unwrap_or_else(|_| self.now.get());
+        let now = self.clock();
         let closed = self.with(|core| core.close(id, now, ending));
         self.hurry();
         closed
+    }
+
+    /// The time, or that of the last tick when the host does not tell.
+    fn clock(&self) -> u64 {
+        calls::now_ms().unwrap_or_else(|_| self.now.get())
     }
 
     /// The time of the last tick.
@@ -167,13 +168,13 @@ impl Gateway {
     }
 
     fn polled(&self, answer: Option<&[u8]>, status: u16, metrics: &Metrics) -> Told {
-        let now = calls::now_ms().unwrap_or_else(|_| self.now.get());
+        let now = self.clock();
         let told = self.with(|core| core.on_poll(answer, now, random()));
         self.heard(told, status, metrics)
     }
 
     fn reported(&self, answer: Option<&[u8]>, status: u16, metrics: &Metrics) -> Told {
-        let now = calls::now_ms().unwrap_or_else(|_| self.now.get());
+        let now = self.clock();
         let told = self.with(|core| core.on_report(answer, now));
         self.heard(told, status, metrics)
     }

@@ -13,6 +13,7 @@ use crate::placement::{MAX_ANSWER_BYTES, Placed};
 use crate::presentation::not_ready;
 use crate::step::{Callout, Failure, Outcome, Reply, Start, Step};
 use crate::streams::{Ending, Tap};
+use crate::token::Keys;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::cell::Cell;
@@ -163,14 +164,10 @@ impl Stream {
 
     /// The request's own callout has ended, like this: what becomes of the request.
     fn answered(&mut self, shared: &Shared, call: Call, size: usize) {
-        let answer = match (calls::callout_status(), read_body(size), shared.keys()) {
-            (Ok(status), Ok(body), Some(keys)) => Some((status, body, keys)),
-            _ => None,
-        };
-        let ended = |session_ref: &str| shared.gateway.has_ended(session_ref);
         let config = &shared.config;
         let Some(key) = call.shared else {
-            let outcome = match answer {
+            let ended = |session_ref: &str| shared.gateway.has_ended(session_ref);
+            let outcome = match answer(shared, size) {
                 Some((status, body, keys)) => {
                     call.waiting.on_reply(config, &keys, &ended, status, &body)
                 }
@@ -178,10 +175,7 @@ impl Stream {
             };
             return self.conclude(shared, outcome);
         };
-        let verdict: Verdict = match answer {
-            Some((status, body, keys)) => flow::verdict(&keys, &ended, status, &body),
-            None => Err(Failure::Unreachable.into()),
-        };
+        let verdict = verdict(shared, size);
         self.conclude(shared, call.waiting.settle(config, &verdict));
         if shared.answers.landed(&key, self.id, &verdict, shared) {
             let _ = streams::set_effective_context(self.id);
@@ -314,8 +308,24 @@ pub(super) fn post(
     calls::call(&service.cluster, headers, Some(body), timeout_ms)
 }
 
+/// What the callout that has ended says of its session.
+pub(super) fn verdict(shared: &Shared, size: usize) -> Verdict {
+    let ended = |session_ref: &str| shared.gateway.has_ended(session_ref);
+    match answer(shared, size) {
+        Some((status, body, keys)) => flow::verdict(&keys, &ended, status, &body),
+        None => Err(Failure::Unreachable.into()),
+    }
+}
+
+/// The answer of the callout that has ended, and the keys to verify it with.
+fn answer(shared: &Shared, size: usize) -> Option<(u16, Vec<u8>, Rc<Keys>)> {
+    let status = calls::callout_status().ok()?;
+    let body = read_body(size).ok()?;
+    Some((status, body, shared.keys()?))
+}
+
 /// The callout's body; one byte more than is allowed is enough to refuse it.
-pub(super) fn read_body(size: usize) -> calls::Result<Vec<u8>> {
+fn read_body(size: usize) -> calls::Result<Vec<u8>> {
     if size == 0 {
         return Ok(Vec::new());
     }

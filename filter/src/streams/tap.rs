@@ -2,13 +2,10 @@
 //! frame where the client's next frame would begin, and nothing more. Counts bytes, and says when the
 //! client was active. The engine answers the close frame, and so the client learns why.
 
-use super::Live;
+use super::{ACTIVE_EVERY_MS, Live};
 use crate::frames::{self, Walker};
 use berth_api::CloseReason;
 use std::rc::Rc;
-
-/// Milliseconds between two mentions of one stream's activity.
-const ACTIVE_EVERY_MS: u64 = 1_000;
 
 /// What to do with a chunk of the client's bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,11 +52,6 @@ impl Tap {
     #[must_use]
     pub const fn received(&self) -> u64 {
         self.received
-    }
-
-    /// Bytes have passed unseen.
-    pub const fn lose(&mut self) {
-        self.walker.lose();
     }
 
     /// The next `size` bytes have come, at the time `now` of a coarse clock; `read` as in [`Walker::walk`].

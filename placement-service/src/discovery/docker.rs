@@ -65,18 +65,13 @@ impl Docker {
 
     async fn ask(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
         let socket = self.config.host.strip_prefix("unix://");
-        let client = match &self.client {
-            Some(client) => client,
-            None => {
-                let mut builder = outbound::client().timeout(TIMEOUT);
-                if let Some(path) = socket {
-                    builder = builder.unix_socket(path);
-                }
-                let client = builder.build();
-                let client = client.map_err(|e| DiscoveryFault::new(outbound::cause(&e)))?;
-                self.client.insert(client)
+        let client = polled::client(&mut self.client, || {
+            let builder = outbound::client().timeout(TIMEOUT);
+            match socket {
+                Some(path) => builder.unix_socket(path),
+                None => builder,
             }
-        };
+        })?;
         // On a socket the host says nothing.
         let base = match socket {
             Some(_) => "http://docker",

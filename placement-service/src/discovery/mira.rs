@@ -2,7 +2,7 @@
 //! are and whether their pod is being deleted; how they do is our own probe's affair.
 
 use super::marks::LeftOut;
-use super::polled::Polled;
+use super::polled::{self, Polled};
 use super::{Discovery, DiscoveryFault, Found, address_name};
 use crate::config::MiraSource;
 use crate::engine::Endpoint;
@@ -39,24 +39,14 @@ impl Mira {
     }
 
     async fn ask(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
-        let client = match &self.client {
-            Some(client) => client,
-            None => {
-                let client = outbound::client().timeout(TIMEOUT).build();
-                self.client.insert(client.map_err(|e| fault(&e))?)
-            }
-        };
+        let client = polled::client(&mut self.client, || outbound::client().timeout(TIMEOUT))?;
         let url = format!("{}/v1/engines", self.config.url.trim_end_matches('/'));
-        let body = super::polled::get(client, &url, MAX_BYTES).await?;
+        let body = polled::get(client, &url, MAX_BYTES).await?;
         let engines = parse(&body, self.config.network.as_deref())
             .map_err(|e| DiscoveryFault::new(format!("{url}: {e}")))?;
         self.left_out.are(engines.left_out);
         Ok(engines.found)
     }
-}
-
-fn fault(error: &reqwest::Error) -> DiscoveryFault {
-    DiscoveryFault::new(outbound::cause(error))
 }
 
 #[async_trait]

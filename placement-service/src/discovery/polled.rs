@@ -49,6 +49,24 @@ impl Polled {
     }
 }
 
+/// The client of a source, made when it is first needed.
+///
+/// # Errors
+/// When it cannot be made.
+pub(super) fn client(
+    made: &mut Option<reqwest::Client>,
+    builder: impl FnOnce() -> reqwest::ClientBuilder,
+) -> Result<&reqwest::Client, DiscoveryFault> {
+    match made {
+        Some(client) => Ok(client),
+        None => {
+            let client = builder().build();
+            let client = client.map_err(|e| DiscoveryFault::new(outbound::cause(&e)))?;
+            Ok(made.insert(client))
+        }
+    }
+}
+
 /// The body of a `GET`, of `most` bytes at the most.
 ///
 /// # Errors

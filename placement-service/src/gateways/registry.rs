@@ -54,7 +54,6 @@ struct Stream {
     gateway: Arc<str>,
     session: Arc<str>,
     engine: EngineKey,
-    opened_at: u64,
 }
 
 struct OnEngine {
@@ -91,16 +90,6 @@ pub(super) struct Outcome {
     pub(super) lost: usize,
     /// There are sessions to be looked at.
     pub(super) look: bool,
-}
-
-/// An open stream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct StreamView {
-    pub stream: String,
-    pub pool: String,
-    pub engine: String,
-    /// Unix seconds.
-    pub opened_at: u64,
 }
 
 /// A gateway as operators see it.
@@ -254,21 +243,6 @@ impl Registry {
         counted.map(|((pool, name), on)| (&**pool, name.as_str(), on.streams))
     }
 
-    /// The open streams of a session.
-    pub(super) fn streams_of(&self, session_ref: &str) -> Vec<StreamView> {
-        let names = self.sessions.streams(session_ref);
-        let view = |name: &Arc<str>| {
-            let stream = self.streams.get(name)?;
-            Some(StreamView {
-                stream: name.to_string(),
-                pool: stream.engine.0.to_string(),
-                engine: stream.engine.1.to_string(),
-                opened_at: stream.opened_at,
-            })
-        };
-        names.filter_map(view).collect()
-    }
-
     /// The gateways that have streams of a session.
     pub(super) fn gateways_of(&self, session_ref: &str) -> HashSet<Arc<str>> {
         let names = self.sessions.streams(session_ref);
@@ -316,7 +290,6 @@ impl Registry {
                 gateway: Arc::clone(gateway),
                 session,
                 engine,
-                opened_at: open.opened_at,
             },
         );
     }

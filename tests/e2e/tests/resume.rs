@@ -1,10 +1,8 @@
 //! A tab that comes back, through Envoy: the same engine session, with the document still open in it.
 
-use berth_harness::{Call, Result, Stack, paths, wait};
+use berth_harness::{Call, Result, Stack, wait};
 use serde_json::{Value, json};
-use std::process::Stdio;
 use std::time::Duration;
-use tokio::process::Command;
 
 const TAB: &str = "/app/sales.qvf?berth_tab=t1";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -65,17 +63,8 @@ async fn a_tab_comes_back_to_its_engine_session() -> Result<()> {
 async fn enigma_js_finds_its_document_open_again() -> Result<()> {
     let stack = Stack::builder().start().await?;
     let cookie = stack.login_demo().await?;
-    let output = Command::new("node")
-        .arg(paths::root().join("tests/clients/enigma.mjs"))
-        .args([TAB; 4])
-        .env("BERTH_URL", format!("http://{}", stack.http()))
-        .env("BERTH_COOKIE", &cookie)
-        .stdin(Stdio::null())
-        .output()
-        .await?;
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{error}");
-    assert_eq!(String::from_utf8(output.stdout)?.lines().count(), 4);
+    let answers = stack.enigma(&cookie, &[TAB; 4]).await?;
+    assert_eq!(answers.len(), 4);
     assert_eq!(sessions(&stack).await?, (1, 1), "one session for all");
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The clients of the tests: one HTTP/1.1 request on a connection of its own, sent exactly as said
 //! (twice the same header, a forged one), and WebSockets. They judge nothing.
 
+mod enigma;
 mod http2;
 mod qix;
 mod websocket;

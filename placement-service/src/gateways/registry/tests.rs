@@ -87,11 +87,11 @@ fn streams_open_and_close() {
     );
     assert_eq!((outcome.resync, outcome.look), (false, true));
     assert_eq!((w.on("e"), w.on("f")), ((2, 2), (1, 1)));
-    assert_eq!(w.registry.streams_of("s").len(), 2);
+    assert_eq!(w.registry.sessions.streams("s").count(), 2);
     let outcome = w.take("g", &closed(2, &["a", "c", "nobody's"]));
     assert_eq!(outcome.closed, [CloseReason::Ended, CloseReason::Ended]);
     assert_eq!((w.on("e"), w.on("f")), ((1, 1), (0, 0)));
-    assert_eq!(w.registry.streams_of("t"), []);
+    assert_eq!(w.registry.sessions.streams("t").count(), 0);
     // Another gateway cannot close what is not its own.
     w.take("h", &closed(1, &["b"]));
     assert_eq!(w.on("e"), (1, 1));
