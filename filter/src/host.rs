@@ -2,14 +2,16 @@
 //! says, and decides nothing but one thing: when a host call fails, the request is refused.
 //!
 //! [`calls`] is the only place that talks to Envoy, [`root`] lives as long as a configuration and
-//! [`gateway`] and [`answers`] with it, [`stream`] as long as a request; [`tap`]
+//! [`gateway`], [`lane`] and [`answers`] with it, [`stream`] as long as a request; [`tap`]
 //! sees what clients of open streams send.
 
 mod answers;
 mod calls;
 mod gateway;
+mod lane;
 mod metrics;
 mod root;
+mod seat;
 mod stream;
 mod tap;
 #[cfg(feature = "trap")]

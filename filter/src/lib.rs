@@ -17,6 +17,7 @@ pub mod flow;
 pub mod frames;
 pub mod gateway;
 pub mod jwks;
+pub mod lane;
 pub mod origin;
 pub mod placement;
 pub mod presentation;

@@ -146,6 +146,12 @@ impl Gateways {
         self.shared.registry().gateways(now_ms)
     }
 
+    /// Turns true when the service is ending.
+    #[must_use]
+    pub fn ending(&self) -> watch::Receiver<bool> {
+        self.shared.ending.subscribe()
+    }
+
     /// From here on polls are answered at once: the service is ending.
     pub fn end(&self) {
         self.shared.ending.send_replace(true);

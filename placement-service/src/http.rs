@@ -3,6 +3,7 @@
 
 mod assets;
 mod body;
+mod calls;
 mod clients;
 pub mod compat;
 mod cookies;
@@ -47,7 +48,7 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
-use berth_api::{GATEWAY_EVENTS_PATH, PLACEMENTS_PATH, TOKENS_PATH};
+use berth_api::{CALLS_PATH, GATEWAY_EVENTS_PATH, PLACEMENTS_PATH, TOKENS_PATH};
 use problem::{HttpProblem, RefusedFor};
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -108,6 +109,7 @@ pub type App = Arc<AppState>;
 const ROUTES: &[&str] = &[
     PLACEMENTS_PATH,
     TOKENS_PATH,
+    CALLS_PATH,
     EXPLAIN_PATH,
     ENGINES_PATH,
     DRAIN_PATH,
@@ -149,6 +151,7 @@ pub fn router(app: App) -> Router {
     let gateways = Router::new()
         .route(PLACEMENTS_PATH, post(placements::place))
         .route(TOKENS_PATH, post(tokens::token))
+        .route(CALLS_PATH, post(calls::calls))
         .route(
             GATEWAY_EVENTS_PATH,
             post(gateway_events::report)

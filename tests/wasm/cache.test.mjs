@@ -47,7 +47,7 @@ test('a cached token costs no callout, and says so', () => {
   assert.deepEqual([host.calls.length, request.resumed, request.action], [0, 0, 0]);
   assert.ok(went(request));
   assert.ok(!request.headers.some(([name]) => name === 'cookie'));
-  assert.equal(request.properties.session_ref, 'ref-1');
+  assert.equal(request.properties.berth, 'session=ref-1');
   assert.deepEqual(counted(host), [1, 2, 0]);
   assert.equal(host.histograms.get('berth_callout_us').length, 2);
   // Another cookie is another session.
@@ -117,7 +117,7 @@ test('100 requests of a session make one callout', () => {
   assert.equal(host.body(requests[50]), PAUSE);
   sound(host, host.calls[0]);
   assert.ok(requests.every((request) => request.resumed === 1 && went(request)));
-  assert.ok(requests.every(({ properties }) => properties.session_ref === 'ref-1'));
+  assert.ok(requests.every(({ properties }) => properties.berth === 'session=ref-1'));
   assert.equal(host.body(requests[50]), 0);
   assert.deepEqual([other.resumed, other.replies.length], [0, 0]);
   assert.deepEqual(counted(host), [0, 2, 99]);

@@ -11,6 +11,7 @@ const REQUEST_HEADERS = 0;
 const CALLOUT_HEADERS = 6;
 const REQUEST_BODY = 0;
 const CALLOUT_BODY = 4;
+const GRPC_MESSAGE = 5;
 const CONFIGURATION = 7;
 
 export const PAUSE = 1;
@@ -29,6 +30,9 @@ export class Host {
   calls = [];
   /** Calls of the gateway: its reports and polls. */
   feed = [];
+  /** Whether the service takes streams of calls; those that were opened. */
+  takesStreams = false;
+  lanes = [];
   counts = {};
   fail = {};
   now = 1_000_000;
@@ -40,6 +44,7 @@ export class Host {
   #configuration = Buffer.alloc(0);
   #metricNames = [];
   #calloutAnswer = { headers: [], body: Buffer.alloc(0) };
+  #message = Buffer.alloc(0);
 
   constructor({ env = {} } = {}) {
     const wasi = new WASI({ version: 'preview1', env });
@@ -131,6 +136,35 @@ export class Host {
     this.#calloutAnswer = { headers: [], body: Buffer.alloc(0) };
   }
 
+  /** The service begins to answer on a stream. */
+  laneOpens(lane) {
+    this.#current = this.#root;
+    this.exports.proxy_on_grpc_receive_initial_metadata(lane.context, lane.token, 0);
+  }
+
+  /** A message comes on a stream. */
+  laneSays(lane, message) {
+    this.#message = Buffer.from(message);
+    this.#current = this.#root;
+    this.exports.proxy_on_grpc_receive(lane.context, lane.token, this.#message.length);
+  }
+
+  /** A stream is over. */
+  laneCloses(lane, status = 14) {
+    lane.open = false;
+    this.#current = this.#root;
+    this.exports.proxy_on_grpc_close(lane.context, lane.token, status);
+  }
+
+  /** The context that calls are about at present. */
+  get current() {
+    return this.#current;
+  }
+
+  get root() {
+    return this.#root;
+  }
+
   /** Time goes on, and the root context gets its tick. */
   wait(ms) {
     this.now += ms;
@@ -204,6 +238,7 @@ export class Host {
         const bodies = {
           [REQUEST_BODY]: request()?.chunk,
           [CALLOUT_BODY]: this.#calloutAnswer.body,
+          [GRPC_MESSAGE]: this.#message,
           [CONFIGURATION]: this.#configuration,
         };
         const data = bodies[kind];
@@ -306,7 +341,30 @@ export class Host {
         this.#number(tokenAt, call.token);
         return OK;
       },
+      proxy_grpc_stream: (at, size, serviceAt, serviceSize, methodAt, methodSize, metaAt, metaSize, tokenAt) => {
+        if (!this.takesStreams) return INTERNAL_FAILURE;
+        const path = `/${this.#text(serviceAt, serviceSize)}/${this.#text(methodAt, methodSize)}`;
+        const metadata = Object.fromEntries(this.#readMap(metaAt, metaSize));
+        const cluster = this.#text(at, size);
+        const lane = { token: this.#next++, context: this.#current, cluster, path, metadata, sent: [], open: true };
+        this.lanes.push(lane);
+        this.#number(tokenAt, lane.token);
+        return OK;
+      },
+      proxy_grpc_send: (token, at, size) => {
+        const lane = this.lanes.find((one) => one.token === token && one.open);
+        if (!lane) return BAD_ARGUMENT;
+        lane.sent.push(this.#bytes(at, size));
+        return OK;
+      },
+      proxy_grpc_cancel: (token) => {
+        const lane = this.lanes.find((one) => one.token === token && one.open);
+        if (!lane) return NOT_FOUND;
+        lane.open = false;
+        return OK;
+      },
       proxy_set_effective_context: (id) => {
+        if (id !== this.#root && !this.#contexts.has(id)) return BAD_ARGUMENT;
         this.#current = id;
         return OK;
       },

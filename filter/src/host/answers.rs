@@ -5,7 +5,7 @@
 use super::calls::{self, LogLevel};
 use super::gateway::Gateway;
 use super::root::Shared;
-use super::stream::{post, verdict};
+use super::seat::{callout_answer, post, verdict};
 use crate::cache::{Cache, Grant, Key, Settings};
 use crate::flights::{Flights, Landed};
 use crate::flow::{Verdict, Waiting};
@@ -18,11 +18,8 @@ use berth_api::TOKENS_PATH;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-/// What Envoy's filter state has of a request, for the access log.
-const SESSION_REF: &str = "session_ref";
-const POOL: &str = "pool";
-const ENGINE: &str = "engine";
-const PLACEMENT: &str = "placement";
+/// What Envoy's filter state has of a request, for the access log: one text, as each costs a call of the host.
+const LOGGED: &str = "berth";
 
 /// A request that waits for the callout of another.
 pub(super) struct Joined {
@@ -129,7 +126,7 @@ impl Answers {
         let Some((key, landed)) = landed else {
             return false;
         };
-        let verdict = verdict(shared, size);
+        let verdict = verdict(shared, callout_answer(size));
         if verdict
             .as_ref()
             .is_err_and(|r| r.cause.is_callout_failure())
@@ -194,16 +191,27 @@ pub(super) fn route(outcome: Outcome) -> Result<Option<Placed>, Reply> {
             calls::apply(&changes)?;
             // Only the access log would miss them.
             if let Some(session_ref) = session_ref {
-                let _ = calls::set_property(SESSION_REF, &session_ref);
-            }
-            if let Some(placed) = &placed {
-                let _ = calls::set_property(POOL, &placed.pool);
-                let _ = calls::set_property(ENGINE, &placed.engine);
-                let _ = calls::set_property(PLACEMENT, &placed.reason);
+                let _ = calls::set_property(LOGGED, &logged(&session_ref, placed.as_ref()));
             }
             Ok(placed)
         }
     }
+}
+
+/// `session=... pool=... engine=... placement=...`
+fn logged(session_ref: &str, placed: Option<&Placed>) -> String {
+    let mut text = format!("session={session_ref}");
+    if let Some(placed) = placed {
+        for (name, value) in [
+            (" pool=", &placed.pool),
+            (" engine=", &placed.engine),
+            (" placement=", &placed.reason),
+        ] {
+            text.push_str(name);
+            text.push_str(value);
+        }
+    }
+    text
 }
 
 /// Refuses the request in effect. When even that fails, it is cut off; it never goes on.

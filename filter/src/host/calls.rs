@@ -3,6 +3,7 @@
 //! directly, and only `dispatch_http_call`, which the SDK must know of, goes through it.
 #![allow(unsafe_code, reason = "the proxy-wasm ABI takes raw pointers")]
 
+pub(super) mod grpc;
 pub(super) mod streams;
 
 use crate::presentation::not_ready;

@@ -69,8 +69,7 @@ impl Gateway {
     }
 
     /// A stream has been sent to its engine.
-    pub(super) fn open(&self, id: u32, placed: Placed) -> Option<Tap> {
-        let now = self.clock();
+    pub(super) fn open(&self, id: u32, placed: Placed, now: u64) -> Option<Tap> {
         let tap = self.with(|core| Some(core.open(id, placed, now, random())));
         self.hurry();
         tap
@@ -199,7 +198,7 @@ impl Gateway {
 
     fn call(&self, service: &Service, body: &[u8], timeout_ms: u32) -> Option<u32> {
         let path = self.with(|core| core.path().to_owned());
-        super::stream::post(service, &path, body, timeout_ms).ok()
+        super::seat::post(service, &path, body, timeout_ms).ok()
     }
 
     /// Something has happened that the next tick should not be long in coming for.

@@ -32,6 +32,7 @@ pub(super) struct Metrics {
     jwks_failures: Cell<Option<u32>>,
     feed_failures: Cell<Option<u32>>,
     age_warnings: Cell<Option<u32>>,
+    lanes_lost: Cell<Option<u32>>,
     streams: RefCell<HashMap<String, u32>>,
     closed: RefCell<HashMap<CloseReason, u32>>,
 }
@@ -91,6 +92,11 @@ impl Metrics {
     /// A report or a poll of the feed failed.
     pub(super) fn feed_failure(&self) {
         count(&self.feed_failures, "berth_feed_failures");
+    }
+
+    /// The stream of calls has ended.
+    pub(super) fn lane_lost(&self) {
+        count(&self.lanes_lost, "berth_call_streams_ended");
     }
 
     /// A stream will soon be too old.

@@ -4,6 +4,7 @@
 use super::answers::Answers;
 use super::calls::{self, LogLevel};
 use super::gateway::Gateway;
+use super::lane::Lane;
 use super::metrics::Metrics;
 use super::stream::Stream;
 use crate::config::Config;
@@ -27,6 +28,7 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     pub(super) gateway: Gateway,
     pub(super) answers: Answers,
+    pub(super) lane: Lane,
     /// A token named a key that is not known.
     pub(super) wants_keys: Cell<bool>,
     keys: RefCell<Rc<Keys>>,
@@ -93,6 +95,7 @@ impl RootContext for Root {
         self.shared = Some(Rc::new(Shared {
             keys: RefCell::new(Rc::new(config.keys.clone())),
             answers: Answers::new(config.cache),
+            lane: Lane::new(self.id, &config.service),
             config,
             metrics: Metrics::default(),
             gateway,
@@ -121,6 +124,7 @@ impl RootContext for Root {
             self.is_without_keys(),
         );
         shared.answers.adopt(self.id, &shared);
+        shared.lane.tick(&shared, now);
     }
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
@@ -146,6 +150,11 @@ impl Context for Root {
             let _ = calls::streams::set_effective_context(self.id);
             return;
         }
+        if let Some(shared) = &self.shared
+            && shared.lane.on_reply(token, size, shared)
+        {
+            return;
+        }
         if self.fetch != Some(token) {
             return;
         }
@@ -158,6 +167,24 @@ impl Context for Root {
             _ => Err("the service does not give it"),
         };
         self.fetched(keys);
+    }
+
+    fn on_grpc_stream_initial_metadata(&mut self, stream: u32, _: u32) {
+        if let Some(shared) = &self.shared {
+            shared.lane.opened(stream);
+        }
+    }
+
+    fn on_grpc_stream_message(&mut self, stream: u32, size: usize) {
+        if let Some(shared) = &self.shared {
+            shared.lane.heard(stream, size, shared);
+        }
+    }
+
+    fn on_grpc_stream_close(&mut self, stream: u32, _: u32) {
+        if let Some(shared) = &self.shared {
+            shared.lane.closed(stream, shared);
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! The contract between the Berth filter (a gateway) and the placement service: the JSON bodies of
-//! `/v1/placements`, `/v1/tokens` and `/v1/gateways/{gateway}/events`, and the reason constants of a
-//! refusal.
+//! `/v1/placements`, `/v1/tokens` and `/v1/gateways/{gateway}/events`, the stream that carries the calls of
+//! the first two, and the reason constants of a refusal.
 //!
 //! Serde types only: nothing here decides anything, and both sides depend on it, so neither can
 //! drift. Unknown fields are ignored on both sides, so that an old and a new version can run side by
 //! side. Every body has a golden copy in `tests/fixtures/contract`.
 
+mod calls;
 mod gateway;
 mod problem;
 mod reason;
@@ -13,6 +14,7 @@ mod reason;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+pub use calls::{CALLS_METHOD, CALLS_PATH, CALLS_SERVICE, Call, MAX_CALLS, Reply};
 pub use gateway::{
     CURSOR_NOW, CloseReason, ClosedStream, GATEWAY_EVENTS_PATH, GatewayAnswer, GatewayEvent,
     GatewayReport, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_REPORTED, OpenStream, Part, SILENCE_S,

@@ -38,12 +38,21 @@ pub(super) async fn place(
     RawBody(body): RawBody,
 ) -> Result<Json<Answer>, HttpProblem> {
     let request: PlacementRequest = body::json(&body)?;
+    let wanted = headers.get(EXPLAIN).is_some_and(|value| value == "1");
+    placed(&app, &request, wanted).await.map(Json)
+}
+
+/// Places one WebSocket; with the reasons where they are `wanted`, and the session may know them.
+pub(super) async fn placed(
+    app: &App,
+    request: &PlacementRequest,
+    wanted: bool,
+) -> Result<Answer, HttpProblem> {
     let (session, minted) = match (&request.session, &request.token) {
-        (Some(cookie), None) => by_cookie(&app, cookie).await?,
-        (None, Some(token)) => by_token(&app, token).await?,
+        (Some(cookie), None) => by_cookie(app, cookie).await?,
+        (None, Some(token)) => by_token(app, token).await?,
         _ => return Err(HttpProblem::invalid("session or token, one of them")),
     };
-    let wanted = headers.get(EXPLAIN).is_some_and(|value| value == "1");
     let explain = wanted && session.roles.iter().any(|role| role == ADMIN);
     let request = PlaceRequest {
         session: &session,
@@ -76,10 +85,10 @@ pub(super) async fn place(
         engine: placed.engine,
         reason: placed.reason.to_owned(),
     };
-    Ok(Json(Answer {
+    Ok(Answer {
         placement,
         explanation,
-    }))
+    })
 }
 
 async fn by_cookie(

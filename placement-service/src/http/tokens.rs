@@ -15,17 +15,22 @@ pub(super) async fn token(
     State(app): State<App>,
     RawBody(body): RawBody,
 ) -> Result<Json<TokenAnswer>, HttpProblem> {
-    let request: TokenRequest = body::json(&body)?;
-    let session = gateways::session(&app, &request.session).await?;
+    let request = body::json(&body)?;
+    answer(&app, &request).await.map(Json)
+}
+
+/// The token of the session that the cookie names.
+pub(super) async fn answer(app: &App, request: &TokenRequest) -> Result<TokenAnswer, HttpProblem> {
+    let session = gateways::session(app, &request.session).await?;
     let minted = app.tokens.mint(&session)?;
-    Ok(Json(TokenAnswer {
+    Ok(TokenAnswer {
         token: minted.token.clone(),
         token_expires_at: minted.expires_at,
         session_expires_at: session.expires_at,
         session_ref: session.session_ref.clone(),
         account: session.account.clone(),
         roles: session.roles.clone(),
-    }))
+    })
 }
 
 /// `GET /.well-known/jwks.json` (RFC 7517).

@@ -209,9 +209,9 @@ async fn metrics_have_labels_and_the_access_log_says_where_a_request_went() -> R
     let log = stack.envoy.process();
     let said = || {
         let text = log.log();
-        let whoami = text.lines().any(|l| {
-            l.contains("/api/whoami") && l.contains("session=ref-log pool=- engine=- placement=-")
-        });
+        let whoami = text
+            .lines()
+            .any(|l| l.contains("/api/whoami") && l.contains("session=ref-log id="));
         let socket = text.lines().any(|l| {
             l.contains("/app/")
                 && l.contains("session=stand-in pool=stand-in engine=engine-0 placement=only-one")

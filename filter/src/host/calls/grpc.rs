@@ -1,0 +1,40 @@
+//! The calls of a gRPC stream. Opening it goes through the SDK, which must know whose it is.
+
+use super::{Refused, Result, buffer, checked};
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::BufferType;
+
+#[link(wasm_import_module = "env")]
+unsafe extern "C" {
+    fn proxy_grpc_send(stream: u32, message: *const u8, size: usize, end: u32) -> u32;
+    fn proxy_grpc_cancel(stream: u32) -> u32;
+}
+
+/// Opens a stream to a cluster; what comes on it comes to the current context, with the number returned here.
+pub(in crate::host) fn open(
+    cluster: &str,
+    service: &str,
+    method: &str,
+    authorization: Option<&str>,
+) -> Result<u32> {
+    let authorization = authorization.map(|value| ("authorization", value.as_bytes()));
+    let metadata = authorization.into_iter().collect();
+    hostcalls::open_grpc_stream(cluster, service, method, metadata).map_err(|_| Refused)
+}
+
+/// Sends a message.
+pub(in crate::host) fn send(stream: u32, message: &[u8]) -> Result<()> {
+    // SAFETY: pointer and size are those of a live buffer.
+    checked(unsafe { proxy_grpc_send(stream, message.as_ptr(), message.len(), 0) })
+}
+
+/// Cuts a stream off. Nothing more is heard of it.
+pub(in crate::host) fn cancel(stream: u32) -> Result<()> {
+    // SAFETY: no pointers.
+    checked(unsafe { proxy_grpc_cancel(stream) })
+}
+
+/// The message that has come.
+pub(in crate::host) fn message(size: usize) -> Result<Vec<u8>> {
+    buffer(BufferType::GrpcReceiveBuffer, 0, size)
+}

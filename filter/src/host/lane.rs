@@ -1,0 +1,181 @@
+//! The stream of calls in Envoy: opens it, sends calls on it, hands the answers to the requests that wait.
+//! When it is lost, the root context asks in the place of those who waited, each by a request of its own.
+//! Decides nothing.
+
+use super::calls::{self, LogLevel, grpc, streams};
+use super::root::Shared;
+use super::seat::{Answer, Seat, callout_answer, post};
+use crate::config::Service;
+use crate::lane::{self, Sending, Waits};
+use crate::placement::MAX_ANSWER_BYTES;
+use berth_api::{CALLS_METHOD, CALLS_SERVICE};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// The status of an answer that did not come in time, as Envoy has it for requests.
+const LATE: u16 = 504;
+/// Bytes that a reply may have beside the body.
+const MAX_FRAME_BYTES: usize = 64;
+
+/// The lane of one configuration in one worker.
+pub(super) struct Lane {
+    /// The root context: what is sent is sent by it.
+    root: u32,
+    core: RefCell<lane::Lane<Rc<Seat>>>,
+    /// Who waits for a request of the root context, by its callout.
+    saved: RefCell<HashMap<u32, Rc<Seat>>>,
+}
+
+impl Lane {
+    pub(super) fn new(root: u32, service: &Service) -> Self {
+        Self {
+            root,
+            core: RefCell::new(lane::Lane::new(service.timeout_ms)),
+            saved: RefCell::default(),
+        }
+    }
+
+    /// Sends a call; gives the body back when it has to go as a request.
+    pub(super) fn call(
+        &self,
+        path: &'static str,
+        body: Vec<u8>,
+        who: &Rc<Seat>,
+        now: u64,
+    ) -> Result<u64, Vec<u8>> {
+        let Ok(mut core) = self.core.try_borrow_mut() else {
+            return Err(body);
+        };
+        let Sending {
+            stream,
+            id,
+            message,
+        } = core
+            .call(path, body, Rc::clone(who), now)
+            .map_err(|(body, _)| body)?;
+        if grpc::send(stream, &message).is_ok() {
+            return Ok(id);
+        }
+        Err(core.unsent(id).map(|waits| waits.body).unwrap_or_default())
+    }
+
+    /// Nobody waits for this call any more.
+    pub(super) fn cancel(&self, id: u64) {
+        if let Ok(mut core) = self.core.try_borrow_mut()
+            && let Some(told) = core.cancel(id)
+        {
+            // An answer that comes all the same finds nobody.
+            let _ = grpc::send(told.stream, &told.message);
+        }
+    }
+
+    /// Opens the stream when it is time to, and gives up what has waited for too long.
+    pub(super) fn tick(&self, shared: &Shared, now: u64) {
+        let Ok(mut core) = self.core.try_borrow_mut() else {
+            return;
+        };
+        if core.is_due(now) {
+            let service = &shared.config.service;
+            let authorization = service.authorization.as_deref();
+            let cluster = &service.cluster;
+            let opened = grpc::open(cluster, CALLS_SERVICE, CALLS_METHOD, authorization);
+            core.opening(opened.ok(), now);
+        }
+        let overdue = core.overdue(now);
+        drop(core);
+        for who in &overdue.waits {
+            let late = Answer {
+                status: LATE,
+                body: Vec::new(),
+            };
+            self.hand(who, shared, Some(late));
+        }
+        if let Some(stream) = overdue.cut {
+            self.cut(stream, shared);
+        }
+    }
+
+    /// The service takes the stream.
+    pub(super) fn opened(&self, stream: u32) {
+        if let (Ok(mut core), Ok(now)) = (self.core.try_borrow_mut(), calls::now_ms()) {
+            core.opened(stream, now);
+        }
+    }
+
+    /// A message has come.
+    pub(super) fn heard(&self, stream: u32, size: usize, shared: &Shared) {
+        let now = shared.gateway.coarse_now();
+        let sound = size <= MAX_ANSWER_BYTES.saturating_add(MAX_FRAME_BYTES);
+        let message = sound.then(|| grpc::message(size).ok()).flatten();
+        let heard = match (message, self.core.try_borrow_mut()) {
+            (Some(message), Ok(mut core)) => core.heard(stream, &message, now),
+            _ => Err(lane::NoReply),
+        };
+        match heard {
+            Ok(Some((who, status, body))) => {
+                self.hand(&who, shared, Some(Answer { status, body }));
+            }
+            Ok(None) => {}
+            Err(lane::NoReply) => self.cut(stream, shared),
+        }
+    }
+
+    /// The stream is over.
+    pub(super) fn closed(&self, stream: u32, shared: &Shared) {
+        let now = calls::now_ms().unwrap_or_else(|_| shared.gateway.coarse_now());
+        let left = match self.core.try_borrow_mut() {
+            Ok(mut core) => core.closed(stream, now),
+            Err(_) => return,
+        };
+        if let Some(left) = left {
+            shared.metrics.lane_lost();
+            self.save(left, shared);
+        }
+    }
+
+    /// A callout of the root context has ended; false when it was not for one who waited on a lost stream.
+    pub(super) fn on_reply(&self, callout: u32, size: usize, shared: &Shared) -> bool {
+        let who = match self.saved.try_borrow_mut() {
+            Ok(mut saved) => saved.remove(&callout),
+            Err(_) => None,
+        };
+        let Some(who) = who else { return false };
+        self.hand(&who, shared, callout_answer(size));
+        true
+    }
+
+    fn cut(&self, stream: u32, shared: &Shared) {
+        calls::log(
+            LogLevel::Warn,
+            "berth: the stream of calls is cut off: the service is silent on it, or says what is no reply",
+        );
+        let _ = grpc::cancel(stream);
+        self.closed(stream, shared);
+    }
+
+    /// Asks by requests for those whose stream is lost.
+    fn save(&self, left: Vec<Waits<Rc<Seat>>>, shared: &Shared) {
+        let service = &shared.config.service;
+        for Waits {
+            path, body, who, ..
+        } in left
+        {
+            let sent = post(service, path, &body, service.timeout_ms).ok();
+            match (sent, self.saved.try_borrow_mut()) {
+                (Some(callout), Ok(mut saved)) => {
+                    saved.insert(callout, who);
+                }
+                _ => self.hand(&who, shared, None),
+            }
+        }
+    }
+
+    /// Tells a request how its call has ended. In effect is the root context, and so it is afterwards.
+    fn hand(&self, who: &Seat, shared: &Shared, answer: Option<Answer>) {
+        if streams::set_effective_context(who.id()).is_ok() {
+            who.answered(shared, answer);
+            let _ = streams::set_effective_context(self.root);
+        }
+    }
+}

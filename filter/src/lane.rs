@@ -1,0 +1,254 @@
+//! The stream of calls of one worker (see `berth_api::Call`): when to open it, which calls are under way on
+//! it, and which of them have waited long enough. It carries calls from the moment when the service has
+//! taken it; until then, and whenever it is lost, calls go as requests of their own. Knows no host; `W` is
+//! what the host keeps of one that waits. Times are milliseconds of any clock.
+
+use crate::schedule::Schedule;
+use berth_api::{Call, MAX_CALLS, Reply};
+use prost::Message;
+use std::collections::HashMap;
+
+/// Milliseconds between two tries at the most.
+const MAX_BACK_OFF_MS: u64 = 30_000;
+
+/// The stream, as the host numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stream {
+    None,
+    /// The service has not said yet that it takes it.
+    Opening(u32),
+    Open {
+        stream: u32,
+        /// When something was last heard on it.
+        heard: u64,
+        /// Whether a call was answered on it.
+        useful: bool,
+    },
+}
+
+/// What one waits for.
+pub struct Waits<W> {
+    /// The service's path.
+    pub path: &'static str,
+    /// The JSON. Holds a secret.
+    pub body: Vec<u8>,
+    /// Who waits.
+    pub who: W,
+    deadline: u64,
+}
+
+/// A message to send.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Sending {
+    /// On this stream.
+    pub stream: u32,
+    /// The call's number.
+    pub id: u64,
+    /// The message.
+    pub message: Vec<u8>,
+}
+
+/// What has waited for long enough.
+pub struct Overdue<W> {
+    /// Those whose time is up.
+    pub waits: Vec<W>,
+    /// Nothing was heard on the stream for as long: it is to be cut off.
+    pub cut: Option<u32>,
+}
+
+/// The lane.
+pub struct Lane<W> {
+    timeout_ms: u64,
+    schedule: Schedule,
+    stream: Stream,
+    wanted: bool,
+    last: u64,
+    waiting: HashMap<u64, Waits<W>>,
+    /// No deadline is earlier.
+    earliest: u64,
+}
+
+impl<W> Lane<W> {
+    /// A lane whose calls may take `timeout_ms` milliseconds.
+    #[must_use]
+    pub fn new(timeout_ms: u32) -> Self {
+        Self {
+            timeout_ms: timeout_ms.into(),
+            schedule: Schedule::new(0, MAX_BACK_OFF_MS, u64::MAX),
+            stream: Stream::None,
+            wanted: false,
+            last: 0,
+            waiting: HashMap::new(),
+            earliest: u64::MAX,
+        }
+    }
+
+    /// Whether to open a stream now: there was a call that would have used it.
+    #[must_use]
+    pub fn is_due(&self, now: u64) -> bool {
+        self.wanted && self.stream == Stream::None && self.schedule.is_due(now)
+    }
+
+    /// A stream is being opened; `None` when the host could not even begin.
+    pub fn opening(&mut self, stream: Option<u32>, now: u64) {
+        self.schedule.started(now);
+        match stream {
+            Some(stream) => self.stream = Stream::Opening(stream),
+            None => self.schedule.failed(now),
+        }
+    }
+
+    /// The service has begun to answer on the stream.
+    pub fn opened(&mut self, stream: u32, now: u64) {
+        if self.stream == Stream::Opening(stream) {
+            self.stream = Stream::Open {
+                stream,
+                heard: now,
+                useful: false,
+            };
+        }
+    }
+
+    /// A call; gives `who` and the body back when it has to go as a request.
+    ///
+    /// # Errors
+    /// With what was to wait.
+    pub fn call(
+        &mut self,
+        path: &'static str,
+        body: Vec<u8>,
+        who: W,
+        now: u64,
+    ) -> Result<Sending, (Vec<u8>, W)> {
+        let Stream::Open { stream, .. } = self.stream else {
+            self.wanted = true;
+            return Err((body, who));
+        };
+        if self.waiting.len() >= MAX_CALLS {
+            return Err((body, who));
+        }
+        self.last = self.last.wrapping_add(1);
+        let call = Call {
+            id: self.last,
+            path: path.to_owned(),
+            body,
+        };
+        let message = call.encode_to_vec();
+        let deadline = now.saturating_add(self.timeout_ms);
+        self.earliest = self.earliest.min(deadline);
+        let waits = Waits {
+            path,
+            body: call.body,
+            who,
+            deadline,
+        };
+        self.waiting.insert(call.id, waits);
+        Ok(Sending {
+            stream,
+            id: call.id,
+            message,
+        })
+    }
+
+    /// Nobody waits for a call any more; what to tell the service.
+    pub fn cancel(&mut self, id: u64) -> Option<Sending> {
+        self.waiting.remove(&id)?;
+        let Stream::Open { stream, .. } = self.stream else {
+            return None;
+        };
+        let message = Call::cancel(id).encode_to_vec();
+        Some(Sending {
+            stream,
+            id,
+            message,
+        })
+    }
+
+    /// A call could not be sent.
+    pub fn unsent(&mut self, id: u64) -> Option<Waits<W>> {
+        self.waiting.remove(&id)
+    }
+
+    /// A message has come: who waited for it, the status, and the body. `None` when nobody does.
+    ///
+    /// # Errors
+    /// When it is no reply: the stream is to be cut off.
+    pub fn heard(
+        &mut self,
+        stream: u32,
+        message: &[u8],
+        now: u64,
+    ) -> Result<Option<(W, u16, Vec<u8>)>, NoReply> {
+        let Stream::Open {
+            stream: current,
+            heard,
+            useful,
+        } = &mut self.stream
+        else {
+            return Ok(None);
+        };
+        if *current != stream {
+            return Ok(None);
+        }
+        let Reply { id, status, body } = Reply::decode(message).map_err(|_| NoReply)?;
+        let status = u16::try_from(status).map_err(|_| NoReply)?;
+        (*heard, *useful) = (now, true);
+        let waits = self.waiting.remove(&id);
+        Ok(waits.map(|waits| (waits.who, status, body)))
+    }
+
+    /// Those whose time is up.
+    pub fn overdue(&mut self, now: u64) -> Overdue<W> {
+        let mut overdue = Overdue {
+            waits: Vec::new(),
+            cut: None,
+        };
+        if now < self.earliest {
+            return overdue;
+        }
+        let up = self.waiting.extract_if(|_, waits| waits.deadline <= now);
+        overdue.waits = up.map(|(_, waits)| waits.who).collect();
+        let left = self.waiting.values().map(|waits| waits.deadline);
+        self.earliest = left.min().unwrap_or(u64::MAX);
+        if let Stream::Open { stream, heard, .. } = self.stream
+            && !overdue.waits.is_empty()
+            && heard.saturating_add(self.timeout_ms) <= now
+        {
+            overdue.cut = Some(stream);
+        }
+        overdue
+    }
+
+    /// A stream is over: whoever waited on it has to ask in another way, in this order. `None` when it was not
+    /// the lane's.
+    pub fn closed(&mut self, stream: u32, now: u64) -> Option<Vec<Waits<W>>> {
+        match self.stream {
+            Stream::Opening(current) if current == stream => self.schedule.failed(now),
+            Stream::Open {
+                stream: current,
+                useful,
+                ..
+            } if current == stream => {
+                if useful {
+                    self.schedule.succeeded(now);
+                } else {
+                    self.schedule.failed(now);
+                }
+            }
+            _ => return None,
+        }
+        self.stream = Stream::None;
+        self.wanted = false;
+        self.earliest = u64::MAX;
+        let mut left: Vec<_> = self.waiting.drain().collect();
+        left.sort_unstable_by_key(|(id, _)| *id);
+        Some(left.into_iter().map(|(_, waits)| waits).collect())
+    }
+}
+
+/// A message that is no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoReply;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+use super::*;
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const STREAM: u32 = 7;
+
+fn open() -> Lane<&'static str> {
+    let mut lane = Lane::new(1_000);
+    assert!(lane.call("/a", b"x".to_vec(), "first", 0).is_err());
+    assert!(lane.is_due(0));
+    lane.opening(Some(STREAM), 0);
+    lane.opened(STREAM, 0);
+    lane
+}
+
+fn call(lane: &mut Lane<&'static str>, who: &'static str, now: u64) -> u64 {
+    let Ok(sending) = lane.call("/a", b"x".to_vec(), who, now) else {
+        panic!("{who} was not sent");
+    };
+    assert_eq!(sending.stream, STREAM);
+    let sent = Call::decode(&sending.message[..]).unwrap();
+    assert_eq!(
+        (sent.id, &*sent.path, &*sent.body),
+        (sending.id, "/a", &b"x"[..])
+    );
+    sending.id
+}
+
+fn reply(id: u64) -> Vec<u8> {
+    let body = b"{}".to_vec();
+    let reply = Reply {
+        id,
+        status: 200,
+        body,
+    };
+    reply.encode_to_vec()
+}
+
+#[test]
+fn nothing_is_opened_that_nobody_wants() {
+    let mut lane = Lane::new(1_000);
+    assert!(!lane.is_due(0));
+    let back = lane.call("/a", b"x".to_vec(), "one", 0);
+    assert_eq!(back.err(), Some((b"x".to_vec(), "one")));
+    assert!(lane.is_due(0));
+    lane.opening(Some(STREAM), 0);
+    assert!(!lane.is_due(100_000), "one at a time");
+    assert!(
+        lane.call("/a", Vec::new(), "one", 0).is_err(),
+        "nobody knows yet whether the service takes it"
+    );
+    lane.opened(STREAM, 5);
+    assert!(lane.call("/a", Vec::new(), "one", 5).is_ok());
+}
+
+#[test]
+fn each_hears_its_own_answer_in_any_order() {
+    let mut lane = open();
+    let (one, two) = (call(&mut lane, "one", 1), call(&mut lane, "two", 2));
+    let heard = lane.heard(STREAM, &reply(two), 3).unwrap();
+    assert_eq!(heard, Some(("two", 200, b"{}".to_vec())));
+    assert_eq!(
+        lane.heard(STREAM, &reply(two), 3).unwrap(),
+        None,
+        "only once"
+    );
+    assert_eq!(lane.heard(STREAM + 1, &reply(one), 3).unwrap(), None);
+    assert_eq!(
+        lane.heard(STREAM, &reply(one), 4).unwrap().unwrap().0,
+        "one"
+    );
+}
+
+#[test]
+fn what_is_no_reply_is_found_out() {
+    let mut lane = open();
+    assert_eq!(lane.heard(STREAM, b"\x08", 1), Err(NoReply));
+    let id = call(&mut lane, "one", 1);
+    let mut wrong = Reply::decode(&reply(id)[..]).unwrap();
+    wrong.status = 70_000;
+    assert_eq!(lane.heard(STREAM, &wrong.encode_to_vec(), 1), Err(NoReply));
+    assert_eq!(lane.closed(STREAM, 1).unwrap().len(), 1);
+}
+
+#[test]
+fn a_client_that_is_gone_takes_its_call_back() {
+    let mut lane = open();
+    let id = call(&mut lane, "one", 1);
+    let told = lane.cancel(id).unwrap();
+    let told = Call::decode(&told.message[..]).unwrap();
+    assert!(told.is_cancel() && told.id == id);
+    assert_eq!(lane.cancel(id), None);
+    assert_eq!(lane.heard(STREAM, &reply(id), 2).unwrap(), None);
+}
+
+#[test]
+fn a_slow_answer_fails_alone_and_a_silent_stream_is_cut() {
+    let mut lane = open();
+    call(&mut lane, "slow", 0);
+    let other = call(&mut lane, "other", 500);
+    assert!(lane.overdue(999).waits.is_empty());
+    lane.heard(STREAM, &reply(other), 600).unwrap();
+    let overdue = lane.overdue(1_000);
+    assert_eq!((overdue.waits, overdue.cut), (vec!["slow"], None));
+    call(&mut lane, "last", 1_000);
+    let overdue = lane.overdue(2_000);
+    assert_eq!((overdue.waits, overdue.cut), (vec!["last"], Some(STREAM)));
+}
+
+#[test]
+fn those_on_a_lost_stream_are_handed_back() {
+    let mut lane = open();
+    call(&mut lane, "one", 1);
+    call(&mut lane, "two", 1);
+    assert!(lane.closed(STREAM + 1, 2).is_none());
+    let back = lane.closed(STREAM, 2).unwrap();
+    let back: Vec<_> = back.iter().map(|w| (w.who, w.path, &*w.body)).collect();
+    assert_eq!(back, [("one", "/a", &b"x"[..]), ("two", "/a", b"x")]);
+    assert!(lane.closed(STREAM, 2).is_none());
+    assert!(lane.overdue(u64::MAX).waits.is_empty());
+}
+
+#[test]
+fn a_service_that_takes_no_stream_is_asked_ever_more_seldom() {
+    let mut lane: Lane<&str> = Lane::new(1_000);
+    let (mut now, mut waits) = (0, Vec::new());
+    for round in 0..10 {
+        assert!(lane.call("/a", Vec::new(), "one", now).is_err());
+        let due = (now..).find(|at| lane.is_due(*at)).unwrap();
+        waits.push(due - now);
+        now = due;
+        match round % 3 {
+            0 => lane.opening(None, now),
+            other => {
+                lane.opening(Some(STREAM), now);
+                if other == 1 {
+                    lane.opened(STREAM, now);
+                }
+                lane.closed(STREAM, now).unwrap();
+            }
+        }
+    }
+    assert_eq!(waits[..5], [0, 250, 500, 1_000, 2_000]);
+    assert_eq!(waits[9], 30_000);
+}
+
+#[test]
+fn a_stream_that_was_of_use_is_opened_again_at_once() {
+    let mut lane = open();
+    let id = call(&mut lane, "one", 1);
+    lane.heard(STREAM, &reply(id), 2).unwrap();
+    lane.closed(STREAM, 3).unwrap();
+    assert!(!lane.is_due(3), "nobody wants it yet");
+    assert!(lane.call("/a", Vec::new(), "two", 3).is_err());
+    assert!(lane.is_due(3));
+}
+
+#[test]
+fn there_is_an_end_to_how_many_wait() {
+    let mut lane = open();
+    for _ in 0..MAX_CALLS {
+        call(&mut lane, "one", 1);
+    }
+    assert!(lane.call("/a", Vec::new(), "one too many", 1).is_err());
+}

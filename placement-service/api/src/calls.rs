@@ -1,0 +1,121 @@
+//! The stream of calls: `rpc Calls(stream Call) returns (stream Reply)` of the gRPC service `berth.v1.Gateway`.
+//! A gateway that has one sends its placement and token calls on it, each with the body of the `POST` that it
+//! stands for, and hears of each as soon as it is done, in any order. A message on a stream that is open costs
+//! a fraction of a request. Whoever has no stream, or loses it, makes requests.
+
+use std::fmt;
+
+/// The gRPC service.
+pub const CALLS_SERVICE: &str = "berth.v1.Gateway";
+/// The method.
+pub const CALLS_METHOD: &str = "Calls";
+/// The path of both, as gRPC has it.
+pub const CALLS_PATH: &str = "/berth.v1.Gateway/Calls";
+/// Calls under way on one stream at the most.
+pub const MAX_CALLS: usize = 4096;
+
+/// A call, or, without a path, that nobody waits for one any more.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+#[prost(skip_debug)]
+pub struct Call {
+    /// The gateway's number for it, used once on its stream.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// [`PLACEMENTS_PATH`](crate::PLACEMENTS_PATH) or [`TOKENS_PATH`](crate::TOKENS_PATH).
+    #[prost(string, tag = "2")]
+    pub path: String,
+    /// The JSON of a request of that path. Holds a secret: never logged.
+    #[prost(bytes = "vec", tag = "3")]
+    pub body: Vec<u8>,
+}
+
+/// The answer to a call: what a request would have been answered.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+#[prost(skip_debug)]
+pub struct Reply {
+    /// Of the call.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// HTTP status.
+    #[prost(uint32, tag = "2")]
+    pub status: u32,
+    /// The JSON. Holds a token: never logged.
+    #[prost(bytes = "vec", tag = "3")]
+    pub body: Vec<u8>,
+}
+
+impl Call {
+    /// Takes a call back.
+    #[must_use]
+    pub const fn cancel(id: u64) -> Self {
+        Self {
+            id,
+            path: String::new(),
+            body: Vec::new(),
+        }
+    }
+
+    /// Whether it takes a call back.
+    #[must_use]
+    pub const fn is_cancel(&self) -> bool {
+        self.path.is_empty()
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, path, body } = self;
+        write!(f, "call {id} of {path}, {} bytes", body.len())
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, status, body } = self;
+        write!(f, "reply to {id}: {status}, {} bytes", body.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message;
+
+    /// As any protobuf library writes them.
+    #[test]
+    fn the_bytes_are_protobuf() {
+        let call = Call {
+            id: 300,
+            path: "/a".to_owned(),
+            body: b"{}".to_vec(),
+        };
+        let bytes = b"\x08\xac\x02\x12\x02/a\x1a\x02{}";
+        assert_eq!(call.encode_to_vec(), bytes);
+        assert_eq!(Call::decode(&bytes[..]).unwrap(), call);
+        let reply = Reply {
+            id: 1,
+            status: 200,
+            body: b"{}".to_vec(),
+        };
+        assert_eq!(reply.encode_to_vec(), b"\x08\x01\x10\xc8\x01\x1a\x02{}");
+        assert!(Call::cancel(7).is_cancel() && !call.is_cancel());
+        assert_eq!(Call::cancel(7).encode_to_vec(), b"\x08\x07");
+    }
+
+    #[test]
+    fn no_secret_is_printed() {
+        let body = b"hunter2".to_vec();
+        let call = Call {
+            id: 1,
+            path: "/v1/tokens".to_owned(),
+            body: body.clone(),
+        };
+        assert_eq!(format!("{call:?}"), "call 1 of /v1/tokens, 7 bytes");
+        let reply = Reply {
+            id: 1,
+            status: 200,
+            body,
+        };
+        assert_eq!(format!("{reply:?}"), "reply to 1: 200, 7 bytes");
+    }
+}

@@ -1,0 +1,171 @@
+//! The stream of calls for the gateways: gRPC `berth.v1.Gateway/Calls` (see [`berth_api::Call`]). Each call is
+//! answered as a request of its own would be; what a gateway takes back, or leaves behind when it goes, is
+//! dropped with what was reserved for it.
+
+use super::body;
+use super::problem::HttpProblem;
+use super::{App, MAX_BODY_BYTES, placements, tokens};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::Version;
+use axum::response::{IntoResponse, Response};
+use berth_api::{Call, MAX_CALLS, PLACEMENTS_PATH, Reason, Reply, TOKENS_PATH};
+use futures_util::stream::{self, BoxStream, StreamExt};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::future::{Ready, ready};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::time::Instant;
+use tonic::server::{Grpc, StreamingService};
+use tonic::{Status, Streaming};
+use tonic_prost::ProstCodec;
+
+/// After so long a stream ends, and the gateway opens another: where there are several replicas, perhaps to
+/// another one.
+const LIFETIME: Duration = Duration::from_secs(300);
+/// Bytes of a message beside its body at the most.
+const MAX_FRAME_BYTES: usize = 1024;
+
+/// Takes a gateway's stream.
+pub(super) async fn calls(State(app): State<App>, request: Request) -> Response {
+    if request.version() != Version::HTTP_2 {
+        let problem = HttpProblem::invalid("gRPC needs HTTP/2");
+        return problem.into_response();
+    }
+    let limit = MAX_BODY_BYTES + MAX_FRAME_BYTES;
+    let mut grpc = Grpc::new(ProstCodec::default()).max_decoding_message_size(limit);
+    grpc.streaming(Calls(app), request).await.map(Body::new)
+}
+
+struct Calls(App);
+
+impl StreamingService<Call> for Calls {
+    type Response = Reply;
+    type ResponseStream = BoxStream<'static, Result<Reply, Status>>;
+    type Future = Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<Streaming<Call>>) -> Self::Future {
+        let (replies, answered) = mpsc::unbounded_channel();
+        let stream = GatewayStream {
+            app: self.0.clone(),
+            replies,
+            tasks: JoinSet::new(),
+            calls: HashMap::new(),
+            ids: HashMap::new(),
+        };
+        // It ends with the gateway's side of the stream, or when nobody takes its replies.
+        tokio::spawn(stream.serve(request.into_inner()));
+        let next = |mut answered: mpsc::UnboundedReceiver<Reply>| async {
+            answered.recv().await.map(|reply| (Ok(reply), answered))
+        };
+        let answered = stream::unfold(answered, next).boxed();
+        ready(Ok(tonic::Response::new(answered)))
+    }
+}
+
+/// One gateway's stream. What is under way on it ends with it.
+struct GatewayStream {
+    app: App,
+    replies: mpsc::UnboundedSender<Reply>,
+    tasks: JoinSet<(u16, Vec<u8>)>,
+    /// The calls under way, by the gateway's number.
+    calls: HashMap<u64, AbortHandle>,
+    /// The gateway's number of each task.
+    ids: HashMap<Id, u64>,
+}
+
+impl GatewayStream {
+    async fn serve(mut self, mut gateway: Streaming<Call>) {
+        let mut ending = self.app.gateways.ending();
+        let until = Instant::now() + LIFETIME;
+        loop {
+            tokio::select! {
+                Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.done(done),
+                call = gateway.message(), if self.calls.len() < MAX_CALLS => match call {
+                    Ok(Some(call)) => self.begin(call),
+                    // It says no more; whoever waits is answered.
+                    Ok(None) => break,
+                    // It is gone.
+                    Err(status) => return tracing::debug!(%status, "a stream of calls broke"),
+                },
+                () = self.replies.closed() => return,
+                _ = ending.wait_for(|ending| *ending) => break,
+                () = tokio::time::sleep_until(until) => break,
+            }
+        }
+        while let Some(done) = self.tasks.join_next_with_id().await {
+            self.done(done);
+        }
+    }
+
+    fn begin(&mut self, call: Call) {
+        let id = call.id;
+        if call.is_cancel() {
+            if let Some(task) = self.calls.remove(&id) {
+                task.abort();
+            }
+            return;
+        }
+        let app = self.app.clone();
+        let task = self.tasks.spawn(async move { answer(&app, &call).await });
+        self.ids.insert(task.id(), id);
+        self.calls.insert(id, task);
+    }
+
+    fn done(&mut self, done: Result<(Id, (u16, Vec<u8>)), JoinError>) {
+        let (task, answer) = match done {
+            Ok((task, answer)) => (task, answer),
+            Err(error) => (error.id(), refusal(&Reason::Internal.into())),
+        };
+        let Some(id) = self.ids.remove(&task) else {
+            return;
+        };
+        // Nobody waits for what was taken back.
+        if self.calls.remove(&id).is_some() {
+            let (status, body) = answer;
+            let status = status.into();
+            // Should nobody take it, the stream is over.
+            let _ = self.replies.send(Reply { id, status, body });
+        }
+    }
+}
+
+/// What a request with this body is answered.
+async fn answer(app: &App, call: &Call) -> (u16, Vec<u8>) {
+    let (route, result) = match call.path.as_str() {
+        _ if call.body.len() > MAX_BODY_BYTES => ("other", Err(HttpProblem::body_too_large())),
+        PLACEMENTS_PATH => (PLACEMENTS_PATH, place(app, &call.body).await),
+        TOKENS_PATH => (TOKENS_PATH, token(app, &call.body).await),
+        _ => ("other", Err(HttpProblem::not_found())),
+    };
+    let answer = match result {
+        Ok(body) => (200, body),
+        Err(problem) => {
+            app.metrics.refused(problem.reason());
+            refusal(&problem)
+        }
+    };
+    app.metrics.http_request(route, answer.0);
+    answer
+}
+
+async fn place(app: &App, body: &[u8]) -> Result<Vec<u8>, HttpProblem> {
+    let request = body::json(body)?;
+    json(&placements::placed(app, &request, false).await?)
+}
+
+async fn token(app: &App, body: &[u8]) -> Result<Vec<u8>, HttpProblem> {
+    let request = body::json(body)?;
+    json(&tokens::answer(app, &request).await?)
+}
+
+fn json(answer: &impl Serialize) -> Result<Vec<u8>, HttpProblem> {
+    serde_json::to_vec(answer).map_err(|_| Reason::Internal.into())
+}
+
+fn refusal(problem: &HttpProblem) -> (u16, Vec<u8>) {
+    let body = serde_json::to_vec(problem).unwrap_or_default();
+    (problem.status().as_u16(), body)
+}
