@@ -85,7 +85,6 @@ impl GatewayStream {
                 Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.done(done),
                 call = gateway.message(), if self.calls.len() < MAX_CALLS => match call {
                     Ok(Some(call)) => self.begin(call),
-                    // It says no more; whoever waits is answered.
                     Ok(None) => break,
                     // It is gone.
                     Err(status) => return tracing::debug!(%status, "a stream of calls broke"),
@@ -95,8 +94,15 @@ impl GatewayStream {
                 () = tokio::time::sleep_until(until) => break,
             }
         }
-        while let Some(done) = self.tasks.join_next_with_id().await {
-            self.done(done);
+        // Whoever waits is still answered, as long as the gateway is there.
+        loop {
+            tokio::select! {
+                done = self.tasks.join_next_with_id() => match done {
+                    Some(done) => self.done(done),
+                    None => return,
+                },
+                () = self.replies.closed() => return,
+            }
         }
     }
 

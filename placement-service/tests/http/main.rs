@@ -8,6 +8,7 @@
 )]
 
 mod accounts;
+mod calls;
 mod compat;
 mod cut_off;
 mod engines;

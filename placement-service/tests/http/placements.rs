@@ -13,7 +13,7 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One engine that wants the site's tokens, and a site that knows it.
-async fn site() -> (Site, Engine) {
+pub(crate) async fn site() -> (Site, Engine) {
     let engine = berth_engine_sim::start(Options {
         jwt_secret: Some("k".repeat(40)),
         documents: vec![Document::new("sales.qvf", 100)],
@@ -52,11 +52,11 @@ async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     assert!(timeout(PATIENCE, wait).await.is_ok(), "never: {what}");
 }
 
-fn body(session: &str, path: &str) -> String {
+pub(crate) fn body(session: &str, path: &str) -> String {
     json!({"session": session, "method": "GET", "path": path, "host": "h", "tab": "t1"}).to_string()
 }
 
-async fn reservations(site: &Site) -> String {
+pub(crate) async fn reservations(site: &Site) -> String {
     let metrics = site.get("/metrics", "").await.text;
     let line = metrics
         .lines()

@@ -1,0 +1,274 @@
+//! The stream of calls (gRPC `berth.v1.Gateway/Calls`), with a client that knows HTTP/2 and protobuf and no more.
+
+use crate::placements::{body, reservations, site};
+use crate::site::{Site, eventually};
+use axum::body::{Body, BodyDataStream, Bytes};
+use berth_api::{
+    CALLS_PATH, Call, PLACEMENTS_PATH, PlacementAnswer, Problem, Reason, Reply, TOKENS_PATH,
+    TokenAnswer,
+};
+use futures_util::{StreamExt, stream};
+use hyper::Request;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message;
+use serde_json::json;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A gateway with one stream.
+struct Gateway {
+    /// `None`: it says no more.
+    calls: Option<mpsc::UnboundedSender<Bytes>>,
+    status: u16,
+    answer: BodyDataStream,
+    bytes: Vec<u8>,
+    replies: VecDeque<Reply>,
+}
+
+impl Gateway {
+    async fn open(site: &Site, headers: &[(&str, &str)]) -> Self {
+        let stream = TcpStream::connect(site.address).await.unwrap();
+        let (mut requests, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        let (calls, sent) = mpsc::unbounded_channel::<Bytes>();
+        let next = |mut sent: mpsc::UnboundedReceiver<Bytes>| async {
+            sent.recv()
+                .await
+                .map(|bytes| (Ok::<_, Infallible>(bytes), sent))
+        };
+        let sent = Body::from_stream(stream::unfold(sent, next));
+        let mut request = Request::post(format!("http://berth{CALLS_PATH}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = requests.send_request(request.body(sent).unwrap());
+        let answer = timeout(PATIENCE, answer).await.unwrap().unwrap();
+        Self {
+            calls: Some(calls),
+            status: answer.status().as_u16(),
+            answer: Body::new(answer.into_body()).into_data_stream(),
+            bytes: Vec::new(),
+            replies: VecDeque::new(),
+        }
+    }
+
+    fn say(&self, message: &[u8]) {
+        // Uncompressed, then the length (the gRPC protocol over HTTP/2, Length-Prefixed-Message).
+        let mut frame = vec![0];
+        frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+        frame.extend(message);
+        self.calls.as_ref().unwrap().send(frame.into()).unwrap();
+    }
+
+    fn call(&self, id: u64, path: &str, body: impl ToString) {
+        let (path, body) = (path.to_owned(), body.to_string().into_bytes());
+        self.say(&Call { id, path, body }.encode_to_vec());
+    }
+
+    /// `None` when the stream has ended.
+    async fn next(&mut self) -> Option<Reply> {
+        loop {
+            if let Some(reply) = self.replies.pop_front() {
+                return Some(reply);
+            }
+            let chunk = timeout(PATIENCE, self.answer.next()).await.unwrap()?.ok()?;
+            self.bytes.extend(chunk);
+            while let Some((head, rest)) = self.bytes.split_first_chunk::<5>() {
+                let [0, length @ ..] = *head else {
+                    panic!("compressed");
+                };
+                let length = usize::try_from(u32::from_be_bytes(length)).unwrap();
+                let Some((message, rest)) = rest.split_at_checked(length) else {
+                    break;
+                };
+                self.replies.push_back(Reply::decode(message).unwrap());
+                self.bytes = rest.to_vec();
+            }
+        }
+    }
+}
+
+fn token_of(session: &str) -> String {
+    json!({ "session": session }).to_string()
+}
+
+#[tokio::test]
+async fn calls_are_answered_like_requests() {
+    let (site, engine) = site().await;
+    let id = site.login().await;
+    let mut gateway = Gateway::open(&site, &[]).await;
+    gateway.call(7, PLACEMENTS_PATH, body(&id, "/app/sales.qvf"));
+    let reply = gateway.next().await.unwrap();
+    assert_eq!((reply.id, reply.status), (7, 200));
+    let placed: PlacementAnswer = serde_json::from_slice(&reply.body).unwrap();
+    assert_eq!(placed.destination, Some(engine.api_addr().to_string()));
+
+    gateway.call(8, TOKENS_PATH, token_of(&id));
+    let reply = gateway.next().await.unwrap();
+    let token: TokenAnswer = serde_json::from_slice(&reply.body).unwrap();
+    assert_eq!((reply.status, token.account.as_str()), (200, "demo"));
+    assert_eq!(token.token, placed.token);
+    let route = |route, status| {
+        format!("berth_http_requests_total{{route=\"{route}\",status=\"{status}\"}}")
+    };
+    assert_eq!(site.metric(&route(PLACEMENTS_PATH, 200)).await, 1);
+    assert_eq!(site.metric(&route(TOKENS_PATH, 200)).await, 1);
+}
+
+#[tokio::test]
+async fn refusals_are_the_problems_of_requests_and_end_nothing() {
+    let site = Site::start("").await;
+    let mut gateway = Gateway::open(&site, &[]).await;
+    let unknown = token_of(&"u".repeat(43));
+    let large = "x".repeat(64 * 1024 + 1);
+    for (id, path, body, status, reason) in [
+        (
+            1,
+            TOKENS_PATH,
+            unknown.as_str(),
+            401,
+            Reason::UnknownSession,
+        ),
+        (2, TOKENS_PATH, "{}", 400, Reason::InvalidRequest),
+        (3, PLACEMENTS_PATH, "[]", 400, Reason::InvalidRequest),
+    ] {
+        gateway.call(id, path, body);
+        let reply = gateway.next().await.unwrap();
+        assert_eq!((reply.id, reply.status), (id, status), "{path} {body}");
+        let problem: Problem = serde_json::from_slice(&reply.body).unwrap();
+        assert_eq!(problem.reason, reason);
+        let by_request = site.post_json(path, body).await;
+        assert_eq!(by_request.text.as_bytes(), reply.body);
+    }
+    for (id, path, body, status) in [
+        (4, "/v1/engines", "{}", 404),
+        (5, TOKENS_PATH, &*large, 413),
+    ] {
+        gateway.call(id, path, body);
+        let reply = gateway.next().await.unwrap();
+        assert_eq!((reply.id, reply.status), (id, status), "{path}");
+    }
+    let refused = "berth_refusals_total{reason=\"unknown-session\"}";
+    assert_eq!(site.metric(refused).await, 2);
+}
+
+#[tokio::test]
+async fn a_slow_call_holds_up_no_other_and_can_be_taken_back() {
+    let (site, engine) = site().await;
+    let id = site.login().await;
+    engine.faults().set(|f| f.slow_open_ms = 2_000);
+    let mut gateway = Gateway::open(&site, &[]).await;
+    gateway.call(1, PLACEMENTS_PATH, body(&id, "/app/sales.qvf"));
+    eventually("the placement is under way", async || {
+        engine.stats().sockets == 1
+    })
+    .await;
+    gateway.call(2, TOKENS_PATH, token_of(&id));
+    assert_eq!(gateway.next().await.unwrap().id, 2);
+    assert_eq!(reservations(&site).await, "1");
+
+    gateway.say(&Call::cancel(1).encode_to_vec());
+    gateway.say(&Call::cancel(99).encode_to_vec());
+    eventually("what was reserved is given back", async || {
+        reservations(&site).await == "0" && engine.stats().sockets == 0
+    })
+    .await;
+    gateway.call(3, TOKENS_PATH, token_of(&id));
+    assert_eq!(gateway.next().await.unwrap().id, 3, "and never a 1");
+}
+
+#[tokio::test]
+async fn a_gateway_that_goes_leaves_nothing_behind() {
+    let (site, engine) = site().await;
+    let id = site.login().await;
+    engine.faults().set(|f| f.slow_open_ms = 2_000);
+    let gateway = Gateway::open(&site, &[]).await;
+    gateway.call(1, PLACEMENTS_PATH, body(&id, "/app/sales.qvf"));
+    eventually("the placement is under way", async || {
+        engine.stats().sockets == 1
+    })
+    .await;
+    drop(gateway);
+    eventually("what was reserved is given back", async || {
+        reservations(&site).await == "0" && engine.stats().sockets == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_says_no_more_is_answered_to_the_end() {
+    let site = Site::start("").await;
+    let id = site.login().await;
+    let mut gateway = Gateway::open(&site, &[]).await;
+    for number in 1..=100 {
+        gateway.call(number, TOKENS_PATH, token_of(&id));
+    }
+    gateway.calls = None;
+    let mut answered = Vec::new();
+    while let Some(reply) = gateway.next().await {
+        assert_eq!(reply.status, 200);
+        answered.push(reply.id);
+    }
+    answered.sort_unstable();
+    assert_eq!(answered, (1..=100).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn the_services_end_answers_who_waits_and_does_not_wait_for_gateways() {
+    let (site, engine) = site().await;
+    let id = site.login().await;
+    let mut idle = Gateway::open(&site, &[]).await;
+    let mut gateway = Gateway::open(&site, &[]).await;
+    engine.faults().set(|f| f.slow_open_ms = 300);
+    gateway.call(1, PLACEMENTS_PATH, body(&id, "/app/sales.qvf"));
+    eventually("the placement is under way", async || {
+        engine.stats().sockets == 1
+    })
+    .await;
+    let ended = tokio::spawn(site.end());
+    let reply = gateway.next().await.unwrap();
+    assert_eq!((reply.id, reply.status), (1, 200));
+    assert!(gateway.next().await.is_none() && idle.next().await.is_none());
+    timeout(PATIENCE, ended).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_needs_the_gateways_secret() {
+    let site = Site::start("gateways: { secret: { inline: gateway-secret-1 } }").await;
+    for headers in [&[][..], &[("authorization", "Bearer gateway-secret-2")]] {
+        let gateway = Gateway::open(&site, headers).await;
+        assert_eq!(gateway.status, 403);
+    }
+    let id = site.login().await;
+    let secret = [("authorization", "Bearer gateway-secret-1")];
+    let mut gateway = Gateway::open(&site, &secret).await;
+    gateway.call(1, TOKENS_PATH, token_of(&id));
+    assert_eq!(gateway.next().await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn what_is_no_call_ends_the_stream_alone() {
+    let site = Site::start("").await;
+    let id = site.login().await;
+    for junk in [&b"junk"[..], &[0x08], &vec![0; 200_000]] {
+        let mut gateway = Gateway::open(&site, &[]).await;
+        gateway.say(junk);
+        assert_eq!(gateway.next().await, None);
+    }
+    let by_http1 = site.post_json(CALLS_PATH, "").await;
+    assert_eq!(by_http1.status, 400);
+    assert_eq!(by_http1.reason(), "invalid-request");
+    assert_eq!(site.token(&id).await.status, 200);
+}

@@ -1,0 +1,149 @@
+//! The stream of calls between the real Envoy and the service: calls use it, and nobody notices when it is lost.
+
+#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+
+use berth_harness::{Call, Result, Stack, wait};
+use futures_util::future::{join_all, try_join_all};
+use serde_json::json;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(20);
+const STREAMS: &str = r#"berth_http_requests_total{route="/berth.v1.Gateway/Calls",status="200"} "#;
+const PLACEMENTS: &str = r#"berth_http_requests_total{route="/v1/placements",status="200"} "#;
+/// Requests of every kind that Envoy has made to the service.
+const REQUESTS: &str = "cluster.placement.upstream_rq_total";
+
+/// A metric of the service's; 0 when it is not there.
+async fn metric(stack: &mut Stack, name: &str) -> Result<u64> {
+    let service = stack.service()?.addr;
+    let text = Call::get("/metrics").send(service).await?.text();
+    let value = text.lines().find_map(|line| line.strip_prefix(name));
+    Ok(value.map_or(Ok(0), str::parse)?)
+}
+
+/// A stack with a cookie, whose gateway has opened its `nth` stream of calls.
+async fn streaming(stack: &mut Stack, cookie: &str, nth: u64) -> Result<()> {
+    for _ in 0..200 {
+        drop(stack.qix("/app/sales.qvf", cookie).await?);
+        if metric(stack, STREAMS).await? >= nth {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Err("no stream of calls was opened".into())
+}
+
+async fn started(filter: &serde_json::Value) -> Result<(Stack, String)> {
+    let builder = Stack::builder().engines(1).filter_config(filter);
+    let mut stack = builder.start().await?;
+    let cookie = stack.login_demo().await?;
+    streaming(&mut stack, &cookie, 1).await?;
+    Ok((stack, cookie))
+}
+
+#[tokio::test]
+async fn placements_are_messages_on_one_stream() -> Result<()> {
+    let (mut stack, cookie) = started(&json!({})).await?;
+    let placed = metric(&mut stack, PLACEMENTS).await?;
+    let requests = stack.envoy.stat(REQUESTS).await?.unwrap_or_default();
+    for _ in 0..10 {
+        let sockets = (0..10).map(|_| stack.qix("/app/sales.qvf", &cookie));
+        drop(try_join_all(sockets).await?);
+    }
+    assert_eq!(metric(&mut stack, PLACEMENTS).await?, placed + 100);
+    // Reports and polls are requests still: a few in a second.
+    let requests = stack.envoy.stat(REQUESTS).await?.unwrap_or_default() - requests;
+    assert!(requests < 70, "{requests} requests for 100 placements");
+    assert_eq!(metric(&mut stack, STREAMS).await?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn tokens_come_on_it_too() -> Result<()> {
+    let (mut stack, _) = started(&json!({"cache": {"entries": 0}})).await?;
+    let cookie = stack.login_demo().await?;
+    let requests = stack.envoy.stat(REQUESTS).await?.unwrap_or_default();
+    for _ in 0..100 {
+        let reply = stack.send(Call::get("/api/whoami").cookie(&cookie)).await?;
+        assert_eq!(reply.json()["account"], "demo");
+    }
+    let requests = stack.envoy.stat(REQUESTS).await?.unwrap_or_default() - requests;
+    assert!(requests < 70, "{requests} requests for 100 tokens");
+    assert_eq!(metric(&mut stack, STREAMS).await?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_waits_when_the_service_dies_is_told_at_once_and_the_next_stream_comes_by_itself()
+-> Result<()> {
+    let (mut stack, cookie) = started(&json!({})).await?;
+    let mut service = stack.service.take().ok_or("no service")?;
+    stack.engines[0]
+        .faults(json!({"slow_open_ms": 60_000}))
+        .await?;
+    let headers = [("cookie", cookie.as_str())];
+    let before = stack.engines[0].upgrades().await?.len();
+    let waiting = async {
+        let all = (0..5).map(|_| stack.upgrade("/app/sales.qvf", &headers));
+        join_all(all).await
+    };
+    let killed = async {
+        let arrived = || async {
+            let upgrades = stack.engines[0].upgrades().await.ok()?.len();
+            (upgrades >= before + 5).then_some(())
+        };
+        wait::until("the engine to be asked", LIMIT, arrived).await?;
+        service.kill();
+        Result::<()>::Ok(())
+    };
+    let (answers, killed) = tokio::join!(tokio::time::timeout(LIMIT, waiting), killed);
+    killed?;
+    for answer in answers? {
+        let reply = answer?.refused()?;
+        assert_eq!(
+            (reply.status, reply.reason().as_str()),
+            (503, "service-unreachable")
+        );
+    }
+    stack.engines[0].heal().await?;
+    service.restart().await?;
+    stack.service = Some(service);
+    let back = || async { stack.qix("/app/sales.qvf", &cookie).await.ok() };
+    drop(wait::until("the service to be found again", LIMIT, back).await?);
+    streaming(&mut stack, &cookie, 1).await
+}
+
+#[tokio::test]
+async fn a_frozen_service_is_a_timeout_and_then_as_before() -> Result<()> {
+    let (mut stack, cookie) = started(&json!({"service": {"timeout_ms": 1_500}})).await?;
+    stack.service()?.freeze();
+    let headers = [("cookie", cookie.as_str())];
+    let refused = stack.upgrade("/app/sales.qvf", &headers).await?.refused()?;
+    assert_eq!(
+        (refused.status, refused.reason().as_str()),
+        (504, "service-timeout")
+    );
+    stack.service()?.resume();
+    let back = || async { stack.qix("/app/sales.qvf", &cookie).await.ok() };
+    drop(wait::until("the service answers again", LIMIT, back).await?);
+    streaming(&mut stack, &cookie, 2).await
+}
+
+#[tokio::test]
+async fn a_service_that_ends_in_order_answers_who_waits() -> Result<()> {
+    let (mut stack, cookie) = started(&json!({})).await?;
+    let mut service = stack.service.take().ok_or("no service")?;
+    let engine = &stack.engines[0];
+    engine.faults(json!({"slow_open_ms": 400})).await?;
+    let before = engine.upgrades().await?.len();
+    let ended = async {
+        let arrived = || async { (engine.upgrades().await.ok()?.len() > before).then_some(()) };
+        wait::until("the engine to be asked", LIMIT, arrived).await?;
+        let process = service.process().ok_or("no process")?;
+        Result::<bool>::Ok(process.terminate(LIMIT))
+    };
+    let (socket, obeyed) = tokio::join!(stack.qix("/app/sales.qvf", &cookie), ended);
+    assert!(obeyed?, "a stream of calls kept the service from ending");
+    drop(socket?);
+    Ok(())
+}
