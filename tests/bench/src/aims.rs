@@ -71,7 +71,7 @@ pub(crate) fn judge(results: &Results) -> Vec<Aim> {
     ]
 }
 
-fn aim(what: &str, bound: Bound, measured: Option<f64>) -> Aim {
+pub(crate) fn aim(what: &str, bound: Bound, measured: Option<f64>) -> Aim {
     let met = measured.is_some_and(|measured| match bound {
         Bound::AtLeast(least) => measured >= least,
         Bound::AtMost(most) => measured <= most,

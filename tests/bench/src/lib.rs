@@ -2,6 +2,7 @@
 //! and through Envoy with Berth and each of its drivers. Only ratios within one run mean anything.
 
 mod aims;
+mod callouts;
 mod echo;
 mod handshake;
 mod load;
@@ -34,6 +35,10 @@ pub async fn run(options: &Options) -> Result<String> {
         results = plan::run(&mut world, options).await?;
         results.memory = memory;
         results.aims = aims::judge(&results);
+    }
+    if options.callouts() {
+        results.callouts = callouts::measure(options).await?;
+        results.aims.extend(callouts::judge(&results.callouts));
     }
     if options.stores() {
         results.stores = stores::measure(options).await?;

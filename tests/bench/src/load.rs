@@ -106,12 +106,7 @@ async fn spend(target: &Arc<Target>, load: Load, duration: Duration) -> Tally {
             }
         }
     }
-    let mut all = Tally::default();
-    while let Some(tally) = loops.join_next().await {
-        all.add(tally.unwrap_or_default());
-    }
-    all.nanos.sort_unstable();
-    all
+    Tally::gather(loops).await
 }
 
 async fn handshakes(target: Arc<Target>, end: Instant) -> Tally {
@@ -154,19 +149,29 @@ pub(crate) async fn open(target: &Target) -> Result<tokio::net::TcpStream, Failu
 
 /// What the loops count.
 #[derive(Default)]
-struct Tally {
+pub(crate) struct Tally {
     nanos: Vec<u64>,
     failed: usize,
     failure: Option<Failure>,
 }
 
 impl Tally {
-    fn done(&mut self, begin: Instant) {
+    /// What all loops have counted, once they have ended.
+    pub(crate) async fn gather(mut loops: JoinSet<Self>) -> Self {
+        let mut all = Self::default();
+        while let Some(tally) = loops.join_next().await {
+            all.add(tally.unwrap_or_default());
+        }
+        all.nanos.sort_unstable();
+        all
+    }
+
+    pub(crate) fn done(&mut self, begin: Instant) {
         let nanos = u64::try_from(begin.elapsed().as_nanos());
         self.nanos.push(nanos.unwrap_or(u64::MAX));
     }
 
-    fn fail(&mut self, failure: Failure) {
+    pub(crate) fn fail(&mut self, failure: Failure) {
         self.failed += 1;
         self.failure.get_or_insert(failure);
     }
@@ -178,7 +183,7 @@ impl Tally {
     }
 
     /// `None` when nothing succeeded.
-    fn sample(&self, seconds: f64, cpu: Cpu) -> Option<Sample> {
+    pub(crate) fn sample(&self, seconds: f64, cpu: Cpu) -> Option<Sample> {
         let done = u32::try_from(self.nanos.len()).ok()?;
         let micros = |per_mille| {
             let nanos = Duration::from_nanos(quantile(&self.nanos, per_mille)?);

@@ -31,7 +31,7 @@ pub struct Options {
     /// Sessions in each store.
     #[arg(long, default_value_t = 100_000)]
     sessions: usize,
-    /// Only these parts: ways, and the stores; all if none is named.
+    /// Only these parts: ways, ways to ask the service, and the stores; all if none is named.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
     /// The results as JSON; target/bench/results.json if not given.
@@ -46,6 +46,7 @@ enum Part {
     Bare,
     Websocket,
     Qix,
+    Callouts,
     Stores,
 }
 
@@ -56,7 +57,7 @@ impl Part {
             Self::Bare => Some(Way::Bare),
             Self::Websocket => Some(Way::Websocket),
             Self::Qix => Some(Way::Qix),
-            Self::Stores => None,
+            Self::Callouts | Self::Stores => None,
         }
     }
 }
@@ -79,6 +80,11 @@ impl Options {
         let named = |way| self.only.iter().any(|part| part.way() == Some(way));
         let wanted = |way: &Way| self.only.is_empty() || named(*way);
         Way::ALL.into_iter().filter(wanted).collect()
+    }
+
+    /// Whether the ways to ask the service are measured.
+    pub(crate) fn callouts(&self) -> bool {
+        self.only.is_empty() || self.only.contains(&Part::Callouts)
     }
 
     /// Whether the stores are measured.

@@ -91,7 +91,7 @@ fn row(all: &[Measured], load: Load, way: Way) -> Row {
 }
 
 /// The middle value, or the mean of the two in the middle; 0 of nothing.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = |index: usize| values.get(index).copied().unwrap_or(0.0);
     let (half, even) = (values.len() / 2, values.len().is_multiple_of(2));

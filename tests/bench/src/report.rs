@@ -2,6 +2,7 @@
 
 use crate::{
     aims::{Aim, Bound},
+    callouts::CalloutRow,
     load::Load,
     results::{Results, Row},
     stores::StoreRow,
@@ -13,6 +14,12 @@ pub(crate) fn table(results: &Results) -> String {
     let mut text = format!("\n{}\n\n", results.place());
     if !results.rows.is_empty() {
         ways(&mut text, results);
+    }
+    if !results.callouts.is_empty() {
+        callouts(&mut text, &results.callouts);
+    }
+    if !results.aims.is_empty() {
+        aims(&mut text, &results.aims);
     }
     if !results.stores.is_empty() {
         stores(&mut text, &results.stores);
@@ -71,11 +78,44 @@ fn ways(text: &mut String, results: &Results) {
             ),
         );
     }
+}
+
+/// Ratios are to external authorization.
+fn callouts(text: &mut String, rows: &[CalloutRow]) {
+    line(
+        text,
+        "\nplain requests            per s  ratio   p50 us   p99 us   CPU us: Envoy  ratio  service failed",
+    );
+    let mut connections = 0;
+    for row in rows {
+        if row.connections != connections {
+            connections = row.connections;
+            line(text, &format!("{connections} at once"));
+        }
+        line(
+            text,
+            &format!(
+                "  {:<20} {:>8.0} {:>6.2} {:>8.0} {:>8.0} {:>15.0} {:>6.2} {:>8.0} {:>6}",
+                row.gateway,
+                row.per_second,
+                row.rate_ratio,
+                row.p50_us,
+                row.p99_us,
+                row.envoy_cpu_us,
+                row.cpu_ratio,
+                row.service_cpu_us,
+                row.failed
+            ),
+        );
+    }
+}
+
+fn aims(text: &mut String, aims: &[Aim]) {
     line(
         text,
         "\naim                                      wanted  measured  met",
     );
-    results.aims.iter().for_each(|aim| line(text, &judged(aim)));
+    aims.iter().for_each(|aim| line(text, &judged(aim)));
 }
 
 /// Writing to a string cannot fail.

@@ -2,6 +2,7 @@
 
 use crate::{
     aims::Aim,
+    callouts::CalloutRow,
     load::{Load, Sample},
     memory::Memory,
     options::Options,
@@ -20,6 +21,7 @@ pub(crate) struct Results {
     pub(crate) rows: Vec<Row>,
     pub(crate) memory: Vec<Memory>,
     pub(crate) aims: Vec<Aim>,
+    pub(crate) callouts: Vec<CalloutRow>,
     pub(crate) stores: Vec<StoreRow>,
 }
 
@@ -69,6 +71,7 @@ impl Results {
             rows,
             memory: Vec::new(),
             aims: Vec::new(),
+            callouts: Vec::new(),
             stores: Vec::new(),
         }
     }

@@ -1,0 +1,237 @@
+//! What it costs to ask the service about a plain request: Envoy that asks nobody, Envoy's Lua filter with one call,
+//! Envoy's external authorization, and Berth with and without its cache of tokens; in turn, over the same upstream.
+
+mod client;
+mod gateways;
+
+use crate::{
+    aims::{Aim, Bound, aim},
+    load::{Sample, Tally},
+    options::Options,
+    plan::median,
+    processes::Cpu,
+};
+use berth_harness::{
+    Call, Result,
+    app::App,
+    envoy::Envoy,
+    service::{self, Service},
+    usage::{group_cpu, own_cpu},
+};
+use client::Client;
+use serde::Serialize;
+use serde_json::json;
+use std::{
+    fmt, fs,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+use tokio::task::JoinSet;
+
+/// So many connections at once, each with one request after the other.
+const CONNECTIONS: [usize; 3] = [1, 16, 64];
+
+/// What stands between the client and the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Gateway {
+    /// Envoy as Berth configures it, without Berth's filter.
+    None,
+    /// With a Lua filter that makes one call per request, for the token.
+    Lua,
+    /// With external authorization over HTTP, which only asks whether somebody is logged in.
+    ExtAuthz,
+    /// With Berth.
+    Cached,
+    /// With Berth that caches no token: one call per request.
+    Uncached,
+}
+
+impl Gateway {
+    const ALL: [Self; 5] = [
+        Self::None,
+        Self::Lua,
+        Self::ExtAuthz,
+        Self::Cached,
+        Self::Uncached,
+    ];
+}
+
+impl fmt::Display for Gateway {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::None => "Envoy alone",
+            Self::Lua => "Envoy, Lua httpCall",
+            Self::ExtAuthz => "Envoy, ext_authz",
+            Self::Cached => "Berth, cached",
+            Self::Uncached => "Berth, a call each",
+        })
+    }
+}
+
+/// One gateway at one number of connections: medians over the rounds, ratios to external authorization.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct CalloutRow {
+    pub(crate) connections: usize,
+    pub(crate) gateway: Gateway,
+    pub(crate) per_second: f64,
+    pub(crate) rate_ratio: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    /// Of Envoy, per request.
+    pub(crate) envoy_cpu_us: f64,
+    pub(crate) cpu_ratio: f64,
+    /// Of the service, per request.
+    pub(crate) service_cpu_us: f64,
+    pub(crate) failed: usize,
+}
+
+struct Measured {
+    round: u32,
+    connections: usize,
+    gateway: Gateway,
+    sample: Sample,
+}
+
+/// Runs all rounds.
+pub(crate) async fn measure(options: &Options) -> Result<Vec<CalloutRow>> {
+    let all = berth_harness::paths::target().join("bench");
+    fs::create_dir_all(&all)?;
+    let dir = tempfile::Builder::new()
+        .prefix("callouts-")
+        .tempdir_in(all)?;
+    let app = App::start(0).await?;
+    let config = service::config(&[], dir.path(), &json!({}), &json!({}))?;
+    let mut service = Service::start(&config, 0, dir.path()).await?;
+    let mut envoys = Vec::new();
+    for gateway in Gateway::ALL {
+        let (service, app) = (service.addr.port(), app.addr.port());
+        let config = gateways::config(gateway, service, app, dir.path())?;
+        let name = format!(
+            "envoy-{}",
+            serde_json::to_value(gateway)?.as_str().unwrap_or_default()
+        );
+        let workers = options.envoy_workers;
+        envoys.push((
+            gateway,
+            Envoy::start(&name, &config, workers, dir.path()).await?,
+        ));
+    }
+    let cookie = login(service.addr).await?;
+    let mut measured = Vec::new();
+    for round in 0..options.rounds() {
+        for connections in CONNECTIONS {
+            // Each round begins with another one.
+            envoys.rotate_left(1);
+            let mut line = Vec::new();
+            for (gateway, envoy) in &mut envoys {
+                let client = Client::new(envoy.http, &cookie);
+                spend(&client, connections, options.duration() / 10).await;
+                let mut cpu = || Cpu {
+                    envoy: group_cpu(envoy.process().pid()),
+                    service: service.process().map_or(0.0, |it| group_cpu(it.pid())),
+                    engines: 0.0,
+                    client: own_cpu(),
+                };
+                let (before, begin) = (cpu(), Instant::now());
+                let tally = spend(&client, connections, options.duration()).await;
+                let sample = tally.sample(begin.elapsed().as_secs_f64(), cpu() - before);
+                let sample = sample.ok_or_else(|| format!("{gateway}: every request failed"))?;
+                line.push(format!("{gateway} {:.0}/s", sample.per_second));
+                measured.push(Measured {
+                    round,
+                    connections,
+                    gateway: *gateway,
+                    sample,
+                });
+            }
+            let (nth, rounds) = (round + 1, options.rounds());
+            eprintln!(
+                "bench: round {nth} of {rounds}, requests, {connections} at once: {}",
+                line.join(", ")
+            );
+        }
+    }
+    let rows = CONNECTIONS.into_iter().flat_map(|connections| {
+        let measured = &measured;
+        Gateway::ALL.map(move |gateway| row(measured, connections, gateway))
+    });
+    Ok(rows.collect())
+}
+
+async fn login(service: SocketAddr) -> Result<String> {
+    let form = [("username", "demo"), ("password", "demo-password")];
+    let reply = Call::post_form("/login", &form).send(service).await?;
+    let cookie = reply.set_cookie("berth");
+    cookie.ok_or_else(|| format!("login: {} {}", reply.status, reply.text()).into())
+}
+
+async fn spend(client: &Client, connections: usize, duration: Duration) -> Tally {
+    let end = Instant::now() + duration;
+    let mut loops = JoinSet::new();
+    for _ in 0..connections {
+        loops.spawn(client.clone().until(end));
+    }
+    Tally::gather(loops).await
+}
+
+fn row(all: &[Measured], connections: usize, gateway: Gateway) -> CalloutRow {
+    let of = |gateway| {
+        all.iter()
+            .filter(move |it| it.connections == connections && it.gateway == gateway)
+    };
+    let each =
+        |field: &dyn Fn(&Sample) -> f64| median(of(gateway).map(|it| field(&it.sample)).collect());
+    // Of the same round each, so that a slow minute of the machine cancels out.
+    let ratio = |field: &dyn Fn(&Sample) -> f64| {
+        let pairs = of(gateway).filter_map(|it| {
+            let base = of(Gateway::ExtAuthz).find(|base| base.round == it.round)?;
+            Some(field(&it.sample) / field(&base.sample))
+        });
+        median(pairs.collect())
+    };
+    CalloutRow {
+        connections,
+        gateway,
+        per_second: each(&|it| it.per_second),
+        rate_ratio: ratio(&|it| it.per_second),
+        p50_us: each(&|it| it.p50_us),
+        p99_us: each(&|it| it.p99_us),
+        envoy_cpu_us: each(&|it| it.cpu_us.envoy),
+        cpu_ratio: ratio(&|it| it.cpu_us.envoy),
+        service_cpu_us: each(&|it| it.cpu_us.service),
+        failed: of(gateway).map(|it| it.sample.failed).sum(),
+    }
+}
+
+/// What Berth has set itself, against external authorization.
+pub(crate) fn judge(rows: &[CalloutRow]) -> Vec<Aim> {
+    let find = |connections, gateway| {
+        let mut rows = rows.iter();
+        rows.find(move |row| row.connections == connections && row.gateway == gateway)
+    };
+    let mut aims = Vec::new();
+    for connections in CONNECTIONS {
+        let cached = find(connections, Gateway::Cached);
+        let uncached = find(connections, Gateway::Uncached);
+        let what = |what: &str| format!("{what} / ext_authz, {connections}");
+        aims.extend([
+            aim(
+                &what("cached: rate"),
+                Bound::AtLeast(1.5),
+                cached.map(|row| row.rate_ratio),
+            ),
+            aim(
+                &what("cached: Envoy CPU"),
+                Bound::AtMost(0.6),
+                cached.map(|row| row.cpu_ratio),
+            ),
+            aim(
+                &what("a call: Envoy CPU"),
+                Bound::AtMost(1.0),
+                uncached.map(|row| row.cpu_ratio),
+            ),
+        ]);
+    }
+    aims
+}

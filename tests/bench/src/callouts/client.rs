@@ -1,0 +1,99 @@
+//! A client that keeps its connection and does nothing that is not needed.
+
+use crate::{handshake::Failure, load::Tally};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// Where requests go, and what they say.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    to: SocketAddr,
+    request: Arc<[u8]>,
+}
+
+impl Client {
+    pub(super) fn new(to: SocketAddr, cookie: &str) -> Self {
+        let request = format!("GET /api/echo HTTP/1.1\r\nhost: {to}\r\ncookie: {cookie}\r\n\r\n");
+        Self {
+            to,
+            request: request.into_bytes().into(),
+        }
+    }
+
+    /// One request after the other.
+    pub(super) async fn until(self, end: Instant) -> Tally {
+        let mut tally = Tally::default();
+        let mut stream = match TcpStream::connect(self.to).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tally.fail(error.into());
+                return tally;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let mut answer = Vec::with_capacity(4_096);
+        while Instant::now() < end {
+            let begin = Instant::now();
+            match self.exchange(&mut stream, &mut answer).await {
+                Ok(()) => tally.done(begin),
+                Err(failure) => {
+                    tally.fail(failure);
+                    break;
+                }
+            }
+        }
+        tally
+    }
+
+    async fn exchange(&self, stream: &mut TcpStream, answer: &mut Vec<u8>) -> Result<(), Failure> {
+        stream.write_all(&self.request).await?;
+        answer.clear();
+        while !is_complete(answer)? {
+            if stream.read_buf(answer).await? == 0 {
+                return Err(Failure::Io(std::io::ErrorKind::UnexpectedEof));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether this is a whole answer, and a good one.
+fn is_complete(answer: &[u8]) -> Result<bool, Failure> {
+    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Ok(false);
+    };
+    let (head, body) = answer.split_at_checked(end + 4).unwrap_or((answer, &[]));
+    let head = String::from_utf8_lossy(head);
+    if !head.starts_with("HTTP/1.1 200 ") {
+        let line = head.lines().next().unwrap_or_default();
+        return Err(Failure::Refused(line.to_owned()));
+    }
+    let mut lines = head.lines();
+    let length = lines.find_map(|line| line.strip_prefix("content-length: "));
+    let length = length.and_then(|length| length.parse::<usize>().ok());
+    let length = length.ok_or_else(|| Failure::Wrong("no content-length".to_owned()))?;
+    Ok(body.len() >= length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_whole_with_the_last_byte_of_its_body() {
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc";
+        for end in 0..answer.len() {
+            assert_eq!(is_complete(&answer[..end]), Ok(false), "{end}");
+        }
+        assert_eq!(is_complete(answer), Ok(true));
+    }
+
+    #[test]
+    fn a_refusal_is_a_failure() {
+        let refused = is_complete(b"HTTP/1.1 401 Unauthorized\r\n\r\n");
+        assert!(matches!(refused, Err(Failure::Refused(line)) if line.contains("401")));
+    }
+}
