@@ -25,9 +25,9 @@ const MAX_TAB_BYTES: usize = 64;
 
 /// Decides on a request by its headers.
 pub fn start<'a>(config: &Config, keys: &Keys, headers: impl Iterator<Item = Header<'a>>) -> Start {
-    let refuse = |action, asker: &Asker, rejection: Rejection| Start {
-        action,
-        step: Step::Reply(present(config, asker, rejection)),
+    let refuse = |route, asker: &Asker, rejection: Rejection| Start {
+        route,
+        step: Step::Reply(present(config, asker, rejection).at(route)),
     };
     let request = match Request::read(headers, &config.trust_headers) {
         Ok(request) => request,
@@ -37,10 +37,10 @@ pub fn start<'a>(config: &Config, keys: &Keys, headers: impl Iterator<Item = Hea
         }
     };
     let asker = Asker::of(&request, &config.api_prefixes);
-    let Some(route) = route::find(&config.routes, request.path) else {
+    let Some((at, route)) = route::find(&config.routes, request.path) else {
         return refuse(None, &asker, Cause::NoRoute.into());
     };
-    let action = Some(route.action);
+    let at = Some(at);
     let mut changes: Vec<Change> = request
         .forged
         .iter()
@@ -51,11 +51,11 @@ pub fn start<'a>(config: &Config, keys: &Keys, headers: impl Iterator<Item = Hea
     }
     if route.action == Action::Bypass {
         let step = Step::Pass(changes);
-        return Start { action, step };
+        return Start { route: at, step };
     }
     let who = match who(config, keys, &request, route) {
         Ok(who) => who,
-        Err(rejection) => return refuse(action, &asker, rejection),
+        Err(rejection) => return refuse(at, &asker, rejection),
     };
     take_off_cookie(&request.cookies, &config.cookie, &mut changes);
     let callout = match (route.action, who) {
@@ -70,24 +70,24 @@ pub fn start<'a>(config: &Config, keys: &Keys, headers: impl Iterator<Item = Hea
         (_, Who::Bearer(token)) => {
             changes.push(authorization(bearer_of(token)));
             let step = Step::Pass(changes);
-            return Start { action, step };
+            return Start { route: at, step };
         }
         (_, Who::Nobody) => {
             let step = Step::Pass(changes);
-            return Start { action, step };
+            return Start { route: at, step };
         }
     };
     let callout = match callout {
         Ok(callout) => callout,
-        Err(cause) => return refuse(action, &asker, cause.into()),
+        Err(cause) => return refuse(at, &asker, cause.into()),
     };
-    let waiting = Waiting::new(route, asker);
+    let waiting = Waiting::new(at, route, asker);
     let step = Step::Call {
         changes,
         callout,
         waiting,
     };
-    Start { action, step }
+    Start { route: at, step }
 }
 
 /// Who a request says that it comes from.

@@ -54,6 +54,7 @@ pub fn present(config: &Config, asker: &Asker, rejection: Rejection) -> Reply {
             headers.push(("location", login_location(&config.login_path, path)));
             return Reply {
                 cause,
+                route: None,
                 detail: rejection.detail,
                 status: 302,
                 headers,
@@ -104,6 +105,7 @@ fn problem(
     Reply {
         body: serde_json::to_vec(&body).unwrap_or_default(),
         cause,
+        route: None,
         detail,
         status,
         headers,

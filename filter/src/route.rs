@@ -86,6 +86,14 @@ pub enum Pattern {
 }
 
 impl Pattern {
+    /// The path, as the configuration has it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Exact(path) | Self::Below(path) => path,
+        }
+    }
+
     fn takes(&self, path: &str) -> bool {
         match self {
             Self::Exact(exact) => path == exact,
@@ -94,11 +102,12 @@ impl Pattern {
     }
 }
 
-/// The first route that takes `path` (with or without a query).
+/// The first route that takes `path` (with or without a query), and its place.
 #[must_use]
-pub fn find<'a>(routes: &'a [Route], path: &str) -> Option<&'a Route> {
+pub fn find<'a>(routes: &'a [Route], path: &str) -> Option<(usize, &'a Route)> {
     let path = without_query(path);
-    routes.iter().find(|route| route.pattern.takes(path))
+    let mut routes = routes.iter().enumerate();
+    routes.find(|(_, route)| route.pattern.takes(path))
 }
 
 /// The part of a path before its query.
@@ -161,7 +170,7 @@ mod tests {
 
     #[test]
     fn the_first_route_that_takes_the_path_decides() {
-        let of = |path| find(&routes(), path).map(|route| route.action);
+        let of = |path| find(&routes(), path).map(|(_, route)| route.action);
         assert_eq!(of("/app/public"), Some(Action::Bypass));
         assert_eq!(of("/app/public/x"), Some(Action::Place));
         assert_eq!(of("/app/sales.qvf?x=/api"), Some(Action::Place));

@@ -5,7 +5,6 @@ use crate::cache::Key;
 use crate::flow::Waiting;
 use crate::placement::Placed;
 use crate::rejection::Cause;
-use crate::route::Action;
 use std::borrow::Cow;
 
 /// One change of the request's headers.
@@ -23,8 +22,8 @@ pub enum Change {
 
 /// The first decision on a request.
 pub struct Start {
-    /// The action of its route, when it got that far.
-    pub action: Option<Action>,
+    /// The place of its route in the configuration, if one takes it.
+    pub route: Option<usize>,
     /// What to do.
     pub step: Step,
 }
@@ -86,6 +85,8 @@ pub enum Failure {
 pub struct Reply {
     /// Why: for the log and the counter.
     pub cause: Cause,
+    /// The place of the request's route in the configuration, where that is known: for the counter.
+    pub route: Option<usize>,
     /// What exactly was wrong, for the log.
     pub detail: Option<String>,
     /// The HTTP status.
@@ -94,4 +95,12 @@ pub struct Reply {
     pub headers: Vec<(&'static str, String)>,
     /// Response body.
     pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// The same, to a request of this route.
+    #[must_use]
+    pub fn at(self, route: Option<usize>) -> Self {
+        Self { route, ..self }
+    }
 }

@@ -163,15 +163,15 @@ test('every request and every refusal is counted once', () => {
     host.answer(host.calls.pop(), ...answer);
   }
   assert.deepEqual(Object.fromEntries(host.metrics), {
-    'berth_requests.action=bypass': 1,
-    'berth_requests.action=none': 1,
-    'berth_requests.action=authenticate': 1,
-    'berth_requests.action=place': 3,
+    'berth_requests.action=bypass.route=/': 1,
+    'berth_requests.action=none.route=none': 1,
+    'berth_requests.action=authenticate.route=/api/': 1,
+    'berth_requests.action=place.route=/app/': 3,
     'berth_streams.pool=qix': 1,
-    'berth_rejections.reason=no-route': 1,
-    'berth_rejections.reason=no-session': 1,
-    'berth_rejections.reason=service-timeout': 1,
-    'berth_rejections.reason=unknown-session': 1,
+    'berth_rejections.reason=no-route.route=none': 1,
+    'berth_rejections.reason=no-session.route=/api/': 1,
+    'berth_rejections.reason=service-timeout.route=/app/': 1,
+    'berth_rejections.reason=unknown-session.route=/app/': 1,
     berth_callout_failures: 1,
   });
 });

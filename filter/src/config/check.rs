@@ -70,7 +70,7 @@ pub(super) fn check(
     }
     let origins = origins(&raw.origins, &mut report);
     let routes = routes(raw.routes, &mut report);
-    if let Some(route) = route::find(&routes, &raw.login_path)
+    if let Some((_, route)) = route::find(&routes, &raw.login_path)
         && route.action != Action::Bypass
     {
         let fault = format!(

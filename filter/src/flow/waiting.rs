@@ -41,6 +41,7 @@ impl From<Failure> for Rejection {
 /// A request that waits for a callout.
 #[derive(Debug)]
 pub struct Waiting {
+    route: Option<usize>,
     action: Action,
     asker: Asker,
     anonymous: bool,
@@ -48,8 +49,9 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    pub(super) const fn new(route: &Route, asker: Asker) -> Self {
+    pub(super) const fn new(at: Option<usize>, route: &Route, asker: Asker) -> Self {
         Self {
+            route: at,
             action: route.action,
             asker,
             anonymous: route.anonymous,
@@ -109,7 +111,7 @@ impl Waiting {
     }
 
     fn refuse(self, config: &Config, rejection: Rejection) -> Outcome {
-        Outcome::Reply(present(config, &self.asker, rejection))
+        Outcome::Reply(present(config, &self.asker, rejection).at(self.route))
     }
 }
 

@@ -217,7 +217,7 @@ fn logged(session_ref: &str, placed: Option<&Placed>) -> String {
 /// Refuses the request in effect. When even that fails, it is cut off; it never goes on.
 pub(super) fn refuse(shared: Option<&Shared>, reply: &Reply) {
     if let Some(shared) = shared {
-        shared.metrics.rejection(reply.cause);
+        shared.metrics.rejection(reply.cause, reply.route);
         if matches!(reply.cause, Cause::TokenInvalid | Cause::BearerInvalid) {
             shared.wants_keys.set(true);
         }

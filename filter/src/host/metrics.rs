@@ -3,7 +3,7 @@
 
 use super::calls;
 use crate::rejection::Cause;
-use crate::route::Action;
+use crate::route::Route;
 use berth_api::CloseReason;
 use std::borrow::Borrow;
 use std::cell::{Cell, RefCell};
@@ -24,8 +24,10 @@ pub(super) enum Cached {
 /// The counters of one worker's plugin.
 #[derive(Default)]
 pub(super) struct Metrics {
-    requests: [Cell<Option<u32>>; 4],
-    rejections: RefCell<HashMap<Cause, u32>>,
+    /// `.action=...` and `.route=...` of each route, in the order of the configuration.
+    routes: Vec<(&'static str, String)>,
+    requests: RefCell<HashMap<Option<usize>, u32>>,
+    rejections: RefCell<HashMap<(Cause, Option<usize>), u32>>,
     callout_failures: Cell<Option<u32>>,
     callouts: Cell<Option<u32>>,
     cached: [Cell<Option<u32>>; 3],
@@ -38,24 +40,43 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    /// A request has come.
-    pub(super) fn request(&self, action: Option<Action>) {
-        let (slot, label) = match action {
-            Some(Action::Place) => (&self.requests[0], "berth_requests.action=place"),
-            Some(Action::Authenticate) => (&self.requests[1], "berth_requests.action=authenticate"),
-            Some(Action::Bypass) => (&self.requests[2], "berth_requests.action=bypass"),
-            None => (&self.requests[3], "berth_requests.action=none"),
-        };
-        count(slot, label);
+    pub(super) fn new(routes: &[Route]) -> Self {
+        let labels = |route: &Route| (route.action.as_str(), route.pattern.as_str().to_owned());
+        Self {
+            routes: routes.iter().map(labels).collect(),
+            ..Self::default()
+        }
     }
 
-    /// A request was refused.
-    pub(super) fn rejection(&self, cause: Cause) {
-        let name = || format!("berth_rejections.reason={}", cause.reason());
-        let id = known(&self.rejections, &cause, || calls::define_counter(&name()));
+    /// A request has come, on the route at this place of the configuration.
+    pub(super) fn request(&self, route: Option<usize>) {
+        let name = || {
+            let (action, path) = self.labels(route);
+            format!("berth_requests.action={action}.route={path}")
+        };
+        let id = known(&self.requests, &route, || calls::define_counter(&name()));
         if let Some(id) = id {
             let _ = calls::increment(id);
         }
+    }
+
+    /// A request was refused.
+    pub(super) fn rejection(&self, cause: Cause, route: Option<usize>) {
+        let name = || {
+            let (reason, (_, path)) = (cause.reason(), self.labels(route));
+            format!("berth_rejections.reason={reason}.route={path}")
+        };
+        let id = known(&self.rejections, &(cause, route), || {
+            calls::define_counter(&name())
+        });
+        if let Some(id) = id {
+            let _ = calls::increment(id);
+        }
+    }
+
+    fn labels(&self, route: Option<usize>) -> (&'static str, &str) {
+        let found = route.and_then(|route| self.routes.get(route));
+        found.map_or(("none", "none"), |(action, path)| (action, path))
     }
 
     /// The placement service could not be asked, or gave no answer of its own.

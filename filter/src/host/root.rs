@@ -96,8 +96,8 @@ impl RootContext for Root {
             keys: RefCell::new(Rc::new(config.keys.clone())),
             answers: Answers::new(config.cache),
             lane: Lane::new(self.id, &config.service),
+            metrics: Metrics::new(&config.routes),
             config,
-            metrics: Metrics::default(),
             gateway,
             wants_keys: Cell::new(false),
         }));

@@ -194,8 +194,8 @@ impl Seat {
         super::trap::spring(&headers);
         let keys = shared.keys().ok_or_else(|| not_ready("keys"))?;
         let pairs = headers.iter().ok_or_else(|| not_ready("headers"))?;
-        let Start { action, step } = flow::start(&shared.config, &keys, pairs);
-        shared.metrics.request(action);
+        let Start { route, step } = flow::start(&shared.config, &keys, pairs);
+        shared.metrics.request(route);
         match step {
             Step::Reply(reply) => Err(reply),
             Step::Pass(changes) => {

@@ -180,9 +180,9 @@ async fn metrics_have_labels_and_the_access_log_says_where_a_request_went() -> R
         .await?
         .text();
     for line in [
-        r#"berth_requests{action="authenticate"} 1"#,
-        r#"berth_requests{action="place"} 1"#,
-        r#"berth_rejections{reason="no-route"} 1"#,
+        r#"berth_requests{action="authenticate",route="/api/"} 1"#,
+        r#"berth_requests{action="place",route="/app/"} 1"#,
+        r#"berth_rejections{reason="no-route",route="none"} 1"#,
         r#"berth_cache{result="miss"} 1"#,
         r#"berth_streams{pool="stand-in"} 1"#,
     ] {

@@ -73,7 +73,8 @@ async fn expired(stack: &Stack) -> Result<String> {
 async fn the_rule_holds(services: usize, store: &Value) -> Result<()> {
     // No sweep while the test looks at what is over.
     let sweep = json!({"interval": "1h"});
-    let short = json!({"session": {"idle_timeout": "1s", "absolute_timeout": "1s", "sweep": sweep}});
+    let short =
+        json!({"session": {"idle_timeout": "1s", "absolute_timeout": "1s", "sweep": sweep}});
     let stack = Stack::builder()
         .engines(1)
         .services(services)
