@@ -8,6 +8,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio_tungstenite::tungstenite::Message;
 
 /// A browser without script: keeps cookies by host and port, follows redirects.
 #[derive(Default)]
@@ -184,14 +185,30 @@ async fn a_logout_at_the_provider_ends_the_session_here_on_every_replica() -> Re
     let mut root = Browser::default();
     root.log_in(&stack, start, "root").await?;
     let (cookie, other) = (ada.session(&stack)?, root.session(&stack)?);
+    let mut socket = stack.socket("/app/sales.qvf", &cookie).await?;
+    let mut others = stack.socket("/app/sales.qvf", &other).await?;
     // Both replicas have the session in memory.
     for _ in 0..4 {
         assert_eq!(whoami(&stack, &cookie).await?.status, 200);
     }
     let (_, page) = ada.go(provider.addr, Call::get("/session/end")).await?;
     ada.confirm_logout(provider.addr, &page).await?;
+    // Its socket is told, by whichever replica its gateway reports to.
+    let told = async {
+        loop {
+            socket.send(Message::text("{}")).await?;
+            if let Message::Close(frame) = socket.next().await? {
+                let code = frame.map(|frame| u16::from(frame.code));
+                return Result::<Option<u16>>::Ok(code);
+            }
+        }
+    };
+    let code = tokio::time::timeout(Duration::from_secs(20), told).await??;
+    assert_eq!(code, Some(4403));
     let ended = ends(&stack, &cookie).await;
     ended.map_err(|e| format!("{e}\n{}", provider.process.tail()))?;
     assert_eq!(whoami(&stack, &other).await?.status, 200);
+    others.send(Message::text("{}")).await?;
+    others.next().await?;
     Ok(())
 }
