@@ -44,7 +44,7 @@ impl Answers {
 
     /// The session's grant, when it is cached and the feed is fresh. From now on events are wanted.
     pub(super) fn find(&self, key: &Key, gateway: &Gateway) -> Option<Rc<Grant>> {
-        let now = calls::now_ms().ok()?;
+        let now = gateway.latest();
         let fresh = gateway.want_events(now);
         self.cache.try_borrow_mut().ok()?.find(key, now, fresh)
     }

@@ -6,7 +6,7 @@ use super::calls::{self, LogLevel, streams};
 use super::metrics::Metrics;
 use crate::config::{Config, Service};
 use crate::feed::BEYOND_HOLD_MS;
-use crate::gateway::{self, BUSY_MS, MAX_ANSWER_BYTES, Told, Work};
+use crate::gateway::{self, BUSY_MS, IDLE_MS, MAX_ANSWER_BYTES, Told, Work};
 use crate::placement::Placed;
 use crate::streams::{Ending, Tap};
 use berth_api::CloseReason;
@@ -92,6 +92,12 @@ impl Gateway {
     /// The time, or that of the last tick when the host does not tell.
     fn clock(&self) -> u64 {
         calls::now_ms().unwrap_or_else(|_| self.now.get())
+    }
+
+    /// A time that has not come yet, unless ticks are late: who must not be older than that is not. Costs no call
+    /// of the host.
+    pub(super) fn latest(&self) -> u64 {
+        self.now.get().saturating_add(IDLE_MS.into())
     }
 
     /// The time of the last tick.

@@ -1,5 +1,6 @@
 //! Envoy counters of the filter, as `name.label=value`. Each is made when it first counts, so that a
-//! gateway shows what has happened there and nothing else. Counting never fails a request.
+//! gateway shows what has happened there and nothing else. What every request counts is kept here until the next
+//! tick: each call of the host takes longer than all else that counting is. Counting never fails a request.
 
 use super::calls;
 use crate::rejection::Cause;
@@ -9,6 +10,9 @@ use std::borrow::Borrow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::Hash;
+
+/// The label of a request that no route takes.
+const NONE: &str = "none";
 
 /// Where a session's token comes from.
 #[derive(Clone, Copy)]
@@ -21,16 +25,51 @@ pub(super) enum Cached {
     Coalesced,
 }
 
+/// A counter that Envoy hears of at the next tick.
+struct Tally {
+    name: String,
+    pending: Cell<u32>,
+    id: Cell<Option<u32>>,
+}
+
+impl Tally {
+    const fn new(name: String) -> Self {
+        Self {
+            name,
+            pending: Cell::new(0),
+            id: Cell::new(None),
+        }
+    }
+
+    fn count(&self) {
+        self.pending.set(self.pending.get().saturating_add(1));
+    }
+
+    fn flush(&self) {
+        let pending = self.pending.take();
+        if pending == 0 {
+            return;
+        }
+        if self.id.get().is_none() {
+            self.id.set(calls::define_counter(&self.name).ok());
+        }
+        if let Some(id) = self.id.get() {
+            let _ = calls::add(id, pending.into());
+        }
+    }
+}
+
 /// The counters of one worker's plugin.
-#[derive(Default)]
 pub(super) struct Metrics {
-    /// `.action=...` and `.route=...` of each route, in the order of the configuration.
-    routes: Vec<(&'static str, String)>,
-    requests: RefCell<HashMap<Option<usize>, u32>>,
+    /// `.route=...` of each route, in the order of the configuration.
+    routes: Vec<String>,
+    /// Of each route, and of requests without one.
+    requests: Vec<Tally>,
+    /// Hits, misses, coalesced.
+    cached: [Tally; 3],
     rejections: RefCell<HashMap<(Cause, Option<usize>), u32>>,
     callout_failures: Cell<Option<u32>>,
     callouts: Cell<Option<u32>>,
-    cached: [Cell<Option<u32>>; 3],
     jwks_failures: Cell<Option<u32>>,
     feed_failures: Cell<Option<u32>>,
     age_warnings: Cell<Option<u32>>,
@@ -41,29 +80,50 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub(super) fn new(routes: &[Route]) -> Self {
-        let labels = |route: &Route| (route.action.as_str(), route.pattern.as_str().to_owned());
+        let of = |action: &str, path: &str| {
+            Tally::new(format!("berth_requests.action={action}.route={path}"))
+        };
+        let routed = |route: &Route| of(route.action.as_str(), route.pattern.as_str());
+        let requests = routes.iter().map(routed).chain([of(NONE, NONE)]);
+        let cached = |result| Tally::new(format!("berth_cache.result={result}"));
+        let path = |route: &Route| route.pattern.as_str().to_owned();
         Self {
-            routes: routes.iter().map(labels).collect(),
-            ..Self::default()
+            routes: routes.iter().map(path).collect(),
+            requests: requests.collect(),
+            cached: ["hit", "miss", "coalesced"].map(cached),
+            rejections: RefCell::default(),
+            callout_failures: Cell::default(),
+            callouts: Cell::default(),
+            jwks_failures: Cell::default(),
+            feed_failures: Cell::default(),
+            age_warnings: Cell::default(),
+            lanes_lost: Cell::default(),
+            streams: RefCell::default(),
+            closed: RefCell::default(),
         }
+    }
+
+    /// Tells Envoy what has been counted since the last tick.
+    pub(super) fn flush(&self) {
+        self.requests
+            .iter()
+            .chain(&self.cached)
+            .for_each(Tally::flush);
     }
 
     /// A request has come, on the route at this place of the configuration.
     pub(super) fn request(&self, route: Option<usize>) {
-        let name = || {
-            let (action, path) = self.labels(route);
-            format!("berth_requests.action={action}.route={path}")
-        };
-        let id = known(&self.requests, &route, || calls::define_counter(&name()));
-        if let Some(id) = id {
-            let _ = calls::increment(id);
+        let place = route.unwrap_or(self.routes.len());
+        if let Some(tally) = self.requests.get(place) {
+            tally.count();
         }
     }
 
     /// A request was refused.
     pub(super) fn rejection(&self, cause: Cause, route: Option<usize>) {
         let name = || {
-            let (reason, (_, path)) = (cause.reason(), self.labels(route));
+            let path = route.and_then(|route| self.routes.get(route));
+            let (reason, path) = (cause.reason(), path.map_or(NONE, String::as_str));
             format!("berth_rejections.reason={reason}.route={path}")
         };
         let id = known(&self.rejections, &(cause, route), || {
@@ -72,11 +132,6 @@ impl Metrics {
         if let Some(id) = id {
             let _ = calls::increment(id);
         }
-    }
-
-    fn labels(&self, route: Option<usize>) -> (&'static str, &str) {
-        let found = route.and_then(|route| self.routes.get(route));
-        found.map_or(("none", "none"), |(action, path)| (action, path))
     }
 
     /// The placement service could not be asked, or gave no answer of its own.
@@ -99,9 +154,9 @@ impl Metrics {
     pub(super) fn cached(&self, cached: Cached) {
         let [hit, miss, coalesced] = &self.cached;
         match cached {
-            Cached::Hit => count(hit, "berth_cache.result=hit"),
-            Cached::Miss => count(miss, "berth_cache.result=miss"),
-            Cached::Coalesced => count(coalesced, "berth_cache.result=coalesced"),
+            Cached::Hit => hit.count(),
+            Cached::Miss => miss.count(),
+            Cached::Coalesced => coalesced.count(),
         }
     }
 

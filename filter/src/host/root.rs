@@ -125,6 +125,7 @@ impl RootContext for Root {
         );
         shared.answers.adopt(self.id, &shared);
         shared.lane.tick(&shared, now);
+        metrics.flush();
     }
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
@@ -167,6 +168,13 @@ impl Context for Root {
             _ => Err("the service does not give it"),
         };
         self.fetched(keys);
+    }
+
+    fn on_done(&mut self) -> bool {
+        if let Some(shared) = &self.shared {
+            shared.metrics.flush();
+        }
+        true
     }
 
     fn on_grpc_stream_initial_metadata(&mut self, stream: u32, _: u32) {

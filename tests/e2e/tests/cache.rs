@@ -48,8 +48,8 @@ async fn stat(stack: &Stack, name: &str) -> Result<u64> {
 
 /// Requests until the cache serves them.
 async fn warm(stack: &Stack, cookie: &str) -> Result<()> {
+    let before = stat(stack, HITS).await?;
     let hit = || async {
-        let before = stat(stack, HITS).await.ok()?;
         let reply = whoami(stack, cookie).await.ok()?;
         (reply.status == 200 && stat(stack, HITS).await.ok()? > before).then_some(())
     };
@@ -129,13 +129,18 @@ async fn a_hundred_requests_of_a_session_make_one_callout() -> Result<()> {
     .into_iter()
     .enumerate()
     {
-        let before = (service.asked().len(), stat(&stack, COALESCED).await?);
+        let before = service.asked().len();
         service.answer(answer.after(Duration::from_secs(3)));
         let cookie = cookie(n);
         let replies = try_join_all((0..100).map(|_| whoami(&stack, &cookie))).await?;
         assert!(replies.iter().all(|reply| reply.status == status));
-        assert_eq!(service.asked().len() - before.0, 1);
-        assert_eq!(stat(&stack, COALESCED).await? - before.1, 99);
+        assert_eq!(service.asked().len() - before, 1);
+        let expected = 99 * u64::try_from(n + 1)?;
+        let counted = || async {
+            let coalesced = stat(&stack, COALESCED).await.ok()?;
+            (coalesced == expected).then_some(())
+        };
+        wait::until("99 to be counted", LIMIT, counted).await?;
     }
     Ok(())
 }
@@ -175,10 +180,17 @@ async fn metrics_have_labels_and_the_access_log_says_where_a_request_went() -> R
     stack.stand_in()?.answer(Answer::json(200, &answer));
     let socket = stack.socket("/app/sales.qvf", &cookie(2)).await?;
 
-    let text = Call::get("/stats/prometheus")
-        .send(stack.envoy.admin)
-        .await?
-        .text();
+    let told = || async {
+        let told = Call::get("/stats/prometheus")
+            .send(stack.envoy.admin)
+            .await
+            .ok()?
+            .text();
+        // Told at the next tick, together.
+        told.contains(r#"berth_requests{action="place""#)
+            .then_some(told)
+    };
+    let text = wait::until("the counters", LIMIT, told).await?;
     for line in [
         r#"berth_requests{action="authenticate",route="/api/"} 1"#,
         r#"berth_requests{action="place",route="/app/"} 1"#,
