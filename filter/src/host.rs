@@ -2,10 +2,11 @@
 //! says, and decides nothing but one thing: when a host call fails, the request is refused.
 //!
 //! [`calls`] is the only place that talks to Envoy, [`root`] lives as long as a configuration and
-//! [`gateway`], [`lane`] and [`answers`] with it, [`stream`] as long as a request; [`tap`]
+//! [`gateway`], [`lane`] and [`answers`] with it, [`stream`] and [`seat`] as long as a request; [`tap`]
 //! sees what clients of open streams send.
 
 mod answers;
+mod asking;
 mod calls;
 mod gateway;
 mod lane;

@@ -2,10 +2,10 @@
 //! several wait for. Lets those go on that waited for another's callout, or refuses them; calls for those whose
 //! leader is gone. Decides nothing.
 
+use super::asking::{callout_answer, post, verdict};
 use super::calls::{self, LogLevel};
 use super::gateway::Gateway;
 use super::root::Shared;
-use super::seat::{callout_answer, post, verdict};
 use crate::cache::{Cache, Grant, Key, Settings};
 use crate::flights::{Flights, Landed};
 use crate::flow::{Verdict, Waiting};

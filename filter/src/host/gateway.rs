@@ -204,7 +204,7 @@ impl Gateway {
 
     fn call(&self, service: &Service, body: &[u8], timeout_ms: u32) -> Option<u32> {
         let path = self.with(|core| core.path().to_owned());
-        super::seat::post(service, &path, body, timeout_ms).ok()
+        super::asking::post(service, &path, body, timeout_ms).ok()
     }
 
     /// Something has happened that the next tick should not be long in coming for.

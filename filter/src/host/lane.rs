@@ -2,9 +2,10 @@
 //! When it is lost, the root context asks in the place of those who waited, each by a request of its own.
 //! Decides nothing.
 
+use super::asking::{Answer, callout_answer, post};
 use super::calls::{self, LogLevel, grpc, streams};
 use super::root::Shared;
-use super::seat::{Answer, Seat, callout_answer, post};
+use super::seat::Seat;
 use crate::config::Service;
 use crate::lane::{self, Sending, Waits};
 use crate::placement::MAX_ANSWER_BYTES;

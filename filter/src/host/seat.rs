@@ -3,14 +3,14 @@
 //! request; nothing fails open.
 
 use super::answers::{Joined, refuse, route};
+use super::asking::{Answer, callout_answer, post, verdict};
 use super::calls::{self, Headers, NotSent, streams};
 use super::metrics::Cached;
 use super::root::Shared;
 use super::tap;
 use crate::cache::Key;
-use crate::config::Service;
-use crate::flow::{self, Verdict, Waiting};
-use crate::placement::{MAX_ANSWER_BYTES, Placed};
+use crate::flow::{self, Waiting};
+use crate::placement::Placed;
 use crate::presentation::not_ready;
 use crate::step::{Callout, Failure, Outcome, Reply, Start, Step};
 use crate::streams::{Ending, Tap};
@@ -21,12 +21,6 @@ use std::rc::Rc;
 /// Numbers that Envoy knows of a request.
 const RESPONSE_STATUS: &str = "response\0code";
 const RESPONSE_SIZE: &str = "response\0size";
-
-/// What the placement service, or Envoy in its stead, has answered.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: Vec<u8>,
-}
 
 /// How a call went out.
 enum Way {
@@ -331,41 +325,4 @@ impl Seat {
         }
         refuse(shared, reply);
     }
-}
-
-/// Calls the placement service by a request: a `POST` with a JSON body.
-pub(super) fn post(
-    service: &Service,
-    path: &str,
-    body: &[u8],
-    timeout_ms: u32,
-) -> Result<u32, NotSent> {
-    let mut headers = Vec::with_capacity(5);
-    headers.push((":method", "POST"));
-    headers.push((":path", path));
-    headers.push((":authority", service.authority.as_str()));
-    headers.push(("content-type", "application/json"));
-    if let Some(authorization) = &service.authorization {
-        headers.push(("authorization", authorization.as_str()));
-    }
-    calls::call(&service.cluster, headers, Some(body), timeout_ms)
-}
-
-/// What an answer says of its session.
-pub(super) fn verdict(shared: &Shared, answer: Option<Answer>) -> Verdict {
-    let ended = |session_ref: &str| shared.gateway.has_ended(session_ref);
-    match answer.zip(shared.keys()) {
-        Some((Answer { status, body }, keys)) => flow::verdict(&keys, &ended, status, &body),
-        None => Err(Failure::Unreachable.into()),
-    }
-}
-
-/// The answer of the callout that has ended, if there is one. One byte more than is allowed is enough to refuse it.
-pub(super) fn callout_answer(size: usize) -> Option<Answer> {
-    let status = calls::callout_status().ok()?;
-    let body = match size.min(MAX_ANSWER_BYTES.saturating_add(1)) {
-        0 => Vec::new(),
-        size => calls::callout_body(size).ok()?,
-    };
-    Some(Answer { status, body })
 }

@@ -24,11 +24,14 @@ const ADMIN: &str = "admin";
 
 /// A placement and, where asked for, its reasons.
 #[derive(Serialize)]
-pub(super) struct Answer {
-    #[serde(flatten)]
-    placement: PlacementAnswer,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    explanation: Option<Vec<Candidate>>,
+#[serde(untagged)]
+pub(super) enum Answer {
+    Plain(PlacementAnswer),
+    Explained {
+        #[serde(flatten)]
+        placement: PlacementAnswer,
+        explanation: Vec<Candidate>,
+    },
 }
 
 /// Places one WebSocket. Counts as activity of its session, if a cookie names it.
@@ -85,9 +88,12 @@ pub(super) async fn placed(
         engine: placed.engine,
         reason: placed.reason.to_owned(),
     };
-    Ok(Answer {
-        placement,
-        explanation,
+    Ok(match explanation {
+        None => Answer::Plain(placement),
+        Some(explanation) => Answer::Explained {
+            placement,
+            explanation,
+        },
     })
 }
 
