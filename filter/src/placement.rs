@@ -4,7 +4,7 @@
 
 use crate::route::MaxAge;
 use crate::step::Change;
-use berth_api::{PlacementAnswer, TokenAnswer};
+use berth_api::{MAX_ENGINE_NAME, PlacementAnswer, TokenAnswer, is_stream_name};
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
@@ -29,8 +29,6 @@ const OWN_NAMES: &[&str] = &[
     "transfer-encoding",
     "upgrade",
 ];
-/// Bytes of a stream's, a pool's or an engine's name at the most.
-const MAX_NAME_BYTES: usize = 256;
 const OWN_PREFIXES: &[&str] = &["x-berth-", "x-envoy-", "sec-websocket-"];
 
 /// A sound answer, ready to become headers.
@@ -97,7 +95,7 @@ pub fn placement(body: &[u8]) -> Result<Answer, &'static str> {
         }
         set(&mut changes, "x-berth-destination", destination);
     }
-    if answer.stream.is_empty() || !is_name_of_record(&answer.stream) {
+    if !is_stream_name(&answer.stream) {
         return Err("stream");
     }
     for (text, field) in [
@@ -145,7 +143,7 @@ fn sound(
     if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
         return Err("token");
     }
-    if session_ref.is_empty() || !session_ref.bytes().all(|b| b.is_ascii_graphic()) {
+    if !is_stream_name(&session_ref) {
         return Err("session_ref");
     }
     Ok(Answer {
@@ -182,9 +180,10 @@ fn is_value(value: &str) -> bool {
     value.trim() == value && !value.bytes().any(|b| b.is_ascii_control())
 }
 
-/// A name that is reported, counted and logged: visible, and not too long. Empty where the service is an old one.
+/// The name of a pool or an engine, or a reason, for reports, metrics and logs: visible, and not too long.
+/// Empty where the service is an old one.
 fn is_name_of_record(text: &str) -> bool {
-    text.len() <= MAX_NAME_BYTES && text.bytes().all(|b| b.is_ascii_graphic())
+    text.len() <= MAX_ENGINE_NAME && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
 fn is_path(path: &str) -> bool {
@@ -294,10 +293,20 @@ mod tests {
                 assert_eq!(with(field, json!(bad)), Err(field));
             }
         }
-        assert_eq!(with("stream", json!("")), Err("stream"));
+        // What no report may say is not taken from an answer either.
+        for field in ["stream", "session_ref"] {
+            for bad in [
+                "".to_owned(),
+                "a/b".to_owned(),
+                "a b".to_owned(),
+                "x".repeat(65),
+            ] {
+                assert_eq!(with(field, json!(bad)), Err(field), "{bad}");
+            }
+            assert!(with(field, json!("x".repeat(64))).is_ok());
+        }
         assert!(with("engine", json!("")).is_ok());
         assert_eq!(with("token", json!("a b")), Err("token"));
-        assert_eq!(with("session_ref", json!("")), Err("session_ref"));
         assert_eq!(with("path", json!(7)), Err("shape"));
         assert_eq!(placement(b""), Err("shape"));
         assert_eq!(placement(&vec![b' '; MAX_ANSWER_BYTES + 1]), Err("size"));

@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize};
 pub const GATEWAY_EVENTS_PATH: &str = "/v1/gateways/{gateway}/events";
 /// Bytes of a gateway's name at the most.
 pub const MAX_GATEWAY_NAME: usize = 64;
+/// Bytes of a stream's or a session's public name (`stream`, `session_ref`) at the most.
+pub const MAX_STREAM_NAME: usize = 64;
+/// Bytes of a pool's or an engine's name at the most.
+pub const MAX_ENGINE_NAME: usize = 256;
 /// Milliseconds that a poll may be held at the most.
 pub const MAX_HOLD_MS: u32 = 25_000;
 /// Streams, or sessions, in one report at the most; a full list that is longer comes in parts.
@@ -26,6 +30,25 @@ pub const CURSOR_NOW: &str = "now";
 #[must_use]
 pub fn gateway_events_path(gateway: &str) -> String {
     GATEWAY_EVENTS_PATH.replace("{gateway}", gateway)
+}
+
+/// Whether a report may call a stream or a session so: 1 to [`MAX_STREAM_NAME`] of `A-Z a-z 0-9 - . _`. The
+/// service gives no other names, and the gateway takes no others from it: one that could not be reported would
+/// have the whole report refused.
+#[must_use]
+pub fn is_stream_name(text: &str) -> bool {
+    is_plain(text, MAX_STREAM_NAME)
+}
+
+/// Whether a gateway may be called so: 1 to [`MAX_GATEWAY_NAME`] of `A-Z a-z 0-9 - . _`.
+#[must_use]
+pub fn is_gateway_name(text: &str) -> bool {
+    is_plain(text, MAX_GATEWAY_NAME)
+}
+
+fn is_plain(text: &str, most: usize) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    (1..=most).contains(&text.len()) && text.bytes().all(plain)
 }
 
 /// What has changed since the gateway's report before.

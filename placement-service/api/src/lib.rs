@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 pub use calls::{CALLS_METHOD, CALLS_PATH, CALLS_SERVICE, Call, MAX_CALLS, Reply};
 pub use gateway::{
     CURSOR_NOW, CloseReason, ClosedStream, GATEWAY_EVENTS_PATH, GatewayAnswer, GatewayEvent,
-    GatewayReport, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_REPORTED, OpenStream, Part, SILENCE_S,
-    gateway_events_path,
+    GatewayReport, MAX_ENGINE_NAME, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_REPORTED, MAX_STREAM_NAME,
+    OpenStream, Part, SILENCE_S, gateway_events_path, is_gateway_name, is_stream_name,
 };
 pub use problem::Problem;
 pub use reason::Reason;

@@ -2,24 +2,20 @@
 //! report. Tells when a report is missing and the whole list is needed. Every change enters the books of the
 //! stream's engine. Knows no store and does not wait; time is an argument.
 
+mod bounds;
 mod sessions;
+mod views;
 
 use crate::engine::EngineName;
 use crate::reservation::{Tallies, Tally};
 use berth_api::{CloseReason, GatewayReport, OpenStream, Part, SILENCE_S};
-use serde::Serialize;
+pub(super) use bounds::Full;
 use sessions::BySession;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// Gateways at the most: each is one worker of one Envoy.
-const MAX_GATEWAYS: usize = 4096;
-/// Streams of one gateway at the most.
-const MAX_STREAMS_PER_GATEWAY: usize = 100_000;
-/// Streams of all gateways at the most.
-const MAX_STREAMS: usize = 1_000_000;
+pub use views::GatewayView;
 
 /// What `opened_at` may be wrong by: it is in whole seconds.
 const ROUNDED: Duration = Duration::from_secs(1);
@@ -71,13 +67,6 @@ pub(super) enum Turn {
     Past,
 }
 
-/// Why a report is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Full {
-    Gateways,
-    Streams,
-}
-
 /// What a report has changed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
@@ -90,17 +79,6 @@ pub(super) struct Outcome {
     pub(super) lost: usize,
     /// There are sessions to be looked at.
     pub(super) look: bool,
-}
-
-/// A gateway as operators see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct GatewayView {
-    pub gateway: String,
-    pub streams: usize,
-    /// Seconds since its last report.
-    pub silent_s: u64,
-    /// Its whole list is awaited: its streams may be others.
-    pub resync: bool,
 }
 
 impl Registry {
@@ -136,18 +114,7 @@ impl Registry {
         now: Instant,
     ) -> Result<Outcome, Full> {
         let turn = self.turn(name, report.sequence);
-        let known = self.gateways.get_key_value(name);
-        let known = known.map(|(name, gateway)| (Arc::clone(name), gateway.streams.len()));
-        let opening = report.opened.len();
-        let (key, streams) = match known {
-            Some(known) => known,
-            None if self.gateways.len() >= MAX_GATEWAYS => return Err(Full::Gateways),
-            None => (Arc::from(name), 0),
-        };
-        if streams + opening > MAX_STREAMS_PER_GATEWAY || self.streams.len() + opening > MAX_STREAMS
-        {
-            return Err(Full::Streams);
-        }
+        let key = self.admit(name, report)?;
         let mut outcome = Outcome::default();
         let gateway = self.gateways.entry(Arc::clone(&key));
         let gateway = gateway.or_insert_with(|| {
@@ -222,32 +189,6 @@ impl Registry {
         }
         self.tallies.tidy();
         streams
-    }
-
-    /// Gateways by name.
-    pub(super) fn gateways(&self, now_ms: u64) -> Vec<GatewayView> {
-        let view = |(name, gateway): (&Arc<str>, &Gateway)| GatewayView {
-            gateway: name.to_string(),
-            streams: gateway.streams.len(),
-            silent_s: now_ms.saturating_sub(gateway.heard_ms) / 1000,
-            resync: gateway.resync,
-        };
-        let mut views: Vec<_> = self.gateways.iter().map(view).collect();
-        views.sort_by(|a, b| a.gateway.cmp(&b.gateway));
-        views
-    }
-
-    /// Streams of each engine that has any: pool, engine, count.
-    pub(super) fn engines(&self) -> impl Iterator<Item = (&str, &str, usize)> {
-        let counted = self.engines.iter();
-        counted.map(|((pool, name), on)| (&**pool, name.as_str(), on.streams))
-    }
-
-    /// The gateways that have streams of a session.
-    pub(super) fn gateways_of(&self, session_ref: &str) -> HashSet<Arc<str>> {
-        let names = self.sessions.streams(session_ref);
-        let streams = names.filter_map(|name| self.streams.get(name));
-        streams.map(|stream| Arc::clone(&stream.gateway)).collect()
     }
 
     fn open(&mut self, gateway: &Arc<str>, open: &OpenStream, now_ms: u64, now: Instant) {

@@ -3,20 +3,16 @@
 
 use super::Place;
 use berth_api::{
-    ClosedStream, GatewayReport, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_REPORTED, OpenStream,
+    ClosedStream, GatewayReport, MAX_ENGINE_NAME, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_REPORTED,
+    OpenStream, is_gateway_name, is_stream_name,
 };
-
-/// Bytes of a stream's or a session's public name at the most.
-const MAX_NAME: usize = 64;
-/// Bytes of a pool's or an engine's name at the most.
-const MAX_ENGINE_NAME: usize = 256;
 
 /// Checks a report, and reads its cursor.
 ///
 /// # Errors
 /// What is wrong, with the field's name.
 pub fn checked(gateway: &str, report: &GatewayReport) -> Result<Option<Place>, String> {
-    if !is_name(gateway, MAX_GATEWAY_NAME) {
+    if !is_gateway_name(gateway) {
         return Err(format!(
             "gateway is not 1 to {MAX_GATEWAY_NAME} of A-Z a-z 0-9 - . _"
         ));
@@ -40,7 +36,7 @@ pub fn checked(gateway: &str, report: &GatewayReport) -> Result<Option<Place>, S
         opened(stream).map_err(|fault| format!("opened[{index}].{fault}"))?;
     }
     for (index, name) in report.active.iter().enumerate() {
-        if !is_name(name, MAX_NAME) {
+        if !is_stream_name(name) {
             return Err(format!("active[{index}] is not a session_ref"));
         }
     }
@@ -53,10 +49,10 @@ pub fn checked(gateway: &str, report: &GatewayReport) -> Result<Option<Place>, S
 }
 
 fn opened(stream: &OpenStream) -> Result<(), &'static str> {
-    if !is_name(&stream.stream, MAX_NAME) {
+    if !is_stream_name(&stream.stream) {
         return Err("stream is not a stream's name");
     }
-    if !is_name(&stream.session_ref, MAX_NAME) {
+    if !is_stream_name(&stream.session_ref) {
         return Err("session_ref is not a session_ref");
     }
     if !is_engine_name(&stream.pool) {
@@ -69,16 +65,11 @@ fn opened(stream: &OpenStream) -> Result<(), &'static str> {
 }
 
 fn closed(stream: &ClosedStream) -> Result<(), &'static str> {
-    if is_name(&stream.stream, MAX_NAME) {
+    if is_stream_name(&stream.stream) {
         Ok(())
     } else {
         Err("stream is not a stream's name")
     }
-}
-
-fn is_name(text: &str, most: usize) -> bool {
-    let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-    (1..=most).contains(&text.len()) && text.bytes().all(fine)
 }
 
 /// Whatever a discovery may call an engine, as long as it can be printed.
@@ -109,6 +100,14 @@ mod tests {
     fn faults_name_the_field() {
         assert_eq!(fault("g-1.a_B", "/sequence", json!(1)), None);
         assert_eq!(fault("g", "/cursor", json!("now")), None);
+        for field in [
+            "/opened/0/stream",
+            "/opened/0/session_ref",
+            "/closed/0/stream",
+        ] {
+            assert_eq!(fault("g", field, json!("x".repeat(64))), None);
+        }
+        assert_eq!(fault("g", "/opened/0/engine", json!("x".repeat(256))), None);
         let long = "x".repeat(65);
         for (gateway, field, value, told) in [
             (
@@ -153,6 +152,12 @@ mod tests {
                 "g",
                 "/opened/0/stream",
                 json!(""),
+                "opened[0].stream is not a stream's name",
+            ),
+            (
+                "g",
+                "/opened/0/stream",
+                json!(long),
                 "opened[0].stream is not a stream's name",
             ),
             (

@@ -1,5 +1,6 @@
 //! Histories worth reading, and random ones.
 
+use super::bounds::{MAX_GATEWAYS, MAX_STREAMS_PER_GATEWAY};
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -212,6 +213,26 @@ fn there_are_bounds() {
     let taken = w.registry.take("0", &more, START_MS, w.now);
     assert_eq!(taken, Err(Full::Streams));
     assert_eq!(w.registry.turn("0", 202), Turn::Now, "it was not taken");
+    // What is known takes no room, in a list as little as once more.
+    for (n, part) in names.chunks(500).enumerate() {
+        let part: Vec<_> = part.iter().map(|name| (name.as_str(), "s", "e")).collect();
+        let of_list = match n {
+            0 => Part::First,
+            199 => Part::Last,
+            _ => Part::Middle,
+        };
+        let outcome = w.take("0", &full(of_list, opened(n as u64 + 202, &part)));
+        assert_eq!((outcome.resync, outcome.lost), (false, 0));
+    }
+    assert_eq!(w.on("e").0, MAX_STREAMS_PER_GATEWAY);
+    // A new one among known ones is one too many, and room for one is room for one.
+    let known = names[0].as_str();
+    let mixed = [(known, "s", "e"), ("x", "s", "e"), ("x", "s", "e")];
+    let taken = w.registry.take("0", &opened(402, &mixed), START_MS, w.now);
+    assert_eq!(taken, Err(Full::Streams));
+    w.take("0", &closed(402, &[names[1].as_str()]));
+    w.take("0", &opened(403, &mixed));
+    assert_eq!(w.on("e").0, MAX_STREAMS_PER_GATEWAY);
 }
 
 #[test]

@@ -8,23 +8,18 @@
     reason = "a test's own steps may fail it, and what it measures is for people"
 )]
 
+mod held;
+
 use berth_harness::{Call, Result, Stack, WebSocket, wait};
-use futures_util::StreamExt;
+use held::{CLOSED_WITHIN, TALK, closed, hold, keep, open};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
 const PATH: &str = "/app/sales.qvf";
 /// Generous: the machine may be busy.
 const LIMIT: Duration = Duration::from_secs(60);
-/// No socket is held for longer.
-const HELD: Duration = Duration::from_secs(600);
-/// What one account's end may take on a busy machine; `make soak` prints the p99, which should be below one second.
-const CLOSED_WITHIN: Duration = Duration::from_secs(8);
-/// Time between two messages of a client that talks.
-const TALK: Duration = Duration::from_millis(250);
 const OPERATOR: &str = "operator-secret-1";
 
 /// Sockets of one account: few in every run, 500 in `make soak`.
@@ -34,79 +29,6 @@ fn sockets_per_account() -> usize {
     } else {
         60
     }
-}
-
-async fn open(to: SocketAddr, cookie: &str) -> Result<WebSocket> {
-    let mut socket = WebSocket::upgrade(to, PATH, &[("cookie", cookie)])
-        .await?
-        .open()?;
-    socket.next().await?;
-    Ok(socket)
-}
-
-/// How a socket ended: when, and with which close code.
-#[derive(Debug)]
-struct End {
-    at: Instant,
-    chatty: bool,
-    code: Option<u16>,
-}
-
-/// Keeps a socket until it is closed; a chatty one talks all the time, the others never say a word.
-async fn keep(mut socket: WebSocket, chatty: bool) -> Result<End> {
-    let mut code = None;
-    let began = Instant::now();
-    while began.elapsed() < HELD {
-        if chatty && socket.send(Message::text("{}")).await.is_err() {
-            break;
-        }
-        let wait = if chatty { TALK } else { HELD };
-        match tokio::time::timeout(wait, heard(&mut socket)).await {
-            Err(_) => {}
-            Ok(None) => break,
-            Ok(Some(frame)) => {
-                code = frame;
-                break;
-            }
-        }
-    }
-    let at = Instant::now();
-    if at.duration_since(began) >= HELD {
-        return Err("a socket stays open".into());
-    }
-    Ok(End { at, chatty, code })
-}
-
-/// Listens until a close frame comes, with its code, or the socket breaks.
-async fn heard(socket: &mut WebSocket) -> Option<Option<u16>> {
-    loop {
-        // Without a limit of its own: an idle socket says nothing for as long as the test takes.
-        match socket.stream.next().await {
-            Some(Ok(Message::Close(frame))) => return Some(frame.map(|frame| frame.code.into())),
-            Some(Ok(_)) => {}
-            Some(Err(_)) | None => return None,
-        }
-    }
-}
-
-/// Opens so many sockets of one login session, by turns on every gateway, half of them chatty.
-async fn hold(gateways: &[SocketAddr], cookie: &str, count: usize) -> Result<JoinSet<Result<End>>> {
-    const AT_ONCE: usize = 16;
-    let mut opening = JoinSet::new();
-    let mut ends = JoinSet::new();
-    for index in 0..count {
-        let (to, cookie) = (gateways[index % gateways.len()], cookie.to_owned());
-        opening.spawn(async move { open(to, &cookie).await.map(|socket| (index, socket)) });
-        while opening.len() >= AT_ONCE || (index + 1 == count && !opening.is_empty()) {
-            let Some(opened) = opening.join_next().await else {
-                break;
-            };
-            let (index, socket) = opened??;
-            // The gateways take turns, too.
-            ends.spawn(keep(socket, (index / gateways.len()).is_multiple_of(2)));
-        }
-    }
-    Ok(ends)
 }
 
 async fn streams(stack: &Stack) -> Result<u64> {
@@ -124,51 +46,26 @@ async fn known(stack: &Stack, count: usize) -> Result<()> {
     wait::until(&format!("the service knows {count} streams"), LIMIT, all).await
 }
 
-/// Every socket must close after `ended`; prints how long that took.
-async fn closed(
-    what: &str,
-    ended: Instant,
-    mut ends: JoinSet<Result<End>>,
-    code: u16,
-) -> Result<()> {
-    let mut all = vec![];
-    while let Some(end) = ends.join_next().await {
-        all.push(end??);
-    }
-    let times = |chatty: bool| {
-        let mut times: Vec<Duration> = all
-            .iter()
-            .filter(|end| end.chatty == chatty)
-            .map(|end| end.at.saturating_duration_since(ended))
-            .collect();
-        times.sort();
-        times
-    };
-    let p99 = |times: &[Duration]| times[(times.len() * 99).div_ceil(100) - 1];
-    let (talked, silent) = (times(true), times(false));
-    let with_code = all.iter().filter(|end| end.code == Some(code)).count();
-    println!(
-        "{what}: {} sockets closed; p99 chatty {:?}, idle {:?}; {with_code} of {} chatty ones saw {code}",
-        all.len(),
-        p99(&talked),
-        p99(&silent),
-        talked.len(),
-    );
-    assert!(
-        all.iter().all(|end| end.at >= ended),
-        "{what}: none before its time"
-    );
-    assert!(p99(&talked).max(p99(&silent)) < CLOSED_WITHIN, "{what}");
-    assert!(
-        with_code * 10 >= talked.len() * 8,
-        "{what}: {with_code} of {} with {code}",
-        talked.len()
-    );
-    assert!(
-        all.iter()
-            .all(|end| end.code.is_none() || end.code == Some(code)),
-        "{what}"
-    );
+/// The cookie of a child of that session, on the same runtime.
+async fn child_of(service: SocketAddr, cookie: &str) -> Result<String> {
+    let (name, id) = cookie.split_once('=').ok_or("no cookie")?;
+    let token = Call::post_json("/v1/tokens", &json!({"session": id}));
+    let token = token.send(service).await?.json();
+    let parent = token["session_ref"].as_str().ok_or("no session")?;
+    let start = Call::post_json(&format!("/v1/sessions/{parent}/children"), &json!({}));
+    let start = start.header("authorization", &format!("Bearer {OPERATOR}"));
+    let reply = start.send(service).await?;
+    assert_eq!(reply.status, 201, "{}", reply.text());
+    let child = reply.json();
+    let id = child["id"].as_str().ok_or("no child")?;
+    Ok(format!("{name}={id}"))
+}
+
+async fn log_out(stack: &Stack, cookie: &str) -> Result<()> {
+    let origin = format!("http://{}", stack.http());
+    let call = Call::new("POST", "/logout").cookie(cookie);
+    let reply = stack.send(call.header("origin", &origin)).await?;
+    assert!(reply.status < 400, "{} {}", reply.status, reply.text());
     Ok(())
 }
 
@@ -185,7 +82,7 @@ async fn whatever_ends_a_session_closes_its_sockets_on_every_gateway() -> Result
         .await?;
     let mut gateways = vec![stack.http()];
     gateways.extend(stack.further_envoys.iter().map(|envoy| envoy.http));
-    for name in ["ada", "bob", "eve"] {
+    for name in ["ada", "bob", "eve", "kim"] {
         stack
             .service()?
             .add_account(name, "some-password-1", &["user"])?;
@@ -194,26 +91,26 @@ async fn whatever_ends_a_session_closes_its_sockets_on_every_gateway() -> Result
     let ada = stack.login("ada", "some-password-1").await?;
     let bob = stack.login("bob", "some-password-1").await?;
     let eve = stack.login("eve", "some-password-1").await?;
-    let (logged_out, ended, locked, kept) = (
+    let kim = stack.login("kim", "some-password-1").await?;
+    let service = stack.service()?.addr;
+    let child = child_of(service, &kim).await?;
+    let (logged_out, ended, locked, of_child, kept) = (
         hold(&gateways, &demo, count).await?,
         hold(&gateways, &ada, count).await?,
         hold(&gateways, &bob, count).await?,
+        hold(&gateways, &child, count).await?,
         hold(&gateways, &eve, count).await?,
     );
-    known(&stack, 4 * count).await?;
-    let service = stack.service()?.addr;
-    let origin = format!("http://{}", stack.http());
+    known(&stack, 5 * count).await?;
 
     let began = Instant::now();
-    let reply = stack
-        .send(
-            Call::new("POST", "/logout")
-                .cookie(&demo)
-                .header("origin", &origin),
-        )
-        .await?;
-    assert!(reply.status < 400, "{} {}", reply.status, reply.text());
+    log_out(&stack, &demo).await?;
     closed("logout", began, logged_out, 4403).await?;
+
+    // No socket is the parent's own.
+    let began = Instant::now();
+    log_out(&stack, &kim).await?;
+    closed("the parent logged out", began, of_child, 4403).await?;
 
     let began = Instant::now();
     let bearer = format!("Bearer {OPERATOR}");
@@ -230,7 +127,7 @@ async fn whatever_ends_a_session_closes_its_sockets_on_every_gateway() -> Result
     assert_eq!(kept.len(), count);
     known(&stack, count).await?;
     for to in gateways {
-        for cookie in [&demo, &ada, &bob] {
+        for cookie in [&demo, &ada, &bob, &kim, &child] {
             let refused = WebSocket::upgrade(to, PATH, &[("cookie", cookie)])
                 .await?
                 .refused()?;

@@ -1,0 +1,50 @@
+//! How much the registry takes at the most, so that no gateway fills the memory: a report that would go
+//! beyond it is refused whole. Only what is new counts, so a list of streams that are known is never refused.
+
+use super::Registry;
+use berth_api::GatewayReport;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Gateways at the most: each is one worker of one Envoy.
+pub(super) const MAX_GATEWAYS: usize = 4096;
+/// Streams of one gateway at the most.
+pub(super) const MAX_STREAMS_PER_GATEWAY: usize = 100_000;
+/// Streams of all gateways at the most.
+const MAX_STREAMS: usize = 1_000_000;
+
+/// Why a report is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::gateways) enum Full {
+    Gateways,
+    Streams,
+}
+
+impl Registry {
+    /// The gateway's name as it is kept, where there is room for what it reports.
+    pub(super) fn admit(&self, name: &str, report: &GatewayReport) -> Result<Arc<str>, Full> {
+        let (key, streams) = match self.gateways.get_key_value(name) {
+            Some((name, gateway)) => (Arc::clone(name), Some(&gateway.streams)),
+            None if self.gateways.len() >= MAX_GATEWAYS => return Err(Full::Gateways),
+            None => (Arc::from(name), None),
+        };
+        let (here, all) = (streams.map_or(0, HashSet::len), self.streams.len());
+        let fits =
+            |new_here, new| here + new_here <= MAX_STREAMS_PER_GATEWAY && all + new <= MAX_STREAMS;
+        let opened = report.opened.len();
+        // Far from the bounds nothing has to be looked up.
+        if fits(opened, opened) {
+            return Ok(key);
+        }
+        let names = report.opened.iter().map(|stream| stream.stream.as_str());
+        let mut new: HashSet<&str> = names.collect();
+        new.retain(|name| !streams.is_some_and(|streams| streams.contains(*name)));
+        let new_here = new.len();
+        new.retain(|name| !self.streams.contains_key(*name));
+        if fits(new_here, new.len()) {
+            Ok(key)
+        } else {
+            Err(Full::Streams)
+        }
+    }
+}

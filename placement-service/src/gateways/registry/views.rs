@@ -1,0 +1,45 @@
+//! What others see of the registry: gateways, streams per engine, and where a session has streams.
+
+use super::{Gateway, Registry};
+use serde::Serialize;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// A gateway as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GatewayView {
+    pub gateway: String,
+    pub streams: usize,
+    /// Seconds since its last report.
+    pub silent_s: u64,
+    /// Its whole list is awaited: its streams may be others.
+    pub resync: bool,
+}
+
+impl Registry {
+    /// Gateways by name.
+    pub(in crate::gateways) fn gateways(&self, now_ms: u64) -> Vec<GatewayView> {
+        let view = |(name, gateway): (&Arc<str>, &Gateway)| GatewayView {
+            gateway: name.to_string(),
+            streams: gateway.streams.len(),
+            silent_s: now_ms.saturating_sub(gateway.heard_ms) / 1000,
+            resync: gateway.resync,
+        };
+        let mut views: Vec<_> = self.gateways.iter().map(view).collect();
+        views.sort_by(|a, b| a.gateway.cmp(&b.gateway));
+        views
+    }
+
+    /// Streams of each engine that has any: pool, engine, count.
+    pub(in crate::gateways) fn engines(&self) -> impl Iterator<Item = (&str, &str, usize)> {
+        let counted = self.engines.iter();
+        counted.map(|((pool, name), on)| (&**pool, name.as_str(), on.streams))
+    }
+
+    /// The gateways that have streams of a session.
+    pub(in crate::gateways) fn gateways_of(&self, session_ref: &str) -> HashSet<Arc<str>> {
+        let names = self.sessions.streams(session_ref);
+        let streams = names.filter_map(|name| self.streams.get(name));
+        streams.map(|stream| Arc::clone(&stream.gateway)).collect()
+    }
+}
