@@ -1,5 +1,6 @@
 // A real OpenID provider for the end-to-end tests: `node provider.mjs` prints `listening http=ADDRESS`.
-// POST /control/client {redirect_uris, ...} registers the client, POST /control/rotate takes new keys.
+// POST /control/client {redirect_uris, ...} registers the client, POST /control/rotate takes new keys,
+// GET /control/issued tells the tokens that the client was given, past the browser.
 // Whoever names himself in the form of /interaction/... is logged in; users are ada (staff) and eve (visitor).
 import { createServer } from "node:http";
 import { generateKeyPairSync, randomUUID } from "node:crypto";
@@ -9,6 +10,7 @@ const users = { ada: ["staff"], root: ["idp-admins", "staff"], eve: ["visitors"]
 let client = {};
 let provider;
 let handle;
+const issued = [];
 
 function newKey() {
   const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
@@ -49,8 +51,10 @@ function start(issuer) {
       devInteractions: { enabled: false },
       rpInitiatedLogout: {
         enabled: true,
-        // Without asking: the tests' browser has no script.
-        logoutSource: (ctx, form) => { ctx.body = `<html><body>${form}</body></html>`; },
+        // Its own page needs script.
+        logoutSource: (ctx, form) => {
+          ctx.body = `<html><head><link rel="icon" href="data:,"></head><body>${form}<button form="op.logoutForm" name="logout" value="yes">Log out here, too</button></body></html>`;
+        },
       },
     },
     findAccount: (ctx, id) => users[id] && {
@@ -59,12 +63,19 @@ function start(issuer) {
     },
     interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
     // Its own way refuses loopback addresses, where the tests' site is.
-    fetch: (url, { dispatcher, ...options }) => fetch(url, options),
+    fetch: (url, { dispatcher, ...options }) => {
+      if (options.body) issued.push(options.body.get("logout_token"));
+      return fetch(url, options);
+    },
     pkce: { required: () => true },
     ttl: { AccessToken: 60, AuthorizationCode: 60, IdToken: 60, Interaction: 600, Session: 600, Grant: 600 },
   });
   provider.on("backchannel.error", (ctx, error) => console.error("back-channel logout", error));
   provider.on("server_error", (ctx, error) => console.error(error));
+  provider.use(async (ctx, next) => {
+    await next();
+    if (ctx.oidc?.route === "token" && ctx.status === 200) issued.push(ctx.body.access_token, ctx.body.id_token);
+  });
   handle = provider.callback();
 }
 
@@ -78,7 +89,7 @@ async function interaction(request, response) {
   const details = await provider.interactionDetails(request, response);
   if (request.method === "GET" && details.prompt.name === "login") {
     response.setHeader("content-type", "text/html");
-    return response.end(`<form method="post" action="/interaction/${details.uid}"><input name="login"><button>Log in</button></form>`);
+    return response.end(`<link rel="icon" href="data:,"><form method="post" action="/interaction/${details.uid}"><input name="login"><button>Log in</button></form>`);
   }
   if (details.prompt.name === "login") {
     const login = new URLSearchParams(await body(request)).get("login");
@@ -101,6 +112,8 @@ const server = createServer(async (request, response) => {
     } else if (request.url === "/control/rotate") {
       start(issuer);
       response.end();
+    } else if (request.url === "/control/issued") {
+      response.end(JSON.stringify(issued));
     } else if (request.url.startsWith("/interaction/")) {
       await interaction(request, response);
     } else {

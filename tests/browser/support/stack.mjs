@@ -22,7 +22,7 @@ export async function seen() {
 /** Ends a login session on the server. The browser that has the cookie does not hear of it. */
 export async function endSession(id) {
   const reply = await fetch(`${url}/logout`, { method: 'POST', headers: { cookie: `berth=${id}` } });
-  if (reply.status !== 204) throw new Error(`logout: ${reply.status}`);
+  if (!reply.ok) throw new Error(`logout: ${reply.status}`);
 }
 
 /** Sets faults of an engine. An engine that dies does not answer. */

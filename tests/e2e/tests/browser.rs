@@ -1,6 +1,7 @@
 //! What only a real browser can show: Chromium, driven by the Node tests in `tests/browser`, against the whole
 //! stack. Each test here is one stack, and the files that want it.
 
+use berth_harness::oidc_provider::OidcProvider;
 use berth_harness::stack::Builder;
 use berth_harness::{Result, Stack, paths};
 use serde_json::{Value, json};
@@ -18,6 +19,10 @@ async fn passes(service: &Value, engines: usize, files: &[&str], tests: usize) -
 }
 
 async fn passes_on(builder: Builder, files: &[&str], tests: usize) -> Result<()> {
+    passes_in(&mut builder.start().await?, files, tests).await
+}
+
+async fn passes_in(stack: &mut Stack, files: &[&str], tests: usize) -> Result<()> {
     let folder = paths::root().join("tests/browser");
     for (needed, hint) in [
         (
@@ -33,7 +38,6 @@ async fn passes_on(builder: Builder, files: &[&str], tests: usize) -> Result<()>
             return Err(format!("{} is missing: `make setup`, or {hint}", needed.display()).into());
         }
     }
-    let mut stack = builder.start().await?;
     let scheme = if stack.certificate.is_some() {
         "https"
     } else {
@@ -116,4 +120,15 @@ async fn close_codes() -> Result<()> {
 async fn sockets_by_http2() -> Result<()> {
     let builder = Stack::builder().engines(1).tls();
     passes_on(builder, &["http2.test.mjs"], 1).await
+}
+
+#[tokio::test]
+async fn at_an_identity_provider() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let provider = OidcProvider::start(dir.path()).await?;
+    let service = json!({"oidc": provider.config()});
+    let builder = Stack::builder().engines(1).service_config(&service);
+    let mut stack = builder.start().await?;
+    provider.register(stack.http()).await?;
+    passes_in(&mut stack, &["provider.test.mjs"], 5).await
 }

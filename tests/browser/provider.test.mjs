@@ -1,0 +1,121 @@
+// Users of an identity provider (npm oidc-provider): from the login page to it and back, and out of both (S21).
+
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { cookies, dialog, profile, refused, screenshot, session } from './support/chromium.mjs';
+import { endSession, url } from './support/stack.mjs';
+
+const toProvider = (page) => page.getByRole('link', { name: 'Log in with idp' });
+/** The provider asks who it is. */
+const name = (page) => page.locator('[name=login]');
+
+async function giveName(page, value) {
+  await name(page).fill(value);
+  await page.getByRole('button', { name: 'Log in' }).click();
+}
+
+/** Logs in by the login page and the provider behind it. */
+async function logInThere(page, account) {
+  await page.goto('/login');
+  await toProvider(page).click();
+  await giveName(page, account);
+  await page.getByText(`${account} ·`).waitFor();
+}
+
+/** Says yes on the provider's own logout page, which leads back to the login page. */
+async function logOutThere(page) {
+  await page.getByRole('button', { name: 'Log out here, too' }).click();
+  // With a `state`, by which a site could tell what it had asked for.
+  await page.waitForURL(({ origin, pathname }) => origin === url && pathname === '/login');
+}
+
+/** Neither Berth nor the provider knows the browser any more. */
+async function isOut(page) {
+  assert.deepEqual(await cookies(page, 'berth'), []);
+  // The login page itself runs no script.
+  const own = await page.request.get('/session');
+  assert.equal((await own.json()).anonymous, true);
+  await toProvider(page).click();
+  await name(page).waitFor();
+}
+
+test('the login page leads to the provider, and from there back to where the user wanted to go', async (t) => {
+  const context = await profile(t);
+  const page = await context.newPage();
+  await page.goto('/login?return_to=%2F%3Fview%3D1');
+  await screenshot(page, 'login-provider');
+  await toProvider(page).click();
+  await name(page).waitFor();
+  assert.notEqual(new URL(page.url()).origin, url);
+  assert.deepEqual(await cookies(page, 'berth'), []);
+  await giveName(page, 'ada');
+  await page.getByText('ada · user ·').waitFor();
+  assert.equal(page.url(), `${url}/?view=1`);
+  const own = await session(page);
+  assert.deepEqual([own.account, own.provider, own.roles], ['ada', 'idp', ['user']]);
+  const [cookie, ...more] = (await context.cookies()).filter((one) => one.name.startsWith('berth'));
+  assert.deepEqual(more, [], 'what the login itself needed is gone');
+  assert.deepEqual([cookie.name, cookie.httpOnly, cookie.sameSite, cookie.expires], ['berth', true, 'Lax', -1]);
+  await page.getByRole('button', { name: 'GET /api/whoami' }).click();
+  await page.getByText('"account": "ada"').waitFor();
+});
+
+test('the button that logs out does so at the provider, too', async (t) => {
+  const context = await profile(t);
+  const page = await context.newPage();
+  await logInThere(page, 'root');
+  // Whom the provider knows it does not ask again.
+  await context.clearCookies({ name: 'berth' });
+  await page.goto('/login');
+  await toProvider(page).click();
+  await page.getByText('root ·').waitFor();
+  await page.getByRole('button', { name: 'Log out' }).click();
+  await logOutThere(page);
+  await isOut(page);
+});
+
+test('so does the browser module', async (t) => {
+  const context = await profile(t);
+  const page = await context.newPage();
+  await logInThere(page, 'ada');
+  await page.evaluate(async () => {
+    (await import('/berth/session.js')).logout();
+  });
+  await logOutThere(page);
+  await isOut(page);
+});
+
+test('a call that finds the session over goes on after a login at the provider in a new tab', async (t) => {
+  const context = await profile(t, { expect: [refused(440)] });
+  const page = await context.newPage();
+  await logInThere(page, 'ada');
+  await endSession((await cookies(page, 'berth'))[0]);
+  await page.evaluate(async () => {
+    const berth = await import('/berth/session.js');
+    window.answer = berth.fetch('/api/echo').then((reply) => reply.status);
+  });
+  await dialog(page).waitFor();
+  const opened = context.waitForEvent('page');
+  await toProvider(dialog(page)).click();
+  const tab = await opened;
+  // The provider knows who it is.
+  await tab.getByText('ada ·').waitFor();
+  await tab.close();
+  await page.evaluate(() => dispatchEvent(new Event('focus')));
+  assert.equal(await page.evaluate(() => window.answer), 200);
+  assert.equal(await dialog(page).count(), 0);
+});
+
+test('whom the provider does not let in is told so, and can try again', async (t) => {
+  const context = await profile(t, { expect: [refused(403)] });
+  const page = await context.newPage();
+  await page.goto('/login');
+  await toProvider(page).click();
+  await giveName(page, 'nobody');
+  const alert = page.getByRole('alert');
+  assert.match(await alert.textContent(), /not allowed at the provider/);
+  assert.deepEqual(await cookies(page, 'berth'), []);
+  await toProvider(page).click();
+  await giveName(page, 'ada');
+  await page.getByText('ada ·').waitFor();
+});
