@@ -232,10 +232,12 @@ impl Sessions {
     }
 
     fn unknown(&self, id: Option<IdHash>) -> Refusal {
-        if id.and_then(|id| self.memory.has_ended(&id)) == Some(true) {
+        let session = id.map_or("not an id".to_owned(), |id| self.keys.session_ref(&id));
+        let here = id.and_then(|id| self.memory.has_ended(&id));
+        let by_time = here.or_else(|| self.memory.has_ended_elsewhere(&session));
+        if by_time == Some(true) {
             return Reason::SessionExpired.into();
         }
-        let session = id.map_or("not an id".to_owned(), |id| self.keys.session_ref(&id));
         tracing::info!(target: "berth::audit", event = "unknown-session", session);
         Reason::UnknownSession.into()
     }

@@ -59,8 +59,8 @@ impl Sessions {
 
     /// Another process has ended a session.
     pub(crate) fn hear_of_end(&self, session_ref: &str, cause: EndCause) {
-        if let Some(id) = self.memory.id_of(session_ref) {
-            self.memory.ended(id, cause.is_by_time());
+        let by_time = cause.is_by_time();
+        if let Some(id) = self.memory.ended_elsewhere(session_ref, by_time) {
             self.activity.forget(&id);
         }
     }

@@ -132,6 +132,8 @@ pub(super) struct Memory {
     by_ref: Cache<String, (IdHash, Arc<Known>)>,
     /// Whether it was by time that they ended.
     ended: Cache<IdHash, bool>,
+    /// The same by their public names, as the event log tells it: what other processes ended need not be known here.
+    ended_elsewhere: Cache<String, bool>,
 }
 
 impl Memory {
@@ -150,6 +152,10 @@ impl Memory {
                 .max_capacity(CACHED_SESSIONS)
                 .time_to_live(ENDED_MEMORY + keep)
                 .build(),
+            ended_elsewhere: Cache::builder()
+                .max_capacity(CACHED_SESSIONS)
+                .time_to_live(ENDED_MEMORY + keep)
+                .build(),
         }
     }
 
@@ -160,13 +166,26 @@ impl Memory {
     pub(super) fn insert(&self, id: IdHash, known: &Arc<Known>) {
         self.live.insert(id, known.clone());
         let name = known.live.session_ref.clone();
-        self.by_ref.insert(name, (id, known.clone()));
+        self.by_ref.insert(name.clone(), (id, known.clone()));
+        // The row may be older than what another process has told.
+        if let Some(by_time) = self.ended_elsewhere.get(&name) {
+            self.ended(id, by_time);
+        }
     }
 
     /// From here on the session is not let in, whatever the store says.
     pub(super) fn ended(&self, id: IdHash, by_time: bool) {
         self.ended.insert(id, by_time);
         self.live.invalidate(&id);
+    }
+
+    /// As [`Self::ended`], of a session that another process has ended; its id, if that is known here.
+    pub(super) fn ended_elsewhere(&self, session_ref: &str, by_time: bool) -> Option<IdHash> {
+        // First, so that a look-up that is under way finds it.
+        self.ended_elsewhere.insert(session_ref.to_owned(), by_time);
+        let id = self.id_of(session_ref)?;
+        self.ended(id, by_time);
+        Some(id)
     }
 
     /// It had not ended after all.
@@ -182,6 +201,11 @@ impl Memory {
     /// Whether it has ended, and if so, whether it was by time.
     pub(super) fn has_ended(&self, id: &IdHash) -> Option<bool> {
         self.ended.get(id)
+    }
+
+    /// The same, by its public name, of a session that another process has ended.
+    pub(super) fn has_ended_elsewhere(&self, session_ref: &str) -> Option<bool> {
+        self.ended_elsewhere.get(session_ref)
     }
 
     /// The id of a session that was in memory a while ago.

@@ -157,3 +157,25 @@ async fn twenty_requests_over_two_replicas_get_one_anonymous_id_and_no_row() {
     assert_eq!(expired + unknown, 40);
     assert!((1..=20).contains(&expired), "{expired}");
 }
+
+#[tokio::test]
+async fn a_replica_that_never_saw_a_session_knows_too_how_it_ended() {
+    let one = Site::start(SWEEP).await;
+    let never = "session: { cookie: { secure: false }, sweep: { interval: 600s } }";
+    let two = one.replica(never).await;
+    let logged_out = one.login().await;
+    let out = one.request(reqwest::Method::POST, "/logout");
+    let out = crate::site::answer(out.header("cookie", format!("berth={logged_out}"))).await;
+    assert_eq!(out.status, 204);
+    let over = one.login().await;
+    one.clock.advance_ms(31 * MINUTE_MS);
+    eventually("it is swept", async || one.session_rows().await == 0).await;
+    eventually("the other one has heard why", async || {
+        two.token(&over).await.reason() == "session-expired"
+    })
+    .await;
+    assert_eq!(two.token(&over).await.status, 440);
+    for id in [logged_out, "u".repeat(43)] {
+        assert_eq!(two.token(&id).await.reason(), "unknown-session");
+    }
+}
