@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
+use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
@@ -16,6 +17,8 @@ use tokio::time::{Instant, sleep};
 const START: Duration = Duration::from_secs(30);
 const STOP: Duration = Duration::from_secs(10);
 const ASK_AGAIN: Duration = Duration::from_millis(20);
+/// Between two looks whether a process has taken the signal to stop.
+const STOPS_SOON: Duration = Duration::from_millis(1);
 /// Between the choice of a free port and its use, somebody else may take it.
 const PORTS_TO_TRY: usize = 5;
 
@@ -100,6 +103,12 @@ impl<K: Kind> Server<K> {
         self.port
     }
 
+    /// Where it keeps its data, with all its files.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// A number for a database that nobody else uses.
     pub(crate) fn next_database(&self) -> u32 {
         self.databases.fetch_add(1, Ordering::Relaxed)
@@ -145,13 +154,17 @@ impl<K: Kind> Server<K> {
         self.process.log()
     }
 
-    /// To it and its children: PostgreSQL's lead process groups of their own.
+    /// To it and its children: PostgreSQL's lead process groups of their own. It is stopped first: a child that it
+    /// begins meanwhile would be missed, and would go on answering.
     fn signal_all(&self, signal: Signal) {
         let leader = self.process.pid();
+        send(leader, Signal::STOP);
+        let end = Instant::now() + STOP;
+        while runs(leader) && Instant::now() < end {
+            thread::sleep(STOPS_SOON);
+        }
         for pid in children(leader).into_iter().chain([leader]) {
-            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-                let _ = kill_process(pid, signal);
-            }
+            send(pid, signal);
         }
     }
 }
@@ -160,10 +173,14 @@ impl<K> Drop for Server<K> {
     fn drop(&mut self) {
         // A frozen child would not notice that its parent is gone.
         for pid in children(self.process.pid()) {
-            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
+            send(pid, Signal::KILL);
         }
+    }
+}
+
+fn send(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
     }
 }
 
@@ -187,14 +204,23 @@ async fn ready<K: Kind>(kind: &K, process: &mut Process, port: u16) -> Result<()
     Ok(())
 }
 
+/// Whether it is there, and neither stopped nor ended.
+fn runs(pid: u32) -> bool {
+    let state = status_of(&Path::new("/proc").join(pid.to_string()), "State:");
+    state.is_some_and(|state| !state.starts_with(['T', 'Z', 'X']))
+}
+
+/// One line of what the kernel tells about a process.
+fn status_of(process: &Path, name: &str) -> Option<String> {
+    let status = fs::read_to_string(process.join("status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.trim().to_owned())
+}
+
 /// The processes whose parent is `leader`.
 fn children(leader: u32) -> Vec<u32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let parent = |path: PathBuf| -> Option<u32> {
-        let status = fs::read_to_string(path.join("status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
-        line.trim().parse().ok()
-    };
+    let parent = |path: PathBuf| -> Option<u32> { status_of(&path, "PPid:")?.parse().ok() };
     processes
         .filter(|entry| parent(entry.path()) == Some(leader))
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
