@@ -3,95 +3,10 @@
 #![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
 
 use berth_harness::oidc_provider::OidcProvider;
-use berth_harness::{Call, Reply, Result, Stack, wait};
+use berth_harness::{Browser, Call, Reply, Result, Stack, wait};
 use serde_json::json;
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 use tokio_tungstenite::tungstenite::Message;
-
-/// A browser without script: keeps cookies by host and port, follows redirects.
-#[derive(Default)]
-struct Browser {
-    cookies: BTreeMap<(SocketAddr, String), String>,
-}
-
-impl Browser {
-    async fn go(&mut self, at: SocketAddr, call: Call) -> Result<(SocketAddr, Reply)> {
-        let (mut at, mut call) = (at, call);
-        for _ in 0..20 {
-            let own = self.cookies.iter().filter(|((host, _), _)| *host == at);
-            let cookies: Vec<String> = own
-                .map(|((_, name), value)| format!("{name}={value}"))
-                .collect();
-            let reply = call.cookie(&cookies.join("; ")).send(at).await?;
-            self.keep(at, &reply);
-            let location = reply.header("location").to_owned();
-            if !(300..400).contains(&reply.status) {
-                return Ok((at, reply));
-            }
-            let path = match location.strip_prefix("http://") {
-                Some(rest) => {
-                    let (host, path) = rest.split_once('/').ok_or("no path")?;
-                    at = host.parse()?;
-                    format!("/{path}")
-                }
-                None => location,
-            };
-            call = Call::get(&path).header("accept", "text/html");
-        }
-        Err("too many redirects".into())
-    }
-
-    fn keep(&mut self, at: SocketAddr, reply: &Reply) {
-        for set in reply.headers.get_all("set-cookie") {
-            let pair = set
-                .to_str()
-                .unwrap_or_default()
-                .split(';')
-                .next()
-                .unwrap_or_default();
-            let (name, value) = pair.split_once('=').unwrap_or_default();
-            if value.is_empty() {
-                self.cookies.remove(&(at, name.to_owned()));
-            } else {
-                self.cookies.insert((at, name.to_owned()), value.to_owned());
-            }
-        }
-    }
-
-    /// From this path of the site to the provider's form, if it asks, and back.
-    async fn log_in(&mut self, stack: &Stack, path: &str, name: &str) -> Result<Reply> {
-        let (at, page) = self.go(stack.http(), Call::get(path)).await?;
-        let text = page.text();
-        let Some((_, action)) = text.split_once("action=\"/interaction/") else {
-            return Ok(page);
-        };
-        let action = format!(
-            "/interaction/{}",
-            action.split('"').next().unwrap_or_default()
-        );
-        let form = Call::post_form(&action, &[("login", name)]);
-        Ok(self.go(at, form).await?.1)
-    }
-
-    /// Says yes on the provider's logout page; where that leads.
-    async fn confirm_logout(&mut self, provider: SocketAddr, page: &Reply) -> Result<SocketAddr> {
-        let text = page.text();
-        let (_, xsrf) = text
-            .split_once("name=\"xsrf\" value=\"")
-            .ok_or(text.clone())?;
-        let xsrf = xsrf.split('"').next().unwrap_or_default();
-        let fields = [("xsrf", xsrf), ("logout", "yes")];
-        let confirm = Call::post_form("/session/end/confirm", &fields);
-        Ok(self.go(provider, confirm).await?.0)
-    }
-
-    fn session(&self, stack: &Stack) -> Result<String> {
-        let value = self.cookies.get(&(stack.http(), "berth".to_owned()));
-        Ok(format!("berth={}", value.ok_or("not logged in")?))
-    }
-}
 
 async fn site() -> Result<(Stack, OidcProvider, tempfile::TempDir)> {
     let dir = tempfile::tempdir()?;

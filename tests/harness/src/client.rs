@@ -1,11 +1,13 @@
 //! The clients of the tests: one HTTP/1.1 request on a connection of its own, sent exactly as said
 //! (twice the same header, a forged one), and WebSockets. They judge nothing.
 
+mod browser;
 mod enigma;
 mod http2;
 mod qix;
 mod websocket;
 
+pub use browser::Browser;
 pub use http2::Http2;
 pub use qix::{GLOBAL, Qix};
 pub use websocket::{Carrier, Upgrade, WebSocket, upgrade_head};

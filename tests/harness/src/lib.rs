@@ -19,7 +19,7 @@ pub mod token;
 pub mod usage;
 pub mod wait;
 
-pub use client::{Call, Qix, Reply, WebSocket};
+pub use client::{Browser, Call, Qix, Reply, WebSocket};
 pub use stack::Stack;
 pub use stand_in::StandIn;
 

@@ -1,0 +1,112 @@
+//! A browser without script: keeps cookies by host and port, follows redirects, and fills in the forms of the test's
+//! OpenID provider.
+
+use super::{Call, Reply};
+use crate::{Result, Stack};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+const MOST_REDIRECTS: usize = 20;
+
+/// One profile of it, and what it has been told.
+#[derive(Default)]
+pub struct Browser {
+    cookies: BTreeMap<(SocketAddr, String), String>,
+    /// Every cookie that it was ever given, as `name=value`.
+    pub given: Vec<String>,
+    /// Every address that it was sent on to.
+    pub sent_to: Vec<String>,
+}
+
+impl Browser {
+    /// Sends the request with the cookies of that host, and follows where it leads; where that is.
+    ///
+    /// # Errors
+    /// When somebody does not answer, or sends it around.
+    pub async fn go(&mut self, at: SocketAddr, call: Call) -> Result<(SocketAddr, Reply)> {
+        let (mut at, mut call) = (at, call);
+        for _ in 0..MOST_REDIRECTS {
+            let own = self.cookies.iter().filter(|((host, _), _)| *host == at);
+            let cookies: Vec<String> = own
+                .map(|((_, name), value)| format!("{name}={value}"))
+                .collect();
+            let reply = call.cookie(&cookies.join("; ")).send(at).await?;
+            self.keep(at, &reply);
+            let location = reply.header("location").to_owned();
+            if !(300..400).contains(&reply.status) {
+                return Ok((at, reply));
+            }
+            self.sent_to.push(location.clone());
+            let path = match location.strip_prefix("http://") {
+                Some(rest) => {
+                    let (host, path) = rest.split_once('/').ok_or("no path")?;
+                    at = host.parse()?;
+                    format!("/{path}")
+                }
+                None => location,
+            };
+            call = Call::get(&path).header("accept", "text/html");
+        }
+        Err("too many redirects".into())
+    }
+
+    fn keep(&mut self, at: SocketAddr, reply: &Reply) {
+        for set in reply.headers.get_all("set-cookie") {
+            let set = set.to_str().unwrap_or_default();
+            let pair = set.split(';').next().unwrap_or_default();
+            let (name, value) = pair.split_once('=').unwrap_or_default();
+            if value.is_empty() {
+                self.cookies.remove(&(at, name.to_owned()));
+            } else {
+                self.given.push(pair.to_owned());
+                self.cookies.insert((at, name.to_owned()), value.to_owned());
+            }
+        }
+    }
+
+    /// From this path of the site to the provider's form, if it asks, and back.
+    ///
+    /// # Errors
+    /// As [`Self::go`].
+    pub async fn log_in(&mut self, stack: &Stack, path: &str, name: &str) -> Result<Reply> {
+        let (at, page) = self.go(stack.http(), Call::get(path)).await?;
+        let text = page.text();
+        let Some((_, action)) = text.split_once("action=\"/interaction/") else {
+            return Ok(page);
+        };
+        let action = format!(
+            "/interaction/{}",
+            action.split('"').next().unwrap_or_default()
+        );
+        let form = Call::post_form(&action, &[("login", name)]);
+        Ok(self.go(at, form).await?.1)
+    }
+
+    /// Says yes on the provider's logout page; where that leads.
+    ///
+    /// # Errors
+    /// When it is no such page; as [`Self::go`].
+    pub async fn confirm_logout(
+        &mut self,
+        provider: SocketAddr,
+        page: &Reply,
+    ) -> Result<SocketAddr> {
+        let text = page.text();
+        let (_, xsrf) = text
+            .split_once("name=\"xsrf\" value=\"")
+            .ok_or(text.clone())?;
+        let xsrf = xsrf.split('"').next().unwrap_or_default();
+        let fields = [("xsrf", xsrf), ("logout", "yes")];
+        let confirm = Call::post_form("/session/end/confirm", &fields);
+        Ok(self.go(provider, confirm).await?.0)
+    }
+
+    /// The login cookie of the site, `berth=...`.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn session(&self, stack: &Stack) -> Result<String> {
+        let value = self.cookies.get(&(stack.http(), "berth".to_owned()));
+        Ok(format!("berth={}", value.ok_or("not logged in")?))
+    }
+}
