@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+/// What proves to the provider that it is the site who asks.
+pub const CLIENT_SECRET: &str = "the secret of the client";
 const START: Duration = Duration::from_secs(30);
 
 /// The running provider. It ends when this is dropped.
@@ -39,7 +41,7 @@ impl OidcProvider {
             "name": "idp",
             "issuer": format!("http://{}", self.addr),
             "client_id": "berth",
-            "client_secret": {"inline": "the secret of the client"},
+            "client_secret": {"inline": CLIENT_SECRET},
             "scopes": ["profile"],
             "roles": {"claim": "groups", "map": {"idp-admins": "admin", "staff": "user"}},
         }])
@@ -65,6 +67,15 @@ impl OidcProvider {
     /// When it does not answer.
     pub async fn rotate(&self) -> Result<()> {
         self.control("/control/rotate", &json!({})).await
+    }
+
+    /// The tokens that the site was given past the browser: access, ID and logout tokens.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn issued(&self) -> Result<Vec<String>> {
+        let reply = Call::get("/control/issued").send(self.addr).await?;
+        Ok(serde_json::from_slice(&reply.body)?)
     }
 
     async fn control(&self, path: &str, body: &Value) -> Result<()> {

@@ -90,6 +90,8 @@ pub(crate) fn check(logs: &[Place]) -> Result<()> {
         "session-ended idle-timeout",
         "session-ended parent-ended",
         "session-ended operator",
+        "session-ended back-channel",
+        "login-failed login-denied",
     ] {
         assert!(seen.contains(expected), "no `{expected}` among {seen:?}");
     }

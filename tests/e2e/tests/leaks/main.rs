@@ -3,31 +3,42 @@
 #![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
 
 mod audit;
+mod elsewhere;
 mod places;
 mod secrets;
 mod story;
 
 use berth_databases::{Postgres, Redis};
+use berth_harness::oidc_provider::OidcProvider;
 use berth_harness::{Call, Result, Stack};
 use places::{Place, Store};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
+/// Was in the store for a moment: by this the search shows that it looks into the files beneath.
+const PLANTED: &str = "planted-in-the-store-and-removed-again";
+
 /// Plays the story on this store; fails when anything of it is found anywhere.
 async fn nothing_leaks(store: Value, open: impl FnOnce(PathBuf) -> Store) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let provider = OidcProvider::start(dir.path()).await?;
     let mut stack = Stack::builder()
         .engines(2)
         .services(2)
         .service_config(&story::service())
+        .service_config(&json!({"oidc": provider.config()}))
         .service_config(&json!({"store": store}))
         .filter_config(&story::filter())
         .start()
         .await?;
+    provider.register(stack.http()).await?;
     // Its own log of requests holds every header, whatever the filter does: so not the whole of Envoy.
     let loud = Call::new("POST", "/logging?wasm=trace");
     assert_eq!(loud.send(stack.envoy.admin).await?.status, 200);
-    let mut secrets = story::play(&mut stack).await?;
-    let store = open(stack.dir.join("berth.db")).contents().await?;
+    let mut secrets = story::play(&mut stack, &provider).await?;
+    let store = open(stack.dir.join("berth.db"));
+    store.plant(PLANTED).await?;
+    let (in_files, store) = (!matches!(store, Store::Sqlite(_)), store.contents().await?);
     let told = places::told(&mut stack).await?;
     let logs = places::logs(&mut stack)?;
 
@@ -41,7 +52,7 @@ async fn nothing_leaks(store: Value, open: impl FnOnce(PathBuf) -> Store) -> Res
     found.extend(search(kept_keys, &logs));
     found.extend(search(kept_keys, &store));
     assert!(
-        secrets.len() > 60,
+        secrets.len() > 150,
         "a story with few secrets: {}",
         secrets.len()
     );
@@ -51,6 +62,12 @@ async fn nothing_leaks(store: Value, open: impl FnOnce(PathBuf) -> Store) -> Res
     let mut canary = secrets::Secrets::default();
     canary.add("the account", story::ACCOUNT);
     assert!(!search(&canary, &store).is_empty(), "nothing in the store");
+    let mut planted = secrets::Secrets::default();
+    planted.add("what was planted", PLANTED);
+    let found = search(&planted, &store);
+    assert_eq!(!found.is_empty(), in_files, "in the files: {found:?}");
+    let in_a_file = |what: &String| what.starts_with(places::FILE);
+    assert!(found.iter().all(in_a_file), "removed: {found:?}");
     canary.add("the canary", story::CANARY);
     for place in ["berth.log: the account", "envoy.log: the canary"] {
         let found = search(&canary, &logs);
@@ -89,7 +106,7 @@ async fn nothing_leaks_with_postgresql() -> Result<()> {
     let server = Postgres::shared().await?;
     let url = server.database().await?;
     let store = json!({"kind": "postgres", "path": null, "url": {"inline": url}});
-    nothing_leaks(store, |_| Store::Postgres(url)).await
+    nothing_leaks(store, |_| Store::Postgres(server, url)).await
 }
 
 #[tokio::test]
@@ -97,5 +114,5 @@ async fn nothing_leaks_with_redis() -> Result<()> {
     let server = Redis::shared().await?;
     let url = server.database();
     let store = json!({"kind": "redis", "path": null, "url": {"inline": url}});
-    nothing_leaks(store, |_| Store::Redis(url)).await
+    nothing_leaks(store, |_| Store::Redis(server, url)).await
 }

@@ -1,21 +1,26 @@
 //! Everything that a stack leaves behind: logs, metrics, Envoy's statistics and configuration, and whatever the store
-//! keeps. Knows of no secret.
+//! keeps, as its server tells it and as it lies in files. Knows of no secret.
 
+use berth_databases::{Postgres, Redis};
 use berth_harness::{Call, Result, Stack};
-use redis::Value;
+use redis::{Value, aio::ConnectionManager};
 use sqlx::{AssertSqlSafe, PgPool};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A place, and all that is in it.
 pub(crate) type Place = (String, Vec<u8>);
 
+/// What the name of a place begins with that is a server's file.
+pub(crate) const FILE: &str = "file ";
+
 /// Where the sessions of a stack are kept.
 pub(crate) enum Store {
     Sqlite(PathBuf),
-    Postgres(String),
-    Redis(String),
+    Postgres(Arc<Postgres>, String),
+    Redis(Arc<Redis>, String),
 }
 
 /// What the processes tell while they run.
@@ -66,10 +71,58 @@ impl Store {
     pub(crate) async fn contents(&self) -> Result<Vec<Place>> {
         match self {
             Self::Sqlite(path) => sqlite(path),
-            Self::Postgres(url) => postgres(url).await,
-            Self::Redis(url) => redis(url).await,
+            Self::Postgres(server, url) => {
+                let mut places = postgres(url).await?;
+                // What is in its memory only goes to its files.
+                server.execute("postgres", "CHECKPOINT").await?;
+                files(&server.dir().join("data"), &mut places)?;
+                Ok(places)
+            }
+            Self::Redis(server, url) => {
+                let mut places = redis(url).await?;
+                files(server.dir(), &mut places)?;
+                Ok(places)
+            }
         }
     }
+
+    /// Writes a text to its server and removes it again, so that only the files may have it still. Not with SQLite,
+    /// where there is nothing but files.
+    pub(crate) async fn plant(&self, text: &str) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(server, url) => {
+                let database = url.rsplit('/').next().unwrap_or_default();
+                let sql = format!(
+                    "CREATE TABLE planted (t text); INSERT INTO planted VALUES ('{text}'); DELETE FROM planted"
+                );
+                server.execute(database, &sql).await
+            }
+            Self::Redis(_, url) => {
+                let mut connection = connection(url).await?;
+                for (name, words) in [("SET", vec!["planted", text]), ("DEL", vec!["planted"])] {
+                    let mut command = redis::cmd(name);
+                    command.arg(words);
+                    command.exec_async(&mut connection).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Every file beneath, whatever it is.
+fn files(folder: &Path, places: &mut Vec<Place>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let kind = fs::symlink_metadata(&path)?.file_type();
+        if kind.is_dir() {
+            files(&path, places)?;
+        } else if kind.is_file() {
+            places.push((format!("{FILE}{}", path.display()), fs::read(&path)?));
+        }
+    }
+    Ok(())
 }
 
 /// The bytes of the files, so that nothing is missed that has been deleted and is still there.
@@ -98,9 +151,12 @@ async fn postgres(url: &str) -> Result<Vec<Place>> {
     Ok(places)
 }
 
+async fn connection(url: &str) -> Result<ConnectionManager> {
+    Ok(redis::Client::open(url)?.get_connection_manager().await?)
+}
+
 async fn redis(url: &str) -> Result<Vec<Place>> {
-    let client = redis::Client::open(url)?;
-    let mut connection = client.get_connection_manager().await?;
+    let mut connection = connection(url).await?;
     let keys: Vec<Vec<u8>> = redis::cmd("KEYS")
         .arg("*")
         .query_async(&mut connection)

@@ -1,6 +1,8 @@
 //! One whole story of a few people and programs, which uses every secret there is and notes it.
 
+use crate::elsewhere;
 use crate::secrets::Secrets;
+use berth_harness::oidc_provider::OidcProvider;
 use berth_harness::token::Claims;
 use berth_harness::{Call, Reply, Result, Stack, wait};
 use serde_json::{Value, json};
@@ -48,11 +50,12 @@ pub(crate) fn filter() -> Value {
     ] {
         routes.push(json!({"path": path, "action": "bypass"}));
     }
+    routes.push(json!({"prefix": "/login/oidc/", "action": "bypass"}));
     json!({"service": {"secret": GATEWAY}, "routes": routes})
 }
 
 /// Plays the story, and returns what it has used.
-pub(crate) async fn play(stack: &mut Stack) -> Result<Secrets> {
+pub(crate) async fn play(stack: &mut Stack, provider: &OidcProvider) -> Result<Secrets> {
     let mut secrets = Secrets::default();
     for (what, value) in [
         ("the password", PASSWORD),
@@ -77,6 +80,9 @@ pub(crate) async fn play(stack: &mut Stack) -> Result<Secrets> {
     story.family().await?;
     story.is_thrown_out().await?;
     story.forgets().await?;
+    let Story { stack, secrets, .. } = &mut story;
+    elsewhere::log_in_and_out(stack, provider, secrets).await?;
+    story.what_the_engines_saw().await?;
     Ok(story.secrets)
 }
 
@@ -154,6 +160,7 @@ impl Story<'_> {
         ] {
             self.stack.qix(path, &cookie).await?;
         }
+        self.stack.enigma(&cookie, &["/app/sales.qvf"]).await?;
         self.send(Call::get("/session").cookie(&cookie)).await?;
         self.send(Call::get("/session/placements").cookie(&cookie))
             .await?;

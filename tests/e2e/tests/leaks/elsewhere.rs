@@ -1,0 +1,102 @@
+//! The part of the story in which people log in at an OpenID provider: all that passes between them, Berth and it.
+
+use crate::secrets::Secrets;
+use berth_harness::oidc_provider::{CLIENT_SECRET, OidcProvider};
+use berth_harness::{Browser, Call, Result, Stack, wait};
+use std::time::Duration;
+
+const START: &str = "/login/oidc/idp?return_to=%2Fapi%2Fheaders";
+/// What is no secret of the parameters in the addresses that a browser is sent to. A `state` is kept once it is used
+/// up, so that nobody comes in by it again.
+const OPEN: [&str; 11] = [
+    "client_id",
+    "code_challenge_method",
+    "error",
+    "error_description",
+    "iss",
+    "post_logout_redirect_uri",
+    "redirect_uri",
+    "response_type",
+    "return_to",
+    "scope",
+    "state",
+];
+
+/// Two log in and out: one here, one there. A third is turned away, and tries again with what another one has used.
+pub(crate) async fn log_in_and_out(
+    stack: &Stack,
+    provider: &OidcProvider,
+    secrets: &mut Secrets,
+) -> Result<()> {
+    secrets.add("the client's secret", CLIENT_SECRET);
+    let (mut here, mut there) = (Browser::default(), Browser::default());
+    let mut sessions = vec![];
+    for (browser, name) in [(&mut here, "ada"), (&mut there, "root")] {
+        let page = browser.log_in(stack, START, name).await?;
+        assert_eq!(page.status, 200, "{}", page.text());
+        for (name, token) in serde_json::from_slice::<Vec<(String, String)>>(&page.body)? {
+            if name == "authorization" {
+                secrets.add_jwt("a token at the application", &token);
+            }
+        }
+        let session = browser.session(stack)?;
+        stack.qix("/app/sales.qvf", &session).await?;
+        sessions.push(session);
+    }
+
+    let logout = Call::post_form("/logout", &[]);
+    let (_, page) = here.go(stack.http(), logout).await?;
+    here.confirm_logout(provider.addr, &page).await?;
+    let (_, page) = there.go(provider.addr, Call::get("/session/end")).await?;
+    there.confirm_logout(provider.addr, &page).await?;
+    for session in &sessions {
+        let over = || async {
+            let call = Call::get("/api/headers").cookie(session);
+            (stack.send(call).await.ok()?.status == 440).then_some(())
+        };
+        let limit = Duration::from_secs(20);
+        wait::until("the end of a provider's session", limit, over).await?;
+    }
+
+    let mut stranger = Browser::default();
+    let page = stranger.log_in(stack, START, "nobody").await?;
+    assert_eq!(page.status, 403, "{}", page.text());
+    // A code that has been used, without the cookie that goes with it.
+    let path = |at: &&String| at.contains("/callback?code=");
+    let used = here.sent_to.iter().find(path).ok_or("no code")?;
+    let path = used.trim_start_matches(&format!("http://{}", stack.http()));
+    let again = stranger.go(stack.http(), Call::get(path)).await?.1;
+    assert!(again.status >= 400, "{}", again.text());
+
+    for browser in [&here, &there, &stranger] {
+        keep(browser, secrets);
+    }
+    let issued = provider.issued().await?;
+    for token in &issued {
+        secrets.add_jwt("a token of the provider", token);
+    }
+    // An access token and an ID token each, and the logout tokens of both.
+    assert!(issued.len() >= 6, "{}", issued.len());
+    Ok(())
+}
+
+/// Cookies, and what is secret in addresses: codes, states, nonces, challenges, tokens.
+fn keep(browser: &Browser, secrets: &mut Secrets) {
+    for pair in &browser.given {
+        let of = if pair.starts_with("berth") {
+            "a cookie that was set"
+        } else {
+            "a cookie of the provider"
+        };
+        secrets.add_cookie(of, pair);
+    }
+    for address in &browser.sent_to {
+        let (_, query) = address.split_once('?').unwrap_or_default();
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or_default();
+            if !OPEN.contains(&name) {
+                secrets.add_jwt(&format!("`{name}` in an address"), value);
+            }
+        }
+    }
+}
