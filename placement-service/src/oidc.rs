@@ -21,11 +21,14 @@ use crate::secret::Secret;
 use crate::sessions::{NewSession, Sessions, store_down};
 use crate::store::{Coordination, EndCause, ProviderLink, Select, StoreError};
 use back_channel::{LogoutClaims, LogoutFault, LogoutToken};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use openidconnect::{ClientId, CsrfToken, LogoutRequest, PostLogoutRedirectUrl};
 use outgoing::Outgoing;
 use provider::{Known, Provider};
 use sealed::SealingKeys;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::str::FromStr;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
@@ -220,7 +223,9 @@ impl Oidc {
         let known = provider.known().await?;
         flow::check_issuer(&known, &callback)?;
         let now_ms = self.clock.now_ms();
-        let key = format!("login-state:{}", attempt.state);
+        // Its digest: what browsers carry is in no store.
+        let digest = URL_SAFE_NO_PAD.encode(Sha256::digest(&attempt.state));
+        let key = format!("login-state:{digest}");
         let until = attempt.began_at_ms.saturating_add(ATTEMPT_MS);
         let first = self.shared.once(&key, now_ms, until).await;
         if !first.map_err(|e| store_down(&e))? {

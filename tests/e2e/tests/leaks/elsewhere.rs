@@ -6,9 +6,8 @@ use berth_harness::{Browser, Call, Result, Stack, wait};
 use std::time::Duration;
 
 const START: &str = "/login/oidc/idp?return_to=%2Fapi%2Fheaders";
-/// What is no secret of the parameters in the addresses that a browser is sent to. A `state` is kept once it is used
-/// up, so that nobody comes in by it again.
-const OPEN: [&str; 11] = [
+/// What is no secret of the parameters in the addresses that a browser is sent to.
+const OPEN: [&str; 10] = [
     "client_id",
     "code_challenge_method",
     "error",
@@ -19,7 +18,6 @@ const OPEN: [&str; 11] = [
     "response_type",
     "return_to",
     "scope",
-    "state",
 ];
 
 /// Two log in and out: one here, one there. A third is turned away, and tries again with what another one has used.
