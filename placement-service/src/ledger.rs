@@ -26,6 +26,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+/// Another replica probes when the one that did has missed so many signs of life.
+const PROBER: u32 = 8;
+
 /// Sessions at the most: on one engine, and in its pool.
 pub type Most = (Option<u32>, Option<u32>);
 
@@ -111,7 +114,9 @@ impl Ledger {
         // Every replica has noticed by then that Redis is back, and has told what it has.
         let settle = settings.sync * 3 + settings.timeout;
         // Less than anybody waits, so that the connection is given up first.
-        let times = [settings.timeout.mul_f32(0.9), settings.lease, settle];
+        let probing = (settings.sync * PROBER).min(settings.lease);
+        let limit = settings.timeout.mul_f32(0.9);
+        let times = [limit, settings.lease, settle, probing];
         let redis = RedisLedger::open(url.reveal(), &settings.prefix, me, times).await?;
         Ok(Some(Self(Arc::new(Shared {
             redis,

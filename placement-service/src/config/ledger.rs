@@ -40,7 +40,7 @@ const fn sync() -> Duration {
 }
 
 const fn lease() -> Duration {
-    Duration::from_secs(5)
+    Duration::from_secs(15)
 }
 
 impl Ledger {
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(told("kind: redis"), "placement.ledger.url: is missing");
         assert_eq!(
             told(
-                "kind: redis, url: { env: URL }, prefix: '{x}', timeout: 1ms, sync: 2s, lease: 5s"
+                "kind: redis, url: { env: URL }, prefix: '{x}', timeout: 1ms, sync: 5s, lease: 15s"
             ),
             "placement.ledger.lease: must be four times placement.ledger.sync or more\n\
              placement.ledger.prefix: must be 1 to 64 visible ASCII characters without braces\n\

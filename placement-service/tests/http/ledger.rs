@@ -12,6 +12,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 
 /// So many replicas on one store and one ledger.
 async fn replicas(count: usize, redis: &str, more: &str) -> Vec<Site> {
+    // A busy machine may let a replica wait for seconds, and lapsing is not what most of these tests are about.
     let yaml = format!(
         "session: {{ cookie: {{ secure: false }}, cache: 60s }}
 probe: {{ interval: 500ms, timeout: 5s }}
@@ -19,7 +20,7 @@ placement:
   deadline: 60s
   engine_timeout: 20s
   reservation_ttl: 10m
-  ledger: {{ kind: redis, url: {{ inline: \"{redis}\" }}, sync: 100ms, lease: 2s }}
+  ledger: {{ kind: redis, url: {{ inline: \"{redis}\" }}, timeout: 5s, sync: 100ms, lease: 8s }}
 {more}"
     );
     let first = Site::start(&yaml).await;

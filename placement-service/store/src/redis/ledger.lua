@@ -9,6 +9,8 @@ local function counts(replica) return l .. 'counts:' .. replica end
 local function moved(replica) return l .. 'moved:' .. replica end
 local function is_alive(replica) return redis.call('ZSCORE', replicas_key, replica) end
 
+local function lives(replica, lease_ms) redis.call('ZADD', replicas_key, whole(now + tonumber(lease_ms)), replica) end
+
 -- The replicas that are alive. What the others had counts no more.
 local function alive()
     for _, replica in ipairs(redis.call('ZRANGEBYSCORE', replicas_key, '-inf', whole(now))) do

@@ -30,13 +30,14 @@ macro_rules! ledger_scripts {
 
 ledger_scripts! {
     RESERVE = "
-        local me, stream, engine = ARGV[1], ARGV[2], ARGV[3]
+        local me, stream, engine = ARGV[1], ARGV[3], ARGV[4]
         local replicas = alive()
         if not is_alive(me) then return {'lapsed', 0, 0} end
+        lives(me, ARGV[2])
         if redis.call('EXISTS', settling_key) == 1 then return {'settling', 0, 0} end
         if redis.call('HEXISTS', streams(me), stream) == 1 then return {'yes', 0, 0} end
         for at, key in ipairs({engine, pool_of(engine)}) do
-            local most, sum = tonumber(ARGV[3 + at]), total(replicas, key)
+            local most, sum = tonumber(ARGV[4 + at]), total(replicas, key)
             if most and sum >= most then return {at == 1 and 'engine' or 'pool', sum, has(me, key)} end
         end
         add(me, stream, engine)
@@ -45,7 +46,8 @@ ledger_scripts! {
         local me = ARGV[1]
         local replicas = alive()
         if not is_alive(me) then return 0 end
-        for at = 2, #ARGV, 3 do
+        lives(me, ARGV[2])
+        for at = 3, #ARGV, 3 do
             local what, stream, engine = ARGV[at], ARGV[at + 1], ARGV[at + 2]
             if what == 'release' then
                 take(me, stream)
@@ -69,14 +71,14 @@ ledger_scripts! {
         end
         return 1";
     SYNC = "
-        local me, lease_ms, settle_ms = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+        local me, lease_ms, settle_ms, prober_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
         local replicas = alive()
         local known = is_alive(me) and 1 or 0
         if #replicas == 0 then redis.call('SET', settling_key, 1, 'PX', settle_ms) end
-        redis.call('ZADD', replicas_key, whole(now + lease_ms), me)
+        lives(me, lease_ms)
         local prober = redis.call('GET', l .. 'prober')
         if not prober or prober == me then
-            redis.call('SET', l .. 'prober', me, 'PX', lease_ms)
+            redis.call('SET', l .. 'prober', me, 'PX', prober_ms)
             prober = me
         end
         local gone = redis.call('LRANGE', moved(me), 0, -1)
@@ -119,6 +121,7 @@ pub struct RedisLedger {
     me: String,
     lease: Duration,
     settle: Duration,
+    probing: Duration,
 }
 
 /// What becomes of a reservation.
@@ -188,7 +191,8 @@ pub struct Heard {
 
 impl RedisLedger {
     /// Connects, and tries the connection. `limit` is for a connection and for one answer; a replica that is
-    /// silent for `lease` has lapsed; an empty ledger waits for `settle` until all have told what they have.
+    /// silent for `lease` has lapsed; an empty ledger waits for `settle` until all have told what they have; another
+    /// one probes when the one that did has been silent for `probing`.
     ///
     /// # Errors
     /// When Redis does not answer.
@@ -196,13 +200,14 @@ impl RedisLedger {
         url: &str,
         prefix: &str,
         me: String,
-        [limit, lease, settle]: [Duration; 3],
+        [limit, lease, settle, probing]: [Duration; 4],
     ) -> Result<Self, StoreError> {
         Ok(Self {
             store: RedisStore::open(url, prefix, limit).await?,
             me,
             lease,
             settle,
+            probing,
         })
     }
 
@@ -219,6 +224,7 @@ impl RedisLedger {
         let most = |most: Option<u32>| most.map_or_else(String::new, |most| most.to_string());
         let words = [
             self.me.clone(),
+            ms(self.lease),
             stream.to_owned(),
             engine.to_owned(),
             most(per_engine),
@@ -242,7 +248,7 @@ impl RedisLedger {
     /// When Redis does not answer: some may count.
     pub async fn apply(&self, changes: &[(Change, &str, &str)]) -> Result<bool, StoreError> {
         for some in changes.chunks(CHANGES) {
-            let mut words = vec![self.me.clone()];
+            let mut words = vec![self.me.clone(), ms(self.lease)];
             for (change, stream, engine) in some {
                 words.extend([change.as_str(), stream, engine].map(str::to_owned));
             }
@@ -258,8 +264,12 @@ impl RedisLedger {
     /// # Errors
     /// When Redis does not answer.
     pub async fn sync(&self) -> Result<Synced, StoreError> {
-        let ms = |duration: Duration| duration.as_millis().to_string();
-        let words = [self.me.clone(), ms(self.lease), ms(self.settle)];
+        let words = [
+            self.me.clone(),
+            ms(self.lease),
+            ms(self.settle),
+            ms(self.probing),
+        ];
         type Answer = (bool, bool, bool, u32, Vec<String>, Vec<String>);
         let (known, settling, prober, replicas, moved, flat): Answer =
             self.store.script(&SYNC, &words).await?;
@@ -331,4 +341,8 @@ impl RedisLedger {
             }
         }
     }
+}
+
+fn ms(duration: Duration) -> String {
+    duration.as_millis().to_string()
 }
