@@ -9,6 +9,7 @@ mod discovery;
 mod events;
 pub mod fault;
 mod fleet;
+mod ledger;
 pub mod load;
 mod login;
 mod oidc;
@@ -33,6 +34,7 @@ pub use discovery::{
 };
 pub use events::Events;
 pub use fleet::{Placement, Probe};
+pub use ledger::{Ledger, RedisLedger};
 pub use login::{LockOut, Login, LoginRate};
 pub use oidc::{OidcProvider, RoleMapping, is_safe};
 pub use pool::{Driver, Open, Pool, Route, Sharing, Strategy, Weights};

@@ -3,6 +3,7 @@
 //! learned.
 
 use crate::reservation::Tally;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -84,7 +85,7 @@ impl State {
 }
 
 /// What a probe can tell. A number that the engine did not give is absent, never zero.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Load {
     /// Sessions on the engine.
     pub sessions: Option<u32>,
@@ -112,7 +113,7 @@ impl Load {
 }
 
 /// Memory of an engine, MB.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     /// Taken by the engine.
     pub committed: f64,

@@ -3,6 +3,7 @@
 
 pub mod health;
 pub mod metrics;
+mod probing;
 mod watched;
 mod watcher;
 

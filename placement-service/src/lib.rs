@@ -43,6 +43,7 @@ pub mod drains;
 pub mod driver;
 pub mod engine;
 pub mod fleet;
+pub mod ledger;
 pub mod placement;
 pub mod placer;
 pub mod probe;

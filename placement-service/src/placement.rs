@@ -20,6 +20,7 @@ mod weighted;
 use crate::config::{Pool, Strategy, Weights};
 use crate::cost::Kind;
 use crate::engine::{Engine, EngineName};
+use crate::ledger::Most;
 use crate::reservation::{Reservation, Trial};
 use affinity::DocumentKey;
 use board::{Board, Pick};
@@ -139,6 +140,12 @@ impl Chooser {
             rules,
             state: Mutex::new(State { board, turn: 0 }),
         }
+    }
+
+    /// Sessions at the most: on one engine, and on all together.
+    #[must_use]
+    pub const fn most(&self) -> Most {
+        (self.rules.threshold, self.rules.per_pool)
     }
 
     /// The strategy it was made with.

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::fleet::metrics::{FleetCollector, ProbeMetrics};
 use crate::fleet::{self, FleetReader, FleetTask};
+use crate::ledger::{Ledger, LedgerTask};
 use crate::refusal::Refusal;
 use crate::reservation::Tallies;
 use crate::sessions::LiveSession;
@@ -95,13 +96,13 @@ pub struct Placer {
     recent: Recent,
     metrics: PlacerMetrics,
     clock: Arc<dyn Clock>,
-    /// Ends with the placer.
-    _fleet_task: Option<FleetTask>,
+    /// End with the placer.
+    _tasks: (Option<FleetTask>, Option<LedgerTask>),
 }
 
 impl Placer {
     /// Starts watching the engines of the configuration, in the background, and places on them.
-    /// Registers the metrics of the whole fleet side.
+    /// Registers the metrics of the whole fleet side. `ledger`: that of the replicas, if there are several.
     ///
     /// # Errors
     /// When the HTTP client of the probes cannot be built.
@@ -109,9 +110,10 @@ impl Placer {
         config: &Config,
         clock: Arc<dyn Clock>,
         registry: &mut Registry,
+        ledger: Option<Ledger>,
     ) -> Result<Arc<Self>, reqwest::Error> {
         let probe_metrics = ProbeMetrics::register(registry);
-        let tallies = Tallies::new(config.placement.reservation_ttl);
+        let tallies = Tallies::with(config.placement.reservation_ttl, ledger);
         let (fleet, task) =
             fleet::start(&config.pools, &config.probe, tallies.clone(), probe_metrics)?;
         let fleet = (fleet, tallies, Some(task));
@@ -125,6 +127,7 @@ impl Placer {
         registry: &mut Registry,
         (fleet, tallies, task): (FleetReader, Tallies, Option<FleetTask>),
     ) -> Arc<Self> {
+        let keeping = tallies.ledger().map(|ledger| ledger.keep(tallies.clone()));
         registry.register_collector(Box::new(FleetCollector(fleet.clone())));
         let pools: Arc<[Pool]> = config.pools.iter().map(Pool::new).collect();
         let rooms = RoomCollector::new(Arc::clone(&pools), fleet.clone());
@@ -141,7 +144,7 @@ impl Placer {
             recent: Recent::default(),
             metrics: PlacerMetrics::register(registry),
             clock,
-            _fleet_task: task,
+            _tasks: (task, keeping),
         })
     }
 
@@ -162,10 +165,11 @@ impl Placer {
         self.tallies.refused(&placed.stream, Instant::now());
     }
 
-    /// Whether every engine has been probed once: placements make sense.
+    /// Whether every engine has been probed once, and the replicas' ledger was complete once: placements
+    /// make sense.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.fleet.now().is_known()
+        self.tallies.ledger().is_none_or(Ledger::is_settled) && self.fleet.now().is_known()
     }
 
     /// The latest placements of a session, latest first.
@@ -281,7 +285,7 @@ impl Placer {
         } = found;
         let name = engine.name.as_str();
         let (cluster, destination) = pool.address(&engine);
-        let stream = format!("{:016x}", rand::rng().random::<u64>());
+        let stream = reservation.stream().map_or_else(stream_name, str::to_owned);
         self.tallies.placed(reservation, &stream, Instant::now());
         let document = target.opening.document().map(str::to_owned);
         debug!(pool = %pool.name, engine = name, session = request.session.session_ref, stream, reason, "placed");
@@ -306,6 +310,11 @@ impl Placer {
             reason,
         }
     }
+}
+
+/// A name for a stream, unlike all others.
+fn stream_name() -> String {
+    format!("{:016x}", rand::rng().random::<u64>())
 }
 
 /// An origin-form path (RFC 9112, section 3.2.1) that can stand in a request line.

@@ -8,13 +8,14 @@ pub mod metrics_text;
 
 use crate::config::{Driver, MetricsMapping, Pool};
 use crate::engine::{Endpoint, Load};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// What an engine answered.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
     /// Its numbers; `None` when it is up but gave none this time.
     pub load: Option<Load>,
@@ -23,7 +24,7 @@ pub struct Reading {
 }
 
 /// Why an engine gave no reading. The variant is the constant; the text is for the log.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum ProbeFault {
     /// No connection, or it broke.
     #[error("no connection: {0}")]

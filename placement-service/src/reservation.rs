@@ -4,16 +4,20 @@
 //! when none does, and ends with the stream. What the last probe has seen is told from what it has not,
 //! so that nothing counts twice. Knows nothing of strategies, drivers or gateways; time is an argument.
 
+mod account;
 mod changes;
 mod coming;
+mod elsewhere;
 mod tallies;
 
 use crate::cost::{Cost, Kind};
 use crate::engine::Load;
 use crate::suspicion::{Suspicion, Trust};
+pub use account::Account;
 pub use changes::Changes;
 use changes::Listener;
 use coming::{Coming, Expected};
+use elsewhere::Elsewhere;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,6 +31,8 @@ const SETTLE: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Tally {
     ttl: Duration,
+    /// `None`: this is the only replica.
+    account: Option<Account>,
     books: Mutex<Books>,
 }
 
@@ -66,6 +72,7 @@ struct Books {
     /// When it came up, if that was seen.
     up_since: Option<Instant>,
     coming: Coming,
+    elsewhere: Elsewhere,
     listener: Option<Listener>,
 }
 
@@ -78,6 +85,10 @@ pub struct Standing {
     pub left: u32,
     /// Placements under way, streams that are open, and those that no gateway has reported yet.
     pub own: u32,
+    /// Sessions there through other replicas.
+    pub elsewhere: u32,
+    /// Those of them that the last probe cannot have seen.
+    pub elsewhere_unseen: u32,
     /// Streams that are open.
     pub open: u32,
     /// The turn in which round-robin last chose this engine.
@@ -104,8 +115,9 @@ impl Standing {
         match probed {
             Some(probed) => probed
                 .saturating_sub(self.left)
-                .saturating_add(self.reserved),
-            None => self.own,
+                .saturating_add(self.reserved)
+                .saturating_add(self.elsewhere_unseen),
+            None => self.own.saturating_add(self.elsewhere),
         }
     }
 }
@@ -114,8 +126,15 @@ impl Tally {
     /// Empty books. A placement that no gateway reports open counts for `ttl` at the most.
     #[must_use]
     pub fn new(ttl: Duration) -> Self {
+        Self::with(ttl, None)
+    }
+
+    /// Empty books that are told to the replicas' ledger under that account, if there is one.
+    #[must_use]
+    pub fn with(ttl: Duration, account: Option<Account>) -> Self {
         Self {
             ttl,
+            account,
             books: Mutex::default(),
         }
     }
@@ -135,7 +154,7 @@ impl Tally {
     #[must_use]
     pub fn standing(&self, now: Instant) -> Standing {
         let mut books = self.books();
-        books.lapse(self.ttl, now);
+        books.lapse(self.ttl, now, self.account.as_ref());
         if let Some(listener) = &mut books.listener {
             listener.looked();
         }
@@ -143,6 +162,8 @@ impl Tally {
             reserved: books.pending.saturating_add(count(books.unseen.len())),
             left: count(books.left.len()),
             own: books.pending.saturating_add(count(books.streams.len())),
+            elsewhere: books.elsewhere.count(),
+            elsewhere_unseen: books.elsewhere.unseen(),
             open: count(books.streams.len() - books.waiting.len()),
             turn: books.turn,
             trust: books.suspicion.trust(now),
@@ -158,7 +179,7 @@ impl Tally {
     #[must_use]
     pub fn unconfirmed(&self, now: Instant) -> u32 {
         let mut books = self.books();
-        books.lapse(self.ttl, now);
+        books.lapse(self.ttl, now, self.account.as_ref());
         let unseen = |since: &&Since| books.unseen.contains_key(since);
         let waiting = books.waiting.iter().filter(unseen).count();
         books.pending.saturating_add(count(waiting))
@@ -180,6 +201,7 @@ impl Tally {
         Reservation {
             tally: Arc::clone(self),
             expected,
+            stream: None,
         }
     }
 
@@ -193,6 +215,9 @@ impl Tally {
         }
         // Placed by another process, or longer ago than a reservation counts.
         let name: Arc<str> = stream.into();
+        if let Some(account) = &self.account {
+            account.opened(&name);
+        }
         if books.probed_at.is_none_or(|began| since + SETTLE > began) {
             books.expect((since, Arc::clone(&name)), Expected::default());
         }
@@ -209,6 +234,9 @@ impl Tally {
         let Some((name, at)) = books.streams.remove_entry(stream) else {
             return;
         };
+        if let Some(account) = &self.account {
+            account.released(stream);
+        }
         let entry = (at, name);
         books.waiting.remove(&entry);
         let since = at.checked_add(lasted).map_or(now, |since| since.min(now));
@@ -239,8 +267,11 @@ impl Tally {
         let closed = books.left.iter().filter(|left| left.told <= began);
         let closed = count(closed.count());
         books.left.retain(|left| left.since > began);
+        let elsewhere = books.elsewhere.probed(began);
         if let Some(sessions) = load.sessions {
             let known = books.probed.saturating_sub(closed).saturating_add(settled);
+            let known = i64::from(known).saturating_add(elsewhere).max(0);
+            let known = u32::try_from(known).unwrap_or(u32::MAX);
             let grown = usize::try_from(sessions.saturating_sub(known)).unwrap_or(usize::MAX);
             seen.extend(books.see(|at| at <= began, grown));
             books.probed = sessions;
@@ -343,13 +374,16 @@ impl Books {
     }
 
     /// Placements whose clients have not come in time count no more.
-    fn lapse(&mut self, ttl: Duration, now: Instant) {
+    fn lapse(&mut self, ttl: Duration, now: Instant, account: Option<&Account>) {
         while let Some(entry) = self.waiting.first()
             && entry.0 + ttl <= now
             && let Some(entry) = self.waiting.pop_first()
         {
             self.streams.remove(&entry.1);
             self.expect_no_more(&entry);
+            if let Some(account) = account {
+                account.released(&entry.1);
+            }
         }
     }
 }
@@ -364,13 +398,17 @@ fn count(entries: usize) -> u32 {
 pub struct Reservation {
     tally: Arc<Tally>,
     expected: Expected,
+    /// As the ledger knows it.
+    stream: Option<Arc<str>>,
 }
 
 impl Reservation {
     /// The session is on the engine; `stream` is what gateways will call it.
-    pub fn placed(self, stream: &str, now: Instant) {
+    pub fn placed(mut self, stream: &str, now: Instant) {
+        // The ledger has it until the books say otherwise.
+        let known = self.stream.take().filter(|known| **known == *stream);
+        let name = known.unwrap_or_else(|| stream.into());
         let mut books = self.tally.books();
-        let name: Arc<str> = stream.into();
         // Names are random: if one comes twice all the same, it counts once.
         if books.streams.contains_key(&name) {
             return;
@@ -385,6 +423,9 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut books = self.tally.books();
+        if let (Some(account), Some(stream)) = (&self.tally.account, &self.stream) {
+            account.released(stream);
+        }
         books.pending = books.pending.saturating_sub(1);
         books.coming.end(&self.expected);
         books.changed();

@@ -10,6 +10,7 @@ use crate::feed::Feed;
 use crate::gateways::{self, Gateways};
 use crate::http::compat::{mira, session_service};
 use crate::http::{self, App, AppState, Clients, LoginCookie, Pages};
+use crate::ledger::Ledger;
 use crate::login::Login;
 use crate::login_rate::LoginRate;
 use crate::metrics::Metrics;
@@ -95,7 +96,9 @@ pub async fn build(
         stores.shared.clone(),
         clock.clone(),
     )?;
-    let placer = Placer::start(&config, clock.clone(), &mut registry)?;
+    let ledger = &config.placement.ledger;
+    let ledger = Ledger::open(ledger, secrets.ledger.as_ref(), &*clock, &mut registry).await?;
+    let placer = Placer::start(&config, clock.clone(), &mut registry, ledger)?;
     let parts = gateways::Parts {
         sessions: sessions.clone(),
         tallies: placer.tallies().clone(),

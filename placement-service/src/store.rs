@@ -63,9 +63,18 @@ pub(crate) fn check_url(config: &config::Store, url: &str) -> Result<(), String>
         config::Store::Sqlite { .. } => Ok(()),
         config::Store::Postgres { .. } => postgres::PostgresStore::check_url(url),
         config::Store::Redis { .. } | config::Store::RedisJwt(_) => {
-            redis::RedisStore::check_url(url)
+            return check_redis_url(url);
         }
     };
+    words_of(checked)
+}
+
+/// Why a URL cannot be one of a Redis, without its secrets.
+pub(crate) fn check_redis_url(url: &str) -> Result<(), String> {
+    words_of(redis::RedisStore::check_url(url))
+}
+
+fn words_of(checked: Result<(), StoreError>) -> Result<(), String> {
     match checked {
         Err(StoreError::Data(fault) | StoreError::Down(fault)) => Err(fault),
         Ok(()) | Err(StoreError::ReadOnly) => Ok(()),

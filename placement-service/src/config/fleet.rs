@@ -1,7 +1,8 @@
 //! Engines: how they are watched, and how one is chosen.
 
-use super::Config;
 use super::check::{Faults, SECOND};
+use super::ledger;
+use super::{Config, Ledger};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub struct Placement {
     pub reservation_ttl: Duration,
     /// Which share of the decisions is logged with its reasons, 0 to 1.
     pub log_decisions: f64,
+    /// Where replicas agree on what they have placed.
+    pub ledger: Ledger,
 }
 
 pub(super) fn check(config: &Config, faults: &mut Faults) {
@@ -77,6 +80,7 @@ pub(super) fn check(config: &Config, faults: &mut Faults) {
     if !(0.0..=1.0).contains(&placement.log_decisions) {
         faults.add("placement.log_decisions", "must be 0 to 1");
     }
+    ledger::check(&placement.ledger, faults);
     for (index, pool) in config.pools.iter().enumerate() {
         if pool.waiting.length > 0 && pool.waiting.time > placement.deadline {
             let path = format!("pools[{index}].waiting.time");

@@ -28,6 +28,8 @@ pub struct Secrets {
     /// Of each of `security_events.transmitters`, in their order; `None`: they are at a URL.
     pub transmitters: Vec<Option<PublicKeys>>,
     pub store: StoreSecrets,
+    /// The URL of the ledger, which may hold a password.
+    pub ledger: Option<Secret>,
     /// What verifies the JWTs that clients of the session service bring along, besides our own.
     pub session_service: Vec<JwtKey>,
     /// Of the OpenID providers, in their order; a public client has none.
@@ -60,6 +62,10 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
             ..store
         })
         .ok();
+    let ledger = store::ledger_url(&config.placement.ledger, env)
+        .map_err(|fault| faults.push(fault))
+        .ok()
+        .flatten();
     let clients = clients(config, env, gateway.as_ref(), &mut faults);
     let webhooks = config.webhooks.iter().enumerate().map(|(index, hook)| {
         let path = format!("webhooks[{index}].secret");
@@ -87,6 +93,7 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
             webhooks,
             transmitters,
             store,
+            ledger,
             session_service,
             oidc,
             sealing,

@@ -94,11 +94,11 @@ impl Store {
     }
 }
 
-fn timeout() -> Duration {
+pub(super) fn timeout() -> Duration {
     SECOND
 }
 
-fn prefix() -> String {
+pub(super) fn prefix() -> String {
     PREFIX.to_owned()
 }
 
@@ -110,15 +110,20 @@ fn roles_claim() -> String {
     "roles".to_owned()
 }
 
+/// What keys in Redis may begin with: it stands between braces there.
+pub(super) fn check_prefix(path: &str, prefix: &str, faults: &mut Faults) {
+    let fine = |b: u8| b.is_ascii_graphic() && !matches!(b, b'{' | b'}');
+    if !(1..=MAX_PREFIX_BYTES).contains(&prefix.len()) || !prefix.bytes().all(fine) {
+        let message = "must be 1 to 64 visible ASCII characters without braces";
+        faults.add(path, message);
+    }
+}
+
 pub(super) fn check(store: &Store, faults: &mut Faults) {
     let least = Duration::from_millis(50);
     faults.within("store.timeout", store.timeout(), least, 30 * SECOND);
     if let Store::Redis { prefix, .. } = store {
-        let fine = |b: u8| b.is_ascii_graphic() && !matches!(b, b'{' | b'}');
-        if !(1..=MAX_PREFIX_BYTES).contains(&prefix.len()) || !prefix.bytes().all(fine) {
-            let message = "must be 1 to 64 visible ASCII characters without braces";
-            faults.add("store.prefix", message);
-        }
+        check_prefix("store.prefix", prefix, faults);
     }
     if let Store::RedisJwt(jwt) = store {
         if jwt.keys.is_empty() {

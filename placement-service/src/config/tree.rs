@@ -5,7 +5,7 @@ use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
 /// Settings that are taken or replaced as a whole, because their fields exclude one another.
-const WHOLE: &[&str] = &["tokens.key", "gateways.secret", "store"];
+const WHOLE: &[&str] = &["tokens.key", "gateways.secret", "store", "placement.ledger"];
 
 /// Sections of which `null` says something.
 const NULLABLE: &[&str] = &["tokens.key", "login.rate"];

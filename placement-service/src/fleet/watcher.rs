@@ -8,6 +8,7 @@
 
 use super::health::{Health, Thresholds};
 use super::metrics::ProbeMetrics;
+use super::probing::Probing;
 use super::watched::{Source, Watched, WatchedEngine};
 use super::{Fleet, PoolFleet};
 use crate::config;
@@ -17,7 +18,6 @@ use crate::discovery::merge::merge;
 use crate::engine::{Endpoint, Engine, EngineName, State};
 use crate::probe::{ProbeFault, Prober, Reading};
 use crate::reservation::Tallies;
-use rand::RngExt;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +52,7 @@ enum Report {
 pub(super) struct Watcher {
     pools: Vec<Watched>,
     interval: Duration,
+    timeout: Duration,
     stale: Duration,
     thresholds: Thresholds,
     tallies: Tallies,
@@ -103,6 +104,7 @@ impl Watcher {
         let mut watcher = Self {
             pools: watched,
             interval: probe.interval,
+            timeout: probe.timeout,
             // A probe may take longer than the interval; the next one follows at once then.
             stale: probe.interval.max(probe.timeout) * STALE,
             thresholds: Thresholds {
@@ -212,12 +214,27 @@ impl Watcher {
                 continue;
             }
             info!(pool = %pool.name, engine = %name, api = %endpoint.api, draining, "engine found");
-            let probing = self.tasks.spawn(probe_forever(
-                pool.prober.clone(),
-                self.interval,
-                self.reporter.clone(),
-                (index, name.clone(), endpoint),
-            ));
+            let probing = Probing {
+                prober: pool.prober.clone(),
+                interval: self.interval,
+                timeout: self.timeout,
+                shared: self.tallies.ledger().map(|ledger| ledger.probes().clone()),
+                engine: (Arc::clone(&pool.name), name.clone(), endpoint),
+            };
+            let (reporter, probed) = (self.reporter.clone(), name.clone());
+            let probing = self.tasks.spawn(probing.forever(move |began, result| {
+                let (reporter, name) = (reporter.clone(), probed.clone());
+                async move {
+                    let report = Report::Probed {
+                        pool: index,
+                        name,
+                        endpoint,
+                        began,
+                        result,
+                    };
+                    reporter.send(report).await.is_ok()
+                }
+            }));
             let engine = Engine {
                 name: name.clone(),
                 endpoint,
@@ -298,30 +315,5 @@ impl Watcher {
         }
         let fleet = Fleet { pools };
         self.publish.send_replace(Arc::new(fleet));
-    }
-}
-
-/// Probes one engine at once and then at each interval, give or take a tenth.
-async fn probe_forever(
-    prober: Prober,
-    interval: Duration,
-    reporter: mpsc::Sender<Report>,
-    (pool, name, endpoint): (usize, EngineName, Endpoint),
-) {
-    loop {
-        let began = Instant::now();
-        let result = prober.probe(&endpoint).await;
-        let report = Report::Probed {
-            pool,
-            name: name.clone(),
-            endpoint,
-            began,
-            result,
-        };
-        if reporter.send(report).await.is_err() {
-            return;
-        }
-        let jitter = rand::rng().random_range(0.9..1.1);
-        tokio::time::sleep_until(began + interval.mul_f64(jitter)).await;
     }
 }

@@ -105,6 +105,19 @@ impl Exclusions {
         self.0.retain(|(_, count)| *count > 0);
     }
 
+    /// So many of those that were tried were found full.
+    pub(crate) fn found_full(&mut self, engines: usize) {
+        for _ in 0..engines {
+            self.uncount(Exclusion::Tried);
+            self.count(Exclusion::Full);
+        }
+    }
+
+    /// The whole pool is full.
+    pub(crate) fn pool_full() -> Self {
+        Self(vec![(Exclusion::PoolFull, 1)])
+    }
+
     /// Some engine is up and has no room; otherwise none is up.
     #[must_use]
     pub fn for_want_of_room(&self) -> bool {

@@ -2,9 +2,10 @@
 //! driver prepare the session there, and goes on to the next engine when one fails.
 
 use super::pool::{self, Pool};
-use super::{PlaceRequest, Placer};
+use super::{PlaceRequest, Placer, stream_name};
 use crate::driver::{Fault, Job, Prepared};
 use crate::engine::{Engine, EngineName};
+use crate::ledger::Confirmed;
 use crate::placement::eligibility::Exclusions;
 use crate::placement::explain::Explanation;
 use crate::placement::{Ask, Choice};
@@ -84,6 +85,8 @@ enum NotChosen {
     NoPlaceToWait,
     /// The time to wait is over, and others are still before.
     WaitedInVain,
+    /// The replicas' ledger cannot say whether there is room, for this reason.
+    Unsure(&'static str),
     Internal,
 }
 
@@ -104,6 +107,10 @@ impl Placer {
                 Err(NotChosen::Late) => break,
                 Err(_) if last_fault.is_some() => break,
                 Err(NotChosen::Nobody(why)) => return Err(self.no_choice(&why)),
+                Err(NotChosen::Unsure(why)) => {
+                    let refusal = Refusal::new(Reason::StoreDown).with_detail(why);
+                    return Err(refusal.retry_after(1));
+                }
                 Err(NotChosen::NoPlaceToWait) => {
                     return Err(self.full("as many as may are waiting for room already"));
                 }
@@ -193,8 +200,43 @@ impl Placer {
         }
     }
 
-    /// Chooses among the engines as they are now.
+    /// Chooses among the engines as they are now, until the replicas' ledger has room on the chosen one.
     async fn choose_now<'a>(
+        &'a self,
+        task: Task<'a>,
+        tried: &[EngineName],
+        notes: &mut Notes,
+        until: Instant,
+    ) -> Result<Chosen<'a>, NotChosen> {
+        let mut full: Vec<EngineName> = Vec::new();
+        loop {
+            let chosen = if full.is_empty() {
+                self.choose_here(task, tried, notes, until).await
+            } else {
+                let left_out = [tried, &full].concat();
+                self.choose_here(task, &left_out, notes, until).await
+            };
+            let mut chosen = match chosen {
+                Err(NotChosen::Nobody(mut why)) => {
+                    why.found_full(full.len());
+                    return Err(NotChosen::Nobody(why));
+                }
+                chosen => chosen?,
+            };
+            let most = task.pool.chooser.most();
+            let confirmed = chosen.choice.reservation.confirm(stream_name, most);
+            match timeout_at(task.deadline, confirmed).await {
+                Ok(Confirmed::Yes) => return Ok(chosen),
+                Ok(Confirmed::EngineFull { .. }) => full.push(chosen.choice.engine.name.clone()),
+                Ok(Confirmed::PoolFull) => return Err(NotChosen::Nobody(Exclusions::pool_full())),
+                Ok(Confirmed::Unsure(why)) => return Err(NotChosen::Unsure(why)),
+                Err(_) => return Err(NotChosen::Late),
+            }
+        }
+    }
+
+    /// Chooses by the books of this process.
+    async fn choose_here<'a>(
         &'a self,
         task: Task<'a>,
         tried: &[EngineName],

@@ -2,10 +2,10 @@
 //! still has it. A live engine session is not left for another engine because that one has more room; only
 //! because its own is gone, down or drained.
 
-use super::Placer;
 use super::attachments::Attachment;
 use super::finding::{Found, Task};
 use super::pool;
+use super::{Placer, stream_name};
 use crate::driver::Fault;
 use crate::engine::{Engine, State};
 use std::sync::Arc;
@@ -34,7 +34,9 @@ impl Placer {
         let began = Instant::now();
         // Not a turn of the strategy's.
         let turn = engine.tally.standing(began).turn;
-        let reservation = engine.tally.reserve(turn);
+        let mut reservation = engine.tally.reserve(turn);
+        // Its engine session is there already: it needs no room.
+        reservation.confirm(stream_name, (None, None)).await;
         let job = task.job(&engine, began + self.limits.engine_timeout, connecting);
         let result = pool.driver.rejoin(job, &attachment.headers).await;
         let now = Instant::now();

@@ -1,8 +1,9 @@
 //! The books of every engine by name. They outlive a discovery that loses sight of an engine for a
 //! while, and are there before it finds one whose streams a gateway has reported already.
 
-use super::{Reservation, Tally};
+use super::{Account, Reservation, Tally};
 use crate::engine::{Endpoint, EngineName};
+use crate::ledger::Ledger;
 use moka::sync::Cache;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,7 @@ pub struct Tallies(Arc<All>);
 #[derive(Debug)]
 struct All {
     ttl: Duration,
+    ledger: Option<Ledger>,
     placed: Cache<String, Arc<Tally>>,
     engines: Mutex<HashMap<(Arc<str>, EngineName), Kept>>,
 }
@@ -34,9 +36,16 @@ impl Tallies {
     /// None yet. A placement that no gateway reports open counts for `ttl` at the most.
     #[must_use]
     pub fn new(ttl: Duration) -> Self {
+        Self::with(ttl, None)
+    }
+
+    /// None yet; told to the replicas' ledger, if there is one.
+    #[must_use]
+    pub fn with(ttl: Duration, ledger: Option<Ledger>) -> Self {
         let placed = Cache::builder().max_capacity(PLACED).time_to_live(ttl);
         Self(Arc::new(All {
             ttl,
+            ledger,
             placed: placed.build(),
             engines: Mutex::default(),
         }))
@@ -54,6 +63,10 @@ impl Tallies {
         if let Some(tally) = self.0.placed.remove(stream) {
             tally.closed(stream, Duration::ZERO, now);
         }
+        // Another replica may have it.
+        if let Some(ledger) = &self.0.ledger {
+            ledger.closed(stream);
+        }
     }
 
     /// The books of an engine that was found there. At another address it is another engine, which has
@@ -63,7 +76,7 @@ impl Tallies {
         let mut engines = self.engines();
         let kept = self.kept(&mut engines, pool, name);
         if kept.endpoint.is_some_and(|before| before != endpoint) {
-            kept.tally = Arc::new(Tally::new(self.0.ttl));
+            kept.tally = self.0.books(pool, name);
         }
         kept.endpoint = Some(endpoint);
         Arc::clone(&kept.tally)
@@ -91,14 +104,57 @@ impl Tallies {
         let key = (Arc::clone(pool), name.clone());
         engines.entry(key).or_insert_with(|| Kept {
             endpoint: None,
-            tally: Arc::new(Tally::new(self.0.ttl)),
+            tally: self.0.books(pool, name),
         })
+    }
+
+    /// The replicas' ledger, if there is one.
+    #[must_use]
+    pub fn ledger(&self) -> Option<&Ledger> {
+        self.0.ledger.as_ref()
+    }
+
+    /// What other replicas have, by engine (`pool/name`).
+    pub fn elsewhere(&self, counts: &HashMap<String, u32>, now: Instant) {
+        for ((pool, name), kept) in self.engines().iter() {
+            let count = counts.get(&account_of(pool, name)).copied();
+            kept.tally.elsewhere(count.unwrap_or(0), now);
+        }
+    }
+
+    /// Reservations that have not been used in time count no more.
+    pub fn lapse(&self, now: Instant) {
+        for kept in self.engines().values() {
+            kept.tally.lapse(now);
+        }
+    }
+
+    /// Another replica has the stream on that engine (`pool/name`) now, or knows that it is closed.
+    pub fn moved(&self, stream: &str, engine: &str) {
+        self.0.placed.invalidate(stream);
+        if let Some((pool, name)) = engine.split_once('/') {
+            self.of(&pool.into(), &name.into()).moved(stream);
+        }
     }
 
     fn engines(&self) -> MutexGuard<'_, HashMap<(Arc<str>, EngineName), Kept>> {
         let engines = self.0.engines.lock();
         engines.unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl All {
+    /// New books of an engine.
+    fn books(&self, pool: &str, name: &EngineName) -> Arc<Tally> {
+        let ledger = self.ledger.clone();
+        let account = ledger.map(|ledger| Account::new(ledger, account_of(pool, name).into()));
+        Arc::new(Tally::with(self.ttl, account))
+    }
+}
+
+/// An engine in the ledger. A pool's name has no slash in it.
+fn account_of(pool: &str, name: &EngineName) -> String {
+    format!("{pool}/{name}")
 }
 
 #[cfg(test)]

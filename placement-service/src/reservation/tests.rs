@@ -320,3 +320,23 @@ proptest! {
         prop_assert_eq!(tally.standing(now + TTL).left, 0);
     }
 }
+
+#[test]
+fn what_other_replicas_have_counts_until_a_probe_has_seen_it() {
+    let tally = Arc::new(Tally::new(TTL));
+    let now = Instant::now();
+    tally.elsewhere(4, now);
+    assert_eq!(tally.standing(now).sessions(None), 4);
+    assert_eq!(tally.standing(now).sessions(Some(10)), 14);
+    tally.reserve(1).placed("a", now);
+    // The probe has seen theirs and ours: nothing else has grown it.
+    tally.probed(now + 2 * SETTLE, 15);
+    assert_eq!(tally.standing(now).sessions(Some(15)), 15);
+    // Ours is theirs now: it is still one.
+    tally.elsewhere(5, now + 2 * SETTLE);
+    tally.moved("a");
+    assert_eq!(tally.standing(now).sessions(Some(15)), 15);
+    assert_eq!(tally.standing(now).sessions(None), 5);
+    tally.moved("a");
+    assert_eq!(tally.standing(now).sessions(None), 5);
+}

@@ -10,6 +10,7 @@
 //! | `orphaned` | set: IDs that are gone but have children |
 //! | `events`, `sequence` | stream, and the newest number in it |
 //! | `user:NAME`, `users` | hash: the fields of an account; sorted set: their names |
+//! | `ledger:...` | what replicas have placed: see `ledger` |
 //! | `positions`, `letters:HOOK`, `keys`, `leases`, `used` | what webhooks and replicas agree on |
 //!
 //! Nothing expires by itself, as every end has to be told: Redis must not evict (`maxmemory-policy noeviction`).
@@ -26,11 +27,13 @@ macro_rules! scripts {
 mod accounts;
 mod coordination;
 mod events;
+mod ledger;
 mod link;
 mod row;
 mod sessions;
 
 use crate::StoreError;
+pub use ledger::{Change, Heard, RedisLedger, Reserved, Synced};
 pub(crate) use link::Link;
 use redis::{Cmd, FromRedisValue, Script};
 pub use row::{Fields, session_from};

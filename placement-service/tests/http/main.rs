@@ -17,6 +17,7 @@ mod families;
 mod gateway_events;
 mod gateways;
 mod idp;
+mod ledger;
 mod limit;
 mod lock_out;
 mod login;

@@ -94,7 +94,7 @@ impl Site {
         );
         let config = load::from_text(&yaml).unwrap().config;
         let mut registry = Registry::with_prefix("berth");
-        let placer = Placer::start(&config, Arc::new(SystemClock), &mut registry).unwrap();
+        let placer = Placer::start(&config, Arc::new(SystemClock), &mut registry, None).unwrap();
         let site = Self {
             engines,
             placer,

@@ -1,7 +1,7 @@
 //! One connection to the API port: health checks one after another, or one WebSocket.
 
 use crate::{engine::Shared, head::Head, health, socket};
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 /// Serves a connection until either side ends it.
@@ -13,7 +13,10 @@ pub(crate) async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
             return socket::serve(stream, head, buffer, &shared).await;
         }
         let (status, kind, body) = match (head.method.as_str(), head.path_only()) {
-            ("GET", "/healthcheck") => ("200 OK", "application/json", health::body(&shared)),
+            ("GET", "/healthcheck") => {
+                shared.healthchecks.fetch_add(1, Relaxed);
+                ("200 OK", "application/json", health::body(&shared))
+            }
             _ => ("404 Not Found", "text/plain", "not found\n".to_owned()),
         };
         let last = head.header("connection") == Some("close");

@@ -10,7 +10,11 @@ use crate::{
     token::Tokens,
     upgrades::{UpgradeLog, Upgrades},
 };
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicU64},
+};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -26,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) documents: Documents,
     pub(crate) upgrades: UpgradeLog,
     pub(crate) requests: Requests,
+    /// Answered since the start.
+    pub(crate) healthchecks: AtomicU64,
     /// Turns true once, when everything must end.
     pub(crate) cut: watch::Sender<bool>,
 }
@@ -70,6 +76,7 @@ pub async fn start(options: Options) -> io::Result<Engine> {
         documents: Documents::new(&options.documents, options.load()),
         upgrades: UpgradeLog::new(options.keep_upgrades),
         requests: Requests::default(),
+        healthchecks: AtomicU64::new(0),
         cut: watch::Sender::new(false),
         options,
     });

@@ -28,6 +28,8 @@ pub struct Stats {
     pub upgrades_total: u64,
     /// JSON-RPC requests since the start.
     pub requests_total: u64,
+    /// Health checks since the start.
+    pub healthchecks_total: u64,
 }
 
 impl Stats {
@@ -43,6 +45,7 @@ impl Stats {
             attached_total: count.attached,
             upgrades_total: shared.upgrades.total(),
             requests_total: shared.requests.total(),
+            healthchecks_total: shared.healthchecks.load(Relaxed),
         }
     }
 }

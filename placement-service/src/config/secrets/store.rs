@@ -51,6 +51,21 @@ pub fn fetch_store(
     })
 }
 
+/// What the ledger is reached with.
+pub(super) fn ledger_url(
+    config: &config::Ledger,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<Secret>, Fault> {
+    let path = "placement.ledger.url";
+    let url = config.url().map(|key| {
+        let url = read(path, key, env)?;
+        let checked = store::check_redis_url(url.reveal());
+        checked.map_err(|fault| Fault::new(path, fault))?;
+        Ok(url)
+    });
+    url.transpose()
+}
+
 /// Keys that verify the JWTs of another login service.
 pub(super) fn jwt_keys(
     list: &str,

@@ -1,0 +1,132 @@
+//! Where replicas agree on what they have placed.
+
+use super::Key;
+use super::check::{Faults, SECOND};
+use super::store;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// The settings of one kind make no sense for the other, so a file replaces this part as a whole.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "kebab-case")]
+pub enum Ledger {
+    /// Of this process: for one replica.
+    Memory {},
+    /// Or Valkey.
+    Redis(RedisLedger),
+}
+
+/// The replicas' common ledger.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisLedger {
+    /// `redis://:password@host:6379/0`, `rediss://` with TLS.
+    pub url: Key,
+    #[serde(default = "store::prefix")]
+    pub prefix: String,
+    /// How long a call may take.
+    #[serde(default = "store::timeout", with = "humantime_serde")]
+    pub timeout: Duration,
+    /// How often replicas tell each other what they have.
+    #[serde(default = "sync", with = "humantime_serde")]
+    pub sync: Duration,
+    /// What a replica has placed lapses when it shows no sign of life for so long.
+    #[serde(default = "lease", with = "humantime_serde")]
+    pub lease: Duration,
+}
+
+const fn sync() -> Duration {
+    Duration::from_millis(250)
+}
+
+const fn lease() -> Duration {
+    Duration::from_secs(15)
+}
+
+impl Ledger {
+    /// Where its URL comes from.
+    #[must_use]
+    pub const fn url(&self) -> Option<&Key> {
+        match self {
+            Self::Memory {} => None,
+            Self::Redis(redis) => Some(&redis.url),
+        }
+    }
+}
+
+pub(super) fn check(ledger: &Ledger, faults: &mut Faults) {
+    let Ledger::Redis(redis) = ledger else {
+        return;
+    };
+    store::check_prefix("placement.ledger.prefix", &redis.prefix, faults);
+    let least = Duration::from_millis(50);
+    let path = "placement.ledger.timeout";
+    faults.within(path, redis.timeout, least, 30 * SECOND);
+    faults.within("placement.ledger.sync", redis.sync, least, 10 * SECOND);
+    faults.within("placement.ledger.lease", redis.lease, SECOND, 300 * SECOND);
+    if redis.lease < redis.sync * 4 {
+        let message = "must be four times placement.ledger.sync or more";
+        faults.add("placement.ledger.lease", message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::from_text;
+    use crate::config::secrets;
+
+    fn told(ledger: &str) -> String {
+        let text = format!("placement: {{ ledger: {{ {ledger} }} }}");
+        from_text(&text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_left_out_has_a_default() {
+        let text = "placement: { ledger: { kind: redis, url: { env: URL } } }";
+        let config = from_text(text).unwrap().config;
+        let Ledger::Redis(redis) = &config.placement.ledger else {
+            panic!("not what was asked for");
+        };
+        let times = (redis.timeout, redis.sync, redis.lease);
+        assert_eq!(times, (SECOND, sync(), lease()));
+        assert_eq!(redis.prefix, "berth");
+        let config = from_text("placement: { attempts: 2 }").unwrap().config;
+        assert!(matches!(config.placement.ledger, Ledger::Memory {}));
+    }
+
+    #[test]
+    fn settings_of_another_kind_and_bad_values_are_faults() {
+        assert_eq!(
+            told("kind: memory, url: { env: URL }"),
+            "placement.ledger.url: unknown field"
+        );
+        assert_eq!(told("kind: redis"), "placement.ledger.url: is missing");
+        assert_eq!(
+            told(
+                "kind: redis, url: { env: URL }, prefix: '{x}', timeout: 1ms, sync: 5s, lease: 15s"
+            ),
+            "placement.ledger.lease: must be four times placement.ledger.sync or more\n\
+             placement.ledger.prefix: must be 1 to 64 visible ASCII characters without braces\n\
+             placement.ledger.timeout: must be 50ms to 30s, not 1ms"
+        );
+    }
+
+    #[test]
+    fn a_url_that_is_none_is_told_without_its_password() {
+        let text = "placement: { ledger: { kind: redis, url: { env: URL } } }";
+        let config = from_text(text).unwrap().config;
+        let env = |name: &str| {
+            Some(if name == "URL" {
+                "redis:/:hidden@x".into()
+            } else {
+                "k".repeat(40)
+            })
+        };
+        let faults = secrets::fetch(&config, &env).err().unwrap().to_string();
+        assert_eq!(
+            faults,
+            "placement.ledger.url: the URL cannot be read as one of Redis"
+        );
+    }
+}

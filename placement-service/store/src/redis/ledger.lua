@@ -1,0 +1,54 @@
+-- Goes before every script of the ledger: its keys, and the steps that several of them take.
+local l = p .. 'ledger:'
+local replicas_key, settling_key = l .. 'replicas', l .. 'settling'
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+
+local function streams(replica) return l .. 'streams:' .. replica end
+local function counts(replica) return l .. 'counts:' .. replica end
+local function moved(replica) return l .. 'moved:' .. replica end
+local function is_alive(replica) return redis.call('ZSCORE', replicas_key, replica) end
+
+local function lives(replica, lease_ms) redis.call('ZADD', replicas_key, whole(now + tonumber(lease_ms)), replica) end
+
+-- The replicas that are alive. What the others had counts no more.
+local function alive()
+    for _, replica in ipairs(redis.call('ZRANGEBYSCORE', replicas_key, '-inf', whole(now))) do
+        redis.call('DEL', streams(replica), counts(replica), moved(replica))
+        redis.call('ZREM', replicas_key, replica)
+    end
+    return redis.call('ZRANGE', replicas_key, 0, -1)
+end
+
+-- An engine is called `pool/name`, its pool `pool/`.
+local function pool_of(engine) return engine:match('^[^/]*/') end
+
+local function count(replica, engine, by)
+    for _, key in ipairs({engine, pool_of(engine)}) do
+        if redis.call('HINCRBY', counts(replica), key, by) <= 0 then redis.call('HDEL', counts(replica), key) end
+    end
+end
+
+local function add(replica, stream, engine)
+    redis.call('HSET', streams(replica), stream, engine)
+    count(replica, engine, 1)
+end
+
+-- Takes a stream from a replica; its engine, if the replica had it.
+local function take(replica, stream)
+    local engine = redis.call('HGET', streams(replica), stream)
+    if not engine then return nil end
+    redis.call('HDEL', streams(replica), stream)
+    count(replica, engine, -1)
+    return engine
+end
+
+local function tell(replica, stream, engine) redis.call('RPUSH', moved(replica), stream .. ' ' .. engine) end
+
+local function has(replica, key) return tonumber(redis.call('HGET', counts(replica), key) or 0) end
+
+local function total(replicas, key)
+    local sum = 0
+    for _, replica in ipairs(replicas) do sum = sum + has(replica, key) end
+    return sum
+end

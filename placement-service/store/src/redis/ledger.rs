@@ -1,0 +1,348 @@
+//! The ledger that replicas share: which placements and open streams each of them has, on which engine. A
+//! replica's part counts while the replica shows signs of life. Times are Redis' own, so that no replica's
+//! clock matters. Also hands one replica's probes to the others.
+//!
+//! | key (after `{prefix}:ledger:`) | what |
+//! | --- | --- |
+//! | `replicas` | sorted set: replicas by the time until which they are alive |
+//! | `streams:REPLICA` | hash: stream -> engine |
+//! | `counts:REPLICA` | hash: engine, or pool, -> how many of these |
+//! | `moved:REPLICA` | list: streams that another replica has taken over, or seen closed |
+//! | `settling` | there while replicas tell an empty ledger what they have |
+//! | `prober`, `probes` | who probes; stream: what the engines answered |
+
+use super::RedisStore;
+use crate::StoreError;
+use redis::cmd;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Changes in one script at the most.
+const CHANGES: usize = 500;
+/// Probes read in one script at the most.
+const PROBES: usize = 500;
+
+macro_rules! ledger_scripts {
+    ($($name:ident = $code:literal;)+) => {
+        scripts! { $($name = concat!(include_str!("ledger.lua"), $code);)+ }
+    };
+}
+
+ledger_scripts! {
+    RESERVE = "
+        local me, stream, engine = ARGV[1], ARGV[3], ARGV[4]
+        local replicas = alive()
+        if not is_alive(me) then return {'lapsed', 0, 0} end
+        lives(me, ARGV[2])
+        if redis.call('EXISTS', settling_key) == 1 then return {'settling', 0, 0} end
+        if redis.call('HEXISTS', streams(me), stream) == 1 then return {'yes', 0, 0} end
+        for at, key in ipairs({engine, pool_of(engine)}) do
+            local most, sum = tonumber(ARGV[4 + at]), total(replicas, key)
+            if most and sum >= most then return {at == 1 and 'engine' or 'pool', sum, has(me, key)} end
+        end
+        add(me, stream, engine)
+        return {'yes', 0, 0}";
+    APPLY = "
+        local me = ARGV[1]
+        local replicas = alive()
+        if not is_alive(me) then return 0 end
+        lives(me, ARGV[2])
+        for at = 3, #ARGV, 3 do
+            local what, stream, engine = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+            if what == 'release' then
+                take(me, stream)
+            elseif what == 'closed' then
+                for _, replica in ipairs(replicas) do
+                    local had = take(replica, stream)
+                    if had and replica ~= me then tell(replica, stream, had) end
+                end
+            elseif redis.call('HEXISTS', streams(me), stream) == 0 then
+                local other
+                for _, replica in ipairs(replicas) do
+                    if redis.call('HEXISTS', streams(replica), stream) == 1 then other = replica end
+                end
+                if other and what == 'claim' then
+                    tell(me, stream, engine)
+                else
+                    if other then tell(other, stream, take(other, stream)) end
+                    add(me, stream, engine)
+                end
+            end
+        end
+        return 1";
+    SYNC = "
+        local me, lease_ms, settle_ms, prober_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+        local replicas = alive()
+        local known = is_alive(me) and 1 or 0
+        if #replicas == 0 then redis.call('SET', settling_key, 1, 'PX', settle_ms) end
+        lives(me, lease_ms)
+        local prober = redis.call('GET', l .. 'prober')
+        if not prober or prober == me then
+            redis.call('SET', l .. 'prober', me, 'PX', prober_ms)
+            prober = me
+        end
+        local gone = redis.call('LRANGE', moved(me), 0, -1)
+        redis.call('DEL', moved(me))
+        local sums = {}
+        for _, replica in ipairs(replicas) do
+            if replica ~= me then
+                local all = redis.call('HGETALL', counts(replica))
+                for at = 1, #all, 2 do sums[all[at]] = (sums[all[at]] or 0) + tonumber(all[at + 1]) end
+            end
+        end
+        local flat = {}
+        for key, sum in pairs(sums) do
+            flat[#flat + 1] = key
+            flat[#flat + 1] = whole(sum)
+        end
+        return {known, redis.call('EXISTS', settling_key), prober == me and 1 or 0, #replicas + 1 - known, gone, flat}";
+    TELL_PROBES = "
+        for at = 1, #ARGV, 3 do
+            redis.call('XADD', l .. 'probes', 'MAXLEN', '~', 20000, '*', 'e', ARGV[at], 'r', ARGV[at + 1], 'a', ARGV[at + 2])
+        end
+        return 1";
+    READ_PROBES = "
+        local found = redis.call('XREAD', 'COUNT', ARGV[2], 'STREAMS', l .. 'probes', ARGV[1])
+        local flat = {}
+        if found then
+            for _, entry in ipairs(found[1][2]) do
+                local told_ms = tonumber(entry[1]:match('^%d+'))
+                local age_ms = math.max(now - told_ms, 0) + tonumber(entry[2][6])
+                for _, word in ipairs({entry[1], entry[2][2], entry[2][4], whole(age_ms)}) do flat[#flat + 1] = word end
+            end
+        end
+        return flat";
+}
+
+/// One replica's hand on the ledger.
+pub struct RedisLedger {
+    store: RedisStore,
+    /// This replica's name, unlike all others.
+    me: String,
+    lease: Duration,
+    settle: Duration,
+    probing: Duration,
+}
+
+/// What becomes of a reservation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reserved {
+    Yes,
+    /// The engine has as many as it may: all replicas together, and this one.
+    EngineFull {
+        total: u32,
+        own: u32,
+    },
+    PoolFull,
+    /// Replicas are still telling what they have: nobody knows yet whether there is room.
+    Settling,
+    /// This replica was silent for too long: what it had has to be told anew.
+    Lapsed,
+}
+
+/// A stream's way through the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is open at this replica's gateways, whoever had it.
+    Opened,
+    /// This replica has it, unless another has it by now.
+    Claim,
+    /// This replica has it no more.
+    Release,
+    /// Nobody has it any more.
+    Closed,
+}
+
+impl Change {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Claim => "claim",
+            Self::Release => "release",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// How things stand, for one replica.
+#[derive(Debug, Default)]
+pub struct Synced {
+    /// It was alive before: what it had told counts.
+    pub known: bool,
+    pub settling: bool,
+    /// It is the one that probes.
+    pub prober: bool,
+    /// Replicas that are alive, this one among them.
+    pub replicas: u32,
+    /// Streams that it has no more, and their engines.
+    pub moved: Vec<(String, String)>,
+    /// What the others have, by engine and by pool.
+    pub elsewhere: HashMap<String, u32>,
+}
+
+/// One probe of an engine, as another replica has told it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Heard {
+    pub engine: String,
+    pub text: String,
+    /// How long ago it began.
+    pub age: Duration,
+}
+
+impl RedisLedger {
+    /// Connects, and tries the connection. `limit` is for a connection and for one answer; a replica that is
+    /// silent for `lease` has lapsed; an empty ledger waits for `settle` until all have told what they have; another
+    /// one probes when the one that did has been silent for `probing`.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn open(
+        url: &str,
+        prefix: &str,
+        me: String,
+        [limit, lease, settle, probing]: [Duration; 4],
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            store: RedisStore::open(url, prefix, limit).await?,
+            me,
+            lease,
+            settle,
+            probing,
+        })
+    }
+
+    /// Counts one more stream on `engine` (`pool/name`) if there are fewer than that on it, and in its pool.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn reserve(
+        &self,
+        stream: &str,
+        engine: &str,
+        (per_engine, per_pool): (Option<u32>, Option<u32>),
+    ) -> Result<Reserved, StoreError> {
+        let most = |most: Option<u32>| most.map_or_else(String::new, |most| most.to_string());
+        let words = [
+            self.me.clone(),
+            ms(self.lease),
+            stream.to_owned(),
+            engine.to_owned(),
+            most(per_engine),
+            most(per_pool),
+        ];
+        let (word, total, own): (String, u32, u32) = self.store.script(&RESERVE, &words).await?;
+        match word.as_str() {
+            "yes" => Ok(Reserved::Yes),
+            "engine" => Ok(Reserved::EngineFull { total, own }),
+            "pool" => Ok(Reserved::PoolFull),
+            "settling" => Ok(Reserved::Settling),
+            "lapsed" => Ok(Reserved::Lapsed),
+            _ => Err(StoreError::malformed("the ledger", "an unknown answer")),
+        }
+    }
+
+    /// Enters changes, in their order: of which stream, on which engine (for `Opened` and `Claim`). `false`:
+    /// this replica has lapsed, and some did not count.
+    ///
+    /// # Errors
+    /// When Redis does not answer: some may count.
+    pub async fn apply(&self, changes: &[(Change, &str, &str)]) -> Result<bool, StoreError> {
+        for some in changes.chunks(CHANGES) {
+            let mut words = vec![self.me.clone(), ms(self.lease)];
+            for (change, stream, engine) in some {
+                words.extend([change.as_str(), stream, engine].map(str::to_owned));
+            }
+            if !self.store.script(&APPLY, &words).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// A sign of life.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn sync(&self) -> Result<Synced, StoreError> {
+        let words = [
+            self.me.clone(),
+            ms(self.lease),
+            ms(self.settle),
+            ms(self.probing),
+        ];
+        type Answer = (bool, bool, bool, u32, Vec<String>, Vec<String>);
+        let (known, settling, prober, replicas, moved, flat): Answer =
+            self.store.script(&SYNC, &words).await?;
+        let moved = moved.iter().filter_map(|words| words.split_once(' '));
+        let mut elsewhere = HashMap::new();
+        let mut flat = flat.into_iter();
+        while let (Some(key), Some(count)) = (flat.next(), flat.next()) {
+            elsewhere.insert(key, count.parse().unwrap_or(0));
+        }
+        Ok(Synced {
+            known,
+            settling,
+            prober,
+            replicas,
+            moved: moved.map(|(a, b)| (a.to_owned(), b.to_owned())).collect(),
+            elsewhere,
+        })
+    }
+
+    /// The streams that the ledger has as this replica's.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn streams(&self) -> Result<Vec<String>, StoreError> {
+        let key = self.store.key(&format!("ledger:streams:{}", self.me));
+        self.store.command(cmd("HKEYS").arg(key)).await
+    }
+
+    /// Tells the others what engines have answered.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn tell_probes(&self, probes: &[Heard]) -> Result<(), StoreError> {
+        for some in probes.chunks(PROBES) {
+            let words = some.iter().flat_map(|probe| {
+                let age_ms = probe.age.as_millis().to_string();
+                [probe.engine.clone(), probe.text.clone(), age_ms]
+            });
+            let words: Vec<String> = words.collect();
+            self.store.script::<()>(&TELL_PROBES, &words).await?;
+        }
+        Ok(())
+    }
+
+    /// What was told after that place, and the place behind it.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn read_probes(&self, place: &str) -> Result<(Vec<Heard>, String), StoreError> {
+        let mut place = place.to_owned();
+        let mut heard = Vec::new();
+        loop {
+            let words = [place.clone(), PROBES.to_string()];
+            let flat: Vec<String> = self.store.script(&READ_PROBES, &words).await?;
+            let count = flat.len() / 4;
+            let mut flat = flat.into_iter();
+            while let (Some(at), Some(engine), Some(text), Some(age_ms)) =
+                (flat.next(), flat.next(), flat.next(), flat.next())
+            {
+                place = at;
+                heard.push(Heard {
+                    engine,
+                    text,
+                    age: Duration::from_millis(age_ms.parse().unwrap_or(u64::MAX)),
+                });
+            }
+            if count < PROBES {
+                return Ok((heard, place));
+            }
+        }
+    }
+}
+
+fn ms(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}

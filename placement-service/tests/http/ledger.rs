@@ -1,0 +1,329 @@
+//! Replicas that share a ledger in Redis: a limit holds over all of them, whatever becomes of one of them or of
+//! Redis, and one of them probes for all.
+
+use crate::site::{Answer, Site, eventually};
+use berth_databases::Redis;
+use berth_engine_sim::{Document, Engine, Options};
+use futures_util::future::join_all;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// So many replicas on one store and one ledger.
+async fn replicas(count: usize, redis: &str, more: &str) -> Vec<Site> {
+    // A busy machine may let a replica wait for seconds, and lapsing is not what most of these tests are about.
+    let yaml = format!(
+        "session: {{ cookie: {{ secure: false }}, cache: 60s }}
+probe: {{ interval: 500ms, timeout: 5s }}
+placement:
+  deadline: 60s
+  engine_timeout: 20s
+  reservation_ttl: 10m
+  ledger: {{ kind: redis, url: {{ inline: \"{redis}\" }}, timeout: 5s, sync: 100ms, lease: 8s }}
+{more}"
+    );
+    let first = Site::start(&yaml).await;
+    let mut sites = vec![first];
+    for _ in 1..count {
+        let site = sites[0].replica(&yaml).await;
+        sites.push(site);
+    }
+    for site in &sites {
+        eventually("the service is ready", async || {
+            site.get("/health/ready", "").await.status == 200
+        })
+        .await;
+    }
+    sites
+}
+
+/// A pool `p` with one engine `e` that tells nothing of its sessions, of which it may have so many; and a pool
+/// `free` with the same engine and no limit.
+async fn silent(most: u32) -> (String, tokio::net::TcpListener) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let pool = |name, more| {
+        format!(
+            "  - {{ name: {name}, driver: websocket, cluster: c, {more} discovery: {{ fixed: [ {{ name: e, ip: 127.0.0.1, port: {port} }} ] }} }}\n"
+        )
+    };
+    let limited = pool("p", format!("capacity: {{ per_engine: {most} }},"));
+    let free = pool("free", String::new());
+    let yaml = format!(
+        "pools:\n{limited}{free}routes: [ {{ path: /p, pool: p }}, {{ path: /free, pool: free }} ]\n"
+    );
+    (yaml, listener)
+}
+
+async fn place(site: &Site, session: &str, path: &str) -> Answer {
+    let body = json!({"session": session, "method": "GET", "path": path, "host": "h"});
+    site.post_json("/v1/placements", body).await
+}
+
+/// The stream's name.
+async fn placed(site: &Site, session: &str) -> String {
+    let answer = place(site, session, "/p").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()["stream"].as_str().unwrap().to_owned()
+}
+
+async fn is_full(site: &Site, session: &str) {
+    let answer = place(site, session, "/p").await;
+    assert_eq!(
+        (answer.status, answer.reason().as_str()),
+        (503, "engines-full")
+    );
+}
+
+/// Places as soon as it is possible; every refusal before must be of one of these reasons.
+async fn placed_in_the_end(site: &Site, session: &str, reasons: &[&str]) {
+    eventually("there is room", async || {
+        let answer = place(site, session, "/p").await;
+        if answer.status != 200 {
+            let reason = answer.reason();
+            assert!(reasons.contains(&reason.as_str()), "{answer:?}");
+        }
+        answer.status == 200
+    })
+    .await;
+}
+
+async fn report(site: &Site, gateway: &str, mut report: serde_json::Value) {
+    report["sequence"] = json!(1);
+    let path = format!("/v1/gateways/{gateway}/events");
+    let answer = site.post_json(&path, report).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[tokio::test]
+async fn of_a_thousand_placements_at_once_over_three_replicas_as_many_succeed_as_the_limit_allows()
+{
+    let redis = Redis::shared().await.unwrap();
+    let engine = berth_engine_sim::start(Options {
+        documents: vec![Document::new("sales.qvf", 100)],
+        ..Options::default()
+    });
+    let engine = engine.await.unwrap();
+    let yaml = format!(
+        "pools: [ {{ name: p, driver: qix, cluster: c, capacity: {{ per_engine: 500 }}, session_ttl: 20m,
+          discovery: {{ fixed: [ {{ name: e, ip: 127.0.0.1, port: {}, metrics_port: {} }} ] }} }} ]
+routes: [ {{ path: \"/app/{{document}}\", pool: p, open: {{ document: \"{{document}}\" }} }} ]\n",
+        engine.api_addr().port(),
+        engine.metrics_addr().port()
+    );
+    let sites = replicas(3, &redis.database(), &yaml).await;
+    let session = sites[0].login().await;
+    let all = (0..1000).map(|n| place(&sites[n % 3], &session, "/app/sales.qvf"));
+    let answers = join_all(all).await;
+    let succeeded = answers.iter().filter(|a| a.status == 200).count();
+    let refused: Vec<_> = answers.iter().filter(|a| a.status != 200).collect();
+    assert_eq!(succeeded, 500, "{:?}", refused.first());
+    for answer in refused {
+        assert_eq!(
+            (answer.status, answer.reason().as_str()),
+            (503, "engines-full")
+        );
+    }
+    let stats = engine.stats();
+    assert_eq!((stats.sessions, stats.created_total), (500, 500));
+    let each = answers.iter().enumerate().filter(|(_, a)| a.status == 200);
+    assert!(
+        each.map(|(n, _)| n % 3)
+            .collect::<std::collections::BTreeSet<_>>()
+            .len()
+            == 3
+    );
+}
+
+#[tokio::test]
+async fn what_a_replica_had_lapses_with_it_unless_another_has_it_by_now() {
+    let redis = Redis::shared().await.unwrap();
+    let (yaml, _engine) = silent(3).await;
+    let mut sites = replicas(3, &redis.database(), &yaml).await;
+    let session = sites[0].login().await;
+    let session_ref = sites[0].session_ref(&session).await;
+    let stays = placed(&sites[0], &session).await;
+    placed(&sites[0], &session).await;
+    placed(&sites[1], &session).await;
+    for site in &sites {
+        is_full(site, &session).await;
+    }
+    // The gateway of the first one reports to the last.
+    let opened = json!({"stream": stays, "session_ref": session_ref, "pool": "p", "engine": "e",
+        "opened_at": 1_700_000_000});
+    report(&sites[2], "g", json!({ "opened": [opened] })).await;
+    for site in &sites {
+        is_full(site, &session).await;
+    }
+    let gone = sites.remove(0);
+    let _store = gone.end().await;
+    // One of its two has lapsed then, and the other has moved.
+    placed_in_the_end(&sites[0], &session, &["engines-full"]).await;
+    for site in &sites {
+        is_full(site, &session).await;
+    }
+    // Closed, and told to a replica that never had it.
+    let closed = json!({"stream": stays, "reason": "ended", "duration_ms": 1});
+    report(&sites[0], "h", json!({ "closed": [closed] })).await;
+    placed_in_the_end(&sites[1], &session, &["engines-full"]).await;
+    for site in &sites {
+        is_full(site, &session).await;
+    }
+}
+
+#[tokio::test]
+async fn while_the_ledger_is_lost_limits_hold_and_when_it_is_back_empty_too() {
+    let mut redis = Redis::start().await.unwrap();
+    let url = redis.database();
+    let (yaml, _engine) = silent(3).await;
+    let sites = replicas(2, &url, &yaml).await;
+    let session = sites[0].login().await;
+    placed(&sites[0], &session).await;
+    placed(&sites[1], &session).await;
+    redis.kill();
+    for site in &sites {
+        let answer = place(site, &session, "/p").await;
+        assert_eq!(
+            (answer.status, answer.reason().as_str()),
+            (503, "store-down")
+        );
+        assert_eq!(answer.header("retry-after"), "1");
+        // Where there is no limit, nobody has to be asked.
+        assert_eq!(place(site, &session, "/free").await.status, 200);
+        eventually("the loss is counted", async || {
+            site.metric("berth_ledger_failures_total ").await == 1
+        })
+        .await;
+        assert_eq!(site.metric("berth_ledger_up ").await, 0);
+    }
+    redis.start_again().await.unwrap();
+    let waits = ["store-down"];
+    placed_in_the_end(&sites[0], &session, &waits).await;
+    for site in &sites {
+        eventually("the ledger is up", async || {
+            site.metric("berth_ledger_up ").await == 1
+        })
+        .await;
+        is_full(site, &session).await;
+    }
+    // Everything in it is lost.
+    let client = redis::Client::open(url.as_str()).unwrap();
+    let mut direct = client.get_multiplexed_async_connection().await.unwrap();
+    let _: () = redis::cmd("FLUSHDB")
+        .query_async(&mut direct)
+        .await
+        .unwrap();
+    eventually("it is full again", async || {
+        let answer = place(&sites[1], &session, "/p").await;
+        assert_eq!(answer.status, 503, "{answer:?}");
+        answer.reason() == "engines-full" && sites[1].metric("berth_ledger_replicas ").await == 2
+    })
+    .await;
+}
+
+/// The replicas that probe.
+async fn probers(sites: &[Site]) -> Vec<usize> {
+    let mut probers = Vec::new();
+    for (n, site) in sites.iter().enumerate() {
+        if site.metric("berth_ledger_prober ").await == 1 {
+            probers.push(n);
+        }
+    }
+    probers
+}
+
+async fn sessions_seen(site: &Site) -> u64 {
+    site.metric("berth_engine_sessions{pool=\"p\",engine=\"e\"} ")
+        .await
+}
+
+async fn checked_by_one(engine: &Engine, sites: &[Site]) {
+    eventually("one probes", async || probers(sites).await.len() == 1).await;
+    let (began, before) = (Instant::now(), engine.stats().healthchecks_total);
+    eventually("it goes on", async || {
+        engine.stats().healthchecks_total >= before + 10
+    })
+    .await;
+    let hits = engine.stats().healthchecks_total - before;
+    // The interval is shorter by a tenth at the least; one may have been due at once.
+    let most = began.elapsed().div_duration_f64(INTERVAL.mul_f64(0.9)) + 2.0;
+    assert!((hits as f64) <= most, "{hits} in {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn one_replica_probes_for_all_and_another_one_when_it_is_gone() {
+    let redis = Redis::shared().await.unwrap();
+    let engine: Engine = berth_engine_sim::start(Options {
+        documents: vec![Document::new("sales.qvf", 100)],
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    let yaml = format!(
+        "pools: [ {{ name: p, driver: qix, cluster: c, session_ttl: 20m,
+          discovery: {{ fixed: [ {{ name: e, ip: 127.0.0.1, port: {}, metrics_port: {} }} ] }} }} ]
+routes: [ {{ path: \"/app/{{document}}\", pool: p, open: {{ document: \"{{document}}\" }} }} ]\n",
+        engine.api_addr().port(),
+        engine.metrics_addr().port()
+    );
+    let mut sites = replicas(3, &redis.database(), &yaml).await;
+    let session = sites[0].login().await;
+    checked_by_one(&engine, &sites).await;
+    for count in 1..=2 {
+        let answer = place(&sites[0], &session, "/app/sales.qvf").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        for site in &sites {
+            eventually("everybody knows", async || {
+                sessions_seen(site).await == count
+            })
+            .await;
+        }
+    }
+    let prober = sites.remove(probers(&sites).await[0]);
+    let _store = prober.end().await;
+    checked_by_one(&engine, &sites).await;
+    let answer = place(&sites[0], &session, "/app/sales.qvf").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    for site in &sites {
+        eventually("everybody knows", async || sessions_seen(site).await == 3).await;
+    }
+}
+
+/// The fullest engine of ten, compared to the mean, after 1,000 placements that come in waves of 50.
+async fn imbalance(count: usize) -> f64 {
+    const ENGINES: usize = 10;
+    let redis = Redis::shared().await.unwrap();
+    let (mut listeners, mut list) = (Vec::new(), String::new());
+    for n in 0..ENGINES {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        list += &format!("{{ name: e{n}, ip: 127.0.0.1, port: {port} }}, ");
+        listeners.push(listener);
+    }
+    let yaml = format!(
+        "pools: [ {{ name: p, driver: websocket, cluster: c, discovery: {{ fixed: [ {list} ] }} }} ]
+routes: [ {{ path: /p, pool: p }} ]\n"
+    );
+    let sites = replicas(count, &redis.database(), &yaml).await;
+    let session = sites[0].login().await;
+    let mut engines = std::collections::BTreeMap::new();
+    for wave in 0..20 {
+        // Not every replica gets the same share.
+        let all = (0..50).map(|n| place(&sites[(n * n + wave) % count], &session, "/p"));
+        for answer in join_all(all).await {
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let engine = answer.json()["engine"].as_str().unwrap().to_owned();
+            *engines.entry(engine).or_insert(0_u32) += 1;
+        }
+    }
+    let fullest = engines.values().max().copied().unwrap();
+    f64::from(fullest) / 100.0
+}
+
+#[tokio::test]
+async fn three_replicas_balance_as_well_as_one() {
+    let (one, three) = (imbalance(1).await, imbalance(3).await);
+    println!("fullest engine over the mean: one replica {one:.3}, three {three:.3}");
+    assert!(three <= 1.1 * one, "one {one:.3}, three {three:.3}");
+}
