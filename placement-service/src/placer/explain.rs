@@ -12,12 +12,14 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tracing::info;
+use utoipa::ToSchema;
 
 /// Engines in one line of the decision log at the most, the chosen one first.
 const LOGGED: usize = 20;
 
 /// A decision and its reasons.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Explanation)]
 pub struct Explained {
     /// The pool of the path's route.
     pub pool: String,
@@ -41,7 +43,7 @@ pub struct Explained {
 }
 
 /// One engine in an explanation.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Candidate {
     /// Its name.
     pub engine: String,
