@@ -112,12 +112,8 @@ impl Placer {
         let back = attachment.as_ref();
         let back = back.and_then(|attachment| self.engine_of(target.pool, attachment));
         let chosen = why.chosen.as_ref().map(ToString::to_string);
-        let full = why.engines.iter().any(|judged| {
-            matches!(
-                judged.outcome,
-                Outcome::Excluded("full" | "saturated" | "pool-full" | "low-memory")
-            )
-        });
+        let full = |judged: &Judged| matches!(judged.outcome, Outcome::Excluded(why) if why.is_for_want_of_room());
+        let full = why.engines.iter().any(full);
         let (engine, reason) = match (back, chosen) {
             (Some(back), _) => (Some(back.name.to_string()), back_again(pool.sharing)),
             (None, Some(chosen)) if attachment.is_some() => (Some(chosen), REPLACED),
