@@ -11,9 +11,9 @@ use super::metrics::ProbeMetrics;
 use super::watched::{Source, Watched, WatchedEngine};
 use super::{Fleet, PoolFleet};
 use crate::config;
-use crate::discovery::Found;
 use crate::discovery::following::{Following, News};
 use crate::discovery::merge::merge;
+use crate::discovery::{Found, Wish};
 use crate::engine::{Endpoint, Engine, EngineName, State};
 use crate::probe::{ProbeFault, Prober, Reading};
 use crate::reservation::Tallies;
@@ -197,21 +197,21 @@ impl Watcher {
             let Found {
                 name,
                 endpoint,
-                draining,
+                wish,
             } = found;
             if let Some(watched) = pool.engines.get_mut(&name)
                 && watched.engine.endpoint == endpoint
             {
-                if watched.draining != draining {
-                    watched.draining = draining;
+                if watched.wish != wish {
+                    watched.wish = wish;
                     let load = watched.engine.load.clone();
                     watched.show(load, watched.engine.probed_at);
                     let state = watched.engine.state.as_str();
-                    info!(pool = %pool.name, engine = %name, draining, state, "engine drains, or does no more");
+                    info!(pool = %pool.name, engine = %name, ?wish, state, "its discovery wants something else of the engine");
                 }
                 continue;
             }
-            info!(pool = %pool.name, engine = %name, api = %endpoint.api, draining, "engine found");
+            info!(pool = %pool.name, engine = %name, api = %endpoint.api, ?wish, "engine found");
             let probing = self.tasks.spawn(probe_forever(
                 pool.prober.clone(),
                 self.interval,
@@ -222,6 +222,7 @@ impl Watcher {
                 name: name.clone(),
                 endpoint,
                 state: State::Starting,
+                leaving: wish == Wish::Drained,
                 load: None,
                 probed_at: None,
                 tally: self.tallies.found(&pool.name, &name, endpoint),
@@ -232,7 +233,7 @@ impl Watcher {
             let watched = WatchedEngine {
                 engine: Arc::new(engine),
                 health: Health::new(self.thresholds),
-                draining,
+                wish,
                 probing,
             };
             pool.engines.insert(name, watched);
