@@ -25,8 +25,26 @@ pub struct Found {
     pub name: EngineName,
     /// Where it listens.
     pub endpoint: Endpoint,
-    /// It is to get nothing new.
-    pub draining: bool,
+    pub wish: Wish,
+}
+
+/// What its source wants of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// It is for use.
+    InUse,
+    /// Nothing new; its sockets stay, as it may be for use again soon.
+    NothingNew,
+    /// It goes: nothing new, and its sockets are closed, spread over a time.
+    Drained,
+}
+
+impl Wish {
+    /// Of a source that knows nothing between the two.
+    #[must_use]
+    pub const fn drained_if(draining: bool) -> Self {
+        if draining { Self::Drained } else { Self::InUse }
+    }
 }
 
 /// Why a source has no list to give. The text names what it asked and what was wrong, never a secret.

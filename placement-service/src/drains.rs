@@ -1,10 +1,11 @@
-//! Engines that an operator empties: they get nothing new, and the gateways close their sockets, spread over
-//! a time. Which they are is a note in the store, so that every replica knows within a second, and after a
-//! restart too. While the store does not answer, what was known goes on. Closes nothing itself.
+//! Engines that are emptied: they get nothing new, and the gateways close their sockets, spread over a time.
+//! Which an operator empties is a note in the store, so that every replica knows within a second, and after a
+//! restart too; while the store does not answer, what was known goes on. Which go by themselves, every replica
+//! sees in its fleet. Closes nothing itself.
 
 use crate::clock::Clock;
 use crate::engine::Engine;
-use crate::fleet::FleetReader;
+use crate::fleet::{FleetReader, PoolFleet};
 use crate::store::{Coordination, StoreError};
 use berth_api::GatewayEvent;
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,10 @@ struct Shared {
     store: Arc<dyn Coordination>,
     clock: Arc<dyn Clock>,
     tell: Tell,
+    /// By pool: over what time the sockets of an engine that goes are closed.
+    over: BTreeMap<String, Duration>,
+    /// What the notes said last.
+    noted: Mutex<BTreeMap<Name, Drain>>,
     told: Mutex<BTreeMap<Name, Told>>,
 }
 
@@ -65,7 +70,8 @@ impl Drop for Drains {
 }
 
 impl Drains {
-    /// Knows what the store's notes say before it returns; looks at them from then on.
+    /// Knows what the store's notes say before it returns; looks at them, and at the fleet, from then on. `over`
+    /// has for each pool the time over which the sockets of an engine are closed that goes by itself.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -73,6 +79,7 @@ impl Drains {
         fleet: FleetReader,
         store: Arc<dyn Coordination>,
         clock: Arc<dyn Clock>,
+        over: BTreeMap<String, Duration>,
         tell: Tell,
     ) -> Result<Self, StoreError> {
         let shared = Arc::new(Shared {
@@ -80,6 +87,8 @@ impl Drains {
             store,
             clock,
             tell,
+            over,
+            noted: Mutex::default(),
             told: Mutex::default(),
         });
         shared.look().await?;
@@ -94,7 +103,7 @@ impl Drains {
     pub async fn drain(&self, pool: &str, engine: &str, over: Duration) -> Result<(), StoreError> {
         let drain = Drain {
             since_ms: self.shared.clock.now_ms(),
-            over_ms: u64::try_from(over.as_millis()).unwrap_or(u64::MAX),
+            over_ms: millis(over),
         };
         let text = serde_json::to_string(&drain)
             .map_err(|e| StoreError::Data(format!("a note that cannot be written: {e}")))?;
@@ -142,7 +151,7 @@ async fn watch(shared: Arc<Shared>) {
             warn!(%error, "which engines are drained cannot be read; what was known goes on");
         }
         silent = looked.is_err();
-        shared.mark();
+        shared.act();
     }
 }
 
@@ -152,16 +161,49 @@ impl Shared {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the notes, and tells the gateways what is new to them.
+    fn noted(&self) -> MutexGuard<'_, BTreeMap<Name, Drain>> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the notes, and acts upon them.
     async fn look(&self) -> Result<(), StoreError> {
         let notes = self.store.notes(PREFIX).await?;
-        let noted: BTreeMap<Name, Drain> = notes.iter().filter_map(|(n, t)| read(n, t)).collect();
+        *self.noted() = notes.iter().filter_map(|(n, t)| read(n, t)).collect();
+        self.act();
+        Ok(())
+    }
+
+    /// The engines that go by themselves, and over what time.
+    fn leaving(&self) -> Vec<(Name, u64)> {
+        let fleet = self.fleet.now();
+        let of_pool = |pool: &PoolFleet| {
+            let over_ms = self.over.get(&*pool.name).map_or(0, |over| millis(*over));
+            let leaving = pool.engines.iter().filter(|engine| engine.leaving);
+            let named = leaving.map(|e| ((pool.name.to_string(), e.name.to_string()), over_ms));
+            named.collect::<Vec<_>>()
+        };
+        fleet.pools().iter().flat_map(of_pool).collect()
+    }
+
+    /// Marks what is drained, and tells the gateways what is new to them.
+    fn act(&self) {
         let now_ms = self.clock.now_ms();
+        let mut drained = self.noted().clone();
         let mut events = Vec::new();
         {
             let mut told = self.told();
-            told.retain(|name, _| noted.contains_key(name));
-            for (name, drain) in noted {
+            for (name, over_ms) in self.leaving() {
+                let since = told.get(&name).map(|told| told.drain);
+                // An operator's word on the time is the last.
+                drained.entry(name).or_insert_with(|| {
+                    since.unwrap_or(Drain {
+                        since_ms: now_ms,
+                        over_ms,
+                    })
+                });
+            }
+            told.retain(|name, _| drained.contains_key(name));
+            for (name, drain) in drained {
                 let known = told.get(&name).filter(|told| told.drain == drain).copied();
                 let end_ms = drain.since_ms.saturating_add(drain.over_ms);
                 let left_ms = end_ms.saturating_sub(now_ms);
@@ -190,7 +232,6 @@ impl Shared {
         for event in events {
             (self.tell)(event);
         }
-        Ok(())
     }
 
     /// Marks the engines that there are now.
@@ -207,6 +248,10 @@ impl Shared {
             }
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A note that somebody else has written otherwise says nothing.

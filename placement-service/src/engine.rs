@@ -143,6 +143,8 @@ pub struct Engine {
     pub endpoint: Endpoint,
     /// As of the last probe.
     pub state: State,
+    /// Its discovery says that it goes: its sockets are to be closed.
+    pub leaving: bool,
     /// The last load that a probe brought; `None` when none did, or when it is too old to go by
     /// (`fleet::watcher` says when): then only our own counts tell.
     pub load: Option<Arc<Load>>,

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 /// Entries read from the store in one step.
 const BATCH: u32 = 200;
@@ -42,7 +43,8 @@ pub struct Query {
 }
 
 /// Events in the order of the log, and where to go on.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Events)]
 pub struct Page {
     /// Behind everything that was looked at, told or not.
     pub cursor: String,
@@ -53,7 +55,7 @@ pub struct Page {
 }
 
 /// An event and the cursor behind it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Told {
     pub cursor: String,
     #[serde(flatten)]

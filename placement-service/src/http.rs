@@ -8,6 +8,7 @@ mod clients;
 pub mod compat;
 mod cookies;
 mod cross_site;
+mod document;
 mod engines;
 mod events;
 mod families;
@@ -47,11 +48,13 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, post};
-use berth_api::{CALLS_PATH, GATEWAY_EVENTS_PATH, PLACEMENTS_PATH, TOKENS_PATH};
+use document::BROWSERS;
 use problem::{HttpProblem, RefusedFor};
 use prometheus_client::registry::Registry;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
+use utoipa_axum::routes;
 
 pub use clients::Clients;
 pub use cookies::LoginCookie;
@@ -105,94 +108,64 @@ pub struct AppState {
 /// Shared by all requests.
 pub type App = Arc<AppState>;
 
-/// Every route, as `http_requests` counts it.
-const ROUTES: &[&str] = &[
-    PLACEMENTS_PATH,
-    TOKENS_PATH,
-    CALLS_PATH,
-    EXPLAIN_PATH,
-    ENGINES_PATH,
-    DRAIN_PATH,
-    GATEWAY_EVENTS_PATH,
-    GATEWAYS_PATH,
-    SESSIONS_PATH,
-    SESSION_PATH,
-    CHILDREN_PATH,
-    COMPLETE_PATH,
-    EVENTS_PATH,
-    DEAD_LETTERS_PATH,
-    RETRY_PATH,
-    "/",
-    "/login",
-    "/logout",
-    oidc::BEGIN_PATH,
-    oidc::CALLBACK_PATH,
-    oidc::BACK_CHANNEL_PATH,
-    "/session",
-    "/session/placements",
-    "/session/renew",
-    "/berth/{file}",
-    "/is-authenticated",
-    "/security-events",
-    "/.well-known/jwks.json",
-    "/health/live",
-    "/health/ready",
-    "/metrics",
-    compat::mira::ENGINES_PATH,
-    compat::mira::HEALTH_PATH,
-    compat::session_service::DOCUMENT_PATH,
-    compat::session_service::SESSION_DOC_PATH,
-    compat::session_service::HEALTH_PATH,
-    compat::session_service::METRICS_PATH,
-];
+/// The pattern of every route of every listener, as `http_requests` counts it.
+static PATHS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    [
+        routes(),
+        compat::mira::routes(),
+        compat::session_service::routes(),
+    ]
+    .into_iter()
+    .flat_map(|routes| routes.into_openapi().paths.paths.into_keys())
+    .collect()
+});
 
 /// The routes of the service.
 pub fn router(app: App) -> Router {
-    let gateways = Router::new()
-        .route(PLACEMENTS_PATH, post(placements::place))
-        .route(TOKENS_PATH, post(tokens::token))
-        .route(CALLS_PATH, post(calls::calls))
-        .route(
-            GATEWAY_EVENTS_PATH,
-            post(gateway_events::report)
-                .layer(DefaultBodyLimit::max(gateway_events::MAX_REPORT_BYTES)),
-        )
-        .route_layer(from_fn_with_state(app.clone(), gateways::only));
-    let routes = Router::new()
-        .merge(gateways)
-        .route(EXPLAIN_PATH, get(engines::explain))
-        .route(ENGINES_PATH, get(engines::list))
-        .route(DRAIN_PATH, post(engines::drain).delete(engines::undrain))
-        .route(GATEWAYS_PATH, get(gateway_events::list))
-        .route(SESSIONS_PATH, get(sessions::list).delete(sessions::end_all))
-        .route(SESSION_PATH, get(sessions::show).delete(sessions::end))
-        .route(CHILDREN_PATH, post(families::start))
-        .route(COMPLETE_PATH, post(families::complete))
-        .route(EVENTS_PATH, get(events::read))
-        .route(DEAD_LETTERS_PATH, get(webhooks::dead_letters))
-        .route(RETRY_PATH, post(webhooks::retry))
-        .route("/", get(demo))
-        .route("/login", get(login::page).post(login::log_in))
-        .route("/logout", post(login::log_out))
-        .route(oidc::BEGIN_PATH, get(oidc::begin))
-        .route(oidc::CALLBACK_PATH, get(oidc::callback))
-        .route(oidc::BACK_CHANNEL_PATH, post(oidc::back_channel))
-        .route("/session", get(session::own))
-        .route("/session/placements", get(session::placements))
-        .route("/session/renew", post(session::renew))
-        .route("/berth/{file}", get(assets::file))
-        .route("/security-events", post(security_events::receive))
-        .route("/is-authenticated", get(session::is_authenticated))
-        .route("/.well-known/jwks.json", get(tokens::jwks))
-        .route("/health/live", get(operators::live))
-        .route("/health/ready", get(operators::ready))
-        .route("/metrics", get(operators::metrics));
-    finished(routes, app)
+    finished(routes(), app)
 }
 
-/// What every listener's routes share: their refusals, counts and limits.
-fn finished(routes: Router<App>, app: App) -> Router {
-    routes
+fn routes() -> OpenApiRouter<App> {
+    document::routes()
+        .routes(routes!(placements::place))
+        .routes(routes!(tokens::token))
+        .routes(routes!(calls::calls))
+        .routes(
+            routes!(gateway_events::report)
+                .layer(DefaultBodyLimit::max(gateway_events::MAX_REPORT_BYTES)),
+        )
+        .routes(routes!(engines::explain))
+        .routes(routes!(engines::list))
+        .routes(routes!(engines::drain, engines::undrain))
+        .routes(routes!(gateway_events::list))
+        .routes(routes!(sessions::list, sessions::end_all))
+        .routes(routes!(sessions::show, sessions::end))
+        .routes(routes!(families::start))
+        .routes(routes!(families::complete))
+        .routes(routes!(events::read))
+        .routes(routes!(webhooks::dead_letters))
+        .routes(routes!(webhooks::retry))
+        .routes(routes!(demo))
+        .routes(routes!(login::page, login::log_in))
+        .routes(routes!(login::log_out))
+        .routes(routes!(oidc::begin))
+        .routes(routes!(oidc::callback))
+        .routes(routes!(oidc::back_channel))
+        .routes(routes!(session::own))
+        .routes(routes!(session::placements))
+        .routes(routes!(session::renew))
+        .routes(routes!(assets::file))
+        .routes(routes!(security_events::receive))
+        .routes(routes!(session::is_authenticated))
+        .routes(routes!(tokens::jwks))
+        .routes(routes!(operators::live))
+        .routes(routes!(operators::ready))
+        .routes(routes!(operators::metrics))
+}
+
+/// What every listener's routes share: their document, refusals, counts and limits.
+fn finished(routes: OpenApiRouter<App>, app: App) -> Router {
+    document::told(routes)
         .fallback(async || HttpProblem::not_found())
         .method_not_allowed_fallback(async || HttpProblem::method_not_allowed())
         .layer(from_fn_with_state(app.clone(), count))
@@ -201,6 +174,7 @@ fn finished(routes: Router<App>, app: App) -> Router {
 }
 
 /// `GET /`: the demonstration.
+#[utoipa::path(get, path = "/", tag = BROWSERS, responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
 async fn demo(State(app): State<App>) -> Response {
     app.pages.demo()
 }
@@ -209,9 +183,8 @@ async fn demo(State(app): State<App>) -> Response {
 async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched
-        .and_then(|path| ROUTES.iter().find(|route| **route == path.as_str()))
-        .copied()
-        .unwrap_or("other");
+        .and_then(|path| PATHS.get(path.as_str()))
+        .map_or("other", String::as_str);
     let response = next.run(request).await;
     app.metrics.http_request(route, response.status().as_u16());
     if let Some(RefusedFor(reason)) = response.extensions().get() {

@@ -109,7 +109,12 @@ pub async fn build(
     let gateways = Arc::new(Gateways::start(parts, &mut registry));
     let told = gateways.clone();
     let tell: Tell = Box::new(move |event| told.send(event));
-    let drains = Drains::start(placer.fleet().clone(), stores.shared, clock, tell).await?;
+    let over = config
+        .pools
+        .iter()
+        .map(|pool| (pool.name.clone(), pool.drain_over));
+    let over = over.collect();
+    let drains = Drains::start(placer.fleet().clone(), stores.shared, clock, over, tell).await?;
     Ok(Arc::new(AppState {
         login: Login::new(credentials, sessions.clone(), metrics.clone()),
         login_rate,

@@ -21,6 +21,21 @@ npm_packages() {
     touch "$stamp"
 }
 
+# What holds the service against its OpenAPI document, in a Python environment of its own.
+schemathesis() {
+    local dir=$TOOLS/schemathesis
+    [ -x "$dir/bin/python" ] && [ "$(cat "$TOOLS/schemathesis.version" 2>/dev/null)" = "$SCHEMATHESIS_VERSION" ] && return
+    step "schemathesis $SCHEMATHESIS_VERSION" install_schemathesis "$dir"
+    echo "$SCHEMATHESIS_VERSION" >"$TOOLS/schemathesis.version"
+}
+
+install_schemathesis() {
+    rm -rf "$1"
+    # Debian has venv in a package of its own.
+    python3 -m venv "$1" || { apt python3-venv; python3 -m venv --clear "$1"; }
+    "$1/bin/pip" install --quiet --disable-pip-version-check -c tests/setup/schemathesis.txt "schemathesis==$SCHEMATHESIS_VERSION"
+}
+
 # The browser of the browser tests, with fonts for its screenshots.
 chromium() {
     [ -x /usr/bin/chromium ] || step "Chromium" apt chromium fonts-dejavu-core
@@ -63,6 +78,7 @@ for task in "$@"; do
             npm_packages tests/provider
             chromium
             databases
+            schemathesis
             bindgen=$(grep -A1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^version = "\(.*\)"/\1/p')
             # Without --locked: its lock file asks for newer crates than it was published with.
             tool wasm-bindgen-cli "$bindgen" wasm-bindgen-test-runner --no-default-features

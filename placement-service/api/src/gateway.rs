@@ -53,6 +53,7 @@ fn is_plain(text: &str, most: usize) -> bool {
 
 /// What has changed since the gateway's report before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GatewayReport {
     /// Grows by one with each report of this gateway, from 1 on. A gap: a report was lost.
     pub sequence: u64,
@@ -79,6 +80,7 @@ pub struct GatewayReport {
 
 /// A part of a full list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
     /// The first of several.
@@ -93,6 +95,7 @@ pub enum Part {
 
 /// A stream that is open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OpenStream {
     /// Its name, from the placement's answer.
     pub stream: String,
@@ -108,6 +111,7 @@ pub struct OpenStream {
 
 /// A stream that is closed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ClosedStream {
     /// Its name, from the placement's answer.
     pub stream: String,
@@ -125,6 +129,7 @@ pub struct ClosedStream {
 
 /// Why a stream has closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum CloseReason {
     /// The client or the engine has closed it, or a connection broke.
@@ -181,6 +186,7 @@ impl CloseReason {
 
 /// The service's answer to a report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GatewayAnswer {
     /// Where the gateway is in the event log now; absent where the report had no cursor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -196,6 +202,7 @@ pub struct GatewayAnswer {
 
 /// Something that a gateway has to act upon. A gateway passes over types that it does not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum GatewayEvent {
     /// A session is over: its streams are closed, its token is forgotten.

@@ -30,6 +30,7 @@ pub const TOKENS_PATH: &str = "/v1/tokens";
 
 /// Asks for an engine for one WebSocket upgrade, by `session` or by `token`: exactly one of them.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PlacementRequest {
     /// The value of the login cookie. A secret: never logged, never kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,6 +51,7 @@ pub struct PlacementRequest {
 
 /// Where one WebSocket goes, and what it takes along.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PlacementAnswer {
     /// The JWT for the engine, without `Bearer `.
     pub token: String,
@@ -84,6 +86,7 @@ pub struct PlacementAnswer {
 
 /// Asks for the JWT of a session, without placing anything.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenRequest {
     /// The value of the login cookie. A secret: never logged, never kept.
     pub session: String,
@@ -91,6 +94,7 @@ pub struct TokenRequest {
 
 /// The JWT of a session.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenAnswer {
     /// The JWT, without `Bearer `.
     pub token: String,

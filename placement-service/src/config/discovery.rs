@@ -85,7 +85,7 @@ pub struct FixedEngine {
     /// Prometheus metrics; none when absent.
     #[serde(default)]
     pub metrics_port: Option<u16>,
-    /// It is to get nothing new.
+    /// It goes: nothing new, and its sockets are closed.
     #[serde(default)]
     pub draining: bool,
 }

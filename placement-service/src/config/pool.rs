@@ -35,12 +35,20 @@ pub struct Pool {
     /// How long an engine session outlives its last socket.
     #[serde(default = "session_ttl", with = "humantime_serde")]
     pub session_ttl: Duration,
+    /// Over what time the sockets of an engine are closed when its discovery says that it goes.
+    #[serde(default = "drain_over", with = "humantime_serde")]
+    pub drain_over: Duration,
     pub discovery: Sources,
 }
 
 /// The old gateway's, and what clients are used to.
 const fn session_ttl() -> Duration {
     Duration::from_secs(60)
+}
+
+/// Within the 30 s that Kubernetes leaves a pod by default.
+const fn drain_over() -> Duration {
+    Duration::from_secs(20)
 }
 
 /// Which sockets have one engine session together.
@@ -168,6 +176,12 @@ pub(super) fn check(path: &str, pool: &Pool, faults: &mut Faults) {
         pool.session_ttl,
         SECOND,
         1800 * SECOND,
+    );
+    faults.within(
+        &format!("{path}.drain_over"),
+        pool.drain_over,
+        Duration::ZERO,
+        24 * 3600 * SECOND,
     );
     let needs_threshold = matches!(pool.strategy, Strategy::Weighted | Strategy::Packed);
     if needs_threshold && pool.sessions_per_engine().is_none() {

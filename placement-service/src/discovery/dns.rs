@@ -4,7 +4,7 @@
 //! engine that is really gone fails its probes.
 
 use super::polled::Polled;
-use super::{Discovery, DiscoveryFault, Found, address_name};
+use super::{Discovery, DiscoveryFault, Found, Wish, address_name};
 use crate::config::{Addresses, DnsSource};
 use crate::engine::Endpoint;
 use async_trait::async_trait;
@@ -115,7 +115,7 @@ impl Dns {
                     .metrics_port
                     .map(|port| SocketAddr::new(api.ip(), port)),
             },
-            draining: false,
+            wish: Wish::InUse,
         });
         Ok((found.collect(), ttl))
     }

@@ -102,6 +102,7 @@ pub fn parse(content: &[u8]) -> Result<Vec<Found>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::discovery::Wish;
 
     #[test]
     fn reads_yaml_and_json() {
@@ -109,7 +110,8 @@ mod tests {
             - { name: b, ip: \"fd00::1\", port: 9076, draining: true }\n";
         let found = parse(yaml).unwrap();
         assert_eq!(found[0].endpoint.metrics.unwrap().port(), 9090);
-        assert!(found[1].draining && found[1].endpoint.metrics.is_none());
+        assert_eq!(found[1].wish, Wish::Drained);
+        assert!(found[1].endpoint.metrics.is_none());
         let json = br#"{"engines":[{"name":"a","ip":"10.0.0.1","port":9076}]}"#;
         assert_eq!(parse(json).unwrap().len(), 1);
         assert_eq!(parse(b"engines: []").unwrap(), []);

@@ -1,6 +1,6 @@
 //! Engines written down in the configuration: they never change.
 
-use super::{Discovery, DiscoveryFault, Found};
+use super::{Discovery, DiscoveryFault, Found, Wish};
 use crate::config::FixedEngine;
 use crate::engine::{Endpoint, EngineName};
 use async_trait::async_trait;
@@ -28,7 +28,7 @@ pub(super) fn found(engines: &[FixedEngine]) -> Vec<Found> {
                 .metrics_port
                 .map(|port| SocketAddr::new(engine.ip, port)),
         },
-        draining: engine.draining,
+        wish: Wish::drained_if(engine.draining),
     };
     engines.iter().map(found).collect()
 }

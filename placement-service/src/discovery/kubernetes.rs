@@ -1,9 +1,9 @@
-//! Engines in Kubernetes: pods by label, watched. A pod that is being deleted or is not ready is draining; one
-//! without an address, or that has ended, is none. After any fault the pods are listed anew: the watch itself
-//! heals what can be healed (a connection that ends, 410 Gone).
+//! Engines in Kubernetes: pods by label, watched. A pod that is being deleted is drained, one that is not ready
+//! gets nothing new; one without an address, or that has ended, is none. After any fault the pods are listed
+//! anew: the watch itself heals what can be healed (a connection that ends, 410 Gone).
 
 use super::marks::Ports;
-use super::{Discovery, DiscoveryFault, Found};
+use super::{Discovery, DiscoveryFault, Found, Wish};
 use crate::config::KubernetesSource;
 use crate::engine::EngineName;
 use crate::outbound;
@@ -205,10 +205,17 @@ fn read(pod: &Pod, config: &KubernetesSource) -> Option<Known> {
     let conditions = status.conditions.as_deref().unwrap_or_default();
     let mut conditions = conditions.iter();
     let ready = conditions.any(|c| c.type_ == "Ready" && c.status == "True");
+    let wish = if meta.deletion_timestamp.is_some() {
+        Wish::Drained
+    } else if ready {
+        Wish::InUse
+    } else {
+        Wish::NothingNew
+    };
     Some(Known::Engine(Found {
         name: EngineName::from(name.as_str()),
         endpoint,
-        draining: !ready || meta.deletion_timestamp.is_some(),
+        wish,
     }))
 }
 

@@ -31,6 +31,7 @@ pub fn merge<'a>(sources: impl Iterator<Item = &'a [Found]>) -> Vec<Found> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::discovery::Wish;
     use crate::engine::Endpoint;
 
     fn found(name: &str, api: &str, draining: bool) -> Found {
@@ -40,7 +41,7 @@ mod tests {
                 api: api.parse().unwrap(),
                 metrics: None,
             },
-            draining,
+            wish: Wish::drained_if(draining),
         }
     }
 
@@ -56,7 +57,10 @@ mod tests {
             found("c", "10.0.0.4:1", false),
         ];
         let all = merge([&first[..], &second[..]].into_iter());
-        let named: Vec<_> = all.iter().map(|f| (f.name.as_str(), f.draining)).collect();
+        let named: Vec<_> = all
+            .iter()
+            .map(|f| (f.name.as_str(), f.wish == Wish::Drained))
+            .collect();
         assert_eq!(
             named,
             [

@@ -3,7 +3,7 @@
 
 use super::marks::LeftOut;
 use super::polled::{self, Polled};
-use super::{Discovery, DiscoveryFault, Found, address_name};
+use super::{Discovery, DiscoveryFault, Found, Wish, address_name};
 use crate::config::MiraSource;
 use crate::engine::Endpoint;
 use crate::outbound;
@@ -133,7 +133,7 @@ pub fn parse(body: &[u8], network: Option<&str>) -> Result<Engines, serde_json::
                     .filter(|port| *port > 0)
                     .map(|port| SocketAddr::new(ip, port)),
             },
-            draining: deleted,
+            wish: Wish::drained_if(deleted),
         });
     }
     // Twice the same address is one engine.
@@ -162,7 +162,8 @@ mod tests {
           {"engine":{"networks":[],"port":9076},"swarm":{}}]"#;
         let engines = parse(body, None).unwrap();
         assert_eq!(engines.found.len(), 2);
-        assert!(engines.found[0].draining && !engines.found[1].draining);
+        let wishes = [engines.found[0].wish, engines.found[1].wish];
+        assert_eq!(wishes, [Wish::Drained, Wish::InUse]);
         assert_eq!(
             engines.found[0].endpoint.metrics.unwrap().to_string(),
             "10.0.1.5:9090"

@@ -3,7 +3,7 @@
 use super::*;
 use crate::clock::ManualClock;
 use crate::engine::{Endpoint, State};
-use crate::fleet::PoolFleet;
+use crate::fleet::{Fleet, PoolFleet};
 use crate::reservation::Tally;
 use crate::store::memory::Memory;
 
@@ -14,6 +14,7 @@ struct World {
 
 struct Replica {
     drains: Drains,
+    fleet: tokio::sync::watch::Sender<Arc<Fleet>>,
     engines: Arc<[Arc<Engine>]>,
     events: Arc<Mutex<Vec<(String, u64)>>>,
 }
@@ -35,17 +36,15 @@ impl World {
                     metrics: None,
                 },
                 state: State::Ok,
+                leaving: false,
                 load: None,
                 probed_at: None,
                 tally: Arc::new(Tally::new(Duration::from_secs(30))),
             })
         };
         let engines: Arc<[Arc<Engine>]> = Arc::new([engine("a"), engine("b/c")]);
-        let fleet = FleetReader::fixed(vec![PoolFleet {
-            name: "p".into(),
-            discovered: true,
-            engines: Arc::clone(&engines),
-        }]);
+        let (sender, fleet) = FleetReader::sent();
+        sender.send_replace(fleet_of(&engines));
         let events = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&events);
         let tell: Tell = Box::new(move |event| {
@@ -57,16 +56,41 @@ impl World {
             };
             told.lock().unwrap().push((engine, over_ms));
         });
-        let drains = Drains::start(fleet, self.store.clone(), self.clock.clone(), tell);
+        let drains = Drains::start(
+            fleet,
+            self.store.clone(),
+            self.clock.clone(),
+            [("p".to_owned(), Duration::from_secs(20))].into(),
+            tell,
+        );
         Replica {
             drains: drains.await.unwrap(),
+            fleet: sender,
             engines,
             events,
         }
     }
 }
 
+fn fleet_of(engines: &Arc<[Arc<Engine>]>) -> Arc<Fleet> {
+    Arc::new(Fleet::of(vec![PoolFleet {
+        name: "p".into(),
+        discovered: true,
+        engines: Arc::clone(engines),
+    }]))
+}
+
 impl Replica {
+    /// The discovery says which of the engines go.
+    fn leave(&self, leaving: [bool; 2]) {
+        let engines = self.engines.iter().zip(leaving).map(|(engine, leaving)| {
+            let mut engine = (**engine).clone();
+            engine.leaving = leaving;
+            Arc::new(engine)
+        });
+        self.fleet.send_replace(fleet_of(&engines.collect()));
+    }
+
     fn drained(&self) -> Vec<bool> {
         let now = tokio::time::Instant::now();
         self.engines
@@ -141,4 +165,33 @@ async fn notes_of_somebody_else_say_nothing() {
     }
     let one = world.replica().await;
     assert_eq!((one.drained(), one.events()), (vec![false, false], vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_goes_is_drained_and_no_more_when_it_stays() {
+    let world = World::new();
+    let one = world.replica().await;
+    one.leave([true, false]);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.drained(), [true, false]);
+    assert_eq!(one.events(), [("a".to_owned(), 20_000)]);
+    // It began when it was first seen, not anew with each look.
+    world.clock.advance_ms(19_999);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.events(), []);
+    world.clock.advance_ms(1);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.events(), [("a".to_owned(), STRAGGLERS_MS)]);
+    one.leave([false, false]);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.drained(), [false, false]);
+    // What an operator says of the time is the last word.
+    one.leave([false, true]);
+    let over = Duration::from_secs(90);
+    one.drains.drain("p", "b/c", over).await.unwrap();
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.events(), [("b/c".to_owned(), 90_000)]);
+    one.leave([false, false]);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.drained(), [false, true], "his drain goes on");
 }

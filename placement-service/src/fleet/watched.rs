@@ -1,7 +1,7 @@
 //! What the fleet's writer keeps of each pool, source and engine, and how an engine shows in snapshots.
 
 use super::health::Health;
-use crate::discovery::Found;
+use crate::discovery::{Found, Wish};
 use crate::engine::{Engine, EngineName, Load, State};
 use crate::probe::Prober;
 use std::collections::BTreeMap;
@@ -29,8 +29,7 @@ pub(super) struct Source {
 pub(super) struct WatchedEngine {
     pub(super) engine: Arc<Engine>,
     pub(super) health: Health,
-    /// Its discovery wants nothing new on it.
-    pub(super) draining: bool,
+    pub(super) wish: Wish,
     pub(super) probing: AbortHandle,
 }
 
@@ -39,7 +38,7 @@ impl WatchedEngine {
     fn state(&self, load: Option<&Arc<Load>>) -> State {
         match self.health.state() {
             state @ (State::Starting | State::Unhealthy) => state,
-            _ if self.draining => State::Draining,
+            _ if self.wish != Wish::InUse => State::Draining,
             // It said so, but too long ago.
             State::Saturated if load.is_none() => State::NoMetrics,
             state => state,
@@ -50,6 +49,7 @@ impl WatchedEngine {
     pub(super) fn show(&mut self, load: Option<Arc<Load>>, probed_at: Option<Instant>) {
         let mut engine = (*self.engine).clone();
         engine.state = self.state(load.as_ref());
+        engine.leaving = self.wish == Wish::Drained;
         (engine.load, engine.probed_at) = (load, probed_at);
         self.engine = Arc::new(engine);
     }

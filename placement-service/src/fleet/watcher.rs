@@ -12,9 +12,9 @@ use super::probing::Probing;
 use super::watched::{Source, Watched, WatchedEngine};
 use super::{Fleet, PoolFleet};
 use crate::config;
-use crate::discovery::Found;
 use crate::discovery::following::{Following, News};
 use crate::discovery::merge::merge;
+use crate::discovery::{Found, Wish};
 use crate::engine::{Endpoint, Engine, EngineName, State};
 use crate::probe::{ProbeFault, Prober, Reading};
 use crate::reservation::Tallies;
@@ -199,21 +199,21 @@ impl Watcher {
             let Found {
                 name,
                 endpoint,
-                draining,
+                wish,
             } = found;
             if let Some(watched) = pool.engines.get_mut(&name)
                 && watched.engine.endpoint == endpoint
             {
-                if watched.draining != draining {
-                    watched.draining = draining;
+                if watched.wish != wish {
+                    watched.wish = wish;
                     let load = watched.engine.load.clone();
                     watched.show(load, watched.engine.probed_at);
                     let state = watched.engine.state.as_str();
-                    info!(pool = %pool.name, engine = %name, draining, state, "engine drains, or does no more");
+                    info!(pool = %pool.name, engine = %name, ?wish, state, "its discovery wants something else of the engine");
                 }
                 continue;
             }
-            info!(pool = %pool.name, engine = %name, api = %endpoint.api, draining, "engine found");
+            info!(pool = %pool.name, engine = %name, api = %endpoint.api, ?wish, "engine found");
             let probing = Probing {
                 prober: pool.prober.clone(),
                 interval: self.interval,
@@ -239,6 +239,7 @@ impl Watcher {
                 name: name.clone(),
                 endpoint,
                 state: State::Starting,
+                leaving: wish == Wish::Drained,
                 load: None,
                 probed_at: None,
                 tally: self.tallies.found(&pool.name, &name, endpoint),
@@ -249,7 +250,7 @@ impl Watcher {
             let watched = WatchedEngine {
                 engine: Arc::new(engine),
                 health: Health::new(self.thresholds),
-                draining,
+                wish,
                 probing,
             };
             pool.engines.insert(name, watched);

@@ -2,8 +2,10 @@
 //! Browsers keep them and ask each time whether they are still the same, so that a new release is never
 //! mixed with files of the one before.
 
+use super::document::{BROWSERS, Refused};
 use super::problem::HttpProblem;
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
@@ -52,10 +54,15 @@ impl Asset {
 }
 
 /// `GET /berth/{file}`.
+#[utoipa::path(get, path = "/berth/{file}", tag = BROWSERS,
+    params(("file" = String, Path, description = "Such as `session.js`"),
+        ("if-none-match" = Option<String>, Header, description = "What the browser has")),
+    responses((status = 200, description = "The module", body = String, content_type = "text/javascript"), (status = 304, description = "The same as before"), Refused<404>))]
 pub(super) async fn file(
-    Path(name): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
+    let Path(name) = path.map_err(|_| HttpProblem::not_found())?;
     let asset = ASSETS.iter().find(|asset| asset.name == name);
     let asset = asset.ok_or_else(HttpProblem::not_found)?;
     let caching = [

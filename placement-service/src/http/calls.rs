@@ -3,13 +3,15 @@
 //! dropped with what was reserved for it.
 
 use super::body;
+use super::document::{GATEWAYS, Refused};
+use super::gateways::Gateway;
 use super::problem::HttpProblem;
 use super::{App, MAX_BODY_BYTES, placements, tokens};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::Version;
 use axum::response::{IntoResponse, Response};
-use berth_api::{Call, MAX_CALLS, PLACEMENTS_PATH, Reason, Reply, TOKENS_PATH};
+use berth_api::{CALLS_PATH, Call, MAX_CALLS, PLACEMENTS_PATH, Reason, Reply, TOKENS_PATH};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -29,7 +31,10 @@ const LIFETIME: Duration = Duration::from_secs(300);
 const MAX_FRAME_BYTES: usize = 1024;
 
 /// Takes a gateway's stream.
-pub(super) async fn calls(State(app): State<App>, request: Request) -> Response {
+#[utoipa::path(post, path = CALLS_PATH, tag = GATEWAYS, security(("gateway" = [])),
+    description = "gRPC, for HTTP/2 alone.",
+    responses((status = 200, description = "A stream of replies", content_type = "application/grpc", body = Vec<u8>), Refused<400>, Refused<403>))]
+pub(super) async fn calls(_: Gateway, State(app): State<App>, request: Request) -> Response {
     if request.version() != Version::HTTP_2 {
         let problem = HttpProblem::invalid("gRPC needs HTTP/2");
         return problem.into_response();

@@ -1,9 +1,10 @@
 //! `/v1/engines` and `/v1/placements/explain`: what operators see of engines and of decisions, and how they
 //! empty an engine.
 
-use super::App;
 use super::clients::Operator;
+use super::document::{OPERATORS, Refused};
 use super::problem::HttpProblem;
+use super::{App, DRAIN_PATH, ENGINES_PATH, EXPLAIN_PATH};
 use crate::engine::Engine;
 use crate::placer::PlaceRequest;
 use crate::placer::explain::Explained;
@@ -15,19 +16,21 @@ use axum::http::Uri;
 use serde::Serialize;
 use std::time::Duration;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 /// Over what time sockets are closed when nobody says otherwise.
 const OVER: Duration = Duration::from_secs(60);
 /// Longer than anybody waits for an engine.
 const MAX_OVER: Duration = Duration::from_secs(24 * 3600);
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Engines)]
 pub(super) struct Listed {
     engines: Vec<EngineView>,
 }
 
 /// One engine.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct EngineView {
     pool: String,
     engine: String,
@@ -44,7 +47,7 @@ pub(super) struct EngineView {
     cpu: Option<f64>,
     /// It gets nothing new.
     draining: bool,
-    /// When an operator drained it: Unix seconds; absent when none did.
+    /// Since when it is drained, by an operator or its discovery: Unix seconds; absent when it is not.
     drained_at: Option<u64>,
     /// Over what time its sockets are closed, in seconds.
     drained_over_s: Option<f64>,
@@ -74,6 +77,8 @@ impl EngineView {
 }
 
 /// `GET /v1/engines`: by pool and name.
+#[utoipa::path(get, path = ENGINES_PATH, tag = OPERATORS, security(("client" = [])),
+    responses((status = 200, body = Listed), Refused<403>))]
 pub(super) async fn list(_: Operator, State(app): State<App>) -> Json<Listed> {
     let fleet = app.placer.fleet().now();
     let of_pool = |pool: &crate::fleet::PoolFleet| {
@@ -85,6 +90,10 @@ pub(super) async fn list(_: Operator, State(app): State<App>) -> Json<Listed> {
 }
 
 /// `POST /v1/engines/{pool}/{engine}/drain?over=60s`: nothing new, and its sockets are closed over that time.
+#[utoipa::path(post, path = DRAIN_PATH, tag = OPERATORS, security(("client" = [])),
+    params(("pool" = String, Path, description = "The pool's name"), ("engine" = String, Path, description = "The engine's name"),
+        ("over" = Option<String>, Query, description = "Over what time sockets are closed, such as `60s`, which it is when absent; `24h` at the most")),
+    responses((status = 200, body = EngineView), Refused<400>, Refused<403>, Refused<404>, Refused<503>))]
 pub(super) async fn drain(
     _: Operator,
     State(app): State<App>,
@@ -105,6 +114,9 @@ pub(super) async fn drain(
 }
 
 /// `DELETE /v1/engines/{pool}/{engine}/drain`. Of an engine that is gone, too: its name may come back.
+#[utoipa::path(delete, path = DRAIN_PATH, tag = OPERATORS, security(("client" = [])),
+    params(("pool" = String, Path, description = "The pool's name"), ("engine" = String, Path, description = "The engine's name")),
+    responses((status = 204), Refused<403>, Refused<404>, Refused<503>))]
 pub(super) async fn undrain(
     _: Operator,
     State(app): State<App>,
@@ -130,6 +142,11 @@ fn view(app: &App, pool: &str, engine: &str) -> Result<EngineView, HttpProblem> 
 
 /// `GET /v1/placements/explain?path=/app/sales.qvf&session=SID&tab=NAME`: what would become of a placement
 /// now, and why. Without a session: of somebody who has no engine session.
+#[utoipa::path(get, path = EXPLAIN_PATH, tag = OPERATORS, security(("client" = [])),
+    params(("path" = String, Query, description = "The path of the WebSocket, such as `/app/sales.qvf`"),
+        ("session" = Option<String>, Query, description = "The public name of a session"),
+        ("tab" = Option<String>, Query, description = "The client's name for its tab")),
+    responses((status = 200, body = Explained), Refused<400>, Refused<403>, Refused<404>, Refused<500>))]
 pub(super) async fn explain(
     _: Operator,
     State(app): State<App>,

@@ -1,8 +1,9 @@
 //! `GET /v1/events`: what happened to sessions, for operators and runtimes (S35).
 
-use super::App;
 use super::clients::Client;
+use super::document::{OPERATORS, Refused};
 use super::problem::HttpProblem;
+use super::{App, EVENTS_PATH};
 use crate::config::Role;
 use crate::events::{Cursor, Page, Query, Reader};
 use crate::sessions::store_down;
@@ -20,6 +21,12 @@ const MAX_LIMIT: u64 = 500;
 const LIMIT: u64 = 100;
 
 /// `GET /v1/events?cursor=C&wait_s=25&limit=100&session=SID`.
+#[utoipa::path(get, path = EVENTS_PATH, tag = OPERATORS, security(("client" = [])),
+    params(("cursor" = Option<String>, Query, description = "Of the page before; from now on when absent"),
+        ("wait_s" = Option<u64>, Query, maximum = 25, description = "How long to wait for an event, in seconds"),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 500, description = "Events at the most"),
+        ("session" = Option<String>, Query, min_length = 1, description = "Only of this session and those that it has started")),
+    responses((status = 200, body = Page), Refused<400>, Refused<403>, Refused<503>))]
 pub(super) async fn read(
     client: Client,
     State(app): State<App>,

@@ -1,21 +1,37 @@
 //! `/v1/sessions/{sid}/children` and `/complete`: runtimes start child sessions and complete them
 //! (S29, S30).
 
-use super::App;
 use super::body::RawBody;
 use super::clients::Client;
+use super::document::{OPERATORS, Refused};
 use super::problem::HttpProblem;
 use super::session_requests::{ChildRequest, Completion};
 use super::sessions::Sid;
+use super::{App, CHILDREN_PATH, COMPLETE_PATH};
 use crate::sessions::{FamilyError, MAX_CLAIMS_BYTES, NewChild};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use berth_api::Reason;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A child that was started.
+#[derive(Serialize, ToSchema)]
+struct Started<'a> {
+    /// Its id: a secret, for the browser alone.
+    id: &'a str,
+    session_ref: &'a str,
+    /// The `Set-Cookie` value that gives it to the browser.
+    set_cookie: &'a str,
+    /// Unix seconds.
+    expires_at: u64,
+}
 
 /// `POST /v1/sessions/{sid}/children`: a child of that session. Its id is for the browser alone.
+#[utoipa::path(post, path = CHILDREN_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")), request_body = ChildRequest,
+    responses((status = 201, body = Started), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<409>, Refused<413>, Refused<440>, Refused<500>, Refused<503>))]
 pub(super) async fn start(
     client: Client,
     State(app): State<App>,
@@ -33,17 +49,19 @@ pub(super) async fn start(
     let (id, live) = app.sessions.start_child(&sid, by, new).await?;
     let cookie = app.cookie.set(&id).ok_or(Reason::Internal)?;
     let cookie = cookie.to_str().map_err(|_| Reason::Internal)?;
-    let body = Json(json!({
-        "id": id.reveal(),
-        "session_ref": live.session_ref,
-        "set_cookie": cookie,
-        "expires_at": live.expires_at,
-    }));
+    let body = Json(Started {
+        id: id.reveal(),
+        session_ref: &live.session_ref,
+        set_cookie: cookie,
+        expires_at: live.expires_at,
+    });
     let unstored = [(header::CACHE_CONTROL, "no-store")];
     Ok((StatusCode::CREATED, unstored, body).into_response())
 }
 
 /// `POST /v1/sessions/{sid}/complete`: that child is done, its result goes to its parent.
+#[utoipa::path(post, path = COMPLETE_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")), request_body = Completion,
+    responses((status = 204), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<409>, Refused<413>, Refused<440>, Refused<500>, Refused<503>))]
 pub(super) async fn complete(
     client: Client,
     State(app): State<App>,

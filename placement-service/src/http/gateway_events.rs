@@ -1,38 +1,50 @@
 //! `POST /v1/gateways/{gateway}/events` for the gateways: which streams are open in, what to act upon out. And
 //! `GET /v1/gateways` for operators.
 
-use super::App;
 use super::body::{self, RawBody};
 use super::clients::Operator;
+use super::document::{GATEWAYS, OPERATORS, Refused};
+use super::gateways::Gateway;
 use super::problem::HttpProblem;
+use super::{App, GATEWAYS_PATH};
 use crate::gateways::{GatewayError, GatewayView, checked};
 use crate::refusal::Refusal;
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use berth_api::{GatewayAnswer, GatewayReport, Reason, SILENCE_S};
+use berth_api::{GATEWAY_EVENTS_PATH, GatewayAnswer, GatewayReport, Reason, SILENCE_S};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The largest report, in bytes: each list as long as it may be, with names as long as they may be.
 pub(super) const MAX_REPORT_BYTES: usize = 1024 * 1024;
 
 /// Takes a report; holds it when it is a poll.
+#[utoipa::path(post, path = GATEWAY_EVENTS_PATH, tag = GATEWAYS, security(("gateway" = [])), request_body = GatewayReport,
+    params(("gateway" = String, Path, description = "The name that the gateway gave itself")),
+    responses((status = 200, body = GatewayAnswer), Refused<400>, Refused<403>, Refused<413>, Refused<429>, Refused<503>))]
 pub(super) async fn report(
+    _: Gateway,
     State(app): State<App>,
-    Path(gateway): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     RawBody(body): RawBody,
 ) -> Result<Json<GatewayAnswer>, HttpProblem> {
+    let Path(gateway) = path.map_err(|_| HttpProblem::invalid("gateway is not UTF-8"))?;
     let report: GatewayReport = body::json(&body)?;
     let place = checked(&gateway, &report).map_err(HttpProblem::invalid)?;
     let answer = app.gateways.report(&gateway, &report, place).await;
     Ok(Json(answer.map_err(refusal)?))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Gateways)]
 pub(super) struct Listed {
     gateways: Vec<GatewayView>,
 }
 
 /// `GET /v1/gateways`: those that report to this replica.
+#[utoipa::path(get, path = GATEWAYS_PATH, tag = OPERATORS, security(("client" = [])),
+    responses((status = 200, body = Listed), Refused<403>))]
 pub(super) async fn list(_: Operator, State(app): State<App>) -> Json<Listed> {
     Json(Listed {
         gateways: app.gateways.gateways(),

@@ -5,21 +5,26 @@ use super::App;
 use super::problem::HttpProblem;
 use crate::refusal::Refusal;
 use crate::sessions::LiveSession;
-use axum::extract::{Request, State};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use berth_api::Reason;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
-/// Lets gateways through: those that know the shared secret, or everybody when there is none.
-pub(super) async fn only(State(app): State<App>, request: Request, next: Next) -> Response {
-    match &app.gateway_secret {
-        Some(secret) if !proves(request.headers(), secret.reveal()) => {
-            HttpProblem::from(Reason::UnknownGateway).into_response()
+/// A caller that knows the secret of the gateways; everybody when there is none.
+pub(super) struct Gateway;
+
+impl FromRequestParts<App> for Gateway {
+    type Rejection = HttpProblem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HttpProblem> {
+        match &app.gateway_secret {
+            Some(secret) if !proves(&parts.headers, secret.reveal()) => {
+                Err(Reason::UnknownGateway.into())
+            }
+            _ => Ok(Self),
         }
-        _ => next.run(request).await,
     }
 }
 

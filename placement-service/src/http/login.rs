@@ -1,7 +1,8 @@
 //! `/login` and `/logout`: forms for browsers without script, JSON for everybody else (S20, S22).
 
 use super::body::RawBody;
-use super::login_form::{self, Format};
+use super::document::{BROWSERS, Page, Refused};
+use super::login_form::{self, Fields, Format};
 use super::problem::{HttpProblem, RefusedFor};
 use super::{App, cross_site, oidc};
 use crate::client_address::client_address;
@@ -14,10 +15,30 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use berth_api::Reason;
-use serde_json::json;
+use serde::Serialize;
 use std::net::SocketAddr;
+use utoipa::ToSchema;
+
+/// What a login in JSON is answered with.
+#[derive(Serialize, ToSchema)]
+struct LoggedIn<'a> {
+    account: &'a str,
+    roles: &'a [String],
+    /// Where the user goes on.
+    return_to: &'a str,
+}
+
+/// Where a logout goes on.
+#[derive(Serialize, ToSchema)]
+struct LoggedOut {
+    /// At the provider that has logged the user in.
+    logout_url: String,
+}
 
 /// `GET /login`: the page. It keeps a valid `return_to`.
+#[utoipa::path(get, path = "/login", tag = BROWSERS,
+    params(("return_to" = Option<String>, Query, description = "Where the user goes on: a path of this site")),
+    responses((status = 200, description = "The page", body = String, content_type = "text/html"), (status = 303, description = "To the one provider")))]
 pub(super) async fn page(State(app): State<App>, uri: Uri) -> Response {
     let return_to = return_to_of(&uri);
     if let (false, [provider]) = (app.config.login.local, app.config.oidc.as_slice()) {
@@ -28,6 +49,10 @@ pub(super) async fn page(State(app): State<App>, uri: Uri) -> Response {
 }
 
 /// `POST /login`.
+#[utoipa::path(post, path = "/login", tag = BROWSERS,
+    request_body(content((Fields = "application/json"), (Fields = "application/x-www-form-urlencoded"))),
+    responses((status = 200, description = "In JSON", body = LoggedIn), (status = 303, description = "A form: to `return_to`"), Page<400>, Page<401>, Refused<403>,
+        Refused<413>, Refused<415>, Page<429>, Refused<500>, Page<503>))]
 pub(super) async fn log_in(
     State(app): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -106,6 +131,9 @@ fn admit(app: &App, headers: &HeaderMap, peer: SocketAddr) -> Result<(), HttpPro
 }
 
 /// `POST /logout`. Ending no session is no error. Whom a provider has logged in is sent on to its logout.
+#[utoipa::path(post, path = "/logout", tag = BROWSERS, security(("session" = [])),
+    responses((status = 200, description = "Go on at the provider", body = LoggedOut), (status = 204), (status = 303, description = "A form: to the login page, or the provider"),
+        Refused<400>, Refused<403>, Refused<503>))]
 pub(super) async fn log_out(
     State(app): State<App>,
     uri: Uri,
@@ -123,7 +151,7 @@ pub(super) async fn log_out(
     let form = format_of(&headers) == Some(Format::Form);
     let mut response = match (form, elsewhere) {
         (true, url) => see_other(url.as_deref().unwrap_or("/login")),
-        (false, Some(url)) => Json(json!({ "logout_url": url })).into_response(),
+        (false, Some(url)) => Json(LoggedOut { logout_url: url }).into_response(),
         (false, None) => StatusCode::NO_CONTENT.into_response(),
     };
     let headers = response.headers_mut();
@@ -147,11 +175,11 @@ pub(super) fn success(
     let return_to = return_to.as_ref().map_or(fallback, ReturnTo::as_str);
     let mut response = match format {
         Format::Form => see_other(return_to),
-        Format::Json => Json(json!({
-            "account": live.account,
-            "roles": live.roles,
-            "return_to": return_to,
-        }))
+        Format::Json => Json(LoggedIn {
+            account: &live.account,
+            roles: &live.roles,
+            return_to,
+        })
         .into_response(),
     };
     let cookie = app.cookie.set(id).ok_or(Reason::Internal)?;

@@ -6,6 +6,7 @@ use crate::accounts::{MAX_NAME_BYTES, MAX_PASSWORD_BYTES};
 use crate::return_to;
 use crate::secret::Secret;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 /// How the body is written, by its media type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +40,10 @@ pub struct LoginForm {
     pub return_to: Option<String>,
 }
 
-#[derive(Default, Deserialize)]
-struct Fields {
+/// The fields as they come.
+#[derive(Default, Deserialize, ToSchema)]
+#[schema(as = Login)]
+pub(super) struct Fields {
     username: Option<String>,
     password: Option<String>,
     return_to: Option<String>,

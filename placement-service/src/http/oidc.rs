@@ -2,6 +2,7 @@
 //! Every failure is a page for people, and a problem for programs, under one reason.
 
 use super::body::RawBody;
+use super::document::{BROWSERS, OTHERS, Page, Refused};
 use super::login_form::Format;
 use super::problem::{HttpProblem, RefusedFor};
 use super::{App, login};
@@ -10,11 +11,27 @@ use crate::oidc::{ATTEMPT_MS, BackChannelError, OidcError};
 use crate::return_to::ReturnTo;
 use crate::store::ProviderLink;
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// OpenID Connect Back-Channel Logout 1.0, section 2.5.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the document: read as a form")]
+struct BackChannelForm {
+    logout_token: String,
+}
+
+/// The same, section 2.8.
+#[derive(Serialize, ToSchema)]
+struct BackChannelFault {
+    error: &'static str,
+    error_description: String,
+}
 
 pub(super) const BEGIN_PATH: &str = "/login/oidc/{provider}";
 pub(super) const CALLBACK_PATH: &str = "/login/oidc/{provider}/callback";
@@ -35,12 +52,16 @@ pub(super) fn path(provider: &str, return_to: Option<&ReturnTo>) -> String {
 }
 
 /// `GET /login/oidc/{provider}`: to the provider's login page.
+#[utoipa::path(get, path = BEGIN_PATH, tag = BROWSERS,
+    params(("provider" = String, Path, description = "The provider's name"), ("return_to" = Option<String>, Query, description = "Where the user goes on: a path of this site")),
+    responses((status = 303, description = "To the provider"), Page<400>, Page<404>, Refused<500>, Page<502>, Page<503>))]
 pub(super) async fn begin(
     State(app): State<App>,
-    Path(provider): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
+    let provider = provider(path)?;
     let origin = origin(&app, &uri, &headers)?;
     let return_to = login::return_to_of(&uri);
     let begun = app.oidc.begin(&provider, &origin, return_to.as_ref()).await;
@@ -62,12 +83,16 @@ pub(super) async fn begin(
 }
 
 /// `GET /login/oidc/{provider}/callback`: back from it.
+#[utoipa::path(get, path = CALLBACK_PATH, tag = BROWSERS,
+    params(("provider" = String, Path, description = "The provider's name"), ("code" = Option<String>, Query, description = "From the provider"), ("state" = Option<String>, Query, description = "From the provider")),
+    responses((status = 303, description = "Logged in"), Page<400>, Page<403>, Page<404>, Page<429>, Refused<500>, Page<502>, Page<503>))]
 pub(super) async fn callback(
     State(app): State<App>,
-    Path(provider): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
+    let provider = provider(path)?;
     let old_cookie = app.cookie.read(&headers)?;
     let attempt = app.cookie.attempt(&headers)?;
     let query = uri.query().unwrap_or_default();
@@ -88,11 +113,15 @@ pub(super) async fn callback(
 }
 
 /// `POST /login/oidc/{provider}/back-channel-logout` (OpenID Connect Back-Channel Logout 1.0 section 2.5).
+#[utoipa::path(post, path = BACK_CHANNEL_PATH, tag = OTHERS, params(("provider" = String, Path, description = "The provider's name")),
+    request_body(content = BackChannelForm, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "The sessions are over"), (status = 400, body = BackChannelFault), Refused<404>, Refused<413>, Refused<502>, Refused<503>))]
 pub(super) async fn back_channel(
     State(app): State<App>,
-    Path(provider): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     RawBody(body): RawBody,
-) -> Response {
+) -> Result<Response, HttpProblem> {
+    let provider = provider(path)?;
     let fields = form_urlencoded::parse(&body).filter(|(name, _)| name == "logout_token");
     let tokens: Vec<_> = fields.map(|(_, token)| token).collect();
     let outcome = match tokens.as_slice() {
@@ -100,18 +129,26 @@ pub(super) async fn back_channel(
         _ => Err(BackChannelError::Token(LogoutFault::Missing)),
     };
     match outcome {
-        Ok(_) => (StatusCode::OK, [(header::CACHE_CONTROL, NO_STORE)]).into_response(),
-        Err(BackChannelError::Failed(error)) => problem(&error).into_response(),
+        Ok(_) => Ok((StatusCode::OK, [(header::CACHE_CONTROL, NO_STORE)]).into_response()),
+        Err(BackChannelError::Failed(error)) => Err(problem(&error)),
         Err(BackChannelError::Token(fault)) => {
-            let body =
-                json!({ "error": "invalid_request", "error_description": fault.to_string() });
+            let body = BackChannelFault {
+                error: "invalid_request",
+                error_description: fault.to_string(),
+            };
             let headers = [(header::CACHE_CONTROL, NO_STORE)];
             let mut response = (StatusCode::BAD_REQUEST, headers, Json(body)).into_response();
             let reason = RefusedFor("logout-token-invalid");
             response.extensions_mut().insert(reason);
-            response
+            Ok(response)
         }
     }
+}
+
+/// The name in the path.
+fn provider(path: Result<Path<String>, PathRejection>) -> Result<String, HttpProblem> {
+    let unknown = |_| problem(&OidcError::UnknownProvider);
+    path.map(|Path(name)| name).map_err(unknown)
 }
 
 /// Where to log out at the provider, too.

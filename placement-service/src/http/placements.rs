@@ -3,7 +3,8 @@
 
 use super::App;
 use super::body::{self, RawBody};
-use super::gateways;
+use super::document::{GATEWAYS, Refused};
+use super::gateways::{self, Gateway};
 use super::problem::HttpProblem;
 use crate::placer::PlaceRequest;
 use crate::placer::explain::Candidate;
@@ -12,9 +13,10 @@ use crate::tokens::Minted;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use berth_api::{PlacementAnswer, PlacementRequest, Reason};
+use berth_api::{PLACEMENTS_PATH, PlacementAnswer, PlacementRequest, Reason};
 use serde::Serialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// `1` asks for the reasons of the placement, in `explanation` of the answer. For sessions with the role
 /// `admin`; from others it says nothing. Envoy's listener and the filter remove it, like every `x-berth-*`
@@ -27,15 +29,25 @@ const ADMIN: &str = "admin";
 #[serde(untagged)]
 pub(super) enum Answer {
     Plain(PlacementAnswer),
-    Explained {
-        #[serde(flatten)]
-        placement: PlacementAnswer,
-        explanation: Vec<Candidate>,
-    },
+    Explained(ExplainedPlacement),
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Placement)]
+pub(super) struct ExplainedPlacement {
+    #[serde(flatten)]
+    placement: PlacementAnswer,
+    /// Absent unless asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<Vec<Candidate>>,
 }
 
 /// Places one WebSocket. Counts as activity of its session, if a cookie names it.
+#[utoipa::path(post, path = PLACEMENTS_PATH, tag = GATEWAYS, security(("gateway" = [])), request_body = PlacementRequest,
+    params(("x-berth-explain" = Option<String>, Header, description = "`1` asks for the reasons, for the role `admin`")),
+    responses((status = 200, body = ExplainedPlacement), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<413>, Refused<440>, Refused<500>, Refused<503>))]
 pub(super) async fn place(
+    _: Gateway,
     State(app): State<App>,
     headers: HeaderMap,
     RawBody(body): RawBody,
@@ -90,10 +102,10 @@ pub(super) async fn placed(
     };
     Ok(match explanation {
         None => Answer::Plain(placement),
-        Some(explanation) => Answer::Explained {
+        explanation => Answer::Explained(ExplainedPlacement {
             placement,
             explanation,
-        },
+        }),
     })
 }
 

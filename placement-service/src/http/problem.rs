@@ -6,10 +6,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use berth_api::{Problem, Reason};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A refusal on its way out. Serialises as `berth_api::Problem`; besides its reasons it knows those
 /// that no gateway ever sees.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
 pub struct HttpProblem {
     status: u16,
     title: &'static str,

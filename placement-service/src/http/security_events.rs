@@ -2,6 +2,7 @@
 
 use super::App;
 use super::body::RawBody;
+use super::document::{OTHERS, Refused};
 use super::problem::{HttpProblem, RefusedFor};
 use crate::security_events::NotTaken;
 use crate::security_events::set::SetError;
@@ -11,12 +12,23 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Seconds until a transmitter may try again when its keys could not be fetched.
 const KEYS_RETRY_S: u32 = 30;
 
+/// RFC 8935 section 2.3.
+#[derive(Serialize, ToSchema)]
+struct SetFault {
+    err: &'static str,
+    description: String,
+}
+
 /// Takes one token.
+#[utoipa::path(post, path = "/security-events", tag = OTHERS,
+    request_body(content = String, content_type = "application/secevent+jwt", description = "A security event token (RFC 8417)"),
+    responses((status = 202, description = "Taken"), (status = 400, body = SetFault), Refused<404>, Refused<503>))]
 pub(super) async fn receive(
     State(app): State<App>,
     headers: HeaderMap,
@@ -53,7 +65,10 @@ fn refused(error: SetError) -> Response {
         (header::CONTENT_LANGUAGE, "en"),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    let body = Json(json!({ "err": error.code, "description": error.words }));
+    let body = Json(SetFault {
+        err: error.code,
+        description: error.words.to_string(),
+    });
     let mut response = (StatusCode::BAD_REQUEST, head, body).into_response();
     response.extensions_mut().insert(RefusedFor(error.code));
     response

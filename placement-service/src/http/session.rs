@@ -1,6 +1,7 @@
 //! What a browser may ask about its own session: none of it counts as activity (S12), but for the one
 //! request that is made for that.
 
+use super::document::{BROWSERS, Refused};
 use super::problem::HttpProblem;
 use super::{App, cross_site, gateways};
 use crate::placer::RecentPlacement;
@@ -11,10 +12,10 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use berth_api::Reason;
 use serde::Serialize;
-use serde_json::json;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct OwnSession<'a> {
     anonymous: bool,
     account: &'a str,
@@ -41,25 +42,50 @@ impl<'a> OwnSession<'a> {
     }
 }
 
-#[derive(Serialize)]
+/// A stale cookie, or none.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Anonymous {
+    anonymous: bool,
+}
+
+/// What `GET /session` answers.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum Asked<'a> {
+    Own(OwnSession<'a>),
+    Nobody(Anonymous),
+}
+
+#[derive(Serialize, ToSchema)]
+struct Authenticated {
+    authenticated: bool,
+}
+
+#[derive(Serialize, ToSchema)]
 struct OwnPlacements {
     placements: Vec<RecentPlacement>,
 }
 
 /// `GET /session`: account, roles and remaining seconds; `anonymous` for a stale or no cookie.
+#[utoipa::path(get, path = "/session", tag = BROWSERS, security(("session" = [])),
+    responses((status = 200, body = Asked), Refused<400>, Refused<503>))]
 pub(super) async fn own(
     State(app): State<App>,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
-    let body = match peek(&app, &headers).await? {
-        Ok((live, left)) => Json(OwnSession::of(&live, left)).into_response(),
-        Err(_) => Json(json!({ "anonymous": true })).into_response(),
+    let peeked = peek(&app, &headers).await?;
+    let asked = match &peeked {
+        Ok((live, left)) => Asked::Own(OwnSession::of(live, *left)),
+        Err(_) => Asked::Nobody(Anonymous { anonymous: true }),
     };
-    Ok(unstored(body))
+    Ok(unstored(Json(asked).into_response()))
 }
 
 /// `POST /session/renew`: "stay signed in". Answers as `GET /session`; a stale cookie gets 440 with an
 /// anonymous id, as everywhere (S14).
+#[utoipa::path(post, path = "/session/renew", tag = BROWSERS, security(("session" = [])),
+    responses((status = 200, body = OwnSession), Refused<400>, Refused<401>, Refused<403>, Refused<440>, Refused<503>))]
 pub(super) async fn renew(
     State(app): State<App>,
     uri: Uri,
@@ -85,6 +111,8 @@ pub(super) async fn renew(
 }
 
 /// `GET /session/placements`: the latest placements of the session, latest first.
+#[utoipa::path(get, path = "/session/placements", tag = BROWSERS, security(("session" = [])),
+    responses((status = 200, body = OwnPlacements), Refused<400>, Refused<401>, Refused<440>, Refused<503>))]
 pub(super) async fn placements(
     State(app): State<App>,
     headers: HeaderMap,
@@ -95,6 +123,8 @@ pub(super) async fn placements(
 }
 
 /// `GET /is-authenticated`: 200 or 401.
+#[utoipa::path(get, path = "/is-authenticated", tag = BROWSERS, security(("session" = [])),
+    responses((status = 200, body = Authenticated), (status = 401, body = Authenticated), Refused<400>, Refused<503>))]
 pub(super) async fn is_authenticated(
     State(app): State<App>,
     headers: HeaderMap,
@@ -105,7 +135,9 @@ pub(super) async fn is_authenticated(
     } else {
         StatusCode::UNAUTHORIZED
     };
-    let body = Json(json!({ "authenticated": known }));
+    let body = Json(Authenticated {
+        authenticated: known,
+    });
     Ok(unstored((status, body).into_response()))
 }
 

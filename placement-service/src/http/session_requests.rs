@@ -6,6 +6,7 @@ use crate::tokens::OWN_CLAIMS;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// The most that a child hands to its parent, as JSON, in bytes.
 pub const MAX_RESULT_BYTES: usize = 16 * 1024;
@@ -13,7 +14,7 @@ pub const MAX_RESULT_BYTES: usize = 16 * 1024;
 const LONGEST_IDLE_S: u64 = 30 * 24 * 3600;
 
 /// What `POST /v1/sessions/{sid}/children` says.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChildRequest {
     /// The runtime that the child is for; the caller's when absent.
@@ -62,7 +63,7 @@ impl ChildRequest {
 }
 
 /// What `POST /v1/sessions/{sid}/complete` says.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Completion {
     /// Any JSON.

@@ -1,9 +1,10 @@
 //! `/v1/sessions`: what operators see of sessions, and how they end them (S24). Sessions go by their
 //! public name; an id never leaves here.
 
-use super::App;
 use super::clients::Operator;
+use super::document::{OPERATORS, Refused};
 use super::problem::HttpProblem;
+use super::{App, SESSION_PATH, SESSIONS_PATH};
 use crate::sessions::{Listed, Overview, store_down};
 use crate::store::{EndCause, Select};
 use axum::Json;
@@ -12,8 +13,9 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Ended {
     ended: u64,
 }
@@ -32,6 +34,8 @@ impl FromRequestParts<App> for Sid {
 }
 
 /// `GET /v1/sessions?account=NAME`: those of the account, oldest first.
+#[utoipa::path(get, path = SESSIONS_PATH, tag = OPERATORS, security(("client" = [])), params(("account" = String, Query, description = "Whose sessions")),
+    responses((status = 200, body = Listed), Refused<400>, Refused<403>, Refused<503>))]
 pub(super) async fn list(
     _: Operator,
     State(app): State<App>,
@@ -43,6 +47,8 @@ pub(super) async fn list(
 }
 
 /// `DELETE /v1/sessions?account=NAME`: ends them all.
+#[utoipa::path(delete, path = SESSIONS_PATH, tag = OPERATORS, security(("client" = [])), params(("account" = String, Query, description = "Whose sessions")),
+    responses((status = 200, body = Ended), Refused<400>, Refused<403>, Refused<503>))]
 pub(super) async fn end_all(
     _: Operator,
     State(app): State<App>,
@@ -55,6 +61,8 @@ pub(super) async fn end_all(
 }
 
 /// `GET /v1/sessions/{sid}`.
+#[utoipa::path(get, path = SESSION_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")),
+    responses((status = 200, body = Overview), Refused<403>, Refused<404>, Refused<503>))]
 pub(super) async fn show(
     _: Operator,
     State(app): State<App>,
@@ -65,6 +73,8 @@ pub(super) async fn show(
 }
 
 /// `DELETE /v1/sessions/{sid}`.
+#[utoipa::path(delete, path = SESSION_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")),
+    responses((status = 204), Refused<403>, Refused<404>, Refused<503>))]
 pub(super) async fn end(
     _: Operator,
     State(app): State<App>,

@@ -2,16 +2,20 @@
 
 use super::App;
 use super::body::{self, RawBody};
-use super::gateways;
+use super::document::{GATEWAYS, OTHERS, Refused};
+use super::gateways::{self, Gateway};
 use super::problem::HttpProblem;
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use berth_api::{TokenAnswer, TokenRequest};
+use berth_api::{TOKENS_PATH, TokenAnswer, TokenRequest};
 
 /// `POST /v1/tokens`: a cookie in, the session's token out. Counts as activity.
+#[utoipa::path(post, path = TOKENS_PATH, tag = GATEWAYS, security(("gateway" = [])), request_body = TokenRequest,
+    responses((status = 200, body = TokenAnswer), Refused<400>, Refused<401>, Refused<403>, Refused<413>, Refused<440>, Refused<500>, Refused<503>))]
 pub(super) async fn token(
+    _: Gateway,
     State(app): State<App>,
     RawBody(body): RawBody,
 ) -> Result<Json<TokenAnswer>, HttpProblem> {
@@ -34,6 +38,8 @@ pub(super) async fn answer(app: &App, request: &TokenRequest) -> Result<TokenAns
 }
 
 /// `GET /.well-known/jwks.json` (RFC 7517).
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = OTHERS,
+    responses((status = 200, description = "A JWK set", body = Map<String, Value>)))]
 pub(super) async fn jwks(State(app): State<App>) -> Response {
     let cache = (header::CACHE_CONTROL, "public, max-age=300");
     ([cache], Json(app.tokens.jwks())).into_response()

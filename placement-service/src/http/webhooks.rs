@@ -1,8 +1,9 @@
 //! `/v1/webhooks`: what webhooks did not take, for operators.
 
-use super::App;
 use super::clients::Operator;
+use super::document::{OPERATORS, Refused};
 use super::problem::HttpProblem;
+use super::{App, DEAD_LETTERS_PATH, RETRY_PATH};
 use crate::sessions::store_down;
 use crate::store::DeadLetter;
 use crate::webhooks::Retried;
@@ -11,13 +12,18 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeadLetters)]
 pub(super) struct Listed {
     dead_letters: Vec<DeadLetter>,
 }
 
 /// `GET /v1/webhooks/{name}/dead-letters`: oldest first.
+#[utoipa::path(get, path = DEAD_LETTERS_PATH, tag = OPERATORS, security(("client" = [])),
+    params(("name" = String, Path, description = "The webhook's name")),
+    responses((status = 200, body = Listed), Refused<403>, Refused<404>, Refused<503>))]
 pub(super) async fn dead_letters(
     _: Operator,
     State(app): State<App>,
@@ -31,6 +37,9 @@ pub(super) async fn dead_letters(
 }
 
 /// `POST /v1/webhooks/{name}/dead-letters/{sequence}/retry`: one more attempt, at once.
+#[utoipa::path(post, path = RETRY_PATH, tag = OPERATORS, security(("client" = [])),
+    params(("name" = String, Path, description = "The webhook's name"), ("sequence" = u64, Path, description = "The number of the event")),
+    responses((status = 204), Refused<403>, Refused<404>, Refused<502>, Refused<503>))]
 pub(super) async fn retry(
     _: Operator,
     State(app): State<App>,

@@ -57,6 +57,15 @@ impl Exclusion {
             Self::Suspect => "suspect",
         }
     }
+
+    /// The engine is up and has no room.
+    #[must_use]
+    pub const fn is_for_want_of_room(self) -> bool {
+        matches!(
+            self,
+            Self::Saturated | Self::Full | Self::PoolFull | Self::LowMemory
+        )
+    }
 }
 
 /// Judges one engine by its state, its numbers and what is held against it.
@@ -121,11 +130,7 @@ impl Exclusions {
     /// Some engine is up and has no room; otherwise none is up.
     #[must_use]
     pub fn for_want_of_room(&self) -> bool {
-        let full = |(why, _): &(Exclusion, u32)| {
-            use Exclusion::{Full, LowMemory, PoolFull, Saturated};
-            matches!(why, Saturated | Full | PoolFull | LowMemory)
-        };
-        self.0.iter().any(full)
+        self.0.iter().any(|(why, _)| why.is_for_want_of_room())
     }
 }
 

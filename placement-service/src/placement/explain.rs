@@ -3,7 +3,7 @@
 
 use super::Ask;
 use super::board::{Board, Pick};
-use super::eligibility::Verdict;
+use super::eligibility::{Exclusion, Verdict};
 use super::policy;
 use super::score::Score;
 use crate::config::Strategy;
@@ -61,7 +61,7 @@ pub enum Outcome {
     /// It was eligible and has come up so recently that it was passed over.
     WarmingUp,
     /// It was not eligible.
-    Excluded(&'static str),
+    Excluded(Exclusion),
 }
 
 impl Outcome {
@@ -73,7 +73,7 @@ impl Outcome {
             Self::Outscored => "outscored",
             Self::NotDrawn => "not-drawn",
             Self::WarmingUp => "warming-up",
-            Self::Excluded(why) => why,
+            Self::Excluded(why) => why.as_str(),
         }
     }
 }
@@ -96,13 +96,13 @@ pub(super) fn explain(board: &Board, ask: &Ask<'_>, pick: Option<Pick>) -> Expla
         };
         let warmth = entry.facts.warmth(board.rules.slow_start, now);
         let outcome = match entry.verdict {
-            Some(Verdict::Eligible) if board.is_full() => Outcome::Excluded("pool-full"),
+            Some(Verdict::Eligible) if board.is_full() => Outcome::Excluded(Exclusion::PoolFull),
             _ if chosen == Some(slot) => Outcome::Chosen,
             Some(Verdict::Eligible) if warmth < 1.0 => Outcome::WarmingUp,
             Some(Verdict::Eligible) if policy::draws(strategy) => Outcome::NotDrawn,
             Some(Verdict::Eligible) => Outcome::Outscored,
-            Some(Verdict::Excluded(why)) => Outcome::Excluded(why.as_str()),
-            Some(Verdict::TrialDue) | None => Outcome::Excluded("suspect"),
+            Some(Verdict::Excluded(why)) => Outcome::Excluded(why),
+            Some(Verdict::TrialDue) | None => Outcome::Excluded(Exclusion::Suspect),
         };
         Some(Judged {
             engine: engine.name.clone(),

@@ -42,6 +42,7 @@ fn engine(name: &str, state: State, load: Option<Load>) -> Arc<Engine> {
             metrics: None,
         },
         state,
+        leaving: false,
         load: load.map(Arc::new),
         probed_at: None,
         tally: Arc::new(Tally::new(Duration::from_secs(30))),

@@ -12,12 +12,14 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tracing::info;
+use utoipa::ToSchema;
 
 /// Engines in one line of the decision log at the most, the chosen one first.
 const LOGGED: usize = 20;
 
 /// A decision and its reasons.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Explanation)]
 pub struct Explained {
     /// The pool of the path's route.
     pub pool: String,
@@ -41,7 +43,7 @@ pub struct Explained {
 }
 
 /// One engine in an explanation.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Candidate {
     /// Its name.
     pub engine: String,
@@ -110,12 +112,8 @@ impl Placer {
         let back = attachment.as_ref();
         let back = back.and_then(|attachment| self.engine_of(target.pool, attachment));
         let chosen = why.chosen.as_ref().map(ToString::to_string);
-        let full = why.engines.iter().any(|judged| {
-            matches!(
-                judged.outcome,
-                Outcome::Excluded("full" | "saturated" | "pool-full" | "low-memory")
-            )
-        });
+        let full = |judged: &Judged| matches!(judged.outcome, Outcome::Excluded(why) if why.is_for_want_of_room());
+        let full = why.engines.iter().any(full);
         let (engine, reason) = match (back, chosen) {
             (Some(back), _) => (Some(back.name.to_string()), back_again(pool.sharing)),
             (None, Some(chosen)) if attachment.is_some() => (Some(chosen), REPLACED),

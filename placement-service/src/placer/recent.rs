@@ -6,6 +6,7 @@ use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// Sessions remembered; the least used go first.
 const SESSIONS: u64 = 10_000;
@@ -17,7 +18,7 @@ const NAME: usize = 128;
 const TTL: Duration = Duration::from_secs(3600);
 
 /// One placement that was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RecentPlacement {
     /// The client's name for its tab.
     pub tab: Option<String>,

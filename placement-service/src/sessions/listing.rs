@@ -4,6 +4,7 @@ use super::Sessions;
 use super::known::Known;
 use crate::store::{Select, SessionRow, StoreError};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The most sessions in one list.
 const MAX_LISTED: u32 = 1000;
@@ -11,7 +12,8 @@ const MAX_LISTED: u32 = 1000;
 const END_OF_TIME_MS: u64 = i64::MAX as u64;
 
 /// One session that lives.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Session)]
 pub struct Overview {
     pub session_ref: String,
     pub account: String,
@@ -33,7 +35,8 @@ pub struct Overview {
 }
 
 /// Sessions, oldest first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Sessions)]
 pub struct Listed {
     pub sessions: Vec<Overview>,
     /// There are more than one list takes.

@@ -18,6 +18,7 @@ fn routes() -> Routes {
         slow_start: std::time::Duration::ZERO,
         sharing: config::Sharing::default(),
         session_ttl: std::time::Duration::from_secs(60),
+        drain_over: std::time::Duration::from_secs(20),
         discovery: Sources(vec![Discovery::Fixed(vec![])]),
     };
     let route = |path: &str, pool: &str, open| config::Route {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
     Created,
@@ -18,6 +19,7 @@ pub enum EventKind {
 
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum EndCause {
     Logout,
@@ -99,6 +101,7 @@ impl EndCause {
 
 /// One entry of the log. It names sessions by their public name only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
     /// Milliseconds since the Unix epoch.
     pub at_ms: u64,
@@ -132,6 +135,7 @@ pub struct Bounds {
 
 /// An event that a webhook did not take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeadLetter {
     /// The webhook's name in the configuration.
     pub webhook: String,

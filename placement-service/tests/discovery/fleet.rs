@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tokio::time::timeout;
 
-struct Watched {
-    fleet: FleetReader,
+pub(crate) struct Watched {
+    pub(crate) fleet: FleetReader,
     registry: Registry,
     _task: FleetTask,
 }
 
-fn watch(yaml: &str) -> Watched {
+pub(crate) fn watch(yaml: &str) -> Watched {
     let config = from_text(yaml).unwrap().config;
     let mut registry = Registry::with_prefix("berth");
     let metrics = ProbeMetrics::register(&mut registry);
@@ -34,7 +34,7 @@ fn watch(yaml: &str) -> Watched {
 }
 
 impl Watched {
-    async fn until(&mut self, wanted: impl Fn(&Fleet) -> bool) {
+    pub(crate) async fn until(&mut self, wanted: impl Fn(&Fleet) -> bool) {
         let until = timeout(crate::PATIENCE, self.fleet.wait_for(wanted)).await;
         assert!(until.is_ok(), "{:?}", self.fleet.now());
     }

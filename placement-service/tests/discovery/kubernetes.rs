@@ -1,18 +1,24 @@
 //! A Kubernetes API server as far as a watch of pods needs one, with its troubles: connections that end, 410
 //! Gone, bookmarks, 403.
 
-use crate::{is_quiet, list, news, told};
+use crate::{PATIENCE, fleet, is_quiet, list, news, told};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use berth_api::GatewayEvent;
+use berth_placement::clock::SystemClock;
 use berth_placement::config::KubernetesSource;
 use berth_placement::discovery::kubernetes::Kubernetes;
+use berth_placement::drains::Drains;
+use berth_placement::store::memory::Memory;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 #[derive(Clone, Default)]
 struct Fake(Arc<Mutex<Cluster>>);
@@ -173,7 +179,7 @@ async fn follows_pods_through_their_lives() {
     // Up, then ready, with a port of its own.
     assert!(is_quiet(&mut pods).await);
     fake.put(pod("b", "10.0.0.2", false));
-    let two = ["a@10.0.0.1:9076", "b@10.0.0.2:9076!"];
+    let two = ["a@10.0.0.1:9076", "b@10.0.0.2:9076~"];
     assert_eq!(told(&news(&mut pods).await.unwrap()), two);
     let mut ready = pod("b", "10.0.0.2", true);
     ready["metadata"]["annotations"] = json!({"qix-engine-api-port": "19076"});
@@ -289,4 +295,52 @@ async fn a_kubeconfig_says_where_the_cluster_is() {
     config.context = Some("main".into());
     let mut pods = Kubernetes::new(&config);
     assert_eq!(told(&news(&mut pods).await.unwrap()), ["a@10.0.0.1:9076"]);
+}
+
+/// From the pod's deletion to what the gateways are told.
+#[tokio::test]
+async fn the_sockets_of_a_pod_that_is_being_deleted_are_closed_and_not_those_of_one_that_is_not_ready()
+ {
+    let fake = Fake::default();
+    fake.put(pod("a", "127.0.0.1", true));
+    fake.put(pod("b", "127.0.0.2", true));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kubeconfig");
+    let server = fake.serve().await.cluster_url.to_string();
+    let context = json!({"cluster": "c", "user": "u", "namespace": "engines"});
+    let access = json!({"apiVersion": "v1", "kind": "Config", "current-context": "x",
+        "clusters": [{"name": "c", "cluster": {"server": server}}], "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "x", "context": context}]});
+    std::fs::write(&path, access.to_string()).unwrap();
+    let mut watched = fleet::watch(&format!(
+        "pools: [ {{ name: p, driver: websocket, cluster: c, discovery: {{ kubernetes: {{ selector: qix-engine, port: 1, \
+         kubeconfig: {} }} }} }} ]",
+        path.display()
+    ));
+    watched
+        .until(|fleet| fleet.pools()[0].engines.len() == 2)
+        .await;
+    let (sender, mut heard) = mpsc::unbounded_channel();
+    let drains = Drains::start(
+        watched.fleet.clone(),
+        Arc::new(Memory::new(None).unwrap()),
+        Arc::new(SystemClock),
+        [("p".to_owned(), Duration::from_secs(7))].into(),
+        Box::new(move |event| drop(sender.send(event))),
+    );
+    let drains = drains.await.unwrap();
+    fake.is_watched().await;
+    fake.put(pod("b", "127.0.0.2", false));
+    let mut leaving = pod("a", "127.0.0.1", true);
+    leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    fake.put(leaving);
+    let event = timeout(PATIENCE, heard.recv()).await.unwrap().unwrap();
+    let expected = GatewayEvent::EngineDrained {
+        pool: "p".to_owned(),
+        engine: "a".to_owned(),
+        over_ms: 7_000,
+    };
+    assert_eq!(event, expected);
+    assert!(drains.of("p", "a").is_some() && drains.of("p", "b").is_none());
+    assert!(heard.try_recv().is_err());
 }

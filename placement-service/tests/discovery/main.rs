@@ -14,7 +14,7 @@ mod fleet;
 mod kubernetes;
 mod mira;
 
-use berth_placement::discovery::{Discovery, DiscoveryFault, Found};
+use berth_placement::discovery::{Discovery, DiscoveryFault, Found, Wish};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -44,10 +44,14 @@ async fn is_quiet(discovery: &mut impl Discovery) -> bool {
     timeout(QUIET, discovery.next()).await.is_err()
 }
 
-/// `name@address`, and `!` when it is draining.
+/// `name@address`, and `~` when it is to get nothing new, `!` when it is drained.
 fn told(found: &[Found]) -> Vec<String> {
     let told = found.iter().map(|f| {
-        let mark = if f.draining { "!" } else { "" };
+        let mark = match f.wish {
+            Wish::InUse => "",
+            Wish::NothingNew => "~",
+            Wish::Drained => "!",
+        };
         format!("{}@{}{mark}", f.name, f.endpoint.api)
     });
     let mut told: Vec<String> = told.collect();

@@ -1,5 +1,6 @@
 //! The listeners that speak as Mira and as the older session service do, with simulated engines.
 
+use crate::events::CLIENTS;
 use crate::site::{Answer, Site, answer, eventually};
 use berth_engine_sim::{Document, Engine, Options};
 use berth_placement::clock::Clock;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 /// What the older login service signs with.
 const THEIR_KEY: &str = "the key of another login service";
 
-async fn site(secret: Option<&str>) -> (Site, Engine) {
+pub(crate) async fn site(secret: Option<&str>) -> (Site, Engine) {
     let engine = berth_engine_sim::start(Options {
         jwt_secret: secret.map(str::to_owned),
         documents: vec![Document::new("drugcases.qvf", 100)],
@@ -19,7 +20,8 @@ async fn site(secret: Option<&str>) -> (Site, Engine) {
     let engine = engine.await.unwrap();
     let (port, metrics) = (engine.api_addr().port(), engine.metrics_addr().port());
     let site = Site::start(&format!(
-        "pools:
+        "{CLIENTS}
+pools:
   - name: qix
     driver: qix
     cluster: engines
@@ -41,12 +43,12 @@ compat:
     (site, engine)
 }
 
-fn token(key: &str, claims: &Value) -> String {
+pub(crate) fn token(key: &str, claims: &Value) -> String {
     let key = EncodingKey::from_secret(key.as_bytes());
     encode(&Header::default(), claims, &key).unwrap()
 }
 
-fn ours() -> Value {
+pub(crate) fn ours() -> Value {
     json!({"iss": "berth", "aud": "engine", "sub": "robot", "exp": 4_102_444_800_u64})
 }
 

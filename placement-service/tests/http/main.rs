@@ -26,6 +26,7 @@ mod module;
 mod oidc;
 mod oidc_faults;
 mod oidc_logout;
+mod openapi;
 mod operators;
 mod placements;
 mod read_only;

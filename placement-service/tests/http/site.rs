@@ -2,6 +2,7 @@
 
 use berth_placement::clock::{Clock, ManualClock, SystemClock};
 use berth_placement::config::{load, secrets};
+use berth_placement::http::App;
 use berth_placement::service::Listeners;
 use berth_placement::{accounts::Accounts, outbound, service, store};
 use reqwest::{Method, RequestBuilder, Response};
@@ -25,6 +26,8 @@ pub(crate) struct Site {
     pub(crate) mira: Option<SocketAddr>,
     pub(crate) session_service: Option<SocketAddr>,
     pub(crate) clock: Arc<ManualClock>,
+    /// What its routes work with.
+    pub(crate) app: App,
     dir: Arc<TempDir>,
     client: reqwest::Client,
     stop: oneshot::Sender<()>,
@@ -104,6 +107,7 @@ impl Site {
         let address = at(&listeners.main);
         let mira = listeners.mira.as_ref().map(at);
         let session_service = listeners.session_service.as_ref().map(at);
+        let of_routes = app.clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(async move {
             let stopped = async {
@@ -116,6 +120,7 @@ impl Site {
             mira,
             session_service,
             clock,
+            app: of_routes,
             dir,
             client: outbound::client().build().unwrap(),
             stop,

@@ -227,6 +227,7 @@ async fn no_session_leaves_an_engine_that_stays() {
                 metrics: None,
             },
             state: State::Ok,
+            leaving: false,
             load: None,
             probed_at: None,
             tally: Arc::new(Tally::new(Duration::from_secs(30))),

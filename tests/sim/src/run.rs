@@ -237,6 +237,7 @@ pub(crate) fn engine(number: u32) -> Engine {
             metrics: None,
         },
         state: State::Ok,
+        leaving: false,
         load: None,
         probed_at: None,
         tally: Arc::new(Tally::new(Duration::from_secs(30))),

@@ -2,7 +2,7 @@
 //! marks an engine is a label; where it is, is its address in one of its networks.
 
 use super::Wanted;
-use crate::discovery::Found;
+use crate::discovery::{Found, Wish};
 use crate::engine::EngineName;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -138,7 +138,7 @@ impl Wanted<'_> {
         name: &str,
         ip: Option<IpAddr>,
         labels: &[&Labels],
-        draining: bool,
+        wish: Wish,
     ) {
         let Some(ip) = ip else {
             let network = self.network.map_or("any network", |network| network);
@@ -151,7 +151,7 @@ impl Wanted<'_> {
             Ok(endpoint) => engines.found.push(Found {
                 name: EngineName::from(name),
                 endpoint,
-                draining,
+                wish,
             }),
             Err(why) => engines.left_out.push(format!("{name}: {why}")),
         }
@@ -178,7 +178,7 @@ pub fn containers(body: &[u8], wanted: Wanted<'_>) -> Result<Engines, serde_json
             v4.or_else(|| endpoint.ipv6.parse().ok())
         });
         let name = name.trim_start_matches('/');
-        wanted.take(&mut engines, name, ip, &[&container.labels], false);
+        wanted.take(&mut engines, name, ip, &[&container.labels], Wish::InUse);
     }
     Ok(engines)
 }
@@ -223,9 +223,9 @@ pub fn tasks(
         networks.sort_by(|a, b| a.network.spec.name.cmp(&b.network.spec.name));
         let addresses = networks.iter().flat_map(|a| &a.addresses);
         let mut ips = addresses.filter_map(|text| text.split('/').next()?.parse().ok());
-        let draining = task.desired_state != "running";
+        let wish = Wish::drained_if(task.desired_state != "running");
         let labels = [own, &service.labels];
-        wanted.take(&mut engines, &name, ips.next(), &labels, draining);
+        wanted.take(&mut engines, &name, ips.next(), &labels, wish);
     }
     Ok(engines)
 }

@@ -4,9 +4,10 @@ use super::{Gateway, Registry};
 use serde::Serialize;
 use std::collections::HashSet;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// A gateway as operators see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct GatewayView {
     pub gateway: String,
     pub streams: usize,

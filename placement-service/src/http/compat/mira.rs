@@ -2,28 +2,41 @@
 
 use crate::engine::{Engine, Load, State};
 use crate::fleet::PoolFleet;
+use crate::http::document::{self, OTHERS, Refused};
 use crate::http::problem::HttpProblem;
 use crate::http::{App, finished, operators};
 use axum::extract::State as Of;
 use axum::http::Uri;
-use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-pub(in crate::http) const ENGINES_PATH: &str = "/v1/engines";
-pub(in crate::http) const HEALTH_PATH: &str = "/health";
+const ENGINES_PATH: &str = "/v1/engines";
+const HEALTH_PATH: &str = "/health";
 
 /// Every route of this listener.
 pub fn router(app: App) -> Router {
-    let routes = Router::new()
-        .route(ENGINES_PATH, get(engines))
-        .route(HEALTH_PATH, get(async || Json(json!({}))))
-        .route("/metrics", get(operators::metrics));
-    finished(routes, app)
+    finished(routes(), app)
 }
 
-#[derive(Serialize)]
+pub(in crate::http) fn routes() -> OpenApiRouter<App> {
+    document::routes()
+        .routes(routes!(engines))
+        .routes(routes!(health))
+        .routes(routes!(operators::metrics))
+}
+
+/// It answers.
+#[utoipa::path(get, path = HEALTH_PATH, tag = OTHERS, responses((status = 200, description = "`{}`", body = Map<String, Value>)))]
+async fn health() -> Json<Map<String, Value>> {
+    Json(Map::new())
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = MiraEngine)]
 struct Listed {
     engine: Described,
     /// Where it comes from, which the condensed form leaves out.
@@ -31,7 +44,7 @@ struct Listed {
     local: Option<Value>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Described {
     networks: [Value; 1],
@@ -47,6 +60,9 @@ struct Described {
 }
 
 /// `GET /v1/engines[?format=full|condensed]`.
+#[utoipa::path(get, path = ENGINES_PATH, tag = OTHERS,
+    params(("format" = Option<String>, Query, description = "`full`, which it is when absent, or `condensed`")),
+    responses((status = 200, body = Vec<Listed>), Refused<400>))]
 async fn engines(Of(app): Of<App>, uri: Uri) -> Result<Json<Vec<Listed>>, HttpProblem> {
     let condensed = is_condensed(uri.query().unwrap_or_default())?;
     let fleet = app.placer.fleet().now();
@@ -79,7 +95,7 @@ fn listed(pool: &PoolFleet, engine: &Engine, condensed: bool) -> Listed {
             port: api.port(),
             metrics_port: engine.endpoint.metrics.map(|at| at.port()),
             status: status(engine.state),
-            health: load.map(health),
+            health: load.map(healthcheck),
             metrics: load.map(metrics),
             labels: json!({}),
         },
@@ -98,7 +114,7 @@ const fn status(state: State) -> &'static str {
 }
 
 /// In the words of a QIX engine's healthcheck; what it did not say is left out.
-fn health(load: &Load) -> Value {
+fn healthcheck(load: &Load) -> Value {
     let mut health =
         json!({ "saturated": load.saturated, "apps": { "in_memory_docs": load.documents } });
     let told = [
@@ -150,7 +166,7 @@ mod tests {
     #[test]
     fn what_an_engine_did_not_say_is_not_told() {
         assert_eq!(
-            health(&Load::default()),
+            healthcheck(&Load::default()),
             json!({ "saturated": false, "apps": { "in_memory_docs": [] } })
         );
         assert!(metrics(&Load::default()).is_empty());
@@ -164,7 +180,7 @@ mod tests {
             saturated: true,
             documents: vec!["a".to_owned()],
         };
-        let told = health(&load);
+        let told = healthcheck(&load);
         assert_eq!(told["mem"], json!({ "committed": 10.0, "free": 20.0 }));
         assert_eq!(
             (&told["cpu"]["total"], &told["session"]["active"]),

@@ -3,6 +3,7 @@
 
 use crate::config::{self, SessionService as Config};
 use crate::engine::State;
+use crate::http::document::{self as told, OPERATORS, OTHERS, Refused};
 use crate::http::problem::HttpProblem;
 use crate::http::{App, finished};
 use crate::placer::{PlaceRequest, Placed};
@@ -13,17 +14,19 @@ use crate::tokens::Bearer;
 use axum::extract::State as Of;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use axum::{Json, Router};
 use berth_api::Reason;
 use serde::Serialize;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-pub(in crate::http) const DOCUMENT_PATH: &str = "/v1/session/doc/{docId}";
-pub(in crate::http) const SESSION_DOC_PATH: &str = "/v1/session/session-doc";
-pub(in crate::http) const HEALTH_PATH: &str = "/v1/health";
-pub(in crate::http) const METRICS_PATH: &str = "/v1/metrics";
+const DOCUMENT_PATH: &str = "/v1/session/doc/{docId}";
+const SESSION_DOC_PATH: &str = "/v1/session/session-doc";
+const HEALTH_PATH: &str = "/v1/health";
+const METRICS_PATH: &str = "/v1/metrics";
 
 /// In front of a document's name in the paths of clients, and in those of gateways.
 const ASKED: &str = "/v1/session/doc/";
@@ -48,18 +51,29 @@ pub fn rules(config: &Config, session: &config::Session, keys: Vec<JwtKey>) -> O
 
 /// Every route of this listener.
 pub fn router(app: App) -> Router {
-    let routes = Router::new()
-        .route(DOCUMENT_PATH, get(document))
-        .route(SESSION_DOC_PATH, get(session_doc))
-        .route(HEALTH_PATH, get(async || "OK"))
-        .route(METRICS_PATH, get(metrics));
-    finished(routes, app)
+    finished(routes(), app)
+}
+
+pub(in crate::http) fn routes() -> OpenApiRouter<App> {
+    told::routes()
+        .routes(routes!(document))
+        .routes(routes!(session_doc))
+        .routes(routes!(health))
+        .routes(routes!(metrics))
+}
+
+/// It answers.
+#[utoipa::path(get, path = HEALTH_PATH, tag = OTHERS, responses((status = 200, description = "`OK`", body = String, content_type = "text/plain")))]
+async fn health() -> &'static str {
+    "OK"
 }
 
 /// Where the session is.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Placed)]
 struct Found {
+    #[schema(value_type = String)]
     ip: IpAddr,
     port: u16,
     session_id: String,
@@ -68,6 +82,9 @@ struct Found {
 }
 
 /// `GET /v1/session/doc/{docId}`: as `/doc/doc/{docId}` is placed.
+#[utoipa::path(get, path = DOCUMENT_PATH, tag = OTHERS, security(("jwt" = [])),
+    params(("docId" = String, Path, description = "The document's name")),
+    responses((status = 200, body = Found), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<500>, Refused<503>))]
 async fn document(
     Of(app): Of<App>,
     uri: Uri,
@@ -81,6 +98,8 @@ async fn document(
 }
 
 /// `GET /v1/session/session-doc`: a document that lives in memory only.
+#[utoipa::path(get, path = SESSION_DOC_PATH, tag = OTHERS, security(("jwt" = [])),
+    responses((status = 200, body = Found), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<500>, Refused<503>))]
 async fn session_doc(Of(app): Of<App>, headers: HeaderMap) -> Result<Json<Found>, HttpProblem> {
     found(&app, &headers, SESSION_DOC_PLACED_AS, None).await
 }
@@ -156,6 +175,7 @@ fn address(app: &App, placed: &Placed) -> Option<SocketAddr> {
 }
 
 /// `GET /v1/metrics`: the two gauges that autoscalers of the older service read, over all pools.
+#[utoipa::path(get, path = METRICS_PATH, tag = OPERATORS, responses((status = 200, description = "Prometheus", body = String, content_type = "text/plain")))]
 async fn metrics(Of(app): Of<App>) -> Response {
     let fleet = app.placer.fleet().now();
     let (mut active, mut remaining) = (0_u64, None);

@@ -1,0 +1,151 @@
+//! What `/openapi.json` says is what the service does: every route of every listener, and the answers that
+//! schemathesis gets to requests of its own making.
+
+use crate::compat;
+use crate::site::{Answer, Site, answer};
+use axum::Router;
+use berth_placement::http;
+use reqwest::Method;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::process::{Command, Output};
+use tokio::task::spawn_blocking;
+
+/// Installed by `make test`; its version is in tests/setup/versions.env.
+const PYTHON: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../.tools/schemathesis/bin/python"
+);
+const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/http/schemathesis.toml");
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
+    response_headers_conformance,response_schema_conformance,unsupported_method,allow_header_conformance";
+/// Requests per operation, besides those that the document alone leads to.
+const EXAMPLES: &str = "10";
+const METHODS: [&str; 5] = ["GET", "POST", "PUT", "DELETE", "PATCH"];
+
+async fn ask(site: &Site, at: SocketAddr, method: &str, path: &str) -> Answer {
+    let method = Method::from_bytes(method.as_bytes()).unwrap();
+    answer(site.request_at(at, method, path)).await
+}
+
+/// The listeners, each with an authorization that its routes take.
+fn listeners(site: &Site) -> [(SocketAddr, String); 3] {
+    let operator = "Bearer operator-secret-1".to_owned();
+    let user = format!("Bearer {}", compat::token(&"k".repeat(40), &compat::ours()));
+    [
+        (site.address, operator.clone()),
+        (site.mira.unwrap(), operator),
+        (site.session_service.unwrap(), user),
+    ]
+}
+
+async fn document(site: &Site, at: SocketAddr) -> Value {
+    let document = ask(site, at, "GET", "/openapi.json").await;
+    assert_eq!(
+        (document.status, document.header("content-type")),
+        (200, "application/json")
+    );
+    document.json()
+}
+
+#[tokio::test]
+async fn a_document_has_the_operations_that_its_listener_has() {
+    let (site, _engine) = compat::site(Some(&"k".repeat(40))).await;
+    for (at, _) in listeners(&site) {
+        let document = document(&site, at).await;
+        let paths = document["paths"].as_object().unwrap();
+        assert!(paths.contains_key("/openapi.json"));
+        for (pattern, item) in paths {
+            // No document, engine or provider has that name; nor may the stream of calls go by HTTP/1.1.
+            let path = pattern.replace(['{', '}'], "");
+            for method in METHODS {
+                let answer = ask(&site, at, method, &path).await;
+                let told = item.get(method.to_lowercase()).is_some();
+                let nowhere = answer.status == 404 && answer.text.contains("\"not-found\"");
+                let known = answer.status != 405 && !nowhere;
+                let by_design = pattern == "/berth/{file}" || pattern == "/security-events";
+                assert!(
+                    known == told || (told && by_design && nowhere),
+                    "{method} {path}: {answer:?}"
+                );
+            }
+        }
+    }
+}
+
+/// The paths of a router, which it tells when it is printed.
+fn routed(router: &Router) -> BTreeSet<String> {
+    let text = format!("{router:?}");
+    let (text, _) = text.split_once("fallback_router").unwrap();
+    let paths = text.split('"').filter(|part| part.starts_with('/'));
+    let own = paths.filter(|path| !path.starts_with("/swagger-ui"));
+    own.map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_document_has_the_routes_that_its_router_has() {
+    let (site, _engine) = compat::site(None).await;
+    let routers = [
+        http::router(site.app.clone()),
+        http::compat::mira::router(site.app.clone()),
+        http::compat::session_service::router(site.app.clone()),
+    ];
+    for (router, (at, _)) in routers.iter().zip(listeners(&site)) {
+        let document = document(&site, at).await;
+        let told = document["paths"].as_object().unwrap().keys().cloned();
+        let told: BTreeSet<String> = told.collect();
+        assert!(told.len() > 3);
+        assert_eq!(told, routed(router));
+    }
+}
+
+#[tokio::test]
+async fn the_pages_that_show_a_document_come_with_the_service() {
+    let (site, _engine) = compat::site(None).await;
+    for (at, _) in listeners(&site) {
+        let page = ask(&site, at, "GET", "/swagger-ui/").await;
+        assert!(page.header("content-type").starts_with("text/html"));
+        let start = ask(&site, at, "GET", "/swagger-ui/swagger-initializer.js").await;
+        assert!(start.text.contains("/openapi.json"), "{start:?}");
+        let script = ask(&site, at, "GET", "/swagger-ui/swagger-ui-bundle.js").await;
+        assert!(script.status == 200 && script.text.len() > 100_000);
+    }
+}
+
+#[tokio::test]
+async fn answers_are_as_the_document_says() {
+    let (site, _engine) = compat::site(Some(&"k".repeat(40))).await;
+    for (at, authorization) in listeners(&site) {
+        let told = spawn_blocking(move || schemathesis(at, &authorization)).await;
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = told.unwrap();
+        let (out, err) = (
+            String::from_utf8_lossy(&stdout),
+            String::from_utf8_lossy(&stderr),
+        );
+        assert!(status.success(), "{at}: {status}\n{out}\n{err}");
+    }
+}
+
+fn schemathesis(at: SocketAddr, authorization: &str) -> Output {
+    // Not its script, whose first line names where it was installed.
+    let mut command = Command::new(PYTHON);
+    command.args([
+        "-m",
+        "schemathesis.cli",
+        "--config-file",
+        CONFIG,
+        "--no-color",
+        "run",
+    ]);
+    command.args([&format!("http://{at}/openapi.json"), "--checks", CHECKS]);
+    command.args(["--phases", "examples,coverage,fuzzing", "--seed", "1"]);
+    command.args(["--max-examples", EXAMPLES, "--workers", "2"]);
+    command.args(["-H", &format!("Authorization: {authorization}")]);
+    let told = command.current_dir(std::env::temp_dir()).output();
+    told.unwrap_or_else(|fault| panic!("{PYTHON}: {fault}; `make setup` installs it"))
+}

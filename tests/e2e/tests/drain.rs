@@ -1,0 +1,180 @@
+//! Engines that are emptied, through the whole stack: nothing new goes there, the sockets there end spread over
+//! the time, and who comes back is placed elsewhere.
+
+use berth_harness::{Result, Stack, WebSocket, wait};
+use serde_json::json;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+const PATH: &str = "/app/sales.qvf";
+const SOCKETS: usize = 60;
+const OVER: Duration = Duration::from_secs(12);
+/// The stretch of time in which closes are counted: ten of the sixty, at an even rate.
+const WINDOW: Duration = Duration::from_secs(2);
+/// Generous: the machine may be busy.
+const LIMIT: Duration = Duration::from_secs(60);
+/// RFC 6455 leaves 4000 to 4999 to applications: Berth's for a drained engine.
+const DRAINED: u16 = 4503;
+
+/// A client that talks, and comes back once when its socket is closed.
+async fn client(to: SocketAddr, mut socket: WebSocket, cookie: String) -> Result<Closed> {
+    let code = socket.talk_until_closed(LIMIT).await?;
+    let at = Instant::now();
+    let again = open(to, &cookie, 1).await?;
+    Ok(Closed {
+        at,
+        code,
+        _again: again,
+    })
+}
+
+struct Closed {
+    at: Instant,
+    code: Option<u16>,
+    /// Kept open.
+    _again: Vec<WebSocket>,
+}
+
+async fn open(to: SocketAddr, cookie: &str, count: usize) -> Result<Vec<WebSocket>> {
+    let mut sockets = Vec::new();
+    for _ in 0..count {
+        let upgrade = WebSocket::upgrade(to, PATH, &[("cookie", cookie)]).await?;
+        let mut socket = upgrade.open()?;
+        // The engine's first word.
+        socket.next().await?;
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+/// How many engine sessions each engine has had.
+async fn sessions(stack: &Stack) -> Result<Vec<u64>> {
+    let mut all = Vec::new();
+    for engine in &stack.engines {
+        all.push(engine.stats().await?.created_total);
+    }
+    Ok(all)
+}
+
+#[tokio::test]
+async fn a_drained_engine_is_emptied_evenly_and_its_clients_go_on_elsewhere() -> Result<()> {
+    let secret =
+        json!({"name": "ops", "role": "operator", "secret": {"inline": "operator-secret-1"}});
+    let stack = Stack::builder()
+        .engines(2)
+        .envoy_concurrency(2)
+        .service_config(&json!({"api": {"clients": [secret]}}))
+        .start()
+        .await?;
+    let to = stack.http();
+    let service = stack.service.as_ref().ok_or("no service")?;
+    let at = format!("http://{}", service.addr);
+    let engines = |words: &[&str]| {
+        let words: Vec<_> = ["engines"].iter().chain(words).copied().collect();
+        service.command(&[&words[..], &["--service", &at]].concat())
+    };
+    let cookie = stack.login_demo().await?;
+    // With the other one drained, everything goes to the first.
+    engines(&["drain", "engine-1", "--over", "0s"])?;
+    let sockets = open(to, &cookie, SOCKETS).await?;
+    assert_eq!(sessions(&stack).await?, [SOCKETS as u64, 0]);
+    engines(&["undrain", "engine-1"])?;
+
+    let mut clients = JoinSet::new();
+    for socket in sockets {
+        clients.spawn(client(to, socket, cookie.clone()));
+    }
+    let over = format!("{}s", OVER.as_secs());
+    engines(&["drain", "engine-0", "--over", &over])?;
+    let mut closed = Vec::new();
+    while let Some(one) = clients.join_next().await {
+        closed.push(one??);
+    }
+    closed.sort_by_key(|one| one.at);
+    let codes: Vec<_> = closed.iter().map(|one| one.code).collect();
+    assert_eq!(codes, [Some(DRAINED); SOCKETS]);
+
+    // Evenly: no stretch has more than one and a half times its share, and they fill the time.
+    let share = SOCKETS as f64 * WINDOW.as_secs_f64() / OVER.as_secs_f64();
+    let after = |from: Instant| {
+        let within = |one: &&Closed| (from..from + WINDOW).contains(&one.at);
+        closed.iter().filter(within).count()
+    };
+    let peak = closed.iter().map(|one| after(one.at)).max();
+    let peak = peak.ok_or("no socket")?;
+    assert!(
+        peak as f64 <= 1.5 * share,
+        "{peak} within {WINDOW:?}, {share} would be even"
+    );
+    let (first, last) = (closed.first(), closed.last());
+    let took = first.zip(last).map(|(first, last)| last.at - first.at);
+    let took = took.ok_or("no socket")?;
+    assert!(took >= OVER.mul_f64(0.8), "all closed within {took:?}");
+
+    // Everybody is on the other engine, and one more goes there, too.
+    let _more = open(to, &cookie, 1).await?;
+    assert_eq!(
+        sessions(&stack).await?,
+        [SOCKETS as u64, SOCKETS as u64 + 1]
+    );
+    // The emptier of the two gets the next one, as soon as it may.
+    drop(closed);
+    engines(&["undrain", "engine-0"])?;
+    let _next = open(to, &cookie, 1).await?;
+    assert_eq!(
+        sessions(&stack).await?,
+        [SOCKETS as u64 + 1, SOCKETS as u64 + 1]
+    );
+    Ok(())
+}
+
+/// The engines of the first so many names, of which the first may be on its way out.
+fn write(path: &Path, stack: &Stack, count: usize, draining: bool) -> Result<()> {
+    let engines = stack.engines.iter().take(count).enumerate();
+    let engines = engines.map(|(index, engine)| {
+        json!({"name": engine.name, "ip": engine.api.ip(), "port": engine.api.port(),
+            "metrics_port": engine.metrics.port(), "draining": draining && index == 0})
+    });
+    let text = json!({ "engines": engines.collect::<Vec<_>>() }).to_string();
+    let new = path.with_extension("new");
+    std::fs::write(&new, text)?;
+    Ok(std::fs::rename(new, path)?)
+}
+
+#[tokio::test]
+async fn an_engine_that_goes_by_its_discovery_is_emptied_too() -> Result<()> {
+    const FEW: usize = 8;
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("engines.json");
+    std::fs::write(&file, r#"{"engines": []}"#)?;
+    let source = json!({"fixed": null, "file": {"path": file, "poll": "100ms"}});
+    let stack = Stack::builder()
+        .engines(2)
+        .pool(&json!({"discovery": source, "drain_over": "2s"}))
+        .start()
+        .await?;
+    let to = stack.http();
+    let cookie = stack.login_demo().await?;
+    write(&file, &stack, 1, false)?;
+    let placed = || async { open(to, &cookie, 1).await.ok() };
+    wait::until("a session on the only engine", LIMIT, placed).await?;
+    let sockets = open(to, &cookie, FEW).await?;
+    let before = sessions(&stack).await?;
+
+    write(&file, &stack, 2, true)?;
+    let mut clients = JoinSet::new();
+    for mut socket in sockets {
+        clients.spawn(async move { socket.talk_until_closed(LIMIT).await });
+    }
+    while let Some(code) = clients.join_next().await {
+        assert_eq!(code??, Some(DRAINED));
+    }
+    let elsewhere = || async { open(to, &cookie, 1).await.ok() };
+    wait::until("a session on the other engine", LIMIT, elsewhere).await?;
+    let after = sessions(&stack).await?;
+    assert_eq!(after.first(), before.first());
+    assert!(after.last() > before.last(), "{after:?}");
+    Ok(())
+}
