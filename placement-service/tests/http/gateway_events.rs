@@ -395,6 +395,11 @@ async fn reports_that_do_not_fit_name_the_field() {
             json!({"sequence": 1, "closed": [{"stream": "s", "reason": "whim", "duration_ms": 1}]}),
             "closed[0].reason is of the wrong type",
         ),
+        (
+            "g",
+            json!({"sequence": 1, "closed": [{"stream": "n".repeat(65), "reason": "ended", "duration_ms": 1}]}),
+            "closed[0].stream is not a stream's name",
+        ),
     ] {
         let answer = post(&site, gateway, &report).await;
         assert_eq!(
