@@ -77,7 +77,7 @@ impl Fake {
     /// Until a watch is open: what happens before that is in no watch.
     async fn is_watched(&self) {
         while self.with(|cluster| cluster.watches.is_empty()) {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }

@@ -1,10 +1,9 @@
 //! Engines that are emptied, through the whole stack: nothing new goes there, the sockets there end spread over
 //! the time, and who comes back is placed elsewhere.
 
-use berth_harness::{Result, Stack, WebSocket, wait};
+use berth_harness::{Result, Stack, WebSocket};
 use serde_json::json;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
@@ -119,62 +118,5 @@ async fn a_drained_engine_is_emptied_evenly_and_its_clients_go_on_elsewhere() ->
         sessions(&stack).await?,
         [SOCKETS as u64, SOCKETS as u64 + 1]
     );
-    // The emptier of the two gets the next one, as soon as it may.
-    drop(closed);
-    engines(&["undrain", "engine-0"])?;
-    let _next = open(to, &cookie, 1).await?;
-    assert_eq!(
-        sessions(&stack).await?,
-        [SOCKETS as u64 + 1, SOCKETS as u64 + 1]
-    );
-    Ok(())
-}
-
-/// The engines of the first so many names, of which the first may be on its way out.
-fn write(path: &Path, stack: &Stack, count: usize, draining: bool) -> Result<()> {
-    let engines = stack.engines.iter().take(count).enumerate();
-    let engines = engines.map(|(index, engine)| {
-        json!({"name": engine.name, "ip": engine.api.ip(), "port": engine.api.port(),
-            "metrics_port": engine.metrics.port(), "draining": draining && index == 0})
-    });
-    let text = json!({ "engines": engines.collect::<Vec<_>>() }).to_string();
-    let new = path.with_extension("new");
-    std::fs::write(&new, text)?;
-    Ok(std::fs::rename(new, path)?)
-}
-
-#[tokio::test]
-async fn an_engine_that_goes_by_its_discovery_is_emptied_too() -> Result<()> {
-    const FEW: usize = 8;
-    let dir = tempfile::tempdir()?;
-    let file = dir.path().join("engines.json");
-    std::fs::write(&file, r#"{"engines": []}"#)?;
-    let source = json!({"fixed": null, "file": {"path": file, "poll": "100ms"}});
-    let stack = Stack::builder()
-        .engines(2)
-        .pool(&json!({"discovery": source, "drain_over": "2s"}))
-        .start()
-        .await?;
-    let to = stack.http();
-    let cookie = stack.login_demo().await?;
-    write(&file, &stack, 1, false)?;
-    let placed = || async { open(to, &cookie, 1).await.ok() };
-    wait::until("a session on the only engine", LIMIT, placed).await?;
-    let sockets = open(to, &cookie, FEW).await?;
-    let before = sessions(&stack).await?;
-
-    write(&file, &stack, 2, true)?;
-    let mut clients = JoinSet::new();
-    for mut socket in sockets {
-        clients.spawn(async move { socket.talk_until_closed(LIMIT).await });
-    }
-    while let Some(code) = clients.join_next().await {
-        assert_eq!(code??, Some(DRAINED));
-    }
-    let elsewhere = || async { open(to, &cookie, 1).await.ok() };
-    wait::until("a session on the other engine", LIMIT, elsewhere).await?;
-    let after = sessions(&stack).await?;
-    assert_eq!(after.first(), before.first());
-    assert!(after.last() > before.last(), "{after:?}");
     Ok(())
 }
