@@ -233,9 +233,7 @@ impl Sessions {
 
     fn unknown(&self, id: Option<IdHash>) -> Refusal {
         let session = id.map_or("not an id".to_owned(), |id| self.keys.session_ref(&id));
-        let here = id.and_then(|id| self.memory.has_ended(&id));
-        let by_time = here.or_else(|| self.memory.has_ended_elsewhere(&session));
-        if by_time == Some(true) {
+        if self.memory.has_ended_anywhere(id.as_ref(), &session) == Some(true) {
             return Reason::SessionExpired.into();
         }
         tracing::info!(target: "berth::audit", event = "unknown-session", session);

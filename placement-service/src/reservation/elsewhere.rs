@@ -3,7 +3,11 @@
 
 use super::SETTLE;
 use std::collections::VecDeque;
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// No probe that is still under way began longer ago.
+const PROBE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(super) struct Elsewhere {
@@ -22,6 +26,14 @@ impl Elsewhere {
         }
         self.now = count;
         self.history.push_back((now, count));
+        // Where no probe tells sessions, nothing else would end it: of what is older than any probe, the last counts.
+        while self
+            .history
+            .get(1)
+            .is_some_and(|(at, _)| *at + SETTLE + PROBE <= now)
+        {
+            self.history.pop_front();
+        }
         true
     }
 
@@ -55,7 +67,6 @@ impl Elsewhere {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn what_came_well_before_a_probe_is_in_its_numbers() {
@@ -72,5 +83,18 @@ mod tests {
         elsewhere.are(4, later + SETTLE);
         assert_eq!(elsewhere.unseen(), 0, "never less than none");
         assert_eq!(elsewhere.probed(later + 2 * SETTLE), -1);
+    }
+
+    #[test]
+    fn without_probes_no_more_is_remembered_than_a_probe_could_need() {
+        let (mut elsewhere, begun) = (Elsewhere::default(), Instant::now());
+        let mut now = begun;
+        for count in 1..=10_000 {
+            now += Duration::from_secs(1);
+            elsewhere.are(count, now);
+        }
+        assert!(elsewhere.history.len() < 100, "{}", elsewhere.history.len());
+        // A probe as old as may be still sees what was there then.
+        assert_eq!(elsewhere.probed(now - PROBE), 10_000 - 61);
     }
 }

@@ -203,9 +203,14 @@ impl Memory {
         self.ended.get(id)
     }
 
-    /// The same, by its public name, of a session that another process has ended.
-    pub(super) fn has_ended_elsewhere(&self, session_ref: &str) -> Option<bool> {
-        self.ended_elsewhere.get(session_ref)
+    /// The same of a session that perhaps another process has ended, and that need not be known here.
+    pub(super) fn has_ended_anywhere(
+        &self,
+        id: Option<&IdHash>,
+        session_ref: &str,
+    ) -> Option<bool> {
+        let here = id.and_then(|id| self.has_ended(id));
+        here.or_else(|| self.ended_elsewhere.get(session_ref))
     }
 
     /// The id of a session that was in memory a while ago.

@@ -41,8 +41,7 @@ impl Sessions {
         };
         let Some((id, known)) = found else {
             let id = self.memory.id_of(session_ref);
-            let here = id.and_then(|id| self.memory.has_ended(&id));
-            let by_time = here.or_else(|| self.memory.has_ended_elsewhere(session_ref));
+            let by_time = self.memory.has_ended_anywhere(id.as_ref(), session_ref);
             let by_time = by_time.unwrap_or(false);
             return Ok(Life::Ended { by_time });
         };
