@@ -164,8 +164,9 @@ impl Chooser {
         ask: &Ask<'_>,
     ) -> Result<Choice, Exclusions> {
         self.with_board(engines, ask, |state| {
-            let found = state.find(ask);
-            state.take(found, ask)
+            let document = state.document(ask);
+            let found = state.find(document, ask);
+            state.take(found, document, ask)
         })
     }
 
@@ -176,16 +177,17 @@ impl Chooser {
         ask: &Ask<'_>,
     ) -> (Result<Choice, Exclusions>, Explanation) {
         self.with_board(engines, ask, |state| {
-            let found = state.find(ask);
+            let document = state.document(ask);
+            let found = state.find(document, ask);
             let why = explain::explain(&state.board, ask, found);
-            (state.take(found, ask), why)
+            (state.take(found, document, ask), why)
         })
     }
 
     /// What [`Self::choose`] would do, and why. Nothing is reserved.
     pub fn explain(&self, engines: &Arc<[Arc<Engine>]>, ask: &Ask<'_>) -> Explanation {
         self.with_board(engines, ask, |state| {
-            let found = state.find(ask);
+            let found = state.find(state.document(ask), ask);
             explain::explain(&state.board, ask, found)
         })
     }
@@ -223,13 +225,16 @@ impl Chooser {
 }
 
 impl State {
+    fn document(&self, ask: &Ask<'_>) -> Option<DocumentKey> {
+        ask.document.map(|name| self.board.holders.key(name))
+    }
+
     /// The engine to take: one that is open, else a suspect whose trial is due.
-    fn find(&mut self, ask: &Ask<'_>) -> Option<Pick> {
+    fn find(&mut self, document: Option<DocumentKey>, ask: &Ask<'_>) -> Option<Pick> {
         let board = &mut self.board;
         if board.is_full() {
             return None;
         }
-        let document = ask.document.map(|name| board.holders.key(name));
         let mut passed: [Option<Pick>; PASSED] = [None; PASSED];
         let mut passing = passed.iter_mut();
         let mut found = None;
@@ -264,7 +269,12 @@ impl State {
     }
 
     /// Reserves on the engine that was found.
-    fn take(&mut self, found: Option<Pick>, ask: &Ask<'_>) -> Result<Choice, Exclusions> {
+    fn take(
+        &mut self,
+        found: Option<Pick>,
+        document: Option<DocumentKey>,
+        ask: &Ask<'_>,
+    ) -> Result<Choice, Exclusions> {
         let board = &mut self.board;
         let found = found.and_then(|pick| Some((pick, Arc::clone(board.engine(pick.slot)?))));
         let Some((Pick { slot, held }, engine)) = found else {
@@ -276,7 +286,6 @@ impl State {
             (None, board.rehearsal(ask.now))
         };
         self.turn += 1;
-        let document = ask.document.map(|name| board.holders.key(name));
         let kind = Kind {
             document: document.map(DocumentKey::number),
             held,

@@ -18,6 +18,7 @@ pub use changes::Changes;
 use changes::Listener;
 use coming::{Coming, Expected};
 use elsewhere::Elsewhere;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -410,12 +411,12 @@ impl Reservation {
         let name = known.unwrap_or_else(|| stream.into());
         let mut books = self.tally.books();
         // Names are random: if one comes twice all the same, it counts once.
-        if books.streams.contains_key(&name) {
+        let Entry::Vacant(stream) = books.streams.entry(Arc::clone(&name)) else {
             return;
-        }
+        };
+        stream.insert(now);
         books.waiting.insert((now, Arc::clone(&name)));
-        books.expect((now, Arc::clone(&name)), self.expected);
-        books.streams.insert(name, now);
+        books.expect((now, name), self.expected);
         // The handle's own count goes with its drop.
     }
 }

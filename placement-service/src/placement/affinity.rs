@@ -6,7 +6,7 @@ use super::Slot;
 use rand::{Rng, RngExt};
 use std::collections::BTreeSet;
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -26,17 +26,47 @@ impl DocumentKey {
     }
 }
 
+/// Hashes what begins with a [`DocumentKey`], which is a hash that no client can foresee: what follows is only
+/// mixed in.
+#[derive(Debug, Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64((*byte).into());
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(number.into());
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // Fibonacci hashing: an odd number near 2^64 divided by the golden ratio.
+        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+        self.0 = (self.0.rotate_left(32) ^ number).wrapping_mul(GOLDEN);
+    }
+}
+
+/// A map by what begins with a [`DocumentKey`].
+type ByKey<K, V> = HashMap<K, V, BuildHasherDefault<KeyHasher>>;
+
 /// The engines of each document.
 #[derive(Debug, Default)]
 pub(super) struct Holders {
     /// Makes hashes that no client can foresee.
     salt: u64,
-    /// In no order.
-    by_document: HashMap<DocumentKey, Vec<Slot>>,
+    /// In no order, none of them twice.
+    by_document: ByKey<DocumentKey, Vec<Slot>>,
     /// What each slot's engine lists, in order.
     lists: Vec<Box<[DocumentKey]>>,
     /// Until when a placement counts.
-    placed: HashMap<(DocumentKey, Slot), Instant>,
+    placed: ByKey<(DocumentKey, Slot), Instant>,
     /// When to look whether it still does.
     ends: BTreeSet<(Instant, DocumentKey, Slot)>,
 }
@@ -90,8 +120,10 @@ impl Holders {
 
     /// An engine has told its documents.
     pub(super) fn list(&mut self, slot: Slot, documents: &[String]) {
-        let mut list: Box<[_]> = documents.iter().map(|name| self.key(name)).collect();
+        let mut list: Vec<_> = documents.iter().map(|name| self.key(name)).collect();
         list.sort_unstable();
+        list.dedup();
+        let list = list.into_boxed_slice();
         let Some(place) = self.lists.get_mut(slot as usize) else {
             return;
         };
@@ -157,18 +189,18 @@ impl Holders {
         }
     }
 
+    /// The slot begins to hold the document: it is neither listed nor placed there.
     fn link(&mut self, document: DocumentKey, slot: Slot) {
-        let all = self.by_document.entry(document).or_default();
-        if !all.contains(&slot) {
-            all.push(slot);
-        }
+        self.by_document.entry(document).or_default().push(slot);
     }
 
     fn unlink(&mut self, document: DocumentKey, slot: Slot) {
         let Some(all) = self.by_document.get_mut(&document) else {
             return;
         };
-        all.retain(|other| *other != slot);
+        if let Some(place) = all.iter().position(|other| *other == slot) {
+            all.remove(place);
+        }
         if all.is_empty() {
             self.by_document.remove(&document);
         }

@@ -52,13 +52,13 @@ impl Peaks {
             *top = key;
         } else if before >= *top {
             let keys = self.keys.chunks(BLOCK).nth(block).unwrap_or_default();
-            *top = keys.iter().copied().fold(NEVER, f64::max);
+            *top = greatest_of(keys);
         }
     }
 
     /// The greatest key.
     pub(super) fn top(&self) -> Option<f64> {
-        let top = self.tops.iter().copied().fold(NEVER, f64::max);
+        let top = greatest_of(&self.tops);
         (top > NEVER).then_some(top)
     }
 
@@ -73,6 +73,22 @@ impl Peaks {
     fn block(&self, block: usize) -> &[f64] {
         self.keys.chunks(BLOCK).nth(block).unwrap_or_default()
     }
+}
+
+/// The greatest of these keys, found in several lanes: one key after the other would wait for the comparison
+/// before.
+fn greatest_of(keys: &[f64]) -> f64 {
+    const LANES: usize = 8;
+    let (chunks, rest) = keys.as_chunks::<LANES>();
+    let mut tops = [NEVER; LANES];
+    for chunk in chunks {
+        for (top, key) in tops.iter_mut().zip(chunk) {
+            if *key > *top {
+                *top = *key;
+            }
+        }
+    }
+    tops.iter().chain(rest).copied().fold(NEVER, f64::max)
 }
 
 /// The place of one of the keys that are not less, at random.

@@ -43,7 +43,10 @@ impl Board {
         let count = self.entries.len() as u128 * passed.as_micros() / LAP.as_micros();
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         if count > 0 {
-            for slot in self.slots().cycle().skip(at).take(count) {
+            let slots = self.slots();
+            // `Iterator::cycle` would walk to where the lap is.
+            let first = slots.clone().skip(at);
+            for slot in first.chain(slots).take(count) {
                 self.look(slot, now);
             }
             self.lap = ((at + count) % self.entries.len().max(1), Some(now));
