@@ -15,7 +15,7 @@ use uuid::Uuid;
 const LEASE: &str = "sweep";
 /// Beyond its end a session is left alone for this time at the most: another replica may be about to
 /// write that it was active, which it does at once for a session near its end.
-const GRACE_MS: u64 = 1_000;
+const GRACE_MS: u64 = 500;
 
 /// The tasks that sweep, reconcile, and end what somebody found to be over.
 pub struct Sweep([AbortHandle; 3]);

@@ -3,11 +3,15 @@
 #![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
 
 use berth_databases::Redis;
-use berth_harness::{Call, Result, Stack, wait};
+use berth_harness::client::Upgrade;
+use berth_harness::{Call, Result, Stack, WebSocket, wait};
 use serde_json::json;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const CLIENTS: u32 = 6;
@@ -22,35 +26,37 @@ async fn holders(redis: &mut redis::aio::MultiplexedConnection) -> Option<usize>
     keys.ok().map(|keys: Vec<String>| keys.len())
 }
 
-#[tokio::test]
-async fn a_replica_that_is_killed_under_load_costs_next_to_nobody_his_placement() -> Result<()> {
-    let redis = Redis::shared().await?;
-    let url = redis.database();
+/// Three replicas that share a ledger.
+async fn replicas(url: &str, engines: usize, per_engine: u32, lease: &str) -> Result<Stack> {
+    let ledger = json!({"kind": "redis", "url": {"inline": url}, "lease": lease, "sync": "100ms"});
     let stack = Stack::builder()
-        .engines(2)
+        .engines(engines)
         .services(3)
         .envoy_concurrency(2)
-        // A limit, so that the ledger is asked; far away, as this is not about room: an engine session outlives its
-        // client, and what is just being closed, moved and probed counts twice rather than not at all.
-        .pool(&json!({"capacity": {"per_engine": 4000}}))
+        .pool(&json!({"capacity": {"per_engine": per_engine}}))
         .service_config(&json!({
             "store": {"kind": "redis", "url": {"inline": url}, "timeout": "10s"},
-            "placement": {"ledger": {"kind": "redis", "url": {"inline": url}, "lease": "2s", "sync": "100ms"}},
-        }));
-    let mut stack = stack.start().await?;
-    let addrs: Vec<_> = stack
-        .service
-        .iter()
-        .chain(&stack.replicas)
-        .map(|s| s.addr)
-        .collect();
-    for addr in &addrs {
+            "placement": {"ledger": ledger},
+        }))
+        .start()
+        .await?;
+    for service in stack.service.iter().chain(&stack.replicas) {
         let ready = || async {
-            let reply = Call::get("/health/ready").send(*addr).await.ok()?;
+            let reply = Call::get("/health/ready").send(service.addr).await.ok()?;
             (reply.status == 200).then_some(())
         };
         wait::until("the replica to be ready", PATIENCE, ready).await?;
     }
+    Ok(stack)
+}
+
+#[tokio::test]
+async fn a_replica_that_is_killed_under_load_costs_next_to_nobody_his_placement() -> Result<()> {
+    let redis = Redis::shared().await?;
+    let url = redis.database();
+    // A limit, so that the ledger is asked; far away, as this is not about room: an engine session outlives its
+    // client, and what is just being closed, moved and probed counts twice rather than not at all.
+    let mut stack = replicas(&url, 2, 4000, "2s").await?;
     let cookie = stack.login_demo().await?;
     let http = stack.http();
     let (done, failed) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
@@ -60,8 +66,7 @@ async fn a_replica_that_is_killed_under_load_costs_next_to_nobody_his_placement(
             tokio::spawn(async move {
                 for _ in 0..SOCKETS {
                     let headers = [("cookie", cookie.as_str())];
-                    let upgrade =
-                        berth_harness::WebSocket::upgrade(http, "/app/sales.qvf", &headers).await;
+                    let upgrade = WebSocket::upgrade(http, "/app/sales.qvf", &headers).await;
                     if let Err(error) = upgrade.and_then(|upgrade| upgrade.open()) {
                         println!("{error}");
                         failed.fetch_add(1, Ordering::SeqCst);
@@ -99,4 +104,68 @@ async fn a_replica_that_is_killed_under_load_costs_next_to_nobody_his_placement(
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test]
+async fn a_replica_that_is_killed_while_an_engine_fills_places_nobody_twice() -> Result<()> {
+    const ROOM: usize = 90;
+    let redis = Redis::shared().await?;
+    // A session that was prepared for nobody is gone from the engine after 10 s, so before its place is free again.
+    let mut stack = replicas(&redis.database(), 1, ROOM as u32, "12s").await?;
+    let cookie = stack.login_demo().await?;
+    let to = stack.http();
+    let engine = stack.engines.remove(0);
+    let held = Arc::new(AtomicU32::new(0));
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let (held, cookie) = (Arc::clone(&held), cookie.clone());
+        clients.spawn(async move { fill(to, &cookie, &held, ROOM as u32).await });
+    }
+    let third = || async { (held.load(Ordering::SeqCst) > ROOM as u32 / 3).then_some(()) };
+    wait::until("a third of the sockets", PATIENCE, third).await?;
+    stack.replicas[0].kill();
+    let mut most = 0;
+    let mut sockets = Vec::new();
+    while !clients.is_empty() {
+        let looked = engine.stats().await?;
+        most = most.max(looked.sessions);
+        assert!(
+            most <= ROOM,
+            "{most} sessions on an engine with room for {ROOM}"
+        );
+        if let Ok(Some(filled)) = timeout(Duration::from_millis(20), clients.join_next()).await {
+            sockets.extend(filled??);
+        }
+    }
+    let stats = engine.stats().await?;
+    println!(
+        "{} sessions were made for {ROOM} sockets",
+        stats.created_total
+    );
+    assert_eq!(
+        (sockets.len(), stats.sockets, stats.sessions),
+        (ROOM, ROOM, ROOM)
+    );
+    Ok(())
+}
+
+/// Opens sockets until so many are held by all; whoever is refused meanwhile comes again.
+async fn fill(to: SocketAddr, cookie: &str, held: &AtomicU32, all: u32) -> Result<Vec<WebSocket>> {
+    let mut sockets = Vec::new();
+    let until = Instant::now() + 3 * PATIENCE;
+    while held.load(Ordering::SeqCst) < all {
+        match WebSocket::upgrade(to, "/app/sales.qvf", &[("cookie", cookie)]).await? {
+            Upgrade::Open(mut socket) => {
+                socket.next().await?;
+                held.fetch_add(1, Ordering::SeqCst);
+                sockets.push(*socket);
+            }
+            Upgrade::Refused(reply) => {
+                assert_eq!(reply.status, 503, "{}", reply.text());
+                assert!(Instant::now() < until, "{}", reply.text());
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    Ok(sockets)
 }
