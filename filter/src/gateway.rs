@@ -6,7 +6,9 @@ use crate::feed::{Feed, Settings};
 use crate::placement::Placed;
 use crate::reports::Reports;
 use crate::streams::{Ended, Ending, Streams, Tap};
-use berth_api::{CloseReason, GatewayAnswer, GatewayEvent, GatewayReport, gateway_events_path};
+use berth_api::{
+    CloseReason, ClosedStream, GatewayAnswer, GatewayEvent, GatewayReport, gateway_events_path,
+};
 
 /// Bytes of an answer to a report or a poll at the most.
 pub const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
@@ -112,6 +114,17 @@ impl Gateway {
         let reason = closed.reason;
         self.reports.closed(closed);
         Some((placed.pool, reason))
+    }
+
+    /// A stream was placed that never opens: nobody makes use of its place.
+    pub fn unused(&mut self, stream: String) {
+        self.reports.closed(ClosedStream {
+            stream,
+            reason: CloseReason::Refused,
+            duration_ms: 0,
+            bytes_received: 0,
+            bytes_sent: 0,
+        });
     }
 
     /// What there is to do now. A poll and a report do not start in the same tick: the service should see

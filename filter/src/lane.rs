@@ -48,10 +48,23 @@ pub struct Sending {
     pub message: Vec<u8>,
 }
 
+/// What has been heard.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Heard<W> {
+    /// Who waited for it, if anybody still does.
+    pub who: Option<W>,
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
 /// What has waited for long enough.
 pub struct Overdue<W> {
     /// Those whose time is up.
     pub waits: Vec<W>,
+    /// What to tell the service of them.
+    pub cancels: Vec<Sending>,
     /// Nothing was heard on the stream for as long: it is to be cut off.
     pub cut: Option<u32>,
 }
@@ -156,12 +169,7 @@ impl<W> Lane<W> {
         let Stream::Open { stream, .. } = self.stream else {
             return None;
         };
-        let message = Call::cancel(id).encode_to_vec();
-        Some(Sending {
-            stream,
-            id,
-            message,
-        })
+        Some(taken_back(stream, id))
     }
 
     /// A call could not be sent.
@@ -169,7 +177,7 @@ impl<W> Lane<W> {
         self.waiting.remove(&id)
     }
 
-    /// A message has come: who waited for it, the status, and the body. `None` when nobody does.
+    /// A message has come. `None` when it is of another stream.
     ///
     /// # Errors
     /// When it is no reply: the stream is to be cut off.
@@ -178,7 +186,7 @@ impl<W> Lane<W> {
         stream: u32,
         message: &[u8],
         now: u64,
-    ) -> Result<Option<(W, u16, Vec<u8>)>, NoReply> {
+    ) -> Result<Option<Heard<W>>, NoReply> {
         let Stream::Open {
             stream: current,
             heard,
@@ -193,21 +201,23 @@ impl<W> Lane<W> {
         let Reply { id, status, body } = Reply::decode(message).map_err(|_| NoReply)?;
         let status = u16::try_from(status).map_err(|_| NoReply)?;
         (*heard, *useful) = (now, true);
-        let waits = self.waiting.remove(&id);
-        Ok(waits.map(|waits| (waits.who, status, body)))
+        let who = self.waiting.remove(&id).map(|waits| waits.who);
+        Ok(Some(Heard { who, status, body }))
     }
 
     /// Those whose time is up.
     pub fn overdue(&mut self, now: u64) -> Overdue<W> {
         let mut overdue = Overdue {
             waits: Vec::new(),
+            cancels: Vec::new(),
             cut: None,
         };
         if now < self.earliest {
             return overdue;
         }
         let up = self.waiting.extract_if(|_, waits| waits.deadline <= now);
-        overdue.waits = up.map(|(_, waits)| waits.who).collect();
+        let (ids, waits): (Vec<_>, Vec<_>) = up.map(|(id, waits)| (id, waits.who)).unzip();
+        overdue.waits = waits;
         let left = self.waiting.values().map(|waits| waits.deadline);
         self.earliest = left.min().unwrap_or(u64::MAX);
         if let Stream::Open { stream, heard, .. } = self.stream
@@ -215,6 +225,8 @@ impl<W> Lane<W> {
             && heard.saturating_add(self.timeout_ms) <= now
         {
             overdue.cut = Some(stream);
+        } else if let Stream::Open { stream, .. } = self.stream {
+            overdue.cancels = ids.into_iter().map(|id| taken_back(stream, id)).collect();
         }
         overdue
     }
@@ -243,6 +255,16 @@ impl<W> Lane<W> {
         let mut left: Vec<_> = self.waiting.drain().collect();
         left.sort_unstable_by_key(|(id, _)| *id);
         Some(left.into_iter().map(|(_, waits)| waits).collect())
+    }
+}
+
+/// Tells the service that nobody waits for a call any more.
+fn taken_back(stream: u32, id: u64) -> Sending {
+    let message = Call::cancel(id).encode_to_vec();
+    Sending {
+        stream,
+        id,
+        message,
     }
 }
 

@@ -124,6 +124,19 @@ pub fn placement(body: &[u8]) -> Result<Answer, &'static str> {
     })
 }
 
+/// The stream that an answer has placed, whatever else it says: to be given back when it is not used.
+#[must_use]
+pub fn stream_of(status: u16, body: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        stream: String,
+    }
+    let placed = (status == 200).then(|| read::<Named>(body).ok()).flatten();
+    placed
+        .map(|placed| placed.stream)
+        .filter(|stream| is_stream_name(stream))
+}
+
 /// Reads the answer of a token call.
 ///
 /// # Errors

@@ -12,8 +12,8 @@ use std::rc::Rc;
 const EVERY_MS: u64 = 250;
 /// Milliseconds that mentions of activity may wait for company.
 const ACTIVE_WAIT_MS: u64 = 500;
-/// Sessions whose last mention is remembered, and closed streams that wait to be reported: at the most.
-/// Beyond that a session is mentioned again early, and the oldest closed stream goes unexplained.
+/// Sessions whose last mention is remembered, and streams that wait to be reported: at the most. Beyond that a
+/// session is mentioned again early, the oldest closed stream goes unexplained, and the open ones are listed anew.
 const MAX_KEPT: usize = 20_000;
 /// Milliseconds between two tries at the most.
 const MAX_BACK_OFF_MS: u64 = 2_000;
@@ -71,7 +71,9 @@ impl Reports {
     /// A stream has opened.
     pub fn opened(&mut self, id: u32, stream: OpenStream) {
         match &mut self.listing {
-            Listing::None => self.opened.push_back(stream),
+            Listing::None if self.opened.len() < MAX_KEPT => self.opened.push_back(stream),
+            // The whole list has it.
+            Listing::None => self.list(),
             Listing::Wanted => {}
             Listing::UnderWay { rest, .. } => rest.push_back(id),
         }

@@ -19,7 +19,7 @@ use crate::config::OidcProvider;
 use crate::return_to::ReturnTo;
 use crate::secret::Secret;
 use crate::sessions::{NewSession, Sessions, store_down};
-use crate::store::{Coordination, EndCause, ProviderLink, Select, StoreError};
+use crate::store::{Coordination, EndCause, ProviderLink, StoreError};
 use back_channel::{LogoutClaims, LogoutFault, LogoutToken};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -166,13 +166,13 @@ impl Oidc {
         if replayed.map_err(down)? {
             return Err(BackChannelError::Token(LogoutFault::Replayed));
         }
-        let select = Select::Provider {
-            provider: name.to_owned(),
-            subject: claims.subject,
-            session: claims.session,
-        };
-        let ended = self.sessions.end_all(&select, EndCause::BackChannel).await;
-        let ended = ended.map_err(down)?;
+        // Who has logged in since the provider said it, by a token that came late or again, stays.
+        let begun_by_ms = claims.issued_at_ms.saturating_add(flow::LEEWAY_MS);
+        let whose = claims.whose(name);
+        let ended = self
+            .sessions
+            .end_theirs(&whose, begun_by_ms, EndCause::BackChannel);
+        let ended = ended.await.map_err(down)?;
         // Afterwards: a token that met a failing store must count when it comes again.
         let remembered = self.shared.once(&key, self.clock.now_ms(), until).await;
         remembered.map_err(down)?;

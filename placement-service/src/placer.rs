@@ -260,6 +260,7 @@ impl Placer {
         match self.find(task, notes).await {
             Ok(found) => {
                 *known = Some(Attachment::new(&found.engine, &found.prepared));
+                self.attachments.keep(key, &slot);
                 Ok(self.placed(task, found, reason))
             }
             Err(refusal) => {

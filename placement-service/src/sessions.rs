@@ -200,7 +200,10 @@ impl Sessions {
     }
 
     fn check(&self, id: &IdHash, known: &Known) -> Result<(), Refusal> {
-        if self.memory.has_ended(id).is_some() {
+        let ended = self
+            .memory
+            .has_ended_anywhere(Some(id), &known.live.session_ref);
+        if ended.is_some() {
             return Err(self.unknown(Some(*id)));
         }
         if known.remaining_ms(self.clock.now_ms()).is_none() {

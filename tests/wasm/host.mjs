@@ -345,8 +345,12 @@ export class Host {
         if (!this.takesStreams) return INTERNAL_FAILURE;
         const path = `/${this.#text(serviceAt, serviceSize)}/${this.#text(methodAt, methodSize)}`;
         const metadata = Object.fromEntries(this.#readMap(metaAt, metaSize));
-        const cluster = this.#text(at, size);
-        const lane = { token: this.#next++, context: this.#current, cluster, path, metadata, sent: [], open: true };
+        // A GrpcService with an envoy_grpc with a cluster_name. Envoy takes a bare name, too, unless that happens to parse.
+        const target = this.#bytes(at, size);
+        if (target[0] !== 10 || target[1] !== size - 2 || target[2] !== 10 || target[3] !== size - 4) return BAD_ARGUMENT;
+        const cluster = target.subarray(4).toString();
+        // `kept`: Envoy holds on to it, and would touch it when the root context goes.
+        const lane = { token: this.#next++, context: this.#current, cluster, path, metadata, sent: [], open: true, kept: true };
         this.lanes.push(lane);
         this.#number(tokenAt, lane.token);
         return OK;
@@ -358,9 +362,10 @@ export class Host {
         return OK;
       },
       proxy_grpc_cancel: (token) => {
-        const lane = this.lanes.find((one) => one.token === token && one.open);
+        const lane = this.lanes.find((one) => one.token === token && one.kept);
         if (!lane) return NOT_FOUND;
         lane.open = false;
+        lane.kept = false;
         return OK;
       },
       proxy_set_effective_context: (id) => {

@@ -157,11 +157,35 @@ test('a client that is gone takes its call back, and a late answer finds nobody'
   assert.equal(request.resumed, 0);
 });
 
+test('a placement that nobody uses is given back', () => {
+  const { host, lane } = withLane();
+  const [refusal, gone, lost] = [upgrade(host), upgrade(host), upgrade(host)];
+  const [first, second] = lane.sent.map(decode);
+  host.laneSays(lane, sound(first.id, { token: 'x', stream: 'refused' }));
+  assert.deepEqual(refused(refusal), [502, 'token-invalid']);
+  host.done(gone);
+  host.laneSays(lane, sound(second.id, { stream: 'late' }));
+  host.laneCloses(lane);
+  host.done(lost);
+  host.answer(host.calls.pop(), 200, serviceBody({ answer: 'placement', with: { stream: 'saved' } }));
+  const closed = [];
+  for (let i = 0; i < 100; i += 1) {
+    host.wait(host.tick);
+    for (const call of host.feed.splice(0)) {
+      const report = JSON.parse(call.body);
+      if (report.hold_ms !== 5_000) host.answer(call, 200, JSON.stringify({ cursor: 'log-1', events: [] }));
+      closed.push(...(report.closed ?? []));
+    }
+  }
+  assert.deepEqual(closed.map(({ stream, reason }) => [stream, reason]), ['refused', 'late', 'saved'].map((stream) => [stream, 'refused']));
+});
+
 test('whoever waits on a stream that is lost is asked for by a request', () => {
   const { host, lane } = withLane();
   const [one, two] = [upgrade(host), upgrade(host)];
   host.laneCloses(lane);
   assert.deepEqual([host.calls.length, host.metrics.get('berth_call_streams_ended')], [2, 1]);
+  assert.ok(!lane.kept, 'Envoy would reset a stream that is freed');
   assert.ok(host.calls.every(({ context, headers }) => context === host.root && headers[':path'] === PLACEMENTS));
   const [first, second] = host.calls.splice(0);
   host.answer(first, 200, serviceBody({ answer: 'placement' }));
@@ -209,6 +233,7 @@ test('an answer that does not come in time is a timeout, and a silent stream is 
   host.wait(100);
   assert.deepEqual(refused(slow), [504, 'service-timeout']);
   assert.ok(lane.open && other.resumed === 1);
+  assert.deepEqual(decode(lane.sent.at(-1)), { id: decode(lane.sent[0]).id, path: '', body: '' }, 'it is taken back');
   const last = upgrade(host);
   host.wait(2_000);
   assert.deepEqual(refused(last), [504, 'service-timeout']);

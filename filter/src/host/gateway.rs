@@ -2,12 +2,13 @@
 //! ticks. One belongs to one root context, and lives as long as that has streams: Envoy keeps the old
 //! root contexts after a change of the configuration until then.
 
+use super::asking::Answer;
 use super::calls::{self, LogLevel, streams};
 use super::metrics::Metrics;
 use crate::config::{Config, Service};
 use crate::feed::BEYOND_HOLD_MS;
 use crate::gateway::{self, BUSY_MS, IDLE_MS, MAX_ANSWER_BYTES, Told, Work};
-use crate::placement::Placed;
+use crate::placement::{self, Placed};
 use crate::streams::{Ending, Tap};
 use berth_api::CloseReason;
 use std::cell::{Cell, RefCell};
@@ -87,6 +88,14 @@ impl Gateway {
         let closed = self.with(|core| core.close(id, now, ending));
         self.hurry();
         closed
+    }
+
+    /// Gives back what an answer has placed, if it has, for a request that does not go on with it.
+    pub(super) fn give_back(&self, answer: &Answer) {
+        if let Some(stream) = placement::stream_of(answer.status, &answer.body) {
+            self.with(|core| core.unused(stream));
+            self.hurry();
+        }
     }
 
     /// The time, or that of the last tick when the host does not tell.

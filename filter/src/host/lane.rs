@@ -7,7 +7,7 @@ use super::calls::{self, LogLevel, grpc, streams};
 use super::root::Shared;
 use super::seat::Seat;
 use crate::config::Service;
-use crate::lane::{self, Sending, Waits};
+use crate::lane::{self, Heard, Sending, Waits};
 use crate::placement::MAX_ANSWER_BYTES;
 use berth_api::{CALLS_METHOD, CALLS_SERVICE};
 use std::cell::RefCell;
@@ -85,6 +85,9 @@ impl Lane {
         }
         let overdue = core.overdue(now);
         drop(core);
+        for told in &overdue.cancels {
+            let _ = grpc::send(told.stream, &told.message);
+        }
         for who in &overdue.waits {
             let late = Answer {
                 status: LATE,
@@ -114,8 +117,13 @@ impl Lane {
             _ => Err(lane::NoReply),
         };
         match heard {
-            Ok(Some((who, status, body))) => {
-                self.hand(&who, shared, Some(Answer { status, body }));
+            Ok(Some(Heard { who, status, body })) => {
+                let answer = Answer { status, body };
+                match who {
+                    Some(who) => self.hand(&who, shared, Some(answer)),
+                    // Taken back while the answer was on its way.
+                    None => shared.gateway.give_back(&answer),
+                }
             }
             Ok(None) => {}
             Err(lane::NoReply) => self.cut(stream, shared),
@@ -124,6 +132,9 @@ impl Lane {
 
     /// The stream is over.
     pub(super) fn closed(&self, stream: u32, shared: &Shared) {
+        // Envoy keeps a stream until both sides have ended it, and when the root context goes it would reset one
+        // that has long been freed.
+        let _ = grpc::cancel(stream);
         let now = calls::now_ms().unwrap_or_else(|_| shared.gateway.coarse_now());
         let left = match self.core.try_borrow_mut() {
             Ok(mut core) => core.closed(stream, now),
@@ -151,7 +162,6 @@ impl Lane {
             LogLevel::Warn,
             "berth: the stream of calls is cut off: the service is silent on it, or says what is no reply",
         );
-        let _ = grpc::cancel(stream);
         self.closed(stream, shared);
     }
 
@@ -177,6 +187,8 @@ impl Lane {
         if streams::set_effective_context(who.id()).is_ok() {
             who.answered(shared, answer);
             let _ = streams::set_effective_context(self.root);
+        } else if let Some(answer) = &answer {
+            shared.gateway.give_back(answer);
         }
     }
 }

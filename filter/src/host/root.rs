@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::gateway::{BUSY_MS, IDLE_MS};
 use crate::jwks::{self, WANTED_EVERY_MS};
 use crate::schedule::Schedule;
-use crate::token::Keys;
+use crate::token::{Key, Keys};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 use std::cell::{Cell, RefCell};
@@ -47,6 +47,8 @@ pub(super) struct Root {
     shared: Option<Rc<Shared>>,
     schedule: Option<Schedule>,
     fetch: Option<u32>,
+    /// What the keys of the moment were read from.
+    key_set: Vec<u8>,
 }
 
 impl Root {
@@ -56,6 +58,7 @@ impl Root {
             shared: None,
             schedule: None,
             fetch: None,
+            key_set: Vec::new(),
         }
     }
 }
@@ -163,7 +166,7 @@ impl Context for Root {
         let keys = match calls::callout_status() {
             Ok(200) if size <= MAX_JWKS_BYTES => calls::callout_body(size)
                 .map_err(|_| "the answer cannot be read")
-                .and_then(|body| jwks::parse(&body)),
+                .and_then(|body| self.renewed(body)),
             Ok(200) => Err("the answer is too large"),
             _ => Err("the service does not give it"),
         };
@@ -221,7 +224,17 @@ impl Root {
         self.schedule.as_ref().is_some_and(|s| !s.has_succeeded())
     }
 
-    fn fetched(&mut self, keys: Result<Vec<crate::token::Key>, &'static str>) {
+    /// The keys of a set; `None` when it is the one that is known.
+    fn renewed(&mut self, set: Vec<u8>) -> Result<Option<Vec<Key>>, &'static str> {
+        if set == self.key_set {
+            return Ok(None);
+        }
+        let keys = jwks::parse(&set)?;
+        self.key_set = set;
+        Ok(Some(keys))
+    }
+
+    fn fetched(&mut self, keys: Result<Option<Vec<Key>>, &'static str>) {
         let (Some(shared), Some(schedule)) = (&self.shared, &mut self.schedule) else {
             return;
         };
@@ -229,7 +242,7 @@ impl Root {
         match keys {
             Ok(keys) => {
                 schedule.succeeded(now);
-                if let Ok(mut current) = shared.keys.try_borrow_mut() {
+                if let (Some(keys), Ok(mut current)) = (keys, shared.keys.try_borrow_mut()) {
                     *current = Rc::new(shared.config.keys.with_fetched(keys));
                     shared.answers.clear();
                 }

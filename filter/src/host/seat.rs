@@ -122,7 +122,14 @@ impl Seat {
     pub(super) fn answered(&self, shared: &Shared, answer: Option<Answer>) {
         let call = match self.state.take() {
             State::Waiting(call) => call,
-            other => return self.state.set(other),
+            // Its client is gone.
+            other => {
+                self.state.set(other);
+                if let Some(answer) = &answer {
+                    shared.gateway.give_back(answer);
+                }
+                return;
+            }
         };
         let now = calls::now_us().unwrap_or(call.since);
         shared.metrics.callout(now.saturating_sub(call.since));
@@ -130,13 +137,17 @@ impl Seat {
         let config = &shared.config;
         let Some(key) = call.shared else {
             let ended = |session_ref: &str| shared.gateway.has_ended(session_ref);
-            let outcome = match answer.zip(shared.keys()) {
-                Some((Answer { status, body }, keys)) => {
-                    call.waiting.on_reply(config, &keys, &ended, status, &body)
+            let outcome = match (&answer, shared.keys()) {
+                (Some(Answer { status, body }), Some(keys)) => {
+                    call.waiting.on_reply(config, &keys, &ended, *status, body)
                 }
-                None => call.waiting.on_failure(config, Failure::Unreachable),
+                _ => call.waiting.on_failure(config, Failure::Unreachable),
             };
-            return self.conclude(shared, outcome, now);
+            self.conclude(shared, outcome, now);
+            if let Some(answer) = answer.filter(|_| self.action() == Action::Pause) {
+                shared.gateway.give_back(&answer);
+            }
+            return;
         };
         let verdict = verdict(shared, answer);
         self.conclude(shared, call.waiting.settle(config, &verdict), now);

@@ -57,17 +57,19 @@ fn nothing_is_opened_that_nobody_wants() {
 fn each_hears_its_own_answer_in_any_order() {
     let mut lane = open();
     let (one, two) = (call(&mut lane, "one", 1), call(&mut lane, "two", 2));
-    let heard = lane.heard(STREAM, &reply(two), 3).unwrap();
-    assert_eq!(heard, Some(("two", 200, b"{}".to_vec())));
-    assert_eq!(
-        lane.heard(STREAM, &reply(two), 3).unwrap(),
-        None,
-        "only once"
-    );
+    let heard = |who| Heard {
+        who,
+        status: 200,
+        body: b"{}".to_vec(),
+    };
+    let answer = lane.heard(STREAM, &reply(two), 3).unwrap();
+    assert_eq!(answer, Some(heard(Some("two"))));
+    let again = lane.heard(STREAM, &reply(two), 3).unwrap();
+    assert_eq!(again, Some(heard(None)), "only once");
     assert_eq!(lane.heard(STREAM + 1, &reply(one), 3).unwrap(), None);
     assert_eq!(
-        lane.heard(STREAM, &reply(one), 4).unwrap().unwrap().0,
-        "one"
+        lane.heard(STREAM, &reply(one), 4).unwrap().unwrap().who,
+        Some("one")
     );
 }
 
@@ -90,21 +92,28 @@ fn a_client_that_is_gone_takes_its_call_back() {
     let told = Call::decode(&told.message[..]).unwrap();
     assert!(told.is_cancel() && told.id == id);
     assert_eq!(lane.cancel(id), None);
-    assert_eq!(lane.heard(STREAM, &reply(id), 2).unwrap(), None);
+    let late = lane.heard(STREAM, &reply(id), 2).unwrap().unwrap();
+    assert_eq!(late.who, None);
 }
 
 #[test]
 fn a_slow_answer_fails_alone_and_a_silent_stream_is_cut() {
     let mut lane = open();
-    call(&mut lane, "slow", 0);
+    let slow = call(&mut lane, "slow", 0);
     let other = call(&mut lane, "other", 500);
     assert!(lane.overdue(999).waits.is_empty());
     lane.heard(STREAM, &reply(other), 600).unwrap();
     let overdue = lane.overdue(1_000);
     assert_eq!((overdue.waits, overdue.cut), (vec!["slow"], None));
+    let [told] = &overdue.cancels[..] else {
+        panic!("{:?}", overdue.cancels);
+    };
+    let message = Call::decode(&told.message[..]).unwrap();
+    assert!(message.is_cancel() && (told.stream, message.id) == (STREAM, slow));
     call(&mut lane, "last", 1_000);
     let overdue = lane.overdue(2_000);
     assert_eq!((overdue.waits, overdue.cut), (vec!["last"], Some(STREAM)));
+    assert_eq!(overdue.cancels, [], "nothing reaches a silent service");
 }
 
 #[test]

@@ -27,6 +27,8 @@ use tonic_prost::ProstCodec;
 /// After so long a stream ends, and the gateway opens another: where there are several replicas, perhaps to
 /// another one.
 const LIFETIME: Duration = Duration::from_secs(300);
+/// For so long a stream that ends waits for what is under way on it.
+const LEAVING: Duration = Duration::from_secs(1);
 /// Bytes of a message beside its body at the most.
 const MAX_FRAME_BYTES: usize = 1024;
 
@@ -84,8 +86,10 @@ struct GatewayStream {
 impl GatewayStream {
     async fn serve(mut self, mut gateway: Streaming<Call>) {
         let mut ending = self.app.gateways.ending();
-        let until = Instant::now() + LIFETIME;
-        loop {
+        let mut until = Instant::now() + LIFETIME;
+        // The stream is about to end: the gateway goes on with it until it does.
+        let mut leaving = false;
+        while !leaving || !self.tasks.is_empty() {
             tokio::select! {
                 Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.done(done),
                 call = gateway.message(), if self.calls.len() < MAX_CALLS => match call {
@@ -95,11 +99,17 @@ impl GatewayStream {
                     Err(status) => return tracing::debug!(%status, "a stream of calls broke"),
                 },
                 () = self.replies.closed() => return,
-                _ = ending.wait_for(|ending| *ending) => break,
-                () = tokio::time::sleep_until(until) => break,
+                _ = ending.wait_for(|ending| *ending), if !leaving => {
+                    (leaving, until) = (true, Instant::now() + LEAVING);
+                }
+                // What is left the gateway asks for anew, elsewhere.
+                () = tokio::time::sleep_until(until), if leaving => return,
+                () = tokio::time::sleep_until(until), if !leaving => {
+                    (leaving, until) = (true, Instant::now() + LEAVING);
+                }
             }
         }
-        // Whoever waits is still answered, as long as the gateway is there.
+        // The gateway says no more. Whoever waits is still answered, as long as it is there.
         loop {
             tokio::select! {
                 done = self.tasks.join_next_with_id() => match done {

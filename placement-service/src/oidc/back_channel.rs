@@ -2,6 +2,7 @@
 //! Pure: it knows the keys and the time that it is given, no provider and no session.
 
 use super::flow::{ALGORITHMS, LEEWAY_MS};
+use crate::sessions::Whose;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use openidconnect::JsonWebKey;
@@ -78,14 +79,37 @@ impl LogoutFault {
     }
 }
 
-/// Whose sessions end.
+/// What a token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogoutClaims {
+    /// Whose sessions end. One of the two is there.
     pub subject: Option<String>,
     pub session: Option<String>,
     pub jti: String,
+    /// When the token was made.
+    pub issued_at_ms: u64,
     /// Until then the `jti` must be remembered.
     pub remember_until_ms: u64,
+}
+
+impl LogoutClaims {
+    /// Whose sessions end.
+    pub fn whose(&self, provider: &str) -> Whose {
+        let (provider, subject) = (provider.to_owned(), self.subject.clone());
+        let user = subject.map(|subject| Whose::Provided {
+            provider: provider.clone(),
+            subject,
+        });
+        let session = self.session.clone();
+        match (session, user) {
+            (None, Some(user)) => user,
+            (session, user) => Whose::ProvidedSession {
+                provider,
+                session: session.unwrap_or_default(),
+                user: user.map(Box::new),
+            },
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -207,6 +231,7 @@ impl<'a> LogoutToken<'a> {
             subject,
             session,
             jti,
+            issued_at_ms: issued_at,
             // Until the token is too old by itself.
             remember_until_ms: issued_at.saturating_add(MAX_AGE_MS + LEEWAY_MS),
         })

@@ -103,6 +103,11 @@ impl Attachments {
         self.0.get(&key)?.try_lock().ok()?.clone()
     }
 
+    /// Something came of it, although who had the slot before may have forgotten it.
+    pub(super) fn keep(&self, key: Key, slot: &Slot) {
+        self.0.insert(key, Arc::clone(slot));
+    }
+
     /// Nothing came of it.
     pub(super) fn forget(&self, key: Key) {
         self.0.invalidate(&key);

@@ -68,7 +68,10 @@ impl Sessions {
     #[must_use]
     pub fn still_lives(&self, session: &LiveSession) -> bool {
         let id = self.memory.id_of(&session.session_ref);
-        id.is_none_or(|id| self.memory.has_ended(&id).is_none())
+        let ended = self
+            .memory
+            .has_ended_anywhere(id.as_ref(), &session.session_ref);
+        ended.is_none()
     }
 
     /// The session was active then, and those that led to it. Nothing when it is over, or no session.

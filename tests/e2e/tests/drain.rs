@@ -1,7 +1,8 @@
 //! Engines that are emptied, through the whole stack: nothing new goes there, the sockets there end spread over
 //! the time, and who comes back is placed elsewhere.
 
-use berth_harness::{Result, Stack, WebSocket};
+use berth_harness::engine::Engine;
+use berth_harness::{Result, Stack, WebSocket, wait};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -57,6 +58,43 @@ async fn sessions(stack: &Stack) -> Result<Vec<u64>> {
     Ok(all)
 }
 
+/// Each of these sockets with a client that talks, and comes back once.
+fn come_back(to: SocketAddr, sockets: Vec<WebSocket>, cookie: &str) -> JoinSet<Result<Closed>> {
+    let clients = sockets.into_iter();
+    clients
+        .map(|socket| client(to, socket, cookie.to_owned()))
+        .collect()
+}
+
+/// All are closed as drained, spread over the time.
+async fn evenly(mut clients: JoinSet<Result<Closed>>) -> Result<()> {
+    let mut closed = Vec::new();
+    while let Some(one) = clients.join_next().await {
+        closed.push(one??);
+    }
+    closed.sort_by_key(|one| one.at);
+    let codes: Vec<_> = closed.iter().map(|one| one.code).collect();
+    assert_eq!(codes, [Some(DRAINED); SOCKETS]);
+
+    // No stretch has more than one and a half times its share, and they fill the time.
+    let share = SOCKETS as f64 * WINDOW.as_secs_f64() / OVER.as_secs_f64();
+    let after = |from: Instant| {
+        let within = |one: &&Closed| (from..from + WINDOW).contains(&one.at);
+        closed.iter().filter(within).count()
+    };
+    let peak = closed.iter().map(|one| after(one.at)).max();
+    let peak = peak.ok_or("no socket")?;
+    assert!(
+        peak as f64 <= 1.5 * share,
+        "{peak} within {WINDOW:?}, {share} would be even"
+    );
+    let (first, last) = (closed.first(), closed.last());
+    let took = first.zip(last).map(|(first, last)| last.at - first.at);
+    let took = took.ok_or("no socket")?;
+    assert!(took >= OVER.mul_f64(0.8), "all closed within {took:?}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_drained_engine_is_emptied_evenly_and_its_clients_go_on_elsewhere() -> Result<()> {
     let secret =
@@ -81,36 +119,10 @@ async fn a_drained_engine_is_emptied_evenly_and_its_clients_go_on_elsewhere() ->
     assert_eq!(sessions(&stack).await?, [SOCKETS as u64, 0]);
     engines(&["undrain", "engine-1"])?;
 
-    let mut clients = JoinSet::new();
-    for socket in sockets {
-        clients.spawn(client(to, socket, cookie.clone()));
-    }
+    let clients = come_back(to, sockets, &cookie);
     let over = format!("{}s", OVER.as_secs());
     engines(&["drain", "engine-0", "--over", &over])?;
-    let mut closed = Vec::new();
-    while let Some(one) = clients.join_next().await {
-        closed.push(one??);
-    }
-    closed.sort_by_key(|one| one.at);
-    let codes: Vec<_> = closed.iter().map(|one| one.code).collect();
-    assert_eq!(codes, [Some(DRAINED); SOCKETS]);
-
-    // Evenly: no stretch has more than one and a half times its share, and they fill the time.
-    let share = SOCKETS as f64 * WINDOW.as_secs_f64() / OVER.as_secs_f64();
-    let after = |from: Instant| {
-        let within = |one: &&Closed| (from..from + WINDOW).contains(&one.at);
-        closed.iter().filter(within).count()
-    };
-    let peak = closed.iter().map(|one| after(one.at)).max();
-    let peak = peak.ok_or("no socket")?;
-    assert!(
-        peak as f64 <= 1.5 * share,
-        "{peak} within {WINDOW:?}, {share} would be even"
-    );
-    let (first, last) = (closed.first(), closed.last());
-    let took = first.zip(last).map(|(first, last)| last.at - first.at);
-    let took = took.ok_or("no socket")?;
-    assert!(took >= OVER.mul_f64(0.8), "all closed within {took:?}");
+    evenly(clients).await?;
 
     // Everybody is on the other engine, and one more goes there, too.
     let _more = open(to, &cookie, 1).await?;
@@ -118,5 +130,42 @@ async fn a_drained_engine_is_emptied_evenly_and_its_clients_go_on_elsewhere() ->
         sessions(&stack).await?,
         [SOCKETS as u64, SOCKETS as u64 + 1]
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_engine_that_its_discovery_drains_is_emptied_the_same_way() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let list = dir.path().join("engines.yaml");
+    let tell = |engines: &[Engine], drained: &str| -> Result<()> {
+        let engines: Vec<_> = engines.iter().map(|engine| {
+            json!({"name": engine.name, "ip": engine.api.ip(), "port": engine.api.port(), "metrics_port": engine.metrics.port(), "draining": engine.name == drained})
+        }).collect();
+        // Whole or not at all.
+        let next = dir.path().join("next.yaml");
+        std::fs::write(&next, json!({"engines": engines}).to_string())?;
+        Ok(std::fs::rename(next, &list)?)
+    };
+    tell(&[], "")?;
+    let over = format!("{}s", OVER.as_secs());
+    let stack = Stack::builder()
+        .engines(2)
+        .envoy_concurrency(2)
+        .pool(
+            &json!({"discovery": [{"file": {"path": list, "poll": "200ms"}}], "drain_over": over}),
+        )
+        .start()
+        .await?;
+    let to = stack.http();
+    let cookie = stack.login_demo().await?;
+    // With the other one drained, everything goes to the first.
+    tell(&stack.engines, "engine-1")?;
+    let placed = || async { open(to, &cookie, 1).await.ok() };
+    let mut sockets = wait::until("the first engine", LIMIT, placed).await?;
+    sockets.extend(open(to, &cookie, SOCKETS - 1).await?);
+    let clients = come_back(to, sockets, &cookie);
+    tell(&stack.engines, "engine-0")?;
+    evenly(clients).await?;
+    assert_eq!(sessions(&stack).await?, [SOCKETS as u64; 2]);
     Ok(())
 }

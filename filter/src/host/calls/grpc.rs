@@ -1,6 +1,7 @@
 //! The calls of a gRPC stream. Opening it goes through the SDK, which must know whose it is.
 
 use super::{Refused, Result, buffer, checked};
+use prost::Message;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::BufferType;
 
@@ -8,6 +9,20 @@ use proxy_wasm::types::BufferType;
 unsafe extern "C" {
     fn proxy_grpc_send(stream: u32, message: *const u8, size: usize, end: u32) -> u32;
     fn proxy_grpc_cancel(stream: u32) -> u32;
+}
+
+/// `envoy.config.core.v3.GrpcService`, as far as it is needed. Envoy takes a cluster's bare name, too, unless it
+/// happens to parse as this message (`placement-1` does), which ends Envoy.
+#[derive(Message)]
+struct GrpcService {
+    #[prost(message, optional, tag = "1")]
+    envoy_grpc: Option<EnvoyGrpc>,
+}
+
+#[derive(Message)]
+struct EnvoyGrpc {
+    #[prost(string, tag = "1")]
+    cluster_name: String,
 }
 
 /// Opens a stream to a cluster; what comes on it comes to the current context, with the number returned here.
@@ -19,7 +34,15 @@ pub(in crate::host) fn open(
 ) -> Result<u32> {
     let authorization = authorization.map(|value| ("authorization", value.as_bytes()));
     let metadata = authorization.into_iter().collect();
-    hostcalls::open_grpc_stream(cluster, service, method, metadata).map_err(|_| Refused)
+    let target = EnvoyGrpc {
+        cluster_name: cluster.to_owned(),
+    };
+    let target = GrpcService {
+        envoy_grpc: Some(target),
+    };
+    // The SDK wants a text. That of a name longer than 125 bytes is none: there calls go as requests.
+    let target = String::from_utf8(target.encode_to_vec()).map_err(|_| Refused)?;
+    hostcalls::open_grpc_stream(&target, service, method, metadata).map_err(|_| Refused)
 }
 
 /// Sends a message.
