@@ -148,6 +148,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_found_although_it_was_forgotten_meanwhile() {
+        let all = Attachments::new(Duration::from_secs(60));
+        let key = key(&session("s"), "d", Some("t"), Sharing::PerConnection).unwrap();
+        let waiting = all.slot(key);
+        all.forget(key);
+        all.keep(key, &waiting);
+        assert!(Arc::ptr_eq(&all.slot(key), &waiting));
+    }
+
+    #[test]
     fn without_a_tabs_name_nothing_comes_back_unless_it_is_shared() {
         let of = |tab, sharing| key(&session("s"), "d", tab, sharing);
         assert_eq!(of(None, Sharing::PerConnection), None);

@@ -231,16 +231,38 @@ async fn the_services_end_answers_who_waits_and_does_not_wait_for_gateways() {
     let id = site.login().await;
     let mut idle = Gateway::open(&site, &[]).await;
     let mut gateway = Gateway::open(&site, &[]).await;
-    engine.faults().set(|f| f.slow_open_ms = 300);
+    engine.faults().set(|f| f.slow_open_ms = 600);
     gateway.call(1, PLACEMENTS_PATH, body(&id, "/app/sales.qvf"));
     eventually("the placement is under way", async || {
         engine.stats().sockets == 1
     })
     .await;
     let ended = tokio::spawn(site.end());
-    let reply = gateway.next().await.unwrap();
-    assert_eq!((reply.id, reply.status), (1, 200));
-    assert!(gateway.next().await.is_none() && idle.next().await.is_none());
+    assert!(idle.next().await.is_none());
+    // The gateway does not know yet.
+    gateway.call(2, TOKENS_PATH, token_of(&id));
+    for expected in [2, 1] {
+        let reply = gateway.next().await.unwrap();
+        assert_eq!((reply.id, reply.status), (expected, 200));
+    }
+    assert!(gateway.next().await.is_none());
+    timeout(PATIENCE, ended).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_services_end_does_not_wait_for_slow_calls_for_long() {
+    let (site, engine) = site().await;
+    let id = site.login().await;
+    engine.faults().set(|f| f.slow_open_ms = 5_000);
+    let mut gateway = Gateway::open(&site, &[]).await;
+    gateway.call(1, PLACEMENTS_PATH, body(&id, "/app/sales.qvf"));
+    eventually("the placement is under way", async || {
+        engine.stats().sockets == 1
+    })
+    .await;
+    let ended = tokio::spawn(site.end());
+    let end = gateway.next().await;
+    assert_eq!(end, None, "the gateway is to ask elsewhere");
     timeout(PATIENCE, ended).await.unwrap().unwrap();
 }
 

@@ -128,6 +128,12 @@ async fn a_logout_token_ends_the_sessions_that_it_is_about() {
     for (jti, over, left) in [
         ("a", json!({"sub": "u-1", "sid": "s-1"}), vec![1, 2, 3]),
         ("b", json!({"sub": null, "sid": "s-2"}), vec![2, 3]),
+        // Who has logged in since stays: the token was late.
+        (
+            "late",
+            json!({"sub": "u-1", "sid": null, "iat": now_s() - 120}),
+            vec![2, 3],
+        ),
         // Another's session is not the subject's.
         ("c", json!({"sub": "u-1", "sid": "s-4"}), vec![2, 3]),
         ("d", json!({"sub": "u-1", "sid": null}), vec![3]),
