@@ -16,6 +16,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 /// Entries read in one step.
 const BATCH: u32 = 500;
 
+/// How often it is looked whether the log has lost what was read of it.
+const COMPARE: Duration = Duration::from_secs(1);
+
 /// How long the log may not answer before its readers are told that they hear nothing.
 const DEAF_AFTER: Duration = Duration::from_secs(3);
 
@@ -36,6 +39,8 @@ struct Follower {
     deaf: watch::Sender<bool>,
     /// The sequence number up to which everything has been seen.
     seen: u64,
+    /// When it was last looked whether the log still has that.
+    compared: Instant,
 }
 
 impl Feed {
@@ -59,6 +64,7 @@ impl Feed {
             ends: ends.clone(),
             deaf: tell,
             seen,
+            compared: Instant::now(),
         };
         let task = tokio::spawn(follower.run(poll)).abort_handle();
         Ok(Self {
@@ -132,7 +138,7 @@ impl Follower {
         loop {
             let entries = self.log.events_after(self.seen, BATCH).await?;
             let Some((first, _)) = entries.first() else {
-                break;
+                return self.compare().await;
             };
             if *first > self.seen + 1 {
                 tracing::warn!("the event log lost entries before they were seen");
@@ -148,6 +154,24 @@ impl Follower {
                 self.seen = sequence;
             }
             self.newest.send_replace(self.seen);
+        }
+    }
+
+    /// A store that has lost its latest writes (a fail-over of Redis, a restored backup) gives their numbers anew:
+    /// without this, nothing would be heard until it has caught up.
+    async fn compare(&mut self) -> Result<(), StoreError> {
+        if self.compared.elapsed() < COMPARE {
+            return Ok(());
+        }
+        self.compared = Instant::now();
+        let newest = self.log.bounds().await?.newest;
+        if newest < self.seen {
+            let seen = self.seen;
+            tracing::warn!(newest, seen, "the event log has lost what was read of it");
+            self.sessions.hear_of_anything();
+            self.ends.back_to(newest);
+            self.seen = newest;
+            self.newest.send_replace(newest);
         }
         Ok(())
     }

@@ -64,6 +64,8 @@ struct Held {
     engine: Arc<str>,
     /// Counted; otherwise the ledger is just being asked.
     sure: bool,
+    /// A gateway has it open, and the ledger has yet to hear of that, whoever had it before.
+    untold: bool,
 }
 
 /// What the ledger says to a placement.
@@ -211,6 +213,9 @@ impl Ledger {
     fn change(&self, change: Change, stream: &Arc<str>, engine: &Arc<str>) {
         let mut state = self.state();
         state.hold(stream, engine, true);
+        if let Some(held) = state.held.get_mut(stream) {
+            held.untold = change == Change::Opened;
+        }
         if state.noting {
             let change = (change, Arc::clone(stream), Arc::clone(engine));
             state.changes.push(change);
@@ -248,7 +253,22 @@ impl State {
     }
 
     fn hold(&mut self, stream: &Arc<str>, engine: &Arc<str>, sure: bool) {
-        let engine = Arc::clone(engine);
-        self.held.insert(Arc::clone(stream), Held { engine, sure });
+        let held = Held {
+            engine: Arc::clone(engine),
+            sure,
+            untold: false,
+        };
+        self.held.insert(Arc::clone(stream), held);
+    }
+
+    /// The ledger has entered these.
+    fn told(&mut self, changes: &[(Change, Arc<str>, Arc<str>)]) {
+        for (change, stream, _) in changes {
+            if let Some(held) = self.held.get_mut(stream)
+                && *change == Change::Opened
+            {
+                held.untold = false;
+            }
+        }
     }
 }

@@ -229,11 +229,11 @@ impl Tally {
     /// The stream is closed, or never came to be. `lasted`: it was open for so long at the least. What may
     /// have closed before the last probe began is not in that probe's count for certain, so it is not
     /// taken from it: until the next probe there may be fewer sessions than counted, never more. Closing it
-    /// again changes nothing.
-    pub fn closed(&self, stream: &str, lasted: Duration, now: Instant) {
+    /// again changes nothing. `false` when it was not in these books.
+    pub fn closed(&self, stream: &str, lasted: Duration, now: Instant) -> bool {
         let mut books = self.books();
         let Some((name, at)) = books.streams.remove_entry(stream) else {
-            return;
+            return false;
         };
         if let Some(account) = &self.account {
             account.released(stream);
@@ -247,6 +247,7 @@ impl Tally {
             books.left.push(Left { since, told: now });
         }
         books.changed();
+        true
     }
 
     /// A probe that began at `began` saw so many sessions.

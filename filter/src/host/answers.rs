@@ -95,9 +95,9 @@ impl Answers {
             Ok(flights) => flights.orphans(),
             Err(_) => return,
         };
-        for (key, body) in orphans {
+        for (label, (key, body)) in orphans.into_iter().enumerate() {
             let service = &shared.config.service;
-            let sent = post(service, TOKENS_PATH, &body, service.timeout_ms);
+            let sent = post(service, label, TOKENS_PATH, &body, service.timeout_ms);
             let epoch = self.epoch();
             let Ok(mut flights) = self.flights.try_borrow_mut() else {
                 return;

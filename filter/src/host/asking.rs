@@ -6,6 +6,7 @@ use crate::config::Service;
 use crate::flow::{self, Verdict};
 use crate::placement::MAX_ANSWER_BYTES;
 use crate::step::Failure;
+use std::fmt::Display;
 
 /// What the placement service, or Envoy in its stead, has answered.
 pub(super) struct Answer {
@@ -13,17 +14,20 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
-/// Calls the placement service by a request: a `POST` with a JSON body.
+/// Calls the placement service by a request: a `POST` with a JSON body. A cluster that balances by a hash sends what has
+/// one label to one replica, as Envoy hashes the authority of callouts.
 pub(super) fn post(
     service: &Service,
+    label: impl Display,
     path: &str,
     body: &[u8],
     timeout_ms: u32,
 ) -> Result<u32, NotSent> {
+    let authority = format!("{label}.{}", service.authority);
     let mut headers = Vec::with_capacity(5);
     headers.push((":method", "POST"));
     headers.push((":path", path));
-    headers.push((":authority", service.authority.as_str()));
+    headers.push((":authority", authority.as_str()));
     headers.push(("content-type", "application/json"));
     if let Some(authorization) = &service.authorization {
         headers.push(("authorization", authorization.as_str()));

@@ -2,7 +2,7 @@
 //! ticks. One belongs to one root context, and lives as long as that has streams: Envoy keeps the old
 //! root contexts after a change of the configuration until then.
 
-use super::asking::Answer;
+use super::asking::{Answer, post};
 use super::calls::{self, LogLevel, streams};
 use super::metrics::Metrics;
 use crate::config::{Config, Service};
@@ -19,6 +19,8 @@ const REPORT_TIMEOUT_MS: u32 = 5_000;
 /// What the contexts of one configuration share of their gateway.
 pub(super) struct Gateway {
     core: RefCell<gateway::Gateway>,
+    /// One replica hears it all, as long as it is there: what it has heard decides what is said next.
+    label: String,
     /// The time of the last tick, good enough to tell who was active when.
     now: Cell<u64>,
     /// Milliseconds between two ticks at present.
@@ -36,6 +38,7 @@ impl Gateway {
         let name = streams::random().ok()?;
         let grace_ms = u64::from(config.close_grace_ms);
         Some(Self {
+            label: format!("{name:032x}"),
             core: RefCell::new(gateway::Gateway::new(name, config.feed, grace_ms)),
             now: Cell::new(calls::now_ms().unwrap_or_default()),
             period: Cell::new(0),
@@ -213,7 +216,7 @@ impl Gateway {
 
     fn call(&self, service: &Service, body: &[u8], timeout_ms: u32) -> Option<u32> {
         let path = self.with(|core| core.path().to_owned());
-        super::asking::post(service, &path, body, timeout_ms).ok()
+        post(service, &self.label, &path, body, timeout_ms).ok()
     }
 
     /// Something has happened that the next tick should not be long in coming for.

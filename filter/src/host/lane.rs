@@ -172,7 +172,7 @@ impl Lane {
             path, body, who, ..
         } in left
         {
-            let sent = post(service, path, &body, service.timeout_ms).ok();
+            let sent = post(service, who.id(), path, &body, service.timeout_ms).ok();
             match (sent, self.saved.try_borrow_mut()) {
                 (Some(callout), Ok(mut saved)) => {
                     saved.insert(callout, who);

@@ -275,7 +275,7 @@ impl Seat {
             }
             Err(body) => {
                 let service = &shared.config.service;
-                post(service, path, &body, service.timeout_ms).map(Way::Callout)
+                post(service, self.id, path, &body, service.timeout_ms).map(Way::Callout)
             }
         };
         let failure = match sent {

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// More than ten thousand engines need.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
+/// Content counts when it is the same after so long.
+const WRITING: Duration = Duration::from_millis(50);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,10 +50,13 @@ impl Discovery for File {
             if self.last.is_some() {
                 tokio::time::sleep(self.poll).await;
             }
-            let path = self.path.clone();
-            let now = tokio::task::spawn_blocking(move || read(&path).map_err(|e| e.to_string()));
-            let now = now.await.unwrap_or_else(|e| Err(e.to_string()));
+            let now = self.read().await;
             if self.last.as_ref() == Some(&now) {
+                continue;
+            }
+            // Somebody may be writing it just now: half a list is a list, too.
+            tokio::time::sleep(WRITING).await;
+            if self.read().await != now {
                 continue;
             }
             let content = now.clone();
@@ -64,6 +69,14 @@ impl Discovery for File {
                 Err(e) => Err(DiscoveryFault::new(format!("{path} cannot be read: {e}"))),
             };
         }
+    }
+}
+
+impl File {
+    async fn read(&self) -> Result<Vec<u8>, String> {
+        let path = self.path.clone();
+        let now = tokio::task::spawn_blocking(move || read(&path).map_err(|e| e.to_string()));
+        now.await.unwrap_or_else(|e| Err(e.to_string()))
     }
 }
 

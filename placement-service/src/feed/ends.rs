@@ -69,6 +69,13 @@ impl Ends {
         });
     }
 
+    /// The log goes on from an earlier place than it was at: every reader has lost his own.
+    pub(super) fn back_to(&self, newest: u64) {
+        let mut kept = self.lock();
+        kept.ended.clear();
+        (kept.from, kept.seen) = (newest, newest);
+    }
+
     /// The place behind everything that this process has acted upon.
     #[must_use]
     pub fn newest(&self) -> u64 {

@@ -155,10 +155,14 @@ impl Registry {
         }
         for stream in &report.closed {
             let lasted = Duration::from_millis(stream.duration_ms).saturating_sub(ROUNDED);
-            if self.close(&key, &stream.stream, lasted, now) {
-                outcome.closed.push(stream.reason);
-            } else {
-                self.tallies.refused(&stream.stream, now);
+            match self.close(&key, &stream.stream, lasted, now) {
+                None => self.tallies.refused(&stream.stream, now),
+                Some(counted) => {
+                    if !counted {
+                        self.tallies.closed_elsewhere(&stream.stream);
+                    }
+                    outcome.closed.push(stream.reason);
+                }
             }
         }
         if matches!(report.full, Some(Part::Last | Part::Whole)) {
@@ -187,13 +191,15 @@ impl Registry {
                 self.remove(&stream, UNKNOWN, now);
             }
         }
-        self.tallies.tidy();
+        self.tallies.tidy(now);
         streams
     }
 
     fn open(&mut self, gateway: &Arc<str>, open: &OpenStream, now_ms: u64, now: Instant) {
         let engine = EngineName::from(open.engine.as_str());
         let engine = (Arc::from(open.pool.as_str()), engine);
+        let age = Duration::from_secs((now_ms / 1000).saturating_sub(open.opened_at));
+        let since = now.checked_sub(age).unwrap_or(now);
         if let Some(known) = self.streams.get(open.stream.as_str()) {
             if known.gateway == *gateway
                 && known.engine == engine
@@ -201,6 +207,10 @@ impl Registry {
             {
                 if let Some((name, _)) = self.streams.get_key_value(open.stream.as_str()) {
                     let name = Arc::clone(name);
+                    // The books lack it where another replica had it meanwhile.
+                    if let Some(on) = self.engines.get(&engine) {
+                        on.tally.opened(&name, since);
+                    }
                     self.list(gateway, name);
                 }
                 return;
@@ -218,8 +228,6 @@ impl Registry {
             streams: 0,
         });
         on.streams += 1;
-        let age = Duration::from_secs((now_ms / 1000).saturating_sub(open.opened_at));
-        let since = now.checked_sub(age).unwrap_or(now);
         on.tally.opened(&name, since);
         if let Some(gateway) = self.gateways.get_mut(gateway) {
             gateway.streams.insert(Arc::clone(&name));
@@ -243,14 +251,17 @@ impl Registry {
         }
     }
 
-    /// `false` when it was not open on this gateway.
-    fn close(&mut self, gateway: &Arc<str>, stream: &str, lasted: Duration, now: Instant) -> bool {
+    /// Whether it was in the books; `None` when it was not open on this gateway.
+    fn close(
+        &mut self,
+        gateway: &Arc<str>,
+        stream: &str,
+        lasted: Duration,
+        now: Instant,
+    ) -> Option<bool> {
         let known = self.streams.get(stream);
         let open = known.is_some_and(|known| known.gateway == *gateway);
-        if open {
-            self.remove(stream, lasted, now);
-        }
-        open
+        open.then(|| self.remove(stream, lasted, now))
     }
 
     /// The whole list has come: what is not in it is gone.
@@ -273,10 +284,10 @@ impl Registry {
         gone.len()
     }
 
-    /// `lasted`: it was open for so long at the least.
-    fn remove(&mut self, name: &str, lasted: Duration, now: Instant) {
+    /// Whether it was in the books. `lasted`: it was open for so long at the least.
+    fn remove(&mut self, name: &str, lasted: Duration, now: Instant) -> bool {
         let Some(stream) = self.streams.remove(name) else {
-            return;
+            return false;
         };
         self.sessions.closed(&stream.session, name);
         if let Some(gateway) = self.gateways.get_mut(&stream.gateway) {
@@ -285,13 +296,15 @@ impl Registry {
                 listed.remove(name);
             }
         }
-        if let Some(on) = self.engines.get_mut(&stream.engine) {
-            on.tally.closed(name, lasted, now);
-            on.streams -= 1;
-            if on.streams == 0 {
-                self.engines.remove(&stream.engine);
-            }
+        let Some(on) = self.engines.get_mut(&stream.engine) else {
+            return false;
+        };
+        let counted = on.tally.closed(name, lasted, now);
+        on.streams -= 1;
+        if on.streams == 0 {
+            self.engines.remove(&stream.engine);
         }
+        counted
     }
 }
 

@@ -16,7 +16,7 @@ const AUDIT: u32 = 240;
 pub(super) struct Keeping {
     ledger: Ledger,
     tallies: Tallies,
-    /// Where we are in what the others tell of probes.
+    /// Where we are in what the others tell of probes; empty: at what is new.
     place: String,
     signs: u32,
     lost: bool,
@@ -27,7 +27,7 @@ impl Keeping {
         Self {
             ledger,
             tallies,
-            place: "0".to_owned(),
+            place: String::new(),
             signs: 0,
             lost: false,
         }
@@ -106,7 +106,10 @@ impl Keeping {
                 let mut state = self.ledger.state();
                 let mut changes = state.changes.iter();
                 // It has come back meanwhile.
-                if changes.any(|(_, back, _)| **back == **stream) {
+                let is_untold = |held: &Held| held.untold;
+                if state.held.get(stream.as_str()).is_some_and(is_untold)
+                    || changes.any(|(_, back, _)| **back == **stream)
+                {
                     continue;
                 }
                 state.held.remove(stream.as_str());
@@ -120,8 +123,10 @@ impl Keeping {
     async fn tell(&self) -> Result<(), StoreError> {
         let ledger = &self.ledger;
         let changes = std::mem::take(&mut ledger.state().changes);
-        let changes: Vec<_> = changes.iter().map(|(c, s, e)| (*c, &**s, &**e)).collect();
-        if !ledger.0.redis.apply(&changes).await? {
+        let words: Vec<_> = changes.iter().map(|(c, s, e)| (*c, &**s, &**e)).collect();
+        if ledger.0.redis.apply(&words).await? {
+            ledger.state().told(&changes);
+        } else {
             ledger.state().doubt();
         }
         let told = ledger.0.probes.take_told(Instant::now());
@@ -135,10 +140,11 @@ impl Keeping {
         ledger.state().noting = true;
         let entered = ledger.0.redis.streams().await?;
         let changes = differences(&entered, &ledger.state().held);
-        let changes: Vec<_> = changes.iter().map(|(c, s, e)| (*c, &**s, &**e)).collect();
-        let entered = ledger.0.redis.apply(&changes).await?;
+        let words: Vec<_> = changes.iter().map(|(c, s, e)| (*c, &**s, &**e)).collect();
+        let entered = ledger.0.redis.apply(&words).await?;
         let mut state = ledger.state();
         if entered {
+            state.told(&changes);
             state.up = state.noting;
         } else {
             state.doubt();
@@ -165,8 +171,14 @@ fn differences(
     });
     let sure = held.iter().filter(|(_, held)| held.sure);
     // The ledger itself knows which of them it has.
-    let claims =
-        sure.map(|(stream, held)| (Change::Claim, Arc::clone(stream), Arc::clone(&held.engine)));
+    let claims = sure.map(|(stream, held)| {
+        let change = if held.untold {
+            Change::Opened
+        } else {
+            Change::Claim
+        };
+        (change, Arc::clone(stream), Arc::clone(&held.engine))
+    });
     surplus.chain(claims).collect()
 }
 
@@ -179,6 +191,7 @@ mod tests {
         let held = |sure| Held {
             engine: "p/e".into(),
             sure,
+            untold: false,
         };
         let held = HashMap::from([(Arc::from("a"), held(true)), (Arc::from("b"), held(false))]);
         let entered = ["b".to_owned(), "c".to_owned()];

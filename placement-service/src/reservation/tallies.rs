@@ -64,6 +64,11 @@ impl Tallies {
             tally.closed(stream, Duration::ZERO, now);
         }
         // Another replica may have it.
+        self.closed_elsewhere(stream);
+    }
+
+    /// It is closed, and not in the books of this replica, although a gateway of it had it open.
+    pub fn closed_elsewhere(&self, stream: &str) {
         if let Some(ledger) = &self.0.ledger {
             ledger.closed(stream);
         }
@@ -75,7 +80,10 @@ impl Tallies {
     pub fn found(&self, pool: &Arc<str>, name: &EngineName, endpoint: Endpoint) -> Arc<Tally> {
         let mut engines = self.engines();
         let kept = self.kept(&mut engines, pool, name);
-        if kept.endpoint.is_some_and(|before| before != endpoint) {
+        if kept
+            .endpoint
+            .is_some_and(|before| before.api != endpoint.api)
+        {
             kept.tally = self.0.books(pool, name);
         }
         kept.endpoint = Some(endpoint);
@@ -90,9 +98,11 @@ impl Tallies {
     }
 
     /// Forgets engines that are gone and have no streams.
-    pub fn tidy(&self) {
-        self.engines()
-            .retain(|_, kept| Arc::strong_count(&kept.tally) > 1 || !kept.tally.is_empty());
+    pub fn tidy(&self, now: Instant) {
+        self.engines().retain(|_, kept| {
+            kept.tally.lapse(now);
+            Arc::strong_count(&kept.tally) > 1 || !kept.tally.is_empty()
+        });
     }
 
     fn kept<'a>(

@@ -118,6 +118,16 @@ impl Courier {
                 );
                 at = bounds.removed;
             }
+            if at > bounds.newest {
+                tracing::warn!(
+                    name,
+                    newest = bounds.newest,
+                    at,
+                    "the event log has lost what was delivered of it"
+                );
+                at = bounds.newest;
+                log.set_position(&self.reader(), at).await?;
+            }
             let entries = log.events_after(at, BATCH).await?;
             let none = entries.is_empty();
             self.metrics.lag(name, bounds.newest.saturating_sub(at));

@@ -50,6 +50,19 @@ async fn replicas(url: &str, engines: usize, per_engine: u32, lease: &str) -> Re
     Ok(stack)
 }
 
+/// Times that a replica lacked what a gateway had reported before.
+async fn resyncs(stack: &Stack) -> Result<u32> {
+    let mut all = 0;
+    for service in stack.service.iter().chain(&stack.replicas) {
+        let text = Call::get("/metrics").send(service.addr).await?.text();
+        let count = text
+            .lines()
+            .find_map(|line| line.strip_prefix("berth_gateway_resyncs_total "));
+        all += count.map_or(Ok(0), str::parse::<u32>)?;
+    }
+    Ok(all)
+}
+
 #[tokio::test]
 async fn a_replica_that_is_killed_under_load_costs_next_to_nobody_his_placement() -> Result<()> {
     let redis = Redis::shared().await?;
@@ -82,6 +95,9 @@ async fn a_replica_that_is_killed_under_load_costs_next_to_nobody_his_placement(
     let client = redis::Client::open(url.as_str())?;
     let mut direct = client.get_multiplexed_async_connection().await?;
     let was_counted = holders(&mut direct).await.unwrap_or(0);
+    // Each worker's gateway keeps to one replica: nobody asks for its whole list, but for where it began.
+    let resyncs = resyncs(&stack).await?;
+    assert!(resyncs <= 2, "{resyncs} whole lists were asked for");
     stack.replicas[0].kill();
     for client in clients {
         client.await?;

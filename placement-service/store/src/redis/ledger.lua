@@ -43,6 +43,8 @@ local function take(replica, stream)
     return engine
 end
 
+local function untell(replica, stream, engine) redis.call('LREM', moved(replica), 0, stream .. ' ' .. engine) end
+
 local function tell(replica, stream, engine) redis.call('RPUSH', moved(replica), stream .. ' ' .. engine) end
 
 local function has(replica, key) return tonumber(redis.call('HGET', counts(replica), key) or 0) end

@@ -65,6 +65,7 @@ ledger_scripts! {
                     tell(me, stream, engine)
                 else
                     if other then tell(other, stream, take(other, stream)) end
+                    untell(me, stream, engine)
                     add(me, stream, engine)
                 end
             end
@@ -100,9 +101,12 @@ ledger_scripts! {
         for at = 1, #ARGV, 3 do
             redis.call('XADD', l .. 'probes', 'MAXLEN', '~', 20000, '*', 'e', ARGV[at], 'r', ARGV[at + 1], 'a', ARGV[at + 2])
         end
+        -- Redis 6.0 knows no MINID.
+        redis.pcall('XTRIM', l .. 'probes', 'MINID', '~', whole(now - 60000))
         return 1";
     READ_PROBES = "
-        local found = redis.call('XREAD', 'COUNT', ARGV[2], 'STREAMS', l .. 'probes', ARGV[1])
+        local from = ARGV[1] ~= '' and ARGV[1] or whole(now - 30000)
+        local found = redis.call('XREAD', 'COUNT', ARGV[2], 'STREAMS', l .. 'probes', from)
         local flat = {}
         if found then
             for _, entry in ipairs(found[1][2]) do
@@ -314,7 +318,7 @@ impl RedisLedger {
         Ok(())
     }
 
-    /// What was told after that place, and the place behind it.
+    /// What was told after that place, and the place behind it. Empty: from half a minute ago on.
     ///
     /// # Errors
     /// When Redis does not answer.
