@@ -185,15 +185,19 @@ fn differences(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::State;
 
     #[test]
     fn what_is_just_being_asked_for_is_neither_claimed_nor_given_back() {
-        let held = |sure| Held {
+        let held = |sure, untold| Held {
             engine: "p/e".into(),
             sure,
-            untold: false,
+            untold,
         };
-        let held = HashMap::from([(Arc::from("a"), held(true)), (Arc::from("b"), held(false))]);
+        let held = HashMap::from([
+            (Arc::from("a"), held(true, false)),
+            (Arc::from("b"), held(false, false)),
+        ]);
         let entered = ["b".to_owned(), "c".to_owned()];
         let told = differences(&entered, &held);
         let told: Vec<_> = told.iter().map(|(c, s, e)| (*c, &**s, &**e)).collect();
@@ -201,5 +205,23 @@ mod tests {
             told,
             [(Change::Release, "c", ""), (Change::Claim, "a", "p/e")]
         );
+    }
+
+    #[test]
+    fn what_is_open_here_and_was_not_told_is_no_mere_claim() {
+        let mut state = State::default();
+        let (stream, engine): (Arc<str>, Arc<str>) = ("s".into(), "p/e".into());
+        state.hold(&stream, &engine, true);
+        state.held.get_mut(&stream).unwrap().untold = true;
+        // The ledger was lost, and what was to be told with it.
+        state.doubt();
+        let told = differences(&["s".to_owned()], &state.held);
+        assert_eq!(
+            told,
+            [(Change::Opened, Arc::clone(&stream), Arc::clone(&engine))]
+        );
+        state.told(&told);
+        let told = differences(&["s".to_owned()], &state.held);
+        assert_eq!(told, [(Change::Claim, stream, engine)]);
     }
 }

@@ -189,7 +189,7 @@ mod tests {
         let first = tallies.found(&pool, &name, endpoint(1));
         assert_eq!(first.standing(now).open, 1, "reported before it was found");
         drop(first);
-        tallies.tidy();
+        tallies.tidy(now);
         let again = tallies.found(&pool, &name, endpoint(1));
         assert_eq!(again.standing(now).open, 1);
         let other = tallies.found(&pool, &name, endpoint(2));
@@ -213,10 +213,10 @@ mod tests {
         let (tallies, pool) = (Tallies::new(TTL), Arc::from("p"));
         let name = EngineName::from("e");
         let tally = tallies.found(&pool, &name, endpoint(1));
-        tallies.tidy();
+        tallies.tidy(Instant::now());
         assert_eq!(tallies.engines().len(), 1);
         drop(tally);
-        tallies.tidy();
+        tallies.tidy(Instant::now());
         assert_eq!(tallies.engines().len(), 0);
     }
 }

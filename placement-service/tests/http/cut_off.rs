@@ -1,5 +1,5 @@
 //! One replica alone loses the way to the store that it shares (S6): it refuses, the other goes on, and it comes
-//! back by itself.
+//! back by itself. And a store that comes back without its latest writes: what happens from then on is heard.
 
 use crate::site::{Site, eventually};
 use crate::stores::{is_store_down, site};
@@ -111,4 +111,41 @@ async fn one_replica_without_postgres() {
 async fn one_replica_without_redis() {
     let server = Redis::shared().await.unwrap();
     one_of_two("redis", &server.database()).await;
+}
+
+#[tokio::test]
+async fn a_log_that_has_lost_its_latest_entries_is_heard_from_there_on() {
+    let more = "session: { cookie: { secure: false }, cache: 60s }";
+    let site = Site::start(more).await;
+    let other = site.replica(more).await;
+    for _ in 0..5 {
+        site.login().await;
+    }
+    let heard = site.login().await;
+    assert_eq!(other.token(&heard).await.status, 200);
+    let database = site.database().await;
+    let newest = async || {
+        let newest = sqlx::query_scalar("SELECT max(sequence) FROM events");
+        newest.fetch_one(&database).await.unwrap()
+    };
+    let before: i64 = newest().await;
+    // Both have read the log to its end by now, and hold what they know.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    sqlx::raw_sql(
+        "DELETE FROM events WHERE sequence > 1; UPDATE sqlite_sequence SET seq = 1 WHERE name = 'events'",
+    )
+    .execute(&database)
+    .await
+    .unwrap();
+    // Until it is noticed, at the latest.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(other.token(&heard).await.status, 200);
+    let out = site.request(reqwest::Method::POST, "/logout");
+    let out = crate::site::answer(out.header("cookie", format!("berth={heard}"))).await;
+    assert_eq!(out.status, 204);
+    assert!(newest().await < before, "the number was there before");
+    eventually("the other replica hears of the end", async || {
+        other.token(&heard).await.status == 401
+    })
+    .await;
 }

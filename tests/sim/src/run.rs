@@ -205,7 +205,9 @@ impl<'a> Game<'a> {
         let (tally, now) = (&known.tally, self.start + at);
         match event.what {
             What::ReportedOpen => tally.opened(&stream(event.session), now),
-            What::ReportedClosed(lasted) => tally.closed(&stream(event.session), lasted, now),
+            What::ReportedClosed(lasted) => {
+                tally.closed(&stream(event.session), lasted, now);
+            }
             What::Closes => self
                 .fleet
                 .close(event.engine, event.document, at.as_secs_f64()),

@@ -80,6 +80,18 @@ impl World {
 }
 
 #[test]
+fn a_stream_that_went_to_another_replica_and_came_back_counts_again() {
+    let mut w = world();
+    w.take("g", &opened(1, &[("a", "s", "e")]));
+    w.tallies.moved("a", "p/e");
+    assert_eq!(w.on("e"), (1, 0));
+    w.take("g", &full(Part::Whole, opened(2, &[("a", "s", "e")])));
+    assert_eq!(w.on("e"), (1, 1));
+    w.take("g", &closed(3, &["a"]));
+    assert_eq!(w.on("e"), (0, 0));
+}
+
+#[test]
 fn streams_open_and_close() {
     let mut w = world();
     let outcome = w.take(
