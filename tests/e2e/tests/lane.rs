@@ -2,6 +2,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
 
+use berth_harness::envoy::push_filter;
 use berth_harness::{Call, Result, Stack, wait};
 use futures_util::future::{join_all, try_join_all};
 use serde_json::json;
@@ -111,6 +112,32 @@ async fn who_waits_when_the_service_dies_is_told_at_once_and_the_next_stream_com
     let back = || async { stack.qix("/app/sales.qvf", &cookie).await.ok() };
     drop(wait::until("the service to be found again", LIMIT, back).await?);
     streaming(&mut stack, &cookie, 1).await
+}
+
+/// The service is killed and started, and a stream of calls opened again.
+async fn restarted(stack: &mut Stack, cookie: &str) -> Result<()> {
+    let service = stack.service()?;
+    service.kill();
+    service.restart().await?;
+    let back = || async { stack.qix("/app/sales.qvf", cookie).await.ok() };
+    drop(wait::until("the service to be found again", LIMIT, back).await?);
+    streaming(stack, cookie, 1).await
+}
+
+/// A stream that is over stays with Envoy until it is let go, and the end of its configuration would reset what is
+/// freed by then.
+#[tokio::test]
+async fn streams_that_have_ended_are_no_danger_when_their_configuration_goes() -> Result<()> {
+    let (mut stack, cookie) = started(&json!({})).await?;
+    for (round, timeout_ms) in [5_000, 6_000, 7_000].into_iter().enumerate() {
+        restarted(&mut stack, &cookie).await?;
+        let settings = json!({"service": {"timeout_ms": timeout_ms}});
+        push_filter(&stack.dir, &format!("round-{round}"), &settings)?;
+        restarted(&mut stack, &cookie).await?;
+    }
+    // The same Envoy: with another process, nothing would listen here.
+    drop(stack.qix("/app/sales.qvf", &cookie).await?);
+    Ok(())
 }
 
 #[tokio::test]
