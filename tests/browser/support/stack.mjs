@@ -19,10 +19,18 @@ export async function seen() {
   return (await fetch(`${app}/seen`)).json();
 }
 
-/** Ends a login session on the server. The browser that has the cookie does not hear of it. */
+/**
+ * Ends a login session on the server, and waits until the gateway has heard of it: a token that is cached serves until
+ * then, for up to a second. The browser that has the cookie does not hear of it.
+ */
 export async function endSession(id) {
-  const reply = await fetch(`${url}/logout`, { method: 'POST', headers: { cookie: `berth=${id}` } });
+  const headers = { cookie: `berth=${id}` };
+  const reply = await fetch(`${url}/logout`, { method: 'POST', headers });
   if (!reply.ok) throw new Error(`logout: ${reply.status}`);
+  for (const until = Date.now() + 10_000; Date.now() < until; ) {
+    if (!(await fetch(`${url}/api/whoami`, { headers })).ok) return;
+  }
+  throw new Error('the session goes on after its end');
 }
 
 /** Sets faults of an engine. An engine that dies does not answer. */
