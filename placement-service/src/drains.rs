@@ -4,8 +4,9 @@
 //! sees in its fleet. Closes nothing itself.
 
 use crate::clock::Clock;
-use crate::engine::Engine;
+use crate::engine::EngineName;
 use crate::fleet::{FleetReader, PoolFleet};
+use crate::reservation::{Tallies, Tally};
 use crate::store::{Coordination, StoreError};
 use berth_api::GatewayEvent;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::task::AbortHandle;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
 
 /// How often the notes are read: so late another replica knows at the most.
@@ -22,6 +23,10 @@ const EVERY: Duration = Duration::from_secs(1);
 const PREFIX: &str = "drain/";
 /// Sockets that were on their way when the engine was drained: closed at the end, within so long.
 const STRAGGLERS_MS: u64 = 5_000;
+/// A gateway that could not be told may still have some: it is told again after so long.
+const AGAIN_MS: u64 = 30_000;
+/// For so long a note of an engine holds that is not there. A name may come back; those of most pods do not.
+const KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 
 /// One engine that is drained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,8 +43,8 @@ type Name = (String, String);
 #[derive(Clone, Copy, Debug)]
 struct Told {
     drain: Drain,
-    /// Those on their way, too.
-    stragglers: bool,
+    /// When, after the end, of those that were on their way too. Milliseconds since the Unix epoch.
+    stragglers_ms: Option<u64>,
 }
 
 /// Tells the gateways.
@@ -47,6 +52,7 @@ pub type Tell = Box<dyn Fn(GatewayEvent) + Send + Sync>;
 
 struct Shared {
     fleet: FleetReader,
+    tallies: Tallies,
     store: Arc<dyn Coordination>,
     clock: Arc<dyn Clock>,
     tell: Tell,
@@ -77,6 +83,7 @@ impl Drains {
     /// When the store does not answer.
     pub async fn start(
         fleet: FleetReader,
+        tallies: Tallies,
         store: Arc<dyn Coordination>,
         clock: Arc<dyn Clock>,
         over: BTreeMap<String, Duration>,
@@ -84,6 +91,7 @@ impl Drains {
     ) -> Result<Self, StoreError> {
         let shared = Arc::new(Shared {
             fleet,
+            tallies,
             store,
             clock,
             tell,
@@ -144,13 +152,13 @@ async fn watch(shared: Arc<Shared>) {
     let mut silent = false;
     loop {
         ticks.tick().await;
-        let looked = shared.look().await;
-        if let Err(error) = &looked
+        let read = shared.read().await;
+        if let Err(error) = &read
             && !silent
         {
             warn!(%error, "which engines are drained cannot be read; what was known goes on");
         }
-        silent = looked.is_err();
+        silent = read.is_err();
         shared.act();
     }
 }
@@ -167,10 +175,35 @@ impl Shared {
 
     /// Reads the notes, and acts upon them.
     async fn look(&self) -> Result<(), StoreError> {
-        let notes = self.store.notes(PREFIX).await?;
-        *self.noted() = notes.iter().filter_map(|(n, t)| read(n, t)).collect();
+        self.read().await?;
         self.act();
         Ok(())
+    }
+
+    /// Reads the notes, and takes down those of engines that have long been gone.
+    async fn read(&self) -> Result<(), StoreError> {
+        let notes = self.store.notes(PREFIX).await?;
+        let mut noted: BTreeMap<Name, Drain> =
+            notes.iter().filter_map(|(n, t)| read(n, t)).collect();
+        let old_ms = self.clock.now_ms().saturating_sub(KEPT_MS);
+        let old = noted.extract_if(.., |name, drain| {
+            drain.since_ms.saturating_add(drain.over_ms) < old_ms && self.is_gone(name)
+        });
+        for ((pool, engine), _) in old.collect::<Vec<_>>() {
+            self.store.note(&note(&pool, &engine), None).await?;
+            info!(pool, engine, "engine is long gone, and no longer drained");
+        }
+        *self.noted() = noted;
+        Ok(())
+    }
+
+    /// The discovery of its pool works, and does not know it.
+    fn is_gone(&self, (pool, engine): &Name) -> bool {
+        let fleet = self.fleet.now();
+        let pool = fleet.pools().iter().find(|p| *p.name == **pool);
+        pool.is_some_and(|pool| {
+            pool.discovered && !pool.engines.iter().any(|e| e.name.as_str() == engine)
+        })
     }
 
     /// The engines that go by themselves, and over what time.
@@ -190,6 +223,7 @@ impl Shared {
         let now_ms = self.clock.now_ms();
         let mut drained = self.noted().clone();
         let mut events = Vec::new();
+        // First nothing new, then the sockets: none of them is to come back here.
         {
             let mut told = self.told();
             for (name, over_ms) in self.leaving() {
@@ -202,19 +236,26 @@ impl Shared {
                     })
                 });
             }
-            told.retain(|name, _| drained.contains_key(name));
+            for (name, _) in told.extract_if(.., |name, _| !drained.contains_key(name)) {
+                self.books(&name).drain(false);
+            }
             for (name, drain) in drained {
+                self.books(&name).drain(true);
                 let known = told.get(&name).filter(|told| told.drain == drain).copied();
                 let end_ms = drain.since_ms.saturating_add(drain.over_ms);
                 let left_ms = end_ms.saturating_sub(now_ms);
                 let over_ms = match known {
                     None => Some(left_ms.max(STRAGGLERS_MS.min(drain.over_ms))),
-                    Some(told) if !told.stragglers && left_ms == 0 => Some(STRAGGLERS_MS),
+                    Some(told) if left_ms == 0 => {
+                        let due = self.has_stragglers(&name, told.stragglers_ms, now_ms);
+                        due.then_some(STRAGGLERS_MS)
+                    }
                     Some(_) => None,
                 };
+                let before = known.and_then(|told| told.stragglers_ms);
                 let now_told = Told {
                     drain,
-                    stragglers: left_ms == 0,
+                    stragglers_ms: known.and(over_ms).map(|_| now_ms).or(before),
                 };
                 if let Some(over_ms) = over_ms {
                     let (pool, engine) = name.clone();
@@ -227,26 +268,22 @@ impl Shared {
                 told.insert(name, now_told);
             }
         }
-        // First nothing new, then the sockets: none of them is to come back here.
-        self.mark();
         for event in events {
             (self.tell)(event);
         }
     }
 
-    /// Marks the engines that there are now.
-    fn mark(&self) {
-        let fleet = self.fleet.now();
-        let told = self.told();
-        for pool in fleet.pools() {
-            let drained = |engine: &Arc<Engine>| {
-                let name = (pool.name.to_string(), engine.name.to_string());
-                told.contains_key(&name)
-            };
-            for engine in pool.engines.iter() {
-                engine.tally.drain(!told.is_empty() && drained(engine));
-            }
-        }
+    /// Whether gateways are to close what is left there: once in any case, and again while something is.
+    fn has_stragglers(&self, name: &Name, told_ms: Option<u64>, now_ms: u64) -> bool {
+        let Some(told_ms) = told_ms else { return true };
+        let books = || self.books(name).standing(Instant::now());
+        now_ms.saturating_sub(told_ms) >= AGAIN_MS && books().open > 0
+    }
+
+    /// They are there before the engine is found.
+    fn books(&self, (pool, engine): &Name) -> Arc<Tally> {
+        let engine = EngineName::from(engine.as_str());
+        self.tallies.of(&pool.as_str().into(), &engine)
     }
 }
 

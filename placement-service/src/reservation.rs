@@ -106,6 +106,8 @@ pub struct Standing {
     pub coming: Cost,
     /// The CPU in use, smoothed over the last probes, 0 to 1.
     pub cpu: Option<f64>,
+    /// When time alone may change any of this, at the earliest.
+    pub until: Option<Instant>,
 }
 
 impl Standing {
@@ -173,6 +175,7 @@ impl Tally {
             probed: books.coming.sessions(),
             coming: books.coming.cost(),
             cpu: books.coming.smooth_cpu(),
+            until: books.until(self.ttl, now),
         }
     }
 
@@ -286,11 +289,11 @@ impl Tally {
         books.changed();
     }
 
-    /// Nothing is under way, waited for or open.
+    /// There is nothing to be remembered: none under way, waited for or open, and no drain.
     #[must_use]
     fn is_empty(&self) -> bool {
         let books = self.books();
-        books.pending == 0 && books.streams.is_empty()
+        books.pending == 0 && books.streams.is_empty() && !books.draining
     }
 
     /// From now on it gets nothing new, or it does again.
@@ -345,6 +348,13 @@ impl Books {
         if let Some(listener) = &mut self.listener {
             listener.changed();
         }
+    }
+
+    /// When the next placement lapses or trust changes, after `now`.
+    fn until(&self, ttl: Duration, now: Instant) -> Option<Instant> {
+        let lapse = self.waiting.first().map(|(since, _)| *since + ttl);
+        let trust = self.suspicion.until().filter(|until| *until > now);
+        lapse.into_iter().chain(trust).min()
     }
 
     /// A stream that no probe has seen.

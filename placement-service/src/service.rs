@@ -114,7 +114,8 @@ pub async fn build(
         .iter()
         .map(|pool| (pool.name.clone(), pool.drain_over));
     let over = over.collect();
-    let drains = Drains::start(placer.fleet().clone(), stores.shared, clock, over, tell).await?;
+    let (fleet, tallies) = (placer.fleet().clone(), placer.tallies().clone());
+    let drains = Drains::start(fleet, tallies, stores.shared, clock, over, tell).await?;
     Ok(Arc::new(AppState {
         login: Login::new(credentials, sessions.clone(), metrics.clone()),
         login_rate,

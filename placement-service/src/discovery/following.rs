@@ -6,12 +6,15 @@ use super::{Discovery, DiscoveryFault, Found};
 use crate::config::Sources;
 use rand::RngExt;
 use std::time::Duration;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// The pause after a first fault. It doubles with each further one in a row.
+/// The pause after a first fault. It doubles with each further one, until there was none for [`CALM`].
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause: how long a source that is back may go unnoticed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A source that gives a list and fails soon after, again and again, is not asked at the pace of a first fault.
+const CALM: Duration = Duration::from_secs(60);
 
 /// One source and what is to be said of it.
 pub struct Following {
@@ -21,6 +24,7 @@ pub struct Following {
     discovery: Box<dyn Discovery>,
     metrics: DiscoveryMetrics,
     pause: Duration,
+    failed_at: Option<Instant>,
     /// The fault that was logged, while it lasts.
     complaint: Option<DiscoveryFault>,
 }
@@ -67,6 +71,7 @@ impl Following {
             discovery,
             metrics,
             pause: FIRST_PAUSE,
+            failed_at: None,
             complaint: None,
         }
     }
@@ -86,11 +91,14 @@ impl Following {
                         info!(%pool, %source, engines = found.len(), "discovery is back");
                     }
                     self.metrics.told(pool, source);
-                    self.pause = FIRST_PAUSE;
                     return News::List(found);
                 }
                 Err(fault) => {
                     self.metrics.failed(pool, source);
+                    let before = self.failed_at.replace(Instant::now());
+                    if before.is_none_or(|at| at.elapsed() >= CALM) {
+                        self.pause = FIRST_PAUSE;
+                    }
                     let first = self.complaint.is_none();
                     if self.complaint.as_ref() != Some(&fault) {
                         warn!(%pool, %source, "discovery fails, the last list holds: {fault}");
@@ -149,5 +157,20 @@ mod tests {
         let text = text(&registry);
         assert!(text.contains("discovery_up{pool=\"main\",source=\"dns\"} 1"));
         assert!(text.contains("discovery_failures_total{pool=\"main\",source=\"dns\"} 3"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_fails_after_each_list_is_asked_less_and_less() {
+        let mut registry = Registry::default();
+        let metrics = DiscoveryMetrics::register(&mut registry);
+        let down = || Err(DiscoveryFault::new("no watch"));
+        let script = (0..40).map(|n| if n % 2 == 0 { Ok(vec![]) } else { down() });
+        let script = Box::new(Script(script.collect()));
+        let mut following = Following::new("main", "kubernetes", script, metrics);
+        let began = Instant::now();
+        for _ in 0..40 {
+            following.next().await;
+        }
+        assert!(began.elapsed() > Duration::from_secs(90), "{:?}", began.elapsed());
     }
 }

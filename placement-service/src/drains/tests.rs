@@ -2,9 +2,8 @@
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::engine::{Endpoint, State};
+use crate::engine::{Endpoint, Engine, State};
 use crate::fleet::{Fleet, PoolFleet};
-use crate::reservation::Tally;
 use crate::store::memory::Memory;
 
 struct World {
@@ -28,6 +27,7 @@ impl World {
     }
 
     async fn replica(&self) -> Replica {
+        let (tallies, pool) = (Tallies::new(Duration::from_secs(30)), Arc::from("p"));
         let engine = |name: &str| {
             Arc::new(Engine {
                 name: name.into(),
@@ -39,7 +39,7 @@ impl World {
                 leaving: false,
                 load: None,
                 probed_at: None,
-                tally: Arc::new(Tally::new(Duration::from_secs(30))),
+                tally: tallies.of(&pool, &name.into()),
             })
         };
         let engines: Arc<[Arc<Engine>]> = Arc::new([engine("a"), engine("b/c")]);
@@ -58,6 +58,7 @@ impl World {
         });
         let drains = Drains::start(
             fleet,
+            tallies.clone(),
             self.store.clone(),
             self.clock.clone(),
             [("p".to_owned(), Duration::from_secs(20))].into(),
@@ -92,7 +93,7 @@ impl Replica {
     }
 
     fn drained(&self) -> Vec<bool> {
-        let now = tokio::time::Instant::now();
+        let now = Instant::now();
         self.engines
             .iter()
             .map(|e| e.tally.standing(now).draining)
@@ -155,6 +156,51 @@ async fn stragglers_are_told_of_once_at_the_end() {
     // At once means at once.
     one.drains.drain("p", "a", Duration::ZERO).await.unwrap();
     assert_eq!(one.events(), [("a".to_owned(), 0)]);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.events(), [("a".to_owned(), STRAGGLERS_MS)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sockets_that_stay_are_told_of_again() {
+    let world = World::new();
+    let one = world.replica().await;
+    let tally = &one.engines[0].tally;
+    tally.opened("s", Instant::now());
+    one.drains.drain("p", "a", Duration::ZERO).await.unwrap();
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.events().len(), 2);
+    world.clock.advance_ms(AGAIN_MS - 1);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.events(), []);
+    world.clock.advance_ms(1);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.events(), [("a".to_owned(), STRAGGLERS_MS)]);
+    tally.closed("s", Duration::ZERO, Instant::now());
+    world.clock.advance_ms(AGAIN_MS);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.events(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_note_of_an_engine_that_is_long_gone_is_taken_down() {
+    let world = World::new();
+    let one = world.replica().await;
+    for engine in ["a", "gone"] {
+        one.drains.drain("p", engine, Duration::ZERO).await.unwrap();
+    }
+    one.drains.drain("q", "gone", Duration::ZERO).await.unwrap();
+    let noted = async || {
+        let notes = world.store.notes(PREFIX).await.unwrap();
+        notes.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    world.clock.advance_ms(KEPT_MS);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(noted().await.len(), 3);
+    world.clock.advance_ms(1);
+    tokio::time::sleep(EVERY * 2).await;
+    // Of a pool that nobody knows here nothing is known.
+    assert_eq!(noted().await, ["drain/p/a", "drain/q/gone"]);
+    assert_eq!(one.drains.of("p", "gone"), None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -37,7 +37,7 @@ pub(super) async fn watch(shared: Arc<Shared>) {
 impl Shared {
     pub(super) async fn step(&self) {
         let now_ms = self.clock.now_ms();
-        let lost = self.registry().forget_silent(now_ms, Instant::now());
+        let lost = self.registry().forget_silent(Instant::now());
         self.metrics.lost(lost);
         self.repeat_activity().await;
         loop {

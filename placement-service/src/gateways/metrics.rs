@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// The reason of streams that are gone although nobody has told that they closed.
 const LOST: &str = "lost";
@@ -67,9 +68,8 @@ impl fmt::Debug for GatewayCollector {
 
 impl Collector for GatewayCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let now_ms = self.0.clock.now_ms();
         let registry = self.0.registry();
-        let gateways = registry.gateways(now_ms);
+        let gateways = registry.gateways(Instant::now());
         let engines = registry.engines();
         let engines: Vec<_> = engines
             .map(|(pool, engine, streams)| (pool.to_owned(), engine.to_owned(), streams))

@@ -35,8 +35,8 @@ pub(super) struct Registry {
 }
 
 struct Gateway {
-    /// When it last reported. Milliseconds since the Unix epoch.
-    heard_ms: u64,
+    /// When it last reported: not by the time of day, which may be set.
+    heard: Instant,
     /// Of its last report.
     sequence: u64,
     /// Its whole list is needed, and has not begun to come.
@@ -121,14 +121,14 @@ impl Registry {
             // What it has reported to the process before, nobody here knows.
             outcome.resync_is_news = report.sequence > 1;
             Gateway {
-                heard_ms: now_ms,
+                heard: now,
                 sequence: 0,
                 resync: report.sequence > 1,
                 listed: None,
                 streams: HashSet::new(),
             }
         });
-        gateway.heard_ms = gateway.heard_ms.max(now_ms);
+        gateway.heard = gateway.heard.max(now);
         if turn == Turn::Past {
             outcome.resync = gateway.resync;
             return Ok(outcome);
@@ -178,9 +178,8 @@ impl Registry {
     }
 
     /// Forgets gateways that have been silent for too long; how many streams that were.
-    pub(super) fn forget_silent(&mut self, now_ms: u64, now: Instant) -> usize {
-        let silent =
-            |gateway: &Gateway| gateway.heard_ms.saturating_add(SILENCE_S * 1000) <= now_ms;
+    pub(super) fn forget_silent(&mut self, now: Instant) -> usize {
+        let silent = |gateway: &Gateway| now >= gateway.heard + Duration::from_secs(SILENCE_S);
         let gone = self.gateways.extract_if(|_, gateway| silent(gateway));
         let gone: Vec<_> = gone.collect();
         let mut streams = 0;

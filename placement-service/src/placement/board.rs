@@ -1,6 +1,6 @@
 //! One pool as its chooser sees it: what is known of each engine, ordered so that a choice looks at few of
 //! them. Follows the snapshots and the changes in the engines' books; what only time changes shows within a
-//! lap, a few engines looked at in every choice. The chosen engine is always looked at in the same moment.
+//! lap around all, a few steps in every choice. The chosen engine is always looked at in the same moment.
 //! Does not reserve.
 
 mod follow;
@@ -28,6 +28,8 @@ pub(super) struct Board {
     /// The snapshot that it shows; slots are places in it.
     engines: Arc<[Arc<Engine>]>,
     entries: Vec<Entry>,
+    /// When time alone may change what is known of each engine: apart from the entries, as a lap reads them all.
+    until: Vec<Option<Instant>>,
     keys: Peaks,
     open: Open,
     /// Suspects whose trial is due.
@@ -73,6 +75,7 @@ impl Board {
             holders: Holders::new(salt),
             engines: Arc::from([]),
             entries: Vec::new(),
+            until: Vec::new(),
             keys: Peaks::default(),
             open: Open::default(),
             due: BTreeSet::new(),
@@ -170,6 +173,9 @@ impl Board {
         let standing = engine.tally.standing(now);
         let facts = Facts::of(engine, &standing, entry.facts.rank);
         let verdict = eligibility::judge(engine.state, &facts, &standing, &self.rules);
+        if let Some(until) = self.until.get_mut(slot as usize) {
+            *until = standing.until;
+        }
         self.put(slot, facts, verdict);
         verdict == Verdict::Eligible
     }

@@ -75,7 +75,7 @@ impl Tallies {
     }
 
     /// The books of an engine that was found there. At another address it is another engine, which has
-    /// none of the streams.
+    /// none of the streams; that it is drained goes by the name.
     #[must_use]
     pub fn found(&self, pool: &Arc<str>, name: &EngineName, endpoint: Endpoint) -> Arc<Tally> {
         let mut engines = self.engines();
@@ -84,7 +84,9 @@ impl Tallies {
             .endpoint
             .is_some_and(|before| before.api != endpoint.api)
         {
+            let draining = kept.tally.books().draining;
             kept.tally = self.0.books(pool, name);
+            kept.tally.drain(draining);
         }
         kept.endpoint = Some(endpoint);
         Arc::clone(&kept.tally)
@@ -194,6 +196,21 @@ mod tests {
         assert_eq!(again.standing(now).open, 1);
         let other = tallies.found(&pool, &name, endpoint(2));
         assert_eq!(other.standing(now).open, 0);
+    }
+
+    #[test]
+    fn an_engine_that_is_drained_is_so_before_it_is_found_and_wherever() {
+        let (tallies, pool, now) = (Tallies::new(TTL), Arc::from("p"), Instant::now());
+        let name = EngineName::from("e");
+        tallies.of(&pool, &name).drain(true);
+        tallies.tidy(now);
+        for port in [1, 2] {
+            let tally = tallies.found(&pool, &name, endpoint(port));
+            assert!(tally.standing(now).draining);
+        }
+        tallies.of(&pool, &name).drain(false);
+        tallies.tidy(now);
+        assert_eq!(tallies.engines().len(), 0);
     }
 
     #[test]

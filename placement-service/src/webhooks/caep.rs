@@ -62,7 +62,8 @@ const fn initiator(cause: EndCause) -> &'static str {
         EndCause::BackChannel
         | EndCause::SecurityEvent
         | EndCause::Completed
-        | EndCause::ParentEnded => "system",
+        | EndCause::ParentEnded
+        | EndCause::Other => "system",
     }
 }
 

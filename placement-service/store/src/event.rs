@@ -2,7 +2,9 @@
 
 use crate::StoreError;
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
+use serde::de::IntoDeserializer;
+use serde::de::value::{Error, StringDeserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -15,6 +17,9 @@ pub enum EventKind {
     LoggedOut,
     Revoked,
     ChildCompleted,
+    /// A newer version has written what this one does not know.
+    #[serde(skip_deserializing)]
+    Other,
 }
 
 /// Why a session ended.
@@ -41,10 +46,13 @@ pub enum EndCause {
     /// A child session has done what it was for.
     Completed,
     ParentEnded,
+    /// A newer version has ended it for a cause that this one does not know.
+    #[serde(skip_deserializing)]
+    Other,
 }
 
 impl EndCause {
-    /// Every cause.
+    /// Every cause that this version may give.
     pub const ALL: [Self; 13] = [
         Self::Logout,
         Self::LoginAgain,
@@ -78,6 +86,7 @@ impl EndCause {
             Self::SecurityEvent => "security-event",
             Self::Completed => "completed",
             Self::ParentEnded => "parent-ended",
+            Self::Other => "other",
         }
     }
 
@@ -105,13 +114,18 @@ impl EndCause {
 pub struct Event {
     /// Milliseconds since the Unix epoch.
     pub at_ms: u64,
+    #[serde(deserialize_with = "known_kind")]
     pub kind: EventKind,
     pub session_ref: String,
     pub account: String,
     /// Which runtime created the session.
     pub runtime: String,
     /// Why it ended, for events of an end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "known_cause",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub cause: Option<EndCause>,
     /// The session that started this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,6 +136,23 @@ pub struct Event {
     /// For `child-completed`: what the child hands to its parent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<serde_json::Value>,
+}
+
+/// While replicas of two versions run side by side, the older one reads what the newer one writes.
+fn known_kind<'de, D: Deserializer<'de>>(from: D) -> Result<EventKind, D::Error> {
+    let name = String::deserialize(from)?;
+    Ok(known(name).unwrap_or(EventKind::Other))
+}
+
+/// An end is an end, whatever the cause.
+fn known_cause<'de, D: Deserializer<'de>>(from: D) -> Result<Option<EndCause>, D::Error> {
+    let name = Option::<String>::deserialize(from)?;
+    Ok(name.map(|name| known(name).unwrap_or(EndCause::Other)))
+}
+
+fn known<'de, T: Deserialize<'de>>(name: String) -> Option<T> {
+    let name: StringDeserializer<Error> = name.into_deserializer();
+    T::deserialize(name).ok()
 }
 
 /// The ends of the log, as sequence numbers.
@@ -180,4 +211,24 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// Removes a dead letter; `false` when it was not there.
     async fn remove_dead_letter(&self, webhook: &str, sequence: u64) -> Result<bool, StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_of_a_newer_version_is_read() {
+        let text = r#"{"at_ms":1,"kind":"frozen","session_ref":"s","account":"a","runtime":"r","cause":"frost"}"#;
+        let event: Event = serde_json::from_str(text).unwrap();
+        let read = (event.kind, event.cause);
+        assert_eq!(read, (EventKind::Other, Some(EndCause::Other)));
+        let known = text.replace("frozen", "revoked").replace("frost", "operator");
+        let event: Event = serde_json::from_str(&known).unwrap();
+        let read = (event.kind, event.cause);
+        assert_eq!(read, (EventKind::Revoked, Some(EndCause::Operator)));
+        // A configuration has no newer names.
+        assert!(serde_json::from_str::<EventKind>("\"frozen\"").is_err());
+        assert!(serde_json::from_str::<EventKind>("\"other\"").is_err());
+    }
 }

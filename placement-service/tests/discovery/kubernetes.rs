@@ -12,6 +12,7 @@ use berth_placement::clock::SystemClock;
 use berth_placement::config::KubernetesSource;
 use berth_placement::discovery::kubernetes::Kubernetes;
 use berth_placement::drains::Drains;
+use berth_placement::reservation::Tallies;
 use berth_placement::store::memory::Memory;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -323,6 +324,7 @@ async fn the_sockets_of_a_pod_that_is_being_deleted_are_closed_and_not_those_of_
     let (sender, mut heard) = mpsc::unbounded_channel();
     let drains = Drains::start(
         watched.fleet.clone(),
+        Tallies::new(Duration::from_secs(30)),
         Arc::new(Memory::new(None).unwrap()),
         Arc::new(SystemClock),
         [("p".to_owned(), Duration::from_secs(7))].into(),

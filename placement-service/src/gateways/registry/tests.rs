@@ -195,13 +195,13 @@ fn a_stream_counts_once_as_the_latest_report_has_it() {
 fn a_silent_gateway_has_lost_its_streams() {
     let mut w = world();
     w.take("g", &opened(1, &[("a", "s", "e")]));
-    let silence = SILENCE_S * 1000;
-    assert_eq!(w.registry.forget_silent(START_MS + silence - 1, w.now), 0);
-    assert_eq!(w.registry.forget_silent(START_MS + silence, w.now), 1);
+    w.now += Duration::from_secs(SILENCE_S);
+    assert_eq!(w.registry.forget_silent(w.now - Duration::from_millis(1)), 0);
+    assert_eq!(w.registry.forget_silent(w.now), 1);
     assert_eq!(w.on("e"), (0, 0));
     assert_eq!(w.registry.sessions.len(), (0, 0));
     assert!(w.registry.wants_list("g"));
-    assert_eq!(w.registry.gateways(START_MS), []);
+    assert_eq!(w.registry.gateways(w.now), []);
 }
 
 #[test]
@@ -423,7 +423,7 @@ proptest! {
         let all: usize = workers.iter().map(|worker| worker.open.len()).sum();
         prop_assert_eq!(w.registry.streams.len(), all);
         // And nothing is left of those that fall silent.
-        w.registry.forget_silent(START_MS + SILENCE_S * 1000, w.now);
+        w.registry.forget_silent(w.now + Duration::from_secs(SILENCE_S));
         prop_assert_eq!(w.registry.sessions.len(), (0, 0));
         prop_assert!(w.registry.engines.is_empty() && w.registry.streams.is_empty());
         prop_assert_eq!((w.on("e"), w.on("f")), ((0, 0), (0, 0)));

@@ -4,6 +4,7 @@ use super::{Gateway, Registry};
 use serde::Serialize;
 use std::collections::HashSet;
 use std::sync::Arc;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 /// A gateway as operators see it.
@@ -19,11 +20,11 @@ pub struct GatewayView {
 
 impl Registry {
     /// Gateways by name.
-    pub(in crate::gateways) fn gateways(&self, now_ms: u64) -> Vec<GatewayView> {
+    pub(in crate::gateways) fn gateways(&self, now: Instant) -> Vec<GatewayView> {
         let view = |(name, gateway): (&Arc<str>, &Gateway)| GatewayView {
             gateway: name.to_string(),
             streams: gateway.streams.len(),
-            silent_s: now_ms.saturating_sub(gateway.heard_ms) / 1000,
+            silent_s: now.saturating_duration_since(gateway.heard).as_secs(),
             resync: gateway.resync,
         };
         let mut views: Vec<_> = self.gateways.iter().map(view).collect();

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// Documents whose cost is remembered.
 const DOCUMENTS: usize = 4096;
-/// In so long every engine's books are looked at.
+/// What only time changes shows within so long.
 const LAP: Duration = Duration::from_millis(250);
 
 impl Board {
@@ -47,7 +47,10 @@ impl Board {
             // `Iterator::cycle` would walk to where the lap is.
             let first = slots.clone().skip(at);
             for slot in first.chain(slots).take(count) {
-                self.look(slot, now);
+                let until = self.until.get(slot as usize).copied().flatten();
+                if until.is_some_and(|until| until <= now) {
+                    self.look(slot, now);
+                }
             }
             self.lap = ((at + count) % self.entries.len().max(1), Some(now));
         }
@@ -96,6 +99,7 @@ impl Board {
             verdict: None,
         };
         self.entries = vec![unknown; count];
+        self.until = vec![None; count];
         for (rank, slot) in (0..).zip(order) {
             if let Some(entry) = self.entries.get_mut(slot as usize) {
                 entry.facts.rank = rank;
