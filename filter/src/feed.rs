@@ -115,6 +115,12 @@ impl Feed {
         true
     }
 
+    /// The clock has been set back: nobody knows for how long nothing has been heard.
+    pub fn set_back(&mut self, now: u64) {
+        self.heard = None;
+        self.wanted_until = self.wanted_until.min(now.saturating_add(KEPT_MS));
+    }
+
     /// A poll failed.
     pub fn failed(&mut self, now: u64) {
         self.schedule.failed(now);

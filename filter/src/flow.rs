@@ -17,6 +17,7 @@ use crate::request::{Handshake, Header, Request};
 use crate::route::{self, Action, Route};
 use crate::step::{Callout, Change, Start, Step};
 use crate::token::{Keys, TokenFault};
+use crate::verified::Good;
 use berth_api::{PLACEMENTS_PATH, PlacementRequest, TOKENS_PATH, TokenRequest};
 use serde::Serialize;
 
@@ -53,6 +54,10 @@ pub fn start<'a>(config: &Config, keys: &Keys, headers: impl Iterator<Item = Hea
         let step = Step::Pass(changes);
         return Start { route: at, step };
     }
+    // Nobody would look after it: it would outlive its session.
+    if request.upgrade && route.action == Action::Authenticate {
+        return refuse(at, &asker, Cause::UpgradeRefused.into());
+    }
     let who = match who(config, keys, &request, route) {
         Ok(who) => who,
         Err(rejection) => return refuse(at, &asker, rejection),
@@ -62,11 +67,12 @@ pub fn start<'a>(config: &Config, keys: &Keys, headers: impl Iterator<Item = Hea
         (Action::Place, Who::Session(session)) if request.upgrade => {
             placement_call(&request, Some(session), None)
         }
-        (Action::Place, Who::Bearer(token)) if request.upgrade => {
+        (Action::Place, Who::Bearer(token) | Who::SessionBearer(token)) if request.upgrade => {
             placement_call(&request, None, Some(token))
         }
-        (_, Who::Session(session)) => token_call(config, session),
-        (Action::Place, Who::Bearer(_) | Who::Nobody) => Err(Cause::UpgradeRequired),
+        (_, Who::Session(session)) => session_call(config, session),
+        (Action::Place, _) => Err(Cause::UpgradeRequired),
+        (_, Who::SessionBearer(token)) => bearer_call(config, token),
         (_, Who::Bearer(token)) => {
             changes.push(authorization(bearer_of(token)));
             let step = Step::Pass(changes);
@@ -81,7 +87,9 @@ pub fn start<'a>(config: &Config, keys: &Keys, headers: impl Iterator<Item = Hea
         Ok(callout) => callout,
         Err(cause) => return refuse(at, &asker, cause.into()),
     };
-    let waiting = Waiting::new(at, route, asker);
+    // Who has said who he is does not go on as nobody.
+    let anonymous = route.anonymous && matches!(who, Who::Session(_));
+    let waiting = Waiting::new(at, route, asker, anonymous);
     let step = Step::Call {
         changes,
         callout,
@@ -97,6 +105,8 @@ enum Who<'a> {
     Session(&'a str),
     /// A program with a token of its own, which has been verified.
     Bearer(&'a str),
+    /// The same, with a token of a session: good only while that lives, which is still to be asked for.
+    SessionBearer(&'a str),
     /// Nobody, where that is allowed.
     Nobody,
 }
@@ -141,8 +151,12 @@ fn verified<'a>(keys: &Keys, token: &'a str) -> Result<Who<'a>, Rejection> {
     }
     let invalid =
         |fault: TokenFault| Rejection::from(Cause::BearerInvalid).with_detail(fault.to_string());
-    keys.verify(token).map_err(invalid)?;
-    Ok(Who::Bearer(token))
+    let Good { session, .. } = keys.verify(token).map_err(invalid)?;
+    Ok(if session {
+        Who::SessionBearer(token)
+    } else {
+        Who::Bearer(token)
+    })
 }
 
 fn bearer_of(token: &str) -> Vec<u8> {
@@ -174,14 +188,33 @@ fn placement_call(
     })
 }
 
-fn token_call(config: &Config, session: &str) -> Result<Callout, Cause> {
-    let shared = (config.cache.entries > 0).then(|| Key::of(session));
-    let session = session.to_owned();
-    let body = json(&TokenRequest { session })?;
+/// Asks for the token of a session.
+fn session_call(config: &Config, session: &str) -> Result<Callout, Cause> {
+    let request = TokenRequest {
+        session: Some(session.to_owned()),
+        token: None,
+    };
+    token_call(config, &request, || Key::of(session))
+}
+
+/// Asks whether the session of a token still lives.
+fn bearer_call(config: &Config, token: &str) -> Result<Callout, Cause> {
+    let request = TokenRequest {
+        session: None,
+        token: Some(token.to_owned()),
+    };
+    token_call(config, &request, || Key::of_token(token))
+}
+
+fn token_call(
+    config: &Config,
+    request: &TokenRequest,
+    key: impl FnOnce() -> Key,
+) -> Result<Callout, Cause> {
     Ok(Callout {
         path: TOKENS_PATH,
-        body,
-        shared,
+        body: json(request)?,
+        shared: (config.cache.entries > 0).then(key),
     })
 }
 

@@ -48,6 +48,10 @@ pub struct Gateway {
     ended: Ended,
     /// The last tick had a poll: the next one has a report, should both be due.
     polled: bool,
+    /// The time of the last tick.
+    ticked: u64,
+    /// The clock has been set back since the service was last heard.
+    was_set_back: bool,
 }
 
 impl Gateway {
@@ -61,6 +65,8 @@ impl Gateway {
             feed: Feed::new(settings),
             ended: Ended::default(),
             polled: false,
+            ticked: 0,
+            was_set_back: false,
         }
     }
 
@@ -108,12 +114,12 @@ impl Gateway {
         self.streams.closing(id, now);
     }
 
-    /// A stream is over: its pool, and why.
-    pub fn close(&mut self, id: u32, now: u64, ending: Ending) -> Option<(String, CloseReason)> {
-        let (placed, closed) = self.streams.close(id, now, ending)?;
+    /// A stream is over: why.
+    pub fn close(&mut self, id: u32, now: u64, ending: Ending) -> Option<CloseReason> {
+        let closed = self.streams.close(id, now, ending)?;
         let reason = closed.reason;
         self.reports.closed(closed);
-        Some((placed.pool, reason))
+        Some(reason)
     }
 
     /// A stream was placed that never opens: nobody makes use of its place.
@@ -130,6 +136,13 @@ impl Gateway {
     /// What there is to do now. A poll and a report do not start in the same tick: the service should see
     /// their numbers in order.
     pub fn tick(&mut self, now: u64) -> Work {
+        if now < self.ticked {
+            self.streams.set_back(self.ticked.saturating_sub(now));
+            self.reports.set_back(now);
+            self.feed.set_back(now);
+            self.was_set_back = true;
+        }
+        self.ticked = now;
         if !self.streams.is_empty() || self.reports.is_pending() {
             self.feed.want(now);
         }
@@ -185,9 +198,10 @@ impl Gateway {
         if !self.feed.answered(now, answer.cursor) {
             return None;
         }
-        // What was cached before the feed began may have ended unheard.
+        // What was cached before the feed began may have ended unheard; what was cached by another time would be
+        // used for too long.
         let mut told = Told {
-            lost: answer.resync || begins,
+            lost: answer.resync || begins || std::mem::take(&mut self.was_set_back),
             ..Told::default()
         };
         if answer.resync {

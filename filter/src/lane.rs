@@ -79,6 +79,8 @@ pub struct Lane<W> {
     waiting: HashMap<u64, Waits<W>>,
     /// No deadline is earlier.
     earliest: u64,
+    /// When it was last looked for those whose time is up.
+    looked: u64,
 }
 
 impl<W> Lane<W> {
@@ -93,6 +95,7 @@ impl<W> Lane<W> {
             last: 0,
             waiting: HashMap::new(),
             earliest: u64::MAX,
+            looked: 0,
         }
     }
 
@@ -212,6 +215,10 @@ impl<W> Lane<W> {
             cancels: Vec::new(),
             cut: None,
         };
+        if now < self.looked {
+            self.set_back(self.looked.saturating_sub(now));
+        }
+        self.looked = now;
         if now < self.earliest {
             return overdue;
         }
@@ -229,6 +236,17 @@ impl<W> Lane<W> {
             overdue.cancels = ids.into_iter().map(|id| taken_back(stream, id)).collect();
         }
         overdue
+    }
+
+    /// The clock has been set back by so many milliseconds: nobody waits longer for that.
+    fn set_back(&mut self, by: u64) {
+        for waits in self.waiting.values_mut() {
+            waits.deadline = waits.deadline.saturating_sub(by);
+        }
+        self.earliest = self.earliest.saturating_sub(by);
+        if let Stream::Open { heard, .. } = &mut self.stream {
+            *heard = heard.saturating_sub(by);
+        }
     }
 
     /// A stream is over: whoever waited on it has to ask in another way, in this order. `None` when it was not

@@ -73,6 +73,8 @@ causes! {
     CookieMalformed = "cookie-malformed", 400, Info, "The login cookie is malformed.";
     /// A plain request where only a WebSocket makes sense.
     UpgradeRequired = "upgrade-required", 426, Debug, "Only WebSockets are served here.";
+    /// A WebSocket where nobody would look after it.
+    UpgradeRefused = "upgrade-refused", 403, Info, "No WebSockets are served here.";
     /// The placement service cannot be reached.
     ServiceUnreachable = "service-unreachable", 503, Error, "The placement service cannot be reached.";
     /// The placement service took too long.

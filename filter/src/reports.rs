@@ -109,6 +109,13 @@ impl Reports {
         }
     }
 
+    /// The clock has been set back: what was mentioned when is not known any more.
+    pub fn set_back(&mut self, now: u64) {
+        self.mentioned.clear();
+        self.cleared_at = self.cleared_at.min(now);
+        self.active_since = self.active_since.min(now);
+    }
+
     /// The service wants the whole list.
     pub fn list(&mut self) {
         self.listing = Listing::Wanted;

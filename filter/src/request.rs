@@ -7,7 +7,33 @@ use crate::route;
 /// Headers that only the filter or the placement service may set, whatever the configuration says.
 /// Compared without regard to case, and with `_` as `-`, since some servers do not tell them apart.
 const TRUST_PREFIX: &[u8] = b"x-berth-";
-const TRUST_HEADERS: &[&str] = &["authorization", "x-envoy-original-dst-host"];
+const TRUST_HEADERS: &[&str] = &[
+    "authorization",
+    "x-envoy-original-dst-host",
+    "x-qlik-session",
+];
+
+/// Headers that a request is read by, and that go on, besides those of a WebSocket's handshake.
+const READ_HEADERS: &[&str] = &[
+    "accept",
+    "connection",
+    "cookie",
+    "host",
+    "origin",
+    "sec-fetch-mode",
+    "upgrade",
+    "x-forwarded-proto",
+];
+
+/// Whether a request is read by this header, so that it cannot be one that clients must not set.
+#[must_use]
+pub fn is_read(name: &str) -> bool {
+    let name = name.as_bytes();
+    is_prefixed(name, b"sec-websocket-")
+        || READ_HEADERS
+            .iter()
+            .any(|own| same_name(name, own.as_bytes()))
+}
 
 /// One header as the host hands it over.
 pub type Header<'a> = (&'a [u8], &'a [u8]);
@@ -160,14 +186,16 @@ fn names_html(accept: &[u8]) -> bool {
 }
 
 fn is_trust_header(name: &[u8], configured: &[String]) -> bool {
-    let starts = name
-        .get(..TRUST_PREFIX.len())
-        .is_some_and(|start| same_name(start, TRUST_PREFIX));
-    starts
+    is_prefixed(name, TRUST_PREFIX)
         || TRUST_HEADERS
             .iter()
             .any(|own| same_name(name, own.as_bytes()))
         || configured.iter().any(|own| same_name(name, own.as_bytes()))
+}
+
+fn is_prefixed(name: &[u8], prefix: &[u8]) -> bool {
+    let start = name.get(..prefix.len());
+    start.is_some_and(|start| same_name(start, prefix))
 }
 
 fn same_name(name: &[u8], known: &[u8]) -> bool {
@@ -188,140 +216,4 @@ fn same_name(name: &[u8], known: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    #[cfg(target_family = "wasm")]
-    use wasm_bindgen_test::wasm_bindgen_test as test;
-
-    const PLAIN: &[(&str, &str)] = &[
-        (":method", "GET"),
-        (":path", "/app/x?y"),
-        (":authority", "127.0.0.1:8080"),
-        (":scheme", "http"),
-    ];
-
-    fn with<'a>(more: &[(&'a str, &'a str)]) -> Vec<Header<'a>> {
-        let kept = PLAIN
-            .iter()
-            .filter(|(n, _)| !more.iter().any(|(m, _)| n == m));
-        kept.chain(more)
-            .map(|(n, v)| (n.as_bytes(), v.as_bytes()))
-            .collect()
-    }
-
-    fn read<'a>(more: &[(&'a str, &'a str)]) -> Result<Request<'a>, &'static str> {
-        let trust = ["x-qlik-session".to_owned()];
-        Request::read(with(more).into_iter(), &trust)
-    }
-
-    #[test]
-    fn reads_the_line_and_the_cookies() {
-        let request = read(&[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")]).unwrap();
-        assert_eq!(request.method, "GET");
-        assert_eq!(request.path, "/app/x?y");
-        assert_eq!(request.authority, "127.0.0.1:8080");
-        assert_eq!(request.scheme, "http");
-        assert_eq!(request.cookies, [b"a=1", b"b=2"]);
-        assert!(!request.upgrade && !request.accepts_html && request.forged.is_empty());
-    }
-
-    #[test]
-    fn an_upgrade_needs_both_headers_in_any_case() {
-        let upgrade = |connection, upgrade| {
-            let headers = [("connection", connection), ("upgrade", upgrade)];
-            read(&headers).unwrap().upgrade
-        };
-        assert!(upgrade("Upgrade", "websocket"));
-        assert!(upgrade("keep-alive, UPGRADE", "WebSocket"));
-        assert!(!upgrade("keep-alive", "websocket"));
-        assert!(!upgrade("upgrade", "h2c"));
-        assert!(!upgrade("upgraded", "websocket"));
-    }
-
-    #[test]
-    fn forged_headers_are_found_in_every_spelling_and_named_once() {
-        let request = read(&[
-            ("x-berth-cluster", "a"),
-            ("x-berth-cluster", "b"),
-            ("X-Berth-Destination", "c"),
-            ("x_berth_cluster", "d"),
-            ("x-envoy-original-dst-host", "e"),
-            ("x-qlik-session", "f"),
-            ("authorization", "g"),
-            ("x-berth", "h"),
-            ("x-berthold", "i"),
-        ])
-        .unwrap();
-        let expected = [
-            "x-berth-cluster",
-            "X-Berth-Destination",
-            "x_berth_cluster",
-            "x-envoy-original-dst-host",
-            "x-qlik-session",
-            "authorization",
-        ];
-        assert_eq!(request.forged, expected);
-    }
-
-    #[test]
-    fn what_is_no_request_is_refused() {
-        let bad: &[&[(&str, &str)]] = &[
-            &[(":method", "CONNECT")],
-            &[(":method", "")],
-            &[(":path", "")],
-            &[(":path", "*")],
-            &[(":path", "http://x/")],
-            &[(":path", "/a b")],
-            &[(":path", "/ä")],
-            &[(":path", "/a#b")],
-            &[(":path", "/a/../b")],
-            &[(":authority", "")],
-            &[(":authority", "a b")],
-            &[
-                (":method", "POST"),
-                ("connection", "upgrade"),
-                ("upgrade", "websocket"),
-            ],
-        ];
-        for headers in bad {
-            assert!(read(headers).is_err(), "{headers:?}");
-        }
-        assert!(Request::read(std::iter::empty(), &[]).is_err());
-    }
-
-    #[test]
-    fn bytes_that_are_no_text_do_no_harm() {
-        let headers: Vec<Header> = with(&[])
-            .into_iter()
-            .chain([
-                (&b"x-note"[..], &b"\xff\xfe"[..]),
-                (b"cookie", b"\xff=\xff"),
-            ])
-            .collect();
-        let request = Request::read(headers.into_iter(), &[]).unwrap();
-        assert_eq!(request.cookies, [b"\xff=\xff"]);
-    }
-
-    #[test]
-    fn two_origins_are_none() {
-        let request = read(&[("origin", "http://127.0.0.1:8080"), ("origin", "http://b")]).unwrap();
-        assert_eq!(request.origin, Some(&b""[..]));
-    }
-
-    #[test]
-    fn html_is_one_of_the_accepted_types() {
-        let html = |accept| read(&[("accept", accept)]).unwrap().accepts_html;
-        assert!(html("text/html"));
-        assert!(html("application/json, TEXT/HTML;q=0.9"));
-        assert!(!html("application/json"));
-        assert!(!html("text/html5"));
-    }
-
-    #[test]
-    fn the_forwarded_scheme_goes_first() {
-        assert_eq!(
-            read(&[("x-forwarded-proto", "https")]).unwrap().scheme,
-            "https"
-        );
-    }
-}
+mod tests;

@@ -123,27 +123,43 @@ pub fn is_below(path: &str, prefix: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || prefix.ends_with('/') || rest.starts_with('/'))
 }
 
-/// Whether a path has a segment `.` or `..`, plain or percent-encoded. Envoy resolves those when told
-/// to; a filter that matched what it was not told of could be walked around.
+/// Whether a path has a segment `.` or `..`, be its dots or its ends percent-encoded, or something behind a `;`
+/// in it. Envoy, or what is behind it, may resolve those; a filter that matched what it was not told of could be
+/// walked around.
 #[must_use]
 pub fn has_dot_segment(path: &str) -> bool {
-    without_query(path)
-        .split(['/', '\\'])
-        .any(|segment| matches!(dots(segment), Some(1 | 2)))
+    // How many dots the segment consists of so far; `None` when there is anything else in it.
+    let mut dots = Some(0_usize);
+    let mut rest = without_query(path).as_bytes();
+    let mut parameters = false;
+    while let Some((byte, after)) = decoded(rest) {
+        rest = after;
+        match byte {
+            b'/' | b'\\' => {
+                if matches!(dots, Some(1 | 2)) {
+                    return true;
+                }
+                (dots, parameters) = (Some(0), false);
+            }
+            _ if parameters => {}
+            b';' => parameters = true,
+            b'.' => dots = dots.map(|dots| dots.saturating_add(1)),
+            _ => dots = None,
+        }
+    }
+    matches!(dots, Some(1 | 2))
 }
 
-/// How many dots a segment consists of; `None` when there is anything else in it.
-fn dots(segment: &str) -> Option<usize> {
-    let mut rest = segment;
-    let mut count = 0_usize;
-    while !rest.is_empty() {
-        rest = rest
-            .strip_prefix('.')
-            .or_else(|| rest.strip_prefix("%2e"))
-            .or_else(|| rest.strip_prefix("%2E"))?;
-        count = count.saturating_add(1);
+/// The first byte of a path, percent-decoded, and what comes after it.
+fn decoded(path: &[u8]) -> Option<(u8, &[u8])> {
+    let hex = |digit: u8| char::from(digit).to_digit(16);
+    if let [b'%', high, low, rest @ ..] = path
+        && let (Some(high), Some(low)) = (hex(*high), hex(*low))
+        && let Ok(byte) = u8::try_from(high * 16 + low)
+    {
+        return Some((byte, rest));
     }
-    Some(count)
+    path.split_first().map(|(byte, rest)| (*byte, rest))
 }
 
 #[cfg(test)]
@@ -196,6 +212,13 @@ mod tests {
             "/.%2e/b",
             "/a\\..\\b",
             "/a/..?q",
+            "/a%2f..%2Fb",
+            "/a%2F%2e%2e",
+            "/a%5c..%5Cb",
+            "/a/..;x=1/b",
+            "/a/.;/b",
+            "/a/..%3bx/b",
+            "/a/..;x",
         ] {
             assert!(has_dot_segment(path), "{path}");
         }
@@ -206,6 +229,13 @@ mod tests {
             "/a?x=/../",
             "/%2ea",
             "/",
+            "/a;..",
+            "/a;x=1/b",
+            "/a;x/;..",
+            "/%2f%5c;/%2",
+            "/a%2fb..%2Fc",
+            "/%252e%252e/b",
+            "/..%zz",
         ] {
             assert!(!has_dot_segment(path), "{path}");
         }

@@ -1,6 +1,6 @@
 //! When to call the placement service again: at an interval, later from failure to failure, and never
-//! while a call is under way. Knows no clock and no host: both are told what time it is, in milliseconds
-//! of a clock that does not run backwards.
+//! while a call is under way. Knows no clock and no host: both are told what time it is, in milliseconds of a
+//! clock that may be set back: what was to happen by the old time happens at once.
 
 /// Milliseconds before the second try; doubled from try to try.
 const FIRST_BACK_OFF_MS: u64 = 250;
@@ -12,6 +12,8 @@ pub struct Schedule {
     max_back_off_ms: u64,
     lost_after_ms: u64,
     next: u64,
+    /// When it last heard of a call.
+    seen: u64,
     failures: u32,
     last: Option<u64>,
     in_flight: bool,
@@ -28,6 +30,7 @@ impl Schedule {
             max_back_off_ms,
             lost_after_ms,
             next: 0,
+            seen: 0,
             failures: 0,
             last: None,
             in_flight: false,
@@ -44,7 +47,7 @@ impl Schedule {
     /// Whether to call now.
     #[must_use]
     pub const fn is_due(&self, now: u64) -> bool {
-        now >= self.next && !self.in_flight
+        !self.in_flight && (now >= self.next || now < self.seen)
     }
 
     /// How many calls in a row have failed.
@@ -56,7 +59,7 @@ impl Schedule {
     /// Whether a call is under way of which nothing will be heard any more: it has failed.
     #[must_use]
     pub fn is_lost(&self, now: u64) -> bool {
-        let lost = |t: u64| now >= t.saturating_add(self.lost_after_ms);
+        let lost = |t: u64| now < t || now >= t.saturating_add(self.lost_after_ms);
         self.in_flight && self.last.is_some_and(lost)
     }
 
@@ -64,6 +67,7 @@ impl Schedule {
     pub const fn started(&mut self, now: u64) {
         self.in_flight = true;
         self.last = Some(now);
+        self.seen = now;
     }
 
     /// A call was answered well.
@@ -71,12 +75,14 @@ impl Schedule {
         self.in_flight = false;
         self.failures = 0;
         self.has_succeeded = true;
+        self.seen = now;
         self.next = now.saturating_add(self.every_ms);
     }
 
     /// A call failed: the next one waits longer.
     pub fn failed(&mut self, now: u64) {
         self.in_flight = false;
+        self.seen = now;
         let wait = FIRST_BACK_OFF_MS.saturating_mul(1 << self.failures.min(16));
         self.failures = self.failures.saturating_add(1);
         self.next = now.saturating_add(wait.min(self.max_back_off_ms));
@@ -152,5 +158,20 @@ mod tests {
         assert!(schedule.is_lost(60_001) && !schedule.is_due(60_001));
         schedule.failed(60_001);
         assert!(!schedule.is_lost(u64::MAX) && schedule.is_due(60_251));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_stops_nothing() {
+        let mut schedule = schedule();
+        schedule.started(3_600_000);
+        assert!(schedule.is_lost(1_000), "nobody knows since when");
+        schedule.failed(1_000);
+        assert!(!schedule.is_due(1_249) && schedule.is_due(1_250));
+        schedule.started(3_600_000);
+        schedule.succeeded(3_600_000);
+        assert!(!schedule.is_due(3_600_000) && schedule.is_due(1_000));
+        schedule.started(1_000);
+        schedule.succeeded(1_000);
+        assert!(!schedule.is_due(300_999) && schedule.is_due(301_000));
     }
 }

@@ -37,6 +37,20 @@ struct Live {
     heard: Cell<u64>,
 }
 
+/// In which order streams are cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    /// Not at all: there is something else to look at.
+    Live,
+    /// First: who has no session any more has no right to a stream.
+    Over,
+    /// Then those who only have to go elsewhere, or to come again.
+    Leaving,
+}
+
+/// When there is something to do about which stream.
+type Deadlines = BTreeSet<(Class, u64, u32)>;
+
 struct Open {
     placed: Placed,
     live: Rc<Live>,
@@ -46,6 +60,8 @@ struct Open {
     drain_at: Option<u64>,
     /// When there is something to do about it.
     next: u64,
+    /// Its class when that was noted.
+    noted: Class,
 }
 
 impl Open {
@@ -59,6 +75,14 @@ impl Open {
         ];
         let first = ends.into_iter().flatten().min_by_key(|(at, _)| *at);
         first.unwrap_or((session, CloseReason::Expired))
+    }
+
+    fn class(&self) -> Class {
+        match self.live.doom.get() {
+            None => Class::Live,
+            Some(CloseReason::Expired | CloseReason::Revoked) => Class::Over,
+            Some(_) => Class::Leaving,
+        }
     }
 
     fn warning_at(&self) -> Option<u64> {
@@ -92,7 +116,7 @@ pub struct Streams {
     grace_ms: u64,
     open: HashMap<u32, Open>,
     by_session: HashMap<Rc<str>, Vec<u32>>,
-    deadlines: BTreeSet<(u64, u32)>,
+    deadlines: Deadlines,
     doomed: usize,
 }
 
@@ -104,7 +128,7 @@ impl Streams {
             grace_ms,
             open: HashMap::new(),
             by_session: HashMap::new(),
-            deadlines: BTreeSet::new(),
+            deadlines: Deadlines::new(),
             doomed: 0,
         }
     }
@@ -145,6 +169,7 @@ impl Streams {
             warned: false,
             drain_at: None,
             next: 0,
+            noted: Class::Live,
         };
         schedule(&mut self.deadlines, id, &mut open, None);
         self.open.insert(id, open);
@@ -152,9 +177,9 @@ impl Streams {
     }
 
     /// A stream is over.
-    pub fn close(&mut self, id: u32, now: u64, ending: Ending) -> Option<(Placed, ClosedStream)> {
+    pub fn close(&mut self, id: u32, now: u64, ending: Ending) -> Option<ClosedStream> {
         let open = self.open.remove(&id)?;
-        self.deadlines.remove(&(open.next, id));
+        self.deadlines.remove(&(open.noted, open.next, id));
         let session = open.placed.session_ref.as_str();
         if let Some(ids) = self.by_session.get_mut(session) {
             ids.retain(|other| *other != id);
@@ -171,14 +196,13 @@ impl Streams {
             (None, None | Some(101 | 200)) => CloseReason::Ended,
             (None, Some(_)) => CloseReason::Refused,
         };
-        let closed = ClosedStream {
-            stream: open.placed.stream.clone(),
+        Some(ClosedStream {
+            stream: open.placed.stream,
             reason,
             duration_ms: now.saturating_sub(open.opened_at),
             bytes_received: ending.received,
             bytes_sent: ending.sent,
-        };
-        Some((open.placed, closed))
+        })
     }
 
     /// The numbers of all that are open.
@@ -201,13 +225,14 @@ impl Streams {
 }
 
 /// Puts a stream where its next deadline is, `at` or the first that it has by itself.
-fn schedule(deadlines: &mut BTreeSet<(u64, u32)>, id: u32, open: &mut Open, at: Option<u64>) {
-    deadlines.remove(&(open.next, id));
+fn schedule(deadlines: &mut Deadlines, id: u32, open: &mut Open, at: Option<u64>) {
+    deadlines.remove(&(open.noted, open.next, id));
+    open.noted = open.class();
     open.next = at.unwrap_or_else(|| {
         let (end, _) = open.end();
         open.warning_at().map_or(end, |warning| warning.min(end))
     });
-    deadlines.insert((open.next, id));
+    deadlines.insert((open.noted, open.next, id));
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 //! nbf, iss, aud. The key says which algorithm it is for; what the token says of its algorithm is
 //! only ever compared with that (RFC 8725, section 3.1). Knows no request.
 
-use crate::verified::Verified;
+use crate::verified::{Good, Verified};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm};
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation, decode, decode_header, get_current_timestamp,
 };
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
@@ -93,6 +94,9 @@ impl Key {
 struct Claims {
     /// Unix seconds.
     exp: u64,
+    /// The session that it is of. Whether one is named is all that counts here.
+    #[serde(default)]
+    sid: Option<IgnoredAny>,
 }
 
 /// Why a token was not accepted. The words are for the log, they hold nothing of the token.
@@ -170,28 +174,28 @@ impl Keys {
         }
     }
 
-    /// Checks a token, once: a token that was good is good until its end, which is returned in Unix seconds.
+    /// Checks a token, once: a token that was good is good until its end.
     ///
     /// # Errors
     /// When no key accepts it.
-    pub fn verify(&self, token: &str) -> Result<u64, TokenFault> {
+    pub fn verify(&self, token: &str) -> Result<Good, TokenFault> {
         let known = self.verified.try_borrow().ok();
-        if let Some(until) = known.and_then(|verified| verified.until(token)) {
+        if let Some(good) = known.and_then(|verified| verified.find(token)) {
             let leeway = u64::from(self.leeway_s);
-            if get_current_timestamp() <= until.saturating_add(leeway) {
-                return Ok(until);
+            if get_current_timestamp() <= good.until.saturating_add(leeway) {
+                return Ok(good);
             }
         }
-        let until = self.check(token)?;
+        let good = self.check(token)?;
         if let Ok(mut verified) = self.verified.try_borrow_mut() {
-            verified.note(token, until);
+            verified.note(token, good);
         }
-        Ok(until)
+        Ok(good)
     }
 
-    /// Checks a token; returns its `exp`. A `kid` picks the key of that name, else the keys without a
+    /// Checks a token. A `kid` picks the key of that name, else the keys without a
     /// name are tried; a token without one is tried with every key of its algorithm.
-    fn check(&self, token: &str) -> Result<u64, TokenFault> {
+    fn check(&self, token: &str) -> Result<Good, TokenFault> {
         let invalid = |error: jsonwebtoken::errors::Error| TokenFault::Invalid(error.to_string());
         let header = decode_header(token).map_err(invalid)?;
         let kid = header.kid.as_deref();
@@ -208,7 +212,12 @@ impl Keys {
                 continue;
             }
             match decode::<Claims>(token, &key.key, validation) {
-                Ok(token) => return Ok(token.claims.exp),
+                Ok(token) => {
+                    return Ok(Good {
+                        until: token.claims.exp,
+                        session: token.claims.sid.is_some(),
+                    });
+                }
                 Err(error) => fault = invalid(error),
             }
         }

@@ -3,7 +3,7 @@
 
 use crate::clock::Clock;
 use crate::password::{PasswordError, Passwords};
-use crate::store::{AccountRow, AccountStore, Attempts, StoreError};
+use crate::store::{AccountChange, AccountRow, AccountStore, Attempts, StoreError};
 use std::sync::Arc;
 
 /// Longest account and role name, in bytes.
@@ -88,13 +88,12 @@ impl Accounts {
 
     /// Locks an account until it is unlocked.
     pub async fn lock(&self, name: &str) -> Result<(), AccountError> {
-        self.change(name, |row| row.locked = true).await?;
-        Ok(())
+        self.change(name, AccountChange::Locked(true)).await
     }
 
     /// Unlocks an account, whether an operator or failed logins had locked it.
     pub async fn unlock(&self, name: &str) -> Result<(), AccountError> {
-        self.change(name, |row| row.locked = false).await?;
+        self.change(name, AccountChange::Locked(false)).await?;
         self.forget_attempts(name).await
     }
 
@@ -103,7 +102,8 @@ impl Accounts {
         check_password(&password)?;
         self.find(name).await?;
         let hash = self.passwords.hash(password).await?;
-        self.change(name, |row| row.password_hash = hash).await?;
+        let change = AccountChange::PasswordHash(hash);
+        self.change(name, change).await?;
         self.forget_attempts(name).await
     }
 
@@ -113,7 +113,8 @@ impl Accounts {
         if self.find(name).await?.roles == roles {
             return Ok(false);
         }
-        self.change(name, |row| row.roles = roles.to_vec()).await?;
+        let change = AccountChange::Roles(roles.to_vec());
+        self.change(name, change).await?;
         Ok(true)
     }
 
@@ -125,14 +126,9 @@ impl Accounts {
         self.store.find_account(name).await?.ok_or_else(unknown)
     }
 
-    async fn change(
-        &self,
-        name: &str,
-        change: impl FnOnce(&mut AccountRow),
-    ) -> Result<(), AccountError> {
-        let mut row = self.find(name).await?;
-        change(&mut row);
-        if self.store.update_account(&row).await? {
+    /// Others may change the rest of the account at the same time.
+    async fn change(&self, name: &str, change: AccountChange) -> Result<(), AccountError> {
+        if is_name(name) && self.store.change_account(name, &change).await? {
             Ok(())
         } else {
             Err(AccountError::Unknown(name.to_owned()))
@@ -274,6 +270,23 @@ mod tests {
             (after.roles, after.password_hash),
             (roles, row.password_hash)
         );
+    }
+
+    #[tokio::test]
+    async fn changes_at_once_do_not_undo_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let accounts = accounts(&dir).await;
+        let password = "a long one".to_owned();
+        accounts.add("ann", &[], password).await.unwrap();
+        for n in 0..30 {
+            accounts.unlock("ann").await.unwrap();
+            let roles = words(&[&format!("role-{n}")]);
+            let (locked, changed) =
+                tokio::join!(accounts.lock("ann"), accounts.set_roles("ann", &roles));
+            assert!(locked.is_ok() && changed.unwrap());
+            let row = only(&accounts).await;
+            assert_eq!((row.locked, row.roles), (true, roles));
+        }
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 
 pub mod dns;
 pub mod docker;
+mod entries;
 pub mod file;
 pub mod fixed;
 pub mod following;

@@ -197,12 +197,12 @@ impl Shared {
         Ok(())
     }
 
-    /// The discovery of its pool works, and does not know it.
+    /// The discoveries of its pool work, and do not know it.
     fn is_gone(&self, (pool, engine): &Name) -> bool {
         let fleet = self.fleet.now();
         let pool = fleet.pools().iter().find(|p| *p.name == **pool);
         pool.is_some_and(|pool| {
-            pool.discovered && !pool.engines.iter().any(|e| e.name.as_str() == engine)
+            pool.current && !pool.engines.iter().any(|e| e.name.as_str() == engine)
         })
     }
 
@@ -237,7 +237,9 @@ impl Shared {
                 });
             }
             for (name, _) in told.extract_if(.., |name, _| !drained.contains_key(name)) {
-                self.books(&name).drain(false);
+                let books = self.books(&name);
+                books.drain(false);
+                books.came_up(Instant::now());
             }
             for (name, drain) in drained {
                 self.books(&name).drain(true);

@@ -3,6 +3,7 @@
 //! learned.
 
 use crate::reservation::Tally;
+use crate::suspicion::Trust;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
@@ -162,9 +163,22 @@ impl Engine {
         usable && self.load.is_none()
     }
 
-    /// Sessions as of the last probe; 0 when it brought none.
+    /// It answers, and its discovery does not want it emptied.
     #[must_use]
-    pub fn probed_sessions(&self) -> u32 {
-        self.load.as_ref().and_then(|l| l.sessions).unwrap_or(0)
+    pub const fn is_up(&self) -> bool {
+        matches!(self.state, State::Ok | State::NoMetrics | State::Saturated)
+    }
+
+    /// Sessions on it, as choices count them: with what has changed since the last probe.
+    #[must_use]
+    pub fn sessions(&self, now: Instant) -> u32 {
+        self.tally.standing(now).sessions(self.load.as_deref())
+    }
+
+    /// It is up, no operator empties it, and no placement has failed there a moment ago.
+    #[must_use]
+    pub fn is_open(&self, now: Instant) -> bool {
+        let standing = self.tally.standing(now);
+        self.is_up() && !standing.draining && standing.trust == Trust::Clear
     }
 }

@@ -146,7 +146,8 @@ impl Follower {
             }
             for (sequence, event) in entries {
                 if let Some(cause) = event.cause {
-                    self.sessions.hear_of_end(&event.session_ref, cause);
+                    let (name, runtime) = (&event.session_ref, &event.runtime);
+                    self.sessions.hear_of_end(name, runtime, cause);
                     self.tokens.forget(&event.session_ref);
                     tracing::debug!(session = event.session_ref, cause = cause.as_str(), "heard");
                 }

@@ -27,6 +27,8 @@ pub struct PoolFleet {
     pub name: Arc<str>,
     /// Whether every source of the pool has spoken, or failed, once.
     pub discovered: bool,
+    /// Whether the last word of every source was a list: what is in none of them is gone.
+    pub current: bool,
     /// Ordered by name.
     pub engines: Arc<[Arc<Engine>]>,
 }

@@ -149,6 +149,12 @@ impl Ledger {
         self.state().settled
     }
 
+    /// Whether it answers: without it nobody knows how much room there is.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.state().up
+    }
+
     /// Asks for room for one stream on `engine` (`pool/name`). Whatever comes of it, [`Self::released`] ends it.
     pub async fn reserve(&self, stream: &Arc<str>, engine: &Arc<str>, most: Most) -> Confirmed {
         if most == (None, None) {

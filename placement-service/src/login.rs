@@ -7,8 +7,8 @@ use crate::oidc::OidcError;
 use crate::password::PasswordError;
 use crate::refusal::Refusal;
 use crate::session_id::SessionId;
-use crate::sessions::{LiveSession, NewSession, Sessions, store_down};
-use crate::store::{AccountRow, Attempts, EndCause, ProviderLink};
+use crate::sessions::{LiveSession, NewSession, Sessions, store_down, to_the_end};
+use crate::store::{AccountRow, Attempts, EndCause, ProviderLink, StoreError};
 use berth_api::Reason;
 use std::sync::Arc;
 
@@ -122,9 +122,11 @@ impl Login {
         }
     }
 
-    /// Ends the session that the cookie names (S22), and says which it was. Ending none is no error.
+    /// Ends the session that the cookie names (S22), and says which it was. Ending none is no error. Browsers
+    /// leave the page that logs out, and with it the request.
     pub async fn log_out(&self, cookie: &str) -> Result<Option<Arc<LiveSession>>, Refusal> {
-        self.sessions.end(cookie, EndCause::Logout).await
+        let (sessions, cookie) = (self.sessions.clone(), cookie.to_owned());
+        to_the_end(async move { sessions.end(&cookie, EndCause::Logout).await }).await
     }
 
     // The name of an unknown account may be a password typed into the wrong field.
@@ -164,19 +166,23 @@ impl Login {
             .as_ref()
             .filter(|old| old.account == new.account && by(&old.provider) == by(&new.provider));
         new.previous_ref = same.map(|old| old.session_ref.clone());
-        let (id, live) = self.sessions.begin(new).await?;
+        // It may end another one to make room.
+        let sessions = self.sessions.clone();
+        let (id, live) = to_the_end(async move { sessions.begin(new).await }).await?;
         Ok((id, live, old))
     }
 
     async fn end_before(&self, old: Option<Arc<LiveSession>>) {
         if let Some(old) = old
-            && let Err(error) = self
-                .sessions
-                .end_ref(&old.session_ref, EndCause::LoginAgain)
-                .await
+            && let Err(error) = self.end(&old, EndCause::LoginAgain).await
         {
             tracing::warn!(%error, "the session before this login was not ended");
         }
+    }
+
+    async fn end(&self, live: &LiveSession, cause: EndCause) -> Result<bool, StoreError> {
+        let (sessions, name) = (self.sessions.clone(), live.session_ref.clone());
+        to_the_end(async move { sessions.end_ref(&name, cause).await }).await
     }
 
     async fn check(&self, name: &str, password: String) -> Result<AccountRow, LoginError> {
@@ -205,8 +211,7 @@ impl Login {
         let Some(cause) = changed.map_err(down)? else {
             return Ok(());
         };
-        let ended = self.sessions.end_ref(&live.session_ref, cause).await;
-        ended.map_err(down)?;
+        self.end(live, cause).await.map_err(down)?;
         Err(match cause {
             EndCause::AccountLocked => LoginError::Locked,
             _ => LoginError::Wrong,
@@ -224,5 +229,41 @@ fn locked_out(account: &str, attempts: Attempts) {
     if attempts.locked_until_ms > 0 {
         tracing::warn!(target: "berth::audit", event = "account-locked-out", account,
             failures = attempts.failures, until_ms = attempts.locked_until_ms);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::config;
+    use crate::password::Passwords;
+    use crate::store::sqlite::SqliteStore;
+    use crate::store::{SessionStore, Stores};
+    use futures_util::FutureExt;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_logout_is_done_although_its_client_goes_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(SqliteStore::open(&dir.path().join("a.db")).await.unwrap());
+        let config = config::load::from_text("").unwrap().config;
+        let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::default()));
+        let stores = Stores::whole(store.clone());
+        let sessions = Sessions::start(stores, clock.clone(), metrics.clone(), &config.session);
+        let sessions = Arc::new(sessions.await.unwrap());
+        let passwords = Passwords::new().unwrap();
+        let credentials = Credentials::new(store.clone(), clock, passwords, config.login.lock_out);
+        let login = Login::new(credentials, sessions.clone(), metrics);
+        let (id, _) = sessions.begin(NewSession::default()).await.unwrap();
+        // Asked once, as for a request that is taken back.
+        assert!(login.log_out(id.reveal()).now_or_never().is_none());
+        let ended = async {
+            while store.find(&id.hash()).await.unwrap().is_some() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(10), ended).await;
+        assert!(ended.is_ok(), "the session lives on");
     }
 }

@@ -10,8 +10,8 @@ use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Addresses remembered at the most.
@@ -23,15 +23,29 @@ const FULL: Duration = Duration::from_secs(1);
 
 type Limiter = RateLimiter<IpAddr, DashMapStateStore<IpAddr>, Time, NoOpMiddleware<Duration>>;
 
-/// The service's clock, for `governor`.
+/// The service's clock, for `governor`: whoever sets it back must not make everybody wait for that long.
 #[derive(Clone)]
-struct Time(Arc<dyn Clock>);
+struct Time {
+    clock: Arc<dyn Clock>,
+    latest: Arc<Mutex<Latest>>,
+}
+
+#[derive(Default)]
+struct Latest {
+    now_ms: u64,
+    /// By how much the clock was set back so far.
+    back_ms: u64,
+}
 
 impl governor_clock::Clock for Time {
     type Instant = Duration;
 
     fn now(&self) -> Duration {
-        Duration::from_millis(self.0.now_ms())
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let now_ms = self.clock.now_ms();
+        latest.back_ms += latest.now_ms.saturating_sub(now_ms);
+        latest.now_ms = now_ms;
+        Duration::from_millis(now_ms.saturating_add(latest.back_ms))
     }
 }
 
@@ -46,7 +60,10 @@ impl LoginRate {
     /// `None`: no limit.
     #[must_use]
     pub fn new(config: Option<config::LoginRate>, clock: Arc<dyn Clock>) -> Self {
-        let time = Time(clock);
+        let time = Time {
+            clock,
+            latest: Arc::default(),
+        };
         let limiter = config.map(|rate| {
             let least = |n: u32| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
             let quota = Quota::per_minute(least(rate.per_minute)).allow_burst(least(rate.burst));
@@ -115,6 +132,21 @@ mod tests {
         assert_eq!(admitted("192.0.2.1"), 1);
         clock.advance_ms(60_000);
         assert_eq!(admitted("192.0.2.1"), 10, "no more than the burst");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_nobody_wait() {
+        let (rate, clock) = rate(30, 10);
+        let admitted = || {
+            (0..20)
+                .filter(|_| rate.admit(ip("192.0.2.1")).is_ok())
+                .count()
+        };
+        assert_eq!(admitted(), 10);
+        clock.advance_ms(3_600_000_u64.wrapping_neg());
+        assert_eq!(rate.admit(ip("192.0.2.1")), Err(2));
+        clock.advance_ms(60_000);
+        assert_eq!(admitted(), 10);
     }
 
     #[test]

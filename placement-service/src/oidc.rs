@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::OidcProvider;
 use crate::return_to::ReturnTo;
 use crate::secret::Secret;
-use crate::sessions::{NewSession, Sessions, store_down};
+use crate::sessions::{NewSession, Sessions, store_down, to_the_end};
 use crate::store::{Coordination, EndCause, ProviderLink, StoreError};
 use back_channel::{LogoutClaims, LogoutFault, LogoutToken};
 use base64::Engine;
@@ -42,6 +42,8 @@ pub struct Begun {
     pub location: String,
     /// The value of the attempt's cookie.
     pub cookie: String,
+    /// What the callback comes with: it names the cookie.
+    pub state: String,
 }
 
 /// How a callback went.
@@ -110,6 +112,7 @@ impl Oidc {
         Ok(Begun {
             location: url.into(),
             cookie,
+            state: attempt.state,
         })
     }
 
@@ -157,8 +160,7 @@ impl Oidc {
         let provider = self.provider(name).map_err(BackChannelError::Failed)?;
         let parsed = LogoutToken::parse(token).map_err(BackChannelError::Token)?;
         let known = provider.known().await.map_err(BackChannelError::Failed)?;
-        let claims = self.hold(provider, &known, &parsed).await;
-        let claims = claims.map_err(BackChannelError::Token)?;
+        let claims = self.hold(provider, &known, &parsed).await?;
         let key = format!("logout-token:{name}:{}", claims.jti);
         let until = claims.remember_until_ms;
         let down = |e: StoreError| BackChannelError::Failed(store_down(&e).into());
@@ -169,10 +171,9 @@ impl Oidc {
         // Who has logged in since the provider said it, by a token that came late or again, stays.
         let begun_by_ms = claims.issued_at_ms.saturating_add(flow::LEEWAY_MS);
         let whose = claims.whose(name);
-        let ended = self
-            .sessions
-            .end_theirs(&whose, begun_by_ms, EndCause::BackChannel);
-        let ended = ended.await.map_err(down)?;
+        let (sessions, cause) = (self.sessions.clone(), EndCause::BackChannel);
+        let ending = async move { sessions.end_theirs(&whose, begun_by_ms, cause).await };
+        let ended = to_the_end(ending).await.map_err(down)?;
         // Afterwards: a token that met a failing store must count when it comes again.
         let remembered = self.shared.once(&key, self.clock.now_ms(), until).await;
         remembered.map_err(down)?;
@@ -184,16 +185,17 @@ impl Oidc {
         provider: &Arc<Provider>,
         known: &Arc<Known>,
         token: &LogoutToken<'_>,
-    ) -> Result<LogoutClaims, LogoutFault> {
+    ) -> Result<LogoutClaims, BackChannelError> {
         let mut checked = token.check_signature(known.metadata.jwks().keys());
-        if checked == Err(LogoutFault::UnknownKey)
-            && let Some(newer) = provider.renewed(known).await
-        {
+        if checked == Err(LogoutFault::UnknownKey) {
+            let newer = provider.renewed(known).await;
+            let newer = newer.map_err(BackChannelError::Failed)?;
             checked = token.check_signature(newer.metadata.jwks().keys());
         }
-        checked?;
+        checked.map_err(BackChannelError::Token)?;
         let (issuer, client) = (&provider.config.issuer, &provider.config.client_id);
-        token.claims(issuer, client, self.clock.now_ms())
+        let claims = token.claims(issuer, client, self.clock.now_ms());
+        claims.map_err(BackChannelError::Token)
     }
 
     /// What the browser and the callback agree on.

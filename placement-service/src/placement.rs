@@ -31,8 +31,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Engines that one choice passes over at the most because they have come up a moment ago.
-const PASSED: usize = 4;
+/// Engines that one choice passes over at the most because they have come up a moment ago. Who adds more at
+/// once has them share what comes.
+const PASSED: usize = 64;
+
+/// What a choice has come to.
+#[derive(Debug, Default)]
+struct Search {
+    pick: Option<Pick>,
+    /// Those that were passed over because they have come up a moment ago.
+    passed: Vec<Pick>,
+}
 
 /// The place of an engine in its pool's snapshot.
 type Slot = u32;
@@ -166,7 +175,7 @@ impl Chooser {
         self.with_board(engines, ask, |state| {
             let document = state.document(ask);
             let found = state.find(document, ask);
-            state.take(found, document, ask)
+            state.take(found.pick, document, ask)
         })
     }
 
@@ -179,8 +188,8 @@ impl Chooser {
         self.with_board(engines, ask, |state| {
             let document = state.document(ask);
             let found = state.find(document, ask);
-            let why = explain::explain(&state.board, ask, found);
-            (state.take(found, document, ask), why)
+            let why = explain::explain(&state.board, ask, &found);
+            (state.take(found.pick, document, ask), why)
         })
     }
 
@@ -188,7 +197,7 @@ impl Chooser {
     pub fn explain(&self, engines: &Arc<[Arc<Engine>]>, ask: &Ask<'_>) -> Explanation {
         self.with_board(engines, ask, |state| {
             let found = state.find(state.document(ask), ask);
-            explain::explain(&state.board, ask, found)
+            explain::explain(&state.board, ask, &found)
         })
     }
 
@@ -230,42 +239,39 @@ impl State {
     }
 
     /// The engine to take: one that is open, else a suspect whose trial is due.
-    fn find(&mut self, document: Option<DocumentKey>, ask: &Ask<'_>) -> Option<Pick> {
+    fn find(&mut self, document: Option<DocumentKey>, ask: &Ask<'_>) -> Search {
         let board = &mut self.board;
         if board.is_full() {
-            return None;
+            return Search::default();
         }
-        let mut passed: [Option<Pick>; PASSED] = [None; PASSED];
-        let mut passing = passed.iter_mut();
-        let mut found = None;
-        while let Some(pick) = board.pick(document) {
+        let (mut pick, mut passed) = (None, Vec::new());
+        while let Some(next) = board.pick(document) {
             // The board may be a moment behind; what is found closed here is not picked again.
-            if !board.look(pick.slot, ask.now) {
+            if !board.look(next.slot, ask.now) {
                 continue;
             }
-            if !board.is_warm_enough(pick.slot, ask.now) {
-                let Some(place) = passing.next() else {
-                    break;
-                };
-                *place = Some(pick);
-                board.pass_over(pick.slot);
-                continue;
+            if board.is_warm_enough(next.slot, ask.now) {
+                pick = Some(next);
+                break;
             }
-            found = Some(pick);
-            break;
+            if passed.len() == PASSED {
+                break;
+            }
+            passed.push(next);
+            board.pass_over(next.slot);
         }
-        for pick in passed.iter().flatten() {
+        for pick in &passed {
             board.look(pick.slot, ask.now);
         }
         // Slow start is no reason to refuse anybody.
-        if let Some(pick) = found.or(passed.into_iter().flatten().next()) {
-            return Some(pick);
-        }
-        board.due().into_iter().find_map(|slot| {
-            board.look(slot, ask.now);
-            let held = document.is_some_and(|key| board.holders.holds(key, slot));
-            board.is_due(slot).then_some(Pick { slot, held })
-        })
+        let pick = pick.or_else(|| passed.first().copied()).or_else(|| {
+            board.due().into_iter().find_map(|slot| {
+                board.look(slot, ask.now);
+                let held = document.is_some_and(|key| board.holders.holds(key, slot));
+                board.is_due(slot).then_some(Pick { slot, held })
+            })
+        });
+        Search { pick, passed }
     }
 
     /// Reserves on the engine that was found.

@@ -31,6 +31,7 @@ use rand::RngExt;
 use recent::Recent;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -96,6 +97,7 @@ pub struct Placer {
     recent: Recent,
     metrics: PlacerMetrics,
     clock: Arc<dyn Clock>,
+    ready: AtomicBool,
     /// End with the placer.
     _tasks: (Option<FleetTask>, Option<LedgerTask>),
 }
@@ -144,6 +146,7 @@ impl Placer {
             recent: Recent::default(),
             metrics: PlacerMetrics::register(registry),
             clock,
+            ready: AtomicBool::new(false),
             _tasks: (task, keeping),
         })
     }
@@ -165,11 +168,15 @@ impl Placer {
         self.tallies.refused(&placed.stream, Instant::now());
     }
 
-    /// Whether every engine has been probed once, and the replicas' ledger was complete once: placements
-    /// make sense.
+    /// Whether every engine that there was has been probed once, and the replicas' ledger was complete once:
+    /// placements make sense. Engines that come later change nothing of that.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.tallies.ledger().is_none_or(Ledger::is_settled) && self.fleet.now().is_known()
+        let settled = || self.tallies.ledger().is_none_or(Ledger::is_settled);
+        if !self.ready.load(Ordering::Relaxed) && settled() && self.fleet.now().is_known() {
+            self.ready.store(true, Ordering::Relaxed);
+        }
+        self.ready.load(Ordering::Relaxed)
     }
 
     /// The latest placements of a session, latest first.

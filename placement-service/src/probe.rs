@@ -19,7 +19,7 @@ use tokio::time::timeout;
 pub struct Reading {
     /// Its numbers; `None` when it is up but gave none this time.
     pub load: Option<Load>,
-    /// What was wrong with its metrics, when it has a metrics port.
+    /// What was wrong with its numbers, though it is up.
     pub metrics_fault: Option<ProbeFault>,
 }
 
@@ -44,6 +44,9 @@ pub enum ProbeFault {
 }
 
 impl ProbeFault {
+    /// What [`Self::as_str`] may give.
+    pub const KINDS: [&str; 5] = ["connect", "timeout", "status", "too-long", "garbage"];
+
     /// The constant for logs and metrics.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
@@ -109,12 +112,8 @@ impl Prober {
                 let metrics = http::get(client, at, &mapping.path, *limit);
                 let (up, metrics) = tokio::join!(connects(endpoint, *limit), metrics);
                 up?;
-                let load = metrics.and_then(|text| mapping::read(mapping, &text));
-                Ok(match load {
-                    Ok(load) => Reading {
-                        load: Some(load),
-                        metrics_fault: None,
-                    },
+                Ok(match metrics {
+                    Ok(text) => mapping::read(mapping, &text),
                     Err(fault) => Reading {
                         load: None,
                         metrics_fault: Some(fault),
@@ -138,7 +137,12 @@ fn reading(
     health: &[u8],
     metrics: Option<Result<Vec<u8>, ProbeFault>>,
 ) -> Result<Reading, ProbeFault> {
-    let mut load = healthcheck::parse(health).map_err(|e| ProbeFault::Garbage(e.to_string()))?;
+    let parsed = healthcheck::parse(health);
+    let (mut load, malformed) = parsed.map_err(|e| ProbeFault::Garbage(e.to_string()))?;
+    let malformed = (!malformed.is_empty()).then(|| {
+        let fields = malformed.join(", ");
+        ProbeFault::Garbage(format!("a healthcheck with a malformed {fields}"))
+    });
     let active = metrics.map(|text| {
         metrics_text::gauge(&text?, "qix_active_sessions")
             .ok_or_else(|| ProbeFault::Garbage("metrics without qix_active_sessions".into()))
@@ -149,10 +153,10 @@ fn reading(
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             let sessions = sessions as u32;
             load.sessions = Some(sessions);
-            None
+            malformed
         }
         Some(Err(fault)) => Some(fault),
-        None => None,
+        None => malformed,
     };
     Ok(Reading {
         load: Some(load),
@@ -182,6 +186,9 @@ mod tests {
             assert!(reading.metrics_fault.is_some());
         }
         assert_eq!(reading(HEALTH, None).unwrap().metrics_fault, None);
+        let reading = reading(br#"{"mem":"lots","session":{"active":2}}"#, None).unwrap();
+        let fault = reading.metrics_fault.unwrap().to_string();
+        assert!(fault.ends_with("malformed mem"), "{fault}");
     }
 
     #[test]

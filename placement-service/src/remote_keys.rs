@@ -165,7 +165,11 @@ impl RemoteKeys {
         }))))
     }
 
-    /// The key of that name for that algorithm; `None` when there is none.
+    /// The key of that name for that algorithm; `None` when there is none, as the signer says now.
+    ///
+    /// # Errors
+    /// When the set cannot be had; also when a key is unknown and the set was not fetched for it: the signer may have
+    /// changed its keys since.
     pub async fn find(
         &self,
         kid: Option<&str>,
@@ -178,12 +182,16 @@ impl RemoteKeys {
         if let Ok(Some(key)) = fetched.serve(kid, algorithm, FRESH).await {
             return Ok(Some(key));
         }
+        let asked = Instant::now();
         // A task of its own: whoever asks may go away, and the fetch would count and bring nothing.
         let refresh = tokio::spawn(fetched.clone().refresh());
         if let Err(error) = refresh.await {
             tracing::error!(%error, "fetching keys failed");
         }
-        fetched.serve(kid, algorithm, STALE).await
+        match fetched.serve(kid, algorithm, STALE).await {
+            Ok(None) if !fetched.is_since(asked).await => Err(KeysUnavailable),
+            found => found,
+        }
     }
 }
 
@@ -199,6 +207,12 @@ impl Fetched {
             Some(kept) if kept.since.elapsed() < limit => Ok(kept.keys.find(kid, algorithm)),
             _ => Err(KeysUnavailable),
         }
+    }
+
+    /// Whether the set came then or later.
+    async fn is_since(&self, then: Instant) -> bool {
+        let kept = self.kept.read().await;
+        kept.as_ref().is_some_and(|kept| kept.since >= then)
     }
 
     /// Fetches the set, unless somebody has just done so.

@@ -112,10 +112,12 @@ pub struct Standing {
 
 impl Standing {
     /// Sessions on the engine now: what the last probe saw and has changed since, or our own count when
-    /// probes tell nothing of sessions.
+    /// probes tell nothing of sessions, or told it too long ago.
     #[must_use]
-    pub fn sessions(&self, probed: Option<u32>) -> u32 {
-        match probed {
+    pub fn sessions(&self, load: Option<&Load>) -> u32 {
+        let probed = load.and_then(|load| load.sessions);
+        // The books may know a probe that the snapshot does not have yet.
+        match probed.map(|sessions| self.probed.unwrap_or(sessions)) {
             Some(probed) => probed
                 .saturating_sub(self.left)
                 .saturating_add(self.reserved)
@@ -189,13 +191,15 @@ impl Tally {
         books.pending.saturating_add(count(waiting))
     }
 
-    /// Counts one more session at once. `turn` is the number of this choice within the pool.
+    /// Counts one more session at once, which no choice has brought. `turn` is the number of the engine's last one.
     pub fn reserve(self: &Arc<Self>, turn: u64) -> Reservation {
-        self.reserve_for(turn, Kind::default(), Cost::default())
+        let reservation = self.reserve_for(turn, Kind::default(), Cost::default());
+        self.books().changed();
+        reservation
     }
 
     /// Counts one more session of that kind at once, with what it is expected to cost: what such sessions
-    /// have cost here, else `guess`.
+    /// have cost here, else `guess`. Whoever chooses looks by itself.
     pub fn reserve_for(self: &Arc<Self>, turn: u64, kind: Kind, guess: Cost) -> Reservation {
         let mut books = self.books();
         books.pending = books.pending.saturating_add(1);

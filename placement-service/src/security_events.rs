@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::config::{AccountBy, Jwks, SecurityEvents as Config, Transmitter};
 use crate::metrics::registered;
 use crate::remote_keys::{KeysUnavailable, PublicKeys, RemoteKeys};
-use crate::sessions::{Sessions, Whose};
+use crate::sessions::{Sessions, Whose, to_the_end};
 use crate::store::{Coordination, EndCause, StoreError};
 use crate::webhooks::caep::SESSION_REVOKED;
 use base64::Engine;
@@ -181,8 +181,9 @@ impl SecurityEvents {
         let begun_by_ms = claims.issued_at.saturating_add(LEEWAY_S) * 1000;
         let mut ended = 0;
         for whose in whose.unwrap_or_default() {
-            let cause = EndCause::SecurityEvent;
-            ended += self.sessions.end_theirs(&whose, begun_by_ms, cause).await?;
+            let (sessions, cause) = (self.sessions.clone(), EndCause::SecurityEvent);
+            let ending = async move { sessions.end_theirs(&whose, begun_by_ms, cause).await };
+            ended += to_the_end(ending).await?;
         }
         let (now_ms, forget_s) = (self.clock.now_ms(), self.max_age_s + LEEWAY_S);
         let forget_ms = claims.issued_at.saturating_add(forget_s) * 1000;

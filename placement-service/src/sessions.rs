@@ -19,9 +19,10 @@ use crate::metrics::Metrics;
 use crate::refusal::Refusal;
 use crate::server_keys::ServerKeys;
 use crate::session_id::IdHash;
-use crate::store::{Event, EventKind, ProviderLink, SessionRow, StoreError, Stores};
+use crate::store::{EndCause, Event, EventKind, ProviderLink, SessionRow, StoreError, Stores};
 use activity::Activity;
 use berth_api::Reason;
+pub use ending::to_the_end;
 pub use family::{FamilyError, MAX_CLAIMS_BYTES, NewChild};
 use known::{Known, Memory, live_session};
 pub use known::{LiveSession, Remaining};
@@ -118,13 +119,7 @@ impl Sessions {
     /// The session that a cookie names, which counts as activity of it, and of those that led to it.
     pub async fn resolve(&self, cookie: &str) -> Result<Arc<LiveSession>, Refusal> {
         let (id, known) = self.lookup(cookie).await?;
-        let now_ms = self.clock.now_ms();
-        self.note(id, &known, now_ms);
-        for ancestor in &known.ancestors {
-            if let Some(known) = self.memory.get(ancestor) {
-                self.note(*ancestor, &known, now_ms);
-            }
-        }
+        self.note_family(id, &known, self.clock.now_ms());
         Ok(known.live.clone())
     }
 
@@ -213,6 +208,16 @@ impl Sessions {
         Ok(())
     }
 
+    /// What a session does, those that led to it do too.
+    fn note_family(&self, id: IdHash, known: &Known, now_ms: u64) {
+        self.note(id, known, now_ms);
+        for ancestor in &known.ancestors {
+            if let Some(known) = self.memory.get(ancestor) {
+                self.note(*ancestor, &known, now_ms);
+            }
+        }
+    }
+
     fn note(&self, id: IdHash, known: &Known, now_ms: u64) {
         if known.seen(now_ms) {
             self.activity.note(id, now_ms, known.due_ms(now_ms));
@@ -236,7 +241,8 @@ impl Sessions {
 
     fn unknown(&self, id: Option<IdHash>) -> Refusal {
         let session = id.map_or("not an id".to_owned(), |id| self.keys.session_ref(&id));
-        if self.memory.has_ended_anywhere(id.as_ref(), &session) == Some(true) {
+        let cause = self.memory.has_ended_anywhere(id.as_ref(), &session);
+        if cause.is_some_and(EndCause::is_by_time) {
             return Reason::SessionExpired.into();
         }
         tracing::info!(target: "berth::audit", event = "unknown-session", session);

@@ -14,12 +14,11 @@ use crate::events::LogId;
 use crate::secret::Secret;
 use crate::store::{DeadLetter, StoreError, Stores};
 use crate::tokens::Tokens;
-use courier::Courier;
+use courier::{Courier, Failures, KEPT_LETTERS};
 use hook::Hook;
 use metrics::WebhookMetrics;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -89,7 +88,7 @@ impl Webhooks {
                 newest: parts.newest.clone(),
                 holder: holder.clone(),
                 lease: parts.lease,
-                failures: AtomicU32::new(0),
+                failures: Failures::default(),
             });
             courier.begin().await?;
             let task = tokio::spawn(courier.clone().run());
@@ -126,9 +125,7 @@ impl Webhooks {
             return Ok(Retried::NoSuchWebhook);
         };
         let log = &self.stores.events;
-        let letters = log.dead_letters(webhook, MAX_LISTED).await?;
-        let mut letters = letters.into_iter();
-        let Some(found) = letters.find(|letter| letter.sequence == sequence) else {
+        let Some(found) = log.dead_letter(webhook, sequence).await? else {
             return Ok(Retried::NoSuchLetter);
         };
         match hook.attempt(sequence, &found.event).await {
@@ -141,7 +138,7 @@ impl Webhooks {
                 self.metrics.delivery(webhook, "failed");
                 let (words, now_ms) = (failure.words.clone(), self.clock.now_ms());
                 let letter = courier::letter(webhook, sequence, found.event, failure, now_ms);
-                log.add_dead_letter(&letter).await?;
+                log.add_dead_letter(&letter, KEPT_LETTERS).await?;
                 Ok(Retried::Failed(words))
             }
         }

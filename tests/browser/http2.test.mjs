@@ -25,6 +25,7 @@ test('several sockets share the page\'s connection, and a logout closes them wit
   assert.ok(stats['http.http.downstream_cx_http2_total'] >= 1);
   assert.equal(stats['http.http.downstream_cx_http1_total'], 0, 'nothing came by HTTP/1.1');
   assert.equal(await page.evaluate(() => fetch('/logout', { method: 'POST' }).then((reply) => reply.ok)), true);
+  assert.deepEqual(await cookies(page, '__Host-berth'), [], 'the browser has no login cookie any more');
   await until('all are closed', () => page.evaluate(() => window.codes.length === 4));
   assert.deepEqual(await page.evaluate(() => window.codes), [4403, 4403, 4403, 4403]);
 });

@@ -95,6 +95,41 @@ test('what was asked before the feed began is not kept', () => {
   assert.equal(api(host).action, PAUSE);
 });
 
+const robot = (host) =>
+  host.request(head('api', { set: { cookie: null }, add: [['authorization', `Bearer ${fixture.tokens.hs_sid}`]] }));
+
+test("a session's own token is asked for once, and is over with its session", () => {
+  const host = ready({ routes: [{ prefix: '/api/', action: 'authenticate', bearer: 'allow' }] });
+  robot(host);
+  heard(host);
+  sound(host, host.calls.pop(), { token: fixture.tokens.hs_sid });
+  const [first, second] = [robot(host), robot(host)];
+  assert.equal(host.calls.length, 1);
+  assert.deepEqual(JSON.parse(host.calls[0].body), { token: fixture.tokens.hs_sid });
+  sound(host, host.calls.pop(), { token: fixture.tokens.hs_sid });
+  const cached = robot(host);
+  assert.deepEqual([first.resumed, second.resumed, cached.action, host.calls.length], [1, 1, 0, 0]);
+  const sent = cached.headers.filter(([name]) => name === 'authorization').map(([, value]) => String(value));
+  assert.deepEqual(sent, [`Bearer ${fixture.tokens.hs_sid}`]);
+  heard(host, [{ type: 'session-ended', session_ref: 'ref-1', reason: 'revoked' }]);
+  const late = robot(host);
+  assert.deepEqual([late.action, host.calls.length], [PAUSE, 1]);
+  host.answer(host.calls.pop(), 401, JSON.stringify({ status: 401, title: 't', reason: 'bearer-invalid' }));
+  assert.deepEqual([late.resumed, late.replies[0].status], [0, 401]);
+});
+
+test('nothing cached is used by a clock that was set back', () => {
+  const host = warm();
+  host.wait(1_000);
+  host.now -= 3_600_000;
+  host.wait(50);
+  assert.equal(api(host).action, PAUSE);
+  sound(host, host.calls.pop());
+  host.feed.length = 0;
+  heard(host);
+  assert.equal(api(host).action, PAUSE, 'what was cached before is gone');
+});
+
 test('without news for 10 seconds nothing cached is used', () => {
   const host = warm();
   for (let i = 0; i < 11; i += 1) host.wait(1_000);

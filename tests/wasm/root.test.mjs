@@ -132,6 +132,17 @@ test('a service that fails is asked ever more seldom, and the old keys stay', ()
   assert.equal(place(host, 'rs'), 'placed');
 });
 
+test('a clock that is set back does not put off the key set', () => {
+  const host = withKeySet();
+  host.now += 3_600_000;
+  host.wait(1);
+  host.answer(host.calls.pop(), 200, keySet('rs'));
+  host.now -= 3_600_000;
+  host.wait(50);
+  host.answer(host.calls.pop(), 200, keySet('es'));
+  assert.equal(place(host, 'es'), 'placed');
+});
+
 test('a cluster that is missing is no reason to spin', () => {
   const host = withKeySet();
   host.clusters.clear();
@@ -168,7 +179,7 @@ test('every request and every refusal is counted once', () => {
     'berth_requests.action=none.route=none': 1,
     'berth_requests.action=authenticate.route=/api/': 1,
     'berth_requests.action=place.route=/app/': 3,
-    'berth_streams.pool=qix': 1,
+    'berth_streams_opened.pool=qix': 1,
     'berth_rejections.reason=no-route.route=none': 1,
     'berth_rejections.reason=no-session.route=/api/': 1,
     'berth_rejections.reason=service-timeout.route=/app/': 1,
@@ -188,6 +199,6 @@ test('a placement costs few host calls', () => {
   host.answer(host.calls.pop(), 200, serviceBody({ answer: 'placement' }));
   const all = Object.values(host.counts).reduce((a, b) => a + b);
   // Headers, the cookie, the time, the callout; then context, status, body, time and histogram,
-  // five headers, the access log's text, resume, the gauge of streams.
+  // five headers, the access log's text, resume, the counter of streams.
   assert.deepEqual([before, all - before], [4, 13]);
 });

@@ -93,7 +93,7 @@ test('streams are reported as they open and close', () => {
   ]);
   assert.ok(report.closed.every(({ duration_ms }) => duration_ms >= 400));
   assert.deepEqual([report.sequence, report.opened], [4, undefined]);
-  assert.equal(host.metrics.get('berth_streams.pool=qix'), 0);
+  assert.equal(host.metrics.get('berth_streams_opened.pool=qix'), 2);
   assert.equal(host.metrics.get('berth_streams_closed.reason=ended'), 1);
   assert.equal(host.metrics.get('berth_streams_closed.reason=refused'), 1);
 });
@@ -295,6 +295,46 @@ test('a drained engine is emptied evenly', () => {
   assert.equal(gone.at(-1), 100);
   for (let i = 1; i < 10; i += 1) assert.ok(gone[i] - gone[i - 1] <= 15, `${gone}`);
   assert.equal(spared.reset, 0);
+});
+
+test('a session that ends is cut off before those of a drained engine', () => {
+  const host = ready();
+  for (let i = 0; i < 300; i += 1) open(host);
+  const socket = open(host, { session: 'ref-2', engine: 'engine-1' });
+  const poll = begun(host);
+  host.answer(next(host), 200, '{}');
+  host.wait(6_000);
+  polled(host, poll, [{ type: 'engine-drained', pool: 'qix', engine: 'engine-0', over_ms: 0 }]);
+  const held = next(host);
+  polled(host, held, [ended('ref-2', 'revoked')]);
+  host.wait(host.tick);
+  assert.equal(socket.reset, 1);
+});
+
+test('a session that ended for a reason of a newer service has ended', () => {
+  const host = ready();
+  const socket = open(host);
+  polled(host, begun(host), [ended('ref-1', 'bored')]);
+  assert.equal(closing(host.chunk(socket, FRAME)).code, 4403);
+});
+
+test('a clock that is set back stops neither reports nor what is mentioned', () => {
+  const host = ready();
+  host.now += 3_600_000;
+  host.wait(1_000);
+  const socket = open(host);
+  host.chunk(socket, FRAME);
+  begun(host);
+  host.answer(next(host), 200, '{}');
+  host.wait(1_000);
+  host.feed.length = 0;
+  host.now -= 3_600_000;
+  host.wait(50);
+  host.chunk(socket, FRAME);
+  const active = () => host.feed.some(({ body }) => JSON.parse(body).active?.includes('ref-1'));
+  for (let i = 0; i < 100 && !active(); i += 1) host.wait(50);
+  assert.ok(active());
+  assert.ok(host.feed.some(({ body }) => JSON.parse(body).cursor), 'it polls');
 });
 
 test('20,000 streams leave nothing behind', () => {

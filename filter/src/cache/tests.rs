@@ -170,3 +170,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_cookie_and_a_token_of_the_same_text_have_two_names() {
+    let names = [
+        Key::of("a.b.c"),
+        Key::of_token("a.b.c"),
+        Key::of("Bearer a.b.c"),
+    ];
+    assert_ne!(names[0], names[1]);
+    assert_eq!(names[1], names[2], "what no cookie is");
+}

@@ -5,12 +5,15 @@ use super::raw::Permission;
 use super::{Config, Faults, Jwks, Service, raw};
 use crate::cache;
 use crate::cookie::is_cookie_octet;
-use crate::feed;
+use crate::feed::{self, BEYOND_HOLD_MS};
 use crate::origin::Origin;
+use crate::request;
 use crate::route::{self, Action, MaxAge, Pattern, Route};
 use crate::token::{Key, Keys};
 use berth_api::MAX_HOLD_MS;
 
+/// Milliseconds that a callout may take at the most: ends of sessions are remembered for longer.
+const MAX_TIMEOUT_MS: u32 = 30_000;
 /// Milliseconds that a WebSocket which must end may be given at the most.
 const MAX_CLOSE_GRACE_MS: u32 = 10_000;
 /// The share of its age by which a WebSocket may close earlier, where a route does not say.
@@ -61,11 +64,11 @@ pub(super) fn check(
     }
     for (i, name) in raw.trust_headers.iter().enumerate() {
         let field = format!("trust_headers[{i}]");
-        let essential = ["host", "cookie", "upgrade", "connection"].contains(&name.as_str());
+        report.require(is_token(name), &field, "is no header's name");
         report.require(
-            is_token(name) && !essential,
+            !request::is_read(name),
             &field,
-            "is no header that can be taken off",
+            "cannot be taken off: requests are read by it",
         );
     }
     let origins = origins(&raw.origins, &mut report);
@@ -115,9 +118,9 @@ fn service(raw: raw::Service, report: &mut Report) -> Service {
         "is no host name",
     );
     report.require(
-        raw.timeout_ms > 0,
+        (1..=MAX_TIMEOUT_MS).contains(&raw.timeout_ms),
         "service.timeout_ms",
-        "must be more than 0",
+        "must be 1 to 30000",
     );
     let authorization = raw.secret.map(|secret| {
         report.require(
@@ -142,9 +145,9 @@ fn feed(raw: &raw::Feed, report: &mut Report) -> feed::Settings {
         "must be 100 to 25000",
     );
     report.require(
-        raw.lost_after_ms > raw.hold_ms,
+        raw.lost_after_ms >= raw.hold_ms.saturating_add(BEYOND_HOLD_MS),
         "feed.lost_after_ms",
-        "must be more than feed.hold_ms: no news is heard for that long in quiet times",
+        "must be 2000 above feed.hold_ms or more: in quiet times no news is heard until a poll ends",
     );
     feed::Settings {
         hold_ms: raw.hold_ms,

@@ -18,7 +18,7 @@ pub(super) struct Config {
     pub(super) api_prefixes: Vec<String>,
     #[serde(default)]
     pub(super) origins: Vec<String>,
-    #[serde(default = "trust_headers")]
+    #[serde(default)]
     pub(super) trust_headers: Vec<String>,
     pub(super) routes: Vec<Route>,
     pub(super) tokens: Tokens,
@@ -170,10 +170,6 @@ fn login_path() -> String {
 
 fn api_prefixes() -> Vec<String> {
     vec!["/api".to_owned()]
-}
-
-fn trust_headers() -> Vec<String> {
-    vec!["x-qlik-session".to_owned()]
 }
 
 fn issuer() -> String {

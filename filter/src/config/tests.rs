@@ -37,7 +37,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(config.cookie, "__Host-berth");
     assert_eq!(config.login_path, "/login");
     assert_eq!(config.api_prefixes, ["/api"]);
-    assert_eq!(config.trust_headers, ["x-qlik-session"]);
+    assert!(config.trust_headers.is_empty());
     let feed = (config.feed.hold_ms, config.feed.lost_after_ms);
     assert_eq!((feed, config.close_grace_ms), ((5_000, 10_000), 500));
     let cache = (config.cache.entries, config.cache.bytes);
@@ -165,7 +165,6 @@ fn values_that_make_no_sense_are_named() {
         ("/origins", json!(["null"]), "origins[0]: "),
         ("/trust_headers", json!(["a b"]), "trust_headers[0]: "),
         ("/trust_headers", json!([":path"]), "trust_headers[0]: "),
-        ("/trust_headers", json!(["cookie"]), "trust_headers[0]: "),
         ("/routes", json!([]), "routes: "),
         (
             "/routes",
@@ -216,7 +215,7 @@ fn values_that_make_no_sense_are_named() {
         ("/feed", json!({"hold_ms": 25_001}), "feed.hold_ms: "),
         (
             "/feed",
-            json!({"lost_after_ms": 5_000}),
+            json!({"lost_after_ms": 6_999}),
             "feed.lost_after_ms: ",
         ),
         ("/cache", json!({"entries": 1_000_001}), "cache.entries: "),
@@ -232,6 +231,11 @@ fn values_that_make_no_sense_are_named() {
             "service.authority: ",
         ),
         ("/service", json!({"timeout_ms": 0}), "service.timeout_ms: "),
+        (
+            "/service",
+            json!({"timeout_ms": 30_001}),
+            "service.timeout_ms: must be 1 to 30000",
+        ),
         ("/service", json!({"secret": "a\nb"}), "service.secret: "),
         ("/tokens/keys", json!([]), "tokens: has neither"),
         ("/tokens/issuer", json!(""), "tokens.issuer: "),
@@ -257,6 +261,41 @@ fn values_that_make_no_sense_are_named() {
     ] {
         let found = faults(pointer, value.clone());
         assert!(found.contains(words), "{pointer} {value}: {found}");
+    }
+}
+
+#[test]
+fn the_greatest_and_the_least_are_taken() {
+    for (pointer, value) in [
+        ("/service", json!({"timeout_ms": 30_000})),
+        ("/feed", json!({"hold_ms": 5_000, "lost_after_ms": 7_000})),
+        (
+            "/trust_headers",
+            json!(["x-user", "x-qlik-session", "x-forwarded-protocol"]),
+        ),
+    ] {
+        assert_eq!(faults(pointer, value), "", "{pointer}");
+    }
+}
+
+#[test]
+fn what_requests_are_read_by_is_no_trust_header() {
+    for name in [
+        "X-Forwarded-Proto",
+        "x_forwarded_proto",
+        "origin",
+        "Accept",
+        "sec-fetch-mode",
+        "Sec-WebSocket-Key",
+        "sec-websocket-protocol",
+        "Connection",
+        "upgrade",
+        "Cookie",
+        "HOST",
+    ] {
+        let found = faults("/trust_headers", json!(["x-user", name]));
+        let words = "trust_headers[1]: cannot be taken off: requests are read by it";
+        assert_eq!(found, words, "{name}");
     }
 }
 

@@ -10,6 +10,7 @@ use crate::rejection::{Cause, Rejection};
 use crate::route::{Action, MaxAge, Route};
 use crate::step::{Change, Failure, Outcome};
 use crate::token::Keys;
+use crate::verified::Good;
 use berth_api::Problem;
 use std::rc::Rc;
 
@@ -49,12 +50,18 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    pub(super) const fn new(at: Option<usize>, route: &Route, asker: Asker) -> Self {
+    /// `anonymous`: who turns out to have no session goes on as nobody.
+    pub(super) const fn new(
+        at: Option<usize>,
+        route: &Route,
+        asker: Asker,
+        anonymous: bool,
+    ) -> Self {
         Self {
             route: at,
             action: route.action,
             asker,
-            anonymous: route.anonymous,
+            anonymous,
             max_age: route.max_age,
         }
     }
@@ -137,7 +144,7 @@ fn verified(
     let answer = read(body).map_err(|field| {
         Rejection::from(Cause::ServiceAnswerInvalid).with_detail(format!("wrong: {field}"))
     })?;
-    let until = keys
+    let Good { until, .. } = keys
         .verify(&answer.token)
         .map_err(|fault| Rejection::from(Cause::TokenInvalid).with_detail(fault.to_string()))?;
     // The session ended while its answer was on its way.

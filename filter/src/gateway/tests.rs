@@ -119,7 +119,7 @@ fn the_golden_answer_ends_a_session_drains_an_engine_and_asks_for_the_list() {
     gateway.tick(50);
     assert_eq!(report(&gateway.tick(100))["full"], "whole");
     assert_eq!(gateway.tick(600).resets, [1]);
-    let (_, reason) = gateway.close(1, 610, Ending::default()).unwrap();
+    let reason = gateway.close(1, 610, Ending::default()).unwrap();
     assert_eq!(reason, CloseReason::Expired);
     gateway.tick(60_000);
     assert!(!gateway.has_ended("k1Jt0yqSxv2P"));
@@ -140,7 +140,7 @@ fn an_end_without_a_known_reason_is_a_revocation() {
     )
     .unwrap();
     let closed = gateway.close(1, 0, Ending::default()).unwrap();
-    assert_eq!(closed, ("qix".to_owned(), CloseReason::Revoked));
+    assert_eq!(closed, CloseReason::Revoked);
 }
 
 #[test]
@@ -176,4 +176,35 @@ fn without_streams_the_feed_goes_on_for_a_while_only() {
     }
     assert_eq!(last, 59_000);
     assert!(!gateway.is_fresh(199_000));
+}
+
+#[test]
+fn a_clock_that_is_set_back_stops_no_reports_and_keeps_nothing_fresh() {
+    const HOUR: u64 = 3_600_000;
+    let mut gateway = gateway();
+    open(&mut gateway, 1, HOUR);
+    gateway.tick(HOUR);
+    answer(&mut gateway, HOUR, &json!({"cursor": "a"})).unwrap();
+    gateway.active("k1Jt0yqSxv2P", HOUR);
+    gateway.tick(HOUR + 50);
+    report(&gateway.tick(HOUR + 1_000));
+    gateway.on_report(Some(b"{}"), HOUR + 1_000).unwrap();
+    assert!(gateway.is_fresh(HOUR + 1_000));
+
+    // The poll that is under way will be heard of by the new time, or never.
+    gateway.tick(1_000);
+    assert!(!gateway.is_fresh(1_000));
+    gateway.active("k1Jt0yqSxv2P", 1_000);
+    let works: Vec<Work> = (1..40).map(|n| gateway.tick(1_000 + n * 50)).collect();
+    let reported = works.iter().find(|work| work.report.is_some()).unwrap();
+    assert_eq!(report(reported)["active"], json!(["k1Jt0yqSxv2P"]));
+    assert!(works.iter().any(|work| work.poll.is_some()));
+    let told = answer(&mut gateway, 3_000, &json!({"cursor": "b"})).unwrap();
+    assert!(told.lost && gateway.is_fresh(3_000));
+    gateway.tick(3_050);
+    assert!(
+        !answer(&mut gateway, 3_100, &json!({"cursor": "c"}))
+            .unwrap()
+            .lost
+    );
 }

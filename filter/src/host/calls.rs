@@ -227,11 +227,6 @@ pub(super) fn define_counter(name: &str) -> Result<u32> {
     define_metric(MetricType::Counter, name)
 }
 
-/// Makes a gauge, or finds the one of that name.
-pub(super) fn define_gauge(name: &str) -> Result<u32> {
-    define_metric(MetricType::Gauge, name)
-}
-
 /// Makes a histogram, or finds the one of that name.
 pub(super) fn define_histogram(name: &str) -> Result<u32> {
     define_metric(MetricType::Histogram, name)

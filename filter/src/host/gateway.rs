@@ -85,8 +85,8 @@ impl Gateway {
         self.with(|core| core.closing(id, now));
     }
 
-    /// A stream is over: its pool, and why.
-    pub(super) fn close(&self, id: u32, ending: Ending) -> Option<(String, CloseReason)> {
+    /// A stream is over: why.
+    pub(super) fn close(&self, id: u32, ending: Ending) -> Option<CloseReason> {
         let now = self.clock();
         let closed = self.with(|core| core.close(id, now, ending));
         self.hurry();

@@ -74,7 +74,7 @@ pub(super) struct Metrics {
     feed_failures: Cell<Option<u32>>,
     age_warnings: Cell<Option<u32>>,
     lanes_lost: Cell<Option<u32>>,
-    streams: RefCell<HashMap<String, u32>>,
+    opened: RefCell<HashMap<String, u32>>,
     closed: RefCell<HashMap<CloseReason, u32>>,
 }
 
@@ -98,7 +98,7 @@ impl Metrics {
             feed_failures: Cell::default(),
             age_warnings: Cell::default(),
             lanes_lost: Cell::default(),
-            streams: RefCell::default(),
+            opened: RefCell::default(),
             closed: RefCell::default(),
         }
     }
@@ -180,25 +180,20 @@ impl Metrics {
         count(&self.age_warnings, "berth_stream_age_warnings");
     }
 
-    /// A stream of this pool has opened.
+    /// A stream of this pool has opened. How many are open is for Envoy and the service to say: a gauge of the
+    /// filter's own would keep what a VM had when it traps.
     pub(super) fn stream_opened(&self, pool: &str) {
-        self.streams(pool, 1);
-    }
-
-    /// A stream of this pool has closed.
-    pub(super) fn stream_closed(&self, pool: &str, reason: CloseReason) {
-        self.streams(pool, -1);
-        let name = || format!("berth_streams_closed.reason={}", reason.as_str());
-        if let Some(id) = known(&self.closed, &reason, || calls::define_counter(&name())) {
+        let name = || format!("berth_streams_opened.pool={pool}");
+        if let Some(id) = known(&self.opened, pool, || calls::define_counter(&name())) {
             let _ = calls::increment(id);
         }
     }
 
-    fn streams(&self, pool: &str, change: i64) {
-        let name = || format!("berth_streams.pool={pool}");
-        let id = known(&self.streams, pool, || calls::define_gauge(&name()));
-        if let Some(id) = id {
-            let _ = calls::add(id, change);
+    /// A stream has closed.
+    pub(super) fn stream_closed(&self, reason: CloseReason) {
+        let name = || format!("berth_streams_closed.reason={}", reason.as_str());
+        if let Some(id) = known(&self.closed, &reason, || calls::define_counter(&name())) {
+            let _ = calls::increment(id);
         }
     }
 }

@@ -178,8 +178,8 @@ impl Seat {
                     received: tap.received(),
                     sent: streams::number_property(RESPONSE_SIZE).unwrap_or_default(),
                 };
-                if let Some((pool, reason)) = shared.gateway.close(self.id, ending) {
-                    shared.metrics.stream_closed(&pool, reason);
+                if let Some(reason) = shared.gateway.close(self.id, ending) {
+                    shared.metrics.stream_closed(reason);
                 }
             }
             State::Held | State::Passed => {}

@@ -172,3 +172,15 @@ fn there_is_an_end_to_how_many_wait() {
     }
     assert!(lane.call("/a", Vec::new(), "one too many", 1).is_err());
 }
+
+#[test]
+fn nobody_waits_longer_because_the_clock_is_set_back() {
+    let mut lane = open();
+    call(&mut lane, "one", 3_600_000);
+    assert!(lane.overdue(3_600_000).waits.is_empty());
+    assert!(lane.overdue(0).waits.is_empty());
+    assert!(lane.overdue(999).waits.is_empty());
+    let overdue = lane.overdue(1_000);
+    assert_eq!(overdue.waits, ["one"]);
+    assert_eq!(overdue.cut, Some(STREAM));
+}

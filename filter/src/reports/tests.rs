@@ -22,7 +22,7 @@ fn open(reports: &mut Reports, streams: &mut Streams, id: u32) {
 }
 
 fn close(reports: &mut Reports, streams: &mut Streams, id: u32) {
-    let (_, closed) = streams.close(id, 0, Ending::default()).unwrap();
+    let closed = streams.close(id, 0, Ending::default()).unwrap();
     reports.closed(closed);
 }
 

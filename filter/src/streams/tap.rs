@@ -71,7 +71,8 @@ impl Tap {
         if let Some(reason) = self.live.doom.get() {
             return (self.shut(reason, walked.boundary), None);
         }
-        let again = |at: u64| now >= at.saturating_add(ACTIVE_EVERY_MS);
+        // Before the last mention is a clock that has been set back.
+        let again = |at: u64| now < at || now >= at.saturating_add(ACTIVE_EVERY_MS);
         let active = walked.data && self.active_at.is_none_or(again);
         if active {
             self.active_at = Some(now);

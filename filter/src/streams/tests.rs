@@ -36,7 +36,7 @@ fn reason(streams: &mut Streams, id: u32, now: u64) -> CloseReason {
         received: 3,
         sent: 4,
     };
-    streams.close(id, now, ending).unwrap().1.reason
+    streams.close(id, now, ending).unwrap().reason
 }
 
 #[test]
@@ -171,6 +171,85 @@ fn a_drain_is_spread_evenly() {
 }
 
 #[test]
+fn a_second_drain_may_be_sooner_and_never_later() {
+    let mut streams = streams();
+    for id in 0..50 {
+        streams.open(id, placed("a", "e"), 0, 0.5);
+    }
+    streams.drain("qix", "e", 3_600_000, 60_000, 0.5);
+    assert_eq!(streams.due(70_000).resets, [0_u32; 0]);
+    streams.drain("qix", "e", 10_000, 70_000, 0.5);
+    streams.drain("qix", "e", 3_600_000, 70_000, 0.5);
+    let early = streams.due(75_000).resets;
+    assert!((20..=30).contains(&early.len()), "{early:?}");
+    for id in early {
+        assert_eq!(reason(&mut streams, id, 0), CloseReason::Drained);
+    }
+    let late = streams.due(80_000).resets;
+    assert_eq!(late.len(), streams.len());
+}
+
+#[test]
+fn who_has_no_session_is_cut_off_before_those_of_a_drained_engine() {
+    let mut streams = streams();
+    for id in 0..1_000 {
+        streams.open(id, placed("a", "e"), 0, 0.5);
+    }
+    streams.open(1_000, placed("b", "other"), 0, 0.5);
+    let brief = Placed {
+        session_expires_at: 51,
+        ..placed("c", "other")
+    };
+    streams.open(1_001, brief, 0, 0.5);
+    streams.drain("qix", "e", 0, 50_000, 0.5);
+    assert_eq!(streams.due(50_000).resets.len(), 100);
+    streams.end_session("b", CloseReason::Revoked, 51_000);
+    let resets = streams.due(51_000).resets;
+    assert_eq!((resets.len(), &resets[..2]), (100, &[1_000, 1_001][..]));
+    assert_eq!(reason(&mut streams, 1_001, 0), CloseReason::Expired);
+    let left: usize = (0..9).map(|_| streams.due(51_000).resets.len()).sum();
+    assert_eq!(left, 802);
+}
+
+#[test]
+fn a_clock_that_is_set_back_leaves_spans_as_long_as_they_were() {
+    const HOUR: u64 = 3_600_000;
+    let mut streams = streams();
+    let mortal = Placed {
+        session_expires_at: 2 * 3_600,
+        ..placed("a", "e")
+    };
+    let aging = Placed {
+        max_age: Some(MaxAge {
+            ms: 60_000,
+            jitter: 0.0,
+        }),
+        ..mortal.clone()
+    };
+    let mut tap = streams.open(1, mortal.clone(), HOUR, 0.5);
+    streams.open(2, aging, HOUR, 0.5);
+    streams.open(3, mortal.clone(), HOUR, 0.5);
+    streams.open(4, placed("b", "other"), HOUR, 0.5);
+    streams.drain("qix", "e", 3_000, HOUR, 1.0);
+    streams.end_session("b", CloseReason::Revoked, HOUR);
+    assert_eq!(said(&mut tap, &FRAME, HOUR), Pass::All);
+    streams.set_back(HOUR);
+    assert_eq!(streams.due(GRACE).resets, [4]);
+    // Doomed one second after the other; those who have spoken lately have a grace.
+    let cut: Vec<u32> = (1..=10)
+        .flat_map(|half| streams.due(half * 500).resets)
+        .collect();
+    assert_eq!(cut, [1, 2, 3]);
+    let read = |start: usize, max: usize| FRAME.get(start..FRAME.len().min(start + max));
+    let mut tap = streams.open(5, mortal, HOUR, 0.5);
+    assert!(tap.chunk(FRAME.len(), HOUR, read).1.is_some());
+    assert!(
+        tap.chunk(FRAME.len(), 0, read).1.is_some(),
+        "active by the new time"
+    );
+}
+
+#[test]
 fn a_burst_of_ends_is_cut_off_in_parts() {
     let mut streams = streams();
     for id in 0..250 {
@@ -197,7 +276,7 @@ fn how_a_stream_has_ended_is_told() {
             received: 3,
             sent: 4,
         };
-        let (_, closed) = streams.close(id, 3_500, ending).unwrap();
+        let closed = streams.close(id, 3_500, ending).unwrap();
         assert_eq!(closed.reason, expected);
         assert_eq!(
             (closed.duration_ms, closed.bytes_received, closed.bytes_sent),

@@ -132,8 +132,33 @@ fn a_token_that_was_good_is_good_until_its_end() {
     assert!(keys.verify(&forged).is_err());
     // As remembered from before its end: the end counts, not the memory.
     let old = signed(&claims(now - 60));
-    keys.verified.borrow_mut().note(&old, now - 60);
+    let good = Good {
+        until: now - 60,
+        session: false,
+    };
+    keys.verified.borrow_mut().note(&old, good);
     assert!(keys.verify(&old).is_err());
+}
+
+#[test]
+fn a_token_of_a_session_says_so_every_time() {
+    let exp = get_current_timestamp() + 60;
+    let keys = keys();
+    for (sid, session) in [
+        (json!("ref"), true),
+        // Which one is not the filter's to know: whoever is asked of it will not know this one.
+        (json!(7), true),
+        (Value::Null, false),
+    ] {
+        let claims = json!({"iss": "berth", "aud": "engine", "exp": exp, "sid": sid});
+        let token = signed(&claims);
+        let good = Good {
+            until: exp,
+            session,
+        };
+        assert_eq!(keys.verify(&token), Ok(good), "{sid}");
+        assert_eq!(keys.verify(&token), Ok(good), "{sid}, remembered");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! it is answered when there are events after that cursor, or after `hold_ms` without any; with
 //! [`CURSOR_NOW`] at once, so that the gateway has a place.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Path of the call, with `{gateway}` for the gateway's name: 1 to 64 of `A-Z a-z 0-9 - . _`.
 pub const GATEWAY_EVENTS_PATH: &str = "/v1/gateways/{gateway}/events";
@@ -209,7 +209,8 @@ pub enum GatewayEvent {
     SessionEnded {
         /// Which.
         session_ref: String,
-        /// [`CloseReason::Expired`] or [`CloseReason::Revoked`].
+        /// [`CloseReason::Expired`] or [`CloseReason::Revoked`]; one of a newer service is read as the latter.
+        #[serde(deserialize_with = "known_or_revoked")]
         reason: CloseReason,
     },
     /// An engine is drained: its streams are closed, spread evenly over that time.
@@ -224,4 +225,11 @@ pub enum GatewayEvent {
     /// A type of a newer service.
     #[serde(other)]
     Unknown,
+}
+
+fn known_or_revoked<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CloseReason, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let known = CloseReason::ALL.into_iter();
+    let mut known = known.filter(|reason| reason.as_str() == text);
+    Ok(known.next().unwrap_or(CloseReason::Revoked))
 }

@@ -84,12 +84,17 @@ pub struct PlacementAnswer {
     pub reason: String,
 }
 
-/// Asks for the JWT of a session, without placing anything.
+/// Asks for the JWT of a session, without placing anything, by `session` or by `token`: exactly one of them.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenRequest {
     /// The value of the login cookie. A secret: never logged, never kept.
-    pub session: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// The JWT that a program brought along by itself, without `Bearer `: answered with that very token while its
+    /// session lives. A secret: never logged, never kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
 }
 
 /// The JWT of a session.

@@ -25,6 +25,9 @@ fn bodies_survive_a_round_trip() {
     golden::<TokenRequest>(include_str!(
         "../../../tests/fixtures/contract/token_request.json"
     ));
+    golden::<TokenRequest>(include_str!(
+        "../../../tests/fixtures/contract/token_request_bearer.json"
+    ));
     golden::<TokenAnswer>(include_str!(
         "../../../tests/fixtures/contract/token_answer.json"
     ));
@@ -53,6 +56,28 @@ fn an_event_of_an_unknown_type_is_no_fault() {
     let text = r#"{"cursor":"c","events":[{"type":"painted","colour":"blue"}]}"#;
     let answer: GatewayAnswer = serde_json::from_str(text).unwrap();
     assert_eq!(answer.events, [GatewayEvent::Unknown]);
+}
+
+#[test]
+fn a_session_that_ended_for_an_unknown_reason_has_ended() {
+    let ended = |reason: &str| {
+        let event = format!(r#"{{"type":"session-ended","session_ref":"r","reason":{reason}}}"#);
+        let text = format!(r#"{{"cursor":"c","events":[{event}]}}"#);
+        let answer = serde_json::from_str::<GatewayAnswer>(&text);
+        answer.map(|mut answer| answer.events.remove(0))
+    };
+    for (said, reason) in [
+        ("\"expired\"", CloseReason::Expired),
+        ("\"bored\"", CloseReason::Revoked),
+    ] {
+        let session_ref = "r".to_owned();
+        let expected = GatewayEvent::SessionEnded {
+            session_ref,
+            reason,
+        };
+        assert_eq!(ended(said).unwrap(), expected);
+    }
+    assert!(ended("7").is_err());
 }
 
 #[test]

@@ -48,7 +48,8 @@ export class State {
   async logout() {
     let answer;
     try {
-      answer = await call('POST', '/logout');
+      // The page may be left at once: the browser says it all the same.
+      answer = await call('POST', '/logout', undefined, { keepalive: true });
     } finally {
       this.#channel.postMessage('logout');
       this.#loggedOut(answer?.logout_url);
@@ -163,11 +164,12 @@ export class State {
 }
 
 /** A call to the service; rejects with an error that has the `status` of an answer that is a refusal. */
-async function call(method, path, body) {
+async function call(method, path, body, more) {
   const headers = { accept: 'application/json' };
   if (body) headers['content-type'] = 'application/json';
   const answer = await fetch(path, {
     method, headers, body: body && JSON.stringify(body), cache: 'no-store', credentials: 'same-origin', redirect: 'error',
+    ...more,
   });
   if (answer.ok) return answer.status === 204 ? null : answer.json();
   throw Object.assign(new Error(`${method} ${path}: ${answer.status}`), { status: answer.status });

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::store::AccountChange;
 use crate::store::sqlite::SqliteStore;
 use async_trait::async_trait;
 use std::sync::Mutex;
@@ -39,8 +40,8 @@ impl AccountStore for Watched {
         self.store.accounts().await
     }
 
-    async fn update_account(&self, row: &AccountRow) -> Result<bool, StoreError> {
-        self.store.update_account(row).await
+    async fn change_account(&self, name: &str, change: &AccountChange) -> Result<bool, StoreError> {
+        self.store.change_account(name, change).await
     }
 
     async fn set_attempts(
@@ -241,15 +242,15 @@ async fn changes_since_the_check_are_seen() {
     assert_eq!(since().await, None);
     w.fail(1).await;
     assert_eq!(since().await, None, "failures of others are no change");
-    let change = async |change: fn(&mut AccountRow)| {
-        let mut changed = row.clone();
-        change(&mut changed);
-        assert!(w.store.update_account(&changed).await.unwrap());
+    let change = async |change: AccountChange| {
+        let changed = w.store.change_account("ann", &change).await;
+        assert!(changed.unwrap());
     };
-    change(|row| row.roles.clear()).await;
+    change(AccountChange::Roles(Vec::new())).await;
     assert_eq!(since().await, Some(EndCause::RolesChanged));
-    change(|row| row.password_hash.push('x')).await;
+    change(AccountChange::Roles(row.roles.clone())).await;
+    change(AccountChange::PasswordHash("x".to_owned())).await;
     assert_eq!(since().await, Some(EndCause::PasswordChanged));
-    change(|row| row.locked = true).await;
+    change(AccountChange::Locked(true)).await;
     assert_eq!(since().await, Some(EndCause::AccountLocked));
 }

@@ -171,12 +171,13 @@ async fn addresses(
     );
     let mut ips = Vec::new();
     for record in v4?.into_iter().chain(v6?) {
+        // That of an alias (CNAME) counts, too.
+        *ttl = (*ttl).min(record.ttl);
         let ip = match record.data {
             RData::A(a) => IpAddr::V4(a.0),
             RData::AAAA(aaaa) => IpAddr::V6(aaaa.0),
             _ => continue,
         };
-        *ttl = (*ttl).min(record.ttl);
         ips.push(ip);
     }
     Ok(ips)

@@ -171,6 +171,10 @@ mod tests {
         for _ in 0..40 {
             following.next().await;
         }
-        assert!(began.elapsed() > Duration::from_secs(90), "{:?}", began.elapsed());
+        assert!(
+            began.elapsed() > Duration::from_secs(90),
+            "{:?}",
+            began.elapsed()
+        );
     }
 }

@@ -1,25 +1,38 @@
 //! One list out of several sources: of two engines at the same address the source that is named first is
-//! right, and no two engines have the same name.
+//! right, and no two engines have the same name. An engine keeps the name that it has.
 
 use super::Found;
 use crate::engine::EngineName;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
-/// The engines of all sources, in the order of their rank.
+/// The engines of all sources, in the order of their rank. `known`: what engines are called now.
 #[must_use]
-pub fn merge<'a>(sources: impl Iterator<Item = &'a [Found]>) -> Vec<Found> {
+pub fn merge<'a>(
+    sources: impl Iterator<Item = &'a [Found]> + Clone,
+    known: &BTreeMap<SocketAddr, &EngineName>,
+) -> Vec<Found> {
+    let named = |found: &Found| known.get(&found.endpoint.api).copied();
+    // Who is called so now, and is still there.
+    let holders = sources.clone().flatten().filter_map(|found| {
+        let name = named(found)?;
+        (*name == found.name).then_some((&found.name, found.endpoint.api))
+    });
+    let holders: BTreeMap<_, _> = holders.collect();
     let (mut addresses, mut names) = (BTreeSet::new(), BTreeSet::new());
     let mut all = Vec::new();
     for found in sources.flatten() {
-        if !addresses.insert(found.endpoint.api) {
+        let address = found.endpoint.api;
+        if !addresses.insert(address) {
             continue;
         }
         let mut found = found.clone();
-        if names.contains(&found.name) {
-            // The name is another engine's, the address is not.
-            let address = super::address_name(found.endpoint.api);
-            let longer = format!("{}-{}", found.name, address.as_str());
-            found.name = EngineName::from(longer.as_str());
+        let longer = format!("{}-{}", found.name, super::address_name(address).as_str());
+        let longer = EngineName::from(longer.as_str());
+        let anothers = holders.get(&found.name).is_some_and(|at| *at != address);
+        // The name is another engine's, the address is not.
+        if anothers || names.contains(&found.name) || named(&found) == Some(&longer) {
+            found.name = longer;
         }
         if names.insert(found.name.clone()) {
             all.push(found);
@@ -56,7 +69,8 @@ mod tests {
             found("a", "10.0.0.3:1", false),
             found("c", "10.0.0.4:1", false),
         ];
-        let all = merge([&first[..], &second[..]].into_iter());
+        let nobody = BTreeMap::new();
+        let all = merge([&first[..], &second[..]].into_iter(), &nobody);
         let named: Vec<_> = all
             .iter()
             .map(|f| (f.name.as_str(), f.wish == Wish::Drained))
@@ -70,6 +84,33 @@ mod tests {
                 ("c", false)
             ]
         );
-        assert_eq!(merge([].into_iter()), []);
+        assert_eq!(merge([].into_iter(), &nobody), []);
+    }
+
+    #[test]
+    fn an_engine_keeps_its_name_whoever_comes_and_goes() {
+        let (first, second) = (
+            [found("e", "10.0.0.1:1", false)],
+            [found("e", "10.0.0.2:1", false)],
+        );
+        let mut known: Vec<Found> = Vec::new();
+        let mut merged = |sources: &[&[Found]]| {
+            let names = known.iter().map(|f| (f.endpoint.api, &f.name)).collect();
+            known = merge(sources.iter().copied(), &names);
+            let named = known
+                .iter()
+                .map(|f| (f.endpoint.api.ip().to_string(), f.name.to_string()));
+            named.collect::<BTreeMap<_, _>>()
+        };
+        let both = |one: &str, two: &str| {
+            let named = [("10.0.0.1", one), ("10.0.0.2", two)];
+            BTreeMap::from(named.map(|(ip, name)| (ip.to_owned(), name.to_owned())))
+        };
+        assert_eq!(merged(&[&first, &second]), both("e", "e-10.0.0.2-1"));
+        assert_eq!(merged(&[&[], &second])["10.0.0.2"], "e-10.0.0.2-1");
+        assert_eq!(merged(&[&first, &second]), both("e", "e-10.0.0.2-1"));
+        assert!(merged(&[]).is_empty());
+        assert_eq!(merged(&[&[], &second])["10.0.0.2"], "e");
+        assert_eq!(merged(&[&first, &second]), both("e-10.0.0.1-1", "e"));
     }
 }

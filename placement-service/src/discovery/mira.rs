@@ -1,6 +1,7 @@
 //! Engines that an existing Mira knows: its `GET /v1/engines`, asked again and again. Takes where engines
 //! are and whether their pod is being deleted; how they do is our own probe's affair.
 
+use super::entries::entries;
 use super::marks::LeftOut;
 use super::polled::{self, Polled};
 use super::{Discovery, DiscoveryFault, Found, Wish, address_name};
@@ -102,9 +103,12 @@ pub struct Engines {
 /// # Errors
 /// When it is not a list of engines.
 pub fn parse(body: &[u8], network: Option<&str>) -> Result<Engines, serde_json::Error> {
-    let entries: Vec<Entry> = serde_json::from_slice(body)?;
-    let mut engines = Engines::default();
-    for (index, entry) in entries.into_iter().enumerate() {
+    let (entries, left_out) = entries::<Entry>(body, "Mira's ")?;
+    let mut engines = Engines {
+        left_out,
+        ..Engines::default()
+    };
+    for (index, entry) in entries {
         let Known {
             networks,
             port,
@@ -179,6 +183,12 @@ mod tests {
         for text in ["", "{}", "[{}]", "[1]", "[{\"engine\":{\"port\":\"x\"}}]"] {
             assert!(parse(text.as_bytes(), None).is_err(), "{text}");
         }
+        let text =
+            r#"[{"engine":{"port":"x"}},{"engine":{"networks":[{"ip":"10.0.1.6"}],"port":9076}}]"#;
+        let engines = parse(text.as_bytes(), None).unwrap();
+        assert_eq!(engines.found.len(), 1);
+        let told = &engines.left_out[0];
+        assert!(told.starts_with("Mira's [0]: engine.port: "), "{told}");
         assert_eq!(parse(b"[]", None).unwrap(), Engines::default());
     }
 }

@@ -77,6 +77,7 @@ fn fleet_of(engines: &Arc<[Arc<Engine>]>) -> Arc<Fleet> {
     Arc::new(Fleet::of(vec![PoolFleet {
         name: "p".into(),
         discovered: true,
+        current: true,
         engines: Arc::clone(engines),
     }]))
 }

@@ -4,16 +4,18 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::config;
 use crate::metrics::Metrics;
-use crate::store::EventKind;
+use crate::sessions::{NewChild, NewSession};
 use crate::store::SessionStore;
 use crate::store::contract::session_row;
 use crate::store::sqlite::SqliteStore;
+use crate::store::{EndCause, EventKind};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 struct World {
     _dir: tempfile::TempDir,
     store: Arc<SqliteStore>,
+    sessions: Arc<Sessions>,
     events: Events,
     /// Rings as the feed does.
     newest: watch::Sender<u64>,
@@ -29,9 +31,10 @@ async fn world() -> World {
     let (newest, news) = watch::channel(0);
     let sessions = Arc::new(sessions.await.unwrap());
     World {
-        events: Events::open(&stores, sessions, news).await.unwrap(),
+        events: Events::open(&stores, sessions.clone(), news).await.unwrap(),
         _dir: dir,
         store,
+        sessions,
         newest,
     }
 }
@@ -89,6 +92,47 @@ async fn a_runtime_hears_of_its_sessions_and_of_those_that_they_started() {
         ..query(&w, Reader::Operator, Duration::ZERO)
     };
     assert_eq!(w.events.read(&family).await.unwrap().events.len(), 2);
+}
+
+#[tokio::test]
+async fn a_runtime_hears_of_the_ends_of_children_after_their_parents_own() {
+    let here = world().await;
+    let (_, parent) = here.sessions.begin(NewSession::default()).await.unwrap();
+    let child = NewChild {
+        runtime: "flows".to_owned(),
+        idle_timeout: None,
+        claims: serde_json::Map::new(),
+    };
+    let child = here.sessions.start_child(&parent.session_ref, None, child);
+    let (_, child) = child.await.unwrap();
+    let end = here
+        .sessions
+        .end_ref(&parent.session_ref, EndCause::Operator);
+    assert!(end.await.unwrap());
+    let reader = Reader::Runtime("berth".to_owned());
+    let page = here
+        .events
+        .read(&query(&here, reader, Duration::ZERO))
+        .await;
+    let page = page.unwrap();
+    let ends = page.events.iter().filter_map(|told| {
+        let event = &told.event;
+        event.cause.map(|cause| (event.session_ref.as_str(), cause))
+    });
+    let ends: Vec<_> = ends.collect();
+    assert_eq!(
+        ends,
+        [
+            (parent.session_ref.as_str(), EndCause::Operator),
+            (child.session_ref.as_str(), EndCause::ParentEnded),
+        ]
+    );
+    // Another replica has heard of the parent's end, and of nothing before.
+    let there = world().await;
+    let sessions = &there.sessions;
+    sessions.hear_of_end(&parent.session_ref, "berth", EndCause::Operator);
+    let runtime = sessions.runtime_of(&parent.session_ref).await.unwrap();
+    assert_eq!(runtime.as_deref(), Some("berth"));
 }
 
 #[tokio::test]

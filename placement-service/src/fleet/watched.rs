@@ -23,6 +23,7 @@ pub(super) struct Watched {
 pub(super) struct Source {
     /// It has said something, or failed.
     pub(super) heard: bool,
+    pub(super) failing: bool,
     pub(super) list: Vec<Found>,
 }
 

@@ -24,7 +24,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// Reports taken before a snapshot is published, so that a big fleet does not publish one per probe.
 const BATCH: usize = 1024;
@@ -152,8 +152,14 @@ impl Watcher {
                 }
             }
             self.publish();
-            // Tasks of engines that are gone.
-            while self.tasks.try_join_next().is_some() {}
+            // Tasks of engines that are gone; no other ends.
+            while let Some(ended) = self.tasks.try_join_next() {
+                if let Err(fault) = ended
+                    && fault.is_panic()
+                {
+                    error!("a discovery or a probe has ended by a fault of ours: {fault}");
+                }
+            }
         }
     }
 
@@ -181,17 +187,21 @@ impl Watcher {
             return;
         };
         source.heard = true;
+        source.failing = news == News::Failing;
         match news {
             News::List(list) => source.list = list,
             News::Failing => return,
         }
-        let found = merge(pool.sources.iter().map(|source| &source.list[..]));
+        let names = pool.engines.iter().map(|(n, w)| (w.engine.endpoint.api, n));
+        let names = names.collect();
+        let found = merge(pool.sources.iter().map(|source| &source.list[..]), &names);
         let names: HashSet<&EngineName> = found.iter().map(|found| &found.name).collect();
         pool.engines.retain(|name, watched| {
             let stays = names.contains(name);
             if !stays {
                 let before = watched.engine.state.as_str();
                 info!(pool = %pool.name, engine = %name, before, state = "gone", "engine is gone");
+                self.metrics.gone(&pool.name, name);
             }
             stays
         });
@@ -206,6 +216,9 @@ impl Watcher {
             {
                 if watched.wish != wish {
                     watched.wish = wish;
+                    if wish == Wish::InUse {
+                        watched.engine.tally.came_up(Instant::now());
+                    }
                     let load = watched.engine.load.clone();
                     watched.show(load, watched.engine.probed_at);
                     let state = watched.engine.state.as_str();
@@ -303,6 +316,7 @@ impl Watcher {
             let pool = PoolFleet {
                 name: Arc::clone(&watched.name),
                 discovered: watched.sources.iter().all(|source| source.heard),
+                current: watched.sources.iter().all(|s| s.heard && !s.failing),
                 engines: engines.map(|w| Arc::clone(&w.engine)).collect(),
             };
             let blind = pool.is_blind();

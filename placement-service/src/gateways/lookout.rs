@@ -2,10 +2,10 @@
 //! told of those that are over, again until their streams are closed (S13, S34). And says that sessions were
 //! active, again until the store has heard it (S12).
 
-use super::Shared;
+use super::{Shared, reason};
 use crate::sessions::Life;
-use crate::store::StoreError;
-use berth_api::{CloseReason, GatewayEvent};
+use crate::store::{EndCause, StoreError};
+use berth_api::GatewayEvent;
 use futures_util::StreamExt;
 use futures_util::stream;
 use std::sync::Arc;
@@ -62,8 +62,9 @@ impl Shared {
         let again_ms = match life {
             Ok(Life::Until(ends_ms)) => ends_ms.max(now_ms + 1),
             Ok(Life::Over) => now_ms + SOON_MS,
-            Ok(Life::Ended { by_time }) => {
-                self.tell_of_end(session_ref, by_time, now_ms);
+            Ok(Life::Ended(cause)) => {
+                let cause = cause.unwrap_or(EndCause::Other);
+                self.tell_of_end(session_ref, cause, now_ms);
                 now_ms + AGAIN_MS
             }
             // The gateway knows when it ends.
@@ -76,12 +77,8 @@ impl Shared {
         self.registry().sessions.look_at(session_ref, again_ms);
     }
 
-    fn tell_of_end(&self, session_ref: &str, by_time: bool, now_ms: u64) {
-        let reason = if by_time {
-            CloseReason::Expired
-        } else {
-            CloseReason::Revoked
-        };
+    fn tell_of_end(&self, session_ref: &str, cause: EndCause, now_ms: u64) {
+        let reason = reason(cause);
         let gateways = self.registry().gateways_of(session_ref);
         for gateway in gateways {
             let session_ref = session_ref.to_owned();

@@ -30,7 +30,8 @@ pub(super) struct Registry {
     tallies: Tallies,
     gateways: HashMap<Arc<str>, Gateway>,
     streams: HashMap<Arc<str>, Stream>,
-    engines: BTreeMap<EngineKey, OnEngine>,
+    /// Streams of each engine that has any.
+    engines: BTreeMap<EngineKey, usize>,
     pub(super) sessions: BySession,
 }
 
@@ -50,11 +51,8 @@ struct Stream {
     gateway: Arc<str>,
     session: Arc<str>,
     engine: EngineKey,
-}
-
-struct OnEngine {
+    /// The books that it is in: those of its engine, which may have moved since.
     tally: Arc<Tally>,
-    streams: usize,
 }
 
 /// Whether it is a report's turn.
@@ -207,9 +205,7 @@ impl Registry {
                 if let Some((name, _)) = self.streams.get_key_value(open.stream.as_str()) {
                     let name = Arc::clone(name);
                     // The books lack it where another replica had it meanwhile.
-                    if let Some(on) = self.engines.get(&engine) {
-                        on.tally.opened(&name, since);
-                    }
+                    known.tally.opened(&name, since);
                     self.list(gateway, name);
                 }
                 return;
@@ -221,13 +217,9 @@ impl Registry {
         let session = self
             .sessions
             .opened(&open.session_ref, Arc::clone(&name), now_ms);
-        let on = self.engines.entry(engine.clone());
-        let on = on.or_insert_with(|| OnEngine {
-            tally: self.tallies.of(&engine.0, &engine.1),
-            streams: 0,
-        });
-        on.streams += 1;
-        on.tally.opened(&name, since);
+        *self.engines.entry(engine.clone()).or_default() += 1;
+        let tally = self.tallies.with_stream(&name, &engine.0, &engine.1);
+        tally.opened(&name, since);
         if let Some(gateway) = self.gateways.get_mut(gateway) {
             gateway.streams.insert(Arc::clone(&name));
         }
@@ -238,6 +230,7 @@ impl Registry {
                 gateway: Arc::clone(gateway),
                 session,
                 engine,
+                tally,
             },
         );
     }
@@ -295,15 +288,13 @@ impl Registry {
                 listed.remove(name);
             }
         }
-        let Some(on) = self.engines.get_mut(&stream.engine) else {
-            return false;
-        };
-        let counted = on.tally.closed(name, lasted, now);
-        on.streams -= 1;
-        if on.streams == 0 {
-            self.engines.remove(&stream.engine);
+        if let Some(streams) = self.engines.get_mut(&stream.engine) {
+            *streams -= 1;
+            if *streams == 0 {
+                self.engines.remove(&stream.engine);
+            }
         }
-        counted
+        stream.tally.closed(name, lasted, now)
     }
 }
 

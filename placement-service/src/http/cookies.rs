@@ -5,9 +5,12 @@ use super::problem::HttpProblem;
 use crate::config::{Cookie, SameSite};
 use crate::session_id::SessionId;
 use axum::http::{HeaderMap, HeaderValue, header};
+use sha2::{Digest, Sha256};
 
 /// The longest value of a login cookie that is looked at, in bytes.
 const MAX_VALUE_BYTES: usize = 128;
+/// Logins at OpenID providers that one browser may have under way: beyond, those before are given up.
+const MAX_ATTEMPTS: usize = 5;
 
 /// The name and the attributes of the cookies, from the configuration.
 #[derive(Clone, Debug)]
@@ -49,15 +52,45 @@ impl LoginCookie {
         Ok(value)
     }
 
-    /// The value of the cookie of a login that is under way at an OpenID provider.
-    pub fn attempt<'a>(&self, headers: &'a HeaderMap) -> Result<Option<&'a str>, HttpProblem> {
-        find(headers, &self.attempt_name())
+    /// The value of the cookie of a login that is under way at an OpenID provider. Each has one of its own, as the
+    /// tabs of a browser may log in at once.
+    pub fn attempt<'a>(
+        &self,
+        headers: &'a HeaderMap,
+        state: &str,
+    ) -> Result<Option<&'a str>, HttpProblem> {
+        find(headers, &self.attempt_name(state))
     }
 
     /// The `Set-Cookie` value of such a login. Lax: the provider's page leads back here.
     #[must_use]
-    pub fn set_attempt(&self, sealed: &str, max_age_s: u64) -> Option<HeaderValue> {
-        let (name, secure) = (self.attempt_name(), self.secure_attribute());
+    pub fn set_attempt(&self, state: &str, sealed: &str, max_age_s: u64) -> Option<HeaderValue> {
+        self.set_named(&self.attempt_name(state), sealed, max_age_s)
+    }
+
+    /// The `Set-Cookie` values that take such logins away when a browser has too many of them: a header has an end.
+    #[must_use]
+    pub fn clear_attempts(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
+        let prefix = self.attempt_prefix();
+        let is_attempt = |name: &&str| {
+            let hash = name.strip_prefix(prefix.as_str());
+            hash.is_some_and(|hash| hash.len() == 8 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+        };
+        let names = headers.get_all(header::COOKIE).iter().flat_map(|header| {
+            let pairs = header.as_bytes().split(|b| *b == b';');
+            let names = pairs.filter_map(|pair| pair.trim_ascii().split(|b| *b == b'=').next());
+            names.filter_map(|name| std::str::from_utf8(name).ok())
+        });
+        let names: Vec<_> = names.filter(is_attempt).collect();
+        if names.len() < MAX_ATTEMPTS {
+            return Vec::new();
+        }
+        let cleared = names.into_iter().map(|name| self.set_named(name, "", 0));
+        cleared.flatten().collect()
+    }
+
+    fn set_named(&self, name: &str, sealed: &str, max_age_s: u64) -> Option<HeaderValue> {
+        let secure = self.secure_attribute();
         let text =
             format!("{name}={sealed}; Path=/; HttpOnly; SameSite=Lax{secure}; Max-Age={max_age_s}");
         let mut value = HeaderValue::try_from(text).ok()?;
@@ -65,8 +98,15 @@ impl LoginCookie {
         Some(value)
     }
 
-    fn attempt_name(&self) -> String {
-        format!("{}-oidc", self.name)
+    fn attempt_prefix(&self) -> String {
+        format!("{}-oidc-", self.name)
+    }
+
+    /// With a hash of the state, which is anybody's text until the cookie's value is looked at.
+    fn attempt_name(&self, state: &str) -> String {
+        let digest = Sha256::digest(state.as_bytes());
+        let first = digest.first_chunk().copied().unwrap_or_default();
+        format!("{}{:08x}", self.attempt_prefix(), u32::from_be_bytes(first))
     }
 
     const fn secure_attribute(&self) -> &'static str {
@@ -202,16 +242,37 @@ mod tests {
         );
         let attempt = |secure| {
             cookie(secure, SameSite::Strict)
-                .set_attempt("S", 600)
+                .set_attempt("abc", "S", 600)
                 .unwrap()
         };
+        // SHA-256 of "abc": FIPS 180-4, appendix.
         assert_eq!(
             attempt(true),
-            "__Host-berth-oidc=S; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=600"
+            "__Host-berth-oidc-ba7816bf=S; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=600"
         );
         assert_eq!(
             attempt(false),
-            "berth-oidc=S; Path=/; HttpOnly; SameSite=Lax; Max-Age=600"
+            "berth-oidc-ba7816bf=S; Path=/; HttpOnly; SameSite=Lax; Max-Age=600"
         );
+    }
+
+    #[test]
+    fn a_browser_has_a_few_logins_under_way_and_no_more() {
+        let cookie = cookie(false, SameSite::Lax);
+        let mut headers = HeaderMap::new();
+        let mut pairs = vec!["berth=x; berth-oidc-1=y; berth-oidc-zzzzzzzz=z".to_owned()];
+        for n in 1..MAX_ATTEMPTS {
+            let set = cookie.set_attempt(&n.to_string(), "S", 600).unwrap();
+            pairs.push(set.to_str().unwrap().split(';').next().unwrap().to_owned());
+        }
+        headers.insert("cookie", pairs.join("; ").try_into().unwrap());
+        assert_eq!(cookie.attempt(&headers, "1").unwrap(), Some("S"));
+        assert_eq!(cookie.attempt(&headers, "9").unwrap(), None);
+        assert!(cookie.clear_attempts(&headers).is_empty());
+        headers.append("cookie", "berth-oidc-00000000=S".try_into().unwrap());
+        let cleared = cookie.clear_attempts(&headers);
+        assert_eq!(cleared.len(), MAX_ATTEMPTS);
+        let last = "berth-oidc-00000000=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0";
+        assert_eq!(cleared[MAX_ATTEMPTS - 1], last);
     }
 }

@@ -53,7 +53,7 @@ impl Modify for Shared {
                 "gateway",
                 bearer("`gateways.secret`; nothing when there is none"),
             ),
-            ("client", bearer("The secret of one of `clients`")),
+            ("client", bearer("The secret of one of `api.clients`")),
             ("jwt", bearer("The JWT of a user")),
             (
                 "session",

@@ -52,7 +52,7 @@ pub(super) async fn page(State(app): State<App>, uri: Uri) -> Response {
 #[utoipa::path(post, path = "/login", tag = BROWSERS,
     request_body(content((Fields = "application/json"), (Fields = "application/x-www-form-urlencoded"))),
     responses((status = 200, description = "In JSON", body = LoggedIn), (status = 303, description = "A form: to `return_to`"), Page<400>, Page<401>, Refused<403>,
-        Refused<413>, Refused<415>, Page<429>, Refused<500>, Page<503>))]
+        Refused<413>, Refused<415>, Page<429>, Refused<500>, Refused<501>, Page<503>))]
 pub(super) async fn log_in(
     State(app): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -118,8 +118,8 @@ pub(super) async fn log_in(
     }
 }
 
-/// Before anything is looked up or hashed.
-fn admit(app: &App, headers: &HeaderMap, peer: SocketAddr) -> Result<(), HttpProblem> {
+/// Before anything is looked up, hashed or asked of a provider.
+pub(super) fn admit(app: &App, headers: &HeaderMap, peer: SocketAddr) -> Result<(), HttpProblem> {
     let forwarded_for = headers.get_all("x-forwarded-for").iter();
     let forwarded_for = forwarded_for.map(HeaderValue::as_bytes);
     let trusted = app.config.login.trusted_proxies;
@@ -133,7 +133,7 @@ fn admit(app: &App, headers: &HeaderMap, peer: SocketAddr) -> Result<(), HttpPro
 /// `POST /logout`. Ending no session is no error. Whom a provider has logged in is sent on to its logout.
 #[utoipa::path(post, path = "/logout", tag = BROWSERS, security(("session" = [])),
     responses((status = 200, description = "Go on at the provider", body = LoggedOut), (status = 204), (status = 303, description = "A form: to the login page, or the provider"),
-        Refused<400>, Refused<403>, Refused<503>))]
+        Refused<400>, Refused<403>, Refused<501>, Refused<503>))]
 pub(super) async fn log_out(
     State(app): State<App>,
     uri: Uri,
@@ -197,7 +197,7 @@ fn problem_of(error: LoginError) -> HttpProblem {
     }
 }
 
-fn failed_page(
+pub(super) fn failed_page(
     app: &App,
     problem: &HttpProblem,
     message: &str,

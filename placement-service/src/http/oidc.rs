@@ -12,11 +12,13 @@ use crate::return_to::ReturnTo;
 use crate::store::ProviderLink;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use std::borrow::Cow;
+use std::net::SocketAddr;
 use utoipa::ToSchema;
 
 /// OpenID Connect Back-Channel Logout 1.0, section 2.5.
@@ -69,16 +71,19 @@ pub(super) async fn begin(
         Ok(begun) => begun,
         Err(error) => {
             tracing::warn!(provider, %error, "a login by a provider did not begin");
-            return Ok(failure(&app, &headers, &error, return_to.as_ref()));
+            return Ok(failure(&app, &headers, problem(&error), return_to.as_ref()));
         }
     };
     let mut response = login::see_other(&begun.location);
-    let cookie = app.cookie.set_attempt(&begun.cookie, ATTEMPT_MS / 1000);
+    let (state, lasts_s) = (&begun.state, ATTEMPT_MS / 1000);
+    let cookie = app.cookie.set_attempt(state, &begun.cookie, lasts_s);
     let cookie = cookie.ok_or(berth_api::Reason::Internal)?;
-    response.headers_mut().insert(header::SET_COOKIE, cookie);
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, NO_STORE);
+    let given_up = app.cookie.clear_attempts(&headers);
+    let headers = response.headers_mut();
+    for cookie in given_up.into_iter().chain([cookie]) {
+        headers.append(header::SET_COOKIE, cookie);
+    }
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
     Ok(response)
 }
 
@@ -88,24 +93,32 @@ pub(super) async fn begin(
     responses((status = 303, description = "Logged in"), Page<400>, Page<403>, Page<404>, Page<429>, Refused<500>, Page<502>, Page<503>))]
 pub(super) async fn callback(
     State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
     let provider = provider(path)?;
     let old_cookie = app.cookie.read(&headers)?;
-    let attempt = app.cookie.attempt(&headers)?;
+    if let Err(problem) = login::admit(&app, &headers, peer) {
+        return Ok(failure(&app, &headers, problem, None));
+    }
     let query = uri.query().unwrap_or_default();
+    let state = state_of(query);
+    let attempt = app.cookie.attempt(&headers, &state)?;
     let finished = app.oidc.finish(&provider, query, attempt).await;
     let outcome = app
         .login
         .log_in_by_provider(&provider, finished.outcome, old_cookie);
     let mut response = match outcome.await {
         Ok((id, live)) => login::success(&app, &id, &live, finished.return_to, Format::Form)?,
-        Err(error) => failure(&app, &headers, &error, finished.return_to.as_ref()),
+        Err(error) => {
+            let return_to = finished.return_to.as_ref();
+            failure(&app, &headers, problem(&error), return_to)
+        }
     };
     if attempt.is_some()
-        && let Some(cookie) = app.cookie.set_attempt("", 0)
+        && let Some(cookie) = app.cookie.set_attempt(&state, "", 0)
     {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
@@ -143,6 +156,13 @@ pub(super) async fn back_channel(
             Ok(response)
         }
     }
+}
+
+/// What names the cookie of the login. A query that says it twice is refused later.
+fn state_of(query: &str) -> Cow<'_, str> {
+    let mut fields = form_urlencoded::parse(query.as_bytes());
+    let found = fields.find(|(name, _)| name == "state");
+    found.map(|(_, state)| state).unwrap_or_default()
 }
 
 /// The name in the path.
@@ -192,21 +212,15 @@ fn origin(app: &App, uri: &Uri, headers: &HeaderMap) -> Result<String, HttpProbl
 fn failure(
     app: &App,
     headers: &HeaderMap,
-    error: &OidcError,
+    problem: HttpProblem,
     return_to: Option<&ReturnTo>,
 ) -> Response {
-    let problem = problem(error);
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
     if accept.is_some_and(|accept| accept.contains("json") && !accept.contains("html")) {
         return problem.into_response();
     }
     let return_to = return_to.map_or("", ReturnTo::as_str);
-    let mut response = app
-        .pages
-        .login(problem.status(), problem.title(), "", return_to);
-    let reason = RefusedFor(problem.reason());
-    response.extensions_mut().insert(reason);
-    response
+    login::failed_page(app, &problem, problem.title(), "", return_to)
 }
 
 /// The one table from a reason to its status and its words.

@@ -4,18 +4,16 @@
 use super::App;
 use super::body::{self, RawBody};
 use super::document::{GATEWAYS, Refused};
-use super::gateways::{self, Gateway};
+use super::gateways::Gateway;
 use super::problem::HttpProblem;
+use super::tokens;
 use crate::placer::PlaceRequest;
 use crate::placer::explain::Candidate;
-use crate::sessions::LiveSession;
-use crate::tokens::Minted;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use berth_api::{PLACEMENTS_PATH, PlacementAnswer, PlacementRequest, Reason};
 use serde::Serialize;
-use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// `1` asks for the reasons of the placement, in `explanation` of the answer. For sessions with the role
@@ -63,11 +61,8 @@ pub(super) async fn placed(
     request: &PlacementRequest,
     wanted: bool,
 ) -> Result<Answer, HttpProblem> {
-    let (session, minted) = match (&request.session, &request.token) {
-        (Some(cookie), None) => by_cookie(app, cookie).await?,
-        (None, Some(token)) => by_token(app, token).await?,
-        _ => return Err(HttpProblem::invalid("session or token, one of them")),
-    };
+    let (cookie, token) = (request.session.as_deref(), request.token.as_deref());
+    let (session, minted) = tokens::asker(app, cookie, token).await?;
     let explain = wanted && session.roles.iter().any(|role| role == ADMIN);
     let request = PlaceRequest {
         session: &session,
@@ -107,21 +102,4 @@ pub(super) async fn placed(
             explanation,
         }),
     })
-}
-
-async fn by_cookie(
-    app: &App,
-    cookie: &str,
-) -> Result<(Arc<LiveSession>, Arc<Minted>), HttpProblem> {
-    let session = gateways::session(app, cookie).await?;
-    let minted = app.tokens.mint(&session)?;
-    Ok((session, minted))
-}
-
-/// The engine gets the very token that the program has brought along.
-async fn by_token(app: &App, token: &str) -> Result<(Arc<LiveSession>, Arc<Minted>), HttpProblem> {
-    let bearer = app.tokens.verify(token)?;
-    let session = app.sessions.of_bearer(token, bearer).await?;
-    let minted = Minted::brought_along(token, session.expires_at);
-    Ok((Arc::new(session), Arc::new(minted)))
 }

@@ -85,7 +85,7 @@ pub(super) async fn own(
 /// `POST /session/renew`: "stay signed in". Answers as `GET /session`; a stale cookie gets 440 with an
 /// anonymous id, as everywhere (S14).
 #[utoipa::path(post, path = "/session/renew", tag = BROWSERS, security(("session" = [])),
-    responses((status = 200, body = OwnSession), Refused<400>, Refused<401>, Refused<403>, Refused<440>, Refused<503>))]
+    responses((status = 200, body = OwnSession), Refused<400>, Refused<401>, Refused<403>, Refused<440>, Refused<501>, Refused<503>))]
 pub(super) async fn renew(
     State(app): State<App>,
     uri: Uri,

@@ -5,7 +5,7 @@ use super::clients::Operator;
 use super::document::{OPERATORS, Refused};
 use super::problem::HttpProblem;
 use super::{App, SESSION_PATH, SESSIONS_PATH};
-use crate::sessions::{Listed, Overview, store_down};
+use crate::sessions::{Listed, Overview, store_down, to_the_end};
 use crate::store::{EndCause, Select};
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
@@ -35,7 +35,7 @@ impl FromRequestParts<App> for Sid {
 
 /// `GET /v1/sessions?account=NAME`: those of the account, oldest first.
 #[utoipa::path(get, path = SESSIONS_PATH, tag = OPERATORS, security(("client" = [])), params(("account" = String, Query, description = "Whose sessions")),
-    responses((status = 200, body = Listed), Refused<400>, Refused<403>, Refused<503>))]
+    responses((status = 200, body = Listed), Refused<400>, Refused<403>, Refused<501>, Refused<503>))]
 pub(super) async fn list(
     _: Operator,
     State(app): State<App>,
@@ -48,21 +48,25 @@ pub(super) async fn list(
 
 /// `DELETE /v1/sessions?account=NAME`: ends them all.
 #[utoipa::path(delete, path = SESSIONS_PATH, tag = OPERATORS, security(("client" = [])), params(("account" = String, Query, description = "Whose sessions")),
-    responses((status = 200, body = Ended), Refused<400>, Refused<403>, Refused<503>))]
+    responses((status = 200, body = Ended), Refused<400>, Refused<403>, Refused<501>, Refused<503>))]
 pub(super) async fn end_all(
     _: Operator,
     State(app): State<App>,
     uri: Uri,
 ) -> Result<Json<Ended>, HttpProblem> {
     let select = Select::Account(account_of(&uri)?);
-    let ended = app.sessions.end_all(&select, EndCause::Operator).await;
+    let ended = to_the_end(async move {
+        let sessions = &app.sessions;
+        sessions.end_all(&select, EndCause::Operator).await
+    });
+    let ended = ended.await;
     let ended = ended.map_err(|e| store_down(&e))?;
     Ok(Json(Ended { ended }))
 }
 
 /// `GET /v1/sessions/{sid}`.
 #[utoipa::path(get, path = SESSION_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")),
-    responses((status = 200, body = Overview), Refused<403>, Refused<404>, Refused<503>))]
+    responses((status = 200, body = Overview), Refused<403>, Refused<404>, Refused<501>, Refused<503>))]
 pub(super) async fn show(
     _: Operator,
     State(app): State<App>,
@@ -74,14 +78,17 @@ pub(super) async fn show(
 
 /// `DELETE /v1/sessions/{sid}`.
 #[utoipa::path(delete, path = SESSION_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")),
-    responses((status = 204), Refused<403>, Refused<404>, Refused<503>))]
+    responses((status = 204), Refused<403>, Refused<404>, Refused<501>, Refused<503>))]
 pub(super) async fn end(
     _: Operator,
     State(app): State<App>,
     Sid(sid): Sid,
 ) -> Result<Response, HttpProblem> {
-    let ended = app.sessions.end_ref(&sid, EndCause::Operator).await;
-    if ended.map_err(|e| store_down(&e))? {
+    let ended = to_the_end(async move {
+        let sessions = &app.sessions;
+        sessions.end_ref(&sid, EndCause::Operator).await
+    });
+    if ended.await.map_err(|e| store_down(&e))? {
         Ok(StatusCode::NO_CONTENT.into_response())
     } else {
         Err(HttpProblem::no_such_session())

@@ -5,13 +5,17 @@ use super::body::{self, RawBody};
 use super::document::{GATEWAYS, OTHERS, Refused};
 use super::gateways::{self, Gateway};
 use super::problem::HttpProblem;
+use crate::sessions::LiveSession;
+use crate::tokens::Minted;
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use berth_api::{TOKENS_PATH, TokenAnswer, TokenRequest};
+use std::sync::Arc;
 
-/// `POST /v1/tokens`: a cookie in, the session's token out. Counts as activity.
+/// `POST /v1/tokens`: a cookie in, the session's token out, which counts as activity. Or a token that a program has
+/// brought along, which comes out again while its session lives.
 #[utoipa::path(post, path = TOKENS_PATH, tag = GATEWAYS, security(("gateway" = [])), request_body = TokenRequest,
     responses((status = 200, body = TokenAnswer), Refused<400>, Refused<401>, Refused<403>, Refused<413>, Refused<440>, Refused<500>, Refused<503>))]
 pub(super) async fn token(
@@ -23,10 +27,10 @@ pub(super) async fn token(
     answer(&app, &request).await.map(Json)
 }
 
-/// The token of the session that the cookie names.
+/// The token of the session that the cookie, or the token, is of.
 pub(super) async fn answer(app: &App, request: &TokenRequest) -> Result<TokenAnswer, HttpProblem> {
-    let session = gateways::session(app, &request.session).await?;
-    let minted = app.tokens.mint(&session)?;
+    let TokenRequest { session, token } = request;
+    let (session, minted) = asker(app, session.as_deref(), token.as_deref()).await?;
     Ok(TokenAnswer {
         token: minted.token.clone(),
         token_expires_at: minted.expires_at,
@@ -35,6 +39,29 @@ pub(super) async fn answer(app: &App, request: &TokenRequest) -> Result<TokenAns
         account: session.account.clone(),
         roles: session.roles.clone(),
     })
+}
+
+/// Who asks, by the value of a cookie or by a token, and with which token he goes on.
+pub(super) async fn asker(
+    app: &App,
+    cookie: Option<&str>,
+    token: Option<&str>,
+) -> Result<(Arc<LiveSession>, Arc<Minted>), HttpProblem> {
+    match (cookie, token) {
+        (Some(cookie), None) => {
+            let session = gateways::session(app, cookie).await?;
+            let minted = app.tokens.mint(&session)?;
+            Ok((session, minted))
+        }
+        // The very token that the program has brought along.
+        (None, Some(token)) => {
+            let bearer = app.tokens.verify(token)?;
+            let session = app.sessions.of_bearer(token, bearer).await?;
+            let minted = Minted::brought_along(token, session.expires_at);
+            Ok((Arc::new(session), Arc::new(minted)))
+        }
+        _ => Err(HttpProblem::invalid("session or token, one of them")),
+    }
 }
 
 /// `GET /.well-known/jwks.json` (RFC 7517).

@@ -52,7 +52,13 @@ pub fn map(provider: &OidcProvider, claims: &Map<String, Value>) -> Result<Mappe
     })
 }
 
+/// An address that the provider says is not verified names nobody: anybody may have typed it there.
 fn account(provider: &OidcProvider, claims: &Map<String, Value>) -> Result<String, OidcError> {
+    let by_address = provider.account_claim.as_deref() == Some("email");
+    let unverified = find(claims, "email_verified").is_some_and(|verified| *verified != true);
+    if by_address && unverified {
+        return Err(OidcError::AccountName);
+    }
     let named = match &provider.account_claim {
         Some(claim) => find(claims, claim),
         None => find(claims, "preferred_username").or_else(|| find(claims, "sub")),
@@ -132,6 +138,28 @@ mod tests {
         }
         let only_sub = json!({"sub": "s-1", "groups": "staff"});
         assert_eq!(mapped(json!({}), only_sub).unwrap().account, "s-1");
+    }
+
+    #[test]
+    fn an_address_that_is_not_verified_names_no_account() {
+        let by_address = json!({"account_claim": "email"});
+        for (verified, named) in [
+            (json!(true), true),
+            (json!(null), true),
+            (json!(false), false),
+            (json!("false"), false),
+        ] {
+            let claims = json!({"sub": "1", "email": "ada@example.com", "groups": "staff",
+                "email_verified": verified});
+            let account = mapped(by_address.clone(), claims.clone()).map(|mapped| mapped.account);
+            let expected = if named {
+                Ok("ada@example.com".to_owned())
+            } else {
+                Err(OidcError::AccountName)
+            };
+            assert_eq!(account, expected, "{verified}");
+            assert_eq!(mapped(json!({}), claims).unwrap().account, "1");
+        }
     }
 
     #[test]

@@ -153,8 +153,8 @@ pub(super) async fn redeem(
     if let Err(ClaimsVerificationError::SignatureVerification(
         SignatureVerificationError::NoMatchingKey,
     )) = verified
-        && let Some(newer) = provider.renewed(&known).await
     {
+        let newer = provider.renewed(&known).await?;
         verified = verify(provider, &newer, id_token, &nonce, now_ms);
     }
     let mut claims = verified.map_err(|error| match error {

@@ -158,24 +158,31 @@ impl Provider {
         }
     }
 
-    /// The provider with its newest keys, for a token that names none of `stale`; `None` when nothing newer is to
-    /// be had just now.
-    pub(super) async fn renewed(self: &Arc<Self>, stale: &Arc<Known>) -> Option<Arc<Known>> {
+    /// The provider with its newest keys, for a token that names none of `stale`; an error when nothing newer is to
+    /// be had just now: then the token may be a good one all the same.
+    pub(super) async fn renewed(
+        self: &Arc<Self>,
+        stale: &Arc<Known>,
+    ) -> Result<Arc<Known>, OidcError> {
         // A task of its own: whoever asks may go away, and the request would count and bring nothing.
         let renewal = tokio::spawn(self.clone().renew(stale.clone()));
-        renewal.await.ok().flatten()
+        let renewed = renewal.await;
+        renewed.unwrap_or_else(|e| Err(OidcError::Unreachable(e.to_string())))
     }
 
-    async fn renew(self: Arc<Self>, stale: Arc<Known>) -> Option<Arc<Known>> {
+    async fn renew(self: Arc<Self>, stale: Arc<Known>) -> Result<Arc<Known>, OidcError> {
         let mut fetching = self.fetching.lock().await;
-        let known = self.known.borrow().clone()?;
-        if !Arc::ptr_eq(&known, &stale) {
-            return Some(known);
+        let known = self.known.borrow().clone();
+        let known = known.filter(|known| !Arc::ptr_eq(known, &stale));
+        if let Some(newer) = known {
+            return Ok(newer);
         }
         let last = fetching.renewed_at_ms;
         if last.is_some_and(|at| self.age_ms(at) < RENEWAL_MS) {
-            return None;
+            let words = "its keys were fetched a moment ago";
+            return Err(OidcError::Unreachable(words.to_owned()));
         }
+        let known = stale;
         fetching.renewed_at_ms = Some(self.clock.now_ms());
         let keys = CoreJsonWebKeySet::fetch_async(known.metadata.jwks_uri(), &self.http).await;
         match keys {
@@ -185,12 +192,12 @@ impl Provider {
                     "fetched the provider's keys again"
                 );
                 let metadata = known.metadata.clone().set_jwks(keys);
-                Some(self.keep(metadata, known.fetched_at_ms))
+                Ok(self.keep(metadata, known.fetched_at_ms))
             }
             Err(error) => {
                 let error = told(error);
                 tracing::warn!(provider = self.config.name, %error, "the provider's keys were not fetched");
-                None
+                Err(error)
             }
         }
     }
@@ -240,8 +247,9 @@ impl Provider {
         known
     }
 
+    /// What happened in the future, as the clock was set back, may be as old as anything.
     fn age_ms(&self, at_ms: u64) -> u64 {
-        self.clock.now_ms().saturating_sub(at_ms)
+        self.clock.now_ms().checked_sub(at_ms).unwrap_or(u64::MAX)
     }
 }
 

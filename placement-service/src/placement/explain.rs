@@ -1,11 +1,11 @@
 //! Why this engine and not the others: what the chooser knew of each engine at the moment of a choice, in
 //! the words of the same code that chose.
 
-use super::Ask;
-use super::board::{Board, Pick};
+use super::board::Board;
 use super::eligibility::{Exclusion, Verdict};
 use super::policy;
 use super::score::Score;
+use super::{Ask, Search};
 use crate::config::Strategy;
 use crate::engine::{EngineName, State};
 
@@ -20,6 +20,17 @@ pub struct Explanation {
     pub chosen: Option<EngineName>,
     /// Every engine of the pool, in the order of the snapshot.
     pub engines: Vec<Judged>,
+}
+
+impl Explanation {
+    /// The replicas' ledger has told that these are full.
+    pub(crate) fn found_full(&mut self, engines: &[EngineName]) {
+        for judged in &mut self.engines {
+            if engines.contains(&judged.engine) {
+                judged.outcome = Outcome::Excluded(Exclusion::Full);
+            }
+        }
+    }
 }
 
 /// One engine in an explanation.
@@ -78,12 +89,13 @@ impl Outcome {
     }
 }
 
-/// Tells what is on the board, where `pick` was chosen.
-pub(super) fn explain(board: &Board, ask: &Ask<'_>, pick: Option<Pick>) -> Explanation {
+/// Tells what is on the board, where that was found.
+pub(super) fn explain(board: &Board, ask: &Ask<'_>, found: &Search) -> Explanation {
     let Ask { document, now, .. } = *ask;
     let strategy = board.rules.strategy;
     let key = document.map(|name| board.holders.key(name));
-    let chosen = pick.map(|pick| pick.slot);
+    let chosen = found.pick.map(|pick| pick.slot);
+    let passed = |slot| found.passed.iter().any(|pick| pick.slot == slot);
     let judged = |slot| {
         let (engine, entry) = (board.engine(slot)?, board.entry(slot)?);
         let holds_document = key.is_some_and(|key| board.holders.holds(key, slot));
@@ -98,7 +110,7 @@ pub(super) fn explain(board: &Board, ask: &Ask<'_>, pick: Option<Pick>) -> Expla
         let outcome = match entry.verdict {
             Some(Verdict::Eligible) if board.is_full() => Outcome::Excluded(Exclusion::PoolFull),
             _ if chosen == Some(slot) => Outcome::Chosen,
-            Some(Verdict::Eligible) if warmth < 1.0 => Outcome::WarmingUp,
+            Some(Verdict::Eligible) if passed(slot) => Outcome::WarmingUp,
             Some(Verdict::Eligible) if policy::draws(strategy) => Outcome::NotDrawn,
             Some(Verdict::Eligible) => Outcome::Outscored,
             Some(Verdict::Excluded(why)) => Outcome::Excluded(why),

@@ -33,11 +33,8 @@ impl Facts {
     #[must_use]
     pub fn of(engine: &Engine, standing: &Standing, rank: u32) -> Self {
         let load = engine.load.as_deref();
-        // The books may know a probe that the snapshot does not have yet.
-        let probed = load.and_then(|l| l.sessions);
-        let probed = probed.map(|sessions| standing.probed.unwrap_or(sessions));
         Self {
-            sessions: standing.sessions(probed),
+            sessions: standing.sessions(load),
             reserved: standing.reserved,
             memory: load.and_then(|l| l.memory).map(|memory| {
                 let coming = standing.coming.memory_mb;
@@ -91,13 +88,20 @@ pub struct Scale {
 impl Scale {
     /// Fewer sessions than these say little of an engine's load.
     const FEW_SESSIONS: f64 = 10.0;
-    /// By so much the mean may move before everything is weighed anew.
+    /// By this share the mean of sessions and the number of engines may move before everything is weighed anew.
     const DRIFT: f64 = 0.1;
+    /// And by so much the scores of memory and CPU.
+    const SCORE_DRIFT: f64 = 0.05;
 
     /// Whether it is still right for a pool with these sums.
     pub(super) fn fits(&self, sums: &Sums) -> bool {
-        let now = sums.scale(self.turn).sessions;
-        (now - self.sessions).abs() <= self.sessions * Self::DRIFT
+        let now = sums.scale(self.turn);
+        let near = |now: f64, was: f64, by: f64| (now - was).abs() <= by;
+        let (engines, were) = (f64::from(now.engines), f64::from(self.engines));
+        near(now.sessions, self.sessions, self.sessions * Self::DRIFT)
+            && near(engines, were, were * Self::DRIFT)
+            && near(now.memory, self.memory, Self::SCORE_DRIFT)
+            && near(now.cpu, self.cpu, Self::SCORE_DRIFT)
     }
 }
 

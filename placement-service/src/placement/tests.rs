@@ -385,6 +385,55 @@ fn an_engine_that_has_come_up_gets_its_share_by_and_by() {
 }
 
 #[test]
+fn however_many_come_up_at_once_the_warm_ones_take_what_comes() {
+    let now = Instant::now();
+    for strategy in [Strategy::LeastLoad, Strategy::RoundRobin, Strategy::P2c] {
+        let rules = Rules {
+            strategy,
+            slow_start: Duration::from_secs(30),
+            ..Rules::default()
+        };
+        let chooser = Chooser::new(rules, Box::new(StdRng::seed_from_u64(3)));
+        let old = (0..30).map(|n| up(&format!("old-{n}"), load(50, 500.0, 0.1)));
+        let new = (0..12).map(|n| up(&format!("new-{n}"), load(0, 500.0, 0.1)));
+        let engines = fleet(old.chain(new));
+        for engine in engines
+            .iter()
+            .filter(|e| e.name.as_str().starts_with("new"))
+        {
+            engine.tally.came_up(now);
+        }
+        for _ in 0..100 {
+            let choice = chooser.choose(&engines, &ask(now)).unwrap();
+            assert!(
+                choice.engine.name.as_str().starts_with("old"),
+                "{strategy:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_scale_follows_memory_and_the_number_of_engines() {
+    let now = Instant::now();
+    let chooser = Chooser::new(Rules::default(), Box::new(StdRng::seed_from_u64(3)));
+    // All have ample memory but one, which does not say: it is as good as they are, not half as good.
+    let known = (0..9).map(|n| up(&format!("e-{n}"), load(5, 900.0, 0.1)));
+    let silent = up("silent", Load::default());
+    for n in 0..5 {
+        silent.tally.opened(&format!("s{n}"), now);
+    }
+    let engines = fleet(known.chain([silent]));
+    let why = chooser.explain(&engines, &ask(now));
+    let memory = |engine: &str| {
+        let judged = why.engines.iter().find(|j| j.engine.as_str() == engine);
+        let score = judged.unwrap().scores.iter().find(|s| s.name == "memory");
+        score.unwrap().value
+    };
+    assert!((memory("silent") - memory("e-0")).abs() < 0.06);
+}
+
+#[test]
 fn slow_start_refuses_nobody() {
     let now = Instant::now();
     let rules = Rules {

@@ -114,7 +114,14 @@ impl Placer {
         let chosen = why.chosen.as_ref().map(ToString::to_string);
         let full = |judged: &Judged| matches!(judged.outcome, Outcome::Excluded(why) if why.is_for_want_of_room());
         let full = why.engines.iter().any(full);
+        let ledger = self
+            .tallies
+            .ledger()
+            .filter(|_| pool.chooser.most() != (None, None));
         let (engine, reason) = match (back, chosen) {
+            (None, _) if ledger.is_some_and(|ledger| !ledger.is_up()) => {
+                (None, Reason::StoreDown.as_str())
+            }
             (Some(back), _) => (Some(back.name.to_string()), back_again(pool.sharing)),
             (None, Some(chosen)) if attachment.is_some() => (Some(chosen), REPLACED),
             (None, Some(chosen)) => (Some(chosen), why.strategy.as_str()),

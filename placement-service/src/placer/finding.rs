@@ -168,7 +168,7 @@ impl Placer {
         // Who has been first in line before need not wait again.
         if !tried.is_empty() || room.count() == 0 {
             match self.choose_now(task, tried, notes, task.deadline).await {
-                Err(NotChosen::Nobody(why)) if tried.is_empty() && why.for_want_of_room() => {}
+                Err(NotChosen::Nobody(why)) if why.for_want_of_room() => {}
                 other => return other,
             }
         }
@@ -226,7 +226,12 @@ impl Placer {
             let most = task.pool.chooser.most();
             let confirmed = chosen.choice.reservation.confirm(stream_name, most);
             match timeout_at(task.deadline, confirmed).await {
-                Ok(Confirmed::Yes) => return Ok(chosen),
+                Ok(Confirmed::Yes) => {
+                    if let Some(why) = &mut notes.explanation {
+                        why.found_full(&full);
+                    }
+                    return Ok(chosen);
+                }
                 Ok(Confirmed::EngineFull { .. }) => full.push(chosen.choice.engine.name.clone()),
                 Ok(Confirmed::PoolFull) => return Err(NotChosen::Nobody(Exclusions::pool_full())),
                 Ok(Confirmed::Unsure(why)) => return Err(NotChosen::Unsure(why)),

@@ -1,16 +1,14 @@
 //! Reads an engine's numbers from its metrics by the operator's mapping: which Prometheus family is which
-//! number. A number that is missing or absurd is absent; that none is there at all is a fault.
+//! number. A number that is missing or absurd is absent, and told.
 
-use super::ProbeFault;
 use super::metrics_text::gauge;
+use super::{ProbeFault, Reading};
 use crate::config::{MetricsMapping, Unit};
 use crate::engine::{Load, Memory};
 
-/// The numbers in a Prometheus text.
-///
-/// # Errors
-/// When it has none of the families.
-pub fn read(mapping: &MetricsMapping, text: &[u8]) -> Result<Load, ProbeFault> {
+/// The numbers in a Prometheus text, and which of the families are not there.
+#[must_use]
+pub fn read(mapping: &MetricsMapping, text: &[u8]) -> Reading {
     let number = |family: &Option<String>| gauge(text, family.as_deref()?);
     let memory = mapping.memory.as_ref().and_then(|families| {
         let per_mb = match families.unit {
@@ -31,11 +29,21 @@ pub fn read(mapping: &MetricsMapping, text: &[u8]) -> Result<Load, ProbeFault> {
         cpu: number(&mapping.cpu).map(|cpu| cpu.clamp(0.0, 1.0)),
         ..Load::default()
     };
-    if load == Load::default() {
-        let message = "metrics without any of the families of the pool's probe.metrics";
-        return Err(ProbeFault::Garbage(message.to_owned()));
+    let missing = [
+        (
+            "sessions",
+            mapping.sessions.is_some() && load.sessions.is_none(),
+        ),
+        ("memory", mapping.memory.is_some() && load.memory.is_none()),
+        ("cpu", mapping.cpu.is_some() && load.cpu.is_none()),
+    ];
+    let missing = missing.into_iter().filter(|(_, missing)| *missing);
+    let missing: Vec<&str> = missing.map(|(name, _)| name).collect();
+    let fault = format!("metrics without probe.metrics.{}", missing.join(", "));
+    Reading {
+        metrics_fault: (!missing.is_empty()).then_some(ProbeFault::Garbage(fault)),
+        load: (load != Load::default()).then_some(load),
     }
-    Ok(load)
 }
 
 #[cfg(test)]
@@ -60,24 +68,27 @@ mod tests {
     fn each_number_comes_from_its_family() {
         let text = b"# TYPE app_open gauge\napp_open{kind=\"a\"} 3\napp_open{kind=\"b\"} 4\n\
             app_used_bytes 1048576\napp_free_bytes 3145728\napp_cpu 0.25\n";
-        let load = read(&mapping(), text).unwrap();
+        let reading = read(&mapping(), text);
+        assert_eq!(reading.metrics_fault, None);
+        let load = reading.load.unwrap();
         assert_eq!((load.sessions, load.cpu), (Some(7), Some(0.25)));
         let memory = load.memory.unwrap();
         assert!((memory.committed - 1.0).abs() < 1e-9 && (memory.free - 3.0).abs() < 1e-9);
     }
 
     #[test]
-    fn what_is_missing_or_absurd_is_absent() {
-        let load = read(
-            &mapping(),
-            b"app_cpu 17\napp_used_bytes -1\napp_free_bytes 1\n",
-        )
-        .unwrap();
+    fn what_is_missing_or_absurd_is_absent_and_told() {
+        let text = b"app_cpu 17\napp_used_bytes -1\napp_free_bytes 1\n";
+        let reading = read(&mapping(), text);
+        let told = reading.metrics_fault.unwrap().to_string();
+        assert!(told.ends_with("probe.metrics.sessions, memory"), "{told}");
+        let load = reading.load.unwrap();
         assert_eq!(
             (load.sessions, load.memory, load.cpu),
             (None, None, Some(1.0))
         );
-        let fault = read(&mapping(), b"other 1\n").unwrap_err();
-        assert_eq!(fault.as_str(), "garbage");
+        let reading = read(&mapping(), b"other 1\n");
+        assert_eq!(reading.load, None);
+        assert_eq!(reading.metrics_fault.unwrap().as_str(), "garbage");
     }
 }

@@ -117,14 +117,19 @@ async fn an_unknown_name_leads_to_one_fetch_per_pause() {
     assert_eq!(publisher.asked(), 1, "kept");
     publisher.answers(StatusCode::OK, set(&[ed("two")]));
     for _ in 0..5 {
-        assert_eq!(knows(&keys, "two").await, Ok(false));
+        // Not a word against the token: the key may be new, and it is.
+        assert_eq!(knows(&keys, "two").await, Err(KeysUnavailable));
     }
     assert_eq!(publisher.asked(), 1, "not yet");
     later(PAUSE).await;
     let all = futures_util::future::join_all((0..20).map(|_| knows(&keys, "two")));
     assert!(all.await.iter().all(|known| *known == Ok(true)));
     assert_eq!(publisher.asked(), 2, "once for all");
+    later(PAUSE).await;
     assert_eq!(knows(&keys, "one").await, Ok(false), "rotated out");
+    publisher.answers(StatusCode::INTERNAL_SERVER_ERROR, Vec::new());
+    later(PAUSE).await;
+    assert_eq!(knows(&keys, "three").await, Err(KeysUnavailable));
 }
 
 #[tokio::test]

@@ -92,6 +92,13 @@ impl Tallies {
         Arc::clone(&kept.tally)
     }
 
+    /// The books that a stream was placed in; those of its engine when that was elsewhere, or long ago.
+    #[must_use]
+    pub fn with_stream(&self, stream: &str, pool: &Arc<str>, name: &EngineName) -> Arc<Tally> {
+        let placed = self.0.placed.get(stream);
+        placed.unwrap_or_else(|| self.of(pool, name))
+    }
+
     /// The books of an engine by its name.
     #[must_use]
     pub fn of(&self, pool: &Arc<str>, name: &EngineName) -> Arc<Tally> {
@@ -143,10 +150,11 @@ impl Tallies {
 
     /// Another replica has the stream on that engine (`pool/name`) now, or knows that it is closed.
     pub fn moved(&self, stream: &str, engine: &str) {
-        self.0.placed.invalidate(stream);
         if let Some((pool, name)) = engine.split_once('/') {
-            self.of(&pool.into(), &name.into()).moved(stream);
+            let books = self.with_stream(stream, &pool.into(), &name.into());
+            books.moved(stream);
         }
+        self.0.placed.invalidate(stream);
     }
 
     fn engines(&self) -> MutexGuard<'_, HashMap<(Arc<str>, EngineName), Kept>> {

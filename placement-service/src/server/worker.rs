@@ -4,7 +4,7 @@
 
 use axum::extract::ConnectInfo;
 use axum::{Extension, Router};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -20,6 +20,11 @@ const STREAMS: u32 = 4096;
 /// back what its clients do, so many at once are no attack by the gateway; ending its connection would
 /// fail the requests of everybody else on it.
 const TAKEN_BACK: usize = 16_384;
+/// How long an HTTP/1 client may take to say what it wants; an idle connection is kept for so long, too.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often an HTTP/2 client is asked whether it is still there, and how long it may take to say so.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A running worker.
 pub(super) struct Worker {
@@ -60,12 +65,24 @@ impl Worker {
     }
 }
 
-async fn work(mut accepted: mpsc::UnboundedReceiver<TcpStream>, router: Router, grace: Duration) {
+fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT);
+    builder
         .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .max_concurrent_streams(STREAMS)
         .max_pending_accept_reset_streams(TAKEN_BACK);
+    builder
+}
+
+async fn work(mut accepted: mpsc::UnboundedReceiver<TcpStream>, router: Router, grace: Duration) {
+    let builder = builder();
     let connections = GracefulShutdown::new();
     while let Some(stream) = accepted.recv().await {
         let peer = stream.peer_addr();
@@ -91,5 +108,45 @@ async fn work(mut accepted: mpsc::UnboundedReceiver<TcpStream>, router: Router, 
     let finished = tokio::time::timeout(grace, connections.shutdown()).await;
     if finished.is_err() {
         tracing::warn!("requests in flight were cut off");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    /// A connection to nothing but the builder.
+    fn connect() -> DuplexStream {
+        let (client, server) = tokio::io::duplex(4096);
+        let service = TowerToHyperService::new(Router::new());
+        let builder = builder();
+        tokio::spawn(async move {
+            let _ = builder
+                .serve_connection(TokioIo::new(server), service)
+                .await;
+        });
+        client
+    }
+
+    /// Reads until the server hangs up.
+    async fn hangs_up(mut client: DuplexStream) {
+        let mut said = Vec::new();
+        let read = client.read_to_end(&mut said);
+        let read = tokio::time::timeout(10 * HEADER_TIMEOUT, read).await;
+        assert!(read.is_ok(), "the connection is kept");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_falls_silent_holds_no_connection() {
+        for said in [
+            "GET / HTTP/1.1\r\nhost: be",
+            // The preface and empty settings, and no answer to a ping.
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+        ] {
+            let mut client = connect();
+            client.write_all(said.as_bytes()).await.unwrap();
+            hangs_up(client).await;
+        }
     }
 }

@@ -11,6 +11,8 @@ use tokio::sync::Notify;
 
 /// Sessions written in one transaction.
 const BATCH: usize = 500;
+/// How often everything is written at the end of the process, should the store fail.
+const LAST_TRIES: u32 = 3;
 
 /// Activity that the store does not know yet.
 #[derive(Default)]
@@ -82,9 +84,13 @@ impl Activity {
         Ok(())
     }
 
-    /// Writes everything noted so far.
+    /// Writes everything noted so far. A connection may have ended with the thread that opened it: then the next
+    /// try gets another.
     pub(super) async fn flush(&self, store: &dyn SessionStore) {
-        if let Err(error) = self.write_due(store, u64::MAX).await {
+        for _ in 0..LAST_TRIES {
+            let Err(error) = self.write_due(store, u64::MAX).await else {
+                return;
+            };
             let sessions = self.lock().len();
             tracing::warn!(%error, sessions, "activity not written");
         }
@@ -131,6 +137,59 @@ mod tests {
     use super::*;
     use crate::store::contract::{event, session_row};
     use crate::store::sqlite::SqliteStore;
+    use crate::store::{Ending, Event, Inserted, Select, SessionRow};
+    use async_trait::async_trait;
+
+    /// Fails so many times; keeps nothing.
+    struct Failing(Mutex<u32>);
+
+    const NOTHING: StoreError = StoreError::ReadOnly;
+
+    #[async_trait]
+    impl SessionStore for Failing {
+        async fn touch(&self, _: &[(IdHash, u64)]) -> Result<(), StoreError> {
+            let mut failures = self.0.lock().unwrap();
+            let Some(fewer) = failures.checked_sub(1) else {
+                return Ok(());
+            };
+            *failures = fewer;
+            Err(StoreError::Down("the connection is gone".to_owned()))
+        }
+        async fn insert(
+            &self,
+            _: &SessionRow,
+            _: Option<u32>,
+            _: &Event,
+        ) -> Result<Inserted, StoreError> {
+            Err(NOTHING)
+        }
+        async fn find(&self, _: &IdHash) -> Result<Option<SessionRow>, StoreError> {
+            Err(NOTHING)
+        }
+        async fn find_by_ref(&self, _: &str) -> Result<Option<SessionRow>, StoreError> {
+            Err(NOTHING)
+        }
+        async fn remove(&self, _: &[Ending]) -> Result<Vec<IdHash>, StoreError> {
+            Err(NOTHING)
+        }
+        async fn list(&self, _: &Select, _: u32) -> Result<Vec<SessionRow>, StoreError> {
+            Err(NOTHING)
+        }
+        async fn count_live(&self, _: u64) -> Result<u64, StoreError> {
+            Err(NOTHING)
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_flush_is_tried_again() {
+        for (failures, written) in [(0, true), (2, true), (3, false)] {
+            let activity = Activity::default();
+            activity.note(IdHash([1; 32]), 5, 50);
+            activity.flush(&Failing(Mutex::new(failures))).await;
+            let left = activity.latest(&IdHash([1; 32]));
+            assert_eq!(left.is_none(), written, "{failures}");
+        }
+    }
 
     async fn opened(dir: &tempfile::TempDir) -> SqliteStore {
         SqliteStore::open(&dir.path().join("a.db")).await.unwrap()

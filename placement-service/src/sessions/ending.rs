@@ -57,10 +57,10 @@ impl Sessions {
         }
     }
 
-    /// Another process has ended a session.
-    pub(crate) fn hear_of_end(&self, session_ref: &str, cause: EndCause) {
-        let by_time = cause.is_by_time();
-        if let Some(id) = self.memory.ended_elsewhere(session_ref, by_time) {
+    /// The event log tells of a session's end, which another process may have brought.
+    pub(crate) fn hear_of_end(&self, session_ref: &str, runtime: &str, cause: EndCause) {
+        self.memory.keep_runtime(session_ref, runtime);
+        if let Some(id) = self.memory.ended_elsewhere(session_ref, cause) {
             self.activity.forget(&id);
         }
     }
@@ -128,7 +128,11 @@ impl Sessions {
         // have been active meanwhile only when they have ended.
         let sure = |ending: &&Ending| ending.only_if_over_at_ms.is_none();
         for ending in endings.iter().filter(sure) {
-            self.memory.ended(ending.id_hash, false);
+            self.memory.ended(ending.id_hash, cause_of(ending));
+        }
+        // Whoever reads of its children's ends may be quicker than who hears of its own.
+        for row in rows {
+            self.memory.keep_runtime(&row.session_ref, &row.runtime);
         }
         let removed = match self.stores.sessions.remove(&endings).await {
             Ok(removed) => removed,
@@ -142,20 +146,57 @@ impl Sessions {
         self.news.notify_one();
         for (row, ending) in rows.iter().zip(&endings) {
             if removed.contains(&row.id_hash) {
-                self.has_ended(row.id_hash, &ending.event);
+                self.has_ended(ending);
             }
         }
         Ok(removed)
     }
 
-    fn has_ended(&self, id: IdHash, event: &Event) {
-        let by_time = event.cause.is_some_and(EndCause::is_by_time);
-        self.memory.ended(id, by_time);
-        self.activity.forget(&id);
-        if let Some(cause) = event.cause {
-            self.metrics.session_ended(cause);
-            tracing::info!(target: "berth::audit", event = "session-ended", cause = cause.as_str(),
-                account = event.account, session = event.session_ref);
-        }
+    fn has_ended(&self, ending: &Ending) {
+        let (event, cause) = (&ending.event, cause_of(ending));
+        self.memory.ended(ending.id_hash, cause);
+        self.activity.forget(&ending.id_hash);
+        self.metrics.session_ended(cause);
+        tracing::info!(target: "berth::audit", event = "session-ended", cause = cause.as_str(),
+            account = event.account, session = event.session_ref);
+    }
+}
+
+/// Events of an end always have one.
+fn cause_of(ending: &Ending) -> EndCause {
+    ending.event.cause.unwrap_or(EndCause::Other)
+}
+
+/// Does the work although whoever asked for it goes away: a client that hangs up must leave no session half ended,
+/// and none that its user thinks over.
+pub async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime ends, and whoever waits with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn work_goes_on_when_nobody_waits_for_it_any_more() {
+        let (begin, begun) = oneshot::channel::<()>();
+        let (end, ended) = oneshot::channel();
+        let work = to_the_end(async move {
+            begun.await.unwrap();
+            end.send(7).unwrap();
+        });
+        assert!(work.now_or_never().is_none(), "given up");
+        begin.send(()).unwrap();
+        assert_eq!(ended.await, Ok(7));
+        assert_eq!(to_the_end(async { 8 }).await, 8);
     }
 }

@@ -4,7 +4,7 @@
 use super::activity::{Activity, write_interval_ms};
 use crate::server_keys::ServerKeys;
 use crate::session_id::IdHash;
-use crate::store::{ProviderLink, SessionRow};
+use crate::store::{EndCause, ProviderLink, SessionRow};
 use moka::sync::Cache;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -18,6 +18,8 @@ const CACHED_SESSIONS: u64 = 100_000;
 const ENDED_MEMORY: Duration = Duration::from_secs(60);
 /// How long the id behind a public name is remembered after it was last of use.
 const NAME_MEMORY: Duration = Duration::from_secs(600);
+/// How long it is remembered which runtime a session had that has ended: readers of the event log may be behind.
+const RUNTIME_MEMORY: Duration = Duration::from_secs(3600);
 
 /// A session that lives, as of the moment it was resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -130,10 +132,12 @@ pub(super) struct Memory {
     live: Cache<IdHash, Arc<Known>>,
     /// For activity only: what is known here may be old, and lets nobody in.
     by_ref: Cache<String, (IdHash, Arc<Known>)>,
-    /// Whether it was by time that they ended.
-    ended: Cache<IdHash, bool>,
+    /// Why they ended.
+    ended: Cache<IdHash, EndCause>,
     /// The same by their public names, as the event log tells it: what other processes ended need not be known here.
-    ended_elsewhere: Cache<String, bool>,
+    ended_elsewhere: Cache<String, EndCause>,
+    /// By the public names of those that have ended.
+    runtimes: Cache<String, String>,
 }
 
 impl Memory {
@@ -156,6 +160,10 @@ impl Memory {
                 .max_capacity(CACHED_SESSIONS)
                 .time_to_live(ENDED_MEMORY + keep)
                 .build(),
+            runtimes: Cache::builder()
+                .max_capacity(CACHED_SESSIONS)
+                .time_to_live(RUNTIME_MEMORY)
+                .build(),
         }
     }
 
@@ -168,24 +176,37 @@ impl Memory {
         let name = known.live.session_ref.clone();
         self.by_ref.insert(name.clone(), (id, known.clone()));
         // The row may be older than what another process has told.
-        if let Some(by_time) = self.ended_elsewhere.get(&name) {
-            self.ended(id, by_time);
+        if let Some(cause) = self.ended_elsewhere.get(&name) {
+            self.ended(id, cause);
         }
     }
 
     /// From here on the session is not let in, whatever the store says.
-    pub(super) fn ended(&self, id: IdHash, by_time: bool) {
-        self.ended.insert(id, by_time);
+    pub(super) fn ended(&self, id: IdHash, cause: EndCause) {
+        self.ended.insert(id, cause);
         self.live.invalidate(&id);
     }
 
     /// As [`Self::ended`], of a session that another process has ended; its id, if that is known here.
-    pub(super) fn ended_elsewhere(&self, session_ref: &str, by_time: bool) -> Option<IdHash> {
+    pub(super) fn ended_elsewhere(&self, session_ref: &str, cause: EndCause) -> Option<IdHash> {
         // First, so that a look-up that is under way finds it.
-        self.ended_elsewhere.insert(session_ref.to_owned(), by_time);
+        self.ended_elsewhere.insert(session_ref.to_owned(), cause);
         let id = self.id_of(session_ref)?;
-        self.ended(id, by_time);
+        self.ended(id, cause);
         Some(id)
+    }
+
+    /// Its runtime is asked for longer than it lives: its children's ends are told after its own.
+    pub(super) fn keep_runtime(&self, session_ref: &str, runtime: &str) {
+        let (session_ref, runtime) = (session_ref.to_owned(), runtime.to_owned());
+        self.runtimes.insert(session_ref, runtime);
+    }
+
+    /// Which runtime has or had a session; `None` when that is not in memory.
+    pub(super) fn runtime_of(&self, session_ref: &str) -> Option<String> {
+        let known = self.by_ref.get(session_ref);
+        let known = known.map(|(_, known)| known.live.runtime.clone());
+        known.or_else(|| self.runtimes.get(session_ref))
     }
 
     /// It had not ended after all.
@@ -198,8 +219,8 @@ impl Memory {
         self.live.invalidate_all();
     }
 
-    /// Whether it has ended, and if so, whether it was by time.
-    pub(super) fn has_ended(&self, id: &IdHash) -> Option<bool> {
+    /// Why it has ended, if it has.
+    pub(super) fn has_ended(&self, id: &IdHash) -> Option<EndCause> {
         self.ended.get(id)
     }
 
@@ -208,7 +229,7 @@ impl Memory {
         &self,
         id: Option<&IdHash>,
         session_ref: &str,
-    ) -> Option<bool> {
+    ) -> Option<EndCause> {
         let here = id.and_then(|id| self.has_ended(id));
         here.or_else(|| self.ended_elsewhere.get(session_ref))
     }

@@ -5,7 +5,7 @@ use super::known::Known;
 use super::{LiveSession, Sessions};
 use crate::server_keys::ServerKeys;
 use crate::session_id::IdHash;
-use crate::store::StoreError;
+use crate::store::{EndCause, StoreError};
 use std::sync::Arc;
 
 /// What is known of a session by its public name.
@@ -15,11 +15,8 @@ pub enum Life {
     Until(u64),
     /// It has run out of time, and is about to be ended.
     Over,
-    /// It has ended.
-    Ended {
-        /// Because it had run out of time, as far as is known.
-        by_time: bool,
-    },
+    /// It has ended; why, as far as that is remembered.
+    Ended(Option<EndCause>),
     /// The name is a token's that belongs to no session.
     Token,
 }
@@ -41,9 +38,8 @@ impl Sessions {
         };
         let Some((id, known)) = found else {
             let id = self.memory.id_of(session_ref);
-            let by_time = self.memory.has_ended_anywhere(id.as_ref(), session_ref);
-            let by_time = by_time.unwrap_or(false);
-            return Ok(Life::Ended { by_time });
+            let cause = self.memory.has_ended_anywhere(id.as_ref(), session_ref);
+            return Ok(Life::Ended(cause));
         };
         let mut life = self.life_of(&id, &known);
         for ancestor in &known.ancestors {
@@ -51,12 +47,13 @@ impl Sessions {
                 Some(known) => self.life_of(ancestor, &known),
                 None => match self.stores.sessions.find(ancestor).await? {
                     Some(row) => self.life_of(ancestor, &self.remember(row)),
-                    None => Life::Ended { by_time: false },
+                    None => Life::Ended(None),
                 },
             };
             life = match (life, of_ancestor) {
                 (Life::Until(own), Life::Until(theirs)) => Life::Until(own.min(theirs)),
                 // Its end takes this one along.
+                (Life::Until(_), Life::Ended(cause)) => Life::Ended(of_child(cause)),
                 (Life::Until(_), other) => other,
                 (own, _) => own,
             };
@@ -129,8 +126,8 @@ impl Sessions {
     }
 
     fn life_of(&self, id: &IdHash, known: &Known) -> Life {
-        if let Some(by_time) = self.memory.has_ended(id) {
-            return Life::Ended { by_time };
+        if let Some(cause) = self.memory.has_ended(id) {
+            return Life::Ended(Some(cause));
         }
         if known.remaining_ms(self.clock.now_ms()).is_none() {
             self.overdue.note(*id);
@@ -145,12 +142,18 @@ impl Sessions {
     }
 }
 
+/// Why a session ends whose ancestor has ended.
+fn of_child(cause: Option<EndCause>) -> Option<EndCause> {
+    let by_time = cause.filter(|cause| cause.is_by_time());
+    by_time.or(Some(EndCause::ParentEnded))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::sessions::tests::{MINUTE_MS, demo, world};
-    use crate::store::{EndCause, SessionStore};
+    use crate::store::SessionStore;
 
     #[tokio::test]
     async fn activity_by_name_keeps_a_session_and_brings_none_back() {
@@ -184,7 +187,7 @@ mod tests {
         assert_eq!(w.sessions.life(&live.session_ref).await, Ok(Life::Over));
         w.clock.advance_ms(2_000);
         w.sessions.end_overdue().await.unwrap();
-        let ended = Life::Ended { by_time: true };
+        let ended = Life::Ended(Some(EndCause::IdleTimeout));
         assert_eq!(w.sessions.life(&live.session_ref).await, Ok(ended));
         w.sessions
             .was_active(&live.session_ref, late)
@@ -195,6 +198,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn why_a_session_ended_is_known_wherever_it_ended() {
+        let w = world().await;
+        let (_, live) = w.sessions.begin(demo()).await.unwrap();
+        let (name, again) = (&live.session_ref, EndCause::LoginAgain);
+        let other = crate::sessions::tests::start(&w.store, &w.clock, Default::default()).await;
+        assert!(other.still_lives(&live));
+        let lives = w.sessions.life(name).await;
+        assert!(matches!(lives, Ok(Life::Until(_))));
+        w.sessions.end_ref(name, again).await.unwrap();
+        let ended = Life::Ended(Some(again));
+        assert_eq!(w.sessions.life(name).await, Ok(ended));
+        other.hear_of_end(name, &live.runtime, again);
+        assert_eq!(other.life(name).await, Ok(ended));
+    }
+
+    #[tokio::test]
     async fn a_session_is_known_by_its_name_after_a_restart_and_a_token_is_none() {
         let w = world().await;
         let (id, live) = w.sessions.begin(demo()).await.unwrap();
@@ -202,9 +221,9 @@ mod tests {
         let until = w.clock.now_ms() + 30 * MINUTE_MS;
         assert_eq!(again.life(&live.session_ref).await, Ok(Life::Until(until)));
         again.end(id.reveal(), EndCause::Logout).await.unwrap();
-        let ended = Life::Ended { by_time: false };
+        let ended = Life::Ended(Some(EndCause::Logout));
         assert_eq!(again.life(&live.session_ref).await, Ok(ended));
-        assert_eq!(again.life("nobody's").await, Ok(ended));
+        assert_eq!(again.life("nobody's").await, Ok(Life::Ended(None)));
         let name = again.keys.token_ref("a.b.c");
         assert_eq!(again.life(&name).await, Ok(Life::Token));
         assert!(again.still_lives(&LiveSession {

@@ -44,11 +44,10 @@ pub struct Listed {
 }
 
 impl Sessions {
-    /// Which runtime has a session; `None` when it is over.
+    /// Which runtime has a session, or had it a while ago: that never changes. `None` when it is long over.
     pub async fn runtime_of(&self, session_ref: &str) -> Result<Option<String>, StoreError> {
-        let known = self.memory.id_of(session_ref);
-        if let Some(known) = known.and_then(|id| self.memory.get(&id)) {
-            return Ok(Some(known.live.runtime.clone()));
+        if let Some(runtime) = self.memory.runtime_of(session_ref) {
+            return Ok(Some(runtime));
         }
         let row = self.stores.sessions.find_by_ref(session_ref).await?;
         Ok(row.map(|row| row.runtime))

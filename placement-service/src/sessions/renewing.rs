@@ -1,45 +1,64 @@
-//! "Stay signed in": activity that somebody asked for, so it is in the store before the answer.
+//! "Stay signed in": activity that somebody asked for, so the store knows of it before the answer; but no more
+//! often than of any other activity (S5).
 
+use super::activity::write_interval_ms;
 use super::known::{Known, Remaining};
 use super::{LiveSession, Sessions, store_down};
 use crate::refusal::Refusal;
-use crate::store::EventKind;
+use crate::session_id::IdHash;
+use crate::store::{EventKind, SessionRow, StoreError};
 use berth_api::Reason;
 use std::sync::Arc;
 
 impl Sessions {
     /// Counts as activity of the session that a cookie names, and of those that led to it (S12). Only the
-    /// idle time begins anew: the absolute end stays where it is.
+    /// idle time begins anew: the absolute end stays where it is. When the store has heard of activity just now,
+    /// this one is noted as that of a request is.
     ///
     /// # Errors
     /// As for [`Self::resolve`]; a session that the store has lost meanwhile is unknown.
     pub async fn renew(&self, cookie: &str) -> Result<(Arc<LiveSession>, Remaining), Refusal> {
-        let (id, known) = self.lookup(cookie).await?;
-        let now_ms = self.clock.now_ms();
-        let seen: Vec<_> = std::iter::once(&id)
-            .chain(&known.ancestors)
-            .map(|id| (*id, now_ms))
-            .collect();
-        let touched = self.stores.sessions.touch(&seen).await;
-        touched.map_err(|e| store_down(&e))?;
+        let (id, mut known) = self.lookup(cookie).await?;
         // Memory may not know yet that another replica has ended it.
         let row = self.stores.sessions.find(&id).await;
         let row = row
             .map_err(|e| store_down(&e))?
             .ok_or_else(|| self.unknown(Some(id)))?;
-        let event = self.event(&row, EventKind::Renewed);
-        let logged = self.stores.events.append(&[event]).await;
-        logged.map_err(|e| store_down(&e))?;
-        self.news.notify_one();
+        let now_ms = self.clock.now_ms();
         tracing::info!(target: "berth::audit", event = "session-renewed", account = row.account,
             session = row.session_ref);
-        for (id, _) in &seen {
+        let interval_ms = write_interval_ms(row.idle_timeout_ms);
+        if row.last_seen_at_ms.saturating_add(interval_ms) <= now_ms {
+            let row = self.write_renewal(row, now_ms).await;
+            known = self.remember(row.map_err(|e| store_down(&e))?);
+        } else {
+            self.note_family(id, &known, now_ms);
+        }
+        Ok((known.live.clone(), remaining(&known, now_ms)?))
+    }
+
+    /// Touches the session and those that led to it, and logs it; the session as the store has it then.
+    async fn write_renewal(
+        &self,
+        mut row: SessionRow,
+        now_ms: u64,
+    ) -> Result<SessionRow, StoreError> {
+        let family: Vec<IdHash> = std::iter::once(&row.id_hash)
+            .chain(&row.ancestors)
+            .copied()
+            .collect();
+        let seen: Vec<_> = family.iter().map(|id| (*id, now_ms)).collect();
+        self.stores.sessions.touch(&seen).await?;
+        let event = self.event(&row, EventKind::Renewed);
+        self.stores.events.append(&[event]).await?;
+        self.news.notify_one();
+        for id in &family {
             if let Some(known) = self.memory.get(id) {
                 known.seen(now_ms);
             }
         }
-        let known = self.remember(row);
-        Ok((known.live.clone(), remaining(&known, now_ms)?))
+        row.last_seen_at_ms = row.last_seen_at_ms.max(now_ms);
+        Ok(row)
     }
 }
 
@@ -89,6 +108,23 @@ mod tests {
         w.clock.advance_ms(20 * MINUTE_MS);
         let over = async { w.sessions.renew(id.reveal()).await.map(|(live, _)| live) };
         assert_eq!(reason(over).await, Reason::SessionExpired);
+    }
+
+    #[tokio::test]
+    async fn many_renewals_in_a_row_are_written_once() {
+        let w = world().await;
+        let (id, _) = w.sessions.begin(demo()).await.unwrap();
+        w.clock.advance_ms(3 * MINUTE_MS);
+        for _ in 0..100 {
+            w.clock.advance_ms(1_000);
+            let (_, left) = w.sessions.renew(id.reveal()).await.unwrap();
+            assert_eq!(left.idle_s, 30 * 60);
+        }
+        let events = w.store.events_after(1, 1_000).await.unwrap();
+        assert_eq!(events.len(), 1);
+        w.clock.advance_ms(121_000);
+        w.sessions.renew(id.reveal()).await.unwrap();
+        assert_eq!(w.store.events_after(1, 1_000).await.unwrap().len(), 2);
     }
 
     #[tokio::test]

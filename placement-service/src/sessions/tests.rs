@@ -246,7 +246,7 @@ async fn an_older_row_brings_nothing_back_that_another_process_has_ended() {
     let (id, live) = w.sessions.begin(demo()).await.unwrap();
     let other = start(&w.store, &w.clock, Duration::from_secs(60)).await;
     // The row was read before it was removed, and comes to be used after the event was heard.
-    other.hear_of_end(&live.session_ref, EndCause::Logout);
+    other.hear_of_end(&live.session_ref, &live.runtime, EndCause::Logout);
     assert_eq!(
         reason(other.resolve(id.reveal())).await,
         Reason::UnknownSession

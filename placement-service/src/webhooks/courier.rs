@@ -7,13 +7,16 @@ use super::hook::{Failure, Hook};
 use super::metrics::WebhookMetrics;
 use crate::clock::Clock;
 use crate::store::{DeadLetter, Event, StoreError, Stores};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// Entries read from the log in one step.
 const BATCH: u32 = 100;
+/// Dead letters of one webhook that are kept: a receiver that is gone for good must not fill the store.
+pub(super) const KEPT_LETTERS: u32 = 10_000;
+/// How often a lease is given back at the end of the process, should the store fail.
+const LAST_TRIES: u32 = 3;
 
 /// The task of one webhook.
 pub(super) struct Courier {
@@ -26,8 +29,42 @@ pub(super) struct Courier {
     /// This process, among those that may deliver.
     pub(super) holder: String,
     pub(super) lease: Duration,
-    /// Failed attempts at the event at hand.
-    pub(super) failures: AtomicU32,
+    pub(super) failures: Failures,
+}
+
+/// Failed attempts at the event at hand. Another replica may have seen it through since, while it had the lease.
+#[derive(Debug, Default)]
+pub(super) struct Failures(Mutex<AtHand>);
+
+#[derive(Debug, Default)]
+struct AtHand {
+    sequence: u64,
+    failures: u32,
+}
+
+impl Failures {
+    /// One more at that event; how many there are by now.
+    fn add(&self, sequence: u64) -> u32 {
+        let mut at_hand = self.at(sequence);
+        at_hand.failures = at_hand.failures.saturating_add(1);
+        at_hand.failures
+    }
+
+    /// How many there were at that event, which is done with.
+    fn end(&self, sequence: u64) -> u32 {
+        std::mem::take(&mut self.at(sequence).failures)
+    }
+
+    fn at(&self, sequence: u64) -> MutexGuard<'_, AtHand> {
+        let mut at_hand = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if at_hand.sequence != sequence {
+            *at_hand = AtHand {
+                sequence,
+                failures: 0,
+            };
+        }
+        at_hand
+    }
 }
 
 impl Courier {
@@ -65,10 +102,14 @@ impl Courier {
         }
     }
 
-    /// Gives the lease back, so that another replica need not wait for its end.
+    /// Gives the lease back, so that another replica need not wait for its end. A connection may have ended with
+    /// the thread that opened it: then the next try gets another.
     pub(super) async fn release(&self) {
-        if let Err(error) = self.take(Duration::ZERO).await {
-            tracing::debug!(%error, "a lease was not given back");
+        for _ in 0..LAST_TRIES {
+            match self.take(Duration::ZERO).await {
+                Ok(_) => return,
+                Err(error) => tracing::debug!(%error, "a lease was not given back"),
+            }
         }
     }
 
@@ -154,13 +195,13 @@ impl Courier {
         loop {
             let Err(failure) = self.hook.attempt(sequence, &event).await else {
                 self.metrics.delivery(&config.name, "ok");
-                let before = self.failures.swap(0, Ordering::Relaxed);
+                let before = self.failures.end(sequence);
                 if before > 0 {
                     tracing::info!(name = config.name, before, "delivered after failures");
                 }
                 return Ok(());
             };
-            let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+            let failures = self.failures.add(sequence);
             if failures >= config.attempts || failure.permanent {
                 self.metrics.delivery(&config.name, "dead-letter");
                 tracing::warn!(
@@ -170,8 +211,9 @@ impl Courier {
                     "a dead letter"
                 );
                 let letter = letter(&config.name, sequence, event, failure, self.clock.now_ms());
-                self.stores.events.add_dead_letter(&letter).await?;
-                self.failures.store(0, Ordering::Relaxed);
+                let log = &self.stores.events;
+                log.add_dead_letter(&letter, KEPT_LETTERS).await?;
+                self.failures.end(sequence);
                 return Ok(());
             }
             self.metrics.delivery(&config.name, "failed");
@@ -208,4 +250,19 @@ pub(super) fn letter(
 /// The name of a webhook's position and lease.
 fn reader(webhook: &str) -> String {
     format!("webhook/{webhook}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_those_of_one_event() {
+        let failures = Failures::default();
+        assert_eq!((failures.add(7), failures.add(7)), (1, 2));
+        assert_eq!(failures.add(9), 1, "another replica saw 7 through");
+        assert_eq!(failures.end(9), 1);
+        assert_eq!(failures.end(9), 0);
+        assert_eq!((failures.add(9), failures.end(10)), (1, 0));
+    }
 }

@@ -24,6 +24,15 @@ pub struct Attempts {
     pub locked_until_ms: u64,
 }
 
+/// What of an account changes; the rest stays as somebody else may have just made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccountChange {
+    /// The hash of another password.
+    PasswordHash(String),
+    Roles(Vec<String>),
+    Locked(bool),
+}
+
 /// Keeps local accounts.
 #[async_trait]
 pub trait AccountStore: Send + Sync + 'static {
@@ -36,9 +45,8 @@ pub trait AccountStore: Send + Sync + 'static {
     /// Every account, by name.
     async fn accounts(&self) -> Result<Vec<AccountRow>, StoreError>;
 
-    /// Changes password, roles and lock to those of `row`, and leaves the attempts; `false` when there
-    /// is no such account.
-    async fn update_account(&self, row: &AccountRow) -> Result<bool, StoreError>;
+    /// Makes one change, and leaves everything else; `false` when there is no such account.
+    async fn change_account(&self, name: &str, change: &AccountChange) -> Result<bool, StoreError>;
 
     /// Replaces `before` by `after`; `false` when the account's attempts are not `before` any more.
     async fn set_attempts(

@@ -203,8 +203,16 @@ pub trait EventLog: Send + Sync + 'static {
     /// Notes up to where `reader` has read.
     async fn set_position(&self, reader: &str, sequence: u64) -> Result<(), StoreError>;
 
-    /// Keeps a dead letter; one for the same webhook and sequence is replaced.
-    async fn add_dead_letter(&self, letter: &DeadLetter) -> Result<(), StoreError>;
+    /// Keeps a dead letter; one for the same webhook and sequence is replaced. Of those of its webhook only the
+    /// newest stay, `keep` of them.
+    async fn add_dead_letter(&self, letter: &DeadLetter, keep: u32) -> Result<(), StoreError>;
+
+    /// The dead letter of a webhook with that sequence number.
+    async fn dead_letter(
+        &self,
+        webhook: &str,
+        sequence: u64,
+    ) -> Result<Option<DeadLetter>, StoreError>;
 
     /// The dead letters of a webhook, oldest first, at most `limit`.
     async fn dead_letters(&self, webhook: &str, limit: u32) -> Result<Vec<DeadLetter>, StoreError>;
@@ -223,7 +231,9 @@ mod tests {
         let event: Event = serde_json::from_str(text).unwrap();
         let read = (event.kind, event.cause);
         assert_eq!(read, (EventKind::Other, Some(EndCause::Other)));
-        let known = text.replace("frozen", "revoked").replace("frost", "operator");
+        let known = text
+            .replace("frozen", "revoked")
+            .replace("frost", "operator");
         let event: Event = serde_json::from_str(&known).unwrap();
         let read = (event.kind, event.cause);
         assert_eq!(read, (EventKind::Revoked, Some(EndCause::Operator)));

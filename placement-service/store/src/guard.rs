@@ -3,8 +3,8 @@
 
 use crate::session_id::IdHash;
 use crate::{
-    AccountRow, AccountStore, Attempts, Bounds, Coordination, DeadLetter, Ending, Event, EventLog,
-    Inserted, Select, SessionRow, SessionStore, StoreError, Stores,
+    AccountChange, AccountRow, AccountStore, Attempts, Bounds, Coordination, DeadLetter, Ending,
+    Event, EventLog, Inserted, Select, SessionRow, SessionStore, StoreError, Stores,
 };
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -150,7 +150,7 @@ guarded! { AccountStore {
     fn add_account(row: &AccountRow) -> bool;
     fn find_account(name: &str) -> Option<AccountRow>;
     fn accounts() -> Vec<AccountRow>;
-    fn update_account(row: &AccountRow) -> bool;
+    fn change_account(name: &str, change: &AccountChange) -> bool;
     fn set_attempts(name: &str, before: Attempts, after: Attempts) -> bool;
 } }
 
@@ -161,7 +161,8 @@ guarded! { EventLog {
     fn trim_events(keep: u64) -> ();
     fn position(reader: &str) -> Option<u64>;
     fn set_position(reader: &str, sequence: u64) -> ();
-    fn add_dead_letter(letter: &DeadLetter) -> ();
+    fn add_dead_letter(letter: &DeadLetter, keep: u32) -> ();
+    fn dead_letter(webhook: &str, sequence: u64) -> Option<DeadLetter>;
     fn dead_letters(webhook: &str, limit: u32) -> Vec<DeadLetter>;
     fn remove_dead_letter(webhook: &str, sequence: u64) -> bool;
 } }

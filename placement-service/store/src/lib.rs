@@ -18,7 +18,7 @@ pub mod session_id;
 mod sql;
 pub mod sqlite;
 
-pub use account::{AccountRow, AccountStore, Attempts};
+pub use account::{AccountChange, AccountRow, AccountStore, Attempts};
 pub use error::StoreError;
 pub use event::{Bounds, DeadLetter, EndCause, Event, EventKind, EventLog};
 pub use session::{

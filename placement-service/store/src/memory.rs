@@ -97,10 +97,27 @@ impl EventLog for Memory {
         Ok(())
     }
 
-    async fn add_dead_letter(&self, letter: &DeadLetter) -> Result<(), StoreError> {
+    async fn add_dead_letter(&self, letter: &DeadLetter, keep: u32) -> Result<(), StoreError> {
+        let mut state = self.lock();
         let key = (letter.webhook.clone(), letter.sequence);
-        self.lock().letters.insert(key, letter.clone());
+        state.letters.insert(key, letter.clone());
+        let of_hook = |(hook, _): &&(String, u64)| *hook == letter.webhook;
+        let newest = state.letters.keys().rev().filter(of_hook);
+        let last = newest.cloned().nth(keep as usize);
+        if let Some((_, last)) = last {
+            let kept = |(hook, number): &(String, u64)| *hook != letter.webhook || *number > last;
+            state.letters.retain(|key, _| kept(key));
+        }
         Ok(())
+    }
+
+    async fn dead_letter(
+        &self,
+        webhook: &str,
+        sequence: u64,
+    ) -> Result<Option<DeadLetter>, StoreError> {
+        let key = (webhook.to_owned(), sequence);
+        Ok(self.lock().letters.get(&key).cloned())
     }
 
     async fn dead_letters(&self, webhook: &str, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {

@@ -54,6 +54,8 @@ impl PostgresStore {
             ("lock_timeout", &milliseconds),
             ("idle_in_transaction_session_timeout", &milliseconds),
         ]);
+        // The statements are made for this one; a database may have another default, whose conflicts would be errors.
+        let options = options.options([("default_transaction_isolation", "read committed")]);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .min_connections(KEPT_CONNECTIONS)

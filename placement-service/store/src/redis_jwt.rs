@@ -8,8 +8,8 @@ use crate::memory::Memory;
 use crate::redis::Link;
 use crate::session_id::IdHash;
 use crate::{
-    AccountRow, AccountStore, Attempts, Coordination, Ending, Event, Inserted, Select, SessionRow,
-    SessionStore, StoreError, Stores,
+    AccountChange, AccountRow, AccountStore, Attempts, Coordination, Ending, Event, Inserted,
+    Select, SessionRow, SessionStore, StoreError, Stores,
 };
 use async_trait::async_trait;
 pub use jwt::{JwtKey, JwtRules, Kept, session_from};
@@ -19,6 +19,9 @@ use std::time::Duration;
 
 /// As long as a login cookie may be (S9).
 const MAX_ID_BYTES: usize = 128;
+
+/// What PTTL says of a key that is not there.
+const NO_KEY: i64 = -2;
 
 /// The public name of a session.
 type NameOf = dyn Fn(&IdHash) -> String + Send + Sync;
@@ -92,11 +95,15 @@ impl SessionStore for RedisJwtStore {
         let (mut connection, era) = self.link.connection().await?;
         let answers = questions.query_async(&mut connection);
         let (ttl_ms, (seconds, micros)): (i64, (u64, u64)) = self.link.answer(era, answers).await?;
+        if ttl_ms == NO_KEY {
+            // Gone between the two questions.
+            return Ok(None);
+        }
         let now_ms = seconds.saturating_mul(1000).saturating_add(micros / 1000);
         let kept = Kept {
             jwt: &text,
             now_ms,
-            // Negative: it never expires by itself.
+            // Otherwise negative: it never expires by itself.
             gone_at_ms: u64::try_from(ttl_ms)
                 .ok()
                 .map(|ttl| now_ms.saturating_add(ttl)),
@@ -163,7 +170,11 @@ impl AccountStore for RedisJwtStore {
         Err(StoreError::ReadOnly)
     }
 
-    async fn update_account(&self, _row: &AccountRow) -> Result<bool, StoreError> {
+    async fn change_account(
+        &self,
+        _name: &str,
+        _change: &AccountChange,
+    ) -> Result<bool, StoreError> {
         Err(StoreError::ReadOnly)
     }
 

@@ -31,6 +31,18 @@ contract!(sessions lists limits accounts events coordination);
 contract!(races limit_race coordination_race log_race versions_and_clocks);
 
 #[tokio::test]
+async fn a_database_with_a_stricter_isolation_of_its_own_makes_no_conflicts() {
+    let server = Postgres::shared().await.unwrap();
+    let url = server.database().await.unwrap();
+    let database = url.rsplit('/').next().unwrap();
+    let strict =
+        format!("ALTER DATABASE {database} SET default_transaction_isolation = 'serializable'");
+    server.execute("postgres", &strict).await.unwrap();
+    let store = PostgresStore::open(&url, LIMIT).await.unwrap();
+    contract::log_race(&store).await;
+}
+
+#[tokio::test]
 async fn rows_survive_a_kill_and_columns_of_a_newer_binary_are_left_alone() {
     let mut server = Postgres::start().await.unwrap();
     let url = server.database().await.unwrap();

@@ -5,7 +5,7 @@ use berth_databases::Redis;
 use berth_store::contract::{ending, event, session_row};
 use berth_store::memory::Memory;
 use berth_store::redis_jwt::{JwtKey, JwtRules, RedisJwtStore};
-use berth_store::{AccountRow, Attempts, Select, StoreError, Stores};
+use berth_store::{AccountChange, AccountRow, Attempts, Select, StoreError, Stores};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode};
 use redis::AsyncCommands;
 use serde_json::json;
@@ -106,7 +106,9 @@ async fn every_writing_call_is_refused() {
     );
     assert_eq!(accounts.add_account(&account).await, Err(read_only.clone()));
     assert_eq!(
-        accounts.update_account(&account).await,
+        accounts
+            .change_account("ann", &AccountChange::Locked(true))
+            .await,
         Err(read_only.clone())
     );
     let none = Attempts::default();

@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub(crate) struct Watched {
     pub(crate) fleet: FleetReader,
@@ -146,7 +146,7 @@ async fn when_all_metrics_are_stale_the_engines_stay_in_use() {
     let engine = |fleet: &Fleet| Arc::clone(&fleet.pools()[0].engines[0]);
     let knows = |fleet: &Fleet| {
         let known = fleet.pools()[0].engines.first();
-        known.is_some_and(|e| e.state == State::Ok && e.probed_sessions() == 7)
+        known.is_some_and(|e| e.state == State::Ok && e.sessions(Instant::now()) == 7)
     };
     watched.until(knows).await;
     assert!(
@@ -159,8 +159,13 @@ async fn when_all_metrics_are_stale_the_engines_stay_in_use() {
         .until(|fleet| engine(fleet).state == State::NoMetrics)
         .await;
     // For a while the last numbers hold, then none.
-    assert_eq!(engine(&watched.fleet.now()).probed_sessions(), 7);
+    assert_eq!(engine(&watched.fleet.now()).sessions(Instant::now()), 7);
     watched.until(|fleet| engine(fleet).is_blind()).await;
+    // Then our own counts are what autoscalers see, too.
+    let blind = engine(&watched.fleet.now());
+    blind.tally.opened("stream", Instant::now());
+    let own = "berth_engine_sessions{pool=\"main\",engine=\"a\"} 1\n";
+    assert!(watched.metrics().contains(own));
     assert_eq!(watched.states()[0].1, State::NoMetrics);
     assert!(
         watched

@@ -4,6 +4,7 @@
 use crate::site::{Site, eventually};
 use crate::stores::{is_store_down, site};
 use berth_databases::{Postgres, Redis};
+use serde_json::json;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::io::copy_bidirectional;
@@ -70,15 +71,26 @@ async fn refuses(site: &Site, session: &str) {
     assert!(is_store_down(&site.token(&"A".repeat(43)).await));
 }
 
+/// Whether it is ready, as `GET /health/ready` has it, with this to say of its store.
+async fn says_ready(site: &Site, store: bool) -> bool {
+    let answer = site.get("/health/ready", "").await;
+    let status = if store { 200 } else { 503 };
+    let told = json!({"ready": store, "store": store, "fleet": true});
+    answer.status == status && answer.json() == told
+}
+
 async fn one_of_two(kind: &str, url: &str) {
     let (way, far_url) = by_way(url).await;
     let other = site(kind, url).await;
     let cut_off = site(kind, &far_url).await;
     let session = other.login().await;
     assert_eq!(cut_off.token(&session).await.status, 200);
+    assert!(says_ready(&cut_off, true).await);
 
     way.open.send(false).unwrap();
     refuses(&cut_off, &session).await;
+    assert!(says_ready(&cut_off, false).await);
+    assert!(says_ready(&other, true).await);
     // The other one notices nothing, and what it does meanwhile holds on both afterwards.
     assert_eq!(other.token(&session).await.status, 200);
     let later = other.login().await;
@@ -92,6 +104,10 @@ async fn one_of_two(kind: &str, url: &str) {
         let answer = cut_off.token(&later).await;
         assert!(answer.status == 200 || is_store_down(&answer), "{answer:?}");
         answer.status == 200
+    })
+    .await;
+    eventually("it is ready again", async || {
+        says_ready(&cut_off, true).await
     })
     .await;
     let over = cut_off.token(&session).await;
@@ -113,6 +129,16 @@ async fn one_replica_without_redis() {
     one_of_two("redis", &server.database()).await;
 }
 
+/// The entry of the log up to which it has read: where a gateway that comes now begins.
+async fn read_up_to(site: &Site) -> i64 {
+    let poll = json!({"sequence": 1, "cursor": "now", "hold_ms": 0});
+    let answer = site.post_json("/v1/gateways/newcomer/events", poll).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let cursor = answer.json()["cursor"].as_str().unwrap().to_owned();
+    let of_log = cursor.split('.').next().unwrap();
+    of_log.rsplit_once('-').unwrap().1.parse().unwrap()
+}
+
 #[tokio::test]
 async fn a_log_that_has_lost_its_latest_entries_is_heard_from_there_on() {
     let more = "session: { cookie: { secure: false }, cache: 60s }";
@@ -129,16 +155,21 @@ async fn a_log_that_has_lost_its_latest_entries_is_heard_from_there_on() {
         newest.fetch_one(&database).await.unwrap()
     };
     let before: i64 = newest().await;
-    // Both have read the log to its end by now, and hold what they know.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let both_at = async |entry: i64| {
+        eventually(&format!("both have read up to {entry}"), async || {
+            read_up_to(&site).await == entry && read_up_to(&other).await == entry
+        })
+        .await;
+    };
+    both_at(before).await;
     sqlx::raw_sql(
         "DELETE FROM events WHERE sequence > 1; UPDATE sqlite_sequence SET seq = 1 WHERE name = 'events'",
     )
     .execute(&database)
     .await
     .unwrap();
-    // Until it is noticed, at the latest.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // It is noticed.
+    both_at(1).await;
     assert_eq!(other.token(&heard).await.status, 200);
     let out = site.request(reqwest::Method::POST, "/logout");
     let out = crate::site::answer(out.header("cookie", format!("berth={heard}"))).await;

@@ -84,6 +84,20 @@ async fn post(site: &Site, gateway: &str, report: &Value) -> Answer {
     site.post_json(&path, report).await
 }
 
+/// So many gateways have reported, the latest of them perhaps with a poll that is held.
+async fn heard_of(site: &Site, gateways: u64) {
+    eventually(&format!("{gateways} gateways have reported"), async || {
+        site.metric("berth_gateways").await == gateways
+    })
+    .await;
+}
+
+async fn later(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
 async fn logout(site: &Site, id: &str) {
     let request = site.request(Method::POST, "/logout");
     answer(request.header("cookie", format!("berth={id}"))).await;
@@ -116,8 +130,8 @@ async fn streams_are_counted_as_they_open_and_close() {
     assert_eq!(listed, json!({ "gateways": [view] }));
     let nobody = site.get("/v1/gateways", "").await;
     assert_eq!(nobody.reason(), "unknown-client");
-    // The rest of them is gone when the gateway is.
-    site.clock.advance_ms(30_000);
+    // The rest of them is gone when the gateway is: after half a minute, by a clock that nobody sets.
+    later(Duration::from_secs(30)).await;
     eventually("the gateway is forgotten", async || {
         site.metric("berth_gateways").await == 0
     })
@@ -135,13 +149,17 @@ async fn ends_are_told_at_once_and_with_their_reason() {
         site.session_ref(&first).await,
         site.session_ref(&second).await,
     ];
+    let mut before = Gateway::new(&site, "before");
+    assert_eq!(before.poll(25_000).await.get("events"), None, "at once");
+    // From the same place: this one's first report is a poll that is held, and shows that it has come.
     let mut gateway = Gateway::new(&site, "g");
-    assert_eq!(gateway.poll(25_000).await.get("events"), None, "at once");
-    let ended = tokio::join!(gateway.told_of_end(&refs[0]), async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    gateway.cursor.clone_from(&before.cursor);
+    let ((reason, took), ()) = tokio::join!(gateway.told_of_end(&refs[0]), async {
+        heard_of(&site, 2).await;
         logout(&site, &first).await;
     });
-    assert_eq!(ended.0.0, "revoked");
+    assert_eq!(reason, "revoked");
+    assert!(took < Duration::from_secs(5), "by this poll: {took:?}");
     // Nothing of that again, and nothing else: the poll is held.
     let began = Instant::now();
     assert_eq!(gateway.poll(300).await.get("events"), None);
@@ -321,19 +339,13 @@ async fn polls_are_answered_when_the_service_ends() {
     let address = site.address;
     let mut gateway = Gateway::new(&site, "g");
     gateway.poll(0).await;
-    let report = json!({"sequence": 2, "cursor": gateway.cursor, "hold_ms": 25_000});
-    let url = format!("http://{address}/v1/gateways/g/events");
+    let report = json!({"sequence": 1, "cursor": gateway.cursor, "hold_ms": 25_000});
+    let url = format!("http://{address}/v1/gateways/h/events");
     let client = berth_placement::outbound::client().build().unwrap();
     let poll = client.post(url).body(report.to_string()).send();
     let poll = tokio::spawn(poll);
-    eventually("the poll has come", async || {
-        let reports =
-            "berth_http_requests_total{route=\"/v1/gateways/{gateway}/events\",status=\"200\"}";
-        // It counts when it is answered: the report before.
-        site.metric(reports).await == 1
-    })
-    .await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    heard_of(&site, 2).await;
+    assert!(!poll.is_finished(), "it is held");
     let began = Instant::now();
     site.end().await;
     assert_eq!(poll.await.unwrap().unwrap().status(), 200);

@@ -138,11 +138,16 @@ async fn a_store_that_is_down_lets_nobody_through_and_logs_nobody_out() {
 async fn bodies_that_do_not_fit_name_the_field() {
     let site = Site::start("").await;
     for (path, body, detail) in [
-        ("/v1/tokens", "{}", "session is missing"),
+        ("/v1/tokens", "{}", "session or token, one of them"),
+        (
+            "/v1/tokens",
+            "{\"session\":\"a\",\"token\":\"b\"}",
+            "session or token, one of them",
+        ),
         ("/v1/tokens", "nonsense", "the body is not JSON"),
         (
             "/v1/tokens",
-            "{\"session\":null}",
+            "{\"session\":5}",
             "session is of the wrong type",
         ),
         ("/v1/placements", "{\"session\":\"x\"}", "method is missing"),

@@ -33,7 +33,7 @@ pub(crate) async fn begin(site: &Site, path: &str) -> Begun {
     let [set] = answer.cookies()[..] else {
         panic!("{answer:?}")
     };
-    assert!(set.starts_with("berth-oidc="), "{set}");
+    assert!(set.starts_with("berth-oidc-"), "{set}");
     assert!(
         set.ends_with("; Path=/; HttpOnly; SameSite=Lax; Max-Age=600"),
         "{set}"
@@ -69,7 +69,7 @@ pub(crate) fn session(answer: &Answer) -> String {
         panic!("{answer:?}")
     };
     assert!(
-        clear.starts_with("berth-oidc=;") && clear.ends_with("Max-Age=0"),
+        clear.starts_with("berth-oidc-") && clear.contains("=;") && clear.ends_with("Max-Age=0"),
         "{clear}"
     );
     let value = set.strip_prefix("berth=").unwrap();
@@ -178,10 +178,68 @@ async fn new_keys_of_the_provider_are_fetched_once_in_a_while() {
         site.clock.advance_ms(10_000);
     }
     idp.now().signing = Signing::Es256("invented");
+    assert_eq!(log_in(&site, &idp).await.reason(), "id-token-invalid");
     for _ in 0..3 {
-        assert_eq!(log_in(&site, &idp).await.reason(), "id-token-invalid");
+        // The key may be new, and is asked for again soon.
+        let unsure = log_in(&site, &idp).await;
+        assert_eq!(
+            (unsure.status, unsure.reason().as_str()),
+            (503, "provider-unreachable")
+        );
+        assert_eq!(unsure.header("retry-after"), "2");
     }
     assert_eq!(idp.requests("/jwks"), 4);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_keeps_no_new_keys_away() {
+    let idp = Idp::start().await;
+    let site = site(&idp, "").await;
+    site.clock.advance_ms(25_000);
+    session(&log_in(&site, &idp).await);
+    for keys in [("k2", "r2"), ("k3", "r3")] {
+        idp.now().published = keys;
+        idp.now().signing = Signing::Es256(keys.0);
+        session(&log_in(&site, &idp).await);
+        site.clock.advance_ms(25_000_u64.wrapping_neg());
+    }
+}
+
+#[tokio::test]
+async fn two_tabs_of_one_browser_log_in_at_once() {
+    let idp = Idp::start().await;
+    let site = site(&idp, "").await;
+    let first = begin(&site, "/login/oidc/idp").await;
+    let second = begin(&site, "/login/oidc/idp").await;
+    let cookies = format!("{}; {}", first.cookie, second.cookie);
+    let name = |begun: &Begun| begun.cookie.split('=').next().unwrap().to_owned();
+    for begun in [first, second] {
+        let done = callback(&site, &idp.authorize(&begun.request), &cookies).await;
+        session(&done);
+        let cleared = done.cookies()[1].split('=').next().unwrap().to_owned();
+        assert_eq!(cleared, name(&begun), "and not the other's");
+    }
+}
+
+#[tokio::test]
+async fn logins_that_never_end_do_not_fill_the_browser() {
+    let idp = Idp::start().await;
+    let site = site(&idp, "").await;
+    let mut cookies = Vec::new();
+    for _ in 0..5 {
+        let all = cookies.join("; ");
+        let begun = site.get("/login/oidc/idp", &all).await;
+        let [set] = begun.cookies()[..] else {
+            panic!("{begun:?}")
+        };
+        cookies.push(set.split(';').next().unwrap().to_owned());
+    }
+    let sixth = site.get("/login/oidc/idp", &cookies.join("; ")).await;
+    let set = sixth.cookies();
+    assert_eq!(set.len(), 6);
+    let (last, given_up) = set.split_last().unwrap();
+    assert!(given_up.iter().all(|set| set.ends_with("Max-Age=0")));
+    assert!(last.ends_with("Max-Age=600"));
 }
 
 #[tokio::test]

@@ -17,11 +17,22 @@ async fn a_callback_must_belong_to_the_login_of_this_browser() {
     let (kept, last) = begun.cookie.split_at(begun.cookie.len() - 1);
     let tampered = format!("{kept}{}", if last == "A" { "Q" } else { "A" });
     let twice = format!("{query}&state=x");
+    // The cookie of another login under the name of this one.
+    let (name, _) = begun.cookie.split_once('=').unwrap();
+    let (_, sealed) = other.cookie.split_once('=').unwrap();
+    let exchanged = format!("{name}={sealed}");
+    let nonsense = format!("{name}=x");
     for (query, cookie, status, reason) in [
         (query.as_str(), "", 400, "login-state-missing"),
         (
             query.as_str(),
             other.cookie.as_str(),
+            400,
+            "login-state-missing",
+        ),
+        (
+            query.as_str(),
+            exchanged.as_str(),
             400,
             "login-state-mismatch",
         ),
@@ -31,13 +42,18 @@ async fn a_callback_must_belong_to_the_login_of_this_browser() {
             400,
             "login-state-invalid",
         ),
-        (query.as_str(), "berth-oidc=x", 400, "login-state-invalid"),
-        (code, begun.cookie.as_str(), 400, "login-state-mismatch"),
+        (
+            query.as_str(),
+            nonsense.as_str(),
+            400,
+            "login-state-invalid",
+        ),
+        (code, begun.cookie.as_str(), 400, "login-state-missing"),
         (
             "code=x&state=",
             begun.cookie.as_str(),
             400,
-            "login-state-mismatch",
+            "login-state-missing",
         ),
         (
             twice.as_str(),
@@ -191,6 +207,7 @@ async fn a_provider_that_is_down_fails_its_own_logins_only_and_is_asked_again() 
     let page = site.get("/login/oidc/idp", "").await;
     assert_eq!(page.status, 503);
     assert!(page.text.contains("does not answer just now"));
+    assert_eq!(page.header("retry-after"), "2");
     idp.now().down = false;
     site.clock.advance_ms(1_000);
     session(&log_in(&site, &idp).await);
@@ -201,6 +218,29 @@ async fn a_provider_that_is_down_fails_its_own_logins_only_and_is_asked_again() 
     assert_eq!(refused.reason(), "provider-answer-invalid");
     site.clock.advance_ms(3_600_000);
     begin(&site, "/login/oidc/idp").await;
+}
+
+#[tokio::test]
+async fn callbacks_count_as_logins_of_their_address() {
+    let idp = Idp::start().await;
+    let site = site(&idp, "login: { rate: { per_minute: 30, burst: 2 } }").await;
+    session(&log_in(&site, &idp).await);
+    let junk = callback(&site, "code=x&state=y", "").await;
+    assert_eq!(junk.reason(), "login-state-missing");
+    let begun = begin(&site, "/login/oidc/idp").await;
+    let query = idp.authorize(&begun.request);
+    let refused = callback(&site, &query, &begun.cookie).await;
+    assert_eq!(
+        (refused.status, refused.reason().as_str()),
+        (429, "too-many-logins")
+    );
+    assert_eq!(refused.header("retry-after"), "2");
+    let path = format!("/login/oidc/idp/callback?{query}");
+    let page = site.get(&path, &begun.cookie).await;
+    assert!(page.header("content-type").starts_with("text/html"));
+    assert_eq!((page.status, page.header("retry-after")), (429, "2"));
+    site.clock.advance_ms(2_000);
+    session(&callback(&site, &query, &begun.cookie).await);
 }
 
 #[tokio::test]

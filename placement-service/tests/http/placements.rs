@@ -264,3 +264,42 @@ async fn a_sessions_own_token_places_while_that_session_lives() {
         (401, "bearer-invalid")
     );
 }
+
+#[tokio::test]
+async fn a_sessions_own_token_comes_out_again_while_that_session_lives() {
+    let (site, _engine) = site().await;
+    let id = site.login().await;
+    let minted = site.token(&id).await.json();
+    let ask = async |token: &str| site.post_json("/v1/tokens", json!({"token": token})).await;
+    let token = minted["token"].as_str().unwrap();
+    let answer = ask(token).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let again = answer.json();
+    for field in [
+        "token",
+        "token_expires_at",
+        "session_ref",
+        "account",
+        "roles",
+    ] {
+        assert_eq!(again[field], minted[field], "{field}");
+    }
+    let robot = program_token(&json!({"jti": "tokens"}));
+    let answer = ask(&robot).await.json();
+    assert_eq!(
+        (&answer["token"], &answer["account"]),
+        (&json!(robot), &json!("robot"))
+    );
+
+    let logout = site.request(reqwest::Method::POST, "/logout");
+    let out = answer_of(logout.header("cookie", format!("berth={id}"))).await;
+    assert!(matches!(out.status, 204 | 303), "{out:?}");
+    let foreign = program_token(&json!({"sid": minted["session_ref"]}));
+    let expired = program_token(&json!({"exp": 1_000_000_000}));
+    for token in [token, &foreign, &expired, "abc"] {
+        let answer = ask(token).await;
+        let got = (answer.status, answer.reason());
+        assert_eq!(got, (401, "bearer-invalid".to_owned()));
+        assert!(!answer.text.contains("anonymous_cookie") && !answer.text.contains("eyJ"));
+    }
+}

@@ -1,6 +1,6 @@
 //! What a browser may ask about its own session (S4, S12, S24).
 
-use crate::site::{Site, answer};
+use crate::site::{PASSWORD, Site, answer, session_id};
 use berth_placement::clock::Clock;
 use reqwest::Method;
 use serde_json::json;
@@ -138,6 +138,25 @@ async fn what_is_over_cannot_be_renewed() {
 }
 
 #[tokio::test]
+async fn a_cookie_for_frames_is_given_and_taken_back_with_same_site_none() {
+    let site = Site::start("session: { cookie: { secure: true, same_site: none } }").await;
+    let form = format!("username=demo&password={PASSWORD}");
+    let login = answer(site.form("/login", &form)).await;
+    assert_eq!(login.status, 303, "{login:?}");
+    let cookie = format!("__Host-berth={}", session_id(&login));
+    let attributes = "Path=/; HttpOnly; SameSite=None; Secure";
+    assert_eq!(login.cookies(), [format!("{cookie}; {attributes}")]);
+    assert_eq!(
+        site.get("/session", &cookie).await.json()["account"],
+        "demo"
+    );
+    let request = site.request(Method::POST, "/logout");
+    let logout = answer(request.header("cookie", &cookie)).await;
+    let cleared = format!("__Host-berth=; {attributes}; Max-Age=0");
+    assert_eq!(logout.cookies(), [cleared]);
+}
+
+#[tokio::test]
 async fn other_sites_cannot_renew() {
     let site = Site::start("").await;
     let cookie = format!("berth={}", site.login().await);
@@ -172,7 +191,7 @@ async fn the_store_holds_no_id_token_or_password() {
         .to_owned();
     for entry in std::fs::read_dir(site.directory()).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-        for secret in [id.as_str(), token.as_str(), crate::site::PASSWORD] {
+        for secret in [id.as_str(), token.as_str(), PASSWORD] {
             assert!(!bytes.windows(secret.len()).any(|w| w == secret.as_bytes()));
         }
     }

@@ -63,10 +63,12 @@ async fn an_engine_short_of_memory_gets_nothing() {
     assert_eq!(site.refused("/app/sales.qvf").await, Reason::EnginesFull);
 }
 
-/// One engine for one session that lives for a second.
-async fn narrow(waiting: &'static str) -> Arc<Site> {
+const ONE_EACH: &str = "    capacity: { per_engine: 1 }\n    waiting: { length: 2, time: 60s }";
+
+/// Engines for one session each that lives for a second.
+async fn narrow(engines: usize, waiting: &'static str) -> Arc<Site> {
     let site = Site::start(Setting {
-        engines: 1,
+        engines,
         pool: waiting,
         config: "probe: { interval: 100ms }\nplacement: { deadline: 60s, engine_timeout: 9s }",
         options: |o| o.max_session_ttl = 1,
@@ -78,8 +80,7 @@ async fn narrow(waiting: &'static str) -> Arc<Site> {
 
 #[tokio::test]
 async fn who_waits_is_served_in_turn_and_who_leaves_makes_place() {
-    let site =
-        narrow("    capacity: { per_engine: 1 }\n    waiting: { length: 2, time: 60s }").await;
+    let site = narrow(1, ONE_EACH).await;
     site.place("/app/sales.qvf").await.unwrap();
     let wait = |site: &Arc<Site>| {
         let site = Arc::clone(site);
@@ -108,6 +109,21 @@ async fn who_waits_is_served_in_turn_and_who_leaves_makes_place() {
     assert_eq!(gauge(&site, "berth_waiting"), Some(0));
     let engine = &site.engines[0];
     assert_eq!(engine.stats().created_total, 3, "never two at once");
+}
+
+#[tokio::test]
+async fn who_met_an_engine_that_failed_waits_for_room_on_the_others() {
+    let site = narrow(2, ONE_EACH).await;
+    let full = site.place("/app/sales.qvf").await.unwrap().engine;
+    let other = usize::from(full == "engine-0");
+    site.engines[other].faults().set(|f| f.refuse = true);
+    let placed = site.place("/app/sales.qvf").await.unwrap();
+    assert_eq!(placed.engine, full, "its session was over by then");
+    let failed = site.metrics();
+    let failed = failed
+        .lines()
+        .find(|l| l.starts_with("berth_placement_attempts_total{") && !l.contains("\"ok\""));
+    assert!(failed.is_some(), "{failed:?}");
 }
 
 #[tokio::test]

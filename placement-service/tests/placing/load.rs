@@ -5,6 +5,7 @@ use berth_api::Reason;
 use berth_placement::engine::State;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 async fn burst(site: &Arc<Site>, count: usize) -> BTreeMap<String, u32> {
     let mut tasks = tokio::task::JoinSet::new();
@@ -86,7 +87,7 @@ async fn sessions_that_a_probe_has_seen_are_no_longer_reserved() {
     }
     crate::site::eventually("five sessions, none of them twice", || {
         let fleet = site.placer.fleet().now();
-        fleet.pools()[0].engines[0].probed_sessions() == 5 && site.reserved() == 0
+        fleet.pools()[0].engines[0].sessions(Instant::now()) == 5 && site.reserved() == 0
     })
     .await;
 }

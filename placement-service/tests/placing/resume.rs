@@ -263,6 +263,7 @@ async fn no_session_leaves_an_engine_that_stays() {
         let fleet = Fleet::of(vec![PoolFleet {
             name: "main".into(),
             discovered: true,
+            current: true,
             engines: there.values().cloned().collect(),
         }]);
         publish.send_replace(Arc::new(fleet));

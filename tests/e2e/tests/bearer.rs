@@ -3,10 +3,17 @@
 #![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
 
 use berth_harness::token::Claims;
-use berth_harness::{Call, Result, Stack};
+use berth_harness::{Call, Result, Stack, paths, wait};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const UNKNOWN: &str = "berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// The DER of an Ed25519 key (RFC 8410) up to the 32 bytes of the key itself.
+const ED25519: &[u8] = &[
+    0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20,
+];
 
 async fn stack() -> Result<Stack> {
     let routes = json!([
@@ -140,6 +147,83 @@ async fn a_token_that_is_not_good_is_refused_whatever_cookie_comes_along() -> Re
     }
     assert_eq!(stack.app.requests(), 0);
     assert_eq!(stack.engines[0].upgrades().await?.len(), 0);
+    Ok(())
+}
+
+/// A stack whose service signs with EdDSA, and whose filter has no key but those that the service publishes.
+async fn with_published_keys() -> Result<Stack> {
+    let routes = json!([
+        {"path": "/api/headers", "action": "authenticate", "bearer": "allow"},
+        {"path": "/login", "action": "bypass"},
+    ]);
+    let tokens = json!({"keys": [], "jwks": {"refresh_s": 1}});
+    let filter = json!({"routes": routes, "tokens": tokens});
+    let builder = Stack::builder().engines(1).filter_config(&filter);
+    let mut stack = builder.start().await?;
+    let file = paths::root().join("placement-service/tests/keys/eddsa.pem");
+    let key = json!({"inline": null, "file": file});
+    let signs = json!({"tokens": {"algorithm": "EdDSA", "kid": "one", "key": key}});
+    stack.service()?.reconfigure(&signs).await?;
+    Ok(stack)
+}
+
+#[tokio::test]
+async fn a_token_is_verified_by_the_keys_that_the_service_publishes() -> Result<()> {
+    let mut stack = with_published_keys().await?;
+    let cookie = stack.login_demo().await?;
+    let session = cookie.trim_start_matches("berth=");
+    let service = stack.service()?.addr;
+    let minted = Call::post_json("/v1/tokens", &json!({"session": session}));
+    let minted = minted.send(service).await?.json();
+    let minted = minted["token"].as_str().ok_or("no token")?;
+    let call = |token: &str| Call::get("/api/headers").header("authorization", &bearer(token));
+    let accepted = || async {
+        let reply = stack.send(call(minted)).await.ok()?;
+        (reply.status == 200).then_some(())
+    };
+    wait::until("the keys are fetched", Duration::from_secs(30), accepted).await?;
+
+    let sign = |algorithm, kid: &str, key: &EncodingKey| {
+        let mut header = Header::new(algorithm);
+        header.kid = Some(kid.to_owned());
+        encode(&header, &Claims::of("robot"), key)
+    };
+    let pem = |name: &str| {
+        std::fs::read(
+            paths::root()
+                .join("placement-service/tests/keys")
+                .join(name),
+        )
+    };
+    let own = EncodingKey::from_ed_pem(&pem("eddsa.pem")?)?;
+    let good = sign(Algorithm::EdDSA, "one", &own)?;
+    let seen = headers_seen(&stack, call(&good)).await?;
+    let arrived = ("authorization".to_owned(), bearer(&good));
+    assert!(seen.contains(&arrived), "another token got through");
+
+    let other = EncodingKey::from_ed_der(&[ED25519, &[7; 32]].concat());
+    let es256 = EncodingKey::from_ec_pem(&pem("es256.pem")?)?;
+    let jwks = Call::get("/.well-known/jwks.json").send(service).await?;
+    let public = jwks.json()["keys"][0]["x"].clone();
+    let public = public.as_str().ok_or("no public key")?;
+    let as_secret = EncodingKey::from_secret(public.as_bytes());
+    for (what, token) in [
+        ("tampered, the service's", tampered(minted)?),
+        ("tampered, the program's", tampered(&good)?),
+        ("another key", sign(Algorithm::EdDSA, "one", &other)?),
+        ("another algorithm", sign(Algorithm::ES256, "one", &es256)?),
+        (
+            "the public key as secret",
+            sign(Algorithm::HS256, "one", &as_secret)?,
+        ),
+        ("an unknown key", sign(Algorithm::EdDSA, "two", &other)?),
+        ("the demo's secret", Claims::of("robot").sign()?),
+    ] {
+        let reply = stack.send(call(&token)).await?;
+        let got = (reply.status, reply.reason());
+        assert_eq!(got, (401, "bearer-invalid".to_owned()), "{what}");
+    }
+    assert_eq!(stack.app.requests(), 2, "the good ones alone arrived");
     Ok(())
 }
 

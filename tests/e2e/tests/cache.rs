@@ -92,7 +92,7 @@ async fn a_cached_token_costs_no_callout_until_its_session_ends() -> Result<()> 
 
 #[tokio::test]
 async fn without_the_feed_every_request_is_asked_for() -> Result<()> {
-    let stack = stack(&json!({"feed": {"hold_ms": 200, "lost_after_ms": 1_000}})).await?;
+    let stack = stack(&json!({"feed": {"hold_ms": 200, "lost_after_ms": 2_200}})).await?;
     let service = stack.stand_in()?;
     service.answer(token("ref-a")?);
     warm(&stack, &cookie(1)).await?;
@@ -196,7 +196,7 @@ async fn metrics_have_labels_and_the_access_log_says_where_a_request_went() -> R
         r#"berth_requests{action="place",route="/app/"} 1"#,
         r#"berth_rejections{reason="no-route",route="none"} 1"#,
         r#"berth_cache{result="miss"} 1"#,
-        r#"berth_streams{pool="stand-in"} 1"#,
+        r#"berth_streams_opened{pool="stand-in"} 1"#,
     ] {
         let ours = text
             .lines()

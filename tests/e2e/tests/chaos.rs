@@ -14,6 +14,8 @@ const PATH: &str = "/app/sales.qvf";
 const MOST_SOCKETS: usize = 60;
 /// A gateway that has died is silent for 30 s before its streams count as gone.
 const SETTLED_WITHIN: Duration = Duration::from_secs(90);
+/// Counts that agree for so long do not do so in passing.
+const AGREED_FOR: Duration = Duration::from_secs(2);
 
 /// How long it goes on: seconds in every run, ten minutes in `make soak`.
 fn duration() -> Duration {
@@ -66,6 +68,19 @@ async fn true_counts(stack: &Stack) -> Result<BTreeMap<String, (usize, usize)>> 
         all.insert(stats.name, (stats.sockets, stats.sessions - stats.waiting));
     }
     Ok(all)
+}
+
+/// Whether the service counts what the engines count, and nothing on engines that there are not.
+fn agree(
+    counted: &BTreeMap<String, usize>,
+    true_counts: &BTreeMap<String, (usize, usize)>,
+) -> bool {
+    let same = |(engine, (sockets, sessions)): (&String, &(usize, usize))| {
+        sockets == sessions && counted.get(engine).copied().unwrap_or_default() == *sockets
+    };
+    let elsewhere =
+        |(engine, streams): (&String, &usize)| true_counts.contains_key(engine) || *streams == 0;
+    true_counts.iter().all(same) && counted.iter().all(elsewhere)
 }
 
 /// A client that asks for a socket and is gone before or while it is answered.
@@ -165,23 +180,19 @@ async fn after_chaos_the_service_counts_what_the_engines_count() -> Result<()> {
     }
     let settled = Instant::now();
     let mut last = String::new();
+    let mut agreed: Option<Instant> = None;
     loop {
         let (counted, true_counts) = (counted(&stack).await?, true_counts(&stack).await?);
-        let same = true_counts.iter().all(|(engine, (sockets, sessions))| {
-            sockets == sessions && counted.get(engine).copied().unwrap_or_default() == *sockets
-        });
-        if same
-            && true_counts
-                .values()
-                .map(|(sockets, _)| sockets)
-                .sum::<usize>()
-                >= 20
-        {
-            println!(
-                "{done:?}; after {:?} both count {counted:?}",
-                settled.elapsed()
-            );
-            return Ok(());
+        let open: usize = true_counts.values().map(|(sockets, _)| sockets).sum();
+        if agree(&counted, &true_counts) && open >= 20 {
+            let since = *agreed.get_or_insert_with(Instant::now);
+            if since.elapsed() >= AGREED_FOR {
+                let after = since.duration_since(settled);
+                println!("{done:?}; after {after:?} both count {counted:?}");
+                return Ok(());
+            }
+        } else {
+            agreed = None;
         }
         let now = format!("service {counted:?}, engines {true_counts:?}");
         if now != last {

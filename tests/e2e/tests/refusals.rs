@@ -1,8 +1,9 @@
 //! Every refusal that a client can meet, through the real Envoy: its status, its reason, and that
 //! nothing reached an engine or the application.
 
-use berth_harness::{Call, Result, Stack};
+use berth_harness::{Call, Result, Stack, wait};
 use serde_json::json;
+use std::time::Duration;
 
 const NAVIGATE: (&str, &str) = ("sec-fetch-mode", "navigate");
 const UNKNOWN: &str = "berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -59,13 +60,36 @@ async fn without_a_session_everybody_gets_what_he_can_use() -> Result<()> {
     untouched(&stack).await
 }
 
+/// The calls of gateways that the service has answered, as requests of their own or on the stream of calls.
+async fn calls(stack: &Stack) -> Result<u64> {
+    let service = stack.service.as_ref().ok_or("no service")?;
+    let text = Call::get("/metrics").send(service.addr).await?.text();
+    let routes = ["/v1/tokens", "/v1/placements"];
+    let names = routes.map(|route| format!("berth_http_requests_total{{route=\"{route}\","));
+    let lines = text
+        .lines()
+        .filter(|line| names.iter().any(|name| line.starts_with(name)));
+    let counts = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+    Ok(counts.sum())
+}
+
 #[tokio::test]
 async fn no_cookie_at_all_costs_no_callout() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let reply = stack.send(Call::get("/api/whoami")).await?;
     assert_eq!((reply.status, reply.reason().as_str()), (401, "no-session"));
+    let others = Call::get("/api/whoami").cookie("other=1");
+    assert_eq!(stack.send(others).await?.reason(), "no-session");
+    let page = Call::get("/doc/session-doc").header(NAVIGATE.0, NAVIGATE.1);
+    assert_eq!(stack.send(page).await?.status, 302);
     let reply = stack.upgrade("/app/sales.qvf", &[]).await?.refused()?;
     assert_eq!((reply.status, reply.reason().as_str()), (401, "no-session"));
+    // With a cookie that might be one there is a call; it is the first and only one.
+    let unknown = Call::get("/api/whoami").cookie(UNKNOWN);
+    assert_eq!(stack.send(unknown).await?.reason(), "unknown-session");
+    let counted = || async { calls(&stack).await.ok().filter(|calls| *calls > 0) };
+    let calls = wait::until("the call is counted", Duration::from_secs(15), counted).await?;
+    assert_eq!(calls, 1);
     untouched(&stack).await
 }
 
@@ -188,7 +212,7 @@ async fn the_service_says_why_there_is_no_place() -> Result<()> {
             .ok()?;
         (reply.status == 503 && reply.reason() == "no-engine").then_some(())
     };
-    berth_harness::wait::until("no-engine", std::time::Duration::from_secs(15), gone).await
+    wait::until("no-engine", Duration::from_secs(15), gone).await
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ async fn a_socket_is_reported_with_all_that_is_known_of_it() -> Result<()> {
     assert_eq!(
         stack
             .envoy
-            .stat("wasmcustom.berth_streams.pool=stand-in")
+            .stat("wasmcustom.berth_streams_opened.pool=stand-in")
             .await?,
         Some(1)
     );
@@ -82,9 +82,9 @@ async fn a_socket_is_reported_with_all_that_is_known_of_it() -> Result<()> {
     assert_eq!(
         stack
             .envoy
-            .stat("wasmcustom.berth_streams.pool=stand-in")
+            .stat("wasmcustom.berth_streams_closed.reason=ended")
             .await?,
-        Some(0)
+        Some(1)
     );
 
     let reports = stack.stand_in()?.feed().reports();
@@ -211,7 +211,7 @@ async fn a_session_ends_by_time_and_a_socket_by_age_without_a_word_of_the_servic
 
 #[tokio::test]
 async fn a_lost_feed_closes_no_socket_and_is_made_good() -> Result<()> {
-    let stack = stack(&json!({"feed": {"hold_ms": 1_000, "lost_after_ms": 2_000}})).await?;
+    let stack = stack(&json!({"feed": {"hold_ms": 1_000, "lost_after_ms": 3_000}})).await?;
     let mut socket = open(&stack, "ref-a", "kept").await?;
     reported(&stack, "opened", 1).await?;
     let feed = stack.stand_in()?.feed();

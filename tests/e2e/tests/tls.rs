@@ -5,7 +5,7 @@
 
 use berth_harness::client::Http2;
 use berth_harness::stand_in::{self, Answer};
-use berth_harness::{Call, Result, Stack, StandIn, WebSocket, wait};
+use berth_harness::{Call, Reply, Result, Stack, StandIn, WebSocket, wait};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio_tungstenite::tungstenite::Message;
@@ -21,11 +21,15 @@ async fn open(client: &mut Http2, cookie: &str) -> Result<WebSocket> {
     Ok(socket)
 }
 
-async fn login(client: &mut Http2) -> Result<String> {
+async fn log_in(client: &mut Http2) -> Result<Reply> {
     let form = [("username", "demo"), ("password", "demo-password")];
     let origin = client.origin().to_owned();
     let call = Call::post_form("/login", &form).header("origin", &origin);
-    let reply = client.send(call).await?;
+    client.send(call).await
+}
+
+async fn login(client: &mut Http2) -> Result<String> {
+    let reply = log_in(client).await?;
     let cookie = reply.set_cookie("__Host-berth");
     cookie.ok_or_else(|| format!("login: {} {}", reply.status, reply.text()).into())
 }
@@ -75,6 +79,37 @@ async fn several_websockets_share_one_http2_connection() -> Result<()> {
     drop(sockets);
     let gone = || async { (stack.engines[0].stats().await.ok()?.sockets == 0).then_some(()) };
     wait::until("the engine's sockets are gone", LIMIT, gone).await
+}
+
+/// Every `Set-Cookie` of an answer, whole.
+fn set_cookies(reply: &Reply) -> Vec<&str> {
+    let all = reply.headers.get_all("set-cookie").iter();
+    all.filter_map(|value| value.to_str().ok()).collect()
+}
+
+#[tokio::test]
+async fn a_logout_takes_the_cookie_back_as_it_was_given() -> Result<()> {
+    let stack = Stack::builder().engines(1).tls().start().await?;
+    let mut client = stack.http2().await?;
+    let given = log_in(&mut client).await?;
+    let cookie = given.set_cookie("__Host-berth").ok_or("no cookie")?;
+    // S8: no Domain, and no Max-Age or Expires.
+    let attributes = "Path=/; HttpOnly; SameSite=Lax; Secure";
+    assert_eq!(set_cookies(&given), [format!("{cookie}; {attributes}")]);
+
+    let origin = client.origin().to_owned();
+    let call = Call::new("POST", "/logout").cookie(&cookie);
+    let out = client.send(call.header("origin", &origin)).await?;
+    assert_eq!(out.status, 204, "{}", out.text());
+    let cleared = format!("__Host-berth=; {attributes}; Max-Age=0");
+    assert_eq!(set_cookies(&out), [cleared]);
+    let late = Call::get("/api/whoami").cookie(&cookie);
+    let late = client.send(late).await?;
+    assert_eq!(
+        (late.status, late.reason().as_str()),
+        (440, "unknown-session")
+    );
+    Ok(())
 }
 
 #[tokio::test]

@@ -1,8 +1,18 @@
 //! Forged headers from outside change nothing and reach nobody.
 
+#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+
+use berth_harness::client::upgrade_head;
+use berth_harness::stand_in::Answer;
 use berth_harness::token::Claims;
-use berth_harness::{Call, Result, Stack};
-use tokio::net::TcpListener;
+use berth_harness::{Call, Result, Stack, StandIn};
+use serde_json::json;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+const SESSION: &str = "11111111-1111-4111-8111-111111111111";
 
 /// What an attacker would send, were these headers believed.
 fn forged(token: &str, destination: &str) -> Vec<(&'static str, String)> {
@@ -19,7 +29,7 @@ fn forged(token: &str, destination: &str) -> Vec<(&'static str, String)> {
         ("x-berth-cluster", "placement"),
         ("x-berth-account", "admin"),
         ("x-berth-anything", "admin"),
-        ("x-qlik-session", "11111111-1111-4111-8111-111111111111"),
+        ("x-qlik-session", SESSION),
         ("x-forwarded-for", "10.9.8.7"),
     ] {
         all.push((name, value.to_owned()));
@@ -93,9 +103,13 @@ async fn forged_headers_beside_a_good_cookie_reach_nobody() -> Result<()> {
     }
     assert_eq!(client.header("authorization").count(), 1);
     assert_eq!(client.header("x-qlik-session").count(), 1);
-    let knocked = tokio::time::timeout(std::time::Duration::from_millis(100), trap.accept()).await;
-    assert!(knocked.is_err(), "the forged destination was reached");
+    nobody_came(&trap).await;
     Ok(())
+}
+
+async fn nobody_came(trap: &TcpListener) {
+    let knocked = timeout(Duration::from_millis(100), trap.accept()).await;
+    assert!(knocked.is_err(), "the forged destination was reached");
 }
 
 #[tokio::test]
@@ -108,5 +122,108 @@ async fn bypass_routes_are_cleaned_too() -> Result<()> {
         .await?;
     assert_eq!(reply.status, 200);
     assert_eq!(reply.json()["anonymous"], true);
+    Ok(())
+}
+
+/// As [`forged`], in spellings that some server behind might take for the same name.
+fn forged_oddly(token: &str, destination: &str) -> Vec<(&'static str, String)> {
+    let mut all = vec![("AUTHORIZATION", format!("Bearer {token}"))];
+    for (names, value) in [
+        (["X-BERTH-Cluster", "x_berth_cluster"], "placement"),
+        (["x-Berth-DESTINATION", "X_Berth-Destination"], destination),
+        (
+            ["X-ENVOY-Original-Dst-Host", "x-envoy_original_dst-host"],
+            destination,
+        ),
+        (["X-QLIK-Session", "x_qlik_session"], SESSION),
+    ] {
+        all.extend(names.map(|name| (name, value.to_owned())));
+    }
+    all
+}
+
+/// Adds headers to a request's head exactly as they are spelt, sends it, and reads the first line of the answer.
+async fn send_as_spelt(
+    stack: &Stack,
+    head: &str,
+    headers: &[(&'static str, String)],
+) -> Result<String> {
+    let mut stream = TcpStream::connect(stack.http()).await?;
+    let lines: String = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    let text = format!("{}\r\n{lines}\r\n", head.trim_end());
+    stream.write_all(text.as_bytes()).await?;
+    let mut line = String::new();
+    let mut answer = BufReader::new(stream);
+    timeout(Duration::from_secs(30), answer.read_line(&mut line)).await??;
+    Ok(line)
+}
+
+/// None of what [`forged_oddly`] has said is in these headers.
+fn untainted<'a>(
+    headers: impl Iterator<Item = (&'a str, &'a str)>,
+    token: &str,
+    destination: &str,
+) {
+    for (name, value) in headers {
+        for said in [token, destination, SESSION] {
+            assert!(!value.contains(said), "{name} has the client's value");
+        }
+        assert_ne!(value, "placement", "{name} has the client's value");
+    }
+}
+
+#[tokio::test]
+async fn the_least_configuration_believes_no_forged_header_either() -> Result<()> {
+    let stack = Stack::builder().engines(1).minimal().start().await?;
+    let cookie = stack.login_demo().await?;
+    let token = Claims::of("admin").sign()?;
+    let trap = TcpListener::bind("127.0.0.1:0").await?;
+    let destination = trap.local_addr()?.to_string();
+    let headers = forged_oddly(&token, &destination);
+
+    let nobody = upgrade_head(stack.http(), "/app/sales.qvf", "other=1");
+    let line = send_as_spelt(&stack, &nobody, &headers).await?;
+    assert!(line.starts_with("HTTP/1.1 401 "), "{line}");
+    assert_eq!(stack.engines[0].upgrades().await?.len(), 0);
+
+    let demo = upgrade_head(stack.http(), "/app/sales.qvf", &cookie);
+    let line = send_as_spelt(&stack, &demo, &headers).await?;
+    assert!(line.starts_with("HTTP/1.1 101 "), "{line}");
+    let upgrades = stack.engines[0].upgrades().await?;
+    assert_eq!(upgrades.len(), 2, "prepared, then opened");
+    for upgrade in &upgrades {
+        let pairs = upgrade.headers.iter();
+        let pairs = pairs.map(|(name, value)| (name.as_str(), value.as_str()));
+        untainted(pairs, &token, &destination);
+        for name in ["authorization", "x-qlik-session"] {
+            let alike =
+                |(have, _): &&(String, String)| have.replace('_', "-").eq_ignore_ascii_case(name);
+            assert_eq!(upgrade.headers.iter().filter(alike).count(), 1, "{name}");
+        }
+    }
+    nobody_came(&trap).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_least_configuration_cleans_its_other_routes_too() -> Result<()> {
+    let stand_in = StandIn::start().await?;
+    stand_in.answer(Answer::json(200, &json!({})));
+    let builder = Stack::builder().engines(1).minimal().stand_in(stand_in);
+    let stack = builder.start().await?;
+    let token = Claims::of("admin").sign()?;
+    let destination = "127.0.0.1:1";
+    let head = format!("GET /login HTTP/1.1\r\nhost: {}\r\n", stack.http());
+    let headers = forged_oddly(&token, destination);
+    let line = send_as_spelt(&stack, &head, &headers).await?;
+    assert!(line.starts_with("HTTP/1.1 200 "), "{line}");
+    let asked = stack.stand_in()?.asked();
+    let login = asked.iter().find(|asked| asked.path == "/login");
+    let pairs = login.ok_or("nothing came")?.headers.iter();
+    let pairs = pairs.map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default()));
+    untainted(pairs, &token, destination);
     Ok(())
 }

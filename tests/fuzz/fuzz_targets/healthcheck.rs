@@ -6,7 +6,7 @@ use berth_placement::probe::healthcheck::parse;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(load) = parse(data) else {
+    let Ok((load, _)) = parse(data) else {
         return;
     };
     assert!(load.cpu.is_none_or(|cpu| (0.0..=1.0).contains(&cpu)));

@@ -82,17 +82,7 @@ pub struct Wiring {
 pub fn render(wiring: &Wiring, filter_patch: &Value, dir: &Path) -> Result<Value> {
     let root = paths::root().join("envoy");
     let filter = dir.join(FILTER_FILE);
-    let module = match &wiring.module {
-        Some(module) => module.clone(),
-        None => paths::filter_module()?,
-    };
-    let mut replacements = Replacements::default()
-        .port(HTTP_PORT, wiring.http)
-        .port(ADMIN_PORT, wiring.admin)
-        .port(SERVICE_PORT, wiring.service)
-        .port(APP_PORT, wiring.app)
-        .text("envoy/filter.yaml", &filter)
-        .text("target/wasm/berth_filter.wasm", &module);
+    let mut replacements = replacements(wiring)?.text("envoy/filter.yaml", &filter);
     let mut resource = render::read_yaml(&root.join("filter.yaml"))?;
     replacements.apply(&mut resource);
     let settings = resource.pointer_mut(SETTINGS);
@@ -113,6 +103,33 @@ pub fn render(wiring: &Wiring, filter_patch: &Value, dir: &Path) -> Result<Value
     };
     replacements.apply(&mut config);
     Ok(config)
+}
+
+/// `envoy/minimal.yaml` for this run, with an admin interface, by which the harness learns its ports.
+///
+/// # Errors
+/// When the file cannot be read, or the filter has not been built.
+pub fn minimal(wiring: &Wiring) -> Result<Value> {
+    let mut config = render::read_yaml(&paths::root().join("envoy/minimal.yaml"))?;
+    replacements(wiring)?.apply(&mut config);
+    let admin = json!({"address": "127.0.0.1", "port_value": wiring.admin});
+    let admin = json!({"admin": {"address": {"socket_address": admin}}});
+    render::merge(&mut config, &admin);
+    Ok(config)
+}
+
+/// What every configuration of the repository has differently in a run.
+fn replacements(wiring: &Wiring) -> Result<Replacements> {
+    let module = match &wiring.module {
+        Some(module) => module.clone(),
+        None => paths::filter_module()?,
+    };
+    Ok(Replacements::default()
+        .port(HTTP_PORT, wiring.http)
+        .port(ADMIN_PORT, wiring.admin)
+        .port(SERVICE_PORT, wiring.service)
+        .port(APP_PORT, wiring.app)
+        .text("target/wasm/berth_filter.wasm", &module))
 }
 
 /// Puts a further address into a cluster.

@@ -123,7 +123,8 @@ impl Seat {
                 {
                     return taken.clone().map(|engine| (engine, None));
                 }
-                let room = |engine: &&Arc<Engine>| engine.probed_sessions() < *threshold;
+                let probed = |engine: &Engine| engine.load.as_ref().and_then(|load| load.sessions);
+                let room = |engine: &&Arc<Engine>| probed(engine).unwrap_or(0) < *threshold;
                 let chosen = if *least_load {
                     let load = |engine: &Arc<Engine>| {
                         let load = engine.load.as_deref();

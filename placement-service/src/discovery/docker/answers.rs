@@ -2,6 +2,7 @@
 //! marks an engine is a label; where it is, is its address in one of its networks.
 
 use super::Wanted;
+use crate::discovery::entries::entries;
 use crate::discovery::{Found, Wish};
 use crate::engine::EngineName;
 use serde::{Deserialize, Deserializer};
@@ -163,9 +164,12 @@ impl Wanted<'_> {
 /// # Errors
 /// When it is not a list of containers.
 pub fn containers(body: &[u8], wanted: Wanted<'_>) -> Result<Engines, serde_json::Error> {
-    let containers: Vec<Container> = serde_json::from_slice(body)?;
-    let mut engines = Engines::default();
-    for container in containers {
+    let (containers, left_out) = entries::<Container>(body, "containers")?;
+    let mut engines = Engines {
+        left_out,
+        ..Engines::default()
+    };
+    for (_, container) in containers {
         if container.state != "running" || !wanted.marks(&container.labels) {
             continue;
         }
@@ -192,13 +196,16 @@ pub fn tasks(
     tasks: &[u8],
     wanted: Wanted<'_>,
 ) -> Result<Engines, serde_json::Error> {
-    let services: Vec<Service> = serde_json::from_slice(services)?;
-    let tasks: Vec<Task> = serde_json::from_slice(tasks)?;
-    let services: BTreeMap<&str, &Named> =
-        services.iter().map(|s| (s.id.as_str(), &s.spec)).collect();
+    let (services, malformed) = entries::<Service>(services, "services")?;
+    let (tasks, left_out) = entries::<Task>(tasks, "tasks")?;
+    let services = services.iter().map(|(_, s)| (s.id.as_str(), &s.spec));
+    let services: BTreeMap<&str, &Named> = services.collect();
     let none = Named::default();
-    let mut engines = Engines::default();
-    for task in &tasks {
+    let mut engines = Engines {
+        left_out: [malformed, left_out].concat(),
+        ..Engines::default()
+    };
+    for (_, task) in &tasks {
         let service = services
             .get(task.service.as_str())
             .copied()

@@ -2,6 +2,7 @@
 
 use super::bounds::{MAX_GATEWAYS, MAX_STREAMS_PER_GATEWAY};
 use super::*;
+use crate::engine::Endpoint;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -196,7 +197,10 @@ fn a_silent_gateway_has_lost_its_streams() {
     let mut w = world();
     w.take("g", &opened(1, &[("a", "s", "e")]));
     w.now += Duration::from_secs(SILENCE_S);
-    assert_eq!(w.registry.forget_silent(w.now - Duration::from_millis(1)), 0);
+    assert_eq!(
+        w.registry.forget_silent(w.now - Duration::from_millis(1)),
+        0
+    );
     assert_eq!(w.registry.forget_silent(w.now), 1);
     assert_eq!(w.on("e"), (0, 0));
     assert_eq!(w.registry.sessions.len(), (0, 0));
@@ -245,6 +249,28 @@ fn there_are_bounds() {
     w.take("0", &closed(402, &[names[1].as_str()]));
     w.take("0", &opened(403, &mixed));
     assert_eq!(w.on("e").0, MAX_STREAMS_PER_GATEWAY);
+}
+
+#[test]
+fn an_engine_that_has_moved_is_another_one_although_old_streams_are_open() {
+    let mut w = world();
+    let (pool, name) = (Arc::from("p"), EngineName::from("e"));
+    let at = |port: u16| Endpoint {
+        api: ([127, 0, 0, 1], port).into(),
+        metrics: None,
+    };
+    let old = w.tallies.found(&pool, &name, at(1));
+    w.tallies.placed(old.reserve(1), "a", w.now);
+    w.take("g", &opened(1, &[("a", "s", "e")]));
+    let new = w.tallies.found(&pool, &name, at(2));
+    w.tallies.placed(new.reserve(1), "b", w.now);
+    w.take("g", &opened(2, &[("b", "s", "e")]));
+    let open = |tally: &Tally, at| tally.standing(at).open;
+    assert_eq!((open(&old, w.now), open(&new, w.now)), (1, 1));
+    // What is open does not lapse.
+    assert_eq!(open(&new, w.now + 2 * TTL), 1);
+    w.take("g", &closed(3, &["a", "b"]));
+    assert_eq!((open(&old, w.now), open(&new, w.now)), (0, 0));
 }
 
 #[test]

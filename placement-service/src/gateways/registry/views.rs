@@ -35,7 +35,7 @@ impl Registry {
     /// Streams of each engine that has any: pool, engine, count.
     pub(in crate::gateways) fn engines(&self) -> impl Iterator<Item = (&str, &str, usize)> {
         let counted = self.engines.iter();
-        counted.map(|((pool, name), on)| (&**pool, name.as_str(), on.streams))
+        counted.map(|((pool, name), streams)| (&**pool, name.as_str(), *streams))
     }
 
     /// The gateways that have streams of a session.

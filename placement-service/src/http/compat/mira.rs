@@ -10,6 +10,7 @@ use axum::http::Uri;
 use axum::{Json, Router};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -94,7 +95,7 @@ fn listed(pool: &PoolFleet, engine: &Engine, condensed: bool) -> Listed {
             networks: [json!({ "name": &*pool.name, "ip": api.ip() })],
             port: api.port(),
             metrics_port: engine.endpoint.metrics.map(|at| at.port()),
-            status: status(engine.state),
+            status: status(engine),
             health: load.map(healthcheck),
             metrics: load.map(metrics),
             labels: json!({}),
@@ -105,11 +106,11 @@ fn listed(pool: &PoolFleet, engine: &Engine, condensed: bool) -> Listed {
 
 /// Whoever reads this places by it: what gets nothing new here is not healthy there, except what says itself that
 /// it is saturated, which `health` tells.
-const fn status(state: State) -> &'static str {
-    match state {
-        State::Ok | State::Saturated => "OK",
+fn status(engine: &Engine) -> &'static str {
+    match engine.state {
+        _ if !engine.is_open(Instant::now()) => "UNHEALTHY",
         State::NoMetrics => "NO_METRICS",
-        _ => "UNHEALTHY",
+        _ => "OK",
     }
 }
 
@@ -154,7 +155,10 @@ fn metrics(load: &Load) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Memory;
+    use crate::engine::{Endpoint, Memory};
+    use crate::reservation::Tally;
+    use std::sync::Arc;
+    use std::time::Duration;
 
     #[test]
     fn the_format_is_one_of_two() {
@@ -195,13 +199,32 @@ mod tests {
 
     #[test]
     fn an_engine_that_gets_nothing_is_not_healthy() {
+        let mut engine = Engine {
+            name: "e".into(),
+            endpoint: Endpoint {
+                api: ([127, 0, 0, 1], 1).into(),
+                metrics: None,
+            },
+            state: State::Ok,
+            leaving: false,
+            load: None,
+            probed_at: None,
+            tally: Arc::new(Tally::new(Duration::from_secs(30))),
+        };
         for state in State::ALL {
             let word = match state.as_str() {
                 "ok" | "saturated" => "OK",
                 "no-metrics" => "NO_METRICS",
                 _ => "UNHEALTHY",
             };
-            assert_eq!(status(state), word);
+            engine.state = state;
+            assert_eq!(status(&engine), word);
         }
+        engine.state = State::Ok;
+        engine.tally.drain(true);
+        assert_eq!(status(&engine), "UNHEALTHY");
+        engine.tally.drain(false);
+        engine.tally.failed(Instant::now(), Instant::now());
+        assert_eq!(status(&engine), "UNHEALTHY");
     }
 }

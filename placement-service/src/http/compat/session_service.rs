@@ -2,7 +2,6 @@
 //! session prepared there out. What is placed here counts as anything that gateways place.
 
 use crate::config::{self, SessionService as Config};
-use crate::engine::State;
 use crate::http::document::{self as told, OPERATORS, OTHERS, Refused};
 use crate::http::problem::HttpProblem;
 use crate::http::{App, finished};
@@ -19,6 +18,7 @@ use berth_api::Reason;
 use serde::Serialize;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
+use tokio::time::Instant;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -124,17 +124,24 @@ async fn found(
         app.placer.take_back(&placed);
         return Err(Reason::UnknownSession.into());
     }
-    let no_session = "the pool of the route prepares no sessions";
-    let session_id = placed.set_headers.get(SESSION_HEADER).cloned();
-    let session_id =
-        session_id.ok_or_else(|| Refusal::new(Reason::NoSuchRoute).with_detail(no_session))?;
-    let at = address(app, &placed).ok_or(Reason::NoEngine)?;
+    let found = at(app, &placed).inspect_err(|_| app.placer.take_back(&placed));
+    let (at, session_id) = found?;
     Ok(Json(Found {
         ip: at.ip(),
         port: at.port(),
         session_id,
         doc_id,
     }))
+}
+
+/// The engine's address, and the engine session.
+fn at(app: &App, placed: &Placed) -> Result<(SocketAddr, String), Refusal> {
+    let session = placed.set_headers.get(SESSION_HEADER).cloned();
+    let session = session.ok_or_else(|| {
+        let detail = "the pool of the route prepares no sessions";
+        Refusal::new(Reason::NoSuchRoute).with_detail(detail)
+    })?;
+    Ok((address(app, placed).ok_or(Reason::NoEngine)?, session))
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
@@ -177,14 +184,15 @@ fn address(app: &App, placed: &Placed) -> Option<SocketAddr> {
 /// `GET /v1/metrics`: the two gauges that autoscalers of the older service read, over all pools.
 #[utoipa::path(get, path = METRICS_PATH, tag = OPERATORS, responses((status = 200, description = "Prometheus", body = String, content_type = "text/plain")))]
 async fn metrics(Of(app): Of<App>) -> Response {
-    let fleet = app.placer.fleet().now();
+    let (fleet, now) = (app.placer.fleet().now(), Instant::now());
     let (mut active, mut remaining) = (0_u64, None);
     for (pool, config) in fleet.pools().iter().zip(&app.config.pools) {
-        let usable = |state| matches!(state, State::Ok | State::NoMetrics | State::Saturated);
-        for engine in pool.engines.iter().filter(|e| usable(e.state)) {
-            let sessions = engine.probed_sessions();
+        for engine in pool.engines.iter().filter(|e| e.is_up()) {
+            let sessions = engine.sessions(now);
             active += u64::from(sessions);
-            if let Some(threshold) = config.session_threshold {
+            if engine.is_open(now)
+                && let Some(threshold) = config.sessions_per_engine()
+            {
                 let room = u64::from(threshold.saturating_sub(sessions));
                 *remaining.get_or_insert(0) += room;
             }

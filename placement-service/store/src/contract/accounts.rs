@@ -1,6 +1,6 @@
-//! Accounts: a name is taken once, and exact; attempts change only from what they were.
+//! Accounts: a name is taken once, and exact; attempts change only from what they were; a change leaves the rest.
 
-use crate::{AccountRow, AccountStore, Attempts};
+use crate::{AccountChange, AccountRow, AccountStore, Attempts};
 
 /// An account's life.
 pub async fn accounts(store: &impl AccountStore) {
@@ -43,18 +43,27 @@ pub async fn accounts(store: &impl AccountStore) {
     assert_eq!(won.count(), 1, "one of many");
     assert!(store.set_attempts("demo", six, five).await.unwrap());
 
+    let roles = vec!["admin".to_owned(), "user".to_owned()];
+    // One after the other as at once: each leaves what the others have changed.
+    for change in [
+        AccountChange::Locked(true),
+        AccountChange::Roles(roles.clone()),
+        AccountChange::PasswordHash("fourth".to_owned()),
+    ] {
+        assert!(store.change_account("demo", &change).await.unwrap());
+        assert!(!store.change_account("nobody", &change).await.unwrap());
+    }
     let changed = AccountRow {
-        roles: vec!["admin".to_owned(), "user".to_owned()],
+        roles,
         locked: true,
-        ..row("demo", "fourth")
-    };
-    assert!(store.update_account(&changed).await.unwrap());
-    assert!(!store.update_account(&row("nobody", "x")).await.unwrap());
-    let changed = AccountRow {
         attempts: five,
-        ..changed
+        ..row("demo", "fourth")
     };
     let found = store.find_account("demo").await.unwrap();
     assert_eq!(found, Some(changed), "the attempts stay");
+    let open = AccountChange::Locked(false);
+    assert!(store.change_account("demo", &open).await.unwrap());
+    let found = store.find_account("demo").await.unwrap().unwrap();
+    assert!(!found.locked);
     assert_eq!(store.find_account("nobody").await.unwrap(), None);
 }

@@ -45,13 +45,32 @@ pub async fn events(store: &impl EventLog) {
         error: error.to_owned(),
         at_ms: 7,
     };
-    store.add_dead_letter(&letter(12, "500")).await.unwrap();
-    store.add_dead_letter(&letter(3, "500")).await.unwrap();
-    store.add_dead_letter(&letter(3, "404")).await.unwrap();
+    let add = async |letter: &DeadLetter| store.add_dead_letter(letter, 2).await.unwrap();
+    add(&letter(12, "500")).await;
+    add(&letter(3, "500")).await;
+    add(&letter(3, "404")).await;
     let kept = store.dead_letters("hook", 10).await.unwrap();
     assert_eq!(kept, [letter(3, "404"), letter(12, "500")]);
     assert_eq!(store.dead_letters("hook", 1).await.unwrap().len(), 1);
     assert_eq!(store.dead_letters("other", 10).await.unwrap(), []);
-    assert!(store.remove_dead_letter("hook", 3).await.unwrap());
-    assert!(!store.remove_dead_letter("hook", 3).await.unwrap());
+    let found = store.dead_letter("hook", 12).await.unwrap();
+    assert_eq!(found, Some(letter(12, "500")));
+    assert_eq!(store.dead_letter("hook", 4).await.unwrap(), None);
+    assert_eq!(store.dead_letter("other", 12).await.unwrap(), None);
+    let of_other = DeadLetter {
+        webhook: "other".to_owned(),
+        ..letter(1, "500")
+    };
+    add(&of_other).await;
+    add(&letter(20, "500")).await;
+    let kept = store.dead_letters("hook", 10).await.unwrap();
+    assert_eq!(
+        kept,
+        [letter(12, "500"), letter(20, "500")],
+        "the oldest goes"
+    );
+    let others = store.dead_letters("other", 10).await.unwrap();
+    assert_eq!(others, [of_other]);
+    assert!(store.remove_dead_letter("hook", 12).await.unwrap());
+    assert!(!store.remove_dead_letter("hook", 12).await.unwrap());
 }

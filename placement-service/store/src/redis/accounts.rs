@@ -2,7 +2,8 @@
 
 use super::RedisStore;
 use super::row::{Fields, account_fields, account_from};
-use crate::{AccountRow, AccountStore, Attempts, StoreError};
+use crate::row::to_json;
+use crate::{AccountChange, AccountRow, AccountStore, Attempts, StoreError};
 use async_trait::async_trait;
 use redis::cmd;
 
@@ -19,10 +20,10 @@ scripts! {
             all[#all + 1] = {name, redis.call('HGETALL', p .. 'user:' .. name)}
         end
         return all";
-    UPDATE = "
+    CHANGE = "
         local user = p .. 'user:' .. ARGV[1]
         if not exists(user) then return 0 end
-        redis.call('HSET', user, unpack(ARGV, 2))
+        redis.call('HSET', user, ARGV[2], ARGV[3])
         return 1";
     SET_ATTEMPTS = "
         local user = p .. 'user:' .. ARGV[1]
@@ -31,9 +32,6 @@ scripts! {
         redis.call('HSET', user, 'failures', ARGV[4], 'locked_until', ARGV[5])
         return 1";
 }
-
-/// What an update leaves alone.
-const KEPT: [&str; 3] = ["created_at", "failures", "locked_until"];
 
 #[async_trait]
 impl AccountStore for RedisStore {
@@ -58,14 +56,14 @@ impl AccountStore for RedisStore {
         rows.collect()
     }
 
-    async fn update_account(&self, row: &AccountRow) -> Result<bool, StoreError> {
-        let mut arguments = vec![row.name.clone()];
-        for (name, value) in account_fields(row)? {
-            if !KEPT.contains(&name) {
-                arguments.extend([name.to_owned(), value]);
-            }
-        }
-        self.script(&UPDATE, &arguments).await
+    async fn change_account(&self, name: &str, change: &AccountChange) -> Result<bool, StoreError> {
+        let (field, value) = match change {
+            AccountChange::PasswordHash(hash) => ("password_hash", hash.clone()),
+            AccountChange::Roles(roles) => ("roles", to_json(roles)?),
+            AccountChange::Locked(locked) => ("locked", u8::from(*locked).to_string()),
+        };
+        let arguments = [name.to_owned(), field.to_owned(), value];
+        self.script(&CHANGE, &arguments).await
     }
 
     async fn set_attempts(

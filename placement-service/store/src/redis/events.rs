@@ -15,7 +15,8 @@ scripts! {
         return {redis.call('GET', p .. 'sequence') or '0', first[1] and first[1][1] or ''}";
     ADD_LETTER = "
         redis.call('ZREMRANGEBYSCORE', p .. ARGV[1], ARGV[2], ARGV[2])
-        redis.call('ZADD', p .. ARGV[1], ARGV[2], ARGV[3])";
+        redis.call('ZADD', p .. ARGV[1], ARGV[2], ARGV[3])
+        redis.call('ZREMRANGEBYRANK', p .. ARGV[1], 0, -(tonumber(ARGV[4]) + 1))";
 }
 
 #[async_trait]
@@ -69,13 +70,29 @@ impl EventLog for RedisStore {
         self.command(&set).await
     }
 
-    async fn add_dead_letter(&self, letter: &DeadLetter) -> Result<(), StoreError> {
+    async fn add_dead_letter(&self, letter: &DeadLetter, keep: u32) -> Result<(), StoreError> {
         let arguments = [
             format!("letters:{}", letter.webhook),
             letter.sequence.to_string(),
             to_json(letter)?,
+            keep.to_string(),
         ];
         self.script(&ADD_LETTER, &arguments).await
+    }
+
+    async fn dead_letter(
+        &self,
+        webhook: &str,
+        sequence: u64,
+    ) -> Result<Option<DeadLetter>, StoreError> {
+        let mut range = cmd("ZRANGEBYSCORE");
+        range.arg(self.key(&format!("letters:{webhook}")));
+        range.arg(sequence).arg(sequence);
+        let texts: Vec<String> = self.command(&range).await?;
+        let letter = texts.first();
+        letter
+            .map(|text| from_json("a dead letter", text))
+            .transpose()
     }
 
     async fn dead_letters(&self, webhook: &str, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {

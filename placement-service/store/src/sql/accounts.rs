@@ -49,17 +49,23 @@ macro_rules! sql_accounts {
                 rows.iter().map(account_from).collect()
             }
 
-            async fn update_account(&self, row: &AccountRow) -> Result<bool, StoreError> {
+            async fn change_account(
+                &self,
+                name: &str,
+                change: &AccountChange,
+            ) -> Result<bool, StoreError> {
+                let set = |column: &str| {
+                    AssertSqlSafe(format!("UPDATE accounts SET {column} = $1 WHERE name = $2"))
+                };
+                let query = match change {
+                    AccountChange::PasswordHash(hash) => {
+                        sqlx::query(set("password_hash")).bind(hash)
+                    }
+                    AccountChange::Roles(roles) => sqlx::query(set("roles")).bind(to_json(roles)?),
+                    AccountChange::Locked(locked) => sqlx::query(set("locked")).bind(*locked),
+                };
                 let mut held = self.acquire().await?;
-                let done = sqlx::query(
-                    "UPDATE accounts SET password_hash = $1, roles = $2, locked = $3 WHERE name = $4",
-                )
-                .bind(&row.password_hash)
-                .bind(to_json(&row.roles)?)
-                .bind(row.locked)
-                .bind(&row.name)
-                .execute(&mut **held)
-                .await?;
+                let done = query.bind(name).execute(&mut **held).await?;
                 held.give_back();
                 Ok(done.rows_affected() > 0)
             }

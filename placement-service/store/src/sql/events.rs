@@ -90,7 +90,11 @@ macro_rules! sql_events {
                 Ok(())
             }
 
-            async fn add_dead_letter(&self, letter: &DeadLetter) -> Result<(), StoreError> {
+            async fn add_dead_letter(
+                &self,
+                letter: &DeadLetter,
+                keep: u32,
+            ) -> Result<(), StoreError> {
                 let mut held = self.acquire().await?;
                 sqlx::query(
                     "INSERT INTO dead_letters (webhook, sequence, letter) VALUES ($1, $2, $3) \
@@ -101,8 +105,34 @@ macro_rules! sql_events {
                 .bind(to_json(letter)?)
                 .execute(&mut **held)
                 .await?;
+                sqlx::query(
+                    "DELETE FROM dead_letters WHERE webhook = $1 AND sequence <= \
+                     (SELECT sequence FROM dead_letters WHERE webhook = $1 \
+                     ORDER BY sequence DESC LIMIT 1 OFFSET $2)",
+                )
+                .bind(&letter.webhook)
+                .bind(i64::from(keep))
+                .execute(&mut **held)
+                .await?;
                 held.give_back();
                 Ok(())
+            }
+
+            async fn dead_letter(
+                &self,
+                webhook: &str,
+                sequence: u64,
+            ) -> Result<Option<DeadLetter>, StoreError> {
+                let mut held = self.acquire().await?;
+                let found: Option<String> = sqlx::query_scalar(
+                    "SELECT letter FROM dead_letters WHERE webhook = $1 AND sequence = $2",
+                )
+                .bind(webhook)
+                .bind(to_i64(sequence)?)
+                .fetch_optional(&mut **held)
+                .await?;
+                held.give_back();
+                found.map(|text| from_json("a dead letter", &text)).transpose()
             }
 
             async fn dead_letters(

@@ -9,8 +9,8 @@ use crate::sql::{
     sql_sessions,
 };
 use crate::{
-    AccountRow, Attempts, Bounds, DeadLetter, Ending, Event, Inserted, Select, SessionRow,
-    StoreError,
+    AccountChange, AccountRow, Attempts, Bounds, DeadLetter, Ending, Event, Inserted, Select,
+    SessionRow, StoreError,
 };
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 use std::collections::HashSet;

@@ -12,8 +12,10 @@ use super::PATH;
 
 /// No socket is held for longer.
 const HELD: Duration = Duration::from_secs(600);
-/// What one account's end may take on a busy machine; `make soak` prints the p99, which should be below one second.
+/// What one account's end may take on a machine that other tests keep busy.
 pub(crate) const CLOSED_WITHIN: Duration = Duration::from_secs(8);
+/// What it may take in `make soak`, where this test is alone (S34).
+const CLOSED_WITHIN_IN_SOAK: Duration = Duration::from_secs(1);
 /// Time between two messages of a client that talks.
 pub(crate) const TALK: Duration = Duration::from_millis(250);
 
@@ -94,7 +96,7 @@ pub(crate) async fn hold(
     Ok(ends)
 }
 
-/// Every socket must close after `ended`; prints how long that took.
+/// Every socket must close after `ended`, and soon; prints how long that took.
 pub(crate) async fn closed(
     what: &str,
     ended: Instant,
@@ -128,7 +130,14 @@ pub(crate) async fn closed(
         all.iter().all(|end| end.at >= ended),
         "{what}: none before its time"
     );
-    assert!(p99(&talked).max(p99(&silent)) < CLOSED_WITHIN, "{what}");
+    let limit = if std::env::var_os("BERTH_SOAK").is_some() {
+        CLOSED_WITHIN_IN_SOAK
+    } else {
+        CLOSED_WITHIN
+    };
+    for (kind, took) in [("chatty", p99(&talked)), ("idle", p99(&silent))] {
+        assert!(took <= limit, "{what}: p99 of the {kind} ones is {took:?}");
+    }
     assert!(
         with_code * 10 >= talked.len() * 8,
         "{what}: {with_code} of {} with {code}",

@@ -127,6 +127,19 @@ impl WebSocket {
         Ok(timeout(LIMIT, self.stream.send(message)).await??)
     }
 
+    /// Sends a few bytes, which engines send back: it is still open, and nothing gets lost.
+    ///
+    /// # Errors
+    /// When it is closed, or something else comes.
+    pub async fn echoes(&mut self) -> Result<()> {
+        let said = Message::binary(b"still here".to_vec());
+        self.send(said.clone()).await?;
+        match self.next().await? {
+            heard if heard == said => Ok(()),
+            heard => Err(format!("not an echo: {heard:?}").into()),
+        }
+    }
+
     /// Says something and hears the answer, over and over, until the socket is closed; with its close code, or
     /// without when it just broke.
     ///

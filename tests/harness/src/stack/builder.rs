@@ -46,6 +46,7 @@ pub struct Builder {
     ports: Ports,
     dir: Option<PathBuf>,
     repository_config: bool,
+    minimal: bool,
     progress: fn(&str),
 }
 
@@ -67,6 +68,7 @@ impl Default for Builder {
             ports: Ports::default(),
             dir: None,
             repository_config: false,
+            minimal: false,
             progress: |_| {},
         }
     }
@@ -179,6 +181,13 @@ impl Builder {
         self
     }
 
+    /// Envoy runs `envoy/minimal.yaml`, where the filter's configuration is, too: patches on it have no effect.
+    #[must_use]
+    pub const fn minimal(mut self) -> Self {
+        self.minimal = true;
+        self
+    }
+
     /// Called with a line whenever something has come up.
     #[must_use]
     pub const fn progress(mut self, progress: fn(&str)) -> Self {
@@ -226,7 +235,11 @@ impl Builder {
             let file = Path::new("envoy/config.yaml");
             Envoy::start_file("envoy", file, self.concurrency, &dir).await?
         } else {
-            let mut config = envoy::render(&wiring, &self.filter_patch, &dir)?;
+            let mut config = if self.minimal {
+                envoy::minimal(&wiring)?
+            } else {
+                envoy::render(&wiring, &self.filter_patch, &dir)?
+            };
             for replica in &replicas {
                 envoy::add_endpoint(&mut config, "placement", replica.addr)?;
             }
