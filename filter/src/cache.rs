@@ -1,6 +1,6 @@
-//! The tokens of sessions that a worker has asked for lately, so that most requests ask for nothing. Holds
-//! the hash of what a request has brought along, never the cookie. Bounded in entries and in bytes; what was used longest ago goes
-//! first. Knows no host; times are milliseconds since 1970. Whether the feed of events is fresh enough for
+//! The tokens of sessions that a worker has asked for lately, so that most requests ask for nothing. Holds the
+//! hash of what a request has brought along, never the cookie. Bounded in entries and in bytes; what was used
+//! longest ago goes first. Knows no host; times are milliseconds since 1970. Whether the feed of events is fresh enough for
 //! an entry to be used at all is told by the caller (S36).
 
 use sha2::{Digest, Sha256};

@@ -8,6 +8,9 @@ mod account;
 mod changes;
 mod coming;
 mod elsewhere;
+mod handles;
+mod in_time;
+mod standing;
 mod tallies;
 
 use crate::cost::{Cost, Kind};
@@ -18,8 +21,10 @@ pub use changes::Changes;
 use changes::Listener;
 use coming::{Coming, Expected};
 use elsewhere::Elsewhere;
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+pub use handles::{Reservation, Trial};
+use in_time::InTime;
+pub use standing::Standing;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 pub use tallies::Tallies;
@@ -56,9 +61,9 @@ struct Books {
     /// Since when each stream counts, by its name.
     streams: HashMap<Arc<str>, Instant>,
     /// Those that no gateway has reported yet.
-    waiting: BTreeSet<Since>,
+    waiting: InTime<()>,
     /// Those that the last probe cannot have seen, with what they are expected to cost.
-    unseen: BTreeMap<Since, Expected>,
+    unseen: InTime<Expected>,
     /// Those that have closed although the last probe has seen them.
     left: Vec<Left>,
     /// Sessions that the last probe saw.
@@ -75,56 +80,6 @@ struct Books {
     coming: Coming,
     elsewhere: Elsewhere,
     listener: Option<Listener>,
-}
-
-/// What a choice needs to know of the books.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Standing {
-    /// Placements under way, and streams that the last probe cannot have seen.
-    pub reserved: u32,
-    /// Streams that the last probe has seen and that have closed since.
-    pub left: u32,
-    /// Placements under way, streams that are open, and those that no gateway has reported yet.
-    pub own: u32,
-    /// Sessions there through other replicas.
-    pub elsewhere: u32,
-    /// Those of them that the last probe cannot have seen.
-    pub elsewhere_unseen: u32,
-    /// Streams that are open.
-    pub open: u32,
-    /// The turn in which round-robin last chose this engine.
-    pub turn: u64,
-    /// Whether it may be used.
-    pub trust: Trust,
-    /// It is to get nothing new.
-    pub draining: bool,
-    /// When it came up, if that was seen.
-    pub up_since: Option<Instant>,
-    /// Sessions that the last probe saw.
-    pub probed: Option<u32>,
-    /// What the sessions that no probe has seen are going to take.
-    pub coming: Cost,
-    /// The CPU in use, smoothed over the last probes, 0 to 1.
-    pub cpu: Option<f64>,
-    /// When time alone may change any of this, at the earliest.
-    pub until: Option<Instant>,
-}
-
-impl Standing {
-    /// Sessions on the engine now: what the last probe saw and has changed since, or our own count when
-    /// probes tell nothing of sessions, or told it too long ago.
-    #[must_use]
-    pub fn sessions(&self, load: Option<&Load>) -> u32 {
-        let probed = load.and_then(|load| load.sessions);
-        // The books may know a probe that the snapshot does not have yet.
-        match probed.map(|sessions| self.probed.unwrap_or(sessions)) {
-            Some(probed) => probed
-                .saturating_sub(self.left)
-                .saturating_add(self.reserved)
-                .saturating_add(self.elsewhere_unseen),
-            None => self.own.saturating_add(self.elsewhere),
-        }
-    }
 }
 
 impl Tally {
@@ -155,38 +110,12 @@ impl Tally {
         self.books().listener = Some(Listener::new(Arc::clone(changes), number));
     }
 
-    /// The books as of `now`.
-    #[must_use]
-    pub fn standing(&self, now: Instant) -> Standing {
-        let mut books = self.books();
-        books.lapse(self.ttl, now, self.account.as_ref());
-        if let Some(listener) = &mut books.listener {
-            listener.looked();
-        }
-        Standing {
-            reserved: books.pending.saturating_add(count(books.unseen.len())),
-            left: count(books.left.len()),
-            own: books.pending.saturating_add(count(books.streams.len())),
-            elsewhere: books.elsewhere.count(),
-            elsewhere_unseen: books.elsewhere.unseen(),
-            open: count(books.streams.len() - books.waiting.len()),
-            turn: books.turn,
-            trust: books.suspicion.trust(now),
-            draining: books.draining,
-            up_since: books.up_since,
-            probed: books.coming.sessions(),
-            coming: books.coming.cost(),
-            cpu: books.coming.smooth_cpu(),
-            until: books.until(self.ttl, now),
-        }
-    }
-
     /// Placements that neither a probe nor a gateway has confirmed.
     #[must_use]
     pub fn unconfirmed(&self, now: Instant) -> u32 {
         let mut books = self.books();
         books.lapse(self.ttl, now, self.account.as_ref());
-        let unseen = |since: &&Since| books.unseen.contains_key(since);
+        let unseen = |since: &&Since| books.unseen.contains(since);
         let waiting = books.waiting.iter().filter(unseen).count();
         books.pending.saturating_add(count(waiting))
     }
@@ -379,8 +308,8 @@ impl Books {
     fn see(&mut self, of: impl Fn(Instant) -> bool, most: usize) -> Vec<Expected> {
         let mut seen = Vec::new();
         while seen.len() < most
-            && let Some((stream, _)) = self.unseen.first_key_value()
-            && of(stream.0)
+            && let Some((at, _)) = self.unseen.first()
+            && of(*at)
             && let Some((_, expected)) = self.unseen.pop_first()
         {
             self.coming.gone(&expected, self.unseen.is_empty());
@@ -393,7 +322,7 @@ impl Books {
     fn lapse(&mut self, ttl: Duration, now: Instant, account: Option<&Account>) {
         while let Some(entry) = self.waiting.first()
             && entry.0 + ttl <= now
-            && let Some(entry) = self.waiting.pop_first()
+            && let Some((entry, ())) = self.waiting.pop_first()
         {
             self.streams.remove(&entry.1);
             self.expect_no_more(&entry);
@@ -406,58 +335,6 @@ impl Books {
 
 fn count(entries: usize) -> u32 {
     u32::try_from(entries).unwrap_or(u32::MAX)
-}
-
-/// One session that counts on an engine although it is not there yet.
-#[derive(Debug)]
-#[must_use = "dropping it gives the reservation back"]
-pub struct Reservation {
-    tally: Arc<Tally>,
-    expected: Expected,
-    /// As the ledger knows it.
-    stream: Option<Arc<str>>,
-}
-
-impl Reservation {
-    /// The session is on the engine; `stream` is what gateways will call it.
-    pub fn placed(mut self, stream: &str, now: Instant) {
-        // The ledger has it until the books say otherwise.
-        let known = self.stream.take().filter(|known| **known == *stream);
-        let name = known.unwrap_or_else(|| stream.into());
-        let mut books = self.tally.books();
-        // Names are random: if one comes twice all the same, it counts once.
-        let Entry::Vacant(stream) = books.streams.entry(Arc::clone(&name)) else {
-            return;
-        };
-        stream.insert(now);
-        books.waiting.insert((now, Arc::clone(&name)));
-        books.expect((now, name), self.expected);
-        // The handle's own count goes with its drop.
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        let mut books = self.tally.books();
-        if let (Some(account), Some(stream)) = (&self.tally.account, &self.stream) {
-            account.released(stream);
-        }
-        books.pending = books.pending.saturating_sub(1);
-        books.coming.end(&self.expected);
-        books.changed();
-    }
-}
-
-/// The right to try a suspect engine. Dropped without a verdict, the next trial is due at once.
-#[derive(Debug)]
-pub struct Trial(Arc<Tally>);
-
-impl Drop for Trial {
-    fn drop(&mut self) {
-        let mut books = self.0.books();
-        books.suspicion.abandon_trial();
-        books.changed();
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::json;
 
 #[tokio::test]
-async fn readiness_follows_the_store() {
+async fn readiness_tells_of_store_and_fleet() {
     let site = Site::start("").await;
     assert_eq!(site.get("/health/live", "").await.text, "ok\n");
     let ready = site.get("/health/ready", "").await;

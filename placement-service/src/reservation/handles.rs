@@ -1,0 +1,60 @@
+//! What is held while a placement is under way, and given back when it is dropped: the session that counts already,
+//! and the right to try a suspect engine.
+
+use super::Tally;
+use super::coming::Expected;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// One session that counts on an engine although it is not there yet.
+#[derive(Debug)]
+#[must_use = "dropping it gives the reservation back"]
+pub struct Reservation {
+    pub(super) tally: Arc<Tally>,
+    pub(super) expected: Expected,
+    /// As the ledger knows it.
+    pub(super) stream: Option<Arc<str>>,
+}
+
+impl Reservation {
+    /// The session is on the engine; `stream` is what gateways will call it.
+    pub fn placed(mut self, stream: &str, now: Instant) {
+        // The ledger has it until the books say otherwise.
+        let known = self.stream.take().filter(|known| **known == *stream);
+        let name = known.unwrap_or_else(|| stream.into());
+        let mut books = self.tally.books();
+        // Names are random: if one comes twice all the same, it counts once.
+        let Entry::Vacant(stream) = books.streams.entry(Arc::clone(&name)) else {
+            return;
+        };
+        stream.insert(now);
+        books.waiting.insert((now, Arc::clone(&name)), ());
+        books.expect((now, name), self.expected);
+        // The handle's own count goes with its drop.
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut books = self.tally.books();
+        if let (Some(account), Some(stream)) = (&self.tally.account, &self.stream) {
+            account.released(stream);
+        }
+        books.pending = books.pending.saturating_sub(1);
+        books.coming.end(&self.expected);
+        books.changed();
+    }
+}
+
+/// The right to try a suspect engine. Dropped without a verdict, the next trial is due at once.
+#[derive(Debug)]
+pub struct Trial(pub(super) Arc<Tally>);
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        let mut books = self.0.books();
+        books.suspicion.abandon_trial();
+        books.changed();
+    }
+}
