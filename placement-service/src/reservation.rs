@@ -9,7 +9,6 @@ mod changes;
 mod coming;
 mod elsewhere;
 mod handles;
-mod in_time;
 mod standing;
 mod tallies;
 
@@ -22,9 +21,8 @@ use changes::Listener;
 use coming::{Coming, Expected};
 use elsewhere::Elsewhere;
 pub use handles::{Reservation, Trial};
-use in_time::InTime;
 pub use standing::Standing;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 pub use tallies::Tallies;
@@ -61,9 +59,9 @@ struct Books {
     /// Since when each stream counts, by its name.
     streams: HashMap<Arc<str>, Instant>,
     /// Those that no gateway has reported yet.
-    waiting: InTime<()>,
+    waiting: BTreeSet<Since>,
     /// Those that the last probe cannot have seen, with what they are expected to cost.
-    unseen: InTime<Expected>,
+    unseen: BTreeMap<Since, Expected>,
     /// Those that have closed although the last probe has seen them.
     left: Vec<Left>,
     /// Sessions that the last probe saw.
@@ -115,7 +113,7 @@ impl Tally {
     pub fn unconfirmed(&self, now: Instant) -> u32 {
         let mut books = self.books();
         books.lapse(self.ttl, now, self.account.as_ref());
-        let unseen = |since: &&Since| books.unseen.contains(since);
+        let unseen = |since: &&Since| books.unseen.contains_key(since);
         let waiting = books.waiting.iter().filter(unseen).count();
         books.pending.saturating_add(count(waiting))
     }
@@ -308,8 +306,8 @@ impl Books {
     fn see(&mut self, of: impl Fn(Instant) -> bool, most: usize) -> Vec<Expected> {
         let mut seen = Vec::new();
         while seen.len() < most
-            && let Some((at, _)) = self.unseen.first()
-            && of(*at)
+            && let Some((stream, _)) = self.unseen.first_key_value()
+            && of(stream.0)
             && let Some((_, expected)) = self.unseen.pop_first()
         {
             self.coming.gone(&expected, self.unseen.is_empty());
@@ -322,7 +320,7 @@ impl Books {
     fn lapse(&mut self, ttl: Duration, now: Instant, account: Option<&Account>) {
         while let Some(entry) = self.waiting.first()
             && entry.0 + ttl <= now
-            && let Some((entry, ())) = self.waiting.pop_first()
+            && let Some(entry) = self.waiting.pop_first()
         {
             self.streams.remove(&entry.1);
             self.expect_no_more(&entry);

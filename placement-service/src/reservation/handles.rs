@@ -29,7 +29,7 @@ impl Reservation {
             return;
         };
         stream.insert(now);
-        books.waiting.insert((now, Arc::clone(&name)), ());
+        books.waiting.insert((now, Arc::clone(&name)));
         books.expect((now, name), self.expected);
         // The handle's own count goes with its drop.
     }
