@@ -3,15 +3,17 @@
 use serde::de::{DeserializeOwned, Error};
 use serde_json::Value;
 
-/// The entries that can be read, each with its place, and what is wrong with the others. `whose`: how they are
-/// called in messages.
+/// The entries that can be read, each with its place, and what is wrong with the others.
+type Entries<T> = (Vec<(usize, T)>, Vec<String>);
+
+/// Reads a list. `whose`: how its entries are called in messages.
 ///
 /// # Errors
 /// When it is no list, or none of its entries can be read.
 pub(super) fn entries<T: DeserializeOwned>(
     body: &[u8],
     whose: &str,
-) -> Result<(Vec<(usize, T)>, Vec<String>), serde_json::Error> {
+) -> Result<Entries<T>, serde_json::Error> {
     let all: Vec<Value> = serde_json::from_slice(body)?;
     let (mut read, mut malformed) = (Vec::new(), Vec::new());
     for (place, entry) in all.iter().enumerate() {

@@ -192,7 +192,7 @@ async fn the_note_of_an_engine_that_is_long_gone_is_taken_down() {
     one.drains.drain("q", "gone", Duration::ZERO).await.unwrap();
     let noted = async || {
         let notes = world.store.notes(PREFIX).await.unwrap();
-        notes.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        notes.into_keys().collect::<Vec<_>>()
     };
     world.clock.advance_ms(KEPT_MS);
     tokio::time::sleep(EVERY * 2).await;

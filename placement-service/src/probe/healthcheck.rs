@@ -56,16 +56,12 @@ struct Apps {
 }
 
 /// One field of the answer.
+#[derive(Default)]
 enum Field<T> {
+    #[default]
     Absent,
     Malformed,
     Told(T),
-}
-
-impl<T> Default for Field<T> {
-    fn default() -> Self {
-        Self::Absent
-    }
 }
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Field<T> {

@@ -102,8 +102,8 @@ impl EventLog for Memory {
         let key = (letter.webhook.clone(), letter.sequence);
         state.letters.insert(key, letter.clone());
         let of_hook = |(hook, _): &&(String, u64)| *hook == letter.webhook;
-        let newest = state.letters.keys().rev().filter(of_hook);
-        let last = newest.cloned().nth(keep as usize);
+        let mut newest = state.letters.keys().rev().filter(of_hook);
+        let last = newest.nth(keep as usize).cloned();
         if let Some((_, last)) = last {
             let kept = |(hook, number): &(String, u64)| *hook != letter.webhook || *number > last;
             state.letters.retain(|key, _| kept(key));
