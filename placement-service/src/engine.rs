@@ -156,6 +156,20 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// One that was found just now, and that nothing is known of.
+    #[must_use]
+    pub const fn found(name: EngineName, endpoint: Endpoint, tally: Arc<Tally>) -> Self {
+        Self {
+            name,
+            endpoint,
+            state: State::Starting,
+            leaving: false,
+            load: None,
+            probed_at: None,
+            tally,
+        }
+    }
+
     /// It can be used, but nothing that it said of its load counts any more.
     #[must_use]
     pub fn is_blind(&self) -> bool {

@@ -19,8 +19,8 @@ impl Streams {
     }
 
     /// An engine is drained: its streams end one after the other within `over_ms`, or as an earlier drain has it
-    /// where that is sooner. `random`, one of
-    /// `0.0..1.0`, keeps workers with few streams from closing theirs at the same moment.
+    /// where that is sooner. `random`, one of `0.0..1.0`, keeps workers with few streams from closing theirs at the
+    /// same moment.
     pub fn drain(&mut self, pool: &str, engine: &str, over_ms: u64, now: u64, random: f64) {
         let on_it = |open: &Open| open.placed.pool == pool && open.placed.engine == engine;
         let mut ids: Vec<u32> = self

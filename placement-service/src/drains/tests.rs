@@ -29,17 +29,14 @@ impl World {
     async fn replica(&self) -> Replica {
         let (tallies, pool) = (Tallies::new(Duration::from_secs(30)), Arc::from("p"));
         let engine = |name: &str| {
+            let endpoint = Endpoint {
+                api: ([127, 0, 0, 1], 1).into(),
+                metrics: None,
+            };
+            let tally = tallies.of(&pool, &name.into());
             Arc::new(Engine {
-                name: name.into(),
-                endpoint: Endpoint {
-                    api: ([127, 0, 0, 1], 1).into(),
-                    metrics: None,
-                },
                 state: State::Ok,
-                leaving: false,
-                load: None,
-                probed_at: None,
-                tally: tallies.of(&pool, &name.into()),
+                ..Engine::found(name.into(), endpoint, tally)
             })
         };
         let engines: Arc<[Arc<Engine>]> = Arc::new([engine("a"), engine("b/c")]);

@@ -248,14 +248,10 @@ impl Watcher {
                     reporter.send(report).await.is_ok()
                 }
             }));
+            let tally = self.tallies.found(&pool.name, &name, endpoint);
             let engine = Engine {
-                name: name.clone(),
-                endpoint,
-                state: State::Starting,
                 leaving: wish == Wish::Drained,
-                load: None,
-                probed_at: None,
-                tally: self.tallies.found(&pool.name, &name, endpoint),
+                ..Engine::found(name.clone(), endpoint, tally)
             };
             if newcomers {
                 engine.tally.came_up(Instant::now());

@@ -35,17 +35,15 @@ fn load(sessions: u32, free: f64, cpu: f64) -> Load {
 }
 
 fn engine(name: &str, state: State, load: Option<Load>) -> Arc<Engine> {
+    let endpoint = Endpoint {
+        api: ([127, 0, 0, 1], 1).into(),
+        metrics: None,
+    };
+    let tally = Arc::new(Tally::new(Duration::from_secs(30)));
     Arc::new(Engine {
-        name: name.into(),
-        endpoint: Endpoint {
-            api: ([127, 0, 0, 1], 1).into(),
-            metrics: None,
-        },
         state,
-        leaving: false,
         load: load.map(Arc::new),
-        probed_at: None,
-        tally: Arc::new(Tally::new(Duration::from_secs(30))),
+        ..Engine::found(name.into(), endpoint, tally)
     })
 }
 

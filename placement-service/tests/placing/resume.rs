@@ -220,17 +220,15 @@ async fn no_session_leaves_an_engine_that_stays() {
         sims.push(berth_engine_sim::start(options).await.unwrap());
     }
     let found = |n: usize| {
+        let name = EngineName::from(format!("engine-{n}").as_str());
+        let endpoint = Endpoint {
+            api: sims[n].api_addr(),
+            metrics: None,
+        };
+        let tally = Arc::new(Tally::new(Duration::from_secs(30)));
         Arc::new(Engine {
-            name: EngineName::from(format!("engine-{n}").as_str()),
-            endpoint: Endpoint {
-                api: sims[n].api_addr(),
-                metrics: None,
-            },
             state: State::Ok,
-            leaving: false,
-            load: None,
-            probed_at: None,
-            tally: Arc::new(Tally::new(Duration::from_secs(30))),
+            ..Engine::found(name, endpoint, tally)
         })
     };
     let config = load::from_text(

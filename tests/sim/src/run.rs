@@ -232,17 +232,15 @@ impl<'a> Game<'a> {
 
 /// An engine that has not been probed; `place_of` gives it back.
 pub(crate) fn engine(number: u32) -> Engine {
+    let name = format!("engine-{number:05}").as_str().into();
+    let endpoint = Endpoint {
+        api: SocketAddr::from((Ipv4Addr::from_bits(FIRST + number), 9076)),
+        metrics: None,
+    };
+    let tally = Arc::new(Tally::new(Duration::from_secs(30)));
     Engine {
-        name: format!("engine-{number:05}").as_str().into(),
-        endpoint: Endpoint {
-            api: SocketAddr::from((Ipv4Addr::from_bits(FIRST + number), 9076)),
-            metrics: None,
-        },
         state: State::Ok,
-        leaving: false,
-        load: None,
-        probed_at: None,
-        tally: Arc::new(Tally::new(Duration::from_secs(30))),
+        ..Engine::found(name, endpoint, tally)
     }
 }
 

@@ -199,18 +199,12 @@ mod tests {
 
     #[test]
     fn an_engine_that_gets_nothing_is_not_healthy() {
-        let mut engine = Engine {
-            name: "e".into(),
-            endpoint: Endpoint {
-                api: ([127, 0, 0, 1], 1).into(),
-                metrics: None,
-            },
-            state: State::Ok,
-            leaving: false,
-            load: None,
-            probed_at: None,
-            tally: Arc::new(Tally::new(Duration::from_secs(30))),
+        let endpoint = Endpoint {
+            api: ([127, 0, 0, 1], 1).into(),
+            metrics: None,
         };
+        let tally = Arc::new(Tally::new(Duration::from_secs(30)));
+        let mut engine = Engine::found("e".into(), endpoint, tally);
         for state in State::ALL {
             let word = match state.as_str() {
                 "ok" | "saturated" => "OK",
