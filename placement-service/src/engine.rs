@@ -186,7 +186,8 @@ impl Engine {
     /// Sessions on it, as choices count them: with what has changed since the last probe.
     #[must_use]
     pub fn sessions(&self, now: Instant) -> u32 {
-        self.tally.standing(now).sessions(self.load.as_deref())
+        let told = self.load.as_ref().and_then(|load| load.sessions);
+        self.tally.standing(now).sessions(told)
     }
 
     /// It is up, no operator empties it, and no placement has failed there a moment ago.

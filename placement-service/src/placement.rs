@@ -246,8 +246,8 @@ impl State {
         }
         let (mut pick, mut passed) = (None, Vec::new());
         while let Some(next) = board.pick(document) {
-            // The board may be a moment behind; what is found closed here is not picked again.
-            if !board.look(next.slot, ask.now) {
+            // What is found closed here is not picked again.
+            if !board.is_still_open(next.slot, ask.now) {
                 continue;
             }
             if board.is_warm_enough(next.slot, ask.now) {
@@ -296,7 +296,7 @@ impl State {
             document: document.map(DocumentKey::number),
             held,
         };
-        let guess = board.guess(kind);
+        let guess = || board.guess(kind);
         let reservation = engine.tally.reserve_for(self.turn, kind, guess);
         board.look(slot, ask.now);
         if let Some(document) = document {

@@ -9,6 +9,7 @@ mod changes;
 mod coming;
 mod elsewhere;
 mod handles;
+mod queue;
 mod standing;
 mod tallies;
 
@@ -20,9 +21,11 @@ pub use changes::Changes;
 use changes::Listener;
 use coming::{Coming, Expected};
 use elsewhere::Elsewhere;
+use foldhash::fast::RandomState;
 pub use handles::{Reservation, Trial};
+use queue::{Queue, Ticket};
 pub use standing::Standing;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 pub use tallies::Tallies;
@@ -40,8 +43,15 @@ pub struct Tally {
     books: Mutex<Books>,
 }
 
-/// Since when a stream counts, and its name: streams in the order of their time.
-type Since = (Instant, Arc<str>);
+/// A stream that counts.
+#[derive(Clone, Copy, Debug)]
+struct Stream {
+    since: Instant,
+    /// Among those that no gateway has reported yet.
+    waiting: Ticket,
+    /// Among those that the last probe cannot have seen.
+    unseen: Ticket,
+}
 
 /// When a stream closed: a gateway tells it a while after.
 #[derive(Clone, Copy, Debug)]
@@ -56,12 +66,12 @@ struct Left {
 struct Books {
     /// Handles alive: placements under way.
     pending: u32,
-    /// Since when each stream counts, by its name.
-    streams: HashMap<Arc<str>, Instant>,
-    /// Those that no gateway has reported yet.
-    waiting: BTreeSet<Since>,
-    /// Those that the last probe cannot have seen, with what they are expected to cost.
-    unseen: BTreeMap<Since, Expected>,
+    /// By name. Names are random, so the hash needs no strength.
+    streams: HashMap<Arc<str>, Stream, RandomState>,
+    /// Those that no gateway has reported yet, and since when they count.
+    waiting: Queue<(Instant, Arc<str>)>,
+    /// Those that the last probe cannot have seen: since when they count, and what they are expected to cost.
+    unseen: Queue<(Instant, Expected)>,
     /// Those that have closed although the last probe has seen them.
     left: Vec<Left>,
     /// Sessions that the last probe saw.
@@ -113,21 +123,28 @@ impl Tally {
     pub fn unconfirmed(&self, now: Instant) -> u32 {
         let mut books = self.books();
         books.lapse(self.ttl, now, self.account.as_ref());
-        let unseen = |since: &&Since| books.unseen.contains_key(since);
-        let waiting = books.waiting.iter().filter(unseen).count();
+        let streams = books.waiting.iter();
+        let streams = streams.filter_map(|(_, name)| books.streams.get(name));
+        let unseen = |stream: &&Stream| books.unseen.get(stream.unseen).is_some();
+        let waiting = streams.filter(unseen).count();
         books.pending.saturating_add(count(waiting))
     }
 
     /// Counts one more session at once, which no choice has brought. `turn` is the number of the engine's last one.
     pub fn reserve(self: &Arc<Self>, turn: u64) -> Reservation {
-        let reservation = self.reserve_for(turn, Kind::default(), Cost::default());
+        let reservation = self.reserve_for(turn, Kind::default(), Cost::default);
         self.books().changed();
         reservation
     }
 
     /// Counts one more session of that kind at once, with what it is expected to cost: what such sessions
     /// have cost here, else `guess`. Whoever chooses looks by itself.
-    pub fn reserve_for(self: &Arc<Self>, turn: u64, kind: Kind, guess: Cost) -> Reservation {
+    pub fn reserve_for(
+        self: &Arc<Self>,
+        turn: u64,
+        kind: Kind,
+        guess: impl FnOnce() -> Cost,
+    ) -> Reservation {
         let mut books = self.books();
         books.pending = books.pending.saturating_add(1);
         books.turn = turn;
@@ -137,15 +154,15 @@ impl Tally {
             tally: Arc::clone(self),
             expected,
             stream: None,
+            placed: false,
         }
     }
 
     /// A gateway has reported the stream open, which it is since `since`.
     pub fn opened(&self, stream: &str, since: Instant) {
         let mut books = self.books();
-        if let Some((name, at)) = books.streams.get_key_value(stream) {
-            let entry = (*at, Arc::clone(name));
-            books.waiting.remove(&entry);
+        if let Some(known) = books.streams.get(stream).copied() {
+            books.waiting.take(known.waiting);
             return;
         }
         // Placed by another process, or longer ago than a reservation counts.
@@ -153,10 +170,17 @@ impl Tally {
         if let Some(account) = &self.account {
             account.opened(&name);
         }
-        if books.probed_at.is_none_or(|began| since + SETTLE > began) {
-            books.expect((since, Arc::clone(&name)), Expected::default());
-        }
-        books.streams.insert(name, since);
+        let unseen = if books.probed_at.is_none_or(|began| since + SETTLE > began) {
+            books.expect(since, Expected::default())
+        } else {
+            Ticket::NONE
+        };
+        let stream = Stream {
+            since,
+            waiting: Ticket::NONE,
+            unseen,
+        };
+        books.streams.insert(name, stream);
         books.changed();
     }
 
@@ -166,16 +190,16 @@ impl Tally {
     /// again changes nothing. `false` when it was not in these books.
     pub fn closed(&self, stream: &str, lasted: Duration, now: Instant) -> bool {
         let mut books = self.books();
-        let Some((name, at)) = books.streams.remove_entry(stream) else {
+        let Some(known) = books.streams.remove(stream) else {
             return false;
         };
         if let Some(account) = &self.account {
             account.released(stream);
         }
-        let entry = (at, name);
-        books.waiting.remove(&entry);
-        let since = at.checked_add(lasted).map_or(now, |since| since.min(now));
-        if books.expect_no_more(&entry).is_none()
+        books.waiting.take(known.waiting);
+        let since = known.since.checked_add(lasted);
+        let since = since.map_or(now, |since| since.min(now));
+        if !books.expect_no_more(known.unseen)
             && books.probed_at.is_none_or(|began| since > began)
         {
             books.left.push(Left { since, told: now });
@@ -281,51 +305,50 @@ impl Books {
         }
     }
 
-    /// When the next placement lapses or trust changes, after `now`.
+    /// When the next placement lapses or trust changes, after `now`. One under way lapses later than if it
+    /// were done now.
     fn until(&self, ttl: Duration, now: Instant) -> Option<Instant> {
-        let lapse = self.waiting.first().map(|(since, _)| *since + ttl);
+        let waiting = self.waiting.first().map(|(since, _)| *since);
+        let lapse = waiting.or((self.pending > 0).then_some(now));
+        let lapse = lapse.map(|since| since + ttl);
         let trust = self.suspicion.until().filter(|until| *until > now);
         lapse.into_iter().chain(trust).min()
     }
 
     /// A stream that no probe has seen.
-    fn expect(&mut self, stream: Since, expected: Expected) {
+    fn expect(&mut self, since: Instant, expected: Expected) -> Ticket {
         self.coming.placed(&expected);
-        self.unseen.insert(stream, expected);
+        self.unseen.push((since, expected))
     }
 
-    /// The stream is gone, or seen; `None` when a probe had seen it before.
-    fn expect_no_more(&mut self, stream: &Since) -> Option<Expected> {
-        let expected = self.unseen.remove(stream)?;
+    /// The stream is gone; `false` when a probe had seen it before.
+    fn expect_no_more(&mut self, unseen: Ticket) -> bool {
+        let Some((_, expected)) = self.unseen.take(unseen) else {
+            return false;
+        };
         self.coming.gone(&expected, self.unseen.is_empty());
-        Some(expected)
+        true
     }
 
     /// A probe has seen the first streams that it had not seen before: those of such a time, and so many
     /// at the most.
     fn see(&mut self, of: impl Fn(Instant) -> bool, most: usize) -> Vec<Expected> {
-        let mut seen = Vec::new();
-        while seen.len() < most
-            && let Some((stream, _)) = self.unseen.first_key_value()
-            && of(stream.0)
-            && let Some((_, expected)) = self.unseen.pop_first()
-        {
-            self.coming.gone(&expected, self.unseen.is_empty());
-            seen.push(expected);
+        let seen = self.unseen.take_first(most, |(since, _)| of(*since));
+        let seen: Vec<Expected> = seen.into_iter().map(|(_, expected)| expected).collect();
+        for expected in &seen {
+            self.coming.gone(expected, self.unseen.is_empty());
         }
         seen
     }
 
     /// Placements whose clients have not come in time count no more.
     fn lapse(&mut self, ttl: Duration, now: Instant, account: Option<&Account>) {
-        while let Some(entry) = self.waiting.first()
-            && entry.0 + ttl <= now
-            && let Some(entry) = self.waiting.pop_first()
-        {
-            self.streams.remove(&entry.1);
-            self.expect_no_more(&entry);
+        while let Some((_, name)) = self.waiting.pop_if(|(since, _)| *since + ttl <= now) {
+            if let Some(stream) = self.streams.remove(&name) {
+                self.expect_no_more(stream.unseen);
+            }
             if let Some(account) = account {
-                account.released(&entry.1);
+                account.released(&name);
             }
         }
     }

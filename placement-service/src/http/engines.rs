@@ -64,7 +64,7 @@ impl EngineView {
             engine: name.to_owned(),
             address: engine.endpoint.api.to_string(),
             state: engine.state.as_str(),
-            sessions: standing.sessions(load),
+            sessions: standing.sessions(load.and_then(|l| l.sessions)),
             reserved: standing.reserved,
             streams: standing.open,
             memory_free: load.and_then(|l| l.memory).map(|m| m.free),

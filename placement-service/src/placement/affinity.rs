@@ -53,6 +53,42 @@ impl Hasher for KeyHasher {
     }
 }
 
+/// Engines looked at for one choice; of more, so many at random.
+const LOOKED_AT: usize = 16;
+
+/// The engines that hold one document.
+pub(super) struct Holding<'a> {
+    holders: &'a Holders,
+    document: DocumentKey,
+    all: &'a [Slot],
+}
+
+impl Holding<'_> {
+    /// Whether this engine is one of them.
+    pub(super) fn has(&self, slot: Slot) -> bool {
+        if self.all.len() <= LOOKED_AT {
+            // They are at hand, its list is not.
+            self.all.contains(&slot)
+        } else {
+            self.holders.holds(self.document, slot)
+        }
+    }
+
+    /// All of a few, a few at random of many.
+    pub(super) fn some(&self, random: &mut dyn Rng) -> impl Iterator<Item = Slot> + use<> {
+        let draw = self.all.len() > LOOKED_AT;
+        let some: [_; LOOKED_AT] = std::array::from_fn(|place| {
+            let place = if draw {
+                random.random_range(0..self.all.len())
+            } else {
+                place
+            };
+            self.all.get(place).copied()
+        });
+        some.into_iter().flatten()
+    }
+}
+
 /// A map by what begins with a [`DocumentKey`].
 type ByKey<K, V> = HashMap<K, V, BuildHasherDefault<KeyHasher>>;
 
@@ -72,9 +108,6 @@ pub(super) struct Holders {
 }
 
 impl Holders {
-    /// Engines looked at for one choice; of more, so many at random.
-    pub(super) const LOOKED_AT: usize = 16;
-
     /// Knows nothing yet. `salt`: at random.
     pub(super) fn new(salt: u64) -> Self {
         Self {
@@ -100,22 +133,14 @@ impl Holders {
         list.is_some_and(|list| list.binary_search(&document).is_ok())
     }
 
-    /// Engines that hold the document: all of a few, a few at random of many.
-    pub(super) fn some(
-        &self,
-        document: DocumentKey,
-        random: &mut dyn Rng,
-    ) -> [Option<Slot>; Self::LOOKED_AT] {
-        let all = self.by_document.get(&document).map_or(&[][..], |all| all);
-        let draw = all.len() > Self::LOOKED_AT;
-        std::array::from_fn(|place| {
-            let place = if draw {
-                random.random_range(0..all.len())
-            } else {
-                place
-            };
-            all.get(place).copied()
-        })
+    /// Those that hold the document.
+    pub(super) fn of(&self, document: DocumentKey) -> Holding<'_> {
+        let all = self.by_document.get(&document);
+        Holding {
+            holders: self,
+            document,
+            all: all.map_or(&[][..], |all| all),
+        }
     }
 
     /// An engine has told its documents.

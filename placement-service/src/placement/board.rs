@@ -1,13 +1,12 @@
 //! One pool as its chooser sees it: what is known of each engine, ordered so that a choice looks at few of
 //! them. Follows the snapshots and the changes in the engines' books; what only time changes shows within a
-//! lap around all, a few steps in every choice. The chosen engine is always looked at in the same moment.
-//! Does not reserve.
+//! lap around all, a few steps in every choice, and at once in an engine that is picked. Does not reserve.
 
 mod follow;
 
 use super::affinity::{DocumentKey, Holders};
 use super::eligibility::{self, Exclusion, Exclusions, Verdict};
-use super::facts::{Facts, Scale, Sums};
+use super::facts::{Facts, Scale, Sums, Told};
 use super::open::Open;
 use super::peaks::Peaks;
 use super::policy;
@@ -27,6 +26,7 @@ pub(super) struct Board {
     pub(super) holders: Holders,
     /// The snapshot that it shows; slots are places in it.
     engines: Arc<[Arc<Engine>]>,
+    told: Vec<Told>,
     entries: Vec<Entry>,
     /// When time alone may change what is known of each engine: apart from the entries, as a lap reads them all.
     until: Vec<Option<Instant>>,
@@ -74,6 +74,7 @@ impl Board {
             random,
             holders: Holders::new(salt),
             engines: Arc::from([]),
+            told: Vec::new(),
             entries: Vec::new(),
             until: Vec::new(),
             keys: Peaks::default(),
@@ -167,17 +168,23 @@ impl Board {
 
     /// Looks at the books of one engine now. True when it may be chosen.
     pub(super) fn look(&mut self, slot: Slot, now: Instant) -> bool {
-        let (Some(engine), Some(entry)) = (self.engine(slot), self.entry(slot)) else {
+        let (Some(told), Some(entry)) = (self.told.get(slot as usize), self.entry(slot)) else {
             return false;
         };
-        let standing = engine.tally.standing(now);
-        let facts = Facts::of(engine, &standing, entry.facts.rank);
-        let verdict = eligibility::judge(engine.state, &facts, &standing, &self.rules);
+        let standing = told.tally.standing(now);
+        let facts = Facts::of(told, &standing, entry.facts.rank);
+        let verdict = eligibility::judge(told.state, &facts, &standing, &self.rules);
         if let Some(until) = self.until.get_mut(slot as usize) {
             *until = standing.until;
         }
         self.put(slot, facts, verdict);
         verdict == Verdict::Eligible
+    }
+
+    /// Looks again at an engine that was picked, should time have changed it. True when it may be chosen.
+    pub(super) fn is_still_open(&mut self, slot: Slot, now: Instant) -> bool {
+        let until = self.until.get(slot as usize).copied().flatten();
+        until.is_none_or(|until| until > now) || self.look(slot, now)
     }
 
     /// Takes an engine out of this choice: it has been tried.
@@ -260,12 +267,11 @@ impl Board {
         let Some(document) = document else {
             return free;
         };
-        if self.holders.holds(document, any) {
+        let holding = self.holders.of(document);
+        if holding.has(any) {
             return held(any);
         }
-        let few = self.holders.some(document, &mut *self.random);
-        let few = few.into_iter().flatten();
-        let few = few.filter_map(|slot| Some((slot, self.keys.get(slot)?)));
+        let few = holding.some(&mut *self.random).filter_map(|slot| Some((slot, self.keys.get(slot)?)));
         let Some(holder) = policy::pick_of_few(strategy, few, &mut *self.random) else {
             return free;
         };

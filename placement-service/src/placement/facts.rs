@@ -2,8 +2,9 @@
 //! they are compared. Plain numbers, so that a choice reads no engine but the one it takes.
 
 use super::score;
-use crate::engine::{Engine, Memory};
-use crate::reservation::Standing;
+use crate::engine::{Engine, Memory, State};
+use crate::reservation::{Standing, Tally};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -29,14 +30,13 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Reads an engine. `rank`: its place in the order of names.
+    /// Reads an engine's books. `rank`: its place in the order of names.
     #[must_use]
-    pub fn of(engine: &Engine, standing: &Standing, rank: u32) -> Self {
-        let load = engine.load.as_deref();
+    pub(super) fn of(told: &Told, standing: &Standing, rank: u32) -> Self {
         Self {
-            sessions: standing.sessions(load),
+            sessions: standing.sessions(told.sessions),
             reserved: standing.reserved,
-            memory: load.and_then(|l| l.memory).map(|memory| {
+            memory: told.memory.map(|memory| {
                 let coming = standing.coming.memory_mb;
                 let then = Memory {
                     committed: memory.committed + coming,
@@ -44,16 +44,37 @@ impl Facts {
                 };
                 then.headroom()
             }),
-            memory_free_mb: load
-                .and_then(|l| l.memory)
-                .map(|m| m.free - standing.coming.memory_mb),
+            memory_free_mb: told.memory.map(|m| m.free - standing.coming.memory_mb),
             up_since: standing.up_since,
-            cpu: load.and_then(|l| l.cpu).map(|probed| {
+            cpu: told.cpu.map(|probed| {
                 let cpu = standing.cpu.unwrap_or(probed) + standing.coming.cpu;
                 (1.0 - cpu).clamp(0.0, 1.0)
             }),
             turn: standing.turn,
             rank,
+        }
+    }
+}
+
+/// What a snapshot tells of one engine, copied so that a look at its books reads nothing else.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) tally: Arc<Tally>,
+    pub(super) state: State,
+    sessions: Option<u32>,
+    memory: Option<Memory>,
+    cpu: Option<f64>,
+}
+
+impl Told {
+    pub(super) fn by(engine: &Engine) -> Self {
+        let load = engine.load.as_deref();
+        Self {
+            tally: Arc::clone(&engine.tally),
+            state: engine.state,
+            sessions: load.and_then(|load| load.sessions),
+            memory: load.and_then(|load| load.memory),
+            cpu: load.and_then(|load| load.cpu),
         }
     }
 }

@@ -70,12 +70,11 @@ impl Tally {
     /// Another replica has the stream now, or knows that it is closed.
     pub fn moved(&self, stream: &str) {
         let mut books = self.books();
-        let Some((name, at)) = books.streams.remove_entry(stream) else {
+        let Some(known) = books.streams.remove(stream) else {
             return;
         };
-        let entry = (at, name);
-        books.waiting.remove(&entry);
-        if books.expect_no_more(&entry).is_none() {
+        books.waiting.take(known.waiting);
+        if !books.expect_no_more(known.unseen) {
             books.elsewhere.took_seen();
         }
         books.changed();

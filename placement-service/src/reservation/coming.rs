@@ -40,8 +40,8 @@ struct Measured {
 
 impl Coming {
     /// What a session is expected to cost here; `guess`: what such a session costs in this pool.
-    pub(super) fn expect(&self, kind: Kind, guess: Cost) -> Expected {
-        let cost = self.costs.of(kind).unwrap_or(guess);
+    pub(super) fn expect(&self, kind: Kind, guess: impl FnOnce() -> Cost) -> Expected {
+        let cost = self.costs.of(kind).unwrap_or_else(guess);
         Expected { kind, cost }
     }
 

@@ -1,8 +1,8 @@
 //! What is held while a placement is under way, and given back when it is dropped: the session that counts already,
 //! and the right to try a suspect engine.
 
-use super::Tally;
 use super::coming::Expected;
+use super::{Books, Stream, Tally};
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -15,6 +15,8 @@ pub struct Reservation {
     pub(super) expected: Expected,
     /// As the ledger knows it.
     pub(super) stream: Option<Arc<str>>,
+    /// It counts under its stream's name.
+    pub(super) placed: bool,
 }
 
 impl Reservation {
@@ -24,26 +26,43 @@ impl Reservation {
         let known = self.stream.take().filter(|known| **known == *stream);
         let name = known.unwrap_or_else(|| stream.into());
         let mut books = self.tally.books();
+        let all = &mut *books;
         // Names are random: if one comes twice all the same, it counts once.
-        let Entry::Vacant(stream) = books.streams.entry(Arc::clone(&name)) else {
+        let Entry::Vacant(entry) = all.streams.entry(Arc::clone(&name)) else {
             return;
         };
-        stream.insert(now);
-        books.waiting.insert((now, Arc::clone(&name)));
-        books.expect((now, name), self.expected);
-        // The handle's own count goes with its drop.
+        all.coming.placed(&self.expected);
+        entry.insert(Stream {
+            since: now,
+            waiting: all.waiting.push((now, name)),
+            unseen: all.unseen.push((now, self.expected)),
+        });
+        // Nothing has changed for a choice: it counts as it did.
+        all.give_back(&self.expected);
+        drop(books);
+        self.placed = true;
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        if self.placed {
+            return;
+        }
         let mut books = self.tally.books();
         if let (Some(account), Some(stream)) = (&self.tally.account, &self.stream) {
             account.released(stream);
         }
-        books.pending = books.pending.saturating_sub(1);
-        books.coming.end(&self.expected);
+        books.give_back(&self.expected);
         books.changed();
+    }
+}
+
+impl Books {
+    /// A handle is no more.
+    fn give_back(&mut self, expected: &Expected) {
+        self.pending = self.pending.saturating_sub(1);
+        self.coming.end(expected);
     }
 }
 

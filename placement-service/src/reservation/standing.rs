@@ -2,7 +2,6 @@
 
 use super::{Tally, count};
 use crate::cost::Cost;
-use crate::engine::Load;
 use crate::suspicion::Trust;
 use tokio::time::Instant;
 
@@ -41,12 +40,11 @@ pub struct Standing {
 
 impl Standing {
     /// Sessions on the engine now: what the last probe saw and has changed since, or our own count when
-    /// probes tell nothing of sessions, or told it too long ago.
+    /// probes tell nothing of sessions, or told it too long ago. `told`: the sessions of the engine's load.
     #[must_use]
-    pub fn sessions(&self, load: Option<&Load>) -> u32 {
-        let probed = load.and_then(|load| load.sessions);
+    pub fn sessions(&self, told: Option<u32>) -> u32 {
         // The books may know a probe that the snapshot does not have yet.
-        match probed.map(|sessions| self.probed.unwrap_or(sessions)) {
+        match told.map(|sessions| self.probed.unwrap_or(sessions)) {
             Some(probed) => probed
                 .saturating_sub(self.left)
                 .saturating_add(self.reserved)

@@ -13,8 +13,8 @@ fn holders(slots: usize) -> Holders {
 
 fn of(holders: &Holders, document: &str) -> BTreeSet<Slot> {
     let mut random = StdRng::seed_from_u64(1);
-    let some = holders.some(holders.key(document), &mut random);
-    some.into_iter().flatten().collect()
+    let holding = holders.of(holders.key(document));
+    holding.some(&mut random).collect()
 }
 
 fn names(names: &[&str]) -> Vec<String> {
@@ -56,7 +56,7 @@ fn of_many_engines_a_few_are_looked_at() {
     }
     let seen = of(&holders, "a");
     assert!(
-        seen.len() > 5 && seen.len() <= Holders::LOOKED_AT,
+        seen.len() > 5 && seen.len() <= LOOKED_AT,
         "{seen:?}"
     );
 }
@@ -134,7 +134,9 @@ proptest! {
                     let listed = lists[slot as usize].contains(&document);
                     let until = placed.get(&(document.clone(), slot));
                     let wanted = listed || until.is_some_and(|until| *until > now);
-                    prop_assert_eq!(holders.holds(holders.key(&document), slot), wanted);
+                    let key = holders.key(&document);
+                    prop_assert_eq!(holders.holds(key, slot), wanted);
+                    prop_assert_eq!(holders.of(key).has(slot), wanted);
                 }
             }
         }

@@ -2,7 +2,7 @@
 //! time changes.
 
 use super::super::{Slot, packed};
-use super::{Board, Entry, Exclusions, Facts, Open, Peaks, Sums};
+use super::{Board, Entry, Exclusions, Facts, Open, Peaks, Sums, Told};
 use crate::engine::{Engine, EngineName};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -84,6 +84,9 @@ impl Board {
                 let documents = tells.as_ref().map_or(&[][..], |load| &load.documents);
                 self.holders.list(slot, documents);
             }
+            if let Some(told) = self.told.get_mut(slot as usize) {
+                *told = Told::by(new);
+            }
             self.look(slot, now);
         }
     }
@@ -98,6 +101,7 @@ impl Board {
             facts: Facts::default(),
             verdict: None,
         };
+        self.told = self.engines.iter().map(|e| Told::by(e)).collect();
         self.entries = vec![unknown; count];
         self.until = vec![None; count];
         for (rank, slot) in (0..).zip(order) {

@@ -26,18 +26,18 @@ fn kind(document: u64, held: bool) -> Kind {
 fn what_a_document_costs_to_load_is_expected_of_the_next_one() {
     let mut coming = Coming::default();
     coming.measured(&[], &load(0, 1000.0, 0.1));
-    let first = coming.expect(kind(1, false), Cost::default());
+    let first = coming.expect(kind(1, false), Cost::default);
     assert_eq!(first.cost, Cost::default(), "nothing is known yet");
     let lessons = coming.measured(&[first], &load(1, 1500.0, 0.2));
     assert_eq!(lessons.len(), 1, "the pool learns, too");
-    let next = coming.expect(kind(1, false), Cost::default()).cost;
+    let next = coming.expect(kind(1, false), Cost::default).cost;
     let off = (next.memory_mb - 500.0).abs() + (next.cpu - 0.1).abs();
     assert!(off < 1e-6, "{next:?}");
     let guess = Cost {
         memory_mb: 7.0,
         cpu: 0.0,
     };
-    let held = coming.expect(kind(1, true), guess).cost;
+    let held = coming.expect(kind(1, true), || guess).cost;
     assert_eq!(held, guess, "held, it costs something else");
 }
 
@@ -48,7 +48,7 @@ fn counts_from_the_choice_until_it_is_seen() {
         memory_mb: 100.0,
         cpu: 0.1,
     };
-    let expected = coming.expect(kind(1, false), cost);
+    let expected = coming.expect(kind(1, false), || cost);
     coming.begin(&expected);
     assert_eq!(coming.cost(), cost);
     coming.placed(&expected);
@@ -73,7 +73,7 @@ fn noise_in_the_cpu_is_smoothed_and_news_is_taken_at_once() {
 fn a_session_that_left_took_its_cpu_along() {
     let mut coming = Coming::default();
     coming.measured(&[], &load(0, 1000.0, 0.1));
-    let one = coming.expect(kind(1, true), Cost::default());
+    let one = coming.expect(kind(1, true), Cost::default);
     coming.measured(&[one], &load(1, 1000.0, 0.3));
     coming.measured(&[], &load(0, 1000.0, 0.1));
     let (cpu, smoothed_alone) = (coming.smooth_cpu().unwrap(), 0.16 + 0.7 * (0.1 - 0.16));
