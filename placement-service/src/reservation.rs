@@ -199,8 +199,7 @@ impl Tally {
         books.waiting.take(known.waiting);
         let since = known.since.checked_add(lasted);
         let since = since.map_or(now, |since| since.min(now));
-        if !books.expect_no_more(known.unseen)
-            && books.probed_at.is_none_or(|began| since > began)
+        if !books.expect_no_more(known.unseen) && books.probed_at.is_none_or(|began| since > began)
         {
             books.left.push(Left { since, told: now });
         }

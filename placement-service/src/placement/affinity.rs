@@ -4,6 +4,7 @@
 
 use super::Slot;
 use rand::{Rng, RngExt};
+use smallvec::SmallVec;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
@@ -53,6 +54,9 @@ impl Hasher for KeyHasher {
     }
 }
 
+/// Most documents are held by so few engines that these are kept in the map itself: as many as take no more room
+/// than where to find them elsewhere.
+const FEW: usize = 4;
 /// Engines looked at for one choice; of more, so many at random.
 const LOOKED_AT: usize = 16;
 
@@ -98,7 +102,7 @@ pub(super) struct Holders {
     /// Makes hashes that no client can foresee.
     salt: u64,
     /// In no order, none of them twice.
-    by_document: ByKey<DocumentKey, Vec<Slot>>,
+    by_document: ByKey<DocumentKey, SmallVec<[Slot; FEW]>>,
     /// What each slot's engine lists, in order.
     lists: Vec<Box<[DocumentKey]>>,
     /// Until when a placement counts.

@@ -271,15 +271,25 @@ impl Board {
         if holding.has(any) {
             return held(any);
         }
-        let few = holding.some(&mut *self.random).filter_map(|slot| Some((slot, self.keys.get(slot)?)));
+        let few = holding
+            .some(&mut *self.random)
+            .filter_map(|slot| Some((slot, self.keys.get(slot)?)));
         let Some(holder) = policy::pick_of_few(strategy, few, &mut *self.random) else {
             return free;
         };
-        let total = |slot| Some(self.scores(self.entry(slot)?).total());
-        if total(holder)? + self.rules.weights.document >= total(any)? {
+        if self.total(holder)? + self.rules.weights.document >= self.total(any)? {
             return held(holder);
         }
         free
+    }
+
+    /// What the strategy's scores of an open engine come to, 0 to 1.
+    fn total(&self, slot: Slot) -> Option<f64> {
+        let key = self.keys.get(slot)?;
+        if policy::key_is_total(self.rules.strategy) {
+            return Some(key);
+        }
+        Some(self.scores(self.entry(slot)?).total())
     }
 
     /// What a session of this kind costs in this pool, as far as is known.

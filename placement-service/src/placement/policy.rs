@@ -22,10 +22,16 @@ pub(super) fn scores(rules: &Rules, facts: &Facts, scale: &Scale) -> Scores {
 
 /// Orders engines as their scores do, and stays right while the scale does.
 pub(super) fn key(rules: &Rules, facts: &Facts, scale: &Scale) -> f64 {
-    match rules.strategy {
-        Strategy::RoundRobin => round_robin::key(facts),
-        _ => scores(rules, facts, scale).total(),
+    if key_is_total(rules.strategy) {
+        scores(rules, facts, scale).total()
+    } else {
+        round_robin::key(facts)
     }
+}
+
+/// Whether the key is what the scores come to. By turns, each choice would change that of every engine.
+pub(super) const fn key_is_total(strategy: Strategy) -> bool {
+    !matches!(strategy, Strategy::RoundRobin)
 }
 
 /// Whether it draws: then the engine with the highest score need not be the one.

@@ -1,8 +1,8 @@
 //! Random histories, and the cases worth reading.
 
-use std::collections::BTreeSet;
 use super::*;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 const MS: Duration = Duration::from_millis(1);
 const TTL: Duration = Duration::from_secs(30);

@@ -55,10 +55,7 @@ fn of_many_engines_a_few_are_looked_at() {
         holders.list(slot, &names(&["a"]));
     }
     let seen = of(&holders, "a");
-    assert!(
-        seen.len() > 5 && seen.len() <= LOOKED_AT,
-        "{seen:?}"
-    );
+    assert!(seen.len() > 5 && seen.len() <= LOOKED_AT, "{seen:?}");
 }
 
 #[test]
