@@ -36,6 +36,7 @@ mod session;
 mod sessions;
 mod site;
 mod stores;
+mod strategies;
 mod sweep;
 mod takeover;
 mod transmitter;

@@ -1,0 +1,191 @@
+//! Where each strategy puts sessions, a new engine's slow start, and what was learned of a document's cost:
+//! through placements and explanations.
+
+use crate::events::CLIENTS;
+use crate::site::{Site, answer, eventually};
+use berth_engine_sim::{Document, Engine, Options};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use tempfile::TempDir;
+
+/// What loading the document takes, MB.
+const DOCUMENT_MB: u32 = 4_000;
+
+struct Fleet {
+    site: Site,
+    session: String,
+    engines: Vec<Engine>,
+    /// As the list has them.
+    entries: Vec<Value>,
+    dir: TempDir,
+}
+
+/// An engine with so much of its CPU in use, and how a list of engines calls it.
+async fn engine(name: &str, base_cpu: f64) -> (Engine, Value) {
+    let engine = berth_engine_sim::start(Options {
+        documents: vec![Document::new("sales.qvf", DOCUMENT_MB)],
+        base_cpu,
+        ..Options::default()
+    });
+    let engine = engine.await.unwrap();
+    let (port, metrics) = (engine.api_addr().port(), engine.metrics_addr().port());
+    let entry = json!({"name": name, "ip": "127.0.0.1", "port": port, "metrics_port": metrics});
+    (engine, entry)
+}
+
+fn write(dir: &TempDir, engines: &[Value]) {
+    let (next, list) = (dir.path().join("next"), dir.path().join("engines.json"));
+    std::fs::write(&next, json!({ "engines": engines }).to_string()).unwrap();
+    std::fs::rename(next, list).unwrap();
+}
+
+impl Fleet {
+    /// Engines with their CPU in use, a pool with these settings, and somebody logged in.
+    async fn of(engines: &[(&str, f64)], pool: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut running, mut entries) = (Vec::new(), Vec::new());
+        for (name, base_cpu) in engines {
+            let (engine, entry) = engine(name, *base_cpu).await;
+            running.push(engine);
+            entries.push(entry);
+        }
+        write(&dir, &entries);
+        let list = dir.path().join("engines.json");
+        let yaml = format!(
+            "{CLIENTS}\npools: [ {{ name: qix, driver: qix, cluster: c, {pool}, discovery: {{ file: {{ path: {}, poll: 100ms }} }} }} ]\n\
+             routes: [ {{ path: \"/app/{{document}}\", pool: qix, open: {{ document: \"{{document}}\" }} }} ]",
+            list.display()
+        );
+        let site = Site::start(&yaml).await;
+        let fleet = Self {
+            session: site.login().await,
+            site,
+            engines: running,
+            entries,
+            dir,
+        };
+        for (name, _) in engines {
+            fleet.until(name, "is up", |e| e["state"] == "ok").await;
+        }
+        fleet
+    }
+
+    /// One engine more comes up.
+    async fn grow(&mut self, name: &str) {
+        let (engine, entry) = engine(name, 0.0).await;
+        self.engines.push(engine);
+        self.entries.push(entry);
+        write(&self.dir, &self.entries);
+        self.until(name, "is up", |e| e["state"] == "ok").await;
+    }
+
+    /// So many sessions, one after the other: how many went to which engine.
+    async fn place(&self, tabs: std::ops::Range<u32>) -> BTreeMap<String, u32> {
+        let mut placed = BTreeMap::new();
+        for tab in tabs {
+            let body = json!({"session": self.session, "method": "GET", "path": "/app/sales.qvf", "host": "h", "tab": format!("t{tab}")});
+            let answer = self.site.post_json("/v1/placements", body).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let engine = answer.json()["engine"].as_str().unwrap().to_owned();
+            *placed.entry(engine).or_default() += 1;
+        }
+        placed
+    }
+
+    async fn explain(&self) -> Value {
+        let path = "/v1/placements/explain?path=/app/sales.qvf";
+        let request = self.site.request(Method::GET, path);
+        let explained = answer(request.header("authorization", "Bearer operator-secret-1")).await;
+        assert_eq!(explained.status, 200, "{explained:?}");
+        explained.json()
+    }
+
+    /// What an explanation says of one engine; null when it is not known.
+    async fn candidate(&self, name: &str) -> Value {
+        let explained = self.explain().await;
+        let mut engines = explained["engines"].as_array().unwrap().iter();
+        let found = engines.find(|e| e["engine"] == name);
+        found.cloned().unwrap_or_default()
+    }
+
+    async fn until(&self, name: &str, what: &str, holds: impl Fn(&Value) -> bool) {
+        let what = format!("{name} {what}");
+        eventually(&what, async || holds(&self.candidate(name).await)).await;
+    }
+}
+
+fn counts<const N: usize>(of: [(&str, u32); N]) -> BTreeMap<String, u32> {
+    of.map(|(name, count)| (name.to_owned(), count)).into()
+}
+
+#[tokio::test]
+async fn packed_fills_one_engine_after_the_other_in_the_order_of_their_numbers() {
+    let engines = [("e-10", 0.0), ("e-2", 0.0), ("e-1", 0.0)];
+    let fleet = Fleet::of(&engines, "strategy: packed, session_threshold: 3").await;
+    let expected = counts([("e-1", 3), ("e-2", 3), ("e-10", 1)]);
+    assert_eq!(fleet.place(0..7).await, expected);
+}
+
+#[tokio::test]
+async fn round_robin_takes_turns_whatever_the_load() {
+    let engines = [("a", 0.9), ("b", 0.0), ("c", 0.5)];
+    let fleet = Fleet::of(
+        &engines,
+        "strategy: round-robin, weights: { sessions: 1, memory: 1, cpu: 1, document: 0 }",
+    )
+    .await;
+    let expected = counts([("a", 2), ("b", 2), ("c", 2)]);
+    assert_eq!(fleet.place(0..6).await, expected);
+}
+
+#[tokio::test]
+async fn p2c_never_takes_the_busiest_and_says_who_was_not_drawn() {
+    let engines = [("a", 0.1), ("b", 0.1), ("busy", 0.9)];
+    let fleet = Fleet::of(
+        &engines,
+        "strategy: p2c, weights: { sessions: 0.5, memory: 0.3, cpu: 0.5, document: 0 }",
+    )
+    .await;
+    let explained = fleet.explain().await;
+    assert_eq!(explained["reason"], "p2c");
+    let mut outcomes: Vec<_> = explained["engines"].as_array().unwrap().iter().collect();
+    outcomes.retain(|e| e["outcome"] == "chosen");
+    assert_eq!(outcomes.len(), 1);
+    assert_ne!(outcomes[0]["engine"], "busy");
+    let placed = fleet.place(0..6).await;
+    assert!(!placed.contains_key("busy"), "{placed:?}");
+}
+
+#[tokio::test]
+async fn an_engine_that_comes_up_later_gets_nothing_at_first_in_a_slow_start_and_else_the_next_session()
+ {
+    for (slow_start, gets) in [("1h", 0), ("0s", 1)] {
+        let pool = format!("slow_start: {slow_start}, weights: {{ document: 0 }}");
+        let mut fleet = Fleet::of(&[("a", 0.0), ("b", 0.0)], &pool).await;
+        assert_eq!(fleet.place(0..4).await, counts([("a", 2), ("b", 2)]));
+        fleet.grow("new").await;
+        let new = fleet.candidate("new").await;
+        let outcome = if gets == 0 { "warming-up" } else { "chosen" };
+        assert_eq!(new["outcome"], outcome, "{new}");
+        let placed = fleet.place(4..5).await;
+        assert_eq!(placed.get("new").copied().unwrap_or(0), gets, "{placed:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_document_took_on_one_engine_is_expected_of_the_next_before_any_probe_shows_it() {
+    let pool = "weights: { sessions: 1, memory: 0.1, cpu: 0, document: 0 }";
+    let fleet = Fleet::of(&[("a", 0.0), ("b", 0.0)], pool).await;
+    let first = fleet.place(0..1).await.into_keys().next().unwrap();
+    let second = if first == "a" { "b" } else { "a" };
+    let share = f64::from(DOCUMENT_MB) / 16_384.0;
+    let free = |engine: &Value| engine["memory_free"].as_f64().unwrap();
+    let seen = |e: &Value| e["reserved"] == 0 && free(e) < 1.0 - share;
+    fleet.until(&first, "has loaded the document", seen).await;
+    let before = free(&fleet.candidate(second).await);
+    assert!(before > 0.9, "{before}");
+    assert_eq!(fleet.place(1..2).await, counts([(second, 1)]));
+    let after = fleet.candidate(second).await;
+    assert!(free(&after) < before - share / 2.0, "{before} {after}");
+}
