@@ -154,6 +154,19 @@ impl<'a> Request<'a> {
     }
 }
 
+/// The names among a request's trailers that it must not have brought along. `trust`: as in [`Request::read`].
+///
+/// # Errors
+/// When such a name is no text.
+pub fn forged_trailers<'a>(
+    trailers: impl Iterator<Item = Header<'a>>,
+    trust: &[String],
+) -> Result<Vec<&'a str>, std::str::Utf8Error> {
+    let names = trailers.map(|(name, _)| name);
+    let forged = names.filter(|name| is_trust_header(name, trust));
+    forged.map(str::from_utf8).collect()
+}
+
 /// What a request has, before it is known to be sound.
 #[derive(Default)]
 struct Seen<'a> {

@@ -95,6 +95,17 @@ impl Seat {
         self.action()
     }
 
+    /// The client has ended with trailers. They go on whenever the request does, so they are cleaned at once.
+    pub(super) fn trailers(&self, shared: Option<&Shared>) -> Action {
+        // Without a configuration it has been refused.
+        let cleaned = shared.map(|shared| calls::clean_trailers(&shared.config.trust_headers));
+        if let Some(Err(reply)) = cleaned {
+            refuse(shared, &reply);
+            return Action::Pause;
+        }
+        self.action()
+    }
+
     /// What becomes of what the client sends.
     pub(super) fn action(&self) -> Action {
         let state = self.state.take();

@@ -29,7 +29,7 @@ impl HttpContext for Stream {
     }
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
-        self.seat.action()
+        self.seat.trailers(self.shared.as_deref())
     }
 }
 

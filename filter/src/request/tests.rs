@@ -137,3 +137,24 @@ fn the_forwarded_scheme_goes_first() {
         "https"
     );
 }
+
+#[test]
+fn forged_trailers_are_found_as_headers_are() {
+    let trailers: [Header<'_>; 5] = [
+        (b"x-checksum", b"1"),
+        (b"Authorization", b"Bearer x"),
+        (b"x_berth_destination", b"h"),
+        (b"x-user", b"admin"),
+        (b"x-qlik-session", b"s"),
+    ];
+    let forged = forged_trailers(trailers.into_iter(), &["x-user".to_owned()]);
+    assert_eq!(
+        forged,
+        Ok(vec![
+            "Authorization",
+            "x_berth_destination",
+            "x-user",
+            "x-qlik-session"
+        ])
+    );
+}

@@ -130,3 +130,35 @@ async fn when_every_engine_fails_the_answer_says_so_in_time() -> Result<()> {
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn decisions_are_logged_with_their_reasons_when_wanted() -> Result<()> {
+    for (share, wanted) in [(1, true), (0, false)] {
+        let patch = json!({"placement": {"log_decisions": share}});
+        let stack = Stack::builder().engines(2).service_config(&patch);
+        let stack = stack.start().await?;
+        let cookie = stack.login_demo().await?;
+        stack.qix("/app/sales.qvf", &cookie).await?;
+        let logs = std::fs::read_dir(&stack.dir)?.flatten();
+        let logs = logs.filter(|file| file.path().extension().is_some_and(|e| e == "log"));
+        let logs = logs.flat_map(|file| std::fs::read_to_string(file.path()));
+        let logs: Vec<String> = logs.collect();
+        let mut lines = logs.iter().flat_map(|log| log.lines());
+        let decision = lines.find(|line| line.contains("berth::decisions"));
+        assert_eq!(decision.is_some(), wanted, "{decision:?}");
+        if let Some(line) = decision {
+            for told in [
+                "sales.qvf",
+                "least-load",
+                "engine-0",
+                "engine-1",
+                "chosen",
+                "scores",
+                "weight",
+            ] {
+                assert!(line.contains(told), "{told}: {line}");
+            }
+        }
+    }
+    Ok(())
+}

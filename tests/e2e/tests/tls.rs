@@ -186,3 +186,27 @@ async fn a_sessions_end_closes_its_websockets_over_http2_and_nothing_else_of_the
     assert_eq!(reply.status, 401);
     Ok(())
 }
+
+/// What an application would believe of a header, it might believe of a trailer, where both sides have trailers: HTTP/2.
+#[tokio::test]
+async fn forged_trailers_reach_nobody_and_others_do() -> Result<()> {
+    let stack = Stack::builder().engines(1).tls().app_http2();
+    let stack = stack.start().await?;
+    let mut client = stack.http2().await?;
+    let cookie = login(&mut client).await?;
+    let mut call = Call::new("POST", "/api/trailers").body("text");
+    for name in ["x-checksum", "authorization", "x_berth_account"] {
+        call = call.trailer(name, "forged");
+    }
+    for name in ["x-berth-destination", "x-qlik-session"] {
+        call = call.trailer(name, "forged");
+    }
+    // Twice: the token is asked for first, and at hand then.
+    for _ in 0..2 {
+        let reply = client.send(call.clone().cookie(&cookie)).await?;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let arrived: Value = serde_json::from_str(&reply.text())?;
+        assert_eq!(arrived, json!([["x-checksum", "forged"]]));
+    }
+    Ok(())
+}

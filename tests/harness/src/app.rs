@@ -2,11 +2,13 @@
 //! was sent. It believes nothing but the JWT, and remembers what has reached it.
 
 use crate::{Result, token};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
+use http_body_util::BodyExt;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -44,6 +46,7 @@ impl App {
         let router = Router::new()
             .route("/api/whoami", get(whoami))
             .route("/api/headers", get(headers))
+            .route("/api/trailers", any(trailers))
             .route("/api/echo", any(echo))
             .fallback(|| async {
                 (
@@ -78,6 +81,18 @@ impl Drop for App {
 
 /// Every header as it arrived.
 async fn headers(headers: HeaderMap) -> Response {
+    told_of(&headers)
+}
+
+/// Every trailer as it arrived.
+async fn trailers(body: Body) -> Response {
+    match body.collect().await {
+        Ok(body) => told_of(&body.trailers().cloned().unwrap_or_default()),
+        Err(e) => (StatusCode::BAD_REQUEST, e.to_string()).into_response(),
+    }
+}
+
+fn told_of(headers: &HeaderMap) -> Response {
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let all: Vec<(&str, String)> = headers
         .iter()

@@ -13,12 +13,14 @@ pub use qix::{GLOBAL, Qix};
 pub use websocket::{Carrier, Upgrade, WebSocket, upgrade_head};
 
 use crate::Result;
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{HOST, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
@@ -27,6 +29,9 @@ use tokio::time::timeout;
 /// Longer than anything here may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// What a request sends behind its headers.
+type Body = BoxBody<Bytes, Infallible>;
+
 /// A request to be sent.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -34,6 +39,7 @@ pub struct Call {
     path: String,
     headers: Vec<(String, String)>,
     body: Bytes,
+    trailers: Vec<(String, String)>,
     from: Option<IpAddr>,
 }
 
@@ -46,6 +52,7 @@ impl Call {
             path: path.into(),
             headers: vec![],
             body: Bytes::new(),
+            trailers: vec![],
             from: None,
         }
     }
@@ -104,6 +111,13 @@ impl Call {
         self
     }
 
+    /// Adds a trailer, which only goes out by HTTP/2.
+    #[must_use]
+    pub fn trailer(mut self, name: &str, value: &str) -> Self {
+        self.trailers.push((name.into(), value.into()));
+        self
+    }
+
     /// Sends it from this address of the machine, such as 127.0.0.2.
     #[must_use]
     pub fn from(mut self, address: impl Into<IpAddr>) -> Self {
@@ -136,23 +150,32 @@ impl Call {
         Connection::over(stream, host).await?.exchange(self).await
     }
 
-    fn request(self, uri: &str) -> Result<Request<Full<Bytes>>> {
-        let mut request = Request::builder()
-            .method(self.method.as_str())
-            .uri(uri)
-            .body(Full::new(self.body))?;
-        for (name, value) in self.headers {
-            request
-                .headers_mut()
-                .append(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
-        }
+    fn request(self, uri: &str) -> Result<Request<Body>> {
+        let body = Full::new(self.body);
+        let body = if self.trailers.is_empty() {
+            body.boxed()
+        } else {
+            let trailers = header_map(self.trailers)?;
+            body.with_trailers(async { Some(Ok(trailers)) }).boxed()
+        };
+        let request = Request::builder().method(self.method.as_str()).uri(uri);
+        let mut request = request.body(body)?;
+        *request.headers_mut() = header_map(self.headers)?;
         Ok(request)
     }
 }
 
+fn header_map(pairs: Vec<(String, String)>) -> Result<HeaderMap> {
+    let mut map = HeaderMap::new();
+    for (name, value) in pairs {
+        map.append(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
+    }
+    Ok(map)
+}
+
 /// A connection that is kept for many requests.
 pub struct Connection {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Body>,
     host: String,
 }
 

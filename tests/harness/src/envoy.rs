@@ -137,16 +137,30 @@ fn replacements(wiring: &Wiring) -> Result<Replacements> {
 /// # Errors
 /// When the configuration has no such cluster.
 pub fn add_endpoint(config: &mut Value, cluster: &str, address: SocketAddr) -> Result<()> {
-    let clusters = config.pointer_mut("/static_resources/clusters");
-    let mut clusters = clusters.and_then(Value::as_array_mut).into_iter().flatten();
-    let found = clusters.find(|one| one["name"] == cluster);
-    let endpoints = found
-        .and_then(|one| one.pointer_mut("/load_assignment/endpoints/0/lb_endpoints"))
+    let endpoints = cluster_of(config, cluster)?
+        .pointer_mut("/load_assignment/endpoints/0/lb_endpoints")
         .and_then(Value::as_array_mut)
         .ok_or_else(|| format!("no cluster {cluster} with addresses"))?;
     let address = json!({"address": address.ip(), "port_value": address.port()});
     endpoints.push(json!({"endpoint": {"address": {"socket_address": address}}}));
     Ok(())
+}
+
+/// A cluster is spoken to by HTTP/2, as the placement service is.
+///
+/// # Errors
+/// When the configuration has no such cluster.
+pub fn speak_http2(config: &mut Value, cluster: &str) -> Result<()> {
+    let options = cluster_of(config, "placement")?["typed_extension_protocol_options"].clone();
+    cluster_of(config, cluster)?["typed_extension_protocol_options"] = options;
+    Ok(())
+}
+
+fn cluster_of<'a>(config: &'a mut Value, name: &str) -> Result<&'a mut Value> {
+    let clusters = config.pointer_mut("/static_resources/clusters");
+    let mut clusters = clusters.and_then(Value::as_array_mut).into_iter().flatten();
+    let found = clusters.find(|cluster| cluster["name"] == name);
+    found.ok_or_else(|| format!("no cluster {name}").into())
 }
 
 /// `envoy/config.yaml` with the filter of `envoy/filter.yaml` in the place of its discovery: the way to

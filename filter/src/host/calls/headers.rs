@@ -1,8 +1,8 @@
-//! The headers of the request: read all at once, changed one by one.
+//! The headers and trailers of the request: read all at once, changed one by one.
 
 use super::{Result, checked, streams, taken};
 use crate::presentation::not_ready;
-use crate::request::Header;
+use crate::request::{Header, forged_trailers};
 use crate::step::{Change, Reply};
 use base64::Engine;
 use proxy_wasm::types::MapType;
@@ -27,19 +27,22 @@ unsafe extern "C" {
     ) -> u32;
 }
 
-/// The request's headers in one buffer, read without a copy of each.
+/// The request's headers or trailers in one buffer, read without a copy of each.
 pub(in crate::host) struct Headers(Vec<u8>);
 
 impl Headers {
-    /// Asks Envoy for them.
+    /// Asks Envoy for the headers.
     pub(in crate::host) fn of_request() -> Result<Self> {
+        Self::of(MapType::HttpRequestHeaders)
+    }
+
+    fn of(kind: MapType) -> Result<Self> {
         let mut data = std::ptr::null_mut();
         let mut size = 0;
-        let kind = MapType::HttpRequestHeaders as u32;
         // SAFETY: as in `buffer`.
         unsafe {
             checked(proxy_get_header_map_pairs(
-                kind,
+                kind as u32,
                 &raw mut data,
                 &raw mut size,
             ))?;
@@ -72,7 +75,7 @@ impl Headers {
 pub(in crate::host) fn apply(changes: &[Change]) -> std::result::Result<(), Reply> {
     for change in changes {
         match change {
-            Change::Remove(name) => remove_header(name),
+            Change::Remove(name) => remove(MapType::HttpRequestHeaders, name),
             Change::Set(name, value) => set_header(name, value),
             Change::Add(name, value) => add_header(name, value),
             Change::Nonce(name) => {
@@ -84,16 +87,27 @@ pub(in crate::host) fn apply(changes: &[Change]) -> std::result::Result<(), Repl
     Ok(())
 }
 
+/// Takes off the trailers that the request must not have brought along; the reply to give when that fails.
+pub(in crate::host) fn clean_trailers(trust: &[String]) -> std::result::Result<(), Reply> {
+    let kind = MapType::HttpRequestTrailers;
+    let unreadable = || not_ready("trailers");
+    let trailers = Headers::of(kind).map_err(|_| unreadable())?;
+    let trailers = trailers.iter().ok_or_else(unreadable)?;
+    for name in forged_trailers(trailers, trust).map_err(|_| unreadable())? {
+        remove(kind, name).map_err(|_| not_ready("a trailer cannot be changed"))?;
+    }
+    Ok(())
+}
+
 /// 16 bytes in base64.
 fn nonce(bits: u128) -> String {
     base64::engine::general_purpose::STANDARD.encode(bits.to_le_bytes())
 }
 
-/// Takes every request header of this name off.
-fn remove_header(name: &str) -> Result<()> {
-    let kind = MapType::HttpRequestHeaders as u32;
+/// Takes everything of this name off.
+fn remove(from: MapType, name: &str) -> Result<()> {
     // SAFETY: pointer and size are those of a live text.
-    checked(unsafe { proxy_remove_header_map_value(kind, name.as_ptr(), name.len()) })
+    checked(unsafe { proxy_remove_header_map_value(from as u32, name.as_ptr(), name.len()) })
 }
 
 /// Puts one request header in the place of all of its name.

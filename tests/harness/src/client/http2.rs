@@ -2,10 +2,8 @@
 //! browsers make them.
 
 use super::websocket::{Carrier, Upgrade, WebSocket, unlimited};
-use super::{Call, LIMIT, Reply};
+use super::{Body, Call, LIMIT, Reply};
 use crate::Result;
-use http_body_util::Full;
-use hyper::body::Bytes;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper::ext::Protocol;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -21,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// One connection.
 pub struct Http2 {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Body>,
     origin: String,
 }
 
@@ -89,7 +87,7 @@ impl Http2 {
 
 impl Call {
     /// The request with a whole address, of which HTTP/2 makes scheme and authority.
-    fn request_to(self, origin: &str) -> Result<hyper::Request<Full<Bytes>>> {
+    fn request_to(self, origin: &str) -> Result<hyper::Request<Body>> {
         let uri = format!("{origin}{}", self.path);
         self.request(&uri)
     }

@@ -41,6 +41,7 @@ pub struct Builder {
     concurrency: u32,
     envoys: usize,
     tls: bool,
+    app_http2: bool,
     module: Option<PathBuf>,
     stand_in: Option<StandIn>,
     ports: Ports,
@@ -63,6 +64,7 @@ impl Default for Builder {
             concurrency: 1,
             envoys: 1,
             tls: false,
+            app_http2: false,
             module: None,
             stand_in: None,
             ports: Ports::default(),
@@ -141,6 +143,13 @@ impl Builder {
             &mut self.service_patch,
             &json!({"session": {"cookie": {"secure": true}}}),
         );
+        self
+    }
+
+    /// Envoy speaks HTTP/2 with the application.
+    #[must_use]
+    pub const fn app_http2(mut self) -> Self {
+        self.app_http2 = true;
         self
     }
 
@@ -240,6 +249,9 @@ impl Builder {
             } else {
                 envoy::render(&wiring, &self.filter_patch, &dir)?
             };
+            if self.app_http2 {
+                envoy::speak_http2(&mut config, "app")?;
+            }
             for replica in &replicas {
                 envoy::add_endpoint(&mut config, "placement", replica.addr)?;
             }
