@@ -59,7 +59,7 @@ impl Cost {
 }
 
 /// What kind of session it is, as far as its cost goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kind {
     /// The document that it opens, hashed.
     pub document: Option<u64>,
@@ -67,10 +67,21 @@ pub struct Kind {
     pub held: bool,
 }
 
+impl Kind {
+    /// One number for document and `held`, as a look-up reads many of them; a hash can do without one of its bits.
+    const fn key(self) -> Option<u64> {
+        match self.document {
+            Some(document) => Some(document << 1 | self.held as u64),
+            None => None,
+        }
+    }
+}
+
 /// What was learned of sessions on one engine, or on all of a pool.
 #[derive(Clone, Debug, Default)]
 pub struct Costs {
-    documents: BTreeMap<Kind, Cost>,
+    /// By [`Kind::key`].
+    documents: BTreeMap<u64, Cost>,
     held: Option<Cost>,
     not_held: Option<Cost>,
 }
@@ -79,9 +90,8 @@ impl Costs {
     /// What a session of this kind cost here so far; `None` when there was none.
     #[must_use]
     pub fn of(&self, kind: Kind) -> Option<Cost> {
-        self.documents
-            .get(&kind)
-            .map(|cost| cost.at_least_nothing())
+        let cost = self.documents.get(&kind.key()?);
+        cost.map(|cost| cost.at_least_nothing())
     }
 
     /// What a session costs whose document is not known here.
@@ -100,28 +110,28 @@ impl Costs {
             &mut self.not_held
         };
         *any = Some(any.map_or(cost, |known| known.towards(cost)));
-        if kind.document.is_none() {
+        let Some(key) = kind.key() else {
             return;
-        }
-        if let Some(known) = self.documents.get_mut(&kind) {
+        };
+        if let Some(known) = self.documents.get_mut(&key) {
             *known = known.towards(cost);
             return;
         }
         if self.documents.len() >= most
-            && let Some(some) = self.neighbour(kind)
+            && let Some(some) = self.neighbour(key)
         {
             self.documents.remove(&some);
         }
-        self.documents.insert(kind, cost);
+        self.documents.insert(key, cost);
     }
 }
 
 impl Costs {
     /// The next one that is known, around the end: as good as any, since documents are hashed.
-    fn neighbour(&self, kind: Kind) -> Option<Kind> {
-        let next = self.documents.range(kind..).next();
+    fn neighbour(&self, key: u64) -> Option<u64> {
+        let next = self.documents.range(key..).next();
         let next = next.or_else(|| self.documents.first_key_value());
-        next.map(|(kind, _)| *kind)
+        next.map(|(key, _)| *key)
     }
 }
 

@@ -66,7 +66,7 @@ struct Left {
 struct Books {
     /// Handles alive: placements under way.
     pending: u32,
-    /// By name. Names are random, so the hash needs no strength.
+    /// By name. Names are made by us and the hash is seeded: it needs no more strength.
     streams: HashMap<Arc<str>, Stream, RandomState>,
     /// Those that no gateway has reported yet, and since when they count.
     waiting: Queue<(Instant, Arc<str>)>,

@@ -11,7 +11,7 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, StreamType};
 use std::time::Duration;
 
-pub(super) use headers::{Headers, apply};
+pub(super) use headers::{Headers, apply, clean_trailers};
 
 /// A call that Envoy refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
