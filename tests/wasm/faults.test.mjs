@@ -110,6 +110,30 @@ test('body and trailers wait as long as the request does', () => {
   assert.deepEqual([host.body(request), host.trailers(request)], [CONTINUE, CONTINUE]);
 });
 
+const TRAILERS = [['x-checksum', '1'], ['x-berth-cluster', 'evil'], ['authorization', 'Bearer x'], ['x_qlik_session', 's']];
+
+test('trailers that clients must not set are taken off, whether the request waits or has gone on', () => {
+  const host = ready();
+  const request = host.request(head('upgrade'));
+  for (const action of [PAUSE, CONTINUE]) {
+    assert.equal(host.trailers(request, TRAILERS), action);
+    assert.deepEqual(request.trailers.map(([name]) => name), ['x-checksum']);
+    if (action === PAUSE) host.answer(host.calls[0], 200, PLACED);
+  }
+});
+
+for (const call of ['proxy_get_header_map_pairs', 'proxy_remove_header_map_value']) {
+  test(`${call} fails when trailers come`, () => {
+    for (const fault of FAULTS) {
+      const host = ready();
+      const request = host.request(head('upgrade'));
+      host.fail = { [call]: fault };
+      assert.equal(host.trailers(request, TRAILERS), PAUSE);
+      refused(request);
+    }
+  });
+}
+
 test('the client is gone before the answer comes', () => {
   const host = ready();
   const gone = host.request(head('upgrade'));

@@ -8,6 +8,7 @@ const NOT_FOUND = 1;
 const BAD_ARGUMENT = 2;
 const INTERNAL_FAILURE = 10;
 const REQUEST_HEADERS = 0;
+const REQUEST_TRAILERS = 1;
 const CALLOUT_HEADERS = 6;
 const REQUEST_BODY = 0;
 const CALLOUT_BODY = 4;
@@ -108,9 +109,11 @@ export class Host {
     return passed;
   }
 
-  trailers(request) {
+  /** The client ends with trailers, pairs as the headers; `request.trailers` is what is left of them. */
+  trailers(request, trailers = []) {
     this.#current = request.id;
-    return this.exports.proxy_on_request_trailers(request.id, 1);
+    request.trailers = trailers.map(([name, value]) => [name, latin1(value)]);
+    return this.exports.proxy_on_request_trailers(request.id, trailers.length);
   }
 
   /** The client is gone, or the request is over. */
@@ -198,6 +201,7 @@ export class Host {
 
   #map(kind) {
     if (kind === CALLOUT_HEADERS) return this.#calloutAnswer.headers;
+    if (kind === REQUEST_TRAILERS) return this.#contexts.get(this.#current)?.trailers;
     return kind === REQUEST_HEADERS ? this.#contexts.get(this.#current)?.headers : undefined;
   }
 
@@ -262,9 +266,10 @@ export class Host {
         return found ? this.#give(found[1], dataAt, sizeAt) : NOT_FOUND;
       },
       proxy_remove_header_map_value: (kind, at, size) => {
-        if (!request() || kind !== REQUEST_HEADERS) return BAD_ARGUMENT;
+        const map = this.#map(kind);
+        if (!map || kind === CALLOUT_HEADERS) return BAD_ARGUMENT;
         const gone = headerName(at, size);
-        request().headers = request().headers.filter(([name]) => name !== gone);
+        map.splice(0, map.length, ...map.filter(([name]) => name !== gone));
         return OK;
       },
       proxy_replace_header_map_value: (kind, at, size, valueAt, valueSize) => {
