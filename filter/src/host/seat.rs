@@ -100,6 +100,7 @@ impl Seat {
         // Without a configuration it has been refused.
         let cleaned = shared.map(|shared| calls::clean_trailers(&shared.config.trust_headers));
         if let Some(Err(reply)) = cleaned {
+            // The seat stays as it is: Envoy ends the request, and `done` sees to whoever waits for its call.
             refuse(shared, &reply);
             return Action::Pause;
         }

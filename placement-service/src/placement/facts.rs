@@ -54,6 +54,16 @@ impl Facts {
             rank,
         }
     }
+
+    /// The share of its weight that an engine has which came up a while ago, 0 to 1.
+    #[must_use]
+    pub fn warmth(&self, slow_start: Duration, now: Instant) -> f64 {
+        let Some(since) = self.up_since.filter(|_| !slow_start.is_zero()) else {
+            return 1.0;
+        };
+        let up = now.saturating_duration_since(since);
+        (up.as_secs_f64() / slow_start.as_secs_f64()).min(1.0)
+    }
 }
 
 /// What a snapshot tells of one engine, copied so that a look at its books reads nothing else.
@@ -76,18 +86,6 @@ impl Told {
             memory: load.and_then(|load| load.memory),
             cpu: load.and_then(|load| load.cpu),
         }
-    }
-}
-
-impl Facts {
-    /// The share of its weight that an engine has which came up a while ago, 0 to 1.
-    #[must_use]
-    pub fn warmth(&self, slow_start: Duration, now: Instant) -> f64 {
-        let Some(since) = self.up_since.filter(|_| !slow_start.is_zero()) else {
-            return 1.0;
-        };
-        let up = now.saturating_duration_since(since);
-        (up.as_secs_f64() / slow_start.as_secs_f64()).min(1.0)
     }
 }
 

@@ -6,7 +6,7 @@ use berth_engine_sim::{Document, Engine, Options};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-async fn operator(site: &Site, method: Method, path: &str) -> Answer {
+pub(crate) async fn operator(site: &Site, method: Method, path: &str) -> Answer {
     let request = site.request(method, path);
     answer(request.header("authorization", "Bearer operator-secret-1")).await
 }
@@ -43,7 +43,7 @@ fn placement(session: &str, tab: &str) -> Value {
     json!({"session": session, "method": "GET", "path": "/app/sales.qvf", "host": "h", "tab": tab})
 }
 
-async fn engine_of(site: &Site, session: &str, tab: &str) -> String {
+pub(crate) async fn engine_of(site: &Site, session: &str, tab: &str) -> String {
     let placed = site
         .post_json("/v1/placements", placement(session, tab))
         .await;

@@ -1,8 +1,9 @@
 //! Where each strategy puts sessions, a new engine's slow start, and what was learned of a document's cost:
 //! through placements and explanations.
 
+use crate::engines::{engine_of, operator};
 use crate::events::CLIENTS;
-use crate::site::{Site, answer, eventually};
+use crate::site::{Site, eventually};
 use berth_engine_sim::{Document, Engine, Options};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -84,10 +85,7 @@ impl Fleet {
     async fn place(&self, tabs: std::ops::Range<u32>) -> BTreeMap<String, u32> {
         let mut placed = BTreeMap::new();
         for tab in tabs {
-            let body = json!({"session": self.session, "method": "GET", "path": "/app/sales.qvf", "host": "h", "tab": format!("t{tab}")});
-            let answer = self.site.post_json("/v1/placements", body).await;
-            assert_eq!(answer.status, 200, "{answer:?}");
-            let engine = answer.json()["engine"].as_str().unwrap().to_owned();
+            let engine = engine_of(&self.site, &self.session, &format!("t{tab}")).await;
             *placed.entry(engine).or_default() += 1;
         }
         placed
@@ -95,8 +93,7 @@ impl Fleet {
 
     async fn explain(&self) -> Value {
         let path = "/v1/placements/explain?path=/app/sales.qvf";
-        let request = self.site.request(Method::GET, path);
-        let explained = answer(request.header("authorization", "Bearer operator-secret-1")).await;
+        let explained = operator(&self.site, Method::GET, path).await;
         assert_eq!(explained.status, 200, "{explained:?}");
         explained.json()
     }
@@ -140,7 +137,7 @@ async fn round_robin_takes_turns_whatever_the_load() {
 }
 
 #[tokio::test]
-async fn p2c_never_takes_the_busiest_and_says_who_was_not_drawn() {
+async fn p2c_never_takes_the_busiest() {
     let engines = [("a", 0.1), ("b", 0.1), ("busy", 0.9)];
     let fleet = Fleet::of(
         &engines,
@@ -149,10 +146,10 @@ async fn p2c_never_takes_the_busiest_and_says_who_was_not_drawn() {
     .await;
     let explained = fleet.explain().await;
     assert_eq!(explained["reason"], "p2c");
-    let mut outcomes: Vec<_> = explained["engines"].as_array().unwrap().iter().collect();
-    outcomes.retain(|e| e["outcome"] == "chosen");
-    assert_eq!(outcomes.len(), 1);
-    assert_ne!(outcomes[0]["engine"], "busy");
+    let mut chosen: Vec<_> = explained["engines"].as_array().unwrap().iter().collect();
+    chosen.retain(|e| e["outcome"] == "chosen");
+    assert_eq!(chosen.len(), 1);
+    assert_ne!(chosen[0]["engine"], "busy");
     let placed = fleet.place(0..6).await;
     assert!(!placed.contains_key("busy"), "{placed:?}");
 }

@@ -84,7 +84,8 @@ impl Board {
                 let documents = tells.as_ref().map_or(&[][..], |load| &load.documents);
                 self.holders.list(slot, documents);
             }
-            if let Some(told) = self.told.get_mut(slot as usize) {
+            // Else it has just been copied.
+            if members && let Some(told) = self.told.get_mut(slot as usize) {
                 *told = Told::by(new);
             }
             self.look(slot, now);
