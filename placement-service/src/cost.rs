@@ -2,7 +2,8 @@
 //! were placed there. A prediction fills the time until a probe shows the truth; it is never precise, as
 //! several placements and all that runs on the engine anyway share one change in one number.
 
-use std::collections::BTreeMap;
+use foldhash::fast::RandomState;
+use indexmap::IndexMap;
 
 /// How much the latest lesson counts against all before.
 const RATE: f64 = 0.1;
@@ -80,8 +81,8 @@ impl Kind {
 /// What was learned of sessions on one engine, or on all of a pool.
 #[derive(Clone, Debug, Default)]
 pub struct Costs {
-    /// By [`Kind::key`].
-    documents: BTreeMap<u64, Cost>,
+    /// By [`Kind::key`], in no order.
+    documents: IndexMap<u64, Cost, RandomState>,
     held: Option<Cost>,
     not_held: Option<Cost>,
 }
@@ -117,22 +118,17 @@ impl Costs {
             *known = known.towards(cost);
             return;
         }
-        if self.documents.len() >= most
-            && let Some(some) = self.neighbour(key)
-        {
-            self.documents.remove(&some);
+        if self.documents.len() >= most {
+            self.documents.swap_remove_index(any_of(self.documents.len(), key));
         }
         self.documents.insert(key, cost);
     }
 }
 
-impl Costs {
-    /// The next one that is known, around the end: as good as any, since documents are hashed.
-    fn neighbour(&self, key: u64) -> Option<u64> {
-        let next = self.documents.range(key..).next();
-        let next = next.or_else(|| self.documents.first_key_value());
-        next.map(|(key, _)| *key)
-    }
+/// One of so many places, as good as any other: `key` is a hash.
+fn any_of(places: usize, key: u64) -> usize {
+    let place = key % (places.max(1) as u64);
+    usize::try_from(place).unwrap_or(0)
 }
 
 /// What one placement has taught.

@@ -300,7 +300,7 @@ impl State {
         let reservation = engine.tally.reserve_for(self.turn, kind, guess);
         board.look(slot, ask.now);
         if let Some(document) = document {
-            board.holders.placed(document, slot, ask.now);
+            board.holders.placed(document, slot, held, ask.now);
         }
         Ok(Choice {
             engine,

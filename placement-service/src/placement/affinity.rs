@@ -5,9 +5,8 @@
 use super::Slot;
 use rand::{Rng, RngExt};
 use smallvec::SmallVec;
-use std::collections::BTreeSet;
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -27,37 +26,10 @@ impl DocumentKey {
     }
 }
 
-/// Hashes what begins with a [`DocumentKey`], which is a hash that no client can foresee: what follows is only
-/// mixed in.
-#[derive(Debug, Default)]
-struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64((*byte).into());
-        }
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        self.write_u64(number.into());
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        // Fibonacci hashing: an odd number near 2^64 divided by the golden ratio.
-        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-        self.0 = (self.0.rotate_left(32) ^ number).wrapping_mul(GOLDEN);
-    }
-}
-
 /// Most documents are held by so few engines that these are kept in the map itself: as many as take no more room
 /// than where to find them elsewhere.
 const FEW: usize = 4;
-/// Engines looked at for one choice; of more, so many at random.
+/// Engines looked at for one choice at the most.
 const LOOKED_AT: usize = 16;
 
 /// The engines that hold one document.
@@ -78,23 +50,21 @@ impl Holding<'_> {
         }
     }
 
-    /// All of a few, a few at random of many.
-    pub(super) fn some(&self, random: &mut dyn Rng) -> impl Iterator<Item = Slot> + use<> {
-        let draw = self.all.len() > LOOKED_AT;
-        let some: [_; LOOKED_AT] = std::array::from_fn(|place| {
-            let place = if draw {
-                random.random_range(0..self.all.len())
-            } else {
-                place
-            };
-            self.all.get(place).copied()
-        });
-        some.into_iter().flatten()
+    /// All of a few; of many a row that begins anywhere, so that each is as likely to be looked at.
+    pub(super) fn some(&self, random: &mut dyn Rng) -> impl Iterator<Item = Slot> + use<'_> {
+        let all = self.all;
+        let first = if all.len() > LOOKED_AT {
+            random.random_range(0..all.len())
+        } else {
+            0
+        };
+        let (before, from) = all.split_at(first);
+        from.iter().chain(before).take(LOOKED_AT).copied()
     }
 }
 
-/// A map by what begins with a [`DocumentKey`].
-type ByKey<K, V> = HashMap<K, V, BuildHasherDefault<KeyHasher>>;
+/// A map by a [`DocumentKey`], which no client can foresee: its hash needs no strength of its own.
+type ByKey<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// The engines of each document.
 #[derive(Debug, Default)]
@@ -105,7 +75,7 @@ pub(super) struct Holders {
     by_document: ByKey<DocumentKey, SmallVec<[Slot; FEW]>>,
     /// What each slot's engine lists, in order.
     lists: Vec<Box<[DocumentKey]>>,
-    /// Until when a placement counts.
+    /// Until when a placement counts; its engine does not list the document.
     placed: ByKey<(DocumentKey, Slot), Instant>,
     /// When to look whether it still does.
     ends: BTreeSet<(Instant, DocumentKey, Slot)>,
@@ -159,26 +129,22 @@ impl Holders {
         let before = std::mem::replace(place, list.clone());
         let missing = |of: &[DocumentKey], key: &DocumentKey| of.binary_search(key).is_err();
         for gone in before.iter().filter(|key| missing(&list, key)) {
-            if !self.placed.contains_key(&(*gone, slot)) {
-                self.unlink(*gone, slot);
-            }
+            self.unlink(*gone, slot);
         }
         for new in list.iter().filter(|key| missing(&before, key)) {
-            if !self.placed.contains_key(&(*new, slot)) {
+            // From now on the list tells.
+            if self.placed.remove(&(*new, slot)).is_none() {
                 self.link(*new, slot);
             }
         }
     }
 
-    /// A session on the document was placed there.
-    pub(super) fn placed(&mut self, document: DocumentKey, slot: Slot, now: Instant) {
-        if self.lists(document, slot) {
-            return;
-        }
+    /// A session on the document was placed there. `held`: as [`Self::holds`] has it.
+    pub(super) fn placed(&mut self, document: DocumentKey, slot: Slot, held: bool, now: Instant) {
         let until = now + UNLISTED;
         if let Some(before) = self.placed.get_mut(&(document, slot)) {
             *before = until;
-        } else if self.placed.len() < MOST_UNLISTED {
+        } else if !held && self.placed.len() < MOST_UNLISTED {
             self.placed.insert((document, slot), until);
             self.ends.insert((until, document, slot));
             self.link(document, slot);
@@ -191,15 +157,16 @@ impl Holders {
             && let Some((_, document, slot)) = self.ends.pop_first()
         {
             match self.placed.get(&(document, slot)).copied() {
+                // Placed again since.
                 Some(until) if until > now => {
                     self.ends.insert((until, document, slot));
                 }
-                _ => {
+                Some(_) => {
                     self.placed.remove(&(document, slot));
-                    if !self.lists(document, slot) {
-                        self.unlink(document, slot);
-                    }
+                    self.unlink(document, slot);
                 }
+                // Listed since.
+                None => {}
             }
         }
     }

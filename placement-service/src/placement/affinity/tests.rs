@@ -17,6 +17,12 @@ fn of(holders: &Holders, document: &str) -> BTreeSet<Slot> {
     holding.some(&mut random).collect()
 }
 
+fn place(holders: &mut Holders, document: &str, slot: Slot, now: Instant) {
+    let key = holders.key(document);
+    let held = holders.holds(key, slot);
+    holders.placed(key, slot, held, now);
+}
+
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
@@ -38,14 +44,27 @@ fn a_placement_counts_until_it_must_have_shown() {
     let mut holders = holders(2);
     let now = Instant::now();
     let a = holders.key("a");
-    holders.placed(a, 1, now);
+    place(&mut holders, "a", 1, now);
     holders.list(1, &[]);
     assert!(holders.holds(a, 1), "it may still be loading");
-    holders.placed(a, 1, now + UNLISTED / 2);
+    place(&mut holders, "a", 1, now + UNLISTED / 2);
     holders.forget(now + UNLISTED);
     assert!(holders.holds(a, 1), "placed again since");
     holders.forget(now + UNLISTED * 3 / 2);
     assert!(!holders.holds(a, 1));
+}
+
+#[test]
+fn a_list_tells_more_than_a_placement() {
+    let mut holders = holders(1);
+    let now = Instant::now();
+    place(&mut holders, "a", 0, now);
+    holders.list(0, &names(&["a"]));
+    holders.forget(now + UNLISTED);
+    assert_eq!(of(&holders, "a"), [0].into());
+    place(&mut holders, "a", 0, now + UNLISTED);
+    holders.list(0, &[]);
+    assert_eq!(of(&holders, "a"), [].into(), "it was loaded, and is no more");
 }
 
 #[test]
@@ -54,17 +73,24 @@ fn of_many_engines_a_few_are_looked_at() {
     for slot in 0..100 {
         holders.list(slot, &names(&["a"]));
     }
-    let seen = of(&holders, "a");
-    assert!(seen.len() > 5 && seen.len() <= LOOKED_AT, "{seen:?}");
+    let mut random = StdRng::seed_from_u64(1);
+    let holding = holders.of(holders.key("a"));
+    let mut looks = [0; 100];
+    for _ in 0..1000 {
+        let seen: BTreeSet<Slot> = holding.some(&mut random).collect();
+        assert_eq!(seen.len(), LOOKED_AT, "{seen:?}");
+        seen.into_iter().for_each(|slot| looks[slot as usize] += 1);
+    }
+    // 160 on average, with a deviation of 12.
+    assert!(looks.iter().all(|n| (100..220).contains(n)), "{looks:?}");
 }
 
 #[test]
 fn placements_move_with_their_engines() {
     let mut holders = holders(2);
     let now = Instant::now();
-    let (a, b) = (holders.key("a"), holders.key("b"));
-    holders.placed(a, 0, now);
-    holders.placed(b, 1, now);
+    place(&mut holders, "a", 0, now);
+    place(&mut holders, "b", 1, now);
     holders.renumber(3, |slot| (slot == 1).then_some(2));
     assert_eq!(of(&holders, "a"), [].into());
     assert_eq!(of(&holders, "b"), [2].into());
@@ -77,8 +103,7 @@ fn names_made_up_by_clients_are_bounded() {
     let mut holders = holders(1);
     let now = Instant::now();
     for n in 0..MOST_UNLISTED + 1000 {
-        let key = holders.key(&n.to_string());
-        holders.placed(key, 0, now);
+        place(&mut holders, &n.to_string(), 0, now);
     }
     assert_eq!(holders.by_document.len(), MOST_UNLISTED);
     assert_eq!(holders.ends.len(), MOST_UNLISTED);
@@ -106,17 +131,17 @@ proptest! {
         let mut holders = holders(4);
         let mut now = Instant::now();
         let mut lists = vec![BTreeSet::new(); 4];
-        let mut placed = HashMap::new();
+        let mut placed: HashMap<(String, Slot), Instant> = HashMap::new();
         for step in steps {
             match step {
                 Step::List(slot, documents) => {
                     let documents: Vec<String> = documents.iter().map(u8::to_string).collect();
                     holders.list(slot, &documents);
+                    placed.retain(|(document, at), _| *at != slot || !documents.contains(document));
                     lists[slot as usize] = documents.into_iter().collect();
                 }
                 Step::Placed(document, slot) => {
-                    let key = holders.key(&document.to_string());
-                    holders.placed(key, slot, now);
+                    place(&mut holders, &document.to_string(), slot, now);
                     // What is listed anyway need not be remembered.
                     if !lists[slot as usize].contains(&document.to_string()) {
                         placed.insert((document.to_string(), slot), now + UNLISTED);
