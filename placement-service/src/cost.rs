@@ -119,7 +119,8 @@ impl Costs {
             return;
         }
         if self.documents.len() >= most {
-            self.documents.swap_remove_index(any_of(self.documents.len(), key));
+            self.documents
+                .swap_remove_index(any_of(self.documents.len(), key));
         }
         self.documents.insert(key, cost);
     }

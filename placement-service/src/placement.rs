@@ -297,8 +297,9 @@ impl State {
             held,
         };
         let guess = || board.guess(kind);
-        let reservation = engine.tally.reserve_for(self.turn, kind, guess);
-        board.look(slot, ask.now);
+        let tally = &engine.tally;
+        let (reservation, standing) = tally.reserve_for(self.turn, kind, guess, ask.now);
+        board.see(slot, &standing);
         if let Some(document) = document {
             board.holders.placed(document, slot, held, ask.now);
         }

@@ -132,20 +132,33 @@ impl Tally {
 
     /// Counts one more session at once, which no choice has brought. `turn` is the number of the engine's last one.
     pub fn reserve(self: &Arc<Self>, turn: u64) -> Reservation {
-        let reservation = self.reserve_for(turn, Kind::default(), Cost::default);
-        self.books().changed();
+        let mut books = self.books();
+        let reservation = self.count_one(&mut books, turn, Kind::default(), Cost::default);
+        books.changed();
         reservation
     }
 
     /// Counts one more session of that kind at once, with what it is expected to cost: what such sessions
-    /// have cost here, else `guess`. Whoever chooses looks by itself.
+    /// have cost here, else `guess`. Whoever chooses gets a look at the books with it.
     pub fn reserve_for(
         self: &Arc<Self>,
         turn: u64,
         kind: Kind,
         guess: impl FnOnce() -> Cost,
-    ) -> Reservation {
+        now: Instant,
+    ) -> (Reservation, Standing) {
         let mut books = self.books();
+        let reservation = self.count_one(&mut books, turn, kind, guess);
+        (reservation, self.standing_of(&mut books, now))
+    }
+
+    fn count_one(
+        self: &Arc<Self>,
+        books: &mut Books,
+        turn: u64,
+        kind: Kind,
+        guess: impl FnOnce() -> Cost,
+    ) -> Reservation {
         books.pending = books.pending.saturating_add(1);
         books.turn = turn;
         let expected = books.coming.expect(kind, guess);

@@ -14,7 +14,7 @@ use super::score::Scores;
 use super::{Rules, Slot};
 use crate::cost::{Cost, Costs, Kind, Lesson};
 use crate::engine::{Engine, EngineName};
-use crate::reservation::Changes;
+use crate::reservation::{Changes, Standing};
 use rand::{Rng, RngExt};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -168,12 +168,18 @@ impl Board {
 
     /// Looks at the books of one engine now. True when it may be chosen.
     pub(super) fn look(&mut self, slot: Slot, now: Instant) -> bool {
+        let told = self.told.get(slot as usize);
+        let standing = told.map(|told| told.tally.standing(now));
+        standing.is_some_and(|standing| self.see(slot, &standing))
+    }
+
+    /// Takes in what a look at the books of one engine has shown. True when it may be chosen.
+    pub(super) fn see(&mut self, slot: Slot, standing: &Standing) -> bool {
         let (Some(told), Some(entry)) = (self.told.get(slot as usize), self.entry(slot)) else {
             return false;
         };
-        let standing = told.tally.standing(now);
-        let facts = Facts::of(told, &standing, entry.facts.rank);
-        let verdict = eligibility::judge(told.state, &facts, &standing, &self.rules);
+        let facts = Facts::of(told, standing, entry.facts.rank);
+        let verdict = eligibility::judge(told.state, &facts, standing, &self.rules);
         if let Some(until) = self.until.get_mut(slot as usize) {
             *until = standing.until;
         }

@@ -1,6 +1,6 @@
 //! The books of one engine at one moment, as choices and operators see them.
 
-use super::{Tally, count};
+use super::{Books, Tally, count};
 use crate::cost::Cost;
 use crate::suspicion::Trust;
 use tokio::time::Instant;
@@ -58,7 +58,10 @@ impl Tally {
     /// The books as of `now`.
     #[must_use]
     pub fn standing(&self, now: Instant) -> Standing {
-        let mut books = self.books();
+        self.standing_of(&mut self.books(), now)
+    }
+
+    pub(super) fn standing_of(&self, books: &mut Books, now: Instant) -> Standing {
         books.lapse(self.ttl, now, self.account.as_ref());
         if let Some(listener) = &mut books.listener {
             listener.looked();

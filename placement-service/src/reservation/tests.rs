@@ -185,7 +185,7 @@ fn what_a_session_is_expected_to_cost_goes_with_its_stream() {
         cpu: 0.1,
     };
     let coming = |at| tally.standing(at).coming;
-    let reserve = || tally.reserve_for(1, kind, || cost);
+    let reserve = || tally.reserve_for(1, kind, || cost, now).0;
     let given_up = reserve();
     assert_eq!(coming(now), cost);
     drop(given_up);
@@ -267,7 +267,9 @@ proptest! {
                 Step::Reserve => {
                     let kind = Kind { document: Some(handles.len() as u64), held: false };
                     let cost = Cost { memory_mb: 3.3, cpu: 0.01 };
-                    handles.push(tally.reserve_for(0, kind, || cost));
+                    let (handle, standing) = tally.reserve_for(0, kind, || cost, now);
+                    prop_assert_eq!(standing, tally.standing(now));
+                    handles.push(handle);
                     prop_assert_eq!(tally.standing(now).own, before.own + 1);
                     prop_assert_eq!(reserved(&tally, now), before.reserved + 1);
                 }

@@ -64,7 +64,11 @@ fn a_list_tells_more_than_a_placement() {
     assert_eq!(of(&holders, "a"), [0].into());
     place(&mut holders, "a", 0, now + UNLISTED);
     holders.list(0, &[]);
-    assert_eq!(of(&holders, "a"), [].into(), "it was loaded, and is no more");
+    assert_eq!(
+        of(&holders, "a"),
+        [].into(),
+        "it was loaded, and is no more"
+    );
 }
 
 #[test]
