@@ -5,6 +5,7 @@
 //! so that nothing counts twice. Knows nothing of strategies, drivers or gateways; time is an argument.
 
 mod account;
+mod books;
 mod changes;
 mod coming;
 mod elsewhere;
@@ -15,17 +16,15 @@ mod tallies;
 
 use crate::cost::{Cost, Kind};
 use crate::engine::Load;
-use crate::suspicion::{Suspicion, Trust};
+use crate::suspicion::Trust;
 pub use account::Account;
+use books::{Books, Left, Stream};
 pub use changes::Changes;
 use changes::Listener;
-use coming::{Coming, Expected};
-use elsewhere::Elsewhere;
-use foldhash::fast::RandomState;
+use coming::Expected;
 pub use handles::{Reservation, Trial};
-use queue::{Queue, Ticket};
+use queue::Ticket;
 pub use standing::Standing;
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 pub use tallies::Tallies;
@@ -41,53 +40,6 @@ pub struct Tally {
     /// `None`: this is the only replica.
     account: Option<Account>,
     books: Mutex<Books>,
-}
-
-/// A stream that counts.
-#[derive(Clone, Copy, Debug)]
-struct Stream {
-    since: Instant,
-    /// Among those that no gateway has reported yet.
-    waiting: Ticket,
-    /// Among those that the last probe cannot have seen.
-    unseen: Ticket,
-}
-
-/// When a stream closed: a gateway tells it a while after.
-#[derive(Clone, Copy, Debug)]
-struct Left {
-    /// At the earliest.
-    since: Instant,
-    /// At the latest.
-    told: Instant,
-}
-
-#[derive(Debug, Default)]
-struct Books {
-    /// Handles alive: placements under way.
-    pending: u32,
-    /// By name. Names are made by us and the hash is seeded: it needs no more strength.
-    streams: HashMap<Arc<str>, Stream, RandomState>,
-    /// Those that no gateway has reported yet, and since when they count.
-    waiting: Queue<(Instant, Arc<str>)>,
-    /// Those that the last probe cannot have seen: since when they count, and what they are expected to cost.
-    unseen: Queue<(Instant, Expected)>,
-    /// Those that have closed although the last probe has seen them.
-    left: Vec<Left>,
-    /// Sessions that the last probe saw.
-    probed: u32,
-    /// When it began.
-    probed_at: Option<Instant>,
-    /// The turn in which round-robin last chose this engine.
-    turn: u64,
-    suspicion: Suspicion,
-    /// It is to get nothing new.
-    draining: bool,
-    /// When it came up, if that was seen.
-    up_since: Option<Instant>,
-    coming: Coming,
-    elsewhere: Elsewhere,
-    listener: Option<Listener>,
 }
 
 impl Tally {
@@ -306,63 +258,6 @@ impl Tally {
             books.changed();
         }
         news
-    }
-}
-
-impl Books {
-    /// Whoever chooses has to look again.
-    fn changed(&mut self) {
-        if let Some(listener) = &mut self.listener {
-            listener.changed();
-        }
-    }
-
-    /// When the next placement lapses or trust changes, after `now`. One under way lapses later than if it
-    /// were done now.
-    fn until(&self, ttl: Duration, now: Instant) -> Option<Instant> {
-        let waiting = self.waiting.first().map(|(since, _)| *since);
-        let lapse = waiting.or((self.pending > 0).then_some(now));
-        let lapse = lapse.map(|since| since + ttl);
-        let trust = self.suspicion.until().filter(|until| *until > now);
-        lapse.into_iter().chain(trust).min()
-    }
-
-    /// A stream that no probe has seen.
-    fn expect(&mut self, since: Instant, expected: Expected) -> Ticket {
-        self.coming.placed(&expected);
-        self.unseen.push((since, expected))
-    }
-
-    /// The stream is gone; `false` when a probe had seen it before.
-    fn expect_no_more(&mut self, unseen: Ticket) -> bool {
-        let Some((_, expected)) = self.unseen.take(unseen) else {
-            return false;
-        };
-        self.coming.gone(&expected, self.unseen.is_empty());
-        true
-    }
-
-    /// A probe has seen the first streams that it had not seen before: those of such a time, and so many
-    /// at the most.
-    fn see(&mut self, of: impl Fn(Instant) -> bool, most: usize) -> Vec<Expected> {
-        let seen = self.unseen.take_first(most, |(since, _)| of(*since));
-        let seen: Vec<Expected> = seen.into_iter().map(|(_, expected)| expected).collect();
-        for expected in &seen {
-            self.coming.gone(expected, self.unseen.is_empty());
-        }
-        seen
-    }
-
-    /// Placements whose clients have not come in time count no more.
-    fn lapse(&mut self, ttl: Duration, now: Instant, account: Option<&Account>) {
-        while let Some((_, name)) = self.waiting.pop_if(|(since, _)| *since + ttl <= now) {
-            if let Some(stream) = self.streams.remove(&name) {
-                self.expect_no_more(stream.unseen);
-            }
-            if let Some(account) = account {
-                account.released(&name);
-            }
-        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! What is held while a placement is under way, and given back when it is dropped: the session that counts already,
 //! and the right to try a suspect engine.
 
+use super::Tally;
+use super::books::Stream;
 use super::coming::Expected;
-use super::{Books, Stream, Tally};
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -55,14 +56,6 @@ impl Drop for Reservation {
         }
         books.give_back(&self.expected);
         books.changed();
-    }
-}
-
-impl Books {
-    /// A handle is no more.
-    fn give_back(&mut self, expected: &Expected) {
-        self.pending = self.pending.saturating_sub(1);
-        self.coming.end(expected);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The books of one engine at one moment, as choices and operators see them.
 
-use super::{Books, Tally, count};
+use super::books::Books;
+use super::{Tally, count};
 use crate::cost::Cost;
 use crate::suspicion::Trust;
 use tokio::time::Instant;
