@@ -75,7 +75,9 @@ impl Engine {
 
     /// Stops its clock (SIGSTOP): ports accept, nothing answers. [`Self::resume`] undoes it.
     pub fn freeze(&self) {
-        self.signal(Signal::STOP);
+        if let Some(process) = &self.process {
+            process.freeze();
+        }
     }
 
     /// Lets it run again.

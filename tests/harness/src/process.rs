@@ -3,7 +3,7 @@
 //! not know what it runs.
 
 use crate::{Result, paths, usage};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -128,9 +128,22 @@ impl Process {
 
     /// Sends a signal to its whole group.
     pub fn signal(&self, signal: Signal) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+        if let Some(pid) = self.leader() {
             let _ = kill_process_group(pid, signal);
         }
+    }
+
+    /// Stops its clock (SIGSTOP), and returns when it stands: until then its threads may serve one request more.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+        if let Some(pid) = self.leader() {
+            let told = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            let _ = waitid(WaitId::Pid(pid), told);
+        }
+    }
+
+    fn leader(&self) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.child.id()).ok()?)
     }
 
     /// Ends it at once, as `kill -9` does.

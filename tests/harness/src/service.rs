@@ -178,7 +178,9 @@ impl Service {
 
     /// Stops its clock (SIGSTOP): it accepts and says nothing.
     pub fn freeze(&self) {
-        self.signal(Signal::STOP);
+        if let Some(process) = &self.process {
+            process.freeze();
+        }
     }
 
     /// Lets it run again.
