@@ -85,9 +85,10 @@ impl Tally {
     /// Counts one more session at once, which no choice has brought. `turn` is the number of the engine's last one.
     pub fn reserve(self: &Arc<Self>, turn: u64) -> Reservation {
         let mut books = self.books();
-        let reservation = self.count_one(&mut books, turn, Kind::default(), Cost::default);
+        let expected = books.take_on(turn, Kind::default(), Cost::default);
         books.changed();
-        reservation
+        drop(books);
+        self.handle(expected)
     }
 
     /// Counts one more session of that kind at once, with what it is expected to cost: what such sessions
@@ -100,21 +101,14 @@ impl Tally {
         now: Instant,
     ) -> (Reservation, Standing) {
         let mut books = self.books();
-        let reservation = self.count_one(&mut books, turn, kind, guess);
-        (reservation, self.standing_of(&mut books, now))
+        let expected = books.take_on(turn, kind, guess);
+        let standing = self.standing_of(&mut books, now);
+        drop(books);
+        (self.handle(expected), standing)
     }
 
-    fn count_one(
-        self: &Arc<Self>,
-        books: &mut Books,
-        turn: u64,
-        kind: Kind,
-        guess: impl FnOnce() -> Cost,
-    ) -> Reservation {
-        books.pending = books.pending.saturating_add(1);
-        books.turn = turn;
-        let expected = books.coming.expect(kind, guess);
-        books.coming.begin(&expected);
+    /// Of a session that counts.
+    fn handle(self: &Arc<Self>, expected: Expected) -> Reservation {
         Reservation {
             tally: Arc::clone(self),
             expected,

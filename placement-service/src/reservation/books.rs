@@ -6,6 +6,7 @@ use super::changes::Listener;
 use super::coming::{Coming, Expected};
 use super::elsewhere::Elsewhere;
 use super::queue::{Queue, Ticket};
+use crate::cost::{Cost, Kind};
 use crate::suspicion::Suspicion;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
@@ -114,6 +115,20 @@ impl Books {
                 account.released(&name);
             }
         }
+    }
+
+    /// One more handle, in that turn.
+    pub(super) fn take_on(
+        &mut self,
+        turn: u64,
+        kind: Kind,
+        guess: impl FnOnce() -> Cost,
+    ) -> Expected {
+        self.pending = self.pending.saturating_add(1);
+        self.turn = turn;
+        let expected = self.coming.expect(kind, guess);
+        self.coming.begin(&expected);
+        expected
     }
 
     /// A handle is no more.
