@@ -53,7 +53,11 @@ async fn until(what: &str, holds: impl AsyncFn() -> bool) {
 }
 
 pub(crate) fn body(session: &str, path: &str) -> String {
-    json!({"session": session, "method": "GET", "path": path, "host": "h", "tab": "t1"}).to_string()
+    of_tab(session, path, "t1")
+}
+
+fn of_tab(session: &str, path: &str, tab: &str) -> String {
+    json!({"session": session, "method": "GET", "path": path, "host": "h", "tab": tab}).to_string()
 }
 
 pub(crate) async fn reservations(site: &Site) -> String {
@@ -150,7 +154,7 @@ async fn many_placements_share_one_connection() {
     let id = site.login().await;
     let mut gateway = TcpStream::connect(site.address).await.unwrap();
     for n in 1..=3 {
-        let body = body(&id, "/app/sales.qvf").replace("t1", &format!("t{n}"));
+        let body = of_tab(&id, "/app/sales.qvf", &format!("t{n}"));
         let request = format!(
             "POST /v1/placements HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
@@ -158,7 +162,8 @@ async fn many_placements_share_one_connection() {
         gateway.write_all(request.as_bytes()).await.unwrap();
         let mut answer = vec![0; 16 * 1024];
         let length = gateway.read(&mut answer).await.unwrap();
-        assert!(answer[..length].starts_with(b"HTTP/1.1 200"));
+        let answer = String::from_utf8_lossy(&answer[..length]);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{n}: {answer}");
         assert_eq!(engine.stats().sessions, n);
     }
 }

@@ -1,10 +1,11 @@
 //! One running service, and how the tests talk to it.
 
+use berth_placement::accounts::{AccountError, Accounts};
 use berth_placement::clock::{Clock, ManualClock, SystemClock};
 use berth_placement::config::{load, secrets};
 use berth_placement::http::App;
 use berth_placement::service::Listeners;
-use berth_placement::{accounts::Accounts, outbound, service, store};
+use berth_placement::{outbound, service, store};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 use sqlx::SqlitePool;
@@ -75,13 +76,16 @@ impl Site {
     }
 
     async fn start_in(dir: Arc<TempDir>, clock: Arc<ManualClock>, more: &str) -> Self {
-        // Whoever says nothing of a section has this of it.
+        // Whoever says nothing of a section has this of it. A busy machine may take its time, and what
+        // happens then is not what most tests are about.
         let sqlite = format!(
-            "store: {{ kind: sqlite, path: {} }}",
+            "store: {{ kind: sqlite, path: {}, timeout: 10s }}",
             dir.path().join("berth.db").display()
         );
         let usual = [
             ("store:", sqlite.as_str()),
+            ("probe:", "probe: { timeout: 10s }"),
+            ("placement:", "placement: { engine_timeout: 10s }"),
             ("session:", "session: { cookie: { secure: false } }"),
             ("login:", "login: { rate: null }"),
         ];
@@ -95,8 +99,11 @@ impl Site {
         let stores = store::open(&config, of_store).await.unwrap();
         let accounts = Accounts::new(stores.accounts.unwrap(), clock.clone()).unwrap();
         let roles = ["user".to_owned()];
-        // There already when the site starts again.
-        let _ = accounts.add("demo", &roles, PASSWORD.to_owned()).await;
+        match accounts.add("demo", &roles, PASSWORD.to_owned()).await {
+            // There already when the site starts again.
+            Ok(_) | Err(AccountError::Exists(_)) => {}
+            Err(fault) => panic!("no account: {fault}"),
+        }
         let mut config = config;
         config.listen = ([127, 0, 0, 1], 0).into();
         let listeners = Listeners::bind(&config).await.unwrap();
