@@ -5,7 +5,8 @@ use berth_placement::clock::{Clock, ManualClock, SystemClock};
 use berth_placement::config::{load, secrets};
 use berth_placement::http::App;
 use berth_placement::service::Listeners;
-use berth_placement::{outbound, service, store};
+use berth_placement::store::{self, StoreError};
+use berth_placement::{outbound, service};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 use sqlx::SqlitePool;
@@ -100,8 +101,8 @@ impl Site {
         let accounts = Accounts::new(stores.accounts.unwrap(), clock.clone()).unwrap();
         let roles = ["user".to_owned()];
         match accounts.add("demo", &roles, PASSWORD.to_owned()).await {
-            // There already when the site starts again.
-            Ok(_) | Err(AccountError::Exists(_)) => {}
+            // There already when the site starts again, or nobody's to add.
+            Ok(_) | Err(AccountError::Exists(_) | AccountError::Store(StoreError::ReadOnly)) => {}
             Err(fault) => panic!("no account: {fault}"),
         }
         let mut config = config;

@@ -37,7 +37,7 @@ async fn a_killed_process_loses_no_event() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("berth.yaml");
     let yaml = format!(
-        "store: {{ kind: sqlite, path: {} }}\nevents: {{ lease: 1s, poll: 20ms }}\n\
+        "store: {{ kind: sqlite, path: {}, timeout: 10s }}\nevents: {{ lease: 1s, poll: 20ms }}\n\
          webhooks: [ {{ name: siem, url: \"{}\", secret: {{ inline: webhook-secret-16 }} }} ]\n",
         dir.path().join("berth.db").display(),
         receiver.url
