@@ -160,17 +160,11 @@ async fn an_event_that_met_a_failing_store_counts_when_it_comes_again() {
     let (idp, site) = start("sub").await;
     let id = site.login().await;
     let token = idp.sign(&idp.claims(site.clock.now_s(), "1", REVOKED, demo()));
-    let database = site.database().await;
-    let rename = |from: &str, to: &str| {
-        sqlx::query(sqlx::AssertSqlSafe(format!(
-            "ALTER TABLE {from} RENAME TO {to}"
-        )))
-    };
-    rename("sessions", "gone").execute(&database).await.unwrap();
+    site.rename_table("sessions", "gone").await;
     let down = push(&site, token.clone()).await;
     assert_eq!((down.status, down.reason().as_str()), (503, "store-down"));
     assert_eq!(down.header("retry-after"), "1");
-    rename("gone", "sessions").execute(&database).await.unwrap();
+    site.rename_table("gone", "sessions").await;
     assert_taken(&push(&site, token).await);
     assert!(!lives(&site, &id).await);
 }

@@ -210,6 +210,14 @@ impl Site {
         SqlitePool::connect(&url).await.unwrap()
     }
 
+    /// Its store works no more until the table has its name again.
+    pub(crate) async fn rename_table(&self, from: &str, to: &str) {
+        let statement = format!("ALTER TABLE {from} RENAME TO {to}");
+        let statement = sqlx::query(sqlx::AssertSqlSafe(statement));
+        // Connections from before may know the tables by their old names.
+        statement.execute(&self.database().await).await.unwrap();
+    }
+
     pub(crate) async fn session_rows(&self) -> i64 {
         let count = sqlx::query_scalar("SELECT count(*) FROM sessions");
         count.fetch_one(&self.database().await).await.unwrap()

@@ -85,19 +85,11 @@ async fn one_of_two_replicas_sweeps_and_the_other_takes_over() {
 async fn the_sweep_goes_on_after_a_store_error() {
     let site = Site::start(SWEEP).await;
     site.login().await;
-    let database = site.database().await;
-    let rename = async |from: &str, to: &str| {
-        let sql = format!("ALTER TABLE {from} RENAME TO {to}");
-        sqlx::query(sqlx::AssertSqlSafe(sql))
-            .execute(&database)
-            .await
-            .unwrap();
-    };
-    rename("sessions", "elsewhere").await;
+    site.rename_table("sessions", "elsewhere").await;
     site.clock.advance_ms(31 * MINUTE_MS);
     let failed = "berth_sweeps_total{result=\"failed\"}";
     eventually("a sweep fails", async || site.metric(failed).await > 1).await;
-    rename("elsewhere", "sessions").await;
+    site.rename_table("elsewhere", "sessions").await;
     eventually("the row is swept", async || site.session_rows().await == 0).await;
     assert_eq!(expired(&site).await.into_values().collect::<Vec<_>>(), [1]);
 }

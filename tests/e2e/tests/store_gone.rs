@@ -6,7 +6,7 @@
 use berth_databases::{Postgres, Redis};
 use berth_harness::{Call, Result, Stack, wait};
 use serde_json::{Value, json};
-use sqlx::SqlitePool;
+use sqlx::{Connection, SqliteConnection};
 use std::time::Duration;
 
 const UNKNOWN: &str = "berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -83,12 +83,12 @@ async fn the_session_is_still_there(stack: &Stack, cookie: &str) -> Result<()> {
 async fn a_sqlite_file_that_is_no_store_any_more() -> Result<()> {
     let (stack, cookie) = stack_on(&json!({})).await?;
     let url = format!("sqlite://{}", stack.dir.join("berth.db").display());
-    let database = SqlitePool::connect(&url).await?;
+    let mut database = SqliteConnection::connect(&url).await?;
     let away = sqlx::query("ALTER TABLE sessions RENAME TO away");
-    away.execute(&database).await?;
+    away.execute(&mut database).await?;
     nobody_gets_in(&stack, &cookie).await?;
     let back = sqlx::query("ALTER TABLE away RENAME TO sessions");
-    back.execute(&database).await?;
+    back.execute(&mut database).await?;
     the_session_is_still_there(&stack, &cookie).await
 }
 
