@@ -4,7 +4,9 @@
 use super::metrics::DiscoveryMetrics;
 use super::{Discovery, DiscoveryFault, Found};
 use crate::config::Sources;
+use futures_util::FutureExt;
 use rand::RngExt;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -85,7 +87,7 @@ impl Following {
                 tokio::time::sleep(self.pause.mul_f64(jitter)).await;
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
             }
-            match self.discovery.next().await {
+            match heard(self.discovery.as_mut()).await {
                 Ok(found) => {
                     if self.complaint.take().is_some() {
                         info!(%pool, %source, engines = found.len(), "discovery is back");
@@ -111,6 +113,12 @@ impl Following {
             }
         }
     }
+}
+
+/// What the discovery says next. A fault of its own code, or of a library's, is one like any other.
+async fn heard(discovery: &mut dyn Discovery) -> Result<Vec<Found>, DiscoveryFault> {
+    let next = AssertUnwindSafe(discovery.next()).catch_unwind().await;
+    next.unwrap_or_else(|_| Err(DiscoveryFault::new("a fault of ours, which stands above")))
 }
 
 #[cfg(test)]
@@ -157,6 +165,25 @@ mod tests {
         let text = text(&registry);
         assert!(text.contains("discovery_up{pool=\"main\",source=\"dns\"} 1"));
         assert!(text.contains("discovery_failures_total{pool=\"main\",source=\"dns\"} 3"));
+    }
+
+    /// Panics first, then tells.
+    struct Broken(bool);
+
+    #[async_trait]
+    impl Discovery for Broken {
+        async fn next(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
+            assert!(std::mem::replace(&mut self.0, true), "broken");
+            Ok(vec![])
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_panics_is_asked_again() {
+        let metrics = DiscoveryMetrics::register(&mut Registry::default());
+        let mut following = Following::new("main", "docker", Box::new(Broken(false)), metrics);
+        assert_eq!(following.next().await, News::Failing);
+        assert_eq!(following.next().await, News::List(vec![]));
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,10 +6,14 @@ use crate::outbound;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// What a source was told last, and when it is to be asked again.
+/// What a source has told last, and when it is to be asked again.
 #[derive(Debug, Default)]
 pub(super) struct Polled {
     last: Option<Vec<Found>>,
+    /// Since then it has failed.
+    failed: bool,
+    /// Since then it has told of no engines.
+    doubted: bool,
     due: Option<Instant>,
 }
 
@@ -22,7 +26,8 @@ impl Polled {
     }
 
     /// Takes an answer; `next`: when to ask again. Gives it back when it is news: another list than the
-    /// last one, any fault, and any list after a fault.
+    /// last one, any fault, and any list after a fault. That all engines are gone it has to say twice: a source
+    /// that has just come up may know of none yet.
     pub(super) fn news(
         &mut self,
         answer: Result<Vec<Found>, DiscoveryFault>,
@@ -33,16 +38,19 @@ impl Polled {
                 // Their order says nothing.
                 found.sort_by(|a, b| a.name.cmp(&b.name));
                 self.due = Some(Instant::now() + next);
-                if self.last.as_ref() == Some(&found) {
+                let lost = found.is_empty() && self.last.as_ref().is_some_and(|l| !l.is_empty());
+                self.doubted = lost && !self.doubted;
+                if self.doubted || (!self.failed && self.last.as_ref() == Some(&found)) {
                     return None;
                 }
+                self.failed = false;
                 self.last = Some(found.clone());
                 Some(Ok(found))
             }
             Err(fault) => {
                 // Whoever calls waits in between.
                 self.due = None;
-                self.last = None;
+                (self.failed, self.doubted) = (true, false);
                 Some(Err(fault))
             }
         }

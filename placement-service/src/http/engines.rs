@@ -113,10 +113,11 @@ pub(super) async fn drain(
     view(&app, &pool, &engine).map(Json)
 }
 
-/// `DELETE /v1/engines/{pool}/{engine}/drain`. Of an engine that is gone, too: its name may come back.
+/// `DELETE /v1/engines/{pool}/{engine}/drain`. Of an engine that is gone, too: its name may come back. One that its
+/// discovery drains is drained until that says otherwise.
 #[utoipa::path(delete, path = DRAIN_PATH, tag = OPERATORS, security(("client" = [])),
     params(("pool" = String, Path, description = "The pool's name"), ("engine" = String, Path, description = "The engine's name")),
-    responses((status = 204), Refused<403>, Refused<404>, Refused<503>))]
+    responses((status = 204), Refused<403>, Refused<404>, Refused<409>, Refused<503>))]
 pub(super) async fn undrain(
     _: Operator,
     State(app): State<App>,
@@ -128,7 +129,10 @@ pub(super) async fn undrain(
     }
     let undrained = app.drains.undrain(&pool, &engine).await;
     undrained.map_err(|e| store_down(&e))?;
-    Ok(axum::http::StatusCode::NO_CONTENT)
+    match app.drains.of(&pool, &engine) {
+        None => Ok(axum::http::StatusCode::NO_CONTENT),
+        Some(_) => Err(HttpProblem::drained_by_discovery()),
+    }
 }
 
 fn view(app: &App, pool: &str, engine: &str) -> Result<EngineView, HttpProblem> {

@@ -60,6 +60,8 @@ own_problems! {
     no_such_session = NOT_FOUND, "no-such-session", "There is no such session";
     /// No engine of that name in that pool.
     no_such_engine = NOT_FOUND, "no-such-engine", "There is no such engine";
+    /// An operator has not drained it, and cannot call it off.
+    drained_by_discovery = CONFLICT, "drained-by-discovery", "Its discovery drains the engine";
     /// More gateways report than can be kept.
     too_many_gateways = TOO_MANY_REQUESTS, "too-many-gateways", "Too many gateways report";
     /// More streams are open than can be kept.

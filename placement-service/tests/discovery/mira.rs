@@ -58,6 +58,29 @@ async fn follows_a_mira_through_changes_and_failures() {
     );
 }
 
+/// Mira starts with an empty list and fills it.
+#[tokio::test]
+async fn a_mira_that_has_lost_all_engines_says_so_twice() {
+    let one = json!([engine("10.0.0.1", json!({}))]).to_string();
+    let answer = Answer::new(Mutex::new((StatusCode::OK, one.clone())));
+    let mut mira = Mira::new(&MiraSource {
+        url: server(answer.clone()).await,
+        network: None,
+        poll: Duration::from_millis(500),
+    });
+    let found = news(&mut mira).await.unwrap();
+    answer.lock().unwrap().0 = StatusCode::BAD_GATEWAY;
+    news(&mut mira).await.unwrap_err();
+    *answer.lock().unwrap() = (StatusCode::OK, "[]".into());
+    let began = tokio::time::Instant::now();
+    assert!(is_quiet(&mut mira).await);
+    answer.lock().unwrap().1 = one;
+    assert_eq!(news(&mut mira).await.unwrap(), found);
+    answer.lock().unwrap().1 = "[]".into();
+    assert_eq!(news(&mut mira).await.unwrap(), []);
+    assert!(began.elapsed() >= Duration::from_millis(1500));
+}
+
 #[tokio::test]
 async fn a_mira_that_is_not_there_is_a_fault() {
     let mut mira = Mira::new(&MiraSource {

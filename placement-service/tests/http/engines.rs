@@ -96,6 +96,26 @@ async fn a_drained_engine_gets_nothing_new_here_on_other_replicas_and_after_a_re
 }
 
 #[tokio::test]
+async fn what_its_discovery_drains_no_operator_undrains() {
+    let engine = "{ name: e, ip: 127.0.0.1, port: 1, draining: true }";
+    let yaml = format!(
+        "{CLIENTS}pools: [ {{ name: p, driver: websocket, cluster: c, discovery: {{ fixed: [ {engine} ] }} }} ]"
+    );
+    let site = Site::start(&yaml).await;
+    let is_drained = async || {
+        let listed = operator(&site, Method::GET, "/v1/engines").await.json();
+        listed["engines"][0]["draining"] == true
+    };
+    eventually("it is drained", is_drained).await;
+    let refused = operator(&site, Method::DELETE, "/v1/engines/p/e/drain").await;
+    assert_eq!(
+        (refused.status, refused.reason().as_str()),
+        (409, "drained-by-discovery")
+    );
+    assert!(is_drained().await);
+}
+
+#[tokio::test]
 async fn faults_of_a_drain_are_named() {
     let (site, _engines) = site("").await;
     for (path, status, reason) in [
