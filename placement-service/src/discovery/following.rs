@@ -118,7 +118,11 @@ impl Following {
 /// What the discovery says next. A fault of its own code, or of a library's, is one like any other.
 async fn heard(discovery: &mut dyn Discovery) -> Result<Vec<Found>, DiscoveryFault> {
     let next = AssertUnwindSafe(discovery.next()).catch_unwind().await;
-    next.unwrap_or_else(|_| Err(DiscoveryFault::new("a fault of ours, which stands above")))
+    next.unwrap_or_else(|_| {
+        Err(DiscoveryFault::new(
+            "its code has panicked; where, the log tells above",
+        ))
+    })
 }
 
 #[cfg(test)]
