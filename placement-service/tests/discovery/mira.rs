@@ -58,7 +58,7 @@ async fn follows_a_mira_through_changes_and_failures() {
     );
 }
 
-/// Mira starts with an empty list and fills it.
+/// One that has just come up may know of none yet.
 #[tokio::test]
 async fn a_mira_that_has_lost_all_engines_says_so_twice() {
     let one = json!([engine("10.0.0.1", json!({}))]).to_string();
@@ -72,13 +72,14 @@ async fn a_mira_that_has_lost_all_engines_says_so_twice() {
     answer.lock().unwrap().0 = StatusCode::BAD_GATEWAY;
     news(&mut mira).await.unwrap_err();
     *answer.lock().unwrap() = (StatusCode::OK, "[]".into());
-    let began = tokio::time::Instant::now();
     assert!(is_quiet(&mut mira).await);
     answer.lock().unwrap().1 = one;
+    // From the answer before on: two polls.
+    let began = tokio::time::Instant::now();
     assert_eq!(news(&mut mira).await.unwrap(), found);
     answer.lock().unwrap().1 = "[]".into();
     assert_eq!(news(&mut mira).await.unwrap(), []);
-    assert!(began.elapsed() >= Duration::from_millis(1500));
+    assert!(began.elapsed() >= Duration::from_millis(1000));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! One replica alone loses the way to the store that it shares (S6): it refuses, the other goes on, and it comes
 //! back by itself. And a store that comes back without its latest writes: what happens from then on is heard.
 
-use crate::site::{Site, eventually};
+use crate::site::{FROM_MEMORY, Site, eventually};
 use crate::stores::{is_store_down, site};
 use berth_databases::{Postgres, Redis};
 use serde_json::json;
@@ -141,9 +141,8 @@ async fn read_up_to(site: &Site) -> i64 {
 
 #[tokio::test]
 async fn a_log_that_has_lost_its_latest_entries_is_heard_from_there_on() {
-    let more = "session: { cookie: { secure: false }, cache: 60s }";
-    let site = Site::start(more).await;
-    let other = site.replica(more).await;
+    let site = Site::start(FROM_MEMORY).await;
+    let other = site.replica(FROM_MEMORY).await;
     for _ in 0..5 {
         site.login().await;
     }

@@ -39,7 +39,7 @@ async fn site(more: &str) -> (Site, Vec<Engine>) {
     (site, engines)
 }
 
-fn placement(session: &str, tab: &str) -> Value {
+pub(crate) fn placement(session: &str, tab: &str) -> Value {
     json!({"session": session, "method": "GET", "path": "/app/sales.qvf", "host": "h", "tab": tab})
 }
 

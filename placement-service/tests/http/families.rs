@@ -148,7 +148,7 @@ async fn a_logout_of_the_parent_ends_three_generations_on_the_other_runtime() {
         assert_eq!(told["cause"], "parent-ended");
     }
     let took = began.elapsed();
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
 }
 
 #[tokio::test]

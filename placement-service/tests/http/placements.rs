@@ -1,5 +1,6 @@
 //! `POST /v1/placements` with simulated engines: the whole way from a cookie to an engine session.
 
+use crate::engines::placement;
 use crate::site::{Site, answer as answer_of};
 use berth_api::PlacementAnswer;
 use berth_engine_sim::{Document, Engine, Options};
@@ -53,11 +54,7 @@ async fn until(what: &str, holds: impl AsyncFn() -> bool) {
 }
 
 pub(crate) fn body(session: &str, path: &str) -> String {
-    of_tab(session, path, "t1")
-}
-
-fn of_tab(session: &str, path: &str, tab: &str) -> String {
-    json!({"session": session, "method": "GET", "path": path, "host": "h", "tab": tab}).to_string()
+    json!({"session": session, "method": "GET", "path": path, "host": "h", "tab": "t1"}).to_string()
 }
 
 pub(crate) async fn reservations(site: &Site) -> String {
@@ -154,7 +151,7 @@ async fn many_placements_share_one_connection() {
     let id = site.login().await;
     let mut gateway = TcpStream::connect(site.address).await.unwrap();
     for n in 1..=3 {
-        let body = of_tab(&id, "/app/sales.qvf", &format!("t{n}"));
+        let body = placement(&id, &format!("t{n}")).to_string();
         let request = format!(
             "POST /v1/placements HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()

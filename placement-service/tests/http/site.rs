@@ -20,6 +20,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub(crate) const PASSWORD: &str = "demo-password";
+/// A service that serves from memory for longer than a test waits.
+pub(crate) const FROM_MEMORY: &str = "session: { cookie: { secure: false }, cache: 60s }";
 
 /// A service on a free port, with the account `demo`.
 pub(crate) struct Site {
