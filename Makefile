@@ -9,8 +9,8 @@ help: ## List these commands
 
 run: ## Start three engines, the placement service and Envoy; Ctrl-C ends all
 	@tests/setup/tools.sh run
-	@tests/setup/build.sh
-	@exec target/release/berth-run
+	@tests/setup/build.sh quick
+	@exec target/quick/berth-run
 
 test: setup build-tests ## Run every suite; the last line counts
 	@tests/setup/test.sh
@@ -42,7 +42,8 @@ sim: ## Prove the placement on simulated fleets; tables and JSON
 	@cargo build --release --locked --workspace --bins
 	@target/release/berth-sim
 
-soak: setup build-tests ## Run the long tests of memory, chaos and revocation (about 20 minutes)
+soak: setup ## Run the long tests of memory, chaos and revocation (about 20 minutes)
+	@tests/setup/build.sh soak
 	@tests/setup/soak.sh
 
 validate: build-tests ## Let Envoy judge the configurations

@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# Builds the filter (target/wasm/berth_filter.wasm) and the binaries (target/release). Seconds when nothing has changed.
-# `build.sh tests` builds the tests too. In one call, as the features of the dependencies (and so all of them) differ with the
-# tests' own: whoever runs tests compiles everything once, not twice.
+# Builds the filter (target/wasm/berth_filter.wasm) and the binaries: build.sh [release|quick|tests|soak]. Seconds when nothing has changed.
+#   release  target/release, for production, benchmarks and the simulation
+#   quick    target/quick: compiles in half the time, runs slower
+#   tests    as quick, with the tests. In one call: the tests add features to the dependencies, so a build without them
+#            would compile all dependencies a second time.
+#   soak     as tests, in target/release
 . "$(dirname "$0")/wasm.sh"
 
 # filter NAME ARGUMENT...: builds the filter and puts it under this name.
@@ -20,10 +23,17 @@ filter() {
 
 choose_route
 step "filter, WebAssembly ($WASM_ROUTE route)" filter berth_filter
-if [ "${1:-}" = tests ]; then
-    # With a trap to be sprung by tests. Never shipped.
-    step "filter with a trap, for tests" filter berth_filter_trap --features trap
-    step "service, simulator, harness and all tests" cargo build --release --locked --workspace --all-targets
-else
-    step "placement service, engine simulator, berth-run" cargo build --release --locked --workspace --bins
-fi
+case ${1:-release} in
+    release) step "placement service, engine simulator, tools" cargo build --release --locked --workspace --bins ;;
+    quick) step "placement service, engine simulator, berth-run" cargo build --profile quick --locked -p berth-placement -p berth-engine-sim -p berth-harness --bins ;;
+    tests)
+        # With a trap to be sprung by tests. Never shipped.
+        step "filter with a trap, for tests" filter berth_filter_trap --features trap
+        step "service, simulator, harness and all tests" cargo build --profile quick --locked --workspace --all-targets
+        ;;
+    soak)
+        step "filter with a trap, for tests" filter berth_filter_trap --features trap
+        step "service, simulator, harness and tests, optimised" cargo build --release --locked --workspace --all-targets
+        ;;
+    *) die "build.sh: $1?" ;;
+esac

@@ -15,10 +15,10 @@ unset ENVOY_PATH
 export BERTH_FUNC_E=$TOOLS/bin/func-e
 
 say "== func-e run, e2e smoke"
-cargo test --release --locked --workspace --test main_job --test enigma
+cargo test --profile quick --locked --workspace --test main_job --test enigma
 
 say "== func-e run -c envoy/config.yaml, on the ports that it names"
-target/release/berth-run >"$LOGS/func-e-demo.log" 2>&1 & demo=$!
+target/quick/berth-run >"$LOGS/func-e-demo.log" 2>&1 & demo=$!
 trap 'kill -TERM $demo 2>/dev/null || true' EXIT
 for _ in $(seq 300); do
     grep -q '^ready: ' "$LOGS/func-e-demo.log" && break

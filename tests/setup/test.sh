@@ -4,11 +4,11 @@
 . "$(dirname "$0")/wasm.sh"
 choose_route
 
-suite_native() { cargo test --release --locked --workspace --no-fail-fast --exclude berth-e2e; }
+suite_native() { cargo test --profile quick --locked --workspace --no-fail-fast --exclude berth-e2e; }
 suite_table() { node --test --test-reporter=tap tests/wasm/; }
 suite_bindgen() {
     CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner \
-        wasm_cargo test wasm32-unknown-unknown --release --locked -p berth-filter --tests
+        wasm_cargo test wasm32-unknown-unknown --profile quick --locked -p berth-filter --tests
 }
 suite_validate() { tests/setup/validate.sh; }
 suite_e2e() {
@@ -18,12 +18,12 @@ suite_e2e() {
         [ "$name" = browser ] || tests+=(--test "$name")
     done
     # Always the whole workspace: with one package alone, its dependencies would be built again with other features.
-    cargo test --release --locked --workspace --no-fail-fast "${tests[@]}"
+    cargo test --profile quick --locked --workspace --no-fail-fast "${tests[@]}"
 }
 # One stack after the other: Chromium alone keeps the machine busy. What node's runner prints is counted too.
 suite_browser() {
     node --test --test-reporter=tap tests/browser/unit/
-    cargo test --release --locked --workspace --no-fail-fast --test browser -- --nocapture --test-threads=1
+    cargo test --profile quick --locked --workspace --no-fail-fast --test browser -- --nocapture --test-threads=1
 }
 
 # counts LOG: "passed failed" as cargo, node's test runner and validate.sh print them.

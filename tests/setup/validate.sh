@@ -37,7 +37,7 @@ spoil() {
     sed -E "$2" "$1" >"$dir/spoilt.yaml"
     ! cmp -s "$1" "$dir/spoilt.yaml" || die "validate.sh: nothing to spoil in $1: $2"
 }
-inline() { target/release/berth-run --render-inline >"$1"; }
+inline() { target/quick/berth-run --render-inline >"$1"; }
 inline "$dir/inline.yaml"
 judge ok "envoy/filter.yaml in its place" "$dir/inline.yaml"
 spoil envoy/minimal.yaml 's/action: place/action: plaice/'

@@ -18,13 +18,26 @@ pub fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
-/// A binary of the workspace: from `BERTH_BIN_DIR`, else `target/release`.
+/// A binary of the workspace: from `BERTH_BIN_DIR`, else of the same profile as the program that asks.
 ///
 /// # Errors
 /// When it has not been built.
 pub fn binary(name: &str) -> Result<PathBuf> {
-    let dir = env::var_os("BERTH_BIN_DIR").map_or_else(|| target().join("release"), PathBuf::from);
+    let dir = match env::var_os("BERTH_BIN_DIR") {
+        Some(dir) => PathBuf::from(dir),
+        None => profile_dir(&env::current_exe()?),
+    };
     existing(dir.join(name), "make build")
+}
+
+/// `target/PROFILE` of a program in it. Cargo puts test programs one folder deeper, into `deps`.
+fn profile_dir(program: &Path) -> PathBuf {
+    let dir = program.parent().unwrap_or(program);
+    let dir = match dir.file_name() {
+        Some(name) if name == "deps" => dir.parent().unwrap_or(dir),
+        _ => dir,
+    };
+    dir.to_path_buf()
 }
 
 /// The built filter: from `BERTH_WASM`, else `target/wasm/berth_filter.wasm`.
