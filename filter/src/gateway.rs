@@ -5,7 +5,7 @@
 use crate::feed::{Feed, Settings};
 use crate::placement::Placed;
 use crate::reports::Reports;
-use crate::streams::{Ended, Ending, Streams, Tap};
+use crate::streams::{Due, Ended, Ending, Streams, Tap};
 use berth_api::{
     CloseReason, ClosedStream, GatewayAnswer, GatewayEvent, GatewayReport, gateway_events_path,
 };
@@ -17,17 +17,16 @@ pub const BUSY_MS: u32 = 50;
 /// See [`BUSY_MS`].
 pub const IDLE_MS: u32 = 1_000;
 
-/// What a gateway is to do at a tick.
+/// Milliseconds from a tick that has reset requests to the next one, which sends what is due.
+pub const AFTER_RESETS_MS: u32 = 5;
+
+/// What a gateway is to send at a tick.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Work {
     /// The JSON of a poll to send, and the milliseconds that it is held.
     pub poll: Option<(Vec<u8>, u32)>,
     /// The JSON of a report to send.
     pub report: Option<Vec<u8>>,
-    /// Streams to cut off.
-    pub resets: Vec<u32>,
-    /// How many streams will soon be too old.
-    pub warnings: u32,
 }
 
 /// What the tokens that are cached have to hear.
@@ -62,7 +61,7 @@ impl Gateway {
             path: gateway_events_path(&format!("{name:032x}")),
             streams: Streams::new(grace_ms),
             reports: Reports::default(),
-            feed: Feed::new(settings),
+            feed: Feed::new(settings, seed(name)),
             ended: Ended::default(),
             polled: false,
             ticked: 0,
@@ -133,9 +132,8 @@ impl Gateway {
         });
     }
 
-    /// What there is to do now. A poll and a report do not start in the same tick: the service should see
-    /// their numbers in order.
-    pub fn tick(&mut self, now: u64) -> Work {
+    /// Begins a tick, before [`Self::work`]: the streams to be cut off.
+    pub fn begin_tick(&mut self, now: u64) -> Due {
         if now < self.ticked {
             self.streams.set_back(self.ticked.saturating_sub(now));
             self.reports.set_back(now);
@@ -143,6 +141,12 @@ impl Gateway {
             self.was_set_back = true;
         }
         self.ticked = now;
+        self.streams.due(now)
+    }
+
+    /// What there is to send now. A poll and a report do not start in the same tick: the service should see
+    /// their numbers in order.
+    pub fn work(&mut self, now: u64) -> Work {
         if !self.streams.is_empty() || self.reports.is_pending() {
             self.feed.want(now);
         }
@@ -150,12 +154,7 @@ impl Gateway {
         if self.feed.is_lost(now) {
             self.feed.failed(now);
         }
-        let due = self.streams.due(now);
-        let mut work = Work {
-            resets: due.resets,
-            warnings: due.warnings,
-            ..Work::default()
-        };
+        let mut work = Work::default();
         let turn = std::mem::take(&mut self.polled) || !self.feed.is_due(now);
         if turn && self.feed.has_begun() {
             let report = self.reports.next(&self.streams, now);
@@ -248,6 +247,13 @@ impl Gateway {
             ..Told::default()
         })
     }
+}
+
+/// The seed of a worker's jitter, from its random name.
+#[must_use]
+#[allow(clippy::cast_possible_truncation, reason = "half of the bits are enough")]
+pub const fn seed(name: u128) -> u64 {
+    name as u64
 }
 
 fn read(body: &[u8]) -> Option<GatewayAnswer> {

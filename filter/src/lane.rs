@@ -1,6 +1,6 @@
 //! The stream of calls of one worker (see `berth_api::Call`): when to open it, which calls are under way on
-//! it, and which of them have waited long enough. It carries calls from the moment when the service has
-//! taken it; until then, and whenever it is lost, calls go as requests of their own. Knows no host; `W` is
+//! it, and which of them have waited long enough. It carries calls from its first message on, with which the service
+//! greets; until then, and whenever it is lost, calls go as requests of their own. Knows no host; `W` is
 //! what the host keeps of one that waits. Times are milliseconds of any clock.
 
 use crate::schedule::Schedule;
@@ -15,8 +15,11 @@ const MAX_BACK_OFF_MS: u64 = 30_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stream {
     None,
-    /// The service has not said yet that it takes it.
-    Opening(u32),
+    /// The service has not greeted yet.
+    Opening {
+        stream: u32,
+        since: u64,
+    },
     Open {
         stream: u32,
         /// When something was last heard on it.
@@ -65,7 +68,7 @@ pub struct Overdue<W> {
     pub waits: Vec<W>,
     /// What to tell the service of them.
     pub cancels: Vec<Sending>,
-    /// Nothing was heard on the stream for as long: it is to be cut off.
+    /// A stream without a message from the service for as long: it is to be cut off.
     pub cut: Option<u32>,
 }
 
@@ -74,6 +77,7 @@ pub struct Lane<W> {
     timeout_ms: u64,
     schedule: Schedule,
     stream: Stream,
+    /// The service has answered a call that went as a request of its own.
     wanted: bool,
     last: u64,
     waiting: HashMap<u64, Waits<W>>,
@@ -84,12 +88,13 @@ pub struct Lane<W> {
 }
 
 impl<W> Lane<W> {
-    /// A lane whose calls may take `timeout_ms` milliseconds.
+    /// A lane whose calls, and whose greeting, may take `timeout_ms` milliseconds. `seed`: see
+    /// [`Schedule::with_jitter`].
     #[must_use]
-    pub fn new(timeout_ms: u32) -> Self {
+    pub fn new(timeout_ms: u32, seed: u64) -> Self {
         Self {
             timeout_ms: timeout_ms.into(),
-            schedule: Schedule::new(0, MAX_BACK_OFF_MS, u64::MAX),
+            schedule: Schedule::new(0, MAX_BACK_OFF_MS, u64::MAX).with_jitter(seed),
             stream: Stream::None,
             wanted: false,
             last: 0,
@@ -99,7 +104,14 @@ impl<W> Lane<W> {
         }
     }
 
-    /// Whether to open a stream now: there was a call that would have used it.
+    /// The service has answered a call that went as a request: a stream would have carried it, and is worth a try.
+    pub fn answered_request(&mut self) {
+        if self.stream == Stream::None {
+            self.wanted = true;
+        }
+    }
+
+    /// Whether to open a stream now.
     #[must_use]
     pub fn is_due(&self, now: u64) -> bool {
         self.wanted && self.stream == Stream::None && self.schedule.is_due(now)
@@ -109,19 +121,11 @@ impl<W> Lane<W> {
     pub fn opening(&mut self, stream: Option<u32>, now: u64) {
         self.schedule.started(now);
         match stream {
-            Some(stream) => self.stream = Stream::Opening(stream),
-            None => self.schedule.failed(now),
-        }
-    }
-
-    /// The service has begun to answer on the stream.
-    pub fn opened(&mut self, stream: u32, now: u64) {
-        if self.stream == Stream::Opening(stream) {
-            self.stream = Stream::Open {
-                stream,
-                heard: now,
-                useful: false,
-            };
+            Some(stream) => self.stream = Stream::Opening { stream, since: now },
+            None => {
+                self.schedule.failed(now);
+                self.wanted = false;
+            }
         }
     }
 
@@ -137,7 +141,6 @@ impl<W> Lane<W> {
         now: u64,
     ) -> Result<Sending, (Vec<u8>, W)> {
         let Stream::Open { stream, .. } = self.stream else {
-            self.wanted = true;
             return Err((body, who));
         };
         if self.waiting.len() >= MAX_CALLS {
@@ -180,7 +183,7 @@ impl<W> Lane<W> {
         self.waiting.remove(&id)
     }
 
-    /// A message has come. `None` when it is of another stream.
+    /// A message has come: the greeting, which answers no call, or a reply. `None` when it is of another stream.
     ///
     /// # Errors
     /// When it is no reply: the stream is to be cut off.
@@ -190,21 +193,25 @@ impl<W> Lane<W> {
         message: &[u8],
         now: u64,
     ) -> Result<Option<Heard<W>>, NoReply> {
-        let Stream::Open {
-            stream: current,
-            heard,
-            useful,
-        } = &mut self.stream
-        else {
-            return Ok(None);
+        let was_useful = match self.stream {
+            Stream::Opening {
+                stream: current, ..
+            } if current == stream => false,
+            Stream::Open {
+                stream: current,
+                useful,
+                ..
+            } if current == stream => useful,
+            _ => return Ok(None),
         };
-        if *current != stream {
-            return Ok(None);
-        }
         let Reply { id, status, body } = Reply::decode(message).map_err(|_| NoReply)?;
         let status = u16::try_from(status).map_err(|_| NoReply)?;
-        (*heard, *useful) = (now, true);
         let who = self.waiting.remove(&id).map(|waits| waits.who);
+        self.stream = Stream::Open {
+            stream,
+            heard: now,
+            useful: was_useful || who.is_some(),
+        };
         Ok(Some(Heard { who, status, body }))
     }
 
@@ -219,6 +226,11 @@ impl<W> Lane<W> {
             self.set_back(self.looked.saturating_sub(now));
         }
         self.looked = now;
+        if let Stream::Opening { stream, since } = self.stream
+            && since.saturating_add(self.timeout_ms) <= now
+        {
+            overdue.cut = Some(stream);
+        }
         if now < self.earliest {
             return overdue;
         }
@@ -244,16 +256,21 @@ impl<W> Lane<W> {
             waits.deadline = waits.deadline.saturating_sub(by);
         }
         self.earliest = self.earliest.saturating_sub(by);
-        if let Stream::Open { heard, .. } = &mut self.stream {
-            *heard = heard.saturating_sub(by);
+        match &mut self.stream {
+            Stream::Open { heard: at, .. } | Stream::Opening { since: at, .. } => {
+                *at = at.saturating_sub(by);
+            }
+            Stream::None => {}
         }
     }
 
-    /// A stream is over: whoever waited on it has to ask in another way, in this order. `None` when it was not
-    /// the lane's.
-    pub fn closed(&mut self, stream: u32, now: u64) -> Option<Vec<Waits<W>>> {
+    /// A stream has ended. Calls that waited on it have to go as requests: each with its number, in the order of the
+    /// calls. `None` when it was not the lane's.
+    pub fn closed(&mut self, stream: u32, now: u64) -> Option<Vec<(u64, Waits<W>)>> {
         match self.stream {
-            Stream::Opening(current) if current == stream => self.schedule.failed(now),
+            Stream::Opening {
+                stream: current, ..
+            } if current == stream => self.schedule.failed(now),
             Stream::Open {
                 stream: current,
                 useful,
@@ -272,7 +289,7 @@ impl<W> Lane<W> {
         self.earliest = u64::MAX;
         let mut left: Vec<_> = self.waiting.drain().collect();
         left.sort_unstable_by_key(|(id, _)| *id);
-        Some(left.into_iter().map(|(_, waits)| waits).collect())
+        Some(left)
     }
 }
 

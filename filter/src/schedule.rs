@@ -18,6 +18,8 @@ pub struct Schedule {
     last: Option<u64>,
     in_flight: bool,
     has_succeeded: bool,
+    /// State of the generator of jitter; `None`: no jitter.
+    jitter: Option<u64>,
 }
 
 impl Schedule {
@@ -35,7 +37,16 @@ impl Schedule {
             last: None,
             in_flight: false,
             has_succeeded: false,
+            jitter: None,
         }
+    }
+
+    /// With jitter: waits after failures are between half the back-off and all of it, so that the workers of many gateways
+    /// do not all call a service in the moment in which it comes back. `seed` is random.
+    #[must_use]
+    pub const fn with_jitter(mut self, seed: u64) -> Self {
+        self.jitter = Some(seed);
+        self
     }
 
     /// Whether a call was ever answered well.
@@ -84,8 +95,26 @@ impl Schedule {
         self.in_flight = false;
         self.seen = now;
         let wait = FIRST_BACK_OFF_MS.saturating_mul(1 << self.failures.min(16));
+        let wait = wait.min(self.max_back_off_ms);
         self.failures = self.failures.saturating_add(1);
-        self.next = now.saturating_add(wait.min(self.max_back_off_ms));
+        self.next = now.saturating_add(self.jittered(wait));
+    }
+
+    /// A random time from half of `wait_ms` up to all of it.
+    const fn jittered(&mut self, wait_ms: u64) -> u64 {
+        let Some(state) = self.jitter else {
+            return wait_ms;
+        };
+        // Knuth's MMIX generator; its high bits are the good ones. Nothing depends on them that a stranger could use.
+        let state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        self.jitter = Some(state);
+        let half = wait_ms / 2;
+        match (state >> 33).checked_rem(half.saturating_add(1)) {
+            Some(less) => wait_ms.saturating_sub(less),
+            None => wait_ms,
+        }
     }
 
     /// The next call is due earlier, yet no earlier than `gap_ms` after the last one, and not while calls fail.
@@ -133,6 +162,21 @@ mod tests {
         assert_eq!(waits[..4], [250, 500, 1000, 2000]);
         assert_eq!(waits[9], 30_000);
         assert_eq!(schedule.failures(), 10);
+    }
+
+    #[test]
+    fn jitter_spreads_a_wait_over_its_second_half() {
+        let waits: Vec<u64> = (0..1_000)
+            .map(|seed| {
+                let mut schedule = schedule().with_jitter(seed * 0x9e37_79b9_7f4a_7c15);
+                schedule.started(0);
+                schedule.failed(0);
+                (0..).find(|t| schedule.is_due(*t)).unwrap()
+            })
+            .collect();
+        assert!(waits.iter().all(|wait| (125..=250).contains(wait)));
+        let early = waits.iter().filter(|wait| **wait < 188).count();
+        assert!((400..600).contains(&early), "{early} of 1,000 in the first half");
     }
 
     #[test]

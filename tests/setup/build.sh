@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Builds the filter (target/wasm/berth_filter.wasm) and the binaries: build.sh [release|quick|tests|soak]. Seconds when nothing has changed.
+# Builds the filter (target/wasm/berth_filter.wasm) and the binaries: build.sh [release|quick|tests|soak|filter]. Seconds when nothing has changed.
 #   release  target/release, for production, benchmarks and the simulation
 #   quick    target/quick: compiles in half the time, runs slower
 #   tests    as quick, with the tests. In one call: the tests add features to the dependencies, so a build without them
 #            would compile all dependencies a second time.
 #   soak     as tests, in target/release
+#   filter   the filter alone, with and without a trap
 . "$(dirname "$0")/wasm.sh"
 
 # filter NAME ARGUMENT...: builds the filter and puts it under this name.
@@ -14,11 +15,7 @@ filter() {
     wasm_cargo build wasm32-wasip1 --profile filter -p berth-filter --locked "$@"
     built=$(wasm_target_dir)/wasm32-wasip1/filter/berth_filter.wasm
     mkdir -p target/wasm
-    # Envoy may have the old one open: replace it, do not write into it.
-    if ! cmp -s "$built" "target/wasm/$name.wasm"; then
-        cp "$built" "target/wasm/.$name.wasm"
-        mv "target/wasm/.$name.wasm" "target/wasm/$name.wasm"
-    fi
+    node tests/setup/exports.mjs "$built" "target/wasm/$name.wasm"
 }
 
 choose_route
@@ -35,5 +32,6 @@ case ${1:-release} in
         step "filter with a trap, for tests" filter berth_filter_trap --features trap
         step "service, simulator, harness and tests, optimised" cargo build --release --locked --workspace --all-targets
         ;;
+    filter) step "filter with a trap, for tests" filter berth_filter_trap --features trap ;;
     *) die "build.sh: $1?" ;;
 esac

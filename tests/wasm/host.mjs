@@ -2,6 +2,7 @@
 // 0.2.1 that the filter uses. Keeps what the filter did to each request; can make any call fail.
 import { readFileSync } from 'node:fs';
 import { WASI } from 'node:wasi';
+import { Entries } from './entries.mjs';
 
 const OK = 0;
 const NOT_FOUND = 1;
@@ -23,6 +24,28 @@ const module = new WebAssembly.Module(readFileSync(file));
 
 const latin1 = (text) => Buffer.from(text, 'latin1');
 
+/** The texts of protobuf fields with one-byte tags and lengths of up to two bytes. */
+function fields(bytes) {
+  const found = {};
+  for (let at = 0; at < bytes.length; ) {
+    const tag = bytes[at];
+    let size = bytes[at + 1];
+    at += 2;
+    if (size >= 0x80) size += (bytes[at++] - 1) * 0x80;
+    found[tag >> 3] = bytes.subarray(at, at + size);
+    at += size;
+  }
+  return found;
+}
+
+/** Cluster and authority of a GrpcService with an envoy_grpc. Envoy takes a bare name, too, unless that happens to parse. */
+function grpcTarget(bytes) {
+  const envoyGrpc = fields(bytes)[1];
+  if (!envoyGrpc || bytes[0] !== 10) return undefined;
+  const { 1: cluster, 2: authority } = fields(envoyGrpc);
+  return { cluster: String(cluster), authority: String(authority) };
+}
+
 export class Host {
   clusters = new Set(['placement', 'svc']);
   logs = [];
@@ -34,7 +57,12 @@ export class Host {
   /** Whether the service takes streams of calls; those that were opened. */
   takesStreams = false;
   lanes = [];
+  /** Whether the cluster has no endpoint that could be reached: calls and streams fail inside themselves. */
+  unreachable = false;
+  entries = new Entries();
   counts = {};
+  /** Calls and streams begun, also those that failed at once. */
+  attempts = 0;
   fail = {};
   now = 1_000_000;
   tick = 0;
@@ -65,15 +93,19 @@ export class Host {
     wasi.initialize(this.instance);
   }
 
+  #enter(callback, ...args) {
+    return this.entries.enter(() => this.exports[callback](...args));
+  }
+
   /** Configures a new root context, as Envoy does for every new configuration; true if accepted. */
   configure(json) {
     const text = typeof json === 'string' || Buffer.isBuffer(json) ? json : JSON.stringify(json);
     this.#configuration = Buffer.from(text);
     this.#root = this.#next++;
-    this.exports.proxy_on_context_create(this.#root, 0);
+    this.#enter('proxy_on_context_create', this.#root, 0);
     this.#current = this.#root;
-    if (!this.exports.proxy_on_vm_start(this.#root, 0)) return false;
-    return this.exports.proxy_on_configure(this.#root, this.#configuration.length) === 1;
+    if (!this.#enter('proxy_on_vm_start', this.#root, 0)) return false;
+    return this.#enter('proxy_on_configure', this.#root, this.#configuration.length) === 1;
   }
 
   /** A request's headers come; `headers` are pairs whose characters are bytes. */
@@ -88,22 +120,22 @@ export class Host {
       reset: 0,
     };
     this.#contexts.set(id, request);
-    this.exports.proxy_on_context_create(id, this.#root);
+    this.#enter('proxy_on_context_create', id, this.#root);
     this.#current = id;
-    request.action = this.exports.proxy_on_request_headers(id, headers.length, 1);
+    request.action = this.#enter('proxy_on_request_headers', id, headers.length, 1);
     return request;
   }
 
   body(request) {
     this.#current = request.id;
-    return this.exports.proxy_on_request_body(request.id, 10, 0);
+    return this.#enter('proxy_on_request_body', request.id, 10, 0);
   }
 
   /** Bytes from the client; returns what goes on of them, or nothing when the request waits. */
   chunk(request, bytes) {
     this.#current = request.id;
     request.chunk = Buffer.from(bytes);
-    const action = this.exports.proxy_on_request_body(request.id, request.chunk.length, 0);
+    const action = this.#enter('proxy_on_request_body', request.id, request.chunk.length, 0);
     const passed = action === CONTINUE ? request.chunk : undefined;
     delete request.chunk;
     return passed;
@@ -113,19 +145,20 @@ export class Host {
   trailers(request, trailers = []) {
     this.#current = request.id;
     request.trailers = trailers.map(([name, value]) => [name, latin1(value)]);
-    return this.exports.proxy_on_request_trailers(request.id, trailers.length);
+    return this.#enter('proxy_on_request_trailers', request.id, trailers.length);
   }
 
   /** The client is gone, or the request is over. */
   done(request, { keep = false } = {}) {
+    if (request.ended) return;
+    request.ended = true;
     this.#current = request.id;
-    this.exports.proxy_on_done(request.id);
-    this.exports.proxy_on_log(request.id);
+    this.#enter('proxy_on_done', request.id);
     if (!keep) this.delete(request);
   }
 
   delete(request) {
-    this.exports.proxy_on_delete(request.id);
+    this.#enter('proxy_on_delete', request.id);
     this.#contexts.delete(request.id);
   }
 
@@ -135,28 +168,27 @@ export class Host {
     this.#calloutAnswer = { headers, body: Buffer.from(body) };
     this.#current = this.#root;
     const { length } = this.#calloutAnswer.body;
-    this.exports.proxy_on_http_call_response(call.context, call.token, headers.length, length, 0);
+    this.#enter('proxy_on_http_call_response', call.context, call.token, headers.length, length, 0);
     this.#calloutAnswer = { headers: [], body: Buffer.alloc(0) };
   }
 
-  /** The service begins to answer on a stream. */
+  /** The service greets on a stream: a reply with status 200 to no call. */
   laneOpens(lane) {
-    this.#current = this.#root;
-    this.exports.proxy_on_grpc_receive_initial_metadata(lane.context, lane.token, 0);
+    this.laneSays(lane, [16, 0xc8, 0x01]);
   }
 
   /** A message comes on a stream. */
   laneSays(lane, message) {
     this.#message = Buffer.from(message);
     this.#current = this.#root;
-    this.exports.proxy_on_grpc_receive(lane.context, lane.token, this.#message.length);
+    this.#enter('proxy_on_grpc_receive', lane.context, lane.token, this.#message.length);
   }
 
   /** A stream is over. */
   laneCloses(lane, status = 14) {
     lane.open = false;
     this.#current = this.#root;
-    this.exports.proxy_on_grpc_close(lane.context, lane.token, status);
+    this.#enter('proxy_on_grpc_close', lane.context, lane.token, status);
   }
 
   /** The context that calls are about at present. */
@@ -172,7 +204,7 @@ export class Host {
   wait(ms) {
     this.now += ms;
     this.#current = this.#root;
-    this.exports.proxy_on_tick(this.#root);
+    this.#enter('proxy_on_tick', this.#root);
   }
 
   get memory() {
@@ -219,6 +251,16 @@ export class Host {
       pairs.push([name, take(data.readUInt32LE(8 + 8 * i))]);
     }
     return pairs;
+  }
+
+  /** A stream that fails inside the call: Envoy has an answer of its own, and its metadata enter the module at once. */
+  #failStream(context, token) {
+    for (const part of ['initial', 'trailing']) {
+      const callback = `proxy_on_grpc_receive_${part}_metadata`;
+      if (this.exports[callback]) this.#enter(callback, context, token, 0);
+    }
+    this.entries.defer(() => this.#enter('proxy_on_grpc_close', context, token, 14));
+    return INTERNAL_FAILURE;
   }
 
   #hostCalls() {
@@ -311,8 +353,12 @@ export class Host {
         request().resumed += 1;
         return OK;
       },
+      // Envoy ends the request inside the call.
       proxy_close_stream: () => {
-        request().reset += 1;
+        const [current, reset] = [this.#current, request()];
+        reset.reset += 1;
+        this.done(reset);
+        this.#current = current;
         return OK;
       },
       proxy_send_local_response: (status, at, size, bodyAt, bodySize, headersAt, headersSize) => {
@@ -341,6 +387,12 @@ export class Host {
         if (!this.clusters.has(cluster)) return BAD_ARGUMENT;
         const headers = Object.fromEntries(this.#readMap(headersAt, headersSize));
         const call = { token: this.#next++, context: this.#current, cluster, headers, timeout };
+        this.attempts += 1;
+        // Envoy forgets the call, so nothing of it reaches the module.
+        if (this.unreachable) {
+          this.entries.defer(() => {});
+          return INTERNAL_FAILURE;
+        }
         call.body = this.#text(bodyAt, bodySize);
         (headers[':path'].startsWith('/v1/gateways/') ? this.feed : this.calls).push(call);
         this.#number(tokenAt, call.token);
@@ -350,12 +402,12 @@ export class Host {
         if (!this.takesStreams) return INTERNAL_FAILURE;
         const path = `/${this.#text(serviceAt, serviceSize)}/${this.#text(methodAt, methodSize)}`;
         const metadata = Object.fromEntries(this.#readMap(metaAt, metaSize));
-        // A GrpcService with an envoy_grpc with a cluster_name. Envoy takes a bare name, too, unless that happens to parse.
-        const target = this.#bytes(at, size);
-        if (target[0] !== 10 || target[1] !== size - 2 || target[2] !== 10 || target[3] !== size - 4) return BAD_ARGUMENT;
-        const cluster = target.subarray(4).toString();
+        const { cluster, authority } = grpcTarget(this.#bytes(at, size)) ?? {};
+        if (cluster === undefined) return BAD_ARGUMENT;
+        this.attempts += 1;
+        if (this.unreachable) return this.#failStream(this.#current, this.#next++);
         // `kept`: Envoy holds on to it, and would touch it when the root context goes.
-        const lane = { token: this.#next++, context: this.#current, cluster, path, metadata, sent: [], open: true, kept: true };
+        const lane = { token: this.#next++, context: this.#current, cluster, authority, path, metadata, sent: [], open: true, kept: true };
         this.lanes.push(lane);
         this.#number(tokenAt, lane.token);
         return OK;
@@ -363,7 +415,9 @@ export class Host {
       proxy_grpc_send: (token, at, size) => {
         const lane = this.lanes.find((one) => one.token === token && one.open);
         if (!lane) return BAD_ARGUMENT;
-        lane.sent.push(this.#bytes(at, size));
+        // The connection is lost: Envoy says so afterwards.
+        if (lane.broken) this.entries.defer(() => this.laneCloses(lane));
+        else lane.sent.push(this.#bytes(at, size));
         return OK;
       },
       proxy_grpc_cancel: (token) => {

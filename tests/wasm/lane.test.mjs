@@ -43,7 +43,7 @@ const sound = (id, more) => reply(id, 200, serviceBody({ answer: 'placement', wi
 const upgrade = (host) => host.request(head('upgrade'));
 
 /** A host with an open stream: the first upgrade still goes by a request. */
-function withLane(config = {}) {
+function withLane(config = {}, { greets = true } = {}) {
   const host = new Host();
   host.now = Date.now();
   host.takesStreams = true;
@@ -52,7 +52,7 @@ function withLane(config = {}) {
   host.answer(host.calls.pop(), 200, serviceBody({ answer: 'placement' }));
   host.wait(host.tick);
   const [lane] = host.lanes;
-  host.laneOpens(lane);
+  if (greets) host.laneOpens(lane);
   return { host, lane };
 }
 
@@ -71,11 +71,56 @@ test('no stream is opened before a call would have used it', () => {
   upgrade(host);
   assert.equal(host.calls.length, 1, 'the first call does not wait for a stream');
   host.wait(host.tick);
-  const { cluster, path, context, metadata } = host.lanes[0];
+  assert.equal(host.lanes.length, 0, 'the service has not answered yet: perhaps it is not there');
+  host.answer(host.calls[0], 200, serviceBody({ answer: 'placement' }));
+  host.wait(host.tick);
+  const { cluster, authority, path, context, metadata } = host.lanes[0];
   assert.deepEqual([cluster, path, context, metadata], ['placement', '/berth.v1.Gateway/Calls', host.root, {}]);
+  host.wait(host.tick);
+  assert.equal(authority, host.feed[0].headers[':authority'], 'as reports have it: for a cluster that balances by a hash');
   upgrade(host);
-  assert.equal(host.calls.length, 2, 'nor does one before the service has taken it');
+  assert.equal(host.calls.length, 2, 'nor does one before the service has greeted');
   assert.equal(host.lanes[0].sent.length, 0);
+});
+
+test('a call that Envoy itself has answered opens no stream', () => {
+  for (const status of [503, 504]) {
+    const host = new Host();
+    host.takesStreams = true;
+    assert.ok(host.configure(table.configs.default));
+    upgrade(host);
+    host.answer(host.calls[0], status, 'upstream connect error');
+    for (let i = 0; i < 10; i += 1) host.wait(1_000);
+    assert.equal(host.lanes.length, 0);
+  }
+});
+
+test('the name of a cluster may be long, and none that could be an authority', () => {
+  const cluster = `outbound|9455||${'placement.'.repeat(12)}svc.cluster.local`;
+  const host = new Host();
+  host.clusters.add(cluster);
+  host.takesStreams = true;
+  assert.ok(host.configure({ ...table.configs.default, service: { cluster } }));
+  upgrade(host);
+  host.answer(host.calls[0], 200, serviceBody({ answer: 'placement' }));
+  host.wait(host.tick);
+  assert.equal(host.lanes[0].cluster, cluster);
+  assert.match(host.lanes[0].authority, /^[0-9a-f]{32}\.berth-placement$/);
+});
+
+test('a service that does not greet is given up in time, and tried again', () => {
+  const { host } = withLane({ service: { timeout_ms: 2_000 } }, { greets: false });
+  for (let ms = 0; ms < 60_000; ms += 100) {
+    const request = upgrade(host);
+    assert.equal(host.calls.length, 1, 'calls go as requests meanwhile');
+    host.answer(host.calls.pop(), 200, serviceBody({ answer: 'placement' }));
+    assert.equal(request.resumed, 1);
+    host.done(request);
+    host.wait(100);
+    assert.ok(host.lanes.filter(({ open }) => open).length <= 1);
+  }
+  assert.ok(host.lanes.length >= 5 && host.lanes.length <= 12, `${host.lanes.length} tries in a minute`);
+  host.laneOpens(host.lanes.findLast(({ open }) => open) ?? host.lanes.at(-1));
 });
 
 test('the secret of the service goes along', () => {
@@ -166,6 +211,7 @@ test('a placement that nobody uses is given back', () => {
   host.done(gone);
   host.laneSays(lane, sound(second.id, { stream: 'late' }));
   host.laneCloses(lane);
+  host.wait(host.tick);
   host.done(lost);
   host.answer(host.calls.pop(), 200, serviceBody({ answer: 'placement', with: { stream: 'saved' } }));
   const closed = [];
@@ -184,6 +230,8 @@ test('whoever waits on a stream that is lost is asked for by a request', () => {
   const { host, lane } = withLane();
   const [one, two] = [upgrade(host), upgrade(host)];
   host.laneCloses(lane);
+  assert.equal(host.calls.length, 0, 'what has failed is followed by no call in the same entry');
+  host.wait(host.tick);
   assert.deepEqual([host.calls.length, host.metrics.get('berth_call_streams_ended')], [2, 1]);
   assert.ok(!lane.kept, 'Envoy would reset a stream that is freed');
   assert.ok(host.calls.every(({ context, headers }) => context === host.root && headers[':path'] === PLACEMENTS));
@@ -192,9 +240,10 @@ test('whoever waits on a stream that is lost is asked for by a request', () => {
   host.answer(second, 503, 'upstream connect error');
   assert.equal(one.resumed, 1);
   assert.deepEqual(refused(two), [503, 'service-unreachable']);
-  // It is opened again when somebody wants it.
+  // It is opened again when somebody wants it, and the service has answered.
   upgrade(host);
   assert.equal(host.calls.length, 1);
+  host.answer(host.calls[0], 200, serviceBody({ answer: 'placement' }));
   for (let i = 0; i < 20 && host.lanes.length === 1; i += 1) host.wait(host.tick);
   assert.equal(host.lanes.length, 2);
 });
@@ -203,9 +252,19 @@ test('a client that goes while its lost call is made good is left alone', () => 
   const { host, lane } = withLane();
   const request = upgrade(host);
   host.laneCloses(lane);
+  host.wait(host.tick);
   host.done(request);
   host.answer(host.calls.pop(), 200, serviceBody({ answer: 'placement' }));
   assert.equal(request.resumed, 0);
+});
+
+test('a client that goes before its lost call is made good is asked for no more', () => {
+  const { host, lane } = withLane();
+  const request = upgrade(host);
+  host.laneCloses(lane);
+  host.done(request);
+  host.wait(host.tick);
+  assert.equal(host.calls.length, 0);
 });
 
 test('when no request can be made either, nobody hangs', () => {
@@ -213,6 +272,7 @@ test('when no request can be made either, nobody hangs', () => {
   const request = upgrade(host);
   host.clusters.clear();
   host.laneCloses(lane);
+  host.wait(host.tick);
   assert.deepEqual(refused(request), [503, 'service-unreachable']);
 });
 
@@ -246,6 +306,7 @@ test('what is no reply ends the stream, and fails nobody', () => {
     const request = upgrade(host);
     host.laneSays(lane, junk);
     assert.ok(!lane.open);
+    host.wait(host.tick);
     host.answer(host.calls.pop(), 200, serviceBody({ answer: 'placement' }));
     assert.equal(request.resumed, 1);
   }
@@ -276,6 +337,7 @@ test('a failing host call fails no request without an answer', () => {
     const request = upgrade(host);
     if (lane.sent.length > 0) host.laneSays(lane, sound(decode(lane.sent[0]).id));
     delete host.fail[name];
+    host.wait(host.tick);
     const call = host.calls.pop();
     if (call) host.answer(call, 200, serviceBody({ answer: 'placement' }));
     assert.equal(request.resumed + request.replies.length, 1, name);

@@ -147,11 +147,13 @@ test('a silent client is cut off at once, many of them in turn', () => {
   host.answer(next(host), 200, '{}');
   host.wait(6_000);
   polled(host, poll, [ended('ref-1', 'revoked')]);
-  const cut = [0, 1, 2].map(() => {
+  const cut = [0, 1, 2, 3, 4].map(() => {
     host.wait(host.tick);
     return sockets.filter(({ reset }) => reset === 1).length;
   });
-  assert.deepEqual(cut, [100, 200, 250]);
+  // Between two ticks that reset, one that calls: it comes at once.
+  assert.deepEqual(cut, [100, 100, 200, 200, 250]);
+  assert.equal(host.tick, 5);
 });
 
 test('what cannot be taken back is cut off', () => {
@@ -159,7 +161,10 @@ test('what cannot be taken back is cut off', () => {
   const socket = open(host);
   polled(host, begun(host), [ended('ref-1', 'revoked')]);
   host.fail = { proxy_set_buffer_bytes: 10 };
-  host.chunk(socket, FRAME);
+  assert.equal(host.chunk(socket, FRAME), undefined);
+  host.fail = {};
+  assert.equal(host.chunk(socket, FRAME), undefined, 'nor what comes until it is cut off');
+  host.wait(host.tick);
   assert.equal(socket.reset, 1);
 });
 
@@ -229,13 +234,14 @@ test('an outage of the feed keeps the sockets and is not hammered', () => {
     host.wait(50);
     poll = host.feed.pop();
   }
-  assert.ok(tries > 25 && tries < 36, `${tries} tries in a minute`);
+  // One or two seconds between two tries.
+  assert.ok(tries > 25 && tries < 60, `${tries} tries in a minute`);
   assert.deepEqual([socket.reset, host.chunk(socket, FRAME)], [0, FRAME]);
   host.clusters.clear();
   const before = host.counts.proxy_http_call;
   for (let i = 0; i < 600; i += 1) host.wait(50);
   // Polls, and reports of what the client has just said.
-  assert.ok(host.counts.proxy_http_call - before < 40);
+  assert.ok(host.counts.proxy_http_call - before < 50);
 });
 
 test('data from a client is activity, a ping is none', () => {
@@ -299,13 +305,15 @@ test('a drained engine is emptied evenly', () => {
 
 test('a session that ends is cut off before those of a drained engine', () => {
   const host = ready();
-  for (let i = 0; i < 300; i += 1) open(host);
+  for (let i = 0; i < 600; i += 1) open(host);
   const socket = open(host, { session: 'ref-2', engine: 'engine-1' });
   const poll = begun(host);
   host.answer(next(host), 200, '{}');
   host.wait(6_000);
   polled(host, poll, [{ type: 'engine-drained', pool: 'qix', engine: 'engine-0', over_ms: 0 }]);
-  const held = next(host);
+  // Some of them are cut off, and reported, before the next poll.
+  let held = next(host);
+  for (; held.report.hold_ms !== 5_000; held = next(host)) host.answer(held, 200, '{}');
   polled(host, held, [ended('ref-2', 'revoked')]);
   host.wait(host.tick);
   assert.equal(socket.reset, 1);

@@ -173,7 +173,12 @@ impl Answers {
             });
             match ended {
                 Ok(()) => passed.set(true),
-                Err(reply) => refuse(Some(shared), &reply),
+                // It waits, as nobody has told it to go on.
+                Err(reply) => {
+                    if !refuse(Some(shared), &reply) {
+                        shared.gateway.reset_later(request);
+                    }
+                }
             }
         }
     }
@@ -214,8 +219,9 @@ fn logged(session_ref: &str, placed: Option<&Placed>) -> String {
     text
 }
 
-/// Refuses the request in effect. When even that fails, it is cut off; it never goes on.
-pub(super) fn refuse(shared: Option<&Shared>, reply: &Reply) {
+/// Refuses the request in effect; false when it cannot be answered, and has to be reset.
+#[must_use]
+pub(super) fn refuse(shared: Option<&Shared>, reply: &Reply) -> bool {
     if let Some(shared) = shared {
         shared.metrics.rejection(reply.cause, reply.route);
         if matches!(reply.cause, Cause::TokenInvalid | Cause::BearerInvalid) {
@@ -224,9 +230,7 @@ pub(super) fn refuse(shared: Option<&Shared>, reply: &Reply) {
     }
     log(reply);
     let details = reply.cause.reason();
-    if calls::reply(reply.status, details, &reply.headers, &reply.body).is_err() {
-        let _ = calls::reset_request();
-    }
+    calls::reply(reply.status, details, &reply.headers, &reply.body).is_ok()
 }
 
 fn log(reply: &Reply) {

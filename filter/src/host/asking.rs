@@ -14,8 +14,13 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
-/// Calls the placement service by a request: a `POST` with a JSON body. A cluster that balances by a hash sends what has
-/// one label to one replica, as Envoy hashes the authority of callouts.
+/// The authority of what is sent under this label. A cluster that balances by a hash sends what has one label to one
+/// replica, as Envoy hashes the authority of calls and of gRPC streams.
+pub(super) fn labelled_authority(service: &Service, label: impl Display) -> String {
+    format!("{label}.{}", service.authority)
+}
+
+/// Calls the placement service by a request: a `POST` with a JSON body.
 pub(super) fn post(
     service: &Service,
     label: impl Display,
@@ -23,7 +28,7 @@ pub(super) fn post(
     body: &[u8],
     timeout_ms: u32,
 ) -> Result<u32, NotSent> {
-    let authority = format!("{label}.{}", service.authority);
+    let authority = labelled_authority(service, label);
     let mut headers = Vec::with_capacity(5);
     headers.push((":method", "POST"));
     headers.push((":path", path));

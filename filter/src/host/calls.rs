@@ -1,6 +1,30 @@
 //! Every call to Envoy, each with a `Result`. The SDK's own wrappers panic on a status that they do
 //! not expect, and a panic kills every stream of the worker; so the ABI (proxy-wasm 0.2.1) is called
-//! directly, and only `dispatch_http_call`, which the SDK must know of, goes through it.
+//! directly, and only `dispatch_http_call` and `open_grpc_stream`, which the SDK must know of, go through it.
+//!
+//! # Calls that come back into the module
+//! Envoy keeps what a failed call has to say of itself in a queue, and works the queue off when it leaves the module. An
+//! entry of that queue that finds the module entered puts itself at the end of the queue again. So a worker spins for ever when,
+//! while the module is entered, a call has failed inside itself (1) and then Envoy enters the module a second time and leaves it (2).
+//! (Envoy's `Context::onHttpCallSuccess`, `onHttpCallFailure` and `onGrpcCloseWrapper`; proxy-wasm-cpp-host's
+//! `DeferAfterCallActions`.)
+//!
+//! | call | (1) queues an entry when it fails | (2) enters the module |
+//! |---|---|---|
+//! | [`reset_request`] | no | yes: `proxy_on_done`, `proxy_on_delete` of the request |
+//! | [`grpc::open`] | yes: no endpoint, name not resolved, circuit breaker open | only if the module exports the callbacks of gRPC metadata |
+//! | [`call`] | yes: the same | no |
+//! | [`grpc::send`] | yes: the connection is lost | no |
+//! | [`grpc::cancel`], [`resume_request`], [`reply`], all others | no | no |
+//!
+//! Hence the rules, in this order:
+//! 1. The module exports no callback that it does not use, least of all those of gRPC metadata (`tests/setup/exports.mjs`).
+//! 2. Requests are reset by a tick of the root context alone, and that tick calls nothing else; what has to reset one notes it
+//!    ([`super::gateway::Gateway::reset_later`]). What `proxy_on_done` of such a request calls cannot fail inside itself, as its
+//!    call was taken back when the reset was noted. (After such an entry the SDK, too, takes the request for the context of
+//!    what is called, and its answer would be lost.)
+//! 3. Every other tick opens the stream first, and then makes the calls that are due.
+//! 4. The callback of a call that has failed starts no call: it notes what is to be called, and the next tick calls.
 #![allow(unsafe_code, reason = "the proxy-wasm ABI takes raw pointers")]
 
 pub(super) mod grpc;

@@ -1,4 +1,4 @@
-//! The worker's gateway in Envoy: sends its reports and polls, cuts streams off, sets the pace of the
+//! The worker's gateway in Envoy: sends its reports and polls, resets requests, sets the pace of the
 //! ticks. One belongs to one root context, and lives as long as that has streams: Envoy keeps the old
 //! root contexts after a change of the configuration until then.
 
@@ -7,9 +7,9 @@ use super::calls::{self, LogLevel, streams};
 use super::metrics::Metrics;
 use crate::config::{Config, Service};
 use crate::feed::BEYOND_HOLD_MS;
-use crate::gateway::{self, BUSY_MS, IDLE_MS, MAX_ANSWER_BYTES, Told, Work};
+use crate::gateway::{self, AFTER_RESETS_MS, BUSY_MS, IDLE_MS, MAX_ANSWER_BYTES, Told, Work};
 use crate::placement::{self, Placed};
-use crate::streams::{Ending, Tap};
+use crate::streams::{Due, Ending, Tap};
 use berth_api::CloseReason;
 use std::cell::{Cell, RefCell};
 
@@ -21,12 +21,17 @@ pub(super) struct Gateway {
     core: RefCell<gateway::Gateway>,
     /// One replica hears it all, as long as it is there: what it has heard decides what is said next.
     label: String,
+    seed: u64,
     /// The time of the last tick, good enough to tell who was active when.
     now: Cell<u64>,
     /// Milliseconds between two ticks at present.
     period: Cell<u32>,
     poll: Cell<Option<u32>>,
     report: Cell<Option<u32>>,
+    /// Requests that the next tick resets.
+    resets: RefCell<Vec<u32>>,
+    /// The last tick has reset requests.
+    has_reset: Cell<bool>,
     failing: Cell<bool>,
     /// The root context wants ticks for itself.
     busy: Cell<bool>,
@@ -39,14 +44,27 @@ impl Gateway {
         let grace_ms = u64::from(config.close_grace_ms);
         Some(Self {
             label: format!("{name:032x}"),
+            seed: gateway::seed(name),
             core: RefCell::new(gateway::Gateway::new(name, config.feed, grace_ms)),
             now: Cell::new(calls::now_ms().unwrap_or_default()),
             period: Cell::new(0),
             poll: Cell::new(None),
             report: Cell::new(None),
+            resets: RefCell::default(),
+            has_reset: Cell::new(false),
             failing: Cell::new(false),
             busy: Cell::new(false),
         })
+    }
+
+    /// For the jitter of this worker's calls.
+    pub(super) const fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The name of this worker at the service.
+    pub(super) fn label(&self) -> &str {
+        &self.label
     }
 
     /// Whether this session is known to be over.
@@ -93,6 +111,15 @@ impl Gateway {
         closed
     }
 
+    /// The next tick resets this request: nothing of it may go on, and it could not be answered. Not at once, since a
+    /// reset enters the module again.
+    pub(super) fn reset_later(&self, id: u32) {
+        if let Ok(mut resets) = self.resets.try_borrow_mut() {
+            resets.push(id);
+        }
+        self.hurry();
+    }
+
     /// Gives back what an answer has placed, if it has, for a request that does not go on with it.
     pub(super) fn give_back(&self, answer: &Answer) {
         if let Some(stream) = placement::stream_of(answer.status, &answer.body) {
@@ -117,35 +144,43 @@ impl Gateway {
         self.now.get()
     }
 
-    /// Does what is due. `root` is the context that the tick is for; where that has something to look after
-    /// itself (`busy`), the next tick comes soon.
-    pub(super) fn tick(
-        &self,
-        root: u32,
-        service: &Service,
-        metrics: &Metrics,
-        now: u64,
-        busy: bool,
-    ) {
+    /// Begins a tick of this root context: resets requests. True when it has; this tick then calls nothing more, and the next
+    /// one comes soon and resets nothing.
+    pub(super) fn reset_due(&self, root: u32, metrics: &Metrics, now: u64) -> bool {
         self.now.set(now);
-        self.busy.set(busy);
-        let Work {
-            poll,
-            report,
-            resets,
+        if self.has_reset.take() {
+            return false;
+        }
+        let Due {
+            mut resets,
             warnings,
-        } = self.with(|core| core.tick(now));
+        } = self.with(|core| core.begin_tick(now));
         for _ in 0..warnings {
             metrics.age_warning();
         }
+        if let Ok(mut noted) = self.resets.try_borrow_mut() {
+            resets.append(&mut noted);
+        }
         for id in &resets {
+            // One that has ended by itself has no context.
             if streams::set_effective_context(*id).is_ok() {
                 let _ = calls::reset_request();
             }
         }
-        if !resets.is_empty() {
-            let _ = streams::set_effective_context(root);
+        if resets.is_empty() {
+            return false;
         }
+        let _ = streams::set_effective_context(root);
+        self.has_reset.set(true);
+        self.set_period(AFTER_RESETS_MS);
+        true
+    }
+
+    /// Sends what is due. Where the root context has something to look after itself (`busy`), the next tick comes soon.
+    pub(super) fn send(&self, service: &Service, metrics: &Metrics, busy: bool) {
+        self.busy.set(busy);
+        let now = self.now.get();
+        let Work { poll, report } = self.with(|core| core.work(now));
         if let Some((body, hold_ms)) = poll {
             let timeout = hold_ms.saturating_add(BEYOND_HOLD_MS);
             self.poll.set(self.call(service, &body, timeout));
@@ -221,7 +256,9 @@ impl Gateway {
 
     /// Something has happened that the next tick should not be long in coming for.
     pub(super) fn hurry(&self) {
-        self.set_period(BUSY_MS);
+        if self.period.get() > BUSY_MS {
+            self.set_period(BUSY_MS);
+        }
     }
 
     fn pace(&self, now: u64) {
@@ -238,7 +275,8 @@ impl Gateway {
         self.period.get() == period
     }
 
-    /// The core; whoever finds it in use gets nothing. (No call of the host comes back into the module.)
+    /// The core; whoever finds it in use gets nothing. It is not in use while Envoy is called, as some calls come back into the
+    /// module (see [`calls`]).
     fn with<T: Default>(&self, act: impl FnOnce(&mut gateway::Gateway) -> T) -> T {
         match self.core.try_borrow_mut() {
             Ok(mut core) => act(&mut core),

@@ -1,8 +1,8 @@
 //! The stream of calls in Envoy: opens it, sends calls on it, hands the answers to the requests that wait.
-//! When it is lost, the root context asks in the place of those who waited, each by a request of its own.
+//! When it is lost, the root context asks at its next tick in the place of those who waited, each by a request of its own.
 //! Decides nothing.
 
-use super::asking::{Answer, callout_answer, post};
+use super::asking::{Answer, callout_answer, labelled_authority, post};
 use super::calls::{self, LogLevel, grpc, streams};
 use super::root::Shared;
 use super::seat::Seat;
@@ -11,11 +11,13 @@ use crate::lane::{self, Heard, Sending, Waits};
 use crate::placement::MAX_ANSWER_BYTES;
 use berth_api::{CALLS_METHOD, CALLS_SERVICE};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 /// The status of an answer that did not come in time, as Envoy has it for requests.
 const LATE: u16 = 504;
+/// From this status on an answer may be Envoy's own: no endpoint, or no answer in time.
+const SERVER_ERROR: u16 = 500;
 /// Bytes that a reply may have beside the body.
 const MAX_FRAME_BYTES: usize = 64;
 
@@ -24,15 +26,18 @@ pub(super) struct Lane {
     /// The root context: what is sent is sent by it.
     root: u32,
     core: RefCell<lane::Lane<Rc<Seat>>>,
+    /// Calls whose stream was lost, by their number, until the next tick makes requests of them.
+    lost: RefCell<BTreeMap<u64, Waits<Rc<Seat>>>>,
     /// Who waits for a request of the root context, by its callout.
     saved: RefCell<HashMap<u32, Rc<Seat>>>,
 }
 
 impl Lane {
-    pub(super) fn new(root: u32, service: &Service) -> Self {
+    pub(super) fn new(root: u32, service: &Service, seed: u64) -> Self {
         Self {
             root,
-            core: RefCell::new(lane::Lane::new(service.timeout_ms)),
+            core: RefCell::new(lane::Lane::new(service.timeout_ms, seed)),
+            lost: RefCell::default(),
             saved: RefCell::default(),
         }
     }
@@ -61,8 +66,22 @@ impl Lane {
         Err(core.unsent(id).map(|waits| waits.body).unwrap_or_default())
     }
 
+    /// A call that went as a request has been answered like this.
+    pub(super) fn answered_request(&self, answer: Option<&Answer>) {
+        if answer.is_some_and(|answer| answer.status < SERVER_ERROR)
+            && let Ok(mut core) = self.core.try_borrow_mut()
+        {
+            core.answered_request();
+        }
+    }
+
     /// Nobody waits for this call any more.
     pub(super) fn cancel(&self, id: u64) {
+        if let Ok(mut lost) = self.lost.try_borrow_mut()
+            && lost.remove(&id).is_some()
+        {
+            return;
+        }
         if let Ok(mut core) = self.core.try_borrow_mut()
             && let Some(told) = core.cancel(id)
         {
@@ -71,18 +90,32 @@ impl Lane {
         }
     }
 
-    /// Opens the stream when it is time to, and gives up what has waited for too long.
+    /// Opens the stream when it is time to. No call that can fail inside itself comes before this in a tick.
+    pub(super) fn open(&self, shared: &Shared, now: u64) {
+        let is_due = |core: std::cell::Ref<'_, lane::Lane<_>>| core.is_due(now);
+        if !self.core.try_borrow().is_ok_and(is_due) {
+            return;
+        }
+        let service = &shared.config.service;
+        let authority = labelled_authority(service, shared.gateway.label());
+        let opened = grpc::open(
+            &service.cluster,
+            &authority,
+            CALLS_SERVICE,
+            CALLS_METHOD,
+            service.authorization.as_deref(),
+        );
+        if let Ok(mut core) = self.core.try_borrow_mut() {
+            core.opening(opened.ok(), now);
+        }
+    }
+
+    /// Asks by requests for those whose stream was lost, and gives up what has waited for too long.
     pub(super) fn tick(&self, shared: &Shared, now: u64) {
+        self.save(shared);
         let Ok(mut core) = self.core.try_borrow_mut() else {
             return;
         };
-        if core.is_due(now) {
-            let service = &shared.config.service;
-            let authorization = service.authorization.as_deref();
-            let cluster = &service.cluster;
-            let opened = grpc::open(cluster, CALLS_SERVICE, CALLS_METHOD, authorization);
-            core.opening(opened.ok(), now);
-        }
         let overdue = core.overdue(now);
         drop(core);
         for told in &overdue.cancels {
@@ -97,13 +130,6 @@ impl Lane {
         }
         if let Some(stream) = overdue.cut {
             self.cut(stream, shared);
-        }
-    }
-
-    /// The service takes the stream.
-    pub(super) fn opened(&self, stream: u32) {
-        if let (Ok(mut core), Ok(now)) = (self.core.try_borrow_mut(), calls::now_ms()) {
-            core.opened(stream, now);
         }
     }
 
@@ -142,7 +168,10 @@ impl Lane {
         };
         if let Some(left) = left {
             shared.metrics.lane_lost();
-            self.save(left, shared);
+            if let Ok(mut lost) = self.lost.try_borrow_mut() {
+                lost.extend(left);
+            }
+            shared.gateway.hurry();
         }
     }
 
@@ -153,24 +182,29 @@ impl Lane {
             Err(_) => None,
         };
         let Some(who) = who else { return false };
-        self.hand(&who, shared, callout_answer(size));
+        let answer = callout_answer(size);
+        self.answered_request(answer.as_ref());
+        self.hand(&who, shared, answer);
         true
     }
 
     fn cut(&self, stream: u32, shared: &Shared) {
         calls::log(
             LogLevel::Warn,
-            "berth: the stream of calls is cut off: the service is silent on it, or says what is no reply",
+            "berth: the stream of calls is cut off: the service does not greet or answer on it in time, or sends what is no reply",
         );
         self.closed(stream, shared);
     }
 
-    /// Asks by requests for those whose stream is lost.
-    fn save(&self, left: Vec<Waits<Rc<Seat>>>, shared: &Shared) {
+    /// Asks by requests for those whose stream was lost.
+    fn save(&self, shared: &Shared) {
+        let Ok(lost) = self.lost.try_borrow_mut().map(|mut lost| std::mem::take(&mut *lost)) else {
+            return;
+        };
         let service = &shared.config.service;
         for Waits {
             path, body, who, ..
-        } in left
+        } in lost.into_values()
         {
             let sent = post(service, who.id(), path, &body, service.timeout_ms).ok();
             match (sent, self.saved.try_borrow_mut()) {

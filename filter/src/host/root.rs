@@ -82,10 +82,11 @@ impl RootContext for Root {
             calls::log(LogLevel::Error, "berth: the host gives no randomness");
             return false;
         };
+        let seed = gateway.seed();
         self.schedule = config
             .jwks
             .as_ref()
-            .map(|jwks| jwks::schedule(jwks.refresh_ms));
+            .map(|jwks| jwks::schedule(jwks.refresh_ms).with_jitter(seed));
         let pace = if self.schedule.is_some() {
             BUSY_MS
         } else {
@@ -98,7 +99,7 @@ impl RootContext for Root {
         self.shared = Some(Rc::new(Shared {
             keys: RefCell::new(Rc::new(config.keys.clone())),
             answers: Answers::new(config.cache),
-            lane: Lane::new(self.id, &config.service),
+            lane: Lane::new(self.id, &config.service, seed),
             metrics: Metrics::new(&config.routes),
             config,
             gateway,
@@ -109,7 +110,6 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         let Ok(now) = calls::now_ms() else { return };
-        self.fetch_keys(now);
         let Some(shared) = self.shared.clone() else {
             return;
         };
@@ -117,17 +117,19 @@ impl RootContext for Root {
             config,
             metrics,
             gateway,
+            lane,
+            answers,
             ..
         } = &*shared;
-        gateway.tick(
-            self.id,
-            &config.service,
-            metrics,
-            now,
-            self.is_without_keys(),
-        );
-        shared.answers.adopt(self.id, &shared);
-        shared.lane.tick(&shared, now);
+        // The order matters: see "Calls that come back into the module" of `calls`.
+        if gateway.reset_due(self.id, metrics, now) {
+            return;
+        }
+        lane.open(&shared, now);
+        lane.tick(&shared, now);
+        self.fetch_keys(now);
+        answers.adopt(self.id, &shared);
+        gateway.send(&config.service, metrics, self.is_without_keys());
         metrics.flush();
     }
 
@@ -178,12 +180,6 @@ impl Context for Root {
             shared.metrics.flush();
         }
         true
-    }
-
-    fn on_grpc_stream_initial_metadata(&mut self, stream: u32, _: u32) {
-        if let Some(shared) = &self.shared {
-            shared.lane.opened(stream);
-        }
     }
 
     fn on_grpc_stream_message(&mut self, stream: u32, size: usize) {

@@ -60,12 +60,17 @@ enum State {
 pub(super) struct Seat {
     id: u32,
     state: Cell<State>,
+    /// The next tick resets it: nothing of it goes on.
+    resets: Cell<bool>,
 }
 
 impl Seat {
     pub(super) fn new(id: u32) -> Rc<Self> {
-        let state = Cell::default();
-        Rc::new(Self { id, state })
+        Rc::new(Self {
+            id,
+            state: Cell::default(),
+            resets: Cell::new(false),
+        })
     }
 
     /// The request's context.
@@ -88,8 +93,10 @@ impl Seat {
     /// The client has sent something.
     pub(super) fn chunk(&self, shared: Option<&Shared>, size: usize) -> Action {
         let mut state = self.state.take();
-        if let (State::Open(tap), Some(shared)) = (&mut state, shared) {
-            tap::pass(self.id, &shared.gateway, tap, size);
+        if let (State::Open(tap), Some(shared), false) = (&mut state, shared, self.resets.get())
+            && tap::pass(self.id, &shared.gateway, tap, size).is_err()
+        {
+            self.reset(shared);
         }
         self.state.set(state);
         self.action()
@@ -101,7 +108,11 @@ impl Seat {
         let cleaned = shared.map(|shared| calls::clean_trailers(&shared.config.trust_headers));
         if let Some(Err(reply)) = cleaned {
             // The seat stays as it is: Envoy ends the request, and `done` sees to whoever waits for its call.
-            refuse(shared, &reply);
+            if !refuse(shared, &reply)
+                && let Some(shared) = shared
+            {
+                self.reset(shared);
+            }
             return Action::Pause;
         }
         self.action()
@@ -111,6 +122,7 @@ impl Seat {
     pub(super) fn action(&self) -> Action {
         let state = self.state.take();
         let action = match &state {
+            _ if self.resets.get() => Action::Pause,
             State::Joined(_, passed) if passed.get() => Action::Continue,
             State::Passed | State::Open(_) => Action::Continue,
             State::Held | State::Waiting(_) | State::Joined(..) => Action::Pause,
@@ -126,7 +138,9 @@ impl Seat {
             matches!(&state, State::Waiting(Call { way: Way::Callout(own), .. }) if *own == token);
         self.state.set(state);
         if own {
-            self.answered(shared, callout_answer(size));
+            let answer = callout_answer(size);
+            shared.lane.answered_request(answer.as_ref());
+            self.answered(shared, answer);
         }
     }
 
@@ -170,8 +184,25 @@ impl Seat {
 
     /// The request is over, or its client is gone.
     pub(super) fn done(&self, shared: &Shared) {
+        self.take_back_call(shared);
+        if let State::Open(tap) = self.state.take() {
+            let ending = Ending {
+                status: streams::number_property(RESPONSE_STATUS)
+                    .ok()
+                    .and_then(|status| u16::try_from(status).ok())
+                    .filter(|status| *status != 0),
+                received: tap.received(),
+                sent: streams::number_property(RESPONSE_SIZE).unwrap_or_default(),
+            };
+            if let Some(reason) = shared.gateway.close(self.id, ending) {
+                shared.metrics.stream_closed(reason);
+            }
+        }
+    }
+
+    /// Nobody waits for its call any more: an answer that comes later has nothing to route. Others may wait for it.
+    fn take_back_call(&self, shared: &Shared) {
         match self.state.take() {
-            // A call that ends later has nothing to route. Others may wait for it.
             State::Waiting(call) => {
                 if let Way::Lane(id) = call.way {
                     shared.lane.cancel(id);
@@ -181,20 +212,7 @@ impl Seat {
                 }
             }
             State::Joined(key, _) => self.leave(shared, &key),
-            State::Open(tap) => {
-                let ending = Ending {
-                    status: streams::number_property(RESPONSE_STATUS)
-                        .ok()
-                        .and_then(|status| u16::try_from(status).ok())
-                        .filter(|status| *status != 0),
-                    received: tap.received(),
-                    sent: streams::number_property(RESPONSE_SIZE).unwrap_or_default(),
-                };
-                if let Some(reason) = shared.gateway.close(self.id, ending) {
-                    shared.metrics.stream_closed(reason);
-                }
-            }
-            State::Held | State::Passed => {}
+            other => self.state.set(other),
         }
     }
 
@@ -338,7 +356,15 @@ impl Seat {
         }
     }
 
-    /// Refuses the request. When even that fails, it is cut off; it never goes on.
+    /// The request ends with the next tick, and nothing of it goes on until then. Its call is taken back now: the reset
+    /// must call nothing that can fail inside itself.
+    fn reset(&self, shared: &Shared) {
+        self.take_back_call(shared);
+        self.resets.set(true);
+        shared.gateway.reset_later(self.id);
+    }
+
+    /// Refuses the request. When even that fails, it is reset; it never goes on.
     fn refuse(&self, shared: Option<&Shared>, reply: &Reply) {
         self.state.set(State::Held);
         if let Some(shared) = shared
@@ -346,6 +372,10 @@ impl Seat {
         {
             shared.metrics.callout_failure();
         }
-        refuse(shared, reply);
+        if !refuse(shared, reply)
+            && let Some(shared) = shared
+        {
+            self.reset(shared);
+        }
     }
 }

@@ -5,24 +5,21 @@ use super::calls::{self, streams};
 use super::gateway::Gateway;
 use crate::streams::{Pass, Tap};
 
-/// A chunk from the client: most go on untouched, and unread but for a header.
-pub(super) fn pass(id: u32, gateway: &Gateway, tap: &mut Tap, size: usize) {
+/// A chunk from the client: most go on untouched, and unread but for a header. An error means that what must not go on
+/// could not be taken out.
+pub(super) fn pass(id: u32, gateway: &Gateway, tap: &mut Tap, size: usize) -> calls::Result<()> {
     let read = |start, max| streams::request_chunk(start, max).ok();
     let (pass, active) = tap.chunk(size, gateway.coarse_now(), read);
     if let Some(session_ref) = active {
         gateway.active(&session_ref);
     }
-    let done = match pass {
-        Pass::All => return,
+    match pass {
+        Pass::All => Ok(()),
         Pass::Nothing => streams::replace_request_chunk(size, &[]),
         Pass::Close { keep, frame } => {
             gateway.closing(id);
             close(size, keep, &frame)
         }
-    };
-    // What cannot be taken back must not go on: the whole stream ends here.
-    if done.is_err() {
-        let _ = calls::reset_request();
     }
 }
 

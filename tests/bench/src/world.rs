@@ -135,6 +135,7 @@ impl Berth {
             app: 9,
             certificate: None,
             module: None,
+            all_capabilities: false,
         };
         let mut config = envoy::render(&wiring, &json!({}), dir)?;
         log_to_a_file(&mut config, dir);

@@ -53,6 +53,7 @@ async fn the_listener_removes_trust_headers_even_without_the_filter() -> Result<
         app: stack.app.addr.port(),
         certificate: None,
         module: None,
+        all_capabilities: false,
     };
     let mut config = envoy::render(&wiring, &json!({}), &stack.dir)?;
     let filters =

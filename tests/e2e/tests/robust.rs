@@ -173,6 +173,7 @@ async fn plugins_with_vms_and_pools_of_their_own_do_not_disturb_each_other() -> 
         app: stack.app.addr.port(),
         certificate: None,
         module: None,
+        all_capabilities: false,
     };
     let mut config = envoy::render(&wiring, &json!({}), &stack.dir)?;
     with_second_listener(&mut config, &stack.dir)?;

@@ -26,6 +26,8 @@ pub const APP_PORT: u16 = 9460;
 const FILTER_FILE: &str = "filter.json";
 /// The plugin's configuration in it.
 const SETTINGS: &str = "/resources/0/typed_config/config/configuration/value";
+/// The VM's configuration in it.
+const VM: &str = "/resources/0/typed_config/config/vm_config";
 
 /// Replaces the filter's configuration of a running Envoy: by discovery, as an operator would. Every call
 /// must name another `version`.
@@ -73,6 +75,8 @@ pub struct Wiring {
     pub certificate: Option<Certificate>,
     /// The filter's file, if it is not the one that is shipped.
     pub module: Option<PathBuf>,
+    /// Without the list of capabilities, as in installs that cannot have one.
+    pub all_capabilities: bool,
 }
 
 /// Writes `envoy/config.yaml` and `envoy/filter.yaml` for this run into `dir`; returns the first.
@@ -85,6 +89,12 @@ pub fn render(wiring: &Wiring, filter_patch: &Value, dir: &Path) -> Result<Value
     let mut replacements = replacements(wiring)?.text("envoy/filter.yaml", &filter);
     let mut resource = render::read_yaml(&root.join("filter.yaml"))?;
     replacements.apply(&mut resource);
+    if wiring.all_capabilities {
+        let vm = resource.pointer_mut(VM).and_then(Value::as_object_mut);
+        let vm = vm.ok_or("filter.yaml has no VM")?;
+        vm.remove("capability_restriction_config")
+            .ok_or("filter.yaml has no list of capabilities")?;
+    }
     let settings = resource.pointer_mut(SETTINGS);
     render::merge(
         settings.ok_or("filter.yaml has no plugin configuration")?,
@@ -156,7 +166,11 @@ pub fn speak_http2(config: &mut Value, cluster: &str) -> Result<()> {
     Ok(())
 }
 
-fn cluster_of<'a>(config: &'a mut Value, name: &str) -> Result<&'a mut Value> {
+/// A cluster of a configuration.
+///
+/// # Errors
+/// When the configuration has no such cluster.
+pub fn cluster_of<'a>(config: &'a mut Value, name: &str) -> Result<&'a mut Value> {
     let clusters = config.pointer_mut("/static_resources/clusters");
     let mut clusters = clusters.and_then(Value::as_array_mut).into_iter().flatten();
     let found = clusters.find(|cluster| cluster["name"] == name);

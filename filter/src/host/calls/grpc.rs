@@ -23,11 +23,17 @@ struct GrpcService {
 struct EnvoyGrpc {
     #[prost(string, tag = "1")]
     cluster_name: String,
+    /// Without it Envoy sends the cluster's name as `:authority`, which HTTP/2 servers refuse when it is none
+    /// (`outbound|9455||berth.example.svc`).
+    #[prost(string, tag = "2")]
+    authority: String,
 }
 
-/// Opens a stream to a cluster; what comes on it comes to the current context, with the number returned here.
+/// Opens a stream to a cluster; what comes on it comes to the current context, with the number returned here. A cluster
+/// that balances by a hash hashes `authority`.
 pub(in crate::host) fn open(
     cluster: &str,
+    authority: &str,
     service: &str,
     method: &str,
     authorization: Option<&str>,
@@ -36,13 +42,16 @@ pub(in crate::host) fn open(
     let metadata = authorization.into_iter().collect();
     let target = EnvoyGrpc {
         cluster_name: cluster.to_owned(),
+        authority: authority.to_owned(),
     };
     let target = GrpcService {
         envoy_grpc: Some(target),
     };
-    // The SDK wants a text. That of a name longer than 125 bytes is none: there calls go as requests.
-    let target = String::from_utf8(target.encode_to_vec()).map_err(|_| Refused)?;
-    hostcalls::open_grpc_stream(&target, service, method, metadata).map_err(|_| Refused)
+    let target = target.encode_to_vec();
+    // SAFETY: the SDK wants a text and hands on its pointer and length; the lengths in a message of more than 127
+    // bytes are no UTF-8. A `str` that is not UTF-8 is no undefined behaviour as long as nothing reads it as text.
+    let target = unsafe { str::from_utf8_unchecked(&target) };
+    hostcalls::open_grpc_stream(target, service, method, metadata).map_err(|_| Refused)
 }
 
 /// Sends a message.

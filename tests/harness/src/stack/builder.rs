@@ -48,8 +48,13 @@ pub struct Builder {
     dir: Option<PathBuf>,
     repository_config: bool,
     minimal: bool,
+    all_capabilities: bool,
+    envoy_edit: Option<EnvoyEdit>,
     progress: fn(&str),
 }
+
+/// A change of Envoy's configuration; knows the folder of the run.
+type EnvoyEdit = Box<dyn Fn(&mut Value, &Path) -> Result<()>>;
 
 impl Default for Builder {
     fn default() -> Self {
@@ -71,6 +76,8 @@ impl Default for Builder {
             dir: None,
             repository_config: false,
             minimal: false,
+            all_capabilities: false,
+            envoy_edit: None,
             progress: |_| {},
         }
     }
@@ -197,6 +204,23 @@ impl Builder {
         self
     }
 
+    /// The filter runs without a list of capabilities, as in installs that cannot have one.
+    #[must_use]
+    pub const fn all_capabilities(mut self) -> Self {
+        self.all_capabilities = true;
+        self
+    }
+
+    /// A change of Envoy's configuration, made last; knows the folder of the run.
+    #[must_use]
+    pub fn edit_envoy(
+        mut self,
+        edit: impl Fn(&mut Value, &Path) -> Result<()> + 'static,
+    ) -> Self {
+        self.envoy_edit = Some(Box::new(edit));
+        self
+    }
+
     /// Called with a line whenever something has come up.
     #[must_use]
     pub const fn progress(mut self, progress: fn(&str)) -> Self {
@@ -238,6 +262,7 @@ impl Builder {
             app: app.addr.port(),
             certificate: certificate.clone(),
             module: self.module.clone(),
+            all_capabilities: self.all_capabilities,
         };
         let mut further_envoys = vec![];
         let envoy = if self.repository_config {
@@ -254,6 +279,9 @@ impl Builder {
             }
             for replica in &replicas {
                 envoy::add_endpoint(&mut config, "placement", replica.addr)?;
+            }
+            if let Some(edit) = &self.envoy_edit {
+                edit(&mut config, &dir)?;
             }
             for number in 1..self.envoys {
                 let name = format!("envoy-{number}");

@@ -1,0 +1,131 @@
+// No worker spins for ever when the placement service's cluster cannot be reached: see "Calls that come back into the module" in
+// filter/src/host/calls.rs. The stand-in for Envoy (entries.mjs) finds an entry that would.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { CALLBACKS, isUsed, withExports } from '../setup/exports.mjs';
+import { Host } from './host.mjs';
+import { fixture, head, serviceBody, table } from './fixture.mjs';
+
+const upgrade = (host) => host.request(head('upgrade'));
+const { tokens } = table.configs.default;
+const CONFIGURATION = { ...table.configs.default, tokens: { ...tokens, jwks: { refresh_s: 60 } } };
+
+/** A host with an open stream of calls, an open socket, and all kinds of calls due from time to time. */
+function busy() {
+  const host = new Host();
+  host.now = Date.now();
+  host.takesStreams = true;
+  assert.ok(host.configure(CONFIGURATION));
+  host.wait(host.tick);
+  host.answer(host.calls.pop(), 200, JSON.stringify({ keys: [fixture.keys.rs] }));
+  const socket = upgrade(host);
+  host.answer(host.calls.pop(), 200, serviceBody({ answer: 'placement' }));
+  host.wait(host.tick);
+  host.laneOpens(host.lanes[0]);
+  return { host, socket, lane: host.lanes[0] };
+}
+
+/** Ends each call of the gateway like this. */
+function answerFeed(host, status, body) {
+  for (const call of host.feed.splice(0)) host.answer(call, status, body);
+}
+
+test('the module exports the callbacks that it uses and no other, as the capabilities of envoy/filter.yaml name them', () => {
+  const exported = Object.keys(new Host().exports).filter((name) => name.startsWith('proxy_on_'));
+  assert.deepEqual(exported.sort(), CALLBACKS.toSorted());
+  const yaml = readFileSync(new URL('../../envoy/filter.yaml', import.meta.url), 'utf8');
+  const allowed = [...yaml.matchAll(/^ +(proxy_on_\w+): \{\}$/gm)].map(([, name]) => name);
+  assert.deepEqual(allowed.sort(), CALLBACKS.toSorted());
+});
+
+test('the other parts of a module stay as they are', () => {
+  // (module (func (export "proxy_on_log")) (func (export "kept")))
+  const module = Buffer.from(
+    '0061736d0100000001040160000003030200000717020c70726f78795f6f6e5f6c6f670000046b65707400010a070202000b02000b',
+    'hex',
+  );
+  const names = (bytes) => WebAssembly.Module.exports(new WebAssembly.Module(bytes)).map(({ name }) => name);
+  assert.deepEqual(names(module), ['proxy_on_log', 'kept']);
+  const pruned = withExports(module, isUsed);
+  assert.deepEqual(names(pruned), ['kept']);
+  assert.equal(module.length - pruned.length, 'proxy_on_log'.length + 3);
+  assert.deepEqual(withExports(module, () => true), module);
+});
+
+test('an outage in which every call fails inside itself is no end of the worker', () => {
+  const { host, lane } = busy();
+  const waiting = [upgrade(host), upgrade(host), host.request(head('api')), host.request(head('api'))];
+  lane.broken = true;
+  host.unreachable = true;
+  for (let ms = 0; ms < 70_000; ms += 250) {
+    answerFeed(host, 503, 'no healthy upstream');
+    const request = upgrade(host);
+    host.wait(250);
+    assert.equal(request.replies.length, 1, `a request after ${ms} ms`);
+    host.done(request);
+  }
+  assert.ok(!host.entries.hung && !lane.open);
+  for (const request of waiting) assert.equal(request.replies.length, 1);
+  host.unreachable = false;
+  const again = upgrade(host);
+  host.answer(host.calls.pop(), 200, serviceBody({ answer: 'placement' }));
+  assert.equal(again.resumed, 1);
+  for (let i = 0; i < 40 && host.lanes.length === 1; i += 1) host.wait(1_000);
+  assert.equal(host.lanes.length, 2, 'a stream is opened again');
+});
+
+test('sockets are reset before anything is called, and the end of a request calls nothing', () => {
+  const { host, socket } = busy();
+  for (let i = 0; i < 4; i += 1) {
+    host.wait(250);
+    answerFeed(host, 200, JSON.stringify({ cursor: 'log-1', events: [] }));
+  }
+  host.wait(250);
+  const ended = { type: 'session-ended', session_ref: JSON.parse(serviceBody({ answer: 'placement' })).session_ref, reason: 'revoked' };
+  const poll = host.feed.find(({ body }) => JSON.parse(body).hold_ms > 0);
+  host.feed = [];
+  host.answer(poll, 200, JSON.stringify({ cursor: 'log-2', events: [ended] }));
+  // The reset falls into a tick in which every call is due and fails.
+  host.laneCloses(host.lanes[0]);
+  host.unreachable = true;
+  for (let i = 0; i < 100 && socket.reset === 0; i += 1) host.wait(1_000);
+  assert.deepEqual([socket.reset, host.entries.hung], [1, false]);
+});
+
+test('what is called after sockets were reset is answered', () => {
+  const { host, socket } = busy();
+  for (let i = 0; i < 20 && !host.feed.some(({ body }) => JSON.parse(body).hold_ms > 0); i += 1) {
+    answerFeed(host, 200, JSON.stringify({ cursor: 'log-1', events: [] }));
+    host.wait(host.tick);
+  }
+  host.wait(6_000);
+  const drained = { type: 'engine-drained', pool: 'qix', engine: 'engine-0', over_ms: 0 };
+  answerFeed(host, 200, JSON.stringify({ cursor: 'log-2', events: [drained] }));
+  for (let i = 0; i < 10 && socket.reset === 0; i += 1) host.wait(host.tick);
+  assert.equal(socket.reset, 1);
+  // The SDK would give the answers to the request that was reset: the next poll would wait for the last one's time-out.
+  for (let n = 3; n < 8; n += 1) {
+    host.wait(host.tick);
+    host.wait(host.tick);
+    assert.ok(host.feed.length > 0, 'the gateway calls again');
+    answerFeed(host, 200, JSON.stringify({ cursor: `log-${n}`, events: [] }));
+  }
+});
+
+test('the callback of a call that has failed starts no other', () => {
+  const { host, lane } = busy();
+  const orphan = [host.request(head('api')), host.request(head('api'))];
+  upgrade(host);
+  const count = (act) => {
+    const before = host.attempts;
+    act();
+    return host.attempts - before;
+  };
+  assert.equal(count(() => host.laneCloses(lane)), 0);
+  assert.equal(count(() => host.done(orphan[0])), 0);
+  host.wait(host.tick);
+  for (const call of [...host.calls.splice(0), ...host.feed.splice(0)]) {
+    assert.equal(count(() => host.answer(call, 503, 'upstream connect error')), 0, call.headers[':path']);
+  }
+});
