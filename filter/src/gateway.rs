@@ -251,7 +251,10 @@ impl Gateway {
 
 /// The seed of a worker's jitter, from its random name.
 #[must_use]
-#[allow(clippy::cast_possible_truncation, reason = "half of the bits are enough")]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "half of the bits are enough"
+)]
 pub const fn seed(name: u128) -> u64 {
     name as u64
 }

@@ -176,7 +176,10 @@ mod tests {
             .collect();
         assert!(waits.iter().all(|wait| (125..=250).contains(wait)));
         let early = waits.iter().filter(|wait| **wait < 188).count();
-        assert!((400..600).contains(&early), "{early} of 1,000 in the first half");
+        assert!(
+            (400..600).contains(&early),
+            "{early} of 1,000 in the first half"
+        );
     }
 
     #[test]

@@ -201,7 +201,9 @@ fn a_clock_that_is_set_back_stops_no_reports_and_keeps_nothing_fresh() {
     tick(&mut gateway, 1_000);
     assert!(!gateway.is_fresh(1_000));
     gateway.active("k1Jt0yqSxv2P", 1_000);
-    let works: Vec<Work> = (1..40).map(|n| tick(&mut gateway, 1_000 + n * 50)).collect();
+    let works: Vec<Work> = (1..40)
+        .map(|n| tick(&mut gateway, 1_000 + n * 50))
+        .collect();
     let reported = works.iter().find(|work| work.report.is_some()).unwrap();
     assert_eq!(report(reported)["active"], json!(["k1Jt0yqSxv2P"]));
     assert!(works.iter().any(|work| work.poll.is_some()));

@@ -198,7 +198,11 @@ impl Lane {
 
     /// Asks by requests for those whose stream was lost.
     fn save(&self, shared: &Shared) {
-        let Ok(lost) = self.lost.try_borrow_mut().map(|mut lost| std::mem::take(&mut *lost)) else {
+        let Ok(lost) = self
+            .lost
+            .try_borrow_mut()
+            .map(|mut lost| std::mem::take(&mut *lost))
+        else {
             return;
         };
         let service = &shared.config.service;

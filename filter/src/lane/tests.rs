@@ -184,7 +184,9 @@ fn a_service_that_takes_no_stream_is_asked_ever_more_seldom() {
             }
         }
     }
-    let longest = [0, 250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000];
+    let longest = [
+        0, 250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000,
+    ];
     for (wait, longest) in waits.iter().zip(longest) {
         assert!((longest / 2..=longest).contains(wait), "{waits:?}");
     }

@@ -19,11 +19,7 @@ const AGREED_FOR: Duration = Duration::from_secs(2);
 
 /// How long it goes on: seconds in every run, ten minutes in `make soak`.
 fn duration() -> Duration {
-    Duration::from_secs(if std::env::var_os("BERTH_SOAK").is_some() {
-        600
-    } else {
-        12
-    })
+    Duration::from_secs(if berth_harness::is_soak() { 600 } else { 12 })
 }
 
 /// Steps that are as good as random, and the same in every run.

@@ -23,7 +23,7 @@ const GROWTH_KIB: f64 = 24.0 * 1_024.0;
 
 /// Requests and aborts of all rounds together.
 fn load() -> (usize, usize) {
-    if std::env::var_os("BERTH_SOAK").is_some() {
+    if berth_harness::is_soak() {
         (1_000_000, 100_000)
     } else {
         (20_000, 2_000)

@@ -26,5 +26,11 @@ pub use stand_in::StandIn;
 /// Any failure of the harness, in words for whoever reads the test's output.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
+/// Whether tests that can last run at full length: `make soak`.
+#[must_use]
+pub fn is_soak() -> bool {
+    std::env::var_os("BERTH_SOAK").is_some()
+}
+
 /// What nearly everything here returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -130,7 +130,7 @@ pub(crate) async fn closed(
         all.iter().all(|end| end.at >= ended),
         "{what}: none before its time"
     );
-    let limit = if std::env::var_os("BERTH_SOAK").is_some() {
+    let limit = if berth_harness::is_soak() {
         CLOSED_WITHIN_IN_SOAK
     } else {
         CLOSED_WITHIN

@@ -24,11 +24,7 @@ const OPERATOR: &str = "operator-secret-1";
 
 /// Sockets of one account: few in every run, 500 in `make soak`.
 fn sockets_per_account() -> usize {
-    if std::env::var_os("BERTH_SOAK").is_some() {
-        500
-    } else {
-        60
-    }
+    if berth_harness::is_soak() { 500 } else { 60 }
 }
 
 async fn streams(stack: &Stack) -> Result<u64> {

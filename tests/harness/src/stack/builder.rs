@@ -213,10 +213,7 @@ impl Builder {
 
     /// A change of Envoy's configuration, made last; knows the folder of the run.
     #[must_use]
-    pub fn edit_envoy(
-        mut self,
-        edit: impl Fn(&mut Value, &Path) -> Result<()> + 'static,
-    ) -> Self {
+    pub fn edit_envoy(mut self, edit: impl Fn(&mut Value, &Path) -> Result<()> + 'static) -> Self {
         self.envoy_edit = Some(Box::new(edit));
         self
     }

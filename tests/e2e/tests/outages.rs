@@ -1,0 +1,262 @@
+//! Outages of the placement service in which Envoy fails the filter's calls by itself, inside the call, and services that take a
+//! stream and say nothing: no worker spins or stops answering, and all is as before when the outage ends. At 1 and 2 workers,
+//! with the list of capabilities and without it.
+
+use berth_harness::envoy::cluster_of;
+use berth_harness::stack::Builder;
+use berth_harness::{Call, Result, Stack, render, usage, wait};
+use futures_util::future::{join_all, try_join_all};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+
+const LIMIT: Duration = Duration::from_secs(20);
+/// A worker of Envoy that answers at all does so within this time.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// Connections by which every worker is reached: the kernel spreads them.
+const CONNECTIONS: usize = 24;
+/// CPU seconds per second of an Envoy that spins: at least its share of a machine that other tests use, too.
+const SPINNING: f64 = 0.25;
+const BREAKER: &str = "circuit_breakers.placement.default.max_requests";
+const STREAMS: &str = r#"berth_http_requests_total{route="/berth.v1.Gateway/Calls",status="200"} "#;
+
+/// How an Envoy is run: workers, and whether the filter has all capabilities.
+const VARIANTS: [(u32, bool); 4] = [(1, false), (1, true), (2, false), (2, true)];
+
+fn variant((workers, all_capabilities): (u32, bool)) -> Builder {
+    let settings = json!({"service": {"timeout_ms": 1_500}});
+    let builder = Stack::builder()
+        .engines(1)
+        .envoy_concurrency(workers)
+        .filter_config(&settings);
+    if all_capabilities {
+        builder.all_capabilities()
+    } else {
+        builder
+    }
+}
+
+/// A cookie that no session has: each one costs a call of the service.
+fn invented() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+    format!("berth={number:043}")
+}
+
+/// Requests that call the service, on connections of their own. Any answer will do.
+async fn attack(stack: &Stack, requests: usize) {
+    let calls = (0..requests).map(|_| stack.send(Call::get("/api/x").cookie(&invented())));
+    join_all(calls).await;
+}
+
+/// Every worker answers soon, and none spins.
+async fn all_workers_answer(stack: &mut Stack) -> Result<()> {
+    let asked = (0..CONNECTIONS).map(|_| async {
+        let began = Instant::now();
+        let answer = tokio::time::timeout(LIMIT, stack.send(Call::get("/nowhere"))).await;
+        let reply = answer.map_err(|_| "a worker does not answer")??;
+        Result::<_>::Ok((reply.status, began.elapsed()))
+    });
+    for (status, time) in try_join_all(asked).await? {
+        assert_eq!(status, 404);
+        assert!(time < ANSWERS_WITHIN, "a worker answered after {time:?}");
+    }
+    let envoy = stack.envoy.process().pid();
+    let idle = || async {
+        let (before, began) = (usage::group_cpu(envoy), Instant::now());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let used = (usage::group_cpu(envoy) - before) / began.elapsed().as_secs_f64();
+        (used < SPINNING).then_some(())
+    };
+    wait::until("Envoy is idle", LIMIT, idle).await
+}
+
+/// The service is reached again, and a stream of calls is open.
+async fn recovers(stack: &mut Stack) -> Result<()> {
+    let service = stack.service()?.addr;
+    let shared = &*stack;
+    let back = || async {
+        let cookie = shared.login_demo().await.ok()?;
+        drop(shared.qix("/app/sales.qvf", &cookie).await.ok()?);
+        let text = Call::get("/metrics").send(service).await.ok()?.text();
+        let streams = text.lines().find_map(|line| line.strip_prefix(STREAMS))?;
+        (streams != "0").then_some(())
+    };
+    wait::until("the service is back, with a stream of calls", LIMIT, back).await?;
+    all_workers_answer(stack).await
+}
+
+/// Nobody can reach the service: twice a burst of calls, and some ticks in between.
+async fn suffers(stack: &mut Stack) -> Result<()> {
+    for _ in 0..2 {
+        attack(stack, 32).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    all_workers_answer(stack).await
+}
+
+async fn set_breaker(stack: &Stack, max_requests: u32) -> Result<()> {
+    let path = format!("/runtime_modify?{BREAKER}={max_requests}");
+    let reply = Call::new("POST", &path).send(stack.envoy.admin).await?;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_open_circuit_breaker() -> Result<()> {
+    for one in VARIANTS {
+        let mut stack = variant(one)
+            .edit_envoy(|config, _| {
+                let layers = json!([{"name": "admin", "admin_layer": {}}]);
+                render::merge(config, &json!({"layered_runtime": {"layers": layers}}));
+                Ok(())
+            })
+            .start()
+            .await?;
+        set_breaker(&stack, 0).await?;
+        suffers(&mut stack).await?;
+        // It closes, a stream is opened, and it opens again.
+        for _ in 0..5 {
+            set_breaker(&stack, 8192).await?;
+            attack(&stack, 8).await;
+            set_breaker(&stack, 0).await?;
+            attack(&stack, 8).await;
+            stack.service()?.kill();
+            attack(&stack, 8).await;
+            stack.service()?.restart().await?;
+        }
+        suffers(&mut stack).await?;
+        set_breaker(&stack, 8192).await?;
+        recovers(&mut stack).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cluster_without_endpoints() -> Result<()> {
+    for one in VARIANTS {
+        let none = |config: &mut Value, _: &Path| {
+            cluster_of(config, "placement")?["load_assignment"]["endpoints"] = json!([]);
+            Ok(())
+        };
+        let mut stack = variant(one).edit_envoy(none).start().await?;
+        suffers(&mut stack).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_resolve() -> Result<()> {
+    for one in VARIANTS {
+        let unknown = |config: &mut Value, _: &Path| {
+            let cluster = cluster_of(config, "placement")?;
+            cluster["type"] = "STRICT_DNS".into();
+            let at = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
+            cluster.pointer_mut(at).ok_or("no address")?["address"] = "berth.invalid".into();
+            Ok(())
+        };
+        let mut stack = variant(one).edit_envoy(unknown).start().await?;
+        suffers(&mut stack).await?;
+    }
+    Ok(())
+}
+
+/// The cluster's endpoints, as discovery has them in a file.
+fn write_endpoints(dir: &Path, version: usize, endpoints: &Value) -> Result<()> {
+    let assignment = json!({
+        "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+        "cluster_name": "placement",
+        "endpoints": endpoints,
+    });
+    let new = dir.join("endpoints.json.new");
+    render::write(
+        &new,
+        &json!({"version_info": version.to_string(), "resources": [assignment]}),
+    )?;
+    Ok(std::fs::rename(new, dir.join("endpoints.json"))?)
+}
+
+#[tokio::test]
+async fn endpoints_that_go_and_come_again() -> Result<()> {
+    let rounds = if berth_harness::is_soak() { 20 } else { 5 };
+    for one in VARIANTS {
+        let discovered = |config: &mut Value, dir: &Path| {
+            let cluster = cluster_of(config, "placement")?;
+            cluster["type"] = "EDS".into();
+            let file = json!({"path_config_source": {"path": dir.join("endpoints.json")}});
+            cluster["eds_cluster_config"] = json!({"eds_config": file});
+            let endpoints = cluster["load_assignment"]["endpoints"].take();
+            cluster
+                .as_object_mut()
+                .ok_or("no cluster")?
+                .remove("load_assignment");
+            render::write(&dir.join("full.json"), &endpoints)?;
+            write_endpoints(dir, 0, &endpoints)
+        };
+        let mut stack = variant(one).edit_envoy(discovered).start().await?;
+        let full = render::read_yaml(&stack.dir.join("full.json"))?;
+        recovers(&mut stack).await?;
+        let dir = stack.dir.clone();
+        let mut version = 0;
+        for _ in 0..rounds {
+            for endpoints in [&json!([]), &full] {
+                version += 1;
+                write_endpoints(&dir, version, endpoints)?;
+                attack(&stack, 16).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        recovers(&mut stack).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_service_that_stands_still_and_goes_on() -> Result<()> {
+    let time = Duration::from_secs(if berth_harness::is_soak() { 15 } else { 4 });
+    for one in VARIANTS {
+        let mut stack = variant(one).start().await?;
+        recovers(&mut stack).await?;
+        stack.service()?.freeze();
+        let ends = Instant::now() + time;
+        while Instant::now() < ends {
+            attack(&stack, 16).await;
+        }
+        all_workers_answer(&mut stack).await?;
+        stack.service()?.resume();
+        recovers(&mut stack).await?;
+    }
+    Ok(())
+}
+
+/// Takes connections on this port and says nothing on them until it is dropped.
+async fn listen_silently(port: u16) -> Result<tokio::task::JoinHandle<()>> {
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    Ok(tokio::spawn(async move {
+        let mut taken = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            taken.push(stream);
+        }
+    }))
+}
+
+#[tokio::test]
+async fn a_service_that_takes_connections_and_says_nothing() -> Result<()> {
+    for one in VARIANTS {
+        let mut stack = variant(one).start().await?;
+        recovers(&mut stack).await?;
+        stack.service()?.kill();
+        let silent = listen_silently(stack.service()?.addr.port()).await?;
+        for _ in 0..2 {
+            attack(&stack, 16).await;
+        }
+        all_workers_answer(&mut stack).await?;
+        silent.abort();
+        let _ = silent.await;
+        stack.service()?.restart().await?;
+        recovers(&mut stack).await?;
+    }
+    Ok(())
+}
