@@ -3,9 +3,12 @@
 #![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
 
 use berth_harness::envoy::push_filter;
+use berth_harness::render::Replacements;
 use berth_harness::{Call, Result, Stack, wait};
 use futures_util::future::{join_all, try_join_all};
 use serde_json::json;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -16,7 +19,10 @@ const REQUESTS: &str = "cluster.placement.upstream_rq_total";
 
 /// A metric of the service's; 0 when it is not there.
 async fn metric(stack: &mut Stack, name: &str) -> Result<u64> {
-    let service = stack.service()?.addr;
+    metric_at(stack.service()?.addr, name).await
+}
+
+async fn metric_at(service: SocketAddr, name: &str) -> Result<u64> {
     let text = Call::get("/metrics").send(service).await?.text();
     let value = text.lines().find_map(|line| line.strip_prefix(name));
     Ok(value.map_or(Ok(0), str::parse)?)
@@ -172,5 +178,48 @@ async fn a_service_that_ends_in_order_answers_who_waits() -> Result<()> {
     let (socket, obeyed) = tokio::join!(stack.qix("/app/sales.qvf", &cookie), ended);
     assert!(obeyed?, "a stream of calls kept the service from ending");
     drop(socket?);
+    Ok(())
+}
+
+/// Streams of calls and gateways of each replica.
+async fn streams_and_gateways(stack: &Stack) -> Result<Vec<(u64, u64)>> {
+    let mut all = Vec::new();
+    for service in stack.service.iter().chain(&stack.replicas) {
+        let streams = metric_at(service.addr, STREAMS).await?;
+        all.push((streams, metric_at(service.addr, "berth_gateways ").await?));
+    }
+    Ok(all)
+}
+
+/// Envoy sends a cluster's name as `:authority` of a stream that names none, and a server refuses one like this.
+#[tokio::test]
+async fn a_cluster_may_have_any_name_and_each_stream_goes_where_the_reports_of_its_worker_go()
+-> Result<()> {
+    const NAME: &str = "outbound|9455||berth.berth.svc.cluster.local";
+    const WORKERS: u32 = 8;
+    let stack = Stack::builder()
+        .engines(1)
+        .services(3)
+        .envoy_concurrency(WORKERS)
+        .filter_config(&json!({"service": {"cluster": NAME}}))
+        .edit_envoy(|config, _| {
+            let renamed = Replacements::default().text("placement", Path::new(NAME));
+            renamed.apply(config);
+            Ok(())
+        })
+        .start()
+        .await?;
+    let cookie = stack.login_demo().await?;
+    let all_stream = || async {
+        let sockets = (0..16).map(|_| stack.qix("/app/sales.qvf", &cookie));
+        drop(join_all(sockets).await);
+        let replicas = streams_and_gateways(&stack).await.ok()?;
+        let streams: u64 = replicas.iter().map(|(streams, _)| streams).sum();
+        (streams >= u64::from(WORKERS)).then_some(replicas)
+    };
+    let replicas = wait::until("every worker has a stream", 3 * LIMIT, all_stream).await?;
+    for (streams, gateways) in &replicas {
+        assert_eq!(streams, gateways, "a stream went elsewhere: {replicas:?}");
+    }
     Ok(())
 }

@@ -22,8 +22,13 @@ const SPINNING: f64 = 0.25;
 const BREAKER: &str = "circuit_breakers.placement.default.max_requests";
 const STREAMS: &str = r#"berth_http_requests_total{route="/berth.v1.Gateway/Calls",status="200"} "#;
 
-/// How an Envoy is run: workers, and whether the filter has all capabilities.
-const VARIANTS: [(u32, bool); 4] = [(1, false), (1, true), (2, false), (2, true)];
+/// How an Envoy is run: workers, and whether the filter has all capabilities. The last two in `make soak` alone.
+const VARIANTS: [(u32, bool); 4] = [(1, false), (2, true), (1, true), (2, false)];
+
+fn variants() -> impl Iterator<Item = (u32, bool)> {
+    let count = if berth_harness::is_soak() { 4 } else { 2 };
+    VARIANTS.into_iter().take(count)
+}
 
 fn variant((workers, all_capabilities): (u32, bool)) -> Builder {
     let settings = json!({"service": {"timeout_ms": 1_500}});
@@ -106,7 +111,7 @@ async fn set_breaker(stack: &Stack, max_requests: u32) -> Result<()> {
 
 #[tokio::test]
 async fn an_open_circuit_breaker() -> Result<()> {
-    for one in VARIANTS {
+    for one in variants() {
         let mut stack = variant(one)
             .edit_envoy(|config, _| {
                 let layers = json!([{"name": "admin", "admin_layer": {}}]);
@@ -136,7 +141,7 @@ async fn an_open_circuit_breaker() -> Result<()> {
 
 #[tokio::test]
 async fn a_cluster_without_endpoints() -> Result<()> {
-    for one in VARIANTS {
+    for one in variants() {
         let none = |config: &mut Value, _: &Path| {
             cluster_of(config, "placement")?["load_assignment"]["endpoints"] = json!([]);
             Ok(())
@@ -149,7 +154,7 @@ async fn a_cluster_without_endpoints() -> Result<()> {
 
 #[tokio::test]
 async fn a_name_that_does_not_resolve() -> Result<()> {
-    for one in VARIANTS {
+    for one in variants() {
         let unknown = |config: &mut Value, _: &Path| {
             let cluster = cluster_of(config, "placement")?;
             cluster["type"] = "STRICT_DNS".into();
@@ -181,7 +186,7 @@ fn write_endpoints(dir: &Path, version: usize, endpoints: &Value) -> Result<()> 
 #[tokio::test]
 async fn endpoints_that_go_and_come_again() -> Result<()> {
     let rounds = if berth_harness::is_soak() { 20 } else { 5 };
-    for one in VARIANTS {
+    for one in variants() {
         let discovered = |config: &mut Value, dir: &Path| {
             let cluster = cluster_of(config, "placement")?;
             cluster["type"] = "EDS".into();
@@ -216,7 +221,7 @@ async fn endpoints_that_go_and_come_again() -> Result<()> {
 #[tokio::test]
 async fn a_service_that_stands_still_and_goes_on() -> Result<()> {
     let time = Duration::from_secs(if berth_harness::is_soak() { 15 } else { 4 });
-    for one in VARIANTS {
+    for one in variants() {
         let mut stack = variant(one).start().await?;
         recovers(&mut stack).await?;
         stack.service()?.freeze();
@@ -244,7 +249,7 @@ async fn listen_silently(port: u16) -> Result<tokio::task::JoinHandle<()>> {
 
 #[tokio::test]
 async fn a_service_that_takes_connections_and_says_nothing() -> Result<()> {
-    for one in VARIANTS {
+    for one in variants() {
         let mut stack = variant(one).start().await?;
         recovers(&mut stack).await?;
         stack.service()?.kill();
