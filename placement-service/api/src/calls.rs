@@ -3,6 +3,7 @@
 //! stands for, and hears of each as soon as it is done, in any order. A message on a stream that is open costs
 //! a fraction of a request. Whoever has no stream, or loses it, makes requests.
 
+use crate::Excerpt;
 use std::fmt;
 
 /// The gRPC service.
@@ -65,7 +66,7 @@ impl Call {
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, path, body } = self;
-        write!(f, "call {id} of {path}, {} bytes", body.len())
+        write!(f, "call {id} of {}, {} bytes", Excerpt(path), body.len())
     }
 }
 
@@ -117,5 +118,17 @@ mod tests {
             body,
         };
         assert_eq!(format!("{reply:?}"), "reply to 1: 200, 7 bytes");
+    }
+
+    #[test]
+    fn a_path_is_printed_bounded_and_escaped() {
+        let call = Call {
+            id: 1,
+            path: "/\n".repeat(1_000),
+            body: Vec::new(),
+        };
+        let printed = format!("{call:?}");
+        assert!(!printed.contains('\n') && printed.ends_with("..., 0 bytes"));
+        assert!(printed.len() < 1_200, "{printed}");
     }
 }

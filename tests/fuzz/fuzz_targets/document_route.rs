@@ -8,7 +8,9 @@ use std::sync::LazyLock;
 
 static ROUTES: LazyLock<Routes> = LazyLock::new(|| {
     let demo = include_str!("../../../placement-service/config/demo.yaml");
-    let config = load::from_text(demo).expect("the demo's configuration").config;
+    let config = load::from_text(demo)
+        .expect("the demo's configuration")
+        .config;
     Routes::new(&config.routes, &config.pools)
 });
 

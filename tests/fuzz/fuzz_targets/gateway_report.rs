@@ -21,11 +21,21 @@ fuzz_target!(|data: &[u8]| {
     };
     assert!((1..=MAX_GATEWAY_NAME).contains(&name.len()));
     assert!(report.sequence > 0 && report.hold_ms <= MAX_HOLD_MS);
-    let lists = [report.opened.len(), report.active.len(), report.closed.len()];
+    let lists = [
+        report.opened.len(),
+        report.active.len(),
+        report.closed.len(),
+    ];
     assert!(lists.iter().all(|count| *count <= MAX_REPORTED));
     for stream in &report.opened {
         assert!(stream.stream.len() <= 64 && stream.session_ref.len() <= 64);
-        assert!(!stream.engine.chars().chain(stream.pool.chars()).any(char::is_control));
+        assert!(
+            !stream
+                .engine
+                .chars()
+                .chain(stream.pool.chars())
+                .any(char::is_control)
+        );
     }
     assert_eq!(place.map(|place| place.to_string()), report.cursor);
 });

@@ -18,7 +18,12 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(claims) = token.claims("https://id.example", "berth", NOW_MS) {
         assert!(claims.subject.is_some() || claims.session.is_some());
         let names = [claims.subject, claims.session, Some(claims.jti)];
-        assert!(names.iter().flatten().all(|name| (1..=255).contains(&name.len())));
+        assert!(
+            names
+                .iter()
+                .flatten()
+                .all(|name| (1..=255).contains(&name.len()))
+        );
         assert!(claims.remember_until_ms > NOW_MS);
         assert!(claims.remember_until_ms <= NOW_MS + 360_000);
     }

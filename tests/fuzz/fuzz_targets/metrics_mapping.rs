@@ -14,6 +14,9 @@ static MAPPING: LazyLock<MetricsMapping> = LazyLock::new(|| {
 fuzz_target!(|data: &[u8]| {
     if let Some(load) = read(&MAPPING, data).load {
         assert!(load.cpu.is_none_or(|cpu| (0.0..=1.0).contains(&cpu)));
-        assert!(load.memory.is_none_or(|m| (0.0..=1.0).contains(&m.headroom())));
+        assert!(
+            load.memory
+                .is_none_or(|m| (0.0..=1.0).contains(&m.headroom()))
+        );
     }
 });

@@ -15,7 +15,11 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(text) = std::str::from_utf8(data) {
         assert!(Attempt::open(&KEYS, text, "idp", 0).is_err());
         if let Ok(callback) = Callback::parse(text) {
-            assert!(callback.state.is_none_or(|state| state.len() <= text.len() * 3));
+            assert!(
+                callback
+                    .state
+                    .is_none_or(|state| state.len() <= text.len() * 3)
+            );
         }
     }
     // What only the holder of the key can make.

@@ -15,7 +15,9 @@ fuzz_target!(|data: &[u8]| {
     }
     let text = String::from_utf8_lossy(data);
     let opening = Opening::Document(text.clone().into_owned());
-    let asked = request(&opening).expect("any name is JSON").expect("a request");
+    let asked = request(&opening)
+        .expect("any name is JSON")
+        .expect("a request");
     assert!(serde_json::from_str::<serde_json::Value>(&asked).is_ok());
     let mut dialog = Dialog::new(&opening);
     for message in text.lines() {

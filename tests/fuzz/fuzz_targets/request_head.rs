@@ -36,7 +36,10 @@ fn apply(headers: &mut Headers, changes: Vec<Change>) -> Vec<String> {
             Change::Add(name, value) => headers.push((name.into_owned().into_bytes(), value)),
             Change::Nonce(name) => {
                 headers.retain(|(n, _)| n != name.as_bytes());
-                headers.push((name.as_bytes().to_vec(), b"AAAAAAAAAAAAAAAAAAAAAA==".to_vec()));
+                headers.push((
+                    name.as_bytes().to_vec(),
+                    b"AAAAAAAAAAAAAAAAAAAAAA==".to_vec(),
+                ));
             }
         }
     }
@@ -97,7 +100,13 @@ fn run(config: &Config, data: &[u8]) {
             let status = str::from_utf8(status.trim_ascii())
                 .ok()
                 .and_then(|s| s.parse().ok());
-            match waiting.on_reply(config, &config.keys, &|_| false, status.unwrap_or(200), body) {
+            match waiting.on_reply(
+                config,
+                &config.keys,
+                &|_| false,
+                status.unwrap_or(200),
+                body,
+            ) {
                 Outcome::Reply(reply) => assert!((302..=599).contains(&reply.status)),
                 Outcome::Route { changes, .. } => {
                     let set = apply(&mut headers, changes);

@@ -10,8 +10,16 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     if let Ok(request) = ChildRequest::parse(data) {
         assert!(request.runtime.as_deref().is_none_or(is_name));
-        assert!(request.idle_timeout().is_none_or(|idle| idle.as_secs() >= 1));
-        assert!(OWN_CLAIMS.iter().all(|own| !request.claims.contains_key(*own)));
+        assert!(
+            request
+                .idle_timeout()
+                .is_none_or(|idle| idle.as_secs() >= 1)
+        );
+        assert!(
+            OWN_CLAIMS
+                .iter()
+                .all(|own| !request.claims.contains_key(*own))
+        );
     }
     if let Ok(completion) = Completion::parse(data) {
         assert!(completion.result.to_string().len() <= MAX_RESULT_BYTES);
