@@ -74,18 +74,17 @@ pub enum Fault {
     Garbage(String),
     /// The engine does not accept the token: its key or its claims are not what it expects.
     #[error(
-        "the engine rejects the token ({}): compare its key with `tokens` in the configuration",
-        Excerpt(.0)
+        "the engine rejects the token ({0}): compare its key with `tokens` in the configuration"
     )]
     TokenRejected(String),
     /// The engine is well, but takes no further session: licence or limit.
-    #[error("the engine declines: {}", Excerpt(.0))]
+    #[error("the engine declines: {0}")]
     Declined(String),
     /// The engine does not know the document.
     #[error("no such document")]
     NoSuchDocument,
     /// The document could not be opened.
-    #[error("the document does not open: error {code} {}", Excerpt(.message))]
+    #[error("the document does not open: error {code} {message}")]
     OpenFailed {
         /// The engine's error code.
         code: i64,
