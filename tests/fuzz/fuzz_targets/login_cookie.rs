@@ -12,7 +12,7 @@ static COOKIE: LazyLock<LoginCookie> = LazyLock::new(|| {
     let config = berth_placement::config::load::from_text("")
         .expect("the defaults")
         .config;
-    LoginCookie::new(&config.cookie)
+    LoginCookie::new(&config.session.cookie)
 });
 
 fuzz_target!(|data: &[u8]| {
