@@ -32,7 +32,7 @@ build() {
 fuzz() {
     local target=$1
     shift
-    "$BUILT/$HOST/release/$target" -verbosity=1 -print_final_stats=1 -timeout=20 -rss_limit_mb=1024 \
+    "$BUILT/$HOST/release/$target" -verbosity=1 -print_final_stats=1 -timeout=60 -rss_limit_mb=1024 \
         -artifact_prefix="$ARTIFACTS/$target/" "$@"
 }
 

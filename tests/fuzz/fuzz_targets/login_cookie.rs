@@ -29,7 +29,7 @@ fuzz_target!(|data: &[u8]| {
     }
     if let Ok(Some(value)) = COOKIE.read(&headers) {
         assert!((1..=128).contains(&value.len()));
-        assert!(!value.contains([';', ' ']));
+        assert!(!value.contains(';'));
     }
     let _ = COOKIE.attempt(&headers, "state");
     let cleared = COOKIE.clear_attempts(&headers);
