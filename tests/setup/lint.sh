@@ -6,7 +6,6 @@ choose_route
 rustup_component() { cargo "$1" --version >/dev/null 2>&1 || rustup component add "$2"; }
 step "rustfmt and clippy" eval 'rustup_component fmt rustfmt && rustup_component clippy clippy'
 step "formatting" cargo fmt --all --check
-step "formatting, fuzz targets" cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 step "clippy" cargo clippy --keep-going --profile quick --locked --workspace --all-targets -- -D warnings
 if [ "$WASM_ROUTE" = debian ]; then
     # shellcheck disable=SC2086
