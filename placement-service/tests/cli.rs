@@ -416,8 +416,9 @@ fn a_source_of_engines_cannot_fill_the_log() {
     list.extend((0..100).map(|n| json!({"engine": format!("{n} {}", "x".repeat(10_000))})));
     let (port, requests) = mira(Value::Array(list));
     let dir = tempfile::tempdir().unwrap();
-    let discovery = format!("{{ mira: {{ url: \"http://127.0.0.1:{port}\", poll: 50ms }} }}");
-    let pools = format!("pools: [{{ name: qix, discovery: {discovery} }}]");
+    let discovery = format!("{{ mira: {{ url: \"http://127.0.0.1:{port}\", poll: 100ms }} }}");
+    let pools =
+        format!("pools: [{{ name: qix, cluster: qix, driver: qix, discovery: {discovery} }}]");
     let file = config(dir.path(), &format!("log: {{ format: text }}\n{pools}"));
     let served = Served::start(&file);
     // Before it is asked again, its first list has been read.

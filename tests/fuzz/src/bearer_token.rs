@@ -15,7 +15,7 @@ static TOKENS: LazyLock<Tokens> = LazyLock::new(|| {
 });
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };

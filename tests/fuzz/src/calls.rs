@@ -5,7 +5,7 @@ use berth_filter::lane::Lane;
 use prost::Message;
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     if let Ok(call) = Call::decode(data) {
         let other_body = vec![0; call.body.len()];
         let printed = format!("{call:?}");

@@ -3,7 +3,7 @@
 use berth_filter::frames::{MAX_HEADER_BYTES, Walker};
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let Some((cut, bytes)) = data.split_first() else {
         return;
     };

@@ -4,7 +4,7 @@ use berth_filter::cookie::{Without, find, is_cookie_octet, without};
 const NAME: &str = "berth";
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let headers: Vec<&[u8]> = data.split(|b| *b == b'\n').collect();
     if let Ok(Some(value)) = find(&headers, NAME) {
         assert!(!value.is_empty() && value.len() <= 128);

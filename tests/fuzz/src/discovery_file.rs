@@ -3,7 +3,7 @@ use berth_placement::discovery::file::parse;
 use std::collections::HashSet;
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     if let Ok(found) = parse(data) {
         assert!(found.iter().all(|f| f.endpoint.api.port() > 0));
         let names: HashSet<_> = found.iter().map(|f| &f.name).collect();

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 static CONFIG: LazyLock<DockerSource> = LazyLock::new(|| serde_json::from_str("{}").unwrap());
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let wanted = Wanted::new(&CONFIG);
     let (services, running) = data.split_at(data.iter().position(|b| *b == b'\n').unwrap_or(0));
     for engines in [containers(data, wanted), tasks(services, running, wanted)] {

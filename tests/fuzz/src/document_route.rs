@@ -12,7 +12,7 @@ static ROUTES: LazyLock<Routes> = LazyLock::new(|| {
 });
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let Ok(path) = std::str::from_utf8(data) else {
         return;
     };

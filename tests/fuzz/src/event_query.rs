@@ -3,7 +3,7 @@ use berth_placement::events::Reader;
 use berth_placement::http::events::query;
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };

@@ -2,7 +2,7 @@
 use berth_filter::config::Config;
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let env = |name: &str| (name.len() < 8).then(|| name.repeat(40));
     match Config::parse(data, &env) {
         Ok(config) => {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let headers = || data.split(|byte| *byte == b'\n');
     assert_eq!(client_address(headers(), PEER, 0), PEER);
     for trusted in [1, 2, u32::MAX] {

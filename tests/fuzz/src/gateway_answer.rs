@@ -5,7 +5,7 @@ use berth_filter::gateway::Gateway;
 use berth_filter::placement::Placed;
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let settings = Settings {
         hold_ms: 5_000,
         lost_after_ms: 10_000,

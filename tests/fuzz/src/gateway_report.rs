@@ -3,7 +3,7 @@ use berth_api::{GatewayReport, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_REPORTED};
 use berth_placement::gateways::checked;
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     // A line with the gateway's name, then the report.
     let end = data.iter().position(|byte| *byte == b'\n');
     let (name, body) = data.split_at(end.map_or(0, |end| end + 1));

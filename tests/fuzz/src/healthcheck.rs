@@ -3,7 +3,7 @@ use berth_placement::engine::Load;
 use berth_placement::probe::healthcheck::parse;
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let Ok((load, _)) = parse(data) else {
         return;
     };

@@ -27,7 +27,7 @@ fn known(token: &str) -> bool {
 }
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else {
         let _ = jwks::parse(data);
         return;

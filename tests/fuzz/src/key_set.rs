@@ -11,7 +11,7 @@ const ALGORITHMS: [Algorithm; 4] = [
 ];
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let Ok(keys) = PublicKeys::parse(data) else {
         return;
     };

@@ -13,7 +13,7 @@ static COOKIE: LazyLock<LoginCookie> = LazyLock::new(|| {
 });
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let mut headers = HeaderMap::new();
     for line in data.split(|byte| *byte == b'\n').take(100) {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {

@@ -4,7 +4,7 @@ use berth_placement::http::login_form::{Format, parse};
 use berth_placement::return_to::ReturnTo;
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     for format in [Format::Form, Format::Json] {
         let Ok(form) = parse(format, data) else {
             continue;

@@ -5,7 +5,7 @@ use berth_placement::oidc::back_channel::LogoutToken;
 const NOW_MS: u64 = 1_700_000_000_000;
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };

@@ -9,7 +9,7 @@ static MAPPING: LazyLock<MetricsMapping> = LazyLock::new(|| {
 });
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     if let Some(load) = read(&MAPPING, data).load {
         assert!(load.cpu.is_none_or(|cpu| (0.0..=1.0).contains(&cpu)));
         assert!(

@@ -4,7 +4,7 @@ use berth_placement::probe::metrics_text::gauge;
 const FAMILY: &str = "qix_active_sessions";
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     if let Some(value) = gauge(data, FAMILY) {
         assert!(value.is_finite());
         assert!(data.windows(FAMILY.len()).any(|w| w == FAMILY.as_bytes()));

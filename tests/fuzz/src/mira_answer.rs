@@ -3,7 +3,7 @@ use berth_placement::discovery::mira::parse;
 use std::collections::HashSet;
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     if let Ok(engines) = parse(data, None) {
         let found = engines.found;
         assert!(found.iter().all(|f| f.endpoint.api.port() > 0));

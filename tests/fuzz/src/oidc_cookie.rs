@@ -9,7 +9,7 @@ static KEYS: LazyLock<SealingKeys> =
     LazyLock::new(|| SealingKeys::derive(&[Secret::new("k".repeat(32))]).unwrap());
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         assert!(Attempt::open(&KEYS, text, "idp", 0).is_err());
         if let Ok(callback) = Callback::parse(text) {

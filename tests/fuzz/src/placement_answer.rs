@@ -3,7 +3,7 @@ use berth_filter::placement::{placement, token};
 use berth_filter::step::Change;
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     for answer in [placement(data), token(data)].into_iter().flatten() {
         assert!(answer.token.bytes().all(|b| b.is_ascii_graphic()));
         for change in answer.changes {

@@ -6,7 +6,7 @@ use berth_placement::target::Opening;
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     if let Ok(Head::Upgraded(length)) = judge(data, ACCEPT) {
         let head = data.get(..length).expect("the head is within the bytes");
         assert!(head.starts_with(b"HTTP/1.1 101") && head.ends_with(b"\r\n\r\n"));

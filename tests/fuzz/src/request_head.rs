@@ -115,6 +115,6 @@ fn check_request(config: &Config, data: &[u8]) {
 }
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     THE_CONFIG.with(|config| check_request(config, data));
 }

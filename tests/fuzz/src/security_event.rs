@@ -4,7 +4,7 @@ use berth_placement::security_events::set::{Claims, SetError, UnverifiedSet};
 use berth_placement::webhooks::caep::ERRORS;
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     match UnverifiedSet::parse(data) {
         Ok(set) => {
             let algorithm = format!("{:?}", set.algorithm);

@@ -5,7 +5,7 @@ use berth_placement::http::session_requests::{
 use berth_placement::tokens::OWN_CLAIMS;
 
 /// One input.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     if let Ok(request) = ChildRequest::parse(data) {
         assert!(request.runtime.as_deref().is_none_or(is_name));
         assert!(
