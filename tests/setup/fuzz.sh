@@ -67,7 +67,7 @@ for target in "$@"; do
     fi
     rmdir --ignore-fail-on-non-empty "$ARTIFACTS/$target"
     executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -n 1)
-    printf '  %-18s %12s %6d s  %s\n' "$target" "${executions:-?}" $((SECONDS - start)) "$result"
+    printf '  %-18s %12s %6d s  %s\n' "$target" "${executions:--}" $((SECONDS - start)) "$result"
 done
 printf '\n%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]
