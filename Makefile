@@ -2,10 +2,10 @@
 # Versions of the tools: tests/setup/versions.env. The scripts behind the commands: tests/setup/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build lint e2e bench sim validate soak fuzz audit setup clean build-tests
+.PHONY: help run test build lint e2e bench sim validate soak fuzz fuzz-smoke audit setup clean build-tests
 
 help: ## List these commands
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Start three engines, the placement service and Envoy; Ctrl-C ends all
 	@tests/setup/tools.sh run
@@ -50,9 +50,13 @@ validate: build-tests ## Let Envoy judge the configurations
 	@tests/setup/tools.sh run
 	@tests/setup/test.sh validate
 
-fuzz: ## Fuzz each parser of untrusted bytes for a minute
-	@tests/setup/tools.sh fuzz
-	@tests/setup/fuzz.sh
+fuzz: ## Fuzz each parser of untrusted bytes for a minute; TARGETS="calls jwt", FUZZ_SECONDS, FUZZ_RUNS
+	@tests/setup/prerequisites.sh
+	@tests/setup/fuzz.sh run $(TARGETS)
+
+fuzz-smoke: ## Run each fuzz target on its committed corpus and a few mutations, as make test does
+	@tests/setup/prerequisites.sh
+	@cargo test --profile quick --locked --workspace --test corpus
 
 audit: ## Check the dependencies for known vulnerabilities (needs the network)
 	@tests/setup/tools.sh lint

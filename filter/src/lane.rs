@@ -7,6 +7,7 @@ use crate::schedule::Schedule;
 use berth_api::{Call, MAX_CALLS, Reply};
 use prost::Message;
 use std::collections::HashMap;
+use std::fmt;
 
 /// Milliseconds between two tries at the most.
 const MAX_BACK_OFF_MS: u64 = 30_000;
@@ -41,25 +42,43 @@ pub struct Waits<W> {
 }
 
 /// A message to send.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub struct Sending {
     /// On this stream.
     pub stream: u32,
     /// The call's number.
     pub id: u64,
-    /// The message.
+    /// The message. Holds a secret.
     pub message: Vec<u8>,
 }
 
+impl fmt::Debug for Sending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            stream,
+            id,
+            message,
+        } = self;
+        write!(f, "call {id} on stream {stream}, {} bytes", message.len())
+    }
+}
+
 /// What has been heard.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub struct Heard<W> {
     /// Who waited for it, if anybody still does.
     pub who: Option<W>,
     /// The status.
     pub status: u16,
-    /// The body.
+    /// The body. Holds a token.
     pub body: Vec<u8>,
+}
+
+impl<W: fmt::Debug> fmt::Debug for Heard<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { who, status, body } = self;
+        write!(f, "reply to {who:?}: {status}, {} bytes", body.len())
+    }
 }
 
 /// What has waited for long enough.

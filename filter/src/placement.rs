@@ -6,6 +6,7 @@ use crate::route::MaxAge;
 use crate::step::Change;
 use berth_api::{MAX_ENGINE_NAME, PlacementAnswer, TokenAnswer, is_stream_name};
 use std::borrow::Cow;
+use std::fmt;
 use std::net::SocketAddr;
 
 /// Bytes of an answer that are looked at; tokens of 16 KB fit well.
@@ -32,7 +33,7 @@ const OWN_NAMES: &[&str] = &[
 const OWN_PREFIXES: &[&str] = &["x-berth-", "x-envoy-", "sec-websocket-"];
 
 /// A sound answer, ready to become headers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The JWT, still to be verified.
     pub token: String,
@@ -44,6 +45,18 @@ pub struct Answer {
     pub changes: Vec<Change>,
     /// What has been placed, in the answer of a placement call.
     pub placed: Option<Placed>,
+}
+
+/// A JWT is none of a log's business.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("session_ref", &self.session_ref)
+            .field("session_expires_at", &self.session_expires_at)
+            .field("changes", &self.changes)
+            .field("placed", &self.placed)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A stream that has its engine.

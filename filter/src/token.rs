@@ -3,6 +3,7 @@
 //! only ever compared with that (RFC 8725, section 3.1). Knows no request.
 
 use crate::verified::{Good, Verified};
+use berth_api::Excerpt;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm};
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation, decode, decode_header, get_current_timestamp,
@@ -99,7 +100,8 @@ struct Claims {
     sid: Option<IgnoredAny>,
 }
 
-/// Why a token was not accepted. The words are for the log, they hold nothing of the token.
+/// Why a token was not accepted. The words may quote the algorithm that it names, or a claim of the
+/// wrong type; never its signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenFault {
     /// No key is meant for this token; a newer key set may have it.
@@ -112,7 +114,7 @@ impl fmt::Display for TokenFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownKey => f.write_str("no key is meant for it"),
-            Self::Invalid(fault) => f.write_str(fault),
+            Self::Invalid(fault) => Excerpt(fault).fmt(f),
         }
     }
 }

@@ -17,6 +17,7 @@ mod polled;
 use crate::config;
 use crate::engine::{Endpoint, EngineName};
 use async_trait::async_trait;
+use berth_api::Excerpt;
 use std::net::SocketAddr;
 
 /// An engine that a discovery knows of.
@@ -50,7 +51,7 @@ impl Wish {
 
 /// Why a source has no list to give. The text names what it asked and what was wrong, never a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
+#[error("{}", Excerpt(.0))]
 pub struct DiscoveryFault(String);
 
 impl DiscoveryFault {

@@ -7,6 +7,7 @@ pub mod websocket;
 use crate::config;
 use crate::target::Opening;
 use async_trait::async_trait;
+use berth_api::Excerpt;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -63,13 +64,13 @@ pub struct Prepared {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// No connection, or it broke.
-    #[error("no connection: {0}")]
+    #[error("no connection: {}", Excerpt(.0))]
     Connect(String),
     /// Connected, then not a word in time.
     #[error("silent")]
     Silent,
     /// Not what such an engine says.
-    #[error("answered something else than an engine: {0}")]
+    #[error("answered something else than an engine: {}", Excerpt(.0))]
     Garbage(String),
     /// The engine does not accept the token: its key or its claims are not what it expects.
     #[error(

@@ -1,6 +1,7 @@
 //! The one way to make an HTTP client: one TLS library for the process, no redirects, no proxy; and to read
 //! what comes back.
 
+use berth_api::Excerpt;
 use reqwest::{ClientBuilder, Response, redirect};
 use std::error::Error;
 use std::sync::Once;
@@ -36,7 +37,8 @@ pub async fn body(mut response: Response, most: usize) -> Result<Option<Vec<u8>>
     Ok(Some(body))
 }
 
-/// What went wrong, in the words of the innermost cause: reqwest's own text repeats the URL.
+/// What went wrong, in the words of the innermost cause: reqwest's own text repeats the URL. A cause may quote the
+/// peer, its certificate for one.
 #[must_use]
 pub fn cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
@@ -46,7 +48,7 @@ pub fn cause(error: &reqwest::Error) -> String {
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    cause.to_string()
+    Excerpt(cause).to_string()
 }
 
 /// An error with its causes, as far as they say anything new.

@@ -8,6 +8,7 @@ pub mod metrics_text;
 
 use crate::config::{Driver, MetricsMapping, Pool};
 use crate::engine::{Endpoint, Load};
+use berth_api::Excerpt;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ pub struct Reading {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum ProbeFault {
     /// No connection, or it broke.
-    #[error("no connection: {0}")]
+    #[error("no connection: {}", Excerpt(.0))]
     Connect(String),
     /// No answer in time.
     #[error("no answer within {0:?}")]
@@ -39,7 +40,7 @@ pub enum ProbeFault {
     #[error("answered with more than {0} bytes")]
     TooLong(usize),
     /// Not what an engine answers.
-    #[error("answered something else than an engine: {0}")]
+    #[error("answered something else than an engine: {}", Excerpt(.0))]
     Garbage(String),
 }
 

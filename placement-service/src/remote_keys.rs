@@ -86,18 +86,37 @@ impl PublicKeys {
     }
 }
 
-/// A public key that may sign.
+/// A public key that may sign. A shared secret has no valid size.
 fn is_for_signatures(key: &Jwk) -> bool {
     let operations = key.common.key_operations.as_ref();
     let may_verify = operations.is_none_or(|all| all.contains(&KeyOperations::Verify));
     let of_use = key.common.public_key_use.as_ref();
-    let asymmetric = matches!(
-        key.algorithm,
-        AlgorithmParameters::RSA(_)
-            | AlgorithmParameters::EllipticCurve(_)
-            | AlgorithmParameters::OctetKeyPair(_)
-    );
-    asymmetric && may_verify && of_use.is_none_or(|of_use| *of_use == PublicKeyUse::Signature)
+    may_verify
+        && of_use.is_none_or(|of_use| *of_use == PublicKeyUse::Signature)
+        && has_valid_size(key)
+}
+
+/// Whether a key is as large as its kind wants it. jsonwebtoken panics on an Ed25519 key that is too short, and an RSA
+/// key of any size makes a verification take any time: 2048 to 8192 bits, and an exponent of the usual size.
+fn has_valid_size(key: &Jwk) -> bool {
+    let bytes = |base64url: &str| base64url.len() * 3 / 4;
+    match &key.algorithm {
+        AlgorithmParameters::RSA(key) => {
+            (256..=1024).contains(&bytes(&key.n)) && (1..=4).contains(&bytes(&key.e))
+        }
+        AlgorithmParameters::EllipticCurve(key) => {
+            let size = match key.curve {
+                EllipticCurve::P256 => 32,
+                EllipticCurve::P384 => 48,
+                _ => return false,
+            };
+            bytes(&key.x) == size && bytes(&key.y) == size
+        }
+        AlgorithmParameters::OctetKeyPair(key) => {
+            key.curve == EllipticCurve::Ed25519 && bytes(&key.x) == 32
+        }
+        _ => false,
+    }
 }
 
 /// Whether a key may verify that algorithm: by its type, its curve, and its own `alg` if it has one.

@@ -8,8 +8,10 @@
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 const PASSWORD: &str = "a-long-password";
@@ -376,4 +378,57 @@ routes: [ { path: /x, pool: p } ]";
     let (code, _, err) = ask(&["engines", "ls"]);
     assert_eq!(code, Some(1));
     assert!(err.starts_with(&format!("the service at {at}: ")), "{err}");
+}
+
+/// A Mira that gives this list; a message per request.
+fn mira(list: Value) -> (u16, mpsc::Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (asked, requests) = mpsc::channel();
+    std::thread::spawn(move || {
+        let body = list.to_string();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}",
+            body.len()
+        );
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut line = String::new();
+            while stream.read_line(&mut line).unwrap() > 2 {
+                line.clear();
+            }
+            let stream = stream.get_mut();
+            stream
+                .write_all(format!("{head}\r\n\r\n{body}").as_bytes())
+                .unwrap();
+            if asked.send(()).is_err() {
+                return;
+            }
+        }
+    });
+    (port, requests)
+}
+
+#[test]
+fn a_source_of_engines_cannot_fill_the_log() {
+    let engine = json!({"engine": {"networks": [{"name": "n", "ip": "127.0.0.1"}], "port": 1}});
+    let mut list = vec![engine];
+    list.extend((0..100).map(|n| json!({"engine": format!("{n} {}", "x".repeat(10_000))})));
+    let (port, requests) = mira(Value::Array(list));
+    let dir = tempfile::tempdir().unwrap();
+    let discovery = format!("{{ mira: {{ url: \"http://127.0.0.1:{port}\", poll: 100ms }} }}");
+    let pools =
+        format!("pools: [{{ name: qix, cluster: qix, driver: qix, discovery: {discovery} }}]");
+    let file = config(dir.path(), &format!("log: {{ format: text }}\n{pools}"));
+    let served = Served::start(&file);
+    // Before it is asked again, its first list has been read.
+    for _ in 0..2 {
+        requests.recv_timeout(Duration::from_secs(30)).unwrap();
+    }
+    let (_, log) = served.terminate();
+    let left_out = log.lines().filter(|line| line.contains("left out"));
+    let lengths: Vec<usize> = left_out.map(str::len).collect();
+    assert_eq!(lengths.len(), 21, "{log}");
+    assert!(lengths.iter().all(|length| *length < 1_000), "{lengths:?}");
+    assert!(log.contains("80 more engines are left out"), "{log}");
 }

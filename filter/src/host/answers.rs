@@ -14,7 +14,7 @@ use crate::placement::Placed;
 use crate::presentation::not_ready;
 use crate::rejection::{Cause, Level};
 use crate::step::{Failure, Outcome, Reply};
-use berth_api::TOKENS_PATH;
+use berth_api::{Excerpt, TOKENS_PATH};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -245,6 +245,7 @@ fn log(reply: &Reply) {
     let text = match &reply.detail {
         None => format!("berth: refused, reason={reason} status={status}"),
         Some(detail) => {
+            let detail = Excerpt(detail).to_string();
             format!("berth: refused, reason={reason} status={status} detail={detail:?}")
         }
     };

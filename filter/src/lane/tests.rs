@@ -223,3 +223,15 @@ fn nobody_waits_longer_because_the_clock_is_set_back() {
     assert_eq!(overdue.waits, ["one"]);
     assert_eq!(overdue.cut, Some(STREAM));
 }
+
+#[test]
+fn no_secret_is_printed() {
+    let mut lane = open();
+    let body = b"{\"session\":\"hunter2\"}".to_vec();
+    let sending = lane.call("/a", body, "one", 1).unwrap();
+    let size = sending.message.len();
+    let expected = format!("call {} on stream {STREAM}, {size} bytes", sending.id);
+    assert_eq!(format!("{sending:?}"), expected);
+    let heard = lane.heard(STREAM, &reply(sending.id), 2).unwrap().unwrap();
+    assert!(format!("{heard:?}").starts_with("reply to Some(\"one\"): "));
+}

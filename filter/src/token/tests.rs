@@ -2,6 +2,8 @@
 //! the clock or keys of its own.
 
 use super::*;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{EncodingKey, Header, encode, get_current_timestamp};
 use serde_json::{Value, json};
 #[cfg(target_family = "wasm")]
@@ -173,4 +175,13 @@ fn keys_that_go_take_their_tokens_along() {
         keys.with_fetched(vec![]).verify(&token),
         Err(TokenFault::UnknownKey)
     );
+}
+
+#[test]
+fn what_a_token_says_is_repeated_at_no_length() {
+    let header = json!({"alg": "x\n".repeat(5_000)}).to_string();
+    let token = format!("{}.e30.AA", URL_SAFE_NO_PAD.encode(header));
+    let fault = keys().verify(&token).unwrap_err().to_string();
+    assert!(fault.contains("x\\nx") && !fault.contains('\n'), "{fault}");
+    assert!(fault.len() < 2_000, "{fault}");
 }

@@ -7,6 +7,7 @@
 //! proxy between the two may answer with the headers of a stream that never reaches a service, so a gateway
 //! counts a stream as open with its first message, not with its headers.
 
+use crate::Excerpt;
 use std::fmt;
 
 /// The gRPC service.
@@ -89,7 +90,7 @@ impl Reply {
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, path, body } = self;
-        write!(f, "call {id} of {path}, {} bytes", body.len())
+        write!(f, "call {id} of {}, {} bytes", Excerpt(path), body.len())
     }
 }
 
@@ -143,5 +144,17 @@ mod tests {
             body,
         };
         assert_eq!(format!("{reply:?}"), "reply to 1: 200, 7 bytes");
+    }
+
+    #[test]
+    fn a_path_is_printed_bounded_and_escaped() {
+        let call = Call {
+            id: 1,
+            path: "/\n".repeat(1_000),
+            body: Vec::new(),
+        };
+        let printed = format!("{call:?}");
+        assert!(!printed.contains('\n') && printed.ends_with("..., 0 bytes"));
+        assert!(printed.len() < 1_200, "{printed}");
     }
 }

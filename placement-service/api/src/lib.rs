@@ -7,6 +7,7 @@
 //! side. Every body has a golden copy in `tests/fixtures/contract`.
 
 mod calls;
+mod excerpt;
 mod gateway;
 mod problem;
 mod reason;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 pub use calls::{CALLS_METHOD, CALLS_PATH, CALLS_SERVICE, Call, GREETING_ID, MAX_CALLS, Reply};
+pub use excerpt::Excerpt;
 pub use gateway::{
     CURSOR_NOW, CloseReason, ClosedStream, GATEWAY_EVENTS_PATH, GatewayAnswer, GatewayEvent,
     GatewayReport, MAX_ENGINE_NAME, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_REPORTED, MAX_STREAM_NAME,

@@ -8,6 +8,7 @@ use crate::config::KubernetesSource;
 use crate::engine::EngineName;
 use crate::outbound;
 use async_trait::async_trait;
+use berth_api::Excerpt;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use k8s_openapi::api::core::v1::Pod;
@@ -155,7 +156,7 @@ impl Kubernetes {
         if let Known::LeftOut(why) = &known
             && self.pods.get(&key(pod)) != Some(&known)
         {
-            warn!("an engine is left out: {why}");
+            warn!("an engine is left out: {}", Excerpt(why));
         }
         Some(known)
     }

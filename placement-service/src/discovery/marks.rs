@@ -2,6 +2,7 @@
 //! Kubernetes.
 
 use crate::engine::Endpoint;
+use berth_api::Excerpt;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use tracing::warn;
@@ -35,7 +36,7 @@ impl Ports {
             let text = text.as_ref();
             match text.trim().parse() {
                 Ok(port) if port > 0 => Ok(Some(port)),
-                _ => Err(format!("label {name} is {text:?}, not a port")),
+                _ => Err(format!("label {name} is \"{}\", not a port", Excerpt(text))),
             }
         };
         let api = port(API_PORT)?.unwrap_or(self.api);
@@ -47,6 +48,9 @@ impl Ports {
     }
 }
 
+/// Engines of one list that are logged as left out; a source may name any number of them.
+const MAX_LOGGED: usize = 20;
+
 /// Engines that had to be left out, each mentioned once as long as it is so.
 #[derive(Debug, Default)]
 pub(super) struct LeftOut(BTreeSet<String>);
@@ -55,8 +59,13 @@ impl LeftOut {
     /// Takes who was left out of a whole list, and why; logs what is new.
     pub(super) fn are(&mut self, now: Vec<String>) {
         let now: BTreeSet<String> = now.into_iter().collect();
-        for why in now.difference(&self.0) {
-            warn!("an engine is left out: {why}");
+        let mut new = now.difference(&self.0);
+        for why in new.by_ref().take(MAX_LOGGED) {
+            warn!("an engine is left out: {}", Excerpt(why));
+        }
+        let more = new.count();
+        if more > 0 {
+            warn!("{more} more engines are left out");
         }
         self.0 = now;
     }

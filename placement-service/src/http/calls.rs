@@ -11,7 +11,9 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::Version;
 use axum::response::{IntoResponse, Response};
-use berth_api::{CALLS_PATH, Call, MAX_CALLS, PLACEMENTS_PATH, Reason, Reply, TOKENS_PATH};
+use berth_api::{
+    CALLS_PATH, Call, Excerpt, MAX_CALLS, PLACEMENTS_PATH, Reason, Reply, TOKENS_PATH,
+};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -98,7 +100,7 @@ impl GatewayStream {
                     Ok(Some(call)) => self.begin(call),
                     Ok(None) => break,
                     // It is gone.
-                    Err(status) => return tracing::debug!(%status, "a stream of calls broke"),
+                    Err(status) => return tracing::debug!(status = %Excerpt(status), "a stream of calls broke"),
                 },
                 () = self.replies.closed() => return,
                 _ = ending.wait_for(|ending| *ending), if !leaving => {

@@ -6,11 +6,10 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
 
 /// Refuses a request that a page of another site made. `trusted` are the configured origins.
-pub(super) fn refuse(
-    uri: &Uri,
-    headers: &HeaderMap,
-    trusted: &[String],
-) -> Result<(), HttpProblem> {
+///
+/// # Errors
+/// The refusal.
+pub fn refuse(uri: &Uri, headers: &HeaderMap, trusted: &[String]) -> Result<(), HttpProblem> {
     let text = |name: &str| headers.get(name).map(|v| v.to_str().unwrap_or("?"));
     let origin = text(header::ORIGIN.as_str());
     if origin.is_some_and(|origin| trusted.iter().any(|t| t == origin)) {

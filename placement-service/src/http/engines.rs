@@ -13,6 +13,7 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::Uri;
+use berth_api::Excerpt;
 use serde::Serialize;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -182,7 +183,7 @@ fn query<const N: usize>(uri: &Uri, names: [&str; N]) -> Result<[Option<String>;
         let Some((_, place)) = known else {
             return Err(HttpProblem::invalid(format!(
                 "{}: not known here",
-                shortened(&name)
+                Excerpt(&name)
             )));
         };
         if place.replace(value.into_owned()).is_some() {
@@ -190,8 +191,4 @@ fn query<const N: usize>(uri: &Uri, names: [&str; N]) -> Result<[Option<String>;
         }
     }
     Ok(values)
-}
-
-fn shortened(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).take(40).collect()
 }

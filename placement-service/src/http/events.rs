@@ -32,18 +32,22 @@ pub(super) async fn read(
     State(app): State<App>,
     uri: Uri,
 ) -> Result<Response, HttpProblem> {
-    let query = query(client, uri.query().unwrap_or_default())?;
+    let reader = match client.role {
+        Role::Operator => Reader::Operator,
+        Role::Runtime => Reader::Runtime(client.name),
+    };
+    let query = query(reader, uri.query().unwrap_or_default())?;
     let page: Page = app.events.read(&query).await.map_err(|e| store_down(&e))?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(page)).into_response())
 }
 
 /// Reads the query. A parameter that is not known is a mistake, such as a misspelt `cursor`.
-fn query(client: Client, text: &str) -> Result<Query, HttpProblem> {
+///
+/// # Errors
+/// With the parameter that is wrong.
+pub fn query(reader: Reader, text: &str) -> Result<Query, HttpProblem> {
     let mut query = Query {
-        reader: match client.role {
-            Role::Operator => Reader::Operator,
-            Role::Runtime => Reader::Runtime(client.name),
-        },
+        reader,
         cursor: None,
         session: None,
         wait: Duration::ZERO,
@@ -93,11 +97,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Query, String> {
-        let client = Client {
-            name: "ops".to_owned(),
-            role: Role::Operator,
-        };
-        query(client, text).map_err(|problem| {
+        query(Reader::Operator, text).map_err(|problem| {
             let told = serde_json::to_value(&problem).unwrap();
             told["detail"].as_str().unwrap().to_owned()
         })

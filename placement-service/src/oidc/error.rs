@@ -1,17 +1,18 @@
 //! Why a login by a provider came to nothing: one constant each, for people, programs and logs.
 
 use crate::refusal::Refusal;
+use berth_api::Excerpt;
 
 /// A login by a provider that did not happen. What providers say goes to the log, never to the user.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OidcError {
     #[error("there is no provider of that name")]
     UnknownProvider,
-    #[error("the provider does not answer: {0}")]
+    #[error("the provider does not answer: {}", Excerpt(.0))]
     Unreachable(String),
-    #[error("the provider's answer is not understood: {0}")]
+    #[error("the provider's answer is not understood: {}", Excerpt(.0))]
     Answer(String),
-    #[error("the provider refused: {0}")]
+    #[error("the provider refused: {}", Excerpt(.0))]
     Refused(String),
     #[error("the user or the provider said no")]
     Denied,
@@ -27,7 +28,7 @@ pub enum OidcError {
     Replayed,
     #[error("the callback comes from another issuer")]
     Issuer,
-    #[error("the ID token does not hold: {0}")]
+    #[error("the ID token does not hold: {}", Excerpt(.0))]
     IdToken(String),
     #[error("the ID token belongs to another login")]
     Nonce,

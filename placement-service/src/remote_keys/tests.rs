@@ -64,6 +64,29 @@ fn what_is_no_public_key_for_signatures_is_left_out() {
     assert_eq!(PublicKeys::parse(&set(&many)), Err(NotKeys::TooMany));
 }
 
+#[test]
+fn a_key_of_a_wrong_size_is_left_out() {
+    let okp = |x: &str| json!({"kty": "OKP", "crv": "Ed25519", "x": x});
+    let ec = |curve: &str, y: &str| json!({"kty": "EC", "crv": curve, "x": X, "y": y});
+    let rsa = |n: String, e: &str| json!({"kty": "RSA", "n": n, "e": e});
+    for key in [
+        okp(""),
+        okp("AAAA"),
+        okp(&format!("{ED}AAAA")),
+        ec("P-256", ""),
+        ec("P-256", "AAAA"),
+        ec("P-384", Y),
+        rsa(String::new(), "AQAB"),
+        rsa("A".repeat(170), "AQAB"),
+        rsa("_".repeat(100_000), "AQAB"),
+        rsa(RSA.to_owned(), ""),
+        rsa(RSA.to_owned(), RSA),
+    ] {
+        let parsed = PublicKeys::parse(&set(std::slice::from_ref(&key)));
+        assert_eq!(parsed, Err(NotKeys::NoneUsable), "{key}");
+    }
+}
+
 /// What the URL answers, and how often it was asked.
 struct Publisher {
     answer: StdMutex<(StatusCode, Vec<u8>)>,

@@ -6,7 +6,7 @@ use crate::keys::SigningKey;
 use crate::refusal::Refusal;
 use crate::session_id::IdHash;
 use crate::store::redis_jwt::{JwtRules, Kept, session_from};
-use berth_api::Reason;
+use berth_api::{Excerpt, Reason};
 use jsonwebtoken::errors::Error;
 use jsonwebtoken::{Validation, decode, decode_header};
 use serde::Deserialize;
@@ -73,13 +73,15 @@ impl Tokens {
     /// Verifies a token with the keys that Berth itself signs with, has signed with, or is going to.
     ///
     /// # Errors
-    /// [`Reason::BearerInvalid`], with words that hold nothing of the token.
+    /// [`Reason::BearerInvalid`]; its words may quote the algorithm that the token names, or a claim of the wrong type.
     pub fn verify(&self, token: &str) -> Result<Bearer, Refusal> {
         let invalid = |why: String| Refusal::new(Reason::BearerInvalid).with_detail(why);
         if token.len() > MAX_TOKEN_BYTES {
             return Err(invalid("too long".to_owned()));
         }
-        let bearer = self.read(token).map_err(|e| invalid(e.to_string()))?;
+        let bearer = self
+            .read(token)
+            .map_err(|e| invalid(Excerpt(e).to_string()))?;
         let bearer = bearer.ok_or_else(|| invalid("no key is meant for it".to_owned()))?;
         let now = self.clock.now_s();
         if now > bearer.expires_at.saturating_add(LEEWAY_S) {

@@ -311,6 +311,22 @@ async fn a_new_key_of_the_transmitter_is_found() {
 }
 
 #[tokio::test]
+async fn a_published_key_of_a_wrong_size_is_no_key() {
+    let mut idp = Transmitter::start(ISSUER).await;
+    idp.rotate("two");
+    let mut short = idp.key.public.clone().unwrap();
+    short["x"] = json!("AAAA");
+    idp.publish_keys(json!([short]));
+    let site = Site::start(&config(&idp, "sub")).await;
+    let token = idp.sign(&idp.claims(site.clock.now_s(), "1", REVOKED, demo()));
+    let answer = push(&site, token).await;
+    assert_eq!(
+        (answer.status, answer.reason().as_str()),
+        (503, "keys-unavailable")
+    );
+}
+
+#[tokio::test]
 async fn without_transmitters_there_is_nothing_here() {
     let site = Site::start("").await;
     let answer = push(&site, "x").await;

@@ -54,7 +54,11 @@ impl Transmitter {
     }
 
     pub(crate) fn publish(&self) {
-        *self.published.lock().unwrap() = json!({"keys": [self.key.public]});
+        self.publish_keys(json!([self.key.public]));
+    }
+
+    pub(crate) fn publish_keys(&self, keys: Value) {
+        *self.published.lock().unwrap() = json!({ "keys": keys });
     }
 
     /// The claims of an event about somebody.

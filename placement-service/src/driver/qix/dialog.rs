@@ -4,6 +4,7 @@
 use super::opens;
 use crate::driver::Fault;
 use crate::target::Opening;
+use berth_api::Excerpt;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::borrow::Cow;
@@ -14,8 +15,6 @@ const REQUEST_ID: u64 = 1;
 const APP_NOT_FOUND: i64 = 1003;
 const CREATE_SESSION_APP: &str =
     r#"{"jsonrpc":"2.0","id":1,"handle":-1,"method":"CreateSessionApp","params":[]}"#;
-/// Longer words of an engine are cut in logs and faults.
-const MAX_WORDS: usize = 200;
 
 /// The request that opens what is to be opened; none when there is nothing.
 ///
@@ -86,7 +85,7 @@ impl Dialog {
     /// # Errors
     /// What the engine said no to, or that this is no engine.
     pub fn take(&mut self, text: &str) -> Result<(), Fault> {
-        let garbage = || Fault::Garbage(shortened(text));
+        let garbage = || Fault::Garbage(Excerpt(text).to_string());
         if !text.trim_ascii_start().starts_with('{') {
             return Err(garbage());
         }
@@ -132,7 +131,7 @@ impl From<RpcError<'_>> for Fault {
         } else {
             Self::OpenFailed {
                 code: error.code,
-                message: shortened(&error.message.unwrap_or_default()),
+                message: Excerpt(error.message.unwrap_or_default()).to_string(),
             }
         }
     }
@@ -156,16 +155,12 @@ fn session_state(state: &str) -> Result<bool, Fault> {
     match state {
         "SESSION_CREATED" => Ok(false),
         "SESSION_ATTACHED" => Ok(true),
-        _ if state.contains("JWT") => Err(Fault::TokenRejected(shortened(state))),
-        _ if state.starts_with("SESSION_ERROR_") => Err(Fault::Declined(shortened(state))),
-        _ => Err(Fault::Garbage(shortened(state))),
+        _ if state.contains("JWT") => Err(Fault::TokenRejected(Excerpt(state).to_string())),
+        _ if state.starts_with("SESSION_ERROR_") => {
+            Err(Fault::Declined(Excerpt(state).to_string()))
+        }
+        _ => Err(Fault::Garbage(Excerpt(state).to_string())),
     }
-}
-
-/// Printable, and not too long for a log line.
-fn shortened(text: &str) -> String {
-    let printable = text.chars().filter(|c| !c.is_control());
-    printable.take(MAX_WORDS).collect()
 }
 
 #[cfg(test)]

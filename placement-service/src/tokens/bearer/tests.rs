@@ -5,6 +5,8 @@ use super::*;
 use crate::config::Algorithm;
 use crate::secret::Secret;
 use crate::store::redis_jwt::JwtKey;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
@@ -132,6 +134,16 @@ fn whatever_else_is_wrong_is_told_and_the_token_is_not() {
             "{what}: {fault}"
         );
     }
+}
+
+#[test]
+fn what_a_token_says_is_repeated_at_no_length() {
+    let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
+    let header = json!({"alg": "x\n".repeat(5_000)}).to_string();
+    let token = format!("{}.e30.AA", URL_SAFE_NO_PAD.encode(header));
+    let fault = fault(&tokens, &token);
+    assert!(fault.contains("x\\nx") && !fault.contains('\n'), "{fault}");
+    assert!(fault.len() < 2_000, "{fault}");
 }
 
 #[test]

@@ -1,0 +1,80 @@
+//! Text of a peer on its way into a log line or an error message. It is bounded and printable, so that no peer can
+//! fill a log or forge a line in it.
+
+use std::fmt::{self, Write};
+
+/// Characters of a peer's text that are printed at most.
+const MAX_CHARS: usize = 512;
+
+/// Prints at most 512 characters of a text; `...` marks where it is cut, and what is not printable is escaped.
+pub struct Excerpt<T>(pub T);
+
+impl<T: fmt::Display> fmt::Display for Excerpt<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut excerpt = BoundedWriter {
+            out: f,
+            chars_left: MAX_CHARS,
+            is_cut: false,
+        };
+        match write!(excerpt, "{}", self.0) {
+            Err(fmt::Error) if excerpt.is_cut => f.write_str("..."),
+            result => result,
+        }
+    }
+}
+
+struct BoundedWriter<'a, 'b> {
+    out: &'a mut fmt::Formatter<'b>,
+    chars_left: usize,
+    is_cut: bool,
+}
+
+impl Write for BoundedWriter<'_, '_> {
+    /// Fails at the bound: what follows is not even formatted.
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for char in text.chars() {
+            let Some(left) = self.chars_left.checked_sub(1) else {
+                self.is_cut = true;
+                return Err(fmt::Error);
+            };
+            self.chars_left = left;
+            match char {
+                '"' | '\'' | '\\' => self.out.write_char(char)?,
+                _ => write!(self.out, "{}", char.escape_debug())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ordinary_text_is_printed_as_it_is() {
+        let text = "no route to host 'ä', path \"/a\\b\"";
+        assert_eq!(Excerpt(text).to_string(), text);
+        let longest = "x".repeat(MAX_CHARS);
+        assert_eq!(Excerpt(&longest).to_string(), longest);
+    }
+
+    #[test]
+    fn a_long_text_is_cut() {
+        let text = "ä".repeat(MAX_CHARS + 1);
+        let expected = format!("{}...", "ä".repeat(MAX_CHARS));
+        assert_eq!(Excerpt(&text).to_string(), expected);
+        // Also one that comes in pieces.
+        assert_eq!(
+            Excerpt(format_args!("{}{}", "ä", text)).to_string(),
+            expected
+        );
+    }
+
+    #[test]
+    fn what_is_not_printable_is_escaped() {
+        let text = "a\nb\r\t\0\u{1b}[31m\u{85}\u{202e}\u{2028}";
+        let expected = r"a\nb\r\t\0\u{1b}[31m\u{85}\u{202e}\u{2028}";
+        assert_eq!(Excerpt(text).to_string(), expected);
+    }
+}

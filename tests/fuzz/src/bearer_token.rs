@@ -1,0 +1,25 @@
+//! Tokens that programs bring along, at the service: none is good that its keys have not signed, and what is said of
+//! a bad one is bounded and printable.
+use berth_placement::clock::SystemClock;
+use berth_placement::config::{self, Algorithm};
+use berth_placement::keys::SigningKey;
+use berth_placement::secret::Secret;
+use berth_placement::tokens::Tokens;
+use std::sync::{Arc, LazyLock};
+
+static TOKENS: LazyLock<Tokens> = LazyLock::new(|| {
+    let secret = Secret::new("a secret of nothing else, 32 bytes or more".to_owned());
+    let key = SigningKey::new(Algorithm::Hs256, &secret, None).expect("a key");
+    let config = config::load::from_text("").expect("the defaults").config;
+    Tokens::new(Arc::new(SystemClock), key, &config.tokens)
+});
+
+/// One input.
+pub(crate) fn run(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let refusal = TOKENS.verify(text).expect_err("nobody has signed it");
+    let detail = refusal.detail.expect("a reason");
+    assert!(!detail.contains(char::is_control) && detail.len() < 8_192);
+}

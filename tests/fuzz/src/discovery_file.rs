@@ -1,0 +1,12 @@
+//! A file of engines: whatever is taken has names, addresses and ports, each once.
+use berth_placement::discovery::file::parse;
+use std::collections::HashSet;
+
+/// One input.
+pub(crate) fn run(data: &[u8]) {
+    if let Ok(found) = parse(data) {
+        assert!(found.iter().all(|f| f.endpoint.api.port() > 0));
+        let names: HashSet<_> = found.iter().map(|f| &f.name).collect();
+        assert_eq!(names.len(), found.len());
+    }
+}

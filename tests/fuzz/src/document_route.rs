@@ -1,0 +1,30 @@
+//! A client's path: a target, or a refusal that is the client's fault; no name that climbs.
+use berth_placement::config::load;
+use berth_placement::target::{Opening, Routes, without_query_parameter};
+use std::sync::LazyLock;
+
+static ROUTES: LazyLock<Routes> = LazyLock::new(|| {
+    let demo = include_str!("../../../placement-service/config/demo.yaml");
+    let config = load::from_text(demo)
+        .expect("the demo's configuration")
+        .config;
+    Routes::new(&config.routes, &config.pools)
+});
+
+/// One input.
+pub(crate) fn run(data: &[u8]) {
+    let Ok(path) = std::str::from_utf8(data) else {
+        return;
+    };
+    assert!(without_query_parameter(path, "berth_tab").len() <= path.len());
+    match ROUTES.find(path) {
+        Ok(target) => {
+            if let Opening::Document(name) = target.opening {
+                assert!(!name.is_empty() && name.len() <= 1024 + "/doc/".len());
+                assert!(!name.chars().any(char::is_control));
+                assert!(name.split(['/', '\\']).all(|segment| segment != ".."));
+            }
+        }
+        Err(refusal) => assert!(matches!(refusal.reason.status(), 400 | 404)),
+    }
+}

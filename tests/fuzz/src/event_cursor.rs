@@ -1,0 +1,13 @@
+//! A reader's cursor: only what the service itself would have written is one.
+use berth_placement::events::Cursor;
+
+/// One input.
+pub(crate) fn run(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(cursor) = text.parse::<Cursor>() {
+        assert_eq!(cursor.to_string(), text);
+        assert!(text.len() <= 16 + 1 + 20);
+    }
+}

@@ -1,0 +1,14 @@
+//! The plugin configuration, as JSON or as a protobuf Struct: taken or refused with words.
+use berth_filter::config::Config;
+
+/// One input.
+pub(crate) fn run(data: &[u8]) {
+    let env = |name: &str| (name.len() < 8).then(|| name.repeat(40));
+    match Config::parse(data, &env) {
+        Ok(config) => {
+            assert!(!config.cookie.is_empty() && !config.routes.is_empty());
+            assert!(!config.keys.is_empty() || config.jwks.is_some());
+        }
+        Err(faults) => assert!(!faults.to_string().is_empty()),
+    }
+}

@@ -1,0 +1,20 @@
+//! `X-Forwarded-For` and the client's address: what an untrusted hop says never becomes the address when a
+//! trusted one has added its own.
+use berth_placement::client_address::{client_address, network};
+use std::net::IpAddr;
+
+const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+/// One input.
+pub(crate) fn run(data: &[u8]) {
+    let headers = || data.split(|byte| *byte == b'\n');
+    assert_eq!(client_address(headers(), PEER, 0), PEER);
+    for trusted in [1, 2, u32::MAX] {
+        let address = client_address(headers(), PEER, trusted);
+        assert_eq!(address, address.to_canonical());
+        assert_eq!(network(network(address)), network(address));
+    }
+    let seen = headers().chain([&b"198.51.100.7"[..]]).collect::<Vec<_>>();
+    let address = client_address(seen.into_iter(), PEER, 1);
+    assert_eq!(address.to_string(), "198.51.100.7");
+}

@@ -1,0 +1,58 @@
+//! Fuzz targets: for each parser of what comes from outside, a function that takes any bytes and asserts what must hold of
+//! them. `tests/corpus.rs` runs them on the committed corpora in every `make test`; libFuzzer runs them by `make fuzz`.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+macro_rules! targets {
+    ($($name:ident,)+) => {
+        $(mod $name;)+
+
+        /// Every target by its name, which is that of its corpus.
+        pub const TARGETS: &[(&str, fn(&[u8]))] = &[$((stringify!($name), $name::run),)+];
+    };
+}
+
+targets! {
+    bearer_token,
+    calls,
+    client_frames,
+    cookie,
+    discovery_file,
+    docker_answer,
+    document_route,
+    event_cursor,
+    event_query,
+    filter_config,
+    forwarded_for,
+    gateway_answer,
+    gateway_report,
+    healthcheck,
+    jwt,
+    key_set,
+    login_cookie,
+    login_form,
+    logout_token,
+    metrics_mapping,
+    metrics_text,
+    mira_answer,
+    oidc_cookie,
+    placement_answer,
+    qix_message,
+    request_head,
+    security_event,
+    service_config,
+    session_payload,
+    session_requests,
+}
+
+/// The target of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<fn(&[u8])> {
+    let (_, run) = TARGETS.iter().find(|(target, _)| *target == name)?;
+    Some(*run)
+}

@@ -1,0 +1,55 @@
+//! A browser's headers at the login (`name: value` lines): cookies are found bounded or not at all, cookies of logins
+//! under way are cleared by valid headers, and a page of another origin is refused.
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use berth_placement::http::LoginCookie;
+use berth_placement::http::cross_site::refuse;
+use std::sync::LazyLock;
+
+static COOKIE: LazyLock<LoginCookie> = LazyLock::new(|| {
+    let config = berth_placement::config::load::from_text("")
+        .expect("the defaults")
+        .config;
+    LoginCookie::new(&config.session.cookie)
+});
+
+/// One input.
+pub(crate) fn run(data: &[u8]) {
+    let mut headers = HeaderMap::new();
+    for line in data.split(|byte| *byte == b'\n').take(100) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            continue;
+        };
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        let name = HeaderName::from_bytes(name);
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
+            headers.append(name, value);
+        }
+    }
+    if let Ok(Some(value)) = COOKIE.read(&headers) {
+        assert!((1..=128).contains(&value.len()));
+        assert!(!value.contains(';'));
+    }
+    let _ = COOKIE.attempt(&headers, "state");
+    let cleared = COOKIE.clear_attempts(&headers);
+    assert!(
+        cleared
+            .iter()
+            .all(|header| header.as_bytes().ends_with(b"Max-Age=0"))
+    );
+
+    let uri = Uri::from_static("/login");
+    if headers.contains_key("sec-fetch-site") {
+        return;
+    }
+    headers.remove("host");
+    headers.insert("host", HeaderValue::from_static("berth.example"));
+    if let Some(origin) = headers.get("origin").map(HeaderValue::as_bytes)
+        && refuse(&uri, &headers, &[]).is_ok()
+    {
+        let own = ["https://berth.example", "http://berth.example"];
+        assert!(
+            own.iter()
+                .any(|own| origin.eq_ignore_ascii_case(own.as_bytes()))
+        );
+    }
+}

@@ -1,0 +1,28 @@
+//! A login, as a form or as JSON, and where it wants to lead back to: bounded fields, a path of this site.
+use berth_placement::accounts::{MAX_NAME_BYTES, MAX_PASSWORD_BYTES};
+use berth_placement::http::login_form::{Format, parse};
+use berth_placement::return_to::ReturnTo;
+
+/// One input.
+pub(crate) fn run(data: &[u8]) {
+    for format in [Format::Form, Format::Json] {
+        let Ok(form) = parse(format, data) else {
+            continue;
+        };
+        assert!((1..=MAX_NAME_BYTES).contains(&form.username.len()));
+        assert!((1..=MAX_PASSWORD_BYTES).contains(&form.password.reveal().len()));
+        form.return_to.as_deref().map(check);
+    }
+    if let Ok(text) = std::str::from_utf8(data) {
+        check(text);
+    }
+}
+
+fn check(text: &str) {
+    if let Some(path) = ReturnTo::parse(text) {
+        let path = path.as_str();
+        assert_eq!(path, text);
+        assert!(path.starts_with('/') && !path.starts_with("//") && !path.contains('\\'));
+        assert!(path.bytes().all(|b| b.is_ascii_graphic()));
+    }
+}

@@ -1,0 +1,28 @@
+//! Logout tokens of OpenID providers: whatever bytes come, nothing is taken that no key has signed, and what is
+//! read of the claims is what the checks say.
+use berth_placement::oidc::back_channel::LogoutToken;
+
+const NOW_MS: u64 = 1_700_000_000_000;
+
+/// One input.
+pub(crate) fn run(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Ok(token) = LogoutToken::parse(text) else {
+        return;
+    };
+    assert!(token.check_signature(&[]).is_err());
+    if let Ok(claims) = token.claims("https://id.example", "berth", NOW_MS) {
+        assert!(claims.subject.is_some() || claims.session.is_some());
+        let names = [claims.subject, claims.session, Some(claims.jti)];
+        assert!(
+            names
+                .iter()
+                .flatten()
+                .all(|name| (1..=255).contains(&name.len()))
+        );
+        assert!(claims.remember_until_ms > NOW_MS);
+        assert!(claims.remember_until_ms <= NOW_MS + 360_000);
+    }
+}

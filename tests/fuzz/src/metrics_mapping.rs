@@ -1,0 +1,20 @@
+//! An engine's metrics by an operator's mapping: whatever is taken is a sane number.
+use berth_placement::config::MetricsMapping;
+use berth_placement::probe::mapping::read;
+use std::sync::LazyLock;
+
+static MAPPING: LazyLock<MetricsMapping> = LazyLock::new(|| {
+    let mapping = r#"{"sessions": "s", "memory": {"used": "u", "free": "f"}, "cpu": "c"}"#;
+    serde_json::from_str(mapping).unwrap()
+});
+
+/// One input.
+pub(crate) fn run(data: &[u8]) {
+    if let Some(load) = read(&MAPPING, data).load {
+        assert!(load.cpu.is_none_or(|cpu| (0.0..=1.0).contains(&cpu)));
+        assert!(
+            load.memory
+                .is_none_or(|m| (0.0..=1.0).contains(&m.headroom()))
+        );
+    }
+}

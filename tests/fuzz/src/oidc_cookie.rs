@@ -1,0 +1,34 @@
+//! The cookie of a login at an OpenID provider, and the callback's query: no bytes make an attempt that was not
+//! sealed here, and what was sealed leads to a path of this site or nowhere.
+use berth_placement::oidc::sealed::SealingKeys;
+use berth_placement::oidc::{ATTEMPT_MS, Attempt, Callback};
+use berth_placement::secret::Secret;
+use std::sync::LazyLock;
+
+static KEYS: LazyLock<SealingKeys> =
+    LazyLock::new(|| SealingKeys::derive(&[Secret::new("k".repeat(32))]).unwrap());
+
+/// One input.
+pub(crate) fn run(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        assert!(Attempt::open(&KEYS, text, "idp", 0).is_err());
+        if let Ok(callback) = Callback::parse(text) {
+            assert!(
+                callback
+                    .state
+                    .is_none_or(|state| state.len() <= text.len() * 3)
+            );
+        }
+    }
+    // What only the holder of the key can make.
+    let Some(sealed) = KEYS.seal("login attempt", data) else {
+        return;
+    };
+    if let Ok(attempt) = Attempt::open(&KEYS, &sealed, "idp", 1_000) {
+        assert_eq!(attempt.provider, "idp");
+        assert!(attempt.began_at_ms.saturating_add(ATTEMPT_MS) > 1_000);
+        if let Some(path) = attempt.return_to() {
+            assert!(path.as_str().starts_with('/') && !path.as_str().starts_with("//"));
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The placement service's answers: whatever they say, only sound headers come of them.
+use berth_filter::placement::{placement, token};
+use berth_filter::step::Change;
+
+/// One input.
+pub(crate) fn run(data: &[u8]) {
+    for answer in [placement(data), token(data)].into_iter().flatten() {
+        assert!(answer.token.bytes().all(|b| b.is_ascii_graphic()));
+        for change in answer.changes {
+            let Change::Set(name, value) = change else {
+                panic!("answers only set")
+            };
+            assert!(!value.iter().any(u8::is_ascii_control));
+            assert!(!["host", "cookie", "authorization", "content-length"].contains(&&*name));
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! What an engine answers while a session is prepared: its upgrade, then a dialog, a message a line.
+use berth_placement::driver::qix::dialog::{Dialog, Progress, request};
+use berth_placement::driver::qix::upgrade::{Head, judge};
+use berth_placement::target::Opening;
+
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// One input.
+pub(crate) fn run(data: &[u8]) {
+    if let Ok(Head::Upgraded(length)) = judge(data, ACCEPT) {
+        let head = data.get(..length).expect("the head is within the bytes");
+        assert!(head.starts_with(b"HTTP/1.1 101") && head.ends_with(b"\r\n\r\n"));
+    }
+    let text = String::from_utf8_lossy(data);
+    let opening = Opening::Document(text.clone().into_owned());
+    let asked = request(&opening)
+        .expect("any name is JSON")
+        .expect("a request");
+    assert!(serde_json::from_str::<serde_json::Value>(&asked).is_ok());
+    let mut dialog = Dialog::new(&opening);
+    for message in text.lines() {
+        let before = dialog.progress();
+        if dialog.take(message).is_err() {
+            return;
+        }
+        assert!(dialog.progress() >= before);
+    }
+    if dialog.progress() == Progress::Done {
+        assert!(text.contains("SESSION_") || text.contains("\\u"));
+    }
+}

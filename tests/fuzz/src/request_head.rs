@@ -1,0 +1,120 @@
+//! A request's head (`name: value` lines), an empty line, and what the placement service answers (a
+//! status, a blank, a body): through the whole flow, checking what would reach the upstream.
+use berth_filter::config::Config;
+use berth_filter::cookie;
+use berth_filter::flow;
+use berth_filter::route::Action;
+use berth_filter::step::{Change, Outcome, Step};
+
+const CONFIG: &[u8] = br#"{
+    "cookie": "berth",
+    "origins": ["https://portal.example.com"],
+    "routes": [{"path": "/login", "action": "bypass"}, {"prefix": "/app/", "action": "place"}, {"prefix": "/api", "action": "authenticate"},
+        {"prefix": "/bots", "action": "place", "bearer": "allow"}, {"prefix": "/open", "action": "authenticate", "bearer": "allow", "anonymous": "allow"}],
+    "tokens": {"keys": [{"alg": "HS256", "secret": "a-secret-of-the-case-table-and-of-nothing-else"}]}
+}"#;
+
+type Headers = Vec<(Vec<u8>, Vec<u8>)>;
+
+thread_local! {
+    static THE_CONFIG: Config = Config::parse(CONFIG, &|_| None).unwrap();
+}
+
+fn apply(headers: &mut Headers, changes: Vec<Change>) -> Vec<String> {
+    let mut set = Vec::new();
+    for change in changes {
+        match change {
+            Change::Remove(name) => headers.retain(|(n, _)| n != name.as_bytes()),
+            Change::Set(name, value) => {
+                headers.retain(|(n, _)| n != name.as_bytes());
+                headers.push((name.as_bytes().to_vec(), value));
+                set.push(name.into_owned());
+            }
+            Change::Add(name, value) => headers.push((name.into_owned().into_bytes(), value)),
+            Change::Nonce(name) => {
+                headers.retain(|(n, _)| n != name.as_bytes());
+                headers.push((
+                    name.as_bytes().to_vec(),
+                    b"AAAAAAAAAAAAAAAAAAAAAA==".to_vec(),
+                ));
+            }
+        }
+    }
+    set
+}
+
+/// Nothing forged goes on, no token that is not good, and the login cookie only where it may.
+fn check(config: &Config, headers: &Headers, set: &[String], action: Option<Action>) {
+    for (name, value) in headers {
+        let lower = name.to_ascii_lowercase();
+        let trusted = lower.starts_with(b"x-berth-")
+            || [&b"authorization"[..], b"x-qlik-session"].contains(&&*lower);
+        assert!(!trusted || set.iter().any(|s| s.as_bytes() == name));
+        if name == b"authorization" {
+            let token = value.strip_prefix(b"Bearer ").unwrap();
+            assert!(config.keys.verify(str::from_utf8(token).unwrap()).is_ok());
+        }
+        if name == b"cookie" && action != Some(Action::Bypass) {
+            assert_eq!(cookie::find(&[value], "berth"), Ok(None));
+        }
+    }
+}
+
+fn check_request(config: &Config, data: &[u8]) {
+    let cut = data.windows(2).position(|two| two == b"\n\n");
+    let (head, answer) = cut.map_or((data, &b""[..]), |at| (&data[..at], &data[at + 2..]));
+    let mut headers: Headers = head
+        .split(|b| *b == b'\n')
+        .filter_map(|line| {
+            let colon = line.iter().skip(1).position(|b| *b == b':')? + 1;
+            Some((
+                line[..colon].to_vec(),
+                line[colon + 1..].trim_ascii().to_vec(),
+            ))
+        })
+        .collect();
+    let start = {
+        let pairs = headers.iter().map(|(n, v)| (n.as_slice(), v.as_slice()));
+        flow::start(config, &config.keys, pairs)
+    };
+    let action = start.route.map(|at| config.routes[at].action);
+    match start.step {
+        Step::Reply(reply) => assert!((302..=599).contains(&reply.status)),
+        Step::Pass(changes) => {
+            assert_ne!(action, Some(Action::Place));
+            let set = apply(&mut headers, changes);
+            check(config, &headers, &set, action);
+        }
+        Step::Call {
+            changes,
+            callout,
+            waiting,
+        } => {
+            assert!(serde_json::from_slice::<serde_json::Value>(&callout.body).is_ok());
+            apply(&mut headers, changes);
+            check(config, &headers, &[], action);
+            let (status, body) = answer.split_at(answer.len().min(4));
+            let status = str::from_utf8(status.trim_ascii())
+                .ok()
+                .and_then(|s| s.parse().ok());
+            match waiting.on_reply(
+                config,
+                &config.keys,
+                &|_| false,
+                status.unwrap_or(200),
+                body,
+            ) {
+                Outcome::Reply(reply) => assert!((302..=599).contains(&reply.status)),
+                Outcome::Route { changes, .. } => {
+                    let set = apply(&mut headers, changes);
+                    check(config, &headers, &set, action);
+                }
+            }
+        }
+    }
+}
+
+/// One input.
+pub(crate) fn run(data: &[u8]) {
+    THE_CONFIG.with(|config| check_request(config, data));
+}

@@ -1,0 +1,33 @@
+//! A security event token as it comes in, whole, and its claims by themselves, since random bytes are rarely
+//! base64url: bounded names, a known algorithm, at least one event; every fault has a code of RFC 8935.
+use berth_placement::security_events::set::{Claims, SetError, UnverifiedSet};
+use berth_placement::webhooks::caep::ERRORS;
+
+/// One input.
+pub(crate) fn run(data: &[u8]) {
+    match UnverifiedSet::parse(data) {
+        Ok(set) => {
+            let algorithm = format!("{:?}", set.algorithm);
+            assert!(!algorithm.starts_with("HS"));
+            assert!(set.kid.is_none_or(|kid| kid.len() <= 1024));
+            assert_eq!(
+                format!("{}.{}", set.message, set.signature).as_bytes(),
+                data
+            );
+            check(Ok(set.claims));
+        }
+        Err(error) => check(Err(error)),
+    }
+    check(Claims::parse(data));
+}
+
+fn check(claims: Result<Claims, SetError>) {
+    match claims {
+        Ok(claims) => {
+            assert!((1..=1024).contains(&claims.id.len()));
+            assert!(!claims.events.is_empty());
+            assert!(claims.issued_at < 253_402_300_800);
+        }
+        Err(error) => assert!(ERRORS.contains(&error.code)),
+    }
+}

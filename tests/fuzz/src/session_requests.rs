@@ -1,0 +1,25 @@
+//! What runtimes say of families: bounded names and times, no claim of our own, a result of a size.
+use berth_placement::http::session_requests::{
+    ChildRequest, Completion, MAX_RESULT_BYTES, is_name,
+};
+use berth_placement::tokens::OWN_CLAIMS;
+
+/// One input.
+pub(crate) fn run(data: &[u8]) {
+    if let Ok(request) = ChildRequest::parse(data) {
+        assert!(request.runtime.as_deref().is_none_or(is_name));
+        assert!(
+            request
+                .idle_timeout()
+                .is_none_or(|idle| idle.as_secs() >= 1)
+        );
+        assert!(
+            OWN_CLAIMS
+                .iter()
+                .all(|own| !request.claims.contains_key(*own))
+        );
+    }
+    if let Ok(completion) = Completion::parse(data) {
+        assert!(completion.result.to_string().len() <= MAX_RESULT_BYTES);
+    }
+}
