@@ -2,6 +2,10 @@
 //! A gateway that has one sends its placement and token calls on it, each with the body of the `POST` that it
 //! stands for, and hears of each as soon as it is done, in any order. A message on a stream that is open costs
 //! a fraction of a request. Whoever has no stream, or loses it, makes requests.
+//!
+//! The service greets: as soon as it has accepted a stream, and before any call, it sends [`Reply::greeting`]. A
+//! proxy between the two may answer with the headers of a stream that never reaches a service, so a gateway
+//! counts a stream as open with its first message, not with its headers.
 
 use std::fmt;
 
@@ -13,12 +17,14 @@ pub const CALLS_METHOD: &str = "Calls";
 pub const CALLS_PATH: &str = "/berth.v1.Gateway/Calls";
 /// Calls under way on one stream at the most.
 pub const MAX_CALLS: usize = 4096;
+/// The id of the greeting. Calls are numbered from 1.
+pub const GREETING_ID: u64 = 0;
 
 /// A call, or, without a path, that nobody waits for one any more.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 #[prost(skip_debug)]
 pub struct Call {
-    /// The gateway's number for it, used once on its stream.
+    /// The gateway's number for it, used once on its stream; never [`GREETING_ID`].
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// [`PLACEMENTS_PATH`](crate::PLACEMENTS_PATH) or [`TOKENS_PATH`](crate::TOKENS_PATH).
@@ -29,11 +35,11 @@ pub struct Call {
     pub body: Vec<u8>,
 }
 
-/// The answer to a call: what a request would have been answered.
+/// The answer to a call: what a request would have been answered. Or the greeting, the first on every stream.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 #[prost(skip_debug)]
 pub struct Reply {
-    /// Of the call.
+    /// Of the call, or [`GREETING_ID`].
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// HTTP status.
@@ -59,6 +65,24 @@ impl Call {
     #[must_use]
     pub const fn is_cancel(&self) -> bool {
         self.path.is_empty()
+    }
+}
+
+impl Reply {
+    /// The first message of the service on every stream: it has accepted the stream and takes calls.
+    #[must_use]
+    pub const fn greeting() -> Self {
+        Self {
+            id: GREETING_ID,
+            status: 200,
+            body: Vec::new(),
+        }
+    }
+
+    /// Whether it is the greeting, and answers no call.
+    #[must_use]
+    pub const fn is_greeting(&self) -> bool {
+        self.id == GREETING_ID
     }
 }
 
@@ -100,6 +124,8 @@ mod tests {
         assert_eq!(reply.encode_to_vec(), b"\x08\x01\x10\xc8\x01\x1a\x02{}");
         assert!(Call::cancel(7).is_cancel() && !call.is_cancel());
         assert_eq!(Call::cancel(7).encode_to_vec(), b"\x08\x07");
+        assert!(Reply::greeting().is_greeting() && !reply.is_greeting());
+        assert_eq!(Reply::greeting().encode_to_vec(), b"\x10\xc8\x01");
     }
 
     #[test]

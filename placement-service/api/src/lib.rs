@@ -14,7 +14,7 @@ mod reason;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-pub use calls::{CALLS_METHOD, CALLS_PATH, CALLS_SERVICE, Call, MAX_CALLS, Reply};
+pub use calls::{CALLS_METHOD, CALLS_PATH, CALLS_SERVICE, Call, GREETING_ID, MAX_CALLS, Reply};
 pub use gateway::{
     CURSOR_NOW, CloseReason, ClosedStream, GATEWAY_EVENTS_PATH, GatewayAnswer, GatewayEvent,
     GatewayReport, MAX_ENGINE_NAME, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_REPORTED, MAX_STREAM_NAME,

@@ -55,6 +55,8 @@ impl StreamingService<Call> for Calls {
 
     fn call(&mut self, request: tonic::Request<Streaming<Call>>) -> Self::Future {
         let (replies, answered) = mpsc::unbounded_channel();
+        // Before any call: the gateway counts the stream as open with it. The receiver is there, so it is sent.
+        let _ = replies.send(Reply::greeting());
         let stream = GatewayStream {
             app: self.0.clone(),
             replies,

@@ -55,13 +55,18 @@ impl Gateway {
         }
         let answer = requests.send_request(request.body(sent).unwrap());
         let answer = timeout(PATIENCE, answer).await.unwrap().unwrap();
-        Self {
+        let mut gateway = Self {
             calls: Some(calls),
             status: answer.status().as_u16(),
             answer: Body::new(answer.into_body()).into_data_stream(),
             bytes: Vec::new(),
             replies: VecDeque::new(),
+        };
+        if gateway.status == 200 {
+            let first = gateway.next().await;
+            assert_eq!(first, Some(Reply::greeting()), "the service greets");
         }
+        gateway
     }
 
     fn say(&self, message: &[u8]) {
