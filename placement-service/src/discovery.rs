@@ -19,6 +19,9 @@ use crate::engine::{Endpoint, EngineName};
 use async_trait::async_trait;
 use std::net::SocketAddr;
 
+/// Engines of one source at most: each costs a task, a connection per probe and its books.
+const MAX_ENGINES: usize = 20_000;
+
 /// An engine that a discovery knows of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
