@@ -72,6 +72,7 @@ impl StreamingService<Call> for Calls {
             calls: HashMap::new(),
             ids: HashMap::new(),
         };
+        self.0.metrics.call_stream_opened();
         // It ends with the gateway's side of the stream, or when nobody takes its replies.
         tokio::spawn(stream.serve(request.into_inner()));
         // What is taken here goes out: HTTP/2 asks for more when the gateway has room for it.
@@ -95,6 +96,12 @@ struct GatewayStream {
     calls: HashMap<u64, (AbortHandle, OwnedSemaphorePermit)>,
     /// The gateway's number of each task.
     ids: HashMap<Id, u64>,
+}
+
+impl Drop for GatewayStream {
+    fn drop(&mut self) {
+        self.app.metrics.call_stream_closed();
+    }
 }
 
 impl GatewayStream {

@@ -31,6 +31,10 @@ const STREAMS: u32 = 4096;
 /// back what its clients do, so many at once are no attack by the gateway; ending its connection would
 /// fail the requests of everybody else on it.
 const TAKEN_BACK: usize = 16_384;
+/// Bytes that an HTTP/2 client may send before they are read. h2 takes half of it for what may wait in small frames,
+/// each counted as 256 bytes, and ends the connection beyond that (`too_many_data_frames`): a gateway may send 4,096
+/// calls at once.
+const WINDOW: u32 = 2 * 4096 * 256;
 /// How often an HTTP/2 client is asked whether it is still there, and how long it may take to say so.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -97,6 +101,7 @@ fn builder() -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .initial_connection_window_size(WINDOW)
         .max_concurrent_streams(STREAMS)
         .max_pending_accept_reset_streams(TAKEN_BACK);
     builder
