@@ -9,6 +9,7 @@ mod discovery;
 mod events;
 pub mod fault;
 mod fleet;
+mod http;
 mod ledger;
 pub mod load;
 mod login;
@@ -34,6 +35,7 @@ pub use discovery::{
 };
 pub use events::Events;
 pub use fleet::{Placement, Probe};
+pub use http::Http;
 pub use ledger::{Ledger, RedisLedger};
 pub use login::{LockOut, Login, LoginRate};
 pub use oidc::{OidcProvider, RoleMapping, is_safe};
@@ -71,6 +73,7 @@ pub struct Config {
     pub pools: Vec<Pool>,
     pub routes: Vec<Route>,
     pub compat: Compat,
+    pub http: Http,
     /// How long requests in flight may take to finish after SIGTERM.
     #[serde(with = "humantime_serde")]
     pub shutdown_grace: Duration,

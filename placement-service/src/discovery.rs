@@ -20,6 +20,9 @@ use async_trait::async_trait;
 use berth_api::Excerpt;
 use std::net::SocketAddr;
 
+/// Engines of one source at most: each costs a task, a connection per probe and its books.
+const MAX_ENGINES: usize = 20_000;
+
 /// An engine that a discovery knows of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {

@@ -58,8 +58,10 @@ struct Shared {
     tell: Tell,
     /// By pool: over what time the sockets of an engine that goes are closed.
     over: BTreeMap<String, Duration>,
-    /// What the notes said last.
+    /// What the notes said last. Operators drain engines that there are, and notes of those that are gone are taken
+    /// down.
     noted: Mutex<BTreeMap<Name, Drain>>,
+    /// Of engines that are drained now.
     told: Mutex<BTreeMap<Name, Told>>,
 }
 

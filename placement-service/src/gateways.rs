@@ -112,11 +112,11 @@ impl Gateways {
     pub async fn report(
         &self,
         gateway: &str,
-        report: &GatewayReport,
+        report: GatewayReport,
         place: Option<Place>,
     ) -> Result<GatewayAnswer, GatewayError> {
         let shared = &self.shared;
-        let outcome = shared.take(gateway, report).await?;
+        let outcome = shared.take(gateway, &report).await?;
         shared.were_active(&report.active).await;
         if outcome.look {
             shared.look.notify_one();
@@ -128,6 +128,8 @@ impl Gateways {
             }),
             Some(place) => {
                 let hold = Duration::from_millis(report.hold_ms.into());
+                // As many may be held as there are requests.
+                drop(report);
                 shared.poll(gateway, place, hold).await
             }
         }

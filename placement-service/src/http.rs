@@ -40,6 +40,7 @@ use crate::oidc::Oidc;
 use crate::placer::Placer;
 use crate::secret::Secret;
 use crate::security_events::SecurityEvents;
+use crate::server::Connections;
 use crate::sessions::{Sessions, Sweep};
 use crate::store::redis_jwt::JwtRules;
 use crate::tokens::Tokens;
@@ -92,6 +93,8 @@ pub struct AppState {
     pub placer: Arc<Placer>,
     pub drains: Drains,
     pub gateways: Arc<Gateways>,
+    /// Of all listeners.
+    pub connections: Arc<Connections>,
     pub metrics: Arc<Metrics>,
     /// Every metric of the service, for `/metrics`.
     pub registry: Registry,

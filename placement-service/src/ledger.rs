@@ -54,9 +54,10 @@ struct State {
     noting: bool,
     /// All replicas had told what they have, once at least.
     settled: bool,
-    /// What this replica has, as it should be in the ledger.
+    /// What this replica has, as it should be in the ledger: one per stream that counts in the books.
     held: HashMap<Arc<str>, Held>,
-    /// To be told, in this order.
+    /// To be told, in this order. Each call of the ledger takes all of them, and one that takes longer than
+    /// `timeout` drops them: what changes in that time is the most that is here.
     changes: Vec<(Change, Arc<str>, Arc<str>)>,
 }
 

@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod open_files;
 pub mod outbound;
 pub mod refusal;
 pub mod secret;

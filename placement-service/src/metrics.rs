@@ -102,6 +102,7 @@ pub struct Metrics {
     sweeps: Family<SweepLabel, Counter>,
     refusals: Family<RefusalLabel, Counter>,
     http_requests: Family<RouteLabel, Counter>,
+    call_streams: Gauge,
 }
 
 impl Metrics {
@@ -130,6 +131,7 @@ impl Metrics {
                 "http_requests",
                 "HTTP requests, by route and status",
             ),
+            call_streams: registered(registry, "call_streams", "Open streams of calls"),
         }
     }
 
@@ -164,6 +166,16 @@ impl Metrics {
     /// A request was refused; `reason` is one of the constants.
     pub fn refused(&self, reason: &'static str) {
         self.refusals.get_or_create(&RefusalLabel { reason }).inc();
+    }
+
+    /// A gateway's stream of calls is open.
+    pub fn call_stream_opened(&self) {
+        self.call_streams.inc();
+    }
+
+    /// It is no more.
+    pub fn call_stream_closed(&self) {
+        self.call_streams.dec();
     }
 
     /// A request was answered; `route` is the pattern, never the path.

@@ -1,39 +1,57 @@
 //! Accepts connections and hands them to its workers, in turn, until told to stop; then lets requests in
 //! flight finish for a while. Knows nothing of what is answered.
 
+mod client;
+mod connections;
+mod stream;
 mod worker;
 
 use axum::Router;
+pub(crate) use client::Exchange;
+pub use connections::Connections;
+use socket2::{SockRef, TcpKeepalive};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use worker::Worker;
 
 /// How long to wait when the machine has no file handle for another connection.
 const BREATH: Duration = Duration::from_millis(50);
+/// After this time without a packet the system asks whether the other side is still there: a client that
+/// vanished, and so ends nothing, holds no idle connection for ever.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// Serves until `stop` resolves; then requests in flight have `grace` to finish. An error means that the
 /// machine gave no thread.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    connections: Arc<Connections>,
     stop: impl Future<Output = ()>,
     grace: Duration,
 ) -> io::Result<()> {
     let count = std::thread::available_parallelism().map_or(1, usize::from);
     let workers: io::Result<Vec<_>> = (0..count)
-        .map(|_| Worker::start(router.clone(), grace))
+        .map(|_| Worker::start(router.clone(), connections.clone(), grace))
         .collect();
     let workers = workers?;
     let mut turns = workers.iter().cycle();
     tokio::pin!(stop);
     loop {
-        let stream = tokio::select! {
-            stream = accept(&listener) => stream,
+        let accepted = async {
+            let stream = accept(&listener).await;
+            (stream, connections.admit().await)
+        };
+        let (stream, place) = tokio::select! {
+            accepted = accepted => accepted,
             () = &mut stop => break,
         };
+        let Some((slot, evicted)) = place else {
+            continue;
+        };
         match (stream.into_std(), turns.next()) {
-            (Ok(stream), Some(worker)) => worker.take(stream),
+            (Ok(stream), Some(worker)) => worker.take((stream, slot, evicted)),
             (Err(error), _) => tracing::warn!(%error, "a connection was lost"),
             (Ok(_), None) => {}
         }
@@ -45,17 +63,23 @@ pub async fn serve(
 
 /// The next connection; there always is one in the end.
 async fn accept(listener: &TcpListener) -> TcpStream {
+    let mut said = false;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 // Answers are small and awaited: waiting to fill a packet would only add delay.
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "no TCP_NODELAY");
+                let nodelay = stream.set_nodelay(true);
+                let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE);
+                let keep_alive = SockRef::from(&stream).set_tcp_keepalive(&keep_alive);
+                if let Err(error) = nodelay.and(keep_alive) {
+                    tracing::debug!(%error, "no TCP_NODELAY or SO_KEEPALIVE");
                 }
                 return stream;
             }
             Err(error) => {
-                tracing::warn!(%error, "no connection can be accepted");
+                if !std::mem::replace(&mut said, true) {
+                    tracing::warn!(%error, "no connection can be accepted");
+                }
                 tokio::time::sleep(BREATH).await;
             }
         }
@@ -71,7 +95,7 @@ mod tests {
     use hyper::body::Incoming;
     use hyper::client::conn::http2::{self, SendRequest};
     use hyper_util::rt::{TokioExecutor, TokioIo};
-    use std::sync::Arc;
+    use prometheus_client::registry::Registry;
     use tokio::sync::{Notify, oneshot};
 
     async fn fails() {
@@ -105,11 +129,13 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
+        let patience = Duration::from_secs(10);
+        let connections = Connections::new(10, patience, &mut Registry::default());
         let served = tokio::spawn(async move {
             let stopped = async {
                 let _ = stopped.await;
             };
-            serve(listener, router, stopped, Duration::from_secs(10))
+            serve(listener, router, connections, stopped, patience)
                 .await
                 .unwrap();
         });

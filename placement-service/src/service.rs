@@ -18,7 +18,7 @@ use crate::oidc::{Oidc, OidcError};
 use crate::password::{PasswordError, Passwords};
 use crate::placer::Placer;
 use crate::security_events::SecurityEvents;
-use crate::server;
+use crate::server::{self, Connections};
 use crate::sessions::{Sessions, Sweep};
 use crate::store::{self, StoreError};
 use crate::tokens::Tokens;
@@ -52,6 +52,9 @@ pub async fn build(
     let stores = store::open(&config, secrets.store).await?;
     let mut registry = Metrics::registry();
     let metrics = Arc::new(Metrics::register(&mut registry));
+    let http = &config.http;
+    let most = usize::try_from(http.max_connections).unwrap_or(usize::MAX);
+    let connections = Connections::new(most, http.request_timeout, &mut registry);
     let sessions = Sessions::start(
         stores.clone(),
         clock.clone(),
@@ -140,6 +143,7 @@ pub async fn build(
         placer,
         drains,
         gateways,
+        connections,
         metrics,
         registry,
     }))
@@ -199,6 +203,7 @@ pub async fn run(
 ) -> std::io::Result<()> {
     let listeners = listeners.into();
     let grace = app.config.shutdown_grace;
+    let connections = app.connections.clone();
     let ending = app.clone();
     let last = app.clone();
     let stop = async move {
@@ -208,10 +213,10 @@ pub async fn run(
     };
     let stop = stop.shared();
     let serve = |listener: Option<TcpListener>, router| {
-        let stop = stop.clone();
+        let (stop, connections) = (stop.clone(), connections.clone());
         async move {
             match listener {
-                Some(listener) => server::serve(listener, router, stop, grace).await,
+                Some(listener) => server::serve(listener, router, connections, stop, grace).await,
                 None => Ok(()),
             }
         }

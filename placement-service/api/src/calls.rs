@@ -16,7 +16,8 @@ pub const CALLS_SERVICE: &str = "berth.v1.Gateway";
 pub const CALLS_METHOD: &str = "Calls";
 /// The path of both, as gRPC has it.
 pub const CALLS_PATH: &str = "/berth.v1.Gateway/Calls";
-/// Calls under way on one stream at the most.
+/// Calls under way on one stream at most. A call has its place until its reply has been taken from the stream, or
+/// until it is taken back while there is no reply. One more ends the stream with `RESOURCE_EXHAUSTED`.
 pub const MAX_CALLS: usize = 4096;
 /// The id of the greeting. Calls are numbered from 1.
 pub const GREETING_ID: u64 = 0;

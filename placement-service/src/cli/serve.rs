@@ -4,7 +4,7 @@ use super::{ConfigFile, Failure, print};
 use berth_placement::clock::SystemClock;
 use berth_placement::config::secrets;
 use berth_placement::service::Listeners;
-use berth_placement::{service, telemetry};
+use berth_placement::{open_files, service, telemetry};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,6 +17,7 @@ pub(super) async fn run(file: &ConfigFile, listen: Option<SocketAddr>) -> Result
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    open_files::raise_limit();
     if let Some(listen) = listen {
         config.listen = listen;
     }

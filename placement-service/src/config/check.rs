@@ -3,7 +3,7 @@
 
 use super::fault::Fault;
 use super::{
-    Algorithm, Config, Driver, Key, SameSite, api, compat, events, fleet, login, oidc, pool,
+    Algorithm, Config, Driver, Key, SameSite, api, compat, events, fleet, http, login, oidc, pool,
     security_events, session, store, tokens, webhooks,
 };
 use std::collections::BTreeSet;
@@ -32,6 +32,7 @@ pub(super) fn all(config: &Config) -> (Vec<Fault>, Vec<String>) {
     tokens::check(&config.tokens, &mut faults);
     api::check(&config.api, &mut faults);
     compat::check(&config.compat, &mut faults);
+    http::check(&config.http, &mut faults);
     webhooks::check(config, &mut faults);
     security_events::check(config, &mut faults);
     fleet::check(config, &mut faults);

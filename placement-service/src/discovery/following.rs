@@ -2,7 +2,7 @@
 //! again after a growing pause, and is complained of once per change. Decides nothing about engines.
 
 use super::metrics::DiscoveryMetrics;
-use super::{Discovery, DiscoveryFault, Found};
+use super::{Discovery, DiscoveryFault, Found, MAX_ENGINES};
 use crate::config::Sources;
 use futures_util::FutureExt;
 use rand::RngExt;
@@ -88,7 +88,12 @@ impl Following {
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
             }
             match heard(self.discovery.as_mut()).await {
-                Ok(found) => {
+                Ok(mut found) => {
+                    if found.len() > MAX_ENGINES {
+                        let engines = found.len();
+                        warn!(%pool, %source, engines, "too many engines: the first {MAX_ENGINES} are taken");
+                        found.truncate(MAX_ENGINES);
+                    }
                     if self.complaint.take().is_some() {
                         info!(%pool, %source, engines = found.len(), "discovery is back");
                     }

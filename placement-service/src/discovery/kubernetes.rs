@@ -3,7 +3,7 @@
 //! anew: the watch itself heals what can be healed (a connection that ends, 410 Gone).
 
 use super::marks::Ports;
-use super::{Discovery, DiscoveryFault, Found, Wish};
+use super::{Discovery, DiscoveryFault, Found, MAX_ENGINES, Wish};
 use crate::config::KubernetesSource;
 use crate::engine::EngineName;
 use crate::outbound;
@@ -32,6 +32,7 @@ pub struct Kubernetes {
     /// Where the API is, when it is given: otherwise found as `kubectl` and pods find it.
     cluster: Option<kube::Config>,
     events: Option<BoxStream<'static, watcher::Result<Event<Pod>>>>,
+    /// At most [`MAX_ENGINES`]; those beyond it are left out until the pods are listed again.
     pods: BTreeMap<String, Known>,
     /// The list under way.
     listing: Option<BTreeMap<String, Known>>,
@@ -127,7 +128,9 @@ impl Kubernetes {
             }
             Event::InitApply(pod) => {
                 let known = self.read(&pod);
-                if let (Some(listing), Some(known)) = (&mut self.listing, known) {
+                if let (Some(listing), Some(known)) = (&mut self.listing, known)
+                    && listing.len() < MAX_ENGINES
+                {
                     listing.insert(key(&pod), known);
                 }
                 false
@@ -142,6 +145,9 @@ impl Kubernetes {
                     return false;
                 }
                 match now {
+                    Some(_) if self.pods.len() >= MAX_ENGINES && !self.pods.contains_key(&key) => {
+                        return false;
+                    }
                     Some(known) => drop(self.pods.insert(key, known)),
                     None => drop(self.pods.remove(&key)),
                 }

@@ -28,6 +28,7 @@ type EngineKey = (Arc<str>, EngineName);
 /// Everything that is open.
 pub(super) struct Registry {
     tallies: Tallies,
+    /// See [`bounds`].
     gateways: HashMap<Arc<str>, Gateway>,
     streams: HashMap<Arc<str>, Stream>,
     /// Streams of each engine that has any.
@@ -42,7 +43,7 @@ struct Gateway {
     sequence: u64,
     /// Its whole list is needed, and has not begun to come.
     resync: bool,
-    /// The part of its whole list that has come, while more is to come.
+    /// The part of its whole list that has come, while more is to come. Of its `streams`.
     listed: Option<HashSet<Arc<str>>>,
     streams: HashSet<Arc<str>>,
 }

@@ -1,19 +1,31 @@
 //! Request bodies: bounded bytes, and JSON of which a fault names the field and never its value.
 
 use super::problem::HttpProblem;
+use crate::server::Exchange;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{FromRequest, Request};
 use serde::de::DeserializeOwned;
+use std::sync::Arc;
 
-/// The whole body. A body over the router's limit is 413.
+/// The whole body. A body over the router's limit is 413, one that does not come in time 408.
 pub(super) struct RawBody(pub(super) Bytes);
 
 impl<S: Send + Sync> FromRequest<S> for RawBody {
     type Rejection = HttpProblem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, HttpProblem> {
-        match Bytes::from_request(request, state).await {
+        let exchange = request.extensions().get::<Arc<Exchange>>().cloned();
+        let body = Bytes::from_request(request, state);
+        let body = match exchange {
+            Some(exchange) => exchange.body(body).await,
+            // Not by a listener.
+            None => Ok(body.await),
+        };
+        let Ok(body) = body else {
+            return Err(HttpProblem::body_too_slow());
+        };
+        match body {
             Ok(bytes) => Ok(Self(bytes)),
             Err(BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_))) => {
                 Err(HttpProblem::body_too_large())

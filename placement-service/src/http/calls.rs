@@ -12,14 +12,15 @@ use axum::extract::{Request, State};
 use axum::http::Version;
 use axum::response::{IntoResponse, Response};
 use berth_api::{
-    CALLS_PATH, Call, Excerpt, MAX_CALLS, PLACEMENTS_PATH, Reason, Reply, TOKENS_PATH,
+    CALLS_PATH, Call, Excerpt, GREETING_ID, MAX_CALLS, PLACEMENTS_PATH, Reason, Reply, TOKENS_PATH,
 };
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::future::{Ready, ready};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tonic::server::{Grpc, StreamingService};
@@ -48,6 +49,9 @@ pub(super) async fn calls(_: Gateway, State(app): State<App>, request: Request) 
     grpc.streaming(Calls(app), request).await.map(Body::new)
 }
 
+/// A reply, or how the stream ends, and the place of its call.
+type Answered = (Result<Reply, Status>, Option<OwnedSemaphorePermit>);
+
 struct Calls(App);
 
 impl StreamingService<Call> for Calls {
@@ -56,20 +60,25 @@ impl StreamingService<Call> for Calls {
     type Future = Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Streaming<Call>>) -> Self::Future {
-        let (replies, answered) = mpsc::unbounded_channel();
-        // Before any call: the gateway counts the stream as open with it. The receiver is there, so it is sent.
-        let _ = replies.send(Reply::greeting());
+        // Room for the replies to all calls that have a place, for the greeting, and for how the stream ends.
+        let (replies, answered) = mpsc::channel(MAX_CALLS + 2);
+        // Before any call: the gateway counts the stream as open with it.
+        let _ = replies.try_send((Ok(Reply::greeting()), None));
         let stream = GatewayStream {
             app: self.0.clone(),
             replies,
+            places: Arc::new(Semaphore::new(MAX_CALLS)),
             tasks: JoinSet::new(),
             calls: HashMap::new(),
             ids: HashMap::new(),
         };
+        self.0.metrics.call_stream_opened();
         // It ends with the gateway's side of the stream, or when nobody takes its replies.
         tokio::spawn(stream.serve(request.into_inner()));
-        let next = |mut answered: mpsc::UnboundedReceiver<Reply>| async {
-            answered.recv().await.map(|reply| (Ok(reply), answered))
+        // What is taken here goes out: HTTP/2 asks for more when the gateway has room for it.
+        let next = |mut answered: mpsc::Receiver<Answered>| async {
+            let (reply, _place) = answered.recv().await?;
+            Some((reply, answered))
         };
         let answered = stream::unfold(answered, next).boxed();
         ready(Ok(tonic::Response::new(answered)))
@@ -79,38 +88,54 @@ impl StreamingService<Call> for Calls {
 /// One gateway's stream. What is under way on it ends with it.
 struct GatewayStream {
     app: App,
-    replies: mpsc::UnboundedSender<Reply>,
+    replies: mpsc::Sender<Answered>,
+    /// Of calls: what is beyond them ends the stream, which bounds everything below.
+    places: Arc<Semaphore>,
     tasks: JoinSet<(u16, Vec<u8>)>,
-    /// The calls under way, by the gateway's number.
-    calls: HashMap<u64, AbortHandle>,
+    /// The calls under way, by the gateway's number, each with its place.
+    calls: HashMap<u64, (AbortHandle, OwnedSemaphorePermit)>,
     /// The gateway's number of each task.
     ids: HashMap<Id, u64>,
+}
+
+impl Drop for GatewayStream {
+    fn drop(&mut self) {
+        self.app.metrics.call_stream_closed();
+    }
 }
 
 impl GatewayStream {
     async fn serve(mut self, mut gateway: Streaming<Call>) {
         let mut ending = self.app.gateways.ending();
-        let mut until = Instant::now() + LIFETIME;
+        let mut time = std::pin::pin!(tokio::time::sleep(LIFETIME));
         // The stream is about to end: the gateway goes on with it until it does.
         let mut leaving = false;
         while !leaving || !self.tasks.is_empty() {
             tokio::select! {
+                // Tasks before calls, so that no more wait to be joined than there are places.
+                biased;
+                () = self.replies.closed() => return,
+                _ = ending.wait_for(|ending| *ending), if !leaving => {
+                    leaving = true;
+                    time.as_mut().reset(Instant::now() + LEAVING);
+                }
+                // What is left the gateway asks for anew, elsewhere.
+                () = &mut time => if std::mem::replace(&mut leaving, true) {
+                    return;
+                } else {
+                    time.as_mut().reset(Instant::now() + LEAVING);
+                },
                 Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.done(done),
-                call = gateway.message(), if self.calls.len() < MAX_CALLS => match call {
-                    Ok(Some(call)) => self.begin(call),
+                call = gateway.message() => match call {
+                    Ok(Some(call)) => if let Err(status) = self.begin(call) {
+                        tracing::warn!(%status, "a stream of calls is ended");
+                        let _ = self.replies.try_send((Err(status), None));
+                        return;
+                    },
                     Ok(None) => break,
                     // It is gone.
                     Err(status) => return tracing::debug!(status = %Excerpt(status), "a stream of calls broke"),
                 },
-                () = self.replies.closed() => return,
-                _ = ending.wait_for(|ending| *ending), if !leaving => {
-                    (leaving, until) = (true, Instant::now() + LEAVING);
-                }
-                // What is left the gateway asks for anew, elsewhere.
-                () = tokio::time::sleep_until(until), if leaving => return,
-                () = tokio::time::sleep_until(until), if !leaving => {
-                    (leaving, until) = (true, Instant::now() + LEAVING);
-                }
             }
         }
         // The gateway says no more. Whoever waits is still answered, as long as it is there.
@@ -125,18 +150,27 @@ impl GatewayStream {
         }
     }
 
-    fn begin(&mut self, call: Call) {
+    /// An error ends the stream.
+    fn begin(&mut self, call: Call) -> Result<(), Status> {
         let id = call.id;
         if call.is_cancel() {
-            if let Some(task) = self.calls.remove(&id) {
+            if let Some((task, _place)) = self.calls.remove(&id) {
                 task.abort();
             }
-            return;
+            return Ok(());
         }
+        if id == GREETING_ID || self.calls.contains_key(&id) {
+            return Err(Status::invalid_argument("the number of a call is in use"));
+        }
+        let place = self.places.clone().try_acquire_owned();
+        let place = place.map_err(|_| {
+            Status::resource_exhausted("too many calls, or replies that are not taken")
+        })?;
         let app = self.app.clone();
         let task = self.tasks.spawn(async move { answer(&app, &call).await });
         self.ids.insert(task.id(), id);
-        self.calls.insert(id, task);
+        self.calls.insert(id, (task, place));
+        Ok(())
     }
 
     fn done(&mut self, done: Result<(Id, (u16, Vec<u8>)), JoinError>) {
@@ -148,11 +182,12 @@ impl GatewayStream {
             return;
         };
         // Nobody waits for what was taken back.
-        if self.calls.remove(&id).is_some() {
+        if let Some((_, place)) = self.calls.remove(&id) {
             let (status, body) = answer;
             let status = status.into();
-            // Should nobody take it, the stream is over.
-            let _ = self.replies.send(Reply { id, status, body });
+            let reply = Reply { id, status, body };
+            // There is room for it. Should nobody take it, the stream is over.
+            let _ = self.replies.try_send((Ok(reply), Some(place)));
         }
     }
 }

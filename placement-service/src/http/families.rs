@@ -31,7 +31,7 @@ struct Started<'a> {
 
 /// `POST /v1/sessions/{sid}/children`: a child of that session. Its id is for the browser alone.
 #[utoipa::path(post, path = CHILDREN_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")), request_body = ChildRequest,
-    responses((status = 201, body = Started), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<409>, Refused<413>, Refused<440>, Refused<500>, Refused<501>, Refused<503>))]
+    responses((status = 201, body = Started), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<409>, Refused<408>, Refused<413>, Refused<440>, Refused<500>, Refused<501>, Refused<503>))]
 pub(super) async fn start(
     client: Client,
     State(app): State<App>,
@@ -61,7 +61,7 @@ pub(super) async fn start(
 
 /// `POST /v1/sessions/{sid}/complete`: that child is done, its result goes to its parent.
 #[utoipa::path(post, path = COMPLETE_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")), request_body = Completion,
-    responses((status = 204), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<409>, Refused<413>, Refused<440>, Refused<500>, Refused<501>, Refused<503>))]
+    responses((status = 204), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<409>, Refused<408>, Refused<413>, Refused<440>, Refused<500>, Refused<501>, Refused<503>))]
 pub(super) async fn complete(
     client: Client,
     State(app): State<App>,

@@ -22,7 +22,7 @@ pub(super) const MAX_REPORT_BYTES: usize = 1024 * 1024;
 /// Takes a report; holds it when it is a poll.
 #[utoipa::path(post, path = GATEWAY_EVENTS_PATH, tag = GATEWAYS, security(("gateway" = [])), request_body = GatewayReport,
     params(("gateway" = String, Path, description = "The name that the gateway gave itself")),
-    responses((status = 200, body = GatewayAnswer), Refused<400>, Refused<403>, Refused<413>, Refused<429>, Refused<503>))]
+    responses((status = 200, body = GatewayAnswer), Refused<400>, Refused<403>, Refused<408>, Refused<413>, Refused<429>, Refused<503>))]
 pub(super) async fn report(
     _: Gateway,
     State(app): State<App>,
@@ -32,7 +32,9 @@ pub(super) async fn report(
     let Path(gateway) = path.map_err(|_| HttpProblem::invalid("gateway is not UTF-8"))?;
     let report: GatewayReport = body::json(&body)?;
     let place = checked(&gateway, &report).map_err(HttpProblem::invalid)?;
-    let answer = app.gateways.report(&gateway, &report, place).await;
+    // As many may be held as there are requests.
+    drop(body);
+    let answer = app.gateways.report(&gateway, report, place).await;
     Ok(Json(answer.map_err(refusal)?))
 }
 

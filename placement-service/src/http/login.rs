@@ -52,7 +52,7 @@ pub(super) async fn page(State(app): State<App>, uri: Uri) -> Response {
 #[utoipa::path(post, path = "/login", tag = BROWSERS,
     request_body(content((Fields = "application/json"), (Fields = "application/x-www-form-urlencoded"))),
     responses((status = 200, description = "In JSON", body = LoggedIn), (status = 303, description = "A form: to `return_to`"), Page<400>, Page<401>, Refused<403>,
-        Refused<413>, Refused<415>, Page<429>, Refused<500>, Refused<501>, Page<503>))]
+        Refused<408>, Refused<413>, Refused<415>, Page<429>, Refused<500>, Refused<501>, Page<503>))]
 pub(super) async fn log_in(
     State(app): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,

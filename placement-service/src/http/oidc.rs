@@ -128,7 +128,7 @@ pub(super) async fn callback(
 /// `POST /login/oidc/{provider}/back-channel-logout` (OpenID Connect Back-Channel Logout 1.0 section 2.5).
 #[utoipa::path(post, path = BACK_CHANNEL_PATH, tag = OTHERS, params(("provider" = String, Path, description = "The provider's name")),
     request_body(content = BackChannelForm, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "The sessions are over"), (status = 400, body = BackChannelFault), Refused<404>, Refused<413>, Refused<502>, Refused<503>))]
+    responses((status = 200, description = "The sessions are over"), (status = 400, body = BackChannelFault), Refused<404>, Refused<408>, Refused<413>, Refused<502>, Refused<503>))]
 pub(super) async fn back_channel(
     State(app): State<App>,
     path: Result<Path<String>, PathRejection>,

@@ -92,6 +92,8 @@ own_problems! {
     /// The keys that verify a token cannot be fetched.
     keys_unavailable = SERVICE_UNAVAILABLE, "keys-unavailable",
         "The keys of the transmitter cannot be fetched";
+    /// The body did not come in time.
+    body_too_slow = REQUEST_TIMEOUT, "body-too-slow", "The body did not come in time";
     /// The body is too large.
     body_too_large = PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large";
     /// The body did not come whole.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// `POST /v1/tokens`: a cookie in, the session's token out, which counts as activity. Or a token that a program has
 /// brought along, which comes out again while its session lives.
 #[utoipa::path(post, path = TOKENS_PATH, tag = GATEWAYS, security(("gateway" = [])), request_body = TokenRequest,
-    responses((status = 200, body = TokenAnswer), Refused<400>, Refused<401>, Refused<403>, Refused<413>, Refused<440>, Refused<500>, Refused<503>))]
+    responses((status = 200, body = TokenAnswer), Refused<400>, Refused<401>, Refused<403>, Refused<408>, Refused<413>, Refused<440>, Refused<500>, Refused<503>))]
 pub(super) async fn token(
     _: Gateway,
     State(app): State<App>,

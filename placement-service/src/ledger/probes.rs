@@ -30,8 +30,9 @@ struct Shared {
 struct State {
     /// Another replica probes.
     others: bool,
+    /// One per engine of the other replicas, for [`KEPT`].
     heard: HashMap<String, (Instant, Outcome)>,
-    /// What the others have yet to be told.
+    /// What the others have yet to be told: a few per engine, as each sign of life takes them or drops them.
     told: Vec<(String, Instant, String)>,
 }
 

@@ -37,13 +37,13 @@ pub(super) struct Left {
 pub(super) struct Books {
     /// Handles alive: placements under way.
     pub(super) pending: u32,
-    /// By name. Names are made by us and the hash is seeded: it needs no more strength.
+    /// By name: placements, which lapse, and streams that gateways have reported, which are bounded. Names are made by us and the hash is seeded: it needs no more strength.
     pub(super) streams: HashMap<Arc<str>, Stream, RandomState>,
     /// Those that no gateway has reported yet, and since when they count.
     pub(super) waiting: Queue<(Instant, Arc<str>)>,
     /// Those that the last probe cannot have seen: since when they count, and what they are expected to cost.
     pub(super) unseen: Queue<(Instant, Expected)>,
-    /// Those that have closed although the last probe has seen them.
+    /// Those that have closed although the last probe has seen them: not more than it has seen.
     pub(super) left: Vec<Left>,
     /// Sessions that the last probe saw.
     pub(super) probed: u32,

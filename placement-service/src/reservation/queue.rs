@@ -1,16 +1,21 @@
 //! Things in the order in which they came, any of which can be taken out at once by its ticket. A thing that is
-//! taken out leaves a gap until all before it are gone. Knows nothing of what it holds.
+//! taken out leaves a gap, until all before it are gone or half of the rows are gaps. Knows nothing of what it
+//! holds.
 
 use std::collections::VecDeque;
 
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    rows: VecDeque<Option<T>>,
-    /// The ticket of the first row.
-    first: u64,
+    /// By their tickets, in order. At most [`FEW`] more gaps than things.
+    rows: VecDeque<(u64, Option<T>)>,
+    /// The ticket of the next row.
+    next: u64,
     /// Rows that are no gaps.
     filled: usize,
 }
+
+/// Gaps that are left alone.
+const FEW: usize = 64;
 
 /// For one thing that was put in; of no use any more when it is out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +30,7 @@ impl<T> Default for Queue<T> {
     fn default() -> Self {
         Self {
             rows: VecDeque::new(),
-            first: 0,
+            next: 0,
             filled: 0,
         }
     }
@@ -41,54 +46,65 @@ impl<T> Queue<T> {
     }
 
     pub(super) fn push(&mut self, value: T) -> Ticket {
-        let ticket = Ticket(self.first + self.rows.len() as u64);
-        self.rows.push_back(Some(value));
+        let ticket = self.next;
+        self.rows.push_back((ticket, Some(value)));
+        self.next += 1;
         self.filled += 1;
-        ticket
+        Ticket(ticket)
     }
 
     /// What came first of all that are in.
     pub(super) fn first(&self) -> Option<&T> {
         // The first row is never a gap.
-        self.rows.front()?.as_ref()
+        self.rows.front()?.1.as_ref()
+    }
+
+    /// The place of its row.
+    fn place(&self, ticket: Ticket) -> Option<usize> {
+        let place = self
+            .rows
+            .binary_search_by_key(&ticket.0, |(ticket, _)| *ticket);
+        place.ok()
     }
 
     pub(super) fn get(&self, ticket: Ticket) -> Option<&T> {
-        let place = ticket.0.checked_sub(self.first)?;
-        self.rows.get(usize::try_from(place).ok()?)?.as_ref()
+        self.rows.get(self.place(ticket)?)?.1.as_ref()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.rows.iter().flatten()
+        self.rows.iter().filter_map(|(_, row)| row.as_ref())
     }
 
     pub(super) fn take(&mut self, ticket: Ticket) -> Option<T> {
-        let place = ticket.0.checked_sub(self.first)?;
-        let value = self.rows.get_mut(usize::try_from(place).ok()?)?.take()?;
+        let place = self.place(ticket)?;
+        let value = self.rows.get_mut(place)?.1.take()?;
         self.filled -= 1;
-        self.close_gap();
+        self.close_gaps();
         Some(value)
     }
 
     /// Takes out the first ones of that kind, so many at the most.
     pub(super) fn take_first(&mut self, most: usize, is: impl Fn(&T) -> bool) -> Vec<T> {
-        let rows = self.rows.iter_mut();
+        let rows = self.rows.iter_mut().map(|(_, row)| row);
         let of_kind = rows.filter(|row| row.as_ref().is_some_and(&is));
         let taken: Vec<T> = of_kind.take(most).filter_map(Option::take).collect();
         self.filled -= taken.len();
-        self.close_gap();
+        self.close_gaps();
         taken
     }
 
     /// Takes out what came first, if it is of that kind.
     pub(super) fn pop_if(&mut self, is: impl Fn(&T) -> bool) -> Option<T> {
         self.first().filter(|value| is(value))?;
-        self.take(Ticket(self.first))
+        let ticket = self.rows.front()?.0;
+        self.take(Ticket(ticket))
     }
 
-    fn close_gap(&mut self) {
-        while self.rows.pop_front_if(|row| row.is_none()).is_some() {
-            self.first += 1;
+    fn close_gaps(&mut self) {
+        while self.rows.pop_front_if(|(_, row)| row.is_none()).is_some() {}
+        // One that stays for hours must not keep the gaps of all that came and went behind it.
+        if self.rows.len() > 2 * self.filled + FEW {
+            self.rows.retain(|(_, row)| row.is_some());
         }
     }
 }
@@ -137,5 +153,22 @@ mod tests {
             // Gaps do not outlive what came before them.
             prop_assert!(!list.is_empty() || queue.rows.is_empty());
         }
+    }
+
+    #[test]
+    fn what_stays_keeps_no_room_for_what_came_and_went_behind_it() {
+        let mut queue = Queue::default();
+        let stays = queue.push(0);
+        let mut late = Ticket::NONE;
+        for thing in 1..100_000 {
+            late = queue.push(thing);
+            if thing < 99_999 {
+                queue.take(late);
+            }
+        }
+        assert!(queue.rows.len() < 2 * FEW, "{}", queue.rows.len());
+        assert_eq!(queue.get(late), Some(&99_999));
+        assert_eq!(queue.take(stays), Some(0));
+        assert_eq!(queue.pop_if(|_| true), Some(99_999));
     }
 }

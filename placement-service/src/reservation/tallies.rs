@@ -22,6 +22,7 @@ struct All {
     ttl: Duration,
     ledger: Option<Ledger>,
     placed: Cache<String, Arc<Tally>>,
+    /// Engines that were found, or have streams: those of discoveries and of gateways' reports are bounded.
     engines: Mutex<HashMap<(Arc<str>, EngineName), Kept>>,
 }
 

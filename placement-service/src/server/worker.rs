@@ -2,17 +2,28 @@
 //! answered where it arrived, and wakes no other thread. A gateway waits for each answer, so a wake-up saved
 //! is time saved for its client.
 
+use super::client::{Client, Exchange};
+use super::connections::{Connections, Slot};
+use super::stream::ClientStream;
+use axum::Router;
+use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::{Extension, Router};
+use axum::response::Response;
+use hyper::Request;
+use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
+use std::convert::Infallible;
 use std::io;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tower::Layer;
+use tower::Service;
 
 /// Requests that one HTTP/2 connection may have under way: an Envoy worker has all of its own on one.
 const STREAMS: u32 = 4096;
@@ -20,39 +31,52 @@ const STREAMS: u32 = 4096;
 /// back what its clients do, so many at once are no attack by the gateway; ending its connection would
 /// fail the requests of everybody else on it.
 const TAKEN_BACK: usize = 16_384;
-/// How long an HTTP/1 client may take to say what it wants; an idle connection is kept for so long, too.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes that an HTTP/2 client may send before they are read. h2 takes half of it for what may wait in small frames,
+/// each counted as 256 bytes, and ends the connection beyond that (`too_many_data_frames`): a gateway may send 4,096
+/// calls at once.
+const WINDOW: u32 = 2 * 4096 * 256;
 /// How often an HTTP/2 client is asked whether it is still there, and how long it may take to say so.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// A connection, its place, and what resolves when it has to give the place up.
+type Accepted = (TcpStream, Slot, oneshot::Receiver<()>);
+
 /// A running worker.
 pub(super) struct Worker {
-    connections: mpsc::UnboundedSender<TcpStream>,
+    /// Not bounded by itself: each connection in it has a place among [`Connections`].
+    connections: mpsc::UnboundedSender<Accepted>,
     ended: oneshot::Receiver<()>,
 }
 
 impl Worker {
     /// Starts the thread. When it is told to end, requests in flight have `grace` to finish.
-    pub(super) fn start(router: Router, grace: Duration) -> io::Result<Self> {
+    pub(super) fn start(
+        router: Router,
+        connections: Arc<Connections>,
+        grace: Duration,
+    ) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let (connections, accepted) = mpsc::unbounded_channel();
+        let (sender, accepted) = mpsc::unbounded_channel();
         let (tell, ended) = oneshot::channel();
         std::thread::Builder::new()
             .name("berth-http".to_owned())
             .spawn(move || {
-                runtime.block_on(work(accepted, router, grace));
+                runtime.block_on(work(accepted, router, connections, grace));
                 // Nobody may be waiting any more.
                 let _ = tell.send(());
             })?;
-        Ok(Self { connections, ended })
+        Ok(Self {
+            connections: sender,
+            ended,
+        })
     }
 
     /// Hands a connection over.
-    pub(super) fn take(&self, stream: TcpStream) {
-        if self.connections.send(stream).is_err() {
+    pub(super) fn take(&self, accepted: Accepted) {
+        if self.connections.send(accepted).is_err() {
             tracing::error!("a worker has ended before its time");
         }
     }
@@ -70,21 +94,28 @@ fn builder() -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT);
+        // Idle connections would end with it. The client's stream has the time for a head.
+        .header_read_timeout(None);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .initial_connection_window_size(WINDOW)
         .max_concurrent_streams(STREAMS)
         .max_pending_accept_reset_streams(TAKEN_BACK);
     builder
 }
 
-async fn work(mut accepted: mpsc::UnboundedReceiver<TcpStream>, router: Router, grace: Duration) {
+async fn work(
+    mut accepted: mpsc::UnboundedReceiver<Accepted>,
+    router: Router,
+    connections: Arc<Connections>,
+    grace: Duration,
+) {
     let builder = builder();
-    let connections = GracefulShutdown::new();
-    while let Some(stream) = accepted.recv().await {
+    let shutdown = GracefulShutdown::new();
+    while let Some((stream, slot, evicted)) = accepted.recv().await {
         let peer = stream.peer_addr();
         let stream = tokio::net::TcpStream::from_std(stream);
         let (peer, stream) = match (peer, stream) {
@@ -94,59 +125,154 @@ async fn work(mut accepted: mpsc::UnboundedReceiver<TcpStream>, router: Router, 
                 continue;
             }
         };
-        let service = Extension(ConnectInfo(peer)).layer(router.clone());
-        let service = TowerToHyperService::new(service);
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
-        let connection = connections.watch(connection.into_owned());
+        let client = Arc::new(Client::new(slot.id, connections.clone()));
+        let stream = TokioIo::new(ClientStream::new(stream, client.clone()));
+        let router = router.clone();
+        let service = service_fn(move |request| answer(router.clone(), request, peer, &client));
+        let connection = builder.serve_connection(stream, service);
+        let connection = shutdown.watch(connection.into_owned());
         tokio::spawn(async move {
-            // Clients that break off are no news.
-            if let Err(error) = connection.await {
-                tracing::debug!(error, "connection ended");
+            tokio::select! {
+                result = connection => if let Err(error) = result {
+                    // Clients that break off are no news.
+                    tracing::debug!(error, "connection ended");
+                },
+                Ok(()) = evicted => tracing::debug!(%peer, "connection closed for another one"),
             }
+            drop(slot);
         });
     }
-    let finished = tokio::time::timeout(grace, connections.shutdown()).await;
+    let finished = tokio::time::timeout(grace, shutdown.shutdown()).await;
     if finished.is_err() {
         tracing::warn!("requests in flight were cut off");
     }
 }
 
+/// Answers one request.
+fn answer(
+    mut router: Router,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    client: &Arc<Client>,
+) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + use<> {
+    let exchange = client.begin(request.version());
+    if request.body().is_end_stream() {
+        exchange.complete();
+    }
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(ConnectInfo(peer));
+    request.extensions_mut().insert(exchange.clone());
+    let answer = router.call(request);
+    async move {
+        let response = answer.await?;
+        exchange.complete();
+        Ok(response.map(|body| AnswerBody {
+            body,
+            _exchange: exchange,
+        }))
+    }
+}
+
+/// The body of an answer: with its end the exchange is over.
+struct AnswerBody {
+    body: Body,
+    _exchange: Arc<Exchange>,
+}
+
+impl HttpBody for AnswerBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::stream::WRITE_TIMEOUT;
     use super::*;
+    use axum::routing::get;
+    use prometheus_client::registry::Registry;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::time::{Instant, timeout};
+
+    const LIMIT: Duration = Duration::from_secs(15);
+    const LARGE: usize = 1024 * 1024;
 
     /// A connection to nothing but the builder.
-    fn connect() -> DuplexStream {
+    async fn connect() -> DuplexStream {
         let (client, server) = tokio::io::duplex(4096);
-        let service = TowerToHyperService::new(Router::new());
-        let builder = builder();
+        let connections = Connections::new(10, LIMIT, &mut Registry::default());
+        let (slot, evicted) = connections.admit().await.unwrap();
+        let router = Router::new().route("/", get(async || "x".repeat(LARGE)));
+        let peer = ([127, 0, 0, 1], 1).into();
+        let owner = Arc::new(Client::new(slot.id, connections));
+        let stream = TokioIo::new(ClientStream::new(server, owner.clone()));
         tokio::spawn(async move {
-            let _ = builder
-                .serve_connection(TokioIo::new(server), service)
-                .await;
+            let _held = (slot, evicted);
+            let service = service_fn(move |request| answer(router.clone(), request, peer, &owner));
+            let _ = builder().serve_connection(stream, service).await;
         });
         client
     }
 
-    /// Reads until the server hangs up.
-    async fn hangs_up(mut client: DuplexStream) {
+    /// Reads until the server hangs up; how long that took.
+    async fn hangs_up(mut client: DuplexStream) -> Duration {
+        let begun = Instant::now();
         let mut said = Vec::new();
         let read = client.read_to_end(&mut said);
-        let read = tokio::time::timeout(10 * HEADER_TIMEOUT, read).await;
+        let read = timeout(100 * LIMIT, read).await;
         assert!(read.is_ok(), "the connection is kept");
+        begun.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_falls_silent_holds_no_connection() {
         for said in [
+            "",
+            "PRI * HT",
             "GET / HTTP/1.1\r\nhost: be",
-            // The preface and empty settings, and no answer to a ping.
+            // The preface and empty settings, and no request.
             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
         ] {
-            let mut client = connect();
+            let mut client = connect().await;
             client.write_all(said.as_bytes()).await.unwrap();
-            hangs_up(client).await;
+            let after = hangs_up(client).await;
+            assert!(after < 2 * LIMIT, "{said}: {after:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_one_time_however_it_comes() {
+        let mut client = connect().await;
+        let begun = Instant::now();
+        // The head never ends.
+        while client.write_all(b"GET / HTTP/1.1\r\nx: ").await.is_ok() {
+            assert!(begun.elapsed() < 10 * LIMIT, "the connection is kept");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let _ = client.write_all(b"y\r\nz: ").await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_not_taken_holds_no_connection() {
+        let mut client = connect().await;
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        tokio::time::sleep(2 * WRITE_TIMEOUT).await;
+        let mut said = Vec::new();
+        let read = timeout(LIMIT, client.read_to_end(&mut said)).await;
+        assert!(read.is_ok() && said.len() < LARGE, "{}", said.len());
     }
 }

@@ -17,6 +17,8 @@ const LAST_TRIES: u32 = 3;
 /// Activity that the store does not know yet.
 #[derive(Default)]
 pub(super) struct Activity {
+    /// Sessions that this process has in memory or the store has found: while the store is down, as many as are in
+    /// memory.
     unwritten: Mutex<HashMap<IdHash, Note>>,
     /// Rings when something should be written at once.
     urgent: Notify,

@@ -168,7 +168,7 @@ fn cause_of(ending: &Ending) -> EndCause {
 }
 
 /// Does the work although whoever asked for it goes away: a client that hangs up must leave no session half ended,
-/// and none that its user thinks over.
+/// and none that its user thinks over. What goes on so takes a few calls of the store, each with its time limit.
 pub async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     match tokio::spawn(work).await {
         Ok(done) => done,

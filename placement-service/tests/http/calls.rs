@@ -2,43 +2,61 @@
 
 use crate::placements::{body, reservations, site};
 use crate::site::{Site, eventually};
-use axum::body::{Body, BodyDataStream, Bytes};
+use axum::body::{Body, Bytes};
 use berth_api::{
-    CALLS_PATH, Call, PLACEMENTS_PATH, PlacementAnswer, Problem, Reason, Reply, TOKENS_PATH,
-    TokenAnswer,
+    CALLS_PATH, Call, GREETING_ID, MAX_CALLS, PLACEMENTS_PATH, PlacementAnswer, Problem, Reason,
+    Reply, TOKENS_PATH, TokenAnswer,
 };
-use futures_util::{StreamExt, stream};
+use futures_util::stream;
 use hyper::Request;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use serde_json::json;
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// As HTTP/2 has it by default.
+pub(crate) const WINDOW: u32 = 65_535;
+const MOST: u64 = MAX_CALLS as u64;
+// Of gRPC (google.golang.org/grpc/codes).
+const INVALID_ARGUMENT: &str = "3";
+const RESOURCE_EXHAUSTED: &str = "8";
 
 /// A gateway with one stream.
-struct Gateway {
+pub(crate) struct Gateway {
     /// `None`: it says no more.
     calls: Option<mpsc::UnboundedSender<Bytes>>,
-    status: u16,
-    answer: BodyDataStream,
+    pub(crate) status: u16,
+    answer: Incoming,
     bytes: Vec<u8>,
     replies: VecDeque<Reply>,
+    /// The gRPC status, from when the stream has ended in order.
+    ended: Option<String>,
 }
 
 impl Gateway {
     async fn open(site: &Site, headers: &[(&str, &str)]) -> Self {
-        let stream = TcpStream::connect(site.address).await.unwrap();
-        let (mut requests, connection) =
-            http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-                .await
-                .unwrap();
+        Self::open_at(site.address, headers, WINDOW).await
+    }
+
+    /// `window`: bytes of replies that may be on their way while nobody reads them.
+    pub(crate) async fn open_at(at: SocketAddr, headers: &[(&str, &str)], window: u32) -> Self {
+        let stream = TcpStream::connect(at).await.unwrap();
+        let (mut requests, connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(window)
+            .handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
         tokio::spawn(connection);
         let (calls, sent) = mpsc::unbounded_channel::<Bytes>();
         let next = |mut sent: mpsc::UnboundedReceiver<Bytes>| async {
@@ -58,9 +76,10 @@ impl Gateway {
         let mut gateway = Self {
             calls: Some(calls),
             status: answer.status().as_u16(),
-            answer: Body::new(answer.into_body()).into_data_stream(),
+            answer: answer.into_body(),
             bytes: Vec::new(),
             replies: VecDeque::new(),
+            ended: None,
         };
         if gateway.status == 200 {
             let first = gateway.next().await;
@@ -77,19 +96,26 @@ impl Gateway {
         self.calls.as_ref().unwrap().send(frame.into()).unwrap();
     }
 
-    fn call(&self, id: u64, path: &str, body: impl ToString) {
+    pub(crate) fn call(&self, id: u64, path: &str, body: impl ToString) {
         let (path, body) = (path.to_owned(), body.to_string().into_bytes());
         self.say(&Call { id, path, body }.encode_to_vec());
     }
 
     /// `None` when the stream has ended.
-    async fn next(&mut self) -> Option<Reply> {
+    pub(crate) async fn next(&mut self) -> Option<Reply> {
         loop {
             if let Some(reply) = self.replies.pop_front() {
                 return Some(reply);
             }
-            let chunk = timeout(PATIENCE, self.answer.next()).await.unwrap()?.ok()?;
-            self.bytes.extend(chunk);
+            let frame = poll_fn(|cx| Pin::new(&mut self.answer).poll_frame(cx));
+            match timeout(PATIENCE, frame).await.unwrap()?.ok()?.into_data() {
+                Ok(chunk) => self.bytes.extend(chunk),
+                Err(trailers) => {
+                    let trailers = trailers.into_trailers().unwrap();
+                    let status = trailers["grpc-status"].to_str().unwrap();
+                    self.ended = Some(status.to_owned());
+                }
+            }
             while let Some((head, rest)) = self.bytes.split_first_chunk::<5>() {
                 let [0, length @ ..] = *head else {
                     panic!("compressed");
@@ -105,7 +131,7 @@ impl Gateway {
     }
 }
 
-fn token_of(session: &str) -> String {
+pub(crate) fn token_of(session: &str) -> String {
     json!({ "session": session }).to_string()
 }
 
@@ -298,4 +324,70 @@ async fn what_is_no_call_ends_the_stream_alone() {
     assert_eq!(by_http1.status, 400);
     assert_eq!(by_http1.reason(), "invalid-request");
     assert_eq!(site.token(&id).await.status, 200);
+}
+
+/// Waits until so many token calls have been answered, whoever has taken the replies.
+async fn answered(site: &Site, calls: u64) {
+    let tokens = format!("berth_http_requests_total{{route=\"{TOKENS_PATH}\",status=\"200\"}}");
+    eventually("all are answered", async || {
+        site.metric(&tokens).await == calls
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_takes_no_replies_is_cut_off_before_they_fill_the_memory() {
+    let site = Site::start("").await;
+    let id = site.login().await;
+    let mut gateway = Gateway::open_at(site.address, &[], 64).await;
+    for number in 1..=MOST {
+        gateway.call(number, TOKENS_PATH, token_of(&id));
+    }
+    answered(&site, MOST).await;
+    assert_eq!(site.metric("berth_call_streams ").await, 1);
+    // A few replies are on their way, so a few more calls have a place.
+    for number in 1..=300 {
+        gateway.call(MOST + number, TOKENS_PATH, token_of(&id));
+    }
+    eventually("the service ends the stream", async || {
+        site.metric("berth_call_streams ").await == 0
+    })
+    .await;
+    let mut replies = 0;
+    while gateway.next().await.is_some() {
+        replies += 1;
+    }
+    assert_eq!(gateway.ended.as_deref(), Some(RESOURCE_EXHAUSTED));
+    assert!(replies < MOST + 300, "{replies} replies were kept");
+    assert_eq!(site.token(&id).await.status, 200);
+}
+
+#[tokio::test]
+async fn as_many_calls_as_may_be_come_at_once_and_are_answered_however_late_that_is_taken() {
+    let site = Site::start("").await;
+    let id = site.login().await;
+    let mut gateway = Gateway::open_at(site.address, &[], 64).await;
+    for round in 0..2 {
+        for number in 1..=MOST {
+            gateway.call(round * MOST + number, TOKENS_PATH, token_of(&id));
+        }
+        answered(&site, (round + 1) * MOST).await;
+        for _ in 1..=MOST {
+            assert_eq!(gateway.next().await.unwrap().status, 200);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_number_that_is_in_use_ends_the_stream() {
+    let (site, engine) = site().await;
+    let id = site.login().await;
+    engine.faults().set(|f| f.slow_open_ms = 5_000);
+    for number in [1, GREETING_ID] {
+        let mut gateway = Gateway::open(&site, &[]).await;
+        gateway.call(1, PLACEMENTS_PATH, body(&id, "/app/sales.qvf"));
+        gateway.call(number, TOKENS_PATH, token_of(&id));
+        assert_eq!(gateway.next().await, None);
+        assert_eq!(gateway.ended.as_deref(), Some(INVALID_ARGUMENT));
+    }
 }

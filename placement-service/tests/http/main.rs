@@ -10,6 +10,7 @@
 mod accounts;
 mod calls;
 mod compat;
+mod connections;
 mod cut_off;
 mod engines;
 mod events;
@@ -26,6 +27,7 @@ mod module;
 mod oidc;
 mod oidc_faults;
 mod oidc_logout;
+mod open_files;
 mod openapi;
 mod operators;
 mod placements;

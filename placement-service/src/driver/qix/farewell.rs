@@ -14,6 +14,8 @@ use tokio::time::Instant;
 const SWEEP: Duration = Duration::from_millis(50);
 /// How long an engine may take to close.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// Connections that wait at most, each with an open file; one more is reset at once.
+const MAX: usize = 4096;
 
 /// The connections that wait.
 #[derive(Debug)]
@@ -50,6 +52,11 @@ impl Farewells {
             return;
         };
         let mut connections = self.waiting.connections();
+        if connections.len() >= MAX {
+            drop(connections);
+            reset(connection);
+            return;
+        }
         connections.push((Instant::now(), connection));
         if connections.len() == 1 {
             self.waiting.first.notify_one();

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 /// How long a check vouches for an engine.
 pub(super) const FRESH: Duration = Duration::from_millis(50);
 
-/// The latest checks of a pool's engines.
+/// The latest checks of a pool's engines: one for each, for two times [`FRESH`].
 #[derive(Debug, Default)]
 pub(super) struct Checks(Arc<Mutex<HashMap<SocketAddr, Check>>>);
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 /// Sessions by their public names.
 #[derive(Default)]
 pub(in crate::gateways) struct BySession {
+    /// Not more than there are streams.
     sessions: HashMap<Arc<str>, Session>,
     /// By when. Milliseconds since the Unix epoch.
     due: BTreeSet<(u64, Arc<str>)>,

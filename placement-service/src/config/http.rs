@@ -1,0 +1,36 @@
+//! What clients of the listeners may take: connections and time.
+
+use super::check::{Faults, SECOND};
+use serde::Deserialize;
+use std::time::Duration;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    /// Connections of all listeners together; fewer where the process may not open enough files.
+    pub max_connections: u32,
+    /// How long a client may take for the first byte, the head and the body of a request, each.
+    #[serde(with = "humantime_serde")]
+    pub request_timeout: Duration,
+}
+
+pub(super) fn check(http: &Http, faults: &mut Faults) {
+    faults.counts("http.max_connections", http.max_connections, 1_000_000);
+    let (path, timeout) = ("http.request_timeout", http.request_timeout);
+    faults.within(path, timeout, SECOND / 10, 600 * SECOND);
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::load::from_text;
+
+    #[test]
+    fn both_have_bounds() {
+        let faults = from_text("http: { max_connections: 0, request_timeout: 1ms }").unwrap_err();
+        assert_eq!(
+            faults.to_string(),
+            "http.max_connections: must be 1 to 1000000, not 0\n\
+             http.request_timeout: must be 100ms to 10m, not 1ms"
+        );
+    }
+}

@@ -1,0 +1,116 @@
+//! The bytes of one connection. A read fails when the client has not gone on in time, a write when the client
+//! does not take what it is sent: either ends the connection.
+
+use super::client::Client;
+use std::io::{Error, ErrorKind, IoSlice, Result};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// How long a client may take none of what it is sent.
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A connection with its client.
+pub(super) struct ClientStream<S> {
+    stream: S,
+    client: Arc<Client>,
+    reading: Option<Pin<Box<Sleep>>>,
+    writing: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> ClientStream<S> {
+    pub(super) const fn new(stream: S, client: Arc<Client>) -> Self {
+        Self {
+            stream,
+            client,
+            reading: None,
+            writing: None,
+        }
+    }
+
+    fn timed_out<T>(&self) -> Poll<Result<T>> {
+        self.client.timed_out();
+        Poll::Ready(Err(Error::from(ErrorKind::TimedOut)))
+    }
+
+    /// What became of a write, or that it has waited for too long.
+    fn written<T>(&mut self, result: Poll<Result<T>>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        if result.is_ready() {
+            self.writing = None;
+            return result;
+        }
+        let until = || Box::pin(sleep_until(Instant::now() + WRITE_TIMEOUT));
+        let writing = self.writing.get_or_insert_with(until);
+        match writing.as_mut().poll(cx) {
+            Poll::Ready(()) => self.timed_out(),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            this.client.received();
+        }
+        let Some(deadline) = this.client.deadline() else {
+            this.reading = None;
+            return read;
+        };
+        // Also where there is something to read: a client may never end, byte by byte.
+        if deadline <= Instant::now() {
+            return this.timed_out();
+        }
+        if read.is_pending() {
+            let until = || Box::pin(sleep_until(deadline));
+            let reading = this.reading.get_or_insert_with(until);
+            if reading.deadline() != deadline {
+                reading.as_mut().reset(deadline);
+            }
+            if reading.as_mut().poll(cx).is_ready() {
+                return this.timed_out();
+            }
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.written(written, cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.written(written, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,190 @@
+//! Connections that bring no complete request, and too many connections.
+
+use crate::calls::{Gateway, WINDOW, token_of};
+use crate::site::{Site, answer, eventually};
+use berth_api::TOKENS_PATH;
+use reqwest::Method;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const QUICK: &str = "http: { request_timeout: 300ms }";
+const LISTENERS: &str =
+    "compat: { mira: { listen: \"127.0.0.1:0\" }, session_service: { listen: \"127.0.0.1:0\" } }";
+/// Connections that there may be, in tests of that.
+const MOST: usize = 20;
+
+/// A complete request.
+pub(crate) const LIVE: &str = "GET /health/live HTTP/1.1\r\nhost: berth\r\n\r\n";
+/// The beginnings of requests, the last with a part of its body.
+pub(crate) const PARTS: [&str; 5] = [
+    "",
+    "POST /login HT",
+    "PRI * HTTP/2.0\r\n\r\n",
+    // With empty settings, and no request.
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+    "POST /v1/tokens HTTP/1.1\r\nhost: berth\r\ncontent-length: 100\r\n\r\n{\"session\":",
+];
+
+/// A client that has said that much.
+pub(crate) async fn connect(at: SocketAddr, said: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    // The service may have hung up already.
+    let _ = stream.write_all(said.as_bytes()).await;
+    stream
+}
+
+/// What the service says until it hangs up.
+async fn hangs_up(mut stream: TcpStream) -> String {
+    let mut said = Vec::new();
+    let read = timeout(PATIENCE, stream.read_to_end(&mut said)).await;
+    // A connection that is reset is closed, too.
+    assert!(read.is_ok(), "the connection is kept");
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// Whether the connection, which may have been used before, serves a request.
+pub(crate) async fn serves(stream: &mut TcpStream) -> bool {
+    if stream.write_all(LIVE.as_bytes()).await.is_err() {
+        return false;
+    }
+    let mut said = Vec::new();
+    while !said.ends_with(b"ok\n") {
+        match timeout(PATIENCE, stream.read_buf(&mut said)).await.unwrap() {
+            Ok(0) | Err(_) => return false,
+            Ok(_) => {}
+        }
+    }
+    true
+}
+
+#[tokio::test]
+async fn who_does_not_complete_a_request_is_closed_at_every_listener() {
+    let site = Site::start(&format!("{QUICK}\n{LISTENERS}")).await;
+    let (mira, session_service) = (site.mira.unwrap(), site.session_service.unwrap());
+    for at in [site.address, mira, session_service] {
+        for said in PARTS {
+            hangs_up(connect(at, said).await).await;
+        }
+    }
+    let body = hangs_up(connect(site.address, PARTS[4]).await).await;
+    assert!(body.starts_with("HTTP/1.1 408 "), "{body}");
+    assert!(body.contains("\"reason\":\"body-too-slow\""), "{body}");
+    let late = "berth_http_connections_closed_total{cause=\"timeout\"}";
+    // Mira's routes and those of the older service take no body, and wait for none.
+    assert_eq!(site.metric(late).await, 3 * 4 + 2);
+    let slow = "berth_refusals_total{reason=\"body-too-slow\"}";
+    assert_eq!(site.metric(slow).await, 2);
+    eventually("they are gone", async || {
+        // The one that asks is there.
+        site.metric("berth_http_connections ").await == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_has_completed_a_request_may_be_idle_and_still_has_to_end_what_it_begins() {
+    let site = Site::start(QUICK).await;
+    let id = site.login().await;
+    let mut idle = connect(site.address, "").await;
+    assert!(serves(&mut idle).await);
+    let mut calls = Gateway::open_at(site.address, &[], WINDOW).await;
+    let report = |sequence, cursor: &str| {
+        let body = json!({"sequence": sequence, "cursor": cursor, "hold_ms": 1_500});
+        let poll = site.request(Method::POST, "/v1/gateways/g/events");
+        answer(
+            poll.header("content-type", "application/json")
+                .body(body.to_string()),
+        )
+    };
+    let here = report(1, "now").await.json()["cursor"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let poll = report(2, &here);
+    let others = async {
+        // By then the time has passed twice.
+        for _ in 0..2 {
+            hangs_up(connect(site.address, "").await).await;
+        }
+        assert!(serves(&mut idle).await);
+        assert!(serves(&mut idle).await);
+        idle.write_all(b"GET /health/li").await.unwrap();
+        assert_eq!(hangs_up(idle).await, "");
+        calls.call(1, TOKENS_PATH, token_of(&id));
+        assert_eq!(calls.next().await.unwrap().status, 200);
+    };
+    let (poll, ()) = tokio::join!(poll, others);
+    assert_eq!(poll.status, 200);
+}
+
+/// A service with few connections, that gives everybody time.
+async fn small() -> Site {
+    Site::start(&format!(
+        "http: {{ max_connections: {MOST}, request_timeout: 600s }}"
+    ))
+    .await
+}
+
+#[tokio::test]
+async fn at_the_limit_those_without_a_complete_request_go_first_and_the_oldest_of_them() {
+    let site = small().await;
+    let id = site.login().await;
+    let mut idle = connect(site.address, "").await;
+    assert!(serves(&mut idle).await);
+    let mut calls = Gateway::open_at(site.address, &[], WINDOW).await;
+    let mut parts = Vec::new();
+    for said in PARTS.iter().cycle().take(5 * MOST) {
+        parts.push(connect(site.address, said).await);
+    }
+    let newest = parts.split_off(5 * MOST - 5);
+    // Three have completed requests: the gateway, the idle one, and the one that asks for metrics.
+    let oldest = parts.drain(..4 * MOST + 3);
+    for old in oldest {
+        hangs_up(old).await;
+    }
+    eventually("the last one is taken", async || {
+        site.metric("berth_http_connections ").await == MOST as u64
+    })
+    .await;
+    for (said, mut new) in PARTS.iter().zip(newest) {
+        if said.is_empty() {
+            assert!(serves(&mut new).await, "a newer one was closed");
+        }
+    }
+    assert!(serves(&mut idle).await);
+    calls.call(1, TOKENS_PATH, token_of(&id));
+    assert_eq!(calls.next().await.unwrap().status, 200);
+    let closed = "berth_http_connections_closed_total{cause=\"limit\"}";
+    assert_eq!(site.metric(closed).await, 4 * MOST as u64 + 3);
+}
+
+#[tokio::test]
+async fn where_all_have_completed_a_request_a_new_one_is_refused() {
+    let site = small().await;
+    // The one that asks for metrics is one of them.
+    assert_eq!(site.metric("berth_http_connections ").await, 1);
+    let mut idle = Vec::new();
+    for _ in 1..MOST {
+        let mut stream = connect(site.address, "").await;
+        assert!(serves(&mut stream).await);
+        idle.push(stream);
+    }
+    for _ in 0..5 {
+        assert_eq!(hangs_up(connect(site.address, LIVE).await).await, "");
+    }
+    for stream in &mut idle {
+        assert!(serves(stream).await);
+    }
+    let refused = "berth_http_connections_closed_total{cause=\"refused\"}";
+    assert_eq!(site.metric(refused).await, 5);
+    drop(idle.pop());
+    eventually("there is room again", async || {
+        serves(&mut connect(site.address, "").await).await
+    })
+    .await;
+}
