@@ -11,6 +11,7 @@ mod accounts;
 mod calls;
 mod compat;
 mod cut_off;
+mod devices;
 mod engines;
 mod events;
 mod families;
