@@ -11,7 +11,7 @@ const MAX_LINES: u32 = 10;
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Decides which lines of one audit event are written.
-pub struct LogSampler(Arc<Shared>);
+pub(crate) struct LogSampler(Arc<Shared>);
 
 struct Shared {
     event: &'static str,
@@ -29,14 +29,14 @@ struct State {
 impl LogSampler {
     /// For the lines of this event.
     #[must_use]
-    pub fn new(event: &'static str) -> Self {
+    pub(crate) fn new(event: &'static str) -> Self {
         let state = Mutex::default();
         Self(Arc::new(Shared { event, state }))
     }
 
     /// Whether the next line is to be written. If not, it counts; the count is written when the interval ends,
     /// or when the process does.
-    pub fn admit(&self) -> bool {
+    pub(crate) fn admit(&self) -> bool {
         let mut state = self.0.lock();
         let now = Instant::now();
         if state.has_ended(now) {
