@@ -189,7 +189,7 @@ async fn guess_at_once(w: &World, device: &str) -> Vec<u32> {
     let guesses: Vec<_> = (0..20)
         .map(|n| {
             let replica = replicas[n % 2].clone();
-            let device = device.clone();
+            let device = device.to_owned();
             tokio::spawn(async move { replica.check("ann", format!("guess {n}"), &device).await })
         })
         .collect();

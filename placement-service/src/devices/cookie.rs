@@ -159,10 +159,10 @@ mod tests {
 
     #[tokio::test]
     async fn it_proves_one_account_with_one_password_for_a_time() {
-        let (key, devices) = (key(b"a").await, Devices::default());
+        let (other, key, devices) = (key(b"b").await, key(b"a").await, Devices::default());
         let ann = account("ann", "hash");
         let cookie = key.issue("", &ann, &devices, NOW_MS);
-        let proves = |key: &DeviceKey, account, devices: &Devices, now_ms| {
+        let proves = |key: &DeviceKey, account: &AccountRow, devices: &Devices, now_ms| {
             key.find(&cookie, account, devices, now_ms).is_some()
         };
         let last_ms = NOW_MS + DEVICE_LIFETIME_MS - 1;
@@ -172,7 +172,6 @@ mod tests {
         assert!(!proves(&key, &account("annh", "ash"), &devices, NOW_MS));
         assert!(!proves(&key, &account("ann", "other"), &devices, NOW_MS));
         assert!(!proves(&key, &ann, &devices.clone().revoked(), NOW_MS));
-        let other = super::tests::key(b"b").await;
         assert!(!proves(&other, &ann, &devices, NOW_MS));
     }
 

@@ -21,8 +21,8 @@ fn strangers_cannot_fill_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let more = "session: { cookie: { secure: false } }
 login: { rate: { per_minute: 1, burst: 3 } }
-oidc: [ { name: idp, issuer: 'http://127.0.0.1:1', client_id: berth } ]
-security_events: { audience: a, transmitters: [ { name: t, issuer: i, jwks: { inline: { keys: [] } } } ] }";
+oidc: [ { name: idp, issuer: 'http://127.0.0.1:1', client_id: berth, roles: { claim: groups, map: { a: user } } } ]
+security_events: { audience: a, transmitters: [ { name: t, issuer: i, jwks: { url: 'http://127.0.0.1:1/jwks' }, account_by: sub } ] }";
     let file = config(dir.path(), more);
     let args = ["account", "add", "demo", "--password-stdin", "--config"];
     run(&[&args[..], &[file.to_str().unwrap()]].concat(), PASSWORD);
