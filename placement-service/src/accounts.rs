@@ -2,6 +2,7 @@
 //! changing. Whoever changes one ends its sessions; see `cli::account`.
 
 use crate::clock::Clock;
+use crate::devices::Devices;
 use crate::password::{PasswordError, Passwords};
 use crate::store::{AccountChange, AccountRow, AccountStore, Attempts, StoreError};
 use std::sync::Arc;
@@ -73,6 +74,7 @@ impl Accounts {
             created_at_ms: self.clock.now_ms(),
             locked: false,
             attempts: Attempts::default(),
+            devices: String::new(),
         };
         if self.store.add_account(&row).await? {
             Ok(())
@@ -86,9 +88,10 @@ impl Accounts {
         self.store.accounts().await
     }
 
-    /// Locks an account until it is unlocked.
+    /// Locks an account until it is unlocked. Browsers that have logged in to it before are strangers afterwards.
     pub async fn lock(&self, name: &str) -> Result<(), AccountError> {
-        self.change(name, AccountChange::Locked(true)).await
+        self.change(name, AccountChange::Locked(true)).await?;
+        self.change_devices(name, Devices::revoked).await
     }
 
     /// Unlocks an account, whether an operator or failed logins had locked it.
@@ -97,7 +100,8 @@ impl Accounts {
         self.forget_attempts(name).await
     }
 
-    /// Gives an account another password, and forgets the failures with the old one.
+    /// Gives an account another password, and forgets the failures with the old one. Browsers that have logged in
+    /// with that one are strangers afterwards.
     pub async fn set_password(&self, name: &str, password: String) -> Result<(), AccountError> {
         check_password(&password)?;
         self.find(name).await?;
@@ -141,6 +145,22 @@ impl Accounts {
             let before = self.find(name).await?.attempts;
             let none = Attempts::default();
             if self.store.set_attempts(name, before, none).await? {
+                break;
+            }
+        }
+        self.change_devices(name, Devices::without_failures).await
+    }
+
+    /// Until it is so, likewise.
+    async fn change_devices(
+        &self,
+        name: &str,
+        change: fn(Devices) -> Devices,
+    ) -> Result<(), AccountError> {
+        loop {
+            let before = self.find(name).await?.devices;
+            let after = change(Devices::parse(&before)?).to_text()?;
+            if self.store.set_devices(name, &before, &after).await? {
                 return Ok(());
             }
         }
@@ -243,14 +263,27 @@ mod tests {
             failures: 7,
             locked_until_ms: 9,
         };
-        let fail = || accounts.store.set_attempts("ann", before.attempts, failed);
+        let none = Attempts::default();
+        let fail = || accounts.store.set_attempts("ann", none, failed);
 
         accounts.lock("ann").await.unwrap();
         assert!(fail().await.unwrap());
         let row = only(&accounts).await;
         assert_eq!((row.locked, row.attempts), (true, failed));
+        assert_ne!(row.devices, before.devices, "revoked");
+        let device_fails = accounts.store.set_devices(
+            "ann",
+            &row.devices,
+            r#"{"generation":1,"failed":[{"id":"x","failures":7,"locked_until_ms":9,"expires_at_ms":9}]}"#,
+        );
+        assert!(device_fails.await.unwrap());
         accounts.unlock("ann").await.unwrap();
-        assert_eq!(only(&accounts).await, before, "failures are forgotten too");
+        let unlocked = only(&accounts).await;
+        let before = AccountRow {
+            devices: row.devices,
+            ..before
+        };
+        assert_eq!(unlocked, before, "failures are forgotten too");
 
         assert!(fail().await.unwrap());
         let second = "another one".to_owned();

@@ -1,10 +1,12 @@
 //! Whether a name and a password let somebody in (S20). Whatever the reason that they do not, the same is
 //! done: one password hashed, the account looked up before and after it, its attempts written once. So no
-//! reason shows in the time that the answer takes.
+//! reason shows in the time that the answer takes. Failures from a browser that has logged in to the account
+//! before lock that browser out, those from any other one the account for all other ones.
 
 use crate::accounts::is_name;
 use crate::clock::Clock;
 use crate::config::LockOut;
+use crate::devices::{DeviceKey, Devices};
 use crate::password::{PasswordError, Passwords};
 use crate::store::{AccountRow, AccountStore, Attempts, EndCause, StoreError};
 use std::sync::Arc;
@@ -16,10 +18,46 @@ pub enum Checked {
     Passed(AccountRow),
     /// There is no account of that name.
     Unknown,
-    /// The wrong password; with what the account's attempts are now.
-    Wrong(Attempts),
+    /// The wrong password; with what the attempts are now, and whose.
+    Wrong(Attempts, Scope),
     /// The account is locked, by failures or by an operator. The password was looked at all the same.
     Locked,
+}
+
+/// Whom failed logins lock out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The account, for all browsers that have not logged in to it before.
+    Account,
+    /// One browser that has.
+    Device,
+}
+
+impl Scope {
+    /// The constant for logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Device => "device",
+        }
+    }
+}
+
+/// One change of an account's attempts: from what they were to what they become.
+#[derive(Debug, PartialEq, Eq)]
+enum Update {
+    Account(Attempts, Attempts),
+    Devices(String, String),
+}
+
+impl Update {
+    fn is_change(&self) -> bool {
+        match self {
+            Self::Account(before, after) => before != after,
+            Self::Devices(before, after) => before != after,
+        }
+    }
 }
 
 /// Why nothing was looked at.
@@ -34,6 +72,7 @@ pub enum CheckError {
 /// Checks passwords.
 pub struct Credentials {
     store: Arc<dyn AccountStore>,
+    device_key: DeviceKey,
     clock: Arc<dyn Clock>,
     passwords: Passwords,
     lock_out: LockOut,
@@ -44,39 +83,52 @@ impl Credentials {
     #[must_use]
     pub const fn new(
         store: Arc<dyn AccountStore>,
+        device_key: DeviceKey,
         clock: Arc<dyn Clock>,
         passwords: Passwords,
         lock_out: LockOut,
     ) -> Self {
         Self {
             store,
+            device_key,
             clock,
             passwords,
             lock_out,
         }
     }
 
-    /// Checks a password. Failures in a row lock the account; those while it is locked do not count.
-    pub async fn check(&self, name: &str, password: String) -> Result<Checked, CheckError> {
+    /// Checks a password. Failures in a row lock the account, or the device that `device_cookie` proves; those
+    /// while it is locked do not count.
+    pub async fn check(
+        &self,
+        name: &str,
+        password: String,
+        device_cookie: &str,
+    ) -> Result<Checked, CheckError> {
         let stored = self.find(name).await?.map(|row| row.password_hash);
         let matches = self.passwords.matches(stored.clone(), password).await?;
         let passed = stored.filter(|_| matches);
         loop {
             // Again, after the hashing: of many attempts at once each sees what those before it have left.
             let row = self.find(name).await?;
-            let (checked, before, after) = self.judge(row, passed.as_deref());
-            if matches!(checked, Checked::Passed(_)) && before == after {
+            let (checked, update) = self.judge(row, passed.as_deref(), device_cookie)?;
+            if matches!(checked, Checked::Passed(_)) && !update.is_change() {
                 return Ok(checked);
             }
             // All failures write, also those that change nothing: it takes the same time.
-            let written = self
-                .store
-                .set_attempts(storable(name), before, after)
-                .await?;
+            let written = self.write(storable(name), &update).await?;
             if written || checked == Checked::Unknown {
                 return Ok(checked);
             }
         }
+    }
+
+    /// What a browser that has just logged in to the account gets in place of `old`, so that it is a device from
+    /// here on. Worthless if the account was locked or got another password since it passed.
+    pub fn device_cookie(&self, passed: &AccountRow, old: &str) -> Result<String, StoreError> {
+        let devices = Devices::parse(&passed.devices)?;
+        let now_ms = self.clock.now_ms();
+        Ok(self.device_key.issue(old, passed, &devices, now_ms))
     }
 
     /// Why an account that has just passed would not pass any more. Asked when its session has begun: a lock
@@ -98,20 +150,45 @@ impl Credentials {
         &self,
         row: Option<AccountRow>,
         passed: Option<&str>,
-    ) -> (Checked, Attempts, Attempts) {
+        device_cookie: &str,
+    ) -> Result<(Checked, Update), StoreError> {
         let none = Attempts::default();
         let Some(row) = row else {
-            return (Checked::Unknown, none, none);
+            return Ok((Checked::Unknown, Update::Account(none, none)));
         };
-        let (before, now_ms) = (row.attempts, self.clock.now_ms());
-        if row.locked || now_ms < before.locked_until_ms {
-            return (Checked::Locked, before, before);
+        let now_ms = self.clock.now_ms();
+        let devices = Devices::parse(&row.devices)?;
+        let device = self.device_key.find(device_cookie, &row, &devices, now_ms);
+        let device = device.and_then(|device| Some((devices.attempts(&device)?, device)));
+        let (before, scope) = match &device {
+            Some((attempts, _)) => (*attempts, Scope::Device),
+            None => (row.attempts, Scope::Account),
+        };
+        let text = row.devices.clone();
+        let (checked, after) = if row.locked || now_ms < before.locked_until_ms {
+            (Checked::Locked, before)
+        } else if passed == Some(row.password_hash.as_str()) {
+            (Checked::Passed(row), none)
+        } else {
+            let after = self.lock_out.after_failure(before, now_ms);
+            (Checked::Wrong(after, scope), after)
+        };
+        let update = match device {
+            None => Update::Account(before, after),
+            Some((_, device)) => {
+                let devices = devices.with_attempts(&device, after, now_ms);
+                Update::Devices(text, devices.to_text()?)
+            }
+        };
+        Ok((checked, update))
+    }
+
+    /// `false` when the attempts are no longer what they were.
+    async fn write(&self, name: &str, update: &Update) -> Result<bool, StoreError> {
+        match update {
+            Update::Account(before, after) => self.store.set_attempts(name, *before, *after).await,
+            Update::Devices(before, after) => self.store.set_devices(name, before, after).await,
         }
-        if passed == Some(row.password_hash.as_str()) {
-            return (Checked::Passed(row), before, none);
-        }
-        let after = self.lock_out.after_failure(before, now_ms);
-        (Checked::Wrong(after), before, after)
     }
 
     async fn find(&self, name: &str) -> Result<Option<AccountRow>, StoreError> {

@@ -8,6 +8,7 @@ mod clients;
 pub mod compat;
 mod cookies;
 pub mod cross_site;
+mod device_cookie;
 mod document;
 mod engines;
 pub mod events;
@@ -59,6 +60,7 @@ use utoipa_axum::routes;
 
 pub use clients::Clients;
 pub use cookies::LoginCookie;
+pub use device_cookie::DeviceCookie;
 pub use pages::Pages;
 
 /// The largest body that a route takes, in bytes, but for the reports of gateways.
@@ -89,6 +91,8 @@ pub struct AppState {
     pub security_events: Option<SecurityEvents>,
     pub login: Login,
     pub login_rate: LoginRate,
+    /// Of what comes back from OpenID providers: it takes nothing from the logins with passwords.
+    pub callback_rate: LoginRate,
     pub oidc: Oidc,
     pub placer: Arc<Placer>,
     pub drains: Drains,
@@ -105,6 +109,7 @@ pub struct AppState {
     /// What else verifies the JWTs that clients of `compat.session_service` bring along.
     pub session_service_rules: Option<JwtRules>,
     pub cookie: LoginCookie,
+    pub device_cookie: DeviceCookie,
     pub pages: Pages,
 }
 

@@ -1,7 +1,9 @@
 //! Logging in and out: the one use case that turns a password into a session, and the one that ends
-//! it. Knows nothing of HTTP; every outcome leaves an audit line (S37) and a count.
+//! it. Knows nothing of HTTP; every outcome leaves an audit line (S37) and a count. A failed login's line has the
+//! client's address, and a name only if it is an account's: people type passwords into the field for the name.
 
-use crate::credentials::{CheckError, Checked, Credentials};
+use crate::credentials::{CheckError, Checked, Credentials, Scope};
+use crate::log_sampler::LogSampler;
 use crate::metrics::{LoginResult, Metrics};
 use crate::oidc::OidcError;
 use crate::password::PasswordError;
@@ -10,7 +12,28 @@ use crate::session_id::SessionId;
 use crate::sessions::{LiveSession, NewSession, Sessions, store_down, to_the_end};
 use crate::store::{AccountRow, Attempts, EndCause, ProviderLink, StoreError};
 use berth_api::Reason;
+use std::net::IpAddr;
 use std::sync::Arc;
+
+/// One login with a name and a password.
+pub struct PasswordLogin<'a> {
+    pub name: &'a str,
+    pub password: String,
+    /// The session that the browser had before, if any; it ends (S7).
+    pub old_cookie: Option<&'a str>,
+    /// What says that the browser has logged in before; may be empty.
+    pub device_cookie: &'a str,
+    pub client: IpAddr,
+}
+
+/// A session that has begun.
+#[derive(Debug)]
+pub struct StartedSession {
+    pub id: SessionId,
+    pub live: Arc<LiveSession>,
+    /// For the browser, in place of the one that it has; `None`: it keeps that one.
+    pub device_cookie: Option<String>,
+}
 
 /// Why nobody was logged in. To the client the first three are one: which it was is not said.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,6 +51,15 @@ pub enum LoginError {
 }
 
 impl LoginError {
+    /// Whether the name that was typed is known to be an account's.
+    const fn is_of_account(&self) -> bool {
+        match self {
+            Self::Unknown | Self::Busy => false,
+            Self::Wrong | Self::Locked => true,
+            Self::Refused(refusal) => matches!(refusal.reason, Reason::TooManySessions),
+        }
+    }
+
     const fn result(&self) -> LoginResult {
         match self {
             Self::Unknown => LoginResult::UnknownAccount,
@@ -47,46 +79,62 @@ pub struct Login {
     credentials: Credentials,
     sessions: Arc<Sessions>,
     metrics: Arc<Metrics>,
+    /// Of logins that were refused before any password or code was looked at: they are not limited.
+    cheap_refusals: LogSampler,
 }
 
 impl Login {
     /// Over the use cases that it joins.
     #[must_use]
-    pub const fn new(
-        credentials: Credentials,
-        sessions: Arc<Sessions>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn new(credentials: Credentials, sessions: Arc<Sessions>, metrics: Arc<Metrics>) -> Self {
         Self {
             credentials,
             sessions,
             metrics,
+            cheap_refusals: LogSampler::new("login-failed"),
         }
     }
 
-    /// Checks the password and begins a session under a fresh id. The session that the browser had
-    /// before, if any, ends (S7).
-    pub async fn log_in(
-        &self,
-        name: &str,
-        password: String,
-        old_cookie: Option<&str>,
-    ) -> Result<(SessionId, Arc<LiveSession>), LoginError> {
-        let outcome = self.try_log_in(name, password, old_cookie).await;
+    /// Checks the password and begins a session under a fresh id.
+    pub async fn log_in(&self, login: PasswordLogin<'_>) -> Result<StartedSession, LoginError> {
+        let (name, client) = (login.name, login.client);
+        let outcome = self.try_log_in(login).await;
         match &outcome {
-            Ok((_, live)) => {
+            Ok(StartedSession { live, .. }) => {
                 self.metrics.login(LoginResult::Ok);
                 tracing::info!(target: "berth::audit", event = "login", account = live.account,
                     session = live.session_ref);
             }
-            Err(error) => self.failed(error.result()),
+            Err(error) => {
+                let result = error.result();
+                self.metrics.login(result);
+                tracing::info!(target: "berth::audit", event = "login-failed",
+                    reason = result.as_str(), account = error.is_of_account().then_some(name),
+                    address = %client);
+            }
         }
         outcome
     }
 
     /// A login was refused because its client has tried too many.
-    pub fn too_many(&self) {
-        self.failed(LoginResult::TooManyLogins);
+    pub fn too_many(&self, client: IpAddr) {
+        self.metrics.login(LoginResult::TooManyLogins);
+        let reason = LoginResult::TooManyLogins.as_str();
+        self.log_cheap_refusal(reason, None, client);
+    }
+
+    /// A login by a provider did not get as far as it, or what came back belongs to no login that has begun here.
+    /// `provider` is the name of one that is configured.
+    pub fn refuse(&self, provider: Option<&str>, error: &OidcError, client: IpAddr) {
+        self.metrics.login(LoginResult::Refused);
+        self.log_cheap_refusal(error.reason(), provider, client);
+    }
+
+    fn log_cheap_refusal(&self, reason: &str, provider: Option<&str>, client: IpAddr) {
+        if self.cheap_refusals.admit() {
+            tracing::info!(target: "berth::audit", event = "login-failed", reason, provider,
+                address = %client);
+        }
     }
 
     /// Begins a session for whom an OpenID provider has proven, or counts and tells why nobody was. The session
@@ -96,7 +144,8 @@ impl Login {
         provider: &str,
         proven: Result<NewSession, OidcError>,
         old_cookie: Option<&str>,
-    ) -> Result<(SessionId, Arc<LiveSession>), OidcError> {
+        client: IpAddr,
+    ) -> Result<StartedSession, OidcError> {
         let outcome = match proven {
             Ok(new) => self
                 .begin(new, old_cookie)
@@ -110,12 +159,16 @@ impl Login {
                 tracing::info!(target: "berth::audit", event = "login", account = live.account,
                     session = live.session_ref, provider);
                 self.end_before(old).await;
-                Ok((id, live))
+                Ok(StartedSession {
+                    id,
+                    live,
+                    device_cookie: None,
+                })
             }
             Err(error) => {
                 self.metrics.login(LoginResult::Refused);
                 tracing::info!(target: "berth::audit", event = "login-failed",
-                    reason = error.reason(), provider);
+                    reason = error.reason(), provider, address = %client);
                 tracing::warn!(provider, %error, "a login by a provider failed");
                 Err(error)
             }
@@ -129,19 +182,9 @@ impl Login {
         to_the_end(async move { sessions.end(&cookie, EndCause::Logout).await }).await
     }
 
-    // The name of an unknown account may be a password typed into the wrong field.
-    fn failed(&self, result: LoginResult) {
-        self.metrics.login(result);
-        tracing::info!(target: "berth::audit", event = "login-failed", reason = result.as_str());
-    }
-
-    async fn try_log_in(
-        &self,
-        name: &str,
-        password: String,
-        old_cookie: Option<&str>,
-    ) -> Result<(SessionId, Arc<LiveSession>), LoginError> {
-        let account = self.check(name, password).await?;
+    async fn try_log_in(&self, login: PasswordLogin<'_>) -> Result<StartedSession, LoginError> {
+        let (old_cookie, old_device) = (login.old_cookie, login.device_cookie);
+        let account = self.check(login).await?;
         let new = NewSession {
             account: account.name.clone(),
             roles: account.roles.clone(),
@@ -151,7 +194,12 @@ impl Login {
         let (id, live, old) = begun.map_err(LoginError::Refused)?;
         self.confirm(&account, &live).await?;
         self.end_before(old).await;
-        Ok((id, live))
+        let device_cookie = self.credentials.device_cookie(&account, old_device);
+        Ok(StartedSession {
+            id,
+            live,
+            device_cookie: device_cookie.ok(),
+        })
     }
 
     /// Begins a session; with the one that the browser had before, which is to end.
@@ -185,12 +233,17 @@ impl Login {
         to_the_end(async move { sessions.end_ref(&name, cause).await }).await
     }
 
-    async fn check(&self, name: &str, password: String) -> Result<AccountRow, LoginError> {
-        match self.credentials.check(name, password).await {
+    async fn check(&self, login: PasswordLogin<'_>) -> Result<AccountRow, LoginError> {
+        let PasswordLogin { name, password, .. } = login;
+        let checked = self
+            .credentials
+            .check(name, password, login.device_cookie)
+            .await;
+        match checked {
             Ok(Checked::Passed(account)) => Ok(account),
             Ok(Checked::Unknown) => Err(LoginError::Unknown),
-            Ok(Checked::Wrong(attempts)) => {
-                locked_out(name, attempts);
+            Ok(Checked::Wrong(attempts, scope)) => {
+                log_lock_out(name, attempts, scope);
                 Err(LoginError::Wrong)
             }
             Ok(Checked::Locked) => Err(LoginError::Locked),
@@ -225,10 +278,10 @@ impl Login {
 }
 
 /// The account exists, so its name is no password.
-fn locked_out(account: &str, attempts: Attempts) {
+fn log_lock_out(account: &str, attempts: Attempts, scope: Scope) {
     if attempts.locked_until_ms > 0 {
         tracing::warn!(target: "berth::audit", event = "account-locked-out", account,
-            failures = attempts.failures, until_ms = attempts.locked_until_ms);
+            scope = scope.as_str(), failures = attempts.failures, until_ms = attempts.locked_until_ms);
     }
 }
 
@@ -237,6 +290,7 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::config;
+    use crate::devices::DeviceKey;
     use crate::password::Passwords;
     use crate::store::sqlite::SqliteStore;
     use crate::store::{SessionStore, Stores};
@@ -253,7 +307,9 @@ mod tests {
         let sessions = Sessions::start(stores, clock.clone(), metrics.clone(), &config.session);
         let sessions = Arc::new(sessions.await.unwrap());
         let passwords = Passwords::new().unwrap();
-        let credentials = Credentials::new(store.clone(), clock, passwords, config.login.lock_out);
+        let key = DeviceKey::load(store.as_ref()).await.unwrap();
+        let lock_out = config.login.lock_out;
+        let credentials = Credentials::new(store.clone(), key, clock, passwords, lock_out);
         let login = Login::new(credentials, sessions.clone(), metrics);
         let (id, _) = sessions.begin(NewSession::default()).await.unwrap();
         // Asked once, as for a request that is taken back.

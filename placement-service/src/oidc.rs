@@ -16,6 +16,7 @@ pub use flow::Callback;
 
 use crate::clock::Clock;
 use crate::config::OidcProvider;
+use crate::log_sampler::LogSampler;
 use crate::return_to::ReturnTo;
 use crate::secret::Secret;
 use crate::sessions::{NewSession, Sessions, store_down, to_the_end};
@@ -46,11 +47,19 @@ pub struct Begun {
     pub state: String,
 }
 
-/// How a callback went.
-pub struct Finished {
-    /// Where the login was to lead, as far as that can be known.
-    pub return_to: Option<ReturnTo>,
-    pub outcome: Result<NewSession, OidcError>,
+/// A callback that belongs to a login which this browser has begun here.
+pub struct OpenAttempt<'a> {
+    provider: &'a Arc<Provider>,
+    attempt: Attempt,
+    callback: Callback,
+}
+
+impl OpenAttempt<'_> {
+    /// Where the login is to lead.
+    #[must_use]
+    pub fn return_to(&self) -> Option<ReturnTo> {
+        self.attempt.return_to()
+    }
 }
 
 /// Why a logout token ended nothing.
@@ -69,6 +78,8 @@ pub struct Oidc {
     sessions: Arc<Sessions>,
     shared: Arc<dyn Coordination>,
     clock: Arc<dyn Clock>,
+    /// Anybody may push tokens that do not hold.
+    refused_logouts: LogSampler,
 }
 
 impl Oidc {
@@ -93,6 +104,7 @@ impl Oidc {
             sessions,
             shared,
             clock,
+            refused_logouts: LogSampler::new("back-channel-refused"),
         })
     }
 
@@ -116,15 +128,78 @@ impl Oidc {
         })
     }
 
-    /// Ends a login: from the callback's query and the attempt's cookie to a session that may begin.
-    pub async fn finish(&self, name: &str, query: &str, cookie: Option<&str>) -> Finished {
-        let attempt = self.attempt(name, query, cookie);
-        let return_to = attempt.as_ref().ok().and_then(|(_, a, _)| a.return_to());
-        let outcome = match attempt {
-            Ok((provider, attempt, callback)) => self.prove(provider, &attempt, callback).await,
-            Err(error) => Err(error),
-        };
-        Finished { return_to, outcome }
+    /// What the browser and the callback agree on, from the callback's query and the attempt's cookie. Asks
+    /// neither the provider nor the store.
+    pub fn open_attempt(
+        &self,
+        name: &str,
+        query: &str,
+        cookie: Option<&str>,
+    ) -> Result<OpenAttempt<'_>, OidcError> {
+        let provider = self.provider(name)?;
+        let callback = Callback::parse(query)?;
+        let cookie = cookie.ok_or(OidcError::StateMissing)?;
+        let attempt = Attempt::open(&self.keys, cookie, name, self.clock.now_ms())?;
+        let state = callback.state.as_deref().unwrap_or_default();
+        if !bool::from(state.as_bytes().ct_eq(attempt.state.as_bytes())) {
+            return Err(OidcError::StateMismatch);
+        }
+        Ok(OpenAttempt {
+            provider,
+            attempt,
+            callback,
+        })
+    }
+
+    /// Ends a login: redeems the code for a session that may begin.
+    pub async fn finish(&self, open: OpenAttempt<'_>) -> Result<NewSession, OidcError> {
+        let OpenAttempt {
+            provider,
+            attempt,
+            callback,
+        } = open;
+        let known = provider.known().await?;
+        flow::check_issuer(&known, &callback)?;
+        let now_ms = self.clock.now_ms();
+        // Its digest: what browsers carry is in no store.
+        let digest = URL_SAFE_NO_PAD.encode(Sha256::digest(&attempt.state));
+        let key = format!("login-state:{digest}");
+        let until = attempt.began_at_ms.saturating_add(ATTEMPT_MS);
+        let first = self.shared.once(&key, now_ms, until).await;
+        if !first.map_err(|e| store_down(&e))? {
+            return Err(OidcError::Replayed);
+        }
+        match callback.error.as_deref() {
+            Some("access_denied") => return Err(OidcError::Denied),
+            Some(error) => return Err(OidcError::Refused(plain(error))),
+            None => {}
+        }
+        let code = callback
+            .code
+            .ok_or(OidcError::Callback("code is missing"))?;
+        let proven = flow::redeem(provider, known, &attempt, code, now_ms).await?;
+        let mapped = claims::map(&provider.config, &proven.claims)?;
+        let session = proven.claims.get("sid").and_then(Value::as_str);
+        let hint = Some(proven.id_token).filter(|token| token.len() <= MAX_HINT_BYTES);
+        Ok(NewSession {
+            account: mapped.account,
+            roles: mapped.roles,
+            claims: mapped.claims,
+            provider: Some(ProviderLink {
+                provider: provider.config.name.clone(),
+                subject: proven.subject,
+                session: session.map(str::to_owned),
+                logout_hint: hint.and_then(|token| self.keys.seal(HINT, token.as_bytes())),
+            }),
+            ..NewSession::default()
+        })
+    }
+
+    /// The name of a provider, if there is one; what a path names may be anything.
+    #[must_use]
+    pub fn configured_name(&self, name: &str) -> Option<&str> {
+        let provider = self.provider(name).ok()?;
+        Some(&provider.config.name)
     }
 
     /// The provider's logout page for a session that it began; `None` when it has none, or cannot be asked for it.
@@ -149,7 +224,9 @@ impl Oidc {
     /// Ends the sessions that a logout token is about, on every replica; how many there were.
     pub async fn back_channel(&self, name: &str, token: &str) -> Result<u64, BackChannelError> {
         let outcome = self.hear_of_logout(name, token).await;
-        if let Err(BackChannelError::Token(fault)) = &outcome {
+        if let Err(BackChannelError::Token(fault)) = &outcome
+            && self.refused_logouts.admit()
+        {
             tracing::info!(target: "berth::audit", event = "back-channel-refused", provider = name,
                 reason = fault.reason());
         }
@@ -196,67 +273,6 @@ impl Oidc {
         let (issuer, client) = (&provider.config.issuer, &provider.config.client_id);
         let claims = token.claims(issuer, client, self.clock.now_ms());
         claims.map_err(BackChannelError::Token)
-    }
-
-    /// What the browser and the callback agree on.
-    fn attempt(
-        &self,
-        name: &str,
-        query: &str,
-        cookie: Option<&str>,
-    ) -> Result<(&Arc<Provider>, Attempt, Callback), OidcError> {
-        let provider = self.provider(name)?;
-        let callback = Callback::parse(query)?;
-        let cookie = cookie.ok_or(OidcError::StateMissing)?;
-        let attempt = Attempt::open(&self.keys, cookie, name, self.clock.now_ms())?;
-        let state = callback.state.as_deref().unwrap_or_default();
-        if !bool::from(state.as_bytes().ct_eq(attempt.state.as_bytes())) {
-            return Err(OidcError::StateMismatch);
-        }
-        Ok((provider, attempt, callback))
-    }
-
-    async fn prove(
-        &self,
-        provider: &Arc<Provider>,
-        attempt: &Attempt,
-        callback: Callback,
-    ) -> Result<NewSession, OidcError> {
-        let known = provider.known().await?;
-        flow::check_issuer(&known, &callback)?;
-        let now_ms = self.clock.now_ms();
-        // Its digest: what browsers carry is in no store.
-        let digest = URL_SAFE_NO_PAD.encode(Sha256::digest(&attempt.state));
-        let key = format!("login-state:{digest}");
-        let until = attempt.began_at_ms.saturating_add(ATTEMPT_MS);
-        let first = self.shared.once(&key, now_ms, until).await;
-        if !first.map_err(|e| store_down(&e))? {
-            return Err(OidcError::Replayed);
-        }
-        match callback.error.as_deref() {
-            Some("access_denied") => return Err(OidcError::Denied),
-            Some(error) => return Err(OidcError::Refused(plain(error))),
-            None => {}
-        }
-        let code = callback
-            .code
-            .ok_or(OidcError::Callback("code is missing"))?;
-        let proven = flow::redeem(provider, known, attempt, code, now_ms).await?;
-        let mapped = claims::map(&provider.config, &proven.claims)?;
-        let session = proven.claims.get("sid").and_then(Value::as_str);
-        let hint = Some(proven.id_token).filter(|token| token.len() <= MAX_HINT_BYTES);
-        Ok(NewSession {
-            account: mapped.account,
-            roles: mapped.roles,
-            claims: mapped.claims,
-            provider: Some(ProviderLink {
-                provider: provider.config.name.clone(),
-                subject: proven.subject,
-                session: session.map(str::to_owned),
-                logout_hint: hint.and_then(|token| self.keys.seal(HINT, token.as_bytes())),
-            }),
-            ..NewSession::default()
-        })
     }
 
     fn provider(&self, name: &str) -> Result<&Arc<Provider>, OidcError> {

@@ -7,6 +7,7 @@ pub mod subject;
 
 use crate::clock::Clock;
 use crate::config::{AccountBy, Jwks, SecurityEvents as Config, Transmitter};
+use crate::log_sampler::LogSampler;
 use crate::metrics::registered;
 use crate::remote_keys::{KeysUnavailable, PublicKeys, RemoteKeys};
 use crate::sessions::{Sessions, Whose, to_the_end};
@@ -73,6 +74,8 @@ pub struct SecurityEvents {
     shared: Arc<dyn Coordination>,
     clock: Arc<dyn Clock>,
     taken: Family<Labels, Counter>,
+    /// Of tokens that change nothing.
+    cheap_refusals: LogSampler,
 }
 
 impl SecurityEvents {
@@ -105,6 +108,7 @@ impl SecurityEvents {
                 "security_events",
                 "Security events received, by transmitter and outcome",
             ),
+            cheap_refusals: LogSampler::new("security-event"),
         })
     }
 
@@ -121,8 +125,12 @@ impl SecurityEvents {
             Err(NotTaken::Keys(_)) => "keys-unavailable",
             Err(NotTaken::Store(_)) => "store-down",
         };
-        tracing::info!(target: "berth::audit", event = "security-event", transmitter, outcome = word,
-            fault = outcome.as_ref().err().map(tracing::field::display));
+        // Anybody may push tokens that are none, and those that somebody has taken down.
+        let is_new = matches!(&outcome, Ok(outcome) if *outcome != Outcome::Replayed);
+        if is_new || self.cheap_refusals.admit() {
+            tracing::info!(target: "berth::audit", event = "security-event", transmitter, outcome = word,
+                fault = outcome.as_ref().err().map(tracing::field::display));
+        }
         let labels = Labels {
             transmitter: transmitter.to_owned(),
             outcome: word,

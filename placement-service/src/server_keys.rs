@@ -71,7 +71,11 @@ fn short(mac: Hmac<Sha256>) -> String {
     URL_SAFE_NO_PAD.encode(tag.iter().copied().take(16).collect::<Vec<_>>())
 }
 
-async fn keyed(store: &dyn Coordination, name: &str) -> Result<Hmac<Sha256>, StoreError> {
+/// A key of this name as a MAC to begin with.
+pub(crate) async fn keyed(
+    store: &dyn Coordination,
+    name: &str,
+) -> Result<Hmac<Sha256>, StoreError> {
     let mut candidate = [0_u8; 32];
     rand::rng().fill_bytes(&mut candidate);
     let key = store.server_key(name, candidate).await?;

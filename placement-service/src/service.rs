@@ -4,12 +4,13 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::secrets::Secrets;
 use crate::credentials::Credentials;
+use crate::devices::DeviceKey;
 use crate::drains::{Drains, Tell};
 use crate::events::Events;
 use crate::feed::Feed;
 use crate::gateways::{self, Gateways};
 use crate::http::compat::{mira, session_service};
-use crate::http::{self, App, AppState, Clients, LoginCookie, Pages};
+use crate::http::{self, App, AppState, Clients, DeviceCookie, LoginCookie, Pages};
 use crate::ledger::Ledger;
 use crate::login::Login;
 use crate::login_rate::LoginRate;
@@ -89,8 +90,11 @@ pub async fn build(
         .accounts
         .ok_or_else(|| StoreError::Data("keeps no accounts".to_owned()))?;
     let passwords = Passwords::new()?;
-    let credentials = Credentials::new(accounts, clock.clone(), passwords, config.login.lock_out);
+    let device_key = DeviceKey::load(stores.shared.as_ref()).await?;
+    let lock_out = config.login.lock_out;
+    let credentials = Credentials::new(accounts, device_key, clock.clone(), passwords, lock_out);
     let login_rate = LoginRate::new(config.login.rate, clock.clone());
+    let callback_rate = LoginRate::new(config.login.rate, clock.clone());
     let oidc = Oidc::new(
         &config.oidc,
         &secrets.oidc,
@@ -122,7 +126,9 @@ pub async fn build(
     Ok(Arc::new(AppState {
         login: Login::new(credentials, sessions.clone(), metrics.clone()),
         login_rate,
+        callback_rate,
         cookie: LoginCookie::new(&config.session.cookie),
+        device_cookie: DeviceCookie::new(&config.session.cookie),
         oidc,
         pages: Pages::new(config.login.local, &config.oidc),
         session_service_rules: session_service::rules(

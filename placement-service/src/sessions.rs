@@ -15,6 +15,7 @@ mod theirs;
 
 use crate::clock::Clock;
 use crate::config;
+use crate::log_sampler::LogSampler;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
 use crate::server_keys::ServerKeys;
@@ -70,6 +71,8 @@ pub struct Sessions {
     overdue: Overdue,
     /// Rings when this process has added to the event log.
     news: Arc<Notify>,
+    /// Anybody may send cookies that name no session.
+    unknown_sessions: LogSampler,
     /// Writes activity now and then; `None` for those who only end sessions.
     writer: Option<AbortHandle>,
 }
@@ -112,6 +115,7 @@ impl Sessions {
             activity: Arc::new(Activity::default()),
             overdue: Overdue::default(),
             news: Arc::new(Notify::new()),
+            unknown_sessions: LogSampler::new("unknown-session"),
             writer: None,
         })
     }
@@ -245,7 +249,9 @@ impl Sessions {
         if cause.is_some_and(EndCause::is_by_time) {
             return Reason::SessionExpired.into();
         }
-        tracing::info!(target: "berth::audit", event = "unknown-session", session);
+        if self.unknown_sessions.admit() {
+            tracing::info!(target: "berth::audit", event = "unknown-session", session);
+        }
         Reason::UnknownSession.into()
     }
 }
@@ -258,12 +264,16 @@ impl Drop for Sessions {
     }
 }
 
-/// The refusal for a store that does not answer, and the log says why; or for one that is read-only.
+/// The refusal for a store that does not answer, or for one that is read-only. Why it does not answer the store
+/// itself logs, once: of every request the log would grow by what anybody sends.
 pub(crate) fn store_down(error: &StoreError) -> Refusal {
     if *error == StoreError::ReadOnly {
         return Reason::ReadOnlyStore.into();
     }
-    tracing::error!(%error, "the session store does not answer");
+    match error {
+        StoreError::Down(_) => tracing::debug!(%error, "refused: no answer"),
+        _ => tracing::error!(%error, "the session store has data that do not fit"),
+    }
     Refusal::new(Reason::StoreDown).retry_after(STORE_RETRY_S)
 }
 

@@ -6,7 +6,11 @@
     reason = "tests"
 )]
 
+#[path = "cli/log.rs"]
+mod log;
+
 use serde_json::{Value, json};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -153,29 +157,40 @@ fn a_service_that_cannot_start_says_why() {
 struct Served {
     child: Child,
     address: String,
+    /// The file with its standard error.
+    log: PathBuf,
 }
 
 impl Served {
     fn start(file: &Path) -> Self {
+        let log = file.with_extension("log");
         let file = file.to_str().unwrap();
         let mut command = berth(&["serve", "--config", file, "--listen", "127.0.0.1:0"]);
-        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stderr(File::create(&log).unwrap());
+        let command = command.stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         out.read_line(&mut line).unwrap();
         let address = line.trim_end().strip_prefix("listening http=");
         let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
-        Self { child, address }
+        Self {
+            child,
+            address,
+            log,
+        }
     }
 
     fn post(&self, path: &str, body: Value) -> String {
-        let body = body.to_string();
+        self.send("POST", path, "application/json", &body.to_string())
+    }
+
+    fn send(&self, method: &str, path: &str, content_type: &str, body: &str) -> String {
         let mut stream = std::net::TcpStream::connect(&self.address).unwrap();
-        let head = "Content-Type: application/json\r\nConnection: close\r\nHost: h";
         let length = body.len();
+        let head = format!("Content-Type: {content_type}\r\nConnection: close\r\nHost: h");
         let request =
-            format!("POST {path} HTTP/1.1\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}");
+            format!("{method} {path} HTTP/1.1\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}");
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -192,14 +207,8 @@ impl Served {
                 .unwrap()
                 .success()
         );
-        let mut log = String::new();
-        self.child
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut log)
-            .unwrap();
-        (self.child.wait().unwrap().code(), log)
+        let code = self.child.wait().unwrap().code();
+        (code, std::fs::read_to_string(&self.log).unwrap())
     }
 }
 

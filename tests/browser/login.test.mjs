@@ -32,6 +32,11 @@ test('the login page works by keyboard alone, also after a wrong password', asyn
   assert.equal(cookie.httpOnly, true);
   assert.equal(cookie.sameSite, 'Lax');
   assert.equal(cookie.expires, -1);
+  // That this browser has logged in before it says to the login alone.
+  const devices = async (path) => (await context.cookies(url + path)).filter(({ name }) => name === 'berth-device');
+  const [device] = await devices('/login');
+  assert.deepEqual([device.httpOnly, device.sameSite], [true, 'Lax']);
+  assert.deepEqual(await devices('/api/whoami'), []);
 });
 
 test('it needs no script, and fits a phone in the dark', async (t) => {

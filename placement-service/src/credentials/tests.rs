@@ -53,6 +53,11 @@ impl AccountStore for Watched {
         self.note("set");
         self.store.set_attempts(name, before, after).await
     }
+
+    async fn set_devices(&self, name: &str, before: &str, after: &str) -> Result<bool, StoreError> {
+        self.note("set");
+        self.store.set_devices(name, before, after).await
+    }
 }
 
 struct World {
@@ -80,6 +85,7 @@ impl World {
                 created_at_ms: 1,
                 locked,
                 attempts: Attempts::default(),
+                devices: String::new(),
             };
             assert!(store.add_account(&row).await.unwrap());
         }
@@ -89,8 +95,9 @@ impl World {
             first: Duration::from_secs(60),
             most: Duration::from_secs(3600),
         };
-        let credentials =
-            Credentials::new(store.clone(), clock.clone(), passwords.clone(), lock_out);
+        let key = DeviceKey::load(&store.store).await.unwrap();
+        let (of_clock, of_passwords) = (clock.clone(), passwords.clone());
+        let credentials = Credentials::new(store.clone(), key, of_clock, of_passwords, lock_out);
         Self {
             store,
             clock,
@@ -101,8 +108,19 @@ impl World {
     }
 
     async fn check(&self, name: &str, password: &str) -> Checked {
-        let checked = self.credentials.check(name, password.to_owned()).await;
+        self.check_from("", name, password).await
+    }
+
+    async fn check_from(&self, device: &str, name: &str, password: &str) -> Checked {
+        let password = password.to_owned();
+        let checked = self.credentials.check(name, password, device).await;
         checked.unwrap()
+    }
+
+    /// The cookie of a browser that has logged in as `ann`.
+    async fn device(&self) -> String {
+        let row = self.store.find_account("ann").await.unwrap().unwrap();
+        self.credentials.device_cookie(&row, "").unwrap()
     }
 
     async fn passes(&self) -> bool {
@@ -112,7 +130,10 @@ impl World {
     async fn fail(&self, times: u32) {
         for _ in 0..times {
             let checked = self.check("ann", "wrong").await;
-            assert!(matches!(checked, Checked::Wrong(_)), "{checked:?}");
+            assert!(
+                matches!(checked, Checked::Wrong(_, Scope::Account)),
+                "{checked:?}"
+            );
         }
     }
 
@@ -154,12 +175,12 @@ async fn what_an_operator_has_locked_stays_locked() {
     assert_eq!(w.check("a b\0", PASSWORD).await, Checked::Unknown);
 }
 
-#[tokio::test]
-async fn of_many_guesses_at_once_five_count() {
-    let w = World::new().await;
+/// Of 20 guesses at once on two replicas, those that counted.
+async fn guess_at_once(w: &World, device: &str) -> Vec<u32> {
     // A second replica on the same store.
     let other = Credentials {
         store: w.store.clone(),
+        device_key: w.credentials.device_key.clone(),
         clock: w.clock.clone(),
         passwords: Passwords::new().unwrap(),
         lock_out: w.credentials.lock_out,
@@ -168,18 +189,28 @@ async fn of_many_guesses_at_once_five_count() {
     let guesses: Vec<_> = (0..20)
         .map(|n| {
             let replica = replicas[n % 2].clone();
-            tokio::spawn(async move { replica.check("ann", format!("guess {n}")).await })
+            let device = device.to_owned();
+            tokio::spawn(async move { replica.check("ann", format!("guess {n}"), &device).await })
         })
         .collect();
     let mut wrong = Vec::new();
     for guess in guesses {
         match guess.await.unwrap().unwrap() {
-            Checked::Wrong(attempts) => wrong.push(attempts.failures),
+            Checked::Wrong(attempts, _) => wrong.push(attempts.failures),
             other => assert_eq!(other, Checked::Locked),
         }
     }
     wrong.sort_unstable();
-    assert_eq!(wrong, [1, 2, 3, 4, 5]);
+    wrong
+}
+
+#[tokio::test]
+async fn of_many_guesses_at_once_five_count() {
+    let w = World::new().await;
+    let device = w.device().await;
+    assert_eq!(guess_at_once(&w, &device).await, [1, 2, 3, 4, 5]);
+    assert_eq!(w.attempts().await, Attempts::default(), "the device's own");
+    assert_eq!(guess_at_once(&w, "").await, [1, 2, 3, 4, 5]);
     let locked = Attempts {
         failures: 5,
         locked_until_ms: NOW_MS + MINUTE_MS,
@@ -196,20 +227,22 @@ async fn a_right_guess_among_many_is_let_in_only_before_the_lock() {
     // The right one was hashed while the fifth wrong one was answered.
     w.fail(1).await;
     let row = w.store.find_account("ann").await.unwrap();
-    let (checked, _, _) = w.credentials.judge(row, hash.as_deref());
-    assert_eq!(checked, Checked::Locked);
+    let judged = w.credentials.judge(row, hash.as_deref(), "");
+    assert_eq!(judged.unwrap().0, Checked::Locked);
 }
 
 #[tokio::test]
 async fn every_refusal_is_the_same_work() {
     let w = World::new().await;
-    let cost = async |name: &str, password: &str| {
+    let device = w.device().await;
+    let cost_from = async |device: &str, name: &str, password: &str| {
         w.store.asked.lock().unwrap().clear();
         let before = w.passwords.runs();
-        let checked = w.check(name, password).await;
+        let checked = w.check_from(device, name, password).await;
         let asked = w.store.asked.lock().unwrap().join(" ");
         (checked, w.passwords.runs() - before, asked)
     };
+    let cost = async |name: &str, password: &str| cost_from("", name, password).await;
     let same = |(checked, hashes, asked): (Checked, u64, String), expected: Checked| {
         assert_eq!(checked, expected);
         assert_eq!(
@@ -224,12 +257,20 @@ async fn every_refusal_is_the_same_work() {
     };
     same(cost("nobody", PASSWORD).await, Checked::Unknown);
     same(cost("a b\0", PASSWORD).await, Checked::Unknown);
-    same(cost("ann", "wrong").await, Checked::Wrong(first));
+    let wrong = |scope| Checked::Wrong(first, scope);
+    same(cost("ann", "wrong").await, wrong(Scope::Account));
+    let guess = cost_from(&device, "ann", "wrong").await;
+    same(guess, wrong(Scope::Device));
     same(cost("eve", PASSWORD).await, Checked::Locked);
     same(cost("eve", "wrong").await, Checked::Locked);
     w.fail(4).await;
     same(cost("ann", PASSWORD).await, Checked::Locked);
     same(cost("ann", "wrong").await, Checked::Locked);
+    for _ in 0..4 {
+        cost_from(&device, "ann", "wrong").await;
+    }
+    let locked = cost_from(&device, "ann", PASSWORD).await;
+    same(locked, Checked::Locked);
 }
 
 #[tokio::test]

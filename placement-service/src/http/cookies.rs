@@ -16,7 +16,7 @@ const MAX_ATTEMPTS: usize = 5;
 #[derive(Clone, Debug)]
 pub struct LoginCookie {
     name: String,
-    attributes: &'static str,
+    attributes: String,
     secure: bool,
 }
 
@@ -24,13 +24,6 @@ impl LoginCookie {
     /// `__Host-berth` when secure, `berth` otherwise, unless named otherwise; no `Domain`, no persistence.
     #[must_use]
     pub fn new(config: &Cookie) -> Self {
-        let attributes = match (config.same_site, config.secure) {
-            (SameSite::Lax, true) => "; Path=/; HttpOnly; SameSite=Lax; Secure",
-            (SameSite::Strict, true) => "; Path=/; HttpOnly; SameSite=Strict; Secure",
-            (SameSite::None, _) => "; Path=/; HttpOnly; SameSite=None; Secure",
-            (SameSite::Lax, false) => "; Path=/; HttpOnly; SameSite=Lax",
-            (SameSite::Strict, false) => "; Path=/; HttpOnly; SameSite=Strict",
-        };
         let default = if config.secure {
             "__Host-berth"
         } else {
@@ -38,7 +31,7 @@ impl LoginCookie {
         };
         Self {
             name: config.name.clone().unwrap_or_else(|| default.to_owned()),
-            attributes,
+            attributes: attributes(config, "/"),
             secure: config.secure,
         }
     }
@@ -137,8 +130,20 @@ impl LoginCookie {
     }
 }
 
+/// What a cookie that the configuration is about has besides its value.
+pub(super) fn attributes(config: &Cookie, path: &str) -> String {
+    let more = match (config.same_site, config.secure) {
+        (SameSite::Lax, true) => "SameSite=Lax; Secure",
+        (SameSite::Strict, true) => "SameSite=Strict; Secure",
+        (SameSite::None, _) => "SameSite=None; Secure",
+        (SameSite::Lax, false) => "SameSite=Lax",
+        (SameSite::Strict, false) => "SameSite=Strict",
+    };
+    format!("; Path={path}; HttpOnly; {more}")
+}
+
 /// The one value of a cookie, if it has any.
-fn find<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, HttpProblem> {
+pub(super) fn find<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, HttpProblem> {
     let mut found = None;
     for header in headers.get_all(header::COOKIE) {
         for pair in header.as_bytes().split(|b| *b == b';') {

@@ -5,18 +5,17 @@ use super::document::{BROWSERS, Page, Refused};
 use super::login_form::{self, Fields, Format};
 use super::problem::{HttpProblem, RefusedFor};
 use super::{App, cross_site, oidc};
-use crate::client_address::client_address;
-use crate::login::LoginError;
+use crate::client_address;
+use crate::login::{LoginError, PasswordLogin, StartedSession};
+use crate::login_rate::LoginRate;
 use crate::return_to::ReturnTo;
-use crate::session_id::SessionId;
-use crate::sessions::LiveSession;
 use axum::Json;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use berth_api::Reason;
 use serde::Serialize;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use utoipa::ToSchema;
 
 /// What a login in JSON is answered with.
@@ -75,7 +74,8 @@ pub(super) async fn log_in(
         }
     };
     let return_to = form.return_to.as_deref().and_then(ReturnTo::parse);
-    if let Err(problem) = admit(&app, &headers, peer) {
+    let client = client_address(&app, &headers, peer);
+    if let Err(problem) = admit(&app, &app.login_rate, client) {
         if format == Format::Json {
             return Err(problem);
         }
@@ -89,10 +89,15 @@ pub(super) async fn log_in(
             return_to,
         ));
     }
-    let password = form.password.reveal().to_owned();
-    let outcome = app.login.log_in(&form.username, password, old_cookie).await;
-    match (outcome, format) {
-        (Ok((id, live)), _) => success(&app, &id, &live, return_to, format),
+    let login = PasswordLogin {
+        name: &form.username,
+        password: form.password.reveal().to_owned(),
+        old_cookie,
+        device_cookie: app.device_cookie.read(&headers),
+        client,
+    };
+    match (app.login.log_in(login).await, format) {
+        (Ok(started), _) => success(&app, &started, return_to, format),
         (Err(error), Format::Json) => Err(problem_of(error)),
         (Err(error), Format::Form) => {
             let message = match error {
@@ -118,14 +123,18 @@ pub(super) async fn log_in(
     }
 }
 
-/// Before anything is looked up, hashed or asked of a provider.
-pub(super) fn admit(app: &App, headers: &HeaderMap, peer: SocketAddr) -> Result<(), HttpProblem> {
+/// Whose login it is.
+pub(super) fn client_address(app: &App, headers: &HeaderMap, peer: SocketAddr) -> IpAddr {
     let forwarded_for = headers.get_all("x-forwarded-for").iter();
     let forwarded_for = forwarded_for.map(HeaderValue::as_bytes);
     let trusted = app.config.login.trusted_proxies;
-    let client = client_address(forwarded_for, peer.ip(), trusted);
-    app.login_rate.admit(client).map_err(|wait_s| {
-        app.login.too_many();
+    client_address::client_address(forwarded_for, peer.ip(), trusted)
+}
+
+/// Before anything is looked up, hashed or asked of a provider.
+pub(super) fn admit(app: &App, rate: &LoginRate, client: IpAddr) -> Result<(), HttpProblem> {
+    rate.admit(client).map_err(|wait_s| {
+        app.login.too_many(client);
         HttpProblem::too_many_logins().retry_after(wait_s)
     })
 }
@@ -166,8 +175,7 @@ pub(super) async fn log_out(
 
 pub(super) fn success(
     app: &App,
-    id: &SessionId,
-    live: &LiveSession,
+    started: &StartedSession,
     return_to: Option<ReturnTo>,
     format: Format,
 ) -> Result<Response, HttpProblem> {
@@ -176,15 +184,19 @@ pub(super) fn success(
     let mut response = match format {
         Format::Form => see_other(return_to),
         Format::Json => Json(LoggedIn {
-            account: &live.account,
-            roles: &live.roles,
+            account: &started.live.account,
+            roles: &started.live.roles,
             return_to,
         })
         .into_response(),
     };
-    let cookie = app.cookie.set(id).ok_or(Reason::Internal)?;
+    let cookie = app.cookie.set(&started.id).ok_or(Reason::Internal)?;
+    let device_cookie = started.device_cookie.as_deref();
+    let device_cookie = device_cookie.and_then(|value| app.device_cookie.set(value));
     let headers = response.headers_mut();
-    headers.append(header::SET_COOKIE, cookie);
+    for cookie in std::iter::once(cookie).chain(device_cookie) {
+        headers.append(header::SET_COOKIE, cookie);
+    }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }

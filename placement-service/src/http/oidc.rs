@@ -59,6 +59,7 @@ pub(super) fn path(provider: &str, return_to: Option<&ReturnTo>) -> String {
     responses((status = 303, description = "To the provider"), Page<400>, Page<404>, Refused<500>, Page<502>, Page<503>))]
 pub(super) async fn begin(
     State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
     headers: HeaderMap,
@@ -70,7 +71,9 @@ pub(super) async fn begin(
     let begun = match begun {
         Ok(begun) => begun,
         Err(error) => {
-            tracing::warn!(provider, %error, "a login by a provider did not begin");
+            let client = login::client_address(&app, &headers, peer);
+            let provider = app.oidc.configured_name(&provider);
+            app.login.refuse(provider, &error, client);
             return Ok(failure(&app, &headers, problem(&error), return_to.as_ref()));
         }
     };
@@ -100,27 +103,36 @@ pub(super) async fn callback(
 ) -> Result<Response, HttpProblem> {
     let provider = provider(path)?;
     let old_cookie = app.cookie.read(&headers)?;
-    if let Err(problem) = login::admit(&app, &headers, peer) {
-        return Ok(failure(&app, &headers, problem, None));
-    }
+    let client = login::client_address(&app, &headers, peer);
     let query = uri.query().unwrap_or_default();
     let state = state_of(query);
-    let attempt = app.cookie.attempt(&headers, &state)?;
-    let finished = app.oidc.finish(&provider, query, attempt).await;
-    let outcome = app
-        .login
-        .log_in_by_provider(&provider, finished.outcome, old_cookie);
-    let mut response = match outcome.await {
-        Ok((id, live)) => login::success(&app, &id, &live, finished.return_to, Format::Form)?,
+    let cookie = app.cookie.attempt(&headers, &state)?;
+    let mut response = match app.oidc.open_attempt(&provider, query, cookie) {
+        Ok(attempt) => {
+            if let Err(problem) = login::admit(&app, &app.callback_rate, client) {
+                return Ok(failure(&app, &headers, problem, None));
+            }
+            let return_to = attempt.return_to();
+            let proven = app.oidc.finish(attempt).await;
+            let login = &app.login;
+            let started = login.log_in_by_provider(&provider, proven, old_cookie, client);
+            match started.await {
+                Ok(started) => login::success(&app, &started, return_to, Format::Form)?,
+                Err(error) => failure(&app, &headers, problem(&error), return_to.as_ref()),
+            }
+        }
+        // Anybody can send these, and pages of other sites can have browsers send them: they cost nothing, and
+        // take no login from their address.
         Err(error) => {
-            let return_to = finished.return_to.as_ref();
-            failure(&app, &headers, problem(&error), return_to)
+            let provider = app.oidc.configured_name(&provider);
+            app.login.refuse(provider, &error, client);
+            failure(&app, &headers, problem(&error), None)
         }
     };
-    if attempt.is_some()
-        && let Some(cookie) = app.cookie.set_attempt(&state, "", 0)
+    if cookie.is_some()
+        && let Some(cleared) = app.cookie.set_attempt(&state, "", 0)
     {
-        response.headers_mut().append(header::SET_COOKIE, cookie);
+        response.headers_mut().append(header::SET_COOKIE, cleared);
     }
     Ok(response)
 }

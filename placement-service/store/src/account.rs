@@ -14,6 +14,9 @@ pub struct AccountRow {
     /// Locked by an operator, until unlocked by one.
     pub locked: bool,
     pub attempts: Attempts,
+    /// What the service keeps about browsers that have logged in to the account before: a text of its own, empty
+    /// at first.
+    pub devices: String,
 }
 
 /// Failed logins in a row, and what follows from them.
@@ -55,4 +58,7 @@ pub trait AccountStore: Send + Sync + 'static {
         before: Attempts,
         after: Attempts,
     ) -> Result<bool, StoreError>;
+
+    /// Replaces the text `before` of `devices` by `after`; `false` when it is not `before` any more.
+    async fn set_devices(&self, name: &str, before: &str, after: &str) -> Result<bool, StoreError>;
 }

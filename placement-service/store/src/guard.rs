@@ -91,7 +91,9 @@ impl Gate {
             Some(StoreError::Down(why)) => {
                 state.failures = state.failures.saturating_add(1);
                 state.why.clone_from(why);
-                if !was_down && state.failures >= FAILURES {
+                if state.failures < FAILURES {
+                    tracing::warn!(why, "the store does not answer");
+                } else if !was_down {
                     tracing::error!(why, "the store is down");
                 }
             }
@@ -152,6 +154,7 @@ guarded! { AccountStore {
     fn accounts() -> Vec<AccountRow>;
     fn change_account(name: &str, change: &AccountChange) -> bool;
     fn set_attempts(name: &str, before: Attempts, after: Attempts) -> bool;
+    fn set_devices(name: &str, before: &str, after: &str) -> bool;
 } }
 
 guarded! { EventLog {

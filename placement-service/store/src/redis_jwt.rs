@@ -186,6 +186,15 @@ impl AccountStore for RedisJwtStore {
     ) -> Result<bool, StoreError> {
         Err(StoreError::ReadOnly)
     }
+
+    async fn set_devices(
+        &self,
+        _name: &str,
+        _before: &str,
+        _after: &str,
+    ) -> Result<bool, StoreError> {
+        Err(StoreError::ReadOnly)
+    }
 }
 
 /// What the process keeps for itself, reachable only while the sessions are.

@@ -134,5 +134,6 @@ where
             failures: u32::try_from(failures).map_err(|e| StoreError::malformed("failures", e))?,
             locked_until_ms: to_u64(row.try_get("locked_until")?)?,
         },
+        devices: row.try_get("devices")?,
     })
 }

@@ -83,6 +83,7 @@ async fn every_writing_call_is_refused() {
         created_at_ms: 1,
         locked: false,
         attempts: Attempts::default(),
+        devices: String::new(),
     };
     let read_only = StoreError::ReadOnly;
     let created = event(&row, None);
@@ -114,8 +115,9 @@ async fn every_writing_call_is_refused() {
     let none = Attempts::default();
     assert_eq!(
         accounts.set_attempts("ann", none, none).await,
-        Err(read_only)
+        Err(read_only.clone())
     );
+    assert_eq!(accounts.set_devices("ann", "", "").await, Err(read_only));
     assert_eq!(stores.shared.ping().await, Ok(()));
     let keys: Vec<String> = redis.keys("*").await.unwrap();
     assert!(keys.is_empty(), "{keys:?}");

@@ -12,6 +12,7 @@ mod calls;
 mod compat;
 mod connections;
 mod cut_off;
+mod devices;
 mod engines;
 mod events;
 mod families;

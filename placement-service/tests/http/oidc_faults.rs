@@ -221,12 +221,17 @@ async fn a_provider_that_is_down_fails_its_own_logins_only_and_is_asked_again() 
 }
 
 #[tokio::test]
-async fn callbacks_count_as_logins_of_their_address() {
+async fn callbacks_have_a_limit_of_their_own_and_junk_takes_nothing_from_any() {
     let idp = Idp::start().await;
     let site = site(&idp, "login: { rate: { per_minute: 30, burst: 2 } }").await;
+    for _ in 0..20 {
+        let junk = callback(&site, "code=x&state=y", "").await;
+        assert_eq!(junk.reason(), "login-state-missing");
+        let nonsense = callback(&site, "code=x&state=abc", "berth-oidc-ba7816bf=x").await;
+        assert_eq!(nonsense.reason(), "login-state-invalid");
+    }
     session(&log_in(&site, &idp).await);
-    let junk = callback(&site, "code=x&state=y", "").await;
-    assert_eq!(junk.reason(), "login-state-missing");
+    session(&log_in(&site, &idp).await);
     let begun = begin(&site, "/login/oidc/idp").await;
     let query = idp.authorize(&begun.request);
     let refused = callback(&site, &query, &begun.cookie).await;
@@ -239,6 +244,11 @@ async fn callbacks_count_as_logins_of_their_address() {
     let page = site.get(&path, &begun.cookie).await;
     assert!(page.header("content-type").starts_with("text/html"));
     assert_eq!((page.status, page.header("retry-after")), (429, "2"));
+    // Logins with passwords go on all the while, and the other way round.
+    site.login().await;
+    site.login().await;
+    let more = answer(site.form("/login", "username=demo&password=x")).await;
+    assert_eq!(more.status, 429);
     site.clock.advance_ms(2_000);
     session(&callback(&site, &query, &begun.cookie).await);
 }

@@ -253,9 +253,11 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
     }
 }
 
-/// The id in the one cookie that the answer sets.
+/// The id in the login cookie that the answer sets; the browser's own may come beside it.
 pub(crate) fn session_id(answer: &Answer) -> String {
-    let [cookie] = answer.cookies()[..] else {
+    let cookies = answer.cookies().into_iter();
+    let logins: Vec<_> = cookies.filter(|set| !set.contains("-device=")).collect();
+    let [cookie] = logins[..] else {
         panic!("not one cookie: {answer:?}");
     };
     let value = cookie.split(['=', ';']).nth(1).unwrap();

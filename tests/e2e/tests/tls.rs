@@ -95,7 +95,11 @@ async fn a_logout_takes_the_cookie_back_as_it_was_given() -> Result<()> {
     let cookie = given.set_cookie("__Host-berth").ok_or("no cookie")?;
     // S8: no Domain, and no Max-Age or Expires.
     let attributes = "Path=/; HttpOnly; SameSite=Lax; Secure";
-    assert_eq!(set_cookies(&given), [format!("{cookie}; {attributes}")]);
+    let [login, device] = set_cookies(&given)[..] else {
+        return Err(format!("not two: {:?}", given.headers).into());
+    };
+    assert_eq!(login, format!("{cookie}; {attributes}"));
+    assert!(device.starts_with("__Secure-berth-device="), "{device}");
 
     let origin = client.origin().to_owned();
     let call = Call::new("POST", "/logout").cookie(&cookie);

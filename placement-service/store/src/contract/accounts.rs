@@ -11,6 +11,7 @@ pub async fn accounts(store: &impl AccountStore) {
         created_at_ms: 3,
         locked: false,
         attempts: Attempts::default(),
+        devices: String::new(),
     };
     assert_eq!(store.find_account("demo").await.unwrap(), None);
     assert!(store.add_account(&row("demo", "first")).await.unwrap());
@@ -43,6 +44,13 @@ pub async fn accounts(store: &impl AccountStore) {
     assert_eq!(won.count(), 1, "one of many");
     assert!(store.set_attempts("demo", six, five).await.unwrap());
 
+    let set = || store.set_devices("demo", "", "[\"é\"]");
+    let at_once = tokio::join!(set(), set(), set(), set());
+    let at_once: [_; 4] = at_once.into();
+    let won = at_once.into_iter().filter(|set| *set.as_ref().unwrap());
+    assert_eq!(won.count(), 1, "one of many");
+    assert!(!store.set_devices("nobody", "", "x").await.unwrap());
+
     let roles = vec!["admin".to_owned(), "user".to_owned()];
     // One after the other as at once: each leaves what the others have changed.
     for change in [
@@ -57,10 +65,11 @@ pub async fn accounts(store: &impl AccountStore) {
         roles,
         locked: true,
         attempts: five,
+        devices: "[\"é\"]".to_owned(),
         ..row("demo", "fourth")
     };
     let found = store.find_account("demo").await.unwrap();
-    assert_eq!(found, Some(changed), "the attempts stay");
+    assert_eq!(found, Some(changed), "the attempts and the devices stay");
     let open = AccountChange::Locked(false);
     assert!(store.change_account("demo", &open).await.unwrap());
     let found = store.find_account("demo").await.unwrap().unwrap();

@@ -31,6 +31,12 @@ scripts! {
         if f[1] ~= ARGV[2] or f[2] ~= ARGV[3] then return 0 end
         redis.call('HSET', user, 'failures', ARGV[4], 'locked_until', ARGV[5])
         return 1";
+    SET_DEVICES = "
+        local user = p .. 'user:' .. ARGV[1]
+        if not exists(user) then return 0 end
+        if (redis.call('HGET', user, 'devices') or '') ~= ARGV[2] then return 0 end
+        redis.call('HSET', user, 'devices', ARGV[3])
+        return 1";
 }
 
 #[async_trait]
@@ -78,5 +84,10 @@ impl AccountStore for RedisStore {
             arguments.push(attempts.locked_until_ms.to_string());
         }
         self.script(&SET_ATTEMPTS, &arguments).await
+    }
+
+    async fn set_devices(&self, name: &str, before: &str, after: &str) -> Result<bool, StoreError> {
+        let arguments = [name, before, after].map(str::to_owned);
+        self.script(&SET_DEVICES, &arguments).await
     }
 }

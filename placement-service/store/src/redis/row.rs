@@ -80,6 +80,7 @@ pub(super) fn account_fields(row: &AccountRow) -> Result<Vec<(&'static str, Stri
         ("created_at", row.created_at_ms.to_string()),
         ("failures", row.attempts.failures.to_string()),
         ("locked_until", row.attempts.locked_until_ms.to_string()),
+        ("devices", row.devices.clone()),
     ])
 }
 
@@ -94,6 +95,8 @@ pub(super) fn account_from(name: &str, fields: &Fields) -> Result<AccountRow, St
             failures: number(fields, "failures")?,
             locked_until_ms: number(fields, "locked_until")?,
         },
+        // An older binary has added the account without it.
+        devices: fields.get("devices").cloned().unwrap_or_default(),
     })
 }
 

@@ -3,14 +3,14 @@
 macro_rules! sql_accounts {
     ($store:ty) => {
         const ACCOUNT_COLUMNS: &str =
-            "name, password_hash, roles, created_at, locked, failures, locked_until";
+            "name, password_hash, roles, created_at, locked, failures, locked_until, devices";
 
         #[async_trait::async_trait]
         impl crate::AccountStore for $store {
             async fn add_account(&self, row: &AccountRow) -> Result<bool, StoreError> {
                 let mut held = self.acquire().await?;
                 let done = sqlx::query(AssertSqlSafe(format!(
-                    "INSERT INTO accounts ({ACCOUNT_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+                    "INSERT INTO accounts ({ACCOUNT_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
                      ON CONFLICT DO NOTHING"
                 )))
                 .bind(&row.name)
@@ -20,6 +20,7 @@ macro_rules! sql_accounts {
                 .bind(row.locked)
                 .bind(i64::from(row.attempts.failures))
                 .bind(to_i64(row.attempts.locked_until_ms)?)
+                .bind(&row.devices)
                 .execute(&mut **held)
                 .await?;
                 held.give_back();
@@ -86,6 +87,25 @@ macro_rules! sql_accounts {
                 .bind(name)
                 .bind(i64::from(before.failures))
                 .bind(to_i64(before.locked_until_ms)?)
+                .execute(&mut **held)
+                .await?;
+                held.give_back();
+                Ok(done.rows_affected() > 0)
+            }
+
+            async fn set_devices(
+                &self,
+                name: &str,
+                before: &str,
+                after: &str,
+            ) -> Result<bool, StoreError> {
+                let mut held = self.acquire().await?;
+                let done = sqlx::query(
+                    "UPDATE accounts SET devices = $1 WHERE name = $2 AND devices = $3",
+                )
+                .bind(after)
+                .bind(name)
+                .bind(before)
                 .execute(&mut **held)
                 .await?;
                 held.give_back();

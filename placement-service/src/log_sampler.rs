@@ -1,0 +1,141 @@
+//! Bounds what strangers can add to the log. Of the audit lines of one event that cost their sender next to
+//! nothing, the first ones of an interval are written; the rest are counted, and one line tells the count. The
+//! state is one counter per event, in each process for itself.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// Lines of an event that are written per interval, besides the one with the count.
+const MAX_LINES: u32 = 10;
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Decides which lines of one audit event are written.
+pub(crate) struct LogSampler(Arc<Shared>);
+
+struct Shared {
+    event: &'static str,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Of the current interval; `None` before the first line.
+    ends_at: Option<Instant>,
+    written: u32,
+    left_out: u64,
+}
+
+impl LogSampler {
+    /// For the lines of this event.
+    #[must_use]
+    pub(crate) fn new(event: &'static str) -> Self {
+        let state = Mutex::default();
+        Self(Arc::new(Shared { event, state }))
+    }
+
+    /// Whether the next line is to be written. If not, it counts; the count is written when the interval ends,
+    /// or when the process does.
+    pub(crate) fn admit(&self) -> bool {
+        let mut state = self.0.lock();
+        let now = Instant::now();
+        if state.has_ended(now) {
+            self.0.summarize(&mut state);
+            state.ends_at = Some(now + INTERVAL);
+            state.written = 0;
+        }
+        if state.written < MAX_LINES {
+            state.written += 1;
+            return true;
+        }
+        state.left_out += 1;
+        if let (1, Some(ends_at)) = (state.left_out, state.ends_at) {
+            self.summarize_at(ends_at);
+        }
+        false
+    }
+
+    /// Without a runtime the next line after the interval does it.
+    fn summarize_at(&self, ends_at: Instant) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let shared = Arc::downgrade(&self.0);
+        runtime.spawn(async move {
+            sleep_until(ends_at).await;
+            if let Some(shared) = shared.upgrade() {
+                let mut state = shared.lock();
+                if state.has_ended(Instant::now()) {
+                    shared.summarize(&mut state);
+                }
+            }
+        });
+    }
+}
+
+impl State {
+    fn has_ended(&self, now: Instant) -> bool {
+        self.ends_at.is_none_or(|ends_at| now >= ends_at)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn summarize(&self, state: &mut State) {
+        if state.left_out > 0 {
+            tracing::info!(target: "berth::audit", event = self.event, left_out = state.left_out);
+            state.left_out = 0;
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let mut state = std::mem::take(&mut *self.lock());
+        self.summarize(&mut state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::advance;
+
+    fn admitted(sampler: &LogSampler, lines: u32) -> usize {
+        (0..lines).filter(|_| sampler.admit()).count()
+    }
+
+    fn left_out(sampler: &LogSampler) -> u64 {
+        sampler.0.lock().left_out
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_lines_of_each_interval_are_written_and_the_others_counted_once() {
+        let sampler = LogSampler::new("test");
+        for _ in 0..3 {
+            assert_eq!(admitted(&sampler, 1_000), 10);
+            assert_eq!(left_out(&sampler), 990);
+            advance(INTERVAL.saturating_sub(Duration::from_millis(1))).await;
+            assert_eq!(admitted(&sampler, 10), 0);
+            assert_eq!(left_out(&sampler), 1_000, "not before the interval ends");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            assert_eq!(
+                left_out(&sampler),
+                0,
+                "the count is written, without another line"
+            );
+        }
+    }
+
+    #[test]
+    fn without_a_runtime_the_next_interval_writes_the_count() {
+        let sampler = LogSampler::new("test");
+        assert_eq!(admitted(&sampler, 20), 10);
+        sampler.0.lock().ends_at = Some(Instant::now());
+        assert!(sampler.admit());
+        assert_eq!(left_out(&sampler), 0);
+    }
+}

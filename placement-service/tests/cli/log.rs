@@ -1,0 +1,88 @@
+//! What strangers can make the service log at the default level: the first lines of a kind, then a count; and
+//! never a text of theirs.
+
+use super::{PASSWORD, Served, config, run};
+use serde_json::{Value, json};
+
+const TIMES: u64 = 200;
+/// Lines of an event that are written per minute.
+const WHOLE: usize = 10;
+
+/// The audit lines of an event; those without a count, and the sum of the counts.
+fn lines<'a>(audit: &'a [Value], event: &str) -> (Vec<&'a Value>, u64) {
+    let lines = audit.iter().filter(|line| line["event"] == event);
+    let (counts, whole): (Vec<_>, Vec<_>) = lines.partition(|line| !line["left_out"].is_null());
+    let left_out = counts.iter().filter_map(|line| line["left_out"].as_u64());
+    (whole, left_out.sum())
+}
+
+#[test]
+fn strangers_cannot_fill_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let more = "session: { cookie: { secure: false } }
+login: { rate: { per_minute: 1, burst: 3 } }
+oidc: [ { name: idp, issuer: 'http://127.0.0.1:1', client_id: berth, roles: { claim: groups, map: { a: user } } } ]
+security_events: { audience: a, transmitters: [ { name: t, issuer: i, jwks: { url: 'http://127.0.0.1:1/jwks' }, account_by: sub } ] }";
+    let file = config(dir.path(), more);
+    let args = ["account", "add", "demo", "--password-stdin", "--config"];
+    run(&[&args[..], &[file.to_str().unwrap()]].concat(), PASSWORD);
+    let served = Served::start(&file);
+    let log_in = |name: &str, password: &str| {
+        let body = json!({"username": name, "password": password});
+        served.post("/login", body)
+    };
+    assert!(log_in("demo", PASSWORD).contains("200 OK"));
+    for name in ["demo", "typed-into-the-wrong-field"] {
+        assert!(log_in(name, "wrong").contains("login-failed"));
+    }
+    let form = "application/x-www-form-urlencoded";
+    let get = |path: &str| served.send("GET", path, form, "");
+    for n in 0..TIMES {
+        let unknown = served.post("/v1/tokens", json!({"session": format!("{n:043}")}));
+        assert!(unknown.contains("unknown-session"), "{unknown}");
+        assert!(log_in("demo", "wrong").contains("too-many-logins"));
+        let callback = get("/login/oidc/idp/callback?code=x&state=y");
+        assert!(callback.contains("400 Bad Request"), "{callback}");
+        for path in ["", "/callback"] {
+            let path = format!("/login/oidc/no-such-provider{path}");
+            assert!(get(&path).contains("404 Not Found"));
+        }
+        let begun = get("/login/oidc/idp");
+        assert!(begun.contains("503 Service Unavailable"), "{begun}");
+        let path = "/login/oidc/idp/back-channel-logout";
+        let logout = served.send("POST", path, form, "logout_token=x");
+        assert!(logout.contains("400 Bad Request"), "{logout}");
+        let path = "/security-events";
+        let event = served.send("POST", path, "application/secevent+jwt", "x");
+        assert!(event.contains("400 Bad Request"), "{event}");
+    }
+    let (code, log) = served.terminate();
+    assert_eq!(code, Some(0));
+    assert!(!log.contains("wrong-field") && !log.contains("no-such-provider"));
+    let all: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    // A slow machine may take more than a minute, and more than one count of an event, for all that.
+    assert!(all.len() < 200, "{} lines", all.len());
+    let audit: Vec<Value> = all
+        .into_iter()
+        .filter(|line| line["target"] == "berth::audit")
+        .collect();
+    for event in ["unknown-session", "back-channel-refused", "security-event"] {
+        let (whole, left_out) = lines(&audit, event);
+        assert!(whole.len() >= WHOLE, "{event}: {whole:?}");
+        assert_eq!(whole.len() as u64 + left_out, TIMES, "{event}");
+        assert!(left_out > 0, "{event}");
+    }
+    let (whole, left_out) = lines(&audit, "login-failed");
+    let looked_at: Vec<_> = whole
+        .iter()
+        .filter(|line| ["wrong", "unknown-account"].contains(&line["reason"].as_str().unwrap()))
+        .map(|line| (line["account"].as_str(), line["address"].as_str()))
+        .collect();
+    let here = Some("127.0.0.1");
+    assert_eq!(looked_at, [(Some("demo"), here), (None, here)]);
+    assert!(whole.iter().all(|line| line["address"] == "127.0.0.1"));
+    assert_eq!(whole.len() as u64 + left_out, 2 + 5 * TIMES);
+}

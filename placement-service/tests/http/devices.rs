@@ -1,0 +1,215 @@
+//! Nobody locks the owner of an account out of a browser that has logged in to it before: that browser's failures
+//! count apart from those of strangers, on every store and replica.
+
+use crate::site::{Answer, PASSWORD, Site, answer};
+use crate::stores;
+use berth_databases::{Postgres, Redis};
+use berth_placement::accounts::Accounts;
+use berth_placement::store::Stores;
+use reqwest::Method;
+use serde_json::json;
+
+const MINUTE_MS: u64 = 60_000;
+const NEW_PASSWORD: &str = "another-password";
+
+/// A login with these cookies.
+async fn log_in(site: &Site, cookie: &str, name: &str, password: &str) -> Answer {
+    let body = json!({"username": name, "password": password}).to_string();
+    let request = site.request(Method::POST, "/login").body(body);
+    let request = request.header("content-type", "application/json");
+    answer(request.header("cookie", cookie)).await
+}
+
+async fn status(site: &Site, device: &str, password: &str) -> u16 {
+    let answer = log_in(site, device, "demo", password).await;
+    let set = answer.cookies().len();
+    assert_eq!(set, if answer.status == 200 { 2 } else { 0 }, "{answer:?}");
+    answer.status
+}
+
+/// `name=value` of the device cookie that a login sets.
+fn device(answer: &Answer) -> String {
+    let cookies = answer.cookies().into_iter();
+    let set = cookies.filter(|set| set.starts_with("berth-device="));
+    let pairs: Vec<_> = set.map(|set| set.split(';').next().unwrap()).collect();
+    let [pair] = pairs[..] else {
+        panic!("no device cookie: {answer:?}")
+    };
+    pair.to_owned()
+}
+
+async fn new_device(site: &Site, name: &str) -> String {
+    device(&log_in(site, "", name, PASSWORD).await)
+}
+
+async fn fail(site: &Site, device: &str) {
+    for _ in 0..5 {
+        assert_eq!(status(site, device, "wrong").await, 401);
+    }
+}
+
+/// Two replicas of one store.
+async fn strangers_lock_out_strangers(site: &Site, other: &Site) {
+    let (first, second) = (
+        new_device(site, "demo").await,
+        new_device(other, "demo").await,
+    );
+    fail(site, "").await;
+    assert_eq!(status(other, "", PASSWORD).await, 401, "locked");
+    assert_eq!(status(other, "berth-device=x", PASSWORD).await, 401);
+    assert_eq!(status(other, &first, PASSWORD).await, 200);
+    let renewed = device(&log_in(site, &first, "demo", PASSWORD).await);
+    assert_ne!(renewed, first);
+    // The failures of a device lock out that device, on every replica.
+    for n in 0..5 {
+        let replica = if n % 2 == 0 { site } else { other };
+        assert_eq!(status(replica, &second, "wrong").await, 401);
+    }
+    for replica in [site, other] {
+        assert_eq!(status(replica, &second, PASSWORD).await, 401);
+        assert_eq!(status(replica, &renewed, PASSWORD).await, 200);
+    }
+    for replica in [site, other] {
+        replica.clock.advance_ms(MINUTE_MS);
+    }
+    assert_eq!(status(site, &second, PASSWORD).await, 200);
+    assert_eq!(status(site, "", PASSWORD).await, 200);
+}
+
+#[tokio::test]
+async fn strangers_lock_out_strangers_with_sqlite() {
+    let site = Site::start("").await;
+    let other = site.replica("").await;
+    let database = site.database().await;
+    let row = sqlx::query_scalar("SELECT devices FROM accounts WHERE name = 'demo'");
+    fail(&site, "").await;
+    let kept: String = row.fetch_one(&database).await.unwrap();
+    assert_eq!(kept, "", "nothing for strangers");
+    site.clock.advance_ms(MINUTE_MS);
+    strangers_lock_out_strangers(&site, &other).await;
+    let restarted = site.restart("").await;
+    let device = new_device(&restarted, "demo").await;
+    fail(&restarted, &device).await;
+    assert_eq!(status(&other, &device, PASSWORD).await, 401);
+}
+
+#[tokio::test]
+async fn strangers_lock_out_strangers_with_postgresql_and_redis() {
+    let (postgres, redis) = (
+        Postgres::shared().await.unwrap(),
+        Redis::shared().await.unwrap(),
+    );
+    let urls = [
+        ("postgres", postgres.database().await.unwrap()),
+        ("redis", redis.database()),
+    ];
+    for (kind, url) in urls {
+        let site = stores::site(kind, &url).await;
+        let other = stores::site(kind, &url).await;
+        strangers_lock_out_strangers(&site, &other).await;
+    }
+}
+
+/// As `berth account` works on it.
+async fn accounts(site: &Site) -> Accounts {
+    let path = site.directory().join("berth.db");
+    let store = berth_placement::store::sqlite::SqliteStore::open(&path).await;
+    let stores = Stores::whole(std::sync::Arc::new(store.unwrap()));
+    Accounts::new(stores.accounts.unwrap(), site.clock.clone()).unwrap()
+}
+
+#[tokio::test]
+async fn another_password_and_a_lock_make_strangers_of_all() {
+    let site = Site::start("").await;
+    let accounts = accounts(&site).await;
+    let before = new_device(&site, "demo").await;
+    accounts.lock("demo").await.unwrap();
+    assert_eq!(status(&site, &before, PASSWORD).await, 401);
+    accounts.unlock("demo").await.unwrap();
+    fail(&site, "").await;
+    assert_eq!(status(&site, &before, PASSWORD).await, 401, "revoked");
+    accounts.unlock("demo").await.unwrap();
+    let before = new_device(&site, "demo").await;
+    fail(&site, "").await;
+    fail(&site, &before).await;
+    assert_eq!(status(&site, &before, PASSWORD).await, 401);
+    accounts.unlock("demo").await.unwrap();
+    assert_eq!(status(&site, &before, PASSWORD).await, 200, "devices, too");
+    let new = NEW_PASSWORD.to_owned();
+    accounts.set_password("demo", new).await.unwrap();
+    fail(&site, "").await;
+    assert_eq!(status(&site, &before, NEW_PASSWORD).await, 401, "revoked");
+}
+
+#[tokio::test]
+async fn a_device_is_one_of_its_account_for_ninety_days() {
+    let site = Site::start("").await;
+    let added = accounts(&site).await;
+    let password = PASSWORD.to_owned();
+    added.add("eve", &[], password).await.unwrap();
+    let of_eve = new_device(&site, "eve").await;
+    let of_demo = new_device(&site, "demo").await;
+    // A browser that both use.
+    let of_both = device(&log_in(&site, &of_eve, "demo", PASSWORD).await);
+    fail(&site, "").await;
+    assert_eq!(status(&site, &of_eve, PASSWORD).await, 401);
+    assert_eq!(status(&site, &of_both, PASSWORD).await, 200);
+    let twice = format!("{of_demo}; {of_demo}");
+    assert_eq!(status(&site, &twice, PASSWORD).await, 401, "which one");
+    for _ in 0..5 {
+        log_in(&site, "", "eve", "wrong").await;
+    }
+    let eve = log_in(&site, &of_both, "eve", PASSWORD).await;
+    assert_eq!(eve.status, 200);
+    site.clock.advance_ms(90 * 24 * 60 * MINUTE_MS);
+    fail(&site, "").await;
+    assert_eq!(status(&site, &of_demo, PASSWORD).await, 401, "expired");
+}
+
+#[tokio::test]
+async fn what_is_kept_of_devices_has_an_end() {
+    let site = Site::start("").await;
+    let mut devices = Vec::new();
+    for _ in 0..17 {
+        devices.push(new_device(&site, "demo").await);
+    }
+    for device in &devices {
+        assert_eq!(status(&site, device, "wrong").await, 401);
+    }
+    let row: (String, i64) =
+        sqlx::query_as("SELECT devices, failures FROM accounts WHERE name = 'demo'")
+            .fetch_one(&site.database().await)
+            .await
+            .unwrap();
+    assert!(row.0.len() < 2_500, "{}", row.0.len());
+    assert_eq!(row.1, 1, "what has no room counts as a stranger's");
+    assert_eq!(status(&site, &devices[0], PASSWORD).await, 200);
+    assert_eq!(status(&site, &devices[16], "wrong").await, 401);
+    let failures: i64 = sqlx::query_scalar("SELECT failures FROM accounts WHERE name = 'demo'")
+        .fetch_one(&site.database().await)
+        .await
+        .unwrap();
+    assert_eq!(failures, 1, "there is room again");
+}
+
+#[tokio::test]
+async fn the_cookie_goes_to_the_login_alone() {
+    let site = Site::start("").await;
+    let body = format!("username=demo&password={PASSWORD}");
+    let form = answer(site.form("/login", &body)).await;
+    let json = log_in(&site, "", "demo", PASSWORD).await;
+    for answer in [form, json] {
+        let set = answer.cookies()[1];
+        let attributes = "; Path=/login; HttpOnly; SameSite=Lax; Max-Age=7776000";
+        assert_eq!(set, format!("{}{attributes}", device(&answer)));
+        assert!(!set.contains("demo"));
+    }
+    let secure = Site::start("session: { cookie: { same_site: none } }").await;
+    let answer = log_in(&secure, "", "demo", PASSWORD).await;
+    let set = answer.cookies()[1];
+    assert!(set.starts_with("__Secure-berth-device="), "{set}");
+    assert!(
+        set.ends_with("; Path=/login; HttpOnly; SameSite=None; Secure; Max-Age=7776000"),
+        "{set}"
+    );
+}
