@@ -82,7 +82,11 @@ fn the_filter_sees_a_request_before_its_body_is_held() {
     for (name, _, manager) in files() {
         let filters = manager["http_filters"].as_array().unwrap();
         let names: Vec<_> = filters.iter().map(|filter| &filter["name"]).collect();
-        assert_eq!(names, ["berth", BUFFER, "envoy.filters.http.router"], "{name}");
+        assert_eq!(
+            names,
+            ["berth", BUFFER, "envoy.filters.http.router"],
+            "{name}"
+        );
         // The routes of the engines and of the application are not buffered.
         assert_eq!(filters[1]["disabled"], true, "{name}");
     }

@@ -83,7 +83,9 @@ fn left(dir: &Path) -> Result<Vec<(String, String)>> {
 /// Ends Envoy as a crash does.
 fn kill_envoy(demo: &Demo) -> Result<()> {
     let all = left(demo.dir.path())?;
-    let envoy = all.iter().find(|(_, command)| command.contains("--admin-address-path"));
+    let envoy = all
+        .iter()
+        .find(|(_, command)| command.contains("--admin-address-path"));
     let (pid, _) = envoy.ok_or_else(|| format!("no Envoy in {all:?}"))?;
     let killed = Command::new("kill").args(["-KILL", pid]).status()?;
     assert!(killed.success());
@@ -101,11 +103,17 @@ fn instead_of_envoy(dir: &Path, script: &str) -> Result<String> {
 
 /// Logs in and asks the application who it is.
 async fn serves(demo: &Demo) -> Result<String> {
-    let form = Call::post_form("/login", &[("username", "demo"), ("password", "demo-password")]);
+    let form = Call::post_form(
+        "/login",
+        &[("username", "demo"), ("password", "demo-password")],
+    );
     let origin = format!("http://{}", demo.http);
     let login = form.header("origin", &origin).send(demo.http).await?;
     let cookie = login.set_cookie("berth").ok_or("no login")?;
-    let whoami = Call::get("/api/whoami").cookie(&cookie).send(demo.http).await?;
+    let whoami = Call::get("/api/whoami")
+        .cookie(&cookie)
+        .send(demo.http)
+        .await?;
     assert_eq!(whoami.status, 200, "{}", whoami.text());
     Ok(cookie)
 }
@@ -162,17 +170,23 @@ async fn a_child_that_dies_is_named_and_ends_all() -> Result<()> {
 #[tokio::test]
 async fn an_envoy_with_a_hanging_worker_is_ended_and_comes_back() -> Result<()> {
     let scripts = tempfile::tempdir()?;
-    // The shipped watchdog, in less time.
-    let sooner = r#"{"watchdogs": {"worker_watchdog": {"megamiss_timeout": "1s", "kill_timeout": "2s"}}}"#;
-    let script = format!("exec $ENVOY \"$@\" --config-yaml '{sooner}'");
-    let envoy = instead_of_envoy(scripts.path(), &script)?;
+    // The shipped watchdog, in less time. Envoy's second argument is its configuration.
+    let script = r#"sed -i '/"kill_timeout"/s/30s/2s/' "$2" && exec $ENVOY "$@""#;
+    let envoy = instead_of_envoy(scripts.path(), script)?;
     let module = paths::trapping_module()?.display().to_string();
     let mut demo = demo_with(&[("ENVOY_PATH", &envoy), ("BERTH_WASM", &module)]).await?;
     demo.process.line("ready: ", START).await?;
     let cookie = serves(&demo).await?;
-    let spin = Call::get("/api/whoami").cookie(&cookie).header("trap-for-tests", "spin");
-    assert!(spin.send(demo.http).await.is_err(), "a worker that hangs answers nothing");
-    demo.process.line("  envoy has ended (signal: 6", START).await?;
+    let spin = Call::get("/api/whoami")
+        .cookie(&cookie)
+        .header("trap-for-tests", "spin");
+    assert!(
+        spin.send(demo.http).await.is_err(),
+        "a worker that hangs answers nothing"
+    );
+    demo.process
+        .line("  envoy has ended (signal: 6", START)
+        .await?;
     demo.process.line("  Envoy on ", START).await?;
     serves(&demo).await?;
     assert!(demo.process.terminate(END), "SIGTERM was not obeyed");
@@ -193,7 +207,10 @@ async fn an_envoy_that_dies_at_each_start_ends_all_with_its_log() -> Result<()> 
     let status = demo.process.wait(START).ok_or("it went on")?;
     assert!(!status.success());
     let log = demo.process.log();
-    let end = log.split("so everything ends").nth(1).ok_or_else(|| log.clone())?;
+    let end = log
+        .split("so everything ends")
+        .nth(1)
+        .ok_or_else(|| log.clone())?;
     assert!(end.contains("not this configuration"), "{log}");
     nothing_is_left(demo.dir.path()).await
 }

@@ -1,10 +1,7 @@
 //! Requests whose bodies never come take nothing from anybody else: they reach no upstream, and end by themselves. Some
 //! seconds in every run, minutes in `make soak`.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "what it measures is for people"
-)]
+#![allow(clippy::print_stdout, reason = "what it measures is for people")]
 
 use berth_harness::client::Http2;
 use berth_harness::stand_in::Answer;
@@ -72,7 +69,11 @@ impl Tries {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_that_never_come_starve_nobody() -> Result<()> {
     let (length, rounds) = length();
-    let mut stack = Stack::builder().engines(2).envoy_concurrency(2).start().await?;
+    let mut stack = Stack::builder()
+        .engines(2)
+        .envoy_concurrency(2)
+        .start()
+        .await?;
     let cookie = stack.login_demo().await?;
     let cached = Call::get("/api/whoami").cookie(&cookie);
     assert_eq!(stack.send(cached.clone()).await?.status, 200);
@@ -83,7 +84,10 @@ async fn bodies_that_never_come_starve_nobody() -> Result<()> {
         flood.spawn(strangers(stack.http()));
     }
     let sent = || async {
-        let sent = stack.envoy.stat("http.http.downstream_rq_http2_total").await;
+        let sent = stack
+            .envoy
+            .stat("http.http.downstream_rq_http2_total")
+            .await;
         (sent.ok()?? >= (CONNECTIONS * STREAMS) as u64).then_some(())
     };
     wait::until("the flood has come", LIMIT, sent).await?;
@@ -109,7 +113,10 @@ async fn bodies_that_never_come_starve_nobody() -> Result<()> {
         began.elapsed()
     );
     assert!(shares.iter().all(|share| *share >= 0.95), "{shares:?}");
-    assert!(upstream.unwrap_or_default() < 100, "held requests went on: {upstream:?}");
+    assert!(
+        upstream.unwrap_or_default() < 100,
+        "held requests went on: {upstream:?}"
+    );
     flood.shutdown().await;
     Ok(())
 }
@@ -139,13 +146,19 @@ async fn a_body_that_never_comes_ends_by_the_time_of_a_request() -> Result<()> {
 async fn a_body_that_is_too_long_never_reaches_the_service() -> Result<()> {
     let stand_in = StandIn::start().await?;
     stand_in.answer(Answer::json(200, &json!({})));
-    let stack = Stack::builder().engines(1).stand_in(stand_in).start().await?;
+    let stack = Stack::builder()
+        .engines(1)
+        .stand_in(stand_in)
+        .start()
+        .await?;
     for (bytes, status) in [(65_536, 200), (65_537, 413)] {
         let call = Call::new("POST", "/security-events").body("a".repeat(bytes));
         assert_eq!(stack.send(call).await?.status, status, "{bytes} bytes");
     }
     let asked = stack.stand_in()?.asked();
-    let events = asked.iter().filter(|asked| asked.path == "/security-events");
+    let events = asked
+        .iter()
+        .filter(|asked| asked.path == "/security-events");
     assert_eq!(events.count(), 1);
     Ok(())
 }
@@ -154,9 +167,15 @@ async fn a_body_that_is_too_long_never_reaches_the_service() -> Result<()> {
 async fn the_filter_refuses_before_the_body_has_come() -> Result<()> {
     let routes = json!([{"prefix": "/app/", "action": "place"}]);
     let builder = Stack::builder().engines(1);
-    let stack = builder.filter_config(&json!({"routes": routes})).start().await?;
+    let stack = builder
+        .filter_config(&json!({"routes": routes}))
+        .start()
+        .await?;
     let connection = Http2::connect_plain(stack.http()).await?;
     let refused = tokio::time::timeout(LIMIT, connection.send_without_body(body_less())).await??;
-    assert_eq!((refused.status, refused.reason().as_str()), (404, "no-route"));
+    assert_eq!(
+        (refused.status, refused.reason().as_str()),
+        (404, "no-route")
+    );
     Ok(())
 }

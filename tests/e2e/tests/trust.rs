@@ -244,7 +244,13 @@ async fn the_least_configuration_says_who_the_client_is() -> Result<()> {
         ("x-envoy-retry-on", "5xx"),
         ("x-envoy-original-path", "/"),
     ];
-    assert_eq!(stack.send(Call::get("/login").headers(&forged)).await?.status, 200);
+    assert_eq!(
+        stack
+            .send(Call::get("/login").headers(&forged))
+            .await?
+            .status,
+        200
+    );
     let asked = stack.stand_in()?.asked();
     let headers = &asked.first().ok_or("nothing came")?.headers;
     let has = |name: &str| headers.get_all(name).iter().cloned().collect::<Vec<_>>();
@@ -252,7 +258,10 @@ async fn the_least_configuration_says_who_the_client_is() -> Result<()> {
     assert_eq!(has("x-forwarded-for").len(), 1, "{headers:?}");
     assert_eq!(has("x-forwarded-proto"), ["http"]);
     for (name, value) in forged {
-        assert!(has(name).iter().all(|have| have != value), "{name}: {headers:?}");
+        assert!(
+            has(name).iter().all(|have| have != value),
+            "{name}: {headers:?}"
+        );
     }
     Ok(())
 }

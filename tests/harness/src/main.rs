@@ -73,10 +73,16 @@ async fn watch(stack: &mut Stack) -> Result<()> {
             let pause = pause.ok_or_else(|| has_ended(stack.envoy.process(), status))?;
             let log = stack.dir.join("envoy.log");
             let log = log.display();
-            say(&format!("  envoy has ended ({status}) and is started again in {pause:?}; its log: {log}"))?;
+            say(&format!(
+                "  envoy has ended ({status}) and is started again in {pause:?}; its log: {log}"
+            ))?;
             sleep(pause).await;
             // One that does not get ready still counts as ended, and as never having lived.
-            let restarted = stack.envoy.restart().await.map_err(|error| error.to_string());
+            let restarted = stack
+                .envoy
+                .restart()
+                .await
+                .map_err(|error| error.to_string());
             ready = restarted.is_ok().then(Instant::now);
             say(&match restarted {
                 Ok(()) => format!("  Envoy on {}, again", stack.envoy.http),
