@@ -1,10 +1,13 @@
-//! `make run` as its user meets it: one line when it is ready, and no process left when it ends,
-//! however it ends.
+//! `make run` as its user meets it: one line when it is ready, an Envoy that dies comes back, and no process is left
+//! when it ends, however it ends.
+
+#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
 
 use berth_harness::process::Process;
-use berth_harness::{Result, paths, wait};
+use berth_harness::{Call, Result, paths, wait};
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -16,9 +19,15 @@ const END: Duration = Duration::from_secs(15);
 struct Demo {
     process: Process,
     dir: tempfile::TempDir,
+    http: SocketAddr,
 }
 
 async fn demo() -> Result<Demo> {
+    demo_with(&[]).await
+}
+
+/// The same, with further environment variables.
+async fn demo_with(further: &[(&str, &str)]) -> Result<Demo> {
     let dir = tempfile::tempdir()?;
     // Held until all are known, so that no two are the same.
     let held: Vec<TcpListener> = (0..6)
@@ -47,25 +56,66 @@ async fn demo() -> Result<Demo> {
         ("BERTH_WASM", &wasm),
     ];
     env.extend(names.into_iter().zip(ports.iter().map(String::as_str)));
+    env.extend(further);
     drop(held);
     let command = [bin.display().to_string()];
     let process = Process::spawn_with("berth-run", &command, dir.path(), &env)?;
-    Ok(Demo { process, dir })
+    let http = ([127, 0, 0, 1], ports[0].parse()?).into();
+    Ok(Demo { process, dir, http })
 }
 
-/// Processes whose command line names this demo's folder.
-fn left(dir: &Path) -> Result<Vec<String>> {
+/// Processes whose command line names this demo's folder: their ids and command lines.
+fn left(dir: &Path) -> Result<Vec<(String, String)>> {
     let mark = dir.display().to_string();
     let mut found = vec![];
     for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
         // Most are not processes, or end meanwhile.
-        let command = fs::read(entry?.path().join("cmdline")).unwrap_or_default();
+        let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
         if command.contains(&mark) {
-            found.push(command);
+            found.push((entry.file_name().display().to_string(), command));
         }
     }
     Ok(found)
+}
+
+/// Ends Envoy as a crash does.
+fn kill_envoy(demo: &Demo) -> Result<()> {
+    let all = left(demo.dir.path())?;
+    let envoy = all
+        .iter()
+        .find(|(_, command)| command.contains("--admin-address-path"));
+    let (pid, _) = envoy.ok_or_else(|| format!("no Envoy in {all:?}"))?;
+    let killed = Command::new("kill").args(["-KILL", pid]).status()?;
+    assert!(killed.success());
+    Ok(())
+}
+
+/// A program in the place of Envoy; in the script, `$ENVOY` is the real one.
+fn instead_of_envoy(dir: &Path, script: &str) -> Result<String> {
+    let path = dir.join("envoy.sh");
+    let envoy = paths::envoy()?.join(" ");
+    fs::write(&path, format!("#!/bin/sh\nENVOY='{envoy}'\n{script}\n"))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    Ok(path.display().to_string())
+}
+
+/// Logs in and asks the application who it is.
+async fn serves(demo: &Demo) -> Result<String> {
+    let form = Call::post_form(
+        "/login",
+        &[("username", "demo"), ("password", "demo-password")],
+    );
+    let origin = format!("http://{}", demo.http);
+    let login = form.header("origin", &origin).send(demo.http).await?;
+    let cookie = login.set_cookie("berth").ok_or("no login")?;
+    let whoami = Call::get("/api/whoami")
+        .cookie(&cookie)
+        .send(demo.http)
+        .await?;
+    assert_eq!(whoami.status, 200, "{}", whoami.text());
+    Ok(cookie)
 }
 
 async fn nothing_is_left(dir: &Path) -> Result<()> {
@@ -114,5 +164,71 @@ async fn a_child_that_dies_is_named_and_ends_all() -> Result<()> {
     assert!(!status.success());
     let log = demo.process.log();
     assert!(log.contains("berth-run: berth has ended"), "{log}");
+    nothing_is_left(demo.dir.path()).await
+}
+
+#[tokio::test]
+async fn an_envoy_with_a_hanging_worker_is_ended_and_comes_back() -> Result<()> {
+    let scripts = tempfile::tempdir()?;
+    // The shipped watchdog, in less time. Envoy's second argument is its configuration.
+    let script = r#"sed -i '/"kill_timeout"/s/30s/2s/' "$2" && exec $ENVOY "$@""#;
+    let envoy = instead_of_envoy(scripts.path(), script)?;
+    let module = paths::trapping_module()?.display().to_string();
+    let mut demo = demo_with(&[("ENVOY_PATH", &envoy), ("BERTH_WASM", &module)]).await?;
+    demo.process.line("ready: ", START).await?;
+    let cookie = serves(&demo).await?;
+    let spin = Call::get("/api/whoami")
+        .cookie(&cookie)
+        .header("trap-for-tests", "spin");
+    assert!(
+        spin.send(demo.http).await.is_err(),
+        "a worker that hangs answers nothing"
+    );
+    demo.process
+        .line("  envoy has ended (signal: 6", START)
+        .await?;
+    demo.process.line("  Envoy on ", START).await?;
+    serves(&demo).await?;
+    assert!(demo.process.terminate(END), "SIGTERM was not obeyed");
+    nothing_is_left(demo.dir.path()).await
+}
+
+#[tokio::test]
+async fn an_envoy_that_dies_at_each_start_ends_all_with_its_log() -> Result<()> {
+    let scripts = tempfile::tempdir()?;
+    let script = format!(
+        "if [ -e {0} ]; then echo 'not this configuration' >&2; exit 1; fi\ntouch {0}\nexec $ENVOY \"$@\"",
+        scripts.path().join("started").display()
+    );
+    let envoy = instead_of_envoy(scripts.path(), &script)?;
+    let mut demo = demo_with(&[("ENVOY_PATH", &envoy)]).await?;
+    demo.process.line("ready: ", START).await?;
+    kill_envoy(&demo)?;
+    let status = demo.process.wait(START).ok_or("it went on")?;
+    assert!(!status.success());
+    let log = demo.process.log();
+    let end = log
+        .split("so everything ends")
+        .nth(1)
+        .ok_or_else(|| log.clone())?;
+    assert!(end.contains("not this configuration"), "{log}");
+    nothing_is_left(demo.dir.path()).await
+}
+
+#[tokio::test]
+async fn sigterm_ends_all_while_envoy_comes_back() -> Result<()> {
+    let scripts = tempfile::tempdir()?;
+    let script = format!(
+        "if [ -e {0} ]; then touch {1}; sleep 600; fi\ntouch {0}\nexec $ENVOY \"$@\"",
+        scripts.path().join("started").display(),
+        scripts.path().join("hangs").display()
+    );
+    let envoy = instead_of_envoy(scripts.path(), &script)?;
+    let mut demo = demo_with(&[("ENVOY_PATH", &envoy)]).await?;
+    demo.process.line("ready: ", START).await?;
+    kill_envoy(&demo)?;
+    let hangs = || async { scripts.path().join("hangs").exists().then_some(()) };
+    wait::until("the second start", START, hangs).await?;
+    assert!(demo.process.terminate(END), "SIGTERM was not obeyed");
     nothing_is_left(demo.dir.path()).await
 }

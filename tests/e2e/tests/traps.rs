@@ -124,6 +124,24 @@ async fn a_trap_lets_nobody_in_and_is_over_within_two_seconds() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn an_idle_socket_of_a_dead_vm_ends_with_the_longest_session() -> Result<()> {
+    let stack = Stack::builder()
+        .engines(1)
+        .module(paths::trapping_module()?)
+        .envoy_text("36000s", "3s")
+        .start()
+        .await?;
+    let cookie = stack.login_demo().await?;
+    let mut idle = stack.socket("/app/sales.qvf", &cookie).await?;
+    trapped(&stack).await;
+    // It says nothing, so nothing of the filter's sees it any more.
+    idle.listen_until_closed().await?;
+    let name = "http.http.downstream_rq_max_duration_reached";
+    assert_eq!(stack.envoy.stat(name).await?, Some(1));
+    Ok(())
+}
+
 /// Whether it is ready is asked through the listener, on a route that the filter lets by.
 async fn readiness(stack: &Stack) -> Result<Reply> {
     stack.send(Call::get("/session")).await

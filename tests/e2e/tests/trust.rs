@@ -227,3 +227,58 @@ async fn the_least_configuration_cleans_its_other_routes_too() -> Result<()> {
     untainted(pairs, &token, destination);
     Ok(())
 }
+
+#[tokio::test]
+async fn the_least_configuration_says_who_the_client_is() -> Result<()> {
+    let stand_in = StandIn::start().await?;
+    stand_in.answer(Answer::json(200, &json!({})));
+    let builder = Stack::builder().engines(1).minimal().stand_in(stand_in);
+    let stack = builder.start().await?;
+    let forged = [
+        ("x-forwarded-for", "10.9.8.7"),
+        ("x-forwarded-host", "evil.example"),
+        ("x-forwarded-proto", "https"),
+        ("forwarded", "for=10.9.8.7"),
+        ("x-envoy-external-address", "10.9.8.7"),
+        ("x-envoy-upstream-rq-timeout-ms", "1"),
+        ("x-envoy-retry-on", "5xx"),
+        ("x-envoy-original-path", "/"),
+    ];
+    assert_eq!(
+        stack
+            .send(Call::get("/login").headers(&forged))
+            .await?
+            .status,
+        200
+    );
+    let asked = stack.stand_in()?.asked();
+    let headers = &asked.first().ok_or("nothing came")?.headers;
+    let has = |name: &str| headers.get_all(name).iter().cloned().collect::<Vec<_>>();
+    // Of a client on loopback Envoy says an address of its own machine.
+    assert_eq!(has("x-forwarded-for").len(), 1, "{headers:?}");
+    assert_eq!(has("x-forwarded-proto"), ["http"]);
+    for (name, value) in forged {
+        assert!(
+            has(name).iter().all(|have| have != value),
+            "{name}: {headers:?}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_least_configuration_counts_logins_by_the_connection() -> Result<()> {
+    let rate = json!({"login": {"rate": {"per_minute": 1, "burst": 3}}});
+    let builder = Stack::builder().engines(1).minimal().service_config(&rate);
+    let stack = builder.start().await?;
+    let origin = format!("http://{}", stack.http());
+    let mut statuses = vec![];
+    for client in 1..=5 {
+        let form = Call::post_form("/login", &[("username", "demo"), ("password", "wrong")]);
+        let form = form.header("origin", &origin);
+        let form = form.header("x-forwarded-for", &format!("10.0.0.{client}"));
+        statuses.push(stack.send(form).await?.status);
+    }
+    assert_eq!(statuses[3..], [429, 429], "{statuses:?}");
+    Ok(())
+}

@@ -12,6 +12,7 @@ pub mod oidc_provider;
 pub mod paths;
 pub mod process;
 pub mod render;
+pub mod restarts;
 pub mod service;
 pub mod stack;
 pub mod stand_in;

@@ -1,16 +1,18 @@
 //! `berth-run`, which is `make run`: starts the demo, says when it is ready, watches it, and ends
-//! every process on Ctrl-C, SIGTERM or when one of them ends by itself.
+//! every process on Ctrl-C, SIGTERM or when one of them ends by itself. Envoy is started again, unless it dies at
+//! each start: its watchdog ends it when a worker hangs.
 //! `berth-run --render-inline` prints `envoy/config.yaml` with the filter in its place, for `make validate`.
 
 use berth_harness::demo::Demo;
 use berth_harness::process::Process;
+use berth_harness::restarts::Restarts;
 use berth_harness::{Result, Stack, envoy, paths};
 use std::io::{self, Write};
-use std::process::ExitCode;
-use std::time::Duration;
+use std::process::{ExitCode, ExitStatus};
+use std::time::{Duration, Instant};
 use std::{env, fs};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::interval;
+use tokio::time::{interval, sleep};
 
 /// How long a process may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(3);
@@ -49,22 +51,56 @@ async fn run() -> Result<()> {
     };
     say(&format!("ready: http://127.0.0.1:{}", demo.ports.http))?;
     say(&demo.what_to_try())?;
-    let mut watch = interval(Duration::from_millis(200));
-    loop {
-        tokio::select! {
-            () = &mut told_to_end => break,
-            _ = watch.tick() => {
-                for process in stack.processes() {
-                    if let Some(status) = process.ended() {
-                        return Err(format!("{} has ended ({status}), so everything ends\n{}", process.name(), process.tail()).into());
-                    }
-                }
-            }
-        }
+    tokio::select! {
+        () = &mut told_to_end => {}
+        failed = watch(&mut stack) => return failed,
     }
     say("ending")?;
     end(&mut stack);
     Ok(())
+}
+
+/// Starts Envoy again when it has died. Returns when another process has, or when Envoy dies at each start.
+async fn watch(stack: &mut Stack) -> Result<()> {
+    let mut restarts = Restarts::default();
+    let mut ready = Some(Instant::now());
+    let mut tick = interval(Duration::from_millis(200));
+    loop {
+        tick.tick().await;
+        if let Some(status) = stack.envoy.process().ended() {
+            let lived = ready.map_or(Duration::ZERO, |since| since.elapsed());
+            let pause = restarts.pause_after(lived);
+            let pause = pause.ok_or_else(|| has_ended(stack.envoy.process(), status))?;
+            let log = stack.dir.join("envoy.log");
+            let log = log.display();
+            say(&format!(
+                "  envoy has ended ({status}) and is started again in {pause:?}; its log: {log}"
+            ))?;
+            sleep(pause).await;
+            // One that does not get ready still counts as ended, and as never having lived.
+            let restarted = stack
+                .envoy
+                .restart()
+                .await
+                .map_err(|error| error.to_string());
+            ready = restarted.is_ok().then(Instant::now);
+            say(&match restarted {
+                Ok(()) => format!("  Envoy on {}, again", stack.envoy.http),
+                Err(error) => format!("  {}", error.lines().next().unwrap_or_default()),
+            })?;
+            continue;
+        }
+        for process in stack.processes() {
+            if let Some(status) = process.ended() {
+                return Err(has_ended(process, status));
+            }
+        }
+    }
+}
+
+fn has_ended(process: &Process, status: ExitStatus) -> berth_harness::Error {
+    let (name, log) = (process.name(), process.tail());
+    format!("{name} has ended ({status}), so everything ends\n{log}").into()
 }
 
 async fn start(demo: &Demo) -> Result<Stack> {

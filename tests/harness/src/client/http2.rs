@@ -4,6 +4,8 @@
 use super::websocket::{Carrier, Upgrade, WebSocket, unlimited};
 use super::{Body, Call, LIMIT, Reply};
 use crate::Result;
+use futures_util::stream;
+use http_body_util::{BodyExt, StreamBody};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper::ext::Protocol;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -41,9 +43,20 @@ impl Http2 {
         let tcp = TcpStream::connect(to).await?;
         let name = ServerName::IpAddress(to.ip().into());
         let stream = timeout(LIMIT, connector.connect(name, tcp)).await??;
+        Self::over(stream, format!("https://{to}")).await
+    }
+
+    /// Connects without TLS, by prior knowledge (RFC 9113, section 3.3).
+    ///
+    /// # Errors
+    /// When the server is not there or does not speak HTTP/2.
+    pub async fn connect_plain(to: SocketAddr) -> Result<Self> {
+        Self::over(TcpStream::connect(to).await?, format!("http://{to}")).await
+    }
+
+    async fn over(stream: impl Carrier + 'static, origin: String) -> Result<Self> {
         let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        let origin = format!("https://{to}");
         Ok(Self { sender, origin })
     }
 
@@ -60,6 +73,19 @@ impl Http2 {
     pub async fn send(&mut self, call: Call) -> Result<Reply> {
         let request = call.request_to(&self.origin)?;
         Reply::read(timeout(LIMIT, self.sender.send_request(request)).await??).await
+    }
+
+    /// Sends the head of a request whose body never comes, and waits as long as the server does. A request like
+    /// it on another stream needs no wait for this one.
+    ///
+    /// # Errors
+    /// When the connection or the stream ends without an answer.
+    pub async fn send_without_body(&self, call: Call) -> Result<Reply> {
+        let mut request = call.request_to(&self.origin)?;
+        *request.body_mut() = BodyExt::boxed(StreamBody::new(stream::pending()));
+        let mut sender = self.sender.clone();
+        sender.ready().await?;
+        Reply::read(sender.send_request(request).await?).await
     }
 
     /// Asks for a WebSocket on a stream of this connection. The server's settings must have come: send a

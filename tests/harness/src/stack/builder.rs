@@ -5,7 +5,7 @@ use crate::app::App;
 use crate::certificate::Certificate;
 use crate::engine::Engine;
 use crate::envoy::{self, Envoy, Wiring};
-use crate::render::merge;
+use crate::render::{Replacements, merge};
 use crate::service::{self, Service};
 use crate::{Result, StandIn, paths, token};
 use serde_json::{Value, json};
@@ -38,6 +38,7 @@ pub struct Builder {
     pool_patch: Value,
     service_patch: Value,
     filter_patch: Value,
+    envoy_texts: Replacements,
     concurrency: u32,
     envoys: usize,
     tls: bool,
@@ -66,6 +67,7 @@ impl Default for Builder {
             // All clients of a test have one address.
             service_patch: json!({"login": {"rate": {"per_minute": 60_000, "burst": 60_000}}}),
             filter_patch: json!({}),
+            envoy_texts: Replacements::default(),
             concurrency: 1,
             envoys: 1,
             tls: false,
@@ -124,6 +126,13 @@ impl Builder {
     #[must_use]
     pub fn filter_config(mut self, patch: &Value) -> Self {
         merge(&mut self.filter_patch, patch);
+        self
+    }
+
+    /// Envoy's configuration says `to` wherever the shipped one says exactly `from`, such as a duration.
+    #[must_use]
+    pub fn envoy_text(mut self, from: &str, to: &str) -> Self {
+        self.envoy_texts = self.envoy_texts.text(from, Path::new(to));
         self
     }
 
@@ -274,8 +283,11 @@ impl Builder {
             if self.app_http2 {
                 envoy::speak_http2(&mut config, "app")?;
             }
+            self.envoy_texts.apply(&mut config);
             for replica in &replicas {
-                envoy::add_endpoint(&mut config, "placement", replica.addr)?;
+                for cluster in ["placement", "pages"] {
+                    envoy::add_endpoint(&mut config, cluster, replica.addr)?;
+                }
             }
             if let Some(edit) = &self.envoy_edit {
                 edit(&mut config, &dir)?;

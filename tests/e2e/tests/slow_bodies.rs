@@ -1,0 +1,181 @@
+//! Requests whose bodies never come take nothing from anybody else: they reach no upstream, and end by themselves. Some
+//! seconds in every run, minutes in `make soak`.
+
+#![allow(clippy::print_stdout, reason = "what it measures is for people")]
+
+use berth_harness::client::Http2;
+use berth_harness::stand_in::Answer;
+use berth_harness::{Call, Result, Stack, StandIn, wait};
+use serde_json::json;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+/// Together more than the breaker of the filter's calls lets through at once (8,192).
+const CONNECTIONS: usize = 84;
+const STREAMS: usize = 100;
+const LIMIT: Duration = Duration::from_secs(60);
+/// What a stranger waits after an answer before the next request.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long clients are watched during the flood, and how many rounds of theirs there are at least.
+fn length() -> (Duration, usize) {
+    if std::env::var_os("BERTH_SOAK").is_some() {
+        (Duration::from_secs(180), 500)
+    } else {
+        (Duration::from_secs(3), 30)
+    }
+}
+
+/// The head of a login, and no body.
+fn body_less() -> Call {
+    Call::new("POST", "/login").header("content-length", "100")
+}
+
+/// One stranger: a connection full of requests without their bodies, each sent again when it has ended.
+async fn strangers(to: SocketAddr) {
+    loop {
+        if let Ok(connection) = Http2::connect_plain(to).await {
+            let requests = (0..STREAMS).map(|_| async {
+                while connection.send_without_body(body_less()).await.is_ok() {
+                    tokio::time::sleep(PAUSE).await;
+                }
+            });
+            futures_util::future::join_all(requests).await;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// How many of the tries of one kind have worked.
+#[derive(Default)]
+struct Tries {
+    all: AtomicUsize,
+    good: AtomicUsize,
+}
+
+impl Tries {
+    fn note(&self, good: bool) {
+        self.all.fetch_add(1, Ordering::Relaxed);
+        self.good.fetch_add(good.into(), Ordering::Relaxed);
+    }
+
+    fn share(&self) -> f64 {
+        self.good.load(Ordering::Relaxed) as f64 / self.all.load(Ordering::Relaxed) as f64
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_never_come_starve_nobody() -> Result<()> {
+    let (length, rounds) = length();
+    let mut stack = Stack::builder()
+        .engines(2)
+        .envoy_concurrency(2)
+        .start()
+        .await?;
+    let cookie = stack.login_demo().await?;
+    let cached = Call::get("/api/whoami").cookie(&cookie);
+    assert_eq!(stack.send(cached.clone()).await?.status, 200);
+    let before = stack.envoy.process().rss();
+
+    let mut flood = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        flood.spawn(strangers(stack.http()));
+    }
+    let sent = || async {
+        let sent = stack
+            .envoy
+            .stat("http.http.downstream_rq_http2_total")
+            .await;
+        (sent.ok()?? >= (CONNECTIONS * STREAMS) as u64).then_some(())
+    };
+    wait::until("the flood has come", LIMIT, sent).await?;
+
+    let [logins, calls, placements] = [(); 3].map(|()| Tries::default());
+    let began = Instant::now();
+    let mut round = 0;
+    while round < rounds || began.elapsed() < length {
+        let login = stack.login_demo().await;
+        logins.note(login.is_ok());
+        let call = stack.send(cached.clone()).await;
+        calls.note(call.is_ok_and(|reply| reply.status == 200));
+        let socket = stack.socket("/app/sales.qvf", &cookie).await;
+        placements.note(socket.is_ok());
+        round += 1;
+    }
+    let during = stack.envoy.process().rss();
+    let held = stack.envoy.stat("http.http.downstream_rq_active").await?;
+    let upstream = stack.envoy.stat("cluster.pages.upstream_rq_active").await?;
+    let shares = [&logins, &calls, &placements].map(Tries::share);
+    println!(
+        "{round} rounds in {:?}: logins, cached calls, placements {shares:?}; held {held:?}, upstream {upstream:?}; Envoy {before} KiB, then {during} KiB",
+        began.elapsed()
+    );
+    assert!(shares.iter().all(|share| *share >= 0.95), "{shares:?}");
+    assert!(
+        upstream.unwrap_or_default() < 100,
+        "held requests went on: {upstream:?}"
+    );
+    flood.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_body_that_never_comes_ends_by_the_time_of_a_request() -> Result<()> {
+    for minimal in [false, true] {
+        let stand_in = StandIn::start().await?;
+        stand_in.answer(Answer::json(200, &json!({})));
+        let mut builder = Stack::builder().engines(1).stand_in(stand_in);
+        if minimal {
+            builder = builder.minimal();
+        }
+        let stack = builder.envoy_text("60s", "1s").start().await?;
+        let connection = Http2::connect_plain(stack.http()).await?;
+        let ended = tokio::time::timeout(LIMIT, connection.send_without_body(body_less()));
+        assert_eq!(ended.await??.status, 408);
+        let upstream = stack.envoy.stat("cluster.pages.upstream_rq_total").await?;
+        assert_eq!(upstream, Some(0), "it went on");
+        let whole = Call::post_form("/login", &[("username", "demo")]);
+        assert_eq!(stack.send(whole).await?.status, 200);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_never_reaches_the_service() -> Result<()> {
+    let stand_in = StandIn::start().await?;
+    stand_in.answer(Answer::json(200, &json!({})));
+    let stack = Stack::builder()
+        .engines(1)
+        .stand_in(stand_in)
+        .start()
+        .await?;
+    for (bytes, status) in [(65_536, 200), (65_537, 413)] {
+        let call = Call::new("POST", "/security-events").body("a".repeat(bytes));
+        assert_eq!(stack.send(call).await?.status, status, "{bytes} bytes");
+    }
+    let asked = stack.stand_in()?.asked();
+    let events = asked
+        .iter()
+        .filter(|asked| asked.path == "/security-events");
+    assert_eq!(events.count(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_filter_refuses_before_the_body_has_come() -> Result<()> {
+    let routes = json!([{"prefix": "/app/", "action": "place"}]);
+    let builder = Stack::builder().engines(1);
+    let stack = builder
+        .filter_config(&json!({"routes": routes}))
+        .start()
+        .await?;
+    let connection = Http2::connect_plain(stack.http()).await?;
+    let refused = tokio::time::timeout(LIMIT, connection.send_without_body(body_less())).await??;
+    assert_eq!(
+        (refused.status, refused.reason().as_str()),
+        (404, "no-route")
+    );
+    Ok(())
+}
