@@ -1,8 +1,10 @@
 //! How much a pool takes at the most, and who waits for room.
 
-use super::Pool;
+use super::{Placement, Pool};
 use super::check::{Faults, SECOND};
+use crate::reservation::StreamLimits;
 use serde::Deserialize;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Limits; none when absent.
@@ -44,6 +46,19 @@ impl Pool {
     #[must_use]
     pub fn sessions_per_engine(&self) -> Option<u32> {
         self.capacity.per_engine.or(self.session_threshold)
+    }
+
+    /// Streams of one session, or of one program account, in this pool.
+    #[must_use]
+    pub fn stream_limits(&self, placement: &Placement) -> StreamLimits {
+        let limit = |own: Option<u32>, usual| NonZeroU32::new(own.unwrap_or(usual));
+        StreamLimits {
+            per_session: limit(
+                self.max_streams_per_session,
+                placement.max_streams_per_session,
+            ),
+            per_bearer: limit(self.max_streams_per_bearer, placement.max_streams_per_bearer),
+        }
     }
 }
 

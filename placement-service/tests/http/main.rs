@@ -36,6 +36,8 @@ mod session;
 mod sessions;
 mod site;
 mod stores;
+mod stream_limit;
+mod stream_limit_replicas;
 mod strategies;
 mod sweep;
 mod takeover;

@@ -8,6 +8,7 @@
 //! | `streams:REPLICA` | hash: stream -> engine |
 //! | `counts:REPLICA` | hash: engine, or pool, -> how many of these |
 //! | `moved:REPLICA` | list: streams that another replica has taken over, or seen closed |
+//! | `holders:REPLICA` | hash: pool and session, or program account -> streams of it |
 //! | `settling` | there while replicas tell an empty ledger what they have |
 //! | `prober`, `probes` | who probes; stream: what the engines answered |
 
@@ -27,6 +28,8 @@ macro_rules! ledger_scripts {
         scripts! { $($name = concat!(include_str!("ledger.lua"), $code);)+ }
     };
 }
+
+mod streams;
 
 ledger_scripts! {
     RESERVE = "
