@@ -26,9 +26,9 @@ use coming::Expected;
 pub use handles::{Reservation, Trial};
 use queue::Ticket;
 pub use standing::Standing;
-pub use stream_counts::{ChangedCount, PoolStreams, StreamCounts, StreamLimits, StreamSlot};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+pub use stream_counts::{ChangedCount, PoolStreams, StreamCounts, StreamLimits, StreamSlot};
 pub use tallies::Tallies;
 use tokio::time::Instant;
 

@@ -44,7 +44,7 @@ impl Drop for SilentEngine {
 }
 
 /// These settings of `placement`, and these pools of the engine, each with what it has of its own.
-async fn site(placement: &str, engine: &SilentEngine, pools: &[(&str, &str)]) -> Site {
+async fn start(placement: &str, engine: &SilentEngine, pools: &[(&str, &str)]) -> Site {
     let site = Site::start(&yaml(placement, engine, pools)).await;
     is_ready(&site).await;
     site
@@ -111,7 +111,7 @@ pub(crate) fn closed(streams: &[String]) -> Value {
 #[tokio::test]
 async fn of_300_placements_at_once_a_session_gets_200_and_as_many_again_as_it_closes() {
     let engine = SilentEngine::start().await;
-    let site = site("", &engine, &[("p", "")]).await;
+    let site = start("", &engine, &[("p", "")]).await;
     let (id, other) = (site.login().await, site.login().await);
     let answers = join_all((0..300).map(|_| place(&site, &id, "/p"))).await;
     let (placed, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|a| a.status == 200);
@@ -132,7 +132,10 @@ async fn of_300_placements_at_once_a_session_gets_200_and_as_many_again_as_it_cl
     let why = operator(&site, Method::GET, &format!("{why}{session_ref}")).await;
     let why = why.json();
     let told = (&why["engine"], &why["reason"], &why["streams"]);
-    assert_eq!(told, (&Value::Null, &json!("too-many-streams"), &json!(200)));
+    assert_eq!(
+        told,
+        (&Value::Null, &json!("too-many-streams"), &json!(200))
+    );
 
     report(&site, "g", 2, closed(&streams[..10])).await;
     let answers = join_all((0..30).map(|_| place(&site, &id, "/p"))).await;
@@ -147,14 +150,14 @@ async fn a_pool_has_a_limit_of_its_own_and_0_is_none() {
         ("free", "max_streams_per_session: 0,"),
         ("usual", ""),
     ];
-    let site = site("max_streams_per_session: 3", &engine, &pools).await;
+    let site = start("max_streams_per_session: 3", &engine, &pools).await;
     let id = site.login().await;
     for (path, most) in [("/free", 250), ("/few", 2), ("/usual", 3)] {
         let answers = join_all((0..250).map(|_| place(&site, &id, path))).await;
         let placed = answers.iter().filter(|a| a.status == 200).count();
         assert_eq!(placed, most, "{path}");
     }
-    let none = site("max_streams_per_session: 0", &engine, &[("p", "")]).await;
+    let none = start("max_streams_per_session: 0", &engine, &[("p", "")]).await;
     let id = none.login().await;
     let answers = join_all((0..250).map(|_| place(&none, &id, "/p"))).await;
     assert!(answers.iter().all(|answer| answer.status == 200));
@@ -194,7 +197,7 @@ routes: [ {{ path: \"/app/{{document}}\", pool: qix, open: {{ document: \"{{docu
 #[tokio::test]
 async fn a_place_comes_back_from_a_silent_gateway_and_a_stream_that_nobody_reports() {
     let engine = SilentEngine::start().await;
-    let site = site(
+    let site = start(
         "reservation_ttl: 60s, max_streams_per_session: 2",
         &engine,
         &[("p", "")],
@@ -226,7 +229,7 @@ async fn what_gateways_report_to_a_new_process_counts() {
     let engine = SilentEngine::start().await;
     let settings = "max_streams_per_session: 2, max_streams_per_bearer: 1";
     let pools = [("p", "")];
-    let site = site(settings, &engine, &pools).await;
+    let site = start(settings, &engine, &pools).await;
     let id = site.login().await;
     let session_ref = site.session_ref(&id).await;
     let robot = by_program(&site, json!({"jti": "1"})).await;
@@ -257,7 +260,7 @@ async fn by_program(site: &Site, claims: Value) -> Answer {
 async fn programs_count_by_their_account_whatever_token_they_bring() {
     let engine = SilentEngine::start().await;
     let settings = "max_streams_per_session: 2, max_streams_per_bearer: 3";
-    let site = site(settings, &engine, &[("p", "")]).await;
+    let site = start(settings, &engine, &[("p", "")]).await;
     let tokens = (0..10).map(|n| by_program(&site, json!({"jti": n.to_string()})));
     let answers = join_all(tokens).await;
     let (placed, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|a| a.status == 200);
@@ -284,7 +287,7 @@ async fn a_placement_whose_gateway_hangs_up_gives_its_place_back() {
     let engine = SilentEngine::start().await;
     // Nobody gets room: the placement waits for it.
     let pool = "capacity: { per_engine: 1 }, waiting: { length: 10, time: 30s }, max_streams_per_session: 2,";
-    let site = site("", &engine, &[("p", pool)]).await;
+    let site = start("", &engine, &[("p", pool)]).await;
     let id = site.login().await;
     stream(&place(&site, &id, "/p").await);
     let body = json!({"session": id, "method": "GET", "path": "/p", "host": "h"}).to_string();

@@ -10,9 +10,14 @@ const LIMIT: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
-async fn a_session_opens_as_many_sockets_as_it_may_and_one_more_for_each_that_closes() -> Result<()> {
+async fn a_session_opens_as_many_sockets_as_it_may_and_one_more_for_each_that_closes() -> Result<()>
+{
     let limit = json!({"placement": {"max_streams_per_session": LIMIT}});
-    let stack = Stack::builder().engines(1).service_config(&limit).start().await?;
+    let stack = Stack::builder()
+        .engines(1)
+        .service_config(&limit)
+        .start()
+        .await?;
     let (cookie, other) = (stack.login_demo().await?, stack.login_demo().await?);
     let headers = [("cookie", cookie.as_str())];
     let mut sockets = Vec::new();
@@ -27,7 +32,10 @@ async fn a_session_opens_as_many_sockets_as_it_may_and_one_more_for_each_that_cl
     }
     let rejections = "wasmcustom.berth_rejections.reason=too-many-streams.route=/app/";
     assert_eq!(stack.envoy.stat(rejections).await?, Some(5));
-    let mut others = stack.upgrade(PATH, &[("cookie", other.as_str())]).await?.open()?;
+    let mut others = stack
+        .upgrade(PATH, &[("cookie", other.as_str())])
+        .await?
+        .open()?;
     others.next().await?;
     // Nothing of it reached an engine.
     assert_eq!(stack.engines[0].stats().await?.sockets, LIMIT + 1);

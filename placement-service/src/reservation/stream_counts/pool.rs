@@ -1,6 +1,7 @@
 //! The streams of one pool by their holder: a login session, or the account of a program whose token belongs to no
 //! session. Checking the limit and counting is one step under one lock, so parallel placements cannot exceed it.
-//! A holder is forgotten with its last stream, so there are never more holders than streams.
+//! A holder is forgotten with its last stream, or at the next exchange with other replicas: there are never more
+//! holders than streams.
 
 use crate::server_keys::ServerKeys;
 use foldhash::fast::RandomState;
@@ -56,7 +57,10 @@ struct Count {
 impl State {
     /// The count of a holder, its limit, and where its changes are listed, if they are. A new count is 0: less than
     /// any limit.
-    fn count(&mut self, name: &str) -> (&mut Count, Option<u32>, Option<&mut Vec<Arc<str>>>) {
+    fn find_or_insert(
+        &mut self,
+        name: &str,
+    ) -> (&mut Count, Option<u32>, Option<&mut Vec<Arc<str>>>) {
         let limit = self.limits.limit(name);
         let changed = (self.exchanges && limit.is_some()).then_some(&mut self.changed);
         let count = self.holders.entry(Arc::from(name));
@@ -109,7 +113,7 @@ impl PoolStreams {
     /// The limit, when its holder has that many streams.
     pub fn acquire(self: &Arc<Self>, session_ref: &str) -> Result<StreamSlot, u32> {
         let mut state = self.state();
-        let (count, limit, changed) = state.count(ServerKeys::stream_holder(session_ref));
+        let (count, limit, changed) = state.find_or_insert(ServerKeys::stream_holder(session_ref));
         match limit {
             Some(limit) if count.total() >= limit => Err(limit),
             _ => Ok(self.slot(count, changed)),
@@ -119,11 +123,15 @@ impl PoolStreams {
     /// Counts a stream of the session that is open already, whatever the limit.
     pub fn adopt(self: &Arc<Self>, session_ref: &str) -> StreamSlot {
         let mut state = self.state();
-        let (count, _, changed) = state.count(ServerKeys::stream_holder(session_ref));
+        let (count, _, changed) = state.find_or_insert(ServerKeys::stream_holder(session_ref));
         self.slot(count, changed)
     }
 
-    fn slot(self: &Arc<Self>, count: &mut Count, changed: Option<&mut Vec<Arc<str>>>) -> StreamSlot {
+    fn slot(
+        self: &Arc<Self>,
+        count: &mut Count,
+        changed: Option<&mut Vec<Arc<str>>>,
+    ) -> StreamSlot {
         count.own = count.own.saturating_add(1);
         if let Some(changed) = changed {
             count.mark_changed(changed);
@@ -149,7 +157,7 @@ impl PoolStreams {
         if *exchanges && limits.limit(holder).is_some() {
             // Forgotten when the other replicas know of it.
             count.mark_changed(changed);
-        } else if count.own == 0 && !count.changed {
+        } else if count.own == 0 {
             holders.remove(holder);
         }
     }

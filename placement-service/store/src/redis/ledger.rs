@@ -23,9 +23,12 @@ const CHANGES: usize = 500;
 /// Probes read in one script at the most.
 const PROBES: usize = 500;
 
+/// What every script of the ledger begins with.
+const LEDGER: &str = include_str!("ledger.lua");
+
 macro_rules! ledger_scripts {
     ($($name:ident = $code:literal;)+) => {
-        scripts! { $($name = concat!(include_str!("ledger.lua"), $code);)+ }
+        scripts! { $($name = format!("{}{}", crate::redis::ledger::LEDGER, $code);)+ }
     };
 }
 
