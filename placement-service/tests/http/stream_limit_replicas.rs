@@ -1,13 +1,11 @@
 //! The limit of a session's streams over replicas: they exchange their counts through the ledger, a moment late.
 
-use crate::engines::operator;
 use crate::events::CLIENTS;
 use crate::ledger::replicas;
-use crate::site::{Site, eventually};
-use crate::stream_limit::{SilentEngine, closed, is_refused, place, report, stream};
+use crate::site::Site;
+use crate::stream_limit::{SilentEngine, closed, counts, is_refused, place, report, stream};
 use berth_databases::Redis;
 use futures_util::future::join_all;
-use reqwest::Method;
 
 const LIMIT: usize = 20;
 
@@ -28,14 +26,9 @@ async fn placed(site: &Site, session: &str, count: usize) -> Vec<String> {
     placed.into_iter().map(stream).collect()
 }
 
-/// Awaits that the replica counts so many streams of the session, those of the other replica among them.
-async fn counts(site: &Site, session: &str, count: usize) {
-    let session_ref = site.session_ref(session).await;
-    let path = format!("/v1/placements/explain?path=/p&session={session_ref}");
-    eventually(&format!("{count} streams are counted"), async || {
-        operator(site, Method::GET, &path).await.json()["streams"] == count
-    })
-    .await;
+/// Awaits that the replica counts so many streams of the session.
+async fn knows(site: &Site, session: &str, count: usize) {
+    counts(site, &site.session_ref(session).await, count).await;
 }
 
 #[tokio::test]
@@ -48,7 +41,7 @@ async fn a_session_gets_what_the_replicas_allow_together_but_for_one_exchange() 
     // One too many, before the second replica knows of the others.
     let more = placed(&sites[1], &id, 1).await;
     assert_eq!(more.len(), 1);
-    counts(&sites[1], &id, LIMIT + 1).await;
+    knows(&sites[1], &id, LIMIT + 1).await;
     for site in &sites {
         assert_eq!(placed(site, &id, LIMIT).await.len(), 0);
     }
@@ -56,7 +49,7 @@ async fn a_session_gets_what_the_replicas_allow_together_but_for_one_exchange() 
 
     // The second replica learns of it although nothing happens there.
     report(&sites[0], "g", 1, closed(&first[..LIMIT / 2])).await;
-    counts(&sites[1], &id, LIMIT / 2 + 1).await;
+    knows(&sites[1], &id, LIMIT / 2 + 1).await;
     assert_eq!(
         placed(&sites[1], &id, LIMIT).await.len(),
         LIMIT - LIMIT / 2 - 1
@@ -70,15 +63,15 @@ async fn while_the_ledger_is_down_each_replica_counts_by_itself() {
     let id = sites[0].login().await;
     assert_eq!(placed(&sites[0], &id, LIMIT).await.len(), LIMIT);
     assert_eq!(placed(&sites[1], &id, 1).await.len(), 1);
-    counts(&sites[1], &id, LIMIT + 1).await;
+    knows(&sites[1], &id, LIMIT + 1).await;
     redis.kill();
-    counts(&sites[1], &id, 1).await;
+    knows(&sites[1], &id, 1).await;
     assert_eq!(placed(&sites[1], &id, 2 * LIMIT).await.len(), LIMIT - 1);
     assert_eq!(placed(&sites[0], &id, LIMIT).await.len(), 0);
 
     redis.start_again().await.unwrap();
     for site in &sites {
-        counts(site, &id, 2 * LIMIT).await;
+        knows(site, &id, 2 * LIMIT).await;
         assert_eq!(placed(site, &id, LIMIT).await.len(), 0);
     }
 }

@@ -136,7 +136,7 @@ proptest! {
                 Step::Adopt(r, h) => slots[r].push((h, replicas[r].1.adopt(HOLDERS[h]))),
                 Step::Close(r, n) if !slots[r].is_empty() => {
                     let n = n % slots[r].len();
-                    slots[r].swap_remove(n);
+                    drop(slots[r].swap_remove(n));
                 }
                 Step::Close(..) => {}
                 Step::Exchange(r) => {
