@@ -106,6 +106,8 @@ causes! {
     NoSuchDocument = "no-such-document", 404, Info, "There is no such document.";
     /// The account has as many sessions as it may.
     TooManySessions = "too-many-sessions", 429, Info, "There are too many sessions of this account.";
+    /// The session, or the program's account, has as many WebSockets as it may.
+    TooManyStreams = "too-many-streams", 429, Info, "There are too many WebSockets of this session.";
     /// No engine is up.
     NoEngine = "no-engine", 503, Error, "No engine is up.";
     /// No engine has room.
@@ -133,6 +135,7 @@ impl From<Reason> for Cause {
             Reason::NoSuchRoute => Self::NoSuchRoute,
             Reason::NoSuchDocument => Self::NoSuchDocument,
             Reason::TooManySessions => Self::TooManySessions,
+            Reason::TooManyStreams => Self::TooManyStreams,
             Reason::NoEngine => Self::NoEngine,
             Reason::EnginesFull => Self::EnginesFull,
             Reason::StoreDown => Self::StoreDown,

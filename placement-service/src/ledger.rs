@@ -9,6 +9,7 @@
 mod keeping;
 mod metrics;
 mod probes;
+mod streams;
 
 use crate::clock::Clock;
 use crate::config;

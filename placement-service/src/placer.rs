@@ -17,7 +17,7 @@ use crate::fleet::metrics::{FleetCollector, ProbeMetrics};
 use crate::fleet::{self, FleetReader, FleetTask};
 use crate::ledger::{Ledger, LedgerTask};
 use crate::refusal::Refusal;
-use crate::reservation::Tallies;
+use crate::reservation::{StreamSlot, Tallies};
 use crate::sessions::LiveSession;
 use crate::target::{Routes, Target};
 use attachments::{Attachment, Attachments, Key};
@@ -129,9 +129,11 @@ impl Placer {
         registry: &mut Registry,
         (fleet, tallies, task): (FleetReader, Tallies, Option<FleetTask>),
     ) -> Arc<Self> {
+        let pool = |pool| Pool::new(pool, &config.placement, tallies.streams());
+        let pools: Arc<[Pool]> = config.pools.iter().map(pool).collect();
+        // Exchanges the counts of the pools that are there.
         let keeping = tallies.ledger().map(|ledger| ledger.keep(tallies.clone()));
         registry.register_collector(Box::new(FleetCollector(fleet.clone())));
-        let pools: Arc<[Pool]> = config.pools.iter().map(Pool::new).collect();
         let rooms = RoomCollector::new(Arc::clone(&pools), fleet.clone());
         registry.register_collector(Box::new(rooms));
         Arc::new(Self {
@@ -247,10 +249,12 @@ impl Placer {
 
     async fn place_in(&self, task: Task<'_>, notes: &mut Notes) -> Result<Placed, Refusal> {
         let Task { pool, target, .. } = task;
+        // Given back when it is dropped, whatever ends the placement.
+        let session_slot = pool.count_stream(&task.request.session.session_ref)?;
         let strategy = pool.chooser.strategy().as_str();
         let Some(key) = Key::of(target, task.request, pool.sharing) else {
             let found = self.find(task, notes).await?;
-            return Ok(self.placed(task, found, strategy));
+            return Ok(self.placed(task, found, session_slot, strategy));
         };
         let slot = self.attachments.slot(key);
         let Ok(mut known) = timeout_at(task.deadline, slot.lock()).await else {
@@ -261,14 +265,15 @@ impl Placer {
         if let Some(attachment) = known.as_ref()
             && let Some(found) = self.rejoin(task, attachment).await
         {
-            return Ok(self.placed(task, found, explain::back_again(pool.sharing)));
+            let reason = explain::back_again(pool.sharing);
+            return Ok(self.placed(task, found, session_slot, reason));
         }
         let reason = if known.is_some() { REPLACED } else { strategy };
         match self.find(task, notes).await {
             Ok(found) => {
                 *known = Some(Attachment::new(&found.engine, &found.prepared));
                 self.attachments.keep(key, &slot);
-                Ok(self.placed(task, found, reason))
+                Ok(self.placed(task, found, session_slot, reason))
             }
             Err(refusal) => {
                 if known.is_none() {
@@ -279,7 +284,13 @@ impl Placer {
         }
     }
 
-    fn placed(&self, task: Task<'_>, found: Found, reason: &'static str) -> Placed {
+    fn placed(
+        &self,
+        task: Task<'_>,
+        found: Found,
+        session_slot: StreamSlot,
+        reason: &'static str,
+    ) -> Placed {
         let Task {
             pool,
             target,
@@ -289,8 +300,9 @@ impl Placer {
         let Found {
             engine,
             prepared,
-            reservation,
+            mut reservation,
         } = found;
+        reservation.hold(session_slot);
         let name = engine.name.as_str();
         let (cluster, destination) = pool.address(&engine);
         let stream = reservation.stream().map_or_else(stream_name, str::to_owned);

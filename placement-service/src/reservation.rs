@@ -12,6 +12,7 @@ mod elsewhere;
 mod handles;
 mod queue;
 mod standing;
+mod stream_counts;
 mod tallies;
 
 use crate::cost::{Cost, Kind};
@@ -27,6 +28,7 @@ use queue::Ticket;
 pub use standing::Standing;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+pub use stream_counts::{ChangedCount, PoolStreams, StreamCounts, StreamLimits, StreamSlot};
 pub use tallies::Tallies;
 use tokio::time::Instant;
 
@@ -39,6 +41,8 @@ pub struct Tally {
     ttl: Duration,
     /// `None`: this is the only replica.
     account: Option<Account>,
+    /// The streams of the engine's pool by session.
+    streams: Arc<PoolStreams>,
     books: Mutex<Books>,
 }
 
@@ -46,15 +50,17 @@ impl Tally {
     /// Empty books. A placement that no gateway reports open counts for `ttl` at the most.
     #[must_use]
     pub fn new(ttl: Duration) -> Self {
-        Self::with(ttl, None)
+        Self::with(ttl, None, Arc::default())
     }
 
-    /// Empty books that are told to the replicas' ledger under that account, if there is one.
+    /// Empty books that are told to the replicas' ledger under that account, if there is one. `streams`: of the
+    /// engine's pool.
     #[must_use]
-    pub fn with(ttl: Duration, account: Option<Account>) -> Self {
+    pub fn with(ttl: Duration, account: Option<Account>, streams: Arc<PoolStreams>) -> Self {
         Self {
             ttl,
             account,
+            streams,
             books: Mutex::default(),
         }
     }
@@ -112,16 +118,17 @@ impl Tally {
         Reservation {
             tally: Arc::clone(self),
             expected,
+            slot: None,
             stream: None,
             placed: false,
         }
     }
 
-    /// A gateway has reported the stream open, which it is since `since`.
-    pub fn opened(&self, stream: &str, since: Instant) {
+    /// A gateway has reported the session's stream open, which it is since `since`.
+    pub fn opened(&self, stream: &str, session_ref: &str, since: Instant) {
         let mut books = self.books();
-        if let Some(known) = books.streams.get(stream).copied() {
-            books.waiting.take(known.waiting);
+        if let Some(waiting) = books.streams.get(stream).map(|known| known.waiting) {
+            books.waiting.take(waiting);
             return;
         }
         // Placed by another process, or longer ago than a reservation counts.
@@ -138,6 +145,7 @@ impl Tally {
             since,
             waiting: Ticket::NONE,
             unseen,
+            _slot: Some(self.streams.adopt(session_ref)),
         };
         books.streams.insert(name, stream);
         books.changed();

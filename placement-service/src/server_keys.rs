@@ -36,11 +36,26 @@ impl ServerKeys {
         short(self.session_ref.clone().chain_update(id.0))
     }
 
-    /// The name of a token that belongs to no session, as [`Self::session_ref`] names those.
+    /// The name of a token that belongs to no session, as [`Self::session_ref`] names those. All tokens of one
+    /// account begin alike: whoever knows the name only can count by account.
     #[must_use]
-    pub fn token_ref(&self, token: &str) -> String {
-        let mac = self.session_ref.clone().chain_update(b"bearer ");
-        format!("{TOKEN}{}", short(mac.chain_update(token)))
+    pub fn token_ref(&self, account: &str, token: &str) -> String {
+        let keyed = |what: &[u8], text: &str| {
+            let mac = self.session_ref.clone().chain_update(what);
+            short(mac.chain_update(text))
+        };
+        let (account, token) = (keyed(b"account ", account), keyed(b"bearer ", token));
+        format!("{TOKEN}{account}.{token}")
+    }
+
+    /// Whose streams count together: a session by its name, a token by the part that its account's tokens share.
+    /// [`Self::is_token_ref`] tells the two apart.
+    #[must_use]
+    pub fn stream_holder(name: &str) -> &str {
+        match name.rsplit_once('.') {
+            Some((holder, _)) if Self::is_token_ref(name) && holder.len() >= TOKEN.len() => holder,
+            _ => name,
+        }
     }
 
     /// Whether a name is a token's, and no session's.
@@ -105,5 +120,25 @@ mod tests {
         assert_eq!(one.anonymous_id("X").len(), 43);
         assert_eq!(log_id(&store).await.unwrap(), log_id(&store).await.unwrap());
         assert_ne!(log_id(&store).await.unwrap(), log_id(&other).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn the_tokens_of_an_account_have_one_holder_and_a_session_is_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&dir.path().join("a.db")).await.unwrap();
+        let keys = ServerKeys::load(&store).await.unwrap();
+        let holder = ServerKeys::stream_holder;
+        let (one, two) = (keys.token_ref("robot", "a"), keys.token_ref("robot", "b"));
+        assert_ne!(one, two);
+        assert_eq!(holder(&one), holder(&two));
+        assert!(ServerKeys::is_token_ref(holder(&one)));
+        assert!(berth_api::is_stream_name(&one));
+        assert_ne!(holder(&one), holder(&keys.token_ref("other", "a")));
+        let session = keys.session_ref(&IdHash([7; 32]));
+        assert_eq!(holder(&session), session);
+        for name in ["", "a.b", "t.", "t.x"] {
+            assert_eq!(holder(name), name);
+        }
+        assert_eq!(holder("t..x"), "t.");
     }
 }

@@ -51,6 +51,8 @@ reasons! {
     NoSuchDocument = "no-such-document", 404;
     /// The account has as many sessions as it may.
     TooManySessions = "too-many-sessions", 429;
+    /// The session, or the program's account, has as many streams in the pool as it may.
+    TooManyStreams = "too-many-streams", 429;
     /// No engine is up.
     NoEngine = "no-engine", 503;
     /// Engines are up, none has room.

@@ -37,10 +37,11 @@ pub(super) async fn run(command: Explain) -> Result<(), Failure> {
     let (pool, engine, reason) = (field("pool"), field("engine"), field("reason"));
     print(&format!("pool {pool}: {engine} ({reason})"))?;
     print(&format!(
-        "room {}, waiting {}, attached to {}",
+        "room {}, waiting {}, attached to {}, streams {}",
         field("room"),
         field("waiting"),
-        field("attached_to")
+        field("attached_to"),
+        field("streams")
     ))?;
     let engines = answer.get("engines").and_then(Value::as_array);
     for engine in engines.into_iter().flatten() {

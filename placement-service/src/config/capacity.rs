@@ -1,8 +1,10 @@
 //! How much a pool takes at the most, and who waits for room.
 
-use super::Pool;
 use super::check::{Faults, SECOND};
+use super::{Placement, Pool};
+use crate::reservation::StreamLimits;
 use serde::Deserialize;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Limits; none when absent.
@@ -44,6 +46,22 @@ impl Pool {
     #[must_use]
     pub fn sessions_per_engine(&self) -> Option<u32> {
         self.capacity.per_engine.or(self.session_threshold)
+    }
+
+    /// Streams of one session, or of one program account, in this pool.
+    #[must_use]
+    pub fn stream_limits(&self, placement: &Placement) -> StreamLimits {
+        let limit = |own: Option<u32>, usual| NonZeroU32::new(own.unwrap_or(usual));
+        StreamLimits {
+            per_session: limit(
+                self.max_streams_per_session,
+                placement.max_streams_per_session,
+            ),
+            per_bearer: limit(
+                self.max_streams_per_bearer,
+                placement.max_streams_per_bearer,
+            ),
+        }
     }
 }
 
@@ -105,6 +123,32 @@ mod tests {
         assert_eq!(
             faults("strategy: weighted, capacity: { per_engine: 6 }"),
             ""
+        );
+    }
+
+    #[test]
+    fn a_pool_has_the_usual_limits_of_streams_or_its_own() {
+        let limits = |placement: &str, pool: &str| {
+            let yaml = format!(
+                "placement: {{ {placement} }}\npools: [ {{ name: p, driver: qix, cluster: c, discovery: {{ fixed: [] }}, {pool} }} ]"
+            );
+            let config = from_text(&yaml).unwrap().config;
+            let limits = config.pools[0].stream_limits(&config.placement);
+            let [session, bearer] = [limits.per_session, limits.per_bearer];
+            [session, bearer].map(|limit| limit.map_or(0, u32::from))
+        };
+        assert_eq!(limits("", ""), [200, 1000]);
+        let usual = "max_streams_per_session: 5, max_streams_per_bearer: 0";
+        assert_eq!(limits(usual, ""), [5, 0]);
+        assert_eq!(limits(usual, "max_streams_per_session: 0"), [0, 0]);
+        assert_eq!(limits(usual, "max_streams_per_bearer: 9"), [5, 9]);
+        assert_eq!(
+            faults("max_streams_per_session: -1"),
+            "pools[0].max_streams_per_session: invalid value: integer `-1`, expected u32"
+        );
+        assert_eq!(
+            faults("max_streams_per_bearer: many"),
+            "pools[0].max_streams_per_bearer: invalid type: string \"many\", expected u32"
         );
     }
 

@@ -33,6 +33,10 @@ pub struct Placement {
     /// How long a reservation counts at the most when no probe confirms it.
     #[serde(with = "humantime_serde")]
     pub reservation_ttl: Duration,
+    /// Streams that one login session may have in one pool; 0: no limit.
+    pub max_streams_per_session: u32,
+    /// Streams that the programs of one account may have in one pool with tokens that belong to no session; 0: no limit.
+    pub max_streams_per_bearer: u32,
     /// Which share of the decisions is logged with its reasons, 0 to 1.
     pub log_decisions: f64,
     /// Where replicas agree on what they have placed.

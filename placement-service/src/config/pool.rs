@@ -27,6 +27,12 @@ pub struct Pool {
     pub capacity: Capacity,
     #[serde(default)]
     pub waiting: Waiting,
+    /// In place of `placement.max_streams_per_session`.
+    #[serde(default)]
+    pub max_streams_per_session: Option<u32>,
+    /// In place of `placement.max_streams_per_bearer`.
+    #[serde(default)]
+    pub max_streams_per_bearer: Option<u32>,
     /// So long the weight of an engine that has come up grows.
     #[serde(default, with = "humantime_serde")]
     pub slow_start: Duration,

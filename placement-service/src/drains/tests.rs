@@ -163,7 +163,7 @@ async fn sockets_that_stay_are_told_of_again() {
     let world = World::new();
     let one = world.replica().await;
     let tally = &one.engines[0].tally;
-    tally.opened("s", Instant::now());
+    tally.opened("s", "r", Instant::now());
     one.drains.drain("p", "a", Duration::ZERO).await.unwrap();
     tokio::time::sleep(EVERY * 2).await;
     assert_eq!(one.events().len(), 2);

@@ -206,7 +206,7 @@ impl Registry {
                 if let Some((name, _)) = self.streams.get_key_value(open.stream.as_str()) {
                     let name = Arc::clone(name);
                     // The books lack it where another replica had it meanwhile.
-                    known.tally.opened(&name, since);
+                    known.tally.opened(&name, &open.session_ref, since);
                     self.list(gateway, name);
                 }
                 return;
@@ -220,7 +220,7 @@ impl Registry {
             .opened(&open.session_ref, Arc::clone(&name), now_ms);
         *self.engines.entry(engine.clone()).or_default() += 1;
         let tally = self.tallies.with_stream(&name, &engine.0, &engine.1);
-        tally.opened(&name, since);
+        tally.opened(&name, &open.session_ref, since);
         if let Some(gateway) = self.gateways.get_mut(gateway) {
             gateway.streams.insert(Arc::clone(&name));
         }

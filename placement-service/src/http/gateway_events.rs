@@ -58,7 +58,9 @@ fn refusal(error: GatewayError) -> HttpProblem {
     let silence = u32::try_from(SILENCE_S).unwrap_or(u32::MAX);
     match error {
         GatewayError::TooManyGateways => HttpProblem::too_many_gateways().retry_after(silence),
-        GatewayError::TooManyStreams => HttpProblem::too_many_streams().retry_after(silence),
+        GatewayError::TooManyStreams => {
+            HttpProblem::too_many_gateway_streams().retry_after(silence)
+        }
         GatewayError::Deaf => Refusal::new(Reason::StoreDown).retry_after(1).into(),
     }
 }

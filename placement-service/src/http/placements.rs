@@ -43,7 +43,7 @@ pub(super) struct ExplainedPlacement {
 /// Places one WebSocket. Counts as activity of its session, if a cookie names it.
 #[utoipa::path(post, path = PLACEMENTS_PATH, tag = GATEWAYS, security(("gateway" = [])), request_body = PlacementRequest,
     params(("x-berth-explain" = Option<String>, Header, description = "`1` asks for the reasons, for the role `admin`")),
-    responses((status = 200, body = ExplainedPlacement), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<408>, Refused<413>, Refused<440>, Refused<500>, Refused<503>))]
+    responses((status = 200, body = ExplainedPlacement), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<408>, Refused<413>, Refused<429>, Refused<440>, Refused<500>, Refused<503>))]
 pub(super) async fn place(
     _: Gateway,
     State(app): State<App>,

@@ -64,8 +64,9 @@ own_problems! {
     drained_by_discovery = CONFLICT, "drained-by-discovery", "Its discovery drains the engine";
     /// More gateways report than can be kept.
     too_many_gateways = TOO_MANY_REQUESTS, "too-many-gateways", "Too many gateways report";
-    /// More streams are open than can be kept.
-    too_many_streams = TOO_MANY_REQUESTS, "too-many-streams", "Too many streams are open";
+    /// More streams are open at gateways than can be kept.
+    too_many_gateway_streams = TOO_MANY_REQUESTS, "too-many-gateway-streams",
+        "Too many streams are open at gateways";
     /// No webhook of that name.
     no_such_webhook = NOT_FOUND, "no-such-webhook", "There is no such webhook";
     /// The webhook has no dead letter of that number.
@@ -186,6 +187,7 @@ const fn title(reason: Reason) -> &'static str {
         Reason::NoSuchRoute => "No route takes this path",
         Reason::NoSuchDocument => "The engine does not know the document",
         Reason::TooManySessions => "The account has too many sessions",
+        Reason::TooManyStreams => "The session has too many streams",
         Reason::NoEngine => "No engine is up",
         Reason::EnginesFull => "Every engine is full",
         Reason::StoreDown => "The session store does not answer",

@@ -14,8 +14,10 @@ use tracing::{info, warn};
 const AUDIT: u32 = 240;
 
 pub(super) struct Keeping {
-    ledger: Ledger,
-    tallies: Tallies,
+    pub(super) ledger: Ledger,
+    pub(super) tallies: Tallies,
+    /// The ledger has the counts of all sessions' streams.
+    pub(super) exchanges_streams: bool,
     /// Where we are in what the others tell of probes; empty: at what is new.
     place: String,
     signs: u32,
@@ -27,6 +29,7 @@ impl Keeping {
         Self {
             ledger,
             tallies,
+            exchanges_streams: false,
             place: String::new(),
             signs: 0,
             lost: false,
@@ -62,6 +65,7 @@ impl Keeping {
             warn!(%error, "the ledger does not answer: pools with limits get nothing new");
         }
         self.ledger.0.metrics.stand(false, 0, true);
+        self.stop_stream_exchange();
         let now = Instant::now();
         self.ledger.0.probes.round(true, Vec::new(), now);
         drop(self.ledger.0.probes.take_told(now));
@@ -80,6 +84,7 @@ impl Keeping {
             self.reconcile().await?;
         }
         self.tell().await?;
+        self.exchange_streams(!synced.known || audit).await?;
         if !synced.settling && ledger.state().up {
             ledger.state().settled = true;
         }

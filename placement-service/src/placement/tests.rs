@@ -419,7 +419,7 @@ fn the_scale_follows_memory_and_the_number_of_engines() {
     let known = (0..9).map(|n| up(&format!("e-{n}"), load(5, 900.0, 0.1)));
     let silent = up("silent", Load::default());
     for n in 0..5 {
-        silent.tally.opened(&format!("s{n}"), now);
+        silent.tally.opened(&format!("s{n}"), "r", now);
     }
     let engines = fleet(known.chain([silent]));
     let why = chooser.explain(&engines, &ask(now));

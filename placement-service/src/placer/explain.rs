@@ -38,6 +38,8 @@ pub struct Explained {
     pub room: Option<u64>,
     /// How many wait for room.
     pub waiting: u32,
+    /// Streams of the session in the pool, open or being opened.
+    pub streams: u32,
     /// Every engine, as the chooser sees it.
     pub engines: Vec<Candidate>,
 }
@@ -118,7 +120,11 @@ impl Placer {
             .tallies
             .ledger()
             .filter(|_| pool.chooser.most() != (None, None));
+        let (streams, limit) = pool.streams(&request.session.session_ref);
         let (engine, reason) = match (back, chosen) {
+            _ if limit.is_some_and(|limit| streams >= limit) => {
+                (None, Reason::TooManyStreams.as_str())
+            }
             (None, _) if ledger.is_some_and(|ledger| !ledger.is_up()) => {
                 (None, Reason::StoreDown.as_str())
             }
@@ -137,6 +143,7 @@ impl Placer {
             attached_to: attachment.map(|a| a.engine.to_string()),
             room: pool.chooser.room(&now.engines, ask.now),
             waiting: pool.waiting.count(),
+            streams,
             engines: why.engines.iter().map(Candidate::of).collect(),
         })
     }

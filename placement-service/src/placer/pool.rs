@@ -6,7 +6,10 @@ use crate::config::{self, Sharing};
 use crate::driver::{self, EngineDriver, Fault, Job};
 use crate::engine::Engine;
 use crate::placement::{Chooser, Rehearsal, Rules};
+use crate::refusal::Refusal;
+use crate::reservation::{PoolStreams, StreamCounts, StreamSlot};
 use crate::target::Opening;
+use berth_api::Reason;
 use rand::rngs::StdRng;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +18,8 @@ use tracing::{debug, info, warn};
 
 /// What stands for the engine's name in a pool's `cluster`.
 const ENGINE: &str = "{engine}";
+/// Seconds after which a session with too many streams may try again: gateways have reported what it closed.
+const TOO_MANY_RETRY_S: u32 = 5;
 
 /// One pool.
 pub(super) struct Pool {
@@ -24,19 +29,42 @@ pub(super) struct Pool {
     pub(super) chooser: Chooser,
     pub(super) waiting: WaitingRoom,
     pub(super) sharing: Sharing,
+    streams: Arc<PoolStreams>,
 }
 
 impl Pool {
-    pub(super) fn new(config: &config::Pool) -> Self {
+    pub(super) fn new(
+        config: &config::Pool,
+        placement: &config::Placement,
+        counts: &StreamCounts,
+    ) -> Self {
         let random = Box::new(rand::make_rng::<StdRng>());
+        let name: Arc<str> = config.name.as_str().into();
+        let streams = counts.pool(&name);
+        streams.set_limits(config.stream_limits(placement));
         Self {
-            name: config.name.as_str().into(),
+            name,
             cluster: config.cluster.clone(),
             driver: driver::from_config(config),
             chooser: Chooser::new(Rules::of(config), random),
             waiting: WaitingRoom::new(config.waiting),
             sharing: config.sharing,
+            streams,
         }
+    }
+
+    /// Counts one more stream of a session, before any engine is looked at.
+    pub(super) fn count_stream(&self, session_ref: &str) -> Result<StreamSlot, Refusal> {
+        self.streams.acquire(session_ref).map_err(|limit| {
+            let detail = format!("{limit} streams of it are open or being opened in this pool");
+            let refusal = Refusal::new(Reason::TooManyStreams).with_detail(detail);
+            refusal.retry_after(TOO_MANY_RETRY_S)
+        })
+    }
+
+    /// The streams of a session, and how many it may have.
+    pub(super) fn streams(&self, session_ref: &str) -> (u32, Option<u32>) {
+        self.streams.count(session_ref)
     }
 
     /// The Envoy cluster, and the destination within it unless the cluster is the engine's own.

@@ -6,6 +6,7 @@ use super::changes::Listener;
 use super::coming::{Coming, Expected};
 use super::elsewhere::Elsewhere;
 use super::queue::{Queue, Ticket};
+use super::stream_counts::StreamSlot;
 use crate::cost::{Cost, Kind};
 use crate::suspicion::Suspicion;
 use foldhash::fast::RandomState;
@@ -15,13 +16,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A stream that counts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Stream {
     pub(super) since: Instant,
     /// Among those that no gateway has reported yet.
     pub(super) waiting: Ticket,
     /// Among those that the last probe cannot have seen.
     pub(super) unseen: Ticket,
+    /// Ends with the entry. `None`: nobody limits the streams of its session.
+    pub(super) _slot: Option<StreamSlot>,
 }
 
 /// When a stream closed: a gateway tells it a while after.

@@ -4,6 +4,7 @@
 use super::Tally;
 use super::books::Stream;
 use super::coming::Expected;
+use super::stream_counts::StreamSlot;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 pub struct Reservation {
     pub(super) tally: Arc<Tally>,
     pub(super) expected: Expected,
+    pub(super) slot: Option<StreamSlot>,
     /// As the ledger knows it.
     pub(super) stream: Option<Arc<str>>,
     /// It counts under its stream's name.
@@ -21,6 +23,11 @@ pub struct Reservation {
 }
 
 impl Reservation {
+    /// The stream counts for its session as long as it counts on the engine.
+    pub fn hold(&mut self, slot: StreamSlot) {
+        self.slot = Some(slot);
+    }
+
     /// The session is on the engine; `stream` is what gateways will call it.
     pub fn placed(mut self, stream: &str, now: Instant) {
         // The ledger has it until the books say otherwise.
@@ -37,6 +44,7 @@ impl Reservation {
             since: now,
             waiting: all.waiting.push((now, name)),
             unseen: all.unseen.push((now, self.expected)),
+            _slot: self.slot.take(),
         });
         // Nothing has changed for a choice: it counts as it did.
         all.give_back(&self.expected);

@@ -1,7 +1,7 @@
 //! The books of every engine by name. They outlive a discovery that loses sight of an engine for a
 //! while, and are there before it finds one whose streams a gateway has reported already.
 
-use super::{Account, Reservation, Tally};
+use super::{Account, Reservation, StreamCounts, Tally};
 use crate::engine::{Endpoint, EngineName};
 use crate::ledger::Ledger;
 use moka::sync::Cache;
@@ -24,6 +24,7 @@ struct All {
     placed: Cache<String, Arc<Tally>>,
     /// Engines that were found, or have streams: those of discoveries and of gateways' reports are bounded.
     engines: Mutex<HashMap<(Arc<str>, EngineName), Kept>>,
+    streams: StreamCounts,
 }
 
 #[derive(Debug)]
@@ -49,6 +50,7 @@ impl Tallies {
             ledger,
             placed: placed.build(),
             engines: Mutex::default(),
+            streams: StreamCounts::default(),
         }))
     }
 
@@ -113,6 +115,7 @@ impl Tallies {
             kept.tally.lapse(now);
             Arc::strong_count(&kept.tally) > 1 || !kept.tally.is_empty()
         });
+        self.0.streams.remove_unused();
     }
 
     fn kept<'a>(
@@ -126,6 +129,12 @@ impl Tallies {
             endpoint: None,
             tally: self.0.books(pool, name),
         })
+    }
+
+    /// How many streams each session has in each pool.
+    #[must_use]
+    pub fn streams(&self) -> &StreamCounts {
+        &self.0.streams
     }
 
     /// The replicas' ledger, if there is one.
@@ -166,10 +175,10 @@ impl Tallies {
 
 impl All {
     /// New books of an engine.
-    fn books(&self, pool: &str, name: &EngineName) -> Arc<Tally> {
+    fn books(&self, pool: &Arc<str>, name: &EngineName) -> Arc<Tally> {
         let ledger = self.ledger.clone();
         let account = ledger.map(|ledger| Account::new(ledger, account_of(pool, name).into()));
-        Arc::new(Tally::with(self.ttl, account))
+        Arc::new(Tally::with(self.ttl, account, self.streams.pool(pool)))
     }
 }
 
@@ -196,7 +205,7 @@ mod tests {
         let (tallies, pool) = (Tallies::new(TTL), Arc::from("p"));
         let name = EngineName::from("e");
         let now = Instant::now();
-        tallies.of(&pool, &name).opened("s", now);
+        tallies.of(&pool, &name).opened("s", "r", now);
         let first = tallies.found(&pool, &name, endpoint(1));
         assert_eq!(first.standing(now).open, 1, "reported before it was found");
         drop(first);

@@ -88,7 +88,7 @@ fn a_stream_that_is_reported_open_counts_until_it_closes() {
     let now = Instant::now();
     tally.reserve(1).placed("a", now);
     tally.reserve(1).placed("b", now);
-    tally.opened("a", now + MS);
+    tally.opened("a", "r", now + MS);
     let own = |at| (tally.standing(at).own, tally.standing(at).open);
     assert_eq!(own(now + MS), (2, 1));
     assert_eq!(own(now + TTL), (1, 1), "b was never reported");
@@ -106,7 +106,7 @@ fn what_closes_after_a_probe_has_seen_it_is_taken_from_the_probes_count() {
     let sessions = |probed, at| tally.standing(at).sessions(Some(probed));
     for name in ["a", "b"] {
         tally.reserve(1).placed(name, now);
-        tally.opened(name, now);
+        tally.opened(name, "r", now);
     }
     assert_eq!(sessions(0, now), 2);
     tally.probed(now + SETTLE, 5);
@@ -127,7 +127,7 @@ fn what_is_told_late_and_may_have_closed_before_the_probe_is_not_taken_from_its_
     let sessions = |at| tally.standing(at).sessions(Some(0));
     for name in ["before", "unknown", "after"] {
         tally.reserve(1).placed(name, now);
-        tally.opened(name, now);
+        tally.opened(name, "r", now);
     }
     let probe = now + 10 * SETTLE;
     // One has closed a moment ago, and its gateway has not told yet.
@@ -149,7 +149,7 @@ fn what_is_told_after_a_probe_whose_numbers_come_later_does_not_hide_a_placement
     let now = Instant::now();
     let sessions = |at| tally.standing(at).sessions(Some(0));
     tally.reserve(1).placed("old", now);
-    tally.opened("old", now);
+    tally.opened("old", "r", now);
     tally.probed(now + SETTLE, 1);
     let probe = now + 2 * SETTLE;
     tally.reserve(1).placed("new", probe - MS);
@@ -166,8 +166,8 @@ fn a_stream_of_another_process_counts_unless_the_probe_has_seen_it() {
     let tally = Arc::new(Tally::new(TTL));
     let now = Instant::now() + 10 * SETTLE;
     tally.probed(now, 1);
-    tally.opened("old", now - SETTLE);
-    tally.opened("new", now);
+    tally.opened("old", "r", now - SETTLE);
+    tally.opened("new", "r", now);
     let standing = tally.standing(now);
     assert_eq!((standing.sessions(Some(1)), standing.own), (2, 2));
 }
@@ -197,7 +197,7 @@ fn what_a_session_is_expected_to_cost_goes_with_its_stream() {
     reserve().placed("b", now);
     assert_eq!(coming(now + TTL), Cost::default(), "lapsed");
     reserve().placed("c", now + TTL);
-    tally.opened("c", now + TTL);
+    tally.opened("c", "r", now + TTL);
     assert_eq!(coming(now + 3 * TTL), cost, "open, and not seen");
     tally.probed(now + 3 * TTL, 1);
     assert_eq!(coming(now + 3 * TTL), Cost::default(), "seen");
@@ -267,7 +267,8 @@ proptest! {
                 Step::Reserve => {
                     let kind = Kind { document: Some(handles.len() as u64), held: false };
                     let cost = Cost { memory_mb: 3.3, cpu: 0.01 };
-                    let (handle, standing) = tally.reserve_for(0, kind, || cost, now);
+                    let (mut handle, standing) = tally.reserve_for(0, kind, || cost, now);
+                    handle.hold(tally.streams.acquire("r").unwrap());
                     prop_assert_eq!(standing, tally.standing(now));
                     handles.push(handle);
                     prop_assert_eq!(tally.standing(now).own, before.own + 1);
@@ -287,7 +288,7 @@ proptest! {
                 // Every other name is of a placement, if there was one.
                 Step::Open(n) => {
                     let name = if n % 2 == 0 && n < placed { format!("p{n}") } else { format!("x{n}") };
-                    tally.opened(&name, now);
+                    tally.opened(&name, "r", now);
                     open.insert(name);
                 }
                 Step::Close { name: n, lasted_ms } => {
@@ -306,6 +307,8 @@ proptest! {
             }
             let standing = tally.standing(now);
             prop_assert_eq!(standing.open as usize, open.len());
+            // What counts on the engine counts for its session, and nothing else does.
+            prop_assert_eq!(tally.streams.count("r").0, standing.own);
             let (least, most) = (handles.len() + open.len(), handles.len() + open.len() + usize::from(placed));
             prop_assert!((least..=most).contains(&(standing.own as usize)));
             prop_assert!(standing.reserved as usize >= handles.len());
@@ -317,6 +320,7 @@ proptest! {
         }
         let end = tally.standing(now + TTL);
         prop_assert_eq!((end.reserved, end.own, end.open), (0, 0, 0));
+        prop_assert_eq!(tally.streams.count("r").0, 0);
         prop_assert_eq!(end.coming, Cost::default());
         prop_assert!(tally.is_empty());
         tally.probed(now + TTL, 0);
@@ -342,4 +346,37 @@ fn what_other_replicas_have_counts_until_a_probe_has_seen_it() {
     assert_eq!(tally.standing(now).sessions(None), 5);
     tally.moved("a");
     assert_eq!(tally.standing(now).sessions(None), 5);
+}
+
+#[test]
+fn a_stream_counts_for_its_session_until_the_books_let_go_of_it() {
+    let (tally, now) = (Arc::new(Tally::new(TTL)), Instant::now());
+    let count = || tally.streams.count("r").0;
+    let place = |name: &str| {
+        let mut handle = tally.reserve(1);
+        handle.hold(tally.streams.acquire("r").unwrap());
+        handle.placed(name, now);
+    };
+    // Moved to another replica; closed; lapsed; the name comes twice; opened here without a placement.
+    for name in ["moved", "closed", "lapsed", "closed"] {
+        place(name);
+    }
+    assert_eq!(count(), 3);
+    tally.opened("foreign", "r", now);
+    tally.opened("closed", "r", now);
+    assert_eq!(count(), 4);
+    tally.moved("moved");
+    tally.closed("closed", Duration::ZERO, now);
+    tally.closed("closed", Duration::ZERO, now);
+    assert_eq!(count(), 2);
+    tally.lapse(now + TTL);
+    assert_eq!(count(), 1);
+    tally.closed("foreign", Duration::ZERO, now);
+    assert_eq!(count(), 0);
+    // Handles that come to nothing.
+    let mut handle = tally.reserve(1);
+    handle.hold(tally.streams.acquire("r").unwrap());
+    assert_eq!(count(), 1);
+    drop(handle);
+    assert_eq!(count(), 0);
 }

@@ -13,7 +13,7 @@ impl Sessions {
     /// When the session that it names is over, or another account's.
     pub async fn of_bearer(&self, token: &str, bearer: Bearer) -> Result<LiveSession, Refusal> {
         let session_ref = match bearer.session_ref {
-            None => self.keys.token_ref(token),
+            None => self.keys.token_ref(&bearer.account, token),
             Some(session_ref) => {
                 let session = self.show(&session_ref).await.map_err(|e| store_down(&e))?;
                 if session.is_none_or(|session| session.account != bearer.account) {

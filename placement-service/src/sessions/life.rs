@@ -224,7 +224,7 @@ mod tests {
         let ended = Life::Ended(Some(EndCause::Logout));
         assert_eq!(again.life(&live.session_ref).await, Ok(ended));
         assert_eq!(again.life("nobody's").await, Ok(Life::Ended(None)));
-        let name = again.keys.token_ref("a.b.c");
+        let name = again.keys.token_ref("robot", "a.b.c");
         assert_eq!(again.life(&name).await, Ok(Life::Token));
         assert!(again.still_lives(&LiveSession {
             session_ref: name,

@@ -15,6 +15,8 @@ fn routes() -> Routes {
         probe: None,
         capacity: config::Capacity::default(),
         waiting: config::Waiting::default(),
+        max_streams_per_session: None,
+        max_streams_per_bearer: None,
         slow_start: std::time::Duration::ZERO,
         sharing: config::Sharing::default(),
         session_ttl: std::time::Duration::from_secs(60),

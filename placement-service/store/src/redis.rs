@@ -15,11 +15,14 @@
 //!
 //! Nothing expires by itself, as every end has to be told: Redis must not evict (`maxmemory-policy noeviction`).
 
+/// What every script begins with.
+const SHARED: &str = include_str!("redis/shared.lua");
+
 /// Declares scripts, each after what they share.
 macro_rules! scripts {
     ($($name:ident = $code:expr;)+) => {
         $(static $name: std::sync::LazyLock<redis::Script> = std::sync::LazyLock::new(|| {
-            redis::Script::new(&format!("{}\n{}", include_str!("shared.lua"), $code))
+            redis::Script::new(&format!("{}\n{}", crate::redis::SHARED, $code))
         });)+
     };
 }

@@ -163,7 +163,7 @@ async fn when_all_metrics_are_stale_the_engines_stay_in_use() {
     watched.until(|fleet| engine(fleet).is_blind()).await;
     // Then our own counts are what autoscalers see, too.
     let blind = engine(&watched.fleet.now());
-    blind.tally.opened("stream", Instant::now());
+    blind.tally.opened("stream", "r", Instant::now());
     let own = "berth_engine_sessions{pool=\"main\",engine=\"a\"} 1\n";
     assert!(watched.metrics().contains(own));
     assert_eq!(watched.states()[0].1, State::NoMetrics);

@@ -92,7 +92,7 @@ async fn heard_of(site: &Site, gateways: u64) {
     .await;
 }
 
-async fn later(time: Duration) {
+pub(crate) async fn later(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;
     tokio::time::resume();

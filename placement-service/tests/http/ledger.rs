@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// So many replicas on one store and one ledger.
-async fn replicas(count: usize, redis: &str, more: &str) -> Vec<Site> {
+/// So many replicas on one store and one ledger, where a session may have any number of streams.
+pub(crate) async fn replicas(count: usize, redis: &str, more: &str) -> Vec<Site> {
     // A busy machine may let a replica wait for seconds, and lapsing is not what most of these tests are about.
     let yaml = format!(
         "session: {{ cookie: {{ secure: false }}, cache: 60s }}
@@ -20,6 +20,7 @@ placement:
   deadline: 60s
   engine_timeout: 20s
   reservation_ttl: 10m
+  max_streams_per_session: 0
   ledger: {{ kind: redis, url: {{ inline: \"{redis}\" }}, timeout: 5s, sync: 100ms, lease: 8s }}
 {more}"
     );

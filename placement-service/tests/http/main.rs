@@ -40,6 +40,8 @@ mod sessions;
 mod site;
 mod stores;
 mod strategies;
+mod stream_limit;
+mod stream_limit_replicas;
 mod sweep;
 mod takeover;
 mod transmitter;

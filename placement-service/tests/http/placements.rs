@@ -165,12 +165,12 @@ async fn many_placements_share_one_connection() {
     }
 }
 
-fn by_token(token: &str, path: &str) -> String {
+pub(crate) fn by_token(token: &str, path: &str) -> String {
     json!({"token": token, "method": "GET", "path": path, "host": "h"}).to_string()
 }
 
 /// A token as a program's owner would make it, with the service's own secret.
-fn program_token(more: &serde_json::Value) -> String {
+pub(crate) fn program_token(more: &serde_json::Value) -> String {
     let mut claims =
         json!({"iss": "berth", "aud": "engine", "sub": "robot", "exp": 4_102_444_800_u64});
     let fields = claims.as_object_mut().unwrap();
@@ -199,7 +199,7 @@ async fn a_programs_token_places_and_reaches_the_engine_as_it_is() {
     assert_eq!(site.session_rows().await, 0);
     // The same token has the same name, another one another.
     assert!(placed.session_ref.starts_with("t."), "no session's");
-    assert_eq!(placed.session_ref.len(), 24);
+    assert_eq!(placed.session_ref.len(), 47);
     assert_eq!(
         place().await.json()["session_ref"],
         json!(placed.session_ref)

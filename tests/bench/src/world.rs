@@ -174,6 +174,9 @@ fn service_config(engines: &[Engine], dir: &Path) -> Result<Value> {
         {"path": "/app/{document}", "pool": "qix", "open": {"document": "{document}"}},
     ]});
     render::merge(&mut config, &routes);
+    // One session opens all sockets, faster than the gateways report their ends.
+    let unlimited = json!({"placement": {"max_streams_per_session": 0}});
+    render::merge(&mut config, &unlimited);
     Ok(config)
 }
 

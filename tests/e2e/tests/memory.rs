@@ -6,6 +6,7 @@
 
 use berth_harness::client::{Connection, upgrade_head};
 use berth_harness::{Call, Result, Stack, paths};
+use serde_json::json;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
@@ -62,6 +63,8 @@ async fn memory_is_flat_under_requests_and_aborts() -> Result<()> {
     let mut stack = Stack::builder()
         .engines(1)
         .engine_args(&["--session-kb", "0"])
+        // One session asks for all sockets, faster than it is told that they are not wanted.
+        .service_config(&json!({"placement": {"max_streams_per_session": 0}}))
         .start()
         .await?;
     let cookie = stack.login_demo().await?;

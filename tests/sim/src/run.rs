@@ -204,7 +204,7 @@ impl<'a> Game<'a> {
         };
         let (tally, now) = (&known.tally, self.start + at);
         match event.what {
-            What::ReportedOpen => tally.opened(&stream(event.session), now),
+            What::ReportedOpen => tally.opened(&stream(event.session), "r", now),
             What::ReportedClosed(lasted) => {
                 tally.closed(&stream(event.session), lasted, now);
             }

@@ -165,7 +165,7 @@ impl World {
         }
         for (engine, stream) in chosen.drain(..) {
             let place = place_of(&engine);
-            engine.tally.opened(&stream, self.now);
+            engine.tally.opened(&stream, &stream, self.now);
             self.ends.push_back((place, Some(stream)));
             if let Some(count) = self.sessions.get_mut(place as usize) {
                 *count += 1;

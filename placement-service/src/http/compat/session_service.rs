@@ -84,7 +84,7 @@ struct Found {
 /// `GET /v1/session/doc/{docId}`: as `/doc/doc/{docId}` is placed.
 #[utoipa::path(get, path = DOCUMENT_PATH, tag = OTHERS, security(("jwt" = [])),
     params(("docId" = String, Path, description = "The document's name")),
-    responses((status = 200, body = Found), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<500>, Refused<503>))]
+    responses((status = 200, body = Found), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<429>, Refused<500>, Refused<503>))]
 async fn document(
     Of(app): Of<App>,
     uri: Uri,
@@ -99,7 +99,7 @@ async fn document(
 
 /// `GET /v1/session/session-doc`: a document that lives in memory only.
 #[utoipa::path(get, path = SESSION_DOC_PATH, tag = OTHERS, security(("jwt" = [])),
-    responses((status = 200, body = Found), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<500>, Refused<503>))]
+    responses((status = 200, body = Found), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<429>, Refused<500>, Refused<503>))]
 async fn session_doc(Of(app): Of<App>, headers: HeaderMap) -> Result<Json<Found>, HttpProblem> {
     found(&app, &headers, SESSION_DOC_PLACED_AS, None).await
 }

@@ -7,6 +7,7 @@ local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local function streams(replica) return l .. 'streams:' .. replica end
 local function counts(replica) return l .. 'counts:' .. replica end
 local function moved(replica) return l .. 'moved:' .. replica end
+local function holders(replica) return l .. 'holders:' .. replica end
 local function is_alive(replica) return redis.call('ZSCORE', replicas_key, replica) end
 
 local function lives(replica, lease_ms) redis.call('ZADD', replicas_key, whole(now + tonumber(lease_ms)), replica) end
@@ -14,7 +15,7 @@ local function lives(replica, lease_ms) redis.call('ZADD', replicas_key, whole(n
 -- The replicas that are alive. What the others had counts no more.
 local function alive()
     for _, replica in ipairs(redis.call('ZRANGEBYSCORE', replicas_key, '-inf', whole(now))) do
-        redis.call('DEL', streams(replica), counts(replica), moved(replica))
+        redis.call('DEL', streams(replica), counts(replica), moved(replica), holders(replica))
         redis.call('ZREM', replicas_key, replica)
     end
     return redis.call('ZRANGE', replicas_key, 0, -1)

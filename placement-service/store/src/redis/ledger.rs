@@ -8,6 +8,7 @@
 //! | `streams:REPLICA` | hash: stream -> engine |
 //! | `counts:REPLICA` | hash: engine, or pool, -> how many of these |
 //! | `moved:REPLICA` | list: streams that another replica has taken over, or seen closed |
+//! | `holders:REPLICA` | hash: pool and session, or program account -> streams of it |
 //! | `settling` | there while replicas tell an empty ledger what they have |
 //! | `prober`, `probes` | who probes; stream: what the engines answered |
 
@@ -22,11 +23,16 @@ const CHANGES: usize = 500;
 /// Probes read in one script at the most.
 const PROBES: usize = 500;
 
+/// What every script of the ledger begins with.
+const LEDGER: &str = include_str!("ledger.lua");
+
 macro_rules! ledger_scripts {
     ($($name:ident = $code:literal;)+) => {
-        scripts! { $($name = concat!(include_str!("ledger.lua"), $code);)+ }
+        scripts! { $($name = format!("{}{}", crate::redis::ledger::LEDGER, $code);)+ }
     };
 }
+
+mod streams;
 
 ledger_scripts! {
     RESERVE = "

@@ -73,7 +73,9 @@ async fn whatever_ends_a_session_closes_its_sockets_on_every_gateway() -> Result
         .engines(2)
         .envoys(2)
         .envoy_concurrency(2)
-        .service_config(&json!({"api": {"clients": operator}}))
+        .service_config(
+            &json!({"api": {"clients": operator}, "placement": {"max_streams_per_session": 1_000}}),
+        )
         .start()
         .await?;
     let mut gateways = vec![stack.http()];

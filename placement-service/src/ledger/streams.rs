@@ -1,0 +1,32 @@
+//! Exchanges with the other replicas how many streams each session has in each pool, with each sign of life. Only
+//! counts that have changed are sent, and only of pools with a limit: others cost no call.
+
+use super::keeping::Keeping;
+use berth_store::StoreError;
+
+impl Keeping {
+    /// `restart`: the ledger may lack counts, or have old ones.
+    pub(super) async fn exchange_streams(&mut self, restart: bool) -> Result<(), StoreError> {
+        let streams = self.tallies.streams();
+        let restart = restart || !self.exchanges_streams;
+        if restart {
+            streams.start_exchange();
+        }
+        let changed = streams.take_changed();
+        if changed.is_empty() && !restart {
+            return Ok(());
+        }
+        let counts: Vec<_> = changed.iter().map(|c| (c.name(), c.own)).collect();
+        let redis = &self.ledger.0.redis;
+        let elsewhere = redis.exchange_streams(&counts, restart).await?;
+        streams.set_elsewhere(changed.into_iter().zip(elsewhere));
+        self.exchanges_streams = true;
+        Ok(())
+    }
+
+    /// Nobody knows what the other replicas have: the limits hold for each replica by itself.
+    pub(super) fn stop_stream_exchange(&mut self) {
+        self.exchanges_streams = false;
+        self.tallies.streams().stop_exchange();
+    }
+}

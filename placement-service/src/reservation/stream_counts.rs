@@ -1,0 +1,91 @@
+//! How many streams each login session, or each program account, has in each pool, and what the other replicas
+//! have of them. A stream counts from the start of its placement until its books let go of it. Knows no engine and
+//! no gateway, and never waits.
+
+mod pool;
+
+pub use pool::{PoolStreams, StreamLimits, StreamSlot};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A count that other replicas have to learn, and whose count they have to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedCount {
+    pool: Arc<str>,
+    holder: Arc<str>,
+    /// Streams that this replica counts.
+    pub own: u32,
+}
+
+impl ChangedCount {
+    /// The holder's name over all pools. A pool's name has no slash in it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.pool, self.holder)
+    }
+}
+
+/// The counts of all pools. Has as many pools as are configured, and those of streams that gateways report.
+#[derive(Debug, Default)]
+pub struct StreamCounts(Mutex<HashMap<Arc<str>, Arc<PoolStreams>>>);
+
+impl StreamCounts {
+    /// The counts of one pool.
+    #[must_use]
+    pub fn pool(&self, name: &Arc<str>) -> Arc<PoolStreams> {
+        let mut pools = self.pools();
+        Arc::clone(pools.entry(Arc::clone(name)).or_default())
+    }
+
+    /// Removes pools that nothing uses.
+    pub(super) fn remove_unused(&self) {
+        self.pools()
+            .retain(|_, streams| Arc::strong_count(streams) > 1);
+    }
+
+    /// From now on changes are listed for the other replicas, all counts at first.
+    pub fn start_exchange(&self) {
+        for streams in self.pools().values() {
+            streams.start_exchange();
+        }
+    }
+
+    /// The other replicas cannot be asked: only the counts of this one limit anybody.
+    pub fn stop_exchange(&self) {
+        for streams in self.pools().values() {
+            streams.stop_exchange();
+        }
+    }
+
+    /// Counts that have changed, and those of holders at their limit because of other replicas.
+    #[must_use]
+    pub fn take_changed(&self) -> Vec<ChangedCount> {
+        let mut changed = Vec::new();
+        for (pool, streams) in self.pools().iter() {
+            let counts = streams.take_changed().into_iter();
+            changed.extend(counts.map(|(holder, own)| ChangedCount {
+                pool: Arc::clone(pool),
+                holder,
+                own,
+            }));
+        }
+        changed
+    }
+
+    /// Enters how many streams the other replicas have of these holders.
+    pub fn set_elsewhere(&self, counts: impl IntoIterator<Item = (ChangedCount, u32)>) {
+        let pools = self.pools();
+        for (count, elsewhere) in counts {
+            if let Some(streams) = pools.get(&count.pool) {
+                streams.set_elsewhere(&count.holder, elsewhere);
+            }
+        }
+    }
+
+    fn pools(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<PoolStreams>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,52 @@
+//! One login cookie that opens socket after socket: it gets as many as a session may have, and others are served.
+
+use berth_harness::{Result, Stack, wait};
+use serde_json::json;
+use std::time::Duration;
+
+const PATH: &str = "/app/sales.qvf";
+const LIMIT: usize = 3;
+/// Generous: the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn a_session_opens_as_many_sockets_as_it_may_and_one_more_for_each_that_closes() -> Result<()>
+{
+    let limit = json!({"placement": {"max_streams_per_session": LIMIT}});
+    let stack = Stack::builder()
+        .engines(1)
+        .service_config(&limit)
+        .start()
+        .await?;
+    let (cookie, other) = (stack.login_demo().await?, stack.login_demo().await?);
+    let headers = [("cookie", cookie.as_str())];
+    let mut sockets = Vec::new();
+    for _ in 0..LIMIT {
+        sockets.push(stack.upgrade(PATH, &headers).await?.open()?);
+    }
+    for _ in 0..5 {
+        let reply = stack.upgrade(PATH, &headers).await?.refused()?;
+        let got = (reply.status, reply.reason());
+        assert_eq!(got, (429, "too-many-streams".to_owned()));
+        assert_eq!(reply.header("retry-after"), "5");
+    }
+    let rejections = "wasmcustom.berth_rejections.reason=too-many-streams.route=/app/";
+    assert_eq!(stack.envoy.stat(rejections).await?, Some(5));
+    let mut others = stack
+        .upgrade(PATH, &[("cookie", other.as_str())])
+        .await?
+        .open()?;
+    others.next().await?;
+    // Nothing of it reached an engine.
+    assert_eq!(stack.engines[0].stats().await?.sockets, LIMIT + 1);
+
+    sockets.pop();
+    let again = || async { stack.upgrade(PATH, &headers).await.ok()?.open().ok() };
+    sockets.push(wait::until("a place for one more", PATIENCE, again).await?);
+    let reply = stack.upgrade(PATH, &headers).await?.refused()?;
+    assert_eq!(reply.reason(), "too-many-streams");
+    for socket in &mut sockets {
+        socket.next().await?;
+    }
+    Ok(())
+}
