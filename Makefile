@@ -42,7 +42,7 @@ sim: ## Prove the placement on simulated fleets; tables and JSON
 	@cargo build --release --locked --workspace --bins
 	@target/release/berth-sim
 
-soak: setup ## Run the long tests of memory, chaos and revocation (about 20 minutes)
+soak: setup ## Run the long tests of memory, chaos, revocation and slow bodies (about 25 minutes)
 	@tests/setup/build.sh soak
 	@tests/setup/soak.sh
 
