@@ -26,8 +26,9 @@ pub(crate) fn run(data: &[u8]) {
     let mut now = 0;
     for _ in 0..50 {
         now += 1_000;
-        let work = gateway.tick(now);
-        assert!(work.resets.iter().all(|id| *id < 3));
+        let due = gateway.begin_tick(now);
+        assert!(due.resets.iter().all(|id| *id < 3));
+        let work = gateway.work(now);
         if work.poll.is_some() {
             let _ = gateway.on_poll(Some(data), now, 0.5);
         }
