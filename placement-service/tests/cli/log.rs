@@ -86,3 +86,23 @@ security_events: { audience: a, transmitters: [ { name: t, issuer: i, jwks: { ur
     assert!(whole.iter().all(|line| line["address"] == "127.0.0.1"));
     assert_eq!(whole.len() as u64 + left_out, 2 + 5 * TIMES);
 }
+
+#[tokio::test]
+async fn requests_while_the_store_is_lost_do_not_fill_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = config(dir.path(), "session: { cookie: { secure: false } }");
+    let served = Served::start(&file);
+    let url = format!("sqlite://{}", dir.path().join("berth.db").display());
+    let database = sqlx::SqlitePool::connect(&url).await.unwrap();
+    sqlx::query("DROP TABLE sessions")
+        .execute(&database)
+        .await
+        .unwrap();
+    for n in 0..TIMES {
+        let lost = served.post("/v1/tokens", json!({"session": format!("{n:043}")}));
+        assert!(lost.contains("store-down"), "{lost}");
+    }
+    let (_, log) = served.terminate();
+    assert!(log.lines().count() < 50, "{log}");
+    assert!(log.contains("no such table"), "{log}");
+}
