@@ -143,9 +143,9 @@ proptest! {
                     // So that each knows what the other has now.
                     exchange(&mut ledger, 1 - r, &replicas[1 - r].0);
                     exchange(&mut ledger, r, &replicas[r].0);
-                    for h in 0..HOLDERS.len() {
+                    for (h, name) in HOLDERS.iter().enumerate() {
                         let (here, there) = (own(&slots, r, h), own(&slots, 1 - r, h));
-                        let (known, _) = replicas[r].1.count(HOLDERS[h]);
+                        let (known, _) = replicas[r].1.count(name);
                         // Who has fewer than the limit and no news is not asked about again.
                         prop_assert!(known < LIMIT || known == here + there || here >= LIMIT);
                     }
