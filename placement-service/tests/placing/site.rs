@@ -79,12 +79,14 @@ impl Site {
             "qix" => ("{ document: \"{document}\" }", "session-app"),
             _ => ("nothing", "nothing"),
         };
+        // One session opens all streams of a test.
         let yaml = format!(
             "{more}\n\
              pools:\n\
              \x20 - name: main\n\
              \x20   driver: {driver}\n\
              \x20   cluster: \"{cluster}\"\n\
+             \x20   max_streams_per_session: 0\n\
              {pool}\n\
              \x20   discovery:\n\
              \x20     fixed:\n{list}\n\
