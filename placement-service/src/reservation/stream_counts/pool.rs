@@ -72,6 +72,57 @@ impl State {
         });
         (count, limit, changed)
     }
+
+    fn release(&mut self, holder: &str) {
+        let Some(count) = self.holders.get_mut(holder) else {
+            return;
+        };
+        count.own = count.own.saturating_sub(1);
+        if self.exchanges && self.limits.limit(holder).is_some() {
+            // Forgotten when the other replicas know of it.
+            count.mark_changed(&mut self.changed);
+        } else if count.own == 0 {
+            self.holders.remove(holder);
+        }
+    }
+
+    fn start_exchange(&mut self) {
+        self.exchanges = true;
+        for (holder, count) in &mut self.holders {
+            if self.limits.limit(holder).is_some() {
+                count.mark_changed(&mut self.changed);
+            }
+        }
+    }
+
+    fn take_changed(&mut self) -> Vec<(Arc<str>, u32)> {
+        let mut counts = Vec::with_capacity(self.changed.len());
+        for holder in self.changed.drain(..) {
+            let Some(count) = self.holders.get_mut(&holder) else {
+                continue;
+            };
+            count.changed = false;
+            let own = count.own;
+            if own == 0 {
+                self.holders.remove(&holder);
+            }
+            counts.push((holder, own));
+        }
+        counts
+    }
+
+    /// A holder at its limit because of other replicas stays listed: they may have fewer by the next exchange, and
+    /// nothing here would change until then.
+    fn set_elsewhere(&mut self, holder: &str, elsewhere: u32) {
+        let Some(count) = self.holders.get_mut(holder).filter(|_| self.exchanges) else {
+            return;
+        };
+        count.elsewhere = elsewhere;
+        let limit = self.limits.limit(holder);
+        if elsewhere > 0 && limit.is_some_and(|limit| count.total() >= limit) {
+            count.mark_changed(&mut self.changed);
+        }
+    }
 }
 
 impl Count {
@@ -143,23 +194,7 @@ impl PoolStreams {
     }
 
     fn release(&self, holder: &str) {
-        let mut state = self.state();
-        let State {
-            limits,
-            holders,
-            exchanges,
-            changed,
-        } = &mut *state;
-        let Some(count) = holders.get_mut(holder) else {
-            return;
-        };
-        count.own = count.own.saturating_sub(1);
-        if *exchanges && limits.limit(holder).is_some() {
-            // Forgotten when the other replicas know of it.
-            count.mark_changed(changed);
-        } else if count.own == 0 {
-            holders.remove(holder);
-        }
+        self.state().release(holder);
     }
 
     /// Streams of the session's holder, through all replicas as far as is known, and its limit.
@@ -172,19 +207,7 @@ impl PoolStreams {
     }
 
     pub(super) fn start_exchange(&self) {
-        let mut state = self.state();
-        let State {
-            limits,
-            holders,
-            exchanges,
-            changed,
-        } = &mut *state;
-        *exchanges = true;
-        for (holder, count) in holders {
-            if limits.limit(holder).is_some() {
-                count.mark_changed(changed);
-            }
-        }
+        self.state().start_exchange();
     }
 
     pub(super) fn stop_exchange(&self) {
@@ -199,46 +222,11 @@ impl PoolStreams {
     }
 
     pub(super) fn take_changed(&self) -> Vec<(Arc<str>, u32)> {
-        let mut state = self.state();
-        let State {
-            holders, changed, ..
-        } = &mut *state;
-        let mut counts = Vec::with_capacity(changed.len());
-        for holder in changed.drain(..) {
-            let Some(count) = holders.get_mut(&holder) else {
-                continue;
-            };
-            count.changed = false;
-            let own = count.own;
-            if own == 0 {
-                holders.remove(&holder);
-            }
-            counts.push((holder, own));
-        }
-        counts
+        self.state().take_changed()
     }
 
-    /// A holder at its limit because of other replicas stays listed: they may have fewer by the next exchange, and
-    /// nothing here would change until then.
     pub(super) fn set_elsewhere(&self, holder: &str, elsewhere: u32) {
-        let mut state = self.state();
-        let State {
-            limits,
-            holders,
-            exchanges,
-            changed,
-        } = &mut *state;
-        let Some(count) = holders.get_mut(holder) else {
-            return;
-        };
-        if !*exchanges {
-            return;
-        }
-        count.elsewhere = elsewhere;
-        let limit = limits.limit(holder);
-        if elsewhere > 0 && limit.is_some_and(|limit| count.total() >= limit) {
-            count.mark_changed(changed);
-        }
+        self.state().set_elsewhere(holder, elsewhere);
     }
 
     #[cfg(test)]
