@@ -1,5 +1,5 @@
 //! Bounds what strangers can add to the log. Of the audit lines of one event that cost their sender next to
-//! nothing, the first ones of an interval are written; the rest are counted, and one line tells the count. The
+//! nothing, the first ones of an interval are written; the rest are counted, and one line has the count. The
 //! state is one counter per event, in each process for itself.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -275,8 +275,8 @@ impl Gateway {
         self.period.get() == period
     }
 
-    /// The core; whoever finds it in use gets nothing. It is not in use while Envoy is called, as some calls come back into the
-    /// module (see [`calls`]).
+    /// Acts on the core, or returns the default when the core is in use. It is not in use while Envoy is called, as some
+    /// calls come back into the module (see [`calls`]).
     fn with<T: Default>(&self, act: impl FnOnce(&mut gateway::Gateway) -> T) -> T {
         match self.core.try_borrow_mut() {
             Ok(mut core) => act(&mut core),

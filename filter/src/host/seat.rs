@@ -108,11 +108,7 @@ impl Seat {
         let cleaned = shared.map(|shared| calls::clean_trailers(&shared.config.trust_headers));
         if let Some(Err(reply)) = cleaned {
             // The seat stays as it is: Envoy ends the request, and `done` sees to whoever waits for its call.
-            if !refuse(shared, &reply)
-                && let Some(shared) = shared
-            {
-                self.reset(shared);
-            }
+            self.reply_or_reset(shared, &reply);
             return Action::Pause;
         }
         self.action()
@@ -372,6 +368,11 @@ impl Seat {
         {
             shared.metrics.callout_failure();
         }
+        self.reply_or_reset(shared, reply);
+    }
+
+    /// Without a configuration there is no tick that could reset it: it waits, and goes on nowhere.
+    fn reply_or_reset(&self, shared: Option<&Shared>, reply: &Reply) {
         if !refuse(shared, reply)
             && let Some(shared) = shared
         {

@@ -1,6 +1,6 @@
 //! What a browser proves with that it has logged in to an account before: for each of its last accounts a random
-//! id, the time, and a MAC over both, the account and its password. It says no name and opens nothing: whoever
-//! steals it gets a count of failures of its own. Another password, or a revocation, makes it worthless.
+//! id, the time, and a MAC over both, the account and its password. It holds no name and gives no access: a thief
+//! gets a count of failures of its own. Another password, or a revocation, makes it worthless.
 
 use super::{DEVICE_LIFETIME_MS, Devices};
 use crate::server_keys::keyed;

@@ -186,7 +186,7 @@ impl GatewayStream {
             let (status, body) = answer;
             let status = status.into();
             let reply = Reply { id, status, body };
-            // There is room for it. Should nobody take it, the stream is over.
+            // There is room for it. It fails only when the stream has ended.
             let _ = self.replies.try_send((Ok(reply), Some(place)));
         }
     }

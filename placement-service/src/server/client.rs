@@ -14,7 +14,7 @@ enum Phase {
     Silent(Instant),
     /// It has sent a part of a head.
     Head(Instant),
-    /// It waits for so many answers.
+    /// It waits for this number of answers.
     Busy(u32),
     /// It has been answered, and may send another request.
     Idle,

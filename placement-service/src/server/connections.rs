@@ -152,7 +152,7 @@ impl Drop for Slot {
     }
 }
 
-/// Connections that there may be where so many files may be open: a quarter of those is for the rest of the
+/// Connections that there may be where `open_files` files may be open: a quarter of those is for the rest of the
 /// process, or more where there are few.
 fn limit(most: usize, open_files: usize) -> usize {
     let reserve = (open_files / 4).max(MIN_RESERVE).min(open_files / 2);

@@ -173,7 +173,7 @@ fn answer(
     }
 }
 
-/// The body of an answer: with its end the exchange is over.
+/// The body of an answer: the exchange ends with it.
 struct AnswerBody {
     body: Body,
     _exchange: Arc<Exchange>,
