@@ -2,7 +2,7 @@
 # Versions of the tools: tests/setup/versions.env. The scripts behind the commands: tests/setup/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build lint e2e bench sim validate soak fuzz fuzz-smoke audit setup clean build-tests
+.PHONY: help run test build lint e2e bench sim validate soak fuzz fuzz-smoke audit setup ready clean
 
 help: ## List these commands
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,8 +12,11 @@ run: ## Start three engines, the placement service and Envoy; Ctrl-C ends all
 	@tests/setup/build.sh quick
 	@exec target/quick/berth-run
 
-test: setup build-tests ## Run every suite; the last line counts
+test: ready ## Run every suite; the last line counts
 	@tests/setup/test.sh
+
+ready:
+	@tests/setup/prepare.sh
 
 setup: ## Install what the tests need
 	@tests/setup/tools.sh test
@@ -22,15 +25,11 @@ build: ## Build the filter and the binaries
 	@tests/setup/prerequisites.sh
 	@tests/setup/build.sh
 
-build-tests:
-	@tests/setup/prerequisites.sh
-	@tests/setup/build.sh tests
-
 lint: ## Check formatting, clippy, licences and sources
 	@tests/setup/tools.sh lint
 	@tests/setup/lint.sh
 
-e2e: setup build-tests ## Run the end-to-end tests alone
+e2e: ready ## Run the end-to-end tests alone
 	@tests/setup/test.sh e2e
 
 bench: build ## Measure handshakes, echo and stores; table and JSON
@@ -46,8 +45,7 @@ soak: setup ## Run the long tests of memory, chaos, revocation and slow bodies (
 	@tests/setup/build.sh soak
 	@tests/setup/soak.sh
 
-validate: build-tests ## Let Envoy judge the configurations
-	@tests/setup/tools.sh run
+validate: ready ## Let Envoy judge the configurations
 	@tests/setup/test.sh validate
 
 fuzz: ## Fuzz each parser of untrusted bytes for a minute; TARGETS="calls jwt", FUZZ_SECONDS, FUZZ_RUNS

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Builds the filter (target/wasm/berth_filter.wasm) and the binaries: build.sh [release|quick|tests|soak|filter]. Seconds when nothing has changed.
 #   release  target/release, for production, benchmarks and the simulation
-#   quick    target/quick: compiles in half the time, runs slower
-#   tests    as quick, with the tests. In one call: the tests add features to the dependencies, so a build without them
-#            would compile all dependencies a second time.
+#   quick    target/quick: compiles in half the time, runs slower. With the features that the tests add to the dependencies, so
+#            that `tests` does not compile them a second time
+#   tests    as quick, with the tests
 #   soak     as tests, in target/release
 #   filter   the filter alone, with and without a trap
 . "$(dirname "$0")/wasm.sh"
@@ -22,7 +22,10 @@ choose_route
 step "filter, WebAssembly ($WASM_ROUTE route)" filter berth_filter
 case ${1:-release} in
     release) step "placement service, engine simulator, tools" cargo build --release --locked --workspace --bins ;;
-    quick) step "placement service, engine simulator, berth-run" cargo build --profile quick --locked -p berth-placement -p berth-engine-sim -p berth-harness --bins ;;
+    quick)
+        step "placement service, engine simulator, berth-run" cargo build --profile quick --locked --bins \
+            -p berth-placement -p berth-store -p berth-engine-sim -p berth-harness --features berth-store/contract,berth-harness/tests
+        ;;
     tests)
         # With a trap to be sprung by tests. Never shipped.
         step "filter with a trap, for tests" filter berth_filter_trap --features trap

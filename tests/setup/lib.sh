@@ -42,6 +42,15 @@ apt() {
     done
     [ ${#missing[@]} -eq 0 ] && return
     [ "$(id -u)" = 0 ] || die "Debian packages are missing, and this is not root: apt-get install -y --no-install-recommends ${missing[*]}"
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o Dpkg::Options::=--force-confold --no-install-recommends "${missing[@]}"
+    # Another of these scripts may be at it.
+    apt-get update -qq -o DPkg::Lock::Timeout=600
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold --no-install-recommends "${missing[@]}"
+}
+
+# nextest FILTER ARGUMENT...: the end-to-end tests that the filter names. Always the whole workspace: with one package alone, its
+# dependencies would be built again with other features.
+nextest() {
+    local filter=$1
+    shift
+    cargo-nextest nextest run --config-file tests/setup/nextest.toml --cargo-profile quick --locked --workspace --test e2e -E "$filter" "$@"
 }

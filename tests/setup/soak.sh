@@ -4,4 +4,5 @@
 . "$(dirname "$0")/lib.sh"
 # Every socket is two files of this process and four of Envoy's.
 ulimit -n "$(ulimit -H -n)"
-BERTH_SOAK=1 cargo test --release --locked --workspace --no-fail-fast --test live --test memory --test chaos --test outages --test slow_bodies -- --nocapture --test-threads=1
+BERTH_SOAK=1 cargo test --release --locked --workspace --test e2e -- \
+    live:: memory:: chaos:: outages:: slow_bodies:: --nocapture --test-threads=1

@@ -11,19 +11,12 @@ suite_bindgen() {
         wasm_cargo test wasm32-unknown-unknown --profile quick --locked -p berth-filter --tests
 }
 suite_validate() { tests/setup/validate.sh; }
-suite_e2e() {
-    local name tests=()
-    # Files, and folders with a main.rs.
-    for name in $(basename -s .rs -a tests/e2e/tests/*); do
-        [ "$name" = browser ] || tests+=(--test "$name")
-    done
-    # Always the whole workspace: with one package alone, its dependencies would be built again with other features.
-    cargo test --profile quick --locked --workspace --no-fail-fast "${tests[@]}"
-}
+# A process per test, more of them than cores: most of a test's time is waiting. nextest.toml says which need the machine for themselves.
+suite_e2e() { nextest "not test(/^browser::/)"; }
 # One stack after the other: Chromium alone keeps the machine busy. What node's runner prints is counted too.
 suite_browser() {
     node --test --test-reporter=tap tests/browser/unit/
-    cargo test --profile quick --locked --workspace --no-fail-fast --test browser -- --nocapture --test-threads=1
+    cargo test --profile quick --locked --workspace --test e2e -- browser:: --nocapture --test-threads=1
 }
 
 # counts LOG: "passed failed" as cargo, node's test runner and validate.sh print them.
@@ -32,12 +25,14 @@ counts() {
         /^test result: / { for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) passed += $(i - 1); if ($i ~ /^failed/) failed += $(i - 1) } }
         /^# pass / { passed += $3 }
         /^# fail / { failed += $3 }
+        # cargo-nextest; its failed tests are counted one by one, or those that ran out of time would be missing.
+        /^ +Summary \[/ { for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) passed += $(i - 1); if ($i ~ /^(failed|timed)/) failed += $(i - 1) } }
         /^validate: / { passed += $2; failed += $4 }
         END { print passed + 0, failed + 0 }' "$1"
 }
 
 # Of a suite's output, while it runs.
-WORTH_SEEING='^test .*FAILED|^test result: .* [1-9][0-9]* (passed|failed)|^not ok|^# (pass|fail)|^error|^ +Running |^validate:|panicked at'
+WORTH_SEEING='^test .*FAILED|^test result: .* [1-9][0-9]* (passed|failed)|^not ok|^# (pass|fail)|^error|^ +Running |^validate:|panicked at|^ +(FAIL|TIMEOUT|SLOW|Summary) '
 
 suites=("$@")
 [ ${#suites[@]} -gt 0 ] || suites=(native table bindgen validate e2e browser)

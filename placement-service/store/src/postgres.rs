@@ -3,7 +3,7 @@
 mod statements;
 
 use crate::StoreError;
-use crate::sql::Held;
+use crate::sql::{Held, migrations};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Postgres, Transaction};
@@ -11,11 +11,11 @@ use std::str::FromStr;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// A database that a newer binary has migrated can still be used (S2).
-static MIGRATIONS: Migrator = Migrator {
-    ignore_missing: true,
-    ..sqlx::migrate!("migrations/postgres")
-};
+pub(crate) fn migrations() -> Migrator {
+    migrations!(
+        "postgres": "0001_everything", "0002_notes", "0003_devices",
+    )
+}
 
 const CONNECTIONS: u32 = 16;
 /// Kept open also when nothing happens: a burst after a quiet time must not wait for all of them to connect.
@@ -36,7 +36,9 @@ impl PostgresStore {
         let options = options(url)?;
         let migrated = timeout(MIGRATION_TIMEOUT, async {
             let mut connection = options.connect().await?;
-            MIGRATIONS.run_direct(None, &mut connection, false).await?;
+            migrations()
+                .run_direct(None, &mut connection, false)
+                .await?;
             connection.close().await?;
             Ok(())
         });

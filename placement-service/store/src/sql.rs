@@ -4,11 +4,13 @@
 mod accounts;
 mod coordination;
 mod events;
+mod migrations;
 mod sessions;
 
 pub(crate) use accounts::sql_accounts;
 pub(crate) use coordination::sql_coordination;
 pub(crate) use events::sql_events;
+pub(crate) use migrations::migrations;
 pub(crate) use sessions::sql_sessions;
 
 use crate::row::{RawProvider, RawSession, from_json, to_u64};

@@ -3,7 +3,7 @@
 mod statements;
 
 use crate::StoreError;
-use crate::sql::Held;
+use crate::sql::{Held, migrations};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -12,11 +12,11 @@ use sqlx::{Connection, Sqlite, Transaction};
 use std::path::Path;
 use std::time::Duration;
 
-/// A file that a newer binary has migrated can still be opened (S2).
-static MIGRATIONS: Migrator = Migrator {
-    ignore_missing: true,
-    ..sqlx::migrate!("migrations/sqlite")
-};
+pub(crate) fn migrations() -> Migrator {
+    migrations!(
+        "sqlite": "0001_sessions_and_accounts", "0002_families_events_locks", "0003_notes", "0004_devices",
+    )
+}
 
 /// How long a writer waits for another one, and a caller for a connection.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,7 +45,7 @@ impl SqliteStore {
             .connect_with(options)
             .await
             .map_err(|e| failed("open", path, &e))?;
-        MIGRATIONS
+        migrations()
             .run(&pool)
             .await
             .map_err(|e| failed("migrate", path, &e))?;

@@ -1,6 +1,6 @@
 //! The audit lines of the story (S37): each is JSON of the form that the README's table tells, and none is missing.
 
-use crate::places::Place;
+use super::places::Place;
 use berth_harness::{Result, paths};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,6 @@
 //! The part of the story in which people log in at an OpenID provider: all that passes between them, Berth and it.
 
-use crate::secrets::Secrets;
+use super::secrets::Secrets;
 use berth_harness::oidc_provider::{CLIENT_SECRET, OidcProvider};
 use berth_harness::{Browser, Call, Result, Stack, wait};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! One whole story of a few people and programs, which uses every secret there is and notes it.
 
-use crate::elsewhere;
-use crate::secrets::Secrets;
+use super::elsewhere;
+use super::secrets::Secrets;
 use berth_harness::oidc_provider::OidcProvider;
 use berth_harness::token::Claims;
 use berth_harness::{Call, Reply, Result, Stack, wait};
