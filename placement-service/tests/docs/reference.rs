@@ -152,10 +152,9 @@ fn each_alert_has_an_entry_in_the_runbook() {
 /// The fields that the configuration would accept in place of an unknown one.
 fn accepted(yaml: &str) -> BTreeSet<String> {
     let fault = load::from_text(yaml).err().unwrap().to_string();
-    let expected = fault.split("expected one of ").nth(1).unwrap();
-    quoted(expected.lines().next().unwrap())
-        .map(str::to_owned)
-        .collect()
+    let fields = fault.split("known here: ").nth(1).unwrap();
+    let fields = fields.lines().next().unwrap().split(", ");
+    fields.map(str::to_owned).collect()
 }
 
 #[test]
