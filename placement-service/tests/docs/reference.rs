@@ -123,7 +123,7 @@ fn the_metrics_of_the_service_are_documented() {
 fn the_metrics_of_the_filter_are_documented() {
     let mut known = BTreeSet::new();
     files(&pages::root().join("filter"), "rs", &mut |path, text| {
-        if path.ends_with("host/metrics.rs") {
+        if path.ends_with("metrics.rs") {
             let names = text.split("\"berth_").skip(1);
             let part = |c: char| c.is_ascii_lowercase() || c == '_';
             let name = |rest: &str| rest.split(|c| !part(c)).next().unwrap().to_owned();
