@@ -139,7 +139,9 @@ fn the_readme_names_every_audit_event() {
 
 #[test]
 fn the_readme_names_every_cause_of_an_end() {
-    let row = SECURITY.lines().find(|l| l.starts_with("| `session-ended`"));
+    let row = SECURITY
+        .lines()
+        .find(|l| l.starts_with("| `session-ended`"));
     let told = row.unwrap().split('|').nth(3).unwrap();
     let told: Vec<&str> = told.split('`').skip(1).step_by(2).collect();
     let known: Vec<&str> = EndCause::ALL.iter().map(|c| c.as_str()).collect();

@@ -98,7 +98,8 @@ fn check(page: &Page, command: &str, makefile: &str) {
         }
         _ => {}
     }
-    if let Some(at) = words.iter().position(|word| *word == "berth") {
+    // The last one: a namespace of Kubernetes may have the same name.
+    if let Some(at) = words.iter().rposition(|word| *word == "berth") {
         let words = &words[at + 1..];
         let is_name = |word: &&&str| word.bytes().all(|b| b.is_ascii_lowercase());
         // A subcommand has at most two words; a further one is an argument.

@@ -185,7 +185,8 @@ fn examples_of_the_configuration_load() {
     for page in pages::all() {
         for block in page.blocks().iter().filter(|block| block.info == "yaml") {
             let key = block.text.split(':').next().unwrap();
-            if defaults.contains_key(key) {
+            // The field `probe` of a pool has the name of a section, too.
+            if key != "probe" && defaults.contains_key(key) {
                 let result = load::from_text(&block.text);
                 assert!(
                     result.is_ok(),
