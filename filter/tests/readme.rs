@@ -1,4 +1,4 @@
-//! The README's tables of the filter's settings and refusals say what the code does.
+//! The documentation's tables of the filter's settings and refusals match the code.
 #![cfg(not(target_family = "wasm"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -7,10 +7,13 @@ use berth_filter::rejection::Cause;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
-const README: &str = include_str!("../../README.md");
+const CONFIGURATION: &str = include_str!("../docs/configuration.md");
+const HTTP_API: &str = include_str!("../../placement-service/docs/http-api.md");
+const RUNBOOK: &str = include_str!("../../placement-service/docs/runbook.md");
+const SETTINGS: &str = "\n## Settings\n";
 
-fn rows(heading: &str) -> Vec<Vec<String>> {
-    let section = README.split(heading).nth(1).unwrap();
+fn rows(page: &str, heading: &str) -> Vec<Vec<String>> {
+    let section = page.split(heading).nth(1).unwrap();
     let section = section.split("\n##").next().unwrap();
     let rows = section.lines().filter(|line| line.starts_with("| "));
     let cells = |row: &str| row.split('|').map(|c| c.trim().to_owned()).collect();
@@ -20,7 +23,7 @@ fn rows(heading: &str) -> Vec<Vec<String>> {
 /// The table as a configuration in which every setting stands with its default.
 fn documented() -> Map<String, Value> {
     let mut all = Map::new();
-    for row in rows("\n### Filter\n") {
+    for row in rows(CONFIGURATION, SETTINGS) {
         let (setting, default) = (row[1].trim_matches('`'), row[2].trim_matches('`'));
         let value = match setting {
             "routes" => json!([{"path": "/", "action": "bypass"}]),
@@ -102,7 +105,7 @@ fn the_readme_leaves_no_field_of_a_route_out() {
     all["routes"][0]["no-such-field"] = Value::Null;
     let fault = parse(&Value::Object(all)).err().unwrap();
     let expected = fault.split("expected one of").nth(1).unwrap();
-    let rows = rows("\n### Filter\n");
+    let rows = rows(CONFIGURATION, SETTINGS);
     let told = rows.iter().find(|row| row[1] == "`routes`").unwrap();
     for field in expected.split('`').skip(1).step_by(2) {
         assert!(told[3].contains(field), "{field}");
@@ -111,7 +114,7 @@ fn the_readme_leaves_no_field_of_a_route_out() {
 
 #[test]
 fn what_a_route_may_say_is_off_by_default() {
-    for row in rows("\n### Filter\n") {
+    for row in rows(CONFIGURATION, SETTINGS) {
         let Some(field) = row[1].trim_matches('`').strip_prefix("routes[].") else {
             continue;
         };
@@ -140,7 +143,7 @@ fn what_a_route_may_say_is_off_by_default() {
 
 #[test]
 fn the_readme_names_every_refusal_with_its_status() {
-    let rows = rows("\n### Answers\n");
+    let rows = rows(HTTP_API, "\n## Reasons of the filter\n");
     for cause in Cause::ALL {
         let constant = format!("`{}`", cause.reason());
         let told: Vec<u16> = rows
@@ -153,5 +156,13 @@ fn the_readme_names_every_refusal_with_its_status() {
             "{constant}: {told:?}, is {}",
             cause.status()
         );
+    }
+}
+
+#[test]
+fn the_runbook_has_an_entry_for_every_refusal() {
+    for cause in Cause::ALL {
+        let entry = format!("\n### `{}`\n", cause.reason());
+        assert!(RUNBOOK.contains(&entry), "{}", cause.reason());
     }
 }

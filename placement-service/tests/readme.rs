@@ -1,4 +1,4 @@
-//! The README's table of settings is `default.yaml` in other words: the same settings, the same defaults.
+//! The documentation's tables match `default.yaml` and the code.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,11 +13,15 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const README: &str = include_str!("../../README.md");
+const CONFIGURATION: &str = include_str!("../docs/configuration.md");
+const ENGINES: &str = include_str!("../docs/engines.md");
+const OIDC: &str = include_str!("../docs/oidc.md");
+const SCHEDULING: &str = include_str!("../docs/scheduling.md");
+const SECURITY: &str = include_str!("../docs/security.md");
 
 /// `setting -> default` of the table below a heading.
-fn table(heading: &str) -> BTreeMap<String, String> {
-    let section = README.split(heading).nth(1).unwrap();
+fn table(page: &str, heading: &str) -> BTreeMap<String, String> {
+    let section = page.split(heading).nth(1).unwrap();
     let section = section.split("\n##").next().unwrap();
     let rows = section.lines().filter(|line| line.starts_with("| `"));
     rows.map(|row| {
@@ -46,12 +50,12 @@ fn the_readme_names_every_setting_with_its_default() {
     let mut defaults = BTreeMap::new();
     let tree: Value = serde_saphyr::from_str(DEFAULT).unwrap();
     leaves("", &tree, &mut defaults);
-    assert_eq!(table("\n### Placement service\n"), defaults);
+    assert_eq!(table(CONFIGURATION, "\n## Settings\n"), defaults);
 }
 
 #[test]
 fn the_readmes_pools_and_routes_are_sound() {
-    let section = README.split("\n### Placement service\n").nth(1).unwrap();
+    let section = CONFIGURATION.split("\n## Pools\n").nth(1).unwrap();
     let yaml = section.split("```yaml\n").nth(1).unwrap();
     let yaml = yaml.split("```").next().unwrap();
     let loaded = berth_placement::config::load::from_text(yaml).unwrap();
@@ -61,8 +65,7 @@ fn the_readmes_pools_and_routes_are_sound() {
 
 #[test]
 fn the_readmes_sources_of_engines_are_sound() {
-    let section = README.split("\n### Finding engines\n").nth(1).unwrap();
-    let mut blocks = section.split("```yaml\n").skip(1);
+    let mut blocks = ENGINES.split("```yaml\n").skip(1);
     let blocks: Vec<&str> = (0..2)
         .map(|_| blocks.next().unwrap().split("```").next().unwrap())
         .collect();
@@ -85,14 +88,14 @@ fn the_readmes_sources_of_engines_are_sound() {
 
 #[test]
 fn the_readme_names_every_strategy_and_the_default_weights() {
-    let told: Vec<_> = table("\n### Choosing an engine\n").into_keys().collect();
+    let told: Vec<_> = table(SCHEDULING, "\n## Strategies\n").into_keys().collect();
     let mut known = Strategy::ALL.map(Strategy::as_str).to_vec();
     known.sort_unstable();
     assert_eq!(
         told.iter().filter(|n| *n != "strategy").collect::<Vec<_>>(),
         known
     );
-    for text in [README, DEFAULT] {
+    for text in [SCHEDULING, DEFAULT] {
         let line = text.lines().find(|l| l.contains("weights: {")).unwrap();
         let yaml = line.split("weights: ").nth(1).unwrap();
         let yaml = yaml.split_inclusive('}').next().unwrap();
@@ -125,7 +128,7 @@ fn the_readme_names_every_audit_event() {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     audited(&sources, &mut found);
     assert!(found.contains_key("login"), "the sources are not read");
-    let told = table("\n### Audit\n");
+    let told = table(SECURITY, "\n## Audit\n");
     for (event, path) in &found {
         assert!(told.contains_key(event), "{event} of {}", path.display());
     }
@@ -136,7 +139,9 @@ fn the_readme_names_every_audit_event() {
 
 #[test]
 fn the_readme_names_every_cause_of_an_end() {
-    let row = README.lines().find(|l| l.starts_with("| `session-ended`"));
+    let row = SECURITY
+        .lines()
+        .find(|l| l.starts_with("| `session-ended`"));
     let told = row.unwrap().split('|').nth(3).unwrap();
     let told: Vec<&str> = told.split('`').skip(1).step_by(2).collect();
     let known: Vec<&str> = EndCause::ALL.iter().map(|c| c.as_str()).collect();
@@ -145,9 +150,7 @@ fn the_readme_names_every_cause_of_an_end() {
 
 #[test]
 fn the_readmes_provider_is_sound_and_its_reasons_exist() {
-    let section = README.split("\n### OpenID Connect\n").nth(1).unwrap();
-    let section = section.split("\n### ").next().unwrap();
-    let yaml = section.split("```yaml\n").nth(1).unwrap();
+    let yaml = OIDC.split("```yaml\n").nth(1).unwrap();
     let yaml = yaml.split("```").next().unwrap();
     let loaded = berth_placement::config::load::from_text(yaml).unwrap();
     assert!(loaded.warnings.iter().all(|w| !w.contains("public_url")));
@@ -158,6 +161,6 @@ fn the_readmes_provider_is_sound_and_its_reasons_exist() {
         .collect();
     assert!(reasons.len() > 10);
     for reason in reasons {
-        assert!(section.contains(&format!("`{reason}`")), "{reason}");
+        assert!(OIDC.contains(&format!("`{reason}`")), "{reason}");
     }
 }

@@ -1,4 +1,4 @@
-// The example in the README is run as it stands there, in a page with the strictest policy that allows it.
+// The example of the browser module's README is run as it stands there, in a page with the strictest policy that allows it.
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
@@ -6,12 +6,12 @@ import test from 'node:test';
 import { cookies, dialog, logInAgain, loggedIn, refused, socketFailed, until } from './support/chromium.mjs';
 import { demo, endSession } from './support/stack.mjs';
 
-const README = new URL('../../README.md', import.meta.url);
+const README = new URL('../../placement-service/assets/berth/README.md', import.meta.url);
 const MODULE = new URL('../../placement-service/assets/berth/session.js', import.meta.url);
 
-/** The section, and its example. */
+/** The page, and its example. */
 function section() {
-  const text = fs.readFileSync(README, 'utf8').split('\n## Browser module\n')[1].split('\n## ')[0];
+  const text = fs.readFileSync(README, 'utf8');
   return { text, example: text.split('```js\n')[1].split('```')[0] };
 }
 

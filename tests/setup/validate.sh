@@ -24,7 +24,7 @@ judge() {
 
 judge ok "envoy/config.yaml" envoy/config.yaml
 judge ok "envoy/minimal.yaml" envoy/minimal.yaml
-# With TLS, as README.md says to make it; the certificate is one of this run.
+# With TLS, as envoy/README.md describes it; the certificate is one of this run.
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost \
     -keyout "$dir/tls.key" -out "$dir/tls.crt" 2>/dev/null
 sed "s/#tls //; s|/etc/berth/tls|$dir/tls|g" envoy/config.yaml >"$dir/tls.yaml"

@@ -1,5 +1,5 @@
 // Berth's browser module: calls, sockets and pages outlive their login session, because the user is asked to
-// log in again in place. Importing it is enough for the warning before the end; see README, Browser module.
+// log in again in place. Importing it is enough for the warning before the end; see README.md beside this file.
 
 import { withRelogin } from './retry.js';
 import { BerthSocket } from './socket.js';

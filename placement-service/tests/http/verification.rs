@@ -1,21 +1,18 @@
-//! The README's way to verify a webhook's signature, run on a real delivery.
+//! The documented way to verify a webhook's signature, run on a real delivery.
 
 use crate::receiver::Receiver;
 use crate::site::Site;
 use std::process::Command;
 
-const README: &str = include_str!("../../../README.md");
+const EVENTS: &str = include_str!("../../docs/events.md");
 const SECRET: &str = "webhook-secret-16";
 
-/// What the README's function says.
+/// What the documented function returns.
 fn genuine(secret: &str, header: &str, body: &str) -> bool {
-    let example = README.split("```python\n").nth(1).unwrap();
+    let example = EVENTS.split("```python\n").nth(1).unwrap();
     let example = example.split("```").next().unwrap();
-    let lines = example.lines().map(|line| line.strip_prefix("  "));
-    let lines: Vec<_> = lines.map(Option::unwrap_or_default).collect();
     let program = format!(
-        "{}\nimport sys\nprint(genuine(sys.argv[1], sys.argv[2], sys.argv[3].encode()))",
-        lines.join("\n")
+        "{example}\nimport sys\nprint(genuine(sys.argv[1], sys.argv[2], sys.argv[3].encode()))"
     );
     let mut python = Command::new("python3");
     let ran = python.args(["-c", &program, secret, header, body]).output();

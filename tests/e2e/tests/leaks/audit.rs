@@ -1,4 +1,4 @@
-//! The audit lines of the story (S37): each is JSON of the form that the README's table tells, and none is missing.
+//! The audit lines of the story (S37): each is JSON of the form that the documentation's table has, and none is missing.
 
 use super::places::Place;
 use berth_harness::{Result, paths};
@@ -9,10 +9,11 @@ use std::fs;
 /// What every line of the log has.
 const ALWAYS: [&str; 4] = ["timestamp", "level", "target", "event"];
 
-/// Event to fields, as the README has them.
+/// Event to fields, as documented.
 fn documented() -> Result<BTreeMap<String, BTreeSet<String>>> {
-    let readme = fs::read_to_string(paths::root().join("README.md"))?;
-    let section = readme.split("\n### Audit\n").nth(1).ok_or("no section")?;
+    let page = paths::root().join("placement-service/docs/security.md");
+    let page = fs::read_to_string(page)?;
+    let section = page.split("\n## Audit\n").nth(1).ok_or("no section")?;
     let rows = section
         .lines()
         .skip_while(|line| !line.starts_with("| ---"));
@@ -57,7 +58,7 @@ pub(crate) fn check(logs: &[Place]) -> Result<()> {
     for line in lines(logs)? {
         let event = line["event"].as_str().ok_or("an event without a name")?;
         let known = documented.get(event);
-        let known = known.ok_or_else(|| format!("{event} is not in the README"))?;
+        let known = known.ok_or_else(|| format!("{event} is not documented"))?;
         let fields: BTreeSet<String> = line
             .keys()
             .filter(|name| !ALWAYS.contains(&name.as_str()))
@@ -65,7 +66,7 @@ pub(crate) fn check(logs: &[Place]) -> Result<()> {
             .collect();
         assert!(
             fields.is_subset(known),
-            "{event} has {fields:?}, README: {known:?}"
+            "{event} has {fields:?}, documented: {known:?}"
         );
         for always in ALWAYS {
             assert!(line.contains_key(always), "{event} without {always}");
