@@ -7,8 +7,6 @@ use crate::password::{PasswordError, Passwords};
 use crate::store::{AccountChange, AccountRow, AccountStore, Attempts, StoreError};
 use std::sync::Arc;
 
-/// Longest account and role name, in bytes.
-pub const MAX_NAME_BYTES: usize = 128;
 /// Shortest password of a new account, in characters (NIST SP 800-63B).
 pub const MIN_PASSWORD_CHARS: usize = 8;
 /// Longest password, in bytes.
@@ -190,16 +188,6 @@ fn check_password(password: &str) -> Result<(), AccountError> {
         return Err(AccountError::Password);
     }
     Ok(())
-}
-
-/// Whether a text may name an account or a role: no spaces, no control characters, nothing that a
-/// header, a log or a shell would trip over.
-#[must_use]
-pub fn is_name(text: &str) -> bool {
-    (1..=MAX_NAME_BYTES).contains(&text.len())
-        && text
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '@'))
 }
 
 #[cfg(test)]

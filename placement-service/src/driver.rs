@@ -1,13 +1,14 @@
 //! What a kind of engine needs before a client may be sent to it. A driver talks to one engine that was
 //! chosen for it; it knows nothing of fleets, strategies or HTTP.
 
+pub mod opening;
 pub mod qix;
 pub mod websocket;
 
 use crate::config;
-use crate::target::Opening;
 use async_trait::async_trait;
 use berth_api::Excerpt;
+use opening::Opening;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;

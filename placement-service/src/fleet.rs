@@ -9,6 +9,7 @@ mod watcher;
 
 use crate::config::{Pool, Probe};
 use crate::engine::{Engine, State};
+use crate::ledger::Probes;
 use crate::reservation::Tallies;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -108,7 +109,8 @@ impl Drop for FleetTask {
     }
 }
 
-/// Starts discovery and probing of all pools; `tallies` has the books of their engines.
+/// Starts discovery and probing of all pools; `tallies` has the books of their engines. `shared`: what replicas tell each
+/// other of probes.
 ///
 /// # Errors
 /// When the HTTP client of the probes cannot be built.
@@ -117,8 +119,9 @@ pub fn start(
     probe: &Probe,
     tallies: Tallies,
     metrics: metrics::ProbeMetrics,
+    shared: Option<Probes>,
 ) -> Result<(FleetReader, FleetTask), reqwest::Error> {
-    let (watcher, reader) = watcher::Watcher::new(pools, probe, tallies, metrics)?;
+    let (watcher, reader) = watcher::Watcher::new(pools, probe, tallies, metrics, shared)?;
     let task = tokio::spawn(watcher.run());
     Ok((FleetReader(reader), FleetTask(task)))
 }

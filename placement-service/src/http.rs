@@ -2,7 +2,7 @@
 //! problem+json, made in `problem`.
 
 mod assets;
-mod body;
+pub mod body;
 mod calls;
 mod clients;
 pub mod compat;
@@ -17,8 +17,10 @@ mod gateway_events;
 mod gateways;
 mod login;
 pub mod login_form;
+mod login_response;
 mod oidc;
 mod operators;
+mod paths;
 mod pages;
 mod placements;
 pub mod problem;
@@ -26,95 +28,27 @@ mod security_events;
 mod session;
 pub mod session_requests;
 mod sessions;
+pub mod state;
 mod tokens;
 mod webhooks;
 
-use crate::config::Config;
-use crate::drains::Drains;
-use crate::events::Events;
-use crate::feed::Feed;
-use crate::gateways::Gateways;
-use crate::login::Login;
-use crate::login_rate::LoginRate;
-use crate::metrics::Metrics;
-use crate::oidc::Oidc;
-use crate::placer::Placer;
-use crate::secret::Secret;
-use crate::security_events::SecurityEvents;
-use crate::server::Connections;
-use crate::sessions::{Sessions, Sweep};
-use crate::store::redis_jwt::JwtRules;
-use crate::tokens::Tokens;
-use crate::webhooks::Webhooks;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
+use body::MAX_BODY_BYTES;
 use document::BROWSERS;
 use problem::{HttpProblem, RefusedFor};
-use prometheus_client::registry::Registry;
+use state::App;
 use std::collections::BTreeSet;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
-pub use clients::Clients;
+pub use clients::{ClientSecret, Clients};
 pub use cookies::LoginCookie;
 pub use device_cookie::DeviceCookie;
 pub use pages::Pages;
-
-/// The largest body that a route takes, in bytes, but for the reports of gateways.
-pub const MAX_BODY_BYTES: usize = 64 * 1024;
-
-const ENGINES_PATH: &str = "/v1/engines";
-const DRAIN_PATH: &str = "/v1/engines/{pool}/{engine}/drain";
-const EXPLAIN_PATH: &str = "/v1/placements/explain";
-const GATEWAYS_PATH: &str = "/v1/gateways";
-const SESSIONS_PATH: &str = "/v1/sessions";
-const DEAD_LETTERS_PATH: &str = "/v1/webhooks/{name}/dead-letters";
-const RETRY_PATH: &str = "/v1/webhooks/{name}/dead-letters/{sequence}/retry";
-const EVENTS_PATH: &str = "/v1/events";
-const SESSION_PATH: &str = "/v1/sessions/{sid}";
-const CHILDREN_PATH: &str = "/v1/sessions/{sid}/children";
-const COMPLETE_PATH: &str = "/v1/sessions/{sid}/complete";
-
-/// What the routes work with.
-pub struct AppState {
-    pub config: Config,
-    pub sessions: Arc<Sessions>,
-    pub tokens: Arc<Tokens>,
-    pub feed: Feed,
-    pub events: Events,
-    pub sweep: Sweep,
-    pub webhooks: Webhooks,
-    /// `None`: nobody may push security events.
-    pub security_events: Option<SecurityEvents>,
-    pub login: Login,
-    pub login_rate: LoginRate,
-    /// Of what comes back from OpenID providers: it takes nothing from the logins with passwords.
-    pub callback_rate: LoginRate,
-    pub oidc: Oidc,
-    pub placer: Arc<Placer>,
-    pub drains: Drains,
-    pub gateways: Arc<Gateways>,
-    /// Of all listeners.
-    pub connections: Arc<Connections>,
-    pub metrics: Arc<Metrics>,
-    /// Every metric of the service, for `/metrics`.
-    pub registry: Registry,
-    /// What a gateway proves itself with.
-    pub gateway_secret: Option<Secret>,
-    /// Who else may call `/v1`.
-    pub clients: Clients,
-    /// What else verifies the JWTs that clients of `compat.session_service` bring along.
-    pub session_service_rules: Option<JwtRules>,
-    pub cookie: LoginCookie,
-    pub device_cookie: DeviceCookie,
-    pub pages: Pages,
-}
-
-/// Shared by all requests.
-pub type App = Arc<AppState>;
 
 /// The pattern of every route of every listener, as `http_requests` counts it.
 static PATHS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
@@ -131,6 +65,16 @@ static PATHS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
 /// The routes of the service.
 pub fn router(app: App) -> Router {
     finished(routes(), app)
+}
+
+/// The routes of `compat.mira`.
+pub fn mira_router(app: App) -> Router {
+    finished(compat::mira::routes(), app)
+}
+
+/// The routes of `compat.session_service`.
+pub fn session_service_router(app: App) -> Router {
+    finished(compat::session_service::routes(), app)
 }
 
 fn routes() -> OpenApiRouter<App> {

@@ -11,10 +11,12 @@ mod metrics;
 mod probes;
 mod streams;
 
+use crate::capacity_ledger::{CapacityLedger, Confirmed, Most};
 use crate::clock::Clock;
 use crate::config;
 use crate::reservation::Tallies;
 use crate::secret::Secret;
+use async_trait::async_trait;
 use berth_store::StoreError;
 use berth_store::redis::{Change, RedisLedger, Reserved};
 use metrics::LedgerMetrics;
@@ -29,9 +31,6 @@ use tokio::task::AbortHandle;
 
 /// Another replica probes when the one that did has missed so many signs of life.
 const PROBER: u32 = 8;
-
-/// Sessions at the most: on one engine, and in its pool.
-pub type Most = (Option<u32>, Option<u32>);
 
 /// This replica's hand on the ledger.
 #[derive(Clone)]
@@ -68,19 +67,6 @@ struct Held {
     sure: bool,
     /// A gateway has it open, and the ledger has yet to hear of that, whoever had it before.
     untold: bool,
-}
-
-/// What the ledger says to a placement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Confirmed {
-    Yes,
-    /// The engine is full; so many are there through other replicas.
-    EngineFull {
-        elsewhere: u32,
-    },
-    PoolFull,
-    /// It cannot tell, for this reason.
-    Unsure(&'static str),
 }
 
 /// Ends the telling when it is dropped.
@@ -157,8 +143,45 @@ impl Ledger {
         self.state().up
     }
 
-    /// Asks for room for one stream on `engine` (`pool/name`). Whatever comes of it, [`Self::released`] ends it.
-    pub async fn reserve(&self, stream: &Arc<str>, engine: &Arc<str>, most: Most) -> Confirmed {
+    fn change(&self, change: Change, stream: &Arc<str>, engine: &Arc<str>) {
+        let mut state = self.state();
+        state.hold(stream, engine, true);
+        if let Some(held) = state.held.get_mut(stream) {
+            held.untold = change == Change::Opened;
+        }
+        if state.noting {
+            let change = (change, Arc::clone(stream), Arc::clone(engine));
+            state.changes.push(change);
+            drop(state);
+            self.0.ring.notify_one();
+        }
+    }
+
+    fn gone(&self, change: Change, stream: &str) {
+        let mut state = self.state();
+        let held = state.held.remove_entry(stream);
+        if state.noting && (held.is_some() || change == Change::Closed) {
+            let stream = held.map_or_else(|| Arc::from(stream), |(stream, _)| stream);
+            state.changes.push((change, stream, Arc::default()));
+            drop(state);
+            self.0.ring.notify_one();
+        }
+    }
+
+    /// From here on nothing is certain, until everything has been told anew.
+    fn doubt(&self) {
+        self.state().doubt();
+    }
+
+    /// Nothing within can panic half-way through a change.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl CapacityLedger for Ledger {
+    async fn reserve(&self, stream: &Arc<str>, engine: &Arc<str>, most: Most) -> Confirmed {
         if most == (None, None) {
             self.change(Change::Claim, stream, engine);
             return Confirmed::Yes;
@@ -203,54 +226,16 @@ impl Ledger {
         confirmed
     }
 
-    /// A gateway of this replica has reported it open.
-    pub fn opened(&self, stream: &Arc<str>, engine: &Arc<str>) {
+    fn opened(&self, stream: &Arc<str>, engine: &Arc<str>) {
         self.change(Change::Opened, stream, engine);
     }
 
-    /// This replica has it no more.
-    pub fn released(&self, stream: &str) {
+    fn released(&self, stream: &str) {
         self.gone(Change::Release, stream);
     }
 
-    /// It is closed, whoever has it.
-    pub fn closed(&self, stream: &str) {
+    fn closed(&self, stream: &str) {
         self.gone(Change::Closed, stream);
-    }
-
-    fn change(&self, change: Change, stream: &Arc<str>, engine: &Arc<str>) {
-        let mut state = self.state();
-        state.hold(stream, engine, true);
-        if let Some(held) = state.held.get_mut(stream) {
-            held.untold = change == Change::Opened;
-        }
-        if state.noting {
-            let change = (change, Arc::clone(stream), Arc::clone(engine));
-            state.changes.push(change);
-            drop(state);
-            self.0.ring.notify_one();
-        }
-    }
-
-    fn gone(&self, change: Change, stream: &str) {
-        let mut state = self.state();
-        let held = state.held.remove_entry(stream);
-        if state.noting && (held.is_some() || change == Change::Closed) {
-            let stream = held.map_or_else(|| Arc::from(stream), |(stream, _)| stream);
-            state.changes.push((change, stream, Arc::default()));
-            drop(state);
-            self.0.ring.notify_one();
-        }
-    }
-
-    /// From here on nothing is certain, until everything has been told anew.
-    fn doubt(&self) {
-        self.state().doubt();
-    }
-
-    /// Nothing within can panic half-way through a change.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

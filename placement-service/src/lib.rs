@@ -1,6 +1,11 @@
 //! The Berth placement service: keeps the login sessions, knows the engines and their load, chooses
 //! one for every WebSocket, and prepares the session there.
 
+pub mod capacity_ledger;
+pub mod names;
+pub mod log_filter;
+pub mod strategy;
+pub mod stream_holder;
 pub mod clock;
 pub mod config;
 pub mod open_files;

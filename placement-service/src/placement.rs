@@ -17,10 +17,10 @@ mod round_robin;
 pub mod score;
 mod weighted;
 
-use crate::config::{Pool, Strategy, Weights};
+use crate::strategy::{Strategy, Weights};
 use crate::cost::Kind;
 use crate::engine::{Engine, EngineName};
-use crate::ledger::Most;
+use crate::capacity_ledger::Most;
 use crate::reservation::{Reservation, Trial};
 use affinity::DocumentKey;
 use board::{Board, Pick};
@@ -61,21 +61,6 @@ pub struct Rules {
     pub slow_start: Duration,
     /// What each score counts.
     pub weights: Weights,
-}
-
-impl Rules {
-    /// As the pool's configuration says.
-    #[must_use]
-    pub fn of(pool: &Pool) -> Self {
-        Self {
-            strategy: pool.strategy,
-            threshold: pool.sessions_per_engine(),
-            per_pool: pool.capacity.per_pool,
-            memory_floor: pool.capacity.memory_floor_mb,
-            slow_start: pool.slow_start,
-            weights: pool.weights,
-        }
-    }
 }
 
 /// What a session asks for.

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::fleet::metrics::{FleetCollector, ProbeMetrics};
 use crate::fleet::{self, FleetReader, FleetTask};
+use crate::capacity_ledger::CapacityLedger;
 use crate::ledger::{Ledger, LedgerTask};
 use crate::refusal::Refusal;
 use crate::reservation::{StreamSlot, Tallies};
@@ -94,6 +95,8 @@ pub struct Placer {
     retry_after_s: u32,
     fleet: FleetReader,
     tallies: Tallies,
+    /// `None`: this is the only replica.
+    ledger: Option<Ledger>,
     recent: Recent,
     metrics: PlacerMetrics,
     clock: Arc<dyn Clock>,
@@ -115,11 +118,14 @@ impl Placer {
         ledger: Option<Ledger>,
     ) -> Result<Arc<Self>, reqwest::Error> {
         let probe_metrics = ProbeMetrics::register(registry);
-        let tallies = Tallies::with(config.placement.reservation_ttl, ledger);
+        let shared = ledger.as_ref().map(|ledger| ledger.probes().clone());
+        let capacity = ledger.clone();
+        let capacity = capacity.map(|ledger| Arc::new(ledger) as Arc<dyn CapacityLedger>);
+        let tallies = Tallies::with(config.placement.reservation_ttl, capacity);
         let (fleet, task) =
-            fleet::start(&config.pools, &config.probe, tallies.clone(), probe_metrics)?;
+            fleet::start(&config.pools, &config.probe, tallies.clone(), probe_metrics, shared)?;
         let fleet = (fleet, tallies, Some(task));
-        Ok(Self::on(config, clock, registry, fleet))
+        Ok(Self::with(config, clock, registry, fleet, ledger))
     }
 
     /// Places on a fleet that the task watches, or somebody else; `tallies` has the books of its engines.
@@ -127,12 +133,22 @@ impl Placer {
         config: &Config,
         clock: Arc<dyn Clock>,
         registry: &mut Registry,
+        fleet: (FleetReader, Tallies, Option<FleetTask>),
+    ) -> Arc<Self> {
+        Self::with(config, clock, registry, fleet, None)
+    }
+
+    fn with(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        registry: &mut Registry,
         (fleet, tallies, task): (FleetReader, Tallies, Option<FleetTask>),
+        ledger: Option<Ledger>,
     ) -> Arc<Self> {
         let pool = |pool| Pool::new(pool, &config.placement, tallies.streams());
         let pools: Arc<[Pool]> = config.pools.iter().map(pool).collect();
         // Exchanges the counts of the pools that are there.
-        let keeping = tallies.ledger().map(|ledger| ledger.keep(tallies.clone()));
+        let keeping = ledger.as_ref().map(|ledger| ledger.keep(tallies.clone()));
         registry.register_collector(Box::new(FleetCollector(fleet.clone())));
         let rooms = RoomCollector::new(Arc::clone(&pools), fleet.clone());
         registry.register_collector(Box::new(rooms));
@@ -145,6 +161,7 @@ impl Placer {
             retry_after_s: whole_seconds(config.probe.interval),
             fleet,
             tallies,
+            ledger,
             recent: Recent::default(),
             metrics: PlacerMetrics::register(registry),
             clock,
@@ -174,7 +191,7 @@ impl Placer {
     /// placements make sense. Engines that come later change nothing of that.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let settled = || self.tallies.ledger().is_none_or(Ledger::is_settled);
+        let settled = || self.ledger.as_ref().is_none_or(Ledger::is_settled);
         if !self.ready.load(Ordering::Relaxed) && settled() && self.fleet.now().is_known() {
             self.ready.store(true, Ordering::Relaxed);
         }

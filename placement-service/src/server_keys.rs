@@ -4,14 +4,12 @@
 use crate::events::LogId;
 use crate::session_id::IdHash;
 use crate::store::{Coordination, StoreError};
+use crate::stream_holder::TOKEN_PREFIX;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
 use rand::Rng;
 use sha2::Sha256;
-
-/// What the name of a token begins with: no base64url does.
-const TOKEN: &str = "t.";
 
 /// The derivations that need a server key.
 #[derive(Clone)]
@@ -45,23 +43,7 @@ impl ServerKeys {
             short(mac.chain_update(text))
         };
         let (account, token) = (keyed(b"account ", account), keyed(b"bearer ", token));
-        format!("{TOKEN}{account}.{token}")
-    }
-
-    /// Whose streams count together: a session by its name, a token by the part that its account's tokens share.
-    /// [`Self::is_token_ref`] tells the two apart.
-    #[must_use]
-    pub fn stream_holder(name: &str) -> &str {
-        match name.rsplit_once('.') {
-            Some((holder, _)) if Self::is_token_ref(name) && holder.len() >= TOKEN.len() => holder,
-            _ => name,
-        }
-    }
-
-    /// Whether a name is a token's, and no session's.
-    #[must_use]
-    pub fn is_token_ref(name: &str) -> bool {
-        name.starts_with(TOKEN)
+        format!("{TOKEN_PREFIX}{account}.{token}")
     }
 
     /// The anonymous id that goes with a stale cookie: the same on every replica, every time (S18).
@@ -100,6 +82,7 @@ pub(crate) async fn keyed(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream_holder::{is_token_ref, stream_holder};
     use crate::store::sqlite::SqliteStore;
 
     #[tokio::test]
@@ -127,11 +110,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&dir.path().join("a.db")).await.unwrap();
         let keys = ServerKeys::load(&store).await.unwrap();
-        let holder = ServerKeys::stream_holder;
+        let holder = stream_holder;
         let (one, two) = (keys.token_ref("robot", "a"), keys.token_ref("robot", "b"));
         assert_ne!(one, two);
         assert_eq!(holder(&one), holder(&two));
-        assert!(ServerKeys::is_token_ref(holder(&one)));
+        assert!(is_token_ref(holder(&one)));
         assert!(berth_api::is_stream_name(&one));
         assert_ne!(holder(&one), holder(&keys.token_ref("other", "a")));
         let session = keys.session_ref(&IdHash([7; 32]));

@@ -229,8 +229,8 @@ pub async fn run(
     };
     tokio::try_join!(
         serve(Some(listeners.main), http::router(app.clone())),
-        serve(listeners.mira, mira::router(app.clone())),
-        serve(listeners.session_service, session_service::router(app)),
+        serve(listeners.mira, http::mira_router(app.clone())),
+        serve(listeners.session_service, http::session_service_router(app)),
     )?;
     last.sweep.stop();
     last.webhooks.end().await;

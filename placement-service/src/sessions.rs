@@ -23,6 +23,7 @@ use crate::session_id::IdHash;
 use crate::store::{EndCause, Event, EventKind, ProviderLink, SessionRow, StoreError, Stores};
 use activity::Activity;
 use berth_api::Reason;
+pub use bearers::Bearer;
 pub use ending::to_the_end;
 pub use family::{FamilyError, MAX_CLAIMS_BYTES, NewChild};
 use known::{Known, Memory, live_session};

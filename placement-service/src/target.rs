@@ -2,6 +2,7 @@
 //! bytes; knows no engine and no driver's protocol.
 
 use crate::config::{self, Open};
+use crate::driver::opening::Opening;
 use crate::refusal::Refusal;
 use berth_api::Reason;
 
@@ -10,28 +11,6 @@ const MAX_DOCUMENT: usize = 1024;
 const DOCUMENT: &str = "{document}";
 /// The identifier by which QIX clients ask for no document.
 const NO_DOCUMENT: &str = "engineData";
-
-/// What a driver opens before the client comes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Opening {
-    /// The session alone.
-    Nothing,
-    /// A document by name.
-    Document(String),
-    /// A new document that lives in memory only.
-    SessionApp,
-}
-
-impl Opening {
-    /// The name of the document, where one is opened by name.
-    #[must_use]
-    pub fn document(&self) -> Option<&str> {
-        match self {
-            Self::Document(name) => Some(name),
-            Self::Nothing | Self::SessionApp => None,
-        }
-    }
-}
 
 /// Where a request goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,21 +165,6 @@ fn percent_decode(text: &str) -> Option<String> {
         }
     }
     String::from_utf8(decoded).ok()
-}
-
-/// A path without one query parameter; the rest stays byte for byte.
-#[must_use]
-pub fn without_query_parameter(path_and_query: &str, name: &str) -> String {
-    let Some((path, query)) = path_and_query.split_once('?') else {
-        return path_and_query.to_owned();
-    };
-    let is_named = |part: &&str| part.split_once('=').map_or(*part, |(key, _)| key) != name;
-    let kept: Vec<_> = query.split('&').filter(is_named).collect();
-    if kept.is_empty() {
-        path.to_owned()
-    } else {
-        format!("{path}?{}", kept.join("&"))
-    }
 }
 
 #[cfg(test)]

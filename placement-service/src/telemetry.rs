@@ -2,10 +2,8 @@
 //! written, whatever the level.
 
 use crate::config::{Log, LogFormat};
-use tracing_subscriber::EnvFilter;
+use crate::log_filter::filter;
 use tracing_subscriber::filter::ParseError;
-
-const AUDIT: &str = "berth::audit=info";
 
 /// Starts logging for the whole process. A second call changes nothing.
 pub fn start(config: &Log) -> Result<(), ParseError> {
@@ -23,9 +21,4 @@ pub fn start(config: &Log) -> Result<(), ParseError> {
         LogFormat::Text => logs.with_ansi(false).try_init(),
     };
     Ok(())
-}
-
-/// Reads `log.level`.
-pub fn filter(level: &str) -> Result<EnvFilter, ParseError> {
-    Ok(EnvFilter::try_new(level)?.add_directive(AUDIT.parse()?))
 }

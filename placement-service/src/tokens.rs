@@ -18,8 +18,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use bearer::Bearer;
-
 /// Tokens kept for their sessions; older ones are minted again.
 const CACHED_TOKENS: u64 = 50_000;
 

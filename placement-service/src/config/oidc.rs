@@ -2,7 +2,7 @@
 
 use super::check::Faults;
 use super::fault::Fault;
-use super::{Key, secrets};
+use super::Key;
 use crate::accounts::is_name;
 use crate::secret::Secret;
 use openidconnect::url::{Host, Url};
@@ -87,27 +87,6 @@ pub(super) fn check(providers: &[OidcProvider], local: bool, faults: &mut Faults
             "must be true while there is no provider in oidc: nobody could log in",
         );
     }
-}
-
-/// Of each provider, in their order.
-pub(super) fn client_secrets(
-    providers: &[OidcProvider],
-    env: &dyn Fn(&str) -> Option<String>,
-    faults: &mut Vec<Fault>,
-) -> Vec<Option<Secret>> {
-    let mut found = Vec::with_capacity(providers.len());
-    for (index, provider) in providers.iter().enumerate() {
-        let path = format!("oidc[{index}].client_secret");
-        let key = provider.client_secret.as_ref();
-        match key.map(|key| secrets::read(&path, key, env)).transpose() {
-            Ok(Some(secret)) if secret.reveal().is_empty() => {
-                faults.push(Fault::new(path, "must not be empty"));
-            }
-            Ok(secret) => found.push(secret),
-            Err(fault) => faults.push(fault),
-        }
-    }
-    found
 }
 
 fn one(path: &str, provider: &OidcProvider, faults: &mut Faults) {

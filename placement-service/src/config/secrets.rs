@@ -1,11 +1,13 @@
 //! Fetches the secrets that the configuration only points at, and makes the signing key of one.
 
+mod oidc;
 mod store;
 
 pub use store::{StoreSecrets, fetch_store};
 
-use super::fault::{Fault, Faults};
-use super::{Config, Jwks, Key, Role, oidc};
+use crate::config::fault::{Fault, Faults};
+use crate::config::{Config, Jwks, Key};
+use crate::http::ClientSecret;
 use crate::keys::SigningKey;
 use crate::oidc::sealed::SealingKeys;
 use crate::remote_keys::PublicKeys;
@@ -36,14 +38,6 @@ pub struct Secrets {
     pub oidc: Vec<Option<Secret>>,
     /// Seals what leaves the service and comes back.
     pub sealing: SealingKeys,
-}
-
-/// What an `api.clients` entry proves itself with.
-#[derive(Debug)]
-pub struct ClientSecret {
-    pub name: String,
-    pub role: Role,
-    pub secret: Secret,
 }
 
 /// Reads every secret; `env` looks up an environment variable. All faults at once.

@@ -8,7 +8,7 @@ mod farewell;
 pub mod upgrade;
 
 use super::{EngineDriver, Fault, Job, Prepared};
-use crate::target::Opening;
+use crate::driver::opening::Opening;
 use async_trait::async_trait;
 use connection::Connection;
 use dialog::{Dialog, Progress};

@@ -4,7 +4,7 @@
 mod checks;
 
 use super::{EngineDriver, Fault, Job, Prepared};
-use crate::target::without_query_parameter;
+use crate::driver::opening::without_query_parameter;
 use async_trait::async_trait;
 use checks::Checks;
 use std::collections::BTreeMap;

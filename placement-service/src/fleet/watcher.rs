@@ -16,6 +16,7 @@ use crate::discovery::following::{Following, News};
 use crate::discovery::merge::merge;
 use crate::discovery::{Found, Wish};
 use crate::engine::{Endpoint, Engine, EngineName, State};
+use crate::ledger::Probes;
 use crate::probe::{ProbeFault, Prober, Reading};
 use crate::reservation::Tallies;
 use std::collections::{BTreeMap, HashSet};
@@ -61,6 +62,8 @@ pub(super) struct Watcher {
     reports: mpsc::Receiver<Report>,
     reporter: mpsc::Sender<Report>,
     publish: watch::Sender<Arc<Fleet>>,
+    /// What replicas tell each other of probes; `None`: this is the only one.
+    shared: Option<Probes>,
 }
 
 impl Watcher {
@@ -70,6 +73,7 @@ impl Watcher {
         probe: &config::Probe,
         tallies: Tallies,
         metrics: ProbeMetrics,
+        shared: Option<Probes>,
     ) -> Result<(Self, watch::Receiver<Arc<Fleet>>), reqwest::Error> {
         let (reporter, reports) = mpsc::channel(BATCH);
         let mut tasks = JoinSet::new();
@@ -117,6 +121,7 @@ impl Watcher {
             reports,
             reporter,
             publish,
+            shared,
         };
         watcher.publish();
         let reader = watcher.publish.subscribe();
@@ -231,7 +236,7 @@ impl Watcher {
                 prober: pool.prober.clone(),
                 interval: self.interval,
                 timeout: self.timeout,
-                shared: self.tallies.ledger().map(|ledger| ledger.probes().clone()),
+                shared: self.shared.clone(),
                 engine: (Arc::clone(&pool.name), name.clone(), endpoint),
             };
             let (reporter, probed) = (self.reporter.clone(), name.clone());

@@ -4,12 +4,20 @@
 use super::App;
 use super::problem::HttpProblem;
 use crate::config::Role;
-use crate::config::secrets::ClientSecret;
+use crate::secret::Secret;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+
+/// What an `api.clients` entry proves itself with.
+#[derive(Debug)]
+pub struct ClientSecret {
+    pub name: String,
+    pub role: Role,
+    pub secret: Secret,
+}
 
 /// A caller that has proven itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +93,6 @@ impl FromRequestParts<App> for Operator {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::Secret;
 
     fn client(name: &str, role: Role, secret: &str) -> ClientSecret {
         ClientSecret {

@@ -4,10 +4,9 @@ use super::body::RawBody;
 use super::document::{BROWSERS, Page, Refused};
 use super::login_form::{self, Fields, Format};
 use super::problem::{HttpProblem, RefusedFor};
-use super::{App, cross_site, oidc};
-use crate::client_address;
-use crate::login::{LoginError, PasswordLogin, StartedSession};
-use crate::login_rate::LoginRate;
+use super::login_response::{LoggedIn, admit, client_address, failed_page, logout_url, oidc_path, return_to_of, see_other, success};
+use super::{App, cross_site};
+use crate::login::{LoginError, PasswordLogin};
 use crate::return_to::ReturnTo;
 use axum::Json;
 use axum::extract::{ConnectInfo, State};
@@ -15,17 +14,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use berth_api::Reason;
 use serde::Serialize;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use utoipa::ToSchema;
-
-/// What a login in JSON is answered with.
-#[derive(Serialize, ToSchema)]
-struct LoggedIn<'a> {
-    account: &'a str,
-    roles: &'a [String],
-    /// Where the user goes on.
-    return_to: &'a str,
-}
 
 /// Where a logout goes on.
 #[derive(Serialize, ToSchema)]
@@ -41,7 +31,7 @@ struct LoggedOut {
 pub(super) async fn page(State(app): State<App>, uri: Uri) -> Response {
     let return_to = return_to_of(&uri);
     if let (false, [provider]) = (app.config.login.local, app.config.oidc.as_slice()) {
-        return see_other(&oidc::path(&provider.name, return_to.as_ref()));
+        return see_other(&oidc_path(&provider.name, return_to.as_ref()));
     }
     let return_to = return_to.as_ref().map_or("", ReturnTo::as_str);
     app.pages.login(StatusCode::OK, "", "", return_to)
@@ -123,22 +113,6 @@ pub(super) async fn log_in(
     }
 }
 
-/// Whose login it is.
-pub(super) fn client_address(app: &App, headers: &HeaderMap, peer: SocketAddr) -> IpAddr {
-    let forwarded_for = headers.get_all("x-forwarded-for").iter();
-    let forwarded_for = forwarded_for.map(HeaderValue::as_bytes);
-    let trusted = app.config.login.trusted_proxies;
-    client_address::client_address(forwarded_for, peer.ip(), trusted)
-}
-
-/// Before anything is looked up, hashed or asked of a provider.
-pub(super) fn admit(app: &App, rate: &LoginRate, client: IpAddr) -> Result<(), HttpProblem> {
-    rate.admit(client).map_err(|wait_s| {
-        app.login.too_many(client);
-        HttpProblem::too_many_logins().retry_after(wait_s)
-    })
-}
-
 /// `POST /logout`. Ending no session is no error. Whom a provider has logged in is sent on to its logout.
 #[utoipa::path(post, path = "/logout", tag = BROWSERS, security(("session" = [])),
     responses((status = 200, description = "Go on at the provider", body = LoggedOut), (status = 204), (status = 303, description = "A form: to the login page, or the provider"),
@@ -154,7 +128,7 @@ pub(super) async fn log_out(
         None => None,
     };
     let elsewhere = match ended.as_ref().and_then(|live| live.provider.as_ref()) {
-        Some(link) => oidc::logout_url(&app, &uri, &headers, link).await,
+        Some(link) => logout_url(&app, &uri, &headers, link).await,
         None => None,
     };
     let form = format_of(&headers) == Some(Format::Form);
@@ -173,34 +147,6 @@ pub(super) async fn log_out(
     Ok(response)
 }
 
-pub(super) fn success(
-    app: &App,
-    started: &StartedSession,
-    return_to: Option<ReturnTo>,
-    format: Format,
-) -> Result<Response, HttpProblem> {
-    let fallback = app.config.login.default_return_to.as_str();
-    let return_to = return_to.as_ref().map_or(fallback, ReturnTo::as_str);
-    let mut response = match format {
-        Format::Form => see_other(return_to),
-        Format::Json => Json(LoggedIn {
-            account: &started.live.account,
-            roles: &started.live.roles,
-            return_to,
-        })
-        .into_response(),
-    };
-    let cookie = app.cookie.set(&started.id).ok_or(Reason::Internal)?;
-    let device_cookie = started.device_cookie.as_deref();
-    let device_cookie = device_cookie.and_then(|value| app.device_cookie.set(value));
-    let headers = response.headers_mut();
-    for cookie in std::iter::once(cookie).chain(device_cookie) {
-        headers.append(header::SET_COOKIE, cookie);
-    }
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
-}
-
 fn problem_of(error: LoginError) -> HttpProblem {
     match error {
         LoginError::Unknown | LoginError::Wrong | LoginError::Locked => HttpProblem::login_failed(),
@@ -209,39 +155,8 @@ fn problem_of(error: LoginError) -> HttpProblem {
     }
 }
 
-pub(super) fn failed_page(
-    app: &App,
-    problem: &HttpProblem,
-    message: &str,
-    username: &str,
-    return_to: &str,
-) -> Response {
-    let status = problem.status();
-    let mut response = app.pages.login(status, message, username, return_to);
-    if let Some(seconds) = problem.retry_after_s() {
-        let seconds = HeaderValue::from(seconds);
-        response.headers_mut().insert(header::RETRY_AFTER, seconds);
-    }
-    let reason = RefusedFor(problem.reason());
-    response.extensions_mut().insert(reason);
-    response
-}
-
 fn format_of(headers: &HeaderMap) -> Option<Format> {
     let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     Format::of(content_type)
 }
 
-/// The `return_to` of a query, if it is valid.
-pub(super) fn return_to_of(uri: &Uri) -> Option<ReturnTo> {
-    let query = uri.query().unwrap_or_default();
-    let mut fields = form_urlencoded::parse(query.as_bytes());
-    let (_, value) = fields.find(|(name, _)| name == "return_to")?;
-    ReturnTo::parse(&value)
-}
-
-/// A redirect to what has been validated.
-pub(super) fn see_other(path: &str) -> Response {
-    let location = HeaderValue::from_str(path).unwrap_or(HeaderValue::from_static("/"));
-    (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
-}

@@ -5,15 +5,14 @@ use super::body::RawBody;
 use super::document::{BROWSERS, OTHERS, Page, Refused};
 use super::login_form::Format;
 use super::problem::{HttpProblem, RefusedFor};
-use super::{App, login};
+use super::App;
+use super::login_response::{admit, client_address, failed_page, origin, return_to_of, see_other, success};
 use crate::oidc::back_channel::LogoutFault;
 use crate::oidc::{ATTEMPT_MS, BackChannelError, OidcError};
 use crate::return_to::ReturnTo;
-use crate::store::ProviderLink;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{ConnectInfo, Path, State};
-use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -41,18 +40,6 @@ pub(super) const BACK_CHANNEL_PATH: &str = "/login/oidc/{provider}/back-channel-
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// Where a login by this provider begins. The name has been checked to be one.
-pub(super) fn path(provider: &str, return_to: Option<&ReturnTo>) -> String {
-    let mut path = format!("/login/oidc/{provider}");
-    if let Some(return_to) = return_to {
-        path.push_str("?return_to=");
-        path.extend(form_urlencoded::byte_serialize(
-            return_to.as_str().as_bytes(),
-        ));
-    }
-    path
-}
-
 /// `GET /login/oidc/{provider}`: to the provider's login page.
 #[utoipa::path(get, path = BEGIN_PATH, tag = BROWSERS,
     params(("provider" = String, Path, description = "The provider's name"), ("return_to" = Option<String>, Query, description = "Where the user goes on: a path of this site")),
@@ -66,18 +53,18 @@ pub(super) async fn begin(
 ) -> Result<Response, HttpProblem> {
     let provider = provider(path)?;
     let origin = origin(&app, &uri, &headers)?;
-    let return_to = login::return_to_of(&uri);
+    let return_to = return_to_of(&uri);
     let begun = app.oidc.begin(&provider, &origin, return_to.as_ref()).await;
     let begun = match begun {
         Ok(begun) => begun,
         Err(error) => {
-            let client = login::client_address(&app, &headers, peer);
+            let client = client_address(&app, &headers, peer);
             let provider = app.oidc.configured_name(&provider);
             app.login.refuse(provider, &error, client);
             return Ok(failure(&app, &headers, problem(&error), return_to.as_ref()));
         }
     };
-    let mut response = login::see_other(&begun.location);
+    let mut response = see_other(&begun.location);
     let (state, lasts_s) = (&begun.state, ATTEMPT_MS / 1000);
     let cookie = app.cookie.set_attempt(state, &begun.cookie, lasts_s);
     let cookie = cookie.ok_or(berth_api::Reason::Internal)?;
@@ -103,13 +90,13 @@ pub(super) async fn callback(
 ) -> Result<Response, HttpProblem> {
     let provider = provider(path)?;
     let old_cookie = app.cookie.read(&headers)?;
-    let client = login::client_address(&app, &headers, peer);
+    let client = client_address(&app, &headers, peer);
     let query = uri.query().unwrap_or_default();
     let state = state_of(query);
     let cookie = app.cookie.attempt(&headers, &state)?;
     let mut response = match app.oidc.open_attempt(&provider, query, cookie) {
         Ok(attempt) => {
-            if let Err(problem) = login::admit(&app, &app.callback_rate, client) {
+            if let Err(problem) = admit(&app, &app.callback_rate, client) {
                 return Ok(failure(&app, &headers, problem, None));
             }
             let return_to = attempt.return_to();
@@ -117,7 +104,7 @@ pub(super) async fn callback(
             let login = &app.login;
             let started = login.log_in_by_provider(&provider, proven, old_cookie, client);
             match started.await {
-                Ok(started) => login::success(&app, &started, return_to, Format::Form)?,
+                Ok(started) => success(&app, &started, return_to, Format::Form)?,
                 Err(error) => failure(&app, &headers, problem(&error), return_to.as_ref()),
             }
         }
@@ -183,43 +170,6 @@ fn provider(path: Result<Path<String>, PathRejection>) -> Result<String, HttpPro
     path.map(|Path(name)| name).map_err(unknown)
 }
 
-/// Where to log out at the provider, too.
-pub(super) async fn logout_url(
-    app: &App,
-    uri: &Uri,
-    headers: &HeaderMap,
-    link: &ProviderLink,
-) -> Option<String> {
-    let origin = origin(app, uri, headers).ok()?;
-    app.oidc.logout_url(link, &origin).await
-}
-
-/// This site as browsers know it.
-fn origin(app: &App, uri: &Uri, headers: &HeaderMap) -> Result<String, HttpProblem> {
-    if let Some(url) = &app.config.login.public_url {
-        return Ok(url.clone());
-    }
-    // HTTP/2 has the host in the URI.
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    let host = uri
-        .authority()
-        .map(Authority::as_str)
-        .or(host)
-        .unwrap_or_default();
-    let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']');
-    if host.is_empty() || !host.bytes().all(fine) {
-        return Err(HttpProblem::invalid("host is malformed"));
-    }
-    let scheme = if app.config.session.cookie.secure {
-        "https"
-    } else {
-        "http"
-    };
-    Ok(format!("{scheme}://{host}"))
-}
-
 /// A page, unless the client asks for JSON.
 fn failure(
     app: &App,
@@ -232,7 +182,7 @@ fn failure(
         return problem.into_response();
     }
     let return_to = return_to.map_or("", ReturnTo::as_str);
-    login::failed_page(app, &problem, problem.title(), "", return_to)
+    failed_page(app, &problem, problem.title(), "", return_to)
 }
 
 /// The one table from a reason to its status and its words.

@@ -2,7 +2,7 @@
 //! script inside, allowed by their hashes (Content Security Policy); the demonstration may besides import the
 //! browser module.
 
-use super::oidc;
+use super::login_response::oidc_path;
 use crate::config::OidcProvider;
 use crate::return_to::ReturnTo;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -104,7 +104,7 @@ impl Pages {
             return String::new();
         }
         let link = |(name, title): &(String, String)| {
-            let (path, title) = (escape(&oidc::path(name, return_to)), escape(title));
+            let (path, title) = (escape(&oidc_path(name, return_to)), escape(title));
             format!("<a class=\"button\" href=\"{path}\">Log in with {title}</a>\n")
         };
         let links: String = self.providers.iter().map(link).collect();

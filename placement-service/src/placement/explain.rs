@@ -6,7 +6,7 @@ use super::eligibility::{Exclusion, Verdict};
 use super::policy;
 use super::score::Score;
 use super::{Ask, Search};
-use crate::config::Strategy;
+use crate::strategy::Strategy;
 use crate::engine::{EngineName, State};
 
 /// A choice and everything that it looked at.

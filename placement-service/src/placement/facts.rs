@@ -1,12 +1,15 @@
 //! What a strategy may look at: the numbers of one engine at one moment, and those of the pool to which
 //! they are compared. Plain numbers, so that a choice reads no engine but the one it takes.
 
-use super::score;
 use crate::engine::{Engine, Memory, State};
 use crate::reservation::{Standing, Tally};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// The share of free memory from which on more is no better: memory does nothing for an engine until it
+/// runs short of it.
+const AMPLE: f64 = 0.25;
 
 /// One engine, as of the last look at its books.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -167,14 +170,14 @@ impl Sums {
     pub(super) fn add(&mut self, facts: &Facts) {
         self.engines += 1;
         self.sessions += u64::from(facts.sessions);
-        self.memory.add(facts.memory.map(score::ample));
+        self.memory.add(facts.memory.map(ample));
         self.cpu.add(facts.cpu);
     }
 
     pub(super) fn remove(&mut self, facts: &Facts) {
         self.engines = self.engines.saturating_sub(1);
         self.sessions = self.sessions.saturating_sub(u64::from(facts.sessions));
-        self.memory.remove(facts.memory.map(score::ample));
+        self.memory.remove(facts.memory.map(ample));
         self.cpu.remove(facts.cpu);
     }
 
@@ -192,4 +195,9 @@ impl Sums {
             turn,
         }
     }
+}
+
+/// The worth of a share of free memory.
+pub(super) fn ample(free: f64) -> f64 {
+    (free / AMPLE).clamp(0.0, 1.0)
 }

@@ -5,7 +5,7 @@
 
 use super::facts::{Facts, Scale};
 use super::score::{self, Score, Scores};
-use crate::config::Weights;
+use crate::strategy::Weights;
 
 pub(super) fn scores(facts: &Facts, scale: &Scale, weights: &Weights) -> Scores {
     Scores::three([

@@ -7,7 +7,7 @@ use super::open::Open;
 use super::peaks::Peaks;
 use super::score::Scores;
 use super::{least_load, p2c, packed, round_robin, weighted};
-use crate::config::Strategy;
+use crate::strategy::Strategy;
 use rand::{Rng, RngExt};
 
 /// What the strategy thinks of one engine, whatever the document.

@@ -1,11 +1,7 @@
 //! What each number of an engine is worth, 0 (nothing left) to 1 (idle). A score looks at one number and
 //! knows no strategy; the weights are the strategy's and the pool's.
 
-use super::facts::{Facts, Scale};
-
-/// The share of free memory from which on more is no better: memory does nothing for an engine until it
-/// runs short of it.
-const AMPLE: f64 = 0.25;
+use super::facts::{Facts, Scale, ample};
 
 /// One number's worth in a choice.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,9 +72,4 @@ pub(super) fn memory(facts: &Facts, scale: &Scale) -> f64 {
 /// Free CPU, with what has been placed since the probe; the pool's mean when the engine does not say.
 pub(super) fn cpu(facts: &Facts, scale: &Scale) -> f64 {
     facts.cpu.unwrap_or(scale.cpu)
-}
-
-/// The worth of a share of free memory.
-pub(super) fn ample(free: f64) -> f64 {
-    (free / AMPLE).clamp(0.0, 1.0)
 }

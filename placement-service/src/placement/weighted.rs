@@ -7,7 +7,7 @@ use super::open::Open;
 use super::peaks::Peaks;
 use super::policy;
 use super::score::Scores;
-use crate::config::Strategy;
+use crate::strategy::Strategy;
 use rand::{Rng, RngExt};
 
 /// Draws before all are looked at: few are needed unless most engines are nearly full.

@@ -117,8 +117,8 @@ impl Placer {
         let full = |judged: &Judged| matches!(judged.outcome, Outcome::Excluded(why) if why.is_for_want_of_room());
         let full = why.engines.iter().any(full);
         let ledger = self
-            .tallies
-            .ledger()
+            .ledger
+            .as_ref()
             .filter(|_| pool.chooser.most() != (None, None));
         let (streams, limit) = pool.streams(&request.session.session_ref);
         let (engine, reason) = match (back, chosen) {

@@ -5,7 +5,7 @@ use super::pool::{self, Pool};
 use super::{PlaceRequest, Placer, stream_name};
 use crate::driver::{Fault, Job, Prepared};
 use crate::engine::{Engine, EngineName};
-use crate::ledger::Confirmed;
+use crate::capacity_ledger::Confirmed;
 use crate::placement::eligibility::Exclusions;
 use crate::placement::explain::Explanation;
 use crate::placement::{Ask, Choice};

@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::placement::{Chooser, Rehearsal, Rules};
 use crate::refusal::Refusal;
 use crate::reservation::{PoolStreams, StreamCounts, StreamSlot};
-use crate::target::Opening;
+use crate::driver::opening::Opening;
 use berth_api::Reason;
 use rand::rngs::StdRng;
 use std::sync::Arc;
@@ -32,6 +32,18 @@ pub(super) struct Pool {
     streams: Arc<PoolStreams>,
 }
 
+/// What the pool's configuration says of choosing.
+fn rules(pool: &config::Pool) -> Rules {
+    Rules {
+        strategy: pool.strategy,
+        threshold: pool.sessions_per_engine(),
+        per_pool: pool.capacity.per_pool,
+        memory_floor: pool.capacity.memory_floor_mb,
+        slow_start: pool.slow_start,
+        weights: pool.weights,
+    }
+}
+
 impl Pool {
     pub(super) fn new(
         config: &config::Pool,
@@ -46,7 +58,7 @@ impl Pool {
             name,
             cluster: config.cluster.clone(),
             driver: driver::from_config(config),
-            chooser: Chooser::new(Rules::of(config), random),
+            chooser: Chooser::new(rules(config), random),
             waiting: WaitingRoom::new(config.waiting),
             sharing: config.sharing,
             streams,

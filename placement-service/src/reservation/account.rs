@@ -2,20 +2,20 @@
 //! one replica, no engine has one, and nothing here costs anything.
 
 use super::{Reservation, Tally};
-use crate::ledger::{Confirmed, Ledger, Most};
+use crate::capacity_ledger::{CapacityLedger, Confirmed, Most};
 use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Of one engine.
 #[derive(Debug)]
 pub struct Account {
-    ledger: Ledger,
+    ledger: Arc<dyn CapacityLedger>,
     /// `pool/name`
     engine: Arc<str>,
 }
 
 impl Account {
-    pub(super) fn new(ledger: Ledger, engine: Arc<str>) -> Self {
+    pub(super) fn new(ledger: Arc<dyn CapacityLedger>, engine: Arc<str>) -> Self {
         Self { ledger, engine }
     }
 

@@ -3,7 +3,7 @@
 
 use super::{Account, Reservation, StreamCounts, Tally};
 use crate::engine::{Endpoint, EngineName};
-use crate::ledger::Ledger;
+use crate::capacity_ledger::CapacityLedger;
 use moka::sync::Cache;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ pub struct Tallies(Arc<All>);
 #[derive(Debug)]
 struct All {
     ttl: Duration,
-    ledger: Option<Ledger>,
+    ledger: Option<Arc<dyn CapacityLedger>>,
     placed: Cache<String, Arc<Tally>>,
     /// Engines that were found, or have streams: those of discoveries and of gateways' reports are bounded.
     engines: Mutex<HashMap<(Arc<str>, EngineName), Kept>>,
@@ -43,7 +43,7 @@ impl Tallies {
 
     /// None yet; told to the replicas' ledger, if there is one.
     #[must_use]
-    pub fn with(ttl: Duration, ledger: Option<Ledger>) -> Self {
+    pub fn with(ttl: Duration, ledger: Option<Arc<dyn CapacityLedger>>) -> Self {
         let placed = Cache::builder().max_capacity(PLACED).time_to_live(ttl);
         Self(Arc::new(All {
             ttl,
@@ -135,12 +135,6 @@ impl Tallies {
     #[must_use]
     pub fn streams(&self) -> &StreamCounts {
         &self.0.streams
-    }
-
-    /// The replicas' ledger, if there is one.
-    #[must_use]
-    pub fn ledger(&self) -> Option<&Ledger> {
-        self.0.ledger.as_ref()
     }
 
     /// What other replicas have, by engine (`pool/name`).

@@ -3,8 +3,8 @@
 
 use super::known::Known;
 use super::{LiveSession, Sessions};
-use crate::server_keys::ServerKeys;
 use crate::session_id::IdHash;
+use crate::stream_holder::is_token_ref;
 use crate::store::{EndCause, StoreError};
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ impl Sessions {
     /// # Errors
     /// When the store does not answer, or sessions are kept by somebody else.
     pub async fn life(&self, session_ref: &str) -> Result<Life, StoreError> {
-        if ServerKeys::is_token_ref(session_ref) {
+        if is_token_ref(session_ref) {
             return Ok(Life::Token);
         }
         let in_memory = self.memory.named(session_ref);
@@ -76,7 +76,7 @@ impl Sessions {
     /// # Errors
     /// When the store does not answer: it has to be said again.
     pub async fn was_active(&self, session_ref: &str, seen_ms: u64) -> Result<(), StoreError> {
-        if ServerKeys::is_token_ref(session_ref) {
+        if is_token_ref(session_ref) {
             return Ok(());
         }
         let named = self.memory.named(session_ref);

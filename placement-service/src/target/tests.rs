@@ -130,19 +130,6 @@ fn names_do_not_climb() {
     assert_eq!(opening("/app/a..b"), document("a..b"));
 }
 
-#[test]
-fn one_query_parameter_can_be_taken_out() {
-    for (path, want) in [
-        ("/chat", "/chat"),
-        ("/chat?berth_tab=1", "/chat"),
-        ("/chat?a=1&berth_tab=2&b", "/chat?a=1&b"),
-        ("/chat?berth_tabs=1", "/chat?berth_tabs=1"),
-        ("/chat?", "/chat?"),
-    ] {
-        assert_eq!(without_query_parameter(path, "berth_tab"), want);
-    }
-}
-
 proptest! {
     #[test]
     fn any_path_gets_an_answer(path in "\\PC*") {

@@ -5,35 +5,15 @@ use super::{MAX_TOKEN_BYTES, Tokens};
 use crate::keys::SigningKey;
 use crate::refusal::Refusal;
 use crate::session_id::IdHash;
+use crate::sessions::Bearer;
 use crate::store::redis_jwt::{JwtRules, Kept, session_from};
 use berth_api::{Excerpt, Reason};
 use jsonwebtoken::errors::Error;
 use jsonwebtoken::{Validation, decode, decode_header};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 /// Seconds by which clocks may differ; the filter's `tokens.leeway_s` by default.
 const LEEWAY_S: u64 = 5;
-
-/// What a good token says.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-pub struct Bearer {
-    /// Whom it stands for.
-    #[serde(rename = "sub")]
-    pub account: String,
-    /// What he may.
-    #[serde(default)]
-    pub roles: Vec<String>,
-    /// Unix seconds.
-    #[serde(rename = "exp")]
-    pub expires_at: u64,
-    /// Unix seconds.
-    #[serde(default, rename = "nbf")]
-    not_before: u64,
-    /// The public name of the session that it was minted for, if there is one.
-    #[serde(rename = "sid")]
-    pub session_ref: Option<String>,
-}
 
 impl Bearer {
     /// A token of another login service, if it holds at that time; `None` also says nothing of why.

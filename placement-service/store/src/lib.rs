@@ -4,6 +4,7 @@
 mod account;
 #[cfg(feature = "contract")]
 pub mod contract;
+mod cursor;
 mod error;
 mod event;
 mod guard;
@@ -19,6 +20,7 @@ mod sql;
 pub mod sqlite;
 
 pub use account::{AccountChange, AccountRow, AccountStore, Attempts};
+pub use cursor::{Cursor, LogId, NotACursor};
 pub use error::StoreError;
 pub use event::{Bounds, DeadLetter, EndCause, Event, EventKind, EventLog};
 pub use session::{

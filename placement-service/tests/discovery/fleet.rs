@@ -24,7 +24,7 @@ pub(crate) fn watch(yaml: &str) -> Watched {
     let metrics = ProbeMetrics::register(&mut registry);
     let ttl = config.placement.reservation_ttl;
     let (fleet, task) =
-        fleet::start(&config.pools, &config.probe, Tallies::new(ttl), metrics).unwrap();
+        fleet::start(&config.pools, &config.probe, Tallies::new(ttl), metrics, None).unwrap();
     registry.register_collector(Box::new(FleetCollector(fleet.clone())));
     Watched {
         fleet,

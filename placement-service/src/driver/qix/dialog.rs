@@ -3,7 +3,7 @@
 
 use super::opens;
 use crate::driver::Fault;
-use crate::target::Opening;
+use crate::driver::opening::Opening;
 use berth_api::Excerpt;
 use serde::Deserialize;
 use serde::de::IgnoredAny;

@@ -18,11 +18,6 @@ use utoipa_axum::routes;
 const ENGINES_PATH: &str = "/v1/engines";
 const HEALTH_PATH: &str = "/health";
 
-/// Every route of this listener.
-pub fn router(app: App) -> Router {
-    finished(routes(), app)
-}
-
 pub(in crate::http) fn routes() -> OpenApiRouter<App> {
     document::routes()
         .routes(routes!(engines))

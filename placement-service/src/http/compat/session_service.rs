@@ -49,11 +49,6 @@ pub fn rules(config: &Config, session: &config::Session, keys: Vec<JwtKey>) -> O
     })
 }
 
-/// Every route of this listener.
-pub fn router(app: App) -> Router {
-    finished(routes(), app)
-}
-
 pub(in crate::http) fn routes() -> OpenApiRouter<App> {
     told::routes()
         .routes(routes!(document))

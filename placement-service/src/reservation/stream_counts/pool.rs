@@ -3,7 +3,7 @@
 //! A holder is forgotten with its last stream, or at the next exchange with other replicas: there are never more
 //! holders than streams.
 
-use crate::server_keys::ServerKeys;
+use crate::stream_holder::{is_token_ref, stream_holder};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -20,7 +20,7 @@ pub struct StreamLimits {
 
 impl StreamLimits {
     fn limit(self, holder: &str) -> Option<u32> {
-        let limit = if ServerKeys::is_token_ref(holder) {
+        let limit = if is_token_ref(holder) {
             self.per_bearer
         } else {
             self.per_session
@@ -164,7 +164,7 @@ impl PoolStreams {
     /// The limit, when its holder has that many streams.
     pub fn acquire(self: &Arc<Self>, session_ref: &str) -> Result<StreamSlot, u32> {
         let mut state = self.state();
-        let (count, limit, changed) = state.find_or_insert(ServerKeys::stream_holder(session_ref));
+        let (count, limit, changed) = state.find_or_insert(stream_holder(session_ref));
         match limit {
             Some(limit) if count.total() >= limit => Err(limit),
             _ => Ok(self.slot(count, changed)),
@@ -174,7 +174,7 @@ impl PoolStreams {
     /// Counts a stream of the session that is open already, whatever the limit.
     pub fn adopt(self: &Arc<Self>, session_ref: &str) -> StreamSlot {
         let mut state = self.state();
-        let (count, _, changed) = state.find_or_insert(ServerKeys::stream_holder(session_ref));
+        let (count, _, changed) = state.find_or_insert(stream_holder(session_ref));
         self.slot(count, changed)
     }
 
@@ -200,7 +200,7 @@ impl PoolStreams {
     /// Streams of the session's holder, through all replicas as far as is known, and its limit.
     #[must_use]
     pub fn count(&self, session_ref: &str) -> (u32, Option<u32>) {
-        let name = ServerKeys::stream_holder(session_ref);
+        let name = stream_holder(session_ref);
         let state = self.state();
         let total = state.holders.get(name).map_or(0, Count::total);
         (total, state.limits.limit(name))

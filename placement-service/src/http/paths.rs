@@ -1,0 +1,11 @@
+pub(super) const ENGINES_PATH: &str = "/v1/engines";
+pub(super) const DRAIN_PATH: &str = "/v1/engines/{pool}/{engine}/drain";
+pub(super) const EXPLAIN_PATH: &str = "/v1/placements/explain";
+pub(super) const GATEWAYS_PATH: &str = "/v1/gateways";
+pub(super) const SESSIONS_PATH: &str = "/v1/sessions";
+pub(super) const DEAD_LETTERS_PATH: &str = "/v1/webhooks/{name}/dead-letters";
+pub(super) const RETRY_PATH: &str = "/v1/webhooks/{name}/dead-letters/{sequence}/retry";
+pub(super) const EVENTS_PATH: &str = "/v1/events";
+pub(super) const SESSION_PATH: &str = "/v1/sessions/{sid}";
+pub(super) const CHILDREN_PATH: &str = "/v1/sessions/{sid}/children";
+pub(super) const COMPLETE_PATH: &str = "/v1/sessions/{sid}/complete";
