@@ -1,43 +1,25 @@
 //! The HTTP surface: which route leads to which use case. Everything that leaves here as a refusal is
 //! problem+json, made in `problem`.
 
-mod assets;
 pub mod body;
-mod calls;
-mod clients;
+pub mod browsers;
 pub mod compat;
-mod cookies;
-pub mod cross_site;
-mod device_cookie;
-mod document;
-mod engines;
-pub mod events;
-mod families;
-mod gateway_events;
 mod gateways;
-mod login;
-pub mod login_form;
-mod login_response;
-mod oidc;
-mod operators;
+mod health;
+mod openapi;
+pub mod operators;
 mod paths;
-mod pages;
-mod placements;
 pub mod problem;
 mod security_events;
-mod session;
-pub mod session_requests;
-mod sessions;
+pub mod server;
 pub mod state;
-mod tokens;
-mod webhooks;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use body::MAX_BODY_BYTES;
-use document::BROWSERS;
+use openapi::BROWSERS;
 use problem::{HttpProblem, RefusedFor};
 use state::App;
 use std::collections::BTreeSet;
@@ -45,10 +27,10 @@ use std::sync::LazyLock;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
-pub use clients::{ClientSecret, Clients};
-pub use cookies::LoginCookie;
-pub use device_cookie::DeviceCookie;
-pub use pages::Pages;
+pub use browsers::cookies::LoginCookie;
+pub use browsers::device_cookie::DeviceCookie;
+pub use browsers::pages::Pages;
+pub use operators::clients::{ClientSecret, Clients};
 
 /// The pattern of every route of every listener, as `http_requests` counts it.
 static PATHS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
@@ -78,46 +60,52 @@ pub fn session_service_router(app: App) -> Router {
 }
 
 fn routes() -> OpenApiRouter<App> {
-    document::routes()
-        .routes(routes!(placements::place))
-        .routes(routes!(tokens::token))
-        .routes(routes!(calls::calls))
+    openapi::routes()
+        .routes(routes!(gateways::placements::place))
+        .routes(routes!(gateways::tokens::token))
+        .routes(routes!(gateways::grpc::calls))
         .routes(
-            routes!(gateway_events::report)
-                .layer(DefaultBodyLimit::max(gateway_events::MAX_REPORT_BYTES)),
+            routes!(gateways::events::report)
+                .layer(DefaultBodyLimit::max(gateways::events::MAX_REPORT_BYTES)),
         )
-        .routes(routes!(engines::explain))
-        .routes(routes!(engines::list))
-        .routes(routes!(engines::drain, engines::undrain))
-        .routes(routes!(gateway_events::list))
-        .routes(routes!(sessions::list, sessions::end_all))
-        .routes(routes!(sessions::show, sessions::end))
-        .routes(routes!(families::start))
-        .routes(routes!(families::complete))
-        .routes(routes!(events::read))
-        .routes(routes!(webhooks::dead_letters))
-        .routes(routes!(webhooks::retry))
+        .routes(routes!(operators::engines::explain))
+        .routes(routes!(operators::engines::list))
+        .routes(routes!(
+            operators::engines::drain,
+            operators::engines::undrain
+        ))
+        .routes(routes!(gateways::events::list))
+        .routes(routes!(
+            operators::sessions::list,
+            operators::sessions::end_all
+        ))
+        .routes(routes!(operators::sessions::show, operators::sessions::end))
+        .routes(routes!(operators::child_sessions::start))
+        .routes(routes!(operators::child_sessions::complete))
+        .routes(routes!(operators::events::read))
+        .routes(routes!(operators::webhooks::dead_letters))
+        .routes(routes!(operators::webhooks::retry))
         .routes(routes!(demo))
-        .routes(routes!(login::page, login::log_in))
-        .routes(routes!(login::log_out))
-        .routes(routes!(oidc::begin))
-        .routes(routes!(oidc::callback))
-        .routes(routes!(oidc::back_channel))
-        .routes(routes!(session::own))
-        .routes(routes!(session::placements))
-        .routes(routes!(session::renew))
-        .routes(routes!(assets::file))
+        .routes(routes!(browsers::login::page, browsers::login::log_in))
+        .routes(routes!(browsers::login::log_out))
+        .routes(routes!(browsers::oidc::begin))
+        .routes(routes!(browsers::oidc::callback))
+        .routes(routes!(browsers::oidc::back_channel))
+        .routes(routes!(browsers::session::own))
+        .routes(routes!(browsers::session::placements))
+        .routes(routes!(browsers::session::renew))
+        .routes(routes!(browsers::assets::file))
         .routes(routes!(security_events::receive))
-        .routes(routes!(session::is_authenticated))
-        .routes(routes!(tokens::jwks))
-        .routes(routes!(operators::live))
-        .routes(routes!(operators::ready))
-        .routes(routes!(operators::metrics))
+        .routes(routes!(browsers::session::is_authenticated))
+        .routes(routes!(gateways::tokens::jwks))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
 }
 
 /// What every listener's routes share: their document, refusals, counts and limits.
 fn finished(routes: OpenApiRouter<App>, app: App) -> Router {
-    document::told(routes)
+    openapi::told(routes)
         .fallback(async || HttpProblem::not_found())
         .method_not_allowed_fallback(async || HttpProblem::method_not_allowed())
         .layer(from_fn_with_state(app.clone(), count))

@@ -1,10 +1,10 @@
 //! OpenID providers: who they are, and what their word is worth here.
 
-use super::check::Faults;
-use super::fault::Fault;
 use super::Key;
-use crate::accounts::is_name;
-use crate::secret::Secret;
+use super::checks::Faults;
+use super::fault::Fault;
+use crate::core::names::is_name;
+use crate::core::secret::Secret;
 use openidconnect::url::{Host, Url};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -152,7 +152,8 @@ fn roles(path: &str, roles: &RoleMapping, faults: &mut Faults) {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{load::from_text, secrets};
+    use crate::app::secrets;
+    use crate::config::load::from_text;
 
     fn faults(text: &str) -> String {
         from_text(text).unwrap_err().to_string()

@@ -1,8 +1,8 @@
 //! Pools of engines, and which path goes to which.
 
-use super::check::{Faults, SECOND};
+use super::checks::{Faults, SECOND};
 use super::{Capacity, Config, PoolProbe, Sources, Waiting, capacity, discovery, probed};
-pub use crate::strategy::{Strategy, Weights};
+pub use berth_scheduler::strategy::{Strategy, Weights};
 use serde::Deserialize;
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Request bodies: bounded bytes, and JSON of which a fault names the field and never its value.
 
 use super::problem::HttpProblem;
-use crate::server::Exchange;
+use crate::http::server::Exchange;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{FromRequest, Request};

@@ -1,23 +1,26 @@
 //! What the routes work with. Knows no route.
 
-use super::{Clients, DeviceCookie, LoginCookie, Pages};
+use super::browsers::cookies::LoginCookie;
+use super::browsers::device_cookie::DeviceCookie;
+use super::browsers::pages::Pages;
+use super::operators::clients::Clients;
 use crate::config::Config;
-use crate::drains::Drains;
-use crate::events::Events;
-use crate::feed::Feed;
+use crate::core::metrics::Metrics;
+use crate::core::secret::Secret;
+use crate::engines::drains::Drains;
+use crate::events::follower::Feed;
+use crate::events::log::Events;
+use crate::events::security_events::SecurityEvents;
+use crate::events::webhooks::Webhooks;
 use crate::gateways::Gateways;
+use crate::http::server::Connections;
 use crate::login::Login;
-use crate::login_rate::LoginRate;
-use crate::metrics::Metrics;
-use crate::oidc::Oidc;
-use crate::placer::Placer;
-use crate::secret::Secret;
-use crate::security_events::SecurityEvents;
-use crate::server::Connections;
+use crate::login::oidc::Oidc;
+use crate::login::rate_limit::LoginRate;
+use crate::placement::Placer;
+use crate::sessions::tokens::Tokens;
 use crate::sessions::{Sessions, Sweep};
-use crate::store::redis_jwt::JwtRules;
-use crate::tokens::Tokens;
-use crate::webhooks::Webhooks;
+use berth_store::redis_jwt::JwtRules;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 

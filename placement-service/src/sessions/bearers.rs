@@ -2,7 +2,7 @@
 //! must live, or nothing but the token.
 
 use super::{LiveSession, Sessions, store_down};
-use crate::refusal::Refusal;
+use crate::core::rejection::Refusal;
 use berth_api::Reason;
 use serde::Deserialize;
 

@@ -3,9 +3,9 @@
 
 use super::known::Known;
 use super::{LiveSession, Sessions};
-use crate::session_id::IdHash;
-use crate::stream_holder::is_token_ref;
-use crate::store::{EndCause, StoreError};
+use berth_scheduler::stream_holder::is_token_ref;
+use berth_store::session_id::IdHash;
+use berth_store::{EndCause, StoreError};
 use std::sync::Arc;
 
 /// What is known of a session by its public name.
@@ -151,9 +151,9 @@ fn of_child(cause: Option<EndCause>) -> Option<EndCause> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
+    use crate::core::clock::Clock;
     use crate::sessions::tests::{MINUTE_MS, demo, world};
-    use crate::store::SessionStore;
+    use berth_store::SessionStore;
 
     #[tokio::test]
     async fn activity_by_name_keeps_a_session_and_brings_none_back() {
