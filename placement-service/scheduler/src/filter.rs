@@ -115,7 +115,7 @@ impl Exclusions {
     }
 
     /// So many of those that were tried were found full.
-    pub(crate) fn found_full(&mut self, engines: usize) {
+    pub fn found_full(&mut self, engines: usize) {
         for _ in 0..engines {
             self.uncount(Exclusion::Tried);
             self.count(Exclusion::Full);
@@ -123,7 +123,8 @@ impl Exclusions {
     }
 
     /// The whole pool is full.
-    pub(crate) fn pool_full() -> Self {
+    #[must_use]
+    pub fn pool_full() -> Self {
         Self(vec![(Exclusion::PoolFull, 1)])
     }
 

@@ -2,9 +2,7 @@
 
 use super::Key;
 use super::checks::Faults;
-use super::fault::Fault;
 use crate::core::names::is_name;
-use crate::core::secret::Secret;
 use openidconnect::url::{Host, Url};
 use serde::Deserialize;
 use std::collections::BTreeMap;

@@ -3,6 +3,7 @@
 
 use crate::sessions::Sessions;
 use crate::sessions::server_keys;
+use berth_store::{Cursor, LogId};
 use berth_store::{Event, EventLog, StoreError, Stores};
 
 use serde::Serialize;

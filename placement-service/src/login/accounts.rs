@@ -2,6 +2,7 @@
 //! changing. Whoever changes one ends its sessions; see `cli::account`.
 
 use crate::core::clock::Clock;
+use crate::core::names::{MAX_NAME_BYTES, is_name};
 use crate::login::devices::Devices;
 use crate::login::password::{PasswordError, Passwords};
 use berth_store::{AccountChange, AccountRow, AccountStore, Attempts, StoreError};

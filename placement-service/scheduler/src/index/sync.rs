@@ -17,12 +17,7 @@ const LAP: Duration = Duration::from_millis(250);
 
 impl Board {
     /// Takes over a snapshot and goes on with the lap. `turn`: the number of this choice.
-    pub(in crate::placement) fn follow(
-        &mut self,
-        engines: &Arc<[Arc<Engine>]>,
-        now: Instant,
-        turn: u64,
-    ) {
+    pub(crate) fn follow(&mut self, engines: &Arc<[Arc<Engine>]>, now: Instant, turn: u64) {
         self.scale.turn = turn;
         if !Arc::ptr_eq(&self.engines, engines) {
             self.take_over(engines, now);

@@ -105,11 +105,11 @@ fn jwt_key(
 }
 
 /// Why a URL cannot be one of this kind of store, without its secrets.
-fn check_url(config: &config::Store, url: &str) -> Result<(), String> {
+fn check_url(config: &Store, url: &str) -> Result<(), String> {
     let checked = match config {
-        config::Store::Sqlite { .. } => Ok(()),
-        config::Store::Postgres { .. } => PostgresStore::check_url(url),
-        config::Store::Redis { .. } | config::Store::RedisJwt(_) => {
+        Store::Sqlite { .. } => Ok(()),
+        Store::Postgres { .. } => PostgresStore::check_url(url),
+        Store::Redis { .. } | Store::RedisJwt(_) => {
             return check_redis_url(url);
         }
     };

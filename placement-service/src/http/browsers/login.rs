@@ -9,7 +9,7 @@ use crate::core::return_to::ReturnTo;
 use crate::http::body::RawBody;
 use crate::http::openapi::{BROWSERS, Page, Refused};
 use crate::http::paths::oidc_path;
-use crate::http::problem::{HttpProblem, RefusedFor};
+use crate::http::problem::HttpProblem;
 use crate::http::state::App;
 use crate::login::{LoginError, PasswordLogin};
 use axum::Json;
