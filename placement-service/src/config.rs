@@ -4,6 +4,7 @@
 mod api;
 mod capacity;
 mod check;
+mod checks;
 mod compat;
 mod discovery;
 mod events;
@@ -16,7 +17,6 @@ mod login;
 mod oidc;
 mod pool;
 mod probed;
-pub mod secrets;
 mod security_events;
 mod session;
 mod store;

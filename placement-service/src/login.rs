@@ -2,16 +2,24 @@
 //! it. Knows nothing of HTTP; every outcome leaves an audit line (S37) and a count. A failed login's line has the
 //! client's address, and a name only if it is an account's: people type passwords into the field for the name.
 
-use crate::credentials::{CheckError, Checked, Credentials, Scope};
-use crate::log_sampler::LogSampler;
-use crate::metrics::{LoginResult, Metrics};
-use crate::oidc::OidcError;
-use crate::password::PasswordError;
-use crate::refusal::Refusal;
-use crate::session_id::SessionId;
+pub mod accounts;
+pub mod credentials;
+pub mod devices;
+mod lockout;
+pub mod oidc;
+pub mod password;
+pub mod rate_limit;
+
+use crate::core::log_sampler::LogSampler;
+use crate::core::metrics::{LoginResult, Metrics};
+use crate::core::rejection::Refusal;
+use crate::login::credentials::{CheckError, Checked, Credentials, Scope};
+use crate::login::oidc::OidcError;
+use crate::login::password::PasswordError;
 use crate::sessions::{LiveSession, NewSession, Sessions, store_down, to_the_end};
-use crate::store::{AccountRow, Attempts, EndCause, ProviderLink, StoreError};
 use berth_api::Reason;
+use berth_store::session_id::SessionId;
+use berth_store::{AccountRow, Attempts, EndCause, ProviderLink, StoreError};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -288,12 +296,12 @@ fn log_lock_out(account: &str, attempts: Attempts, scope: Scope) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SystemClock;
     use crate::config;
-    use crate::devices::DeviceKey;
-    use crate::password::Passwords;
-    use crate::store::sqlite::SqliteStore;
-    use crate::store::{SessionStore, Stores};
+    use crate::core::clock::SystemClock;
+    use crate::login::devices::DeviceKey;
+    use crate::login::password::Passwords;
+    use berth_store::sqlite::SqliteStore;
+    use berth_store::{SessionStore, Stores};
     use futures_util::FutureExt;
     use std::time::Duration;
 

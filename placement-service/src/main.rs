@@ -1,13 +1,13 @@
 //! The `berth` command.
 
 mod cli;
-mod memory;
 
+use berth_placement::app::malloc;
 use clap::Parser;
 use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    memory::give_large_blocks_back();
+    malloc::give_large_blocks_back();
     cli::Cli::parse().run().await
 }

@@ -1,317 +1,372 @@
-//! Chooses an engine: eligibility first, then one strategy among the eligible. Choosing and reserving
-//! is one step under one short lock, so that concurrent placements see each other. Time and randomness
-//! are arguments.
+//! The use case of the service: finds an engine for one WebSocket. Route, choice, reservation, the
+//! driver's preparation, the next engine when one fails, all within one deadline. Knows no HTTP and no
+//! engine protocol. Dropping the future of a placement gives everything back.
 
-mod affinity;
-mod board;
-pub mod eligibility;
+mod attachments;
 pub mod explain;
-pub mod facts;
-mod least_load;
-mod open;
-mod p2c;
-mod packed;
-mod peaks;
-mod policy;
-mod round_robin;
-pub mod score;
-mod weighted;
+mod finding;
+mod metrics;
+mod pool;
+mod recent;
+mod rejoining;
+pub mod routes;
+mod waiting;
 
-use crate::config::{Pool, Strategy, Weights};
-use crate::cost::Kind;
-use crate::engine::{Engine, EngineName};
-use crate::ledger::Most;
-use crate::reservation::{Reservation, Trial};
-use affinity::DocumentKey;
-use board::{Board, Pick};
-use eligibility::Exclusions;
-use explain::Explanation;
-use rand::Rng;
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::config::{self, Config};
+use crate::core::clock::Clock;
+use crate::core::rejection::Refusal;
+use crate::engines::fleet::metrics::{FleetCollector, ProbeMetrics};
+use crate::engines::fleet::{self, FleetReader, FleetTask};
+use crate::engines::ledger::{Ledger, LedgerTask};
+use crate::placement::routes::{Routes, Target};
+use crate::sessions::LiveSession;
+use attachments::{Attachment, Attachments, Key};
+use berth_api::Reason;
+use berth_scheduler::accounting::{StreamSlot, Tallies};
+use berth_scheduler::capacity_ledger::CapacityLedger;
+use explain::Candidate;
+use finding::{Found, Notes, Task};
+use metrics::{PlacerMetrics, RoomCollector};
+use pool::Pool;
+use prometheus_client::registry::Registry;
+use rand::RngExt;
+use recent::Recent;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, info};
 
-/// Engines that one choice passes over at the most because they have come up a moment ago. Who adds more at
-/// once has them share what comes.
-const PASSED: usize = 64;
+pub use recent::RecentPlacement;
 
-/// What a choice has come to.
-#[derive(Debug, Default)]
-struct Search {
-    pick: Option<Pick>,
-    /// Those that were passed over because they have come up a moment ago.
-    passed: Vec<Pick>,
+/// Why an engine: the session has gone back to the engine session of its tab.
+pub const RESUMED: &str = "resumed";
+/// Or to that of its document, which all its sockets have together.
+pub const SHARED: &str = "shared";
+/// Or it had one that is gone, and this is a new one.
+pub const REPLACED: &str = "replaced";
+
+/// Engines that may be owed their first word at a time. More would only wait for our own processor, and
+/// an engine must not be blamed for that.
+const CONNECTING: usize = 256;
+
+/// One WebSocket that wants an engine.
+pub struct PlaceRequest<'a> {
+    /// Whose it is.
+    pub session: &'a LiveSession,
+    /// The JWT for the engine. A secret.
+    pub token: &'a str,
+    /// The path with its query, as the client sent it.
+    pub path: &'a str,
+    /// The client's name for its tab.
+    pub tab: Option<&'a str>,
 }
 
-/// The place of an engine in its pool's snapshot.
-type Slot = u32;
-
-/// How a pool chooses.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Rules {
-    /// Which scores, and how to pick among them.
-    pub strategy: Strategy,
-    /// Sessions per engine at the most.
-    pub threshold: Option<u32>,
-    /// Sessions on all engines together at the most.
-    pub per_pool: Option<u32>,
-    /// Free memory, MB, below which an engine gets nothing new.
-    pub memory_floor: Option<f64>,
-    /// How long the weight of an engine that has come up grows.
-    pub slow_start: Duration,
-    /// What each score counts.
-    pub weights: Weights,
+/// Where it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The Envoy cluster.
+    pub cluster: String,
+    /// `ip:port`, unless the cluster is the engine's own.
+    pub destination: Option<String>,
+    /// The path that the engine gets.
+    pub path: String,
+    /// Request headers for the engine, lower-case names.
+    pub set_headers: BTreeMap<String, String>,
+    /// Names the stream in later reports.
+    pub stream: String,
+    /// The pool's name.
+    pub pool: String,
+    /// The engine's name.
+    pub engine: String,
+    /// Why this engine: a constant for the access log.
+    pub reason: &'static str,
 }
 
-impl Rules {
-    /// As the pool's configuration says.
-    #[must_use]
-    pub fn of(pool: &Pool) -> Self {
-        Self {
-            strategy: pool.strategy,
-            threshold: pool.sessions_per_engine(),
-            per_pool: pool.capacity.per_pool,
-            memory_floor: pool.capacity.memory_floor_mb,
-            slow_start: pool.slow_start,
-            weights: pool.weights,
-        }
-    }
+/// Places WebSockets on engines.
+pub struct Placer {
+    routes: Routes,
+    pools: Arc<[Pool]>,
+    attachments: Attachments,
+    limits: config::Placement,
+    connecting: Semaphore,
+    /// Seconds after which a full or empty fleet may look different.
+    retry_after_s: u32,
+    fleet: FleetReader,
+    tallies: Tallies,
+    /// `None`: this is the only replica.
+    ledger: Option<Ledger>,
+    recent: Recent,
+    metrics: PlacerMetrics,
+    clock: Arc<dyn Clock>,
+    ready: AtomicBool,
+    /// End with the placer.
+    _tasks: (Option<FleetTask>, Option<LedgerTask>),
 }
 
-/// What a session asks for.
-#[derive(Clone, Copy, Debug)]
-pub struct Ask<'a> {
-    /// The document that it opens.
-    pub document: Option<&'a str>,
-    /// Engines that this placement has tried.
-    pub tried: &'a [EngineName],
-    /// The time.
-    pub now: Instant,
-}
-
-/// A chosen engine with its reservation.
-#[derive(Debug)]
-pub struct Choice {
-    /// The engine as the snapshot had it.
-    pub engine: Arc<Engine>,
-    /// Counts from now on.
-    pub reservation: Reservation,
-    /// The engine holds the document, as far as is known.
-    pub held: bool,
-    /// Set when the engine is suspect and this placement is its trial, because there is no other.
-    pub trial: Option<Trial>,
-    /// A suspect engine whose trial is due and may be run beside the placement.
-    pub rehearsal: Option<Rehearsal>,
-}
-
-/// A suspect engine that is due for a trial at nobody's cost.
-#[derive(Debug)]
-pub struct Rehearsal {
-    /// The suspect.
-    pub engine: Arc<Engine>,
-    /// The right to try it.
-    pub trial: Trial,
-}
-
-impl Board {
-    /// Begins the trial of a suspect, if one is due.
-    fn rehearsal(&mut self, now: Instant) -> Option<Rehearsal> {
-        self.due().into_iter().find_map(|slot| {
-            let engine = Arc::clone(self.engine(slot)?);
-            let trial = engine.tally.begin_trial(now);
-            self.look(slot, now);
-            Some(Rehearsal {
-                engine,
-                trial: trial?,
-            })
-        })
-    }
-}
-
-/// Chooses for one pool.
-pub struct Chooser {
-    rules: Rules,
-    state: Mutex<State>,
-}
-
-struct State {
-    board: Board,
-    /// The number of the latest choice.
-    turn: u64,
-}
-
-impl Chooser {
-    /// Knows no engine until it is asked.
-    #[must_use]
-    pub fn new(rules: Rules, random: Box<dyn Rng + Send>) -> Self {
-        let board = Board::new(rules, random);
-        Self {
-            rules,
-            state: Mutex::new(State { board, turn: 0 }),
-        }
-    }
-
-    /// Sessions at the most: on one engine, and on all together.
-    #[must_use]
-    pub const fn most(&self) -> Most {
-        (self.rules.threshold, self.rules.per_pool)
-    }
-
-    /// The strategy it was made with.
-    #[must_use]
-    pub const fn strategy(&self) -> Strategy {
-        self.rules.strategy
-    }
-
-    /// Chooses among `engines` and reserves.
+impl Placer {
+    /// Starts watching the engines of the configuration, in the background, and places on them.
+    /// Registers the metrics of the whole fleet side. `ledger`: that of the replicas, if there are several.
     ///
     /// # Errors
-    /// When no engine is eligible: why not.
-    pub fn choose(
+    /// When the HTTP client of the probes cannot be built.
+    pub fn start(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        registry: &mut Registry,
+        ledger: Option<Ledger>,
+    ) -> Result<Arc<Self>, reqwest::Error> {
+        let probe_metrics = ProbeMetrics::register(registry);
+        let shared = ledger.as_ref().map(|ledger| ledger.probes().clone());
+        let capacity = ledger.clone();
+        let capacity = capacity.map(|ledger| Arc::new(ledger) as Arc<dyn CapacityLedger>);
+        let tallies = Tallies::with(config.placement.reservation_ttl, capacity);
+        let (fleet, task) = fleet::start(
+            &config.pools,
+            &config.probe,
+            tallies.clone(),
+            probe_metrics,
+            shared,
+        )?;
+        let fleet = (fleet, tallies, Some(task));
+        Ok(Self::with(config, clock, registry, fleet, ledger))
+    }
+
+    /// Places on a fleet that the task watches, or somebody else; `tallies` has the books of its engines.
+    pub fn on(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        registry: &mut Registry,
+        fleet: (FleetReader, Tallies, Option<FleetTask>),
+    ) -> Arc<Self> {
+        Self::with(config, clock, registry, fleet, None)
+    }
+
+    fn with(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        registry: &mut Registry,
+        (fleet, tallies, task): (FleetReader, Tallies, Option<FleetTask>),
+        ledger: Option<Ledger>,
+    ) -> Arc<Self> {
+        let pool = |pool| Pool::new(pool, &config.placement, tallies.streams());
+        let pools: Arc<[Pool]> = config.pools.iter().map(pool).collect();
+        // Exchanges the counts of the pools that are there.
+        let keeping = ledger.as_ref().map(|ledger| ledger.keep(tallies.clone()));
+        registry.register_collector(Box::new(FleetCollector(fleet.clone())));
+        let rooms = RoomCollector::new(Arc::clone(&pools), fleet.clone());
+        registry.register_collector(Box::new(rooms));
+        Arc::new(Self {
+            routes: Routes::new(&config.routes, &config.pools),
+            pools,
+            attachments: Attachments::new(config.session.absolute_timeout),
+            limits: config.placement.clone(),
+            connecting: Semaphore::new(CONNECTING),
+            retry_after_s: whole_seconds(config.probe.interval),
+            fleet,
+            tallies,
+            ledger,
+            recent: Recent::default(),
+            metrics: PlacerMetrics::register(registry),
+            clock,
+            ready: AtomicBool::new(false),
+            _tasks: (task, keeping),
+        })
+    }
+
+    /// The fleet as it is known.
+    #[must_use]
+    pub const fn fleet(&self) -> &FleetReader {
+        &self.fleet
+    }
+
+    /// The books of all engines.
+    #[must_use]
+    pub const fn tallies(&self) -> &Tallies {
+        &self.tallies
+    }
+
+    /// Gives a placement back whose answer nobody gets.
+    pub fn take_back(&self, placed: &Placed) {
+        self.tallies.refused(&placed.stream, Instant::now());
+    }
+
+    /// Whether every engine that there was has been probed once, and the replicas' ledger was complete once:
+    /// placements make sense. Engines that come later change nothing of that.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let settled = || self.ledger.as_ref().is_none_or(Ledger::is_settled);
+        if !self.ready.load(Ordering::Relaxed) && settled() && self.fleet.now().is_known() {
+            self.ready.store(true, Ordering::Relaxed);
+        }
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// The latest placements of a session, latest first.
+    #[must_use]
+    pub fn recent(&self, session_ref: &str) -> Vec<RecentPlacement> {
+        self.recent.of(session_ref)
+    }
+
+    /// Finds an engine and prepares the session there, or brings it back to the one it has.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn place(&self, request: PlaceRequest<'_>) -> Result<Placed, Refusal> {
+        self.place_noted(&request, &mut Notes::default()).await
+    }
+
+    /// Places, and tells what the chooser knew of each engine when it chose; nothing, when the session
+    /// went back to the engine session that it had.
+    ///
+    /// # Errors
+    /// As [`Self::place`].
+    pub async fn place_explained(
         &self,
-        engines: &Arc<[Arc<Engine>]>,
-        ask: &Ask<'_>,
-    ) -> Result<Choice, Exclusions> {
-        self.with_board(engines, ask, |state| {
-            let document = state.document(ask);
-            let found = state.find(document, ask);
-            state.take(found.pick, document, ask)
-        })
-    }
-
-    /// Chooses and reserves as [`Self::choose`] does, and tells what it looked at.
-    pub fn choose_explained(
-        &self,
-        engines: &Arc<[Arc<Engine>]>,
-        ask: &Ask<'_>,
-    ) -> (Result<Choice, Exclusions>, Explanation) {
-        self.with_board(engines, ask, |state| {
-            let document = state.document(ask);
-            let found = state.find(document, ask);
-            let why = explain::explain(&state.board, ask, &found);
-            (state.take(found.pick, document, ask), why)
-        })
-    }
-
-    /// What [`Self::choose`] would do, and why. Nothing is reserved.
-    pub fn explain(&self, engines: &Arc<[Arc<Engine>]>, ask: &Ask<'_>) -> Explanation {
-        self.with_board(engines, ask, |state| {
-            let found = state.find(state.document(ask), ask);
-            explain::explain(&state.board, ask, &found)
-        })
-    }
-
-    /// Sessions that the pool can still take; `None` when nothing limits them.
-    pub fn room(&self, engines: &Arc<[Arc<Engine>]>, now: Instant) -> Option<u64> {
-        let ask = Ask {
-            document: None,
-            tried: &[],
-            now,
+        request: PlaceRequest<'_>,
+    ) -> Result<(Placed, Vec<Candidate>), Refusal> {
+        let mut notes = Notes {
+            wanted: true,
+            ..Notes::default()
         };
-        self.with_board(engines, &ask, |state| state.board.room())
+        let placed = self.place_noted(&request, &mut notes).await?;
+        let why = notes.explanation.as_ref();
+        Ok((placed, why.map_or_else(Vec::new, explain::candidates)))
     }
 
-    fn with_board<T>(
+    async fn place_noted(
         &self,
-        engines: &Arc<[Arc<Engine>]>,
-        ask: &Ask<'_>,
-        act: impl FnOnce(&mut State) -> T,
-    ) -> T {
-        // Nothing within can panic half-way through a change.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = state.turn + 1;
-        state.board.follow(engines, ask.now, turn);
-        if ask.tried.is_empty() {
-            return act(&mut state);
+        request: &PlaceRequest<'_>,
+        notes: &mut Notes,
+    ) -> Result<Placed, Refusal> {
+        let (target, pool) = self.route(request.path)?;
+        let task = Task {
+            pool,
+            target: &target,
+            request,
+            deadline: Instant::now() + self.limits.deadline,
+        };
+        let result = self.place_in(task, notes).await;
+        let outcome = match &result {
+            Ok(_) => "ok",
+            Err(refusal) => refusal.reason.as_str(),
+        };
+        if let Err(refusal) = &result {
+            let session = &request.session.session_ref;
+            info!(pool = %pool.name, reason = outcome, session, "not placed: {refusal}");
         }
-        let left_out = state.board.leave_out(ask.tried);
-        let result = act(&mut state);
-        for slot in left_out {
-            state.board.look(slot, ask.now);
-        }
+        self.metrics.placed(&pool.name, outcome);
         result
     }
-}
 
-impl State {
-    fn document(&self, ask: &Ask<'_>) -> Option<DocumentKey> {
-        ask.document.map(|name| self.board.holders.key(name))
+    fn route(&self, path: &str) -> Result<(Target, &Pool), Refusal> {
+        if !is_path(path) {
+            return Err(Refusal::new(Reason::InvalidRequest).with_detail("path"));
+        }
+        let target = self.routes.find(path)?;
+        let pool = self.pools.get(target.pool).ok_or(Reason::Internal)?;
+        Ok((target, pool))
     }
 
-    /// The engine to take: one that is open, else a suspect whose trial is due.
-    fn find(&mut self, document: Option<DocumentKey>, ask: &Ask<'_>) -> Search {
-        let board = &mut self.board;
-        if board.is_full() {
-            return Search::default();
+    async fn place_in(&self, task: Task<'_>, notes: &mut Notes) -> Result<Placed, Refusal> {
+        let Task { pool, target, .. } = task;
+        // Given back when it is dropped, whatever ends the placement.
+        let session_slot = pool.count_stream(&task.request.session.session_ref)?;
+        let strategy = pool.chooser.strategy().as_str();
+        let Some(key) = Key::of(target, task.request, pool.sharing) else {
+            let found = self.find(task, notes).await?;
+            return Ok(self.placed(task, found, session_slot, strategy));
+        };
+        let slot = self.attachments.slot(key);
+        let Ok(mut known) = timeout_at(task.deadline, slot.lock()).await else {
+            return Err(Refusal::new(Reason::EngineFailed)
+                .with_detail("the same session is still being prepared for another socket")
+                .retry_after(1));
+        };
+        if let Some(attachment) = known.as_ref()
+            && let Some(found) = self.rejoin(task, attachment).await
+        {
+            let reason = explain::back_again(pool.sharing);
+            return Ok(self.placed(task, found, session_slot, reason));
         }
-        let (mut pick, mut passed) = (None, Vec::new());
-        while let Some(next) = board.pick(document) {
-            // What is found closed here is not picked again.
-            if !board.is_still_open(next.slot, ask.now) {
-                continue;
+        let reason = if known.is_some() { REPLACED } else { strategy };
+        match self.find(task, notes).await {
+            Ok(found) => {
+                *known = Some(Attachment::new(&found.engine, &found.prepared));
+                self.attachments.keep(key, &slot);
+                Ok(self.placed(task, found, session_slot, reason))
             }
-            if board.is_warm_enough(next.slot, ask.now) {
-                pick = Some(next);
-                break;
+            Err(refusal) => {
+                if known.is_none() {
+                    self.attachments.forget(key);
+                }
+                Err(refusal)
             }
-            if passed.len() == PASSED {
-                break;
-            }
-            passed.push(next);
-            board.pass_over(next.slot);
         }
-        for pick in &passed {
-            board.look(pick.slot, ask.now);
-        }
-        // Slow start is no reason to refuse anybody.
-        let pick = pick.or_else(|| passed.first().copied()).or_else(|| {
-            board.due().into_iter().find_map(|slot| {
-                board.look(slot, ask.now);
-                let held = document.is_some_and(|key| board.holders.holds(key, slot));
-                board.is_due(slot).then_some(Pick { slot, held })
-            })
-        });
-        Search { pick, passed }
     }
 
-    /// Reserves on the engine that was found.
-    fn take(
-        &mut self,
-        found: Option<Pick>,
-        document: Option<DocumentKey>,
-        ask: &Ask<'_>,
-    ) -> Result<Choice, Exclusions> {
-        let board = &mut self.board;
-        let found = found.and_then(|pick| Some((pick, Arc::clone(board.engine(pick.slot)?))));
-        let Some((Pick { slot, held }, engine)) = found else {
-            return Err(board.excluded());
-        };
-        let (trial, rehearsal) = if board.is_due(slot) {
-            (engine.tally.begin_trial(ask.now), None)
-        } else {
-            (None, board.rehearsal(ask.now))
-        };
-        self.turn += 1;
-        let kind = Kind {
-            document: document.map(DocumentKey::number),
-            held,
-        };
-        let guess = || board.guess(kind);
-        let tally = &engine.tally;
-        let (reservation, standing) = tally.reserve_for(self.turn, kind, guess, ask.now);
-        board.see(slot, &standing);
-        if let Some(document) = document {
-            board.holders.placed(document, slot, held, ask.now);
-        }
-        Ok(Choice {
+    fn placed(
+        &self,
+        task: Task<'_>,
+        found: Found,
+        session_slot: StreamSlot,
+        reason: &'static str,
+    ) -> Placed {
+        let Task {
+            pool,
+            target,
+            request,
+            ..
+        } = task;
+        let Found {
             engine,
-            reservation,
-            held,
-            trial,
-            rehearsal,
-        })
+            prepared,
+            mut reservation,
+        } = found;
+        reservation.hold(session_slot);
+        let name = engine.name.as_str();
+        let (cluster, destination) = pool.address(&engine);
+        let stream = reservation.stream().map_or_else(stream_name, str::to_owned);
+        self.tallies.placed(reservation, &stream, Instant::now());
+        let document = target.opening.document().map(str::to_owned);
+        debug!(pool = %pool.name, engine = name, session = request.session.session_ref, stream, reason, "placed");
+        let recent = RecentPlacement {
+            tab: request.tab.map(str::to_owned),
+            document,
+            engine: name.to_owned(),
+            pool: pool.name.to_string(),
+            since: self.clock.now_s(),
+            stream: stream.clone(),
+        };
+        self.recent.note(&request.session.session_ref, recent);
+        self.metrics.chosen(&pool.name, reason);
+        Placed {
+            cluster,
+            destination,
+            path: prepared.path,
+            set_headers: prepared.set_headers,
+            stream,
+            pool: pool.name.to_string(),
+            engine: name.to_owned(),
+            reason,
+        }
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// A name for a stream, unlike all others.
+fn stream_name() -> String {
+    format!("{:016x}", rand::rng().random::<u64>())
+}
+
+/// An origin-form path (RFC 9112, section 3.2.1) that can stand in a request line.
+fn is_path(path: &str) -> bool {
+    path.starts_with('/') && path.bytes().all(|b| b > b' ' && b != 0x7f)
+}
+
+fn whole_seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis().div_ceil(1000))
+        .unwrap_or(u32::MAX)
+        .max(1)
+}

@@ -8,7 +8,7 @@
 )]
 
 use berth_placement::config::load;
-use berth_placement::http::MAX_BODY_BYTES;
+use berth_placement::http::body::MAX_BODY_BYTES;
 use serde_json::{Value, json};
 
 const FILES: [(&str, &str); 2] = [

@@ -8,7 +8,7 @@
 
 use berth_placement::config::load::DEFAULT;
 use berth_placement::config::{Strategy, Weights};
-use berth_placement::store::EndCause;
+use berth_store::EndCause;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -154,7 +154,7 @@ fn the_readmes_provider_is_sound_and_its_reasons_exist() {
     let yaml = yaml.split("```").next().unwrap();
     let loaded = berth_placement::config::load::from_text(yaml).unwrap();
     assert!(loaded.warnings.iter().all(|w| !w.contains("public_url")));
-    let source = include_str!("../src/oidc/error.rs");
+    let source = include_str!("../src/login/oidc/error.rs");
     let arms = source.lines().filter_map(|line| line.split_once("=> \""));
     let reasons: Vec<&str> = arms
         .filter_map(|(_, rest)| rest.split('"').next())

@@ -24,7 +24,7 @@ case ${1:-release} in
     release) step "placement service, engine simulator, tools" cargo build --release --locked --workspace --bins ;;
     quick)
         step "placement service, engine simulator, berth-run" cargo build --profile quick --locked --bins \
-            -p berth-placement -p berth-store -p berth-engine-sim -p berth-harness --features berth-store/contract,berth-harness/tests
+            -p berth-placement -p berth-store -p berth-engine-sim -p berth-harness --features berth-store/conformance,berth-harness/tests
         ;;
     tests)
         # With a trap to be sprung by tests. Never shipped.

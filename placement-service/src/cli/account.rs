@@ -3,8 +3,8 @@
 
 use super::opened::Opened;
 use super::{ConfigFile, Failure, print};
-use berth_placement::accounts::{AccountError, Accounts, MAX_PASSWORD_BYTES};
-use berth_placement::store::{AccountRow, EndCause, Select, StoreError};
+use berth_placement::login::accounts::{AccountError, Accounts, MAX_PASSWORD_BYTES};
+use berth_store::{AccountRow, EndCause, Select, StoreError};
 use clap::Subcommand;
 use humantime_serde::re::humantime::format_rfc3339_seconds;
 use std::io::Read;

@@ -1,7 +1,8 @@
 //! `berth check`: every fault of a file at once.
 
 use super::{Failure, print};
-use berth_placement::config::{load, secrets};
+use berth_placement::app::secrets;
+use berth_placement::config::load;
 use std::path::Path;
 
 /// Prints warnings and `ok`; the faults are the failure.

@@ -2,12 +2,13 @@
 //! on standard error as the service would, and running services hear of it through the event log.
 
 use super::{ConfigFile, Failure};
-use berth_placement::clock::{Clock, SystemClock};
-use berth_placement::config::{Config, Log, secrets};
-use berth_placement::metrics::Metrics;
+use berth_placement::app::telemetry;
+use berth_placement::app::{secrets, stores};
+use berth_placement::config::{Config, Log};
+use berth_placement::core::clock::{Clock, SystemClock};
+use berth_placement::core::metrics::Metrics;
 use berth_placement::sessions::Sessions;
-use berth_placement::store::{self, Stores};
-use berth_placement::telemetry;
+use berth_store::Stores;
 use std::sync::Arc;
 
 /// The configured store.
@@ -24,7 +25,7 @@ impl Opened {
         let secrets = secrets::fetch_store(&config.store, &|name| std::env::var(name).ok())
             .map_err(|faults| Failure::faults(file.named(), &faults))?;
         Ok(Self {
-            stores: store::open(&config, secrets).await?,
+            stores: stores::open(&config, secrets).await?,
             clock: Arc::new(SystemClock),
             config,
         })

@@ -1,10 +1,11 @@
 //! `berth serve`: runs the service until SIGTERM or Ctrl-C.
 
 use super::{ConfigFile, Failure, print};
-use berth_placement::clock::SystemClock;
-use berth_placement::config::secrets;
-use berth_placement::service::Listeners;
-use berth_placement::{open_files, service, telemetry};
+use berth_placement::app::Listeners;
+use berth_placement::app::telemetry;
+use berth_placement::app::{self, secrets};
+use berth_placement::core::clock::SystemClock;
+use berth_placement::core::open_files;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,7 +36,7 @@ pub(super) async fn run(file: &ConfigFile, listen: Option<SocketAddr>) -> Result
             line += &format!(" {name}={}", listener.local_addr()?);
         }
     }
-    let app = service::build(config, secrets, Arc::new(SystemClock)).await?;
+    let app = app::build(config, secrets, Arc::new(SystemClock)).await?;
     print(&line)?;
     tracing::info!(%address, "listening");
     let stop = async move {
@@ -50,7 +51,7 @@ pub(super) async fn run(file: &ConfigFile, listen: Option<SocketAddr>) -> Result
         }
         tracing::info!("ending");
     };
-    service::run(app, listeners, stop).await?;
+    app::run(app, listeners, stop).await?;
     tracing::info!("ended");
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! How commands reach the running service: its address and an operator's secret, from its configuration.
 
 use super::{ConfigFile, Failure};
+use berth_placement::app::secrets;
 use berth_placement::config::Role;
-use berth_placement::config::secrets;
-use berth_placement::outbound;
+use berth_placement::core::http_client;
 use reqwest::Method;
 use serde_json::Value;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(super) struct ServiceAt {
 /// The running service.
 pub(super) struct Service {
     url: String,
-    secret: berth_placement::secret::Secret,
+    secret: berth_placement::core::secret::Secret,
     client: reqwest::Client,
 }
 
@@ -59,7 +59,7 @@ impl ServiceAt {
         Ok(Service {
             url: url.trim_end_matches('/').to_owned(),
             secret: operator.secret,
-            client: outbound::client().timeout(PATIENCE).build()?,
+            client: http_client::client().timeout(PATIENCE).build()?,
         })
     }
 }
@@ -92,12 +92,12 @@ impl Service {
             Failure(format!(
                 "the service at {}: {}",
                 self.url,
-                outbound::cause(e)
+                http_client::cause(e)
             ))
         };
         let answer = request.send().await.map_err(|e| unreached(&e))?;
         let status = answer.status();
-        let body = outbound::body(answer, MAX_ANSWER).await;
+        let body = http_client::body(answer, MAX_ANSWER).await;
         let body = body.map_err(|e| unreached(&e))?.unwrap_or_default();
         if status.is_success() {
             if body.is_empty() {

@@ -4,7 +4,7 @@
 use super::opened::Opened;
 use super::{ConfigFile, Failure, print};
 use berth_placement::sessions::{Listed, Overview};
-use berth_placement::store::{EndCause, Select};
+use berth_store::{EndCause, Select};
 use clap::{ArgAction, Subcommand};
 
 #[derive(Subcommand)]

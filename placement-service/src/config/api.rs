@@ -1,7 +1,7 @@
 //! Who besides the gateways may call `/v1`.
 
 use super::Key;
-use super::check::Faults;
+use super::checks::Faults;
 use serde::Deserialize;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -41,8 +41,8 @@ pub(super) fn check(api: &Api, faults: &mut Faults) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::secrets;
     use crate::config::load::from_text;
-    use crate::config::secrets;
 
     #[test]
     fn clients_have_names_roles_and_secrets_of_their_own() {

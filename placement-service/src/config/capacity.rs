@@ -1,8 +1,8 @@
 //! How much a pool takes at the most, and who waits for room.
 
-use super::check::{Faults, SECOND};
+use super::checks::{Faults, SECOND};
 use super::{Placement, Pool};
-use crate::reservation::StreamLimits;
+use berth_scheduler::accounting::StreamLimits;
 use serde::Deserialize;
 use std::num::NonZeroU32;
 use std::time::Duration;

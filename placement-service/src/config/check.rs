@@ -1,24 +1,20 @@
 //! What a well-typed configuration may still get wrong: values out of range, names that do not meet,
 //! settings that exclude one another.
 
+use super::checks::{Faults, human};
 use super::fault::Fault;
 use super::{
     Algorithm, Config, Driver, Key, SameSite, api, compat, events, fleet, http, login, oidc, pool,
     security_events, session, store, tokens, webhooks,
 };
-use std::collections::BTreeSet;
-use std::time::Duration;
 
 /// The secret of `config/demo.yaml`.
 const DEMO_SECRET: &str = "berth-demo-secret-known-to-everybody";
 
-pub(super) const SECOND: Duration = Duration::from_secs(1);
-pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
-
 /// Every fault, and what is allowed but worth a word.
 pub(super) fn all(config: &Config) -> (Vec<Fault>, Vec<String>) {
     let mut faults = Faults::default();
-    if crate::telemetry::filter(&config.log.level).is_err() {
+    if crate::core::log_filter::filter(&config.log.level).is_err() {
         faults.add(
             "log.level",
             "must be a filter such as info or berth_placement=debug,info",
@@ -44,52 +40,6 @@ pub(super) fn all(config: &Config) -> (Vec<Fault>, Vec<String>) {
         pool::check_route(&format!("routes[{index}]"), route, config, &mut faults);
     }
     (faults.0, warnings(config))
-}
-
-#[derive(Default)]
-pub(super) struct Faults(pub(super) Vec<Fault>);
-
-impl Faults {
-    pub(super) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Fault::new(path, message));
-    }
-
-    pub(super) fn within(&mut self, path: &str, value: Duration, least: Duration, most: Duration) {
-        if value < least || value > most {
-            let (least, most) = (human(least), human(most));
-            self.add(
-                path,
-                format!("must be {least} to {most}, not {}", human(value)),
-            );
-        }
-    }
-
-    pub(super) fn counts(&mut self, path: &str, value: u32, most: u32) {
-        if value < 1 || value > most {
-            self.add(path, format!("must be 1 to {most}, not {value}"));
-        }
-    }
-
-    pub(super) fn unique<'a>(&mut self, list: &str, names: impl Iterator<Item = &'a str>) {
-        let mut seen = BTreeSet::new();
-        for (index, name) in names.enumerate() {
-            if !seen.insert(name) {
-                let message = format!("the name {name:?} is taken already");
-                self.add(format!("{list}[{index}].name"), message);
-            }
-        }
-    }
-
-    pub(super) fn name(&mut self, path: &str, text: &str) {
-        let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if text.is_empty() || text.len() > 128 || !text.chars().all(fine) {
-            self.add(path, "must be 1 to 128 letters, digits and - _ .");
-        }
-    }
-}
-
-fn human(duration: Duration) -> humantime_serde::re::humantime::FormattedDuration {
-    humantime_serde::re::humantime::format_duration(duration)
 }
 
 fn warnings(config: &Config) -> Vec<String> {

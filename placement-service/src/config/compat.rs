@@ -1,7 +1,7 @@
 //! Listeners that speak as the services do that Berth takes the place of.
 
 use super::JwtKey;
-use super::check::Faults;
+use super::checks::Faults;
 use serde::Deserialize;
 use std::net::SocketAddr;
 

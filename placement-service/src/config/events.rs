@@ -1,6 +1,6 @@
 //! The log of what happens to sessions.
 
-use super::check::{Faults, SECOND};
+use super::checks::{Faults, SECOND};
 use serde::Deserialize;
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Engines: how they are watched, and how one is chosen.
 
-use super::check::{Faults, SECOND};
+use super::checks::{Faults, SECOND};
 use super::ledger;
 use super::{Config, Ledger};
 use serde::Deserialize;

@@ -1,6 +1,6 @@
 //! What clients of the listeners may take: connections and time.
 
-use super::check::{Faults, SECOND};
+use super::checks::{Faults, SECOND};
 use serde::Deserialize;
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Where replicas agree on what they have placed.
 
 use super::Key;
-use super::check::{Faults, SECOND};
+use super::checks::{Faults, SECOND};
 use super::store;
 use serde::Deserialize;
 use std::time::Duration;
@@ -73,8 +73,8 @@ pub(super) fn check(ledger: &Ledger, faults: &mut Faults) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::secrets;
     use crate::config::load::from_text;
-    use crate::config::secrets;
 
     fn told(ledger: &str) -> String {
         let text = format!("placement: {{ ledger: {{ {ledger} }} }}");

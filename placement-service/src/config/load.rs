@@ -1,5 +1,5 @@
 //! Reads the configuration: parse strictly, default, cross-check; every fault at once, with its path.
-//! Reads no secret: see `secrets`.
+//! Reads no secret: see `app::secrets`.
 
 use super::fault::{Fault, Faults};
 use super::tree::{self, Step};

@@ -1,7 +1,7 @@
 //! Logging in: where it leads, who may ask, and how often.
 
-use super::check::{DAY, Faults, SECOND};
-use crate::return_to::ReturnTo;
+use super::checks::{DAY, Faults, SECOND};
+use crate::core::return_to::ReturnTo;
 use serde::Deserialize;
 use std::time::Duration;
 

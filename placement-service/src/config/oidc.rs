@@ -1,10 +1,8 @@
 //! OpenID providers: who they are, and what their word is worth here.
 
-use super::check::Faults;
-use super::fault::Fault;
-use super::{Key, secrets};
-use crate::accounts::is_name;
-use crate::secret::Secret;
+use super::Key;
+use super::checks::Faults;
+use crate::core::names::is_name;
 use openidconnect::url::{Host, Url};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -89,27 +87,6 @@ pub(super) fn check(providers: &[OidcProvider], local: bool, faults: &mut Faults
     }
 }
 
-/// Of each provider, in their order.
-pub(super) fn client_secrets(
-    providers: &[OidcProvider],
-    env: &dyn Fn(&str) -> Option<String>,
-    faults: &mut Vec<Fault>,
-) -> Vec<Option<Secret>> {
-    let mut found = Vec::with_capacity(providers.len());
-    for (index, provider) in providers.iter().enumerate() {
-        let path = format!("oidc[{index}].client_secret");
-        let key = provider.client_secret.as_ref();
-        match key.map(|key| secrets::read(&path, key, env)).transpose() {
-            Ok(Some(secret)) if secret.reveal().is_empty() => {
-                faults.push(Fault::new(path, "must not be empty"));
-            }
-            Ok(secret) => found.push(secret),
-            Err(fault) => faults.push(fault),
-        }
-    }
-    found
-}
-
 fn one(path: &str, provider: &OidcProvider, faults: &mut Faults) {
     faults.name(&format!("{path}.name"), &provider.name);
     let visible = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
@@ -173,7 +150,8 @@ fn roles(path: &str, roles: &RoleMapping, faults: &mut Faults) {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{load::from_text, secrets};
+    use crate::app::secrets;
+    use crate::config::load::from_text;
 
     fn faults(text: &str) -> String {
         from_text(text).unwrap_err().to_string()

@@ -1,7 +1,8 @@
 //! Pools of engines, and which path goes to which.
 
-use super::check::{Faults, SECOND};
+use super::checks::{Faults, SECOND};
 use super::{Capacity, Config, PoolProbe, Sources, Waiting, capacity, discovery, probed};
+pub use berth_scheduler::strategy::{Strategy, Weights};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -73,69 +74,6 @@ pub enum Sharing {
 pub enum Driver {
     Qix,
     Websocket,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Strategy {
-    RoundRobin,
-    #[default]
-    LeastLoad,
-    /// Probability proportional to `session_threshold - sessions`; needs the threshold.
-    Weighted,
-    /// The first engine is filled before the second; needs the threshold.
-    Packed,
-    /// The better of two at random, by the scores of least-load.
-    P2c,
-}
-
-impl Strategy {
-    /// Every strategy.
-    pub const ALL: [Self; 5] = [
-        Self::LeastLoad,
-        Self::P2c,
-        Self::RoundRobin,
-        Self::Weighted,
-        Self::Packed,
-    ];
-
-    /// The constant for logs and answers, as in the configuration.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::RoundRobin => "round-robin",
-            Self::LeastLoad => "least-load",
-            Self::Weighted => "weighted",
-            Self::Packed => "packed",
-            Self::P2c => "p2c",
-        }
-    }
-}
-
-/// What each score counts in a choice, 0 to 1.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Weights {
-    /// Of least-load and p2c.
-    pub sessions: f64,
-    /// Of least-load and p2c.
-    pub memory: f64,
-    /// Of least-load and p2c.
-    pub cpu: f64,
-    /// What it is worth that an engine holds the document, on the scale of the strategy's own score.
-    pub document: f64,
-}
-
-impl Default for Weights {
-    /// As `make sim` has them best: within a tenth of the even load, and most documents loaded once.
-    fn default() -> Self {
-        Self {
-            sessions: 0.5,
-            memory: 0.3,
-            cpu: 0.2,
-            document: 0.0125,
-        }
-    }
 }
 
 /// Which pool takes a path, and what is opened there.

@@ -2,7 +2,7 @@
 //! family is which number.
 
 use super::Driver;
-use super::check::Faults;
+use super::checks::Faults;
 use serde::Deserialize;
 
 /// How the engines of one pool are asked.

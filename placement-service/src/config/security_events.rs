@@ -1,6 +1,6 @@
 //! Whose word about users and sessions counts here: transmitters of security events (RFC 8935).
 
-use super::check::{DAY, Faults, SECOND};
+use super::checks::{DAY, Faults, SECOND};
 use super::{Config, web_address};
 use serde::Deserialize;
 use serde_json::Value;
@@ -107,7 +107,8 @@ pub(super) fn check(whole: &Config, faults: &mut Faults) {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{load::from_text, secrets};
+    use crate::app::secrets;
+    use crate::config::load::from_text;
 
     #[test]
     fn a_transmitter_that_cannot_be_trusted_is_refused() {

@@ -1,6 +1,6 @@
 //! Sessions: their cookie and how long they last.
 
-use super::check::{DAY, Faults, SECOND};
+use super::checks::{DAY, Faults, SECOND};
 use serde::Deserialize;
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Where sessions and accounts are kept.
 
-use super::check::{Faults, SECOND};
+use super::checks::{Faults, SECOND};
 use super::{Algorithm, Key};
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -143,8 +143,8 @@ pub(super) fn check(store: &Store, faults: &mut Faults) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::secrets;
     use crate::config::load::{DEFAULT, from_text};
-    use crate::config::secrets;
     use serde_json::Value;
 
     fn told(text: &str) -> String {

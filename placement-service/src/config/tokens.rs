@@ -1,7 +1,7 @@
 //! The JWT for the engines, and where keys come from.
 
-use super::check::{DAY, Faults, SECOND};
-use crate::secret::Secret;
+use super::checks::{DAY, Faults, SECOND};
+use crate::core::secret::Secret;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;

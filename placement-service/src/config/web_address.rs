@@ -1,6 +1,6 @@
 //! Where the service goes by HTTP on its own account: https, so that nobody on the way reads or answers.
 
-use super::check::Faults;
+use super::checks::Faults;
 use reqwest::Url;
 
 /// Whether an address is one to go to: https, or http on this machine, or http where `insecure` says so.

@@ -1,8 +1,8 @@
 //! Who is told of events, and how hard it is tried.
 
-use super::check::{DAY, Faults, SECOND};
+use super::checks::{DAY, Faults, SECOND};
 use super::{Algorithm, Config, Key, web_address};
-use crate::store::EventKind;
+use berth_store::EventKind;
 use serde::Deserialize;
 use std::time::Duration;
 

@@ -4,8 +4,8 @@
 
 use super::{Shared, reason};
 use crate::sessions::Life;
-use crate::store::{EndCause, StoreError};
 use berth_api::GatewayEvent;
+use berth_store::{EndCause, StoreError};
 use futures_util::StreamExt;
 use futures_util::stream;
 use std::sync::Arc;

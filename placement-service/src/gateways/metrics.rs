@@ -2,7 +2,7 @@
 //! streams leaves no series behind, and counters.
 
 use super::Shared;
-use crate::metrics::registered;
+use crate::core::metrics::registered;
 use berth_api::CloseReason;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};

@@ -1,8 +1,8 @@
 //! What this process tells its gateways by itself, not through the event log: kept for a while, since a gateway
 //! that is not asking right now will ask soon. May tell the same again; never forgets silently.
 
-use crate::events::{Cursor, LogId};
 use berth_api::GatewayEvent;
+use berth_store::{Cursor, LogId};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;

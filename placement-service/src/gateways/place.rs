@@ -1,8 +1,8 @@
 //! Where a gateway is in what it has been told, in one word that it gives back: a place in the event log, and
 //! one among what this process tells its gateways by itself.
 
-use crate::events::{Cursor, NotACursor};
 use berth_api::CURSOR_NOW;
+use berth_store::{Cursor, NotACursor};
 use std::fmt;
 use std::str::FromStr;
 
@@ -55,7 +55,7 @@ impl FromStr for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::LogId;
+    use berth_store::LogId;
     use proptest::prelude::*;
 
     proptest! {

@@ -6,9 +6,9 @@ mod bounds;
 mod sessions;
 mod views;
 
-use crate::engine::EngineName;
-use crate::reservation::{Tallies, Tally};
 use berth_api::{CloseReason, GatewayReport, OpenStream, Part, SILENCE_S};
+use berth_scheduler::accounting::{Tallies, Tally};
+use berth_scheduler::engine::EngineName;
 pub(super) use bounds::Full;
 use sessions::BySession;
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -1,12 +1,15 @@
 //! Request bodies: bounded bytes, and JSON of which a fault names the field and never its value.
 
 use super::problem::HttpProblem;
-use crate::server::Exchange;
+use crate::http::server::Exchange;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{FromRequest, Request};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
+
+/// The largest body that a route takes, in bytes, but for the reports of gateways.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// The whole body. A body over the router's limit is 413, one that does not come in time 408.
 pub(super) struct RawBody(pub(super) Bytes);

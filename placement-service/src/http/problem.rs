@@ -1,7 +1,7 @@
 //! The one place where a refusal becomes an HTTP answer: problem+json (RFC 9457) with a constant
 //! `reason`.
 
-use crate::refusal::Refusal;
+use crate::core::rejection::Refusal;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use berth_api::{Problem, Reason};

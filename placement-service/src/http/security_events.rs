@@ -1,13 +1,13 @@
 //! `POST /security-events`: where trusted transmitters push security events (RFC 8935).
 
-use super::App;
 use super::body::RawBody;
-use super::document::{OTHERS, Refused};
+use super::openapi::{OTHERS, Refused};
 use super::problem::{HttpProblem, RefusedFor};
-use crate::security_events::NotTaken;
-use crate::security_events::set::SetError;
+use super::state::App;
+use crate::events::security_events::NotTaken;
+use crate::events::security_events::SetError;
+use crate::events::webhooks::caep::CONTENT_TYPE;
 use crate::sessions::store_down;
-use crate::webhooks::caep::CONTENT_TYPE;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};

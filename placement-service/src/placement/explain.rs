@@ -1,139 +1,181 @@
-//! Why this engine and not the others: what the chooser knew of each engine at the moment of a choice, in
-//! the words of the same code that chose.
+//! Why a session goes where it goes: what the chooser and the attachments say, in the form in which
+//! operators, administrators and the log get it. Decides nothing itself.
 
-use super::board::Board;
-use super::eligibility::{Exclusion, Verdict};
-use super::policy;
-use super::score::Score;
-use super::{Ask, Search};
-use crate::config::Strategy;
-use crate::engine::{EngineName, State};
+use super::attachments::Key;
+use super::{PlaceRequest, Placer, REPLACED, RESUMED, SHARED};
+use crate::config::Sharing;
+use crate::core::rejection::Refusal;
+use berth_api::Reason;
+use berth_scheduler::Ask;
+use berth_scheduler::explain::{Explanation, Judged, Outcome};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+use tracing::info;
+use utoipa::ToSchema;
 
-/// A choice and everything that it looked at.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Explanation {
-    /// Of the pool.
-    pub strategy: Strategy,
-    /// That the session opens.
+/// Engines in one line of the decision log at the most, the chosen one first.
+const LOGGED: usize = 20;
+
+/// A decision and its reasons.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Explanation)]
+pub struct Explained {
+    /// The pool of the path's route.
+    pub pool: String,
+    /// The document that is opened.
     pub document: Option<String>,
-    /// The engine that was, or would have been, chosen.
-    pub chosen: Option<EngineName>,
-    /// Every engine of the pool, in the order of the snapshot.
-    pub engines: Vec<Judged>,
-}
-
-impl Explanation {
-    /// The replicas' ledger has told that these are full.
-    pub(crate) fn found_full(&mut self, engines: &[EngineName]) {
-        for judged in &mut self.engines {
-            if engines.contains(&judged.engine) {
-                judged.outcome = Outcome::Excluded(Exclusion::Full);
-            }
-        }
-    }
+    /// The engine; absent when the placement would be refused.
+    pub engine: Option<String>,
+    /// As in a placement's answer: the strategy, `resumed`, `shared` or `replaced`. Of a refusal: its
+    /// reason.
+    pub reason: &'static str,
+    /// The pool's strategy.
+    pub strategy: &'static str,
+    /// The engine that has an engine session of this session, document and tab.
+    pub attached_to: Option<String>,
+    /// Sessions that the pool can still take; absent when nothing limits them.
+    pub room: Option<u64>,
+    /// How many wait for room.
+    pub waiting: u32,
+    /// Streams of the session in the pool, open or being opened.
+    pub streams: u32,
+    /// Every engine, as the chooser sees it.
+    pub engines: Vec<Candidate>,
 }
 
 /// One engine in an explanation.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Judged {
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Candidate {
     /// Its name.
-    pub engine: EngineName,
+    pub engine: String,
+    /// `chosen`, or why not: `outscored`, `not-drawn`, `warming-up`, or what excludes it.
+    pub outcome: &'static str,
     /// As of the last probe.
-    pub state: State,
-    /// Sessions of the last probe and those that it cannot know yet.
+    pub state: &'static str,
+    /// Sessions that count.
     pub sessions: u32,
-    /// How many of them are reservations.
+    /// How many of them no probe has seen.
     pub reserved: u32,
-    /// Free share of its memory, 0 to 1; absent when it is not known.
+    /// Free share of its memory, 0 to 1.
     pub memory_free: Option<f64>,
-    /// Free share of its CPU, 0 to 1; absent when it is not known.
+    /// Free share of its CPU, 0 to 1.
     pub cpu_free: Option<f64>,
-    /// The share of its weight that it has after it came up, 0 to 1.
+    /// The share of its weight that it has after it came up.
     pub warmth: f64,
     /// It holds the document.
     pub holds_document: bool,
-    /// What the strategy weighed; empty when it was not eligible.
-    pub scores: Vec<Score>,
-    /// The weighted mean of the scores, and the document's weight where it is held.
+    /// Score and weight by name.
+    pub scores: Map<String, Value>,
+    /// What it has in all.
     pub total: Option<f64>,
-    /// What became of it.
-    pub outcome: Outcome,
 }
 
-/// What became of an engine in a choice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was chosen.
-    Chosen,
-    /// It was eligible, and another had more.
-    Outscored,
-    /// It was eligible, and the draw fell on another.
-    NotDrawn,
-    /// It was eligible and has come up so recently that it was passed over.
-    WarmingUp,
-    /// It was not eligible.
-    Excluded(Exclusion),
-}
-
-impl Outcome {
-    /// The constant for answers and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Chosen => "chosen",
-            Self::Outscored => "outscored",
-            Self::NotDrawn => "not-drawn",
-            Self::WarmingUp => "warming-up",
-            Self::Excluded(why) => why.as_str(),
+impl Candidate {
+    fn of(judged: &Judged) -> Self {
+        let score = |s: &berth_scheduler::score::Score| {
+            let of = json!({ "score": s.value, "weight": s.weight });
+            (s.name.to_owned(), of)
+        };
+        Self {
+            engine: judged.engine.to_string(),
+            outcome: judged.outcome.as_str(),
+            state: judged.state.as_str(),
+            sessions: judged.sessions,
+            reserved: judged.reserved,
+            memory_free: judged.memory_free,
+            cpu_free: judged.cpu_free,
+            warmth: judged.warmth,
+            holds_document: judged.holds_document,
+            scores: judged.scores.iter().map(score).collect(),
+            total: judged.total,
         }
     }
 }
 
-/// Tells what is on the board, where that was found.
-pub(super) fn explain(board: &Board, ask: &Ask<'_>, found: &Search) -> Explanation {
-    let Ask { document, now, .. } = *ask;
-    let strategy = board.rules.strategy;
-    let key = document.map(|name| board.holders.key(name));
-    let chosen = found.pick.map(|pick| pick.slot);
-    let passed = |slot| found.passed.iter().any(|pick| pick.slot == slot);
-    let judged = |slot| {
-        let (engine, entry) = (board.engine(slot)?, board.entry(slot)?);
-        let holds_document = key.is_some_and(|key| board.holders.holds(key, slot));
-        let eligible = matches!(entry.verdict, Some(Verdict::Eligible));
-        let scores = eligible.then(|| board.scores(entry));
-        let extra = if holds_document {
-            board.rules.weights.document
-        } else {
-            0.0
+impl Placer {
+    /// What would become of a placement now. Places nothing, reserves nothing, asks no engine.
+    ///
+    /// # Errors
+    /// For a path that has no route.
+    pub fn explain(&self, request: &PlaceRequest<'_>) -> Result<Explained, Refusal> {
+        let (target, pool) = self.route(request.path)?;
+        let fleet = self.fleet.now();
+        let now = fleet.pools().get(target.pool);
+        let now = now.ok_or(Reason::Internal)?;
+        let ask = Ask {
+            document: target.opening.document(),
+            tried: &[],
+            now: Instant::now(),
         };
-        let warmth = entry.facts.warmth(board.rules.slow_start, now);
-        let outcome = match entry.verdict {
-            Some(Verdict::Eligible) if board.is_full() => Outcome::Excluded(Exclusion::PoolFull),
-            _ if chosen == Some(slot) => Outcome::Chosen,
-            Some(Verdict::Eligible) if passed(slot) => Outcome::WarmingUp,
-            Some(Verdict::Eligible) if policy::draws(strategy) => Outcome::NotDrawn,
-            Some(Verdict::Eligible) => Outcome::Outscored,
-            Some(Verdict::Excluded(why)) => Outcome::Excluded(why),
-            Some(Verdict::TrialDue) | None => Outcome::Excluded(Exclusion::Suspect),
+        let why = pool.chooser.explain(&now.engines, &ask);
+        let key = Key::of(&target, request, pool.sharing);
+        let attachment = key.and_then(|key| self.attachments.peek(key));
+        let back = attachment.as_ref();
+        let back = back.and_then(|attachment| self.engine_of(target.pool, attachment));
+        let chosen = why.chosen.as_ref().map(ToString::to_string);
+        let full = |judged: &Judged| matches!(judged.outcome, Outcome::Excluded(why) if why.is_for_want_of_room());
+        let full = why.engines.iter().any(full);
+        let ledger = self
+            .ledger
+            .as_ref()
+            .filter(|_| pool.chooser.most() != (None, None));
+        let (streams, limit) = pool.streams(&request.session.session_ref);
+        let (engine, reason) = match (back, chosen) {
+            _ if limit.is_some_and(|limit| streams >= limit) => {
+                (None, Reason::TooManyStreams.as_str())
+            }
+            (None, _) if ledger.is_some_and(|ledger| !ledger.is_up()) => {
+                (None, Reason::StoreDown.as_str())
+            }
+            (Some(back), _) => (Some(back.name.to_string()), back_again(pool.sharing)),
+            (None, Some(chosen)) if attachment.is_some() => (Some(chosen), REPLACED),
+            (None, Some(chosen)) => (Some(chosen), why.strategy.as_str()),
+            (None, None) if full => (None, Reason::EnginesFull.as_str()),
+            (None, None) => (None, Reason::NoEngine.as_str()),
         };
-        Some(Judged {
-            engine: engine.name.clone(),
-            state: engine.state,
-            sessions: entry.facts.sessions,
-            reserved: entry.facts.reserved,
-            memory_free: entry.facts.memory,
-            cpu_free: entry.facts.cpu,
-            warmth,
-            holds_document,
-            scores: scores.map_or_else(Vec::new, |scores| scores.iter().collect()),
-            total: scores.map(|scores| scores.total() + extra),
-            outcome,
+        Ok(Explained {
+            pool: pool.name.to_string(),
+            document: why.document.clone(),
+            engine,
+            reason,
+            strategy: why.strategy.as_str(),
+            attached_to: attachment.map(|a| a.engine.to_string()),
+            room: pool.chooser.room(&now.engines, ask.now),
+            waiting: pool.waiting.count(),
+            streams,
+            engines: why.engines.iter().map(Candidate::of).collect(),
         })
-    };
-    Explanation {
-        strategy,
-        document: document.map(str::to_owned),
-        chosen: chosen.and_then(|slot| Some(board.engine(slot)?.name.clone())),
-        engines: board.slots().filter_map(judged).collect(),
     }
+}
+
+/// Why a session is back where it was.
+pub(super) const fn back_again(sharing: Sharing) -> &'static str {
+    match sharing {
+        Sharing::PerConnection => RESUMED,
+        Sharing::PerDocument => SHARED,
+    }
+}
+
+/// The engines of an explanation.
+#[must_use]
+pub fn candidates(why: &Explanation) -> Vec<Candidate> {
+    why.engines.iter().map(Candidate::of).collect()
+}
+
+/// Logs one decision. Of a large pool only the first engines, those with the most before the others.
+pub(super) fn log(pool: &str, why: &Explanation) {
+    let mut judged: Vec<&Judged> = why.engines.iter().collect();
+    let total = |j: &Judged| j.total.unwrap_or(f64::NEG_INFINITY);
+    judged.sort_by(|a, b| {
+        let chosen = |j: &Judged| j.outcome == Outcome::Chosen;
+        let first = chosen(b).cmp(&chosen(a));
+        first.then_with(|| total(b).total_cmp(&total(a)))
+    });
+    judged.truncate(LOGGED);
+    let engines: Vec<Candidate> = judged.into_iter().map(Candidate::of).collect();
+    let engines = serde_json::to_string(&engines).unwrap_or_default();
+    let chosen = why.chosen.as_ref().map(ToString::to_string);
+    info!(target: "berth::decisions", pool, strategy = why.strategy.as_str(), document = why.document,
+        engine = chosen, of = why.engines.len(), engines, "decision");
 }

@@ -1,9 +1,9 @@
 //! When each session was last active, between two writes to the store: activity costs a map entry, and a
 //! task writes each session's latest when it is due (S5).
 
-use crate::clock::Clock;
-use crate::session_id::IdHash;
-use crate::store::{SessionStore, StoreError};
+use crate::core::clock::Clock;
+use berth_store::session_id::IdHash;
+use berth_store::{SessionStore, StoreError};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -137,10 +137,10 @@ impl Activity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::contract::{event, session_row};
-    use crate::store::sqlite::SqliteStore;
-    use crate::store::{Ending, Event, Inserted, Select, SessionRow};
     use async_trait::async_trait;
+    use berth_store::conformance::{event, session_row};
+    use berth_store::sqlite::SqliteStore;
+    use berth_store::{Ending, Event, Inserted, Select, SessionRow};
 
     /// Fails so many times; keeps nothing.
     struct Failing(Mutex<u32>);

@@ -2,9 +2,29 @@
 //! must live, or nothing but the token.
 
 use super::{LiveSession, Sessions, store_down};
-use crate::refusal::Refusal;
-use crate::tokens::Bearer;
+use crate::core::rejection::Refusal;
 use berth_api::Reason;
+use serde::Deserialize;
+
+/// What a good token says.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub struct Bearer {
+    /// Whom it stands for.
+    #[serde(rename = "sub")]
+    pub account: String,
+    /// What he may.
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// Unix seconds.
+    #[serde(rename = "exp")]
+    pub expires_at: u64,
+    /// Unix seconds.
+    #[serde(default, rename = "nbf")]
+    pub(crate) not_before: u64,
+    /// The public name of the session that it was minted for, if there is one.
+    #[serde(rename = "sid")]
+    pub session_ref: Option<String>,
+}
 
 impl Sessions {
     /// What a verified token may be placed as. No activity of any session.

@@ -2,10 +2,10 @@
 //! them in no more, an audit line and a count say why, and those that they had started end with them.
 
 use super::{LiveSession, Sessions, live_session, store_down};
-use crate::refusal::Refusal;
-use crate::session_id::IdHash;
-use crate::store::{EndCause, Ending, Event, Select, SessionRow, StoreError};
+use crate::core::rejection::Refusal;
 use berth_api::Reason;
+use berth_store::session_id::IdHash;
+use berth_store::{EndCause, Ending, Event, Select, SessionRow, StoreError};
 use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::Notify;

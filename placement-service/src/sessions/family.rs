@@ -3,9 +3,9 @@
 
 use super::known::Known;
 use super::{LiveSession, Sessions, millis, store_down};
-use crate::refusal::Refusal;
-use crate::session_id::{IdHash, SessionId};
-use crate::store::{
+use crate::core::rejection::Refusal;
+use berth_store::session_id::{IdHash, SessionId};
+use berth_store::{
     EndCause, EventKind, PAYLOAD_VERSION, ProviderLink, SessionRow, SessionState, StoreError,
 };
 use serde_json::{Map, Value};

@@ -2,9 +2,9 @@
 //! ended and must not come back.
 
 use super::activity::{Activity, write_interval_ms};
-use crate::server_keys::ServerKeys;
-use crate::session_id::IdHash;
-use crate::store::{EndCause, ProviderLink, SessionRow};
+use crate::sessions::server_keys::ServerKeys;
+use berth_store::session_id::IdHash;
+use berth_store::{EndCause, ProviderLink, SessionRow};
 use moka::sync::Cache;
 use serde_json::{Map, Value};
 use std::sync::Arc;

@@ -3,9 +3,9 @@
 
 use super::known::Known;
 use super::{LiveSession, Sessions};
-use crate::server_keys::ServerKeys;
-use crate::session_id::IdHash;
-use crate::store::{EndCause, StoreError};
+use berth_scheduler::stream_holder::is_token_ref;
+use berth_store::session_id::IdHash;
+use berth_store::{EndCause, StoreError};
 use std::sync::Arc;
 
 /// What is known of a session by its public name.
@@ -27,7 +27,7 @@ impl Sessions {
     /// # Errors
     /// When the store does not answer, or sessions are kept by somebody else.
     pub async fn life(&self, session_ref: &str) -> Result<Life, StoreError> {
-        if ServerKeys::is_token_ref(session_ref) {
+        if is_token_ref(session_ref) {
             return Ok(Life::Token);
         }
         let in_memory = self.memory.named(session_ref);
@@ -76,7 +76,7 @@ impl Sessions {
     /// # Errors
     /// When the store does not answer: it has to be said again.
     pub async fn was_active(&self, session_ref: &str, seen_ms: u64) -> Result<(), StoreError> {
-        if ServerKeys::is_token_ref(session_ref) {
+        if is_token_ref(session_ref) {
             return Ok(());
         }
         let named = self.memory.named(session_ref);
@@ -151,9 +151,9 @@ fn of_child(cause: Option<EndCause>) -> Option<EndCause> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
+    use crate::core::clock::Clock;
     use crate::sessions::tests::{MINUTE_MS, demo, world};
-    use crate::store::SessionStore;
+    use berth_store::SessionStore;
 
     #[tokio::test]
     async fn activity_by_name_keeps_a_session_and_brings_none_back() {

@@ -3,14 +3,14 @@
 
 use super::{NewSession, Sessions, store_down};
 use crate::config::WhenFull;
-use crate::refusal::Refusal;
-use crate::session_id::SessionId;
+use crate::core::rejection::Refusal;
 use crate::sessions::LiveSession;
-use crate::store::{
+use berth_api::Reason;
+use berth_store::session_id::SessionId;
+use berth_store::{
     EndCause, Event, EventKind, Inserted, PAYLOAD_VERSION, Select, SessionRow, SessionState,
     StoreError,
 };
-use berth_api::Reason;
 use std::sync::Arc;
 
 /// How often room is made for one session: others may be quicker to take it.

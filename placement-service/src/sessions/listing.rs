@@ -2,7 +2,7 @@
 
 use super::Sessions;
 use super::known::Known;
-use crate::store::{Select, SessionRow, StoreError};
+use berth_store::{Select, SessionRow, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 

@@ -2,8 +2,8 @@
 //! properly within a second or two, with an event, instead of waiting for the sweep (S13, S31).
 
 use super::Sessions;
-use crate::session_id::IdHash;
-use crate::store::StoreError;
+use berth_store::StoreError;
+use berth_store::session_id::IdHash;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -78,8 +78,8 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use crate::sessions::tests::{MINUTE_MS, demo, reason, world};
-    use crate::store::{EndCause, EventLog};
     use berth_api::Reason;
+    use berth_store::{EndCause, EventLog};
 
     #[tokio::test]
     async fn a_session_that_is_found_to_be_over_ends_with_an_event() {

@@ -4,10 +4,10 @@
 use super::activity::write_interval_ms;
 use super::known::{Known, Remaining};
 use super::{LiveSession, Sessions, store_down};
-use crate::refusal::Refusal;
-use crate::session_id::IdHash;
-use crate::store::{EventKind, SessionRow, StoreError};
+use crate::core::rejection::Refusal;
 use berth_api::Reason;
+use berth_store::session_id::IdHash;
+use berth_store::{EventKind, SessionRow, StoreError};
 use std::sync::Arc;
 
 impl Sessions {
@@ -74,8 +74,8 @@ pub(super) fn remaining(known: &Known, now_ms: u64) -> Result<Remaining, Refusal
 #[cfg(test)]
 mod tests {
     use crate::sessions::tests::{MINUTE_MS, demo, reason, world};
-    use crate::store::{EventKind, EventLog, SessionStore};
     use berth_api::Reason;
+    use berth_store::{EventKind, EventLog, SessionStore};
 
     #[tokio::test]
     async fn a_renewed_session_is_idle_from_now_and_the_store_knows_at_once() {

@@ -4,8 +4,8 @@
 use super::activity::write_interval_ms;
 use super::{Sessions, overdue};
 use crate::config::Config;
-use crate::metrics::SweepResult;
-use crate::store::{EndCause, Select, SessionRow, StoreError};
+use crate::core::metrics::SweepResult;
+use berth_store::{EndCause, Select, SessionRow, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::AbortHandle;

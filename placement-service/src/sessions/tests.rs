@@ -1,10 +1,10 @@
 //! Sessions over a real SQLite file and a clock that the test moves.
 
 use super::*;
-use crate::clock::ManualClock;
-use crate::session_id::SessionId;
-use crate::store::sqlite::SqliteStore;
-use crate::store::{EndCause, SessionStore};
+use crate::core::clock::ManualClock;
+use berth_store::session_id::SessionId;
+use berth_store::sqlite::SqliteStore;
+use berth_store::{EndCause, SessionStore};
 
 pub(super) const MINUTE_MS: u64 = 60_000;
 const START_MS: u64 = 1_700_000_000_000;

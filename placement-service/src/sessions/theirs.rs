@@ -2,7 +2,7 @@
 
 use super::Sessions;
 use super::ending::BATCH;
-use crate::store::{EndCause, ProviderLink, Select, SessionRow, StoreError};
+use berth_store::{EndCause, ProviderLink, Select, SessionRow, StoreError};
 
 /// Whose sessions, or which.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,7 +195,7 @@ mod tests {
         w.clock.advance_ms(1000);
         let later = begun(&w, demo()).await;
         let whose = Whose::Account("demo".to_owned());
-        let then = crate::clock::Clock::now_ms(&*w.clock) - 1;
+        let then = crate::core::clock::Clock::now_ms(&*w.clock) - 1;
         let ended = w.sessions.end_theirs(&whose, then, CAUSE).await;
         assert_eq!(ended.unwrap(), u64::from(many));
         assert!(lives(&w, &later).await);

@@ -1,28 +1,24 @@
 //! The seams to whatever keeps sessions, accounts and events, and what goes through them. Not found is
 //! `Ok(None)`; an error means that the store did not answer, never that something is not there.
 
-mod account;
-#[cfg(feature = "contract")]
-pub mod contract;
+mod circuit_breaker;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
-mod event;
-mod guard;
-pub mod memory;
+pub mod in_memory;
+mod model;
 pub mod postgres;
 pub mod redis;
 pub mod redis_jwt;
-
 mod row;
-mod session;
-pub mod session_id;
 mod sql;
 pub mod sqlite;
 
-pub use account::{AccountChange, AccountRow, AccountStore, Attempts};
 pub use error::StoreError;
-pub use event::{Bounds, DeadLetter, EndCause, Event, EventKind, EventLog};
-pub use session::{
-    Ending, Inserted, PAYLOAD_VERSION, ProviderLink, Select, SessionRow, SessionState, SessionStore,
+pub use model::{
+    AccountChange, AccountRow, AccountStore, Attempts, Bounds, Cursor, DeadLetter, EndCause,
+    Ending, Event, EventKind, EventLog, Inserted, LogId, NotACursor, PAYLOAD_VERSION, ProviderLink,
+    Select, SessionRow, SessionState, SessionStore, session_id,
 };
 
 use async_trait::async_trait;

@@ -4,7 +4,7 @@
 
 mod jwt;
 
-use crate::memory::Memory;
+use crate::in_memory::Memory;
 use crate::redis::Link;
 use crate::session_id::IdHash;
 use crate::{

@@ -86,7 +86,7 @@ fn create_private_file(path: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract;
+    use crate::conformance;
     use crate::{AccountStore, Coordination, SessionStore};
 
     async fn open(dir: &tempfile::TempDir) -> SqliteStore {
@@ -100,7 +100,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = open(&dir).await;
         store.close().await;
-        assert!(store.find(&contract::session_row(1).id_hash).await.is_err());
+        assert!(
+            store
+                .find(&conformance::session_row(1).id_hash)
+                .await
+                .is_err()
+        );
         assert!(store.find_account("demo").await.is_err());
         assert!(store.ping().await.is_err());
     }

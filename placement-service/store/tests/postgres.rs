@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use berth_databases::Postgres;
-use berth_store::contract::{self, event, session_row};
+use berth_store::conformance::{self, event, session_row};
 use berth_store::postgres::PostgresStore;
 use berth_store::{SessionStore, StoreError};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ macro_rules! contract {
         $(#[tokio::test]
         async fn $part() {
             let (_server, store) = fresh().await;
-            contract::$part(&store).await;
+            conformance::$part(&store).await;
         })+
     };
 }
@@ -39,7 +39,7 @@ async fn a_database_with_a_stricter_isolation_of_its_own_makes_no_conflicts() {
         format!("ALTER DATABASE {database} SET default_transaction_isolation = 'serializable'");
     server.execute("postgres", &strict).await.unwrap();
     let store = PostgresStore::open(&url, LIMIT).await.unwrap();
-    contract::log_race(&store).await;
+    conformance::log_race(&store).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use berth_databases::Redis;
-use berth_store::contract::{self, event, session_row};
+use berth_store::conformance::{self, event, session_row};
 use berth_store::redis::RedisStore;
 use berth_store::{Select, SessionStore, StoreError};
 use redis::AsyncCommands;
@@ -23,7 +23,7 @@ macro_rules! contract {
         $(#[tokio::test]
         async fn $part() {
             let (_server, store) = fresh().await;
-            contract::$part(&store).await;
+            conformance::$part(&store).await;
         })+
     };
 }

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use berth_databases::Redis;
-use berth_store::contract::{ending, event, session_row};
-use berth_store::memory::Memory;
+use berth_store::conformance::{ending, event, session_row};
+use berth_store::in_memory::Memory;
 use berth_store::redis_jwt::{JwtKey, JwtRules, RedisJwtStore};
 use berth_store::{AccountChange, AccountRow, Attempts, Select, StoreError, Stores};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode};

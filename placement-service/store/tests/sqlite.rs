@@ -1,7 +1,7 @@
 //! The contract on SQLite, and what only a file can do.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use berth_store::contract::{self, event, session_row};
+use berth_store::conformance::{self, event, session_row};
 use berth_store::sqlite::SqliteStore;
 use berth_store::{Coordination, SessionStore};
 use tempfile::TempDir;
@@ -19,7 +19,7 @@ macro_rules! contract {
         $(#[tokio::test]
         async fn $part() {
             let (_dir, store) = fresh().await;
-            contract::$part(&store).await;
+            conformance::$part(&store).await;
         })+
     };
 }

@@ -2,7 +2,7 @@
 
 use crate::{is_quiet, list, news, told};
 use berth_placement::config::{Addresses, DnsSource};
-use berth_placement::discovery::dns::Dns;
+use berth_placement::engines::discovery::dns::Dns;
 use hickory_resolver::proto::op::{Message, ResponseCode};
 use hickory_resolver::proto::rr::rdata::{A, AAAA, SRV};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};

@@ -5,7 +5,7 @@ use axum::Router;
 use axum::extract::{Query, State};
 use axum::routing::get;
 use berth_placement::config::{DockerMode, DockerSource};
-use berth_placement::discovery::docker::Docker;
+use berth_placement::engines::discovery::docker::Docker;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

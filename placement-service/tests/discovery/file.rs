@@ -1,6 +1,6 @@
 use crate::{is_quiet, list, news, told};
 use berth_placement::config::FileSource;
-use berth_placement::discovery::file::File;
+use berth_placement::engines::discovery::file::File;
 use std::path::Path;
 use std::time::Duration;
 

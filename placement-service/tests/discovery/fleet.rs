@@ -1,10 +1,10 @@
 //! A whole fleet: several sources, engines that drain and go, metrics that go stale.
 
 use berth_placement::config::load::from_text;
-use berth_placement::engine::State;
-use berth_placement::fleet::metrics::{FleetCollector, ProbeMetrics};
-use berth_placement::fleet::{self, Fleet, FleetReader, FleetTask};
-use berth_placement::reservation::Tallies;
+use berth_placement::engines::fleet::metrics::{FleetCollector, ProbeMetrics};
+use berth_placement::engines::fleet::{self, Fleet, FleetReader, FleetTask};
+use berth_scheduler::accounting::Tallies;
+use berth_scheduler::engine::State;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -23,8 +23,14 @@ pub(crate) fn watch(yaml: &str) -> Watched {
     let mut registry = Registry::with_prefix("berth");
     let metrics = ProbeMetrics::register(&mut registry);
     let ttl = config.placement.reservation_ttl;
-    let (fleet, task) =
-        fleet::start(&config.pools, &config.probe, Tallies::new(ttl), metrics).unwrap();
+    let (fleet, task) = fleet::start(
+        &config.pools,
+        &config.probe,
+        Tallies::new(ttl),
+        metrics,
+        None,
+    )
+    .unwrap();
     registry.register_collector(Box::new(FleetCollector(fleet.clone())));
     Watched {
         fleet,

@@ -14,7 +14,7 @@ mod fleet;
 mod kubernetes;
 mod mira;
 
-use berth_placement::discovery::{Discovery, DiscoveryFault, Found, Wish};
+use berth_placement::engines::discovery::{Discovery, DiscoveryFault, Found, Wish};
 use std::time::Duration;
 use tokio::time::timeout;
 

@@ -3,7 +3,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use berth_placement::config::MiraSource;
-use berth_placement::discovery::mira::Mira;
+use berth_placement::engines::discovery::mira::Mira;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use crate::events::CLIENTS;
 use crate::site::{Answer, Site, answer, eventually};
 use berth_engine_sim::{Document, Engine, Options};
-use berth_placement::clock::Clock;
+use berth_placement::core::clock::Clock;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use reqwest::Method;
 use serde_json::{Value, json};

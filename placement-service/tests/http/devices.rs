@@ -4,8 +4,8 @@
 use crate::site::{Answer, PASSWORD, Site, answer};
 use crate::stores;
 use berth_databases::{Postgres, Redis};
-use berth_placement::accounts::Accounts;
-use berth_placement::store::Stores;
+use berth_placement::login::accounts::Accounts;
+use berth_store::Stores;
 use reqwest::Method;
 use serde_json::json;
 
@@ -114,7 +114,7 @@ async fn strangers_lock_out_strangers_with_redis() {
 /// As `berth account` works on it.
 async fn accounts(site: &Site) -> Accounts {
     let path = site.directory().join("berth.db");
-    let store = berth_placement::store::sqlite::SqliteStore::open(&path).await;
+    let store = berth_store::sqlite::SqliteStore::open(&path).await;
     let stores = Stores::whole(std::sync::Arc::new(store.unwrap()));
     Accounts::new(stores.accounts.unwrap(), site.clock.clone()).unwrap()
 }

@@ -2,7 +2,7 @@
 
 use crate::events::CLIENTS;
 use crate::site::{Answer, Site, answer, eventually};
-use berth_placement::clock::Clock;
+use berth_placement::core::clock::Clock;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -341,7 +341,9 @@ async fn polls_are_answered_when_the_service_ends() {
     gateway.poll(0).await;
     let report = json!({"sequence": 1, "cursor": gateway.cursor, "hold_ms": 25_000});
     let url = format!("http://{address}/v1/gateways/h/events");
-    let client = berth_placement::outbound::client().build().unwrap();
+    let client = berth_placement::core::http_client::client()
+        .build()
+        .unwrap();
     let poll = client.post(url).body(report.to_string()).send();
     let poll = tokio::spawn(poll);
     heard_of(&site, 2).await;

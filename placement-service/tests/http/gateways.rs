@@ -1,7 +1,7 @@
 //! `/v1`: what the gateways ask (S6, S14, S16, S18, S26).
 
 use crate::site::{Answer, Site, answer};
-use berth_placement::clock::Clock;
+use berth_placement::core::clock::Clock;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use reqwest::Method;
 use serde_json::{Value, json};

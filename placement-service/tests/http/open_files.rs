@@ -3,7 +3,7 @@
 use crate::calls::{Gateway, WINDOW, token_of};
 use crate::connections::{PARTS, connect};
 use berth_api::TOKENS_PATH;
-use berth_placement::outbound;
+use berth_placement::core::http_client;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
@@ -64,7 +64,7 @@ impl Served {
 
     async fn post(&self, path: &str, body: &Value) -> reqwest::Response {
         // A client of its own: a new connection.
-        let client = outbound::client().build().unwrap();
+        let client = http_client::client().build().unwrap();
         let request = client
             .post(format!("http://{}{path}", self.address))
             .json(body);

@@ -88,8 +88,8 @@ async fn a_document_has_the_routes_that_its_router_has() {
     let (site, _engine) = compat::site(None).await;
     let routers = [
         http::router(site.app.clone()),
-        http::compat::mira::router(site.app.clone()),
-        http::compat::session_service::router(site.app.clone()),
+        http::mira_router(site.app.clone()),
+        http::session_service_router(site.app.clone()),
     ];
     for (router, (at, _)) in routers.iter().zip(listeners(&site)) {
         let document = document(&site, at).await;

@@ -3,7 +3,7 @@
 
 use crate::site::{Site, answer};
 use berth_databases::Redis;
-use berth_placement::clock::{Clock, SystemClock};
+use berth_placement::core::clock::{Clock, SystemClock};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use redis::AsyncCommands;
 use serde_json::{Value, json};

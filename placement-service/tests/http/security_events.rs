@@ -4,7 +4,7 @@ use crate::site::{Answer, Site, answer};
 use crate::transmitter::{REVOKED, Transmitter, push};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use berth_placement::clock::Clock;
+use berth_placement::core::clock::Clock;
 use jsonwebtoken::{EncodingKey, Header};
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! What a browser may ask about its own session (S4, S12, S24).
 
 use crate::site::{PASSWORD, Site, answer, session_id};
-use berth_placement::clock::Clock;
+use berth_placement::core::clock::Clock;
 use reqwest::Method;
 use serde_json::json;
 

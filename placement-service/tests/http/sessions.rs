@@ -2,7 +2,7 @@
 
 use crate::events::CLIENTS;
 use crate::site::{Answer, PASSWORD, Site, answer, session_id};
-use berth_placement::clock::Clock;
+use berth_placement::core::clock::Clock;
 use reqwest::Method;
 use serde_json::json;
 

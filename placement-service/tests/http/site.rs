@@ -1,12 +1,13 @@
 //! One running service, and how the tests talk to it.
 
-use berth_placement::accounts::{AccountError, Accounts};
-use berth_placement::clock::{Clock, ManualClock, SystemClock};
-use berth_placement::config::{load, secrets};
-use berth_placement::http::App;
-use berth_placement::service::Listeners;
-use berth_placement::store::{self, StoreError};
-use berth_placement::{outbound, service};
+use berth_placement::app::Listeners;
+use berth_placement::app::{self, secrets, stores};
+use berth_placement::config::load;
+use berth_placement::core::clock::{Clock, ManualClock, SystemClock};
+use berth_placement::core::http_client;
+use berth_placement::http::state::App;
+use berth_placement::login::accounts::{AccountError, Accounts};
+use berth_store::StoreError;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 use sqlx::SqlitePool;
@@ -99,7 +100,7 @@ impl Site {
         let key = |name: &str| (name == "BERTH_TOKEN_KEY").then(|| "k".repeat(40));
         let secrets = secrets::fetch(&config, &key).unwrap();
         let of_store = secrets::fetch_store(&config.store, &key).unwrap();
-        let stores = store::open(&config, of_store).await.unwrap();
+        let stores = stores::open(&config, of_store).await.unwrap();
         let accounts = Accounts::new(stores.accounts.unwrap(), clock.clone()).unwrap();
         let roles = ["user".to_owned()];
         match accounts.add("demo", &roles, PASSWORD.to_owned()).await {
@@ -110,9 +111,7 @@ impl Site {
         let mut config = config;
         config.listen = ([127, 0, 0, 1], 0).into();
         let listeners = Listeners::bind(&config).await.unwrap();
-        let app = service::build(config, secrets, clock.clone())
-            .await
-            .unwrap();
+        let app = app::build(config, secrets, clock.clone()).await.unwrap();
         let at = |listener: &TcpListener| listener.local_addr().unwrap();
         let address = at(&listeners.main);
         let mira = listeners.mira.as_ref().map(at);
@@ -123,7 +122,7 @@ impl Site {
             let stopped = async {
                 let _ = stopped.await;
             };
-            service::run(app, listeners, stopped).await.unwrap();
+            app::run(app, listeners, stopped).await.unwrap();
         });
         Self {
             address,
@@ -132,7 +131,7 @@ impl Site {
             clock,
             app: of_routes,
             dir,
-            client: outbound::client().build().unwrap(),
+            client: http_client::client().build().unwrap(),
             stop,
             served,
         }

@@ -23,7 +23,9 @@ async fn serve(file: &Path) -> (Child, String) {
 }
 
 async fn login(url: &str) {
-    let client = berth_placement::outbound::client().build().unwrap();
+    let client = berth_placement::core::http_client::client()
+        .build()
+        .unwrap();
     let request = client.post(format!("{url}/login"));
     let request = request.header("content-type", "application/json");
     let body = "{\"username\":\"demo\",\"password\":\"a-long-password\"}";

@@ -2,7 +2,7 @@
 
 use crate::receiver::{Answers, Got, Receiver};
 use crate::site::{Answer, Site, answer};
-use berth_placement::clock::Clock;
+use berth_placement::core::clock::Clock;
 use hmac::{Hmac, Mac};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};

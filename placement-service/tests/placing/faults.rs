@@ -3,7 +3,7 @@
 use crate::site::{Setting, Site, eventually};
 use berth_api::Reason;
 use berth_engine_sim::{Faults, WrongJson};
-use berth_placement::engine::State;
+use berth_scheduler::engine::State;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 

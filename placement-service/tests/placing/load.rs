@@ -2,7 +2,7 @@
 
 use crate::site::{Setting, Site};
 use berth_api::Reason;
-use berth_placement::engine::State;
+use berth_scheduler::engine::State;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;

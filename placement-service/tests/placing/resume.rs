@@ -2,13 +2,13 @@
 
 use crate::site::{Setting, Site, eventually};
 use berth_engine_sim::{Document, Options};
-use berth_placement::clock::SystemClock;
 use berth_placement::config::load;
-use berth_placement::engine::{Endpoint, Engine, EngineName, State};
-use berth_placement::fleet::{Fleet, FleetReader, PoolFleet};
-use berth_placement::placer::{PlaceRequest, Placed, Placer, REPLACED, RESUMED, SHARED};
-use berth_placement::reservation::{Tallies, Tally};
+use berth_placement::core::clock::SystemClock;
+use berth_placement::engines::fleet::{Fleet, FleetReader, PoolFleet};
+use berth_placement::placement::{PlaceRequest, Placed, Placer, REPLACED, RESUMED, SHARED};
 use berth_placement::sessions::LiveSession;
+use berth_scheduler::accounting::{Tallies, Tally};
+use berth_scheduler::engine::{Endpoint, Engine, EngineName, State};
 use prometheus_client::registry::Registry;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};

@@ -2,12 +2,12 @@
 
 use berth_api::Reason;
 use berth_engine_sim::{Document, Engine, Options};
-use berth_placement::clock::SystemClock;
 use berth_placement::config::load;
-use berth_placement::engine::State;
-use berth_placement::placer::{PlaceRequest, Placed, Placer};
-use berth_placement::refusal::Refusal;
+use berth_placement::core::clock::SystemClock;
+use berth_placement::core::rejection::Refusal;
+use berth_placement::placement::{PlaceRequest, Placed, Placer};
 use berth_placement::sessions::LiveSession;
+use berth_scheduler::engine::State;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,14 +5,14 @@
 use crate::options::Options;
 use berth_databases::{Postgres, Redis};
 use berth_harness::Result;
-use berth_placement::clock::{Clock, SystemClock};
-use berth_placement::config::{load, secrets};
-use berth_placement::metrics::Metrics;
-use berth_placement::session_id::SessionId;
+use berth_placement::app::{secrets, stores};
+use berth_placement::config::load;
+use berth_placement::core::clock::{Clock, SystemClock};
+use berth_placement::core::metrics::Metrics;
 use berth_placement::sessions::Sessions;
-use berth_placement::store::{
-    self, EndCause, Ending, Event, EventKind, PAYLOAD_VERSION, Select, SessionRow, SessionState,
-    Stores,
+use berth_store::session_id::SessionId;
+use berth_store::{
+    EndCause, Ending, Event, EventKind, PAYLOAD_VERSION, Select, SessionRow, SessionState, Stores,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
@@ -132,7 +132,7 @@ async fn opened(store: &str, cache: &str) -> Result<(Sessions, Stores)> {
     let text = format!("store: {{ {store}, timeout: 30s }}\nsession: {{ cache: {cache} }}");
     let config = load::from_text(&text).map_err(|e| e.to_string())?.config;
     let secrets = secrets::fetch_store(&config.store, &|_| None).map_err(|e| e.to_string())?;
-    let stores = store::open(&config, secrets).await?;
+    let stores = stores::open(&config, secrets).await?;
     let metrics = Arc::new(Metrics::default());
     let clock = Arc::new(SystemClock);
     let sessions = Sessions::open(stores.clone(), clock, metrics, &config.session).await?;

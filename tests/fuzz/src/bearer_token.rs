@@ -1,10 +1,10 @@
 //! Tokens that programs bring along, at the service: none is good that its keys have not signed, and what is said of
 //! a bad one is bounded and printable.
-use berth_placement::clock::SystemClock;
+use berth_placement::core::clock::SystemClock;
 use berth_placement::config::{self, Algorithm};
-use berth_placement::keys::SigningKey;
-use berth_placement::secret::Secret;
-use berth_placement::tokens::Tokens;
+use berth_placement::sessions::keys::SigningKey;
+use berth_placement::core::secret::Secret;
+use berth_placement::sessions::tokens::Tokens;
 use std::sync::{Arc, LazyLock};
 
 static TOKENS: LazyLock<Tokens> = LazyLock::new(|| {

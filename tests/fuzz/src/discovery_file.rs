@@ -1,5 +1,5 @@
 //! A file of engines: whatever is taken has names, addresses and ports, each once.
-use berth_placement::discovery::file::parse;
+use berth_placement::engines::discovery::file::parse;
 use std::collections::HashSet;
 
 /// One input.

@@ -1,6 +1,6 @@
 //! Docker's lists of containers, services and tasks: whatever is taken has a port.
 use berth_placement::config::DockerSource;
-use berth_placement::discovery::docker::{Wanted, containers, tasks};
+use berth_placement::engines::discovery::docker::{Wanted, containers, tasks};
 use std::sync::LazyLock;
 
 static CONFIG: LazyLock<DockerSource> = LazyLock::new(|| serde_json::from_str("{}").unwrap());

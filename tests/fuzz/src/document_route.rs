@@ -1,6 +1,7 @@
 //! A client's path: a target, or a refusal that is the client's fault; no name that climbs.
 use berth_placement::config::load;
-use berth_placement::target::{Opening, Routes, without_query_parameter};
+use berth_placement::engines::drivers::opening::{Opening, without_query_parameter};
+use berth_placement::placement::routes::Routes;
 use std::sync::LazyLock;
 
 static ROUTES: LazyLock<Routes> = LazyLock::new(|| {

@@ -1,5 +1,5 @@
 //! A reader's cursor: only what the service itself would have written is one.
-use berth_placement::events::Cursor;
+use berth_store::Cursor;
 
 /// One input.
 pub(crate) fn run(data: &[u8]) {

@@ -1,6 +1,6 @@
 //! The query of `GET /v1/events`: whatever is taken is within its bounds.
-use berth_placement::events::Reader;
-use berth_placement::http::events::query;
+use berth_placement::events::log::Reader;
+use berth_placement::http::operators::events::query;
 
 /// One input.
 pub(crate) fn run(data: &[u8]) {

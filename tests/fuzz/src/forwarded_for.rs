@@ -1,6 +1,6 @@
 //! `X-Forwarded-For` and the client's address: what an untrusted hop says never becomes the address when a
 //! trusted one has added its own.
-use berth_placement::client_address::{client_address, network};
+use berth_placement::core::client_address::{client_address, network};
 use std::net::IpAddr;
 
 const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));

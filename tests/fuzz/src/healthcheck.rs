@@ -1,6 +1,6 @@
 //! An engine's healthcheck: whatever is taken has sane numbers.
-use berth_placement::engine::Load;
-use berth_placement::probe::healthcheck::parse;
+use berth_scheduler::engine::Load;
+use berth_placement::engines::health::healthcheck::parse;
 
 /// One input.
 pub(crate) fn run(data: &[u8]) {

@@ -1,6 +1,6 @@
 //! A JWK set that the service fetches from an OpenID provider or a transmitter of security events: whatever is taken
 //! is public, and bounded in number; every key that is found can be asked to verify.
-use berth_placement::remote_keys::PublicKeys;
+use berth_placement::events::remote_keys::PublicKeys;
 use jsonwebtoken::Algorithm;
 
 const ALGORITHMS: [Algorithm; 4] = [

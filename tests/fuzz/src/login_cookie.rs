@@ -2,7 +2,7 @@
 //! under way are cleared by valid headers, and a page of another origin is refused.
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use berth_placement::http::LoginCookie;
-use berth_placement::http::cross_site::refuse;
+use berth_placement::http::browsers::cross_site::refuse;
 use std::sync::LazyLock;
 
 static COOKIE: LazyLock<LoginCookie> = LazyLock::new(|| {

@@ -1,7 +1,8 @@
 //! A login, as a form or as JSON, and where it wants to lead back to: bounded fields, a path of this site.
-use berth_placement::accounts::{MAX_NAME_BYTES, MAX_PASSWORD_BYTES};
-use berth_placement::http::login_form::{Format, parse};
-use berth_placement::return_to::ReturnTo;
+use berth_placement::core::names::MAX_NAME_BYTES;
+use berth_placement::login::accounts::MAX_PASSWORD_BYTES;
+use berth_placement::http::browsers::login_form::{Format, parse};
+use berth_placement::core::return_to::ReturnTo;
 
 /// One input.
 pub(crate) fn run(data: &[u8]) {

@@ -1,6 +1,6 @@
 //! Logout tokens of OpenID providers: whatever bytes come, nothing is taken that no key has signed, and what is
 //! read of the claims is what the checks say.
-use berth_placement::oidc::back_channel::LogoutToken;
+use berth_placement::login::oidc::back_channel::LogoutToken;
 
 const NOW_MS: u64 = 1_700_000_000_000;
 

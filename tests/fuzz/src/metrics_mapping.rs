@@ -1,6 +1,6 @@
 //! An engine's metrics by an operator's mapping: whatever is taken is a sane number.
 use berth_placement::config::MetricsMapping;
-use berth_placement::probe::mapping::read;
+use berth_placement::engines::health::mapping::read;
 use std::sync::LazyLock;
 
 static MAPPING: LazyLock<MetricsMapping> = LazyLock::new(|| {

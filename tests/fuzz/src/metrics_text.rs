@@ -1,5 +1,5 @@
 //! An engine's metrics page: a finite number or none, and none without the family's name.
-use berth_placement::probe::metrics_text::gauge;
+use berth_placement::engines::health::metrics_text::gauge;
 
 const FAMILY: &str = "qix_active_sessions";
 

@@ -1,5 +1,5 @@
 //! A Mira's list of engines: whatever is taken has a port and an address of its own.
-use berth_placement::discovery::mira::parse;
+use berth_placement::engines::discovery::mira::parse;
 use std::collections::HashSet;
 
 /// One input.

@@ -1,8 +1,8 @@
 //! The cookie of a login at an OpenID provider, and the callback's query: no bytes make an attempt that was not
 //! sealed here, and what was sealed leads to a path of this site or nowhere.
-use berth_placement::oidc::sealed::SealingKeys;
-use berth_placement::oidc::{ATTEMPT_MS, Attempt, Callback};
-use berth_placement::secret::Secret;
+use berth_placement::core::aead::SealingKeys;
+use berth_placement::login::oidc::{ATTEMPT_MS, Attempt, Callback};
+use berth_placement::core::secret::Secret;
 use std::sync::LazyLock;
 
 static KEYS: LazyLock<SealingKeys> =

@@ -1,7 +1,7 @@
 //! What an engine answers while a session is prepared: its upgrade, then a dialog, a message a line.
-use berth_placement::driver::qix::dialog::{Dialog, Progress, request};
-use berth_placement::driver::qix::upgrade::{Head, judge};
-use berth_placement::target::Opening;
+use berth_placement::engines::drivers::qix::dialog::{Dialog, Progress, request};
+use berth_placement::engines::drivers::qix::upgrade::{Head, judge};
+use berth_placement::engines::drivers::opening::Opening;
 
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 

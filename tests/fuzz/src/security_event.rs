@@ -1,7 +1,8 @@
 //! A security event token as it comes in, whole, and its claims by themselves, since random bytes are rarely
 //! base64url: bounded names, a known algorithm, at least one event; every fault has a code of RFC 8935.
-use berth_placement::security_events::set::{Claims, SetError, UnverifiedSet};
-use berth_placement::webhooks::caep::ERRORS;
+use berth_placement::events::security_events::SetError;
+use berth_placement::events::security_events::set::{Claims, UnverifiedSet};
+use berth_placement::events::webhooks::caep::ERRORS;
 
 /// One input.
 pub(crate) fn run(data: &[u8]) {

@@ -1,9 +1,9 @@
 //! A session as a store keeps it: the fields of a row, line by line `name=value`, and a JWT of somebody else's.
 //! Whatever is kept, reading it ends in a session that this binary understands, or in an error by name.
-use berth_placement::store::redis::session_from;
-use berth_placement::store::redis_jwt::{self, JwtRules, Kept};
-use berth_placement::store::session_id::IdHash;
-use berth_placement::store::{PAYLOAD_VERSION, StoreError};
+use berth_store::redis::session_from;
+use berth_store::redis_jwt::{self, JwtRules, Kept};
+use berth_store::session_id::IdHash;
+use berth_store::{PAYLOAD_VERSION, StoreError};
 use std::collections::HashMap;
 use std::time::Duration;
 

@@ -1,8 +1,6 @@
 //! What runtimes say of families: bounded names and times, no claim of our own, a result of a size.
-use berth_placement::http::session_requests::{
-    ChildRequest, Completion, MAX_RESULT_BYTES, is_name,
-};
-use berth_placement::tokens::OWN_CLAIMS;
+use berth_placement::http::operators::session_requests::{ChildRequest, Completion, MAX_RESULT_BYTES, is_name};
+use berth_placement::sessions::tokens::OWN_CLAIMS;
 
 /// One input.
 pub(crate) fn run(data: &[u8]) {

@@ -1,10 +1,10 @@
 //! The engines as they really are: sessions, documents in memory, memory and CPU. Nothing here is seen by a
-//! strategy but what `probe` tells.
+//! strategy but what a probe tells.
 
 use crate::random::Random;
 use crate::scenario::Scenario;
 use crate::workload::Workload;
-use berth_placement::engine::{Load, Memory};
+use berth_scheduler::engine::{Load, Memory};
 use std::collections::BTreeMap;
 
 /// MB that an engine can reach.

@@ -1,6 +1,6 @@
 //! `make sim`: progress on standard error; the tables on standard output, one JSON object as the last line.
 
-use berth_placement::config::{Strategy, Weights};
+use berth_scheduler::strategy::{Strategy, Weights};
 use berth_sim::scenario::Scenario;
 use berth_sim::{Player, report, run, speed};
 use clap::Parser;

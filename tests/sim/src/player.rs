@@ -1,10 +1,10 @@
 //! Who chooses: the placement service's own chooser with each of its strategies, or one of the two
 //! strategies of the system before, on the same snapshots.
 
-use berth_placement::config::{Strategy, Weights};
-use berth_placement::engine::Engine;
-use berth_placement::placement::{Ask, Chooser, Rules};
-use berth_placement::reservation::Reservation;
+use berth_scheduler::accounting::Reservation;
+use berth_scheduler::engine::Engine;
+use berth_scheduler::strategy::{Strategy, Weights};
+use berth_scheduler::{Ask, Chooser, Rules};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::sync::Arc;

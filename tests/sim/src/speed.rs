@@ -6,9 +6,9 @@
 use crate::fleet::name;
 use crate::random::{Random, Zipf};
 use crate::run::{engine, place_of};
-use berth_placement::config::{Strategy, Weights};
-use berth_placement::engine::{Engine, Load, Memory};
-use berth_placement::placement::{Ask, Chooser, Rules};
+use berth_scheduler::engine::{Engine, Load, Memory};
+use berth_scheduler::strategy::{Strategy, Weights};
+use berth_scheduler::{Ask, Chooser, Rules};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::collections::VecDeque;

@@ -3,7 +3,7 @@
 
 #![allow(clippy::panic, reason = "a test's own steps may fail it")]
 
-use berth_placement::config::{Strategy, Weights};
+use berth_scheduler::strategy::{Strategy, Weights};
 use berth_sim::Player;
 use berth_sim::run::{Outcome, run};
 use berth_sim::scenario::Scenario;

@@ -1,7 +1,7 @@
 //! What a well-typed source of engines may still get wrong.
 
 use super::{Discovery, DnsSource, FixedEngine, Sources};
-use crate::config::check::{Faults, SECOND};
+use crate::config::checks::{Faults, SECOND};
 use crate::config::fault::Fault;
 use crate::config::web_address;
 use std::collections::BTreeSet;

@@ -1,7 +1,8 @@
 //! What an operator reads: the messages are the interface.
 
 use super::*;
-use crate::config::{Algorithm, Driver, Key, LogFormat, Open, Role, Store, Strategy, secrets};
+use crate::app::secrets;
+use crate::config::{Algorithm, Driver, Key, LogFormat, Open, Role, Store, Strategy};
 use proptest::prelude::*;
 use std::time::Duration;
 

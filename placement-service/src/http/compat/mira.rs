@@ -1,13 +1,14 @@
 //! Engine discovery as Mira tells it: the fleet as it is known here, every engine with its state and its load.
 
-use crate::engine::{Engine, Load, State};
-use crate::fleet::PoolFleet;
-use crate::http::document::{self, OTHERS, Refused};
+use crate::engines::fleet::PoolFleet;
+use crate::http::health;
+use crate::http::openapi::{self, OTHERS, Refused};
 use crate::http::problem::HttpProblem;
-use crate::http::{App, finished, operators};
+use crate::http::state::App;
+use axum::Json;
 use axum::extract::State as Of;
 use axum::http::Uri;
-use axum::{Json, Router};
+use berth_scheduler::engine::{Engine, Load, State};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -18,16 +19,11 @@ use utoipa_axum::routes;
 const ENGINES_PATH: &str = "/v1/engines";
 const HEALTH_PATH: &str = "/health";
 
-/// Every route of this listener.
-pub fn router(app: App) -> Router {
-    finished(routes(), app)
-}
-
 pub(in crate::http) fn routes() -> OpenApiRouter<App> {
-    document::routes()
+    openapi::routes()
         .routes(routes!(engines))
         .routes(routes!(health))
-        .routes(routes!(operators::metrics))
+        .routes(routes!(health::metrics))
 }
 
 /// It answers.
@@ -155,8 +151,8 @@ fn metrics(load: &Load) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Endpoint, Memory};
-    use crate::reservation::Tally;
+    use berth_scheduler::accounting::Tally;
+    use berth_scheduler::engine::{Endpoint, Memory};
     use std::sync::Arc;
     use std::time::Duration;
 

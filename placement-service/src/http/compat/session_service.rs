@@ -2,19 +2,20 @@
 //! session prepared there out. What is placed here counts as anything that gateways place.
 
 use crate::config::{self, SessionService as Config};
-use crate::http::document::{self as told, OPERATORS, OTHERS, Refused};
+use crate::core::rejection::Refusal;
+use crate::http::openapi as told;
+use crate::http::openapi::{OPERATORS, OTHERS, Refused};
 use crate::http::problem::HttpProblem;
-use crate::http::{App, finished};
-use crate::placer::{PlaceRequest, Placed};
-use crate::refusal::Refusal;
+use crate::http::state::App;
+use crate::placement::{PlaceRequest, Placed};
+use crate::sessions::Bearer;
 use crate::sessions::LiveSession;
-use crate::store::redis_jwt::{JwtKey, JwtRules};
-use crate::tokens::Bearer;
+use axum::Json;
 use axum::extract::State as Of;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Json, Router};
 use berth_api::Reason;
+use berth_store::redis_jwt::{JwtKey, JwtRules};
 use serde::Serialize;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -47,11 +48,6 @@ pub fn rules(config: &Config, session: &config::Session, keys: Vec<JwtKey>) -> O
         idle_timeout: session.idle_timeout,
         absolute_timeout: session.absolute_timeout,
     })
-}
-
-/// Every route of this listener.
-pub fn router(app: App) -> Router {
-    finished(routes(), app)
 }
 
 pub(in crate::http) fn routes() -> OpenApiRouter<App> {
@@ -92,7 +88,7 @@ async fn document(
 ) -> Result<Json<Found>, HttpProblem> {
     // As it came: what the name means is the placer's to say.
     let name = uri.path().strip_prefix(ASKED).unwrap_or_default();
-    let doc_id = crate::target::document(name)?;
+    let doc_id = crate::placement::routes::document(name)?;
     let path = format!("{PLACED_AS}{name}");
     found(&app, &headers, &path, Some(doc_id)).await
 }

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::sessions::tests::{MINUTE_MS, World, demo, reason, start, world};
-use crate::store::{Ending, Event, EventLog, SessionStore};
 use berth_api::Reason;
+use berth_store::{Ending, Event, EventLog, SessionStore};
 use serde_json::json;
 
 fn child() -> NewChild {
@@ -35,7 +35,7 @@ async fn ends(w: &World) -> Vec<(String, EndCause)> {
 async fn rows(w: &World) -> usize {
     let rows = w
         .store
-        .list(&crate::store::Select::OverAt(u64::MAX / 2), 100);
+        .list(&berth_store::Select::OverAt(u64::MAX / 2), 100);
     rows.await.unwrap().len()
 }
 

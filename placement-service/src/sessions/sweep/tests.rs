@@ -1,12 +1,12 @@
 //! Two replicas on one store, and a clock that the test moves.
 
 use super::*;
-use crate::clock::{Clock, ManualClock};
 use crate::config::load::from_text;
-use crate::session_id::IdHash;
+use crate::core::clock::{Clock, ManualClock};
 use crate::sessions::tests::{MINUTE_MS, World, demo, start, world};
-use crate::store::sqlite::SqliteStore;
-use crate::store::{Ending, Event, EventKind, EventLog, SessionStore, contract};
+use berth_store::session_id::IdHash;
+use berth_store::sqlite::SqliteStore;
+use berth_store::{Ending, Event, EventKind, EventLog, SessionStore, conformance};
 
 /// A replica that removes three sessions in one step.
 async fn replica(store: &Arc<SqliteStore>, clock: &Arc<ManualClock>) -> Sweeper {
@@ -141,7 +141,7 @@ async fn orphans_end_for_their_parent_and_the_rest_of_the_family_with_them() {
             ..parent_row.clone()
         };
         ancestors.insert(0, row.id_hash);
-        let event = contract::event(&row, None);
+        let event = conformance::event(&row, None);
         w.store.insert(&row, None, &event).await.unwrap();
     }
     one.sessions.reconcile().await.unwrap();
@@ -150,7 +150,7 @@ async fn orphans_end_for_their_parent_and_the_rest_of_the_family_with_them() {
     let lost = Ending {
         id_hash: parent.hash(),
         only_if_over_at_ms: None,
-        event: contract::event(&parent_row, Some(EndCause::Logout)),
+        event: conformance::event(&parent_row, Some(EndCause::Logout)),
     };
     w.store.remove(&[lost]).await.unwrap();
     one.sessions.reconcile().await.unwrap();

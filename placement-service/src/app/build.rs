@@ -1,0 +1,155 @@
+//! Puts the service together: store, sessions, fleet, HTTP.
+
+use super::secrets::Secrets;
+use super::stores;
+use crate::config::Config;
+use crate::core::clock::Clock;
+use crate::core::metrics::Metrics;
+use crate::engines::drains::{Drains, Tell};
+use crate::engines::ledger::Ledger;
+use crate::events::follower::Feed;
+use crate::events::log::Events;
+use crate::events::security_events::SecurityEvents;
+use crate::events::webhooks::{self, Webhooks, WebhooksError};
+use crate::gateways::{self, Gateways};
+use crate::http::compat::session_service;
+use crate::http::server::Connections;
+use crate::http::state::{App, AppState};
+use crate::http::{Clients, DeviceCookie, LoginCookie, Pages};
+use crate::login::Login;
+use crate::login::credentials::Credentials;
+use crate::login::devices::DeviceKey;
+use crate::login::oidc::{Oidc, OidcError};
+use crate::login::password::{PasswordError, Passwords};
+use crate::login::rate_limit::LoginRate;
+use crate::placement::Placer;
+use crate::sessions::tokens::Tokens;
+use crate::sessions::{Sessions, Sweep};
+use berth_store::StoreError;
+use std::sync::Arc;
+
+/// Why the service did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Passwords(#[from] PasswordError),
+    #[error(transparent)]
+    Webhooks(#[from] WebhooksError),
+    #[error("no HTTP client can be made: {0}")]
+    Client(#[from] reqwest::Error),
+    #[error("the OpenID providers cannot be used: {0}")]
+    Oidc(#[from] OidcError),
+}
+
+/// Builds the service; its background tasks run from here on.
+pub async fn build(
+    config: Config,
+    secrets: Secrets,
+    clock: Arc<dyn Clock>,
+) -> Result<App, ServiceError> {
+    let stores = stores::open(&config, secrets.store).await?;
+    let mut registry = Metrics::registry();
+    let metrics = Arc::new(Metrics::register(&mut registry));
+    let http = &config.http;
+    let most = usize::try_from(http.max_connections).unwrap_or(usize::MAX);
+    let connections = Connections::new(most, http.request_timeout, &mut registry);
+    let sessions = Sessions::start(
+        stores.clone(),
+        clock.clone(),
+        metrics.clone(),
+        &config.session,
+    );
+    let sessions = Arc::new(sessions.await?);
+    let tokens = Tokens::new(clock.clone(), secrets.signing_key, &config.tokens);
+    let tokens = Arc::new(tokens.with_further(secrets.further_keys));
+    let log = stores.events.clone();
+    let feed = Feed::start(sessions.clone(), tokens.clone(), log, config.events.poll).await?;
+    let events = Events::open(&stores, sessions.clone(), feed.newest()).await?;
+    let sweep = Sweep::start(&sessions, &config);
+    let parts = webhooks::Parts {
+        stores: stores.clone(),
+        clock: clock.clone(),
+        tokens: tokens.clone(),
+        log: events.id(),
+        newest: feed.newest(),
+        lease: config.events.lease,
+    };
+    let secrets_of_hooks = secrets.webhooks;
+    let webhooks = Webhooks::start(&config.webhooks, secrets_of_hooks, parts, &mut registry);
+    let webhooks = webhooks.await?;
+    let security_events = config.security_events.as_ref().map(|config| {
+        let (sessions, clock) = (sessions.clone(), clock.clone());
+        let (keys, shared) = (secrets.transmitters, stores.shared.clone());
+        SecurityEvents::new(config, keys, sessions, shared, clock, &mut registry)
+    });
+    let security_events = security_events.transpose()?;
+    let accounts = stores
+        .accounts
+        .ok_or_else(|| StoreError::Data("keeps no accounts".to_owned()))?;
+    let passwords = Passwords::new()?;
+    let device_key = DeviceKey::load(stores.shared.as_ref()).await?;
+    let lock_out = config.login.lock_out;
+    let credentials = Credentials::new(accounts, device_key, clock.clone(), passwords, lock_out);
+    let login_rate = LoginRate::new(config.login.rate, clock.clone());
+    let callback_rate = LoginRate::new(config.login.rate, clock.clone());
+    let oidc = Oidc::new(
+        &config.oidc,
+        &secrets.oidc,
+        secrets.sealing,
+        sessions.clone(),
+        stores.shared.clone(),
+        clock.clone(),
+    )?;
+    let ledger = &config.placement.ledger;
+    let ledger = Ledger::open(ledger, secrets.ledger.as_ref(), &*clock, &mut registry).await?;
+    let placer = Placer::start(&config, clock.clone(), &mut registry, ledger)?;
+    let parts = gateways::Parts {
+        sessions: sessions.clone(),
+        tallies: placer.tallies().clone(),
+        clock: clock.clone(),
+        feed: &feed,
+        log: events.id(),
+    };
+    let gateways = Arc::new(Gateways::start(parts, &mut registry));
+    let told = gateways.clone();
+    let tell: Tell = Box::new(move |event| told.send(event));
+    let over = config
+        .pools
+        .iter()
+        .map(|pool| (pool.name.clone(), pool.drain_over));
+    let over = over.collect();
+    let (fleet, tallies) = (placer.fleet().clone(), placer.tallies().clone());
+    let drains = Drains::start(fleet, tallies, stores.shared, clock, over, tell).await?;
+    Ok(Arc::new(AppState {
+        login: Login::new(credentials, sessions.clone(), metrics.clone()),
+        login_rate,
+        callback_rate,
+        cookie: LoginCookie::new(&config.session.cookie),
+        device_cookie: DeviceCookie::new(&config.session.cookie),
+        oidc,
+        pages: Pages::new(config.login.local, &config.oidc),
+        session_service_rules: session_service::rules(
+            &config.compat.session_service,
+            &config.session,
+            secrets.session_service,
+        ),
+        gateway_secret: secrets.gateway,
+        clients: Clients::new(&secrets.clients),
+        config,
+        feed,
+        events,
+        sweep,
+        webhooks,
+        security_events,
+        sessions,
+        tokens,
+        placer,
+        drains,
+        gateways,
+        connections,
+        metrics,
+        registry,
+    }))
+}

@@ -1,0 +1,228 @@
+//! Fetches the secrets that the configuration only points at, and makes the signing key of one.
+
+mod oidc;
+mod store;
+
+pub use store::{StoreSecrets, fetch_store};
+
+use crate::config::fault::{Fault, Faults};
+use crate::config::{Config, Jwks, Key};
+use crate::core::aead::SealingKeys;
+use crate::core::secret::Secret;
+use crate::events::remote_keys::PublicKeys;
+use crate::http::ClientSecret;
+use crate::sessions::keys::SigningKey;
+use berth_store::redis_jwt::JwtKey;
+
+/// The shortest secret that gateways and clients prove themselves with, in bytes.
+const MIN_SECRET_BYTES: usize = 16;
+
+/// Every secret of a running service.
+pub struct Secrets {
+    pub signing_key: SigningKey,
+    /// Those of `tokens.next`, then those of `tokens.previous`.
+    pub further_keys: Vec<SigningKey>,
+    /// What a gateway proves itself with.
+    pub gateway: Option<Secret>,
+    pub clients: Vec<ClientSecret>,
+    /// Of each of `webhooks`, in their order.
+    pub webhooks: Vec<Option<Secret>>,
+    /// Of each of `security_events.transmitters`, in their order; `None`: they are at a URL.
+    pub transmitters: Vec<Option<PublicKeys>>,
+    pub store: StoreSecrets,
+    /// The URL of the ledger, which may hold a password.
+    pub ledger: Option<Secret>,
+    /// What verifies the JWTs that clients of the session service bring along, besides our own.
+    pub session_service: Vec<JwtKey>,
+    /// Of the OpenID providers, in their order; a public client has none.
+    pub oidc: Vec<Option<Secret>>,
+    /// Seals what leaves the service and comes back.
+    pub sealing: SealingKeys,
+}
+
+/// Reads every secret; `env` looks up an environment variable. All faults at once.
+pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Secrets, Faults> {
+    let mut faults = Vec::new();
+    let mut keys = token_keys(config, env, &mut faults).into_iter();
+    let signing_key = keys.next();
+    let gateway = config.gateways.secret.as_ref().and_then(|key| {
+        let secret = read_proof("gateways.secret", key, env);
+        secret.map_err(|fault| faults.push(fault)).ok()
+    });
+    let store = fetch_store(&config.store, env)
+        .map_err(|Faults(more)| faults.extend(more))
+        .map(|store| StoreSecrets {
+            seed: read("tokens.key", &config.tokens.key, env).ok(),
+            ..store
+        })
+        .ok();
+    let ledger = store::ledger_url(&config.placement.ledger, env)
+        .map_err(|fault| faults.push(fault))
+        .ok()
+        .flatten();
+    let clients = clients(config, env, gateway.as_ref(), &mut faults);
+    let webhooks = config.webhooks.iter().enumerate().map(|(index, hook)| {
+        let path = format!("webhooks[{index}].secret");
+        let secret = hook.secret.as_ref().map(|key| read_proof(&path, key, env));
+        secret.and_then(|secret| secret.map_err(|fault| faults.push(fault)).ok())
+    });
+    let webhooks = webhooks.collect();
+    let transmitters = transmitters(config, &mut faults);
+    let keys_of_clients = &config.compat.session_service.keys;
+    let path = "compat.session_service.keys";
+    let session_service = store::jwt_keys(path, keys_of_clients, env, &mut faults);
+    let oidc = oidc::client_secrets(&config.oidc, env, &mut faults);
+    // Whatever is wrong with these keys has been told above.
+    let tokens = &config.tokens;
+    let further = tokens.previous.iter().chain(&tokens.next).map(|k| &k.key);
+    let all = std::iter::once(&tokens.key).chain(further);
+    let all: Vec<Secret> = all.filter_map(|key| read("", key, env).ok()).collect();
+    let sealing = SealingKeys::derive(&all);
+    match (signing_key, store, sealing) {
+        (Some(signing_key), Some(store), Some(sealing)) if faults.is_empty() => Ok(Secrets {
+            signing_key,
+            further_keys: keys.collect(),
+            gateway,
+            clients,
+            webhooks,
+            transmitters,
+            store,
+            ledger,
+            session_service,
+            oidc,
+            sealing,
+        }),
+        _ => Err(Faults(faults)),
+    }
+}
+
+/// Reads what those who call `/v1` prove themselves with, and nothing else.
+pub fn fetch_clients(
+    config: &Config,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<ClientSecret>, Faults> {
+    let mut faults = Vec::new();
+    let clients = clients(config, env, None, &mut faults);
+    if faults.is_empty() {
+        Ok(clients)
+    } else {
+        Err(Faults(faults))
+    }
+}
+
+/// The key that signs, then the others. No two have one name: a verifier would take the wrong one.
+fn token_keys(
+    config: &Config,
+    env: &dyn Fn(&str) -> Option<String>,
+    faults: &mut Vec<Fault>,
+) -> Vec<SigningKey> {
+    let tokens = &config.tokens;
+    let signs = (
+        "tokens".to_owned(),
+        tokens.algorithm,
+        &tokens.key,
+        &tokens.kid,
+    );
+    let listed = [("next", &tokens.next), ("previous", &tokens.previous)];
+    let further = listed.into_iter().flat_map(|(list, keys)| {
+        let at = move |index: usize| format!("tokens.{list}[{index}]");
+        let keys = keys.iter().enumerate();
+        keys.map(move |(index, key)| (at(index), key.algorithm, &key.key, &key.kid))
+    });
+    let mut keys: Vec<SigningKey> = Vec::new();
+    for (path, algorithm, key, kid) in std::iter::once(signs).chain(further) {
+        let path = format!("{path}.key");
+        let key = read(&path, key, env).and_then(|secret| {
+            SigningKey::new(algorithm, &secret, kid.as_deref())
+                .map_err(|e| Fault::new(&path, e.to_string()))
+        });
+        match key {
+            Ok(key) if keys.iter().any(|other| other.kid() == key.kid()) => {
+                let message = format!("another key is named {:?} too", key.kid());
+                faults.push(Fault::new(path, message));
+            }
+            Ok(key) => keys.push(key),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    keys
+}
+
+fn clients(
+    config: &Config,
+    env: &dyn Fn(&str) -> Option<String>,
+    gateway: Option<&Secret>,
+    faults: &mut Vec<Fault>,
+) -> Vec<ClientSecret> {
+    let mut clients: Vec<ClientSecret> = Vec::new();
+    for (index, client) in config.api.clients.iter().enumerate() {
+        let path = format!("api.clients[{index}].secret");
+        match read_proof(&path, &client.secret, env) {
+            Ok(secret) => {
+                let mut taken = clients.iter().map(|c| &c.secret).chain(gateway);
+                if taken.any(|other| *other == secret) {
+                    faults.push(Fault::new(path, "must be unlike every other secret"));
+                }
+                clients.push(ClientSecret {
+                    name: client.name.clone(),
+                    role: client.role,
+                    secret,
+                });
+            }
+            Err(fault) => faults.push(fault),
+        }
+    }
+    clients
+}
+
+/// No secrets, but like them read from where the configuration points.
+fn transmitters(config: &Config, faults: &mut Vec<Fault>) -> Vec<Option<PublicKeys>> {
+    let all = config.security_events.iter().flat_map(|c| &c.transmitters);
+    let keys = all.enumerate().map(|(index, transmitter)| {
+        let text = match &transmitter.jwks {
+            Jwks::Url(_) => return None,
+            Jwks::Inline(keys) => Ok(keys.to_string()),
+            Jwks::File(file) => std::fs::read_to_string(file)
+                .map_err(|e| format!("cannot read {}: {e}", file.display())),
+        };
+        let keys = text.and_then(|t| PublicKeys::parse(t.as_bytes()).map_err(|e| e.to_string()));
+        let path = format!("security_events.transmitters[{index}].jwks");
+        keys.map_err(|words| faults.push(Fault::new(path, words)))
+            .ok()
+    });
+    keys.collect()
+}
+
+/// A secret that fits into an `Authorization` header.
+fn read_proof(
+    path: &str,
+    key: &Key,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Secret, Fault> {
+    let secret = read(path, key, env)?;
+    let fits = secret.reveal().len() >= MIN_SECRET_BYTES
+        && secret.reveal().bytes().all(|b| b.is_ascii_graphic());
+    let message = "must have 16 or more visible ASCII characters";
+    fits.then_some(secret)
+        .ok_or_else(|| Fault::new(path, message))
+}
+
+/// The secret behind a setting.
+pub(crate) fn read(
+    path: &str,
+    key: &Key,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Secret, Fault> {
+    match key {
+        Key::Inline(secret) => Ok(secret.clone()),
+        Key::File(file) => std::fs::read_to_string(file)
+            .map(|text| Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+            .map_err(|e| Fault::new(path, format!("cannot read {}: {e}", file.display()))),
+        Key::Env(name) => env(name)
+            .map(Secret::new)
+            .ok_or_else(|| Fault::new(path, format!("the environment variable {name} is not set"))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! Fetches what the store is reached with, and the keys of JWTs that another login service has signed.
+
+use super::read;
+use crate::config::fault::{Fault, Faults};
+use crate::config::{self, Algorithm, Store};
+use crate::core::secret::Secret;
+use berth_store::StoreError;
+use berth_store::postgres::PostgresStore;
+use berth_store::redis::RedisStore;
+use berth_store::redis_jwt::JwtKey;
+use jsonwebtoken::{Algorithm as Jwa, DecodingKey};
+
+/// What the store is reached with.
+#[derive(Debug)]
+pub struct StoreSecrets {
+    /// It may hold a password.
+    pub url: Option<Secret>,
+    /// What the JWTs of `redis-jwt` are verified with.
+    pub keys: Vec<JwtKey>,
+    /// What replicas have in common that share no store: the secret of `tokens.key`.
+    pub seed: Option<Secret>,
+}
+
+/// Reads what the store alone needs.
+pub fn fetch_store(
+    config: &Store,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<StoreSecrets, Faults> {
+    let path = "store.url";
+    let url = config.url().map(|key| {
+        let url = read(path, key, env)?;
+        let checked = check_url(config, url.reveal());
+        checked.map_err(|fault| Fault::new(path, fault))?;
+        Ok(url)
+    });
+    let mut faults = Vec::new();
+    let url = url.transpose().unwrap_or_else(|fault| {
+        faults.push(fault);
+        None
+    });
+    let keys = match config {
+        Store::RedisJwt(jwt) => jwt.keys.as_slice(),
+        _ => &[],
+    };
+    let keys = jwt_keys("store.keys", keys, env, &mut faults);
+    if !faults.is_empty() {
+        return Err(Faults(faults));
+    }
+    Ok(StoreSecrets {
+        url,
+        keys,
+        seed: None,
+    })
+}
+
+/// What the ledger is reached with.
+pub(super) fn ledger_url(
+    config: &config::Ledger,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<Secret>, Fault> {
+    let path = "placement.ledger.url";
+    let url = config.url().map(|key| {
+        let url = read(path, key, env)?;
+        let checked = check_redis_url(url.reveal());
+        checked.map_err(|fault| Fault::new(path, fault))?;
+        Ok(url)
+    });
+    url.transpose()
+}
+
+/// Keys that verify the JWTs of another login service.
+pub(super) fn jwt_keys(
+    list: &str,
+    keys: &[config::JwtKey],
+    env: &dyn Fn(&str) -> Option<String>,
+    faults: &mut Vec<Fault>,
+) -> Vec<JwtKey> {
+    let keys = keys.iter().enumerate().filter_map(|(index, key)| {
+        jwt_key(&format!("{list}[{index}].key"), key, env)
+            .map_err(|fault| faults.push(fault))
+            .ok()
+    });
+    keys.collect()
+}
+
+fn jwt_key(
+    path: &str,
+    key: &config::JwtKey,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<JwtKey, Fault> {
+    let text = read(path, &key.key, env)?;
+    let pem = text.reveal().as_bytes();
+    let (algorithm, decoding) = match key.algorithm {
+        Algorithm::Hs256 => (Jwa::HS256, Ok(DecodingKey::from_secret(pem))),
+        Algorithm::Rs256 => (Jwa::RS256, DecodingKey::from_rsa_pem(pem)),
+        Algorithm::Es256 => (Jwa::ES256, DecodingKey::from_ec_pem(pem)),
+        Algorithm::EdDsa => (Jwa::EdDSA, DecodingKey::from_ed_pem(pem)),
+    };
+    let not_one = format!("is not a public key for {algorithm:?} in PEM");
+    Ok(JwtKey {
+        algorithm,
+        kid: key.kid.clone(),
+        key: decoding.map_err(|_| Fault::new(path, not_one))?,
+    })
+}
+
+/// Why a URL cannot be one of this kind of store, without its secrets.
+fn check_url(config: &Store, url: &str) -> Result<(), String> {
+    let checked = match config {
+        Store::Sqlite { .. } => Ok(()),
+        Store::Postgres { .. } => PostgresStore::check_url(url),
+        Store::Redis { .. } | Store::RedisJwt(_) => {
+            return check_redis_url(url);
+        }
+    };
+    words_of(checked)
+}
+
+/// Why a URL cannot be one of a Redis, without its secrets.
+fn check_redis_url(url: &str) -> Result<(), String> {
+    words_of(RedisStore::check_url(url))
+}
+
+fn words_of(checked: Result<(), StoreError>) -> Result<(), String> {
+    match checked {
+        Err(StoreError::Data(fault) | StoreError::Down(fault)) => Err(fault),
+        Ok(()) | Err(StoreError::ReadOnly) => Ok(()),
+    }
+}

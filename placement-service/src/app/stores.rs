@@ -1,0 +1,61 @@
+//! Opens the store that the configuration names.
+
+use crate::app::secrets::StoreSecrets;
+use crate::config::{self, Config};
+use crate::core::secret::Secret;
+use crate::sessions::server_keys::ServerKeys;
+use berth_store::in_memory::Memory;
+use berth_store::postgres::PostgresStore;
+use berth_store::redis::RedisStore;
+use berth_store::redis_jwt::{JwtRules, RedisJwtStore};
+use berth_store::session_id::IdHash;
+use berth_store::sqlite::SqliteStore;
+use berth_store::{StoreError, Stores};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Opens the store and brings its tables up to date.
+pub async fn open(config: &Config, secrets: StoreSecrets) -> Result<Stores, StoreError> {
+    let url = secrets.url.as_ref().map_or("", Secret::reveal);
+    let timeout = config.store.timeout();
+    // Less than the guard's, so that the adapter sees for itself that it was left without an answer.
+    let limit = timeout.mul_f32(0.9);
+    let stores = match &config.store {
+        config::Store::Sqlite { path, .. } => {
+            Stores::whole(Arc::new(SqliteStore::open(path).await?))
+        }
+        config::Store::Postgres { .. } => {
+            Stores::whole(Arc::new(PostgresStore::open(url, limit).await?))
+        }
+        config::Store::Redis { prefix, .. } => {
+            let store = RedisStore::open(url, prefix, limit).await?;
+            Stores::whole(Arc::new(store))
+        }
+        config::Store::RedisJwt(jwt) => redis_jwt(jwt, &config.session, secrets, limit).await?,
+    };
+    Ok(stores.guarded(timeout))
+}
+
+async fn redis_jwt(
+    config: &config::RedisJwt,
+    session: &config::Session,
+    secrets: StoreSecrets,
+    limit: Duration,
+) -> Result<Stores, StoreError> {
+    let seed = secrets.seed.as_ref().map(|seed| seed.reveal().as_bytes());
+    let memory = Arc::new(Memory::new(seed)?);
+    let keys = ServerKeys::load(memory.as_ref()).await?;
+    let rules = JwtRules {
+        keys: secrets.keys,
+        issuer: config.issuer.clone(),
+        audience: config.audience.clone(),
+        account_claim: config.account_claim.clone(),
+        roles_claim: config.roles_claim.clone(),
+        idle_timeout: session.idle_timeout,
+        absolute_timeout: session.absolute_timeout,
+    };
+    let url = secrets.url.as_ref().map_or("", Secret::reveal);
+    let name_of = move |id: &IdHash| keys.session_ref(id);
+    let store = RedisJwtStore::open(url, &config.prefix, rules, limit, name_of).await?;
+    Ok(store.with(memory))
+}

@@ -1,0 +1,24 @@
+//! Logs on standard error, as JSON lines or as text. Audit lines (target `berth::audit`) are always
+//! written, whatever the level.
+
+use crate::config::{Log, LogFormat};
+use crate::core::log_filter::filter;
+use tracing_subscriber::filter::ParseError;
+
+/// Starts logging for the whole process. A second call changes nothing.
+pub fn start(config: &Log) -> Result<(), ParseError> {
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter(&config.level)?)
+        .with_writer(std::io::stderr);
+    // An error means that somebody logs already: a test, in the same process.
+    let _ = match config.format {
+        LogFormat::Json => logs
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .try_init(),
+        LogFormat::Text => logs.with_ansi(false).try_init(),
+    };
+    Ok(())
+}

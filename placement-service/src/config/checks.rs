@@ -1,0 +1,54 @@
+//! The checks that parts of the configuration share: ranges, counts, names. Knows no part.
+
+use super::fault::Fault;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Default)]
+pub(super) struct Faults(pub(super) Vec<Fault>);
+
+impl Faults {
+    pub(super) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Fault::new(path, message));
+    }
+
+    pub(super) fn within(&mut self, path: &str, value: Duration, least: Duration, most: Duration) {
+        if value < least || value > most {
+            let (least, most) = (human(least), human(most));
+            self.add(
+                path,
+                format!("must be {least} to {most}, not {}", human(value)),
+            );
+        }
+    }
+
+    pub(super) fn counts(&mut self, path: &str, value: u32, most: u32) {
+        if value < 1 || value > most {
+            self.add(path, format!("must be 1 to {most}, not {value}"));
+        }
+    }
+
+    pub(super) fn unique<'a>(&mut self, list: &str, names: impl Iterator<Item = &'a str>) {
+        let mut seen = BTreeSet::new();
+        for (index, name) in names.enumerate() {
+            if !seen.insert(name) {
+                let message = format!("the name {name:?} is taken already");
+                self.add(format!("{list}[{index}].name"), message);
+            }
+        }
+    }
+
+    pub(super) fn name(&mut self, path: &str, text: &str) {
+        let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if text.is_empty() || text.len() > 128 || !text.chars().all(fine) {
+            self.add(path, "must be 1 to 128 letters, digits and - _ .");
+        }
+    }
+}
+
+pub(super) fn human(duration: Duration) -> humantime_serde::re::humantime::FormattedDuration {
+    humantime_serde::re::humantime::format_duration(duration)
+}

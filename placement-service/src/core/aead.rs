@@ -1,0 +1,103 @@
+//! Texts that leave this service and come back: a browser may carry them, a store may keep them, and nobody else
+//! can read or change them. XChaCha20-Poly1305, whose nonces are long enough to be chosen at random.
+
+use crate::core::secret::Secret;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac};
+use rand::Rng;
+use sha2::Sha256;
+
+const NONCE_BYTES: usize = 24;
+
+/// The keys of every seal of a service: the same on all replicas, and in no store. The first one seals; all of
+/// them open, so that the secret that they follow from can be exchanged.
+#[derive(Clone)]
+pub struct SealingKeys {
+    first: XChaCha20Poly1305,
+    others: Vec<XChaCha20Poly1305>,
+}
+
+impl SealingKeys {
+    /// They follow from secrets that all replicas have, and lead back to nothing of them. `None` without any.
+    #[must_use]
+    pub fn derive(secrets: &[Secret]) -> Option<Self> {
+        let mut keys = secrets.iter().filter_map(derive);
+        Some(Self {
+            first: keys.next()?,
+            others: keys.collect(),
+        })
+    }
+
+    /// Seals a text for one purpose, as base64url.
+    #[must_use]
+    pub fn seal(&self, purpose: &str, text: &[u8]) -> Option<String> {
+        let mut nonce = [0_u8; NONCE_BYTES];
+        rand::rng().fill_bytes(&mut nonce);
+        let payload = Payload {
+            msg: text,
+            aad: purpose.as_bytes(),
+        };
+        let sealed = self.first.encrypt(&XNonce::from(nonce), payload).ok()?;
+        Some(URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat()))
+    }
+
+    /// The text, if it was sealed with this key for this purpose.
+    #[must_use]
+    pub fn open(&self, purpose: &str, sealed: &str) -> Option<Vec<u8>> {
+        let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+        let (nonce, msg) = bytes.split_first_chunk::<NONCE_BYTES>()?;
+        let (nonce, aad) = (XNonce::from(*nonce), purpose.as_bytes());
+        let mut keys = std::iter::once(&self.first).chain(&self.others);
+        keys.find_map(|key| key.decrypt(&nonce, Payload { msg, aad }).ok())
+    }
+}
+
+fn derive(secret: &Secret) -> Option<XChaCha20Poly1305> {
+    let mac = <Hmac<Sha256> as Mac>::new_from_slice(secret.reveal().as_bytes()).ok()?;
+    let key = mac.chain_update(b"berth sealing key 1").finalize();
+    Some(XChaCha20Poly1305::new(&key.into_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(texts: &[&str]) -> SealingKeys {
+        let secrets: Vec<Secret> = texts.iter().map(|t| Secret::new((*t).to_owned())).collect();
+        SealingKeys::derive(&secrets).unwrap()
+    }
+
+    fn key(text: &str) -> SealingKeys {
+        keys(&[text])
+    }
+
+    #[test]
+    fn a_seal_outlives_the_exchange_of_its_key() {
+        let before = key("a").seal("p", b"x").unwrap();
+        assert_eq!(keys(&["b", "a"]).open("p", &before).unwrap(), b"x");
+        let after = keys(&["b", "a"]).seal("p", b"x").unwrap();
+        assert_eq!(key("a").open("p", &after), None);
+        assert!(SealingKeys::derive(&[]).is_none());
+    }
+
+    #[test]
+    fn only_the_same_key_and_purpose_open_a_seal() {
+        let sealed = key("a").seal("p", b"eyJ.text").unwrap();
+        assert_eq!(key("a").open("p", &sealed).unwrap(), b"eyJ.text");
+        assert_eq!(key("b").open("p", &sealed), None);
+        assert_eq!(key("a").open("q", &sealed), None);
+        assert_ne!(sealed, key("a").seal("p", b"eyJ.text").unwrap());
+        for at in 0..sealed.len() {
+            let mut other = sealed.clone().into_bytes();
+            other[at] = if other[at] == b'A' { b'B' } else { b'A' };
+            let other = String::from_utf8(other).unwrap();
+            assert_eq!(key("a").open("p", &other), None, "{at}");
+        }
+        for nonsense in ["", "A", "????", &sealed[..30]] {
+            assert_eq!(key("a").open("p", nonsense), None);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What the login side counts (S38), on a registry that the fleet side joins. Labels are constants:
+//! never an account, never an id.
+
+use berth_store::EndCause;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Metric, Registry};
+use std::fmt::Write;
+
+macro_rules! label_values {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($variant,)+ }
+
+        impl $name {
+            /// The constant for labels and logs.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl EncodeLabelValue for $name {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+                encoder.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+label_values! {
+    /// How a login went.
+    LoginResult {
+        Ok = "ok",
+        UnknownAccount = "unknown-account",
+        Wrong = "wrong",
+        Locked = "locked",
+        TooManySessions = "too-many-sessions",
+        TooManyLogins = "too-many-logins",
+        Busy = "busy",
+        Failed = "failed",
+        Refused = "refused",
+    }
+}
+
+label_values! {
+    /// How a look for sessions that have run out of time went.
+    SweepResult {
+        Ok = "ok",
+        Failed = "failed",
+        Elsewhere = "elsewhere",
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: LoginResult,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SweepLabel {
+    result: SweepResult,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabel {
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabel {
+    route: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalLabel {
+    reason: &'static str,
+}
+
+/// A metric that is in the registry from here on.
+pub(crate) fn registered<M: Metric + Clone + Default>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+/// The login side's counters.
+#[derive(Default)]
+pub struct Metrics {
+    logins: Family<ResultLabel, Counter>,
+    sessions_active: Gauge,
+    sessions_created: Counter,
+    sessions_ended: Family<CauseLabel, Counter>,
+    sweeps: Family<SweepLabel, Counter>,
+    refusals: Family<RefusalLabel, Counter>,
+    http_requests: Family<RouteLabel, Counter>,
+    call_streams: Gauge,
+}
+
+impl Metrics {
+    /// The registry that every metric of the service is in.
+    #[must_use]
+    pub fn registry() -> Registry {
+        Registry::with_prefix("berth")
+    }
+
+    /// Makes the counters and puts them into the registry.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        Self {
+            logins: registered(registry, "logins", "Logins by result"),
+            sessions_active: registered(
+                registry,
+                "sessions_active",
+                "Sessions in the store that have not run out of time",
+            ),
+            sweeps: registered(registry, "sweeps", "Sweeps by result"),
+            sessions_created: registered(registry, "sessions_created", "Sessions begun"),
+            sessions_ended: registered(registry, "sessions_ended", "Sessions ended, by cause"),
+            refusals: registered(registry, "refusals", "Refused requests, by reason"),
+            http_requests: registered(
+                registry,
+                "http_requests",
+                "HTTP requests, by route and status",
+            ),
+            call_streams: registered(registry, "call_streams", "Open streams of calls"),
+        }
+    }
+
+    /// A login was tried.
+    pub fn login(&self, result: LoginResult) {
+        self.logins.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// So many sessions live.
+    pub fn sessions_active(&self, count: u64) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.sessions_active.set(count);
+    }
+
+    /// It was time for a sweep.
+    pub fn sweep(&self, result: SweepResult) {
+        self.sweeps.get_or_create(&SweepLabel { result }).inc();
+    }
+
+    /// A session has begun.
+    pub fn session_created(&self) {
+        self.sessions_created.inc();
+    }
+
+    /// A session has ended.
+    pub fn session_ended(&self, cause: EndCause) {
+        let cause = cause.as_str();
+        let label = CauseLabel { cause };
+        self.sessions_ended.get_or_create(&label).inc();
+    }
+
+    /// A request was refused; `reason` is one of the constants.
+    pub fn refused(&self, reason: &'static str) {
+        self.refusals.get_or_create(&RefusalLabel { reason }).inc();
+    }
+
+    /// A gateway's stream of calls is open.
+    pub fn call_stream_opened(&self) {
+        self.call_streams.inc();
+    }
+
+    /// It is no more.
+    pub fn call_stream_closed(&self) {
+        self.call_streams.dec();
+    }
+
+    /// A request was answered; `route` is the pattern, never the path.
+    pub fn http_request(&self, route: &'static str, status: u16) {
+        let label = RouteLabel { route, status };
+        self.http_requests.get_or_create(&label).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_appear_under_their_names() {
+        let mut registry = Metrics::registry();
+        let metrics = Metrics::register(&mut registry);
+        metrics.login(LoginResult::Wrong);
+        metrics.sessions_active(3);
+        metrics.session_created();
+        metrics.sweep(SweepResult::Elsewhere);
+        metrics.session_ended(EndCause::Logout);
+        metrics.refused("unknown-session");
+        metrics.http_request("/login", 401);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [
+            "berth_logins_total{result=\"wrong\"} 1",
+            "berth_sessions_active 3",
+            "berth_sessions_created_total 1",
+            "berth_sweeps_total{result=\"elsewhere\"} 1",
+            "berth_sessions_ended_total{cause=\"logout\"} 1",
+            "berth_refusals_total{reason=\"unknown-session\"} 1",
+            "berth_http_requests_total{route=\"/login\",status=\"401\"} 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+    }
+}

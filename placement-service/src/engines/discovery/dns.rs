@@ -1,0 +1,197 @@
+//! Engines from the DNS: every A and AAAA record of a host, or every SRV record of a service, asked for again
+//! when the TTL has run out, within bounds. An answer counts as a whole: a part that fails does not make the
+//! others' engines go. A name without records is a fault too: it is what a DNS in trouble says first, and an
+//! engine that is really gone fails its probes.
+
+use super::polled::Polled;
+use super::{Discovery, DiscoveryFault, Found, Wish, address_name};
+use crate::config::{Addresses, DnsSource};
+use async_trait::async_trait;
+use berth_scheduler::engine::Endpoint;
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ProtocolConfig, ResolveHosts, ResolverConfig,
+};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::{RData, Record, RecordType};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// More than any DNS answer has.
+const MAX_TARGETS: usize = 1000;
+
+/// A name that is resolved again and again.
+pub struct Dns {
+    config: DnsSource,
+    /// Made at the first need, and anew after a fault: the system's servers may be others by then.
+    resolver: Option<TokioResolver>,
+    polled: Polled,
+}
+
+impl Dns {
+    /// The name of the configuration.
+    #[must_use]
+    pub fn new(config: &DnsSource) -> Self {
+        Self {
+            config: config.clone(),
+            resolver: None,
+            polled: Polled::default(),
+        }
+    }
+
+    fn resolver(&mut self) -> Result<&TokioResolver, NetError> {
+        if self.resolver.is_none() {
+            let mut builder = match self.config.server {
+                None => TokioResolver::builder_tokio()?,
+                Some(server) => {
+                    let connection = |protocol| {
+                        let mut connection = ConnectionConfig::new(protocol);
+                        connection.port = server.port();
+                        connection
+                    };
+                    let connections = vec![
+                        connection(ProtocolConfig::Udp),
+                        connection(ProtocolConfig::Tcp),
+                    ];
+                    let server = NameServerConfig::new(server.ip(), true, connections);
+                    TokioResolver::builder_with_config(
+                        ResolverConfig::from_name_servers(vec![server]),
+                        TokioRuntimeProvider::default(),
+                    )
+                }
+            };
+            let options = builder.options_mut();
+            // When to ask again is decided here.
+            options.cache_size = 0;
+            options.timeout = self.config.timeout;
+            options.attempts = 2;
+            options.use_hosts_file = ResolveHosts::Never;
+            return Ok(self.resolver.insert(builder.build()?));
+        }
+        self.resolver
+            .as_ref()
+            .ok_or(NetError::Message("no resolver"))
+    }
+
+    /// The engines, and the shortest TTL in seconds.
+    async fn ask(&mut self) -> Result<(Vec<Found>, u32), DiscoveryFault> {
+        let config = self.config.clone();
+        let resolver = self
+            .resolver()
+            .map_err(|e| DiscoveryFault::new(format!("no DNS resolver: {e}")))?;
+        let mut ttl = u32::MAX;
+        let mut at = BTreeSet::new();
+        if let (Some(host), Some(port)) = (&config.host, config.port) {
+            let ips = addresses(resolver, host, config.addresses, &mut ttl).await?;
+            at.extend(ips.into_iter().map(|ip| SocketAddr::new(ip, port)));
+        }
+        if let Some(service) = &config.srv {
+            let mut targets = BTreeSet::new();
+            for record in records(resolver, service, RecordType::SRV).await? {
+                if let RData::SRV(srv) = &record.data {
+                    ttl = ttl.min(record.ttl);
+                    // The root as the target: there is no such service (RFC 2782).
+                    if !srv.target.is_root() && srv.port > 0 {
+                        targets.insert((srv.target.to_string(), srv.port));
+                    }
+                }
+            }
+            for (target, port) in targets.iter().take(MAX_TARGETS) {
+                let ips = addresses(resolver, target, config.addresses, &mut ttl).await?;
+                at.extend(ips.into_iter().map(|ip| SocketAddr::new(ip, *port)));
+            }
+        }
+        if at.is_empty() {
+            let name = config.host.or(config.srv).unwrap_or_default();
+            return Err(DiscoveryFault::new(format!("{name} has no records")));
+        }
+        let found = at.into_iter().map(|api| Found {
+            name: address_name(api),
+            endpoint: Endpoint {
+                api,
+                metrics: config
+                    .metrics_port
+                    .map(|port| SocketAddr::new(api.ip(), port)),
+            },
+            wish: Wish::InUse,
+        });
+        Ok((found.collect(), ttl))
+    }
+}
+
+#[async_trait]
+impl Discovery for Dns {
+    async fn next(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
+        loop {
+            self.polled.due().await;
+            let answer = self.ask().await;
+            let mut again = self.config.min_ttl;
+            let found = match answer {
+                Ok((found, ttl)) => {
+                    let ttl = Duration::from_secs(u64::from(ttl));
+                    again = ttl.clamp(self.config.min_ttl, self.config.max_ttl);
+                    Ok(found)
+                }
+                Err(fault) => {
+                    self.resolver = None;
+                    Err(fault)
+                }
+            };
+            if let Some(news) = self.polled.news(found, again) {
+                return news;
+            }
+        }
+    }
+}
+
+/// The addresses of a host, of the families that are wanted. Lowers `ttl` to their least.
+async fn addresses(
+    resolver: &TokioResolver,
+    host: &str,
+    families: Addresses,
+    ttl: &mut u32,
+) -> Result<Vec<IpAddr>, DiscoveryFault> {
+    let (v4, v6) = tokio::join!(
+        async {
+            match families {
+                Addresses::Both | Addresses::Ipv4 => records(resolver, host, RecordType::A).await,
+                Addresses::Ipv6 => Ok(Vec::new()),
+            }
+        },
+        async {
+            match families {
+                Addresses::Both | Addresses::Ipv6 => {
+                    records(resolver, host, RecordType::AAAA).await
+                }
+                Addresses::Ipv4 => Ok(Vec::new()),
+            }
+        }
+    );
+    let mut ips = Vec::new();
+    for record in v4?.into_iter().chain(v6?) {
+        // That of an alias (CNAME) counts, too.
+        *ttl = (*ttl).min(record.ttl);
+        let ip = match record.data {
+            RData::A(a) => IpAddr::V4(a.0),
+            RData::AAAA(aaaa) => IpAddr::V6(aaaa.0),
+            _ => continue,
+        };
+        ips.push(ip);
+    }
+    Ok(ips)
+}
+
+/// The records of one type; none when there is no such name, or none of that type.
+async fn records(
+    resolver: &TokioResolver,
+    name: &str,
+    of: RecordType,
+) -> Result<Vec<Record>, DiscoveryFault> {
+    match resolver.lookup(name, of).await {
+        Ok(lookup) => Ok(lookup.answers().to_vec()),
+        Err(e) if e.is_no_records_found() => Ok(Vec::new()),
+        Err(e) => Err(DiscoveryFault::new(format!("{of} records of {name}: {e}"))),
+    }
+}

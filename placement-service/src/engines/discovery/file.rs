@@ -1,0 +1,157 @@
+//! Engines from a file that is watched: YAML or JSON, `engines: [{name, ip, port, metrics_port, draining}]`.
+//! The file is read again and again and compared: that sees every way to replace it (in place, by rename,
+//! Kubernetes' links) on every file system. What cannot be used is complained of once and changes nothing.
+
+use super::fixed;
+use super::{Discovery, DiscoveryFault, Found};
+use crate::config::{FileSource, FixedEngine, check_engines};
+use async_trait::async_trait;
+use serde::Deserialize;
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// More than ten thousand engines need.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
+/// Content counts when it is the same after so long.
+const WRITING: Duration = Duration::from_millis(50);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Content {
+    engines: Vec<FixedEngine>,
+}
+
+/// A file and what it said last.
+#[derive(Debug)]
+pub struct File {
+    path: PathBuf,
+    poll: Duration,
+    /// The content, or why there was none, that was told last.
+    last: Option<Result<Vec<u8>, String>>,
+}
+
+impl File {
+    /// The file of the configuration.
+    #[must_use]
+    pub fn new(config: &FileSource) -> Self {
+        Self {
+            path: config.path.clone(),
+            poll: config.poll,
+            last: None,
+        }
+    }
+}
+
+#[async_trait]
+impl Discovery for File {
+    async fn next(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
+        loop {
+            if self.last.is_some() {
+                tokio::time::sleep(self.poll).await;
+            }
+            let now = self.read().await;
+            if self.last.as_ref() == Some(&now) {
+                continue;
+            }
+            // Somebody may be writing it just now: half a list is a list, too.
+            tokio::time::sleep(WRITING).await;
+            if self.read().await != now {
+                continue;
+            }
+            let content = now.clone();
+            self.last = Some(now);
+            let path = self.path.display();
+            return match content {
+                Ok(content) => {
+                    parse(&content).map_err(|e| DiscoveryFault::new(format!("{path}: {e}")))
+                }
+                Err(e) => Err(DiscoveryFault::new(format!("{path} cannot be read: {e}"))),
+            };
+        }
+    }
+}
+
+impl File {
+    async fn read(&self) -> Result<Vec<u8>, String> {
+        let path = self.path.clone();
+        let now = tokio::task::spawn_blocking(move || read(&path).map_err(|e| e.to_string()));
+        now.await.unwrap_or_else(|e| Err(e.to_string()))
+    }
+}
+
+fn read(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let mut file = std::fs::File::open(path)?.take(MAX_BYTES + 1);
+    file.read_to_end(&mut content)?;
+    if content.len() as u64 > MAX_BYTES {
+        let message = format!("more than {MAX_BYTES} bytes");
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::FileTooLarge,
+            message,
+        ));
+    }
+    Ok(content)
+}
+
+/// The engines of a file's content.
+///
+/// # Errors
+/// What is wrong and where, in one line per fault.
+pub fn parse(content: &[u8]) -> Result<Vec<Found>, String> {
+    let text = std::str::from_utf8(content).map_err(|_| "not UTF-8".to_owned())?;
+    let options = serde_saphyr::options! { with_snippet: false };
+    let tree: serde_json::Value =
+        serde_saphyr::from_str_with_options(text, options).map_err(|e| e.to_string())?;
+    let content: Content = serde_path_to_error::deserialize(&tree).map_err(|e| e.to_string())?;
+    let faults = check_engines("engines", &content.engines);
+    if faults.is_empty() {
+        return Ok(fixed::found(&content.engines));
+    }
+    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    Err(faults.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engines::discovery::Wish;
+
+    #[test]
+    fn reads_yaml_and_json() {
+        let yaml = b"engines:\n  - { name: a, ip: 10.0.0.1, port: 9076, metrics_port: 9090 }\n  \
+            - { name: b, ip: \"fd00::1\", port: 9076, draining: true }\n";
+        let found = parse(yaml).unwrap();
+        assert_eq!(found[0].endpoint.metrics.unwrap().port(), 9090);
+        assert_eq!(found[1].wish, Wish::Drained);
+        assert!(found[1].endpoint.metrics.is_none());
+        let json = br#"{"engines":[{"name":"a","ip":"10.0.0.1","port":9076}]}"#;
+        assert_eq!(parse(json).unwrap().len(), 1);
+        assert_eq!(parse(b"engines: []").unwrap(), []);
+    }
+
+    #[test]
+    fn faults_name_their_place() {
+        for (text, fault) in [
+            (
+                "engines: [{name: a, ip: 10.0.0.1, port: 0}]",
+                "engines[0].port: must be",
+            ),
+            (
+                "engines: [{name: a, ip: 10.0.0.1, port: 1}, {name: a, ip: 10.0.0.2, port: 1}]",
+                "engines[1].name: the name",
+            ),
+            ("engines: [{name: a, ip: here, port: 1}]", "IP address"),
+            (
+                "engines: [{name: a, ip: 10.0.0.1, port: 1, prot: 2}]",
+                "prot",
+            ),
+        ] {
+            let message = parse(text.as_bytes()).unwrap_err();
+            assert!(message.contains(fault), "{text}: {message}");
+        }
+        for text in [&b""[..], b"half a fi", b"engines:", b"\xff"] {
+            assert!(parse(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Engines written down in the configuration: they never change.
+
+use super::{Discovery, DiscoveryFault, Found, Wish};
+use crate::config::FixedEngine;
+use async_trait::async_trait;
+use berth_scheduler::engine::{Endpoint, EngineName};
+use std::net::SocketAddr;
+
+/// A list that is told once.
+#[derive(Debug)]
+pub struct Fixed(Option<Vec<Found>>);
+
+impl Fixed {
+    /// The engines of the configuration.
+    #[must_use]
+    pub fn new(engines: &[FixedEngine]) -> Self {
+        Self(Some(found(engines)))
+    }
+}
+
+/// What a written list says.
+pub(super) fn found(engines: &[FixedEngine]) -> Vec<Found> {
+    let found = |engine: &FixedEngine| Found {
+        name: EngineName::from(engine.name.as_str()),
+        endpoint: Endpoint {
+            api: SocketAddr::new(engine.ip, engine.port),
+            metrics: engine
+                .metrics_port
+                .map(|port| SocketAddr::new(engine.ip, port)),
+        },
+        wish: Wish::drained_if(engine.draining),
+    };
+    engines.iter().map(found).collect()
+}
+
+#[async_trait]
+impl Discovery for Fixed {
+    async fn next(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
+        match self.0.take() {
+            Some(found) => Ok(found),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn tells_its_list_once() {
+        let mut fixed = Fixed::new(&[FixedEngine {
+            name: "a".into(),
+            ip: [127, 0, 0, 1].into(),
+            port: 1,
+            metrics_port: Some(2),
+            draining: false,
+        }]);
+        let found = fixed.next().await.unwrap();
+        assert_eq!(found[0].endpoint.metrics.unwrap().port(), 2);
+        let again = tokio::time::timeout(Duration::from_secs(3600), fixed.next()).await;
+        assert!(again.is_err());
+    }
+}

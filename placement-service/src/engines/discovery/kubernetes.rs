@@ -1,0 +1,253 @@
+//! Engines in Kubernetes: pods by label, watched. A pod that is being deleted is drained, one that is not ready
+//! gets nothing new; one without an address, or that has ended, is none. After any fault the pods are listed
+//! anew: the watch itself heals what can be healed (a connection that ends, 410 Gone).
+
+use super::marks::Ports;
+use super::{Discovery, DiscoveryFault, Found, MAX_ENGINES, Wish};
+use crate::config::KubernetesSource;
+use crate::core::http_client;
+use async_trait::async_trait;
+use berth_api::Excerpt;
+use berth_scheduler::engine::EngineName;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use k8s_openapi::api::core::v1::Pod;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::time::timeout;
+use tracing::warn;
+
+/// How long a connection may take, and each step of the first list.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long the API server may be silent: longer than a watch lasts, which it ends after 290 s.
+const SILENCE: Duration = Duration::from_secs(320);
+
+/// Pods of a cluster.
+pub struct Kubernetes {
+    config: KubernetesSource,
+    /// Where the API is, when it is given: otherwise found as `kubectl` and pods find it.
+    cluster: Option<kube::Config>,
+    events: Option<BoxStream<'static, watcher::Result<Event<Pod>>>>,
+    /// At most [`MAX_ENGINES`]; those beyond it are left out until the pods are listed again.
+    pods: BTreeMap<String, Known>,
+    /// The list under way.
+    listing: Option<BTreeMap<String, Known>>,
+}
+
+/// What of a pod counts.
+#[derive(Clone, Debug, PartialEq)]
+enum Known {
+    Engine(Found),
+    /// It would be one, but.
+    LeftOut(String),
+}
+
+impl Kubernetes {
+    /// The pods of the configuration.
+    #[must_use]
+    pub fn new(config: &KubernetesSource) -> Self {
+        Self {
+            config: config.clone(),
+            cluster: None,
+            events: None,
+            pods: BTreeMap::new(),
+            listing: None,
+        }
+    }
+
+    /// The same, of a given cluster.
+    #[must_use]
+    pub fn of(cluster: kube::Config, config: &KubernetesSource) -> Self {
+        Self {
+            cluster: Some(cluster),
+            ..Self::new(config)
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), DiscoveryFault> {
+        let fault = |e: &dyn std::error::Error| {
+            DiscoveryFault::new(format!(
+                "no access to Kubernetes: {}",
+                http_client::words(e)
+            ))
+        };
+        let mut cluster = match (&self.cluster, &self.config.kubeconfig) {
+            (Some(cluster), _) => cluster.clone(),
+            (None, Some(path)) => {
+                let file = Kubeconfig::read_from(path).map_err(|e| fault(&e))?;
+                let options = KubeConfigOptions {
+                    context: self.config.context.clone(),
+                    ..KubeConfigOptions::default()
+                };
+                let cluster = kube::Config::from_custom_kubeconfig(file, &options).await;
+                cluster.map_err(|e| fault(&e))?
+            }
+            (None, None) => kube::Config::infer().await.map_err(|e| fault(&e))?,
+        };
+        cluster.connect_timeout = Some(PATIENCE);
+        cluster.read_timeout = Some(SILENCE);
+        http_client::choose_tls();
+        let client = Client::try_from(cluster).map_err(|e| fault(&e))?;
+        let pods: Api<Pod> = match &self.config.namespace {
+            _ if self.config.all_namespaces => Api::all(client),
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::default_namespaced(client),
+        };
+        let which = watcher::Config::default().labels(&self.config.selector);
+        self.events = Some(watcher::watcher(pods, which).boxed());
+        self.listing = Some(BTreeMap::new());
+        Ok(())
+    }
+
+    async fn event(&mut self) -> Result<Event<Pod>, DiscoveryFault> {
+        let listing = self.listing.is_some();
+        let Some(events) = &mut self.events else {
+            return Err(DiscoveryFault::new("no watch"));
+        };
+        let event = if listing {
+            let silent = "the Kubernetes API does not answer";
+            let event = timeout(PATIENCE, events.next()).await;
+            event.map_err(|_| DiscoveryFault::new(silent))?
+        } else {
+            events.next().await
+        };
+        match event {
+            Some(Ok(event)) => Ok(event),
+            Some(Err(e)) => Err(DiscoveryFault::new(http_client::words(&e))),
+            None => Err(DiscoveryFault::new("the watch has ended")),
+        }
+    }
+
+    /// Takes an event; true when it may have changed the list, and the list is whole.
+    fn apply(&mut self, event: Event<Pod>) -> bool {
+        match event {
+            Event::Init => {
+                self.listing = Some(BTreeMap::new());
+                false
+            }
+            Event::InitApply(pod) => {
+                let known = self.read(&pod);
+                if let (Some(listing), Some(known)) = (&mut self.listing, known)
+                    && listing.len() < MAX_ENGINES
+                {
+                    listing.insert(key(&pod), known);
+                }
+                false
+            }
+            Event::InitDone => {
+                self.pods = self.listing.take().unwrap_or_default();
+                true
+            }
+            Event::Apply(pod) => {
+                let (key, now) = (key(&pod), self.read(&pod));
+                if self.pods.get(&key) == now.as_ref() {
+                    return false;
+                }
+                match now {
+                    Some(_) if self.pods.len() >= MAX_ENGINES && !self.pods.contains_key(&key) => {
+                        return false;
+                    }
+                    Some(known) => drop(self.pods.insert(key, known)),
+                    None => drop(self.pods.remove(&key)),
+                }
+                true
+            }
+            Event::Delete(pod) => self.pods.remove(&key(&pod)).is_some(),
+        }
+    }
+
+    fn read(&self, pod: &Pod) -> Option<Known> {
+        let known = read(pod, &self.config)?;
+        if let Known::LeftOut(why) = &known
+            && self.pods.get(&key(pod)) != Some(&known)
+        {
+            warn!("an engine is left out: {}", Excerpt(why));
+        }
+        Some(known)
+    }
+
+    fn list(&self) -> Vec<Found> {
+        let found = self.pods.values().filter_map(|known| match known {
+            Known::Engine(found) => Some(found.clone()),
+            Known::LeftOut(_) => None,
+        });
+        found.collect()
+    }
+}
+
+/// A pod that comes back under the same name is another one.
+fn key(pod: &Pod) -> String {
+    let meta = &pod.metadata;
+    meta.uid.clone().unwrap_or_else(|| {
+        let part = |part: &Option<String>| part.clone().unwrap_or_default();
+        format!("{}/{}", part(&meta.namespace), part(&meta.name))
+    })
+}
+
+fn read(pod: &Pod, config: &KubernetesSource) -> Option<Known> {
+    let status = pod.status.as_ref()?;
+    if status.phase.as_deref() != Some("Running") {
+        return None;
+    }
+    let ip: IpAddr = status.pod_ip.as_deref()?.parse().ok()?;
+    let meta = &pod.metadata;
+    let name = meta.name.clone()?;
+    let name = match &meta.namespace {
+        Some(namespace) if config.all_namespaces => format!("{namespace}.{name}"),
+        _ => name,
+    };
+    let ports = Ports {
+        api: config.port,
+        metrics: config.metrics_port,
+    };
+    let mark = |key: &str| {
+        let from = |all: &'_ Option<BTreeMap<String, String>>| all.as_ref()?.get(key).cloned();
+        from(&meta.labels).or_else(|| from(&meta.annotations))
+    };
+    let endpoint = match ports.endpoint(ip, mark) {
+        Ok(endpoint) => endpoint,
+        Err(why) => return Some(Known::LeftOut(format!("{name}: {why}"))),
+    };
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    let mut conditions = conditions.iter();
+    let ready = conditions.any(|c| c.type_ == "Ready" && c.status == "True");
+    let wish = if meta.deletion_timestamp.is_some() {
+        Wish::Drained
+    } else if ready {
+        Wish::InUse
+    } else {
+        Wish::NothingNew
+    };
+    Some(Known::Engine(Found {
+        name: EngineName::from(name.as_str()),
+        endpoint,
+        wish,
+    }))
+}
+
+#[async_trait]
+impl Discovery for Kubernetes {
+    async fn next(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
+        if self.events.is_none() {
+            self.connect().await?;
+        }
+        loop {
+            match self.event().await {
+                Ok(event) => {
+                    if self.apply(event) {
+                        return Ok(self.list());
+                    }
+                }
+                Err(fault) => {
+                    self.events = None;
+                    self.listing = None;
+                    return Err(fault);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The labels by which engines say what is special about them, wherever labels are found: Docker, swarm,
+//! Kubernetes.
+
+use berth_api::Excerpt;
+use berth_scheduler::engine::Endpoint;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use tracing::warn;
+
+/// The port of WebSockets and the healthcheck.
+const API_PORT: &str = "qix-engine-api-port";
+/// The port of Prometheus metrics.
+const METRICS_PORT: &str = "qix-engine-metrics-port";
+
+/// Ports of engines whose labels name none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    pub(super) api: u16,
+    pub(super) metrics: Option<u16>,
+}
+
+impl Ports {
+    /// The endpoint of an engine. `label`: its label of that name.
+    ///
+    /// # Errors
+    /// The label that is no port: then nobody knows where the engine listens.
+    pub(super) fn endpoint<T: AsRef<str>>(
+        self,
+        ip: IpAddr,
+        label: impl Fn(&str) -> Option<T>,
+    ) -> Result<Endpoint, String> {
+        let port = |name: &str| {
+            let Some(text) = label(name) else {
+                return Ok(None);
+            };
+            let text = text.as_ref();
+            match text.trim().parse() {
+                Ok(port) if port > 0 => Ok(Some(port)),
+                _ => Err(format!("label {name} is \"{}\", not a port", Excerpt(text))),
+            }
+        };
+        let api = port(API_PORT)?.unwrap_or(self.api);
+        let metrics = port(METRICS_PORT)?.or(self.metrics);
+        Ok(Endpoint {
+            api: SocketAddr::new(ip, api),
+            metrics: metrics.map(|port| SocketAddr::new(ip, port)),
+        })
+    }
+}
+
+/// Engines of one list that are logged as left out; a source may name any number of them.
+const MAX_LOGGED: usize = 20;
+
+/// Engines that had to be left out, each mentioned once as long as it is so.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut(BTreeSet<String>);
+
+impl LeftOut {
+    /// Takes who was left out of a whole list, and why; logs what is new.
+    pub(super) fn are(&mut self, now: Vec<String>) {
+        let now: BTreeSet<String> = now.into_iter().collect();
+        let mut new = now.difference(&self.0);
+        for why in new.by_ref().take(MAX_LOGGED) {
+            warn!("an engine is left out: {}", Excerpt(why));
+        }
+        let more = new.count();
+        if more > 0 {
+            warn!("{more} more engines are left out");
+        }
+        self.0 = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_override_ports_and_nonsense_is_told() {
+        let ports = Ports {
+            api: 9076,
+            metrics: Some(9090),
+        };
+        let ip = IpAddr::from([10, 0, 0, 1]);
+        let plain = ports.endpoint(ip, |_| None::<&str>).unwrap();
+        assert_eq!(
+            (plain.api.port(), plain.metrics.unwrap().port()),
+            (9076, 9090)
+        );
+        let other = ports.endpoint(ip, |name| (name == API_PORT).then_some("19076"));
+        assert_eq!(other.unwrap().api.port(), 19076);
+        for nonsense in ["", "0", "70000", "http"] {
+            let fault = ports.endpoint(ip, |name| (name == METRICS_PORT).then_some(nonsense));
+            assert!(fault.unwrap_err().contains(METRICS_PORT));
+        }
+    }
+}

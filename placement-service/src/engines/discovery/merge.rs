@@ -1,0 +1,116 @@
+//! One list out of several sources: of two engines at the same address the source that is named first is
+//! right, and no two engines have the same name. An engine keeps the name that it has.
+
+use super::Found;
+use berth_scheduler::engine::EngineName;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+/// The engines of all sources, in the order of their rank. `known`: what engines are called now.
+#[must_use]
+pub fn merge<'a>(
+    sources: impl Iterator<Item = &'a [Found]> + Clone,
+    known: &BTreeMap<SocketAddr, &EngineName>,
+) -> Vec<Found> {
+    let named = |found: &Found| known.get(&found.endpoint.api).copied();
+    // Who is called so now, and is still there.
+    let holders = sources.clone().flatten().filter_map(|found| {
+        let name = named(found)?;
+        (*name == found.name).then_some((&found.name, found.endpoint.api))
+    });
+    let holders: BTreeMap<_, _> = holders.collect();
+    let (mut addresses, mut names) = (BTreeSet::new(), BTreeSet::new());
+    let mut all = Vec::new();
+    for found in sources.flatten() {
+        let address = found.endpoint.api;
+        if !addresses.insert(address) {
+            continue;
+        }
+        let mut found = found.clone();
+        let longer = format!("{}-{}", found.name, super::address_name(address).as_str());
+        let longer = EngineName::from(longer.as_str());
+        let anothers = holders.get(&found.name).is_some_and(|at| *at != address);
+        // The name is another engine's, the address is not.
+        if anothers || names.contains(&found.name) || named(&found) == Some(&longer) {
+            found.name = longer;
+        }
+        if names.insert(found.name.clone()) {
+            all.push(found);
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engines::discovery::Wish;
+    use berth_scheduler::engine::Endpoint;
+
+    fn found(name: &str, api: &str, draining: bool) -> Found {
+        Found {
+            name: EngineName::from(name),
+            endpoint: Endpoint {
+                api: api.parse().unwrap(),
+                metrics: None,
+            },
+            wish: Wish::drained_if(draining),
+        }
+    }
+
+    #[test]
+    fn the_first_source_is_right_and_names_stay_apart() {
+        let first = [
+            found("a", "10.0.0.1:1", false),
+            found("b", "10.0.0.2:1", true),
+        ];
+        let second = [
+            found("x", "10.0.0.1:1", true),
+            found("a", "10.0.0.3:1", false),
+            found("c", "10.0.0.4:1", false),
+        ];
+        let nobody = BTreeMap::new();
+        let all = merge([&first[..], &second[..]].into_iter(), &nobody);
+        let named: Vec<_> = all
+            .iter()
+            .map(|f| (f.name.as_str(), f.wish == Wish::Drained))
+            .collect();
+        assert_eq!(
+            named,
+            [
+                ("a", false),
+                ("b", true),
+                ("a-10.0.0.3-1", false),
+                ("c", false)
+            ]
+        );
+        assert_eq!(merge([].into_iter(), &nobody), []);
+    }
+
+    #[test]
+    fn an_engine_keeps_its_name_whoever_comes_and_goes() {
+        let (first, second) = (
+            [found("e", "10.0.0.1:1", false)],
+            [found("e", "10.0.0.2:1", false)],
+        );
+        let mut known: Vec<Found> = Vec::new();
+        let mut merged = |sources: &[&[Found]]| {
+            let names = known.iter().map(|f| (f.endpoint.api, &f.name)).collect();
+            known = merge(sources.iter().copied(), &names);
+            let named = known
+                .iter()
+                .map(|f| (f.endpoint.api.ip().to_string(), f.name.to_string()));
+            named.collect::<BTreeMap<_, _>>()
+        };
+        let both = |one: &str, two: &str| {
+            let named = [("10.0.0.1", one), ("10.0.0.2", two)];
+            BTreeMap::from(named.map(|(ip, name)| (ip.to_owned(), name.to_owned())))
+        };
+        assert_eq!(merged(&[&first, &second]), both("e", "e-10.0.0.2-1"));
+        assert_eq!(merged(&[&[], &second])["10.0.0.2"], "e-10.0.0.2-1");
+        assert_eq!(merged(&[&first, &second]), both("e", "e-10.0.0.2-1"));
+        assert!(merged(&[]).is_empty());
+        assert_eq!(merged(&[&[], &second])["10.0.0.2"], "e");
+        assert_eq!(merged(&[&first, &second]), both("e-10.0.0.1-1", "e"));
+    }
+}

@@ -1,0 +1,194 @@
+//! Engines that an existing Mira knows: its `GET /v1/engines`, asked again and again. Takes where engines
+//! are and whether their pod is being deleted; how they do is our own probe's affair.
+
+use super::entries::entries;
+use super::marks::LeftOut;
+use super::polled::{self, Polled};
+use super::{Discovery, DiscoveryFault, Found, Wish, address_name};
+use crate::config::MiraSource;
+use crate::core::http_client;
+use async_trait::async_trait;
+use berth_scheduler::engine::Endpoint;
+use serde::Deserialize;
+use serde_json::Value;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Full answers have every engine's metrics and, from Kubernetes, its whole pod.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// A Mira.
+pub struct Mira {
+    config: MiraSource,
+    client: Option<reqwest::Client>,
+    polled: Polled,
+    left_out: LeftOut,
+}
+
+impl Mira {
+    /// The Mira of the configuration.
+    #[must_use]
+    pub fn new(config: &MiraSource) -> Self {
+        Self {
+            config: config.clone(),
+            client: None,
+            polled: Polled::default(),
+            left_out: LeftOut::default(),
+        }
+    }
+
+    async fn ask(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
+        let client = polled::client(&mut self.client, || http_client::client().timeout(TIMEOUT))?;
+        let url = format!("{}/v1/engines", self.config.url.trim_end_matches('/'));
+        let body = polled::get(client, &url, MAX_BYTES).await?;
+        let engines = parse(&body, self.config.network.as_deref())
+            .map_err(|e| DiscoveryFault::new(format!("{url}: {e}")))?;
+        self.left_out.are(engines.left_out);
+        Ok(engines.found)
+    }
+}
+
+#[async_trait]
+impl Discovery for Mira {
+    async fn next(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
+        loop {
+            self.polled.due().await;
+            let answer = self.ask().await;
+            if let Some(news) = self.polled.news(answer, self.config.poll) {
+                return news;
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    engine: Known,
+    #[serde(default)]
+    kubernetes: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Known {
+    #[serde(default)]
+    networks: Vec<Network>,
+    port: u16,
+    #[serde(default)]
+    metrics_port: Option<u16>,
+}
+
+#[derive(Deserialize)]
+struct Network {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    ip: Option<String>,
+}
+
+/// What an answer says.
+#[derive(Debug, Default, PartialEq)]
+pub struct Engines {
+    /// Usable ones.
+    pub found: Vec<Found>,
+    /// Others, and why.
+    pub left_out: Vec<String>,
+}
+
+/// Reads the answer of `GET /v1/engines`. `network`: the one to take an engine's address from.
+///
+/// # Errors
+/// When it is not a list of engines.
+pub fn parse(body: &[u8], network: Option<&str>) -> Result<Engines, serde_json::Error> {
+    let (entries, left_out) = entries::<Entry>(body, "Mira's ")?;
+    let mut engines = Engines {
+        left_out,
+        ..Engines::default()
+    };
+    for (index, entry) in entries {
+        let Known {
+            networks,
+            port,
+            metrics_port,
+        } = entry.engine;
+        let mut fitting = networks
+            .iter()
+            .filter(|n| network.is_none_or(|wanted| n.name.as_deref() == Some(wanted)));
+        let ip = fitting.find_map(|n| n.ip.as_deref()?.parse::<IpAddr>().ok());
+        let Some(ip) = ip.filter(|_| port > 0) else {
+            let why = match network {
+                _ if port == 0 => "port is 0".to_owned(),
+                Some(network) => format!("no address in network {network}"),
+                None => "no address".to_owned(),
+            };
+            engines.left_out.push(format!("Mira's [{index}]: {why}"));
+            continue;
+        };
+        let api = SocketAddr::new(ip, port);
+        let deleted = entry.kubernetes.as_ref().is_some_and(is_being_deleted);
+        engines.found.push(Found {
+            name: address_name(api),
+            endpoint: Endpoint {
+                api,
+                metrics: metrics_port
+                    .filter(|port| *port > 0)
+                    .map(|port| SocketAddr::new(ip, port)),
+            },
+            wish: Wish::drained_if(deleted),
+        });
+    }
+    // Twice the same address is one engine.
+    engines.found.sort_by(|a, b| a.name.cmp(&b.name));
+    engines.found.dedup_by(|a, b| a.name == b.name);
+    Ok(engines)
+}
+
+/// A pod with a deletion timestamp is on its way out.
+fn is_being_deleted(kubernetes: &Value) -> bool {
+    let stamp = kubernetes.pointer("/pod/metadata/deletionTimestamp");
+    stamp.is_some_and(|stamp| !stamp.is_null())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_addresses_ports_and_deletion() {
+        let body = br#"[
+          {"engine":{"networks":[{"name":"a"},{"name":"b","ip":"10.0.1.5"}],"port":9076,"metricsPort":9090,
+            "status":"OK","health":{"saturated":false},"metrics":[],"labels":{"qix-engine":""}},
+           "kubernetes":{"pod":{"metadata":{"name":"e","deletionTimestamp":"2026-01-01T00:00:00Z"}}}},
+          {"engine":{"networks":[{"ip":"10.0.1.6"}],"port":19076,"status":"UNHEALTHY"},"local":{}},
+          {"engine":{"networks":[],"port":9076},"swarm":{}}]"#;
+        let engines = parse(body, None).unwrap();
+        assert_eq!(engines.found.len(), 2);
+        let wishes = [engines.found[0].wish, engines.found[1].wish];
+        assert_eq!(wishes, [Wish::Drained, Wish::InUse]);
+        assert_eq!(
+            engines.found[0].endpoint.metrics.unwrap().to_string(),
+            "10.0.1.5:9090"
+        );
+        assert_eq!(engines.found[1].endpoint.api.to_string(), "10.0.1.6:19076");
+        assert_eq!(engines.left_out, ["Mira's [2]: no address"]);
+        let engines = parse(body, Some("b")).unwrap();
+        assert_eq!((engines.found.len(), engines.left_out.len()), (1, 2));
+    }
+
+    #[test]
+    fn other_answers_are_told_apart() {
+        for text in ["", "{}", "[{}]", "[1]", "[{\"engine\":{\"port\":\"x\"}}]"] {
+            assert!(parse(text.as_bytes(), None).is_err(), "{text}");
+        }
+        let text =
+            r#"[{"engine":{"port":"x"}},{"engine":{"networks":[{"ip":"10.0.1.6"}],"port":9076}}]"#;
+        let engines = parse(text.as_bytes(), None).unwrap();
+        assert_eq!(engines.found.len(), 1);
+        let told = &engines.left_out[0];
+        assert!(told.starts_with("Mira's [0]: engine.port: "), "{told}");
+        assert_eq!(parse(b"[]", None).unwrap(), Engines::default());
+    }
+}

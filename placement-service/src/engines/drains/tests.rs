@@ -1,0 +1,241 @@
+//! Drains with a clock that the test moves, a store in memory and two replicas.
+
+use super::*;
+use crate::core::clock::ManualClock;
+use crate::engines::fleet::{Fleet, PoolFleet};
+use berth_scheduler::engine::{Endpoint, Engine, State};
+use berth_store::in_memory::Memory;
+
+struct World {
+    clock: Arc<ManualClock>,
+    store: Arc<Memory>,
+}
+
+struct Replica {
+    drains: Drains,
+    fleet: tokio::sync::watch::Sender<Arc<Fleet>>,
+    engines: Arc<[Arc<Engine>]>,
+    events: Arc<Mutex<Vec<(String, u64)>>>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            clock: Arc::new(ManualClock::new(1_000_000)),
+            store: Arc::new(Memory::new(None).unwrap()),
+        }
+    }
+
+    async fn replica(&self) -> Replica {
+        let (tallies, pool) = (Tallies::new(Duration::from_secs(30)), Arc::from("p"));
+        let engine = |name: &str| {
+            let endpoint = Endpoint {
+                api: ([127, 0, 0, 1], 1).into(),
+                metrics: None,
+            };
+            let tally = tallies.of(&pool, &name.into());
+            Arc::new(Engine {
+                state: State::Ok,
+                ..Engine::found(name.into(), endpoint, tally)
+            })
+        };
+        let engines: Arc<[Arc<Engine>]> = Arc::new([engine("a"), engine("b/c")]);
+        let (sender, fleet) = FleetReader::sent();
+        sender.send_replace(fleet_of(&engines));
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&events);
+        let tell: Tell = Box::new(move |event| {
+            let GatewayEvent::EngineDrained {
+                engine, over_ms, ..
+            } = event
+            else {
+                return;
+            };
+            told.lock().unwrap().push((engine, over_ms));
+        });
+        let drains = Drains::start(
+            fleet,
+            tallies.clone(),
+            self.store.clone(),
+            self.clock.clone(),
+            [("p".to_owned(), Duration::from_secs(20))].into(),
+            tell,
+        );
+        Replica {
+            drains: drains.await.unwrap(),
+            fleet: sender,
+            engines,
+            events,
+        }
+    }
+}
+
+fn fleet_of(engines: &Arc<[Arc<Engine>]>) -> Arc<Fleet> {
+    Arc::new(Fleet::of(vec![PoolFleet {
+        name: "p".into(),
+        discovered: true,
+        current: true,
+        engines: Arc::clone(engines),
+    }]))
+}
+
+impl Replica {
+    /// The discovery says which of the engines go.
+    fn leave(&self, leaving: [bool; 2]) {
+        let engines = self.engines.iter().zip(leaving).map(|(engine, leaving)| {
+            let mut engine = (**engine).clone();
+            engine.leaving = leaving;
+            Arc::new(engine)
+        });
+        self.fleet.send_replace(fleet_of(&engines.collect()));
+    }
+
+    fn drained(&self) -> Vec<bool> {
+        let now = Instant::now();
+        self.engines
+            .iter()
+            .map(|e| e.tally.standing(now).draining)
+            .collect()
+    }
+
+    fn events(&self) -> Vec<(String, u64)> {
+        std::mem::take(&mut self.events.lock().unwrap())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_reaches_every_replica_and_a_restart() {
+    let world = World::new();
+    let (one, two) = (world.replica().await, world.replica().await);
+    assert_eq!(one.drained(), [false, false]);
+    one.drains
+        .drain("p", "b/c", Duration::from_secs(60))
+        .await
+        .unwrap();
+    assert_eq!(one.drained(), [false, true]);
+    assert_eq!(one.events(), [("b/c".to_owned(), 60_000)]);
+    world.clock.advance_ms(20_000);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(
+        (two.drained(), two.events()),
+        (vec![false, true], vec![("b/c".to_owned(), 40_000)])
+    );
+    assert_eq!(one.events(), []);
+    drop(two);
+    let again = world.replica().await;
+    assert_eq!(again.drained(), [false, true]);
+    assert_eq!(again.events(), [("b/c".to_owned(), 40_000)]);
+    assert_eq!(again.drains.of("p", "b/c").unwrap().over_ms, 60_000);
+    again.drains.undrain("p", "b/c").await.unwrap();
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(
+        (one.drained(), again.drained()),
+        (vec![false, false], vec![false, false])
+    );
+    assert_eq!(one.drains.of("p", "b/c"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stragglers_are_told_of_once_at_the_end() {
+    let world = World::new();
+    let one = world.replica().await;
+    one.drains
+        .drain("p", "a", Duration::from_secs(10))
+        .await
+        .unwrap();
+    assert_eq!(one.events(), [("a".to_owned(), 10_000)]);
+    world.clock.advance_ms(9_999);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.events(), []);
+    world.clock.advance_ms(1);
+    tokio::time::sleep(EVERY * 5).await;
+    assert_eq!(one.events(), [("a".to_owned(), STRAGGLERS_MS)]);
+    assert_eq!(one.drained(), [true, false], "until it is undrained");
+    // At once means at once.
+    one.drains.drain("p", "a", Duration::ZERO).await.unwrap();
+    assert_eq!(one.events(), [("a".to_owned(), 0)]);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.events(), [("a".to_owned(), STRAGGLERS_MS)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sockets_that_stay_are_told_of_again() {
+    let world = World::new();
+    let one = world.replica().await;
+    let tally = &one.engines[0].tally;
+    tally.opened("s", "r", Instant::now());
+    one.drains.drain("p", "a", Duration::ZERO).await.unwrap();
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.events().len(), 2);
+    world.clock.advance_ms(AGAIN_MS - 1);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.events(), []);
+    world.clock.advance_ms(1);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.events(), [("a".to_owned(), STRAGGLERS_MS)]);
+    tally.closed("s", Duration::ZERO, Instant::now());
+    world.clock.advance_ms(AGAIN_MS);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.events(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_note_of_an_engine_that_is_long_gone_is_taken_down() {
+    let world = World::new();
+    let one = world.replica().await;
+    for engine in ["a", "gone"] {
+        one.drains.drain("p", engine, Duration::ZERO).await.unwrap();
+    }
+    one.drains.drain("q", "gone", Duration::ZERO).await.unwrap();
+    let noted = async || {
+        let notes = world.store.notes(PREFIX).await.unwrap();
+        notes.into_keys().collect::<Vec<_>>()
+    };
+    world.clock.advance_ms(KEPT_MS);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(noted().await.len(), 3);
+    world.clock.advance_ms(1);
+    tokio::time::sleep(EVERY * 2).await;
+    // Of a pool that nobody knows here nothing is known.
+    assert_eq!(noted().await, ["drain/p/a", "drain/q/gone"]);
+    assert_eq!(one.drains.of("p", "gone"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn notes_of_somebody_else_say_nothing() {
+    let world = World::new();
+    for (name, text) in [("drain/p/a", "x"), ("drain/p", "{}"), ("other/p/a", "{}")] {
+        world.store.note(name, Some(text)).await.unwrap();
+    }
+    let one = world.replica().await;
+    assert_eq!((one.drained(), one.events()), (vec![false, false], vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_goes_is_drained_and_no_more_when_it_stays() {
+    let world = World::new();
+    let one = world.replica().await;
+    one.leave([true, false]);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.drained(), [true, false]);
+    assert_eq!(one.events(), [("a".to_owned(), 20_000)]);
+    // It began when it was first seen, not anew with each look.
+    world.clock.advance_ms(19_999);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.events(), []);
+    world.clock.advance_ms(1);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.events(), [("a".to_owned(), STRAGGLERS_MS)]);
+    one.leave([false, false]);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.drained(), [false, false]);
+    // What an operator says of the time is the last word.
+    one.leave([false, true]);
+    let over = Duration::from_secs(90);
+    one.drains.drain("p", "b/c", over).await.unwrap();
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.events(), [("b/c".to_owned(), 90_000)]);
+    one.leave([false, false]);
+    tokio::time::sleep(EVERY * 2).await;
+    assert_eq!(one.drained(), [false, true], "his drain goes on");
+}

@@ -1,0 +1,56 @@
+//! What a driver opens on an engine before the client comes, and the path that it asks for. Knows no route.
+
+/// What a driver opens before the client comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// The session alone.
+    Nothing,
+    /// A document by name.
+    Document(String),
+    /// A new document that lives in memory only.
+    SessionApp,
+}
+
+impl Opening {
+    /// The name of the document, where one is opened by name.
+    #[must_use]
+    pub fn document(&self) -> Option<&str> {
+        match self {
+            Self::Document(name) => Some(name),
+            Self::Nothing | Self::SessionApp => None,
+        }
+    }
+}
+
+/// A path without one query parameter; the rest stays byte for byte.
+#[must_use]
+pub fn without_query_parameter(path_and_query: &str, name: &str) -> String {
+    let Some((path, query)) = path_and_query.split_once('?') else {
+        return path_and_query.to_owned();
+    };
+    let is_named = |part: &&str| part.split_once('=').map_or(*part, |(key, _)| key) != name;
+    let kept: Vec<_> = query.split('&').filter(is_named).collect();
+    if kept.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{}", kept.join("&"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_query_parameter_can_be_taken_out() {
+        for (path, want) in [
+            ("/chat", "/chat"),
+            ("/chat?berth_tab=1", "/chat"),
+            ("/chat?a=1&berth_tab=2&b", "/chat?a=1&b"),
+            ("/chat?berth_tabs=1", "/chat?berth_tabs=1"),
+            ("/chat?", "/chat?"),
+        ] {
+            assert_eq!(without_query_parameter(path, "berth_tab"), want);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! One WebSocket to an engine: connects, upgrades, sends and receives text within limits, and closes
+//! politely without anybody waiting for it.
+
+use super::upgrade::{Head, Upgrade};
+use crate::engines::drivers::Fault;
+use futures_util::{SinkExt, StreamExt};
+use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+
+/// Replies to what we ask are a few hundred bytes.
+const MAX_MESSAGE: usize = 1024 * 1024;
+const BUFFER: usize = 4096;
+
+/// An upgraded connection.
+pub(super) struct Connection(WebSocketStream<TcpStream>);
+
+impl Connection {
+    /// Connects and upgrades. The caller limits the time.
+    pub(super) async fn open(engine: SocketAddr, upgrade: &Upgrade) -> Result<Self, Fault> {
+        let mut stream = TcpStream::connect(engine).await.map_err(broken)?;
+        stream.set_nodelay(true).map_err(broken)?;
+        let request = upgrade.request.as_bytes();
+        stream.write_all(request).await.map_err(broken)?;
+        let mut head = Vec::with_capacity(1024);
+        let frames = loop {
+            if stream.read_buf(&mut head).await.map_err(broken)? == 0 {
+                return Err(Fault::Connect("closed during the upgrade".into()));
+            }
+            if let Head::Upgraded(length) = upgrade.judge(&head)? {
+                break head.split_off(length);
+            }
+        };
+        let config = WebSocketConfig::default()
+            .read_buffer_size(BUFFER)
+            .write_buffer_size(0)
+            .max_message_size(Some(MAX_MESSAGE))
+            .max_frame_size(Some(MAX_MESSAGE));
+        let socket =
+            WebSocketStream::from_partially_read(stream, frames, Role::Client, Some(config));
+        Ok(Self(socket.await))
+    }
+
+    /// Sends one text message.
+    pub(super) async fn send(&mut self, text: String) -> Result<(), Fault> {
+        self.0.send(Message::text(text)).await.map_err(failed)
+    }
+
+    /// The next text message.
+    pub(super) async fn receive(&mut self) -> Result<Utf8Bytes, Fault> {
+        loop {
+            match self.0.next().await {
+                Some(Ok(Message::Text(text))) => return Ok(text),
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+                Some(Ok(Message::Binary(_))) => {
+                    return Err(Fault::Garbage("a binary message".into()));
+                }
+                Some(Ok(Message::Close(_))) | None => {
+                    return Err(Fault::Connect("closed by the engine".into()));
+                }
+                Some(Err(e)) => return Err(failed(e)),
+            }
+        }
+    }
+
+    /// Says goodbye. What remains is to wait for the engine to close.
+    pub(super) async fn say_goodbye(mut self) -> TcpStream {
+        // If it cannot be said any more, the engine has closed already.
+        let _ = self.0.close(None).await;
+        self.0.into_inner()
+    }
+}
+
+fn broken(error: std::io::Error) -> Fault {
+    Fault::Connect(error.to_string())
+}
+
+fn failed(error: Error) -> Fault {
+    match error {
+        Error::Io(e) => broken(e),
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            Fault::Connect("closed by the engine".into())
+        }
+        other => Fault::Garbage(other.to_string()),
+    }
+}

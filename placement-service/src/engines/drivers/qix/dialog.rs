@@ -1,0 +1,270 @@
+//! The few words that are exchanged with a QIX engine to prepare a session: its `OnConnected`, and the
+//! reply to one request. Pure: text in, progress or fault out.
+
+use super::opens;
+use crate::engines::drivers::Fault;
+use crate::engines::drivers::opening::Opening;
+use berth_api::Excerpt;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::borrow::Cow;
+
+/// The id of our only request.
+const REQUEST_ID: u64 = 1;
+/// "App not found" (FIELD.md; the engine API's NxLocalizedErrorCode).
+const APP_NOT_FOUND: i64 = 1003;
+const CREATE_SESSION_APP: &str =
+    r#"{"jsonrpc":"2.0","id":1,"handle":-1,"method":"CreateSessionApp","params":[]}"#;
+
+/// The request that opens what is to be opened; none when there is nothing.
+///
+/// # Errors
+/// Never in practice: a name that cannot be written as JSON.
+pub fn request(opening: &Opening) -> Result<Option<String>, Fault> {
+    Ok(match opening {
+        Opening::Nothing => None,
+        Opening::SessionApp => Some(CREATE_SESSION_APP.to_owned()),
+        Opening::Document(name) => {
+            let name = serde_json::to_string(name).map_err(|e| Fault::Garbage(e.to_string()))?;
+            Some(format!(
+                r#"{{"jsonrpc":"2.0","id":{REQUEST_ID},"handle":-1,"method":"OpenDoc","params":{{"qDocName":{name}}}}}"#
+            ))
+        }
+    })
+}
+
+/// How far the dialog has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Progress {
+    /// Nothing was said yet.
+    Started,
+    /// The session is there.
+    Connected,
+    /// The session is there, and what was to be opened is open.
+    Done,
+}
+
+/// One dialog.
+#[derive(Debug)]
+pub struct Dialog {
+    connected: bool,
+    /// The session had been there before.
+    attached: bool,
+    opened: bool,
+}
+
+impl Dialog {
+    /// Nothing was said yet.
+    #[must_use]
+    pub const fn new(opening: &Opening) -> Self {
+        Self {
+            connected: false,
+            attached: false,
+            opened: !opens(opening),
+        }
+    }
+
+    /// How far it has come.
+    #[must_use]
+    pub const fn progress(&self) -> Progress {
+        match (self.connected, self.opened) {
+            (false, _) => Progress::Started,
+            (true, false) => Progress::Connected,
+            (true, true) => Progress::Done,
+        }
+    }
+
+    /// Whether the session had been there before; known once it is connected.
+    #[must_use]
+    pub const fn attached(&self) -> bool {
+        self.attached
+    }
+
+    /// Takes one text message of the engine. Notifications that say nothing of the session are skipped.
+    ///
+    /// # Errors
+    /// What the engine said no to, or that this is no engine.
+    pub fn take(&mut self, text: &str) -> Result<(), Fault> {
+        let garbage = || Fault::Garbage(Excerpt(text).to_string());
+        if !text.trim_ascii_start().starts_with('{') {
+            return Err(garbage());
+        }
+        let message: Message<'_> = serde_json::from_str(text).map_err(|_| garbage())?;
+        if message.method.as_deref() == Some("OnConnected") {
+            let OnConnected { params } = serde_json::from_str(text).map_err(|_| garbage())?;
+            self.attached = session_state(&params.state)?;
+            self.connected = true;
+        } else if message.id == Some(REQUEST_ID) {
+            match (message.error, message.result) {
+                (Some(error), _) => return Err(error.into()),
+                (None, Some(_)) => self.opened = true,
+                (None, None) => return Err(garbage()),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(default)]
+    id: Option<u64>,
+    #[serde(borrow, default)]
+    method: Option<Cow<'a, str>>,
+    #[serde(default)]
+    result: Option<IgnoredAny>,
+    #[serde(borrow, default)]
+    error: Option<RpcError<'a>>,
+}
+
+#[derive(Deserialize)]
+struct RpcError<'a> {
+    code: i64,
+    #[serde(borrow, default)]
+    message: Option<Cow<'a, str>>,
+}
+
+impl From<RpcError<'_>> for Fault {
+    fn from(error: RpcError<'_>) -> Self {
+        if error.code == APP_NOT_FOUND {
+            Self::NoSuchDocument
+        } else {
+            Self::OpenFailed {
+                code: error.code,
+                message: Excerpt(error.message.unwrap_or_default()).to_string(),
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct OnConnected<'a> {
+    #[serde(borrow)]
+    params: SessionState<'a>,
+}
+
+#[derive(Deserialize)]
+struct SessionState<'a> {
+    #[serde(borrow, rename = "qSessionState")]
+    state: Cow<'a, str>,
+}
+
+/// The states of `OnConnected` (engine API, "Session state"): two good ones, the others are refusals.
+/// True when the session had been there before.
+fn session_state(state: &str) -> Result<bool, Fault> {
+    match state {
+        "SESSION_CREATED" => Ok(false),
+        "SESSION_ATTACHED" => Ok(true),
+        _ if state.contains("JWT") => Err(Fault::TokenRejected(Excerpt(state).to_string())),
+        _ if state.starts_with("SESSION_ERROR_") => {
+            Err(Fault::Declined(Excerpt(state).to_string()))
+        }
+        _ => Err(Fault::Garbage(Excerpt(state).to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CREATED: &str =
+        r#"{"jsonrpc":"2.0","method":"OnConnected","params":{"qSessionState":"SESSION_CREATED"}}"#;
+    const OPENED: &str =
+        r#"{"jsonrpc":"2.0","id":1,"result":{"qReturn":{"qType":"Doc","qHandle":1}}}"#;
+
+    fn document() -> Opening {
+        Opening::Document("sales.qvf".into())
+    }
+
+    fn fault(text: &str) -> Fault {
+        Dialog::new(&document()).take(text).unwrap_err()
+    }
+
+    #[test]
+    fn requests_are_json_whatever_the_name() {
+        let name = "a\"b\\c\u{7f}é";
+        let request = request(&Opening::Document(name.into())).unwrap().unwrap();
+        let request: serde_json::Value = serde_json::from_str(&request).unwrap();
+        assert_eq!(request["params"]["qDocName"], name);
+        assert_eq!(request["id"], REQUEST_ID);
+        let app: serde_json::Value = serde_json::from_str(CREATE_SESSION_APP).unwrap();
+        assert_eq!(app["id"], REQUEST_ID);
+    }
+
+    #[test]
+    fn connected_then_opened() {
+        let mut dialog = Dialog::new(&document());
+        assert_eq!(dialog.progress(), Progress::Started);
+        dialog.take(CREATED).unwrap();
+        assert_eq!(dialog.progress(), Progress::Connected);
+        dialog.take(OPENED).unwrap();
+        assert_eq!(dialog.progress(), Progress::Done);
+    }
+
+    #[test]
+    fn the_reply_may_come_before_the_first_word() {
+        let mut dialog = Dialog::new(&document());
+        dialog.take(OPENED).unwrap();
+        assert_eq!(dialog.progress(), Progress::Started);
+        dialog.take(CREATED).unwrap();
+        assert_eq!(dialog.progress(), Progress::Done);
+    }
+
+    #[test]
+    fn with_nothing_to_open_connected_is_all() {
+        let mut dialog = Dialog::new(&Opening::Nothing);
+        dialog.take(CREATED).unwrap();
+        assert_eq!(dialog.progress(), Progress::Done);
+    }
+
+    #[test]
+    fn notifications_in_between_are_skipped() {
+        let mut dialog = Dialog::new(&document());
+        for text in [
+            r#"{"jsonrpc":"2.0","method":"OnAuthenticationInformation","params":{"userId":"u"}}"#,
+            r#"{"jsonrpc":"2.0","method":"OnLicense","params":["x"]}"#,
+            r#"{"jsonrpc":"2.0","method":"OnProgress","params":null,"more":1}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":{}}"#,
+        ] {
+            dialog.take(text).unwrap();
+            assert_eq!(dialog.progress(), Progress::Started);
+        }
+    }
+
+    #[test]
+    fn each_refusal_has_its_fault() {
+        let state = |state: &str| {
+            fault(&format!(
+                r#"{{"method":"OnConnected","params":{{"qSessionState":"{state}"}}}}"#
+            ))
+        };
+        assert_eq!(
+            state("SESSION_ERROR_JWT_INVALID").as_str(),
+            "token-rejected"
+        );
+        assert_eq!(state("SESSION_ERROR_NO_LICENSE").as_str(), "declined");
+        assert_eq!(state("SESSION_ERROR_LIMIT_EXCEEDED").as_str(), "declined");
+        assert_eq!(state("HELLO").as_str(), "garbage");
+        let missing = r#"{"jsonrpc":"2.0","id":1,"error":{"code":1003,"parameter":"x","message":"App not found"}}"#;
+        assert_eq!(fault(missing), Fault::NoSuchDocument);
+        let denied = fault(r#"{"id":1,"error":{"code":5,"message":"Access denied"}}"#);
+        assert_eq!(denied.as_str(), "open-failed");
+        assert!(!denied.blames_engine());
+    }
+
+    #[test]
+    fn junk_is_no_engine() {
+        for text in [
+            "",
+            "hello",
+            "[]",
+            "{",
+            r#"{"id":1}"#,
+            r#"{"id":"1""#,
+            r#"{"method":"OnConnected","params":[]}"#,
+            r#"{"method":"OnConnected"}"#,
+        ] {
+            assert_eq!(fault(text).as_str(), "garbage", "{text}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What a series of probes means: consecutive failures make an engine unhealthy, consecutive successes
+//! make it healthy again. A pure state machine; it also says what is worth a log line, once per change.
+
+use crate::engines::health::{ProbeFault, Reading};
+use berth_scheduler::engine::{Load, State};
+
+/// Consecutive results that change the verdict.
+#[derive(Clone, Copy, Debug)]
+pub struct Thresholds {
+    /// Failures that make an engine unhealthy.
+    pub failures: u32,
+    /// Successes that make it healthy again.
+    pub successes: u32,
+}
+
+/// The verdict on one engine.
+#[derive(Debug)]
+pub struct Health {
+    thresholds: Thresholds,
+    state: State,
+    failures: u32,
+    successes: u32,
+    /// The last fault that was logged.
+    complaint: Option<&'static str>,
+}
+
+/// What one probe changed.
+#[derive(Debug, Default, PartialEq)]
+pub struct Change {
+    /// The state before and after, when it changed.
+    pub state: Option<(State, State)>,
+    /// A fault that was not logged yet.
+    pub complaint: Option<ProbeFault>,
+    /// The numbers, when the probe brought any.
+    pub load: Option<Load>,
+}
+
+impl Health {
+    /// An engine that has not been probed.
+    #[must_use]
+    pub const fn new(thresholds: Thresholds) -> Self {
+        Self {
+            thresholds,
+            state: State::Starting,
+            failures: 0,
+            successes: 0,
+            complaint: None,
+        }
+    }
+
+    /// The verdict so far.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// Takes the result of one probe.
+    pub fn apply(&mut self, result: Result<Reading, ProbeFault>) -> Change {
+        let before = self.state;
+        let mut change = Change::default();
+        let fault = match result {
+            Ok(reading) => {
+                self.failures = 0;
+                self.successes = self.successes.saturating_add(1);
+                let saturated = reading.load.as_ref().is_some_and(|load| load.saturated);
+                if before != State::Unhealthy || self.successes >= self.thresholds.successes {
+                    self.state = match (&reading.metrics_fault, saturated) {
+                        (_, true) => State::Saturated,
+                        (Some(_), false) => State::NoMetrics,
+                        (None, false) => State::Ok,
+                    };
+                }
+                change.load = reading.load;
+                reading.metrics_fault
+            }
+            Err(fault) => {
+                self.successes = 0;
+                self.failures = self.failures.saturating_add(1);
+                // One that has never answered has no credit to use up.
+                if before == State::Starting || self.failures >= self.thresholds.failures {
+                    self.state = State::Unhealthy;
+                }
+                Some(fault)
+            }
+        };
+        if self.state != before {
+            change.state = Some((before, self.state));
+        }
+        let complaint = fault.as_ref().map(ProbeFault::as_str);
+        if complaint != self.complaint {
+            self.complaint = complaint;
+            change.complaint = fault;
+        }
+        change
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THRESHOLDS: Thresholds = Thresholds {
+        failures: 3,
+        successes: 2,
+    };
+
+    fn good() -> Result<Reading, ProbeFault> {
+        Ok(Reading {
+            load: Some(Load::default()),
+            metrics_fault: None,
+        })
+    }
+
+    fn bad() -> Result<Reading, ProbeFault> {
+        Err(ProbeFault::Status(500))
+    }
+
+    fn healthy() -> Health {
+        let mut health = Health::new(THRESHOLDS);
+        health.apply(good());
+        health
+    }
+
+    #[test]
+    fn the_first_answer_decides_at_once() {
+        assert_eq!(healthy().state(), State::Ok);
+        let mut health = Health::new(THRESHOLDS);
+        health.apply(bad());
+        assert_eq!(health.state(), State::Unhealthy);
+    }
+
+    #[test]
+    fn consecutive_failures_make_unhealthy_single_ones_do_not() {
+        let mut health = healthy();
+        for result in [bad(), bad(), good(), bad(), bad()] {
+            health.apply(result);
+            assert_eq!(health.state(), State::Ok);
+        }
+        let change = health.apply(bad());
+        assert_eq!(change.state, Some((State::Ok, State::Unhealthy)));
+    }
+
+    #[test]
+    fn consecutive_successes_make_healthy_again() {
+        let mut health = healthy();
+        for _ in 0..3 {
+            health.apply(bad());
+        }
+        for result in [good(), bad(), good()] {
+            health.apply(result);
+            assert_eq!(health.state(), State::Unhealthy);
+        }
+        health.apply(good());
+        assert_eq!(health.state(), State::Ok);
+    }
+
+    #[test]
+    fn one_complaint_per_change() {
+        let mut health = healthy();
+        assert!(health.apply(bad()).complaint.is_some());
+        assert!(health.apply(bad()).complaint.is_none());
+        let other = Err(ProbeFault::Garbage("<html>".into()));
+        assert!(health.apply(other).complaint.is_some());
+        assert!(health.apply(good()).complaint.is_none());
+        assert!(health.apply(bad()).complaint.is_some());
+    }
+
+    #[test]
+    fn metrics_and_saturation_have_states_of_their_own() {
+        let mut health = healthy();
+        let mut reading = good().unwrap();
+        reading.metrics_fault = Some(ProbeFault::Status(404));
+        health.apply(Ok(reading.clone()));
+        assert_eq!(health.state(), State::NoMetrics);
+        reading.load = Some(Load {
+            saturated: true,
+            ..Load::default()
+        });
+        health.apply(Ok(reading));
+        assert_eq!(health.state(), State::Saturated);
+        health.apply(good());
+        assert_eq!(health.state(), State::Ok);
+    }
+}

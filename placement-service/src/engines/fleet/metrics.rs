@@ -1,0 +1,175 @@
+//! The fleet's Prometheus metrics: gauges read from the snapshot at scrape time, and a counter of failed probes.
+//! An engine that is gone leaves no series behind.
+
+use super::{Fleet, FleetReader};
+use crate::engines::discovery::metrics::DiscoveryMetrics;
+use crate::engines::health::ProbeFault;
+use berth_scheduler::circuit_breaker::Trust;
+use berth_scheduler::engine::{Engine, EngineName, State};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, EncodeMetric,
+};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use std::fmt;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Counts failed probes, and what becomes of discoveries.
+#[derive(Clone, Debug, Default)]
+pub struct ProbeMetrics {
+    failures: Family<FailureLabels, Counter>,
+    pub(super) discovery: DiscoveryMetrics,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FailureLabels {
+    pool: String,
+    engine: String,
+    fault: &'static str,
+}
+
+impl FailureLabels {
+    fn of(pool: &str, engine: &EngineName, fault: &'static str) -> Self {
+        Self {
+            pool: pool.to_owned(),
+            engine: engine.as_str().to_owned(),
+            fault,
+        }
+    }
+}
+
+impl ProbeMetrics {
+    /// Registers `berth_probe_failures_total` and those of discoveries.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            failures: Family::default(),
+            discovery: DiscoveryMetrics::register(registry),
+        };
+        registry.register(
+            "probe_failures",
+            "Probes that an engine failed",
+            metrics.failures.clone(),
+        );
+        metrics
+    }
+
+    /// One probe failed.
+    pub fn failed(&self, pool: &str, engine: &EngineName, fault: &ProbeFault) {
+        let labels = FailureLabels::of(pool, engine, fault.as_str());
+        self.failures.get_or_create(&labels).inc();
+    }
+
+    /// The engine is gone.
+    pub fn gone(&self, pool: &str, engine: &EngineName) {
+        for fault in ProbeFault::KINDS {
+            let labels = FailureLabels::of(pool, engine, fault);
+            self.failures.remove(&labels);
+        }
+    }
+}
+
+/// Gauges of the latest snapshot: `berth_fleet_stale`, `berth_engine_state`, and those of [`Collecting::numbers`].
+#[derive(Debug)]
+pub struct FleetCollector(pub FleetReader);
+
+impl Collector for FleetCollector {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut collecting = Collecting {
+            encoder,
+            fleet: self.0.now(),
+        };
+        collecting.states()?;
+        collecting.numbers(Instant::now())
+    }
+}
+
+/// One scrape.
+struct Collecting<'a> {
+    encoder: DescriptorEncoder<'a>,
+    fleet: Arc<Fleet>,
+}
+
+impl Collecting<'_> {
+    fn states(&mut self) -> Result<(), fmt::Error> {
+        let gauge = ConstGauge::new(0_i64).metric_type();
+        let help = "1: no usable engine's load is known, the pool goes by its own counts";
+        let mut family = self
+            .encoder
+            .encode_descriptor("fleet_stale", help, None, gauge)?;
+        for pool in self.fleet.pools() {
+            let labels = [("pool", &*pool.name)];
+            let value = i64::from(pool.is_blind());
+            ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+        }
+        let help = "1 for the state that the engine is in";
+        let mut family = self
+            .encoder
+            .encode_descriptor("engine_state", help, None, gauge)?;
+        for pool in self.fleet.pools() {
+            for (engine, state) in pool.engines.iter().flat_map(|e| State::ALL.map(|s| (e, s))) {
+                let labels = [
+                    ("pool", &*pool.name),
+                    ("engine", engine.name.as_str()),
+                    ("state", state.as_str()),
+                ];
+                let value = i64::from(engine.state == state);
+                ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn numbers(&mut self, now: Instant) -> Result<(), fmt::Error> {
+        let help =
+            "Sessions, as choices count them: of the last probe, with what has changed since";
+        self.each("engine_sessions", help, |e| {
+            Some(i64::from(e.sessions(now)))
+        })?;
+        let help = "Sessions placed that neither a probe has seen nor a gateway has reported open";
+        self.each("engine_reservations", help, |e| {
+            Some(i64::from(e.tally.unconfirmed(now)))
+        })?;
+        let help = "1: an operator or its discovery empties it, it gets nothing new";
+        self.each("engine_draining", help, |e| {
+            let draining = e.state == State::Draining || e.tally.standing(now).draining;
+            Some(i64::from(draining))
+        })?;
+        let help = "1: a placement has failed there, it gets none until one that is tried succeeds";
+        self.each("engine_suspect", help, |e| {
+            Some(i64::from(e.tally.standing(now).trust != Trust::Clear))
+        })?;
+        let help = "Free memory of the last probe, MB";
+        self.each("engine_memory_free_mb", help, |e| {
+            Some(e.load.as_ref()?.memory?.free)
+        })?;
+        let help = "CPU in use at the last probe, 0 to 1";
+        self.each("engine_cpu", help, |e| e.load.as_ref()?.cpu)?;
+        let help = "Seconds since the probe began that brought the engine's numbers";
+        self.each("engine_load_age_seconds", help, |e| {
+            Some(now.saturating_duration_since(e.probed_at?).as_secs_f64())
+        })
+    }
+
+    /// One gauge of every engine that has it.
+    fn each<N: EncodeGaugeValue + Copy>(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: impl Fn(&Engine) -> Option<N>,
+    ) -> Result<(), fmt::Error> {
+        let gauge = ConstGauge::new(0_i64).metric_type();
+        let mut family = self.encoder.encode_descriptor(name, help, None, gauge)?;
+        for pool in self.fleet.pools() {
+            for engine in pool.engines.iter() {
+                let Some(value) = value(engine) else { continue };
+                let labels = [("pool", &*pool.name), ("engine", engine.name.as_str())];
+                ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,335 @@
+//! The fleet's single writer: takes what discoveries and probes report, keeps each engine's health, and
+//! publishes a new snapshot. Discovery and probing run in tasks of their own and decide nothing.
+//!
+//! Two things may be wrong with an engine, and they are told apart. One that does not answer at the port where
+//! sessions go is unhealthy after some failures in a row, and gets nothing: a placement there would fail. One
+//! that answers there, and whose numbers are missing or old, is only unknown: it stays in use, and our own
+//! counts are what tells its load. So stale metrics never end a service, even when all of them are.
+
+use super::health::{Health, Thresholds};
+use super::metrics::ProbeMetrics;
+use super::probing::Probing;
+use super::watched::{Source, Watched, WatchedEngine};
+use super::{Fleet, PoolFleet};
+use crate::config;
+use crate::engines::discovery::following::{Following, News};
+use crate::engines::discovery::merge::merge;
+use crate::engines::discovery::{Found, Wish};
+use crate::engines::health::{ProbeFault, Prober, Reading};
+use crate::engines::ledger::Probes;
+use berth_scheduler::accounting::Tallies;
+use berth_scheduler::engine::{Endpoint, Engine, EngineName, State};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{error, info, warn};
+
+/// Reports taken before a snapshot is published, so that a big fleet does not publish one per probe.
+const BATCH: usize = 1024;
+
+/// Numbers that are older than so many probe intervals are no longer gone by.
+const STALE: u32 = 3;
+
+enum Report {
+    Discovered {
+        pool: usize,
+        source: usize,
+        news: News,
+    },
+    Probed {
+        pool: usize,
+        name: EngineName,
+        /// Tells a probe of an engine that was replaced meanwhile.
+        endpoint: Endpoint,
+        began: Instant,
+        result: Result<Reading, ProbeFault>,
+    },
+}
+
+/// Owns all that is known of all engines.
+pub(super) struct Watcher {
+    pools: Vec<Watched>,
+    interval: Duration,
+    timeout: Duration,
+    stale: Duration,
+    thresholds: Thresholds,
+    tallies: Tallies,
+    metrics: ProbeMetrics,
+    tasks: JoinSet<()>,
+    reports: mpsc::Receiver<Report>,
+    reporter: mpsc::Sender<Report>,
+    publish: watch::Sender<Arc<Fleet>>,
+    /// What replicas tell each other of probes; `None`: this is the only one.
+    shared: Option<Probes>,
+}
+
+impl Watcher {
+    /// Starts the discoveries; `run` does the rest.
+    pub(super) fn new(
+        pools: &[config::Pool],
+        probe: &config::Probe,
+        tallies: Tallies,
+        metrics: ProbeMetrics,
+        shared: Option<Probes>,
+    ) -> Result<(Self, watch::Receiver<Arc<Fleet>>), reqwest::Error> {
+        let (reporter, reports) = mpsc::channel(BATCH);
+        let mut tasks = JoinSet::new();
+        let mut watched = Vec::new();
+        for (index, pool) in pools.iter().enumerate() {
+            let following = Following::all(&pool.name, &pool.discovery, &metrics.discovery);
+            let sources = following.iter().map(|_| Source::default()).collect();
+            for (source, mut following) in following.into_iter().enumerate() {
+                let reporter = reporter.clone();
+                tasks.spawn(async move {
+                    loop {
+                        let report = Report::Discovered {
+                            pool: index,
+                            source,
+                            news: following.next().await,
+                        };
+                        if reporter.send(report).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+            watched.push(Watched {
+                name: pool.name.as_str().into(),
+                prober: Prober::new(pool, probe.timeout)?,
+                sources,
+                blind: false,
+                engines: BTreeMap::new(),
+            });
+        }
+        let publish = watch::Sender::default();
+        let mut watcher = Self {
+            pools: watched,
+            interval: probe.interval,
+            timeout: probe.timeout,
+            // A probe may take longer than the interval; the next one follows at once then.
+            stale: probe.interval.max(probe.timeout) * STALE,
+            thresholds: Thresholds {
+                failures: probe.failures,
+                successes: probe.successes,
+            },
+            tallies,
+            metrics,
+            tasks,
+            reports,
+            reporter,
+            publish,
+            shared,
+        };
+        watcher.publish();
+        let reader = watcher.publish.subscribe();
+        Ok((watcher, reader))
+    }
+
+    /// Takes reports until it is aborted.
+    pub(super) async fn run(mut self) {
+        let mut batch = Vec::new();
+        let mut ageing = tokio::time::interval(self.interval);
+        ageing.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                taken = self.reports.recv_many(&mut batch, BATCH) => if taken == 0 {
+                    return;
+                },
+                _ = ageing.tick() => if !self.age(Instant::now()) {
+                    continue;
+                },
+            }
+            for report in batch.drain(..) {
+                match report {
+                    Report::Discovered { pool, source, news } => {
+                        self.discovered(pool, source, news);
+                    }
+                    Report::Probed {
+                        pool,
+                        name,
+                        endpoint,
+                        began,
+                        result,
+                    } => self.probed(pool, &name, endpoint, began, result),
+                }
+            }
+            self.publish();
+            // Tasks of engines that are gone; no other ends.
+            while let Some(ended) = self.tasks.try_join_next() {
+                if let Err(fault) = ended
+                    && fault.is_panic()
+                {
+                    error!("a discovery or a probe has ended by a fault of ours: {fault}");
+                }
+            }
+        }
+    }
+
+    /// Forgets loads that are too old to go by; true when there were any.
+    fn age(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        for watched in self.pools.iter_mut().flat_map(|p| p.engines.values_mut()) {
+            let probed_at = watched.engine.probed_at;
+            let old = probed_at.is_some_and(|at| now.duration_since(at) > self.stale);
+            if old && watched.engine.load.is_some() {
+                watched.show(None, probed_at);
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn discovered(&mut self, index: usize, source: usize, news: News) {
+        let Some(pool) = self.pools.get_mut(index) else {
+            return;
+        };
+        // Whatever is there when we come up ourselves is not new.
+        let newcomers = pool.sources.iter().all(|source| source.heard);
+        let Some(source) = pool.sources.get_mut(source) else {
+            return;
+        };
+        source.heard = true;
+        source.failing = news == News::Failing;
+        match news {
+            News::List(list) => source.list = list,
+            News::Failing => return,
+        }
+        let names = pool.engines.iter().map(|(n, w)| (w.engine.endpoint.api, n));
+        let names = names.collect();
+        let found = merge(pool.sources.iter().map(|source| &source.list[..]), &names);
+        let names: HashSet<&EngineName> = found.iter().map(|found| &found.name).collect();
+        pool.engines.retain(|name, watched| {
+            let stays = names.contains(name);
+            if !stays {
+                let before = watched.engine.state.as_str();
+                info!(pool = %pool.name, engine = %name, before, state = "gone", "engine is gone");
+                self.metrics.gone(&pool.name, name);
+            }
+            stays
+        });
+        for found in found {
+            let Found {
+                name,
+                endpoint,
+                wish,
+            } = found;
+            if let Some(watched) = pool.engines.get_mut(&name)
+                && watched.engine.endpoint == endpoint
+            {
+                if watched.wish != wish {
+                    watched.wish = wish;
+                    if wish == Wish::InUse {
+                        watched.engine.tally.came_up(Instant::now());
+                    }
+                    let load = watched.engine.load.clone();
+                    watched.show(load, watched.engine.probed_at);
+                    let state = watched.engine.state.as_str();
+                    info!(pool = %pool.name, engine = %name, ?wish, state, "its discovery wants something else of the engine");
+                }
+                continue;
+            }
+            info!(pool = %pool.name, engine = %name, api = %endpoint.api, ?wish, "engine found");
+            let probing = Probing {
+                prober: pool.prober.clone(),
+                interval: self.interval,
+                timeout: self.timeout,
+                shared: self.shared.clone(),
+                engine: (Arc::clone(&pool.name), name.clone(), endpoint),
+            };
+            let (reporter, probed) = (self.reporter.clone(), name.clone());
+            let probing = self.tasks.spawn(probing.forever(move |began, result| {
+                let (reporter, name) = (reporter.clone(), probed.clone());
+                async move {
+                    let report = Report::Probed {
+                        pool: index,
+                        name,
+                        endpoint,
+                        began,
+                        result,
+                    };
+                    reporter.send(report).await.is_ok()
+                }
+            }));
+            let tally = self.tallies.found(&pool.name, &name, endpoint);
+            let engine = Engine {
+                leaving: wish == Wish::Drained,
+                ..Engine::found(name.clone(), endpoint, tally)
+            };
+            if newcomers {
+                engine.tally.came_up(Instant::now());
+            }
+            let watched = WatchedEngine {
+                engine: Arc::new(engine),
+                health: Health::new(self.thresholds),
+                wish,
+                probing,
+            };
+            pool.engines.insert(name, watched);
+        }
+    }
+
+    fn probed(
+        &mut self,
+        pool: usize,
+        name: &EngineName,
+        endpoint: Endpoint,
+        began: Instant,
+        result: Result<Reading, ProbeFault>,
+    ) {
+        let Some(pool) = self.pools.get_mut(pool) else {
+            return;
+        };
+        let Some(watched) = pool.engines.get_mut(name) else {
+            return;
+        };
+        if watched.engine.endpoint != endpoint {
+            return;
+        }
+        if let Err(fault) = &result {
+            self.metrics.failed(&pool.name, name, fault);
+        }
+        let change = watched.health.apply(result);
+        if let Some(fault) = change.complaint {
+            warn!(pool = %pool.name, engine = %name, fault = fault.as_str(), "probe failed: {fault}");
+        }
+        if let Some((before, after)) = change.state {
+            let (before, after) = (before.as_str(), after.as_str());
+            info!(pool = %pool.name, engine = %name, before, state = after, "engine is {after}");
+        }
+        if let Some((State::Unhealthy, _)) = change.state {
+            watched.engine.tally.came_up(Instant::now());
+        }
+        let mut shown = (watched.engine.load.clone(), watched.engine.probed_at);
+        if let Some(load) = change.load {
+            watched.engine.tally.measured(began, &load);
+            shown = (Some(Arc::new(load)), Some(began));
+        }
+        watched.show(shown.0, shown.1);
+    }
+
+    fn publish(&mut self) {
+        let mut pools = Vec::with_capacity(self.pools.len());
+        for watched in &mut self.pools {
+            let engines = watched.engines.values();
+            let pool = PoolFleet {
+                name: Arc::clone(&watched.name),
+                discovered: watched.sources.iter().all(|source| source.heard),
+                current: watched.sources.iter().all(|s| s.heard && !s.failing),
+                engines: engines.map(|w| Arc::clone(&w.engine)).collect(),
+            };
+            let blind = pool.is_blind();
+            if blind && !watched.blind {
+                warn!(pool = %pool.name, "no engine's load is known: the pool goes by its own counts");
+            } else if watched.blind && !blind {
+                info!(pool = %pool.name, "engines tell their load again, or none is left in use");
+            }
+            watched.blind = blind;
+            pools.push(pool);
+        }
+        let fleet = Fleet { pools };
+        self.publish.send_replace(Arc::new(fleet));
+    }
+}

@@ -1,0 +1,193 @@
+//! Reads the JSON of a QIX engine's `GET /healthcheck` (Qlik's "healthcheck" endpoint). Only what
+//! placement needs; a field that is missing costs itself, not the reading, and one of another type is told besides.
+//! What is required: a JSON object with `mem` or `session`, or `saturated`, so that any other server's answer
+//! is told apart.
+
+use berth_scheduler::engine::{Load, Memory};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+/// Not an engine's healthcheck.
+#[derive(Debug, thiserror::Error)]
+pub enum HealthcheckError {
+    /// Not JSON, or not an object.
+    #[error("the healthcheck is not a JSON object: {0}")]
+    Json(#[from] serde_json::Error),
+    /// An object without anything of an engine's.
+    #[error("the healthcheck has neither mem, session nor saturated")]
+    Foreign,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    #[serde(default)]
+    mem: Field<Mem>,
+    #[serde(default)]
+    cpu: Field<Cpu>,
+    #[serde(default)]
+    session: Field<Session>,
+    #[serde(default)]
+    apps: Field<Apps>,
+    #[serde(default)]
+    saturated: Field<bool>,
+}
+
+#[derive(Deserialize)]
+struct Mem {
+    committed: f64,
+    free: f64,
+}
+
+#[derive(Deserialize)]
+struct Cpu {
+    total: f64,
+}
+
+#[derive(Deserialize)]
+struct Session {
+    active: u32,
+}
+
+#[derive(Deserialize)]
+struct Apps {
+    #[serde(default)]
+    in_memory_docs: Vec<String>,
+}
+
+/// One field of the answer.
+#[derive(Default)]
+enum Field<T> {
+    #[default]
+    Absent,
+    Malformed,
+    Told(T),
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Value::deserialize(deserializer)? {
+            Value::Null => Self::Absent,
+            value => serde_json::from_value(value).map_or(Self::Malformed, Self::Told),
+        })
+    }
+}
+
+impl<T> Field<T> {
+    /// What it tells; one that tells nothing sane is noted as malformed.
+    fn sane<R>(
+        self,
+        name: &'static str,
+        malformed: &mut Vec<&'static str>,
+        read: impl FnOnce(T) -> Option<R>,
+    ) -> Option<R> {
+        let read = match self {
+            Self::Absent => return None,
+            Self::Malformed => None,
+            Self::Told(value) => read(value),
+        };
+        if read.is_none() {
+            malformed.push(name);
+        }
+        read
+    }
+
+    const fn is_told(&self) -> bool {
+        matches!(self, Self::Told(_))
+    }
+}
+
+/// Parses the body of a healthcheck. With the load come the names of the fields that are malformed.
+///
+/// # Errors
+/// When it is not JSON, or nothing that an engine says.
+pub fn parse(body: &[u8]) -> Result<(Load, Vec<&'static str>), HealthcheckError> {
+    let body: Body = serde_json::from_slice(body)?;
+    if !body.mem.is_told() && !body.session.is_told() && !body.saturated.is_told() {
+        return Err(HealthcheckError::Foreign);
+    }
+    let mut malformed = Vec::new();
+    let memory = body.mem.sane("mem", &mut malformed, |m| {
+        let sane = m.committed >= 0.0 && m.free >= 0.0;
+        sane.then_some(Memory {
+            committed: m.committed,
+            free: m.free,
+        })
+    });
+    let cpu = body.cpu.sane("cpu", &mut malformed, |cpu| {
+        let sane = cpu.total.is_finite();
+        sane.then(|| cpu.total.clamp(0.0, 1.0))
+    });
+    let session = body.session;
+    let sessions = session.sane("session", &mut malformed, |s| Some(s.active));
+    let apps = body.apps;
+    let documents = apps.sane("apps", &mut malformed, |a| Some(a.in_memory_docs));
+    let mut documents = documents.unwrap_or_default();
+    documents.truncate(Load::MAX_DOCUMENTS);
+    documents.sort_unstable();
+    documents.dedup();
+    let saturated = body.saturated.sane("saturated", &mut malformed, Some);
+    let load = Load {
+        sessions,
+        memory,
+        cpu,
+        saturated: saturated.unwrap_or(false),
+        documents,
+    };
+    Ok((load, malformed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_an_engine_says() {
+        let (load, malformed) = parse(
+            br#"{"version":"12.1","started":"x","mem":{"committed":512.5,"allocated":600,"free":1500},
+            "cpu":{"total":0.25},"session":{"active":7,"total":9},"apps":{"active_docs":[],
+            "loaded_docs":[],"in_memory_docs":["sales.qvf","budget.qvf","sales.qvf"],"calls":3,"selections":0},
+            "users":{"active":1,"total":1},"cache":{"hits":1},"saturated":true}"#,
+        )
+        .unwrap();
+        assert!(malformed.is_empty());
+        assert_eq!(load.sessions, Some(7));
+        assert_eq!(load.cpu, Some(0.25));
+        assert_eq!(load.documents, ["budget.qvf", "sales.qvf"]);
+        assert!(load.holds("sales.qvf") && !load.holds("sales"));
+        assert!(load.saturated);
+        assert!((load.memory.unwrap().headroom() - 1500.0 / 2012.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_field_of_another_type_costs_only_itself() {
+        let text = br#"{"mem":"lots","cpu":[],"session":{"active":3},"apps":7,"saturated":null}"#;
+        let (load, malformed) = parse(text).unwrap();
+        assert_eq!(malformed, ["mem", "cpu", "apps"]);
+        assert_eq!(load.sessions, Some(3));
+        assert_eq!((load.memory, load.cpu), (None, None));
+    }
+
+    #[test]
+    fn other_answers_are_told_apart() {
+        for text in [
+            "",
+            "OK",
+            "[]",
+            "null",
+            "{}",
+            r#"{"status":"ok"}"#,
+            r#"{"mem":1"#,
+        ] {
+            assert!(parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn absurd_numbers_do_no_harm() {
+        let (load, malformed) =
+            parse(br#"{"mem":{"committed":-1,"free":2},"cpu":{"total":1e300}}"#).unwrap();
+        assert_eq!((load.memory, load.cpu), (None, Some(1.0)));
+        assert_eq!(malformed, ["mem"]);
+    }
+}

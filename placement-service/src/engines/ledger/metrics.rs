@@ -1,0 +1,60 @@
+//! What the ledger counts.
+
+use crate::core::metrics::registered;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The ledger's metrics; without a shared ledger there are none.
+pub(super) struct LedgerMetrics {
+    up: Gauge,
+    replicas: Gauge,
+    prober: Gauge,
+    failures: Counter,
+    reservations: Family<Outcome, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+impl LedgerMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        Self {
+            up: registered(
+                registry,
+                "ledger_up",
+                "1: the shared ledger answers and knows what this replica has",
+            ),
+            replicas: registered(registry, "ledger_replicas", "Replicas that are alive"),
+            prober: registered(registry, "ledger_prober", "1: this replica probes for all"),
+            failures: registered(
+                registry,
+                "ledger_failures",
+                "Times that the shared ledger was lost",
+            ),
+            reservations: registered(
+                registry,
+                "ledger_reservations",
+                "Placements under a limit, by what the shared ledger said",
+            ),
+        }
+    }
+
+    pub(super) fn reserved(&self, outcome: &'static str) {
+        self.reservations.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    pub(super) fn lost(&self) {
+        self.failures.inc();
+    }
+
+    pub(super) fn stand(&self, up: bool, replicas: u32, prober: bool) {
+        self.up.set(up.into());
+        self.replicas.set(replicas.into());
+        self.prober.set(prober.into());
+    }
+}

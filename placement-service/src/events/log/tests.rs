@@ -1,0 +1,176 @@
+//! Whose events they are, and that nobody waits for a service that ends.
+
+use super::*;
+use crate::config;
+use crate::core::clock::SystemClock;
+use crate::core::metrics::Metrics;
+use crate::sessions::{NewChild, NewSession};
+use berth_store::SessionStore;
+use berth_store::conformance::session_row;
+use berth_store::sqlite::SqliteStore;
+use berth_store::{EndCause, EventKind};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+struct World {
+    _dir: tempfile::TempDir,
+    store: Arc<SqliteStore>,
+    sessions: Arc<Sessions>,
+    events: Events,
+    /// Rings as the feed does.
+    newest: watch::Sender<u64>,
+}
+
+async fn world() -> World {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteStore::open(&dir.path().join("a.db")).await.unwrap());
+    let stores = Stores::whole(store.clone());
+    let config = config::load::from_text("").unwrap().config.session;
+    let metrics = Arc::new(Metrics::default());
+    let sessions = Sessions::start(stores.clone(), Arc::new(SystemClock), metrics, &config);
+    let (newest, news) = watch::channel(0);
+    let sessions = Arc::new(sessions.await.unwrap());
+    World {
+        events: Events::open(&stores, sessions.clone(), news).await.unwrap(),
+        _dir: dir,
+        store,
+        sessions,
+        newest,
+    }
+}
+
+fn query(w: &World, reader: Reader, wait: Duration) -> Query {
+    let log = w.events.id();
+    Query {
+        reader,
+        cursor: Some(Cursor { log, sequence: 0 }),
+        session: None,
+        wait,
+        limit: 10,
+    }
+}
+
+fn event(name: &str, runtime: &str, parent: Option<&str>) -> Event {
+    Event {
+        at_ms: 1,
+        kind: EventKind::Created,
+        session_ref: name.to_owned(),
+        account: "demo".to_owned(),
+        runtime: runtime.to_owned(),
+        cause: None,
+        parent_ref: parent.map(str::to_owned),
+        previous_ref: None,
+        result: None,
+    }
+}
+
+#[tokio::test]
+async fn a_runtime_hears_of_its_sessions_and_of_those_that_they_started() {
+    let w = world().await;
+    let mut parent = session_row(1);
+    parent.runtime = "flows".to_owned();
+    let begun = event(&parent.session_ref, "flows", None);
+    w.store.insert(&parent, None, &begun).await.unwrap();
+    let of_parent = event("child", "forms", Some(&parent.session_ref));
+    let of_nobody = event("other", "forms", Some("gone"));
+    let all = [of_parent, of_nobody, event("own", "forms", None)];
+    w.store.append(&all).await.unwrap();
+    for (runtime, heard) in [
+        ("flows", vec![parent.session_ref.as_str(), "child"]),
+        ("forms", vec!["child", "other", "own"]),
+        ("others", vec![]),
+    ] {
+        let reader = Reader::Runtime(runtime.to_owned());
+        let query = query(&w, reader, Duration::ZERO);
+        let page = w.events.read(&query).await.unwrap();
+        let told: Vec<_> = page.events.iter().map(|t| &t.event.session_ref).collect();
+        assert_eq!(told, heard, "{runtime}");
+        assert!(page.cursor.ends_with("-4"));
+    }
+    let family = Query {
+        session: Some(parent.session_ref.clone()),
+        ..query(&w, Reader::Operator, Duration::ZERO)
+    };
+    assert_eq!(w.events.read(&family).await.unwrap().events.len(), 2);
+}
+
+#[tokio::test]
+async fn a_runtime_hears_of_the_ends_of_children_after_their_parents_own() {
+    let here = world().await;
+    let (_, parent) = here.sessions.begin(NewSession::default()).await.unwrap();
+    let child = NewChild {
+        runtime: "flows".to_owned(),
+        idle_timeout: None,
+        claims: serde_json::Map::new(),
+    };
+    let child = here.sessions.start_child(&parent.session_ref, None, child);
+    let (_, child) = child.await.unwrap();
+    let end = here
+        .sessions
+        .end_ref(&parent.session_ref, EndCause::Operator);
+    assert!(end.await.unwrap());
+    let reader = Reader::Runtime("berth".to_owned());
+    let page = here
+        .events
+        .read(&query(&here, reader, Duration::ZERO))
+        .await;
+    let page = page.unwrap();
+    let ends = page.events.iter().filter_map(|told| {
+        let event = &told.event;
+        event.cause.map(|cause| (event.session_ref.as_str(), cause))
+    });
+    let ends: Vec<_> = ends.collect();
+    assert_eq!(
+        ends,
+        [
+            (parent.session_ref.as_str(), EndCause::Operator),
+            (child.session_ref.as_str(), EndCause::ParentEnded),
+        ]
+    );
+    // Another replica has heard of the parent's end, and of nothing before.
+    let there = world().await;
+    let sessions = &there.sessions;
+    sessions.hear_of_end(&parent.session_ref, "berth", EndCause::Operator);
+    let runtime = sessions.runtime_of(&parent.session_ref).await.unwrap();
+    assert_eq!(runtime.as_deref(), Some("berth"));
+}
+
+#[tokio::test]
+async fn what_concerns_nobody_wakes_nobody() {
+    let w = world().await;
+    let reader = Reader::Runtime("flows".to_owned());
+    let query = query(&w, reader, MINUTE);
+    let wrote = async {
+        for name in ["one", "two"] {
+            w.store
+                .append(&[event(name, "others", None)])
+                .await
+                .unwrap();
+            w.newest.send_modify(|newest| *newest += 1);
+            tokio::task::yield_now().await;
+        }
+        w.store
+            .append(&[event("mine", "flows", None)])
+            .await
+            .unwrap();
+        w.newest.send_modify(|newest| *newest += 1);
+    };
+    let (page, ()) = tokio::join!(w.events.read(&query), wrote);
+    let page = page.unwrap();
+    assert_eq!(page.events.len(), 1);
+    assert_eq!(page.events[0].event.session_ref, "mine");
+    assert!(page.cursor.ends_with("-3"));
+}
+
+#[tokio::test]
+async fn a_service_that_ends_lets_nobody_wait() {
+    let w = world().await;
+    let query = query(&w, Reader::Operator, MINUTE);
+    let end = async {
+        tokio::task::yield_now().await;
+        w.events.end();
+    };
+    let page = async { tokio::join!(w.events.read(&query), end) };
+    let (page, ()) = tokio::time::timeout(MINUTE / 6, page).await.unwrap();
+    assert_eq!(page.unwrap().events, []);
+}

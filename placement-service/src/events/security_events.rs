@@ -1,0 +1,285 @@
+//! Takes security events (RFC 8417, pushed by RFC 8935) from those who are trusted, and ends the sessions that
+//! they are about. From CAEP 1.0: `session-revoked`; from RISC 1.0: `account-disabled`, `account-purged` and
+//! `sessions-revoked`. Other events are taken and ignored, as the standards want. Knows nothing of HTTP.
+
+mod error;
+pub mod set;
+pub mod subject;
+
+use crate::config::{AccountBy, Jwks, SecurityEvents as Config, Transmitter};
+use crate::core::clock::Clock;
+use crate::core::log_sampler::LogSampler;
+use crate::core::metrics::registered;
+use crate::events::remote_keys::{KeysUnavailable, PublicKeys, RemoteKeys};
+use crate::events::webhooks::caep::SESSION_REVOKED;
+use crate::sessions::{Sessions, Whose, to_the_end};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use berth_store::{Coordination, EndCause, StoreError};
+pub use error::SetError;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use set::{Claims, UnverifiedSet};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use subject::{Subject, User};
+
+/// RISC 1.0 section 2: about an account, never about one session.
+const OF_ACCOUNT: &[&str] = &[
+    "https://schemas.openid.net/secevent/risc/event-type/account-disabled",
+    "https://schemas.openid.net/secevent/risc/event-type/account-purged",
+    "https://schemas.openid.net/secevent/risc/event-type/sessions-revoked",
+];
+/// Seconds by which clocks may differ.
+const LEEWAY_S: u64 = 60;
+
+/// Why a token was not acted on.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTaken {
+    /// It is at fault.
+    #[error(transparent)]
+    Set(#[from] SetError),
+    /// Its signer's keys cannot be had: later perhaps.
+    #[error(transparent)]
+    Keys(#[from] KeysUnavailable),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What became of a token that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Ended,
+    /// Nobody who is known here, or whose sessions are over.
+    UnknownSubject,
+    /// No event that ends anything.
+    Ignored,
+    /// It came before.
+    Replayed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    /// A name of the configuration, or nothing for a token of nobody known.
+    transmitter: String,
+    outcome: &'static str,
+}
+
+/// The receiver.
+pub struct SecurityEvents {
+    audience: String,
+    max_age_s: u64,
+    transmitters: Vec<(Transmitter, RemoteKeys)>,
+    sessions: Arc<Sessions>,
+    shared: Arc<dyn Coordination>,
+    clock: Arc<dyn Clock>,
+    taken: Family<Labels, Counter>,
+    /// Of tokens that change nothing.
+    cheap_refusals: LogSampler,
+}
+
+impl SecurityEvents {
+    /// Of the configuration. `keys` are those of its transmitters that have no URL, in their order.
+    pub fn new(
+        config: &Config,
+        keys: Vec<Option<PublicKeys>>,
+        sessions: Arc<Sessions>,
+        shared: Arc<dyn Coordination>,
+        clock: Arc<dyn Clock>,
+        registry: &mut Registry,
+    ) -> Result<Self, reqwest::Error> {
+        let mut transmitters = Vec::new();
+        for (transmitter, keys) in config.transmitters.iter().zip(keys) {
+            let keys = match &transmitter.jwks {
+                Jwks::Url(url) => RemoteKeys::at(url.clone())?,
+                Jwks::File(_) | Jwks::Inline(_) => RemoteKeys::given(keys.unwrap_or_default()),
+            };
+            transmitters.push((transmitter.clone(), keys));
+        }
+        Ok(Self {
+            audience: config.audience.clone(),
+            max_age_s: config.max_age.as_secs(),
+            transmitters,
+            sessions,
+            shared,
+            clock,
+            taken: registered(
+                registry,
+                "security_events",
+                "Security events received, by transmitter and outcome",
+            ),
+            cheap_refusals: LogSampler::new("security-event"),
+        })
+    }
+
+    /// Takes a token. `Ok` also when there was nothing to do: the transmitter has done its part.
+    pub async fn receive(&self, token: &[u8]) -> Result<(), NotTaken> {
+        let mut transmitter = "";
+        let outcome = self.take(token, &mut transmitter).await;
+        let word = match &outcome {
+            Ok(Outcome::Ended) => "ended",
+            Ok(Outcome::UnknownSubject) => "unknown-subject",
+            Ok(Outcome::Ignored) => "ignored",
+            Ok(Outcome::Replayed) => "replayed",
+            Err(NotTaken::Set(error)) => error.code,
+            Err(NotTaken::Keys(_)) => "keys-unavailable",
+            Err(NotTaken::Store(_)) => "store-down",
+        };
+        // Anybody may push tokens that are none, and those that somebody has taken down.
+        let is_new = matches!(&outcome, Ok(outcome) if *outcome != Outcome::Replayed);
+        if is_new || self.cheap_refusals.admit() {
+            tracing::info!(target: "berth::audit", event = "security-event", transmitter, outcome = word,
+                fault = outcome.as_ref().err().map(tracing::field::display));
+        }
+        let labels = Labels {
+            transmitter: transmitter.to_owned(),
+            outcome: word,
+        };
+        self.taken.get_or_create(&labels).inc();
+        outcome.map(drop)
+    }
+
+    async fn take<'a>(&'a self, token: &[u8], name: &mut &'a str) -> Result<Outcome, NotTaken> {
+        let set = UnverifiedSet::parse(token)?;
+        let issuer = |(t, _): &&(Transmitter, RemoteKeys)| t.issuer == set.claims.issuer;
+        let known = self.transmitters.iter().find(issuer);
+        let (transmitter, keys) = known.ok_or(SetError {
+            code: "invalid_issuer",
+            words: "iss is not known here",
+        })?;
+        *name = &transmitter.name;
+        verify(&set, keys).await?;
+        self.check(&set.claims)?;
+        self.act(transmitter, &set.claims).await
+    }
+
+    /// What a genuine token must be besides.
+    fn check(&self, claims: &Claims) -> Result<(), SetError> {
+        let now = self.clock.now_s();
+        if !claims.audience.contains(&self.audience) {
+            return Err(SetError {
+                code: "invalid_audience",
+                words: "aud is not the receiver's",
+            });
+        }
+        if claims.issued_at > now.saturating_add(LEEWAY_S) {
+            return Err(SetError::request("iat is in the future"));
+        }
+        if claims.issued_at.saturating_add(self.max_age_s) < now {
+            return Err(SetError::request("iat is too long ago"));
+        }
+        if claims.expires_at.is_some_and(|end| end + LEEWAY_S <= now) {
+            return Err(SetError::request("exp is past"));
+        }
+        Ok(())
+    }
+
+    /// Only sessions begun before the token are ended, so that it does no harm when it comes again. It is
+    /// remembered afterwards: a token that met a failing store must count when it comes again.
+    async fn act(&self, transmitter: &Transmitter, claims: &Claims) -> Result<Outcome, NotTaken> {
+        let of_account = claims
+            .events
+            .keys()
+            .any(|e| OF_ACCOUNT.contains(&e.as_str()));
+        if !of_account && !claims.events.contains_key(SESSION_REVOKED) {
+            return Ok(Outcome::Ignored);
+        }
+        let whose = claims.subject.as_ref();
+        let whose = whose.and_then(|subject| whose_sessions(transmitter, subject, of_account));
+        let begun_by_ms = claims.issued_at.saturating_add(LEEWAY_S) * 1000;
+        let mut ended = 0;
+        for whose in whose.unwrap_or_default() {
+            let (sessions, cause) = (self.sessions.clone(), EndCause::SecurityEvent);
+            let ending = async move { sessions.end_theirs(&whose, begun_by_ms, cause).await };
+            ended += to_the_end(ending).await?;
+        }
+        let (now_ms, forget_s) = (self.clock.now_ms(), self.max_age_s + LEEWAY_S);
+        let forget_ms = claims.issued_at.saturating_add(forget_s) * 1000;
+        let first = self.shared.once(&memory(claims), now_ms, forget_ms).await?;
+        Ok(match (first, ended) {
+            (_, 1..) => Outcome::Ended,
+            (true, 0) => Outcome::UnknownSubject,
+            (false, 0) => Outcome::Replayed,
+        })
+    }
+}
+
+async fn verify(set: &UnverifiedSet, keys: &RemoteKeys) -> Result<(), NotTaken> {
+    let key = keys.find(set.kid.as_deref(), set.algorithm).await?;
+    let key = key.ok_or(SetError::key("no key of that kid and alg is known"))?;
+    let (signature, message) = (&set.signature, set.message.as_bytes());
+    let genuine = jsonwebtoken::crypto::verify(signature, message, &key, set.algorithm);
+    if genuine.unwrap_or(false) {
+        return Ok(());
+    }
+    Err(NotTaken::Set(SetError {
+        code: "authentication_failed",
+        words: "the signature does not verify",
+    }))
+}
+
+/// What a token is remembered by. Its parts are the transmitter's: a hash has a known length.
+fn memory(claims: &Claims) -> String {
+    let digest = Sha256::digest(format!("{}\n{}", claims.issuer, claims.id));
+    format!("set/{}", URL_SAFE_NO_PAD.encode(digest))
+}
+
+/// Whose sessions a subject is, in the terms that the transmitter is trusted to use; the first that there are any
+/// of counts. `None`: nobody's.
+fn whose_sessions(
+    transmitter: &Transmitter,
+    subject: &Subject,
+    of_account: bool,
+) -> Option<Vec<Whose>> {
+    let user = |user: &User| user_of(transmitter, user);
+    match subject {
+        Subject::User(named) => Some(vec![user(named)?]),
+        Subject::Both { user: named, .. } if of_account => Some(vec![user(named)?]),
+        Subject::Session(_) if of_account => None,
+        Subject::Session(session) => Some(session_of(transmitter, session, None)),
+        Subject::Both {
+            session,
+            user: named,
+        } => Some(session_of(transmitter, session, Some(user(named)?))),
+    }
+}
+
+fn user_of(transmitter: &Transmitter, user: &User) -> Option<Whose> {
+    match (user, &transmitter.provider, transmitter.account_by) {
+        (User::Issued { issuer, .. }, ..) if *issuer != transmitter.issuer => None,
+        (User::Issued { subject, .. }, Some(provider), _) => Some(Whose::Provided {
+            provider: provider.clone(),
+            subject: subject.clone(),
+        }),
+        (User::Issued { subject, .. }, None, Some(AccountBy::Sub)) => {
+            Some(Whose::Account(subject.clone()))
+        }
+        (User::Account(account), None, Some(AccountBy::Sub)) => {
+            let (name, _) = account.rsplit_once('@')?;
+            Some(Whose::Account(name.to_owned()))
+        }
+        (User::Account(mail) | User::Email(mail), None, Some(AccountBy::Email)) => {
+            Some(Whose::Account(mail.clone()))
+        }
+        _ => None,
+    }
+}
+
+/// A session by the name that it has here, and by the provider's, where there is one.
+fn session_of(transmitter: &Transmitter, session: &str, user: Option<Whose>) -> Vec<Whose> {
+    let user = user.map(Box::new);
+    let mut all = vec![Whose::Session {
+        session_ref: session.to_owned(),
+        user: user.clone(),
+    }];
+    if let Some(provider) = &transmitter.provider {
+        all.push(Whose::ProvidedSession {
+            provider: provider.clone(),
+            session: session.to_owned(),
+            user,
+        });
+    }
+    all
+}

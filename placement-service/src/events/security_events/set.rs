@@ -1,0 +1,177 @@
+//! Reads a security event token (RFC 8417) as far as that goes without its signer's keys: everything about it
+//! comes from outside and is checked here. Whether it is genuine, and what follows, is decided elsewhere.
+
+use super::error::SetError;
+use super::subject::Subject;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::Algorithm;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// The longest `jti` and `kid`, in bytes.
+const MAX_NAME: usize = 1024;
+
+/// A token whose signature nobody has looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnverifiedSet {
+    pub algorithm: Algorithm,
+    pub kid: Option<String>,
+    /// What is signed, and the signature in base64url.
+    pub message: String,
+    pub signature: String,
+    pub claims: Claims,
+}
+
+/// What a token says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claims {
+    pub issuer: String,
+    pub audience: Vec<String>,
+    /// Unix seconds.
+    pub issued_at: u64,
+    /// Unix seconds. RFC 8417 section 2.2 advises against it; who says it is taken at his word.
+    pub expires_at: Option<u64>,
+    pub id: String,
+    /// By their URIs.
+    pub events: BTreeMap<String, Map<String, Value>>,
+    /// Whom it is about; `None`: in a way that is not known here.
+    pub subject: Option<Subject>,
+}
+
+#[derive(Deserialize)]
+struct RawHeader {
+    alg: String,
+    #[serde(default)]
+    typ: Option<String>,
+    #[serde(default)]
+    kid: Option<String>,
+    #[serde(default)]
+    crit: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct RawClaims {
+    iss: Option<String>,
+    aud: Option<Audience>,
+    iat: Option<f64>,
+    exp: Option<f64>,
+    jti: Option<String>,
+    events: Option<BTreeMap<String, Map<String, Value>>>,
+    sub_id: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl UnverifiedSet {
+    /// Reads the compact form.
+    pub fn parse(token: &[u8]) -> Result<Self, SetError> {
+        let not_a_token = SetError::request("the body is not a signed token");
+        let token = std::str::from_utf8(token).map_err(|_| not_a_token)?;
+        let (message, signature) = token.rsplit_once('.').ok_or(not_a_token)?;
+        let (header, claims) = message.split_once('.').ok_or(not_a_token)?;
+        let header = decoded(header).ok_or(not_a_token)?;
+        let header: RawHeader = serde_json::from_slice(&header).map_err(|_| not_a_token)?;
+        let algorithm = algorithm(&header.alg)?;
+        check_header(&header)?;
+        let signed = decoded(signature).is_some_and(|signature| !signature.is_empty());
+        let claims = decoded(claims).filter(|_| signed).ok_or(not_a_token)?;
+        Ok(Self {
+            algorithm,
+            kid: header.kid,
+            message: message.to_owned(),
+            signature: signature.to_owned(),
+            claims: Claims::parse(&claims)?,
+        })
+    }
+}
+
+/// Only what a public key verifies. A name that is a shared secret's algorithm would let whoever knows the
+/// public key sign, `none` anybody.
+fn algorithm(name: &str) -> Result<Algorithm, SetError> {
+    let algorithm = name.parse::<Algorithm>().ok();
+    let symmetric = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
+    let asymmetric = algorithm.filter(|algorithm| !symmetric.contains(algorithm));
+    asymmetric.ok_or(SetError::key("alg is not accepted"))
+}
+
+fn check_header(header: &RawHeader) -> Result<(), SetError> {
+    // RFC 8417 section 2.3 advises the type, the Shared Signals Framework demands it: a token that is for
+    // something else must not pass. RFC 7515 section 4.1.9: `application/` may be left out, case is no matter.
+    let typ = header
+        .typ
+        .as_deref()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    if typ.strip_prefix("application/").unwrap_or(&typ) != "secevent+jwt" {
+        return Err(SetError::request("typ is not secevent+jwt"));
+    }
+    if header.crit.is_some() {
+        return Err(SetError::request("crit names what is not understood"));
+    }
+    if header.kid.as_ref().is_some_and(|kid| kid.len() > MAX_NAME) {
+        return Err(SetError::key("kid is too long"));
+    }
+    Ok(())
+}
+
+impl Claims {
+    /// Reads the claims, each with its own fault.
+    pub fn parse(json: &[u8]) -> Result<Self, SetError> {
+        let raw: RawClaims = serde_json::from_slice(json)
+            .map_err(|_| SetError::request("the claims are not those of a security event"))?;
+        let events = raw.events.unwrap_or_default();
+        let subject = match raw.sub_id {
+            Some(subject) => Subject::parse(&subject)?,
+            // Before the standard was final the subject was a member of the event.
+            None => match events.values().find_map(|event| event.get("subject")) {
+                Some(subject) => Subject::parse(subject)?,
+                None => None,
+            },
+        };
+        let jti = raw.jti.filter(|jti| !jti.is_empty());
+        let claims = Self {
+            issuer: raw.iss.ok_or(SetError::request("iss is missing"))?,
+            audience: match raw.aud {
+                None => return Err(SetError::request("aud is missing")),
+                Some(Audience::One(audience)) => vec![audience],
+                Some(Audience::Several(audience)) => audience,
+            },
+            issued_at: seconds(raw.iat.ok_or(SetError::request("iat is missing"))?)?,
+            expires_at: raw.exp.map(seconds).transpose()?,
+            id: jti.ok_or(SetError::request("jti is missing"))?,
+            events,
+            subject,
+        };
+        if claims.id.len() > MAX_NAME {
+            return Err(SetError::request("jti is too long"));
+        }
+        if claims.events.is_empty() {
+            return Err(SetError::request("events is missing"));
+        }
+        Ok(claims)
+    }
+}
+
+/// A NumericDate (RFC 7519 section 2), which may have a fraction.
+fn seconds(date: f64) -> Result<u64, SetError> {
+    // Up to the year 9999.
+    let sane = (0.0..253_402_300_800.0).contains(&date);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let whole = date as u64;
+    sane.then_some(whole)
+        .ok_or(SetError::request("iat or exp is not a date"))
+}
+
+fn decoded(part: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(part).ok()
+}
+
+#[cfg(test)]
+mod tests;

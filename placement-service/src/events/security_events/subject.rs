@@ -1,0 +1,163 @@
+//! Whom a security event is about, as its transmitter says it: RFC 9493, and the complex subject of the Shared
+//! Signals Framework. Which sessions that is, is decided elsewhere.
+
+use super::error::SetError;
+use serde_json::{Map, Value};
+
+/// A name of a user, in one of the forms that can be understood here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum User {
+    /// `iss_sub`.
+    Issued { issuer: String, subject: String },
+    /// `email`.
+    Email(String),
+    /// `account`: `acct:user@host`, without the `acct:`.
+    Account(String),
+}
+
+/// A user, a session, or a session of a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    User(User),
+    /// `opaque`.
+    Session(String),
+    /// Both must be right.
+    Both {
+        session: String,
+        user: User,
+    },
+}
+
+/// What one identifier names.
+enum Named {
+    User(User),
+    Opaque(String),
+}
+
+impl Subject {
+    /// `None`: in a form that is not known here, so it names nobody. Of a complex subject, `user` and `session`
+    /// count; what else it says (device, tenant) is not known of sessions here.
+    pub fn parse(json: &Value) -> Result<Option<Self>, SetError> {
+        let map = json.as_object().ok_or(MALFORMED)?;
+        let complex = match map.get("format") {
+            Some(format) => format.as_str().ok_or(MALFORMED)? == "complex",
+            None => map.contains_key("user") || map.contains_key("session"),
+        };
+        if !complex {
+            return Ok(simple(map)?.map(|named| match named {
+                Named::User(user) => Self::User(user),
+                Named::Opaque(session) => Self::Session(session),
+            }));
+        }
+        let member = |name: &str| match map.get(name) {
+            None => Ok(None),
+            Some(member) => simple(member.as_object().ok_or(MALFORMED)?).map(Some),
+        };
+        Ok(match (member("user")?, member("session")?) {
+            (Some(Some(Named::User(user))), None) => Some(Self::User(user)),
+            (None, Some(Some(Named::Opaque(session)))) => Some(Self::Session(session)),
+            (Some(Some(Named::User(user))), Some(Some(Named::Opaque(session)))) => {
+                Some(Self::Both { session, user })
+            }
+            // A member that is there and cannot be understood matches nobody.
+            _ => None,
+        })
+    }
+}
+
+const MALFORMED: SetError = SetError::request("sub_id is malformed");
+
+fn simple(map: &Map<String, Value>) -> Result<Option<Named>, SetError> {
+    let text = |name: &str| {
+        let text = map.get(name).and_then(Value::as_str);
+        let text = text.filter(|text| !text.is_empty());
+        text.map(str::to_owned).ok_or(MALFORMED)
+    };
+    Ok(Some(match text("format")?.as_str() {
+        "opaque" => Named::Opaque(text("id")?),
+        "email" => Named::User(User::Email(text("email")?)),
+        "iss_sub" => Named::User(User::Issued {
+            issuer: text("iss")?,
+            subject: text("sub")?,
+        }),
+        "account" => {
+            let uri = text("uri")?;
+            let account = uri.strip_prefix("acct:").filter(|rest| rest.contains('@'));
+            Named::User(User::Account(account.ok_or(MALFORMED)?.to_owned()))
+        }
+        _ => return Ok(None),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parse(json: Value) -> Result<Option<Subject>, SetError> {
+        Subject::parse(&json)
+    }
+
+    #[test]
+    fn every_known_form_is_read() {
+        let user = || json!({"format": "iss_sub", "iss": "i", "sub": "s"});
+        let issued = || User::Issued {
+            issuer: "i".to_owned(),
+            subject: "s".to_owned(),
+        };
+        let session = || json!({"format": "opaque", "id": "x"});
+        let named = |user| Ok(Some(Subject::User(user)));
+        assert_eq!(parse(user()), named(issued()));
+        let email = json!({"format": "email", "email": "a@b"});
+        assert_eq!(parse(email), named(User::Email("a@b".to_owned())));
+        let account = json!({"format": "account", "uri": "acct:a@b"});
+        assert_eq!(parse(account), named(User::Account("a@b".to_owned())));
+        let of_session = Ok(Some(Subject::Session("x".to_owned())));
+        assert_eq!(parse(session()), of_session);
+        let complex = |more: Value| {
+            let mut complex = json!({"format": "complex", "tenant": session()});
+            complex
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            parse(complex)
+        };
+        assert_eq!(complex(json!({"user": user()})), named(issued()));
+        assert_eq!(complex(json!({"session": session()})), of_session);
+        let both = Ok(Some(Subject::Both {
+            session: "x".to_owned(),
+            user: issued(),
+        }));
+        assert_eq!(complex(json!({"user": user(), "session": session()})), both);
+        let old = json!({"user": user(), "session": session()});
+        assert_eq!(parse(old), both, "without a format, as it was before");
+    }
+
+    #[test]
+    fn what_is_not_known_names_nobody_and_what_is_malformed_is_a_fault() {
+        for nobody in [
+            json!({"format": "phone_number", "phone_number": "+1"}),
+            json!({"format": "complex", "device": {"format": "opaque", "id": "x"}}),
+            json!({"format": "complex", "user": {"format": "did", "url": "x"},
+                   "session": {"format": "opaque", "id": "x"}}),
+            json!({"format": "complex", "user": {"format": "email", "email": "a@b"},
+                   "session": {"format": "jwt_id", "iss": "i", "jti": "j"}}),
+        ] {
+            assert_eq!(parse(nobody), Ok(None));
+        }
+        for malformed in [
+            json!("a@b"),
+            json!({}),
+            json!({"format": 5}),
+            json!({"format": "opaque"}),
+            json!({"format": "opaque", "id": ""}),
+            json!({"format": "opaque", "id": 7}),
+            json!({"format": "account", "uri": "https://a@b"}),
+            json!({"format": "iss_sub", "iss": "i"}),
+            json!({"format": "complex", "user": "a@b"}),
+            json!({"format": "complex", "session": {"format": "opaque"}}),
+        ] {
+            assert_eq!(parse(malformed), Err(MALFORMED));
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The end of a session as a security event token, pushed to its receiver.
+//!
+//! From RFC 8417 (SET): the claims `iss`, `iat`, `jti`, `aud`, `events`, and the type `secevent+jwt`. From RFC
+//! 9493: the subject's form, `sub_id` with `format`. From the Shared Signals Framework 1.0: that there is a
+//! `sub_id` and no `sub` and no `exp`, and the complex subject of a `session` and a `user`. From CAEP 1.0: the
+//! event `session-revoked` and its members; `event_timestamp` is in seconds. From RFC 8935 (push): the content
+//! type, that any 2xx takes it, and that a 400 with an `err` will not change.
+
+use berth_store::{EndCause, Event};
+use serde_json::{Value, json};
+
+/// CAEP 1.0 section 3.1.
+pub const SESSION_REVOKED: &str =
+    "https://schemas.openid.net/secevent/caep/event-type/session-revoked";
+/// RFC 8417 section 2.3 and RFC 8935 section 2.1, without and with its `application/`.
+pub const TOKEN_TYPE: &str = "secevent+jwt";
+pub const CONTENT_TYPE: &str = "application/secevent+jwt";
+/// The codes of RFC 8935 section 2.4.
+pub const ERRORS: &[&str] = &[
+    "invalid_request",
+    "invalid_key",
+    "invalid_issuer",
+    "invalid_audience",
+    "authentication_failed",
+    "access_denied",
+];
+
+/// The claims that tell of an end; `None` for an event of another kind. The same for each attempt: `iat` is the
+/// time of the event.
+pub(super) fn claims(event: &Event, id: &str, issuer: &str, audience: &str) -> Option<Value> {
+    let cause = event.cause?;
+    let at_s = event.at_ms / 1000;
+    Some(json!({
+        "iss": issuer,
+        "aud": audience,
+        "jti": id,
+        "iat": at_s,
+        "sub_id": {
+            "format": "complex",
+            "session": { "format": "opaque", "id": event.session_ref },
+            "user": { "format": "iss_sub", "iss": issuer, "sub": event.account },
+        },
+        "events": {
+            SESSION_REVOKED: {
+                "event_timestamp": at_s,
+                "initiating_entity": initiator(cause),
+                "reason_admin": { "en": cause.as_str() },
+            },
+        },
+    }))
+}
+
+/// CAEP 1.0 section 2: `admin`, `user`, `policy` or `system`.
+const fn initiator(cause: EndCause) -> &'static str {
+    match cause {
+        EndCause::Logout | EndCause::LoginAgain => "user",
+        EndCause::IdleTimeout | EndCause::AbsoluteTimeout | EndCause::SessionLimit => "policy",
+        EndCause::AccountLocked
+        | EndCause::PasswordChanged
+        | EndCause::RolesChanged
+        | EndCause::Operator => "admin",
+        EndCause::BackChannel
+        | EndCause::SecurityEvent
+        | EndCause::Completed
+        | EndCause::ParentEnded
+        | EndCause::Other => "system",
+    }
+}
+
+/// The code in a receiver's refusal, if it is one of the known.
+pub(super) fn error_code(body: &[u8]) -> Option<&'static str> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let err = body.get("err")?.as_str()?;
+    ERRORS.iter().find(|code| **code == err).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use berth_store::conformance::{event, session_row};
+
+    #[test]
+    fn only_an_end_is_told_and_every_cause_has_an_initiator() {
+        let mut event = event(&session_row(1), None);
+        assert_eq!(claims(&event, "id", "iss", "aud"), None);
+        for cause in EndCause::ALL {
+            event.cause = Some(cause);
+            let claims = claims(&event, "id", "iss", "aud").unwrap();
+            let told = &claims["events"][SESSION_REVOKED];
+            let initiator = told["initiating_entity"].as_str().unwrap();
+            assert!(["admin", "user", "policy", "system"].contains(&initiator));
+            assert_eq!(told["reason_admin"]["en"], cause.as_str());
+            assert_eq!(claims["iat"], event.at_ms / 1000);
+            assert!(claims.get("sub").is_none() && claims.get("exp").is_none());
+        }
+    }
+
+    #[test]
+    fn only_known_codes_are_repeated() {
+        let code = |text: &str| error_code(text.as_bytes());
+        assert_eq!(code("{\"err\":\"invalid_key\"}"), Some("invalid_key"));
+        assert_eq!(code("{\"err\":\"hunter2\"}"), None);
+        assert_eq!(code("{\"error\":\"invalid_key\"}"), None);
+        assert_eq!(code("invalid_key"), None);
+    }
+}

@@ -1,0 +1,149 @@
+//! One webhook, and one attempt to tell it of an event. Decides what is sent and what the answer means; not when,
+//! nor how often.
+
+use super::{caep, signature};
+use crate::config::{Webhook, WebhookFormat};
+use crate::core::clock::Clock;
+use crate::core::http_client;
+use crate::core::secret::Secret;
+use crate::events::log::Told;
+use crate::sessions::tokens::Tokens;
+use berth_store::Event;
+use berth_store::{Cursor, LogId};
+use reqwest::{RequestBuilder, StatusCode, header};
+use std::sync::Arc;
+
+/// Names the event, the same at each attempt: whoever gets it twice can tell.
+const ID_HEADER: &str = "berth-event-id";
+/// More of a refusal than is looked at, in bytes.
+const MAX_REFUSAL: usize = 4096;
+
+/// A webhook of the configuration, ready to be told.
+pub(super) struct Hook {
+    pub(super) config: Webhook,
+    secret: Option<Secret>,
+    client: reqwest::Client,
+    log: LogId,
+    tokens: Arc<Tokens>,
+    clock: Arc<dyn Clock>,
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// For operators. Nothing that the receiver said but constants.
+    pub(super) words: String,
+    /// Another attempt will not do better.
+    pub(super) permanent: bool,
+}
+
+impl Failure {
+    fn passing(words: impl Into<String>) -> Self {
+        Self {
+            words: words.into(),
+            permanent: false,
+        }
+    }
+
+    fn permanent(words: impl Into<String>) -> Self {
+        Self {
+            words: words.into(),
+            permanent: true,
+        }
+    }
+}
+
+impl Hook {
+    pub(super) fn new(
+        config: Webhook,
+        secret: Option<Secret>,
+        log: LogId,
+        tokens: Arc<Tokens>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, reqwest::Error> {
+        let limit = config.timeout;
+        let client = http_client::client().connect_timeout(limit).timeout(limit);
+        Ok(Self {
+            client: client.user_agent("berth").build()?,
+            config,
+            secret,
+            log,
+            tokens,
+            clock,
+        })
+    }
+
+    /// Whether the webhook is told of such an event.
+    pub(super) fn wants(&self, event: &Event) -> bool {
+        let kinds = &self.config.events;
+        let told = self.config.format == WebhookFormat::Json || event.cause.is_some();
+        told && (kinds.is_empty() || kinds.contains(&event.kind))
+    }
+
+    /// Tells it once.
+    pub(super) async fn attempt(&self, sequence: u64, event: &Event) -> Result<(), Failure> {
+        let log = self.log;
+        let id = Cursor { log, sequence }.to_string();
+        let request = self.client.post(&self.config.url).header(ID_HEADER, &id);
+        let request = match self.config.format {
+            WebhookFormat::Json => self.json(request, id, event),
+            WebhookFormat::Caep => self.caep(request, &id, event),
+        };
+        let answer = request?.send().await;
+        let answer = answer.map_err(|e| Failure::passing(http_client::cause(&e)))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let words = format!("status {}", status.as_u16());
+        if status != StatusCode::BAD_REQUEST || self.config.format != WebhookFormat::Caep {
+            return Err(Failure::passing(words));
+        }
+        let body = http_client::body(answer, MAX_REFUSAL).await.ok().flatten();
+        Err(match body.and_then(|body| caep::error_code(&body)) {
+            Some(code) => Failure::permanent(format!("{words}, {code}")),
+            None => Failure::passing(words),
+        })
+    }
+
+    fn json(
+        &self,
+        request: RequestBuilder,
+        cursor: String,
+        event: &Event,
+    ) -> Result<RequestBuilder, Failure> {
+        let event = event.clone();
+        let body = serde_json::to_vec(&Told { cursor, event });
+        let body = body.map_err(|e| Failure::permanent(e.to_string()))?;
+        let request = request.header(header::CONTENT_TYPE, "application/json");
+        let request = match &self.secret {
+            Some(secret) => {
+                let signature = signature::of(secret, self.clock.now_s(), &body);
+                request.header(signature::HEADER, signature)
+            }
+            None => request,
+        };
+        Ok(request.body(body))
+    }
+
+    fn caep(
+        &self,
+        request: RequestBuilder,
+        id: &str,
+        event: &Event,
+    ) -> Result<RequestBuilder, Failure> {
+        let audience = self.config.audience.as_deref().unwrap_or_default();
+        let claims = caep::claims(event, id, self.tokens.issuer(), audience);
+        let claims = claims.ok_or_else(|| Failure::permanent("not the end of a session"))?;
+        let token = self.tokens.sign_event(&claims);
+        let token = token.map_err(|e| Failure::passing(e.to_string()))?;
+        let request = match &self.secret {
+            Some(secret) => request.bearer_auth(secret.reveal()),
+            None => request,
+        };
+        let request = request.header(header::CONTENT_TYPE, caep::CONTENT_TYPE);
+        Ok(request
+            .header(header::ACCEPT, "application/json")
+            .body(token))
+    }
+}

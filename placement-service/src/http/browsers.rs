@@ -1,0 +1,12 @@
+//! What browsers ask for: logging in and out, the session, pages and scripts.
+
+pub(super) mod assets;
+pub(super) mod cookies;
+pub mod cross_site;
+pub(super) mod device_cookie;
+pub(super) mod login;
+pub mod login_form;
+mod login_response;
+pub(super) mod oidc;
+pub(super) mod pages;
+pub(super) mod session;

@@ -1,0 +1,121 @@
+//! `GET /berth/{file}`: the browser module (S19), ES modules that import each other by relative paths.
+//! Browsers keep them and ask each time whether they are still the same, so that a new release is never
+//! mixed with files of the one before.
+
+use crate::http::openapi::{BROWSERS, Refused};
+use crate::http::problem::HttpProblem;
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::sync::LazyLock;
+
+struct Asset {
+    name: &'static str,
+    text: &'static str,
+    /// RFC 9110 section 8.8.3: quoted.
+    etag: String,
+}
+
+macro_rules! assets {
+    ($($name:literal)+) => {
+        [$(Asset::new($name, include_str!(concat!("../../../assets/berth/", $name))),)+]
+    };
+}
+
+static ASSETS: LazyLock<[Asset; 11]> = LazyLock::new(|| {
+    assets! {
+        "session.js" "state.js" "retry.js" "socket.js" "backoff.js" "watch.js" "plan.js"
+        "login.js" "warning.js" "dialog.js" "texts.js"
+    }
+});
+
+impl Asset {
+    fn new(name: &'static str, text: &'static str) -> Self {
+        let mut etag = String::from("\"");
+        for byte in Sha256::digest(text).iter().take(16) {
+            // Writing to a String cannot fail.
+            let _ = write!(etag, "{byte:02x}");
+        }
+        etag.push('"');
+        Self { name, text, etag }
+    }
+
+    /// RFC 9110 section 13.1.2: a list, compared weakly, as proxies may have marked it.
+    fn is_what_they_have(&self, headers: &HeaderMap) -> bool {
+        let all = headers.get_all(header::IF_NONE_MATCH).iter();
+        all.filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .map(|tag| tag.trim().trim_start_matches("W/"))
+            .any(|tag| tag == self.etag || tag == "*")
+    }
+}
+
+/// `GET /berth/{file}`.
+#[utoipa::path(get, path = "/berth/{file}", tag = BROWSERS,
+    params(("file" = String, Path, description = "Such as `session.js`"),
+        ("if-none-match" = Option<String>, Header, description = "What the browser has")),
+    responses((status = 200, description = "The module", body = String, content_type = "text/javascript"), (status = 304, description = "The same as before"), Refused<404>))]
+pub(in crate::http) async fn file(
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, HttpProblem> {
+    let Path(name) = path.map_err(|_| HttpProblem::not_found())?;
+    let asset = ASSETS.iter().find(|asset| asset.name == name);
+    let asset = asset.ok_or_else(HttpProblem::not_found)?;
+    let caching = [
+        (header::ETAG, asset.etag.as_str()),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    if asset.is_what_they_have(&headers) {
+        return Ok((StatusCode::NOT_MODIFIED, caching).into_response());
+    }
+    let about = [
+        (header::CONTENT_TYPE, "text/javascript; charset=utf-8"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    Ok((caching, about, asset.text).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// The files that a file imports, relative ones only.
+    fn imports(text: &str) -> impl Iterator<Item = &str> {
+        let ends = text.split(" from '").skip(1);
+        ends.filter_map(|rest| rest.split('\'').next())
+    }
+
+    #[test]
+    fn every_import_is_served_and_every_file_is_imported() {
+        let mut wanted = BTreeSet::from(["session.js"]);
+        for asset in ASSETS.iter() {
+            for import in imports(asset.text) {
+                wanted.insert(import.strip_prefix("./").unwrap());
+            }
+        }
+        let served: BTreeSet<&str> = ASSETS.iter().map(|asset| asset.name).collect();
+        assert_eq!(wanted, served);
+    }
+
+    #[test]
+    fn nothing_in_them_needs_a_lax_policy() {
+        for asset in ASSETS.iter() {
+            for mark in [
+                "eval(",
+                "innerHTML",
+                ".style.",
+                "setAttribute('style",
+                "Function(",
+                "http://",
+                "https://",
+            ] {
+                assert!(!asset.text.contains(mark), "{}: {mark}", asset.name);
+            }
+        }
+    }
+}

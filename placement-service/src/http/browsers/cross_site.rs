@@ -1,0 +1,113 @@
+//! Keeps other sites from posting forms here (CSRF): by what the browser says of the request's origin,
+//! which no page can forge. Clients that are no browsers say nothing, and have no cookies to abuse.
+
+use crate::http::problem::HttpProblem;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Uri, header};
+
+/// Refuses a request that a page of another site made. `trusted` are the configured origins.
+///
+/// # Errors
+/// The refusal.
+pub fn refuse(uri: &Uri, headers: &HeaderMap, trusted: &[String]) -> Result<(), HttpProblem> {
+    let text = |name: &str| headers.get(name).map(|v| v.to_str().unwrap_or("?"));
+    let origin = text(header::ORIGIN.as_str());
+    if origin.is_some_and(|origin| trusted.iter().any(|t| t == origin)) {
+        return Ok(());
+    }
+    let own = match (text("sec-fetch-site"), origin) {
+        // W3C Fetch Metadata: `none` is the user himself, not a page.
+        (Some("same-origin" | "none"), _) | (None, None) => true,
+        (Some(_), _) => false,
+        (None, Some(origin)) => {
+            // HTTP/2 has the host in the URI.
+            let authority = uri.authority().map(Authority::as_str);
+            let host = authority.or_else(|| text(header::HOST.as_str()));
+            host.is_some_and(|host| is_own(origin, host))
+        }
+    };
+    own.then_some(()).ok_or_else(HttpProblem::cross_site)
+}
+
+/// Whether an origin is the request's own host. The scheme is not known behind a proxy that ends TLS.
+fn is_own(origin: &str, host: &str) -> bool {
+    let (authority, default_port) = match origin.split_once("://") {
+        Some(("https", authority)) => (authority, ":443"),
+        Some(("http", authority)) => (authority, ":80"),
+        _ => return false,
+    };
+    let host = host.strip_suffix(default_port).unwrap_or(host);
+    !host.is_empty() && authority.eq_ignore_ascii_case(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passes(headers: &[(&'static str, &str)]) -> bool {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, value.parse().unwrap());
+        }
+        refuse(
+            &Uri::from_static("/login"),
+            &map,
+            &["https://portal.example".to_owned()],
+        )
+        .is_ok()
+    }
+
+    #[test]
+    fn over_http_2_the_host_is_in_the_uri() {
+        let uri = Uri::from_static("http://a.example:8080/login");
+        let from = |origin: &str| HeaderMap::from_iter([(header::ORIGIN, origin.parse().unwrap())]);
+        assert!(refuse(&uri, &from("http://a.example:8080"), &[]).is_ok());
+        assert!(refuse(&uri, &from("http://evil.example"), &[]).is_err());
+    }
+
+    #[test]
+    fn browsers_are_believed_about_their_site() {
+        assert!(passes(&[("sec-fetch-site", "same-origin")]));
+        assert!(passes(&[("sec-fetch-site", "none")]));
+        assert!(!passes(&[("sec-fetch-site", "cross-site")]));
+        assert!(!passes(&[("sec-fetch-site", "same-site")]));
+        let host = ("host", "a.example");
+        let own = ("origin", "https://a.example");
+        assert!(!passes(&[("sec-fetch-site", "cross-site"), host, own]));
+    }
+
+    #[test]
+    fn without_fetch_metadata_the_origin_must_be_the_host() {
+        assert!(passes(&[]));
+        for (origin, host, expected) in [
+            ("http://a.example:8080", "a.example:8080", true),
+            ("https://a.example", "a.example", true),
+            ("https://a.example", "a.example:443", true),
+            ("https://A.example", "a.example", true),
+            ("http://a.example", "a.example:443", false),
+            ("http://a.example:8081", "a.example:8080", false),
+            ("https://evil.example", "a.example", false),
+            ("https://a.example.evil", "a.example", false),
+            ("null", "a.example", false),
+            ("https://", "", false),
+        ] {
+            assert_eq!(
+                passes(&[("origin", origin), ("host", host)]),
+                expected,
+                "{origin}"
+            );
+        }
+        assert!(!passes(&[("origin", "http://a.example")]));
+    }
+
+    #[test]
+    fn trusted_origins_may_post() {
+        let portal = ("origin", "https://portal.example");
+        assert!(passes(&[portal, ("host", "a.example")]));
+        assert!(passes(&[portal, ("sec-fetch-site", "cross-site")]));
+        assert!(!passes(&[
+            ("origin", "https://portal.example.evil"),
+            ("host", "a")
+        ]));
+    }
+}

@@ -1,0 +1,165 @@
+//! `/login` and `/logout`: forms for browsers without script, JSON for everybody else (S20, S22).
+
+use super::cross_site;
+use super::login_form::{self, Fields, Format};
+use super::login_response::{
+    LoggedIn, admit, client_address, failed_page, logout_url, return_to_of, see_other, success,
+};
+use crate::core::return_to::ReturnTo;
+use crate::http::body::RawBody;
+use crate::http::openapi::{BROWSERS, Page, Refused};
+use crate::http::paths::oidc_path;
+use crate::http::problem::HttpProblem;
+use crate::http::state::App;
+use crate::login::{LoginError, PasswordLogin};
+use axum::Json;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use berth_api::Reason;
+use serde::Serialize;
+use std::net::SocketAddr;
+use utoipa::ToSchema;
+
+/// Where a logout goes on.
+#[derive(Serialize, ToSchema)]
+struct LoggedOut {
+    /// At the provider that has logged the user in.
+    logout_url: String,
+}
+
+/// `GET /login`: the page. It keeps a valid `return_to`.
+#[utoipa::path(get, path = "/login", tag = BROWSERS,
+    params(("return_to" = Option<String>, Query, description = "Where the user goes on: a path of this site")),
+    responses((status = 200, description = "The page", body = String, content_type = "text/html"), (status = 303, description = "To the one provider")))]
+pub(in crate::http) async fn page(State(app): State<App>, uri: Uri) -> Response {
+    let return_to = return_to_of(&uri);
+    if let (false, [provider]) = (app.config.login.local, app.config.oidc.as_slice()) {
+        return see_other(&oidc_path(&provider.name, return_to.as_ref()));
+    }
+    let return_to = return_to.as_ref().map_or("", ReturnTo::as_str);
+    app.pages.login(StatusCode::OK, "", "", return_to)
+}
+
+/// `POST /login`.
+#[utoipa::path(post, path = "/login", tag = BROWSERS,
+    request_body(content((Fields = "application/json"), (Fields = "application/x-www-form-urlencoded"))),
+    responses((status = 200, description = "In JSON", body = LoggedIn), (status = 303, description = "A form: to `return_to`"), Page<400>, Page<401>, Refused<403>,
+        Refused<408>, Refused<413>, Refused<415>, Page<429>, Refused<500>, Refused<501>, Page<503>))]
+pub(in crate::http) async fn log_in(
+    State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    uri: Uri,
+    headers: HeaderMap,
+    RawBody(body): RawBody,
+) -> Result<Response, HttpProblem> {
+    cross_site::refuse(&uri, &headers, &app.config.login.trusted_origins)?;
+    if !app.config.login.local {
+        return Err(HttpProblem::local_login_off());
+    }
+    let old_cookie = app.cookie.read(&headers)?;
+    let format = format_of(&headers).ok_or_else(HttpProblem::unsupported_media_type)?;
+    let form = match login_form::parse(format, &body) {
+        Ok(form) => form,
+        Err(problem) if format == Format::Json => return Err(problem),
+        Err(problem) => {
+            let message = "Please give a name and a password.";
+            return Ok(failed_page(&app, &problem, message, "", ""));
+        }
+    };
+    let return_to = form.return_to.as_deref().and_then(ReturnTo::parse);
+    let client = client_address(&app, &headers, peer);
+    if let Err(problem) = admit(&app, &app.login_rate, client) {
+        if format == Format::Json {
+            return Err(problem);
+        }
+        let message = "Too many logins from your address. Please wait a little.";
+        let return_to = return_to.as_ref().map_or("", ReturnTo::as_str);
+        return Ok(failed_page(
+            &app,
+            &problem,
+            message,
+            &form.username,
+            return_to,
+        ));
+    }
+    let login = PasswordLogin {
+        name: &form.username,
+        password: form.password.reveal().to_owned(),
+        old_cookie,
+        device_cookie: app.device_cookie.read(&headers),
+        client,
+    };
+    match (app.login.log_in(login).await, format) {
+        (Ok(started), _) => success(&app, &started, return_to, format),
+        (Err(error), Format::Json) => Err(problem_of(error)),
+        (Err(error), Format::Form) => {
+            let message = match error {
+                LoginError::Unknown | LoginError::Wrong | LoginError::Locked => {
+                    "The name or the password is wrong, or the account is locked for a while."
+                }
+                LoginError::Refused(ref refusal) if refusal.reason == Reason::TooManySessions => {
+                    "You are logged in too many times. Please log out elsewhere first."
+                }
+                LoginError::Busy => "Too many logins at once. Please try again.",
+                LoginError::Refused(_) => "Logging in does not work just now. Please try again.",
+            };
+            let return_to = return_to.as_ref().map_or("", ReturnTo::as_str);
+            let problem = problem_of(error);
+            Ok(failed_page(
+                &app,
+                &problem,
+                message,
+                &form.username,
+                return_to,
+            ))
+        }
+    }
+}
+
+/// `POST /logout`. Ending no session is no error. Whom a provider has logged in is sent on to its logout.
+#[utoipa::path(post, path = "/logout", tag = BROWSERS, security(("session" = [])),
+    responses((status = 200, description = "Go on at the provider", body = LoggedOut), (status = 204), (status = 303, description = "A form: to the login page, or the provider"),
+        Refused<400>, Refused<403>, Refused<501>, Refused<503>))]
+pub(in crate::http) async fn log_out(
+    State(app): State<App>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, HttpProblem> {
+    cross_site::refuse(&uri, &headers, &app.config.login.trusted_origins)?;
+    let ended = match app.cookie.read(&headers)? {
+        Some(cookie) => app.login.log_out(cookie).await?,
+        None => None,
+    };
+    let elsewhere = match ended.as_ref().and_then(|live| live.provider.as_ref()) {
+        Some(link) => logout_url(&app, &uri, &headers, link).await,
+        None => None,
+    };
+    let form = format_of(&headers) == Some(Format::Form);
+    let mut response = match (form, elsewhere) {
+        (true, url) => see_other(url.as_deref().unwrap_or("/login")),
+        (false, Some(url)) => Json(LoggedOut { logout_url: url }).into_response(),
+        (false, None) => StatusCode::NO_CONTENT.into_response(),
+    };
+    let headers = response.headers_mut();
+    if let Some(cookie) = app.cookie.clear() {
+        headers.append(header::SET_COOKIE, cookie);
+    }
+    // Not "cookies": that would take those of the applications and of sibling hosts too.
+    let data = HeaderValue::from_static("\"cache\", \"storage\"");
+    headers.insert("clear-site-data", data);
+    Ok(response)
+}
+
+fn problem_of(error: LoginError) -> HttpProblem {
+    match error {
+        LoginError::Unknown | LoginError::Wrong | LoginError::Locked => HttpProblem::login_failed(),
+        LoginError::Busy => HttpProblem::busy().retry_after(1),
+        LoginError::Refused(refusal) => refusal.into(),
+    }
+}
+
+fn format_of(headers: &HeaderMap) -> Option<Format> {
+    let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Format::of(content_type)
+}

@@ -1,0 +1,177 @@
+//! What a login says, as a form or as JSON. Untrusted bytes in, bounded fields out.
+
+use crate::core::names::MAX_NAME_BYTES;
+use crate::core::return_to;
+use crate::core::secret::Secret;
+use crate::http::body;
+use crate::http::problem::HttpProblem;
+use crate::login::accounts::MAX_PASSWORD_BYTES;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+/// How the body is written, by its media type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `application/x-www-form-urlencoded`: answered with pages and redirects.
+    Form,
+    /// `application/json`: answered with JSON.
+    Json,
+}
+
+impl Format {
+    /// From a `Content-Type`.
+    #[must_use]
+    pub fn of(content_type: &str) -> Option<Self> {
+        let media_type = content_type.split(';').next().unwrap_or_default().trim();
+        if media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            Some(Self::Form)
+        } else if media_type.eq_ignore_ascii_case("application/json") {
+            Some(Self::Json)
+        } else {
+            None
+        }
+    }
+}
+
+/// A login. Neither field is empty or beyond its limit; nothing else is known of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginForm {
+    pub username: String,
+    pub password: Secret,
+    pub return_to: Option<String>,
+}
+
+/// The fields as they come.
+#[derive(Default, Deserialize, ToSchema)]
+#[schema(as = Login)]
+pub(in crate::http) struct Fields {
+    username: Option<String>,
+    password: Option<String>,
+    return_to: Option<String>,
+}
+
+/// Reads a login. A field may come once; unknown fields are ignored.
+pub fn parse(format: Format, body: &[u8]) -> Result<LoginForm, HttpProblem> {
+    let fields = match format {
+        Format::Json => body::json(body)?,
+        Format::Form => form_fields(body)?,
+    };
+    Ok(LoginForm {
+        username: bounded("username", fields.username, MAX_NAME_BYTES)?,
+        password: Secret::new(bounded("password", fields.password, MAX_PASSWORD_BYTES)?),
+        return_to: fields
+            .return_to
+            .filter(|text| text.len() <= return_to::MAX_BYTES),
+    })
+}
+
+fn form_fields(body: &[u8]) -> Result<Fields, HttpProblem> {
+    let mut fields = Fields::default();
+    for (name, value) in form_urlencoded::parse(body) {
+        let slot = match name.as_ref() {
+            "username" => &mut fields.username,
+            "password" => &mut fields.password,
+            "return_to" => &mut fields.return_to,
+            _ => continue,
+        };
+        if slot.replace(value.into_owned()).is_some() {
+            return Err(HttpProblem::invalid(format!("{name} came twice")));
+        }
+    }
+    Ok(fields)
+}
+
+fn bounded(name: &str, value: Option<String>, most: usize) -> Result<String, HttpProblem> {
+    let value = value.unwrap_or_default();
+    if value.is_empty() {
+        return Err(HttpProblem::invalid(format!("{name} is missing")));
+    }
+    if value.len() > most {
+        return Err(HttpProblem::invalid(format!("{name} is too long")));
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn detail(format: Format, body: &str) -> String {
+        let problem = parse(format, body.as_bytes()).unwrap_err();
+        serde_json::to_value(&problem).unwrap()["detail"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    #[test]
+    fn forms_and_json_say_the_same() {
+        let form = b"username=demo&password=a%26b+c&return_to=%2Fapp%2Fx&extra=1";
+        let json = br#"{"username":"demo","password":"a&b c","return_to":"/app/x","extra":1}"#;
+        let expected = LoginForm {
+            username: "demo".to_owned(),
+            password: Secret::new("a&b c".to_owned()),
+            return_to: Some("/app/x".to_owned()),
+        };
+        assert_eq!(parse(Format::Form, form).unwrap(), expected);
+        assert_eq!(parse(Format::Json, json).unwrap(), expected);
+        assert!(!format!("{expected:?}").contains("a&b"));
+    }
+
+    #[test]
+    fn fields_are_bounded_and_come_once() {
+        assert_eq!(detail(Format::Form, ""), "username is missing");
+        assert_eq!(
+            detail(Format::Form, "username=a&password="),
+            "password is missing"
+        );
+        assert_eq!(
+            detail(Format::Form, "username=a&username=b"),
+            "username came twice"
+        );
+        assert_eq!(
+            detail(Format::Json, "{\"username\":\"a\"}"),
+            "password is missing"
+        );
+        assert_eq!(
+            detail(Format::Json, "{\"username\":{}}"),
+            "username is of the wrong type"
+        );
+        let long = format!("username={}&password=x", "a".repeat(MAX_NAME_BYTES + 1));
+        assert_eq!(detail(Format::Form, &long), "username is too long");
+        let long = format!("username=a&password={}", "a".repeat(MAX_PASSWORD_BYTES + 1));
+        assert_eq!(detail(Format::Form, &long), "password is too long");
+        let long = format!("username=a&password=b&return_to=/{}", "a".repeat(3000));
+        assert_eq!(
+            parse(Format::Form, long.as_bytes()).unwrap().return_to,
+            None
+        );
+    }
+
+    #[test]
+    fn the_media_type_decides() {
+        assert_eq!(
+            Format::of("application/json; charset=utf-8"),
+            Some(Format::Json)
+        );
+        assert_eq!(
+            Format::of("APPLICATION/X-WWW-FORM-URLENCODED"),
+            Some(Format::Form)
+        );
+        for other in ["", "text/plain", "application/jsonx", "multipart/form-data"] {
+            assert_eq!(Format::of(other), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            for format in [Format::Form, Format::Json] {
+                if let Ok(form) = parse(format, &body) {
+                    prop_assert!(form.username.len() <= MAX_NAME_BYTES);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What the logins by password and by OpenID provider share: who asks, whether an address may try again, where the
+//! user goes on, and what success and failure look like.
+
+use super::login_form::Format;
+use crate::core::client_address as forwarded;
+use crate::core::return_to::ReturnTo;
+use crate::http::problem::{HttpProblem, RefusedFor};
+use crate::http::state::App;
+use crate::login::StartedSession;
+use crate::login::rate_limit::LoginRate;
+use axum::Json;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use berth_api::Reason;
+use berth_store::ProviderLink;
+use serde::Serialize;
+use std::net::{IpAddr, SocketAddr};
+use utoipa::ToSchema;
+
+/// What a login in JSON is answered with.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct LoggedIn<'a> {
+    account: &'a str,
+    roles: &'a [String],
+    /// Where the user goes on.
+    return_to: &'a str,
+}
+
+/// Whose login it is.
+pub(in crate::http) fn client_address(app: &App, headers: &HeaderMap, peer: SocketAddr) -> IpAddr {
+    let forwarded_for = headers.get_all("x-forwarded-for").iter();
+    let forwarded_for = forwarded_for.map(HeaderValue::as_bytes);
+    let trusted = app.config.login.trusted_proxies;
+    forwarded::client_address(forwarded_for, peer.ip(), trusted)
+}
+
+/// Before anything is looked up, hashed or asked of a provider.
+pub(in crate::http) fn admit(
+    app: &App,
+    rate: &LoginRate,
+    client: IpAddr,
+) -> Result<(), HttpProblem> {
+    rate.admit(client).map_err(|wait_s| {
+        app.login.too_many(client);
+        HttpProblem::too_many_logins().retry_after(wait_s)
+    })
+}
+
+pub(in crate::http) fn success(
+    app: &App,
+    started: &StartedSession,
+    return_to: Option<ReturnTo>,
+    format: Format,
+) -> Result<Response, HttpProblem> {
+    let fallback = app.config.login.default_return_to.as_str();
+    let return_to = return_to.as_ref().map_or(fallback, ReturnTo::as_str);
+    let mut response = match format {
+        Format::Form => see_other(return_to),
+        Format::Json => Json(LoggedIn {
+            account: &started.live.account,
+            roles: &started.live.roles,
+            return_to,
+        })
+        .into_response(),
+    };
+    let cookie = app.cookie.set(&started.id).ok_or(Reason::Internal)?;
+    let device_cookie = started.device_cookie.as_deref();
+    let device_cookie = device_cookie.and_then(|value| app.device_cookie.set(value));
+    let headers = response.headers_mut();
+    for cookie in std::iter::once(cookie).chain(device_cookie) {
+        headers.append(header::SET_COOKIE, cookie);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+pub(in crate::http) fn failed_page(
+    app: &App,
+    problem: &HttpProblem,
+    message: &str,
+    username: &str,
+    return_to: &str,
+) -> Response {
+    let status = problem.status();
+    let mut response = app.pages.login(status, message, username, return_to);
+    if let Some(seconds) = problem.retry_after_s() {
+        let seconds = HeaderValue::from(seconds);
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
+    let reason = RefusedFor(problem.reason());
+    response.extensions_mut().insert(reason);
+    response
+}
+
+/// The `return_to` of a query, if it is valid.
+pub(in crate::http) fn return_to_of(uri: &Uri) -> Option<ReturnTo> {
+    let query = uri.query().unwrap_or_default();
+    let mut fields = form_urlencoded::parse(query.as_bytes());
+    let (_, value) = fields.find(|(name, _)| name == "return_to")?;
+    ReturnTo::parse(&value)
+}
+
+/// A redirect to what has been validated.
+pub(in crate::http) fn see_other(path: &str) -> Response {
+    let location = HeaderValue::from_str(path).unwrap_or(HeaderValue::from_static("/"));
+    (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
+}
+
+/// This site as browsers know it.
+pub(in crate::http) fn origin(
+    app: &App,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<String, HttpProblem> {
+    if let Some(url) = &app.config.login.public_url {
+        return Ok(url.clone());
+    }
+    // HTTP/2 has the host in the URI.
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let host = uri
+        .authority()
+        .map(Authority::as_str)
+        .or(host)
+        .unwrap_or_default();
+    let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']');
+    if host.is_empty() || !host.bytes().all(fine) {
+        return Err(HttpProblem::invalid("host is malformed"));
+    }
+    let scheme = if app.config.session.cookie.secure {
+        "https"
+    } else {
+        "http"
+    };
+    Ok(format!("{scheme}://{host}"))
+}
+
+/// Where to log out at the provider, too.
+pub(in crate::http) async fn logout_url(
+    app: &App,
+    uri: &Uri,
+    headers: &HeaderMap,
+    link: &ProviderLink,
+) -> Option<String> {
+    let origin = origin(app, uri, headers).ok()?;
+    app.oidc.logout_url(link, &origin).await
+}

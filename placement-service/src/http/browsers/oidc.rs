@@ -1,0 +1,261 @@
+//! `/login/oidc/...` (S21): browsers on their way to a provider and back, and logouts that a provider tells of.
+//! Every failure is a page for people, and a problem for programs, under one reason.
+
+use super::login_form::Format;
+use super::login_response::{
+    admit, client_address, failed_page, origin, return_to_of, see_other, success,
+};
+use crate::core::return_to::ReturnTo;
+use crate::http::body::RawBody;
+use crate::http::openapi::{BROWSERS, OTHERS, Page, Refused};
+use crate::http::problem::{HttpProblem, RefusedFor};
+use crate::http::state::App;
+use crate::login::oidc::back_channel::LogoutFault;
+use crate::login::oidc::{ATTEMPT_MS, BackChannelError, OidcError};
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use utoipa::ToSchema;
+
+/// OpenID Connect Back-Channel Logout 1.0, section 2.5.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the document: read as a form")]
+struct BackChannelForm {
+    logout_token: String,
+}
+
+/// The same, section 2.8.
+#[derive(Serialize, ToSchema)]
+struct BackChannelFault {
+    error: &'static str,
+    error_description: String,
+}
+
+pub(in crate::http) const BEGIN_PATH: &str = "/login/oidc/{provider}";
+pub(in crate::http) const CALLBACK_PATH: &str = "/login/oidc/{provider}/callback";
+pub(in crate::http) const BACK_CHANNEL_PATH: &str = "/login/oidc/{provider}/back-channel-logout";
+
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// `GET /login/oidc/{provider}`: to the provider's login page.
+#[utoipa::path(get, path = BEGIN_PATH, tag = BROWSERS,
+    params(("provider" = String, Path, description = "The provider's name"), ("return_to" = Option<String>, Query, description = "Where the user goes on: a path of this site")),
+    responses((status = 303, description = "To the provider"), Page<400>, Page<404>, Refused<500>, Page<502>, Page<503>))]
+pub(in crate::http) async fn begin(
+    State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    path: Result<Path<String>, PathRejection>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, HttpProblem> {
+    let provider = provider(path)?;
+    let origin = origin(&app, &uri, &headers)?;
+    let return_to = return_to_of(&uri);
+    let begun = app.oidc.begin(&provider, &origin, return_to.as_ref()).await;
+    let begun = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            let client = client_address(&app, &headers, peer);
+            let provider = app.oidc.configured_name(&provider);
+            app.login.refuse(provider, &error, client);
+            return Ok(failure(&app, &headers, problem(&error), return_to.as_ref()));
+        }
+    };
+    let mut response = see_other(&begun.location);
+    let (state, lasts_s) = (&begun.state, ATTEMPT_MS / 1000);
+    let cookie = app.cookie.set_attempt(state, &begun.cookie, lasts_s);
+    let cookie = cookie.ok_or(berth_api::Reason::Internal)?;
+    let given_up = app.cookie.clear_attempts(&headers);
+    let headers = response.headers_mut();
+    for cookie in given_up.into_iter().chain([cookie]) {
+        headers.append(header::SET_COOKIE, cookie);
+    }
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    Ok(response)
+}
+
+/// `GET /login/oidc/{provider}/callback`: back from it.
+#[utoipa::path(get, path = CALLBACK_PATH, tag = BROWSERS,
+    params(("provider" = String, Path, description = "The provider's name"), ("code" = Option<String>, Query, description = "From the provider"), ("state" = Option<String>, Query, description = "From the provider")),
+    responses((status = 303, description = "Logged in"), Page<400>, Page<403>, Page<404>, Page<429>, Refused<500>, Page<502>, Page<503>))]
+pub(in crate::http) async fn callback(
+    State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    path: Result<Path<String>, PathRejection>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, HttpProblem> {
+    let provider = provider(path)?;
+    let old_cookie = app.cookie.read(&headers)?;
+    let client = client_address(&app, &headers, peer);
+    let query = uri.query().unwrap_or_default();
+    let state = state_of(query);
+    let cookie = app.cookie.attempt(&headers, &state)?;
+    let mut response = match app.oidc.open_attempt(&provider, query, cookie) {
+        Ok(attempt) => {
+            if let Err(problem) = admit(&app, &app.callback_rate, client) {
+                return Ok(failure(&app, &headers, problem, None));
+            }
+            let return_to = attempt.return_to();
+            let proven = app.oidc.finish(attempt).await;
+            let login = &app.login;
+            let started = login.log_in_by_provider(&provider, proven, old_cookie, client);
+            match started.await {
+                Ok(started) => success(&app, &started, return_to, Format::Form)?,
+                Err(error) => failure(&app, &headers, problem(&error), return_to.as_ref()),
+            }
+        }
+        // Anybody can send these, and pages of other sites can have browsers send them: they cost nothing, and
+        // take no login from their address.
+        Err(error) => {
+            let provider = app.oidc.configured_name(&provider);
+            app.login.refuse(provider, &error, client);
+            failure(&app, &headers, problem(&error), None)
+        }
+    };
+    if cookie.is_some()
+        && let Some(cleared) = app.cookie.set_attempt(&state, "", 0)
+    {
+        response.headers_mut().append(header::SET_COOKIE, cleared);
+    }
+    Ok(response)
+}
+
+/// `POST /login/oidc/{provider}/back-channel-logout` (OpenID Connect Back-Channel Logout 1.0 section 2.5).
+#[utoipa::path(post, path = BACK_CHANNEL_PATH, tag = OTHERS, params(("provider" = String, Path, description = "The provider's name")),
+    request_body(content = BackChannelForm, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "The sessions are over"), (status = 400, body = BackChannelFault), Refused<404>, Refused<408>, Refused<413>, Refused<502>, Refused<503>))]
+pub(in crate::http) async fn back_channel(
+    State(app): State<App>,
+    path: Result<Path<String>, PathRejection>,
+    RawBody(body): RawBody,
+) -> Result<Response, HttpProblem> {
+    let provider = provider(path)?;
+    let fields = form_urlencoded::parse(&body).filter(|(name, _)| name == "logout_token");
+    let tokens: Vec<_> = fields.map(|(_, token)| token).collect();
+    let outcome = match tokens.as_slice() {
+        [token] => app.oidc.back_channel(&provider, token).await,
+        _ => Err(BackChannelError::Token(LogoutFault::Missing)),
+    };
+    match outcome {
+        Ok(_) => Ok((StatusCode::OK, [(header::CACHE_CONTROL, NO_STORE)]).into_response()),
+        Err(BackChannelError::Failed(error)) => Err(problem(&error)),
+        Err(BackChannelError::Token(fault)) => {
+            let body = BackChannelFault {
+                error: "invalid_request",
+                error_description: fault.to_string(),
+            };
+            let headers = [(header::CACHE_CONTROL, NO_STORE)];
+            let mut response = (StatusCode::BAD_REQUEST, headers, Json(body)).into_response();
+            let reason = RefusedFor("logout-token-invalid");
+            response.extensions_mut().insert(reason);
+            Ok(response)
+        }
+    }
+}
+
+/// What names the cookie of the login. A query that says it twice is refused later.
+fn state_of(query: &str) -> Cow<'_, str> {
+    let mut fields = form_urlencoded::parse(query.as_bytes());
+    let found = fields.find(|(name, _)| name == "state");
+    found.map(|(_, state)| state).unwrap_or_default()
+}
+
+/// The name in the path.
+fn provider(path: Result<Path<String>, PathRejection>) -> Result<String, HttpProblem> {
+    let unknown = |_| problem(&OidcError::UnknownProvider);
+    path.map(|Path(name)| name).map_err(unknown)
+}
+
+/// A page, unless the client asks for JSON.
+fn failure(
+    app: &App,
+    headers: &HeaderMap,
+    problem: HttpProblem,
+    return_to: Option<&ReturnTo>,
+) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    if accept.is_some_and(|accept| accept.contains("json") && !accept.contains("html")) {
+        return problem.into_response();
+    }
+    let return_to = return_to.map_or("", ReturnTo::as_str);
+    failed_page(app, &problem, problem.title(), "", return_to)
+}
+
+/// The one table from a reason to its status and its words.
+fn problem(error: &OidcError) -> HttpProblem {
+    let (status, title) = match error {
+        OidcError::Service(refusal) => return refusal.clone().into(),
+        OidcError::Callback(what) => return HttpProblem::invalid(*what),
+        OidcError::UnknownProvider => (
+            StatusCode::NOT_FOUND,
+            "There is no login provider of that name",
+        ),
+        OidcError::Unreachable(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The login provider does not answer just now. Please try again.",
+        ),
+        OidcError::Answer(_) => (
+            StatusCode::BAD_GATEWAY,
+            "The login provider's answer is not understood.",
+        ),
+        OidcError::Refused(_) => (
+            StatusCode::BAD_GATEWAY,
+            "The login provider refused the login.",
+        ),
+        OidcError::Denied => (
+            StatusCode::FORBIDDEN,
+            "The login was not allowed at the provider.",
+        ),
+        OidcError::StateMissing => (
+            StatusCode::BAD_REQUEST,
+            "Your browser did not keep the cookie of this login. Please log in again.",
+        ),
+        OidcError::StateInvalid => (
+            StatusCode::BAD_REQUEST,
+            "This login took too long, or began elsewhere. Please log in again.",
+        ),
+        OidcError::StateMismatch => (
+            StatusCode::BAD_REQUEST,
+            "The provider's answer belongs to another login. Please log in again.",
+        ),
+        OidcError::Replayed => (
+            StatusCode::BAD_REQUEST,
+            "This login has been used already. Please log in again.",
+        ),
+        OidcError::Issuer => (
+            StatusCode::BAD_REQUEST,
+            "The answer does not come from the provider that was asked.",
+        ),
+        OidcError::IdToken(_) => (
+            StatusCode::BAD_GATEWAY,
+            "What the login provider says of you does not hold.",
+        ),
+        OidcError::Nonce => (
+            StatusCode::BAD_GATEWAY,
+            "What the login provider says was said for another login.",
+        ),
+        OidcError::AccountName => (
+            StatusCode::FORBIDDEN,
+            "The login provider does not name an account that can be used here.",
+        ),
+        OidcError::NotPermitted => (
+            StatusCode::FORBIDDEN,
+            "You are known to the login provider, but may not log in here.",
+        ),
+        OidcError::ClaimsTooLarge => (
+            StatusCode::FORBIDDEN,
+            "The login provider says more of you than fits here.",
+        ),
+    };
+    let problem = HttpProblem::new(status, error.reason(), title);
+    match error {
+        OidcError::Unreachable(_) => problem.retry_after(2),
+        _ => problem,
+    }
+}

@@ -1,0 +1,166 @@
+//! What a browser may ask about its own session: none of it counts as activity (S12), but for the one
+//! request that is made for that.
+
+use super::cross_site;
+use crate::http::gateways::auth;
+use crate::http::openapi::{BROWSERS, Refused};
+use crate::http::problem::HttpProblem;
+use crate::http::state::App;
+use crate::placement::RecentPlacement;
+use crate::sessions::{LiveSession, Remaining};
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use berth_api::Reason;
+use serde::Serialize;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+#[derive(Serialize, ToSchema)]
+struct OwnSession<'a> {
+    anonymous: bool,
+    account: &'a str,
+    roles: &'a [String],
+    /// The identity provider that the user logs in with, if any; its name in the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<&'a str>,
+    /// Seconds until the session ends for want of activity.
+    idle_remaining_s: u64,
+    /// Seconds until it ends whatever happens.
+    absolute_remaining_s: u64,
+}
+
+impl<'a> OwnSession<'a> {
+    fn of(live: &'a LiveSession, left: Remaining) -> Self {
+        Self {
+            anonymous: false,
+            account: &live.account,
+            roles: &live.roles,
+            provider: live.provider.as_ref().map(|link| link.provider.as_str()),
+            idle_remaining_s: left.idle_s,
+            absolute_remaining_s: left.absolute_s,
+        }
+    }
+}
+
+/// A stale cookie, or none.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Anonymous {
+    anonymous: bool,
+}
+
+/// What `GET /session` answers.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum Asked<'a> {
+    Own(OwnSession<'a>),
+    Nobody(Anonymous),
+}
+
+#[derive(Serialize, ToSchema)]
+struct Authenticated {
+    authenticated: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+struct OwnPlacements {
+    placements: Vec<RecentPlacement>,
+}
+
+/// `GET /session`: account, roles and remaining seconds; `anonymous` for a stale or no cookie.
+#[utoipa::path(get, path = "/session", tag = BROWSERS, security(("session" = [])),
+    responses((status = 200, body = Asked), Refused<400>, Refused<503>))]
+pub(in crate::http) async fn own(
+    State(app): State<App>,
+    headers: HeaderMap,
+) -> Result<Response, HttpProblem> {
+    let peeked = peek(&app, &headers).await?;
+    let asked = match &peeked {
+        Ok((live, left)) => Asked::Own(OwnSession::of(live, *left)),
+        Err(_) => Asked::Nobody(Anonymous { anonymous: true }),
+    };
+    Ok(unstored(Json(asked).into_response()))
+}
+
+/// `POST /session/renew`: "stay signed in". Answers as `GET /session`; a stale cookie gets 440 with an
+/// anonymous id, as everywhere (S14).
+#[utoipa::path(post, path = "/session/renew", tag = BROWSERS, security(("session" = [])),
+    responses((status = 200, body = OwnSession), Refused<400>, Refused<401>, Refused<403>, Refused<440>, Refused<501>, Refused<503>))]
+pub(in crate::http) async fn renew(
+    State(app): State<App>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, HttpProblem> {
+    cross_site::refuse(&uri, &headers, &app.config.login.trusted_origins)?;
+    let Some(cookie) = app.cookie.read(&headers)? else {
+        return Err(Reason::NoSession.into());
+    };
+    match app.sessions.renew(cookie).await {
+        Ok((live, left)) => Ok(unstored(Json(OwnSession::of(&live, left)).into_response())),
+        Err(refusal) if auth::is_stale(&refusal) => {
+            let id = app.sessions.anonymous_id(cookie);
+            let anonymous = HeaderValue::try_from(app.cookie.anonymous(&id));
+            let mut response = HttpProblem::from(refusal).login_timeout().into_response();
+            if let Ok(anonymous) = anonymous {
+                response.headers_mut().append(header::SET_COOKIE, anonymous);
+            }
+            Ok(response)
+        }
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// `GET /session/placements`: the latest placements of the session, latest first.
+#[utoipa::path(get, path = "/session/placements", tag = BROWSERS, security(("session" = [])),
+    responses((status = 200, body = OwnPlacements), Refused<400>, Refused<401>, Refused<440>, Refused<503>))]
+pub(in crate::http) async fn placements(
+    State(app): State<App>,
+    headers: HeaderMap,
+) -> Result<Response, HttpProblem> {
+    let (live, _) = peek(&app, &headers).await??;
+    let placements = app.placer.recent(&live.session_ref);
+    Ok(unstored(Json(OwnPlacements { placements }).into_response()))
+}
+
+/// `GET /is-authenticated`: 200 or 401.
+#[utoipa::path(get, path = "/is-authenticated", tag = BROWSERS, security(("session" = [])),
+    responses((status = 200, body = Authenticated), (status = 401, body = Authenticated), Refused<400>, Refused<503>))]
+pub(in crate::http) async fn is_authenticated(
+    State(app): State<App>,
+    headers: HeaderMap,
+) -> Result<Response, HttpProblem> {
+    let known = peek(&app, &headers).await?.is_ok();
+    let status = if known {
+        StatusCode::OK
+    } else {
+        StatusCode::UNAUTHORIZED
+    };
+    let body = Json(Authenticated {
+        authenticated: known,
+    });
+    Ok(unstored((status, body).into_response()))
+}
+
+type Peeked = Result<(Arc<LiveSession>, Remaining), HttpProblem>;
+
+/// The outer error ends the request: a bad cookie header, a store that is down. The inner one means
+/// that nobody is logged in.
+async fn peek(app: &App, headers: &HeaderMap) -> Result<Peeked, HttpProblem> {
+    let Some(cookie) = app.cookie.read(headers)? else {
+        return Ok(Err(Reason::NoSession.into()));
+    };
+    match app.sessions.peek(cookie).await {
+        Ok(found) => Ok(Ok(found)),
+        Err(refusal) if refusal.reason == Reason::StoreDown => Err(refusal.into()),
+        Err(refusal) => Ok(Err(refusal.into())),
+    }
+}
+
+fn unstored(mut response: Response) -> Response {
+    let no_store = HeaderValue::from_static("no-store");
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, no_store);
+    response
+}

@@ -1,0 +1,60 @@
+//! What all routes for gateways (`/v1`) share: proof that the caller is one, and the session behind a
+//! cookie.
+
+use crate::core::rejection::Refusal;
+use crate::http::problem::HttpProblem;
+use crate::http::state::App;
+use crate::sessions::LiveSession;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use berth_api::Reason;
+use std::sync::Arc;
+use subtle::ConstantTimeEq;
+
+/// A caller that knows the secret of the gateways; everybody when there is none.
+pub(in crate::http) struct Gateway;
+
+impl FromRequestParts<App> for Gateway {
+    type Rejection = HttpProblem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HttpProblem> {
+        match &app.gateway_secret {
+            Some(secret) if !proves(&parts.headers, secret.reveal()) => {
+                Err(Reason::UnknownGateway.into())
+            }
+            _ => Ok(Self),
+        }
+    }
+}
+
+fn proves(headers: &HeaderMap, secret: &str) -> bool {
+    let given = headers.get(header::AUTHORIZATION).map(|v| v.as_bytes());
+    let given = given.and_then(|v| v.strip_prefix(b"Bearer "));
+    given.is_some_and(|given| given.ct_eq(secret.as_bytes()).into())
+}
+
+/// The session that the cookie names. With the refusal of a stale one goes the anonymous cookie.
+pub(in crate::http) async fn session(
+    app: &App,
+    cookie: &str,
+) -> Result<Arc<LiveSession>, HttpProblem> {
+    app.sessions.resolve(cookie).await.map_err(|refusal| {
+        let stale = is_stale(&refusal);
+        let problem = HttpProblem::from(refusal);
+        if stale {
+            let id = app.sessions.anonymous_id(cookie);
+            problem.with_anonymous_cookie(app.cookie.anonymous(&id))
+        } else {
+            problem
+        }
+    })
+}
+
+/// Whether a cookie names a session that is over, or none.
+pub(in crate::http) fn is_stale(refusal: &Refusal) -> bool {
+    matches!(
+        refusal.reason,
+        Reason::UnknownSession | Reason::SessionExpired
+    )
+}

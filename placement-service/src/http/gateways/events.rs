@@ -1,0 +1,67 @@
+//! `POST /v1/gateways/{gateway}/events` for the gateways: which streams are open in, what to act upon out. And
+//! `GET /v1/gateways` for operators.
+
+use super::auth::Gateway;
+use crate::core::rejection::Refusal;
+use crate::gateways::{GatewayError, GatewayView, checked};
+use crate::http::body::{self, RawBody};
+use crate::http::openapi::{GATEWAYS, OPERATORS, Refused};
+use crate::http::operators::auth::Operator;
+use crate::http::paths::GATEWAYS_PATH;
+use crate::http::problem::HttpProblem;
+use crate::http::state::App;
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use berth_api::{GATEWAY_EVENTS_PATH, GatewayAnswer, GatewayReport, Reason, SILENCE_S};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// The largest report, in bytes: each list as long as it may be, with names as long as they may be.
+pub(in crate::http) const MAX_REPORT_BYTES: usize = 1024 * 1024;
+
+/// Takes a report; holds it when it is a poll.
+#[utoipa::path(post, path = GATEWAY_EVENTS_PATH, tag = GATEWAYS, security(("gateway" = [])), request_body = GatewayReport,
+    params(("gateway" = String, Path, description = "The name that the gateway gave itself")),
+    responses((status = 200, body = GatewayAnswer), Refused<400>, Refused<403>, Refused<408>, Refused<413>, Refused<429>, Refused<503>))]
+pub(in crate::http) async fn report(
+    _: Gateway,
+    State(app): State<App>,
+    path: Result<Path<String>, PathRejection>,
+    RawBody(body): RawBody,
+) -> Result<Json<GatewayAnswer>, HttpProblem> {
+    let Path(gateway) = path.map_err(|_| HttpProblem::invalid("gateway is not UTF-8"))?;
+    let report: GatewayReport = body::json(&body)?;
+    let place = checked(&gateway, &report).map_err(HttpProblem::invalid)?;
+    // As many may be held as there are requests.
+    drop(body);
+    let answer = app.gateways.report(&gateway, report, place).await;
+    Ok(Json(answer.map_err(refusal)?))
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Gateways)]
+pub(in crate::http) struct Listed {
+    gateways: Vec<GatewayView>,
+}
+
+/// `GET /v1/gateways`: those that report to this replica.
+#[utoipa::path(get, path = GATEWAYS_PATH, tag = OPERATORS, security(("client" = [])),
+    responses((status = 200, body = Listed), Refused<403>))]
+pub(in crate::http) async fn list(_: Operator, State(app): State<App>) -> Json<Listed> {
+    Json(Listed {
+        gateways: app.gateways.gateways(),
+    })
+}
+
+fn refusal(error: GatewayError) -> HttpProblem {
+    // Gateways that are gone are forgotten by then.
+    let silence = u32::try_from(SILENCE_S).unwrap_or(u32::MAX);
+    match error {
+        GatewayError::TooManyGateways => HttpProblem::too_many_gateways().retry_after(silence),
+        GatewayError::TooManyStreams => {
+            HttpProblem::too_many_gateway_streams().retry_after(silence)
+        }
+        GatewayError::Deaf => Refusal::new(Reason::StoreDown).retry_after(1).into(),
+    }
+}

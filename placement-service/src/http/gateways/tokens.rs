@@ -1,0 +1,76 @@
+//! `POST /v1/tokens` for the gateways, and the public keys that the tokens are verified with.
+
+use super::auth::{self, Gateway};
+use crate::http::body::{self, RawBody};
+use crate::http::openapi::{GATEWAYS, OTHERS, Refused};
+use crate::http::problem::HttpProblem;
+use crate::http::state::App;
+use crate::sessions::LiveSession;
+use crate::sessions::tokens::Minted;
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use berth_api::{TOKENS_PATH, TokenAnswer, TokenRequest};
+use std::sync::Arc;
+
+/// `POST /v1/tokens`: a cookie in, the session's token out, which counts as activity. Or a token that a program has
+/// brought along, which comes out again while its session lives.
+#[utoipa::path(post, path = TOKENS_PATH, tag = GATEWAYS, security(("gateway" = [])), request_body = TokenRequest,
+    responses((status = 200, body = TokenAnswer), Refused<400>, Refused<401>, Refused<403>, Refused<408>, Refused<413>, Refused<440>, Refused<500>, Refused<503>))]
+pub(in crate::http) async fn token(
+    _: Gateway,
+    State(app): State<App>,
+    RawBody(body): RawBody,
+) -> Result<Json<TokenAnswer>, HttpProblem> {
+    let request = body::json(&body)?;
+    answer(&app, &request).await.map(Json)
+}
+
+/// The token of the session that the cookie, or the token, is of.
+pub(in crate::http) async fn answer(
+    app: &App,
+    request: &TokenRequest,
+) -> Result<TokenAnswer, HttpProblem> {
+    let TokenRequest { session, token } = request;
+    let (session, minted) = asker(app, session.as_deref(), token.as_deref()).await?;
+    Ok(TokenAnswer {
+        token: minted.token.clone(),
+        token_expires_at: minted.expires_at,
+        session_expires_at: session.expires_at,
+        session_ref: session.session_ref.clone(),
+        account: session.account.clone(),
+        roles: session.roles.clone(),
+    })
+}
+
+/// Who asks, by the value of a cookie or by a token, and with which token he goes on.
+pub(in crate::http) async fn asker(
+    app: &App,
+    cookie: Option<&str>,
+    token: Option<&str>,
+) -> Result<(Arc<LiveSession>, Arc<Minted>), HttpProblem> {
+    match (cookie, token) {
+        (Some(cookie), None) => {
+            let session = auth::session(app, cookie).await?;
+            let minted = app.tokens.mint(&session)?;
+            Ok((session, minted))
+        }
+        // The very token that the program has brought along.
+        (None, Some(token)) => {
+            let bearer = app.tokens.verify(token)?;
+            let session = app.sessions.of_bearer(token, bearer).await?;
+            let minted = Minted::brought_along(token, session.expires_at);
+            Ok((Arc::new(session), Arc::new(minted)))
+        }
+        _ => Err(HttpProblem::invalid("session or token, one of them")),
+    }
+}
+
+/// `GET /.well-known/jwks.json` (RFC 7517).
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = OTHERS,
+    responses((status = 200, description = "A JWK set", body = Map<String, Value>)))]
+pub(in crate::http) async fn jwks(State(app): State<App>) -> Response {
+    let cache = (header::CACHE_CONTROL, "public, max-age=300");
+    ([cache], Json(app.tokens.jwks())).into_response()
+}

@@ -1,0 +1,125 @@
+//! What a listener answers, told as an OpenAPI document (`/openapi.json`) and as pages to try it
+//! (`/swagger-ui/`). The document is made of the routes themselves and of the types of their bodies: it says
+//! nothing of its own.
+
+use super::problem::HttpProblem;
+use super::state::App;
+use axum::extract::Extension;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Router, body::Bytes};
+use berth_api::Problem;
+use std::collections::BTreeMap;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{self, ContentBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+const PATH: &str = "/openapi.json";
+const UI_PATH: &str = "/swagger-ui";
+
+/// Tags: who calls it.
+pub(super) const GATEWAYS: &str = "gateways";
+pub(super) const OPERATORS: &str = "operators and runtimes";
+pub(super) const BROWSERS: &str = "browsers";
+pub(super) const OTHERS: &str = "other services";
+
+/// What a document has before its routes come.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Berth placement service",
+        description = "Login sessions, engines, placements. Refusals are problem+json (RFC 9457) with a constant `reason`.",
+    ),
+    modifiers(&Shared),
+)]
+struct Base;
+
+/// What the routes refer to: how callers prove themselves, and refusals.
+struct Shared;
+
+impl Modify for Shared {
+    fn modify(&self, document: &mut openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let problem = (HttpProblem::name().into_owned(), HttpProblem::schema());
+        components.schemas.extend([problem]);
+        let bearer = |what| {
+            let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
+            SecurityScheme::Http(bearer.description(Some(what)).build())
+        };
+        let schemes = [
+            (
+                "gateway",
+                bearer("`gateways.secret`; nothing when there is none"),
+            ),
+            ("client", bearer("The secret of one of `api.clients`")),
+            ("jwt", bearer("The JWT of a user")),
+            (
+                "session",
+                SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(
+                    "__Host-berth",
+                    "The login cookie; `berth` where `session.cookie.secure` is off",
+                ))),
+            ),
+        ];
+        for (name, scheme) in schemes {
+            components.add_security_scheme(name, scheme);
+        }
+    }
+}
+
+/// A refusal of that status.
+pub(super) struct Refused<const STATUS: u16>;
+
+impl<const STATUS: u16> IntoResponses for Refused<STATUS> {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        BTreeMap::from([(STATUS.to_string(), refusal(STATUS).build().into())])
+    }
+}
+
+/// A refusal of that status: a page for people, a problem for programs.
+pub(super) struct Page<const STATUS: u16>;
+
+impl<const STATUS: u16> IntoResponses for Page<STATUS> {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        let page = ContentBuilder::new().schema(Some(String::schema())).build();
+        let response = refusal(STATUS).content("text/html", page);
+        BTreeMap::from([(STATUS.to_string(), response.build().into())])
+    }
+}
+
+fn refusal(status: u16) -> ResponseBuilder {
+    let known = StatusCode::from_u16(status).ok();
+    let words = known.and_then(|status| status.canonical_reason());
+    let schema = Ref::from_schema_name(HttpProblem::name());
+    let content = ContentBuilder::new().schema(Some(schema)).build();
+    ResponseBuilder::new()
+        .description(words.unwrap_or("Login Timeout"))
+        .content(Problem::CONTENT_TYPE, content)
+}
+
+/// Routes that begin with nothing.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Base::openapi())
+}
+
+/// The routes, with their document and the pages that show it.
+pub(super) fn told(routes: OpenApiRouter<App>) -> Router<App> {
+    let (routes, document) = routes.routes(utoipa_axum::routes!(tell)).split_for_parts();
+    // Only of strings, numbers and maps with string keys.
+    let text = document.to_json().unwrap_or_default();
+    routes
+        .layer(Extension(Text(Bytes::from(text))))
+        .merge(SwaggerUi::new(UI_PATH).config(Config::from(PATH)))
+}
+
+#[derive(Clone)]
+struct Text(Bytes);
+
+/// This document.
+#[utoipa::path(get, path = PATH, tag = OPERATORS,
+    responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json", body = serde_json::Value)))]
+async fn tell(Extension(Text(text)): Extension<Text>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+}

@@ -1,0 +1,30 @@
+//! Proves that the caller of `/v1` is a configured client, or an operator, before a handler runs.
+
+use super::clients::Client;
+use crate::config::Role;
+use crate::http::problem::HttpProblem;
+use crate::http::state::App;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+/// A caller that may do everything.
+pub(in crate::http) struct Operator;
+
+impl FromRequestParts<App> for Client {
+    type Rejection = HttpProblem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HttpProblem> {
+        app.clients.find(&parts.headers).cloned()
+    }
+}
+
+impl FromRequestParts<App> for Operator {
+    type Rejection = HttpProblem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HttpProblem> {
+        match app.clients.find(&parts.headers)?.role {
+            Role::Operator => Ok(Self),
+            Role::Runtime => Err(HttpProblem::client_forbidden()),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! `/v1/sessions/{sid}/children` and `/complete`: runtimes start child sessions and complete them
+//! (S29, S30).
+
+use super::clients::Client;
+use super::session_requests::{ChildRequest, Completion};
+use super::sessions::Sid;
+use crate::http::body::RawBody;
+use crate::http::openapi::{OPERATORS, Refused};
+use crate::http::paths::{CHILDREN_PATH, COMPLETE_PATH};
+use crate::http::problem::HttpProblem;
+use crate::http::state::App;
+use crate::sessions::{FamilyError, MAX_CLAIMS_BYTES, NewChild, to_the_end};
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use berth_api::Reason;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A child that was started.
+#[derive(Serialize, ToSchema)]
+struct Started<'a> {
+    /// Its id: a secret, for the browser alone.
+    id: &'a str,
+    session_ref: &'a str,
+    /// The `Set-Cookie` value that gives it to the browser.
+    set_cookie: &'a str,
+    /// Unix seconds.
+    expires_at: u64,
+}
+
+/// `POST /v1/sessions/{sid}/children`: a child of that session. Its id is for the browser alone.
+#[utoipa::path(post, path = CHILDREN_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")), request_body = ChildRequest,
+    responses((status = 201, body = Started), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<409>, Refused<408>, Refused<413>, Refused<440>, Refused<500>, Refused<501>, Refused<503>))]
+pub(in crate::http) async fn start(
+    client: Client,
+    State(app): State<App>,
+    Sid(sid): Sid,
+    RawBody(body): RawBody,
+) -> Result<Response, HttpProblem> {
+    let request = ChildRequest::parse(&body)?;
+    let by = client.runtime();
+    let own = by.unwrap_or(&app.config.session.runtime).to_owned();
+    let new = NewChild {
+        idle_timeout: request.idle_timeout(),
+        runtime: request.runtime.unwrap_or(own),
+        claims: request.claims,
+    };
+    let (id, live) = app.sessions.start_child(&sid, by, new).await?;
+    let cookie = app.cookie.set(&id).ok_or(Reason::Internal)?;
+    let cookie = cookie.to_str().map_err(|_| Reason::Internal)?;
+    let body = Json(Started {
+        id: id.reveal(),
+        session_ref: &live.session_ref,
+        set_cookie: cookie,
+        expires_at: live.expires_at,
+    });
+    let unstored = [(header::CACHE_CONTROL, "no-store")];
+    Ok((StatusCode::CREATED, unstored, body).into_response())
+}
+
+/// `POST /v1/sessions/{sid}/complete`: that child is done, its result goes to its parent.
+#[utoipa::path(post, path = COMPLETE_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")), request_body = Completion,
+    responses((status = 204), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<409>, Refused<408>, Refused<413>, Refused<440>, Refused<500>, Refused<501>, Refused<503>))]
+pub(in crate::http) async fn complete(
+    client: Client,
+    State(app): State<App>,
+    Sid(sid): Sid,
+    RawBody(body): RawBody,
+) -> Result<StatusCode, HttpProblem> {
+    let Completion { result } = Completion::parse(&body)?;
+    let completed = to_the_end(async move {
+        let sessions = &app.sessions;
+        sessions.complete(&sid, client.runtime(), result).await
+    });
+    completed.await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl From<FamilyError> for HttpProblem {
+    fn from(error: FamilyError) -> Self {
+        match error {
+            FamilyError::NoSuchSession => Self::no_such_session(),
+            FamilyError::Foreign => Self::client_forbidden(),
+            FamilyError::TooDeep => Self::family_too_deep(),
+            FamilyError::Cycle => Self::family_cycle(),
+            FamilyError::TooManyClaims => Self::invalid(format!(
+                "claims take more than {MAX_CLAIMS_BYTES} bytes, with those of the parent"
+            )),
+            FamilyError::NoChild => Self::not_a_child(),
+            FamilyError::Refused(refusal) => refusal.into(),
+        }
+    }
+}

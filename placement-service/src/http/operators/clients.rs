@@ -1,0 +1,126 @@
+//! Who calls `/v1` besides the gateways: operators and runtimes, each with a secret of its own. Without a
+//! configured client nobody gets in.
+
+use crate::config::Role;
+use crate::core::secret::Secret;
+use crate::http::problem::HttpProblem;
+use axum::http::{HeaderMap, header};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// What an `api.clients` entry proves itself with.
+#[derive(Debug)]
+pub struct ClientSecret {
+    pub name: String,
+    pub role: Role,
+    pub secret: Secret,
+}
+
+/// A caller that has proven itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::http) struct Client {
+    pub(in crate::http) name: String,
+    pub(in crate::http) role: Role,
+}
+
+impl Client {
+    /// The runtime whose families are all that the client may touch; `None` for an operator.
+    pub(in crate::http) fn runtime(&self) -> Option<&str> {
+        match self.role {
+            Role::Operator => None,
+            Role::Runtime => Some(&self.name),
+        }
+    }
+}
+
+/// The configured clients, by the SHA-256 of their secrets: a comparison takes the same time whatever
+/// the length.
+pub struct Clients(Vec<([u8; 32], Client)>);
+
+impl Clients {
+    /// Of the configuration.
+    #[must_use]
+    pub fn new(secrets: &[ClientSecret]) -> Self {
+        let known = secrets.iter().map(|client| {
+            let known = Client {
+                name: client.name.clone(),
+                role: client.role,
+            };
+            (Sha256::digest(client.secret.reveal()).into(), known)
+        });
+        Self(known.collect())
+    }
+
+    pub(super) fn find(&self, headers: &HeaderMap) -> Result<&Client, HttpProblem> {
+        let given = headers.get(header::AUTHORIZATION).map(|v| v.as_bytes());
+        let given = given.and_then(|v| v.strip_prefix(b"Bearer "));
+        let given: [u8; 32] = Sha256::digest(given.unwrap_or_default()).into();
+        let mut found = None;
+        for (digest, client) in &self.0 {
+            if digest.ct_eq(&given).into() {
+                found = Some(client);
+            }
+        }
+        found.ok_or_else(HttpProblem::unknown_client)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(name: &str, role: Role, secret: &str) -> ClientSecret {
+        ClientSecret {
+            name: name.to_owned(),
+            role,
+            secret: Secret::new(secret.to_owned()),
+        }
+    }
+
+    fn found(clients: &Clients, authorization: Option<&str>) -> Result<(String, Role), String> {
+        let mut headers = HeaderMap::new();
+        if let Some(text) = authorization {
+            headers.insert(header::AUTHORIZATION, text.parse().unwrap());
+        }
+        let found = clients.find(&headers);
+        let found = found.map(|client| (client.name.clone(), client.role));
+        found.map_err(|problem| problem.reason().to_owned())
+    }
+
+    #[test]
+    fn a_client_is_known_by_its_secret_alone() {
+        let clients = Clients::new(&[
+            client("ops", Role::Operator, "operator-secret-1"),
+            client("flows", Role::Runtime, "runtime-secret-12"),
+        ]);
+        let known = |name: &str, role| Ok((name.to_owned(), role));
+        assert_eq!(
+            found(&clients, Some("Bearer operator-secret-1")),
+            known("ops", Role::Operator)
+        );
+        assert_eq!(
+            found(&clients, Some("Bearer runtime-secret-12")),
+            known("flows", Role::Runtime)
+        );
+        for wrong in [
+            None,
+            Some(""),
+            Some("Bearer "),
+            Some("Bearer operator-secret-"),
+            Some("Bearer operator-secret-12"),
+            Some("bearer operator-secret-1"),
+            Some("Basic operator-secret-1"),
+            Some("operator-secret-1"),
+        ] {
+            assert_eq!(found(&clients, wrong), Err("unknown-client".to_owned()));
+        }
+    }
+
+    #[test]
+    fn without_clients_nobody_is_known() {
+        let none = Clients::new(&[]);
+        for given in [None, Some("Bearer "), Some("Bearer operator-secret-1")] {
+            assert_eq!(found(&none, given), Err("unknown-client".to_owned()));
+        }
+    }
+}

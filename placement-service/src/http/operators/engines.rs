@@ -1,0 +1,195 @@
+//! `/v1/engines` and `/v1/placements/explain`: what operators see of engines and of decisions, and how they
+//! empty an engine.
+
+use super::auth::Operator;
+use crate::http::openapi::{OPERATORS, Refused};
+use crate::http::paths::{DRAIN_PATH, ENGINES_PATH, EXPLAIN_PATH};
+use crate::http::problem::HttpProblem;
+use crate::http::state::App;
+use crate::placement::PlaceRequest;
+use crate::placement::explain::Explained;
+use crate::sessions::{LiveSession, store_down};
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::Uri;
+use berth_api::Excerpt;
+use berth_scheduler::engine::Engine;
+use serde::Serialize;
+use std::time::Duration;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+
+/// Over what time sockets are closed when nobody says otherwise.
+const OVER: Duration = Duration::from_secs(60);
+/// Longer than anybody waits for an engine.
+const MAX_OVER: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Engines)]
+pub(in crate::http) struct Listed {
+    engines: Vec<EngineView>,
+}
+
+/// One engine.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct EngineView {
+    pool: String,
+    engine: String,
+    address: String,
+    state: &'static str,
+    /// Of the last probe and those that it cannot know yet.
+    sessions: u32,
+    reserved: u32,
+    /// Streams that gateways have reported open.
+    streams: u32,
+    /// MB.
+    memory_free: Option<f64>,
+    /// Share in use, 0 to 1.
+    cpu: Option<f64>,
+    /// It gets nothing new.
+    draining: bool,
+    /// Since when it is drained, by an operator or its discovery: Unix seconds; absent when it is not.
+    drained_at: Option<u64>,
+    /// Over what time its sockets are closed, in seconds.
+    drained_over_s: Option<f64>,
+}
+
+impl EngineView {
+    fn of(app: &App, pool: &str, engine: &Engine) -> Self {
+        let name = engine.name.as_str();
+        let standing = engine.tally.standing(Instant::now());
+        let drain = app.drains.of(pool, name);
+        let load = engine.load.as_deref();
+        Self {
+            pool: pool.to_owned(),
+            engine: name.to_owned(),
+            address: engine.endpoint.api.to_string(),
+            state: engine.state.as_str(),
+            sessions: standing.sessions(load.and_then(|l| l.sessions)),
+            reserved: standing.reserved,
+            streams: standing.open,
+            memory_free: load.and_then(|l| l.memory).map(|m| m.free),
+            cpu: load.and_then(|l| l.cpu),
+            draining: standing.draining,
+            drained_at: drain.map(|drain| drain.since_ms / 1000),
+            drained_over_s: drain.map(|drain| Duration::from_millis(drain.over_ms).as_secs_f64()),
+        }
+    }
+}
+
+/// `GET /v1/engines`: by pool and name.
+#[utoipa::path(get, path = ENGINES_PATH, tag = OPERATORS, security(("client" = [])),
+    responses((status = 200, body = Listed), Refused<403>))]
+pub(in crate::http) async fn list(_: Operator, State(app): State<App>) -> Json<Listed> {
+    let fleet = app.placer.fleet().now();
+    let of_pool = |pool: &crate::engines::fleet::PoolFleet| {
+        let view = |engine| EngineView::of(&app, &pool.name, engine);
+        pool.engines.iter().map(|e| view(e)).collect::<Vec<_>>()
+    };
+    let engines = fleet.pools().iter().flat_map(of_pool).collect();
+    Json(Listed { engines })
+}
+
+/// `POST /v1/engines/{pool}/{engine}/drain?over=60s`: nothing new, and its sockets are closed over that time.
+#[utoipa::path(post, path = DRAIN_PATH, tag = OPERATORS, security(("client" = [])),
+    params(("pool" = String, Path, description = "The pool's name"), ("engine" = String, Path, description = "The engine's name"),
+        ("over" = Option<String>, Query, description = "Over what time sockets are closed, such as `60s`, which it is when absent; `24h` at the most")),
+    responses((status = 200, body = EngineView), Refused<400>, Refused<403>, Refused<404>, Refused<503>))]
+pub(in crate::http) async fn drain(
+    _: Operator,
+    State(app): State<App>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    uri: Uri,
+) -> Result<Json<EngineView>, HttpProblem> {
+    let Path((pool, engine)) = path.map_err(|_| HttpProblem::no_such_engine())?;
+    let [over] = query(&uri, ["over"])?;
+    let over = over.map_or(Ok(OVER), |text| {
+        let over = humantime_serde::re::humantime::parse_duration(&text).ok();
+        let over = over.filter(|over| *over <= MAX_OVER);
+        over.ok_or_else(|| HttpProblem::invalid("over: a time such as 60s, 24h at the most"))
+    })?;
+    view(&app, &pool, &engine)?;
+    let drained = app.drains.drain(&pool, &engine, over).await;
+    drained.map_err(|e| store_down(&e))?;
+    view(&app, &pool, &engine).map(Json)
+}
+
+/// `DELETE /v1/engines/{pool}/{engine}/drain`. Of an engine that is gone, too: its name may come back. One that its
+/// discovery drains is drained until that says otherwise.
+#[utoipa::path(delete, path = DRAIN_PATH, tag = OPERATORS, security(("client" = [])),
+    params(("pool" = String, Path, description = "The pool's name"), ("engine" = String, Path, description = "The engine's name")),
+    responses((status = 204), Refused<403>, Refused<404>, Refused<409>, Refused<503>))]
+pub(in crate::http) async fn undrain(
+    _: Operator,
+    State(app): State<App>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<axum::http::StatusCode, HttpProblem> {
+    let Path((pool, engine)) = path.map_err(|_| HttpProblem::no_such_engine())?;
+    if app.drains.of(&pool, &engine).is_none() {
+        view(&app, &pool, &engine)?;
+    }
+    let undrained = app.drains.undrain(&pool, &engine).await;
+    undrained.map_err(|e| store_down(&e))?;
+    match app.drains.of(&pool, &engine) {
+        None => Ok(axum::http::StatusCode::NO_CONTENT),
+        Some(_) => Err(HttpProblem::drained_by_discovery()),
+    }
+}
+
+fn view(app: &App, pool: &str, engine: &str) -> Result<EngineView, HttpProblem> {
+    let fleet = app.placer.fleet().now();
+    let mut pools = fleet.pools().iter();
+    let found = pools.find(|p| &*p.name == pool);
+    let found = found.and_then(|p| p.engines.iter().find(|e| e.name.as_str() == engine));
+    let found = found.ok_or_else(HttpProblem::no_such_engine)?;
+    Ok(EngineView::of(app, pool, found))
+}
+
+/// `GET /v1/placements/explain?path=/app/sales.qvf&session=SID&tab=NAME`: what would become of a placement
+/// now, and why. Without a session: of somebody who has no engine session.
+#[utoipa::path(get, path = EXPLAIN_PATH, tag = OPERATORS, security(("client" = [])),
+    params(("path" = String, Query, description = "The path of the WebSocket, such as `/app/sales.qvf`"),
+        ("session" = Option<String>, Query, description = "The public name of a session"),
+        ("tab" = Option<String>, Query, description = "The client's name for its tab")),
+    responses((status = 200, body = Explained), Refused<400>, Refused<403>, Refused<404>, Refused<500>))]
+pub(in crate::http) async fn explain(
+    _: Operator,
+    State(app): State<App>,
+    uri: Uri,
+) -> Result<Json<Explained>, HttpProblem> {
+    let [path, session, tab] = query(&uri, ["path", "session", "tab"])?;
+    let path = path.ok_or_else(|| HttpProblem::invalid("path is missing"))?;
+    let session = LiveSession {
+        session_ref: session.unwrap_or_default(),
+        ..LiveSession::default()
+    };
+    let request = PlaceRequest {
+        session: &session,
+        token: "",
+        path: &path,
+        tab: tab.as_deref(),
+    };
+    Ok(Json(app.placer.explain(&request)?))
+}
+
+/// The values of these parameters. One that is not known is a mistake, and so is one that comes twice.
+fn query<const N: usize>(uri: &Uri, names: [&str; N]) -> Result<[Option<String>; N], HttpProblem> {
+    let mut values = [const { None }; N];
+    for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+        let known = names
+            .iter()
+            .zip(&mut values)
+            .find(|(known, _)| **known == name);
+        let Some((_, place)) = known else {
+            return Err(HttpProblem::invalid(format!(
+                "{}: not known here",
+                Excerpt(&name)
+            )));
+        };
+        if place.replace(value.into_owned()).is_some() {
+            return Err(HttpProblem::invalid(format!("{name} is there twice")));
+        }
+    }
+    Ok(values)
+}

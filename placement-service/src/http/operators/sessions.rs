@@ -1,0 +1,109 @@
+//! `/v1/sessions`: what operators see of sessions, and how they end them (S24). Sessions go by their
+//! public name; an id never leaves here.
+
+use super::auth::Operator;
+use crate::http::openapi::{OPERATORS, Refused};
+use crate::http::paths::{SESSION_PATH, SESSIONS_PATH};
+use crate::http::problem::HttpProblem;
+use crate::http::state::App;
+use crate::sessions::{Listed, Overview, store_down, to_the_end};
+use axum::Json;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use berth_store::{EndCause, Select};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct Ended {
+    ended: u64,
+}
+
+/// The public name of a session, from the path.
+pub(in crate::http) struct Sid(pub(in crate::http) String);
+
+impl FromRequestParts<App> for Sid {
+    type Rejection = HttpProblem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HttpProblem> {
+        let path = Path::<String>::from_request_parts(parts, app).await;
+        let Path(sid) = path.map_err(|_| HttpProblem::no_such_session())?;
+        Ok(Self(sid))
+    }
+}
+
+/// `GET /v1/sessions?account=NAME`: those of the account, oldest first.
+#[utoipa::path(get, path = SESSIONS_PATH, tag = OPERATORS, security(("client" = [])), params(("account" = String, Query, description = "Whose sessions")),
+    responses((status = 200, body = Listed), Refused<400>, Refused<403>, Refused<501>, Refused<503>))]
+pub(in crate::http) async fn list(
+    _: Operator,
+    State(app): State<App>,
+    uri: Uri,
+) -> Result<Json<Listed>, HttpProblem> {
+    let account = account_of(&uri)?;
+    let listed = app.sessions.list(Some(&account)).await;
+    Ok(Json(listed.map_err(|e| store_down(&e))?))
+}
+
+/// `DELETE /v1/sessions?account=NAME`: ends them all.
+#[utoipa::path(delete, path = SESSIONS_PATH, tag = OPERATORS, security(("client" = [])), params(("account" = String, Query, description = "Whose sessions")),
+    responses((status = 200, body = Ended), Refused<400>, Refused<403>, Refused<501>, Refused<503>))]
+pub(in crate::http) async fn end_all(
+    _: Operator,
+    State(app): State<App>,
+    uri: Uri,
+) -> Result<Json<Ended>, HttpProblem> {
+    let select = Select::Account(account_of(&uri)?);
+    let ended = to_the_end(async move {
+        let sessions = &app.sessions;
+        sessions.end_all(&select, EndCause::Operator).await
+    });
+    let ended = ended.await;
+    let ended = ended.map_err(|e| store_down(&e))?;
+    Ok(Json(Ended { ended }))
+}
+
+/// `GET /v1/sessions/{sid}`.
+#[utoipa::path(get, path = SESSION_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")),
+    responses((status = 200, body = Overview), Refused<403>, Refused<404>, Refused<501>, Refused<503>))]
+pub(in crate::http) async fn show(
+    _: Operator,
+    State(app): State<App>,
+    Sid(sid): Sid,
+) -> Result<Json<Overview>, HttpProblem> {
+    let found = app.sessions.show(&sid).await.map_err(|e| store_down(&e))?;
+    found.map(Json).ok_or_else(HttpProblem::no_such_session)
+}
+
+/// `DELETE /v1/sessions/{sid}`.
+#[utoipa::path(delete, path = SESSION_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")),
+    responses((status = 204), Refused<403>, Refused<404>, Refused<501>, Refused<503>))]
+pub(in crate::http) async fn end(
+    _: Operator,
+    State(app): State<App>,
+    Sid(sid): Sid,
+) -> Result<Response, HttpProblem> {
+    let ended = to_the_end(async move {
+        let sessions = &app.sessions;
+        sessions.end_ref(&sid, EndCause::Operator).await
+    });
+    if ended.await.map_err(|e| store_down(&e))? {
+        Ok(StatusCode::NO_CONTENT.into_response())
+    } else {
+        Err(HttpProblem::no_such_session())
+    }
+}
+
+fn account_of(uri: &Uri) -> Result<String, HttpProblem> {
+    let query = uri.query().unwrap_or_default();
+    let mut accounts = form_urlencoded::parse(query.as_bytes())
+        .filter(|(name, _)| name == "account")
+        .map(|(_, value)| value.into_owned());
+    match (accounts.next(), accounts.next()) {
+        (Some(account), None) if !account.is_empty() => Ok(account),
+        (Some(_), Some(_)) => Err(HttpProblem::invalid("account is there twice")),
+        _ => Err(HttpProblem::invalid("account is missing")),
+    }
+}

@@ -1,0 +1,59 @@
+//! `/v1/webhooks`: what webhooks did not take, for operators.
+
+use super::auth::Operator;
+use crate::events::webhooks::Retried;
+use crate::http::openapi::{OPERATORS, Refused};
+use crate::http::paths::{DEAD_LETTERS_PATH, RETRY_PATH};
+use crate::http::problem::HttpProblem;
+use crate::http::state::App;
+use crate::sessions::store_down;
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use berth_store::DeadLetter;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeadLetters)]
+pub(in crate::http) struct Listed {
+    dead_letters: Vec<DeadLetter>,
+}
+
+/// `GET /v1/webhooks/{name}/dead-letters`: oldest first.
+#[utoipa::path(get, path = DEAD_LETTERS_PATH, tag = OPERATORS, security(("client" = [])),
+    params(("name" = String, Path, description = "The webhook's name")),
+    responses((status = 200, body = Listed), Refused<403>, Refused<404>, Refused<503>))]
+pub(in crate::http) async fn dead_letters(
+    _: Operator,
+    State(app): State<App>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Json<Listed>, HttpProblem> {
+    let Path(name) = path.map_err(|_| HttpProblem::no_such_webhook())?;
+    let letters = app.webhooks.dead_letters(&name).await;
+    let letters = letters.map_err(|e| store_down(&e))?;
+    let dead_letters = letters.ok_or_else(HttpProblem::no_such_webhook)?;
+    Ok(Json(Listed { dead_letters }))
+}
+
+/// `POST /v1/webhooks/{name}/dead-letters/{sequence}/retry`: one more attempt, at once.
+#[utoipa::path(post, path = RETRY_PATH, tag = OPERATORS, security(("client" = [])),
+    params(("name" = String, Path, description = "The webhook's name"), ("sequence" = u64, Path, description = "The number of the event")),
+    responses((status = 204), Refused<403>, Refused<404>, Refused<502>, Refused<503>))]
+pub(in crate::http) async fn retry(
+    _: Operator,
+    State(app): State<App>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<StatusCode, HttpProblem> {
+    let Path((name, sequence)) = path.map_err(|_| HttpProblem::no_such_webhook())?;
+    // Numbers begin at 1.
+    let sequence = sequence.parse().unwrap_or(0);
+    let retried = app.webhooks.retry(&name, sequence).await;
+    match retried.map_err(|e| store_down(&e))? {
+        Retried::Delivered => Ok(StatusCode::NO_CONTENT),
+        Retried::Failed(words) => Err(HttpProblem::webhook_failed().with_detail(words)),
+        Retried::NoSuchLetter => Err(HttpProblem::no_such_dead_letter()),
+        Retried::NoSuchWebhook => Err(HttpProblem::no_such_webhook()),
+    }
+}

@@ -1,0 +1,179 @@
+//! The connections of all listeners together: how many there may be, and which one is closed when another one
+//! comes beyond that. Knows nothing of bytes and requests.
+
+use crate::core::metrics::registered;
+use crate::core::open_files;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// Open files that the rest of the process needs at least, where there are twice as many: stores, engines.
+const MIN_RESERVE: usize = 128;
+
+/// Why the service has closed a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum CloseCause {
+    /// It was the oldest one without a complete request, and there were too many connections.
+    Limit,
+    /// There were too many connections, each with a complete request, so it was not taken at all.
+    Refused,
+    /// Its client took too long for a request, or for an answer.
+    Timeout,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabel {
+    cause: &'static str,
+}
+
+/// The open connections.
+pub struct Connections {
+    /// How long a client may take for each part of a request.
+    pub(super) request_timeout: Duration,
+    limit: usize,
+    slots: Arc<Semaphore>,
+    /// The connections without a complete request, by age: at most `limit`.
+    incomplete: Mutex<BTreeMap<u64, oneshot::Sender<()>>>,
+    last: AtomicU64,
+    /// Whether the limit was reached, and said so.
+    full: AtomicBool,
+    open: Gauge,
+    closed: Family<CauseLabel, Counter>,
+}
+
+/// The place of one open connection.
+pub(super) struct Slot {
+    pub(super) id: u64,
+    connections: Arc<Connections>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connections {
+    /// None yet. There may be `most` of them, or fewer where this process may not open enough files.
+    #[must_use]
+    pub fn new(most: usize, request_timeout: Duration, registry: &mut Registry) -> Arc<Self> {
+        let limit = limit(most, open_files::limit());
+        tracing::info!(limit, "limit of HTTP connections");
+        let help = "Connections that the service closed, by cause";
+        Arc::new(Self {
+            request_timeout,
+            limit,
+            slots: Arc::new(Semaphore::new(limit)),
+            incomplete: Mutex::default(),
+            last: AtomicU64::new(0),
+            full: AtomicBool::new(false),
+            open: registered(registry, "http_connections", "Open HTTP connections"),
+            closed: registered(registry, "http_connections_closed", help),
+        })
+    }
+
+    /// A place for one more connection, and what resolves when it has to close for another one; an error there
+    /// means that it never has to. `None`: there is no place.
+    pub(super) async fn admit(self: &Arc<Self>) -> Option<(Slot, oneshot::Receiver<()>)> {
+        let permit = if let Ok(permit) = self.slots.clone().try_acquire_owned() {
+            if self.slots.available_permits() > self.limit / 10 {
+                self.full.store(false, Ordering::Relaxed);
+            }
+            permit
+        } else {
+            if !self.full.swap(true, Ordering::Relaxed) {
+                let limit = self.limit;
+                tracing::warn!(
+                    limit,
+                    "too many connections: those without a complete request are closed, oldest first; \
+                     where there are none, new ones are refused"
+                );
+            }
+            if !self.close_oldest() {
+                self.closed(CloseCause::Refused);
+                return None;
+            }
+            // The connection that closes makes room, or another one does before it.
+            self.slots.clone().acquire_owned().await.ok()?
+        };
+        let id = self.last.fetch_add(1, Ordering::Relaxed);
+        let (close, closed) = oneshot::channel();
+        self.incomplete().insert(id, close);
+        self.open.inc();
+        let slot = Slot {
+            id,
+            connections: self.clone(),
+            _permit: permit,
+        };
+        Some((slot, closed))
+    }
+
+    /// Closes the oldest connection without a complete request, if there is one.
+    fn close_oldest(&self) -> bool {
+        loop {
+            let Some((_, close)) = self.incomplete().pop_first() else {
+                return false;
+            };
+            // It may just have ended by itself; then its place is not free yet, but will not be its own.
+            if close.send(()).is_ok() {
+                self.closed(CloseCause::Limit);
+                return true;
+            }
+        }
+    }
+
+    /// A connection has brought a complete request: it is closed for no other one.
+    pub(super) fn keep(&self, id: u64) {
+        self.incomplete().remove(&id);
+    }
+
+    pub(super) fn closed(&self, cause: CloseCause) {
+        let cause = match cause {
+            CloseCause::Limit => "limit",
+            CloseCause::Refused => "refused",
+            CloseCause::Timeout => "timeout",
+        };
+        self.closed.get_or_create(&CauseLabel { cause }).inc();
+    }
+
+    fn incomplete(&self) -> MutexGuard<'_, BTreeMap<u64, oneshot::Sender<()>>> {
+        self.incomplete
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.connections.keep(self.id);
+        self.connections.open.dec();
+    }
+}
+
+/// Connections that there may be where `open_files` files may be open: a quarter of those is for the rest of the
+/// process, or more where there are few.
+fn limit(most: usize, open_files: usize) -> usize {
+    let reserve = (open_files / 4).max(MIN_RESERVE).min(open_files / 2);
+    most.min(open_files - reserve).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_of_the_process_keeps_open_files_for_itself() {
+        for (most, open_files, expected) in [
+            (10_000, 1_000_000, 10_000),
+            (10_000, 1_024, 768),
+            (10_000, 256, 128),
+            (10_000, 100, 50),
+            (500, 1_024, 500),
+            (10, 0, 1),
+        ] {
+            assert_eq!(limit(most, open_files), expected, "{open_files}");
+        }
+    }
+}

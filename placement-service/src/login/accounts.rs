@@ -1,0 +1,340 @@
+//! Local accounts as operators see them: what a name, a role and a password may look like, adding, listing and
+//! changing. Whoever changes one ends its sessions; see `cli::account`.
+
+use crate::core::clock::Clock;
+use crate::core::names::{MAX_NAME_BYTES, is_name};
+use crate::login::devices::Devices;
+use crate::login::password::{PasswordError, Passwords};
+use berth_store::{AccountChange, AccountRow, AccountStore, Attempts, StoreError};
+use std::sync::Arc;
+
+/// Shortest password of a new account, in characters (NIST SP 800-63B).
+pub const MIN_PASSWORD_CHARS: usize = 8;
+/// Longest password, in bytes.
+pub const MAX_PASSWORD_BYTES: usize = 1024;
+
+/// All roles of an account together, in bytes of JSON: they go into its token, which has to fit into a header.
+pub const MAX_ROLES_BYTES: usize = 16 * 1024;
+
+/// Why an account was not added or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    #[error("{0:?} is not a name: 1 to {MAX_NAME_BYTES} bytes of letters, digits and . _ - + @")]
+    Name(String),
+    #[error("the password must have {MIN_PASSWORD_CHARS} characters to {MAX_PASSWORD_BYTES} bytes")]
+    Password,
+    #[error("the roles take {0} bytes of a token, more than {MAX_ROLES_BYTES}")]
+    Roles(usize),
+    #[error("the account {0:?} exists already")]
+    Exists(String),
+    #[error("there is no account {0:?}")]
+    Unknown(String),
+    #[error(transparent)]
+    Hashing(#[from] PasswordError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The use cases of accounts.
+#[derive(Clone)]
+pub struct Accounts {
+    store: Arc<dyn AccountStore>,
+    clock: Arc<dyn Clock>,
+    passwords: Passwords,
+}
+
+impl Accounts {
+    /// Over a store of accounts.
+    pub fn new(store: Arc<dyn AccountStore>, clock: Arc<dyn Clock>) -> Result<Self, PasswordError> {
+        Ok(Self {
+            store,
+            clock,
+            passwords: Passwords::new()?,
+        })
+    }
+
+    /// Adds an account. One that exists stays as it is.
+    pub async fn add(
+        &self,
+        name: &str,
+        roles: &[String],
+        password: String,
+    ) -> Result<(), AccountError> {
+        check_name(name)?;
+        check_roles(roles)?;
+        check_password(&password)?;
+        if self.store.find_account(name).await?.is_some() {
+            return Err(AccountError::Exists(name.to_owned()));
+        }
+        let row = AccountRow {
+            name: name.to_owned(),
+            password_hash: self.passwords.hash(password).await?,
+            roles: roles.to_vec(),
+            created_at_ms: self.clock.now_ms(),
+            locked: false,
+            attempts: Attempts::default(),
+            devices: String::new(),
+        };
+        if self.store.add_account(&row).await? {
+            Ok(())
+        } else {
+            Err(AccountError::Exists(name.to_owned()))
+        }
+    }
+
+    /// Every account, by name.
+    pub async fn list(&self) -> Result<Vec<AccountRow>, StoreError> {
+        self.store.accounts().await
+    }
+
+    /// Locks an account until it is unlocked. Browsers that have logged in to it before are strangers afterwards.
+    pub async fn lock(&self, name: &str) -> Result<(), AccountError> {
+        self.change(name, AccountChange::Locked(true)).await?;
+        self.change_devices(name, Devices::revoked).await
+    }
+
+    /// Unlocks an account, whether an operator or failed logins had locked it.
+    pub async fn unlock(&self, name: &str) -> Result<(), AccountError> {
+        self.change(name, AccountChange::Locked(false)).await?;
+        self.forget_attempts(name).await
+    }
+
+    /// Gives an account another password, and forgets the failures with the old one. Browsers that have logged in
+    /// with that one are strangers afterwards.
+    pub async fn set_password(&self, name: &str, password: String) -> Result<(), AccountError> {
+        check_password(&password)?;
+        self.find(name).await?;
+        let hash = self.passwords.hash(password).await?;
+        let change = AccountChange::PasswordHash(hash);
+        self.change(name, change).await?;
+        self.forget_attempts(name).await
+    }
+
+    /// Gives an account other roles; `false` when it has just these already.
+    pub async fn set_roles(&self, name: &str, roles: &[String]) -> Result<bool, AccountError> {
+        check_roles(roles)?;
+        if self.find(name).await?.roles == roles {
+            return Ok(false);
+        }
+        let change = AccountChange::Roles(roles.to_vec());
+        self.change(name, change).await?;
+        Ok(true)
+    }
+
+    async fn find(&self, name: &str) -> Result<AccountRow, AccountError> {
+        let unknown = || AccountError::Unknown(name.to_owned());
+        if !is_name(name) {
+            return Err(unknown());
+        }
+        self.store.find_account(name).await?.ok_or_else(unknown)
+    }
+
+    /// Others may change the rest of the account at the same time.
+    async fn change(&self, name: &str, change: AccountChange) -> Result<(), AccountError> {
+        if is_name(name) && self.store.change_account(name, &change).await? {
+            Ok(())
+        } else {
+            Err(AccountError::Unknown(name.to_owned()))
+        }
+    }
+
+    /// Until it is so: a login may fail at the same time.
+    async fn forget_attempts(&self, name: &str) -> Result<(), AccountError> {
+        loop {
+            let before = self.find(name).await?.attempts;
+            let none = Attempts::default();
+            if self.store.set_attempts(name, before, none).await? {
+                break;
+            }
+        }
+        self.change_devices(name, Devices::without_failures).await
+    }
+
+    /// Until it is so, likewise.
+    async fn change_devices(
+        &self,
+        name: &str,
+        change: fn(Devices) -> Devices,
+    ) -> Result<(), AccountError> {
+        loop {
+            let before = self.find(name).await?.devices;
+            let after = change(Devices::parse(&before)?).to_text()?;
+            if self.store.set_devices(name, &before, &after).await? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn check_name(text: &str) -> Result<(), AccountError> {
+    if is_name(text) {
+        Ok(())
+    } else {
+        Err(AccountError::Name(text.to_owned()))
+    }
+}
+
+fn check_roles(roles: &[String]) -> Result<(), AccountError> {
+    roles.iter().try_for_each(|role| check_name(role))?;
+    let in_json = |role: &String| role.len() + "\"\",".len();
+    let bytes = roles.iter().map(in_json).sum();
+    if bytes > MAX_ROLES_BYTES {
+        return Err(AccountError::Roles(bytes));
+    }
+    Ok(())
+}
+
+fn check_password(password: &str) -> Result<(), AccountError> {
+    if password.chars().count() < MIN_PASSWORD_CHARS || password.len() > MAX_PASSWORD_BYTES {
+        return Err(AccountError::Password);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::clock::ManualClock;
+    use berth_store::sqlite::SqliteStore;
+
+    async fn accounts(dir: &tempfile::TempDir) -> Accounts {
+        let store = SqliteStore::open(&dir.path().join("a.db")).await.unwrap();
+        Accounts::new(Arc::new(store), Arc::new(ManualClock::new(1))).unwrap()
+    }
+
+    async fn only(accounts: &Accounts) -> AccountRow {
+        let [row] = &accounts.list().await.unwrap()[..] else {
+            panic!("not one account");
+        };
+        row.clone()
+    }
+
+    fn words(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|t| (*t).to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn names_are_taken_once_and_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let accounts = accounts(&dir).await;
+        let add = async |name: &str, role: &str, password: &str| {
+            let roles = words(&[role]);
+            let added = accounts.add(name, &roles, password.to_owned());
+            added.await.err().map(|e| e.to_string())
+        };
+        assert_eq!(add("demo", "user", "demo-password").await, None);
+        assert_eq!(
+            add("demo", "admin", "other-password").await.unwrap(),
+            "the account \"demo\" exists already"
+        );
+        for (name, role) in [
+            ("", "user"),
+            ("a b", "user"),
+            ("a\n", "user"),
+            ("ok", "a,b"),
+        ] {
+            let told = add(name, role, "demo-password").await.unwrap();
+            assert!(told.contains("not a name"));
+        }
+        let told = add("ok", "user", "short").await.unwrap();
+        assert!(told.contains("8 characters"));
+        assert_eq!(only(&accounts).await.roles, ["user"]);
+    }
+
+    #[tokio::test]
+    async fn each_change_changes_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let accounts = accounts(&dir).await;
+        let first = "a long one".to_owned();
+        accounts.add("ann", &words(&["user"]), first).await.unwrap();
+        let before = only(&accounts).await;
+        let failed = Attempts {
+            failures: 7,
+            locked_until_ms: 9,
+        };
+        let none = Attempts::default();
+        let fail = || accounts.store.set_attempts("ann", none, failed);
+
+        accounts.lock("ann").await.unwrap();
+        assert!(fail().await.unwrap());
+        let row = only(&accounts).await;
+        assert_eq!((row.locked, row.attempts), (true, failed));
+        assert_ne!(row.devices, before.devices, "revoked");
+        let device_fails = accounts.store.set_devices(
+            "ann",
+            &row.devices,
+            r#"{"generation":1,"failed":[{"id":"x","failures":7,"locked_until_ms":9,"expires_at_ms":9}]}"#,
+        );
+        assert!(device_fails.await.unwrap());
+        accounts.unlock("ann").await.unwrap();
+        let unlocked = only(&accounts).await;
+        let before = AccountRow {
+            devices: row.devices,
+            ..before
+        };
+        assert_eq!(unlocked, before, "failures are forgotten too");
+
+        assert!(fail().await.unwrap());
+        let second = "another one".to_owned();
+        accounts.set_password("ann", second).await.unwrap();
+        let row = only(&accounts).await;
+        assert_ne!(row.password_hash, before.password_hash);
+        assert_eq!(
+            (row.roles.as_slice(), row.attempts),
+            (&before.roles[..], before.attempts)
+        );
+
+        let roles = words(&["admin", "user"]);
+        assert!(accounts.set_roles("ann", &roles).await.unwrap());
+        assert!(!accounts.set_roles("ann", &roles).await.unwrap());
+        let after = only(&accounts).await;
+        assert_eq!(
+            (after.roles, after.password_hash),
+            (roles, row.password_hash)
+        );
+    }
+
+    #[tokio::test]
+    async fn changes_at_once_do_not_undo_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let accounts = accounts(&dir).await;
+        let password = "a long one".to_owned();
+        accounts.add("ann", &[], password).await.unwrap();
+        for n in 0..30 {
+            accounts.unlock("ann").await.unwrap();
+            let roles = words(&[&format!("role-{n}")]);
+            let (locked, changed) =
+                tokio::join!(accounts.lock("ann"), accounts.set_roles("ann", &roles));
+            assert!(locked.is_ok() && changed.unwrap());
+            let row = only(&accounts).await;
+            assert_eq!((row.locked, row.roles), (true, roles));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_not_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let accounts = accounts(&dir).await;
+        let password = || "a long one".to_owned();
+        for name in ["bob", "b\0b"] {
+            let refused = [
+                accounts.lock(name).await.unwrap_err(),
+                accounts.unlock(name).await.unwrap_err(),
+                accounts.set_password(name, password()).await.unwrap_err(),
+                accounts.set_roles(name, &[]).await.unwrap_err(),
+            ];
+            for error in refused {
+                assert_eq!(error.to_string(), format!("there is no account {name:?}"));
+            }
+        }
+        accounts.add("bob", &[], password()).await.unwrap();
+        let short = accounts.set_password("bob", "short".to_owned()).await;
+        assert!(matches!(short, Err(AccountError::Password)));
+        let odd = accounts.set_roles("bob", &words(&["a b"])).await;
+        assert!(matches!(odd, Err(AccountError::Name(_))));
+        let many = vec!["r".repeat(128); 126];
+        let many = accounts.set_roles("bob", &many).await.unwrap_err();
+        let told = "the roles take 16506 bytes of a token, more than 16384";
+        assert_eq!(many.to_string(), told);
+    }
+}

@@ -1,0 +1,297 @@
+//! The lock-out on a real SQLite file, under concurrency and on two replicas; and that every refusal does
+//! the same work.
+
+use super::*;
+use crate::core::clock::ManualClock;
+use async_trait::async_trait;
+use berth_store::AccountChange;
+use berth_store::sqlite::SqliteStore;
+use std::sync::Mutex;
+use std::time::Duration;
+
+const PASSWORD: &str = "a long password";
+const MINUTE_MS: u64 = 60_000;
+const NOW_MS: u64 = 1_700_000_000_000;
+
+/// Writes down what is asked of the store.
+struct Watched {
+    store: SqliteStore,
+    asked: Mutex<Vec<&'static str>>,
+}
+
+impl Watched {
+    fn note(&self, what: &'static str) {
+        self.asked.lock().unwrap().push(what);
+    }
+}
+
+#[async_trait]
+impl AccountStore for Watched {
+    async fn add_account(&self, row: &AccountRow) -> Result<bool, StoreError> {
+        self.store.add_account(row).await
+    }
+
+    async fn find_account(&self, name: &str) -> Result<Option<AccountRow>, StoreError> {
+        self.note("find");
+        self.store.find_account(name).await
+    }
+
+    async fn accounts(&self) -> Result<Vec<AccountRow>, StoreError> {
+        self.store.accounts().await
+    }
+
+    async fn change_account(&self, name: &str, change: &AccountChange) -> Result<bool, StoreError> {
+        self.store.change_account(name, change).await
+    }
+
+    async fn set_attempts(
+        &self,
+        name: &str,
+        before: Attempts,
+        after: Attempts,
+    ) -> Result<bool, StoreError> {
+        self.note("set");
+        self.store.set_attempts(name, before, after).await
+    }
+
+    async fn set_devices(&self, name: &str, before: &str, after: &str) -> Result<bool, StoreError> {
+        self.note("set");
+        self.store.set_devices(name, before, after).await
+    }
+}
+
+struct World {
+    store: Arc<Watched>,
+    clock: Arc<ManualClock>,
+    passwords: Passwords,
+    credentials: Arc<Credentials>,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    /// With the open account `ann`, and `eve` that an operator has locked.
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Watched {
+            store: SqliteStore::open(&dir.path().join("a.db")).await.unwrap(),
+            asked: Mutex::default(),
+        });
+        let passwords = Passwords::new().unwrap();
+        for (name, locked) in [("ann", false), ("eve", true)] {
+            let row = AccountRow {
+                name: name.to_owned(),
+                password_hash: passwords.hash(PASSWORD.to_owned()).await.unwrap(),
+                roles: vec!["user".to_owned()],
+                created_at_ms: 1,
+                locked,
+                attempts: Attempts::default(),
+                devices: String::new(),
+            };
+            assert!(store.add_account(&row).await.unwrap());
+        }
+        let clock = Arc::new(ManualClock::new(NOW_MS));
+        let lock_out = LockOut {
+            after: 5,
+            first: Duration::from_secs(60),
+            most: Duration::from_secs(3600),
+        };
+        let key = DeviceKey::load(&store.store).await.unwrap();
+        let (of_clock, of_passwords) = (clock.clone(), passwords.clone());
+        let credentials = Credentials::new(store.clone(), key, of_clock, of_passwords, lock_out);
+        Self {
+            store,
+            clock,
+            passwords,
+            credentials: Arc::new(credentials),
+            _dir: dir,
+        }
+    }
+
+    async fn check(&self, name: &str, password: &str) -> Checked {
+        self.check_from("", name, password).await
+    }
+
+    async fn check_from(&self, device: &str, name: &str, password: &str) -> Checked {
+        let password = password.to_owned();
+        let checked = self.credentials.check(name, password, device).await;
+        checked.unwrap()
+    }
+
+    /// The cookie of a browser that has logged in as `ann`.
+    async fn device(&self) -> String {
+        let row = self.store.find_account("ann").await.unwrap().unwrap();
+        self.credentials.device_cookie(&row, "").unwrap()
+    }
+
+    async fn passes(&self) -> bool {
+        matches!(self.check("ann", PASSWORD).await, Checked::Passed(_))
+    }
+
+    async fn fail(&self, times: u32) {
+        for _ in 0..times {
+            let checked = self.check("ann", "wrong").await;
+            assert!(
+                matches!(checked, Checked::Wrong(_, Scope::Account)),
+                "{checked:?}"
+            );
+        }
+    }
+
+    async fn attempts(&self) -> Attempts {
+        let row = self.store.find_account("ann").await.unwrap();
+        row.unwrap().attempts
+    }
+}
+
+#[tokio::test]
+async fn five_failures_lock_and_the_lock_grows() {
+    let w = World::new().await;
+    w.fail(5).await;
+    for minutes in [1, 2, 4] {
+        assert!(!w.passes().await, "the right password");
+        assert_eq!(w.check("ann", "wrong").await, Checked::Locked);
+        w.clock.advance_ms(minutes * MINUTE_MS - 1);
+        assert!(!w.passes().await, "to the last millisecond");
+        w.clock.advance_ms(1);
+        w.fail(1).await;
+    }
+    assert_eq!(w.attempts().await.failures, 8, "none while it was locked");
+    w.clock.advance_ms(8 * MINUTE_MS);
+    assert!(w.passes().await);
+    assert_eq!(w.attempts().await, Attempts::default());
+    w.fail(4).await;
+    assert!(w.passes().await, "they count from the last success");
+}
+
+#[tokio::test]
+async fn what_an_operator_has_locked_stays_locked() {
+    let w = World::new().await;
+    for password in [PASSWORD, "wrong"] {
+        assert_eq!(w.check("eve", password).await, Checked::Locked);
+    }
+    w.clock.advance_ms(1_000_000 * MINUTE_MS);
+    assert_eq!(w.check("eve", PASSWORD).await, Checked::Locked);
+    assert_eq!(w.check("nobody", PASSWORD).await, Checked::Unknown);
+    assert_eq!(w.check("a b\0", PASSWORD).await, Checked::Unknown);
+}
+
+/// Of 20 guesses at once on two replicas, those that counted.
+async fn guess_at_once(w: &World, device: &str) -> Vec<u32> {
+    // A second replica on the same store.
+    let other = Credentials {
+        store: w.store.clone(),
+        device_key: w.credentials.device_key.clone(),
+        clock: w.clock.clone(),
+        passwords: Passwords::new().unwrap(),
+        lock_out: w.credentials.lock_out,
+    };
+    let replicas = [w.credentials.clone(), Arc::new(other)];
+    let guesses: Vec<_> = (0..20)
+        .map(|n| {
+            let replica = replicas[n % 2].clone();
+            let device = device.to_owned();
+            tokio::spawn(async move { replica.check("ann", format!("guess {n}"), &device).await })
+        })
+        .collect();
+    let mut wrong = Vec::new();
+    for guess in guesses {
+        match guess.await.unwrap().unwrap() {
+            Checked::Wrong(attempts, _) => wrong.push(attempts.failures),
+            other => assert_eq!(other, Checked::Locked),
+        }
+    }
+    wrong.sort_unstable();
+    wrong
+}
+
+#[tokio::test]
+async fn of_many_guesses_at_once_five_count() {
+    let w = World::new().await;
+    let device = w.device().await;
+    assert_eq!(guess_at_once(&w, &device).await, [1, 2, 3, 4, 5]);
+    assert_eq!(w.attempts().await, Attempts::default(), "the device's own");
+    assert_eq!(guess_at_once(&w, "").await, [1, 2, 3, 4, 5]);
+    let locked = Attempts {
+        failures: 5,
+        locked_until_ms: NOW_MS + MINUTE_MS,
+    };
+    assert_eq!(w.attempts().await, locked);
+}
+
+#[tokio::test]
+async fn a_right_guess_among_many_is_let_in_only_before_the_lock() {
+    let w = World::new().await;
+    w.fail(4).await;
+    let row = w.store.find_account("ann").await.unwrap();
+    let hash = row.as_ref().map(|row| row.password_hash.clone());
+    // The right one was hashed while the fifth wrong one was answered.
+    w.fail(1).await;
+    let row = w.store.find_account("ann").await.unwrap();
+    let judged = w.credentials.judge(row, hash.as_deref(), "");
+    assert_eq!(judged.unwrap().0, Checked::Locked);
+}
+
+#[tokio::test]
+async fn every_refusal_is_the_same_work() {
+    let w = World::new().await;
+    let device = w.device().await;
+    let cost_from = async |device: &str, name: &str, password: &str| {
+        w.store.asked.lock().unwrap().clear();
+        let before = w.passwords.runs();
+        let checked = w.check_from(device, name, password).await;
+        let asked = w.store.asked.lock().unwrap().join(" ");
+        (checked, w.passwords.runs() - before, asked)
+    };
+    let cost = async |name: &str, password: &str| cost_from("", name, password).await;
+    let same = |(checked, hashes, asked): (Checked, u64, String), expected: Checked| {
+        assert_eq!(checked, expected);
+        assert_eq!(
+            (hashes, asked.as_str()),
+            (1, "find find set"),
+            "{checked:?}"
+        );
+    };
+    let first = Attempts {
+        failures: 1,
+        locked_until_ms: 0,
+    };
+    same(cost("nobody", PASSWORD).await, Checked::Unknown);
+    same(cost("a b\0", PASSWORD).await, Checked::Unknown);
+    let wrong = |scope| Checked::Wrong(first, scope);
+    same(cost("ann", "wrong").await, wrong(Scope::Account));
+    let guess = cost_from(&device, "ann", "wrong").await;
+    same(guess, wrong(Scope::Device));
+    same(cost("eve", PASSWORD).await, Checked::Locked);
+    same(cost("eve", "wrong").await, Checked::Locked);
+    w.fail(4).await;
+    same(cost("ann", PASSWORD).await, Checked::Locked);
+    same(cost("ann", "wrong").await, Checked::Locked);
+    for _ in 0..4 {
+        cost_from(&device, "ann", "wrong").await;
+    }
+    let locked = cost_from(&device, "ann", PASSWORD).await;
+    same(locked, Checked::Locked);
+}
+
+#[tokio::test]
+async fn changes_since_the_check_are_seen() {
+    let w = World::new().await;
+    let Checked::Passed(row) = w.check("ann", PASSWORD).await else {
+        panic!("not let in");
+    };
+    let since = async || w.credentials.changed_since(&row).await.unwrap();
+    assert_eq!(since().await, None);
+    w.fail(1).await;
+    assert_eq!(since().await, None, "failures of others are no change");
+    let change = async |change: AccountChange| {
+        let changed = w.store.change_account("ann", &change).await;
+        assert!(changed.unwrap());
+    };
+    change(AccountChange::Roles(Vec::new())).await;
+    assert_eq!(since().await, Some(EndCause::RolesChanged));
+    change(AccountChange::Roles(row.roles.clone())).await;
+    change(AccountChange::PasswordHash("x".to_owned())).await;
+    assert_eq!(since().await, Some(EndCause::PasswordChanged));
+    change(AccountChange::Locked(true)).await;
+    assert_eq!(since().await, Some(EndCause::AccountLocked));
+}

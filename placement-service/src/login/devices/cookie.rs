@@ -1,0 +1,220 @@
+//! What a browser proves with that it has logged in to an account before: for each of its last accounts a random
+//! id, the time, and a MAC over both, the account and its password. It holds no name and gives no access: a thief
+//! gets a count of failures of its own. Another password, or a revocation, makes it worthless.
+
+use super::{DEVICE_LIFETIME_MS, Devices};
+use crate::sessions::server_keys::keyed;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use berth_store::{AccountRow, Coordination, StoreError};
+use hmac::{Hmac, Mac};
+use rand::Rng;
+use sha2::Sha256;
+
+/// Accounts that one browser is remembered by.
+const MAX_ACCOUNTS: usize = 4;
+const ID_BYTES: usize = 16;
+const TIME_BYTES: usize = 8;
+const TAG_BYTES: usize = 16;
+const ENTRY_BYTES: usize = ID_BYTES + TIME_BYTES + TAG_BYTES;
+/// Of base64url without padding.
+const ENTRY_CHARS: usize = (ENTRY_BYTES * 4).div_ceil(3);
+/// The longest value that is looked at.
+pub const MAX_COOKIE_BYTES: usize = MAX_ACCOUNTS * (ENTRY_CHARS + 1) - 1;
+
+/// A browser that has logged in to an account before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    pub(super) id: String,
+    pub(super) expires_at_ms: u64,
+}
+
+/// Makes and checks the values of the cookie: the same on every replica.
+#[derive(Clone)]
+pub struct DeviceKey(Hmac<Sha256>);
+
+/// What a cookie says of one account.
+struct Entry<'a> {
+    /// As it stands in the cookie.
+    text: &'a str,
+    bytes: [u8; ENTRY_BYTES],
+}
+
+impl DeviceKey {
+    /// Fetches the key, making it when the store is new.
+    pub async fn load(store: &dyn Coordination) -> Result<Self, StoreError> {
+        Ok(Self(keyed(store, "login-device").await?))
+    }
+
+    /// The device that a cookie proves for this account, if it does.
+    #[must_use]
+    pub fn find(
+        &self,
+        cookie: &str,
+        account: &AccountRow,
+        devices: &Devices,
+        now_ms: u64,
+    ) -> Option<Device> {
+        let mut entries = entries(cookie);
+        let entry = entries.find(|e| e.is_current(now_ms) && self.proves(e, account, devices))?;
+        Some(Device {
+            id: URL_SAFE_NO_PAD.encode(entry.id()),
+            expires_at_ms: entry.expires_at_ms(),
+        })
+    }
+
+    /// The value for a browser that has just logged in, under a fresh id: a stolen copy of the one before has a
+    /// count of its own from here on. What the browser has of its other accounts stays.
+    #[must_use]
+    pub fn issue(&self, old: &str, account: &AccountRow, devices: &Devices, now_ms: u64) -> String {
+        let mut bytes = [0_u8; ENTRY_BYTES];
+        let (id, rest) = bytes.split_at_mut(ID_BYTES);
+        let (time, tag) = rest.split_at_mut(TIME_BYTES);
+        rand::rng().fill_bytes(id);
+        time.copy_from_slice(&now_ms.to_be_bytes());
+        let full = self.mac(id, time, account, devices).finalize().into_bytes();
+        tag.iter_mut().zip(full).for_each(|(to, from)| *to = from);
+        let others = entries(old)
+            .filter(|entry| entry.is_current(now_ms) && !self.proves(entry, account, devices))
+            .map(|entry| entry.text.to_owned());
+        let mut all = vec![URL_SAFE_NO_PAD.encode(bytes)];
+        all.extend(others.take(MAX_ACCOUNTS - 1));
+        all.join(".")
+    }
+
+    fn proves(&self, entry: &Entry<'_>, account: &AccountRow, devices: &Devices) -> bool {
+        let mac = self.mac(entry.id(), entry.time(), account, devices);
+        mac.verify_truncated_left(entry.tag()).is_ok()
+    }
+
+    /// Names have no NUL.
+    fn mac(&self, id: &[u8], time: &[u8], account: &AccountRow, devices: &Devices) -> Hmac<Sha256> {
+        let mac = self.0.clone().chain_update(id).chain_update(time);
+        mac.chain_update(devices.generation.to_be_bytes())
+            .chain_update(&account.name)
+            .chain_update([0])
+            .chain_update(&account.password_hash)
+    }
+}
+
+impl Entry<'_> {
+    fn id(&self) -> &[u8] {
+        self.bytes.get(..ID_BYTES).unwrap_or_default()
+    }
+
+    fn time(&self) -> &[u8] {
+        let times = ID_BYTES..ID_BYTES + TIME_BYTES;
+        self.bytes.get(times).unwrap_or_default()
+    }
+
+    fn tag(&self) -> &[u8] {
+        self.bytes.get(ID_BYTES + TIME_BYTES..).unwrap_or_default()
+    }
+
+    fn expires_at_ms(&self) -> u64 {
+        let issued_at_ms = self.time().first_chunk().copied().map(u64::from_be_bytes);
+        let issued_at_ms = issued_at_ms.unwrap_or_default();
+        issued_at_ms.saturating_add(DEVICE_LIFETIME_MS)
+    }
+
+    fn is_current(&self, now_ms: u64) -> bool {
+        now_ms < self.expires_at_ms()
+    }
+}
+
+/// What is no entry is passed over. The first ones are the newest.
+fn entries(cookie: &str) -> impl Iterator<Item = Entry<'_>> {
+    let fits = cookie.len() <= MAX_COOKIE_BYTES;
+    let texts = cookie.split('.').filter(move |_| fits);
+    texts.filter_map(|text| {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
+        Some(Entry { text, bytes })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use berth_store::Attempts;
+    use berth_store::in_memory::Memory;
+
+    const NOW_MS: u64 = 1_700_000_000_000;
+
+    async fn key(seed: &[u8]) -> DeviceKey {
+        let store = Memory::new(Some(seed)).unwrap();
+        DeviceKey::load(&store).await.unwrap()
+    }
+
+    fn account(name: &str, password_hash: &str) -> AccountRow {
+        AccountRow {
+            name: name.to_owned(),
+            password_hash: password_hash.to_owned(),
+            roles: Vec::new(),
+            created_at_ms: 1,
+            locked: false,
+            attempts: Attempts::default(),
+            devices: String::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn it_proves_one_account_with_one_password_for_a_time() {
+        let (other, key, devices) = (key(b"b").await, key(b"a").await, Devices::default());
+        let ann = account("ann", "hash");
+        let cookie = key.issue("", &ann, &devices, NOW_MS);
+        let proves = |key: &DeviceKey, account: &AccountRow, devices: &Devices, now_ms| {
+            key.find(&cookie, account, devices, now_ms).is_some()
+        };
+        let last_ms = NOW_MS + DEVICE_LIFETIME_MS - 1;
+        assert!(proves(&key, &ann, &devices, last_ms));
+        assert!(!proves(&key, &ann, &devices, last_ms + 1));
+        assert!(!proves(&key, &account("eve", "hash"), &devices, NOW_MS));
+        assert!(!proves(&key, &account("annh", "ash"), &devices, NOW_MS));
+        assert!(!proves(&key, &account("ann", "other"), &devices, NOW_MS));
+        assert!(!proves(&key, &ann, &devices.clone().revoked(), NOW_MS));
+        assert!(!proves(&other, &ann, &devices, NOW_MS));
+    }
+
+    #[tokio::test]
+    async fn not_a_byte_of_it_can_be_changed() {
+        let (key, devices) = (key(b"a").await, Devices::default());
+        let ann = account("ann", "hash");
+        let cookie = key.issue("", &ann, &devices, NOW_MS);
+        assert_eq!(cookie.len(), ENTRY_CHARS);
+        for at in 0..cookie.len() {
+            let mut changed = cookie.clone().into_bytes();
+            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(changed).unwrap();
+            assert_eq!(key.find(&changed, &ann, &devices, NOW_MS), None, "{at}");
+        }
+        let long = format!("{cookie}.{}", "A".repeat(MAX_COOKIE_BYTES));
+        for nonsense in ["", ".", "....", "é", &cookie[1..], &long] {
+            assert_eq!(key.find(nonsense, &ann, &devices, NOW_MS), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_browser_is_remembered_by_its_last_accounts_and_each_login_is_a_new_device() {
+        let (key, devices) = (key(b"a").await, Devices::default());
+        let accounts: Vec<_> = (0..6).map(|n| account(&format!("a{n}"), "h")).collect();
+        let mut cookie = "nonsense".to_owned();
+        for account in &accounts {
+            cookie = key.issue(&cookie, account, &devices, NOW_MS);
+        }
+        assert_eq!(cookie.len(), MAX_COOKIE_BYTES);
+        let find = |cookie: &str, n: usize| key.find(cookie, &accounts[n], &devices, NOW_MS);
+        let found: Vec<_> = (0..6).map(|n| find(&cookie, n).is_some()).collect();
+        assert_eq!(found, [false, false, true, true, true, true]);
+        let renewed = key.issue(&cookie, &accounts[2], &devices, NOW_MS);
+        assert_eq!(renewed.len(), MAX_COOKIE_BYTES, "not there twice");
+        assert_ne!(find(&renewed, 2), find(&cookie, 2));
+        assert_eq!(find(&renewed, 5), find(&cookie, 5));
+        let late = key.issue(
+            &renewed,
+            &accounts[0],
+            &devices,
+            NOW_MS + DEVICE_LIFETIME_MS,
+        );
+        assert_eq!(late.len(), ENTRY_CHARS, "expired ones go");
+    }
+}

@@ -1,0 +1,63 @@
+//! What failed logins in a row do to an account (S20): pure arithmetic, no store and no clock.
+
+use crate::config::LockOut;
+use berth_store::Attempts;
+use std::time::Duration;
+
+impl LockOut {
+    /// The attempts after one more failure at `now_ms`. The failure that reaches `after` locks the account
+    /// for `first`, each one after that for twice as long as the one before, up to `most`.
+    #[must_use]
+    pub fn after_failure(&self, before: Attempts, now_ms: u64) -> Attempts {
+        let failures = before.failures.saturating_add(1);
+        let locked_for = failures.checked_sub(self.after).map(|beyond| {
+            let times = 1_u64.checked_shl(beyond).unwrap_or(u64::MAX);
+            millis(self.first)
+                .saturating_mul(times)
+                .min(millis(self.most))
+        });
+        Attempts {
+            failures,
+            locked_until_ms: locked_for.map_or(0, |ms| now_ms.saturating_add(ms)),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const RULE: LockOut = LockOut {
+        after: 5,
+        first: Duration::from_secs(60),
+        most: Duration::from_secs(3600),
+    };
+
+    #[test]
+    fn the_lock_doubles_up_to_an_hour() {
+        let mut attempts = Attempts::default();
+        let mut minutes = Vec::new();
+        for _ in 0..14 {
+            attempts = RULE.after_failure(attempts, 1_000);
+            minutes.push(attempts.locked_until_ms.saturating_sub(1_000) / 60_000);
+        }
+        assert_eq!(minutes, [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60]);
+        assert_eq!(attempts.failures, 14);
+    }
+
+    proptest! {
+        #[test]
+        fn no_number_of_failures_overflows_or_exceeds_the_most(failures: u32, now_ms in 0..u64::MAX / 2) {
+            let before = Attempts { failures, locked_until_ms: 0 };
+            let after = RULE.after_failure(before, now_ms);
+            prop_assert!(after.locked_until_ms <= now_ms + 3_600_000);
+            prop_assert!(after.failures >= 5 || after.locked_until_ms == 0);
+            prop_assert!(after.failures < 5 || after.locked_until_ms >= now_ms + 60_000);
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What a provider's word about a user comes to: an account's name, its roles, further claims for the engines'
+//! token. Pure: from claims and a configuration to a session that may begin, or the reason why not.
+
+use super::OidcError;
+use crate::config::{OidcProvider, RoleMapping};
+use crate::core::names::is_name;
+use serde_json::{Map, Value};
+
+/// The largest set of further claims, as JSON: a token of 16 KB must still hold them (S27).
+const MAX_CLAIMS_BYTES: usize = 10 * 1024;
+
+/// Who logs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapped {
+    pub account: String,
+    pub roles: Vec<String>,
+    /// For the engines' token.
+    pub claims: Map<String, Value>,
+}
+
+/// Whether all that the configuration asks for is in the claims already.
+#[must_use]
+pub fn suffices(provider: &OidcProvider, claims: &Map<String, Value>) -> bool {
+    let account = provider.account_claim.as_deref();
+    let roles = provider.roles.claim.as_deref();
+    let further = provider.token_claims.iter().map(String::as_str);
+    let mut wanted = std::iter::once(account.unwrap_or("preferred_username"))
+        .chain(roles)
+        .chain(further);
+    wanted.all(|claim| find(claims, claim).is_some())
+}
+
+/// Applies the configuration to the claims.
+pub fn map(provider: &OidcProvider, claims: &Map<String, Value>) -> Result<Mapped, OidcError> {
+    let account = account(provider, claims)?;
+    let roles = roles(&provider.roles, claims);
+    if roles.is_empty() {
+        return Err(OidcError::NotPermitted);
+    }
+    let wanted = provider.token_claims.iter();
+    let further: Map<String, Value> = wanted
+        .filter_map(|name| Some((name.clone(), find(claims, name)?.clone())))
+        .collect();
+    let size = serde_json::to_vec(&further).map_or(usize::MAX, |text| text.len());
+    if size > MAX_CLAIMS_BYTES {
+        return Err(OidcError::ClaimsTooLarge);
+    }
+    Ok(Mapped {
+        account,
+        roles,
+        claims: further,
+    })
+}
+
+/// An address that the provider says is not verified names nobody: anybody may have typed it there.
+fn account(provider: &OidcProvider, claims: &Map<String, Value>) -> Result<String, OidcError> {
+    let by_address = provider.account_claim.as_deref() == Some("email");
+    let unverified = find(claims, "email_verified").is_some_and(|verified| *verified != true);
+    if by_address && unverified {
+        return Err(OidcError::AccountName);
+    }
+    let named = match &provider.account_claim {
+        Some(claim) => find(claims, claim),
+        None => find(claims, "preferred_username").or_else(|| find(claims, "sub")),
+    };
+    let name = named.and_then(Value::as_str).filter(|name| is_name(name));
+    name.map(str::to_owned).ok_or(OidcError::AccountName)
+}
+
+/// In the order of the map, each once.
+fn roles(mapping: &RoleMapping, claims: &Map<String, Value>) -> Vec<String> {
+    let value = mapping.claim.as_deref().and_then(|name| find(claims, name));
+    let held: Vec<&str> = match value {
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let mut roles: Vec<String> = Vec::new();
+    for (value, role) in &mapping.map {
+        if held.contains(&value.as_str()) && !roles.contains(role) {
+            roles.push(role.clone());
+        }
+    }
+    if roles.is_empty() {
+        roles.clone_from(&mapping.default);
+    }
+    roles
+}
+
+/// A claim by its name, or by a path of names with dots between.
+fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    let found = claims.get(name).or_else(|| {
+        let (first, rest) = name.split_once('.')?;
+        find(claims.get(first)?.as_object()?, rest)
+    });
+    found.filter(|value| !value.is_null())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn provider(more: Value) -> OidcProvider {
+        let mut provider = json!({
+            "name": "idp", "issuer": "https://id.example", "client_id": "berth",
+            "roles": {"claim": "groups", "map": {"idp-admins": "admin", "staff": "user"}},
+        });
+        for (name, value) in more.as_object().unwrap() {
+            provider[name] = value.clone();
+        }
+        serde_json::from_value(provider).unwrap()
+    }
+
+    fn mapped(more: Value, claims: Value) -> Result<Mapped, OidcError> {
+        map(&provider(more), claims.as_object().unwrap())
+    }
+
+    fn roles_of(more: Value, claims: Value) -> Result<Vec<String>, OidcError> {
+        let mut claims = claims;
+        claims["sub"] = json!("1");
+        mapped(more, claims).map(|mapped| mapped.roles)
+    }
+
+    #[test]
+    fn the_account_is_named_by_the_claim_that_the_operator_chose() {
+        let claims = json!({"sub": "s-1", "preferred_username": "ada", "email": "ada@example.com",
+            "groups": ["staff"], "number": 5, "odd": "a b"});
+        let account = |more| mapped(more, claims.clone()).map(|mapped| mapped.account);
+        assert_eq!(account(json!({})).unwrap(), "ada");
+        assert_eq!(
+            account(json!({"account_claim": "email"})).unwrap(),
+            "ada@example.com"
+        );
+        for claim in ["missing", "number", "odd", "groups"] {
+            let refused = account(json!({"account_claim": claim})).unwrap_err();
+            assert_eq!(refused.reason(), "account-name-unusable", "{claim}");
+        }
+        let only_sub = json!({"sub": "s-1", "groups": "staff"});
+        assert_eq!(mapped(json!({}), only_sub).unwrap().account, "s-1");
+    }
+
+    #[test]
+    fn an_address_that_is_not_verified_names_no_account() {
+        let by_address = json!({"account_claim": "email"});
+        for (verified, named) in [
+            (json!(true), true),
+            (json!(null), true),
+            (json!(false), false),
+            (json!("false"), false),
+        ] {
+            let claims = json!({"sub": "1", "email": "ada@example.com", "groups": "staff",
+                "email_verified": verified});
+            let account = mapped(by_address.clone(), claims.clone()).map(|mapped| mapped.account);
+            let expected = if named {
+                Ok("ada@example.com".to_owned())
+            } else {
+                Err(OidcError::AccountName)
+            };
+            assert_eq!(account, expected, "{verified}");
+            assert_eq!(mapped(json!({}), claims).unwrap().account, "1");
+        }
+    }
+
+    #[test]
+    fn roles_are_mapped_and_never_taken_over() {
+        for (groups, expected) in [
+            (
+                json!(["idp-admins", "staff", "other"]),
+                vec!["admin", "user"],
+            ),
+            (json!("staff"), vec!["user"]),
+            (json!(["staff", "staff", 5, null]), vec!["user"]),
+        ] {
+            assert_eq!(
+                roles_of(json!({}), json!({"groups": groups})).unwrap(),
+                expected
+            );
+        }
+        for groups in [
+            json!([]),
+            json!(["admin"]),
+            json!({"idp-admins": true}),
+            json!(null),
+        ] {
+            let refused = roles_of(json!({}), json!({"groups": groups})).unwrap_err();
+            assert_eq!(refused.reason(), "not-permitted");
+            let default = json!({"roles": {"default": ["guest"]}});
+            assert_eq!(
+                roles_of(default, json!({"groups": groups})).unwrap(),
+                ["guest"]
+            );
+        }
+    }
+
+    #[test]
+    fn a_claim_within_a_claim_is_found_by_its_path() {
+        let keycloak = json!({"roles": {"claim": "realm_access.roles", "map": {"a": "admin"}}});
+        let claims = json!({"realm_access": {"roles": ["a"]}});
+        assert_eq!(roles_of(keycloak.clone(), claims).unwrap(), ["admin"]);
+        let named_so = json!({"realm_access.roles": "a", "realm_access": 5});
+        assert_eq!(roles_of(keycloak.clone(), named_so).unwrap(), ["admin"]);
+        assert!(roles_of(keycloak, json!({"realm_access": ["a"]})).is_err());
+    }
+
+    #[test]
+    fn further_claims_are_taken_when_they_are_there_and_small() {
+        let more = json!({"token_claims": ["tenant", "absent", "address"]});
+        let claims = json!({"sub": "1", "groups": "staff", "tenant": 7, "address": {"x": [1]}});
+        let taken = mapped(more.clone(), claims.clone()).unwrap().claims;
+        assert_eq!(
+            Value::Object(taken),
+            json!({"tenant": 7, "address": {"x": [1]}})
+        );
+        let mut large = claims.clone();
+        large["tenant"] = "x".repeat(MAX_CLAIMS_BYTES).into();
+        let refused = mapped(more.clone(), large).unwrap_err();
+        assert_eq!(refused.reason(), "claims-too-large");
+        let provider = provider(more);
+        assert!(!suffices(&provider, claims.as_object().unwrap()));
+        let whole = json!({"preferred_username": "a", "groups": [], "tenant": 1, "absent": 2, "address": 3});
+        assert!(suffices(&provider, whole.as_object().unwrap()));
+    }
+}

@@ -1,0 +1,283 @@
+//! One provider as it is known now: its metadata and keys, fetched when they are first needed, again after a
+//! while, and once more when a token names a key that is not among them. A provider that is down fails its own
+//! logins only, and is asked again soon.
+
+use super::OidcError;
+use super::outgoing::{Fault, Outgoing};
+use crate::config::{OidcProvider, is_safe};
+use crate::core::clock::Clock;
+use crate::core::secret::Secret;
+use openidconnect::core::{
+    CoreAuthDisplay, CoreAuthPrompt, CoreClaimName, CoreClaimType, CoreClientAuthMethod,
+    CoreErrorResponseType, CoreGenderClaim, CoreGrantType, CoreJsonWebKey, CoreJsonWebKeySet,
+    CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm, CoreJwsSigningAlgorithm,
+    CoreResponseMode, CoreResponseType, CoreRevocableToken, CoreRevocationErrorResponse,
+    CoreSubjectIdentifierType, CoreTokenIntrospectionResponse, CoreTokenType,
+};
+use openidconnect::{
+    AdditionalClaims, AdditionalProviderMetadata, AuthType, Client, ClientId, ClientSecret,
+    DiscoveryError, EmptyExtraTokenFields, EndpointMaybeSet, EndpointNotSet, EndpointSet,
+    IdTokenFields, IssuerUrl, LogoutProviderMetadata, ProviderMetadata, StandardErrorResponse,
+    StandardTokenResponse,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use tokio::sync::{Mutex, watch};
+
+/// After so long the metadata are fetched again.
+const STALE_MS: u64 = 3_600_000;
+/// A provider that has just failed is not asked again for so long: those who waited for that answer share it.
+const FAILED_MS: u64 = 1_000;
+/// Unknown keys make the key set be fetched once in so long: tokens with invented keys must not become requests.
+const RENEWAL_MS: u64 = 10_000;
+
+/// Claims beyond those that OpenID Connect Core names.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(transparent)]
+pub(super) struct FurtherClaims(pub(super) Map<String, Value>);
+impl AdditionalClaims for FurtherClaims {}
+
+/// RFC 9207: whether callbacks name their issuer.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct IssuerParameter {
+    #[serde(default)]
+    pub(super) authorization_response_iss_parameter_supported: bool,
+}
+impl AdditionalProviderMetadata for IssuerParameter {}
+
+pub(super) type Metadata = ProviderMetadata<
+    LogoutProviderMetadata<IssuerParameter>,
+    CoreAuthDisplay,
+    CoreClientAuthMethod,
+    CoreClaimName,
+    CoreClaimType,
+    CoreGrantType,
+    CoreJweContentEncryptionAlgorithm,
+    CoreJweKeyManagementAlgorithm,
+    CoreJsonWebKey,
+    CoreResponseMode,
+    CoreResponseType,
+    CoreSubjectIdentifierType,
+>;
+
+type Tokens = StandardTokenResponse<
+    IdTokenFields<
+        FurtherClaims,
+        EmptyExtraTokenFields,
+        CoreGenderClaim,
+        CoreJweContentEncryptionAlgorithm,
+        CoreJwsSigningAlgorithm,
+    >,
+    CoreTokenType,
+>;
+
+pub(super) type ProviderClient = Client<
+    FurtherClaims,
+    CoreAuthDisplay,
+    CoreGenderClaim,
+    CoreJweContentEncryptionAlgorithm,
+    CoreJsonWebKey,
+    CoreAuthPrompt,
+    StandardErrorResponse<CoreErrorResponseType>,
+    Tokens,
+    CoreTokenIntrospectionResponse,
+    CoreRevocableToken,
+    CoreRevocationErrorResponse,
+    EndpointSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointMaybeSet,
+    EndpointMaybeSet,
+>;
+
+/// What a provider has said of itself.
+pub(super) struct Known {
+    pub(super) metadata: Metadata,
+    pub(super) client: ProviderClient,
+    fetched_at_ms: u64,
+}
+
+#[derive(Default)]
+struct Fetching {
+    failed: Option<(u64, OidcError)>,
+    renewed_at_ms: Option<u64>,
+}
+
+/// A provider of the configuration.
+pub(super) struct Provider {
+    pub(super) config: OidcProvider,
+    pub(super) http: Outgoing,
+    clock: Arc<dyn Clock>,
+    issuer: IssuerUrl,
+    secret: Option<ClientSecret>,
+    known: watch::Sender<Option<Arc<Known>>>,
+    /// One request at a time.
+    fetching: Mutex<Fetching>,
+}
+
+impl Provider {
+    /// Of a configuration that has been checked. Asks nobody anything yet.
+    pub(super) fn new(
+        config: OidcProvider,
+        secret: Option<&Secret>,
+        http: Outgoing,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OidcError> {
+        let issuer = IssuerUrl::new(config.issuer.clone());
+        Ok(Self {
+            issuer: issuer.map_err(|e| OidcError::Answer(e.to_string()))?,
+            secret: secret.map(|secret| ClientSecret::new(secret.reveal().to_owned())),
+            config,
+            http,
+            clock,
+            known: watch::Sender::new(None),
+            fetching: Mutex::default(),
+        })
+    }
+
+    /// What is known of the provider, asking it if need be.
+    pub(super) async fn known(&self) -> Result<Arc<Known>, OidcError> {
+        let known = self.known.borrow().clone();
+        if let Some(known) = known {
+            if self.age_ms(known.fetched_at_ms) < STALE_MS {
+                return Ok(known);
+            }
+            // What is known still serves: one caller fetches anew, and nobody waits for a provider that is down.
+            let Ok(mut fetching) = self.fetching.try_lock() else {
+                return Ok(known);
+            };
+            return Ok(self.fetch(&mut fetching).await.unwrap_or(known));
+        }
+        let mut fetching = self.fetching.lock().await;
+        let known = self.known.borrow().clone();
+        match known {
+            Some(known) => Ok(known),
+            None => self.fetch(&mut fetching).await,
+        }
+    }
+
+    /// The provider with its newest keys, for a token that names none of `stale`; an error when nothing newer is to
+    /// be had just now: then the token may be a good one all the same.
+    pub(super) async fn renewed(
+        self: &Arc<Self>,
+        stale: &Arc<Known>,
+    ) -> Result<Arc<Known>, OidcError> {
+        // A task of its own: whoever asks may go away, and the request would count and bring nothing.
+        let renewal = tokio::spawn(self.clone().renew(stale.clone()));
+        let renewed = renewal.await;
+        renewed.unwrap_or_else(|e| Err(OidcError::Unreachable(e.to_string())))
+    }
+
+    async fn renew(self: Arc<Self>, stale: Arc<Known>) -> Result<Arc<Known>, OidcError> {
+        let mut fetching = self.fetching.lock().await;
+        let known = self.known.borrow().clone();
+        let known = known.filter(|known| !Arc::ptr_eq(known, &stale));
+        if let Some(newer) = known {
+            return Ok(newer);
+        }
+        let last = fetching.renewed_at_ms;
+        if last.is_some_and(|at| self.age_ms(at) < RENEWAL_MS) {
+            let words = "its keys were fetched a moment ago";
+            return Err(OidcError::Unreachable(words.to_owned()));
+        }
+        let known = stale;
+        fetching.renewed_at_ms = Some(self.clock.now_ms());
+        let keys = CoreJsonWebKeySet::fetch_async(known.metadata.jwks_uri(), &self.http).await;
+        match keys {
+            Ok(keys) => {
+                tracing::info!(
+                    provider = self.config.name,
+                    "fetched the provider's keys again"
+                );
+                let metadata = known.metadata.clone().set_jwks(keys);
+                Ok(self.keep(metadata, known.fetched_at_ms))
+            }
+            Err(error) => {
+                let error = told(error);
+                tracing::warn!(provider = self.config.name, %error, "the provider's keys were not fetched");
+                Err(error)
+            }
+        }
+    }
+
+    async fn fetch(&self, fetching: &mut Fetching) -> Result<Arc<Known>, OidcError> {
+        if let Some((at, error)) = &fetching.failed
+            && self.age_ms(*at) < FAILED_MS
+        {
+            return Err(error.clone());
+        }
+        let metadata = Metadata::discover_async(self.issuer.clone(), &self.http).await;
+        let metadata = metadata.map_err(told).and_then(sound);
+        let now_ms = self.clock.now_ms();
+        match metadata {
+            Ok(metadata) => {
+                fetching.failed = None;
+                Ok(self.keep(metadata, now_ms))
+            }
+            Err(error) => {
+                tracing::warn!(provider = self.config.name, %error, "the provider's metadata were not fetched");
+                fetching.failed = Some((now_ms, error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    fn keep(&self, metadata: Metadata, fetched_at_ms: u64) -> Arc<Known> {
+        let id = ClientId::new(self.config.client_id.clone());
+        let client =
+            ProviderClient::from_provider_metadata(metadata.clone(), id, self.secret.clone());
+        let methods = metadata.token_endpoint_auth_methods_supported();
+        let in_body = methods.is_some_and(|methods| {
+            !methods.contains(&CoreClientAuthMethod::ClientSecretBasic)
+                && methods.contains(&CoreClientAuthMethod::ClientSecretPost)
+        });
+        let auth_type = if in_body {
+            AuthType::RequestBody
+        } else {
+            AuthType::BasicAuth
+        };
+        let known = Arc::new(Known {
+            metadata,
+            client: client.set_auth_type(auth_type),
+            fetched_at_ms,
+        });
+        self.known.send_replace(Some(known.clone()));
+        known
+    }
+
+    /// What happened in the future, as the clock was set back, may be as old as anything.
+    fn age_ms(&self, at_ms: u64) -> u64 {
+        self.clock.now_ms().checked_sub(at_ms).unwrap_or(u64::MAX)
+    }
+}
+
+/// Refuses metadata that would send a browser or a secret over plain http.
+fn sound(metadata: Metadata) -> Result<Metadata, OidcError> {
+    let further = metadata.additional_metadata();
+    let end = further.end_session_endpoint.as_ref();
+    let urls = [
+        Some(metadata.authorization_endpoint().url()),
+        metadata.token_endpoint().map(|url| url.url()),
+        metadata.userinfo_endpoint().map(|url| url.url()),
+        end.map(|url| url.url()),
+    ];
+    let plain = urls.into_iter().flatten().find(|url| !is_safe(url));
+    if let Some(url) = plain {
+        return Err(OidcError::Answer(format!("{url} is not https")));
+    }
+    Ok(metadata)
+}
+
+fn told(error: DiscoveryError<Fault>) -> OidcError {
+    match error {
+        DiscoveryError::Request(fault) => OidcError::Unreachable(fault.to_string()),
+        DiscoveryError::Response(status, _, _) if status.is_server_error() => {
+            OidcError::Unreachable(format!("status {status}"))
+        }
+        DiscoveryError::Response(_, _, message) => OidcError::Answer(message),
+        DiscoveryError::Parse(error) => OidcError::Answer(error.to_string()),
+        other => OidcError::Answer(other.to_string()),
+    }
+}

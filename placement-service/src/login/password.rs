@@ -1,0 +1,152 @@
+//! Passwords: argon2id, away from the async threads, and few at a time. An account that does not
+//! exist costs as much as one that does (S20).
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use tokio::sync::Semaphore;
+
+/// Logins that may wait for their turn; each turn takes about 20 ms of a core and 19 MiB.
+const QUEUE: usize = 64;
+
+/// Why a password was not looked at.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PasswordError {
+    /// More logins are waiting than the machine can serve soon.
+    #[error("too many passwords to check at once")]
+    Busy,
+    /// The hashing itself failed.
+    #[error("password hashing failed: {0}")]
+    Failed(String),
+}
+
+/// Hashes and checks passwords with the parameters that OWASP names (19 MiB, 2 passes, 1 lane).
+#[derive(Clone)]
+pub struct Passwords {
+    turns: Arc<Semaphore>,
+    waiting: Arc<AtomicUsize>,
+    runs: Arc<AtomicU64>,
+    /// A hash that no password is known to match, checked for accounts that do not exist.
+    decoy: Arc<str>,
+}
+
+impl Passwords {
+    /// As many at once as the machine has cores.
+    pub fn new() -> Result<Self, PasswordError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let decoy = berth_store::session_id::SessionId::fresh();
+        Ok(Self {
+            turns: Arc::new(Semaphore::new(cores)),
+            waiting: Arc::new(AtomicUsize::new(0)),
+            runs: Arc::new(AtomicU64::new(0)),
+            decoy: hash_now(decoy.reveal())?.into(),
+        })
+    }
+
+    /// The hash to store, in the PHC string format.
+    pub async fn hash(&self, password: String) -> Result<String, PasswordError> {
+        self.in_turn(move || hash_now(&password)).await
+    }
+
+    /// Whether the password matches the stored hash; `None` for an account that does not exist.
+    pub async fn matches(
+        &self,
+        stored: Option<String>,
+        password: String,
+    ) -> Result<bool, PasswordError> {
+        let known = stored.is_some();
+        let stored = stored.unwrap_or_else(|| self.decoy.to_string());
+        let matches = self.in_turn(move || {
+            let hash = PasswordHash::new(&stored).map_err(failed)?;
+            Ok(Argon2::default()
+                .verify_password(password.as_bytes(), &hash)
+                .is_ok())
+        });
+        Ok(matches.await? && known)
+    }
+
+    /// How many passwords have been hashed, to keep or to check: nearly all of the work of a login.
+    #[must_use]
+    pub fn runs(&self) -> u64 {
+        self.runs.load(Ordering::Relaxed)
+    }
+
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
+    ) -> Result<T, PasswordError> {
+        let _queued = Queued::join(&self.waiting)?;
+        let turn = self.turns.clone().acquire_owned().await.map_err(failed)?;
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        })
+        .await
+        .map_err(failed)?
+    }
+}
+
+/// A place in the queue, given back when the login is done or its client has gone.
+struct Queued<'a>(&'a AtomicUsize);
+
+impl<'a> Queued<'a> {
+    fn join(waiting: &'a AtomicUsize) -> Result<Self, PasswordError> {
+        let place = Self(waiting);
+        if waiting.fetch_add(1, Ordering::Relaxed) >= QUEUE {
+            return Err(PasswordError::Busy);
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn hash_now(password: &str) -> Result<String, PasswordError> {
+    let hash: PasswordHash = Argon2::default()
+        .hash_password(password.as_bytes())
+        .map_err(failed)?;
+    Ok(hash.to_string())
+}
+
+fn failed(error: impl std::fmt::Display) -> PasswordError {
+    PasswordError::Failed(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_password_matches_and_nothing_matches_no_account() {
+        let passwords = Passwords::new().unwrap();
+        let stored = passwords.hash("correct horse".to_owned()).await.unwrap();
+        assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        let matches = |stored: Option<&str>, password: &str| {
+            passwords.matches(stored.map(str::to_owned), password.to_owned())
+        };
+        assert_eq!(matches(Some(&stored), "correct horse").await, Ok(true));
+        assert_eq!(matches(Some(&stored), "correct horsf").await, Ok(false));
+        assert_eq!(matches(None, "correct horse").await, Ok(false));
+        assert!(matches(Some("not a hash"), "x").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_queue_is_bounded_and_places_come_back() {
+        let passwords = Passwords::new().unwrap();
+        let places: Vec<_> = (0..QUEUE)
+            .map(|_| Queued::join(&passwords.waiting).unwrap())
+            .collect();
+        let refused = passwords.hash("x".to_owned()).await;
+        assert_eq!(refused, Err(PasswordError::Busy));
+        drop(places);
+        assert!(passwords.hash("x".to_owned()).await.is_ok());
+        assert_eq!(passwords.waiting.load(Ordering::Relaxed), 0);
+    }
+}

@@ -1,0 +1,301 @@
+//! Finds an engine for a session that has none: chooses, waits for room where the pool allows it, lets the
+//! driver prepare the session there, and goes on to the next engine when one fails.
+
+use super::pool::{self, Pool};
+use super::{PlaceRequest, Placer, stream_name};
+use crate::core::rejection::Refusal;
+use crate::engines::drivers::{Fault, Job, Prepared};
+use crate::placement::routes::Target;
+use berth_api::Reason;
+use berth_scheduler::accounting::Reservation;
+use berth_scheduler::capacity_ledger::Confirmed;
+use berth_scheduler::engine::{Engine, EngineName};
+use berth_scheduler::explain::Explanation;
+use berth_scheduler::filter::Exclusions;
+use berth_scheduler::{Ask, Choice};
+use rand::RngExt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::SemaphorePermit;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+/// How often the first in line looks for room: it may come with a stream that closes, a reservation that
+/// lapses or a probe.
+const LOOK: Duration = Duration::from_millis(25);
+
+/// An engine with the session prepared on it.
+pub(super) struct Found {
+    pub(super) engine: Arc<Engine>,
+    pub(super) prepared: Prepared,
+    pub(super) reservation: Reservation,
+}
+
+/// What is noted of a decision while it is made.
+#[derive(Default)]
+pub(super) struct Notes {
+    /// Somebody wants to know why.
+    pub(super) wanted: bool,
+    /// Of the latest decision, if wanted.
+    pub(super) explanation: Option<Explanation>,
+}
+
+/// What one placement works with.
+#[derive(Clone, Copy)]
+pub(super) struct Task<'a> {
+    pub(super) pool: &'a Pool,
+    pub(super) target: &'a Target,
+    pub(super) request: &'a PlaceRequest<'a>,
+    pub(super) deadline: Instant,
+}
+
+impl<'a> Task<'a> {
+    /// The session to prepare on this engine, which must have said its first word by then.
+    pub(super) fn job(
+        &self,
+        engine: &Engine,
+        first_word: Instant,
+        connecting: SemaphorePermit<'a>,
+    ) -> Job<'a> {
+        Job {
+            engine: engine.endpoint.api,
+            token: self.request.token,
+            path: self.request.path,
+            opening: &self.target.opening,
+            first_word: self.deadline.min(first_word),
+            deadline: self.deadline,
+            connecting: Some(connecting),
+            rehearsal: false,
+        }
+    }
+}
+
+struct Chosen<'a> {
+    choice: Choice,
+    /// To be dropped when the engine has said its first word.
+    connecting: SemaphorePermit<'a>,
+    began: Instant,
+}
+
+enum NotChosen {
+    /// The time is over.
+    Late,
+    /// No engine is eligible.
+    Nobody(Exclusions),
+    /// Others wait for room already, as many as may.
+    NoPlaceToWait,
+    /// The time to wait is over, and others are still before.
+    WaitedInVain,
+    /// The replicas' ledger cannot say whether there is room, for this reason.
+    Unsure(&'static str),
+    Internal,
+}
+
+impl Placer {
+    /// An engine, and the session on it.
+    pub(super) async fn find(&self, task: Task<'_>, notes: &mut Notes) -> Result<Found, Refusal> {
+        let Task { pool, request, .. } = task;
+        let mut tried = Vec::new();
+        let mut last_fault = None;
+        for _ in 0..self.limits.attempts.max(1) {
+            let Chosen {
+                choice,
+                connecting,
+                began,
+            } = match self.choose(task, &tried, notes).await {
+                Ok(chosen) => chosen,
+                Err(NotChosen::Internal) => return Err(Reason::Internal.into()),
+                Err(NotChosen::Late) => break,
+                Err(_) if last_fault.is_some() => break,
+                Err(NotChosen::Nobody(why)) => return Err(self.no_choice(&why)),
+                Err(NotChosen::Unsure(why)) => {
+                    let refusal = Refusal::new(Reason::StoreDown).with_detail(why);
+                    return Err(refusal.retry_after(1));
+                }
+                Err(NotChosen::NoPlaceToWait) => {
+                    return Err(self.full("as many as may are waiting for room already"));
+                }
+                Err(NotChosen::WaitedInVain) => {
+                    return Err(self.full("others are still waiting for room before this one"));
+                }
+            };
+            let Choice {
+                engine,
+                reservation,
+                trial,
+                rehearsal,
+                ..
+            } = choice;
+            if let Some(rehearsal) = rehearsal {
+                pool.rehearse(rehearsal, request.token, self.limits.engine_timeout);
+            }
+            let first_word = began + self.limits.engine_timeout;
+            let job = task.job(&engine, first_word, connecting);
+            let result = pool.driver.prepare(job).await;
+            let now = Instant::now();
+            let outcome = result.as_ref().map_or_else(Fault::as_str, |_| "ok");
+            self.metrics.attempted(&pool.name, outcome, now - began);
+            pool::judge(&pool.name, &engine, result.as_ref().err(), began, now);
+            drop(trial);
+            match result {
+                Ok(prepared) => {
+                    return Ok(Found {
+                        engine,
+                        prepared,
+                        reservation,
+                    });
+                }
+                Err(Fault::NoSuchDocument) => return Err(Reason::NoSuchDocument.into()),
+                Err(fault) => {
+                    tried.push(engine.name.clone());
+                    last_fault = Some(fault);
+                }
+            }
+        }
+        let why = last_fault.as_ref().map_or("deadline", Fault::as_str);
+        Err(Refusal::new(Reason::EngineFailed)
+            .with_detail(format!("{} tried, the last one: {why}", tried.len()))
+            .retry_after(1))
+    }
+
+    /// Chooses now, or when those who came before have room and there still is some.
+    async fn choose<'a>(
+        &'a self,
+        task: Task<'a>,
+        tried: &[EngineName],
+        notes: &mut Notes,
+    ) -> Result<Chosen<'a>, NotChosen> {
+        let room = &task.pool.waiting;
+        // Who has been first in line before need not wait again.
+        if !tried.is_empty() || room.count() == 0 {
+            match self.choose_now(task, tried, notes, task.deadline).await {
+                Err(NotChosen::Nobody(why)) if why.for_want_of_room() => {}
+                other => return other,
+            }
+        }
+        let until = task.deadline.min(Instant::now() + room.time());
+        let Some(place) = room.enter() else {
+            if room.count() == 0 {
+                // Nobody may wait: say what is full.
+                return self.choose_now(task, tried, notes, until).await;
+            }
+            return Err(NotChosen::NoPlaceToWait);
+        };
+        let Ok(_first) = timeout_at(until, place.first()).await else {
+            return Err(NotChosen::WaitedInVain);
+        };
+        loop {
+            let began = Instant::now();
+            match self
+                .choose_now(task, tried, notes, until.max(began + LOOK))
+                .await
+            {
+                Err(NotChosen::Nobody(why)) if why.for_want_of_room() => {
+                    if Instant::now() >= until {
+                        return Err(NotChosen::Nobody(why));
+                    }
+                }
+                other => return other,
+            }
+            sleep_until(until.min(began + LOOK)).await;
+        }
+    }
+
+    /// Chooses among the engines as they are now, until the replicas' ledger has room on the chosen one.
+    async fn choose_now<'a>(
+        &'a self,
+        task: Task<'a>,
+        tried: &[EngineName],
+        notes: &mut Notes,
+        until: Instant,
+    ) -> Result<Chosen<'a>, NotChosen> {
+        let mut full: Vec<EngineName> = Vec::new();
+        loop {
+            let chosen = if full.is_empty() {
+                self.choose_here(task, tried, notes, until).await
+            } else {
+                let left_out = [tried, &full].concat();
+                self.choose_here(task, &left_out, notes, until).await
+            };
+            let mut chosen = match chosen {
+                Err(NotChosen::Nobody(mut why)) => {
+                    why.found_full(full.len());
+                    return Err(NotChosen::Nobody(why));
+                }
+                chosen => chosen?,
+            };
+            let most = task.pool.chooser.most();
+            let confirmed = chosen.choice.reservation.confirm(stream_name, most);
+            match timeout_at(task.deadline, confirmed).await {
+                Ok(Confirmed::Yes) => {
+                    if let Some(why) = &mut notes.explanation {
+                        why.found_full(&full);
+                    }
+                    return Ok(chosen);
+                }
+                Ok(Confirmed::EngineFull { .. }) => full.push(chosen.choice.engine.name.clone()),
+                Ok(Confirmed::PoolFull) => return Err(NotChosen::Nobody(Exclusions::pool_full())),
+                Ok(Confirmed::Unsure(why)) => return Err(NotChosen::Unsure(why)),
+                Err(_) => return Err(NotChosen::Late),
+            }
+        }
+    }
+
+    /// Chooses by the books of this process.
+    async fn choose_here<'a>(
+        &'a self,
+        task: Task<'a>,
+        tried: &[EngineName],
+        notes: &mut Notes,
+        until: Instant,
+    ) -> Result<Chosen<'a>, NotChosen> {
+        let Ok(Ok(connecting)) = timeout_at(until, self.connecting.acquire()).await else {
+            return Err(NotChosen::Late);
+        };
+        let began = Instant::now();
+        let fleet = self.fleet.now();
+        let Some(now) = fleet.pools().get(task.target.pool) else {
+            return Err(NotChosen::Internal);
+        };
+        let ask = Ask {
+            document: task.target.opening.document(),
+            tried,
+            now: began,
+        };
+        let share = self.limits.log_decisions;
+        let logged = share > 0.0 && rand::rng().random::<f64>() < share;
+        let chooser = &task.pool.chooser;
+        let choice = if logged || notes.wanted {
+            let (choice, why) = chooser.choose_explained(&now.engines, &ask);
+            if logged {
+                super::explain::log(&task.pool.name, &why);
+            }
+            notes.explanation = Some(why);
+            choice
+        } else {
+            chooser.choose(&now.engines, &ask)
+        };
+        let choice = choice.map_err(NotChosen::Nobody)?;
+        Ok(Chosen {
+            choice,
+            connecting,
+            began,
+        })
+    }
+
+    fn full(&self, why: &str) -> Refusal {
+        Refusal::new(Reason::EnginesFull)
+            .with_detail(why)
+            .retry_after(self.retry_after_s)
+    }
+
+    fn no_choice(&self, why: &Exclusions) -> Refusal {
+        let reason = if why.for_want_of_room() {
+            Reason::EnginesFull
+        } else {
+            Reason::NoEngine
+        };
+        Refusal::new(reason)
+            .with_detail(why.to_string())
+            .retry_after(self.retry_after_s)
+    }
+}

@@ -1,0 +1,153 @@
+//! What the placer counts. Labels are pool names and constants: nothing of a user.
+
+use super::pool::Pool;
+use crate::core::metrics::registered;
+use crate::engines::fleet::FleetReader;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The placer's counters.
+#[derive(Clone, Debug)]
+pub(super) struct PlacerMetrics {
+    placements: Family<OutcomeLabels, Counter>,
+    attempts: Family<OutcomeLabels, Counter>,
+    chosen: Family<ReasonLabels, Counter>,
+    prepare: Family<PoolLabel, Histogram, fn() -> Histogram>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    pool: Arc<str>,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    pool: Arc<str>,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PoolLabel {
+    pool: Arc<str>,
+}
+
+/// From 50 us, a TCP connect on one machine, up to 13 s, over the longest deadline that makes sense.
+fn prepare_buckets() -> Histogram {
+    Histogram::new(exponential_buckets(50e-6, 2.0, 19))
+}
+
+impl PlacerMetrics {
+    /// Makes them and puts them into the registry.
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let prepare = Family::new_with_constructor(prepare_buckets as fn() -> Histogram);
+        registry.register(
+            "prepare_seconds",
+            "How long an engine took to prepare a session, good or bad",
+            prepare.clone(),
+        );
+        Self {
+            placements: registered(
+                registry,
+                "placements",
+                "Placements, by outcome: ok or the reason of the refusal",
+            ),
+            attempts: registered(
+                registry,
+                "placement_attempts",
+                "Engines tried, by outcome: ok or the engine's fault",
+            ),
+            chosen: registered(
+                registry,
+                "placement_reasons",
+                "Placements by why they went to their engine: the strategy, resumed, shared or replaced",
+            ),
+            prepare,
+        }
+    }
+
+    /// A placement has ended.
+    pub(super) fn placed(&self, pool: &Arc<str>, outcome: &'static str) {
+        count(&self.placements, pool, outcome);
+    }
+
+    /// A placement has gone to an engine for this reason.
+    pub(super) fn chosen(&self, pool: &Arc<str>, reason: &'static str) {
+        let labels = ReasonLabels {
+            pool: Arc::clone(pool),
+            reason,
+        };
+        self.chosen.get_or_create(&labels).inc();
+    }
+
+    /// An engine was tried.
+    pub(super) fn attempted(&self, pool: &Arc<str>, outcome: &'static str, took: Duration) {
+        count(&self.attempts, pool, outcome);
+        let label = PoolLabel {
+            pool: Arc::clone(pool),
+        };
+        self.prepare
+            .get_or_create(&label)
+            .observe(took.as_secs_f64());
+    }
+}
+
+fn count(family: &Family<OutcomeLabels, Counter>, pool: &Arc<str>, outcome: &'static str) {
+    let labels = OutcomeLabels {
+        pool: Arc::clone(pool),
+        outcome,
+    };
+    family.get_or_create(&labels).inc();
+}
+
+/// Gauges as of the scrape, for autoscalers: `berth_pool_room`, `berth_waiting`.
+pub(super) struct RoomCollector {
+    pools: Arc<[Pool]>,
+    fleet: FleetReader,
+}
+
+impl RoomCollector {
+    pub(super) const fn new(pools: Arc<[Pool]>, fleet: FleetReader) -> Self {
+        Self { pools, fleet }
+    }
+}
+
+impl fmt::Debug for RoomCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RoomCollector")
+    }
+}
+
+impl Collector for RoomCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let now = Instant::now();
+        let fleet = self.fleet.now();
+        let kind = ConstGauge::new(0_i64).metric_type();
+        let help = "Sessions that the pool can still take; of pools that have a limit";
+        let mut family = encoder.encode_descriptor("pool_room", help, None, kind)?;
+        for (pool, engines) in self.pools.iter().zip(fleet.pools()) {
+            if let Some(room) = pool.chooser.room(&engines.engines, now) {
+                let room = i64::try_from(room).unwrap_or(i64::MAX);
+                let labels = [("pool", &*pool.name)];
+                ConstGauge::new(room).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let help = "Placements that wait for room";
+        let mut family = encoder.encode_descriptor("waiting", help, None, kind)?;
+        for pool in self.pools.iter() {
+            let labels = [("pool", &*pool.name)];
+            let waiting = i64::from(pool.waiting.count());
+            ConstGauge::new(waiting).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,161 @@
+//! One pool as the placer works with it: its driver, its chooser, its address in Envoy, and what an
+//! attempt tells about an engine.
+
+use super::waiting::WaitingRoom;
+use crate::config::{self, Sharing};
+use crate::core::rejection::Refusal;
+use crate::engines::drivers::opening::Opening;
+use crate::engines::drivers::{self, EngineDriver, Fault, Job};
+use berth_api::Reason;
+use berth_scheduler::accounting::{PoolStreams, StreamCounts, StreamSlot};
+use berth_scheduler::engine::Engine;
+use berth_scheduler::{Chooser, Rehearsal, Rules};
+use rand::rngs::StdRng;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+/// What stands for the engine's name in a pool's `cluster`.
+const ENGINE: &str = "{engine}";
+/// Seconds after which a session with too many streams may try again: gateways have reported what it closed.
+const TOO_MANY_RETRY_S: u32 = 5;
+
+/// One pool.
+pub(super) struct Pool {
+    pub(super) name: Arc<str>,
+    cluster: String,
+    pub(super) driver: Arc<dyn EngineDriver>,
+    pub(super) chooser: Chooser,
+    pub(super) waiting: WaitingRoom,
+    pub(super) sharing: Sharing,
+    streams: Arc<PoolStreams>,
+}
+
+/// What the pool's configuration says of choosing.
+fn rules(pool: &config::Pool) -> Rules {
+    Rules {
+        strategy: pool.strategy,
+        threshold: pool.sessions_per_engine(),
+        per_pool: pool.capacity.per_pool,
+        memory_floor: pool.capacity.memory_floor_mb,
+        slow_start: pool.slow_start,
+        weights: pool.weights,
+    }
+}
+
+impl Pool {
+    pub(super) fn new(
+        config: &config::Pool,
+        placement: &config::Placement,
+        counts: &StreamCounts,
+    ) -> Self {
+        let random = Box::new(rand::make_rng::<StdRng>());
+        let name: Arc<str> = config.name.as_str().into();
+        let streams = counts.pool(&name);
+        streams.set_limits(config.stream_limits(placement));
+        Self {
+            name,
+            cluster: config.cluster.clone(),
+            driver: drivers::from_config(config),
+            chooser: Chooser::new(rules(config), random),
+            waiting: WaitingRoom::new(config.waiting),
+            sharing: config.sharing,
+            streams,
+        }
+    }
+
+    /// Counts one more stream of a session, before any engine is looked at.
+    pub(super) fn count_stream(&self, session_ref: &str) -> Result<StreamSlot, Refusal> {
+        self.streams.acquire(session_ref).map_err(|limit| {
+            let detail = format!("{limit} streams of it are open or being opened in this pool");
+            let refusal = Refusal::new(Reason::TooManyStreams).with_detail(detail);
+            refusal.retry_after(TOO_MANY_RETRY_S)
+        })
+    }
+
+    /// The streams of a session, and how many it may have.
+    pub(super) fn streams(&self, session_ref: &str) -> (u32, Option<u32>) {
+        self.streams.count(session_ref)
+    }
+
+    /// The Envoy cluster, and the destination within it unless the cluster is the engine's own.
+    pub(super) fn address(&self, engine: &Engine) -> (String, Option<String>) {
+        if self.cluster.contains(ENGINE) {
+            (self.cluster.replace(ENGINE, engine.name.as_str()), None)
+        } else {
+            let destination = engine.endpoint.api.to_string();
+            (self.cluster.clone(), Some(destination))
+        }
+    }
+
+    /// Tries a suspect engine beside the placement, at no client's cost.
+    pub(super) fn rehearse(&self, rehearsal: Rehearsal, token: &str, engine_timeout: Duration) {
+        let Rehearsal { engine, trial } = rehearsal;
+        let driver = Arc::clone(&self.driver);
+        let pool = Arc::clone(&self.name);
+        let token = token.to_owned();
+        tokio::spawn(async move {
+            let began = Instant::now();
+            let job = Job {
+                engine: engine.endpoint.api,
+                token: &token,
+                path: "/",
+                opening: &Opening::Nothing,
+                first_word: began + engine_timeout,
+                deadline: began + engine_timeout,
+                connecting: None,
+                rehearsal: true,
+            };
+            let result = driver.prepare(job).await;
+            judge(&pool, &engine, result.as_ref().err(), began, Instant::now());
+            drop(trial);
+        });
+    }
+}
+
+/// Enters what an attempt told about the engine.
+pub(super) fn judge(
+    pool: &str,
+    engine: &Engine,
+    fault: Option<&Fault>,
+    began: Instant,
+    now: Instant,
+) {
+    let tally = &engine.tally;
+    let engine = engine.name.as_str();
+    match fault {
+        Some(fault) if fault.blames_engine() => {
+            if tally.failed(began, now) {
+                warn!(
+                    pool,
+                    engine,
+                    fault = fault.as_str(),
+                    "engine is suspect: {fault}"
+                );
+            } else {
+                debug!(
+                    pool,
+                    engine,
+                    fault = fault.as_str(),
+                    "attempt failed: {fault}"
+                );
+            }
+            return;
+        }
+        Some(Fault::NoSuchDocument) => {}
+        Some(fault) => {
+            warn!(
+                pool,
+                engine,
+                fault = fault.as_str(),
+                "attempt failed: {fault}"
+            );
+        }
+        None => {}
+    }
+    // Whatever it said, it works.
+    if tally.served() {
+        info!(pool, engine, "engine is no longer suspect");
+    }
+}

@@ -1,0 +1,146 @@
+//! The routes of the demo configuration, and what hostile paths make of them.
+
+use super::*;
+use crate::config::{Discovery, Driver, Pool, Sources, Strategy};
+use proptest::prelude::*;
+
+fn routes() -> Routes {
+    let pool = |name: &str, driver| Pool {
+        name: name.into(),
+        driver,
+        cluster: "engines".into(),
+        strategy: Strategy::LeastLoad,
+        weights: config::Weights::default(),
+        session_threshold: None,
+        probe: None,
+        capacity: config::Capacity::default(),
+        waiting: config::Waiting::default(),
+        max_streams_per_session: None,
+        max_streams_per_bearer: None,
+        slow_start: std::time::Duration::ZERO,
+        sharing: config::Sharing::default(),
+        session_ttl: std::time::Duration::from_secs(60),
+        drain_over: std::time::Duration::from_secs(20),
+        discovery: Sources(vec![Discovery::Fixed(vec![])]),
+    };
+    let route = |path: &str, pool: &str, open| config::Route {
+        path: path.into(),
+        pool: pool.into(),
+        open,
+    };
+    let document = |template: &str| Open::Document(template.into());
+    Routes::new(
+        &[
+            route("/app/{document}", "qix", document("{document}")),
+            route("/doc/doc/{document}", "qix", document("/doc/{document}")),
+            route("/doc/session-doc", "qix", Open::SessionApp),
+            route("/chat", "chat", Open::Nothing),
+            route("/sales", "qix", document("sales.qvf")),
+        ],
+        &[pool("qix", Driver::Qix), pool("chat", Driver::Websocket)],
+    )
+}
+
+fn opening(path: &str) -> Opening {
+    routes().find(path).unwrap().opening
+}
+
+fn refused(path: &str) -> Reason {
+    routes().find(path).unwrap_err().reason
+}
+
+fn document(name: &str) -> Opening {
+    Opening::Document(name.into())
+}
+
+#[test]
+fn each_route_finds_its_pool_and_opening() {
+    assert_eq!(opening("/app/sales.qvf"), document("sales.qvf"));
+    assert_eq!(opening("/app/sales.qvf?berth_tab=1"), document("sales.qvf"));
+    assert_eq!(opening("/doc/doc/drug.qvf"), document("/doc/drug.qvf"));
+    assert_eq!(opening("/doc/session-doc"), Opening::SessionApp);
+    assert_eq!(opening("/sales"), document("sales.qvf"));
+    assert_eq!(routes().find("/chat?x").unwrap().pool, 1);
+}
+
+#[test]
+fn unknown_paths_have_no_route() {
+    for path in [
+        "",
+        "/",
+        "/appx/a",
+        "/chat/",
+        "/chats",
+        "/doc/session-doc/x",
+        "app/a",
+    ] {
+        assert_eq!(refused(path), Reason::NoSuchRoute, "{path}");
+    }
+}
+
+#[test]
+fn session_parameters_of_qix_clients_are_no_part_of_the_name() {
+    for path in [
+        "/app/a/b.qvf/ttl/60",
+        "/app/a/b.qvf/identity/me",
+        "/app/a/b.qvf/identity/me/ttl/0",
+        "/app/a%2Fb.qvf/ttl/60",
+    ] {
+        assert_eq!(opening(path), document("a/b.qvf"), "{path}");
+    }
+    assert_eq!(opening("/app/a/ttl/soon"), document("a/ttl/soon"));
+    assert_eq!(opening("/app/subttl/60"), document("subttl/60"));
+}
+
+#[test]
+fn engine_data_and_the_empty_name_open_nothing() {
+    for path in [
+        "/app/",
+        "/app/engineData",
+        "/app/engineData/ttl/60",
+        "/app/ttl/9",
+    ] {
+        assert_eq!(opening(path), Opening::Nothing, "{path}");
+    }
+    assert_eq!(refused("/doc/doc/"), Reason::NoSuchDocument);
+}
+
+#[test]
+fn names_are_percent_decoded() {
+    assert_eq!(opening("/app/caf%C3%A9%20%26+x"), document("café &+x"));
+    for path in [
+        "/app/%",
+        "/app/%4",
+        "/app/%zz",
+        "/app/%ff",
+        "/app/a%00b",
+        "/app/a%0Ab",
+    ] {
+        assert_eq!(refused(path), Reason::InvalidRequest, "{path}");
+    }
+    let long = format!("/app/{}", "x".repeat(MAX_DOCUMENT + 1));
+    assert_eq!(refused(&long), Reason::InvalidRequest);
+}
+
+#[test]
+fn names_do_not_climb() {
+    for path in ["/app/..", "/doc/doc/%2e%2e%2fsecret", "/doc/doc/a%5C..%5Cb"] {
+        assert_eq!(refused(path), Reason::NoSuchDocument, "{path}");
+    }
+    assert_eq!(opening("/app/a..b"), document("a..b"));
+}
+
+proptest! {
+    #[test]
+    fn any_path_gets_an_answer(path in "\\PC*") {
+        let _ = routes().find(&path);
+        let _ = routes().find(&format!("/app/{path}"));
+    }
+
+    #[test]
+    fn any_plain_name_survives_encoding(name in "[a-zA-Z0-9 .é€&+_-]{1,40}") {
+        prop_assume!(name != "..");
+        let encoded: String = name.bytes().map(|b| format!("%{b:02X}")).collect();
+        prop_assert_eq!(opening(&format!("/app/{encoded}")), document(&name));
+    }
+}

@@ -1,0 +1,127 @@
+//! Keys that the service makes for itself and shares between replicas through the store: what a
+//! session's public name, an anonymous id and the event log's name are derived with.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use berth_scheduler::stream_holder::TOKEN_PREFIX;
+use berth_store::LogId;
+use berth_store::session_id::IdHash;
+use berth_store::{Coordination, StoreError};
+use hmac::{Hmac, Mac};
+use rand::Rng;
+use sha2::Sha256;
+
+/// The derivations that need a server key.
+#[derive(Clone)]
+pub struct ServerKeys {
+    session_ref: Hmac<Sha256>,
+    anonymous: Hmac<Sha256>,
+}
+
+impl ServerKeys {
+    /// Fetches the keys, making them when the store is new.
+    pub async fn load(store: &dyn Coordination) -> Result<Self, StoreError> {
+        Ok(Self {
+            session_ref: keyed(store, "session-ref").await?,
+            anonymous: keyed(store, "anonymous").await?,
+        })
+    }
+
+    /// The name of a session for logs, metrics and gateways: 128 bits as base64url. It leads back to
+    /// neither the id nor its hash.
+    #[must_use]
+    pub fn session_ref(&self, id: &IdHash) -> String {
+        short(self.session_ref.clone().chain_update(id.0))
+    }
+
+    /// The name of a token that belongs to no session, as [`Self::session_ref`] names those. All tokens of one
+    /// account begin alike: whoever knows the name only can count by account.
+    #[must_use]
+    pub fn token_ref(&self, account: &str, token: &str) -> String {
+        let keyed = |what: &[u8], text: &str| {
+            let mac = self.session_ref.clone().chain_update(what);
+            short(mac.chain_update(text))
+        };
+        let (account, token) = (keyed(b"account ", account), keyed(b"bearer ", token));
+        format!("{TOKEN_PREFIX}{account}.{token}")
+    }
+
+    /// The anonymous id that goes with a stale cookie: the same on every replica, every time (S18).
+    #[must_use]
+    pub fn anonymous_id(&self, stale_cookie: &str) -> String {
+        let mac = self.anonymous.clone().chain_update(b"anonymous");
+        let tag = mac.chain_update(stale_cookie.as_bytes()).finalize();
+        URL_SAFE_NO_PAD.encode(tag.into_bytes())
+    }
+}
+
+/// The name of the store's event log. A store that was lost and begun anew has another one.
+pub async fn log_id(store: &dyn Coordination) -> Result<LogId, StoreError> {
+    let tag = keyed(store, "event-log").await?.finalize().into_bytes();
+    let first = tag.first_chunk().copied().unwrap_or_default();
+    Ok(LogId(u64::from_be_bytes(first)))
+}
+
+/// 128 bits as base64url.
+fn short(mac: Hmac<Sha256>) -> String {
+    let tag = mac.finalize().into_bytes();
+    URL_SAFE_NO_PAD.encode(tag.iter().copied().take(16).collect::<Vec<_>>())
+}
+
+/// A key of this name as a MAC to begin with.
+pub(crate) async fn keyed(
+    store: &dyn Coordination,
+    name: &str,
+) -> Result<Hmac<Sha256>, StoreError> {
+    let mut candidate = [0_u8; 32];
+    rand::rng().fill_bytes(&mut candidate);
+    let key = store.server_key(name, candidate).await?;
+    Hmac::new_from_slice(&key).map_err(|e| StoreError::Data(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use berth_scheduler::stream_holder::{is_token_ref, stream_holder};
+    use berth_store::sqlite::SqliteStore;
+
+    #[tokio::test]
+    async fn replicas_on_one_store_derive_the_same_and_others_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&dir.path().join("a.db")).await.unwrap();
+        let other = SqliteStore::open(&dir.path().join("b.db")).await.unwrap();
+        let one = ServerKeys::load(&store).await.unwrap();
+        let two = ServerKeys::load(&store).await.unwrap();
+        let three = ServerKeys::load(&other).await.unwrap();
+        let id = IdHash([7; 32]);
+        assert_eq!(one.session_ref(&id), two.session_ref(&id));
+        assert_ne!(one.session_ref(&id), three.session_ref(&id));
+        assert_eq!(one.session_ref(&id).len(), 22);
+        assert_eq!(one.anonymous_id("X"), two.anonymous_id("X"));
+        assert_ne!(one.anonymous_id("X"), one.anonymous_id("Y"));
+        assert_ne!(one.anonymous_id("X"), three.anonymous_id("X"));
+        assert_eq!(one.anonymous_id("X").len(), 43);
+        assert_eq!(log_id(&store).await.unwrap(), log_id(&store).await.unwrap());
+        assert_ne!(log_id(&store).await.unwrap(), log_id(&other).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn the_tokens_of_an_account_have_one_holder_and_a_session_is_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&dir.path().join("a.db")).await.unwrap();
+        let keys = ServerKeys::load(&store).await.unwrap();
+        let holder = stream_holder;
+        let (one, two) = (keys.token_ref("robot", "a"), keys.token_ref("robot", "b"));
+        assert_ne!(one, two);
+        assert_eq!(holder(&one), holder(&two));
+        assert!(is_token_ref(holder(&one)));
+        assert!(berth_api::is_stream_name(&one));
+        assert_ne!(holder(&one), holder(&keys.token_ref("other", "a")));
+        let session = keys.session_ref(&IdHash([7; 32]));
+        assert_eq!(holder(&session), session);
+        for name in ["", "a.b", "t.", "t.x"] {
+            assert_eq!(holder(name), name);
+        }
+        assert_eq!(holder("t..x"), "t.");
+    }
+}

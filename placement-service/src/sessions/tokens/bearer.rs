@@ -1,0 +1,103 @@
+//! Tokens that programs bring along by themselves instead of a login (S28). The filter has verified them; what is
+//! placed by one is verified here again, as whoever reaches `/v1` could send any.
+
+use super::{MAX_TOKEN_BYTES, Tokens};
+use crate::core::rejection::Refusal;
+use crate::sessions::Bearer;
+use crate::sessions::keys::SigningKey;
+use berth_api::{Excerpt, Reason};
+use berth_store::redis_jwt::{JwtRules, Kept, session_from};
+use berth_store::session_id::IdHash;
+use jsonwebtoken::errors::Error;
+use jsonwebtoken::{Validation, decode, decode_header};
+use sha2::{Digest, Sha256};
+
+/// Seconds by which clocks may differ; the filter's `tokens.leeway_s` by default.
+const LEEWAY_S: u64 = 5;
+
+impl Bearer {
+    /// A token of another login service, if it holds at that time; `None` also says nothing of why.
+    #[must_use]
+    pub fn by_rules(token: &str, rules: &JwtRules, now_ms: u64) -> Option<Self> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return None;
+        }
+        let kept = Kept {
+            jwt: token,
+            now_ms,
+            gone_at_ms: None,
+        };
+        let row = session_from(
+            &kept,
+            rules,
+            IdHash(Sha256::digest(token).into()),
+            String::new(),
+        )
+        .ok()?;
+        (row.absolute_expiry_ms > now_ms).then_some(Self {
+            account: row.account,
+            roles: row.roles,
+            expires_at: row.absolute_expiry_ms / 1000,
+            not_before: 0,
+            session_ref: None,
+        })
+    }
+}
+
+impl Tokens {
+    /// Now, by the clock that tokens go by; milliseconds since 1970.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
+    /// Verifies a token with the keys that Berth itself signs with, has signed with, or is going to.
+    ///
+    /// # Errors
+    /// [`Reason::BearerInvalid`]; its words may quote the algorithm that the token names, or a claim of the wrong type.
+    pub fn verify(&self, token: &str) -> Result<Bearer, Refusal> {
+        let invalid = |why: String| Refusal::new(Reason::BearerInvalid).with_detail(why);
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(invalid("too long".to_owned()));
+        }
+        let bearer = self
+            .read(token)
+            .map_err(|e| invalid(Excerpt(e).to_string()))?;
+        let bearer = bearer.ok_or_else(|| invalid("no key is meant for it".to_owned()))?;
+        let now = self.clock.now_s();
+        if now > bearer.expires_at.saturating_add(LEEWAY_S) {
+            return Err(invalid("expired".to_owned()));
+        }
+        if bearer.not_before > now.saturating_add(LEEWAY_S) {
+            return Err(invalid("not valid yet".to_owned()));
+        }
+        if bearer.account.is_empty() {
+            return Err(invalid("sub is empty".to_owned()));
+        }
+        Ok(bearer)
+    }
+
+    /// Everything but the times; `None` when no key is meant for the token.
+    fn read(&self, token: &str) -> Result<Option<Bearer>, Error> {
+        let header = decode_header(token)?;
+        let meant = |key: &&SigningKey| {
+            key.header.alg == header.alg && (header.kid.is_none() || key.header.kid == header.kid)
+        };
+        let mut fault = None;
+        for key in self.keys().filter(meant) {
+            let mut rules = Validation::new(key.header.alg);
+            rules.set_issuer(&[&self.issuer]);
+            rules.set_audience(&[&self.audience]);
+            rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+            // By our own clock, above.
+            rules.validate_exp = false;
+            match decode::<Bearer>(token, &key.verifying, &rules) {
+                Ok(token) => return Ok(Some(token.claims)),
+                Err(error) => fault = Some(error),
+            }
+        }
+        fault.map_or(Ok(None), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests;

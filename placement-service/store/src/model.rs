@@ -1,0 +1,14 @@
+//! What stores keep, as plain data, and the traits of those that keep it.
+
+mod account;
+mod cursor;
+mod event;
+mod session;
+pub mod session_id;
+
+pub use account::{AccountChange, AccountRow, AccountStore, Attempts};
+pub use cursor::{Cursor, LogId, NotACursor};
+pub use event::{Bounds, DeadLetter, EndCause, Event, EventKind, EventLog};
+pub use session::{
+    Ending, Inserted, PAYLOAD_VERSION, ProviderLink, Select, SessionRow, SessionState, SessionStore,
+};
