@@ -26,23 +26,23 @@ mod web_address;
 mod webhooks;
 
 pub use api::{Api, ApiClient, Role};
-pub use capacity::{Capacity, Waiting};
+pub use capacity::{Capacity, Queue};
 pub use compat::{Compat, Mira, SessionService};
 pub(crate) use discovery::check_engines;
 pub use discovery::{
-    Addresses, Discovery, DnsSource, DockerMode, DockerSource, FileSource, FixedEngine,
-    KubernetesSource, MiraSource, Sources,
+    Addresses, Discovery, DnsSource, DockerMode, DockerSource, FileSource, KubernetesSource,
+    MiraSource, Sources, StaticEngine,
 };
 pub use events::Events;
 pub use fleet::{Placement, Probe};
 pub use http::Http;
 pub use ledger::{Ledger, RedisLedger};
-pub use login::{LockOut, Login, LoginRate};
+pub use login::{Lockout, Login, LoginRate};
 pub use oidc::{OidcProvider, RoleMapping, is_safe};
 pub use pool::{Driver, Open, Pool, Route, Sharing, Strategy, Weights};
 pub use probed::{MemoryFamilies, MetricsMapping, PoolProbe, Unit};
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
-pub use session::{Cookie, PerAccount, SameSite, Session, Sweep, WhenFull};
+pub use session::{Cookie, OnLimit, SameSite, Session, Sweep};
 pub use store::{JwtKey, RedisJwt, Store};
 pub use tokens::{Algorithm, Gateways, Key, TokenKey, Tokens};
 pub use webhooks::{Backoff, Webhook, WebhookFormat};

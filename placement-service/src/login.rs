@@ -251,7 +251,7 @@ impl Login {
             Ok(Checked::Passed(account)) => Ok(account),
             Ok(Checked::Unknown) => Err(LoginError::Unknown),
             Ok(Checked::Wrong(attempts, scope)) => {
-                log_lock_out(name, attempts, scope);
+                log_lockout(name, attempts, scope);
                 Err(LoginError::Wrong)
             }
             Ok(Checked::Locked) => Err(LoginError::Locked),
@@ -286,7 +286,7 @@ impl Login {
 }
 
 /// The account exists, so its name is no password.
-fn log_lock_out(account: &str, attempts: Attempts, scope: Scope) {
+fn log_lockout(account: &str, attempts: Attempts, scope: Scope) {
     if attempts.locked_until_ms > 0 {
         tracing::warn!(target: "berth::audit", event = "account-locked-out", account,
             scope = scope.as_str(), failures = attempts.failures, until_ms = attempts.locked_until_ms);
@@ -316,8 +316,8 @@ mod tests {
         let sessions = Arc::new(sessions.await.unwrap());
         let passwords = Passwords::new().unwrap();
         let key = DeviceKey::load(store.as_ref()).await.unwrap();
-        let lock_out = config.login.lock_out;
-        let credentials = Credentials::new(store.clone(), key, clock, passwords, lock_out);
+        let lockout = config.login.lockout;
+        let credentials = Credentials::new(store.clone(), key, clock, passwords, lockout);
         let login = Login::new(credentials, sessions.clone(), metrics);
         let (id, _) = sessions.begin(NewSession::default()).await.unwrap();
         // Asked once, as for a request that is taken back.

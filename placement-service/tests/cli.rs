@@ -328,8 +328,8 @@ fn engines_are_listed_emptied_and_explained() {
     let dir = tempfile::tempdir().unwrap();
     // Nobody listens there.
     let more = "api: { clients: [ { name: ops, role: operator, secret: { inline: operator-secret-1 } } ] }
-pools: [ { name: p, driver: qix, cluster: c, discovery: { fixed: [
-  { name: e, ip: 127.0.0.1, port: 1 } ] } }, { name: q, driver: qix, cluster: c, discovery: { fixed: [
+pools: [ { name: p, driver: qix, cluster: c, discovery: { static: [
+  { name: e, ip: 127.0.0.1, port: 1 } ] } }, { name: q, driver: qix, cluster: c, discovery: { static: [
   { name: e, ip: 127.0.0.1, port: 1 }, { name: f, ip: 127.0.0.1, port: 2 } ] } } ]
 routes: [ { path: /x, pool: p } ]";
     let file = config(dir.path(), more);

@@ -83,7 +83,7 @@ fn the_readmes_sources_of_engines_are_sound() {
             .count(),
         7
     );
-    check(&format!("discovery: {{ fixed: [] }}\n{}", blocks[1]));
+    check(&format!("discovery: {{ static: [] }}\n{}", blocks[1]));
 }
 
 #[test]

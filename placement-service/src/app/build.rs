@@ -90,8 +90,8 @@ pub async fn build(
         .ok_or_else(|| StoreError::Data("keeps no accounts".to_owned()))?;
     let passwords = Passwords::new()?;
     let device_key = DeviceKey::load(stores.shared.as_ref()).await?;
-    let lock_out = config.login.lock_out;
-    let credentials = Credentials::new(accounts, device_key, clock.clone(), passwords, lock_out);
+    let lockout = config.login.lockout;
+    let credentials = Credentials::new(accounts, device_key, clock.clone(), passwords, lockout);
     let login_rate = LoginRate::new(config.login.rate, clock.clone());
     let callback_rate = LoginRate::new(config.login.rate, clock.clone());
     let oidc = Oidc::new(
@@ -118,7 +118,7 @@ pub async fn build(
     let over = config
         .pools
         .iter()
-        .map(|pool| (pool.name.clone(), pool.drain_over));
+        .map(|pool| (pool.name.clone(), pool.drain_duration));
     let over = over.collect();
     let (fleet, tallies) = (placer.fleet().clone(), placer.tallies().clone());
     let drains = Drains::start(fleet, tallies, stores.shared, clock, over, tell).await?;

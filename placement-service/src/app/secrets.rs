@@ -10,6 +10,7 @@ use crate::config::{Config, Jwks, Key};
 use crate::core::aead::SealingKeys;
 use crate::core::secret::Secret;
 use crate::events::remote_keys::PublicKeys;
+use crate::events::webhooks::signature;
 use crate::http::ClientSecret;
 use crate::sessions::keys::SigningKey;
 use berth_store::redis_jwt::JwtKey;
@@ -63,7 +64,10 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
     let clients = clients(config, env, gateway.as_ref(), &mut faults);
     let webhooks = config.webhooks.iter().enumerate().map(|(index, hook)| {
         let path = format!("webhooks[{index}].secret");
-        let secret = hook.secret.as_ref().map(|key| read_proof(&path, key, env));
+        let secret = hook
+            .secret
+            .as_ref()
+            .map(|key| webhook_secret(&path, key, env));
         secret.and_then(|secret| secret.map_err(|fault| faults.push(fault)).ok())
     });
     let webhooks = webhooks.collect();
@@ -205,6 +209,19 @@ fn read_proof(
     let message = "must have 16 or more visible ASCII characters";
     fits.then_some(secret)
         .ok_or_else(|| Fault::new(path, message))
+}
+
+/// The secret that signs the deliveries of a webhook.
+fn webhook_secret(
+    path: &str,
+    key: &Key,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Secret, Fault> {
+    let secret = read_proof(path, key, env)?;
+    match signature::key(&secret) {
+        Some(_) => Ok(secret),
+        None => Err(Fault::new(path, "must be Base64 after whsec_")),
+    }
 }
 
 /// The secret behind a setting.

@@ -11,7 +11,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Capacity {
-    /// Sessions on one engine. Another name of `session_threshold`.
+    /// Sessions on one engine.
     pub per_engine: Option<u32>,
     /// Sessions on all engines together.
     pub per_pool: Option<u32>,
@@ -19,21 +19,22 @@ pub struct Capacity {
     pub memory_floor_mb: Option<f64>,
 }
 
-/// Who finds every engine full may wait for room, first come, first served.
+/// The placements of a pool that wait for a free engine, first in, first out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Waiting {
-    /// How many may wait; 0: nobody.
-    pub length: u32,
+pub struct Queue {
+    /// Placements at most; 0: none waits.
+    pub max_length: u32,
+    /// How long one waits at most.
     #[serde(with = "humantime_serde")]
-    pub time: Duration,
+    pub timeout: Duration,
 }
 
-impl Default for Waiting {
+impl Default for Queue {
     fn default() -> Self {
         Self {
-            length: 0,
-            time: Duration::from_secs(5),
+            max_length: 0,
+            timeout: Duration::from_secs(5),
         }
     }
 }
@@ -42,12 +43,6 @@ impl Default for Waiting {
 const MAX_WAITING: u32 = 100_000;
 
 impl Pool {
-    /// Sessions on one engine at the most.
-    #[must_use]
-    pub fn sessions_per_engine(&self) -> Option<u32> {
-        self.capacity.per_engine.or(self.session_threshold)
-    }
-
     /// Streams of one session, or of one program account, in this pool.
     #[must_use]
     pub fn stream_limits(&self, placement: &Placement) -> StreamLimits {
@@ -76,22 +71,18 @@ pub(super) fn check(path: &str, pool: &Pool, faults: &mut Faults) {
             faults.add(format!("{path}.capacity.{name}"), "must be 1 or more");
         }
     }
-    if per_engine.is_some() && pool.session_threshold.is_some() {
-        let message = "says the same as session_threshold: keep one of them";
-        faults.add(format!("{path}.capacity.per_engine"), message);
-    }
     if memory_floor_mb.is_some_and(|floor| !floor.is_finite() || floor <= 0.0) {
         let message = "must be more than 0";
         faults.add(format!("{path}.capacity.memory_floor_mb"), message);
     }
-    if pool.waiting.length > MAX_WAITING {
+    if pool.queue.max_length > MAX_WAITING {
         let message = format!("must be 0 to {MAX_WAITING}");
-        faults.add(format!("{path}.waiting.length"), message);
+        faults.add(format!("{path}.queue.max_length"), message);
     }
     let tenth = Duration::from_millis(100);
     faults.within(
-        &format!("{path}.waiting.time"),
-        pool.waiting.time,
+        &format!("{path}.queue.timeout"),
+        pool.queue.timeout,
         tenth,
         120 * SECOND,
     );
@@ -103,7 +94,7 @@ mod tests {
 
     fn faults(pool: &str) -> String {
         let yaml = format!(
-            "pools: [ {{ name: p, driver: qix, cluster: c, discovery: {{ fixed: [] }}, {pool} }} ]"
+            "pools: [ {{ name: p, driver: qix, cluster: c, discovery: {{ static: [] }}, {pool} }} ]"
         );
         from_text(&yaml).map_or_else(|f| f.to_string(), |_| String::new())
     }
@@ -117,10 +108,6 @@ mod tests {
              pools[0].capacity.per_pool: must be 1 or more"
         );
         assert_eq!(
-            faults("session_threshold: 5, capacity: { per_engine: 6 }"),
-            "pools[0].capacity.per_engine: says the same as session_threshold: keep one of them"
-        );
-        assert_eq!(
             faults("strategy: weighted, capacity: { per_engine: 6 }"),
             ""
         );
@@ -130,7 +117,7 @@ mod tests {
     fn a_pool_has_the_usual_limits_of_streams_or_its_own() {
         let limits = |placement: &str, pool: &str| {
             let yaml = format!(
-                "placement: {{ {placement} }}\npools: [ {{ name: p, driver: qix, cluster: c, discovery: {{ fixed: [] }}, {pool} }} ]"
+                "placement: {{ {placement} }}\npools: [ {{ name: p, driver: qix, cluster: c, discovery: {{ static: [] }}, {pool} }} ]"
             );
             let config = from_text(&yaml).unwrap().config;
             let limits = config.pools[0].stream_limits(&config.placement);
@@ -155,14 +142,14 @@ mod tests {
     #[test]
     fn nobody_waits_longer_than_a_placement_may_take() {
         assert_eq!(
-            faults("waiting: { length: 5, time: 11s }"),
-            "pools[0].waiting.time: must not be longer than placement.deadline"
+            faults("queue: { max_length: 5, timeout: 11s }"),
+            "pools[0].queue.timeout: must not be longer than placement.deadline"
         );
         assert_eq!(
-            faults("sharing: per-tab, waiting: { length: x }, session_ttl: 0s"),
-            "pools[0].session_ttl: must be 1s to 30m, not 0s\n\
+            faults("sharing: per-tab, queue: { max_length: x }, engine_session_ttl: 0s"),
+            "pools[0].engine_session_ttl: must be 1s to 30m, not 0s\n\
              pools[0].sharing: unknown variant `per-tab`, expected `per-connection` or `per-document`\n\
-             pools[0].waiting.length: invalid type: string \"x\", expected u32"
+             pools[0].queue.max_length: invalid type: string \"x\", expected u32"
         );
     }
 }

@@ -27,13 +27,13 @@ impl<'de> Visitor<'de> for OneOrMany {
     type Value = Sources;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("one source such as {fixed: [...]}, or a list of them")
+        f.write_str("one source such as {static: [...]}, or a list of them")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Sources, A::Error> {
         let one = Discovery::deserialize(MapAccessDeserializer::new(&mut map))?;
         if map.next_key::<de::IgnoredAny>()?.is_some() {
-            let message = "more than one source: write a list, such as [{fixed: ...}, {dns: ...}]";
+            let message = "more than one source: write a list, such as [{static: ...}, {dns: ...}]";
             return Err(de::Error::custom(message));
         }
         Ok(Sources(vec![one]))
@@ -52,7 +52,7 @@ impl<'de> Visitor<'de> for OneOrMany {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Discovery {
-    Fixed(Vec<FixedEngine>),
+    Static(Vec<StaticEngine>),
     File(FileSource),
     Dns(DnsSource),
     Kubernetes(KubernetesSource),
@@ -65,7 +65,7 @@ impl Discovery {
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::Fixed(_) => "fixed",
+            Self::Static(_) => "static",
             Self::File(_) => "file",
             Self::Dns(_) => "dns",
             Self::Kubernetes(_) => "kubernetes",
@@ -78,7 +78,7 @@ impl Discovery {
 /// One engine of a list: in the configuration, or in a file of its own.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FixedEngine {
+pub struct StaticEngine {
     pub name: String,
     pub ip: IpAddr,
     pub port: u16,

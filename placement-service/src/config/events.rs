@@ -11,7 +11,7 @@ pub struct Events {
     #[serde(with = "humantime_serde")]
     pub poll: Duration,
     /// Entries of the log that are kept.
-    pub keep: u32,
+    pub retention: u32,
     /// For how long one of several replicas delivers webhooks without a sign of life: then another one does.
     #[serde(with = "humantime_serde")]
     pub lease: Duration,
@@ -20,6 +20,6 @@ pub struct Events {
 pub(super) fn check(events: &Events, faults: &mut Faults) {
     let least = Duration::from_millis(10);
     faults.within("events.poll", events.poll, least, 10 * SECOND);
-    faults.counts("events.keep", events.keep, 100_000_000);
+    faults.counts("events.retention", events.retention, 100_000_000);
     faults.within("events.lease", events.lease, 10 * least, 600 * SECOND);
 }

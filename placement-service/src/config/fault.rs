@@ -5,7 +5,7 @@ use std::fmt;
 /// One fault. `Display` is one line: the field's path, then what is wrong. Never a secret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
-    /// Such as `pools[0].session_threshold`; empty for the file as a whole.
+    /// Such as `pools[0].capacity.per_engine`; empty for the file as a whole.
     pub path: String,
     pub message: String,
 }

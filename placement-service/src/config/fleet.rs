@@ -86,8 +86,8 @@ pub(super) fn check(config: &Config, faults: &mut Faults) {
     }
     ledger::check(&placement.ledger, faults);
     for (index, pool) in config.pools.iter().enumerate() {
-        if pool.waiting.length > 0 && pool.waiting.time > placement.deadline {
-            let path = format!("pools[{index}].waiting.time");
+        if pool.queue.max_length > 0 && pool.queue.timeout > placement.deadline {
+            let path = format!("pools[{index}].queue.timeout");
             faults.add(path, "must not be longer than placement.deadline");
         }
     }

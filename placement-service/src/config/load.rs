@@ -19,13 +19,12 @@ pools:
     driver: websocket
     cluster: c
     strategy: least-load
-    session_threshold: 1
-    capacity: { per_pool: 1, memory_floor_mb: 1 }
-    waiting: { length: 1, time: 1s }
+    capacity: { per_engine: 1, per_pool: 1, memory_floor_mb: 1 }
+    queue: { max_length: 1, timeout: 1s }
     slow_start: 1s
     sharing: per-connection
-    session_ttl: 1s
-    discovery: { fixed: [ { name: berth-model, ip: 127.0.0.1, port: 1, metrics_port: 2 } ] }
+    engine_session_ttl: 1s
+    discovery: { static: [ { name: berth-model, ip: 127.0.0.1, port: 1, metrics_port: 2 } ] }
 oidc:
   - name: berth-model
     issuer: https://berth-model.example

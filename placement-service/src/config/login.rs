@@ -16,7 +16,7 @@ pub struct Login {
     pub trusted_proxies: u32,
     /// Logins of one client address; `None`: as many as it likes.
     pub rate: Option<LoginRate>,
-    pub lock_out: LockOut,
+    pub lockout: Lockout,
     /// Whether accounts of this service may log in.
     pub local: bool,
     /// Where browsers find this site, such as `https://app.example.com`.
@@ -36,15 +36,15 @@ pub struct LoginRate {
 /// What failed logins in a row do to an account (S20).
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LockOut {
+pub struct Lockout {
     /// Failures in a row that lock it.
-    pub after: u32,
+    pub max_failures: u32,
     /// For how long at first; each failure after that locks it twice as long.
     #[serde(with = "humantime_serde")]
-    pub first: Duration,
+    pub initial: Duration,
     /// For how long at the most.
     #[serde(with = "humantime_serde")]
-    pub most: Duration,
+    pub max: Duration,
 }
 
 pub(super) fn check(login: &Login, faults: &mut Faults) {
@@ -67,14 +67,14 @@ pub(super) fn check(login: &Login, faults: &mut Faults) {
         faults.counts("login.rate.per_minute", rate.per_minute, 1_000_000);
         faults.counts("login.rate.burst", rate.burst, 1_000_000);
     }
-    let lock_out = &login.lock_out;
-    faults.counts("login.lock_out.after", lock_out.after, 1_000);
-    faults.within("login.lock_out.first", lock_out.first, SECOND, DAY);
-    faults.within("login.lock_out.most", lock_out.most, SECOND, 30 * DAY);
-    if lock_out.first > lock_out.most {
+    let lockout = &login.lockout;
+    faults.counts("login.lockout.max_failures", lockout.max_failures, 1_000);
+    faults.within("login.lockout.initial", lockout.initial, SECOND, DAY);
+    faults.within("login.lockout.max", lockout.max, SECOND, 30 * DAY);
+    if lockout.initial > lockout.max {
         faults.add(
-            "login.lock_out.first",
-            "must not be longer than login.lock_out.most",
+            "login.lockout.initial",
+            "must not be longer than login.lockout.max",
         );
     }
     if login

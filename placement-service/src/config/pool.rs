@@ -1,7 +1,7 @@
 //! Pools of engines, and which path goes to which.
 
 use super::checks::{Faults, SECOND};
-use super::{Capacity, Config, PoolProbe, Sources, Waiting, capacity, discovery, probed};
+use super::{Capacity, Config, PoolProbe, Queue, Sources, capacity, discovery, probed};
 pub use berth_scheduler::strategy::{Strategy, Weights};
 use serde::Deserialize;
 use std::time::Duration;
@@ -18,16 +18,13 @@ pub struct Pool {
     pub strategy: Strategy,
     #[serde(default)]
     pub weights: Weights,
-    /// Sessions per engine at the most.
-    #[serde(default)]
-    pub session_threshold: Option<u32>,
     /// What its engines can tell, apart from what the driver knows.
     #[serde(default)]
     pub probe: Option<PoolProbe>,
     #[serde(default)]
     pub capacity: Capacity,
     #[serde(default)]
-    pub waiting: Waiting,
+    pub queue: Queue,
     /// In place of `placement.max_streams_per_session`.
     #[serde(default)]
     pub max_streams_per_session: Option<u32>,
@@ -40,21 +37,21 @@ pub struct Pool {
     #[serde(default)]
     pub sharing: Sharing,
     /// How long an engine session outlives its last socket.
-    #[serde(default = "session_ttl", with = "humantime_serde")]
-    pub session_ttl: Duration,
+    #[serde(default = "engine_session_ttl", with = "humantime_serde")]
+    pub engine_session_ttl: Duration,
     /// Over what time the sockets of an engine are closed when its discovery says that it goes.
-    #[serde(default = "drain_over", with = "humantime_serde")]
-    pub drain_over: Duration,
+    #[serde(default = "drain_duration", with = "humantime_serde")]
+    pub drain_duration: Duration,
     pub discovery: Sources,
 }
 
 /// The old gateway's, and what clients are used to.
-const fn session_ttl() -> Duration {
+const fn engine_session_ttl() -> Duration {
     Duration::from_secs(60)
 }
 
 /// Within the 30 s that Kubernetes leaves a pod by default.
-const fn drain_over() -> Duration {
+const fn drain_duration() -> Duration {
     Duration::from_secs(20)
 }
 
@@ -116,27 +113,24 @@ pub(super) fn check(path: &str, pool: &Pool, faults: &mut Faults) {
     );
     // The engine's own limit (MaxSessionTTL).
     faults.within(
-        &format!("{path}.session_ttl"),
-        pool.session_ttl,
+        &format!("{path}.engine_session_ttl"),
+        pool.engine_session_ttl,
         SECOND,
         1800 * SECOND,
     );
     faults.within(
-        &format!("{path}.drain_over"),
-        pool.drain_over,
+        &format!("{path}.drain_duration"),
+        pool.drain_duration,
         Duration::ZERO,
         24 * 3600 * SECOND,
     );
     let needs_threshold = matches!(pool.strategy, Strategy::Weighted | Strategy::Packed);
-    if needs_threshold && pool.sessions_per_engine().is_none() {
+    if needs_threshold && pool.capacity.per_engine.is_none() {
         let strategy = pool.strategy.as_str();
         let message = format!("is missing: strategy {strategy} needs it");
-        faults.add(format!("{path}.session_threshold"), message);
+        faults.add(format!("{path}.capacity.per_engine"), message);
     }
     check_weights(&format!("{path}.weights"), &pool.weights, faults);
-    if pool.session_threshold == Some(0) {
-        faults.add(format!("{path}.session_threshold"), "must be 1 or more");
-    }
     discovery::check(&format!("{path}.discovery"), &pool.discovery, faults);
     if let Some(probe) = &pool.probe {
         probed::check(&format!("{path}.probe"), probe, pool.driver, faults);

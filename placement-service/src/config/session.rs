@@ -17,7 +17,9 @@ pub struct Session {
     pub child_idle_timeout: Option<Duration>,
     /// The name of this service among runtimes that share a store.
     pub runtime: String,
-    pub per_account: PerAccount,
+    /// Sessions that an account may have at once, apart from child sessions; `None`: no limit.
+    pub max_per_account: Option<u32>,
+    pub on_limit: OnLimit,
     /// How long a looked-up session is served from memory.
     #[serde(with = "humantime_serde")]
     pub cache: Duration,
@@ -37,19 +39,10 @@ pub struct Sweep {
     pub batch: u32,
 }
 
-/// How many sessions an account may have at once (S25). Those that a session has started do not count.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PerAccount {
-    /// `None`: as many as it likes.
-    pub limit: Option<u32>,
-    pub when_full: WhenFull,
-}
-
 /// What becomes of a login to an account that has as many sessions as it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum WhenFull {
+pub enum OnLimit {
     /// It is refused.
     Reject,
     /// The oldest session ends for it.
@@ -97,8 +90,8 @@ pub(super) fn check(session: &Session, faults: &mut Faults) {
         faults.within("session.child_idle_timeout", child, SECOND, 30 * DAY);
     }
     faults.name("session.runtime", &session.runtime);
-    if let Some(limit) = session.per_account.limit {
-        faults.counts("session.per_account.limit", limit, 100_000);
+    if let Some(limit) = session.max_per_account {
+        faults.counts("session.max_per_account", limit, 100_000);
     }
     faults.within("session.cache", session.cache, Duration::ZERO, 60 * SECOND);
     let least = Duration::from_millis(50);

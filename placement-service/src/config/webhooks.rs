@@ -48,14 +48,14 @@ pub enum WebhookFormat {
     Caep,
 }
 
-/// How long to wait after a failure: at random, up to `first`, then twice as long each time, up to `most`.
+/// How long to wait after a failure: at random, up to `initial`, then twice as long each time, up to `max`.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Backoff {
-    #[serde(default = "Backoff::first", with = "humantime_serde")]
-    pub first: Duration,
-    #[serde(default = "Backoff::most", with = "humantime_serde")]
-    pub most: Duration,
+    #[serde(default = "Backoff::initial", with = "humantime_serde")]
+    pub initial: Duration,
+    #[serde(default = "Backoff::max", with = "humantime_serde")]
+    pub max: Duration,
 }
 
 impl Webhook {
@@ -69,11 +69,11 @@ impl Webhook {
 }
 
 impl Backoff {
-    const fn first() -> Duration {
+    const fn initial() -> Duration {
         SECOND
     }
 
-    const fn most() -> Duration {
+    const fn max() -> Duration {
         Duration::from_secs(300)
     }
 }
@@ -81,8 +81,8 @@ impl Backoff {
 impl Default for Backoff {
     fn default() -> Self {
         Self {
-            first: Self::first(),
-            most: Self::most(),
+            initial: Self::initial(),
+            max: Self::max(),
         }
     }
 }
@@ -95,10 +95,10 @@ pub(super) fn check(config: &Config, faults: &mut Faults) {
         let least = Duration::from_millis(100);
         faults.within(&path("timeout"), hook.timeout, least, 120 * SECOND);
         faults.counts(&path("attempts"), hook.attempts, 100);
-        let (first, most) = (hook.backoff.first, hook.backoff.most);
+        let (initial, max) = (hook.backoff.initial, hook.backoff.max);
         let millisecond = Duration::from_millis(1);
-        faults.within(&path("backoff.first"), first, millisecond, most);
-        faults.within(&path("backoff.most"), most, millisecond, DAY);
+        faults.within(&path("backoff.initial"), initial, millisecond, max);
+        faults.within(&path("backoff.max"), max, millisecond, DAY);
         match hook.format {
             WebhookFormat::Json => check_json(hook, &path, faults),
             WebhookFormat::Caep => check_caep(hook, config, &path, faults),
@@ -154,7 +154,7 @@ mod tests {
 webhooks:
   - { name: a, url: 'http://example.com/', secret: { env: X }, attempts: 0, audience: b }
   - { name: a, url: 'https://example.com/', timeout: 1ms }
-  - { name: c, url: '/hook', secret: { env: X }, backoff: { first: 9m }, tries: 5 }
+  - { name: c, url: '/hook', secret: { env: X }, backoff: { initial: 9m }, tries: 5 }
   - { name: d, url: 'https://example.com/', format: caep, events: [created, revoked] }
   - { name: e, url: 'https://example.com/', format: caep, audience: engine }
   - { name: f, url: 'https://example.com/', events: [deleted] }
@@ -166,7 +166,7 @@ webhooks[0].url: must be https: http is for this machine, or with insecure: true
 webhooks[1].name: the name \"a\" is taken already
 webhooks[1].secret: is missing: format json is signed with it
 webhooks[1].timeout: must be 100ms to 2m, not 1ms
-webhooks[2].backoff.first: must be 1ms to 5m, not 9m
+webhooks[2].backoff.initial: must be 1ms to 5m, not 9m
 webhooks[2].tries: unknown field; known here: name, url, secret, format, events, audience, timeout, attempts, backoff, insecure
 webhooks[2].url: must be a whole address such as https://example.com/events
 webhooks[3].audience: is missing: format caep needs it

@@ -51,7 +51,7 @@ label_values! {
     SweepResult {
         Ok = "ok",
         Failed = "failed",
-        Elsewhere = "elsewhere",
+        NotLeader = "not_leader",
     }
 }
 
@@ -122,7 +122,11 @@ impl Metrics {
                 "sessions_active",
                 "Sessions in the store that have not run out of time",
             ),
-            sweeps: registered(registry, "sweeps", "Sweeps by result"),
+            sweeps: registered(
+                registry,
+                "session_cleanup_runs",
+                "Runs of the removal of expired sessions by result",
+            ),
             sessions_created: registered(registry, "sessions_created", "Sessions begun"),
             sessions_ended: registered(registry, "sessions_ended", "Sessions ended, by cause"),
             refusals: registered(registry, "refusals", "Refused requests, by reason"),
@@ -196,7 +200,7 @@ mod tests {
         metrics.login(LoginResult::Wrong);
         metrics.sessions_active(3);
         metrics.session_created();
-        metrics.sweep(SweepResult::Elsewhere);
+        metrics.sweep(SweepResult::NotLeader);
         metrics.session_ended(EndCause::Logout);
         metrics.refused("unknown-session");
         metrics.http_request("/login", 401);
@@ -206,7 +210,7 @@ mod tests {
             "berth_logins_total{result=\"wrong\"} 1",
             "berth_sessions_active 3",
             "berth_sessions_created_total 1",
-            "berth_sweeps_total{result=\"elsewhere\"} 1",
+            "berth_session_cleanup_runs_total{result=\"not_leader\"} 1",
             "berth_sessions_ended_total{cause=\"logout\"} 1",
             "berth_refusals_total{reason=\"unknown-session\"} 1",
             "berth_http_requests_total{route=\"/login\",status=\"401\"} 1",

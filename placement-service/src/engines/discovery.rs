@@ -5,7 +5,6 @@ pub mod dns;
 pub mod docker;
 mod entries;
 pub mod file;
-pub mod fixed;
 pub mod following;
 pub mod kubernetes;
 mod marks;
@@ -13,6 +12,7 @@ pub mod merge;
 pub mod metrics;
 pub mod mira;
 mod polled;
+pub mod static_list;
 
 use crate::config;
 use async_trait::async_trait;
@@ -80,7 +80,7 @@ pub trait Discovery: Send + 'static {
 #[must_use]
 pub fn from_config(config: &config::Discovery) -> Box<dyn Discovery> {
     match config {
-        config::Discovery::Fixed(engines) => Box::new(fixed::Fixed::new(engines)),
+        config::Discovery::Static(engines) => Box::new(static_list::StaticList::new(engines)),
         config::Discovery::File(file) => Box::new(file::File::new(file)),
         config::Discovery::Dns(dns) => Box::new(dns::Dns::new(dns)),
         config::Discovery::Kubernetes(pods) => Box::new(kubernetes::Kubernetes::new(pods)),

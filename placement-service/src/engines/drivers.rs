@@ -153,7 +153,7 @@ pub trait EngineDriver: Send + Sync + 'static {
 #[must_use]
 pub fn from_config(pool: &config::Pool) -> Arc<dyn EngineDriver> {
     match pool.driver {
-        config::Driver::Qix => Arc::new(qix::Qix::new(pool.session_ttl)),
+        config::Driver::Qix => Arc::new(qix::Qix::new(pool.engine_session_ttl)),
         config::Driver::Websocket => Arc::new(websocket::Websocket::default()),
     }
 }

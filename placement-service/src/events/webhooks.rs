@@ -6,7 +6,7 @@ pub mod caep;
 mod courier;
 mod hook;
 mod metrics;
-mod signature;
+pub(crate) mod signature;
 
 use crate::config::Webhook;
 use crate::core::clock::Clock;

@@ -3,7 +3,7 @@
 //! reason shows in the time that the answer takes. Failures from a browser that has logged in to the account
 //! before lock that browser out, those from any other one the account for all other ones.
 
-use crate::config::LockOut;
+use crate::config::Lockout;
 use crate::core::clock::Clock;
 use crate::core::names::is_name;
 use crate::login::devices::{DeviceKey, Devices};
@@ -75,7 +75,7 @@ pub struct Credentials {
     device_key: DeviceKey,
     clock: Arc<dyn Clock>,
     passwords: Passwords,
-    lock_out: LockOut,
+    lockout: Lockout,
 }
 
 impl Credentials {
@@ -86,14 +86,14 @@ impl Credentials {
         device_key: DeviceKey,
         clock: Arc<dyn Clock>,
         passwords: Passwords,
-        lock_out: LockOut,
+        lockout: Lockout,
     ) -> Self {
         Self {
             store,
             device_key,
             clock,
             passwords,
-            lock_out,
+            lockout,
         }
     }
 
@@ -170,7 +170,7 @@ impl Credentials {
         } else if passed == Some(row.password_hash.as_str()) {
             (Checked::Passed(row), none)
         } else {
-            let after = self.lock_out.after_failure(before, now_ms);
+            let after = self.lockout.after_failure(before, now_ms);
             (Checked::Wrong(after, scope), after)
         };
         let update = match device {

@@ -1,20 +1,20 @@
 //! What failed logins in a row do to an account (S20): pure arithmetic, no store and no clock.
 
-use crate::config::LockOut;
+use crate::config::Lockout;
 use berth_store::Attempts;
 use std::time::Duration;
 
-impl LockOut {
+impl Lockout {
     /// The attempts after one more failure at `now_ms`. The failure that reaches `after` locks the account
     /// for `first`, each one after that for twice as long as the one before, up to `most`.
     #[must_use]
     pub fn after_failure(&self, before: Attempts, now_ms: u64) -> Attempts {
         let failures = before.failures.saturating_add(1);
-        let locked_for = failures.checked_sub(self.after).map(|beyond| {
+        let locked_for = failures.checked_sub(self.max_failures).map(|beyond| {
             let times = 1_u64.checked_shl(beyond).unwrap_or(u64::MAX);
-            millis(self.first)
+            millis(self.initial)
                 .saturating_mul(times)
-                .min(millis(self.most))
+                .min(millis(self.max))
         });
         Attempts {
             failures,
@@ -32,10 +32,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const RULE: LockOut = LockOut {
-        after: 5,
-        first: Duration::from_secs(60),
-        most: Duration::from_secs(3600),
+    const RULE: Lockout = Lockout {
+        max_failures: 5,
+        initial: Duration::from_secs(60),
+        max: Duration::from_secs(3600),
     };
 
     #[test]

@@ -51,7 +51,7 @@ impl PlacerMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let prepare = Family::new_with_constructor(prepare_buckets as fn() -> Histogram);
         registry.register(
-            "prepare_seconds",
+            "placement_attempt_duration_seconds",
             "How long an engine took to prepare a session, good or bad",
             prepare.clone(),
         );
@@ -109,7 +109,7 @@ fn count(family: &Family<OutcomeLabels, Counter>, pool: &Arc<str>, outcome: &'st
     family.get_or_create(&labels).inc();
 }
 
-/// Gauges as of the scrape, for autoscalers: `berth_pool_room`, `berth_waiting`.
+/// Gauges as of the scrape, for autoscalers: `berth_pool_available_sessions`, `berth_placement_queue_length`.
 pub(super) struct RoomCollector {
     pools: Arc<[Pool]>,
     fleet: FleetReader,
@@ -133,7 +133,7 @@ impl Collector for RoomCollector {
         let fleet = self.fleet.now();
         let kind = ConstGauge::new(0_i64).metric_type();
         let help = "Sessions that the pool can still take; of pools that have a limit";
-        let mut family = encoder.encode_descriptor("pool_room", help, None, kind)?;
+        let mut family = encoder.encode_descriptor("pool_available_sessions", help, None, kind)?;
         for (pool, engines) in self.pools.iter().zip(fleet.pools()) {
             if let Some(room) = pool.chooser.room(&engines.engines, now) {
                 let room = i64::try_from(room).unwrap_or(i64::MAX);
@@ -142,7 +142,7 @@ impl Collector for RoomCollector {
             }
         }
         let help = "Placements that wait for room";
-        let mut family = encoder.encode_descriptor("waiting", help, None, kind)?;
+        let mut family = encoder.encode_descriptor("placement_queue_length", help, None, kind)?;
         for pool in self.pools.iter() {
             let labels = [("pool", &*pool.name)];
             let waiting = i64::from(pool.waiting.count());

@@ -36,7 +36,7 @@ pub(super) struct Pool {
 fn rules(pool: &config::Pool) -> Rules {
     Rules {
         strategy: pool.strategy,
-        threshold: pool.sessions_per_engine(),
+        threshold: pool.capacity.per_engine,
         per_pool: pool.capacity.per_pool,
         memory_floor: pool.capacity.memory_floor_mb,
         slow_start: pool.slow_start,
@@ -59,7 +59,7 @@ impl Pool {
             cluster: config.cluster.clone(),
             driver: drivers::from_config(config),
             chooser: Chooser::new(rules(config), random),
-            waiting: WaitingRoom::new(config.waiting),
+            waiting: WaitingRoom::new(config.queue),
             sharing: config.sharing,
             streams,
         }

@@ -22,10 +22,10 @@ pub(super) struct WaitingRoom {
 pub(super) struct Place<'a>(&'a WaitingRoom);
 
 impl WaitingRoom {
-    pub(super) fn new(config: config::Waiting) -> Self {
+    pub(super) fn new(config: config::Queue) -> Self {
         Self {
-            most: config.length,
-            time: config.time,
+            most: config.max_length,
+            time: config.timeout,
             waiting: AtomicU32::new(0),
             first: Mutex::new(()),
         }
@@ -120,7 +120,7 @@ mod tests {
         #[test]
         fn first_come_first_served(steps in prop::collection::vec(step(), 0..200), most in 0..6_u32) {
             let time = Duration::from_secs(5);
-            let room = WaitingRoom::new(config::Waiting { length: most, time });
+            let room = WaitingRoom::new(config::Queue { max_length: most, timeout: time });
             let go = std::cell::Cell::new(false);
             let mut context = Context::from_waker(Waker::noop());
             let mut line: VecDeque<(u32, Waits<'_>)> = VecDeque::new();

@@ -2,7 +2,7 @@
 //! have started does not.
 
 use super::{NewSession, Sessions, store_down};
-use crate::config::WhenFull;
+use crate::config::OnLimit;
 use crate::core::rejection::Refusal;
 use crate::sessions::LiveSession;
 use berth_api::Reason;
@@ -46,7 +46,7 @@ impl Sessions {
             ..self.event(&row, kind)
         };
         for _ in 0..TRIES {
-            let kept = self.keep(&row, self.per_account.limit, event.clone()).await;
+            let kept = self.keep(&row, self.max_per_account, event.clone()).await;
             match kept {
                 Err(refusal) if refusal.reason == Reason::TooManySessions => {
                     let room = self.make_room(&row.account, event.previous_ref.as_deref());
@@ -68,7 +68,7 @@ impl Sessions {
         {
             return Ok(true);
         }
-        if self.per_account.when_full == WhenFull::Reject {
+        if self.on_limit == OnLimit::Reject {
             return Ok(false);
         }
         let select = Select::Account(account.to_owned());

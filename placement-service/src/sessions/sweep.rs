@@ -72,7 +72,7 @@ impl Sweeper {
             // The holder comes back before the lease lapses.
             lease_ms: super::millis(interval * 3 / 2),
             batch: config.session.sweep.batch,
-            keep_events: config.events.keep.into(),
+            keep_events: config.events.retention.into(),
         }
     }
 
@@ -81,7 +81,7 @@ impl Sweeper {
             ticks.tick().await;
             let result = match self.sweep().await {
                 Ok(true) => SweepResult::Ok,
-                Ok(false) => SweepResult::Elsewhere,
+                Ok(false) => SweepResult::NotLeader,
                 Err(error) => {
                     tracing::warn!(%error, "the sweep of sessions was not finished");
                     // Perhaps another replica can.

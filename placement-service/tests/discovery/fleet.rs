@@ -92,7 +92,7 @@ async fn sources_are_merged_and_draining_engines_stay_until_they_are_gone() {
     write(&both(false));
     let mut watched = watch(&format!(
         "probe: {{ interval: 100ms }}\npools:\n  - name: main\n    driver: websocket\n    cluster: c\n    discovery:\n      \
-         - fixed: [ {{ name: a, ip: 127.0.0.1, port: {one} }} ]\n      \
+         - static: [ {{ name: a, ip: 127.0.0.1, port: {one} }} ]\n      \
          - file: {{ path: \"{}\", poll: 100ms }}\n      \
          - file: {{ path: \"/nowhere/engines.yaml\", poll: 100ms }}\n",
         path.display()
@@ -121,7 +121,7 @@ async fn sources_are_merged_and_draining_engines_stay_until_they_are_gone() {
         "{text}"
     );
     assert!(
-        text.contains("berth_discovery_up{pool=\"main\",source=\"fixed\"} 1"),
+        text.contains("berth_discovery_up{pool=\"main\",source=\"static\"} 1"),
         "{text}"
     );
     write("engines: []");
@@ -147,7 +147,7 @@ async fn when_all_metrics_are_stale_the_engines_stay_in_use() {
     let mut watched = watch(&format!(
         "probe: {{ interval: 100ms, timeout: 1s }}\npools:\n  - name: main\n    driver: websocket\n    cluster: c\n    \
          probe: {{ metrics: {{ path: /stats, sessions: app_open }} }}\n    \
-         discovery: {{ fixed: [ {{ name: a, ip: 127.0.0.1, port: {port} }} ] }}\n"
+         discovery: {{ static: [ {{ name: a, ip: 127.0.0.1, port: {port} }} ] }}\n"
     ));
     let engine = |fleet: &Fleet| Arc::clone(&fleet.pools()[0].engines[0]);
     let knows = |fleet: &Fleet| {
@@ -158,7 +158,7 @@ async fn when_all_metrics_are_stale_the_engines_stay_in_use() {
     assert!(
         watched
             .metrics()
-            .contains("berth_fleet_stale{pool=\"main\"} 0")
+            .contains("berth_pool_metrics_stale{pool=\"main\"} 0")
     );
     sessions.store(0, Ordering::SeqCst);
     watched
@@ -176,13 +176,13 @@ async fn when_all_metrics_are_stale_the_engines_stay_in_use() {
     assert!(
         watched
             .metrics()
-            .contains("berth_fleet_stale{pool=\"main\"} 1")
+            .contains("berth_pool_metrics_stale{pool=\"main\"} 1")
     );
     sessions.store(7, Ordering::SeqCst);
     watched.until(knows).await;
     assert!(
         watched
             .metrics()
-            .contains("berth_fleet_stale{pool=\"main\"} 0")
+            .contains("berth_pool_metrics_stale{pool=\"main\"} 0")
     );
 }

@@ -159,7 +159,7 @@ fn accepted(yaml: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_field_of_a_pool_and_of_a_route_is_documented() {
-    let pool = "name: p, driver: qix, cluster: c, discovery: { fixed: [] }";
+    let pool = "name: p, driver: qix, cluster: c, discovery: { static: [] }";
     let page = page("placement-service/docs/configuration.md");
     for (section, yaml) in [
         ("Pools", format!("pools: [ {{ {pool}, unknown: 1 }} ]")),

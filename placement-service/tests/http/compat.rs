@@ -25,8 +25,8 @@ pools:
   - name: qix
     driver: qix
     cluster: engines
-    session_threshold: 40
-    discovery: {{ fixed: [ {{ name: engine-0, ip: 127.0.0.1, port: {port}, metrics_port: {metrics} }} ] }}
+    capacity: {{ per_engine: 40 }}
+    discovery: {{ static: [ {{ name: engine-0, ip: 127.0.0.1, port: {port}, metrics_port: {metrics} }} ] }}
 routes:
   - {{ path: \"/doc/doc/{{document}}\", pool: qix, open: {{ document: \"/doc/{{document}}\" }} }}
   - {{ path: /doc/session-doc, pool: qix, open: session-app }}

@@ -28,7 +28,7 @@ async fn site(more: &str) -> (Site, Vec<Engine>) {
         engines.push(engine);
     }
     let yaml = format!(
-        "{CLIENTS}{more}\npools: [ {{ name: qix, driver: qix, cluster: c, discovery: {{ fixed: [ {list} ] }}, session_threshold: 9 }} ]\n\
+        "{CLIENTS}{more}\npools: [ {{ name: qix, driver: qix, cluster: c, discovery: {{ static: [ {list} ] }}, capacity: {{ per_engine: 9 }} }} ]\n\
          routes: [ {{ path: \"/app/{{document}}\", pool: qix, open: {{ document: \"{{document}}\" }} }} ]"
     );
     let site = Site::start(&yaml).await;
@@ -81,7 +81,7 @@ async fn a_drained_engine_gets_nothing_new_here_on_other_replicas_and_after_a_re
     assert_eq!(listed["engines"][0]["draining"], true);
     let metrics = site.get("/metrics", "").await.text;
     assert!(
-        metrics.contains(r#"berth_pool_room{pool="qix"} 6"#),
+        metrics.contains(r#"berth_pool_available_sessions{pool="qix"} 6"#),
         "{metrics}"
     );
 
@@ -99,7 +99,7 @@ async fn a_drained_engine_gets_nothing_new_here_on_other_replicas_and_after_a_re
 async fn what_its_discovery_drains_no_operator_undrains() {
     let engine = "{ name: e, ip: 127.0.0.1, port: 1, draining: true }";
     let yaml = format!(
-        "{CLIENTS}pools: [ {{ name: p, driver: websocket, cluster: c, discovery: {{ fixed: [ {engine} ] }} }} ]"
+        "{CLIENTS}pools: [ {{ name: p, driver: websocket, cluster: c, discovery: {{ static: [ {engine} ] }} }} ]"
     );
     let site = Site::start(&yaml).await;
     let is_drained = async || {

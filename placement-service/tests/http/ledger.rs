@@ -46,7 +46,7 @@ async fn silent(most: u32) -> (String, tokio::net::TcpListener) {
     let port = listener.local_addr().unwrap().port();
     let pool = |name, more| {
         format!(
-            "  - {{ name: {name}, driver: websocket, cluster: c, {more} discovery: {{ fixed: [ {{ name: e, ip: 127.0.0.1, port: {port} }} ] }} }}\n"
+            "  - {{ name: {name}, driver: websocket, cluster: c, {more} discovery: {{ static: [ {{ name: e, ip: 127.0.0.1, port: {port} }} ] }} }}\n"
         )
     };
     let limited = pool("p", format!("capacity: {{ per_engine: {most} }},"));
@@ -107,8 +107,8 @@ async fn of_a_thousand_placements_at_once_over_three_replicas_as_many_succeed_as
     });
     let engine = engine.await.unwrap();
     let yaml = format!(
-        "pools: [ {{ name: p, driver: qix, cluster: c, capacity: {{ per_engine: 500 }}, session_ttl: 20m,
-          discovery: {{ fixed: [ {{ name: e, ip: 127.0.0.1, port: {}, metrics_port: {} }} ] }} }} ]
+        "pools: [ {{ name: p, driver: qix, cluster: c, capacity: {{ per_engine: 500 }}, engine_session_ttl: 20m,
+          discovery: {{ static: [ {{ name: e, ip: 127.0.0.1, port: {}, metrics_port: {} }} ] }} }} ]
 routes: [ {{ path: \"/app/{{document}}\", pool: p, open: {{ document: \"{{document}}\" }} }} ]\n",
         engine.api_addr().port(),
         engine.metrics_addr().port()
@@ -262,8 +262,8 @@ async fn one_replica_probes_for_all_and_another_one_when_it_is_gone() {
     .await
     .unwrap();
     let yaml = format!(
-        "pools: [ {{ name: p, driver: qix, cluster: c, session_ttl: 20m,
-          discovery: {{ fixed: [ {{ name: e, ip: 127.0.0.1, port: {}, metrics_port: {} }} ] }} }} ]
+        "pools: [ {{ name: p, driver: qix, cluster: c, engine_session_ttl: 20m,
+          discovery: {{ static: [ {{ name: e, ip: 127.0.0.1, port: {}, metrics_port: {} }} ] }} }} ]
 routes: [ {{ path: \"/app/{{document}}\", pool: p, open: {{ document: \"{{document}}\" }} }} ]\n",
         engine.api_addr().port(),
         engine.metrics_addr().port()
@@ -316,7 +316,7 @@ async fn imbalance(count: usize) -> f64 {
         listeners.push(listener);
     }
     let yaml = format!(
-        "pools: [ {{ name: p, driver: websocket, cluster: c, discovery: {{ fixed: [ {list} ] }} }} ]
+        "pools: [ {{ name: p, driver: websocket, cluster: c, discovery: {{ static: [ {list} ] }} }} ]
 routes: [ {{ path: /p, pool: p }} ]\n"
     );
     let sites = replicas(count, &redis.database(), &yaml).await;

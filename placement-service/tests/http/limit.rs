@@ -6,13 +6,13 @@ use futures_util::future::join_all;
 use serde_json::json;
 use sqlx::Row;
 
-fn session(limit: u32, when_full: &str) -> String {
-    let per_account = format!("per_account: {{ limit: {limit}, when_full: {when_full} }}");
-    format!("session: {{ cookie: {{ secure: false }}, {per_account} }}")
+fn session(limit: u32, on_limit: &str) -> String {
+    let limit = format!("max_per_account: {limit}, on_limit: {on_limit}");
+    format!("session: {{ cookie: {{ secure: false }}, {limit} }}")
 }
 
-async fn site(limit: u32, when_full: &str) -> Site {
-    Site::start(&session(limit, when_full)).await
+async fn site(limit: u32, on_limit: &str) -> Site {
+    Site::start(&session(limit, on_limit)).await
 }
 
 async fn log_in(site: &Site) -> Answer {
@@ -80,7 +80,7 @@ async fn or_the_oldest_session_ends() {
 
 #[tokio::test]
 async fn what_a_session_has_started_does_not_count() {
-    let per_account = "session: { cookie: { secure: false }, per_account: { limit: 1 } }";
+    let per_account = "session: { cookie: { secure: false }, max_per_account: 1 }";
     let site = Site::start(&format!("{CLIENTS}{per_account}")).await;
     let id = site.login().await;
     let parent = site.token(&id).await.json();
@@ -101,17 +101,17 @@ async fn what_a_session_has_started_does_not_count() {
 
 #[tokio::test]
 async fn the_limit_holds_for_logins_at_once_on_two_replicas() {
-    for (when_full, succeed) in [("reject", 3), ("end-oldest", 12)] {
-        let (session, site) = (session(3, when_full), site(3, when_full).await);
+    for (on_limit, succeed) in [("reject", 3), ("end-oldest", 12)] {
+        let (session, site) = (session(3, on_limit), site(3, on_limit).await);
         let other = site.replica(&session).await;
         let answers = join_all((0..6).flat_map(|_| [log_in(&site), log_in(&other)])).await;
         let fine = answers.iter().filter(|answer| answer.status == 200);
-        assert_eq!(fine.clone().count(), succeed, "{when_full}");
-        assert_eq!(site.session_rows().await, 3, "{when_full}");
+        assert_eq!(fine.clone().count(), succeed, "{on_limit}");
+        assert_eq!(site.session_rows().await, 3, "{on_limit}");
         let mut alive = 0;
         for id in fine.map(session_id) {
             alive += u32::from(site.token(&id).await.status == 200);
         }
-        assert_eq!(alive, 3, "{when_full}");
+        assert_eq!(alive, 3, "{on_limit}");
     }
 }

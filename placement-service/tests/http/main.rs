@@ -21,7 +21,7 @@ mod gateways;
 mod idp;
 mod ledger;
 mod limit;
-mod lock_out;
+mod lockout;
 mod login;
 mod logout;
 mod module;

@@ -23,7 +23,7 @@ async fn readiness_waits_for_the_fleet() {
     let port = silent.local_addr().unwrap().port();
     let yaml = format!(
         "probe: {{ timeout: 60s, interval: 60s }}\n\
-         pools: [ {{ name: p, driver: qix, cluster: c, discovery: {{ fixed: [\
+         pools: [ {{ name: p, driver: qix, cluster: c, discovery: {{ static: [\
          {{ name: e, ip: 127.0.0.1, port: {port} }} ] }} }} ]",
     );
     let site = Site::start(&yaml).await;

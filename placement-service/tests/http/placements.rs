@@ -28,7 +28,7 @@ pub(crate) async fn site() -> (Site, Engine) {
     driver: qix
     cluster: engines
     discovery:
-      fixed:
+      static:
         - {{ name: engine-0, ip: 127.0.0.1, port: {}, metrics_port: {} }}
 routes:
   - {{ path: \"/app/{{document}}\", pool: qix, open: {{ document: \"{{document}}\" }} }}

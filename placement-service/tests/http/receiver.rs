@@ -41,7 +41,7 @@ impl Got {
     }
 
     pub(crate) fn id(&self) -> &str {
-        self.header("berth-event-id")
+        self.header("webhook-id")
     }
 }
 

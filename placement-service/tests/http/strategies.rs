@@ -119,7 +119,7 @@ fn counts<const N: usize>(of: [(&str, u32); N]) -> BTreeMap<String, u32> {
 #[tokio::test]
 async fn packed_fills_one_engine_after_the_other_in_the_order_of_their_numbers() {
     let engines = [("e-10", 0.0), ("e-2", 0.0), ("e-1", 0.0)];
-    let fleet = Fleet::of(&engines, "strategy: packed, session_threshold: 3").await;
+    let fleet = Fleet::of(&engines, "strategy: packed, capacity: { per_engine: 3 }").await;
     let expected = counts([("e-1", 3), ("e-2", 3), ("e-10", 1)]);
     assert_eq!(fleet.place(0..7).await, expected);
 }

@@ -32,7 +32,7 @@ impl SilentEngine {
     pub(crate) fn pool(&self, name: &str, more: &str) -> String {
         let port = self.port;
         format!(
-            "  - {{ name: {name}, driver: websocket, cluster: c, {more} discovery: {{ fixed: [ {{ name: e, ip: 127.0.0.1, port: {port} }} ] }} }}\n"
+            "  - {{ name: {name}, driver: websocket, cluster: c, {more} discovery: {{ static: [ {{ name: e, ip: 127.0.0.1, port: {port} }} ] }} }}\n"
         )
     }
 }
@@ -293,7 +293,7 @@ async fn programs_count_by_their_account_whatever_token_they_bring() {
 async fn a_placement_whose_gateway_hangs_up_gives_its_place_back() {
     let engine = SilentEngine::start().await;
     // Nobody gets room: the placement waits for it.
-    let pool = "capacity: { per_engine: 1 }, waiting: { length: 10, time: 30s }, max_streams_per_session: 2,";
+    let pool = "capacity: { per_engine: 1 }, queue: { max_length: 10, timeout: 30s }, max_streams_per_session: 2,";
     let site = start("", &engine, &[("p", pool)]).await;
     let id = site.login().await;
     stream(&place(&site, &id, "/p").await);
@@ -301,7 +301,9 @@ async fn a_placement_whose_gateway_hangs_up_gives_its_place_back() {
     let request = site.request(Method::POST, "/v1/placements").body(body);
     let waiting = tokio::spawn(answer(request));
     eventually("it waits", async || {
-        site.metric("berth_waiting{pool=\"p\"} ").await == 1
+        site.metric("berth_placement_queue_length{pool=\"p\"} ")
+            .await
+            == 1
     })
     .await;
     is_refused(&place(&site, &id, "/p").await);

@@ -9,8 +9,8 @@ const MINUTE_MS: u64 = 60_000;
 const SWEEP: &str = "session: { cookie: { secure: false }, reconcile: 50ms, \
                      sweep: { interval: 50ms, batch: 2 } }";
 const IDLE: &str = "berth_sessions_ended_total{cause=\"idle-timeout\"}";
-const SWEPT: &str = "berth_sweeps_total{result=\"ok\"}";
-const ELSEWHERE: &str = "berth_sweeps_total{result=\"elsewhere\"}";
+const SWEPT: &str = "berth_session_cleanup_runs_total{result=\"ok\"}";
+const NOT_LEADER: &str = "berth_session_cleanup_runs_total{result=\"not_leader\"}";
 
 /// How often each session has expired, by the log.
 async fn expired(site: &Site) -> HashMap<String, u32> {
@@ -34,7 +34,7 @@ async fn one_of_two_replicas_sweeps_and_the_other_takes_over() {
     eventually("the first sweeps", async || one.metric(SWEPT).await > 0).await;
     let two = one.replica(SWEEP).await;
     eventually("the second does not", async || {
-        two.metric(ELSEWHERE).await > 1
+        two.metric(NOT_LEADER).await > 1
     })
     .await;
     for _ in 0..5 {
@@ -69,10 +69,10 @@ async fn one_of_two_replicas_sweeps_and_the_other_takes_over() {
         two.end().await;
         one
     };
-    let (before, refused) = (left.metric(SWEPT).await, left.metric(ELSEWHERE).await);
+    let (before, refused) = (left.metric(SWEPT).await, left.metric(NOT_LEADER).await);
     left.login().await;
     eventually("the lease still holds", async || {
-        left.metric(ELSEWHERE).await > refused + 1
+        left.metric(NOT_LEADER).await > refused + 1
     })
     .await;
     assert_eq!(left.metric(SWEPT).await, before);
@@ -87,7 +87,7 @@ async fn the_sweep_goes_on_after_a_store_error() {
     site.login().await;
     site.rename_table("sessions", "elsewhere").await;
     site.clock.advance_ms(31 * MINUTE_MS);
-    let failed = "berth_sweeps_total{result=\"failed\"}";
+    let failed = "berth_session_cleanup_runs_total{result=\"failed\"}";
     eventually("a sweep fails", async || site.metric(failed).await > 1).await;
     site.rename_table("elsewhere", "sessions").await;
     eventually("the row is swept", async || site.session_rows().await == 0).await;

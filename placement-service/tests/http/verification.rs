@@ -1,21 +1,30 @@
 //! The documented way to verify a webhook's signature, run on a real delivery.
 
-use crate::receiver::Receiver;
+use crate::receiver::{Got, Receiver};
 use crate::site::Site;
+use std::collections::BTreeMap;
 use std::process::Command;
 
 const EVENTS: &str = include_str!("../../docs/events.md");
 const SECRET: &str = "webhook-secret-16";
 
-/// What the documented function returns.
-fn genuine(secret: &str, header: &str, body: &str) -> bool {
+/// What the documented function returns for a delivery, with changes to its headers and this body.
+fn is_genuine(secret: &str, delivery: &Got, changed: &[(&str, &str)], body: &str) -> bool {
     let example = EVENTS.split("```python\n").nth(1).unwrap();
     let example = example.split("```").next().unwrap();
     let program = format!(
-        "{example}\nimport sys\nprint(genuine(sys.argv[1], sys.argv[2], sys.argv[3].encode()))"
+        "{example}\nimport json, sys\nprint(genuine(sys.argv[1], json.loads(sys.argv[2]), sys.argv[3].encode()))"
     );
+    let mut headers: BTreeMap<&str, &str> =
+        ["webhook-id", "webhook-timestamp", "webhook-signature"]
+            .map(|name| (name, delivery.header(name)))
+            .into();
+    headers.extend(changed.iter().copied());
+    let headers = serde_json::to_string(&headers).unwrap();
     let mut python = Command::new("python3");
-    let ran = python.args(["-c", &program, secret, header, body]).output();
+    let ran = python
+        .args(["-c", &program, secret, &headers, body])
+        .output();
     let ran = ran.unwrap();
     match String::from_utf8_lossy(&ran.stdout).trim() {
         "True" => true,
@@ -24,11 +33,11 @@ fn genuine(secret: &str, header: &str, body: &str) -> bool {
     }
 }
 
-#[tokio::test]
-async fn the_readmes_example_tells_genuine_deliveries_from_others() {
+/// A site whose webhook has this secret, and two deliveries: one of now, one of ten minutes later.
+async fn deliveries(secret: &str) -> (Site, Vec<Got>) {
     let receiver = Receiver::start().await;
     let hook = format!(
-        "webhooks: [ {{ name: siem, url: \"{}\", secret: {{ inline: {SECRET} }} }} ]",
+        "webhooks: [ {{ name: siem, url: \"{}\", secret: {{ inline: {secret} }} }} ]",
         receiver.url
     );
     let site = Site::start(&hook).await;
@@ -36,15 +45,37 @@ async fn the_readmes_example_tells_genuine_deliveries_from_others() {
     receiver.until_taken(1).await;
     site.clock.advance_ms(600_000);
     site.login().await;
-    let taken = receiver.until_taken(2).await;
-    let (header, body) = (taken[0].header("berth-signature"), &taken[0].body);
-    let body = std::str::from_utf8(body).unwrap();
-    assert!(genuine(SECRET, header, body));
-    assert!(!genuine("another-secret-16", header, body));
-    assert!(!genuine(SECRET, header, &body.replace("demo", "root")));
-    assert!(!genuine(SECRET, &header.replace("t=1", "t=2"), body));
-    // Ten minutes off, as a replay would be.
-    let late = &taken[1];
-    let body = std::str::from_utf8(&late.body).unwrap();
-    assert!(!genuine(SECRET, late.header("berth-signature"), body));
+    (site, receiver.until_taken(2).await)
+}
+
+#[tokio::test]
+async fn the_documented_receiver_tells_genuine_deliveries_from_others() {
+    for secret in [SECRET, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"] {
+        let (_site, taken) = deliveries(secret).await;
+        let body = std::str::from_utf8(&taken[0].body).unwrap();
+        assert!(is_genuine(secret, &taken[0], &[], body));
+        assert!(!is_genuine("another-secret-16", &taken[0], &[], body));
+        assert!(!is_genuine(
+            secret,
+            &taken[0],
+            &[],
+            &body.replace("demo", "root")
+        ));
+        assert!(!is_genuine(
+            secret,
+            &taken[0],
+            &[("webhook-id", "other")],
+            body
+        ));
+        let later = (taken[0].header("webhook-timestamp").parse::<u64>().unwrap() + 1).to_string();
+        assert!(!is_genuine(
+            secret,
+            &taken[0],
+            &[("webhook-timestamp", &later)],
+            body
+        ));
+        // Ten minutes off, as a replay would be.
+        let late = std::str::from_utf8(&taken[1].body).unwrap();
+        assert!(!is_genuine(secret, &taken[1], &[], late));
+    }
 }

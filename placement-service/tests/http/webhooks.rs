@@ -2,6 +2,8 @@
 
 use crate::receiver::{Answers, Got, Receiver};
 use crate::site::{Answer, Site, answer};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use berth_placement::core::clock::Clock;
 use hmac::{Hmac, Mac};
 use jsonwebtoken::jwk::JwkSet;
@@ -17,7 +19,7 @@ fn config(receiver: &Receiver, more: &str) -> String {
     format!(
         "{}events: {{ lease: 300ms, poll: 20ms }}\n\
          webhooks: [ {{ name: siem, url: \"{}\", secret: {{ inline: {SECRET} }}, timeout: 200ms,\
-         backoff: {{ first: 5ms, most: 20ms }} {more} }} ]\n",
+         backoff: {{ initial: 5ms, max: 20ms }} {more} }} ]\n",
         crate::events::CLIENTS,
         receiver.url
     )
@@ -75,13 +77,13 @@ async fn a_receiver_that_fails_gets_every_event_in_order_and_signed() {
     for got in &got {
         assert_eq!(got.id(), got.json()["cursor"]);
         assert_eq!(got.header("content-type"), "application/json");
-        let signed = got.header("berth-signature");
         let t = site.clock.now_s();
+        assert_eq!(got.header("webhook-timestamp"), t.to_string());
         let mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
-        let mac = mac.chain_update(format!("{t}.")).chain_update(&got.body);
-        let tag = mac.finalize().into_bytes();
-        let hex: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(signed, format!("t={t},v1={hex}"));
+        let mac = mac.chain_update(format!("{}.{t}.", got.id()));
+        let tag = mac.chain_update(&got.body).finalize().into_bytes();
+        let signature = format!("v1,{}", STANDARD.encode(tag));
+        assert_eq!(got.header("webhook-signature"), signature);
         let text = String::from_utf8(got.body.clone()).unwrap();
         assert!(ids.iter().all(|id| !text.contains(id)));
     }
@@ -282,7 +284,7 @@ async fn an_end_is_told_as_a_security_event_that_the_published_key_verifies() {
     for (got, session_ref) in taken.iter().zip([&refs[0], &refs[2]]) {
         assert_eq!(got.header("content-type"), "application/secevent+jwt");
         assert_eq!(got.header("authorization"), format!("Bearer {SECRET}"));
-        assert_eq!(got.header("berth-signature"), "");
+        assert_eq!(got.header("webhook-signature"), "");
         let header = decode_header(&got.body).unwrap();
         assert_eq!(header.typ.as_deref(), Some("secevent+jwt"));
         let key = set.find(header.kid.as_deref().unwrap()).unwrap();

@@ -19,23 +19,23 @@ async fn a_pool_takes_no_more_than_it_may_and_says_how_much_room_is_left() {
         ..Setting::default()
     })
     .await;
-    assert_eq!(gauge(&site, "berth_pool_room"), Some(5));
+    assert_eq!(gauge(&site, "berth_pool_available_sessions"), Some(5));
     for left in (0..5).rev() {
         site.place("/app/sales.qvf").await.unwrap();
-        assert_eq!(gauge(&site, "berth_pool_room"), Some(left));
+        assert_eq!(gauge(&site, "berth_pool_available_sessions"), Some(left));
     }
     let refusal = site.place("/app/sales.qvf").await.unwrap_err();
     assert_eq!(refusal.reason, Reason::EnginesFull);
     assert!(refusal.detail.unwrap().contains("pool-full"));
     assert_eq!(refusal.retry_after_s, Some(2));
     // Nobody waits where waiting is off.
-    assert_eq!(gauge(&site, "berth_waiting"), Some(0));
+    assert_eq!(gauge(&site, "berth_placement_queue_length"), Some(0));
 }
 
 #[tokio::test]
 async fn without_limits_nothing_is_said_of_room() {
     let site = Site::start(Setting::default()).await;
-    assert_eq!(gauge(&site, "berth_pool_room"), None);
+    assert_eq!(gauge(&site, "berth_pool_available_sessions"), None);
 }
 
 #[tokio::test]
@@ -63,7 +63,8 @@ async fn an_engine_short_of_memory_gets_nothing() {
     assert_eq!(site.refused("/app/sales.qvf").await, Reason::EnginesFull);
 }
 
-const ONE_EACH: &str = "    capacity: { per_engine: 1 }\n    waiting: { length: 2, time: 60s }";
+const ONE_EACH: &str =
+    "    capacity: { per_engine: 1 }\n    queue: { max_length: 2, timeout: 60s }";
 
 /// Engines for one session each that lives for a second.
 async fn narrow(engines: usize, waiting: &'static str) -> Arc<Site> {
@@ -90,9 +91,15 @@ async fn who_waits_is_served_in_turn_and_who_leaves_makes_place() {
         })
     };
     let first = wait(&site);
-    eventually("one waits", || gauge(&site, "berth_waiting") == Some(1)).await;
+    eventually("one waits", || {
+        gauge(&site, "berth_placement_queue_length") == Some(1)
+    })
+    .await;
     let leaves = wait(&site);
-    eventually("two wait", || gauge(&site, "berth_waiting") == Some(2)).await;
+    eventually("two wait", || {
+        gauge(&site, "berth_placement_queue_length") == Some(2)
+    })
+    .await;
     // No third, and at once.
     let began = Instant::now();
     let refusal = site.place("/app/sales.qvf").await.unwrap_err();
@@ -100,13 +107,16 @@ async fn who_waits_is_served_in_turn_and_who_leaves_makes_place() {
     assert!(refusal.detail.unwrap().contains("waiting"));
     assert!(began.elapsed() < Duration::from_secs(1) && refusal.retry_after_s.is_some());
     leaves.abort();
-    eventually("one has left", || gauge(&site, "berth_waiting") == Some(1)).await;
+    eventually("one has left", || {
+        gauge(&site, "berth_placement_queue_length") == Some(1)
+    })
+    .await;
     let second = wait(&site);
     let (first_at, first) = first.await.unwrap();
     let (second_at, second) = second.await.unwrap();
     assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
     assert!(first_at < second_at);
-    assert_eq!(gauge(&site, "berth_waiting"), Some(0));
+    assert_eq!(gauge(&site, "berth_placement_queue_length"), Some(0));
     let engine = &site.engines[0];
     assert_eq!(engine.stats().created_total, 3, "never two at once");
 }
@@ -130,7 +140,7 @@ async fn who_met_an_engine_that_failed_waits_for_room_on_the_others() {
 async fn nobody_waits_longer_than_he_may() {
     let site = Site::start(Setting {
         engines: 1,
-        pool: "    capacity: { per_engine: 1 }\n    waiting: { length: 9, time: 300ms }",
+        pool: "    capacity: { per_engine: 1 }\n    queue: { max_length: 9, timeout: 300ms }",
         ..Setting::default()
     })
     .await;
@@ -141,5 +151,5 @@ async fn nobody_waits_longer_than_he_may() {
     for refused in [both.0, both.1] {
         assert_eq!(refused.unwrap_err().reason, Reason::EnginesFull);
     }
-    assert_eq!(gauge(&site, "berth_waiting"), Some(0));
+    assert_eq!(gauge(&site, "berth_placement_queue_length"), Some(0));
 }

@@ -27,7 +27,7 @@ async fn four_hundred_at_once_spread_evenly_over_four_equal_engines() {
     for pool in [
         "    strategy: round-robin",
         "    strategy: least-load",
-        "    strategy: weighted\n    session_threshold: 120",
+        "    strategy: weighted\n    capacity: { per_engine: 120 }",
     ] {
         let site = Site::start(Setting {
             engines: 4,
@@ -49,7 +49,7 @@ async fn four_hundred_at_once_spread_evenly_over_four_equal_engines() {
 async fn the_threshold_holds_in_a_burst() {
     let site = Site::start(Setting {
         engines: 2,
-        pool: "    session_threshold: 10",
+        pool: "    capacity: { per_engine: 10 }",
         ..Setting::default()
     })
     .await;

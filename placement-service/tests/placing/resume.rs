@@ -232,7 +232,7 @@ async fn no_session_leaves_an_engine_that_stays() {
         })
     };
     let config = load::from_text(
-        "pools: [ { name: main, driver: qix, cluster: c, discovery: { fixed: [] } } ]\n\
+        "pools: [ { name: main, driver: qix, cluster: c, discovery: { static: [] } } ]\n\
          placement: { engine_timeout: 9s, max_streams_per_session: 0 }\n\
          routes: [ { path: \"/app/{document}\", pool: main, open: { document: \"{document}\" } } ]",
     );

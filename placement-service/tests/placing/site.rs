@@ -89,7 +89,7 @@ impl Site {
              \x20   max_streams_per_session: 0\n\
              {pool}\n\
              \x20   discovery:\n\
-             \x20     fixed:\n{list}\n\
+             \x20     static:\n{list}\n\
              routes:\n\
              \x20 - {{ path: \"/app/{{document}}\", pool: main, open: {document} }}\n\
              \x20 - {{ path: /doc/session-doc, pool: main, open: {session_app} }}\n",

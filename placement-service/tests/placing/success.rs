@@ -103,7 +103,7 @@ async fn a_missing_document_is_the_clients_affair() {
         r#"berth_placements_total{pool="main",outcome="no-such-document"} 1"#,
         r#"berth_placements_total{pool="main",outcome="ok"} 1"#,
         r#"berth_placement_attempts_total{pool="main",outcome="ok"} 1"#,
-        r#"berth_prepare_seconds_count{pool="main"} 2"#,
+        r#"berth_placement_attempt_duration_seconds_count{pool="main"} 2"#,
         r#"berth_engine_state{pool="main",engine="engine-0",state="ok"} 1"#,
     ] {
         assert!(metrics.contains(line), "{line}\n{metrics}");

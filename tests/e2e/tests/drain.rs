@@ -152,7 +152,7 @@ async fn an_engine_that_its_discovery_drains_is_emptied_the_same_way() -> Result
         .engines(2)
         .envoy_concurrency(2)
         .pool(
-            &json!({"discovery": [{"file": {"path": list, "poll": "200ms"}}], "drain_over": over}),
+            &json!({"discovery": [{"file": {"path": list, "poll": "200ms"}}], "drain_duration": over}),
         )
         .start()
         .await?;

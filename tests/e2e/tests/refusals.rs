@@ -180,7 +180,7 @@ async fn a_foreign_origin_opens_no_socket() -> Result<()> {
 
 #[tokio::test]
 async fn the_service_says_why_there_is_no_place() -> Result<()> {
-    let one = json!({"session_threshold": 1});
+    let one = json!({"capacity": {"per_engine": 1}});
     let mut stack = Stack::builder().engines(1).pool(&one).start().await?;
     let cookie = stack.login_demo().await?;
     let cookie = [("cookie", cookie.as_str())];

@@ -34,7 +34,7 @@ pub fn config(engines: &[Engine], dir: &Path, pool_patch: &Value, patch: &Value)
         json!({"name": engine.name, "ip": engine.api.ip(), "port": engine.api.port(), "metrics_port": engine.metrics.port()})
     }).collect();
     if let Some(pool) = tree.get_mut("pools").and_then(|pools| pools.get_mut(0)) {
-        render::merge(pool, &json!({"discovery": {"fixed": fixed}}));
+        render::merge(pool, &json!({"discovery": {"static": fixed}}));
         render::merge(pool, pool_patch);
     }
     render::merge(&mut tree, &json!({"store": {"path": dir.join("berth.db")}}));

@@ -1,6 +1,6 @@
 //! What a well-typed source of engines may still get wrong.
 
-use super::{Discovery, DnsSource, FixedEngine, Sources};
+use super::{Discovery, DnsSource, Sources, StaticEngine};
 use crate::config::checks::{Faults, SECOND};
 use crate::config::fault::Fault;
 use crate::config::web_address;
@@ -24,7 +24,7 @@ fn check_one(path: &str, source: &Discovery, faults: &mut Faults) {
     let hour = 3600 * SECOND;
     let tenth = SECOND / 10;
     match source {
-        Discovery::Fixed(engines) => faults.0.extend(check_engines(path, engines)),
+        Discovery::Static(engines) => faults.0.extend(check_engines(path, engines)),
         Discovery::File(file) => faults.within(&field("poll"), file.poll, tenth, hour),
         Discovery::Dns(dns) => check_dns(path, dns, faults),
         Discovery::Kubernetes(pods) => {
@@ -106,7 +106,7 @@ fn ports(path: &str, port: Option<u16>, metrics_port: Option<u16>, faults: &mut 
 }
 
 /// What is wrong with a list of engines, whether it is in the configuration or in a file of its own.
-pub(crate) fn check_engines(list: &str, engines: &[FixedEngine]) -> Vec<Fault> {
+pub(crate) fn check_engines(list: &str, engines: &[StaticEngine]) -> Vec<Fault> {
     let mut faults = Faults::default();
     for (index, engine) in engines.iter().enumerate() {
         let place = format!("{list}[{index}]");

@@ -18,7 +18,7 @@ pools:
   - name: qix
     driver: qix
     cluster: engines
-    discovery: { fixed: [ { name: engine-0, ip: 10.0.0.1, port: 9076 } ] }
+    discovery: { static: [ { name: engine-0, ip: 10.0.0.1, port: 9076 } ] }
 ";
 
 #[test]
@@ -74,7 +74,7 @@ fn the_examples_in_the_default_file_are_right() {
     assert_eq!(config.security_events.unwrap().transmitters.len(), 1);
     assert_eq!(config.api.clients[0].role, Role::Operator);
     assert_eq!(config.pools[0].strategy, Strategy::LeastLoad);
-    assert_eq!(config.pools[0].session_threshold, Some(500));
+    assert_eq!(config.pools[0].capacity.per_engine, Some(500));
     assert_eq!(config.oidc[0].title(), "Company account");
     assert_eq!(config.oidc[0].roles.map.len(), 2);
     let opened: Vec<_> = config.routes.iter().map(|r| r.open.clone()).collect();
@@ -121,7 +121,7 @@ pools:
     driver: qxi
     cluster: 'two words'
     strategy: weighted
-    discovery: { fixed: [ { name: e, ip: 10.0.0.1, port: 99999 }, { name: e, ip: x, port: 1, weight: 2 } ] }
+    discovery: { static: [ { name: e, ip: 10.0.0.1, port: 99999 }, { name: e, ip: x, port: 1, weight: 2 } ] }
   - driver: qix
     cluster: c
     discovery: { dns: example.com }
@@ -135,12 +135,12 @@ listen: invalid socket address syntax
 log.format: unknown variant `xml`, expected `json` or `text`
 log.level: invalid type: integer `5`, expected a string
 pools[0].cluster: must be visible ASCII without spaces
-pools[0].discovery.fixed[0].port: invalid value: integer `99999`, expected u16
-pools[0].discovery.fixed[1].ip: invalid IP address syntax
-pools[0].discovery.fixed[1].name: the name \"e\" is taken already
-pools[0].discovery.fixed[1].weight: unknown field; known here: name, ip, port, metrics_port, draining
+pools[0].discovery.static[0].port: invalid value: integer `99999`, expected u16
+pools[0].discovery.static[1].ip: invalid IP address syntax
+pools[0].discovery.static[1].name: the name \"e\" is taken already
+pools[0].discovery.static[1].weight: unknown field; known here: name, ip, port, metrics_port, draining
 pools[0].driver: unknown variant `qxi`, expected `qix` or `websocket`
-pools[0].session_threshold: is missing: strategy weighted needs it
+pools[0].capacity.per_engine: is missing: strategy weighted needs it
 pools[1].discovery.dns: invalid type: string \"example.com\", expected struct DnsSource
 pools[1].name: is missing
 probe.failures: invalid value: integer `-1`, expected u32
@@ -340,10 +340,10 @@ fn a_pool_has_one_source_or_a_list_of_them() {
     };
     assert_eq!(sources("{ dns: { host: e.test, port: 9076 } }"), ["dns"]);
     let all = "[ { mira: { url: \"http://mira:9100\" } }, { docker: { mode: swarm } }, { kubernetes: {} },
-        { file: { path: /e.yaml } }, { dns: { srv: _q._tcp.test } }, { fixed: [] } ]";
+        { file: { path: /e.yaml } }, { dns: { srv: _q._tcp.test } }, { static: [] } ]";
     assert_eq!(
         sources(all),
-        ["mira", "docker", "kubernetes", "file", "dns", "fixed"]
+        ["mira", "docker", "kubernetes", "file", "dns", "static"]
     );
 }
 
@@ -352,7 +352,7 @@ fn faults_of_sources_name_their_place() {
     for (discovery, fault) in [
         ("[]", "pools[0].discovery: must name a source"),
         (
-            "{ fixed: [], mira: { url: x } }",
+            "{ static: [], mira: { url: x } }",
             "pools[0].discovery: more than one source: write a list",
         ),
         (
@@ -372,7 +372,7 @@ fn faults_of_sources_name_their_place() {
             "pools[0].discovery.dns.min_ttl: must be",
         ),
         (
-            "[ { fixed: [] }, { dns: { srv: b, max_ttl: 1ms } } ]",
+            "[ { static: [] }, { dns: { srv: b, max_ttl: 1ms } } ]",
             "pools[0].discovery[1].dns.max_ttl: must be",
         ),
         (
@@ -397,8 +397,8 @@ fn faults_of_sources_name_their_place() {
         ),
         ("{ consul: {} }", "unknown variant `consul`"),
         (
-            "{ fixed: [ { name: a, ip: 0.0.0.0, port: 1 } ] }",
-            "pools[0].discovery.fixed[0].ip: must be",
+            "{ static: [ { name: a, ip: 0.0.0.0, port: 1 } ] }",
+            "pools[0].discovery.static[0].ip: must be",
         ),
     ] {
         let told = faults(&with_discovery(discovery));
@@ -409,7 +409,7 @@ fn faults_of_sources_name_their_place() {
 #[test]
 fn faults_of_a_metrics_mapping_name_their_place() {
     let with = |driver: &str, metrics: &str| {
-        let text = with_discovery("{ fixed: [] }").replace("driver: qix", driver);
+        let text = with_discovery("{ static: [] }").replace("driver: qix", driver);
         text.replace(
             "cluster: c",
             &format!("cluster: c, probe: {{ metrics: {metrics} }}"),
@@ -454,7 +454,7 @@ fn faults_of_a_metrics_mapping_name_their_place() {
 fn weights_are_shares_and_something_must_count() {
     let pool = |name: &str, rest: &str| {
         format!(
-            "- {{ name: {name}, driver: qix, cluster: e, discovery: {{ fixed: [] }}, {rest} }}\n"
+            "- {{ name: {name}, driver: qix, cluster: e, discovery: {{ static: [] }}, {rest} }}\n"
         )
     };
     let text = format!(
@@ -469,7 +469,7 @@ fn weights_are_shares_and_something_must_count() {
         "pools[0].weights.document: must be 0 to 1",
         "pools[0].weights.memory: must be 0 to 1",
         "pools[1].weights: one of sessions, memory and cpu must be more than 0",
-        "pools[2].session_threshold: is missing: strategy packed needs it",
+        "pools[2].capacity.per_engine: is missing: strategy packed needs it",
     ] {
         assert!(told.contains(fault), "{fault} is not in:\n{told}");
     }

@@ -2,9 +2,9 @@
 //! The file is read again and again and compared: that sees every way to replace it (in place, by rename,
 //! Kubernetes' links) on every file system. What cannot be used is complained of once and changes nothing.
 
-use super::fixed;
+use super::static_list;
 use super::{Discovery, DiscoveryFault, Found};
-use crate::config::{FileSource, FixedEngine, check_engines};
+use crate::config::{FileSource, StaticEngine, check_engines};
 use async_trait::async_trait;
 use serde::Deserialize;
 use std::io::Read;
@@ -19,7 +19,7 @@ const WRITING: Duration = Duration::from_millis(50);
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Content {
-    engines: Vec<FixedEngine>,
+    engines: Vec<StaticEngine>,
 }
 
 /// A file and what it said last.
@@ -106,7 +106,7 @@ pub fn parse(content: &[u8]) -> Result<Vec<Found>, String> {
     let content: Content = serde_path_to_error::deserialize(&tree).map_err(|e| e.to_string())?;
     let faults = check_engines("engines", &content.engines);
     if faults.is_empty() {
-        return Ok(fixed::found(&content.engines));
+        return Ok(static_list::found(&content.engines));
     }
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
     Err(faults.join("; "))

@@ -1,6 +1,6 @@
 //! The QIX engine (Qlik Associative Engine): a session is prepared over a short WebSocket of our own,
 //! with the user's token and a fresh session id; the client's WebSocket then attaches to it by that id.
-//! The session outlives our socket by [`PREPARED_TTL_S`], the client's by the pool's `session_ttl`.
+//! The session outlives our socket by [`PREPARED_TTL_S`], the client's by the pool's `engine_session_ttl`.
 
 mod connection;
 pub mod dialog;

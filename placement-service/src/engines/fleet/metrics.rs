@@ -72,7 +72,7 @@ impl ProbeMetrics {
     }
 }
 
-/// Gauges of the latest snapshot: `berth_fleet_stale`, `berth_engine_state`, and those of [`Collecting::numbers`].
+/// Gauges of the latest snapshot: `berth_pool_metrics_stale`, `berth_engine_state`, and those of [`Collecting::numbers`].
 #[derive(Debug)]
 pub struct FleetCollector(pub FleetReader);
 
@@ -99,7 +99,7 @@ impl Collecting<'_> {
         let help = "1: no usable engine's load is known, the pool goes by its own counts";
         let mut family = self
             .encoder
-            .encode_descriptor("fleet_stale", help, None, gauge)?;
+            .encode_descriptor("pool_metrics_stale", help, None, gauge)?;
         for pool in self.fleet.pools() {
             let labels = [("pool", &*pool.name)];
             let value = i64::from(pool.is_blind());
@@ -139,7 +139,7 @@ impl Collecting<'_> {
             Some(i64::from(draining))
         })?;
         let help = "1: a placement has failed there, it gets none until one that is tried succeeds";
-        self.each("engine_suspect", help, |e| {
+        self.each("engine_ejected", help, |e| {
             Some(i64::from(e.tally.standing(now).trust != Trust::Clear))
         })?;
         let help = "Free memory of the last probe, MB";

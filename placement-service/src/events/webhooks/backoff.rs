@@ -12,8 +12,8 @@ pub(super) fn wait(backoff: &Backoff, failures: u32, random: &mut dyn Rng) -> Du
 
 fn bound(backoff: &Backoff, failures: u32) -> Duration {
     let doubled = 1_u32.checked_shl(failures.saturating_sub(1));
-    let bound = doubled.and_then(|times| backoff.first.checked_mul(times));
-    bound.map_or(backoff.most, |bound| bound.min(backoff.most))
+    let bound = doubled.and_then(|times| backoff.initial.checked_mul(times));
+    bound.map_or(backoff.max, |bound| bound.min(backoff.max))
 }
 
 #[cfg(test)]

@@ -13,8 +13,6 @@ use berth_store::{Cursor, LogId};
 use reqwest::{RequestBuilder, StatusCode, header};
 use std::sync::Arc;
 
-/// Names the event, the same at each attempt: whoever gets it twice can tell.
-const ID_HEADER: &str = "berth-event-id";
 /// More of a refusal than is looked at, in bytes.
 const MAX_REFUSAL: usize = 4096;
 
@@ -84,7 +82,10 @@ impl Hook {
     pub(super) async fn attempt(&self, sequence: u64, event: &Event) -> Result<(), Failure> {
         let log = self.log;
         let id = Cursor { log, sequence }.to_string();
-        let request = self.client.post(&self.config.url).header(ID_HEADER, &id);
+        let request = self
+            .client
+            .post(&self.config.url)
+            .header(signature::ID, &id);
         let request = match self.config.format {
             WebhookFormat::Json => self.json(request, id, event),
             WebhookFormat::Caep => self.caep(request, &id, event),
@@ -109,17 +110,24 @@ impl Hook {
     fn json(
         &self,
         request: RequestBuilder,
-        cursor: String,
+        id: String,
         event: &Event,
     ) -> Result<RequestBuilder, Failure> {
-        let event = event.clone();
-        let body = serde_json::to_vec(&Told { cursor, event });
+        let told = Told {
+            cursor: id.clone(),
+            event: event.clone(),
+        };
+        let body = serde_json::to_vec(&told);
         let body = body.map_err(|e| Failure::permanent(e.to_string()))?;
         let request = request.header(header::CONTENT_TYPE, "application/json");
         let request = match &self.secret {
             Some(secret) => {
-                let signature = signature::of(secret, self.clock.now_s(), &body);
-                request.header(signature::HEADER, signature)
+                let key = signature::key(secret).unwrap_or_default();
+                let now_s = self.clock.now_s();
+                let signature = signature::sign(&key, &id, now_s, &body);
+                request
+                    .header(signature::TIMESTAMP, now_s)
+                    .header(signature::SIGNATURE, signature)
             }
             None => request,
         };

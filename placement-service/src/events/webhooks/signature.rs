@@ -1,40 +1,68 @@
-//! The signature of a delivery: whoever knows the webhook's secret can tell that the body comes from here, and
-//! when it was sent.
+//! The signature of a delivery, by the Standard Webhooks specification (<https://www.standardwebhooks.com>): a receiver that has
+//! the webhook's secret verifies who sent the body, and when.
 
 use crate::core::secret::Secret;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
-use std::fmt::Write;
 
-/// The header that carries it.
-pub(super) const HEADER: &str = "berth-signature";
+/// The event's id, the same in each attempt.
+pub(super) const ID: &str = "webhook-id";
+/// Unix seconds of the attempt.
+pub(super) const TIMESTAMP: &str = "webhook-timestamp";
+/// `v1,` and the HMAC in Base64.
+pub(super) const SIGNATURE: &str = "webhook-signature";
 
-/// `t=<unix seconds>,v1=<hex>`: HMAC-SHA256 over the seconds as text, a dot and the body. The receiver
-/// compares in constant time and refuses a `t` that is minutes off, so that no delivery can be replayed later.
-pub(super) fn of(secret: &Secret, now_s: u64, body: &[u8]) -> String {
-    let mut header = format!("t={now_s},v1=");
-    // HMAC takes a key of any length.
-    if let Ok(mac) = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes()) {
-        let mac = mac.chain_update(format!("{now_s}.")).chain_update(body);
-        for byte in mac.finalize().into_bytes() {
-            let _ = write!(header, "{byte:02x}");
-        }
+/// The form in which libraries for Standard Webhooks keep secrets: Base64 of the key after this prefix.
+const PREFIX: &str = "whsec_";
+
+/// The key of a secret: the bytes after `whsec_`, or the text of any other secret. `None`: not Base64 after the prefix.
+pub(crate) fn key(secret: &Secret) -> Option<Vec<u8>> {
+    let text = secret.reveal();
+    match text.strip_prefix(PREFIX) {
+        Some(encoded) => STANDARD.decode(encoded).ok().filter(|key| !key.is_empty()),
+        None => Some(text.as_bytes().to_vec()),
     }
-    header
+}
+
+/// The value of [`SIGNATURE`]: HMAC-SHA256 over id, timestamp and body, with dots between them.
+pub(super) fn sign(key: &[u8], id: &str, now_s: u64, body: &[u8]) -> String {
+    // HMAC takes a key of any length.
+    let tag = Hmac::<Sha256>::new_from_slice(key).map(|mac| {
+        let mac = mac.chain_update(format!("{id}.{now_s}."));
+        mac.chain_update(body).finalize().into_bytes()
+    });
+    format!(
+        "v1,{}",
+        tag.map(|tag| STANDARD.encode(tag)).unwrap_or_default()
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The expected value is Python's: `hmac.new(b"secret", b"1700000000.{}", "sha256").hexdigest()`.
+    /// Computed with Python's hmac module; `tests/http/verification.rs` verifies a delivery with the documented receiver.
     #[test]
-    fn the_signature_is_an_hmac_over_time_and_body() {
-        let secret = Secret::new("secret".to_owned());
-        let expected =
-            "t=1700000000,v1=b8569b78799ff9e3cbff0fc2d63a33a2b57f3282abd07c37ae5e8e7d79a5f163";
-        assert_eq!(of(&secret, 1_700_000_000, b"{}"), expected);
-        assert_ne!(of(&secret, 1_700_000_001, b"{}"), expected);
-        assert_ne!(of(&secret, 1_700_000_000, b"{ }"), expected);
+    fn the_signature_covers_id_time_and_body() {
+        let secret = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned());
+        let key = key(&secret).unwrap();
+        let id = "msg_p5jXN8AQM9LWM0D4loKWxJek";
+        let body = br#"{"test": 2432232314}"#;
+        let signed = sign(&key, id, 1_614_265_330, body);
+        assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+        assert_ne!(sign(&key, id, 1_614_265_331, body), signed);
+        assert_ne!(sign(&key, "msg_other", 1_614_265_330, body), signed);
+        assert_ne!(sign(&key, id, 1_614_265_330, b"{}"), signed);
+    }
+
+    #[test]
+    fn a_secret_is_base64_after_its_prefix_or_a_text() {
+        let key = |text: &str| key(&Secret::new(text.to_owned()));
+        assert_eq!(key("whsec_AAEC"), Some(vec![0, 1, 2]));
+        assert_eq!(key("plain-secret"), Some(b"plain-secret".to_vec()));
+        assert_eq!(key("whsec_"), None);
+        assert_eq!(key("whsec_not base64"), None);
     }
 }

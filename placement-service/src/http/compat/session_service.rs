@@ -187,7 +187,7 @@ async fn metrics(Of(app): Of<App>) -> Response {
             let sessions = engine.sessions(now);
             active += u64::from(sessions);
             if engine.is_open(now)
-                && let Some(threshold) = config.sessions_per_engine()
+                && let Some(threshold) = config.capacity.per_engine
             {
                 let room = u64::from(threshold.saturating_sub(sessions));
                 *remaining.get_or_insert(0) += room;

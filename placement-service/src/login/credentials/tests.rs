@@ -90,14 +90,14 @@ impl World {
             assert!(store.add_account(&row).await.unwrap());
         }
         let clock = Arc::new(ManualClock::new(NOW_MS));
-        let lock_out = LockOut {
-            after: 5,
-            first: Duration::from_secs(60),
-            most: Duration::from_secs(3600),
+        let lockout = Lockout {
+            max_failures: 5,
+            initial: Duration::from_secs(60),
+            max: Duration::from_secs(3600),
         };
         let key = DeviceKey::load(&store.store).await.unwrap();
         let (of_clock, of_passwords) = (clock.clone(), passwords.clone());
-        let credentials = Credentials::new(store.clone(), key, of_clock, of_passwords, lock_out);
+        let credentials = Credentials::new(store.clone(), key, of_clock, of_passwords, lockout);
         Self {
             store,
             clock,
@@ -183,7 +183,7 @@ async fn guess_at_once(w: &World, device: &str) -> Vec<u32> {
         device_key: w.credentials.device_key.clone(),
         clock: w.clock.clone(),
         passwords: Passwords::new().unwrap(),
-        lock_out: w.credentials.lock_out,
+        lockout: w.credentials.lockout,
     };
     let replicas = [w.credentials.clone(), Arc::new(other)];
     let guesses: Vec<_> = (0..20)

@@ -1,26 +1,26 @@
 //! Engines written down in the configuration: they never change.
 
 use super::{Discovery, DiscoveryFault, Found, Wish};
-use crate::config::FixedEngine;
+use crate::config::StaticEngine;
 use async_trait::async_trait;
 use berth_scheduler::engine::{Endpoint, EngineName};
 use std::net::SocketAddr;
 
 /// A list that is told once.
 #[derive(Debug)]
-pub struct Fixed(Option<Vec<Found>>);
+pub struct StaticList(Option<Vec<Found>>);
 
-impl Fixed {
+impl StaticList {
     /// The engines of the configuration.
     #[must_use]
-    pub fn new(engines: &[FixedEngine]) -> Self {
+    pub fn new(engines: &[StaticEngine]) -> Self {
         Self(Some(found(engines)))
     }
 }
 
 /// What a written list says.
-pub(super) fn found(engines: &[FixedEngine]) -> Vec<Found> {
-    let found = |engine: &FixedEngine| Found {
+pub(super) fn found(engines: &[StaticEngine]) -> Vec<Found> {
+    let found = |engine: &StaticEngine| Found {
         name: EngineName::from(engine.name.as_str()),
         endpoint: Endpoint {
             api: SocketAddr::new(engine.ip, engine.port),
@@ -34,7 +34,7 @@ pub(super) fn found(engines: &[FixedEngine]) -> Vec<Found> {
 }
 
 #[async_trait]
-impl Discovery for Fixed {
+impl Discovery for StaticList {
     async fn next(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
         match self.0.take() {
             Some(found) => Ok(found),
@@ -50,7 +50,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn tells_its_list_once() {
-        let mut fixed = Fixed::new(&[FixedEngine {
+        let mut fixed = StaticList::new(&[StaticEngine {
             name: "a".into(),
             ip: [127, 0, 0, 1].into(),
             port: 1,

@@ -66,7 +66,7 @@ async fn a_lock_lasts_over_a_restart_and_ends_no_session() {
 
 #[tokio::test]
 async fn failures_are_counted_by_their_reason() {
-    let site = Site::start("login: { rate: null, lock_out: { after: 1 } }").await;
+    let site = Site::start("login: { rate: null, lockout: { max_failures: 1 } }").await;
     log_in(&site, "nobody", "x").await;
     log_in(&site, "demo", "x").await;
     log_in(&site, "demo", PASSWORD).await;
