@@ -2,11 +2,13 @@
 #![cfg(not(target_family = "wasm"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use berth_api::CloseReason;
 use berth_filter::config::Config;
 use berth_filter::rejection::Cause;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
+const CLOSE_CODES: &str = include_str!("../docs/close-codes.md");
 const CONFIGURATION: &str = include_str!("../docs/configuration.md");
 const HTTP_API: &str = include_str!("../../placement-service/docs/http-api.md");
 const RUNBOOK: &str = include_str!("../../placement-service/docs/runbook.md");
@@ -164,5 +166,19 @@ fn the_runbook_has_an_entry_for_every_refusal() {
     for cause in Cause::ALL {
         let entry = format!("\n### `{}`\n", cause.reason());
         assert!(RUNBOOK.contains(&entry), "{}", cause.reason());
+    }
+}
+
+#[test]
+fn every_close_code_is_documented() {
+    let rows = rows(CLOSE_CODES, "\n## Codes\n");
+    let documented: Vec<_> = rows
+        .iter()
+        .map(|row| (row[1].as_str(), row[2].as_str()))
+        .collect();
+    for reason in CloseReason::ALL {
+        let Some(code) = reason.code() else { continue };
+        let (code, name) = (code.to_string(), format!("`{}`", reason.as_str()));
+        assert!(documented.contains(&(&code, &name)), "{code} {name}");
     }
 }

@@ -2,7 +2,7 @@
 //! options, targets and scripts are checked.
 
 use crate::pages::{self, Page};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 const BERTH: &str = env!("CARGO_BIN_EXE_berth");
@@ -113,7 +113,7 @@ fn check(page: &Page, command: &str, makefile: &str) {
 
 /// The help of a subcommand.
 fn help(names: &[&str]) -> Option<String> {
-    let mut berth = Command::new(PathBuf::from(BERTH));
+    let mut berth = Command::new(BERTH);
     let output = berth.args(names).arg("--help").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     output.status.success().then_some(text)
