@@ -1,5 +1,5 @@
-//! What the gateways report, as Prometheus metrics: gauges read at scrape time, so that an engine without
-//! streams leaves no series behind, and counters.
+//! The streams that gateways report, as Prometheus metrics. Gauges are computed at scrape time, so that an engine
+//! without streams has no series.
 
 use super::Shared;
 use crate::core::metrics::registered;
@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// The reason of streams that are gone although nobody has told that they closed.
+/// The reason of streams that are gone although no report closed them.
 const LOST: &str = "lost";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -12,7 +12,7 @@ use jsonwebtoken::errors::Error;
 use jsonwebtoken::{Validation, decode, decode_header};
 use sha2::{Digest, Sha256};
 
-/// Allowed clock difference in seconds; the default of the filter's `tokens.leeway_s`.
+/// Allowed difference between clocks, in seconds. The same as the filter's default leeway.
 const LEEWAY_S: u64 = 5;
 
 impl Bearer {
