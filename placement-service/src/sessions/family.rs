@@ -167,7 +167,7 @@ impl Sessions {
         if leads_to_itself(&row) {
             tracing::error!(
                 session = row.session_ref,
-                "a session is its own ancestor"
+                "the ancestors of a session contain a cycle"
             );
             return Err(FamilyError::Cycle);
         }

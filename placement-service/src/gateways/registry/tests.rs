@@ -157,7 +157,7 @@ fn an_unknown_gateway_with_earlier_reports_requires_the_full_list() {
     assert!(outcome.resync && outcome.resync_is_news);
     assert_eq!(w.on("e"), (1, 1));
     assert_eq!(w.registry.turn("g", 58), Turn::Now);
-    assert!(w.take("g", &closed(58, &[])).resync, "until the list arrives");
+    assert!(w.take("g", &closed(58, &[])).resync, "until it arrives");
 }
 
 #[test]

@@ -203,7 +203,7 @@ async fn a_runtime_may_only_change_sessions_of_its_own_or_below_them() {
     );
     let live = by("berth", &parent).await.unwrap();
     assert!(by("flows", &live).await.is_ok());
-    assert!(by("berth", &live).await.is_ok(), "below a session of its own");
+    assert!(by("berth", &live).await.is_ok(), "below its own");
     assert_eq!(by("forms", &live).await.unwrap_err(), FamilyError::Foreign);
     let done = |name| {
         w.sessions

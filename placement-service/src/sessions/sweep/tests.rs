@@ -40,7 +40,7 @@ async fn one_replica_removes_expired_sessions_until_its_lease_expires() {
     w.clock.advance_ms(2 * MINUTE_MS);
     assert!(!two.sweep().await.unwrap());
     w.clock.advance_ms(MINUTE_MS);
-    assert!(two.sweep().await.unwrap(), "the first one's lease has expired");
+    assert!(two.sweep().await.unwrap(), "the lease has expired");
     assert!(!one.sweep().await.unwrap());
     two.lease(0).await.unwrap();
     assert!(one.sweep().await.unwrap(), "the lease was released");
