@@ -61,7 +61,7 @@ impl Sessions {
     }
 
     /// Ends one session of an account that has reached its limit; `false` if the limit allows none to be ended. The
-    /// session that the browser had before is ended first, whatever `when_full` says.
+    /// session that the browser had before is ended first, whatever `on_limit` says.
     async fn make_room(&self, account: &str, previous: Option<&str>) -> Result<bool, StoreError> {
         if let Some(previous) = previous
             && self.end_ref(previous, EndCause::LoginAgain).await?
