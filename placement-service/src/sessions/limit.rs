@@ -17,7 +17,7 @@ use std::sync::Arc;
 const TRIES: u32 = 100;
 
 impl Sessions {
-    /// Creates a session under a new random id. Only the browser may receive the id.
+    /// Creates a session under a new random id, which prevents session fixation. Only the browser may receive the id.
     pub async fn begin(&self, new: NewSession) -> Result<(SessionId, Arc<LiveSession>), Refusal> {
         let id = SessionId::fresh();
         let now_ms = self.clock.now_ms();

@@ -13,8 +13,8 @@ use tokio::time::{Interval, MissedTickBehavior};
 use uuid::Uuid;
 
 const LEASE: &str = "sweep";
-/// Maximum time that an expired session is kept before it is removed. Another replica may be about to record
-/// activity, which it does immediately for a session near its expiry.
+/// Maximum grace period: an expired session is not removed before it has passed. Another replica may be about to
+/// write later activity, which it does immediately for a session near its expiry.
 const GRACE_MS: u64 = 500;
 
 /// The tasks that remove expired sessions, end orphaned child sessions, and process the expiry queue.

@@ -62,7 +62,7 @@ impl Tokens {
         let bearer = self
             .read(token)
             .map_err(|e| invalid(Excerpt(e).to_string()))?;
-        let bearer = bearer.ok_or_else(|| invalid("no key is meant for it".to_owned()))?;
+        let bearer = bearer.ok_or_else(|| invalid("no key matches it".to_owned()))?;
         let now = self.clock.now_s();
         if now > bearer.expires_at.saturating_add(LEEWAY_S) {
             return Err(invalid("expired".to_owned()));

@@ -158,7 +158,7 @@ fn a_public_key_is_not_accepted_as_a_shared_secret() {
         };
         let key = EncodingKey::from_secret(secret.as_bytes());
         let token = encode(&header, &claims(), &key).unwrap();
-        assert_eq!(fault(&tokens, &token), "no key is meant for it");
+        assert_eq!(fault(&tokens, &token), "no key matches it");
     }
 }
 
@@ -182,7 +182,7 @@ fn tokens_of_previous_and_next_keys_are_accepted() {
     }
     let (gone, _) = tokens(Algorithm::Rs256, RS256, Some("before"));
     let token = &gone.mint(&session("ref")).unwrap().token;
-    assert_eq!(fault(&now, token), "no key is meant for it");
+    assert_eq!(fault(&now, token), "no key matches it");
 }
 
 #[test]
