@@ -1,4 +1,4 @@
-//! The service's side of live streams: takes what gateways report, tells them what they have to act upon, and
+//! The service's side of open streams: accepts the reports of gateways, answers their polls with events to act on, and
 //! knows which streams are open where. Knows nothing of HTTP.
 
 mod activity;
@@ -30,24 +30,24 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
-/// Events in one answer at the most, of each kind.
+/// Maximum number of events of each kind in one answer.
 const MAX_EVENTS: usize = 5_000;
-/// How long a report waits for one before it, which another connection may have overtaken.
+/// How long a report waits for the one before it, which may arrive later over another connection.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Why a report is not answered.
+/// Why a report is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GatewayError {
     #[error("there are too many gateways")]
     TooManyGateways,
     #[error("there are too many streams")]
     TooManyStreams,
-    /// The event log does not answer: nobody here would hear of a session's end.
+    /// The event log is unavailable: this process would not notice that a session ends.
     #[error("the event log does not answer")]
     Deaf,
 }
 
-/// The gateways, their streams, and what they are told.
+/// The gateways, their streams, and the events for them.
 pub struct Gateways {
     shared: Arc<Shared>,
     watching: AbortHandle,
@@ -65,24 +65,24 @@ struct Shared {
     newest: watch::Receiver<u64>,
     deaf: watch::Receiver<bool>,
     ending: watch::Sender<bool>,
-    /// Rings when a report was taken.
+    /// Notified when a report has been applied.
     taken: Notify,
-    /// Rings when there are sessions to be looked at.
+    /// Notified when the status of sessions must be checked.
     look: Notify,
 }
 
-/// What the gateways need of the rest of the service.
+/// The dependencies on the rest of the service.
 pub struct Parts<'a> {
     pub sessions: Arc<Sessions>,
     pub tallies: Tallies,
     pub clock: Arc<dyn Clock>,
     pub feed: &'a Feed,
-    /// The event log's name.
+    /// The id of the event log.
     pub log: LogId,
 }
 
 impl Gateways {
-    /// Knows none yet; looks after the sessions of their streams from here on.
+    /// Starts without gateways, and starts the task that monitors the sessions of their streams.
     #[must_use]
     pub fn start(parts: Parts<'_>, metrics: &mut prometheus_client::registry::Registry) -> Self {
         let shared = Arc::new(Shared {
@@ -105,10 +105,10 @@ impl Gateways {
         Self { shared, watching }
     }
 
-    /// Takes a report that [`checked`] has passed, and answers it; with a place it is a poll, which waits.
+    /// Applies a report that passed [`checked`], and answers it. With a `place` it is a poll, which waits for events.
     ///
     /// # Errors
-    /// When there are too many gateways or streams, or events cannot be told.
+    /// When there are too many gateways or streams, or the event log is unavailable.
     pub async fn report(
         &self,
         gateway: &str,
@@ -128,14 +128,14 @@ impl Gateways {
             }),
             Some(place) => {
                 let hold = Duration::from_millis(report.hold_ms.into());
-                // As many may be held as there are requests.
+                // Freed before the wait, since as many polls may wait as there are requests.
                 drop(report);
                 shared.poll(gateway, place, hold).await
             }
         }
     }
 
-    /// Tells every gateway, those too that ask within the next minute.
+    /// Sends an event to every gateway, including those that poll within the next minute.
     pub fn send(&self, event: GatewayEvent) {
         let now_ms = self.shared.clock.now_ms();
         self.shared.outbox.push(None, event, now_ms);
@@ -147,13 +147,13 @@ impl Gateways {
         self.shared.registry().gateways(Instant::now())
     }
 
-    /// Turns true when the service is ending.
+    /// Becomes true when the service shuts down.
     #[must_use]
     pub fn ending(&self) -> watch::Receiver<bool> {
         self.shared.ending.subscribe()
     }
 
-    /// From here on polls are answered at once: the service is ending.
+    /// Shuts down: from now on polls are answered immediately.
     pub fn end(&self) {
         self.shared.ending.send_replace(true);
     }
@@ -170,7 +170,7 @@ impl Shared {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a report in its turn, or when it has waited for its turn long enough.
+    /// Applies a report when all reports before it have been applied, or after waiting for them for `PATIENCE`.
     async fn take(&self, gateway: &str, report: &GatewayReport) -> Result<Outcome, GatewayError> {
         let patience = Instant::now() + PATIENCE;
         loop {
@@ -199,7 +199,7 @@ impl Shared {
             tracing::info!(
                 gateway,
                 sequence = report.sequence,
-                "the whole list is needed"
+                "full list of streams requested"
             );
         }
         Ok(outcome)
@@ -215,7 +215,7 @@ impl Shared {
         let (mut newest, mut letters) = (self.newest.clone(), self.outbox.newest());
         let (mut deaf, mut ending) = (self.deaf.clone(), self.ending.subscribe());
         loop {
-            // Before looking: whatever comes from here on rings.
+            // Before the check, so that every later change wakes the loop.
             newest.mark_unchanged();
             letters.mark_unchanged();
             if *deaf.borrow_and_update() {
@@ -236,14 +236,14 @@ impl Shared {
         }
     }
 
-    /// What a gateway has not been told yet.
+    /// The events that a gateway has not received yet.
     fn news(&self, gateway: &str, place: Place) -> GatewayAnswer {
         let (log, letter) = match place {
             Place::Now => (None, None),
             Place::At { log, outbox } => (Some(log), outbox),
         };
         let mut events = Vec::new();
-        // Not the log's own end: what this process has not heard of yet is told later.
+        // Not the end of the log: entries that this process has not read yet are sent later.
         let mut sequence = self.ends.newest();
         let mut resync = self.registry().wants_list(gateway);
         if let Some(log) = log {
@@ -277,12 +277,12 @@ impl Shared {
     }
 }
 
-/// How the streams of a session close that has ended for that cause.
+/// How the streams of a session close, by the session's end cause.
 const fn reason(cause: EndCause) -> CloseReason {
     match cause {
         EndCause::IdleTimeout | EndCause::AbsoluteTimeout => CloseReason::Expired,
-        // Whoever logs in again in one tab goes on in the others, under the new session: what is revoked
-        // stays closed, what has expired comes back after a login.
+        // A browser that logs in again in one tab continues in its other tabs with the new session. Streams that are
+        // closed as revoked stay closed; streams that are closed as expired reconnect after a login.
         EndCause::LoginAgain => CloseReason::Expired,
         _ => CloseReason::Revoked,
     }

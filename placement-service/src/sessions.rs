@@ -1,4 +1,4 @@
-//! Login sessions: which cookie names a session that lives, and when it ends. Knows nothing of HTTP.
+//! Login sessions: which cookie names an active session, and when a session ends. Knows nothing of HTTP.
 
 mod activity;
 mod bearers;
@@ -42,22 +42,22 @@ pub use theirs::Whose;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-/// Seconds until a retry makes sense when the store does not answer.
+/// Seconds after which a client should retry while the store is unavailable.
 const STORE_RETRY_S: u32 = 1;
 
-/// Who begins a session.
+/// The input for a new session: the account and what the session carries.
 #[derive(Clone, Debug, Default)]
 pub struct NewSession {
     pub account: String,
     pub roles: Vec<String>,
-    /// Further claims of the token.
+    /// Additional claims for the session's tokens.
     pub claims: Map<String, Value>,
     pub provider: Option<ProviderLink>,
-    /// The session of the same account that the browser had before. Whoever gives it ends it.
+    /// The session of the same account that the browser had before. The caller ends it.
     pub previous_ref: Option<String>,
 }
 
-/// The use cases of sessions.
+/// The use cases of sessions. Combines the store, the cache and the buffer of activity.
 pub struct Sessions {
     stores: Stores,
     clock: Arc<dyn Clock>,
@@ -65,25 +65,25 @@ pub struct Sessions {
     keys: ServerKeys,
     idle_timeout_ms: u64,
     absolute_timeout_ms: u64,
-    /// `None`: children have that of their parents.
+    /// `None`: a child session has its parent's idle timeout.
     child_idle_timeout: Option<Duration>,
     max_per_account: Option<u32>,
     on_limit: config::OnLimit,
     runtime: String,
     memory: Memory,
     activity: Arc<Activity>,
-    /// Found to have run out of time, and not ended yet.
+    /// Sessions that were found expired and have not been ended yet.
     overdue: Overdue,
-    /// Rings when this process has added to the event log.
+    /// Notified when this process has appended to the event log.
     news: Arc<Notify>,
-    /// Anybody may send cookies that name no session.
+    /// Limits logging: anyone can send cookies that name no session.
     unknown_sessions: LogSampler,
-    /// Writes activity now and then; `None` for those who only end sessions.
+    /// The task that writes activity to the store. `None` in commands that only list or end sessions.
     writer: Option<AbortHandle>,
 }
 
 impl Sessions {
-    /// Opens them, and starts the task that writes activity to the store.
+    /// As [`Self::open`], and starts the task that writes activity to the store.
     pub async fn start(
         stores: Stores,
         clock: Arc<dyn Clock>,
@@ -98,7 +98,7 @@ impl Sessions {
         Ok(sessions)
     }
 
-    /// Fetches the server keys; starts nothing. Enough for a command that lists or ends sessions.
+    /// Fetches the server keys and starts no task. Sufficient for a command that lists or ends sessions.
     pub async fn open(
         stores: Stores,
         clock: Arc<dyn Clock>,
@@ -126,39 +126,39 @@ impl Sessions {
         })
     }
 
-    /// The session that a cookie names, which counts as activity of it, and of those that led to it.
+    /// The session that a cookie names. Records activity of the session and its ancestors.
     pub async fn resolve(&self, cookie: &str) -> Result<Arc<LiveSession>, Refusal> {
         let (id, known) = self.lookup(cookie).await?;
         self.note_family(id, &known, self.clock.now_ms());
         Ok(known.live.clone())
     }
 
-    /// The session that a cookie names and the time it has left. Not an activity (S12).
+    /// The session that a cookie names, and its remaining time. Does not count as activity.
     pub async fn peek(&self, cookie: &str) -> Result<(Arc<LiveSession>, Remaining), Refusal> {
         let (_, known) = self.lookup(cookie).await?;
         let remaining = renewing::remaining(&known, self.clock.now_ms())?;
         Ok((known.live.clone(), remaining))
     }
 
-    /// The anonymous id that goes with a cookie that names no session (S18). Nothing is stored.
+    /// The anonymous id for a cookie that names no session. It is derived from the cookie, and not stored.
     #[must_use]
     pub fn anonymous_id(&self, stale_cookie: &str) -> String {
         self.keys.anonymous_id(stale_cookie)
     }
 
-    /// Whether the store answers.
+    /// Whether the store is available.
     pub async fn ready(&self) -> Result<(), Refusal> {
         let answer = self.stores.shared.ping().await;
         answer.map_err(|e| store_down(&e))
     }
 
-    /// Writes what the store does not know yet, before the process ends.
+    /// Writes all activity that the store does not have. Called before the process ends.
     pub async fn flush(&self) {
         self.activity.flush(self.stores.sessions.as_ref()).await;
     }
 
-    /// A live session by its cookie, from memory or from the store. Unknown cookies are not
-    /// remembered: they must cost nothing to hold.
+    /// An active session by its cookie, from the cache or the store. Unknown cookies are not cached: a client that
+    /// sends many of them must not use up memory.
     async fn lookup(&self, cookie: &str) -> Result<(IdHash, Arc<Known>), Refusal> {
         let id = self.stores.sessions.cookie_id(cookie);
         let id = id.ok_or_else(|| self.unknown(None))?;
@@ -177,7 +177,7 @@ impl Sessions {
         Ok((id, known))
     }
 
-    /// A child lives no longer than those that led to it (S31).
+    /// Checks an ancestor: a child session ends at the latest when one of its ancestors ends.
     async fn check_ancestor(&self, id: &IdHash) -> Result<(), Refusal> {
         let known = match self.in_memory(id) {
             Some(known) => known,
@@ -190,7 +190,8 @@ impl Sessions {
         self.check(id, &known)
     }
 
-    /// From memory, unless it is over as far as memory knows: another replica may have seen it later.
+    /// The cached session, unless it has expired according to the cache. Then the store must be read, since
+    /// another replica may have recorded later activity.
     fn in_memory(&self, id: &IdHash) -> Option<Arc<Known>> {
         let now_ms = self.clock.now_ms();
         let known = self.memory.get(id);
@@ -218,7 +219,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// What a session does, those that led to it do too.
+    /// Records activity of a session and of its ancestors.
     fn note_family(&self, id: IdHash, known: &Known, now_ms: u64) {
         self.note(id, known, now_ms);
         for ancestor in &known.ancestors {
@@ -234,7 +235,7 @@ impl Sessions {
         }
     }
 
-    /// What the log says of a session now.
+    /// An event of this session for the log, dated now.
     fn event(&self, row: &SessionRow, kind: EventKind) -> Event {
         Event {
             at_ms: self.clock.now_ms(),
@@ -270,15 +271,15 @@ impl Drop for Sessions {
     }
 }
 
-/// The refusal for a store that does not answer, or for one that is read-only. Why it does not answer the store
-/// itself logs, once: of every request the log would grow by what anybody sends.
+/// The rejection for a store that is unavailable or read-only. The store itself logs once why it is unavailable:
+/// one log line per request would let any client fill the log.
 pub(crate) fn store_down(error: &StoreError) -> Refusal {
     if *error == StoreError::ReadOnly {
         return Reason::ReadOnlyStore.into();
     }
     match error {
-        StoreError::Down(_) => tracing::debug!(%error, "refused: no answer"),
-        _ => tracing::error!(%error, "the session store has data that do not fit"),
+        StoreError::Down(_) => tracing::debug!(%error, "rejected: the store is unavailable"),
+        _ => tracing::error!(%error, "the session store returned malformed data"),
     }
     Refusal::new(Reason::StoreDown).retry_after(STORE_RETRY_S)
 }

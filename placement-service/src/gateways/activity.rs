@@ -1,5 +1,5 @@
-//! What gateways say of activity (S12), until the sessions have heard it: a store that is down for a moment must
-//! not make anybody idle.
+//! Activity that gateways report, until the sessions have recorded it: a short outage of the store must not let a
+//! session expire as idle. Does not know who sent the report.
 
 use super::Shared;
 use futures_util::StreamExt;
@@ -7,12 +7,12 @@ use futures_util::stream;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Sessions looked up at the same time.
+/// Maximum number of sessions looked up concurrently.
 const AT_ONCE: usize = 32;
-/// Sessions remembered at the most while the store is down.
+/// Maximum number of sessions remembered while the store is down.
 const MAX: usize = 100_000;
 
-/// When each session was active, as far as the sessions have not heard it. Milliseconds since the Unix epoch.
+/// The latest activity of each session that could not be recorded yet. Milliseconds since the Unix epoch.
 #[derive(Default)]
 pub(super) struct Unwritten(Mutex<HashMap<String, u64>>);
 
@@ -23,7 +23,7 @@ impl Unwritten {
 }
 
 impl Shared {
-    /// These sessions were active just now.
+    /// Records that these sessions are active now.
     pub(super) async fn were_active(&self, session_refs: &[String]) {
         let now_ms = self.clock.now_ms();
         let mut active = Vec::with_capacity(session_refs.len());
@@ -33,7 +33,7 @@ impl Shared {
         self.say(active).await;
     }
 
-    /// Says again what was not heard.
+    /// Retries activity that could not be recorded.
     pub(super) async fn repeat_activity(&self) {
         let unwritten = std::mem::take(&mut *self.unwritten.lock());
         self.say(unwritten.into_iter().collect()).await;
@@ -49,7 +49,7 @@ impl Shared {
             let Some((name, seen_ms, error)) = missed else {
                 continue;
             };
-            tracing::debug!(%error, session = name, "activity not noted");
+            tracing::debug!(%error, session = name, "activity not recorded");
             let mut unwritten = self.unwritten.lock();
             if unwritten.len() < MAX || unwritten.contains_key(&name) {
                 let seen = unwritten.entry(name).or_default();

@@ -1,6 +1,6 @@
-//! Looks after the sessions that have open streams: those that have run out of time are ended, and gateways are
-//! told of those that are over, again until their streams are closed (S13, S34). And says that sessions were
-//! active, again until the store has heard it (S12).
+//! Monitors the sessions that have open streams. Expired ones are ended; gateways receive the end of a session
+//! repeatedly until they have closed its streams; activity is recorded repeatedly until the store has it. Does not
+//! decide when a session ends.
 
 use super::{Shared, reason};
 use crate::sessions::Life;
@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 
-/// How often time is looked at.
+/// How often due sessions are checked.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// Sessions looked at in one step, and of these at the same time.
+/// Sessions checked in one step, and the maximum number checked concurrently.
 const BATCH: usize = 1000;
 const AT_ONCE: usize = 32;
-/// Milliseconds until a session is looked at again that is about to end, or whose store does not answer.
+/// Milliseconds until the next check of a session that is about to end or whose store is unavailable.
 const SOON_MS: u64 = 500;
-/// Milliseconds until gateways are told again that a session is over.
+/// Milliseconds until gateways are notified again of a session's end.
 const AGAIN_MS: u64 = 5_000;
 
 pub(super) async fn watch(shared: Arc<Shared>) {
@@ -67,10 +67,11 @@ impl Shared {
                 self.tell_of_end(session_ref, cause, now_ms);
                 now_ms + AGAIN_MS
             }
-            // The gateway knows when it ends.
+            // The gateway itself closes the streams of a token when the token expires. With a read-only store, another
+            // login service owns the sessions.
             Ok(Life::Token) | Err(StoreError::ReadOnly) => return,
             Err(error) => {
-                tracing::debug!(%error, session = session_ref, "not looked at");
+                tracing::debug!(%error, session = session_ref, "session status not checked");
                 now_ms + SOON_MS
             }
         };

@@ -1,5 +1,5 @@
-//! What the gateways report, as Prometheus metrics: gauges read at scrape time, so that an engine without
-//! streams leaves no series behind, and counters.
+//! The streams that gateways report, as Prometheus metrics. Gauges are computed at scrape time, so that an engine
+//! without streams has no series.
 
 use super::Shared;
 use crate::core::metrics::registered;
@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// The reason of streams that are gone although nobody has told that they closed.
+/// The reason of streams that are gone although no report closed them.
 const LOST: &str = "lost";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -35,7 +35,7 @@ impl GatewayMetrics {
             resyncs: registered(
                 registry,
                 "gateway_resyncs",
-                "Times that the whole list of a gateway was needed",
+                "Full lists of streams requested from gateways",
             ),
         }
     }
@@ -91,7 +91,7 @@ impl Collector for GatewayCollector {
         )?)?;
         let longest = gateways.iter().map(|g| g.silent_s).max().unwrap_or(0);
         let longest = ConstGauge::new(i64::try_from(longest).unwrap_or(i64::MAX));
-        let help = "Seconds since the last report of the gateway that is silent for the longest";
+        let help = "Seconds since the last report of the gateway that has been silent longest";
         let silence = encoder.encode_descriptor("gateway_silence_seconds", help, None, gauge)?;
         longest.encode(silence)
     }

@@ -1,5 +1,5 @@
-//! What this process tells its gateways by itself, not through the event log: kept for a while, since a gateway
-//! that is not asking right now will ask soon. May tell the same again; never forgets silently.
+//! Events that this process sends to its gateways other than through the event log. They are kept for a while, since
+//! a gateway may be between two polls. A gateway may receive an event twice, and is notified if it missed one.
 
 use berth_api::GatewayEvent;
 use berth_store::{Cursor, LogId};
@@ -7,14 +7,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
-/// Milliseconds for which something is kept.
+/// How long an event is kept, in milliseconds.
 const KEPT_MS: u64 = 60_000;
-/// Events kept at the most; whoever has not heard one that had to go is told so.
+/// Maximum number of events kept. A gateway that has not received a dropped one is notified of the loss.
 const MAX: usize = 65_536;
 
-/// What is to be told.
+/// The queue of events to send.
 pub(super) struct Outbox {
-    /// Names this process in cursors: numbers of another one say nothing here.
+    /// Identifies this process in cursors: the sequence numbers of another process are meaningless here.
     era: LogId,
     kept: Mutex<Kept>,
     newest: watch::Sender<u64>,
@@ -22,9 +22,9 @@ pub(super) struct Outbox {
 
 #[derive(Default)]
 struct Kept {
-    /// The number of the latest.
+    /// The number of the latest event.
     newest: u64,
-    /// The number of the latest that had to go before its time.
+    /// The number of the latest event that was dropped before its retention ended.
     dropped: u64,
     letters: VecDeque<Letter>,
 }
@@ -32,18 +32,18 @@ struct Kept {
 struct Letter {
     number: u64,
     at_ms: u64,
-    /// `None`: to everybody.
+    /// `None`: for every gateway.
     to: Option<Arc<str>>,
     event: GatewayEvent,
 }
 
-/// What a gateway has not been told yet.
+/// The events that a gateway has not received yet.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Letters {
     pub(super) events: Vec<GatewayEvent>,
-    /// Something had to go before it could be told.
+    /// An event was dropped before the gateway received it.
     pub(super) lost: bool,
-    /// Where to go on.
+    /// Where the gateway continues.
     pub(super) next: Cursor,
 }
 
@@ -61,7 +61,7 @@ impl Outbox {
         self.newest.subscribe()
     }
 
-    /// Tells one gateway, or all of them.
+    /// Adds an event for one gateway, or for all of them.
     pub(super) fn push(&self, to: Option<Arc<str>>, event: GatewayEvent, now_ms: u64) {
         let mut kept = self.lock();
         kept.forget_old(now_ms);
@@ -82,8 +82,8 @@ impl Outbox {
         self.newest.send_replace(number);
     }
 
-    /// What is there for a gateway after its place, at most `limit`. A gateway without a place in this
-    /// process's outbox gets all that is kept.
+    /// The events for a gateway after its place, at most `limit`. A gateway without a place in this process's outbox
+    /// receives all that are kept.
     pub(super) fn after(
         &self,
         place: Option<Cursor>,
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_gets_what_is_for_all_and_one_what_is_for_it() {
+    fn a_gateway_receives_events_for_all_and_for_itself() {
         let outbox = Outbox::new(LogId(7));
         outbox.push(None, drained("a"), 0);
         outbox.push(Some("g".into()), drained("b"), 1);
@@ -155,13 +155,13 @@ mod tests {
         let all = outbox.after(None, "g", 9, 3);
         assert_eq!(all.events, [drained("a"), drained("b"), drained("c")]);
         assert_eq!(outbox.after(None, "h", 9, 3).events.len(), 2);
-        // Page by page, and nothing twice.
+        // In pages, without duplicates.
         let first = outbox.after(None, "g", 2, 3);
         assert_eq!(first.events, [drained("a"), drained("b")]);
         let rest = outbox.after(Some(first.next), "g", 2, 3);
         assert_eq!(rest.events, [drained("c")]);
         assert_eq!(outbox.after(Some(rest.next), "g", 2, 3).events, []);
-        // Of the process before.
+        // The cursor of the previous process.
         let other = Cursor {
             log: LogId(8),
             sequence: 99,
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minute_later_it_is_forgotten_and_a_flood_is_told() {
+    fn events_are_forgotten_after_a_minute_and_dropped_ones_are_reported_as_lost() {
         let outbox = Outbox::new(LogId(7));
         outbox.push(None, drained("a"), 0);
         let kept = outbox.after(None, "g", 9, KEPT_MS - 1);

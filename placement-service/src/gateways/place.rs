@@ -1,19 +1,19 @@
-//! Where a gateway is in what it has been told, in one word that it gives back: a place in the event log, and
-//! one among what this process tells its gateways by itself.
+//! A gateway's cursor as one opaque text: its position in the event log, and its position in the outbox of the process
+//! that answered it.
 
 use berth_api::CURSOR_NOW;
 use berth_store::{Cursor, NotACursor};
 use std::fmt;
 use std::str::FromStr;
 
-/// A gateway's place.
+/// The position of a gateway in the events for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// It has none yet.
+    /// No position yet: events start now.
     Now,
     At {
         log: Cursor,
-        /// `None`: no process has told it anything by itself.
+        /// `None`: no process has sent it events of its own outbox.
         outbox: Option<Cursor>,
     },
 }
@@ -34,7 +34,7 @@ impl fmt::Display for Place {
 impl FromStr for Place {
     type Err = NotACursor;
 
-    /// Takes exactly what `Display` writes.
+    /// Accepts exactly what `Display` writes.
     fn from_str(text: &str) -> Result<Self, NotACursor> {
         if text == CURSOR_NOW {
             return Ok(Self::Now);
@@ -60,7 +60,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_place_comes_back(log: u64, sequence: u64, outbox: Option<(u64, u64)>) {
+        fn every_place_survives_a_round_trip(log: u64, sequence: u64, outbox: Option<(u64, u64)>) {
             let cursor = |log, sequence| Cursor { log: LogId(log), sequence };
             let place = Place::At {
                 log: cursor(log, sequence),
@@ -70,7 +70,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_else_does(text in "(now|[0-9a-f.-]{0,80})") {
+        fn no_other_text_is_parsed(text in "(now|[0-9a-f.-]{0,80})") {
             if let Ok(place) = text.parse::<Place>() {
                 prop_assert_eq!(place.to_string(), text);
             }

@@ -1,6 +1,6 @@
-//! Which streams are open on which gateways, on which engines, and whose they are: from what the gateways
-//! report. Tells when a report is missing and the whole list is needed. Every change enters the books of the
-//! stream's engine. Knows no store and does not wait; time is an argument.
+//! Which streams are open, by gateway, engine and session, from the reports of the gateways. Detects that a report is
+//! missing and a full list is needed. Every change also goes to the accounting of the stream's engine. Knows no store
+//! and does not wait; time is an argument.
 
 mod bounds;
 mod sessions;
@@ -17,33 +17,33 @@ use std::time::Duration;
 use tokio::time::Instant;
 pub use views::GatewayView;
 
-/// What `opened_at` may be wrong by: it is in whole seconds.
+/// The rounding error of `opened_at`, which is in whole seconds.
 const ROUNDED: Duration = Duration::from_secs(1);
-/// A stream of which nobody knows when it closed was open for so long at the least.
+/// The minimum age of a stream whose closing time is unknown.
 const UNKNOWN: Duration = Duration::ZERO;
 
 /// The pool's name and the engine's.
 type EngineKey = (Arc<str>, EngineName);
 
-/// Everything that is open.
+/// All gateways, and all open streams.
 pub(super) struct Registry {
     tallies: Tallies,
-    /// See [`bounds`].
+    /// At most [`bounds::MAX_GATEWAYS`].
     gateways: HashMap<Arc<str>, Gateway>,
     streams: HashMap<Arc<str>, Stream>,
-    /// Streams of each engine that has any.
+    /// The number of streams of each engine that has any.
     engines: BTreeMap<EngineKey, usize>,
     pub(super) sessions: BySession,
 }
 
 struct Gateway {
-    /// When it last reported: not by the time of day, which may be set.
+    /// When it last reported. Monotonic, since the system time may be changed.
     heard: Instant,
-    /// Of its last report.
+    /// The sequence number of its last report.
     sequence: u64,
-    /// Its whole list is needed, and has not begun to come.
+    /// Its full list is needed, and its first part has not arrived.
     resync: bool,
-    /// The part of its whole list that has come, while more is to come. Of its `streams`.
+    /// The streams in the parts of a full list that have arrived, until its last part. A subset of `streams`.
     listed: Option<HashSet<Arc<str>>>,
     streams: HashSet<Arc<str>>,
 }
@@ -52,31 +52,31 @@ struct Stream {
     gateway: Arc<str>,
     session: Arc<str>,
     engine: EngineKey,
-    /// The books that it is in: those of its engine, which may have moved since.
+    /// The accounting that counts it: that of its engine when it opened. The engine's address may have changed since.
     tally: Arc<Tally>,
 }
 
-/// Whether it is a report's turn.
+/// The order of a report among those of its gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     Now,
-    /// One before it is missing: it may be on its way.
+    /// A report before it is missing, and may still arrive.
     Early,
-    /// Later ones have been taken already.
+    /// Later reports have been applied already.
     Past,
 }
 
-/// What a report has changed.
+/// The changes that a report has made.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
-    /// The gateway is to send its whole list.
+    /// The gateway must send its full list.
     pub(super) resync: bool,
-    /// That became so with this report.
+    /// This report is the first that requires it.
     pub(super) resync_is_news: bool,
     pub(super) closed: Vec<CloseReason>,
-    /// Streams that are gone although nobody has told that they closed.
+    /// The number of streams that are gone although no report closed them.
     pub(super) lost: usize,
-    /// There are sessions to be looked at.
+    /// The status of sessions must be checked.
     pub(super) look: bool,
 }
 
@@ -91,7 +91,7 @@ impl Registry {
         }
     }
 
-    /// Whether it is the turn of a gateway's report of that number.
+    /// The order of a gateway's report with that sequence number.
     pub(super) fn turn(&self, gateway: &str, sequence: u64) -> Turn {
         let Some(gateway) = self.gateways.get(gateway) else {
             return Turn::Now;
@@ -103,8 +103,8 @@ impl Registry {
         }
     }
 
-    /// Takes a report, whether it is its turn or not: one that comes too late changes nothing, one that
-    /// comes too early means that those before it are lost.
+    /// Applies a report in any order: a late one changes nothing; one that is early means that those before it are
+    /// lost.
     pub(super) fn take(
         &mut self,
         name: &str,
@@ -117,7 +117,7 @@ impl Registry {
         let mut outcome = Outcome::default();
         let gateway = self.gateways.entry(Arc::clone(&key));
         let gateway = gateway.or_insert_with(|| {
-            // What it has reported to the process before, nobody here knows.
+            // It has reported before, to another process: that is unknown here.
             outcome.resync_is_news = report.sequence > 1;
             Gateway {
                 heard: now,
@@ -138,7 +138,7 @@ impl Registry {
                 gateway.listed = Some(HashSet::new());
                 false
             }
-            // The list itself has a gap.
+            // A part of the list is missing.
             Some(Part::Middle | Part::Last) => turn == Turn::Early || gateway.listed.is_none(),
             None => turn == Turn::Early,
         };
@@ -171,12 +171,12 @@ impl Registry {
         Ok(outcome)
     }
 
-    /// Whether a gateway is to send its whole list.
+    /// Whether a gateway must send its full list.
     pub(super) fn wants_list(&self, gateway: &str) -> bool {
         self.gateways.get(gateway).is_none_or(|g| g.resync)
     }
 
-    /// Forgets gateways that have been silent for too long; how many streams that were.
+    /// Removes gateways that have been silent for too long, and returns how many streams they had.
     pub(super) fn forget_silent(&mut self, now: Instant) -> usize {
         let silent = |gateway: &Gateway| now >= gateway.heard + Duration::from_secs(SILENCE_S);
         let gone = self.gateways.extract_if(|_, gateway| silent(gateway));
@@ -205,13 +205,13 @@ impl Registry {
             {
                 if let Some((name, _)) = self.streams.get_key_value(open.stream.as_str()) {
                     let name = Arc::clone(name);
-                    // The books lack it where another replica had it meanwhile.
+                    // Not in the accounting if another replica had the stream meanwhile.
                     known.tally.opened(&name, &open.session_ref, since);
                     self.list(gateway, name);
                 }
                 return;
             }
-            // It counts once, as the latest report has it.
+            // A stream counts once, as in the latest report of it.
             self.remove(&open.stream, UNKNOWN, now);
         }
         let name: Arc<str> = open.stream.as_str().into();
@@ -236,7 +236,7 @@ impl Registry {
         );
     }
 
-    /// Whatever is open while a list comes is in it.
+    /// Adds a stream to the list that is arriving: whatever is open meanwhile is not gone at its end.
     fn list(&mut self, gateway: &str, stream: Arc<str>) {
         let gateway = self.gateways.get_mut(gateway);
         if let Some(listed) = gateway.and_then(|gateway| gateway.listed.as_mut()) {
@@ -244,7 +244,7 @@ impl Registry {
         }
     }
 
-    /// Whether it was in the books; `None` when it was not open on this gateway.
+    /// Whether the accounting had it. `None` if it was not open on this gateway.
     fn close(
         &mut self,
         gateway: &Arc<str>,
@@ -257,7 +257,7 @@ impl Registry {
         open.then(|| self.remove(stream, lasted, now))
     }
 
-    /// The whole list has come: what is not in it is gone.
+    /// Ends a full list: removes the gateway's streams that are not in it, and returns how many.
     fn keep_listed(&mut self, gateway: &Arc<str>, now: Instant) -> usize {
         let Some(gateway) = self.gateways.get_mut(gateway) else {
             return 0;
@@ -277,7 +277,7 @@ impl Registry {
         gone.len()
     }
 
-    /// Whether it was in the books. `lasted`: it was open for so long at the least.
+    /// Whether the accounting had it. The stream was open for at least `lasted`.
     fn remove(&mut self, name: &str, lasted: Duration, now: Instant) -> bool {
         let Some(stream) = self.streams.remove(name) else {
             return false;

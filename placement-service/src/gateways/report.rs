@@ -1,5 +1,5 @@
-//! What a gateway may say: lengths, counts and characters, so that nothing odd gets into memory, a log or a
-//! metric. A fault names the field and never its value.
+//! Validates reports of gateways: lengths, counts and characters, so that no unusual text enters memory, a log or a
+//! metric. An error names the field, never its value.
 
 use super::Place;
 use berth_api::{
@@ -7,10 +7,10 @@ use berth_api::{
     OpenStream, is_gateway_name, is_stream_name,
 };
 
-/// Checks a report, and reads its cursor.
+/// Validates a report, and parses its cursor.
 ///
 /// # Errors
-/// What is wrong, with the field's name.
+/// The fault, with the name of its field.
 pub fn checked(gateway: &str, report: &GatewayReport) -> Result<Option<Place>, String> {
     if !is_gateway_name(gateway) {
         return Err(format!(
@@ -72,7 +72,7 @@ fn closed(stream: &ClosedStream) -> Result<(), &'static str> {
     }
 }
 
-/// Whatever a discovery may call an engine, as long as it can be printed.
+/// Any name that a discovery may give an engine, if it is printable.
 fn is_engine_name(text: &str) -> bool {
     (1..=MAX_ENGINE_NAME).contains(&text.len()) && !text.chars().any(char::is_control)
 }

@@ -1,5 +1,5 @@
-//! When each session was last active, between two writes to the store: activity costs a map entry, and a
-//! task writes each session's latest when it is due (S5).
+//! Buffers the latest activity of each session between writes to the store: recording costs a map entry, and a task
+//! writes each session when it is due. Does not decide whether a session is active.
 
 use crate::core::clock::Clock;
 use berth_store::session_id::IdHash;
@@ -9,18 +9,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Sessions written in one transaction.
+/// Maximum number of sessions written in one transaction.
 const BATCH: usize = 500;
-/// How often everything is written at the end of the process, should the store fail.
+/// How often a flush at the end of the process is tried if the store fails.
 const LAST_TRIES: u32 = 3;
 
-/// Activity that the store does not know yet.
+/// Activity that has not been written to the store.
 #[derive(Default)]
 pub(super) struct Activity {
-    /// Sessions that this process has in memory or the store has found: while the store is down, as many as are in
-    /// memory.
+    /// Contains only sessions that are cached or were found in the store. While the store is down, it therefore grows
+    /// no larger than the cache.
     unwritten: Mutex<HashMap<IdHash, Note>>,
-    /// Rings when something should be written at once.
+    /// Notified when a session must be written immediately.
     urgent: Notify,
 }
 
@@ -31,14 +31,14 @@ struct Note {
     due_ms: u64,
 }
 
-/// At most one write per session in this time: 120 s or a tenth of its idle timeout. In milliseconds.
+/// The minimum time between two writes of a session, in milliseconds: a tenth of its idle timeout, at most 120 s.
 pub(super) const fn write_interval_ms(idle_timeout_ms: u64) -> u64 {
     let tenth = idle_timeout_ms / 10;
     if tenth < 120_000 { tenth } else { 120_000 }
 }
 
 impl Activity {
-    /// Notes that the session was active; `due_ms` is when the store should know.
+    /// Records activity; `due_ms` is when it must be in the store.
     pub(super) fn note(&self, id: IdHash, seen_ms: u64, due_ms: u64) {
         let new = Note { seen_ms, due_ms };
         let mut unwritten = self.lock();
@@ -50,18 +50,18 @@ impl Activity {
         }
     }
 
-    /// Activity that the store may not know yet.
+    /// The latest activity that may not be in the store yet.
     #[must_use]
     pub(super) fn latest(&self, id: &IdHash) -> Option<u64> {
         self.lock().get(id).map(|note| note.seen_ms)
     }
 
-    /// Drops what was noted of a session that has ended.
+    /// Discards the activity of a session that has ended.
     pub(super) fn forget(&self, id: &IdHash) {
         self.lock().remove(id);
     }
 
-    /// Writes what is due by then. What the store does not take is kept for the next time.
+    /// Writes what is due at that time. On failure, what was not written stays for the next call.
     pub(super) async fn write_due(
         &self,
         store: &dyn SessionStore,
@@ -72,7 +72,7 @@ impl Activity {
         for batch in all.chunks(BATCH) {
             let seen: Vec<_> = batch.iter().map(|(id, note)| (*id, note.seen_ms)).collect();
             match store.touch(&seen).await {
-                // Whoever keeps the sessions knows by other means.
+                // The login service that owns the sessions tracks activity itself.
                 Ok(()) | Err(StoreError::ReadOnly) => {}
                 Err(error) => return Err(error),
             }
@@ -86,8 +86,8 @@ impl Activity {
         Ok(())
     }
 
-    /// Writes everything noted so far. A connection may have ended with the thread that opened it: then the next
-    /// try gets another.
+    /// Writes everything recorded so far. Retries, since a pooled connection may have ended with the thread that opened
+    /// it, and the next attempt uses another one.
     pub(super) async fn flush(&self, store: &dyn SessionStore) {
         for _ in 0..LAST_TRIES {
             let Err(error) = self.write_due(store, u64::MAX).await else {
@@ -98,14 +98,14 @@ impl Activity {
         }
     }
 
-    /// Writes what is due, for ever; `idle_timeout` is that of most sessions.
+    /// Writes what is due, in a loop. `idle_timeout` is that of most sessions.
     pub(super) async fn run(
         self: Arc<Self>,
         store: Arc<dyn SessionStore>,
         clock: Arc<dyn Clock>,
         idle_timeout: Duration,
     ) {
-        // Often enough that a session on its last second is not thought to be over elsewhere.
+        // Often enough that other replicas see activity in a session's last second before they take it for expired.
         let least = Duration::from_millis(25);
         let mut ticks = tokio::time::interval((idle_timeout / 40).clamp(least, 40 * least));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -113,7 +113,7 @@ impl Activity {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                // After a failure the next tick is soon enough.
+                // After a failure, the next tick is the next attempt.
                 () = self.urgent.notified(), if !lost => {}
             }
             match self.write_due(store.as_ref(), clock.now_ms()).await {
@@ -142,7 +142,7 @@ mod tests {
     use berth_store::sqlite::SqliteStore;
     use berth_store::{Ending, Event, Inserted, Select, SessionRow};
 
-    /// Fails so many times; keeps nothing.
+    /// Fails this many times, and stores nothing.
     struct Failing(Mutex<u32>);
 
     const NOTHING: StoreError = StoreError::ReadOnly;
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_flush_is_tried_again() {
+    async fn a_flush_is_retried() {
         for (failures, written) in [(0, true), (2, true), (3, false)] {
             let activity = Activity::default();
             activity.note(IdHash([1; 32]), 5, 50);
@@ -198,14 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_is_the_lesser_of_both_rules() {
+    fn the_write_interval_is_a_tenth_of_the_idle_timeout_and_at_most_120_s() {
         for (idle_s, interval_s) in [(300, 30), (1_800, 120), (36_000, 120)] {
             assert_eq!(write_interval_ms(idle_s * 1000), interval_s * 1000);
         }
     }
 
     #[tokio::test]
-    async fn a_flush_writes_the_latest_and_empties_the_map() {
+    async fn a_flush_writes_the_latest_activity_and_empties_the_buffer() {
         let dir = tempfile::tempdir().unwrap();
         let store = opened(&dir).await;
         let row = session_row(1);
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_what_is_due_is_written() {
+    async fn only_due_activity_is_written() {
         let dir = tempfile::tempdir().unwrap();
         let store = opened(&dir).await;
         let row = session_row(1);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_store_does_not_take_is_kept() {
+    async fn activity_is_kept_while_the_store_fails() {
         let dir = tempfile::tempdir().unwrap();
         let store = opened(&dir).await;
         store.close().await;

@@ -1,18 +1,18 @@
-//! What stands behind a token that a program brought along by itself: the session that it was minted for, which
-//! must live, or nothing but the token.
+//! The identity behind a bearer token that a program sent instead of a cookie: the session that the token was issued
+//! for, which must be active, or the token alone. Does not verify the token.
 
 use super::{LiveSession, Sessions, store_down};
 use crate::core::rejection::Refusal;
 use berth_api::Reason;
 use serde::Deserialize;
 
-/// What a good token says.
+/// The claims of a verified bearer token.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 pub struct Bearer {
-    /// Whom it stands for.
+    /// The account.
     #[serde(rename = "sub")]
     pub account: String,
-    /// What he may.
+    /// The account's roles.
     #[serde(default)]
     pub roles: Vec<String>,
     /// Unix seconds.
@@ -21,23 +21,23 @@ pub struct Bearer {
     /// Unix seconds.
     #[serde(default, rename = "nbf")]
     pub(crate) not_before: u64,
-    /// The public name of the session that it was minted for, if there is one.
+    /// The `session_ref` of the session that the token was issued for, if any.
     #[serde(rename = "sid")]
     pub session_ref: Option<String>,
 }
 
 impl Sessions {
-    /// What a verified token may be placed as. No activity of any session.
+    /// The identity that a verified token is placed under. Does not count as activity of a session.
     ///
     /// # Errors
-    /// When the session that it names is over, or another account's.
+    /// When the session that the token names is not active, or belongs to another account.
     pub async fn of_bearer(&self, token: &str, bearer: Bearer) -> Result<LiveSession, Refusal> {
         let session_ref = match bearer.session_ref {
             None => self.keys.token_ref(&bearer.account, token),
             Some(session_ref) => {
                 let session = self.show(&session_ref).await.map_err(|e| store_down(&e))?;
                 if session.is_none_or(|session| session.account != bearer.account) {
-                    let over = "the session that it was minted for is over";
+                    let over = "the session that the token was issued for has ended";
                     return Err(Refusal::new(Reason::BearerInvalid).with_detail(over));
                 }
                 session_ref

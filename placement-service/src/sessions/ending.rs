@@ -1,5 +1,5 @@
-//! How sessions end, whoever ends them: the store forgets them and logs it in one step, this process lets
-//! them in no more, an audit line and a count say why, and those that they had started end with them.
+//! Ends sessions, for every cause. The store removes the rows and logs the events in one step; this process rejects
+//! the sessions from then on, writes an audit line, counts the cause, and ends the child sessions.
 
 use super::{LiveSession, Sessions, live_session, store_down};
 use crate::core::rejection::Refusal;
@@ -10,11 +10,11 @@ use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// Sessions ended in one step.
+/// Maximum number of sessions removed in one step.
 pub(super) const BATCH: u32 = 500;
 
 impl Sessions {
-    /// Ends the session that a cookie names (S22). `None` when it named none that lived.
+    /// Ends the session that a cookie names. `None` if it named no active session.
     pub async fn end(
         &self,
         cookie: &str,
@@ -35,7 +35,7 @@ impl Sessions {
         Ok((ended > 0).then_some(live))
     }
 
-    /// Ends the session of that public name; `false` when there is none.
+    /// Ends the session with that `session_ref`; `false` if there is none.
     pub async fn end_ref(&self, session_ref: &str, cause: EndCause) -> Result<bool, StoreError> {
         match self.stores.sessions.find_by_ref(session_ref).await? {
             Some(row) => Ok(self.end_rows(vec![row], cause, None).await? > 0),
@@ -43,12 +43,12 @@ impl Sessions {
         }
     }
 
-    /// Ends every session that a list is of; how many ended, without those that these had started.
+    /// Ends all selected sessions, and returns how many, not counting their child sessions.
     pub async fn end_all(&self, select: &Select, cause: EndCause) -> Result<u64, StoreError> {
         let mut all = 0;
         loop {
             let rows = self.stores.sessions.list(select, BATCH).await?;
-            // Whatever is listed is gone afterwards, by this process or by another.
+            // Everything listed is removed afterwards, by this process or by another, so the next list differs.
             let last = rows.len() < BATCH as usize;
             all += self.end_rows(rows, cause, None).await?;
             if last {
@@ -57,7 +57,7 @@ impl Sessions {
         }
     }
 
-    /// The event log tells of a session's end, which another process may have brought.
+    /// Called for each end in the event log, which another process may have caused.
     pub(crate) fn hear_of_end(&self, session_ref: &str, runtime: &str, cause: EndCause) {
         self.memory.keep_runtime(session_ref, runtime);
         if let Some(id) = self.memory.ended_elsewhere(session_ref, cause) {
@@ -65,18 +65,18 @@ impl Sessions {
         }
     }
 
-    /// Other processes may have ended any session: nothing in memory counts any more.
+    /// Invalidates the cache: other processes may have ended any session.
     pub(crate) fn hear_of_anything(&self) {
         self.memory.forget_live();
     }
 
-    /// Rings when this process has added to the event log.
+    /// Notified when this process has appended to the event log.
     pub(crate) fn news(&self) -> Arc<Notify> {
         self.news.clone()
     }
 
-    /// Ends these, then those that they had started, and so on. Each row is removed by one process only,
-    /// so this comes to an end on any data.
+    /// Ends these sessions and all their descendants. Each row is removed by one process only, so this terminates even
+    /// if rows form a cycle.
     pub(super) async fn end_rows(
         &self,
         rows: Vec<SessionRow>,
@@ -115,7 +115,7 @@ impl Sessions {
         Ok(first)
     }
 
-    /// Those that have ended here and now.
+    /// Removes these sessions, and returns those that this call removed.
     async fn end_each(
         &self,
         endings: Vec<Ending>,
@@ -124,13 +124,13 @@ impl Sessions {
         if endings.is_empty() {
             return Ok(Vec::new());
         }
-        // First, so that from here on nobody is let in, whatever the store does next; but those that may
-        // have been active meanwhile only when they have ended.
+        // Marked first, so that requests are rejected whatever the store does next. A session that ends by time may
+        // have been active meanwhile: it is marked only after the store has removed it.
         let sure = |ending: &&Ending| ending.only_if_over_at_ms.is_none();
         for ending in endings.iter().filter(sure) {
             self.memory.ended(ending.id_hash, cause_of(ending));
         }
-        // Whoever reads of its children's ends may be quicker than who hears of its own.
+        // Before the removal: a reader of the log may see a child's end before this process has handled the parent's.
         for row in rows {
             self.memory.keep_runtime(&row.session_ref, &row.runtime);
         }
@@ -162,19 +162,19 @@ impl Sessions {
     }
 }
 
-/// Events of an end always have one.
+/// The cause of an ending; its event always has one.
 fn cause_of(ending: &Ending) -> EndCause {
     ending.event.cause.unwrap_or(EndCause::Other)
 }
 
-/// Does the work although whoever asked for it goes away: a client that hangs up must leave no session half ended,
-/// and none that its user thinks over. What goes on so takes a few calls of the store, each with its time limit.
+/// Runs the work in a task of its own, so that it completes although the client disconnects. Otherwise sessions could
+/// be left half ended, or active although the user logged out. The work is a few store calls, each with a timeout.
 pub async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     match tokio::spawn(work).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime ends, and whoever waits with it.
+            // The runtime shuts down, and the caller with it.
             Err(_) => std::future::pending().await,
         },
     }
@@ -187,14 +187,14 @@ mod tests {
     use tokio::sync::oneshot;
 
     #[tokio::test]
-    async fn work_goes_on_when_nobody_waits_for_it_any_more() {
+    async fn detached_work_completes_although_its_caller_is_dropped() {
         let (begin, begun) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel();
         let work = to_the_end(async move {
             begun.await.unwrap();
             end.send(7).unwrap();
         });
-        assert!(work.now_or_never().is_none(), "given up");
+        assert!(work.now_or_never().is_none(), "completed too early");
         begin.send(()).unwrap();
         assert_eq!(ended.await, Ok(7));
         assert_eq!(to_the_end(async { 8 }).await, 8);

@@ -1,5 +1,5 @@
-//! Families (S29..S33): a session starts child sessions, on this runtime or on another; a child completes
-//! and its parent hears of it; whoever is over takes those with him that he has led to.
+//! Child sessions. An active session starts child sessions, on this runtime or on another; a child completes with a
+//! result for its parent; the end of a session ends its descendants. Decides who may do so, and knows nothing of HTTP.
 
 use super::known::Known;
 use super::{LiveSession, Sessions, millis, store_down};
@@ -12,39 +12,38 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Generations below a login at the most (S33).
+/// Maximum number of generations below a login.
 const MAX_DEPTH: usize = 8;
 
-/// The claims of a session besides our own, as JSON, in bytes at the most: the token with them fits into a
-/// header.
+/// Maximum size of a session's additional claims, in bytes of JSON: the token must fit into a header.
 pub const MAX_CLAIMS_BYTES: usize = 8 * 1024;
 
-/// A child session that is to be.
+/// The input for a new child session.
 #[derive(Clone, Debug)]
 pub struct NewChild {
-    /// The runtime that it is for.
+    /// The runtime that the child session is for.
     pub runtime: String,
-    /// `None`: as configured.
+    /// `None`: the configured one.
     pub idle_timeout: Option<Duration>,
-    /// Further claims of the token, besides those of the parent.
+    /// Additional claims of the token, added to those of the parent.
     pub claims: Map<String, Value>,
 }
 
-/// Why a family stays as it is.
+/// Why a child session is not started or completed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FamilyError {
-    /// None of that name lives, or one that led to it does not.
+    /// No active session has that name, or one of its ancestors is not active.
     NoSuchSession,
-    /// Neither the session nor any that led to it is the runtime's.
+    /// Neither the session nor any ancestor belongs to the runtime.
     Foreign,
     TooDeep,
-    /// Its row says that the session has led to itself.
+    /// The session is its own ancestor in the store.
     Cycle,
-    /// The claims are more than fit, with those of the parent.
+    /// Together with the parent's, the claims exceed [`MAX_CLAIMS_BYTES`].
     TooManyClaims,
-    /// It was no session that started it, but a login.
+    /// The session is one of a login, not a child session.
     NoChild,
-    /// The store or the service failed.
+    /// The store is unavailable, or the service failed.
     Refused(Refusal),
 }
 
@@ -55,8 +54,8 @@ impl From<StoreError> for FamilyError {
 }
 
 impl Sessions {
-    /// Starts a child of a session, which counts as activity of that. Account and roles travel with it; it
-    /// ends when its parent does, or before. `runtime` is who asks, `None` for an operator.
+    /// Starts a child session, which counts as activity of the parent. The child has the parent's account and roles,
+    /// and ends when the parent ends, or before. `runtime` is the caller, `None` for an operator.
     pub async fn start_child(
         &self,
         parent_ref: &str,
@@ -79,7 +78,7 @@ impl Sessions {
         let event = self.event(&row, EventKind::Created);
         let live = self.keep(&row, None, event).await;
         let live = live.map_err(FamilyError::Refused)?;
-        // Whoever ended the parent meanwhile did not know of this child.
+        // If another process ended the parent meanwhile, it did not know of this child.
         if self.stores.sessions.find(&parent.id_hash).await?.is_none() {
             self.end_rows(vec![row], EndCause::ParentEnded, None)
                 .await?;
@@ -96,7 +95,7 @@ impl Sessions {
         Ok((id, live))
     }
 
-    /// A child session has done what it was for: it ends, and the log tells its parent the result (S30).
+    /// Ends a child session with a result, which the event log delivers to its parent.
     pub async fn complete(
         &self,
         child_ref: &str,
@@ -128,7 +127,7 @@ impl Sessions {
                 parent = parent.session_ref,
                 parent_idle_timeout_s = parent.idle_timeout_ms / 1000,
                 child_idle_timeout_s = idle_timeout_ms / 1000,
-                "a child session has another idle timeout than its parent"
+                "the idle timeout of a child session differs from its parent's"
             );
         }
         let absolute_expiry_ms = now_ms.saturating_add(self.absolute_timeout_ms);
@@ -149,7 +148,7 @@ impl Sessions {
             runtime: new.runtime,
             state: SessionState::Active,
             claims,
-            // Where the account is from; the logout at the provider is the login's alone.
+            // Identifies the account. Only the session of the login can log out at the provider.
             provider: parent.provider.as_ref().map(|link| ProviderLink {
                 logout_hint: None,
                 ..link.clone()
@@ -157,7 +156,7 @@ impl Sessions {
         }
     }
 
-    /// The session of that public name and those that led to it, as the store has them now.
+    /// The session of that name and its ancestors, as they are in the store now.
     async fn living_family(
         &self,
         session_ref: &str,
@@ -168,7 +167,7 @@ impl Sessions {
         if leads_to_itself(&row) {
             tracing::error!(
                 session = row.session_ref,
-                "the family of a session is a circle"
+                "the ancestors of a session contain a cycle"
             );
             return Err(FamilyError::Cycle);
         }

@@ -1,5 +1,5 @@
-//! The key that signs the engines' tokens: read once, checked, and named. Its public half goes to
-//! `/.well-known/jwks.json`; a shared secret has none.
+//! The key that signs tokens for engines: parsed once, checked, and named by a `kid`. The public half is published at
+//! `/.well-known/jwks.json`; a shared secret has none. Does not read files or environment variables.
 
 use crate::config::Algorithm;
 use crate::core::secret::Secret;
@@ -11,10 +11,11 @@ use jsonwebtoken::{DecodingKey, EncodingKey, Header};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// RFC 7518 section 3.2: a key of the hash's size or larger for HS256.
+/// For HS256 at least the size of the hash:
+/// [RFC 7518, section 3.2](https://www.rfc-editor.org/rfc/rfc7518#section-3.2).
 pub const MIN_HS256_BYTES: usize = 32;
 
-/// Why a key cannot sign. Says nothing of the key itself.
+/// Why a key cannot sign. Contains no part of the key.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     #[error("an HS256 secret needs {MIN_HS256_BYTES} bytes or more, this one has {0}")]
@@ -23,20 +24,21 @@ pub enum KeyError {
     NotAKey(&'static str),
 }
 
-/// A key ready to sign, with its name and its public half.
+/// A key that can sign, with its `kid` and its public half.
 pub struct SigningKey {
-    /// The header of every token.
+    /// The header of every token signed with this key.
     pub header: Header,
-    /// What signs.
+    /// Signs tokens.
     pub key: EncodingKey,
-    /// What verifies.
+    /// Verifies tokens.
     pub verifying: DecodingKey,
-    /// The public half as a JWK, for asymmetric keys.
+    /// The public half as a JWK. `None` for a shared secret.
     pub public: Option<Value>,
 }
 
 impl SigningKey {
-    /// Checks the key by signing with it. Without a `kid` it is named after its thumbprint (RFC 7638).
+    /// Parses the key, and checks it by signing. The default `kid` is its thumbprint
+    /// ([RFC 7638](https://www.rfc-editor.org/rfc/rfc7638)), or for a shared secret a MAC made with it.
     pub fn new(algorithm: Algorithm, key: &Secret, kid: Option<&str>) -> Result<Self, KeyError> {
         let text = key.reveal().as_bytes();
         let not_a_key = |_| KeyError::NotAKey(name(algorithm));
@@ -88,7 +90,7 @@ impl SigningKey {
         })
     }
 
-    /// The key's name.
+    /// The key's `kid`.
     #[must_use]
     pub fn kid(&self) -> &str {
         self.header.kid.as_deref().unwrap_or_default()
@@ -104,7 +106,7 @@ const fn name(algorithm: Algorithm) -> &'static str {
     }
 }
 
-/// Names a shared secret without telling more of it than any signature does.
+/// The `kid` of a shared secret. As a MAC it reveals no more of the secret than any signature does.
 fn secret_name(secret: &[u8]) -> String {
     let tag = Hmac::<Sha256>::new_from_slice(secret)
         .map(|mac| mac.chain_update(b"berth kid").finalize().into_bytes())
@@ -112,7 +114,9 @@ fn secret_name(secret: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(tag.iter().copied().take(9).collect::<Vec<_>>())
 }
 
-/// RFC 7638, and RFC 8037 appendix A.3 for Ed25519: SHA-256 over the required members in order.
+/// The JWK thumbprint: SHA-256 over the required members in lexicographic order
+/// ([RFC 7638](https://www.rfc-editor.org/rfc/rfc7638), and for Ed25519
+/// [RFC 8037, appendix A.3](https://www.rfc-editor.org/rfc/rfc8037#appendix-A.3)).
 fn thumbprint(jwk: &Jwk) -> Option<String> {
     let members = match &jwk.algorithm {
         AlgorithmParameters::RSA(p) => json!({"e": p.e, "kty": "RSA", "n": p.n}),

@@ -1,5 +1,5 @@
-//! What is known of sessions between two looks into the store: those that live, and those that have just
-//! ended and must not come back.
+//! The cache of sessions: active ones, so that most requests need no store, and recently ended ones, so that a
+//! stale row cannot make them active again. Knows no store; others decide when to read and invalidate.
 
 use super::activity::{Activity, write_interval_ms};
 use crate::sessions::server_keys::ServerKeys;
@@ -11,61 +11,61 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Sessions looked up and kept in memory for `session.cache`.
+/// Maximum number of sessions in each cache. `session.cache` limits how long an active one stays.
 const CACHED_SESSIONS: u64 = 100_000;
-/// How long beyond the cache an ended session is remembered, so that a look-up that was under way when it ended
-/// cannot bring it back.
+/// How much longer than an active session an ended one is remembered, so that a store read that was in progress
+/// when the session ended cannot make it active again.
 const ENDED_MEMORY: Duration = Duration::from_secs(60);
-/// How long the id behind a public name is remembered after it was last of use.
+/// How long the id behind a `session_ref` is remembered after its last use.
 const NAME_MEMORY: Duration = Duration::from_secs(600);
-/// How long it is remembered which runtime a session had that has ended: readers of the event log may be behind.
+/// How long the runtime of an ended session is remembered. Readers of the event log may lag behind.
 const RUNTIME_MEMORY: Duration = Duration::from_secs(3600);
 
-/// A session that lives, as of the moment it was resolved.
+/// An active session, as of the moment it was resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LiveSession {
     /// The account's name: `sub` of the token.
     pub account: String,
     /// The account's roles at login.
     pub roles: Vec<String>,
-    /// A salted hash of the session: the only name of it for logs, metrics and gateways.
+    /// A keyed hash of the session's id: its only name in logs, metrics and at gateways.
     pub session_ref: String,
     /// Unix seconds of the login.
     pub created_at: u64,
-    /// Unix seconds: the absolute end of the session.
+    /// Unix seconds of the absolute expiry.
     pub expires_at: u64,
-    /// Further claims of the token.
+    /// Additional claims of the token.
     pub claims: Map<String, Value>,
     /// Which runtime created the session.
     pub runtime: String,
-    /// The session that started this one.
+    /// The parent session.
     pub parent_ref: Option<String>,
     /// The identity provider's session behind this one.
     pub provider: Option<ProviderLink>,
 }
 
-/// How long a session has left, in whole seconds.
+/// The remaining time of a session, in whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remaining {
-    /// Until it ends for want of activity.
+    /// Until it expires if there is no more activity.
     pub idle_s: u64,
-    /// Until it ends whatever happens.
+    /// Until its absolute expiry.
     pub absolute_s: u64,
 }
 
-/// A session in memory.
+/// A session in the cache.
 pub(super) struct Known {
     pub(super) live: Arc<LiveSession>,
     pub(super) ancestors: Vec<IdHash>,
     idle_timeout_ms: u64,
     absolute_expiry_ms: u64,
     last_seen_ms: AtomicU64,
-    /// The activity that the store knows of, or soon will.
+    /// The latest activity that the store has, or that is about to be written.
     stored_ms: AtomicU64,
 }
 
 impl Known {
-    /// Of a row, and of activity that the store does not know yet.
+    /// Combines a row with activity that has not been written to the store yet.
     pub(super) fn new(row: SessionRow, keys: &ServerKeys, activity: &Activity) -> Self {
         let unwritten = activity.latest(&row.id_hash).unwrap_or(0);
         Self {
@@ -78,14 +78,14 @@ impl Known {
         }
     }
 
-    /// Milliseconds until the idle and the absolute end, if neither has come.
+    /// Milliseconds until the idle and the absolute expiry; `None` if either has passed.
     pub(super) fn remaining_ms(&self, now_ms: u64) -> Option<(u64, u64)> {
         let idle_end = self.last_seen_ms().saturating_add(self.idle_timeout_ms);
         let left = |end: u64| end.checked_sub(now_ms).filter(|left| *left > 0);
         Some((left(idle_end)?, left(self.absolute_expiry_ms)?))
     }
 
-    /// When it ends if nothing more happens, in milliseconds since the Unix epoch.
+    /// When it expires if there is no more activity, in milliseconds since the Unix epoch.
     pub(super) fn ends_at_ms(&self) -> u64 {
         let idle_end = self.last_seen_ms().saturating_add(self.idle_timeout_ms);
         idle_end.min(self.absolute_expiry_ms)
@@ -96,12 +96,13 @@ impl Known {
         self.last_seen_ms.load(Ordering::Relaxed)
     }
 
-    /// The session was active; `true` when that is news.
+    /// Records activity; `true` if it is later than the activity recorded before.
     pub(super) fn seen(&self, now_ms: u64) -> bool {
         self.last_seen_ms.fetch_max(now_ms, Ordering::Relaxed) < now_ms
     }
 
-    /// When the store should know of activity now: at once when what it knows is old (S5).
+    /// When the store must have this activity: immediately if what it has is older than the write interval, so
+    /// that other replicas do not take the session for expired.
     pub(super) fn due_ms(&self, now_ms: u64) -> u64 {
         let stored = self.stored_ms.load(Ordering::Relaxed);
         let due = stored.saturating_add(write_interval_ms(self.idle_timeout_ms));
@@ -112,7 +113,7 @@ impl Known {
     }
 }
 
-/// What the rest of the service may know of a row.
+/// The part of a row that the rest of the service may use.
 pub(super) fn live_session(row: &SessionRow, keys: &ServerKeys) -> LiveSession {
     LiveSession {
         session_ref: row.session_ref.clone(),
@@ -127,21 +128,22 @@ pub(super) fn live_session(row: &SessionRow, keys: &ServerKeys) -> LiveSession {
     }
 }
 
-/// The sessions in memory.
+/// The caches of sessions.
 pub(super) struct Memory {
     live: Cache<IdHash, Arc<Known>>,
-    /// For activity only: what is known here may be old, and lets nobody in.
+    /// For recording activity only: an entry may be stale and must not authenticate a request.
     by_ref: Cache<String, (IdHash, Arc<Known>)>,
-    /// Why they ended.
+    /// The end cause by id.
     ended: Cache<IdHash, EndCause>,
-    /// The same by their public names, as the event log tells it: what other processes ended need not be known here.
+    /// The end cause by `session_ref`, from the event log: a session that another process ended need not be cached
+    /// here by id.
     ended_elsewhere: Cache<String, EndCause>,
-    /// By the public names of those that have ended.
+    /// The runtime of ended sessions, by `session_ref`.
     runtimes: Cache<String, String>,
 }
 
 impl Memory {
-    /// Keeps a session for `keep`.
+    /// Keeps active sessions for `keep`.
     pub(super) fn new(keep: Duration) -> Self {
         Self {
             live: Cache::builder()
@@ -175,56 +177,56 @@ impl Memory {
         self.live.insert(id, known.clone());
         let name = known.live.session_ref.clone();
         self.by_ref.insert(name.clone(), (id, known.clone()));
-        // The row may be older than what another process has told.
+        // Another process may have ended the session after the row was read.
         if let Some(cause) = self.ended_elsewhere.get(&name) {
             self.ended(id, cause);
         }
     }
 
-    /// From here on the session is not let in, whatever the store says.
+    /// From here on the session is rejected, whatever the store returns.
     pub(super) fn ended(&self, id: IdHash, cause: EndCause) {
         self.ended.insert(id, cause);
         self.live.invalidate(&id);
     }
 
-    /// As [`Self::ended`], of a session that another process has ended; its id, if that is known here.
+    /// As [`Self::mark_ended`], for a session that another process has ended. Returns its id, if it is cached.
     pub(super) fn ended_elsewhere(&self, session_ref: &str, cause: EndCause) -> Option<IdHash> {
-        // First, so that a look-up that is under way finds it.
+        // First, so that a concurrent lookup finds it.
         self.ended_elsewhere.insert(session_ref.to_owned(), cause);
         let id = self.id_of(session_ref)?;
         self.ended(id, cause);
         Some(id)
     }
 
-    /// Its runtime is asked for longer than it lives: its children's ends are told after its own.
+    /// Remembers the runtime beyond the session's end, because the events of its child sessions follow its own.
     pub(super) fn keep_runtime(&self, session_ref: &str, runtime: &str) {
         let (session_ref, runtime) = (session_ref.to_owned(), runtime.to_owned());
         self.runtimes.insert(session_ref, runtime);
     }
 
-    /// Which runtime has or had a session; `None` when that is not in memory.
+    /// The runtime of an active or ended session; `None` if it is not cached.
     pub(super) fn runtime_of(&self, session_ref: &str) -> Option<String> {
         let known = self.by_ref.get(session_ref);
         let known = known.map(|(_, known)| known.live.runtime.clone());
         known.or_else(|| self.runtimes.get(session_ref))
     }
 
-    /// It had not ended after all.
+    /// Reverts [`Self::mark_ended`]: the store did not remove the session.
     pub(super) fn not_ended(&self, id: &IdHash) {
         self.ended.invalidate(id);
     }
 
-    /// Whatever lives has to be looked up again.
+    /// Makes the next request of each session read the store.
     pub(super) fn forget_live(&self) {
         self.live.invalidate_all();
     }
 
-    /// Why it has ended, if it has.
+    /// The cause if the session has ended.
     pub(super) fn has_ended(&self, id: &IdHash) -> Option<EndCause> {
         self.ended.get(id)
     }
 
-    /// The same of a session that perhaps another process has ended, and that need not be known here.
+    /// As [`Self::end_cause`], and also for sessions that another process has ended or whose id is not known here.
     pub(super) fn has_ended_anywhere(
         &self,
         id: Option<&IdHash>,
@@ -234,12 +236,12 @@ impl Memory {
         here.or_else(|| self.ended_elsewhere.get(session_ref))
     }
 
-    /// The id of a session that was in memory a while ago.
+    /// The id of a session that was cached recently.
     pub(super) fn id_of(&self, session_ref: &str) -> Option<IdHash> {
         self.by_ref.get(session_ref).map(|(id, _)| id)
     }
 
-    /// A session that was in memory a while ago: good for activity, for nothing else.
+    /// A session that was cached recently. For recording activity only: it may be stale.
     pub(super) fn named(&self, session_ref: &str) -> Option<(IdHash, Arc<Known>)> {
         self.by_ref.get(session_ref)
     }

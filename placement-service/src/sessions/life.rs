@@ -1,5 +1,5 @@
-//! Whether a session lives and until when, and that it was active, for those who know it by its public name
-//! only: the gateways that have its streams.
+//! The status of a session by its `session_ref`, and activity recorded by it. For gateways, which never learn the
+//! session's id. Does not authenticate anyone.
 
 use super::known::Known;
 use super::{LiveSession, Sessions};
@@ -8,24 +8,24 @@ use berth_store::session_id::IdHash;
 use berth_store::{EndCause, StoreError};
 use std::sync::Arc;
 
-/// What is known of a session by its public name.
+/// The status of what a `session_ref` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
-    /// It lives, and ends then if nothing more happens. Milliseconds since the Unix epoch.
+    /// Active. It expires at this time if there is no more activity. Milliseconds since the Unix epoch.
     Until(u64),
-    /// It has run out of time, and is about to be ended.
+    /// Expired, and about to be ended.
     Over,
-    /// It has ended; why, as far as that is remembered.
+    /// Ended. The cause, if it is still remembered.
     Ended(Option<EndCause>),
-    /// The name is a token's that belongs to no session.
+    /// The name is that of a bearer token without a session.
     Token,
 }
 
 impl Sessions {
-    /// Whether a session lives. Not an activity. A session that has run out of time is ended soon.
+    /// The status of a session. Does not count as activity. An expired session is queued, so that it ends soon.
     ///
     /// # Errors
-    /// When the store does not answer, or sessions are kept by somebody else.
+    /// When the store is unavailable, or another login service owns the sessions.
     pub async fn life(&self, session_ref: &str) -> Result<Life, StoreError> {
         if is_token_ref(session_ref) {
             return Ok(Life::Token);
@@ -52,7 +52,7 @@ impl Sessions {
             };
             life = match (life, of_ancestor) {
                 (Life::Until(own), Life::Until(theirs)) => Life::Until(own.min(theirs)),
-                // Its end takes this one along.
+                // The end of the ancestor ends this session too.
                 (Life::Until(_), Life::Ended(cause)) => Life::Ended(of_child(cause)),
                 (Life::Until(_), other) => other,
                 (own, _) => own,
@@ -61,7 +61,7 @@ impl Sessions {
         Ok(life)
     }
 
-    /// Whether a session that was resolved a moment ago still lives, as far as this process knows.
+    /// Whether a session that was resolved a moment ago is still active, as far as this process knows.
     #[must_use]
     pub fn still_lives(&self, session: &LiveSession) -> bool {
         let id = self.memory.id_of(&session.session_ref);
@@ -71,20 +71,21 @@ impl Sessions {
         ended.is_none()
     }
 
-    /// The session was active then, and those that led to it. Nothing when it is over, or no session.
+    /// Records activity of the session and its ancestors at that time. Does nothing if the session has ended or the
+    /// name is not a session's.
     ///
     /// # Errors
-    /// When the store does not answer: it has to be said again.
+    /// When the store is unavailable: the caller must retry.
     pub async fn was_active(&self, session_ref: &str, seen_ms: u64) -> Result<(), StoreError> {
         if is_token_ref(session_ref) {
             return Ok(());
         }
         let named = self.memory.named(session_ref);
-        // It may have been active elsewhere.
+        // If it has expired according to the cache, another replica may have recorded later activity.
         let found = match named.filter(|(_, known)| known.remaining_ms(seen_ms).is_some()) {
             Some(found) => Some(found),
             None => match self.by_name(session_ref).await {
-                // Whoever keeps the sessions knows by other means.
+                // The login service that owns the sessions tracks activity itself.
                 Err(StoreError::ReadOnly) => None,
                 found => found?,
             },
@@ -108,7 +109,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// `false` when it is over: what comes too late brings nothing back.
+    /// `false` when the session has ended or expired: late activity does not make it active again.
     fn note_active(&self, id: IdHash, known: &Known, seen_ms: u64) -> bool {
         if self.memory.has_ended(&id).is_some() {
             return false;
@@ -118,7 +119,7 @@ impl Sessions {
             return false;
         }
         self.note(id, known, seen_ms);
-        // What is known by name may be older than what lets somebody in.
+        // The entry by `session_ref` may be older than the entry that authenticates requests.
         if let Some(current) = self.memory.get(&id) {
             current.seen(seen_ms);
         }
@@ -142,7 +143,7 @@ impl Sessions {
     }
 }
 
-/// Why a session ends whose ancestor has ended.
+/// The end cause of a session whose ancestor has ended.
 fn of_child(cause: Option<EndCause>) -> Option<EndCause> {
     let by_time = cause.filter(|cause| cause.is_by_time());
     by_time.or(Some(EndCause::ParentEnded))
@@ -156,7 +157,7 @@ mod tests {
     use berth_store::SessionStore;
 
     #[tokio::test]
-    async fn activity_by_name_keeps_a_session_and_brings_none_back() {
+    async fn activity_by_ref_extends_an_active_session_and_revives_no_ended_one() {
         let w = world().await;
         let (id, live) = w.sessions.begin(demo()).await.unwrap();
         let begun = w.clock.now_ms();
@@ -166,7 +167,7 @@ mod tests {
             .was_active(&live.session_ref, seen)
             .await
             .unwrap();
-        // Told late, and again.
+        // Late reports change nothing.
         w.sessions
             .was_active(&live.session_ref, begun + MINUTE_MS)
             .await
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn why_a_session_ended_is_known_wherever_it_ended() {
+    async fn the_end_cause_is_known_on_the_replica_that_ended_it_and_on_others() {
         let w = world().await;
         let (_, live) = w.sessions.begin(demo()).await.unwrap();
         let (name, again) = (&live.session_ref, EndCause::LoginAgain);
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_is_known_by_its_name_after_a_restart_and_a_token_is_none() {
+    async fn the_status_is_found_by_ref_after_a_restart_and_a_token_is_not_a_session() {
         let w = world().await;
         let (id, live) = w.sessions.begin(demo()).await.unwrap();
         let again = crate::sessions::tests::start(&w.store, &w.clock, Default::default()).await;

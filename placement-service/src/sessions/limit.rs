@@ -1,5 +1,5 @@
-//! Beginning a session, and how many an account may have at once (S25): sessions of logins count, what these
-//! have started does not.
+//! Creates sessions, and limits how many an account may have at once. Only sessions of logins count, not their
+//! child sessions. Knows nothing of credentials.
 
 use super::{NewSession, Sessions, store_down};
 use crate::config::OnLimit;
@@ -13,11 +13,11 @@ use berth_store::{
 };
 use std::sync::Arc;
 
-/// How often room is made for one session: others may be quicker to take it.
+/// How often a session is ended to make room for a new one: concurrent logins may take the free place.
 const TRIES: u32 = 100;
 
 impl Sessions {
-    /// Begins a session under a fresh id (S7). The id is for the browser alone.
+    /// Creates a session under a new random id, which prevents session fixation. Only the browser may receive the id.
     pub async fn begin(&self, new: NewSession) -> Result<(SessionId, Arc<LiveSession>), Refusal> {
         let id = SessionId::fresh();
         let now_ms = self.clock.now_ms();
@@ -60,8 +60,8 @@ impl Sessions {
         Err(Reason::TooManySessions.into())
     }
 
-    /// Ends one session of an account that has as many as it may; `false` when none is to end. The one that
-    /// the browser had before ends in any case.
+    /// Ends one session of an account that has reached its limit; `false` if the limit allows none to be ended. The
+    /// session that the browser had before is ended first, whatever `on_limit` says.
     async fn make_room(&self, account: &str, previous: Option<&str>) -> Result<bool, StoreError> {
         if let Some(previous) = previous
             && self.end_ref(previous, EndCause::LoginAgain).await?
@@ -79,11 +79,11 @@ impl Sessions {
             self.end_rows(vec![oldest], EndCause::SessionLimit, None)
                 .await?;
         }
-        // If it has ended meanwhile there is room all the same.
+        // If the oldest has ended meanwhile, there is room too.
         Ok(true)
     }
 
-    /// Keeps a new session and says so.
+    /// Stores a new session together with its event, and notifies followers of the log.
     pub(super) async fn keep(
         &self,
         row: &SessionRow,

@@ -1,4 +1,4 @@
-//! What an operator sees of sessions: everything but what would let him use them.
+//! Sessions as operators see them: without anything that could authenticate as the user. Changes nothing.
 
 use super::Sessions;
 use super::known::Known;
@@ -6,12 +6,12 @@ use berth_store::{Select, SessionRow, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// The most sessions in one list.
+/// Maximum number of sessions in one list.
 const MAX_LISTED: u32 = 1000;
-/// When every session is over: the latest time that all stores can hold.
+/// A time at which every session has expired, and the latest that all stores can represent.
 const END_OF_TIME_MS: u64 = i64::MAX as u64;
 
-/// One session that lives.
+/// An active session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Session)]
 pub struct Overview {
@@ -20,17 +20,17 @@ pub struct Overview {
     pub roles: Vec<String>,
     /// Unix seconds.
     pub created_at: u64,
-    /// Unix seconds; the store learns of activity now and then only.
+    /// Unix seconds. Behind by up to the write interval, as activity is written to the store only from time to time.
     pub last_seen_at: u64,
-    /// Seconds until the session ends for want of activity.
+    /// Seconds until the session expires if there is no more activity.
     pub idle_remaining_s: u64,
-    /// Seconds until it ends whatever happens.
+    /// Seconds until its absolute expiry.
     pub absolute_remaining_s: u64,
-    /// Which runtime has it.
+    /// The runtime that the session belongs to.
     pub runtime: String,
-    /// The session that started this one.
+    /// The parent session.
     pub parent_ref: Option<String>,
-    /// The identity provider that it came from, by its name in the configuration.
+    /// The identity provider of its login, by its name in the configuration.
     pub provider: Option<String>,
 }
 
@@ -39,12 +39,12 @@ pub struct Overview {
 #[schema(as = Sessions)]
 pub struct Listed {
     pub sessions: Vec<Overview>,
-    /// There are more than one list takes.
+    /// There are more sessions than fit into one list.
     pub more: bool,
 }
 
 impl Sessions {
-    /// Which runtime has a session, or had it a while ago: that never changes. `None` when it is long over.
+    /// The runtime of an active or recently ended session, which never changes. `None` if it ended long ago.
     pub async fn runtime_of(&self, session_ref: &str) -> Result<Option<String>, StoreError> {
         if let Some(runtime) = self.memory.runtime_of(session_ref) {
             return Ok(Some(runtime));
@@ -53,7 +53,7 @@ impl Sessions {
         Ok(row.map(|row| row.runtime))
     }
 
-    /// The sessions of an account, or of all.
+    /// The active sessions of an account, or of all accounts.
     pub async fn list(&self, account: Option<&str>) -> Result<Listed, StoreError> {
         let select = account.map_or(Select::OverAt(END_OF_TIME_MS), |account| {
             Select::Account(account.to_owned())
@@ -67,7 +67,7 @@ impl Sessions {
         })
     }
 
-    /// The session of that public name, if it lives.
+    /// The session with that `session_ref`, if it is active.
     pub async fn show(&self, session_ref: &str) -> Result<Option<Overview>, StoreError> {
         let row = self.stores.sessions.find_by_ref(session_ref).await?;
         Ok(row.and_then(|row| self.overview(row)))

@@ -1,5 +1,5 @@
-//! Sessions that somebody found to have run out of time, by a request or by a stream that is open: they end
-//! properly within a second or two, with an event, instead of waiting for the sweep (S13, S31).
+//! The queue of sessions that a request or an open stream found expired. They end within a second or two, with an
+//! event, instead of waiting for the next periodic removal. Knows neither requests nor streams.
 
 use super::Sessions;
 use berth_store::StoreError;
@@ -9,17 +9,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
-/// How often they are looked at.
+/// How often the queue is processed.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// Sessions remembered; the sweep finds the others.
+/// Maximum length of the queue. The periodic removal of expired sessions finds the rest.
 const MAX: usize = 10_000;
 
-/// Those that are to be looked at.
+/// Ids of sessions to check.
 #[derive(Default)]
 pub(super) struct Overdue(Mutex<HashSet<IdHash>>);
 
 impl Overdue {
-    /// This session has run out of time, as far as is known.
+    /// Adds a session that has expired as far as this process knows.
     pub(super) fn note(&self, id: IdHash) {
         let mut ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if ids.len() < MAX {
@@ -33,27 +33,27 @@ impl Overdue {
     }
 }
 
-/// In every replica: a session ends once, whoever looks.
+/// Runs in every replica: the store removes a session once, so only one replica ends it.
 pub(super) async fn end_for_ever(sessions: Arc<Sessions>) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         if let Err(error) = sessions.end_overdue().await {
-            tracing::debug!(%error, "sessions that are over were not ended");
+            tracing::debug!(%error, "expired sessions were not ended");
         }
     }
 }
 
 impl Sessions {
-    /// Ends those that are surely over by now; looks at the others again.
+    /// Ends queued sessions that are past the expiry cutoff. Expired ones within the grace period stay queued.
     pub(super) async fn end_overdue(&self) -> Result<(), StoreError> {
         let ids = self.overdue.take();
         let mut over = Vec::new();
         for (n, id) in ids.iter().enumerate() {
             let row = match self.stores.sessions.find(id).await {
                 Ok(Some(row)) => row,
-                // Ended meanwhile, or nothing that could be ended here.
+                // It has ended meanwhile, or another login service owns it.
                 Ok(None) | Err(StoreError::ReadOnly) => continue,
                 Err(error) => {
                     ids.iter().skip(n).for_each(|id| self.overdue.note(*id));
@@ -82,7 +82,7 @@ mod tests {
     use berth_store::{EndCause, EventLog};
 
     #[tokio::test]
-    async fn a_session_that_is_found_to_be_over_ends_with_an_event() {
+    async fn a_session_found_expired_ends_with_an_event() {
         let w = world().await;
         let (id, live) = w.sessions.begin(demo()).await.unwrap();
         w.clock.advance_ms(30 * MINUTE_MS);
@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(expired, Reason::SessionExpired);
         w.sessions.end_overdue().await.unwrap();
         let none = w.store.events_after(1, 10).await.unwrap();
-        assert_eq!(none, [], "another replica may be about to say otherwise");
+        assert_eq!(none, [], "within the grace period of other replicas");
         w.clock.advance_ms(1_000);
         w.sessions.end_overdue().await.unwrap();
         let (_, event) = w.store.events_after(1, 10).await.unwrap().remove(0);
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_lost_while_the_store_is_down() {
+    async fn the_queue_is_kept_while_the_store_is_down() {
         let w = world().await;
         let (id, _) = w.sessions.begin(demo()).await.unwrap();
         w.clock.advance_ms(31 * MINUTE_MS);

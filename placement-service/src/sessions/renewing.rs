@@ -1,5 +1,5 @@
-//! "Stay signed in": activity that somebody asked for, so the store knows of it before the answer; but no more
-//! often than of any other activity (S5).
+//! Renewal of a session ("stay signed in"): activity on request. The store has it before the response, but is written
+//! no more often than for other activity.
 
 use super::activity::write_interval_ms;
 use super::known::{Known, Remaining};
@@ -11,15 +11,15 @@ use berth_store::{EventKind, SessionRow, StoreError};
 use std::sync::Arc;
 
 impl Sessions {
-    /// Counts as activity of the session that a cookie names, and of those that led to it (S12). Only the
-    /// idle time begins anew: the absolute end stays where it is. When the store has heard of activity just now,
-    /// this one is noted as that of a request is.
+    /// Records activity of the session that a cookie names and of its ancestors. Only the idle timeout starts over: the
+    /// absolute expiry stays. If the store was written within the write interval, the activity is only buffered, like
+    /// that of any request.
     ///
     /// # Errors
-    /// As for [`Self::resolve`]; a session that the store has lost meanwhile is unknown.
+    /// As for [`Self::resolve`]. A session that is no longer in the store is unknown.
     pub async fn renew(&self, cookie: &str) -> Result<(Arc<LiveSession>, Remaining), Refusal> {
         let (id, mut known) = self.lookup(cookie).await?;
-        // Memory may not know yet that another replica has ended it.
+        // Reads the store, since another replica may have ended the session.
         let row = self.stores.sessions.find(&id).await;
         let row = row
             .map_err(|e| store_down(&e))?
@@ -37,7 +37,7 @@ impl Sessions {
         Ok((known.live.clone(), remaining(&known, now_ms)?))
     }
 
-    /// Touches the session and those that led to it, and logs it; the session as the store has it then.
+    /// Touches the session and its ancestors in the store, and logs the renewal. Returns the row as it is then.
     async fn write_renewal(
         &self,
         mut row: SessionRow,
@@ -62,7 +62,7 @@ impl Sessions {
     }
 }
 
-/// What a session has left, in whole seconds; an error when it is over.
+/// The remaining time of a session, in whole seconds. An error if it has expired.
 pub(super) fn remaining(known: &Known, now_ms: u64) -> Result<Remaining, Refusal> {
     let (idle_ms, absolute_ms) = known.remaining_ms(now_ms).ok_or(Reason::SessionExpired)?;
     Ok(Remaining {
@@ -78,7 +78,7 @@ mod tests {
     use berth_store::{EventKind, EventLog, SessionStore};
 
     #[tokio::test]
-    async fn a_renewed_session_is_idle_from_now_and_the_store_knows_at_once() {
+    async fn a_renewal_restarts_the_idle_timeout_and_is_stored_immediately() {
         let w = world().await;
         let (id, live) = w.sessions.begin(demo()).await.unwrap();
         w.clock.advance_ms(29 * MINUTE_MS);
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_renewal_moves_the_absolute_end() {
+    async fn a_renewal_does_not_move_the_absolute_expiry() {
         let w = world().await;
         let (id, _) = w.sessions.begin(demo()).await.unwrap();
         for _ in 0..29 {
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn many_renewals_in_a_row_are_written_once() {
+    async fn renewals_are_written_once_per_interval() {
         let w = world().await;
         let (id, _) = w.sessions.begin(demo()).await.unwrap();
         w.clock.advance_ms(3 * MINUTE_MS);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_ended_is_not_renewed() {
+    async fn an_expired_session_is_not_renewed() {
         let w = world().await;
         let (id, _) = w.sessions.begin(demo()).await.unwrap();
         w.clock.advance_ms(30 * MINUTE_MS);

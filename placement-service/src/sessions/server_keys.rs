@@ -1,5 +1,5 @@
-//! Keys that the service makes for itself and shares between replicas through the store: what a
-//! session's public name, an anonymous id and the event log's name are derived with.
+//! Keys that the service generates and shares between replicas through the store, and what is derived from them: a
+//! session's public name, an anonymous id, and the event log's id.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,7 +11,7 @@ use hmac::{Hmac, Mac};
 use rand::Rng;
 use sha2::Sha256;
 
-/// The derivations that need a server key.
+/// The derivations from server keys.
 #[derive(Clone)]
 pub struct ServerKeys {
     session_ref: Hmac<Sha256>,
@@ -19,7 +19,7 @@ pub struct ServerKeys {
 }
 
 impl ServerKeys {
-    /// Fetches the keys, making them when the store is new.
+    /// Loads the keys. Creates them if the store is new.
     pub async fn load(store: &dyn Coordination) -> Result<Self, StoreError> {
         Ok(Self {
             session_ref: keyed(store, "session-ref").await?,
@@ -27,15 +27,15 @@ impl ServerKeys {
         })
     }
 
-    /// The name of a session for logs, metrics and gateways: 128 bits as base64url. It leads back to
-    /// neither the id nor its hash.
+    /// The public name of a session for logs, metrics and gateways: 128 bits as base64url. Neither the id nor its hash
+    /// can be derived from it.
     #[must_use]
     pub fn session_ref(&self, id: &IdHash) -> String {
         short(self.session_ref.clone().chain_update(id.0))
     }
 
-    /// The name of a token that belongs to no session, as [`Self::session_ref`] names those. All tokens of one
-    /// account begin alike: whoever knows the name only can count by account.
+    /// The public name of a token without a session, in the place of a `session_ref`. All tokens of an account share a
+    /// prefix, so that streams can be counted by account from their names alone.
     #[must_use]
     pub fn token_ref(&self, account: &str, token: &str) -> String {
         let keyed = |what: &[u8], text: &str| {
@@ -46,7 +46,7 @@ impl ServerKeys {
         format!("{TOKEN_PREFIX}{account}.{token}")
     }
 
-    /// The anonymous id that goes with a stale cookie: the same on every replica, every time (S18).
+    /// The anonymous id for a stale cookie: the same on every replica and every time.
     #[must_use]
     pub fn anonymous_id(&self, stale_cookie: &str) -> String {
         let mac = self.anonymous.clone().chain_update(b"anonymous");
@@ -55,7 +55,7 @@ impl ServerKeys {
     }
 }
 
-/// The name of the store's event log. A store that was lost and begun anew has another one.
+/// The id of the store's event log. A store that was lost and created again has another id.
 pub async fn log_id(store: &dyn Coordination) -> Result<LogId, StoreError> {
     let tag = keyed(store, "event-log").await?.finalize().into_bytes();
     let first = tag.first_chunk().copied().unwrap_or_default();
@@ -68,7 +68,7 @@ fn short(mac: Hmac<Sha256>) -> String {
     URL_SAFE_NO_PAD.encode(tag.iter().copied().take(16).collect::<Vec<_>>())
 }
 
-/// A key of this name as a MAC to begin with.
+/// The server key of that name, as an initialized MAC.
 pub(crate) async fn keyed(
     store: &dyn Coordination,
     name: &str,
@@ -86,7 +86,7 @@ mod tests {
     use berth_store::sqlite::SqliteStore;
 
     #[tokio::test]
-    async fn replicas_on_one_store_derive_the_same_and_others_do_not() {
+    async fn replicas_with_one_store_derive_the_same_names_and_others_do_not() {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&dir.path().join("a.db")).await.unwrap();
         let other = SqliteStore::open(&dir.path().join("b.db")).await.unwrap();
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_tokens_of_an_account_have_one_holder_and_a_session_is_its_own() {
+    async fn tokens_of_an_account_share_one_holder_and_a_session_is_its_own_holder() {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&dir.path().join("a.db")).await.unwrap();
         let keys = ServerKeys::load(&store).await.unwrap();

@@ -1,5 +1,5 @@
-//! What nobody asks for ends too: sessions that have run out of time, by one replica at a time (S11), and
-//! those that are left of a family whose head was lost (S31).
+//! Background removal of sessions: expired ones, by one replica at a time under a lease, and child sessions whose
+//! parent is gone. Decides when a session may be removed; how it ends is decided in `ending`.
 
 use super::activity::write_interval_ms;
 use super::{Sessions, overdue};
@@ -13,15 +13,15 @@ use tokio::time::{Interval, MissedTickBehavior};
 use uuid::Uuid;
 
 const LEASE: &str = "sweep";
-/// Beyond its end a session is left alone for this time at the most: another replica may be about to
-/// write that it was active, which it does at once for a session near its end.
+/// Maximum grace period: an expired session is not removed before it has passed. Another replica may be about to
+/// write later activity, which it does immediately for a session near its expiry.
 const GRACE_MS: u64 = 500;
 
-/// The tasks that sweep, reconcile, and end what somebody found to be over.
+/// The tasks that remove expired sessions, end orphaned child sessions, and process the expiry queue.
 pub struct Sweep([AbortHandle; 3]);
 
 impl Sweep {
-    /// From here on, until it is stopped or dropped.
+    /// Starts the tasks. They run until [`Self::stop`] or drop.
     #[must_use]
     pub fn start(sessions: &Arc<Sessions>, config: &Config) -> Self {
         let sweeper = Sweeper::new(sessions, config);
@@ -34,7 +34,7 @@ impl Sweep {
         ])
     }
 
-    /// No further step is begun.
+    /// Aborts the tasks at their next await point.
     pub fn stop(&self) {
         for task in &self.0 {
             task.abort();
@@ -56,7 +56,7 @@ fn ticks(every: Duration) -> Interval {
 
 struct Sweeper {
     sessions: Arc<Sessions>,
-    /// Names this process in the lease.
+    /// Identifies this process as the holder of the lease.
     holder: String,
     lease_ms: u64,
     batch: u32,
@@ -69,7 +69,7 @@ impl Sweeper {
         Self {
             sessions: sessions.clone(),
             holder: Uuid::new_v4().to_string(),
-            // The holder comes back before the lease lapses.
+            // Longer than the interval, so that the holder renews it before it expires.
             lease_ms: super::millis(interval * 3 / 2),
             batch: config.session.sweep.batch,
             keep_events: config.events.retention.into(),
@@ -83,8 +83,8 @@ impl Sweeper {
                 Ok(true) => SweepResult::Ok,
                 Ok(false) => SweepResult::NotLeader,
                 Err(error) => {
-                    tracing::warn!(%error, "the sweep of sessions was not finished");
-                    // Perhaps another replica can.
+                    tracing::warn!(%error, "removing expired sessions failed");
+                    // Releases the lease: another replica may succeed.
                     let _ = self.lease(0).await;
                     SweepResult::Failed
                 }
@@ -93,7 +93,7 @@ impl Sweeper {
         }
     }
 
-    /// `false` when another replica does it.
+    /// Removes all expired sessions, old events and used claims; `false` if another replica holds the lease.
     async fn sweep(&self) -> Result<bool, StoreError> {
         let sessions = &self.sessions;
         let store = sessions.stores.sessions.as_ref();
@@ -105,7 +105,7 @@ impl Sweeper {
             let rows = store.list(&over, self.batch).await?;
             let listed = rows.len();
             let ended = sessions.expire(rows).await?;
-            // None of a full batch: all of them were active meanwhile.
+            // If none of a full batch ended, all of them were active again: the same batch would be listed forever.
             if listed < self.batch as usize || ended == 0 {
                 break;
             }
@@ -123,24 +123,24 @@ impl Sweeper {
     }
 }
 
-/// In every replica: what has ended, has ended once, whoever looks.
+/// Runs in every replica: the store removes a session once, so only one replica ends it.
 async fn reconcile_for_ever(sessions: Arc<Sessions>, mut ticks: Interval) {
     loop {
         ticks.tick().await;
         if let Err(error) = sessions.reconcile().await {
-            tracing::warn!(%error, "families were not looked at");
+            tracing::warn!(%error, "ending orphaned child sessions failed");
         }
     }
 }
 
 impl Sessions {
-    /// Who was not active after this is over, on whichever replica.
+    /// A session whose expiry is before this time has expired on every replica, in milliseconds since the Unix epoch.
     pub(super) fn surely_over_ms(&self) -> u64 {
         let grace_ms = write_interval_ms(self.idle_timeout_ms).min(GRACE_MS);
         self.clock.now_ms().saturating_sub(grace_ms)
     }
 
-    /// Ends those that have still run out of time; how many.
+    /// Ends those rows that are still expired, and returns how many.
     pub(super) async fn expire(&self, rows: Vec<SessionRow>) -> Result<u64, StoreError> {
         let (idle, absolute): (Vec<_>, Vec<_>) = rows
             .into_iter()
@@ -152,18 +152,18 @@ impl Sessions {
         Ok(idle + absolute)
     }
 
-    /// Ends sessions whose parent is gone, and counts those that live.
+    /// Ends child sessions whose parent is gone, and counts active sessions.
     async fn reconcile(&self) -> Result<(), StoreError> {
         let ended = self
             .end_all(&Select::Orphans, EndCause::ParentEnded)
             .await?;
         if ended > 0 {
-            tracing::info!(ended, "sessions had lost their parent");
+            tracing::info!(ended, "ended child sessions without a parent");
         }
         let now_ms = self.clock.now_ms();
         match self.stores.sessions.count_live(now_ms).await {
             Ok(live) => self.metrics.sessions_active(live),
-            // They are somebody else's, and cannot be counted.
+            // Another login service owns the sessions, and they cannot be counted.
             Err(StoreError::ReadOnly) => {}
             Err(error) => return Err(error),
         }

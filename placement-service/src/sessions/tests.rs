@@ -1,4 +1,4 @@
-//! Sessions over a real SQLite file and a clock that the test moves.
+//! Sessions with a real SQLite file and a manual clock.
 
 use super::*;
 use crate::core::clock::ManualClock;
@@ -63,7 +63,7 @@ pub(super) async fn reason(
 }
 
 #[tokio::test]
-async fn a_login_can_be_resolved_and_only_by_its_id() {
+async fn a_session_is_resolved_by_its_id_and_by_nothing_else() {
     let w = world().await;
     let (id, live) = w.sessions.begin(demo()).await.unwrap();
     let found = w.sessions.resolve(id.reveal()).await.unwrap();
@@ -82,7 +82,7 @@ async fn a_login_can_be_resolved_and_only_by_its_id() {
 }
 
 #[tokio::test]
-async fn the_store_never_holds_the_id() {
+async fn the_store_never_contains_the_id() {
     let w = world().await;
     let (id, _) = w.sessions.begin(demo()).await.unwrap();
     w.store.close().await;
@@ -94,10 +94,10 @@ async fn the_store_never_holds_the_id() {
 }
 
 #[tokio::test]
-async fn idle_and_absolute_ends_hold_at_read_time() {
+async fn idle_and_absolute_expiry_apply_at_read_time() {
     let w = world().await;
     let (id, _) = w.sessions.begin(demo()).await.unwrap();
-    // Active every 29 minutes: only the absolute end counts.
+    // Active every 29 minutes: only the absolute expiry applies.
     for _ in 0..20 {
         w.clock.advance_ms(29 * MINUTE_MS);
         w.sessions.resolve(id.reveal()).await.unwrap();
@@ -126,7 +126,7 @@ async fn idle_and_absolute_ends_hold_at_read_time() {
 }
 
 #[tokio::test]
-async fn peeking_tells_the_time_left_and_is_no_activity() {
+async fn peek_returns_the_remaining_time_and_is_not_activity() {
     let w = world().await;
     let (id, _) = w.sessions.begin(demo()).await.unwrap();
     w.clock.advance_ms(10 * MINUTE_MS);
@@ -140,7 +140,7 @@ async fn peeking_tells_the_time_left_and_is_no_activity() {
 }
 
 #[tokio::test]
-async fn activity_outlives_the_cache_and_reaches_the_store() {
+async fn activity_survives_a_cache_invalidation_and_reaches_the_store() {
     let w = world().await;
     let (id, _) = w.sessions.begin(demo()).await.unwrap();
     w.clock.advance_ms(MINUTE_MS);
@@ -154,7 +154,7 @@ async fn activity_outlives_the_cache_and_reaches_the_store() {
 }
 
 #[tokio::test]
-async fn an_ended_session_is_gone_at_once_and_stays_gone() {
+async fn an_ended_session_is_rejected_immediately_and_permanently() {
     let w = world().await;
     let (id, live) = w.sessions.begin(demo()).await.unwrap();
     w.sessions.resolve(id.reveal()).await.unwrap();
@@ -207,14 +207,14 @@ async fn a_store_that_is_down_is_never_an_unknown_session() {
 }
 
 #[tokio::test]
-async fn another_replicas_activity_counts_at_the_last_second() {
+async fn activity_on_another_replica_counts_in_the_last_second() {
     let w = world().await;
     let other = start(&w.store, &w.clock, Duration::from_secs(60)).await;
     let (id, _) = w.sessions.begin(demo()).await.unwrap();
     other.resolve(id.reveal()).await.unwrap();
     w.clock.advance_ms(30 * MINUTE_MS - 1);
     w.sessions.resolve(id.reveal()).await.unwrap();
-    // What is old in the store is written at once, not at the end of the interval (S5).
+    // The store's value is older than the write interval, so the new one is written immediately.
     while w.sessions.activity.latest(&id.hash()).is_some() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -241,11 +241,11 @@ async fn a_busy_session_is_written_once_per_interval() {
 }
 
 #[tokio::test]
-async fn an_older_row_brings_nothing_back_that_another_process_has_ended() {
+async fn a_stale_row_does_not_revive_a_session_that_another_process_has_ended() {
     let w = world().await;
     let (id, live) = w.sessions.begin(demo()).await.unwrap();
     let other = start(&w.store, &w.clock, Duration::from_secs(60)).await;
-    // The row was read before it was removed, and comes to be used after the event was heard.
+    // The row was read before its removal, and is cached after the event arrived.
     other.hear_of_end(&live.session_ref, &live.runtime, EndCause::Logout);
     assert_eq!(
         reason(other.resolve(id.reveal())).await,

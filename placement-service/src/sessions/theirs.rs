@@ -1,22 +1,22 @@
-//! Ends sessions by what an outsider knows them by.
+//! Ends sessions selected by account, by provider subject or session, or by `session_ref`: by names known outside.
 
 use super::Sessions;
 use super::ending::BATCH;
 use berth_store::{EndCause, ProviderLink, Select, SessionRow, StoreError};
 
-/// Whose sessions, or which.
+/// Which sessions to end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whose {
-    /// All of an account, wherever it logged in.
+    /// All sessions of an account, local or from a provider.
     Account(String),
-    /// All of a subject of an identity provider.
+    /// All sessions of a subject of an identity provider.
     Provided { provider: String, subject: String },
-    /// The one of that public name, if it is that user's.
+    /// The session with that `session_ref`, if it is also one of `user`.
     Session {
         session_ref: String,
         user: Option<Box<Whose>>,
     },
-    /// Those behind a provider's session, if they are that user's.
+    /// The sessions that a provider's session started, if they are also sessions of `user`.
     ProvidedSession {
         provider: String,
         session: String,
@@ -25,7 +25,7 @@ pub enum Whose {
 }
 
 impl Whose {
-    /// Whether a session is one of them.
+    /// Whether a session is selected.
     fn has(&self, row: &SessionRow) -> bool {
         let link = row.provider.as_ref();
         match self {
@@ -51,7 +51,7 @@ impl Whose {
 }
 
 impl Sessions {
-    /// Ends those that had begun by then; how many, without those that these had started.
+    /// Ends selected sessions created at or before that time, and returns how many, not counting child sessions.
     pub async fn end_theirs(
         &self,
         whose: &Whose,
@@ -62,7 +62,7 @@ impl Sessions {
         loop {
             let rows = self.rows_of(whose).await?;
             let more = rows.len() == BATCH as usize;
-            // The list begins with the oldest: what is kept comes after all that ends.
+            // The list is ordered by creation: sessions too young to end are last, so they cannot fill a batch.
             let meant = |row: &SessionRow| whose.has(row) && row.created_at_ms <= begun_by_ms;
             let rows: Vec<_> = rows.into_iter().filter(meant).collect();
             let none = rows.is_empty();
@@ -73,7 +73,7 @@ impl Sessions {
         }
     }
 
-    /// Those, and perhaps others; a batch at the most.
+    /// At most [`BATCH`] rows. They include the oldest selected sessions, and possibly others.
     async fn rows_of(&self, whose: &Whose) -> Result<Vec<SessionRow>, StoreError> {
         let provided = |provider: &String, subject: Option<&String>, session: Option<&String>| {
             Select::Provider {
@@ -127,7 +127,7 @@ mod tests {
         live.session_ref.clone()
     }
 
-    /// How many ended, of all that have begun.
+    /// How many ended, whenever they were created.
     async fn ended(w: &World, whose: Whose) -> u64 {
         let ended = w.sessions.end_theirs(&whose, u64::MAX, CAUSE).await;
         ended.unwrap()
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_subject_of_a_provider_has_its_own_sessions_and_no_others() {
+    async fn a_provider_subject_selects_its_sessions_and_no_others() {
         let w = world().await;
         let local = begun(&w, demo()).await;
         let hers = [
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_ends_only_if_it_is_that_users() {
+    async fn a_session_ends_only_if_it_is_one_of_the_user() {
         let w = world().await;
         let session = begun(&w, of("s", Some("1"))).await;
         let named = |user: Option<Whose>| Whose::Session {
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sessions_begun_later_go_on_however_many_there_are() {
+    async fn sessions_created_later_stay_active_also_beyond_one_batch() {
         let w = world().await;
         let many = BATCH + 3;
         for _ in 0..many {

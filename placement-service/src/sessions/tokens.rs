@@ -1,4 +1,4 @@
-//! The JWT of a session: what the engines are told about the user (S26). It never reaches a browser.
+//! Issues the JWT of a session, which carries the user's identity to the engines. It is never sent to a browser.
 
 mod bearer;
 
@@ -18,10 +18,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Tokens kept for their sessions; older ones are minted again.
+/// Maximum number of tokens in the cache.
 const CACHED_TOKENS: u64 = 50_000;
 
-/// The longest token, in bytes: it has to pass as one header through Envoy and into an engine.
+/// Maximum size of a token in bytes: Envoy and the engines must accept it in one header.
 pub const MAX_TOKEN_BYTES: usize = 24 * 1024;
 
 /// A signed token.
@@ -31,12 +31,12 @@ pub struct Minted {
     pub token: String,
     /// Unix seconds.
     pub expires_at: u64,
-    /// Unix seconds: from here on a new one is minted.
+    /// Unix seconds: from then on a new token is issued.
     renew_at: u64,
 }
 
 impl Minted {
-    /// A token that somebody else has minted with our key.
+    /// A token that a client sent, and that was verified.
     #[must_use]
     pub fn brought_along(token: &str, expires_at: u64) -> Self {
         Self {
@@ -62,16 +62,16 @@ struct Claims<'a> {
     further: BTreeMap<&'a str, &'a Value>,
 }
 
-/// The claims that are Berth's to say, whatever else a session carries.
+/// Claims that only Berth sets. Additional claims of a session cannot override them.
 pub const OWN_CLAIMS: [&str; 9] = [
     "iss", "aud", "sub", "exp", "nbf", "iat", "jti", "sid", "roles",
 ];
 
-/// Mints tokens, and keeps each while more than half of its life is left.
+/// Issues tokens, and caches each until half of its lifetime has passed.
 pub struct Tokens {
     clock: Arc<dyn Clock>,
     key: SigningKey,
-    /// Those that may have signed, or are going to.
+    /// Keys that signed before or will sign later. They verify tokens and are published.
     further: Vec<SigningKey>,
     issuer: String,
     audience: String,
@@ -80,7 +80,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// With a key that has been checked.
+    /// Signs with a key that has been checked.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, key: SigningKey, config: &config::Tokens) -> Self {
         Self {
@@ -97,15 +97,15 @@ impl Tokens {
         }
     }
 
-    /// Publishes further keys beside the one that signs, so that keys can be exchanged while tokens of both
-    /// are about (S26).
+    /// Adds keys that verify tokens and are published beside the signing key. They allow a key to be rotated while
+    /// tokens of both keys are in use.
     #[must_use]
     pub fn with_further(mut self, further: Vec<SigningKey>) -> Self {
         self.further = further;
         self
     }
 
-    /// A token with at least half of its life left. It ends with the session at the latest.
+    /// A token with at least half of its lifetime left. It expires with the session at the latest.
     pub fn mint(&self, session: &LiveSession) -> Result<Arc<Minted>, Refusal> {
         let now = self.clock.now_s();
         if let Some(minted) = self.minted.get(&session.session_ref)
@@ -119,32 +119,34 @@ impl Tokens {
         Ok(minted)
     }
 
-    /// Signs the claims of a security event (RFC 8417), typed so that it cannot pass for a session's token.
+    /// Signs the claims of a security event ([RFC 8417](https://www.rfc-editor.org/rfc/rfc8417)). The `typ` in
+    /// its header prevents that it is accepted as the token of a session.
     pub fn sign_event(&self, claims: &Value) -> Result<String, Refusal> {
         let mut header = self.key.header.clone();
         header.typ = Some("secevent+jwt".to_owned());
         signed(jsonwebtoken::encode(&header, claims, &self.key.key))
     }
 
-    /// `iss` of everything that is signed.
+    /// `iss` of all signed tokens.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// Drops the kept token of a session that has ended.
+    /// Removes the token of an ended session from the cache.
     pub fn forget(&self, session_ref: &str) {
         self.minted.invalidate(session_ref);
     }
 
-    /// The public keys as a JWK set (RFC 7517), the one that signs first; without shared secrets.
+    /// The public keys as a JWK set ([RFC 7517](https://www.rfc-editor.org/rfc/rfc7517)), the signing key first. Shared
+    /// secrets are not included.
     #[must_use]
     pub fn jwks(&self) -> Value {
         let public: Vec<_> = self.keys().filter_map(|key| key.public.as_ref()).collect();
         json!({ "keys": public })
     }
 
-    /// Whose tokens are good: the key that signs, then the others.
+    /// The keys that tokens are verified with: the signing key, then the others.
     fn keys(&self) -> impl Iterator<Item = &SigningKey> {
         std::iter::once(&self.key).chain(&self.further)
     }

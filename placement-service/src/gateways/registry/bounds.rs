@@ -1,19 +1,19 @@
-//! How much the registry takes at the most, so that no gateway fills the memory: a report that would go
-//! beyond it is refused whole. Only what is new counts, so a list of streams that are known is never refused.
+//! The limits of the registry, so that no gateway exhausts the memory. A report beyond them is rejected as a whole.
+//! Only new streams count, so a full list of known streams is never rejected.
 
 use super::Registry;
 use berth_api::GatewayReport;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Gateways at the most: each is one worker of one Envoy.
+/// Maximum number of gateways. Each is one worker of one Envoy.
 pub(super) const MAX_GATEWAYS: usize = 4096;
-/// Streams of one gateway at the most.
+/// Maximum number of streams of one gateway.
 pub(super) const MAX_STREAMS_PER_GATEWAY: usize = 100_000;
-/// Streams of all gateways at the most.
+/// Maximum number of streams of all gateways.
 const MAX_STREAMS: usize = 1_000_000;
 
-/// Why a report is not taken.
+/// The limit that a report exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::gateways) enum Full {
     Gateways,
@@ -21,7 +21,7 @@ pub(in crate::gateways) enum Full {
 }
 
 impl Registry {
-    /// The gateway's name as it is kept, where there is room for what it reports.
+    /// The gateway's shared name, if what it reports fits into the limits.
     pub(super) fn admit(&self, name: &str, report: &GatewayReport) -> Result<Arc<str>, Full> {
         let (key, streams) = match self.gateways.get_key_value(name) {
             Some((name, gateway)) => (Arc::clone(name), Some(&gateway.streams)),
@@ -32,7 +32,7 @@ impl Registry {
         let fits =
             |new_here, new| here + new_here <= MAX_STREAMS_PER_GATEWAY && all + new <= MAX_STREAMS;
         let opened = report.opened.len();
-        // Far from the bounds nothing has to be looked up.
+        // Far below the limits, no stream needs to be looked up.
         if fits(opened, opened) {
             return Ok(key);
         }

@@ -1,27 +1,27 @@
-//! The sessions that have open streams, and when each is to be looked at: at once when a stream opens, and
-//! when it would be over if nothing more happened.
+//! The sessions that have open streams, and when the status of each must be checked: immediately when a stream
+//! opens, and at the time at which it would expire. Does not check it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-/// Sessions by their public names.
+/// Sessions by `session_ref`.
 #[derive(Default)]
 pub(in crate::gateways) struct BySession {
-    /// Not more than there are streams.
+    /// At most as many as there are streams.
     sessions: HashMap<Arc<str>, Session>,
-    /// By when. Milliseconds since the Unix epoch.
+    /// The checks in order of time. Milliseconds since the Unix epoch.
     due: BTreeSet<(u64, Arc<str>)>,
 }
 
 #[derive(Default)]
 struct Session {
     streams: HashSet<Arc<str>>,
-    /// `None`: somebody is looking, or there is no need.
+    /// When it is checked next. `None`: it is being checked, or needs no check.
     due_ms: Option<u64>,
 }
 
 impl BySession {
-    /// A stream of the session is open; the session's name, shared.
+    /// Adds an open stream of the session. Returns the session's name, shared.
     pub(super) fn opened(&mut self, session: &str, stream: Arc<str>, now_ms: u64) -> Arc<str> {
         let known = self.sessions.get_key_value(session);
         let name = known.map_or_else(|| Arc::from(session), |(name, _)| Arc::clone(name));
@@ -31,7 +31,7 @@ impl BySession {
         name
     }
 
-    /// A stream of the session is no longer open.
+    /// Removes a stream of the session.
     pub(super) fn closed(&mut self, session: &str, stream: &str) {
         let Some(known) = self.sessions.get_mut(session) else {
             return;
@@ -45,13 +45,13 @@ impl BySession {
         }
     }
 
-    /// Streams of the session.
+    /// The streams of the session.
     pub(super) fn streams(&self, session: &str) -> impl Iterator<Item = &Arc<str>> {
         let session = self.sessions.get(session);
         session.into_iter().flat_map(|session| &session.streams)
     }
 
-    /// The session is to be looked at by then, or before if that was said already.
+    /// Schedules a check of the session at that time, unless one is scheduled before.
     pub(in crate::gateways) fn look_at(&mut self, session: &str, at_ms: u64) {
         let Some((name, _)) = self.sessions.get_key_value(session) else {
             return;
@@ -70,7 +70,7 @@ impl BySession {
         self.due.insert((at_ms, name));
     }
 
-    /// Sessions that are to be looked at by now, at most `limit`. Whoever takes them says when next.
+    /// Sessions whose check is due, at most `limit`. The caller schedules their next check.
     pub(in crate::gateways) fn take_due(&mut self, now_ms: u64, limit: usize) -> Vec<Arc<str>> {
         let mut taken = Vec::new();
         while taken.len() < limit
@@ -85,7 +85,7 @@ impl BySession {
         taken
     }
 
-    /// How many there are.
+    /// The number of sessions, and of scheduled checks.
     #[cfg(test)]
     pub(super) fn len(&self) -> (usize, usize) {
         (self.sessions.len(), self.due.len())

@@ -1,4 +1,4 @@
-//! Histories worth reading, and random ones.
+//! Sequences of reports by hand, and random ones.
 
 use super::bounds::{MAX_GATEWAYS, MAX_STREAMS_PER_GATEWAY};
 use super::*;
@@ -71,7 +71,7 @@ impl World {
         taken.unwrap()
     }
 
-    /// Streams per engine, as the registry and as the books have them.
+    /// Streams of an engine, according to the registry and to the accounting.
     fn on(&self, engine: &str) -> (usize, u32) {
         let of_it = self.registry.engines().find(|(_, e, _)| *e == engine);
         let tally = self.tallies.of(&Arc::from("p"), &EngineName::from(engine));
@@ -81,7 +81,7 @@ impl World {
 }
 
 #[test]
-fn a_stream_that_went_to_another_replica_and_came_back_counts_again() {
+fn a_stream_that_returns_from_another_replica_counts_again() {
     let mut w = world();
     w.take("g", &opened(1, &[("a", "s", "e")]));
     w.tallies.moved("a", "p/e");
@@ -106,13 +106,13 @@ fn streams_open_and_close() {
     assert_eq!(outcome.closed, [CloseReason::Ended, CloseReason::Ended]);
     assert_eq!((w.on("e"), w.on("f")), ((1, 1), (0, 0)));
     assert_eq!(w.registry.sessions.streams("t").count(), 0);
-    // Another gateway cannot close what is not its own.
+    // A gateway cannot close a stream of another one.
     w.take("h", &closed(1, &["b"]));
     assert_eq!(w.on("e"), (1, 1));
 }
 
 #[test]
-fn a_refused_upgrade_gives_its_reservation_back() {
+fn a_refused_upgrade_releases_its_reservation() {
     let mut w = world();
     let tally = w.tallies.of(&Arc::from("p"), &EngineName::from("e"));
     w.tallies.placed(tally.reserve(1), "a", w.now);
@@ -132,14 +132,14 @@ fn a_placement_becomes_a_stream() {
 }
 
 #[test]
-fn a_lost_report_needs_the_whole_list() {
+fn a_lost_report_requires_the_full_list() {
     let mut w = world();
     w.take("g", &opened(1, &[("a", "s", "e")]));
     assert_eq!(w.registry.turn("g", 3), Turn::Early);
     let outcome = w.take("g", &opened(3, &[("c", "s", "e")]));
     assert!(outcome.resync && outcome.resync_is_news);
-    assert_eq!(w.on("e"), (2, 2), "it is open all the same");
-    // The lost one comes after all, and again.
+    assert_eq!(w.on("e"), (2, 2), "it is open although a report is missing");
+    // The missing report arrives late.
     let late = w.take("g", &closed(2, &["c"]));
     assert!(late.resync && !late.resync_is_news);
     assert_eq!(w.on("e"), (2, 2));
@@ -151,21 +151,21 @@ fn a_lost_report_needs_the_whole_list() {
 }
 
 #[test]
-fn an_unknown_gateway_in_the_middle_of_its_life_needs_the_whole_list() {
+fn an_unknown_gateway_with_earlier_reports_requires_the_full_list() {
     let mut w = world();
     let outcome = w.take("g", &opened(57, &[("a", "s", "e")]));
     assert!(outcome.resync && outcome.resync_is_news);
     assert_eq!(w.on("e"), (1, 1));
     assert_eq!(w.registry.turn("g", 58), Turn::Now);
-    assert!(w.take("g", &closed(58, &[])).resync, "until the list comes");
+    assert!(w.take("g", &closed(58, &[])).resync, "until it arrives");
 }
 
 #[test]
-fn a_list_in_parts_is_whole_when_the_last_has_come() {
+fn a_list_in_parts_is_complete_with_its_last_part() {
     let mut w = world();
     w.take("g", &opened(1, &[("a", "s", "e"), ("b", "s", "e")]));
     w.take("g", &full(Part::First, opened(2, &[("c", "s", "e")])));
-    // Between two parts one opens, and one that was listed closes.
+    // Between two parts a stream opens, and a listed one closes.
     w.take("g", &opened(3, &[("d", "s", "e")]));
     w.take("g", &closed(4, &["c"]));
     w.take("g", &full(Part::Middle, opened(5, &[("b", "s", "e")])));
@@ -173,7 +173,7 @@ fn a_list_in_parts_is_whole_when_the_last_has_come() {
     let outcome = w.take("g", &full(Part::Last, opened(6, &[])));
     assert_eq!((outcome.lost, outcome.resync), (1, false));
     assert_eq!(w.on("e"), (2, 2));
-    // Parts without a first one, or with a gap before them, are no list.
+    // Parts without a first one, or with a gap before them, are not a list.
     assert!(w.take("g", &full(Part::Last, opened(7, &[]))).resync);
     w.take("g", &full(Part::First, opened(8, &[("b", "s", "e")])));
     let outcome = w.take("g", &full(Part::Last, opened(10, &[])));
@@ -182,7 +182,7 @@ fn a_list_in_parts_is_whole_when_the_last_has_come() {
 }
 
 #[test]
-fn a_stream_counts_once_as_the_latest_report_has_it() {
+fn a_stream_counts_once_as_in_the_latest_report() {
     let mut w = world();
     w.take("g", &opened(1, &[("a", "s", "e"), ("a", "s", "e")]));
     assert_eq!(w.on("e"), (1, 1));
@@ -193,7 +193,7 @@ fn a_stream_counts_once_as_the_latest_report_has_it() {
 }
 
 #[test]
-fn a_silent_gateway_has_lost_its_streams() {
+fn a_silent_gateway_loses_its_streams() {
     let mut w = world();
     w.take("g", &opened(1, &[("a", "s", "e")]));
     w.now += Duration::from_secs(SILENCE_S);
@@ -209,7 +209,7 @@ fn a_silent_gateway_has_lost_its_streams() {
 }
 
 #[test]
-fn there_are_bounds() {
+fn reports_beyond_the_limits_are_rejected() {
     let mut w = world();
     for n in 0..MAX_GATEWAYS {
         w.take(&n.to_string(), &opened(1, &[]));
@@ -228,8 +228,8 @@ fn there_are_bounds() {
     let more = opened(202, &[("x", "s", "e")]);
     let taken = w.registry.take("0", &more, START_MS, w.now);
     assert_eq!(taken, Err(Full::Streams));
-    assert_eq!(w.registry.turn("0", 202), Turn::Now, "it was not taken");
-    // What is known takes no room, in a list as little as once more.
+    assert_eq!(w.registry.turn("0", 202), Turn::Now, "it was not applied");
+    // Known streams need no room, in a full list and in another report.
     for (n, part) in names.chunks(500).enumerate() {
         let part: Vec<_> = part.iter().map(|name| (name.as_str(), "s", "e")).collect();
         let of_list = match n {
@@ -241,7 +241,7 @@ fn there_are_bounds() {
         assert_eq!((outcome.resync, outcome.lost), (false, 0));
     }
     assert_eq!(w.on("e").0, MAX_STREAMS_PER_GATEWAY);
-    // A new one among known ones is one too many, and room for one is room for one.
+    // A new stream among known ones exceeds the limit. After one has closed, it fits.
     let known = names[0].as_str();
     let mixed = [(known, "s", "e"), ("x", "s", "e"), ("x", "s", "e")];
     let taken = w.registry.take("0", &opened(402, &mixed), START_MS, w.now);
@@ -252,7 +252,7 @@ fn there_are_bounds() {
 }
 
 #[test]
-fn an_engine_that_has_moved_is_another_one_although_old_streams_are_open() {
+fn an_engine_with_a_new_address_is_accounted_apart_from_streams_of_the_old_one() {
     let mut w = world();
     let (pool, name) = (Arc::from("p"), EngineName::from("e"));
     let at = |port: u16| Endpoint {
@@ -267,14 +267,14 @@ fn an_engine_that_has_moved_is_another_one_although_old_streams_are_open() {
     w.take("g", &opened(2, &[("b", "s", "e")]));
     let open = |tally: &Tally, at| tally.standing(at).open;
     assert_eq!((open(&old, w.now), open(&new, w.now)), (1, 1));
-    // What is open does not lapse.
+    // An open stream does not expire.
     assert_eq!(open(&new, w.now + 2 * TTL), 1);
     w.take("g", &closed(3, &["a", "b"]));
     assert_eq!((open(&old, w.now), open(&new, w.now)), (0, 0));
 }
 
 #[test]
-fn a_session_is_looked_at_when_a_stream_opens_and_when_it_was_said() {
+fn a_session_is_checked_when_a_stream_opens_and_when_scheduled() {
     let mut w = world();
     w.take("g", &opened(1, &[("a", "s", "e"), ("b", "t", "e")]));
     let sessions = &mut w.registry.sessions;
@@ -288,7 +288,7 @@ fn a_session_is_looked_at_when_a_stream_opens_and_when_it_was_said() {
     assert_eq!(&*sessions.take_due(START_MS + 5, 9)[0], "s");
     assert_eq!(sessions.len(), (2, 0));
     sessions.look_at("s", START_MS + 5);
-    // A whole list asks for all of the gateway's at once.
+    // A full list schedules all sessions of the gateway immediately.
     let whole = full(Part::Whole, opened(2, &[("a", "s", "e"), ("b", "t", "e")]));
     assert!(w.take("g", &whole).look);
     assert_eq!(w.registry.sessions.take_due(0, 9).len(), 2);
@@ -297,7 +297,7 @@ fn a_session_is_looked_at_when_a_stream_opens_and_when_it_was_said() {
     assert_eq!(w.registry.sessions.len(), (0, 0));
 }
 
-/// What a gateway does, and whether the service hears of it.
+/// An action of a gateway, and whether its report arrives.
 #[derive(Clone, Debug)]
 enum Step {
     Place(u8),
@@ -321,7 +321,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A gateway as the filter is one.
+/// A gateway that reports like the filter.
 #[derive(Default)]
 struct Worker {
     sequence: u64,
@@ -336,7 +336,7 @@ fn engine_of(stream: &str) -> &'static str {
 }
 
 impl Worker {
-    /// All that it has to say, in as many reports as it takes.
+    /// All changes since the last call, in as many reports as needed.
     fn reports(&mut self) -> Vec<GatewayReport> {
         let named = |names: &[String]| {
             let streams = names.iter().map(|n| stream(n, &n[..1], engine_of(n)));
@@ -369,8 +369,8 @@ impl Worker {
 }
 
 proptest! {
-    /// Whatever opens, closes, is lost or restarted: once every gateway has been heard again, what is known is
-    /// what is open, once each, and the books say the same.
+    /// Invariant: once every gateway has reported again, the registry and the accounting contain each open stream
+    /// exactly once, whatever opened, closed, was lost or restarted before.
     #[test]
     fn random_histories_neither_leak_nor_count_twice(steps in prop::collection::vec(step(), 0..120)) {
         let mut w = world();
@@ -411,7 +411,7 @@ proptest! {
                         }
                     }
                 }
-                // Its sender does not know whether it was taken.
+                // The gateway does not know whether the report arrived.
                 Step::LoseReport(n) => {
                     let worker = &mut workers[usize::from(n)];
                     worker.reports();
@@ -430,7 +430,7 @@ proptest! {
             }
         }
         for (n, worker) in workers.iter_mut().enumerate() {
-            // The first may find that the list is needed; the second sends it.
+            // The first report may show that the list is needed; the second sends it.
             for _ in 0..3 {
                 for report in worker.reports() {
                     worker.resync |= w.take(&format!("g{n}"), &report).resync;
@@ -448,7 +448,7 @@ proptest! {
         }
         let all: usize = workers.iter().map(|worker| worker.open.len()).sum();
         prop_assert_eq!(w.registry.streams.len(), all);
-        // And nothing is left of those that fall silent.
+        // Silent gateways leave nothing behind.
         w.registry.forget_silent(w.now + Duration::from_secs(SILENCE_S));
         prop_assert_eq!(w.registry.sessions.len(), (0, 0));
         prop_assert!(w.registry.engines.is_empty() && w.registry.streams.is_empty());

@@ -1,4 +1,4 @@
-//! What others see of the registry: gateways, streams per engine, and where a session has streams.
+//! Read access to the registry: gateways, streams by engine, and the gateways of a session.
 
 use super::{Gateway, Registry};
 use serde::Serialize;
@@ -14,12 +14,12 @@ pub struct GatewayView {
     pub streams: usize,
     /// Seconds since its last report.
     pub silent_s: u64,
-    /// Its whole list is awaited: its streams may be others.
+    /// Its full list has been requested: `streams` may be wrong until it arrives.
     pub resync: bool,
 }
 
 impl Registry {
-    /// Gateways by name.
+    /// The gateways, sorted by name.
     pub(in crate::gateways) fn gateways(&self, now: Instant) -> Vec<GatewayView> {
         let view = |(name, gateway): (&Arc<str>, &Gateway)| GatewayView {
             gateway: name.to_string(),
@@ -32,7 +32,7 @@ impl Registry {
         views
     }
 
-    /// Streams of each engine that has any: pool, engine, count.
+    /// The number of streams of each engine that has any: pool, engine, count.
     pub(in crate::gateways) fn engines(&self) -> impl Iterator<Item = (&str, &str, usize)> {
         let counted = self.engines.iter();
         counted.map(|((pool, name), streams)| (&**pool, name.as_str(), *streams))

@@ -1,4 +1,4 @@
-//! Families over a real SQLite file and a clock that the test moves.
+//! Child sessions with a real SQLite file and a manual clock.
 
 use super::*;
 use crate::sessions::tests::{MINUTE_MS, World, demo, reason, start, world};
@@ -40,7 +40,7 @@ async fn rows(w: &World) -> usize {
 }
 
 #[tokio::test]
-async fn a_child_is_of_its_parents_account_and_ends_no_later() {
+async fn a_child_has_its_parents_account_and_ends_no_later() {
     let w = world().await;
     let (_, parent) = w.sessions.begin(demo()).await.unwrap();
     w.clock.advance_ms(MINUTE_MS);
@@ -56,7 +56,7 @@ async fn a_child_is_of_its_parents_account_and_ends_no_later() {
     assert_eq!(live.parent_ref.as_ref(), Some(&parent.session_ref));
     assert_eq!(live.runtime, "flows");
     let (_, grandchild) = started(&w, &live).await;
-    assert_eq!(grandchild.claims["case"], "A-7", "claims travel too");
+    assert_eq!(grandchild.claims["case"], "A-7", "claims are inherited");
     let large = json!({"large": "x".repeat(MAX_CLAIMS_BYTES - 20)});
     let new = NewChild {
         claims: large.as_object().unwrap().clone(),
@@ -69,7 +69,7 @@ async fn a_child_is_of_its_parents_account_and_ends_no_later() {
 }
 
 #[tokio::test]
-async fn three_generations_end_with_the_first_and_never_with_the_last() {
+async fn three_generations_end_with_the_first_and_not_with_the_last() {
     let w = world().await;
     let (first_id, first) = w.sessions.begin(demo()).await.unwrap();
     let (second_id, second) = started(&w, &first).await;
@@ -112,7 +112,7 @@ async fn three_generations_end_with_the_first_and_never_with_the_last() {
 }
 
 #[tokio::test]
-async fn a_child_is_over_with_whoever_is_over_before_it() {
+async fn a_child_expires_with_its_parent() {
     let w = world().await;
     let (parent_id, parent) = w.sessions.begin(demo()).await.unwrap();
     let long = NewChild {
@@ -122,7 +122,7 @@ async fn a_child_is_over_with_whoever_is_over_before_it() {
     let started = w.sessions.start_child(&parent.session_ref, None, long);
     let (id, live) = started.await.unwrap();
     let replica = start(&w.store, &w.clock, Duration::ZERO).await;
-    // The child's activity is its parent's.
+    // Activity of the child counts as activity of the parent.
     for _ in 0..4 {
         w.clock.advance_ms(29 * MINUTE_MS);
         w.sessions.resolve(id.reveal()).await.unwrap();
@@ -149,7 +149,7 @@ async fn a_child_is_over_with_whoever_is_over_before_it() {
 }
 
 #[tokio::test]
-async fn depth_and_circles_are_refused() {
+async fn excessive_depth_and_cycles_are_rejected() {
     let w = world().await;
     let (_, mut last) = w.sessions.begin(demo()).await.unwrap();
     for _ in 0..MAX_DEPTH {
@@ -173,7 +173,7 @@ async fn depth_and_circles_are_refused() {
         let event = w.sessions.event(&circle, EventKind::Created);
         w.store.insert(&circle, None, &event).await.unwrap();
         assert_eq!(refused(&w, &circle.session_ref).await, FamilyError::Cycle);
-        // Ending comes to an end on it too.
+        // Ending terminates on a cycle too.
         w.sessions
             .end_ref(&circle.session_ref, EndCause::Operator)
             .await
@@ -188,7 +188,7 @@ async fn depth_and_circles_are_refused() {
 }
 
 #[tokio::test]
-async fn a_runtime_may_only_touch_families_that_it_is_in() {
+async fn a_runtime_may_only_change_sessions_of_its_own_or_below_them() {
     let w = world().await;
     let (_, parent) = w.sessions.begin(demo()).await.unwrap();
     let by = async |name: &str, parent: &LiveSession| {
@@ -217,7 +217,7 @@ async fn a_runtime_may_only_touch_families_that_it_is_in() {
 }
 
 #[tokio::test]
-async fn a_child_that_starts_while_its_parent_ends_does_not_stay() {
+async fn a_child_started_while_its_parent_ends_is_removed() {
     let w = world().await;
     let other = start(&w.store, &w.clock, Duration::ZERO).await;
     for _ in 0..30 {
@@ -232,7 +232,7 @@ async fn a_child_that_starts_while_its_parent_ends_does_not_stay() {
 }
 
 #[tokio::test]
-async fn a_parent_that_is_lost_takes_its_children_out_of_use_at_once() {
+async fn children_of_a_lost_parent_are_rejected_immediately() {
     let w = world().await;
     let other = start(&w.store, &w.clock, Duration::ZERO).await;
     let (id, parent) = w.sessions.begin(demo()).await.unwrap();

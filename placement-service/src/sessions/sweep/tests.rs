@@ -1,4 +1,4 @@
-//! Two replicas on one store, and a clock that the test moves.
+//! Two replicas with one store and a manual clock.
 
 use super::*;
 use crate::config::load::from_text;
@@ -26,7 +26,7 @@ async fn rows(w: &World) -> usize {
 }
 
 #[tokio::test]
-async fn one_replica_sweeps_until_its_lease_lapses() {
+async fn one_replica_removes_expired_sessions_until_its_lease_expires() {
     let w = world().await;
     let one = replica(&w.store, &w.clock).await;
     let two = replica(&w.store, &w.clock).await;
@@ -36,18 +36,18 @@ async fn one_replica_sweeps_until_its_lease_lapses() {
     assert_eq!(rows(&w).await, 0);
     assert!(!two.sweep().await.unwrap());
     w.clock.advance_ms(2 * MINUTE_MS);
-    assert!(one.sweep().await.unwrap(), "keeps it");
+    assert!(one.sweep().await.unwrap(), "renews the lease");
     w.clock.advance_ms(2 * MINUTE_MS);
     assert!(!two.sweep().await.unwrap());
     w.clock.advance_ms(MINUTE_MS);
-    assert!(two.sweep().await.unwrap(), "the first one is dead");
+    assert!(two.sweep().await.unwrap(), "the lease has expired");
     assert!(!one.sweep().await.unwrap());
     two.lease(0).await.unwrap();
-    assert!(one.sweep().await.unwrap(), "given back");
+    assert!(one.sweep().await.unwrap(), "the lease was released");
 }
 
 #[tokio::test]
-async fn every_end_is_told_once_with_its_cause() {
+async fn every_end_is_logged_once_with_its_cause() {
     let w = world().await;
     let one = replica(&w.store, &w.clock).await;
     let (busy, _) = w.sessions.begin(demo()).await.unwrap();
@@ -81,7 +81,7 @@ async fn every_end_is_told_once_with_its_cause() {
 }
 
 #[tokio::test]
-async fn a_session_that_was_active_after_the_list_survives() {
+async fn a_session_active_after_it_was_listed_survives() {
     let w = world().await;
     let one = replica(&w.store, &w.clock).await;
     let (id, _) = w.sessions.begin(demo()).await.unwrap();
@@ -92,12 +92,12 @@ async fn a_session_that_was_active_after_the_list_survives() {
     let now_ms = w.clock.now_ms();
     w.store.touch(&[(id.hash(), now_ms)]).await.unwrap();
     assert_eq!(one.sessions.expire(listed).await.unwrap(), 0);
-    assert_eq!(log(&w).await.len(), 1, "created, and nothing else");
+    assert_eq!(log(&w).await.len(), 1, "only its creation");
     one.sessions.resolve(id.reveal()).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_session_that_is_just_over_is_left_to_those_who_may_have_seen_it() {
+async fn a_session_within_the_grace_period_is_not_removed() {
     let w = world().await;
     let one = replica(&w.store, &w.clock).await;
     w.sessions.begin(demo()).await.unwrap();
@@ -110,7 +110,7 @@ async fn a_session_that_is_just_over_is_left_to_those_who_may_have_seen_it() {
 }
 
 #[tokio::test]
-async fn the_log_and_what_was_used_once_are_trimmed() {
+async fn the_event_log_and_used_claims_are_trimmed() {
     let w = world().await;
     let one = replica(&w.store, &w.clock).await;
     for _ in 0..6 {
@@ -122,12 +122,12 @@ async fn the_log_and_what_was_used_once_are_trimmed() {
     w.clock.advance_ms(11);
     one.sweep().await.unwrap();
     assert_eq!(log(&w).await.len(), 4);
-    // With an old clock it would still be known.
+    // At the old time, the claim would still be known if it had not been purged.
     assert!(shared.once("jti", now_ms, now_ms + 10).await.unwrap());
 }
 
 #[tokio::test]
-async fn orphans_end_for_their_parent_and_the_rest_of_the_family_with_them() {
+async fn orphaned_child_sessions_and_their_descendants_end() {
     let w = world().await;
     let one = replica(&w.store, &w.clock).await;
     let (parent, _) = w.sessions.begin(demo()).await.unwrap();
@@ -145,8 +145,8 @@ async fn orphans_end_for_their_parent_and_the_rest_of_the_family_with_them() {
         w.store.insert(&row, None, &event).await.unwrap();
     }
     one.sessions.reconcile().await.unwrap();
-    assert_eq!(rows(&w).await, 4, "a whole family");
-    // Lost, without a word to anybody: its end was another one's.
+    assert_eq!(rows(&w).await, 4, "no session is orphaned");
+    // Removed without its child sessions, as by a process that stops in between.
     let lost = Ending {
         id_hash: parent.hash(),
         only_if_over_at_ms: None,

@@ -1,5 +1,5 @@
-//! Tokens that programs bring along by themselves instead of a login (S28). The filter has verified them; what is
-//! placed by one is verified here again, as whoever reaches `/v1` could send any.
+//! Verifies bearer tokens that programs send instead of logging in. The filter has verified them already; they are
+//! verified here again, since any client of `/v1` could send one. Does not look up their session.
 
 use super::{MAX_TOKEN_BYTES, Tokens};
 use crate::core::rejection::Refusal;
@@ -12,11 +12,11 @@ use jsonwebtoken::errors::Error;
 use jsonwebtoken::{Validation, decode, decode_header};
 use sha2::{Digest, Sha256};
 
-/// Seconds by which clocks may differ; the filter's `tokens.leeway_s` by default.
+/// Allowed difference between clocks, in seconds. The same as the filter's default leeway.
 const LEEWAY_S: u64 = 5;
 
 impl Bearer {
-    /// A token of another login service, if it holds at that time; `None` also says nothing of why.
+    /// The claims of another login service's token if it is valid at that time. `None` gives no reason.
     #[must_use]
     pub fn by_rules(token: &str, rules: &JwtRules, now_ms: u64) -> Option<Self> {
         if token.len() > MAX_TOKEN_BYTES {
@@ -45,15 +45,15 @@ impl Bearer {
 }
 
 impl Tokens {
-    /// Now, by the clock that tokens go by; milliseconds since 1970.
+    /// Milliseconds since the Unix epoch, by the clock that tokens are verified with.
     pub(crate) fn now_ms(&self) -> u64 {
         self.clock.now_ms()
     }
 
-    /// Verifies a token with the keys that Berth itself signs with, has signed with, or is going to.
+    /// Verifies a token with the signing key and the keys before and after it.
     ///
     /// # Errors
-    /// [`Reason::BearerInvalid`]; its words may quote the algorithm that the token names, or a claim of the wrong type.
+    /// `bearer-invalid`. The detail may quote the algorithm that the token names, or a claim of the wrong type.
     pub fn verify(&self, token: &str) -> Result<Bearer, Refusal> {
         let invalid = |why: String| Refusal::new(Reason::BearerInvalid).with_detail(why);
         if token.len() > MAX_TOKEN_BYTES {
@@ -62,7 +62,7 @@ impl Tokens {
         let bearer = self
             .read(token)
             .map_err(|e| invalid(Excerpt(e).to_string()))?;
-        let bearer = bearer.ok_or_else(|| invalid("no key is meant for it".to_owned()))?;
+        let bearer = bearer.ok_or_else(|| invalid("no key matches it".to_owned()))?;
         let now = self.clock.now_s();
         if now > bearer.expires_at.saturating_add(LEEWAY_S) {
             return Err(invalid("expired".to_owned()));
@@ -76,7 +76,7 @@ impl Tokens {
         Ok(bearer)
     }
 
-    /// Everything but the times; `None` when no key is meant for the token.
+    /// Verifies everything except the times. `None` if no key has the token's `alg` and `kid`.
     fn read(&self, token: &str) -> Result<Option<Bearer>, Error> {
         let header = decode_header(token)?;
         let meant = |key: &&SigningKey| {
@@ -88,7 +88,7 @@ impl Tokens {
             rules.set_issuer(&[&self.issuer]);
             rules.set_audience(&[&self.audience]);
             rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-            // By our own clock, above.
+            // `verify` checks it, with the injected clock.
             rules.validate_exp = false;
             match decode::<Bearer>(token, &key.verifying, &rules) {
                 Ok(token) => return Ok(Some(token.claims)),

@@ -1,4 +1,4 @@
-//! Every algorithm, verified with what the service itself publishes; the life of a token; the cache.
+//! Every algorithm, verified with the published keys; the lifetime of a token; the cache.
 
 use super::*;
 use crate::config::{Algorithm, Key};
@@ -98,7 +98,7 @@ fn asymmetric_tokens_verify_with_the_published_key() {
 }
 
 #[test]
-fn a_name_that_is_given_is_used() {
+fn a_configured_kid_is_used() {
     let (tokens, _) = tokens(Algorithm::EdDsa, EDDSA, Some("2026-11"));
     let minted = tokens.mint(&session("ref")).unwrap();
     let kid = decode_header(&minted.token).unwrap().kid;
@@ -107,7 +107,7 @@ fn a_name_that_is_given_is_used() {
 }
 
 #[test]
-fn the_thumbprint_names_the_key_as_rfc_8037_has_it() {
+fn the_default_kid_is_the_thumbprint_of_rfc_8037() {
     // The private key of RFC 8037 appendix A.1, as PKCS#8; its thumbprint is in appendix A.3.
     let pem = "-----BEGIN PRIVATE KEY-----\n\
                MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
@@ -120,7 +120,7 @@ fn the_thumbprint_names_the_key_as_rfc_8037_has_it() {
 }
 
 #[test]
-fn keys_that_cannot_sign_are_refused_without_being_told() {
+fn invalid_keys_are_rejected() {
     let refused = |algorithm, text: &str| {
         let key = SigningKey::new(algorithm, &Secret::new(text.to_owned()), None);
         key.err().unwrap()
@@ -144,7 +144,7 @@ fn keys_that_cannot_sign_are_refused_without_being_told() {
 }
 
 #[test]
-fn a_token_serves_for_half_its_life() {
+fn a_token_is_reused_for_half_its_lifetime() {
     let (tokens, clock) = tokens(Algorithm::Hs256, SECRET, None);
     let first = tokens.mint(&session("ref")).unwrap();
     clock.advance_ms(149_000);
@@ -158,7 +158,7 @@ fn a_token_serves_for_half_its_life() {
 }
 
 #[test]
-fn no_token_outlives_its_session_or_serves_another() {
+fn no_token_outlives_its_session_or_is_shared_with_another() {
     let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
     let mut short = session("short");
     short.expires_at = NOW + 100;
@@ -170,7 +170,7 @@ fn no_token_outlives_its_session_or_serves_another() {
 }
 
 #[test]
-fn a_token_of_16_kilobytes_is_minted_and_one_that_no_header_holds_is_refused() {
+fn a_token_of_16_kilobytes_is_issued_and_one_too_large_for_a_header_is_rejected() {
     let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
     let mut many = session("ref");
     many.roles = (0..700).map(|n| format!("role-number-{n:05}")).collect();
@@ -186,7 +186,7 @@ fn a_token_of_16_kilobytes_is_minted_and_one_that_no_header_holds_is_refused() {
 }
 
 #[test]
-fn no_two_tokens_have_one_jti() {
+fn every_token_has_its_own_jti() {
     let (tokens, clock) = tokens(Algorithm::Hs256, SECRET, None);
     let key = DecodingKey::from_secret(SECRET.as_bytes());
     let jti = |token: &str| {
@@ -203,7 +203,7 @@ fn no_two_tokens_have_one_jti() {
 }
 
 #[test]
-fn a_sessions_claims_go_along_and_change_none_of_berths() {
+fn claims_of_a_session_are_included_and_override_no_reserved_claim() {
     let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
     let mut more = session("ref");
     for name in OWN_CLAIMS {
@@ -223,11 +223,11 @@ fn a_sessions_claims_go_along_and_change_none_of_berths() {
     );
     let payload = token.split('.').nth(1).unwrap();
     let payload = String::from_utf8(URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
-    assert!(!payload.contains("forged"), "not even twice the same name");
+    assert!(!payload.contains("forged"), "a reserved claim occurs twice");
 }
 
 #[test]
-fn tokens_of_the_key_before_verify_with_what_is_published_after() {
+fn during_rotation_tokens_of_either_key_verify_with_published_keys() {
     let signing = |algorithm, pem: &str| {
         SigningKey::new(algorithm, &Secret::new(pem.to_owned()), None).unwrap()
     };

@@ -1,4 +1,4 @@
-//! Which tokens of programs count.
+//! Which bearer tokens are accepted.
 
 use super::super::tests::{EDDSA, NOW, RS256, SECRET, session, tokens};
 use super::*;
@@ -26,7 +26,7 @@ fn fault(tokens: &Tokens, token: &str) -> String {
 }
 
 #[test]
-fn a_good_token_says_who_he_is() {
+fn a_valid_token_yields_its_claims() {
     let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
     let bearer = tokens.verify(&signed_with(SECRET, &claims())).unwrap();
     assert_eq!(
@@ -51,7 +51,7 @@ fn a_good_token_says_who_he_is() {
 }
 
 #[test]
-fn own_tokens_of_every_algorithm_come_back() {
+fn issued_tokens_of_every_algorithm_are_accepted() {
     for (algorithm, key) in [
         (Algorithm::Hs256, SECRET),
         (Algorithm::Rs256, RS256),
@@ -69,7 +69,7 @@ fn own_tokens_of_every_algorithm_come_back() {
 }
 
 #[test]
-fn times_count_by_the_services_clock_within_the_leeway() {
+fn times_are_checked_by_the_services_clock_within_the_leeway() {
     let (tokens, clock) = tokens(Algorithm::Hs256, SECRET, None);
     let token = signed_with(SECRET, &claims());
     clock.advance_ms((60 + LEEWAY_S) * 1000);
@@ -88,7 +88,7 @@ fn times_count_by_the_services_clock_within_the_leeway() {
 }
 
 #[test]
-fn whatever_else_is_wrong_is_told_and_the_token_is_not() {
+fn every_other_fault_is_reported_without_the_token() {
     let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
     let mut cases = vec![
         (
@@ -137,7 +137,7 @@ fn whatever_else_is_wrong_is_told_and_the_token_is_not() {
 }
 
 #[test]
-fn what_a_token_says_is_repeated_at_no_length() {
+fn quotes_from_a_token_are_short_and_escaped() {
     let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
     let header = json!({"alg": "x\n".repeat(5_000)}).to_string();
     let token = format!("{}.e30.AA", URL_SAFE_NO_PAD.encode(header));
@@ -147,7 +147,7 @@ fn what_a_token_says_is_repeated_at_no_length() {
 }
 
 #[test]
-fn a_public_key_is_no_shared_secret() {
+fn a_public_key_is_not_accepted_as_a_shared_secret() {
     let (tokens, _) = tokens(Algorithm::Rs256, RS256, None);
     let jwk = tokens.jwks()["keys"][0].clone();
     let kid = jwk["kid"].as_str().map(str::to_owned);
@@ -158,12 +158,12 @@ fn a_public_key_is_no_shared_secret() {
         };
         let key = EncodingKey::from_secret(secret.as_bytes());
         let token = encode(&header, &claims(), &key).unwrap();
-        assert_eq!(fault(&tokens, &token), "no key is meant for it");
+        assert_eq!(fault(&tokens, &token), "no key matches it");
     }
 }
 
 #[test]
-fn tokens_of_the_keys_before_and_after_count_too() {
+fn tokens_of_previous_and_next_keys_are_accepted() {
     let (now, _) = tokens(Algorithm::Hs256, SECRET, Some("now"));
     let key = |algorithm, text: &str, kid: &str| {
         SigningKey::new(algorithm, &Secret::new(text.to_owned()), Some(kid)).unwrap()
@@ -182,11 +182,11 @@ fn tokens_of_the_keys_before_and_after_count_too() {
     }
     let (gone, _) = tokens(Algorithm::Rs256, RS256, Some("before"));
     let token = &gone.mint(&session("ref")).unwrap().token;
-    assert_eq!(fault(&now, token), "no key is meant for it");
+    assert_eq!(fault(&now, token), "no key matches it");
 }
 
 #[test]
-fn a_token_of_another_login_service_names_its_account_and_ends_in_time() {
+fn a_token_of_another_login_service_yields_its_account_and_expiry() {
     let secret = b"the secret of another login service";
     let rules = JwtRules {
         keys: vec![JwtKey {
