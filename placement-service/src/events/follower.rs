@@ -150,7 +150,7 @@ impl Follower {
                     let (name, runtime) = (&event.session_ref, &event.runtime);
                     self.sessions.hear_of_end(name, runtime, cause);
                     self.tokens.forget(&event.session_ref);
-                    tracing::debug!(session = event.session_ref, cause = cause.as_str(), "read the end of a session");
+                    tracing::debug!(session = event.session_ref, cause = cause.as_str(), "ended");
                 }
                 self.ends.saw(sequence, &event);
                 self.seen = sequence;
@@ -170,7 +170,7 @@ impl Follower {
         let newest = self.log.bounds().await?.newest;
         if newest < self.seen {
             let seen = self.seen;
-            tracing::warn!(newest, seen, "the event log has lost entries that were already read");
+            tracing::warn!(newest, seen, "the event log has lost entries already read");
             self.sessions.hear_of_anything();
             self.ends.back_to(newest);
             self.seen = newest;
