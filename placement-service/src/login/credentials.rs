@@ -123,8 +123,8 @@ impl Credentials {
         }
     }
 
-    /// The cookie that makes a browser a device after a login; it replaces `old`. It is invalid if the account was locked
-    /// or got another password after the check.
+    /// The cookie that makes a browser a device after a login; it replaces `old`. It is invalid if the account was
+    /// locked or got another password after the check.
     pub fn device_cookie(&self, passed: &AccountRow, old: &str) -> Result<String, StoreError> {
         let devices = Devices::parse(&passed.devices)?;
         let now_ms = self.clock.now_ms();

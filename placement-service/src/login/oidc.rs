@@ -1,6 +1,6 @@
 //! OpenID providers: login with the authorization code flow, logout at the provider, and back-channel logout from the
-//! provider. Decides the order of the steps; the submodules do each step. Must not know HTTP beyond the URLs, queries and
-//! cookie values of the protocol.
+//! provider. Decides the order of the steps; the submodules do each step. Must not know HTTP beyond the URLs, queries
+//! and cookie values of the protocol.
 
 mod attempt;
 pub mod back_channel;

@@ -1,5 +1,5 @@
-//! Why a login by a provider failed, with one reason constant per error for clients, metrics and logs. Must not know how
-//! a response is rendered.
+//! Why a login by a provider failed, with one reason constant per error for clients, metrics and logs. Must not know
+//! how a response is rendered.
 
 use crate::core::rejection::Refusal;
 use berth_api::Excerpt;

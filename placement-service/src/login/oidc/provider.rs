@@ -158,8 +158,8 @@ impl Provider {
         }
     }
 
-    /// A snapshot with newer keys, for a token whose key is not in `stale`. The error means that newer keys are currently
-    /// unavailable; the token may still be valid.
+    /// A snapshot with newer keys, for a token whose key is not in `stale`. The error means that newer keys are
+    /// currently unavailable; the token may still be valid.
     pub(super) async fn renewed(
         self: &Arc<Self>,
         stale: &Arc<Known>,
