@@ -1,5 +1,5 @@
-//! What happens to sessions, for others: the event log, whoever follows it, webhooks, and events that other systems
-//! push. Knows no placement and no login.
+//! Events about sessions, outgoing and incoming: readers and the follower of the event log, webhooks, and security
+//! events that other systems push. Must not know placement or login.
 
 pub mod follower;
 pub mod log;

@@ -1,6 +1,6 @@
-//! Logging in and out: the one use case that turns a password into a session, and the one that ends
-//! it. Knows nothing of HTTP; every outcome leaves an audit line (S37) and a count. A failed login's line has the
-//! client's address, and a name only if it is an account's: people type passwords into the field for the name.
+//! Login and logout: creates a session from a password or a provider login, and ends it. Every outcome is counted and
+//! writes an audit line. The line of a failed login has the client's address, but the name only if it is an account's,
+//! because users type passwords into the name field. Must not know HTTP.
 
 pub mod accounts;
 pub mod credentials;
@@ -27,39 +27,40 @@ use std::sync::Arc;
 pub struct PasswordLogin<'a> {
     pub name: &'a str,
     pub password: String,
-    /// The session that the browser had before, if any; it ends (S7).
+    /// Cookie of the browser's previous session, if any; a successful login ends that session.
     pub old_cookie: Option<&'a str>,
-    /// What says that the browser has logged in before; may be empty.
+    /// Proves that the browser has logged in to the account before; may be empty.
     pub device_cookie: &'a str,
     pub client: IpAddr,
 }
 
-/// A session that has begun.
+/// A new session.
 #[derive(Debug)]
 pub struct StartedSession {
     pub id: SessionId,
     pub live: Arc<LiveSession>,
-    /// For the browser, in place of the one that it has; `None`: it keeps that one.
+    /// Replaces the browser's device cookie; `None`: the browser keeps the cookie it has.
     pub device_cookie: Option<String>,
 }
 
-/// Why nobody was logged in. To the client the first three are one: which it was is not said.
+/// Why a login failed. The client gets the same response for the first three, so that it cannot find out which accounts
+/// exist.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LoginError {
     /// There is no such account.
     Unknown,
-    /// Name and password do not belong together.
+    /// The password does not match the account.
     Wrong,
     /// The account is locked.
     Locked,
-    /// More logins at once than can be served soon.
+    /// Too many logins at once.
     Busy,
     /// The store or the service failed, or the account has too many sessions.
     Refused(Refusal),
 }
 
 impl LoginError {
-    /// Whether the name that was typed is known to be an account's.
+    /// Whether the entered name is known to be an account's name.
     const fn is_of_account(&self) -> bool {
         match self {
             Self::Unknown | Self::Busy => false,
@@ -87,12 +88,13 @@ pub struct Login {
     credentials: Credentials,
     sessions: Arc<Sessions>,
     metrics: Arc<Metrics>,
-    /// Of logins that were refused before any password or code was looked at: they are not limited.
+    /// Limits log lines about logins that were refused before a password or code was checked: a client can cause any
+    /// number of them.
     cheap_refusals: LogSampler,
 }
 
 impl Login {
-    /// Over the use cases that it joins.
+    /// Combines credential checks and sessions.
     #[must_use]
     pub fn new(credentials: Credentials, sessions: Arc<Sessions>, metrics: Arc<Metrics>) -> Self {
         Self {
@@ -103,7 +105,7 @@ impl Login {
         }
     }
 
-    /// Checks the password and begins a session under a fresh id.
+    /// Checks the password and creates a session with a new id.
     pub async fn log_in(&self, login: PasswordLogin<'_>) -> Result<StartedSession, LoginError> {
         let (name, client) = (login.name, login.client);
         let outcome = self.try_log_in(login).await;
@@ -124,15 +126,15 @@ impl Login {
         outcome
     }
 
-    /// A login was refused because its client has tried too many.
+    /// Records a login that the rate limit refused.
     pub fn too_many(&self, client: IpAddr) {
         self.metrics.login(LoginResult::TooManyLogins);
         let reason = LoginResult::TooManyLogins.as_str();
         self.log_cheap_refusal(reason, None, client);
     }
 
-    /// A login by a provider did not get as far as it, or what came back belongs to no login that has begun here.
-    /// `provider` is the name of one that is configured.
+    /// Records a provider login that failed before the provider was involved, or whose callback matches no pending
+    /// login. `provider` is the name of a configured provider.
     pub fn refuse(&self, provider: Option<&str>, error: &OidcError, client: IpAddr) {
         self.metrics.login(LoginResult::Refused);
         self.log_cheap_refusal(error.reason(), provider, client);
@@ -145,8 +147,8 @@ impl Login {
         }
     }
 
-    /// Begins a session for whom an OpenID provider has proven, or counts and tells why nobody was. The session
-    /// that the browser had before, if any, ends (S7).
+    /// Creates a session for a user that an OpenID provider has authenticated, or records why the login failed. Ends
+    /// the browser's previous session, if any.
     pub async fn log_in_by_provider(
         &self,
         provider: &str,
@@ -183,8 +185,8 @@ impl Login {
         }
     }
 
-    /// Ends the session that the cookie names (S22), and says which it was. Ending none is no error. Browsers
-    /// leave the page that logs out, and with it the request.
+    /// Ends the session of the cookie and returns it; a cookie without a session is no error. The work completes even
+    /// if the browser leaves the logout page and thereby cancels the request.
     pub async fn log_out(&self, cookie: &str) -> Result<Option<Arc<LiveSession>>, Refusal> {
         let (sessions, cookie) = (self.sessions.clone(), cookie.to_owned());
         to_the_end(async move { sessions.end(&cookie, EndCause::Logout).await }).await
@@ -210,7 +212,7 @@ impl Login {
         })
     }
 
-    /// Begins a session; with the one that the browser had before, which is to end.
+    /// Creates a session. Also returns the browser's previous session, which the caller ends.
     async fn begin(
         &self,
         mut new: NewSession,
@@ -222,7 +224,7 @@ impl Login {
             .as_ref()
             .filter(|old| old.account == new.account && by(&old.provider) == by(&new.provider));
         new.previous_ref = same.map(|old| old.session_ref.clone());
-        // It may end another one to make room.
+        // Detached, because it may end another session of the account to keep the limit.
         let sessions = self.sessions.clone();
         let (id, live) = to_the_end(async move { sessions.begin(new).await }).await?;
         Ok((id, live, old))
@@ -232,7 +234,7 @@ impl Login {
         if let Some(old) = old
             && let Err(error) = self.end(&old, EndCause::LoginAgain).await
         {
-            tracing::warn!(%error, "the session before this login was not ended");
+            tracing::warn!(%error, "the previous session was not ended");
         }
     }
 
@@ -264,8 +266,8 @@ impl Login {
         }
     }
 
-    /// The account may have been locked or changed since its password was checked, and whoever did that did
-    /// not see this session: then it ends here.
+    /// Ends the new session if the account was locked or changed after its password was checked. The operator's change
+    /// ends the account's sessions, but may have missed this new one.
     async fn confirm(&self, account: &AccountRow, live: &LiveSession) -> Result<(), LoginError> {
         let down = |error| LoginError::Refused(store_down(&error));
         let changed = self.credentials.changed_since(account).await;
@@ -285,7 +287,7 @@ impl Login {
     }
 }
 
-/// The account exists, so its name is no password.
+/// Logs the name: the account exists, so it is not a password typed into the wrong field.
 fn log_lockout(account: &str, attempts: Attempts, scope: Scope) {
     if attempts.locked_until_ms > 0 {
         tracing::warn!(target: "berth::audit", event = "account-locked-out", account,
@@ -306,7 +308,7 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test]
-    async fn a_logout_is_done_although_its_client_goes_away() {
+    async fn a_logout_completes_although_its_client_disconnects() {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteStore::open(&dir.path().join("a.db")).await.unwrap());
         let config = config::load::from_text("").unwrap().config;
@@ -320,7 +322,7 @@ mod tests {
         let credentials = Credentials::new(store.clone(), key, clock, passwords, lockout);
         let login = Login::new(credentials, sessions.clone(), metrics);
         let (id, _) = sessions.begin(NewSession::default()).await.unwrap();
-        // Asked once, as for a request that is taken back.
+        // Polled once and then dropped, like the future of a cancelled request.
         assert!(login.log_out(id.reveal()).now_or_never().is_none());
         let ended = async {
             while store.find(&id.hash()).await.unwrap().is_some() {
@@ -328,6 +330,6 @@ mod tests {
             }
         };
         let ended = tokio::time::timeout(Duration::from_secs(10), ended).await;
-        assert!(ended.is_ok(), "the session lives on");
+        assert!(ended.is_ok(), "the session is still live");
     }
 }

@@ -1,5 +1,5 @@
-//! Follows the event log: what other replicas did to sessions takes hold here too, and whoever waits for
-//! events is woken.
+//! Follows the event log of the store: applies session ends from other replicas to this process, and wakes the tasks
+//! that wait for events. Decides when the log counts as unavailable or rolled back. Must not know who reads.
 
 mod ended_sessions;
 
@@ -13,16 +13,17 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
-/// Entries read in one step.
+/// Maximum number of entries read from the store at once.
 const BATCH: u32 = 500;
 
-/// How often it is looked whether the log has lost what was read of it.
+/// Interval of the check whether the log has lost entries that were already read.
 const COMPARE: Duration = Duration::from_secs(1);
 
-/// How long the log may not answer before its readers are told that they hear nothing.
+/// After this long without an answer from the event log, it counts as unavailable and long polls fail with
+/// `store-down`.
 const DEAF_AFTER: Duration = Duration::from_secs(3);
 
-/// The task that follows the log.
+/// Handle of the task that follows the log; dropping it stops the task.
 pub struct Feed {
     newest: watch::Receiver<u64>,
     ends: Arc<Ends>,
@@ -37,15 +38,15 @@ struct Follower {
     newest: watch::Sender<u64>,
     ends: Arc<Ends>,
     deaf: watch::Sender<bool>,
-    /// The sequence number up to which everything has been seen.
+    /// Sequence number of the last entry that was processed.
     seen: u64,
-    /// When it was last looked whether the log still has that.
+    /// Time of the last check that the log still has that entry.
     compared: Instant,
 }
 
 impl Feed {
-    /// Follows the log from its newest entry on; looks every `poll`, and at once when this process has
-    /// added to it.
+    /// Starts to follow the log after its newest entry. Reads every `poll`, and at once when this process has appended
+    /// an entry.
     pub async fn start(
         sessions: Arc<Sessions>,
         tokens: Arc<Tokens>,
@@ -75,19 +76,19 @@ impl Feed {
         })
     }
 
-    /// Changes with every entry that has been seen: the newest sequence number.
+    /// The sequence number of the last processed entry; changes with every entry.
     #[must_use]
     pub fn newest(&self) -> watch::Receiver<u64> {
         self.newest.clone()
     }
 
-    /// The latest ends of sessions; `newest` tells of each.
+    /// The latest ended sessions; `newest` changes with each of them.
     #[must_use]
     pub fn ends(&self) -> Arc<Ends> {
         self.ends.clone()
     }
 
-    /// Whether the log has not answered for a while: sessions may end and nobody here hears of it.
+    /// Whether the log has not answered for a while. While this is true, session ends may go unnoticed here.
     #[must_use]
     pub fn deaf(&self) -> watch::Receiver<bool> {
         self.deaf.clone()
@@ -141,7 +142,7 @@ impl Follower {
                 return self.compare().await;
             };
             if *first > self.seen + 1 {
-                tracing::warn!("the event log lost entries before they were seen");
+                tracing::warn!("the event log lost entries before they were read");
                 self.sessions.hear_of_anything();
             }
             for (sequence, event) in entries {
@@ -149,7 +150,7 @@ impl Follower {
                     let (name, runtime) = (&event.session_ref, &event.runtime);
                     self.sessions.hear_of_end(name, runtime, cause);
                     self.tokens.forget(&event.session_ref);
-                    tracing::debug!(session = event.session_ref, cause = cause.as_str(), "heard");
+                    tracing::debug!(session = event.session_ref, cause = cause.as_str(), "ended");
                 }
                 self.ends.saw(sequence, &event);
                 self.seen = sequence;
@@ -158,8 +159,9 @@ impl Follower {
         }
     }
 
-    /// A store that has lost its latest writes (a fail-over of Redis, a restored backup) gives their numbers anew:
-    /// without this, nothing would be heard until it has caught up.
+    /// Detects a rollback of the log. A store that has lost its latest writes (a Redis fail-over, a restored backup)
+    /// assigns their sequence numbers a second time. Without this check, the follower would miss all entries until the
+    /// log has caught up with the last sequence number.
     async fn compare(&mut self) -> Result<(), StoreError> {
         if self.compared.elapsed() < COMPARE {
             return Ok(());
@@ -168,7 +170,7 @@ impl Follower {
         let newest = self.log.bounds().await?.newest;
         if newest < self.seen {
             let seen = self.seen;
-            tracing::warn!(newest, seen, "the event log has lost what was read of it");
+            tracing::warn!(newest, seen, "the event log has lost entries already read");
             self.sessions.hear_of_anything();
             self.ends.back_to(newest);
             self.seen = newest;

@@ -1,5 +1,6 @@
-//! Reads the event log for others (S35): from a cursor on, only what concerns them, waiting for news when
-//! there is none. Tells when something may have been missed. Knows nothing of HTTP.
+//! Reads pages of the event log for a caller: entries after a cursor that the caller may see, with a long poll when
+//! there are none. Decides which events a caller may see, and reports a gap when events may be missing. Must not
+//! know HTTP.
 
 use crate::sessions::Sessions;
 use crate::sessions::server_keys;
@@ -13,47 +14,48 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-/// Entries read from the store in one step.
+/// Maximum number of entries read from the store at once.
 const BATCH: u32 = 200;
-/// Entries looked at for one page: a reader whom few concern gets an empty page and a cursor further on.
+/// Maximum number of entries scanned for one page. When few of them concern the reader, it gets an empty page with
+/// an advanced cursor instead of a long request.
 const SCANNED: usize = 5_000;
 
-/// Whose events are read.
+/// The caller that reads: it determines which events are visible.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reader {
-    /// Everybody's.
+    /// Sees all events.
     Operator,
-    /// Those of the runtime's sessions, and those of the sessions that these have started.
+    /// Sees the events of this runtime's sessions and of their child sessions.
     Runtime(String),
 }
 
-/// What is read.
+/// Parameters of one read.
 #[derive(Clone, Debug)]
 pub struct Query {
     pub reader: Reader,
-    /// `None`: from now on.
+    /// Read entries after this cursor; `None`: only entries that are appended from now on.
     pub cursor: Option<Cursor>,
-    /// Only of this session, and of those that it has started.
+    /// Only events of this session (a `session_ref`) and of its child sessions.
     pub session: Option<String>,
-    /// How long to wait for the first event.
+    /// Maximum time to wait for the first event.
     pub wait: Duration,
-    /// Events at the most.
+    /// Maximum number of events in the page.
     pub limit: usize,
 }
 
-/// Events in the order of the log, and where to go on.
+/// Events in the order of the log, and the cursor for the next read.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = Events)]
 pub struct Page {
-    /// Behind everything that was looked at, told or not.
+    /// Position after the last entry that was scanned, whether or not it is in `events`.
     pub cursor: String,
     pub events: Vec<Told>,
-    /// Events may be missing between the reader's cursor and this page: it begins with the oldest that there
-    /// is. Whoever depends on them asks anew what it must know.
+    /// Events may be missing between the reader's cursor and this page, which starts with the oldest entry
+    /// available. A reader that keeps state must query that state again.
     pub gap: bool,
 }
 
-/// An event and the cursor behind it.
+/// An event and the cursor of the position after it.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Told {
     pub cursor: String,
@@ -61,7 +63,7 @@ pub struct Told {
     pub event: Event,
 }
 
-/// The log as others see it.
+/// Reads the event log for operators and runtimes.
 pub struct Events {
     log: Arc<dyn EventLog>,
     sessions: Arc<Sessions>,
@@ -71,7 +73,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// Over the log of a store. `newest` changes with every entry.
+    /// Opens the log of `stores`. `newest` changes with every entry that is appended.
     pub async fn open(
         stores: &Stores,
         sessions: Arc<Sessions>,
@@ -86,25 +88,25 @@ impl Events {
         })
     }
 
-    /// The log's name.
+    /// The id of the log, which is part of every cursor.
     #[must_use]
     pub const fn id(&self) -> LogId {
         self.id
     }
 
-    /// From here on nobody waits for events: the service is ending.
+    /// Ends all waits, current and future ones, because the service shuts down.
     pub fn end(&self) {
         self.ending.send_replace(true);
     }
 
-    /// A page; empty when nothing happened in the time given.
+    /// Reads one page; it is empty when no visible event is appended within `query.wait`.
     pub async fn read(&self, query: &Query) -> Result<Page, StoreError> {
         let until = Instant::now() + query.wait;
         let (mut newest, mut ending) = (self.newest.clone(), self.ending.subscribe());
         let (mut at, mut gap) = self.begin(query.cursor).await?;
         let (mut events, mut scanned) = (Vec::new(), 0);
         loop {
-            // Before reading: whatever is added from here on rings.
+            // Mark before reading, so that an entry appended during the read ends the wait below.
             newest.mark_unchanged();
             let entries = self.log.events_after(at, BATCH).await?;
             let last = entries.len() < BATCH as usize;
@@ -135,7 +137,7 @@ impl Events {
         }
     }
 
-    /// The sequence number to begin behind, and whether something is missing before it.
+    /// The sequence number after which to start, and whether entries are missing before it.
     async fn begin(&self, cursor: Option<Cursor>) -> Result<(u64, bool), StoreError> {
         let bounds = self.log.bounds().await?;
         let Some(cursor) = cursor else {

@@ -1,6 +1,6 @@
-//! The public keys of somebody who signs for us to verify: a JWK set (RFC 7517) that is given, or one that is
-//! fetched by URL, kept, and fetched again when a token names a key that is not in it. Decides which key may
-//! verify which algorithm; knows nothing of what is signed.
+//! The public keys of an external signer: a JWK set (RFC 7517) from the configuration, or one that is fetched from a
+//! URL, cached, and fetched again when a token names a key that is not in it. Decides which key may verify which
+//! algorithm. Must not know what is signed.
 
 use crate::core::http_client;
 use jsonwebtoken::jwk::{
@@ -14,25 +14,25 @@ use std::time::Duration;
 use tokio::sync::{Mutex, RwLock};
 use tokio::time::Instant;
 
-/// How long a fetch may take.
+/// Timeout of one fetch.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// More than any set of keys needs, in bytes.
+/// Maximum size of a JWK set in bytes.
 const MAX_BYTES: usize = 256 * 1024;
-/// More than any set of keys needs.
+/// Maximum number of keys in a JWK set.
 const MAX_KEYS: usize = 100;
-/// The least time between two fetches, whatever tokens claim.
+/// Minimum time between two fetches, so that tokens with invented key ids do not cause requests.
 const PAUSE: Duration = Duration::from_secs(30);
-/// From this age on a set is fetched again, so that keys that were withdrawn go.
+/// A set of this age is fetched again, so that withdrawn keys are removed.
 const FRESH: Duration = Duration::from_secs(600);
-/// Up to this age a set that cannot be fetched again still serves.
+/// Maximum age of a cached set that is still used when fetching it again fails.
 const STALE: Duration = Duration::from_secs(24 * 3600);
 
-/// Why no key can be looked up just now. Not the token's fault: trying later may help.
+/// No current key set is available. This is not the fault of the token: a later attempt may succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the keys cannot be fetched")]
 pub struct KeysUnavailable;
 
-/// A text that is not a JWK set.
+/// Why a text is rejected as a JWK set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotKeys {
     #[error("not a JWK set (RFC 7517)")]
@@ -43,7 +43,7 @@ pub enum NotKeys {
     NoneUsable,
 }
 
-/// Public keys for signatures; those of other kinds have been left out.
+/// Public keys for signatures. Keys of other kinds are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PublicKeys(Vec<Jwk>);
 
@@ -53,8 +53,10 @@ struct RawSet {
 }
 
 impl PublicKeys {
-    /// Reads a JWK set. Keys of an unknown kind are left out, as RFC 7517 section 5 wants; shared secrets are
-    /// too: whoever may read the set could sign with them.
+    /// Parses a JWK set. Ignores keys of an unknown kind, as [RFC 7517 section 5] requires, and symmetric keys: every
+    /// reader of the set could sign with them.
+    ///
+    /// [RFC 7517 section 5]: https://www.rfc-editor.org/rfc/rfc7517#section-5
     pub fn parse(text: &[u8]) -> Result<Self, NotKeys> {
         let set: RawSet = serde_json::from_slice(text).map_err(|_| NotKeys::Form)?;
         if set.keys.len() > MAX_KEYS {
@@ -69,7 +71,8 @@ impl PublicKeys {
         Ok(Self(keys))
     }
 
-    /// The key of that name that fits the algorithm. A token that names none is served when only one key fits.
+    /// The key with this id that can verify `algorithm`. Without a `kid`, the only key that can verify it, if there is
+    /// exactly one.
     #[must_use]
     pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {
         let named = |key: &&Jwk| kid.is_none() || key.common.key_id.as_deref() == kid;
@@ -86,7 +89,7 @@ impl PublicKeys {
     }
 }
 
-/// A public key that may sign. A shared secret has no valid size.
+/// Whether a key is a public key for signatures. A symmetric key is not: `has_valid_size` rejects it.
 fn is_for_signatures(key: &Jwk) -> bool {
     let operations = key.common.key_operations.as_ref();
     let may_verify = operations.is_none_or(|all| all.contains(&KeyOperations::Verify));
@@ -96,8 +99,9 @@ fn is_for_signatures(key: &Jwk) -> bool {
         && has_valid_size(key)
 }
 
-/// Whether a key is as large as its kind wants it. jsonwebtoken panics on an Ed25519 key that is too short, and an RSA
-/// key of any size makes a verification take any time: 2048 to 8192 bits, and an exponent of the usual size.
+/// Whether a key has the size that its type requires. jsonwebtoken panics on an Ed25519 key that is too short. An
+/// unlimited RSA key would make a verification take unlimited time, so RSA keys have 2048 to 8192 bits and an exponent
+/// of at most 4 bytes.
 fn has_valid_size(key: &Jwk) -> bool {
     let bytes = |base64url: &str| base64url.len() * 3 / 4;
     match &key.algorithm {
@@ -119,7 +123,7 @@ fn has_valid_size(key: &Jwk) -> bool {
     }
 }
 
-/// Whether a key may verify that algorithm: by its type, its curve, and its own `alg` if it has one.
+/// Whether a key can verify `algorithm`, by its type, its curve and its own `alg` if it has one.
 fn fits(key: &Jwk, algorithm: Algorithm) -> bool {
     let by_type = match (&key.algorithm, algorithm) {
         (
@@ -146,7 +150,7 @@ fn fits(key: &Jwk, algorithm: Algorithm) -> bool {
     by_type && own.is_none_or(|own| own == KeyAlgorithm::from(algorithm))
 }
 
-/// Keys that are given, or found at a URL.
+/// The keys of one signer, from the configuration or from a URL.
 pub struct RemoteKeys(Source);
 
 enum Source {
@@ -158,7 +162,7 @@ struct Fetched {
     url: String,
     client: reqwest::Client,
     kept: RwLock<Option<Kept>>,
-    /// When the last fetch began. Whoever fetches holds it, so that one does.
+    /// Start of the last fetch. The lock is held during a fetch, so that only one runs at a time.
     last: Mutex<Option<Instant>>,
 }
 
@@ -168,13 +172,13 @@ struct Kept {
 }
 
 impl RemoteKeys {
-    /// These keys and no others.
+    /// Uses these keys; never fetches.
     #[must_use]
     pub const fn given(keys: PublicKeys) -> Self {
         Self(Source::Given(keys))
     }
 
-    /// The keys at a URL; fetched when they are first asked for.
+    /// Uses the keys at a URL; fetches them at the first lookup.
     pub fn at(url: String) -> Result<Self, reqwest::Error> {
         Ok(Self(Source::Fetched(Arc::new(Fetched {
             url,
@@ -184,11 +188,11 @@ impl RemoteKeys {
         }))))
     }
 
-    /// The key of that name for that algorithm; `None` when there is none, as the signer says now.
+    /// The key with this id that can verify `algorithm`; `None` when the signer's current set has no such key.
     ///
     /// # Errors
-    /// When the set cannot be had; also when a key is unknown and the set was not fetched for it: the signer may have
-    /// changed its keys since.
+    /// When no current set is available. Also when the cached set lacks the key and it was not fetched again for this
+    /// lookup: the signer may have changed its keys in the meantime.
     pub async fn find(
         &self,
         kid: Option<&str>,
@@ -202,7 +206,8 @@ impl RemoteKeys {
             return Ok(Some(key));
         }
         let asked = Instant::now();
-        // A task of its own: whoever asks may go away, and the fetch would count and bring nothing.
+        // A separate task: if the caller is cancelled, the fetch still completes. Otherwise it would block the next
+        // fetch (minimum interval) without a result.
         let refresh = tokio::spawn(fetched.clone().refresh());
         if let Err(error) = refresh.await {
             tracing::error!(%error, "fetching keys failed");
@@ -215,7 +220,7 @@ impl RemoteKeys {
 }
 
 impl Fetched {
-    /// A key of a set that is not older than that.
+    /// Looks up a key in the cached set, if the set is younger than `limit`.
     async fn serve(
         &self,
         kid: Option<&str>,
@@ -228,13 +233,13 @@ impl Fetched {
         }
     }
 
-    /// Whether the set came then or later.
+    /// Whether the cached set was fetched at `then` or later.
     async fn is_since(&self, then: Instant) -> bool {
         let kept = self.kept.read().await;
         kept.as_ref().is_some_and(|kept| kept.since >= then)
     }
 
-    /// Fetches the set, unless somebody has just done so.
+    /// Fetches the set, unless the last fetch started less than the minimum interval ago.
     async fn refresh(self: Arc<Self>) {
         let mut last = self.last.lock().await;
         if last.is_some_and(|last| last.elapsed() < PAUSE) {

@@ -1,6 +1,9 @@
-//! Takes security events (RFC 8417, pushed by RFC 8935) from those who are trusted, and ends the sessions that
-//! they are about. From CAEP 1.0: `session-revoked`; from RISC 1.0: `account-disabled`, `account-purged` and
-//! `sessions-revoked`. Other events are taken and ignored, as the standards want. Knows nothing of HTTP.
+//! Receives security event tokens ([RFC 8417], pushed by [RFC 8935]) from configured transmitters, and ends the
+//! sessions of their subject. Acts on `session-revoked` (CAEP 1.0), and on `account-disabled`, `account-purged` and
+//! `sessions-revoked` (RISC 1.0); accepts and ignores other events, as the standards require. Must not know HTTP.
+//!
+//! [RFC 8417]: https://www.rfc-editor.org/rfc/rfc8417
+//! [RFC 8935]: https://www.rfc-editor.org/rfc/rfc8935
 
 mod error;
 pub mod set;
@@ -26,48 +29,48 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use subject::{Subject, User};
 
-/// RISC 1.0 section 2: about an account, never about one session.
+/// Events about a whole account, never about one session (RISC 1.0 section 2).
 const OF_ACCOUNT: &[&str] = &[
     "https://schemas.openid.net/secevent/risc/event-type/account-disabled",
     "https://schemas.openid.net/secevent/risc/event-type/account-purged",
     "https://schemas.openid.net/secevent/risc/event-type/sessions-revoked",
 ];
-/// Seconds by which clocks may differ.
+/// Tolerated difference between clocks, in seconds.
 const LEEWAY_S: u64 = 60;
 
-/// Why a token was not acted on.
+/// Why a token was not processed.
 #[derive(Debug, thiserror::Error)]
 pub enum NotTaken {
-    /// It is at fault.
+    /// The token is invalid.
     #[error(transparent)]
     Set(#[from] SetError),
-    /// Its signer's keys cannot be had: later perhaps.
+    /// The signer's keys are unavailable; a later attempt may succeed.
     #[error(transparent)]
     Keys(#[from] KeysUnavailable),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What became of a token that was taken.
+/// Effect of an accepted token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Ended,
-    /// Nobody who is known here, or whose sessions are over.
+    /// The subject is unknown or has no live session.
     UnknownSubject,
-    /// No event that ends anything.
+    /// No event of the token ends sessions.
     Ignored,
-    /// It came before.
+    /// The token was already processed.
     Replayed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
-    /// A name of the configuration, or nothing for a token of nobody known.
+    /// Name of the transmitter in the configuration; empty for an unknown issuer.
     transmitter: String,
     outcome: &'static str,
 }
 
-/// The receiver.
+/// The receiver of security event tokens.
 pub struct SecurityEvents {
     audience: String,
     max_age_s: u64,
@@ -76,12 +79,12 @@ pub struct SecurityEvents {
     shared: Arc<dyn Coordination>,
     clock: Arc<dyn Clock>,
     taken: Family<Labels, Counter>,
-    /// Of tokens that change nothing.
+    /// Limits log lines about tokens that change nothing.
     cheap_refusals: LogSampler,
 }
 
 impl SecurityEvents {
-    /// Of the configuration. `keys` are those of its transmitters that have no URL, in their order.
+    /// Creates the receiver. `keys` has one element per transmitter, in the same order; `None` for those with a URL.
     pub fn new(
         config: &Config,
         keys: Vec<Option<PublicKeys>>,
@@ -114,7 +117,7 @@ impl SecurityEvents {
         })
     }
 
-    /// Takes a token. `Ok` also when there was nothing to do: the transmitter has done its part.
+    /// Processes a token. Returns `Ok` also when nothing had to be done: the transmitter need not send it again.
     pub async fn receive(&self, token: &[u8]) -> Result<(), NotTaken> {
         let mut transmitter = "";
         let outcome = self.take(token, &mut transmitter).await;
@@ -127,7 +130,7 @@ impl SecurityEvents {
             Err(NotTaken::Keys(_)) => "keys-unavailable",
             Err(NotTaken::Store(_)) => "store-down",
         };
-        // Anybody may push tokens that are none, and those that somebody has taken down.
+        // Any client can send invalid tokens, or replay one that was recorded: limit their log lines.
         let is_new = matches!(&outcome, Ok(outcome) if *outcome != Outcome::Replayed);
         if is_new || self.cheap_refusals.admit() {
             tracing::info!(target: "berth::audit", event = "security-event", transmitter, outcome = word,
@@ -155,7 +158,7 @@ impl SecurityEvents {
         self.act(transmitter, &set.claims).await
     }
 
-    /// What a genuine token must be besides.
+    /// Checks the claims of a token whose signature is valid.
     fn check(&self, claims: &Claims) -> Result<(), SetError> {
         let now = self.clock.now_s();
         if !claims.audience.contains(&self.audience) {
@@ -176,8 +179,8 @@ impl SecurityEvents {
         Ok(())
     }
 
-    /// Only sessions begun before the token are ended, so that it does no harm when it comes again. It is
-    /// remembered afterwards: a token that met a failing store must count when it comes again.
+    /// Ends the sessions of the subject that were created before the token was issued, so that a replay does not end
+    /// later ones. Records the token only afterwards: if the store fails, the retransmitted token must still count.
     async fn act(&self, transmitter: &Transmitter, claims: &Claims) -> Result<Outcome, NotTaken> {
         let of_account = claims
             .events
@@ -220,14 +223,15 @@ async fn verify(set: &UnverifiedSet, keys: &RemoteKeys) -> Result<(), NotTaken> 
     }))
 }
 
-/// What a token is remembered by. Its parts are the transmitter's: a hash has a known length.
+/// The key that records a token against replay. It is a hash, because the transmitter chooses the length of `iss` and
+/// `jti`.
 fn memory(claims: &Claims) -> String {
     let digest = Sha256::digest(format!("{}\n{}", claims.issuer, claims.id));
     format!("set/{}", URL_SAFE_NO_PAD.encode(digest))
 }
 
-/// Whose sessions a subject is, in the terms that the transmitter is trusted to use; the first that there are any
-/// of counts. `None`: nobody's.
+/// The selectors of the sessions that a subject identifies, limited to the identifiers that the transmitter is trusted
+/// to use. `None`: no session.
 fn whose_sessions(
     transmitter: &Transmitter,
     subject: &Subject,
@@ -267,7 +271,7 @@ fn user_of(transmitter: &Transmitter, user: &User) -> Option<Whose> {
     }
 }
 
-/// A session by the name that it has here, and by the provider's, where there is one.
+/// Selectors of one session: by its `session_ref`, and by the provider's `sid` if the transmitter has a provider.
 fn session_of(transmitter: &Transmitter, session: &str, user: Option<Whose>) -> Vec<Whose> {
     let user = user.map(Box::new);
     let mut all = vec![Whose::Session {

@@ -1,5 +1,5 @@
-//! Tells others of events (S35): each configured webhook has a courier of its own; operators see what could not
-//! be delivered and have it tried again.
+//! Webhooks: starts one delivery worker per configured webhook, and lets operators list and retry dead letters. Must
+//! not know how a request is built or when it is retried.
 
 mod backoff;
 pub mod caep;
@@ -24,10 +24,10 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
-/// Dead letters in one list.
+/// Maximum number of dead letters in one list.
 const MAX_LISTED: u32 = 1000;
 
-/// Why webhooks cannot be served.
+/// Why webhooks cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum WebhooksError {
     #[error(transparent)]
@@ -36,29 +36,29 @@ pub enum WebhooksError {
     Client(#[from] reqwest::Error),
 }
 
-/// What became of another attempt at a dead letter.
+/// Result of retrying a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Retried {
-    /// The webhook has it; it is no dead letter any more.
+    /// The webhook accepted the event; the dead letter is removed.
     Delivered,
-    /// It stays one.
+    /// The attempt failed; the dead letter stays, with this message.
     Failed(String),
     NoSuchLetter,
     NoSuchWebhook,
 }
 
-/// What couriers work with.
+/// What the delivery workers need from the service.
 pub struct Parts {
     pub stores: Stores,
     pub clock: Arc<dyn Clock>,
     pub tokens: Arc<Tokens>,
     pub log: LogId,
-    /// Changes with every entry of the log.
+    /// Sequence number of the newest log entry; changes with every entry.
     pub newest: watch::Receiver<u64>,
     pub lease: Duration,
 }
 
-/// The webhooks of the configuration.
+/// The configured webhooks and their delivery workers.
 pub struct Webhooks {
     stores: Stores,
     clock: Arc<dyn Clock>,
@@ -67,7 +67,7 @@ pub struct Webhooks {
 }
 
 impl Webhooks {
-    /// Starts a courier for each. `secrets` are those of `hooks`, in their order.
+    /// Starts a delivery worker for each webhook. `secrets` has one element per element of `hooks`, in the same order.
     pub async fn start(
         hooks: &[Webhook],
         secrets: Vec<Option<Secret>>,
@@ -102,7 +102,7 @@ impl Webhooks {
         })
     }
 
-    /// Ends the deliveries and lets another replica go on at once.
+    /// Stops the deliveries and releases the leases, so that another replica continues at once.
     pub async fn end(&self) {
         for (courier, task) in &self.couriers {
             task.abort();
@@ -110,7 +110,7 @@ impl Webhooks {
         }
     }
 
-    /// What the webhook did not take, oldest first; `None` when there is no such webhook.
+    /// The webhook's dead letters, oldest first; `None` when there is no such webhook.
     pub async fn dead_letters(&self, webhook: &str) -> Result<Option<Vec<DeadLetter>>, StoreError> {
         if self.hook(webhook).is_none() {
             return Ok(None);
@@ -119,7 +119,7 @@ impl Webhooks {
         Ok(Some(letters))
     }
 
-    /// Tells the webhook of a dead letter's event once more, out of its order.
+    /// Attempts once more to deliver the event of a dead letter, out of order.
     pub async fn retry(&self, webhook: &str, sequence: u64) -> Result<Retried, StoreError> {
         let Some(hook) = self.hook(webhook) else {
             return Ok(Retried::NoSuchWebhook);

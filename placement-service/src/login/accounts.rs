@@ -1,5 +1,5 @@
-//! Local accounts as operators see them: what a name, a role and a password may look like, adding, listing and
-//! changing. Whoever changes one ends its sessions; see `cli::account`.
+//! Management of local accounts: adds, lists and changes them, and decides which names, roles and passwords are valid.
+//! Must not know sessions: the caller (`cli::account`) ends the sessions of a changed account.
 
 use crate::core::clock::Clock;
 use crate::core::names::{MAX_NAME_BYTES, is_name};
@@ -8,12 +8,13 @@ use crate::login::password::{PasswordError, Passwords};
 use berth_store::{AccountChange, AccountRow, AccountStore, Attempts, StoreError};
 use std::sync::Arc;
 
-/// Shortest password of a new account, in characters (NIST SP 800-63B).
+/// Minimum length of a new password, in characters ([NIST SP 800-63B](https://pages.nist.gov/800-63-3/sp800-63b.html)).
 pub const MIN_PASSWORD_CHARS: usize = 8;
-/// Longest password, in bytes.
+/// Maximum length of a password, in bytes.
 pub const MAX_PASSWORD_BYTES: usize = 1024;
 
-/// All roles of an account together, in bytes of JSON: they go into its token, which has to fit into a header.
+/// Maximum size of all roles of an account, in bytes of JSON. The roles are part of the token, which must fit into a
+/// header.
 pub const MAX_ROLES_BYTES: usize = 16 * 1024;
 
 /// Why an account was not added or changed.
@@ -44,7 +45,7 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Over a store of accounts.
+    /// Manages the accounts of a store.
     pub fn new(store: Arc<dyn AccountStore>, clock: Arc<dyn Clock>) -> Result<Self, PasswordError> {
         Ok(Self {
             store,
@@ -53,7 +54,7 @@ impl Accounts {
         })
     }
 
-    /// Adds an account. One that exists stays as it is.
+    /// Adds an account. An existing account is not changed.
     pub async fn add(
         &self,
         name: &str,
@@ -82,25 +83,25 @@ impl Accounts {
         }
     }
 
-    /// Every account, by name.
+    /// All accounts, sorted by name.
     pub async fn list(&self) -> Result<Vec<AccountRow>, StoreError> {
         self.store.accounts().await
     }
 
-    /// Locks an account until it is unlocked. Browsers that have logged in to it before are strangers afterwards.
+    /// Locks an account until it is unlocked. Revokes the device cookies of all browsers.
     pub async fn lock(&self, name: &str) -> Result<(), AccountError> {
         self.change(name, AccountChange::Locked(true)).await?;
         self.change_devices(name, Devices::revoked).await
     }
 
-    /// Unlocks an account, whether an operator or failed logins had locked it.
+    /// Unlocks an account that an operator or failed logins have locked.
     pub async fn unlock(&self, name: &str) -> Result<(), AccountError> {
         self.change(name, AccountChange::Locked(false)).await?;
         self.forget_attempts(name).await
     }
 
-    /// Gives an account another password, and forgets the failures with the old one. Browsers that have logged in
-    /// with that one are strangers afterwards.
+    /// Sets a new password and resets the failed attempts. The device cookies of all browsers become invalid, because
+    /// their MAC covers the password hash.
     pub async fn set_password(&self, name: &str, password: String) -> Result<(), AccountError> {
         check_password(&password)?;
         self.find(name).await?;
@@ -110,7 +111,7 @@ impl Accounts {
         self.forget_attempts(name).await
     }
 
-    /// Gives an account other roles; `false` when it has just these already.
+    /// Sets the roles; `false` when the account already has exactly these.
     pub async fn set_roles(&self, name: &str, roles: &[String]) -> Result<bool, AccountError> {
         check_roles(roles)?;
         if self.find(name).await?.roles == roles {
@@ -129,7 +130,7 @@ impl Accounts {
         self.store.find_account(name).await?.ok_or_else(unknown)
     }
 
-    /// Others may change the rest of the account at the same time.
+    /// Changes one field. Concurrent changes of other fields are kept.
     async fn change(&self, name: &str, change: AccountChange) -> Result<(), AccountError> {
         if is_name(name) && self.store.change_account(name, &change).await? {
             Ok(())
@@ -138,7 +139,7 @@ impl Accounts {
         }
     }
 
-    /// Until it is so: a login may fail at the same time.
+    /// Retries until the write succeeds, because a login may fail concurrently.
     async fn forget_attempts(&self, name: &str) -> Result<(), AccountError> {
         loop {
             let before = self.find(name).await?.attempts;
@@ -150,7 +151,7 @@ impl Accounts {
         self.change_devices(name, Devices::without_failures).await
     }
 
-    /// Until it is so, likewise.
+    /// Retries until the write succeeds, because a login may change the devices concurrently.
     async fn change_devices(
         &self,
         name: &str,
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn names_are_taken_once_and_checked() {
+    async fn names_are_unique_and_checked() {
         let dir = tempfile::tempdir().unwrap();
         let accounts = accounts(&dir).await;
         let add = async |name: &str, role: &str, password: &str| {
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_change_changes_its_own() {
+    async fn each_change_affects_only_its_fields() {
         let dir = tempfile::tempdir().unwrap();
         let accounts = accounts(&dir).await;
         let first = "a long one".to_owned();
@@ -272,7 +273,7 @@ mod tests {
             devices: row.devices,
             ..before
         };
-        assert_eq!(unlocked, before, "failures are forgotten too");
+        assert_eq!(unlocked, before, "failures are reset too");
 
         assert!(fail().await.unwrap());
         let second = "another one".to_owned();
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn changes_at_once_do_not_undo_each_other() {
+    async fn concurrent_changes_do_not_undo_each_other() {
         let dir = tempfile::tempdir().unwrap();
         let accounts = accounts(&dir).await;
         let password = "a long one".to_owned();
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_there_is_not_changed() {
+    async fn unknown_accounts_and_invalid_values_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let accounts = accounts(&dir).await;
         let password = || "a long one".to_owned();

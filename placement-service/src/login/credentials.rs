@@ -1,7 +1,7 @@
-//! Whether a name and a password let somebody in (S20). Whatever the reason that they do not, the same is
-//! done: one password hashed, the account looked up before and after it, its attempts written once. So no
-//! reason shows in the time that the answer takes. Failures from a browser that has logged in to the account
-//! before lock that browser out, those from any other one the account for all other ones.
+//! Decides whether a name and a password are accepted. Every refusal does the same work: it looks up the account,
+//! hashes one password, looks up the account again and writes its attempts once. Therefore the response time does not
+//! reveal the reason. Failures from a device (a browser that has logged in to the account before) lock that device;
+//! failures from other browsers lock the account for all browsers that are not devices. Must not know HTTP or sessions.
 
 use crate::config::Lockout;
 use crate::core::clock::Clock;
@@ -11,25 +11,25 @@ use crate::login::password::{PasswordError, Passwords};
 use berth_store::{AccountRow, AccountStore, Attempts, EndCause, StoreError};
 use std::sync::Arc;
 
-/// What came of looking at a name and a password.
+/// Result of checking a name and a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Checked {
-    /// They belong together, and the account is open.
+    /// The password is right and the account is not locked.
     Passed(AccountRow),
-    /// There is no account of that name.
+    /// There is no such account.
     Unknown,
-    /// The wrong password; with what the attempts are now, and whose.
+    /// The password is wrong. The attempts include this failure; the scope says whose they are.
     Wrong(Attempts, Scope),
-    /// The account is locked, by failures or by an operator. The password was looked at all the same.
+    /// The account is locked, by failures or by an operator. The password was checked nevertheless.
     Locked,
 }
 
-/// Whom failed logins lock out.
+/// What failed logins lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// The account, for all browsers that have not logged in to it before.
+    /// The account, for all browsers that are not devices.
     Account,
-    /// One browser that has.
+    /// One device.
     Device,
 }
 
@@ -44,7 +44,7 @@ impl Scope {
     }
 }
 
-/// One change of an account's attempts: from what they were to what they become.
+/// A compare-and-set of an account's attempts: the value before and the value after.
 #[derive(Debug, PartialEq, Eq)]
 enum Update {
     Account(Attempts, Attempts),
@@ -60,7 +60,7 @@ impl Update {
     }
 }
 
-/// Why nothing was looked at.
+/// Why a check could not be completed.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     #[error(transparent)]
@@ -69,7 +69,7 @@ pub enum CheckError {
     Store(#[from] StoreError),
 }
 
-/// Checks passwords.
+/// Checks names and passwords, and counts failures.
 pub struct Credentials {
     store: Arc<dyn AccountStore>,
     device_key: DeviceKey,
@@ -79,7 +79,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Over a store of accounts.
+    /// Checks against the accounts of `store`.
     #[must_use]
     pub const fn new(
         store: Arc<dyn AccountStore>,
@@ -97,8 +97,8 @@ impl Credentials {
         }
     }
 
-    /// Checks a password. Failures in a row lock the account, or the device that `device_cookie` proves; those
-    /// while it is locked do not count.
+    /// Checks a password. Consecutive failures lock the account, or the device that `device_cookie` proves. Failures
+    /// during a lock are not counted.
     pub async fn check(
         &self,
         name: &str,
@@ -109,13 +109,13 @@ impl Credentials {
         let matches = self.passwords.matches(stored.clone(), password).await?;
         let passed = stored.filter(|_| matches);
         loop {
-            // Again, after the hashing: of many attempts at once each sees what those before it have left.
+            // Read again after hashing, so that each of many concurrent attempts sees the failures before it.
             let row = self.find(name).await?;
             let (checked, update) = self.judge(row, passed.as_deref(), device_cookie)?;
             if matches!(checked, Checked::Passed(_)) && !update.is_change() {
                 return Ok(checked);
             }
-            // All failures write, also those that change nothing: it takes the same time.
+            // Write also when a failure changes nothing, so that every failure takes the same time.
             let written = self.write(storable(name), &update).await?;
             if written || checked == Checked::Unknown {
                 return Ok(checked);
@@ -123,16 +123,16 @@ impl Credentials {
         }
     }
 
-    /// What a browser that has just logged in to the account gets in place of `old`, so that it is a device from
-    /// here on. Worthless if the account was locked or got another password since it passed.
+    /// The cookie that makes a browser a device after a login; it replaces `old`. It is invalid if the account was
+    /// locked or got another password after the check.
     pub fn device_cookie(&self, passed: &AccountRow, old: &str) -> Result<String, StoreError> {
         let devices = Devices::parse(&passed.devices)?;
         let now_ms = self.clock.now_ms();
         Ok(self.device_key.issue(old, passed, &devices, now_ms))
     }
 
-    /// Why an account that has just passed would not pass any more. Asked when its session has begun: a lock
-    /// or a change in between has not seen that session.
+    /// Why an account that has just passed would no longer pass, if so. Called after its session is created, because a
+    /// lock or a change in between could not end that session.
     pub async fn changed_since(&self, passed: &AccountRow) -> Result<Option<EndCause>, StoreError> {
         Ok(match self.find(&passed.name).await? {
             Some(row) if row.locked => Some(EndCause::AccountLocked),
@@ -145,7 +145,7 @@ impl Credentials {
         })
     }
 
-    /// What becomes of the attempts. `passed` is the hash that the password has matched.
+    /// Decides the result and the update of the attempts. `passed` is the hash that the password has matched.
     fn judge(
         &self,
         row: Option<AccountRow>,
@@ -183,7 +183,7 @@ impl Credentials {
         Ok((checked, update))
     }
 
-    /// `false` when the attempts are no longer what they were.
+    /// Returns `false` when the attempts have changed since they were read.
     async fn write(&self, name: &str, update: &Update) -> Result<bool, StoreError> {
         match update {
             Update::Account(before, after) => self.store.set_attempts(name, *before, *after).await,
@@ -196,7 +196,7 @@ impl Credentials {
     }
 }
 
-/// What is no name is in no store, and may be more than one can take.
+/// Replaces an invalid name by a valid lookup key that matches no account: the store may not accept the name.
 fn storable(name: &str) -> &str {
     if is_name(name) { name } else { "?" }
 }

@@ -1,6 +1,6 @@
-//! Browsers that have logged in to an account before, and their failed logins, which count apart from those of
-//! strangers: so nobody locks the owner of an account out of a browser that is in use (OWASP ASVS 5.0, 6.1.1).
-//! What a browser proves that with is in `cookie`; here is what the account's row keeps.
+//! Devices: browsers that have logged in to an account before. Their failed logins are counted apart from those of
+//! unknown browsers, so that an attacker cannot lock the owner out of a browser in use (OWASP ASVS 5.0, 6.1.1). Decides
+//! what the account's row stores; `cookie` decides how a browser proves that it is a device.
 
 mod cookie;
 
@@ -9,18 +9,18 @@ pub use cookie::{Device, DeviceKey, MAX_COOKIE_BYTES};
 use berth_store::{Attempts, StoreError};
 use serde::{Deserialize, Serialize};
 
-/// How long a browser counts as a device after its last login, in milliseconds.
+/// How long a browser remains a device after its last login, in milliseconds.
 pub const DEVICE_LIFETIME_MS: u64 = 90 * 24 * 3_600_000;
-/// Devices of one account whose failures are kept, so that its row has an end. The failures of further ones
-/// count as those of strangers.
+/// Maximum number of devices per account whose failures are stored, so that the row is bounded. Failures of further
+/// devices count as failures of unknown browsers.
 const MAX_FAILED: usize = 16;
 
-/// The devices of one account, as its row keeps them.
+/// The devices of one account, as stored in its row.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Devices {
-    /// Cookies of an earlier generation are revoked.
+    /// Cookies of earlier generations are revoked.
     generation: u32,
-    /// Devices with failed logins since the last right one.
+    /// Devices with failed logins since their last successful one.
     failed: Vec<FailedDevice>,
 }
 
@@ -29,12 +29,12 @@ struct FailedDevice {
     id: String,
     failures: u32,
     locked_until_ms: u64,
-    /// With its cookie it goes, too.
+    /// Expiry of the device's cookie, after which this record is removed.
     expires_at_ms: u64,
 }
 
 impl Devices {
-    /// Reads the text of an account's row.
+    /// Parses the text of an account's row.
     pub fn parse(text: &str) -> Result<Self, StoreError> {
         if text.is_empty() {
             return Ok(Self::default());
@@ -51,7 +51,7 @@ impl Devices {
         serde_json::to_string(self).map_err(|error| StoreError::Data(error.to_string()))
     }
 
-    /// The failed logins of a device in a row; `None` when there is no room to count them.
+    /// Consecutive failed logins of a device; `None` when the row has no space to count them.
     #[must_use]
     pub fn attempts(&self, device: &Device) -> Option<Attempts> {
         let failed = self.failed.iter().find(|failed| failed.id == device.id);
@@ -64,7 +64,7 @@ impl Devices {
         }
     }
 
-    /// The same with other attempts of one device, and without devices whose cookies have expired.
+    /// Replaces the attempts of one device, and removes devices whose cookies have expired.
     #[must_use]
     pub fn with_attempts(mut self, device: &Device, attempts: Attempts, now_ms: u64) -> Self {
         self.failed
@@ -80,14 +80,14 @@ impl Devices {
         self
     }
 
-    /// The same without any failures.
+    /// Removes all failures.
     #[must_use]
     pub fn without_failures(mut self) -> Self {
         self.failed.clear();
         self
     }
 
-    /// The same when no cookie counts any more that was given before.
+    /// Revokes all device cookies issued so far.
     #[must_use]
     pub fn revoked(mut self) -> Self {
         self.generation = self.generation.wrapping_add(1);
@@ -112,7 +112,7 @@ mod tests {
     };
 
     #[test]
-    fn each_device_counts_for_itself_and_the_row_has_an_end() {
+    fn each_device_has_its_own_count_and_the_row_is_bounded() {
         let mut devices = Devices::default();
         assert_eq!(devices.to_text().unwrap(), "");
         for n in 0..MAX_FAILED {

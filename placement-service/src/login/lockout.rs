@@ -1,12 +1,12 @@
-//! What failed logins in a row do to an account (S20): pure arithmetic, no store and no clock.
+//! How long consecutive failed logins lock an account: pure arithmetic. Must not know the store or the clock.
 
 use crate::config::Lockout;
 use berth_store::Attempts;
 use std::time::Duration;
 
 impl Lockout {
-    /// The attempts after one more failure at `now_ms`. The failure that reaches `after` locks the account
-    /// for `first`, each one after that for twice as long as the one before, up to `most`.
+    /// The attempts after one more failure at `now_ms`. The failure number `max_failures` locks the account for `initial`. Each
+    /// further failure doubles the duration, up to `max`.
     #[must_use]
     pub fn after_failure(&self, before: Attempts, now_ms: u64) -> Attempts {
         let failures = before.failures.saturating_add(1);
@@ -52,7 +52,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_number_of_failures_overflows_or_exceeds_the_most(failures: u32, now_ms in 0..u64::MAX / 2) {
+        fn no_number_of_failures_overflows_or_exceeds_the_maximum(failures: u32, now_ms in 0..u64::MAX / 2) {
             let before = Attempts { failures, locked_until_ms: 0 };
             let after = RULE.after_failure(before, now_ms);
             prop_assert!(after.locked_until_ms <= now_ms + 3_600_000);

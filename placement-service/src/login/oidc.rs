@@ -1,5 +1,6 @@
-//! OpenID providers (S21): logging in by them, logging out at them, and hearing of logouts from them. Knows
-//! nothing of HTTP but the addresses and texts that the protocol is made of.
+//! OpenID providers: login with the authorization code flow, logout at the provider, and back-channel logout from the
+//! provider. Decides the order of the steps; the submodules do each step. Must not know HTTP beyond the URLs, queries
+//! and cookie values of the protocol.
 
 mod attempt;
 pub mod back_channel;
@@ -33,20 +34,20 @@ use std::str::FromStr;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
-/// A hint that is longer would make an address that nobody takes.
+/// Maximum size of an ID token used as logout hint; a longer one would make the logout URL too long.
 const MAX_HINT_BYTES: usize = 6 * 1024;
 const HINT: &str = "logout hint";
 
-/// Where the browser goes, and what it takes along.
+/// Redirect to the provider's login page, with the cookie to set.
 pub struct Begun {
     pub location: String,
-    /// The value of the attempt's cookie.
+    /// Value of the login state cookie.
     pub cookie: String,
-    /// What the callback comes with: it names the cookie.
+    /// The `state` parameter, which the callback returns. It is part of the cookie's name.
     pub state: String,
 }
 
-/// A callback that belongs to a login which this browser has begun here.
+/// A callback that matches the login state cookie of this browser.
 pub struct OpenAttempt<'a> {
     provider: &'a Arc<Provider>,
     attempt: Attempt,
@@ -54,35 +55,35 @@ pub struct OpenAttempt<'a> {
 }
 
 impl OpenAttempt<'_> {
-    /// Where the login is to lead.
+    /// Where the browser goes after the login.
     #[must_use]
     pub fn return_to(&self) -> Option<ReturnTo> {
         self.attempt.return_to()
     }
 }
 
-/// Why a logout token ended nothing.
+/// Why a logout token was not processed.
 #[derive(Debug)]
 pub enum BackChannelError {
-    /// The token does not hold.
+    /// The token is invalid.
     Token(LogoutFault),
-    /// The provider or this service failed; the same token may be sent again.
+    /// The provider or this service failed; the provider may send the same token again.
     Failed(OidcError),
 }
 
-/// The use cases of OpenID providers.
+/// Login and logout with the configured providers.
 pub struct Oidc {
     providers: Vec<Arc<Provider>>,
     keys: SealingKeys,
     sessions: Arc<Sessions>,
     shared: Arc<dyn Coordination>,
     clock: Arc<dyn Clock>,
-    /// Anybody may push tokens that do not hold.
+    /// Limits log lines about invalid logout tokens, which any client can send.
     refused_logouts: LogSampler,
 }
 
 impl Oidc {
-    /// Over a configuration that has been checked; `secrets` in the order of the providers.
+    /// Requires a validated configuration. `secrets` has one element per provider, in the same order.
     pub fn new(
         providers: &[OidcProvider],
         secrets: &[Option<Secret>],
@@ -107,7 +108,7 @@ impl Oidc {
         })
     }
 
-    /// Begins a login. `origin` is this site's own, as the browser knows it.
+    /// Starts a login. `origin` is the origin of this site in the browser.
     pub async fn begin(
         &self,
         name: &str,
@@ -127,8 +128,8 @@ impl Oidc {
         })
     }
 
-    /// What the browser and the callback agree on, from the callback's query and the attempt's cookie. Asks
-    /// neither the provider nor the store.
+    /// Checks that the callback's query matches the login state cookie. Calls neither the provider nor the store, so
+    /// that invalid callbacks are cheap.
     pub fn open_attempt(
         &self,
         name: &str,
@@ -150,7 +151,7 @@ impl Oidc {
         })
     }
 
-    /// Ends a login: redeems the code for a session that may begin.
+    /// Completes a login: redeems the code and maps the claims to a new session.
     pub async fn finish(&self, open: OpenAttempt<'_>) -> Result<NewSession, OidcError> {
         let OpenAttempt {
             provider,
@@ -160,7 +161,7 @@ impl Oidc {
         let known = provider.known().await?;
         flow::check_issuer(&known, &callback)?;
         let now_ms = self.clock.now_ms();
-        // Its digest: what browsers carry is in no store.
+        // Store only the digest: values from cookies are never stored.
         let digest = URL_SAFE_NO_PAD.encode(Sha256::digest(&attempt.state));
         let key = format!("login-state:{digest}");
         let until = attempt.began_at_ms.saturating_add(ATTEMPT_MS);
@@ -194,14 +195,14 @@ impl Oidc {
         })
     }
 
-    /// The name of a provider, if there is one; what a path names may be anything.
+    /// The configured provider name that equals `name`, which comes from a URL path and can be anything.
     #[must_use]
     pub fn configured_name(&self, name: &str) -> Option<&str> {
         let provider = self.provider(name).ok()?;
         Some(&provider.config.name)
     }
 
-    /// The provider's logout page for a session that it began; `None` when it has none, or cannot be asked for it.
+    /// URL of the provider's logout page for a session; `None` when the provider has none or is unreachable.
     pub async fn logout_url(&self, link: &ProviderLink, origin: &str) -> Option<String> {
         let provider = self.provider(&link.provider).ok()?;
         let known = provider.known().await.ok()?;
@@ -220,7 +221,7 @@ impl Oidc {
         Some(request.http_get_url().into())
     }
 
-    /// Ends the sessions that a logout token is about, on every replica; how many there were.
+    /// Ends the sessions that a logout token identifies, on all replicas; returns their number.
     pub async fn back_channel(&self, name: &str, token: &str) -> Result<u64, BackChannelError> {
         let outcome = self.hear_of_logout(name, token).await;
         if let Err(BackChannelError::Token(fault)) = &outcome
@@ -244,13 +245,13 @@ impl Oidc {
         if replayed.map_err(down)? {
             return Err(BackChannelError::Token(LogoutFault::Replayed));
         }
-        // Who has logged in since the provider said it, by a token that came late or again, stays.
+        // Keep sessions created after the token was issued: the token may be late or sent a second time.
         let begun_by_ms = claims.issued_at_ms.saturating_add(flow::LEEWAY_MS);
         let whose = claims.whose(name);
         let (sessions, cause) = (self.sessions.clone(), EndCause::BackChannel);
         let ending = async move { sessions.end_theirs(&whose, begun_by_ms, cause).await };
         let ended = to_the_end(ending).await.map_err(down)?;
-        // Afterwards: a token that met a failing store must count when it comes again.
+        // Record the `jti` only afterwards: if the store fails, the retransmitted token must still count.
         let remembered = self.shared.once(&key, self.clock.now_ms(), until).await;
         remembered.map_err(down)?;
         Ok(ended)
@@ -280,7 +281,7 @@ impl Oidc {
     }
 }
 
-/// An error code of a provider, short and without anything that a log would trip over.
+/// An error code from a provider, shortened and reduced to characters that are safe in a log.
 fn plain(code: &str) -> String {
     let fine = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
     code.chars().filter(fine).take(64).collect()

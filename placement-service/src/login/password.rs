@@ -1,5 +1,5 @@
-//! Passwords: argon2id, away from the async threads, and few at a time. An account that does not
-//! exist costs as much as one that does (S20).
+//! Password hashing with argon2id, on blocking threads and with a bounded queue. A check for an account that does not
+//! exist does the same work as for one that does, so that its duration reveals nothing. Must not know accounts.
 
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
@@ -8,32 +8,36 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Semaphore;
 
-/// Logins that may wait for their turn; each turn takes about 20 ms of a core and 19 MiB.
+/// Maximum number of queued and running hashes; each takes about 20 ms of a core and 19 MiB.
 const QUEUE: usize = 64;
 
-/// Why a password was not looked at.
+/// Why a password was not hashed or checked.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
-    /// More logins are waiting than the machine can serve soon.
+    /// The queue is full.
     #[error("too many passwords to check at once")]
     Busy,
-    /// The hashing itself failed.
+    /// Hashing failed.
     #[error("password hashing failed: {0}")]
     Failed(String),
 }
 
-/// Hashes and checks passwords with the parameters that OWASP names (19 MiB, 2 passes, 1 lane).
+/// Hashes and checks passwords with the parameters that the [OWASP password storage cheat sheet] recommends (19 MiB,
+/// 2 passes, 1 lane).
+///
+/// [OWASP password storage cheat sheet]:
+/// https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html
 #[derive(Clone)]
 pub struct Passwords {
     turns: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
     runs: Arc<AtomicU64>,
-    /// A hash that no password is known to match, checked for accounts that do not exist.
+    /// The hash of a random value, checked in place of the hash of an account that does not exist.
     decoy: Arc<str>,
 }
 
 impl Passwords {
-    /// As many at once as the machine has cores.
+    /// Allows as many concurrent hashes as the machine has cores.
     pub fn new() -> Result<Self, PasswordError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let decoy = berth_store::session_id::SessionId::fresh();
@@ -45,12 +49,12 @@ impl Passwords {
         })
     }
 
-    /// The hash to store, in the PHC string format.
+    /// Hashes a password; returns the PHC string format.
     pub async fn hash(&self, password: String) -> Result<String, PasswordError> {
         self.in_turn(move || hash_now(&password)).await
     }
 
-    /// Whether the password matches the stored hash; `None` for an account that does not exist.
+    /// Whether the password matches the `stored` hash, which is `None` for an account that does not exist.
     pub async fn matches(
         &self,
         stored: Option<String>,
@@ -67,7 +71,7 @@ impl Passwords {
         Ok(matches.await? && known)
     }
 
-    /// How many passwords have been hashed, to keep or to check: nearly all of the work of a login.
+    /// Number of hashes computed so far, to store or to check. Hashing is nearly all of the work of a login.
     #[must_use]
     pub fn runs(&self) -> u64 {
         self.runs.load(Ordering::Relaxed)
@@ -89,7 +93,7 @@ impl Passwords {
     }
 }
 
-/// A place in the queue, given back when the login is done or its client has gone.
+/// A place in the queue, released on drop: when the login is done or its client has disconnected.
 struct Queued<'a>(&'a AtomicUsize);
 
 impl<'a> Queued<'a> {
@@ -124,7 +128,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_the_password_matches_and_nothing_matches_no_account() {
+    async fn only_the_right_password_matches_and_none_without_an_account() {
         let passwords = Passwords::new().unwrap();
         let stored = passwords.hash("correct horse".to_owned()).await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
@@ -138,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_queue_is_bounded_and_places_come_back() {
+    async fn the_queue_is_bounded_and_places_are_released() {
         let passwords = Passwords::new().unwrap();
         let places: Vec<_> = (0..QUEUE)
             .map(|_| Queued::join(&passwords.waiting).unwrap())

@@ -1,6 +1,5 @@
-//! How many logins one client address may try (S20). Kept in memory, by each replica for itself: its aim is
-//! to keep the hashing of passwords from being a burden. Accounts are protected by the lock-out, which all
-//! replicas share.
+//! Limits the login attempts per client network, so that password hashing cannot overload the service. Each replica has
+//! its own limit, in memory. Must not know accounts: the lockout, which all replicas share, protects those.
 
 use crate::config;
 use crate::core::client_address;
@@ -15,16 +14,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Addresses remembered at the most.
+/// Maximum number of client networks in memory.
 const MOST: usize = 100_000;
-/// Logins between two looks for addresses that need not be remembered any more.
+/// Number of logins between two removals of networks whose quota is full again.
 const LOOK: u32 = 1_000;
-/// For those beyond the most.
+/// The wait for a client when the table is full.
 const FULL: Duration = Duration::from_secs(1);
 
 type Limiter = RateLimiter<IpAddr, DashMapStateStore<IpAddr>, Time, NoOpMiddleware<Duration>>;
 
-/// The service's clock, for `governor`: whoever sets it back must not make everybody wait for that long.
+/// The service's clock for `governor`, made monotonic: setting the clock back must not make clients wait that much
+/// longer.
 #[derive(Clone)]
 struct Time {
     clock: Arc<dyn Clock>,
@@ -34,7 +34,7 @@ struct Time {
 #[derive(Default)]
 struct Latest {
     now_ms: u64,
-    /// By how much the clock was set back so far.
+    /// By how much the clock was set back in total.
     back_ms: u64,
 }
 
@@ -50,7 +50,7 @@ impl governor_clock::Clock for Time {
     }
 }
 
-/// Counts logins by client address.
+/// Counts logins per client network: an IPv4 address, or an IPv6 /64.
 pub struct LoginRate {
     limiter: Option<Limiter>,
     time: Time,
@@ -58,7 +58,7 @@ pub struct LoginRate {
 }
 
 impl LoginRate {
-    /// `None`: no limit.
+    /// `config` is `None` for no limit.
     #[must_use]
     pub fn new(config: Option<config::LoginRate>, clock: Arc<dyn Clock>) -> Self {
         let time = Time {
@@ -77,7 +77,7 @@ impl LoginRate {
         }
     }
 
-    /// Counts a login, or tells how long to wait: whole seconds, at least one.
+    /// Counts a login. The error is the time to wait: whole seconds, at least one.
     pub fn admit(&self, address: IpAddr) -> Result<(), u32> {
         let Some(limiter) = &self.limiter else {
             return Ok(());
@@ -96,7 +96,7 @@ impl LoginRate {
         Err(u32::try_from(seconds).unwrap_or(u32::MAX))
     }
 
-    /// Drops those who could try as many as somebody new.
+    /// Regularly removes networks whose quota is full again.
     fn forget(&self, limiter: &Limiter) {
         let seen = self.seen.fetch_add(1, Ordering::Relaxed);
         if seen % LOOK == LOOK - 1 || limiter.len() >= MOST {
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_then_the_rate_and_each_address_for_itself() {
+    fn each_address_has_its_own_burst_and_rate() {
         let (rate, clock) = rate(30, 10);
         let admitted = |address: &str| (0..20).filter(|_| rate.admit(ip(address)).is_ok()).count();
         assert_eq!(admitted("192.0.2.1"), 10);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_makes_nobody_wait() {
+    fn setting_the_clock_back_does_not_extend_the_wait() {
         let (rate, clock) = rate(30, 10);
         let admitted = || {
             (0..20)
@@ -151,20 +151,20 @@ mod tests {
     }
 
     #[test]
-    fn a_customer_with_many_addresses_is_one() {
+    fn addresses_of_one_ipv6_network_share_a_quota() {
         let (rate, _) = rate(30, 10);
         let many = (0..100).filter(|n| rate.admit(ip(&format!("2001:db8::{n:x}"))).is_ok());
         assert_eq!(many.count(), 10);
     }
 
     #[test]
-    fn without_a_limit_everybody_is_admitted() {
+    fn without_a_limit_every_login_is_admitted() {
         let rate = LoginRate::new(None, Arc::new(ManualClock::new(1)));
         assert!((0..1_000).all(|_| rate.admit(ip("192.0.2.1")).is_ok()));
     }
 
     #[test]
-    fn those_who_have_waited_are_forgotten() {
+    fn networks_with_a_full_quota_are_removed() {
         let (rate, clock) = rate(30, 10);
         let of = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
         for n in 0..50_000 {
@@ -172,12 +172,12 @@ mod tests {
             clock.advance_ms(1);
         }
         let held = rate.limiter.as_ref().unwrap().len();
-        // Each is let go four seconds later, and looked for every thousand logins.
+        // Each quota is full after four seconds (4,000 logins here), and removal runs every 1,000 logins.
         assert!(held <= 5_001, "{held}");
     }
 
     #[test]
-    fn memory_has_an_end() {
+    fn memory_is_bounded() {
         let (rate, clock) = rate(1, 1);
         let of = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
         let most = u32::try_from(MOST).unwrap();

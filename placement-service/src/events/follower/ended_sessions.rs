@@ -1,40 +1,40 @@
-//! The latest ends of sessions, in memory: what gateways wait for is read from the store once, however many
-//! of them there are.
+//! The latest ended sessions, in memory, so that one read of the store serves all waiting gateways. Decides whether a
+//! reader's position is still covered. Must not know the store.
 
 use berth_store::{EndCause, Event};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Ends kept. Whoever is further behind has lost its place.
+/// Maximum number of ended sessions kept. A reader that is further behind has missed some.
 const KEPT: usize = 16_384;
 
-/// One session that has ended.
+/// One ended session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Of its event in the log.
+    /// Sequence number of its event in the log.
     pub sequence: u64,
     pub session_ref: Arc<str>,
     pub cause: EndCause,
 }
 
-/// The latest ends, in the order of the log.
+/// The latest ended sessions, in the order of the log.
 #[derive(Debug)]
 pub struct Ends(Mutex<Kept>);
 
 #[derive(Debug)]
 struct Kept {
-    /// Everything after this sequence number is here.
+    /// All ends after this sequence number are kept.
     from: u64,
-    /// Everything up to this sequence number was looked at.
+    /// Sequence number of the last entry that was appended.
     seen: u64,
     ended: VecDeque<Ended>,
 }
 
-/// What a reader has not been told yet.
+/// The sessions that ended after a reader's position.
 #[derive(Debug, PartialEq, Eq)]
 pub struct News {
     pub ended: Vec<Ended>,
-    /// Where to go on.
+    /// The reader's next position.
     pub sequence: u64,
 }
 
@@ -47,11 +47,11 @@ impl Ends {
         }))
     }
 
-    /// The entry has been looked at, whatever it was.
+    /// Records an entry of the log. Only the end of a session is kept, but every entry advances the position.
     pub(super) fn saw(&self, sequence: u64, event: &Event) {
         let mut kept = self.lock();
         if sequence > kept.seen.saturating_add(1) {
-            // Whoever is behind the gap may have missed something.
+            // Entries are missing: a reader before the gap may have missed an end.
             kept.ended.clear();
             kept.from = sequence.saturating_sub(1);
         }
@@ -69,20 +69,20 @@ impl Ends {
         });
     }
 
-    /// The log goes on from an earlier place than it was at: every reader has lost his own.
+    /// Continues from an earlier position, because the log was rolled back. All positions of readers become invalid.
     pub(super) fn back_to(&self, newest: u64) {
         let mut kept = self.lock();
         kept.ended.clear();
         (kept.from, kept.seen) = (newest, newest);
     }
 
-    /// The place behind everything that this process has acted upon.
+    /// The position after the last entry that this process has processed.
     #[must_use]
     pub fn newest(&self) -> u64 {
         self.lock().seen
     }
 
-    /// Those after a place, at most `limit`; `None` when something after it is not here.
+    /// The sessions that ended after a position, at most `limit`; `None` when the position is not covered.
     #[must_use]
     pub fn after(&self, sequence: u64, limit: usize) -> Option<News> {
         let kept = self.lock();
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_told_from_a_place_on_page_by_page() {
+    fn ended_sessions_are_read_after_a_position_page_by_page() {
         let ends = Ends::from(10);
         for sequence in 11..=15 {
             let cause = (sequence % 2 == 1).then_some(EndCause::Logout);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_and_a_flood_lose_the_place_of_those_behind() {
+    fn a_gap_and_an_overflow_invalidate_older_positions() {
         let ends = Ends::from(0);
         see(&ends, 1, Some(EndCause::Logout));
         see(&ends, 5, Some(EndCause::Logout));

@@ -1,4 +1,4 @@
-//! Whose events they are, and that nobody waits for a service that ends.
+//! Which events a reader sees, and that a shutdown ends its wait.
 
 use super::*;
 use crate::config;
@@ -17,7 +17,7 @@ struct World {
     store: Arc<SqliteStore>,
     sessions: Arc<Sessions>,
     events: Events,
-    /// Rings as the feed does.
+    /// Stands for the follower of the log: a change wakes the readers.
     newest: watch::Sender<u64>,
 }
 
@@ -65,7 +65,7 @@ fn event(name: &str, runtime: &str, parent: Option<&str>) -> Event {
 }
 
 #[tokio::test]
-async fn a_runtime_hears_of_its_sessions_and_of_those_that_they_started() {
+async fn a_runtime_reads_events_of_its_sessions_and_of_their_child_sessions() {
     let w = world().await;
     let mut parent = session_row(1);
     parent.runtime = "flows".to_owned();
@@ -95,7 +95,7 @@ async fn a_runtime_hears_of_its_sessions_and_of_those_that_they_started() {
 }
 
 #[tokio::test]
-async fn a_runtime_hears_of_the_ends_of_children_after_their_parents_own() {
+async fn a_runtime_reads_the_end_of_a_child_session_after_the_end_of_its_parent() {
     let here = world().await;
     let (_, parent) = here.sessions.begin(NewSession::default()).await.unwrap();
     let child = NewChild {
@@ -127,7 +127,7 @@ async fn a_runtime_hears_of_the_ends_of_children_after_their_parents_own() {
             (child.session_ref.as_str(), EndCause::ParentEnded),
         ]
     );
-    // Another replica has heard of the parent's end, and of nothing before.
+    // Another replica that has read only the end of the parent still knows the parent's runtime.
     let there = world().await;
     let sessions = &there.sessions;
     sessions.hear_of_end(&parent.session_ref, "berth", EndCause::Operator);
@@ -136,7 +136,7 @@ async fn a_runtime_hears_of_the_ends_of_children_after_their_parents_own() {
 }
 
 #[tokio::test]
-async fn what_concerns_nobody_wakes_nobody() {
+async fn events_of_other_runtimes_do_not_end_the_wait() {
     let w = world().await;
     let reader = Reader::Runtime("flows".to_owned());
     let query = query(&w, reader, MINUTE);
@@ -163,7 +163,7 @@ async fn what_concerns_nobody_wakes_nobody() {
 }
 
 #[tokio::test]
-async fn a_service_that_ends_lets_nobody_wait() {
+async fn a_shutdown_ends_the_wait() {
     let w = world().await;
     let query = query(&w, Reader::Operator, MINUTE);
     let end = async {

@@ -1,4 +1,4 @@
-//! Keys that fit and keys that do not; a set that changes behind its URL, with a clock that stands still.
+//! Which keys are accepted for which algorithm, and a key set that changes at its URL, with a paused clock.
 
 use super::*;
 use axum::Router;
@@ -9,7 +9,7 @@ use serde_json::json;
 use std::sync::Mutex as StdMutex;
 use tokio::net::TcpListener;
 
-// RFC 8037 appendix A.2 and RFC 7515 appendix A.2, A.3: public keys of the standards' own examples.
+// Public keys from the examples of RFC 8037 appendix A.2 and RFC 7515 appendices A.2 and A.3.
 const ED: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
 const RSA: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
 const X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
@@ -24,7 +24,7 @@ fn set(keys: &[Value]) -> Vec<u8> {
 }
 
 #[test]
-fn a_key_verifies_only_what_it_is_made_for() {
+fn a_key_verifies_only_the_algorithms_of_its_type() {
     use Algorithm::{ES256, ES384, EdDSA, HS256, PS512, RS256, RS512};
     let rsa = json!({"kty": "RSA", "n": RSA, "e": "AQAB", "kid": "r"});
     let bound = json!({"kty": "RSA", "n": RSA, "e": "AQAB", "kid": "b", "alg": "RS256"});
@@ -47,7 +47,7 @@ fn a_key_verifies_only_what_it_is_made_for() {
 }
 
 #[test]
-fn what_is_no_public_key_for_signatures_is_left_out() {
+fn keys_that_are_not_public_signature_keys_are_left_out() {
     let secret = json!({"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0", "kid": "a"});
     let encryption = json!({"kty": "RSA", "n": RSA, "e": "AQAB", "kid": "b", "use": "enc"});
     let signing = json!({"kty": "RSA", "n": RSA, "e": "AQAB", "kid": "c", "key_ops": ["sign"]});
@@ -87,7 +87,7 @@ fn a_key_of_a_wrong_size_is_left_out() {
     }
 }
 
-/// What the URL answers, and how often it was asked.
+/// An HTTP server for a key set: its response, and the number of requests it received.
 struct Publisher {
     answer: StdMutex<(StatusCode, Vec<u8>)>,
     asked: StdMutex<u32>,
@@ -120,7 +120,7 @@ impl Publisher {
     }
 }
 
-/// Whether there is such a key; an error when that cannot be told.
+/// Whether the signer has this key; an error when that is unknown.
 async fn knows(keys: &RemoteKeys, kid: &str) -> Result<bool, KeysUnavailable> {
     let key = keys.find(Some(kid), Algorithm::EdDSA).await?;
     Ok(key.is_some())
@@ -133,14 +133,14 @@ async fn later(time: Duration) {
 }
 
 #[tokio::test]
-async fn an_unknown_name_leads_to_one_fetch_per_pause() {
+async fn an_unknown_kid_causes_one_fetch_per_interval() {
     let (publisher, keys) = Publisher::start().await;
     assert_eq!(knows(&keys, "one").await, Ok(true));
     assert_eq!(knows(&keys, "one").await, Ok(true));
     assert_eq!(publisher.asked(), 1, "kept");
     publisher.answers(StatusCode::OK, set(&[ed("two")]));
     for _ in 0..5 {
-        // Not a word against the token: the key may be new, and it is.
+        // The token is not rejected: the key may be new, and here it is.
         assert_eq!(knows(&keys, "two").await, Err(KeysUnavailable));
     }
     assert_eq!(publisher.asked(), 1, "not yet");
@@ -156,7 +156,7 @@ async fn an_unknown_name_leads_to_one_fetch_per_pause() {
 }
 
 #[tokio::test]
-async fn a_set_is_looked_at_again_in_time_and_serves_while_it_cannot_be() {
+async fn an_old_set_is_fetched_again_and_stays_in_use_while_fetching_fails() {
     let (publisher, keys) = Publisher::start().await;
     assert_eq!(knows(&keys, "one").await, Ok(true));
     publisher.answers(StatusCode::INTERNAL_SERVER_ERROR, Vec::new());
@@ -172,7 +172,7 @@ async fn a_set_is_looked_at_again_in_time_and_serves_while_it_cannot_be() {
 }
 
 #[tokio::test]
-async fn what_is_no_set_is_no_answer() {
+async fn an_invalid_set_makes_keys_unavailable() {
     for body in [b"nonsense".to_vec(), set(&[]), vec![b' '; MAX_BYTES + 1]] {
         let (publisher, keys) = Publisher::start().await;
         publisher.answers(StatusCode::OK, body);

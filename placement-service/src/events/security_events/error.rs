@@ -1,6 +1,7 @@
-//! Why a security event token is refused, in the codes of RFC 8935.
+//! Why a security event token is rejected, with the error codes of
+//! [RFC 8935](https://www.rfc-editor.org/rfc/rfc8935#section-2.4). Must not know how the response is sent.
 
-/// Why a token is not taken: one of the codes of RFC 8935 section 2.4, and words for the transmitter.
+/// Why a token is rejected: an error code of RFC 8935 section 2.4, and a message for the transmitter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {words}")]
 pub struct SetError {
@@ -9,14 +10,14 @@ pub struct SetError {
 }
 
 impl SetError {
-    /// The body is no token, or the token says nothing that can be understood.
+    /// The body is not a token, or its content is invalid.
     #[must_use]
     pub const fn request(words: &'static str) -> Self {
         let code = "invalid_request";
         Self { code, words }
     }
 
-    /// The key, or what it is used for, is not acceptable.
+    /// The key or its algorithm is not acceptable.
     #[must_use]
     pub const fn key(words: &'static str) -> Self {
         let code = "invalid_key";

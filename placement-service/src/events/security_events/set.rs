@@ -1,5 +1,5 @@
-//! Reads a security event token (RFC 8417) as far as that goes without its signer's keys: everything about it
-//! comes from outside and is checked here. Whether it is genuine, and what follows, is decided elsewhere.
+//! Parses a security event token ([RFC 8417](https://www.rfc-editor.org/rfc/rfc8417)) and checks its form: all content
+//! is untrusted input. Must not know keys, clocks or sessions: the caller verifies the signature and acts on it.
 
 use super::error::SetError;
 use super::subject::Subject;
@@ -10,33 +10,33 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// The longest `jti` and `kid`, in bytes.
+/// Maximum length of `jti` and `kid`, in bytes.
 const MAX_NAME: usize = 1024;
 
-/// A token whose signature nobody has looked at.
+/// A token whose signature is not verified yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnverifiedSet {
     pub algorithm: Algorithm,
     pub kid: Option<String>,
-    /// What is signed, and the signature in base64url.
+    /// The signed part of the token (`header.claims`); `signature` is base64url.
     pub message: String,
     pub signature: String,
     pub claims: Claims,
 }
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claims {
     pub issuer: String,
     pub audience: Vec<String>,
     /// Unix seconds.
     pub issued_at: u64,
-    /// Unix seconds. RFC 8417 section 2.2 advises against it; who says it is taken at his word.
+    /// Unix seconds. RFC 8417 section 2.2 advises against `exp`; if present, it is enforced.
     pub expires_at: Option<u64>,
     pub id: String,
-    /// By their URIs.
+    /// Keyed by event type URI.
     pub events: BTreeMap<String, Map<String, Value>>,
-    /// Whom it is about; `None`: in a way that is not known here.
+    /// The subject; `None` when it is missing or its format is unknown.
     pub subject: Option<Subject>,
 }
 
@@ -70,7 +70,7 @@ enum Audience {
 }
 
 impl UnverifiedSet {
-    /// Reads the compact form.
+    /// Parses the compact serialization.
     pub fn parse(token: &[u8]) -> Result<Self, SetError> {
         let not_a_token = SetError::request("the body is not a signed token");
         let token = std::str::from_utf8(token).map_err(|_| not_a_token)?;
@@ -92,8 +92,8 @@ impl UnverifiedSet {
     }
 }
 
-/// Only what a public key verifies. A name that is a shared secret's algorithm would let whoever knows the
-/// public key sign, `none` anybody.
+/// Accepts only asymmetric algorithms. With a symmetric one, everyone who knows the public key could sign; with `none`,
+/// anyone could.
 fn algorithm(name: &str) -> Result<Algorithm, SetError> {
     let algorithm = name.parse::<Algorithm>().ok();
     let symmetric = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
@@ -102,8 +102,8 @@ fn algorithm(name: &str) -> Result<Algorithm, SetError> {
 }
 
 fn check_header(header: &RawHeader) -> Result<(), SetError> {
-    // RFC 8417 section 2.3 advises the type, the Shared Signals Framework demands it: a token that is for
-    // something else must not pass. RFC 7515 section 4.1.9: `application/` may be left out, case is no matter.
+    // RFC 8417 section 2.3 recommends the type and the Shared Signals Framework requires it, so that a token for
+    // another purpose is rejected. By RFC 7515 section 4.1.9, `application/` is optional and case is ignored.
     let typ = header
         .typ
         .as_deref()
@@ -122,14 +122,14 @@ fn check_header(header: &RawHeader) -> Result<(), SetError> {
 }
 
 impl Claims {
-    /// Reads the claims, each with its own fault.
+    /// Parses the claims; each invalid claim has its own error.
     pub fn parse(json: &[u8]) -> Result<Self, SetError> {
         let raw: RawClaims = serde_json::from_slice(json)
             .map_err(|_| SetError::request("the claims are not those of a security event"))?;
         let events = raw.events.unwrap_or_default();
         let subject = match raw.sub_id {
             Some(subject) => Subject::parse(&subject)?,
-            // Before the standard was final the subject was a member of the event.
+            // Drafts of the standard had the subject as a member of the event.
             None => match events.values().find_map(|event| event.get("subject")) {
                 Some(subject) => Subject::parse(subject)?,
                 None => None,
@@ -161,7 +161,7 @@ impl Claims {
 
 /// A NumericDate (RFC 7519 section 2), which may have a fraction.
 fn seconds(date: f64) -> Result<u64, SetError> {
-    // Up to the year 9999.
+    // At most the year 9999.
     let sane = (0.0..253_402_300_800.0).contains(&date);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let whole = date as u64;

@@ -1,42 +1,42 @@
-//! Whom a security event is about, as its transmitter says it: RFC 9493, and the complex subject of the Shared
-//! Signals Framework. Which sessions that is, is decided elsewhere.
+//! Parses the subject of a security event: the identifier formats of [RFC 9493](https://www.rfc-editor.org/rfc/rfc9493)
+//! and the complex subject of the Shared Signals Framework. Must not know which sessions match it.
 
 use super::error::SetError;
 use serde_json::{Map, Value};
 
-/// A name of a user, in one of the forms that can be understood here.
+/// Identifies a user, in one of the supported formats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum User {
-    /// `iss_sub`.
+    /// Format `iss_sub`.
     Issued { issuer: String, subject: String },
-    /// `email`.
+    /// Format `email`.
     Email(String),
-    /// `account`: `acct:user@host`, without the `acct:`.
+    /// Format `account`: the `acct:user@host` URI without `acct:`.
     Account(String),
 }
 
-/// A user, a session, or a session of a user.
+/// Identifies a user, a session, or a session of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     User(User),
-    /// `opaque`.
+    /// Format `opaque`.
     Session(String),
-    /// Both must be right.
+    /// A session that must belong to the user.
     Both {
         session: String,
         user: User,
     },
 }
 
-/// What one identifier names.
+/// A simple (not complex) subject identifier.
 enum Named {
     User(User),
     Opaque(String),
 }
 
 impl Subject {
-    /// `None`: in a form that is not known here, so it names nobody. Of a complex subject, `user` and `session`
-    /// count; what else it says (device, tenant) is not known of sessions here.
+    /// `None` when the format is unknown, so that the subject matches no session. Of a complex subject only `user` and
+    /// `session` are used; sessions have no other member (such as device or tenant) to compare.
     pub fn parse(json: &Value) -> Result<Option<Self>, SetError> {
         let map = json.as_object().ok_or(MALFORMED)?;
         let complex = match map.get("format") {
@@ -59,7 +59,7 @@ impl Subject {
             (Some(Some(Named::User(user))), Some(Some(Named::Opaque(session)))) => {
                 Some(Self::Both { session, user })
             }
-            // A member that is there and cannot be understood matches nobody.
+            // A member with an unknown format matches no session.
             _ => None,
         })
     }
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn every_known_form_is_read() {
+    fn every_supported_format_is_parsed() {
         let user = || json!({"format": "iss_sub", "iss": "i", "sub": "s"});
         let issued = || User::Issued {
             issuer: "i".to_owned(),
@@ -130,11 +130,11 @@ mod tests {
         }));
         assert_eq!(complex(json!({"user": user(), "session": session()})), both);
         let old = json!({"user": user(), "session": session()});
-        assert_eq!(parse(old), both, "without a format, as it was before");
+        assert_eq!(parse(old), both, "without a format, as in drafts");
     }
 
     #[test]
-    fn what_is_not_known_names_nobody_and_what_is_malformed_is_a_fault() {
+    fn an_unknown_format_matches_nobody_and_a_malformed_subject_is_an_error() {
         for nobody in [
             json!({"format": "phone_number", "phone_number": "+1"}),
             json!({"format": "complex", "device": {"format": "opaque", "id": "x"}}),

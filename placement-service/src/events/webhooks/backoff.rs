@@ -1,11 +1,11 @@
-//! How long to wait after a failed delivery: at random between nothing and a bound that doubles ("full jitter"),
-//! so that the many who lost one receiver do not all come back at once.
+//! The delay after a failed delivery: exponential back-off with full jitter, a random time between zero and a bound
+//! that doubles. The jitter keeps many senders from retrying one receiver at the same time.
 
 use crate::config::Backoff;
 use rand::{Rng, RngExt};
 use std::time::Duration;
 
-/// The wait after so many failures in a row.
+/// The delay after `failures` consecutive failures.
 pub(super) fn wait(backoff: &Backoff, failures: u32, random: &mut dyn Rng) -> Duration {
     bound(backoff, failures).mul_f64(random.random())
 }
@@ -23,7 +23,7 @@ mod tests {
     use rand::rngs::StdRng;
 
     #[test]
-    fn the_bound_doubles_up_to_the_most_and_the_wait_is_below_it() {
+    fn the_bound_doubles_up_to_the_maximum_and_the_delay_is_below_it() {
         let backoff = Backoff::default();
         let mut random = StdRng::seed_from_u64(1);
         for (failures, seconds) in [(1, 1), (2, 2), (3, 4), (9, 256), (10, 300), (99, 300)] {

@@ -1,21 +1,28 @@
-//! The end of a session as a security event token, pushed to its receiver.
+//! The claims of the security event token (SET) that reports the end of a session to a receiver. Decides the content
+//! only; must not know keys or HTTP.
 //!
-//! From RFC 8417 (SET): the claims `iss`, `iat`, `jti`, `aud`, `events`, and the type `secevent+jwt`. From RFC
-//! 9493: the subject's form, `sub_id` with `format`. From the Shared Signals Framework 1.0: that there is a
-//! `sub_id` and no `sub` and no `exp`, and the complex subject of a `session` and a `user`. From CAEP 1.0: the
-//! event `session-revoked` and its members; `event_timestamp` is in seconds. From RFC 8935 (push): the content
-//! type, that any 2xx takes it, and that a 400 with an `err` will not change.
+//! - [RFC 8417] (SET) defines the claims `iss`, `iat`, `jti`, `aud`, `events`, and the type `secevent+jwt`.
+//! - [RFC 9493] defines the subject identifier, `sub_id` with `format`.
+//! - The Shared Signals Framework 1.0 requires `sub_id`, forbids `sub` and `exp`, and defines the complex subject with
+//!   `session` and `user`.
+//! - CAEP 1.0 defines the event `session-revoked` and its members; `event_timestamp` is in seconds.
+//! - [RFC 8935] (push delivery) defines the content type, that any 2xx accepts the token, and the `err` codes of a 400,
+//!   which repeating the request does not change.
+//!
+//! [RFC 8417]: https://www.rfc-editor.org/rfc/rfc8417
+//! [RFC 9493]: https://www.rfc-editor.org/rfc/rfc9493
+//! [RFC 8935]: https://www.rfc-editor.org/rfc/rfc8935
 
 use berth_store::{EndCause, Event};
 use serde_json::{Value, json};
 
-/// CAEP 1.0 section 3.1.
+/// Event type, CAEP 1.0 section 3.1.
 pub const SESSION_REVOKED: &str =
     "https://schemas.openid.net/secevent/caep/event-type/session-revoked";
-/// RFC 8417 section 2.3 and RFC 8935 section 2.1, without and with its `application/`.
+/// The `typ` of the token (RFC 8417 section 2.3); with `application/`, the content type (RFC 8935 section 2.1).
 pub const TOKEN_TYPE: &str = "secevent+jwt";
 pub const CONTENT_TYPE: &str = "application/secevent+jwt";
-/// The codes of RFC 8935 section 2.4.
+/// The error codes of RFC 8935 section 2.4.
 pub const ERRORS: &[&str] = &[
     "invalid_request",
     "invalid_key",
@@ -25,8 +32,8 @@ pub const ERRORS: &[&str] = &[
     "access_denied",
 ];
 
-/// The claims that tell of an end; `None` for an event of another kind. The same for each attempt: `iat` is the
-/// time of the event.
+/// The claims that report the end of a session; `None` for an event of another kind. They are the same at each
+/// delivery attempt, because `iat` is the time of the event.
 pub(super) fn claims(event: &Event, id: &str, issuer: &str, audience: &str) -> Option<Value> {
     let cause = event.cause?;
     let at_s = event.at_ms / 1000;
@@ -50,7 +57,7 @@ pub(super) fn claims(event: &Event, id: &str, issuer: &str, audience: &str) -> O
     }))
 }
 
-/// CAEP 1.0 section 2: `admin`, `user`, `policy` or `system`.
+/// The `initiating_entity` of CAEP 1.0 section 2: `admin`, `user`, `policy` or `system`.
 const fn initiator(cause: EndCause) -> &'static str {
     match cause {
         EndCause::Logout | EndCause::LoginAgain => "user",
@@ -67,7 +74,7 @@ const fn initiator(cause: EndCause) -> &'static str {
     }
 }
 
-/// The code in a receiver's refusal, if it is one of the known.
+/// The error code in a receiver's response, if it is one of [`ERROR_CODES`]. Unknown codes could contain anything.
 pub(super) fn error_code(body: &[u8]) -> Option<&'static str> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let err = body.get("err")?.as_str()?;
@@ -80,7 +87,7 @@ mod tests {
     use berth_store::conformance::{event, session_row};
 
     #[test]
-    fn only_an_end_is_told_and_every_cause_has_an_initiator() {
+    fn only_session_ends_have_claims_and_every_cause_has_an_initiator() {
         let mut event = event(&session_row(1), None);
         assert_eq!(claims(&event, "id", "iss", "aud"), None);
         for cause in EndCause::ALL {
@@ -96,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn only_known_codes_are_repeated() {
+    fn unknown_error_codes_are_dropped() {
         let code = |text: &str| error_code(text.as_bytes());
         assert_eq!(code("{\"err\":\"invalid_key\"}"), Some("invalid_key"));
         assert_eq!(code("{\"err\":\"hunter2\"}"), None);

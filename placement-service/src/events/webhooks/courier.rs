@@ -1,6 +1,6 @@
-//! Carries the events of the log to one webhook: in order, each until it is taken or goes to the dead letters,
-//! by one replica at a time. Two that deliver at once, for want of a common clock, tell an event twice; none is
-//! lost.
+//! Delivers the events of the log to one webhook, in order. Retries each event until the webhook accepts it or it
+//! becomes a dead letter. A lease selects the one replica that delivers. Clocks of replicas may differ, so two of them
+//! can hold the lease for a moment: then an event is delivered twice, but none is lost. Must not know what is sent.
 
 use super::backoff;
 use super::hook::{Failure, Hook};
@@ -11,28 +11,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Entries read from the log in one step.
+/// Maximum number of entries read from the log at once.
 const BATCH: u32 = 100;
-/// Dead letters of one webhook that are kept: a receiver that is gone for good must not fill the store.
+/// Maximum number of dead letters kept per webhook, so that a receiver that never returns cannot fill the store.
 pub(super) const KEPT_LETTERS: u32 = 10_000;
-/// How often a lease is given back at the end of the process, should the store fail.
+/// Attempts to release a lease at shutdown when the store fails.
 const LAST_TRIES: u32 = 3;
 
-/// The task of one webhook.
+/// The delivery worker of one webhook.
 pub(super) struct Courier {
     pub(super) hook: Arc<Hook>,
     pub(super) stores: Stores,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: WebhookMetrics,
-    /// Changes with every entry of the log.
+    /// Sequence number of the newest log entry; changes with every entry.
     pub(super) newest: watch::Receiver<u64>,
-    /// This process, among those that may deliver.
+    /// Identifies this process as the holder of the lease.
     pub(super) holder: String,
     pub(super) lease: Duration,
     pub(super) failures: Failures,
 }
 
-/// Failed attempts at the event at hand. Another replica may have seen it through since, while it had the lease.
+/// Counts the failed attempts of the current event. Another event restarts the count, also when another replica has
+/// completed the current one while it held the lease.
 #[derive(Debug, Default)]
 pub(super) struct Failures(Mutex<AtHand>);
 
@@ -43,14 +44,14 @@ struct AtHand {
 }
 
 impl Failures {
-    /// One more at that event; how many there are by now.
+    /// Counts one more failure of the event; returns the count.
     fn add(&self, sequence: u64) -> u32 {
         let mut at_hand = self.at(sequence);
         at_hand.failures = at_hand.failures.saturating_add(1);
         at_hand.failures
     }
 
-    /// How many there were at that event, which is done with.
+    /// Resets the count of a completed event; returns the count before.
     fn end(&self, sequence: u64) -> u32 {
         std::mem::take(&mut self.at(sequence).failures)
     }
@@ -68,12 +69,12 @@ impl Failures {
 }
 
 impl Courier {
-    /// What the position and the lease are kept under.
+    /// The name under which the store keeps the position and the lease.
     fn reader(&self) -> String {
         reader(&self.hook.config.name)
     }
 
-    /// A webhook that is new begins with what happens from now on.
+    /// Sets the position of a new webhook to the newest entry: it receives only events from now on.
     pub(super) async fn begin(&self) -> Result<(), StoreError> {
         let log = &self.stores.events;
         if log.position(&self.reader()).await?.is_none() {
@@ -83,7 +84,7 @@ impl Courier {
         Ok(())
     }
 
-    /// Delivers whenever this process has the lease; for ever.
+    /// Delivers while this process holds the lease. Never returns.
     pub(super) async fn run(self: Arc<Self>) {
         let name = &self.hook.config.name;
         let mut lost = false;
@@ -92,28 +93,28 @@ impl Courier {
             self.metrics.no_lag(name);
             match turn {
                 Ok(()) => lost = false,
-                Err(error) if lost => tracing::debug!(name, %error, "no deliveries"),
+                Err(error) if lost => tracing::debug!(name, %error, "deliveries are paused"),
                 Err(error) => {
                     lost = true;
-                    tracing::warn!(name, %error, "no deliveries: the store does not answer");
+                    tracing::warn!(name, %error, "deliveries are paused: the store does not answer");
                 }
             }
             tokio::time::sleep(self.lease / 3).await;
         }
     }
 
-    /// Gives the lease back, so that another replica need not wait for its end. A connection may have ended with
-    /// the thread that opened it: then the next try gets another.
+    /// Releases the lease, so that another replica need not wait until it expires. At shutdown a store connection may
+    /// have closed with the thread that opened it; the next attempt gets another connection.
     pub(super) async fn release(&self) {
         for _ in 0..LAST_TRIES {
             match self.take(Duration::ZERO).await {
                 Ok(_) => return,
-                Err(error) => tracing::debug!(%error, "a lease was not given back"),
+                Err(error) => tracing::debug!(%error, "a lease was not released"),
             }
         }
     }
 
-    /// Delivers until the lease is another's; at once if it is.
+    /// Delivers until another replica holds the lease; returns at once if one does.
     async fn turn(&self) -> Result<(), StoreError> {
         if !self.take(self.lease).await? {
             return Ok(());
@@ -140,13 +141,13 @@ impl Courier {
         }
     }
 
-    /// Ends only when the store does not answer.
+    /// Delivers events until the store fails or the service shuts down.
     async fn deliver(&self) -> Result<(), StoreError> {
         let (log, name) = (&self.stores.events, &self.hook.config.name);
         let mut newest = self.newest.clone();
         let mut at = log.position(&self.reader()).await?.unwrap_or_default();
         loop {
-            // Before reading: whatever is added from here on rings.
+            // Mark before reading, so that an entry appended during the read ends the wait below.
             newest.mark_unchanged();
             let bounds = log.bounds().await?;
             if at < bounds.removed {
@@ -155,7 +156,7 @@ impl Courier {
                 tracing::warn!(
                     name,
                     missed,
-                    "events left the log before they were delivered"
+                    "events were trimmed from the log before they were delivered"
                 );
                 at = bounds.removed;
             }
@@ -164,7 +165,7 @@ impl Courier {
                     name,
                     newest = bounds.newest,
                     at,
-                    "the event log has lost what was delivered of it"
+                    "the event log has lost entries that were already delivered"
                 );
                 at = bounds.newest;
                 log.set_position(&self.reader(), at).await?;
@@ -183,13 +184,13 @@ impl Courier {
             if !none {
                 log.set_position(&self.reader(), at).await?;
             } else if newest.changed().await.is_err() {
-                // Nobody follows the log any more: the service has ended.
+                // The follower of the log is gone: the service shuts down.
                 return Ok(());
             }
         }
     }
 
-    /// Tells of one event until the webhook takes it, or it is a dead letter.
+    /// Attempts to deliver one event until the webhook accepts it or it becomes a dead letter.
     async fn see_through(&self, sequence: u64, event: Event) -> Result<(), StoreError> {
         let config = &self.hook.config;
         loop {
@@ -208,7 +209,7 @@ impl Courier {
                     name = config.name,
                     sequence,
                     failure = failure.words,
-                    "a dead letter"
+                    "an event became a dead letter"
                 );
                 let letter = letter(&config.name, sequence, event, failure, self.clock.now_ms());
                 let log = &self.stores.events;
@@ -221,7 +222,7 @@ impl Courier {
                 tracing::warn!(
                     name = config.name,
                     failure = failure.words,
-                    "not delivered yet"
+                    "a delivery failed and is retried"
                 );
             }
             let wait = backoff::wait(&config.backoff, failures, &mut rand::rng());
@@ -230,7 +231,7 @@ impl Courier {
     }
 }
 
-/// An event that was given up.
+/// The dead letter of an event whose delivery failed for good.
 pub(super) fn letter(
     webhook: &str,
     sequence: u64,
@@ -257,10 +258,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_are_those_of_one_event() {
+    fn failures_are_counted_per_event() {
         let failures = Failures::default();
         assert_eq!((failures.add(7), failures.add(7)), (1, 2));
-        assert_eq!(failures.add(9), 1, "another replica saw 7 through");
+        assert_eq!(failures.add(9), 1, "another replica has completed 7");
         assert_eq!(failures.end(9), 1);
         assert_eq!(failures.end(9), 0);
         assert_eq!((failures.add(9), failures.end(10)), (1, 0));

@@ -1,5 +1,5 @@
-//! One webhook, and one attempt to tell it of an event. Decides what is sent and what the answer means; not when,
-//! nor how often.
+//! One webhook endpoint, and one attempt to deliver an event to it. Decides which events the endpoint receives, the
+//! request, and whether a failure is permanent. Must not know when or how often attempts are made.
 
 use super::{caep, signature};
 use crate::config::{Webhook, WebhookFormat};
@@ -13,10 +13,10 @@ use berth_store::{Cursor, LogId};
 use reqwest::{RequestBuilder, StatusCode, header};
 use std::sync::Arc;
 
-/// More of a refusal than is looked at, in bytes.
+/// Maximum number of bytes read from an error response.
 const MAX_REFUSAL: usize = 4096;
 
-/// A webhook of the configuration, ready to be told.
+/// A configured webhook with its HTTP client.
 pub(super) struct Hook {
     pub(super) config: Webhook,
     secret: Option<Secret>,
@@ -29,9 +29,9 @@ pub(super) struct Hook {
 /// Why an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
-    /// For operators. Nothing that the receiver said but constants.
+    /// For operators. Contains nothing from the receiver's response except its status and known error codes.
     pub(super) words: String,
-    /// Another attempt will not do better.
+    /// Another attempt would fail the same way.
     pub(super) permanent: bool,
 }
 
@@ -71,14 +71,14 @@ impl Hook {
         })
     }
 
-    /// Whether the webhook is told of such an event.
+    /// Whether the webhook receives this event: its `events` include the kind. CAEP covers only session ends.
     pub(super) fn wants(&self, event: &Event) -> bool {
         let kinds = &self.config.events;
         let told = self.config.format == WebhookFormat::Json || event.cause.is_some();
         told && (kinds.is_empty() || kinds.contains(&event.kind))
     }
 
-    /// Tells it once.
+    /// Attempts one delivery.
     pub(super) async fn attempt(&self, sequence: u64, event: &Event) -> Result<(), Failure> {
         let log = self.log;
         let id = Cursor { log, sequence }.to_string();

@@ -1,4 +1,4 @@
-//! What deliveries count. Labels are names of the configuration and constants.
+//! Metrics of webhook deliveries. Label values are names from the configuration and constants.
 
 use crate::core::metrics::registered;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -31,40 +31,40 @@ impl WebhookMetrics {
             deliveries: registered(
                 registry,
                 "webhook_deliveries",
-                "Attempts to tell a webhook of an event, by result: ok, failed, or dead-letter for the last one",
+                "Delivery attempts of webhooks, by result: ok, failed, or dead-letter for the last attempt",
             ),
             lag: registered(
                 registry,
                 "webhook_lag",
-                "Entries of the event log that the webhook has not got yet; of the delivering replica",
+                "Entries of the event log not yet delivered to the webhook; set by the delivering replica",
             ),
             missed: registered(
                 registry,
                 "webhook_missed",
-                "Entries that left the event log before the webhook got them",
+                "Entries trimmed from the event log before they were delivered to the webhook",
             ),
         }
     }
 
-    /// An attempt: `ok`, `failed` or `dead-letter`.
+    /// Counts an attempt with its result: `ok`, `failed` or `dead-letter`.
     pub(super) fn delivery(&self, webhook: &str, result: &'static str) {
         let webhook = webhook.to_owned();
         let labels = ResultLabels { webhook, result };
         self.deliveries.get_or_create(&labels).inc();
     }
 
-    /// So many entries are still to be looked at.
+    /// Sets the number of entries still to be processed.
     pub(super) fn lag(&self, webhook: &str, entries: u64) {
         let entries = i64::try_from(entries).unwrap_or(i64::MAX);
         self.lag.get_or_create(&name(webhook)).set(entries);
     }
 
-    /// Another replica delivers: what is still to do is its to tell.
+    /// Removes the lag, because another replica delivers and reports it.
     pub(super) fn no_lag(&self, webhook: &str) {
         self.lag.remove(&name(webhook));
     }
 
-    /// Entries were trimmed before they were delivered.
+    /// Counts entries that were trimmed before they were delivered.
     pub(super) fn missed(&self, webhook: &str, entries: u64) {
         self.missed.get_or_create(&name(webhook)).inc_by(entries);
     }

@@ -1,5 +1,4 @@
-//! The lock-out on a real SQLite file, under concurrency and on two replicas; and that every refusal does
-//! the same work.
+//! The lockout on a real SQLite file, with concurrent attempts on two replicas, and the equal work of every refusal.
 
 use super::*;
 use crate::core::clock::ManualClock;
@@ -13,7 +12,7 @@ const PASSWORD: &str = "a long password";
 const MINUTE_MS: u64 = 60_000;
 const NOW_MS: u64 = 1_700_000_000_000;
 
-/// Writes down what is asked of the store.
+/// Records the calls of the store.
 struct Watched {
     store: SqliteStore,
     asked: Mutex<Vec<&'static str>>,
@@ -69,7 +68,7 @@ struct World {
 }
 
 impl World {
-    /// With the open account `ann`, and `eve` that an operator has locked.
+    /// Has the unlocked account `ann`, and `eve`, which an operator has locked.
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(Watched {
@@ -164,7 +163,7 @@ async fn five_failures_lock_and_the_lock_grows() {
 }
 
 #[tokio::test]
-async fn what_an_operator_has_locked_stays_locked() {
+async fn an_account_locked_by_an_operator_stays_locked() {
     let w = World::new().await;
     for password in [PASSWORD, "wrong"] {
         assert_eq!(w.check("eve", password).await, Checked::Locked);
@@ -175,7 +174,7 @@ async fn what_an_operator_has_locked_stays_locked() {
     assert_eq!(w.check("a b\0", PASSWORD).await, Checked::Unknown);
 }
 
-/// Of 20 guesses at once on two replicas, those that counted.
+/// Makes 20 concurrent guesses on two replicas; returns the failure counts of those that counted.
 async fn guess_at_once(w: &World, device: &str) -> Vec<u32> {
     // A second replica on the same store.
     let other = Credentials {
@@ -205,7 +204,7 @@ async fn guess_at_once(w: &World, device: &str) -> Vec<u32> {
 }
 
 #[tokio::test]
-async fn of_many_guesses_at_once_five_count() {
+async fn only_five_of_many_concurrent_guesses_count() {
     let w = World::new().await;
     let device = w.device().await;
     assert_eq!(guess_at_once(&w, &device).await, [1, 2, 3, 4, 5]);
@@ -219,12 +218,12 @@ async fn of_many_guesses_at_once_five_count() {
 }
 
 #[tokio::test]
-async fn a_right_guess_among_many_is_let_in_only_before_the_lock() {
+async fn a_right_guess_passes_only_before_the_lock() {
     let w = World::new().await;
     w.fail(4).await;
     let row = w.store.find_account("ann").await.unwrap();
     let hash = row.as_ref().map(|row| row.password_hash.clone());
-    // The right one was hashed while the fifth wrong one was answered.
+    // The right password was hashed while the fifth failure was recorded.
     w.fail(1).await;
     let row = w.store.find_account("ann").await.unwrap();
     let judged = w.credentials.judge(row, hash.as_deref(), "");
@@ -232,7 +231,7 @@ async fn a_right_guess_among_many_is_let_in_only_before_the_lock() {
 }
 
 #[tokio::test]
-async fn every_refusal_is_the_same_work() {
+async fn every_refusal_does_the_same_work() {
     let w = World::new().await;
     let device = w.device().await;
     let cost_from = async |device: &str, name: &str, password: &str| {
@@ -274,7 +273,7 @@ async fn every_refusal_is_the_same_work() {
 }
 
 #[tokio::test]
-async fn changes_since_the_check_are_seen() {
+async fn changes_after_the_check_are_found() {
     let w = World::new().await;
     let Checked::Passed(row) = w.check("ann", PASSWORD).await else {
         panic!("not let in");

@@ -1,6 +1,7 @@
-//! What a browser proves with that it has logged in to an account before: for each of its last accounts a random
-//! id, the time, and a MAC over both, the account and its password. It holds no name and gives no access: a thief
-//! gets a count of failures of its own. Another password, or a revocation, makes it worthless.
+//! The device cookie, by which a browser proves that it has logged in to an account before. It has one entry for each
+//! of the browser's last accounts: a random id, the time, and a MAC over both, the account and its password hash. It
+//! has no account name and gives no access: a thief only gets a separate count of failures. A new password or a
+//! revocation invalidates it. Must not know HTTP.
 
 use super::{DEVICE_LIFETIME_MS, Devices};
 use crate::sessions::server_keys::keyed;
@@ -11,15 +12,15 @@ use hmac::{Hmac, Mac};
 use rand::Rng;
 use sha2::Sha256;
 
-/// Accounts that one browser is remembered by.
+/// Maximum number of accounts in one cookie.
 const MAX_ACCOUNTS: usize = 4;
 const ID_BYTES: usize = 16;
 const TIME_BYTES: usize = 8;
 const TAG_BYTES: usize = 16;
 const ENTRY_BYTES: usize = ID_BYTES + TIME_BYTES + TAG_BYTES;
-/// Of base64url without padding.
+/// Length of an entry in base64url without padding.
 const ENTRY_CHARS: usize = (ENTRY_BYTES * 4).div_ceil(3);
-/// The longest value that is looked at.
+/// Maximum length of a cookie value; a longer one is ignored.
 pub const MAX_COOKIE_BYTES: usize = MAX_ACCOUNTS * (ENTRY_CHARS + 1) - 1;
 
 /// A browser that has logged in to an account before.
@@ -29,24 +30,24 @@ pub struct Device {
     pub(super) expires_at_ms: u64,
 }
 
-/// Makes and checks the values of the cookie: the same on every replica.
+/// Issues and verifies device cookies. All replicas have the same key.
 #[derive(Clone)]
 pub struct DeviceKey(Hmac<Sha256>);
 
-/// What a cookie says of one account.
+/// A cookie's entry for one account.
 struct Entry<'a> {
-    /// As it stands in the cookie.
+    /// The encoded entry in the cookie.
     text: &'a str,
     bytes: [u8; ENTRY_BYTES],
 }
 
 impl DeviceKey {
-    /// Fetches the key, making it when the store is new.
+    /// Loads the key from the store; a new store creates it.
     pub async fn load(store: &dyn Coordination) -> Result<Self, StoreError> {
         Ok(Self(keyed(store, "login-device").await?))
     }
 
-    /// The device that a cookie proves for this account, if it does.
+    /// The device of this account that a cookie proves, if any.
     #[must_use]
     pub fn find(
         &self,
@@ -63,8 +64,8 @@ impl DeviceKey {
         })
     }
 
-    /// The value for a browser that has just logged in, under a fresh id: a stolen copy of the one before has a
-    /// count of its own from here on. What the browser has of its other accounts stays.
+    /// The cookie value for a browser that has just logged in. It has a new device id, so that a stolen copy of the
+    /// previous cookie no longer shares its count of failures. Keeps the entries of the browser's other accounts.
     #[must_use]
     pub fn issue(&self, old: &str, account: &AccountRow, devices: &Devices, now_ms: u64) -> String {
         let mut bytes = [0_u8; ENTRY_BYTES];
@@ -87,7 +88,7 @@ impl DeviceKey {
         mac.verify_truncated_left(entry.tag()).is_ok()
     }
 
-    /// Names have no NUL.
+    /// The NUL separates name and hash unambiguously, because names contain none.
     fn mac(&self, id: &[u8], time: &[u8], account: &AccountRow, devices: &Devices) -> Hmac<Sha256> {
         let mac = self.0.clone().chain_update(id).chain_update(time);
         mac.chain_update(devices.generation.to_be_bytes())
@@ -122,7 +123,7 @@ impl Entry<'_> {
     }
 }
 
-/// What is no entry is passed over. The first ones are the newest.
+/// Parses the entries, newest first; skips invalid ones.
 fn entries(cookie: &str) -> impl Iterator<Item = Entry<'_>> {
     let fits = cookie.len() <= MAX_COOKIE_BYTES;
     let texts = cookie.split('.').filter(move |_| fits);
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_proves_one_account_with_one_password_for_a_time() {
+    async fn a_cookie_proves_one_account_with_one_password_until_it_expires() {
         let (other, key, devices) = (key(b"b").await, key(b"a").await, Devices::default());
         let ann = account("ann", "hash");
         let cookie = key.issue("", &ann, &devices, NOW_MS);
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn not_a_byte_of_it_can_be_changed() {
+    async fn a_changed_byte_invalidates_the_cookie() {
         let (key, devices) = (key(b"a").await, Devices::default());
         let ann = account("ann", "hash");
         let cookie = key.issue("", &ann, &devices, NOW_MS);
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_browser_is_remembered_by_its_last_accounts_and_each_login_is_a_new_device() {
+    async fn a_cookie_keeps_the_last_accounts_and_each_login_is_a_new_device() {
         let (key, devices) = (key(b"a").await, Devices::default());
         let accounts: Vec<_> = (0..6).map(|n| account(&format!("a{n}"), "h")).collect();
         let mut cookie = "nonsense".to_owned();

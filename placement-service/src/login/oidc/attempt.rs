@@ -1,26 +1,26 @@
-//! A login that is under way: what the browser carries, sealed, from the start at this service to the callback
-//! from the provider. No replica remembers it.
+//! The state of a pending login, sealed in a cookie from the start of the login until the provider's callback. Decides
+//! which cookies are accepted. No replica stores it, so any replica can complete the login. Must not know HTTP.
 
 use super::OidcError;
 use crate::core::aead::SealingKeys;
 use crate::core::return_to::ReturnTo;
 use serde::{Deserialize, Serialize};
 
-/// How long a login may take, in milliseconds.
+/// Maximum duration of a login, in milliseconds.
 pub const ATTEMPT_MS: u64 = 600_000;
-/// The longest cookie value that is looked at; browsers keep about 4096 bytes with name and attributes.
+/// Maximum length of a cookie value; browsers keep about 4096 bytes including name and attributes.
 const MAX_BYTES: usize = 3_900;
 const PURPOSE: &str = "login attempt";
 
-/// What must come back unchanged.
+/// The values that the callback must match.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     pub provider: String,
     pub state: String,
     pub nonce: String,
-    /// Of PKCE (RFC 7636).
+    /// Code verifier of PKCE (RFC 7636).
     pub verifier: String,
-    /// Where the provider was told to send the browser.
+    /// The `redirect_uri` of the authorization request.
     pub redirect_uri: String,
     /// A valid [`ReturnTo`], or none.
     pub return_to: Option<String>,
@@ -28,7 +28,7 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// The value of the cookie. A `return_to` that makes it too long is left out.
+    /// Seals the state into a cookie value. Drops `return_to` if it makes the value too long.
     #[must_use]
     pub fn seal(&self, key: &SealingKeys) -> Option<String> {
         let seal = |attempt: &Self| key.seal(PURPOSE, &serde_json::to_vec(attempt).ok()?);
@@ -42,7 +42,7 @@ impl Attempt {
         })
     }
 
-    /// Reads the cookie of a login at this provider that is not over yet.
+    /// Opens the cookie of a login at this provider that has not expired.
     pub fn open(
         key: &SealingKeys,
         cookie: &str,
@@ -60,7 +60,7 @@ impl Attempt {
             .ok_or(OidcError::StateInvalid)
     }
 
-    /// Where the login leads.
+    /// Where the browser goes after the login.
     #[must_use]
     pub fn return_to(&self) -> Option<ReturnTo> {
         self.return_to.as_deref().and_then(ReturnTo::parse)
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn it_comes_back_whole_in_time_and_to_its_provider_only() {
+    fn it_opens_only_before_its_expiry_for_its_provider_and_key() {
         let key_a = key("a");
         let cookie = attempt("/app/x").seal(&key_a).unwrap();
         let open =
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_return_to_is_left_out_rather_than_the_login() {
+    fn a_long_return_to_is_dropped_and_the_login_works() {
         let long = format!("/{}", "\"".repeat(2_000));
         let cookie = attempt(&long).seal(&key("a")).unwrap();
         assert!(cookie.len() <= MAX_BYTES);

@@ -1,5 +1,8 @@
-//! Logout tokens (OpenID Connect Back-Channel Logout 1.0 section 2.6): whether one holds, and whom it is about.
-//! Pure: it knows the keys and the time that it is given, no provider and no session.
+//! Logout tokens ([OpenID Connect Back-Channel Logout 1.0 section 2.6]): decides whether a token is valid and which
+//! sessions it identifies. Pure: keys and time are arguments. Must not know providers or sessions.
+//!
+//! [OpenID Connect Back-Channel Logout 1.0 section 2.6]:
+//! https://openid.net/specs/openid-connect-backchannel-1_0.html#Validation
 
 use super::flow::{ALGORITHMS, LEEWAY_MS};
 use crate::sessions::Whose;
@@ -11,21 +14,21 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
-/// The event that makes a token a logout token.
+/// The event type of a logout token.
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
-/// How old a token may be: providers send it at once.
+/// Maximum age of a token; providers send it at once.
 const MAX_AGE_MS: u64 = 300_000;
-/// The longest token that is looked at, in bytes.
+/// Maximum length of a token, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
-/// The longest `jti`, `sub` and `sid`.
+/// Maximum length of `jti`, `sub` and `sid`, in bytes.
 const MAX_NAME_BYTES: usize = 255;
 
-/// What a token was refused for. `Display` is the `error_description`.
+/// Why a token was rejected. `Display` is the `error_description` of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LogoutFault {
     #[error("logout_token is missing or came twice")]
     Missing,
-    #[error("the token is no signed JWT")]
+    #[error("the token is not a signed JWT")]
     Malformed,
     #[error("alg is not allowed")]
     Algorithm,
@@ -79,21 +82,21 @@ impl LogoutFault {
     }
 }
 
-/// What a token says.
+/// The claims of a valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogoutClaims {
-    /// Whose sessions end. One of the two is there.
+    /// The user (`sub`) and the session (`sid`) to log out. At least one is present.
     pub subject: Option<String>,
     pub session: Option<String>,
     pub jti: String,
-    /// When the token was made.
+    /// When the token was issued (`iat`).
     pub issued_at_ms: u64,
-    /// Until then the `jti` must be remembered.
+    /// Until when the `jti` must be recorded against replay.
     pub remember_until_ms: u64,
 }
 
 impl LogoutClaims {
-    /// Whose sessions end.
+    /// The selector of the sessions to end.
     pub fn whose(&self, provider: &str) -> Whose {
         let (provider, subject) = (provider.to_owned(), self.subject.clone());
         let user = subject.map(|subject| Whose::Provided {
@@ -120,7 +123,7 @@ struct Header {
     crit: Option<Value>,
 }
 
-/// A token taken apart; nothing of it is believed yet.
+/// A parsed token; nothing is verified yet.
 pub struct LogoutToken<'a> {
     header: Header,
     claims: Map<String, Value>,
@@ -129,7 +132,7 @@ pub struct LogoutToken<'a> {
 }
 
 impl<'a> LogoutToken<'a> {
-    /// Takes a compact JWS apart, and refuses algorithms that prove nothing.
+    /// Parses a compact JWS. Rejects algorithms that are not asymmetric signatures.
     pub fn parse(token: &'a str) -> Result<Self, LogoutFault> {
         if token.len() > MAX_BYTES {
             return Err(LogoutFault::Malformed);
@@ -141,7 +144,7 @@ impl<'a> LogoutToken<'a> {
         let signature = part(signature).map_err(malformed)?;
         let header: Map<String, Value> = json(&part(header).map_err(malformed)?)?;
         let claims = json(&part(claims).map_err(malformed)?)?;
-        // An algorithm that is not even known is an algorithm that is not allowed.
+        // An unknown algorithm fails to deserialize; it is not allowed either.
         let header: Header =
             serde_json::from_value(header.into()).map_err(|_| LogoutFault::Algorithm)?;
         if !ALGORITHMS.contains(&header.alg) || header.crit.is_some() {
@@ -162,7 +165,7 @@ impl<'a> LogoutToken<'a> {
         })
     }
 
-    /// Checks the signature by the provider's keys.
+    /// Verifies the signature with the provider's keys.
     pub fn check_signature(&self, keys: &[CoreJsonWebKey]) -> Result<(), LogoutFault> {
         let kid = self.header.kid.as_deref();
         let of_kid =
@@ -178,7 +181,7 @@ impl<'a> LogoutToken<'a> {
         Err(fault)
     }
 
-    /// Checks what the token says. Its signature has been checked.
+    /// Checks the claims. The caller has verified the signature.
     pub fn claims(
         &self,
         issuer: &str,
@@ -232,7 +235,7 @@ impl<'a> LogoutToken<'a> {
             session,
             jti,
             issued_at_ms: issued_at,
-            // Until the token is too old by itself.
+            // After that, the token is too old anyway.
             remember_until_ms: issued_at.saturating_add(MAX_AGE_MS + LEEWAY_MS),
         })
     }
@@ -242,7 +245,7 @@ fn json(bytes: &[u8]) -> Result<Map<String, Value>, LogoutFault> {
     serde_json::from_slice(bytes).map_err(|_| LogoutFault::Malformed)
 }
 
-/// A NumericDate (RFC 7519 section 2), which may have a fraction.
+/// Parses a NumericDate (RFC 7519 section 2), which may have a fraction.
 fn milliseconds(value: Option<&Value>) -> Option<u64> {
     let seconds = value?.as_f64().filter(|s| (0.0..1e13).contains(s))?;
     Duration::try_from_secs_f64(seconds)

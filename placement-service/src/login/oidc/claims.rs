@@ -1,24 +1,24 @@
-//! What a provider's word about a user comes to: an account's name, its roles, further claims for the engines'
-//! token. Pure: from claims and a configuration to a session that may begin, or the reason why not.
+//! Maps the claims of a provider to an account name, roles and further claims for the engines' token, or refuses the
+//! login. A pure function of the claims and the configuration. Must not know how the claims were verified.
 
 use super::OidcError;
 use crate::config::{OidcProvider, RoleMapping};
 use crate::core::names::is_name;
 use serde_json::{Map, Value};
 
-/// The largest set of further claims, as JSON: a token of 16 KB must still hold them (S27).
+/// Maximum size of the further claims, as JSON: they must fit into a token of 16 KB.
 const MAX_CLAIMS_BYTES: usize = 10 * 1024;
 
-/// Who logs in.
+/// The user that logs in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapped {
     pub account: String,
     pub roles: Vec<String>,
-    /// For the engines' token.
+    /// Further claims for the engines' token.
     pub claims: Map<String, Value>,
 }
 
-/// Whether all that the configuration asks for is in the claims already.
+/// Whether the claims include all claims that the configuration uses.
 #[must_use]
 pub fn suffices(provider: &OidcProvider, claims: &Map<String, Value>) -> bool {
     let account = provider.account_claim.as_deref();
@@ -30,7 +30,7 @@ pub fn suffices(provider: &OidcProvider, claims: &Map<String, Value>) -> bool {
     wanted.all(|claim| find(claims, claim).is_some())
 }
 
-/// Applies the configuration to the claims.
+/// Maps the claims by the configuration.
 pub fn map(provider: &OidcProvider, claims: &Map<String, Value>) -> Result<Mapped, OidcError> {
     let account = account(provider, claims)?;
     let roles = roles(&provider.roles, claims);
@@ -52,7 +52,8 @@ pub fn map(provider: &OidcProvider, claims: &Map<String, Value>) -> Result<Mappe
     })
 }
 
-/// An address that the provider says is not verified names nobody: anybody may have typed it there.
+/// The account name. An e-mail address that the provider marks as not verified is refused: anyone could have entered
+/// it there.
 fn account(provider: &OidcProvider, claims: &Map<String, Value>) -> Result<String, OidcError> {
     let by_address = provider.account_claim.as_deref() == Some("email");
     let unverified = find(claims, "email_verified").is_some_and(|verified| *verified != true);
@@ -67,7 +68,7 @@ fn account(provider: &OidcProvider, claims: &Map<String, Value>) -> Result<Strin
     name.map(str::to_owned).ok_or(OidcError::AccountName)
 }
 
-/// In the order of the map, each once.
+/// The mapped roles, in the order of the configured map, without duplicates.
 fn roles(mapping: &RoleMapping, claims: &Map<String, Value>) -> Vec<String> {
     let value = mapping.claim.as_deref().and_then(|name| find(claims, name));
     let held: Vec<&str> = match value {
@@ -87,7 +88,7 @@ fn roles(mapping: &RoleMapping, claims: &Map<String, Value>) -> Vec<String> {
     roles
 }
 
-/// A claim by its name, or by a path of names with dots between.
+/// Finds a claim by its name, or by a path of names separated by dots.
 fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     let found = claims.get(name).or_else(|| {
         let (first, rest) = name.split_once('.')?;
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_account_is_named_by_the_claim_that_the_operator_chose() {
+    fn the_configured_claim_is_the_account_name() {
         let claims = json!({"sub": "s-1", "preferred_username": "ada", "email": "ada@example.com",
             "groups": ["staff"], "number": 5, "odd": "a b"});
         let account = |more| mapped(more, claims.clone()).map(|mapped| mapped.account);
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_not_verified_names_no_account() {
+    fn an_unverified_address_is_no_account_name() {
         let by_address = json!({"account_claim": "email"});
         for (verified, named) in [
             (json!(true), true),
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn roles_are_mapped_and_never_taken_over() {
+    fn only_mapped_roles_are_granted() {
         for (groups, expected) in [
             (
                 json!(["idp-admins", "staff", "other"]),
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_within_a_claim_is_found_by_its_path() {
+    fn a_nested_claim_is_found_by_its_path() {
         let keycloak = json!({"roles": {"claim": "realm_access.roles", "map": {"a": "admin"}}});
         let claims = json!({"realm_access": {"roles": ["a"]}});
         assert_eq!(roles_of(keycloak.clone(), claims).unwrap(), ["admin"]);
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn further_claims_are_taken_when_they_are_there_and_small() {
+    fn further_claims_are_copied_if_present_and_small() {
         let more = json!({"token_claims": ["tenant", "absent", "address"]});
         let claims = json!({"sub": "1", "groups": "staff", "tenant": 7, "address": {"x": [1]}});
         let taken = mapped(more.clone(), claims.clone()).unwrap().claims;

@@ -1,26 +1,27 @@
-//! Why a login by a provider came to nothing: one constant each, for people, programs and logs.
+//! Why a login by a provider failed, with one reason constant per error for clients, metrics and logs. Must not know
+//! how a response is rendered.
 
 use crate::core::rejection::Refusal;
 use berth_api::Excerpt;
 
-/// A login by a provider that did not happen. What providers say goes to the log, never to the user.
+/// Why a login by a provider failed. Texts from providers go to the log, never to the user.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OidcError {
     #[error("there is no provider of that name")]
     UnknownProvider,
     #[error("the provider does not answer: {}", Excerpt(.0))]
     Unreachable(String),
-    #[error("the provider's answer is not understood: {}", Excerpt(.0))]
+    #[error("the provider's response is invalid: {}", Excerpt(.0))]
     Answer(String),
     #[error("the provider refused: {}", Excerpt(.0))]
     Refused(String),
-    #[error("the user or the provider said no")]
+    #[error("the user or the provider denied the login")]
     Denied,
     #[error("the callback is malformed: {0}")]
     Callback(&'static str),
-    #[error("the browser did not bring back its login cookie")]
+    #[error("the browser did not send its login cookie")]
     StateMissing,
-    #[error("the login cookie is not ours, or too old")]
+    #[error("the login cookie is invalid or expired")]
     StateInvalid,
     #[error("the callback belongs to another login")]
     StateMismatch,
@@ -28,13 +29,13 @@ pub enum OidcError {
     Replayed,
     #[error("the callback comes from another issuer")]
     Issuer,
-    #[error("the ID token does not hold: {}", Excerpt(.0))]
+    #[error("the ID token is invalid: {}", Excerpt(.0))]
     IdToken(String),
     #[error("the ID token belongs to another login")]
     Nonce,
-    #[error("no claim names an account that could be used")]
+    #[error("no claim has a valid account name")]
     AccountName,
-    #[error("no role follows from the claims")]
+    #[error("the claims map to no role")]
     NotPermitted,
     #[error("the claims for the token are too large")]
     ClaimsTooLarge,
@@ -43,7 +44,7 @@ pub enum OidcError {
 }
 
 impl OidcError {
-    /// The constant for labels, logs and programs.
+    /// The reason constant for metric labels, logs and clients.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {

@@ -1,5 +1,10 @@
-//! The authorization code flow with PKCE (OpenID Connect Core 1.0 section 3.1, RFC 7636, RFC 9207): to the provider,
-//! back with a code, and from the code to claims that hold.
+//! The authorization code flow with PKCE ([OpenID Connect Core 1.0 section 3.1], [RFC 7636], [RFC 9207]): builds the
+//! authorization request, parses the callback, and redeems the code for verified claims. Must not know accounts or
+//! sessions.
+//!
+//! [OpenID Connect Core 1.0 section 3.1]: https://openid.net/specs/openid-connect-core-1_0.html#CodeFlowAuth
+//! [RFC 7636]: https://www.rfc-editor.org/rfc/rfc7636
+//! [RFC 9207]: https://www.rfc-editor.org/rfc/rfc9207
 
 use super::OidcError;
 use super::attempt::Attempt;
@@ -21,11 +26,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// By how much a provider's clock may differ.
+/// Tolerated difference between a provider's clock and ours.
 pub(super) const LEEWAY_MS: u64 = 30_000;
-/// How old an ID token may be that has come on this very request.
+/// Maximum age of an ID token, which the provider issues in response to our request.
 const MAX_AGE_MS: u64 = 600_000;
-/// What providers may sign with: never a shared secret, never nothing.
+/// Accepted signature algorithms: only asymmetric ones, never a shared secret or `none`.
 pub(super) const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
     CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
     CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384,
@@ -45,7 +50,7 @@ pub(super) type IdToken = openidconnect::IdToken<
     CoreJwsSigningAlgorithm,
 >;
 
-/// What a callback says.
+/// The parameters of a callback.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Callback {
     pub code: Option<String>,
@@ -55,7 +60,7 @@ pub struct Callback {
 }
 
 impl Callback {
-    /// From the query. A parameter may come once; others are ignored.
+    /// Parses the query. Rejects repeated parameters and ignores unknown ones.
     pub fn parse(query: &str) -> Result<Self, OidcError> {
         let mut callback = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -74,15 +79,15 @@ impl Callback {
     }
 }
 
-/// Who the provider says has logged in.
+/// The user that the provider has authenticated.
 pub(super) struct Proven {
     pub(super) subject: String,
-    /// Of the ID token, and of the userinfo endpoint where that one lacked something.
+    /// Claims of the ID token, completed by those of the userinfo endpoint if the ID token lacks some.
     pub(super) claims: Map<String, Value>,
     pub(super) id_token: String,
 }
 
-/// The provider's login page for a new attempt, and the attempt.
+/// The URL of the provider's login page for a new login, and the login's state.
 pub(super) async fn begin(
     provider: &Provider,
     redirect_uri: String,
@@ -116,7 +121,7 @@ pub(super) async fn begin(
     Ok((url, attempt))
 }
 
-/// Refuses a callback from anybody but the provider that the browser was sent to (RFC 9207).
+/// Rejects a callback from another issuer than the provider that the browser was sent to (RFC 9207).
 pub(super) fn check_issuer(known: &Known, callback: &Callback) -> Result<(), OidcError> {
     let must = known
         .metadata
@@ -130,7 +135,7 @@ pub(super) fn check_issuer(known: &Known, callback: &Callback) -> Result<(), Oid
     }
 }
 
-/// Redeems the code, and checks all that comes for it.
+/// Redeems the code and verifies the tokens.
 pub(super) async fn redeem(
     provider: &Arc<Provider>,
     known: Arc<Known>,
@@ -182,7 +187,7 @@ pub(super) async fn redeem(
     })
 }
 
-/// The claims of an ID token that holds now.
+/// Verifies an ID token at `now_ms`; returns its claims.
 fn verify(
     provider: &Provider,
     known: &Known,
@@ -218,7 +223,7 @@ fn verify(
     }
 }
 
-/// The claims of the userinfo endpoint, which must be about the same subject.
+/// Fetches the claims of the userinfo endpoint, which must be about the same subject.
 async fn userinfo(
     provider: &Provider,
     known: &Known,
@@ -265,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_callback_says_each_thing_once() {
+    fn a_repeated_callback_parameter_is_rejected() {
         let callback = Callback::parse("code=a%20b&state=s&iss=https%3A%2F%2Fid&session_state=x");
         let callback = callback.unwrap();
         assert_eq!(callback.code.as_deref(), Some("a b"));

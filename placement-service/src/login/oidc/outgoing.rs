@@ -1,5 +1,5 @@
-//! Requests to providers: no redirect, no proxy, a limit on time and bytes, and no plain http but to this machine,
-//! whatever a provider's metadata say.
+//! The HTTP client for providers: follows no redirects, uses no proxy, limits time and size, and allows plain HTTP only
+//! to loopback, whatever the provider's metadata say. Must not know OpenID Connect.
 
 use crate::config::is_safe;
 use crate::core::http_client;
@@ -7,12 +7,12 @@ use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse, http, url::Url};
 use std::pin::Pin;
 use std::time::Duration;
 
-/// For one request, the answer included.
+/// Timeout of one request including its response.
 const LIMIT: Duration = Duration::from_secs(5);
-/// More than any metadata, key set or token is.
+/// Maximum size of a response body in bytes, larger than any metadata, key set or token.
 const MAX_BODY: usize = 512 * 1024;
 
-/// Why a request had no answer.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     #[error("{0}")]
@@ -31,7 +31,7 @@ impl From<reqwest::Error> for Fault {
     }
 }
 
-/// Speaks to providers.
+/// Sends requests to providers.
 #[derive(Clone)]
 pub(super) struct Outgoing(reqwest::Client);
 

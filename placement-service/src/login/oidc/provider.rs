@@ -1,6 +1,6 @@
-//! One provider as it is known now: its metadata and keys, fetched when they are first needed, again after a
-//! while, and once more when a token names a key that is not among them. A provider that is down fails its own
-//! logins only, and is asked again soon.
+//! One provider: its metadata and keys, fetched at first use, again after an hour, and the keys also when a token names
+//! an unknown key. Decides when to fetch and how long a failure counts. A provider that is down only fails its own
+//! logins. Must not know logins or tokens.
 
 use super::OidcError;
 use super::outgoing::{Fault, Outgoing};
@@ -25,20 +25,20 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
 
-/// After so long the metadata are fetched again.
+/// Age after which the metadata are fetched again.
 const STALE_MS: u64 = 3_600_000;
-/// A provider that has just failed is not asked again for so long: those who waited for that answer share it.
+/// How long a failed fetch counts: callers that waited for it share its error instead of fetching again.
 const FAILED_MS: u64 = 1_000;
-/// Unknown keys make the key set be fetched once in so long: tokens with invented keys must not become requests.
+/// Minimum time between two fetches of the keys, so that tokens with invented key ids do not cause requests.
 const RENEWAL_MS: u64 = 10_000;
 
-/// Claims beyond those that OpenID Connect Core names.
+/// Claims beyond those that OpenID Connect Core defines.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(transparent)]
 pub(super) struct FurtherClaims(pub(super) Map<String, Value>);
 impl AdditionalClaims for FurtherClaims {}
 
-/// RFC 9207: whether callbacks name their issuer.
+/// Metadata of RFC 9207: whether callbacks have the `iss` parameter.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct IssuerParameter {
     #[serde(default)]
@@ -92,7 +92,7 @@ pub(super) type ProviderClient = Client<
     EndpointMaybeSet,
 >;
 
-/// What a provider has said of itself.
+/// The provider's metadata and keys from one fetch, with a client built from them.
 pub(super) struct Known {
     pub(super) metadata: Metadata,
     pub(super) client: ProviderClient,
@@ -105,7 +105,7 @@ struct Fetching {
     renewed_at_ms: Option<u64>,
 }
 
-/// A provider of the configuration.
+/// A configured provider.
 pub(super) struct Provider {
     pub(super) config: OidcProvider,
     pub(super) http: Outgoing,
@@ -113,12 +113,12 @@ pub(super) struct Provider {
     issuer: IssuerUrl,
     secret: Option<ClientSecret>,
     known: watch::Sender<Option<Arc<Known>>>,
-    /// One request at a time.
+    /// The lock is held during a fetch, so that only one runs at a time.
     fetching: Mutex<Fetching>,
 }
 
 impl Provider {
-    /// Of a configuration that has been checked. Asks nobody anything yet.
+    /// Requires a validated configuration. Makes no request.
     pub(super) fn new(
         config: OidcProvider,
         secret: Option<&Secret>,
@@ -137,14 +137,14 @@ impl Provider {
         })
     }
 
-    /// What is known of the provider, asking it if need be.
+    /// The current snapshot; fetches it if there is none or it is old.
     pub(super) async fn known(&self) -> Result<Arc<Known>, OidcError> {
         let known = self.known.borrow().clone();
         if let Some(known) = known {
             if self.age_ms(known.fetched_at_ms) < STALE_MS {
                 return Ok(known);
             }
-            // What is known still serves: one caller fetches anew, and nobody waits for a provider that is down.
+            // The old snapshot stays in use while one caller fetches, so that nobody waits for a provider that is down.
             let Ok(mut fetching) = self.fetching.try_lock() else {
                 return Ok(known);
             };
@@ -158,13 +158,14 @@ impl Provider {
         }
     }
 
-    /// The provider with its newest keys, for a token that names none of `stale`; an error when nothing newer is to
-    /// be had just now: then the token may be a good one all the same.
+    /// A snapshot with newer keys, for a token whose key is not in `stale`. The error means that newer keys are
+    /// currently unavailable; the token may still be valid.
     pub(super) async fn renewed(
         self: &Arc<Self>,
         stale: &Arc<Known>,
     ) -> Result<Arc<Known>, OidcError> {
-        // A task of its own: whoever asks may go away, and the request would count and bring nothing.
+        // A separate task: if the caller is cancelled, the fetch still completes. Otherwise it would block the next
+        // fetch (minimum interval) without a result.
         let renewal = tokio::spawn(self.clone().renew(stale.clone()));
         let renewed = renewal.await;
         renewed.unwrap_or_else(|e| Err(OidcError::Unreachable(e.to_string())))
@@ -179,7 +180,7 @@ impl Provider {
         }
         let last = fetching.renewed_at_ms;
         if last.is_some_and(|at| self.age_ms(at) < RENEWAL_MS) {
-            let words = "its keys were fetched a moment ago";
+            let words = "its keys were just fetched";
             return Err(OidcError::Unreachable(words.to_owned()));
         }
         let known = stale;
@@ -189,14 +190,14 @@ impl Provider {
             Ok(keys) => {
                 tracing::info!(
                     provider = self.config.name,
-                    "fetched the provider's keys again"
+                    "fetched the provider's new keys"
                 );
                 let metadata = known.metadata.clone().set_jwks(keys);
                 Ok(self.keep(metadata, known.fetched_at_ms))
             }
             Err(error) => {
                 let error = told(error);
-                tracing::warn!(provider = self.config.name, %error, "the provider's keys were not fetched");
+                tracing::warn!(provider = self.config.name, %error, "the provider's keys could not be fetched");
                 Err(error)
             }
         }
@@ -217,7 +218,7 @@ impl Provider {
                 Ok(self.keep(metadata, now_ms))
             }
             Err(error) => {
-                tracing::warn!(provider = self.config.name, %error, "the provider's metadata were not fetched");
+                tracing::warn!(provider = self.config.name, %error, "the provider's metadata could not be fetched");
                 fetching.failed = Some((now_ms, error.clone()));
                 Err(error)
             }
@@ -247,13 +248,13 @@ impl Provider {
         known
     }
 
-    /// What happened in the future, as the clock was set back, may be as old as anything.
+    /// Time since `at_ms`. A time in the future, after the clock was set back, counts as infinitely old.
     fn age_ms(&self, at_ms: u64) -> u64 {
         self.clock.now_ms().checked_sub(at_ms).unwrap_or(u64::MAX)
     }
 }
 
-/// Refuses metadata that would send a browser or a secret over plain http.
+/// Rejects metadata with URLs that would send a browser or a secret over plain HTTP.
 fn sound(metadata: Metadata) -> Result<Metadata, OidcError> {
     let further = metadata.additional_metadata();
     let end = further.end_session_endpoint.as_ref();

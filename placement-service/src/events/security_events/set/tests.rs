@@ -1,4 +1,4 @@
-//! Each fault of a token by its name, before anybody looks at its signature.
+//! Each fault of a token has its own error, without verifying the signature.
 
 use super::*;
 use proptest::prelude::*;
@@ -22,14 +22,14 @@ fn fault(header: &Value, claims: &Value) -> String {
     read.map_or_else(|error| error.to_string(), |_| "none".to_owned())
 }
 
-/// The fault of a token with another header.
+/// The fault of a token with a changed header.
 fn of_header(field: &str, value: Value) -> String {
     let mut header = header();
     header[field] = value;
     fault(&header, &claims())
 }
 
-/// The fault of a token with another claim; `null` takes it away.
+/// The fault of a token with a changed claim; `null` removes it.
 fn of_claim(field: &str, value: Value) -> String {
     let mut claims = claims();
     if value.is_null() {
@@ -41,7 +41,7 @@ fn of_claim(field: &str, value: Value) -> String {
 }
 
 #[test]
-fn a_token_is_read_whole() {
+fn a_valid_token_is_parsed() {
     let mut claims = claims();
     claims["aud"] = json!(["x", "a"]);
     claims["iat"] = json!(1_700_000_000.9);
@@ -57,7 +57,7 @@ fn a_token_is_read_whole() {
     assert_eq!(set.claims.issued_at, 1_700_000_000);
     let subject = Subject::Session("s".to_owned());
     assert_eq!(set.claims.subject, Some(subject.clone()));
-    // As it was before RFC 9493.
+    // The form before RFC 9493.
     claims["events"]["e"] = json!({"subject": claims["sub_id"]});
     claims.as_object_mut().unwrap().remove("sub_id");
     let set = UnverifiedSet::parse(token(&header(), &claims).as_bytes()).unwrap();
@@ -65,7 +65,7 @@ fn a_token_is_read_whole() {
 }
 
 #[test]
-fn each_fault_has_a_name() {
+fn each_fault_has_its_own_error() {
     let no_token = "invalid_request: the body is not a signed token";
     for garbage in [
         "",

@@ -1,4 +1,4 @@
-//! One check after the other: a token that fails it alone is refused by its name.
+//! Each check in isolation: a token that fails only this check is rejected with the fault of this check.
 
 use super::*;
 use crate::config::Algorithm;
@@ -52,7 +52,7 @@ fn without(name: &str) -> Result<LogoutClaims, LogoutFault> {
 }
 
 #[test]
-fn a_good_token_says_whom_it_is_about() {
+fn a_valid_token_identifies_subject_and_session() {
     let claims = checked(&good()).unwrap();
     assert_eq!(
         (claims.subject.as_deref(), claims.session.as_deref()),
@@ -111,7 +111,7 @@ fn each_claim_is_checked() {
 }
 
 #[test]
-fn a_signature_is_of_a_key_of_the_provider() {
+fn only_a_key_of_the_provider_verifies_a_signature() {
     let all = [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa].map(key);
     for signer in &all {
         let token = jsonwebtoken::encode(&signer.header, &good(), &signer.key).unwrap();
@@ -143,7 +143,7 @@ fn a_signature_is_of_a_key_of_the_provider() {
 }
 
 #[test]
-fn nothing_that_anybody_can_sign_is_taken() {
+fn symmetric_and_unsigned_algorithms_are_rejected() {
     let encode = |header: &Value| {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         format!("{}.{}.", part(header), part(&good()))
@@ -159,7 +159,7 @@ fn nothing_that_anybody_can_sign_is_taken() {
         let fault = LogoutToken::parse(&encode(&header)).err();
         assert_eq!(fault, Some(LogoutFault::Algorithm), "{header}");
     }
-    // The public key as a shared secret.
+    // An attack: the public key used as a shared secret.
     let public = key(Algorithm::Rs256).public.unwrap();
     let shared = EncodingKey::from_secret(public["n"].as_str().unwrap().as_bytes());
     for alg in ["HS256", "HS384", "HS512"] {
