@@ -194,7 +194,10 @@ impl Shared {
         });
         for ((pool, engine), _) in old.collect::<Vec<_>>() {
             self.store.note(&note(&pool, &engine), None).await?;
-            info!(pool, engine, "the drain of an engine that is gone is deleted");
+            info!(
+                pool,
+                engine, "the drain of an engine that is gone is deleted"
+            );
         }
         *self.noted() = noted;
         Ok(())

@@ -237,5 +237,9 @@ async fn a_terminating_engine_drains_until_it_is_active_again() {
     assert_eq!(one.events(), [("b/c".to_owned(), 90_000)]);
     one.leave([false, false]);
     tokio::time::sleep(EVERY * 2).await;
-    assert_eq!(one.drained(), [false, true], "the operator's drain continues");
+    assert_eq!(
+        one.drained(),
+        [false, true],
+        "the operator's drain continues"
+    );
 }

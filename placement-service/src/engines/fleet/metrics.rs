@@ -49,11 +49,7 @@ impl ProbeMetrics {
             failures: Family::default(),
             discovery: DiscoveryMetrics::register(registry),
         };
-        registry.register(
-            "probe_failures",
-            "Failed probes",
-            metrics.failures.clone(),
-        );
+        registry.register("probe_failures", "Failed probes", metrics.failures.clone());
         metrics
     }
 
@@ -96,7 +92,8 @@ struct Collecting<'a> {
 impl Collecting<'_> {
     fn states(&mut self) -> Result<(), fmt::Error> {
         let gauge = ConstGauge::new(0_i64).metric_type();
-        let help = "1: the load of no usable engine is known, the pool uses the counts of Berth alone";
+        let help =
+            "1: the load of no usable engine is known, the pool uses the counts of Berth alone";
         let mut family = self
             .encoder
             .encode_descriptor("fleet_stale", help, None, gauge)?;
@@ -124,8 +121,7 @@ impl Collecting<'_> {
     }
 
     fn numbers(&mut self, now: Instant) -> Result<(), fmt::Error> {
-        let help =
-            "Sessions as the scheduler counts them: the last probe, and the changes since";
+        let help = "Sessions as the scheduler counts them: the last probe, and the changes since";
         self.each("engine_sessions", help, |e| {
             Some(i64::from(e.sessions(now)))
         })?;
@@ -138,7 +134,8 @@ impl Collecting<'_> {
             let draining = e.state == State::Draining || e.tally.standing(now).draining;
             Some(i64::from(draining))
         })?;
-        let help = "1: the circuit of the engine is open after a failed placement, until a trial succeeds";
+        let help =
+            "1: the circuit of the engine is open after a failed placement, until a trial succeeds";
         self.each("engine_suspect", help, |e| {
             Some(i64::from(e.tally.standing(now).trust != Trust::Clear))
         })?;
