@@ -1,6 +1,6 @@
 //! The driver of the QIX engine (Qlik Associative Engine). It prepares a session over a short WebSocket connection of
 //! its own, with the user's token and a new session id; the client's WebSocket then attaches to the session by that id.
-//! The session outlives the driver's socket by [`PREPARED_TTL_S`], and the client's by the pool's `session_ttl`.
+//! The session outlives the driver's socket by [`PREPARED_TTL_S`], and the client's by the pool's `engine_session_ttl`.
 //! The facts about the engine are in `placement-service/docs/engines/qix.md`.
 
 mod connection;

@@ -68,7 +68,7 @@ impl ProbeMetrics {
     }
 }
 
-/// Gauges of the latest snapshot: `berth_fleet_stale`, `berth_engine_state`, and the numbers of each engine.
+/// Gauges of the latest snapshot: `berth_pool_metrics_stale`, `berth_engine_state`, and the numbers of each engine.
 #[derive(Debug)]
 pub struct FleetCollector(pub FleetReader);
 
@@ -134,8 +134,7 @@ impl Collecting<'_> {
             let draining = e.state == State::Draining || e.tally.standing(now).draining;
             Some(i64::from(draining))
         })?;
-        let help =
-            "1: the circuit of the engine is open after a failed placement, until a trial succeeds";
+        let help = "1: the engine is ejected after a failed placement, until a trial succeeds";
         self.each("engine_suspect", help, |e| {
             Some(i64::from(e.tally.standing(now).trust != Trust::Clear))
         })?;
