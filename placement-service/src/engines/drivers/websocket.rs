@@ -1,6 +1,6 @@
-//! The driver of any WebSocket server, which gets the client's request unchanged except for Berth's own query parameter.
-//! It only checks that the server accepts connections, so that a dead server does not become an error of Envoy for the
-//! client. Sends no data to the server.
+//! The driver of any WebSocket server. The server gets the client's request without Berth's own query parameter, and
+//! otherwise unchanged. The driver only checks that the server accepts connections, because Envoy would answer the
+//! client with an error otherwise. Sends no data to the server.
 
 mod checks;
 

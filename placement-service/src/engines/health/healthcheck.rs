@@ -1,5 +1,5 @@
-//! Parses the JSON response of a QIX engine to `GET /healthcheck`, as far as placements need it. A field that is missing
-//! or has another type is ignored, and the latter is reported as malformed; the other fields stay valid. A response
+//! Parses the JSON response of a QIX engine to `GET /healthcheck`, as far as placements need it. A missing field is
+//! ignored, a field of another type is ignored and reported as malformed, and the other fields stay valid. A response
 //! must be a JSON object with `mem`, `session` or `saturated`: otherwise it comes from another kind of server.
 
 use berth_scheduler::engine::{Load, Memory};

@@ -1,7 +1,7 @@
 //! Caches for a short time that an engine accepts connections. The connection of the check stays open for that time:
-//! when the process of the engine ends, the kernel closes the connection at once, which invalidates the check. An engine
-//! therefore gets at most 20 check connections a second instead of one per placement, and a dead engine is still
-//! detected before a client is sent there.
+//! when the process of the engine ends, the kernel closes the connection at once, which invalidates the check. An
+//! engine therefore gets at most 20 check connections a second instead of one per placement, and a dead engine is
+//! still detected before a client is sent there. Decides no placement.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
