@@ -68,7 +68,7 @@ pub enum Fault {
     #[error("no connection: {}", Excerpt(.0))]
     Connect(String),
     /// No response in time.
-    #[error("silent")]
+    #[error("no response in time")]
     Silent,
     /// The response is not that of an engine.
     #[error("not the response of an engine: {}", Excerpt(.0))]

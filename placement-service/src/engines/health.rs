@@ -48,7 +48,7 @@ impl ProbeFault {
     /// All values of [`Self::as_str`].
     pub const KINDS: [&str; 5] = ["connect", "timeout", "status", "too-long", "garbage"];
 
-    /// The constant for logs and metrics.
+    /// The label for logs and metrics.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_healthcheck_metrics_do_not_help() {
+    fn metrics_without_a_healthcheck_are_a_fault() {
         let metrics = b"qix_active_sessions 5\n".to_vec();
         let fault = reading(b"<html>", Some(Ok(metrics))).unwrap_err();
         assert_eq!(fault.as_str(), "garbage");

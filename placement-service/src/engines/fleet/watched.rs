@@ -14,7 +14,7 @@ pub(super) struct Watched {
     pub(super) name: Arc<str>,
     pub(super) prober: Prober,
     pub(super) sources: Vec<Source>,
-    /// Whether the load of no usable engine was known in the last snapshot.
+    /// Whether no usable engine had a current load in the last snapshot.
     pub(super) blind: bool,
     pub(super) engines: BTreeMap<EngineName, WatchedEngine>,
 }

@@ -17,7 +17,7 @@ const AUDIT: u32 = 240;
 pub(super) struct Keeping {
     pub(super) ledger: Ledger,
     pub(super) tallies: Tallies,
-    /// The ledger has the stream counts of all sessions.
+    /// The ledger has the stream counts of all sessions of this replica.
     pub(super) exchanges_streams: bool,
     /// The position in the probe results of the other replicas. Empty: after the newest one.
     place: String,

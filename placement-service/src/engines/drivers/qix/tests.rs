@@ -122,7 +122,7 @@ async fn each_misbehaviour_has_its_fault() {
     let huge = vec![b' '; 2 * 1024 * 1024];
     let long = Act::Wait(Duration::from_secs(5));
     let cases = [
-        ("hangs up", vec![], "connect"),
+        ("closes at once", vec![], "connect"),
         ("speaks ssh", vec![say(b"SSH-2.0-x\r\n\r\n")], "garbage"),
         (
             "is a web server",
@@ -130,20 +130,20 @@ async fn each_misbehaviour_has_its_fault() {
             "garbage",
         ),
         (
-            "wants other tokens",
+            "rejects the token",
             vec![say(b"HTTP/1.1 401 No\r\n\r\n")],
             "token-rejected",
         ),
         ("endless head", vec![say(&[b'x'; 20_000])], "garbage"),
-        ("stalls", vec![long.clone()], "silent"),
+        ("no response", vec![long.clone()], "silent"),
         (
-            "stalls when upgraded",
+            "no message when upgraded",
             vec![Act::Upgrade, long.clone()],
             "silent",
         ),
-        ("hangs up when upgraded", vec![Act::Upgrade], "connect"),
+        ("closes when upgraded", vec![Act::Upgrade], "connect"),
         (
-            "says goodbye",
+            "sends a close frame",
             vec![Act::Upgrade, say(&frame(0x88, b""))],
             "connect",
         ),
@@ -164,12 +164,12 @@ async fn each_misbehaviour_has_its_fault() {
             "garbage",
         ),
         (
-            "loads for ever",
+            "never finishes loading",
             vec![Act::Upgrade, text(CREATED), long],
             "open-timeout",
         ),
         (
-            "dies while it loads",
+            "closes while it loads",
             vec![Act::Upgrade, text(CREATED)],
             "connect",
         ),

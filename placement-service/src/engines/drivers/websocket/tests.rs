@@ -71,5 +71,5 @@ async fn no_connection_is_kept_for_long() {
     prepare(&driver, engine, false).await.unwrap();
     let mut connection = listener.accept().await.unwrap().0;
     let end = connection.read_u8().await;
-    assert!(end.is_err(), "closed by us");
+    assert!(end.is_err(), "closed by Berth");
 }
