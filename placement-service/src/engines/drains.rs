@@ -1,7 +1,7 @@
 //! Drains: a draining engine gets no new sessions, and the gateways close its sockets, spread over a period. A drain
 //! by an operator is a record in the store, so that every replica knows it within a second and after a restart. While
-//! the store does not respond, the last known drains continue. Engines that their discovery terminates are drained,
-//! too, without a record. Decides which engines drain and sends the events; closes no socket itself.
+//! the store does not respond, the last known drains continue. Engines that their discovery reports as terminating are
+//! drained, too, without a record. Decides which engines drain and sends the events; closes no socket itself.
 
 use crate::core::clock::Clock;
 use crate::engines::fleet::{FleetReader, PoolFleet};
@@ -212,7 +212,7 @@ impl Shared {
         })
     }
 
-    /// The engines that their discovery terminates, with the period of their drain in milliseconds.
+    /// The engines that their discovery reports as terminating, with the period of their drain in milliseconds.
     fn leaving(&self) -> Vec<(Name, u64)> {
         let fleet = self.fleet.now();
         let of_pool = |pool: &PoolFleet| {

@@ -80,7 +80,7 @@ fn fleet_of(engines: &Arc<[Arc<Engine>]>) -> Arc<Fleet> {
 }
 
 impl Replica {
-    /// Sets which engines the discovery terminates.
+    /// Sets which engines the discovery reports as terminating.
     fn leave(&self, leaving: [bool; 2]) {
         let engines = self.engines.iter().zip(leaving).map(|(engine, leaving)| {
             let mut engine = (**engine).clone();
