@@ -1,5 +1,5 @@
-//! The engines: how they are found, probed, counted, drained, and prepared for a client. Knows no login session and
-//! no route.
+//! The engines: their discovery, health, shared capacity ledger, drains, and the drivers that prepare a session on
+//! them. Must not know login sessions or routes.
 
 pub mod discovery;
 pub mod drains;

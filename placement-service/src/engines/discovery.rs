@@ -1,5 +1,6 @@
-//! Where a pool's engines come from. A discovery tells the whole list, again whenever it changes; the
-//! fleet's writer compares. One kind of source per file; `following` knows what to do when one fails.
+//! Where the engines of a pool come from. A discovery returns the complete list, and returns it again after each
+//! change; the fleet controller compares the lists. Each kind of source has one file, `retrying` handles their
+//! failures. Must not know the health or the load of an engine.
 
 pub mod dns;
 pub mod docker;
@@ -20,63 +21,63 @@ use berth_api::Excerpt;
 use berth_scheduler::engine::{Endpoint, EngineName};
 use std::net::SocketAddr;
 
-/// Engines of one source at most: each costs a task, a connection per probe and its books.
+/// Maximum number of engines of one source. Each engine costs a task, a connection per probe and its accounting.
 const MAX_ENGINES: usize = 20_000;
 
-/// An engine that a discovery knows of.
+/// An engine in the list of a discovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Unique within its source, and the same as long as the engine is the same.
+    /// Unique within its source. Constant as long as the engine is the same.
     pub name: EngineName,
-    /// Where it listens.
+    /// Where the engine listens.
     pub endpoint: Endpoint,
     pub wish: Wish,
 }
 
-/// What its source wants of an engine.
+/// What the source of an engine asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
-    /// It is for use.
+    /// The engine accepts new sessions.
     InUse,
-    /// Nothing new; its sockets stay, as it may be for use again soon.
+    /// No new sessions. Open sockets stay, because the engine may become active again soon.
     NothingNew,
-    /// It goes: nothing new, and its sockets are closed, spread over a time.
+    /// The engine is about to end. No new sessions, and its sockets are closed one after the other over a period.
     Drained,
 }
 
 impl Wish {
-    /// Of a source that knows nothing between the two.
+    /// For a source that knows no state between active and draining.
     #[must_use]
     pub const fn drained_if(draining: bool) -> Self {
         if draining { Self::Drained } else { Self::InUse }
     }
 }
 
-/// Why a source has no list to give. The text names what it asked and what was wrong, never a secret.
+/// Why a source returns no list. The text names the request and the error, never a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", Excerpt(.0))]
 pub struct DiscoveryFault(String);
 
 impl DiscoveryFault {
-    /// A fault in the words of its source.
+    /// A fault with a message about the source.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
 }
 
-/// Tells which engines a pool has.
+/// A source of the engines of a pool.
 #[async_trait]
 pub trait Discovery: Send + 'static {
-    /// Waits for news, then gives the whole list. The first call returns as soon as the list is
-    /// known. May be called again after a fault, as often as one likes; the caller waits in between.
+    /// Waits for a change, then returns the complete list. The first call returns as soon as the list is
+    /// available. After a fault the caller may call again any number of times, and waits between the calls.
     ///
     /// # Errors
-    /// When the list cannot be known just now. The last one holds until another comes.
+    /// When the list is not available. The previous list stays valid until the next one.
     async fn next(&mut self) -> Result<Vec<Found>, DiscoveryFault>;
 }
 
-/// The discovery that a source of a pool's configuration asks for.
+/// Creates the discovery for one configured source.
 #[must_use]
 pub fn from_config(config: &config::Discovery) -> Box<dyn Discovery> {
     match config {
@@ -89,7 +90,8 @@ pub fn from_config(config: &config::Discovery) -> Box<dyn Discovery> {
     }
 }
 
-/// The name of an engine that has none: its address, in letters that a name may have.
+/// The name of an engine whose source has no names: its address, with the characters that a name must not contain
+/// replaced.
 fn address_name(at: SocketAddr) -> EngineName {
     let ip = at.ip().to_string().replace([':', '%'], "-");
     EngineName::from(format!("{ip}-{}", at.port()).as_str())

@@ -1,7 +1,7 @@
-//! Engines that are emptied: they get nothing new, and the gateways close their sockets, spread over a time.
-//! Which an operator empties is a note in the store, so that every replica knows within a second, and after a
-//! restart too; while the store does not answer, what was known goes on. Which go by themselves, every replica
-//! sees in its fleet. Closes nothing itself.
+//! Drains: a draining engine gets no new sessions, and the gateways close its sockets, spread over a period. A drain
+//! by an operator is a record in the store, so that every replica knows it within a second and after a restart. While
+//! the store does not respond, the last known drains continue. Engines that their discovery reports as terminating are
+//! drained, too, without a record. Decides which engines drain and sends the events; closes no socket itself.
 
 use crate::core::clock::Clock;
 use crate::engines::fleet::{FleetReader, PoolFleet};
@@ -17,37 +17,38 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
 
-/// How often the notes are read: so late another replica knows at the most.
+/// The records are read at this interval: another replica knows of a drain after at most this time.
 const EVERY: Duration = Duration::from_secs(1);
-/// A note's name: this, the pool, a slash, the engine.
+/// The key of a record is this prefix, the pool, a slash and the engine.
 const PREFIX: &str = "drain/";
-/// Sockets that were on their way when the engine was drained: closed at the end, within so long.
+/// Sockets that were being opened when the drain began (stragglers) are closed at its end, over this period.
 const STRAGGLERS_MS: u64 = 5_000;
-/// A gateway that could not be told may still have some: it is told again after so long.
+/// A gateway that missed the event may still have stragglers: while there are any, it is sent again after this time.
 const AGAIN_MS: u64 = 30_000;
-/// For so long a note of an engine holds that is not there. A name may come back; those of most pods do not.
+/// Retention of the records of engines that are no longer discovered. A name may return, such as that of a pod of a
+/// StatefulSet; the names of most pods do not.
 const KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 
-/// One engine that is drained.
+/// The drain of one engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drain {
-    /// Milliseconds since the Unix epoch.
+    /// The start, in milliseconds since the Unix epoch.
     pub since_ms: u64,
-    /// Over how many milliseconds its sockets are closed.
+    /// The period over which the sockets of the engine are closed, in milliseconds.
     pub over_ms: u64,
 }
 
-/// Pool and engine.
+/// The names of a pool and of an engine in it.
 type Name = (String, String);
 
 #[derive(Clone, Copy, Debug)]
 struct Told {
     drain: Drain,
-    /// When, after the end, of those that were on their way too. Milliseconds since the Unix epoch.
+    /// When the event for stragglers was sent last, in milliseconds since the Unix epoch.
     stragglers_ms: Option<u64>,
 }
 
-/// Tells the gateways.
+/// Sends an event to the gateways.
 pub type Tell = Box<dyn Fn(GatewayEvent) + Send + Sync>;
 
 struct Shared {
@@ -56,16 +57,16 @@ struct Shared {
     store: Arc<dyn Coordination>,
     clock: Arc<dyn Clock>,
     tell: Tell,
-    /// By pool: over what time the sockets of an engine that goes are closed.
+    /// For each pool, the period over which the sockets of a terminating engine are closed.
     over: BTreeMap<String, Duration>,
-    /// What the notes said last. Operators drain engines that there are, and notes of those that are gone are taken
-    /// down.
+    /// The records of operators, as last read. Bounded, because operators drain existing engines, and the records of
+    /// engines that are gone are deleted.
     noted: Mutex<BTreeMap<Name, Drain>>,
-    /// Of engines that are drained now.
+    /// The last event for each engine that is draining.
     told: Mutex<BTreeMap<Name, Told>>,
 }
 
-/// The engines that are drained.
+/// The drains of all engines, and the task that applies them.
 pub struct Drains {
     shared: Arc<Shared>,
     watching: AbortHandle,
@@ -78,11 +79,11 @@ impl Drop for Drains {
 }
 
 impl Drains {
-    /// Knows what the store's notes say before it returns; looks at them, and at the fleet, from then on. `over`
-    /// has for each pool the time over which the sockets of an engine are closed that goes by itself.
+    /// Applies the records of the store before it returns, and then starts a task that follows the records and the
+    /// fleet. `over` has for each pool the period over which the sockets of a terminating engine are closed.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When the store does not respond.
     pub async fn start(
         fleet: FleetReader,
         tallies: Tallies,
@@ -106,17 +107,17 @@ impl Drains {
         Ok(Self { shared, watching })
     }
 
-    /// Empties an engine over that time. Of one that is being emptied: anew.
+    /// Drains an engine over that period. Restarts the drain if the engine is draining.
     ///
     /// # Errors
-    /// When the store does not answer: then nothing has changed.
+    /// When the store does not respond. Nothing has changed then.
     pub async fn drain(&self, pool: &str, engine: &str, over: Duration) -> Result<(), StoreError> {
         let drain = Drain {
             since_ms: self.shared.clock.now_ms(),
             over_ms: millis(over),
         };
         let text = serde_json::to_string(&drain)
-            .map_err(|e| StoreError::Data(format!("a note that cannot be written: {e}")))?;
+            .map_err(|e| StoreError::Data(format!("a drain record cannot be encoded: {e}")))?;
         self.shared
             .store
             .note(&note(pool, engine), Some(&text))
@@ -125,17 +126,17 @@ impl Drains {
         self.shared.look().await
     }
 
-    /// The engine gets new sessions again. Sockets that the gateways are closing are closed.
+    /// Ends a drain: the engine gets new sessions again. Gateways still close the sockets that the drain has scheduled.
     ///
     /// # Errors
-    /// When the store does not answer: then nothing has changed.
+    /// When the store does not respond. Nothing has changed then.
     pub async fn undrain(&self, pool: &str, engine: &str) -> Result<(), StoreError> {
         self.shared.store.note(&note(pool, engine), None).await?;
         info!(pool, engine, "engine is no longer drained");
         self.shared.look().await
     }
 
-    /// Since when and over what time an engine is drained, if it is.
+    /// The drain of an engine, if it is draining.
     #[must_use]
     pub fn of(&self, pool: &str, engine: &str) -> Option<Drain> {
         let told = self.shared.told();
@@ -158,7 +159,7 @@ async fn watch(shared: Arc<Shared>) {
         if let Err(error) = &read
             && !silent
         {
-            warn!(%error, "which engines are drained cannot be read; what was known goes on");
+            warn!(%error, "drains cannot be read; the last known ones continue");
         }
         silent = read.is_err();
         shared.act();
@@ -166,7 +167,7 @@ async fn watch(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    /// Nothing within can panic half-way through a change.
+    /// Ignores poisoning: no code under this lock can panic between two writes.
     fn told(&self) -> MutexGuard<'_, BTreeMap<Name, Told>> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -175,14 +176,14 @@ impl Shared {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the notes, and acts upon them.
+    /// Reads the records, and applies them.
     async fn look(&self) -> Result<(), StoreError> {
         self.read().await?;
         self.act();
         Ok(())
     }
 
-    /// Reads the notes, and takes down those of engines that have long been gone.
+    /// Reads the records, and deletes those of engines that have been gone for longer than the retention.
     async fn read(&self) -> Result<(), StoreError> {
         let notes = self.store.notes(PREFIX).await?;
         let mut noted: BTreeMap<Name, Drain> =
@@ -193,13 +194,16 @@ impl Shared {
         });
         for ((pool, engine), _) in old.collect::<Vec<_>>() {
             self.store.note(&note(&pool, &engine), None).await?;
-            info!(pool, engine, "engine is long gone, and no longer drained");
+            info!(
+                pool,
+                engine, "the drain of an engine that is gone is deleted"
+            );
         }
         *self.noted() = noted;
         Ok(())
     }
 
-    /// The discoveries of its pool work, and do not know it.
+    /// True when all sources of the pool work and none lists the engine.
     fn is_gone(&self, (pool, engine): &Name) -> bool {
         let fleet = self.fleet.now();
         let pool = fleet.pools().iter().find(|p| *p.name == **pool);
@@ -208,7 +212,7 @@ impl Shared {
         })
     }
 
-    /// The engines that go by themselves, and over what time.
+    /// The engines that their discovery reports as terminating, with the period of their drain in milliseconds.
     fn leaving(&self) -> Vec<(Name, u64)> {
         let fleet = self.fleet.now();
         let of_pool = |pool: &PoolFleet| {
@@ -220,17 +224,17 @@ impl Shared {
         fleet.pools().iter().flat_map(of_pool).collect()
     }
 
-    /// Marks what is drained, and tells the gateways what is new to them.
+    /// Marks the draining engines, and sends the gateways the events that they do not have yet.
     fn act(&self) {
         let now_ms = self.clock.now_ms();
         let mut drained = self.noted().clone();
         let mut events = Vec::new();
-        // First nothing new, then the sockets: none of them is to come back here.
+        // Mark first and send after that: a client whose socket closes must not be placed on the same engine again.
         {
             let mut told = self.told();
             for (name, over_ms) in self.leaving() {
                 let since = told.get(&name).map(|told| told.drain);
-                // An operator's word on the time is the last.
+                // The period that an operator has set takes precedence.
                 drained.entry(name).or_insert_with(|| {
                     since.unwrap_or(Drain {
                         since_ms: now_ms,
@@ -277,14 +281,14 @@ impl Shared {
         }
     }
 
-    /// Whether gateways are to close what is left there: once in any case, and again while something is.
+    /// Whether the event for stragglers is due: once at the end of a drain, and again while sockets stay open.
     fn has_stragglers(&self, name: &Name, told_ms: Option<u64>, now_ms: u64) -> bool {
         let Some(told_ms) = told_ms else { return true };
         let books = || self.books(name).standing(Instant::now());
         now_ms.saturating_sub(told_ms) >= AGAIN_MS && books().open > 0
     }
 
-    /// They are there before the engine is found.
+    /// The accounting of an engine. It exists before the engine is discovered.
     fn books(&self, (pool, engine): &Name) -> Arc<Tally> {
         let engine = EngineName::from(engine.as_str());
         self.tallies.of(&pool.as_str().into(), &engine)
@@ -295,7 +299,7 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A note that somebody else has written otherwise says nothing.
+/// Parses a record. `None` when it is not one that this service has written.
 fn read(name: &str, text: &str) -> Option<(Name, Drain)> {
     let (pool, engine) = name.strip_prefix(PREFIX)?.split_once('/')?;
     let drain = serde_json::from_str(text).ok()?;

@@ -1,5 +1,5 @@
-//! What a kind of engine needs before a client may be sent to it. A driver talks to one engine that was
-//! chosen for it; it knows nothing of fleets, strategies or HTTP.
+//! Drivers: what a kind of engine needs before a client connects to it. A driver talks to one engine that the scheduler
+//! has selected. Must not know fleets, strategies or Berth's HTTP API.
 
 pub mod opening;
 pub mod qix;
@@ -15,29 +15,29 @@ use std::sync::Arc;
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
-/// One session to prepare on one engine.
+/// A request to prepare a session on an engine.
 pub struct Job<'a> {
-    /// Where the engine listens.
+    /// The address of the engine.
     pub engine: SocketAddr,
-    /// The JWT that names the user. A secret.
+    /// The JWT that identifies the user. A secret.
     pub token: &'a str,
     /// The client's path with its query.
     pub path: &'a str,
-    /// What to open.
+    /// What to open in the session.
     pub opening: &'a Opening,
-    /// Until when the engine must have said its first word.
+    /// Deadline of the engine's first response.
     pub first_word: Instant,
-    /// Until when all must be done.
+    /// Deadline of the whole preparation.
     pub deadline: Instant,
-    /// To be dropped when the engine has said its first word.
+    /// Limits concurrent connection attempts. Dropped at the first response of the engine.
     pub connecting: Option<SemaphorePermit<'a>>,
-    /// Only to see whether the engine works: nothing may stay there.
+    /// Only checks whether the engine works: no session may remain there.
     pub rehearsal: bool,
 }
 
 #[cfg(test)]
 impl Job<'_> {
-    /// Opens nothing at this engine, with all the time until `deadline`.
+    /// A request that opens nothing, with `deadline` for the first response, too.
     fn plain(engine: SocketAddr, deadline: Instant) -> Self {
         Self {
             engine,
@@ -52,53 +52,53 @@ impl Job<'_> {
     }
 }
 
-/// What the client's own request takes along.
+/// How the client's request is changed before it goes to the engine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prepared {
-    /// The path that the engine gets.
+    /// The path for the engine, with its query.
     pub path: String,
-    /// Headers to set, lower-case names.
+    /// Headers to set, with lower-case names.
     pub set_headers: BTreeMap<String, String>,
 }
 
-/// Why an engine did not take a session.
+/// Why an engine has not accepted a session. The variant is the label of metrics, the text is for the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// No connection, or it broke.
+    /// The connection failed or was closed.
     #[error("no connection: {}", Excerpt(.0))]
     Connect(String),
-    /// Connected, then not a word in time.
-    #[error("silent")]
+    /// No response in time.
+    #[error("no response in time")]
     Silent,
-    /// Not what such an engine says.
-    #[error("answered something else than an engine: {}", Excerpt(.0))]
+    /// The response is not that of an engine.
+    #[error("not the response of an engine: {}", Excerpt(.0))]
     Garbage(String),
-    /// The engine does not accept the token: its key or its claims are not what it expects.
+    /// The engine rejects the token, because its key or its claims are not the expected ones.
     #[error(
         "the engine rejects the token ({0}): compare its key with `tokens` in the configuration"
     )]
     TokenRejected(String),
-    /// The engine is well, but takes no further session: licence or limit.
-    #[error("the engine declines: {0}")]
+    /// The engine works but accepts no further session, because of its licence or a limit.
+    #[error("the engine declines the session: {0}")]
     Declined(String),
     /// The engine does not know the document.
     #[error("no such document")]
     NoSuchDocument,
-    /// The document could not be opened.
-    #[error("the document does not open: error {code} {message}")]
+    /// The engine could not open the document.
+    #[error("the document cannot be opened: error {code} {message}")]
     OpenFailed {
         /// The engine's error code.
         code: i64,
-        /// The engine's words, shortened.
+        /// The message of the engine, shortened.
         message: String,
     },
-    /// The document was still loading when the time was over.
+    /// The document was still loading at the deadline.
     #[error("the document was still loading at the deadline")]
     OpenTimeout,
 }
 
 impl Fault {
-    /// The constant for logs and metrics.
+    /// The label for logs and metrics.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -113,8 +113,8 @@ impl Fault {
         }
     }
 
-    /// Whether the engine itself is broken. What it answered in good order may be the user's or the
-    /// document's affair, and must not take the engine away from everybody else.
+    /// Whether the fault lies with the engine. A well-formed refusal may be caused by the user or the document, and
+    /// must not eject the engine for other users.
     #[must_use]
     pub const fn blames_engine(&self) -> bool {
         match self {
@@ -131,17 +131,17 @@ impl Fault {
 /// Prepares sessions on one kind of engine.
 #[async_trait]
 pub trait EngineDriver: Send + Sync + 'static {
-    /// Prepares one session. Dropping the future ends the work on the engine.
+    /// Prepares a session. Dropping the future cancels the preparation.
     ///
     /// # Errors
-    /// Why the engine did not take it.
+    /// Why the engine has not accepted the session.
     async fn prepare(&self, job: Job<'_>) -> Result<Prepared, Fault>;
 
-    /// Makes sure of a session that [`Self::prepare`] made on the same engine earlier, which gave these
-    /// `headers`; opens nothing. `None`: the engine has it no more, and nothing stays of the question.
+    /// Checks that a session still exists which [`Self::prepare`] created on the same engine earlier, with these
+    /// `headers` as its result. Opens nothing. `None` when the session no longer exists; the check leaves no session.
     ///
     /// # Errors
-    /// Why the engine did not tell.
+    /// Why the check failed.
     async fn rejoin(
         &self,
         job: Job<'_>,

@@ -1,5 +1,5 @@
-//! The fleet: one immutable snapshot of every pool's engines, published by one writer
-//! (`watcher`) and read by everybody else without waiting.
+//! The fleet: an immutable snapshot of the engines of all pools. One writer (`controller`) publishes it, and all other
+//! code reads it without waiting. Must not know placements.
 
 pub mod health;
 pub mod metrics;
@@ -15,27 +15,27 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// All pools at one moment, in the order of the configuration.
+/// The snapshot of all pools, in the order of the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Fleet {
     pools: Vec<PoolFleet>,
 }
 
-/// One pool at one moment.
+/// The snapshot of one pool.
 #[derive(Clone, Debug)]
 pub struct PoolFleet {
-    /// As configured.
+    /// The configured name.
     pub name: Arc<str>,
-    /// Whether every source of the pool has spoken, or failed, once.
+    /// Whether every source of the pool has returned a list or failed at least once.
     pub discovered: bool,
-    /// Whether the last word of every source was a list: what is in none of them is gone.
+    /// Whether the last result of every source was a list. If so, an engine that is in none of them is gone.
     pub current: bool,
     /// Ordered by name.
     pub engines: Arc<[Arc<Engine>]>,
 }
 
 impl Fleet {
-    /// Of these pools.
+    /// A fleet of these pools.
     #[must_use]
     pub const fn of(pools: Vec<PoolFleet>) -> Self {
         Self { pools }
@@ -47,8 +47,8 @@ impl Fleet {
         &self.pools
     }
 
-    /// Whether every engine of every pool has had its first probe: before that, placements would be
-    /// refused for no good reason.
+    /// Whether every engine of every pool has been probed at least once. Before that, placements would be rejected
+    /// although there is capacity.
     #[must_use]
     pub fn is_known(&self) -> bool {
         self.pools
@@ -58,7 +58,8 @@ impl Fleet {
 }
 
 impl PoolFleet {
-    /// There are engines to use, and the load of none is known: placing goes on by our own counts.
+    /// True when the pool has usable engines and the current load of none is known. The scheduler then uses the counts
+    /// of Berth alone.
     #[must_use]
     pub fn is_blind(&self) -> bool {
         let usable = |e: &&Arc<Engine>| !matches!(e.state, State::Starting | State::Unhealthy);
@@ -79,7 +80,7 @@ impl FleetReader {
         Self(watch::channel(Arc::new(Fleet { pools })).1)
     }
 
-    /// A fleet that is whatever is sent, for tests.
+    /// A fleet that the sender sets, for tests.
     #[must_use]
     pub fn sent() -> (watch::Sender<Arc<Fleet>>, Self) {
         let (sender, reader) = watch::channel(Arc::default());
@@ -92,14 +93,14 @@ impl FleetReader {
         Arc::clone(&self.0.borrow())
     }
 
-    /// Waits until the fleet is as wanted. Returns at once when it already is.
+    /// Waits until a snapshot fulfils the condition.
     pub async fn wait_for(&mut self, wanted: impl Fn(&Fleet) -> bool) {
-        // An error means that the writer is gone: nothing will change any more.
+        // An error means that the writer has ended and no snapshot follows.
         let _ = self.0.wait_for(|fleet| wanted(fleet)).await;
     }
 }
 
-/// The background tasks that keep the snapshot fresh; they end with it.
+/// The background tasks that update the snapshot. Dropping this ends them.
 #[derive(Debug)]
 pub struct FleetTask(JoinHandle<()>);
 
@@ -109,8 +110,8 @@ impl Drop for FleetTask {
     }
 }
 
-/// Starts discovery and probing of all pools; `tallies` has the books of their engines. `shared`: what replicas tell each
-/// other of probes.
+/// Starts discovery and probing of all pools. `tallies` has the accounting of their engines, `shared` the probe results
+/// that the replicas share (`None` with a single replica).
 ///
 /// # Errors
 /// When the HTTP client of the probes cannot be built.

@@ -1,5 +1,5 @@
-//! Asks one engine how it is doing, once: what to ask follows from the pool's driver. What the answer
-//! means over time is decided in `engines::fleet::health`.
+//! Probes one engine once. The driver of the pool decides which requests a probe consists of. What a series of results
+//! means is decided in `engines::fleet::health_state`.
 
 pub mod healthcheck;
 mod http;
@@ -15,40 +15,40 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// What an engine answered.
+/// The result of a probe to which the engine responded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
-    /// Its numbers; `None` when it is up but gave none this time.
+    /// The load; `None` when the engine is up but returned no numbers.
     pub load: Option<Load>,
-    /// What was wrong with its numbers, though it is up.
+    /// Why the load is missing or incomplete although the engine is up.
     pub metrics_fault: Option<ProbeFault>,
 }
 
-/// Why an engine gave no reading. The variant is the constant; the text is for the log.
+/// Why a probe failed. The variant is the label of metrics, the text is for the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum ProbeFault {
-    /// No connection, or it broke.
+    /// The connection failed or was closed.
     #[error("no connection: {}", Excerpt(.0))]
     Connect(String),
-    /// No answer in time.
-    #[error("no answer within {0:?}")]
+    /// No response in time.
+    #[error("no response within {0:?}")]
     Timeout(Duration),
-    /// Another status than 200.
-    #[error("answered with status {0}")]
+    /// A status other than 200.
+    #[error("the response has status {0}")]
     Status(u16),
-    /// More bytes than such an answer has.
-    #[error("answered with more than {0} bytes")]
+    /// The response exceeds the size limit.
+    #[error("the response has more than {0} bytes")]
     TooLong(usize),
-    /// Not what an engine answers.
-    #[error("answered something else than an engine: {}", Excerpt(.0))]
+    /// The response is not that of an engine.
+    #[error("not the response of an engine: {}", Excerpt(.0))]
     Garbage(String),
 }
 
 impl ProbeFault {
-    /// What [`Self::as_str`] may give.
+    /// All values of [`Self::as_str`].
     pub const KINDS: [&str; 5] = ["connect", "timeout", "status", "too-long", "garbage"];
 
-    /// The constant for logs and metrics.
+    /// The label for logs and metrics.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -61,19 +61,19 @@ impl ProbeFault {
     }
 }
 
-/// How the engines of a pool are asked.
+/// How the engines of a pool are probed.
 #[derive(Clone, Debug)]
 pub enum Prober {
     /// `GET /healthcheck` and `GET /metrics`.
     Qix(reqwest::Client, Duration),
-    /// A TCP connection tells that somebody listens, and no numbers.
+    /// A TCP connection, which shows that the port is open and returns no load.
     Tcp(Duration),
-    /// A TCP connection tells that somebody listens, and metrics give the numbers.
+    /// A TCP connection, which shows that the port is open, and metrics for the load.
     Mapped(reqwest::Client, Arc<MetricsMapping>, Duration),
 }
 
 impl Prober {
-    /// The prober that goes with a pool. Each request may take `limit`.
+    /// The prober of a pool. `limit` is the time limit of each request.
     ///
     /// # Errors
     /// When the HTTP client cannot be built.
@@ -87,10 +87,10 @@ impl Prober {
         })
     }
 
-    /// Asks once.
+    /// Probes an engine once.
     ///
     /// # Errors
-    /// When the engine does not answer, or not as a healthy engine does.
+    /// When the engine does not respond, or not as a healthy engine does.
     pub async fn probe(&self, endpoint: &Endpoint) -> Result<Reading, ProbeFault> {
         match self {
             Self::Qix(client, limit) => {
@@ -125,7 +125,7 @@ impl Prober {
     }
 }
 
-/// Whether somebody listens at the engine's API port.
+/// Succeeds when the API port of the engine accepts a connection.
 async fn connects(endpoint: &Endpoint, limit: Duration) -> Result<(), ProbeFault> {
     match timeout(limit, TcpStream::connect(endpoint.api)).await {
         Ok(Ok(_)) => Ok(()),
@@ -142,15 +142,15 @@ fn reading(
     let (mut load, malformed) = parsed.map_err(|e| ProbeFault::Garbage(e.to_string()))?;
     let malformed = (!malformed.is_empty()).then(|| {
         let fields = malformed.join(", ");
-        ProbeFault::Garbage(format!("a healthcheck with a malformed {fields}"))
+        ProbeFault::Garbage(format!("the healthcheck has a malformed {fields}"))
     });
     let active = metrics.map(|text| {
         metrics_text::gauge(&text?, "qix_active_sessions")
-            .ok_or_else(|| ProbeFault::Garbage("metrics without qix_active_sessions".into()))
+            .ok_or_else(|| ProbeFault::Garbage("the metrics lack qix_active_sessions".into()))
     });
     let metrics_fault = match active {
         Some(Ok(sessions)) => {
-            // A float in the format; saturates, and a gauge below zero is no session.
+            // Prometheus text has only floats. The cast saturates, so that a negative gauge counts as 0.
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             let sessions = sessions as u32;
             load.sessions = Some(sessions);
@@ -172,7 +172,7 @@ mod tests {
     const HEALTH: &[u8] = br#"{"mem":{"committed":1,"free":3},"session":{"active":2,"total":9}}"#;
 
     #[test]
-    fn the_metrics_session_count_wins() {
+    fn the_session_count_of_the_metrics_takes_precedence() {
         let metrics = b"qix_active_sessions 5\n".to_vec();
         let reading = reading(HEALTH, Some(Ok(metrics))).unwrap();
         assert_eq!(reading.load.unwrap().sessions, Some(5));
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn without_metrics_the_healthcheck_has_to_do() {
+    fn without_metrics_the_session_count_of_the_healthcheck_applies() {
         for metrics in [Err(ProbeFault::Status(404)), Ok(b"something 1\n".to_vec())] {
             let reading = reading(HEALTH, Some(metrics)).unwrap();
             assert_eq!(reading.load.unwrap().sessions, Some(2));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_healthcheck_metrics_do_not_help() {
+    fn metrics_without_a_healthcheck_are_a_fault() {
         let metrics = b"qix_active_sessions 5\n".to_vec();
         let fault = reading(b"<html>", Some(Ok(metrics))).unwrap_err();
         assert_eq!(fault.as_str(), "garbage");

@@ -1,10 +1,10 @@
-//! The ledger that replicas of the service share: what each has placed and what is open at its gateways, so
-//! that an engine's limit holds over all of them. A placement under a limit is one atomic step there; everything
-//! else is told in the background, and what the others have comes back the same way. With one replica there
-//! is none, and the books of this process are all there is.
+//! The capacity ledger that replicas of the service share: the placements and open streams of each replica, so that
+//! the limit of an engine holds over all of them. A placement under a limit is one atomic step in the ledger. All other
+//! changes are sent in the background, and the counts of the other replicas return the same way. A single replica
+//! has no ledger: its own accounting is complete.
 //!
-//! When the ledger does not answer, nothing is placed under a limit, as nobody knows whether there is room;
-//! pools without limits go on, by what is known.
+//! While the ledger does not respond, nothing is placed under a limit, because the free capacity is unknown. Pools
+//! without limits continue with the last known counts. Must not know how an engine is chosen.
 
 mod keeping;
 mod metrics;
@@ -29,10 +29,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-/// Another replica probes when the one that did has missed so many signs of life.
+/// Another replica becomes the prober when the current one has missed this number of heartbeats.
 const PROBER: u32 = 8;
 
-/// This replica's hand on the ledger.
+/// The ledger as this replica uses it.
 #[derive(Clone)]
 pub struct Ledger(Arc<Shared>);
 
@@ -40,7 +40,7 @@ struct Shared {
     redis: RedisLedger,
     settings: config::RedisLedger,
     state: Mutex<State>,
-    /// Rings when there is something to tell.
+    /// Wakes the background task when changes are queued.
     ring: Notify,
     probes: Probes,
     metrics: LedgerMetrics,
@@ -48,28 +48,29 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// It answers, and knows what this replica has.
+    /// The ledger responds, and has all streams of this replica.
     up: bool,
-    /// What changes is noted: it answers, or is being told anew what this replica has.
+    /// Changes are queued: the ledger is up, or a full resynchronization is in progress.
     noting: bool,
-    /// All replicas had told what they have, once at least.
+    /// All replicas had sent their streams at least once.
     settled: bool,
-    /// What this replica has, as it should be in the ledger: one per stream that counts in the books.
+    /// The streams of this replica, as the ledger should have them: one entry for each stream in the accounting.
     held: HashMap<Arc<str>, Held>,
-    /// To be told, in this order. Each call of the ledger takes all of them, and one that takes longer than
-    /// `timeout` drops them: what changes in that time is the most that is here.
+    /// Queued changes with their stream and engine, in order. Each call of the ledger takes all of them, and a call
+    /// that exceeds `timeout` drops them, so that the queue never has more than the changes of that time.
     changes: Vec<(Change, Arc<str>, Arc<str>)>,
 }
 
 struct Held {
     engine: Arc<str>,
-    /// Counted; otherwise the ledger is just being asked.
+    /// The ledger counts the stream. False while the request to reserve it is in progress.
     sure: bool,
-    /// A gateway has it open, and the ledger has yet to hear of that, whoever had it before.
+    /// A gateway of this replica has opened the stream, and the ledger has not acknowledged that. Until then a
+    /// report of the ledger that another replica has the stream is outdated.
     untold: bool,
 }
 
-/// Ends the telling when it is dropped.
+/// The background task of the ledger. Dropping this ends it.
 #[derive(Debug)]
 pub struct LedgerTask(AbortHandle);
 
@@ -86,10 +87,10 @@ impl fmt::Debug for Ledger {
 }
 
 impl Ledger {
-    /// Opens the configured ledger; `None`: this replica is the only one.
+    /// Opens the configured ledger. `None` when this is the only replica.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When the ledger does not respond.
     pub async fn open(
         config: &config::Ledger,
         url: Option<&Secret>,
@@ -99,11 +100,11 @@ impl Ledger {
         let (config::Ledger::Redis(settings), Some(url)) = (config, url) else {
             return Ok(None);
         };
-        // Unlike that of every replica before, the one of this place too.
+        // Unique over restarts, so that the ledger does not take this process for its predecessor.
         let me = format!("{:x}-{:016x}", clock.now_ms(), rand::rng().random::<u64>());
-        // Every replica has noticed by then that Redis is back, and has told what it has.
+        // Within this time after Redis has returned, every replica notices and sends its streams.
         let settle = settings.sync * 3 + settings.timeout;
-        // Less than anybody waits, so that the connection is given up first.
+        // Shorter than the timeout of the callers, so that the connection is closed before they stop waiting.
         let probing = (settings.sync * PROBER).min(settings.lease);
         let limit = settings.timeout.mul_f32(0.9);
         let times = [limit, settings.lease, settle, probing];
@@ -118,26 +119,27 @@ impl Ledger {
         }))))
     }
 
-    /// Tells the ledger what happens, and these books what the others do, from here on.
+    /// Starts the background task that sends changes to the ledger and enters the counts of the other replicas in
+    /// `tallies`.
     #[must_use]
     pub fn keep(&self, tallies: Tallies) -> LedgerTask {
         let keeping = keeping::Keeping::new(self.clone(), tallies);
         LedgerTask(tokio::spawn(keeping.run()).abort_handle())
     }
 
-    /// What replicas tell each other of probes.
+    /// The probe results that the replicas share.
     #[must_use]
     pub fn probes(&self) -> &Probes {
         &self.0.probes
     }
 
-    /// Whether all replicas had told what they have, once at least.
+    /// Whether all replicas had sent their streams at least once.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.state().settled
     }
 
-    /// Whether it answers: without it nobody knows how much room there is.
+    /// Whether the ledger responds. Without it the free capacity is unknown.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.state().up
@@ -168,12 +170,12 @@ impl Ledger {
         }
     }
 
-    /// From here on nothing is certain, until everything has been told anew.
+    /// Marks the ledger as stale until all streams have been sent again.
     fn doubt(&self) {
         self.state().doubt();
     }
 
-    /// Nothing within can panic half-way through a change.
+    /// Ignores poisoning: no code under this lock can panic between two writes.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -190,7 +192,7 @@ impl CapacityLedger for Ledger {
             let mut state = self.state();
             if !state.up {
                 self.0.metrics.reserved("down");
-                return Confirmed::Unsure("the ledger does not answer");
+                return Confirmed::Unsure("the ledger does not respond");
             }
             state.hold(stream, engine, false);
         }
@@ -207,19 +209,19 @@ impl CapacityLedger for Ledger {
             Ok(Reserved::PoolFull) => ("pool-full", Confirmed::PoolFull),
             Ok(Reserved::Settling) => (
                 "settling",
-                Confirmed::Unsure("replicas are telling the ledger what they have"),
+                Confirmed::Unsure("the replicas are sending their streams to the ledger"),
             ),
             Ok(Reserved::Lapsed) => {
                 self.doubt();
                 (
                     "lapsed",
-                    Confirmed::Unsure("the ledger has yet to hear of this replica"),
+                    Confirmed::Unsure("the ledger does not know this replica yet"),
                 )
             }
             Err(error) => {
                 tracing::debug!(%error, "no reservation");
                 self.doubt();
-                ("down", Confirmed::Unsure("the ledger does not answer"))
+                ("down", Confirmed::Unsure("the ledger does not respond"))
             }
         };
         self.0.metrics.reserved(outcome);
@@ -254,7 +256,7 @@ impl State {
         self.held.insert(Arc::clone(stream), held);
     }
 
-    /// The ledger has entered these.
+    /// The ledger has applied these changes.
     fn told(&mut self, changes: &[(Change, Arc<str>, Arc<str>)]) {
         for (change, stream, _) in changes {
             if let Some(held) = self.held.get_mut(stream)

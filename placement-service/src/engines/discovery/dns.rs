@@ -1,7 +1,7 @@
-//! Engines from the DNS: every A and AAAA record of a host, or every SRV record of a service, asked for again
-//! when the TTL has run out, within bounds. An answer counts as a whole: a part that fails does not make the
-//! others' engines go. A name without records is a fault too: it is what a DNS in trouble says first, and an
-//! engine that is really gone fails its probes.
+//! Engines from DNS: all A and AAAA records of a host, or all SRV records of a service. They are resolved again when
+//! the TTL expires, within configured bounds. A response is valid only as a whole, so that one failed lookup does not
+//! remove the engines of the other lookups. A name without records is a fault, too, because a failing DNS server often
+//! returns none, and an engine that is really gone fails its probes.
 
 use super::polled::Polled;
 use super::{Discovery, DiscoveryFault, Found, Wish, address_name};
@@ -19,19 +19,19 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// More than any DNS answer has.
+/// Maximum number of SRV targets that are resolved. No DNS response has more.
 const MAX_TARGETS: usize = 1000;
 
-/// A name that is resolved again and again.
+/// A host or a service that is resolved periodically.
 pub struct Dns {
     config: DnsSource,
-    /// Made at the first need, and anew after a fault: the system's servers may be others by then.
+    /// Created on first use, and again after a fault, because the name servers of the system may have changed.
     resolver: Option<TokioResolver>,
     polled: Polled,
 }
 
 impl Dns {
-    /// The name of the configuration.
+    /// The discovery for the configured name.
     #[must_use]
     pub fn new(config: &DnsSource) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl Dns {
                 }
             };
             let options = builder.options_mut();
-            // When to ask again is decided here.
+            // No cache: `poller` decides when to resolve again.
             options.cache_size = 0;
             options.timeout = self.config.timeout;
             options.attempts = 2;
@@ -75,7 +75,7 @@ impl Dns {
             .ok_or(NetError::Message("no resolver"))
     }
 
-    /// The engines, and the shortest TTL in seconds.
+    /// Resolves the engines. Also returns the shortest TTL in seconds.
     async fn ask(&mut self) -> Result<(Vec<Found>, u32), DiscoveryFault> {
         let config = self.config.clone();
         let resolver = self
@@ -92,7 +92,7 @@ impl Dns {
             for record in records(resolver, service, RecordType::SRV).await? {
                 if let RData::SRV(srv) = &record.data {
                     ttl = ttl.min(record.ttl);
-                    // The root as the target: there is no such service (RFC 2782).
+                    // The root as the target means that the service is not available (RFC 2782).
                     if !srv.target.is_root() && srv.port > 0 {
                         targets.insert((srv.target.to_string(), srv.port));
                     }
@@ -146,7 +146,7 @@ impl Discovery for Dns {
     }
 }
 
-/// The addresses of a host, of the families that are wanted. Lowers `ttl` to their least.
+/// The addresses of a host, of the configured families. Lowers `ttl` to the shortest TTL of their records.
 async fn addresses(
     resolver: &TokioResolver,
     host: &str,
@@ -171,7 +171,7 @@ async fn addresses(
     );
     let mut ips = Vec::new();
     for record in v4?.into_iter().chain(v6?) {
-        // That of an alias (CNAME) counts, too.
+        // The TTL of an alias (CNAME) counts, too.
         *ttl = (*ttl).min(record.ttl);
         let ip = match record.data {
             RData::A(a) => IpAddr::V4(a.0),
@@ -183,7 +183,7 @@ async fn addresses(
     Ok(ips)
 }
 
-/// The records of one type; none when there is no such name, or none of that type.
+/// The records of one type. Empty when the name does not exist or has no record of that type.
 async fn records(
     resolver: &TokioResolver,
     name: &str,

@@ -1,6 +1,6 @@
-//! Engines in Docker: the containers of one machine, or the tasks of a swarm, by label. The engine is asked
-//! over its socket again and again. Knows Docker's API as far as its answers name addresses, labels and
-//! states, and reads them itself: bollard, the usual client, leaves out the addresses of swarm tasks.
+//! Engines in Docker: the containers of one machine or the tasks of a swarm, selected by label. Polls the Docker
+//! Engine API over its socket, and reads only addresses, labels and states. The requests are written by hand, because
+//! the usual client (bollard) omits the addresses of swarm tasks.
 
 mod answers;
 
@@ -14,12 +14,12 @@ use async_trait::async_trait;
 use reqwest::Url;
 use std::time::Duration;
 
-/// How long an answer may take.
+/// Time limit of a request.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// More than thousands of containers need.
+/// Size limit of a response. Thousands of containers need less.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// A Docker engine.
+/// The discovery by one Docker Engine.
 pub struct Docker {
     config: DockerSource,
     client: Option<reqwest::Client>,
@@ -27,7 +27,7 @@ pub struct Docker {
     left_out: LeftOut,
 }
 
-/// What of an answer counts.
+/// Which containers or tasks are engines, and which of their addresses and ports count.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
     /// `key` or `key=value`.
@@ -37,7 +37,7 @@ pub struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    /// As the configuration says.
+    /// The filter of the configuration.
     #[must_use]
     pub fn new(config: &'a DockerSource) -> Self {
         Self {
@@ -52,7 +52,7 @@ impl<'a> Wanted<'a> {
 }
 
 impl Docker {
-    /// The Docker engine of the configuration.
+    /// The discovery for the configured Docker Engine.
     #[must_use]
     pub fn new(config: &DockerSource) -> Self {
         Self {
@@ -72,7 +72,7 @@ impl Docker {
                 None => builder,
             }
         })?;
-        // On a socket the host says nothing.
+        // On a Unix socket the host name has no meaning.
         let base = match socket {
             Some(_) => "http://docker",
             None => self.config.host.trim_end_matches('/'),

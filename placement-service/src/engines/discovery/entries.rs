@@ -1,15 +1,16 @@
-//! Reads a JSON list of somebody else's: an entry that is malformed is told with its field, and costs no other.
+//! Parses a JSON list of a foreign API leniently: a malformed entry is reported with the path of its field, and the
+//! other entries stay usable. Knows no source.
 
 use serde::de::{DeserializeOwned, Error};
 use serde_json::Value;
 
-/// The entries that can be read, each with its place, and what is wrong with the others.
+/// The well-formed entries with their indices, and one message for each malformed entry.
 type Entries<T> = (Vec<(usize, T)>, Vec<String>);
 
-/// Reads a list. `whose`: how its entries are called in messages.
+/// Parses a list. `whose` is the name of the list in messages.
 ///
 /// # Errors
-/// When it is no list, or none of its entries can be read.
+/// When it is not a list, or when all entries are malformed.
 pub(super) fn entries<T: DeserializeOwned>(
     body: &[u8],
     whose: &str,

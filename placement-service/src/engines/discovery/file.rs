@@ -1,6 +1,6 @@
-//! Engines from a file that is watched: YAML or JSON, `engines: [{name, ip, port, metrics_port, draining}]`.
-//! The file is read again and again and compared: that sees every way to replace it (in place, by rename,
-//! Kubernetes' links) on every file system. What cannot be used is complained of once and changes nothing.
+//! Engines from a YAML or JSON file: `engines: [{name, ip, port, metrics_port, draining}]`. The file is polled and its
+//! content compared, which detects every kind of replacement (in place, by rename, by the symbolic links of
+//! Kubernetes) on every file system. Invalid content is reported once and changes no engine.
 
 use super::static_list;
 use super::{Discovery, DiscoveryFault, Found};
@@ -11,9 +11,9 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// More than ten thousand engines need.
+/// Size limit of the file. Ten thousand engines need less.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
-/// Content counts when it is the same after so long.
+/// New content is accepted when it is still the same after this time.
 const WRITING: Duration = Duration::from_millis(50);
 
 #[derive(Deserialize)]
@@ -22,17 +22,17 @@ struct Content {
     engines: Vec<StaticEngine>,
 }
 
-/// A file and what it said last.
+/// The discovery by a file.
 #[derive(Debug)]
 pub struct File {
     path: PathBuf,
     poll: Duration,
-    /// The content, or why there was none, that was told last.
+    /// The content, or the read error, that was reported last.
     last: Option<Result<Vec<u8>, String>>,
 }
 
 impl File {
-    /// The file of the configuration.
+    /// The discovery for the configured file.
     #[must_use]
     pub fn new(config: &FileSource) -> Self {
         Self {
@@ -54,7 +54,7 @@ impl Discovery for File {
             if self.last.as_ref() == Some(&now) {
                 continue;
             }
-            // Somebody may be writing it just now: half a list is a list, too.
+            // A writer may be active, and a part of a list can be a valid list.
             tokio::time::sleep(WRITING).await;
             if self.read().await != now {
                 continue;
@@ -94,10 +94,10 @@ fn read(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// The engines of a file's content.
+/// Parses the content of a file.
 ///
 /// # Errors
-/// What is wrong and where, in one line per fault.
+/// The faults with their field paths, separated by semicolons.
 pub fn parse(content: &[u8]) -> Result<Vec<Found>, String> {
     let text = std::str::from_utf8(content).map_err(|_| "not UTF-8".to_owned())?;
     let options = serde_saphyr::options! { with_snippet: false };
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_name_their_place() {
+    fn faults_name_their_field() {
         for (text, fault) in [
             (
                 "engines: [{name: a, ip: 10.0.0.1, port: 0}]",

@@ -1,5 +1,5 @@
-//! Follows one source of engines, whatever becomes of it: a source that fails keeps its last list, is asked
-//! again after a growing pause, and is complained of once per change. Decides nothing about engines.
+//! Retries one source of engines. While a source fails, its last list stays valid, it is called again after a delay
+//! that grows, and each new fault is logged once. Decides nothing about engines.
 
 use super::metrics::DiscoveryMetrics;
 use super::{Discovery, DiscoveryFault, Found, MAX_ENGINES};
@@ -11,37 +11,38 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// The pause after a first fault. It doubles with each further one, until there was none for [`CALM`].
+/// The delay after the first fault. It doubles with each further fault, and resets after [`RESET_AFTER`] without one.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// The longest pause: how long a source that is back may go unnoticed.
+/// The maximum delay. A source that works again is noticed after at most this time.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// A source that gives a list and fails soon after, again and again, is not asked at the pace of a first fault.
+/// The delay resets after this time without a fault. A single success does not reset it, so that a source that
+/// alternates between lists and faults is still called less and less often.
 const CALM: Duration = Duration::from_secs(60);
 
-/// One source and what is to be said of it.
+/// One source with its retry state.
 pub struct Following {
     pool: String,
-    /// Its kind, with a number from the second of its kind on.
+    /// The name of the source: its kind, with a number from the second source of the same kind on.
     source: String,
     discovery: Box<dyn Discovery>,
     metrics: DiscoveryMetrics,
     pause: Duration,
     failed_at: Option<Instant>,
-    /// The fault that was logged, while it lasts.
+    /// The fault that was logged last. `None` while the source works.
     complaint: Option<DiscoveryFault>,
 }
 
-/// What became known.
+/// The result of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
-    /// The whole list of the source.
+    /// The complete list of the source.
     List(Vec<Found>),
-    /// It fails: what it said last still holds, if it ever said anything.
+    /// The source fails. Its last list stays valid, if there was one.
     Failing,
 }
 
 impl Following {
-    /// The sources of one pool, in their order.
+    /// The sources of one pool, in the order of the configuration.
     #[must_use]
     pub fn all(pool: &str, sources: &Sources, metrics: &DiscoveryMetrics) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
@@ -59,7 +60,7 @@ impl Following {
         all
     }
 
-    /// Follows `discovery`, which is called `source` in logs and metrics.
+    /// Retries `discovery`, whose name in logs and metrics is `source`.
     #[must_use]
     pub fn new(
         pool: &str,
@@ -78,7 +79,7 @@ impl Following {
         }
     }
 
-    /// Waits for a list, or for the first fault after one.
+    /// Waits for a list, or for the first fault after a list.
     pub async fn next(&mut self) -> News {
         loop {
             let (pool, source) = (&self.pool, &self.source);
@@ -91,11 +92,11 @@ impl Following {
                 Ok(mut found) => {
                     if found.len() > MAX_ENGINES {
                         let engines = found.len();
-                        warn!(%pool, %source, engines, "too many engines: the first {MAX_ENGINES} are taken");
+                        warn!(%pool, %source, engines, "too many engines: only the first {MAX_ENGINES} are used");
                         found.truncate(MAX_ENGINES);
                     }
                     if self.complaint.take().is_some() {
-                        info!(%pool, %source, engines = found.len(), "discovery is back");
+                        info!(%pool, %source, engines = found.len(), "discovery works again");
                     }
                     self.metrics.told(pool, source);
                     return News::List(found);
@@ -108,7 +109,7 @@ impl Following {
                     }
                     let first = self.complaint.is_none();
                     if self.complaint.as_ref() != Some(&fault) {
-                        warn!(%pool, %source, "discovery fails, the last list holds: {fault}");
+                        warn!(%pool, %source, "discovery fails, the last list stays valid: {fault}");
                     }
                     self.complaint = Some(fault);
                     if first {
@@ -120,12 +121,12 @@ impl Following {
     }
 }
 
-/// What the discovery says next. A fault of its own code, or of a library's, is one like any other.
+/// The next result of the discovery. A panic in it, or in a library that it uses, counts as a fault.
 async fn heard(discovery: &mut dyn Discovery) -> Result<Vec<Found>, DiscoveryFault> {
     let next = AssertUnwindSafe(discovery.next()).catch_unwind().await;
     next.unwrap_or_else(|_| {
         Err(DiscoveryFault::new(
-            "its code has panicked; where, the log tells above",
+            "the discovery panicked; the log has the place",
         ))
     })
 }
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failure_is_told_once_and_asked_again_after_growing_pauses() {
+    async fn a_failure_is_reported_once_and_retried_after_growing_delays() {
         let mut registry = Registry::default();
         let metrics = DiscoveryMetrics::register(&mut registry);
         let down = || Err(DiscoveryFault::new("down"));
@@ -176,7 +177,7 @@ mod tests {
         assert!(text.contains("discovery_failures_total{pool=\"main\",source=\"dns\"} 3"));
     }
 
-    /// Panics first, then tells.
+    /// Panics at the first call, then returns lists.
     struct Broken(bool);
 
     #[async_trait]
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_source_that_panics_is_asked_again() {
+    async fn a_source_that_panics_is_retried() {
         let metrics = DiscoveryMetrics::register(&mut Registry::default());
         let mut following = Following::new("main", "docker", Box::new(Broken(false)), metrics);
         assert_eq!(following.next().await, News::Failing);
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_source_that_fails_after_each_list_is_asked_less_and_less() {
+    async fn a_source_that_fails_after_each_list_is_retried_less_and_less_often() {
         let mut registry = Registry::default();
         let metrics = DiscoveryMetrics::register(&mut registry);
         let down = || Err(DiscoveryFault::new("no watch"));

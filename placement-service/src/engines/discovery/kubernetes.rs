@@ -1,6 +1,6 @@
-//! Engines in Kubernetes: pods by label, watched. A pod that is being deleted is drained, one that is not ready
-//! gets nothing new; one without an address, or that has ended, is none. After any fault the pods are listed
-//! anew: the watch itself heals what can be healed (a connection that ends, 410 Gone).
+//! Engines in Kubernetes: pods, selected by label and watched. A terminating pod is drained, and a pod that is not
+//! ready gets no new sessions. A pod that has no address or does not run is not an engine. After a fault the pods are
+//! listed again; the watcher of kube recovers by itself from a closed connection and from 410 Gone.
 
 use super::marks::Ports;
 use super::{Discovery, DiscoveryFault, Found, MAX_ENGINES, Wish};
@@ -21,33 +21,33 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::warn;
 
-/// How long a connection may take, and each step of the first list.
+/// Time limit to connect, and of each step of the initial list.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long the API server may be silent: longer than a watch lasts, which it ends after 290 s.
+/// Read timeout of the connection. It is longer than a watch, which ends after 290 s.
 const SILENCE: Duration = Duration::from_secs(320);
 
-/// Pods of a cluster.
+/// The discovery by the pods of a cluster.
 pub struct Kubernetes {
     config: KubernetesSource,
-    /// Where the API is, when it is given: otherwise found as `kubectl` and pods find it.
+    /// The API server, if given. Otherwise from the kubeconfig, as `kubectl` does, or from the pod's service account.
     cluster: Option<kube::Config>,
     events: Option<BoxStream<'static, watcher::Result<Event<Pod>>>>,
-    /// At most [`MAX_ENGINES`]; those beyond it are left out until the pods are listed again.
+    /// At most [`MAX_ENGINES`]. Further pods are skipped until the pods are listed again.
     pods: BTreeMap<String, Known>,
-    /// The list under way.
+    /// The list while it is being read.
     listing: Option<BTreeMap<String, Known>>,
 }
 
-/// What of a pod counts.
+/// The result of reading a pod.
 #[derive(Clone, Debug, PartialEq)]
 enum Known {
     Engine(Found),
-    /// It would be one, but.
+    /// Why the pod is not usable as an engine.
     LeftOut(String),
 }
 
 impl Kubernetes {
-    /// The pods of the configuration.
+    /// The discovery for the configured pods.
     #[must_use]
     pub fn new(config: &KubernetesSource) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl Kubernetes {
         }
     }
 
-    /// The same, of a given cluster.
+    /// The discovery for the configured pods of a given cluster.
     #[must_use]
     pub fn of(cluster: kube::Config, config: &KubernetesSource) -> Self {
         Self {
@@ -122,7 +122,7 @@ impl Kubernetes {
         }
     }
 
-    /// Takes an event; true when it may have changed the list, and the list is whole.
+    /// Applies an event. Returns true when the list is complete and may have changed.
     fn apply(&mut self, event: Event<Pod>) -> bool {
         match event {
             Event::Init => {
@@ -179,7 +179,7 @@ impl Kubernetes {
     }
 }
 
-/// A pod that comes back under the same name is another one.
+/// The key of a pod: its UID, because a pod that is created again with the same name is another pod.
 fn key(pod: &Pod) -> String {
     let meta = &pod.metadata;
     meta.uid.clone().unwrap_or_else(|| {

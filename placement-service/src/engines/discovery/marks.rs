@@ -1,5 +1,5 @@
-//! The labels by which engines say what is special about them, wherever labels are found: Docker, swarm,
-//! Kubernetes.
+//! The labels with which an engine in Docker, swarm or Kubernetes overrides the configured ports, and the log of
+//! engines that cannot be used. Does not know how a source reads labels.
 
 use berth_api::Excerpt;
 use berth_scheduler::engine::Endpoint;
@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use tracing::warn;
 
-/// The port of WebSockets and the healthcheck.
+/// Label: the port of WebSockets and the healthcheck.
 const API_PORT: &str = "qix-engine-api-port";
-/// The port of Prometheus metrics.
+/// Label: the port of Prometheus metrics.
 const METRICS_PORT: &str = "qix-engine-metrics-port";
 
-/// Ports of engines whose labels name none.
+/// Ports of engines without such labels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ports {
     pub(super) api: u16,
@@ -20,10 +20,10 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// The endpoint of an engine. `label`: its label of that name.
+    /// The endpoint of an engine. `label` returns the value of one of its labels.
     ///
     /// # Errors
-    /// The label that is no port: then nobody knows where the engine listens.
+    /// When the value of a label is not a port: the endpoint of the engine is unknown then.
     pub(super) fn endpoint<T: AsRef<str>>(
         self,
         ip: IpAddr,
@@ -48,15 +48,15 @@ impl Ports {
     }
 }
 
-/// Engines of one list that are logged as left out; a source may name any number of them.
+/// Maximum number of log lines about skipped engines per list, because a source may have any number of them.
 const MAX_LOGGED: usize = 20;
 
-/// Engines that had to be left out, each mentioned once as long as it is so.
+/// The engines that cannot be used. Each is logged once, and again only after it was usable.
 #[derive(Debug, Default)]
 pub(super) struct LeftOut(BTreeSet<String>);
 
 impl LeftOut {
-    /// Takes who was left out of a whole list, and why; logs what is new.
+    /// Takes the reasons for all skipped engines of a complete list, and logs the new ones.
     pub(super) fn are(&mut self, now: Vec<String>) {
         let now: BTreeSet<String> = now.into_iter().collect();
         let mut new = now.difference(&self.0);
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_override_ports_and_nonsense_is_told() {
+    fn labels_override_ports_and_invalid_values_are_reported() {
         let ports = Ports {
             api: 9076,
             metrics: Some(9090),

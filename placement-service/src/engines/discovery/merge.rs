@@ -1,19 +1,19 @@
-//! One list out of several sources: of two engines at the same address the source that is named first is
-//! right, and no two engines have the same name. An engine keeps the name that it has.
+//! Merges the lists of several sources into one. If two sources list the same address, the first source wins. Names
+//! become unique, and an engine keeps the name that it has. Does not know where the lists come from.
 
 use super::Found;
 use berth_scheduler::engine::EngineName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-/// The engines of all sources, in the order of their rank. `known`: what engines are called now.
+/// Merges `sources`, which are in the order of precedence. `known` has the current name of each address.
 #[must_use]
 pub fn merge<'a>(
     sources: impl Iterator<Item = &'a [Found]> + Clone,
     known: &BTreeMap<SocketAddr, &EngineName>,
 ) -> Vec<Found> {
     let named = |found: &Found| known.get(&found.endpoint.api).copied();
-    // Who is called so now, and is still there.
+    // Names that are in use, with the address of the engine that holds them, if a source still lists it.
     let holders = sources.clone().flatten().filter_map(|found| {
         let name = named(found)?;
         (*name == found.name).then_some((&found.name, found.endpoint.api))
@@ -30,7 +30,7 @@ pub fn merge<'a>(
         let longer = format!("{}-{}", found.name, super::address_name(address).as_str());
         let longer = EngineName::from(longer.as_str());
         let anothers = holders.get(&found.name).is_some_and(|at| *at != address);
-        // The name is another engine's, the address is not.
+        // Another engine holds the name, but the address is unique: append it.
         if anothers || names.contains(&found.name) || named(&found) == Some(&longer) {
             found.name = longer;
         }
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_source_is_right_and_names_stay_apart() {
+    fn the_first_source_wins_and_names_are_unique() {
         let first = [
             found("a", "10.0.0.1:1", false),
             found("b", "10.0.0.2:1", true),
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_keeps_its_name_whoever_comes_and_goes() {
+    fn an_engine_keeps_its_name_when_others_come_and_go() {
         let (first, second) = (
             [found("e", "10.0.0.1:1", false)],
             [found("e", "10.0.0.2:1", false)],

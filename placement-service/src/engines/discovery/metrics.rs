@@ -1,4 +1,4 @@
-//! What is counted of discoveries: `berth_discovery_failures_total` and `berth_discovery_up`.
+//! The metrics of discoveries: `berth_discovery_failures_total` and `berth_discovery_up`.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// Per pool and source.
+/// One series for each pool and source.
 #[derive(Clone, Debug, Default)]
 pub struct DiscoveryMetrics {
     failures: Family<Labels, Counter>,
@@ -20,17 +20,17 @@ struct Labels {
 }
 
 impl DiscoveryMetrics {
-    /// Registers both.
+    /// Registers both metrics.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register(
             "discovery_failures",
-            "Times that a source of engines had no list to give",
+            "Times that a source of engines returned no list",
             metrics.failures.clone(),
         );
         registry.register(
             "discovery_up",
-            "1: the source's last word is its list; 0: it fails, and its last list holds",
+            "1: the source works; 0: it fails, and its last list stays valid",
             metrics.up.clone(),
         );
         metrics
@@ -39,7 +39,7 @@ impl DiscoveryMetrics {
     pub(super) fn told(&self, pool: &str, source: &str) {
         let labels = labels(pool, source);
         self.up.get_or_create(&labels).set(1);
-        // So that the series is there from the beginning.
+        // Creates the series with 0, so that the first failure shows as an increase.
         drop(self.failures.get_or_create(&labels));
     }
 

@@ -1,5 +1,5 @@
-//! Engines that an existing Mira knows: its `GET /v1/engines`, asked again and again. Takes where engines
-//! are and whether their pod is being deleted; how they do is our own probe's affair.
+//! Engines from an existing Mira: polls its `GET /v1/engines`. Reads the addresses of the engines and whether their
+//! pods are terminating. Ignores Mira's view of their health, because Berth probes them itself.
 
 use super::entries::entries;
 use super::marks::LeftOut;
@@ -14,12 +14,12 @@ use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// How long an answer may take.
+/// Time limit of a request.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Full answers have every engine's metrics and, from Kubernetes, its whole pod.
+/// Size limit of a response. It contains the metrics of every engine and, in Kubernetes, the whole pod.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// A Mira.
+/// The discovery by one Mira.
 pub struct Mira {
     config: MiraSource,
     client: Option<reqwest::Client>,
@@ -28,7 +28,7 @@ pub struct Mira {
 }
 
 impl Mira {
-    /// The Mira of the configuration.
+    /// The discovery for the configured Mira.
     #[must_use]
     pub fn new(config: &MiraSource) -> Self {
         Self {
@@ -89,21 +89,21 @@ struct Network {
     ip: Option<String>,
 }
 
-/// What an answer says.
+/// The engines in a response.
 #[derive(Debug, Default, PartialEq)]
 pub struct Engines {
-    /// Usable ones.
+    /// Engines with an endpoint.
     pub found: Vec<Found>,
-    /// Others, and why.
+    /// Why the other engines are skipped, one text for each.
     pub left_out: Vec<String>,
 }
 
-/// Reads the answer of `GET /v1/engines`. `network`: the one to take an engine's address from.
+/// Parses the response of `GET /v1/engines`. `network` selects the network of an engine's address.
 ///
 /// # Errors
 /// When it is not a list of engines.
 pub fn parse(body: &[u8], network: Option<&str>) -> Result<Engines, serde_json::Error> {
-    let (entries, left_out) = entries::<Entry>(body, "Mira's ")?;
+    let (entries, left_out) = entries::<Entry>(body, "engines")?;
     let mut engines = Engines {
         left_out,
         ..Engines::default()
@@ -124,7 +124,7 @@ pub fn parse(body: &[u8], network: Option<&str>) -> Result<Engines, serde_json::
                 Some(network) => format!("no address in network {network}"),
                 None => "no address".to_owned(),
             };
-            engines.left_out.push(format!("Mira's [{index}]: {why}"));
+            engines.left_out.push(format!("engines[{index}]: {why}"));
             continue;
         };
         let api = SocketAddr::new(ip, port);
@@ -140,13 +140,13 @@ pub fn parse(body: &[u8], network: Option<&str>) -> Result<Engines, serde_json::
             wish: Wish::drained_if(deleted),
         });
     }
-    // Twice the same address is one engine.
+    // Two entries with the same address are one engine.
     engines.found.sort_by(|a, b| a.name.cmp(&b.name));
     engines.found.dedup_by(|a, b| a.name == b.name);
     Ok(engines)
 }
 
-/// A pod with a deletion timestamp is on its way out.
+/// A pod with a deletion timestamp is terminating.
 fn is_being_deleted(kubernetes: &Value) -> bool {
     let stamp = kubernetes.pointer("/pod/metadata/deletionTimestamp");
     stamp.is_some_and(|stamp| !stamp.is_null())
@@ -173,13 +173,13 @@ mod tests {
             "10.0.1.5:9090"
         );
         assert_eq!(engines.found[1].endpoint.api.to_string(), "10.0.1.6:19076");
-        assert_eq!(engines.left_out, ["Mira's [2]: no address"]);
+        assert_eq!(engines.left_out, ["engines[2]: no address"]);
         let engines = parse(body, Some("b")).unwrap();
         assert_eq!((engines.found.len(), engines.left_out.len()), (1, 2));
     }
 
     #[test]
-    fn other_answers_are_told_apart() {
+    fn foreign_responses_are_rejected() {
         for text in ["", "{}", "[{}]", "[1]", "[{\"engine\":{\"port\":\"x\"}}]"] {
             assert!(parse(text.as_bytes(), None).is_err(), "{text}");
         }
@@ -188,7 +188,7 @@ mod tests {
         let engines = parse(text.as_bytes(), None).unwrap();
         assert_eq!(engines.found.len(), 1);
         let told = &engines.left_out[0];
-        assert!(told.starts_with("Mira's [0]: engine.port: "), "{told}");
+        assert!(told.starts_with("engines[0]: engine.port: "), "{told}");
         assert_eq!(parse(b"[]", None).unwrap(), Engines::default());
     }
 }

@@ -1,33 +1,33 @@
-//! News out of a source that can only be asked: it is asked again and again, and tells when the answer is
-//! another one than before.
+//! Polls a source that cannot report changes by itself: decides when the next request is due, and whether its
+//! response is a change. Also the HTTP client of such sources.
 
 use super::{DiscoveryFault, Found};
 use crate::core::http_client;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// What a source has told last, and when it is to be asked again.
+/// The last list of a source, and when the next request is due.
 #[derive(Debug, Default)]
 pub(super) struct Polled {
     last: Option<Vec<Found>>,
-    /// Since then it has failed.
+    /// The source has failed since the last list.
     failed: bool,
-    /// Since then it has told of no engines.
+    /// The source has returned one empty list since the last list.
     doubted: bool,
     due: Option<Instant>,
 }
 
 impl Polled {
-    /// Waits until it is time to ask.
+    /// Waits until the next request is due.
     pub(super) async fn due(&self) {
         if let Some(due) = self.due {
             sleep_until(due).await;
         }
     }
 
-    /// Takes an answer; `next`: when to ask again. Gives it back when it is news: another list than the
-    /// last one, any fault, and any list after a fault. That all engines are gone it has to say twice: a source
-    /// that has just come up may know of none yet.
+    /// Takes a response, and schedules the next request after `next`. Returns the response if it is a change: a list
+    /// that differs from the last one, any fault, and any list after a fault. An empty list must be returned twice in
+    /// a row, because a source that has just started may not know its engines yet.
     pub(super) fn news(
         &mut self,
         answer: Result<Vec<Found>, DiscoveryFault>,
@@ -35,7 +35,7 @@ impl Polled {
     ) -> Option<Result<Vec<Found>, DiscoveryFault>> {
         match answer {
             Ok(mut found) => {
-                // Their order says nothing.
+                // The order has no meaning.
                 found.sort_by(|a, b| a.name.cmp(&b.name));
                 self.due = Some(Instant::now() + next);
                 let lost = found.is_empty() && self.last.as_ref().is_some_and(|l| !l.is_empty());
@@ -48,7 +48,7 @@ impl Polled {
                 Some(Ok(found))
             }
             Err(fault) => {
-                // Whoever calls waits in between.
+                // No delay here: the caller waits after a fault.
                 self.due = None;
                 (self.failed, self.doubted) = (true, false);
                 Some(Err(fault))
@@ -57,10 +57,10 @@ impl Polled {
     }
 }
 
-/// The client of a source, made when it is first needed.
+/// The HTTP client of a source, built on first use.
 ///
 /// # Errors
-/// When it cannot be made.
+/// When it cannot be built.
 pub(super) fn client(
     made: &mut Option<reqwest::Client>,
     builder: impl FnOnce() -> reqwest::ClientBuilder,
@@ -75,10 +75,10 @@ pub(super) fn client(
     }
 }
 
-/// The body of a `GET`, of `most` bytes at the most.
+/// The body of a `GET`, at most `most` bytes.
 ///
 /// # Errors
-/// When there is no answer, another status than 200, or more bytes.
+/// When there is no response, a status other than 200, or a longer body.
 pub(super) async fn get(
     client: &reqwest::Client,
     url: &str,

@@ -1,4 +1,4 @@
-//! Engines written down in the configuration: they never change.
+//! Engines that the configuration lists. The list never changes while the service runs.
 
 use super::{Discovery, DiscoveryFault, Found, Wish};
 use crate::config::StaticEngine;
@@ -6,19 +6,19 @@ use async_trait::async_trait;
 use berth_scheduler::engine::{Endpoint, EngineName};
 use std::net::SocketAddr;
 
-/// A list that is told once.
+/// The discovery by a list, which it returns once.
 #[derive(Debug)]
 pub struct StaticList(Option<Vec<Found>>);
 
 impl StaticList {
-    /// The engines of the configuration.
+    /// The discovery for the configured engines.
     #[must_use]
     pub fn new(engines: &[StaticEngine]) -> Self {
         Self(Some(found(engines)))
     }
 }
 
-/// What a written list says.
+/// Converts configured engines. Also used for the entries of a file.
 pub(super) fn found(engines: &[StaticEngine]) -> Vec<Found> {
     let found = |engine: &StaticEngine| Found {
         name: EngineName::from(engine.name.as_str()),
@@ -49,7 +49,7 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
-    async fn tells_its_list_once() {
+    async fn returns_its_list_once() {
         let mut fixed = StaticList::new(&[StaticEngine {
             name: "a".into(),
             ip: [127, 0, 0, 1].into(),

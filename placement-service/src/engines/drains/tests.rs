@@ -1,4 +1,4 @@
-//! Drains with a clock that the test moves, a store in memory and two replicas.
+//! Drains with a manual clock, a store in memory and two replicas.
 
 use super::*;
 use crate::core::clock::ManualClock;
@@ -80,7 +80,7 @@ fn fleet_of(engines: &Arc<[Arc<Engine>]>) -> Arc<Fleet> {
 }
 
 impl Replica {
-    /// The discovery says which of the engines go.
+    /// Sets which engines the discovery reports as terminating.
     fn leave(&self, leaving: [bool; 2]) {
         let engines = self.engines.iter().zip(leaving).map(|(engine, leaving)| {
             let mut engine = (**engine).clone();
@@ -136,7 +136,7 @@ async fn a_drain_reaches_every_replica_and_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stragglers_are_told_of_once_at_the_end() {
+async fn the_event_for_stragglers_is_sent_once_at_the_end() {
     let world = World::new();
     let one = world.replica().await;
     one.drains
@@ -151,7 +151,7 @@ async fn stragglers_are_told_of_once_at_the_end() {
     tokio::time::sleep(EVERY * 5).await;
     assert_eq!(one.events(), [("a".to_owned(), STRAGGLERS_MS)]);
     assert_eq!(one.drained(), [true, false], "until it is undrained");
-    // At once means at once.
+    // The first event of a drain with a period of zero has a period of zero, too.
     one.drains.drain("p", "a", Duration::ZERO).await.unwrap();
     assert_eq!(one.events(), [("a".to_owned(), 0)]);
     tokio::time::sleep(EVERY * 2).await;
@@ -159,7 +159,7 @@ async fn stragglers_are_told_of_once_at_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sockets_that_stay_are_told_of_again() {
+async fn the_event_for_stragglers_is_sent_again_while_sockets_stay_open() {
     let world = World::new();
     let one = world.replica().await;
     let tally = &one.engines[0].tally;
@@ -180,7 +180,7 @@ async fn sockets_that_stay_are_told_of_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_note_of_an_engine_that_is_long_gone_is_taken_down() {
+async fn the_record_of_an_engine_is_deleted_after_the_retention() {
     let world = World::new();
     let one = world.replica().await;
     for engine in ["a", "gone"] {
@@ -196,13 +196,13 @@ async fn the_note_of_an_engine_that_is_long_gone_is_taken_down() {
     assert_eq!(noted().await.len(), 3);
     world.clock.advance_ms(1);
     tokio::time::sleep(EVERY * 2).await;
-    // Of a pool that nobody knows here nothing is known.
+    // The record of a pool that is not configured stays: its engines are unknown.
     assert_eq!(noted().await, ["drain/p/a", "drain/q/gone"]);
     assert_eq!(one.drains.of("p", "gone"), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn notes_of_somebody_else_say_nothing() {
+async fn foreign_records_are_ignored() {
     let world = World::new();
     for (name, text) in [("drain/p/a", "x"), ("drain/p", "{}"), ("other/p/a", "{}")] {
         world.store.note(name, Some(text)).await.unwrap();
@@ -212,14 +212,14 @@ async fn notes_of_somebody_else_say_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_engine_that_goes_is_drained_and_no_more_when_it_stays() {
+async fn a_terminating_engine_drains_until_it_is_active_again() {
     let world = World::new();
     let one = world.replica().await;
     one.leave([true, false]);
     tokio::time::sleep(EVERY * 2).await;
     assert_eq!(one.drained(), [true, false]);
     assert_eq!(one.events(), [("a".to_owned(), 20_000)]);
-    // It began when it was first seen, not anew with each look.
+    // The drain starts when the engine is first seen terminating, and does not restart with each refresh.
     world.clock.advance_ms(19_999);
     tokio::time::sleep(EVERY * 2).await;
     assert_eq!(one.events(), []);
@@ -229,7 +229,7 @@ async fn an_engine_that_goes_is_drained_and_no_more_when_it_stays() {
     one.leave([false, false]);
     tokio::time::sleep(EVERY * 2).await;
     assert_eq!(one.drained(), [false, false]);
-    // What an operator says of the time is the last word.
+    // The period that an operator has set takes precedence.
     one.leave([false, true]);
     let over = Duration::from_secs(90);
     one.drains.drain("p", "b/c", over).await.unwrap();
@@ -237,5 +237,9 @@ async fn an_engine_that_goes_is_drained_and_no_more_when_it_stays() {
     assert_eq!(one.events(), [("b/c".to_owned(), 90_000)]);
     one.leave([false, false]);
     tokio::time::sleep(EVERY * 2).await;
-    assert_eq!(one.drained(), [false, true], "his drain goes on");
+    assert_eq!(
+        one.drained(),
+        [false, true],
+        "the operator's drain continues"
+    );
 }

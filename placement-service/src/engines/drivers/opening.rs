@@ -1,18 +1,19 @@
-//! What a driver opens on an engine before the client comes, and the path that it asks for. Knows no route.
+//! What a driver opens on an engine before the client connects, and the removal of Berth's own query parameter from the
+//! path. Must not know routes.
 
-/// What a driver opens before the client comes.
+/// What a driver opens before the client connects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Opening {
-    /// The session alone.
+    /// Only the session.
     Nothing,
     /// A document by name.
     Document(String),
-    /// A new document that lives in memory only.
+    /// A new document that exists only in memory.
     SessionApp,
 }
 
 impl Opening {
-    /// The name of the document, where one is opened by name.
+    /// The name of the document, if a document is opened by name.
     #[must_use]
     pub fn document(&self) -> Option<&str> {
         match self {
@@ -22,7 +23,7 @@ impl Opening {
     }
 }
 
-/// A path without one query parameter; the rest stays byte for byte.
+/// Removes one query parameter from a path. All other bytes stay the same.
 #[must_use]
 pub fn without_query_parameter(path_and_query: &str, name: &str) -> String {
     let Some((path, query)) = path_and_query.split_once('?') else {
@@ -42,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_query_parameter_can_be_taken_out() {
+    fn removes_one_query_parameter() {
         for (path, want) in [
             ("/chat", "/chat"),
             ("/chat?berth_tab=1", "/chat"),

@@ -1,6 +1,7 @@
-//! The QIX engine (Qlik Associative Engine): a session is prepared over a short WebSocket of our own,
-//! with the user's token and a fresh session id; the client's WebSocket then attaches to it by that id.
-//! The session outlives our socket by [`PREPARED_TTL_S`], the client's by the pool's `engine_session_ttl`.
+//! The driver of the QIX engine (Qlik Associative Engine). It prepares a session over a short WebSocket connection of
+//! its own, with the user's token and a new session id; the client's WebSocket then attaches to the session by that id.
+//! The session outlives the driver's socket by [`PREPARED_TTL_S`], and the client's by the pool's `engine_session_ttl`.
+//! The facts about the engine are in `placement-service/docs/engines/qix.md`.
 
 mod connection;
 pub mod dialog;
@@ -18,21 +19,21 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-/// Seconds that a prepared session waits for its client.
+/// TTL of a prepared session in seconds: the time that its client has to connect.
 pub const PREPARED_TTL_S: u64 = 10;
-/// The header that selects or creates an engine session.
+/// The header that selects an engine session, or creates it.
 pub const SESSION_HEADER: &str = "x-qlik-session";
 
 /// The driver of `qix` pools.
 #[derive(Debug)]
 pub struct Qix {
     farewells: Farewells,
-    /// Seconds that a session survives its client's last socket.
+    /// Seconds that a session outlives the last socket of its client.
     client_ttl_s: u64,
 }
 
 impl Qix {
-    /// A session survives its client's last socket by `client_ttl`.
+    /// A driver whose sessions outlive the last socket of their client by `client_ttl`.
     #[must_use]
     pub fn new(client_ttl: Duration) -> Self {
         Self {
@@ -53,7 +54,7 @@ impl Qix {
         self.farewells.wait_for_the_end(connection);
     }
 
-    /// Connects to the session, and says nothing. True when it had been there before.
+    /// Attaches to the session without a request. Returns true when the session existed before.
     async fn look_in(&self, job: &Job<'_>, session: &str, ttl_s: u64) -> Result<bool, Fault> {
         let mut dialog = Dialog::new(&Opening::Nothing);
         let upgrade = upgrade::Upgrade::new(job.engine, ttl_s, job.token, session);
@@ -73,9 +74,9 @@ impl EngineDriver for Qix {
             let ttl = if job.rehearsal { 0 } else { PREPARED_TTL_S };
             let upgrade = upgrade::Upgrade::new(job.engine, ttl, job.token, &session);
             let mut connection = Connection::open(job.engine, &upgrade).await?;
-            // The engine takes requests before its first word; waiting would cost a round trip.
+            // The engine accepts requests before its first message. Waiting for it would cost a round trip.
             if let Some(request) = dialog::request(job.opening)? {
-                // One that has said no already may have closed; what it said is still to be read.
+                // An engine that refuses the session may have closed already. Its message can still be read.
                 let _ = connection.send(request).await;
             }
             advance(&mut dialog, &mut connection, Progress::Connected).await?;
@@ -89,7 +90,8 @@ impl EngineDriver for Qix {
         Ok(self.prepared(session))
     }
 
-    /// Whether the engine still has a session only the engine knows: it may have restarted, or closed it.
+    /// Asks the engine, because only the engine knows whether it still has the session: it may have restarted, or have
+    /// closed the session.
     async fn rejoin(
         &self,
         job: Job<'_>,
@@ -98,12 +100,12 @@ impl EngineDriver for Qix {
         let Some(session) = headers.get(SESSION_HEADER) else {
             return Ok(None);
         };
-        // The TTL given last holds: this one must not shorten the session's life.
+        // The latest TTL applies, so that this one must not be shorter than the client's.
         let ask = self.look_in(&job, session, self.client_ttl_s);
         if within(job.first_word, ask, Fault::Silent).await? {
             return Ok(Some(self.prepared(session.clone())));
         }
-        // Asking has made one. What does not work out here ends by itself after its TTL.
+        // Attaching has created a new session: close it (TTL 0). If that fails, the session expires after its TTL.
         let clear = self.look_in(&job, session, 0);
         let _ = within(job.first_word, clear, Fault::Silent).await;
         Ok(None)
@@ -118,7 +120,7 @@ async fn within<T>(
     timeout_at(deadline, work).await.unwrap_or(Err(late))
 }
 
-/// Reads until the dialog has come at least so far.
+/// Reads messages until the handshake has reached `wanted`.
 async fn advance(
     dialog: &mut Dialog,
     connection: &mut Connection,
@@ -131,7 +133,7 @@ async fn advance(
     Ok(())
 }
 
-/// Whether anything is to be opened, and so a reply awaited.
+/// Whether the driver sends a request to open something, and so waits for a reply.
 const fn opens(opening: &Opening) -> bool {
     !matches!(opening, Opening::Nothing)
 }

@@ -1,5 +1,6 @@
-//! Any WebSocket server: it gets the client's request as it is. All that is checked is that it accepts
-//! connections, because Envoy would answer the client with an error otherwise.
+//! The driver of any WebSocket server. The server gets the client's request without Berth's own query parameter, and
+//! otherwise unchanged. The driver only checks that the server accepts connections, because Envoy would answer the
+//! client with an error otherwise. Sends no data to the server.
 
 mod checks;
 
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-/// The query parameter that is between the client and Berth.
+/// The query parameter that identifies a browser tab. It is meant for Berth, and the server does not get it.
 const TAB: &str = "berth_tab";
 
 /// The driver of `websocket` pools.
@@ -39,7 +40,7 @@ impl EngineDriver for Websocket {
         })
     }
 
-    /// Whose session it is, the server knows by itself.
+    /// Always resumes, because Berth does not know the sessions of the server.
     async fn rejoin(
         &self,
         job: Job<'_>,

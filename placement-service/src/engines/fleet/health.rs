@@ -1,10 +1,11 @@
-//! What a series of probes means: consecutive failures make an engine unhealthy, consecutive successes
-//! make it healthy again. A pure state machine; it also says what is worth a log line, once per change.
+//! Decides the health of an engine from a series of probes: consecutive failures make it unhealthy, consecutive
+//! successes make it healthy again. A pure state machine without I/O. Also decides which faults are logged: one line
+//! per change.
 
 use crate::engines::health::{ProbeFault, Reading};
 use berth_scheduler::engine::{Load, State};
 
-/// Consecutive results that change the verdict.
+/// The numbers of consecutive results that change the state.
 #[derive(Clone, Copy, Debug)]
 pub struct Thresholds {
     /// Failures that make an engine unhealthy.
@@ -13,25 +14,25 @@ pub struct Thresholds {
     pub successes: u32,
 }
 
-/// The verdict on one engine.
+/// The health of one engine.
 #[derive(Debug)]
 pub struct Health {
     thresholds: Thresholds,
     state: State,
     failures: u32,
     successes: u32,
-    /// The last fault that was logged.
+    /// The fault that was logged last. `None` after a success.
     complaint: Option<&'static str>,
 }
 
-/// What one probe changed.
+/// The effect of one probe.
 #[derive(Debug, Default, PartialEq)]
 pub struct Change {
-    /// The state before and after, when it changed.
+    /// The states before and after, if the state changed.
     pub state: Option<(State, State)>,
-    /// A fault that was not logged yet.
+    /// A fault that has not been logged yet.
     pub complaint: Option<ProbeFault>,
-    /// The numbers, when the probe brought any.
+    /// The load, if the probe returned one.
     pub load: Option<Load>,
 }
 
@@ -48,13 +49,13 @@ impl Health {
         }
     }
 
-    /// The verdict so far.
+    /// The current state.
     #[must_use]
     pub const fn state(&self) -> State {
         self.state
     }
 
-    /// Takes the result of one probe.
+    /// Applies the result of one probe.
     pub fn apply(&mut self, result: Result<Reading, ProbeFault>) -> Change {
         let before = self.state;
         let mut change = Change::default();
@@ -76,7 +77,7 @@ impl Health {
             Err(fault) => {
                 self.successes = 0;
                 self.failures = self.failures.saturating_add(1);
-                // One that has never answered has no credit to use up.
+                // The threshold does not apply to an engine that has never succeeded.
                 if before == State::Starting || self.failures >= self.thresholds.failures {
                     self.state = State::Unhealthy;
                 }
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_answer_decides_at_once() {
+    fn the_first_probe_decides_at_once() {
         assert_eq!(healthy().state(), State::Ok);
         let mut health = Health::new(THRESHOLDS);
         health.apply(bad());
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn one_complaint_per_change() {
+    fn each_new_fault_is_logged_once() {
         let mut health = healthy();
         assert!(health.apply(bad()).complaint.is_some());
         assert!(health.apply(bad()).complaint.is_none());

@@ -1,5 +1,5 @@
-//! The fleet's Prometheus metrics: gauges read from the snapshot at scrape time, and a counter of failed probes.
-//! An engine that is gone leaves no series behind.
+//! The Prometheus metrics of the fleet: gauges that are read from the snapshot at each scrape, and a counter of failed
+//! probes. The series of an engine end when the engine is gone. Decides nothing.
 
 use super::{Fleet, FleetReader};
 use crate::engines::discovery::metrics::DiscoveryMetrics;
@@ -18,7 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Counts failed probes, and what becomes of discoveries.
+/// The counter of failed probes, and the metrics of discoveries.
 #[derive(Clone, Debug, Default)]
 pub struct ProbeMetrics {
     failures: Family<FailureLabels, Counter>,
@@ -43,27 +43,23 @@ impl FailureLabels {
 }
 
 impl ProbeMetrics {
-    /// Registers `berth_probe_failures_total` and those of discoveries.
+    /// Registers `berth_probe_failures_total` and the metrics of discoveries.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             failures: Family::default(),
             discovery: DiscoveryMetrics::register(registry),
         };
-        registry.register(
-            "probe_failures",
-            "Probes that an engine failed",
-            metrics.failures.clone(),
-        );
+        registry.register("probe_failures", "Failed probes", metrics.failures.clone());
         metrics
     }
 
-    /// One probe failed.
+    /// Counts a failed probe.
     pub fn failed(&self, pool: &str, engine: &EngineName, fault: &ProbeFault) {
         let labels = FailureLabels::of(pool, engine, fault.as_str());
         self.failures.get_or_create(&labels).inc();
     }
 
-    /// The engine is gone.
+    /// Removes the series of an engine that is gone.
     pub fn gone(&self, pool: &str, engine: &EngineName) {
         for fault in ProbeFault::KINDS {
             let labels = FailureLabels::of(pool, engine, fault);
@@ -72,7 +68,7 @@ impl ProbeMetrics {
     }
 }
 
-/// Gauges of the latest snapshot: `berth_pool_metrics_stale`, `berth_engine_state`, and those of [`Collecting::numbers`].
+/// Gauges of the latest snapshot: `berth_pool_metrics_stale`, `berth_engine_state`, and the numbers of each engine.
 #[derive(Debug)]
 pub struct FleetCollector(pub FleetReader);
 
@@ -96,7 +92,8 @@ struct Collecting<'a> {
 impl Collecting<'_> {
     fn states(&mut self) -> Result<(), fmt::Error> {
         let gauge = ConstGauge::new(0_i64).metric_type();
-        let help = "1: no usable engine's load is known, the pool goes by its own counts";
+        let help =
+            "1: the load of no usable engine is known, the pool uses the counts of Berth alone";
         let mut family = self
             .encoder
             .encode_descriptor("pool_metrics_stale", help, None, gauge)?;
@@ -105,7 +102,7 @@ impl Collecting<'_> {
             let value = i64::from(pool.is_blind());
             ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
         }
-        let help = "1 for the state that the engine is in";
+        let help = "1 for the current state of the engine";
         let mut family = self
             .encoder
             .encode_descriptor("engine_state", help, None, gauge)?;
@@ -124,37 +121,36 @@ impl Collecting<'_> {
     }
 
     fn numbers(&mut self, now: Instant) -> Result<(), fmt::Error> {
-        let help =
-            "Sessions, as choices count them: of the last probe, with what has changed since";
+        let help = "Sessions as the scheduler counts them: the last probe, and the changes since";
         self.each("engine_sessions", help, |e| {
             Some(i64::from(e.sessions(now)))
         })?;
-        let help = "Sessions placed that neither a probe has seen nor a gateway has reported open";
+        let help = "Placed sessions that no probe has counted and no gateway has reported open";
         self.each("engine_reservations", help, |e| {
             Some(i64::from(e.tally.unconfirmed(now)))
         })?;
-        let help = "1: an operator or its discovery empties it, it gets nothing new";
+        let help = "1: the engine is drained or cordoned and gets no new sessions";
         self.each("engine_draining", help, |e| {
             let draining = e.state == State::Draining || e.tally.standing(now).draining;
             Some(i64::from(draining))
         })?;
-        let help = "1: a placement has failed there, it gets none until one that is tried succeeds";
+        let help = "1: the engine is ejected after a failed placement, until a trial succeeds";
         self.each("engine_ejected", help, |e| {
             Some(i64::from(e.tally.standing(now).trust != Trust::Clear))
         })?;
-        let help = "Free memory of the last probe, MB";
+        let help = "Free memory at the last probe, in MB";
         self.each("engine_memory_free_mb", help, |e| {
             Some(e.load.as_ref()?.memory?.free)
         })?;
         let help = "CPU in use at the last probe, 0 to 1";
         self.each("engine_cpu", help, |e| e.load.as_ref()?.cpu)?;
-        let help = "Seconds since the probe began that brought the engine's numbers";
+        let help = "Seconds since the start of the probe that returned the load of the engine";
         self.each("engine_load_age_seconds", help, |e| {
             Some(now.saturating_duration_since(e.probed_at?).as_secs_f64())
         })
     }
 
-    /// One gauge of every engine that has it.
+    /// Encodes a gauge of each engine for which `value` returns one.
     fn each<N: EncodeGaugeValue + Copy>(
         &mut self,
         name: &str,

@@ -1,5 +1,5 @@
-//! Probes one engine for as long as it is there: at once and then at each interval, give or take a tenth; or hears
-//! what another replica has probed. Decides nothing of what a probe means.
+//! Probes one engine while its discovery lists it: at once, and then at each interval with 10 % jitter; or receives the
+//! results of another replica. Does not know what a result means.
 
 use crate::engines::health::{ProbeFault, Prober, Reading};
 use crate::engines::ledger::Probes;
@@ -9,19 +9,19 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// One engine, and how it is asked.
+/// The probe loop of one engine.
 pub(super) struct Probing {
     pub(super) prober: Prober,
     pub(super) interval: Duration,
-    /// What one probe may take.
+    /// Time limit of one probe.
     pub(super) timeout: Duration,
-    /// What replicas tell each other; `None`: this is the only one.
+    /// The probe results that the replicas share. `None` with a single replica.
     pub(super) shared: Option<Probes>,
     pub(super) engine: (Arc<str>, EngineName, Endpoint),
 }
 
 impl Probing {
-    /// Hands each result on, with the time at which its probe began, until nobody wants any more.
+    /// Reports each result with the start of its probe, until `report` returns false.
     pub(super) async fn forever<F>(
         self,
         mut report: impl FnMut(Instant, Result<Reading, ProbeFault>) -> F,
@@ -34,7 +34,7 @@ impl Probing {
         loop {
             let heard = match &self.shared {
                 Some(shared) => {
-                    // The next may be late by this much, and by the telling.
+                    // The next result may be late by one interval, one probe, and the time of its exchange.
                     let until = Instant::now() + self.interval * 2 + self.timeout;
                     shared.heard(&key, last, until).await
                 }

@@ -1,4 +1,5 @@
-//! What the fleet's writer keeps of each pool, source and engine, and how an engine shows in snapshots.
+//! The state that the fleet controller keeps for each pool, source and engine, and the engine that it publishes in
+//! snapshots. Decides the published state from the health of an engine and from what its source asks for.
 
 use super::health::Health;
 use crate::engines::discovery::{Found, Wish};
@@ -13,15 +14,15 @@ pub(super) struct Watched {
     pub(super) name: Arc<str>,
     pub(super) prober: Prober,
     pub(super) sources: Vec<Source>,
-    /// As it was when last looked at.
+    /// Whether no usable engine had a current load in the last snapshot.
     pub(super) blind: bool,
     pub(super) engines: BTreeMap<EngineName, WatchedEngine>,
 }
 
-/// What one source of engines said last.
+/// The last result of one source of engines.
 #[derive(Default)]
 pub(super) struct Source {
-    /// It has said something, or failed.
+    /// The source has returned a list or failed at least once.
     pub(super) heard: bool,
     pub(super) failing: bool,
     pub(super) list: Vec<Found>,
@@ -35,18 +36,18 @@ pub(super) struct WatchedEngine {
 }
 
 impl WatchedEngine {
-    /// Its state as choices see it.
+    /// The state that the scheduler sees.
     fn state(&self, load: Option<&Arc<Load>>) -> State {
         match self.health.state() {
             state @ (State::Starting | State::Unhealthy) => state,
             _ if self.wish != Wish::InUse => State::Draining,
-            // It said so, but too long ago.
+            // The engine reported saturation, but its last load has become too old.
             State::Saturated if load.is_none() => State::NoMetrics,
             state => state,
         }
     }
 
-    /// Shows the verdict in the next snapshot, with this load.
+    /// Updates the engine of the next snapshot to the current health and this load.
     pub(super) fn show(&mut self, load: Option<Arc<Load>>, probed_at: Option<Instant>) {
         let mut engine = (*self.engine).clone();
         engine.state = self.state(load.as_ref());

@@ -1,10 +1,10 @@
-//! The fleet's single writer: takes what discoveries and probes report, keeps each engine's health, and
-//! publishes a new snapshot. Discovery and probing run in tasks of their own and decide nothing.
+//! The single writer of the fleet: takes the reports of discoveries and probes, updates the health of each engine, and
+//! publishes a new snapshot. Discoveries and probes run in their own tasks and decide nothing.
 //!
-//! Two things may be wrong with an engine, and they are told apart. One that does not answer at the port where
-//! sessions go is unhealthy after some failures in a row, and gets nothing: a placement there would fail. One
-//! that answers there, and whose numbers are missing or old, is only unknown: it stays in use, and our own
-//! counts are what tells its load. So stale metrics never end a service, even when all of them are.
+//! An engine can fail in two ways. If it does not respond at its session port, it becomes unhealthy after consecutive
+//! failures and gets no sessions, because a placement would fail. If it responds there but its load is missing or old,
+//! it stays in use, and the scheduler uses the counts of Berth for its load. Missing metrics therefore never
+//! interrupt the service, even if those of all engines are missing.
 
 use super::health::{Health, Thresholds};
 use super::metrics::ProbeMetrics;
@@ -27,10 +27,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
-/// Reports taken before a snapshot is published, so that a big fleet does not publish one per probe.
+/// Maximum number of reports per snapshot, so that a large fleet does not publish a snapshot for each probe.
 const BATCH: usize = 1024;
 
-/// Numbers that are older than so many probe intervals are no longer gone by.
+/// A load that is older than this number of probe intervals is no longer used.
 const STALE: u32 = 3;
 
 enum Report {
@@ -42,14 +42,14 @@ enum Report {
     Probed {
         pool: usize,
         name: EngineName,
-        /// Tells a probe of an engine that was replaced meanwhile.
+        /// Detects the probe of an engine that has been replaced by one with the same name.
         endpoint: Endpoint,
         began: Instant,
         result: Result<Reading, ProbeFault>,
     },
 }
 
-/// Owns all that is known of all engines.
+/// Owns the state of all pools.
 pub(super) struct Watcher {
     pools: Vec<Watched>,
     interval: Duration,
@@ -62,12 +62,12 @@ pub(super) struct Watcher {
     reports: mpsc::Receiver<Report>,
     reporter: mpsc::Sender<Report>,
     publish: watch::Sender<Arc<Fleet>>,
-    /// What replicas tell each other of probes; `None`: this is the only one.
+    /// The probe results that the replicas share. `None` with a single replica.
     shared: Option<Probes>,
 }
 
 impl Watcher {
-    /// Starts the discoveries; `run` does the rest.
+    /// Starts the discoveries. Their reports are processed by [`Self::run`].
     pub(super) fn new(
         pools: &[config::Pool],
         probe: &config::Probe,
@@ -109,7 +109,7 @@ impl Watcher {
             pools: watched,
             interval: probe.interval,
             timeout: probe.timeout,
-            // A probe may take longer than the interval; the next one follows at once then.
+            // A probe may take longer than the interval; the next probe starts at its end then.
             stale: probe.interval.max(probe.timeout) * STALE,
             thresholds: Thresholds {
                 failures: probe.failures,
@@ -128,7 +128,7 @@ impl Watcher {
         Ok((watcher, reader))
     }
 
-    /// Takes reports until it is aborted.
+    /// Processes reports until the task is aborted.
     pub(super) async fn run(mut self) {
         let mut batch = Vec::new();
         let mut ageing = tokio::time::interval(self.interval);
@@ -157,18 +157,18 @@ impl Watcher {
                 }
             }
             self.publish();
-            // Tasks of engines that are gone; no other ends.
+            // Collects the ended tasks. Only the probe loops of removed engines end without a panic.
             while let Some(ended) = self.tasks.try_join_next() {
                 if let Err(fault) = ended
                     && fault.is_panic()
                 {
-                    error!("a discovery or a probe has ended by a fault of ours: {fault}");
+                    error!("a discovery or a probe loop panicked: {fault}");
                 }
             }
         }
     }
 
-    /// Forgets loads that are too old to go by; true when there were any.
+    /// Removes loads that are too old. Returns true when there were any.
     fn age(&mut self, now: Instant) -> bool {
         let mut any = false;
         for watched in self.pools.iter_mut().flat_map(|p| p.engines.values_mut()) {
@@ -186,7 +186,7 @@ impl Watcher {
         let Some(pool) = self.pools.get_mut(index) else {
             return;
         };
-        // Whatever is there when we come up ourselves is not new.
+        // The engines of the first lists are not new: they were there before this service started.
         let newcomers = pool.sources.iter().all(|source| source.heard);
         let Some(source) = pool.sources.get_mut(source) else {
             return;
@@ -227,11 +227,11 @@ impl Watcher {
                     let load = watched.engine.load.clone();
                     watched.show(load, watched.engine.probed_at);
                     let state = watched.engine.state.as_str();
-                    info!(pool = %pool.name, engine = %name, ?wish, state, "its discovery wants something else of the engine");
+                    info!(pool = %pool.name, engine = %name, ?wish, state, "the desired state has changed");
                 }
                 continue;
             }
-            info!(pool = %pool.name, engine = %name, api = %endpoint.api, ?wish, "engine found");
+            info!(pool = %pool.name, engine = %name, api = %endpoint.api, ?wish, "engine discovered");
             let probing = Probing {
                 prober: pool.prober.clone(),
                 interval: self.interval,
@@ -322,9 +322,9 @@ impl Watcher {
             };
             let blind = pool.is_blind();
             if blind && !watched.blind {
-                warn!(pool = %pool.name, "no engine's load is known: the pool goes by its own counts");
+                warn!(pool = %pool.name, "the load of no engine is known: the pool uses the counts of Berth alone");
             } else if watched.blind && !blind {
-                info!(pool = %pool.name, "engines tell their load again, or none is left in use");
+                info!(pool = %pool.name, "the load of an engine is known again, or no engine is in use");
             }
             watched.blind = blind;
             pools.push(pool);

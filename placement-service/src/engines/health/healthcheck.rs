@@ -1,20 +1,19 @@
-//! Reads the JSON of a QIX engine's `GET /healthcheck` (Qlik's "healthcheck" endpoint). Only what
-//! placement needs; a field that is missing costs itself, not the reading, and one of another type is told besides.
-//! What is required: a JSON object with `mem` or `session`, or `saturated`, so that any other server's answer
-//! is told apart.
+//! Parses the JSON response of a QIX engine to `GET /healthcheck`, as far as placements need it. A missing field is
+//! ignored, a field of another type is ignored and reported as malformed, and the other fields stay valid. A response
+//! must be a JSON object with `mem`, `session` or `saturated`: otherwise it comes from another kind of server.
 
 use berth_scheduler::engine::{Load, Memory};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// Not an engine's healthcheck.
+/// Why a response is not the healthcheck of an engine.
 #[derive(Debug, thiserror::Error)]
 pub enum HealthcheckError {
     /// Not JSON, or not an object.
     #[error("the healthcheck is not a JSON object: {0}")]
     Json(#[from] serde_json::Error),
-    /// An object without anything of an engine's.
+    /// An object without a field that identifies an engine.
     #[error("the healthcheck has neither mem, session nor saturated")]
     Foreign,
 }
@@ -55,7 +54,7 @@ struct Apps {
     in_memory_docs: Vec<String>,
 }
 
-/// One field of the answer.
+/// A field of the response.
 #[derive(Default)]
 enum Field<T> {
     #[default]
@@ -74,7 +73,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Field<T> {
 }
 
 impl<T> Field<T> {
-    /// What it tells; one that tells nothing sane is noted as malformed.
+    /// The value of the field as read by `read`. Adds `name` to `malformed` if the value is invalid.
     fn sane<R>(
         self,
         name: &'static str,
@@ -97,10 +96,10 @@ impl<T> Field<T> {
     }
 }
 
-/// Parses the body of a healthcheck. With the load come the names of the fields that are malformed.
+/// Parses the body of a healthcheck. Returns the load and the names of malformed fields.
 ///
 /// # Errors
-/// When it is not JSON, or nothing that an engine says.
+/// When it is not JSON, or not the healthcheck of an engine.
 pub fn parse(body: &[u8]) -> Result<(Load, Vec<&'static str>), HealthcheckError> {
     let body: Body = serde_json::from_slice(body)?;
     if !body.mem.is_told() && !body.session.is_told() && !body.saturated.is_told() {
@@ -142,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_an_engine_says() {
+    fn reads_the_healthcheck_of_an_engine() {
         let (load, malformed) = parse(
             br#"{"version":"12.1","started":"x","mem":{"committed":512.5,"allocated":600,"free":1500},
             "cpu":{"total":0.25},"session":{"active":7,"total":9},"apps":{"active_docs":[],
@@ -160,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_another_type_costs_only_itself() {
+    fn a_field_of_another_type_is_ignored() {
         let text = br#"{"mem":"lots","cpu":[],"session":{"active":3},"apps":7,"saturated":null}"#;
         let (load, malformed) = parse(text).unwrap();
         assert_eq!(malformed, ["mem", "cpu", "apps"]);
@@ -169,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn other_answers_are_told_apart() {
+    fn foreign_responses_are_rejected() {
         for text in [
             "",
             "OK",
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn absurd_numbers_do_no_harm() {
+    fn numbers_out_of_range_are_clamped_or_ignored() {
         let (load, malformed) =
             parse(br#"{"mem":{"committed":-1,"free":2},"cpu":{"total":1e300}}"#).unwrap();
         assert_eq!((load.memory, load.cpu), (None, Some(1.0)));

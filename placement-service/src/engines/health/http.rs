@@ -1,19 +1,20 @@
-//! One bounded `GET` to an engine: no proxy, no redirect, a limit on time and bytes.
+//! A `GET` request to an engine, without proxies and redirects, with limits on time and size. Does not know what the
+//! response means.
 
 use super::ProbeFault;
 use crate::core::http_client;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// More than any engine says: a healthcheck with thousands of documents, or all its metrics.
+/// Size limit of a response. A healthcheck with thousands of documents and the metrics of an engine are smaller.
 const MAX_BODY: usize = 1024 * 1024;
 
-/// A client that goes nowhere but to the address it is given.
+/// A client that connects only to the address of the URL.
 pub(super) fn client(limit: Duration) -> Result<reqwest::Client, reqwest::Error> {
     http_client::client()
         .connect_timeout(limit)
         .timeout(limit)
-        // A new connection each time: one that is kept would not notice that no new ones are accepted.
+        // No keep-alive: a probe on an open connection would not detect that the engine accepts no new ones.
         .pool_max_idle_per_host(0)
         .build()
 }

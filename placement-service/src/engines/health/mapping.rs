@@ -1,12 +1,12 @@
-//! Reads an engine's numbers from its metrics by the operator's mapping: which Prometheus family is which
-//! number. A number that is missing or absurd is absent, and told.
+//! Reads the load of an engine from its metrics. The configured mapping decides which Prometheus metric has which
+//! number. A number that is missing or out of range is absent, and reported as a fault.
 
 use super::metrics_text::gauge;
 use super::{ProbeFault, Reading};
 use crate::config::{MetricsMapping, Unit};
 use berth_scheduler::engine::{Load, Memory};
 
-/// The numbers in a Prometheus text, and which of the families are not there.
+/// Reads the load from Prometheus text. The fault of the reading has the configured numbers that are missing.
 #[must_use]
 pub fn read(mapping: &MetricsMapping, text: &[u8]) -> Reading {
     let number = |family: &Option<String>| gauge(text, family.as_deref()?);
@@ -22,7 +22,7 @@ pub fn read(mapping: &MetricsMapping, text: &[u8]) -> Reading {
         (memory.committed >= 0.0 && memory.free >= 0.0).then_some(memory)
     });
     let load = Load {
-        // A float in the format; saturates, and a gauge below zero is no session.
+        // Prometheus text has only floats. The cast saturates, so that a negative gauge counts as 0.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         sessions: number(&mapping.sessions).map(|sessions| sessions as u32),
         memory,
@@ -39,7 +39,7 @@ pub fn read(mapping: &MetricsMapping, text: &[u8]) -> Reading {
     ];
     let missing = missing.into_iter().filter(|(_, missing)| *missing);
     let missing: Vec<&str> = missing.map(|(name, _)| name).collect();
-    let fault = format!("metrics without probe.metrics.{}", missing.join(", "));
+    let fault = format!("no value for probe.metrics.{}", missing.join(", "));
     Reading {
         metrics_fault: (!missing.is_empty()).then_some(ProbeFault::Garbage(fault)),
         load: (load != Load::default()).then_some(load),
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn each_number_comes_from_its_family() {
+    fn each_number_comes_from_its_metric() {
         let text = b"# TYPE app_open gauge\napp_open{kind=\"a\"} 3\napp_open{kind=\"b\"} 4\n\
             app_used_bytes 1048576\napp_free_bytes 3145728\napp_cpu 0.25\n";
         let reading = read(&mapping(), text);
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_absurd_is_absent_and_told() {
+    fn numbers_that_are_missing_or_out_of_range_are_reported() {
         let text = b"app_cpu 17\napp_used_bytes -1\napp_free_bytes 1\n";
         let reading = read(&mapping(), text);
         let told = reading.metrics_fault.unwrap().to_string();

@@ -1,7 +1,7 @@
-//! Finds one number in Prometheus text exposition format 0.0.4. Tolerant: whatever is not a sample of
-//! the wanted family is skipped, labels are ignored, several samples of the family are added up.
+//! Finds one number in the Prometheus text exposition format 0.0.4. Skips all text that is not a sample of the metric,
+//! ignores labels, and adds the samples of one metric. Does not know what a number means.
 
-/// The value of a gauge, or `None` when the text has no sample of it that is a finite number.
+/// The sum of the samples of a gauge. `None` when the text has no sample with a finite number.
 #[must_use]
 pub fn gauge(text: &[u8], family: &str) -> Option<f64> {
     let mut sum = None;
@@ -13,13 +13,13 @@ pub fn gauge(text: &[u8], family: &str) -> Option<f64> {
     sum.filter(|v: &f64| v.is_finite())
 }
 
-/// `name value [timestamp]` or `name{labels} value [timestamp]`.
+/// Parses `name value [timestamp]` or `name{labels} value [timestamp]`.
 fn sample(line: &[u8], family: &str) -> Option<f64> {
     let rest = line.trim_ascii().strip_prefix(family.as_bytes())?;
     let rest = match rest.first()? {
         b'{' => after_labels(rest)?,
         b' ' | b'\t' => rest,
-        _ => return None, // A longer name.
+        _ => return None, // The name of another metric that begins with this name.
     };
     let value = rest
         .split(u8::is_ascii_whitespace)
@@ -28,7 +28,7 @@ fn sample(line: &[u8], family: &str) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
-/// What follows the closing brace. Braces within quoted label values do not close.
+/// The text after the closing brace of the labels. A brace in a quoted label value does not close them.
 fn after_labels(text: &[u8]) -> Option<&[u8]> {
     let mut quoted = false;
     let mut escaped = false;
@@ -55,14 +55,14 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_family_among_others() {
+    fn finds_the_metric_among_others() {
         let text = "# HELP qix_active_sessions Sessions.\n# TYPE qix_active_sessions gauge\n\
                     qix_active_sessions_peak 99\nqix_active_sessions 12\nqix_sessions_total 40\n";
         assert_eq!(read(text), Some(12.0));
     }
 
     #[test]
-    fn understands_labels_timestamps_and_windows_line_ends() {
+    fn accepts_labels_timestamps_and_windows_line_ends() {
         assert_eq!(
             read("qix_active_sessions{a=\"}\\\"{\"} 3 1700000000000\r\n"),
             Some(3.0)
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn junk_is_no_number() {
+    fn invalid_samples_are_ignored() {
         for text in [
             "",
             "<html>",

@@ -1,5 +1,6 @@
-//! Keeps the ledger and the books of this process in step, in the background: signs of life, changes, what the
-//! others have, probes. After a loss everything is told anew before anything is placed under a limit.
+//! Synchronizes the ledger with the accounting of this process in the background: heartbeats, changes, the counts of
+//! other replicas, and shared probe results. After a loss of the ledger all streams are sent again before anything is
+//! placed under a limit. Decides no placement.
 
 use super::{Held, Ledger};
 use berth_scheduler::accounting::Tallies;
@@ -10,15 +11,15 @@ use std::sync::Arc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
 
-/// Every so many signs of life it is looked whether the ledger has just what it should.
+/// After this number of heartbeats the streams in the ledger are compared with those of this replica.
 const AUDIT: u32 = 240;
 
 pub(super) struct Keeping {
     pub(super) ledger: Ledger,
     pub(super) tallies: Tallies,
-    /// The ledger has the counts of all sessions' streams.
+    /// The ledger has the stream counts of all sessions of this replica.
     pub(super) exchanges_streams: bool,
-    /// Where we are in what the others tell of probes; empty: at what is new.
+    /// The position in the probe results of the other replicas. Empty: after the newest one.
     place: String,
     signs: u32,
     lost: bool,
@@ -49,31 +50,31 @@ impl Keeping {
                 Err(error) => self.lose(&error),
                 Ok(()) if self.lost && self.ledger.state().up => {
                     self.lost = false;
-                    info!("the ledger answers again");
+                    info!("the ledger responds again");
                 }
                 Ok(()) => {}
             }
         }
     }
 
-    /// Goes on alone: each replica probes for itself, and nothing is placed under a limit.
+    /// Continues without the ledger: this replica probes by itself, and nothing is placed under a limit.
     fn lose(&mut self, error: &StoreError) {
         self.ledger.state().doubt();
         if !self.lost {
             self.lost = true;
             self.ledger.0.metrics.lost();
-            warn!(%error, "the ledger does not answer: pools with limits get nothing new");
+            warn!(%error, "the ledger does not respond: pools with limits get no new sessions");
         }
         self.ledger.0.metrics.stand(false, 0, true);
         self.stop_stream_exchange();
         let now = Instant::now();
         self.ledger.0.probes.round(true, Vec::new(), now);
         drop(self.ledger.0.probes.take_told(now));
-        // Reservations lapse all the same.
+        // Reservations still expire.
         self.tallies.lapse(now);
     }
 
-    /// A sign of life, and what comes back for it.
+    /// Sends a heartbeat, and applies the response.
     async fn sign(&mut self) -> Result<(), StoreError> {
         let ledger = self.ledger.clone();
         let synced = ledger.0.redis.sync().await?;
@@ -96,21 +97,21 @@ impl Keeping {
             heard
         };
         if ledger.0.probes.round(synced.prober, heard, Instant::now()) {
-            info!(prober = synced.prober, "who probes the engines has changed");
+            info!(prober = synced.prober, "the prober has changed");
         }
         let up = ledger.state().up;
         ledger.0.metrics.stand(up, synced.replicas, synced.prober);
         Ok(())
     }
 
-    /// Enters what the others have.
+    /// Enters the streams and counts of the other replicas.
     fn take(&self, synced: &Synced) {
         let now = Instant::now();
         for (stream, engine) in &synced.moved {
             {
                 let mut state = self.ledger.state();
                 let mut changes = state.changes.iter();
-                // It has come back meanwhile.
+                // The stream has returned to this replica since.
                 let is_untold = |held: &Held| held.untold;
                 if state.held.get(stream.as_str()).is_some_and(is_untold)
                     || changes.any(|(_, back, _)| **back == **stream)
@@ -124,7 +125,7 @@ impl Keeping {
         self.tallies.elsewhere(&synced.elsewhere, now);
     }
 
-    /// Tells what has changed, and what engines have answered.
+    /// Sends the queued changes and the probe results of this replica.
     async fn tell(&self) -> Result<(), StoreError> {
         let ledger = &self.ledger;
         let changes = std::mem::take(&mut ledger.state().changes);
@@ -138,10 +139,10 @@ impl Keeping {
         ledger.0.redis.tell_probes(&told).await
     }
 
-    /// Makes the ledger have just what this replica has.
+    /// Makes the ledger contain exactly the streams of this replica.
     async fn reconcile(&self) -> Result<(), StoreError> {
         let ledger = &self.ledger;
-        // From here on changes are noted: they come after what is told now.
+        // Changes are queued from here on, and so are sent after the streams that are sent now.
         ledger.state().noting = true;
         let entered = ledger.0.redis.streams().await?;
         let changes = differences(&entered, &ledger.state().held);
@@ -158,7 +159,7 @@ impl Keeping {
     }
 }
 
-/// What has to change in the ledger, which has these streams, for it to have what is held.
+/// The changes that turn `entered`, the streams in the ledger, into `held`, those of this replica.
 fn differences(
     entered: &[String],
     held: &HashMap<Arc<str>, Held>,
@@ -175,7 +176,7 @@ fn differences(
         )
     });
     let sure = held.iter().filter(|(_, held)| held.sure);
-    // The ledger itself knows which of them it has.
+    // All counted streams, because the ledger ignores those that it has.
     let claims = sure.map(|(stream, held)| {
         let change = if held.untold {
             Change::Opened
@@ -193,7 +194,7 @@ mod tests {
     use crate::engines::ledger::State;
 
     #[test]
-    fn what_is_just_being_asked_for_is_neither_claimed_nor_given_back() {
+    fn a_stream_that_is_being_reserved_is_neither_claimed_nor_released() {
         let held = |sure, untold| Held {
             engine: "p/e".into(),
             sure,
@@ -213,12 +214,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_open_here_and_was_not_told_is_no_mere_claim() {
+    fn an_unacknowledged_open_stream_is_sent_as_opened() {
         let mut state = State::default();
         let (stream, engine): (Arc<str>, Arc<str>) = ("s".into(), "p/e".into());
         state.hold(&stream, &engine, true);
         state.held.get_mut(&stream).unwrap().untold = true;
-        // The ledger was lost, and what was to be told with it.
+        // The loss of the ledger drops the queued changes.
         state.doubt();
         let told = differences(&["s".to_owned()], &state.held);
         assert_eq!(

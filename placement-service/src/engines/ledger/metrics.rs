@@ -1,4 +1,4 @@
-//! What the ledger counts.
+//! The metrics of the shared ledger.
 
 use crate::core::metrics::registered;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// The ledger's metrics; without a shared ledger there are none.
+/// The metrics of the ledger. They do not exist without a shared ledger.
 pub(super) struct LedgerMetrics {
     up: Gauge,
     replicas: Gauge,
@@ -27,19 +27,19 @@ impl LedgerMetrics {
             up: registered(
                 registry,
                 "ledger_up",
-                "1: the shared ledger answers and knows what this replica has",
+                "1: the shared ledger responds and has all streams of this replica",
             ),
             replicas: registered(registry, "ledger_replicas", "Replicas that are alive"),
-            prober: registered(registry, "ledger_prober", "1: this replica probes for all"),
+            prober: registered(registry, "ledger_prober", "1: this replica is the prober"),
             failures: registered(
                 registry,
                 "ledger_failures",
-                "Times that the shared ledger was lost",
+                "Times that the shared ledger stopped responding",
             ),
             reservations: registered(
                 registry,
                 "ledger_reservations",
-                "Placements under a limit, by what the shared ledger said",
+                "Placements under a limit, by the result of the shared ledger",
             ),
         }
     }

@@ -1,6 +1,6 @@
-//! One replica probes for all: what it hears from the engines the others read, so that the engines carry one
-//! prober's load however many replicas there are. Whoever hears nothing of an engine for too long asks it
-//! himself, so that a prober that is gone, or that does not know the engine, costs nothing but time.
+//! One replica, the prober, probes the engines and shares the results, so that the engines bear the load of one prober
+//! with any number of replicas. A replica that gets no result of an engine for too long probes it itself, so that a
+//! prober that is gone, or that does not know the engine, only causes a delay. Does not know what a result means.
 
 use crate::engines::health::{ProbeFault, Reading};
 use berth_store::redis::Heard;
@@ -10,29 +10,30 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-/// Results older than this are of engines that are gone.
+/// Retention of a result. Only the results of engines that are gone become this old.
 const KEPT: Duration = Duration::from_secs(300);
 
-/// What one probe brought.
+/// The result of one probe.
 type Outcome = Result<Reading, ProbeFault>;
 
-/// What replicas tell each other of probes.
+/// The probe results that the replicas share.
 #[derive(Clone)]
 pub struct Probes(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
-    /// Rings when something was heard, or when it is somebody else's turn to probe.
+    /// Changes when results arrive, and when another replica becomes the prober.
     rounds: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Another replica probes.
+    /// Another replica is the prober.
     others: bool,
-    /// One per engine of the other replicas, for [`KEPT`].
+    /// The last result of each engine from other replicas, for [`RETENTION`], with the start of its probe.
     heard: HashMap<String, (Instant, Outcome)>,
-    /// What the others have yet to be told: a few per engine, as each sign of life takes them or drops them.
+    /// The results of this replica that are not sent yet: a few for each engine, because each heartbeat takes or drops
+    /// all of them.
     told: Vec<(String, Instant, String)>,
 }
 
@@ -46,8 +47,8 @@ impl Default for Probes {
 }
 
 impl Probes {
-    /// Waits for what another replica has heard from an engine, in a probe that began after `last`; `None`
-    /// when this one is to ask: at once if it is the one that probes, else at `until`.
+    /// Waits for a result of an engine from another replica, of a probe that began after `last`. `None` when this
+    /// replica has to probe: at once if it is the prober, otherwise at `until`.
     pub async fn heard(
         &self,
         engine: &str,
@@ -72,16 +73,16 @@ impl Probes {
         }
     }
 
-    /// This replica has asked an engine.
+    /// Queues the result of a probe by this replica for the other replicas.
     pub fn tell(&self, engine: &str, began: Instant, outcome: &Outcome) {
-        // A reading is plain numbers and texts.
+        // Never fails: a reading consists of numbers and texts.
         let Ok(text) = serde_json::to_string(outcome) else {
             return;
         };
         self.state().told.push((engine.to_owned(), began, text));
     }
 
-    /// What the others are to be told.
+    /// Takes the results that are not sent yet.
     pub(super) fn take_told(&self, now: Instant) -> Vec<Heard> {
         let told = std::mem::take(&mut self.state().told).into_iter();
         told.map(|(engine, began, text)| Heard {
@@ -92,7 +93,8 @@ impl Probes {
         .collect()
     }
 
-    /// Whether this replica probes, and what it has been told. True when its turn has begun or ended.
+    /// Takes the response to a heartbeat: whether this replica is the prober, and the results of other replicas.
+    /// Returns true when this replica has become the prober or is no longer the prober.
     pub(super) fn round(&self, probes: bool, heard: Vec<Heard>, now: Instant) -> bool {
         let mut state = self.state();
         let turned = state.others == probes;

@@ -1,11 +1,11 @@
-//! Exchanges with the other replicas how many streams each session has in each pool, with each sign of life. Only
-//! counts that have changed are sent, and only of pools with a limit: others cost no call.
+//! Exchanges with the other replicas, at each heartbeat, how many streams each session has in each pool. Only changed
+//! counts are sent, and only of pools with a limit, so that other pools cost no call. Enforces no limit.
 
 use super::keeping::Keeping;
 use berth_store::StoreError;
 
 impl Keeping {
-    /// `restart`: the ledger may lack counts, or have old ones.
+    /// Exchanges the counts. `restart`: the ledger may lack counts or have outdated ones, so that all are sent.
     pub(super) async fn exchange_streams(&mut self, restart: bool) -> Result<(), StoreError> {
         let streams = self.tallies.streams();
         let restart = restart || !self.exchanges_streams;
@@ -24,7 +24,7 @@ impl Keeping {
         Ok(())
     }
 
-    /// Nobody knows what the other replicas have: the limits hold for each replica by itself.
+    /// Stops the exchange. The counts of other replicas are unknown then, and each replica enforces limits alone.
     pub(super) fn stop_stream_exchange(&mut self) {
         self.exchanges_streams = false;
         self.tallies.streams().stop_exchange();

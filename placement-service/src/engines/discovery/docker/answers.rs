@@ -1,5 +1,5 @@
-//! Docker's answers, read: `GET /containers/json`, `GET /services` and `GET /tasks` of the Engine API. What
-//! marks an engine is a label; where it is, is its address in one of its networks.
+//! Parses the responses of the Docker Engine API to `GET /containers/json`, `GET /services` and `GET /tasks`. A label
+//! marks an engine, and its endpoint is its address in one of its networks. Sends no request.
 
 use super::Wanted;
 use crate::engines::discovery::entries::entries;
@@ -9,18 +9,18 @@ use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// What an answer says.
+/// The engines in a response.
 #[derive(Debug, Default, PartialEq)]
 pub struct Engines {
-    /// Usable ones.
+    /// Engines with an endpoint.
     pub found: Vec<Found>,
-    /// Others, and why.
+    /// Why the other engines are skipped, one text for each.
     pub left_out: Vec<String>,
 }
 
 type Labels = BTreeMap<String, String>;
 
-/// Docker writes `null` for what is empty.
+/// Reads `null` as the default value, because Docker writes `null` for an empty value.
 fn nothing<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(d)?.unwrap_or_default())
 }
@@ -159,7 +159,7 @@ impl Wanted<'_> {
     }
 }
 
-/// Reads the answer of `GET /containers/json`.
+/// Parses the response of `GET /containers/json`.
 ///
 /// # Errors
 /// When it is not a list of containers.
@@ -187,7 +187,7 @@ pub fn containers(body: &[u8], wanted: Wanted<'_>) -> Result<Engines, serde_json
     Ok(engines)
 }
 
-/// Reads the answers of `GET /services` and `GET /tasks`. A task that runs and is to stop is draining.
+/// Parses the responses of `GET /services` and `GET /tasks`. A running task with another desired state is draining.
 ///
 /// # Errors
 /// When they are not lists of services and tasks.
@@ -221,7 +221,7 @@ pub fn tasks(
             (service, Some(slot)) => format!("{service}.{slot}.{short}"),
             (service, None) => format!("{service}.{short}"),
         };
-        // The ingress network is Docker's own, between its load balancers.
+        // The ingress network connects Docker's own load balancers: engines are not reached through it.
         let networks = task.networks_attachments.iter();
         let networks = networks.filter(|a| !a.network.spec.ingress);
         let mut networks: Vec<_> = networks

@@ -1,5 +1,5 @@
-//! One WebSocket to an engine: connects, upgrades, sends and receives text within limits, and closes
-//! politely without anybody waiting for it.
+//! A WebSocket connection to an engine: connects, upgrades, sends and receives text messages up to a size limit, and
+//! sends the close frame without waiting for the engine's. Does not know what a message means.
 
 use super::upgrade::{Head, Upgrade};
 use crate::engines::drivers::Fault;
@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-/// Replies to what we ask are a few hundred bytes.
+/// Size limit of a message. The replies to the driver's requests have a few hundred bytes.
 const MAX_MESSAGE: usize = 1024 * 1024;
 const BUFFER: usize = 4096;
 
@@ -20,7 +20,7 @@ const BUFFER: usize = 4096;
 pub(super) struct Connection(WebSocketStream<TcpStream>);
 
 impl Connection {
-    /// Connects and upgrades. The caller limits the time.
+    /// Connects and upgrades. The caller sets a time limit.
     pub(super) async fn open(engine: SocketAddr, upgrade: &Upgrade) -> Result<Self, Fault> {
         let mut stream = TcpStream::connect(engine).await.map_err(broken)?;
         stream.set_nodelay(true).map_err(broken)?;
@@ -67,9 +67,9 @@ impl Connection {
         }
     }
 
-    /// Says goodbye. What remains is to wait for the engine to close.
+    /// Sends a close frame. The engine still has to close the returned connection.
     pub(super) async fn say_goodbye(mut self) -> TcpStream {
-        // If it cannot be said any more, the engine has closed already.
+        // An error means that the engine has closed already.
         let _ = self.0.close(None).await;
         self.0.into_inner()
     }

@@ -1,5 +1,5 @@
-//! The few words that are exchanged with a QIX engine to prepare a session: its `OnConnected`, and the
-//! reply to one request. Pure: text in, progress or fault out.
+//! The messages that prepare a session on a QIX engine: its `OnConnected`, and the reply to one request. Takes messages
+//! and returns progress or a fault. Must not know connections or time limits.
 
 use super::opens;
 use crate::engines::drivers::Fault;
@@ -9,17 +9,17 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::borrow::Cow;
 
-/// The id of our only request.
+/// The JSON-RPC id of the driver's only request.
 const REQUEST_ID: u64 = 1;
-/// "App not found" (FIELD.md; the engine API's NxLocalizedErrorCode).
+/// The error code "App not found" (`NxLocalizedErrorCode` of the engine API).
 const APP_NOT_FOUND: i64 = 1003;
 const CREATE_SESSION_APP: &str =
     r#"{"jsonrpc":"2.0","id":1,"handle":-1,"method":"CreateSessionApp","params":[]}"#;
 
-/// The request that opens what is to be opened; none when there is nothing.
+/// The request that opens the target. `None` when there is nothing to open.
 ///
 /// # Errors
-/// Never in practice: a name that cannot be written as JSON.
+/// When the name cannot be encoded as JSON, which does not occur in practice.
 pub fn request(opening: &Opening) -> Result<Option<String>, Fault> {
     Ok(match opening {
         Opening::Nothing => None,
@@ -33,28 +33,28 @@ pub fn request(opening: &Opening) -> Result<Option<String>, Fault> {
     })
 }
 
-/// How far the dialog has come.
+/// The progress of a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Progress {
-    /// Nothing was said yet.
+    /// No message that counts has arrived.
     Started,
-    /// The session is there.
+    /// The session exists.
     Connected,
-    /// The session is there, and what was to be opened is open.
+    /// The session exists, and the target is open.
     Done,
 }
 
-/// One dialog.
+/// The state of one handshake.
 #[derive(Debug)]
 pub struct Dialog {
     connected: bool,
-    /// The session had been there before.
+    /// The session existed before.
     attached: bool,
     opened: bool,
 }
 
 impl Dialog {
-    /// Nothing was said yet.
+    /// A handshake before the first message.
     #[must_use]
     pub const fn new(opening: &Opening) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl Dialog {
         }
     }
 
-    /// How far it has come.
+    /// The progress so far.
     #[must_use]
     pub const fn progress(&self) -> Progress {
         match (self.connected, self.opened) {
@@ -74,16 +74,16 @@ impl Dialog {
         }
     }
 
-    /// Whether the session had been there before; known once it is connected.
+    /// Whether the session existed before. Valid once the progress is [`Progress::Connected`].
     #[must_use]
     pub const fn attached(&self) -> bool {
         self.attached
     }
 
-    /// Takes one text message of the engine. Notifications that say nothing of the session are skipped.
+    /// Applies a text message of the engine. Other notifications are skipped.
     ///
     /// # Errors
-    /// What the engine said no to, or that this is no engine.
+    /// When the engine refuses the session or the request, or when the message is not one of an engine.
     pub fn take(&mut self, text: &str) -> Result<(), Fault> {
         let garbage = || Fault::Garbage(Excerpt(text).to_string());
         if !text.trim_ascii_start().starts_with('{') {
@@ -149,8 +149,8 @@ struct SessionState<'a> {
     state: Cow<'a, str>,
 }
 
-/// The states of `OnConnected` (engine API, "Session state"): two good ones, the others are refusals.
-/// True when the session had been there before.
+/// Parses the session state of `OnConnected`. Returns true when the session existed before, and a fault for each state
+/// other than `SESSION_CREATED` and `SESSION_ATTACHED`.
 fn session_state(state: &str) -> Result<bool, Fault> {
     match state {
         "SESSION_CREATED" => Ok(false),
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_json_whatever_the_name() {
+    fn requests_are_valid_json_with_any_name() {
         let name = "a\"b\\c\u{7f}é";
         let request = request(&Opening::Document(name.into())).unwrap().unwrap();
         let request: serde_json::Value = serde_json::from_str(&request).unwrap();
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reply_may_come_before_the_first_word() {
+    fn the_reply_may_arrive_before_on_connected() {
         let mut dialog = Dialog::new(&document());
         dialog.take(OPENED).unwrap();
         assert_eq!(dialog.progress(), Progress::Started);
@@ -211,14 +211,14 @@ mod tests {
     }
 
     #[test]
-    fn with_nothing_to_open_connected_is_all() {
+    fn without_a_target_on_connected_completes_the_handshake() {
         let mut dialog = Dialog::new(&Opening::Nothing);
         dialog.take(CREATED).unwrap();
         assert_eq!(dialog.progress(), Progress::Done);
     }
 
     #[test]
-    fn notifications_in_between_are_skipped() {
+    fn other_notifications_are_skipped() {
         let mut dialog = Dialog::new(&document());
         for text in [
             r#"{"jsonrpc":"2.0","method":"OnAuthenticationInformation","params":{"userId":"u"}}"#,
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn junk_is_no_engine() {
+    fn foreign_messages_are_garbage() {
         for text in [
             "",
             "hello",

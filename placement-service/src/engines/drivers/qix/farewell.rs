@@ -1,6 +1,6 @@
-//! Connections that have said goodbye and wait for the engine to close first, so that no port of ours
-//! lingers. One task looks after all of them now and then: a task and two wake-ups for each would cost
-//! a placement a fifth of its processor time.
+//! Connections on which a close frame is sent, and which wait for the engine to close first, so that Berth's port does
+//! not stay in TIME_WAIT. One task polls all of them, because a task and two wake-ups per connection would cost a
+//! placement a fifth of its CPU time. Does not know what was sent on a connection.
 
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
@@ -10,14 +10,14 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-/// How often is looked.
+/// How often the connections are polled.
 const SWEEP: Duration = Duration::from_millis(50);
-/// How long an engine may take to close.
+/// Time limit for the engine to close; after that the connection is reset.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// Connections that wait at most, each with an open file; one more is reset at once.
+/// Maximum number of connections, each with an open file descriptor. A further connection is reset at once.
 const MAX: usize = 4096;
 
-/// The connections that wait.
+/// The connections that wait for the engine to close, and the task that polls them.
 #[derive(Debug)]
 pub(super) struct Farewells {
     waiting: Arc<Waiting>,
@@ -45,9 +45,9 @@ impl Drop for Farewells {
 }
 
 impl Farewells {
-    /// Takes over a connection on which nothing is left to be said.
+    /// Adds a connection on which a close frame is sent.
     pub(super) fn wait_for_the_end(&self, connection: tokio::net::TcpStream) {
-        // Without the runtime, what comes in wakes nobody. The socket stays non-blocking.
+        // Detach the socket from the runtime, so that incoming data wakes no task. The socket stays non-blocking.
         let Ok(connection) = connection.into_std() else {
             return;
         };
@@ -98,17 +98,17 @@ async fn sweep(waiting: Arc<Waiting>) {
     }
 }
 
-/// Gives up on an engine that does not close, without a port that lingers.
+/// Closes a connection with a TCP reset, which leaves no TIME_WAIT.
 fn reset(connection: TcpStream) {
     if let Ok(connection) = tokio::net::TcpStream::from_std(connection) {
         let _ = connection.set_zero_linger();
     }
 }
 
-/// Reads what has come, which is of no interest, up to the end if it has come.
+/// Discards received data. Returns true when the engine has closed, or the connection failed.
 fn ended(mut connection: &TcpStream) -> bool {
     let mut words = [0; 512];
-    // An engine that goes on talking is not listened to for ever.
+    // Bounded, so that an engine that sends without end does not occupy the task.
     for _ in 0..8 {
         match connection.read(&mut words) {
             Ok(0) => return true,

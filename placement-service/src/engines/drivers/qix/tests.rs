@@ -1,4 +1,4 @@
-//! Engines that misbehave on the wire, each a few lines of TCP.
+//! The driver with fake engines that misbehave on the wire.
 
 use super::*;
 use std::net::SocketAddr;
@@ -9,18 +9,18 @@ use tokio::net::{TcpListener, TcpStream};
 const CREATED: &str = r#"{"method":"OnConnected","params":{"qSessionState":"SESSION_CREATED"}}"#;
 const OPENED: &str = r#"{"id":1,"result":{"qReturn":{"qHandle":1}}}"#;
 
-/// What a fake engine does once it has read the upgrade request.
+/// An action of a fake engine after it has read the upgrade request.
 #[derive(Clone)]
 enum Act {
     /// Sends these bytes.
     Say(Vec<u8>),
-    /// Upgrades as it should.
+    /// Sends a correct upgrade response.
     Upgrade,
-    /// Does nothing for so long.
+    /// Does nothing for this time.
     Wait(Duration),
 }
 
-/// Runs one connection of a fake engine, which closes after its last act.
+/// Runs a fake engine for one connection, which it closes after its last action.
 async fn fake(acts: Vec<Act>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -53,7 +53,7 @@ fn accept(request: &str) -> Vec<u8> {
     format!("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").into_bytes()
 }
 
-/// An unmasked frame; `first` holds FIN and the opcode.
+/// An unmasked frame. `first` is its first byte: FIN and the opcode.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
@@ -87,7 +87,7 @@ async fn prepare(acts: Vec<Act>) -> Result<Prepared, Fault> {
 }
 
 #[tokio::test]
-async fn words_may_come_in_pieces_and_in_any_order() {
+async fn messages_may_arrive_in_pieces_and_in_any_order() {
     let words = [
         frame(0x81, CREATED.as_bytes()),
         frame(0x81, OPENED.as_bytes()),
@@ -122,7 +122,7 @@ async fn each_misbehaviour_has_its_fault() {
     let huge = vec![b' '; 2 * 1024 * 1024];
     let long = Act::Wait(Duration::from_secs(5));
     let cases = [
-        ("hangs up", vec![], "connect"),
+        ("closes at once", vec![], "connect"),
         ("speaks ssh", vec![say(b"SSH-2.0-x\r\n\r\n")], "garbage"),
         (
             "is a web server",
@@ -130,20 +130,20 @@ async fn each_misbehaviour_has_its_fault() {
             "garbage",
         ),
         (
-            "wants other tokens",
+            "rejects the token",
             vec![say(b"HTTP/1.1 401 No\r\n\r\n")],
             "token-rejected",
         ),
         ("endless head", vec![say(&[b'x'; 20_000])], "garbage"),
-        ("stalls", vec![long.clone()], "silent"),
+        ("no response", vec![long.clone()], "silent"),
         (
-            "stalls when upgraded",
+            "no message when upgraded",
             vec![Act::Upgrade, long.clone()],
             "silent",
         ),
-        ("hangs up when upgraded", vec![Act::Upgrade], "connect"),
+        ("closes when upgraded", vec![Act::Upgrade], "connect"),
         (
-            "says goodbye",
+            "sends a close frame",
             vec![Act::Upgrade, say(&frame(0x88, b""))],
             "connect",
         ),
@@ -164,12 +164,12 @@ async fn each_misbehaviour_has_its_fault() {
             "garbage",
         ),
         (
-            "loads for ever",
+            "never finishes loading",
             vec![Act::Upgrade, text(CREATED), long],
             "open-timeout",
         ),
         (
-            "dies while it loads",
+            "closes while it loads",
             vec![Act::Upgrade, text(CREATED)],
             "connect",
         ),
@@ -180,7 +180,7 @@ async fn each_misbehaviour_has_its_fault() {
 }
 
 #[tokio::test]
-async fn a_port_that_nobody_listens_on_refuses() {
+async fn a_closed_port_is_a_connect_fault() {
     let engine = TcpListener::bind("127.0.0.1:0")
         .await
         .unwrap()
@@ -199,7 +199,7 @@ async fn a_port_that_nobody_listens_on_refuses() {
 }
 
 #[tokio::test]
-async fn a_goodbye_ends_when_the_engine_closes_or_has_had_its_second() {
+async fn a_lingering_connection_ends_when_the_engine_closes_or_after_a_second() {
     let farewells = Farewells::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let engine = listener.local_addr().unwrap();
@@ -219,7 +219,7 @@ async fn a_goodbye_ends_when_the_engine_closes_or_has_had_its_second() {
     };
     assert!(count(2).await < Duration::from_secs(1));
     assert!(count(0).await >= Duration::from_millis(900));
-    // And once more: the sweeper waits for the next.
+    // The sweeper also handles a connection that is added after the list was empty.
     farewells.wait_for_the_end(TcpStream::connect(engine).await.unwrap());
     drop(listener.accept().await.unwrap());
     count(0).await;

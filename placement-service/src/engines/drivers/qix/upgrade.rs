@@ -1,5 +1,7 @@
-//! The HTTP/1.1 upgrade to a WebSocket (RFC 6455, section 4.1), written and read by hand: it is most of
-//! what a placement costs, and a general client would put the token into its trace log.
+//! The HTTP/1.1 upgrade to a WebSocket
+//! ([RFC 6455, section 4.1](https://www.rfc-editor.org/rfc/rfc6455#section-4.1)). Written by hand, because the upgrade
+//! is most of the cost of a placement, and because a general client would write the token to its trace log. Does no
+//! I/O.
 
 use crate::engines::drivers::Fault;
 use std::fmt::Write;
@@ -7,19 +9,19 @@ use std::net::SocketAddr;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-/// No engine's response head is longer.
+/// Size limit of a response head. Those of engines are shorter.
 pub const MAX_HEAD: usize = 16 * 1024;
 
-/// One upgrade request.
+/// An upgrade request.
 pub struct Upgrade {
-    /// The bytes to send. They hold the token: never to be logged.
+    /// The bytes to send. They contain the token and must not be logged.
     pub request: String,
-    /// What the server has to prove with.
+    /// The expected `Sec-WebSocket-Accept`, which proves that the server has read the key.
     accept: String,
 }
 
 impl Upgrade {
-    /// Asks for `/app/engineData/ttl/{ttl_s}` with a token and a session id.
+    /// A request for `/app/engineData/ttl/{ttl_s}` with a token and a session id.
     #[must_use]
     pub fn new(engine: SocketAddr, ttl_s: u64, token: &str, session: &str) -> Self {
         let key = generate_key();
@@ -42,7 +44,7 @@ impl Upgrade {
         }
     }
 
-    /// Judges the bytes received so far.
+    /// Parses the bytes received so far.
     ///
     /// # Errors
     /// When they are not the head of a successful upgrade.
@@ -51,35 +53,35 @@ impl Upgrade {
     }
 }
 
-/// What the bytes received so far are.
+/// The head of a response, as far as it is received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Head {
-    /// Not a whole head yet.
+    /// The head is incomplete.
     Partial,
-    /// Upgraded; frames follow after so many bytes.
+    /// The upgrade succeeded. Frames begin after this number of bytes.
     Upgraded(usize),
 }
 
-/// Judges the head of a response to an upgrade. `accept`: what `Sec-WebSocket-Accept` must say.
+/// Parses the head of a response to an upgrade. `accept` is the expected `Sec-WebSocket-Accept`.
 ///
 /// # Errors
-/// When it is anything but a successful upgrade.
+/// When it is not the head of a successful upgrade.
 pub fn judge(bytes: &[u8], accept: &str) -> Result<Head, Fault> {
     const END: &[u8] = b"\r\n\r\n";
     let Some(end) = bytes.windows(END.len()).position(|w| w == END) else {
         if bytes.len() >= MAX_HEAD {
-            return Err(garbage("an endless response head"));
+            return Err(garbage("the response head is too long"));
         }
         return Ok(Head::Partial);
     };
     let head = bytes.get(..end).unwrap_or_default();
-    let head = std::str::from_utf8(head).map_err(|_| garbage("a response head that is no text"))?;
+    let head = std::str::from_utf8(head).map_err(|_| garbage("the response head is not UTF-8"))?;
     let mut lines = head.split("\r\n");
     match status(lines.next().unwrap_or_default()) {
         Some(101) => {}
         Some(status @ (401 | 403)) => return Err(Fault::TokenRejected(format!("status {status}"))),
         Some(status) => return Err(garbage(&format!("status {status} to an upgrade"))),
-        None => return Err(garbage("no HTTP/1.1 response")),
+        None => return Err(garbage("not an HTTP/1.1 response")),
     }
     let proven = lines
         .filter_map(|line| line.split_once(':'))
@@ -89,7 +91,7 @@ pub fn judge(bytes: &[u8], accept: &str) -> Result<Head, Fault> {
     if proven {
         Ok(Head::Upgraded(end + END.len()))
     } else {
-        Err(garbage("an upgrade without the right Sec-WebSocket-Accept"))
+        Err(garbage("the upgrade has a wrong Sec-WebSocket-Accept"))
     }
 }
 
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_names_the_session_and_the_user() {
+    fn the_request_has_the_session_id_and_the_token() {
         let engine = ([127, 0, 0, 1], 9076).into();
         let upgrade = Upgrade::new(engine, 10, "a.b.c", "some-id");
         let request = &upgrade.request;
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_answer_upgrades_at_its_last_byte() {
+    fn a_successful_response_upgrades_at_its_last_byte() {
         let text = format!(
             "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nSEC-WEBSOCKET-ACCEPT:  {ACCEPT}\r\n\r\n"
         );
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn other_answers_say_what_they_are() {
+    fn each_other_response_has_its_fault() {
         assert_eq!(fault("HTTP/1.1 401 Unauthorized\r\n\r\n"), "token-rejected");
         assert_eq!(fault("HTTP/1.1 200 OK\r\n\r\n"), "garbage");
         assert_eq!(fault("SSH-2.0-OpenSSH\r\n\r\n"), "garbage");

@@ -1,7 +1,7 @@
-//! Remembers for a moment that an engine accepts connections. The connection that proved it is kept
-//! open meanwhile: when the engine's process ends, the kernel closes it at once and the memory is void.
-//! So a busy gateway costs an engine 20 connections a second instead of one per placement, and a dead
-//! engine is still noticed before a client is sent there.
+//! Caches for a short time that an engine accepts connections. The connection of the check stays open for that time:
+//! when the process of the engine ends, the kernel closes the connection at once, which invalidates the check. An
+//! engine therefore gets at most 20 check connections a second instead of one per placement, and a dead engine is
+//! still detected before a client is sent there. Decides no placement.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -11,23 +11,23 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// How long a check vouches for an engine.
+/// How long a check is valid.
 pub(super) const FRESH: Duration = Duration::from_millis(50);
 
-/// The latest checks of a pool's engines: one for each, for two times [`FRESH`].
+/// The last successful check of each engine of a pool, for two times [`VALIDITY`].
 #[derive(Debug, Default)]
 pub(super) struct Checks(Arc<Mutex<HashMap<SocketAddr, Check>>>);
 
 #[derive(Debug)]
 struct Check {
     at: Instant,
-    /// When somebody was last sent to check again.
+    /// When a caller was last selected to check again.
     renewed_at: Instant,
     connection: std::net::TcpStream,
 }
 
 impl Check {
-    /// Not a byte is taken off: a server may speak first.
+    /// Whether the engine has not closed the connection. Peeks, because a server may send data first.
     fn is_open(&self) -> bool {
         match self.connection.peek(&mut [0]) {
             Ok(bytes) => bytes > 0,
@@ -41,8 +41,8 @@ impl Checks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether an engine needs no check now. Of those that ask when a check has grown old, one is sent
-    /// to check again.
+    /// Whether an engine needs no check now. When a check becomes too old, the first caller has to check again, and the
+    /// others still rely on the old one.
     pub(super) fn vouch(&self, engine: SocketAddr, now: Instant) -> bool {
         let mut checks = self.checks();
         let Some(check) = checks.get_mut(&engine) else {
@@ -59,9 +59,9 @@ impl Checks {
         fresh
     }
 
-    /// An engine has accepted a connection.
+    /// Records that an engine has accepted a connection.
     pub(super) fn passed(&self, engine: SocketAddr, connection: TcpStream) {
-        // Reset in the end instead of closed: ports that linger after each check would run out.
+        // Reset instead of close, because the ports in TIME_WAIT after each check would run out.
         let _ = connection.set_zero_linger();
         let Ok(connection) = connection.into_std() else {
             return;
@@ -77,14 +77,14 @@ impl Checks {
         tokio::spawn(async move {
             tokio::time::sleep(2 * FRESH).await;
             let mut checks = checks.checks();
-            // Unless a later check has replaced it.
+            // A later check may have replaced this one.
             if checks.get(&engine).is_some_and(|c| c.at == at) {
                 checks.remove(&engine);
             }
         });
     }
 
-    /// An engine has not.
+    /// Records that an engine has not accepted a connection.
     pub(super) fn failed(&self, engine: SocketAddr) {
         self.checks().remove(&engine);
     }

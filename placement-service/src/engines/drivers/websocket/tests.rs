@@ -1,4 +1,4 @@
-//! How often an engine is asked, and what a dead one does to the memory.
+//! How often an engine is checked, and that the end of an engine invalidates its check.
 
 use super::checks::FRESH;
 use super::*;
@@ -23,7 +23,7 @@ async fn listen() -> (TcpListener, SocketAddr) {
 }
 
 #[tokio::test]
-async fn one_check_vouches_for_the_placements_of_a_moment() {
+async fn one_check_is_valid_for_the_placements_of_a_short_time() {
     let (listener, engine) = listen().await;
     let driver = Websocket::default();
     let begin = Instant::now();
@@ -44,7 +44,7 @@ async fn one_check_vouches_for_the_placements_of_a_moment() {
 }
 
 #[tokio::test]
-async fn a_dead_engine_is_noticed_at_once() {
+async fn a_dead_engine_is_detected_at_once() {
     let (listener, engine) = listen().await;
     let driver = Websocket::default();
     prepare(&driver, engine, false).await.unwrap();
@@ -55,7 +55,7 @@ async fn a_dead_engine_is_noticed_at_once() {
 }
 
 #[tokio::test]
-async fn a_rehearsal_always_asks() {
+async fn a_dry_run_always_checks() {
     let (listener, engine) = listen().await;
     let driver = Websocket::default();
     for _ in 0..3 {
@@ -71,5 +71,5 @@ async fn no_connection_is_kept_for_long() {
     prepare(&driver, engine, false).await.unwrap();
     let mut connection = listener.accept().await.unwrap().0;
     let end = connection.read_u8().await;
-    assert!(end.is_err(), "closed by us");
+    assert!(end.is_err(), "closed by Berth");
 }
