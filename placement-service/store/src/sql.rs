@@ -4,7 +4,7 @@
 mod accounts;
 mod coordination;
 mod events;
-mod migrations;
+pub(crate) mod migrations;
 mod sessions;
 
 pub(crate) use accounts::sql_accounts;
