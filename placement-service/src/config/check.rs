@@ -49,8 +49,9 @@ fn warnings(config: &Config) -> Vec<String> {
         warnings.push("the demo secret is in use: it is public".to_owned());
     }
     if !config.session.cookie.secure {
-        warnings
-            .push("session.cookie.secure is false: use this only with http on a local machine".to_owned());
+        warnings.push(
+            "session.cookie.secure is false: use this only with http on a local machine".to_owned(),
+        );
     }
     let idle = config.session.idle_timeout;
     if let Some(child) = config.session.child_idle_timeout

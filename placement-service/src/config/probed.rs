@@ -57,7 +57,10 @@ pub(super) fn check(path: &str, probe: &PoolProbe, driver: Driver, faults: &mut 
     let metrics = &probe.metrics;
     let path = format!("{path}.metrics");
     if driver != Driver::Websocket {
-        faults.add(&path, "is for websocket pools only: the metrics of QIX engines are known");
+        faults.add(
+            &path,
+            "is for websocket pools only: the metrics of QIX engines are known",
+        );
     }
     let visible = metrics.path.bytes().all(|b| b.is_ascii_graphic());
     if !metrics.path.starts_with('/') || !visible || metrics.path.contains('#') {

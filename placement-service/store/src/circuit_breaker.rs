@@ -66,7 +66,10 @@ impl Gate {
         let pass = self.enter()?;
         let answer = match timeout(self.limit, asked).await {
             Ok(answer) => answer,
-            Err(_) => Err(StoreError::Down(format!("no reply within {:?}", self.limit))),
+            Err(_) => Err(StoreError::Down(format!(
+                "no reply within {:?}",
+                self.limit
+            ))),
         };
         pass.gate.judge(answer.as_ref().err());
         answer
@@ -218,7 +221,9 @@ mod tests {
         assert_eq!(both, (LIMIT, Duration::ZERO));
         let (probe, other) = tokio::join!(hang(&gate), work(&gate));
         assert_eq!(probe, LIMIT);
-        assert!(matches!(other, Err(StoreError::Down(why)) if why.starts_with("is down: no reply")));
+        assert!(
+            matches!(other, Err(StoreError::Down(why)) if why.starts_with("is down: no reply"))
+        );
         assert_eq!(work(&gate).await, Ok(1), "the next probe");
         let all = tokio::join!(work(&gate), work(&gate));
         assert_eq!(all, (Ok(1), Ok(1)), "the store is back");

@@ -71,7 +71,10 @@ fn check_dns(path: &str, dns: &DnsSource, faults: &mut Faults) {
     let field = |name: &str| format!("{path}.{name}");
     match (&dns.host, &dns.srv) {
         (Some(_), None) if dns.port.is_none() => {
-            faults.add(field("port"), "is missing: A and AAAA records contain no port");
+            faults.add(
+                field("port"),
+                "is missing: A and AAAA records contain no port",
+            );
         }
         (Some(_), None) => {}
         (None, Some(_)) if dns.port.is_some() => {

@@ -112,7 +112,10 @@ pub async fn versions_and_clocks(store: &impl SessionStore) {
     };
     assert!(why.contains("newer than this binary"), "{why}");
     let ann = Select::Account("ann".to_owned());
-    assert!(store.list(&ann, 10).await.is_err(), "a list is complete or an error");
+    assert!(
+        store.list(&ann, 10).await.is_err(),
+        "a list is complete or an error"
+    );
     let over = Select::OverAt(u64::MAX >> 1);
     let names = store.list(&over, 10).await.unwrap();
     assert_eq!(names, [ours]);

@@ -55,7 +55,11 @@ pub async fn sessions(store: &(impl SessionStore + EventLog)) {
     store.touch(&[]).await.unwrap();
 
     let gone = store.remove(&[ending(&row), ending(&session_row(9))]).await;
-    assert_eq!(gone.unwrap(), [row.id_hash], "only existing sessions are returned");
+    assert_eq!(
+        gone.unwrap(),
+        [row.id_hash],
+        "only existing sessions are returned"
+    );
     assert!(store.remove(&[ending(&row)]).await.unwrap().is_empty());
     store.touch(&[(row.id_hash, 9_000)]).await.unwrap();
     assert_eq!(store.find(&row.id_hash).await.unwrap(), None);
@@ -162,7 +166,11 @@ pub async fn limits(store: &impl SessionStore) {
     };
     let inserted = store.insert(&child, None, &event(&child, None)).await;
     assert_eq!(inserted.unwrap(), Inserted::Yes);
-    assert_eq!(insert(&row(7), 4).await, Inserted::Yes, "children do not count");
+    assert_eq!(
+        insert(&row(7), 4).await,
+        Inserted::Yes,
+        "children do not count"
+    );
     assert_eq!(insert(&session_row(4), 1).await, Inserted::Yes);
     let later = SessionRow {
         created_at_ms: row(1).ends_at_ms(),

@@ -53,7 +53,11 @@ impl Link {
             .get_multiplexed_async_connection_with_config(&config);
         let connection = match timeout(self.limit, connecting).await {
             Ok(connected) => connected.map_err(error)?,
-            Err(_) => return Err(StoreError::Down("cannot connect to Redis in time".to_owned())),
+            Err(_) => {
+                return Err(StoreError::Down(
+                    "cannot connect to Redis in time".to_owned(),
+                ));
+            }
         };
         slot.era += 1;
         slot.connection = Some(connection.clone());

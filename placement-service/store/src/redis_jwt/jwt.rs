@@ -84,8 +84,9 @@ pub fn session_from(
     let roles = match claims.remove(&rules.roles_claim) {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::String(role)) => vec![role],
-        Some(value) => serde_json::from_value(value)
-            .map_err(|_| "the roles claim is not a list of names")?,
+        Some(value) => {
+            serde_json::from_value(value).map_err(|_| "the roles claim is not a list of names")?
+        }
     };
     claims.retain(|name, _| !OWN.contains(&name.as_str()));
     Ok(SessionRow {

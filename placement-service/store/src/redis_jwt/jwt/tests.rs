@@ -90,7 +90,11 @@ fn the_session_expires_at_the_earliest_of_three_times() {
     let long = json!({"sub": "a", "iat": NOW_S - 3_590, "exp": NOW_S * 2});
     assert_eq!(end(long, None), (NOW_S + 10) * 1000);
     let over = json!({"sub": "a", "exp": NOW_S - 1});
-    assert_eq!(end(over, None), (NOW_S - 1) * 1000, "an expired session is still returned");
+    assert_eq!(
+        end(over, None),
+        (NOW_S - 1) * 1000,
+        "an expired session is still returned"
+    );
 }
 
 #[test]
@@ -117,7 +121,10 @@ fn every_invalid_jwt_has_its_own_error() {
             json!({"sub": "a", "exp": "soon"}),
             "a time claim is not a number of seconds",
         ),
-        (json!({"sub": "a", "nbf": NOW_S + 9}), "the JWT is not valid yet"),
+        (
+            json!({"sub": "a", "nbf": NOW_S + 9}),
+            "the JWT is not valid yet",
+        ),
     ] {
         assert_eq!(of(claims.clone()), Err(fault), "{claims}");
     }
