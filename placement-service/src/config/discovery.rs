@@ -111,7 +111,7 @@ pub struct DnsSource {
     /// Every SRV record is an engine, with a port of its own.
     #[serde(default)]
     pub srv: Option<String>,
-    /// Goes with `host`.
+    /// Only with `host`.
     #[serde(default)]
     pub port: Option<u16>,
     #[serde(default)]

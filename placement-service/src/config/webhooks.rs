@@ -32,7 +32,7 @@ pub struct Webhook {
     pub attempts: u32,
     #[serde(default)]
     pub backoff: Backoff,
-    /// Allows http to another machine.
+    /// Allows http to another host.
     #[serde(default)]
     pub insecure: bool,
 }
