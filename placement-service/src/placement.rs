@@ -136,8 +136,8 @@ impl Placer {
         Ok(Self::with(config, clock, registry, fleet, ledger))
     }
 
-    /// Places on an existing fleet. The task, if any, keeps the fleet up to date; `tallies` is the accounting
-    /// of its engines.
+    /// Places on an existing fleet. The registry is the accounting of its engines; the task, if any, keeps the
+    /// fleet up to date.
     pub fn on(
         config: &Config,
         clock: Arc<dyn Clock>,
