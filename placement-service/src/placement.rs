@@ -216,6 +216,7 @@ impl Placer {
 
     /// Returns the session to its previous engine session, or selects an engine and prepares a new one there.
     ///
+    /// # Errors
     /// Why the WebSocket cannot be placed.
     pub async fn place(&self, request: PlaceRequest<'_>) -> Result<Placed, Refusal> {
         self.place_noted(&request, &mut Notes::default()).await

@@ -60,6 +60,7 @@ impl Routes {
 
     /// Finds the route of a path; the path may have a query.
     ///
+    /// # Errors
     /// `no-such-route`, or the error in the document's name.
     pub fn find(&self, path_and_query: &str) -> Result<Target, Refusal> {
         let path = path_and_query
@@ -105,6 +106,7 @@ fn opening(open: &Open, tail: &str) -> Result<Opening, Refusal> {
 /// The document's name in the tail of a path: percent-decoded, without the session parameters that QIX clients
 /// append (`/identity/<any>`, `/ttl/<seconds>`).
 ///
+/// # Errors
 /// `invalid-request` for invalid text, `no-such-document` for names with `..` segments.
 pub fn document(tail: &str) -> Result<String, Refusal> {
     let tail = without_parameter(tail, "ttl", |v| v.bytes().all(|b| b.is_ascii_digit()));

@@ -256,6 +256,7 @@ impl RedisLedger {
     /// Applies changes in order; each names a stream and, for `Opened` and `Claim`, its engine. `false`: the
     /// lease of this replica had expired, and some changes were not applied.
     ///
+    /// # Errors
     /// When Redis does not answer: some changes may have been applied.
     pub async fn apply(&self, changes: &[(Change, &str, &str)]) -> Result<bool, StoreError> {
         for some in changes.chunks(CHANGES) {

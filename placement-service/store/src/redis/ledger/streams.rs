@@ -37,6 +37,7 @@ impl RedisLedger {
     /// in the same order; fewer if the lease of this replica has expired. `restart`: drops all earlier counts
     /// of this replica first.
     ///
+    /// # Errors
     /// When Redis does not answer: some counts may have been stored.
     pub async fn exchange_streams(
         &self,
