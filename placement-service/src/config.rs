@@ -1,5 +1,6 @@
-//! What an operator can say: the typed shape of the YAML configuration, one file per part, each with what
-//! a well-typed part may still get wrong. `load` reads, defaults and checks.
+//! The typed form of the YAML configuration: one file per section, each with the checks that types cannot
+//! express. `load` reads a file, adds the defaults and runs the checks. Knows nothing of the code that the
+//! settings control.
 
 mod api;
 mod capacity;
@@ -51,7 +52,7 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// The whole configuration, defaults filled in.
+/// The whole configuration, with defaults applied.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -61,7 +62,7 @@ pub struct Config {
     pub session: Session,
     pub events: Events,
     pub webhooks: Vec<Webhook>,
-    /// `None`: nobody pushes security events.
+    /// `None`: security events are not accepted.
     pub security_events: Option<SecurityEvents>,
     pub login: Login,
     pub oidc: Vec<OidcProvider>,

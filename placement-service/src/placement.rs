@@ -1,6 +1,6 @@
-//! The use case of the service: finds an engine for one WebSocket. Route, choice, reservation, the
-//! driver's preparation, the next engine when one fails, all within one deadline. Knows no HTTP and no
-//! engine protocol. Dropping the future of a placement gives everything back.
+//! Places one WebSocket: finds its route, selects an engine, reserves capacity, lets the driver prepare the
+//! session, and tries the next engine if one fails, all within one deadline. Knows no HTTP and no engine
+//! protocol. Dropping the future of a placement releases everything that it acquired.
 
 mod attachments;
 pub mod explain;
@@ -41,41 +41,42 @@ use tracing::{debug, info};
 
 pub use recent::RecentPlacement;
 
-/// Why an engine: the session has gone back to the engine session of its tab.
+/// Reason of a placement: the tab returned to its engine session.
 pub const RESUMED: &str = "resumed";
-/// Or to that of its document, which all its sockets have together.
+/// Reason of a placement: the socket joined the engine session that the login session's sockets share for this
+/// document.
 pub const SHARED: &str = "shared";
-/// Or it had one that is gone, and this is a new one.
+/// Reason of a placement: the previous engine session is gone; this is a new one.
 pub const REPLACED: &str = "replaced";
 
-/// Engines that may be owed their first word at a time. More would only wait for our own processor, and
-/// an engine must not be blamed for that.
+/// Maximum number of attempts that wait for an engine's first response at the same time. More would compete for
+/// this process's CPU, and an engine must not be blamed for that delay.
 const CONNECTING: usize = 256;
 
-/// One WebSocket that wants an engine.
+/// A request to place one WebSocket.
 pub struct PlaceRequest<'a> {
-    /// Whose it is.
+    /// The login session that opens it.
     pub session: &'a LiveSession,
     /// The JWT for the engine. A secret.
     pub token: &'a str,
     /// The path with its query, as the client sent it.
     pub path: &'a str,
-    /// The client's name for its tab.
+    /// The client's name of its tab.
     pub tab: Option<&'a str>,
 }
 
-/// Where it goes.
+/// A placement: the engine of a stream and how to reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
     /// The Envoy cluster.
     pub cluster: String,
-    /// `ip:port`, unless the cluster is the engine's own.
+    /// `ip:port`; `None` if the engine has a cluster of its own.
     pub destination: Option<String>,
-    /// The path that the engine gets.
+    /// The path of the request to the engine.
     pub path: String,
-    /// Request headers for the engine, lower-case names.
+    /// Headers to set on the request to the engine; names in lower case.
     pub set_headers: BTreeMap<String, String>,
-    /// Names the stream in later reports.
+    /// The id of the stream in the reports of gateways.
     pub stream: String,
     /// The pool's name.
     pub pool: String,
@@ -92,23 +93,24 @@ pub struct Placer {
     attachments: Attachments,
     limits: config::Placement,
     connecting: Semaphore,
-    /// Seconds after which a full or empty fleet may look different.
+    /// `Retry-After` in seconds when no engine is available: by then engines have been probed again.
     retry_after_s: u32,
     fleet: FleetReader,
     tallies: Tallies,
-    /// `None`: this is the only replica.
+    /// `None`: there is only one replica.
     ledger: Option<Ledger>,
     recent: Recent,
     metrics: PlacerMetrics,
     clock: Arc<dyn Clock>,
     ready: AtomicBool,
-    /// End with the placer.
+    /// Background tasks; they end when this is dropped.
     _tasks: (Option<FleetTask>, Option<LedgerTask>),
 }
 
 impl Placer {
-    /// Starts watching the engines of the configuration, in the background, and places on them.
-    /// Registers the metrics of the whole fleet side. `ledger`: that of the replicas, if there are several.
+    /// Starts to discover and probe the engines of the configuration in the background, and places on them.
+    /// Registers the metrics of the fleet and of placement. `ledger`: the ledger that replicas share, if there
+    /// are several.
     ///
     /// # Errors
     /// When the HTTP client of the probes cannot be built.
@@ -134,7 +136,8 @@ impl Placer {
         Ok(Self::with(config, clock, registry, fleet, ledger))
     }
 
-    /// Places on a fleet that the task watches, or somebody else; `tallies` has the books of its engines.
+    /// Places on an existing fleet. The registry is the accounting of its engines; the task, if any, keeps the
+    /// fleet up to date.
     pub fn on(
         config: &Config,
         clock: Arc<dyn Clock>,
@@ -153,7 +156,8 @@ impl Placer {
     ) -> Arc<Self> {
         let pool = |pool| Pool::new(pool, &config.placement, tallies.streams());
         let pools: Arc<[Pool]> = config.pools.iter().map(pool).collect();
-        // Exchanges the counts of the pools that are there.
+        // Starts after the pools have registered their stream counts: it exchanges these with the other
+        // replicas.
         let keeping = ledger.as_ref().map(|ledger| ledger.keep(tallies.clone()));
         registry.register_collector(Box::new(FleetCollector(fleet.clone())));
         let rooms = RoomCollector::new(Arc::clone(&pools), fleet.clone());
@@ -176,25 +180,25 @@ impl Placer {
         })
     }
 
-    /// The fleet as it is known.
+    /// The current state of the fleet.
     #[must_use]
     pub const fn fleet(&self) -> &FleetReader {
         &self.fleet
     }
 
-    /// The books of all engines.
+    /// The accounting of all engines.
     #[must_use]
     pub const fn tallies(&self) -> &Tallies {
         &self.tallies
     }
 
-    /// Gives a placement back whose answer nobody gets.
+    /// Releases a placement whose requester no longer waits for the response.
     pub fn take_back(&self, placed: &Placed) {
         self.tallies.refused(&placed.stream, Instant::now());
     }
 
-    /// Whether every engine that there was has been probed once, and the replicas' ledger was complete once:
-    /// placements make sense. Engines that come later change nothing of that.
+    /// Whether placements make sense: every engine known at the start has been probed once, and the replicas'
+    /// ledger has been complete once. Stays `true` from then on, also when engines are added.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let settled = || self.ledger.as_ref().is_none_or(Ledger::is_settled);
@@ -204,22 +208,22 @@ impl Placer {
         self.ready.load(Ordering::Relaxed)
     }
 
-    /// The latest placements of a session, latest first.
+    /// The recent placements of a session, newest first.
     #[must_use]
     pub fn recent(&self, session_ref: &str) -> Vec<RecentPlacement> {
         self.recent.of(session_ref)
     }
 
-    /// Finds an engine and prepares the session there, or brings it back to the one it has.
+    /// Returns the session to its previous engine session, or selects an engine and prepares a new one there.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why the WebSocket cannot be placed.
     pub async fn place(&self, request: PlaceRequest<'_>) -> Result<Placed, Refusal> {
         self.place_noted(&request, &mut Notes::default()).await
     }
 
-    /// Places, and tells what the chooser knew of each engine when it chose; nothing, when the session
-    /// went back to the engine session that it had.
+    /// Places, and returns the scheduler's evaluation of each engine; empty if the session returned to its
+    /// engine session.
     ///
     /// # Errors
     /// As [`Self::place`].
@@ -272,7 +276,7 @@ impl Placer {
 
     async fn place_in(&self, task: Task<'_>, notes: &mut Notes) -> Result<Placed, Refusal> {
         let Task { pool, target, .. } = task;
-        // Given back when it is dropped, whatever ends the placement.
+        // Released on drop, however the placement ends.
         let session_slot = pool.count_stream(&task.request.session.session_ref)?;
         let strategy = pool.chooser.strategy().as_str();
         let Some(key) = Key::of(target, task.request, pool.sharing) else {
@@ -282,7 +286,7 @@ impl Placer {
         let slot = self.attachments.slot(key);
         let Ok(mut known) = timeout_at(task.deadline, slot.lock()).await else {
             return Err(Refusal::new(Reason::EngineFailed)
-                .with_detail("the same session is still being prepared for another socket")
+                .with_detail("another socket is still preparing the same session")
                 .retry_after(1));
         };
         if let Some(attachment) = known.as_ref()
@@ -355,12 +359,13 @@ impl Placer {
     }
 }
 
-/// A name for a stream, unlike all others.
+/// A random, unique stream id.
 fn stream_name() -> String {
     format!("{:016x}", rand::rng().random::<u64>())
 }
 
-/// An origin-form path (RFC 9112, section 3.2.1) that can stand in a request line.
+/// Whether the text is an origin-form path (RFC 9112 section 3.2.1) without characters that would break a
+/// request line.
 fn is_path(path: &str) -> bool {
     path.starts_with('/') && path.bytes().all(|b| b > b' ' && b != 0x7f)
 }

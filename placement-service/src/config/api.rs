@@ -1,4 +1,4 @@
-//! Who besides the gateways may call `/v1`.
+//! Settings of the programs that may call `/v1`, besides the gateways.
 
 use super::Key;
 use super::checks::Faults;
@@ -10,11 +10,11 @@ pub struct Api {
     pub clients: Vec<ApiClient>,
 }
 
-/// A program that proves itself with `Authorization: Bearer <secret>`.
+/// A program that authenticates with `Authorization: Bearer <secret>`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApiClient {
-    /// For a runtime: the name that its sessions carry.
+    /// For a runtime: the `runtime` of its sessions.
     pub name: String,
     pub secret: Key,
     pub role: Role,
@@ -26,7 +26,7 @@ pub struct ApiClient {
 pub enum Role {
     /// Everything.
     Operator,
-    /// What concerns the families of its own sessions.
+    /// Its own sessions and their children.
     Runtime,
 }
 
@@ -45,7 +45,7 @@ mod tests {
     use crate::config::load::from_text;
 
     #[test]
-    fn clients_have_names_roles_and_secrets_of_their_own() {
+    fn clients_need_unique_names_and_secrets_and_a_known_role() {
         let clients = |clients: &str| format!("api: {{ clients: [{clients}] }}");
         assert_eq!(
             from_text(&clients(
@@ -57,7 +57,7 @@ mod tests {
             "api.clients[0].role: unknown variant `king`, expected `operator` or `runtime`\n\
              api.clients[1].name: must be 1 to 128 letters, digits and - _ .\n\
              api.clients[1].secret: expected {env: NAME}, {file: PATH} or {inline: TEXT}\n\
-             api.clients[3].name: the name \"c\" is taken already"
+             api.clients[3].name: the name \"c\" is already used"
         );
         let fetch = |text: &str| {
             let text = format!("gateways: {{ secret: {{ env: G }} }}\n{}", clients(text));

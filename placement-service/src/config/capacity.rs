@@ -1,4 +1,4 @@
-//! How much a pool takes at the most, and who waits for room.
+//! Limits of a pool: sessions, memory, streams, and the admission queue.
 
 use super::checks::{Faults, SECOND};
 use super::{Placement, Pool};
@@ -7,25 +7,25 @@ use serde::Deserialize;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// Limits; none when absent.
+/// Limits of a pool; absent: no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Capacity {
-    /// Sessions on one engine.
+    /// Maximum sessions on one engine.
     pub per_engine: Option<u32>,
-    /// Sessions on all engines together.
+    /// Maximum sessions on all engines together.
     pub per_pool: Option<u32>,
-    /// An engine with less free memory than this, MB, gets nothing new.
+    /// An engine with less free memory than this, in MB, gets no new sessions.
     pub memory_floor_mb: Option<f64>,
 }
 
-/// The placements of a pool that wait for a free engine, first in, first out.
+/// The queue of placements that found every engine full, first in, first out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Queue {
-    /// Placements at most; 0: none waits.
+    /// Maximum length; 0: no queue.
     pub max_length: u32,
-    /// How long one waits at most.
+    /// Maximum time in the queue.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
 }
@@ -39,11 +39,11 @@ impl Default for Queue {
     }
 }
 
-/// Each of them is an open request at a gateway.
+/// Each queued placement is an open request at a gateway.
 const MAX_WAITING: u32 = 100_000;
 
 impl Pool {
-    /// Streams of one session, or of one program account, in this pool.
+    /// Maximum streams in this pool of one session, and of one account's programs.
     #[must_use]
     pub fn stream_limits(&self, placement: &Placement) -> StreamLimits {
         let limit = |own: Option<u32>, usual| NonZeroU32::new(own.unwrap_or(usual));
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_limits() {
+    fn invalid_limits_are_faults() {
         assert_eq!(
             faults("capacity: { per_engine: 0, per_pool: 0, memory_floor_mb: -1 }"),
             "pools[0].capacity.memory_floor_mb: must be more than 0\n\
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_has_the_usual_limits_of_streams_or_its_own() {
+    fn pools_inherit_or_override_the_stream_limits() {
         let limits = |placement: &str, pool: &str| {
             let yaml = format!(
                 "placement: {{ {placement} }}\npools: [ {{ name: p, driver: qix, cluster: c, discovery: {{ static: [] }}, {pool} }} ]"
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_longer_than_a_placement_may_take() {
+    fn the_queue_timeout_must_not_exceed_the_placement_deadline() {
         assert_eq!(
             faults("queue: { max_length: 5, timeout: 11s }"),
             "pools[0].queue.timeout: must not be longer than placement.deadline"

@@ -1,5 +1,5 @@
-//! What a well-typed configuration may still get wrong: values out of range, names that do not meet,
-//! settings that exclude one another.
+//! The checks of the whole configuration: calls the checks of each section, and collects the warnings about
+//! combinations that are valid but risky.
 
 use super::checks::{Faults, human};
 use super::fault::Fault;
@@ -11,7 +11,7 @@ use super::{
 /// The secret of `config/demo.yaml`.
 const DEMO_SECRET: &str = "berth-demo-secret-known-to-everybody";
 
-/// Every fault, and what is allowed but worth a word.
+/// Every fault, and every warning.
 pub(super) fn all(config: &Config) -> (Vec<Fault>, Vec<String>) {
     let mut faults = Faults::default();
     if crate::core::log_filter::filter(&config.log.level).is_err() {
@@ -46,11 +46,12 @@ fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     let demo = |key: &Key| matches!(key, Key::Inline(secret) if secret.reveal() == DEMO_SECRET);
     if demo(&config.tokens.key) || config.gateways.secret.as_ref().is_some_and(demo) {
-        warnings.push("the demo secret is in use: everybody knows it".to_owned());
+        warnings.push("the demo secret is in use: it is public".to_owned());
     }
     if !config.session.cookie.secure {
-        warnings
-            .push("session.cookie.secure is false: for http on a local machine only".to_owned());
+        warnings.push(
+            "session.cookie.secure is false: use this only with http on a local machine".to_owned(),
+        );
     }
     let idle = config.session.idle_timeout;
     if let Some(child) = config.session.child_idle_timeout
@@ -58,22 +59,22 @@ fn warnings(config: &Config) -> Vec<String> {
     {
         let (child, idle) = (human(child), human(idle));
         warnings.push(format!(
-            "session.child_idle_timeout is {child}, session.idle_timeout {idle}: one of a family may end before the other"
+            "session.child_idle_timeout is {child}, session.idle_timeout {idle}: parents and children may expire at different times"
         ));
     }
     if config.gateways.secret.is_none() && !config.listen.ip().is_loopback() {
         let listen = config.listen;
-        warnings.push(format!("gateways.secret is null and {listen} is no loopback: anyone who reaches it is a gateway"));
+        warnings.push(format!("gateways.secret is null and {listen} is not a loopback address: anyone who can connect can act as a gateway"));
     }
     if !config.oidc.is_empty() && config.login.public_url.is_none() {
         warnings.push(
-            "login.public_url is null: the addresses for OpenID providers follow the Host header"
+            "login.public_url is null: redirect URLs for OpenID providers follow the Host header"
                 .to_owned(),
         );
     }
     if !config.oidc.is_empty() && config.session.cookie.same_site == SameSite::Strict {
         warnings.push(
-            "session.cookie.same_site is strict: the first page after a login by a provider comes without the cookie"
+            "session.cookie.same_site is strict: browsers omit the cookie from the first page after an OpenID login"
                 .to_owned(),
         );
     }
@@ -81,13 +82,13 @@ fn warnings(config: &Config) -> Vec<String> {
         warnings.push("no pools or no routes: nothing can be placed".to_owned());
     }
     if config.tokens.lifetime > config.session.absolute_timeout {
-        warnings.push("tokens.lifetime is longer than a session can be".to_owned());
+        warnings.push("tokens.lifetime is longer than session.absolute_timeout".to_owned());
     }
     let asymmetric = config.tokens.algorithm != Algorithm::Hs256;
     let qix = config.pools.iter().any(|pool| pool.driver == Driver::Qix);
     if asymmetric && qix {
         warnings.push(
-            "a QIX engine wants RS256 or HS256 as it is configured: check JsonWebTokenSecret"
+            "a QIX engine accepts only the algorithm that it is configured for, RS256 or HS256: check JsonWebTokenSecret"
                 .to_owned(),
         );
     }

@@ -1,4 +1,5 @@
-//! The checks that parts of the configuration share: ranges, counts, names. Knows no part.
+//! The collector of configuration faults, and the checks that sections share: ranges, counts, names. Knows no
+//! section.
 
 use super::fault::Fault;
 use std::collections::BTreeSet;
@@ -35,7 +36,7 @@ impl Faults {
         let mut seen = BTreeSet::new();
         for (index, name) in names.enumerate() {
             if !seen.insert(name) {
-                let message = format!("the name {name:?} is taken already");
+                let message = format!("the name {name:?} is already used");
                 self.add(format!("{list}[{index}].name"), message);
             }
         }

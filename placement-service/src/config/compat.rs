@@ -1,4 +1,4 @@
-//! Listeners that speak as the services do that Berth takes the place of.
+//! Settings of the listeners that speak the protocols of the services that Berth replaces.
 
 use super::JwtKey;
 use super::checks::Faults;
@@ -12,25 +12,26 @@ pub struct Compat {
     pub session_service: SessionService,
 }
 
-/// Engine discovery, as Mira tells it. Whoever reaches the listener reads it, as there.
+/// Engine discovery in the API of Mira. Like Mira, it has no authentication: the listen address must protect
+/// it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mira {
-    /// `None`: nowhere.
+    /// `None`: off.
     pub listen: Option<SocketAddr>,
 }
 
-/// Placements for a gateway that asks the older session service.
+/// Placements for gateways that use the API of the older session service.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SessionService {
-    /// `None`: nowhere.
+    /// `None`: off.
     pub listen: Option<SocketAddr>,
-    /// What else verifies a JWT, besides our own keys.
+    /// Keys that verify JWTs, besides those of `tokens`.
     pub keys: Vec<JwtKey>,
     /// The claim with the account's name, for JWTs of `keys`.
     pub account_claim: String,
-    /// The claim with the roles: a list, or one name.
+    /// The claim with the roles: a list or one name.
     pub roles_claim: String,
 }
 

@@ -1,4 +1,4 @@
-//! Where the engines of a pool come from, as an operator says it: one source, or a list of several.
+//! Settings of the sources that a pool discovers its engines from: one source, or a list of several.
 
 mod check;
 
@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The sources of a pool, in the order of their rank: of two that know the same address, the first is right.
+/// The sources of a pool, by precedence: if two list the same address, the first one wins.
 #[derive(Clone, Debug)]
 pub struct Sources(pub Vec<Discovery>);
 
@@ -75,33 +75,33 @@ impl Discovery {
     }
 }
 
-/// One engine of a list: in the configuration, or in a file of its own.
+/// An engine in a list, either in the configuration or in a separate file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StaticEngine {
     pub name: String,
     pub ip: IpAddr,
     pub port: u16,
-    /// Prometheus metrics; none when absent.
+    /// The port with Prometheus metrics, if there is one.
     #[serde(default)]
     pub metrics_port: Option<u16>,
-    /// It goes: nothing new, and its sockets are closed.
+    /// The engine is about to stop: it gets no new placements, and its sockets are closed.
     #[serde(default)]
     pub draining: bool,
 }
 
-/// A file of engines that is watched.
+/// A file with a list of engines that is polled for changes.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileSource {
     /// YAML or JSON: `engines: [{name, ip, port, metrics_port, draining}]`.
     pub path: PathBuf,
-    /// How often it is looked at.
+    /// Polling interval.
     #[serde(default = "one_second", with = "humantime_serde")]
     pub poll: Duration,
 }
 
-/// A name in the DNS.
+/// A DNS name.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DnsSource {
@@ -111,28 +111,28 @@ pub struct DnsSource {
     /// Every SRV record is an engine, with a port of its own.
     #[serde(default)]
     pub srv: Option<String>,
-    /// Goes with `host`.
+    /// Only with `host`.
     #[serde(default)]
     pub port: Option<u16>,
     #[serde(default)]
     pub metrics_port: Option<u16>,
     #[serde(default)]
     pub addresses: Addresses,
-    /// The DNS server; those of the system (`/etc/resolv.conf`) when absent.
+    /// The DNS server; the system's servers (`/etc/resolv.conf`) when absent.
     #[serde(default)]
     pub server: Option<SocketAddr>,
-    /// The TTL of the records says when they are asked for again; not sooner than this.
+    /// The TTL of the records sets the time of the next query; this is its lower bound.
     #[serde(default = "one_second", with = "humantime_serde")]
     pub min_ttl: Duration,
-    /// And not later than this.
+    /// The upper bound of the same.
     #[serde(default = "half_a_minute", with = "humantime_serde")]
     pub max_ttl: Duration,
-    /// For one answer.
+    /// Timeout of one query.
     #[serde(default = "five_seconds", with = "humantime_serde")]
     pub timeout: Duration,
 }
 
-/// Which addresses count: an engine with one of each family would count twice.
+/// Which address families to use: an engine with an address of each would count twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Addresses {
@@ -149,7 +149,7 @@ pub struct KubernetesSource {
     /// A label selector, such as `app=engine`; by default every pod with the label `qix-engine`.
     #[serde(default = "label")]
     pub selector: String,
-    /// The service's own when absent.
+    /// The namespace of the service itself when absent.
     #[serde(default)]
     pub namespace: Option<String>,
     #[serde(default)]
@@ -158,15 +158,15 @@ pub struct KubernetesSource {
     pub port: u16,
     #[serde(default = "metrics_port")]
     pub metrics_port: Option<u16>,
-    /// Outside of a cluster; `KUBECONFIG`, `~/.kube/config` or the pod's own account when absent.
+    /// For use outside of a cluster; when absent, `KUBECONFIG`, `~/.kube/config` or the pod's service account.
     #[serde(default)]
     pub kubeconfig: Option<PathBuf>,
-    /// One of the kubeconfig's contexts; its current one when absent.
+    /// A context of the kubeconfig; the current one when absent.
     #[serde(default)]
     pub context: Option<String>,
 }
 
-/// Containers of a Docker engine, or tasks of a swarm.
+/// Containers of a Docker daemon, or tasks of a Swarm.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DockerSource {
@@ -175,17 +175,17 @@ pub struct DockerSource {
     /// `unix:///path` or `http://host:port`.
     #[serde(default = "docker_host")]
     pub host: String,
-    /// What marks an engine: `key` or `key=value`.
+    /// The label that marks engines: `key` or `key=value`.
     #[serde(default = "label")]
     pub label: String,
-    /// Which of its networks to use; the first by name that has an address when absent.
+    /// The network whose addresses to use; when absent, the first by name with an address.
     #[serde(default)]
     pub network: Option<String>,
     #[serde(default = "api_port")]
     pub port: u16,
     #[serde(default = "metrics_port")]
     pub metrics_port: Option<u16>,
-    /// How often it is asked.
+    /// Polling interval.
     #[serde(default = "five_seconds", with = "humantime_serde")]
     pub poll: Duration,
 }
@@ -193,23 +193,23 @@ pub struct DockerSource {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DockerMode {
-    /// The containers of one machine.
+    /// The containers of one host.
     #[default]
     Local,
-    /// The tasks of a swarm; `host` must be a manager.
+    /// The tasks of a Swarm; `host` must be a manager node.
     Swarm,
 }
 
-/// A Mira that is there already.
+/// An existing Mira service.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MiraSource {
     /// Such as `http://mira:9100`.
     pub url: String,
-    /// Which of an engine's networks to use; the first that has an address when absent.
+    /// The network whose addresses to use; when absent, the first with an address.
     #[serde(default)]
     pub network: Option<String>,
-    /// How often it is asked.
+    /// Polling interval.
     #[serde(default = "five_seconds", with = "humantime_serde")]
     pub poll: Duration,
 }
@@ -223,16 +223,16 @@ const fn five_seconds() -> Duration {
 const fn half_a_minute() -> Duration {
     Duration::from_secs(30)
 }
-/// A QIX engine's.
+/// The default of the QIX engine.
 const fn api_port() -> u16 {
     9076
 }
-/// A QIX engine's.
+/// The default of the QIX engine.
 #[allow(clippy::unnecessary_wraps, reason = "a field's default has its type")]
 const fn metrics_port() -> Option<u16> {
     Some(9090)
 }
-/// The label by which Mira finds engines, too.
+/// The label that Mira uses as well.
 fn label() -> String {
     "qix-engine".to_owned()
 }

@@ -1,4 +1,4 @@
-//! The log of what happens to sessions.
+//! Settings of the session event log.
 
 use super::checks::{Faults, SECOND};
 use serde::Deserialize;
@@ -7,12 +7,12 @@ use std::time::Duration;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Events {
-    /// How often the log is looked at for what other replicas have added.
+    /// Interval at which the log is polled for entries of other replicas.
     #[serde(with = "humantime_serde")]
     pub poll: Duration,
-    /// Entries of the log that are kept.
+    /// Number of entries that the log retains.
     pub retention: u32,
-    /// For how long one of several replicas delivers webhooks without a sign of life: then another one does.
+    /// One replica delivers webhooks. Another takes over when it has not renewed its lease for this long.
     #[serde(with = "humantime_serde")]
     pub lease: Duration,
 }

@@ -1,8 +1,8 @@
-//! What is wrong with a configuration, and where.
+//! A fault in the configuration: the path of a setting and a message.
 
 use std::fmt;
 
-/// One fault. `Display` is one line: the field's path, then what is wrong. Never a secret.
+/// One fault. `Display` gives one line: the path, then the message. Never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
     /// Such as `pools[0].capacity.per_engine`; empty for the file as a whole.
@@ -11,7 +11,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A fault of the field at `path`.
+    /// A fault in the setting at `path`.
     #[must_use]
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
@@ -31,7 +31,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Every fault of a configuration, in the order of their paths.
+/// Every fault of a configuration, sorted by path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct Faults(pub Vec<Fault>);

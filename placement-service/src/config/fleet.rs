@@ -1,4 +1,4 @@
-//! Engines: how they are watched, and how one is chosen.
+//! Settings of engine probes and of placement.
 
 use super::checks::{Faults, SECOND};
 use super::ledger;
@@ -22,24 +22,25 @@ pub struct Probe {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Placement {
-    /// For the whole placement, every attempt included.
+    /// Deadline of a placement, all attempts included.
     #[serde(with = "humantime_serde")]
     pub deadline: Duration,
-    /// Engines tried at the most.
+    /// Maximum number of engines tried.
     pub attempts: u32,
-    /// How long an engine may take to accept a connection and say its first word.
+    /// How long an engine may take to accept a connection and send its first response.
     #[serde(with = "humantime_serde")]
     pub engine_timeout: Duration,
-    /// How long a reservation counts at the most when no probe confirms it.
+    /// How long a reservation counts if no probe confirms it.
     #[serde(with = "humantime_serde")]
     pub reservation_ttl: Duration,
-    /// Streams that one login session may have in one pool; 0: no limit.
+    /// Maximum streams of one login session in one pool; 0: no limit.
     pub max_streams_per_session: u32,
-    /// Streams that the programs of one account may have in one pool with tokens that belong to no session; 0: no limit.
+    /// Maximum streams in one pool of the programs of one account whose tokens belong to no session; 0: no
+    /// limit.
     pub max_streams_per_bearer: u32,
-    /// Which share of the decisions is logged with its reasons, 0 to 1.
+    /// Share of the decisions that are logged with their reasons, 0 to 1.
     pub log_decisions: f64,
-    /// Where replicas agree on what they have placed.
+    /// The ledger in which replicas count their placements.
     pub ledger: Ledger,
 }
 

@@ -1,4 +1,4 @@
-//! What clients of the listeners may take: connections and time.
+//! Limits on the clients of all listeners: connections and time.
 
 use super::checks::{Faults, SECOND};
 use serde::Deserialize;
@@ -7,9 +7,10 @@ use std::time::Duration;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Http {
-    /// Connections of all listeners together; fewer where the process may not open enough files.
+    /// Maximum connections of all listeners together; fewer if the limit of open files of the process is too
+    /// low.
     pub max_connections: u32,
-    /// How long a client may take for the first byte, the head and the body of a request, each.
+    /// Timeout for the first byte, for the head and for the body of a request, each.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
 }
@@ -25,7 +26,7 @@ mod tests {
     use crate::config::load::from_text;
 
     #[test]
-    fn both_have_bounds() {
+    fn values_out_of_range_are_faults() {
         let faults = from_text("http: { max_connections: 0, request_timeout: 1ms }").unwrap_err();
         assert_eq!(
             faults.to_string(),

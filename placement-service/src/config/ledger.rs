@@ -1,4 +1,4 @@
-//! Where replicas agree on what they have placed.
+//! Settings of the ledger in which replicas count their placements.
 
 use super::Key;
 use super::checks::{Faults, SECOND};
@@ -6,17 +6,17 @@ use super::store;
 use serde::Deserialize;
 use std::time::Duration;
 
-/// The settings of one kind make no sense for the other, so a file replaces this part as a whole.
+/// Each kind has settings of its own, so a file replaces this section as a whole.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "kebab-case")]
 pub enum Ledger {
-    /// Of this process: for one replica.
+    /// In the memory of this process: for one replica.
     Memory {},
-    /// Or Valkey.
+    /// Redis or Valkey.
     Redis(RedisLedger),
 }
 
-/// The replicas' common ledger.
+/// A ledger that replicas share.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisLedger {
@@ -24,13 +24,13 @@ pub struct RedisLedger {
     pub url: Key,
     #[serde(default = "store::prefix")]
     pub prefix: String,
-    /// How long a call may take.
+    /// Timeout of a call.
     #[serde(default = "store::timeout", with = "humantime_serde")]
     pub timeout: Duration,
-    /// How often replicas tell each other what they have.
+    /// Interval at which a replica reports its placements to the others.
     #[serde(default = "sync", with = "humantime_serde")]
     pub sync: Duration,
-    /// What a replica has placed lapses when it shows no sign of life for so long.
+    /// The placements of a replica expire when it has sent no heartbeat for this long.
     #[serde(default = "lease", with = "humantime_serde")]
     pub lease: Duration,
 }
@@ -44,7 +44,7 @@ const fn lease() -> Duration {
 }
 
 impl Ledger {
-    /// Where its URL comes from.
+    /// The source of the URL, if this kind has one.
     #[must_use]
     pub const fn url(&self) -> Option<&Key> {
         match self {
@@ -82,11 +82,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_has_a_default() {
+    fn missing_settings_get_defaults() {
         let text = "placement: { ledger: { kind: redis, url: { env: URL } } }";
         let config = from_text(text).unwrap().config;
         let Ledger::Redis(redis) = &config.placement.ledger else {
-            panic!("not what was asked for");
+            panic!("not a redis ledger");
         };
         let times = (redis.timeout, redis.sync, redis.lease);
         assert_eq!(times, (SECOND, sync(), lease()));
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_is_none_is_told_without_its_password() {
+    fn the_fault_of_an_invalid_url_hides_its_password() {
         let text = "placement: { ledger: { kind: redis, url: { env: URL } } }";
         let config = from_text(text).unwrap().config;
         let env = |name: &str| {

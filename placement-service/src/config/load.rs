@@ -1,5 +1,5 @@
-//! Reads the configuration: parse strictly, default, cross-check; every fault at once, with its path.
-//! Reads no secret: see `app::secrets`.
+//! Loads the configuration: parses strictly, applies the defaults, checks, and reports every fault at once with
+//! its path. Reads no secret: `app::secrets` does.
 
 use super::fault::{Fault, Faults};
 use super::tree::{self, Step};
@@ -8,11 +8,11 @@ use serde_json::Value;
 use std::path::Path;
 use std::sync::LazyLock;
 
-/// Every setting with its default, commented.
+/// Every setting with its default and a comment.
 pub const DEFAULT: &str = include_str!("../../config/default.yaml");
 
-/// One of each thing that there may be several of, whole and right: what stands in for the wrong parts of a file so that its
-/// other parts can be looked at too.
+/// One complete and valid item of each list and each optional section. It replaces the invalid parts of a file,
+/// so that its other parts can be checked too.
 const MODEL: &str = "
 pools:
   - name: berth-model
@@ -43,7 +43,7 @@ security_events:
   transmitters: [ { name: berth-model, issuer: m, jwks: { file: m }, provider: null, account_by: sub } ]
 ";
 
-/// The defaults, and the defaults with the model laid on them.
+/// The defaults, and the defaults overlaid with the fallback.
 static BUILT_IN: LazyLock<Result<(Value, Value), String>> = LazyLock::new(|| {
     let defaults = parse(DEFAULT)?;
     let mut model = defaults.clone();
@@ -51,24 +51,24 @@ static BUILT_IN: LazyLock<Result<(Value, Value), String>> = LazyLock::new(|| {
     Ok((defaults, model))
 });
 
-/// More faults than anybody wants to read at once.
+/// Maximum number of type errors reported at once.
 const MAX_FAULTS: usize = 100;
 
-/// A configuration that can be used, and what an operator should know about it.
+/// A valid configuration, and its warnings for the operator.
 #[derive(Debug)]
 pub struct Loaded {
     pub config: Config,
     pub warnings: Vec<String>,
 }
 
-/// Reads a file and lays it on the defaults.
+/// Loads a file over the defaults.
 pub fn from_file(path: &Path) -> Result<Loaded, Faults> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| Faults(vec![Fault::new("", format!("cannot read the file: {e}"))]))?;
     from_text(&text)
 }
 
-/// Lays a YAML text on the defaults. The empty text is the defaults.
+/// Loads a YAML text over the defaults. An empty text gives the defaults.
 pub fn from_text(text: &str) -> Result<Loaded, Faults> {
     let fault = |message: String| Faults(vec![Fault::new("", message)]);
     let (defaults, model) = BUILT_IN.as_ref().map_err(|m| fault(m.clone()))?;
@@ -83,7 +83,7 @@ pub fn from_text(text: &str) -> Result<Loaded, Faults> {
     if let Some(config) = &config {
         let of_type: Vec<String> = faults.iter().map(|f| f.path.clone()).collect();
         let (found, told) = check::all(config);
-        // What is checked in a mended place is the model's, not the operator's.
+        // A repaired section holds the fallback's values: faults in it are not the operator's.
         let mended = |path: &str| of_type.iter().any(|bad| path.starts_with(bad.as_str()));
         faults.extend(found.into_iter().filter(|fault| !mended(&fault.path)));
         warnings = told;
@@ -102,13 +102,13 @@ fn parse(text: &str) -> Result<Value, String> {
     {
         return Ok(Value::Null);
     }
-    // No snippet of the text: it may hold a secret.
+    // Without snippets of the text in errors: it may contain a secret.
     let options = serde_saphyr::options! { with_snippet: false };
     serde_saphyr::from_str_with_options(text, options).map_err(|e| e.to_string())
 }
 
-/// Gives the tree its type. At each fault it mends the place from the model and tries again, so that
-/// all of them are found.
+/// Deserializes the tree. At each type error it repairs the value from the fallback and tries again, so that
+/// all errors are found.
 fn typed(mut tree: Value, model: &Value) -> (Option<Config>, Vec<Fault>) {
     let mut faults = Vec::new();
     while faults.len() < MAX_FAULTS {
@@ -146,7 +146,7 @@ fn quoted(message: &str, before: &str) -> Option<String> {
     rest.split('`').next().map(str::to_owned)
 }
 
-/// The message of a type error in words for an operator, and without any secret in it.
+/// The message of a type error for an operator. Never contains a secret.
 fn words(place: &[Step], message: &str) -> String {
     let secret = |step: &Step| matches!(step, Step::Field(name) if ["secret", "key", "client_secret"].contains(&name.as_str()));
     if place.iter().any(secret) {

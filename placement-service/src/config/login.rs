@@ -1,4 +1,4 @@
-//! Logging in: where it leads, who may ask, and how often.
+//! Settings of login: redirect targets, trusted origins and proxies, rate limits and lockout.
 
 use super::checks::{DAY, Faults, SECOND};
 use crate::core::return_to::ReturnTo;
@@ -8,41 +8,41 @@ use std::time::Duration;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Login {
-    /// Where a login goes that named no `return_to`.
+    /// The target of a login without `return_to`.
     pub default_return_to: String,
-    /// Origins besides the request's own host that may post the login form.
+    /// Origins that may post the login form, besides the host of the request.
     pub trusted_origins: Vec<String>,
-    /// How many proxies in front write `X-Forwarded-For`; 0: the peer is the client.
+    /// Number of proxies in front that append to `X-Forwarded-For`; 0: the peer is the client.
     pub trusted_proxies: u32,
-    /// Logins of one client address; `None`: as many as it likes.
+    /// Limit of logins per client address; `None`: no limit.
     pub rate: Option<LoginRate>,
     pub lockout: Lockout,
-    /// Whether accounts of this service may log in.
+    /// Whether local accounts may log in.
     pub local: bool,
-    /// Where browsers find this site, such as `https://app.example.com`.
+    /// The origin of this site for browsers, such as `https://app.example.com`.
     pub public_url: Option<String>,
 }
 
-/// How many logins one client address may try.
+/// A token bucket of login attempts per client address.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoginRate {
-    /// In the long run.
+    /// The refill rate.
     pub per_minute: u32,
-    /// At once, after a pause.
+    /// The size of the bucket.
     pub burst: u32,
 }
 
-/// What failed logins in a row do to an account (S20).
+/// How consecutive failed logins lock an account.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lockout {
-    /// Failures in a row that lock it.
+    /// Consecutive failures until the lock.
     pub max_failures: u32,
-    /// For how long at first; each failure after that locks it twice as long.
+    /// The duration of the first lock; each further failure doubles it.
     #[serde(with = "humantime_serde")]
     pub initial: Duration,
-    /// For how long at the most.
+    /// The maximum duration.
     #[serde(with = "humantime_serde")]
     pub max: Duration,
 }
@@ -89,7 +89,7 @@ pub(super) fn check(login: &Login, faults: &mut Faults) {
     }
 }
 
-/// `scheme://host[:port]` in lower case, as browsers send it (RFC 6454 section 6.2).
+/// Whether the text is `scheme://host[:port]` in lower case, as browsers send it (RFC 6454 section 6.2).
 fn is_origin(text: &str) -> bool {
     let rest = text
         .strip_prefix("https://")

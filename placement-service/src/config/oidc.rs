@@ -1,4 +1,5 @@
-//! OpenID providers: who they are, and what their word is worth here.
+//! Settings of OpenID providers: addresses, credentials, and how claims map to accounts, roles and token
+//! claims. Speaks to no provider.
 
 use super::Key;
 use super::checks::Faults;
@@ -7,12 +8,12 @@ use openidconnect::url::{Host, Url};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// Claims of the engines' token that Berth itself speaks for.
+/// Claims of the engines' token that only Berth may set.
 const OWN_CLAIMS: &[&str] = &[
     "iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "roles", "nonce", "azp", "act", "cnf",
 ];
 
-/// An OpenID provider (S21).
+/// An OpenID provider.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OidcProvider {
@@ -21,48 +22,48 @@ pub struct OidcProvider {
     /// Its name on the login page; `name` when absent.
     #[serde(default)]
     pub title: Option<String>,
-    /// As in the provider's metadata, letter by letter.
+    /// The exact `issuer` of the provider's metadata.
     pub issuer: String,
     pub client_id: String,
-    /// A public client has none.
+    /// Absent for a public client.
     #[serde(default)]
     pub client_secret: Option<Key>,
-    /// Besides `openid`.
+    /// Scopes besides `openid`.
     #[serde(default)]
     pub scopes: Vec<String>,
-    /// What names the account: `preferred_username`, else `sub`, when absent.
+    /// The claim with the account's name; when absent, `preferred_username`, else `sub`.
     #[serde(default)]
     pub account_claim: Option<String>,
     pub roles: RoleMapping,
-    /// Claims that go on into the engines' token.
+    /// Claims that are copied into the engines' token.
     #[serde(default)]
     pub token_claims: Vec<String>,
 }
 
-/// Which roles follow from a claim.
+/// How a claim maps to roles.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoleMapping {
-    /// A text or a list of texts; `a.b` is `b` in the claim `a`.
+    /// The claim, a text or a list of texts; `a.b` is the member `b` of the claim `a`.
     #[serde(default)]
     pub claim: Option<String>,
-    /// From a value of the claim to a role.
+    /// Values of the claim, and the role of each.
     #[serde(default)]
     pub map: BTreeMap<String, String>,
-    /// The roles of those for whom nothing maps; when there are none, they are refused.
+    /// The roles of users for whom no value maps; if empty, such users are refused.
     #[serde(default)]
     pub default: Vec<String>,
 }
 
 impl OidcProvider {
-    /// What a person reads on the login page.
+    /// The name on the login page.
     #[must_use]
     pub fn title(&self) -> &str {
         self.title.as_deref().unwrap_or(&self.name)
     }
 }
 
-/// Whether an address may be spoken to: https, or http on this very machine.
+/// Whether a URL may be called: https, or http on loopback.
 #[must_use]
 pub fn is_safe(url: &Url) -> bool {
     let local = match url.host() {
@@ -82,7 +83,7 @@ pub(super) fn check(providers: &[OidcProvider], local: bool, faults: &mut Faults
     if providers.is_empty() && !local {
         faults.add(
             "login.local",
-            "must be true while there is no provider in oidc: nobody could log in",
+            "must be true while oidc has no provider: nobody could log in",
         );
     }
 }
@@ -119,7 +120,7 @@ fn one(path: &str, provider: &OidcProvider, faults: &mut Faults) {
     }
     for (index, claim) in provider.token_claims.iter().enumerate() {
         if OWN_CLAIMS.contains(&claim.as_str()) || claim.is_empty() {
-            let message = format!("{claim:?} is not for a provider to say");
+            let message = format!("{claim:?} must not come from a provider");
             faults.add(format!("{path}.token_claims[{index}]"), message);
         }
     }
@@ -131,7 +132,7 @@ fn roles(path: &str, roles: &RoleMapping, faults: &mut Faults) {
         faults.add(path, "needs a map or a default: nobody could log in");
     }
     if roles.claim.is_some() == roles.map.is_empty() {
-        faults.add(path, "claim and map need one another");
+        faults.add(path, "claim and map require each other");
     }
     if roles.claim.as_deref() == Some("") {
         faults.add(format!("{path}.claim"), "must not be empty");
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn providers_are_checked() {
+    fn invalid_providers_are_faults() {
         let provider = |fields: &str| format!("oidc: [{{ name: a, client_id: b, {fields} }}]");
         let issuer = "issuer: 'https://id.example'";
         let roles = "roles: { default: [user] }";
@@ -174,13 +175,13 @@ mod tests {
             ),
             (
                 format!("{issuer}, roles: {{ claim: groups, default: ['a b'] }}"),
-                "oidc[0].roles: claim and map need one another\n\
+                "oidc[0].roles: claim and map require each other\n\
               oidc[0].roles.default[0]: must be a role's name",
             ),
             (
                 format!("{issuer}, {roles}, token_claims: [tenant, roles], scopes: ['a b']"),
                 "oidc[0].scopes[0]: must be one scope\n\
-              oidc[0].token_claims[1]: \"roles\" is not for a provider to say",
+              oidc[0].token_claims[1]: \"roles\" must not come from a provider",
             ),
             (
                 format!("{issuer}, {roles}, client_secret: hunter2"),

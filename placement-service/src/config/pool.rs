@@ -1,4 +1,4 @@
-//! Pools of engines, and which path goes to which.
+//! Settings of pools and routes, and their checks. Knows nothing of engines at run time.
 
 use super::checks::{Faults, SECOND};
 use super::{Capacity, Config, PoolProbe, Queue, Sources, capacity, discovery, probed};
@@ -6,63 +6,64 @@ pub use berth_scheduler::strategy::{Strategy, Weights};
 use serde::Deserialize;
 use std::time::Duration;
 
-/// Engines that serve the same things.
+/// A pool: engines that serve the same content.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pool {
     pub name: String,
     pub driver: Driver,
-    /// The Envoy cluster. With `{engine}` in it: a cluster per engine, and no destination header.
+    /// The Envoy cluster. With `{engine}` in it, each engine has a cluster of its own, and placements have no
+    /// destination.
     pub cluster: String,
     #[serde(default)]
     pub strategy: Strategy,
     #[serde(default)]
     pub weights: Weights,
-    /// What its engines can tell, apart from what the driver knows.
+    /// Which metrics of its engines mean what; for drivers that do not know the metrics.
     #[serde(default)]
     pub probe: Option<PoolProbe>,
     #[serde(default)]
     pub capacity: Capacity,
     #[serde(default)]
     pub queue: Queue,
-    /// In place of `placement.max_streams_per_session`.
+    /// Overrides `placement.max_streams_per_session`.
     #[serde(default)]
     pub max_streams_per_session: Option<u32>,
-    /// In place of `placement.max_streams_per_bearer`.
+    /// Overrides `placement.max_streams_per_bearer`.
     #[serde(default)]
     pub max_streams_per_bearer: Option<u32>,
-    /// So long the weight of an engine that has come up grows.
+    /// The time over which the weight of a started engine grows to its full value.
     #[serde(default, with = "humantime_serde")]
     pub slow_start: Duration,
     #[serde(default)]
     pub sharing: Sharing,
-    /// How long an engine session outlives its last socket.
+    /// How long an engine session lives after its last socket closes.
     #[serde(default = "engine_session_ttl", with = "humantime_serde")]
     pub engine_session_ttl: Duration,
-    /// Over what time the sockets of an engine are closed when its discovery says that it goes.
+    /// The time over which the sockets of an engine are closed when its discovery source drains it.
     #[serde(default = "drain_duration", with = "humantime_serde")]
     pub drain_duration: Duration,
     pub discovery: Sources,
 }
 
-/// The old gateway's, and what clients are used to.
+/// The value of the gateway that Berth replaces; clients rely on it.
 const fn engine_session_ttl() -> Duration {
     Duration::from_secs(60)
 }
 
-/// Within the 30 s that Kubernetes leaves a pod by default.
+/// Shorter than the 30 s that Kubernetes gives a pod by default (`terminationGracePeriodSeconds`).
 const fn drain_duration() -> Duration {
     Duration::from_secs(20)
 }
 
-/// Which sockets have one engine session together.
+/// Which sockets share an engine session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sharing {
-    /// Each has its own; a tab that names itself comes back to the one it had.
+    /// Each socket has its own; a tab that sends a name returns to its previous one.
     #[default]
     PerConnection,
-    /// All of a login session that open the same document.
+    /// All sockets of a login session that open the same document share one.
     PerDocument,
 }
 
@@ -73,14 +74,14 @@ pub enum Driver {
     Websocket,
 }
 
-/// Which pool takes a path, and what is opened there.
+/// Which pool serves a path, and what is opened there.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// A literal path, or one that ends in `{document}` (the rest of the path).
+    /// A literal path, or one that ends in `{document}`, which matches the rest of the path.
     pub path: String,
     pub pool: String,
-    /// What the driver opens first; `websocket` pools open nothing.
+    /// What the driver opens before the client connects; `websocket` pools open nothing.
     #[serde(default)]
     pub open: Open,
 }
@@ -90,7 +91,7 @@ pub struct Route {
 pub enum Open {
     #[default]
     Nothing,
-    /// A document by name; `{document}` stands for the route's part.
+    /// A document by name; `{document}` is replaced by the rest of the request's path.
     Document(String),
     SessionApp,
 }
@@ -111,7 +112,7 @@ pub(super) fn check(path: &str, pool: &Pool, faults: &mut Faults) {
         Duration::ZERO,
         3600 * SECOND,
     );
-    // The engine's own limit (MaxSessionTTL).
+    // The upper bound is the QIX engine's own limit (MaxSessionTTL).
     faults.within(
         &format!("{path}.engine_session_ttl"),
         pool.engine_session_ttl,

@@ -1,25 +1,25 @@
-//! What the engines of a pool can tell of themselves when their driver does not know: which Prometheus
-//! family is which number.
+//! Settings of the metrics of engines whose driver does not know them: which Prometheus family holds which
+//! value.
 
 use super::Driver;
 use super::checks::Faults;
 use serde::Deserialize;
 
-/// How the engines of one pool are asked.
+/// How the engines of one pool are probed.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PoolProbe {
     pub metrics: MetricsMapping,
 }
 
-/// Which family is which number; of a family with several samples the sum counts.
+/// Which Prometheus family holds which value; several samples of a family are added up.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MetricsMapping {
-    /// On the metrics port, or on the engine's only one.
+    /// The path on the metrics port or, without one, on the engine's port.
     #[serde(default = "path")]
     pub path: String,
-    /// A gauge: sessions or connections that are open.
+    /// A gauge: open sessions or connections.
     #[serde(default)]
     pub sessions: Option<String>,
     #[serde(default)]
@@ -29,13 +29,13 @@ pub struct MetricsMapping {
     pub cpu: Option<String>,
 }
 
-/// Two gauges tell how much memory is left.
+/// Two gauges that give the share of free memory.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemoryFamilies {
-    /// What the engine has taken.
+    /// Memory that the engine uses.
     pub used: String,
-    /// What it could still take.
+    /// Memory that is still available to it.
     pub free: String,
     #[serde(default)]
     pub unit: Unit,
@@ -57,7 +57,10 @@ pub(super) fn check(path: &str, probe: &PoolProbe, driver: Driver, faults: &mut 
     let metrics = &probe.metrics;
     let path = format!("{path}.metrics");
     if driver != Driver::Websocket {
-        faults.add(&path, "is for websocket pools: a QIX engine's are known");
+        faults.add(
+            &path,
+            "is for websocket pools only: the metrics of QIX engines are known",
+        );
     }
     let visible = metrics.path.bytes().all(|b| b.is_ascii_graphic());
     if !metrics.path.starts_with('/') || !visible || metrics.path.contains('#') {
@@ -84,7 +87,7 @@ pub(super) fn check(path: &str, probe: &PoolProbe, driver: Driver, faults: &mut 
     }
 }
 
-/// `[a-zA-Z_:][a-zA-Z0-9_:]*`, of the Prometheus data model.
+/// Whether a name matches `[a-zA-Z_:][a-zA-Z0-9_:]*`, as the Prometheus data model requires.
 fn is_family(name: &str) -> bool {
     let letter = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | ':');
     name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit())

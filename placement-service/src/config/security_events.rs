@@ -1,4 +1,4 @@
-//! Whose word about users and sessions counts here: transmitters of security events (RFC 8935).
+//! Settings of the transmitters whose security events (RFC 8935) may end sessions.
 
 use super::checks::{DAY, Faults, SECOND};
 use super::{Config, web_address};
@@ -10,35 +10,35 @@ use std::time::Duration;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecurityEvents {
-    /// `aud` that a token must have.
+    /// The required `aud` of a token.
     pub audience: String,
-    /// How long after `iat` a token is taken: transmitters try for a while.
+    /// How long after `iat` a token is accepted: transmitters retry for some time.
     #[serde(default = "SecurityEvents::max_age", with = "humantime_serde")]
     pub max_age: Duration,
     pub transmitters: Vec<Transmitter>,
 }
 
-/// One who may end sessions.
+/// A transmitter: it may end sessions.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Transmitter {
     /// Its name in logs and metrics.
     pub name: String,
-    /// `iss`, letter by letter.
+    /// The exact value of `iss`.
     pub issuer: String,
     pub jwks: Jwks,
-    /// The `oidc` provider whose `sub` and `sid` it uses. This or `account_by`.
+    /// The `oidc` provider whose `sub` and `sid` the transmitter uses. Excludes `account_by`.
     #[serde(default)]
     pub provider: Option<String>,
-    /// What names the account.
+    /// Which part of a subject is the account's name.
     #[serde(default)]
     pub account_by: Option<AccountBy>,
-    /// Allows http to another machine for `jwks.url`.
+    /// Allows http to another host for `jwks.url`.
     #[serde(default)]
     pub insecure: bool,
 }
 
-/// Where its public keys are.
+/// The source of the transmitter's public keys.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Jwks {
@@ -48,7 +48,7 @@ pub enum Jwks {
     Inline(Value),
 }
 
-/// What of a subject is the name of an account here.
+/// Which part of a subject identifier is the account's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AccountBy {
@@ -85,13 +85,13 @@ pub(super) fn check(whole: &Config, faults: &mut Faults) {
         if transmitter.issuer.is_empty() {
             faults.add(path("issuer"), "must not be empty");
         } else if before.any(|other| other.issuer == transmitter.issuer) {
-            faults.add(path("issuer"), "is another transmitter's already");
+            faults.add(path("issuer"), "is already used by another transmitter");
         }
         if let Jwks::Url(url) = &transmitter.jwks {
             web_address::check(&path("jwks.url"), url, transmitter.insecure, faults);
         }
         if transmitter.provider.is_some() == transmitter.account_by.is_some() {
-            let either = "one of provider and account_by must be there, and not both";
+            let either = "set exactly one of provider and account_by";
             faults.add(path("account_by"), either);
         }
         if let Some(provider) = &transmitter.provider
@@ -111,7 +111,7 @@ mod tests {
     use crate::config::load::from_text;
 
     #[test]
-    fn a_transmitter_that_cannot_be_trusted_is_refused() {
+    fn invalid_transmitters_are_faults() {
         let text = "
 security_events:
   audience: ''
@@ -126,12 +126,12 @@ security_events:
 security_events.audience: must not be empty
 security_events.max_age: must be 1m to 30days, not 1s
 security_events.transmitters[0].issuer: must not be empty
-security_events.transmitters[0].jwks.url: must be https: http is for this machine, or with insecure: true
-security_events.transmitters[1].account_by: one of provider and account_by must be there, and not both
+security_events.transmitters[0].jwks.url: must be https; http is allowed on loopback or with insecure: true
+security_events.transmitters[1].account_by: set exactly one of provider and account_by
 security_events.transmitters[1].provider: there is no oidc provider \"p\"
-security_events.transmitters[2].account_by: one of provider and account_by must be there, and not both
-security_events.transmitters[2].issuer: is another transmitter's already
-security_events.transmitters[2].name: the name \"b\" is taken already
+security_events.transmitters[2].account_by: set exactly one of provider and account_by
+security_events.transmitters[2].issuer: is already used by another transmitter
+security_events.transmitters[2].name: the name \"b\" is already used
 security_events.transmitters[2].tenant: unknown field; known here: name, issuer, jwks, provider, account_by, insecure
 security_events.transmitters[3].account_by: unknown variant `name`, expected `sub` or `email`";
         let faults = from_text(text).unwrap_err().to_string();
@@ -145,7 +145,7 @@ security_events.transmitters[3].account_by: unknown variant `name`, expected `su
     }
 
     #[test]
-    fn keys_that_cannot_be_read_are_a_fault_with_a_path() {
+    fn unreadable_keys_are_faults_with_a_path() {
         let text = "
 security_events:
   audience: a

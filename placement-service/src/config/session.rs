@@ -1,4 +1,4 @@
-//! Sessions: their cookie and how long they last.
+//! Settings of sessions: cookie, timeouts, limits and cleanup.
 
 use super::checks::{DAY, Faults, SECOND};
 use serde::Deserialize;
@@ -12,24 +12,24 @@ pub struct Session {
     pub idle_timeout: Duration,
     #[serde(with = "humantime_serde")]
     pub absolute_timeout: Duration,
-    /// Of child sessions; that of their parents when null.
+    /// The idle timeout of child sessions; that of their parents when null.
     #[serde(with = "humantime_serde")]
     pub child_idle_timeout: Option<Duration>,
     /// The name of this service among runtimes that share a store.
     pub runtime: String,
-    /// Sessions that an account may have at once, apart from child sessions; `None`: no limit.
+    /// Maximum sessions of an account, child sessions excluded; `None`: no limit.
     pub max_per_account: Option<u32>,
     pub on_limit: OnLimit,
-    /// How long a looked-up session is served from memory.
+    /// How long a session is cached after it was read from the store.
     #[serde(with = "humantime_serde")]
     pub cache: Duration,
     pub sweep: Sweep,
-    /// How often sessions are looked for whose parent is gone.
+    /// Interval of the search for sessions whose parent is gone.
     #[serde(with = "humantime_serde")]
     pub reconcile: Duration,
 }
 
-/// Removing what has run out of time.
+/// How expired sessions are removed.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sweep {
@@ -39,21 +39,21 @@ pub struct Sweep {
     pub batch: u32,
 }
 
-/// What becomes of a login to an account that has as many sessions as it may.
+/// What happens to a login to an account that has reached its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnLimit {
-    /// It is refused.
+    /// The login is refused.
     Reject,
-    /// The oldest session ends for it.
+    /// The oldest session ends.
     EndOldest,
 }
 
-/// The login cookie: `__Host-berth` when secure, `berth` otherwise (S8).
+/// The login cookie: `__Host-berth` if secure, `berth` otherwise.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cookie {
-    /// Another name than these, so that runtimes on one host have cookies of their own.
+    /// Another name, so that runtimes on one host have separate cookies.
     pub name: Option<String>,
     pub secure: bool,
     pub same_site: SameSite,
@@ -111,8 +111,8 @@ pub(super) fn check(session: &Session, faults: &mut Faults) {
     }
 }
 
-/// Browsers keep a cookie with the prefix only when it is secure (RFC 6265bis section 4.1.3), and only with
-/// it is the cookie safe from sibling hosts.
+/// Checks the name against the rules of the `__Host-` prefix (RFC 6265bis section 4.1.3). Browsers accept the
+/// prefix only on a secure cookie, and only the prefix protects the cookie from sibling hosts.
 fn check_cookie_name(cookie: &Cookie, faults: &mut Faults) {
     let Some(name) = cookie.name.as_deref() else {
         return;
@@ -132,7 +132,7 @@ fn check_cookie_name(cookie: &Cookie, faults: &mut Faults) {
         );
     }
     if name == "berth-anon" {
-        faults.add(path, "berth-anon is the anonymous cookie");
+        faults.add(path, "berth-anon is the name of the anonymous cookie");
     }
 }
 
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_has_a_name_that_browsers_keep() {
+    fn cookie_names_follow_the_prefix_rules() {
         let cookie = |name: &str, secure: bool| {
             let told = loaded(&format!(
                 "{{ cookie: {{ name: {name}, secure: {secure} }} }}"
@@ -166,7 +166,7 @@ mod tests {
         );
         assert_eq!(
             cookie("berth-anon", false),
-            "session.cookie.name: berth-anon is the anonymous cookie"
+            "session.cookie.name: berth-anon is the name of the anonymous cookie"
         );
         assert_eq!(
             cookie("'a=b;'", false),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn children_that_live_otherwise_than_their_parents_are_warned_of() {
+    fn different_timeouts_of_children_give_a_warning() {
         let child = |timeout: &str| {
             let told = loaded(&format!("{{ child_idle_timeout: {timeout} }}"));
             told.map(|warnings| {
@@ -191,7 +191,7 @@ mod tests {
             child("10m"),
             Ok(vec![
                 "session.child_idle_timeout is 10m, session.idle_timeout 30m: \
-                     one of a family may end before the other"
+                     parents and children may expire at different times"
                     .to_owned()
             ])
         );

@@ -1,4 +1,4 @@
-//! Where sessions and accounts are kept.
+//! Settings of the store of sessions and accounts.
 
 use super::checks::{Faults, SECOND};
 use super::{Algorithm, Key};
@@ -6,16 +6,16 @@ use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The key prefix of Redis when none is given.
+/// The default prefix of keys in Redis.
 const PREFIX: &str = "berth";
 const MAX_PREFIX_BYTES: usize = 64;
 
-/// Where sessions and accounts are kept. As the settings of one kind make no sense for another, a file
-/// replaces this part as a whole: so the defaults of what it leaves out are here.
+/// The store of sessions and accounts. Each kind has settings of its own, so a file replaces this section as a
+/// whole, and the defaults of its fields are here rather than in `default.yaml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "kebab-case")]
 pub enum Store {
-    /// One file, one replica.
+    /// One file, for one replica.
     Sqlite {
         path: PathBuf,
         #[serde(default = "timeout", with = "humantime_serde")]
@@ -27,7 +27,7 @@ pub enum Store {
         #[serde(default = "timeout", with = "humantime_serde")]
         timeout: Duration,
     },
-    /// Or Valkey.
+    /// Redis or Valkey.
     Redis {
         /// `redis://:password@host:6379/0`, `rediss://` with TLS.
         url: Key,
@@ -36,19 +36,19 @@ pub enum Store {
         #[serde(default = "timeout", with = "humantime_serde")]
         timeout: Duration,
     },
-    /// Somebody else's sessions, read-only.
+    /// The sessions of another login service, read-only.
     RedisJwt(RedisJwt),
 }
 
-/// The sessions of another login service in Redis: the key is the cookie's value, the value a JWT.
+/// The sessions of another login service in Redis: the key is a prefix and the cookie's value, the value a JWT.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisJwt {
     pub url: Key,
-    /// What comes before the cookie's value in a key.
+    /// The part of a key before the cookie's value.
     #[serde(default)]
     pub prefix: String,
-    /// What JWTs are verified with.
+    /// The keys that verify the JWTs.
     pub keys: Vec<JwtKey>,
     pub issuer: Option<String>,
     pub audience: Option<String>,
@@ -60,18 +60,18 @@ pub struct RedisJwt {
     pub timeout: Duration,
 }
 
-/// HS256: the shared secret's text. Others: a public key, PEM.
+/// HS256: the text of the shared secret. Other algorithms: a public key in PEM.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JwtKey {
     pub algorithm: Algorithm,
     pub key: Key,
-    /// For JWTs that name this key; for any JWT when absent.
+    /// The `kid` of the JWTs that this key verifies; any JWT when absent.
     pub kid: Option<String>,
 }
 
 impl Store {
-    /// How long a call may take.
+    /// Timeout of a call.
     #[must_use]
     pub const fn timeout(&self) -> Duration {
         match self {
@@ -82,7 +82,7 @@ impl Store {
         }
     }
 
-    /// Where its URL comes from.
+    /// The source of the URL, if this kind has one.
     #[must_use]
     pub const fn url(&self) -> Option<&Key> {
         match self {
@@ -110,7 +110,7 @@ fn roles_claim() -> String {
     "roles".to_owned()
 }
 
-/// What keys in Redis may begin with: it stands between braces there.
+/// Checks a key prefix of Redis. Braces are excluded: the store encloses the prefix in braces as the hash tag.
 pub(super) fn check_prefix(path: &str, prefix: &str, faults: &mut Faults) {
     let fine = |b: u8| b.is_ascii_graphic() && !matches!(b, b'{' | b'}');
     if !(1..=MAX_PREFIX_BYTES).contains(&prefix.len()) || !prefix.bytes().all(fine) {
@@ -127,7 +127,7 @@ pub(super) fn check(store: &Store, faults: &mut Faults) {
     }
     if let Store::RedisJwt(jwt) = store {
         if jwt.keys.is_empty() {
-            faults.add("store.keys", "must name a key at least");
+            faults.add("store.keys", "must name at least one key");
         }
         for (name, claim) in [
             ("store.account_claim", &jwt.account_claim),
@@ -152,13 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn the_default_file_says_the_same_defaults() {
+    fn defaults_here_and_in_the_default_file_agree() {
         let tree: Value = serde_saphyr::from_str(DEFAULT).unwrap();
         assert_eq!(tree["store"]["timeout"], "1s");
         let text = "store: { kind: redis, url: { env: URL } }";
         let store = from_text(text).unwrap().config.store;
         let Store::Redis { prefix, .. } = &store else {
-            panic!("not what was asked for");
+            panic!("not a redis store");
         };
         assert_eq!((prefix.as_str(), store.timeout()), ("berth", SECOND));
     }
@@ -182,10 +182,10 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_jwts_are_looked_at() {
+    fn keys_of_jwts_are_checked() {
         assert_eq!(
             told("store: { kind: redis-jwt, url: { env: URL }, keys: [], account_claim: '' }"),
-            "store.account_claim: must not be empty\nstore.keys: must name a key at least"
+            "store.account_claim: must not be empty\nstore.keys: must name at least one key"
         );
         let text = "store: { kind: redis-jwt, url: { inline: 'redis://h' }, keys: [ \
                     { algorithm: RS256, key: { env: A } }, { algorithm: HS256, key: { env: B } } ] }";
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_url_is_a_fault_without_its_password() {
+    fn the_fault_of_an_invalid_url_hides_its_password() {
         for (kind, fault) in [
             ("postgres", "the URL does not start with postgres://"),
             ("redis", "the URL cannot be read as one of Redis"),

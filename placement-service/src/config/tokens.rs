@@ -1,4 +1,5 @@
-//! The JWT for the engines, and where keys come from.
+//! Settings of the JWT for the engines, of the gateways' secret, and the sources of keys. Holds no key itself,
+//! except inline ones.
 
 use super::checks::{DAY, Faults, SECOND};
 use crate::core::secret::Secret;
@@ -6,17 +7,17 @@ use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How the JWT for the engines is made (S26).
+/// How the JWT for the engines is signed, and its claims.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tokens {
     pub algorithm: Algorithm,
     pub key: Key,
-    /// Names the key in the JWT header; a thumbprint of the key when absent.
+    /// The key id in the JWT header; when absent, the thumbprint of the key (RFC 7638).
     pub kid: Option<String>,
-    /// Keys that sign no more but may have signed tokens that are still good.
+    /// Keys that no longer sign, but whose tokens may still be valid.
     pub previous: Vec<TokenKey>,
-    /// Keys that are going to sign, known in advance to those who verify.
+    /// Keys that will sign later, published in advance to those who verify.
     pub next: Vec<TokenKey>,
     pub issuer: String,
     pub audience: String,
@@ -24,13 +25,13 @@ pub struct Tokens {
     pub lifetime: Duration,
 }
 
-/// A key besides the one that signs: its public half is published too.
+/// A key besides the signing key; its public part is published too.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenKey {
     pub algorithm: Algorithm,
     pub key: Key,
-    /// As `Tokens::kid`.
+    /// See [`Tokens::kid`].
     #[serde(default)]
     pub kid: Option<String>,
 }
@@ -47,21 +48,22 @@ pub enum Algorithm {
     EdDsa,
 }
 
-/// Where a key comes from. HS256: the shared secret's text. Others: a PKCS#8 PEM private key.
+/// The source of a key or secret. HS256: the text of the shared secret. Other algorithms: a private key in
+/// PKCS#8 PEM.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Key {
-    /// In the configuration itself: for demonstrations only.
+    /// The secret itself: for demonstrations only.
     Inline(Secret),
     File(PathBuf),
     Env(String),
 }
 
-/// How a gateway (Envoy with the filter) proves itself on `/v1`.
+/// How a gateway (Envoy with the filter) authenticates on `/v1`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gateways {
-    /// `Authorization: Bearer <secret>`; without one, only the listen address protects `/v1`.
+    /// Sent as `Authorization: Bearer <secret>`. Without it, only the listen address protects `/v1`.
     pub secret: Option<Key>,
 }
 

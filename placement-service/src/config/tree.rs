@@ -1,17 +1,17 @@
-//! The configuration as a tree, before it has a type: overlaying a file on the defaults, and finding
-//! and mending the place that a type error names.
+//! The untyped configuration: lays a file over the defaults, and repairs the value at the path of a type error,
+//! so that one run finds every fault. Knows no section by its meaning.
 
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
-/// Settings that are taken or replaced as a whole, because their fields exclude one another.
+/// Sections that a file replaces as a whole, because their fields exclude one another.
 const WHOLE: &[&str] = &["tokens.key", "gateways.secret", "store", "placement.ledger"];
 
-/// Sections of which `null` says something.
+/// Sections for which `null` is a value of its own.
 const NULLABLE: &[&str] = &["tokens.key", "login.rate"];
 
-/// Lays `over` on `base`: maps field by field, everything else as a whole. A section that the file
-/// names without saying anything in it keeps its defaults.
+/// Lays `over` on `base`: maps field by field, everything else as a whole. A section that the file names but
+/// leaves empty keeps its defaults.
 pub(super) fn overlay(base: &mut Value, over: Value, path: &str) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) if !WHOLE.contains(&path) => {
@@ -34,14 +34,14 @@ pub(super) fn overlay(base: &mut Value, over: Value, path: &str) {
     }
 }
 
-/// One step into the tree.
+/// One step of a path into the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Field(String),
     Item(usize),
 }
 
-/// The steps of a path that a type error names.
+/// The path of a type error, as steps.
 pub(super) fn steps(path: &Path) -> Vec<Step> {
     path.iter()
         .filter_map(|segment| match segment {
@@ -66,7 +66,7 @@ pub(super) fn text(steps: &[Step]) -> String {
     text
 }
 
-/// The value at a place, if the tree has it.
+/// The value at a path, if it exists.
 pub(super) fn at<'a>(root: &'a mut Value, steps: &[Step]) -> Option<&'a mut Value> {
     steps.iter().try_fold(root, |value, step| match step {
         Step::Field(name) => value.get_mut(name),
@@ -74,15 +74,16 @@ pub(super) fn at<'a>(root: &'a mut Value, steps: &[Step]) -> Option<&'a mut Valu
     })
 }
 
-/// Takes a field out of a map; `false` when it was not there.
+/// Removes a field from a map; `false` if it was not there.
 pub(super) fn remove(root: &mut Value, map: &[Step], field: &str) -> bool {
     at(root, map)
         .and_then(Value::as_object_mut)
         .is_some_and(|map| map.remove(field).is_some())
 }
 
-/// Puts what the model has at this place into the tree, so that the rest can be read; list items are
-/// all modelled by the first. Goes up until the model has something. `false` when nothing changed.
+/// Replaces the value at a path by the fallback's value, so that the rest of the tree can be deserialized. All
+/// list items take the fallback's first item. Goes up the path until the fallback has a value. `false` if
+/// nothing changed.
 pub(super) fn mend(root: &mut Value, model: &Value, steps: &[Step]) -> bool {
     let mut model = model.clone();
     let modelled: Vec<Step> = steps
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn mending_takes_the_nearest_thing_that_the_model_has() {
+    fn repair_takes_the_nearest_value_of_the_fallback() {
         let model = json!({"pools": [{"name": "x", "port": 1}], "listen": "l"});
         let mut tree = json!({"pools": [{"name": 5}, {"name": "b", "port": "p"}]});
         let port = [

@@ -1,14 +1,15 @@
-//! Where the service goes by HTTP on its own account: https, so that nobody on the way reads or answers.
+//! Checks of the URLs that the service calls. Outside of loopback they must be https, so that nobody on the
+//! network can read or change the traffic.
 
 use super::checks::Faults;
 use reqwest::Url;
 
-/// Whether an address is one to go to: https, or http on this machine, or http where `insecure` says so.
+/// Checks a URL: https, or http on loopback, or http if `insecure` allows it.
 pub(super) fn check(path: &str, text: &str, insecure: bool, faults: &mut Faults) {
     let Some(url) = Url::parse(text).ok().filter(Url::has_host) else {
         faults.add(
             path,
-            "must be a whole address such as https://example.com/events",
+            "must be an absolute URL such as https://example.com/events",
         );
         return;
     };
@@ -20,13 +21,13 @@ pub(super) fn check(path: &str, text: &str, insecure: bool, faults: &mut Faults)
         "http" if insecure || is_loopback(&url) => {}
         "http" => faults.add(
             path,
-            "must be https: http is for this machine, or with insecure: true",
+            "must be https; http is allowed on loopback or with insecure: true",
         ),
         _ => faults.add(path, "must be https"),
     }
 }
 
-/// Whether it is the origin of a server by http or https, without a path: such as `http://mira:9100`.
+/// Whether the text is an http or https origin without a path, such as `http://mira:9100`.
 pub(super) fn is_origin(text: &str) -> bool {
     Url::parse(text).is_ok_and(|url| {
         let plain = url.username().is_empty() && url.password().is_none() && url.path() == "/";
@@ -52,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn http_stays_on_this_machine_unless_told_otherwise() {
+    fn http_is_limited_to_loopback_unless_insecure() {
         for fine in [
             "https://example.com/hook?x=1",
             "http://127.0.0.1:8080/hook",
@@ -71,9 +72,9 @@ mod tests {
             assert_eq!(fault(bare, true), None);
         }
         for (wrong, words) in [
-            ("", "whole address"),
-            ("/hook", "whole address"),
-            ("mailto:x@example.com", "whole address"),
+            ("", "absolute URL"),
+            ("/hook", "absolute URL"),
+            ("mailto:x@example.com", "absolute URL"),
             ("ftp://example.com/", "must be https"),
             ("https://u:p@example.com/", "no user"),
             ("https://u@example.com/", "no user"),

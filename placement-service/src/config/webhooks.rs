@@ -1,4 +1,4 @@
-//! Who is told of events, and how hard it is tried.
+//! Settings of webhooks: receivers, formats and retries.
 
 use super::checks::{DAY, Faults, SECOND};
 use super::{Algorithm, Config, Key, web_address};
@@ -10,45 +10,45 @@ use std::time::Duration;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
-    /// Its name here, in metrics, logs and the store.
+    /// Its name in this file, in metrics, logs and the store.
     pub name: String,
     pub url: String,
-    /// `json`: signs each delivery. `caep`: `Authorization: Bearer <secret>`, if there is one.
+    /// `json`: the key that signs each delivery. `caep`: sent as `Authorization: Bearer <secret>`, if set.
     #[serde(default)]
     pub secret: Option<Key>,
     #[serde(default)]
     pub format: WebhookFormat,
-    /// Only these kinds; none: all that the format can tell of.
+    /// Only events of these kinds; empty: all kinds that the format supports.
     #[serde(default)]
     pub events: Vec<EventKind>,
     /// `caep`: `aud` of the tokens.
     #[serde(default)]
     pub audience: Option<String>,
-    /// For one attempt, answer included.
+    /// Timeout of one attempt, including the response.
     #[serde(default = "Webhook::timeout", with = "humantime_serde")]
     pub timeout: Duration,
-    /// Attempts until an event goes to the dead letters.
+    /// Number of attempts before an event becomes a dead letter.
     #[serde(default = "Webhook::attempts")]
     pub attempts: u32,
     #[serde(default)]
     pub backoff: Backoff,
-    /// Allows http to another machine.
+    /// Allows http to another host.
     #[serde(default)]
     pub insecure: bool,
 }
 
-/// How an event is told.
+/// The format of a delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WebhookFormat {
-    /// As `GET /v1/events` tells it.
+    /// The JSON of `GET /v1/events`.
     #[default]
     Json,
-    /// Ends only, as CAEP session-revoked in a security event token.
+    /// Only ends of sessions, as CAEP `session-revoked` in security event tokens.
     Caep,
 }
 
-/// How long to wait after a failure: at random, up to `initial`, then twice as long each time, up to `max`.
+/// The delay before a retry: random up to `initial`, then twice as long after each failure, up to `max`.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Backoff {
@@ -135,7 +135,7 @@ fn check_caep(hook: &Webhook, config: &Config, path: &dyn Fn(&str) -> String, fa
     for (index, kind) in hook.events.iter().enumerate() {
         if matches!(kind, EventKind::Created | EventKind::Renewed) {
             let path = path(&format!("events[{index}]"));
-            faults.add(path, "caep tells of ends only");
+            faults.add(path, "caep reports only ends of sessions");
         }
     }
 }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_that_cannot_work_is_refused() {
+    fn invalid_webhooks_are_faults() {
         let text = "
 webhooks:
   - { name: a, url: 'http://example.com/', secret: { env: X }, attempts: 0, audience: b }
@@ -162,15 +162,15 @@ webhooks:
         let expected = "\
 webhooks[0].attempts: must be 1 to 100, not 0
 webhooks[0].audience: is for format caep only
-webhooks[0].url: must be https: http is for this machine, or with insecure: true
-webhooks[1].name: the name \"a\" is taken already
+webhooks[0].url: must be https; http is allowed on loopback or with insecure: true
+webhooks[1].name: the name \"a\" is already used
 webhooks[1].secret: is missing: format json is signed with it
 webhooks[1].timeout: must be 100ms to 2m, not 1ms
 webhooks[2].backoff.initial: must be 1ms to 5m, not 9m
 webhooks[2].tries: unknown field; known here: name, url, secret, format, events, audience, timeout, attempts, backoff, insecure
-webhooks[2].url: must be a whole address such as https://example.com/events
+webhooks[2].url: must be an absolute URL such as https://example.com/events
 webhooks[3].audience: is missing: format caep needs it
-webhooks[3].events[0]: caep tells of ends only
+webhooks[3].events[0]: caep reports only ends of sessions
 webhooks[3].format: caep needs a tokens.algorithm other than HS256: receivers verify with the public key
 webhooks[4].audience: must not be tokens.audience: one token must not pass for the other
 webhooks[4].format: caep needs a tokens.algorithm other than HS256: receivers verify with the public key

@@ -1,6 +1,6 @@
-//! Which engine session a tab, or a whole login session, has on which engine: so that it comes back there.
-//! Bounded; in the memory of this process alone, so that after a restart everybody is placed anew. Whether
-//! the session still lives, the engine is asked.
+//! Session affinity: which engine session a tab, or a whole login session, has on which engine, so that it can
+//! return there. Bounded, and only in the memory of this process: after a restart every session is placed anew.
+//! Does not know whether an engine session still exists; the engine is asked.
 
 use super::PlaceRequest;
 use crate::config::Sharing;
@@ -17,22 +17,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// Attachments remembered, at some 400 bytes each; the least used go first.
+/// Maximum number of entries, about 400 bytes each; the least recently used are evicted first.
 const ATTACHMENTS: u64 = 200_000;
 
-/// What comes back to the same engine session: a hash of who, what and which tab, so that all are of one
-/// size.
+/// Identifies what returns to the same engine session: a hash of login session, document or path, and tab, so
+/// that all keys have one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key([u8; 32]);
 
 impl Key {
-    /// `None`: this one has an engine session for itself, every time.
+    /// `None`: the socket always gets an engine session of its own.
     pub(super) fn of(
         target: &Target,
         request: &PlaceRequest<'_>,
         sharing: Sharing,
     ) -> Option<Self> {
-        // A session app is a new one each time, whoever shares.
+        // A session app is created for each socket, so it is never shared.
         let shared = sharing == Sharing::PerDocument && target.opening != Opening::SessionApp;
         let tab = match request.tab {
             _ if shared => "",
@@ -54,13 +54,13 @@ impl Key {
     }
 }
 
-/// An engine session that was given to somebody.
+/// An engine session that was prepared for a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Attachment {
     pub(super) engine: EngineName,
-    /// Another engine of the same name is not the same.
+    /// Distinguishes the engine from a later one of the same name.
     pub(super) address: SocketAddr,
-    /// What the driver knows it by.
+    /// The headers by which the driver identifies the engine session.
     pub(super) headers: BTreeMap<String, String>,
 }
 
@@ -74,16 +74,16 @@ impl Attachment {
     }
 }
 
-/// One attachment. Locked while it is looked for or made, so that two sockets that open at once do not
-/// make two.
+/// One entry. Locked while it is resumed or created, so that two sockets opened at once do not create two
+/// engine sessions.
 pub(super) type Slot = Arc<Mutex<Option<Attachment>>>;
 
-/// All of them.
+/// The entries of all sessions.
 #[derive(Debug)]
 pub(super) struct Attachments(Cache<Key, Slot>);
 
 impl Attachments {
-    /// An attachment is of no use after its login session, which lives for `longest` at the most.
+    /// An entry is useless after the end of its login session, which lasts at most `longest`.
     pub(super) fn new(longest: Duration) -> Self {
         Self(
             Cache::builder()
@@ -94,22 +94,22 @@ impl Attachments {
         )
     }
 
-    /// What is known under this key, or the place for it.
+    /// The entry of this key; empty if there is none yet.
     pub(super) fn slot(&self, key: Key) -> Slot {
         self.0.get_with(key, Arc::default)
     }
 
-    /// What is known, unless it is just being looked for.
+    /// The entry, unless it is locked.
     pub(super) fn peek(&self, key: Key) -> Option<Attachment> {
         self.0.get(&key)?.try_lock().ok()?.clone()
     }
 
-    /// Something came of it, although who had the slot before may have forgotten it.
+    /// Keeps a created entry, also if a previous holder of the lock has removed it meanwhile.
     pub(super) fn keep(&self, key: Key, slot: &Slot) {
         self.0.insert(key, Arc::clone(slot));
     }
 
-    /// Nothing came of it.
+    /// Removes an entry for which no engine session was created.
     pub(super) fn forget(&self, key: Key) {
         self.0.invalidate(&key);
     }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_found_although_it_was_forgotten_meanwhile() {
+    fn an_entry_is_found_even_if_it_was_removed_meanwhile() {
         let all = Attachments::new(Duration::from_secs(60));
         let key = key(&session("s"), "d", Some("t"), Sharing::PerConnection).unwrap();
         let waiting = all.slot(key);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_tabs_name_nothing_comes_back_unless_it_is_shared() {
+    fn without_a_tab_name_only_shared_sessions_have_a_key() {
         let of = |tab, sharing| key(&session("s"), "d", tab, sharing);
         assert_eq!(of(None, Sharing::PerConnection), None);
         assert_eq!(of(Some(""), Sharing::PerConnection), None);
@@ -170,9 +170,9 @@ mod tests {
     }
 
     proptest! {
-        /// Who differs in anything has another engine session; the parts do not run into one another.
+        /// A difference in any part gives another key; the parts cannot run into one another.
         #[test]
-        fn a_key_is_of_one_session_document_and_tab(
+        fn each_session_document_and_tab_has_its_own_key(
             all in prop::collection::vec(("[ab]{0,3}", "[ab]{0,3}", "[ab]{1,3}"), 2..40)
         ) {
             let mut seen: HashMap<Key, (String, String, String)> = HashMap::new();
@@ -184,9 +184,9 @@ mod tests {
             }
         }
 
-        /// However many there are, so many are kept.
+        /// The number of entries is bounded.
         #[test]
-        fn attachments_are_bounded(names in prop::collection::vec("[a-z]{1,8}", 0..50)) {
+        fn the_number_of_entries_is_bounded(names in prop::collection::vec("[a-z]{1,8}", 0..50)) {
             let attachments = Attachments(Cache::builder().max_capacity(10).build());
             for name in &names {
                 let key = key(&session(name), "d", None, Sharing::PerDocument).unwrap();

@@ -1,5 +1,5 @@
-//! Why a session goes where it goes: what the chooser and the attachments say, in the form in which
-//! operators, administrators and the log get it. Decides nothing itself.
+//! Explains placements: turns the scheduler's evaluation and the session affinity into the form for operators,
+//! administrators and the decision log. Decides nothing itself.
 
 use super::attachments::Key;
 use super::{PlaceRequest, Placer, REPLACED, RESUMED, SHARED};
@@ -14,10 +14,10 @@ use tokio::time::Instant;
 use tracing::info;
 use utoipa::ToSchema;
 
-/// Engines in one line of the decision log at the most, the chosen one first.
+/// Maximum number of engines in one line of the decision log, the selected one first.
 const LOGGED: usize = 20;
 
-/// A decision and its reasons.
+/// A placement decision and its reasons.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = Explanation)]
 pub struct Explained {
@@ -25,22 +25,22 @@ pub struct Explained {
     pub pool: String,
     /// The document that is opened.
     pub document: Option<String>,
-    /// The engine; absent when the placement would be refused.
+    /// The engine; absent if the placement would be refused.
     pub engine: Option<String>,
-    /// As in a placement's answer: the strategy, `resumed`, `shared` or `replaced`. Of a refusal: its
+    /// As in the response to a placement: the strategy, `resumed`, `shared` or `replaced`. For a refusal, its
     /// reason.
     pub reason: &'static str,
     /// The pool's strategy.
     pub strategy: &'static str,
-    /// The engine that has an engine session of this session, document and tab.
+    /// The engine with the engine session of this session, document and tab.
     pub attached_to: Option<String>,
-    /// Sessions that the pool can still take; absent when nothing limits them.
+    /// Available sessions of the pool; absent if the pool has no limit.
     pub room: Option<u64>,
-    /// How many wait for room.
+    /// Length of the placement queue.
     pub waiting: u32,
     /// Streams of the session in the pool, open or being opened.
     pub streams: u32,
-    /// Every engine, as the chooser sees it.
+    /// The scheduler's evaluation of each engine.
     pub engines: Vec<Candidate>,
 }
 
@@ -49,25 +49,26 @@ pub struct Explained {
 pub struct Candidate {
     /// Its name.
     pub engine: String,
-    /// `chosen`, or why not: `outscored`, `not-drawn`, `warming-up`, or what excludes it.
+    /// `chosen`, or why the engine was not selected: `outscored`, `not-drawn`, `warming-up`, or the reason that
+    /// excludes it.
     pub outcome: &'static str,
-    /// As of the last probe.
+    /// The state at the last probe.
     pub state: &'static str,
-    /// Sessions that count.
+    /// Sessions that the scheduler counts.
     pub sessions: u32,
-    /// How many of them no probe has seen.
+    /// How many of these no probe has reported yet.
     pub reserved: u32,
     /// Free share of its memory, 0 to 1.
     pub memory_free: Option<f64>,
     /// Free share of its CPU, 0 to 1.
     pub cpu_free: Option<f64>,
-    /// The share of its weight that it has after it came up.
+    /// The slow-start factor of its weight, 0 to 1.
     pub warmth: f64,
-    /// It holds the document.
+    /// The document is loaded on the engine.
     pub holds_document: bool,
-    /// Score and weight by name.
+    /// Value and weight of each score, by name.
     pub scores: Map<String, Value>,
-    /// What it has in all.
+    /// The weighted total of the scores.
     pub total: Option<f64>,
 }
 
@@ -94,7 +95,7 @@ impl Candidate {
 }
 
 impl Placer {
-    /// What would become of a placement now. Places nothing, reserves nothing, asks no engine.
+    /// Explains how a placement would be decided now. Places nothing, reserves nothing and calls no engine.
     ///
     /// # Errors
     /// For a path that has no route.
@@ -149,7 +150,7 @@ impl Placer {
     }
 }
 
-/// Why a session is back where it was.
+/// The reason of a placement that returned to an existing engine session.
 pub(super) const fn back_again(sharing: Sharing) -> &'static str {
     match sharing {
         Sharing::PerConnection => RESUMED,
@@ -157,13 +158,13 @@ pub(super) const fn back_again(sharing: Sharing) -> &'static str {
     }
 }
 
-/// The engines of an explanation.
+/// The evaluation of each engine in an explanation.
 #[must_use]
 pub fn candidates(why: &Explanation) -> Vec<Candidate> {
     why.engines.iter().map(Candidate::of).collect()
 }
 
-/// Logs one decision. Of a large pool only the first engines, those with the most before the others.
+/// Logs one decision. For a large pool only the first engines, those with the highest total.
 pub(super) fn log(pool: &str, why: &Explanation) {
     let mut judged: Vec<&Judged> = why.engines.iter().collect();
     let total = |j: &Judged| j.total.unwrap_or(f64::NEG_INFINITY);

@@ -1,5 +1,6 @@
-//! Finds an engine for a session that has none: chooses, waits for room where the pool allows it, lets the
-//! driver prepare the session there, and goes on to the next engine when one fails.
+//! The attempts of a placement without an existing engine session: selects an engine, queues for capacity where
+//! the pool allows it, lets the driver prepare the session, and tries the next engine if one fails. Does not
+//! decide which engine is best: the scheduler does.
 
 use super::pool::{self, Pool};
 use super::{PlaceRequest, Placer, stream_name};
@@ -19,27 +20,27 @@ use std::time::Duration;
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// How often the first in line looks for room: it may come with a stream that closes, a reservation that
-/// lapses or a probe.
+/// How often the head of the queue checks for capacity: a closed stream, an expired reservation or a probe may
+/// free some.
 const LOOK: Duration = Duration::from_millis(25);
 
-/// An engine with the session prepared on it.
+/// An engine on which the session is prepared.
 pub(super) struct Found {
     pub(super) engine: Arc<Engine>,
     pub(super) prepared: Prepared,
     pub(super) reservation: Reservation,
 }
 
-/// What is noted of a decision while it is made.
+/// What a placement records about its decision.
 #[derive(Default)]
 pub(super) struct Notes {
-    /// Somebody wants to know why.
+    /// Whether the explanation is needed.
     pub(super) wanted: bool,
-    /// Of the latest decision, if wanted.
+    /// The explanation of the latest decision, if needed.
     pub(super) explanation: Option<Explanation>,
 }
 
-/// What one placement works with.
+/// The inputs of one placement.
 #[derive(Clone, Copy)]
 pub(super) struct Task<'a> {
     pub(super) pool: &'a Pool,
@@ -49,7 +50,8 @@ pub(super) struct Task<'a> {
 }
 
 impl<'a> Task<'a> {
-    /// The session to prepare on this engine, which must have said its first word by then.
+    /// The driver's request to prepare the session on this engine; the engine must send its first response by
+    /// `first_word`.
     pub(super) fn job(
         &self,
         engine: &Engine,
@@ -71,27 +73,27 @@ impl<'a> Task<'a> {
 
 struct Chosen<'a> {
     choice: Choice,
-    /// To be dropped when the engine has said its first word.
+    /// Dropped when the engine has sent its first response.
     connecting: SemaphorePermit<'a>,
     began: Instant,
 }
 
 enum NotChosen {
-    /// The time is over.
+    /// The deadline has passed.
     Late,
     /// No engine is eligible.
     Nobody(Exclusions),
-    /// Others wait for room already, as many as may.
+    /// The queue is full.
     NoPlaceToWait,
-    /// The time to wait is over, and others are still before.
+    /// The queue timeout has passed before this placement reached the head of the queue.
     WaitedInVain,
-    /// The replicas' ledger cannot say whether there is room, for this reason.
+    /// The replicas' ledger cannot confirm capacity, for this reason.
     Unsure(&'static str),
     Internal,
 }
 
 impl Placer {
-    /// An engine, and the session on it.
+    /// Selects an engine and prepares the session there; tries further engines up to the limit of attempts.
     pub(super) async fn find(&self, task: Task<'_>, notes: &mut Notes) -> Result<Found, Refusal> {
         let Task { pool, request, .. } = task;
         let mut tried = Vec::new();
@@ -112,10 +114,12 @@ impl Placer {
                     return Err(refusal.retry_after(1));
                 }
                 Err(NotChosen::NoPlaceToWait) => {
-                    return Err(self.full("as many as may are waiting for room already"));
+                    return Err(self.full("the placement queue is full"));
                 }
                 Err(NotChosen::WaitedInVain) => {
-                    return Err(self.full("others are still waiting for room before this one"));
+                    return Err(
+                        self.full("timed out in the placement queue behind other placements")
+                    );
                 }
             };
             let Choice {
@@ -153,11 +157,14 @@ impl Placer {
         }
         let why = last_fault.as_ref().map_or("deadline", Fault::as_str);
         Err(Refusal::new(Reason::EngineFailed)
-            .with_detail(format!("{} tried, the last one: {why}", tried.len()))
+            .with_detail(format!(
+                "{} engines tried, the last one failed with: {why}",
+                tried.len()
+            ))
             .retry_after(1))
     }
 
-    /// Chooses now, or when those who came before have room and there still is some.
+    /// Selects an engine at once or, if all are full, after queueing for capacity.
     async fn choose<'a>(
         &'a self,
         task: Task<'a>,
@@ -165,7 +172,7 @@ impl Placer {
         notes: &mut Notes,
     ) -> Result<Chosen<'a>, NotChosen> {
         let room = &task.pool.waiting;
-        // Who has been first in line before need not wait again.
+        // A placement that has tried an engine has been through the queue already and does not queue again.
         if !tried.is_empty() || room.count() == 0 {
             match self.choose_now(task, tried, notes, task.deadline).await {
                 Err(NotChosen::Nobody(why)) if why.for_want_of_room() => {}
@@ -175,7 +182,7 @@ impl Placer {
         let until = task.deadline.min(Instant::now() + room.time());
         let Some(place) = room.enter() else {
             if room.count() == 0 {
-                // Nobody may wait: say what is full.
+                // The pool has no queue: the error names what is full.
                 return self.choose_now(task, tried, notes, until).await;
             }
             return Err(NotChosen::NoPlaceToWait);
@@ -200,7 +207,8 @@ impl Placer {
         }
     }
 
-    /// Chooses among the engines as they are now, until the replicas' ledger has room on the chosen one.
+    /// Selects an engine for which the replicas' ledger confirms capacity; excludes engines that are full in
+    /// the ledger and selects again.
     async fn choose_now<'a>(
         &'a self,
         task: Task<'a>,
@@ -240,7 +248,7 @@ impl Placer {
         }
     }
 
-    /// Chooses by the books of this process.
+    /// Selects an engine by the accounting of this process alone.
     async fn choose_here<'a>(
         &'a self,
         task: Task<'a>,

@@ -1,4 +1,4 @@
-//! What the placer counts. Labels are pool names and constants: nothing of a user.
+//! The metrics of placements. Labels are pool names and constants, never data of a user.
 
 use super::pool::Pool;
 use crate::core::metrics::registered;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The placer's counters.
+/// The counters and histograms of placements.
 #[derive(Clone, Debug)]
 pub(super) struct PlacerMetrics {
     placements: Family<OutcomeLabels, Counter>,
@@ -41,46 +41,46 @@ struct PoolLabel {
     pool: Arc<str>,
 }
 
-/// From 50 us, a TCP connect on one machine, up to 13 s, over the longest deadline that makes sense.
+/// From 50 us, a TCP connect on one host, to 13 s, longer than any sensible deadline.
 fn prepare_buckets() -> Histogram {
     Histogram::new(exponential_buckets(50e-6, 2.0, 19))
 }
 
 impl PlacerMetrics {
-    /// Makes them and puts them into the registry.
+    /// Creates and registers the metrics.
     pub(super) fn register(registry: &mut Registry) -> Self {
         let prepare = Family::new_with_constructor(prepare_buckets as fn() -> Histogram);
         registry.register(
             "placement_attempt_duration_seconds",
-            "How long an engine took to prepare a session, good or bad",
+            "How long engines took to prepare a session, successful or not",
             prepare.clone(),
         );
         Self {
             placements: registered(
                 registry,
                 "placements",
-                "Placements, by outcome: ok or the reason of the refusal",
+                "Placements by outcome: ok or the reason of the refusal",
             ),
             attempts: registered(
                 registry,
                 "placement_attempts",
-                "Engines tried, by outcome: ok or the engine's fault",
+                "Placement attempts by outcome: ok or the engine's fault",
             ),
             chosen: registered(
                 registry,
                 "placement_reasons",
-                "Placements by why they went to their engine: the strategy, resumed, shared or replaced",
+                "Successful placements by reason: the strategy, resumed, shared or replaced",
             ),
             prepare,
         }
     }
 
-    /// A placement has ended.
+    /// Counts a finished placement.
     pub(super) fn placed(&self, pool: &Arc<str>, outcome: &'static str) {
         count(&self.placements, pool, outcome);
     }
 
-    /// A placement has gone to an engine for this reason.
+    /// Counts the reason of a successful placement.
     pub(super) fn chosen(&self, pool: &Arc<str>, reason: &'static str) {
         let labels = ReasonLabels {
             pool: Arc::clone(pool),
@@ -89,7 +89,7 @@ impl PlacerMetrics {
         self.chosen.get_or_create(&labels).inc();
     }
 
-    /// An engine was tried.
+    /// Records an attempt on an engine.
     pub(super) fn attempted(&self, pool: &Arc<str>, outcome: &'static str, took: Duration) {
         count(&self.attempts, pool, outcome);
         let label = PoolLabel {
@@ -109,7 +109,8 @@ fn count(family: &Family<OutcomeLabels, Counter>, pool: &Arc<str>, outcome: &'st
     family.get_or_create(&labels).inc();
 }
 
-/// Gauges as of the scrape, for autoscalers: `berth_pool_available_sessions`, `berth_placement_queue_length`.
+/// Gauges computed at each scrape, for autoscalers: `berth_pool_available_sessions` and
+/// `berth_placement_queue_length`.
 pub(super) struct RoomCollector {
     pools: Arc<[Pool]>,
     fleet: FleetReader,
@@ -132,7 +133,7 @@ impl Collector for RoomCollector {
         let now = Instant::now();
         let fleet = self.fleet.now();
         let kind = ConstGauge::new(0_i64).metric_type();
-        let help = "Sessions that the pool can still take; of pools that have a limit";
+        let help = "Available sessions of the pool; only for pools with a limit";
         let mut family = encoder.encode_descriptor("pool_available_sessions", help, None, kind)?;
         for (pool, engines) in self.pools.iter().zip(fleet.pools()) {
             if let Some(room) = pool.chooser.room(&engines.engines, now) {
@@ -141,7 +142,7 @@ impl Collector for RoomCollector {
                 ConstGauge::new(room).encode(family.encode_family(&labels)?)?;
             }
         }
-        let help = "Placements that wait for room";
+        let help = "Placements in the queue";
         let mut family = encoder.encode_descriptor("placement_queue_length", help, None, kind)?;
         for pool in self.pools.iter() {
             let labels = [("pool", &*pool.name)];

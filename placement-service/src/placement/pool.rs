@@ -1,5 +1,5 @@
-//! One pool as the placer works with it: its driver, its chooser, its address in Envoy, and what an
-//! attempt tells about an engine.
+//! A pool at run time: its driver, scheduler, queue and Envoy cluster, and the effect of an attempt's outcome
+//! on the engine's circuit breaker. Knows no other pool.
 
 use super::waiting::WaitingRoom;
 use crate::config::{self, Sharing};
@@ -16,12 +16,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-/// What stands for the engine's name in a pool's `cluster`.
+/// The placeholder of the engine's name in a pool's `cluster`.
 const ENGINE: &str = "{engine}";
-/// Seconds after which a session with too many streams may try again: gateways have reported what it closed.
+/// `Retry-After` in seconds for a session with too many streams: by then gateways have reported the streams
+/// that it closed.
 const TOO_MANY_RETRY_S: u32 = 5;
 
-/// One pool.
+/// A pool at run time.
 pub(super) struct Pool {
     pub(super) name: Arc<str>,
     cluster: String,
@@ -32,7 +33,7 @@ pub(super) struct Pool {
     streams: Arc<PoolStreams>,
 }
 
-/// What the pool's configuration says of choosing.
+/// The scheduling rules of the pool's configuration.
 fn rules(pool: &config::Pool) -> Rules {
     Rules {
         strategy: pool.strategy,
@@ -65,21 +66,22 @@ impl Pool {
         }
     }
 
-    /// Counts one more stream of a session, before any engine is looked at.
+    /// Counts one more stream of a session, before an engine is selected.
     pub(super) fn count_stream(&self, session_ref: &str) -> Result<StreamSlot, Refusal> {
         self.streams.acquire(session_ref).map_err(|limit| {
-            let detail = format!("{limit} streams of it are open or being opened in this pool");
+            let detail =
+                format!("the session has {limit} streams in this pool, open or being opened");
             let refusal = Refusal::new(Reason::TooManyStreams).with_detail(detail);
             refusal.retry_after(TOO_MANY_RETRY_S)
         })
     }
 
-    /// The streams of a session, and how many it may have.
+    /// The number of streams of a session, and the limit.
     pub(super) fn streams(&self, session_ref: &str) -> (u32, Option<u32>) {
         self.streams.count(session_ref)
     }
 
-    /// The Envoy cluster, and the destination within it unless the cluster is the engine's own.
+    /// The Envoy cluster and the destination in it; no destination if the engine has a cluster of its own.
     pub(super) fn address(&self, engine: &Engine) -> (String, Option<String>) {
         if self.cluster.contains(ENGINE) {
             (self.cluster.replace(ENGINE, engine.name.as_str()), None)
@@ -89,7 +91,8 @@ impl Pool {
         }
     }
 
-    /// Tries a suspect engine beside the placement, at no client's cost.
+    /// Starts a half-open attempt on an engine with an open circuit breaker, in the background: no client waits
+    /// for it.
     pub(super) fn rehearse(&self, rehearsal: Rehearsal, token: &str, engine_timeout: Duration) {
         let Rehearsal { engine, trial } = rehearsal;
         let driver = Arc::clone(&self.driver);
@@ -114,7 +117,7 @@ impl Pool {
     }
 }
 
-/// Enters what an attempt told about the engine.
+/// Records the outcome of an attempt in the engine's circuit breaker.
 pub(super) fn judge(
     pool: &str,
     engine: &Engine,
@@ -131,7 +134,7 @@ pub(super) fn judge(
                     pool,
                     engine,
                     fault = fault.as_str(),
-                    "engine is suspect: {fault}"
+                    "engine ejected: {fault}"
                 );
             } else {
                 debug!(
@@ -154,8 +157,8 @@ pub(super) fn judge(
         }
         None => {}
     }
-    // Whatever it said, it works.
+    // Any response proves that the engine works.
     if tally.served() {
-        info!(pool, engine, "engine is no longer suspect");
+        info!(pool, engine, "engine is no longer ejected");
     }
 }

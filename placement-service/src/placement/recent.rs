@@ -1,5 +1,5 @@
-//! The latest placements of each login session, for the session's own eyes (`GET /session/placements`).
-//! Bounded in every direction; keyed by the salted hash, never by the session's id.
+//! The recent placements of each login session, which the session itself can read (`GET /session/placements`).
+//! Bounded in sessions, entries and text lengths; keyed by `session_ref`, never by the session's id.
 
 use moka::sync::Cache;
 use serde::Serialize;
@@ -8,19 +8,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use utoipa::ToSchema;
 
-/// Sessions remembered; the least used go first.
+/// Maximum number of sessions; the least recently used are evicted first.
 const SESSIONS: u64 = 10_000;
-/// Placements remembered per session.
+/// Maximum number of placements per session.
 const PER_SESSION: usize = 50;
-/// Characters remembered of what a client has named.
+/// Maximum number of characters of a name from a client.
 const NAME: usize = 128;
-/// How long after its last placement a session is remembered.
+/// How long the placements of a session are kept after the last one.
 const TTL: Duration = Duration::from_secs(3600);
 
-/// One placement that was made.
+/// A completed placement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RecentPlacement {
-    /// The client's name for its tab.
+    /// The client's name of its tab.
     pub tab: Option<String>,
     /// The document that was opened.
     pub document: Option<String>,
@@ -30,11 +30,11 @@ pub struct RecentPlacement {
     pub pool: String,
     /// Unix seconds.
     pub since: u64,
-    /// The stream's name in the placement's answer.
+    /// The id of the stream, as in the response to the placement.
     pub stream: String,
 }
 
-/// The latest placements of all sessions.
+/// The recent placements of all sessions.
 #[derive(Debug)]
 pub(super) struct Recent(Cache<String, Arc<Mutex<VecDeque<RecentPlacement>>>>);
 
@@ -50,7 +50,7 @@ impl Default for Recent {
 }
 
 impl Recent {
-    /// Remembers a placement.
+    /// Records a placement.
     pub(super) fn note(&self, session_ref: &str, mut placement: RecentPlacement) {
         placement.tab = placement.tab.as_deref().map(shortened);
         placement.document = placement.document.as_deref().map(shortened);
@@ -65,7 +65,7 @@ impl Recent {
         list.push_back(placement);
     }
 
-    /// The placements of a session, latest first.
+    /// The placements of a session, newest first.
     #[must_use]
     pub(super) fn of(&self, session_ref: &str) -> Vec<RecentPlacement> {
         let Some(list) = self.0.get(session_ref) else {
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn long_names_are_cut() {
+    fn long_names_are_truncated() {
         let recent = Recent::default();
         let mut long = placement(1);
         long.tab = Some("é".repeat(60_000));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_fifty_of_each_session_latest_first() {
+    fn each_session_has_its_latest_fifty_placements_newest_first() {
         let recent = Recent::default();
         for since in 0..60 {
             recent.note("a", placement(since));

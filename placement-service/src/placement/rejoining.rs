@@ -1,6 +1,6 @@
-//! Brings a session back to the engine session that it had: the same engine, at the same address, which
-//! still has it. A live engine session is not left for another engine because that one has more room; only
-//! because its own is gone, down or drained.
+//! Returns a session to its previous engine session: on the same engine, at the same address, while the engine
+//! still has it. A session leaves a live engine session only if the engine is gone, unhealthy or draining,
+//! never because another engine has more capacity.
 
 use super::attachments::Attachment;
 use super::finding::{Found, Task};
@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 impl Placer {
-    /// The engine of an attachment, if a session may go back there.
+    /// The engine of an affinity entry, if a session may return there.
     pub(super) fn engine_of(&self, pool: usize, attachment: &Attachment) -> Option<Arc<Engine>> {
         let fleet = self.fleet.now();
         let engines = &fleet.pools().get(pool)?.engines;
@@ -25,17 +25,17 @@ impl Placer {
         (same && up && stays).then(|| Arc::clone(engine))
     }
 
-    /// Goes back to where the attachment says; `None` when that is not possible any more.
+    /// Returns to the engine session of the affinity entry; `None` if it no longer exists there.
     pub(super) async fn rejoin(&self, task: Task<'_>, attachment: &Attachment) -> Option<Found> {
         let Task { pool, request, .. } = task;
         let engine = self.engine_of(task.target.pool, attachment)?;
         let connecting = timeout_at(task.deadline, self.connecting.acquire()).await;
         let connecting = connecting.ok()?.ok()?;
         let began = Instant::now();
-        // Not a turn of the strategy's.
+        // Does not count as a selection for the strategy's rotation: reuses the turn of the engine.
         let turn = engine.tally.standing(began).turn;
         let mut reservation = engine.tally.reserve(turn);
-        // Its engine session is there already: it needs no room.
+        // The engine session exists already: it needs no further capacity.
         reservation.confirm(stream_name, (None, None)).await;
         let job = task.job(&engine, began + self.limits.engine_timeout, connecting);
         let result = pool.driver.rejoin(job, &attachment.headers).await;
@@ -48,7 +48,7 @@ impl Placer {
         self.metrics.attempted(&pool.name, outcome, now - began);
         pool::judge(&pool.name, &engine, result.as_ref().err(), began, now);
         let session = &request.session.session_ref;
-        debug!(pool = %pool.name, engine = %engine.name, session, outcome, "back to an engine session");
+        debug!(pool = %pool.name, engine = %engine.name, session, outcome, "tried to return to the engine session");
         Some(Found {
             prepared: result.ok()??,
             engine,

@@ -1,27 +1,27 @@
-//! What a client's path asks for: which pool, and what to open there. Pure functions over untrusted
-//! bytes; knows no engine and no driver's protocol.
+//! The route table: maps a client's path to a pool and to what is opened there. Pure functions over untrusted
+//! bytes; knows no engine and no driver protocol.
 
 use crate::config::{self, Open};
 use crate::core::rejection::Refusal;
 use crate::engines::drivers::opening::Opening;
 use berth_api::Reason;
 
-/// Longer names are not documents.
+/// Maximum length of a document name in bytes.
 const MAX_DOCUMENT: usize = 1024;
 const DOCUMENT: &str = "{document}";
-/// The identifier by which QIX clients ask for no document.
+/// The path segment by which QIX clients request no document.
 const NO_DOCUMENT: &str = "engineData";
 
-/// Where a request goes.
+/// The result of routing a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Position of the pool in the configuration.
+    /// Index of the pool in the configuration.
     pub pool: usize,
     /// What is opened there.
     pub opening: Opening,
 }
 
-/// The configured routes, first match first.
+/// The configured routes, in order; the first match wins.
 #[derive(Clone, Debug)]
 pub struct Routes(Vec<Route>);
 
@@ -35,13 +35,13 @@ struct Route {
 #[derive(Clone, Debug)]
 enum Pattern {
     Exact(String),
-    /// What stands before `{document}`.
+    /// The part before `{document}`.
     Tail(String),
 }
 
 impl Routes {
-    /// Compiles the configuration's routes. A route whose pool does not exist matches nothing: loading
-    /// the configuration refuses it.
+    /// Compiles the configured routes. Skips routes without an existing pool; the checks of the configuration
+    /// refuse these.
     #[must_use]
     pub fn new(routes: &[config::Route], pools: &[config::Pool]) -> Self {
         let compile = |route: &config::Route| {
@@ -58,10 +58,10 @@ impl Routes {
         Self(routes.iter().filter_map(compile).collect())
     }
 
-    /// Finds the route of a path, which may have a query.
+    /// Finds the route of a path; the path may have a query.
     ///
     /// # Errors
-    /// `no-such-route`, or what is wrong with the document's name.
+    /// `no-such-route`, or the error in the document's name.
     pub fn find(&self, path_and_query: &str) -> Result<Target, Refusal> {
         let path = path_and_query
             .split_once('?')
@@ -103,11 +103,11 @@ fn opening(open: &Open, tail: &str) -> Result<Opening, Refusal> {
     Ok(Opening::Document(template.replace(DOCUMENT, &name)))
 }
 
-/// The document's name in the tail of a path: without the session parameters that QIX clients append
-/// (`/identity/<any>`, `/ttl/<seconds>`), percent-decoded.
+/// The document's name in the tail of a path: percent-decoded, without the session parameters that QIX clients
+/// append (`/identity/<any>`, `/ttl/<seconds>`).
 ///
 /// # Errors
-/// `invalid-request` for what is no text, `no-such-document` for names that climb out of a folder.
+/// `invalid-request` for invalid text, `no-such-document` for names with `..` segments.
 pub fn document(tail: &str) -> Result<String, Refusal> {
     let tail = without_parameter(tail, "ttl", |v| v.bytes().all(|b| b.is_ascii_digit()));
     let tail = without_parameter(tail, "identity", |_| true);
@@ -129,7 +129,7 @@ fn invalid(detail: &str) -> Refusal {
     Refusal::new(Reason::InvalidRequest).with_detail(detail)
 }
 
-/// Takes a trailing `/name/value` (or the whole of `name/value`) off.
+/// Removes a trailing `/name/value`, also if `name/value` is the whole tail.
 fn without_parameter<'a>(tail: &'a str, name: &str, fits: impl Fn(&str) -> bool) -> &'a str {
     let Some((before, value)) = tail.rsplit_once('/') else {
         return tail;
@@ -144,7 +144,7 @@ fn without_parameter<'a>(tail: &'a str, name: &str, fits: impl Fn(&str) -> bool)
     }
 }
 
-/// RFC 3986, section 2.1. `None` for a broken escape or anything but UTF-8.
+/// Percent-decoding (RFC 3986 section 2.1). `None` for an invalid escape or invalid UTF-8.
 fn percent_decode(text: &str) -> Option<String> {
     if !text.contains('%') {
         return Some(text.to_owned());

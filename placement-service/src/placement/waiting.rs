@@ -1,23 +1,22 @@
-//! The waiting room of one pool: who finds every engine full waits here, first come, first served, and
-//! only the first in line looks for room. Whoever leaves, for whatever reason, gives the place up by that.
-//! Knows no engines.
+//! The admission queue of one pool: placements that found every engine full wait here in order of arrival, and
+//! only the head of the queue looks for capacity. Dropping a ticket leaves the queue. Knows no engines.
 
 use crate::config;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 
-/// One pool's.
+/// The queue of one pool.
 #[derive(Debug)]
 pub(super) struct WaitingRoom {
     most: u32,
     time: Duration,
     waiting: AtomicU32,
-    /// Tokio's mutex is handed over in the order in which it was asked for.
+    /// Held by the head of the queue. Tokio's mutex is fair: it is acquired in the order of the requests.
     first: Mutex<()>,
 }
 
-/// A place in the waiting room, until it is dropped.
+/// A position in the queue, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Place<'a>(&'a WaitingRoom);
 
@@ -31,17 +30,17 @@ impl WaitingRoom {
         }
     }
 
-    /// How long anybody may wait.
+    /// How long a placement may wait.
     pub(super) const fn time(&self) -> Duration {
         self.time
     }
 
-    /// How many wait.
+    /// The length of the queue.
     pub(super) fn count(&self) -> u32 {
         self.waiting.load(Ordering::Acquire)
     }
 
-    /// Takes a place at the end; `None` when there is none.
+    /// Joins the queue at its end; `None` if the queue is full.
     pub(super) fn enter(&self) -> Option<Place<'_>> {
         let one_more = |waiting: u32| (waiting < self.most).then_some(waiting + 1);
         let entered = self
@@ -52,7 +51,7 @@ impl WaitingRoom {
 }
 
 impl Place<'_> {
-    /// Waits until everybody who came before has left. In the line from the first poll on.
+    /// Waits until this ticket is the head of the queue. The order is that of the first polls.
     pub(super) async fn first(&self) -> MutexGuard<'_, ()> {
         self.0.first.lock().await
     }
@@ -75,7 +74,7 @@ mod tests {
 
     type Waits<'a> = Pin<Box<dyn Future<Output = (Place<'a>, u32)> + 'a>>;
 
-    /// Stays first until it is told to go.
+    /// Stays at the head of the queue until `go` is set.
     fn waits<'a>(
         room: &'a WaitingRoom,
         name: u32,
@@ -100,9 +99,9 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Enter,
-        /// The client at this place gives up.
+        /// The client at this position gives up.
         Leave(prop::sample::Index),
-        /// Room for one.
+        /// Capacity for one.
         Room,
     }
 
@@ -115,10 +114,10 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever comes and goes: the order is that of coming, never more than the room takes, and no
-        /// place is lost.
+        /// However clients join and leave: the queue is first in, first out, never longer than its limit, and
+        /// no position is lost.
         #[test]
-        fn first_come_first_served(steps in prop::collection::vec(step(), 0..200), most in 0..6_u32) {
+        fn the_queue_is_first_in_first_out(steps in prop::collection::vec(step(), 0..200), most in 0..6_u32) {
             let time = Duration::from_secs(5);
             let room = WaitingRoom::new(config::Queue { max_length: most, timeout: time });
             let go = std::cell::Cell::new(false);
@@ -139,7 +138,7 @@ mod tests {
                     Step::Leave(_) => {}
                     Step::Room => {
                         go.set(true);
-                        // Nobody but the first may go, in whatever order they are polled.
+                        // Only the head may proceed, whatever the order of the polls.
                         let mut gone = None;
                         for (at, (name, waiting)) in line.iter_mut().enumerate().rev() {
                             if let Poll::Ready((_, who)) = waiting.as_mut().poll(&mut context) {

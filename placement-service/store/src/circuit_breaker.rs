@@ -1,5 +1,6 @@
-//! Stands before a store: each call has a deadline, and while the store is known to be down calls fail at once
-//! instead of waiting for it (S6). One at a time is let through to see whether it is back.
+//! The circuit breaker in front of a store. Each call has a deadline. After [`FAILURE_THRESHOLD`] consecutive
+//! unanswered calls the store counts as down: calls then fail at once, except for one probe call at a time that
+//! finds out whether the store is back. Knows no statement and no backend.
 
 use crate::session_id::IdHash;
 use crate::{
@@ -12,11 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Calls in a row that went unanswered before the store counts as down.
+/// Consecutive unanswered calls after which the store counts as down.
 const FAILURES: u32 = 3;
 
 impl Stores {
-    /// The same stores, with `limit` for each call.
+    /// The same stores behind one circuit breaker, with a deadline of `limit` for each call.
     #[must_use]
     pub fn guarded(self, limit: Duration) -> Self {
         let gate = Arc::new(Gate {
@@ -36,7 +37,7 @@ impl Stores {
 
 struct Guarded<T: ?Sized>(Arc<T>, Arc<Gate>);
 
-/// One for all seams of a store.
+/// The breaker that all traits of a store share.
 struct Gate {
     limit: Duration,
     state: Mutex<State>,
@@ -45,9 +46,9 @@ struct Gate {
 #[derive(Default)]
 struct State {
     failures: u32,
-    /// A call is under way that will tell whether the store is back.
+    /// A probe call is in flight.
     probing: bool,
-    /// What the last failure was.
+    /// The error of the last failed call.
     why: String,
 }
 
@@ -65,7 +66,10 @@ impl Gate {
         let pass = self.enter()?;
         let answer = match timeout(self.limit, asked).await {
             Ok(answer) => answer,
-            Err(_) => Err(StoreError::Down(format!("silent for {:?}", self.limit))),
+            Err(_) => Err(StoreError::Down(format!(
+                "no reply within {:?}",
+                self.limit
+            ))),
         };
         pass.gate.judge(answer.as_ref().err());
         answer
@@ -113,7 +117,7 @@ impl Gate {
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        // Also when the caller has gone before the answer came.
+        // Also runs when the caller is cancelled before the reply, so that the next call can probe.
         if self.probe {
             self.gate.lock().probing = false;
         }
@@ -208,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_store_costs_the_limit_three_times_and_then_one_caller_at_a_time() {
+    async fn after_three_timeouts_only_one_probe_call_waits_for_the_store() {
         let gate = gate();
         for _ in 0..FAILURES {
             assert_eq!(hang(&gate).await, LIMIT);
@@ -217,14 +221,16 @@ mod tests {
         assert_eq!(both, (LIMIT, Duration::ZERO));
         let (probe, other) = tokio::join!(hang(&gate), work(&gate));
         assert_eq!(probe, LIMIT);
-        assert!(matches!(other, Err(StoreError::Down(why)) if why.starts_with("is down: silent")));
+        assert!(
+            matches!(other, Err(StoreError::Down(why)) if why.starts_with("is down: no reply"))
+        );
         assert_eq!(work(&gate).await, Ok(1), "the next probe");
         let all = tokio::join!(work(&gate), work(&gate));
-        assert_eq!(all, (Ok(1), Ok(1)), "back");
+        assert_eq!(all, (Ok(1), Ok(1)), "the store is back");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_error_in_a_row_is_an_answer() {
+    async fn a_data_error_counts_as_an_answer() {
         let gate = gate();
         for _ in 0..10 {
             let wrong = gate.call(async { Err::<(), _>(StoreError::Data(String::new())) });
@@ -233,11 +239,11 @@ mod tests {
         assert_eq!(gate.lock().failures, 0);
         assert_eq!(hang(&gate).await, LIMIT);
         assert_eq!(work(&gate).await, Ok(1));
-        assert_eq!(gate.lock().failures, 0, "in a row");
+        assert_eq!(gate.lock().failures, 0, "only consecutive failures count");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_probe_whose_caller_has_gone_makes_room_for_the_next() {
+    async fn a_cancelled_probe_lets_the_next_call_probe() {
         let gate = gate();
         for _ in 0..FAILURES {
             hang(&gate).await;

@@ -1,5 +1,5 @@
-//! What every store must do, as functions that run on any of them; and rows for tests. Each function wants
-//! a store of its own, empty.
+//! The conformance suite: what every store must do, as functions that run on any of them, and rows for tests.
+//! Each function needs an empty store of its own.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ pub use sessions::{limits, lists, sessions};
 use crate::session_id::IdHash;
 use crate::{EndCause, Ending, Event, PAYLOAD_VERSION, ProviderLink, SessionRow, SessionState};
 
-/// A row with every column filled; `seed` makes it unlike others.
+/// A row with every column set; rows with different seeds differ.
 #[must_use]
 pub fn session_row(seed: u8) -> SessionRow {
     let mut claims = serde_json::Map::new();
@@ -51,7 +51,7 @@ pub fn session_row(seed: u8) -> SessionRow {
     }
 }
 
-/// The event that a row's session has begun, or has ended for that cause.
+/// The event that the row's session was created or, with a cause, that it ended.
 #[must_use]
 pub fn event(row: &SessionRow, cause: Option<EndCause>) -> Event {
     Event {
@@ -67,7 +67,7 @@ pub fn event(row: &SessionRow, cause: Option<EndCause>) -> Event {
     }
 }
 
-/// The end of a row's session at logout.
+/// The removal of the row's session by a logout.
 #[must_use]
 pub fn ending(row: &SessionRow) -> Ending {
     Ending {

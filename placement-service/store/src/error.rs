@@ -1,15 +1,15 @@
-//! What a store says when it does not do what it was asked.
+//! The error of every store operation. Never contains a secret.
 
-/// The store did not do what it was asked. Never a secret in it.
+/// Why a store operation failed. Never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// It does not answer, or not in time: later it may.
+    /// The store does not answer, or not in time. A retry may succeed.
     #[error("session store: {0}")]
     Down(String),
-    /// It answers, but what it keeps, or was to keep, does not fit. Later it will not fit either.
+    /// The store answers, but the stored data, or the data to store, is invalid. A retry fails again.
     #[error("session store: {0}")]
     Data(String),
-    /// Sessions are kept by somebody else here: nothing can be written.
+    /// Another system owns the sessions: nothing can be written.
     #[error("the session store is read-only")]
     ReadOnly,
 }

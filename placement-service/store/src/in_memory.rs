@@ -1,5 +1,6 @@
-//! What a process keeps for itself where no store of ours is shared: its event log, its leases, its keys. Gone
-//! with the process, and unknown to other replicas; only the keys are the same for all that have one seed.
+//! The event log, leases and keys of one process, for deployments whose sessions live in another system's
+//! store. Lost when the process ends and not shared with other replicas; only server keys derived from a common
+//! seed are the same on all replicas.
 
 use crate::{Bounds, Coordination, DeadLetter, Event, EventLog, StoreError};
 use async_trait::async_trait;
@@ -8,7 +9,7 @@ use sha2::Sha256;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Events, leases and keys of this process.
+/// Events and coordination in the memory of this process.
 pub struct Memory {
     seed: Option<Hmac<Sha256>>,
     state: Mutex<State>,
@@ -17,7 +18,7 @@ pub struct Memory {
 #[derive(Default)]
 struct State {
     events: VecDeque<Event>,
-    /// Of the last event that was removed.
+    /// The sequence number of the last removed event.
     removed: u64,
     positions: HashMap<String, u64>,
     letters: BTreeMap<(String, u64), DeadLetter>,
@@ -28,7 +29,8 @@ struct State {
 }
 
 impl Memory {
-    /// With a `seed`, a secret, the server keys are derived from it: so replicas have the same.
+    /// With a `seed`, the server keys are derived from it, so that replicas with the same seed have the same
+    /// keys. The seed is a secret.
     pub fn new(seed: Option<&[u8]>) -> Result<Self, StoreError> {
         let seed = seed.map(|seed| {
             Hmac::<Sha256>::new_from_slice(seed).map_err(|e| StoreError::Data(e.to_string()))
@@ -206,13 +208,13 @@ mod tests {
     use crate::conformance;
 
     #[tokio::test]
-    async fn it_keeps_the_contract_of_its_seams() {
+    async fn it_passes_the_conformance_suite() {
         conformance::events(&Memory::new(None).unwrap()).await;
         conformance::coordination(&Memory::new(None).unwrap()).await;
     }
 
     #[tokio::test]
-    async fn one_seed_one_set_of_keys() {
+    async fn equal_seeds_give_equal_keys() {
         let key = async |seed: Option<&[u8]>, name: &str, candidate: u8| {
             let memory = Memory::new(seed).unwrap();
             memory.server_key(name, [candidate; 32]).await.unwrap()

@@ -1,5 +1,6 @@
-//! The seams to whatever keeps sessions, accounts and events, and what goes through them. Not found is
-//! `Ok(None)`; an error means that the store did not answer, never that something is not there.
+//! The traits that the stores of sessions, accounts and events implement, and the data types that pass through
+//! them. `Ok(None)` means not found; an error means that the store did not answer, never that a row is missing.
+//! Knows no caller: what a session or an event means is decided by the service.
 
 mod circuit_breaker;
 #[cfg(feature = "conformance")]
@@ -25,16 +26,16 @@ use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What replicas on one store agree on.
+/// State that the replicas on one store share: server keys, leases, replay protection and small texts.
 #[async_trait]
 pub trait Coordination: Send + Sync + 'static {
-    /// The server key of that name; `candidate` becomes it when there is none yet. All replicas get
-    /// the same one.
+    /// Returns the server key `name`. If there is none yet, `candidate` becomes the key. All replicas get the
+    /// same key.
     async fn server_key(&self, name: &str, candidate: [u8; 32]) -> Result<[u8; 32], StoreError>;
 
-    /// Takes or extends the lease `name` for `holder` until `now_ms + ttl_ms`; `false` while another
-    /// holder has it. The times are the caller's: a replica with a clock that is ahead may take a lease
-    /// early, so whatever a lease protects must stay right when two do it.
+    /// Acquires or extends the lease `name` for `holder` until `now_ms + ttl_ms`; `false` while another holder
+    /// has it. The caller supplies the times: a replica whose clock is ahead may acquire a lease early, so the
+    /// work under a lease must stay correct when two replicas do it.
     async fn lease(
         &self,
         name: &str,
@@ -43,37 +44,37 @@ pub trait Coordination: Send + Sync + 'static {
         ttl_ms: u64,
     ) -> Result<bool, StoreError>;
 
-    /// Remembers `key` until `until_ms`; `true` the first time, `false` while it is remembered.
+    /// Claims `key` until `until_ms`: `true` for the first caller, `false` while the claim lasts.
     async fn once(&self, key: &str, now_ms: u64, until_ms: u64) -> Result<bool, StoreError>;
 
-    /// Whether `key` is remembered, without remembering it.
+    /// Whether `key` is claimed. Does not claim it.
     async fn was_once(&self, key: &str, now_ms: u64) -> Result<bool, StoreError>;
 
-    /// Forgets whatever `once` no longer needs.
+    /// Removes the claims that have expired.
     async fn forget_once(&self, now_ms: u64) -> Result<(), StoreError>;
 
-    /// Keeps a text under a name until it is taken away, with `None`. Names begin with what they belong to.
+    /// Stores a text under `name`; `None` removes it. A name begins with the name of the feature that owns it.
     async fn note(&self, name: &str, text: Option<&str>) -> Result<(), StoreError>;
 
-    /// Every note whose name begins with `prefix`, by name.
+    /// Every stored text whose name begins with `prefix`, sorted by name.
     async fn notes(&self, prefix: &str) -> Result<BTreeMap<String, String>, StoreError>;
 
     /// Whether the store answers.
     async fn ping(&self) -> Result<(), StoreError>;
 }
 
-/// The seams of one opened store.
+/// The traits of one opened store.
 #[derive(Clone)]
 pub struct Stores {
     pub sessions: Arc<dyn SessionStore>,
-    /// `None`: this store keeps no accounts.
+    /// `None`: this store has no accounts.
     pub accounts: Option<Arc<dyn AccountStore>>,
     pub events: Arc<dyn EventLog>,
     pub shared: Arc<dyn Coordination>,
 }
 
 impl Stores {
-    /// Of one store that is all of it.
+    /// For a store that implements every trait.
     #[must_use]
     pub fn whole<S>(store: Arc<S>) -> Self
     where

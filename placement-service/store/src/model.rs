@@ -1,4 +1,4 @@
-//! What stores keep, as plain data, and the traits of those that keep it.
+//! The rows and events of the stores as plain data, and the traits that read and write them. Knows no database.
 
 mod account;
 mod cursor;

@@ -1,4 +1,4 @@
-//! The store that replicas share in PostgreSQL 12 or newer; tables made by `migrations/postgres`.
+//! The store in PostgreSQL 12 or newer, shared by replicas. Tables come from `migrations/postgres`.
 
 mod statements;
 
@@ -18,20 +18,21 @@ pub(crate) fn migrations() -> Migrator {
 }
 
 const CONNECTIONS: u32 = 16;
-/// Kept open also when nothing happens: a burst after a quiet time must not wait for all of them to connect.
+/// Connections kept open when idle, so that a burst after a quiet time does not have to wait for new ones.
 const KEPT_CONNECTIONS: u32 = 4;
-/// A connection that was idle for so long is tried before it is used: the server may have been restarted.
+/// A connection that was idle for longer is pinged before use: the server may have restarted.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
-/// For the tables, and for another replica that is at them just now.
+/// Covers creating the tables and waiting for another replica that is migrating.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Sessions and accounts in one PostgreSQL database.
+/// Sessions, accounts, events and coordination in one PostgreSQL database.
 pub struct PostgresStore {
     pool: PgPool,
 }
 
 impl PostgresStore {
-    /// Connects and migrates the database. `timeout` is for one statement, a lock, and a connection.
+    /// Connects and migrates the database. `limit` applies to each statement, to each lock and to acquiring a
+    /// connection.
     pub async fn open(url: &str, limit: Duration) -> Result<Self, StoreError> {
         let options = options(url)?;
         let migrated = timeout(MIGRATION_TIMEOUT, async {
@@ -50,13 +51,14 @@ impl PostgresStore {
                 StoreError::Down(format!("cannot migrate the database: {e}"))
             })?;
         let milliseconds = limit.as_millis().to_string();
-        // The server gives up too: what nobody waits for any more must not hold locks.
+        // The server enforces the limit too: a statement that no caller waits for must not hold locks.
         let options = options.options([
             ("statement_timeout", &milliseconds),
             ("lock_timeout", &milliseconds),
             ("idle_in_transaction_session_timeout", &milliseconds),
         ]);
-        // The statements are made for this one; a database may have another default, whose conflicts would be errors.
+        // The statements rely on this isolation level. With a stricter default of the database, conflicts would
+        // be errors.
         let options = options.options([("default_transaction_isolation", "read committed")]);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
@@ -75,7 +77,7 @@ impl PostgresStore {
         Ok(Self { pool })
     }
 
-    /// Whether a URL can be one of a PostgreSQL database; else what is wrong, without its secrets.
+    /// Checks that a URL is one of a PostgreSQL database. The error does not contain its secrets.
     pub fn check_url(url: &str) -> Result<(), StoreError> {
         options(url).map(drop)
     }
@@ -88,7 +90,7 @@ impl PostgresStore {
         Ok((***held).begin().await?)
     }
 
-    /// Closes every connection. Calls after it fail, as those to a store that is down do.
+    /// Closes every connection. Later calls fail as if the store were down.
     pub async fn close(&self) {
         self.pool.close().await;
     }
@@ -100,7 +102,7 @@ fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
             "the URL does not start with postgres://".to_owned(),
         ));
     }
-    // The error's own words may quote the URL, and so its password.
+    // sqlx's message is not used: it may quote the URL and so its password.
     let options = PgConnectOptions::from_str(url)
         .map_err(|_| StoreError::Data("the URL cannot be read as one of PostgreSQL".to_owned()))?;
     Ok(options

@@ -1,24 +1,25 @@
-//! The store that replicas share in Redis 6 or newer, or Valkey. Each step is one script, so it happens as a
-//! whole or not at all. Every key begins with `{prefix}`: in a cluster they all lie in one hash slot.
+//! The store in Redis 6 or newer, or Valkey, shared by replicas. Each operation is one script, so it is atomic.
+//! Every key begins with `{prefix}`, so in a cluster all keys are in one hash slot.
 //!
 //! | key (after `{prefix}:`) | what |
 //! | --- | --- |
-//! | `session:ID` | hash: the fields of a session; ID is the id's SHA-256 in base64url |
-//! | `refs` | hash: public name -> ID |
-//! | `ends` | sorted set: ID by the time it ends if nothing more happens |
-//! | `account:NAME`, `children:ID`, `subject:...`, `sid:...` | sorted sets: ID by the time it began |
-//! | `orphaned` | set: IDs that are gone but have children |
-//! | `events`, `sequence` | stream, and the newest number in it |
-//! | `user:NAME`, `users` | hash: the fields of an account; sorted set: their names |
-//! | `ledger:...` | what replicas have placed: see `ledger` |
-//! | `positions`, `letters:HOOK`, `keys`, `leases`, `used` | what webhooks and replicas agree on |
+//! | `session:ID` | hash: the fields of a session; ID is the SHA-256 of the session id in base64url |
+//! | `refs` | hash: session_ref -> ID |
+//! | `ends` | sorted set: ID by the expiry without further activity |
+//! | `account:NAME`, `children:ID`, `subject:...`, `sid:...` | sorted sets: ID by creation time |
+//! | `orphaned` | set: IDs of removed sessions that still have children |
+//! | `events`, `sequence` | the event log: a stream, and its newest sequence number |
+//! | `user:NAME`, `users` | hash: the fields of an account; sorted set: the account names |
+//! | `ledger:...` | the placements of all replicas: see `ledger` |
+//! | `positions`, `letters:HOOK`, `keys`, `leases`, `used` | reader positions, dead letters and coordination |
 //!
-//! Nothing expires by itself, as every end has to be told: Redis must not evict (`maxmemory-policy noeviction`).
+//! No key has a TTL, because every end of a session must be logged. Redis must not evict keys: set
+//! `maxmemory-policy noeviction`.
 
-/// What every script begins with.
+/// The prelude of every script.
 const SHARED: &str = include_str!("redis/shared.lua");
 
-/// Declares scripts, each after what they share.
+/// Declares scripts, each with the prelude in front.
 macro_rules! scripts {
     ($($name:ident = $code:expr;)+) => {
         $(static $name: std::sync::LazyLock<redis::Script> = std::sync::LazyLock::new(|| {
@@ -42,14 +43,14 @@ use redis::{Cmd, FromRedisValue, Script};
 pub use row::{Fields, session_from};
 use std::time::Duration;
 
-/// Sessions and accounts in one Redis.
+/// Sessions, accounts, events and coordination in one Redis.
 pub struct RedisStore {
     link: Link,
     prefix: String,
 }
 
 impl RedisStore {
-    /// Connects, and tries the connection. `limit` is for a connection and for one answer.
+    /// Connects and checks the connection with a PING. `limit` applies to connecting and to each reply.
     pub async fn open(url: &str, prefix: &str, limit: Duration) -> Result<Self, StoreError> {
         let store = Self {
             link: Link::new(url, limit)?,
@@ -59,7 +60,7 @@ impl RedisStore {
         Ok(store)
     }
 
-    /// Whether a URL can be one of a Redis; else what is wrong, without its secrets.
+    /// Checks that a URL is one of a Redis server. The error does not contain its secrets.
     pub fn check_url(url: &str) -> Result<(), StoreError> {
         Link::new(url, Duration::ZERO).map(drop)
     }

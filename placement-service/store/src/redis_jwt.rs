@@ -1,6 +1,6 @@
-//! The sessions of somebody else in Redis, read-only: the key is the cookie's value after a prefix, the value a
-//! JWT. So Berth can take over from such a gateway while its login service goes on. Events and leases stay in
-//! the process; the Redis user needs no more than `+get +pttl +time +ping`.
+//! The sessions of another login service in Redis, read-only: the key is a prefix and the cookie's value, the
+//! value a JWT. With it, Berth can replace a gateway while its login service stays. Events and leases stay in
+//! this process; the Redis user needs only `+get +pttl +time +ping`.
 
 mod jwt;
 
@@ -17,16 +17,16 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// As long as a login cookie may be (S9).
+/// The longest login cookie that the service accepts.
 const MAX_ID_BYTES: usize = 128;
 
-/// What PTTL says of a key that is not there.
+/// The reply of PTTL for a missing key.
 const NO_KEY: i64 = -2;
 
-/// The public name of a session.
+/// Derives the `session_ref` of a session.
 type NameOf = dyn Fn(&IdHash) -> String + Send + Sync;
 
-/// Sessions that a login service of another make keeps in Redis.
+/// The sessions of another login service.
 pub struct RedisJwtStore {
     link: Link,
     prefix: String,
@@ -35,7 +35,7 @@ pub struct RedisJwtStore {
 }
 
 impl RedisJwtStore {
-    /// Connects, and tries the connection.
+    /// Connects and checks the connection with a PING.
     pub async fn open(
         url: &str,
         prefix: &str,
@@ -53,7 +53,7 @@ impl RedisJwtStore {
         Ok(store)
     }
 
-    /// The seams: sessions from here, events and leases from `memory`.
+    /// The traits of the store: sessions from here, events and leases from `memory`.
     #[must_use]
     pub fn with(self, memory: Arc<Memory>) -> Stores {
         let store = Arc::new(self);
@@ -86,7 +86,7 @@ impl SessionStore for RedisJwtStore {
         let key = format!("{}{cookie}", self.prefix);
         let text: String = match self.ask(redis::cmd("GET").arg(&key)).await {
             Ok(Some(text)) => text,
-            // A key of another type is no session.
+            // A key of another type is not a session.
             Ok(None) | Err(StoreError::Data(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
@@ -96,14 +96,14 @@ impl SessionStore for RedisJwtStore {
         let answers = questions.query_async(&mut connection);
         let (ttl_ms, (seconds, micros)): (i64, (u64, u64)) = self.link.answer(era, answers).await?;
         if ttl_ms == NO_KEY {
-            // Gone between the two questions.
+            // The key expired between the two commands.
             return Ok(None);
         }
         let now_ms = seconds.saturating_mul(1000).saturating_add(micros / 1000);
         let kept = Kept {
             jwt: &text,
             now_ms,
-            // Otherwise negative: it never expires by itself.
+            // Negative: the key has no expiry.
             gone_at_ms: u64::try_from(ttl_ms)
                 .ok()
                 .map(|ttl| now_ms.saturating_add(ttl)),
@@ -112,7 +112,7 @@ impl SessionStore for RedisJwtStore {
             Ok(row) => Ok(Some(row)),
             Err(fault) => {
                 let session = (self.name_of)(&id);
-                tracing::warn!(session, fault, "a kept JWT names no session");
+                tracing::warn!(session, fault, "the stored JWT is not a valid session");
                 Ok(None)
             }
         }
@@ -145,7 +145,7 @@ impl SessionStore for RedisJwtStore {
 
     async fn list(&self, select: &Select, _limit: u32) -> Result<Vec<SessionRow>, StoreError> {
         match select {
-            // There is nothing to clear up, and that is no fault.
+            // Nothing to clean up; not an error.
             Select::OverAt(_) | Select::Orphans => Ok(Vec::new()),
             _ => Err(StoreError::ReadOnly),
         }
@@ -197,7 +197,7 @@ impl AccountStore for RedisJwtStore {
     }
 }
 
-/// What the process keeps for itself, reachable only while the sessions are.
+/// Coordination in memory whose `ping` checks the Redis of the sessions.
 struct Reachable {
     store: Arc<RedisJwtStore>,
     memory: Arc<Memory>,

@@ -1,12 +1,12 @@
-//! How a session looks in a store, whichever it is, and how it is read back: what does not fit is an error,
-//! never a guess. Fields that only a newer binary knows are left alone.
+//! The stored form of a session that all stores have in common, and how it is read back. Invalid data is an
+//! error, never a guess; unknown fields of a newer binary are left alone.
 
 use crate::session_id::IdHash;
 use crate::{PAYLOAD_VERSION, ProviderLink, Select, SessionRow, SessionState, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A session's fields as they are kept.
+/// The stored fields of a session.
 pub(crate) struct RawSession<'a> {
     pub(crate) id_hash: &'a [u8],
     pub(crate) session_ref: &'a str,
@@ -24,7 +24,7 @@ pub(crate) struct RawSession<'a> {
     pub(crate) provider: Option<RawProvider>,
 }
 
-/// The provider's names for a session as they are kept.
+/// The stored identifiers of a session at its OpenID provider.
 pub(crate) struct RawProvider {
     pub(crate) provider: String,
     pub(crate) subject: Option<String>,
@@ -33,7 +33,7 @@ pub(crate) struct RawProvider {
 }
 
 impl RawSession<'_> {
-    /// Reads the fields. What a newer binary wrote in a way that this one does not know is refused (S2).
+    /// Reads the fields. A payload version newer than this binary's is an error.
     pub(crate) fn read(self) -> Result<SessionRow, StoreError> {
         let version = self.payload_version;
         if version > PAYLOAD_VERSION {
@@ -79,8 +79,8 @@ impl RawSession<'_> {
     }
 }
 
-/// The rows of a list. One that cannot be read is an error, but not to those who clear up: it would keep
-/// them from all others for ever.
+/// Reads the rows of a list. An unreadable row is an error, except in the lists that the cleanup tasks work
+/// through: there, one bad row would block all others forever, so it is skipped.
 pub(crate) fn listed(
     select: &Select,
     rows: impl Iterator<Item = Result<SessionRow, StoreError>>,
@@ -91,7 +91,7 @@ pub(crate) fn listed(
         match row {
             Ok(row) => read.push(row),
             Err(error @ StoreError::Data(_)) if lenient => {
-                tracing::warn!(%error, "a session is left for a newer binary, or for an operator");
+                tracing::warn!(%error, "skipping an unreadable session: a newer binary or an operator must handle it");
             }
             Err(error) => return Err(error),
         }
@@ -104,7 +104,7 @@ pub(crate) fn to_json(value: &impl Serialize) -> Result<String, StoreError> {
 }
 
 pub(crate) fn from_json<T: DeserializeOwned>(field: &str, text: &str) -> Result<T, StoreError> {
-    // The error's own words would quote what is kept.
+    // serde's message is not used: it would quote the stored data.
     serde_json::from_str(text).map_err(|e| {
         let (line, column) = (e.line(), e.column());
         StoreError::malformed(field, format!("not the JSON expected, at {line}:{column}"))
@@ -126,7 +126,7 @@ fn to_hash(field: &str, bytes: &[u8]) -> Result<IdHash, StoreError> {
         .map_err(|e| StoreError::malformed(field, e))
 }
 
-/// Hashes one after the other, 32 bytes each.
+/// Concatenates hashes, 32 bytes each.
 pub(crate) fn to_bytes(hashes: &[IdHash]) -> Vec<u8> {
     hashes.iter().flat_map(|hash| hash.0).collect()
 }

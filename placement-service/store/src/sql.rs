@@ -1,5 +1,5 @@
-//! What both SQL stores do in the same words: reading rows, statements, holding a connection. The macros
-//! write the same code for each, as sqlx's statements are typed by the database.
+//! What SQLite and PostgreSQL share: the statements, reading rows, and returning connections to the pool. The
+//! statements are macros because sqlx types a statement by its database.
 
 mod accounts;
 mod coordination;
@@ -22,16 +22,16 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-/// Named one by one: with `*`, a column that a newer binary adds would break statements that are prepared.
+/// Listed by name: with `*`, a column that a newer binary adds would break prepared statements.
 pub(crate) const SESSION_COLUMNS: &str = "id_hash, session_ref, payload_version, account, roles, created_at, \
      last_seen_at, idle_timeout, absolute_expiry, ancestors, runtime, state, claims, provider, \
      provider_subject, provider_session, provider_hint";
 
-/// How long a connection whose caller has gone may take to answer what it was asked.
+/// How long a connection may take to answer a ping after its operation was cancelled or failed.
 const LAST_CHANCE: Duration = Duration::from_secs(1);
 
-/// A connection on loan from the pool. When the caller gave up waiting, or met an error, it goes back only
-/// once it has answered: else a server that hangs would hold the pool's places for as long as it hangs.
+/// A pooled connection. After a cancelled or failed operation it returns to the pool only if it still answers a
+/// ping. Otherwise connections to a hanging server would occupy the pool for as long as the server hangs.
 pub(crate) struct Held<DB: Database>(Option<PoolConnection<DB>>);
 
 impl<DB: Database> Held<DB> {
@@ -39,7 +39,7 @@ impl<DB: Database> Held<DB> {
         Ok(Self(Some(pool.acquire().await?)))
     }
 
-    /// Everything that was asked has been answered.
+    /// Returns the connection to the pool without a ping: every statement has been answered.
     pub(crate) fn give_back(mut self) {
         drop(self.0.take());
     }

@@ -1,4 +1,5 @@
-//! The embedded store: one SQLite file, write-ahead log, tables made by `migrations/sqlite`.
+//! The embedded store: one SQLite file with a write-ahead log, for one replica. Tables come from
+//! `migrations/sqlite`.
 
 mod statements;
 
@@ -18,19 +19,19 @@ pub(crate) fn migrations() -> Migrator {
     )
 }
 
-/// How long a writer waits for another one, and a caller for a connection.
+/// How long a writer waits for another writer, and a caller for a connection.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-/// Readers run side by side; SQLite lets one write at a time whatever this says.
+/// For concurrent reads; SQLite allows one writer at a time in any case.
 const CONNECTIONS: u32 = 4;
 
-/// Sessions and accounts in one SQLite file.
+/// Sessions, accounts, events and coordination in one SQLite file.
 pub struct SqliteStore {
     pool: SqlitePool,
 }
 
 impl SqliteStore {
-    /// Opens the file, creating it and its directory, and migrates it. The file is readable by its
-    /// owner only.
+    /// Opens the file and migrates it; creates it and its directory if missing. Only its owner can read the
+    /// file.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         create_private_file(path).map_err(|e| failed("create", path, &e))?;
         let options = SqliteConnectOptions::new()
@@ -56,13 +57,13 @@ impl SqliteStore {
         Held::acquire(&self.pool).await
     }
 
-    /// A transaction that writes: it has the file's lock from its begin on, so that it never fails half-way
-    /// because another one wrote first.
+    /// A write transaction. It locks the file from the start, so that it cannot fail half-way because of a
+    /// concurrent write.
     async fn begin(held: &mut Held<Sqlite>) -> Result<Transaction<'_, Sqlite>, StoreError> {
         Ok((***held).begin_with("BEGIN IMMEDIATE").await?)
     }
 
-    /// Closes every connection. Calls after it fail, as those to a store that is down do.
+    /// Closes every connection. Later calls fail as if the store were down.
     pub async fn close(&self) {
         self.pool.close().await;
     }
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_closed_store_is_an_error_and_not_an_absence() {
+    async fn a_closed_store_returns_errors_not_none() {
         let dir = tempfile::tempdir().unwrap();
         let store = open(&dir).await;
         store.close().await;

@@ -1,4 +1,4 @@
-//! What a well-typed source of engines may still get wrong.
+//! Checks of engine sources that types cannot express.
 
 use super::{Discovery, DnsSource, Sources, StaticEngine};
 use crate::config::checks::{Faults, SECOND};
@@ -40,7 +40,7 @@ fn check_one(path: &str, source: &Discovery, faults: &mut Faults) {
                 faults.name(&field("namespace"), namespace);
             }
             if pods.context.is_some() && pods.kubeconfig.is_none() {
-                faults.add(field("context"), "is of no use without kubeconfig");
+                faults.add(field("context"), "has no effect without kubeconfig");
             }
         }
         Discovery::Docker(docker) => {
@@ -71,11 +71,14 @@ fn check_dns(path: &str, dns: &DnsSource, faults: &mut Faults) {
     let field = |name: &str| format!("{path}.{name}");
     match (&dns.host, &dns.srv) {
         (Some(_), None) if dns.port.is_none() => {
-            faults.add(field("port"), "is missing: a host has no ports of its own");
+            faults.add(
+                field("port"),
+                "is missing: A and AAAA records contain no port",
+            );
         }
         (Some(_), None) => {}
         (None, Some(_)) if dns.port.is_some() => {
-            faults.add(field("port"), "is of no use: SRV records name ports");
+            faults.add(field("port"), "has no effect: SRV records contain the port");
         }
         (None, Some(_)) => {}
         (Some(_), Some(_)) => faults.add(field("srv"), "excludes host"),
@@ -105,7 +108,7 @@ fn ports(path: &str, port: Option<u16>, metrics_port: Option<u16>, faults: &mut 
     }
 }
 
-/// What is wrong with a list of engines, whether it is in the configuration or in a file of its own.
+/// The faults of a list of engines, in the configuration or in a separate file.
 pub(crate) fn check_engines(list: &str, engines: &[StaticEngine]) -> Vec<Fault> {
     let mut faults = Faults::default();
     for (index, engine) in engines.iter().enumerate() {
@@ -121,7 +124,7 @@ pub(crate) fn check_engines(list: &str, engines: &[StaticEngine]) -> Vec<Fault> 
     let mut seen = BTreeSet::new();
     for (index, engine) in engines.iter().enumerate() {
         if !seen.insert((engine.ip, engine.port)) {
-            let message = "this address and port are another engine's already";
+            let message = "another engine has the same address and port";
             faults.add(format!("{list}[{index}].port"), message);
         }
     }

@@ -1,4 +1,5 @@
-//! What an operator reads: the messages are the interface.
+//! Tests of loading and checking. Fault messages are an interface to operators, so they are compared as a
+//! whole.
 
 use super::*;
 use crate::app::secrets;
@@ -22,7 +23,7 @@ pools:
 ";
 
 #[test]
-fn the_default_file_says_every_default() {
+fn the_default_file_contains_every_default() {
     let config = from_text("").unwrap().config;
     assert_eq!(config.listen.to_string(), "127.0.0.1:9455");
     assert_eq!(
@@ -44,7 +45,7 @@ fn the_default_file_says_every_default() {
 }
 
 #[test]
-fn the_examples_in_the_default_file_are_right() {
+fn the_examples_in_the_default_file_are_valid() {
     let mut text = String::new();
     for line in DEFAULT.lines() {
         let example = line.starts_with("#   ") && !line.contains("  #  ");
@@ -58,16 +59,16 @@ fn the_examples_in_the_default_file_are_right() {
             | "  clients: []" => {}
             _ if example => text.push_str(&line[1..]),
             _ if line.starts_with("# OpenID providers.") => text.push_str("oidc:"),
-            _ if line.starts_with("# Who is told") => text.push_str("webhooks:"),
-            _ if line.starts_with("# Who may push") => text.push_str("security_events:"),
-            _ if line.starts_with("# Engines that serve") => text.push_str("pools:"),
-            _ if line.starts_with("# Which pool takes") => text.push_str("routes:"),
+            _ if line.starts_with("# Webhooks") => text.push_str("webhooks:"),
+            _ if line.starts_with("# Transmitters") => text.push_str("security_events:"),
+            _ if line.starts_with("# Pools:") => text.push_str("pools:"),
+            _ if line.starts_with("# Routes:") => text.push_str("routes:"),
             _ if line.starts_with("# Programs that may") => text.push_str("api:\n clients:"),
             _ => {}
         }
         text.push('\n');
     }
-    // HS256 cannot sign for others.
+    // Format caep needs an asymmetric algorithm.
     text.push_str("tokens: { algorithm: ES256 }\n");
     let config = from_text(&text).unwrap().config;
     assert_eq!(config.webhooks.len(), 2);
@@ -90,22 +91,22 @@ fn the_examples_in_the_default_file_are_right() {
 }
 
 #[test]
-fn the_demo_file_is_right_and_warned_of() {
+fn the_demo_file_is_valid_and_gives_warnings() {
     let loaded = from_text(include_str!("../../../config/demo.yaml")).unwrap();
     assert_eq!(loaded.config.pools[0].driver, Driver::Qix);
     assert_eq!(loaded.config.log.level, "info");
     assert_eq!(
         loaded.warnings,
         [
-            "the demo secret is in use: everybody knows it",
-            "session.cookie.secure is false: for http on a local machine only"
+            "the demo secret is in use: it is public",
+            "session.cookie.secure is false: use this only with http on a local machine"
         ]
     );
     assert!(secrets::fetch(&loaded.config, &|_| None).is_ok());
 }
 
 #[test]
-fn every_fault_is_told_at_once_with_its_path() {
+fn every_fault_is_reported_at_once_with_its_path() {
     let text = "
 listen: nowhere
 colour: blue
@@ -137,7 +138,7 @@ log.level: invalid type: integer `5`, expected a string
 pools[0].cluster: must be visible ASCII without spaces
 pools[0].discovery.static[0].port: invalid value: integer `99999`, expected u16
 pools[0].discovery.static[1].ip: invalid IP address syntax
-pools[0].discovery.static[1].name: the name \"e\" is taken already
+pools[0].discovery.static[1].name: the name \"e\" is already used
 pools[0].discovery.static[1].weight: unknown field; known here: name, ip, port, metrics_port, draining
 pools[0].driver: unknown variant `qxi`, expected `qix` or `websocket`
 pools[0].capacity.per_engine: is missing: strategy weighted needs it
@@ -163,7 +164,7 @@ tokens.lifetime: must be 10s to 1day, not 1s";
 }
 
 #[test]
-fn what_types_cannot_say_is_checked() {
+fn rules_beyond_types_are_checked() {
     for (text, expected) in [
         (
             "session: { idle_timeout: 2h, absolute_timeout: 1h }",
@@ -184,7 +185,7 @@ fn what_types_cannot_say_is_checked() {
         ),
         (
             "login: { local: false, public_url: 'https://app.example/x' }",
-            "login.local: must be true while there is no provider in oidc: nobody could log in\n\
+            "login.local: must be true while oidc has no provider: nobody could log in\n\
           login.public_url: must be an origin such as https://app.example.com",
         ),
         (
@@ -212,11 +213,11 @@ fn what_types_cannot_say_is_checked() {
 }
 
 #[test]
-fn pools_and_routes_must_meet() {
+fn pool_names_are_unique_and_routes_name_a_pool() {
     let two = format!("{POOL}{}", &POOL["\npools:\n".len()..]);
     assert_eq!(
         faults(&two),
-        "pools[1].name: the name \"qix\" is taken already"
+        "pools[1].name: the name \"qix\" is already used"
     );
     for (route, expected) in [
         (
@@ -251,7 +252,7 @@ fn pools_and_routes_must_meet() {
 }
 
 #[test]
-fn no_fault_tells_a_secret() {
+fn no_fault_contains_a_secret() {
     for text in [
         "tokens: { key: hunter2 }",
         "tokens: { key: { hunter2: x } }",
@@ -270,7 +271,7 @@ fn no_fault_tells_a_secret() {
 }
 
 #[test]
-fn broken_yaml_is_told_with_its_line() {
+fn yaml_errors_name_their_line() {
     let told = faults("session:\n  idle_timeout: [1\n");
     assert!(told.contains("line "), "{told}");
     assert!(!faults("tokens: { key: { inline: hunter2 }\n").contains("hunter2"));
@@ -279,7 +280,7 @@ fn broken_yaml_is_told_with_its_line() {
 }
 
 #[test]
-fn secrets_come_from_where_they_are_said_to_be() {
+fn secrets_are_read_from_their_configured_source() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("key");
     std::fs::write(&file, "from a file, and long enough for HS256\n").unwrap();
@@ -332,7 +333,7 @@ fn with_discovery(discovery: &str) -> String {
 }
 
 #[test]
-fn a_pool_has_one_source_or_a_list_of_them() {
+fn discovery_is_one_source_or_a_list() {
     let sources = |discovery: &str| {
         let loaded = from_text(&with_discovery(discovery)).unwrap();
         let sources = &loaded.config.pools[0].discovery.0;
@@ -348,7 +349,7 @@ fn a_pool_has_one_source_or_a_list_of_them() {
 }
 
 #[test]
-fn faults_of_sources_name_their_place() {
+fn faults_of_sources_have_paths() {
     for (discovery, fault) in [
         ("[]", "pools[0].discovery: must name a source"),
         (
@@ -407,7 +408,7 @@ fn faults_of_sources_name_their_place() {
 }
 
 #[test]
-fn faults_of_a_metrics_mapping_name_their_place() {
+fn faults_of_a_metrics_mapping_have_paths() {
     let with = |driver: &str, metrics: &str| {
         let text = with_discovery("{ static: [] }").replace("driver: qix", driver);
         text.replace(
@@ -451,7 +452,7 @@ fn faults_of_a_metrics_mapping_name_their_place() {
 }
 
 #[test]
-fn weights_are_shares_and_something_must_count() {
+fn weights_are_shares_and_not_all_zero() {
     let pool = |name: &str, rest: &str| {
         format!(
             "- {{ name: {name}, driver: qix, cluster: e, discovery: {{ static: [] }}, {rest} }}\n"

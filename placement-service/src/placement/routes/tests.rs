@@ -1,4 +1,4 @@
-//! The routes of the demo configuration, and what hostile paths make of them.
+//! The routes of the demo configuration, and hostile paths.
 
 use super::*;
 use crate::config::{Discovery, Driver, Pool, Sources, Strategy};
@@ -53,7 +53,7 @@ fn document(name: &str) -> Opening {
 }
 
 #[test]
-fn each_route_finds_its_pool_and_opening() {
+fn each_path_finds_its_pool_and_open_target() {
     assert_eq!(opening("/app/sales.qvf"), document("sales.qvf"));
     assert_eq!(opening("/app/sales.qvf?berth_tab=1"), document("sales.qvf"));
     assert_eq!(opening("/doc/doc/drug.qvf"), document("/doc/drug.qvf"));
@@ -78,7 +78,7 @@ fn unknown_paths_have_no_route() {
 }
 
 #[test]
-fn session_parameters_of_qix_clients_are_no_part_of_the_name() {
+fn session_parameters_of_qix_clients_are_not_part_of_the_name() {
     for path in [
         "/app/a/b.qvf/ttl/60",
         "/app/a/b.qvf/identity/me",
@@ -122,7 +122,7 @@ fn names_are_percent_decoded() {
 }
 
 #[test]
-fn names_do_not_climb() {
+fn names_with_dot_dot_segments_are_refused() {
     for path in ["/app/..", "/doc/doc/%2e%2e%2fsecret", "/doc/doc/a%5C..%5Cb"] {
         assert_eq!(refused(path), Reason::NoSuchDocument, "{path}");
     }

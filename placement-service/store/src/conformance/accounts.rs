@@ -1,8 +1,9 @@
-//! Accounts: a name is taken once, and exact; attempts change only from what they were; a change leaves the rest.
+//! Accounts: names are unique and case-sensitive, attempts and devices change by compare-and-set, and a change
+//! leaves the other fields alone.
 
 use crate::{AccountChange, AccountRow, AccountStore, Attempts};
 
-/// An account's life.
+/// Checks adding, finding and changing accounts.
 pub async fn accounts(store: &impl AccountStore) {
     let row = |name: &str, hash: &str| AccountRow {
         name: name.to_owned(),
@@ -41,18 +42,18 @@ pub async fn accounts(store: &impl AccountStore) {
     let at_once = tokio::join!(set(), set(), set(), set());
     let at_once: [_; 4] = at_once.into();
     let won = at_once.into_iter().filter(|set| *set.as_ref().unwrap());
-    assert_eq!(won.count(), 1, "one of many");
+    assert_eq!(won.count(), 1, "exactly one concurrent call succeeds");
     assert!(store.set_attempts("demo", six, five).await.unwrap());
 
     let set = || store.set_devices("demo", "", "[\"é\"]");
     let at_once = tokio::join!(set(), set(), set(), set());
     let at_once: [_; 4] = at_once.into();
     let won = at_once.into_iter().filter(|set| *set.as_ref().unwrap());
-    assert_eq!(won.count(), 1, "one of many");
+    assert_eq!(won.count(), 1, "exactly one concurrent call succeeds");
     assert!(!store.set_devices("nobody", "", "x").await.unwrap());
 
     let roles = vec!["admin".to_owned(), "user".to_owned()];
-    // One after the other as at once: each leaves what the others have changed.
+    // Each change leaves the fields that the others changed.
     for change in [
         AccountChange::Locked(true),
         AccountChange::Roles(roles.clone()),
@@ -69,7 +70,7 @@ pub async fn accounts(store: &impl AccountStore) {
         ..row("demo", "fourth")
     };
     let found = store.find_account("demo").await.unwrap();
-    assert_eq!(found, Some(changed), "the attempts and the devices stay");
+    assert_eq!(found, Some(changed), "attempts and devices are unchanged");
     let open = AccountChange::Locked(false);
     assert!(store.change_account("demo", &open).await.unwrap());
     let found = store.find_account("demo").await.unwrap().unwrap();

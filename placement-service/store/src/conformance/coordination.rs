@@ -1,8 +1,8 @@
-//! What replicas agree on: keys, leases, things used once.
+//! Coordination between replicas: server keys, leases, claims and stored texts.
 
 use crate::Coordination;
 
-/// Keys stay; a lease has one holder at a time; once is once.
+/// Checks that keys never change, that a lease has one holder at a time, and that a key is claimed once.
 pub async fn coordination(store: &impl Coordination) {
     store.ping().await.unwrap();
     let key = store.server_key("one", [1; 32]).await.unwrap();
@@ -16,7 +16,7 @@ pub async fn coordination(store: &impl Coordination) {
     assert!(!lease("b", 1_050).await);
     assert!(lease("a", 1_050).await, "extended");
     assert!(!lease("b", 1_149).await);
-    assert!(lease("b", 1_150).await, "lapsed");
+    assert!(lease("b", 1_150).await, "expired");
     assert!(!lease("a", 1_160).await);
     assert!(store.lease("other", "a", 1_160, 100).await.unwrap());
 
@@ -30,7 +30,7 @@ pub async fn coordination(store: &impl Coordination) {
     assert!(!store.once("jti", 1_999, 3_000).await.unwrap());
     assert!(store.once("jti", 2_000, 3_000).await.unwrap());
     store.forget_once(9_000).await.unwrap();
-    assert!(store.once("jti", 2_000, 3_000).await.unwrap(), "forgotten");
+    assert!(store.once("jti", 2_000, 3_000).await.unwrap(), "purged");
 
     let notes = async |prefix: &str| {
         let notes = store.notes(prefix).await.unwrap().into_iter();

@@ -1,9 +1,9 @@
-//! The event log: in order, without a hole, trimmed at its old end; readers and dead letters.
+//! The event log: ordered, without gaps, trimmed at its oldest entries; reader positions and dead letters.
 
 use super::{event, session_row};
 use crate::{Bounds, DeadLetter, EventLog};
 
-/// The log's life.
+/// Checks appending, reading and trimming, positions and dead letters.
 pub async fn events(store: &impl EventLog) {
     assert_eq!(store.bounds().await.unwrap(), Bounds::default());
     assert_eq!(store.events_after(0, 10).await.unwrap(), []);
@@ -29,7 +29,7 @@ pub async fn events(store: &impl EventLog) {
     assert_eq!(
         store.bounds().await.unwrap(),
         bounds(5, 6),
-        "no number twice"
+        "no sequence number is reused"
     );
 
     assert_eq!(store.position("hook").await.unwrap(), None);
@@ -67,7 +67,7 @@ pub async fn events(store: &impl EventLog) {
     assert_eq!(
         kept,
         [letter(12, "500"), letter(20, "500")],
-        "the oldest goes"
+        "the oldest is removed"
     );
     let others = store.dead_letters("other", 10).await.unwrap();
     assert_eq!(others, [of_other]);

@@ -1,4 +1,4 @@
-//! What replicas do at the same time, and what they write that another version or another clock does not expect.
+//! Concurrent operations of several replicas, and rows written by other versions or under other clocks.
 
 use super::{ending, event, session_row};
 use crate::{
@@ -18,7 +18,8 @@ async fn kept(store: &impl SessionStore) -> Vec<SessionRow> {
     rows
 }
 
-/// Whoever touches a session that another one removes does not bring it back; of several that remove it one does.
+/// Touching a session that another call removes does not bring it back; of several removals exactly one
+/// succeeds.
 pub async fn races(store: &(impl SessionStore + EventLog)) {
     let rows = kept(store).await;
     let ids: Vec<_> = rows.iter().map(|row| (row.id_hash, 9_000)).collect();
@@ -31,17 +32,17 @@ pub async fn races(store: &(impl SessionStore + EventLog)) {
     one.unwrap();
     two.unwrap();
     let removed = first.unwrap().len() + second.unwrap().len();
-    assert_eq!(removed, rows.len(), "each by one of both");
+    assert_eq!(removed, rows.len(), "exactly one call removes each session");
     store.touch(&ids).await.unwrap();
     for row in &rows {
         assert_eq!(store.find(&row.id_hash).await, Ok(None));
     }
     let log = store.events_after(0, 1_000).await.unwrap();
     let ends = log.iter().filter(|(_, event)| event.cause.is_some());
-    assert_eq!(ends.count(), rows.len(), "each end is told once");
+    assert_eq!(ends.count(), rows.len(), "each end is logged once");
 }
 
-/// A limit holds however many log in at once.
+/// The session limit holds under concurrent logins.
 pub async fn limit_race(store: &impl SessionStore) {
     let rows = (1..=ROWS).map(|seed| SessionRow {
         account: "ann".to_owned(),
@@ -57,7 +58,7 @@ pub async fn limit_race(store: &impl SessionStore) {
     assert_eq!(yes, 3);
 }
 
-/// One gets it.
+/// Of concurrent callers, one gets the lease and one the claim; all get the same key.
 pub async fn coordination_race(store: &impl Coordination) {
     let holders: Vec<_> = (0..CALLERS).map(|n| n.to_string()).collect();
     let leases = holders
@@ -72,7 +73,7 @@ pub async fn coordination_race(store: &impl Coordination) {
     assert!(keys.iter().all(|key| *key == keys[0]), "all have the same");
 }
 
-/// Numbers appear in their order, without a hole that a reader could step over.
+/// Sequence numbers become visible in order, without a gap that a reader could skip.
 pub async fn log_race(store: &impl EventLog) {
     let events: Vec<Event> = (0..3).map(|seed| event(&session_row(seed), None)).collect();
     let writers = join_all((0..CALLERS * 4).map(|_| store.append(&events)));
@@ -81,7 +82,7 @@ pub async fn log_race(store: &impl EventLog) {
         let mut seen = 0;
         while seen < total {
             for (number, _) in store.events_after(seen, 7).await.unwrap() {
-                assert_eq!(number, seen + 1, "a number was stepped over");
+                assert_eq!(number, seen + 1, "a sequence number was skipped");
                 seen = number;
             }
         }
@@ -90,7 +91,8 @@ pub async fn log_race(store: &impl EventLog) {
     assert!(written.iter().all(Result::is_ok));
 }
 
-/// A newer binary's rows are refused, not misread; and those who clear up go on without them. Clocks differ.
+/// Rows of a newer binary are refused, not misread, and the cleanup lists skip them. A touch from a slow clock
+/// changes nothing.
 pub async fn versions_and_clocks(store: &impl SessionStore) {
     let newer = SessionRow {
         payload_version: PAYLOAD_VERSION + 1,
@@ -106,11 +108,14 @@ pub async fn versions_and_clocks(store: &impl SessionStore) {
     }
     let refused = store.find(&newer.id_hash).await.unwrap_err();
     let StoreError::Data(why) = refused else {
-        unreachable!("the store is there: {refused}");
+        unreachable!("expected a data error, got: {refused}");
     };
     assert!(why.contains("newer than this binary"), "{why}");
     let ann = Select::Account("ann".to_owned());
-    assert!(store.list(&ann, 10).await.is_err(), "none is left out");
+    assert!(
+        store.list(&ann, 10).await.is_err(),
+        "a list is complete or an error"
+    );
     let over = Select::OverAt(u64::MAX >> 1);
     let names = store.list(&over, 10).await.unwrap();
     assert_eq!(names, [ours]);

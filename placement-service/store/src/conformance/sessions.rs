@@ -1,4 +1,4 @@
-//! Sessions: what goes in comes out; touches go forward only; what is gone stays gone.
+//! Sessions: rows are read back unchanged, touches only move forward, and removed sessions stay removed.
 
 use super::{ending, event, session_row};
 use crate::session_id::{IdHash, SessionId};
@@ -15,7 +15,7 @@ async fn log(store: &impl EventLog) -> Vec<Event> {
     all.into_iter().map(|(_, event)| event).collect()
 }
 
-/// One session's life.
+/// Checks inserting, finding, touching and removing sessions, and their events.
 pub async fn sessions(store: &(impl SessionStore + EventLog)) {
     let row = session_row(1);
     let other = SessionRow {
@@ -32,7 +32,7 @@ pub async fn sessions(store: &(impl SessionStore + EventLog)) {
     let found = store.find_by_ref(&other.session_ref).await.unwrap();
     assert_eq!(found, Some(other.clone()));
     assert_eq!(store.find_by_ref("ref-3").await.unwrap(), None);
-    assert!(insert(store, &row).await.is_err(), "an id is used once");
+    assert!(insert(store, &row).await.is_err(), "an id is unique");
 
     let id = SessionId::fresh();
     let named = SessionRow {
@@ -55,7 +55,11 @@ pub async fn sessions(store: &(impl SessionStore + EventLog)) {
     store.touch(&[]).await.unwrap();
 
     let gone = store.remove(&[ending(&row), ending(&session_row(9))]).await;
-    assert_eq!(gone.unwrap(), [row.id_hash], "those that were there");
+    assert_eq!(
+        gone.unwrap(),
+        [row.id_hash],
+        "only existing sessions are returned"
+    );
     assert!(store.remove(&[ending(&row)]).await.unwrap().is_empty());
     store.touch(&[(row.id_hash, 9_000)]).await.unwrap();
     assert_eq!(store.find(&row.id_hash).await.unwrap(), None);
@@ -67,10 +71,10 @@ pub async fn sessions(store: &(impl SessionStore + EventLog)) {
         event(&named, None),
         event(&row, Some(EndCause::Logout)),
     ];
-    assert_eq!(log(store).await, told, "one event for each that changed");
+    assert_eq!(log(store).await, told, "one event per change");
 }
 
-/// Which sessions a list is of, and what has run out of time.
+/// Checks every `SessionQuery`, and that expired sessions are distinguished from live ones.
 pub async fn lists(store: &impl SessionStore) {
     let root = SessionRow {
         ancestors: Vec::new(),
@@ -135,12 +139,12 @@ pub async fn lists(store: &impl SessionStore) {
         ..ending(row)
     };
     let gone = store.remove(&[over(&child), over(&orphan)]).await.unwrap();
-    assert_eq!(gone, [orphan.id_hash], "one was active meanwhile");
+    assert_eq!(gone, [orphan.id_hash], "the other became active meanwhile");
     store.remove(&[ending(&child)]).await.unwrap();
     assert_eq!(names(Select::Orphans, 10).await, [3]);
 }
 
-/// An account's limit of live sessions: of its logins, not of what these have started.
+/// Checks the limit of live sessions of an account: it counts logins, not the children that these started.
 pub async fn limits(store: &impl SessionStore) {
     let row = |seed: u8| SessionRow {
         account: "ann".to_owned(),
@@ -162,7 +166,11 @@ pub async fn limits(store: &impl SessionStore) {
     };
     let inserted = store.insert(&child, None, &event(&child, None)).await;
     assert_eq!(inserted.unwrap(), Inserted::Yes);
-    assert_eq!(insert(&row(7), 4).await, Inserted::Yes, "no child counts");
+    assert_eq!(
+        insert(&row(7), 4).await,
+        Inserted::Yes,
+        "children do not count"
+    );
     assert_eq!(insert(&session_row(4), 1).await, Inserted::Yes);
     let later = SessionRow {
         created_at_ms: row(1).ends_at_ms(),
@@ -172,7 +180,7 @@ pub async fn limits(store: &impl SessionStore) {
     assert_eq!(
         insert(&later, 1).await,
         Inserted::Yes,
-        "the others are over"
+        "the others have expired"
     );
 
     let bob = |seed: u8| SessionRow {
@@ -193,5 +201,5 @@ pub async fn limits(store: &impl SessionStore) {
     );
     let at_once: [_; 6] = at_once.into();
     let kept = at_once.iter().filter(|kept| **kept == Inserted::Yes);
-    assert_eq!(kept.count(), 2, "at once, too");
+    assert_eq!(kept.count(), 2, "under concurrent inserts");
 }

@@ -1,57 +1,59 @@
-//! Local accounts as they are kept, and the seam to their store.
+//! Local accounts as stored, and the trait of their store. Knows no password rule: hashing and lockout are
+//! decided by the service.
 
 use crate::StoreError;
 use async_trait::async_trait;
 
-/// A local account as it is kept.
+/// A stored local account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountRow {
     pub name: String,
-    /// argon2id in the PHC string format. Not a secret to print either.
+    /// argon2id in the PHC string format. Never print it.
     pub password_hash: String,
     pub roles: Vec<String>,
     pub created_at_ms: u64,
-    /// Locked by an operator, until unlocked by one.
+    /// Locked by an operator until an operator unlocks it.
     pub locked: bool,
     pub attempts: Attempts,
-    /// What the service keeps about browsers that have logged in to the account before: a text of its own, empty
-    /// at first.
+    /// The service's record of the browsers that have logged in to the account before: opaque to the store,
+    /// empty at first.
     pub devices: String,
 }
 
-/// Failed logins in a row, and what follows from them.
+/// Consecutive failed logins and the resulting lockout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
     pub failures: u32,
-    /// Nobody logs in before; 0 when that is no matter. Milliseconds since the Unix epoch.
+    /// Logins are refused until then; 0: no lockout. Milliseconds since the Unix epoch.
     pub locked_until_ms: u64,
 }
 
-/// What of an account changes; the rest stays as somebody else may have just made it.
+/// One change to an account. Other fields keep their stored values, so that concurrent changes are not
+/// overwritten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountChange {
-    /// The hash of another password.
+    /// The hash of the new password.
     PasswordHash(String),
     Roles(Vec<String>),
     Locked(bool),
 }
 
-/// Keeps local accounts.
+/// Stores local accounts.
 #[async_trait]
 pub trait AccountStore: Send + Sync + 'static {
-    /// Adds an account; `false` when the name is taken, and nothing changes.
+    /// Adds an account; `false`, and no change, if the name is taken.
     async fn add_account(&self, row: &AccountRow) -> Result<bool, StoreError>;
 
     /// Finds an account by its exact name.
     async fn find_account(&self, name: &str) -> Result<Option<AccountRow>, StoreError>;
 
-    /// Every account, by name.
+    /// Every account, sorted by name.
     async fn accounts(&self) -> Result<Vec<AccountRow>, StoreError>;
 
-    /// Makes one change, and leaves everything else; `false` when there is no such account.
+    /// Applies one change; `false` if there is no such account.
     async fn change_account(&self, name: &str, change: &AccountChange) -> Result<bool, StoreError>;
 
-    /// Replaces `before` by `after`; `false` when the account's attempts are not `before` any more.
+    /// Replaces the attempts `before` by `after`; `false` if the stored attempts are no longer `before`.
     async fn set_attempts(
         &self,
         name: &str,
@@ -59,6 +61,6 @@ pub trait AccountStore: Send + Sync + 'static {
         after: Attempts,
     ) -> Result<bool, StoreError>;
 
-    /// Replaces the text `before` of `devices` by `after`; `false` when it is not `before` any more.
+    /// Replaces the text `before` of `devices` by `after`; `false` if the stored text is no longer `before`.
     async fn set_devices(&self, name: &str, before: &str, after: &str) -> Result<bool, StoreError>;
 }

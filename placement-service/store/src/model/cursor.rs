@@ -1,27 +1,27 @@
-//! Where a reader is in an event log: the log's own name and a sequence number, in one word. A reader keeps it
-//! and gives it back; what it says is checked like anything else that comes from outside.
+//! The position of a reader in an event log: the id of the log and a sequence number, as one text. Readers
+//! store it and send it back, so it is parsed as strictly as any other input from outside.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The name of one event log: derived from a key that lives and dies with the log's store, so that a store
-/// that was lost and begun anew has another one.
+/// The id of one event log, derived from a key in the log's store: a store that was lost and created again has
+/// another id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogId(pub u64);
 
-/// A place in a log: behind the entry of that sequence number.
+/// A position in a log: after the entry `sequence`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     pub log: LogId,
     pub sequence: u64,
 }
 
-/// A text that no service ever gave out as a cursor.
+/// The text is not a cursor that the service issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a cursor")]
 pub struct NotACursor;
 
-/// Digits of a log's name: 64 bits in hexadecimal.
+/// Digits of a log id: 64 bits in hexadecimal.
 const LOG_DIGITS: usize = 16;
 
 impl fmt::Display for Cursor {
@@ -33,7 +33,7 @@ impl fmt::Display for Cursor {
 impl FromStr for Cursor {
     type Err = NotACursor;
 
-    /// Takes exactly what `Display` writes.
+    /// Accepts exactly what `Display` writes.
     fn from_str(text: &str) -> Result<Self, NotACursor> {
         let (log, sequence) = text.split_once('-').ok_or(NotACursor)?;
         let digits = log.len() == LOG_DIGITS && log.bytes().all(|b| b.is_ascii_hexdigit());
@@ -53,7 +53,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn only_the_own_form_is_a_cursor() {
+    fn only_the_displayed_form_parses() {
         let cursor = Cursor {
             log: LogId(0xff),
             sequence: 12,
@@ -80,13 +80,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cursor_comes_back(log: u64, sequence: u64) {
+        fn display_and_parse_round_trip(log: u64, sequence: u64) {
             let cursor = Cursor { log: LogId(log), sequence };
             prop_assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
 
         #[test]
-        fn nothing_else_does(text in "[0-9a-f-]{0,40}") {
+        fn a_text_that_parses_is_the_displayed_form(text in "[0-9a-f-]{0,40}") {
             if let Ok(cursor) = text.parse::<Cursor>() {
                 prop_assert_eq!(cursor.to_string(), text);
             }

@@ -1,4 +1,5 @@
-//! What happened to sessions: an append-only log that every replica, gateway and webhook reads (S35).
+//! Session events and the append-only log of them, which every replica, gateway and webhook reads. Decides how
+//! events are serialized and how an older version reads the events of a newer one.
 
 use crate::StoreError;
 use async_trait::async_trait;
@@ -6,7 +7,7 @@ use serde::de::IntoDeserializer;
 use serde::de::value::{Error, StringDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// What happened.
+/// The kind of a session event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -17,7 +18,7 @@ pub enum EventKind {
     LoggedOut,
     Revoked,
     ChildCompleted,
-    /// A newer version has written what this one does not know.
+    /// Written by a newer version; this version does not know it.
     #[serde(skip_deserializing)]
     Other,
 }
@@ -28,7 +29,7 @@ pub enum EventKind {
 #[serde(rename_all = "kebab-case")]
 pub enum EndCause {
     Logout,
-    /// The same browser has logged in again.
+    /// The same browser logged in again.
     LoginAgain,
     IdleTimeout,
     AbsoluteTimeout,
@@ -37,22 +38,22 @@ pub enum EndCause {
     RolesChanged,
     /// An operator ended it.
     Operator,
-    /// The account had as many sessions as it may, and this was the oldest.
+    /// The account reached its session limit, and this session was the oldest.
     SessionLimit,
     /// The identity provider logged the user out.
     BackChannel,
-    /// A security event from a transmitter that is trusted (RFC 8935).
+    /// A security event from a trusted transmitter (RFC 8935).
     SecurityEvent,
-    /// A child session has done what it was for.
+    /// A child session completed its task.
     Completed,
     ParentEnded,
-    /// A newer version has ended it for a cause that this one does not know.
+    /// Written by a newer version; this version does not know the cause.
     #[serde(skip_deserializing)]
     Other,
 }
 
 impl EndCause {
-    /// Every cause that this version may give.
+    /// Every cause that this version writes.
     pub const ALL: [Self; 13] = [
         Self::Logout,
         Self::LoginAgain,
@@ -90,13 +91,13 @@ impl EndCause {
         }
     }
 
-    /// Whether the session ran out of time.
+    /// Whether the session ended by a timeout.
     #[must_use]
     pub const fn is_by_time(self) -> bool {
         matches!(self, Self::IdleTimeout | Self::AbsoluteTimeout)
     }
 
-    /// The event that tells of an end for this cause.
+    /// The kind of the event that reports an end for this cause.
     #[must_use]
     pub const fn kind(self) -> EventKind {
         match self {
@@ -108,7 +109,7 @@ impl EndCause {
     }
 }
 
-/// One entry of the log. It names sessions by their public name only.
+/// One entry of the log. It identifies sessions by `session_ref` only, never by id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
@@ -118,9 +119,9 @@ pub struct Event {
     pub kind: EventKind,
     pub session_ref: String,
     pub account: String,
-    /// Which runtime created the session.
+    /// The runtime that created the session.
     pub runtime: String,
-    /// Why it ended, for events of an end.
+    /// Why the session ended; only in events that report an end.
     #[serde(
         default,
         deserialize_with = "known_cause",
@@ -133,18 +134,18 @@ pub struct Event {
     /// For `renewed` by a new login: the session before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_ref: Option<String>,
-    /// For `child-completed`: what the child hands to its parent.
+    /// For `child-completed`: the child's result for its parent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<serde_json::Value>,
 }
 
-/// While replicas of two versions run side by side, the older one reads what the newer one writes.
+/// Unknown kinds become `Other`: during an upgrade, replicas of the older version read events of the newer one.
 fn known_kind<'de, D: Deserializer<'de>>(from: D) -> Result<EventKind, D::Error> {
     let name = String::deserialize(from)?;
     Ok(known(name).unwrap_or(EventKind::Other))
 }
 
-/// An end is an end, whatever the cause.
+/// Unknown causes become `Other`: the event still reports an end.
 fn known_cause<'de, D: Deserializer<'de>>(from: D) -> Result<Option<EndCause>, D::Error> {
     let name = Option::<String>::deserialize(from)?;
     Ok(name.map(|name| known(name).unwrap_or(EndCause::Other)))
@@ -155,16 +156,16 @@ fn known<'de, T: Deserialize<'de>>(name: String) -> Option<T> {
     T::deserialize(name).ok()
 }
 
-/// The ends of the log, as sequence numbers.
+/// The oldest and newest position of the log, as sequence numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
-    /// Of the last entry that was removed; 0 when none was.
+    /// The last entry that was removed; 0 if none was.
     pub removed: u64,
-    /// Of the newest entry; 0 when there never was one.
+    /// The newest entry; 0 if there never was one.
     pub newest: u64,
 }
 
-/// An event that a webhook did not take.
+/// An event that could not be delivered to a webhook.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeadLetter {
@@ -172,16 +173,16 @@ pub struct DeadLetter {
     pub webhook: String,
     pub sequence: u64,
     pub event: Event,
-    /// What the last attempt met. Never a secret.
+    /// The error of the last attempt. Never contains a secret.
     pub error: String,
     pub at_ms: u64,
 }
 
-/// The log. Sequence numbers begin at 1, grow by one per entry, and appear in their order: whoever has
-/// seen one has seen, or may ask for, all before it.
+/// The event log. Sequence numbers begin at 1, grow by one per entry and become visible in order: a reader that
+/// has seen an entry can read all earlier ones.
 #[async_trait]
 pub trait EventLog: Send + Sync + 'static {
-    /// Adds entries.
+    /// Appends entries.
     async fn append(&self, events: &[Event]) -> Result<(), StoreError>;
 
     /// Entries after `sequence`, in order, at most `limit`.
@@ -191,23 +192,23 @@ pub trait EventLog: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<(u64, Event)>, StoreError>;
 
-    /// The ends of the log.
+    /// The oldest and newest position of the log.
     async fn bounds(&self) -> Result<Bounds, StoreError>;
 
-    /// Removes the oldest entries but `keep`.
+    /// Removes the oldest entries; the newest `keep` remain.
     async fn trim_events(&self, keep: u64) -> Result<(), StoreError>;
 
-    /// Up to where `reader` has read; `None` when it never said.
+    /// The position of `reader`; `None` if it has never set one.
     async fn position(&self, reader: &str) -> Result<Option<u64>, StoreError>;
 
-    /// Notes up to where `reader` has read.
+    /// Stores the position of `reader`.
     async fn set_position(&self, reader: &str, sequence: u64) -> Result<(), StoreError>;
 
-    /// Keeps a dead letter; one for the same webhook and sequence is replaced. Of those of its webhook only the
-    /// newest stay, `keep` of them.
+    /// Stores a dead letter; replaces one with the same webhook and sequence. Only the newest `keep` of the
+    /// webhook remain.
     async fn add_dead_letter(&self, letter: &DeadLetter, keep: u32) -> Result<(), StoreError>;
 
-    /// The dead letter of a webhook with that sequence number.
+    /// The dead letter of a webhook with this sequence number.
     async fn dead_letter(
         &self,
         webhook: &str,
@@ -217,7 +218,7 @@ pub trait EventLog: Send + Sync + 'static {
     /// The dead letters of a webhook, oldest first, at most `limit`.
     async fn dead_letters(&self, webhook: &str, limit: u32) -> Result<Vec<DeadLetter>, StoreError>;
 
-    /// Removes a dead letter; `false` when it was not there.
+    /// Removes a dead letter; `false` if there was none.
     async fn remove_dead_letter(&self, webhook: &str, sequence: u64) -> Result<bool, StoreError>;
 }
 
@@ -226,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_of_a_newer_version_is_read() {
+    fn events_of_a_newer_version_deserialize() {
         let text = r#"{"at_ms":1,"kind":"frozen","session_ref":"s","account":"a","runtime":"r","cause":"frost"}"#;
         let event: Event = serde_json::from_str(text).unwrap();
         let read = (event.kind, event.cause);
@@ -237,7 +238,7 @@ mod tests {
         let event: Event = serde_json::from_str(&known).unwrap();
         let read = (event.kind, event.cause);
         assert_eq!(read, (EventKind::Revoked, Some(EndCause::Operator)));
-        // A configuration has no newer names.
+        // A configuration must use names that this version knows.
         assert!(serde_json::from_str::<EventKind>("\"frozen\"").is_err());
         assert!(serde_json::from_str::<EventKind>("\"other\"").is_err());
     }

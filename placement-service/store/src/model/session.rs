@@ -1,18 +1,19 @@
-//! Sessions as they are kept, and the seam to their store (S1..S5).
+//! Sessions as stored, and the trait of their store. Decides when a stored session expires; knows no cookie
+//! attributes, no token and no caller.
 
 use super::event::Event;
 use super::session_id::{IdHash, SessionId};
 use crate::StoreError;
 use async_trait::async_trait;
 
-/// The version of `SessionRow::claims` that this binary writes (S2).
+/// The version of `SessionRow::claims` that this binary writes.
 pub const PAYLOAD_VERSION: i64 = 1;
 
-/// A session as it is kept. Times in milliseconds since the Unix epoch.
+/// A stored session. Times are milliseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionRow {
     pub id_hash: IdHash,
-    /// A salted hash of the session: its only name outside of the store. Unique.
+    /// A salted hash of the session id, unique: the only name of the session outside of the store.
     pub session_ref: String,
     pub payload_version: i64,
     pub account: String,
@@ -21,16 +22,16 @@ pub struct SessionRow {
     pub last_seen_at_ms: u64,
     /// Milliseconds without activity that end the session.
     pub idle_timeout_ms: u64,
-    /// When the session ends whatever happens.
+    /// When the session ends, however active it is.
     pub absolute_expiry_ms: u64,
-    /// The session that started this one, the one that started that, and so on to the first.
+    /// The parent session, the parent's parent, and so on up to the first.
     pub ancestors: Vec<IdHash>,
-    /// Which runtime created the session.
+    /// The runtime that created the session.
     pub runtime: String,
     pub state: SessionState,
     /// Further token claims, a JSON object.
     pub claims: serde_json::Map<String, serde_json::Value>,
-    /// The identity provider's session behind this one.
+    /// The session at the identity provider that this one was created from.
     pub provider: Option<ProviderLink>,
 }
 
@@ -41,7 +42,7 @@ impl SessionRow {
         self.ancestors.first()
     }
 
-    /// When the session ends if nothing more happens: the idle or the absolute end.
+    /// When the session expires without further activity: the earlier of the idle and the absolute expiry.
     #[must_use]
     pub fn ends_at_ms(&self) -> u64 {
         let idle = self.last_seen_at_ms.saturating_add(self.idle_timeout_ms);
@@ -49,27 +50,27 @@ impl SessionRow {
     }
 }
 
-/// What an OpenID provider knows a session by.
+/// How an OpenID provider identifies a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderLink {
     /// The provider's name in the configuration.
     pub provider: String,
     /// The `sub` claim.
     pub subject: String,
-    /// The `sid` claim, when the provider gave one.
+    /// The `sid` claim, if the provider sent one.
     pub session: Option<String>,
-    /// What a logout at the provider needs, sealed: never a token in the clear.
+    /// What a logout at the provider needs, encrypted: never a token in plain text.
     pub logout_hint: Option<String>,
 }
 
-/// Whether a session that has not run out of time may be used.
+/// Whether a session that has not expired may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionState {
     Active,
 }
 
 impl SessionState {
-    /// The constant in the store.
+    /// The constant that the store holds.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -78,35 +79,36 @@ impl SessionState {
     }
 }
 
-/// What became of a new session.
+/// The result of adding a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inserted {
     Yes,
-    /// The account has as many live sessions as it may; nothing was kept.
+    /// The account has reached its limit of live sessions; nothing was stored.
     Full,
 }
 
-/// One session that is to end.
+/// One session to remove, with the event that reports its end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ending {
     pub id_hash: IdHash,
-    /// Ends it only if it has run out of time by then: it may have been active meanwhile (S11).
+    /// Removes the session only if it has expired by then: it may have become active since the caller read it.
     pub only_if_over_at_ms: Option<u64>,
-    /// What the log says of it.
+    /// The event for the log.
     pub event: Event,
 }
 
-/// Which sessions a list is of. Sessions that have run out of time are in it while they are kept.
+/// Which sessions to list. Expired sessions are included until they are removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Select {
     Account(String),
-    /// Those that this one started itself.
+    /// The direct children of a session.
     ChildrenOf(IdHash),
-    /// Those with a parent that is not kept any more.
+    /// Sessions whose parent no longer exists.
     Orphans,
-    /// Those that have run out of time by then.
+    /// Sessions that have expired by then.
     OverAt(u64),
-    /// Those behind a session, or all sessions, of a provider's subject. One of both must be given.
+    /// Sessions created from a provider's session, or from any session of a provider's subject. At least one of
+    /// the two must be given.
     Provider {
         provider: String,
         subject: Option<String>,
@@ -114,12 +116,12 @@ pub enum Select {
     },
 }
 
-/// Keeps sessions (S1..S5). What ends or begins a session says so in the event log, in one step.
+/// Stores sessions. Adding or removing a session and appending its event to the log is one atomic step.
 #[async_trait]
 pub trait SessionStore: Send + Sync + 'static {
-    /// Adds a session. An id hash that is there already is an error. With a `limit`, only while the
-    /// account has fewer sessions without a parent that live at `row.created_at_ms`, exactly, on every
-    /// replica.
+    /// Adds a session. An id hash that exists already is an error. With a `limit`, adds it only while the
+    /// account has fewer sessions without a parent that are live at `row.created_at_ms`; the limit holds
+    /// exactly, over all replicas.
     async fn insert(
         &self,
         row: &SessionRow,
@@ -127,19 +129,19 @@ pub trait SessionStore: Send + Sync + 'static {
         event: &Event,
     ) -> Result<Inserted, StoreError>;
 
-    /// Finds a session, also one that has run out of time.
+    /// Finds a session, including an expired one.
     async fn find(&self, id: &IdHash) -> Result<Option<SessionRow>, StoreError>;
 
-    /// Finds a session by its public name.
+    /// Finds a session by its `session_ref`.
     async fn find_by_ref(&self, session_ref: &str) -> Result<Option<SessionRow>, StoreError>;
 
-    /// The key of the session that a cookie would name; `None` when it cannot name one. Stores with ids of
-    /// another form than ours say so here.
+    /// The key of the session that a cookie value identifies; `None` if the value cannot be a session id.
+    /// Stores whose ids have another form override this.
     fn cookie_id(&self, cookie: &str) -> Option<IdHash> {
         SessionId::parse(cookie).map(|id| id.hash())
     }
 
-    /// Finds the session that a cookie names.
+    /// Finds the session that a cookie value identifies.
     async fn find_by_cookie(&self, cookie: &str) -> Result<Option<SessionRow>, StoreError> {
         match self.cookie_id(cookie) {
             Some(id) => self.find(&id).await,
@@ -147,15 +149,15 @@ pub trait SessionStore: Send + Sync + 'static {
         }
     }
 
-    /// Moves `last_seen_at` forward: never backwards, and never makes a row that is gone (S5).
+    /// Moves `last_seen_at` forward, never backwards; never creates a row that was removed.
     async fn touch(&self, seen: &[(IdHash, u64)]) -> Result<(), StoreError>;
 
-    /// Removes sessions and logs their events; those that were there, and only those.
+    /// Removes sessions and logs their events. Returns the sessions that existed; only those are logged.
     async fn remove(&self, endings: &[Ending]) -> Result<Vec<IdHash>, StoreError>;
 
     /// Sessions, oldest first, at most `limit`.
     async fn list(&self, select: &Select, limit: u32) -> Result<Vec<SessionRow>, StoreError>;
 
-    /// Sessions that have not run out of time by `now_ms`.
+    /// The number of sessions that have not expired by `now_ms`.
     async fn count_live(&self, now_ms: u64) -> Result<u64, StoreError>;
 }

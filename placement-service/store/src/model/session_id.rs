@@ -1,4 +1,4 @@
-//! The session id: 256 random bits that only the browser keeps. Everything else knows its SHA-256.
+//! The session id: 256 random bits that only the browser has. The service and its stores use the SHA-256 of it.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,7 +14,7 @@ impl SessionId {
     /// Bytes of the id as text: 32 bytes in base64url without padding.
     pub const TEXT_BYTES: usize = 43;
 
-    /// A new id. An id never comes from a client (S7).
+    /// A new random id. Ids never come from a client: this prevents session fixation.
     #[must_use]
     pub fn fresh() -> Self {
         let mut bytes = [0_u8; 32];
@@ -22,7 +22,7 @@ impl SessionId {
         Self(URL_SAFE_NO_PAD.encode(bytes))
     }
 
-    /// Reads a cookie's value; `None` when it cannot be an id of ours.
+    /// Parses a cookie's value; `None` if it cannot be a session id of this service.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let well_formed = text.len() == Self::TEXT_BYTES
@@ -32,13 +32,13 @@ impl SessionId {
         well_formed.then(|| Self(text.to_owned()))
     }
 
-    /// What stores and caches know the session by.
+    /// The key of the session in stores and caches.
     #[must_use]
     pub fn hash(&self) -> IdHash {
         IdHash(Sha256::digest(self.0.as_bytes()).into())
     }
 
-    /// The id itself, for the cookie alone.
+    /// The id itself. Only for the cookie.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -51,7 +51,7 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// SHA-256 of a session id: the key of its row (S3). Not for logs: see `LiveSession::session_ref`.
+/// SHA-256 of a session id: the key of its row. Not for logs; these use `session_ref`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct IdHash(pub [u8; 32]);
 
@@ -67,7 +67,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn fresh_ids_differ_and_parse() {
+    fn generated_ids_differ_and_parse() {
         let (a, b) = (SessionId::fresh(), SessionId::fresh());
         assert_ne!(a.reveal(), b.reveal());
         assert_eq!(SessionId::parse(a.reveal()), Some(a.clone()));
@@ -75,14 +75,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_prints_an_id() {
+    fn debug_output_hides_ids() {
         let id = SessionId::fresh();
         assert_eq!(format!("{id:?} {:?}", id.hash()), "[session id] [id hash]");
     }
 
     proptest! {
         #[test]
-        fn only_the_own_form_parses(text in "\\PC{0,60}") {
+        fn only_ids_of_the_generated_form_parse(text in "\\PC{0,60}") {
             if let Some(id) = SessionId::parse(&text) {
                 prop_assert_eq!(id.reveal().len(), SessionId::TEXT_BYTES);
                 prop_assert!(id.reveal().is_ascii());

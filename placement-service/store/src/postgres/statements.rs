@@ -1,5 +1,5 @@
-//! What the statements of PostgreSQL have of their own: locks. Rows are locked in the order of their ids, and
-//! the event counter last, so that no two transactions wait for each other.
+//! The statements in which PostgreSQL differs: locking. Rows are locked in the order of their ids and the event
+//! counter last, so that transactions cannot deadlock.
 
 use super::PostgresStore;
 use crate::row::{from_json, listed, to_bytes, to_i64, to_json, to_u64};
@@ -20,7 +20,7 @@ sql_accounts!(PostgresStore);
 sql_events!(PostgresStore, "SELECT newest FROM event_counter");
 sql_coordination!(PostgresStore);
 
-/// Adds entries within a transaction, as its last step: from here on it holds the log's lock.
+/// Appends entries within a transaction. Must be its last step: it locks the event counter until the commit.
 async fn append(connection: &mut PgConnection, events: &[Event]) -> Result<(), StoreError> {
     if events.is_empty() {
         return Ok(());
@@ -42,7 +42,7 @@ async fn append(connection: &mut PgConnection, events: &[Event]) -> Result<(), S
     Ok(())
 }
 
-/// From here on no other transaction counts this account's sessions.
+/// Locks an account: until the commit, no other transaction counts its sessions.
 async fn alone_with(connection: &mut PgConnection, account: &str) -> Result<(), StoreError> {
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
         .bind(account)
@@ -67,7 +67,7 @@ async fn touch(connection: &mut PgConnection, seen: &[(IdHash, u64)]) -> Result<
     Ok(())
 }
 
-/// Those that were there, and over if they had to be.
+/// Deletes the sessions that exist and, where required, have expired. Returns their ids.
 async fn delete(
     connection: &mut PgConnection,
     endings: &[Ending],
@@ -75,7 +75,8 @@ async fn delete(
     const NEVER: u64 = i64::MAX.unsigned_abs();
     let over_at = |ending: &Ending| ending.only_if_over_at_ms.unwrap_or(NEVER);
     let (ids, times) = columns(endings.iter().map(|e| (&e.id_hash, over_at(e))))?;
-    // Locked first, and looked at again after the lock: it may have been active meanwhile.
+    // `FOR UPDATE` re-evaluates the condition after the lock is acquired, so a session that became active
+    // meanwhile stays.
     let gone: Vec<Vec<u8>> = sqlx::query_scalar(
         "WITH mine AS (SELECT s.id_hash FROM sessions AS s \
          JOIN unnest($1::bytea[], $2::bigint[]) AS given (id, over_at) ON s.id_hash = given.id \

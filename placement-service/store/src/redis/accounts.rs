@@ -1,4 +1,4 @@
-//! Accounts in Redis.
+//! Accounts in Redis. Compare-and-set runs as a script, so it is atomic.
 
 use super::RedisStore;
 use super::row::{Fields, account_fields, account_from};

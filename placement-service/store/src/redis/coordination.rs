@@ -1,4 +1,4 @@
-//! What processes on one Redis agree on.
+//! State that the replicas on one Redis share: server keys, leases, claims and texts.
 
 use super::RedisStore;
 use crate::{Coordination, StoreError};
@@ -60,7 +60,7 @@ impl Coordination for RedisStore {
         let mut score = cmd("ZSCORE");
         score.arg(self.key("used")).arg(key);
         let until_ms: Option<f64> = self.command(&score).await?;
-        // Milliseconds of centuries are exact in an f64.
+        // An f64 holds milliseconds exactly for 285,000 years.
         Ok(until_ms.is_some_and(|until_ms| until_ms > now_ms as f64))
     }
 

@@ -1,5 +1,5 @@
-//! The event log in Redis: a stream. Numbers come from a counter in the same script that adds the entry, and
-//! scripts run one after the other, so they appear in their order and without holes.
+//! The event log in Redis: a stream. One script takes the next number from a counter and adds the entry. Redis
+//! runs one script at a time, so numbers become visible in order and without gaps.
 
 use super::RedisStore;
 use crate::row::{from_json, to_json};
@@ -115,7 +115,7 @@ impl EventLog for RedisStore {
     }
 }
 
-/// The number in the id of a stream's entry.
+/// The sequence number in the id of a stream entry.
 fn number(id: &str) -> Result<u64, StoreError> {
     let number = id.split('-').next().and_then(|text| text.parse().ok());
     number.ok_or_else(|| StoreError::malformed("a sequence number", "not a number"))

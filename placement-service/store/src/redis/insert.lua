@@ -1,4 +1,5 @@
--- ARGV: id, limit or '', event, then the session's fields and values. 1: kept; 0: the account has too many.
+-- ARGV: id, limit or '', event, then field names and values of the session. Returns 1 if stored, 0 if the
+-- account has reached its limit.
 local id, limit, event = ARGV[1], ARGV[2], ARGV[3]
 local row = {}
 for i = 4, #ARGV, 2 do row[ARGV[i]] = ARGV[i + 1] end

@@ -1,4 +1,4 @@
--- Goes before every script of the ledger: its keys, and the steps that several of them take.
+-- The prelude of every ledger script: key names, and steps that several scripts share.
 local l = p .. 'ledger:'
 local replicas_key, settling_key = l .. 'replicas', l .. 'settling'
 local time = redis.call('TIME')
@@ -12,7 +12,7 @@ local function is_alive(replica) return redis.call('ZSCORE', replicas_key, repli
 
 local function lives(replica, lease_ms) redis.call('ZADD', replicas_key, whole(now + tonumber(lease_ms)), replica) end
 
--- The replicas that are alive. What the others had counts no more.
+-- Returns the live replicas. Deletes the entries of replicas whose lease has expired.
 local function alive()
     for _, replica in ipairs(redis.call('ZRANGEBYSCORE', replicas_key, '-inf', whole(now))) do
         redis.call('DEL', streams(replica), counts(replica), moved(replica), holders(replica))
@@ -21,7 +21,7 @@ local function alive()
     return redis.call('ZRANGE', replicas_key, 0, -1)
 end
 
--- An engine is called `pool/name`, its pool `pool/`.
+-- An engine's key is `pool/name`, its pool's key is `pool/`.
 local function pool_of(engine) return engine:match('^[^/]*/') end
 
 local function count(replica, engine, by)
@@ -35,7 +35,7 @@ local function add(replica, stream, engine)
     count(replica, engine, 1)
 end
 
--- Takes a stream from a replica; its engine, if the replica had it.
+-- Removes a stream from a replica. Returns its engine, or nil if the replica did not have it.
 local function take(replica, stream)
     local engine = redis.call('HGET', streams(replica), stream)
     if not engine then return nil end

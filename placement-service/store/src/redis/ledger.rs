@@ -1,16 +1,16 @@
-//! The ledger that replicas share: which placements and open streams each of them has, on which engine. A
-//! replica's part counts while the replica shows signs of life. Times are Redis' own, so that no replica's
-//! clock matters. Also hands one replica's probes to the others.
+//! The ledger that replicas share: the placements and open streams of each replica, by engine. The entries of a
+//! replica count while its lease lasts. All times are the Redis server's, so clock differences between replicas
+//! do not matter. Also passes the probe results of one replica to the others.
 //!
 //! | key (after `{prefix}:ledger:`) | what |
 //! | --- | --- |
-//! | `replicas` | sorted set: replicas by the time until which they are alive |
+//! | `replicas` | sorted set: replicas by the end of their lease |
 //! | `streams:REPLICA` | hash: stream -> engine |
-//! | `counts:REPLICA` | hash: engine, or pool, -> how many of these |
-//! | `moved:REPLICA` | list: streams that another replica has taken over, or seen closed |
-//! | `holders:REPLICA` | hash: pool and session, or program account -> streams of it |
-//! | `settling` | there while replicas tell an empty ledger what they have |
-//! | `prober`, `probes` | who probes; stream: what the engines answered |
+//! | `counts:REPLICA` | hash: engine or pool -> number of its streams |
+//! | `moved:REPLICA` | list: streams that another replica has taken over or closed |
+//! | `holders:REPLICA` | hash: pool and session, or pool and API account -> number of its streams |
+//! | `settling` | exists while replicas report their streams to an empty ledger |
+//! | `prober`, `probes` | the replica that probes; stream: the results |
 
 use super::RedisStore;
 use crate::StoreError;
@@ -18,12 +18,12 @@ use redis::cmd;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Changes in one script at the most.
+/// Maximum number of changes per script.
 const CHANGES: usize = 500;
-/// Probes read in one script at the most.
+/// Maximum number of probe results per script.
 const PROBES: usize = 500;
 
-/// What every script of the ledger begins with.
+/// The prelude of every script of the ledger.
 const LEDGER: &str = include_str!("ledger.lua");
 
 macro_rules! ledger_scripts {
@@ -107,7 +107,7 @@ ledger_scripts! {
         for at = 1, #ARGV, 3 do
             redis.call('XADD', l .. 'probes', 'MAXLEN', '~', 20000, '*', 'e', ARGV[at], 'r', ARGV[at + 1], 'a', ARGV[at + 2])
         end
-        -- Redis 6.0 knows no MINID.
+        -- Redis 6.0 does not know MINID; MAXLEN above bounds the stream there.
         redis.pcall('XTRIM', l .. 'probes', 'MINID', '~', whole(now - 60000))
         return 1";
     READ_PROBES = "
@@ -124,42 +124,42 @@ ledger_scripts! {
         return flat";
 }
 
-/// One replica's hand on the ledger.
+/// One replica's handle of the ledger.
 pub struct RedisLedger {
     store: RedisStore,
-    /// This replica's name, unlike all others.
+    /// The unique name of this replica.
     me: String,
     lease: Duration,
     settle: Duration,
     probing: Duration,
 }
 
-/// What becomes of a reservation.
+/// The result of a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reserved {
     Yes,
-    /// The engine has as many as it may: all replicas together, and this one.
+    /// The engine is full: `total` over all replicas, `own` of this one.
     EngineFull {
         total: u32,
         own: u32,
     },
     PoolFull,
-    /// Replicas are still telling what they have: nobody knows yet whether there is room.
+    /// Replicas are still reporting their streams, so free capacity is not known yet.
     Settling,
-    /// This replica was silent for too long: what it had has to be told anew.
+    /// The lease of this replica has expired: it must report its streams again.
     Lapsed,
 }
 
-/// A stream's way through the ledger.
+/// A change of a stream's entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It is open at this replica's gateways, whoever had it.
+    /// The stream is open at a gateway of this replica; takes it over from any other replica.
     Opened,
-    /// This replica has it, unless another has it by now.
+    /// This replica holds the stream, unless another replica holds it already.
     Claim,
-    /// This replica has it no more.
+    /// This replica no longer holds the stream.
     Release,
-    /// Nobody has it any more.
+    /// The stream is closed: no replica holds it.
     Closed,
 }
 
@@ -174,35 +174,36 @@ impl Change {
     }
 }
 
-/// How things stand, for one replica.
+/// The reply to a heartbeat of one replica.
 #[derive(Debug, Default)]
 pub struct Synced {
-    /// It was alive before: what it had told counts.
+    /// The replica's lease had not expired: its entries still count.
     pub known: bool,
     pub settling: bool,
-    /// It is the one that probes.
+    /// This replica is the one that probes the engines.
     pub prober: bool,
-    /// Replicas that are alive, this one among them.
+    /// The number of live replicas, including this one.
     pub replicas: u32,
-    /// Streams that it has no more, and their engines.
+    /// Streams that other replicas have taken over or closed, with their engines.
     pub moved: Vec<(String, String)>,
-    /// What the others have, by engine and by pool.
+    /// The streams of the other replicas, by engine and by pool.
     pub elsewhere: HashMap<String, u32>,
 }
 
-/// One probe of an engine, as another replica has told it.
+/// One probe result of an engine, published by the replica that probes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Heard {
     pub engine: String,
     pub text: String,
-    /// How long ago it began.
+    /// How long ago the probe began.
     pub age: Duration,
 }
 
 impl RedisLedger {
-    /// Connects, and tries the connection. `limit` is for a connection and for one answer; a replica that is
-    /// silent for `lease` has lapsed; an empty ledger waits for `settle` until all have told what they have; another
-    /// one probes when the one that did has been silent for `probing`.
+    /// Connects and checks the connection. `limit` applies to connecting and to each reply. The entries of a
+    /// replica expire `lease` after its last heartbeat; after the ledger was empty, reservations wait for
+    /// `settle` so that all replicas can report their streams; another replica becomes the prober when the
+    /// current one has been silent for `probing`.
     ///
     /// # Errors
     /// When Redis does not answer.
@@ -221,7 +222,8 @@ impl RedisLedger {
         })
     }
 
-    /// Counts one more stream on `engine` (`pool/name`) if there are fewer than that on it, and in its pool.
+    /// Counts one more stream on `engine` (`pool/name`), if the engine and its pool have fewer than their
+    /// limits.
     ///
     /// # Errors
     /// When Redis does not answer.
@@ -251,11 +253,11 @@ impl RedisLedger {
         }
     }
 
-    /// Enters changes, in their order: of which stream, on which engine (for `Opened` and `Claim`). `false`:
-    /// this replica has lapsed, and some did not count.
+    /// Applies changes in order; each names a stream and, for `Opened` and `Claim`, its engine. `false`: the
+    /// lease of this replica had expired, and some changes were not applied.
     ///
     /// # Errors
-    /// When Redis does not answer: some may count.
+    /// When Redis does not answer: some changes may have been applied.
     pub async fn apply(&self, changes: &[(Change, &str, &str)]) -> Result<bool, StoreError> {
         for some in changes.chunks(CHANGES) {
             let mut words = vec![self.me.clone(), ms(self.lease)];
@@ -269,7 +271,7 @@ impl RedisLedger {
         Ok(true)
     }
 
-    /// A sign of life.
+    /// Sends a heartbeat and returns the state of the other replicas.
     ///
     /// # Errors
     /// When Redis does not answer.
@@ -299,7 +301,7 @@ impl RedisLedger {
         })
     }
 
-    /// The streams that the ledger has as this replica's.
+    /// The streams that the ledger has for this replica.
     ///
     /// # Errors
     /// When Redis does not answer.
@@ -308,7 +310,7 @@ impl RedisLedger {
         self.store.command(cmd("HKEYS").arg(key)).await
     }
 
-    /// Tells the others what engines have answered.
+    /// Publishes probe results to the other replicas.
     ///
     /// # Errors
     /// When Redis does not answer.
@@ -324,7 +326,7 @@ impl RedisLedger {
         Ok(())
     }
 
-    /// What was told after that place, and the place behind it. Empty: from half a minute ago on.
+    /// The probe results after the cursor `place`, and the next cursor. An empty cursor starts 30 s ago.
     ///
     /// # Errors
     /// When Redis does not answer.

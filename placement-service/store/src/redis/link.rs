@@ -1,5 +1,5 @@
-//! The connection to a Redis: made when it is needed, shared by all calls, given up as soon as one of them
-//! went unanswered. A call that fails is not sent again: whoever asked decides.
+//! The connection to a Redis server: opened on first use, shared by all calls, and dropped as soon as one call
+//! gets no reply. A failed call is not repeated: the caller decides.
 
 use crate::StoreError;
 use redis::aio::MultiplexedConnection;
@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-/// What a script answers when an id is there already.
+/// The error code of the insert script for an existing id.
 const TAKEN: &str = "BERTHTAKEN";
-/// What Redis answers when a key is of another type than the command.
+/// The error code of Redis for a key of another type.
 const OTHER_TYPE: &str = "WRONGTYPE";
 
 pub(crate) struct Link {
@@ -22,14 +22,14 @@ pub(crate) struct Link {
 #[derive(Default)]
 struct Slot {
     connection: Option<MultiplexedConnection>,
-    /// How many connections there were: a call must give up the one that it used, not its successor.
+    /// The number of connections so far. A failed call drops only the connection that it used, not a newer one.
     era: u64,
 }
 
 impl Link {
-    /// Without connecting. `limit` is for a connection, and for each answer.
+    /// Does not connect. `limit` applies to connecting and to each reply.
     pub(crate) fn new(url: &str, limit: Duration) -> Result<Self, StoreError> {
-        // The error's own words may quote the URL, and so its password.
+        // redis's message is not used: it may quote the URL and so its password.
         let client = Client::open(url)
             .map_err(|_| StoreError::Data("the URL cannot be read as one of Redis".to_owned()))?;
         Ok(Self {
@@ -39,7 +39,7 @@ impl Link {
         })
     }
 
-    /// The connection, and its era for [`Self::answer`].
+    /// The connection, and its generation for [`Self::receive`].
     pub(crate) async fn connection(&self) -> Result<(MultiplexedConnection, u64), StoreError> {
         let mut slot = self.slot.lock().await;
         if let Some(connection) = &slot.connection {
@@ -53,14 +53,18 @@ impl Link {
             .get_multiplexed_async_connection_with_config(&config);
         let connection = match timeout(self.limit, connecting).await {
             Ok(connected) => connected.map_err(error)?,
-            Err(_) => return Err(StoreError::Down("Redis accepts no connection".to_owned())),
+            Err(_) => {
+                return Err(StoreError::Down(
+                    "cannot connect to Redis in time".to_owned(),
+                ));
+            }
         };
         slot.era += 1;
         slot.connection = Some(connection.clone());
         Ok((connection, slot.era))
     }
 
-    /// Awaits an answer on the connection of that era.
+    /// Awaits a reply on the connection of that generation.
     pub(crate) async fn answer<T>(
         &self,
         era: u64,

@@ -1,4 +1,5 @@
--- ARGV: limit, then 'list' and a list's name, 'over' and a time, or 'orphans'. Pairs of an id and its fields.
+-- ARGV: limit, then 'list' and the name of a list, 'over' and a time, or 'orphans'. Returns pairs of an id and
+-- its fields.
 local limit, kind, what = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 local found = {}
 
@@ -7,7 +8,7 @@ local function take(key, id)
     if #row > 0 then
         found[#found + 1] = {id, row}
     else
-        -- Lost behind our back, by an eviction or an operator.
+        -- The session's hash is missing: Redis evicted it or an operator deleted it.
         redis.call('ZREM', key, id)
     end
 end

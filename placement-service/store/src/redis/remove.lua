@@ -1,4 +1,5 @@
--- ARGV: id, the time that it must be over at or '', event; and so on. The ids that were there.
+-- ARGV: for each session its id, the time by which it must have expired or '', and its event. Returns the ids
+-- of the sessions that existed.
 local gone = {}
 for i = 1, #ARGV, 3 do
     local id, over_at, event = ARGV[i], ARGV[i + 1], ARGV[i + 2]

@@ -1,4 +1,4 @@
-//! A session and an account as the fields of a hash.
+//! Sessions and accounts as the fields of Redis hashes.
 
 use crate::row::{RawProvider, RawSession, from_json, to_bytes, to_json};
 use crate::session_id::IdHash;
@@ -11,12 +11,12 @@ use std::str::FromStr;
 /// The fields of a hash.
 pub type Fields = HashMap<String, String>;
 
-/// The part of a key that names a session.
+/// The session's part of a key.
 pub(super) fn id_text(id: &IdHash) -> String {
     URL_SAFE_NO_PAD.encode(id.0)
 }
 
-/// The hash of a session, field after value.
+/// The names and values of a session's hash.
 pub(super) fn session_fields(row: &SessionRow) -> Result<Vec<(&'static str, String)>, StoreError> {
     let mut fields = vec![
         ("session_ref", row.session_ref.clone()),
@@ -45,7 +45,7 @@ pub(super) fn session_fields(row: &SessionRow) -> Result<Vec<(&'static str, Stri
     Ok(fields)
 }
 
-/// Reads a session's hash. Fields that only a newer binary knows are left alone.
+/// Reads a session's hash. Unknown fields of a newer binary are left alone.
 pub fn session_from(id: &str, fields: &Fields) -> Result<SessionRow, StoreError> {
     let provider = fields.get("provider").map(|provider| RawProvider {
         provider: provider.clone(),
@@ -95,7 +95,7 @@ pub(super) fn account_from(name: &str, fields: &Fields) -> Result<AccountRow, St
             failures: number(fields, "failures")?,
             locked_until_ms: number(fields, "locked_until")?,
         },
-        // An older binary has added the account without it.
+        // Missing in accounts that an older binary added.
         devices: fields.get("devices").cloned().unwrap_or_default(),
     })
 }

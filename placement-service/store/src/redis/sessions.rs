@@ -1,4 +1,4 @@
-//! Sessions in Redis.
+//! Sessions in Redis: one script each for insert, touch, remove and list, so each is atomic.
 
 use super::RedisStore;
 use super::row::{Fields, id_text, session_fields, session_from};
@@ -71,7 +71,7 @@ impl SessionStore for RedisStore {
     async fn list(&self, select: &Select, limit: u32) -> Result<Vec<SessionRow>, StoreError> {
         let list = |name: String| ["list".to_owned(), name];
         let of = |kind: &str, provider: &str, name: &str| {
-            // As `lists` of shared.lua.
+            // The same key format as `lists` in shared.lua.
             list(format!("{kind}:{provider}\0{name}"))
         };
         let what = match select {

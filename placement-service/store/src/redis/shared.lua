@@ -1,8 +1,8 @@
--- Goes before every script: the names of keys, and the steps that several scripts take.
+-- The prelude of every script: key names, and steps that several scripts share.
 local p = KEYS[1] .. ':'
 local ends, refs, orphaned = p .. 'ends', p .. 'refs', p .. 'orphaned'
 
--- Lua would write 1.7e+12.
+-- Formats an integer; Lua alone would write 1.7e+12.
 local function whole(number) return string.format('%.0f', number) end
 
 local function session(id) return p .. 'session:' .. id end
@@ -14,7 +14,7 @@ local function log(event)
     redis.call('XADD', p .. 'events', number .. '-0', 'event', event)
 end
 
--- The lists that a session is in.
+-- The sorted sets that contain a session.
 local function lists(id)
     local f = redis.call('HMGET', session(id), 'account', 'parent', 'provider', 'provider_subject', 'provider_session')
     local keys = {p .. 'account:' .. f[1]}
@@ -26,7 +26,7 @@ local function lists(id)
     return keys
 end
 
--- When a session ends if nothing more happens.
+-- When a session expires without further activity.
 local function ending(last_seen_at, idle_timeout, absolute_expiry)
     return whole(math.min(last_seen_at + idle_timeout, absolute_expiry))
 end

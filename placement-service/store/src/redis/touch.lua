@@ -1,4 +1,4 @@
--- ARGV: id, time; and so on. Forward only, and only what is there.
+-- ARGV: for each session its id and a time. Moves times forward only, and only of sessions that exist.
 for i = 1, #ARGV, 2 do
     local id, at = ARGV[i], ARGV[i + 1]
     local f = redis.call('HMGET', session(id), 'last_seen_at', 'idle_timeout', 'absolute_expiry')

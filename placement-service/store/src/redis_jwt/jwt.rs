@@ -1,4 +1,5 @@
-//! From a JWT that somebody else keeps to a session: the signature, the claims, and when it ends.
+//! Converts a JWT that another login service stored into a session: verifies the signature, maps the claims and
+//! derives the expiry. Knows neither Redis nor the clock of this process.
 
 use crate::session_id::IdHash;
 use crate::{PAYLOAD_VERSION, SessionRow, SessionState};
@@ -6,15 +7,16 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 use std::time::Duration;
 
-/// Claims that are the session's own, or speak of the JWT itself: our tokens have theirs.
+/// Claims that become fields of the session, or that describe the JWT itself. The tokens of Berth set their
+/// own.
 const OWN: [&str; 9] = [
     "iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "roles",
 ];
 
-/// What a JWT may be verified with.
+/// A key that verifies JWTs.
 pub struct JwtKey {
     pub algorithm: Algorithm,
-    /// `None`: for a JWT of any name.
+    /// `None`: also for JWTs that name another key, or none.
     pub kid: Option<String>,
     pub key: DecodingKey,
 }
@@ -25,33 +27,33 @@ impl std::fmt::Debug for JwtKey {
     }
 }
 
-/// How JWTs become sessions.
+/// How JWTs are verified and mapped to sessions.
 #[derive(Debug)]
 pub struct JwtRules {
     pub keys: Vec<JwtKey>,
-    /// `iss`, if it matters.
+    /// The required `iss`; `None`: any.
     pub issuer: Option<String>,
-    /// `aud`, if it matters.
+    /// The required `aud`; `None`: any.
     pub audience: Option<String>,
     /// The claim with the account's name.
     pub account_claim: String,
     /// The claim with the roles: a list, or one name.
     pub roles_claim: String,
     pub idle_timeout: Duration,
-    /// Since `iat`: a session ends then, whatever else is said.
+    /// Counted from `iat`: the latest possible end of a session.
     pub absolute_timeout: Duration,
 }
 
-/// What is kept under a cookie.
+/// The value that Redis stores for a cookie.
 pub struct Kept<'a> {
     pub jwt: &'a str,
-    /// By the clock of the Redis.
+    /// The time of the Redis server.
     pub now_ms: u64,
-    /// When Redis forgets it.
+    /// When the key expires in Redis.
     pub gone_at_ms: Option<u64>,
 }
 
-/// The session, also one that has run out of time; or what is wrong with the JWT.
+/// Returns the session, including an expired one.
 pub fn session_from(
     kept: &Kept<'_>,
     rules: &JwtRules,
@@ -62,14 +64,14 @@ pub fn session_from(
     let seconds = |claims: &Map<String, Value>, name: &str| match claims.get(name) {
         None => Ok(None),
         Some(value) => match value.as_f64() {
-            // Saturates; a fraction of a second is cut off.
+            // The cast saturates and drops fractions of a millisecond.
             Some(seconds) if seconds >= 0.0 => Ok(Some((seconds * 1000.0) as u64)),
-            _ => Err("a time is no number of seconds"),
+            _ => Err("a time claim is not a number of seconds"),
         },
     };
     let expires_ms = seconds(&claims, "exp")?;
     if seconds(&claims, "nbf")?.is_some_and(|from| from > kept.now_ms) {
-        return Err("it is not valid yet");
+        return Err("the JWT is not valid yet");
     }
     let created_at_ms = seconds(&claims, "iat")?.unwrap_or(kept.now_ms);
     let most = created_at_ms.saturating_add(millis(rules.absolute_timeout));
@@ -77,13 +79,14 @@ pub fn session_from(
     let account = match claims.remove(&rules.account_claim) {
         Some(Value::String(name)) if !name.is_empty() => name,
         Some(Value::Number(number)) => number.to_string(),
-        _ => return Err("its claim of the account is no name"),
+        _ => return Err("the account claim is not a name"),
     };
     let roles = match claims.remove(&rules.roles_claim) {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::String(role)) => vec![role],
-        Some(value) => serde_json::from_value(value)
-            .map_err(|_| "its claim of the roles is no list of names")?,
+        Some(value) => {
+            serde_json::from_value(value).map_err(|_| "the roles claim is not a list of names")?
+        }
     };
     claims.retain(|name, _| !OWN.contains(&name.as_str()));
     Ok(SessionRow {
@@ -93,7 +96,7 @@ pub fn session_from(
         account,
         roles,
         created_at_ms,
-        // Whoever keeps it knows when it was last used; nothing tells us.
+        // The other login service tracks the last use; Berth cannot see it.
         last_seen_at_ms: kept.now_ms,
         idle_timeout_ms: millis(rules.idle_timeout),
         absolute_expiry_ms: ends.into_iter().flatten().min().unwrap_or(most),
@@ -105,9 +108,10 @@ pub fn session_from(
     })
 }
 
-/// The claims, once a key has said that they are genuine. Times are left to whoever knows the time.
+/// Verifies the signature, the issuer and the audience, and returns the claims. Times are checked by the
+/// caller, against the Redis clock.
 fn verified(jwt: &str, rules: &JwtRules) -> Result<Map<String, Value>, &'static str> {
-    let header = decode_header(jwt).map_err(|_| "it is no JWT")?;
+    let header = decode_header(jwt).map_err(|_| "not a JWT")?;
     let mut validation = Validation::new(header.alg);
     validation.validate_exp = false;
     validation.validate_aud = rules.audience.is_some();
@@ -120,7 +124,8 @@ fn verified(jwt: &str, rules: &JwtRules) -> Result<Map<String, Value>, &'static 
         validation.set_issuer(&[issuer]);
         validation.required_spec_claims.insert("iss".to_owned());
     }
-    // The algorithm is the key's, never the JWT's own choice.
+    // The algorithm comes from the configured key, never from the JWT alone: this prevents algorithm confusion
+    // (RFC 8725 section 3.1).
     let fitting = rules
         .keys
         .iter()
@@ -130,7 +135,7 @@ fn verified(jwt: &str, rules: &JwtRules) -> Result<Map<String, Value>, &'static 
             return Ok(data.claims);
         }
     }
-    Err("no key verifies it for the issuer and the audience that are configured")
+    Err("no configured key, issuer and audience verify it")
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -1,4 +1,4 @@
-//! Accounts in a SQL store.
+//! Accounts in a SQL store: the statements that SQLite and PostgreSQL share.
 
 macro_rules! sql_accounts {
     ($store:ty) => {

@@ -1,4 +1,4 @@
-//! What processes on one SQL store agree on.
+//! State that the replicas on one SQL store share: server keys, leases, claims and texts.
 
 macro_rules! sql_coordination {
     ($store:ty) => {

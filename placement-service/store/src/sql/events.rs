@@ -1,7 +1,8 @@
-//! The event log in a SQL store, but for how entries get their numbers.
+//! The event log in a SQL store. How entries get their sequence numbers is up to the database: see its
+//! `append`.
 
 macro_rules! sql_events {
-    // `$newest`: a scalar query for the newest number there ever was.
+    // `$newest`: a scalar query for the newest sequence number that was ever assigned.
     ($store:ty, $newest:literal) => {
         #[async_trait::async_trait]
         impl crate::EventLog for $store {

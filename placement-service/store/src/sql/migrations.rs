@@ -1,11 +1,12 @@
-//! Migrations from SQL texts that are part of the program. Not `sqlx::migrate!`: its crate of macros compiles SQLite, TLS and the
-//! driver of PostgreSQL a second time, for the compiler's own use.
+//! Migrations from SQL texts embedded in the binary. `sqlx::migrate!` is not used: its macro crate would
+//! compile SQLite, TLS and the PostgreSQL driver a second time, for the build host.
 
 use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
-/// The migrations of a database: name and SQL of each, in order. The first has version 1; a text that a database has seen never
-/// changes. A database that a newer program has migrated stays usable, hence unknown versions are ignored.
+/// The migrations of a database: name and SQL of each, in order, starting at version 1. A text must not change
+/// once a database has applied it. Unknown versions are ignored, so that a database migrated by a newer binary
+/// stays usable.
 pub(crate) fn migrator<const N: usize>(migrations: [(&'static str, &'static str); N]) -> Migrator {
     let migrations = (1..).zip(migrations).map(|(version, (name, sql))| {
         let kind = MigrationType::Simple;
@@ -16,7 +17,7 @@ pub(crate) fn migrator<const N: usize>(migrations: [(&'static str, &'static str)
     migrator
 }
 
-/// `migrations!("folder": "0001_name", ...)`: the files of `migrations/folder`, for [`migrator`].
+/// `migrations!("folder": "0001_name", ...)` embeds the files of `migrations/folder` for [`migrator`].
 macro_rules! migrations {
     ($folder:literal: $($name:literal),+ $(,)?) => {
         $crate::sql::migrations::migrator([
@@ -33,7 +34,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn every_file_is_listed_at_its_number() {
+    fn every_migration_file_is_listed_with_its_version() {
         for (folder, migrator) in [
             ("sqlite", sqlite::migrations()),
             ("postgres", postgres::migrations()),

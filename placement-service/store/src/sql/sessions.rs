@@ -1,4 +1,4 @@
-//! Sessions in a SQL store, but for what needs its kind of locks.
+//! Sessions in a SQL store. Locking is up to the database: see its `lock_account`, `touch` and `delete`.
 
 macro_rules! sql_sessions {
     ($store:ty) => {

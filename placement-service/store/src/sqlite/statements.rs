@@ -1,5 +1,5 @@
-//! What the statements of SQLite have of their own: one writer at a time, so sequence numbers appear in their
-//! order, and a limit that is counted within a transaction holds.
+//! The statements in which SQLite differs. SQLite has one writer at a time, so sequence numbers become visible
+//! in order, and a limit that is counted within a transaction holds.
 
 use super::SqliteStore;
 use crate::row::{from_json, listed, to_bytes, to_i64, to_json, to_u64};
@@ -23,7 +23,7 @@ sql_events!(
 );
 sql_coordination!(SqliteStore);
 
-/// Adds entries within a transaction.
+/// Appends entries within a transaction.
 async fn append(connection: &mut SqliteConnection, events: &[Event]) -> Result<(), StoreError> {
     for event in events {
         sqlx::query("INSERT INTO events (event) VALUES ($1)")
@@ -34,7 +34,7 @@ async fn append(connection: &mut SqliteConnection, events: &[Event]) -> Result<(
     Ok(())
 }
 
-/// A transaction that writes is alone with everything.
+/// Nothing to lock: a write transaction excludes all other writers.
 async fn alone_with(_connection: &mut SqliteConnection, _account: &str) -> Result<(), StoreError> {
     Ok(())
 }
@@ -55,7 +55,7 @@ async fn touch(
     Ok(())
 }
 
-/// Those that were there, and over if they had to be.
+/// Deletes the sessions that exist and, where required, have expired. Returns their ids.
 async fn delete(
     connection: &mut SqliteConnection,
     endings: &[Ending],

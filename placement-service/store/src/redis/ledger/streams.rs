@@ -1,10 +1,11 @@
-//! How many streams each login session, or program account, has at each replica: a replica sends its counts that
-//! have changed, and gets what the others have of the same holders. Approximate by the time between two exchanges.
+//! The number of streams of each holder (a login session, or an API account) at each replica. A replica sends
+//! its changed counts and gets the counts of the other replicas for the same holders. Accurate up to the time
+//! between two exchanges.
 
 use super::{RedisLedger, ms};
 use crate::StoreError;
 
-/// Counts in one script at the most.
+/// Maximum number of counts per script.
 const COUNTS: usize = 500;
 
 ledger_scripts! {
@@ -32,18 +33,19 @@ ledger_scripts! {
 }
 
 impl RedisLedger {
-    /// Enters how many streams each of these holders has at this replica. What the other replicas have of each, in
-    /// the same order; fewer, when this replica has lapsed. `restart`: all earlier counts of it are dropped.
+    /// Stores the number of streams of each holder at this replica. Returns the numbers at the other replicas
+    /// in the same order; fewer if the lease of this replica has expired. `restart`: drops all earlier counts
+    /// of this replica first.
     ///
     /// # Errors
-    /// When Redis does not answer: some may be entered.
+    /// When Redis does not answer: some counts may have been stored.
     pub async fn exchange_streams(
         &self,
         counts: &[(String, u32)],
         restart: bool,
     ) -> Result<Vec<u32>, StoreError> {
         let mut elsewhere = Vec::with_capacity(counts.len());
-        // One script at the least, if all are to be dropped.
+        // At least one script must run to drop the earlier counts.
         let chunks = counts.len().div_ceil(COUNTS).max(usize::from(restart));
         let mut counts = counts.iter();
         for chunk in 0..chunks {

@@ -1,4 +1,4 @@
-//! JWTs good and bad.
+//! Valid and invalid JWTs.
 
 use super::*;
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -47,7 +47,7 @@ fn of(claims: Value) -> Result<SessionRow, &'static str> {
 }
 
 #[test]
-fn claims_become_a_session() {
+fn claims_map_to_session_fields() {
     let row = of(json!({
         "sub": "ann", "roles": ["user"], "iat": NOW_S - 10, "exp": NOW_S + 100, "tenant": "t1",
         "iss": "old", "aud": "engine", "jti": "x", "sid": "y", "nbf": NOW_S - 10,
@@ -75,7 +75,7 @@ fn claims_become_a_session() {
 }
 
 #[test]
-fn it_ends_at_the_first_of_three_times() {
+fn the_session_expires_at_the_earliest_of_three_times() {
     let end = |claims: Value, ttl_ms| {
         let jwt = signed(Algorithm::HS256, SECRET, &claims);
         read(&jwt, &rules(), ttl_ms).unwrap().absolute_expiry_ms
@@ -90,41 +90,48 @@ fn it_ends_at_the_first_of_three_times() {
     let long = json!({"sub": "a", "iat": NOW_S - 3_590, "exp": NOW_S * 2});
     assert_eq!(end(long, None), (NOW_S + 10) * 1000);
     let over = json!({"sub": "a", "exp": NOW_S - 1});
-    assert_eq!(end(over, None), (NOW_S - 1) * 1000, "read, and over");
+    assert_eq!(
+        end(over, None),
+        (NOW_S - 1) * 1000,
+        "an expired session is still returned"
+    );
 }
 
 #[test]
-fn whatever_is_wrong_is_named() {
-    let unverified = "no key verifies it for the issuer and the audience that are configured";
+fn every_invalid_jwt_has_its_own_error() {
+    let unverified = "no configured key, issuer and audience verify it";
     let claims = json!({"sub": "a"});
     for (jwt, fault) in [
-        ("", "it is no JWT"),
-        ("a.b.c", "it is no JWT"),
-        ("eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.", "it is no JWT"),
+        ("", "not a JWT"),
+        ("a.b.c", "not a JWT"),
+        ("eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.", "not a JWT"),
         (&signed(Algorithm::HS256, b"another", &claims), unverified),
         (&signed(Algorithm::HS384, SECRET, &claims), unverified),
     ] {
         assert_eq!(read(jwt, &rules(), None), Err(fault), "{jwt}");
     }
     for (claims, fault) in [
-        (json!({}), "its claim of the account is no name"),
-        (json!({"sub": ""}), "its claim of the account is no name"),
+        (json!({}), "the account claim is not a name"),
+        (json!({"sub": ""}), "the account claim is not a name"),
         (
             json!({"sub": "a", "roles": {}}),
-            "its claim of the roles is no list of names",
+            "the roles claim is not a list of names",
         ),
         (
             json!({"sub": "a", "exp": "soon"}),
-            "a time is no number of seconds",
+            "a time claim is not a number of seconds",
         ),
-        (json!({"sub": "a", "nbf": NOW_S + 9}), "it is not valid yet"),
+        (
+            json!({"sub": "a", "nbf": NOW_S + 9}),
+            "the JWT is not valid yet",
+        ),
     ] {
         assert_eq!(of(claims.clone()), Err(fault), "{claims}");
     }
 }
 
 #[test]
-fn issuer_audience_and_key_name_count_where_they_are_configured() {
+fn issuer_audience_and_key_id_are_checked_if_configured() {
     let mut rules = rules();
     rules.issuer = Some("old".to_owned());
     rules.audience = Some("engine".to_owned());
@@ -141,5 +148,5 @@ fn issuer_audience_and_key_name_count_where_they_are_configured() {
         json!({"sub": "a", "iss": "new", "aud": "engine"})
     ));
     rules.keys[0].kid = Some("k1".to_owned());
-    assert!(!verdict(&rules, good), "the JWT names no key");
+    assert!(!verdict(&rules, good), "the JWT has no kid");
 }
