@@ -137,7 +137,7 @@ pub enum CloseReason {
     Refused,
     /// The session expired: close code 4401.
     Expired,
-    /// A logout or an operator ended the session: close code 4403.
+    /// The session was ended, such as by a logout or an operator: close code 4403.
     Revoked,
     /// It reached the maximum age that its route allows: close code 4408.
     TooOld,
