@@ -1,5 +1,5 @@
 //! The routes of every listener, and what they share. A rejection leaves the service as problem+json, which `problem`
-//! builds. Handlers read requests and build responses; decisions are made in the groups below.
+//! builds. Handlers read requests and build responses; decisions are made in other groups.
 
 pub mod body;
 pub mod browsers;

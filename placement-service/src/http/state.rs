@@ -37,7 +37,7 @@ pub struct AppState {
     pub security_events: Option<SecurityEvents>,
     pub login: Login,
     pub login_rate: LoginRate,
-    /// Limits redirects back from OpenID providers, separately from password logins.
+    /// Limits callbacks from OpenID providers, separately from password logins.
     pub callback_rate: LoginRate,
     pub oidc: Oidc,
     pub placer: Arc<Placer>,
