@@ -208,7 +208,7 @@ fn read_proof(
         .ok_or_else(|| Fault::new(path, message))
 }
 
-/// Reads the secret that a setting refers to.
+/// The secret behind a setting.
 pub(crate) fn read(
     path: &str,
     key: &Key,

@@ -120,10 +120,10 @@ impl Metrics {
             sessions_active: registered(
                 registry,
                 "sessions_active",
-                "Sessions in the store that have not expired",
+                "Sessions in the store that have not run out of time",
             ),
             sweeps: registered(registry, "sweeps", "Sweeps by result"),
-            sessions_created: registered(registry, "sessions_created", "Sessions created"),
+            sessions_created: registered(registry, "sessions_created", "Sessions begun"),
             sessions_ended: registered(registry, "sessions_ended", "Sessions ended, by cause"),
             refusals: registered(registry, "refusals", "Refused requests, by reason"),
             http_requests: registered(
