@@ -57,7 +57,7 @@ pub(super) struct Slot {
 }
 
 impl Connections {
-    /// Allows `max` connections, or fewer if the process may not open enough files.
+    /// Allows `max_connections`, or fewer if the process may not open enough files.
     #[must_use]
     pub fn new(most: usize, request_timeout: Duration, registry: &mut Registry) -> Arc<Self> {
         let limit = limit(most, open_files::limit());
