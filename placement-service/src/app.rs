@@ -1,4 +1,4 @@
-//! Puts the service together and runs it: store, sessions, fleet, HTTP; and lets it end in order.
+//! Builds the service from its configuration, runs it, and stops it in order. Imports every group; no group imports it.
 
 mod build;
 pub mod malloc;

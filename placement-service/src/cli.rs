@@ -1,4 +1,4 @@
-//! The command line of `berth`: what it understands, and which file does it.
+//! The command line of `berth`: parses the arguments and calls the command. Each command has a file of its own.
 
 mod account;
 mod check;
@@ -21,8 +21,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Berth's placement service: keeps the login sessions, knows the engines, and places every WebSocket
-/// on the right one.
+/// Berth's placement service: keeps login sessions, tracks engines, and places each WebSocket on an
+/// engine.
 #[derive(Parser)]
 #[command(name = "berth", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -36,49 +36,49 @@ enum Command {
     Serve {
         #[command(flatten)]
         config: ConfigFile,
-        /// Listen here instead of where the configuration says; port 0 takes any free port.
+        /// Listen on this address instead of the configured one; port 0 takes any free port.
         #[arg(long, value_name = "ADDRESS:PORT")]
         listen: Option<SocketAddr>,
     },
-    /// Tell every fault of a configuration file at once.
+    /// Check a configuration file and report all faults at once.
     Check {
         /// The YAML file.
         file: PathBuf,
-        /// Do not fetch the secrets that the file points at.
+        /// Do not read the secrets that the file refers to.
         #[arg(long)]
         without_secrets: bool,
     },
-    /// Local accounts.
+    /// Manage local accounts.
     Account {
         #[command(subcommand)]
         command: AccountCommand,
     },
-    /// Who is logged in.
+    /// List and end login sessions.
     Sessions {
         #[command(subcommand)]
         command: SessionsCommand,
     },
-    /// The engines, as the running service sees them.
+    /// List, drain and undrain the engines of the running service.
     Engines {
         #[command(subcommand)]
         command: EnginesCommand,
     },
-    /// Which engine a session would get now, and why.
+    /// Explain which engine a session would get now.
     Explain(Explain),
-    /// Print every setting with its default, commented.
+    /// Print all settings with their defaults and comments.
     Defaults,
 }
 
-/// Where the configuration is.
+/// The option `--config`, which commands share.
 #[derive(clap::Args)]
 pub(crate) struct ConfigFile {
-    /// The YAML file; without one, the built-in defaults (see `berth defaults`).
+    /// The YAML file; without it, the built-in defaults apply (see `berth defaults`).
     #[arg(long, env = "BERTH_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 impl ConfigFile {
-    /// What a fault in it is told of.
+    /// The name of the configuration in messages.
     fn named(&self) -> &Path {
         self.config.as_deref().unwrap_or(Path::new("defaults"))
     }
@@ -91,11 +91,11 @@ impl ConfigFile {
     }
 }
 
-/// Why a command failed, in words for the one who typed it.
+/// Why a command failed: the message for standard error.
 pub(crate) struct Failure(String);
 
 impl Failure {
-    /// One line per fault, each with the file's name before it.
+    /// One line per fault, each prefixed with the file's name.
     fn faults(file: &Path, faults: &Faults) -> Self {
         let lines = faults.0.iter().map(|f| format!("{}: {f}", file.display()));
         Self(lines.collect::<Vec<_>>().join("\n"))
@@ -109,7 +109,7 @@ impl<E: std::error::Error> From<E> for Failure {
 }
 
 impl Cli {
-    /// Does what the command line says.
+    /// Runs the command, and prints its failure to standard error.
     pub(crate) async fn run(self) -> ExitCode {
         let done = match self.command {
             Command::Serve { config, listen } => serve::run(&config, listen).await,
@@ -126,7 +126,7 @@ impl Cli {
         match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(Failure(message)) => {
-                // Nobody is left to tell when standard error is gone.
+                // If standard error is closed, there is nowhere left to report to.
                 let _ = writeln!(std::io::stderr(), "{message}");
                 ExitCode::FAILURE
             }
@@ -134,7 +134,7 @@ impl Cli {
     }
 }
 
-/// One line, or several, on standard output.
+/// Prints a text and a line break to standard output.
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout();
     writeln!(out, "{text}")?;

@@ -1,5 +1,5 @@
-//! What every other group uses: time, secrets, refusals, HTTP clients, metrics, and rules for untrusted texts. Knows no
-//! session, no engine and no configuration.
+//! The foundation of every other group: time, secrets, rejections, HTTP clients, metrics, and validation of untrusted
+//! text. Knows no session, no engine and no configuration.
 
 pub mod aead;
 pub mod client_address;

@@ -1,5 +1,5 @@
-//! The HTTP surface: which route leads to which use case. Everything that leaves here as a refusal is
-//! problem+json, made in `problem`.
+//! The routes of every listener, and what they share. A rejection leaves the service as problem+json, which `problem`
+//! builds. Handlers read requests and build responses; decisions are made in other groups.
 
 pub mod body;
 pub mod browsers;
@@ -32,7 +32,7 @@ pub use browsers::device_cookie::DeviceCookie;
 pub use browsers::pages::Pages;
 pub use operators::clients::{ClientSecret, Clients};
 
-/// The pattern of every route of every listener, as `http_requests` counts it.
+/// The pattern of every route of every listener: the values of the label `route` of the metric `http_requests`.
 static PATHS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     [
         routes(),
@@ -103,7 +103,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(health::metrics))
 }
 
-/// What every listener's routes share: their document, refusals, counts and limits.
+/// Adds what the routes of every listener share: the OpenAPI document, rejections, metrics and the body limit.
 fn finished(routes: OpenApiRouter<App>, app: App) -> Router {
     openapi::told(routes)
         .fallback(async || HttpProblem::not_found())
@@ -113,13 +113,13 @@ fn finished(routes: OpenApiRouter<App>, app: App) -> Router {
         .with_state(app)
 }
 
-/// `GET /`: the demonstration.
+/// `GET /`: the demo page.
 #[utoipa::path(get, path = "/", tag = BROWSERS, responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
 async fn demo(State(app): State<App>) -> Response {
     app.pages.demo()
 }
 
-/// Counts the answer, and the reason if it is a refusal.
+/// Counts the response, and the reason of a rejection.
 async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched

@@ -1,6 +1,6 @@
-//! The Berth placement service: keeps the login sessions, knows the engines and their load, chooses
-//! one for every WebSocket, and prepares the session there. A group imports only groups that are listed above it;
-//! `tests/architecture.rs` checks that.
+//! The Berth placement service: it keeps login sessions, tracks the engines and their load, selects an engine for each
+//! WebSocket and prepares the engine session there. A group imports only the groups listed above it;
+//! `tests/architecture.rs` checks this.
 
 pub mod core;
 

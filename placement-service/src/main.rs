@@ -1,4 +1,4 @@
-//! The `berth` command.
+//! The `berth` command: tunes the allocator, then runs the command line.
 
 mod cli;
 

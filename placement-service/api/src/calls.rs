@@ -1,11 +1,11 @@
-//! The stream of calls: `rpc Calls(stream Call) returns (stream Reply)` of the gRPC service `berth.v1.Gateway`.
-//! A gateway that has one sends its placement and token calls on it, each with the body of the `POST` that it
-//! stands for, and hears of each as soon as it is done, in any order. A message on a stream that is open costs
-//! a fraction of a request. Whoever has no stream, or loses it, makes requests.
+//! The call stream: `rpc Calls(stream Call) returns (stream Reply)` of the gRPC service `berth.v1.Gateway`. A gateway
+//! sends its placement and token calls on it, each with the body of the `POST` that the call replaces. Each reply
+//! arrives as soon as its call is done, in any order. A message on an open stream costs a fraction of a request. A
+//! gateway that has no stream, or loses it, sends requests.
 //!
-//! The service greets: as soon as it has accepted a stream, and before any call, it sends [`Reply::greeting`]. A
-//! proxy between the two may answer with the headers of a stream that never reaches a service, so a gateway
-//! counts a stream as open with its first message, not with its headers.
+//! The service sends [`Reply::greeting`] as soon as it accepts a stream, before any call arrives. A proxy between the
+//! two may send response headers for a stream that never reaches a service, so a gateway counts a stream as open when
+//! the first message arrives, not when the headers arrive.
 
 use crate::Excerpt;
 use std::fmt;
@@ -14,46 +14,46 @@ use std::fmt;
 pub const CALLS_SERVICE: &str = "berth.v1.Gateway";
 /// The method.
 pub const CALLS_METHOD: &str = "Calls";
-/// The path of both, as gRPC has it.
+/// The HTTP path of the method, in the form that gRPC prescribes.
 pub const CALLS_PATH: &str = "/berth.v1.Gateway/Calls";
-/// Calls under way on one stream at most. A call has its place until its reply has been taken from the stream, or
-/// until it is taken back while there is no reply. One more ends the stream with `RESOURCE_EXHAUSTED`.
+/// Maximum number of calls in progress on one stream. A call counts until its reply is read from the stream, or until
+/// the call is cancelled before it has a reply. One more call ends the stream with `RESOURCE_EXHAUSTED`.
 pub const MAX_CALLS: usize = 4096;
-/// The id of the greeting. Calls are numbered from 1.
+/// The id of the greeting. Ids of calls start at 1.
 pub const GREETING_ID: u64 = 0;
 
-/// A call, or, without a path, that nobody waits for one any more.
+/// A call; without a path, the cancellation of a call.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 #[prost(skip_debug)]
 pub struct Call {
-    /// The gateway's number for it, used once on its stream; never [`GREETING_ID`].
+    /// The gateway's id of the call, unique on its stream; never [`GREETING_ID`].
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// [`PLACEMENTS_PATH`](crate::PLACEMENTS_PATH) or [`TOKENS_PATH`](crate::TOKENS_PATH).
     #[prost(string, tag = "2")]
     pub path: String,
-    /// The JSON of a request of that path. Holds a secret: never logged.
+    /// The JSON body of a request to that path. Contains a secret: never logged.
     #[prost(bytes = "vec", tag = "3")]
     pub body: Vec<u8>,
 }
 
-/// The answer to a call: what a request would have been answered. Or the greeting, the first on every stream.
+/// The reply to a call, equal to the response of a request; or the greeting, the first message on every stream.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 #[prost(skip_debug)]
 pub struct Reply {
-    /// Of the call, or [`GREETING_ID`].
+    /// The id of the call, or [`GREETING_ID`].
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    /// HTTP status.
+    /// The HTTP status.
     #[prost(uint32, tag = "2")]
     pub status: u32,
-    /// The JSON. Holds a token: never logged.
+    /// The JSON body. Contains a token: never logged.
     #[prost(bytes = "vec", tag = "3")]
     pub body: Vec<u8>,
 }
 
 impl Call {
-    /// Takes a call back.
+    /// The message that cancels a call.
     #[must_use]
     pub const fn cancel(id: u64) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl Call {
         }
     }
 
-    /// Whether it takes a call back.
+    /// Whether this message cancels a call.
     #[must_use]
     pub const fn is_cancel(&self) -> bool {
         self.path.is_empty()
@@ -71,7 +71,7 @@ impl Call {
 }
 
 impl Reply {
-    /// The first message of the service on every stream: it has accepted the stream and takes calls.
+    /// The service's first message on every stream: it has accepted the stream and takes calls.
     #[must_use]
     pub const fn greeting() -> Self {
         Self {
@@ -81,7 +81,7 @@ impl Reply {
         }
     }
 
-    /// Whether it is the greeting, and answers no call.
+    /// Whether this is the greeting rather than the reply to a call.
     #[must_use]
     pub const fn is_greeting(&self) -> bool {
         self.id == GREETING_ID
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
     use prost::Message;
 
-    /// As any protobuf library writes them.
+    /// The expected bytes are those of any protobuf library.
     #[test]
     fn the_bytes_are_protobuf() {
         let call = Call {

@@ -1,12 +1,12 @@
-//! Text of a peer on its way into a log line or an error message. It is bounded and printable, so that no peer can
-//! fill a log or forge a line in it.
+//! Bounds a peer's text for a log line or an error message, and makes it printable, so that no peer can fill a log or
+//! forge a line in it.
 
 use std::fmt::{self, Write};
 
-/// Characters of a peer's text that are printed at most.
+/// Maximum number of characters that are printed of a peer's text.
 const MAX_CHARS: usize = 512;
 
-/// Prints at most 512 characters of a text; `...` marks where it is cut, and what is not printable is escaped.
+/// Prints at most 512 characters of a text; `...` marks a cut, and unprintable characters are escaped.
 pub struct Excerpt<T>(pub T);
 
 impl<T: fmt::Display> fmt::Display for Excerpt<T> {
@@ -30,7 +30,7 @@ struct BoundedWriter<'a, 'b> {
 }
 
 impl Write for BoundedWriter<'_, '_> {
-    /// Fails at the bound: what follows is not even formatted.
+    /// Fails at the bound, so that the rest is not even formatted.
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for char in text.chars() {
             let Some(left) = self.chars_left.checked_sub(1) else {
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ordinary_text_is_printed_as_it_is() {
+    fn an_ordinary_text_is_printed_unchanged() {
         let text = "no route to host 'ä', path \"/a\\b\"";
         assert_eq!(Excerpt(text).to_string(), text);
         let longest = "x".repeat(MAX_CHARS);
@@ -64,7 +64,7 @@ mod tests {
         let text = "ä".repeat(MAX_CHARS + 1);
         let expected = format!("{}...", "ä".repeat(MAX_CHARS));
         assert_eq!(Excerpt(&text).to_string(), expected);
-        // Also one that comes in pieces.
+        // A text that is written in pieces is cut, too.
         assert_eq!(
             Excerpt(format_args!("{}{}", "ä", text)).to_string(),
             expected
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_printable_is_escaped() {
+    fn unprintable_characters_are_escaped() {
         let text = "a\nb\r\t\0\u{1b}[31m\u{85}\u{202e}\u{2028}";
         let expected = r"a\nb\r\t\0\u{1b}[31m\u{85}\u{202e}\u{2028}";
         assert_eq!(Excerpt(text).to_string(), expected);

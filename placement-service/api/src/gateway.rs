@@ -1,46 +1,45 @@
-//! What a gateway and the placement service tell each other while streams are open:
-//! `POST /v1/gateways/{gateway}/events`. The body reports the gateway's streams, the answer carries what
-//! it has to act upon. A gateway is one worker of one Envoy, under a name that it made up at its start
-//! and never uses again.
+//! The bodies of `POST /v1/gateways/{gateway}/events`. With the request a gateway reports its streams; with the answer
+//! the service sends the events that the gateway must act on. A gateway is one worker of one Envoy. It generates its
+//! name when it starts, and never uses that name again.
 //!
-//! A report without a `cursor` is answered at once and carries no events. One with a cursor is a poll:
-//! it is answered when there are events after that cursor, or after `hold_ms` without any; with
-//! [`CURSOR_NOW`] at once, so that the gateway has a place.
+//! The service answers a report without a `cursor` at once and without events. A report with a cursor is a long poll:
+//! the service answers when there are events after that cursor, or after `hold_ms` without any. It answers
+//! [`CURSOR_NOW`] at once, so that the gateway gets its first cursor.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// Path of the call, with `{gateway}` for the gateway's name: 1 to 64 of `A-Z a-z 0-9 - . _`.
+/// Path of the request; `{gateway}` stands for the gateway's name: 1 to 64 of `A-Z a-z 0-9 - . _`.
 pub const GATEWAY_EVENTS_PATH: &str = "/v1/gateways/{gateway}/events";
-/// Bytes of a gateway's name at the most.
+/// Maximum length of a gateway's name, in bytes.
 pub const MAX_GATEWAY_NAME: usize = 64;
-/// Bytes of a stream's or a session's public name (`stream`, `session_ref`) at the most.
+/// Maximum length of the public name of a stream or a session (`stream`, `session_ref`), in bytes.
 pub const MAX_STREAM_NAME: usize = 64;
-/// Bytes of a pool's or an engine's name at the most.
+/// Maximum length of the name of a pool or an engine, in bytes.
 pub const MAX_ENGINE_NAME: usize = 256;
-/// Milliseconds that a poll may be held at the most.
+/// Maximum time that a poll is held, in milliseconds.
 pub const MAX_HOLD_MS: u32 = 25_000;
-/// Streams, or sessions, in one report at the most; a full list that is longer comes in parts.
+/// Maximum number of streams, or of sessions, in one report; a longer full list is sent in parts.
 pub const MAX_REPORTED: usize = 500;
-/// Seconds of silence after which the streams of a gateway count as gone.
+/// Seconds without a report after which the streams of a gateway count as closed.
 pub const SILENCE_S: u64 = 30;
-/// The cursor of a gateway that has none yet: events begin now.
+/// The cursor of a gateway that has none yet: its events start now.
 pub const CURSOR_NOW: &str = "now";
 
-/// The path of the call for one gateway.
+/// The path of the request of one gateway.
 #[must_use]
 pub fn gateway_events_path(gateway: &str) -> String {
     GATEWAY_EVENTS_PATH.replace("{gateway}", gateway)
 }
 
-/// Whether a report may call a stream or a session so: 1 to [`MAX_STREAM_NAME`] of `A-Z a-z 0-9 - . _`. The
-/// service gives no other names, and the gateway takes no others from it: one that could not be reported would
-/// have the whole report refused.
+/// Whether a text is a valid name of a stream or a session: 1 to [`MAX_STREAM_NAME`] of `A-Z a-z 0-9 - . _`. The
+/// service gives only such names, and the gateway accepts only such names, because the service rejects a whole report
+/// if one name in it is invalid.
 #[must_use]
 pub fn is_stream_name(text: &str) -> bool {
     is_plain(text, MAX_STREAM_NAME)
 }
 
-/// Whether a gateway may be called so: 1 to [`MAX_GATEWAY_NAME`] of `A-Z a-z 0-9 - . _`.
+/// Whether a text is a valid name of a gateway: 1 to [`MAX_GATEWAY_NAME`] of `A-Z a-z 0-9 - . _`.
 #[must_use]
 pub fn is_gateway_name(text: &str) -> bool {
     is_plain(text, MAX_GATEWAY_NAME)
@@ -51,17 +50,17 @@ fn is_plain(text: &str, most: usize) -> bool {
     (1..=most).contains(&text.len()) && text.bytes().all(plain)
 }
 
-/// What has changed since the gateway's report before.
+/// The changes since the gateway's previous report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GatewayReport {
-    /// Grows by one with each report of this gateway, from 1 on. A gap: a report was lost.
+    /// Starts at 1 and grows by one with each report of this gateway. A gap means that a report was lost.
     pub sequence: u64,
-    /// Which part of the whole list of open streams this is: streams that were reported before and are in
-    /// none of its parts are gone when the last part has come.
+    /// Which part of the full list of open streams this report contains. When the last part has arrived, streams
+    /// that were reported before and are in no part count as closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full: Option<Part>,
-    /// Streams that have opened, or, with `full`, that are open.
+    /// Streams that have opened; with `full`, streams that are open.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub opened: Vec<OpenStream>,
     /// `session_ref` of each session whose clients have sent data.
@@ -70,10 +69,10 @@ pub struct GatewayReport {
     /// Streams that have closed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub closed: Vec<ClosedStream>,
-    /// The place in the event log up to which the gateway has seen everything, or [`CURSOR_NOW`].
+    /// The position in the event log up to which the gateway has received all events, or [`CURSOR_NOW`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
-    /// How long to wait for an event, at most [`MAX_HOLD_MS`].
+    /// How long to wait for an event, in milliseconds; at most [`MAX_HOLD_MS`].
     #[serde(default)]
     pub hold_ms: u32,
 }
@@ -83,41 +82,41 @@ pub struct GatewayReport {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
-    /// The first of several.
+    /// The first of several parts.
     First,
-    /// One in between.
+    /// A part between the first and the last.
     Middle,
-    /// The last of several.
+    /// The last of several parts.
     Last,
-    /// The whole list at once.
+    /// The whole list in one report.
     Whole,
 }
 
-/// A stream that is open.
+/// An open stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OpenStream {
-    /// Its name, from the placement's answer.
+    /// The stream's name, from the placement's answer.
     pub stream: String,
-    /// Whose it is.
+    /// The session that the stream belongs to.
     pub session_ref: String,
     /// The pool's name, from the placement's answer.
     pub pool: String,
     /// The engine's name, from the placement's answer.
     pub engine: String,
-    /// Unix seconds.
+    /// When the stream opened, in Unix seconds.
     pub opened_at: u64,
 }
 
-/// A stream that is closed.
+/// A closed stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ClosedStream {
-    /// Its name, from the placement's answer.
+    /// The stream's name, from the placement's answer.
     pub stream: String,
-    /// Why.
+    /// Why the stream closed.
     pub reason: CloseReason,
-    /// Milliseconds from the upgrade to the end.
+    /// Milliseconds from the upgrade to the close.
     pub duration_ms: u64,
     /// Bytes from the client.
     #[serde(default)]
@@ -127,20 +126,20 @@ pub struct ClosedStream {
     pub bytes_sent: u64,
 }
 
-/// Why a stream has closed.
+/// Why a stream closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum CloseReason {
-    /// The client or the engine has closed it, or a connection broke.
+    /// The client or the engine closed it, or a connection broke.
     Ended,
     /// The engine refused the upgrade, or could not be reached.
     Refused,
-    /// The session ended by time: close code 4401.
+    /// The session expired: close code 4401.
     Expired,
-    /// The session was ended: close code 4403.
+    /// The session was ended, such as by a logout or an operator: close code 4403.
     Revoked,
-    /// It was open for as long as its route allows: close code 4408.
+    /// It reached the maximum age that its route allows: close code 4408.
     TooOld,
     /// Its engine is drained: close code 4503.
     Drained,
@@ -157,7 +156,7 @@ impl CloseReason {
         Self::Drained,
     ];
 
-    /// The constant for labels and logs.
+    /// The constant for metric labels and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -170,8 +169,8 @@ impl CloseReason {
         }
     }
 
-    /// The WebSocket close code (RFC 6455, section 7.4.2: 4000 to 4999 are private) that goes with it, when
-    /// the gateway closes the stream.
+    /// The WebSocket close code that the gateway sends, if it is the gateway that closes the stream (RFC 6455, section
+    /// 7.4.2: 4000 to 4999 are for private use).
     #[must_use]
     pub const fn code(self) -> Option<u16> {
         match self {
@@ -188,41 +187,42 @@ impl CloseReason {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GatewayAnswer {
-    /// Where the gateway is in the event log now; absent where the report had no cursor.
+    /// The gateway's new position in the event log; absent if the report had no cursor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
-    /// In order.
+    /// Events in the order of the log.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<GatewayEvent>,
-    /// The service does not know all that the gateway has reported, or events may be missing: the gateway
-    /// drops what it has cached and sends its full list.
+    /// The service has missed a report of the gateway, or the gateway may have missed events: the gateway must drop
+    /// its caches and send its full list.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resync: bool,
 }
 
-/// Something that a gateway has to act upon. A gateway passes over types that it does not know.
+/// An event that a gateway must act on. A gateway ignores types that it does not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum GatewayEvent {
-    /// A session is over: its streams are closed, its token is forgotten.
+    /// A session ended: the gateway closes its streams and drops its token.
     SessionEnded {
-        /// Which.
+        /// The session's public name.
         session_ref: String,
-        /// [`CloseReason::Expired`] or [`CloseReason::Revoked`]; one of a newer service is read as the latter.
+        /// [`CloseReason::Expired`] or [`CloseReason::Revoked`]; an unknown reason of a newer service is read as
+        /// `Revoked`.
         #[serde(deserialize_with = "known_or_revoked")]
         reason: CloseReason,
     },
-    /// An engine is drained: its streams are closed, spread evenly over that time.
+    /// An engine is drained: the gateway closes its streams, spread evenly over a time.
     EngineDrained {
         /// The pool's name.
         pool: String,
         /// The engine's name.
         engine: String,
-        /// Milliseconds.
+        /// The time over which the streams are closed, in milliseconds.
         over_ms: u64,
     },
-    /// A type of a newer service.
+    /// A type that only a newer service knows.
     #[serde(other)]
     Unknown,
 }

@@ -1,10 +1,10 @@
-//! The contract between the Berth filter (a gateway) and the placement service: the JSON bodies of
-//! `/v1/placements`, `/v1/tokens` and `/v1/gateways/{gateway}/events`, the stream that carries the calls of
-//! the first two, and the reason constants of a refusal.
+//! The contract between the Berth filter (a gateway) and the placement service: the JSON bodies of `/v1/placements`,
+//! `/v1/tokens` and `/v1/gateways/{gateway}/events`, the call stream that replaces requests to the first two, and the
+//! reasons of a rejection.
 //!
-//! Serde types only: nothing here decides anything, and both sides depend on it, so neither can
-//! drift. Unknown fields are ignored on both sides, so that an old and a new version can run side by
-//! side. Every body has a golden copy in `tests/fixtures/contract`.
+//! This crate has types and no decisions. Both sides depend on it, so they cannot drift apart. Both sides ignore
+//! unknown fields, so that an old and a new version can run side by side. `tests/fixtures/contract` has a golden copy
+//! of every body.
 
 mod calls;
 mod excerpt;
@@ -30,14 +30,14 @@ pub const PLACEMENTS_PATH: &str = "/v1/placements";
 /// Path of the token call, `POST` with a [`TokenRequest`].
 pub const TOKENS_PATH: &str = "/v1/tokens";
 
-/// Asks for an engine for one WebSocket upgrade, by `session` or by `token`: exactly one of them.
+/// Requests an engine for one WebSocket upgrade. Exactly one of `session` and `token` is set.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PlacementRequest {
-    /// The value of the login cookie. A secret: never logged, never kept.
+    /// The value of the login cookie. A secret: never logged, never stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// The JWT that a program brought along by itself, without `Bearer `. A secret: never logged, never kept.
+    /// The JWT that the client sent, without `Bearer `. A secret: never logged, never stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// The request's method, `GET` for an HTTP/1.1 upgrade.
@@ -46,12 +46,12 @@ pub struct PlacementRequest {
     pub path: String,
     /// The request's authority.
     pub host: String,
-    /// The client's own name for its browser tab (`berth_tab` in the query), if it gave one.
+    /// The client's name for its browser tab (`berth_tab` in the query), if it sent one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tab: Option<String>,
 }
 
-/// Where one WebSocket goes, and what it takes along.
+/// The engine of one WebSocket, and the changes to the request that goes there.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PlacementAnswer {
@@ -61,19 +61,19 @@ pub struct PlacementAnswer {
     pub token_expires_at: u64,
     /// Unix seconds: the absolute end of the session.
     pub session_expires_at: u64,
-    /// A salted hash of the session: the only name of it that a gateway may keep, log or report.
+    /// A salted hash of the session: the only name of the session that a gateway may keep, log or report.
     pub session_ref: String,
-    /// The Envoy cluster that takes the request.
+    /// The Envoy cluster that the request is routed to.
     pub cluster: String,
     /// `ip:port` within the cluster, for an `ORIGINAL_DST` cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
-    /// The path that the engine gets.
+    /// The path of the request to the engine.
     pub path: String,
-    /// Further request headers for the engine, lower-case names.
+    /// Further request headers for the engine; names are in lower case.
     #[serde(default)]
     pub set_headers: BTreeMap<String, String>,
-    /// Names this stream in later reports.
+    /// The name of this stream in later reports.
     pub stream: String,
     /// The pool's name, for reports, metrics and the access log.
     #[serde(default)]
@@ -81,20 +81,20 @@ pub struct PlacementAnswer {
     /// The engine's name, for reports and the access log.
     #[serde(default)]
     pub engine: String,
-    /// Why this engine: a constant, for the access log.
+    /// Why this engine was selected: a constant, for the access log.
     #[serde(default)]
     pub reason: String,
 }
 
-/// Asks for the JWT of a session, without placing anything, by `session` or by `token`: exactly one of them.
+/// Requests the JWT of a session, without a placement. Exactly one of `session` and `token` is set.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenRequest {
-    /// The value of the login cookie. A secret: never logged, never kept.
+    /// The value of the login cookie. A secret: never logged, never stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// The JWT that a program brought along by itself, without `Bearer `: answered with that very token while its
-    /// session lives. A secret: never logged, never kept.
+    /// The JWT that the client sent, without `Bearer `. The answer is the same token while its session is active. A
+    /// secret: never logged, never stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
 }

@@ -1,25 +1,25 @@
-//! The body of every refusal: problem+json (RFC 9457) with a constant `reason`.
+//! The body of every rejection: problem+json (RFC 9457) with a constant `reason`.
 
 use crate::Reason;
 use serde::{Deserialize, Serialize};
 
-/// A refusal. `content-type: application/problem+json`.
+/// A rejection. `content-type: application/problem+json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// The HTTP status, repeated in the body as RFC 9457 has it.
+    /// The HTTP status, repeated in the body (RFC 9457, section 3.1.2).
     pub status: u16,
     /// One short sentence for people.
     pub title: String,
     /// The constant for programs.
     pub reason: Reason,
-    /// What exactly was wrong, where it helps. Never a secret.
+    /// What exactly is wrong, if that helps the caller. Never contains a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// Seconds until a retry makes sense; the `Retry-After` header says the same.
+    /// Seconds until a retry is useful; equal to the `Retry-After` header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u32>,
-    /// A whole `Set-Cookie` value (`berth-anon=...`) for the gateway to hand to the client with a
-    /// 440. Never the login cookie.
+    /// A complete `Set-Cookie` value (`berth-anon=...`) that the gateway sends to the client with a 440. Never the
+    /// login cookie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anonymous_cookie: Option<String>,
 }

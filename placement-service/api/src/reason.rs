@@ -1,11 +1,11 @@
-//! Why the placement service refused: one constant per cause, shared by the problem body, the metric
-//! label, the log field and the tests.
+//! Why the placement service rejects a request: one constant per cause, shared by the problem body, the metric label,
+//! the log field and the tests.
 
 use serde::{Deserialize, Serialize};
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $status:literal;)+) => {
-        /// The cause of a refusal by the placement service.
+        /// Why the placement service rejects a request.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum Reason {
             $($(#[$doc])* #[serde(rename = $text)] $name,)+
@@ -21,7 +21,7 @@ macro_rules! reasons {
                 match self { $(Self::$name => $text,)+ }
             }
 
-            /// The HTTP status that goes with it on the contract's routes.
+            /// The HTTP status of this reason on the routes of the contract.
             #[must_use]
             pub const fn status(self) -> u16 {
                 match self { $(Self::$name => $status,)+ }
@@ -35,34 +35,34 @@ reasons! {
     InvalidRequest = "invalid-request", 400;
     /// The caller did not prove that it is a gateway.
     UnknownGateway = "unknown-gateway", 403;
-    /// No login cookie came with the request.
+    /// The request has no login cookie.
     NoSession = "no-session", 401;
-    /// A login cookie that names no session.
+    /// The login cookie names no session.
     UnknownSession = "unknown-session", 401;
-    /// A login cookie that names a session that has ended by time.
+    /// The login cookie names a session that has expired.
     SessionExpired = "session-expired", 440;
-    /// A token that a program brought along by itself, and that does not pass the check.
+    /// The verification of the client's bearer token failed.
     BearerInvalid = "bearer-invalid", 401;
-    /// The session may not do this.
+    /// The session is not permitted to do this.
     Forbidden = "forbidden", 403;
-    /// No route of the service's configuration takes this path.
+    /// No configured route matches this path.
     NoSuchRoute = "no-such-route", 404;
     /// The engine does not know the document.
     NoSuchDocument = "no-such-document", 404;
-    /// The account has as many sessions as it may.
+    /// The account has reached its limit of sessions.
     TooManySessions = "too-many-sessions", 429;
-    /// The session, or the program's account, has as many streams in the pool as it may.
+    /// The session, or the account of the bearer token, has reached its limit of streams in the pool.
     TooManyStreams = "too-many-streams", 429;
     /// No engine is up.
     NoEngine = "no-engine", 503;
-    /// Engines are up, none has room.
+    /// Engines are up, but none has capacity.
     EnginesFull = "engines-full", 503;
     /// The session store does not answer.
     StoreDown = "store-down", 503;
-    /// Sessions are kept by another login service: here none begins or ends.
+    /// Another login service keeps the sessions, so this service cannot start or end one.
     ReadOnlyStore = "read-only-store", 501;
-    /// Every engine that was tried refused or stayed silent.
+    /// Every engine that was tried refused or did not respond.
     EngineFailed = "engine-failed", 503;
-    /// A fault of the service itself; its log says more.
+    /// A fault of the service itself; its log has the cause.
     Internal = "internal", 500;
 }

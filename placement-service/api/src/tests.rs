@@ -1,4 +1,4 @@
-//! The golden bodies: what they say is what both sides speak.
+//! The golden bodies: both sides read and write exactly these.
 
 use super::*;
 use serde::de::DeserializeOwned;
@@ -46,20 +46,20 @@ fn bodies_survive_a_round_trip() {
 }
 
 #[test]
-fn a_newer_peer_may_say_more() {
+fn unknown_fields_are_ignored() {
     let text = r#"{"session":"s","colour":"blue"}"#;
     assert!(serde_json::from_str::<TokenRequest>(text).is_ok());
 }
 
 #[test]
-fn an_event_of_an_unknown_type_is_no_fault() {
+fn an_event_of_an_unknown_type_is_accepted() {
     let text = r#"{"cursor":"c","events":[{"type":"painted","colour":"blue"}]}"#;
     let answer: GatewayAnswer = serde_json::from_str(text).unwrap();
     assert_eq!(answer.events, [GatewayEvent::Unknown]);
 }
 
 #[test]
-fn a_session_that_ended_for_an_unknown_reason_has_ended() {
+fn an_unknown_reason_of_a_session_end_is_read_as_revoked() {
     let ended = |reason: &str| {
         let event = format!(r#"{{"type":"session-ended","session_ref":"r","reason":{reason}}}"#);
         let text = format!(r#"{{"cursor":"c","events":[{event}]}}"#);

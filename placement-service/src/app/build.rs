@@ -1,4 +1,5 @@
-//! Puts the service together: store, sessions, fleet, HTTP.
+//! Builds the service in the order of its dependencies: store, sessions, events, login, placement, gateways. Knows no
+//! listener and serves nothing; `run` does.
 
 use super::secrets::Secrets;
 use super::stores;
@@ -28,7 +29,7 @@ use crate::sessions::{Sessions, Sweep};
 use berth_store::StoreError;
 use std::sync::Arc;
 
-/// Why the service did not start, or stopped.
+/// Why the service failed to start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     #[error(transparent)]
@@ -37,13 +38,17 @@ pub enum ServiceError {
     Passwords(#[from] PasswordError),
     #[error(transparent)]
     Webhooks(#[from] WebhooksError),
-    #[error("no HTTP client can be made: {0}")]
+    #[error("cannot create an HTTP client: {0}")]
     Client(#[from] reqwest::Error),
-    #[error("the OpenID providers cannot be used: {0}")]
+    #[error("cannot use the OpenID providers: {0}")]
     Oidc(#[from] OidcError),
 }
 
-/// Builds the service; its background tasks run from here on.
+/// Builds the service and starts its background tasks.
+///
+/// The order matters. Everything needs the store; the event-log follower needs the sessions that it invalidates; the
+/// event log and webhooks start at the follower's newest event; gateways need the accounting of the engines; drains
+/// send their events through the gateways.
 pub async fn build(
     config: Config,
     secrets: Secrets,

@@ -1,4 +1,4 @@
-//! Runs the service that was built, and lets it end in order.
+//! Serves a built service on its listeners until it is stopped, then stops its parts in order.
 
 use crate::config::Config;
 use crate::http;
@@ -8,20 +8,20 @@ use futures_util::FutureExt;
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
-/// Where the service listens.
+/// The sockets that the service listens on.
 pub struct Listeners {
     pub main: TcpListener,
-    /// As Mira.
+    /// `compat.mira`: engine discovery in the format of Mira.
     pub mira: Option<TcpListener>,
-    /// As the older session service.
+    /// `compat.session_service`: the API of the older session service.
     pub session_service: Option<TcpListener>,
 }
 
 impl Listeners {
-    /// All that the configuration wants.
+    /// Binds every configured address.
     ///
     /// # Errors
-    /// Which address is not to be had, and why.
+    /// The address that cannot be bound, and the cause.
     pub async fn bind(config: &Config) -> Result<Self, String> {
         let compat = &config.compat;
         Ok(Self {
@@ -54,7 +54,7 @@ async fn bind_if(address: Option<SocketAddr>) -> Result<Option<TcpListener>, Str
     }
 }
 
-/// Serves until `stop` resolves; then lets requests in flight finish, for `shutdown_grace` at most.
+/// Serves until `stop` resolves; then requests in flight have at most `shutdown_grace` to finish.
 pub async fn run(
     app: App,
     listeners: impl Into<Listeners>,
@@ -67,6 +67,7 @@ pub async fn run(
     let last = app.clone();
     let stop = async move {
         stop.await;
+        // Long polls and call streams end now, so that they do not use up the grace period.
         ending.events.end();
         ending.gateways.end();
     };
@@ -85,6 +86,7 @@ pub async fn run(
         serve(listeners.mira, http::mira_router(app.clone())),
         serve(listeners.session_service, http::session_service_router(app)),
     )?;
+    // Sessions come last: `flush` writes the activity that the last requests recorded.
     last.sweep.stop();
     last.webhooks.end().await;
     last.sessions.flush().await;

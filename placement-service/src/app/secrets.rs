@@ -1,4 +1,5 @@
-//! Fetches the secrets that the configuration only points at, and makes the signing key of one.
+//! Reads the secrets that the configuration refers to, and builds the signing and sealing keys from them. Faults are
+//! reported all at once, and never contain a secret.
 
 mod oidc;
 mod store;
@@ -15,33 +16,33 @@ use crate::http::ClientSecret;
 use crate::sessions::keys::SigningKey;
 use berth_store::redis_jwt::JwtKey;
 
-/// The shortest secret that gateways and clients prove themselves with, in bytes.
+/// Minimum length of the shared secrets of gateways and clients, in bytes.
 const MIN_SECRET_BYTES: usize = 16;
 
 /// Every secret of a running service.
 pub struct Secrets {
     pub signing_key: SigningKey,
-    /// Those of `tokens.next`, then those of `tokens.previous`.
+    /// The keys of `tokens.next`, then those of `tokens.previous`: published for rotation, but they sign nothing.
     pub further_keys: Vec<SigningKey>,
-    /// What a gateway proves itself with.
+    /// The shared secret of the gateways.
     pub gateway: Option<Secret>,
     pub clients: Vec<ClientSecret>,
-    /// Of each of `webhooks`, in their order.
+    /// One entry per entry of `webhooks`, in the same order.
     pub webhooks: Vec<Option<Secret>>,
-    /// Of each of `security_events.transmitters`, in their order; `None`: they are at a URL.
+    /// One entry per entry of `security_events.transmitters`, in the same order; `None` if the keys are at a URL.
     pub transmitters: Vec<Option<PublicKeys>>,
     pub store: StoreSecrets,
-    /// The URL of the ledger, which may hold a password.
+    /// The URL of the ledger, which may contain a password.
     pub ledger: Option<Secret>,
-    /// What verifies the JWTs that clients of the session service bring along, besides our own.
+    /// Verify the JWTs of clients of `compat.session_service`, in addition to the service's own keys.
     pub session_service: Vec<JwtKey>,
-    /// Of the OpenID providers, in their order; a public client has none.
+    /// One entry per OpenID provider, in the same order; `None` for a public client.
     pub oidc: Vec<Option<Secret>>,
-    /// Seals what leaves the service and comes back.
+    /// Encrypt data that leaves the service and comes back, such as the state of a login.
     pub sealing: SealingKeys,
 }
 
-/// Reads every secret; `env` looks up an environment variable. All faults at once.
+/// Reads every secret; `env` reads an environment variable. Returns all faults at once.
 pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Secrets, Faults> {
     let mut faults = Vec::new();
     let mut keys = token_keys(config, env, &mut faults).into_iter();
@@ -76,7 +77,7 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
     let path = "compat.session_service.keys";
     let session_service = store::jwt_keys(path, keys_of_clients, env, &mut faults);
     let oidc = oidc::client_secrets(&config.oidc, env, &mut faults);
-    // Whatever is wrong with these keys has been told above.
+    // Faults of these keys are reported above.
     let tokens = &config.tokens;
     let further = tokens.previous.iter().chain(&tokens.next).map(|k| &k.key);
     let all = std::iter::once(&tokens.key).chain(further);
@@ -100,7 +101,7 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
     }
 }
 
-/// Reads what those who call `/v1` prove themselves with, and nothing else.
+/// Reads the secrets of `api.clients`, and no others.
 pub fn fetch_clients(
     config: &Config,
     env: &dyn Fn(&str) -> Option<String>,
@@ -114,7 +115,7 @@ pub fn fetch_clients(
     }
 }
 
-/// The key that signs, then the others. No two have one name: a verifier would take the wrong one.
+/// The signing key, then the others. Each `kid` is unique, because a verifier would otherwise pick the wrong key.
 fn token_keys(
     config: &Config,
     env: &dyn Fn(&str) -> Option<String>,
@@ -179,7 +180,7 @@ fn clients(
     clients
 }
 
-/// No secrets, but like them read from where the configuration points.
+/// Public keys of transmitters: not secret, but read from the configured sources like secrets.
 fn transmitters(config: &Config, faults: &mut Vec<Fault>) -> Vec<Option<PublicKeys>> {
     let all = config.security_events.iter().flat_map(|c| &c.transmitters);
     let keys = all.enumerate().map(|(index, transmitter)| {
@@ -197,7 +198,7 @@ fn transmitters(config: &Config, faults: &mut Vec<Fault>) -> Vec<Option<PublicKe
     keys.collect()
 }
 
-/// A secret that fits into an `Authorization` header.
+/// Reads a shared secret, and checks that it fits into an `Authorization` header.
 fn read_proof(
     path: &str,
     key: &Key,

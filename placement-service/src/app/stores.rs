@@ -1,4 +1,4 @@
-//! Opens the store that the configuration names.
+//! Opens the configured store. The only place that names every kind of store.
 
 use crate::app::secrets::StoreSecrets;
 use crate::config::{self, Config};
@@ -14,11 +14,11 @@ use berth_store::{StoreError, Stores};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Opens the store and brings its tables up to date.
+/// Opens the store and migrates its tables.
 pub async fn open(config: &Config, secrets: StoreSecrets) -> Result<Stores, StoreError> {
     let url = secrets.url.as_ref().map_or("", Secret::reveal);
     let timeout = config.store.timeout();
-    // Less than the guard's, so that the adapter sees for itself that it was left without an answer.
+    // Shorter than the timeout of the circuit breaker, so that the store reports its own timeout first.
     let limit = timeout.mul_f32(0.9);
     let stores = match &config.store {
         config::Store::Sqlite { path, .. } => {
@@ -36,6 +36,7 @@ pub async fn open(config: &Config, secrets: StoreSecrets) -> Result<Stores, Stor
     Ok(stores.guarded(timeout))
 }
 
+/// Sessions and accounts of another login service in Redis; events and coordination stay in memory.
 async fn redis_jwt(
     config: &config::RedisJwt,
     session: &config::Session,

@@ -1,16 +1,16 @@
-//! Logs on standard error, as JSON lines or as text. Audit lines (target `berth::audit`) are always
-//! written, whatever the level.
+//! Sets up the log on standard error, as JSON lines or as text. Audit lines (target `berth::audit`) are written at any
+//! level.
 
 use crate::config::{Log, LogFormat};
 use crate::core::log_filter::filter;
 use tracing_subscriber::filter::ParseError;
 
-/// Starts logging for the whole process. A second call changes nothing.
+/// Starts logging for the whole process. A second call has no effect.
 pub fn start(config: &Log) -> Result<(), ParseError> {
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter(&config.level)?)
         .with_writer(std::io::stderr);
-    // An error means that somebody logs already: a test, in the same process.
+    // Fails if a logger is installed already, such as by another test in the same process.
     let _ = match config.format {
         LogFormat::Json => logs
             .json()

@@ -1,5 +1,5 @@
-//! `berth account`: local accounts in the configured store. What locks or changes an account ends its
-//! sessions, in running services too (S23).
+//! `berth account`: manages local accounts in the configured store. Locking or changing an account ends its sessions,
+//! in running services too.
 
 use super::opened::Opened;
 use super::{ConfigFile, Failure, print};
@@ -12,7 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 #[derive(Subcommand)]
 pub(super) enum AccountCommand {
-    /// Add an account. One that exists stays as it is.
+    /// Add an account. An existing account is not changed.
     Add {
         /// The name to log in with.
         name: String,
@@ -22,7 +22,7 @@ pub(super) enum AccountCommand {
         /// Read the password from standard input, up to the end of its first line.
         #[arg(long, required = true)]
         password_stdin: bool,
-        /// It is fine when the account exists already.
+        /// Succeed if the account exists already.
         #[arg(long)]
         if_missing: bool,
         #[command(flatten)]
@@ -35,14 +35,14 @@ pub(super) enum AccountCommand {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Unlock an account that `lock` or failed logins have locked; the failures are forgotten.
+    /// Unlock an account that `lock` or failed logins have locked, and reset its count of failed logins.
     Unlock {
         /// The account.
         name: String,
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Give an account another password, and end its sessions.
+    /// Change the password of an account, and end its sessions.
     Passwd {
         /// The account.
         name: String,
@@ -52,28 +52,28 @@ pub(super) enum AccountCommand {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Give an account these roles in place of those it has, and end its sessions if they are others.
+    /// Replace the roles of an account, and end its sessions if the roles changed.
     Roles {
         /// The account.
         name: String,
         /// A role of the account; may be given several times.
         #[arg(long = "role", value_name = "ROLE", required_unless_present = "none")]
         roles: Vec<String>,
-        /// The account has no role.
+        /// Remove all roles.
         #[arg(long, conflicts_with = "roles")]
         none: bool,
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// List the accounts, one a line, with tabs between: name, roles, open or locked or locked-out, failed
-    /// logins in a row, the end of the lock-out.
+    /// List accounts, one per line, separated by tabs: name, roles, state (open, locked or locked-out),
+    /// consecutive failed logins, end of the lock-out.
     Ls {
         #[command(flatten)]
         config: ConfigFile,
     },
 }
 
-/// Does what the command line says.
+/// Runs the command.
 pub(super) async fn run(command: AccountCommand) -> Result<(), Failure> {
     match command {
         AccountCommand::Add {
@@ -146,7 +146,7 @@ async fn open(config: &ConfigFile) -> Result<(Opened, Accounts), Failure> {
     Ok((opened, accounts))
 }
 
-/// Ends every session of the account, after the change: a login that was under way finds the change.
+/// Ends every session of the account. Must run after the change, so that a login in progress sees the change.
 async fn end_sessions(opened: &Opened, name: &str, cause: EndCause) -> Result<String, Failure> {
     let select = Select::Account(name.to_owned());
     let ended = opened.sessions().await?.end_all(&select, cause).await;

@@ -1,11 +1,11 @@
-//! `berth check`: every fault of a file at once.
+//! `berth check`: reports all faults of a configuration file at once.
 
 use super::{Failure, print};
 use berth_placement::app::secrets;
 use berth_placement::config::load;
 use std::path::Path;
 
-/// Prints warnings and `ok`; the faults are the failure.
+/// Prints the warnings and `ok`, or fails with the faults.
 pub(super) fn run(file: &Path, without_secrets: bool) -> Result<(), Failure> {
     let loaded = load::from_file(file).map_err(|faults| Failure::faults(file, &faults))?;
     if !without_secrets {

@@ -1,4 +1,4 @@
-//! `berth engines`: the engines as the running service sees them, and emptying one.
+//! `berth engines`: lists, drains and undrains engines through the running service.
 
 use super::service::{Service, ServiceAt};
 use super::{Failure, print};
@@ -8,27 +8,27 @@ use serde_json::Value;
 
 #[derive(Subcommand)]
 pub(super) enum EnginesCommand {
-    /// List engines, one a line, with tabs between: pool, engine, address, state, `draining` or `-`,
-    /// sessions, free memory in MB, share of its CPU in use.
+    /// List engines, one per line, separated by tabs: pool, engine, address, state, `draining` or `-`,
+    /// sessions, free memory in MB, CPU in use (0 to 1).
     Ls {
-        /// JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
         #[command(flatten)]
         service: ServiceAt,
     },
-    /// Empty an engine: it gets nothing new, and its sockets are closed, spread over a time.
+    /// Drain an engine: it gets no new sessions, and its WebSockets are closed, spread over a time.
     Drain {
-        /// The engine, or POOL/ENGINE where several pools have one of that name.
+        /// The engine, or POOL/ENGINE if several pools have an engine of that name.
         #[arg(value_name = "ENGINE")]
         engine: String,
-        /// Over what time its sockets are closed.
+        /// The time over which its WebSockets are closed.
         #[arg(long, value_name = "TIME", default_value = "60s")]
         over: String,
         #[command(flatten)]
         service: ServiceAt,
     },
-    /// Let an engine have new sessions again.
+    /// End the drain of an engine: it gets new sessions again.
     Undrain {
         /// The engine, or POOL/ENGINE.
         #[arg(value_name = "ENGINE")]
@@ -38,7 +38,7 @@ pub(super) enum EnginesCommand {
     },
 }
 
-/// Does what the command line says.
+/// Runs the command.
 pub(super) async fn run(command: EnginesCommand) -> Result<(), Failure> {
     match command {
         EnginesCommand::Ls { json, service } => {
@@ -82,7 +82,7 @@ async fn list(service: &Service) -> Result<Vec<Value>, Failure> {
     }
 }
 
-/// Pool and engine.
+/// Finds the pool and the name of the engine that an argument names.
 async fn named(service: &Service, name: &str) -> Result<(String, String), Failure> {
     let listed = list(service).await?;
     let all = listed.iter().map(|e| (text(e, "pool"), text(e, "engine")));
@@ -92,7 +92,7 @@ async fn named(service: &Service, name: &str) -> Result<(String, String), Failur
     match meant.as_slice() {
         [one] => Ok(one.clone()),
         [] => match name.split_once('/') {
-            // It may be gone for the moment.
+            // POOL/ENGINE needs no match: the engine may be gone for a moment.
             Some((pool, engine)) => Ok((pool.to_owned(), engine.to_owned())),
             None => Err(Failure(format!("there is no engine {name:?}"))),
         },

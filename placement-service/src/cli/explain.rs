@@ -1,4 +1,4 @@
-//! `berth explain`: which engine a session would get now, and what speaks for and against each.
+//! `berth explain`: prints which engine a session would get now, and the scores and state of each engine.
 
 use super::service::ServiceAt;
 use super::{Failure, print};
@@ -9,20 +9,20 @@ use serde_json::Value;
 pub(super) struct Explain {
     /// The path of the WebSocket, such as /app/sales.qvf.
     path: String,
-    /// The session's name, as `berth sessions ls` tells it: it may have an engine session already.
+    /// The session's name, as `berth sessions ls` prints it: it may have an engine session already.
     #[arg(long, value_name = "SESSION", allow_hyphen_values = true)]
     session: Option<String>,
-    /// The name of the tab.
+    /// The name of the browser tab.
     #[arg(long, value_name = "NAME")]
     tab: Option<String>,
-    /// JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     service: ServiceAt,
 }
 
-/// Asks the running service.
+/// Asks the running service, and prints its answer.
 pub(super) async fn run(command: Explain) -> Result<(), Failure> {
     let mut query = vec![("path", command.path.as_str())];
     query.extend(command.session.as_deref().map(|s| ("session", s)));

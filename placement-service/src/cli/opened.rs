@@ -1,5 +1,5 @@
-//! What commands work on that need no running service: the configured store, opened. What they end is logged
-//! on standard error as the service would, and running services hear of it through the event log.
+//! Opens the configured store for commands that need no running service. Sessions that they end are logged on standard
+//! error like in the service; running services learn of the end through the event log.
 
 use super::{ConfigFile, Failure};
 use berth_placement::app::telemetry;
@@ -11,7 +11,7 @@ use berth_placement::sessions::Sessions;
 use berth_store::Stores;
 use std::sync::Arc;
 
-/// The configured store.
+/// The configured store, with what is needed to work on it.
 pub(super) struct Opened {
     pub(super) config: Config,
     pub(super) stores: Stores,
@@ -19,7 +19,7 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Opens what the configuration names.
+    /// Loads the configuration and opens its store.
     pub(super) async fn new(file: &ConfigFile) -> Result<Self, Failure> {
         let config = file.load()?.config;
         let secrets = secrets::fetch_store(&config.store, &|name| std::env::var(name).ok())
@@ -31,7 +31,7 @@ impl Opened {
         })
     }
 
-    /// Its sessions; from here on audit lines and warnings go to standard error.
+    /// Opens the sessions of the store, and starts to log audit lines and warnings on standard error.
     pub(super) async fn sessions(&self) -> Result<Sessions, Failure> {
         telemetry::start(&Log {
             level: "warn".to_owned(),

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Returns when the service has ended in order.
+/// Returns after an orderly shutdown.
 pub(super) async fn run(file: &ConfigFile, listen: Option<SocketAddr>) -> Result<(), Failure> {
     let loaded = file.load()?;
     let mut config = loaded.config;
@@ -42,16 +42,16 @@ pub(super) async fn run(file: &ConfigFile, listen: Option<SocketAddr>) -> Result
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
-            // An error means that there is no Ctrl-C to wait for.
+            // If Ctrl-C cannot be handled, only SIGTERM stops the service.
             interrupted = tokio::signal::ctrl_c() => {
                 if interrupted.is_err() {
                     terminate.recv().await;
                 }
             }
         }
-        tracing::info!("ending");
+        tracing::info!("shutting down");
     };
     app::run(app, listeners, stop).await?;
-    tracing::info!("ended");
+    tracing::info!("stopped");
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! How commands reach the running service: its address and an operator's secret, from its configuration.
+//! The client with which commands call the running service. Takes its address and an operator's secret from the
+//! configuration.
 
 use super::{ConfigFile, Failure};
 use berth_placement::app::secrets;
@@ -8,21 +9,22 @@ use reqwest::Method;
 use serde_json::Value;
 use std::time::Duration;
 
-/// A service that has not answered by then is not well.
+/// Timeout of a request.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Maximum size of a response body, in bytes.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
-/// Where the service is.
+/// The options that locate the running service.
 #[derive(clap::Args)]
 pub(super) struct ServiceAt {
-    /// Where the service listens, unless where the configuration says: http://10.0.0.5:9455.
+    /// The URL of the service, such as http://10.0.0.5:9455, instead of the configured address.
     #[arg(long, value_name = "URL")]
     service: Option<String>,
     #[command(flatten)]
     config: ConfigFile,
 }
 
-/// The running service.
+/// A client of the running service.
 pub(super) struct Service {
     url: String,
     secret: berth_placement::core::secret::Secret,
@@ -30,7 +32,7 @@ pub(super) struct Service {
 }
 
 impl ServiceAt {
-    /// Reads the configuration: the first of `api.clients` that is an operator is the one who asks.
+    /// Reads the configuration. Requests carry the secret of the first operator in `api.clients`.
     pub(super) fn open(&self) -> Result<Service, Failure> {
         let config = self.config.load()?.config;
         let clients = secrets::fetch_clients(&config, &|name| std::env::var(name).ok())
@@ -39,7 +41,7 @@ impl ServiceAt {
         let operator = operator.ok_or_else(|| {
             let file = self.config.named().display();
             Failure(format!(
-                "{file}: api.clients: there is no operator, as whom the service could be asked"
+                "{file}: api.clients: has no operator, whose secret the request needs"
             ))
         })?;
         let mut listen = config.listen;
@@ -65,7 +67,8 @@ impl ServiceAt {
 }
 
 impl Service {
-    /// Asks. `path`: segments, not yet encoded; `query`: likewise. `null` for an empty answer.
+    /// Sends a request. The segments of `path` and the values of `query` are not encoded yet. Returns `null` for an
+    /// empty body.
     pub(super) async fn ask(
         &self,
         method: Method,
@@ -74,7 +77,7 @@ impl Service {
     ) -> Result<Value, Failure> {
         let mut url: reqwest::Url = self.url.parse().map_err(|_| {
             Failure(format!(
-                "{:?} is no URL such as http://127.0.0.1:9455",
+                "{:?} is not a URL such as http://127.0.0.1:9455",
                 self.url
             ))
         })?;
@@ -107,7 +110,7 @@ impl Service {
         }
         let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
         let words = |field: &str| problem.get(field).and_then(Value::as_str);
-        let title = words("title").unwrap_or("it does not answer as a Berth service");
+        let title = words("title").unwrap_or("the response is not from a Berth service");
         let detail = words("detail")
             .map(|d| format!(": {d}"))
             .unwrap_or_default();

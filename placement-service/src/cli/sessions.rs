@@ -1,5 +1,5 @@
-//! `berth sessions`: who is logged in, and ending it, in the configured store. Running services hear of an
-//! end through the event log (S24).
+//! `berth sessions`: lists and ends login sessions in the configured store. Running services learn of an end through
+//! the event log.
 
 use super::opened::Opened;
 use super::{ConfigFile, Failure, print};
@@ -9,27 +9,27 @@ use clap::{ArgAction, Subcommand};
 
 #[derive(Subcommand)]
 pub(super) enum SessionsCommand {
-    /// List sessions, one a line, with tabs between: name, account, roles, runtime, seconds left until it
-    /// ends for want of activity, and in any case; the session that started it, its identity provider.
+    /// List sessions, one per line, separated by tabs: name, account, roles, runtime, seconds until the
+    /// idle timeout, seconds until the absolute timeout, parent session, identity provider.
     Ls {
-        /// Only those of this account.
+        /// Only sessions of this account.
         #[arg(long, value_name = "NAME")]
         account: Option<String>,
-        /// JSON, with times as Unix seconds.
+        /// Print JSON, with times as Unix seconds.
         #[arg(long)]
         json: bool,
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// End one session, or all of an account, and the sessions that they have started.
+    /// End one session, or all sessions of an account, with their child sessions.
     // No -h: a session's name may begin with it.
     #[command(disable_help_flag = true)]
     End {
-        /// The session's name, as `ls` tells it.
+        /// The session's name, as `ls` prints it.
         #[arg(value_name = "SESSION", allow_hyphen_values = true)]
         #[arg(required_unless_present = "account")]
         session: Option<String>,
-        /// All of this account.
+        /// All sessions of this account.
         #[arg(long, value_name = "NAME", conflicts_with = "session")]
         account: Option<String>,
         #[command(flatten)]
@@ -40,7 +40,7 @@ pub(super) enum SessionsCommand {
     },
 }
 
-/// Does what the command line says.
+/// Runs the command.
 pub(super) async fn run(command: SessionsCommand) -> Result<(), Failure> {
     match command {
         SessionsCommand::Ls {

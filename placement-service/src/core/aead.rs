@@ -1,5 +1,5 @@
-//! Texts that leave this service and come back: a browser may carry them, a store may keep them, and nobody else
-//! can read or change them. XChaCha20-Poly1305, whose nonces are long enough to be chosen at random.
+//! Encrypts texts that leave the service and come back: browsers may carry them and stores may keep them, but only the
+//! service can read or change them. XChaCha20-Poly1305, because its nonces are long enough to be random.
 
 use crate::core::secret::Secret;
 use base64::Engine;
@@ -12,8 +12,8 @@ use sha2::Sha256;
 
 const NONCE_BYTES: usize = 24;
 
-/// The keys of every seal of a service: the same on all replicas, and in no store. The first one seals; all of
-/// them open, so that the secret that they follow from can be exchanged.
+/// Keys that all replicas share and no store contains. The first key seals and every key opens, so that the secret
+/// behind them can be rotated.
 #[derive(Clone)]
 pub struct SealingKeys {
     first: XChaCha20Poly1305,
@@ -21,7 +21,7 @@ pub struct SealingKeys {
 }
 
 impl SealingKeys {
-    /// They follow from secrets that all replicas have, and lead back to nothing of them. `None` without any.
+    /// Derives one key from each secret; a key does not reveal its secret. `None` without a secret.
     #[must_use]
     pub fn derive(secrets: &[Secret]) -> Option<Self> {
         let mut keys = secrets.iter().filter_map(derive);
@@ -31,7 +31,7 @@ impl SealingKeys {
         })
     }
 
-    /// Seals a text for one purpose, as base64url.
+    /// Encrypts a text for one purpose. Returns base64url.
     #[must_use]
     pub fn seal(&self, purpose: &str, text: &[u8]) -> Option<String> {
         let mut nonce = [0_u8; NONCE_BYTES];
@@ -44,7 +44,7 @@ impl SealingKeys {
         Some(URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat()))
     }
 
-    /// The text, if it was sealed with this key for this purpose.
+    /// Decrypts a text that one of these keys sealed for this purpose.
     #[must_use]
     pub fn open(&self, purpose: &str, sealed: &str) -> Option<Vec<u8>> {
         let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seal_outlives_the_exchange_of_its_key() {
+    fn a_sealed_text_survives_the_rotation_of_its_key() {
         let before = key("a").seal("p", b"x").unwrap();
         assert_eq!(keys(&["b", "a"]).open("p", &before).unwrap(), b"x");
         let after = keys(&["b", "a"]).seal("p", b"x").unwrap();
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_same_key_and_purpose_open_a_seal() {
+    fn only_the_same_key_and_purpose_open_a_sealed_text() {
         let sealed = key("a").seal("p", b"eyJ.text").unwrap();
         assert_eq!(key("a").open("p", &sealed).unwrap(), b"eyJ.text");
         assert_eq!(key("b").open("p", &sealed), None);

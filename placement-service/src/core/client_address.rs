@@ -1,12 +1,12 @@
-//! Who the client is, behind proxies: by what the trusted ones among them wrote into `X-Forwarded-For`, and
-//! by nothing that a client can write there itself.
+//! Finds the address of a client behind proxies: only entries of `X-Forwarded-For` that trusted proxies have written
+//! count, never an entry that a client can write.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// The client's address, of the `X-Forwarded-For` headers of a request, in order, and the peer's address.
-/// Each of the `trusted` proxies has added the address that it saw to the right (as Envoy does with
-/// `use_remote_address`); what stands further left is the client's own word. Without any header the peer
-/// is the client; what cannot be read is nobody's address, and counts as the peer's.
+/// Returns the client's address. Takes the `X-Forwarded-For` headers of a request in order, the peer's address, and the
+/// number of trusted proxies. Each trusted proxy appends the address of its peer on the right (as Envoy does with
+/// `use_remote_address`); entries further left come from the client. Without a header, or if the entry is not an
+/// address, the result is the peer's address.
 #[must_use]
 pub fn client_address<'a>(
     forwarded_for: impl DoubleEndedIterator<Item = &'a [u8]>,
@@ -17,13 +17,13 @@ pub fn client_address<'a>(
         .rev()
         .flat_map(|header| header.rsplit(is_comma));
     let trusted = usize::try_from(trusted).unwrap_or(usize::MAX);
-    // Fewer hops than trusted proxies: the request came past fewer of them.
+    // With fewer hops than trusted proxies, the request passed fewer proxies.
     let first = hops.take(trusted).last();
     let address = first.and_then(address).unwrap_or(peer);
     address.to_canonical()
 }
 
-/// What a rate limit counts by: the address, but of IPv6 the network that one customer has (RFC 6177).
+/// The key of a rate limit: an IPv4 address, or the IPv6 network of one customer (/64, see RFC 6177).
 #[must_use]
 pub const fn network(address: IpAddr) -> IpAddr {
     match address {
@@ -35,12 +35,12 @@ pub const fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as rsplit wants it")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "called by rsplit")]
 const fn is_comma(byte: &u8) -> bool {
     *byte == b','
 }
 
-/// `192.0.2.1`, `2001:db8::1`, either with a port, and IPv6 in brackets.
+/// Parses `192.0.2.1` and `2001:db8::1`, either with a port, and IPv6 in brackets.
 fn address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?.trim();
     let bare = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_trusted_proxies_wrote_counts() {
+    fn only_entries_of_trusted_proxies_count() {
         let forged = &["1.1.1.1, 2.2.2.2,3.3.3.3"];
         assert_eq!(client(forged, 0), PEER);
         assert_eq!(client(forged, 1), "3.3.3.3");
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_come_in_several_forms() {
+    fn addresses_have_several_forms() {
         for (text, expected) in [
             ("2001:db8::1", "2001:db8::1"),
             (" [2001:db8::1] ", "2001:db8::1"),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_customer_is_one() {
+    fn an_ipv6_customer_has_one_network() {
         let of = |text: &str| network(text.parse().unwrap()).to_string();
         assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
         assert_eq!(of("2001:db8:1:2:ffff::"), of("2001:db8:1:2:3:4:5:6"));
@@ -101,7 +101,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_a_client_writes_never_matters(
+        fn entries_of_the_client_are_ignored(
             forged in proptest::collection::vec(any::<u8>(), 0..60),
             seen in any::<[u8; 4]>(),
         ) {

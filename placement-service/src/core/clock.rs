@@ -1,10 +1,10 @@
-//! The wall clock as an argument: expiry is exact in tests. Waiting uses tokio's clock, which tests
+//! The wall clock as an argument, so that tests control expiry exactly. Waiting uses tokio's clock, which tests
 //! pause.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Tells the time of day.
+/// The wall clock.
 pub trait Clock: Send + Sync + 'static {
     /// Milliseconds since the Unix epoch.
     fn now_ms(&self) -> u64;
@@ -21,14 +21,14 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {
-        // The one place that may ask: everything else is handed a `Clock`.
+        // The only place that reads the system's clock: all other code receives a `Clock`.
         #[allow(clippy::disallowed_methods)]
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
     }
 }
 
-/// A clock that stands still until it is told otherwise.
+/// A clock that moves only when a test advances it.
 #[derive(Debug)]
 pub struct ManualClock(AtomicU64);
 
@@ -39,7 +39,7 @@ impl ManualClock {
         Self(AtomicU64::new(now_ms))
     }
 
-    /// Moves the clock on by so many milliseconds.
+    /// Moves the clock forward.
     pub fn advance_ms(&self, ms: u64) {
         self.0.fetch_add(ms, Ordering::SeqCst);
     }

@@ -1,5 +1,5 @@
-//! The one way to make an HTTP client: one TLS library for the process, no redirects, no proxy; and to read
-//! what comes back.
+//! The only way to make an HTTP client: one TLS library for the process, no redirects, no proxy. Also reads bounded
+//! response bodies, and formats errors. Knows no peer and no URL.
 
 use berth_api::Excerpt;
 use reqwest::{ClientBuilder, Response, redirect};
@@ -8,8 +8,8 @@ use std::sync::Once;
 
 static TLS: Once = Once::new();
 
-/// A client that follows no redirects, uses no proxy, verifies certificates by the platform's roots, and still needs its
-/// time limits.
+/// A builder for a client that follows no redirects, uses no proxy, and verifies certificates against the platform's
+/// roots. The caller must set timeouts.
 pub fn client() -> ClientBuilder {
     choose_tls();
     reqwest::Client::builder()
@@ -17,15 +17,15 @@ pub fn client() -> ClientBuilder {
         .redirect(redirect::Policy::none())
 }
 
-/// Makes the one TLS library the process's own, for whoever does not go through [`client`].
+/// Installs the TLS library of the process, for clients that are not made by [`client_builder`].
 pub fn choose_tls() {
     TLS.call_once(|| {
-        // An error means that somebody chose a provider before: then that one serves.
+        // Fails if a provider is installed already; then that one is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
 }
 
-/// The whole body; `None` when it has more than `most` bytes.
+/// Reads the whole body; `None` if it has more than `max` bytes.
 pub async fn body(mut response: Response, most: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
@@ -37,8 +37,8 @@ pub async fn body(mut response: Response, most: usize) -> Result<Option<Vec<u8>>
     Ok(Some(body))
 }
 
-/// What went wrong, in the words of the innermost cause: reqwest's own text repeats the URL. A cause may quote the
-/// peer, its certificate for one.
+/// The text of the innermost cause, because reqwest's own text repeats the URL. Bounded, because a cause may quote the
+/// peer, such as its certificate.
 #[must_use]
 pub fn cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
@@ -51,7 +51,7 @@ pub fn cause(error: &reqwest::Error) -> String {
     Excerpt(cause).to_string()
 }
 
-/// An error with its causes, as far as they say anything new.
+/// The text of an error and of its causes, except causes whose text is already included.
 #[must_use]
 pub fn words(error: &dyn Error) -> String {
     let mut words = error.to_string();

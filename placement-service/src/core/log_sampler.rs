@@ -1,12 +1,12 @@
-//! Bounds what strangers can add to the log. Of the audit lines of one event that cost their sender next to
-//! nothing, the first ones of an interval are written; the rest are counted, and one line has the count. The
-//! state is one counter per event, in each process for itself.
+//! Bounds the audit lines that unauthenticated clients can cause. The first lines of an event in each interval are
+//! written; the rest are counted, and one line reports the count. Each process has one counter per event. Knows no text
+//! of the lines.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// Lines of an event that are written per interval, besides the one with the count.
+/// Maximum number of lines of an event per interval, in addition to the line with the count.
 const MAX_LINES: u32 = 10;
 const INTERVAL: Duration = Duration::from_secs(60);
 
@@ -20,22 +20,22 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Of the current interval; `None` before the first line.
+    /// The end of the current interval; `None` before the first line.
     ends_at: Option<Instant>,
     written: u32,
     left_out: u64,
 }
 
 impl LogSampler {
-    /// For the lines of this event.
+    /// A sampler for the lines of one event.
     #[must_use]
     pub(crate) fn new(event: &'static str) -> Self {
         let state = Mutex::default();
         Self(Arc::new(Shared { event, state }))
     }
 
-    /// Whether the next line is to be written. If not, it counts; the count is written when the interval ends,
-    /// or when the process does.
+    /// Whether to write the next line. If not, the line is counted; the count is written when the interval ends, or
+    /// the process.
     pub(crate) fn admit(&self) -> bool {
         let mut state = self.0.lock();
         let now = Instant::now();
@@ -55,7 +55,7 @@ impl LogSampler {
         false
     }
 
-    /// Without a runtime the next line after the interval does it.
+    /// Writes the count at the end of the interval. Without a runtime, the next line after the interval writes it.
     fn summarize_at(&self, ends_at: Instant) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;

@@ -1,5 +1,5 @@
-//! What the login side counts (S38), on a registry that the fleet side joins. Labels are constants:
-//! never an account, never an id.
+//! Metrics of logins, sessions and HTTP, and the registry that all metrics of the service share. Label values are
+//! constants: never an account, never an id.
 
 use berth_store::EndCause;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -16,7 +16,7 @@ macro_rules! label_values {
         pub enum $name { $($variant,)+ }
 
         impl $name {
-            /// The constant for labels and logs.
+            /// The constant for metric labels and logs.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
@@ -32,7 +32,7 @@ macro_rules! label_values {
 }
 
 label_values! {
-    /// How a login went.
+    /// The result of a login attempt.
     LoginResult {
         Ok = "ok",
         UnknownAccount = "unknown-account",
@@ -47,7 +47,7 @@ label_values! {
 }
 
 label_values! {
-    /// How a look for sessions that have run out of time went.
+    /// The result of a cleanup run, which removes expired sessions.
     SweepResult {
         Ok = "ok",
         Failed = "failed",
@@ -81,7 +81,7 @@ struct RefusalLabel {
     reason: &'static str,
 }
 
-/// A metric that is in the registry from here on.
+/// Creates a metric and adds it to the registry.
 pub(crate) fn registered<M: Metric + Clone + Default>(
     registry: &mut Registry,
     name: &str,
@@ -92,7 +92,7 @@ pub(crate) fn registered<M: Metric + Clone + Default>(
     metric
 }
 
-/// The login side's counters.
+/// Metrics of logins, sessions and HTTP.
 #[derive(Default)]
 pub struct Metrics {
     logins: Family<ResultLabel, Counter>,
@@ -106,13 +106,13 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The registry that every metric of the service is in.
+    /// Creates the registry for all metrics of the service.
     #[must_use]
     pub fn registry() -> Registry {
         Registry::with_prefix("berth")
     }
 
-    /// Makes the counters and puts them into the registry.
+    /// Creates these metrics and adds them to the registry.
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         Self {
@@ -135,54 +135,54 @@ impl Metrics {
                 "http_requests",
                 "HTTP requests, by route and status",
             ),
-            call_streams: registered(registry, "call_streams", "Open streams of calls"),
+            call_streams: registered(registry, "call_streams", "Open call streams"),
         }
     }
 
-    /// A login was tried.
+    /// Counts a login attempt.
     pub fn login(&self, result: LoginResult) {
         self.logins.get_or_create(&ResultLabel { result }).inc();
     }
 
-    /// So many sessions live.
+    /// Sets the number of active sessions.
     pub fn sessions_active(&self, count: u64) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.sessions_active.set(count);
     }
 
-    /// It was time for a sweep.
+    /// Counts a cleanup run.
     pub fn sweep(&self, result: SweepResult) {
         self.sweeps.get_or_create(&SweepLabel { result }).inc();
     }
 
-    /// A session has begun.
+    /// Counts a session that was created.
     pub fn session_created(&self) {
         self.sessions_created.inc();
     }
 
-    /// A session has ended.
+    /// Counts a session that has ended.
     pub fn session_ended(&self, cause: EndCause) {
         let cause = cause.as_str();
         let label = CauseLabel { cause };
         self.sessions_ended.get_or_create(&label).inc();
     }
 
-    /// A request was refused; `reason` is one of the constants.
+    /// Counts a rejected request; `reason` is one of the constants.
     pub fn refused(&self, reason: &'static str) {
         self.refusals.get_or_create(&RefusalLabel { reason }).inc();
     }
 
-    /// A gateway's stream of calls is open.
+    /// Counts an open call stream.
     pub fn call_stream_opened(&self) {
         self.call_streams.inc();
     }
 
-    /// It is no more.
+    /// Removes a call stream from the count.
     pub fn call_stream_closed(&self) {
         self.call_streams.dec();
     }
 
-    /// A request was answered; `route` is the pattern, never the path.
+    /// Counts an answered request; `route` is the pattern, never the path.
     pub fn http_request(&self, route: &'static str, status: u16) {
         let label = RouteLabel { route, status };
         self.http_requests.get_or_create(&label).inc();

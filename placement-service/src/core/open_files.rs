@@ -1,9 +1,9 @@
-//! How many files, and so connections, this process may have open.
+//! The limit of open files of this process, and so of its connections.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Raises the limit as far as the system lets the process do so by itself. Many systems start with 1,024 and
-/// allow much more, for programs that use `select`; this one does not.
+/// Raises the soft limit to the hard limit. Many systems set a soft limit of 1,024 for programs that use `select`; this
+/// program does not use it.
 pub fn raise_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
@@ -11,11 +11,11 @@ pub fn raise_limit() {
     }
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open files cannot be raised");
+        tracing::warn!(%error, "cannot raise the limit of open files");
     }
 }
 
-/// Open files at most.
+/// The maximum number of open files.
 #[must_use]
 pub fn limit() -> usize {
     let limit = getrlimit(Resource::Nofile).current;

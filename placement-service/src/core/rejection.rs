@@ -1,22 +1,22 @@
-//! Why a use case said no: one type from the domain up to the HTTP boundary, which turns it into a
-//! problem body in one place.
+//! The rejection of a request: one type from the domain to the HTTP boundary, where `http::problem` turns it into a
+//! problem body. Knows no HTTP.
 
 use berth_api::Reason;
 
-/// A refusal on its way to the caller.
+/// The rejection of a request, on its way to the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{}", reason.as_str(), detail.as_ref().map(|d| format!(": {d}")).unwrap_or_default())]
 pub struct Refusal {
-    /// The constant for programs; it decides the status.
+    /// The constant for programs; it determines the HTTP status.
     pub reason: Reason,
-    /// What exactly was wrong. Goes to the caller: never a secret.
+    /// What exactly is wrong. The caller sees it, so it never contains a secret.
     pub detail: Option<String>,
-    /// Seconds until a retry makes sense.
+    /// Seconds until a retry is useful.
     pub retry_after_s: Option<u32>,
 }
 
 impl Refusal {
-    /// A refusal without further words.
+    /// A rejection without a detail.
     #[must_use]
     pub const fn new(reason: Reason) -> Self {
         Self {
@@ -26,14 +26,14 @@ impl Refusal {
         }
     }
 
-    /// Says what exactly was wrong.
+    /// Adds what exactly is wrong.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
     }
 
-    /// Says when a retry makes sense, in seconds.
+    /// Adds when a retry is useful, in seconds.
     #[must_use]
     pub const fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);

@@ -1,11 +1,10 @@
-//! Where a login may lead back to: a path of this very site, and nothing that a browser could take
-//! for another one.
+//! Validates where a login may redirect to: a path of this site, and nothing that a browser could read as another site.
 
-/// Longest `return_to`, in bytes.
+/// Maximum length of `return_to`, in bytes.
 pub const MAX_BYTES: usize = 2048;
 
-/// A validated relative reference: starts with one `/`, printable ASCII without spaces and
-/// backslashes. Safe in a `Location` header.
+/// A validated relative reference: it starts with one `/`, and is printable ASCII without spaces and backslashes.
+/// Safe in a `Location` header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReturnTo(String);
 
@@ -17,7 +16,7 @@ impl ReturnTo {
             && text.starts_with('/')
             && !text.starts_with("//")
             && text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
-        // "/.//host" and its like are resolved to "//host" by nobody's browser, but by some proxies.
+        // No browser, but some proxies resolve "/.//host" to "//host".
         let path = text.split(['?', '#']).next().unwrap_or_default();
         (safe && !path.contains("//")).then(|| Self(text.to_owned()))
     }
@@ -48,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_does_not() {
+    fn everything_else_is_rejected() {
         let long = format!("/{}", "a".repeat(MAX_BYTES));
         for text in [
             "",
@@ -77,7 +76,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_passes_fits_a_header_and_stays_here(text in "[/\\\\a:?#\\r\\n\\t .%]{0,12}|\\PC{0,40}") {
+        fn a_valid_path_fits_a_header_and_stays_on_this_site(text in "[/\\\\a:?#\\r\\n\\t .%]{0,12}|\\PC{0,40}") {
             if let Some(path) = ReturnTo::parse(&text) {
                 prop_assert!(axum::http::HeaderValue::from_str(path.as_str()).is_ok());
                 prop_assert!(path.as_str().starts_with('/'));

@@ -1,9 +1,9 @@
-//! Secrets as a type: whatever is one cannot be printed by accident.
+//! A type for secrets, so that none is printed by accident.
 
 use serde::Deserialize;
 use std::fmt;
 
-/// A secret text. `Debug` shows no byte of it.
+/// A secret text. Its `Debug` output shows no byte of it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -15,7 +15,7 @@ impl Secret {
         Self(text)
     }
 
-    /// The secret itself: only where it is used, never where it could be printed.
+    /// The secret itself. Only for code that uses it, never where it could be printed.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0

@@ -1,4 +1,4 @@
-//! Request bodies: bounded bytes, and JSON of which a fault names the field and never its value.
+//! Reads request bodies: bounded bytes, and JSON. A fault in JSON names the field and never its value.
 
 use super::problem::HttpProblem;
 use crate::http::server::Exchange;
@@ -8,10 +8,10 @@ use axum::extract::{FromRequest, Request};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
-/// The largest body that a route takes, in bytes, but for the reports of gateways.
+/// Maximum size of a body, in bytes, except for the reports of gateways.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// The whole body. A body over the router's limit is 413, one that does not come in time 408.
+/// The whole body. A body beyond the router's limit is answered with 413, one that arrives too slowly with 408.
 pub(super) struct RawBody(pub(super) Bytes);
 
 impl<S: Send + Sync> FromRequest<S> for RawBody {
@@ -22,7 +22,7 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
         let body = Bytes::from_request(request, state);
         let body = match exchange {
             Some(exchange) => exchange.body(body).await,
-            // Not by a listener.
+            // The request does not come from a listener.
             None => Ok(body.await),
         };
         let Ok(body) = body else {
@@ -38,7 +38,7 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
     }
 }
 
-/// Reads JSON. The detail of the refusal names the field.
+/// Parses JSON. The detail of the rejection names the field.
 pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpProblem> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
@@ -50,7 +50,7 @@ pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpProblem> {
         let known = unknown.and_then(|rest| rest.split_once("`, expected "));
         HttpProblem::invalid(match (missing, known) {
             (Some(field), _) => format!("{field} is missing"),
-            // Not the field's name: it may be a value gone astray.
+            // Not the name of the field: it may be a misplaced value.
             (None, Some((_, known))) => known_fields(known),
             _ if error.inner().is_data() && path != "." => format!("{path} is of the wrong type"),
             _ if error.inner().is_data() => "the body must be a JSON object".to_owned(),

@@ -1,4 +1,4 @@
-//! What browsers ask for: logging in and out, the session, pages and scripts.
+//! Routes for browsers: login, logout, the browser's own session, pages and scripts.
 
 pub(super) mod assets;
 pub(super) mod cookies;

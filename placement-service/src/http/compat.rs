@@ -1,4 +1,4 @@
-//! Listeners of their own that speak as older services do, so that either can be exchanged for Berth alone.
+//! Listeners with the APIs of two older services, so that Berth can replace either of them without changes to clients.
 
 pub mod mira;
 pub mod session_service;

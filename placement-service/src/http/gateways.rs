@@ -1,4 +1,4 @@
-//! What gateways ask for: placements, tokens, events; by JSON or on a stream of calls.
+//! Routes for gateways: placements, tokens and events, as JSON requests or on a call stream.
 
 pub(super) mod auth;
 pub(super) mod events;

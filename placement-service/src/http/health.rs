@@ -1,4 +1,5 @@
-//! What operators and their machines ask: is it alive, is it ready, what has it counted.
+//! The routes for liveness, readiness and metrics. Ready means that the store answers and that every engine has been
+//! probed once.
 
 use super::openapi::OPERATORS;
 use super::state::App;
@@ -12,13 +13,13 @@ use utoipa::ToSchema;
 const METRICS_PATH: &str = "/metrics";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Whether the service can serve.
+/// Whether the service can serve requests.
 #[derive(Serialize, ToSchema)]
 struct Readiness {
     ready: bool,
     /// The store answers.
     store: bool,
-    /// Every engine has been looked at once.
+    /// Every engine has been probed once.
     fleet: bool,
 }
 
@@ -28,9 +29,9 @@ pub(super) async fn live() -> &'static str {
     "ok\n"
 }
 
-/// `GET /health/ready`: the store answers, and every engine has been looked at once.
+/// `GET /health/ready`: the store answers, and every engine has been probed once.
 #[utoipa::path(get, path = "/health/ready", tag = OPERATORS,
-    responses((status = 200, description = "It can serve", body = Readiness), (status = 503, description = "Not yet, or not now", body = Readiness)))]
+    responses((status = 200, description = "Ready", body = Readiness), (status = 503, description = "Not ready", body = Readiness)))]
 pub(super) async fn ready(State(app): State<App>) -> Response {
     let store = app.sessions.ready().await.is_ok();
     let fleet = app.placer.is_ready();

@@ -1,6 +1,6 @@
-//! What a listener answers, told as an OpenAPI document (`/openapi.json`) and as pages to try it
-//! (`/swagger-ui/`). The document is made of the routes themselves and of the types of their bodies: it says
-//! nothing of its own.
+//! The OpenAPI document of each listener (`/openapi.json`), and the pages to try its routes (`/swagger-ui/`). The
+//! document is generated from the routes and from the types of their bodies; only authentication and rejections are
+//! described here.
 
 use super::problem::HttpProblem;
 use super::state::App;
@@ -19,24 +19,24 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 const PATH: &str = "/openapi.json";
 const UI_PATH: &str = "/swagger-ui";
 
-/// Tags: who calls it.
+/// Tags of operations: who calls them.
 pub(super) const GATEWAYS: &str = "gateways";
 pub(super) const OPERATORS: &str = "operators and runtimes";
 pub(super) const BROWSERS: &str = "browsers";
 pub(super) const OTHERS: &str = "other services";
 
-/// What a document has before its routes come.
+/// A document without routes.
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Berth placement service",
-        description = "Login sessions, engines, placements. Refusals are problem+json (RFC 9457) with a constant `reason`.",
+        description = "Login sessions, engines, placements. Rejections are problem+json (RFC 9457) with a constant `reason`.",
     ),
     modifiers(&Shared),
 )]
 struct Base;
 
-/// What the routes refer to: how callers prove themselves, and refusals.
+/// The components that routes refer to: the ways to authenticate, and the problem.
 struct Shared;
 
 impl Modify for Shared {
@@ -51,7 +51,7 @@ impl Modify for Shared {
         let schemes = [
             (
                 "gateway",
-                bearer("`gateways.secret`; nothing when there is none"),
+                bearer("`gateways.secret`; not needed if it is not set"),
             ),
             ("client", bearer("The secret of one of `api.clients`")),
             ("jwt", bearer("The JWT of a user")),
@@ -59,7 +59,7 @@ impl Modify for Shared {
                 "session",
                 SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(
                     "__Host-berth",
-                    "The login cookie; `berth` where `session.cookie.secure` is off",
+                    "The login cookie; `berth` if `session.cookie.secure` is off",
                 ))),
             ),
         ];
@@ -69,7 +69,7 @@ impl Modify for Shared {
     }
 }
 
-/// A refusal of that status.
+/// The response of a rejection with that status.
 pub(super) struct Refused<const STATUS: u16>;
 
 impl<const STATUS: u16> IntoResponses for Refused<STATUS> {
@@ -78,7 +78,7 @@ impl<const STATUS: u16> IntoResponses for Refused<STATUS> {
     }
 }
 
-/// A refusal of that status: a page for people, a problem for programs.
+/// The response of a rejection with that status: a page for browsers, a problem for other clients.
 pub(super) struct Page<const STATUS: u16>;
 
 impl<const STATUS: u16> IntoResponses for Page<STATUS> {
@@ -99,15 +99,15 @@ fn refusal(status: u16) -> ResponseBuilder {
         .content(Problem::CONTENT_TYPE, content)
 }
 
-/// Routes that begin with nothing.
+/// A router without routes, with the base of its document.
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Base::openapi())
 }
 
-/// The routes, with their document and the pages that show it.
+/// Adds the document of the routes, and the pages that show it.
 pub(super) fn told(routes: OpenApiRouter<App>) -> Router<App> {
     let (routes, document) = routes.routes(utoipa_axum::routes!(tell)).split_for_parts();
-    // Only of strings, numbers and maps with string keys.
+    // Cannot fail: the document has only strings, numbers and maps with string keys.
     let text = document.to_json().unwrap_or_default();
     routes
         .layer(Extension(Text(Bytes::from(text))))

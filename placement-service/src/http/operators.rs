@@ -1,4 +1,4 @@
-//! What operators and runtimes ask for: engines, sessions, events, webhooks.
+//! Routes for operators and runtimes: engines, sessions, events, webhooks.
 
 pub(super) mod auth;
 pub(super) mod child_sessions;

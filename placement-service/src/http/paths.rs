@@ -1,4 +1,4 @@
-//! The paths of routes that are named more than once.
+//! The paths of routes that several places need. Knows no handler.
 
 use crate::core::return_to::ReturnTo;
 
@@ -14,7 +14,7 @@ pub(super) const SESSION_PATH: &str = "/v1/sessions/{sid}";
 pub(super) const CHILDREN_PATH: &str = "/v1/sessions/{sid}/children";
 pub(super) const COMPLETE_PATH: &str = "/v1/sessions/{sid}/complete";
 
-/// Where a login by this provider begins. The name has been checked to be one.
+/// The path that starts a login at a provider. The name must be a valid name of a provider, because it is not encoded.
 pub(super) fn oidc_path(provider: &str, return_to: Option<&ReturnTo>) -> String {
     let mut path = format!("/login/oidc/{provider}");
     if let Some(return_to) = return_to {

@@ -1,5 +1,4 @@
-//! The one place where a refusal becomes an HTTP answer: problem+json (RFC 9457) with a constant
-//! `reason`.
+//! The only place where a rejection becomes an HTTP response: problem+json (RFC 9457) with a constant `reason`.
 
 use crate::core::rejection::Refusal;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -8,8 +7,8 @@ use berth_api::{Problem, Reason};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A refusal on its way out. Serialises as `berth_api::Problem`; besides its reasons it knows those
-/// that no gateway ever sees.
+/// A rejection as an HTTP response. It serialises like `berth_api::Problem`, but also has reasons that no gateway
+/// receives.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct HttpProblem {
@@ -24,7 +23,7 @@ pub struct HttpProblem {
     anonymous_cookie: Option<String>,
 }
 
-/// The constant `reason` of an answer, for whoever counts answers.
+/// The constant `reason` of a response, as an extension of the response for metrics.
 #[derive(Clone, Copy, Debug)]
 pub struct RefusedFor(pub &'static str);
 
@@ -41,64 +40,64 @@ macro_rules! own_problems {
 }
 
 own_problems! {
-    /// Name and password do not belong together, or the account is locked; which is not said.
+    /// The name or the password is wrong, or the account is locked; the response does not say which.
     login_failed = UNAUTHORIZED, "login-failed",
         "The name or the password is wrong, or the account is locked for a while";
-    /// The client's address has tried too many logins.
+    /// Too many login attempts from the client's address.
     too_many_logins = TOO_MANY_REQUESTS, "too-many-logins", "Too many logins from this address";
-    /// Accounts of this service may not log in here.
-    local_login_off = FORBIDDEN, "local-login-off", "Logging in is for OpenID providers only";
-    /// More logins at once than can be served soon.
+    /// The configuration turns off logins with local accounts.
+    local_login_off = FORBIDDEN, "local-login-off", "Only logins with an OpenID provider are allowed";
+    /// More logins at once than the service can handle soon.
     busy = SERVICE_UNAVAILABLE, "busy", "Too many logins at once";
     /// The request comes from a page of another site.
     cross_site = FORBIDDEN, "cross-site", "The request comes from another site";
-    /// A route for clients, and the caller did not prove that it is one.
+    /// The route is for clients, and the caller did not authenticate as one.
     unknown_client = FORBIDDEN, "unknown-client", "The caller did not prove that it is a client";
-    /// A client of another role, or of other sessions.
+    /// The client's role does not permit this, or the session belongs to another runtime.
     client_forbidden = FORBIDDEN, "forbidden", "The client may not do this";
-    /// No session of that public name.
+    /// No session has that public name.
     no_such_session = NOT_FOUND, "no-such-session", "There is no such session";
-    /// No engine of that name in that pool.
+    /// The pool has no engine of that name.
     no_such_engine = NOT_FOUND, "no-such-engine", "There is no such engine";
-    /// An operator has not drained it, and cannot call it off.
-    drained_by_discovery = CONFLICT, "drained-by-discovery", "Its discovery drains the engine";
-    /// More gateways report than can be kept.
+    /// Discovery drains the engine, so an operator cannot end the drain.
+    drained_by_discovery = CONFLICT, "drained-by-discovery", "Discovery drains the engine";
+    /// More gateways report than the service can keep.
     too_many_gateways = TOO_MANY_REQUESTS, "too-many-gateways", "Too many gateways report";
-    /// More streams are open at gateways than can be kept.
+    /// More streams are open at gateways than the service can keep.
     too_many_gateway_streams = TOO_MANY_REQUESTS, "too-many-gateway-streams",
         "Too many streams are open at gateways";
-    /// No webhook of that name.
+    /// No webhook has that name.
     no_such_webhook = NOT_FOUND, "no-such-webhook", "There is no such webhook";
     /// The webhook has no dead letter of that number.
     no_such_dead_letter = NOT_FOUND, "no-such-dead-letter", "There is no such dead letter";
-    /// The webhook did not take the event this time either.
-    webhook_failed = BAD_GATEWAY, "webhook-failed", "The webhook did not take the event";
-    /// As many generations as there may be (S33).
+    /// The webhook did not accept the event that was sent again.
+    webhook_failed = BAD_GATEWAY, "webhook-failed", "The webhook did not accept the event";
+    /// The session already has the maximum number of ancestors.
     family_too_deep = CONFLICT, "family-too-deep", "The session has too many ancestors";
-    /// A session that has led to itself (S33).
-    family_cycle = CONFLICT, "family-cycle", "The family of the session is a circle";
-    /// A session that began with a login completes nothing.
-    not_a_child = CONFLICT, "not-a-child", "No session has started this one";
-    /// Two login cookies in one request.
-    cookie_duplicate = BAD_REQUEST, "cookie-duplicate", "The login cookie came twice";
-    /// A login cookie that no service would have set.
+    /// The session is its own ancestor.
+    family_cycle = CONFLICT, "family-cycle", "The session is its own ancestor";
+    /// The session was created by a login, so it has no parent to complete for.
+    not_a_child = CONFLICT, "not-a-child", "The session is not a child session";
+    /// The request has two login cookies.
+    cookie_duplicate = BAD_REQUEST, "cookie-duplicate", "The request has two login cookies";
+    /// The login cookie is longer than any that the service sets.
     cookie_too_long = BAD_REQUEST, "cookie-too-long", "The login cookie is too long";
     /// No such page or route.
     not_found = NOT_FOUND, "not-found", "There is nothing here";
-    /// The route does not know the method.
-    method_not_allowed = METHOD_NOT_ALLOWED, "method-not-allowed", "Not with this method";
+    /// The route does not allow the method.
+    method_not_allowed = METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed";
     /// The body is neither a form nor JSON.
     unsupported_media_type = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type",
         "The body must be a form or JSON";
     /// The keys that verify a token cannot be fetched.
     keys_unavailable = SERVICE_UNAVAILABLE, "keys-unavailable",
         "The keys of the transmitter cannot be fetched";
-    /// The body did not come in time.
-    body_too_slow = REQUEST_TIMEOUT, "body-too-slow", "The body did not come in time";
+    /// The body did not arrive in time.
+    body_too_slow = REQUEST_TIMEOUT, "body-too-slow", "The body did not arrive in time";
     /// The body is too large.
     body_too_large = PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large";
-    /// The body did not come whole.
-    body_broken = BAD_REQUEST, "invalid-request", "The body did not come whole";
+    /// The body is incomplete.
+    body_broken = BAD_REQUEST, "invalid-request", "The body is incomplete";
 }
 
 impl HttpProblem {
@@ -121,35 +120,35 @@ impl HttpProblem {
             .into()
     }
 
-    /// Says what exactly was wrong. Goes to the caller: never a secret.
+    /// Adds what exactly is wrong. The caller sees it, so it never contains a secret.
     #[must_use]
     pub fn with_detail(mut self, detail: String) -> Self {
         self.detail = Some(detail);
         self
     }
 
-    /// Says when a retry makes sense, in seconds.
+    /// Adds when a retry is useful, in seconds.
     #[must_use]
     pub const fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
         self
     }
 
-    /// Hands a `Set-Cookie` value to the gateway (S18).
+    /// Adds a `Set-Cookie` value that the gateway sends to the client.
     #[must_use]
     pub fn with_anonymous_cookie(mut self, set_cookie: String) -> Self {
         self.anonymous_cookie = Some(set_cookie);
         self
     }
 
-    /// 440 Login Timeout, for a script that may send its request again after a login (S14).
+    /// Changes the status to 440 Login Timeout: a script may repeat its request after the user has logged in.
     #[must_use]
     pub const fn login_timeout(mut self) -> Self {
         self.status = 440;
         self
     }
 
-    /// Seconds until a retry makes sense, if that was said.
+    /// Seconds until a retry is useful, if known.
     #[must_use]
     pub const fn retry_after_s(&self) -> Option<u32> {
         self.retry_after
@@ -167,14 +166,14 @@ impl HttpProblem {
         self.title
     }
 
-    /// The status.
+    /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 }
 
-/// One short sentence for people.
+/// The title of a reason: one short sentence for people.
 const fn title(reason: Reason) -> &'static str {
     match reason {
         Reason::InvalidRequest => "The request is malformed",

@@ -1,4 +1,5 @@
-//! `POST /security-events`: where trusted transmitters push security events (RFC 8935).
+//! `POST /security-events`: receives security events that trusted transmitters push (RFC 8935). Knows no meaning of an
+//! event.
 
 use super::body::RawBody;
 use super::openapi::{OTHERS, Refused};
@@ -15,20 +16,20 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Seconds until a transmitter may try again when its keys could not be fetched.
+/// Seconds until a transmitter should retry if its keys could not be fetched.
 const KEYS_RETRY_S: u32 = 30;
 
-/// RFC 8935 section 2.3.
+/// The body of an error response (RFC 8935, section 2.3).
 #[derive(Serialize, ToSchema)]
 struct SetFault {
     err: &'static str,
     description: String,
 }
 
-/// Takes one token.
+/// Receives one security event token.
 #[utoipa::path(post, path = "/security-events", tag = OTHERS,
     request_body(content = String, content_type = "application/secevent+jwt", description = "A security event token (RFC 8417)"),
-    responses((status = 202, description = "Taken"), (status = 400, body = SetFault), Refused<404>, Refused<503>))]
+    responses((status = 202, description = "Accepted"), (status = 400, body = SetFault), Refused<404>, Refused<503>))]
 pub(super) async fn receive(
     State(app): State<App>,
     headers: HeaderMap,
@@ -59,7 +60,7 @@ fn is_token(headers: &HeaderMap) -> bool {
     media.is_some_and(|media| media.trim().eq_ignore_ascii_case(CONTENT_TYPE))
 }
 
-/// RFC 8935 section 2.3.
+/// The error response of RFC 8935, section 2.3.
 fn refused(error: SetError) -> Response {
     let head = [
         (header::CONTENT_LANGUAGE, "en"),

@@ -1,5 +1,5 @@
-//! Accepts connections and hands them to its workers, in turn, until told to stop; then lets requests in
-//! flight finish for a while. Knows nothing of what is answered.
+//! Accepts connections and hands them to worker threads, round-robin, until it is stopped; then gives requests in
+//! flight some time to finish. Knows nothing of requests and responses.
 
 mod client;
 mod connections;
@@ -16,14 +16,14 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use worker::Worker;
 
-/// How long to wait when the machine has no file handle for another connection.
+/// Pause after a failed `accept`, such as when the process has no free file descriptor.
 const BREATH: Duration = Duration::from_millis(50);
-/// After this time without a packet the system asks whether the other side is still there: a client that
-/// vanished, and so ends nothing, holds no idle connection for ever.
+/// Idle time after which the kernel probes the peer. A client that vanishes without closing would otherwise hold an
+/// idle connection forever.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
-/// Serves until `stop` resolves; then requests in flight have `grace` to finish. An error means that the
-/// machine gave no thread.
+/// Serves until `stop` resolves; then requests in flight have `grace` to finish. Fails only if a thread cannot be
+/// started.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -61,13 +61,13 @@ pub async fn serve(
     Ok(())
 }
 
-/// The next connection; there always is one in the end.
+/// Waits for the next connection. An error of the system is logged and retried.
 async fn accept(listener: &TcpListener) -> TcpStream {
     let mut said = false;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                // Answers are small and awaited: waiting to fill a packet would only add delay.
+                // Responses are small and clients wait for them: filling a packet first only adds delay.
                 let nodelay = stream.set_nodelay(true);
                 let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE);
                 let keep_alive = SockRef::from(&stream).set_tcp_keepalive(&keep_alive);
@@ -78,7 +78,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
             }
             Err(error) => {
                 if !std::mem::replace(&mut said, true) {
-                    tracing::warn!(%error, "no connection can be accepted");
+                    tracing::warn!(%error, "cannot accept a connection");
                 }
                 tokio::time::sleep(BREATH).await;
             }
@@ -99,7 +99,7 @@ mod tests {
     use tokio::sync::{Notify, oneshot};
 
     async fn fails() {
-        panic!("a fault of a handler");
+        panic!("a handler fails");
     }
 
     async fn ask(
@@ -111,9 +111,9 @@ mod tests {
         connection.send_request(request).await
     }
 
-    /// All requests of a gateway's worker share one connection.
+    /// All requests of an Envoy worker share one connection.
     #[tokio::test]
-    async fn a_panic_ends_its_own_request_and_no_other_of_the_connection() {
+    async fn a_panic_ends_its_own_request_and_no_other_on_the_connection() {
         let (reached, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (told, awaited) = (reached.clone(), release.clone());
         let slow = move || {
@@ -151,7 +151,7 @@ mod tests {
         assert!(ask(requests.clone(), "/fails").await.is_err());
         let after = ask(requests.clone(), "/nowhere").await.unwrap();
         assert_eq!(after.status(), StatusCode::NOT_FOUND);
-        // What is under way when the end comes is finished, too.
+        // A request in flight at shutdown is finished, too.
         stop.send(()).unwrap();
         release.notify_one();
         assert_eq!(slow.await.unwrap().unwrap().status(), StatusCode::OK);

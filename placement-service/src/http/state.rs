@@ -1,4 +1,4 @@
-//! What the routes work with. Knows no route.
+//! The state that all routes share. Knows no route.
 
 use super::browsers::cookies::LoginCookie;
 use super::browsers::device_cookie::DeviceCookie;
@@ -24,7 +24,7 @@ use berth_store::redis_jwt::JwtRules;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 
-/// What the routes work with.
+/// The state that all routes share.
 pub struct AppState {
     pub config: Config,
     pub sessions: Arc<Sessions>,
@@ -33,31 +33,31 @@ pub struct AppState {
     pub events: Events,
     pub sweep: Sweep,
     pub webhooks: Webhooks,
-    /// `None`: nobody may push security events.
+    /// `None`: the service receives no security events.
     pub security_events: Option<SecurityEvents>,
     pub login: Login,
     pub login_rate: LoginRate,
-    /// Of what comes back from OpenID providers: it takes nothing from the logins with passwords.
+    /// Limits callbacks from OpenID providers, separately from password logins.
     pub callback_rate: LoginRate,
     pub oidc: Oidc,
     pub placer: Arc<Placer>,
     pub drains: Drains,
     pub gateways: Arc<Gateways>,
-    /// Of all listeners.
+    /// The connections of all listeners.
     pub connections: Arc<Connections>,
     pub metrics: Arc<Metrics>,
     /// Every metric of the service, for `/metrics`.
     pub registry: Registry,
-    /// What a gateway proves itself with.
+    /// The shared secret of the gateways; `None`: any caller counts as a gateway.
     pub gateway_secret: Option<Secret>,
-    /// Who else may call `/v1`.
+    /// The other callers of `/v1`.
     pub clients: Clients,
-    /// What else verifies the JWTs that clients of `compat.session_service` bring along.
+    /// Verify the JWTs of clients of `compat.session_service`, in addition to the service's own keys.
     pub session_service_rules: Option<JwtRules>,
     pub cookie: LoginCookie,
     pub device_cookie: DeviceCookie,
     pub pages: Pages,
 }
 
-/// Shared by all requests.
+/// The state as handlers receive it.
 pub type App = Arc<AppState>;

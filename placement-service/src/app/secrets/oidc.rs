@@ -1,11 +1,11 @@
-//! Fetches what the service proves itself to OpenID providers with.
+//! Reads the client secrets that authenticate the service to OpenID providers.
 
 use super::read;
 use crate::config::OidcProvider;
 use crate::config::fault::Fault;
 use crate::core::secret::Secret;
 
-/// Of each provider, in their order.
+/// One entry per provider, in the same order.
 pub(super) fn client_secrets(
     providers: &[OidcProvider],
     env: &dyn Fn(&str) -> Option<String>,

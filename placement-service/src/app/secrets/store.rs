@@ -1,4 +1,4 @@
-//! Fetches what the store is reached with, and the keys of JWTs that another login service has signed.
+//! Reads the secrets that open the store and the ledger, and the keys that verify JWTs of another login service.
 
 use super::read;
 use crate::config::fault::{Fault, Faults};
@@ -10,18 +10,18 @@ use berth_store::redis::RedisStore;
 use berth_store::redis_jwt::JwtKey;
 use jsonwebtoken::{Algorithm as Jwa, DecodingKey};
 
-/// What the store is reached with.
+/// The secrets that open the store.
 #[derive(Debug)]
 pub struct StoreSecrets {
-    /// It may hold a password.
+    /// May contain a password.
     pub url: Option<Secret>,
-    /// What the JWTs of `redis-jwt` are verified with.
+    /// Verify the JWTs of the store `redis-jwt`.
     pub keys: Vec<JwtKey>,
-    /// What replicas have in common that share no store: the secret of `tokens.key`.
+    /// The secret of `tokens.key`, from which replicas without a shared store derive equal keys.
     pub seed: Option<Secret>,
 }
 
-/// Reads what the store alone needs.
+/// Reads the secrets of the store, and no others.
 pub fn fetch_store(
     config: &Store,
     env: &dyn Fn(&str) -> Option<String>,
@@ -53,7 +53,7 @@ pub fn fetch_store(
     })
 }
 
-/// What the ledger is reached with.
+/// The URL of the ledger.
 pub(super) fn ledger_url(
     config: &config::Ledger,
     env: &dyn Fn(&str) -> Option<String>,
@@ -68,7 +68,7 @@ pub(super) fn ledger_url(
     url.transpose()
 }
 
-/// Keys that verify the JWTs of another login service.
+/// The keys that verify JWTs of another login service.
 pub(super) fn jwt_keys(
     list: &str,
     keys: &[config::JwtKey],
@@ -104,7 +104,7 @@ fn jwt_key(
     })
 }
 
-/// Why a URL cannot be one of this kind of store, without its secrets.
+/// Checks a URL for this kind of store. The fault contains no secret of the URL.
 fn check_url(config: &Store, url: &str) -> Result<(), String> {
     let checked = match config {
         Store::Sqlite { .. } => Ok(()),
@@ -116,7 +116,7 @@ fn check_url(config: &Store, url: &str) -> Result<(), String> {
     words_of(checked)
 }
 
-/// Why a URL cannot be one of a Redis, without its secrets.
+/// Checks a URL of Redis. The fault contains no secret of the URL.
 fn check_redis_url(url: &str) -> Result<(), String> {
     words_of(RedisStore::check_url(url))
 }

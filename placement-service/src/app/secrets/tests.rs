@@ -13,7 +13,7 @@ fn names(tokens: &str) -> Result<Vec<String>, String> {
 }
 
 #[test]
-fn keys_before_and_after_the_one_that_signs_are_fetched() {
+fn next_and_previous_keys_are_read() {
     let tokens = format!(
         "{{ kid: now, next: [ {{ algorithm: HS256, key: {{ inline: '{SECOND}' }}, kid: soon }} ], \
          previous: [ {{ algorithm: EdDSA, key: {{ file: tests/keys/eddsa.pem }}, kid: old }}, \
@@ -23,7 +23,7 @@ fn keys_before_and_after_the_one_that_signs_are_fetched() {
 }
 
 #[test]
-fn no_two_keys_have_one_name_and_every_fault_is_told() {
+fn key_ids_are_unique_and_all_faults_are_reported() {
     let told = names(&format!(
         "{{ kid: a, next: [ {{ algorithm: HS256, key: {{ inline: '{SECOND}' }}, kid: a }} ], \
          previous: [ {{ algorithm: ES256, key: {{ file: tests/keys/rs256.pem }} }}, \
@@ -40,7 +40,7 @@ fn no_two_keys_have_one_name_and_every_fault_is_told() {
 }
 
 #[test]
-fn shapes_are_checked_without_telling_a_secret() {
+fn a_fault_of_the_shape_contains_no_secret() {
     let told = names(
         "{ previous: [ { algorithm: HS1, key: 5 }, { algorithm: HS256, key: hunter2, kid: '' } ] }",
     );

@@ -1,6 +1,5 @@
-//! `GET /berth/{file}`: the browser module (S19), ES modules that import each other by relative paths.
-//! Browsers keep them and ask each time whether they are still the same, so that a new release is never
-//! mixed with files of the one before.
+//! `GET /berth/{file}`: serves the browser module, ES modules that import each other by relative paths. Browsers cache
+//! the files but revalidate each of them before use, so that files of two releases are never mixed.
 
 use crate::http::openapi::{BROWSERS, Refused};
 use crate::http::problem::HttpProblem;
@@ -15,7 +14,7 @@ use std::sync::LazyLock;
 struct Asset {
     name: &'static str,
     text: &'static str,
-    /// RFC 9110 section 8.8.3: quoted.
+    /// In quotes (RFC 9110, section 8.8.3).
     etag: String,
 }
 
@@ -43,7 +42,8 @@ impl Asset {
         Self { name, text, etag }
     }
 
-    /// RFC 9110 section 13.1.2: a list, compared weakly, as proxies may have marked it.
+    /// Whether `If-None-Match` names this file: a list of tags, compared weakly, because a proxy may have marked a tag
+    /// as weak (RFC 9110, section 13.1.2).
     fn is_what_they_have(&self, headers: &HeaderMap) -> bool {
         let all = headers.get_all(header::IF_NONE_MATCH).iter();
         all.filter_map(|value| value.to_str().ok())
@@ -55,9 +55,9 @@ impl Asset {
 
 /// `GET /berth/{file}`.
 #[utoipa::path(get, path = "/berth/{file}", tag = BROWSERS,
-    params(("file" = String, Path, description = "Such as `session.js`"),
-        ("if-none-match" = Option<String>, Header, description = "What the browser has")),
-    responses((status = 200, description = "The module", body = String, content_type = "text/javascript"), (status = 304, description = "The same as before"), Refused<404>))]
+    params(("file" = String, Path, description = "The name of a file, such as `session.js`"),
+        ("if-none-match" = Option<String>, Header, description = "The tags that the browser has cached")),
+    responses((status = 200, description = "The module", body = String, content_type = "text/javascript"), (status = 304, description = "The cached file is current"), Refused<404>))]
 pub(in crate::http) async fn file(
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    /// The files that a file imports, relative ones only.
+    /// The files that a file imports by relative paths.
     fn imports(text: &str) -> impl Iterator<Item = &str> {
         let ends = text.split(" from '").skip(1);
         ends.filter_map(|rest| rest.split('\'').next())
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_them_needs_a_lax_policy() {
+    fn the_module_works_under_a_strict_content_security_policy() {
         for asset in ASSETS.iter() {
             for mark in [
                 "eval(",

@@ -1,5 +1,5 @@
-//! The login cookie: reading it from a request, setting it, clearing it (S8, S9); and the anonymous
-//! one that goes out in its stead (S18).
+//! Reads, sets and clears the login cookie, and the cookies of OpenID logins in progress. Sets the anonymous cookie,
+//! which a client with a stale login cookie gets. Knows no session.
 
 use crate::config::{Cookie, SameSite};
 use crate::http::problem::HttpProblem;
@@ -7,12 +7,12 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use berth_store::session_id::SessionId;
 use sha2::{Digest, Sha256};
 
-/// The longest value of a login cookie that is looked at, in bytes.
+/// Maximum length of the value of a login cookie, in bytes.
 const MAX_VALUE_BYTES: usize = 128;
-/// Logins at OpenID providers that one browser may have under way: beyond, those before are given up.
+/// Maximum number of OpenID logins in progress per browser. One more abandons the others.
 const MAX_ATTEMPTS: usize = 5;
 
-/// The name and the attributes of the cookies, from the configuration.
+/// The names and attributes of these cookies, from the configuration.
 #[derive(Clone, Debug)]
 pub struct LoginCookie {
     name: String,
@@ -21,7 +21,7 @@ pub struct LoginCookie {
 }
 
 impl LoginCookie {
-    /// `__Host-berth` when secure, `berth` otherwise, unless named otherwise; no `Domain`, no persistence.
+    /// Without a configured name, `__Host-berth` if secure, else `berth`. Without `Domain` and `Max-Age`.
     #[must_use]
     pub fn new(config: &Cookie) -> Self {
         let default = if config.secure {
@@ -36,7 +36,7 @@ impl LoginCookie {
         }
     }
 
-    /// The cookie's value, if the request has one; an empty value is none.
+    /// The value of the login cookie, if the request has one; an empty value counts as none.
     pub fn read<'a>(&self, headers: &'a HeaderMap) -> Result<Option<&'a str>, HttpProblem> {
         let value = find(headers, &self.name)?;
         if value.is_some_and(|value| value.len() > MAX_VALUE_BYTES) {
@@ -45,8 +45,8 @@ impl LoginCookie {
         Ok(value)
     }
 
-    /// The value of the cookie of a login that is under way at an OpenID provider. Each has one of its own, as the
-    /// tabs of a browser may log in at once.
+    /// The value of the cookie of an OpenID login in progress. Each login has its own cookie, because several tabs of a
+    /// browser may log in at once.
     pub fn attempt<'a>(
         &self,
         headers: &'a HeaderMap,
@@ -55,13 +55,14 @@ impl LoginCookie {
         find(headers, &self.attempt_name(state))
     }
 
-    /// The `Set-Cookie` value of such a login. Lax: the provider's page leads back here.
+    /// The `Set-Cookie` value of an OpenID login. `SameSite=Lax`, because the provider's page redirects back here.
     #[must_use]
     pub fn set_attempt(&self, state: &str, sealed: &str, max_age_s: u64) -> Option<HeaderValue> {
         self.set_named(&self.attempt_name(state), sealed, max_age_s)
     }
 
-    /// The `Set-Cookie` values that take such logins away when a browser has too many of them: a header has an end.
+    /// The `Set-Cookie` values that clear the cookies of OpenID logins if a browser has too many, because the size of a
+    /// header is limited.
     #[must_use]
     pub fn clear_attempts(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
         let prefix = self.attempt_prefix();
@@ -95,7 +96,7 @@ impl LoginCookie {
         format!("{}-oidc-", self.name)
     }
 
-    /// With a hash of the state, which is anybody's text until the cookie's value is looked at.
+    /// Contains a hash of the state, because the state is untrusted text until the cookie's value is verified.
     fn attempt_name(&self, state: &str) -> String {
         let digest = Sha256::digest(state.as_bytes());
         let first = digest.first_chunk().copied().unwrap_or_default();
@@ -106,7 +107,7 @@ impl LoginCookie {
         if self.secure { "; Secure" } else { "" }
     }
 
-    /// The `Set-Cookie` value that hands the id to the browser.
+    /// The `Set-Cookie` value that gives the session id to the browser.
     #[must_use]
     pub fn set(&self, id: &SessionId) -> Option<HeaderValue> {
         let text = format!("{}={}{}", self.name, id.reveal(), self.attributes);
@@ -115,14 +116,14 @@ impl LoginCookie {
         Some(value)
     }
 
-    /// The `Set-Cookie` value that takes it away.
+    /// The `Set-Cookie` value that clears the login cookie.
     #[must_use]
     pub fn clear(&self) -> Option<HeaderValue> {
         let text = format!("{}={}; Max-Age=0", self.name, self.attributes);
         HeaderValue::try_from(text).ok()
     }
 
-    /// The `Set-Cookie` value of an anonymous id. Never touches the login cookie.
+    /// The `Set-Cookie` value of an anonymous id. It does not change the login cookie.
     #[must_use]
     pub fn anonymous(&self, id: &str) -> String {
         let secure = self.secure_attribute();
@@ -130,7 +131,7 @@ impl LoginCookie {
     }
 }
 
-/// What a cookie that the configuration is about has besides its value.
+/// The attributes of a cookie, from the configuration.
 pub(in crate::http) fn attributes(config: &Cookie, path: &str) -> String {
     let more = match (config.same_site, config.secure) {
         (SameSite::Lax, true) => "SameSite=Lax; Secure",
@@ -142,7 +143,7 @@ pub(in crate::http) fn attributes(config: &Cookie, path: &str) -> String {
     format!("; Path={path}; HttpOnly; {more}")
 }
 
-/// The one value of a cookie, if it has any.
+/// The value of a cookie, if it has one. A cookie that occurs twice is an error.
 pub(in crate::http) fn find<'a>(
     headers: &'a HeaderMap,
     name: &str,
@@ -159,7 +160,7 @@ pub(in crate::http) fn find<'a>(
             }
         }
     }
-    // Whatever is not text is nothing of ours either.
+    // The service sets only text, so any other value is replaced by one that matches nothing.
     let value = found.filter(|value| !value.is_empty());
     Ok(value.map(|value| std::str::from_utf8(value).unwrap_or("?")))
 }
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cookie_is_found_among_others_and_only_once() {
+    fn the_cookie_is_found_among_others_and_must_be_unique() {
         let value = |text: &str| Ok(Some(text.to_owned()));
         assert_eq!(read(&[]), Ok(None));
         assert_eq!(read(&[b"a=1; berth=x; b=2"]), value("x"));
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn runtimes_on_one_host_have_cookies_of_their_own() {
+    fn runtimes_on_one_host_have_separate_cookies() {
         let named = |name: &str| {
             LoginCookie::new(&Cookie {
                 name: Some(name.to_owned()),
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_has_a_few_logins_under_way_and_no_more() {
+    fn too_many_logins_in_progress_are_cleared() {
         let cookie = cookie(false, SameSite::Lax);
         let mut headers = HeaderMap::new();
         let mut pairs = vec!["berth=x; berth-oidc-1=y; berth-oidc-zzzzzzzz=z".to_owned()];

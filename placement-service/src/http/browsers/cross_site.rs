@@ -1,14 +1,14 @@
-//! Keeps other sites from posting forms here (CSRF): by what the browser says of the request's origin,
-//! which no page can forge. Clients that are no browsers say nothing, and have no cookies to abuse.
+//! Rejects forms that pages of other sites post here (CSRF), by the request's `Sec-Fetch-Site` and `Origin` headers,
+//! which no page can forge. Clients other than browsers send neither, and have no cookies that a page could abuse.
 
 use crate::http::problem::HttpProblem;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
 
-/// Refuses a request that a page of another site made. `trusted` are the configured origins.
+/// Rejects a request from a page of another site. `trusted` are the configured origins.
 ///
 /// # Errors
-/// The refusal.
+/// The rejection.
 pub fn refuse(uri: &Uri, headers: &HeaderMap, trusted: &[String]) -> Result<(), HttpProblem> {
     let text = |name: &str| headers.get(name).map(|v| v.to_str().unwrap_or("?"));
     let origin = text(header::ORIGIN.as_str());
@@ -16,7 +16,7 @@ pub fn refuse(uri: &Uri, headers: &HeaderMap, trusted: &[String]) -> Result<(), 
         return Ok(());
     }
     let own = match (text("sec-fetch-site"), origin) {
-        // W3C Fetch Metadata: `none` is the user himself, not a page.
+        // W3C Fetch Metadata: `none` means that the user sent the request, not a page.
         (Some("same-origin" | "none"), _) | (None, None) => true,
         (Some(_), _) => false,
         (None, Some(origin)) => {
@@ -29,7 +29,7 @@ pub fn refuse(uri: &Uri, headers: &HeaderMap, trusted: &[String]) -> Result<(), 
     own.then_some(()).ok_or_else(HttpProblem::cross_site)
 }
 
-/// Whether an origin is the request's own host. The scheme is not known behind a proxy that ends TLS.
+/// Whether an origin is the host of the request. The scheme is not compared: a proxy that terminates TLS hides it.
 fn is_own(origin: &str, host: &str) -> bool {
     let (authority, default_port) = match origin.split_once("://") {
         Some(("https", authority)) => (authority, ":443"),
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn browsers_are_believed_about_their_site() {
+    fn fetch_metadata_decides_where_it_is_sent() {
         assert!(passes(&[("sec-fetch-site", "same-origin")]));
         assert!(passes(&[("sec-fetch-site", "none")]));
         assert!(!passes(&[("sec-fetch-site", "cross-site")]));

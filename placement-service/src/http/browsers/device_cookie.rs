@@ -1,6 +1,5 @@
-//! The cookie of browsers that have logged in before: reading it from a request, setting it. Its path is that of
-//! the login, so that browsers send it nowhere else: neither engines nor applications get it. Its value is made in
-//! `devices`.
+//! Reads and sets the cookie of browsers that have logged in before. Its path is that of the login, so that browsers
+//! send it neither to engines nor to applications. `login::devices` makes and verifies its value.
 
 use super::cookies::{attributes, find};
 use crate::config::Cookie;
@@ -17,8 +16,8 @@ pub struct DeviceCookie {
 }
 
 impl DeviceCookie {
-    /// `__Secure-berth-device` when secure, `berth-device` otherwise, or after the login cookie's other name.
-    /// Never `__Host-`, which only a cookie of all paths may have.
+    /// `__Secure-berth-device` if secure, else `berth-device`; a configured name of the login cookie replaces `berth`.
+    /// Never `__Host-`, because that prefix requires the path `/`.
     #[must_use]
     pub fn new(config: &Cookie) -> Self {
         let base = config.name.as_deref().unwrap_or("berth");
@@ -32,13 +31,13 @@ impl DeviceCookie {
         }
     }
 
-    /// The cookie's value; empty when there is none, or more than one: a login works without it.
+    /// The cookie's value; empty if there is none or more than one, because a login works without it.
     pub fn read<'a>(&self, headers: &'a HeaderMap) -> &'a str {
         let value = find(headers, &self.name).ok().flatten();
         value.unwrap_or_default()
     }
 
-    /// The `Set-Cookie` value that hands it to the browser.
+    /// The `Set-Cookie` value of the device cookie.
     #[must_use]
     pub fn set(&self, value: &str) -> Option<HeaderValue> {
         let text = format!("{}={value}{}", self.name, self.attributes);
@@ -65,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_to_the_login_alone_and_as_the_login_cookie_does() {
+    fn it_is_sent_to_the_login_only_with_the_attributes_of_the_login_cookie() {
         assert_eq!(
             set(None, true, SameSite::Strict),
             "__Secure-berth-device=V; Path=/login; HttpOnly; SameSite=Strict; Secure; Max-Age=7776000"
@@ -81,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn two_of_them_are_none() {
+    fn a_duplicate_counts_as_none() {
         let cookie = DeviceCookie::new(&Cookie {
             name: None,
             secure: false,

@@ -1,4 +1,4 @@
-//! `/login` and `/logout`: forms for browsers without script, JSON for everybody else (S20, S22).
+//! `/login` and `/logout`: forms for browsers without scripts, JSON for other clients.
 
 use super::cross_site;
 use super::login_form::{self, Fields, Format};
@@ -21,17 +21,17 @@ use serde::Serialize;
 use std::net::SocketAddr;
 use utoipa::ToSchema;
 
-/// Where a logout goes on.
+/// The response of a logout that continues at a provider.
 #[derive(Serialize, ToSchema)]
 struct LoggedOut {
-    /// At the provider that has logged the user in.
+    /// The logout page of the provider that authenticated the user.
     logout_url: String,
 }
 
-/// `GET /login`: the page. It keeps a valid `return_to`.
+/// `GET /login`: the login page. It keeps a valid `return_to`.
 #[utoipa::path(get, path = "/login", tag = BROWSERS,
-    params(("return_to" = Option<String>, Query, description = "Where the user goes on: a path of this site")),
-    responses((status = 200, description = "The page", body = String, content_type = "text/html"), (status = 303, description = "To the one provider")))]
+    params(("return_to" = Option<String>, Query, description = "A path of this site, to redirect to after the login")),
+    responses((status = 200, description = "The page", body = String, content_type = "text/html"), (status = 303, description = "To the only provider")))]
 pub(in crate::http) async fn page(State(app): State<App>, uri: Uri) -> Response {
     let return_to = return_to_of(&uri);
     if let (false, [provider]) = (app.config.login.local, app.config.oidc.as_slice()) {
@@ -44,7 +44,7 @@ pub(in crate::http) async fn page(State(app): State<App>, uri: Uri) -> Response 
 /// `POST /login`.
 #[utoipa::path(post, path = "/login", tag = BROWSERS,
     request_body(content((Fields = "application/json"), (Fields = "application/x-www-form-urlencoded"))),
-    responses((status = 200, description = "In JSON", body = LoggedIn), (status = 303, description = "A form: to `return_to`"), Page<400>, Page<401>, Refused<403>,
+    responses((status = 200, description = "JSON: logged in", body = LoggedIn), (status = 303, description = "Form: redirect to `return_to`"), Page<400>, Page<401>, Refused<403>,
         Refused<408>, Refused<413>, Refused<415>, Page<429>, Refused<500>, Refused<501>, Page<503>))]
 pub(in crate::http) async fn log_in(
     State(app): State<App>,
@@ -117,9 +117,10 @@ pub(in crate::http) async fn log_in(
     }
 }
 
-/// `POST /logout`. Ending no session is no error. Whom a provider has logged in is sent on to its logout.
+/// `POST /logout`. Succeeds without a session, too. A user whom a provider authenticated continues at the provider's
+/// logout.
 #[utoipa::path(post, path = "/logout", tag = BROWSERS, security(("session" = [])),
-    responses((status = 200, description = "Go on at the provider", body = LoggedOut), (status = 204), (status = 303, description = "A form: to the login page, or the provider"),
+    responses((status = 200, description = "JSON: continue at the provider", body = LoggedOut), (status = 204), (status = 303, description = "Form: redirect to the login page, or to the provider"),
         Refused<400>, Refused<403>, Refused<501>, Refused<503>))]
 pub(in crate::http) async fn log_out(
     State(app): State<App>,
@@ -145,7 +146,7 @@ pub(in crate::http) async fn log_out(
     if let Some(cookie) = app.cookie.clear() {
         headers.append(header::SET_COOKIE, cookie);
     }
-    // Not "cookies": that would take those of the applications and of sibling hosts too.
+    // Not "cookies": that would clear cookies of applications and of sibling hosts, too.
     let data = HeaderValue::from_static("\"cache\", \"storage\"");
     headers.insert("clear-site-data", data);
     Ok(response)

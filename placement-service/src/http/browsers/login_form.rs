@@ -1,4 +1,4 @@
-//! What a login says, as a form or as JSON. Untrusted bytes in, bounded fields out.
+//! Parses the body of a login, a form or JSON: untrusted bytes in, bounded fields out. Knows no account.
 
 use crate::core::names::MAX_NAME_BYTES;
 use crate::core::return_to;
@@ -9,17 +9,17 @@ use crate::login::accounts::MAX_PASSWORD_BYTES;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-/// How the body is written, by its media type.
+/// The format of the body, by its media type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// `application/x-www-form-urlencoded`: answered with pages and redirects.
+    /// `application/x-www-form-urlencoded`: the response is a page or a redirect.
     Form,
-    /// `application/json`: answered with JSON.
+    /// `application/json`: the response is JSON.
     Json,
 }
 
 impl Format {
-    /// From a `Content-Type`.
+    /// The format of a `Content-Type`.
     #[must_use]
     pub fn of(content_type: &str) -> Option<Self> {
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
@@ -33,7 +33,7 @@ impl Format {
     }
 }
 
-/// A login. Neither field is empty or beyond its limit; nothing else is known of them.
+/// A login. Name and password are not empty and within their limits; nothing else about them is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoginForm {
     pub username: String,
@@ -41,7 +41,7 @@ pub struct LoginForm {
     pub return_to: Option<String>,
 }
 
-/// The fields as they come.
+/// The fields of the body, not yet checked.
 #[derive(Default, Deserialize, ToSchema)]
 #[schema(as = Login)]
 pub(in crate::http) struct Fields {
@@ -50,7 +50,7 @@ pub(in crate::http) struct Fields {
     return_to: Option<String>,
 }
 
-/// Reads a login. A field may come once; unknown fields are ignored.
+/// Parses a login. A field that occurs twice is an error; unknown fields are ignored.
 pub fn parse(format: Format, body: &[u8]) -> Result<LoginForm, HttpProblem> {
     let fields = match format {
         Format::Json => body::json(body)?,
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn forms_and_json_say_the_same() {
+    fn forms_and_json_have_the_same_fields() {
         let form = b"username=demo&password=a%26b+c&return_to=%2Fapp%2Fx&extra=1";
         let json = br#"{"username":"demo","password":"a&b c","return_to":"/app/x","extra":1}"#;
         let expected = LoginForm {
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_bounded_and_come_once() {
+    fn fields_are_bounded_and_unique() {
         assert_eq!(detail(Format::Form, ""), "username is missing");
         assert_eq!(
             detail(Format::Form, "username=a&password="),

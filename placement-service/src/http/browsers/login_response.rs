@@ -1,5 +1,5 @@
-//! What the logins by password and by OpenID provider share: who asks, whether an address may try again, where the
-//! user goes on, and what success and failure look like.
+//! What logins by password and by OpenID provider share: the client's address, the rate limit, the path to return to,
+//! and the responses of success and failure. Authenticates nobody.
 
 use super::login_form::Format;
 use crate::core::client_address as forwarded;
@@ -18,16 +18,16 @@ use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
 use utoipa::ToSchema;
 
-/// What a login in JSON is answered with.
+/// The JSON response of a login.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct LoggedIn<'a> {
     account: &'a str,
     roles: &'a [String],
-    /// Where the user goes on.
+    /// The path to continue at.
     return_to: &'a str,
 }
 
-/// Whose login it is.
+/// The client's address, by the headers of trusted proxies.
 pub(in crate::http) fn client_address(app: &App, headers: &HeaderMap, peer: SocketAddr) -> IpAddr {
     let forwarded_for = headers.get_all("x-forwarded-for").iter();
     let forwarded_for = forwarded_for.map(HeaderValue::as_bytes);
@@ -35,7 +35,7 @@ pub(in crate::http) fn client_address(app: &App, headers: &HeaderMap, peer: Sock
     forwarded::client_address(forwarded_for, peer.ip(), trusted)
 }
 
-/// Before anything is looked up, hashed or asked of a provider.
+/// Applies the rate limit. Must run before the service looks up an account, hashes a password or calls a provider.
 pub(in crate::http) fn admit(
     app: &App,
     rate: &LoginRate,
@@ -47,6 +47,7 @@ pub(in crate::http) fn admit(
     })
 }
 
+/// The response of a login that succeeded, with its cookies.
 pub(in crate::http) fn success(
     app: &App,
     started: &StartedSession,
@@ -75,6 +76,7 @@ pub(in crate::http) fn success(
     Ok(response)
 }
 
+/// The login page with the message of a login that failed.
 pub(in crate::http) fn failed_page(
     app: &App,
     problem: &HttpProblem,
@@ -101,13 +103,13 @@ pub(in crate::http) fn return_to_of(uri: &Uri) -> Option<ReturnTo> {
     ReturnTo::parse(&value)
 }
 
-/// A redirect to what has been validated.
+/// A redirect to a path or URL that must be validated already.
 pub(in crate::http) fn see_other(path: &str) -> Response {
     let location = HeaderValue::from_str(path).unwrap_or(HeaderValue::from_static("/"));
     (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
 }
 
-/// This site as browsers know it.
+/// The origin of this site as browsers see it.
 pub(in crate::http) fn origin(
     app: &App,
     uri: &Uri,
@@ -137,7 +139,7 @@ pub(in crate::http) fn origin(
     Ok(format!("{scheme}://{host}"))
 }
 
-/// Where to log out at the provider, too.
+/// The URL of the logout at the provider, if it has one.
 pub(in crate::http) async fn logout_url(
     app: &App,
     uri: &Uri,

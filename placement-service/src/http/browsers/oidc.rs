@@ -1,5 +1,5 @@
-//! `/login/oidc/...` (S21): browsers on their way to a provider and back, and logouts that a provider tells of.
-//! Every failure is a page for people, and a problem for programs, under one reason.
+//! `/login/oidc/...`: redirects browsers to an OpenID provider and receives them back, and receives logouts from the
+//! provider. A failure is a page for browsers and a problem for other clients, with the same reason.
 
 use super::login_form::Format;
 use super::login_response::{
@@ -22,14 +22,14 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use utoipa::ToSchema;
 
-/// OpenID Connect Back-Channel Logout 1.0, section 2.5.
+/// The request of OpenID Connect Back-Channel Logout 1.0, section 2.5.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "for the document: read as a form")]
+#[expect(dead_code, reason = "only for the OpenAPI document")]
 struct BackChannelForm {
     logout_token: String,
 }
 
-/// The same, section 2.8.
+/// The error response of OpenID Connect Back-Channel Logout 1.0, section 2.8.
 #[derive(Serialize, ToSchema)]
 struct BackChannelFault {
     error: &'static str,
@@ -42,9 +42,9 @@ pub(in crate::http) const BACK_CHANNEL_PATH: &str = "/login/oidc/{provider}/back
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// `GET /login/oidc/{provider}`: to the provider's login page.
+/// `GET /login/oidc/{provider}`: redirects to the provider's login page.
 #[utoipa::path(get, path = BEGIN_PATH, tag = BROWSERS,
-    params(("provider" = String, Path, description = "The provider's name"), ("return_to" = Option<String>, Query, description = "Where the user goes on: a path of this site")),
+    params(("provider" = String, Path, description = "The provider's name"), ("return_to" = Option<String>, Query, description = "A path of this site, to redirect to after the login")),
     responses((status = 303, description = "To the provider"), Page<400>, Page<404>, Refused<500>, Page<502>, Page<503>))]
 pub(in crate::http) async fn begin(
     State(app): State<App>,
@@ -79,7 +79,7 @@ pub(in crate::http) async fn begin(
     Ok(response)
 }
 
-/// `GET /login/oidc/{provider}/callback`: back from it.
+/// `GET /login/oidc/{provider}/callback`: receives the browser back from the provider.
 #[utoipa::path(get, path = CALLBACK_PATH, tag = BROWSERS,
     params(("provider" = String, Path, description = "The provider's name"), ("code" = Option<String>, Query, description = "From the provider"), ("state" = Option<String>, Query, description = "From the provider")),
     responses((status = 303, description = "Logged in"), Page<400>, Page<403>, Page<404>, Page<429>, Refused<500>, Page<502>, Page<503>))]
@@ -110,8 +110,8 @@ pub(in crate::http) async fn callback(
                 Err(error) => failure(&app, &headers, problem(&error), return_to.as_ref()),
             }
         }
-        // Anybody can send these, and pages of other sites can have browsers send them: they cost nothing, and
-        // take no login from their address.
+        // Anyone can send such a request, and a page of another site can make a browser send it. So it costs nothing,
+        // and does not count against the rate limit of its address.
         Err(error) => {
             let provider = app.oidc.configured_name(&provider);
             app.login.refuse(provider, &error, client);
@@ -126,10 +126,11 @@ pub(in crate::http) async fn callback(
     Ok(response)
 }
 
-/// `POST /login/oidc/{provider}/back-channel-logout` (OpenID Connect Back-Channel Logout 1.0 section 2.5).
+/// `POST /login/oidc/{provider}/back-channel-logout`: ends the sessions that the provider has logged out (OpenID
+/// Connect Back-Channel Logout 1.0, section 2.5).
 #[utoipa::path(post, path = BACK_CHANNEL_PATH, tag = OTHERS, params(("provider" = String, Path, description = "The provider's name")),
     request_body(content = BackChannelForm, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "The sessions are over"), (status = 400, body = BackChannelFault), Refused<404>, Refused<408>, Refused<413>, Refused<502>, Refused<503>))]
+    responses((status = 200, description = "The sessions have ended"), (status = 400, body = BackChannelFault), Refused<404>, Refused<408>, Refused<413>, Refused<502>, Refused<503>))]
 pub(in crate::http) async fn back_channel(
     State(app): State<App>,
     path: Result<Path<String>, PathRejection>,
@@ -159,20 +160,20 @@ pub(in crate::http) async fn back_channel(
     }
 }
 
-/// What names the cookie of the login. A query that says it twice is refused later.
+/// The `state` of a query, which names the cookie of the login. A query with two of them is rejected later.
 fn state_of(query: &str) -> Cow<'_, str> {
     let mut fields = form_urlencoded::parse(query.as_bytes());
     let found = fields.find(|(name, _)| name == "state");
     found.map(|(_, state)| state).unwrap_or_default()
 }
 
-/// The name in the path.
+/// The name of the provider, from the path.
 fn provider(path: Result<Path<String>, PathRejection>) -> Result<String, HttpProblem> {
     let unknown = |_| problem(&OidcError::UnknownProvider);
     path.map(|Path(name)| name).map_err(unknown)
 }
 
-/// A page, unless the client asks for JSON.
+/// The response of a failure: a page, or a problem if the client accepts only JSON.
 fn failure(
     app: &App,
     headers: &HeaderMap,
@@ -187,7 +188,7 @@ fn failure(
     failed_page(app, &problem, problem.title(), "", return_to)
 }
 
-/// The one table from a reason to its status and its words.
+/// The only table from an OpenID error to its status and title.
 fn problem(error: &OidcError) -> HttpProblem {
     let (status, title) = match error {
         OidcError::Service(refusal) => return refusal.clone().into(),
@@ -202,7 +203,7 @@ fn problem(error: &OidcError) -> HttpProblem {
         ),
         OidcError::Answer(_) => (
             StatusCode::BAD_GATEWAY,
-            "The login provider's answer is not understood.",
+            "The login provider's answer is not valid.",
         ),
         OidcError::Refused(_) => (
             StatusCode::BAD_GATEWAY,
@@ -230,15 +231,15 @@ fn problem(error: &OidcError) -> HttpProblem {
         ),
         OidcError::Issuer => (
             StatusCode::BAD_REQUEST,
-            "The answer does not come from the provider that was asked.",
+            "The answer does not come from the provider of this login.",
         ),
         OidcError::IdToken(_) => (
             StatusCode::BAD_GATEWAY,
-            "What the login provider says of you does not hold.",
+            "The login provider's statement about you is not valid.",
         ),
         OidcError::Nonce => (
             StatusCode::BAD_GATEWAY,
-            "What the login provider says was said for another login.",
+            "The login provider's statement belongs to another login.",
         ),
         OidcError::AccountName => (
             StatusCode::FORBIDDEN,
@@ -250,7 +251,7 @@ fn problem(error: &OidcError) -> HttpProblem {
         ),
         OidcError::ClaimsTooLarge => (
             StatusCode::FORBIDDEN,
-            "The login provider says more of you than fits here.",
+            "The login provider sends more data about you than this service accepts.",
         ),
     };
     let problem = HttpProblem::new(status, error.reason(), title);

@@ -1,6 +1,5 @@
-//! The two pages: login, which works without script, and the demonstration at `/`. Each has its style and
-//! script inside, allowed by their hashes (Content Security Policy); the demonstration may besides import the
-//! browser module.
+//! The two pages: the login page, which works without scripts, and the demo page at `/`. Their styles and scripts are
+//! inline, and the Content Security Policy allows these by hash. The demo page may also import the browser module.
 
 use crate::config::OidcProvider;
 use crate::core::return_to::ReturnTo;
@@ -18,22 +17,22 @@ const LOGIN: &str = include_str!("../../../assets/login.html");
 const LOGIN_FORM: &str = include_str!("../../../assets/login-form.html");
 const DEMO: &str = include_str!("../../../assets/demo.html");
 
-/// The pages, put together once as far as they are the same for all.
+/// The pages; the parts that are equal for all users are built once.
 pub struct Pages {
     demo: String,
     demo_policy: HeaderValue,
     login_policy: HeaderValue,
-    /// Whether there is a form for accounts of this service.
+    /// Whether the login page has a form for local accounts.
     local: bool,
     /// Name and title of each identity provider.
     providers: Vec<(String, String)>,
 }
 
 impl Pages {
-    /// Puts style and script into the documents; with or without the form for accounts of this service.
+    /// Inserts styles and scripts into the pages. With `local`, the login page has a form for local accounts.
     #[must_use]
     pub fn new(local: bool, providers: &[OidcProvider]) -> Self {
-        // A logout leads on to the provider, which counts as a target of its form.
+        // The logout form redirects to the provider, so the policy must allow the provider as a target of forms.
         let issuers = providers.iter().filter_map(|p| Url::parse(&p.issuer).ok());
         let targets: String = issuers
             .map(|url| format!(" {}", url.origin().ascii_serialization()))
@@ -55,7 +54,7 @@ impl Pages {
         }
     }
 
-    /// The login page; `message` says what went wrong before, `username` is kept in its field.
+    /// The login page. `message` says what failed before; `username` is filled in.
     pub fn login(
         &self,
         status: StatusCode,
@@ -68,7 +67,7 @@ impl Pages {
         } else {
             format!("<p class=\"alert\" role=\"alert\">{}</p>", escape(message))
         };
-        // Whoever has given a name goes on with the password.
+        // If the name is filled in, the user continues with the password.
         let (at_name, at_password) = if username.is_empty() {
             (" autofocus", "")
         } else {
@@ -111,7 +110,7 @@ impl Pages {
         format!("<div class=\"providers\">\n{links}</div>")
     }
 
-    /// The demonstration.
+    /// The demo page.
     pub fn demo(&self) -> Response {
         answer(StatusCode::OK, &self.demo_policy, self.demo.clone())
     }
@@ -129,7 +128,7 @@ fn answer(status: StatusCode, policy: &HeaderValue, page: String) -> Response {
     (status, headers, Html(page)).into_response()
 }
 
-/// A policy that allows this and nothing else; `targets` are further ones of forms.
+/// A Content Security Policy that allows this and nothing else; `targets` are further targets of forms.
 fn policy(allowed: &str, targets: &str) -> HeaderValue {
     let policy = format!(
         "default-src 'none'; {allowed}; img-src data:; form-action 'self'{targets}; base-uri 'none'; \
@@ -138,7 +137,8 @@ fn policy(allowed: &str, targets: &str) -> HeaderValue {
     HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 }
 
-/// The template with its `{{marks}}` replaced. The values are not looked into: they may be a user's.
+/// Replaces the `{{marks}}` of a template. Marks within values are not replaced, because a user may have sent the
+/// value.
 fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let mut page = String::with_capacity(template.len());
     let mut rest = template;
@@ -159,7 +159,7 @@ fn source_hash(text: &str) -> String {
     format!("sha256-{}", STANDARD.encode(Sha256::digest(text)))
 }
 
-/// Text for HTML content and for quoted attributes.
+/// Escapes a text for HTML content and for quoted attributes.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_policy_allows_exactly_what_is_inside() {
+    async fn the_policy_allows_exactly_the_inline_parts() {
         let pages = Pages::new(true, &[]);
         let response = pages.demo();
         let policy = response.headers()["content-security-policy"].clone();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_users_send_stays_text() {
+    async fn input_of_users_is_escaped() {
         let pages = Pages::new(true, &[]);
         let evil = "\"><script>alert(1)</script>{{username}}'&";
         let page = text(pages.login(StatusCode::UNAUTHORIZED, "no <b>", evil, evil)).await;
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_login_page_runs_no_script_and_starts_where_the_user_goes_on() {
+    async fn the_login_page_runs_no_script_and_focuses_the_next_field() {
         let pages = Pages::new(true, &[]);
         let response = pages.login(StatusCode::OK, "", "", "");
         let policy = response.headers()["content-security-policy"].clone();

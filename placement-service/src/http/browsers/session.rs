@@ -1,5 +1,5 @@
-//! What a browser may ask about its own session: none of it counts as activity (S12), but for the one
-//! request that is made for that.
+//! What a browser may read of its own session. Only `POST /session/renew` counts as activity, so that a page can poll
+//! without keeping a session alive.
 
 use super::cross_site;
 use crate::http::gateways::auth;
@@ -25,9 +25,9 @@ struct OwnSession<'a> {
     /// The identity provider that the user logs in with, if any; its name in the configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     provider: Option<&'a str>,
-    /// Seconds until the session ends for want of activity.
+    /// Seconds until the idle timeout of the session.
     idle_remaining_s: u64,
-    /// Seconds until it ends whatever happens.
+    /// Seconds until the absolute timeout of the session.
     absolute_remaining_s: u64,
 }
 
@@ -44,14 +44,14 @@ impl<'a> OwnSession<'a> {
     }
 }
 
-/// A stale cookie, or none.
+/// The answer to a stale cookie, or to none.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Anonymous {
     anonymous: bool,
 }
 
-/// What `GET /session` answers.
+/// The answer of `GET /session`.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 enum Asked<'a> {
@@ -84,8 +84,8 @@ pub(in crate::http) async fn own(
     Ok(unstored(Json(asked).into_response()))
 }
 
-/// `POST /session/renew`: "stay signed in". Answers as `GET /session`; a stale cookie gets 440 with an
-/// anonymous id, as everywhere (S14).
+/// `POST /session/renew`: "stay signed in". Answers like `GET /session`; a stale cookie gets 440 and an anonymous
+/// cookie.
 #[utoipa::path(post, path = "/session/renew", tag = BROWSERS, security(("session" = [])),
     responses((status = 200, body = OwnSession), Refused<400>, Refused<401>, Refused<403>, Refused<440>, Refused<501>, Refused<503>))]
 pub(in crate::http) async fn renew(
@@ -112,7 +112,7 @@ pub(in crate::http) async fn renew(
     }
 }
 
-/// `GET /session/placements`: the latest placements of the session, latest first.
+/// `GET /session/placements`: the recent placements of the session, latest first.
 #[utoipa::path(get, path = "/session/placements", tag = BROWSERS, security(("session" = [])),
     responses((status = 200, body = OwnPlacements), Refused<400>, Refused<401>, Refused<440>, Refused<503>))]
 pub(in crate::http) async fn placements(
@@ -145,8 +145,8 @@ pub(in crate::http) async fn is_authenticated(
 
 type Peeked = Result<(Arc<LiveSession>, Remaining), HttpProblem>;
 
-/// The outer error ends the request: a bad cookie header, a store that is down. The inner one means
-/// that nobody is logged in.
+/// Finds the session without counting as activity. The outer error ends the request: the cookie header is invalid, or
+/// the store is down. The inner error means that nobody is logged in.
 async fn peek(app: &App, headers: &HeaderMap) -> Result<Peeked, HttpProblem> {
     let Some(cookie) = app.cookie.read(headers)? else {
         return Ok(Err(Reason::NoSession.into()));

@@ -1,4 +1,5 @@
-//! Engine discovery as Mira tells it: the fleet as it is known here, every engine with its state and its load.
+//! `compat.mira`: lists the engines in the format of Mira, each with its state and load. Reads the fleet and changes
+//! nothing.
 
 use crate::engines::fleet::PoolFleet;
 use crate::http::health;
@@ -26,7 +27,7 @@ pub(in crate::http) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(health::metrics))
 }
 
-/// It answers.
+/// The process answers.
 #[utoipa::path(get, path = HEALTH_PATH, tag = OTHERS, responses((status = 200, description = "`{}`", body = Map<String, Value>)))]
 async fn health() -> Json<Map<String, Value>> {
     Json(Map::new())
@@ -36,7 +37,7 @@ async fn health() -> Json<Map<String, Value>> {
 #[schema(as = MiraEngine)]
 struct Listed {
     engine: Described,
-    /// Where it comes from, which the condensed form leaves out.
+    /// The source of the engine, which the condensed format omits.
     #[serde(skip_serializing_if = "Option::is_none")]
     local: Option<Value>,
 }
@@ -58,7 +59,7 @@ struct Described {
 
 /// `GET /v1/engines[?format=full|condensed]`.
 #[utoipa::path(get, path = ENGINES_PATH, tag = OTHERS,
-    params(("format" = Option<String>, Query, description = "`full`, which it is when absent, or `condensed`")),
+    params(("format" = Option<String>, Query, description = "`full`, the default, or `condensed`")),
     responses((status = 200, body = Vec<Listed>), Refused<400>))]
 async fn engines(Of(app): Of<App>, uri: Uri) -> Result<Json<Vec<Listed>>, HttpProblem> {
     let condensed = is_condensed(uri.query().unwrap_or_default())?;
@@ -100,8 +101,8 @@ fn listed(pool: &PoolFleet, engine: &Engine, condensed: bool) -> Listed {
     }
 }
 
-/// Whoever reads this places by it: what gets nothing new here is not healthy there, except what says itself that
-/// it is saturated, which `health` tells.
+/// Readers of this status place sessions by it. So an engine that gets no new sessions is `UNHEALTHY`, except a
+/// saturated one, because `health` reports that.
 fn status(engine: &Engine) -> &'static str {
     match engine.state {
         _ if !engine.is_open(Instant::now()) => "UNHEALTHY",
@@ -110,7 +111,7 @@ fn status(engine: &Engine) -> &'static str {
     }
 }
 
-/// In the words of a QIX engine's healthcheck; what it did not say is left out.
+/// The load in the format of a QIX engine's healthcheck, without values that are not known.
 fn healthcheck(load: &Load) -> Value {
     let mut health =
         json!({ "saturated": load.saturated, "apps": { "in_memory_docs": load.documents } });
@@ -135,7 +136,7 @@ fn healthcheck(load: &Load) -> Value {
     health
 }
 
-/// As Prometheus families in JSON.
+/// The load as Prometheus metric families in JSON.
 fn metrics(load: &Load) -> Vec<Value> {
     let family = |name: &str, help: &str, value: f64| json!({ "name": name, "help": help, "type": "gauge", "metrics": [{ "value": value, "labels": {} }] });
     let sessions = load.sessions.map(|count| {
@@ -157,14 +158,14 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn the_format_is_one_of_two() {
+    fn the_format_is_full_or_condensed() {
         assert!(!is_condensed("").unwrap() && !is_condensed("format=full&x=1").unwrap());
         assert!(is_condensed("format=condensed").unwrap());
         assert!(is_condensed("format=Condensed").is_err());
     }
 
     #[test]
-    fn what_an_engine_did_not_say_is_not_told() {
+    fn unknown_values_are_omitted() {
         assert_eq!(
             healthcheck(&Load::default()),
             json!({ "saturated": false, "apps": { "in_memory_docs": [] } })
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_that_gets_nothing_is_not_healthy() {
+    fn an_engine_that_gets_no_sessions_is_unhealthy() {
         let endpoint = Endpoint {
             api: ([127, 0, 0, 1], 1).into(),
             metrics: None,

@@ -1,5 +1,5 @@
-//! Placements as the older session service makes them: a JWT and a document in, the address of an engine and the
-//! session prepared there out. What is placed here counts as anything that gateways place.
+//! `compat.session_service`: the API of the older session service. It takes a JWT and a document, and answers with the
+//! address of an engine and the session that is prepared there. Such a placement counts like one of a gateway.
 
 use crate::config::{self, SessionService as Config};
 use crate::core::rejection::Refusal;
@@ -29,14 +29,14 @@ const SESSION_DOC_PATH: &str = "/v1/session/session-doc";
 const HEALTH_PATH: &str = "/v1/health";
 const METRICS_PATH: &str = "/v1/metrics";
 
-/// In front of a document's name in the paths of clients, and in those of gateways.
+/// The prefix of a document's name in requests of clients, and in placements.
 const ASKED: &str = "/v1/session/doc/";
 const PLACED_AS: &str = "/doc/doc/";
 const SESSION_DOC_PLACED_AS: &str = "/doc/session-doc";
 const SESSION_HEADER: &str = "x-qlik-session";
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// How JWTs of another login service are read; `None` when there are none.
+/// How to verify JWTs of another login service; `None` if no keys are configured.
 #[must_use]
 pub fn rules(config: &Config, session: &config::Session, keys: Vec<JwtKey>) -> Option<JwtRules> {
     (!keys.is_empty()).then(|| JwtRules {
@@ -58,13 +58,13 @@ pub(in crate::http) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(metrics))
 }
 
-/// It answers.
+/// The process answers.
 #[utoipa::path(get, path = HEALTH_PATH, tag = OTHERS, responses((status = 200, description = "`OK`", body = String, content_type = "text/plain")))]
 async fn health() -> &'static str {
     "OK"
 }
 
-/// Where the session is.
+/// The engine and the session that is prepared there.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Placed)]
@@ -77,7 +77,7 @@ struct Found {
     doc_id: Option<String>,
 }
 
-/// `GET /v1/session/doc/{docId}`: as `/doc/doc/{docId}` is placed.
+/// `GET /v1/session/doc/{docId}`: is placed like `/doc/doc/{docId}`.
 #[utoipa::path(get, path = DOCUMENT_PATH, tag = OTHERS, security(("jwt" = [])),
     params(("docId" = String, Path, description = "The document's name")),
     responses((status = 200, body = Found), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<429>, Refused<500>, Refused<503>))]
@@ -86,14 +86,14 @@ async fn document(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Json<Found>, HttpProblem> {
-    // As it came: what the name means is the placer's to say.
+    // Not decoded: `placement::routes` decodes the name.
     let name = uri.path().strip_prefix(ASKED).unwrap_or_default();
     let doc_id = crate::placement::routes::document(name)?;
     let path = format!("{PLACED_AS}{name}");
     found(&app, &headers, &path, Some(doc_id)).await
 }
 
-/// `GET /v1/session/session-doc`: a document that lives in memory only.
+/// `GET /v1/session/session-doc`: a document that exists in memory only.
 #[utoipa::path(get, path = SESSION_DOC_PATH, tag = OTHERS, security(("jwt" = [])),
     responses((status = 200, body = Found), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<429>, Refused<500>, Refused<503>))]
 async fn session_doc(Of(app): Of<App>, headers: HeaderMap) -> Result<Json<Found>, HttpProblem> {
@@ -115,7 +115,7 @@ async fn found(
         tab: None,
     };
     let placed = app.placer.place(request).await?;
-    // As for gateways: it may have ended meanwhile.
+    // As for gateways, the session may have ended during the placement.
     if !app.sessions.still_lives(&session) {
         app.placer.take_back(&placed);
         return Err(Reason::UnknownSession.into());
@@ -154,7 +154,7 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
     })
 }
 
-/// By the keys of the other login service, if there are any, else by our own.
+/// Verifies the token with the keys of the other login service, then with the service's own keys.
 async fn session(app: &App, token: &str) -> Result<LiveSession, Refusal> {
     let theirs = app.session_service_rules.as_ref();
     let theirs = theirs.and_then(|rules| Bearer::by_rules(token, rules, app.tokens.now_ms()));
@@ -165,7 +165,8 @@ async fn session(app: &App, token: &str) -> Result<LiveSession, Refusal> {
     app.sessions.of_bearer(token, bearer).await
 }
 
-/// A pool with a cluster per engine has no destination in its placements: then it is the engine's as it is known.
+/// The address of the engine. Placements in a pool with one cluster per engine have no destination; then the address
+/// comes from the fleet.
 fn address(app: &App, placed: &Placed) -> Option<SocketAddr> {
     if let Some(destination) = &placed.destination {
         return destination.parse().ok();

@@ -1,5 +1,4 @@
-//! What all routes for gateways (`/v1`) share: proof that the caller is one, and the session behind a
-//! cookie.
+//! What all routes for gateways share: the authentication of the gateway, and the session of a login cookie.
 
 use crate::core::rejection::Refusal;
 use crate::http::problem::HttpProblem;
@@ -12,7 +11,7 @@ use berth_api::Reason;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
-/// A caller that knows the secret of the gateways; everybody when there is none.
+/// A caller that has sent the shared secret of the gateways. Without a configured secret, any caller.
 pub(in crate::http) struct Gateway;
 
 impl FromRequestParts<App> for Gateway {
@@ -34,7 +33,7 @@ fn proves(headers: &HeaderMap, secret: &str) -> bool {
     given.is_some_and(|given| given.ct_eq(secret.as_bytes()).into())
 }
 
-/// The session that the cookie names. With the refusal of a stale one goes the anonymous cookie.
+/// Finds the session of a login cookie. The rejection of a stale cookie carries the anonymous cookie.
 pub(in crate::http) async fn session(
     app: &App,
     cookie: &str,
@@ -51,7 +50,7 @@ pub(in crate::http) async fn session(
     })
 }
 
-/// Whether a cookie names a session that is over, or none.
+/// Whether the cookie names a session that has ended, or no session.
 pub(in crate::http) fn is_stale(refusal: &Refusal) -> bool {
     matches!(
         refusal.reason,

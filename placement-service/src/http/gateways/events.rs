@@ -1,5 +1,5 @@
-//! `POST /v1/gateways/{gateway}/events` for the gateways: which streams are open in, what to act upon out. And
-//! `GET /v1/gateways` for operators.
+//! `POST /v1/gateways/{gateway}/events`: a gateway reports its streams, and the answer carries the events to act on.
+//! `GET /v1/gateways`: lists the gateways for operators.
 
 use super::auth::Gateway;
 use crate::core::rejection::Refusal;
@@ -17,12 +17,12 @@ use berth_api::{GATEWAY_EVENTS_PATH, GatewayAnswer, GatewayReport, Reason, SILEN
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// The largest report, in bytes: each list as long as it may be, with names as long as they may be.
+/// Maximum size of a report, in bytes: lists and names of maximum length fit.
 pub(in crate::http) const MAX_REPORT_BYTES: usize = 1024 * 1024;
 
-/// Takes a report; holds it when it is a poll.
+/// Takes a report. If it is a poll, the response waits for an event.
 #[utoipa::path(post, path = GATEWAY_EVENTS_PATH, tag = GATEWAYS, security(("gateway" = [])), request_body = GatewayReport,
-    params(("gateway" = String, Path, description = "The name that the gateway gave itself")),
+    params(("gateway" = String, Path, description = "The name that the gateway generated for itself")),
     responses((status = 200, body = GatewayAnswer), Refused<400>, Refused<403>, Refused<408>, Refused<413>, Refused<429>, Refused<503>))]
 pub(in crate::http) async fn report(
     _: Gateway,
@@ -33,7 +33,7 @@ pub(in crate::http) async fn report(
     let Path(gateway) = path.map_err(|_| HttpProblem::invalid("gateway is not UTF-8"))?;
     let report: GatewayReport = body::json(&body)?;
     let place = checked(&gateway, &report).map_err(HttpProblem::invalid)?;
-    // As many may be held as there are requests.
+    // Many polls may wait at once, so they must not hold their bodies.
     drop(body);
     let answer = app.gateways.report(&gateway, report, place).await;
     Ok(Json(answer.map_err(refusal)?))
@@ -45,7 +45,7 @@ pub(in crate::http) struct Listed {
     gateways: Vec<GatewayView>,
 }
 
-/// `GET /v1/gateways`: those that report to this replica.
+/// `GET /v1/gateways`: the gateways that report to this replica.
 #[utoipa::path(get, path = GATEWAYS_PATH, tag = OPERATORS, security(("client" = [])),
     responses((status = 200, body = Listed), Refused<403>))]
 pub(in crate::http) async fn list(_: Operator, State(app): State<App>) -> Json<Listed> {
@@ -55,7 +55,7 @@ pub(in crate::http) async fn list(_: Operator, State(app): State<App>) -> Json<L
 }
 
 fn refusal(error: GatewayError) -> HttpProblem {
-    // Gateways that are gone are forgotten by then.
+    // By then the service has removed gateways that no longer report, which frees capacity.
     let silence = u32::try_from(SILENCE_S).unwrap_or(u32::MAX);
     match error {
         GatewayError::TooManyGateways => HttpProblem::too_many_gateways().retry_after(silence),

@@ -1,6 +1,6 @@
-//! The stream of calls for the gateways: gRPC `berth.v1.Gateway/Calls` (see [`berth_api::Call`]). Each call is
-//! answered as a request of its own would be; what a gateway takes back, or leaves behind when it goes, is
-//! dropped with what was reserved for it.
+//! The call stream of a gateway: gRPC `berth.v1.Gateway/Calls` (see [`berth_api::Call`]). Each call is answered like a
+//! separate request. A call that the gateway cancels, or that is open when the gateway disconnects, is dropped, which
+//! releases its reservation.
 
 use super::auth::Gateway;
 use super::{placements, tokens};
@@ -28,17 +28,16 @@ use tonic::server::{Grpc, StreamingService};
 use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
 
-/// After so long a stream ends, and the gateway opens another: where there are several replicas, perhaps to
-/// another one.
+/// Lifetime of a stream. Then the service ends it, and the gateway opens another one, perhaps to another replica.
 const LIFETIME: Duration = Duration::from_secs(300);
-/// For so long a stream that ends waits for what is under way on it.
+/// How long a stream that ends waits for its calls in progress.
 const LEAVING: Duration = Duration::from_secs(1);
-/// Bytes of a message beside its body at the most.
+/// Maximum size of a message without its body, in bytes.
 const MAX_FRAME_BYTES: usize = 1024;
 
-/// Takes a gateway's stream.
+/// Accepts a call stream.
 #[utoipa::path(post, path = CALLS_PATH, tag = GATEWAYS, security(("gateway" = [])),
-    description = "gRPC, for HTTP/2 alone.",
+    description = "gRPC, over HTTP/2 only.",
     responses((status = 200, description = "A stream of replies", content_type = "application/grpc", body = Vec<u8>), Refused<400>, Refused<403>))]
 pub(in crate::http) async fn calls(
     _: Gateway,
@@ -54,7 +53,7 @@ pub(in crate::http) async fn calls(
     grpc.streaming(Calls(app), request).await.map(Body::new)
 }
 
-/// A reply, or how the stream ends, and the place of its call.
+/// A reply with the permit of its call, or the status that ends the stream.
 type Answered = (Result<Reply, Status>, Option<OwnedSemaphorePermit>);
 
 struct Calls(App);
@@ -65,9 +64,9 @@ impl StreamingService<Call> for Calls {
     type Future = Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Streaming<Call>>) -> Self::Future {
-        // Room for the replies to all calls that have a place, for the greeting, and for how the stream ends.
+        // Room for the replies to all calls that have a permit, for the greeting, and for the final status.
         let (replies, answered) = mpsc::channel(MAX_CALLS + 2);
-        // Before any call: the gateway counts the stream as open with it.
+        // The gateway counts the stream as open when it receives the greeting.
         let _ = replies.try_send((Ok(Reply::greeting()), None));
         let stream = GatewayStream {
             app: self.0.clone(),
@@ -78,9 +77,9 @@ impl StreamingService<Call> for Calls {
             ids: HashMap::new(),
         };
         self.0.metrics.call_stream_opened();
-        // It ends with the gateway's side of the stream, or when nobody takes its replies.
+        // The task ends when the gateway closes its side of the stream, or when the replies are no longer read.
         tokio::spawn(stream.serve(request.into_inner()));
-        // What is taken here goes out: HTTP/2 asks for more when the gateway has room for it.
+        // HTTP/2 reads the next reply when the gateway can receive it; until then the call keeps its permit.
         let next = |mut answered: mpsc::Receiver<Answered>| async {
             let (reply, _place) = answered.recv().await?;
             Some((reply, answered))
@@ -90,16 +89,16 @@ impl StreamingService<Call> for Calls {
     }
 }
 
-/// One gateway's stream. What is under way on it ends with it.
+/// One call stream. Its calls in progress are aborted when it is dropped.
 struct GatewayStream {
     app: App,
     replies: mpsc::Sender<Answered>,
-    /// Of calls: what is beyond them ends the stream, which bounds everything below.
+    /// One permit per call. A call without a permit ends the stream, which bounds the collections below.
     places: Arc<Semaphore>,
     tasks: JoinSet<(u16, Vec<u8>)>,
-    /// The calls under way, by the gateway's number, each with its place.
+    /// The calls in progress, by the gateway's id, each with its permit.
     calls: HashMap<u64, (AbortHandle, OwnedSemaphorePermit)>,
-    /// The gateway's number of each task.
+    /// The gateway's id of each task.
     ids: HashMap<Id, u64>,
 }
 
@@ -113,18 +112,18 @@ impl GatewayStream {
     async fn serve(mut self, mut gateway: Streaming<Call>) {
         let mut ending = self.app.gateways.ending();
         let mut time = std::pin::pin!(tokio::time::sleep(LIFETIME));
-        // The stream is about to end: the gateway goes on with it until it does.
+        // Set when the stream is about to end. The gateway may send calls on it until it ends.
         let mut leaving = false;
         while !leaving || !self.tasks.is_empty() {
             tokio::select! {
-                // Tasks before calls, so that no more wait to be joined than there are places.
+                // Finished tasks before new calls, so that no more tasks exist than permits.
                 biased;
                 () = self.replies.closed() => return,
                 _ = ending.wait_for(|ending| *ending), if !leaving => {
                     leaving = true;
                     time.as_mut().reset(Instant::now() + LEAVING);
                 }
-                // What is left the gateway asks for anew, elsewhere.
+                // The gateway sends the calls that are left again, on another stream or as requests.
                 () = &mut time => if std::mem::replace(&mut leaving, true) {
                     return;
                 } else {
@@ -133,17 +132,17 @@ impl GatewayStream {
                 Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.done(done),
                 call = gateway.message() => match call {
                     Ok(Some(call)) => if let Err(status) = self.begin(call) {
-                        tracing::warn!(%status, "a stream of calls is ended");
+                        tracing::warn!(%status, "a call stream is ended");
                         let _ = self.replies.try_send((Err(status), None));
                         return;
                     },
                     Ok(None) => break,
-                    // It is gone.
-                    Err(status) => return tracing::debug!(status = %Excerpt(status), "a stream of calls broke"),
+                    // The gateway is gone.
+                    Err(status) => return tracing::debug!(status = %Excerpt(status), "a call stream broke"),
                 },
             }
         }
-        // The gateway says no more. Whoever waits is still answered, as long as it is there.
+        // The gateway has closed its side. Calls in progress are still answered while it reads.
         loop {
             tokio::select! {
                 done = self.tasks.join_next_with_id() => match done {
@@ -155,7 +154,7 @@ impl GatewayStream {
         }
     }
 
-    /// An error ends the stream.
+    /// Starts a call, or cancels one. An error ends the stream.
     fn begin(&mut self, call: Call) -> Result<(), Status> {
         let id = call.id;
         if call.is_cancel() {
@@ -165,11 +164,11 @@ impl GatewayStream {
             return Ok(());
         }
         if id == GREETING_ID || self.calls.contains_key(&id) {
-            return Err(Status::invalid_argument("the number of a call is in use"));
+            return Err(Status::invalid_argument("the id of a call is in use"));
         }
         let place = self.places.clone().try_acquire_owned();
         let place = place.map_err(|_| {
-            Status::resource_exhausted("too many calls, or replies that are not taken")
+            Status::resource_exhausted("too many calls, or replies that are not read")
         })?;
         let app = self.app.clone();
         let task = self.tasks.spawn(async move { answer(&app, &call).await });
@@ -178,6 +177,7 @@ impl GatewayStream {
         Ok(())
     }
 
+    /// Sends the reply of a task that has finished.
     fn done(&mut self, done: Result<(Id, (u16, Vec<u8>)), JoinError>) {
         let (task, answer) = match done {
             Ok((task, answer)) => (task, answer),
@@ -186,18 +186,18 @@ impl GatewayStream {
         let Some(id) = self.ids.remove(&task) else {
             return;
         };
-        // Nobody waits for what was taken back.
+        // A cancelled call is no longer in the map and gets no reply.
         if let Some((_, place)) = self.calls.remove(&id) {
             let (status, body) = answer;
             let status = status.into();
             let reply = Reply { id, status, body };
-            // There is room for it. It fails only when the stream has ended.
+            // The channel has room for it, so this fails only after the stream has ended.
             let _ = self.replies.try_send((Ok(reply), Some(place)));
         }
     }
 }
 
-/// What a request with this body is answered.
+/// Handles a call like a request with this body.
 async fn answer(app: &App, call: &Call) -> (u16, Vec<u8>) {
     let (route, result) = match call.path.as_str() {
         _ if call.body.len() > MAX_BODY_BYTES => ("other", Err(HttpProblem::body_too_large())),

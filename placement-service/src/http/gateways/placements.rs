@@ -1,5 +1,5 @@
-//! `POST /v1/placements` for the gateways: a cookie and a path in, an engine and the token for it out.
-//! When the gateway gives up, its connection ends and this future with it, and so does the placement.
+//! `POST /v1/placements` for gateways: takes a cookie or a token, and a path; answers with an engine and the token for
+//! it. If the gateway gives up, its request ends and this future is dropped, which releases the placement.
 
 use super::auth::Gateway;
 use super::tokens;
@@ -16,13 +16,13 @@ use berth_api::{PLACEMENTS_PATH, PlacementAnswer, PlacementRequest, Reason};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// `1` asks for the reasons of the placement, in `explanation` of the answer. For sessions with the role
-/// `admin`; from others it says nothing. Envoy's listener and the filter remove it, like every `x-berth-*`
-/// header: it is for whoever calls the service itself.
+/// `1` requests an explanation of the placement, in the field `explanation` of the answer. It has an effect only for
+/// sessions with the role `admin`. Envoy's listener and the filter remove it from requests of clients like every
+/// `x-berth-*` header: it is for direct calls of the service.
 const EXPLAIN: &str = "x-berth-explain";
 const ADMIN: &str = "admin";
 
-/// A placement and, where asked for, its reasons.
+/// A placement and, if requested, its explanation.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(in crate::http) enum Answer {
@@ -35,14 +35,14 @@ pub(in crate::http) enum Answer {
 pub(in crate::http) struct ExplainedPlacement {
     #[serde(flatten)]
     placement: PlacementAnswer,
-    /// Absent unless asked for.
+    /// Absent unless requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     explanation: Option<Vec<Candidate>>,
 }
 
 /// Places one WebSocket. Counts as activity of its session, if a cookie names it.
 #[utoipa::path(post, path = PLACEMENTS_PATH, tag = GATEWAYS, security(("gateway" = [])), request_body = PlacementRequest,
-    params(("x-berth-explain" = Option<String>, Header, description = "`1` asks for the reasons, for the role `admin`")),
+    params(("x-berth-explain" = Option<String>, Header, description = "`1` requests an explanation; for the role `admin` only")),
     responses((status = 200, body = ExplainedPlacement), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<408>, Refused<413>, Refused<429>, Refused<440>, Refused<500>, Refused<503>))]
 pub(in crate::http) async fn place(
     _: Gateway,
@@ -55,7 +55,7 @@ pub(in crate::http) async fn place(
     placed(&app, &request, wanted).await.map(Json)
 }
 
-/// Places one WebSocket; with the reasons where they are `wanted`, and the session may know them.
+/// Places one WebSocket, with an explanation if it is requested and the session has the role `admin`.
 pub(in crate::http) async fn placed(
     app: &App,
     request: &PlacementRequest,
@@ -76,7 +76,7 @@ pub(in crate::http) async fn placed(
     } else {
         (app.placer.place(request).await?, None)
     };
-    // It may have ended while an engine was being found: whoever closes its streams knows nothing of this one.
+    // The session may have ended during the placement; then the end did not close this stream, which is not open yet.
     if !app.sessions.still_lives(&session) {
         app.placer.take_back(&placed);
         return Err(Reason::UnknownSession.into());

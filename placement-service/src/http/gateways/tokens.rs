@@ -1,4 +1,4 @@
-//! `POST /v1/tokens` for the gateways, and the public keys that the tokens are verified with.
+//! `POST /v1/tokens` for gateways, and the public keys that verify the tokens.
 
 use super::auth::{self, Gateway};
 use crate::http::body::{self, RawBody};
@@ -14,8 +14,8 @@ use axum::response::{IntoResponse, Response};
 use berth_api::{TOKENS_PATH, TokenAnswer, TokenRequest};
 use std::sync::Arc;
 
-/// `POST /v1/tokens`: a cookie in, the session's token out, which counts as activity. Or a token that a program has
-/// brought along, which comes out again while its session lives.
+/// `POST /v1/tokens`: takes a cookie and answers with the session's token, which counts as activity. Or takes a
+/// client's token and answers with the same token while its session is active.
 #[utoipa::path(post, path = TOKENS_PATH, tag = GATEWAYS, security(("gateway" = [])), request_body = TokenRequest,
     responses((status = 200, body = TokenAnswer), Refused<400>, Refused<401>, Refused<403>, Refused<408>, Refused<413>, Refused<440>, Refused<500>, Refused<503>))]
 pub(in crate::http) async fn token(
@@ -27,7 +27,7 @@ pub(in crate::http) async fn token(
     answer(&app, &request).await.map(Json)
 }
 
-/// The token of the session that the cookie, or the token, is of.
+/// The token of the session that the cookie or the token identifies.
 pub(in crate::http) async fn answer(
     app: &App,
     request: &TokenRequest,
@@ -44,7 +44,7 @@ pub(in crate::http) async fn answer(
     })
 }
 
-/// Who asks, by the value of a cookie or by a token, and with which token he goes on.
+/// Finds the session by a cookie or a token, and the token that authenticates it to the engine.
 pub(in crate::http) async fn asker(
     app: &App,
     cookie: Option<&str>,
@@ -56,7 +56,7 @@ pub(in crate::http) async fn asker(
             let minted = app.tokens.mint(&session)?;
             Ok((session, minted))
         }
-        // The very token that the program has brought along.
+        // The client's own token is passed on unchanged.
         (None, Some(token)) => {
             let bearer = app.tokens.verify(token)?;
             let session = app.sessions.of_bearer(token, bearer).await?;

@@ -1,4 +1,4 @@
-//! Proves that the caller of `/v1` is a configured client, or an operator, before a handler runs.
+//! Authenticates the caller of a `/v1` route as a configured client, or as an operator, before the handler runs.
 
 use super::clients::Client;
 use crate::config::Role;
@@ -7,7 +7,7 @@ use crate::http::state::App;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-/// A caller that may do everything.
+/// A caller with the role operator, which permits everything.
 pub(in crate::http) struct Operator;
 
 impl FromRequestParts<App> for Client {

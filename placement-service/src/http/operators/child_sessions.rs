@@ -1,5 +1,4 @@
-//! `/v1/sessions/{sid}/children` and `/complete`: runtimes start child sessions and complete them
-//! (S29, S30).
+//! `/v1/sessions/{sid}/children` and `/complete`: runtimes start child sessions and complete them.
 
 use super::clients::Client;
 use super::session_requests::{ChildRequest, Completion};
@@ -18,19 +17,19 @@ use berth_api::Reason;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A child that was started.
+/// A child session that was started.
 #[derive(Serialize, ToSchema)]
 struct Started<'a> {
-    /// Its id: a secret, for the browser alone.
+    /// The session's id: a secret, for the browser only.
     id: &'a str,
     session_ref: &'a str,
-    /// The `Set-Cookie` value that gives it to the browser.
+    /// The `Set-Cookie` value that gives the id to the browser.
     set_cookie: &'a str,
     /// Unix seconds.
     expires_at: u64,
 }
 
-/// `POST /v1/sessions/{sid}/children`: a child of that session. Its id is for the browser alone.
+/// `POST /v1/sessions/{sid}/children`: starts a child of that session. Its id is for the browser only.
 #[utoipa::path(post, path = CHILDREN_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")), request_body = ChildRequest,
     responses((status = 201, body = Started), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<409>, Refused<408>, Refused<413>, Refused<440>, Refused<500>, Refused<501>, Refused<503>))]
 pub(in crate::http) async fn start(
@@ -60,7 +59,7 @@ pub(in crate::http) async fn start(
     Ok((StatusCode::CREATED, unstored, body).into_response())
 }
 
-/// `POST /v1/sessions/{sid}/complete`: that child is done, its result goes to its parent.
+/// `POST /v1/sessions/{sid}/complete`: completes that child, and passes its result to its parent.
 #[utoipa::path(post, path = COMPLETE_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")), request_body = Completion,
     responses((status = 204), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<409>, Refused<408>, Refused<413>, Refused<440>, Refused<500>, Refused<501>, Refused<503>))]
 pub(in crate::http) async fn complete(

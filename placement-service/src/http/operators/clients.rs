@@ -1,5 +1,5 @@
-//! Who calls `/v1` besides the gateways: operators and runtimes, each with a secret of its own. Without a
-//! configured client nobody gets in.
+//! The callers of `/v1` other than gateways: operators and runtimes, each with its own secret. Without a configured
+//! client, every call is rejected.
 
 use crate::config::Role;
 use crate::core::secret::Secret;
@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// What an `api.clients` entry proves itself with.
+/// A configured client with its secret.
 #[derive(Debug)]
 pub struct ClientSecret {
     pub name: String,
@@ -16,7 +16,7 @@ pub struct ClientSecret {
     pub secret: Secret,
 }
 
-/// A caller that has proven itself.
+/// An authenticated caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::http) struct Client {
     pub(in crate::http) name: String,
@@ -24,7 +24,7 @@ pub(in crate::http) struct Client {
 }
 
 impl Client {
-    /// The runtime whose families are all that the client may touch; `None` for an operator.
+    /// The runtime that limits the client to its own sessions; `None` for an operator.
     pub(in crate::http) fn runtime(&self) -> Option<&str> {
         match self.role {
             Role::Operator => None,
@@ -33,12 +33,12 @@ impl Client {
     }
 }
 
-/// The configured clients, by the SHA-256 of their secrets: a comparison takes the same time whatever
-/// the length.
+/// The configured clients, by the SHA-256 of their secrets, so that a comparison takes the same time for secrets of any
+/// length.
 pub struct Clients(Vec<([u8; 32], Client)>);
 
 impl Clients {
-    /// Of the configuration.
+    /// Hashes the secrets of the configured clients.
     #[must_use]
     pub fn new(secrets: &[ClientSecret]) -> Self {
         let known = secrets.iter().map(|client| {
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_known_by_its_secret_alone() {
+    fn only_its_secret_identifies_a_client() {
         let clients = Clients::new(&[
             client("ops", Role::Operator, "operator-secret-1"),
             client("flows", Role::Runtime, "runtime-secret-12"),
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn without_clients_nobody_is_known() {
+    fn without_clients_every_caller_is_rejected() {
         let none = Clients::new(&[]);
         for given in [None, Some("Bearer "), Some("Bearer operator-secret-1")] {
             assert_eq!(found(&none, given), Err("unknown-client".to_owned()));

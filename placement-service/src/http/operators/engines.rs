@@ -1,5 +1,5 @@
-//! `/v1/engines` and `/v1/placements/explain`: what operators see of engines and of decisions, and how they
-//! empty an engine.
+//! `/v1/engines` and `/v1/placements/explain`: operators list engines, drain them, and ask why an engine would be
+//! selected.
 
 use super::auth::Operator;
 use crate::http::openapi::{OPERATORS, Refused};
@@ -20,9 +20,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-/// Over what time sockets are closed when nobody says otherwise.
+/// Default of the time over which WebSockets are closed.
 const OVER: Duration = Duration::from_secs(60);
-/// Longer than anybody waits for an engine.
+/// Maximum of that time.
 const MAX_OVER: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Serialize, ToSchema)]
@@ -38,20 +38,20 @@ pub(in crate::http) struct EngineView {
     engine: String,
     address: String,
     state: &'static str,
-    /// Of the last probe and those that it cannot know yet.
+    /// The sessions of the last probe, and those that began after it.
     sessions: u32,
     reserved: u32,
-    /// Streams that gateways have reported open.
+    /// The streams that gateways report as open.
     streams: u32,
     /// MB.
     memory_free: Option<f64>,
-    /// Share in use, 0 to 1.
+    /// The share that is in use, 0 to 1.
     cpu: Option<f64>,
-    /// It gets nothing new.
+    /// The engine gets no new sessions.
     draining: bool,
-    /// Since when it is drained, by an operator or its discovery: Unix seconds; absent when it is not.
+    /// When an operator or discovery drained the engine, in Unix seconds; absent if it is not drained.
     drained_at: Option<u64>,
-    /// Over what time its sockets are closed, in seconds.
+    /// The time over which its WebSockets are closed, in seconds.
     drained_over_s: Option<f64>,
 }
 
@@ -78,7 +78,7 @@ impl EngineView {
     }
 }
 
-/// `GET /v1/engines`: by pool and name.
+/// `GET /v1/engines`: all engines, by pool and name.
 #[utoipa::path(get, path = ENGINES_PATH, tag = OPERATORS, security(("client" = [])),
     responses((status = 200, body = Listed), Refused<403>))]
 pub(in crate::http) async fn list(_: Operator, State(app): State<App>) -> Json<Listed> {
@@ -91,10 +91,11 @@ pub(in crate::http) async fn list(_: Operator, State(app): State<App>) -> Json<L
     Json(Listed { engines })
 }
 
-/// `POST /v1/engines/{pool}/{engine}/drain?over=60s`: nothing new, and its sockets are closed over that time.
+/// `POST /v1/engines/{pool}/{engine}/drain?over=60s`: the engine gets no new sessions, and its WebSockets are closed
+/// over that time.
 #[utoipa::path(post, path = DRAIN_PATH, tag = OPERATORS, security(("client" = [])),
     params(("pool" = String, Path, description = "The pool's name"), ("engine" = String, Path, description = "The engine's name"),
-        ("over" = Option<String>, Query, description = "Over what time sockets are closed, such as `60s`, which it is when absent; `24h` at the most")),
+        ("over" = Option<String>, Query, description = "The time over which WebSockets are closed, such as `60s`, the default; at most `24h`")),
     responses((status = 200, body = EngineView), Refused<400>, Refused<403>, Refused<404>, Refused<503>))]
 pub(in crate::http) async fn drain(
     _: Operator,
@@ -107,7 +108,7 @@ pub(in crate::http) async fn drain(
     let over = over.map_or(Ok(OVER), |text| {
         let over = humantime_serde::re::humantime::parse_duration(&text).ok();
         let over = over.filter(|over| *over <= MAX_OVER);
-        over.ok_or_else(|| HttpProblem::invalid("over: a time such as 60s, 24h at the most"))
+        over.ok_or_else(|| HttpProblem::invalid("over: a time such as 60s, at most 24h"))
     })?;
     view(&app, &pool, &engine)?;
     let drained = app.drains.drain(&pool, &engine, over).await;
@@ -115,8 +116,8 @@ pub(in crate::http) async fn drain(
     view(&app, &pool, &engine).map(Json)
 }
 
-/// `DELETE /v1/engines/{pool}/{engine}/drain`. Of an engine that is gone, too: its name may come back. One that its
-/// discovery drains is drained until that says otherwise.
+/// `DELETE /v1/engines/{pool}/{engine}/drain`: ends the drain. Works for an engine that is gone, too, because its name
+/// may come back. An engine that discovery drains stays drained until discovery ends the drain.
 #[utoipa::path(delete, path = DRAIN_PATH, tag = OPERATORS, security(("client" = [])),
     params(("pool" = String, Path, description = "The pool's name"), ("engine" = String, Path, description = "The engine's name")),
     responses((status = 204), Refused<403>, Refused<404>, Refused<409>, Refused<503>))]
@@ -146,8 +147,8 @@ fn view(app: &App, pool: &str, engine: &str) -> Result<EngineView, HttpProblem> 
     Ok(EngineView::of(app, pool, found))
 }
 
-/// `GET /v1/placements/explain?path=/app/sales.qvf&session=SID&tab=NAME`: what would become of a placement
-/// now, and why. Without a session: of somebody who has no engine session.
+/// `GET /v1/placements/explain?path=/app/sales.qvf&session=SID&tab=NAME`: which engine a placement would get now, and
+/// why. Without `session`, it explains the placement of a user who has no engine session.
 #[utoipa::path(get, path = EXPLAIN_PATH, tag = OPERATORS, security(("client" = [])),
     params(("path" = String, Query, description = "The path of the WebSocket, such as `/app/sales.qvf`"),
         ("session" = Option<String>, Query, description = "The public name of a session"),
@@ -173,7 +174,7 @@ pub(in crate::http) async fn explain(
     Ok(Json(app.placer.explain(&request)?))
 }
 
-/// The values of these parameters. One that is not known is a mistake, and so is one that comes twice.
+/// The values of these parameters. An unknown parameter is an error, and so is one that occurs twice.
 fn query<const N: usize>(uri: &Uri, names: [&str; N]) -> Result<[Option<String>; N], HttpProblem> {
     let mut values = [const { None }; N];
     for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
@@ -183,7 +184,7 @@ fn query<const N: usize>(uri: &Uri, names: [&str; N]) -> Result<[Option<String>;
             .find(|(known, _)| **known == name);
         let Some((_, place)) = known else {
             return Err(HttpProblem::invalid(format!(
-                "{}: not known here",
+                "{}: unknown parameter",
                 Excerpt(&name)
             )));
         };

@@ -1,4 +1,4 @@
-//! `GET /v1/events`: what happened to sessions, for operators and runtimes (S35).
+//! `GET /v1/events`: operators and runtimes read the events of sessions.
 
 use super::clients::Client;
 use crate::config::Role;
@@ -16,18 +16,18 @@ use berth_store::Cursor;
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// The longest wait for an event, in seconds: below the 30 s after which many proxies give a request up.
+/// Maximum wait for an event, in seconds: below the 30 s after which many proxies abort a request.
 const MAX_WAIT_S: u64 = 25;
-/// Events in one page at the most, and when the client does not say.
+/// Maximum and default number of events in one page.
 const MAX_LIMIT: u64 = 500;
 const LIMIT: u64 = 100;
 
 /// `GET /v1/events?cursor=C&wait_s=25&limit=100&session=SID`.
 #[utoipa::path(get, path = EVENTS_PATH, tag = OPERATORS, security(("client" = [])),
-    params(("cursor" = Option<String>, Query, description = "Of the page before; from now on when absent"),
+    params(("cursor" = Option<String>, Query, description = "The cursor of the previous page; without it, events start now"),
         ("wait_s" = Option<u64>, Query, maximum = 25, description = "How long to wait for an event, in seconds"),
-        ("limit" = Option<u64>, Query, minimum = 1, maximum = 500, description = "Events at the most"),
-        ("session" = Option<String>, Query, min_length = 1, description = "Only of this session and those that it has started")),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 500, description = "Maximum number of events"),
+        ("session" = Option<String>, Query, min_length = 1, description = "Only events of this session and of its child sessions")),
     responses((status = 200, body = Page), Refused<400>, Refused<403>, Refused<503>))]
 pub(in crate::http) async fn read(
     client: Client,
@@ -43,10 +43,10 @@ pub(in crate::http) async fn read(
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(page)).into_response())
 }
 
-/// Reads the query. A parameter that is not known is a mistake, such as a misspelt `cursor`.
+/// Parses the query. An unknown parameter, such as a misspelt `cursor`, is an error.
 ///
 /// # Errors
-/// With the parameter that is wrong.
+/// Names the parameter that is wrong.
 pub fn query(reader: Reader, text: &str) -> Result<Query, HttpProblem> {
     let mut query = Query {
         reader,

@@ -1,4 +1,4 @@
-//! The bodies of requests about families, read strictly: a field that is not known is a mistake.
+//! Parses the bodies of requests about child sessions. An unknown field is an error. Knows no session.
 
 use crate::http::body;
 use crate::http::problem::HttpProblem;
@@ -8,19 +8,19 @@ use serde_json::{Map, Value};
 use std::time::Duration;
 use utoipa::ToSchema;
 
-/// The most that a child hands to its parent, as JSON, in bytes.
+/// Maximum size of the result that a child passes to its parent, as JSON, in bytes.
 pub const MAX_RESULT_BYTES: usize = 16 * 1024;
 
 const LONGEST_IDLE_S: u64 = 30 * 24 * 3600;
 
-/// What `POST /v1/sessions/{sid}/children` says.
+/// The body of `POST /v1/sessions/{sid}/children`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChildRequest {
-    /// The runtime that the child is for; the caller's when absent.
+    /// The runtime of the child; without it, the caller's runtime.
     #[serde(default)]
     pub runtime: Option<String>,
-    /// Seconds without activity that end the child.
+    /// The idle timeout of the child, in seconds.
     #[serde(default)]
     idle_timeout_s: Option<u64>,
     /// Further claims of the child's token.
@@ -29,7 +29,7 @@ pub struct ChildRequest {
 }
 
 impl ChildRequest {
-    /// Reads a body.
+    /// Parses a body.
     pub fn parse(body: &[u8]) -> Result<Self, HttpProblem> {
         let request: Self = body::json(body)?;
         if request
@@ -55,14 +55,14 @@ impl ChildRequest {
         Ok(request)
     }
 
-    /// The idle timeout that it asks for.
+    /// The requested idle timeout.
     #[must_use]
     pub fn idle_timeout(&self) -> Option<Duration> {
         self.idle_timeout_s.map(Duration::from_secs)
     }
 }
 
-/// What `POST /v1/sessions/{sid}/complete` says.
+/// The body of `POST /v1/sessions/{sid}/complete`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Completion {
@@ -71,7 +71,7 @@ pub struct Completion {
 }
 
 impl Completion {
-    /// Reads a body.
+    /// Parses a body.
     pub fn parse(body: &[u8]) -> Result<Self, HttpProblem> {
         let completion: Self = body::json(body)?;
         let size = serde_json::to_vec(&completion.result).map_or(usize::MAX, |text| text.len());
@@ -83,7 +83,7 @@ impl Completion {
     }
 }
 
-/// Whether a text may name a runtime, as `session.runtime` may.
+/// Whether a text is a valid name of a runtime, by the rule of `session.runtime`.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_about_a_child_may_be_left_out() {
+    fn all_fields_of_a_child_are_optional() {
         let plain = ChildRequest::parse(b"{}").unwrap();
         assert!(plain.runtime.is_none() && plain.claims.is_empty());
         assert_eq!(plain.idle_timeout(), None);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_is_any_json_of_a_size() {
+    fn a_result_is_any_json_up_to_a_size() {
         let parse = |body: &str| Completion::parse(body.as_bytes());
         assert_eq!(parse(r#"{"result":null}"#).unwrap().result, Value::Null);
         assert_eq!(parse(r#"{"result":[1]}"#).unwrap().result, json!([1]));

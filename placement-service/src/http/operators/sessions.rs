@@ -1,5 +1,5 @@
-//! `/v1/sessions`: what operators see of sessions, and how they end them (S24). Sessions go by their
-//! public name; an id never leaves here.
+//! `/v1/sessions`: operators list and end sessions. Responses identify a session by its public name and never contain
+//! its id, which is a secret.
 
 use super::auth::Operator;
 use crate::http::openapi::{OPERATORS, Refused};
@@ -34,8 +34,8 @@ impl FromRequestParts<App> for Sid {
     }
 }
 
-/// `GET /v1/sessions?account=NAME`: those of the account, oldest first.
-#[utoipa::path(get, path = SESSIONS_PATH, tag = OPERATORS, security(("client" = [])), params(("account" = String, Query, description = "Whose sessions")),
+/// `GET /v1/sessions?account=NAME`: the sessions of the account, oldest first.
+#[utoipa::path(get, path = SESSIONS_PATH, tag = OPERATORS, security(("client" = [])), params(("account" = String, Query, description = "The name of the account")),
     responses((status = 200, body = Listed), Refused<400>, Refused<403>, Refused<501>, Refused<503>))]
 pub(in crate::http) async fn list(
     _: Operator,
@@ -47,8 +47,8 @@ pub(in crate::http) async fn list(
     Ok(Json(listed.map_err(|e| store_down(&e))?))
 }
 
-/// `DELETE /v1/sessions?account=NAME`: ends them all.
-#[utoipa::path(delete, path = SESSIONS_PATH, tag = OPERATORS, security(("client" = [])), params(("account" = String, Query, description = "Whose sessions")),
+/// `DELETE /v1/sessions?account=NAME`: ends all sessions of the account.
+#[utoipa::path(delete, path = SESSIONS_PATH, tag = OPERATORS, security(("client" = [])), params(("account" = String, Query, description = "The name of the account")),
     responses((status = 200, body = Ended), Refused<400>, Refused<403>, Refused<501>, Refused<503>))]
 pub(in crate::http) async fn end_all(
     _: Operator,

@@ -1,4 +1,4 @@
-//! `/v1/webhooks`: what webhooks did not take, for operators.
+//! `/v1/webhooks`: operators list the events that a webhook did not accept (dead letters), and send them again.
 
 use super::auth::Operator;
 use crate::events::webhooks::Retried;
@@ -37,9 +37,9 @@ pub(in crate::http) async fn dead_letters(
     Ok(Json(Listed { dead_letters }))
 }
 
-/// `POST /v1/webhooks/{name}/dead-letters/{sequence}/retry`: one more attempt, at once.
+/// `POST /v1/webhooks/{name}/dead-letters/{sequence}/retry`: makes one more attempt, at once.
 #[utoipa::path(post, path = RETRY_PATH, tag = OPERATORS, security(("client" = [])),
-    params(("name" = String, Path, description = "The webhook's name"), ("sequence" = u64, Path, description = "The number of the event")),
+    params(("name" = String, Path, description = "The webhook's name"), ("sequence" = u64, Path, description = "The sequence number of the event")),
     responses((status = 204), Refused<403>, Refused<404>, Refused<502>, Refused<503>))]
 pub(in crate::http) async fn retry(
     _: Operator,
@@ -47,7 +47,7 @@ pub(in crate::http) async fn retry(
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<StatusCode, HttpProblem> {
     let Path((name, sequence)) = path.map_err(|_| HttpProblem::no_such_webhook())?;
-    // Numbers begin at 1.
+    // Sequence numbers start at 1, so 0 names no dead letter.
     let sequence = sequence.parse().unwrap_or(0);
     let retried = app.webhooks.retry(&name, sequence).await;
     match retried.map_err(|e| store_down(&e))? {

@@ -1,5 +1,6 @@
-//! What the client of one connection owes the service: the first byte, a whole head, a whole body, each within
-//! the time for it. A client that has completed a request may then be idle for as long as it likes.
+//! The deadlines of the client of one connection: the first byte, the complete head and the complete body of a request
+//! must each arrive within the request timeout. A client that has completed a request may then be idle without limit.
+//! Reads no bytes itself; `stream` and `worker` report what arrives.
 
 use super::connections::{CloseCause, Connections};
 use axum::http::Version;
@@ -7,25 +8,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::{Instant, timeout};
 
-/// Where a client is.
+/// The state of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// It has to send a request, and has sent no byte of it.
+    /// A request is due, and no byte of it has arrived.
     Silent(Instant),
-    /// It has sent a part of a head.
+    /// A part of a request head has arrived.
     Head(Instant),
-    /// It waits for this number of answers.
+    /// This number of requests wait for their responses.
     Busy(u32),
-    /// It has been answered, and may send another request.
+    /// All requests are answered; the client may send another one.
     Idle,
 }
 
 struct State {
     phase: Phase,
-    /// It has sent a whole request.
+    /// The client has sent a complete request.
     complete: bool,
-    /// HTTP/2: bytes may come between requests, too. A client that begins a head there and does not end it
-    /// answers no ping, which ends the connection.
+    /// HTTP/2: bytes also arrive between requests, so they do not start the timeout of a head. A client that stops
+    /// within a head cannot answer pings either, and the timeout of a ping closes the connection.
     multiplexed: bool,
 }
 
@@ -36,13 +37,13 @@ pub(super) struct Client {
     state: Mutex<State>,
 }
 
-/// A request under way; the service waits for its body, or the client for the answer.
+/// A request in progress: the service waits for the body, or the client waits for the response.
 pub(crate) struct Exchange {
     client: Arc<Client>,
     late: AtomicBool,
 }
 
-/// The body of a request did not come in time.
+/// The body of a request did not arrive in time.
 pub(crate) struct BodyTimeout;
 
 impl Client {
@@ -59,7 +60,7 @@ impl Client {
         }
     }
 
-    /// Bytes have come.
+    /// Bytes have arrived.
     pub(super) fn received(&self) {
         let mut state = self.state();
         let begins = match state.phase {
@@ -72,7 +73,7 @@ impl Client {
         }
     }
 
-    /// Until when the client has to go on.
+    /// When the client must have sent more; `None` if nothing is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.state().phase {
             Phase::Silent(deadline) | Phase::Head(deadline) => Some(deadline),
@@ -80,7 +81,7 @@ impl Client {
         }
     }
 
-    /// A whole head has come.
+    /// A complete head has arrived.
     pub(super) fn begin(self: &Arc<Self>, version: Version) -> Arc<Exchange> {
         let mut state = self.state();
         state.multiplexed = version == Version::HTTP_2;
@@ -95,7 +96,7 @@ impl Client {
         })
     }
 
-    /// The connection is closed, or a request given up, because the client took too long.
+    /// Counts a connection that is closed, or a request that is aborted, because the client was too slow.
     pub(super) fn timed_out(&self) {
         self.connections.closed(CloseCause::Timeout);
     }
@@ -122,7 +123,7 @@ impl Client {
 }
 
 impl Exchange {
-    /// Waits for the body, for as long as it may take.
+    /// Waits for the body, at most for the request timeout.
     pub(crate) async fn body<T>(&self, body: impl Future<Output = T>) -> Result<T, BodyTimeout> {
         let Ok(body) = timeout(self.client.connections.request_timeout, body).await else {
             self.late.store(true, Ordering::Relaxed);
@@ -133,7 +134,7 @@ impl Exchange {
         Ok(body)
     }
 
-    /// The request has come whole, or is answered without the rest of it.
+    /// The request is complete, or is answered without the rest of its body.
     pub(super) fn complete(&self) {
         if !self.late.load(Ordering::Relaxed) {
             self.client.complete();

@@ -1,5 +1,5 @@
-//! The connections of all listeners together: how many there may be, and which one is closed when another one
-//! comes beyond that. Knows nothing of bytes and requests.
+//! Limits the connections of all listeners together, and decides which one to close for a new one at the limit. Knows
+//! nothing of bytes and requests.
 
 use crate::core::metrics::registered;
 use crate::core::open_files;
@@ -14,17 +14,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// Open files that the rest of the process needs at least, where there are twice as many: stores, engines.
+/// Minimum number of open files that is reserved for stores and engines, if the process may open at least twice as
+/// many.
 const MIN_RESERVE: usize = 128;
 
-/// Why the service has closed a connection.
+/// Why the service closed a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum CloseCause {
-    /// It was the oldest one without a complete request, and there were too many connections.
+    /// At the limit, it was the oldest connection without a complete request.
     Limit,
-    /// There were too many connections, each with a complete request, so it was not taken at all.
+    /// At the limit, every other connection had sent a complete request, so the new one was closed at once.
     Refused,
-    /// Its client took too long for a request, or for an answer.
+    /// Its client was too slow to send a request, or to read a response.
     Timeout,
 }
 
@@ -35,20 +36,20 @@ struct CauseLabel {
 
 /// The open connections.
 pub struct Connections {
-    /// How long a client may take for each part of a request.
+    /// Maximum time for each part of a request.
     pub(super) request_timeout: Duration,
     limit: usize,
     slots: Arc<Semaphore>,
-    /// The connections without a complete request, by age: at most `limit`.
+    /// The connections without a complete request, by age; at most `limit`.
     incomplete: Mutex<BTreeMap<u64, oneshot::Sender<()>>>,
     last: AtomicU64,
-    /// Whether the limit was reached, and said so.
+    /// Whether the limit was reached and that is logged.
     full: AtomicBool,
     open: Gauge,
     closed: Family<CauseLabel, Counter>,
 }
 
-/// The place of one open connection.
+/// One open connection, counted until it is dropped.
 pub(super) struct Slot {
     pub(super) id: u64,
     connections: Arc<Connections>,
@@ -56,7 +57,7 @@ pub(super) struct Slot {
 }
 
 impl Connections {
-    /// None yet. There may be `most` of them, or fewer where this process may not open enough files.
+    /// Allows `max_connections`, or fewer if the process may not open enough files.
     #[must_use]
     pub fn new(most: usize, request_timeout: Duration, registry: &mut Registry) -> Arc<Self> {
         let limit = limit(most, open_files::limit());
@@ -74,8 +75,8 @@ impl Connections {
         })
     }
 
-    /// A place for one more connection, and what resolves when it has to close for another one; an error there
-    /// means that it never has to. `None`: there is no place.
+    /// Admits one more connection. The receiver resolves when that connection must close for another one; an error of
+    /// the receiver means that it never must. `None`: the connection must be closed at once.
     pub(super) async fn admit(self: &Arc<Self>) -> Option<(Slot, oneshot::Receiver<()>)> {
         let permit = if let Ok(permit) = self.slots.clone().try_acquire_owned() {
             if self.slots.available_permits() > self.limit / 10 {
@@ -87,15 +88,15 @@ impl Connections {
                 let limit = self.limit;
                 tracing::warn!(
                     limit,
-                    "too many connections: those without a complete request are closed, oldest first; \
-                     where there are none, new ones are refused"
+                    "too many connections: closing those without a complete request, oldest first; \
+                     if there are none, new ones are refused"
                 );
             }
             if !self.close_oldest() {
                 self.closed(CloseCause::Refused);
                 return None;
             }
-            // The connection that closes makes room, or another one does before it.
+            // The closing connection frees a slot, unless another connection frees one first.
             self.slots.clone().acquire_owned().await.ok()?
         };
         let id = self.last.fetch_add(1, Ordering::Relaxed);
@@ -116,7 +117,7 @@ impl Connections {
             let Some((_, close)) = self.incomplete().pop_first() else {
                 return false;
             };
-            // It may just have ended by itself; then its place is not free yet, but will not be its own.
+            // Fails if that connection has just ended by itself; then the next one is closed.
             if close.send(()).is_ok() {
                 self.closed(CloseCause::Limit);
                 return true;
@@ -124,11 +125,12 @@ impl Connections {
         }
     }
 
-    /// A connection has brought a complete request: it is closed for no other one.
+    /// A connection has sent a complete request, so it is not closed for another one.
     pub(super) fn keep(&self, id: u64) {
         self.incomplete().remove(&id);
     }
 
+    /// Counts a connection that the service closed.
     pub(super) fn closed(&self, cause: CloseCause) {
         let cause = match cause {
             CloseCause::Limit => "limit",
@@ -152,8 +154,8 @@ impl Drop for Slot {
     }
 }
 
-/// Connections that there may be where `open_files` files may be open: a quarter of those is for the rest of the
-/// process, or more where there are few.
+/// The limit of connections if the process may open `open_files` files: a quarter of the files is reserved for the rest
+/// of the process, or more if there are few.
 fn limit(most: usize, open_files: usize) -> usize {
     let reserve = (open_files / 4).max(MIN_RESERVE).min(open_files / 2);
     most.min(open_files - reserve).max(1)
@@ -164,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rest_of_the_process_keeps_open_files_for_itself() {
+    fn open_files_are_reserved_for_the_rest_of_the_process() {
         for (most, open_files, expected) in [
             (10_000, 1_000_000, 10_000),
             (10_000, 1_024, 768),

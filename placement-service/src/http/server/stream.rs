@@ -1,5 +1,5 @@
-//! The bytes of one connection. A read fails when the client has not gone on in time, a write when the client
-//! does not take what it is sent: either ends the connection.
+//! The bytes of one connection. A read fails if the client does not send in time, and a write fails if the client does
+//! not read: either ends the connection. Knows no HTTP.
 
 use super::client::Client;
 use std::io::{Error, ErrorKind, IoSlice, Result};
@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How long a client may take none of what it is sent.
+/// Maximum time of a write without progress.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A connection with its client.
+/// A connection that enforces the deadlines of its client.
 pub(super) struct ClientStream<S> {
     stream: S,
     client: Arc<Client>,
@@ -36,7 +36,7 @@ impl<S> ClientStream<S> {
         Poll::Ready(Err(Error::from(ErrorKind::TimedOut)))
     }
 
-    /// What became of a write, or that it has waited for too long.
+    /// Passes on the result of a write, or fails if the write is pending for too long.
     fn written<T>(&mut self, result: Poll<Result<T>>, cx: &mut Context<'_>) -> Poll<Result<T>> {
         if result.is_ready() {
             self.writing = None;
@@ -67,7 +67,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
             this.reading = None;
             return read;
         };
-        // Also where there is something to read: a client may never end, byte by byte.
+        // Checked even if bytes arrive, because a client may send single bytes without end.
         if deadline <= Instant::now() {
             return this.timed_out();
         }

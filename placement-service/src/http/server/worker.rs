@@ -1,6 +1,5 @@
-//! A thread that answers on connections, with an event loop of its own: a request is read, handled and
-//! answered where it arrived, and wakes no other thread. A gateway waits for each answer, so a wake-up saved
-//! is time saved for its client.
+//! A worker thread with its own event loop: it reads, handles and answers the requests of its connections, and wakes no
+//! other thread for that. A gateway waits for each answer, so a wake-up would add latency for its client.
 
 use super::client::{Client, Exchange};
 use super::connections::{Connections, Slot};
@@ -25,32 +24,32 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tower::Service;
 
-/// Requests that one HTTP/2 connection may have under way: an Envoy worker has all of its own on one.
+/// Maximum number of concurrent requests on one HTTP/2 connection: an Envoy worker sends all its requests on one.
 const STREAMS: u32 = 4096;
-/// Requests of one HTTP/2 connection that may be taken back before they were looked at. A gateway takes
-/// back what its clients do, so many at once are no attack by the gateway; ending its connection would
-/// fail the requests of everybody else on it.
+/// Maximum number of requests on one HTTP/2 connection that the client has reset before they were accepted. A gateway
+/// resets the requests of clients that disconnect, so many resets at once are not an attack by the gateway, and closing
+/// its connection would fail the requests of all other clients.
 const TAKEN_BACK: usize = 16_384;
-/// Bytes that an HTTP/2 client may send before they are read. h2 takes half of it for what may wait in small frames,
-/// each counted as 256 bytes, and ends the connection beyond that (`too_many_data_frames`): a gateway may send 4,096
-/// calls at once.
+/// The receive window of an HTTP/2 connection, in bytes. h2 allows half of it for small frames that wait to be read,
+/// counts each of them as 256 bytes, and closes the connection beyond that (`too_many_data_frames`). A gateway may send
+/// 4,096 calls at once, so these must fit.
 const WINDOW: u32 = 2 * 4096 * 256;
-/// How often an HTTP/2 client is asked whether it is still there, and how long it may take to say so.
+/// The interval of HTTP/2 pings, and the time for their answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A connection, its place, and what resolves when it has to give the place up.
+/// A connection, its slot, and the receiver that resolves when the connection must close for another one.
 type Accepted = (TcpStream, Slot, oneshot::Receiver<()>);
 
-/// A running worker.
+/// A running worker thread.
 pub(super) struct Worker {
-    /// Not bounded by itself: each connection in it has a place among [`Connections`].
+    /// Needs no bound of its own: each connection in it has a slot of [`Connections`].
     connections: mpsc::UnboundedSender<Accepted>,
     ended: oneshot::Receiver<()>,
 }
 
 impl Worker {
-    /// Starts the thread. When it is told to end, requests in flight have `grace` to finish.
+    /// Starts the thread. After [`Worker::shut_down`], requests in flight have `grace` to finish.
     pub(super) fn start(
         router: Router,
         connections: Arc<Connections>,
@@ -65,7 +64,7 @@ impl Worker {
             .name("berth-http".to_owned())
             .spawn(move || {
                 runtime.block_on(work(accepted, router, connections, grace));
-                // Nobody may be waiting any more.
+                // Fails if nothing waits for the end of the thread.
                 let _ = tell.send(());
             })?;
         Ok(Self {
@@ -74,17 +73,17 @@ impl Worker {
         })
     }
 
-    /// Hands a connection over.
+    /// Hands a connection to the thread.
     pub(super) fn take(&self, accepted: Accepted) {
         if self.connections.send(accepted).is_err() {
-            tracing::error!("a worker has ended before its time");
+            tracing::error!("a worker thread has ended unexpectedly");
         }
     }
 
-    /// Resolves when the requests in flight have finished, or have had their time.
+    /// Stops the thread. Resolves when the requests in flight have finished, or their time has passed.
     pub(super) async fn end(self) {
         drop(self.connections);
-        // An error means that the thread is gone, which is just as well.
+        // An error means that the thread has ended already.
         let _ = self.ended.await;
     }
 }
@@ -94,7 +93,7 @@ fn builder() -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        // Idle connections would end with it. The client's stream has the time for a head.
+        // That timeout would also close idle connections. `ClientStream` limits the time for a head instead.
         .header_read_timeout(None);
     builder
         .http2()
@@ -134,7 +133,7 @@ async fn work(
         tokio::spawn(async move {
             tokio::select! {
                 result = connection => if let Err(error) = result {
-                    // Clients that break off are no news.
+                    // Clients disconnect at any time, so this is not worth a warning.
                     tracing::debug!(error, "connection ended");
                 },
                 Ok(()) = evicted => tracing::debug!(%peer, "connection closed for another one"),
@@ -148,7 +147,7 @@ async fn work(
     }
 }
 
-/// Answers one request.
+/// Handles one request.
 fn answer(
     mut router: Router,
     request: Request<Incoming>,
@@ -173,7 +172,7 @@ fn answer(
     }
 }
 
-/// The body of an answer: the exchange ends with it.
+/// The body of a response. Its exchange ends when the body is dropped.
 struct AnswerBody {
     body: Body,
     _exchange: Arc<Exchange>,
@@ -211,7 +210,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(15);
     const LARGE: usize = 1024 * 1024;
 
-    /// A connection to nothing but the builder.
+    /// A connection that the builder serves without a listener.
     async fn connect() -> DuplexStream {
         let (client, server) = tokio::io::duplex(4096);
         let connections = Connections::new(10, LIMIT, &mut Registry::default());
@@ -228,23 +227,23 @@ mod tests {
         client
     }
 
-    /// Reads until the server hangs up; how long that took.
+    /// Reads until the server closes the connection, and returns how long that took.
     async fn hangs_up(mut client: DuplexStream) -> Duration {
         let begun = Instant::now();
         let mut said = Vec::new();
         let read = client.read_to_end(&mut said);
         let read = timeout(100 * LIMIT, read).await;
-        assert!(read.is_ok(), "the connection is kept");
+        assert!(read.is_ok(), "the connection is still open");
         begun.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_falls_silent_holds_no_connection() {
+    async fn a_silent_client_is_disconnected() {
         for said in [
             "",
             "PRI * HT",
             "GET / HTTP/1.1\r\nhost: be",
-            // The preface and empty settings, and no request.
+            // The preface and empty settings, without a request.
             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
         ] {
             let mut client = connect().await;
@@ -255,19 +254,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_head_has_one_time_however_it_comes() {
+    async fn a_head_has_one_deadline_even_if_bytes_keep_arriving() {
         let mut client = connect().await;
         let begun = Instant::now();
         // The head never ends.
         while client.write_all(b"GET / HTTP/1.1\r\nx: ").await.is_ok() {
-            assert!(begun.elapsed() < 10 * LIMIT, "the connection is kept");
+            assert!(begun.elapsed() < 10 * LIMIT, "the connection is still open");
             tokio::time::sleep(Duration::from_secs(1)).await;
             let _ = client.write_all(b"y\r\nz: ").await;
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_that_is_not_taken_holds_no_connection() {
+    async fn a_client_that_does_not_read_is_disconnected() {
         let mut client = connect().await;
         client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         tokio::time::sleep(2 * WRITE_TIMEOUT).await;
