@@ -17,7 +17,7 @@ mod stream_counts;
 
 use crate::circuit_breaker::Trust;
 use crate::cost::{Cost, Kind};
-use crate::engine::Load;
+use crate::engine::load::Load;
 pub use dirty_set::Changes;
 use dirty_set::Listener;
 pub use handles::{Reservation, Trial};

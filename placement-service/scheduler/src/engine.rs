@@ -2,46 +2,15 @@
 //! Values only; the fleet publishes them, the choice reads them. Nothing here knows how they were
 //! learned.
 
+pub mod endpoint;
+pub mod load;
+
 use crate::accounting::Tally;
 use crate::circuit_breaker::Trust;
-use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::net::SocketAddr;
+pub use endpoint::{Endpoint, EngineName};
+pub use load::{Load, Memory};
 use std::sync::Arc;
 use tokio::time::Instant;
-
-/// An engine's name: unique within its pool, cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EngineName(Arc<str>);
-
-impl EngineName {
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for EngineName {
-    fn from(name: &str) -> Self {
-        Self(name.into())
-    }
-}
-
-impl fmt::Display for EngineName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Where an engine listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// WebSockets and the healthcheck.
-    pub api: SocketAddr,
-    /// Prometheus metrics, if it has any.
-    pub metrics: Option<SocketAddr>,
-}
 
 /// How an engine is doing, as the probe sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,56 +50,6 @@ impl State {
             Self::Saturated => "saturated",
             Self::Draining => "draining",
             Self::Unhealthy => "unhealthy",
-        }
-    }
-}
-
-/// What a probe can tell. A number that the engine did not give is absent, never zero.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Load {
-    /// Sessions on the engine.
-    pub sessions: Option<u32>,
-    /// Memory, MB.
-    pub memory: Option<Memory>,
-    /// Share of the machine's CPU in use, 0 to 1.
-    pub cpu: Option<f64>,
-    /// The engine's own word that it can take no more.
-    pub saturated: bool,
-    /// Documents in memory, by name, sorted and each once; at most [`Load::MAX_DOCUMENTS`].
-    pub documents: Vec<String>,
-}
-
-impl Load {
-    /// Document names kept per engine.
-    pub const MAX_DOCUMENTS: usize = 1000;
-
-    /// Whether the document is in memory.
-    #[must_use]
-    pub fn holds(&self, document: &str) -> bool {
-        self.documents
-            .binary_search_by(|held| held.as_str().cmp(document))
-            .is_ok()
-    }
-}
-
-/// Memory of an engine, MB.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Memory {
-    /// Taken by the engine.
-    pub committed: f64,
-    /// Still free on its machine.
-    pub free: f64,
-}
-
-impl Memory {
-    /// The free share of what the engine can reach, 0 to 1.
-    #[must_use]
-    pub fn headroom(self) -> f64 {
-        let all = self.committed + self.free;
-        if all > 0.0 {
-            (self.free / all).clamp(0.0, 1.0)
-        } else {
-            0.0
         }
     }
 }

@@ -3,7 +3,7 @@
 //! around what was expected of it. Part of the books of one engine, which know what a probe has seen.
 
 use crate::cost::{Cost, Costs, Kind, Lesson, lessons};
-use crate::engine::Load;
+use crate::engine::load::Load;
 
 /// Documents whose cost on this engine is remembered.
 const DOCUMENTS: usize = 16;

@@ -3,7 +3,7 @@
 
 use super::{Account, Reservation, StreamCounts, Tally};
 use crate::capacity_ledger::CapacityLedger;
-use crate::engine::{Endpoint, EngineName};
+use crate::engine::endpoint::{Endpoint, EngineName};
 use moka::sync::Cache;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,7 @@
 //! What is learned, and that nothing is left.
 
 use super::*;
-use crate::engine::Memory;
+use crate::engine::load::Memory;
 
 fn load(sessions: u32, committed: f64, cpu: f64) -> Load {
     Load {
