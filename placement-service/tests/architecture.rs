@@ -1,5 +1,5 @@
-//! The order of the groups of modules: a file imports only its own group and groups before it in `ORDER`. No two
-//! files import each other either, apart from a module and its own children. Unit tests may import anything.
+//! Checks the direction of dependencies in the service: a file imports only its own group and groups before it in
+//! `ORDER`. Two files never import each other, except a module and its own children. Unit tests may import anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -29,7 +29,7 @@ const PARENTS: [&str; 2] = ["", "engines"];
 
 type Imports = BTreeMap<String, BTreeSet<String>>;
 
-/// Every module of the library with the paths that it uses, both from the crate's root.
+/// Maps each module of the library to the paths that it imports. Both are relative to the crate root.
 fn imports() -> Imports {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut imports = Imports::new();
@@ -60,7 +60,7 @@ fn walk(folder: &Path, parent: &mut Vec<String>, imports: &mut Imports) {
     }
 }
 
-/// The paths of this crate that a file uses, outside its unit tests and comments.
+/// The paths of this crate that a file imports. Unit tests and comments do not count.
 fn used(text: &str, module: &[String]) -> BTreeSet<String> {
     let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
     let lines = code.lines().filter(|l| !l.trim_start().starts_with("//"));
@@ -69,7 +69,7 @@ fn used(text: &str, module: &[String]) -> BTreeSet<String> {
     for start in ["crate::", "super::"] {
         for (at, _) in code.match_indices(start) {
             let before = code[..at].chars().next_back();
-            // `super::super::x` is read at its first `super`; `pub(in crate::x)` imports nothing.
+            // `super::super::x` counts once, at its first `super`. `pub(in crate::x)` imports nothing.
             let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
             if before.is_some_and(is_path) || code[..at].ends_with("pub(in ") {
                 continue;
@@ -80,7 +80,7 @@ fn used(text: &str, module: &[String]) -> BTreeSet<String> {
     paths.iter().map(|path| absolute(path, module)).collect()
 }
 
-/// The paths of one use tree, as far as the text is one.
+/// Collects the paths of one `use` tree and returns the text after it.
 fn expand<'a>(prefix: &str, tree: &'a str, paths: &mut Vec<String>) -> &'a str {
     let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':' || c == '*';
     let end = tree.find(|c| !is_path(c)).unwrap_or(tree.len());
@@ -103,7 +103,7 @@ fn expand<'a>(prefix: &str, tree: &'a str, paths: &mut Vec<String>) -> &'a str {
     }
 }
 
-/// From the crate's root.
+/// Resolves `crate::` and `super::`: the path relative to the crate root.
 fn absolute(path: &str, module: &[String]) -> String {
     let mut segments: Vec<&str> = path.split("::").filter(|s| !s.is_empty()).collect();
     let mut base: Vec<&str> = module.iter().map(String::as_str).collect();
@@ -124,7 +124,7 @@ fn is_within(path: &str, module: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// The group's place in the order; `None`: no group.
+/// Index of the path's group in `ORDER`; `TOP` comes last. `None`: the path belongs to no group.
 fn place(path: &str) -> Option<usize> {
     if is_within(path, TOP) {
         return Some(ORDER.len());
@@ -156,7 +156,7 @@ fn groups_import_only_groups_before_them() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// The files that each file imports, without its own parents and children.
+/// The files that each file imports, except its own parents and children.
 fn files(imports: &Imports) -> BTreeMap<&str, BTreeSet<&str>> {
     let file = |path: &str| {
         let all = imports.keys().filter(|module| !module.is_empty());
@@ -175,7 +175,7 @@ fn files(imports: &Imports) -> BTreeMap<&str, BTreeSet<&str>> {
 fn no_files_import_each_other() {
     let imports = imports();
     let mut files = files(&imports);
-    // Takes away what imports nothing that is left: only circles stay.
+    // Removes files that import no remaining file. Only import cycles remain.
     loop {
         let left: BTreeSet<&str> = files.keys().copied().collect();
         files.retain(|_, others| others.iter().any(|other| left.contains(other)));
