@@ -301,8 +301,7 @@ async fn a_kubeconfig_locates_the_cluster() {
 
 /// End to end: from the deletion of a pod to the event for the gateways.
 #[tokio::test]
-async fn sockets_of_a_terminating_pod_are_closed_and_those_of_an_unready_pod_stay_open()
- {
+async fn sockets_of_a_terminating_pod_are_closed_and_those_of_an_unready_pod_stay_open() {
     let fake = Fake::default();
     fake.put(pod("a", "127.0.0.1", true));
     fake.put(pod("b", "127.0.0.2", true));

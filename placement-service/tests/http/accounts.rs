@@ -45,7 +45,10 @@ async fn log_in(site: &Site, password: &str) -> Answer {
 async fn ends_within_a_second(site: &Site, id: &str) {
     let began = Instant::now();
     while site.token(id).await.status == 200 {
-        assert!(began.elapsed() < Duration::from_secs(1), "the session is still accepted");
+        assert!(
+            began.elapsed() < Duration::from_secs(1),
+            "the session is still accepted"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(site.token(id).await.reason(), "unknown-session");

@@ -217,7 +217,11 @@ async fn a_slow_call_does_not_block_others_and_can_be_cancelled() {
     })
     .await;
     gateway.call(3, TOKENS_PATH, token_of(&id));
-    assert_eq!(gateway.next().await.unwrap().id, 3, "no reply to the cancelled call");
+    assert_eq!(
+        gateway.next().await.unwrap().id,
+        3,
+        "no reply to the cancelled call"
+    );
 }
 
 #[tokio::test]

@@ -74,7 +74,10 @@ impl<'a> Gateway<'a> {
                     began.elapsed(),
                 );
             }
-            assert!(began.elapsed() < Duration::from_secs(30), "the event never arrives");
+            assert!(
+                began.elapsed() < Duration::from_secs(30),
+                "the event never arrives"
+            );
         }
     }
 }

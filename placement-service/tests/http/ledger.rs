@@ -98,8 +98,7 @@ async fn report(site: &Site, gateway: &str, mut report: serde_json::Value) {
 }
 
 #[tokio::test]
-async fn the_limit_holds_for_a_thousand_concurrent_placements_over_three_replicas()
-{
+async fn the_limit_holds_for_a_thousand_concurrent_placements_over_three_replicas() {
     let redis = Redis::shared().await.unwrap();
     let engine = berth_engine_sim::start(Options {
         documents: vec![Document::new("sales.qvf", 100)],

@@ -198,7 +198,10 @@ async fn a_program_token_is_placed_and_reaches_the_engine_unchanged() {
     assert_eq!(engine.sessions().remove(0).user, "robot");
     assert_eq!(site.session_rows().await, 0);
     // The same token always gets the same `session_ref`, another token gets another one.
-    assert!(placed.session_ref.starts_with("t."), "not the name of a session");
+    assert!(
+        placed.session_ref.starts_with("t."),
+        "not the name of a session"
+    );
     assert_eq!(placed.session_ref.len(), 47);
     assert_eq!(
         place().await.json()["session_ref"],

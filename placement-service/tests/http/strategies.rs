@@ -155,8 +155,7 @@ async fn p2c_never_picks_the_busiest_engine() {
 }
 
 #[tokio::test]
-async fn a_new_engine_gets_no_session_at_first_with_slow_start_and_the_next_one_without()
- {
+async fn a_new_engine_gets_no_session_at_first_with_slow_start_and_the_next_one_without() {
     for (slow_start, gets) in [("1h", 0), ("0s", 1)] {
         let pool = format!("slow_start: {slow_start}, weights: {{ document: 0 }}");
         let mut fleet = Fleet::of(&[("a", 0.0), ("b", 0.0)], &pool).await;

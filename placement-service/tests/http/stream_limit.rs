@@ -183,7 +183,7 @@ async fn a_resumed_tab_counts_and_a_failed_placement_does_not() {
     let engine = berth_engine_sim::start(options).await.unwrap();
     let (port, metrics) = (engine.api_addr().port(), engine.metrics_addr().port());
     let site = Site::start(&format!(
-        "pools: [ {{ name: qix, driver: qix, cluster: c, max_streams_per_session: 3, discovery: {{ fixed:
+        "pools: [ {{ name: qix, driver: qix, cluster: c, max_streams_per_session: 3, discovery: {{ static:
            [ {{ name: e, ip: 127.0.0.1, port: {port}, metrics_port: {metrics} }} ] }} }} ]
 routes: [ {{ path: \"/app/{{document}}\", pool: qix, open: {{ document: \"{{document}}\" }} }} ]"
     ))
@@ -292,7 +292,7 @@ async fn programs_count_by_account_whatever_their_token() {
 #[tokio::test]
 async fn a_placement_of_a_disconnected_gateway_frees_its_slot() {
     let engine = SilentEngine::start().await;
-    // Nobody gets room: the placement waits for it.
+    // The pool is full after the first placement, so the second one waits.
     let pool = "capacity: { per_engine: 1 }, queue: { max_length: 10, timeout: 30s }, max_streams_per_session: 2,";
     let site = start("", &engine, &[("p", pool)]).await;
     let id = site.login().await;

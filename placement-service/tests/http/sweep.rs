@@ -77,7 +77,10 @@ async fn one_of_two_replicas_cleans_up_and_the_other_takes_over() {
     .await;
     assert_eq!(left.metric(SWEPT).await, before);
     left.clock.advance_ms(31 * MINUTE_MS);
-    eventually("the other cleans up", async || left.session_rows().await == 0).await;
+    eventually("the other cleans up", async || {
+        left.session_rows().await == 0
+    })
+    .await;
     assert_eq!(expired(&left).await.len(), 6);
 }
 
@@ -90,7 +93,10 @@ async fn cleanup_continues_after_a_store_error() {
     let failed = "berth_session_cleanup_runs_total{result=\"failed\"}";
     eventually("a run fails", async || site.metric(failed).await > 1).await;
     site.rename_table("elsewhere", "sessions").await;
-    eventually("the row is removed", async || site.session_rows().await == 0).await;
+    eventually("the row is removed", async || {
+        site.session_rows().await == 0
+    })
+    .await;
     assert_eq!(expired(&site).await.into_values().collect::<Vec<_>>(), [1]);
 }
 

@@ -67,5 +67,9 @@ async fn a_killed_process_loses_no_event() {
     let (log, _) = ids[0].split_once('-').unwrap();
     let expected = [1, 2, 3, 4].map(|sequence| format!("{log}-{sequence}"));
     assert_eq!(ids, expected, "in order, none lost");
-    assert_eq!(receiver.got()[1].id(), ids[1], "sent twice: delivery is at least once");
+    assert_eq!(
+        receiver.got()[1].id(),
+        ids[1],
+        "sent twice: delivery is at least once"
+    );
 }
