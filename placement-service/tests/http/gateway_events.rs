@@ -133,7 +133,7 @@ async fn streams_are_counted_as_they_open_and_close() {
     assert_eq!(listed, json!({ "gateways": [view] }));
     let nobody = site.get("/v1/gateways", "").await;
     assert_eq!(nobody.reason(), "unknown-client");
-    // The other stream is lost with the gateway: after 30 s of the monotonic clock, which no test sets.
+    // The other stream is lost with the gateway, after 30 s of the monotonic clock. The wall clock does not matter.
     later(Duration::from_secs(30)).await;
     eventually("the gateway is forgotten", async || {
         site.metric("berth_gateways").await == 0
@@ -208,7 +208,7 @@ async fn an_idle_session_with_open_streams_ends_within_two_seconds_of_its_time()
     gateway.open(&session, &["a"]).await;
     site.clock.advance_ms(30 * MINUTE_MS - 1);
     assert_eq!(gateway.poll(1000).await.get("events"), None, "not yet");
-    // By this clock the gateway has been silent for as long as the session, so it sends its full list.
+    // The wall clock has moved by half an hour, so the gateway lists its streams again.
     gateway.send(json!({"full": "whole", "opened": [{"stream": "a", "session_ref": session, "pool": "p", "engine": "e", "opened_at": 1}]})).await;
     site.clock.advance_ms(1 + 1_000);
     let (reason, took) = gateway.told_of_end(&session).await;

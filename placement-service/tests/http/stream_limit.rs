@@ -226,7 +226,7 @@ async fn slots_of_a_silent_gateway_and_of_an_unreported_stream_are_freed() {
     })
     .await;
     is_refused(&place(&site, &id, "/p").await);
-    // This advances the monotonic clock, by which reservations expire. The clock of the placements does not move.
+    // This advances the monotonic clock, by which reservations expire. The wall clock is not affected.
     later(Duration::from_secs(30)).await;
     counts(&site, &session_ref, 0).await;
 }

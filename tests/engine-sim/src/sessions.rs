@@ -43,7 +43,7 @@ impl Sessions {
     /// Attaches a new socket to the session that it names. Creates the session if necessary.
     ///
     /// # Errors
-    /// The session's error state: [`OTHER_USER`] or [`LIMIT`].
+    /// The session's error state: [`OTHER_USER`] or [`LIMIT_EXCEEDED`].
     pub(crate) fn attach(self: &Arc<Self>, wish: Wish) -> Result<Attachment, &'static str> {
         let ttl = wish.ttl.map(|ttl| ttl.min(self.max_ttl));
         let created = self.lock().attach(&wish.key, &wish.user, ttl, wish.limit)?;
