@@ -1,5 +1,5 @@
-//! One replica loses its connection to the shared store: it refuses requests, the other replica goes on, and it
-//! recovers by itself. A store that comes back without its latest writes: the replicas still follow later events.
+//! One of two replicas loses its connection to the shared store: it refuses requests while the other replica goes on,
+//! and it recovers by itself. Also a store that returns without its latest writes: the replicas follow later events.
 
 use crate::site::{FROM_MEMORY, Site, eventually};
 use crate::stores::{is_store_down, site};

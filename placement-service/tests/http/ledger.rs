@@ -39,8 +39,8 @@ placement:
     sites
 }
 
-/// A pool `p` with one engine `e` that reports no sessions and has a limit of `most`, and a pool `free` with the same
-/// engine and no limit.
+/// A pool `p` with one engine `e` that reports no sessions and has this limit, and a pool `free` with the same engine
+/// and no limit.
 async fn silent(most: u32) -> (String, tokio::net::TcpListener) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
