@@ -1,5 +1,5 @@
-//! Checks the direction of dependencies in the service: a file imports only its own group and groups before it in
-//! `ORDER`. Two files never import each other, except a module and its own children. Unit tests may import anything.
+//! The order of the groups of modules: a file imports only its own group and groups before it in `ORDER`. No two
+//! files import each other either, apart from a module and its own children. Unit tests may import anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -29,7 +29,7 @@ const PARENTS: [&str; 2] = ["", "engines"];
 
 type Imports = BTreeMap<String, BTreeSet<String>>;
 
-/// Maps each module of the library to the paths that it imports. Both are relative to the crate root.
+/// Every module of the library with the paths that it uses, both from the crate's root.
 fn imports() -> Imports {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut imports = Imports::new();
@@ -175,7 +175,7 @@ fn files(imports: &Imports) -> BTreeMap<&str, BTreeSet<&str>> {
 fn no_files_import_each_other() {
     let imports = imports();
     let mut files = files(&imports);
-    // Removes files that import no remaining file. Only import cycles remain.
+    // Takes away what imports nothing that is left: only circles stay.
     loop {
         let left: BTreeSet<&str> = files.keys().copied().collect();
         files.retain(|_, others| others.iter().any(|other| left.contains(other)));
