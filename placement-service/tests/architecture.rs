@@ -61,7 +61,7 @@ fn walk(folder: &Path, parent: &mut Vec<String>, imports: &mut Imports) {
     }
 }
 
-/// The paths of this crate that a file uses, outside its unit tests and comments.
+/// The paths of this crate that a file imports. Unit tests and comments do not count.
 fn used(text: &str, module: &[String]) -> BTreeSet<String> {
     let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
     let lines = code.lines().filter(|l| !l.trim_start().starts_with("//"));
@@ -70,7 +70,7 @@ fn used(text: &str, module: &[String]) -> BTreeSet<String> {
     for start in ["crate::", "super::"] {
         for (at, _) in code.match_indices(start) {
             let before = code[..at].chars().next_back();
-            // `super::super::x` is read at its first `super`; `pub(in crate::x)` imports nothing.
+            // `super::super::x` counts once, at its first `super`. `pub(in crate::x)` imports nothing.
             let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
             if before.is_some_and(is_path) || code[..at].ends_with("pub(in ") {
                 continue;
@@ -81,7 +81,7 @@ fn used(text: &str, module: &[String]) -> BTreeSet<String> {
     paths.iter().map(|path| absolute(path, module)).collect()
 }
 
-/// The paths of one use tree, as far as the text is one.
+/// Collects the paths of one `use` tree and returns the text after it.
 fn expand<'a>(prefix: &str, tree: &'a str, paths: &mut Vec<String>) -> &'a str {
     let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':' || c == '*';
     let end = tree.find(|c| !is_path(c)).unwrap_or(tree.len());
@@ -104,7 +104,7 @@ fn expand<'a>(prefix: &str, tree: &'a str, paths: &mut Vec<String>) -> &'a str {
     }
 }
 
-/// From the crate's root.
+/// Resolves `crate::` and `super::`: the path relative to the crate root.
 fn absolute(path: &str, module: &[String]) -> String {
     let mut segments: Vec<&str> = path.split("::").filter(|s| !s.is_empty()).collect();
     let mut base: Vec<&str> = module.iter().map(String::as_str).collect();
@@ -125,7 +125,7 @@ fn is_within(path: &str, module: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// The group's place in the order; `None`: no group.
+/// Index of the path's group in `ORDER`; `TOP` comes last. `None`: the path belongs to no group.
 fn place(path: &str) -> Option<usize> {
     if is_within(path, TOP) {
         return Some(ORDER.len());
@@ -157,7 +157,7 @@ fn groups_import_only_groups_before_them() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// The files that each file imports, without its own parents and children.
+/// The files that each file imports, except its own parents and children.
 fn files(imports: &Imports) -> BTreeMap<&str, BTreeSet<&str>> {
     let file = |path: &str| {
         let all = imports.keys().filter(|module| !module.is_empty());

@@ -1,4 +1,4 @@
-//! The `berth` command as a process: what it prints, how it ends, and what its log must not hold.
+//! Runs the `berth` command as a process: its output, its exit code, and that its log contains no secret.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -32,7 +32,7 @@ fn run(args: &[&str], input: &str) -> (Option<i32>, String, String) {
     let mut command = berth(args);
     command.stdin(pipes()).stdout(pipes()).stderr(pipes());
     let mut child = command.spawn().unwrap();
-    // A command that reads nothing may be gone already.
+    // A command that does not read its input may have exited already.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let Output {
         status,
@@ -52,7 +52,7 @@ fn config(dir: &Path, more: &str) -> PathBuf {
 }
 
 #[test]
-fn check_tells_every_fault_with_the_file_and_fails() {
+fn check_prints_every_fault_with_the_file_name_and_fails() {
     let dir = tempfile::tempdir().unwrap();
     let file = config(dir.path(), "colour: blue\nprobe: { failures: 0 }");
     let file = file.to_str().unwrap();
@@ -68,7 +68,7 @@ fn check_tells_every_fault_with_the_file_and_fails() {
 }
 
 #[test]
-fn check_passes_a_right_file_and_fetches_its_secrets() {
+fn check_accepts_a_valid_file_and_reads_its_secrets() {
     let dir = tempfile::tempdir().unwrap();
     let file = config(dir.path(), "tokens: { key: { file: /nowhere/key } }");
     let file = file.to_str().unwrap();
@@ -120,7 +120,7 @@ fn accounts_are_added_once_and_listed() {
 }
 
 #[test]
-fn defaults_are_the_file_and_a_right_one() {
+fn defaults_prints_the_default_file_and_it_is_valid() {
     let (code, out, _) = run(&["defaults"], "");
     assert_eq!(code, Some(0));
     assert_eq!(out, include_str!("../config/default.yaml"));
@@ -145,7 +145,7 @@ fn help_names_every_command() {
 }
 
 #[test]
-fn a_service_that_cannot_start_says_why() {
+fn a_service_that_cannot_start_prints_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let file = config(dir.path(), "tokens: { key: { env: BERTH_NO_SUCH_KEY } }");
     let (code, out, err) = run(&["serve", "--config", file.to_str().unwrap()], "");
@@ -157,7 +157,7 @@ fn a_service_that_cannot_start_says_why() {
 struct Served {
     child: Child,
     address: String,
-    /// The file with its standard error.
+    /// The file that receives standard error.
     log: PathBuf,
 }
 
@@ -197,7 +197,7 @@ impl Served {
         answer
     }
 
-    /// Sends SIGTERM; the exit code and everything logged.
+    /// Sends SIGTERM. Returns the exit code and the whole log.
     fn terminate(mut self) -> (Option<i32>, String) {
         let pid = self.child.id().to_string();
         assert!(
@@ -213,7 +213,7 @@ impl Served {
 }
 
 #[test]
-fn sessions_are_listed_and_ended_in_a_running_service_too() {
+fn sessions_of_a_running_service_are_listed_and_ended() {
     let dir = tempfile::tempdir().unwrap();
     let file = config(dir.path(), "session: { cookie: { secure: false } }");
     let file = file.to_str().unwrap();
@@ -277,7 +277,7 @@ fn sessions_are_listed_and_ended_in_a_running_service_too() {
 }
 
 #[test]
-fn serve_ends_in_order_and_logs_no_secret() {
+fn serve_shuts_down_cleanly_and_logs_no_secret() {
     let dir = tempfile::tempdir().unwrap();
     let more = "log: { level: trace }\nsession: { cookie: { secure: false } }";
     let file = config(dir.path(), more);
@@ -324,9 +324,9 @@ fn serve_ends_in_order_and_logs_no_secret() {
 }
 
 #[test]
-fn engines_are_listed_emptied_and_explained() {
+fn engines_are_listed_drained_and_explained() {
     let dir = tempfile::tempdir().unwrap();
-    // Nobody listens there.
+    // No engine listens on these ports.
     let more = "api: { clients: [ { name: ops, role: operator, secret: { inline: operator-secret-1 } } ] }
 pools: [ { name: p, driver: qix, cluster: c, discovery: { static: [
   { name: e, ip: 127.0.0.1, port: 1 } ] } }, { name: q, driver: qix, cluster: c, discovery: { static: [
@@ -389,7 +389,7 @@ routes: [ { path: /x, pool: p } ]";
     assert!(err.starts_with(&format!("the service at {at}: ")), "{err}");
 }
 
-/// A Mira that gives this list; a message per request.
+/// Starts a Mira server that returns this list. The channel receives one message per request.
 fn mira(list: Value) -> (u16, mpsc::Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -419,7 +419,7 @@ fn mira(list: Value) -> (u16, mpsc::Receiver<()>) {
 }
 
 #[test]
-fn a_source_of_engines_cannot_fill_the_log() {
+fn a_discovery_source_cannot_fill_the_log() {
     let engine = json!({"engine": {"networks": [{"name": "n", "ip": "127.0.0.1"}], "port": 1}});
     let mut list = vec![engine];
     list.extend((0..100).map(|n| json!({"engine": format!("{n} {}", "x".repeat(10_000))})));
@@ -430,7 +430,7 @@ fn a_source_of_engines_cannot_fill_the_log() {
         format!("pools: [{{ name: qix, cluster: qix, driver: qix, discovery: {discovery} }}]");
     let file = config(dir.path(), &format!("log: {{ format: text }}\n{pools}"));
     let served = Served::start(&file);
-    // Before it is asked again, its first list has been read.
+    // The second request shows that the first list has been processed.
     for _ in 0..2 {
         requests.recv_timeout(Duration::from_secs(30)).unwrap();
     }

@@ -1,5 +1,5 @@
-//! The shipped Envoy files keep what the service relies on: sockets end with the longest session, what clients ask of the
-//! service has a cluster of its own, and none of it arrives before its body is complete.
+//! Checks that the shipped Envoy files keep what the service relies on: a socket lasts as long as the longest session,
+//! client requests to the service use their own cluster, and Envoy buffers the bodies of those requests.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ const FILES: [(&str, &str); 2] = [
 ];
 const BUFFER: &str = "envoy.filters.http.buffer";
 
-/// Each file with its name, and its HTTP connection manager.
+/// Yields the name, the content and the HTTP connection manager of each file.
 fn files() -> impl Iterator<Item = (&'static str, Value, Value)> {
     FILES.into_iter().map(|(name, text)| {
         let file: Value = serde_saphyr::from_str(text).unwrap();
@@ -55,7 +55,7 @@ fn a_socket_lasts_as_long_as_the_longest_session() {
 }
 
 #[test]
-fn every_request_for_the_service_waits_for_its_body_in_a_cluster_of_its_own() {
+fn client_requests_to_the_service_are_buffered_and_use_their_own_cluster() {
     for (name, file, manager) in files() {
         let mut pages = 0;
         for route in routes(&manager) {
@@ -78,7 +78,7 @@ fn every_request_for_the_service_waits_for_its_body_in_a_cluster_of_its_own() {
 }
 
 #[test]
-fn the_filter_sees_a_request_before_its_body_is_held() {
+fn the_filter_runs_before_the_body_is_buffered() {
     for (name, _, manager) in files() {
         let filters = manager["http_filters"].as_array().unwrap();
         let names: Vec<_> = filters.iter().map(|filter| &filter["name"]).collect();
@@ -87,13 +87,13 @@ fn the_filter_sees_a_request_before_its_body_is_held() {
             ["berth", BUFFER, "envoy.filters.http.router"],
             "{name}"
         );
-        // The routes of the engines and of the application are not buffered.
+        // Routes to engines and to the application are not buffered.
         assert_eq!(filters[1]["disabled"], true, "{name}");
     }
 }
 
 #[test]
-fn a_worker_that_hangs_ends_its_envoy() {
+fn a_hung_worker_terminates_its_envoy() {
     for (name, file, _) in files() {
         let watchdog = &file["watchdogs"]["worker_watchdog"];
         for (timeout, value) in [("megamiss_timeout", "5s"), ("kill_timeout", "30s")] {

@@ -1,4 +1,4 @@
-//! The documentation's tables match `default.yaml` and the code.
+//! The tables of the documentation match `default.yaml` and the code.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,7 +19,7 @@ const OIDC: &str = include_str!("../docs/oidc.md");
 const SCHEDULING: &str = include_str!("../docs/scheduling.md");
 const SECURITY: &str = include_str!("../docs/security.md");
 
-/// `setting -> default` of the table below a heading.
+/// Maps each setting to its default in the table below a heading.
 fn table(page: &str, heading: &str) -> BTreeMap<String, String> {
     let section = page.split(heading).nth(1).unwrap();
     let section = section.split("\n##").next().unwrap();
@@ -46,7 +46,7 @@ fn leaves(path: &str, value: &Value, found: &mut BTreeMap<String, String>) {
 }
 
 #[test]
-fn the_readme_names_every_setting_with_its_default() {
+fn the_documentation_names_every_setting_with_its_default() {
     let mut defaults = BTreeMap::new();
     let tree: Value = serde_saphyr::from_str(DEFAULT).unwrap();
     leaves("", &tree, &mut defaults);
@@ -54,7 +54,7 @@ fn the_readme_names_every_setting_with_its_default() {
 }
 
 #[test]
-fn the_readmes_pools_and_routes_are_sound() {
+fn the_documented_pools_and_routes_are_valid() {
     let section = CONFIGURATION.split("\n## Pools\n").nth(1).unwrap();
     let yaml = section.split("```yaml\n").nth(1).unwrap();
     let yaml = yaml.split("```").next().unwrap();
@@ -64,7 +64,7 @@ fn the_readmes_pools_and_routes_are_sound() {
 }
 
 #[test]
-fn the_readmes_sources_of_engines_are_sound() {
+fn the_documented_discovery_sources_are_valid() {
     let mut blocks = ENGINES.split("```yaml\n").skip(1);
     let blocks: Vec<&str> = (0..2)
         .map(|_| blocks.next().unwrap().split("```").next().unwrap())
@@ -87,7 +87,7 @@ fn the_readmes_sources_of_engines_are_sound() {
 }
 
 #[test]
-fn the_readme_names_every_strategy_and_the_default_weights() {
+fn the_documentation_names_every_strategy_and_the_default_weights() {
     let told: Vec<_> = table(SCHEDULING, "\n## Strategies\n").into_keys().collect();
     let mut known = Strategy::ALL.map(Strategy::as_str).to_vec();
     known.sort_unstable();
@@ -104,7 +104,7 @@ fn the_readme_names_every_strategy_and_the_default_weights() {
     }
 }
 
-/// Every audit event of the sources, with its place.
+/// Collects every audit event of the sources with its file.
 fn audited(dir: &Path, found: &mut BTreeMap<String, PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -123,7 +123,7 @@ fn audited(dir: &Path, found: &mut BTreeMap<String, PathBuf>) {
 }
 
 #[test]
-fn the_readme_names_every_audit_event() {
+fn the_documentation_names_every_audit_event() {
     let mut found = BTreeMap::new();
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     audited(&sources, &mut found);
@@ -138,7 +138,7 @@ fn the_readme_names_every_audit_event() {
 }
 
 #[test]
-fn the_readme_names_every_cause_of_an_end() {
+fn the_documentation_names_every_cause_of_a_session_end() {
     let row = SECURITY
         .lines()
         .find(|l| l.starts_with("| `session-ended`"));
@@ -149,7 +149,7 @@ fn the_readme_names_every_cause_of_an_end() {
 }
 
 #[test]
-fn the_readmes_provider_is_sound_and_its_reasons_exist() {
+fn the_documented_provider_is_valid_and_its_reasons_exist() {
     let yaml = OIDC.split("```yaml\n").nth(1).unwrap();
     let yaml = yaml.split("```").next().unwrap();
     let loaded = berth_placement::config::load::from_text(yaml).unwrap();

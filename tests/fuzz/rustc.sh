@@ -1,6 +1,6 @@
 #!/bin/sh
-# RUSTC_WRAPPER of the fuzz build: adds libFuzzer's coverage counters to the crates that read what comes from outside. All
-# others only cost build time and counters. Programs of the build itself (no --target) cannot link the counters.
+# RUSTC_WRAPPER of the fuzz build: adds libFuzzer's coverage counters to the crates that read untrusted input. In other
+# crates they would only cost build time. Programs of the build itself (no --target) cannot link the counters.
 case " $* " in *" --target "*) ;; *) exec "$@" ;; esac
 case $CARGO_PKG_NAME in
     berth-* | serde | serde_core | serde_json | serde_path_to_error | serde-saphyr | granit-parser | prost | base64 | jsonwebtoken \

@@ -1,14 +1,14 @@
-//! What strangers can make the service log at the default level: the first lines of a kind, then a count; and
-//! never a text of theirs.
+//! What unauthenticated clients can make the service log at the default level: the first lines of each event, then a
+//! count. Their input never appears in the log.
 
 use super::{PASSWORD, Served, config, run};
 use serde_json::{Value, json};
 
 const TIMES: u64 = 200;
-/// Lines of an event that are written per minute.
+/// The service writes this many lines of an event per minute in full.
 const WHOLE: usize = 10;
 
-/// The audit lines of an event; those without a count, and the sum of the counts.
+/// Splits the audit lines of an event: the lines without a count, and the sum of the counts.
 fn lines<'a>(audit: &'a [Value], event: &str) -> (Vec<&'a Value>, u64) {
     let lines = audit.iter().filter(|line| line["event"] == event);
     let (counts, whole): (Vec<_>, Vec<_>) = lines.partition(|line| !line["left_out"].is_null());
@@ -17,7 +17,7 @@ fn lines<'a>(audit: &'a [Value], event: &str) -> (Vec<&'a Value>, u64) {
 }
 
 #[test]
-fn strangers_cannot_fill_the_log() {
+fn unauthenticated_clients_cannot_fill_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let more = "session: { cookie: { secure: false } }
 login: { rate: { per_minute: 1, burst: 3 } }
@@ -63,7 +63,7 @@ security_events: { audience: a, transmitters: [ { name: t, issuer: i, jwks: { ur
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    // A slow machine may take more than a minute, and more than one count of an event, for all that.
+    // On a slow machine this takes more than a minute, so an event may have more than one count.
     assert!(all.len() < 200, "{} lines", all.len());
     let audit: Vec<Value> = all
         .into_iter()
@@ -88,7 +88,7 @@ security_events: { audience: a, transmitters: [ { name: t, issuer: i, jwks: { ur
 }
 
 #[tokio::test]
-async fn requests_while_the_store_is_lost_do_not_fill_the_log() {
+async fn requests_during_a_store_outage_do_not_fill_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let file = config(dir.path(), "session: { cookie: { secure: false } }");
     let served = Served::start(&file);

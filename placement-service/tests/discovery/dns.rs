@@ -1,4 +1,4 @@
-//! A small DNS server over UDP, as far as a resolver needs one.
+//! DNS discovery against a minimal DNS server over UDP.
 
 use crate::{is_quiet, list, news, told};
 use berth_placement::config::{Addresses, DnsSource};
@@ -19,7 +19,7 @@ struct Zone(Arc<Mutex<Content>>);
 struct Content {
     records: HashMap<(String, RecordType), Vec<RData>>,
     ttl: u32,
-    /// Types that the server fails to look up.
+    /// Record types that the server answers with SERVFAIL.
     broken: Vec<RecordType>,
     queries: u32,
 }
@@ -118,7 +118,7 @@ async fn every_address_of_a_host_is_an_engine() {
         found[0].endpoint.metrics.unwrap().to_string(),
         "10.0.0.1:9090"
     );
-    // In another order, which resolvers like to give: no news.
+    // Resolvers change the order of records. The set of engines stays the same, so no update follows.
     zone.set(
         "engines.test",
         RecordType::A,
@@ -130,7 +130,7 @@ async fn every_address_of_a_host_is_an_engine() {
 }
 
 #[tokio::test]
-async fn a_half_answer_and_no_answer_are_faults() {
+async fn a_partial_answer_and_an_empty_answer_are_faults() {
     let zone = Zone::default();
     zone.set("engines.test", RecordType::A, vec![a("10.0.0.1")]);
     let mut dns = Dns::new(&source(zone.serve().await));
@@ -149,7 +149,7 @@ async fn a_half_answer_and_no_answer_are_faults() {
 }
 
 #[tokio::test]
-async fn srv_records_name_ports() {
+async fn srv_records_set_the_ports() {
     let zone = Zone::default();
     let srv =
         |port, target: &str| RData::SRV(SRV::new(0, 0, port, Name::from_ascii(target).unwrap()));
@@ -173,7 +173,7 @@ async fn srv_records_name_ports() {
 }
 
 #[tokio::test]
-async fn the_ttl_says_when_to_ask_again() {
+async fn the_ttl_sets_the_next_lookup() {
     let zone = Zone::default();
     zone.set("engines.test", RecordType::A, vec![a("10.0.0.1")]);
     zone.with(|zone| zone.ttl = 3600);
@@ -183,7 +183,7 @@ async fn the_ttl_says_when_to_ask_again() {
     let asked = zone.0.lock().unwrap().queries;
     assert!(is_quiet(&mut dns).await);
     assert_eq!(zone.0.lock().unwrap().queries, asked);
-    // A TTL of 0 is raised to the least that the configuration allows, one of an hour cut to the most.
+    // A TTL of an hour is cut to `max_ttl`.
     let mut short = Dns::new(&DnsSource {
         max_ttl: Duration::from_millis(100),
         ..source(server)

@@ -1,4 +1,5 @@
-//! A socket with answers in the shape of Docker's own (Engine API 1.43), cut to what anybody reads.
+//! Docker discovery against a Unix socket that answers as the Docker Engine API 1.43 does, shortened to the fields
+//! that matter here.
 
 use crate::{is_quiet, list, news, told};
 use axum::Router;
@@ -72,7 +73,7 @@ fn container(name: &str, labels: Value, networks: Value) -> Value {
 }
 
 #[tokio::test]
-async fn containers_of_one_machine() {
+async fn running_containers_with_the_label_are_engines() {
     let network = |ip: &str| json!({"IPAMConfig": null, "IPAddress": ip, "GlobalIPv6Address": ""});
     let dir = tempfile::tempdir().unwrap();
     let fake = Fake::default();
@@ -135,7 +136,7 @@ fn task(id: &str, service: &str, slot: u64, states: (&str, &str), addresses: Val
 }
 
 #[tokio::test]
-async fn tasks_of_a_swarm() {
+async fn running_tasks_of_a_labelled_swarm_service_are_engines() {
     let ingress = json!({"Network": {"ID": "i", "Spec": {"Name": "ingress", "Ingress": true}}, "Addresses": ["10.255.0.10/16"]});
     let overlay = |ip: &str| json!({"Network": {"ID": "o", "Spec": {"Name": "app"}}, "Addresses": [format!("{ip}/24")]});
     let dir = tempfile::tempdir().unwrap();

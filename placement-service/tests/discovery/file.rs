@@ -1,3 +1,5 @@
+//! File discovery: changes of the file, invalid content, and the symbolic links of a mounted ConfigMap.
+
 use crate::{is_quiet, list, news, told};
 use berth_placement::config::FileSource;
 use berth_placement::engines::discovery::file::File;
@@ -16,7 +18,7 @@ fn watch(path: &Path) -> File {
 }
 
 #[tokio::test]
-async fn sees_a_replaced_file_and_keeps_still_otherwise() {
+async fn a_replaced_file_is_an_update_and_an_unchanged_one_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("engines.yaml");
     std::fs::write(&path, ONE).unwrap();
@@ -32,7 +34,7 @@ async fn sees_a_replaced_file_and_keeps_still_otherwise() {
 }
 
 #[tokio::test]
-async fn bad_content_is_a_fault_once() {
+async fn invalid_content_is_reported_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("engines.yaml");
     let mut file = watch(&path);
@@ -40,7 +42,7 @@ async fn bad_content_is_a_fault_once() {
     assert!(missing.contains("engines.yaml"), "{missing}");
     assert!(is_quiet(&mut file).await);
     std::fs::write(&path, "engines: [{ name: a, ip: 10.0.0.1, port: 0 }]").unwrap();
-    // A write in place may be seen when it is half done.
+    // A poll may read the file in the middle of a write in place.
     let fault = loop {
         let fault = news(&mut file).await.unwrap_err().to_string();
         if fault.contains("port") {
@@ -53,10 +55,11 @@ async fn bad_content_is_a_fault_once() {
     assert_eq!(told(&list(&mut file).await), ["a@10.0.0.1:9076"]);
 }
 
-/// A ConfigMap: the file is a link through a directory that is a link, which is exchanged.
+/// Kubernetes mounts a ConfigMap this way: the file is a symbolic link through a directory link, and an update
+/// replaces the directory link.
 #[cfg(unix)]
 #[tokio::test]
-async fn sees_links_exchanged_as_kubernetes_does() {
+async fn a_replaced_configmap_link_is_an_update() {
     use std::os::unix::fs::symlink;
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);

@@ -1,4 +1,4 @@
-//! A whole fleet: several sources, engines that drain and go, metrics that go stale.
+//! A whole fleet: several discovery sources, engines that drain and disappear, metrics that become stale.
 
 use berth_placement::config::load::from_text;
 use berth_placement::engines::fleet::metrics::{FleetCollector, ProbeMetrics};
@@ -61,7 +61,7 @@ fn states(fleet: &Fleet) -> Vec<(String, State)> {
     engines.map(|e| (e.name.to_string(), e.state)).collect()
 }
 
-/// A server that accepts connections and does nothing with them.
+/// Starts a server that accepts connections and closes them at once. Returns its port.
 async fn listener() -> u16 {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -82,7 +82,7 @@ async fn sources_are_merged_and_draining_engines_stay_until_they_are_gone() {
         std::fs::write(dir.path().join("new"), text).unwrap();
         std::fs::rename(dir.path().join("new"), &path).unwrap();
     };
-    // The first address is the fixed engine's: the file's name for it and its word do not count.
+    // The first address belongs to the static engine, so its name and `draining` in the file have no effect.
     let both = |draining: bool| {
         format!(
             "engines:\n  - {{ name: x, ip: 127.0.0.1, port: {one}, draining: true }}\n  \
@@ -164,10 +164,10 @@ async fn when_all_metrics_are_stale_the_engines_stay_in_use() {
     watched
         .until(|fleet| engine(fleet).state == State::NoMetrics)
         .await;
-    // For a while the last numbers hold, then none.
+    // The last numbers stay valid for a while, then they expire.
     assert_eq!(engine(&watched.fleet.now()).sessions(Instant::now()), 7);
     watched.until(|fleet| engine(fleet).is_blind()).await;
-    // Then our own counts are what autoscalers see, too.
+    // From then on the exported metric is Berth's own count, so autoscalers see that count too.
     let blind = engine(&watched.fleet.now());
     blind.tally.opened("stream", "r", Instant::now());
     let own = "berth_engine_sessions{pool=\"main\",engine=\"a\"} 1\n";

@@ -1,5 +1,5 @@
-//! A Kubernetes API server as far as a watch of pods needs one, with its troubles: connections that end, 410
-//! Gone, bookmarks, 403.
+//! Kubernetes discovery against a minimal API server that serves a watch of pods, with its troubles: closed
+//! connections, 410 Gone, bookmarks, 403.
 
 use crate::{PATIENCE, fleet, is_quiet, list, news, told};
 use axum::Router;
@@ -30,7 +30,7 @@ struct Cluster {
     version: u64,
     watches: Vec<mpsc::UnboundedSender<String>>,
     forbidden: bool,
-    /// Versions before this one are gone.
+    /// A watch from an older version gets 410 Gone.
     oldest: u64,
     lists: u32,
     watched: u32,
@@ -52,7 +52,7 @@ impl Fake {
         change(&mut self.0.lock().unwrap())
     }
 
-    /// A pod comes or changes.
+    /// Adds or changes a pod.
     fn put(&self, mut pod: Value) {
         self.with(|cluster| {
             cluster.version += 1;
@@ -75,7 +75,7 @@ impl Fake {
         });
     }
 
-    /// Until a watch is open: what happens before that is in no watch.
+    /// Waits until a watch is open. Earlier changes reach no watch.
     async fn is_watched(&self) {
         while self.with(|cluster| cluster.watches.is_empty()) {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -163,7 +163,7 @@ fn source() -> KubernetesSource {
 }
 
 #[tokio::test]
-async fn follows_pods_through_their_lives() {
+async fn a_pod_is_followed_from_creation_to_deletion() {
     let fake = Fake::default();
     fake.put(pod("a", "10.0.0.1", true));
     let mut pending = pod("b", "", false);
@@ -177,7 +177,7 @@ async fn follows_pods_through_their_lives() {
         "{asked}"
     );
     assert!(asked.contains("labelSelector=qix-engine"), "{asked}");
-    // Up, then ready, with a port of its own.
+    // First running, then ready, with its own port.
     assert!(is_quiet(&mut pods).await);
     fake.put(pod("b", "10.0.0.2", false));
     let two = ["a@10.0.0.1:9076", "b@10.0.0.2:9076~"];
@@ -187,12 +187,12 @@ async fn follows_pods_through_their_lives() {
     fake.put(ready);
     let two = ["a@10.0.0.1:9076", "b@10.0.0.2:19076"];
     assert_eq!(told(&news(&mut pods).await.unwrap()), two);
-    // A change that is none to us.
+    // A change that does not affect the list of engines.
     let mut same = pod("a", "10.0.0.1", true);
     same["metadata"]["annotations"] = json!({"checked": "yes"});
     fake.put(same);
     assert!(is_quiet(&mut pods).await);
-    // On its way out, then gone.
+    // Terminating, then deleted.
     let mut leaving = pod("a", "10.0.0.1", true);
     leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     fake.put(leaving);
@@ -207,13 +207,14 @@ async fn follows_pods_through_their_lives() {
 }
 
 #[tokio::test]
-async fn a_watch_that_ends_is_taken_up_where_it_was() {
+async fn a_closed_watch_resumes_at_its_last_version() {
     let fake = Fake::default();
     fake.put(pod("a", "10.0.0.1", true));
     let mut pods = Kubernetes::of(fake.serve().await, &source());
     assert_eq!(news(&mut pods).await.unwrap().len(), 1);
     assert!(is_quiet(&mut pods).await);
-    // A bookmark moves on to a version that no pod has; then the connection ends, and something is missed.
+    // A bookmark moves the watch to a version that no pod has. Then the connection closes, and the watch misses a
+    // change.
     fake.with(|cluster| {
         cluster.version = 70;
         let version = json!({"resourceVersion": "70"});
@@ -232,7 +233,7 @@ async fn a_watch_that_ends_is_taken_up_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_version_that_is_gone_means_a_new_list() {
+async fn an_expired_version_causes_a_new_list() {
     let fake = Fake::default();
     fake.put(pod("a", "10.0.0.1", true));
     fake.put(pod("b", "10.0.0.2", true));
@@ -251,7 +252,7 @@ async fn a_version_that_is_gone_means_a_new_list() {
 }
 
 #[tokio::test]
-async fn forbidden_is_a_fault_until_it_is_allowed() {
+async fn forbidden_is_a_fault_until_access_is_granted() {
     let fake = Fake::default();
     fake.put(pod("a", "10.0.0.1", true));
     fake.with(|cluster| cluster.forbidden = true);
@@ -272,7 +273,7 @@ async fn forbidden_is_a_fault_until_it_is_allowed() {
 }
 
 #[tokio::test]
-async fn a_kubeconfig_says_where_the_cluster_is() {
+async fn a_kubeconfig_locates_the_cluster() {
     let fake = Fake::default();
     fake.put(pod("a", "10.0.0.1", true));
     let cluster = fake.serve().await;
@@ -298,10 +299,9 @@ async fn a_kubeconfig_says_where_the_cluster_is() {
     assert_eq!(told(&news(&mut pods).await.unwrap()), ["a@10.0.0.1:9076"]);
 }
 
-/// From the pod's deletion to what the gateways are told.
+/// End to end: from the deletion of a pod to the event for the gateways.
 #[tokio::test]
-async fn the_sockets_of_a_pod_that_is_being_deleted_are_closed_and_not_those_of_one_that_is_not_ready()
- {
+async fn sockets_of_a_terminating_pod_are_closed_and_those_of_an_unready_pod_stay_open() {
     let fake = Fake::default();
     fake.put(pod("a", "127.0.0.1", true));
     fake.put(pod("b", "127.0.0.2", true));

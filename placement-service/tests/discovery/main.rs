@@ -1,5 +1,5 @@
-//! Discoveries against servers that speak as the real ones do, over real sockets: what they find, and what
-//! becomes of their lists when things go wrong.
+//! Discovery sources against servers that imitate the real ones, over real sockets: the engines that they find, and
+//! what happens to the list on failures.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -18,16 +18,16 @@ use berth_placement::engines::discovery::{Discovery, DiscoveryFault, Found, Wish
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Far longer than anything that is awaited here may take.
+/// Upper bound of every wait in these tests.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long there must be no news.
+/// No update may arrive within this time.
 const QUIET: Duration = Duration::from_millis(300);
 
 async fn news(discovery: &mut impl Discovery) -> Result<Vec<Found>, DiscoveryFault> {
     timeout(PATIENCE, discovery.next()).await.unwrap()
 }
 
-/// The next list, whatever faults come before it.
+/// The next list. Faults before it are ignored.
 async fn list(discovery: &mut impl Discovery) -> Vec<Found> {
     let found = async {
         loop {
@@ -44,7 +44,7 @@ async fn is_quiet(discovery: &mut impl Discovery) -> bool {
     timeout(QUIET, discovery.next()).await.is_err()
 }
 
-/// `name@address`, and `~` when it is to get nothing new, `!` when it is drained.
+/// Each engine as `name@address`, with the suffix `~` for cordoned and `!` for draining.
 fn told(found: &[Found]) -> Vec<String> {
     let told = found.iter().map(|f| {
         let mark = match f.wish {

@@ -1,3 +1,5 @@
+//! Mira discovery: changes and failures of the Mira server.
+
 use crate::{is_quiet, list, news, told};
 use axum::Router;
 use axum::http::StatusCode;
@@ -30,7 +32,7 @@ fn engine(ip: &str, kubernetes: Value) -> Value {
 }
 
 #[tokio::test]
-async fn follows_a_mira_through_changes_and_failures() {
+async fn changes_and_failures_of_mira_are_reported() {
     let first = json!([engine("10.0.0.2", json!({})), engine("10.0.0.1", json!({}))]);
     let answer = Answer::new(Mutex::new((StatusCode::OK, first.to_string())));
     let url = server(answer.clone()).await;
@@ -41,7 +43,7 @@ async fn follows_a_mira_through_changes_and_failures() {
     });
     let two = ["10.0.0.1-9076@10.0.0.1:9076", "10.0.0.2-9076@10.0.0.2:9076"];
     assert_eq!(told(&news(&mut mira).await.unwrap()), two);
-    // Another order is no news.
+    // Another order is not an update.
     let other = json!([engine("10.0.0.1", json!({})), engine("10.0.0.2", json!({}))]);
     answer.lock().unwrap().1 = other.to_string();
     assert!(is_quiet(&mut mira).await);
@@ -58,9 +60,9 @@ async fn follows_a_mira_through_changes_and_failures() {
     );
 }
 
-/// One that has just come up may know of none yet.
+/// A Mira that has just started may not know its engines yet, so an empty list counts only when it repeats.
 #[tokio::test]
-async fn a_mira_that_has_lost_all_engines_says_so_twice() {
+async fn an_empty_list_from_mira_counts_after_the_second_poll() {
     let one = json!([engine("10.0.0.1", json!({}))]).to_string();
     let answer = Answer::new(Mutex::new((StatusCode::OK, one.clone())));
     let mut mira = Mira::new(&MiraSource {
@@ -74,7 +76,7 @@ async fn a_mira_that_has_lost_all_engines_says_so_twice() {
     *answer.lock().unwrap() = (StatusCode::OK, "[]".into());
     assert!(is_quiet(&mut mira).await);
     answer.lock().unwrap().1 = one;
-    // From the answer before on: two polls.
+    // Two polls pass since the previous answer.
     let began = tokio::time::Instant::now();
     assert_eq!(news(&mut mira).await.unwrap(), found);
     answer.lock().unwrap().1 = "[]".into();
@@ -83,7 +85,7 @@ async fn a_mira_that_has_lost_all_engines_says_so_twice() {
 }
 
 #[tokio::test]
-async fn a_mira_that_is_not_there_is_a_fault() {
+async fn an_unreachable_mira_is_a_fault() {
     let mut mira = Mira::new(&MiraSource {
         url: "http://127.0.0.1:1".into(),
         network: None,

@@ -1,4 +1,4 @@
-//! `berth account` beside a running service (S23): what an operator changes takes hold there within a second.
+//! `berth account` next to a running service: changes take effect in the service within a second.
 
 use crate::site::{Answer, FROM_MEMORY, PASSWORD, Site, session_id};
 use serde_json::json;
@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 const NEW_PASSWORD: &str = "another-password";
 
-/// Runs `berth account ARGUMENTS` on the site's store, with the new password as its input.
+/// Runs `berth account ARGUMENTS` on the site's store, with the new password on standard input. Returns the exit code,
+/// the output and the errors.
 fn account(site: &Site, arguments: &[&str]) -> (Option<i32>, String, String) {
     let file = site.directory().join("cli.yaml");
     let store = site.directory().join("berth.db");
@@ -23,7 +24,7 @@ fn account(site: &Site, arguments: &[&str]) -> (Option<i32>, String, String) {
     let pipes = || Stdio::piped();
     command.stdin(pipes()).stdout(pipes()).stderr(pipes());
     let mut child = command.spawn().unwrap();
-    // A command that reads nothing may be gone already.
+    // A command that does not read its input may have exited already.
     let _ = child
         .stdin
         .take()
@@ -40,18 +41,21 @@ async fn log_in(site: &Site, password: &str) -> Answer {
     site.post_json("/login", body).await
 }
 
-/// The service, which has the session in memory, refuses it within a second.
+/// Checks that the service refuses the session within a second although it has the session in memory.
 async fn ends_within_a_second(site: &Site, id: &str) {
     let began = Instant::now();
     while site.token(id).await.status == 200 {
-        assert!(began.elapsed() < Duration::from_secs(1), "still let in");
+        assert!(
+            began.elapsed() < Duration::from_secs(1),
+            "the session is still accepted"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(site.token(id).await.reason(), "unknown-session");
 }
 
 #[tokio::test]
-async fn lock_passwd_and_roles_end_the_sessions_and_say_why() {
+async fn lock_passwd_and_roles_end_the_sessions_with_their_cause() {
     let site = Site::start(FROM_MEMORY).await;
     for (arguments, told, cause) in [
         (
@@ -111,7 +115,7 @@ async fn lock_passwd_and_roles_end_the_sessions_and_say_why() {
 }
 
 #[tokio::test]
-async fn the_list_tells_locks_and_failures_and_unlock_forgets_them() {
+async fn ls_shows_locks_and_failures_and_unlock_clears_them() {
     let site = Site::start("").await;
     for _ in 0..3 {
         log_in(&site, "wrong").await;
@@ -140,7 +144,7 @@ async fn the_list_tells_locks_and_failures_and_unlock_forgets_them() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_done_is_said() {
+async fn impossible_account_commands_fail_with_a_message() {
     let site = Site::start("").await;
     for arguments in [
         &["lock", "bob"][..],

@@ -1,4 +1,4 @@
-//! The stream of calls (gRPC `berth.v1.Gateway/Calls`), with a client that knows HTTP/2 and protobuf and no more.
+//! The call stream (gRPC `berth.v1.Gateway/Calls`). The test client uses only HTTP/2 and protobuf, no gRPC library.
 
 use crate::placements::{body, reservations, site};
 use crate::site::{Site, eventually};
@@ -25,22 +25,22 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// As HTTP/2 has it by default.
+/// HTTP/2's default initial window size (RFC 9113, section 6.9.2).
 pub(crate) const WINDOW: u32 = 65_535;
 const MOST: u64 = MAX_CALLS as u64;
-// Of gRPC (google.golang.org/grpc/codes).
+// Status codes of gRPC: <https://grpc.io/docs/guides/status-codes/>.
 const INVALID_ARGUMENT: &str = "3";
 const RESOURCE_EXHAUSTED: &str = "8";
 
-/// A gateway with one stream.
+/// A gateway with one call stream.
 pub(crate) struct Gateway {
-    /// `None`: it says no more.
+    /// `None`: the gateway has ended its side of the stream.
     calls: Option<mpsc::UnboundedSender<Bytes>>,
     pub(crate) status: u16,
     answer: Incoming,
     bytes: Vec<u8>,
     replies: VecDeque<Reply>,
-    /// The gRPC status, from when the stream has ended in order.
+    /// The gRPC status; set when the stream has ended with trailers.
     ended: Option<String>,
 }
 
@@ -49,7 +49,7 @@ impl Gateway {
         Self::open_at(site.address, headers, WINDOW).await
     }
 
-    /// `window`: bytes of replies that may be on their way while nobody reads them.
+    /// `window`: how many bytes of unread replies may be in flight.
     pub(crate) async fn open_at(at: SocketAddr, headers: &[(&str, &str)], window: u32) -> Self {
         let stream = TcpStream::connect(at).await.unwrap();
         let (mut requests, connection) = http2::Builder::new(TokioExecutor::new())
@@ -89,7 +89,7 @@ impl Gateway {
     }
 
     fn say(&self, message: &[u8]) {
-        // Uncompressed, then the length (the gRPC protocol over HTTP/2, Length-Prefixed-Message).
+        // Not compressed, then the length: a Length-Prefixed-Message of gRPC over HTTP/2.
         let mut frame = vec![0];
         frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
         frame.extend(message);
@@ -101,7 +101,7 @@ impl Gateway {
         self.say(&Call { id, path, body }.encode_to_vec());
     }
 
-    /// `None` when the stream has ended.
+    /// The next reply; `None` when the stream has ended.
     pub(crate) async fn next(&mut self) -> Option<Reply> {
         loop {
             if let Some(reply) = self.replies.pop_front() {
@@ -136,7 +136,7 @@ pub(crate) fn token_of(session: &str) -> String {
 }
 
 #[tokio::test]
-async fn calls_are_answered_like_requests() {
+async fn calls_get_the_same_answers_as_requests() {
     let (site, engine) = site().await;
     let id = site.login().await;
     let mut gateway = Gateway::open(&site, &[]).await;
@@ -159,7 +159,7 @@ async fn calls_are_answered_like_requests() {
 }
 
 #[tokio::test]
-async fn refusals_are_the_problems_of_requests_and_end_nothing() {
+async fn refusals_equal_those_of_requests_and_keep_the_stream_open() {
     let site = Site::start("").await;
     let mut gateway = Gateway::open(&site, &[]).await;
     let unknown = token_of(&"u".repeat(43));
@@ -196,7 +196,7 @@ async fn refusals_are_the_problems_of_requests_and_end_nothing() {
 }
 
 #[tokio::test]
-async fn a_slow_call_holds_up_no_other_and_can_be_taken_back() {
+async fn a_slow_call_does_not_block_others_and_can_be_cancelled() {
     let (site, engine) = site().await;
     let id = site.login().await;
     engine.faults().set(|f| f.slow_open_ms = 2_000);
@@ -212,16 +212,20 @@ async fn a_slow_call_holds_up_no_other_and_can_be_taken_back() {
 
     gateway.say(&Call::cancel(1).encode_to_vec());
     gateway.say(&Call::cancel(99).encode_to_vec());
-    eventually("what was reserved is given back", async || {
+    eventually("the reservation is released", async || {
         reservations(&site).await == "0" && engine.stats().sockets == 0
     })
     .await;
     gateway.call(3, TOKENS_PATH, token_of(&id));
-    assert_eq!(gateway.next().await.unwrap().id, 3, "and never a 1");
+    assert_eq!(
+        gateway.next().await.unwrap().id,
+        3,
+        "no reply to the cancelled call"
+    );
 }
 
 #[tokio::test]
-async fn a_gateway_that_goes_leaves_nothing_behind() {
+async fn a_disconnected_gateway_releases_its_reservations() {
     let (site, engine) = site().await;
     let id = site.login().await;
     engine.faults().set(|f| f.slow_open_ms = 2_000);
@@ -232,14 +236,14 @@ async fn a_gateway_that_goes_leaves_nothing_behind() {
     })
     .await;
     drop(gateway);
-    eventually("what was reserved is given back", async || {
+    eventually("the reservation is released", async || {
         reservations(&site).await == "0" && engine.stats().sockets == 0
     })
     .await;
 }
 
 #[tokio::test]
-async fn who_says_no_more_is_answered_to_the_end() {
+async fn calls_are_answered_after_the_gateway_has_ended_its_side() {
     let site = Site::start("").await;
     let id = site.login().await;
     let mut gateway = Gateway::open(&site, &[]).await;
@@ -257,7 +261,7 @@ async fn who_says_no_more_is_answered_to_the_end() {
 }
 
 #[tokio::test]
-async fn the_services_end_answers_who_waits_and_does_not_wait_for_gateways() {
+async fn shutdown_answers_pending_calls_and_does_not_wait_for_gateways() {
     let (site, engine) = site().await;
     let id = site.login().await;
     let mut idle = Gateway::open(&site, &[]).await;
@@ -270,7 +274,7 @@ async fn the_services_end_answers_who_waits_and_does_not_wait_for_gateways() {
     .await;
     let ended = tokio::spawn(site.end());
     assert!(idle.next().await.is_none());
-    // The gateway does not know yet.
+    // The gateway does not know of the shutdown yet.
     gateway.call(2, TOKENS_PATH, token_of(&id));
     for expected in [2, 1] {
         let reply = gateway.next().await.unwrap();
@@ -281,7 +285,7 @@ async fn the_services_end_answers_who_waits_and_does_not_wait_for_gateways() {
 }
 
 #[tokio::test]
-async fn the_services_end_does_not_wait_for_slow_calls_for_long() {
+async fn shutdown_waits_only_briefly_for_slow_calls() {
     let (site, engine) = site().await;
     let id = site.login().await;
     engine.faults().set(|f| f.slow_open_ms = 5_000);
@@ -293,12 +297,12 @@ async fn the_services_end_does_not_wait_for_slow_calls_for_long() {
     .await;
     let ended = tokio::spawn(site.end());
     let end = gateway.next().await;
-    assert_eq!(end, None, "the gateway is to ask elsewhere");
+    assert_eq!(end, None, "the gateway has to ask another replica");
     timeout(PATIENCE, ended).await.unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn a_stream_needs_the_gateways_secret() {
+async fn a_call_stream_needs_the_gateway_secret() {
     let site = Site::start("gateways: { secret: { inline: gateway-secret-1 } }").await;
     for headers in [&[][..], &[("authorization", "Bearer gateway-secret-2")]] {
         let gateway = Gateway::open(&site, headers).await;
@@ -312,7 +316,7 @@ async fn a_stream_needs_the_gateways_secret() {
 }
 
 #[tokio::test]
-async fn what_is_no_call_ends_the_stream_alone() {
+async fn an_invalid_call_ends_only_its_stream() {
     let site = Site::start("").await;
     let id = site.login().await;
     for junk in [&b"junk"[..], &[0x08], &vec![0; 200_000]] {
@@ -326,7 +330,7 @@ async fn what_is_no_call_ends_the_stream_alone() {
     assert_eq!(site.token(&id).await.status, 200);
 }
 
-/// Waits until so many token calls have been answered, whoever has taken the replies.
+/// Waits until this number of token calls has been answered. The gateway need not have read the replies.
 async fn answered(site: &Site, calls: u64) {
     let tokens = format!("berth_http_requests_total{{route=\"{TOKENS_PATH}\",status=\"200\"}}");
     eventually("all are answered", async || {
@@ -336,7 +340,7 @@ async fn answered(site: &Site, calls: u64) {
 }
 
 #[tokio::test]
-async fn who_takes_no_replies_is_cut_off_before_they_fill_the_memory() {
+async fn a_gateway_that_reads_no_replies_is_disconnected_before_they_fill_the_memory() {
     let site = Site::start("").await;
     let id = site.login().await;
     let mut gateway = Gateway::open_at(site.address, &[], 64).await;
@@ -345,7 +349,7 @@ async fn who_takes_no_replies_is_cut_off_before_they_fill_the_memory() {
     }
     answered(&site, MOST).await;
     assert_eq!(site.metric("berth_call_streams ").await, 1);
-    // A few replies are on their way, so a few more calls have a place.
+    // A few replies are in flight, so the service accepts a few more calls.
     for number in 1..=300 {
         gateway.call(MOST + number, TOKENS_PATH, token_of(&id));
     }
@@ -363,7 +367,7 @@ async fn who_takes_no_replies_is_cut_off_before_they_fill_the_memory() {
 }
 
 #[tokio::test]
-async fn as_many_calls_as_may_be_come_at_once_and_are_answered_however_late_that_is_taken() {
+async fn the_maximum_of_concurrent_calls_is_answered_even_when_replies_are_read_late() {
     let site = Site::start("").await;
     let id = site.login().await;
     let mut gateway = Gateway::open_at(site.address, &[], 64).await;
@@ -379,7 +383,7 @@ async fn as_many_calls_as_may_be_come_at_once_and_are_answered_however_late_that
 }
 
 #[tokio::test]
-async fn a_number_that_is_in_use_ends_the_stream() {
+async fn a_call_id_in_use_ends_the_stream() {
     let (site, engine) = site().await;
     let id = site.login().await;
     engine.faults().set(|f| f.slow_open_ms = 5_000);

@@ -1,4 +1,4 @@
-//! The listeners that speak as Mira and as the older session service do, with simulated engines.
+//! The listeners that are compatible with Mira and with the older session service, with simulated engines.
 
 use crate::events::CLIENTS;
 use crate::site::{Answer, Site, answer, eventually};
@@ -8,7 +8,7 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// What the older login service signs with.
+/// The key that the older login service signs with.
 const THEIR_KEY: &str = "the key of another login service";
 
 pub(crate) async fn site(secret: Option<&str>) -> (Site, Engine) {
@@ -66,7 +66,7 @@ async fn mira(site: &Site, path: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn a_jwt_and_a_document_become_an_engine_and_its_session() {
+async fn a_jwt_and_a_document_get_an_engine_with_a_session() {
     let (site, engine) = site(Some(&"k".repeat(40))).await;
     let bearer = format!("Bearer {}", token(&"k".repeat(40), &ours()));
     let found = place(&site, "/v1/session/doc/drugcases.qvf", Some(&bearer)).await;
@@ -93,7 +93,7 @@ async fn a_jwt_and_a_document_become_an_engine_and_its_session() {
 }
 
 #[tokio::test]
-async fn jwts_of_the_older_login_service_count_by_its_key() {
+async fn jwts_of_the_older_login_service_are_verified_with_its_key() {
     let (site, engine) = site(None).await;
     let now = site.clock.now_s();
     for (claims, status) in [
@@ -110,7 +110,7 @@ async fn jwts_of_the_older_login_service_count_by_its_key() {
 }
 
 #[tokio::test]
-async fn refusals_say_what_is_wrong() {
+async fn refusals_name_their_reason() {
     let (site, engine) = site(Some(&"k".repeat(40))).await;
     let good = format!("Bearer {}", token(&"k".repeat(40), &ours()));
     let foreign = format!(
@@ -165,7 +165,7 @@ async fn refusals_say_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn engines_are_listed_as_mira_does() {
+async fn engines_are_listed_in_the_format_of_mira() {
     let (site, engine) = site(None).await;
     let full = mira(&site, "/v1/engines").await.json();
     let [one] = full.as_array().unwrap().as_slice() else {
@@ -198,7 +198,7 @@ async fn engines_are_listed_as_mira_does() {
     );
     assert_eq!(mira(&site, "/v1/sessions").await.status, 404);
     engine.faults().set(|f| f.no_metrics = true);
-    eventually("an engine without metrics is told as one", async || {
+    eventually("an engine without metrics is listed as such", async || {
         mira(&site, "/v1/engines").await.json()[0]["engine"]["status"] == "NO_METRICS"
     })
     .await;

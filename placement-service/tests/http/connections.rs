@@ -1,4 +1,4 @@
-//! Connections that bring no complete request, and too many connections.
+//! Connections without a complete request, and more connections than `http.max_connections`.
 
 use crate::calls::{Gateway, WINDOW, token_of};
 use crate::site::{Site, answer, eventually};
@@ -15,39 +15,39 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const QUICK: &str = "http: { request_timeout: 300ms }";
 const LISTENERS: &str =
     "compat: { mira: { listen: \"127.0.0.1:0\" }, session_service: { listen: \"127.0.0.1:0\" } }";
-/// Connections that there may be, in tests of that.
+/// `http.max_connections` in the tests of that limit.
 const MOST: usize = 20;
 
 /// A complete request.
 pub(crate) const LIVE: &str = "GET /health/live HTTP/1.1\r\nhost: berth\r\n\r\n";
-/// The beginnings of requests, the last with a part of its body.
+/// Beginnings of requests. The last one has a part of its body.
 pub(crate) const PARTS: [&str; 5] = [
     "",
     "POST /login HT",
     "PRI * HTTP/2.0\r\n\r\n",
-    // With empty settings, and no request.
+    // The HTTP/2 preface with empty SETTINGS and no request.
     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
     "POST /v1/tokens HTTP/1.1\r\nhost: berth\r\ncontent-length: 100\r\n\r\n{\"session\":",
 ];
 
-/// A client that has said that much.
+/// Connects and sends `said`.
 pub(crate) async fn connect(at: SocketAddr, said: &str) -> TcpStream {
     let mut stream = TcpStream::connect(at).await.unwrap();
-    // The service may have hung up already.
+    // The service may have closed the connection already.
     let _ = stream.write_all(said.as_bytes()).await;
     stream
 }
 
-/// What the service says until it hangs up.
+/// Reads until the service closes the connection. Returns what the service has sent.
 async fn hangs_up(mut stream: TcpStream) -> String {
     let mut said = Vec::new();
     let read = timeout(PATIENCE, stream.read_to_end(&mut said)).await;
-    // A connection that is reset is closed, too.
+    // A reset connection counts as closed.
     assert!(read.is_ok(), "the connection is kept");
     String::from_utf8_lossy(&said).into_owned()
 }
 
-/// Whether the connection, which may have been used before, serves a request.
+/// Whether the connection still serves a request.
 pub(crate) async fn serves(stream: &mut TcpStream) -> bool {
     if stream.write_all(LIVE.as_bytes()).await.is_err() {
         return false;
@@ -63,7 +63,7 @@ pub(crate) async fn serves(stream: &mut TcpStream) -> bool {
 }
 
 #[tokio::test]
-async fn who_does_not_complete_a_request_is_closed_at_every_listener() {
+async fn a_connection_without_a_complete_request_is_closed_at_every_listener() {
     let site = Site::start(&format!("{QUICK}\n{LISTENERS}")).await;
     let (mira, session_service) = (site.mira.unwrap(), site.session_service.unwrap());
     for at in [site.address, mira, session_service] {
@@ -75,19 +75,19 @@ async fn who_does_not_complete_a_request_is_closed_at_every_listener() {
     assert!(body.starts_with("HTTP/1.1 408 "), "{body}");
     assert!(body.contains("\"reason\":\"body-too-slow\""), "{body}");
     let late = "berth_http_connections_closed_total{cause=\"timeout\"}";
-    // Mira's routes and those of the older service take no body, and wait for none.
+    // The routes of Mira and of the older session service take no body, so they do not wait for one.
     assert_eq!(site.metric(late).await, 3 * 4 + 2);
     let slow = "berth_refusals_total{reason=\"body-too-slow\"}";
     assert_eq!(site.metric(slow).await, 2);
-    eventually("they are gone", async || {
-        // The one that asks is there.
+    eventually("the connections are closed", async || {
+        // The connection that asks for metrics remains.
         site.metric("berth_http_connections ").await == 1
     })
     .await;
 }
 
 #[tokio::test]
-async fn who_has_completed_a_request_may_be_idle_and_still_has_to_end_what_it_begins() {
+async fn a_connection_may_be_idle_after_a_complete_request_but_must_complete_the_next() {
     let site = Site::start(QUICK).await;
     let id = site.login().await;
     let mut idle = connect(site.address, "").await;
@@ -107,7 +107,7 @@ async fn who_has_completed_a_request_may_be_idle_and_still_has_to_end_what_it_be
         .to_owned();
     let poll = report(2, &here);
     let others = async {
-        // By then the time has passed twice.
+        // After this, the request timeout has passed twice.
         for _ in 0..2 {
             hangs_up(connect(site.address, "").await).await;
         }
@@ -122,7 +122,7 @@ async fn who_has_completed_a_request_may_be_idle_and_still_has_to_end_what_it_be
     assert_eq!(poll.status, 200);
 }
 
-/// A service with few connections, that gives everybody time.
+/// A service with a low connection limit and a long request timeout.
 async fn small() -> Site {
     Site::start(&format!(
         "http: {{ max_connections: {MOST}, request_timeout: 600s }}"
@@ -131,7 +131,7 @@ async fn small() -> Site {
 }
 
 #[tokio::test]
-async fn at_the_limit_those_without_a_complete_request_go_first_and_the_oldest_of_them() {
+async fn at_the_limit_the_oldest_connections_without_a_complete_request_are_closed() {
     let site = small().await;
     let id = site.login().await;
     let mut idle = connect(site.address, "").await;
@@ -142,12 +142,12 @@ async fn at_the_limit_those_without_a_complete_request_go_first_and_the_oldest_o
         parts.push(connect(site.address, said).await);
     }
     let newest = parts.split_off(5 * MOST - 5);
-    // Three have completed requests: the gateway, the idle one, and the one that asks for metrics.
+    // Three connections have completed a request: the gateway, the idle one, and the one that asks for metrics.
     let oldest = parts.drain(..4 * MOST + 3);
     for old in oldest {
         hangs_up(old).await;
     }
-    eventually("the last one is taken", async || {
+    eventually("the last connection is accepted", async || {
         site.metric("berth_http_connections ").await == MOST as u64
     })
     .await;
@@ -164,9 +164,9 @@ async fn at_the_limit_those_without_a_complete_request_go_first_and_the_oldest_o
 }
 
 #[tokio::test]
-async fn where_all_have_completed_a_request_a_new_one_is_refused() {
+async fn when_all_connections_have_completed_a_request_a_new_one_is_refused() {
     let site = small().await;
-    // The one that asks for metrics is one of them.
+    // The connection that asks for metrics counts, too.
     assert_eq!(site.metric("berth_http_connections ").await, 1);
     let mut idle = Vec::new();
     for _ in 1..MOST {

@@ -1,5 +1,5 @@
-//! One replica alone loses the way to the store that it shares (S6): it refuses, the other goes on, and it comes
-//! back by itself. And a store that comes back without its latest writes: what happens from then on is heard.
+//! One of two replicas loses its connection to the shared store: it refuses requests while the other replica goes on,
+//! and it recovers by itself. Also a store that returns without its latest writes: the replicas follow later events.
 
 use crate::site::{FROM_MEMORY, Site, eventually};
 use crate::stores::{is_store_down, site};
@@ -11,10 +11,10 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// `store.timeout`, `session.cache`, and what a loaded machine may add.
+/// `store.timeout`, `session.cache`, and a margin for a loaded machine.
 const LIMIT: Duration = Duration::from_secs(4);
 
-/// The way from one replica to the store; it can be cut and mended.
+/// A TCP proxy between one replica and the store. It can be cut and restored.
 struct Way {
     at: SocketAddr,
     open: watch::Sender<bool>,
@@ -44,7 +44,7 @@ impl Way {
     }
 }
 
-/// The URL with the way in place of the server, which it is asked for.
+/// Starts a proxy to the server of the URL. Returns the proxy and the URL through it.
 async fn by_way(url: &str) -> (Way, String) {
     let (scheme, rest) = url.split_once("://").unwrap();
     let (before, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -71,7 +71,7 @@ async fn refuses(site: &Site, session: &str) {
     assert!(is_store_down(&site.token(&"A".repeat(43)).await));
 }
 
-/// Whether it is ready, as `GET /health/ready` has it, with this to say of its store.
+/// Whether `GET /health/ready` reports this state of the store.
 async fn says_ready(site: &Site, store: bool) -> bool {
     let answer = site.get("/health/ready", "").await;
     let status = if store { 200 } else { 503 };
@@ -91,7 +91,7 @@ async fn one_of_two(kind: &str, url: &str) {
     refuses(&cut_off, &session).await;
     assert!(says_ready(&cut_off, false).await);
     assert!(says_ready(&other, true).await);
-    // The other one notices nothing, and what it does meanwhile holds on both afterwards.
+    // The other replica is not affected. Its changes hold on both replicas afterwards.
     assert_eq!(other.token(&session).await.status, 200);
     let later = other.login().await;
     assert!(is_store_down(&cut_off.token(&later).await));
@@ -118,18 +118,18 @@ async fn one_of_two(kind: &str, url: &str) {
 }
 
 #[tokio::test]
-async fn one_replica_without_postgres() {
+async fn a_replica_that_loses_postgres_refuses_and_recovers() {
     let server = Postgres::shared().await.unwrap();
     one_of_two("postgres", &server.database().await.unwrap()).await;
 }
 
 #[tokio::test]
-async fn one_replica_without_redis() {
+async fn a_replica_that_loses_redis_refuses_and_recovers() {
     let server = Redis::shared().await.unwrap();
     one_of_two("redis", &server.database()).await;
 }
 
-/// The entry of the log up to which it has read: where a gateway that comes now begins.
+/// The number of the log entry up to which the site has read. A new gateway starts there.
 async fn read_up_to(site: &Site) -> i64 {
     let poll = json!({"sequence": 1, "cursor": "now", "hold_ms": 0});
     let answer = site.post_json("/v1/gateways/newcomer/events", poll).await;
@@ -140,7 +140,7 @@ async fn read_up_to(site: &Site) -> i64 {
 }
 
 #[tokio::test]
-async fn a_log_that_has_lost_its_latest_entries_is_heard_from_there_on() {
+async fn an_event_log_that_lost_its_latest_entries_is_followed_from_there() {
     let site = Site::start(FROM_MEMORY).await;
     let other = site.replica(FROM_MEMORY).await;
     for _ in 0..5 {
@@ -167,14 +167,14 @@ async fn a_log_that_has_lost_its_latest_entries_is_heard_from_there_on() {
     .execute(&database)
     .await
     .unwrap();
-    // It is noticed.
+    // Both replicas notice the loss.
     both_at(1).await;
     assert_eq!(other.token(&heard).await.status, 200);
     let out = site.request(reqwest::Method::POST, "/logout");
     let out = crate::site::answer(out.header("cookie", format!("berth={heard}"))).await;
     assert_eq!(out.status, 204);
-    assert!(newest().await < before, "the number was there before");
-    eventually("the other replica hears of the end", async || {
+    assert!(newest().await < before, "the sequence number is used again");
+    eventually("the other replica learns of the end", async || {
         other.token(&heard).await.status == 401
     })
     .await;

@@ -1,5 +1,5 @@
-//! Nobody locks the owner of an account out of a browser that has logged in to it before: that browser's failures
-//! count apart from those of strangers, on every store and replica.
+//! Device cookies: strangers cannot lock the owner of an account out of a browser that has logged in before. Failures
+//! of that browser count apart from those of strangers, on every store and replica.
 
 use crate::site::{Answer, PASSWORD, Site, answer};
 use crate::stores;
@@ -12,7 +12,7 @@ use serde_json::json;
 const MINUTE_MS: u64 = 60_000;
 const NEW_PASSWORD: &str = "another-password";
 
-/// A login with these cookies.
+/// Logs in with these cookies.
 async fn log_in(site: &Site, cookie: &str, name: &str, password: &str) -> Answer {
     let body = json!({"username": name, "password": password}).to_string();
     let request = site.request(Method::POST, "/login").body(body);
@@ -27,7 +27,7 @@ async fn status(site: &Site, device: &str, password: &str) -> u16 {
     answer.status
 }
 
-/// `name=value` of the device cookie that a login sets.
+/// The `name=value` pair of the device cookie that a login sets.
 fn device(answer: &Answer) -> String {
     let cookies = answer.cookies().into_iter();
     let set = cookies.filter(|set| set.starts_with("berth-device="));
@@ -48,7 +48,7 @@ async fn fail(site: &Site, device: &str) {
     }
 }
 
-/// Two replicas of one store.
+/// `site` and `other` are two replicas on one store.
 async fn strangers_lock_out_strangers(site: &Site, other: &Site) {
     let (first, second) = (
         new_device(site, "demo").await,
@@ -60,7 +60,7 @@ async fn strangers_lock_out_strangers(site: &Site, other: &Site) {
     assert_eq!(status(other, &first, PASSWORD).await, 200);
     let renewed = device(&log_in(site, &first, "demo", PASSWORD).await);
     assert_ne!(renewed, first);
-    // The failures of a device lock out that device, on every replica.
+    // Failures of a device lock out that device on every replica.
     for n in 0..5 {
         let replica = if n % 2 == 0 { site } else { other };
         assert_eq!(status(replica, &second, "wrong").await, 401);
@@ -77,7 +77,7 @@ async fn strangers_lock_out_strangers(site: &Site, other: &Site) {
 }
 
 #[tokio::test]
-async fn strangers_lock_out_strangers_with_sqlite() {
+async fn strangers_lock_out_only_strangers_with_sqlite() {
     let site = Site::start("").await;
     let other = site.replica("").await;
     let database = site.database().await;
@@ -100,18 +100,18 @@ async fn on_shared_store(kind: &str, url: &str) {
 }
 
 #[tokio::test]
-async fn strangers_lock_out_strangers_with_postgresql() {
+async fn strangers_lock_out_only_strangers_with_postgresql() {
     let server = Postgres::shared().await.unwrap();
     on_shared_store("postgres", &server.database().await.unwrap()).await;
 }
 
 #[tokio::test]
-async fn strangers_lock_out_strangers_with_redis() {
+async fn strangers_lock_out_only_strangers_with_redis() {
     let server = Redis::shared().await.unwrap();
     on_shared_store("redis", &server.database()).await;
 }
 
-/// As `berth account` works on it.
+/// The accounts of the site's store, opened as `berth account` opens them.
 async fn accounts(site: &Site) -> Accounts {
     let path = site.directory().join("berth.db");
     let store = berth_store::sqlite::SqliteStore::open(&path).await;
@@ -120,7 +120,7 @@ async fn accounts(site: &Site) -> Accounts {
 }
 
 #[tokio::test]
-async fn another_password_and_a_lock_make_strangers_of_all() {
+async fn a_new_password_and_a_lock_revoke_all_devices() {
     let site = Site::start("").await;
     let accounts = accounts(&site).await;
     let before = new_device(&site, "demo").await;
@@ -143,14 +143,14 @@ async fn another_password_and_a_lock_make_strangers_of_all() {
 }
 
 #[tokio::test]
-async fn a_device_is_one_of_its_account_for_ninety_days() {
+async fn a_device_cookie_is_valid_for_its_account_for_ninety_days() {
     let site = Site::start("").await;
     let added = accounts(&site).await;
     let password = PASSWORD.to_owned();
     added.add("eve", &[], password).await.unwrap();
     let of_eve = new_device(&site, "eve").await;
     let of_demo = new_device(&site, "demo").await;
-    // A browser that both use.
+    // A browser that both accounts use.
     let of_both = device(&log_in(&site, &of_eve, "demo", PASSWORD).await);
     fail(&site, "").await;
     assert_eq!(status(&site, &of_eve, PASSWORD).await, 401);
@@ -168,7 +168,7 @@ async fn a_device_is_one_of_its_account_for_ninety_days() {
 }
 
 #[tokio::test]
-async fn what_is_kept_of_devices_has_an_end() {
+async fn the_stored_device_data_is_limited() {
     let site = Site::start("").await;
     let mut devices = Vec::new();
     for _ in 0..17 {
@@ -183,7 +183,7 @@ async fn what_is_kept_of_devices_has_an_end() {
             .await
             .unwrap();
     assert!(row.0.len() < 2_500, "{}", row.0.len());
-    assert_eq!(row.1, 1, "what has no room counts as a stranger's");
+    assert_eq!(row.1, 1, "a device without room counts as a stranger");
     assert_eq!(status(&site, &devices[0], PASSWORD).await, 200);
     assert_eq!(status(&site, &devices[16], "wrong").await, 401);
     let failures: i64 = sqlx::query_scalar("SELECT failures FROM accounts WHERE name = 'demo'")
@@ -194,7 +194,7 @@ async fn what_is_kept_of_devices_has_an_end() {
 }
 
 #[tokio::test]
-async fn the_cookie_goes_to_the_login_alone() {
+async fn the_device_cookie_is_sent_only_to_the_login() {
     let site = Site::start("").await;
     let body = format!("username=demo&password={PASSWORD}");
     let form = answer(site.form("/login", &body)).await;

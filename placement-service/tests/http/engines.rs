@@ -11,7 +11,7 @@ pub(crate) async fn operator(site: &Site, method: Method, path: &str) -> Answer 
     answer(request.header("authorization", "Bearer operator-secret-1")).await
 }
 
-/// Two engines, of which `one` is much emptier.
+/// A site with two engines. `one` has much less load than `two`.
 async fn site(more: &str) -> (Site, Vec<Engine>) {
     let mut engines = Vec::new();
     let mut list = String::new();
@@ -52,7 +52,7 @@ pub(crate) async fn engine_of(site: &Site, session: &str, tab: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_drained_engine_gets_nothing_new_here_on_other_replicas_and_after_a_restart() {
+async fn a_drained_engine_gets_no_new_placements_until_it_is_undrained() {
     let (site, _engines) = site("").await;
     let id = site.login().await;
     let listed = operator(&site, Method::GET, "/v1/engines").await.json();
@@ -91,12 +91,12 @@ async fn a_drained_engine_gets_nothing_new_here_on_other_replicas_and_after_a_re
     assert_eq!(
         engine_of(&site, &id, "t1").await,
         "two",
-        "nobody moves back"
+        "no placement moves back"
     );
 }
 
 #[tokio::test]
-async fn what_its_discovery_drains_no_operator_undrains() {
+async fn an_operator_cannot_undrain_what_discovery_drains() {
     let engine = "{ name: e, ip: 127.0.0.1, port: 1, draining: true }";
     let yaml = format!(
         "{CLIENTS}pools: [ {{ name: p, driver: websocket, cluster: c, discovery: {{ static: [ {engine} ] }} }} ]"
@@ -116,7 +116,7 @@ async fn what_its_discovery_drains_no_operator_undrains() {
 }
 
 #[tokio::test]
-async fn faults_of_a_drain_are_named() {
+async fn invalid_drain_requests_name_their_reason() {
     let (site, _engines) = site("").await;
     for (path, status, reason) in [
         ("/v1/engines/qix/three/drain", 404, "no-such-engine"),
@@ -159,7 +159,7 @@ async fn faults_of_a_drain_are_named() {
 }
 
 #[tokio::test]
-async fn an_explanation_is_what_happens() {
+async fn an_explanation_matches_the_placement() {
     let (site, _engines) = site("").await;
     let id = site.login().await;
     let explain = async |more: &str| {
@@ -218,7 +218,7 @@ async fn an_explanation_is_what_happens() {
 }
 
 #[tokio::test]
-async fn an_administrators_placement_explains_itself_where_asked_to() {
+async fn a_placement_of_an_administrator_is_explained_on_request() {
     let (site, _engines) = site("").await;
     let place = async |id: &str, header: Option<&str>| {
         let mut request = site.request(Method::POST, "/v1/placements");

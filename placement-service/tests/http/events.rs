@@ -1,11 +1,11 @@
-//! `GET /v1/events` (S35): order, waiting, filters, gaps, two services on one store.
+//! `GET /v1/events`: order, waiting, filters, gaps, and two services on one store.
 
 use crate::site::{Answer, Site, answer};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// An operator, and the runtime that a site is.
+/// An operator, the site's own runtime, and another runtime.
 pub(crate) const CLIENTS: &str = "api: { clients: [\
     { name: ops, role: operator, secret: { inline: operator-secret-1 } },\
     { name: berth, role: runtime, secret: { inline: runtime-secret-12 } },\
@@ -23,7 +23,7 @@ async fn read(site: &Site, query: &str) -> Value {
     answer.json()
 }
 
-/// The cursor of now.
+/// The current cursor.
 async fn now(site: &Site) -> String {
     let page = read(site, "").await;
     assert_eq!((&page["events"], &page["gap"]), (&json!([]), &json!(false)));
@@ -56,7 +56,7 @@ async fn logout(site: &Site, id: &str) {
 }
 
 #[tokio::test]
-async fn what_happens_is_told_in_order_and_only_to_those_who_may_know() {
+async fn events_are_read_in_order_and_only_by_authorized_clients() {
     let site = Site::start(CLIENTS).await;
     let begin = now(&site).await;
     let first = site.login().await;
@@ -83,7 +83,7 @@ async fn what_happens_is_told_in_order_and_only_to_those_who_may_know() {
     assert_eq!(events[3]["session_ref"], refs[1]);
     assert_eq!(events[3]["cursor"], page["cursor"]);
     assert!(!page.to_string().contains(&first) && !page.to_string().contains(&second));
-    // Page by page, and of one session only.
+    // Page by page, then filtered by session.
     let one = read(&site, &format!("cursor={begin}&limit=1")).await;
     assert_eq!(one["events"], json!([events[0]]));
     let next = read(
@@ -96,9 +96,9 @@ async fn what_happens_is_told_in_order_and_only_to_those_who_may_know() {
     assert_eq!(of_one["events"], json!([events[0], events[2]]));
     assert_eq!(
         of_one["cursor"], page["cursor"],
-        "the others were looked at"
+        "the cursor passes the other events"
     );
-    // A runtime hears of its own sessions, others of nothing.
+    // A runtime reads the events of its own sessions only.
     let query = format!("cursor={begin}");
     let own = ask(&site, &query, "runtime-secret-12").await.json();
     assert_eq!(own["events"], page["events"]);
@@ -115,13 +115,13 @@ async fn what_happens_is_told_in_order_and_only_to_those_who_may_know() {
 }
 
 #[tokio::test]
-async fn a_reader_waits_for_news_of_another_service_too() {
+async fn a_reader_also_waits_for_events_of_another_replica() {
     let site = Site::start(CLIENTS).await;
     let other = site.replica(CLIENTS).await;
     let begin = now(&other).await;
     let query = format!("cursor={begin}&wait_s=25");
     let (page, took) = tokio::join!(read(&other, &query), async {
-        // The reader is waiting by then, or sees it at once: the same page either way.
+        // By now the reader waits, or else it reads the event at once. The page is the same.
         tokio::time::sleep(Duration::from_millis(50)).await;
         site.login().await;
         Instant::now()
@@ -132,7 +132,7 @@ async fn a_reader_waits_for_news_of_another_service_too() {
         took.elapsed()
     );
     assert_eq!(told(&page), ["created - demo"]);
-    // Nothing more happens: the wait ends, with the cursor as it was.
+    // No further event follows: the wait ends with an unchanged cursor.
     let cursor = page["cursor"].as_str().unwrap();
     let began = Instant::now();
     let nothing = read(&other, &format!("cursor={cursor}&wait_s=1")).await;
@@ -144,7 +144,7 @@ async fn a_reader_waits_for_news_of_another_service_too() {
 }
 
 #[tokio::test]
-async fn a_cursor_outlives_the_service() {
+async fn a_cursor_stays_valid_after_a_restart() {
     let site = Site::start(CLIENTS).await;
     let begin = now(&site).await;
     site.login().await;
@@ -156,7 +156,7 @@ async fn a_cursor_outlives_the_service() {
 }
 
 #[tokio::test]
-async fn what_was_missed_is_a_gap() {
+async fn missed_events_are_reported_as_a_gap() {
     let site = Site::start(CLIENTS).await;
     let begin = now(&site).await;
     for _ in 0..4 {
@@ -174,7 +174,7 @@ async fn what_was_missed_is_a_gap() {
     assert_eq!((&missed["gap"], &missed["events"]), (&json!(true), &kept));
     let whole = after(&site, second).await;
     assert_eq!((&whole["gap"], &whole["events"]), (&json!(false), &kept));
-    // Of another log, and from the future: at once, however long the wait.
+    // A cursor of another log or from the future is answered at once, whatever `wait_s` is.
     let (log, sequence) = begin.split_once('-').unwrap();
     let other = format!("{}-{sequence}", log.chars().rev().collect::<String>());
     for cursor in [other, format!("{log}-9999"), format!("{log}-{}", u64::MAX)] {

@@ -1,4 +1,4 @@
-//! Families over HTTP: two runtimes, each with a service of its own, on one store (S29..S33).
+//! Child sessions over HTTP: two runtimes, each with its own service, on one store.
 
 use crate::events::CLIENTS;
 use crate::site::{Answer, Site, answer, eventually, session_id};
@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// The runtime `flows`, on the same host as the other one.
+/// The runtime `flows`, on the same host as the runtime `berth`.
 const FLOWS: &str = "session: { runtime: flows, reconcile: 50ms, sweep: { interval: 50ms }, \
                      cookie: { secure: false, name: flows } }";
 const BERTH: &str = "runtime-secret-12";
@@ -36,14 +36,14 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap()
 }
 
-/// A login, and its public name.
+/// Logs in. Returns the session id and the `session_ref`.
 async fn login(site: &Site) -> (String, String) {
     let id = site.login().await;
     let token = site.token(&id).await.json();
     (id, text(&token, "session_ref").to_owned())
 }
 
-/// A child on the other runtime: its id and its public name.
+/// Starts a child session on the runtime `flows`. Returns its id and its `session_ref`.
 async fn child(site: &Site, parent: &str) -> (String, String) {
     let started = children(site, parent, BERTH, json!({"runtime": "flows"})).await;
     assert_eq!(started.status, 201, "{started:?}");
@@ -54,7 +54,7 @@ async fn child(site: &Site, parent: &str) -> (String, String) {
     )
 }
 
-/// What the log tells of a session's end, as a runtime sees it.
+/// The event of a session's end, as a runtime reads it.
 async fn end_of(site: &Site, secret: &str, sid: &str) -> Option<Value> {
     let request = site.request(
         Method::GET,
@@ -72,7 +72,7 @@ async fn is_logged_in(site: &Site, cookie: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_flow_starts_on_another_runtime_and_hands_its_result_back() {
+async fn a_child_session_on_another_runtime_returns_its_result() {
     let (berth, flows) = runtimes().await;
     let (id, sid) = login(&berth).await;
     let body = json!({"runtime": "flows", "claims": {"case": "A-7"}});
@@ -126,7 +126,7 @@ async fn a_flow_starts_on_another_runtime_and_hands_its_result_back() {
 }
 
 #[tokio::test]
-async fn a_logout_of_the_parent_ends_three_generations_on_the_other_runtime() {
+async fn a_logout_of_the_parent_ends_its_descendants_on_the_other_runtime() {
     let (berth, flows) = runtimes().await;
     let (id, sid) = login(&berth).await;
     let (child_id, child_sid) = child(&berth, &sid).await;
@@ -167,7 +167,7 @@ async fn the_end_of_a_child_leaves_its_parent() {
 }
 
 #[tokio::test]
-async fn a_parent_that_expires_or_is_lost_takes_its_children_with_it() {
+async fn children_end_when_their_parent_expires_or_is_lost() {
     let (berth, flows) = runtimes().await;
     let (_, sid) = login(&berth).await;
     let long = json!({"runtime": "flows", "idle_timeout_s": 36_000});
@@ -196,7 +196,7 @@ async fn a_parent_that_expires_or_is_lost_takes_its_children_with_it() {
 }
 
 #[tokio::test]
-async fn who_may_not_and_what_cannot_be_is_refused_by_name() {
+async fn forbidden_and_impossible_requests_name_their_reason() {
     let (berth, flows) = runtimes().await;
     let (id, sid) = login(&berth).await;
     let (_, child_sid) = child(&berth, &sid).await;
@@ -282,7 +282,7 @@ async fn who_may_not_and_what_cannot_be_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_login_in_place_of_a_child_ends_the_child_alone() {
+async fn a_login_over_a_child_session_ends_only_the_child() {
     let (berth, flows) = runtimes().await;
     let (id, sid) = login(&berth).await;
     let (child_id, child_sid) = child(&berth, &sid).await;

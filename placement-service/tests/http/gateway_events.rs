@@ -1,4 +1,4 @@
-//! `/v1/gateways/{gateway}/events`: what gateways report, and what they are told (S12, S13, S34).
+//! `/v1/gateways/{gateway}/events`: what gateways report, and the events that they get.
 
 use crate::events::CLIENTS;
 use crate::site::{Answer, Site, answer, eventually};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 const MINUTE_MS: u64 = 60_000;
 
-/// One gateway: it counts its reports.
+/// A gateway that numbers its reports.
 struct Gateway<'a> {
     site: &'a Site,
     name: &'static str,
@@ -35,7 +35,7 @@ impl<'a> Gateway<'a> {
         answer.json()
     }
 
-    /// A report of streams of a session that have opened.
+    /// Reports opened streams of a session.
     async fn open(&mut self, session_ref: &str, streams: &[&str]) -> Value {
         let now = self.site.clock.now_s();
         let open = |name: &&str| json!({"stream": name, "session_ref": session_ref, "pool": "p", "engine": "e", "opened_at": now});
@@ -43,7 +43,7 @@ impl<'a> Gateway<'a> {
         self.send(json!({ "opened": opened })).await
     }
 
-    /// A poll from where the last one ended; its events.
+    /// Polls from the last cursor. Returns the answer.
     async fn poll(&mut self, hold_ms: u32) -> Value {
         let cursor = if self.cursor.is_empty() {
             "now"
@@ -60,7 +60,7 @@ impl<'a> Gateway<'a> {
         answer
     }
 
-    /// Polls until the session's end is told; the reason, and how long that took.
+    /// Polls until the event of the session's end arrives. Returns its reason and how long that took.
     async fn told_of_end(&mut self, session_ref: &str) -> (String, Duration) {
         let began = Instant::now();
         loop {
@@ -74,7 +74,10 @@ impl<'a> Gateway<'a> {
                     began.elapsed(),
                 );
             }
-            assert!(began.elapsed() < Duration::from_secs(30), "never told");
+            assert!(
+                began.elapsed() < Duration::from_secs(30),
+                "the event never arrives"
+            );
         }
     }
 }
@@ -84,7 +87,7 @@ async fn post(site: &Site, gateway: &str, report: &Value) -> Answer {
     site.post_json(&path, report).await
 }
 
-/// So many gateways have reported, the latest of them perhaps with a poll that is held.
+/// Waits until this number of gateways has reported. The poll of the last one may still be open.
 async fn heard_of(site: &Site, gateways: u64) {
     eventually(&format!("{gateways} gateways have reported"), async || {
         site.metric("berth_gateways").await == gateways
@@ -130,7 +133,7 @@ async fn streams_are_counted_as_they_open_and_close() {
     assert_eq!(listed, json!({ "gateways": [view] }));
     let nobody = site.get("/v1/gateways", "").await;
     assert_eq!(nobody.reason(), "unknown-client");
-    // The rest of them is gone when the gateway is: after half a minute, by a clock that nobody sets.
+    // The other stream is lost with the gateway, after 30 s of the monotonic clock. The wall clock does not matter.
     later(Duration::from_secs(30)).await;
     eventually("the gateway is forgotten", async || {
         site.metric("berth_gateways").await == 0
@@ -142,7 +145,7 @@ async fn streams_are_counted_as_they_open_and_close() {
 }
 
 #[tokio::test]
-async fn ends_are_told_at_once_and_with_their_reason() {
+async fn session_ends_are_sent_at_once_with_their_reason() {
     let site = Site::start(CLIENTS).await;
     let (first, second) = (site.login().await, site.login().await);
     let refs = [
@@ -151,7 +154,8 @@ async fn ends_are_told_at_once_and_with_their_reason() {
     ];
     let mut before = Gateway::new(&site, "before");
     assert_eq!(before.poll(25_000).await.get("events"), None, "at once");
-    // From the same place: this one's first report is a poll that is held, and shows that it has come.
+    // This gateway starts from the same cursor, so its first report is a poll that waits. `berth_gateways` shows that
+    // the report has arrived.
     let mut gateway = Gateway::new(&site, "g");
     gateway.cursor.clone_from(&before.cursor);
     let ((reason, took), ()) = tokio::join!(gateway.told_of_end(&refs[0]), async {
@@ -160,7 +164,7 @@ async fn ends_are_told_at_once_and_with_their_reason() {
     });
     assert_eq!(reason, "revoked");
     assert!(took < Duration::from_secs(5), "by this poll: {took:?}");
-    // Nothing of that again, and nothing else: the poll is held.
+    // No event repeats and no other one follows, so the poll waits.
     let began = Instant::now();
     assert_eq!(gateway.poll(300).await.get("events"), None);
     assert!(began.elapsed() >= Duration::from_millis(300));
@@ -169,7 +173,7 @@ async fn ends_are_told_at_once_and_with_their_reason() {
 }
 
 #[tokio::test]
-async fn what_happens_on_another_replica_is_told_too() {
+async fn session_ends_on_another_replica_are_sent_too() {
     let site = Site::start(CLIENTS).await;
     let other = site.replica(CLIENTS).await;
     let id = site.login().await;
@@ -182,7 +186,7 @@ async fn what_happens_on_another_replica_is_told_too() {
 }
 
 #[tokio::test]
-async fn a_login_in_another_tab_lets_the_old_streams_come_back() {
+async fn a_login_in_another_tab_lets_the_old_streams_reconnect() {
     let site = Site::start("").await;
     let id = site.login().await;
     let session = site.session_ref(&id).await;
@@ -204,19 +208,19 @@ async fn an_idle_session_with_open_streams_ends_within_two_seconds_of_its_time()
     gateway.open(&session, &["a"]).await;
     site.clock.advance_ms(30 * MINUTE_MS - 1);
     assert_eq!(gateway.poll(1000).await.get("events"), None, "not yet");
-    // The gateway was silent for long by this clock, as the session was.
+    // The wall clock has moved by half an hour, so the gateway lists its streams again.
     gateway.send(json!({"full": "whole", "opened": [{"stream": "a", "session_ref": session, "pool": "p", "engine": "e", "opened_at": 1}]})).await;
     site.clock.advance_ms(1 + 1_000);
     let (reason, took) = gateway.told_of_end(&session).await;
     assert_eq!(reason, "expired");
-    // Beside the second that other replicas are granted.
+    // Plus the second that is granted to other replicas.
     assert!(took < Duration::from_secs(5), "{took:?}");
     let ended = "berth_sessions_ended_total{cause=\"idle-timeout\"}";
     assert_eq!(site.metric(ended).await, 1);
 }
 
 #[tokio::test]
-async fn activity_of_streams_keeps_a_session_and_late_activity_does_not() {
+async fn activity_of_streams_renews_a_session_but_late_activity_does_not() {
     let site = Site::start("").await;
     let id = site.login().await;
     let session = site.session_ref(&id).await;
@@ -233,7 +237,7 @@ async fn activity_of_streams_keeps_a_session_and_late_activity_does_not() {
 }
 
 #[tokio::test]
-async fn activity_outlives_a_restart_of_the_service() {
+async fn activity_survives_a_restart_of_the_service() {
     let site = Site::start("").await;
     let id = site.login().await;
     let session = site.session_ref(&id).await;
@@ -247,7 +251,7 @@ async fn activity_outlives_a_restart_of_the_service() {
 }
 
 #[tokio::test]
-async fn a_session_that_ended_while_nobody_listened_is_told_after_the_whole_list() {
+async fn a_session_end_missed_during_a_restart_is_sent_after_the_full_list() {
     let site = Site::start("").await;
     let (gone, lives) = (site.login().await, site.login().await);
     let refs = [
@@ -267,7 +271,7 @@ async fn a_session_that_ended_while_nobody_listened_is_told_after_the_whole_list
         sequence,
         cursor,
     };
-    // Unknown to this process, and with a place that it cannot go on from.
+    // The new process does not know the gateway and cannot continue from its cursor.
     let answer = gateway.poll(25_000).await;
     assert_eq!(answer["resync"], true);
     assert_eq!(gateway.send(json!({})).await["resync"], true);
@@ -278,7 +282,7 @@ async fn a_session_that_ended_while_nobody_listened_is_told_after_the_whole_list
     assert_eq!(gateway.send(last).await, json!({}));
     assert_eq!(streams(&site).await, 2);
     assert_eq!(gateway.told_of_end(&refs[0]).await.0, "revoked");
-    // Perhaps it is told twice, as there was a look before the list was whole; the other one lives.
+    // The event may arrive twice, because a check may run before the list is complete. The other session is active.
     let more = gateway.poll(300).await;
     let more = more["events"].as_array().cloned().unwrap_or_default();
     let others: Vec<_> = more
@@ -290,11 +294,11 @@ async fn a_session_that_ended_while_nobody_listened_is_told_after_the_whole_list
 }
 
 #[tokio::test]
-async fn a_lost_report_is_noticed_and_an_overtaken_one_is_none() {
+async fn a_lost_report_is_detected_and_a_reordered_one_is_not_lost() {
     let site = Site::start("").await;
     let report = |sequence: u64| json!({ "sequence": sequence });
     post(&site, "g", &report(1)).await;
-    // The third overtakes the second.
+    // The third report overtakes the second.
     let (third, second) = (report(3), report(2));
     let (third, second) = tokio::join!(post(&site, "g", &third), async {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -315,7 +319,7 @@ async fn a_lost_report_is_noticed_and_an_overtaken_one_is_none() {
 }
 
 #[tokio::test]
-async fn a_place_that_is_lost_means_the_whole_list_and_a_new_one() {
+async fn an_unknown_cursor_causes_a_resync_and_a_new_cursor() {
     let site = Site::start("").await;
     let mut gateway = Gateway::new(&site, "g");
     gateway.poll(0).await;
@@ -334,7 +338,7 @@ async fn a_place_that_is_lost_means_the_whole_list_and_a_new_one() {
 }
 
 #[tokio::test]
-async fn polls_are_answered_when_the_service_ends() {
+async fn open_polls_are_answered_on_shutdown() {
     let site = Site::start("shutdown_grace: 20s").await;
     let address = site.address;
     let mut gateway = Gateway::new(&site, "g");
@@ -347,7 +351,7 @@ async fn polls_are_answered_when_the_service_ends() {
     let poll = client.post(url).body(report.to_string()).send();
     let poll = tokio::spawn(poll);
     heard_of(&site, 2).await;
-    assert!(!poll.is_finished(), "it is held");
+    assert!(!poll.is_finished(), "the poll waits");
     let began = Instant::now();
     site.end().await;
     assert_eq!(poll.await.unwrap().unwrap().status(), 200);
@@ -355,7 +359,7 @@ async fn polls_are_answered_when_the_service_ends() {
 }
 
 #[tokio::test]
-async fn a_service_that_hears_of_no_ends_says_so() {
+async fn polls_fail_while_the_event_log_is_unavailable() {
     let site = Site::start("").await;
     let mut gateway = Gateway::new(&site, "g");
     gateway.poll(0).await;
@@ -369,7 +373,7 @@ async fn a_service_that_hears_of_no_ends_says_so() {
         (refused.status, refused.reason().as_str()),
         (503, "store-down")
     );
-    // What it reports is taken all the same.
+    // Reports are accepted all the same.
     assert_eq!(
         post(&site, "g", &json!({"sequence": 3})).await.json(),
         json!({})
@@ -377,7 +381,7 @@ async fn a_service_that_hears_of_no_ends_says_so() {
 }
 
 #[tokio::test]
-async fn reports_that_do_not_fit_name_the_field() {
+async fn invalid_reports_name_the_field() {
     let site = Site::start("gateways: { secret: { inline: gateway-secret-1 } }").await;
     let none = post(&site, "g", &json!({"sequence": 1})).await;
     assert_eq!(
@@ -425,7 +429,7 @@ async fn reports_that_do_not_fit_name_the_field() {
         );
         assert_eq!(answer.json()["detail"], detail);
     }
-    // As much as a report may say.
+    // The largest valid report.
     let name = "n".repeat(64);
     let open = json!({"stream": name, "session_ref": name, "pool": "p".repeat(256), "engine": "e".repeat(256), "opened_at": u64::MAX});
     let closed = json!({"stream": name, "reason": "refused", "duration_ms": u64::MAX, "bytes_received": u64::MAX, "bytes_sent": u64::MAX});

@@ -1,4 +1,4 @@
-//! `/v1`: what the gateways ask (S6, S14, S16, S18, S26).
+//! What gateways request under `/v1` (tokens and placements), and the published keys.
 
 use crate::site::{Answer, Site, answer};
 use berth_placement::core::clock::Clock;
@@ -17,7 +17,7 @@ fn claims(token: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_cookie_becomes_a_token() {
+async fn a_session_cookie_is_exchanged_for_a_token() {
     let site = Site::start("").await;
     let id = site.login().await;
     let now = site.clock.now_s();
@@ -44,7 +44,7 @@ async fn a_cookie_becomes_a_token() {
 }
 
 #[tokio::test]
-async fn a_token_is_activity_and_ends_with_the_session() {
+async fn a_token_request_is_activity_and_the_token_ends_with_the_session() {
     let site = Site::start("").await;
     let id = site.login().await;
     for _ in 0..20 {
@@ -101,7 +101,7 @@ async fn parallel_stale_requests_get_one_anonymous_id_and_no_row() {
 }
 
 #[tokio::test]
-async fn placements_refuse_as_tokens_do() {
+async fn placements_are_refused_for_the_same_reasons_as_tokens() {
     let site = Site::start("").await;
     let id = site.login().await;
     let place = |session: &str, path: &str| {
@@ -118,7 +118,7 @@ async fn placements_refuse_as_tokens_do() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_down_lets_nobody_through_and_logs_nobody_out() {
+async fn a_store_outage_refuses_all_requests_and_ends_no_session() {
     let site = Site::start("session: { cache: 0s, cookie: { secure: false } }").await;
     let id = site.login().await;
     site.break_store().await;
@@ -135,7 +135,7 @@ async fn a_store_that_is_down_lets_nobody_through_and_logs_nobody_out() {
 }
 
 #[tokio::test]
-async fn bodies_that_do_not_fit_name_the_field() {
+async fn invalid_bodies_name_the_field() {
     let site = Site::start("").await;
     for (path, body, detail) in [
         ("/v1/tokens", "{}", "session or token, one of them"),
@@ -168,7 +168,7 @@ async fn bodies_that_do_not_fit_name_the_field() {
 }
 
 #[tokio::test]
-async fn with_a_secret_only_gateways_get_in() {
+async fn with_a_secret_only_gateways_are_accepted() {
     let site = Site::start("gateways: { secret: { inline: gateway-secret-16 } }").await;
     let id = site.login().await;
     for path in ["/v1/tokens", "/v1/placements"] {
@@ -219,9 +219,9 @@ async fn public_keys_are_published_and_shared_secrets_are_not() {
 }
 
 #[tokio::test]
-async fn a_token_that_no_header_would_hold_is_refused() {
+async fn a_token_too_long_for_a_header_is_refused() {
     let site = Site::start("").await;
-    // As only another program on this store could have written it.
+    // Only another program on this store could write such roles.
     let roles = serde_json::json!(vec!["r".repeat(100); 300]).to_string();
     let update = sqlx::query("UPDATE accounts SET roles = ?").bind(roles);
     update.execute(&site.database().await).await.unwrap();

@@ -1,4 +1,4 @@
-//! A stand-in for an OpenID provider that can be told to misbehave, as no real one can.
+//! A fake OpenID provider that can misbehave in ways that no real one can.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -27,32 +27,32 @@ pub(crate) type Fields = BTreeMap<String, String>;
 pub(crate) enum Signing {
     Es256(&'static str),
     Rs256(&'static str),
-    /// A key that the provider does not publish, under a name that it does.
+    /// A key that the provider does not publish, under a published key id.
     Foreign,
     /// HS256 with the public key as the secret.
     PublicAsSecret,
-    /// Not at all.
+    /// Unsigned (`alg: none`).
     None,
 }
 
-/// What the stand-in says.
+/// What the fake provider answers.
 pub(crate) struct Behaviour {
     pub(crate) signing: Signing,
-    /// Published keys: ES256 and RS256 names.
+    /// Key ids of the published ES256 and RS256 keys.
     pub(crate) published: (&'static str, &'static str),
-    /// Laid on the claims of ID tokens; `null` takes one out.
+    /// Merged into the claims of ID tokens; `null` removes a claim.
     pub(crate) claims: Value,
-    /// Laid on the metadata.
+    /// Merged into the provider metadata.
     pub(crate) metadata: Value,
     pub(crate) userinfo: Value,
-    /// In place of the token endpoint's answer.
+    /// Replaces the answer of the token endpoint.
     pub(crate) token_error: Option<(u16, Value)>,
     pub(crate) down: bool,
     grants: HashMap<String, Fields>,
     requests: HashMap<&'static str, u32>,
 }
 
-/// The running stand-in.
+/// A running fake provider.
 #[derive(Clone)]
 pub(crate) struct Idp {
     pub(crate) address: SocketAddr,
@@ -109,12 +109,12 @@ impl Idp {
         self.behaviour.lock().unwrap()
     }
 
-    /// How often a path was asked for.
+    /// How often a path was requested.
     pub(crate) fn requests(&self, path: &str) -> u32 {
         self.now().requests.get(path).copied().unwrap_or(0)
     }
 
-    /// The user says yes: what the browser brings back.
+    /// The user consents. Returns the query that the browser brings back.
     pub(crate) fn authorize(&self, request: &Fields) -> String {
         assert_eq!(request["response_type"], "code");
         assert_eq!(request["code_challenge_method"], "S256");
@@ -123,7 +123,7 @@ impl Idp {
         format!("code={code}&state={}", request["state"])
     }
 
-    /// Signs as the stand-in signs now.
+    /// Signs in the current signing mode.
     pub(crate) fn sign(&self, claims: &Value) -> String {
         let signing = self.now().signing;
         let published = self.now().published;
@@ -160,7 +160,7 @@ pub(crate) fn now_s() -> u64 {
         .as_secs()
 }
 
-/// Lays fields on an object; `null` takes one out.
+/// Merges fields into an object; `null` removes a field.
 pub(crate) fn overlay(mut base: Value, over: &Value) -> Value {
     for (name, value) in over.as_object().unwrap() {
         match value {

@@ -1,5 +1,5 @@
-//! Replicas that share a ledger in Redis: a limit holds over all of them, whatever becomes of one of them or of
-//! Redis, and one of them probes for all.
+//! Replicas that share a capacity ledger in Redis: a limit holds over all of them even when a replica or Redis fails,
+//! and one replica probes for all.
 
 use crate::site::{Answer, Site, eventually};
 use berth_databases::Redis;
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// So many replicas on one store and one ledger, where a session may have any number of streams.
+/// Starts `count` replicas on one store and one ledger. A session may have any number of streams.
 pub(crate) async fn replicas(count: usize, redis: &str, more: &str) -> Vec<Site> {
-    // A busy machine may let a replica wait for seconds, and lapsing is not what most of these tests are about.
+    // A busy machine may stall a replica for seconds. Most of these tests are not about expiry, so the times are long.
     let yaml = format!(
         "session: {{ cookie: {{ secure: false }}, cache: 60s }}
 probe: {{ interval: 500ms, timeout: 5s }}
@@ -39,8 +39,8 @@ placement:
     sites
 }
 
-/// A pool `p` with one engine `e` that tells nothing of its sessions, of which it may have so many; and a pool
-/// `free` with the same engine and no limit.
+/// A pool `p` with one engine `e` that reports no sessions and has this limit, and a pool `free` with the same engine
+/// and no limit.
 async fn silent(most: u32) -> (String, tokio::net::TcpListener) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -62,7 +62,7 @@ async fn place(site: &Site, session: &str, path: &str) -> Answer {
     site.post_json("/v1/placements", body).await
 }
 
-/// The stream's name.
+/// Places a stream. Returns its name.
 async fn placed(site: &Site, session: &str) -> String {
     let answer = place(site, session, "/p").await;
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -77,7 +77,7 @@ async fn is_full(site: &Site, session: &str) {
     );
 }
 
-/// Places as soon as it is possible; every refusal before must be of one of these reasons.
+/// Retries until a placement succeeds. Each refusal before that must have one of these reasons.
 async fn placed_in_the_end(site: &Site, session: &str, reasons: &[&str]) {
     eventually("there is room", async || {
         let answer = place(site, session, "/p").await;
@@ -98,8 +98,7 @@ async fn report(site: &Site, gateway: &str, mut report: serde_json::Value) {
 }
 
 #[tokio::test]
-async fn of_a_thousand_placements_at_once_over_three_replicas_as_many_succeed_as_the_limit_allows()
-{
+async fn the_limit_holds_for_a_thousand_concurrent_placements_over_three_replicas() {
     let redis = Redis::shared().await.unwrap();
     let engine = berth_engine_sim::start(Options {
         documents: vec![Document::new("sales.qvf", 100)],
@@ -138,7 +137,7 @@ routes: [ {{ path: \"/app/{{document}}\", pool: p, open: {{ document: \"{{docume
 }
 
 #[tokio::test]
-async fn what_a_replica_had_lapses_with_it_unless_another_has_it_by_now() {
+async fn placements_of_a_lost_replica_expire_unless_another_replica_has_taken_them_over() {
     let redis = Redis::shared().await.unwrap();
     let (yaml, _engine) = silent(3).await;
     let mut sites = replicas(3, &redis.database(), &yaml).await;
@@ -150,7 +149,7 @@ async fn what_a_replica_had_lapses_with_it_unless_another_has_it_by_now() {
     for site in &sites {
         is_full(site, &session).await;
     }
-    // The gateway of the first one reports to the last.
+    // The gateway of the first replica reports to the last replica.
     let opened = json!({"stream": stays, "session_ref": session_ref, "pool": "p", "engine": "e",
         "opened_at": 1_700_000_000});
     report(&sites[2], "g", json!({ "opened": [opened] })).await;
@@ -159,12 +158,12 @@ async fn what_a_replica_had_lapses_with_it_unless_another_has_it_by_now() {
     }
     let gone = sites.remove(0);
     let _store = gone.end().await;
-    // One of its two has lapsed then, and the other has moved.
+    // One of its two placements has expired, and the other one has moved.
     placed_in_the_end(&sites[0], &session, &["engines-full"]).await;
     for site in &sites {
         is_full(site, &session).await;
     }
-    // Closed, and told to a replica that never had it.
+    // The stream closes, and the report goes to a replica that never had it.
     let closed = json!({"stream": stays, "reason": "ended", "duration_ms": 1});
     report(&sites[0], "h", json!({ "closed": [closed] })).await;
     placed_in_the_end(&sites[1], &session, &["engines-full"]).await;
@@ -174,7 +173,7 @@ async fn what_a_replica_had_lapses_with_it_unless_another_has_it_by_now() {
 }
 
 #[tokio::test]
-async fn while_the_ledger_is_lost_limits_hold_and_when_it_is_back_empty_too() {
+async fn limits_hold_while_the_ledger_is_down_and_after_it_returns_empty() {
     let mut redis = Redis::start().await.unwrap();
     let url = redis.database();
     let (yaml, _engine) = silent(3).await;
@@ -190,7 +189,7 @@ async fn while_the_ledger_is_lost_limits_hold_and_when_it_is_back_empty_too() {
             (503, "store-down")
         );
         assert_eq!(answer.header("retry-after"), "1");
-        // Where there is no limit, nobody has to be asked.
+        // A pool without a limit does not need the ledger.
         assert_eq!(place(site, &session, "/free").await.status, 200);
         eventually("the loss is counted", async || {
             site.metric("berth_ledger_failures_total ").await == 1
@@ -208,7 +207,7 @@ async fn while_the_ledger_is_lost_limits_hold_and_when_it_is_back_empty_too() {
         .await;
         is_full(site, &session).await;
     }
-    // Everything in it is lost.
+    // The ledger loses all its data.
     let client = redis::Client::open(url.as_str()).unwrap();
     let mut direct = client.get_multiplexed_async_connection().await.unwrap();
     let _: () = redis::cmd("FLUSHDB")
@@ -223,7 +222,7 @@ async fn while_the_ledger_is_lost_limits_hold_and_when_it_is_back_empty_too() {
     .await;
 }
 
-/// The replicas that probe.
+/// Indices of the replicas that probe.
 async fn probers(sites: &[Site]) -> Vec<usize> {
     let mut probers = Vec::new();
     for (n, site) in sites.iter().enumerate() {
@@ -247,13 +246,13 @@ async fn checked_by_one(engine: &Engine, sites: &[Site]) {
     })
     .await;
     let hits = engine.stats().healthchecks_total - before;
-    // The interval is shorter by a tenth at the least; one may have been due at once.
+    // Jitter shortens the interval by at most a tenth, and one probe may have been due at once.
     let most = began.elapsed().div_duration_f64(INTERVAL.mul_f64(0.9)) + 2.0;
     assert!((hits as f64) <= most, "{hits} in {:?}", began.elapsed());
 }
 
 #[tokio::test]
-async fn one_replica_probes_for_all_and_another_one_when_it_is_gone() {
+async fn one_replica_probes_for_all_and_another_takes_over_when_it_is_gone() {
     let redis = Redis::shared().await.unwrap();
     let engine: Engine = berth_engine_sim::start(Options {
         documents: vec![Document::new("sales.qvf", 100)],
@@ -275,7 +274,7 @@ routes: [ {{ path: \"/app/{{document}}\", pool: p, open: {{ document: \"{{docume
         let answer = place(&sites[0], &session, "/app/sales.qvf").await;
         assert_eq!(answer.status, 200, "{answer:?}");
         for site in &sites {
-            eventually("everybody knows", async || {
+            eventually("all replicas know", async || {
                 sessions_seen(site).await == count
             })
             .await;
@@ -287,11 +286,11 @@ routes: [ {{ path: \"/app/{{document}}\", pool: p, open: {{ document: \"{{docume
     let answer = place(&sites[0], &session, "/app/sales.qvf").await;
     assert_eq!(answer.status, 200, "{answer:?}");
     for site in &sites {
-        eventually("everybody knows", async || sessions_seen(site).await == 3).await;
+        eventually("all replicas know", async || sessions_seen(site).await == 3).await;
     }
 }
 
-/// Sessions that a replica knows of on all engines together.
+/// Sum of the sessions on all engines, as one replica counts them.
 async fn all_sessions_seen(site: &Site) -> u64 {
     let metrics = site.get("/metrics", "").await.text;
     let of_an_engine = |line: &str| {
@@ -303,8 +302,8 @@ async fn all_sessions_seen(site: &Site) -> u64 {
     metrics.lines().filter_map(of_an_engine).sum()
 }
 
-/// The fullest engine of ten, compared to the mean, after 1,000 placements that come in waves of 50. Between two waves the
-/// replicas exchange what they have placed: how long that takes depends on the machine, and is no part of the comparison.
+/// Load of the fullest of ten engines relative to the mean, after 1,000 placements in waves of 50. Between waves the
+/// replicas exchange their placements; how long that takes depends on the machine and is not part of the comparison.
 async fn imbalance(count: usize) -> f64 {
     const ENGINES: usize = 10;
     let redis = Redis::shared().await.unwrap();
@@ -323,7 +322,7 @@ routes: [ {{ path: /p, pool: p }} ]\n"
     let session = sites[0].login().await;
     let mut engines = std::collections::BTreeMap::new();
     for wave in 0..20 {
-        // Not every replica gets the same share.
+        // The replicas get unequal shares.
         let all = (0..50).map(|n| place(&sites[(n * n + wave) % count], &session, "/p"));
         for answer in join_all(all).await {
             assert_eq!(answer.status, 200, "{answer:?}");
@@ -332,7 +331,7 @@ routes: [ {{ path: /p, pool: p }} ]\n"
         }
         let placed = 50 * (wave as u64 + 1);
         for site in &sites {
-            eventually("everybody knows of the wave", async || {
+            eventually("all replicas know of the wave", async || {
                 all_sessions_seen(site).await == placed
             })
             .await;

@@ -1,4 +1,4 @@
-//! How many sessions an account may have at once (S25).
+//! The limit of concurrent sessions per account (`session.max_per_account`).
 
 use crate::events::CLIENTS;
 use crate::site::{Answer, PASSWORD, Site, answer, session_id};
@@ -20,7 +20,7 @@ async fn log_in(site: &Site) -> Answer {
     site.post_json("/login", body).await
 }
 
-/// The causes of all ends in the event log, in order.
+/// The causes of all session ends in the event log, in order.
 async fn causes(site: &Site) -> Vec<String> {
     let rows = sqlx::query("SELECT event ->> 'cause' AS cause FROM events ORDER BY sequence");
     let rows = rows.fetch_all(&site.database().await).await.unwrap();
@@ -29,7 +29,7 @@ async fn causes(site: &Site) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn beyond_the_limit_a_login_is_refused() {
+async fn a_login_beyond_the_limit_is_refused() {
     let site = site(2, "reject").await;
     let first = site.login().await;
     site.login().await;
@@ -46,7 +46,7 @@ async fn beyond_the_limit_a_login_is_refused() {
     let out = site.request(reqwest::Method::POST, "/logout");
     answer(out.header("cookie", format!("berth={first}"))).await;
     assert_eq!(log_in(&site).await.status, 200);
-    // Sessions that have run out of time do not count.
+    // Expired sessions do not count.
     site.clock.advance_ms(31 * 60_000);
     assert_eq!(log_in(&site).await.status, 200);
 }
@@ -65,7 +65,7 @@ async fn the_same_browser_may_always_log_in_again() {
 }
 
 #[tokio::test]
-async fn or_the_oldest_session_ends() {
+async fn a_login_beyond_the_limit_ends_the_oldest_session_if_configured() {
     let site = site(2, "end-oldest").await;
     let mut ids = Vec::new();
     for _ in 0..4 {
@@ -79,7 +79,7 @@ async fn or_the_oldest_session_ends() {
 }
 
 #[tokio::test]
-async fn what_a_session_has_started_does_not_count() {
+async fn child_sessions_do_not_count() {
     let per_account = "session: { cookie: { secure: false }, max_per_account: 1 }";
     let site = Site::start(&format!("{CLIENTS}{per_account}")).await;
     let id = site.login().await;
@@ -100,7 +100,7 @@ async fn what_a_session_has_started_does_not_count() {
 }
 
 #[tokio::test]
-async fn the_limit_holds_for_logins_at_once_on_two_replicas() {
+async fn the_limit_holds_for_concurrent_logins_on_two_replicas() {
     for (on_limit, succeed) in [("reject", 3), ("end-oldest", 12)] {
         let (session, site) = (session(3, on_limit), site(3, on_limit).await);
         let other = site.replica(&session).await;

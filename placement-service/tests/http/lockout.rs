@@ -1,4 +1,4 @@
-//! The lock-out of accounts and the limit of logins per address (S20).
+//! The lockout of accounts and the rate limit of logins per address.
 
 use crate::site::{Answer, PASSWORD, Site, answer};
 use serde_json::json;
@@ -10,7 +10,7 @@ async fn log_in(site: &Site, username: &str, password: &str) -> Answer {
     site.post_json("/login", body).await
 }
 
-/// The login as a client with this `X-Forwarded-For` sends it.
+/// Logs in with this `X-Forwarded-For` header.
 async fn from(site: &Site, forwarded_for: &str) -> Answer {
     let body = format!("username=demo&password={PASSWORD}");
     let request = site.form("/login", &body);
@@ -18,7 +18,7 @@ async fn from(site: &Site, forwarded_for: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn five_failures_lock_the_account_and_the_answer_does_not_say_so() {
+async fn five_failures_lock_the_account_and_the_answer_does_not_reveal_it() {
     let site = Site::start("").await;
     let unknown = log_in(&site, "nobody", PASSWORD).await;
     assert_eq!(unknown.status, 401);
@@ -37,7 +37,7 @@ async fn five_failures_lock_the_account_and_the_answer_does_not_say_so() {
 }
 
 #[tokio::test]
-async fn replicas_count_together() {
+async fn replicas_count_failures_together() {
     let site = Site::start("").await;
     let other = site.replica("").await;
     for replica in [&site, &other, &site, &other] {
@@ -51,7 +51,7 @@ async fn replicas_count_together() {
 }
 
 #[tokio::test]
-async fn a_lock_lasts_over_a_restart_and_ends_no_session() {
+async fn a_lockout_survives_a_restart_and_ends_no_session() {
     let site = Site::start("").await;
     let id = site.login().await;
     for _ in 0..5 {
@@ -78,7 +78,7 @@ async fn failures_are_counted_by_their_reason() {
 }
 
 #[tokio::test]
-async fn an_address_tries_a_burst_and_then_waits() {
+async fn an_address_gets_a_burst_of_logins_and_then_a_slow_rate() {
     let site = Site::start("login: {}").await;
     for _ in 0..10 {
         assert_eq!(from(&site, "192.0.2.1").await.status, 303);
@@ -95,7 +95,7 @@ async fn an_address_tries_a_burst_and_then_waits() {
     let problem = answer(request).await;
     assert_eq!((problem.status, problem.header("retry-after")), (429, "2"));
     assert_eq!(problem.reason(), "too-many-logins");
-    // Looking at the page is no login, and others are not concerned.
+    // A request for the page is not a login, and other addresses are not affected.
     assert_eq!(site.get("/login", "").await.status, 200);
     assert_eq!(from(&site, "192.0.2.2").await.status, 303);
     site.clock.advance_ms(2_000);
@@ -104,7 +104,7 @@ async fn an_address_tries_a_burst_and_then_waits() {
 }
 
 #[tokio::test]
-async fn what_a_client_says_of_its_address_does_not_count() {
+async fn addresses_that_a_client_claims_are_ignored() {
     let site = Site::start("login: { rate: { per_minute: 1, burst: 2 } }").await;
     assert_eq!(from(&site, "198.51.100.1, 192.0.2.1").await.status, 303);
     assert_eq!(from(&site, "198.51.100.2, 192.0.2.1").await.status, 303);
@@ -119,7 +119,7 @@ async fn what_a_client_says_of_its_address_does_not_count() {
 }
 
 #[tokio::test]
-async fn no_password_is_looked_at_beyond_the_limit() {
+async fn beyond_the_rate_limit_no_password_is_checked() {
     let site = Site::start("login: { rate: { per_minute: 1, burst: 5 } }").await;
     for n in 0..20 {
         let status = log_in(&site, "demo", "wrong").await.status;

@@ -1,4 +1,4 @@
-//! `/login` (S7, S8, S9, S20).
+//! `/login`: forms, JSON, redirects, cookies, and requests from other sites.
 
 use crate::site::{PASSWORD, Site, answer, session_id};
 use reqwest::Method;
@@ -6,7 +6,7 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 
 #[tokio::test]
-async fn a_form_login_sets_the_cookie_and_leads_back() {
+async fn a_form_login_sets_the_cookie_and_redirects_back() {
     let site = Site::start("").await;
     for (return_to, location) in [
         ("", "/"),
@@ -31,7 +31,7 @@ async fn a_form_login_sets_the_cookie_and_leads_back() {
 }
 
 #[tokio::test]
-async fn a_json_login_answers_json() {
+async fn a_json_login_gets_a_json_answer() {
     let site = Site::start("").await;
     let body = json!({"username": "demo", "password": PASSWORD, "return_to": "/app/x"});
     let answer = site.post_json("/login", body).await;
@@ -44,7 +44,7 @@ async fn a_json_login_answers_json() {
 }
 
 #[tokio::test]
-async fn the_cookie_is_a_host_cookie_unless_told_otherwise() {
+async fn the_cookie_is_a_host_cookie_by_default() {
     let site = Site::start("session: { cookie: { same_site: strict } }").await;
     let body = json!({"username": "demo", "password": PASSWORD});
     let answer = site.post_json("/login", body).await;
@@ -57,12 +57,12 @@ async fn the_cookie_is_a_host_cookie_unless_told_otherwise() {
 }
 
 #[tokio::test]
-async fn an_unknown_account_and_a_wrong_password_are_the_same() {
+async fn an_unknown_account_and_a_wrong_password_get_the_same_answer() {
     let site = Site::start("").await;
     let cases = [("demo", "wrong"), ("nobody", PASSWORD), ("a b\n", "x")];
     let mut answers = Vec::new();
     let mut fastest = [Duration::MAX; 3];
-    // In turn, so that whatever else the machine does slows all of them.
+    // The cases take turns, so that other load on the machine slows all of them alike.
     for _ in 0..5 {
         for ((username, password), fastest) in cases.iter().zip(&mut fastest) {
             let began = Instant::now();
@@ -79,8 +79,8 @@ async fn an_unknown_account_and_a_wrong_password_are_the_same() {
     }
     answers.dedup();
     assert_eq!(answers.len(), 1);
-    // Without hashing, an answer takes a hundredth of this. That each takes one hash is shown where the
-    // hashes are counted; here the bound leaves room for a busy machine.
+    // Without hashing, an answer takes a hundredth of this. Another test counts the hashes (one per login); the bound
+    // here leaves room for a busy machine.
     let least = fastest.iter().max().unwrap().mul_f32(0.1);
     assert!(fastest.iter().all(|time| *time > least), "{fastest:?}");
     assert!(least > Duration::from_millis(1));
@@ -131,7 +131,7 @@ async fn the_page_keeps_a_valid_return_to() {
 }
 
 #[tokio::test]
-async fn an_id_never_comes_from_the_client() {
+async fn a_session_id_never_comes_from_the_client() {
     let site = Site::start("").await;
     let chosen = "A".repeat(43);
     let body = format!("username=demo&password={PASSWORD}");
@@ -142,7 +142,7 @@ async fn an_id_never_comes_from_the_client() {
 }
 
 #[tokio::test]
-async fn logging_in_again_ends_the_session_before() {
+async fn a_second_login_ends_the_previous_session() {
     let site = Site::start("").await;
     let (first, other) = (site.login().await, site.login().await);
     let body = format!("username=demo&password={PASSWORD}");
@@ -156,7 +156,7 @@ async fn logging_in_again_ends_the_session_before() {
 }
 
 #[tokio::test]
-async fn a_failed_login_leaves_the_session_before() {
+async fn a_failed_login_keeps_the_previous_session() {
     let site = Site::start("").await;
     let first = site.login().await;
     let request = site.form("/login", "username=demo&password=wrong");
@@ -165,7 +165,7 @@ async fn a_failed_login_leaves_the_session_before() {
 }
 
 #[tokio::test]
-async fn other_sites_cannot_log_anybody_in() {
+async fn other_sites_cannot_log_a_user_in() {
     let site =
         Site::start("login: { rate: null, trusted_origins: ['https://portal.example'] }").await;
     let body = format!("username=demo&password={PASSWORD}");
@@ -188,7 +188,7 @@ async fn other_sites_cannot_log_anybody_in() {
             ],
             303,
         ),
-        // No browser: it has no cookies of others to abuse.
+        // Not a browser, so there are no cookies to abuse.
         (&[], 303),
     ] {
         let request = site.form("/login", &body);
@@ -206,7 +206,7 @@ async fn other_sites_cannot_log_anybody_in() {
 }
 
 #[tokio::test]
-async fn bodies_are_bounded_and_of_a_known_kind() {
+async fn bodies_have_a_size_limit_and_a_known_type() {
     let site = Site::start("").await;
     let large = "x".repeat(100_000);
     let too_large = answer(site.form("/login", &large)).await;
@@ -238,7 +238,7 @@ async fn bodies_are_bounded_and_of_a_known_kind() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_down_is_no_wrong_password() {
+async fn a_store_outage_is_not_reported_as_a_wrong_password() {
     let site = Site::start("").await;
     site.break_store().await;
     let body = json!({"username": "demo", "password": PASSWORD});

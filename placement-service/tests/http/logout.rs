@@ -1,4 +1,4 @@
-//! `POST /logout` (S22).
+//! `POST /logout`: the end of the session, the redirect, and requests from other sites.
 
 use crate::site::{Site, answer};
 use reqwest::{Method, RequestBuilder};
@@ -23,7 +23,7 @@ async fn logout_ends_the_session_on_the_server() {
 }
 
 #[tokio::test]
-async fn a_form_leads_to_the_login_page() {
+async fn a_form_logout_redirects_to_the_login_page() {
     let site = Site::start("").await;
     let id = site.login().await;
     let request = site
@@ -35,7 +35,7 @@ async fn a_form_leads_to_the_login_page() {
 }
 
 #[tokio::test]
-async fn without_a_session_it_is_as_good() {
+async fn a_logout_without_a_session_succeeds() {
     let site = Site::start("").await;
     let unknown = format!("berth={}", "A".repeat(43));
     for cookie in ["", "berth=x", &unknown] {
@@ -46,7 +46,7 @@ async fn without_a_session_it_is_as_good() {
 }
 
 #[tokio::test]
-async fn other_sites_cannot_log_anybody_out() {
+async fn other_sites_cannot_log_a_user_out() {
     let site = Site::start("login: { trusted_origins: ['https://portal.example'] }").await;
     let own = format!("http://{}", site.address);
     let id = site.login().await;
@@ -59,7 +59,7 @@ async fn other_sites_cannot_log_anybody_out() {
     };
     let foreign: &[&[(&str, &str)]] = &[
         &[("sec-fetch-site", "cross-site")],
-        // Another host or port of the same site, which a Lax cookie goes along with.
+        // Another host or port of the same site: the browser sends a Lax cookie with the request.
         &[("sec-fetch-site", "same-site")],
         &[("sec-fetch-site", "same-site"), ("origin", &own)],
         &[("origin", "https://evil")],
@@ -91,7 +91,7 @@ async fn other_sites_cannot_log_anybody_out() {
 }
 
 #[tokio::test]
-async fn a_logout_that_the_store_did_not_take_says_so() {
+async fn a_logout_fails_when_the_store_fails() {
     let site = Site::start("").await;
     let id = site.login().await;
     site.break_store().await;

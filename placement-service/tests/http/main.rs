@@ -1,5 +1,4 @@
-//! The login side through its HTTP surface: a real listener, a real SQLite file, a clock that the test
-//! moves.
+//! The service through its HTTP interface: a real listener, a real SQLite file, and a clock that the test moves.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

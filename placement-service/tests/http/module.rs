@@ -1,10 +1,10 @@
-//! The browser module's files (S19).
+//! The files of the browser module.
 
 use crate::site::{Site, answer};
 use reqwest::Method;
 
 #[tokio::test]
-async fn browsers_keep_the_files_and_ask_whether_they_have_changed() {
+async fn browsers_cache_the_files_and_revalidate_them() {
     let site = Site::start("").await;
     let file = site.get("/berth/session.js", "").await;
     assert_eq!(file.status, 200);
@@ -35,7 +35,7 @@ async fn browsers_keep_the_files_and_ask_whether_they_have_changed() {
 }
 
 #[tokio::test]
-async fn nothing_else_is_below() {
+async fn no_other_file_is_served_under_berth() {
     let site = Site::start("").await;
     for path in ["/berth/", "/berth/other.js", "/berth/..%2flogin.html"] {
         let none = site.get(path, "").await;

@@ -1,4 +1,4 @@
-//! Logging in by an OpenID provider (S21).
+//! Login through an OpenID provider.
 
 use crate::idp::{Fields, Idp, SECRET, Signing};
 use crate::site::{Answer, Site, answer};
@@ -19,7 +19,7 @@ pub(crate) fn config(issuer: &str, more: &str) -> String {
     )
 }
 
-/// A login that has come as far as the provider's page.
+/// A login that has been redirected to the provider.
 pub(crate) struct Begun {
     pub(crate) request: Fields,
     pub(crate) cookie: String,
@@ -56,13 +56,13 @@ pub(crate) async fn callback(site: &Site, query: &str, cookie: &str) -> Answer {
     .await
 }
 
-/// The whole way; the answer to the callback.
+/// A complete login. Returns the answer to the callback.
 pub(crate) async fn log_in(site: &Site, idp: &Idp) -> Answer {
     let begun = begin(site, "/login/oidc/idp").await;
     callback(site, &idp.authorize(&begun.request), &begun.cookie).await
 }
 
-/// The session id that a login gave.
+/// The session id in the cookie that a login sets.
 pub(crate) fn session(answer: &Answer) -> String {
     assert_eq!(answer.status, 303, "{answer:?}");
     let [set, clear] = answer.cookies()[..] else {
@@ -76,7 +76,7 @@ pub(crate) fn session(answer: &Answer) -> String {
     value.split(';').next().unwrap().to_owned()
 }
 
-/// What the engines are told of a session.
+/// The claims of the token that engines get for a session.
 async fn claims(site: &Site, id: &str) -> Value {
     let token = site.token(id).await.json()["token"]
         .as_str()
@@ -89,7 +89,7 @@ async fn claims(site: &Site, id: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_login_leads_there_and_back_as_the_mapped_account() {
+async fn a_login_redirects_to_the_provider_and_back_with_mapped_roles() {
     let idp = Idp::start().await;
     let site = site(&idp, "").await;
     let begun = begin(&site, "/login/oidc/idp?return_to=%2Fapp%2Fx%3Fa%3D1").await;
@@ -110,7 +110,7 @@ async fn a_login_leads_there_and_back_as_the_mapped_account() {
         (&json!("ada"), &json!(["user"]))
     );
     assert_eq!(claims["tenant"], "t1");
-    // The ID token sufficed, and one look at the provider was enough.
+    // The ID token had all claims, and the keys were fetched only once.
     assert_eq!(idp.requests("/userinfo"), 0);
     session(&log_in(&site, &idp).await);
     assert_eq!(idp.requests("/jwks"), 1);
@@ -122,7 +122,7 @@ async fn a_login_leads_there_and_back_as_the_mapped_account() {
 }
 
 #[tokio::test]
-async fn a_login_ends_the_session_before() {
+async fn a_login_ends_the_previous_session() {
     let idp = Idp::start().await;
     let site = site(&idp, "").await;
     let old = site.login().await;
@@ -135,7 +135,7 @@ async fn a_login_ends_the_session_before() {
 }
 
 #[tokio::test]
-async fn claims_decide_who_and_whether() {
+async fn claims_decide_the_account_and_whether_it_is_permitted() {
     let idp = Idp::start().await;
     let site = site(&idp, "").await;
     idp.now().claims = json!({"groups": ["visitors"]});
@@ -146,7 +146,7 @@ async fn claims_decide_who_and_whether() {
     );
     idp.now().claims = json!({"preferred_username": "a b"});
     assert_eq!(log_in(&site, &idp).await.reason(), "account-name-unusable");
-    // What the ID token lacks, the userinfo endpoint says; it changes nothing that the ID token says.
+    // The userinfo endpoint adds claims that the ID token lacks. It does not change claims of the ID token.
     idp.now().claims = json!({"groups": null, "preferred_username": null});
     let info = json!({"sub": "u-1", "groups": ["idp-admins"], "preferred_username": "eve", "tenant": "t2"});
     idp.now().userinfo = info;
@@ -165,7 +165,7 @@ async fn claims_decide_who_and_whether() {
 }
 
 #[tokio::test]
-async fn new_keys_of_the_provider_are_fetched_once_in_a_while() {
+async fn new_keys_of_the_provider_are_fetched_at_a_limited_rate() {
     let idp = Idp::start().await;
     let site = site(&idp, "").await;
     session(&log_in(&site, &idp).await);
@@ -180,7 +180,7 @@ async fn new_keys_of_the_provider_are_fetched_once_in_a_while() {
     idp.now().signing = Signing::Es256("invented");
     assert_eq!(log_in(&site, &idp).await.reason(), "id-token-invalid");
     for _ in 0..3 {
-        // The key may be new, and is asked for again soon.
+        // The key may be new, so the service fetches the keys again later.
         let unsure = log_in(&site, &idp).await;
         assert_eq!(
             (unsure.status, unsure.reason().as_str()),
@@ -192,7 +192,7 @@ async fn new_keys_of_the_provider_are_fetched_once_in_a_while() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_back_keeps_no_new_keys_away() {
+async fn a_clock_set_back_does_not_block_new_keys() {
     let idp = Idp::start().await;
     let site = site(&idp, "").await;
     site.clock.advance_ms(25_000);
@@ -206,7 +206,7 @@ async fn a_clock_that_is_set_back_keeps_no_new_keys_away() {
 }
 
 #[tokio::test]
-async fn two_tabs_of_one_browser_log_in_at_once() {
+async fn two_tabs_of_one_browser_can_log_in_concurrently() {
     let idp = Idp::start().await;
     let site = site(&idp, "").await;
     let first = begin(&site, "/login/oidc/idp").await;
@@ -222,7 +222,7 @@ async fn two_tabs_of_one_browser_log_in_at_once() {
 }
 
 #[tokio::test]
-async fn logins_that_never_end_do_not_fill_the_browser() {
+async fn abandoned_logins_do_not_accumulate_cookies() {
     let idp = Idp::start().await;
     let site = site(&idp, "").await;
     let mut cookies = Vec::new();
@@ -243,7 +243,7 @@ async fn logins_that_never_end_do_not_fill_the_browser() {
 }
 
 #[tokio::test]
-async fn the_login_page_offers_what_there_is() {
+async fn the_login_page_offers_the_configured_methods() {
     let idp = Idp::start().await;
     let both = site(&idp, "").await;
     let page = both.get("/login?return_to=%2Fapp%2Fx", "").await;

@@ -1,4 +1,4 @@
-//! Everything that may go wrong on the way to an OpenID provider and back: each thing by its name (S21).
+//! Faults of a login through an OpenID provider. Each fault has its own reason.
 
 use crate::idp::{Idp, Signing, now_s};
 use crate::oidc::{begin, callback, config, log_in, session, site};
@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::json;
 
 #[tokio::test]
-async fn a_callback_must_belong_to_the_login_of_this_browser() {
+async fn a_callback_must_belong_to_a_login_of_this_browser() {
     let idp = Idp::start().await;
     let site = site(&idp, "").await;
     let begun = begin(&site, "/login/oidc/idp").await;
@@ -66,7 +66,7 @@ async fn a_callback_must_belong_to_the_login_of_this_browser() {
         let got = (refused.status, refused.reason());
         assert_eq!(got, (status, reason.to_owned()), "{query} {cookie}");
     }
-    // None of that has used the login up; using it does.
+    // None of these attempts has used the login up. A valid callback does.
     session(&callback(&site, &query, &begun.cookie).await);
     let replayed = callback(&site, &query, &begun.cookie).await;
     assert_eq!(
@@ -80,7 +80,7 @@ async fn a_callback_must_belong_to_the_login_of_this_browser() {
 }
 
 #[tokio::test]
-async fn what_a_provider_refuses_is_a_page_with_a_way_on() {
+async fn a_refusal_of_the_provider_shows_a_page_with_a_login_link() {
     let idp = Idp::start().await;
     let site = site(&idp, "").await;
     for (error, status, reason) in [
@@ -124,7 +124,7 @@ async fn what_a_provider_refuses_is_a_page_with_a_way_on() {
 }
 
 #[tokio::test]
-async fn an_id_token_must_hold() {
+async fn an_id_token_must_be_valid() {
     let idp = Idp::start().await;
     let site = site(&idp, "").await;
     for (claims, reason) in [
@@ -162,7 +162,7 @@ async fn an_id_token_must_hold() {
 }
 
 #[tokio::test]
-async fn the_answer_must_come_from_the_provider_that_was_asked() {
+async fn the_answer_must_come_from_the_requested_provider() {
     let idp = Idp::start().await;
     let good = site(&idp, "").await;
     let with_issuer = async |site: &Site, iss: &str| {
@@ -178,7 +178,7 @@ async fn the_answer_must_come_from_the_provider_that_was_asked() {
         (refused.status, refused.reason().as_str()),
         (400, "issuer-mismatch")
     );
-    // A provider that says that it always names itself must do so (RFC 9207).
+    // A provider that announces the `iss` parameter must send it (RFC 9207).
     idp.now().metadata = json!({"authorization_response_iss_parameter_supported": true});
     let strict = site(&idp, "").await;
     assert_eq!(with_issuer(&strict, "").await.reason(), "issuer-mismatch");
@@ -186,7 +186,7 @@ async fn the_answer_must_come_from_the_provider_that_was_asked() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_down_fails_its_own_logins_only_and_is_asked_again() {
+async fn a_provider_outage_fails_only_its_own_logins_and_is_retried() {
     let idp = Idp::start().await;
     idp.now().down = true;
     let site = site(&idp, "").await;
@@ -211,7 +211,7 @@ async fn a_provider_that_is_down_fails_its_own_logins_only_and_is_asked_again() 
     idp.now().down = false;
     site.clock.advance_ms(1_000);
     session(&log_in(&site, &idp).await);
-    // Known once, it is known while it is down; what needs it at once fails.
+    // The service keeps the metadata of the provider during an outage. Requests that need the provider itself fail.
     idp.now().down = true;
     let begun = begin(&site, "/login/oidc/idp").await;
     let refused = callback(&site, &idp.authorize(&begun.request), &begun.cookie).await;
@@ -221,7 +221,7 @@ async fn a_provider_that_is_down_fails_its_own_logins_only_and_is_asked_again() 
 }
 
 #[tokio::test]
-async fn callbacks_have_a_limit_of_their_own_and_junk_takes_nothing_from_any() {
+async fn callbacks_have_their_own_rate_limit_and_junk_does_not_count() {
     let idp = Idp::start().await;
     let site = site(&idp, "login: { rate: { per_minute: 30, burst: 2 } }").await;
     for _ in 0..20 {
@@ -244,7 +244,7 @@ async fn callbacks_have_a_limit_of_their_own_and_junk_takes_nothing_from_any() {
     let page = site.get(&path, &begun.cookie).await;
     assert!(page.header("content-type").starts_with("text/html"));
     assert_eq!((page.status, page.header("retry-after")), (429, "2"));
-    // Logins with passwords go on all the while, and the other way round.
+    // Password logins have their own limit. Each of the two limits leaves the other kind of login alone.
     site.login().await;
     site.login().await;
     let more = answer(site.form("/login", "username=demo&password=x")).await;
@@ -254,7 +254,7 @@ async fn callbacks_have_a_limit_of_their_own_and_junk_takes_nothing_from_any() {
 }
 
 #[tokio::test]
-async fn nobody_at_the_address_is_down_too() {
+async fn a_provider_without_a_listener_is_unreachable() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);
@@ -266,7 +266,7 @@ async fn nobody_at_the_address_is_down_too() {
 }
 
 #[tokio::test]
-async fn metadata_that_lie_are_not_followed() {
+async fn invalid_provider_metadata_is_not_used() {
     let idp = Idp::start().await;
     for metadata in [
         json!({"issuer": "https://evil.example"}),

@@ -1,4 +1,4 @@
-//! Logging out at the provider, and hearing of logouts from it (S21).
+//! Logout at the OpenID provider, and back-channel logout from the provider.
 
 use crate::idp::{Fields, Idp, Signing, now_s, overlay};
 use crate::oidc::{config, log_in, session, site};
@@ -25,7 +25,7 @@ fn query(url: &str) -> Fields {
 }
 
 #[tokio::test]
-async fn a_logout_leads_on_to_the_providers() {
+async fn a_logout_redirects_to_the_logout_page_of_the_provider() {
     let idp = Idp::start().await;
     let site = site(&idp, "").await;
     let (first, second) = (log_in(&site, &idp).await, log_in(&site, &idp).await);
@@ -51,13 +51,13 @@ async fn a_logout_leads_on_to_the_providers() {
     let url = out.json()["logout_url"].as_str().unwrap().to_owned();
     assert_eq!(query(&url)["id_token_hint"].split('.').count(), 3);
 
-    // A session of an account of this service knows nothing of providers.
+    // A session of a local account has no provider.
     let local = site.login().await;
     assert_eq!(log_out(&site, &local, false).await.status, 204);
 }
 
 #[tokio::test]
-async fn the_hint_lies_sealed_in_the_store_and_without_it_logout_works_too() {
+async fn the_id_token_hint_is_encrypted_in_the_store_and_optional_for_logout() {
     let idp = Idp::start().await;
     let site = site(&idp, "").await;
     let id = session(&log_in(&site, &idp).await);
@@ -77,7 +77,7 @@ async fn the_hint_lies_sealed_in_the_store_and_without_it_logout_works_too() {
 }
 
 #[tokio::test]
-async fn a_provider_without_a_logout_page_or_down_is_a_logout_here() {
+async fn without_a_reachable_logout_page_the_logout_is_local() {
     let idp = Idp::start().await;
     idp.now().metadata = json!({"end_session_endpoint": null});
     let site = site(&idp, "").await;
@@ -102,7 +102,7 @@ async fn send(site: &Site, token: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn a_logout_token_ends_the_sessions_that_it_is_about() {
+async fn a_logout_token_ends_the_sessions_that_it_names() {
     let idp = Idp::start().await;
     let site = site(&idp, "").await;
     let local = site.login().await;
@@ -128,13 +128,13 @@ async fn a_logout_token_ends_the_sessions_that_it_is_about() {
     for (jti, over, left) in [
         ("a", json!({"sub": "u-1", "sid": "s-1"}), vec![1, 2, 3]),
         ("b", json!({"sub": null, "sid": "s-2"}), vec![2, 3]),
-        // Who has logged in since stays: the token was late.
+        // The token is late: sessions that were created after it stay.
         (
             "late",
             json!({"sub": "u-1", "sid": null, "iat": now_s() - 120}),
             vec![2, 3],
         ),
-        // Another's session is not the subject's.
+        // The session belongs to another subject.
         ("c", json!({"sub": "u-1", "sid": "s-4"}), vec![2, 3]),
         ("d", json!({"sub": "u-1", "sid": null}), vec![3]),
         ("e", json!({"sub": "u-9", "sid": null}), vec![3]),
@@ -152,7 +152,7 @@ async fn a_logout_token_ends_the_sessions_that_it_is_about() {
 }
 
 #[tokio::test]
-async fn a_logout_token_that_does_not_hold_ends_nothing() {
+async fn an_invalid_logout_token_ends_nothing() {
     let idp = Idp::start().await;
     let site = site(&idp, "").await;
     let id = session(&log_in(&site, &idp).await);
@@ -207,7 +207,7 @@ async fn a_logout_token_that_does_not_hold_ends_nothing() {
             "{signing:?}"
         );
     }
-    // Tokens that were refused have used up no jti.
+    // Refused tokens have not used up their `jti`.
     idp.now().signing = Signing::Es256("k1");
     assert_eq!(site.token(&id).await.status, 200);
     let token = idp.sign(&good);
@@ -237,7 +237,7 @@ async fn a_logout_token_that_does_not_hold_ends_nothing() {
 }
 
 #[tokio::test]
-async fn a_logout_that_cannot_be_done_may_be_sent_again() {
+async fn a_failed_back_channel_logout_may_be_sent_again() {
     let idp = Idp::start().await;
     let site = site(&idp, "").await;
     let id = session(&log_in(&site, &idp).await);
@@ -255,13 +255,13 @@ async fn a_logout_that_cannot_be_done_may_be_sent_again() {
         (unknown.status, unknown.reason().as_str()),
         (404, "unknown-provider")
     );
-    // The second: the store fails when the token has been found good and its sessions are to end.
+    // With `events`, the store fails after the token has been verified and before its sessions end.
     for table in ["used", "events"] {
         site.rename_table(table, "gone").await;
         let down = send(&site, &token).await;
         assert_eq!((down.status, down.reason().as_str()), (503, "store-down"));
         site.rename_table("gone", table).await;
-        eventually("the session lives on", async || {
+        eventually("the session stays active", async || {
             site.token(&id).await.status == 200
         })
         .await;
@@ -271,7 +271,7 @@ async fn a_logout_that_cannot_be_done_may_be_sent_again() {
 }
 
 #[tokio::test]
-async fn a_logout_told_to_one_replica_holds_on_the_other() {
+async fn a_back_channel_logout_at_one_replica_holds_on_the_other() {
     let idp = Idp::start().await;
     let one = site(&idp, FROM_MEMORY).await;
     let other = one.replica(&config(&idp.issuer(), FROM_MEMORY)).await;
@@ -283,7 +283,7 @@ async fn a_logout_told_to_one_replica_holds_on_the_other() {
     while other.token(&id).await.status == 200 {
         assert!(
             began.elapsed().as_secs() < 1,
-            "the other replica did not hear"
+            "the other replica still accepts the session"
         );
         tokio::task::yield_now().await;
     }

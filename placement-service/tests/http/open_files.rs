@@ -1,4 +1,4 @@
-//! The real process with few open files, and more clients than that who bring no complete request.
+//! The real process with a low limit of open files, and more clients than that limit which send no complete request.
 
 use crate::calls::{Gateway, WINDOW, token_of};
 use crate::connections::{PARTS, connect};
@@ -14,7 +14,7 @@ const PASSWORD: &str = "a-long-password";
 const OPEN_FILES: usize = 256;
 const STRANGERS: usize = 500;
 
-/// A service of few open files: at first a quarter of what it may have.
+/// A service with a low limit of open files. Its soft limit starts at a quarter of the hard limit.
 struct Served {
     child: Child,
     address: SocketAddr,
@@ -63,7 +63,7 @@ impl Served {
     }
 
     async fn post(&self, path: &str, body: &Value) -> reqwest::Response {
-        // A client of its own: a new connection.
+        // A new client opens a new connection.
         let client = http_client::client().build().unwrap();
         let request = client
             .post(format!("http://{}{path}", self.address))
@@ -71,7 +71,7 @@ impl Served {
         request.send().await.unwrap()
     }
 
-    /// Ends it; everything logged.
+    /// Terminates the service. Returns the whole log.
     fn end(mut self) -> String {
         let pid = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().unwrap();
@@ -93,7 +93,7 @@ fn command(program: &str, args: &[&str], config: &Path) -> Command {
 }
 
 #[tokio::test]
-async fn five_hundred_strangers_keep_nobody_from_working() {
+async fn five_hundred_incomplete_requests_do_not_block_other_clients() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("berth.yaml");
     let store = dir.path().join("berth.db");
@@ -128,7 +128,7 @@ async fn five_hundred_strangers_keep_nobody_from_working() {
         calls.call(1, TOKENS_PATH, token_of(id));
         assert_eq!(calls.next().await.unwrap().status, 200);
         let open_files = service.open_files();
-        // More than it might have at first, and room left for engines and stores.
+        // The service has raised its soft limit, and it leaves room for engines and stores.
         let usual = OPEN_FILES / 4..OPEN_FILES - OPEN_FILES / 8;
         assert!(usual.contains(&open_files), "{open_files}");
         strangers

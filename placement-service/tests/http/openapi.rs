@@ -1,5 +1,5 @@
-//! What `/openapi.json` says is what the service does: every route of every listener, and the answers that
-//! schemathesis gets to requests of its own making.
+//! `/openapi.json` matches the service: every route of every listener, and the answers that schemathesis gets to the
+//! requests that it generates.
 
 use crate::compat;
 use crate::site::{Answer, Site, answer};
@@ -20,7 +20,7 @@ const PYTHON: &str = concat!(
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/http/schemathesis.toml");
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
     response_headers_conformance,response_schema_conformance,unsupported_method,allow_header_conformance";
-/// Requests per operation, besides those that the document alone leads to.
+/// Generated requests per operation, in addition to the requests that follow from the document.
 const EXAMPLES: &str = "10";
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "DELETE", "PATCH"];
 
@@ -29,7 +29,7 @@ async fn ask(site: &Site, at: SocketAddr, method: &str, path: &str) -> Answer {
     answer(site.request_at(at, method, path)).await
 }
 
-/// The listeners, each with an authorization that its routes take.
+/// The listeners, each with an authorization that its routes accept.
 fn listeners(site: &Site) -> [(SocketAddr, String); 3] {
     let operator = "Bearer operator-secret-1".to_owned();
     let user = format!("Bearer {}", compat::token(&"k".repeat(40), &compat::ours()));
@@ -50,14 +50,14 @@ async fn document(site: &Site, at: SocketAddr) -> Value {
 }
 
 #[tokio::test]
-async fn a_document_has_the_operations_that_its_listener_has() {
+async fn a_document_has_the_operations_of_its_listener() {
     let (site, _engine) = compat::site(Some(&"k".repeat(40))).await;
     for (at, _) in listeners(&site) {
         let document = document(&site, at).await;
         let paths = document["paths"].as_object().unwrap();
         assert!(paths.contains_key("/openapi.json"));
         for (pattern, item) in paths {
-            // No document, engine or provider has that name; nor may the stream of calls go by HTTP/1.1.
+            // No document, engine or provider has that name, and the call stream does not work over HTTP/1.1.
             let path = pattern.replace(['{', '}'], "");
             for method in METHODS {
                 let answer = ask(&site, at, method, &path).await;
@@ -74,7 +74,7 @@ async fn a_document_has_the_operations_that_its_listener_has() {
     }
 }
 
-/// The paths of a router, which it tells when it is printed.
+/// The paths of a router, parsed from its `Debug` output.
 fn routed(router: &Router) -> BTreeSet<String> {
     let text = format!("{router:?}");
     let (text, _) = text.split_once("fallback_router").unwrap();
@@ -84,7 +84,7 @@ fn routed(router: &Router) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn a_document_has_the_routes_that_its_router_has() {
+async fn a_document_has_the_routes_of_its_router() {
     let (site, _engine) = compat::site(None).await;
     let routers = [
         http::router(site.app.clone()),
@@ -101,7 +101,7 @@ async fn a_document_has_the_routes_that_its_router_has() {
 }
 
 #[tokio::test]
-async fn the_pages_that_show_a_document_come_with_the_service() {
+async fn every_listener_serves_swagger_ui() {
     let (site, _engine) = compat::site(None).await;
     for (at, _) in listeners(&site) {
         let page = ask(&site, at, "GET", "/swagger-ui/").await;
@@ -114,7 +114,7 @@ async fn the_pages_that_show_a_document_come_with_the_service() {
 }
 
 #[tokio::test]
-async fn answers_are_as_the_document_says() {
+async fn answers_conform_to_the_document() {
     let (site, _engine) = compat::site(Some(&"k".repeat(40))).await;
     for (at, authorization) in listeners(&site) {
         let told = spawn_blocking(move || schemathesis(at, &authorization)).await;
@@ -132,7 +132,7 @@ async fn answers_are_as_the_document_says() {
 }
 
 fn schemathesis(at: SocketAddr, authorization: &str) -> Output {
-    // Not its script, whose first line names where it was installed.
+    // The first line of the script has the path of its installation, so this runs the module instead.
     let mut command = Command::new(PYTHON);
     command.args([
         "-m",
@@ -144,7 +144,7 @@ fn schemathesis(at: SocketAddr, authorization: &str) -> Output {
     ]);
     command.args([&format!("http://{at}/openapi.json"), "--checks", CHECKS]);
     command.args(["--phases", "examples,coverage,fuzzing", "--seed", "1"]);
-    // Threads that parse Python at once may fail in Python 3.11 (python/cpython#106905).
+    // In Python 3.11, concurrent threads that parse Python may fail (python/cpython#106905).
     command.args(["--max-examples", EXAMPLES, "--workers", "1"]);
     command.args(["-H", &format!("Authorization: {authorization}")]);
     let told = command.current_dir(std::env::temp_dir()).output();

@@ -1,11 +1,11 @@
-//! Health, metrics, and the answers of no route at all.
+//! Health, metrics, and the answers to requests without a route.
 
 use crate::site::{Site, answer};
 use reqwest::Method;
 use serde_json::json;
 
 #[tokio::test]
-async fn readiness_tells_of_store_and_fleet() {
+async fn readiness_reports_store_and_fleet() {
     let site = Site::start("").await;
     assert_eq!(site.get("/health/live", "").await.text, "ok\n");
     let ready = site.get("/health/ready", "").await;
@@ -18,7 +18,7 @@ async fn readiness_tells_of_store_and_fleet() {
 
 #[tokio::test]
 async fn readiness_waits_for_the_fleet() {
-    // Accepts every connection and says nothing: the first probe takes its whole timeout.
+    // This listener accepts connections and sends nothing, so the first probe takes its whole timeout.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     let yaml = format!(
@@ -36,7 +36,7 @@ async fn readiness_waits_for_the_fleet() {
 }
 
 #[tokio::test]
-async fn what_happens_is_counted() {
+async fn logins_sessions_refusals_and_requests_are_counted() {
     let site = Site::start("").await;
     let id = site.login().await;
     answer(site.form("/login", "username=demo&password=wrong")).await;
@@ -72,7 +72,7 @@ async fn what_happens_is_counted() {
 }
 
 #[tokio::test]
-async fn what_no_route_takes_is_a_problem_too() {
+async fn a_request_without_a_route_gets_a_problem() {
     let site = Site::start("").await;
     let nothing = site.get("/nothing", "").await;
     assert_eq!(

@@ -1,4 +1,4 @@
-//! `POST /v1/placements` with simulated engines: the whole way from a cookie to an engine session.
+//! `POST /v1/placements` with simulated engines, from the cookie to the engine session.
 
 use crate::engines::placement;
 use crate::site::{Site, answer as answer_of};
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// One engine that wants the site's tokens, and a site that knows it.
+/// Starts an engine that verifies the site's tokens, and a site with that engine.
 pub(crate) async fn site() -> (Site, Engine) {
     let engine = berth_engine_sim::start(Options {
         jwt_secret: Some("k".repeat(40)),
@@ -66,7 +66,7 @@ pub(crate) async fn reservations(site: &Site) -> String {
 }
 
 #[tokio::test]
-async fn a_cookie_becomes_an_engine_session_with_the_users_token() {
+async fn a_cookie_gets_an_engine_session_with_the_users_token() {
     let (site, engine) = site().await;
     let id = site.login().await;
     let answer = site
@@ -91,7 +91,7 @@ async fn a_cookie_becomes_an_engine_session_with_the_users_token() {
 }
 
 #[tokio::test]
-async fn refusals_of_the_placer_are_problems() {
+async fn refused_placements_get_a_problem() {
     let (site, engine) = site().await;
     let id = site.login().await;
     let missing = site
@@ -113,7 +113,7 @@ async fn refusals_of_the_placer_are_problems() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_hangs_up_ends_its_placement() {
+async fn a_gateway_that_disconnects_cancels_its_placement() {
     let (site, engine) = site().await;
     let id = site.login().await;
     engine.faults().set(|f| f.slow_open_ms = 2000);
@@ -130,18 +130,18 @@ async fn a_gateway_that_hangs_up_ends_its_placement() {
     .await;
     assert_eq!(reservations(&site).await, "1");
     drop(gateway);
-    until("the reservation is given back", async || {
+    until("the reservation is released", async || {
         reservations(&site).await == "0"
     })
     .await;
-    until("the engine is left alone", async || {
+    until("the connection to the engine is closed", async || {
         engine.stats().sockets == 0
     })
     .await;
     let metrics = site.get("/metrics", "").await.text;
     assert!(
         !metrics.contains("berth_placements_total{pool=\"qix\""),
-        "it never ended"
+        "a cancelled placement has no outcome"
     );
 }
 
@@ -169,7 +169,7 @@ pub(crate) fn by_token(token: &str, path: &str) -> String {
     json!({"token": token, "method": "GET", "path": path, "host": "h"}).to_string()
 }
 
-/// A token as a program's owner would make it, with the service's own secret.
+/// A token for a program, signed with the service's own secret.
 pub(crate) fn program_token(more: &serde_json::Value) -> String {
     let mut claims =
         json!({"iss": "berth", "aud": "engine", "sub": "robot", "exp": 4_102_444_800_u64});
@@ -180,7 +180,7 @@ pub(crate) fn program_token(more: &serde_json::Value) -> String {
 }
 
 #[tokio::test]
-async fn a_programs_token_places_and_reaches_the_engine_as_it_is() {
+async fn a_program_token_is_placed_and_reaches_the_engine_unchanged() {
     let (site, engine) = site().await;
     let token = program_token(&json!({"roles": ["batch"]}));
     let place = async || {
@@ -197,8 +197,11 @@ async fn a_programs_token_places_and_reaches_the_engine_as_it_is() {
     );
     assert_eq!(engine.sessions().remove(0).user, "robot");
     assert_eq!(site.session_rows().await, 0);
-    // The same token has the same name, another one another.
-    assert!(placed.session_ref.starts_with("t."), "no session's");
+    // The same token always gets the same `session_ref`, another token gets another one.
+    assert!(
+        placed.session_ref.starts_with("t."),
+        "not the name of a session"
+    );
     assert_eq!(placed.session_ref.len(), 47);
     assert_eq!(
         place().await.json()["session_ref"],
@@ -210,7 +213,7 @@ async fn a_programs_token_places_and_reaches_the_engine_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_good_places_nothing() {
+async fn an_invalid_token_is_not_placed() {
     let (site, engine) = site().await;
     let good = program_token(&json!({}));
     for token in [
@@ -243,7 +246,7 @@ async fn a_token_that_is_not_good_places_nothing() {
 }
 
 #[tokio::test]
-async fn a_sessions_own_token_places_while_that_session_lives() {
+async fn a_session_token_is_placed_while_its_session_is_active() {
     let (site, _engine) = site().await;
     let id = site.login().await;
     let minted = site.token(&id).await.json();
@@ -268,7 +271,7 @@ async fn a_sessions_own_token_places_while_that_session_lives() {
 }
 
 #[tokio::test]
-async fn a_sessions_own_token_comes_out_again_while_that_session_lives() {
+async fn a_session_token_is_returned_unchanged_while_its_session_is_active() {
     let (site, _engine) = site().await;
     let id = site.login().await;
     let minted = site.token(&id).await.json();

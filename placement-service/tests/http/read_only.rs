@@ -1,5 +1,5 @@
-//! Over the sessions of another login service (`redis-jwt`): they are served as our own, and nothing of them is
-//! written; what would have to says so.
+//! Sessions of another login service (store `redis-jwt`): Berth serves them as its own, writes nothing, and refuses
+//! requests that would write.
 
 use crate::site::{Site, answer};
 use berth_databases::Redis;
@@ -33,7 +33,7 @@ impl Old {
         }
     }
 
-    /// As the old login service does at a login.
+    /// Stores a session as the old login service does at a login.
     async fn keep(&self, cookie: &str, claims: &Value) -> String {
         let key = EncodingKey::from_secret(SECRET.as_bytes());
         let jwt = encode(&Header::default(), claims, &key).unwrap();
@@ -52,7 +52,7 @@ fn in_seconds(seconds: i64) -> i64 {
 }
 
 #[tokio::test]
-async fn sessions_of_the_old_gateway_are_served() {
+async fn sessions_of_the_old_login_service_are_served() {
     let old = Old::start().await;
     let cookie = format!("s%3A{}.sig/+=", "x".repeat(100));
     let claims = json!({"sub": "ann", "roles": ["user"], "exp": in_seconds(100), "tenant": "t1"});
@@ -65,13 +65,13 @@ async fn sessions_of_the_old_gateway_are_served() {
         (&json!("ann"), &json!(["user"]))
     );
     assert!(body["session_expires_at"].as_i64().unwrap() <= in_seconds(100));
-    assert_ne!(body["token"], jwt, "ours, not theirs");
+    assert_ne!(body["token"], jwt, "Berth's own token, not the old one");
     let own = old.site.get("/session", &format!("berth={cookie}")).await;
     assert_eq!(own.json()["account"], "ann");
 }
 
 #[tokio::test]
-async fn what_is_over_unknown_or_forged_is_refused_as_ever() {
+async fn expired_unknown_and_forged_sessions_are_refused() {
     let old = Old::start().await;
     old.keep("over", &json!({"sub": "ann", "exp": in_seconds(-1)}))
         .await;
@@ -97,7 +97,7 @@ async fn what_is_over_unknown_or_forged_is_refused_as_ever() {
 }
 
 #[tokio::test]
-async fn whatever_would_write_says_that_it_cannot() {
+async fn requests_that_would_write_are_refused() {
     let old = Old::start().await;
     old.keep("c", &json!({"sub": "ann"})).await;
     let login = json!({"username": "ann", "password": "a password"});

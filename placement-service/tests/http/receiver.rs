@@ -1,4 +1,4 @@
-//! A receiver of webhooks that misbehaves as it is told to, and remembers what it got.
+//! A webhook receiver that misbehaves on request and records what it receives.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -11,23 +11,23 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-/// How it answers.
+/// How the receiver answers a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Answers {
     With(u16, &'static str),
-    /// Not at all.
+    /// It never answers.
     Hangs,
-    /// A redirect to another path of its own.
+    /// A redirect to another path of the receiver.
     Elsewhere,
 }
 
-/// One request.
+/// One received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Got {
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
-    /// Whether it was answered with 2xx.
+    /// Whether the receiver answered with 2xx.
     pub(crate) taken: bool,
 }
 
@@ -52,7 +52,7 @@ struct Shared {
     got: Mutex<Vec<Got>>,
 }
 
-/// Answers as its script says, then 204.
+/// Answers as scripted, then with 204.
 #[derive(Clone)]
 pub(crate) struct Receiver {
     pub(crate) url: String,
@@ -69,13 +69,13 @@ impl Receiver {
         Self { url, shared }
     }
 
-    /// How the next requests are answered.
+    /// Sets the answers to the next requests.
     pub(crate) fn script(&self, answers: &[Answers]) {
         let mut script = self.shared.script.lock().unwrap();
         script.extend(answers.iter().cloned());
     }
 
-    /// How all requests beyond the script are answered; `None`: 204.
+    /// Sets the answer to all requests after the script; `None`: 204.
     pub(crate) fn otherwise(&self, answers: Option<Answers>) {
         *self.shared.otherwise.lock().unwrap() = answers;
     }
@@ -88,14 +88,14 @@ impl Receiver {
         self.got().into_iter().filter(|got| got.taken).collect()
     }
 
-    /// Waits until so many requests were taken; those.
+    /// Waits until `count` requests were accepted. Returns all accepted requests.
     pub(crate) async fn until_taken(&self, count: usize) -> Vec<Got> {
         self.until(|got| got.iter().filter(|got| got.taken).count() >= count)
             .await;
         self.taken()
     }
 
-    /// Waits until the requests are such.
+    /// Waits until the received requests satisfy `such`.
     pub(crate) async fn until(&self, such: impl Fn(&[Got]) -> bool) {
         for _ in 0..2000 {
             if such(&self.got()) {

@@ -1,4 +1,4 @@
-//! `POST /security-events` (RFC 8935): whose sessions end, and every fault by its name.
+//! `POST /security-events` (RFC 8935): which sessions an event ends, and the error code of every fault.
 
 use crate::site::{Answer, Site, answer};
 use crate::transmitter::{REVOKED, Transmitter, push};
@@ -60,7 +60,7 @@ async fn assert_counted(site: &Site, outcome: &str, count: u32) {
 }
 
 #[tokio::test]
-async fn the_sessions_that_an_event_is_about_end() {
+async fn an_event_ends_the_sessions_that_it_names() {
     let (idp, site) = start("sub").await;
     let now = site.clock.now_s();
     let mut number = 0;
@@ -80,14 +80,14 @@ async fn the_sessions_that_an_event_is_about_end() {
         json!({"format": "complex", "user": other, "session": session}),
     )
     .await;
-    assert!(lives(&site, &ids[1]).await, "not that user's");
+    assert!(lives(&site, &ids[1]).await, "the session of another user");
     sent(
         REVOKED,
         json!({"format": "complex", "user": demo(), "session": session}),
     )
     .await;
     assert!(!lives(&site, &ids[1]).await && lives(&site, &ids[2]).await);
-    // What ends nothing here is taken all the same.
+    // Events that end nothing here are accepted, too.
     sent(
         "https://schemas.openid.net/secevent/ssf/event-type/verification",
         demo(),
@@ -126,7 +126,7 @@ async fn the_sessions_that_an_event_is_about_end() {
 }
 
 #[tokio::test]
-async fn mail_addresses_name_accounts_only_where_that_is_said() {
+async fn mail_addresses_identify_accounts_only_if_configured() {
     let (idp, site) = start("email").await;
     let id = site.login().await;
     let now = site.clock.now_s();
@@ -140,7 +140,7 @@ async fn mail_addresses_name_accounts_only_where_that_is_said() {
 }
 
 #[tokio::test]
-async fn an_event_that_comes_again_does_nothing() {
+async fn a_repeated_event_does_nothing() {
     let (idp, site) = start("sub").await;
     let claims = idp.claims(site.clock.now_s(), "1", REVOKED, demo());
     let token = idp.sign(&claims);
@@ -149,14 +149,14 @@ async fn an_event_that_comes_again_does_nothing() {
     assert!(!lives(&site, &id).await);
     site.clock.advance_ms(61_000);
     let id = site.login().await;
-    // RFC 8935 section 2: answered as if it had not come before.
+    // A repeated event gets the same answer as the first one (RFC 8935, section 2).
     assert_taken(&push(&site, token).await);
     assert!(lives(&site, &id).await);
     assert_counted(&site, "replayed", 1).await;
 }
 
 #[tokio::test]
-async fn an_event_that_met_a_failing_store_counts_when_it_comes_again() {
+async fn an_event_that_failed_on_the_store_counts_when_repeated() {
     let (idp, site) = start("sub").await;
     let id = site.login().await;
     let token = idp.sign(&idp.claims(site.clock.now_s(), "1", REVOKED, demo()));
@@ -170,7 +170,7 @@ async fn an_event_that_met_a_failing_store_counts_when_it_comes_again() {
 }
 
 #[tokio::test]
-async fn each_fault_has_its_code_and_ends_nothing() {
+async fn each_fault_has_its_error_code_and_ends_nothing() {
     let (idp, site) = start("sub").await;
     let id = site.login().await;
     let now = site.clock.now_s();
@@ -189,7 +189,7 @@ async fn each_fault_has_its_code_and_ends_nothing() {
     let forged = format!("{header}.{}.{signature}", part(&other));
     let none = json!({"alg": "none", "typ": "secevent+jwt"});
     let unsigned = format!("{}.{}.", part(&none), part(&good));
-    // The public key, which everybody knows, used as a shared secret.
+    // The public key used as a shared secret (algorithm confusion).
     let mut confused = Header::new(jsonwebtoken::Algorithm::HS256);
     confused.kid = Some("one".to_owned());
     confused.typ = Some("secevent+jwt".to_owned());
@@ -256,7 +256,7 @@ async fn each_fault_has_its_code_and_ends_nothing() {
     ] {
         assert_eq!(fault(&push(&site, token).await), expected);
     }
-    // The keys were fetched a moment ago: whether this one is new will be known at the next fetch.
+    // The keys were fetched a moment ago. Only the next fetch can show whether this key is new.
     let unsure = push(&site, wrong_key).await;
     assert_eq!(
         (unsure.status, unsure.reason().as_str()),
@@ -281,11 +281,11 @@ async fn each_fault_has_its_code_and_ends_nothing() {
     }
     assert!(lives(&site, &id).await);
     assert_taken(&push(&site, signed).await);
-    assert!(!lives(&site, &id).await, "the good one is good");
+    assert!(!lives(&site, &id).await, "the valid event is accepted");
 }
 
 #[tokio::test]
-async fn keys_that_cannot_be_fetched_are_no_fault_of_the_token() {
+async fn a_failed_key_fetch_is_not_a_fault_of_the_token() {
     let mut idp = Transmitter::start(ISSUER).await;
     idp.jwks_url = "http://127.0.0.1:1/jwks".to_owned();
     let site = Site::start(&config(&idp, "sub")).await;
@@ -299,7 +299,7 @@ async fn keys_that_cannot_be_fetched_are_no_fault_of_the_token() {
 }
 
 #[tokio::test]
-async fn a_new_key_of_the_transmitter_is_found() {
+async fn a_rotated_key_of_the_transmitter_is_accepted() {
     let mut idp = Transmitter::start(ISSUER).await;
     idp.rotate("two");
     idp.publish();
@@ -311,7 +311,7 @@ async fn a_new_key_of_the_transmitter_is_found() {
 }
 
 #[tokio::test]
-async fn a_published_key_of_a_wrong_size_is_no_key() {
+async fn a_published_key_of_wrong_size_is_ignored() {
     let mut idp = Transmitter::start(ISSUER).await;
     idp.rotate("two");
     let mut short = idp.key.public.clone().unwrap();
@@ -327,7 +327,7 @@ async fn a_published_key_of_a_wrong_size_is_no_key() {
 }
 
 #[tokio::test]
-async fn without_transmitters_there_is_nothing_here() {
+async fn without_transmitters_the_route_does_not_exist() {
     let site = Site::start("").await;
     let answer = push(&site, "x").await;
     assert_eq!(

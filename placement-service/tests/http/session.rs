@@ -1,4 +1,4 @@
-//! What a browser may ask about its own session (S4, S12, S24).
+//! What a browser can request about its own session.
 
 use crate::site::{PASSWORD, Site, answer, session_id};
 use berth_placement::core::clock::Clock;
@@ -8,7 +8,7 @@ use serde_json::json;
 const MINUTE_MS: u64 = 60_000;
 
 #[tokio::test]
-async fn a_session_knows_itself_and_asking_is_no_activity() {
+async fn a_session_is_described_and_the_request_is_not_activity() {
     let site = Site::start("").await;
     let cookie = format!("other=1; berth={}", site.login().await);
     site.clock.advance_ms(10 * MINUTE_MS);
@@ -48,7 +48,7 @@ async fn a_stale_or_absent_cookie_is_anonymous() {
 }
 
 #[tokio::test]
-async fn a_live_cookie_is_authenticated() {
+async fn the_cookie_of_an_active_session_is_authenticated() {
     let site = Site::start("").await;
     let cookie = format!("berth={}", site.login().await);
     let authenticated = site.get("/is-authenticated", &cookie).await;
@@ -58,7 +58,7 @@ async fn a_live_cookie_is_authenticated() {
 }
 
 #[tokio::test]
-async fn two_cookies_or_a_long_one_are_refused_unseen() {
+async fn duplicate_and_oversized_cookies_are_refused_without_a_lookup() {
     let site = Site::start("").await;
     let id = site.login().await;
     site.break_store().await;
@@ -94,7 +94,7 @@ async fn a_session_survives_a_restart() {
 }
 
 #[tokio::test]
-async fn staying_signed_in_is_activity_and_in_the_store_at_once() {
+async fn a_renewal_is_activity_and_is_stored_at_once() {
     let site = Site::start("").await;
     let cookie = format!("berth={}", site.login().await);
     site.clock.advance_ms(29 * MINUTE_MS);
@@ -114,7 +114,7 @@ async fn staying_signed_in_is_activity_and_in_the_store_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_over_cannot_be_renewed() {
+async fn an_ended_session_cannot_be_renewed() {
     let site = Site::start("").await;
     let id = site.login().await;
     let renew = |cookie: &str| {
@@ -131,14 +131,14 @@ async fn what_is_over_cannot_be_renewed() {
     ] {
         let over = renew(&cookie).await;
         assert_eq!((over.status, over.reason().as_str()), (440, reason));
-        // S18: the same anonymous id each time, and never the login cookie.
+        // Each answer sets the same anonymous id and never the login cookie.
         assert_eq!(over.cookies(), renew(&cookie).await.cookies());
         assert!(over.cookies()[0].starts_with("berth-anon=") && over.cookies().len() == 1);
     }
 }
 
 #[tokio::test]
-async fn a_cookie_for_frames_is_given_and_taken_back_with_same_site_none() {
+async fn a_cookie_for_frames_is_set_and_cleared_with_same_site_none() {
     let site = Site::start("session: { cookie: { secure: true, same_site: none } }").await;
     let form = format!("username=demo&password={PASSWORD}");
     let login = answer(site.form("/login", &form)).await;
@@ -157,7 +157,7 @@ async fn a_cookie_for_frames_is_given_and_taken_back_with_same_site_none() {
 }
 
 #[tokio::test]
-async fn other_sites_cannot_renew() {
+async fn other_sites_cannot_renew_a_session() {
     let site = Site::start("").await;
     let cookie = format!("berth={}", site.login().await);
     let request = site.request(Method::POST, "/session/renew");
@@ -167,7 +167,7 @@ async fn other_sites_cannot_renew() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_down_is_never_anonymous() {
+async fn a_store_outage_is_not_reported_as_anonymous() {
     let site = Site::start("session: { cache: 0s, cookie: { secure: false } }").await;
     let cookie = format!("berth={}", site.login().await);
     site.break_store().await;
@@ -182,7 +182,7 @@ async fn a_store_that_is_down_is_never_anonymous() {
 }
 
 #[tokio::test]
-async fn the_store_holds_no_id_token_or_password() {
+async fn the_store_contains_no_session_id_token_or_password() {
     let site = Site::start("").await;
     let id = site.login().await;
     let token = site.token(&id).await.json()["token"]

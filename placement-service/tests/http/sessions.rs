@@ -1,4 +1,4 @@
-//! `/v1/sessions` for operators (S24).
+//! `/v1/sessions` for operators.
 
 use crate::events::CLIENTS;
 use crate::site::{Answer, PASSWORD, Site, answer, session_id};
@@ -16,7 +16,7 @@ async fn operator(site: &Site, method: Method, path: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn an_operator_sees_everything_but_the_id() {
+async fn an_operator_sees_sessions_without_their_ids() {
     let site = Site::start(CLIENTS).await;
     let (first, now) = (site.login().await, site.clock.now_s());
     site.clock.advance_ms(60_000);
@@ -47,12 +47,12 @@ async fn an_operator_sees_everything_but_the_id() {
     assert_eq!(
         over.json(),
         json!({"sessions": [], "more": false}),
-        "those that live"
+        "only active sessions are listed"
     );
 }
 
 #[tokio::test]
-async fn an_operator_ends_one_or_all_of_an_account() {
+async fn an_operator_ends_one_session_or_all_of_an_account() {
     let site = Site::start(CLIENTS).await;
     let ids = [site.login().await, site.login().await, site.login().await];
     let path = format!("/v1/sessions/{}", site.session_ref(&ids[0]).await);
@@ -78,7 +78,7 @@ async fn an_operator_ends_one_or_all_of_an_account() {
 }
 
 #[tokio::test]
-async fn nobody_else_does() {
+async fn other_clients_cannot_read_or_end_sessions() {
     let site = Site::start(CLIENTS).await;
     let id = site.login().await;
     let one = format!("/v1/sessions/{}", site.session_ref(&id).await);
@@ -101,7 +101,7 @@ async fn nobody_else_does() {
 }
 
 #[tokio::test]
-async fn faults_of_a_request_have_names() {
+async fn invalid_requests_name_their_reason() {
     let site = Site::start(CLIENTS).await;
     for (path, status, reason, detail) in [
         ("/v1/sessions", 400, "invalid-request", "account is missing"),

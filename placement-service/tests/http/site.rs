@@ -1,4 +1,4 @@
-//! One running service, and how the tests talk to it.
+//! A service that runs inside the test process, and a client for it.
 
 use berth_placement::app::Listeners;
 use berth_placement::app::{self, secrets, stores};
@@ -21,17 +21,17 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub(crate) const PASSWORD: &str = "demo-password";
-/// A service that serves from memory for longer than a test waits.
+/// Configuration of a service that caches sessions for longer than any test waits.
 pub(crate) const FROM_MEMORY: &str = "session: { cookie: { secure: false }, cache: 60s }";
 
 /// A service on a free port, with the account `demo`.
 pub(crate) struct Site {
     pub(crate) address: SocketAddr,
-    /// Where it speaks as Mira, and as the older session service; if it does.
+    /// The listeners that are compatible with Mira and with the older session service, if configured.
     pub(crate) mira: Option<SocketAddr>,
     pub(crate) session_service: Option<SocketAddr>,
     pub(crate) clock: Arc<ManualClock>,
-    /// What its routes work with.
+    /// The state of its routes.
     pub(crate) app: App,
     dir: Arc<TempDir>,
     client: reqwest::Client,
@@ -39,7 +39,7 @@ pub(crate) struct Site {
     served: JoinHandle<()>,
 }
 
-/// An answer, read whole.
+/// A response with its complete body.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -56,7 +56,7 @@ impl Answer {
         self.headers.get(name).map_or("", |v| v.to_str().unwrap())
     }
 
-    /// The reason of a problem, having checked that it is a whole one.
+    /// The reason of a problem. Checks that the problem is complete.
     pub(crate) fn reason(&self) -> String {
         assert_eq!(self.header("content-type"), "application/problem+json");
         let problem = self.json();
@@ -72,7 +72,7 @@ impl Answer {
 }
 
 impl Site {
-    /// Starts with the defaults, a plain cookie, and `more` lines of YAML.
+    /// Starts a service with the defaults, a cookie without `Secure`, and `more` lines of YAML.
     pub(crate) async fn start(more: &str) -> Self {
         let now_ms = SystemClock.now_ms();
         let clock = Arc::new(ManualClock::new(now_ms));
@@ -80,8 +80,8 @@ impl Site {
     }
 
     async fn start_in(dir: Arc<TempDir>, clock: Arc<ManualClock>, more: &str) -> Self {
-        // Whoever says nothing of a section has this of it. A busy machine may take its time, and what
-        // happens then is not what most tests are about.
+        // A section that `more` does not contain gets these values. The timeouts are long because a busy machine may
+        // be slow, and most tests are not about timeouts.
         let sqlite = format!(
             "store: {{ kind: sqlite, path: {}, timeout: 10s }}",
             dir.path().join("berth.db").display()
@@ -104,7 +104,7 @@ impl Site {
         let accounts = Accounts::new(stores.accounts.unwrap(), clock.clone()).unwrap();
         let roles = ["user".to_owned()];
         match accounts.add("demo", &roles, PASSWORD.to_owned()).await {
-            // There already when the site starts again, or nobody's to add.
+            // The account exists after a restart, and a read-only store takes no accounts.
             Ok(_) | Err(AccountError::Exists(_) | AccountError::Store(StoreError::ReadOnly)) => {}
             Err(fault) => panic!("no account: {fault}"),
         }
@@ -137,20 +137,20 @@ impl Site {
         }
     }
 
-    /// Ends the service in order.
+    /// Shuts the service down gracefully.
     pub(crate) async fn end(self) -> (Arc<TempDir>, Arc<ManualClock>) {
         self.stop.send(()).unwrap();
         self.served.await.unwrap();
         (self.dir, self.clock)
     }
 
-    /// Ends the service in order and starts it again on the same store.
+    /// Shuts the service down gracefully and starts it again on the same store.
     pub(crate) async fn restart(self, more: &str) -> Self {
         let (dir, clock) = self.end().await;
         Self::start_in(dir, clock, more).await
     }
 
-    /// Another service on the same store and clock.
+    /// Starts another service on the same store and clock.
     pub(crate) async fn replica(&self, more: &str) -> Self {
         Self::start_in(self.dir.clone(), self.clock.clone(), more).await
     }
@@ -163,7 +163,7 @@ impl Site {
         self.request_at(self.address, method, path)
     }
 
-    /// Of another of its listeners.
+    /// A request to one of the service's listeners.
     pub(crate) fn request_at(&self, at: SocketAddr, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("http://{at}{path}"))
     }
@@ -184,7 +184,7 @@ impl Site {
         request.header("content-type", content_type)
     }
 
-    /// Logs the account `demo` in; its session id.
+    /// Logs in as `demo`. Returns the session id.
     pub(crate) async fn login(&self) -> String {
         let body = format!("username=demo&password={PASSWORD}");
         let answer = answer(self.form("/login", &body)).await;
@@ -198,24 +198,24 @@ impl Site {
         self.post_json("/v1/tokens", body).await
     }
 
-    /// The public name of a session.
+    /// The `session_ref` of a session.
     pub(crate) async fn session_ref(&self, session: &str) -> String {
         let token = self.token(session).await.json();
         token["session_ref"].as_str().unwrap().to_owned()
     }
 
-    /// The store behind the service's back.
+    /// Direct access to the database of the store.
     pub(crate) async fn database(&self) -> SqlitePool {
         let path = self.dir.path().join("berth.db");
         let url = format!("sqlite://{}", path.display());
         SqlitePool::connect(&url).await.unwrap()
     }
 
-    /// Its store works no more until the table has its name again.
+    /// The store fails until the table has its old name again.
     pub(crate) async fn rename_table(&self, from: &str, to: &str) {
         let statement = format!("ALTER TABLE {from} RENAME TO {to}");
         let statement = sqlx::query(sqlx::AssertSqlSafe(statement));
-        // Connections from before may know the tables by their old names.
+        // Existing connections may know the tables by their old names, so this opens a new one.
         statement.execute(&self.database().await).await.unwrap();
     }
 
@@ -224,7 +224,7 @@ impl Site {
         count.fetch_one(&self.database().await).await.unwrap()
     }
 
-    /// A metric's value; 0 when it is not there.
+    /// The value of a metric; 0 when it is absent.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
         let metrics = self.get("/metrics", "").await.text;
         let mut lines = metrics.lines().filter_map(|line| line.strip_prefix(name));
@@ -233,7 +233,7 @@ impl Site {
             .map_or(0, |value| value.trim().parse().unwrap())
     }
 
-    /// From here on the store answers nothing about sessions.
+    /// From now on the store fails for every request about sessions.
     pub(crate) async fn break_store(&self) {
         let database = self.database().await;
         sqlx::query("DROP TABLE sessions")
@@ -243,7 +243,7 @@ impl Site {
     }
 }
 
-/// Asks until the answer is yes; it must be within half a minute.
+/// Repeats the check until it succeeds, for at most 30 seconds.
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !holds().await {
@@ -252,7 +252,7 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
     }
 }
 
-/// The id in the login cookie that the answer sets; the browser's own may come beside it.
+/// The session id in the login cookie that the answer sets. A device cookie may come with it.
 pub(crate) fn session_id(answer: &Answer) -> String {
     let cookies = answer.cookies().into_iter();
     let logins: Vec<_> = cookies.filter(|set| !set.contains("-device=")).collect();

@@ -1,5 +1,5 @@
-//! The store lost and back (S6): whoever has a session hears 503 and when to ask again, never that he has none;
-//! as soon as the store is back so is the session, without a restart of the service.
+//! The store fails and recovers: requests with a session get 503 with `Retry-After`, never a logout. As soon as the
+//! store is back, the session works again without a restart of the service.
 
 use crate::site::{Answer, Site};
 use berth_databases::{Postgres, Redis};
@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Of a call to the store; a loaded machine may be silent for a while, too.
+/// `store.timeout`, long enough for a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(3);
-/// What a loaded machine may add to any time.
+/// Margin for a loaded machine.
 const SLACK: Duration = Duration::from_secs(3);
 const CALLERS: usize = 20;
 
@@ -44,10 +44,10 @@ pub(crate) fn is_store_down(answer: &Answer) -> bool {
     true
 }
 
-/// The store has just been lost.
+/// Checks the answers after the store has just failed.
 async fn refuses_while_lost(site: &Site, session: &str) {
     let lost = Instant::now();
-    // What is in memory serves for `session.cache`, and no longer.
+    // Cached sessions are served for `session.cache` and no longer.
     loop {
         let (answer, took) = ask(site, "tokens", session).await;
         assert!(took < DEADLINE + SLACK, "{took:?}");
@@ -71,7 +71,7 @@ async fn refuses_while_lost(site: &Site, session: &str) {
         assert!(is_store_down(&answer), "{route}: {answer:?}");
         assert!(took < DEADLINE + SLACK, "{route}: {took:?}");
     }
-    // By now it is known to be down: at most the one who looks whether it is back has to wait.
+    // The circuit breaker is open now: at most one request waits, the one that tries the store again.
     let calls = (0..CALLERS).map(|_| ask(site, "tokens", session));
     let answers = futures_util::future::join_all(calls).await;
     assert!(answers.iter().all(|(answer, _)| is_store_down(answer)));
@@ -121,7 +121,7 @@ macro_rules! lost_and_back {
 }
 
 #[tokio::test]
-async fn postgres_is_lost_and_back() {
+async fn sessions_survive_outages_of_postgres() {
     let mut server = Postgres::start().await.unwrap();
     let url = server.database().await.unwrap();
     let site = site("postgres", &url).await;
@@ -129,7 +129,7 @@ async fn postgres_is_lost_and_back() {
 }
 
 #[tokio::test]
-async fn redis_is_lost_and_back() {
+async fn sessions_survive_outages_of_redis() {
     let mut server = Redis::start().await.unwrap();
     let site = site("redis", &server.database()).await;
     lost_and_back!(server, site);

@@ -1,4 +1,4 @@
-//! Where each strategy puts sessions, a new engine's slow start, and what was learned of a document's cost:
+//! Where each strategy places sessions, the slow start of a new engine, and the learned cost of a document, all seen
 //! through placements and explanations.
 
 use crate::engines::{engine_of, operator};
@@ -10,19 +10,19 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tempfile::TempDir;
 
-/// What loading the document takes, MB.
+/// Memory that the document takes, in MB.
 const DOCUMENT_MB: u32 = 4_000;
 
 struct Fleet {
     site: Site,
     session: String,
     engines: Vec<Engine>,
-    /// As the list has them.
+    /// The engines' entries in the discovery file.
     entries: Vec<Value>,
     dir: TempDir,
 }
 
-/// An engine with so much of its CPU in use, and how a list of engines calls it.
+/// Starts an engine with this CPU load. Returns it with its entry for the discovery file.
 async fn engine(name: &str, base_cpu: f64) -> (Engine, Value) {
     let engine = berth_engine_sim::start(Options {
         documents: vec![Document::new("sales.qvf", DOCUMENT_MB)],
@@ -42,7 +42,7 @@ fn write(dir: &TempDir, engines: &[Value]) {
 }
 
 impl Fleet {
-    /// Engines with their CPU in use, a pool with these settings, and somebody logged in.
+    /// Starts engines with this CPU load each and a pool with these settings, and logs in.
     async fn of(engines: &[(&str, f64)], pool: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (mut running, mut entries) = (Vec::new(), Vec::new());
@@ -72,7 +72,7 @@ impl Fleet {
         fleet
     }
 
-    /// One engine more comes up.
+    /// Starts one more engine.
     async fn grow(&mut self, name: &str) {
         let (engine, entry) = engine(name, 0.0).await;
         self.engines.push(engine);
@@ -81,7 +81,7 @@ impl Fleet {
         self.until(name, "is up", |e| e["state"] == "ok").await;
     }
 
-    /// So many sessions, one after the other: how many went to which engine.
+    /// Places one session per tab, one after the other. Returns the number of sessions per engine.
     async fn place(&self, tabs: std::ops::Range<u32>) -> BTreeMap<String, u32> {
         let mut placed = BTreeMap::new();
         for tab in tabs {
@@ -98,7 +98,7 @@ impl Fleet {
         explained.json()
     }
 
-    /// What an explanation says of one engine; null when it is not known.
+    /// The entry of one engine in the explanation; null when the engine is absent.
     async fn candidate(&self, name: &str) -> Value {
         let explained = self.explain().await;
         let mut engines = explained["engines"].as_array().unwrap().iter();
@@ -117,7 +117,7 @@ fn counts<const N: usize>(of: [(&str, u32); N]) -> BTreeMap<String, u32> {
 }
 
 #[tokio::test]
-async fn packed_fills_one_engine_after_the_other_in_the_order_of_their_numbers() {
+async fn packed_fills_engines_in_the_order_of_their_numbers() {
     let engines = [("e-10", 0.0), ("e-2", 0.0), ("e-1", 0.0)];
     let fleet = Fleet::of(&engines, "strategy: packed, capacity: { per_engine: 3 }").await;
     let expected = counts([("e-1", 3), ("e-2", 3), ("e-10", 1)]);
@@ -125,7 +125,7 @@ async fn packed_fills_one_engine_after_the_other_in_the_order_of_their_numbers()
 }
 
 #[tokio::test]
-async fn round_robin_takes_turns_whatever_the_load() {
+async fn round_robin_ignores_the_load() {
     let engines = [("a", 0.9), ("b", 0.0), ("c", 0.5)];
     let fleet = Fleet::of(
         &engines,
@@ -137,7 +137,7 @@ async fn round_robin_takes_turns_whatever_the_load() {
 }
 
 #[tokio::test]
-async fn p2c_never_takes_the_busiest() {
+async fn p2c_never_picks_the_busiest_engine() {
     let engines = [("a", 0.1), ("b", 0.1), ("busy", 0.9)];
     let fleet = Fleet::of(
         &engines,
@@ -155,8 +155,7 @@ async fn p2c_never_takes_the_busiest() {
 }
 
 #[tokio::test]
-async fn an_engine_that_comes_up_later_gets_nothing_at_first_in_a_slow_start_and_else_the_next_session()
- {
+async fn a_new_engine_gets_no_session_at_first_with_slow_start_and_the_next_one_without() {
     for (slow_start, gets) in [("1h", 0), ("0s", 1)] {
         let pool = format!("slow_start: {slow_start}, weights: {{ document: 0 }}");
         let mut fleet = Fleet::of(&[("a", 0.0), ("b", 0.0)], &pool).await;
@@ -171,7 +170,7 @@ async fn an_engine_that_comes_up_later_gets_nothing_at_first_in_a_slow_start_and
 }
 
 #[tokio::test]
-async fn what_a_document_took_on_one_engine_is_expected_of_the_next_before_any_probe_shows_it() {
+async fn the_cost_of_a_document_on_one_engine_applies_to_another_before_its_probe() {
     let pool = "weights: { sessions: 1, memory: 0.1, cpu: 0, document: 0 }";
     let fleet = Fleet::of(&[("a", 0.0), ("b", 0.0)], pool).await;
     let first = fleet.place(0..1).await.into_keys().next().unwrap();

@@ -1,5 +1,5 @@
-//! How many streams a login session, or a program account, may have in a pool (429 `too-many-streams`), and what
-//! gives a place back.
+//! The limit of streams per login session or program account in a pool (429 `too-many-streams`), and what frees a
+//! slot.
 
 use crate::engines::{operator, placement};
 use crate::events::CLIENTS;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// An engine that takes every connection and says nothing.
+/// An engine that accepts every connection and sends nothing.
 pub(crate) struct SilentEngine {
     pub(crate) port: u16,
     accepting: JoinHandle<()>,
@@ -28,7 +28,7 @@ impl SilentEngine {
         Self { port, accepting }
     }
 
-    /// A pool at `/NAME` with this engine `e`.
+    /// YAML of a pool `name` with this engine as `e`.
     pub(crate) fn pool(&self, name: &str, more: &str) -> String {
         let port = self.port;
         format!(
@@ -43,7 +43,7 @@ impl Drop for SilentEngine {
     }
 }
 
-/// These settings of `placement`, and these pools of the engine, each with what it has of its own.
+/// Starts a site with these settings of `placement` and these pools of the engine, each with its own settings.
 async fn start(placement: &str, engine: &SilentEngine, pools: &[(&str, &str)]) -> Site {
     let site = Site::start(&yaml(placement, engine, pools)).await;
     is_ready(&site).await;
@@ -76,13 +76,13 @@ pub(crate) async fn place(site: &Site, session: &str, path: &str) -> Answer {
     site.post_json("/v1/placements", body).await
 }
 
-/// The stream's name.
+/// The name of the placed stream.
 pub(crate) fn stream(answer: &Answer) -> String {
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.json()["stream"].as_str().unwrap().to_owned()
 }
 
-/// Awaits that the site counts so many streams of the session, those of other replicas among them.
+/// Waits until the site counts `count` streams of the session, including those of other replicas.
 pub(crate) async fn counts(site: &Site, session_ref: &str, count: usize) {
     let path = format!("/v1/placements/explain?path=/p&session={session_ref}");
     eventually(&format!("{count} streams are counted"), async || {
@@ -98,7 +98,7 @@ pub(crate) fn is_refused(answer: &Answer) {
     assert_eq!(told, ("too-many-streams".to_owned(), "5"));
 }
 
-/// The report of that number of a gateway.
+/// Sends a gateway's report with this sequence number.
 pub(crate) async fn report(site: &Site, gateway: &str, sequence: u64, mut report: Value) {
     report["sequence"] = json!(sequence);
     let path = format!("/v1/gateways/{gateway}/events");
@@ -120,7 +120,7 @@ pub(crate) fn closed(streams: &[String]) -> Value {
 }
 
 #[tokio::test]
-async fn of_300_placements_at_once_a_session_gets_200_and_as_many_again_as_it_closes() {
+async fn a_session_gets_200_of_300_concurrent_placements_and_one_more_per_closed_stream() {
     let engine = SilentEngine::start().await;
     let site = start("", &engine, &[("p", "")]).await;
     let (id, other) = (site.login().await, site.login().await);
@@ -134,7 +134,7 @@ async fn of_300_placements_at_once_a_session_gets_200_and_as_many_again_as_it_cl
     assert_eq!(site.metric(refusals).await, 100);
     stream(&place(&site, &other, "/p").await);
 
-    // Open now, which changes nothing.
+    // The streams open now. That changes nothing.
     let streams: Vec<_> = placed.iter().map(|answer| stream(answer)).collect();
     let session_ref = site.session_ref(&id).await;
     report(&site, "g", 1, opened(&streams, &session_ref, "p")).await;
@@ -154,7 +154,7 @@ async fn of_300_placements_at_once_a_session_gets_200_and_as_many_again_as_it_cl
 }
 
 #[tokio::test]
-async fn a_pool_has_a_limit_of_its_own_and_0_is_none() {
+async fn a_pool_can_have_its_own_limit_and_0_means_unlimited() {
     let engine = SilentEngine::start().await;
     let pools = [
         ("few", "max_streams_per_session: 2,"),
@@ -175,7 +175,7 @@ async fn a_pool_has_a_limit_of_its_own_and_0_is_none() {
 }
 
 #[tokio::test]
-async fn a_tab_that_comes_back_counts_and_a_placement_that_fails_does_not() {
+async fn a_resumed_tab_counts_and_a_failed_placement_does_not() {
     let options = Options {
         documents: vec![Document::new("sales.qvf", 100)],
         ..Options::default()
@@ -183,7 +183,7 @@ async fn a_tab_that_comes_back_counts_and_a_placement_that_fails_does_not() {
     let engine = berth_engine_sim::start(options).await.unwrap();
     let (port, metrics) = (engine.api_addr().port(), engine.metrics_addr().port());
     let site = Site::start(&format!(
-        "pools: [ {{ name: qix, driver: qix, cluster: c, max_streams_per_session: 3, discovery: {{ fixed:
+        "pools: [ {{ name: qix, driver: qix, cluster: c, max_streams_per_session: 3, discovery: {{ static:
            [ {{ name: e, ip: 127.0.0.1, port: {port}, metrics_port: {metrics} }} ] }} }} ]
 routes: [ {{ path: \"/app/{{document}}\", pool: qix, open: {{ document: \"{{document}}\" }} }} ]"
     ))
@@ -206,7 +206,7 @@ routes: [ {{ path: \"/app/{{document}}\", pool: qix, open: {{ document: \"{{docu
 }
 
 #[tokio::test]
-async fn a_place_comes_back_from_a_silent_gateway_and_a_stream_that_nobody_reports() {
+async fn slots_of_a_silent_gateway_and_of_an_unreported_stream_are_freed() {
     let engine = SilentEngine::start().await;
     let site = start(
         "reservation_ttl: 60s, max_streams_per_session: 2",
@@ -226,13 +226,13 @@ async fn a_place_comes_back_from_a_silent_gateway_and_a_stream_that_nobody_repor
     })
     .await;
     is_refused(&place(&site, &id, "/p").await);
-    // The clock that reservations lapse by; that of the placements goes on as ever.
+    // This advances the monotonic clock, by which reservations expire. The wall clock is not affected.
     later(Duration::from_secs(30)).await;
     counts(&site, &session_ref, 0).await;
 }
 
 #[tokio::test]
-async fn what_gateways_report_to_a_new_process_counts() {
+async fn streams_reported_to_a_new_process_count() {
     let engine = SilentEngine::start().await;
     let settings = "max_streams_per_session: 2, max_streams_per_bearer: 1";
     let pools = [("p", "")];
@@ -246,17 +246,17 @@ async fn what_gateways_report_to_a_new_process_counts() {
     let streams = ["a".to_owned(), "b".to_owned(), "c".to_owned()];
     report(&site, "g", 1, opened(&streams, &session_ref, "p")).await;
     report(&site, "g", 2, opened(&[stream(&robot)], &robot_ref, "p")).await;
-    // More than it may have are open: none is lost for that.
+    // More streams are open than the limit allows. None is closed for that.
     is_refused(&place(&site, &id, "/p").await);
     report(&site, "g", 3, closed(&streams[..1])).await;
     is_refused(&place(&site, &id, "/p").await);
     report(&site, "g", 4, closed(&streams[1..2])).await;
     stream(&place(&site, &id, "/p").await);
-    // By the account: this token is another one.
+    // Programs count by account, so another token of the same account is refused, too.
     is_refused(&by_program(&site, json!({"jti": "2"})).await);
 }
 
-/// Places by a program's own token.
+/// Places with a program's own token.
 async fn by_program(site: &Site, claims: Value) -> Answer {
     let token = program_token(&claims);
     let body = json!({"token": token, "method": "GET", "path": "/p", "host": "h"});
@@ -264,7 +264,7 @@ async fn by_program(site: &Site, claims: Value) -> Answer {
 }
 
 #[tokio::test]
-async fn programs_count_by_their_account_whatever_token_they_bring() {
+async fn programs_count_by_account_whatever_their_token() {
     let engine = SilentEngine::start().await;
     let settings = "max_streams_per_session: 2, max_streams_per_bearer: 3";
     let site = start(settings, &engine, &[("p", "")]).await;
@@ -290,9 +290,9 @@ async fn programs_count_by_their_account_whatever_token_they_bring() {
 }
 
 #[tokio::test]
-async fn a_placement_whose_gateway_hangs_up_gives_its_place_back() {
+async fn a_placement_of_a_disconnected_gateway_frees_its_slot() {
     let engine = SilentEngine::start().await;
-    // Nobody gets room: the placement waits for it.
+    // The pool is full after the first placement, so the second one waits.
     let pool = "capacity: { per_engine: 1 }, queue: { max_length: 10, timeout: 30s }, max_streams_per_session: 2,";
     let site = start("", &engine, &[("p", pool)]).await;
     let id = site.login().await;
@@ -300,7 +300,7 @@ async fn a_placement_whose_gateway_hangs_up_gives_its_place_back() {
     let body = json!({"session": id, "method": "GET", "path": "/p", "host": "h"}).to_string();
     let request = site.request(Method::POST, "/v1/placements").body(body);
     let waiting = tokio::spawn(answer(request));
-    eventually("it waits", async || {
+    eventually("the placement waits", async || {
         site.metric("berth_placement_queue_length{pool=\"p\"} ")
             .await
             == 1

@@ -1,4 +1,4 @@
-//! The limit of a session's streams over replicas: they exchange their counts through the ledger, a moment late.
+//! The limit of a session's streams over replicas. They exchange their counts through the ledger with a short delay.
 
 use crate::events::CLIENTS;
 use crate::ledger::replicas;
@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 
 const LIMIT: usize = 20;
 
-/// Two replicas with a pool `p` where a session may have so many streams.
+/// Starts two replicas with a pool `p` where a session may have `LIMIT` streams.
 async fn two(url: &str) -> (Vec<Site>, SilentEngine) {
     let engine = SilentEngine::start().await;
     let limit = format!("max_streams_per_session: {LIMIT},");
@@ -18,7 +18,7 @@ async fn two(url: &str) -> (Vec<Site>, SilentEngine) {
     (replicas(2, url, &yaml).await, engine)
 }
 
-/// The streams that so many placements at once get.
+/// Requests `count` placements at once. Returns the placed streams.
 async fn placed(site: &Site, session: &str, count: usize) -> Vec<String> {
     let answers = join_all((0..count).map(|_| place(site, session, "/p"))).await;
     let (placed, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|a| a.status == 200);
@@ -26,19 +26,19 @@ async fn placed(site: &Site, session: &str, count: usize) -> Vec<String> {
     placed.into_iter().map(stream).collect()
 }
 
-/// Awaits that the replica counts so many streams of the session.
+/// Waits until the replica counts `count` streams of the session.
 async fn knows(site: &Site, session: &str, count: usize) {
     counts(site, &site.session_ref(session).await, count).await;
 }
 
 #[tokio::test]
-async fn a_session_gets_what_the_replicas_allow_together_but_for_one_exchange() {
+async fn the_limit_holds_over_replicas_apart_from_one_exchange() {
     let redis = Redis::shared().await.unwrap();
     let (sites, _engine) = two(&redis.database()).await;
     let (id, other) = (sites[0].login().await, sites[0].login().await);
     let first = placed(&sites[0], &id, 3 * LIMIT).await;
     assert_eq!(first.len(), LIMIT);
-    // One too many, before the second replica knows of the others.
+    // One stream too many, because the second replica does not know the others yet.
     let more = placed(&sites[1], &id, 1).await;
     assert_eq!(more.len(), 1);
     knows(&sites[1], &id, LIMIT + 1).await;
@@ -47,7 +47,7 @@ async fn a_session_gets_what_the_replicas_allow_together_but_for_one_exchange() 
     }
     assert_eq!(placed(&sites[1], &other, 1).await.len(), 1);
 
-    // The second replica learns of it although nothing happens there.
+    // The second replica learns of the closed streams without any request of its own.
     report(&sites[0], "g", 1, closed(&first[..LIMIT / 2])).await;
     knows(&sites[1], &id, LIMIT / 2 + 1).await;
     assert_eq!(

@@ -1,18 +1,18 @@
-//! What ends without anybody asking, with two replicas on one store (S10, S11, S18, S38).
+//! Sessions that end by time, with two replicas on one store.
 
 use crate::site::{Site, eventually};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
 const MINUTE_MS: u64 = 60_000;
-/// The lease lasts one and a half of these, by the clock of the test: until the test moves it.
+/// The lease lasts one and a half intervals of the test's clock, so it holds until the test moves that clock.
 const SWEEP: &str = "session: { cookie: { secure: false }, reconcile: 50ms, \
                      sweep: { interval: 50ms, batch: 2 } }";
 const IDLE: &str = "berth_sessions_ended_total{cause=\"idle-timeout\"}";
 const SWEPT: &str = "berth_session_cleanup_runs_total{result=\"ok\"}";
 const NOT_LEADER: &str = "berth_session_cleanup_runs_total{result=\"not_leader\"}";
 
-/// How often each session has expired, by the log.
+/// The number of `expired` events per session in the log.
 async fn expired(site: &Site) -> HashMap<String, u32> {
     let events = sqlx::query_scalar::<_, String>("SELECT event FROM events");
     let events = events.fetch_all(&site.database().await).await.unwrap();
@@ -29,9 +29,9 @@ async fn expired(site: &Site) -> HashMap<String, u32> {
 }
 
 #[tokio::test]
-async fn one_of_two_replicas_sweeps_and_the_other_takes_over() {
+async fn one_of_two_replicas_cleans_up_and_the_other_takes_over() {
     let one = Site::start(SWEEP).await;
-    eventually("the first sweeps", async || one.metric(SWEPT).await > 0).await;
+    eventually("the first cleans up", async || one.metric(SWEPT).await > 0).await;
     let two = one.replica(SWEEP).await;
     eventually("the second does not", async || {
         two.metric(NOT_LEADER).await > 1
@@ -45,8 +45,8 @@ async fn one_of_two_replicas_sweeps_and_the_other_takes_over() {
     })
     .await;
     one.clock.advance_ms(31 * MINUTE_MS);
-    eventually("all are swept", async || one.session_rows().await == 0).await;
-    // Whoever came first after the clock had moved has the lease, and swept all of them.
+    eventually("all are removed", async || one.session_rows().await == 0).await;
+    // The replica that came first after the clock moved has the lease and has removed all of them.
     let ended = async || (one.metric(IDLE).await, two.metric(IDLE).await);
     eventually("each is counted", async || {
         ended().await.0 + ended().await.1 == 5
@@ -77,25 +77,31 @@ async fn one_of_two_replicas_sweeps_and_the_other_takes_over() {
     .await;
     assert_eq!(left.metric(SWEPT).await, before);
     left.clock.advance_ms(31 * MINUTE_MS);
-    eventually("the other sweeps", async || left.session_rows().await == 0).await;
+    eventually("the other cleans up", async || {
+        left.session_rows().await == 0
+    })
+    .await;
     assert_eq!(expired(&left).await.len(), 6);
 }
 
 #[tokio::test]
-async fn the_sweep_goes_on_after_a_store_error() {
+async fn cleanup_continues_after_a_store_error() {
     let site = Site::start(SWEEP).await;
     site.login().await;
     site.rename_table("sessions", "elsewhere").await;
     site.clock.advance_ms(31 * MINUTE_MS);
     let failed = "berth_session_cleanup_runs_total{result=\"failed\"}";
-    eventually("a sweep fails", async || site.metric(failed).await > 1).await;
+    eventually("a run fails", async || site.metric(failed).await > 1).await;
     site.rename_table("elsewhere", "sessions").await;
-    eventually("the row is swept", async || site.session_rows().await == 0).await;
+    eventually("the row is removed", async || {
+        site.session_rows().await == 0
+    })
+    .await;
     assert_eq!(expired(&site).await.into_values().collect::<Vec<_>>(), [1]);
 }
 
 #[tokio::test]
-async fn a_session_that_is_over_is_refused_before_any_sweep() {
+async fn an_expired_session_is_refused_before_any_cleanup() {
     let site = Site::start("").await;
     let id = site.login().await;
     site.clock.advance_ms(30 * MINUTE_MS - 1);
@@ -141,7 +147,7 @@ async fn twenty_requests_over_two_replicas_get_one_anonymous_id_and_no_row() {
         let refused = refused(reason);
         one.metric(&refused).await + two.metric(&refused).await
     };
-    // What was found to be over ends soon: from then on nobody knows it.
+    // A session that is found expired is removed soon. From then on it is unknown.
     let (expired, unknown) = (
         counted("session-expired").await,
         counted("unknown-session").await,
@@ -151,7 +157,7 @@ async fn twenty_requests_over_two_replicas_get_one_anonymous_id_and_no_row() {
 }
 
 #[tokio::test]
-async fn a_replica_that_never_saw_a_session_knows_too_how_it_ended() {
+async fn a_replica_that_never_saw_a_session_knows_how_it_ended() {
     let one = Site::start(SWEEP).await;
     let never = "session: { cookie: { secure: false }, sweep: { interval: 600s } }";
     let two = one.replica(never).await;
@@ -161,8 +167,8 @@ async fn a_replica_that_never_saw_a_session_knows_too_how_it_ended() {
     assert_eq!(out.status, 204);
     let over = one.login().await;
     one.clock.advance_ms(31 * MINUTE_MS);
-    eventually("it is swept", async || one.session_rows().await == 0).await;
-    eventually("the other one has heard why", async || {
+    eventually("it is removed", async || one.session_rows().await == 0).await;
+    eventually("the other replica knows the cause", async || {
         two.token(&over).await.reason() == "session-expired"
     })
     .await;

@@ -1,4 +1,4 @@
-//! The process that delivers webhooks is killed in the middle of a delivery: another one goes on.
+//! The process that delivers webhooks is killed during a delivery. Another process continues.
 
 use crate::receiver::{Answers, Got, Receiver};
 use std::path::Path;
@@ -8,7 +8,7 @@ use tokio::process::{Child, Command};
 
 const BERTH: &str = env!("CARGO_BIN_EXE_berth");
 
-/// `berth serve` on the file, and where it listens.
+/// Starts `berth serve` with this file. Returns the process and its address.
 async fn serve(file: &Path) -> (Child, String) {
     let mut command = Command::new(BERTH);
     let file = file.to_str().unwrap();
@@ -67,5 +67,9 @@ async fn a_killed_process_loses_no_event() {
     let (log, _) = ids[0].split_once('-').unwrap();
     let expected = [1, 2, 3, 4].map(|sequence| format!("{log}-{sequence}"));
     assert_eq!(ids, expected, "in order, none lost");
-    assert_eq!(receiver.got()[1].id(), ids[1], "told twice: at least once");
+    assert_eq!(
+        receiver.got()[1].id(),
+        ids[1],
+        "sent twice: delivery is at least once"
+    );
 }

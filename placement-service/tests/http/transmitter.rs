@@ -1,4 +1,4 @@
-//! One who pushes security events: its key, where it publishes it, and what it sends.
+//! A transmitter of security events: its key, its published key set, and its events.
 
 use crate::site::{Answer, Site, answer};
 use axum::Router;
@@ -30,7 +30,7 @@ fn signing_key(file: &str, algorithm: Algorithm, kid: &str) -> SigningKey {
 }
 
 impl Transmitter {
-    /// One that publishes its key.
+    /// Starts a transmitter that publishes its key.
     pub(crate) async fn start(issuer: &str) -> Self {
         let key = signing_key("es256", Algorithm::Es256, "one");
         let published = Arc::new(Mutex::new(json!({"keys": [key.public]})));
@@ -48,7 +48,7 @@ impl Transmitter {
         }
     }
 
-    /// Signs with another key from here on; whether it publishes it is another matter.
+    /// Signs with another key from now on. `publish` publishes that key.
     pub(crate) fn rotate(&mut self, kid: &str) {
         self.key = signing_key("eddsa", Algorithm::EdDsa, kid);
     }
@@ -61,7 +61,7 @@ impl Transmitter {
         *self.published.lock().unwrap() = json!({ "keys": keys });
     }
 
-    /// The claims of an event about somebody.
+    /// The claims of an event about `sub_id`.
     pub(crate) fn claims(&self, now_s: u64, jti: &str, event: &str, sub_id: Value) -> Value {
         json!({"iss": self.issuer, "aud": "berth-events", "iat": now_s, "jti": jti,
                "sub_id": sub_id, "events": {event: {"event_timestamp": now_s}}})

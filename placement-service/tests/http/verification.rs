@@ -1,4 +1,4 @@
-//! The documented way to verify a webhook's signature, run on a real delivery.
+//! Runs the documented verification of a webhook signature on a real delivery.
 
 use crate::receiver::{Got, Receiver};
 use crate::site::Site;
@@ -8,7 +8,7 @@ use std::process::Command;
 const EVENTS: &str = include_str!("../../docs/events.md");
 const SECRET: &str = "webhook-secret-16";
 
-/// What the documented function returns for a delivery, with changes to its headers and this body.
+/// The result of the documented function for a delivery with this body and with these changes to its headers.
 fn is_genuine(secret: &str, delivery: &Got, changed: &[(&str, &str)], body: &str) -> bool {
     let example = EVENTS.split("```python\n").nth(1).unwrap();
     let example = example.split("```").next().unwrap();
@@ -33,7 +33,7 @@ fn is_genuine(secret: &str, delivery: &Got, changed: &[(&str, &str)], body: &str
     }
 }
 
-/// A site whose webhook has this secret, and two deliveries: one of now, one of ten minutes later.
+/// Starts a site whose webhook has this secret. Returns two deliveries, ten minutes apart by the site's clock.
 async fn deliveries(secret: &str) -> (Site, Vec<Got>) {
     let receiver = Receiver::start().await;
     let hook = format!(
@@ -49,7 +49,7 @@ async fn deliveries(secret: &str) -> (Site, Vec<Got>) {
 }
 
 #[tokio::test]
-async fn the_documented_receiver_tells_genuine_deliveries_from_others() {
+async fn the_documented_receiver_accepts_only_genuine_deliveries() {
     for secret in [SECRET, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"] {
         let (_site, taken) = deliveries(secret).await;
         let body = std::str::from_utf8(&taken[0].body).unwrap();
@@ -74,7 +74,7 @@ async fn the_documented_receiver_tells_genuine_deliveries_from_others() {
             &[("webhook-timestamp", &later)],
             body
         ));
-        // Ten minutes off, as a replay would be.
+        // The timestamp is ten minutes off, as in a replay.
         let late = std::str::from_utf8(&taken[1].body).unwrap();
         assert!(!is_genuine(secret, &taken[1], &[], late));
     }

@@ -1,4 +1,4 @@
-//! Webhooks (S35): in order, at least once, signed; dead letters; one replica at a time.
+//! Webhooks: in order, at least once, signed; dead letters; one replica delivers at a time.
 
 use crate::receiver::{Answers, Got, Receiver};
 use crate::site::{Answer, Site, answer};
@@ -14,7 +14,7 @@ use sha2::Sha256;
 
 const SECRET: &str = "webhook-secret-16";
 
-/// An operator, and one webhook that is impatient.
+/// Configuration with an operator and a webhook with short timeouts.
 fn config(receiver: &Receiver, more: &str) -> String {
     format!(
         "{}events: {{ lease: 300ms, poll: 20ms }}\n\
@@ -51,7 +51,7 @@ fn bodies(got: &[Got]) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_receiver_that_fails_gets_every_event_in_order_and_signed() {
+async fn a_failing_receiver_gets_every_event_in_order_and_signed() {
     let receiver = Receiver::start().await;
     receiver.script(&[
         Answers::With(500, "a secret of the receiver"),
@@ -97,7 +97,7 @@ async fn a_receiver_that_fails_gets_every_event_in_order_and_signed() {
 }
 
 #[tokio::test]
-async fn only_the_kinds_that_are_asked_for_are_told() {
+async fn only_the_configured_kinds_are_delivered() {
     let receiver = Receiver::start().await;
     let site = Site::start(&config(&receiver, ", events: [logged-out]")).await;
     let ids = [site.login().await, site.login().await];
@@ -109,7 +109,7 @@ async fn only_the_kinds_that_are_asked_for_are_told() {
 }
 
 #[tokio::test]
-async fn after_its_attempts_an_event_is_a_dead_letter_and_the_next_is_tried() {
+async fn after_its_last_attempt_an_event_is_a_dead_letter_and_the_next_is_delivered() {
     let receiver = Receiver::start().await;
     receiver.script(&[
         Answers::With(500, "hunter2"),
@@ -186,7 +186,7 @@ async fn after_its_attempts_an_event_is_a_dead_letter_and_the_next_is_tried() {
 }
 
 #[tokio::test]
-async fn what_happens_while_the_receiver_is_away_is_told_after_a_restart_too() {
+async fn events_of_a_receiver_outage_are_delivered_even_after_a_restart() {
     let receiver = Receiver::start().await;
     receiver.otherwise(Some(Answers::With(500, "")));
     let config = config(&receiver, ", attempts: 100");
@@ -203,7 +203,7 @@ async fn what_happens_while_the_receiver_is_away_is_told_after_a_restart_too() {
 }
 
 #[tokio::test]
-async fn of_two_services_one_delivers_and_the_other_takes_over() {
+async fn one_of_two_replicas_delivers_and_the_other_takes_over() {
     let receiver = Receiver::start().await;
     let config = config(&receiver, "");
     let site = Site::start(&config).await;
@@ -216,7 +216,7 @@ async fn of_two_services_one_delivers_and_the_other_takes_over() {
         other.login().await;
     }
     receiver.until_taken(7).await;
-    // Ends in order: it gives the lease back.
+    // A graceful shutdown releases the lease.
     site.end().await;
     other.login().await;
     let taken = receiver.until_taken(8).await;
@@ -224,7 +224,7 @@ async fn of_two_services_one_delivers_and_the_other_takes_over() {
 }
 
 #[tokio::test]
-async fn events_that_left_the_log_too_early_are_counted() {
+async fn events_that_leave_the_log_before_delivery_are_counted() {
     let receiver = Receiver::start().await;
     receiver.otherwise(Some(Answers::Hangs));
     let config = config(&receiver, ", attempts: 100");
@@ -248,7 +248,7 @@ async fn events_that_left_the_log_too_early_are_counted() {
 }
 
 #[tokio::test]
-async fn an_end_is_told_as_a_security_event_that_the_published_key_verifies() {
+async fn a_session_end_is_sent_as_a_security_event_that_the_published_key_verifies() {
     let receiver = Receiver::start().await;
     let refused = "{\"err\":\"invalid_audience\",\"description\":\"hunter2\"}";
     receiver.script(&[

@@ -1,4 +1,4 @@
-//! How much a pool takes, and who waits for room.
+//! How many sessions a pool takes, and the queue of placements that wait for capacity.
 
 use crate::site::{Setting, Site, eventually};
 use berth_api::Reason;
@@ -13,7 +13,7 @@ fn gauge(site: &Site, name: &str) -> Option<i64> {
 }
 
 #[tokio::test]
-async fn a_pool_takes_no_more_than_it_may_and_says_how_much_room_is_left() {
+async fn a_pool_takes_no_more_than_its_capacity_and_reports_the_rest() {
     let site = Site::start(Setting {
         pool: "    capacity: { per_pool: 5, per_engine: 3 }",
         ..Setting::default()
@@ -28,18 +28,18 @@ async fn a_pool_takes_no_more_than_it_may_and_says_how_much_room_is_left() {
     assert_eq!(refusal.reason, Reason::EnginesFull);
     assert!(refusal.detail.unwrap().contains("pool-full"));
     assert_eq!(refusal.retry_after_s, Some(2));
-    // Nobody waits where waiting is off.
+    // Without a queue no placement waits.
     assert_eq!(gauge(&site, "berth_placement_queue_length"), Some(0));
 }
 
 #[tokio::test]
-async fn without_limits_nothing_is_said_of_room() {
+async fn without_limits_no_available_capacity_is_reported() {
     let site = Site::start(Setting::default()).await;
     assert_eq!(gauge(&site, "berth_pool_available_sessions"), None);
 }
 
 #[tokio::test]
-async fn an_engine_short_of_memory_gets_nothing() {
+async fn an_engine_short_of_memory_gets_no_session() {
     let site = Site::start(Setting {
         engines: 2,
         pool: "    capacity: { memory_floor_mb: 500 }",
@@ -66,7 +66,7 @@ async fn an_engine_short_of_memory_gets_nothing() {
 const ONE_EACH: &str =
     "    capacity: { per_engine: 1 }\n    queue: { max_length: 2, timeout: 60s }";
 
-/// Engines for one session each that lives for a second.
+/// Starts engines with a capacity of one session each. A session lasts one second.
 async fn narrow(engines: usize, waiting: &'static str) -> Arc<Site> {
     let site = Site::start(Setting {
         engines,
@@ -80,7 +80,7 @@ async fn narrow(engines: usize, waiting: &'static str) -> Arc<Site> {
 }
 
 #[tokio::test]
-async fn who_waits_is_served_in_turn_and_who_leaves_makes_place() {
+async fn the_queue_serves_placements_in_order_and_a_cancelled_one_leaves_it() {
     let site = narrow(1, ONE_EACH).await;
     site.place("/app/sales.qvf").await.unwrap();
     let wait = |site: &Arc<Site>| {
@@ -100,7 +100,7 @@ async fn who_waits_is_served_in_turn_and_who_leaves_makes_place() {
         gauge(&site, "berth_placement_queue_length") == Some(2)
     })
     .await;
-    // No third, and at once.
+    // A third placement is refused at once.
     let began = Instant::now();
     let refusal = site.place("/app/sales.qvf").await.unwrap_err();
     assert_eq!(refusal.reason, Reason::EnginesFull);
@@ -122,13 +122,13 @@ async fn who_waits_is_served_in_turn_and_who_leaves_makes_place() {
 }
 
 #[tokio::test]
-async fn who_met_an_engine_that_failed_waits_for_room_on_the_others() {
+async fn a_placement_that_met_a_failed_engine_waits_for_the_others() {
     let site = narrow(2, ONE_EACH).await;
     let full = site.place("/app/sales.qvf").await.unwrap().engine;
     let other = usize::from(full == "engine-0");
     site.engines[other].faults().set(|f| f.refuse = true);
     let placed = site.place("/app/sales.qvf").await.unwrap();
-    assert_eq!(placed.engine, full, "its session was over by then");
+    assert_eq!(placed.engine, full, "its session has ended by then");
     let failed = site.metrics();
     let failed = failed
         .lines()
@@ -137,7 +137,7 @@ async fn who_met_an_engine_that_failed_waits_for_room_on_the_others() {
 }
 
 #[tokio::test]
-async fn nobody_waits_longer_than_he_may() {
+async fn no_placement_waits_longer_than_the_queue_timeout() {
     let site = Site::start(Setting {
         engines: 1,
         pool: "    capacity: { per_engine: 1 }\n    queue: { max_length: 9, timeout: 300ms }",

@@ -1,4 +1,4 @@
-//! Engines that misbehave: what the clients notice of it.
+//! Engines that misbehave, and what clients notice of it.
 
 use crate::site::{Setting, Site, eventually};
 use berth_api::Reason;
@@ -7,9 +7,9 @@ use berth_scheduler::engine::State;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// Probes that never run again: what placement finds out by itself.
+/// The interval is longer than a test, so only placements detect faults.
 const NO_PROBES: &str = "probe: { interval: 60s }";
-/// Probes that notice within a test.
+/// Probes that detect faults within the time of a test.
 const QUICK_PROBES: &str = "probe: { interval: 100ms, timeout: 100ms, failures: 2, successes: 2 }";
 const ROUND_ROBIN: &str = "    strategy: round-robin";
 
@@ -23,7 +23,7 @@ async fn blind() -> Site {
 }
 
 #[tokio::test]
-async fn a_dead_engine_costs_no_client_an_error() {
+async fn a_dead_engine_causes_no_client_errors() {
     let mut site = blind().await;
     site.engines.remove(1).stop().await;
     let start = Instant::now();
@@ -40,7 +40,7 @@ async fn a_dead_engine_costs_no_client_an_error() {
 }
 
 #[tokio::test]
-async fn a_dead_websocket_server_costs_no_client_an_error_either() {
+async fn a_dead_websocket_server_causes_no_client_errors() {
     let mut site = Site::start(Setting {
         driver: "websocket",
         pool: ROUND_ROBIN,
@@ -58,12 +58,12 @@ async fn a_dead_websocket_server_costs_no_client_an_error_either() {
 }
 
 #[tokio::test]
-async fn a_stalled_engine_costs_one_client_a_second_and_the_others_nothing() {
+async fn a_stalled_engine_delays_one_client_by_at_most_a_second_and_no_others() {
     let site = blind().await;
     site.engines[1].faults().set(|f| f.stall_websocket = true);
     let mut slow = 0;
     let start = Instant::now();
-    // Beyond the first back-off: the trial must not cost a client anything either.
+    // This lasts longer than the first back-off: the trial after it must not delay a client either.
     while start.elapsed() < Duration::from_millis(2500) {
         let began = Instant::now();
         let placed = site.place("/app/sales.qvf").await.unwrap();
@@ -77,7 +77,7 @@ async fn a_stalled_engine_costs_one_client_a_second_and_the_others_nothing() {
 }
 
 #[tokio::test]
-async fn a_suspect_engine_comes_back_after_its_trial() {
+async fn an_ejected_engine_returns_after_its_trial() {
     let site = blind().await;
     site.engines[1].faults().set(|f| f.refuse = true);
     for _ in 0..6 {
@@ -96,12 +96,12 @@ async fn a_suspect_engine_comes_back_after_its_trial() {
     let rehearsals = site.engines[1].upgrades().latest;
     assert!(
         rehearsals[0].path.ends_with("/ttl/0"),
-        "nothing stays: {rehearsals:?}"
+        "the trial leaves no session: {rehearsals:?}"
     );
 }
 
 #[tokio::test]
-async fn a_flapping_engine_costs_no_client_an_error() {
+async fn a_flapping_engine_causes_no_client_errors() {
     let site = Site::start(Setting {
         pool: ROUND_ROBIN,
         config: QUICK_PROBES,
@@ -117,7 +117,7 @@ async fn a_flapping_engine_costs_no_client_an_error() {
 }
 
 #[tokio::test]
-async fn whatever_an_engine_answers_instead_the_next_one_serves() {
+async fn when_an_engine_answers_with_a_fault_the_next_one_serves() {
     let faults: [fn(&mut Faults); 4] = [
         |f| f.wrong_frames = true,
         |f| f.no_license = true,
@@ -137,7 +137,7 @@ async fn whatever_an_engine_answers_instead_the_next_one_serves() {
 }
 
 #[tokio::test]
-async fn when_every_engine_fails_the_client_is_told_in_time() {
+async fn when_every_engine_fails_the_refusal_comes_in_time() {
     let site = blind().await;
     for engine in &site.engines {
         engine.faults().set(|f| f.stall_websocket = true);
@@ -147,7 +147,7 @@ async fn when_every_engine_fails_the_client_is_told_in_time() {
     assert_eq!(refusal.reason, Reason::EngineFailed);
     assert!(refusal.retry_after_s.is_some());
     assert!(start.elapsed() < Duration::from_millis(3 * 800 + 500));
-    // Each engine gets one trial at a time; nobody else waits for what is known.
+    // Each engine gets one trial at a time. No other placement waits for a known fault.
     let placements = (0..20).map(|_| async {
         let began = Instant::now();
         assert!(site.place("/app/sales.qvf").await.is_err());
@@ -159,7 +159,7 @@ async fn when_every_engine_fails_the_client_is_told_in_time() {
 }
 
 #[tokio::test]
-async fn a_slow_document_may_take_the_whole_deadline_and_blames_no_engine() {
+async fn a_slow_document_may_take_the_whole_deadline_and_ejects_no_engine() {
     let site = Site::start(Setting {
         engines: 1,
         config: "placement: { deadline: 2s }",
@@ -175,7 +175,7 @@ async fn a_slow_document_may_take_the_whole_deadline_and_blames_no_engine() {
 }
 
 #[tokio::test]
-async fn the_probe_finds_each_state_and_its_end() {
+async fn the_probe_detects_each_state_and_its_end() {
     let site = Site::start(Setting {
         config: QUICK_PROBES,
         ..Setting::default()
@@ -207,7 +207,7 @@ async fn the_probe_finds_each_state_and_its_end() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_takes_its_reservation_along() {
+async fn a_disconnected_client_releases_its_reservation() {
     let site = Site::start(Setting {
         engines: 1,
         config: NO_PROBES,
@@ -218,12 +218,12 @@ async fn a_client_that_leaves_takes_its_reservation_along() {
     let mut placing = Box::pin(site.place("/app/sales.qvf"));
     tokio::select! {
         _ = &mut placing => panic!("the document is slow"),
-        () = eventually("the engine is asked", || site.engines[0].stats().sockets == 1) => {}
+        () = eventually("the engine has a connection", || site.engines[0].stats().sockets == 1) => {}
     }
     assert_eq!(site.reserved(), 1);
     drop(placing);
     assert_eq!(site.reserved(), 0);
-    eventually("the engine is left alone", || {
+    eventually("the engine has no connection", || {
         site.engines[0].stats().sockets == 0
     })
     .await;

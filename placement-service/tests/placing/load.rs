@@ -1,4 +1,4 @@
-//! Many placements at once: they see each other, whatever the probe knows.
+//! Concurrent placements: each counts the others before any probe sees them.
 
 use crate::site::{Setting, Site};
 use berth_api::Reason;
@@ -23,7 +23,7 @@ async fn burst(site: &Arc<Site>, count: usize) -> BTreeMap<String, u32> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn four_hundred_at_once_spread_evenly_over_four_equal_engines() {
+async fn four_hundred_concurrent_placements_spread_evenly_over_four_equal_engines() {
     for pool in [
         "    strategy: round-robin",
         "    strategy: least-load",
@@ -32,7 +32,7 @@ async fn four_hundred_at_once_spread_evenly_over_four_equal_engines() {
         let site = Site::start(Setting {
             engines: 4,
             pool,
-            // Engines, clients and the service share this machine, and perhaps with more.
+            // Engines, clients and the service share this machine, perhaps with other work, so the timeout is long.
             config: "placement: { engine_timeout: 9s }",
             ..Setting::default()
         })
@@ -46,7 +46,7 @@ async fn four_hundred_at_once_spread_evenly_over_four_equal_engines() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_threshold_holds_in_a_burst() {
+async fn the_capacity_limit_holds_in_a_burst() {
     let site = Site::start(Setting {
         engines: 2,
         pool: "    capacity: { per_engine: 10 }",
@@ -62,7 +62,7 @@ async fn the_threshold_holds_in_a_burst() {
 }
 
 #[tokio::test]
-async fn none_up_is_not_full() {
+async fn without_a_healthy_engine_the_reason_is_not_full() {
     let site = Site::start(Setting {
         engines: 1,
         config: "probe: { interval: 100ms, failures: 1 }",
@@ -75,7 +75,7 @@ async fn none_up_is_not_full() {
 }
 
 #[tokio::test]
-async fn sessions_that_a_probe_has_seen_are_no_longer_reserved() {
+async fn sessions_that_a_probe_has_seen_no_longer_count_as_reserved() {
     let site = Site::start(Setting {
         engines: 1,
         config: "probe: { interval: 100ms }",

@@ -1,4 +1,4 @@
-//! The placer with simulated engines over real sockets: what a client gets, and what an engine sees.
+//! The placement use case with simulated engines over real sockets: what a client gets, and what an engine sees.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

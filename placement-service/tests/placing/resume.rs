@@ -1,4 +1,4 @@
-//! Who comes back to which engine session.
+//! Which engine session a placement resumes.
 
 use crate::site::{Setting, Site, eventually};
 use berth_engine_sim::{Document, Options};
@@ -23,13 +23,13 @@ fn session_of(placed: &Placed) -> &str {
     &placed.set_headers["x-qlik-session"]
 }
 
-/// Sessions that the engines have made so far.
+/// The number of engine sessions created so far.
 fn made(site: &Site) -> u64 {
     site.engines.iter().map(|e| e.stats().created_total).sum()
 }
 
 #[tokio::test]
-async fn a_tab_comes_back_to_its_engine_session_and_nothing_is_opened_again() {
+async fn a_tab_resumes_its_engine_session_and_nothing_is_opened_again() {
     let site = Site::start(Setting::default()).await;
     let first = site.place_in_tab("ann", PATH, Some("t1")).await.unwrap();
     assert_eq!(first.reason, "least-load");
@@ -49,9 +49,9 @@ async fn a_tab_comes_back_to_its_engine_session_and_nothing_is_opened_again() {
     assert_eq!(
         engine.sessions()[0].ttl,
         60,
-        "asking does not shorten its life"
+        "the check does not shorten its TTL"
     );
-    // Whoever differs in anything has a session of his own.
+    // A placement that differs in anything gets its own session.
     for (session, path, tab) in [
         ("ann", PATH, Some("t2")),
         ("bob", PATH, Some("t1")),
@@ -71,7 +71,7 @@ async fn a_tab_comes_back_to_its_engine_session_and_nothing_is_opened_again() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_gone_is_replaced_and_asking_leaves_nothing_behind() {
+async fn a_lost_engine_session_is_replaced_and_the_check_leaves_nothing_behind() {
     let site = Site::start(Setting {
         engines: 2,
         // Sessions end with their sockets.
@@ -123,7 +123,7 @@ async fn a_drained_engine_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_that_share_a_document_have_one_engine_session() {
+async fn all_placements_that_share_a_document_have_one_engine_session() {
     let site = Arc::new(
         Site::start(Setting {
             pool: "    sharing: per-document",
@@ -169,7 +169,7 @@ async fn all_that_share_a_document_have_one_engine_session() {
 }
 
 #[tokio::test]
-async fn who_goes_while_the_session_is_prepared_blocks_nobody() {
+async fn a_placement_cancelled_during_preparation_blocks_no_other() {
     let site = Site::start(Setting::default()).await;
     for engine in &site.engines {
         engine.faults().set(|f| f.slow_open_ms = 3_600_000);
@@ -185,7 +185,7 @@ async fn who_goes_while_the_session_is_prepared_blocks_nobody() {
 }
 
 #[tokio::test]
-async fn a_websocket_engine_is_the_same_one_as_long_as_it_is_up() {
+async fn a_tab_keeps_its_websocket_engine_while_that_engine_is_up() {
     let site = Site::start(Setting {
         driver: "websocket",
         ..Setting::default()
@@ -205,7 +205,7 @@ async fn a_websocket_engine_is_the_same_one_as_long_as_it_is_up() {
     }
 }
 
-/// Engines come and go a hundred times; each tab whose engine is there is there again.
+/// The set of engines changes a hundred times. Each tab whose engine still exists resumes there.
 #[tokio::test]
 async fn no_session_leaves_an_engine_that_stays() {
     const TABS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];

@@ -1,4 +1,4 @@
-//! One placer and its simulated engines.
+//! The placement use case with its simulated engines.
 
 use berth_api::Reason;
 use berth_engine_sim::{Document, Engine, Options};
@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Far longer than anything that is awaited here may take.
+/// Upper bound of every wait in these tests.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What is said of the pool and of the whole configuration.
+/// Settings of the engines, of the pool and of the whole configuration.
 pub(crate) struct Setting {
     pub(crate) engines: usize,
     pub(crate) driver: &'static str,
@@ -49,7 +49,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Starts the engines and a placer, and waits until it knows them.
+    /// Starts the engines and the placement use case, and waits until all engines have been probed.
     pub(crate) async fn start(setting: Setting) -> Self {
         let mut engines = Vec::new();
         let mut list = String::new();
@@ -79,7 +79,7 @@ impl Site {
             "qix" => ("{ document: \"{document}\" }", "session-app"),
             _ => ("nothing", "nothing"),
         };
-        // All placements of a test are one session's.
+        // All placements of a test belong to one session.
         let yaml = format!(
             "{more}\n\
              pools:\n\
@@ -127,7 +127,7 @@ impl Site {
         self.placer.place(request).await
     }
 
-    /// As this login session, in that tab.
+    /// Places for this login session and this tab.
     pub(crate) async fn place_in_tab(
         &self,
         session: &str,
@@ -151,13 +151,13 @@ impl Site {
         self.place(path).await.unwrap_err().reason
     }
 
-    /// The engine of that name.
+    /// The engine with this name.
     pub(crate) fn engine(&self, name: &str) -> &Engine {
         let named = |e: &&Engine| e.stats().name == name;
         self.engines.iter().find(named).unwrap()
     }
 
-    /// Waits until the probe sees this engine in this state.
+    /// Waits until the probe reports this state of the engine.
     pub(crate) async fn state(&self, name: &str, state: State) {
         let mut fleet = self.placer.fleet().clone();
         let seen = fleet.wait_for(|f| {
@@ -167,7 +167,7 @@ impl Site {
         timeout(PATIENCE, seen).await.unwrap();
     }
 
-    /// Sessions that count on each engine although no probe has seen them.
+    /// The sum of the sessions that count although no probe has seen them yet.
     pub(crate) fn reserved(&self) -> u32 {
         let now = tokio::time::Instant::now();
         let fleet = self.placer.fleet().now();
@@ -175,7 +175,7 @@ impl Site {
         engines.map(|e| e.tally.standing(now).reserved).sum()
     }
 
-    /// The metrics page.
+    /// The text of the metrics page.
     pub(crate) fn metrics(&self) -> String {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
@@ -183,7 +183,7 @@ impl Site {
     }
 }
 
-/// Waits until a condition holds that has no event of its own.
+/// Polls until a condition holds that has no event to wait for.
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let holds = async {
         while !condition() {

@@ -1,4 +1,4 @@
-//! What a placement that succeeds leaves behind, with the client and on the engine.
+//! What a successful placement leaves with the client and on the engine.
 
 use crate::site::{Setting, Site, eventually};
 use berth_api::Reason;
@@ -7,7 +7,7 @@ use serde_json::json;
 use std::collections::BTreeSet;
 
 #[tokio::test]
-async fn a_document_is_open_in_the_session_that_waits_for_the_client() {
+async fn the_document_is_open_in_the_session_that_waits_for_the_client() {
     let site = Site::start(Setting {
         options: |o| o.jwt_secret = Some("secret".into()),
         ..Setting::default()
@@ -28,7 +28,7 @@ async fn a_document_is_open_in_the_session_that_waits_for_the_client() {
     let names: Vec<_> = placed.set_headers.keys().collect();
     assert_eq!(names, ["x-qlik-session"]);
 
-    // One session, the user's, with the document, and 10 s to live without a socket.
+    // One session of the user, with the document, and a TTL of 10 s without a socket.
     eventually("our socket is closed", || engine.stats().sockets == 0).await;
     let sessions = engine.sessions();
     assert_eq!(sessions.len(), 1);
@@ -39,7 +39,7 @@ async fn a_document_is_open_in_the_session_that_waits_for_the_client() {
 }
 
 #[tokio::test]
-async fn every_session_has_an_id_and_a_stream_of_its_own() {
+async fn every_placement_has_its_own_session_id_and_stream() {
     let site = Site::start(Setting::default()).await;
     let mut seen = BTreeSet::new();
     for _ in 0..20 {
@@ -51,7 +51,7 @@ async fn every_session_has_an_id_and_a_stream_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_session_app_and_a_bare_session() {
+async fn a_route_can_open_a_session_app_or_nothing() {
     let site = Site::start(Setting {
         engines: 1,
         ..Setting::default()
@@ -69,10 +69,10 @@ async fn a_session_app_and_a_bare_session() {
 }
 
 #[tokio::test]
-async fn a_session_that_no_client_takes_is_gone_from_the_engine() {
+async fn a_session_without_a_client_expires_on_the_engine() {
     let site = Site::start(Setting {
         engines: 1,
-        // The engine shortens our 10 s; that we ask for 10 is asserted above.
+        // The engine shortens the requested TTL of 10 s. Another test asserts the request.
         options: |o| o.max_session_ttl = 1,
         ..Setting::default()
     })
@@ -86,7 +86,7 @@ async fn a_session_that_no_client_takes_is_gone_from_the_engine() {
 }
 
 #[tokio::test]
-async fn a_missing_document_is_the_clients_affair() {
+async fn a_missing_document_is_the_clients_fault() {
     let site = Site::start(Setting::default()).await;
     assert_eq!(
         site.refused("/app/missing.qvf").await,
@@ -95,7 +95,7 @@ async fn a_missing_document_is_the_clients_affair() {
     assert_eq!(site.refused("/nowhere").await, Reason::NoSuchRoute);
     assert_eq!(site.refused("no-path").await, Reason::InvalidRequest);
     let tried: u64 = site.engines.iter().map(|e| e.stats().upgrades_total).sum();
-    assert_eq!(tried, 1, "no other engine is asked for the document");
+    assert_eq!(tried, 1, "no other engine is tried for the document");
     assert_eq!(site.reserved(), 0);
     site.place("/app/sales.qvf").await.unwrap();
     let metrics = site.metrics();
@@ -111,7 +111,7 @@ async fn a_missing_document_is_the_clients_affair() {
 }
 
 #[tokio::test]
-async fn a_websocket_pool_passes_the_clients_path_on() {
+async fn a_websocket_pool_forwards_the_path_of_the_client() {
     let site = Site::start(Setting {
         driver: "websocket",
         ..Setting::default()
@@ -143,7 +143,7 @@ async fn a_cluster_per_engine_needs_no_destination() {
 }
 
 #[tokio::test]
-async fn a_session_sees_its_latest_placements() {
+async fn the_latest_placements_of_a_session_are_listed() {
     let site = Site::start(Setting::default()).await;
     let in_tab = async |path| site.place_in_tab("ref", path, Some("t1")).await.unwrap();
     let placed = in_tab("/app/sales.qvf").await;

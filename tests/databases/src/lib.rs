@@ -1,6 +1,6 @@
-//! Real PostgreSQL and Redis servers for tests: each a child process on a free port of loopback with its
-//! data in a folder of its own, both gone when the value is dropped. A test can stop, freeze, kill and
-//! restart one. Nothing here knows what is kept in them.
+//! Real PostgreSQL and Redis servers for tests. Each server is a child process on a free loopback port with its own
+//! data folder; both are removed when the value is dropped. A test can stop, freeze, kill and restart a server. This
+//! crate does not know what tests store in it.
 //!
 //! ```no_run
 //! # async fn test() -> berth_harness::Result<()> {
@@ -18,5 +18,5 @@ pub use postgres::Postgres;
 pub use redis_server::Redis;
 pub use server::Server;
 
-/// The password in every URL that this crate hands out, for tests that look for it where it must not be.
+/// The password in every URL that this crate returns. Tests check that it appears nowhere else.
 pub const PASSWORD: &str = "database-password";

@@ -1,4 +1,4 @@
-//! A PostgreSQL server: made by `initdb`, durable against `kill -9` but not against a power cut.
+//! A PostgreSQL server, created by `initdb`. Its data survives `kill -9` but not a power failure.
 
 use crate::PASSWORD;
 use crate::programs::find;
@@ -16,10 +16,10 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 const USER: &str = "berth";
-/// The account of Debian's package: PostgreSQL refuses to run as root.
+/// The system account of Debian's package. PostgreSQL refuses to run as root.
 const SYSTEM_USER: &str = "postgres";
-/// What the server keeps of [`PASSWORD`] (RFC 5803). One round of hashing, not the 4096 of which an unoptimised client
-/// makes so much work that a busy machine does not connect in time.
+/// The SCRAM verifier of [`PASSWORD`] that the server stores (RFC 5803). It has 1 iteration instead of 4096, because
+/// an unoptimised client on a busy machine takes too long for 4096.
 const VERIFIER: &str = concat!(
     "SCRAM-SHA-256$1:YmVydGgtdGVzdC1zYWx0IQ==",
     "$IwTHvdeVk7AUy9zyJwljvIh6TyGTwUF57b0KkYA5fM4=",
@@ -30,20 +30,20 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// A running PostgreSQL.
 pub type Postgres = Server<Programs>;
 
-/// What it takes to run one.
+/// The programs that a server needs.
 pub struct Programs {
     postgres: PathBuf,
-    /// What comes before a command so that it does not run as root.
+    /// The command prefix that drops root.
     not_as_root: Vec<String>,
 }
 
 impl Postgres {
-    /// Makes a new, empty database, and returns its URL (with a password in it).
+    /// Creates an empty database and returns its URL, which contains the password.
     ///
     /// # Errors
-    /// When the server does not.
+    /// When the server does not create it.
     pub async fn database(&self) -> Result<String> {
-        // PostgreSQL copies a template that nobody else may use meanwhile.
+        // PostgreSQL copies a template database, which no other connection may use meanwhile.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
         let _alone = ONE_AT_A_TIME.lock().await;
         let name = format!("test_{}", self.next_database());
@@ -55,10 +55,10 @@ impl Postgres {
         ))
     }
 
-    /// Runs SQL in a database of that name.
+    /// Runs SQL in the database with this name.
     ///
     /// # Errors
-    /// What the server answers.
+    /// When the connection or the statement fails.
     pub async fn execute(&self, database: &str, sql: &str) -> Result<()> {
         let options = options(self.port()).database(database);
         let mut connection = timeout(CONNECT, options.connect()).await??;
@@ -148,7 +148,8 @@ fn options(port: u16) -> PgConnectOptions {
         .disable_statement_logging()
 }
 
-/// Gives `dir` to the account of the package, and says how to become it; nothing to do unless root.
+/// As root, gives `dir` to the system account and returns the command prefix that switches to this account. Otherwise
+/// the prefix is empty.
 fn not_as_root(dir: &Path) -> Result<Vec<String>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(Vec::new());
@@ -162,7 +163,7 @@ fn not_as_root(dir: &Path) -> Result<Vec<String>> {
     let number = |at: usize| entry.get(at).and_then(|field| field.parse::<u32>().ok());
     let (user, group) = (number(2), number(3));
     chown(dir, user, group)?;
-    // The wish to die with the parent is lost at a change of user: it is said again here.
+    // A change of user clears the parent-death signal, so the prefix sets it again.
     let words = "setpriv --reuid postgres --regid postgres --init-groups --pdeathsig KILL";
     Ok(words.split(' ').map(str::to_owned).collect())
 }

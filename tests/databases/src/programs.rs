@@ -1,4 +1,4 @@
-//! Where the servers' programs lie. Debian puts PostgreSQL's where no PATH leads.
+//! Finds the server programs. Debian installs those of PostgreSQL outside `PATH`.
 
 use berth_harness::Result;
 use std::env;
@@ -17,7 +17,7 @@ pub(crate) fn find(names: &[&str]) -> Result<PathBuf> {
         .ok_or_else(|| format!("{} is not installed: run `make setup`", names.join(" or ")).into())
 }
 
-/// The newest version first.
+/// The program folders of PostgreSQL, newest version first.
 fn postgres_folders() -> Vec<PathBuf> {
     let version = |path: &Path| -> Option<u32> { path.file_name()?.to_str()?.parse().ok() };
     let entries = std::fs::read_dir("/usr/lib/postgresql")
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_named_with_the_remedy() {
+    fn a_missing_program_is_named_with_the_remedy() {
         let error = find(&["no-such-server", "nor-this"]).unwrap_err();
         assert_eq!(
             error.to_string(),

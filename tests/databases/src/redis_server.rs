@@ -1,4 +1,4 @@
-//! A Redis (or Valkey) server with an append-only file: durable against `kill -9`, not against a power cut.
+//! A Redis (or Valkey) server with an append-only file. Its data survives `kill -9` but not a power failure.
 
 use crate::PASSWORD;
 use crate::programs::find;
@@ -17,11 +17,11 @@ const DATABASES: u32 = 1_000;
 /// A running Redis.
 pub type Redis = Server<Program>;
 
-/// What it takes to run one.
+/// The path of the server program.
 pub struct Program(PathBuf);
 
 impl Redis {
-    /// The URL (with a password in it) of a database that nobody else uses.
+    /// The URL of a database that no other test uses. It contains the password.
     pub fn database(&self) -> String {
         let number = self.next_database() % DATABASES;
         format!("{}/{number}", url(self.port()))

@@ -1,4 +1,4 @@
-//! One server process on one port: its start, its faults, its end. It does not know which server.
+//! One server process on one port: its start, its faults, and its end. This module does not know which server it is.
 
 use berth_harness::Result;
 use berth_harness::process::Process;
@@ -17,35 +17,35 @@ use tokio::time::{Instant, sleep};
 const START: Duration = Duration::from_secs(30);
 const STOP: Duration = Duration::from_secs(10);
 const ASK_AGAIN: Duration = Duration::from_millis(20);
-/// Between two looks whether a process has taken the signal to stop.
+/// Interval between checks whether a process has stopped.
 const STOPS_SOON: Duration = Duration::from_millis(1);
-/// Between the choice of a free port and its use, somebody else may take it.
+/// Another process may take a free port before the server binds it, so `start` tries several ports.
 const PORTS_TO_TRY: usize = 5;
 
-/// What sets one kind of server apart.
+/// What differs between the kinds of servers.
 pub trait Kind: Sized + Send + Sync + 'static {
-    /// For logs.
+    /// The name in logs.
     const NAME: &'static str;
-    /// What makes it end in good order, clients or not.
+    /// The signal for a graceful shutdown that does not wait for clients.
     const STOP_SIGNAL: Signal;
 
-    /// Finds the programs and makes an empty server in `dir`.
+    /// Finds the programs and creates an empty server in `dir`.
     ///
     /// # Errors
     /// When the server is not installed.
     fn install(dir: &Path) -> Result<Self>;
 
-    /// The one server of [`Server::shared`].
+    /// Holds the server of [`Server::shared`].
     fn slot() -> &'static Mutex<Weak<Server<Self>>>;
 
-    /// The command that runs it in the foreground.
+    /// The command that runs the server in the foreground.
     fn command(&self, dir: &Path, port: u16) -> Vec<String>;
 
-    /// Whether it answers a client.
+    /// Whether the server answers a client.
     fn answers(&self, port: u16) -> impl Future<Output = bool> + Send;
 }
 
-/// A server that runs, or did.
+/// A server process, running or stopped.
 pub struct Server<K> {
     kind: K,
     port: u16,
@@ -55,10 +55,10 @@ pub struct Server<K> {
 }
 
 impl<K: Kind> Server<K> {
-    /// Starts a server of the test's own, for faults.
+    /// Starts a server for one test that injects faults.
     ///
     /// # Errors
-    /// When it is not installed or does not come up; with its log.
+    /// When it is not installed or does not start. The error contains its log.
     pub async fn start() -> Result<Self> {
         let prefix = format!("berth-{}-", K::NAME);
         let dir = tempfile::Builder::new().prefix(&prefix).tempdir()?;
@@ -83,7 +83,7 @@ impl<K: Kind> Server<K> {
         Err(error.unwrap_or_else(|| "no port to try".into()))
     }
 
-    /// The server that the tests of one process share. It ends with the last one that holds it.
+    /// The server that the tests of one process share. It ends when the last holder drops it.
     ///
     /// # Errors
     /// As [`Self::start`].
@@ -97,34 +97,34 @@ impl<K: Kind> Server<K> {
         Ok(server)
     }
 
-    /// The port of loopback that it listens on.
+    /// The loopback port of the server.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// Where it keeps its data, with all its files.
+    /// The directory with its data and all its other files.
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// A number for a database that nobody else uses.
+    /// A number for a database that no other test uses.
     pub(crate) fn next_database(&self) -> u32 {
         self.databases.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Stops answering: connections stay, and hang.
+    /// Suspends the server: connections stay open and hang.
     pub fn freeze(&self) {
         self.signal_all(Signal::STOP);
     }
 
-    /// Ends what [`Self::freeze`] began.
+    /// Ends [`Self::freeze`].
     pub fn resume(&self) {
         self.signal_all(Signal::CONT);
     }
 
-    /// Shuts it down in good order; every connection is closed.
+    /// Shuts the server down gracefully. Every connection is closed.
     pub fn stop(&mut self) {
         self.process.signal(K::STOP_SIGNAL);
         if self.process.wait(STOP).is_none() {
@@ -132,30 +132,30 @@ impl<K: Kind> Server<K> {
         }
     }
 
-    /// Ends it at once, as `kill -9` does.
+    /// Kills the server, as `kill -9` does.
     pub fn kill(&mut self) {
         self.signal_all(Signal::KILL);
         self.process.kill();
     }
 
-    /// Starts it again after [`Self::stop`] or [`Self::kill`], on the same port with the same data.
+    /// Starts the server again after [`Self::stop`] or [`Self::kill`], on the same port with the same data.
     ///
     /// # Errors
-    /// When it does not come up; with its log.
+    /// When it does not start. The error contains its log.
     pub async fn start_again(&mut self) -> Result<()> {
         self.kill();
         self.process = spawn(&self.kind, self.dir.path(), self.port)?;
         ready(&self.kind, &mut self.process, self.port).await
     }
 
-    /// Everything that it printed.
+    /// Everything that the server has printed.
     #[must_use]
     pub fn log(&self) -> String {
         self.process.log()
     }
 
-    /// To it and its children: PostgreSQL's lead process groups of their own. It is stopped first: a child that it
-    /// begins meanwhile would be missed, and would go on answering.
+    /// Signals the server and its children, because PostgreSQL's children have their own process groups. The server is
+    /// stopped first: a child that it starts meanwhile would miss the signal and go on answering.
     fn signal_all(&self, signal: Signal) {
         let leader = self.process.pid();
         send(leader, Signal::STOP);
@@ -171,7 +171,7 @@ impl<K: Kind> Server<K> {
 
 impl<K> Drop for Server<K> {
     fn drop(&mut self) {
-        // A frozen child would not notice that its parent is gone.
+        // A frozen child does not notice that its parent has ended.
         for pid in children(self.process.pid()) {
             send(pid, Signal::KILL);
         }
@@ -204,13 +204,13 @@ async fn ready<K: Kind>(kind: &K, process: &mut Process, port: u16) -> Result<()
     Ok(())
 }
 
-/// Whether it is there, and neither stopped nor ended.
+/// Whether the process exists and is neither stopped nor ended.
 fn runs(pid: u32) -> bool {
     let state = status_of(&Path::new("/proc").join(pid.to_string()), "State:");
     state.is_some_and(|state| !state.starts_with(['T', 'Z', 'X']))
 }
 
-/// One line of what the kernel tells about a process.
+/// One field of `/proc/PID/status`.
 fn status_of(process: &Path, name: &str) -> Option<String> {
     let status = fs::read_to_string(process.join("status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;

@@ -1,4 +1,5 @@
-//! The servers do what the tests of stores rely on: data survives, a freeze hangs, nothing is left behind.
+//! The servers behave as the tests of stores expect: data survives a kill, a frozen server hangs, nothing is left
+//! behind.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use berth_databases::{Postgres, Redis};

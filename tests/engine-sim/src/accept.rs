@@ -1,4 +1,4 @@
-//! The API port: accepts connections, and closes the port for as long as the engine refuses.
+//! The API port: accepts connections, and closes the port while the engine refuses them.
 
 use crate::{connection, engine::Shared};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -23,7 +23,7 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves the API port until the future is dropped. `alive` is held by every connection.
+/// Serves the API port until the future is dropped. Every connection holds a clone of `alive`.
 pub(crate) async fn accept(
     addr: SocketAddr,
     mut listener: TcpListener,
@@ -41,7 +41,7 @@ pub(crate) async fn accept(
             _ = faults.changed() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => spawn(stream, &shared, &alive),
-                // Out of file descriptors, most likely: let some close.
+                // Most likely there are no free file descriptors. The wait lets some connections close.
                 Err(_) => sleep(Duration::from_millis(10)).await,
             },
         }
@@ -60,7 +60,7 @@ async fn listen_again(addr: SocketAddr) -> TcpListener {
 fn spawn(stream: TcpStream, shared: &Arc<Shared>, alive: &mpsc::Sender<()>) {
     let (shared, alive) = (Arc::clone(shared), alive.clone());
     tokio::spawn(async move {
-        // Without it small frames wait for the peer's acknowledgement; an error only costs time.
+        // Without TCP_NODELAY, small frames wait for the peer's acknowledgement. An error only costs time.
         let _ = stream.set_nodelay(true);
         let work = connection::serve(stream, Arc::clone(&shared));
         shared.until_cut(work).await;

@@ -1,4 +1,4 @@
-//! The metrics port: `/metrics`, and `/admin` for tests. It works while the API port is at fault.
+//! The metrics port: `/metrics`, and `/admin` for tests. It works while the API port has a fault.
 //!
 //! `GET|POST|DELETE /admin/faults`, `GET /admin/stats`, `GET /admin/sessions`, `GET /admin/upgrades`.
 
@@ -32,7 +32,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let ended = async move {
         let _ = cut.wait_for(|cut| *cut).await;
     };
-    // axum's accept loop only ends by the signal.
+    // axum's accept loop only ends by this signal.
     let _ = axum::serve(listener, router)
         .with_graceful_shutdown(ended)
         .await;

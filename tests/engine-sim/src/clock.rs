@@ -1,4 +1,4 @@
-//! The wall clock, for what an engine tells about itself.
+//! The wall clock, for the times that an engine reports.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

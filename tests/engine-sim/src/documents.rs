@@ -1,11 +1,11 @@
-//! The engine's documents: which exist, which are in memory. A document is loaded once, whoever opens
-//! it, and stays.
+//! The engine's documents: which exist and which are in memory. A document is loaded once, at its first open, and
+//! stays in memory.
 
 use crate::options::Document;
 use std::{collections::BTreeMap, time::Duration};
 use tokio::{sync::OnceCell, time::sleep};
 
-/// The folder of the documents, as clients may name it.
+/// The folder prefix that clients may send with the name of a document.
 const FOLDER: &str = "/doc/";
 
 struct Entry {
@@ -20,7 +20,7 @@ pub(crate) struct Documents {
 }
 
 impl Documents {
-    /// `load`: how long the first open of each takes.
+    /// `load`: how long the first open of each document takes.
     pub(crate) fn new(documents: &[Document], load: Duration) -> Self {
         let entry = |document: &Document| {
             let (mb, loaded) = (document.mb, OnceCell::new());
@@ -30,7 +30,7 @@ impl Documents {
         Self { all, load }
     }
 
-    /// Loads a document if need be; its name without the folder. `None`: there is no such document.
+    /// Loads the document if necessary. Returns its name without the folder; `None`: there is no such document.
     pub(crate) async fn open(&self, name: &str) -> Option<String> {
         let name = name.strip_prefix(FOLDER).unwrap_or(name);
         let entry = self.all.get(name)?;
@@ -43,12 +43,12 @@ impl Documents {
         self.all.keys().map(String::as_str)
     }
 
-    /// The names of those in memory.
+    /// The names of the documents in memory.
     pub(crate) fn in_memory(&self) -> Vec<String> {
         self.loaded().map(|(name, _)| name.clone()).collect()
     }
 
-    /// What those in memory take together, in MB.
+    /// The memory of all loaded documents, in MB.
     pub(crate) fn megabytes(&self) -> f64 {
         self.loaded().map(|(_, entry)| f64::from(entry.mb)).sum()
     }

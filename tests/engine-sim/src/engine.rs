@@ -20,7 +20,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-/// What every connection of one engine shares.
+/// The state that all connections of one engine share.
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) started: u64,
@@ -30,9 +30,9 @@ pub(crate) struct Shared {
     pub(crate) documents: Documents,
     pub(crate) upgrades: UpgradeLog,
     pub(crate) requests: Requests,
-    /// Answered since the start.
+    /// Health checks answered since the start.
     pub(crate) healthchecks: AtomicU64,
-    /// Turns true once, when everything must end.
+    /// Becomes true once, when all tasks must end.
     pub(crate) cut: watch::Sender<bool>,
 }
 
@@ -51,7 +51,7 @@ impl Shared {
     }
 }
 
-/// A running engine. Dropping it cuts it off, as [`Engine::stop`] does.
+/// A running engine. Dropping it ends all its connections, as [`Engine::stop`] does.
 pub struct Engine {
     shared: Arc<Shared>,
     api: SocketAddr,
@@ -63,7 +63,7 @@ pub struct Engine {
 /// Starts an engine in the current runtime.
 ///
 /// # Errors
-/// An address that cannot be bound.
+/// When an address cannot be bound.
 pub async fn start(options: Options) -> io::Result<Engine> {
     let api_listener = accept::listen(options.api)?;
     let metrics_listener = TcpListener::bind(options.metrics).await?;
@@ -112,13 +112,13 @@ async fn die_when_told(shared: Arc<Shared>) {
 }
 
 impl Engine {
-    /// Where WebSockets and health checks are answered.
+    /// The address of WebSockets and health checks.
     #[must_use]
     pub const fn api_addr(&self) -> SocketAddr {
         self.api
     }
 
-    /// Where metrics and the admin interface are answered.
+    /// The address of metrics and the admin interface.
     #[must_use]
     pub const fn metrics_addr(&self) -> SocketAddr {
         self.metrics
@@ -130,13 +130,13 @@ impl Engine {
         &self.shared.faults
     }
 
-    /// The engine's numbers, now.
+    /// The current statistics of the engine.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.stats()
     }
 
-    /// The live sessions, those that wait for a socket included.
+    /// The live sessions, including those that wait for a socket.
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionView> {
         self.shared.sessions.list()
@@ -150,11 +150,11 @@ impl Engine {
 
     /// Resolves when the engine has died of [`crate::Faults::die`]. Cancel safe.
     pub async fn died(&mut self) {
-        // Nothing is ever sent: the channel ends with the last task.
+        // Nothing is ever sent. The channel closes when the last task ends.
         let _ = self.running.recv().await;
     }
 
-    /// Ends the engine: closes both listeners, cuts every socket, and waits until that is done.
+    /// Ends the engine: closes both listeners and every socket, and waits until that is done.
     pub async fn stop(mut self) {
         self.shared.cut.send_replace(true);
         self.died().await;

@@ -1,6 +1,6 @@
-//! What is wrong with an engine, switched by flags, by the admin interface or by a test in process.
+//! The faults of an engine, set by flags, by the admin interface or by a test in the same process.
 //!
-//! One published value with a single switch; the rest of the engine reads it where the fault bites.
+//! One published value holds all faults. The rest of the engine reads it where a fault takes effect.
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ pub struct Faults {
     /// The API port refuses connections. Open sockets stay.
     #[arg(long)]
     pub refuse: bool,
-    /// The API port accepts and never answers, neither health checks nor upgrades. Open sockets stay.
+    /// The API port accepts connections and never answers health checks or upgrades. Open sockets stay.
     #[arg(long)]
     pub stall: bool,
     /// As --stall, but health checks are answered.
@@ -33,10 +33,10 @@ pub struct Faults {
     /// GET /metrics answers 404.
     #[arg(long)]
     pub no_metrics: bool,
-    /// The health check says that the engine is saturated.
+    /// The health check reports that the engine is saturated.
     #[arg(long)]
     pub saturated: bool,
-    /// The health check answers something else than it should.
+    /// The health check returns a wrong answer.
     #[arg(long, value_enum)]
     pub wrong_json: Option<WrongJson>,
     /// Sockets begin with a frame that is not JSON.
@@ -48,7 +48,7 @@ pub struct Faults {
     /// Every token is refused.
     #[arg(long)]
     pub reject_jwt: bool,
-    /// No more sessions than this: SESSION_ERROR_LIMIT_EXCEEDED.
+    /// The maximum number of sessions. Further ones get SESSION_ERROR_LIMIT_EXCEEDED.
     #[arg(long)]
     pub max_sessions: Option<usize>,
 }
@@ -57,7 +57,7 @@ pub struct Faults {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum WrongJson {
-    /// No JSON at all.
+    /// Not JSON.
     Junk,
     /// The right fields with values of other types.
     Types,
@@ -65,7 +65,7 @@ pub enum WrongJson {
     Empty,
 }
 
-/// A change of the faults that is none: an unknown field or a value of another type.
+/// An invalid change of the faults: an unknown field or a value of the wrong type.
 #[derive(Debug)]
 pub struct FaultError(String);
 
@@ -86,7 +86,7 @@ impl FaultSwitch {
         Self(watch::Sender::new(faults))
     }
 
-    /// The faults as they are now.
+    /// The current faults.
     #[must_use]
     pub fn get(&self) -> Faults {
         self.0.borrow().clone()
@@ -102,10 +102,10 @@ impl FaultSwitch {
         self.set(|faults| *faults = Faults::default());
     }
 
-    /// Sets the given fields, leaves the others, and returns the faults as they are then.
+    /// Sets the given fields, keeps the others, and returns the resulting faults.
     ///
     /// # Errors
-    /// An unknown field or a value of another type; nothing is changed then.
+    /// When a field is unknown or a value has the wrong type. Then nothing changes.
     pub fn merge(&self, change: Map<String, Value>) -> Result<Faults, FaultError> {
         let wrong = |error: serde_json::Error| FaultError(error.to_string());
         let mut all = serde_json::to_value(self.get()).map_err(wrong)?;
@@ -121,10 +121,11 @@ impl FaultSwitch {
         self.0.subscribe()
     }
 
-    /// Resolves when `fault` does not hold (any more).
+    /// Waits while `fault` holds.
     pub(crate) async fn unless(&self, fault: impl Fn(&Faults) -> bool) {
         let mut faults = self.watch();
-        // The sender lives as long as the engine, and this future no longer than that.
+        // This fails only when the sender is dropped. The sender lives as long as the engine, and this future does not
+        // outlive the engine.
         let _ = faults.wait_for(|now| !fault(now)).await;
     }
 

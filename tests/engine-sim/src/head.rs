@@ -1,10 +1,9 @@
-//! The head of one HTTP/1.1 request: method, path, headers. Reads it from a connection and keeps what
-//! came after it.
+//! The head of one HTTP/1.1 request: method, path, headers. Reading keeps the bytes that follow the head.
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Far above the 16 KB tokens that must pass.
+/// Far above the 16 KB tokens that must fit.
 const MAX_BYTES: usize = 256 * 1024;
 const MAX_HEADERS: usize = 256;
 
@@ -18,8 +17,8 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Reads one head. `buffer` holds bytes that were read before, and then those after the head.
-    /// `None`: the peer has gone, or this is no HTTP.
+    /// Reads one head. Before the call `buffer` holds bytes that were read earlier, after the call those that follow
+    /// the head. `None`: the peer has closed the connection, or the bytes are not HTTP.
     pub(crate) async fn read(
         stream: &mut (impl AsyncRead + Unpin),
         buffer: &mut Vec<u8>,
@@ -59,7 +58,7 @@ impl Head {
         })
     }
 
-    /// The value of the first header of that name, whatever its case.
+    /// The value of the first header with this name, case-insensitive.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -72,7 +71,7 @@ impl Head {
         self.path.split('?').next().unwrap_or_default()
     }
 
-    /// The key of a WebSocket upgrade (RFC 6455, 4.2.1), if this is one.
+    /// The key of a WebSocket upgrade (RFC 6455, section 4.2.1), if this request is one.
     pub(crate) fn websocket_key(&self) -> Option<&str> {
         let upgrade = self.header("upgrade")?;
         (self.method == "GET" && upgrade.eq_ignore_ascii_case("websocket"))
@@ -98,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn keeps_every_header_and_the_bytes_that_came_early() {
+    async fn every_header_and_the_early_bytes_are_kept() {
         let mut rest = Vec::new();
         let sent = format!("{UPGRADE}early frame");
         let head = read(sent.as_bytes(), &mut rest).await.unwrap();
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn two_requests_may_come_at_once() {
+    async fn two_requests_may_arrive_together() {
         let mut buffer = Vec::new();
         let sent = "GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n";
         assert_eq!(read(sent.as_bytes(), &mut buffer).await.unwrap().path, "/a");

@@ -1,10 +1,10 @@
-//! `GET /healthcheck`: what the engine says about its load. Memory and CPU follow the real sessions,
-//! sockets and documents.
+//! `GET /healthcheck`: the load that the engine reports. Memory and CPU follow the actual sessions, sockets and
+//! documents.
 
 use crate::{clock, engine::Shared, faults::WrongJson};
 use serde_json::{Value, json};
 
-/// The load of one moment.
+/// A snapshot of the load.
 pub(crate) struct Load {
     /// Memory in use, in MB.
     pub(crate) committed_mb: f64,
@@ -14,7 +14,7 @@ pub(crate) struct Load {
     pub(crate) cpu: f64,
 }
 
-/// Documents count once, sessions each, as in an engine.
+/// A document counts once, and each session counts, as in a real engine.
 pub(crate) fn load(shared: &Shared) -> Load {
     let (options, count) = (&shared.options, shared.sessions.count());
     let sessions_mb = as_f64(count.sessions) * f64::from(options.session_kb) / 1_024.0;

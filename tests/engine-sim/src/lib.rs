@@ -1,8 +1,8 @@
-//! A simulated QIX engine: what clients, gateways and probes see of one, without its calculations.
+//! A simulated QIX engine: what clients, gateways and probes see of a real one, without its calculations.
 //!
-//! [`start`] runs it inside the caller's runtime; the binary `engine-sim` is a thin command line over
-//! it. It decides nothing for Berth and must not know Berth: it speaks only what the public QIX
-//! documentation says, plus an admin interface on the metrics port and faults on demand.
+//! [`start`] runs it in the caller's runtime; the binary `engine-sim` is a thin command line for it. The crate must
+//! not know Berth: it implements only what the public QIX documentation describes, plus an admin interface on the
+//! metrics port and faults on demand.
 
 mod accept;
 mod admin;

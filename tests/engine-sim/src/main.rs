@@ -1,4 +1,4 @@
-//! The command line of the simulated engine: starts it, says where it listens, ends it on a signal.
+//! The command line of the simulated engine: starts it, prints its addresses, ends it on a signal.
 
 use berth_engine_sim::{Options, start};
 use clap::Parser;
@@ -8,10 +8,10 @@ use std::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-/// EX_SOFTWARE of sysexits.h: the engine died, as told.
+/// EX_SOFTWARE of sysexits.h: the engine died of the fault `die`.
 const DIED: u8 = 70;
 
-// One thread, as each engine of a bench or demo shares the machine with all the others.
+// One thread, because each engine of a bench or demo shares the machine with all the others.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let options = Options::parse();

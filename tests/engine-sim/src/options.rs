@@ -1,19 +1,18 @@
-//! What one simulated engine is: its addresses, its secret, its documents, its size. The same struct
-//! is the command line of the binary, so the two cannot drift.
+//! The options of a simulated engine: addresses, secret, documents, size. The same struct is the command line of the
+//! binary, so the two cannot differ.
 
 use crate::faults::Faults;
 use clap::Parser;
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 
-/// One simulated engine. `Options::default()` is an engine on free ports of the loopback that checks
-/// no token and knows no document.
+/// Options of one simulated engine. The default has free loopback ports, checks no token and has no documents.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "engine-sim", version, about = "A simulated QIX engine.")]
 pub struct Options {
-    /// Where WebSockets and GET /healthcheck are answered. Port 0: any free one.
+    /// Address of WebSockets and GET /healthcheck. Port 0: any free port.
     #[arg(long, default_value = "127.0.0.1:9076")]
     pub api: SocketAddr,
-    /// Where GET /metrics and the admin interface (/admin/...) are answered. Port 0: any free one.
+    /// Address of GET /metrics and the admin interface (/admin/...). Port 0: any free port.
     #[arg(long, default_value = "127.0.0.1:9090")]
     pub metrics: SocketAddr,
     /// The engine's name, in its statistics.
@@ -46,16 +45,16 @@ pub struct Options {
     /// The longest time that a session may outlive its last socket (MaxSessionTTL).
     #[arg(long, default_value_t = 1_800, value_name = "SECONDS")]
     pub max_session_ttl: u64,
-    /// Every open socket gets a notification this often, whether its client says something or not. 0: never.
+    /// An open socket gets a notification after this time without a message from its client. 0: never.
     #[arg(long, default_value_t = 0, value_name = "MS")]
     pub chatter_ms: u64,
-    /// The version that the engine tells.
+    /// The version that the engine reports.
     #[arg(long, default_value = "12.2027.0")]
     pub engine_version: String,
     /// How many of the latest upgrade requests GET /admin/upgrades shows.
     #[arg(long, default_value_t = 256)]
     pub keep_upgrades: usize,
-    /// What is wrong from the start.
+    /// Faults from the start.
     #[command(flatten)]
     pub faults: Faults,
 }
@@ -97,12 +96,12 @@ impl Default for Options {
 pub struct Document {
     /// Its file name in the folder `/doc`.
     pub name: String,
-    /// What it takes in memory once loaded, in MB.
+    /// Its memory once loaded, in MB.
     pub mb: u32,
 }
 
 impl Document {
-    /// A document of that name and size in MB.
+    /// A document with this name and this size in MB.
     #[must_use]
     pub fn new(name: impl Into<String>, mb: u32) -> Self {
         let name = name.into();
@@ -118,7 +117,9 @@ impl FromStr for Document {
         if name.is_empty() {
             return Err("a document needs a name".to_owned());
         }
-        let mb = mb.parse().map_err(|_| format!("{mb:?} is no size in MB"))?;
+        let mb = mb
+            .parse()
+            .map_err(|_| format!("{mb:?} is not a size in MB"))?;
         Ok(Self::new(name, mb))
     }
 }
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_have_a_name_and_perhaps_a_size() {
+    fn a_document_has_a_name_and_an_optional_size() {
         assert_eq!("a.qvf=7".parse(), Ok(Document::new("a.qvf", 7)));
         assert_eq!("a.qvf".parse(), Ok(Document::new("a.qvf", 100)));
         assert!("=7".parse::<Document>().is_err());

@@ -1,7 +1,7 @@
 //! JSON-RPC 2.0 as a QIX engine speaks it: the global handle is -1, the open document has handle 1.
 //!
-//! Error codes above 0 are those of the engine (qlik.dev, JSON-RPC API, errors); below -32000 those of
-//! JSON-RPC. Answers are never deltas, which a client must accept.
+//! Error codes above 0 are those of the engine (qlik.dev, JSON-RPC API, errors), those below -32000 are JSON-RPC's.
+//! Answers are never deltas; a client must accept complete answers.
 
 use crate::{
     engine::Shared,
@@ -21,7 +21,7 @@ const ALREADY_OPEN: i64 = 1002;
 /// There is no such app.
 const NOT_FOUND: i64 = 1003;
 
-/// A notification that nobody has asked for.
+/// An unsolicited notification.
 pub(crate) const CHATTER: &str = r#"{"jsonrpc":"2.0","method":"OnChatter","params":{}}"#;
 
 #[derive(Deserialize)]
@@ -59,12 +59,12 @@ impl Failure {
     }
 }
 
-/// The notification that every socket begins with.
+/// The first notification on every socket.
 pub(crate) fn on_connected(state: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","method":"OnConnected","params":{{"qSessionState":"{state}"}}}}"#)
 }
 
-/// The answer to one text frame; none to a notification.
+/// The answer to one text frame; `None` for a notification.
 pub(crate) async fn answer(text: &str, attachment: &Attachment, shared: &Shared) -> Option<String> {
     let Ok(value) = serde_json::from_str::<Value>(text) else {
         return Some(Failure::new(-32_700, "", "Parse error").body(&Value::Null));
@@ -118,7 +118,7 @@ async fn open_doc(
     attachment: &Attachment,
     shared: &Shared,
 ) -> Result<Value, Failure> {
-    // By name or by position: clients send both.
+    // Clients send the parameter by name or by position.
     let name = request
         .params
         .get("qDocName")
@@ -141,7 +141,7 @@ async fn create_session_app(attachment: &Attachment, shared: &Shared) -> Result<
     Ok(json!({"qSessionAppId": app.id(), "qReturn": doc(&app)}))
 }
 
-/// Opening what is open already succeeds; opening anything else does not.
+/// Opening the app that is already open succeeds; opening another one fails.
 fn open(attachment: &Attachment, app: OpenApp) -> Result<OpenApp, Failure> {
     match attachment.open(app.clone()) {
         Some(now) if now == app => Ok(app),

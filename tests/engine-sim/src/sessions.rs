@@ -1,7 +1,7 @@
-//! The engine's sessions: which socket belongs to which, what each has open, and how long one outlives
-//! its last socket.
+//! The engine's sessions: which socket belongs to which session, what each session has open, and how long a session
+//! outlives its last socket.
 //!
-//! One table under one lock holds every count, so that health, metrics and statistics never disagree.
+//! One table under one lock holds every count, so health, metrics and statistics always agree.
 
 mod table;
 
@@ -12,9 +12,9 @@ use tokio::runtime::Handle;
 pub use table::SessionView;
 pub(crate) use table::{Count, OpenApp, SessionKey};
 
-/// A session exists, but for another user.
+/// The session belongs to another user.
 pub(crate) const OTHER_USER: &str = "SESSION_ERROR_SECURITY_HEADER_CHANGED";
-/// There are as many sessions as there may be.
+/// The maximum number of sessions is reached.
 pub(crate) const LIMIT: &str = "SESSION_ERROR_LIMIT_EXCEEDED";
 
 /// Every session of one engine.
@@ -23,13 +23,13 @@ pub(crate) struct Sessions {
     max_ttl: u64,
 }
 
-/// What a new socket asks for.
+/// A new socket's request for a session.
 pub(crate) struct Wish {
     pub(crate) key: SessionKey,
     pub(crate) user: String,
-    /// Seconds; `None` leaves the session's own.
+    /// In seconds; `None` keeps the TTL of the session.
     pub(crate) ttl: Option<u64>,
-    /// The most sessions that may exist.
+    /// The maximum number of sessions.
     pub(crate) limit: Option<usize>,
 }
 
@@ -40,10 +40,10 @@ impl Sessions {
         Self { table, max_ttl }
     }
 
-    /// Attaches a new socket to the session it names, which is created if need be.
+    /// Attaches a new socket to the session that it names. Creates the session if necessary.
     ///
     /// # Errors
-    /// The session's error state: [`OTHER_USER`] or [`LIMIT`].
+    /// The session's error state: [`OTHER_USER`] or [`LIMIT_EXCEEDED`].
     pub(crate) fn attach(self: &Arc<Self>, wish: Wish) -> Result<Attachment, &'static str> {
         let ttl = wish.ttl.map(|ttl| ttl.min(self.max_ttl));
         let created = self.lock().attach(&wish.key, &wish.user, ttl, wish.limit)?;
@@ -54,7 +54,7 @@ impl Sessions {
         })
     }
 
-    /// The numbers of now.
+    /// The current counts.
     pub(crate) fn count(&self) -> Count {
         self.lock().count()
     }
@@ -68,7 +68,7 @@ impl Sessions {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Called once per socket. A session whose last socket has gone stays for its TTL.
+    /// Called once per socket. After its last socket, a session stays for its TTL.
     fn detach(self: &Arc<Self>, key: &SessionKey) {
         let Some(wait) = self.lock().detach(key) else {
             return;
@@ -86,11 +86,11 @@ impl Sessions {
     }
 }
 
-/// One socket's hold on its session; ends with the socket, however that ends.
+/// The attachment of one socket to its session. It ends with the socket.
 pub(crate) struct Attachment {
     sessions: Arc<Sessions>,
     key: SessionKey,
-    /// The session did not exist before.
+    /// Whether this attachment created the session.
     pub(crate) created: bool,
 }
 
@@ -100,7 +100,7 @@ impl Attachment {
         self.sessions.lock().app(&self.key)
     }
 
-    /// Makes `app` the session's open one, if none is; returns the one that is open then.
+    /// Opens `app` in the session unless another app is open. Returns the app that is open then.
     pub(crate) fn open(&self, app: OpenApp) -> Option<OpenApp> {
         self.sessions.lock().open(&self.key, app)
     }

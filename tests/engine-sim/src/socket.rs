@@ -1,7 +1,7 @@
 //! One WebSocket: who may open it, to which session it belongs, and its frames.
 //!
-//! Text frames are JSON-RPC. Binary frames are echoed byte for byte, which no engine does: tests and
-//! the bench need a peer for that.
+//! Text frames are JSON-RPC. Binary frames are echoed byte for byte. A real engine does not do that, but tests and the
+//! bench need it.
 
 use crate::{
     connection,
@@ -34,14 +34,14 @@ type Socket = WebSocketStream<TcpStream>;
 /// How long a refused client may take to close.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Serves an upgrade request and the socket that comes of it. `early`: bytes sent right after it.
+/// Serves an upgrade request and its socket. `early`: bytes that came right after the request.
 pub(crate) async fn serve(mut stream: TcpStream, head: Head, early: Vec<u8>, shared: &Shared) {
     shared.faults.unless(|faults| faults.stall_websocket).await;
     let faults = shared.faults.get();
     sleep_some(faults.slow_connect_ms).await;
     let (Some(key), Some(target)) = (head.websocket_key(), Target::parse(head.path_only())) else {
         shared.upgrades.push(head, "404");
-        // The peer may have gone: nothing is left to do then.
+        // The peer may have closed the connection. Then nothing is left to do.
         let _ = connection::answer(&mut stream, "404 Not Found", "text/plain", "no app\n").await;
         return;
     };
@@ -65,13 +65,13 @@ pub(crate) async fn serve(mut stream: TcpStream, head: Head, early: Vec<u8>, sha
         return;
     }
     match attached {
-        // The socket is over, however it ended.
+        // The socket has ended. The way in which it ended does not matter.
         Ok(attachment) => drop(talk(&mut socket, &attachment, shared).await),
         Err(_) => farewell(socket).await,
     }
 }
 
-/// What the path says: `/app[/<identifier>][/ttl/<seconds>]`.
+/// The parsed path: `/app[/<identifier>][/ttl/<seconds>]`.
 struct Target {
     id: String,
     ttl: Option<u64>,
@@ -164,7 +164,7 @@ async fn talk(socket: &mut Socket, attachment: &Attachment, shared: &Shared) -> 
     }
 }
 
-/// Resolves when the engine has been silent for so long; never, when it has nothing to say.
+/// Resolves after `every_ms`; never when that is 0.
 async fn chatter(every_ms: u64) {
     if every_ms == 0 {
         std::future::pending().await
@@ -173,7 +173,7 @@ async fn chatter(every_ms: u64) {
     }
 }
 
-/// Closes a refused socket so that its first and only message is not lost to a reset.
+/// Closes a refused socket. The close handshake keeps a reset from losing its first and only message.
 async fn farewell(mut socket: Socket) {
     if socket.close(None).await.is_ok() {
         let gone = async { while let Some(Ok(_)) = socket.next().await {} };
@@ -181,7 +181,7 @@ async fn farewell(mut socket: Socket) {
     }
 }
 
-/// Sleeping for nothing would still cost a timer.
+/// Sleeps unless `ms` is 0: a sleep of 0 would still cost a timer.
 pub(crate) async fn sleep_some(ms: u64) {
     if ms > 0 {
         sleep(Duration::from_millis(ms)).await;
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_names_a_session_and_perhaps_its_ttl() {
+    fn a_path_names_a_session_and_optionally_its_ttl() {
         let named = |id: &str, ttl| Some((id.to_owned(), ttl));
         assert_eq!(parse("/app/engineData"), named("engineData", None));
         assert_eq!(
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn other_paths_are_not_the_engines() {
+    fn other_paths_are_not_engine_paths() {
         for path in ["/", "/apps", "/healthcheck", "/doc/a"] {
             assert_eq!(parse(path), None, "{path}");
         }

@@ -1,4 +1,4 @@
-//! The engine's own numbers, for tests and for people (`GET /admin/stats`).
+//! The statistics of the engine (`GET /admin/stats`).
 
 use crate::engine::Shared;
 use serde::{Deserialize, Serialize};
@@ -7,12 +7,12 @@ use std::{
     time::Duration,
 };
 
-/// Numbers of one moment.
+/// A snapshot of the statistics.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
     /// The engine's name.
     pub name: String,
-    /// Live sessions, those that wait for a socket included.
+    /// Live sessions, including those that wait for a socket.
     pub sessions: usize,
     /// Live sessions without a socket.
     pub waiting: usize,
@@ -22,9 +22,9 @@ pub struct Stats {
     pub docs: Vec<String>,
     /// Sessions created since the start.
     pub created_total: u64,
-    /// Sockets that found their session, since the start.
+    /// Sockets that attached to an existing session, since the start.
     pub attached_total: u64,
-    /// Upgrade requests since the start, refused ones included.
+    /// Upgrade requests since the start, including refused ones.
     pub upgrades_total: u64,
     /// JSON-RPC requests since the start.
     pub requests_total: u64,
@@ -80,7 +80,7 @@ impl Requests {
         self.active.load(Relaxed)
     }
 
-    /// How long all of them took together.
+    /// Total time of all requests.
     pub(crate) fn took(&self) -> Duration {
         Duration::from_micros(self.micros.load(Relaxed))
     }

@@ -1,11 +1,11 @@
-//! Whose token it is: HS256, `exp` and `nbf`, as an engine with `ValidateJsonWebTokens=2` checks it.
+//! Verifies tokens: HS256, `exp` and `nbf`, as an engine with `ValidateJsonWebTokens=2` does.
 //!
-//! The user is the claim `sub`. The audience is not looked at: the engine has no setting for it.
+//! The user is the claim `sub`. The audience is not checked, because the engine has no setting for it.
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, errors::ErrorKind};
 use serde::Deserialize;
 
-/// Of the documented error states only the prefix `SESSION_ERROR_JWT_` is known; the rest is ours.
+/// Only the prefix `SESSION_ERROR_JWT_` of these error states is documented. The rest of each name is invented here.
 pub(crate) const MISSING: &str = "SESSION_ERROR_JWT_TOKEN_MISSING";
 pub(crate) const INVALID: &str = "SESSION_ERROR_JWT_TOKEN_INVALID";
 pub(crate) const EXPIRED: &str = "SESSION_ERROR_JWT_TOKEN_EXPIRED";
@@ -23,7 +23,7 @@ struct Claims {
 pub(crate) struct Tokens(Option<(DecodingKey, Validation)>);
 
 impl Tokens {
-    /// `None`: every request is welcome and belongs to the same user.
+    /// `None`: every request is accepted and belongs to the same user.
     pub(crate) fn new(secret: Option<&str>) -> Self {
         Self(secret.map(|secret| {
             let mut validation = Validation::new(Algorithm::HS256);
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_has_its_state() {
+    fn each_fault_has_its_error_state() {
         let now = unix_now();
         let good = json!({"sub": "ann", "exp": now + 60});
         let old = json!({"sub": "ann", "exp": now - 60});

@@ -1,5 +1,4 @@
-//! The latest upgrade requests as they reached the engine, so that a test can prove what a gateway let
-//! through and what it did not.
+//! The latest upgrade requests as they reached the engine, so that a test can check what a gateway forwarded.
 
 use crate::head::Head;
 use serde::{Deserialize, Serialize};
@@ -20,7 +19,7 @@ pub struct Upgrade {
 }
 
 impl Upgrade {
-    /// Every value of the header of that name, whatever its case.
+    /// Every value of the header with this name, case-insensitive.
     pub fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.headers
             .iter()
@@ -32,9 +31,9 @@ impl Upgrade {
 /// The answer of `GET /admin/upgrades`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upgrades {
-    /// How many there were since the start.
+    /// Number of upgrade requests since the start.
     pub total: u64,
-    /// The latest of them, oldest first.
+    /// The latest ones, oldest first.
     pub latest: Vec<Upgrade>,
 }
 

@@ -1,5 +1,5 @@
-//! Tokens that programs bring along, at the service: none is good that its keys have not signed, and what is said of
-//! a bad one is bounded and printable.
+//! Bearer tokens of programs at the service: only tokens that its keys have signed are valid, and the detail of a
+//! refusal is bounded and printable.
 use berth_placement::core::clock::SystemClock;
 use berth_placement::config::{self, Algorithm};
 use berth_placement::sessions::keys::SigningKey;
@@ -14,7 +14,7 @@ static TOKENS: LazyLock<Tokens> = LazyLock::new(|| {
     Tokens::new(Arc::new(SystemClock), key, &config.tokens)
 });
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;

@@ -1,10 +1,10 @@
-//! Messages on the stream of calls, on either side: whatever a reply says, the lane hands it to the one who waits
-//! for that call or to nobody, once; whatever a call says, its body is not printed, and its path not at any length.
+//! Messages on the call stream, on both sides. A reply goes to the requester of its call or to nobody, and only once.
+//! The debug output of a call or reply does not depend on its body and is bounded.
 use berth_api::{Call, Reply};
 use berth_filter::lane::Lane;
 use prost::Message;
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     if let Ok(call) = Call::decode(data) {
         let other_body = vec![0; call.body.len()];
@@ -27,7 +27,7 @@ pub(crate) fn run(data: &[u8]) {
     }
     let mut opening = Lane::<u64>::new(1_000, 0);
     opening.opening(Some(1), 0);
-    // In the place of the greeting: whatever it is, nobody waits for it yet.
+    // Instead of the greeting: no requester waits for a reply yet.
     let first = opening.heard(1, data, 1).ok().flatten();
     assert_eq!(first.and_then(|first| first.who), None);
     let mut lane = Lane::new(1_000, 0);

@@ -1,8 +1,8 @@
-//! What clients send on a WebSocket: whatever it is and however it is cut, the walk over it agrees with
-//! the walk over all of it at once, and reads no more than headers.
+//! Frames that clients send on a WebSocket. A scan over chunks of any size agrees with a scan over all bytes at once,
+//! and reads only frame headers.
 use berth_filter::frames::{MAX_HEADER_BYTES, Walker};
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     let Some((cut, bytes)) = data.split_first() else {
         return;
@@ -27,7 +27,7 @@ pub(crate) fn run(data: &[u8]) {
     let (lost_at_once, (data_at_once, first)) = walk(bytes.len().max(1));
     assert_eq!((lost, data), (lost_at_once, data_at_once));
     assert_eq!(boundaries.first(), first.first());
-    // One byte at a time shows every boundary there is.
+    // A scan byte by byte finds every boundary.
     let (_, (_, every)) = walk(1);
     assert!(boundaries.iter().all(|boundary| every.contains(boundary)));
 }

@@ -1,9 +1,9 @@
-//! Cookie headers, one per line: what is found is sound, and what is taken off is gone.
+//! Cookie headers, one per line: a found value is valid, and a removed cookie is gone.
 use berth_filter::cookie::{Without, find, is_cookie_octet, without};
 
 const NAME: &str = "berth";
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     let headers: Vec<&[u8]> = data.split(|b| *b == b'\n').collect();
     if let Ok(Some(value)) = find(&headers, NAME) {

@@ -1,8 +1,8 @@
-//! A file of engines: whatever is taken has names, addresses and ports, each once.
+//! A discovery file: every accepted engine has a unique name and a port.
 use berth_placement::engines::discovery::file::parse;
 use std::collections::HashSet;
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     if let Ok(found) = parse(data) {
         assert!(found.iter().all(|f| f.endpoint.api.port() > 0));

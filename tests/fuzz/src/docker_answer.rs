@@ -1,11 +1,11 @@
-//! Docker's lists of containers, services and tasks: whatever is taken has a port.
+//! Docker's lists of containers, services and tasks: every accepted engine has a port.
 use berth_placement::config::DockerSource;
 use berth_placement::engines::discovery::docker::{Wanted, containers, tasks};
 use std::sync::LazyLock;
 
 static CONFIG: LazyLock<DockerSource> = LazyLock::new(|| serde_json::from_str("{}").unwrap());
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     let wanted = Wanted::new(&CONFIG);
     let (services, running) = data.split_at(data.iter().position(|b| *b == b'\n').unwrap_or(0));

@@ -1,4 +1,4 @@
-//! A client's path: a target, or a refusal that is the client's fault; no name that climbs.
+//! The path of a client: it gives an open target, or a refusal with 400 or 404. No document name leaves its folder.
 use berth_placement::config::load;
 use berth_placement::engines::drivers::opening::{Opening, without_query_parameter};
 use berth_placement::placement::routes::Routes;
@@ -12,7 +12,7 @@ static ROUTES: LazyLock<Routes> = LazyLock::new(|| {
     Routes::new(&config.routes, &config.pools)
 });
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     let Ok(path) = std::str::from_utf8(data) else {
         return;

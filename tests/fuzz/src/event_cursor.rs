@@ -1,7 +1,7 @@
-//! A reader's cursor: only what the service itself would have written is one.
+//! The cursor of a reader: only text that the service itself could have written is accepted.
 use berth_store::Cursor;
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;

@@ -1,8 +1,8 @@
-//! The query of `GET /v1/events`: whatever is taken is within its bounds.
+//! The query of `GET /v1/events`: accepted values are within their bounds.
 use berth_placement::events::log::Reader;
 use berth_placement::http::operators::events::query;
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;

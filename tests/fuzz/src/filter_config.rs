@@ -1,7 +1,7 @@
-//! The plugin configuration, as JSON or as a protobuf Struct: taken or refused with words.
+//! The configuration of the filter, as JSON or as a protobuf Struct: it is accepted, or refused with a message.
 use berth_filter::config::Config;
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     let env = |name: &str| (name.len() < 8).then(|| name.repeat(40));
     match Config::parse(data, &env) {

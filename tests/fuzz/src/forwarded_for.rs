@@ -1,11 +1,11 @@
-//! `X-Forwarded-For` and the client's address: what an untrusted hop says never becomes the address when a
-//! trusted one has added its own.
+//! `X-Forwarded-For` and the client address: when a trusted hop has added its own entry, an entry of an untrusted hop
+//! never becomes the client address.
 use berth_placement::core::client_address::{client_address, network};
 use std::net::IpAddr;
 
 const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     let headers = || data.split(|byte| *byte == b'\n');
     assert_eq!(client_address(headers(), PEER, 0), PEER);

@@ -1,10 +1,10 @@
-//! The placement service's answers to reports and polls: whatever they say, the gateway goes on, asks
-//! again, and cuts off no stream but those that it has.
+//! The placement service's answers to reports and polls: for any answer the gateway goes on, repeats its requests, and
+//! resets only streams that it has.
 use berth_filter::feed::Settings;
 use berth_filter::gateway::Gateway;
 use berth_filter::placement::Placed;
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     let settings = Settings {
         hold_ms: 5_000,

@@ -1,10 +1,10 @@
-//! What gateways report: what passes is bounded in number and length, and printable.
+//! Reports of gateways: an accepted report is bounded in number and length, and printable.
 use berth_api::{GatewayReport, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_REPORTED};
 use berth_placement::gateways::checked;
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
-    // A line with the gateway's name, then the report.
+    // The first line is the name of the gateway, the rest is the report.
     let end = data.iter().position(|byte| *byte == b'\n');
     let (name, body) = data.split_at(end.map_or(0, |end| end + 1));
     let Ok(name) = std::str::from_utf8(name) else {

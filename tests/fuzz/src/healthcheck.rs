@@ -1,8 +1,8 @@
-//! An engine's healthcheck: whatever is taken has sane numbers.
+//! The health check of an engine: accepted numbers are in their ranges.
 use berth_scheduler::engine::Load;
 use berth_placement::engines::health::healthcheck::parse;
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     let Ok((load, _)) = parse(data) else {
         return;

@@ -1,5 +1,5 @@
-//! Tokens against fixed keys, and keys that come with their token (`JWK NUL token`): only the tokens
-//! of the fixture are ever accepted by the fixed keys.
+//! Tokens against fixed keys, and tokens that come with their own key (`JWK NUL token`). The fixed keys accept only
+//! the tokens of the fixture.
 use berth_filter::jwks;
 use berth_filter::token::{Key, Keys};
 use serde_json::Value;
@@ -19,14 +19,14 @@ thread_local! {
     };
 }
 
-/// Whether what `token` signs is what a token of the fixture signs.
+/// Whether `token` has the same signed part as a token of the fixture.
 fn known(token: &str) -> bool {
     let signed = |token: &str| token.rsplit_once('.').map(|(signed, _)| signed.to_owned());
     let mut tokens = FIXTURE["tokens"].as_object().unwrap().values();
     tokens.any(|t| signed(t.as_str().unwrap()) == signed(token))
 }
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else {
         let _ = jwks::parse(data);

@@ -1,5 +1,5 @@
-//! A JWK set that the service fetches from an OpenID provider or a transmitter of security events: whatever is taken
-//! is public, and bounded in number; every key that is found can be asked to verify.
+//! A JWK set that the service fetches from an OpenID provider or a transmitter of security events: no shared secret is
+//! accepted, and verification works with every key that is found.
 use berth_placement::events::remote_keys::PublicKeys;
 use jsonwebtoken::Algorithm;
 
@@ -10,7 +10,7 @@ const ALGORITHMS: [Algorithm; 4] = [
     Algorithm::EdDSA,
 ];
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     let Ok(keys) = PublicKeys::parse(data) else {
         return;

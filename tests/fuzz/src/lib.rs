@@ -1,5 +1,6 @@
-//! Fuzz targets: for each parser of what comes from outside, a function that takes any bytes and asserts what must hold of
-//! them. `tests/corpus.rs` runs them on the committed corpora in every `make test`; libFuzzer runs them by `make fuzz`.
+//! Fuzz targets: for each parser of untrusted input, a function that takes any bytes and asserts what must hold.
+//! `tests/corpus.rs` runs the targets on the committed corpora in every `make test`; libFuzzer runs them in `make
+//! fuzz`.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -12,7 +13,7 @@ macro_rules! targets {
     ($($name:ident,)+) => {
         $(mod $name;)+
 
-        /// Every target by its name, which is that of its corpus.
+        /// Every target with its name, which is also the name of its corpus.
         pub const TARGETS: &[(&str, fn(&[u8]))] = &[$((stringify!($name), $name::run),)+];
     };
 }
@@ -50,7 +51,7 @@ targets! {
     session_requests,
 }
 
-/// The target of that name.
+/// The target with this name.
 #[must_use]
 pub fn find(name: &str) -> Option<fn(&[u8])> {
     let (_, run) = TARGETS.iter().find(|(target, _)| *target == name)?;

@@ -1,5 +1,5 @@
-//! A browser's headers at the login (`name: value` lines): cookies are found bounded or not at all, cookies of logins
-//! under way are cleared by valid headers, and a page of another origin is refused.
+//! Headers of a browser at the login (`name: value` lines): a found cookie is bounded, valid headers clear the cookies
+//! of pending logins, and a page of another origin is refused.
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use berth_placement::http::LoginCookie;
 use berth_placement::http::browsers::cross_site::refuse;
@@ -12,7 +12,7 @@ static COOKIE: LazyLock<LoginCookie> = LazyLock::new(|| {
     LoginCookie::new(&config.session.cookie)
 });
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     let mut headers = HeaderMap::new();
     for line in data.split(|byte| *byte == b'\n').take(100) {

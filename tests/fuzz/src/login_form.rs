@@ -1,10 +1,10 @@
-//! A login, as a form or as JSON, and where it wants to lead back to: bounded fields, a path of this site.
+//! A login, as a form or as JSON, with its return path: the fields are bounded, and the path is on this site.
 use berth_placement::core::names::MAX_NAME_BYTES;
 use berth_placement::login::accounts::MAX_PASSWORD_BYTES;
 use berth_placement::http::browsers::login_form::{Format, parse};
 use berth_placement::core::return_to::ReturnTo;
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     for format in [Format::Form, Format::Json] {
         let Ok(form) = parse(format, data) else {

@@ -1,10 +1,10 @@
-//! Logout tokens of OpenID providers: whatever bytes come, nothing is taken that no key has signed, and what is
-//! read of the claims is what the checks say.
+//! Logout tokens of OpenID providers: no token is accepted without a key that has signed it, and accepted claims are
+//! bounded.
 use berth_placement::login::oidc::back_channel::LogoutToken;
 
 const NOW_MS: u64 = 1_700_000_000_000;
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;

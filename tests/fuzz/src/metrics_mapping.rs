@@ -1,4 +1,4 @@
-//! An engine's metrics by an operator's mapping: whatever is taken is a sane number.
+//! The metrics of an engine through an operator's mapping: accepted numbers are in their ranges.
 use berth_placement::config::MetricsMapping;
 use berth_placement::engines::health::mapping::read;
 use std::sync::LazyLock;
@@ -8,7 +8,7 @@ static MAPPING: LazyLock<MetricsMapping> = LazyLock::new(|| {
     serde_json::from_str(mapping).unwrap()
 });
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     if let Some(load) = read(&MAPPING, data).load {
         assert!(load.cpu.is_none_or(|cpu| (0.0..=1.0).contains(&cpu)));

@@ -1,9 +1,9 @@
-//! An engine's metrics page: a finite number or none, and none without the family's name.
+//! The metrics page of an engine: a value is finite, and there is none without the name of the family.
 use berth_placement::engines::health::metrics_text::gauge;
 
 const FAMILY: &str = "qix_active_sessions";
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     if let Some(value) = gauge(data, FAMILY) {
         assert!(value.is_finite());

@@ -1,8 +1,8 @@
-//! A Mira's list of engines: whatever is taken has a port and an address of its own.
+//! Mira's list of engines: every accepted engine has a port and a unique address.
 use berth_placement::engines::discovery::mira::parse;
 use std::collections::HashSet;
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     if let Ok(engines) = parse(data, None) {
         let found = engines.found;

@@ -1,5 +1,5 @@
-//! The cookie of a login at an OpenID provider, and the callback's query: no bytes make an attempt that was not
-//! sealed here, and what was sealed leads to a path of this site or nowhere.
+//! The state cookie of a login at an OpenID provider, and the query of the callback: only sealed bytes open, and a
+//! sealed state leads to a path of this site or nowhere.
 use berth_placement::core::aead::SealingKeys;
 use berth_placement::login::oidc::{ATTEMPT_MS, Attempt, Callback};
 use berth_placement::core::secret::Secret;
@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 static KEYS: LazyLock<SealingKeys> =
     LazyLock::new(|| SealingKeys::derive(&[Secret::new("k".repeat(32))]).unwrap());
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         assert!(Attempt::open(&KEYS, text, "idp", 0).is_err());
@@ -20,7 +20,7 @@ pub(crate) fn run(data: &[u8]) {
             );
         }
     }
-    // What only the holder of the key can make.
+    // Only the holder of the key can seal this.
     let Some(sealed) = KEYS.seal("login attempt", data) else {
         return;
     };

@@ -1,8 +1,8 @@
-//! The placement service's answers: whatever they say, only sound headers come of them.
+//! The placement service's answers to the filter: any answer yields only valid headers.
 use berth_filter::placement::{placement, token};
 use berth_filter::step::Change;
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     for answer in [placement(data), token(data)].into_iter().flatten() {
         assert!(answer.token.bytes().all(|b| b.is_ascii_graphic()));

@@ -1,11 +1,11 @@
-//! What an engine answers while a session is prepared: its upgrade, then a dialog, a message a line.
+//! What an engine sends while a session is prepared: the upgrade response, or one message per line.
 use berth_placement::engines::drivers::qix::dialog::{Dialog, Progress, request};
 use berth_placement::engines::drivers::qix::upgrade::{Head, judge};
 use berth_placement::engines::drivers::opening::Opening;
 
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     if let Ok(Head::Upgraded(length)) = judge(data, ACCEPT) {
         let head = data.get(..length).expect("the head is within the bytes");

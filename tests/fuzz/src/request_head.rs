@@ -1,5 +1,5 @@
-//! A request's head (`name: value` lines), an empty line, and what the placement service answers (a
-//! status, a blank, a body): through the whole flow, checking what would reach the upstream.
+//! A request head (`name: value` lines), an empty line, and the placement service's answer (a status, a blank, a
+//! body). Both pass through the whole decision, and the target checks what would reach the upstream.
 use berth_filter::config::Config;
 use berth_filter::cookie;
 use berth_filter::flow;
@@ -43,7 +43,7 @@ fn apply(headers: &mut Headers, changes: Vec<Change>) -> Vec<String> {
     set
 }
 
-/// Nothing forged goes on, no token that is not good, and the login cookie only where it may.
+/// No spoofed header and no invalid token reach the upstream, and the login cookie does so only on bypass routes.
 fn check(config: &Config, headers: &Headers, set: &[String], action: Option<Action>) {
     for (name, value) in headers {
         let lower = name.to_ascii_lowercase();
@@ -114,7 +114,7 @@ fn check_request(config: &Config, data: &[u8]) {
     }
 }
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     THE_CONFIG.with(|config| check_request(config, data));
 }

@@ -1,10 +1,10 @@
-//! A security event token as it comes in, whole, and its claims by themselves, since random bytes are rarely
-//! base64url: bounded names, a known algorithm, at least one event; every fault has a code of RFC 8935.
+//! A complete security event token, and its claims alone, since random bytes are rarely base64url. Accepted tokens
+//! have bounded names, a known algorithm and at least one event. Every fault has an error code of RFC 8935.
 use berth_placement::events::security_events::SetError;
 use berth_placement::events::security_events::set::{Claims, UnverifiedSet};
 use berth_placement::events::webhooks::caep::ERRORS;
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     match UnverifiedSet::parse(data) {
         Ok(set) => {

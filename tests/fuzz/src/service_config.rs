@@ -1,7 +1,7 @@
-//! The service's YAML: taken, or refused with at least one fault; whatever is taken keeps its promises.
+//! The service's YAML: it is accepted with consistent values, or refused with at least one fault.
 use berth_placement::config::load;
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;

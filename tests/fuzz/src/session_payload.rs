@@ -1,5 +1,5 @@
-//! A session as a store keeps it: the fields of a row, line by line `name=value`, and a JWT of somebody else's.
-//! Whatever is kept, reading it ends in a session that this binary understands, or in an error by name.
+//! A session as a store keeps it: the fields of a row, one `name=value` per line, or a JWT of another service. Reading
+//! gives a session that this binary understands, or an error.
 use berth_store::redis::session_from;
 use berth_store::redis_jwt::{self, JwtRules, Kept};
 use berth_store::session_id::IdHash;
@@ -7,7 +7,7 @@ use berth_store::{PAYLOAD_VERSION, StoreError};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;

@@ -1,8 +1,8 @@
-//! What runtimes say of families: bounded names and times, no claim of our own, a result of a size.
+//! Requests of runtimes about child sessions: names, times and results are bounded, and no claim is a reserved one.
 use berth_placement::http::operators::session_requests::{ChildRequest, Completion, MAX_RESULT_BYTES, is_name};
 use berth_placement::sessions::tokens::OWN_CLAIMS;
 
-/// One input.
+/// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     if let Ok(request) = ChildRequest::parse(data) {
         assert!(request.runtime.as_deref().is_none_or(is_name));

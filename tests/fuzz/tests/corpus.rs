@@ -1,5 +1,5 @@
-//! Every fuzz target on its committed corpus, and on a fixed number of mutations of it, the same ones each time: what
-//! fails, fails by the change that is tested.
+//! Runs every fuzz target on its committed corpus and on a fixed number of mutations. The mutations are the same each
+//! time, so a failure comes from the change under test.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-/// Mutations of each target.
+/// Mutations per target.
 const MUTATIONS: usize = 10_000;
 
 fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
@@ -28,7 +28,7 @@ fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     files.into_iter().map(read).collect()
 }
 
-/// What parsers look for.
+/// Bytes that parsers treat specially.
 const TOKENS: &[&[u8]] = &[
     b"\0",
     b"\xff\xff",
@@ -46,7 +46,7 @@ const TOKENS: &[&[u8]] = &[
     b"\\u0000",
 ];
 
-/// A few bytes are flipped, removed or inserted, or the end is that of another input.
+/// Flips, removes or inserts a few bytes, or replaces the end by that of another input.
 fn mutate(input: &mut Vec<u8>, other: &[u8], rng: &mut StdRng) {
     for _ in 0..rng.random_range(1..=4) {
         let start = rng.random_range(0..=input.len());
@@ -69,7 +69,7 @@ fn mutate(input: &mut Vec<u8>, other: &[u8], rng: &mut StdRng) {
     }
 }
 
-/// The inputs that make a target panic: at most one of the corpus, and one that is mutated.
+/// Inputs that make a target panic: at most one of the corpus and one mutation.
 fn failures(name: &str, run: fn(&[u8])) -> Vec<String> {
     let fails = |input: &[u8]| catch_unwind(AssertUnwindSafe(|| run(input))).is_err();
     let corpus = corpus(name);

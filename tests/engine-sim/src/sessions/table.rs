@@ -1,4 +1,4 @@
-//! The session table without time: every count changes here, and only here.
+//! The session table, without timers. Only this module changes the counts.
 
 use super::{LIMIT, OTHER_USER};
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-/// What names a session: `X-Qlik-Session`, else the user's own names in the path.
+/// What identifies a session: the header `X-Qlik-Session`, else the user and the identifier in the path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum SessionKey {
     Header(String),
@@ -30,7 +30,7 @@ impl OpenApp {
     }
 }
 
-/// One live session, for tests and for people.
+/// A live session, as `GET /admin/sessions` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionView {
     /// `X-Qlik-Session`, else the identifier in the path.
@@ -45,12 +45,12 @@ pub struct SessionView {
     pub app: Option<String>,
 }
 
-/// Numbers of one moment.
+/// A snapshot of the counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count {
-    /// Live sessions, waiting ones included.
+    /// Live sessions, including waiting ones.
     pub(crate) sessions: usize,
-    /// Those without a socket.
+    /// Sessions without a socket.
     pub(crate) waiting: usize,
     pub(crate) sockets: usize,
     pub(crate) created: u64,
@@ -61,7 +61,7 @@ pub(crate) struct Count {
     pub(crate) documents: Vec<(String, usize)>,
 }
 
-/// A session that nobody is connected to, until `time` has passed or a socket came.
+/// A session without a socket waits until `time` has passed or a socket attaches.
 pub(super) struct Wait {
     pub(super) time: Duration,
     pub(super) turn: u64,
@@ -72,7 +72,7 @@ struct Session {
     ttl: u64,
     sockets: usize,
     app: Option<OpenApp>,
-    /// Changes with every socket, so that an old wait cannot end a session that was used since.
+    /// Changes with every attach and detach, so an old wait cannot end a session that was used since.
     turn: u64,
 }
 
@@ -95,7 +95,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Whether the session had to be created.
+    /// Attaches a socket. Returns whether this created the session.
     pub(super) fn attach(
         &mut self,
         key: &SessionKey,
@@ -140,7 +140,7 @@ impl Table {
         Ok(true)
     }
 
-    /// One socket less. A wait, if the session outlives it and has no other.
+    /// Detaches a socket. Returns a wait if it was the last one and the session has a TTL.
     pub(super) fn detach(&mut self, key: &SessionKey) -> Option<Wait> {
         let session = self.live.get_mut(key)?;
         session.sockets -= 1;
@@ -161,7 +161,7 @@ impl Table {
         Some(Wait { time, turn })
     }
 
-    /// Ends a session that nobody has used since `turn`.
+    /// Ends a session that has not been used since `turn`.
     pub(super) fn expire(&mut self, key: &SessionKey, turn: u64) {
         if self
             .live

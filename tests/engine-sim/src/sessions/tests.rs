@@ -22,7 +22,7 @@ fn attach(
     })
 }
 
-/// Sleeps on the paused clock and lets the waits that ended before that run.
+/// Sleeps on the paused clock, so that waits which end earlier run.
 async fn pass(seconds: f64) {
     sleep(Duration::from_secs_f64(seconds)).await;
 }
@@ -69,7 +69,7 @@ async fn the_latest_ttl_holds_from_the_last_close() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attach_without_a_ttl_keeps_the_one_before() {
+async fn an_attach_without_a_ttl_keeps_the_previous_one() {
     let sessions = Arc::new(Sessions::new(1_800));
     drop(attach(&sessions, "a", "ann", Some(10)).unwrap());
     drop(attach(&sessions, "a", "ann", None).unwrap());

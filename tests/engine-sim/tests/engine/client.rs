@@ -1,4 +1,4 @@
-//! A plain client of the engine: tokens, sockets, JSON-RPC and HTTP, each as short as it can be.
+//! A minimal client of the engine: tokens, sockets, JSON-RPC and HTTP.
 
 use berth_engine_sim::{Document, Engine, Options, start};
 use futures_util::{SinkExt, StreamExt};
@@ -24,7 +24,7 @@ use tokio_tungstenite::{
 };
 
 pub(crate) const SECRET: &str = "a secret for tests";
-/// Far above what anything here takes.
+/// Upper bound of every wait in these tests.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// An engine with two documents that checks tokens.
@@ -83,7 +83,7 @@ pub(crate) async fn open_with(
 }
 
 impl Client {
-    /// The next message; `None` when the engine has closed.
+    /// The next message; `None` when the engine has closed the socket.
     pub(crate) async fn message(&mut self) -> Option<Message> {
         match timeout(LONG, self.socket.next())
             .await
@@ -100,7 +100,7 @@ impl Client {
         serde_json::from_str(message.to_text().unwrap()).unwrap()
     }
 
-    /// Reads OnConnected.
+    /// Reads OnConnected and returns its session state.
     pub(crate) async fn state(&mut self) -> String {
         let hello = self.json().await;
         assert_eq!(hello["method"], "OnConnected");
@@ -114,7 +114,7 @@ impl Client {
         self.socket.send(message).await.unwrap();
     }
 
-    /// One call; the whole answer.
+    /// Makes one call. Returns the whole answer.
     pub(crate) async fn call(&mut self, handle: i64, method: &str, params: Value) -> Value {
         self.next += 1;
         let request = json!({
@@ -143,7 +143,7 @@ pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
     timeout(LONG, poll).await.expect("the condition in time");
 }
 
-/// One HTTP request: status and body.
+/// Sends one HTTP request. Returns status and body.
 pub(crate) async fn http(addr: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     let length = body.len();

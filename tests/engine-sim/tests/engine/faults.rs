@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::tungstenite::Message;
 
-/// Long enough to be sure that no answer comes by itself on the loopback.
+/// Long enough to show that no answer comes over loopback.
 const SHORT: Duration = Duration::from_millis(100);
 
 async fn state(engine: &Engine) -> String {
@@ -34,7 +34,7 @@ async fn refuse_closes_the_port_and_opens_it_again() {
 }
 
 #[tokio::test]
-async fn stall_accepts_and_says_nothing_until_it_ends() {
+async fn stall_accepts_connections_and_answers_only_after_it_ends() {
     let engine = engine().await;
     engine.faults().set(|faults| faults.stall = true);
     let health = http(engine.api_addr(), "GET", "/healthcheck", "");
@@ -50,7 +50,7 @@ async fn stall_accepts_and_says_nothing_until_it_ends() {
 }
 
 #[tokio::test]
-async fn stall_websocket_spares_the_health_check() {
+async fn stall_websocket_does_not_affect_the_health_check() {
     let engine = engine().await;
     engine.faults().set(|faults| faults.stall_websocket = true);
     assert!(timeout(SHORT, state(&engine)).await.is_err());
@@ -58,7 +58,7 @@ async fn stall_websocket_spares_the_health_check() {
 }
 
 #[tokio::test]
-async fn slow_answers_take_their_time() {
+async fn slow_answers_are_late_by_the_set_time() {
     let engine = engine().await;
     engine.faults().set(|faults| faults.slow_connect_ms = 150);
     let begin = Instant::now();
@@ -74,7 +74,7 @@ async fn slow_answers_take_their_time() {
 }
 
 #[tokio::test]
-async fn die_cuts_everything() {
+async fn die_closes_all_sockets_and_ports() {
     let mut engine = engine().await;
     let mut live = open(engine.api_addr(), "/app/x", "ann", None).await;
     live.state().await;
@@ -84,7 +84,7 @@ async fn die_cuts_everything() {
         "/admin/faults",
         r#"{"die":true}"#,
     );
-    // The answer may come or not: the engine is dying.
+    // The dying engine may answer or not.
     let (_, ()) = tokio::join!(timeout(LONG, answer), engine.died());
     assert_eq!(live.message().await, None);
     assert!(TcpStream::connect(engine.api_addr()).await.is_err());
@@ -92,7 +92,7 @@ async fn die_cuts_everything() {
 }
 
 #[tokio::test]
-async fn no_metrics_and_saturated() {
+async fn no_metrics_gives_404_and_saturated_is_reported() {
     let engine = engine().await;
     let change = r#"{"no_metrics":true,"saturated":true}"#;
     let (status, _) = http(engine.metrics_addr(), "POST", "/admin/faults", change).await;
@@ -124,7 +124,7 @@ async fn wrong_json_is_wrong_in_three_ways() {
 }
 
 #[tokio::test]
-async fn sockets_can_begin_wrong() {
+async fn sockets_can_begin_with_an_error_state_or_junk() {
     let engine = engine().await;
     engine.faults().set(|faults| faults.no_license = true);
     let mut client = open(engine.api_addr(), "/app/x", "ann", None).await;
@@ -151,7 +151,7 @@ async fn an_unknown_fault_is_refused_by_its_name() {
 }
 
 #[tokio::test]
-async fn a_path_outside_app_is_no_websocket() {
+async fn a_websocket_outside_app_is_refused() {
     let engine = engine().await;
     let token = format!("Bearer {}", token("ann"));
     let headers = [("authorization", token.as_str())];

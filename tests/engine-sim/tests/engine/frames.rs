@@ -1,4 +1,4 @@
-//! Binary frames come back byte for byte, however they were cut; other frames behave as RFC 6455 says.
+//! Binary frames are echoed byte for byte, however they are fragmented. Other frames follow RFC 6455.
 
 use crate::client::{engine, open, options, token};
 use berth_engine_sim::start;
@@ -70,13 +70,13 @@ async fn a_frame_sent_together_with_the_upgrade_is_answered() {
     }
     let text = String::from_utf8_lossy(&got);
     assert!(text.starts_with("HTTP/1.1 101 "));
-    // The accept key of RFC 6455, 1.3.
+    // The accept key of the example in RFC 6455, section 1.3.
     assert!(text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
     assert!(text.contains("OnConnected"));
 }
 
 #[tokio::test]
-async fn a_stop_cuts_open_sockets_and_frees_the_ports() {
+async fn a_stop_closes_open_sockets_and_frees_the_ports() {
     let engine = start(options()).await.unwrap();
     let (api, metrics) = (engine.api_addr(), engine.metrics_addr());
     let mut client = open(api, "/app/x", "ann", None).await;

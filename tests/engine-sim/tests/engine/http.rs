@@ -98,7 +98,7 @@ async fn metrics_have_the_engines_families() {
 }
 
 #[tokio::test]
-async fn the_admin_interface_tells_what_the_library_tells() {
+async fn the_admin_interface_reports_the_same_as_the_library() {
     let engine = engine().await;
     let mut client = open(engine.api_addr(), "/app/x/ttl/7", "ann", Some("s")).await;
     client.state().await;

@@ -1,4 +1,4 @@
-//! The binary: its one line, its flags, and how it ends.
+//! The binary: the line that it prints, its flags, and how it ends.
 
 use crate::client::{LONG, get_json, http};
 use std::{net::SocketAddr, process::Stdio};
@@ -54,7 +54,7 @@ async fn flags_set_name_documents_and_faults() {
 }
 
 #[tokio::test]
-async fn a_signal_ends_it_well() {
+async fn a_signal_ends_it_with_success() {
     for signal in ["TERM", "INT"] {
         let (mut child, ..) = start(&[]).await;
         let pid = child.id().unwrap().to_string();
@@ -68,7 +68,7 @@ async fn a_signal_ends_it_well() {
 }
 
 #[tokio::test]
-async fn told_to_die_it_does() {
+async fn the_flag_die_ends_it_with_its_own_exit_code() {
     let (mut child, ..) = start(&["--die"]).await;
     assert_eq!(code(&mut child).await, Some(70));
 }

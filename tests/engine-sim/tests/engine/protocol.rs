@@ -11,7 +11,7 @@ async fn connected(engine: &berth_engine_sim::Engine) -> Client {
 }
 
 #[tokio::test]
-async fn the_global_handle_tells_version_documents_and_no_open_one() {
+async fn the_global_handle_reports_version_documents_and_no_open_document() {
     let engine = engine().await;
     let mut client = connected(&engine).await;
     let answer = client.call(-1, "EngineVersion", json!([])).await;
@@ -62,7 +62,7 @@ async fn a_session_has_one_app() {
 }
 
 #[tokio::test]
-async fn a_session_app_has_an_identifier_of_its_own() {
+async fn each_session_app_has_its_own_identifier() {
     let engine = engine().await;
     let mut ids = Vec::new();
     for user in ["ann", "bob"] {
@@ -78,7 +78,7 @@ async fn a_session_app_has_an_identifier_of_its_own() {
 }
 
 #[tokio::test]
-async fn errors_have_the_engines_codes() {
+async fn errors_have_the_codes_of_the_engine() {
     let engine = engine().await;
     let mut client = connected(&engine).await;
     let answer = client.call(-1, "OpenDoc", json!(["nope.qvf"])).await;
@@ -93,7 +93,7 @@ async fn errors_have_the_engines_codes() {
 }
 
 #[tokio::test]
-async fn junk_is_answered_and_the_socket_lives_on() {
+async fn junk_gets_an_error_and_the_socket_stays_open() {
     let engine = engine().await;
     let mut client = connected(&engine).await;
     for (junk, code) in [("{", -32_700), ("[]", -32_600), (r#"{"id":1}"#, -32_600)] {

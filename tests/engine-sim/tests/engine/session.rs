@@ -1,4 +1,4 @@
-//! Who gets which session, and for how long it lives.
+//! Which session a socket gets, and how long the session lives.
 
 use crate::client::{SECRET, engine, open, open_with, options, token, until};
 use berth_engine_sim::{Engine, Faults, Options, start};
@@ -15,7 +15,7 @@ async fn state(engine: &Engine, path: &str, user: &str, id: Option<&str>) -> Str
 }
 
 #[tokio::test]
-async fn the_header_names_the_session_whatever_the_path() {
+async fn the_header_names_the_session_independent_of_the_path() {
     let engine = engine().await;
     let mut one = open(engine.api_addr(), "/app/x", "ann", Some("s1")).await;
     assert_eq!(one.state().await, "SESSION_CREATED");
@@ -86,7 +86,7 @@ async fn another_user_gets_an_error_state_and_a_close() {
 }
 
 #[tokio::test]
-async fn no_more_sessions_than_there_may_be() {
+async fn the_maximum_number_of_sessions_holds() {
     let faults = Faults {
         max_sessions: Some(1),
         ..Faults::default()

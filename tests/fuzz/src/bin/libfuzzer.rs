@@ -1,4 +1,4 @@
-//! libFuzzer's program for every target: `FUZZ_TARGET` names the one to run. tests/setup/fuzz.sh starts it.
+//! The libFuzzer program of every target: `FUZZ_TARGET` names the target to run. tests/setup/fuzz.sh starts it.
 #![no_main]
 #![allow(
     clippy::expect_used,
