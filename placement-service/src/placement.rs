@@ -158,7 +158,7 @@ impl Placer {
         let pools: Arc<[Pool]> = config.pools.iter().map(pool).collect();
         // Starts after the pools have registered their stream counts: it exchanges these with the other
         // replicas.
-        let keeping = ledger.as_ref().map(|ledger| ledger.keep(tallies.clone()));
+        let keeping = ledger.as_ref().map(|ledger| ledger.start_sync(tallies.clone()));
         registry.register_collector(Box::new(FleetCollector(fleet.clone())));
         let rooms = RoomCollector::new(Arc::clone(&pools), fleet.clone());
         registry.register_collector(Box::new(rooms));
@@ -201,8 +201,8 @@ impl Placer {
     /// ledger has been complete once. Stays `true` from then on, also when engines are added.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let settled = || self.ledger.as_ref().is_none_or(Ledger::is_settled);
-        if !self.ready.load(Ordering::Relaxed) && settled() && self.fleet.now().is_known() {
+        let settled = || self.ledger.as_ref().is_none_or(Ledger::has_synced_once);
+        if !self.ready.load(Ordering::Relaxed) && settled() && self.fleet.snapshot().is_initialized() {
             self.ready.store(true, Ordering::Relaxed);
         }
         self.ready.load(Ordering::Relaxed)

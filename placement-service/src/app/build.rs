@@ -6,7 +6,7 @@ use super::stores;
 use crate::config::Config;
 use crate::core::clock::Clock;
 use crate::core::metrics::Metrics;
-use crate::engines::drains::{Drains, Tell};
+use crate::engines::drains::{Drains, SendEvent};
 use crate::engines::ledger::Ledger;
 use crate::events::follower::Feed;
 use crate::events::log::Events;
@@ -119,7 +119,7 @@ pub async fn build(
     };
     let gateways = Arc::new(Gateways::start(parts, &mut registry));
     let told = gateways.clone();
-    let tell: Tell = Box::new(move |event| told.send(event));
+    let tell: SendEvent = Box::new(move |event| told.send(event));
     let over = config
         .pools
         .iter()

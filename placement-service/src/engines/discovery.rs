@@ -4,15 +4,15 @@
 
 pub mod dns;
 pub mod docker;
-mod entries;
+mod lenient_list;
 pub mod file;
-pub mod following;
+pub mod retrying;
 pub mod kubernetes;
-mod marks;
+mod labels;
 pub mod merge;
 pub mod metrics;
 pub mod mira;
-mod polled;
+mod poller;
 pub mod static_list;
 
 use crate::config;
@@ -26,30 +26,30 @@ const MAX_ENGINES: usize = 20_000;
 
 /// An engine in the list of a discovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct DiscoveredEngine {
     /// Unique within its source. Constant as long as the engine is the same.
     pub name: EngineName,
     /// Where the engine listens.
     pub endpoint: Endpoint,
-    pub wish: Wish,
+    pub desired_state: DesiredState,
 }
 
 /// What the source of an engine asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum DesiredState {
     /// The engine accepts new sessions.
-    InUse,
+    Active,
     /// No new sessions. Open sockets stay, because the engine may become active again soon.
-    NothingNew,
+    Cordoned,
     /// The engine is about to end. No new sessions, and its sockets are closed one after the other over a period.
-    Drained,
+    Draining,
 }
 
-impl Wish {
+impl DesiredState {
     /// For a source that knows no state between active and draining.
     #[must_use]
-    pub const fn drained_if(draining: bool) -> Self {
-        if draining { Self::Drained } else { Self::InUse }
+    pub const fn from_draining(draining: bool) -> Self {
+        if draining { Self::Draining } else { Self::Active }
     }
 }
 
@@ -74,7 +74,7 @@ pub trait Discovery: Send + 'static {
     ///
     /// # Errors
     /// When the list is not available. The previous list stays valid until the next one.
-    async fn next(&mut self) -> Result<Vec<Found>, DiscoveryFault>;
+    async fn next(&mut self) -> Result<Vec<DiscoveredEngine>, DiscoveryFault>;
 }
 
 /// Creates the discovery for one configured source.

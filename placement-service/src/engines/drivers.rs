@@ -8,7 +8,7 @@ pub mod websocket;
 use crate::config;
 use async_trait::async_trait;
 use berth_api::Excerpt;
-use opening::Opening;
+use opening::OpenTarget;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 /// A request to prepare a session on an engine.
-pub struct Job<'a> {
+pub struct PrepareRequest<'a> {
     /// The address of the engine.
     pub engine: SocketAddr,
     /// The JWT that identifies the user. A secret.
@@ -24,37 +24,37 @@ pub struct Job<'a> {
     /// The client's path with its query.
     pub path: &'a str,
     /// What to open in the session.
-    pub opening: &'a Opening,
+    pub target: &'a OpenTarget,
     /// Deadline of the engine's first response.
-    pub first_word: Instant,
+    pub first_response_by: Instant,
     /// Deadline of the whole preparation.
     pub deadline: Instant,
     /// Limits concurrent connection attempts. Dropped at the first response of the engine.
-    pub connecting: Option<SemaphorePermit<'a>>,
+    pub connect_permit: Option<SemaphorePermit<'a>>,
     /// Only checks whether the engine works: no session may remain there.
-    pub rehearsal: bool,
+    pub dry_run: bool,
 }
 
 #[cfg(test)]
-impl Job<'_> {
+impl PrepareRequest<'_> {
     /// A request that opens nothing, with `deadline` for the first response, too.
     fn plain(engine: SocketAddr, deadline: Instant) -> Self {
         Self {
             engine,
             token: "a.b.c",
             path: "/app/x",
-            opening: &Opening::Nothing,
-            first_word: deadline,
+            target: &OpenTarget::Nothing,
+            first_response_by: deadline,
             deadline,
-            connecting: None,
-            rehearsal: false,
+            connect_permit: None,
+            dry_run: false,
         }
     }
 }
 
 /// How the client's request is changed before it goes to the engine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Prepared {
+pub struct RequestMutation {
     /// The path for the engine, with its query.
     pub path: String,
     /// Headers to set, with lower-case names.
@@ -63,13 +63,13 @@ pub struct Prepared {
 
 /// Why an engine has not accepted a session. The variant is the label of metrics, the text is for the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum DriverFault {
     /// The connection failed or was closed.
     #[error("no connection: {}", Excerpt(.0))]
     Connect(String),
     /// No response in time.
     #[error("no response in time")]
-    Silent,
+    NoResponse,
     /// The response is not that of an engine.
     #[error("not the response of an engine: {}", Excerpt(.0))]
     Garbage(String),
@@ -97,13 +97,13 @@ pub enum Fault {
     OpenTimeout,
 }
 
-impl Fault {
+impl DriverFault {
     /// The label for logs and metrics.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Connect(_) => "connect",
-            Self::Silent => "silent",
+            Self::NoResponse => "silent",
             Self::Garbage(_) => "garbage",
             Self::TokenRejected(_) => "token-rejected",
             Self::Declined(_) => "declined",
@@ -118,7 +118,7 @@ impl Fault {
     #[must_use]
     pub const fn blames_engine(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::Silent | Self::Garbage(_) => true,
+            Self::Connect(_) | Self::NoResponse | Self::Garbage(_) => true,
             Self::TokenRejected(_)
             | Self::Declined(_)
             | Self::NoSuchDocument
@@ -135,18 +135,18 @@ pub trait EngineDriver: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why the engine has not accepted the session.
-    async fn prepare(&self, job: Job<'_>) -> Result<Prepared, Fault>;
+    async fn prepare(&self, job: PrepareRequest<'_>) -> Result<RequestMutation, DriverFault>;
 
     /// Checks that a session still exists which [`Self::prepare`] created on the same engine earlier, with these
     /// `headers` as its result. Opens nothing. `None` when the session no longer exists; the check leaves no session.
     ///
     /// # Errors
     /// Why the check failed.
-    async fn rejoin(
+    async fn resume(
         &self,
-        job: Job<'_>,
+        job: PrepareRequest<'_>,
         headers: &BTreeMap<String, String>,
-    ) -> Result<Option<Prepared>, Fault>;
+    ) -> Result<Option<RequestMutation>, DriverFault>;
 }
 
 /// The driver of a pool.

@@ -1,14 +1,14 @@
 //! The fleet: an immutable snapshot of the engines of all pools. One writer (`controller`) publishes it, and all other
 //! code reads it without waiting. Must not know placements.
 
-pub mod health;
+pub mod health_state;
 pub mod metrics;
-mod probing;
+mod probe_loop;
 mod watched;
 mod watcher;
 
 use crate::config::{Pool, Probe};
-use crate::engines::ledger::Probes;
+use crate::engines::ledger::SharedProbeResults;
 use berth_scheduler::accounting::Tallies;
 use berth_scheduler::engine::{Engine, State};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub struct PoolFleet {
 impl Fleet {
     /// A fleet of these pools.
     #[must_use]
-    pub const fn of(pools: Vec<PoolFleet>) -> Self {
+    pub const fn new(pools: Vec<PoolFleet>) -> Self {
         Self { pools }
     }
 
@@ -50,7 +50,7 @@ impl Fleet {
     /// Whether every engine of every pool has been probed at least once. Before that, placements would be rejected
     /// although there is capacity.
     #[must_use]
-    pub fn is_known(&self) -> bool {
+    pub fn is_initialized(&self) -> bool {
         self.pools
             .iter()
             .all(|pool| pool.discovered && pool.engines.iter().all(|e| e.state != State::Starting))
@@ -61,7 +61,7 @@ impl PoolFleet {
     /// True when the pool has usable engines and the current load of none is known. The scheduler then uses the counts
     /// of Berth alone.
     #[must_use]
-    pub fn is_blind(&self) -> bool {
+    pub fn metrics_stale(&self) -> bool {
         let usable = |e: &&Arc<Engine>| !matches!(e.state, State::Starting | State::Unhealthy);
         let mut usable = self.engines.iter().filter(usable).peekable();
         usable.peek().is_some() && usable.all(|e| e.is_blind())
@@ -82,14 +82,14 @@ impl FleetReader {
 
     /// A fleet that the sender sets, for tests.
     #[must_use]
-    pub fn sent() -> (watch::Sender<Arc<Fleet>>, Self) {
+    pub fn channel() -> (watch::Sender<Arc<Fleet>>, Self) {
         let (sender, reader) = watch::channel(Arc::default());
         (sender, Self(reader))
     }
 
     /// The latest snapshot.
     #[must_use]
-    pub fn now(&self) -> Arc<Fleet> {
+    pub fn snapshot(&self) -> Arc<Fleet> {
         Arc::clone(&self.0.borrow())
     }
 
@@ -120,9 +120,9 @@ pub fn start(
     probe: &Probe,
     tallies: Tallies,
     metrics: metrics::ProbeMetrics,
-    shared: Option<Probes>,
+    shared: Option<SharedProbeResults>,
 ) -> Result<(FleetReader, FleetTask), reqwest::Error> {
-    let (watcher, reader) = watcher::Watcher::new(pools, probe, tallies, metrics, shared)?;
+    let (watcher, reader) = watcher::FleetController::new(pools, probe, tallies, metrics, shared)?;
     let task = tokio::spawn(watcher.run());
     Ok((FleetReader(reader), FleetTask(task)))
 }

@@ -69,7 +69,7 @@ pub enum Prober {
     /// A TCP connection, which shows that the port is open and returns no load.
     Tcp(Duration),
     /// A TCP connection, which shows that the port is open, and metrics for the load.
-    Mapped(reqwest::Client, Arc<MetricsMapping>, Duration),
+    Metrics(reqwest::Client, Arc<MetricsMapping>, Duration),
 }
 
 impl Prober {
@@ -82,7 +82,7 @@ impl Prober {
             (Driver::Qix, _) => Self::Qix(http::client(limit)?, limit),
             (Driver::Websocket, None) => Self::Tcp(limit),
             (Driver::Websocket, Some(probe)) => {
-                Self::Mapped(http::client(limit)?, Arc::new(probe.metrics.clone()), limit)
+                Self::Metrics(http::client(limit)?, Arc::new(probe.metrics.clone()), limit)
             }
         })
     }
@@ -102,19 +102,19 @@ impl Prober {
                     }
                 };
                 let (health, metrics) = tokio::join!(health, metrics);
-                reading(&health?, metrics)
+                parse_qix(&health?, metrics)
             }
-            Self::Tcp(limit) => connects(endpoint, *limit).await.map(|()| Reading {
+            Self::Tcp(limit) => check_connect(endpoint, *limit).await.map(|()| Reading {
                 load: Some(Load::default()),
                 metrics_fault: None,
             }),
-            Self::Mapped(client, mapping, limit) => {
+            Self::Metrics(client, mapping, limit) => {
                 let at = endpoint.metrics.unwrap_or(endpoint.api);
                 let metrics = http::get(client, at, &mapping.path, *limit);
-                let (up, metrics) = tokio::join!(connects(endpoint, *limit), metrics);
+                let (up, metrics) = tokio::join!(check_connect(endpoint, *limit), metrics);
                 up?;
                 Ok(match metrics {
-                    Ok(text) => mapping::read(mapping, &text),
+                    Ok(text) => mapping::read_load(mapping, &text),
                     Err(fault) => Reading {
                         load: None,
                         metrics_fault: Some(fault),
@@ -126,7 +126,7 @@ impl Prober {
 }
 
 /// Succeeds when the API port of the engine accepts a connection.
-async fn connects(endpoint: &Endpoint, limit: Duration) -> Result<(), ProbeFault> {
+async fn check_connect(endpoint: &Endpoint, limit: Duration) -> Result<(), ProbeFault> {
     match timeout(limit, TcpStream::connect(endpoint.api)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(e)) => Err(ProbeFault::Connect(e.to_string())),
@@ -134,7 +134,7 @@ async fn connects(endpoint: &Endpoint, limit: Duration) -> Result<(), ProbeFault
     }
 }
 
-fn reading(
+fn parse_qix(
     health: &[u8],
     metrics: Option<Result<Vec<u8>, ProbeFault>>,
 ) -> Result<Reading, ProbeFault> {
@@ -145,7 +145,7 @@ fn reading(
         ProbeFault::Garbage(format!("the healthcheck has a malformed {fields}"))
     });
     let active = metrics.map(|text| {
-        metrics_text::gauge(&text?, "qix_active_sessions")
+        metrics_text::sum_gauge(&text?, "qix_active_sessions")
             .ok_or_else(|| ProbeFault::Garbage("the metrics lack qix_active_sessions".into()))
     });
     let metrics_fault = match active {
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn the_session_count_of_the_metrics_takes_precedence() {
         let metrics = b"qix_active_sessions 5\n".to_vec();
-        let reading = reading(HEALTH, Some(Ok(metrics))).unwrap();
+        let reading = parse_qix(HEALTH, Some(Ok(metrics))).unwrap();
         assert_eq!(reading.load.unwrap().sessions, Some(5));
         assert_eq!(reading.metrics_fault, None);
     }
@@ -182,12 +182,12 @@ mod tests {
     #[test]
     fn without_metrics_the_session_count_of_the_healthcheck_applies() {
         for metrics in [Err(ProbeFault::Status(404)), Ok(b"something 1\n".to_vec())] {
-            let reading = reading(HEALTH, Some(metrics)).unwrap();
+            let reading = parse_qix(HEALTH, Some(metrics)).unwrap();
             assert_eq!(reading.load.unwrap().sessions, Some(2));
             assert!(reading.metrics_fault.is_some());
         }
-        assert_eq!(reading(HEALTH, None).unwrap().metrics_fault, None);
-        let reading = reading(br#"{"mem":"lots","session":{"active":2}}"#, None).unwrap();
+        assert_eq!(parse_qix(HEALTH, None).unwrap().metrics_fault, None);
+        let reading = parse_qix(br#"{"mem":"lots","session":{"active":2}}"#, None).unwrap();
         let fault = reading.metrics_fault.unwrap().to_string();
         assert!(fault.ends_with("malformed mem"), "{fault}");
     }
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn metrics_without_a_healthcheck_are_a_fault() {
         let metrics = b"qix_active_sessions 5\n".to_vec();
-        let fault = reading(b"<html>", Some(Ok(metrics))).unwrap_err();
+        let fault = parse_qix(b"<html>", Some(Ok(metrics))).unwrap_err();
         assert_eq!(fault.as_str(), "garbage");
     }
 }

@@ -6,9 +6,9 @@
 //! While the ledger does not respond, nothing is placed under a limit, because the free capacity is unknown. Pools
 //! without limits continue with the last known counts. Must not know how an engine is chosen.
 
-mod keeping;
+mod sync;
 mod metrics;
-mod probes;
+mod shared_probes;
 mod streams;
 
 use crate::config;
@@ -20,7 +20,7 @@ use berth_scheduler::capacity_ledger::{CapacityLedger, Confirmed, Most};
 use berth_store::StoreError;
 use berth_store::redis::{Change, RedisLedger, Reserved};
 use metrics::LedgerMetrics;
-pub use probes::Probes;
+pub use shared_probes::SharedProbeResults;
 use prometheus_client::registry::Registry;
 use rand::RngExt;
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 /// Another replica becomes the prober when the current one has missed this number of heartbeats.
-const PROBER: u32 = 8;
+const MAX_MISSED_HEARTBEATS: u32 = 8;
 
 /// The ledger as this replica uses it.
 #[derive(Clone)]
@@ -41,8 +41,8 @@ struct Shared {
     settings: config::RedisLedger,
     state: Mutex<State>,
     /// Wakes the background task when changes are queued.
-    ring: Notify,
-    probes: Probes,
+    notify: Notify,
+    probes: SharedProbeResults,
     metrics: LedgerMetrics,
 }
 
@@ -51,23 +51,23 @@ struct State {
     /// The ledger responds, and has all streams of this replica.
     up: bool,
     /// Changes are queued: the ledger is up, or a full resynchronization is in progress.
-    noting: bool,
+    queueing: bool,
     /// All replicas had sent their streams at least once.
-    settled: bool,
+    synced_once: bool,
     /// The streams of this replica, as the ledger should have them: one entry for each stream in the accounting.
-    held: HashMap<Arc<str>, Held>,
+    streams: HashMap<Arc<str>, StreamEntry>,
     /// Queued changes with their stream and engine, in order. Each call of the ledger takes all of them, and a call
     /// that exceeds `timeout` drops them, so that the queue never has more than the changes of that time.
     changes: Vec<(Change, Arc<str>, Arc<str>)>,
 }
 
-struct Held {
+struct StreamEntry {
     engine: Arc<str>,
     /// The ledger counts the stream. False while the request to reserve it is in progress.
-    sure: bool,
+    counted: bool,
     /// A gateway of this replica has opened the stream, and the ledger has not acknowledged that. Until then a
     /// report of the ledger that another replica has the stream is outdated.
-    untold: bool,
+    unacknowledged: bool,
 }
 
 /// The background task of the ledger. Dropping this ends it.
@@ -105,7 +105,7 @@ impl Ledger {
         // Within this time after Redis has returned, every replica notices and sends its streams.
         let settle = settings.sync * 3 + settings.timeout;
         // Shorter than the timeout of the callers, so that the connection is closed before they stop waiting.
-        let probing = (settings.sync * PROBER).min(settings.lease);
+        let probing = (settings.sync * MAX_MISSED_HEARTBEATS).min(settings.lease);
         let limit = settings.timeout.mul_f32(0.9);
         let times = [limit, settings.lease, settle, probing];
         let redis = RedisLedger::open(url.reveal(), &settings.prefix, me, times).await?;
@@ -113,8 +113,8 @@ impl Ledger {
             redis,
             settings: settings.clone(),
             state: Mutex::default(),
-            ring: Notify::new(),
-            probes: Probes::default(),
+            notify: Notify::new(),
+            probes: SharedProbeResults::default(),
             metrics: LedgerMetrics::register(registry),
         }))))
     }
@@ -122,21 +122,21 @@ impl Ledger {
     /// Starts the background task that sends changes to the ledger and enters the counts of the other replicas in
     /// `tallies`.
     #[must_use]
-    pub fn keep(&self, tallies: Tallies) -> LedgerTask {
-        let keeping = keeping::Keeping::new(self.clone(), tallies);
+    pub fn start_sync(&self, tallies: Tallies) -> LedgerTask {
+        let keeping = sync::LedgerSync::new(self.clone(), tallies);
         LedgerTask(tokio::spawn(keeping.run()).abort_handle())
     }
 
     /// The probe results that the replicas share.
     #[must_use]
-    pub fn probes(&self) -> &Probes {
+    pub fn probes(&self) -> &SharedProbeResults {
         &self.0.probes
     }
 
     /// Whether all replicas had sent their streams at least once.
     #[must_use]
-    pub fn is_settled(&self) -> bool {
-        self.state().settled
+    pub fn has_synced_once(&self) -> bool {
+        self.state().synced_once
     }
 
     /// Whether the ledger responds. Without it the free capacity is unknown.
@@ -145,34 +145,34 @@ impl Ledger {
         self.state().up
     }
 
-    fn change(&self, change: Change, stream: &Arc<str>, engine: &Arc<str>) {
+    fn record_stream(&self, change: Change, stream: &Arc<str>, engine: &Arc<str>) {
         let mut state = self.state();
-        state.hold(stream, engine, true);
-        if let Some(held) = state.held.get_mut(stream) {
-            held.untold = change == Change::Opened;
+        state.insert_stream(stream, engine, true);
+        if let Some(held) = state.streams.get_mut(stream) {
+            held.unacknowledged = change == Change::Opened;
         }
-        if state.noting {
+        if state.queueing {
             let change = (change, Arc::clone(stream), Arc::clone(engine));
             state.changes.push(change);
             drop(state);
-            self.0.ring.notify_one();
+            self.0.notify.notify_one();
         }
     }
 
-    fn gone(&self, change: Change, stream: &str) {
+    fn remove_stream(&self, change: Change, stream: &str) {
         let mut state = self.state();
-        let held = state.held.remove_entry(stream);
-        if state.noting && (held.is_some() || change == Change::Closed) {
+        let held = state.streams.remove_entry(stream);
+        if state.queueing && (held.is_some() || change == Change::Closed) {
             let stream = held.map_or_else(|| Arc::from(stream), |(stream, _)| stream);
             state.changes.push((change, stream, Arc::default()));
             drop(state);
-            self.0.ring.notify_one();
+            self.0.notify.notify_one();
         }
     }
 
     /// Marks the ledger as stale until all streams have been sent again.
-    fn doubt(&self) {
-        self.state().doubt();
+    fn mark_stale(&self) {
+        self.state().mark_stale();
     }
 
     /// Ignores poisoning: no code under this lock can panic between two writes.
@@ -185,21 +185,21 @@ impl Ledger {
 impl CapacityLedger for Ledger {
     async fn reserve(&self, stream: &Arc<str>, engine: &Arc<str>, most: Most) -> Confirmed {
         if most == (None, None) {
-            self.change(Change::Claim, stream, engine);
+            self.record_stream(Change::Claim, stream, engine);
             return Confirmed::Yes;
         }
         {
             let mut state = self.state();
             if !state.up {
-                self.0.metrics.reserved("down");
+                self.0.metrics.record_reservation("down");
                 return Confirmed::Unsure("the ledger does not respond");
             }
-            state.hold(stream, engine, false);
+            state.insert_stream(stream, engine, false);
         }
         let answer = self.0.redis.reserve(stream, engine, most).await;
         let (outcome, confirmed) = match answer {
             Ok(Reserved::Yes) => {
-                self.state().hold(stream, engine, true);
+                self.state().insert_stream(stream, engine, true);
                 ("ok", Confirmed::Yes)
             }
             Ok(Reserved::EngineFull { total, own }) => {
@@ -212,7 +212,7 @@ impl CapacityLedger for Ledger {
                 Confirmed::Unsure("the replicas are sending their streams to the ledger"),
             ),
             Ok(Reserved::Lapsed) => {
-                self.doubt();
+                self.mark_stale();
                 (
                     "lapsed",
                     Confirmed::Unsure("the ledger does not know this replica yet"),
@@ -220,49 +220,49 @@ impl CapacityLedger for Ledger {
             }
             Err(error) => {
                 tracing::debug!(%error, "no reservation");
-                self.doubt();
+                self.mark_stale();
                 ("down", Confirmed::Unsure("the ledger does not respond"))
             }
         };
-        self.0.metrics.reserved(outcome);
+        self.0.metrics.record_reservation(outcome);
         confirmed
     }
 
     fn opened(&self, stream: &Arc<str>, engine: &Arc<str>) {
-        self.change(Change::Opened, stream, engine);
+        self.record_stream(Change::Opened, stream, engine);
     }
 
     fn released(&self, stream: &str) {
-        self.gone(Change::Release, stream);
+        self.remove_stream(Change::Release, stream);
     }
 
     fn closed(&self, stream: &str) {
-        self.gone(Change::Closed, stream);
+        self.remove_stream(Change::Closed, stream);
     }
 }
 
 impl State {
-    fn doubt(&mut self) {
-        (self.up, self.noting) = (false, false);
+    fn mark_stale(&mut self) {
+        (self.up, self.queueing) = (false, false);
         self.changes.clear();
     }
 
-    fn hold(&mut self, stream: &Arc<str>, engine: &Arc<str>, sure: bool) {
-        let held = Held {
+    fn insert_stream(&mut self, stream: &Arc<str>, engine: &Arc<str>, sure: bool) {
+        let held = StreamEntry {
             engine: Arc::clone(engine),
-            sure,
-            untold: false,
+            counted: sure,
+            unacknowledged: false,
         };
-        self.held.insert(Arc::clone(stream), held);
+        self.streams.insert(Arc::clone(stream), held);
     }
 
     /// The ledger has applied these changes.
-    fn told(&mut self, changes: &[(Change, Arc<str>, Arc<str>)]) {
+    fn acknowledge(&mut self, changes: &[(Change, Arc<str>, Arc<str>)]) {
         for (change, stream, _) in changes {
-            if let Some(held) = self.held.get_mut(stream)
+            if let Some(held) = self.streams.get_mut(stream)
                 && *change == Change::Opened
             {
-                held.untold = false;
+                held.unacknowledged = false;
             }
         }
     }

@@ -4,8 +4,8 @@
 
 use super::PlaceRequest;
 use crate::config::Sharing;
-use crate::engines::drivers::Prepared;
-use crate::engines::drivers::opening::Opening;
+use crate::engines::drivers::RequestMutation;
+use crate::engines::drivers::opening::OpenTarget;
 use crate::placement::routes::Target;
 use berth_scheduler::engine::{Engine, EngineName};
 use moka::policy::EvictionPolicy;
@@ -33,16 +33,16 @@ impl Key {
         sharing: Sharing,
     ) -> Option<Self> {
         // A session app is created for each socket, so it is never shared.
-        let shared = sharing == Sharing::PerDocument && target.opening != Opening::SessionApp;
+        let shared = sharing == Sharing::PerDocument && target.opening != OpenTarget::SessionApp;
         let tab = match request.tab {
             _ if shared => "",
             tab => tab.filter(|tab| !tab.is_empty())?,
         };
         let path = request.path.split('?').next().unwrap_or_default();
         let (kind, what) = match &target.opening {
-            Opening::Nothing => ("path", path),
-            Opening::Document(name) => ("document", name.as_str()),
-            Opening::SessionApp => ("session-app", path),
+            OpenTarget::Nothing => ("path", path),
+            OpenTarget::Document(name) => ("document", name.as_str()),
+            OpenTarget::SessionApp => ("session-app", path),
         };
         let mut hash = Sha256::new();
         hash.update(target.pool.to_be_bytes());
@@ -65,7 +65,7 @@ pub(super) struct Attachment {
 }
 
 impl Attachment {
-    pub(super) fn new(engine: &Engine, prepared: &Prepared) -> Self {
+    pub(super) fn new(engine: &Engine, prepared: &RequestMutation) -> Self {
         Self {
             engine: engine.name.clone(),
             address: engine.endpoint.api,
@@ -130,7 +130,7 @@ mod tests {
     ) -> Option<Key> {
         let target = Target {
             pool: 0,
-            opening: Opening::Document(document.to_owned()),
+            opening: OpenTarget::Document(document.to_owned()),
         };
         let request = PlaceRequest {
             session,

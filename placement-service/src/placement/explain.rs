@@ -101,7 +101,7 @@ impl Placer {
     /// For a path that has no route.
     pub fn explain(&self, request: &PlaceRequest<'_>) -> Result<Explained, Refusal> {
         let (target, pool) = self.route(request.path)?;
-        let fleet = self.fleet.now();
+        let fleet = self.fleet.snapshot();
         let now = fleet.pools().get(target.pool);
         let now = now.ok_or(Reason::Internal)?;
         let ask = Ask {

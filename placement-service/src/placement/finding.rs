@@ -5,7 +5,7 @@
 use super::pool::{self, Pool};
 use super::{PlaceRequest, Placer, stream_name};
 use crate::core::rejection::Refusal;
-use crate::engines::drivers::{Fault, Job, Prepared};
+use crate::engines::drivers::{DriverFault, PrepareRequest, RequestMutation};
 use crate::placement::routes::Target;
 use berth_api::Reason;
 use berth_scheduler::accounting::Reservation;
@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(25);
 /// An engine on which the session is prepared.
 pub(super) struct Found {
     pub(super) engine: Arc<Engine>,
-    pub(super) prepared: Prepared,
+    pub(super) prepared: RequestMutation,
     pub(super) reservation: Reservation,
 }
 
@@ -57,16 +57,16 @@ impl<'a> Task<'a> {
         engine: &Engine,
         first_word: Instant,
         connecting: SemaphorePermit<'a>,
-    ) -> Job<'a> {
-        Job {
+    ) -> PrepareRequest<'a> {
+        PrepareRequest {
             engine: engine.endpoint.api,
             token: self.request.token,
             path: self.request.path,
-            opening: &self.target.opening,
-            first_word: self.deadline.min(first_word),
+            target: &self.target.opening,
+            first_response_by: self.deadline.min(first_word),
             deadline: self.deadline,
-            connecting: Some(connecting),
-            rehearsal: false,
+            connect_permit: Some(connecting),
+            dry_run: false,
         }
     }
 }
@@ -136,7 +136,7 @@ impl Placer {
             let job = task.job(&engine, first_word, connecting);
             let result = pool.driver.prepare(job).await;
             let now = Instant::now();
-            let outcome = result.as_ref().map_or_else(Fault::as_str, |_| "ok");
+            let outcome = result.as_ref().map_or_else(DriverFault::as_str, |_| "ok");
             self.metrics.attempted(&pool.name, outcome, now - began);
             pool::judge(&pool.name, &engine, result.as_ref().err(), began, now);
             drop(trial);
@@ -148,14 +148,14 @@ impl Placer {
                         reservation,
                     });
                 }
-                Err(Fault::NoSuchDocument) => return Err(Reason::NoSuchDocument.into()),
+                Err(DriverFault::NoSuchDocument) => return Err(Reason::NoSuchDocument.into()),
                 Err(fault) => {
                     tried.push(engine.name.clone());
                     last_fault = Some(fault);
                 }
             }
         }
-        let why = last_fault.as_ref().map_or("deadline", Fault::as_str);
+        let why = last_fault.as_ref().map_or("deadline", DriverFault::as_str);
         Err(Refusal::new(Reason::EngineFailed)
             .with_detail(format!(
                 "{} engines tried, the last one failed with: {why}",
@@ -260,7 +260,7 @@ impl Placer {
             return Err(NotChosen::Late);
         };
         let began = Instant::now();
-        let fleet = self.fleet.now();
+        let fleet = self.fleet.snapshot();
         let Some(now) = fleet.pools().get(task.target.pool) else {
             return Err(NotChosen::Internal);
         };

@@ -131,7 +131,7 @@ impl fmt::Debug for RoomCollector {
 impl Collector for RoomCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let now = Instant::now();
-        let fleet = self.fleet.now();
+        let fleet = self.fleet.snapshot();
         let kind = ConstGauge::new(0_i64).metric_type();
         let help = "Available sessions of the pool; only for pools with a limit";
         let mut family = encoder.encode_descriptor("pool_available_sessions", help, None, kind)?;

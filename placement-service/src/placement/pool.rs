@@ -4,8 +4,8 @@
 use super::waiting::WaitingRoom;
 use crate::config::{self, Sharing};
 use crate::core::rejection::Refusal;
-use crate::engines::drivers::opening::Opening;
-use crate::engines::drivers::{self, EngineDriver, Fault, Job};
+use crate::engines::drivers::opening::OpenTarget;
+use crate::engines::drivers::{self, EngineDriver, DriverFault, PrepareRequest};
 use berth_api::Reason;
 use berth_scheduler::accounting::{PoolStreams, StreamCounts, StreamSlot};
 use berth_scheduler::engine::Engine;
@@ -100,15 +100,15 @@ impl Pool {
         let token = token.to_owned();
         tokio::spawn(async move {
             let began = Instant::now();
-            let job = Job {
+            let job = PrepareRequest {
                 engine: engine.endpoint.api,
                 token: &token,
                 path: "/",
-                opening: &Opening::Nothing,
-                first_word: began + engine_timeout,
+                target: &OpenTarget::Nothing,
+                first_response_by: began + engine_timeout,
                 deadline: began + engine_timeout,
-                connecting: None,
-                rehearsal: true,
+                connect_permit: None,
+                dry_run: true,
             };
             let result = driver.prepare(job).await;
             judge(&pool, &engine, result.as_ref().err(), began, Instant::now());
@@ -121,7 +121,7 @@ impl Pool {
 pub(super) fn judge(
     pool: &str,
     engine: &Engine,
-    fault: Option<&Fault>,
+    fault: Option<&DriverFault>,
     began: Instant,
     now: Instant,
 ) {
@@ -146,7 +146,7 @@ pub(super) fn judge(
             }
             return;
         }
-        Some(Fault::NoSuchDocument) => {}
+        Some(DriverFault::NoSuchDocument) => {}
         Some(fault) => {
             warn!(
                 pool,

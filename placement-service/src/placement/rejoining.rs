@@ -6,7 +6,7 @@ use super::attachments::Attachment;
 use super::finding::{Found, Task};
 use super::pool;
 use super::{Placer, stream_name};
-use crate::engines::drivers::Fault;
+use crate::engines::drivers::DriverFault;
 use berth_scheduler::engine::{Engine, State};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
@@ -15,7 +15,7 @@ use tracing::debug;
 impl Placer {
     /// The engine of an affinity entry, if a session may return there.
     pub(super) fn engine_of(&self, pool: usize, attachment: &Attachment) -> Option<Arc<Engine>> {
-        let fleet = self.fleet.now();
+        let fleet = self.fleet.snapshot();
         let engines = &fleet.pools().get(pool)?.engines;
         let at = engines.binary_search_by(|e| e.name.cmp(&attachment.engine));
         let engine = engines.get(at.ok()?)?;
@@ -38,12 +38,12 @@ impl Placer {
         // The engine session exists already: it needs no further capacity.
         reservation.confirm(stream_name, (None, None)).await;
         let job = task.job(&engine, began + self.limits.engine_timeout, connecting);
-        let result = pool.driver.rejoin(job, &attachment.headers).await;
+        let result = pool.driver.resume(job, &attachment.headers).await;
         let now = Instant::now();
         let outcome = match &result {
             Ok(Some(_)) => "rejoined",
             Ok(None) => "session-gone",
-            Err(fault) => Fault::as_str(fault),
+            Err(fault) => DriverFault::as_str(fault),
         };
         self.metrics.attempted(&pool.name, outcome, now - began);
         pool::judge(&pool.name, &engine, result.as_ref().err(), began, now);

@@ -3,7 +3,7 @@
 
 use crate::config::{self, Open};
 use crate::core::rejection::Refusal;
-use crate::engines::drivers::opening::Opening;
+use crate::engines::drivers::opening::OpenTarget;
 use berth_api::Reason;
 
 /// Maximum length of a document name in bytes.
@@ -18,7 +18,7 @@ pub struct Target {
     /// Index of the pool in the configuration.
     pub pool: usize,
     /// What is opened there.
-    pub opening: Opening,
+    pub opening: OpenTarget,
 }
 
 /// The configured routes, in order; the first match wins.
@@ -84,23 +84,23 @@ impl Routes {
     }
 }
 
-fn opening(open: &Open, tail: &str) -> Result<Opening, Refusal> {
+fn opening(open: &Open, tail: &str) -> Result<OpenTarget, Refusal> {
     let template = match open {
-        Open::Nothing => return Ok(Opening::Nothing),
-        Open::SessionApp => return Ok(Opening::SessionApp),
+        Open::Nothing => return Ok(OpenTarget::Nothing),
+        Open::SessionApp => return Ok(OpenTarget::SessionApp),
         Open::Document(template) => template,
     };
     if !template.contains(DOCUMENT) {
-        return Ok(Opening::Document(template.clone()));
+        return Ok(OpenTarget::Document(template.clone()));
     }
     let name = document(tail)?;
     if template == DOCUMENT && (name.is_empty() || name == NO_DOCUMENT) {
-        return Ok(Opening::Nothing);
+        return Ok(OpenTarget::Nothing);
     }
     if name.is_empty() {
         return Err(Refusal::new(Reason::NoSuchDocument).with_detail("the path names no document"));
     }
-    Ok(Opening::Document(template.replace(DOCUMENT, &name)))
+    Ok(OpenTarget::Document(template.replace(DOCUMENT, &name)))
 }
 
 /// The document's name in the tail of a path: percent-decoded, without the session parameters that QIX clients

@@ -42,11 +42,11 @@ pub(crate) fn watch(yaml: &str) -> Watched {
 impl Watched {
     pub(crate) async fn until(&mut self, wanted: impl Fn(&Fleet) -> bool) {
         let until = timeout(crate::PATIENCE, self.fleet.wait_for(wanted)).await;
-        assert!(until.is_ok(), "{:?}", self.fleet.now());
+        assert!(until.is_ok(), "{:?}", self.fleet.snapshot());
     }
 
     fn states(&self) -> Vec<(String, State)> {
-        states(&self.fleet.now())
+        states(&self.fleet.snapshot())
     }
 
     fn metrics(&self) -> String {
@@ -99,7 +99,7 @@ async fn sources_are_merged_and_draining_engines_stay_until_they_are_gone() {
     ));
     let ok = [("a".to_owned(), State::Ok), ("b".to_owned(), State::Ok)];
     watched
-        .until(|fleet| fleet.is_known() && states(fleet) == ok)
+        .until(|fleet| fleet.is_initialized() && states(fleet) == ok)
         .await;
     write(&both(true));
     watched
@@ -165,10 +165,10 @@ async fn when_all_metrics_are_stale_the_engines_stay_in_use() {
         .until(|fleet| engine(fleet).state == State::NoMetrics)
         .await;
     // The last numbers stay valid for a while, then they expire.
-    assert_eq!(engine(&watched.fleet.now()).sessions(Instant::now()), 7);
+    assert_eq!(engine(&watched.fleet.snapshot()).sessions(Instant::now()), 7);
     watched.until(|fleet| engine(fleet).is_blind()).await;
     // From then on the exported metric is Berth's own count, so autoscalers see that count too.
-    let blind = engine(&watched.fleet.now());
+    let blind = engine(&watched.fleet.snapshot());
     blind.tally.opened("stream", "r", Instant::now());
     let own = "berth_engine_sessions{pool=\"main\",engine=\"a\"} 1\n";
     assert!(watched.metrics().contains(own));

@@ -169,7 +169,7 @@ async fn a_pod_is_followed_from_creation_to_deletion() {
     let mut pending = pod("b", "", false);
     pending["status"] = json!({"phase": "Pending"});
     fake.put(pending);
-    let mut pods = Kubernetes::of(fake.serve().await, &source());
+    let mut pods = Kubernetes::with_cluster(fake.serve().await, &source());
     assert_eq!(told(&news(&mut pods).await.unwrap()), ["a@10.0.0.1:9076"]);
     let asked = fake.with(|cluster| cluster.paths[0].clone());
     assert!(
@@ -210,7 +210,7 @@ async fn a_pod_is_followed_from_creation_to_deletion() {
 async fn a_closed_watch_resumes_at_its_last_version() {
     let fake = Fake::default();
     fake.put(pod("a", "10.0.0.1", true));
-    let mut pods = Kubernetes::of(fake.serve().await, &source());
+    let mut pods = Kubernetes::with_cluster(fake.serve().await, &source());
     assert_eq!(news(&mut pods).await.unwrap().len(), 1);
     assert!(is_quiet(&mut pods).await);
     // A bookmark moves the watch to a version that no pod has. Then the connection closes, and the watch misses a
@@ -237,7 +237,7 @@ async fn an_expired_version_causes_a_new_list() {
     let fake = Fake::default();
     fake.put(pod("a", "10.0.0.1", true));
     fake.put(pod("b", "10.0.0.2", true));
-    let mut pods = Kubernetes::of(fake.serve().await, &source());
+    let mut pods = Kubernetes::with_cluster(fake.serve().await, &source());
     assert_eq!(news(&mut pods).await.unwrap().len(), 2);
     assert!(is_quiet(&mut pods).await);
     fake.is_watched().await;
@@ -260,7 +260,7 @@ async fn forbidden_is_a_fault_until_access_is_granted() {
         all_namespaces: true,
         ..source()
     };
-    let mut pods = Kubernetes::of(fake.serve().await, &all);
+    let mut pods = Kubernetes::with_cluster(fake.serve().await, &all);
     let fault = news(&mut pods).await.unwrap_err().to_string();
     assert!(fault.contains("pods is Forbidden"), "{fault}");
     fake.with(|cluster| cluster.forbidden = false);
@@ -343,6 +343,6 @@ async fn sockets_of_a_terminating_pod_are_closed_and_those_of_an_unready_pod_sta
         over_ms: 7_000,
     };
     assert_eq!(event, expected);
-    assert!(drains.of("p", "a").is_some() && drains.of("p", "b").is_none());
+    assert!(drains.get("p", "a").is_some() && drains.get("p", "b").is_none());
     assert!(heard.try_recv().is_err());
 }

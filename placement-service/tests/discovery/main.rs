@@ -14,7 +14,7 @@ mod fleet;
 mod kubernetes;
 mod mira;
 
-use berth_placement::engines::discovery::{Discovery, DiscoveryFault, Found, Wish};
+use berth_placement::engines::discovery::{Discovery, DiscoveryFault, DiscoveredEngine, DesiredState};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -23,12 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// No update may arrive within this time.
 const QUIET: Duration = Duration::from_millis(300);
 
-async fn news(discovery: &mut impl Discovery) -> Result<Vec<Found>, DiscoveryFault> {
+async fn news(discovery: &mut impl Discovery) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
     timeout(PATIENCE, discovery.next()).await.unwrap()
 }
 
 /// The next list. Faults before it are ignored.
-async fn list(discovery: &mut impl Discovery) -> Vec<Found> {
+async fn list(discovery: &mut impl Discovery) -> Vec<DiscoveredEngine> {
     let found = async {
         loop {
             match discovery.next().await {
@@ -45,12 +45,12 @@ async fn is_quiet(discovery: &mut impl Discovery) -> bool {
 }
 
 /// Each engine as `name@address`, with the suffix `~` for cordoned and `!` for draining.
-fn told(found: &[Found]) -> Vec<String> {
+fn told(found: &[DiscoveredEngine]) -> Vec<String> {
     let told = found.iter().map(|f| {
-        let mark = match f.wish {
-            Wish::InUse => "",
-            Wish::NothingNew => "~",
-            Wish::Drained => "!",
+        let mark = match f.desired_state {
+            DesiredState::Active => "",
+            DesiredState::Cordoned => "~",
+            DesiredState::Draining => "!",
         };
         format!("{}@{}{mark}", f.name, f.endpoint.api)
     });

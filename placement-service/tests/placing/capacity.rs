@@ -57,7 +57,7 @@ async fn an_engine_short_of_memory_gets_no_session() {
             "engine-1"
         );
     }
-    let mut two = site.placer.fleet().now().pools()[0].engines.to_vec();
+    let mut two = site.placer.fleet().snapshot().pools()[0].engines.to_vec();
     two.retain(|e| e.name.as_str() == "engine-1");
     two[0].tally.drain(true);
     assert_eq!(site.refused("/app/sales.qvf").await, Reason::EnginesFull);

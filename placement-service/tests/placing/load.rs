@@ -86,7 +86,7 @@ async fn sessions_that_a_probe_has_seen_no_longer_count_as_reserved() {
         site.place("/app/sales.qvf").await.unwrap();
     }
     crate::site::eventually("five sessions, none of them twice", || {
-        let fleet = site.placer.fleet().now();
+        let fleet = site.placer.fleet().snapshot();
         fleet.pools()[0].engines[0].sessions(Instant::now()) == 5 && site.reserved() == 0
     })
     .await;

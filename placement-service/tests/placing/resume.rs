@@ -110,7 +110,7 @@ async fn an_engine_that_is_down_is_replaced() {
 async fn a_drained_engine_is_replaced() {
     let site = Site::start(Setting::default()).await;
     let first = site.place_in_tab("ann", PATH, Some("t1")).await.unwrap();
-    for engine in site.placer.fleet().now().pools()[0].engines.iter() {
+    for engine in site.placer.fleet().snapshot().pools()[0].engines.iter() {
         engine.tally.drain(engine.name.as_str() == first.engine);
     }
     for _ in 0..6 {
@@ -236,7 +236,7 @@ async fn no_session_leaves_an_engine_that_stays() {
          placement: { engine_timeout: 9s, max_streams_per_session: 0 }\n\
          routes: [ { path: \"/app/{document}\", pool: main, open: { document: \"{document}\" } } ]",
     );
-    let (publish, fleet) = FleetReader::sent();
+    let (publish, fleet) = FleetReader::channel();
     let mut registry = Registry::with_prefix("berth");
     let clock = Arc::new(SystemClock);
     let tallies = Tallies::new(Duration::from_secs(30));
@@ -258,7 +258,7 @@ async fn no_session_leaves_an_engine_that_stays() {
                 there.remove(&n);
             }
         }
-        let fleet = Fleet::of(vec![PoolFleet {
+        let fleet = Fleet::new(vec![PoolFleet {
             name: "main".into(),
             discovered: true,
             current: true,

@@ -107,7 +107,7 @@ impl Site {
             },
         };
         let mut fleet = site.placer.fleet().clone();
-        timeout(PATIENCE, fleet.wait_for(|f| f.is_known()))
+        timeout(PATIENCE, fleet.wait_for(|f| f.is_initialized()))
             .await
             .unwrap();
         site
@@ -170,7 +170,7 @@ impl Site {
     /// The sum of the sessions that count although no probe has seen them yet.
     pub(crate) fn reserved(&self) -> u32 {
         let now = tokio::time::Instant::now();
-        let fleet = self.placer.fleet().now();
+        let fleet = self.placer.fleet().snapshot();
         let engines = fleet.pools()[0].engines.iter();
         engines.map(|e| e.tally.standing(now).reserved).sum()
     }

@@ -1,6 +1,6 @@
 //! The path of a client: it gives an open target, or a refusal with 400 or 404. No document name leaves its folder.
 use berth_placement::config::load;
-use berth_placement::engines::drivers::opening::{Opening, without_query_parameter};
+use berth_placement::engines::drivers::opening::{OpenTarget, without_query_parameter};
 use berth_placement::placement::routes::Routes;
 use std::sync::LazyLock;
 
@@ -20,7 +20,7 @@ pub(crate) fn run(data: &[u8]) {
     assert!(without_query_parameter(path, "berth_tab").len() <= path.len());
     match ROUTES.find(path) {
         Ok(target) => {
-            if let Opening::Document(name) = target.opening {
+            if let OpenTarget::Document(name) = target.opening {
                 assert!(!name.is_empty() && name.len() <= 1024 + "/doc/".len());
                 assert!(!name.chars().any(char::is_control));
                 assert!(name.split(['/', '\\']).all(|segment| segment != ".."));

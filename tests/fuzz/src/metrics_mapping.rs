@@ -1,6 +1,6 @@
 //! The metrics of an engine through an operator's mapping: accepted numbers are in their ranges.
 use berth_placement::config::MetricsMapping;
-use berth_placement::engines::health::mapping::read;
+use berth_placement::engines::health::mapping::read_load;
 use std::sync::LazyLock;
 
 static MAPPING: LazyLock<MetricsMapping> = LazyLock::new(|| {
@@ -10,7 +10,7 @@ static MAPPING: LazyLock<MetricsMapping> = LazyLock::new(|| {
 
 /// Checks one input.
 pub(crate) fn run(data: &[u8]) {
-    if let Some(load) = read(&MAPPING, data).load {
+    if let Some(load) = read_load(&MAPPING, data).load {
         assert!(load.cpu.is_none_or(|cpu| (0.0..=1.0).contains(&cpu)));
         assert!(
             load.memory

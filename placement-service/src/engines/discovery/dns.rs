@@ -3,8 +3,8 @@
 //! remove the engines of the other lookups. A name without records is a fault, too, because a failing DNS server often
 //! returns none, and an engine that is really gone fails its probes.
 
-use super::polled::Polled;
-use super::{Discovery, DiscoveryFault, Found, Wish, address_name};
+use super::poller::Poller;
+use super::{Discovery, DiscoveryFault, DiscoveredEngine, DesiredState, address_name};
 use crate::config::{Addresses, DnsSource};
 use async_trait::async_trait;
 use berth_scheduler::engine::Endpoint;
@@ -27,7 +27,7 @@ pub struct Dns {
     config: DnsSource,
     /// Created on first use, and again after a fault, because the name servers of the system may have changed.
     resolver: Option<TokioResolver>,
-    polled: Polled,
+    poller: Poller,
 }
 
 impl Dns {
@@ -37,7 +37,7 @@ impl Dns {
         Self {
             config: config.clone(),
             resolver: None,
-            polled: Polled::default(),
+            poller: Poller::default(),
         }
     }
 
@@ -76,7 +76,7 @@ impl Dns {
     }
 
     /// Resolves the engines. Also returns the shortest TTL in seconds.
-    async fn ask(&mut self) -> Result<(Vec<Found>, u32), DiscoveryFault> {
+    async fn resolve_engines(&mut self) -> Result<(Vec<DiscoveredEngine>, u32), DiscoveryFault> {
         let config = self.config.clone();
         let resolver = self
             .resolver()
@@ -84,12 +84,12 @@ impl Dns {
         let mut ttl = u32::MAX;
         let mut at = BTreeSet::new();
         if let (Some(host), Some(port)) = (&config.host, config.port) {
-            let ips = addresses(resolver, host, config.addresses, &mut ttl).await?;
+            let ips = lookup_addresses(resolver, host, config.addresses, &mut ttl).await?;
             at.extend(ips.into_iter().map(|ip| SocketAddr::new(ip, port)));
         }
         if let Some(service) = &config.srv {
             let mut targets = BTreeSet::new();
-            for record in records(resolver, service, RecordType::SRV).await? {
+            for record in lookup_records(resolver, service, RecordType::SRV).await? {
                 if let RData::SRV(srv) = &record.data {
                     ttl = ttl.min(record.ttl);
                     // The root as the target means that the service is not available (RFC 2782).
@@ -99,7 +99,7 @@ impl Dns {
                 }
             }
             for (target, port) in targets.iter().take(MAX_TARGETS) {
-                let ips = addresses(resolver, target, config.addresses, &mut ttl).await?;
+                let ips = lookup_addresses(resolver, target, config.addresses, &mut ttl).await?;
                 at.extend(ips.into_iter().map(|ip| SocketAddr::new(ip, *port)));
             }
         }
@@ -107,7 +107,7 @@ impl Dns {
             let name = config.host.or(config.srv).unwrap_or_default();
             return Err(DiscoveryFault::new(format!("{name} has no records")));
         }
-        let found = at.into_iter().map(|api| Found {
+        let found = at.into_iter().map(|api| DiscoveredEngine {
             name: address_name(api),
             endpoint: Endpoint {
                 api,
@@ -115,7 +115,7 @@ impl Dns {
                     .metrics_port
                     .map(|port| SocketAddr::new(api.ip(), port)),
             },
-            wish: Wish::InUse,
+            desired_state: DesiredState::Active,
         });
         Ok((found.collect(), ttl))
     }
@@ -123,10 +123,10 @@ impl Dns {
 
 #[async_trait]
 impl Discovery for Dns {
-    async fn next(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
+    async fn next(&mut self) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
         loop {
-            self.polled.due().await;
-            let answer = self.ask().await;
+            self.poller.wait_until_due().await;
+            let answer = self.resolve_engines().await;
             let mut again = self.config.min_ttl;
             let found = match answer {
                 Ok((found, ttl)) => {
@@ -139,7 +139,7 @@ impl Discovery for Dns {
                     Err(fault)
                 }
             };
-            if let Some(news) = self.polled.news(found, again) {
+            if let Some(news) = self.poller.report_change(found, again) {
                 return news;
             }
         }
@@ -147,7 +147,7 @@ impl Discovery for Dns {
 }
 
 /// The addresses of a host, of the configured families. Lowers `ttl` to the shortest TTL of their records.
-async fn addresses(
+async fn lookup_addresses(
     resolver: &TokioResolver,
     host: &str,
     families: Addresses,
@@ -156,14 +156,14 @@ async fn addresses(
     let (v4, v6) = tokio::join!(
         async {
             match families {
-                Addresses::Both | Addresses::Ipv4 => records(resolver, host, RecordType::A).await,
+                Addresses::Both | Addresses::Ipv4 => lookup_records(resolver, host, RecordType::A).await,
                 Addresses::Ipv6 => Ok(Vec::new()),
             }
         },
         async {
             match families {
                 Addresses::Both | Addresses::Ipv6 => {
-                    records(resolver, host, RecordType::AAAA).await
+                    lookup_records(resolver, host, RecordType::AAAA).await
                 }
                 Addresses::Ipv4 => Ok(Vec::new()),
             }
@@ -184,7 +184,7 @@ async fn addresses(
 }
 
 /// The records of one type. Empty when the name does not exist or has no record of that type.
-async fn records(
+async fn lookup_records(
     resolver: &TokioResolver,
     name: &str,
     of: RecordType,

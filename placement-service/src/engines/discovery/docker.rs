@@ -2,14 +2,14 @@
 //! Engine API over its socket, and reads only addresses, labels and states. The requests are written by hand, because
 //! the usual client (bollard) omits the addresses of swarm tasks.
 
-mod answers;
+mod responses;
 
-use super::marks::{LeftOut, Ports};
-use super::polled::{self, Polled};
-use super::{Discovery, DiscoveryFault, Found};
+use super::labels::{SkippedEngines, Ports};
+use super::poller::{self, Poller};
+use super::{Discovery, DiscoveryFault, DiscoveredEngine};
 use crate::config::{DockerMode, DockerSource};
 use crate::core::http_client;
-pub use answers::{Engines, containers, tasks};
+pub use responses::{EngineList, parse_containers, parse_tasks};
 use async_trait::async_trait;
 use reqwest::Url;
 use std::time::Duration;
@@ -23,20 +23,20 @@ const MAX_BYTES: usize = 32 * 1024 * 1024;
 pub struct Docker {
     config: DockerSource,
     client: Option<reqwest::Client>,
-    polled: Polled,
-    left_out: LeftOut,
+    poller: Poller,
+    skipped: SkippedEngines,
 }
 
 /// Which containers or tasks are engines, and which of their addresses and ports count.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct EngineFilter<'a> {
     /// `key` or `key=value`.
     label: &'a str,
     network: Option<&'a str>,
     ports: Ports,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> EngineFilter<'a> {
     /// The filter of the configuration.
     #[must_use]
     pub fn new(config: &'a DockerSource) -> Self {
@@ -58,14 +58,14 @@ impl Docker {
         Self {
             config: config.clone(),
             client: None,
-            polled: Polled::default(),
-            left_out: LeftOut::default(),
+            poller: Poller::default(),
+            skipped: SkippedEngines::default(),
         }
     }
 
-    async fn ask(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
+    async fn fetch_engines(&mut self) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
         let socket = self.config.host.strip_prefix("unix://");
-        let client = polled::client(&mut self.client, || {
+        let client = poller::client(&mut self.client, || {
             let builder = http_client::client().timeout(TIMEOUT);
             match socket {
                 Some(path) => builder.unix_socket(path),
@@ -77,25 +77,25 @@ impl Docker {
             Some(_) => "http://docker",
             None => self.config.host.trim_end_matches('/'),
         };
-        let wanted = Wanted::new(&self.config);
+        let wanted = EngineFilter::new(&self.config);
         let engines = match self.config.mode {
             DockerMode::Local => {
                 let filters = serde_json::json!({"label": [wanted.label], "status": ["running"]});
                 let body = get(client, base, "/containers/json", &filters).await?;
-                containers(&body, wanted)
+                parse_containers(&body, wanted)
             }
             DockerMode::Swarm => {
                 let states = ["running", "shutdown", "remove"];
                 let filters = serde_json::json!({"desired-state": states});
                 let services = get(client, base, "/services", &serde_json::json!({})).await?;
                 let running = get(client, base, "/tasks", &filters).await?;
-                tasks(&services, &running, wanted)
+                parse_tasks(&services, &running, wanted)
             }
         };
         let engines =
             engines.map_err(|e| DiscoveryFault::new(format!("{}: {e}", self.config.host)))?;
-        self.left_out.are(engines.left_out);
-        Ok(engines.found)
+        self.skipped.update(engines.skipped);
+        Ok(engines.usable)
     }
 }
 
@@ -107,16 +107,16 @@ async fn get(
 ) -> Result<Vec<u8>, DiscoveryFault> {
     let url = Url::parse_with_params(&format!("{base}{path}"), [("filters", filters.to_string())]);
     let url = url.map_err(|e| DiscoveryFault::new(format!("{base}{path}: {e}")))?;
-    polled::get(client, url.as_str(), MAX_BYTES).await
+    poller::get(client, url.as_str(), MAX_BYTES).await
 }
 
 #[async_trait]
 impl Discovery for Docker {
-    async fn next(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
+    async fn next(&mut self) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
         loop {
-            self.polled.due().await;
-            let answer = self.ask().await;
-            if let Some(news) = self.polled.news(answer, self.config.poll) {
+            self.poller.wait_until_due().await;
+            let answer = self.fetch_engines().await;
+            if let Some(news) = self.poller.report_change(answer, self.config.poll) {
                 return news;
             }
         }

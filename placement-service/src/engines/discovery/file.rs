@@ -3,7 +3,7 @@
 //! Kubernetes) on every file system. Invalid content is reported once and changes no engine.
 
 use super::static_list;
-use super::{Discovery, DiscoveryFault, Found};
+use super::{Discovery, DiscoveryFault, DiscoveredEngine};
 use crate::config::{FileSource, StaticEngine, check_engines};
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Size limit of the file. Ten thousand engines need less.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 /// New content is accepted when it is still the same after this time.
-const WRITING: Duration = Duration::from_millis(50);
+const SETTLE_TIME: Duration = Duration::from_millis(50);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,7 +45,7 @@ impl File {
 
 #[async_trait]
 impl Discovery for File {
-    async fn next(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
+    async fn next(&mut self) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
         loop {
             if self.last.is_some() {
                 tokio::time::sleep(self.poll).await;
@@ -55,7 +55,7 @@ impl Discovery for File {
                 continue;
             }
             // A writer may be active, and a part of a list can be a valid list.
-            tokio::time::sleep(WRITING).await;
+            tokio::time::sleep(SETTLE_TIME).await;
             if self.read().await != now {
                 continue;
             }
@@ -98,7 +98,7 @@ fn read(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// The faults with their field paths, separated by semicolons.
-pub fn parse(content: &[u8]) -> Result<Vec<Found>, String> {
+pub fn parse(content: &[u8]) -> Result<Vec<DiscoveredEngine>, String> {
     let text = std::str::from_utf8(content).map_err(|_| "not UTF-8".to_owned())?;
     let options = serde_saphyr::options! { with_snippet: false };
     let tree: serde_json::Value =
@@ -106,7 +106,7 @@ pub fn parse(content: &[u8]) -> Result<Vec<Found>, String> {
     let content: Content = serde_path_to_error::deserialize(&tree).map_err(|e| e.to_string())?;
     let faults = check_engines("engines", &content.engines);
     if faults.is_empty() {
-        return Ok(static_list::found(&content.engines));
+        return Ok(static_list::discovered_engines(&content.engines));
     }
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
     Err(faults.join("; "))
@@ -115,7 +115,7 @@ pub fn parse(content: &[u8]) -> Result<Vec<Found>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engines::discovery::Wish;
+    use crate::engines::discovery::DesiredState;
 
     #[test]
     fn reads_yaml_and_json() {
@@ -123,7 +123,7 @@ mod tests {
             - { name: b, ip: \"fd00::1\", port: 9076, draining: true }\n";
         let found = parse(yaml).unwrap();
         assert_eq!(found[0].endpoint.metrics.unwrap().port(), 9090);
-        assert_eq!(found[1].wish, Wish::Drained);
+        assert_eq!(found[1].desired_state, DesiredState::Draining);
         assert!(found[1].endpoint.metrics.is_none());
         let json = br#"{"engines":[{"name":"a","ip":"10.0.0.1","port":9076}]}"#;
         assert_eq!(parse(json).unwrap().len(), 1);

@@ -2,8 +2,8 @@
 //! ready gets no new sessions. A pod that has no address or does not run is not an engine. After a fault the pods are
 //! listed again; the watcher of kube recovers by itself from a closed connection and from 410 Gone.
 
-use super::marks::Ports;
-use super::{Discovery, DiscoveryFault, Found, MAX_ENGINES, Wish};
+use super::labels::Ports;
+use super::{Discovery, DiscoveryFault, DiscoveredEngine, MAX_ENGINES, DesiredState};
 use crate::config::KubernetesSource;
 use crate::core::http_client;
 use async_trait::async_trait;
@@ -22,9 +22,9 @@ use tokio::time::timeout;
 use tracing::warn;
 
 /// Time limit to connect, and of each step of the initial list.
-const PATIENCE: Duration = Duration::from_secs(15);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Read timeout of the connection. It is longer than a watch, which ends after 290 s.
-const SILENCE: Duration = Duration::from_secs(320);
+const READ_TIMEOUT: Duration = Duration::from_secs(320);
 
 /// The discovery by the pods of a cluster.
 pub struct Kubernetes {
@@ -33,17 +33,17 @@ pub struct Kubernetes {
     cluster: Option<kube::Config>,
     events: Option<BoxStream<'static, watcher::Result<Event<Pod>>>>,
     /// At most [`MAX_ENGINES`]. Further pods are skipped until the pods are listed again.
-    pods: BTreeMap<String, Known>,
+    pods: BTreeMap<String, PodEntry>,
     /// The list while it is being read.
-    listing: Option<BTreeMap<String, Known>>,
+    listing: Option<BTreeMap<String, PodEntry>>,
 }
 
 /// The result of reading a pod.
 #[derive(Clone, Debug, PartialEq)]
-enum Known {
-    Engine(Found),
+enum PodEntry {
+    Engine(DiscoveredEngine),
     /// Why the pod is not usable as an engine.
-    LeftOut(String),
+    Skipped(String),
 }
 
 impl Kubernetes {
@@ -61,7 +61,7 @@ impl Kubernetes {
 
     /// The discovery for the configured pods of a given cluster.
     #[must_use]
-    pub fn of(cluster: kube::Config, config: &KubernetesSource) -> Self {
+    pub fn with_cluster(cluster: kube::Config, config: &KubernetesSource) -> Self {
         Self {
             cluster: Some(cluster),
             ..Self::new(config)
@@ -88,8 +88,8 @@ impl Kubernetes {
             }
             (None, None) => kube::Config::infer().await.map_err(|e| fault(&e))?,
         };
-        cluster.connect_timeout = Some(PATIENCE);
-        cluster.read_timeout = Some(SILENCE);
+        cluster.connect_timeout = Some(RESPONSE_TIMEOUT);
+        cluster.read_timeout = Some(READ_TIMEOUT);
         http_client::choose_tls();
         let client = Client::try_from(cluster).map_err(|e| fault(&e))?;
         let pods: Api<Pod> = match &self.config.namespace {
@@ -103,14 +103,14 @@ impl Kubernetes {
         Ok(())
     }
 
-    async fn event(&mut self) -> Result<Event<Pod>, DiscoveryFault> {
+    async fn next_event(&mut self) -> Result<Event<Pod>, DiscoveryFault> {
         let listing = self.listing.is_some();
         let Some(events) = &mut self.events else {
             return Err(DiscoveryFault::new("no watch"));
         };
         let event = if listing {
             let silent = "the Kubernetes API does not answer";
-            let event = timeout(PATIENCE, events.next()).await;
+            let event = timeout(RESPONSE_TIMEOUT, events.next()).await;
             event.map_err(|_| DiscoveryFault::new(silent))?
         } else {
             events.next().await
@@ -130,11 +130,11 @@ impl Kubernetes {
                 false
             }
             Event::InitApply(pod) => {
-                let known = self.read(&pod);
+                let known = self.read_pod(&pod);
                 if let (Some(listing), Some(known)) = (&mut self.listing, known)
                     && listing.len() < MAX_ENGINES
                 {
-                    listing.insert(key(&pod), known);
+                    listing.insert(pod_key(&pod), known);
                 }
                 false
             }
@@ -143,7 +143,7 @@ impl Kubernetes {
                 true
             }
             Event::Apply(pod) => {
-                let (key, now) = (key(&pod), self.read(&pod));
+                let (key, now) = (pod_key(&pod), self.read_pod(&pod));
                 if self.pods.get(&key) == now.as_ref() {
                     return false;
                 }
@@ -156,31 +156,31 @@ impl Kubernetes {
                 }
                 true
             }
-            Event::Delete(pod) => self.pods.remove(&key(&pod)).is_some(),
+            Event::Delete(pod) => self.pods.remove(&pod_key(&pod)).is_some(),
         }
     }
 
-    fn read(&self, pod: &Pod) -> Option<Known> {
-        let known = read(pod, &self.config)?;
-        if let Known::LeftOut(why) = &known
-            && self.pods.get(&key(pod)) != Some(&known)
+    fn read_pod(&self, pod: &Pod) -> Option<PodEntry> {
+        let known = parse_pod(pod, &self.config)?;
+        if let PodEntry::Skipped(why) = &known
+            && self.pods.get(&pod_key(pod)) != Some(&known)
         {
             warn!("an engine is left out: {}", Excerpt(why));
         }
         Some(known)
     }
 
-    fn list(&self) -> Vec<Found> {
+    fn engines(&self) -> Vec<DiscoveredEngine> {
         let found = self.pods.values().filter_map(|known| match known {
-            Known::Engine(found) => Some(found.clone()),
-            Known::LeftOut(_) => None,
+            PodEntry::Engine(found) => Some(found.clone()),
+            PodEntry::Skipped(_) => None,
         });
         found.collect()
     }
 }
 
 /// The key of a pod: its UID, because a pod that is created again with the same name is another pod.
-fn key(pod: &Pod) -> String {
+fn pod_key(pod: &Pod) -> String {
     let meta = &pod.metadata;
     meta.uid.clone().unwrap_or_else(|| {
         let part = |part: &Option<String>| part.clone().unwrap_or_default();
@@ -188,7 +188,7 @@ fn key(pod: &Pod) -> String {
     })
 }
 
-fn read(pod: &Pod, config: &KubernetesSource) -> Option<Known> {
+fn parse_pod(pod: &Pod, config: &KubernetesSource) -> Option<PodEntry> {
     let status = pod.status.as_ref()?;
     if status.phase.as_deref() != Some("Running") {
         return None;
@@ -210,36 +210,36 @@ fn read(pod: &Pod, config: &KubernetesSource) -> Option<Known> {
     };
     let endpoint = match ports.endpoint(ip, mark) {
         Ok(endpoint) => endpoint,
-        Err(why) => return Some(Known::LeftOut(format!("{name}: {why}"))),
+        Err(why) => return Some(PodEntry::Skipped(format!("{name}: {why}"))),
     };
     let conditions = status.conditions.as_deref().unwrap_or_default();
     let mut conditions = conditions.iter();
     let ready = conditions.any(|c| c.type_ == "Ready" && c.status == "True");
     let wish = if meta.deletion_timestamp.is_some() {
-        Wish::Drained
+        DesiredState::Draining
     } else if ready {
-        Wish::InUse
+        DesiredState::Active
     } else {
-        Wish::NothingNew
+        DesiredState::Cordoned
     };
-    Some(Known::Engine(Found {
+    Some(PodEntry::Engine(DiscoveredEngine {
         name: EngineName::from(name.as_str()),
         endpoint,
-        wish,
+        desired_state: wish,
     }))
 }
 
 #[async_trait]
 impl Discovery for Kubernetes {
-    async fn next(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
+    async fn next(&mut self) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
         if self.events.is_none() {
             self.connect().await?;
         }
         loop {
-            match self.event().await {
+            match self.next_event().await {
                 Ok(event) => {
                     if self.apply(event) {
-                        return Ok(self.list());
+                        return Ok(self.engines());
                     }
                 }
                 Err(fault) => {

@@ -1,7 +1,7 @@
 //! Merges the lists of several sources into one. If two sources list the same address, the first source wins. Names
 //! become unique, and an engine keeps the name that it has. Does not know where the lists come from.
 
-use super::Found;
+use super::DiscoveredEngine;
 use berth_scheduler::engine::EngineName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 /// Merges `sources`, which are in the order of precedence. `known` has the current name of each address.
 #[must_use]
 pub fn merge<'a>(
-    sources: impl Iterator<Item = &'a [Found]> + Clone,
+    sources: impl Iterator<Item = &'a [DiscoveredEngine]> + Clone,
     known: &BTreeMap<SocketAddr, &EngineName>,
-) -> Vec<Found> {
-    let named = |found: &Found| known.get(&found.endpoint.api).copied();
+) -> Vec<DiscoveredEngine> {
+    let named = |found: &DiscoveredEngine| known.get(&found.endpoint.api).copied();
     // Names that are in use, with the address of the engine that holds them, if a source still lists it.
     let holders = sources.clone().flatten().filter_map(|found| {
         let name = named(found)?;
@@ -44,17 +44,17 @@ pub fn merge<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engines::discovery::Wish;
+    use crate::engines::discovery::DesiredState;
     use berth_scheduler::engine::Endpoint;
 
-    fn found(name: &str, api: &str, draining: bool) -> Found {
-        Found {
+    fn found(name: &str, api: &str, draining: bool) -> DiscoveredEngine {
+        DiscoveredEngine {
             name: EngineName::from(name),
             endpoint: Endpoint {
                 api: api.parse().unwrap(),
                 metrics: None,
             },
-            wish: Wish::drained_if(draining),
+            desired_state: DesiredState::from_draining(draining),
         }
     }
 
@@ -73,7 +73,7 @@ mod tests {
         let all = merge([&first[..], &second[..]].into_iter(), &nobody);
         let named: Vec<_> = all
             .iter()
-            .map(|f| (f.name.as_str(), f.wish == Wish::Drained))
+            .map(|f| (f.name.as_str(), f.desired_state == DesiredState::Draining))
             .collect();
         assert_eq!(
             named,
@@ -93,8 +93,8 @@ mod tests {
             [found("e", "10.0.0.1:1", false)],
             [found("e", "10.0.0.2:1", false)],
         );
-        let mut known: Vec<Found> = Vec::new();
-        let mut merged = |sources: &[&[Found]]| {
+        let mut known: Vec<DiscoveredEngine> = Vec::new();
+        let mut merged = |sources: &[&[DiscoveredEngine]]| {
             let names = known.iter().map(|f| (f.endpoint.api, &f.name)).collect();
             known = merge(sources.iter().copied(), &names);
             let named = known

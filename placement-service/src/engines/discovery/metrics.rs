@@ -36,14 +36,14 @@ impl DiscoveryMetrics {
         metrics
     }
 
-    pub(super) fn told(&self, pool: &str, source: &str) {
+    pub(super) fn record_success(&self, pool: &str, source: &str) {
         let labels = labels(pool, source);
         self.up.get_or_create(&labels).set(1);
         // Creates the series with 0, so that the first failure shows as an increase.
         drop(self.failures.get_or_create(&labels));
     }
 
-    pub(super) fn failed(&self, pool: &str, source: &str) {
+    pub(super) fn record_failure(&self, pool: &str, source: &str) {
         let labels = labels(pool, source);
         self.up.get_or_create(&labels).set(0);
         self.failures.get_or_create(&labels).inc();

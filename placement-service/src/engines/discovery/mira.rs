@@ -1,10 +1,10 @@
 //! Engines from an existing Mira: polls its `GET /v1/engines`. Reads the addresses of the engines and whether their
 //! pods are terminating. Ignores Mira's view of their health, because Berth probes them itself.
 
-use super::entries::entries;
-use super::marks::LeftOut;
-use super::polled::{self, Polled};
-use super::{Discovery, DiscoveryFault, Found, Wish, address_name};
+use super::lenient_list::parse_lenient_list;
+use super::labels::SkippedEngines;
+use super::poller::{self, Poller};
+use super::{Discovery, DiscoveryFault, DiscoveredEngine, DesiredState, address_name};
 use crate::config::MiraSource;
 use crate::core::http_client;
 use async_trait::async_trait;
@@ -23,8 +23,8 @@ const MAX_BYTES: usize = 64 * 1024 * 1024;
 pub struct Mira {
     config: MiraSource,
     client: Option<reqwest::Client>,
-    polled: Polled,
-    left_out: LeftOut,
+    poller: Poller,
+    skipped: SkippedEngines,
 }
 
 impl Mira {
@@ -34,29 +34,29 @@ impl Mira {
         Self {
             config: config.clone(),
             client: None,
-            polled: Polled::default(),
-            left_out: LeftOut::default(),
+            poller: Poller::default(),
+            skipped: SkippedEngines::default(),
         }
     }
 
-    async fn ask(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
-        let client = polled::client(&mut self.client, || http_client::client().timeout(TIMEOUT))?;
+    async fn fetch_engines(&mut self) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
+        let client = poller::client(&mut self.client, || http_client::client().timeout(TIMEOUT))?;
         let url = format!("{}/v1/engines", self.config.url.trim_end_matches('/'));
-        let body = polled::get(client, &url, MAX_BYTES).await?;
+        let body = poller::get(client, &url, MAX_BYTES).await?;
         let engines = parse(&body, self.config.network.as_deref())
             .map_err(|e| DiscoveryFault::new(format!("{url}: {e}")))?;
-        self.left_out.are(engines.left_out);
-        Ok(engines.found)
+        self.skipped.update(engines.skipped);
+        Ok(engines.usable)
     }
 }
 
 #[async_trait]
 impl Discovery for Mira {
-    async fn next(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
+    async fn next(&mut self) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
         loop {
-            self.polled.due().await;
-            let answer = self.ask().await;
-            if let Some(news) = self.polled.news(answer, self.config.poll) {
+            self.poller.wait_until_due().await;
+            let answer = self.fetch_engines().await;
+            if let Some(news) = self.poller.report_change(answer, self.config.poll) {
                 return news;
             }
         }
@@ -66,14 +66,14 @@ impl Discovery for Mira {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry {
-    engine: Known,
+    engine: EngineEntry,
     #[serde(default)]
     kubernetes: Option<Value>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Known {
+struct EngineEntry {
     #[serde(default)]
     networks: Vec<Network>,
     port: u16,
@@ -91,25 +91,25 @@ struct Network {
 
 /// The engines in a response.
 #[derive(Debug, Default, PartialEq)]
-pub struct Engines {
+pub struct EngineList {
     /// Engines with an endpoint.
-    pub found: Vec<Found>,
+    pub usable: Vec<DiscoveredEngine>,
     /// Why the other engines are skipped, one text for each.
-    pub left_out: Vec<String>,
+    pub skipped: Vec<String>,
 }
 
 /// Parses the response of `GET /v1/engines`. `network` selects the network of an engine's address.
 ///
 /// # Errors
 /// When it is not a list of engines.
-pub fn parse(body: &[u8], network: Option<&str>) -> Result<Engines, serde_json::Error> {
-    let (entries, left_out) = entries::<Entry>(body, "engines")?;
-    let mut engines = Engines {
-        left_out,
-        ..Engines::default()
+pub fn parse(body: &[u8], network: Option<&str>) -> Result<EngineList, serde_json::Error> {
+    let (entries, left_out) = parse_lenient_list::<Entry>(body, "engines")?;
+    let mut engines = EngineList {
+        skipped: left_out,
+        ..EngineList::default()
     };
     for (index, entry) in entries {
-        let Known {
+        let EngineEntry {
             networks,
             port,
             metrics_port,
@@ -124,12 +124,12 @@ pub fn parse(body: &[u8], network: Option<&str>) -> Result<Engines, serde_json::
                 Some(network) => format!("no address in network {network}"),
                 None => "no address".to_owned(),
             };
-            engines.left_out.push(format!("engines[{index}]: {why}"));
+            engines.skipped.push(format!("engines[{index}]: {why}"));
             continue;
         };
         let api = SocketAddr::new(ip, port);
         let deleted = entry.kubernetes.as_ref().is_some_and(is_being_deleted);
-        engines.found.push(Found {
+        engines.usable.push(DiscoveredEngine {
             name: address_name(api),
             endpoint: Endpoint {
                 api,
@@ -137,12 +137,12 @@ pub fn parse(body: &[u8], network: Option<&str>) -> Result<Engines, serde_json::
                     .filter(|port| *port > 0)
                     .map(|port| SocketAddr::new(ip, port)),
             },
-            wish: Wish::drained_if(deleted),
+            desired_state: DesiredState::from_draining(deleted),
         });
     }
     // Two entries with the same address are one engine.
-    engines.found.sort_by(|a, b| a.name.cmp(&b.name));
-    engines.found.dedup_by(|a, b| a.name == b.name);
+    engines.usable.sort_by(|a, b| a.name.cmp(&b.name));
+    engines.usable.dedup_by(|a, b| a.name == b.name);
     Ok(engines)
 }
 
@@ -165,17 +165,17 @@ mod tests {
           {"engine":{"networks":[{"ip":"10.0.1.6"}],"port":19076,"status":"UNHEALTHY"},"local":{}},
           {"engine":{"networks":[],"port":9076},"swarm":{}}]"#;
         let engines = parse(body, None).unwrap();
-        assert_eq!(engines.found.len(), 2);
-        let wishes = [engines.found[0].wish, engines.found[1].wish];
-        assert_eq!(wishes, [Wish::Drained, Wish::InUse]);
+        assert_eq!(engines.usable.len(), 2);
+        let wishes = [engines.usable[0].desired_state, engines.usable[1].desired_state];
+        assert_eq!(wishes, [DesiredState::Draining, DesiredState::Active]);
         assert_eq!(
-            engines.found[0].endpoint.metrics.unwrap().to_string(),
+            engines.usable[0].endpoint.metrics.unwrap().to_string(),
             "10.0.1.5:9090"
         );
-        assert_eq!(engines.found[1].endpoint.api.to_string(), "10.0.1.6:19076");
-        assert_eq!(engines.left_out, ["engines[2]: no address"]);
+        assert_eq!(engines.usable[1].endpoint.api.to_string(), "10.0.1.6:19076");
+        assert_eq!(engines.skipped, ["engines[2]: no address"]);
         let engines = parse(body, Some("b")).unwrap();
-        assert_eq!((engines.found.len(), engines.left_out.len()), (1, 2));
+        assert_eq!((engines.usable.len(), engines.skipped.len()), (1, 2));
     }
 
     #[test]
@@ -186,9 +186,9 @@ mod tests {
         let text =
             r#"[{"engine":{"port":"x"}},{"engine":{"networks":[{"ip":"10.0.1.6"}],"port":9076}}]"#;
         let engines = parse(text.as_bytes(), None).unwrap();
-        assert_eq!(engines.found.len(), 1);
-        let told = &engines.left_out[0];
+        assert_eq!(engines.usable.len(), 1);
+        let told = &engines.skipped[0];
         assert!(told.starts_with("engines[0]: engine.port: "), "{told}");
-        assert_eq!(parse(b"[]", None).unwrap(), Engines::default());
+        assert_eq!(parse(b"[]", None).unwrap(), EngineList::default());
     }
 }

@@ -1,6 +1,6 @@
 //! Engines that the configuration lists. The list never changes while the service runs.
 
-use super::{Discovery, DiscoveryFault, Found, Wish};
+use super::{Discovery, DiscoveryFault, DiscoveredEngine, DesiredState};
 use crate::config::StaticEngine;
 use async_trait::async_trait;
 use berth_scheduler::engine::{Endpoint, EngineName};
@@ -8,19 +8,19 @@ use std::net::SocketAddr;
 
 /// The discovery by a list, which it returns once.
 #[derive(Debug)]
-pub struct StaticList(Option<Vec<Found>>);
+pub struct StaticList(Option<Vec<DiscoveredEngine>>);
 
 impl StaticList {
     /// The discovery for the configured engines.
     #[must_use]
     pub fn new(engines: &[StaticEngine]) -> Self {
-        Self(Some(found(engines)))
+        Self(Some(discovered_engines(engines)))
     }
 }
 
 /// Converts configured engines. Also used for the entries of a file.
-pub(super) fn found(engines: &[StaticEngine]) -> Vec<Found> {
-    let found = |engine: &StaticEngine| Found {
+pub(super) fn discovered_engines(engines: &[StaticEngine]) -> Vec<DiscoveredEngine> {
+    let found = |engine: &StaticEngine| DiscoveredEngine {
         name: EngineName::from(engine.name.as_str()),
         endpoint: Endpoint {
             api: SocketAddr::new(engine.ip, engine.port),
@@ -28,14 +28,14 @@ pub(super) fn found(engines: &[StaticEngine]) -> Vec<Found> {
                 .metrics_port
                 .map(|port| SocketAddr::new(engine.ip, port)),
         },
-        wish: Wish::drained_if(engine.draining),
+        desired_state: DesiredState::from_draining(engine.draining),
     };
     engines.iter().map(found).collect()
 }
 
 #[async_trait]
 impl Discovery for StaticList {
-    async fn next(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
+    async fn next(&mut self) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
         match self.0.take() {
             Some(found) => Ok(found),
             None => std::future::pending().await,

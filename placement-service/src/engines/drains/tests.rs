@@ -6,7 +6,7 @@ use crate::engines::fleet::{Fleet, PoolFleet};
 use berth_scheduler::engine::{Endpoint, Engine, State};
 use berth_store::in_memory::Memory;
 
-struct World {
+struct Testbed {
     clock: Arc<ManualClock>,
     store: Arc<Memory>,
 }
@@ -18,7 +18,7 @@ struct Replica {
     events: Arc<Mutex<Vec<(String, u64)>>>,
 }
 
-impl World {
+impl Testbed {
     fn new() -> Self {
         Self {
             clock: Arc::new(ManualClock::new(1_000_000)),
@@ -40,11 +40,11 @@ impl World {
             })
         };
         let engines: Arc<[Arc<Engine>]> = Arc::new([engine("a"), engine("b/c")]);
-        let (sender, fleet) = FleetReader::sent();
+        let (sender, fleet) = FleetReader::channel();
         sender.send_replace(fleet_of(&engines));
         let events = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&events);
-        let tell: Tell = Box::new(move |event| {
+        let tell: SendEvent = Box::new(move |event| {
             let GatewayEvent::EngineDrained {
                 engine, over_ms, ..
             } = event
@@ -71,7 +71,7 @@ impl World {
 }
 
 fn fleet_of(engines: &Arc<[Arc<Engine>]>) -> Arc<Fleet> {
-    Arc::new(Fleet::of(vec![PoolFleet {
+    Arc::new(Fleet::new(vec![PoolFleet {
         name: "p".into(),
         discovered: true,
         current: true,
@@ -81,7 +81,7 @@ fn fleet_of(engines: &Arc<[Arc<Engine>]>) -> Arc<Fleet> {
 
 impl Replica {
     /// Sets which engines the discovery reports as terminating.
-    fn leave(&self, leaving: [bool; 2]) {
+    fn set_terminating(&self, leaving: [bool; 2]) {
         let engines = self.engines.iter().zip(leaving).map(|(engine, leaving)| {
             let mut engine = (**engine).clone();
             engine.leaving = leaving;
@@ -105,7 +105,7 @@ impl Replica {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_reaches_every_replica_and_a_restart() {
-    let world = World::new();
+    let world = Testbed::new();
     let (one, two) = (world.replica().await, world.replica().await);
     assert_eq!(one.drained(), [false, false]);
     one.drains
@@ -115,7 +115,7 @@ async fn a_drain_reaches_every_replica_and_a_restart() {
     assert_eq!(one.drained(), [false, true]);
     assert_eq!(one.events(), [("b/c".to_owned(), 60_000)]);
     world.clock.advance_ms(20_000);
-    tokio::time::sleep(EVERY * 2).await;
+    tokio::time::sleep(READ_INTERVAL * 2).await;
     assert_eq!(
         (two.drained(), two.events()),
         (vec![false, true], vec![("b/c".to_owned(), 40_000)])
@@ -125,19 +125,19 @@ async fn a_drain_reaches_every_replica_and_a_restart() {
     let again = world.replica().await;
     assert_eq!(again.drained(), [false, true]);
     assert_eq!(again.events(), [("b/c".to_owned(), 40_000)]);
-    assert_eq!(again.drains.of("p", "b/c").unwrap().over_ms, 60_000);
+    assert_eq!(again.drains.get("p", "b/c").unwrap().over_ms, 60_000);
     again.drains.undrain("p", "b/c").await.unwrap();
-    tokio::time::sleep(EVERY * 2).await;
+    tokio::time::sleep(READ_INTERVAL * 2).await;
     assert_eq!(
         (one.drained(), again.drained()),
         (vec![false, false], vec![false, false])
     );
-    assert_eq!(one.drains.of("p", "b/c"), None);
+    assert_eq!(one.drains.get("p", "b/c"), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_event_for_stragglers_is_sent_once_at_the_end() {
-    let world = World::new();
+    let world = Testbed::new();
     let one = world.replica().await;
     one.drains
         .drain("p", "a", Duration::from_secs(10))
@@ -145,65 +145,65 @@ async fn the_event_for_stragglers_is_sent_once_at_the_end() {
         .unwrap();
     assert_eq!(one.events(), [("a".to_owned(), 10_000)]);
     world.clock.advance_ms(9_999);
-    tokio::time::sleep(EVERY * 2).await;
+    tokio::time::sleep(READ_INTERVAL * 2).await;
     assert_eq!(one.events(), []);
     world.clock.advance_ms(1);
-    tokio::time::sleep(EVERY * 5).await;
+    tokio::time::sleep(READ_INTERVAL * 5).await;
     assert_eq!(one.events(), [("a".to_owned(), STRAGGLERS_MS)]);
     assert_eq!(one.drained(), [true, false], "until it is undrained");
     // The first event of a drain with a period of zero has a period of zero, too.
     one.drains.drain("p", "a", Duration::ZERO).await.unwrap();
     assert_eq!(one.events(), [("a".to_owned(), 0)]);
-    tokio::time::sleep(EVERY * 2).await;
+    tokio::time::sleep(READ_INTERVAL * 2).await;
     assert_eq!(one.events(), [("a".to_owned(), STRAGGLERS_MS)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_event_for_stragglers_is_sent_again_while_sockets_stay_open() {
-    let world = World::new();
+    let world = Testbed::new();
     let one = world.replica().await;
     let tally = &one.engines[0].tally;
     tally.opened("s", "r", Instant::now());
     one.drains.drain("p", "a", Duration::ZERO).await.unwrap();
-    tokio::time::sleep(EVERY * 2).await;
+    tokio::time::sleep(READ_INTERVAL * 2).await;
     assert_eq!(one.events().len(), 2);
-    world.clock.advance_ms(AGAIN_MS - 1);
-    tokio::time::sleep(EVERY * 2).await;
+    world.clock.advance_ms(RESEND_AFTER_MS - 1);
+    tokio::time::sleep(READ_INTERVAL * 2).await;
     assert_eq!(one.events(), []);
     world.clock.advance_ms(1);
-    tokio::time::sleep(EVERY * 2).await;
+    tokio::time::sleep(READ_INTERVAL * 2).await;
     assert_eq!(one.events(), [("a".to_owned(), STRAGGLERS_MS)]);
     tally.closed("s", Duration::ZERO, Instant::now());
-    world.clock.advance_ms(AGAIN_MS);
-    tokio::time::sleep(EVERY * 2).await;
+    world.clock.advance_ms(RESEND_AFTER_MS);
+    tokio::time::sleep(READ_INTERVAL * 2).await;
     assert_eq!(one.events(), []);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_record_of_an_engine_is_deleted_after_the_retention() {
-    let world = World::new();
+    let world = Testbed::new();
     let one = world.replica().await;
     for engine in ["a", "gone"] {
         one.drains.drain("p", engine, Duration::ZERO).await.unwrap();
     }
     one.drains.drain("q", "gone", Duration::ZERO).await.unwrap();
     let noted = async || {
-        let notes = world.store.notes(PREFIX).await.unwrap();
+        let notes = world.store.notes(KEY_PREFIX).await.unwrap();
         notes.into_keys().collect::<Vec<_>>()
     };
-    world.clock.advance_ms(KEPT_MS);
-    tokio::time::sleep(EVERY * 2).await;
+    world.clock.advance_ms(RETENTION_MS);
+    tokio::time::sleep(READ_INTERVAL * 2).await;
     assert_eq!(noted().await.len(), 3);
     world.clock.advance_ms(1);
-    tokio::time::sleep(EVERY * 2).await;
+    tokio::time::sleep(READ_INTERVAL * 2).await;
     // The record of a pool that is not configured stays: its engines are unknown.
     assert_eq!(noted().await, ["drain/p/a", "drain/q/gone"]);
-    assert_eq!(one.drains.of("p", "gone"), None);
+    assert_eq!(one.drains.get("p", "gone"), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn foreign_records_are_ignored() {
-    let world = World::new();
+    let world = Testbed::new();
     for (name, text) in [("drain/p/a", "x"), ("drain/p", "{}"), ("other/p/a", "{}")] {
         world.store.note(name, Some(text)).await.unwrap();
     }
@@ -213,30 +213,30 @@ async fn foreign_records_are_ignored() {
 
 #[tokio::test(start_paused = true)]
 async fn a_terminating_engine_drains_until_it_is_active_again() {
-    let world = World::new();
+    let world = Testbed::new();
     let one = world.replica().await;
-    one.leave([true, false]);
-    tokio::time::sleep(EVERY * 2).await;
+    one.set_terminating([true, false]);
+    tokio::time::sleep(READ_INTERVAL * 2).await;
     assert_eq!(one.drained(), [true, false]);
     assert_eq!(one.events(), [("a".to_owned(), 20_000)]);
     // The drain starts when the engine is first seen terminating, and does not restart with each refresh.
     world.clock.advance_ms(19_999);
-    tokio::time::sleep(EVERY * 2).await;
+    tokio::time::sleep(READ_INTERVAL * 2).await;
     assert_eq!(one.events(), []);
     world.clock.advance_ms(1);
-    tokio::time::sleep(EVERY * 2).await;
+    tokio::time::sleep(READ_INTERVAL * 2).await;
     assert_eq!(one.events(), [("a".to_owned(), STRAGGLERS_MS)]);
-    one.leave([false, false]);
-    tokio::time::sleep(EVERY * 2).await;
+    one.set_terminating([false, false]);
+    tokio::time::sleep(READ_INTERVAL * 2).await;
     assert_eq!(one.drained(), [false, false]);
     // The period that an operator has set takes precedence.
-    one.leave([false, true]);
+    one.set_terminating([false, true]);
     let over = Duration::from_secs(90);
     one.drains.drain("p", "b/c", over).await.unwrap();
-    tokio::time::sleep(EVERY * 2).await;
+    tokio::time::sleep(READ_INTERVAL * 2).await;
     assert_eq!(one.events(), [("b/c".to_owned(), 90_000)]);
-    one.leave([false, false]);
-    tokio::time::sleep(EVERY * 2).await;
+    one.set_terminating([false, false]);
+    tokio::time::sleep(READ_INTERVAL * 2).await;
     assert_eq!(
         one.drained(),
         [false, true],

@@ -3,7 +3,7 @@
 
 /// What a driver opens before the client connects.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Opening {
+pub enum OpenTarget {
     /// Only the session.
     Nothing,
     /// A document by name.
@@ -12,7 +12,7 @@ pub enum Opening {
     SessionApp,
 }
 
-impl Opening {
+impl OpenTarget {
     /// The name of the document, if a document is opened by name.
     #[must_use]
     pub fn document(&self) -> Option<&str> {

@@ -8,12 +8,12 @@ pub mod dialog;
 mod farewell;
 pub mod upgrade;
 
-use super::{EngineDriver, Fault, Job, Prepared};
-use crate::engines::drivers::opening::Opening;
+use super::{EngineDriver, DriverFault, PrepareRequest, RequestMutation};
+use crate::engines::drivers::opening::OpenTarget;
 use async_trait::async_trait;
 use connection::Connection;
-use dialog::{Dialog, Progress};
-use farewell::Farewells;
+use dialog::{Handshake, Progress};
+use farewell::LingeringConnections;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -27,7 +27,7 @@ pub const SESSION_HEADER: &str = "x-qlik-session";
 /// The driver of `qix` pools.
 #[derive(Debug)]
 pub struct Qix {
-    farewells: Farewells,
+    lingering: LingeringConnections,
     /// Seconds that a session outlives the last socket of its client.
     client_ttl_s: u64,
 }
@@ -37,105 +37,105 @@ impl Qix {
     #[must_use]
     pub fn new(client_ttl: Duration) -> Self {
         Self {
-            farewells: Farewells::default(),
+            lingering: LingeringConnections::default(),
             client_ttl_s: client_ttl.as_secs(),
         }
     }
 
-    fn prepared(&self, session: String) -> Prepared {
-        Prepared {
+    fn request_mutation(&self, session: String) -> RequestMutation {
+        RequestMutation {
             path: format!("/app/engineData/ttl/{}", self.client_ttl_s),
             set_headers: BTreeMap::from([(SESSION_HEADER.to_owned(), session)]),
         }
     }
 
-    async fn leave(&self, connection: Connection) {
-        let connection = connection.say_goodbye().await;
-        self.farewells.wait_for_the_end(connection);
+    async fn close(&self, connection: Connection) {
+        let connection = connection.send_close().await;
+        self.lingering.add(connection);
     }
 
     /// Attaches to the session without a request. Returns true when the session existed before.
-    async fn look_in(&self, job: &Job<'_>, session: &str, ttl_s: u64) -> Result<bool, Fault> {
-        let mut dialog = Dialog::new(&Opening::Nothing);
+    async fn attach(&self, job: &PrepareRequest<'_>, session: &str, ttl_s: u64) -> Result<bool, DriverFault> {
+        let mut dialog = Handshake::new(&OpenTarget::Nothing);
         let upgrade = upgrade::Upgrade::new(job.engine, ttl_s, job.token, session);
         let mut connection = Connection::open(job.engine, &upgrade).await?;
         advance(&mut dialog, &mut connection, Progress::Connected).await?;
-        self.leave(connection).await;
+        self.close(connection).await;
         Ok(dialog.attached())
     }
 }
 
 #[async_trait]
 impl EngineDriver for Qix {
-    async fn prepare(&self, job: Job<'_>) -> Result<Prepared, Fault> {
+    async fn prepare(&self, job: PrepareRequest<'_>) -> Result<RequestMutation, DriverFault> {
         let session = Uuid::new_v4().hyphenated().to_string();
-        let mut dialog = Dialog::new(job.opening);
+        let mut dialog = Handshake::new(job.target);
         let connect = async {
-            let ttl = if job.rehearsal { 0 } else { PREPARED_TTL_S };
+            let ttl = if job.dry_run { 0 } else { PREPARED_TTL_S };
             let upgrade = upgrade::Upgrade::new(job.engine, ttl, job.token, &session);
             let mut connection = Connection::open(job.engine, &upgrade).await?;
             // The engine accepts requests before its first message. Waiting for it would cost a round trip.
-            if let Some(request) = dialog::request(job.opening)? {
+            if let Some(request) = dialog::open_request(job.target)? {
                 // An engine that refuses the session may have closed already. Its message can still be read.
                 let _ = connection.send(request).await;
             }
             advance(&mut dialog, &mut connection, Progress::Connected).await?;
             Ok(connection)
         };
-        let mut connection = within(job.first_word, connect, Fault::Silent).await?;
-        drop(job.connecting);
+        let mut connection = with_deadline(job.first_response_by, connect, DriverFault::NoResponse).await?;
+        drop(job.connect_permit);
         let open = advance(&mut dialog, &mut connection, Progress::Done);
-        within(job.deadline, open, Fault::OpenTimeout).await?;
-        self.leave(connection).await;
-        Ok(self.prepared(session))
+        with_deadline(job.deadline, open, DriverFault::OpenTimeout).await?;
+        self.close(connection).await;
+        Ok(self.request_mutation(session))
     }
 
     /// Asks the engine, because only the engine knows whether it still has the session: it may have restarted, or have
     /// closed the session.
-    async fn rejoin(
+    async fn resume(
         &self,
-        job: Job<'_>,
+        job: PrepareRequest<'_>,
         headers: &BTreeMap<String, String>,
-    ) -> Result<Option<Prepared>, Fault> {
+    ) -> Result<Option<RequestMutation>, DriverFault> {
         let Some(session) = headers.get(SESSION_HEADER) else {
             return Ok(None);
         };
         // The latest TTL applies, so that this one must not be shorter than the client's.
-        let ask = self.look_in(&job, session, self.client_ttl_s);
-        if within(job.first_word, ask, Fault::Silent).await? {
-            return Ok(Some(self.prepared(session.clone())));
+        let ask = self.attach(&job, session, self.client_ttl_s);
+        if with_deadline(job.first_response_by, ask, DriverFault::NoResponse).await? {
+            return Ok(Some(self.request_mutation(session.clone())));
         }
         // Attaching has created a new session: close it (TTL 0). If that fails, the session expires after its TTL.
-        let clear = self.look_in(&job, session, 0);
-        let _ = within(job.first_word, clear, Fault::Silent).await;
+        let clear = self.attach(&job, session, 0);
+        let _ = with_deadline(job.first_response_by, clear, DriverFault::NoResponse).await;
         Ok(None)
     }
 }
 
-async fn within<T>(
+async fn with_deadline<T>(
     deadline: Instant,
-    work: impl Future<Output = Result<T, Fault>>,
-    late: Fault,
-) -> Result<T, Fault> {
+    work: impl Future<Output = Result<T, DriverFault>>,
+    late: DriverFault,
+) -> Result<T, DriverFault> {
     timeout_at(deadline, work).await.unwrap_or(Err(late))
 }
 
 /// Reads messages until the handshake has reached `wanted`.
 async fn advance(
-    dialog: &mut Dialog,
+    dialog: &mut Handshake,
     connection: &mut Connection,
     wanted: Progress,
-) -> Result<(), Fault> {
+) -> Result<(), DriverFault> {
     while dialog.progress() < wanted {
         let message = connection.receive().await?;
-        dialog.take(message.as_str())?;
+        dialog.apply_message(message.as_str())?;
     }
     Ok(())
 }
 
 /// Whether the driver sends a request to open something, and so waits for a reply.
-const fn opens(opening: &Opening) -> bool {
-    !matches!(opening, Opening::Nothing)
+const fn expects_reply(opening: &OpenTarget) -> bool {
+    !matches!(opening, OpenTarget::Nothing)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 mod checks;
 
-use super::{EngineDriver, Fault, Job, Prepared};
+use super::{EngineDriver, DriverFault, PrepareRequest, RequestMutation};
 use crate::engines::drivers::opening::without_query_parameter;
 use async_trait::async_trait;
 use checks::Checks;
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 /// The query parameter that identifies a browser tab. It is meant for Berth, and the server does not get it.
-const TAB: &str = "berth_tab";
+const TAB_PARAMETER: &str = "berth_tab";
 
 /// The driver of `websocket` pools.
 #[derive(Debug, Default)]
@@ -21,31 +21,31 @@ pub struct Websocket(Checks);
 
 #[async_trait]
 impl EngineDriver for Websocket {
-    async fn prepare(&self, job: Job<'_>) -> Result<Prepared, Fault> {
-        if job.rehearsal || !self.0.vouch(job.engine, Instant::now()) {
-            let connected = timeout_at(job.first_word, TcpStream::connect(job.engine)).await;
-            let result = connected.map_err(|_| Fault::Silent).and_then(|connected| {
-                let refused = |e: std::io::Error| Fault::Connect(e.to_string());
-                self.0.passed(job.engine, connected.map_err(refused)?);
+    async fn prepare(&self, job: PrepareRequest<'_>) -> Result<RequestMutation, DriverFault> {
+        if job.dry_run || !self.0.can_skip(job.engine, Instant::now()) {
+            let connected = timeout_at(job.first_response_by, TcpStream::connect(job.engine)).await;
+            let result = connected.map_err(|_| DriverFault::NoResponse).and_then(|connected| {
+                let refused = |e: std::io::Error| DriverFault::Connect(e.to_string());
+                self.0.record_success(job.engine, connected.map_err(refused)?);
                 Ok(())
             });
             if let Err(fault) = result {
-                self.0.failed(job.engine);
+                self.0.record_failure(job.engine);
                 return Err(fault);
             }
         }
-        Ok(Prepared {
-            path: without_query_parameter(job.path, TAB),
+        Ok(RequestMutation {
+            path: without_query_parameter(job.path, TAB_PARAMETER),
             set_headers: BTreeMap::new(),
         })
     }
 
     /// Always resumes, because Berth does not know the sessions of the server.
-    async fn rejoin(
+    async fn resume(
         &self,
-        job: Job<'_>,
+        job: PrepareRequest<'_>,
         _: &BTreeMap<String, String>,
-    ) -> Result<Option<Prepared>, Fault> {
+    ) -> Result<Option<RequestMutation>, DriverFault> {
         self.prepare(job).await.map(Some)
     }
 }

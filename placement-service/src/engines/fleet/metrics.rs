@@ -33,7 +33,7 @@ struct FailureLabels {
 }
 
 impl FailureLabels {
-    fn of(pool: &str, engine: &EngineName, fault: &'static str) -> Self {
+    fn new(pool: &str, engine: &EngineName, fault: &'static str) -> Self {
         Self {
             pool: pool.to_owned(),
             engine: engine.as_str().to_owned(),
@@ -54,15 +54,15 @@ impl ProbeMetrics {
     }
 
     /// Counts a failed probe.
-    pub fn failed(&self, pool: &str, engine: &EngineName, fault: &ProbeFault) {
-        let labels = FailureLabels::of(pool, engine, fault.as_str());
+    pub fn record_failure(&self, pool: &str, engine: &EngineName, fault: &ProbeFault) {
+        let labels = FailureLabels::new(pool, engine, fault.as_str());
         self.failures.get_or_create(&labels).inc();
     }
 
     /// Removes the series of an engine that is gone.
-    pub fn gone(&self, pool: &str, engine: &EngineName) {
+    pub fn remove_engine(&self, pool: &str, engine: &EngineName) {
         for fault in ProbeFault::KINDS {
-            let labels = FailureLabels::of(pool, engine, fault);
+            let labels = FailureLabels::new(pool, engine, fault);
             self.failures.remove(&labels);
         }
     }
@@ -74,23 +74,23 @@ pub struct FleetCollector(pub FleetReader);
 
 impl Collector for FleetCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let mut collecting = Collecting {
+        let mut collecting = Scrape {
             encoder,
-            fleet: self.0.now(),
+            fleet: self.0.snapshot(),
         };
-        collecting.states()?;
-        collecting.numbers(Instant::now())
+        collecting.encode_states()?;
+        collecting.encode_numbers(Instant::now())
     }
 }
 
 /// One scrape.
-struct Collecting<'a> {
+struct Scrape<'a> {
     encoder: DescriptorEncoder<'a>,
     fleet: Arc<Fleet>,
 }
 
-impl Collecting<'_> {
-    fn states(&mut self) -> Result<(), fmt::Error> {
+impl Scrape<'_> {
+    fn encode_states(&mut self) -> Result<(), fmt::Error> {
         let gauge = ConstGauge::new(0_i64).metric_type();
         let help =
             "1: the load of no usable engine is known, the pool uses the counts of Berth alone";
@@ -99,7 +99,7 @@ impl Collecting<'_> {
             .encode_descriptor("pool_metrics_stale", help, None, gauge)?;
         for pool in self.fleet.pools() {
             let labels = [("pool", &*pool.name)];
-            let value = i64::from(pool.is_blind());
+            let value = i64::from(pool.metrics_stale());
             ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
         }
         let help = "1 for the current state of the engine";
@@ -120,38 +120,38 @@ impl Collecting<'_> {
         Ok(())
     }
 
-    fn numbers(&mut self, now: Instant) -> Result<(), fmt::Error> {
+    fn encode_numbers(&mut self, now: Instant) -> Result<(), fmt::Error> {
         let help = "Sessions as the scheduler counts them: the last probe, and the changes since";
-        self.each("engine_sessions", help, |e| {
+        self.encode_gauge("engine_sessions", help, |e| {
             Some(i64::from(e.sessions(now)))
         })?;
         let help = "Placed sessions that no probe has counted and no gateway has reported open";
-        self.each("engine_reservations", help, |e| {
+        self.encode_gauge("engine_reservations", help, |e| {
             Some(i64::from(e.tally.unconfirmed(now)))
         })?;
         let help = "1: the engine is drained or cordoned and gets no new sessions";
-        self.each("engine_draining", help, |e| {
+        self.encode_gauge("engine_draining", help, |e| {
             let draining = e.state == State::Draining || e.tally.standing(now).draining;
             Some(i64::from(draining))
         })?;
         let help = "1: the engine is ejected after a failed placement, until a trial succeeds";
-        self.each("engine_ejected", help, |e| {
+        self.encode_gauge("engine_ejected", help, |e| {
             Some(i64::from(e.tally.standing(now).trust != Trust::Clear))
         })?;
         let help = "Free memory at the last probe, in MB";
-        self.each("engine_memory_free_mb", help, |e| {
+        self.encode_gauge("engine_memory_free_mb", help, |e| {
             Some(e.load.as_ref()?.memory?.free)
         })?;
         let help = "CPU in use at the last probe, 0 to 1";
-        self.each("engine_cpu", help, |e| e.load.as_ref()?.cpu)?;
+        self.encode_gauge("engine_cpu", help, |e| e.load.as_ref()?.cpu)?;
         let help = "Seconds since the start of the probe that returned the load of the engine";
-        self.each("engine_load_age_seconds", help, |e| {
+        self.encode_gauge("engine_load_age_seconds", help, |e| {
             Some(now.saturating_duration_since(e.probed_at?).as_secs_f64())
         })
     }
 
     /// Encodes a gauge of each engine for which `value` returns one.
-    fn each<N: EncodeGaugeValue + Copy>(
+    fn encode_gauge<N: EncodeGaugeValue + Copy>(
         &mut self,
         name: &str,
         help: &str,

@@ -1,8 +1,8 @@
 //! The state that the fleet controller keeps for each pool, source and engine, and the engine that it publishes in
 //! snapshots. Decides the published state from the health of an engine and from what its source asks for.
 
-use super::health::Health;
-use crate::engines::discovery::{Found, Wish};
+use super::health_state::HealthState;
+use crate::engines::discovery::{DiscoveredEngine, DesiredState};
 use crate::engines::health::Prober;
 use berth_scheduler::engine::{Engine, EngineName, Load, State};
 use std::collections::BTreeMap;
@@ -10,37 +10,37 @@ use std::sync::Arc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-pub(super) struct Watched {
+pub(super) struct PoolState {
     pub(super) name: Arc<str>,
     pub(super) prober: Prober,
     pub(super) sources: Vec<Source>,
     /// Whether no usable engine had a current load in the last snapshot.
-    pub(super) blind: bool,
-    pub(super) engines: BTreeMap<EngineName, WatchedEngine>,
+    pub(super) metrics_stale: bool,
+    pub(super) engines: BTreeMap<EngineName, EngineState>,
 }
 
 /// The last result of one source of engines.
 #[derive(Default)]
 pub(super) struct Source {
     /// The source has returned a list or failed at least once.
-    pub(super) heard: bool,
+    pub(super) reported: bool,
     pub(super) failing: bool,
-    pub(super) list: Vec<Found>,
+    pub(super) list: Vec<DiscoveredEngine>,
 }
 
-pub(super) struct WatchedEngine {
+pub(super) struct EngineState {
     pub(super) engine: Arc<Engine>,
-    pub(super) health: Health,
-    pub(super) wish: Wish,
-    pub(super) probing: AbortHandle,
+    pub(super) health: HealthState,
+    pub(super) desired_state: DesiredState,
+    pub(super) probe_task: AbortHandle,
 }
 
-impl WatchedEngine {
+impl EngineState {
     /// The state that the scheduler sees.
     fn state(&self, load: Option<&Arc<Load>>) -> State {
         match self.health.state() {
             state @ (State::Starting | State::Unhealthy) => state,
-            _ if self.wish != Wish::InUse => State::Draining,
+            _ if self.desired_state != DesiredState::Active => State::Draining,
             // The engine reported saturation, but its last load has become too old.
             State::Saturated if load.is_none() => State::NoMetrics,
             state => state,
@@ -48,17 +48,17 @@ impl WatchedEngine {
     }
 
     /// Updates the engine of the next snapshot to the current health and this load.
-    pub(super) fn show(&mut self, load: Option<Arc<Load>>, probed_at: Option<Instant>) {
+    pub(super) fn update_engine(&mut self, load: Option<Arc<Load>>, probed_at: Option<Instant>) {
         let mut engine = (*self.engine).clone();
         engine.state = self.state(load.as_ref());
-        engine.leaving = self.wish == Wish::Drained;
+        engine.leaving = self.desired_state == DesiredState::Draining;
         (engine.load, engine.probed_at) = (load, probed_at);
         self.engine = Arc::new(engine);
     }
 }
 
-impl Drop for WatchedEngine {
+impl Drop for EngineState {
     fn drop(&mut self) {
-        self.probing.abort();
+        self.probe_task.abort();
     }
 }

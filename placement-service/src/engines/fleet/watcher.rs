@@ -6,17 +6,17 @@
 //! it stays in use, and the scheduler uses the counts of Berth for its load. Missing metrics therefore never
 //! interrupt the service, even if those of all engines are missing.
 
-use super::health::{Health, Thresholds};
+use super::health_state::{HealthState, Thresholds};
 use super::metrics::ProbeMetrics;
-use super::probing::Probing;
-use super::watched::{Source, Watched, WatchedEngine};
+use super::probe_loop::ProbeLoop;
+use super::watched::{Source, PoolState, EngineState};
 use super::{Fleet, PoolFleet};
 use crate::config;
-use crate::engines::discovery::following::{Following, News};
+use crate::engines::discovery::retrying::{RetryingDiscovery, DiscoveryEvent};
 use crate::engines::discovery::merge::merge;
-use crate::engines::discovery::{Found, Wish};
+use crate::engines::discovery::{DiscoveredEngine, DesiredState};
 use crate::engines::health::{ProbeFault, Prober, Reading};
-use crate::engines::ledger::Probes;
+use crate::engines::ledger::SharedProbeResults;
 use berth_scheduler::accounting::Tallies;
 use berth_scheduler::engine::{Endpoint, Engine, EngineName, State};
 use std::collections::{BTreeMap, HashSet};
@@ -31,13 +31,13 @@ use tracing::{error, info, warn};
 const BATCH: usize = 1024;
 
 /// A load that is older than this number of probe intervals is no longer used.
-const STALE: u32 = 3;
+const STALE_INTERVALS: u32 = 3;
 
 enum Report {
     Discovered {
         pool: usize,
         source: usize,
-        news: News,
+        event: DiscoveryEvent,
     },
     Probed {
         pool: usize,
@@ -50,36 +50,36 @@ enum Report {
 }
 
 /// Owns the state of all pools.
-pub(super) struct Watcher {
-    pools: Vec<Watched>,
+pub(super) struct FleetController {
+    pools: Vec<PoolState>,
     interval: Duration,
     timeout: Duration,
-    stale: Duration,
+    stale_after: Duration,
     thresholds: Thresholds,
     tallies: Tallies,
     metrics: ProbeMetrics,
     tasks: JoinSet<()>,
     reports: mpsc::Receiver<Report>,
     reporter: mpsc::Sender<Report>,
-    publish: watch::Sender<Arc<Fleet>>,
+    snapshots: watch::Sender<Arc<Fleet>>,
     /// The probe results that the replicas share. `None` with a single replica.
-    shared: Option<Probes>,
+    shared: Option<SharedProbeResults>,
 }
 
-impl Watcher {
+impl FleetController {
     /// Starts the discoveries. Their reports are processed by [`Self::run`].
     pub(super) fn new(
         pools: &[config::Pool],
         probe: &config::Probe,
         tallies: Tallies,
         metrics: ProbeMetrics,
-        shared: Option<Probes>,
+        shared: Option<SharedProbeResults>,
     ) -> Result<(Self, watch::Receiver<Arc<Fleet>>), reqwest::Error> {
         let (reporter, reports) = mpsc::channel(BATCH);
         let mut tasks = JoinSet::new();
         let mut watched = Vec::new();
         for (index, pool) in pools.iter().enumerate() {
-            let following = Following::all(&pool.name, &pool.discovery, &metrics.discovery);
+            let following = RetryingDiscovery::for_pool(&pool.name, &pool.discovery, &metrics.discovery);
             let sources = following.iter().map(|_| Source::default()).collect();
             for (source, mut following) in following.into_iter().enumerate() {
                 let reporter = reporter.clone();
@@ -88,7 +88,7 @@ impl Watcher {
                         let report = Report::Discovered {
                             pool: index,
                             source,
-                            news: following.next().await,
+                            event: following.next().await,
                         };
                         if reporter.send(report).await.is_err() {
                             return;
@@ -96,11 +96,11 @@ impl Watcher {
                     }
                 });
             }
-            watched.push(Watched {
+            watched.push(PoolState {
                 name: pool.name.as_str().into(),
                 prober: Prober::new(pool, probe.timeout)?,
                 sources,
-                blind: false,
+                metrics_stale: false,
                 engines: BTreeMap::new(),
             });
         }
@@ -110,7 +110,7 @@ impl Watcher {
             interval: probe.interval,
             timeout: probe.timeout,
             // A probe may take longer than the interval; the next probe starts at its end then.
-            stale: probe.interval.max(probe.timeout) * STALE,
+            stale_after: probe.interval.max(probe.timeout) * STALE_INTERVALS,
             thresholds: Thresholds {
                 failures: probe.failures,
                 successes: probe.successes,
@@ -120,11 +120,11 @@ impl Watcher {
             tasks,
             reports,
             reporter,
-            publish,
+            snapshots: publish,
             shared,
         };
         watcher.publish();
-        let reader = watcher.publish.subscribe();
+        let reader = watcher.snapshots.subscribe();
         Ok((watcher, reader))
     }
 
@@ -138,14 +138,14 @@ impl Watcher {
                 taken = self.reports.recv_many(&mut batch, BATCH) => if taken == 0 {
                     return;
                 },
-                _ = ageing.tick() => if !self.age(Instant::now()) {
+                _ = ageing.tick() => if !self.expire_loads(Instant::now()) {
                     continue;
                 },
             }
             for report in batch.drain(..) {
                 match report {
-                    Report::Discovered { pool, source, news } => {
-                        self.discovered(pool, source, news);
+                    Report::Discovered { pool, source, event: news } => {
+                        self.on_discovery(pool, source, news);
                     }
                     Report::Probed {
                         pool,
@@ -153,7 +153,7 @@ impl Watcher {
                         endpoint,
                         began,
                         result,
-                    } => self.probed(pool, &name, endpoint, began, result),
+                    } => self.on_probe(pool, &name, endpoint, began, result),
                 }
             }
             self.publish();
@@ -169,33 +169,33 @@ impl Watcher {
     }
 
     /// Removes loads that are too old. Returns true when there were any.
-    fn age(&mut self, now: Instant) -> bool {
+    fn expire_loads(&mut self, now: Instant) -> bool {
         let mut any = false;
         for watched in self.pools.iter_mut().flat_map(|p| p.engines.values_mut()) {
             let probed_at = watched.engine.probed_at;
-            let old = probed_at.is_some_and(|at| now.duration_since(at) > self.stale);
+            let old = probed_at.is_some_and(|at| now.duration_since(at) > self.stale_after);
             if old && watched.engine.load.is_some() {
-                watched.show(None, probed_at);
+                watched.update_engine(None, probed_at);
                 any = true;
             }
         }
         any
     }
 
-    fn discovered(&mut self, index: usize, source: usize, news: News) {
+    fn on_discovery(&mut self, index: usize, source: usize, news: DiscoveryEvent) {
         let Some(pool) = self.pools.get_mut(index) else {
             return;
         };
         // The engines of the first lists are not new: they were there before this service started.
-        let newcomers = pool.sources.iter().all(|source| source.heard);
+        let newcomers = pool.sources.iter().all(|source| source.reported);
         let Some(source) = pool.sources.get_mut(source) else {
             return;
         };
-        source.heard = true;
-        source.failing = news == News::Failing;
+        source.reported = true;
+        source.failing = news == DiscoveryEvent::Failed;
         match news {
-            News::List(list) => source.list = list,
-            News::Failing => return,
+            DiscoveryEvent::List(list) => source.list = list,
+            DiscoveryEvent::Failed => return,
         }
         let names = pool.engines.iter().map(|(n, w)| (w.engine.endpoint.api, n));
         let names = names.collect();
@@ -206,33 +206,33 @@ impl Watcher {
             if !stays {
                 let before = watched.engine.state.as_str();
                 info!(pool = %pool.name, engine = %name, before, state = "gone", "engine is gone");
-                self.metrics.gone(&pool.name, name);
+                self.metrics.remove_engine(&pool.name, name);
             }
             stays
         });
         for found in found {
-            let Found {
+            let DiscoveredEngine {
                 name,
                 endpoint,
-                wish,
+                desired_state: wish,
             } = found;
             if let Some(watched) = pool.engines.get_mut(&name)
                 && watched.engine.endpoint == endpoint
             {
-                if watched.wish != wish {
-                    watched.wish = wish;
-                    if wish == Wish::InUse {
+                if watched.desired_state != wish {
+                    watched.desired_state = wish;
+                    if wish == DesiredState::Active {
                         watched.engine.tally.came_up(Instant::now());
                     }
                     let load = watched.engine.load.clone();
-                    watched.show(load, watched.engine.probed_at);
+                    watched.update_engine(load, watched.engine.probed_at);
                     let state = watched.engine.state.as_str();
                     info!(pool = %pool.name, engine = %name, ?wish, state, "the desired state has changed");
                 }
                 continue;
             }
             info!(pool = %pool.name, engine = %name, api = %endpoint.api, ?wish, "engine discovered");
-            let probing = Probing {
+            let probing = ProbeLoop {
                 prober: pool.prober.clone(),
                 interval: self.interval,
                 timeout: self.timeout,
@@ -240,7 +240,7 @@ impl Watcher {
                 engine: (Arc::clone(&pool.name), name.clone(), endpoint),
             };
             let (reporter, probed) = (self.reporter.clone(), name.clone());
-            let probing = self.tasks.spawn(probing.forever(move |began, result| {
+            let probing = self.tasks.spawn(probing.run(move |began, result| {
                 let (reporter, name) = (reporter.clone(), probed.clone());
                 async move {
                     let report = Report::Probed {
@@ -255,23 +255,23 @@ impl Watcher {
             }));
             let tally = self.tallies.found(&pool.name, &name, endpoint);
             let engine = Engine {
-                leaving: wish == Wish::Drained,
+                leaving: wish == DesiredState::Draining,
                 ..Engine::found(name.clone(), endpoint, tally)
             };
             if newcomers {
                 engine.tally.came_up(Instant::now());
             }
-            let watched = WatchedEngine {
+            let watched = EngineState {
                 engine: Arc::new(engine),
-                health: Health::new(self.thresholds),
-                wish,
-                probing,
+                health: HealthState::new(self.thresholds),
+                desired_state: wish,
+                probe_task: probing,
             };
             pool.engines.insert(name, watched);
         }
     }
 
-    fn probed(
+    fn on_probe(
         &mut self,
         pool: usize,
         name: &EngineName,
@@ -289,10 +289,10 @@ impl Watcher {
             return;
         }
         if let Err(fault) = &result {
-            self.metrics.failed(&pool.name, name, fault);
+            self.metrics.record_failure(&pool.name, name, fault);
         }
         let change = watched.health.apply(result);
-        if let Some(fault) = change.complaint {
+        if let Some(fault) = change.new_fault {
             warn!(pool = %pool.name, engine = %name, fault = fault.as_str(), "probe failed: {fault}");
         }
         if let Some((before, after)) = change.state {
@@ -307,7 +307,7 @@ impl Watcher {
             watched.engine.tally.measured(began, &load);
             shown = (Some(Arc::new(load)), Some(began));
         }
-        watched.show(shown.0, shown.1);
+        watched.update_engine(shown.0, shown.1);
     }
 
     fn publish(&mut self) {
@@ -316,20 +316,20 @@ impl Watcher {
             let engines = watched.engines.values();
             let pool = PoolFleet {
                 name: Arc::clone(&watched.name),
-                discovered: watched.sources.iter().all(|source| source.heard),
-                current: watched.sources.iter().all(|s| s.heard && !s.failing),
+                discovered: watched.sources.iter().all(|source| source.reported),
+                current: watched.sources.iter().all(|s| s.reported && !s.failing),
                 engines: engines.map(|w| Arc::clone(&w.engine)).collect(),
             };
-            let blind = pool.is_blind();
-            if blind && !watched.blind {
+            let blind = pool.metrics_stale();
+            if blind && !watched.metrics_stale {
                 warn!(pool = %pool.name, "the load of no engine is known: the pool uses the counts of Berth alone");
-            } else if watched.blind && !blind {
+            } else if watched.metrics_stale && !blind {
                 info!(pool = %pool.name, "the load of an engine is known again, or no engine is in use");
             }
-            watched.blind = blind;
+            watched.metrics_stale = blind;
             pools.push(pool);
         }
         let fleet = Fleet { pools };
-        self.publish.send_replace(Arc::new(fleet));
+        self.snapshots.send_replace(Arc::new(fleet));
     }
 }

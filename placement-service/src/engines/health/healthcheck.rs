@@ -15,7 +15,7 @@ pub enum HealthcheckError {
     Json(#[from] serde_json::Error),
     /// An object without a field that identifies an engine.
     #[error("the healthcheck has neither mem, session nor saturated")]
-    Foreign,
+    NotAnEngine,
 }
 
 #[derive(Deserialize)]
@@ -60,21 +60,21 @@ enum Field<T> {
     #[default]
     Absent,
     Malformed,
-    Told(T),
+    Present(T),
 }
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Field<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(match Value::deserialize(deserializer)? {
             Value::Null => Self::Absent,
-            value => serde_json::from_value(value).map_or(Self::Malformed, Self::Told),
+            value => serde_json::from_value(value).map_or(Self::Malformed, Self::Present),
         })
     }
 }
 
 impl<T> Field<T> {
     /// The value of the field as read by `read`. Adds `name` to `malformed` if the value is invalid.
-    fn sane<R>(
+    fn validate<R>(
         self,
         name: &'static str,
         malformed: &mut Vec<&'static str>,
@@ -83,7 +83,7 @@ impl<T> Field<T> {
         let read = match self {
             Self::Absent => return None,
             Self::Malformed => None,
-            Self::Told(value) => read(value),
+            Self::Present(value) => read(value),
         };
         if read.is_none() {
             malformed.push(name);
@@ -91,8 +91,8 @@ impl<T> Field<T> {
         read
     }
 
-    const fn is_told(&self) -> bool {
-        matches!(self, Self::Told(_))
+    const fn is_present(&self) -> bool {
+        matches!(self, Self::Present(_))
     }
 }
 
@@ -102,30 +102,30 @@ impl<T> Field<T> {
 /// When it is not JSON, or not the healthcheck of an engine.
 pub fn parse(body: &[u8]) -> Result<(Load, Vec<&'static str>), HealthcheckError> {
     let body: Body = serde_json::from_slice(body)?;
-    if !body.mem.is_told() && !body.session.is_told() && !body.saturated.is_told() {
-        return Err(HealthcheckError::Foreign);
+    if !body.mem.is_present() && !body.session.is_present() && !body.saturated.is_present() {
+        return Err(HealthcheckError::NotAnEngine);
     }
     let mut malformed = Vec::new();
-    let memory = body.mem.sane("mem", &mut malformed, |m| {
+    let memory = body.mem.validate("mem", &mut malformed, |m| {
         let sane = m.committed >= 0.0 && m.free >= 0.0;
         sane.then_some(Memory {
             committed: m.committed,
             free: m.free,
         })
     });
-    let cpu = body.cpu.sane("cpu", &mut malformed, |cpu| {
+    let cpu = body.cpu.validate("cpu", &mut malformed, |cpu| {
         let sane = cpu.total.is_finite();
         sane.then(|| cpu.total.clamp(0.0, 1.0))
     });
     let session = body.session;
-    let sessions = session.sane("session", &mut malformed, |s| Some(s.active));
+    let sessions = session.validate("session", &mut malformed, |s| Some(s.active));
     let apps = body.apps;
-    let documents = apps.sane("apps", &mut malformed, |a| Some(a.in_memory_docs));
+    let documents = apps.validate("apps", &mut malformed, |a| Some(a.in_memory_docs));
     let mut documents = documents.unwrap_or_default();
     documents.truncate(Load::MAX_DOCUMENTS);
     documents.sort_unstable();
     documents.dedup();
-    let saturated = body.saturated.sane("saturated", &mut malformed, Some);
+    let saturated = body.saturated.validate("saturated", &mut malformed, Some);
     let load = Load {
         sessions,
         memory,

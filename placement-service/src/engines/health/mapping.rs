@@ -1,23 +1,23 @@
 //! Reads the load of an engine from its metrics. The configured mapping decides which Prometheus metric has which
 //! number. A number that is missing or out of range is absent, and reported as a fault.
 
-use super::metrics_text::gauge;
+use super::metrics_text::sum_gauge;
 use super::{ProbeFault, Reading};
 use crate::config::{MetricsMapping, Unit};
 use berth_scheduler::engine::{Load, Memory};
 
 /// Reads the load from Prometheus text. The fault of the reading has the configured numbers that are missing.
 #[must_use]
-pub fn read(mapping: &MetricsMapping, text: &[u8]) -> Reading {
-    let number = |family: &Option<String>| gauge(text, family.as_deref()?);
+pub fn read_load(mapping: &MetricsMapping, text: &[u8]) -> Reading {
+    let number = |family: &Option<String>| sum_gauge(text, family.as_deref()?);
     let memory = mapping.memory.as_ref().and_then(|families| {
         let per_mb = match families.unit {
             Unit::Bytes => 1024.0 * 1024.0,
             Unit::Megabytes => 1.0,
         };
         let memory = Memory {
-            committed: gauge(text, &families.used)? / per_mb,
-            free: gauge(text, &families.free)? / per_mb,
+            committed: sum_gauge(text, &families.used)? / per_mb,
+            free: sum_gauge(text, &families.free)? / per_mb,
         };
         (memory.committed >= 0.0 && memory.free >= 0.0).then_some(memory)
     });
@@ -68,7 +68,7 @@ mod tests {
     fn each_number_comes_from_its_metric() {
         let text = b"# TYPE app_open gauge\napp_open{kind=\"a\"} 3\napp_open{kind=\"b\"} 4\n\
             app_used_bytes 1048576\napp_free_bytes 3145728\napp_cpu 0.25\n";
-        let reading = read(&mapping(), text);
+        let reading = read_load(&mapping(), text);
         assert_eq!(reading.metrics_fault, None);
         let load = reading.load.unwrap();
         assert_eq!((load.sessions, load.cpu), (Some(7), Some(0.25)));
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn numbers_that_are_missing_or_out_of_range_are_reported() {
         let text = b"app_cpu 17\napp_used_bytes -1\napp_free_bytes 1\n";
-        let reading = read(&mapping(), text);
+        let reading = read_load(&mapping(), text);
         let told = reading.metrics_fault.unwrap().to_string();
         assert!(told.ends_with("probe.metrics.sessions, memory"), "{told}");
         let load = reading.load.unwrap();
@@ -87,7 +87,7 @@ mod tests {
             (load.sessions, load.memory, load.cpu),
             (None, None, Some(1.0))
         );
-        let reading = read(&mapping(), b"other 1\n");
+        let reading = read_load(&mapping(), b"other 1\n");
         assert_eq!(reading.load, None);
         assert_eq!(reading.metrics_fault.unwrap().as_str(), "garbage");
     }

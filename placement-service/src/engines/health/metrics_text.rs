@@ -3,10 +3,10 @@
 
 /// The sum of the samples of a gauge. `None` when the text has no sample with a finite number.
 #[must_use]
-pub fn gauge(text: &[u8], family: &str) -> Option<f64> {
+pub fn sum_gauge(text: &[u8], family: &str) -> Option<f64> {
     let mut sum = None;
     for line in text.split(|b| *b == b'\n') {
-        if let Some(value) = sample(line, family) {
+        if let Some(value) = parse_sample(line, family) {
             sum = Some(sum.unwrap_or(0.0) + value);
         }
     }
@@ -14,10 +14,10 @@ pub fn gauge(text: &[u8], family: &str) -> Option<f64> {
 }
 
 /// Parses `name value [timestamp]` or `name{labels} value [timestamp]`.
-fn sample(line: &[u8], family: &str) -> Option<f64> {
+fn parse_sample(line: &[u8], family: &str) -> Option<f64> {
     let rest = line.trim_ascii().strip_prefix(family.as_bytes())?;
     let rest = match rest.first()? {
-        b'{' => after_labels(rest)?,
+        b'{' => skip_labels(rest)?,
         b' ' | b'\t' => rest,
         _ => return None, // The name of another metric that begins with this name.
     };
@@ -29,7 +29,7 @@ fn sample(line: &[u8], family: &str) -> Option<f64> {
 }
 
 /// The text after the closing brace of the labels. A brace in a quoted label value does not close them.
-fn after_labels(text: &[u8]) -> Option<&[u8]> {
+fn skip_labels(text: &[u8]) -> Option<&[u8]> {
     let mut quoted = false;
     let mut escaped = false;
     for (i, byte) in text.iter().enumerate() {
@@ -51,7 +51,7 @@ mod tests {
     const NAME: &str = "qix_active_sessions";
 
     fn read(text: &str) -> Option<f64> {
-        gauge(text.as_bytes(), NAME)
+        sum_gauge(text.as_bytes(), NAME)
     }
 
     #[test]

@@ -13,11 +13,11 @@ pub(super) struct LedgerMetrics {
     replicas: Gauge,
     prober: Gauge,
     failures: Counter,
-    reservations: Family<Outcome, Counter>,
+    reservations: Family<OutcomeLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
+struct OutcomeLabels {
     outcome: &'static str,
 }
 
@@ -44,15 +44,15 @@ impl LedgerMetrics {
         }
     }
 
-    pub(super) fn reserved(&self, outcome: &'static str) {
-        self.reservations.get_or_create(&Outcome { outcome }).inc();
+    pub(super) fn record_reservation(&self, outcome: &'static str) {
+        self.reservations.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
-    pub(super) fn lost(&self) {
+    pub(super) fn record_loss(&self) {
         self.failures.inc();
     }
 
-    pub(super) fn stand(&self, up: bool, replicas: u32, prober: bool) {
+    pub(super) fn set_status(&self, up: bool, replicas: u32, prober: bool) {
         self.up.set(up.into());
         self.replicas.set(replicas.into());
         self.prober.set(prober.into());

@@ -1,10 +1,10 @@
 //! Exchanges with the other replicas, at each heartbeat, how many streams each session has in each pool. Only changed
 //! counts are sent, and only of pools with a limit, so that other pools cost no call. Enforces no limit.
 
-use super::keeping::Keeping;
+use super::sync::LedgerSync;
 use berth_store::StoreError;
 
-impl Keeping {
+impl LedgerSync {
     /// Exchanges the counts. `restart`: the ledger may lack counts or have outdated ones, so that all are sent.
     pub(super) async fn exchange_streams(&mut self, restart: bool) -> Result<(), StoreError> {
         let streams = self.tallies.streams();

@@ -63,7 +63,7 @@ struct Described {
     responses((status = 200, body = Vec<Listed>), Refused<400>))]
 async fn engines(Of(app): Of<App>, uri: Uri) -> Result<Json<Vec<Listed>>, HttpProblem> {
     let condensed = is_condensed(uri.query().unwrap_or_default())?;
-    let fleet = app.placer.fleet().now();
+    let fleet = app.placer.fleet().snapshot();
     let all = fleet.pools().iter().flat_map(|pool| {
         let engines = pool.engines.iter();
         engines.map(move |engine| listed(pool, engine, condensed))

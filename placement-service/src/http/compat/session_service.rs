@@ -171,7 +171,7 @@ fn address(app: &App, placed: &Placed) -> Option<SocketAddr> {
     if let Some(destination) = &placed.destination {
         return destination.parse().ok();
     }
-    let fleet = app.placer.fleet().now();
+    let fleet = app.placer.fleet().snapshot();
     let pool = fleet.pools().iter().find(|p| *p.name == *placed.pool)?;
     let mut engines = pool.engines.iter();
     let engine = engines.find(|e| e.name.as_str() == placed.engine)?;
@@ -181,7 +181,7 @@ fn address(app: &App, placed: &Placed) -> Option<SocketAddr> {
 /// `GET /v1/metrics`: the two gauges that autoscalers of the older service read, over all pools.
 #[utoipa::path(get, path = METRICS_PATH, tag = OPERATORS, responses((status = 200, description = "Prometheus", body = String, content_type = "text/plain")))]
 async fn metrics(Of(app): Of<App>) -> Response {
-    let (fleet, now) = (app.placer.fleet().now(), Instant::now());
+    let (fleet, now) = (app.placer.fleet().snapshot(), Instant::now());
     let (mut active, mut remaining) = (0_u64, None);
     for (pool, config) in fleet.pools().iter().zip(&app.config.pools) {
         for engine in pool.engines.iter().filter(|e| e.is_up()) {

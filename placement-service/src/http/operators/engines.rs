@@ -59,7 +59,7 @@ impl EngineView {
     fn of(app: &App, pool: &str, engine: &Engine) -> Self {
         let name = engine.name.as_str();
         let standing = engine.tally.standing(Instant::now());
-        let drain = app.drains.of(pool, name);
+        let drain = app.drains.get(pool, name);
         let load = engine.load.as_deref();
         Self {
             pool: pool.to_owned(),
@@ -82,7 +82,7 @@ impl EngineView {
 #[utoipa::path(get, path = ENGINES_PATH, tag = OPERATORS, security(("client" = [])),
     responses((status = 200, body = Listed), Refused<403>))]
 pub(in crate::http) async fn list(_: Operator, State(app): State<App>) -> Json<Listed> {
-    let fleet = app.placer.fleet().now();
+    let fleet = app.placer.fleet().snapshot();
     let of_pool = |pool: &crate::engines::fleet::PoolFleet| {
         let view = |engine| EngineView::of(&app, &pool.name, engine);
         pool.engines.iter().map(|e| view(e)).collect::<Vec<_>>()
@@ -127,19 +127,19 @@ pub(in crate::http) async fn undrain(
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<axum::http::StatusCode, HttpProblem> {
     let Path((pool, engine)) = path.map_err(|_| HttpProblem::no_such_engine())?;
-    if app.drains.of(&pool, &engine).is_none() {
+    if app.drains.get(&pool, &engine).is_none() {
         view(&app, &pool, &engine)?;
     }
     let undrained = app.drains.undrain(&pool, &engine).await;
     undrained.map_err(|e| store_down(&e))?;
-    match app.drains.of(&pool, &engine) {
+    match app.drains.get(&pool, &engine) {
         None => Ok(axum::http::StatusCode::NO_CONTENT),
         Some(_) => Err(HttpProblem::drained_by_discovery()),
     }
 }
 
 fn view(app: &App, pool: &str, engine: &str) -> Result<EngineView, HttpProblem> {
-    let fleet = app.placer.fleet().now();
+    let fleet = app.placer.fleet().snapshot();
     let mut pools = fleet.pools().iter();
     let found = pools.find(|p| &*p.name == pool);
     let found = found.and_then(|p| p.engines.iter().find(|e| e.name.as_str() == engine));

@@ -40,7 +40,7 @@ fn routes() -> Routes {
     )
 }
 
-fn opening(path: &str) -> Opening {
+fn opening(path: &str) -> OpenTarget {
     routes().find(path).unwrap().opening
 }
 
@@ -48,8 +48,8 @@ fn refused(path: &str) -> Reason {
     routes().find(path).unwrap_err().reason
 }
 
-fn document(name: &str) -> Opening {
-    Opening::Document(name.into())
+fn document(name: &str) -> OpenTarget {
+    OpenTarget::Document(name.into())
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn each_path_finds_its_pool_and_open_target() {
     assert_eq!(opening("/app/sales.qvf"), document("sales.qvf"));
     assert_eq!(opening("/app/sales.qvf?berth_tab=1"), document("sales.qvf"));
     assert_eq!(opening("/doc/doc/drug.qvf"), document("/doc/drug.qvf"));
-    assert_eq!(opening("/doc/session-doc"), Opening::SessionApp);
+    assert_eq!(opening("/doc/session-doc"), OpenTarget::SessionApp);
     assert_eq!(opening("/sales"), document("sales.qvf"));
     assert_eq!(routes().find("/chat?x").unwrap().pool, 1);
 }
@@ -99,7 +99,7 @@ fn engine_data_and_the_empty_name_open_nothing() {
         "/app/engineData/ttl/60",
         "/app/ttl/9",
     ] {
-        assert_eq!(opening(path), Opening::Nothing, "{path}");
+        assert_eq!(opening(path), OpenTarget::Nothing, "{path}");
     }
     assert_eq!(refused("/doc/doc/"), Reason::NoSuchDocument);
 }

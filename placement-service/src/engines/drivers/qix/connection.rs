@@ -1,8 +1,8 @@
 //! A WebSocket connection to an engine: connects, upgrades, sends and receives text messages up to a size limit, and
 //! sends the close frame without waiting for the engine's. Does not know what a message means.
 
-use super::upgrade::{Head, Upgrade};
-use crate::engines::drivers::Fault;
+use super::upgrade::{ResponseHead, Upgrade};
+use crate::engines::drivers::DriverFault;
 use futures_util::{SinkExt, StreamExt};
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,17 +21,17 @@ pub(super) struct Connection(WebSocketStream<TcpStream>);
 
 impl Connection {
     /// Connects and upgrades. The caller sets a time limit.
-    pub(super) async fn open(engine: SocketAddr, upgrade: &Upgrade) -> Result<Self, Fault> {
-        let mut stream = TcpStream::connect(engine).await.map_err(broken)?;
-        stream.set_nodelay(true).map_err(broken)?;
+    pub(super) async fn open(engine: SocketAddr, upgrade: &Upgrade) -> Result<Self, DriverFault> {
+        let mut stream = TcpStream::connect(engine).await.map_err(connect_fault)?;
+        stream.set_nodelay(true).map_err(connect_fault)?;
         let request = upgrade.request.as_bytes();
-        stream.write_all(request).await.map_err(broken)?;
+        stream.write_all(request).await.map_err(connect_fault)?;
         let mut head = Vec::with_capacity(1024);
         let frames = loop {
-            if stream.read_buf(&mut head).await.map_err(broken)? == 0 {
-                return Err(Fault::Connect("closed during the upgrade".into()));
+            if stream.read_buf(&mut head).await.map_err(connect_fault)? == 0 {
+                return Err(DriverFault::Connect("closed during the upgrade".into()));
             }
-            if let Head::Upgraded(length) = upgrade.judge(&head)? {
+            if let ResponseHead::Upgraded(length) = upgrade.parse_response(&head)? {
                 break head.split_off(length);
             }
         };
@@ -46,47 +46,47 @@ impl Connection {
     }
 
     /// Sends one text message.
-    pub(super) async fn send(&mut self, text: String) -> Result<(), Fault> {
-        self.0.send(Message::text(text)).await.map_err(failed)
+    pub(super) async fn send(&mut self, text: String) -> Result<(), DriverFault> {
+        self.0.send(Message::text(text)).await.map_err(websocket_fault)
     }
 
     /// The next text message.
-    pub(super) async fn receive(&mut self) -> Result<Utf8Bytes, Fault> {
+    pub(super) async fn receive(&mut self) -> Result<Utf8Bytes, DriverFault> {
         loop {
             match self.0.next().await {
                 Some(Ok(Message::Text(text))) => return Ok(text),
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
                 Some(Ok(Message::Binary(_))) => {
-                    return Err(Fault::Garbage("a binary message".into()));
+                    return Err(DriverFault::Garbage("a binary message".into()));
                 }
                 Some(Ok(Message::Close(_))) | None => {
-                    return Err(Fault::Connect("closed by the engine".into()));
+                    return Err(DriverFault::Connect("closed by the engine".into()));
                 }
-                Some(Err(e)) => return Err(failed(e)),
+                Some(Err(e)) => return Err(websocket_fault(e)),
             }
         }
     }
 
     /// Sends a close frame. The engine still has to close the returned connection.
-    pub(super) async fn say_goodbye(mut self) -> TcpStream {
+    pub(super) async fn send_close(mut self) -> TcpStream {
         // An error means that the engine has closed already.
         let _ = self.0.close(None).await;
         self.0.into_inner()
     }
 }
 
-fn broken(error: std::io::Error) -> Fault {
-    Fault::Connect(error.to_string())
+fn connect_fault(error: std::io::Error) -> DriverFault {
+    DriverFault::Connect(error.to_string())
 }
 
-fn failed(error: Error) -> Fault {
+fn websocket_fault(error: Error) -> DriverFault {
     match error {
-        Error::Io(e) => broken(e),
+        Error::Io(e) => connect_fault(e),
         Error::ConnectionClosed
         | Error::AlreadyClosed
         | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-            Fault::Connect("closed by the engine".into())
+            DriverFault::Connect("closed by the engine".into())
         }
-        other => Fault::Garbage(other.to_string()),
+        other => DriverFault::Garbage(other.to_string()),
     }
 }

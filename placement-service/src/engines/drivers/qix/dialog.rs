@@ -1,9 +1,9 @@
 //! The messages that prepare a session on a QIX engine: its `OnConnected`, and the reply to one request. Takes messages
 //! and returns progress or a fault. Must not know connections or time limits.
 
-use super::opens;
-use crate::engines::drivers::Fault;
-use crate::engines::drivers::opening::Opening;
+use super::expects_reply;
+use crate::engines::drivers::DriverFault;
+use crate::engines::drivers::opening::OpenTarget;
 use berth_api::Excerpt;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -20,12 +20,12 @@ const CREATE_SESSION_APP: &str =
 ///
 /// # Errors
 /// When the name cannot be encoded as JSON, which does not occur in practice.
-pub fn request(opening: &Opening) -> Result<Option<String>, Fault> {
+pub fn open_request(opening: &OpenTarget) -> Result<Option<String>, DriverFault> {
     Ok(match opening {
-        Opening::Nothing => None,
-        Opening::SessionApp => Some(CREATE_SESSION_APP.to_owned()),
-        Opening::Document(name) => {
-            let name = serde_json::to_string(name).map_err(|e| Fault::Garbage(e.to_string()))?;
+        OpenTarget::Nothing => None,
+        OpenTarget::SessionApp => Some(CREATE_SESSION_APP.to_owned()),
+        OpenTarget::Document(name) => {
+            let name = serde_json::to_string(name).map_err(|e| DriverFault::Garbage(e.to_string()))?;
             Some(format!(
                 r#"{{"jsonrpc":"2.0","id":{REQUEST_ID},"handle":-1,"method":"OpenDoc","params":{{"qDocName":{name}}}}}"#
             ))
@@ -46,21 +46,21 @@ pub enum Progress {
 
 /// The state of one handshake.
 #[derive(Debug)]
-pub struct Dialog {
+pub struct Handshake {
     connected: bool,
     /// The session existed before.
     attached: bool,
     opened: bool,
 }
 
-impl Dialog {
+impl Handshake {
     /// A handshake before the first message.
     #[must_use]
-    pub const fn new(opening: &Opening) -> Self {
+    pub const fn new(opening: &OpenTarget) -> Self {
         Self {
             connected: false,
             attached: false,
-            opened: !opens(opening),
+            opened: !expects_reply(opening),
         }
     }
 
@@ -84,15 +84,15 @@ impl Dialog {
     ///
     /// # Errors
     /// When the engine refuses the session or the request, or when the message is not one of an engine.
-    pub fn take(&mut self, text: &str) -> Result<(), Fault> {
-        let garbage = || Fault::Garbage(Excerpt(text).to_string());
+    pub fn apply_message(&mut self, text: &str) -> Result<(), DriverFault> {
+        let garbage = || DriverFault::Garbage(Excerpt(text).to_string());
         if !text.trim_ascii_start().starts_with('{') {
             return Err(garbage());
         }
         let message: Message<'_> = serde_json::from_str(text).map_err(|_| garbage())?;
         if message.method.as_deref() == Some("OnConnected") {
             let OnConnected { params } = serde_json::from_str(text).map_err(|_| garbage())?;
-            self.attached = session_state(&params.state)?;
+            self.attached = parse_session_state(&params.state)?;
             self.connected = true;
         } else if message.id == Some(REQUEST_ID) {
             match (message.error, message.result) {
@@ -124,7 +124,7 @@ struct RpcError<'a> {
     message: Option<Cow<'a, str>>,
 }
 
-impl From<RpcError<'_>> for Fault {
+impl From<RpcError<'_>> for DriverFault {
     fn from(error: RpcError<'_>) -> Self {
         if error.code == APP_NOT_FOUND {
             Self::NoSuchDocument
@@ -151,15 +151,15 @@ struct SessionState<'a> {
 
 /// Parses the session state of `OnConnected`. Returns true when the session existed before, and a fault for each state
 /// other than `SESSION_CREATED` and `SESSION_ATTACHED`.
-fn session_state(state: &str) -> Result<bool, Fault> {
+fn parse_session_state(state: &str) -> Result<bool, DriverFault> {
     match state {
         "SESSION_CREATED" => Ok(false),
         "SESSION_ATTACHED" => Ok(true),
-        _ if state.contains("JWT") => Err(Fault::TokenRejected(Excerpt(state).to_string())),
+        _ if state.contains("JWT") => Err(DriverFault::TokenRejected(Excerpt(state).to_string())),
         _ if state.starts_with("SESSION_ERROR_") => {
-            Err(Fault::Declined(Excerpt(state).to_string()))
+            Err(DriverFault::Declined(Excerpt(state).to_string()))
         }
-        _ => Err(Fault::Garbage(Excerpt(state).to_string())),
+        _ => Err(DriverFault::Garbage(Excerpt(state).to_string())),
     }
 }
 
@@ -172,19 +172,19 @@ mod tests {
     const OPENED: &str =
         r#"{"jsonrpc":"2.0","id":1,"result":{"qReturn":{"qType":"Doc","qHandle":1}}}"#;
 
-    fn document() -> Opening {
-        Opening::Document("sales.qvf".into())
+    fn document() -> OpenTarget {
+        OpenTarget::Document("sales.qvf".into())
     }
 
-    fn fault(text: &str) -> Fault {
-        Dialog::new(&document()).take(text).unwrap_err()
+    fn fault(text: &str) -> DriverFault {
+        Handshake::new(&document()).apply_message(text).unwrap_err()
     }
 
     #[test]
     fn requests_are_valid_json_with_any_name() {
         let name = "a\"b\\c\u{7f}é";
-        let request = request(&Opening::Document(name.into())).unwrap().unwrap();
-        let request: serde_json::Value = serde_json::from_str(&request).unwrap();
+        let request = open_request(&OpenTarget::Document(name.into())).unwrap().unwrap();
+        let request: serde_json::Value = serde_json::from_str(&open_request).unwrap();
         assert_eq!(request["params"]["qDocName"], name);
         assert_eq!(request["id"], REQUEST_ID);
         let app: serde_json::Value = serde_json::from_str(CREATE_SESSION_APP).unwrap();
@@ -193,40 +193,40 @@ mod tests {
 
     #[test]
     fn connected_then_opened() {
-        let mut dialog = Dialog::new(&document());
+        let mut dialog = Handshake::new(&document());
         assert_eq!(dialog.progress(), Progress::Started);
-        dialog.take(CREATED).unwrap();
+        dialog.apply_message(CREATED).unwrap();
         assert_eq!(dialog.progress(), Progress::Connected);
-        dialog.take(OPENED).unwrap();
+        dialog.apply_message(OPENED).unwrap();
         assert_eq!(dialog.progress(), Progress::Done);
     }
 
     #[test]
     fn the_reply_may_arrive_before_on_connected() {
-        let mut dialog = Dialog::new(&document());
-        dialog.take(OPENED).unwrap();
+        let mut dialog = Handshake::new(&document());
+        dialog.apply_message(OPENED).unwrap();
         assert_eq!(dialog.progress(), Progress::Started);
-        dialog.take(CREATED).unwrap();
+        dialog.apply_message(CREATED).unwrap();
         assert_eq!(dialog.progress(), Progress::Done);
     }
 
     #[test]
     fn without_a_target_on_connected_completes_the_handshake() {
-        let mut dialog = Dialog::new(&Opening::Nothing);
-        dialog.take(CREATED).unwrap();
+        let mut dialog = Handshake::new(&OpenTarget::Nothing);
+        dialog.apply_message(CREATED).unwrap();
         assert_eq!(dialog.progress(), Progress::Done);
     }
 
     #[test]
     fn other_notifications_are_skipped() {
-        let mut dialog = Dialog::new(&document());
+        let mut dialog = Handshake::new(&document());
         for text in [
             r#"{"jsonrpc":"2.0","method":"OnAuthenticationInformation","params":{"userId":"u"}}"#,
             r#"{"jsonrpc":"2.0","method":"OnLicense","params":["x"]}"#,
             r#"{"jsonrpc":"2.0","method":"OnProgress","params":null,"more":1}"#,
             r#"{"jsonrpc":"2.0","id":7,"result":{}}"#,
         ] {
-            dialog.take(text).unwrap();
+            dialog.apply_message(text).unwrap();
             assert_eq!(dialog.progress(), Progress::Started);
         }
     }
@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(state("SESSION_ERROR_LIMIT_EXCEEDED").as_str(), "declined");
         assert_eq!(state("HELLO").as_str(), "garbage");
         let missing = r#"{"jsonrpc":"2.0","id":1,"error":{"code":1003,"parameter":"x","message":"App not found"}}"#;
-        assert_eq!(fault(missing), Fault::NoSuchDocument);
+        assert_eq!(fault(missing), DriverFault::NoSuchDocument);
         let denied = fault(r#"{"id":1,"error":{"code":5,"message":"Access denied"}}"#);
         assert_eq!(denied.as_str(), "open-failed");
         assert!(!denied.blames_engine());

@@ -11,65 +11,65 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// How often the connections are polled.
-const SWEEP: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Time limit for the engine to close; after that the connection is reset.
-const GOODBYE: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum number of connections, each with an open file descriptor. A further connection is reset at once.
-const MAX: usize = 4096;
+const MAX_CONNECTIONS: usize = 4096;
 
 /// The connections that wait for the engine to close, and the task that polls them.
 #[derive(Debug)]
-pub(super) struct Farewells {
-    waiting: Arc<Waiting>,
+pub(super) struct LingeringConnections {
+    list: Arc<ConnectionList>,
     sweeper: AbortHandle,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct ConnectionList {
     connections: Mutex<Vec<(Instant, TcpStream)>>,
-    first: Notify,
+    added: Notify,
 }
 
-impl Default for Farewells {
+impl Default for LingeringConnections {
     fn default() -> Self {
-        let waiting = Arc::<Waiting>::default();
+        let waiting = Arc::<ConnectionList>::default();
         let sweeper = tokio::spawn(sweep(Arc::clone(&waiting))).abort_handle();
-        Self { waiting, sweeper }
+        Self { list: waiting, sweeper }
     }
 }
 
-impl Drop for Farewells {
+impl Drop for LingeringConnections {
     fn drop(&mut self) {
         self.sweeper.abort();
     }
 }
 
-impl Farewells {
+impl LingeringConnections {
     /// Adds a connection on which a close frame is sent.
-    pub(super) fn wait_for_the_end(&self, connection: tokio::net::TcpStream) {
+    pub(super) fn add(&self, connection: tokio::net::TcpStream) {
         // Detach the socket from the runtime, so that incoming data wakes no task. The socket stays non-blocking.
         let Ok(connection) = connection.into_std() else {
             return;
         };
-        let mut connections = self.waiting.connections();
-        if connections.len() >= MAX {
+        let mut connections = self.list.connections();
+        if connections.len() >= MAX_CONNECTIONS {
             drop(connections);
             reset(connection);
             return;
         }
         connections.push((Instant::now(), connection));
         if connections.len() == 1 {
-            self.waiting.first.notify_one();
+            self.list.added.notify_one();
         }
     }
 
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
-        self.waiting.connections().len()
+        self.list.connections().len()
     }
 }
 
-impl Waiting {
+impl ConnectionList {
     fn connections(&self) -> MutexGuard<'_, Vec<(Instant, TcpStream)>> {
         self.connections
             .lock()
@@ -77,18 +77,18 @@ impl Waiting {
     }
 }
 
-async fn sweep(waiting: Arc<Waiting>) {
+async fn sweep(waiting: Arc<ConnectionList>) {
     loop {
-        waiting.first.notified().await;
+        waiting.added.notified().await;
         while !waiting.connections().is_empty() {
-            tokio::time::sleep(SWEEP).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             let now = Instant::now();
             let mut connections = waiting.connections();
             for (since, connection) in std::mem::take(&mut *connections) {
-                if ended(&connection) {
+                if is_closed(&connection) {
                     continue;
                 }
-                if now < since + GOODBYE {
+                if now < since + CLOSE_TIMEOUT {
                     connections.push((since, connection));
                 } else {
                     reset(connection);
@@ -106,7 +106,7 @@ fn reset(connection: TcpStream) {
 }
 
 /// Discards received data. Returns true when the engine has closed, or the connection failed.
-fn ended(mut connection: &TcpStream) -> bool {
+fn is_closed(mut connection: &TcpStream) -> bool {
     let mut words = [0; 512];
     // Bounded, so that an engine that sends without end does not occupy the task.
     for _ in 0..8 {

@@ -11,9 +11,9 @@ const OPENED: &str = r#"{"id":1,"result":{"qReturn":{"qHandle":1}}}"#;
 
 /// An action of a fake engine after it has read the upgrade request.
 #[derive(Clone)]
-enum Act {
+enum Action {
     /// Sends these bytes.
-    Say(Vec<u8>),
+    Send(Vec<u8>),
     /// Sends a correct upgrade response.
     Upgrade,
     /// Does nothing for this time.
@@ -21,7 +21,7 @@ enum Act {
 }
 
 /// Runs a fake engine for one connection, which it closes after its last action.
-async fn fake(acts: Vec<Act>) -> SocketAddr {
+async fn fake_engine(acts: Vec<Action>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -29,9 +29,9 @@ async fn fake(acts: Vec<Act>) -> SocketAddr {
         let request = head(&mut stream).await;
         for act in acts {
             match act {
-                Act::Say(bytes) => drop(stream.write_all(&bytes).await),
-                Act::Upgrade => drop(stream.write_all(&accept(&request)).await),
-                Act::Wait(time) => tokio::time::sleep(time).await,
+                Action::Send(bytes) => drop(stream.write_all(&bytes).await),
+                Action::Upgrade => drop(stream.write_all(&accept(&request)).await),
+                Action::Wait(time) => tokio::time::sleep(time).await,
             }
         }
     });
@@ -67,21 +67,21 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn text(payload: &str) -> Act {
-    Act::Say(frame(0x81, payload.as_bytes()))
+fn text(payload: &str) -> Action {
+    Action::Send(frame(0x81, payload.as_bytes()))
 }
 
-fn say(bytes: &[u8]) -> Act {
-    Act::Say(bytes.to_vec())
+fn send(bytes: &[u8]) -> Action {
+    Action::Send(bytes.to_vec())
 }
 
-async fn prepare(acts: Vec<Act>) -> Result<Prepared, Fault> {
-    let engine = fake(acts).await;
+async fn prepare(acts: Vec<Action>) -> Result<RequestMutation, DriverFault> {
+    let engine = fake_engine(acts).await;
     let now = Instant::now();
-    let job = Job {
-        opening: &Opening::Document("x".into()),
-        first_word: now + Duration::from_millis(300),
-        ..Job::plain(engine, now + Duration::from_millis(600))
+    let job = PrepareRequest {
+        target: &OpenTarget::Document("x".into()),
+        first_response_by: now + Duration::from_millis(300),
+        ..PrepareRequest::plain(engine, now + Duration::from_millis(600))
     };
     Qix::new(Duration::from_secs(60)).prepare(job).await
 }
@@ -93,21 +93,21 @@ async fn messages_may_arrive_in_pieces_and_in_any_order() {
         frame(0x81, OPENED.as_bytes()),
     ]
     .concat();
-    let linger = Act::Wait(Duration::from_secs(5));
+    let linger = Action::Wait(Duration::from_secs(5));
     let (one, two) = words.split_at(40);
     let pieces = vec![
-        Act::Upgrade,
-        say(one),
-        Act::Wait(Duration::from_millis(20)),
-        say(two),
+        Action::Upgrade,
+        send(one),
+        Action::Wait(Duration::from_millis(20)),
+        send(two),
         linger.clone(),
     ];
     let prepared = prepare(pieces).await.unwrap();
     assert_eq!(prepared.path, "/app/engineData/ttl/60");
-    let ping = say(&frame(0x89, b"hello"));
+    let ping = send(&frame(0x89, b"hello"));
     let note = text(r#"{"method":"OnProgress","params":[1]}"#);
     let swapped = vec![
-        Act::Upgrade,
+        Action::Upgrade,
         ping,
         text(OPENED),
         note,
@@ -120,57 +120,57 @@ async fn messages_may_arrive_in_pieces_and_in_any_order() {
 #[tokio::test]
 async fn each_misbehaviour_has_its_fault() {
     let huge = vec![b' '; 2 * 1024 * 1024];
-    let long = Act::Wait(Duration::from_secs(5));
+    let long = Action::Wait(Duration::from_secs(5));
     let cases = [
         ("closes at once", vec![], "connect"),
-        ("speaks ssh", vec![say(b"SSH-2.0-x\r\n\r\n")], "garbage"),
+        ("speaks ssh", vec![send(b"SSH-2.0-x\r\n\r\n")], "garbage"),
         (
             "is a web server",
-            vec![say(b"HTTP/1.1 200 OK\r\n\r\n")],
+            vec![send(b"HTTP/1.1 200 OK\r\n\r\n")],
             "garbage",
         ),
         (
             "rejects the token",
-            vec![say(b"HTTP/1.1 401 No\r\n\r\n")],
+            vec![send(b"HTTP/1.1 401 No\r\n\r\n")],
             "token-rejected",
         ),
-        ("endless head", vec![say(&[b'x'; 20_000])], "garbage"),
+        ("endless head", vec![send(&[b'x'; 20_000])], "garbage"),
         ("no response", vec![long.clone()], "silent"),
         (
             "no message when upgraded",
-            vec![Act::Upgrade, long.clone()],
+            vec![Action::Upgrade, long.clone()],
             "silent",
         ),
-        ("closes when upgraded", vec![Act::Upgrade], "connect"),
+        ("closes when upgraded", vec![Action::Upgrade], "connect"),
         (
             "sends a close frame",
-            vec![Act::Upgrade, say(&frame(0x88, b""))],
+            vec![Action::Upgrade, send(&frame(0x88, b""))],
             "connect",
         ),
         (
             "speaks binary",
-            vec![Act::Upgrade, say(&frame(0x82, b"x"))],
+            vec![Action::Upgrade, send(&frame(0x82, b"x"))],
             "garbage",
         ),
         (
             "broken frame",
-            vec![Act::Upgrade, say(&[0xff; 20])],
+            vec![Action::Upgrade, send(&[0xff; 20])],
             "garbage",
         ),
-        ("no json", vec![Act::Upgrade, text("hello")], "garbage"),
+        ("no json", vec![Action::Upgrade, text("hello")], "garbage"),
         (
             "huge message",
-            vec![Act::Upgrade, say(&frame(0x81, &huge)), long.clone()],
+            vec![Action::Upgrade, send(&frame(0x81, &huge)), long.clone()],
             "garbage",
         ),
         (
             "never finishes loading",
-            vec![Act::Upgrade, text(CREATED), long],
+            vec![Action::Upgrade, text(CREATED), long],
             "open-timeout",
         ),
         (
             "closes while it loads",
-            vec![Act::Upgrade, text(CREATED)],
+            vec![Action::Upgrade, text(CREATED)],
             "connect",
         ),
     ];
@@ -187,7 +187,7 @@ async fn a_closed_port_is_a_connect_fault() {
         .local_addr()
         .unwrap();
     let deadline = Instant::now() + Duration::from_secs(5);
-    let job = Job::plain(engine, deadline);
+    let job = PrepareRequest::plain(engine, deadline);
     assert_eq!(
         Qix::new(Duration::from_secs(60))
             .prepare(job)
@@ -200,12 +200,12 @@ async fn a_closed_port_is_a_connect_fault() {
 
 #[tokio::test]
 async fn a_lingering_connection_ends_when_the_engine_closes_or_after_a_second() {
-    let farewells = Farewells::default();
+    let farewells = LingeringConnections::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let engine = listener.local_addr().unwrap();
     let mut ends = Vec::new();
     for _ in 0..3 {
-        farewells.wait_for_the_end(TcpStream::connect(engine).await.unwrap());
+        farewells.add(TcpStream::connect(engine).await.unwrap());
         ends.push(listener.accept().await.unwrap().0);
     }
     assert_eq!(farewells.count(), 3);
@@ -220,7 +220,7 @@ async fn a_lingering_connection_ends_when_the_engine_closes_or_after_a_second() 
     assert!(count(2).await < Duration::from_secs(1));
     assert!(count(0).await >= Duration::from_millis(900));
     // The sweeper also handles a connection that is added after the list was empty.
-    farewells.wait_for_the_end(TcpStream::connect(engine).await.unwrap());
+    farewells.add(TcpStream::connect(engine).await.unwrap());
     drop(listener.accept().await.unwrap());
     count(0).await;
 }

@@ -3,7 +3,7 @@
 //! is most of the cost of a placement, and because a general client would write the token to its trace log. Does no
 //! I/O.
 
-use crate::engines::drivers::Fault;
+use crate::engines::drivers::DriverFault;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
@@ -48,14 +48,14 @@ impl Upgrade {
     ///
     /// # Errors
     /// When they are not the head of a successful upgrade.
-    pub fn judge(&self, bytes: &[u8]) -> Result<Head, Fault> {
-        judge(bytes, &self.accept)
+    pub fn parse_response(&self, bytes: &[u8]) -> Result<ResponseHead, DriverFault> {
+        parse_response(bytes, &self.accept)
     }
 }
 
 /// The head of a response, as far as it is received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Head {
+pub enum ResponseHead {
     /// The head is incomplete.
     Partial,
     /// The upgrade succeeded. Frames begin after this number of bytes.
@@ -66,20 +66,20 @@ pub enum Head {
 ///
 /// # Errors
 /// When it is not the head of a successful upgrade.
-pub fn judge(bytes: &[u8], accept: &str) -> Result<Head, Fault> {
+pub fn parse_response(bytes: &[u8], accept: &str) -> Result<ResponseHead, DriverFault> {
     const END: &[u8] = b"\r\n\r\n";
     let Some(end) = bytes.windows(END.len()).position(|w| w == END) else {
         if bytes.len() >= MAX_HEAD {
             return Err(garbage("the response head is too long"));
         }
-        return Ok(Head::Partial);
+        return Ok(ResponseHead::Partial);
     };
     let head = bytes.get(..end).unwrap_or_default();
     let head = std::str::from_utf8(head).map_err(|_| garbage("the response head is not UTF-8"))?;
     let mut lines = head.split("\r\n");
-    match status(lines.next().unwrap_or_default()) {
+    match parse_status(lines.next().unwrap_or_default()) {
         Some(101) => {}
-        Some(status @ (401 | 403)) => return Err(Fault::TokenRejected(format!("status {status}"))),
+        Some(status @ (401 | 403)) => return Err(DriverFault::TokenRejected(format!("status {status}"))),
         Some(status) => return Err(garbage(&format!("status {status} to an upgrade"))),
         None => return Err(garbage("not an HTTP/1.1 response")),
     }
@@ -89,20 +89,20 @@ pub fn judge(bytes: &[u8], accept: &str) -> Result<Head, Fault> {
             name.eq_ignore_ascii_case("sec-websocket-accept") && value.trim() == accept
         });
     if proven {
-        Ok(Head::Upgraded(end + END.len()))
+        Ok(ResponseHead::Upgraded(end + END.len()))
     } else {
         Err(garbage("the upgrade has a wrong Sec-WebSocket-Accept"))
     }
 }
 
-fn status(line: &str) -> Option<u16> {
+fn parse_status(line: &str) -> Option<u16> {
     let rest = line.strip_prefix("HTTP/1.1 ")?;
     let code = rest.split(' ').next()?;
     (code.len() == 3).then(|| code.parse().ok())?
 }
 
-fn garbage(what: &str) -> Fault {
-    Fault::Garbage(what.to_owned())
+fn garbage(what: &str) -> DriverFault {
+    DriverFault::Garbage(what.to_owned())
 }
 
 #[cfg(test)]
@@ -111,8 +111,8 @@ mod tests {
 
     const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-    fn judged(text: &str) -> Result<Head, Fault> {
-        judge(text.as_bytes(), ACCEPT)
+    fn judged(text: &str) -> Result<ResponseHead, DriverFault> {
+        parse_response(text.as_bytes(), ACCEPT)
     }
 
     fn fault(text: &str) -> &'static str {
@@ -138,12 +138,12 @@ mod tests {
             "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nSEC-WEBSOCKET-ACCEPT:  {ACCEPT}\r\n\r\n"
         );
         for n in 0..text.len() {
-            assert_eq!(judged(&text[..n]), Ok(Head::Partial));
+            assert_eq!(judged(&text[..n]), Ok(ResponseHead::Partial));
         }
-        assert_eq!(judged(&text), Ok(Head::Upgraded(text.len())));
+        assert_eq!(judged(&text), Ok(ResponseHead::Upgraded(text.len())));
         assert_eq!(
             judged(&format!("{text}frame")),
-            Ok(Head::Upgraded(text.len()))
+            Ok(ResponseHead::Upgraded(text.len()))
         );
     }
 

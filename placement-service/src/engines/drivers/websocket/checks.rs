@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// How long a check is valid.
-pub(super) const FRESH: Duration = Duration::from_millis(50);
+pub(super) const VALIDITY: Duration = Duration::from_millis(50);
 
 /// The last successful check of each engine of a pool, for two times [`VALIDITY`].
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub(super) struct Checks(Arc<Mutex<HashMap<SocketAddr, Check>>>);
 
 #[derive(Debug)]
 struct Check {
-    at: Instant,
+    checked_at: Instant,
     /// When a caller was last selected to check again.
     renewed_at: Instant,
     connection: std::net::TcpStream,
@@ -43,7 +43,7 @@ impl Checks {
 
     /// Whether an engine needs no check now. When a check becomes too old, the first caller has to check again, and the
     /// others still rely on the old one.
-    pub(super) fn vouch(&self, engine: SocketAddr, now: Instant) -> bool {
+    pub(super) fn can_skip(&self, engine: SocketAddr, now: Instant) -> bool {
         let mut checks = self.checks();
         let Some(check) = checks.get_mut(&engine) else {
             return false;
@@ -52,7 +52,7 @@ impl Checks {
             checks.remove(&engine);
             return false;
         }
-        let fresh = now < check.renewed_at + FRESH;
+        let fresh = now < check.renewed_at + VALIDITY;
         if !fresh {
             check.renewed_at = now;
         }
@@ -60,7 +60,7 @@ impl Checks {
     }
 
     /// Records that an engine has accepted a connection.
-    pub(super) fn passed(&self, engine: SocketAddr, connection: TcpStream) {
+    pub(super) fn record_success(&self, engine: SocketAddr, connection: TcpStream) {
         // Reset instead of close, because the ports in TIME_WAIT after each check would run out.
         let _ = connection.set_zero_linger();
         let Ok(connection) = connection.into_std() else {
@@ -68,24 +68,24 @@ impl Checks {
         };
         let at = Instant::now();
         let check = Check {
-            at,
+            checked_at: at,
             renewed_at: at,
             connection,
         };
         self.checks().insert(engine, check);
         let checks = Self(Arc::clone(&self.0));
         tokio::spawn(async move {
-            tokio::time::sleep(2 * FRESH).await;
+            tokio::time::sleep(2 * VALIDITY).await;
             let mut checks = checks.checks();
             // A later check may have replaced this one.
-            if checks.get(&engine).is_some_and(|c| c.at == at) {
+            if checks.get(&engine).is_some_and(|c| c.checked_at == at) {
                 checks.remove(&engine);
             }
         });
     }
 
     /// Records that an engine has not accepted a connection.
-    pub(super) fn failed(&self, engine: SocketAddr) {
+    pub(super) fn record_failure(&self, engine: SocketAddr) {
         self.checks().remove(&engine);
     }
 }

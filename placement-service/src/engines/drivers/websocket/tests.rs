@@ -1,17 +1,17 @@
 //! How often an engine is checked, and that the end of an engine invalidates its check.
 
-use super::checks::FRESH;
+use super::checks::VALIDITY;
 use super::*;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
-async fn prepare(driver: &Websocket, engine: SocketAddr, rehearsal: bool) -> Result<(), Fault> {
+async fn prepare(driver: &Websocket, engine: SocketAddr, rehearsal: bool) -> Result<(), DriverFault> {
     let deadline = Instant::now() + Duration::from_secs(10);
-    let job = Job {
-        rehearsal,
-        ..Job::plain(engine, deadline)
+    let job = PrepareRequest {
+        dry_run: rehearsal,
+        ..PrepareRequest::plain(engine, deadline)
     };
     driver.prepare(job).await.map(drop)
 }
@@ -28,13 +28,13 @@ async fn one_check_is_valid_for_the_placements_of_a_short_time() {
     let driver = Websocket::default();
     let begin = Instant::now();
     let mut placed = 0;
-    while begin.elapsed() < 5 * FRESH {
+    while begin.elapsed() < 5 * VALIDITY {
         prepare(&driver, engine, false).await.unwrap();
         placed += 1;
         tokio::task::yield_now().await;
     }
     let mut checks = 0;
-    while let Ok(Ok(_)) = timeout_at(Instant::now() + FRESH, listener.accept()).await {
+    while let Ok(Ok(_)) = timeout_at(Instant::now() + VALIDITY, listener.accept()).await {
         checks += 1;
     }
     assert!(

@@ -16,27 +16,27 @@ pub struct Thresholds {
 
 /// The health of one engine.
 #[derive(Debug)]
-pub struct Health {
+pub struct HealthState {
     thresholds: Thresholds,
     state: State,
     failures: u32,
     successes: u32,
     /// The fault that was logged last. `None` after a success.
-    complaint: Option<&'static str>,
+    logged_fault: Option<&'static str>,
 }
 
 /// The effect of one probe.
 #[derive(Debug, Default, PartialEq)]
-pub struct Change {
+pub struct HealthChange {
     /// The states before and after, if the state changed.
     pub state: Option<(State, State)>,
     /// A fault that has not been logged yet.
-    pub complaint: Option<ProbeFault>,
+    pub new_fault: Option<ProbeFault>,
     /// The load, if the probe returned one.
     pub load: Option<Load>,
 }
 
-impl Health {
+impl HealthState {
     /// An engine that has not been probed.
     #[must_use]
     pub const fn new(thresholds: Thresholds) -> Self {
@@ -45,7 +45,7 @@ impl Health {
             state: State::Starting,
             failures: 0,
             successes: 0,
-            complaint: None,
+            logged_fault: None,
         }
     }
 
@@ -56,9 +56,9 @@ impl Health {
     }
 
     /// Applies the result of one probe.
-    pub fn apply(&mut self, result: Result<Reading, ProbeFault>) -> Change {
+    pub fn apply(&mut self, result: Result<Reading, ProbeFault>) -> HealthChange {
         let before = self.state;
-        let mut change = Change::default();
+        let mut change = HealthChange::default();
         let fault = match result {
             Ok(reading) => {
                 self.failures = 0;
@@ -88,9 +88,9 @@ impl Health {
             change.state = Some((before, self.state));
         }
         let complaint = fault.as_ref().map(ProbeFault::as_str);
-        if complaint != self.complaint {
-            self.complaint = complaint;
-            change.complaint = fault;
+        if complaint != self.logged_fault {
+            self.logged_fault = complaint;
+            change.new_fault = fault;
         }
         change
     }
@@ -116,8 +116,8 @@ mod tests {
         Err(ProbeFault::Status(500))
     }
 
-    fn healthy() -> Health {
-        let mut health = Health::new(THRESHOLDS);
+    fn healthy() -> HealthState {
+        let mut health = HealthState::new(THRESHOLDS);
         health.apply(good());
         health
     }
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn the_first_probe_decides_at_once() {
         assert_eq!(healthy().state(), State::Ok);
-        let mut health = Health::new(THRESHOLDS);
+        let mut health = HealthState::new(THRESHOLDS);
         health.apply(bad());
         assert_eq!(health.state(), State::Unhealthy);
     }
@@ -158,12 +158,12 @@ mod tests {
     #[test]
     fn each_new_fault_is_logged_once() {
         let mut health = healthy();
-        assert!(health.apply(bad()).complaint.is_some());
-        assert!(health.apply(bad()).complaint.is_none());
+        assert!(health.apply(bad()).new_fault.is_some());
+        assert!(health.apply(bad()).new_fault.is_none());
         let other = Err(ProbeFault::Garbage("<html>".into()));
-        assert!(health.apply(other).complaint.is_some());
-        assert!(health.apply(good()).complaint.is_none());
-        assert!(health.apply(bad()).complaint.is_some());
+        assert!(health.apply(other).new_fault.is_some());
+        assert!(health.apply(good()).new_fault.is_none());
+        assert!(health.apply(bad()).new_fault.is_some());
     }
 
     #[test]

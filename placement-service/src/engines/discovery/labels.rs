@@ -53,11 +53,11 @@ const MAX_LOGGED: usize = 20;
 
 /// The engines that cannot be used. Each is logged once, and again only after it was usable.
 #[derive(Debug, Default)]
-pub(super) struct LeftOut(BTreeSet<String>);
+pub(super) struct SkippedEngines(BTreeSet<String>);
 
-impl LeftOut {
+impl SkippedEngines {
     /// Takes the reasons for all skipped engines of a complete list, and logs the new ones.
-    pub(super) fn are(&mut self, now: Vec<String>) {
+    pub(super) fn update(&mut self, now: Vec<String>) {
         let now: BTreeSet<String> = now.into_iter().collect();
         let mut new = now.difference(&self.0);
         for why in new.by_ref().take(MAX_LOGGED) {

@@ -1,9 +1,9 @@
 //! Parses the responses of the Docker Engine API to `GET /containers/json`, `GET /services` and `GET /tasks`. A label
 //! marks an engine, and its endpoint is its address in one of its networks. Sends no request.
 
-use super::Wanted;
-use crate::engines::discovery::entries::entries;
-use crate::engines::discovery::{Found, Wish};
+use super::EngineFilter;
+use crate::engines::discovery::lenient_list::parse_lenient_list;
+use crate::engines::discovery::{DiscoveredEngine, DesiredState};
 use berth_scheduler::engine::EngineName;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -11,11 +11,11 @@ use std::net::IpAddr;
 
 /// The engines in a response.
 #[derive(Debug, Default, PartialEq)]
-pub struct Engines {
+pub struct EngineList {
     /// Engines with an endpoint.
-    pub found: Vec<Found>,
+    pub usable: Vec<DiscoveredEngine>,
     /// Why the other engines are skipped, one text for each.
-    pub left_out: Vec<String>,
+    pub skipped: Vec<String>,
 }
 
 type Labels = BTreeMap<String, String>;
@@ -59,12 +59,12 @@ struct Service {
     #[serde(rename = "ID")]
     id: String,
     #[serde(rename = "Spec")]
-    spec: Named,
+    spec: Spec,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Named {
+struct Spec {
     #[serde(default, deserialize_with = "nothing")]
     name: String,
     #[serde(default, deserialize_with = "nothing")]
@@ -95,7 +95,7 @@ struct Task {
 #[serde(rename_all = "PascalCase")]
 struct TaskSpec {
     #[serde(default, deserialize_with = "nothing")]
-    container_spec: Named,
+    container_spec: Spec,
 }
 
 #[derive(Deserialize)]
@@ -118,43 +118,43 @@ struct Attachment {
 #[serde(rename_all = "PascalCase")]
 struct Network {
     #[serde(default, deserialize_with = "nothing")]
-    spec: Named,
+    spec: Spec,
 }
 
-impl Wanted<'_> {
-    fn marks(&self, labels: &Labels) -> bool {
+impl EngineFilter<'_> {
+    fn matches_label(&self, labels: &Labels) -> bool {
         match self.label.split_once('=') {
             Some((key, value)) => labels.get(key).is_some_and(|found| found == value),
             None => labels.contains_key(self.label),
         }
     }
 
-    fn network(&self, name: &str) -> bool {
+    fn matches_network(&self, name: &str) -> bool {
         self.network.is_none_or(|wanted| wanted == name)
     }
 
-    fn take(
+    fn add_engine(
         &self,
-        engines: &mut Engines,
+        engines: &mut EngineList,
         name: &str,
         ip: Option<IpAddr>,
         labels: &[&Labels],
-        wish: Wish,
+        wish: DesiredState,
     ) {
         let Some(ip) = ip else {
             let network = self.network.map_or("any network", |network| network);
             let why = format!("{name} has no address in {network}");
-            engines.left_out.push(why);
+            engines.skipped.push(why);
             return;
         };
         let label = |key: &str| labels.iter().find_map(|l| l.get(key)).map(String::as_str);
         match self.ports.endpoint(ip, label) {
-            Ok(endpoint) => engines.found.push(Found {
+            Ok(endpoint) => engines.usable.push(DiscoveredEngine {
                 name: EngineName::from(name),
                 endpoint,
-                wish,
+                desired_state: wish,
             }),
-            Err(why) => engines.left_out.push(format!("{name}: {why}")),
+            Err(why) => engines.skipped.push(format!("{name}: {why}")),
         }
     }
 }
@@ -163,26 +163,26 @@ impl Wanted<'_> {
 ///
 /// # Errors
 /// When it is not a list of containers.
-pub fn containers(body: &[u8], wanted: Wanted<'_>) -> Result<Engines, serde_json::Error> {
-    let (containers, left_out) = entries::<Container>(body, "containers")?;
-    let mut engines = Engines {
-        left_out,
-        ..Engines::default()
+pub fn parse_containers(body: &[u8], wanted: EngineFilter<'_>) -> Result<EngineList, serde_json::Error> {
+    let (containers, left_out) = parse_lenient_list::<Container>(body, "containers")?;
+    let mut engines = EngineList {
+        skipped: left_out,
+        ..EngineList::default()
     };
-    for (_, container) in containers {
-        if container.state != "running" || !wanted.marks(&container.labels) {
+    for (_, container) in parse_containers {
+        if container.state != "running" || !wanted.matches_label(&container.labels) {
             continue;
         }
         let name = container.names.first().unwrap_or(&container.id);
         let networks = container.network_settings.networks.iter();
-        let mut fitting = networks.filter(|(network, _)| wanted.network(network));
+        let mut fitting = networks.filter(|(network, _)| wanted.matches_network(network));
         let ip = fitting.find_map(|(_, endpoint)| {
             let endpoint = endpoint.as_ref()?;
             let v4 = endpoint.ipv4.parse::<IpAddr>().ok();
             v4.or_else(|| endpoint.ipv6.parse().ok())
         });
         let name = name.trim_start_matches('/');
-        wanted.take(&mut engines, name, ip, &[&container.labels], Wish::InUse);
+        wanted.add_engine(&mut engines, name, ip, &[&container.labels], DesiredState::Active);
     }
     Ok(engines)
 }
@@ -191,27 +191,27 @@ pub fn containers(body: &[u8], wanted: Wanted<'_>) -> Result<Engines, serde_json
 ///
 /// # Errors
 /// When they are not lists of services and tasks.
-pub fn tasks(
+pub fn parse_tasks(
     services: &[u8],
     tasks: &[u8],
-    wanted: Wanted<'_>,
-) -> Result<Engines, serde_json::Error> {
-    let (services, malformed) = entries::<Service>(services, "services")?;
-    let (tasks, left_out) = entries::<Task>(tasks, "tasks")?;
+    wanted: EngineFilter<'_>,
+) -> Result<EngineList, serde_json::Error> {
+    let (services, malformed) = parse_lenient_list::<Service>(services, "services")?;
+    let (tasks, left_out) = parse_lenient_list::<Task>(parse_tasks, "tasks")?;
     let services = services.iter().map(|(_, s)| (s.id.as_str(), &s.spec));
-    let services: BTreeMap<&str, &Named> = services.collect();
-    let none = Named::default();
-    let mut engines = Engines {
-        left_out: [malformed, left_out].concat(),
-        ..Engines::default()
+    let services: BTreeMap<&str, &Spec> = services.collect();
+    let none = Spec::default();
+    let mut engines = EngineList {
+        skipped: [malformed, left_out].concat(),
+        ..EngineList::default()
     };
-    for (_, task) in &tasks {
+    for (_, task) in &parse_tasks {
         let service = services
             .get(task.service.as_str())
             .copied()
             .unwrap_or(&none);
         let own = &task.spec.container_spec.labels;
-        let marked = wanted.marks(own) || wanted.marks(&service.labels);
+        let marked = wanted.matches_label(own) || wanted.matches_label(&service.labels);
         if task.status.state != "running" || !marked {
             continue;
         }
@@ -225,14 +225,14 @@ pub fn tasks(
         let networks = task.networks_attachments.iter();
         let networks = networks.filter(|a| !a.network.spec.ingress);
         let mut networks: Vec<_> = networks
-            .filter(|a| a.network.spec.name != "ingress" && wanted.network(&a.network.spec.name))
+            .filter(|a| a.network.spec.name != "ingress" && wanted.matches_network(&a.network.spec.name))
             .collect();
         networks.sort_by(|a, b| a.network.spec.name.cmp(&b.network.spec.name));
         let addresses = networks.iter().flat_map(|a| &a.addresses);
         let mut ips = addresses.filter_map(|text| text.split('/').next()?.parse().ok());
-        let wish = Wish::drained_if(task.desired_state != "running");
+        let wish = DesiredState::from_draining(task.desired_state != "running");
         let labels = [own, &service.labels];
-        wanted.take(&mut engines, &name, ips.next(), &labels, wish);
+        wanted.add_engine(&mut engines, &name, ips.next(), &labels, wish);
     }
     Ok(engines)
 }

@@ -1,25 +1,25 @@
 //! Polls a source that cannot report changes by itself: decides when the next request is due, and whether its
 //! response is a change. Also the HTTP client of such sources.
 
-use super::{DiscoveryFault, Found};
+use super::{DiscoveryFault, DiscoveredEngine};
 use crate::core::http_client;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// The last list of a source, and when the next request is due.
 #[derive(Debug, Default)]
-pub(super) struct Polled {
-    last: Option<Vec<Found>>,
+pub(super) struct Poller {
+    last: Option<Vec<DiscoveredEngine>>,
     /// The source has failed since the last list.
     failed: bool,
     /// The source has returned one empty list since the last list.
-    doubted: bool,
+    empty_once: bool,
     due: Option<Instant>,
 }
 
-impl Polled {
+impl Poller {
     /// Waits until the next request is due.
-    pub(super) async fn due(&self) {
+    pub(super) async fn wait_until_due(&self) {
         if let Some(due) = self.due {
             sleep_until(due).await;
         }
@@ -28,19 +28,19 @@ impl Polled {
     /// Takes a response, and schedules the next request after `next`. Returns the response if it is a change: a list
     /// that differs from the last one, any fault, and any list after a fault. An empty list must be returned twice in
     /// a row, because a source that has just started may not know its engines yet.
-    pub(super) fn news(
+    pub(super) fn report_change(
         &mut self,
-        answer: Result<Vec<Found>, DiscoveryFault>,
+        answer: Result<Vec<DiscoveredEngine>, DiscoveryFault>,
         next: Duration,
-    ) -> Option<Result<Vec<Found>, DiscoveryFault>> {
+    ) -> Option<Result<Vec<DiscoveredEngine>, DiscoveryFault>> {
         match answer {
             Ok(mut found) => {
                 // The order has no meaning.
                 found.sort_by(|a, b| a.name.cmp(&b.name));
                 self.due = Some(Instant::now() + next);
                 let lost = found.is_empty() && self.last.as_ref().is_some_and(|l| !l.is_empty());
-                self.doubted = lost && !self.doubted;
-                if self.doubted || (!self.failed && self.last.as_ref() == Some(&found)) {
+                self.empty_once = lost && !self.empty_once;
+                if self.empty_once || (!self.failed && self.last.as_ref() == Some(&found)) {
                     return None;
                 }
                 self.failed = false;
@@ -50,7 +50,7 @@ impl Polled {
             Err(fault) => {
                 // No delay here: the caller waits after a fault.
                 self.due = None;
-                (self.failed, self.doubted) = (true, false);
+                (self.failed, self.empty_once) = (true, false);
                 Some(Err(fault))
             }
         }

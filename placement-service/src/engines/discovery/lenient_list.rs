@@ -5,16 +5,16 @@ use serde::de::{DeserializeOwned, Error};
 use serde_json::Value;
 
 /// The well-formed entries with their indices, and one message for each malformed entry.
-type Entries<T> = (Vec<(usize, T)>, Vec<String>);
+type LenientList<T> = (Vec<(usize, T)>, Vec<String>);
 
 /// Parses a list. `whose` is the name of the list in messages.
 ///
 /// # Errors
 /// When it is not a list, or when all entries are malformed.
-pub(super) fn entries<T: DeserializeOwned>(
+pub(super) fn parse_lenient_list<T: DeserializeOwned>(
     body: &[u8],
     whose: &str,
-) -> Result<Entries<T>, serde_json::Error> {
+) -> Result<LenientList<T>, serde_json::Error> {
     let all: Vec<Value> = serde_json::from_slice(body)?;
     let (mut read, mut malformed) = (Vec::new(), Vec::new());
     for (place, entry) in all.iter().enumerate() {

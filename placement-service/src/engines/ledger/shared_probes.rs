@@ -11,59 +11,59 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 /// Retention of a result. Only the results of engines that are gone become this old.
-const KEPT: Duration = Duration::from_secs(300);
+const RETENTION: Duration = Duration::from_secs(300);
 
 /// The result of one probe.
-type Outcome = Result<Reading, ProbeFault>;
+type ProbeResult = Result<Reading, ProbeFault>;
 
 /// The probe results that the replicas share.
 #[derive(Clone)]
-pub struct Probes(Arc<Shared>);
+pub struct SharedProbeResults(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
     /// Changes when results arrive, and when another replica becomes the prober.
-    rounds: watch::Sender<u64>,
+    updates: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 struct State {
     /// Another replica is the prober.
-    others: bool,
+    remote_prober: bool,
     /// The last result of each engine from other replicas, for [`RETENTION`], with the start of its probe.
-    heard: HashMap<String, (Instant, Outcome)>,
+    results: HashMap<String, (Instant, ProbeResult)>,
     /// The results of this replica that are not sent yet: a few for each engine, because each heartbeat takes or drops
     /// all of them.
-    told: Vec<(String, Instant, String)>,
+    unsent: Vec<(String, Instant, String)>,
 }
 
-impl Default for Probes {
+impl Default for SharedProbeResults {
     fn default() -> Self {
         Self(Arc::new(Shared {
             state: Mutex::default(),
-            rounds: watch::Sender::default(),
+            updates: watch::Sender::default(),
         }))
     }
 }
 
-impl Probes {
+impl SharedProbeResults {
     /// Waits for a result of an engine from another replica, of a probe that began after `last`. `None` when this
     /// replica has to probe: at once if it is the prober, otherwise at `until`.
-    pub async fn heard(
+    pub async fn next_after(
         &self,
         engine: &str,
         last: Option<Instant>,
         until: Instant,
-    ) -> Option<(Instant, Outcome)> {
-        let mut rounds = self.0.rounds.subscribe();
+    ) -> Option<(Instant, ProbeResult)> {
+        let mut rounds = self.0.updates.subscribe();
         loop {
             rounds.mark_unchanged();
             {
                 let state = self.state();
-                if !state.others {
+                if !state.remote_prober {
                     return None;
                 }
-                let news = state.heard.get(engine);
+                let news = state.results.get(engine);
                 if let Some(news) = news.filter(|(began, _)| last.is_none_or(|last| *began > last))
                 {
                     return Some(news.clone());
@@ -74,17 +74,17 @@ impl Probes {
     }
 
     /// Queues the result of a probe by this replica for the other replicas.
-    pub fn tell(&self, engine: &str, began: Instant, outcome: &Outcome) {
+    pub fn publish(&self, engine: &str, began: Instant, outcome: &ProbeResult) {
         // Never fails: a reading consists of numbers and texts.
         let Ok(text) = serde_json::to_string(outcome) else {
             return;
         };
-        self.state().told.push((engine.to_owned(), began, text));
+        self.state().unsent.push((engine.to_owned(), began, text));
     }
 
     /// Takes the results that are not sent yet.
-    pub(super) fn take_told(&self, now: Instant) -> Vec<Heard> {
-        let told = std::mem::take(&mut self.state().told).into_iter();
+    pub(super) fn take_unsent(&self, now: Instant) -> Vec<Heard> {
+        let told = std::mem::take(&mut self.state().unsent).into_iter();
         told.map(|(engine, began, text)| Heard {
             engine,
             text,
@@ -95,25 +95,25 @@ impl Probes {
 
     /// Takes the response to a heartbeat: whether this replica is the prober, and the results of other replicas.
     /// Returns true when this replica has become the prober or is no longer the prober.
-    pub(super) fn round(&self, probes: bool, heard: Vec<Heard>, now: Instant) -> bool {
+    pub(super) fn on_heartbeat(&self, probes: bool, heard: Vec<Heard>, now: Instant) -> bool {
         let mut state = self.state();
-        let turned = state.others == probes;
-        state.others = !probes;
+        let turned = state.remote_prober == probes;
+        state.remote_prober = !probes;
         if !turned && heard.is_empty() {
             return false;
         }
         for Heard { engine, text, age } in heard {
             if let (Ok(outcome), Some(began)) = (serde_json::from_str(&text), now.checked_sub(age))
             {
-                state.heard.insert(engine, (began, outcome));
+                state.results.insert(engine, (began, outcome));
             }
         }
         state
-            .heard
-            .retain(|_, (began, _)| now.saturating_duration_since(*began) < KEPT);
+            .results
+            .retain(|_, (began, _)| now.saturating_duration_since(*began) < RETENTION);
         drop(state);
         self.0
-            .rounds
+            .updates
             .send_modify(|round| *round = round.wrapping_add(1));
         turned
     }

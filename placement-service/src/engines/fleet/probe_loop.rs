@@ -2,7 +2,7 @@
 //! results of another replica. Does not know what a result means.
 
 use crate::engines::health::{ProbeFault, Prober, Reading};
-use crate::engines::ledger::Probes;
+use crate::engines::ledger::SharedProbeResults;
 use berth_scheduler::engine::{Endpoint, EngineName};
 use rand::RngExt;
 use std::sync::Arc;
@@ -10,19 +10,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The probe loop of one engine.
-pub(super) struct Probing {
+pub(super) struct ProbeLoop {
     pub(super) prober: Prober,
     pub(super) interval: Duration,
     /// Time limit of one probe.
     pub(super) timeout: Duration,
     /// The probe results that the replicas share. `None` with a single replica.
-    pub(super) shared: Option<Probes>,
+    pub(super) shared: Option<SharedProbeResults>,
     pub(super) engine: (Arc<str>, EngineName, Endpoint),
 }
 
-impl Probing {
+impl ProbeLoop {
     /// Reports each result with the start of its probe, until `report` returns false.
-    pub(super) async fn forever<F>(
+    pub(super) async fn run<F>(
         self,
         mut report: impl FnMut(Instant, Result<Reading, ProbeFault>) -> F,
     ) where
@@ -36,7 +36,7 @@ impl Probing {
                 Some(shared) => {
                     // The next result may be late by one interval, one probe, and the time of its exchange.
                     let until = Instant::now() + self.interval * 2 + self.timeout;
-                    shared.heard(&key, last, until).await
+                    shared.next_after(&key, last, until).await
                 }
                 None => None,
             };
@@ -51,7 +51,7 @@ impl Probing {
             let result = self.prober.probe(endpoint).await;
             last = Some(began);
             if let Some(shared) = &self.shared {
-                shared.tell(&key, began, &result);
+                shared.publish(&key, began, &result);
             }
             if !report(began, result).await {
                 return;

@@ -2,7 +2,7 @@
 //! that grows, and each new fault is logged once. Decides nothing about engines.
 
 use super::metrics::DiscoveryMetrics;
-use super::{Discovery, DiscoveryFault, Found, MAX_ENGINES};
+use super::{Discovery, DiscoveryFault, DiscoveredEngine, MAX_ENGINES};
 use crate::config::Sources;
 use futures_util::FutureExt;
 use rand::RngExt;
@@ -12,39 +12,39 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 /// The delay after the first fault. It doubles with each further fault, and resets after [`RESET_AFTER`] without one.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const INITIAL_DELAY: Duration = Duration::from_millis(500);
 /// The maximum delay. A source that works again is noticed after at most this time.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const MAX_DELAY: Duration = Duration::from_secs(10);
 /// The delay resets after this time without a fault. A single success does not reset it, so that a source that
 /// alternates between lists and faults is still called less and less often.
-const CALM: Duration = Duration::from_secs(60);
+const RESET_AFTER: Duration = Duration::from_secs(60);
 
 /// One source with its retry state.
-pub struct Following {
+pub struct RetryingDiscovery {
     pool: String,
     /// The name of the source: its kind, with a number from the second source of the same kind on.
     source: String,
     discovery: Box<dyn Discovery>,
     metrics: DiscoveryMetrics,
-    pause: Duration,
+    delay: Duration,
     failed_at: Option<Instant>,
     /// The fault that was logged last. `None` while the source works.
-    complaint: Option<DiscoveryFault>,
+    last_logged: Option<DiscoveryFault>,
 }
 
 /// The result of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum DiscoveryEvent {
     /// The complete list of the source.
-    List(Vec<Found>),
+    List(Vec<DiscoveredEngine>),
     /// The source fails. Its last list stays valid, if there was one.
-    Failing,
+    Failed,
 }
 
-impl Following {
+impl RetryingDiscovery {
     /// The sources of one pool, in the order of the configuration.
     #[must_use]
-    pub fn all(pool: &str, sources: &Sources, metrics: &DiscoveryMetrics) -> Vec<Self> {
+    pub fn for_pool(pool: &str, sources: &Sources, metrics: &DiscoveryMetrics) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
         for (index, source) in sources.0.iter().enumerate() {
             let kind = source.as_str();
@@ -73,47 +73,47 @@ impl Following {
             source: source.to_owned(),
             discovery,
             metrics,
-            pause: FIRST_PAUSE,
+            delay: INITIAL_DELAY,
             failed_at: None,
-            complaint: None,
+            last_logged: None,
         }
     }
 
     /// Waits for a list, or for the first fault after a list.
-    pub async fn next(&mut self) -> News {
+    pub async fn next(&mut self) -> DiscoveryEvent {
         loop {
             let (pool, source) = (&self.pool, &self.source);
-            if self.complaint.is_some() {
+            if self.last_logged.is_some() {
                 let jitter = rand::rng().random_range(0.8..1.2);
-                tokio::time::sleep(self.pause.mul_f64(jitter)).await;
-                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                tokio::time::sleep(self.delay.mul_f64(jitter)).await;
+                self.delay = (self.delay * 2).min(MAX_DELAY);
             }
-            match heard(self.discovery.as_mut()).await {
+            match next_catching_panics(self.discovery.as_mut()).await {
                 Ok(mut found) => {
                     if found.len() > MAX_ENGINES {
                         let engines = found.len();
                         warn!(%pool, %source, engines, "too many engines: only the first {MAX_ENGINES} are used");
                         found.truncate(MAX_ENGINES);
                     }
-                    if self.complaint.take().is_some() {
+                    if self.last_logged.take().is_some() {
                         info!(%pool, %source, engines = found.len(), "discovery works again");
                     }
-                    self.metrics.told(pool, source);
-                    return News::List(found);
+                    self.metrics.record_success(pool, source);
+                    return DiscoveryEvent::List(found);
                 }
                 Err(fault) => {
-                    self.metrics.failed(pool, source);
+                    self.metrics.record_failure(pool, source);
                     let before = self.failed_at.replace(Instant::now());
-                    if before.is_none_or(|at| at.elapsed() >= CALM) {
-                        self.pause = FIRST_PAUSE;
+                    if before.is_none_or(|at| at.elapsed() >= RESET_AFTER) {
+                        self.delay = INITIAL_DELAY;
                     }
-                    let first = self.complaint.is_none();
-                    if self.complaint.as_ref() != Some(&fault) {
+                    let first = self.last_logged.is_none();
+                    if self.last_logged.as_ref() != Some(&fault) {
                         warn!(%pool, %source, "discovery fails, the last list stays valid: {fault}");
                     }
-                    self.complaint = Some(fault);
+                    self.last_logged = Some(fault);
                     if first {
-                        return News::Failing;
+                        return DiscoveryEvent::Failed;
                     }
                 }
             }
@@ -122,7 +122,7 @@ impl Following {
 }
 
 /// The next result of the discovery. A panic in it, or in a library that it uses, counts as a fault.
-async fn heard(discovery: &mut dyn Discovery) -> Result<Vec<Found>, DiscoveryFault> {
+async fn next_catching_panics(discovery: &mut dyn Discovery) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
     let next = AssertUnwindSafe(discovery.next()).catch_unwind().await;
     next.unwrap_or_else(|_| {
         Err(DiscoveryFault::new(
@@ -140,11 +140,11 @@ mod tests {
     use std::collections::VecDeque;
     use tokio::time::Instant;
 
-    struct Script(VecDeque<Result<Vec<Found>, DiscoveryFault>>);
+    struct Script(VecDeque<Result<Vec<DiscoveredEngine>, DiscoveryFault>>);
 
     #[async_trait]
     impl Discovery for Script {
-        async fn next(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
+        async fn next(&mut self) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
             match self.0.pop_front() {
                 Some(answer) => answer,
                 None => std::future::pending().await,
@@ -159,17 +159,17 @@ mod tests {
         let down = || Err(DiscoveryFault::new("down"));
         let script = [Ok(vec![]), down(), down(), down(), Ok(vec![])];
         let script = Box::new(Script(script.into()));
-        let mut following = Following::new("main", "dns", script, metrics);
+        let mut following = RetryingDiscovery::new("main", "dns", script, metrics);
         let text = |registry: &Registry| {
             let mut text = String::new();
             encode(&mut text, registry).unwrap();
             text
         };
-        assert_eq!(following.next().await, News::List(vec![]));
-        assert_eq!(following.next().await, News::Failing);
+        assert_eq!(following.next().await, DiscoveryEvent::List(vec![]));
+        assert_eq!(following.next().await, DiscoveryEvent::Failed);
         assert!(text(&registry).contains("discovery_up{pool=\"main\",source=\"dns\"} 0"));
         let before = Instant::now();
-        assert_eq!(following.next().await, News::List(vec![]));
+        assert_eq!(following.next().await, DiscoveryEvent::List(vec![]));
         let waited = before.elapsed();
         assert!(waited >= Duration::from_millis(2800) && waited < Duration::from_secs(5));
         let text = text(&registry);
@@ -182,7 +182,7 @@ mod tests {
 
     #[async_trait]
     impl Discovery for Broken {
-        async fn next(&mut self) -> Result<Vec<Found>, DiscoveryFault> {
+        async fn next(&mut self) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
             assert!(std::mem::replace(&mut self.0, true), "broken");
             Ok(vec![])
         }
@@ -191,9 +191,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_source_that_panics_is_retried() {
         let metrics = DiscoveryMetrics::register(&mut Registry::default());
-        let mut following = Following::new("main", "docker", Box::new(Broken(false)), metrics);
-        assert_eq!(following.next().await, News::Failing);
-        assert_eq!(following.next().await, News::List(vec![]));
+        let mut following = RetryingDiscovery::new("main", "docker", Box::new(Broken(false)), metrics);
+        assert_eq!(following.next().await, DiscoveryEvent::Failed);
+        assert_eq!(following.next().await, DiscoveryEvent::List(vec![]));
     }
 
     #[tokio::test(start_paused = true)]
@@ -203,7 +203,7 @@ mod tests {
         let down = || Err(DiscoveryFault::new("no watch"));
         let script = (0..40).map(|n| if n % 2 == 0 { Ok(vec![]) } else { down() });
         let script = Box::new(Script(script.collect()));
-        let mut following = Following::new("main", "kubernetes", script, metrics);
+        let mut following = RetryingDiscovery::new("main", "kubernetes", script, metrics);
         let began = Instant::now();
         for _ in 0..40 {
             following.next().await;

@@ -2,7 +2,7 @@
 //! other replicas, and shared probe results. After a loss of the ledger all streams are sent again before anything is
 //! placed under a limit. Decides no placement.
 
-use super::{Held, Ledger};
+use super::{StreamEntry, Ledger};
 use berth_scheduler::accounting::Tallies;
 use berth_store::StoreError;
 use berth_store::redis::{Change, Synced};
@@ -12,27 +12,27 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
 
 /// After this number of heartbeats the streams in the ledger are compared with those of this replica.
-const AUDIT: u32 = 240;
+const AUDIT_INTERVAL: u32 = 240;
 
-pub(super) struct Keeping {
+pub(super) struct LedgerSync {
     pub(super) ledger: Ledger,
     pub(super) tallies: Tallies,
     /// The ledger has the stream counts of all sessions of this replica.
     pub(super) exchanges_streams: bool,
     /// The position in the probe results of the other replicas. Empty: after the newest one.
-    place: String,
-    signs: u32,
+    probe_cursor: String,
+    heartbeats: u32,
     lost: bool,
 }
 
-impl Keeping {
+impl LedgerSync {
     pub(super) fn new(ledger: Ledger, tallies: Tallies) -> Self {
         Self {
             ledger,
             tallies,
             exchanges_streams: false,
-            place: String::new(),
-            signs: 0,
+            probe_cursor: String::new(),
+            heartbeats: 0,
             lost: false,
         }
     }
@@ -43,11 +43,11 @@ impl Keeping {
         loop {
             let ledger = self.ledger.clone();
             let kept = tokio::select! {
-                _ = signs.tick() => self.sign().await,
-                () = ledger.0.ring.notified() => self.tell().await,
+                _ = signs.tick() => self.heartbeat().await,
+                () = ledger.0.notify.notified() => self.send_changes().await,
             };
             match kept {
-                Err(error) => self.lose(&error),
+                Err(error) => self.on_loss(&error),
                 Ok(()) if self.lost && self.ledger.state().up => {
                     self.lost = false;
                     info!("the ledger responds again");
@@ -58,67 +58,67 @@ impl Keeping {
     }
 
     /// Continues without the ledger: this replica probes by itself, and nothing is placed under a limit.
-    fn lose(&mut self, error: &StoreError) {
-        self.ledger.state().doubt();
+    fn on_loss(&mut self, error: &StoreError) {
+        self.ledger.state().mark_stale();
         if !self.lost {
             self.lost = true;
-            self.ledger.0.metrics.lost();
+            self.ledger.0.metrics.record_loss();
             warn!(%error, "the ledger does not respond: pools with limits get no new sessions");
         }
-        self.ledger.0.metrics.stand(false, 0, true);
+        self.ledger.0.metrics.set_status(false, 0, true);
         self.stop_stream_exchange();
         let now = Instant::now();
-        self.ledger.0.probes.round(true, Vec::new(), now);
-        drop(self.ledger.0.probes.take_told(now));
+        self.ledger.0.probes.on_heartbeat(true, Vec::new(), now);
+        drop(self.ledger.0.probes.take_unsent(now));
         // Reservations still expire.
         self.tallies.lapse(now);
     }
 
     /// Sends a heartbeat, and applies the response.
-    async fn sign(&mut self) -> Result<(), StoreError> {
+    async fn heartbeat(&mut self) -> Result<(), StoreError> {
         let ledger = self.ledger.clone();
         let synced = ledger.0.redis.sync().await?;
-        self.signs = self.signs.wrapping_add(1);
-        self.take(&synced);
-        let audit = self.signs.is_multiple_of(AUDIT);
+        self.heartbeats = self.heartbeats.wrapping_add(1);
+        self.apply_remote(&synced);
+        let audit = self.heartbeats.is_multiple_of(AUDIT_INTERVAL);
         if !synced.known || !ledger.state().up || audit {
             self.reconcile().await?;
         }
-        self.tell().await?;
+        self.send_changes().await?;
         self.exchange_streams(!synced.known || audit).await?;
         if !synced.settling && ledger.state().up {
-            ledger.state().settled = true;
+            ledger.state().synced_once = true;
         }
         let heard = if synced.prober {
             Vec::new()
         } else {
-            let (heard, place) = ledger.0.redis.read_probes(&self.place).await?;
-            self.place = place;
+            let (heard, place) = ledger.0.redis.read_probes(&self.probe_cursor).await?;
+            self.probe_cursor = place;
             heard
         };
-        if ledger.0.probes.round(synced.prober, heard, Instant::now()) {
+        if ledger.0.probes.on_heartbeat(synced.prober, heard, Instant::now()) {
             info!(prober = synced.prober, "the prober has changed");
         }
         let up = ledger.state().up;
-        ledger.0.metrics.stand(up, synced.replicas, synced.prober);
+        ledger.0.metrics.set_status(up, synced.replicas, synced.prober);
         Ok(())
     }
 
     /// Enters the streams and counts of the other replicas.
-    fn take(&self, synced: &Synced) {
+    fn apply_remote(&self, synced: &Synced) {
         let now = Instant::now();
         for (stream, engine) in &synced.moved {
             {
                 let mut state = self.ledger.state();
                 let mut changes = state.changes.iter();
                 // The stream has returned to this replica since.
-                let is_untold = |held: &Held| held.untold;
-                if state.held.get(stream.as_str()).is_some_and(is_untold)
+                let is_untold = |held: &StreamEntry| held.unacknowledged;
+                if state.streams.get(stream.as_str()).is_some_and(is_untold)
                     || changes.any(|(_, back, _)| **back == **stream)
                 {
                     continue;
                 }
-                state.held.remove(stream.as_str());
+                state.streams.remove(stream.as_str());
             }
             self.tallies.moved(stream, engine);
         }
@@ -126,16 +126,16 @@ impl Keeping {
     }
 
     /// Sends the queued changes and the probe results of this replica.
-    async fn tell(&self) -> Result<(), StoreError> {
+    async fn send_changes(&self) -> Result<(), StoreError> {
         let ledger = &self.ledger;
         let changes = std::mem::take(&mut ledger.state().changes);
         let words: Vec<_> = changes.iter().map(|(c, s, e)| (*c, &**s, &**e)).collect();
         if ledger.0.redis.apply(&words).await? {
-            ledger.state().told(&changes);
+            ledger.state().acknowledge(&changes);
         } else {
-            ledger.state().doubt();
+            ledger.state().mark_stale();
         }
-        let told = ledger.0.probes.take_told(Instant::now());
+        let told = ledger.0.probes.take_unsent(Instant::now());
         ledger.0.redis.tell_probes(&told).await
     }
 
@@ -143,17 +143,17 @@ impl Keeping {
     async fn reconcile(&self) -> Result<(), StoreError> {
         let ledger = &self.ledger;
         // Changes are queued from here on, and so are sent after the streams that are sent now.
-        ledger.state().noting = true;
+        ledger.state().queueing = true;
         let entered = ledger.0.redis.streams().await?;
-        let changes = differences(&entered, &ledger.state().held);
+        let changes = differences(&entered, &ledger.state().streams);
         let words: Vec<_> = changes.iter().map(|(c, s, e)| (*c, &**s, &**e)).collect();
         let entered = ledger.0.redis.apply(&words).await?;
         let mut state = ledger.state();
         if entered {
-            state.told(&changes);
-            state.up = state.noting;
+            state.acknowledge(&changes);
+            state.up = state.queueing;
         } else {
-            state.doubt();
+            state.mark_stale();
         }
         Ok(())
     }
@@ -162,7 +162,7 @@ impl Keeping {
 /// The changes that turn `entered`, the streams in the ledger, into `held`, those of this replica.
 fn differences(
     entered: &[String],
-    held: &HashMap<Arc<str>, Held>,
+    held: &HashMap<Arc<str>, StreamEntry>,
 ) -> Vec<(Change, Arc<str>, Arc<str>)> {
     let none: Arc<str> = Arc::default();
     let surplus = entered
@@ -175,10 +175,10 @@ fn differences(
             Arc::clone(&none),
         )
     });
-    let sure = held.iter().filter(|(_, held)| held.sure);
+    let sure = held.iter().filter(|(_, held)| held.counted);
     // All counted streams, because the ledger ignores those that it has.
     let claims = sure.map(|(stream, held)| {
-        let change = if held.untold {
+        let change = if held.unacknowledged {
             Change::Opened
         } else {
             Change::Claim
@@ -195,10 +195,10 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_being_reserved_is_neither_claimed_nor_released() {
-        let held = |sure, untold| Held {
+        let held = |sure, untold| StreamEntry {
             engine: "p/e".into(),
-            sure,
-            untold,
+            counted: sure,
+            unacknowledged: untold,
         };
         let held = HashMap::from([
             (Arc::from("a"), held(true, false)),
@@ -217,17 +217,17 @@ mod tests {
     fn an_unacknowledged_open_stream_is_sent_as_opened() {
         let mut state = State::default();
         let (stream, engine): (Arc<str>, Arc<str>) = ("s".into(), "p/e".into());
-        state.hold(&stream, &engine, true);
-        state.held.get_mut(&stream).unwrap().untold = true;
+        state.insert_stream(&stream, &engine, true);
+        state.streams.get_mut(&stream).unwrap().unacknowledged = true;
         // The loss of the ledger drops the queued changes.
-        state.doubt();
-        let told = differences(&["s".to_owned()], &state.held);
+        state.mark_stale();
+        let told = differences(&["s".to_owned()], &state.streams);
         assert_eq!(
             told,
             [(Change::Opened, Arc::clone(&stream), Arc::clone(&engine))]
         );
-        state.told(&told);
-        let told = differences(&["s".to_owned()], &state.held);
+        state.acknowledge(&told);
+        let told = differences(&["s".to_owned()], &state.streams);
         assert_eq!(told, [(Change::Claim, stream, engine)]);
     }
 }
