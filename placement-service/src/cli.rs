@@ -11,10 +11,10 @@ mod sessions;
 
 use crate::cli::account::AccountCommand;
 use crate::cli::engines::EnginesCommand;
-use crate::cli::explain::Explain;
+use crate::cli::explain::ExplainArgs;
 use crate::cli::sessions::SessionsCommand;
 use berth_placement::config::fault::Faults;
-use berth_placement::config::load::{self, Loaded};
+use berth_placement::config::load::{self, LoadedConfig};
 use clap::{Parser, Subcommand};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -64,7 +64,7 @@ enum Command {
         command: EnginesCommand,
     },
     /// Explain which engine a session would get now.
-    Explain(Explain),
+    Explain(ExplainArgs),
     /// Print all settings with their defaults and comments.
     Defaults,
 }
@@ -79,14 +79,14 @@ pub(crate) struct ConfigFile {
 
 impl ConfigFile {
     /// The name of the configuration in messages.
-    fn named(&self) -> &Path {
+    fn display_path(&self) -> &Path {
         self.config.as_deref().unwrap_or(Path::new("defaults"))
     }
 
-    fn load(&self) -> Result<Loaded, Failure> {
+    fn load(&self) -> Result<LoadedConfig, Failure> {
         match &self.config {
-            Some(file) => load::from_file(file).map_err(|faults| Failure::faults(file, &faults)),
-            None => load::from_text("").map_err(|f| Failure::faults(Path::new("defaults"), &f)),
+            Some(file) => load::from_file(file).map_err(|faults| Failure::from_faults(file, &faults)),
+            None => load::from_text("").map_err(|f| Failure::from_faults(Path::new("defaults"), &f)),
         }
     }
 }
@@ -96,7 +96,7 @@ pub(crate) struct Failure(String);
 
 impl Failure {
     /// One line per fault, each prefixed with the file's name.
-    fn faults(file: &Path, faults: &Faults) -> Self {
+    fn from_faults(file: &Path, faults: &Faults) -> Self {
         let lines = faults.0.iter().map(|f| format!("{}: {f}", file.display()));
         Self(lines.collect::<Vec<_>>().join("\n"))
     }
@@ -111,7 +111,7 @@ impl<E: std::error::Error> From<E> for Failure {
 impl Cli {
     /// Runs the command, and prints its failure to standard error.
     pub(crate) async fn run(self) -> ExitCode {
-        let done = match self.command {
+        let result = match self.command {
             Command::Serve { config, listen } => serve::run(&config, listen).await,
             Command::Check {
                 file,
@@ -123,7 +123,7 @@ impl Cli {
             Command::Explain(command) => explain::run(command).await,
             Command::Defaults => print(load::DEFAULT.trim_end()),
         };
-        match done {
+        match result {
             Ok(()) => ExitCode::SUCCESS,
             Err(Failure(message)) => {
                 // If standard error is closed, there is nowhere left to report to.

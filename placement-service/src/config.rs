@@ -39,13 +39,13 @@ pub use fleet::{Placement, Probe};
 pub use http::Http;
 pub use ledger::{Ledger, RedisLedger};
 pub use login::{Lockout, Login, LoginRate};
-pub use oidc::{OidcProvider, RoleMapping, is_safe};
-pub use pool::{Driver, Open, Pool, Route, Sharing, Strategy, Weights};
+pub use oidc::{OidcProvider, RoleMapping, is_https_or_loopback};
+pub use pool::{Driver, OpenTemplate, Pool, Route, Sharing, Strategy, Weights};
 pub use probed::{MemoryFamilies, MetricsMapping, PoolProbe, Unit};
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
 pub use session::{Cookie, OnLimit, SameSite, Session, Sweep};
 pub use store::{JwtKey, RedisJwt, Store};
-pub use tokens::{Algorithm, Gateways, Key, TokenKey, Tokens};
+pub use tokens::{Algorithm, Gateways, SecretSource, TokenKey, Tokens};
 pub use webhooks::{Backoff, Webhook, WebhookFormat};
 
 use serde::Deserialize;

@@ -10,9 +10,9 @@ mod registry;
 mod report;
 
 use crate::core::clock::Clock;
-use crate::events::follower::{Ends, Feed};
+use crate::events::follower::{EndedSessions, EventLogFollower};
 use crate::sessions::Sessions;
-use activity::Unwritten;
+use activity::PendingActivity;
 use berth_api::{CloseReason, GatewayAnswer, GatewayEvent, GatewayReport};
 use berth_scheduler::accounting::Tallies;
 use berth_store::EndCause;
@@ -44,13 +44,13 @@ pub enum GatewayError {
     TooManyStreams,
     /// The event log is unavailable: this process would not notice that a session ends.
     #[error("the event log does not answer")]
-    Deaf,
+    LogUnavailable,
 }
 
 /// The gateways, their streams, and the events for them.
 pub struct Gateways {
     shared: Arc<Shared>,
-    watching: AbortHandle,
+    session_monitor: AbortHandle,
 }
 
 struct Shared {
@@ -59,12 +59,12 @@ struct Shared {
     sessions: Arc<Sessions>,
     clock: Arc<dyn Clock>,
     metrics: GatewayMetrics,
-    unwritten: Unwritten,
+    pending_activity: PendingActivity,
     log: LogId,
-    ends: Arc<Ends>,
+    ended_sessions: Arc<EndedSessions>,
     newest: watch::Receiver<u64>,
-    deaf: watch::Receiver<bool>,
-    ending: watch::Sender<bool>,
+    log_unavailable: watch::Receiver<bool>,
+    shutting_down: watch::Sender<bool>,
     /// Notified when a report has been applied.
     taken: Notify,
     /// Notified when the status of sessions must be checked.
@@ -72,11 +72,11 @@ struct Shared {
 }
 
 /// The dependencies on the rest of the service.
-pub struct Parts<'a> {
+pub struct Dependencies<'a> {
     pub sessions: Arc<Sessions>,
     pub tallies: Tallies,
     pub clock: Arc<dyn Clock>,
-    pub feed: &'a Feed,
+    pub feed: &'a EventLogFollower,
     /// The id of the event log.
     pub log: LogId,
 }
@@ -84,25 +84,25 @@ pub struct Parts<'a> {
 impl Gateways {
     /// Starts without gateways, and starts the task that monitors the sessions of their streams.
     #[must_use]
-    pub fn start(parts: Parts<'_>, metrics: &mut prometheus_client::registry::Registry) -> Self {
+    pub fn start(parts: Dependencies<'_>, metrics: &mut prometheus_client::registry::Registry) -> Self {
         let shared = Arc::new(Shared {
             registry: Mutex::new(Registry::new(parts.tallies)),
             outbox: Outbox::new(LogId(rand::rng().random())),
             sessions: parts.sessions,
             clock: parts.clock,
             metrics: GatewayMetrics::register(metrics),
-            unwritten: Unwritten::default(),
+            pending_activity: PendingActivity::default(),
             log: parts.log,
-            ends: parts.feed.ends(),
+            ended_sessions: parts.feed.ended_sessions(),
             newest: parts.feed.newest(),
-            deaf: parts.feed.deaf(),
-            ending: watch::Sender::new(false),
+            log_unavailable: parts.feed.log_unavailable(),
+            shutting_down: watch::Sender::new(false),
             taken: Notify::new(),
             look: Notify::new(),
         });
         metrics.register_collector(Box::new(GatewayCollector(shared.clone())));
         let watching = tokio::spawn(lookout::watch(shared.clone())).abort_handle();
-        Self { shared, watching }
+        Self { shared, session_monitor: watching }
     }
 
     /// Applies a report that passed [`checked`], and answers it. With a `place` it is a poll, which waits for events.
@@ -117,7 +117,7 @@ impl Gateways {
     ) -> Result<GatewayAnswer, GatewayError> {
         let shared = &self.shared;
         let outcome = shared.take(gateway, &report).await?;
-        shared.were_active(&report.active).await;
+        shared.record_active(&report.active).await;
         if outcome.look {
             shared.look.notify_one();
         }
@@ -136,7 +136,7 @@ impl Gateways {
     }
 
     /// Sends an event to every gateway, including those that poll within the next minute.
-    pub fn send(&self, event: GatewayEvent) {
+    pub fn broadcast(&self, event: GatewayEvent) {
         let now_ms = self.shared.clock.now_ms();
         self.shared.outbox.push(None, event, now_ms);
     }
@@ -149,19 +149,19 @@ impl Gateways {
 
     /// Becomes true when the service shuts down.
     #[must_use]
-    pub fn ending(&self) -> watch::Receiver<bool> {
-        self.shared.ending.subscribe()
+    pub fn shutdown_signal(&self) -> watch::Receiver<bool> {
+        self.shared.shutting_down.subscribe()
     }
 
     /// Shuts down: from now on polls are answered immediately.
-    pub fn end(&self) {
-        self.shared.ending.send_replace(true);
+    pub fn shut_down(&self) {
+        self.shared.shutting_down.send_replace(true);
     }
 }
 
 impl Drop for Gateways {
     fn drop(&mut self) {
-        self.watching.abort();
+        self.session_monitor.abort();
     }
 }
 
@@ -191,11 +191,11 @@ impl Shared {
             Full::Streams => GatewayError::TooManyStreams,
         })?;
         for reason in &outcome.closed {
-            self.metrics.closed(*reason);
+            self.metrics.count_closed(*reason);
         }
-        self.metrics.lost(outcome.lost);
+        self.metrics.count_lost(outcome.lost);
         if outcome.resync_is_news {
-            self.metrics.resync();
+            self.metrics.count_resync();
             tracing::info!(
                 gateway,
                 sequence = report.sequence,
@@ -213,13 +213,13 @@ impl Shared {
     ) -> Result<GatewayAnswer, GatewayError> {
         let until = Instant::now() + hold;
         let (mut newest, mut letters) = (self.newest.clone(), self.outbox.newest());
-        let (mut deaf, mut ending) = (self.deaf.clone(), self.ending.subscribe());
+        let (mut deaf, mut ending) = (self.log_unavailable.clone(), self.shutting_down.subscribe());
         loop {
             // Before the check, so that every later change wakes the loop.
             newest.mark_unchanged();
             letters.mark_unchanged();
             if *deaf.borrow_and_update() {
-                return Err(GatewayError::Deaf);
+                return Err(GatewayError::LogUnavailable);
             }
             let answer = self.news(gateway, place);
             let waits = !answer.resync && answer.events.is_empty() && place != Place::Now;
@@ -244,16 +244,16 @@ impl Shared {
         };
         let mut events = Vec::new();
         // Not the end of the log: entries that this process has not read yet are sent later.
-        let mut sequence = self.ends.newest();
+        let mut sequence = self.ended_sessions.position();
         let mut resync = self.registry().wants_list(gateway);
         if let Some(log) = log {
             let of_this_log = Some(log).filter(|log| log.log == self.log);
-            match of_this_log.and_then(|log| self.ends.after(log.sequence, MAX_EVENTS)) {
+            match of_this_log.and_then(|log| self.ended_sessions.read_after(log.sequence, MAX_EVENTS)) {
                 Some(news) => {
                     sequence = news.sequence;
                     events.extend(news.ended.iter().map(|ended| GatewayEvent::SessionEnded {
                         session_ref: ended.session_ref.to_string(),
-                        reason: reason(ended.cause),
+                        reason: close_reason(ended.cause),
                     }));
                 }
                 None => resync = true,
@@ -278,7 +278,7 @@ impl Shared {
 }
 
 /// How the streams of a session close, by the session's end cause.
-const fn reason(cause: EndCause) -> CloseReason {
+const fn close_reason(cause: EndCause) -> CloseReason {
     match cause {
         EndCause::IdleTimeout | EndCause::AbsoluteTimeout => CloseReason::Expired,
         // A browser that logs in again in one tab continues in its other tabs with the new session. Streams that are

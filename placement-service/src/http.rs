@@ -20,7 +20,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use body::MAX_BODY_BYTES;
 use openapi::BROWSERS;
-use problem::{HttpProblem, RefusedFor};
+use problem::{HttpProblem, ResponseReason};
 use state::App;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -33,7 +33,7 @@ pub use browsers::pages::Pages;
 pub use operators::clients::{ClientSecret, Clients};
 
 /// The pattern of every route of every listener: the values of the label `route` of the metric `http_requests`.
-static PATHS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+static ROUTE_PATTERNS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     [
         routes(),
         compat::mira::routes(),
@@ -46,55 +46,55 @@ static PATHS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
 
 /// The routes of the service.
 pub fn router(app: App) -> Router {
-    finished(routes(), app)
+    with_shared_layers(routes(), app)
 }
 
 /// The routes of `compat.mira`.
 pub fn mira_router(app: App) -> Router {
-    finished(compat::mira::routes(), app)
+    with_shared_layers(compat::mira::routes(), app)
 }
 
 /// The routes of `compat.session_service`.
 pub fn session_service_router(app: App) -> Router {
-    finished(compat::session_service::routes(), app)
+    with_shared_layers(compat::session_service::routes(), app)
 }
 
 fn routes() -> OpenApiRouter<App> {
     openapi::routes()
         .routes(routes!(gateways::placements::place))
         .routes(routes!(gateways::tokens::token))
-        .routes(routes!(gateways::grpc::calls))
+        .routes(routes!(gateways::grpc::serve_calls))
         .routes(
-            routes!(gateways::events::report)
+            routes!(gateways::events::report_streams)
                 .layer(DefaultBodyLimit::max(gateways::events::MAX_REPORT_BYTES)),
         )
-        .routes(routes!(operators::engines::explain))
-        .routes(routes!(operators::engines::list))
+        .routes(routes!(operators::engines::explain_placement))
+        .routes(routes!(operators::engines::list_engines))
         .routes(routes!(
-            operators::engines::drain,
-            operators::engines::undrain
+            operators::engines::drain_engine,
+            operators::engines::undrain_engine
         ))
-        .routes(routes!(gateways::events::list))
+        .routes(routes!(gateways::events::list_gateways))
         .routes(routes!(
-            operators::sessions::list,
-            operators::sessions::end_all
+            operators::sessions::list_sessions,
+            operators::sessions::end_account_sessions
         ))
-        .routes(routes!(operators::sessions::show, operators::sessions::end))
-        .routes(routes!(operators::child_sessions::start))
-        .routes(routes!(operators::child_sessions::complete))
-        .routes(routes!(operators::events::read))
-        .routes(routes!(operators::webhooks::dead_letters))
-        .routes(routes!(operators::webhooks::retry))
-        .routes(routes!(demo))
-        .routes(routes!(browsers::login::page, browsers::login::log_in))
+        .routes(routes!(operators::sessions::show_session, operators::sessions::end_session))
+        .routes(routes!(operators::child_sessions::start_child))
+        .routes(routes!(operators::child_sessions::complete_child))
+        .routes(routes!(operators::events::read_events))
+        .routes(routes!(operators::webhooks::list_dead_letters))
+        .routes(routes!(operators::webhooks::retry_dead_letter))
+        .routes(routes!(demo_page))
+        .routes(routes!(browsers::login::login_page, browsers::login::log_in))
         .routes(routes!(browsers::login::log_out))
-        .routes(routes!(browsers::oidc::begin))
-        .routes(routes!(browsers::oidc::callback))
-        .routes(routes!(browsers::oidc::back_channel))
-        .routes(routes!(browsers::session::own))
-        .routes(routes!(browsers::session::placements))
-        .routes(routes!(browsers::session::renew))
-        .routes(routes!(browsers::assets::file))
+        .routes(routes!(browsers::oidc::redirect_to_provider))
+        .routes(routes!(browsers::oidc::provider_callback))
+        .routes(routes!(browsers::oidc::back_channel_logout))
+        .routes(routes!(browsers::session::show_own_session))
+        .routes(routes!(browsers::session::list_own_placements))
+        .routes(routes!(browsers::session::renew_session))
+        .routes(routes!(browsers::assets::serve_asset))
         .routes(routes!(security_events::receive))
         .routes(routes!(browsers::session::is_authenticated))
         .routes(routes!(gateways::tokens::jwks))
@@ -104,31 +104,31 @@ fn routes() -> OpenApiRouter<App> {
 }
 
 /// Adds what the routes of every listener share: the OpenAPI document, rejections, metrics and the body limit.
-fn finished(routes: OpenApiRouter<App>, app: App) -> Router {
-    openapi::told(routes)
+fn with_shared_layers(routes: OpenApiRouter<App>, app: App) -> Router {
+    openapi::with_document(routes)
         .fallback(async || HttpProblem::not_found())
         .method_not_allowed_fallback(async || HttpProblem::method_not_allowed())
-        .layer(from_fn_with_state(app.clone(), count))
+        .layer(from_fn_with_state(app.clone(), count_response))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(app)
 }
 
 /// `GET /`: the demo page.
 #[utoipa::path(get, path = "/", tag = BROWSERS, responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
-async fn demo(State(app): State<App>) -> Response {
+async fn demo_page(State(app): State<App>) -> Response {
     app.pages.demo()
 }
 
 /// Counts the response, and the reason of a rejection.
-async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
+async fn count_response(State(app): State<App>, request: Request, next: Next) -> Response {
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched
-        .and_then(|path| PATHS.get(path.as_str()))
+        .and_then(|path| ROUTE_PATTERNS.get(path.as_str()))
         .map_or("other", String::as_str);
     let response = next.run(request).await;
-    app.metrics.http_request(route, response.status().as_u16());
-    if let Some(RefusedFor(reason)) = response.extensions().get() {
-        app.metrics.refused(reason);
+    app.metrics.count_http_request(route, response.status().as_u16());
+    if let Some(ResponseReason(reason)) = response.extensions().get() {
+        app.metrics.count_rejection(reason);
     }
     response
 }

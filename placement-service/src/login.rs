@@ -12,11 +12,11 @@ pub mod rate_limit;
 
 use crate::core::log_sampler::LogSampler;
 use crate::core::metrics::{LoginResult, Metrics};
-use crate::core::rejection::Refusal;
-use crate::login::credentials::{CheckError, Checked, Credentials, Scope};
+use crate::core::rejection::Rejection;
+use crate::login::credentials::{CheckError, CheckOutcome, Credentials, LockoutScope};
 use crate::login::oidc::OidcError;
 use crate::login::password::PasswordError;
-use crate::sessions::{LiveSession, NewSession, Sessions, store_down, to_the_end};
+use crate::sessions::{LiveSession, NewSession, Sessions, store_down, run_detached};
 use berth_api::Reason;
 use berth_store::session_id::SessionId;
 use berth_store::{AccountRow, Attempts, EndCause, ProviderLink, StoreError};
@@ -48,34 +48,34 @@ pub struct StartedSession {
 #[derive(Debug, PartialEq, Eq)]
 pub enum LoginError {
     /// There is no such account.
-    Unknown,
+    UnknownAccount,
     /// The password does not match the account.
-    Wrong,
+    WrongPassword,
     /// The account is locked.
     Locked,
     /// Too many logins at once.
     Busy,
     /// The store or the service failed, or the account has too many sessions.
-    Refused(Refusal),
+    Rejected(Rejection),
 }
 
 impl LoginError {
     /// Whether the entered name is known to be an account's name.
-    const fn is_of_account(&self) -> bool {
+    const fn is_account_known(&self) -> bool {
         match self {
-            Self::Unknown | Self::Busy => false,
-            Self::Wrong | Self::Locked => true,
-            Self::Refused(refusal) => matches!(refusal.reason, Reason::TooManySessions),
+            Self::UnknownAccount | Self::Busy => false,
+            Self::WrongPassword | Self::Locked => true,
+            Self::Rejected(refusal) => matches!(refusal.reason, Reason::TooManySessions),
         }
     }
 
     const fn result(&self) -> LoginResult {
         match self {
-            Self::Unknown => LoginResult::UnknownAccount,
-            Self::Wrong => LoginResult::Wrong,
+            Self::UnknownAccount => LoginResult::UnknownAccount,
+            Self::WrongPassword => LoginResult::WrongPassword,
             Self::Locked => LoginResult::Locked,
             Self::Busy => LoginResult::Busy,
-            Self::Refused(refusal) => match refusal.reason {
+            Self::Rejected(refusal) => match refusal.reason {
                 Reason::TooManySessions => LoginResult::TooManySessions,
                 _ => LoginResult::Failed,
             },
@@ -111,15 +111,15 @@ impl Login {
         let outcome = self.try_log_in(login).await;
         match &outcome {
             Ok(StartedSession { live, .. }) => {
-                self.metrics.login(LoginResult::Ok);
+                self.metrics.count_login(LoginResult::Ok);
                 tracing::info!(target: "berth::audit", event = "login", account = live.account,
                     session = live.session_ref);
             }
             Err(error) => {
                 let result = error.result();
-                self.metrics.login(result);
+                self.metrics.count_login(result);
                 tracing::info!(target: "berth::audit", event = "login-failed",
-                    reason = result.as_str(), account = error.is_of_account().then_some(name),
+                    reason = result.as_str(), account = error.is_account_known().then_some(name),
                     address = %client);
             }
         }
@@ -127,16 +127,16 @@ impl Login {
     }
 
     /// Records a login that the rate limit refused.
-    pub fn too_many(&self, client: IpAddr) {
-        self.metrics.login(LoginResult::TooManyLogins);
+    pub fn record_rate_limited(&self, client: IpAddr) {
+        self.metrics.count_login(LoginResult::TooManyLogins);
         let reason = LoginResult::TooManyLogins.as_str();
         self.log_cheap_refusal(reason, None, client);
     }
 
     /// Records a provider login that failed before the provider was involved, or whose callback matches no pending
     /// login. `provider` is the name of a configured provider.
-    pub fn refuse(&self, provider: Option<&str>, error: &OidcError, client: IpAddr) {
-        self.metrics.login(LoginResult::Refused);
+    pub fn record_provider_refusal(&self, provider: Option<&str>, error: &OidcError, client: IpAddr) {
+        self.metrics.count_login(LoginResult::Rejected);
         self.log_cheap_refusal(error.reason(), provider, client);
     }
 
@@ -152,23 +152,23 @@ impl Login {
     pub async fn log_in_by_provider(
         &self,
         provider: &str,
-        proven: Result<NewSession, OidcError>,
+        verified: Result<NewSession, OidcError>,
         old_cookie: Option<&str>,
         client: IpAddr,
     ) -> Result<StartedSession, OidcError> {
-        let outcome = match proven {
+        let outcome = match verified {
             Ok(new) => self
-                .begin(new, old_cookie)
+                .begin_session(new, old_cookie)
                 .await
                 .map_err(OidcError::Service),
             Err(error) => Err(error),
         };
         match outcome {
             Ok((id, live, old)) => {
-                self.metrics.login(LoginResult::Ok);
+                self.metrics.count_login(LoginResult::Ok);
                 tracing::info!(target: "berth::audit", event = "login", account = live.account,
                     session = live.session_ref, provider);
-                self.end_before(old).await;
+                self.end_previous_session(old).await;
                 Ok(StartedSession {
                     id,
                     live,
@@ -176,7 +176,7 @@ impl Login {
                 })
             }
             Err(error) => {
-                self.metrics.login(LoginResult::Refused);
+                self.metrics.count_login(LoginResult::Rejected);
                 tracing::info!(target: "berth::audit", event = "login-failed",
                     reason = error.reason(), provider, address = %client);
                 tracing::warn!(provider, %error, "a login by a provider failed");
@@ -187,23 +187,23 @@ impl Login {
 
     /// Ends the session of the cookie and returns it; a cookie without a session is no error. The work completes even
     /// if the browser leaves the logout page and thereby cancels the request.
-    pub async fn log_out(&self, cookie: &str) -> Result<Option<Arc<LiveSession>>, Refusal> {
+    pub async fn log_out(&self, cookie: &str) -> Result<Option<Arc<LiveSession>>, Rejection> {
         let (sessions, cookie) = (self.sessions.clone(), cookie.to_owned());
-        to_the_end(async move { sessions.end(&cookie, EndCause::Logout).await }).await
+        run_detached(async move { sessions.end_by_cookie(&cookie, EndCause::Logout).await }).await
     }
 
     async fn try_log_in(&self, login: PasswordLogin<'_>) -> Result<StartedSession, LoginError> {
         let (old_cookie, old_device) = (login.old_cookie, login.device_cookie);
-        let account = self.check(login).await?;
+        let account = self.check_credentials(login).await?;
         let new = NewSession {
             account: account.name.clone(),
             roles: account.roles.clone(),
             ..NewSession::default()
         };
-        let begun = self.begin(new, old_cookie).await;
-        let (id, live, old) = begun.map_err(LoginError::Refused)?;
-        self.confirm(&account, &live).await?;
-        self.end_before(old).await;
+        let created = self.begin_session(new, old_cookie).await;
+        let (id, live, old) = created.map_err(LoginError::Rejected)?;
+        self.end_if_account_changed(&account, &live).await?;
+        self.end_previous_session(old).await;
         let device_cookie = self.credentials.device_cookie(&account, old_device);
         Ok(StartedSession {
             id,
@@ -213,12 +213,12 @@ impl Login {
     }
 
     /// Creates a session. Also returns the browser's previous session, which the caller ends.
-    async fn begin(
+    async fn begin_session(
         &self,
         mut new: NewSession,
         old_cookie: Option<&str>,
-    ) -> Result<(SessionId, Arc<LiveSession>, Option<Arc<LiveSession>>), Refusal> {
-        let old = self.live(old_cookie).await;
+    ) -> Result<(SessionId, Arc<LiveSession>, Option<Arc<LiveSession>>), Rejection> {
+        let old = self.find_live_session(old_cookie).await;
         let by = |link: &Option<ProviderLink>| link.as_ref().map(|link| link.provider.clone());
         let same = old
             .as_ref()
@@ -226,69 +226,69 @@ impl Login {
         new.previous_ref = same.map(|old| old.session_ref.clone());
         // Detached, because it may end another session of the account to keep the limit.
         let sessions = self.sessions.clone();
-        let (id, live) = to_the_end(async move { sessions.begin(new).await }).await?;
+        let (id, live) = run_detached(async move { sessions.create(new).await }).await?;
         Ok((id, live, old))
     }
 
-    async fn end_before(&self, old: Option<Arc<LiveSession>>) {
+    async fn end_previous_session(&self, old: Option<Arc<LiveSession>>) {
         if let Some(old) = old
-            && let Err(error) = self.end(&old, EndCause::LoginAgain).await
+            && let Err(error) = self.end_session(&old, EndCause::LoginAgain).await
         {
             tracing::warn!(%error, "the previous session was not ended");
         }
     }
 
-    async fn end(&self, live: &LiveSession, cause: EndCause) -> Result<bool, StoreError> {
+    async fn end_session(&self, live: &LiveSession, cause: EndCause) -> Result<bool, StoreError> {
         let (sessions, name) = (self.sessions.clone(), live.session_ref.clone());
-        to_the_end(async move { sessions.end_ref(&name, cause).await }).await
+        run_detached(async move { sessions.end_by_ref(&name, cause).await }).await
     }
 
-    async fn check(&self, login: PasswordLogin<'_>) -> Result<AccountRow, LoginError> {
+    async fn check_credentials(&self, login: PasswordLogin<'_>) -> Result<AccountRow, LoginError> {
         let PasswordLogin { name, password, .. } = login;
         let checked = self
             .credentials
             .check(name, password, login.device_cookie)
             .await;
         match checked {
-            Ok(Checked::Passed(account)) => Ok(account),
-            Ok(Checked::Unknown) => Err(LoginError::Unknown),
-            Ok(Checked::Wrong(attempts, scope)) => {
+            Ok(CheckOutcome::Passed(account)) => Ok(account),
+            Ok(CheckOutcome::UnknownAccount) => Err(LoginError::UnknownAccount),
+            Ok(CheckOutcome::WrongPassword(attempts, scope)) => {
                 log_lockout(name, attempts, scope);
-                Err(LoginError::Wrong)
+                Err(LoginError::WrongPassword)
             }
-            Ok(Checked::Locked) => Err(LoginError::Locked),
+            Ok(CheckOutcome::Locked) => Err(LoginError::Locked),
             Err(CheckError::Hashing(PasswordError::Busy)) => Err(LoginError::Busy),
             Err(CheckError::Hashing(error)) => {
                 tracing::error!(%error, "a password could not be checked");
-                Err(LoginError::Refused(Reason::Internal.into()))
+                Err(LoginError::Rejected(Reason::Internal.into()))
             }
-            Err(CheckError::Store(error)) => Err(LoginError::Refused(store_down(&error))),
+            Err(CheckError::Store(error)) => Err(LoginError::Rejected(store_down(&error))),
         }
     }
 
     /// Ends the new session if the account was locked or changed after its password was checked. The operator's change
     /// ends the account's sessions, but may have missed this new one.
-    async fn confirm(&self, account: &AccountRow, live: &LiveSession) -> Result<(), LoginError> {
-        let down = |error| LoginError::Refused(store_down(&error));
+    async fn end_if_account_changed(&self, account: &AccountRow, live: &LiveSession) -> Result<(), LoginError> {
+        let down = |error| LoginError::Rejected(store_down(&error));
         let changed = self.credentials.changed_since(account).await;
         let Some(cause) = changed.map_err(down)? else {
             return Ok(());
         };
-        self.end(live, cause).await.map_err(down)?;
+        self.end_session(live, cause).await.map_err(down)?;
         Err(match cause {
             EndCause::AccountLocked => LoginError::Locked,
-            _ => LoginError::Wrong,
+            _ => LoginError::WrongPassword,
         })
     }
 
-    async fn live(&self, cookie: Option<&str>) -> Option<Arc<LiveSession>> {
+    async fn find_live_session(&self, cookie: Option<&str>) -> Option<Arc<LiveSession>> {
         let (live, _) = self.sessions.peek(cookie?).await.ok()?;
         Some(live)
     }
 }
 
 /// Logs the name: the account exists, so it is not a password typed into the wrong field.
-fn log_lockout(account: &str, attempts: Attempts, scope: Scope) {
+fn log_lockout(account: &str, attempts: Attempts, scope: LockoutScope) {
     if attempts.locked_until_ms > 0 {
         tracing::warn!(target: "berth::audit", event = "account-locked-out", account,
             scope = scope.as_str(), failures = attempts.failures, until_ms = attempts.locked_until_ms);
@@ -313,7 +313,7 @@ mod tests {
         let store = Arc::new(SqliteStore::open(&dir.path().join("a.db")).await.unwrap());
         let config = config::load::from_text("").unwrap().config;
         let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::default()));
-        let stores = Stores::whole(store.clone());
+        let stores = Stores::from_single(store.clone());
         let sessions = Sessions::start(stores, clock.clone(), metrics.clone(), &config.session);
         let sessions = Arc::new(sessions.await.unwrap());
         let passwords = Passwords::new().unwrap();
@@ -321,7 +321,7 @@ mod tests {
         let lockout = config.login.lockout;
         let credentials = Credentials::new(store.clone(), key, clock, passwords, lockout);
         let login = Login::new(credentials, sessions.clone(), metrics);
-        let (id, _) = sessions.begin(NewSession::default()).await.unwrap();
+        let (id, _) = sessions.create(NewSession::default()).await.unwrap();
         // Polled once and then dropped, like the future of a cancelled request.
         assert!(login.log_out(id.reveal()).now_or_never().is_none());
         let ended = async {

@@ -8,6 +8,6 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    malloc::give_large_blocks_back();
+    malloc::set_mmap_threshold();
     cli::Cli::parse().run().await
 }

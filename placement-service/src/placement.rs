@@ -14,23 +14,23 @@ mod waiting;
 
 use crate::config::{self, Config};
 use crate::core::clock::Clock;
-use crate::core::rejection::Refusal;
+use crate::core::rejection::Rejection;
 use crate::engines::fleet::metrics::{FleetCollector, ProbeMetrics};
 use crate::engines::fleet::{self, FleetReader, FleetTask};
 use crate::engines::ledger::{Ledger, LedgerTask};
-use crate::placement::routes::{Routes, Target};
+use crate::placement::routes::{Routes, RouteTarget};
 use crate::sessions::LiveSession;
-use attachments::{Attachment, Attachments, Key};
+use attachments::{AffinityEntry, SessionAffinity, AffinityKey};
 use berth_api::Reason;
 use berth_scheduler::accounting::{StreamSlot, Tallies};
 use berth_scheduler::capacity_ledger::CapacityLedger;
 use explain::Candidate;
-use finding::{Found, Notes, Task};
-use metrics::{PlacerMetrics, RoomCollector};
+use finding::{PreparedEngine, DecisionTrace, PlacementTask};
+use metrics::{PlacementMetrics, PoolCapacityCollector};
 use pool::Pool;
 use prometheus_client::registry::Registry;
 use rand::RngExt;
-use recent::Recent;
+use recent::RecentPlacements;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,7 +51,7 @@ pub const REPLACED: &str = "replaced";
 
 /// Maximum number of attempts that wait for an engine's first response at the same time. More would compete for
 /// this process's CPU, and an engine must not be blamed for that delay.
-const CONNECTING: usize = 256;
+const MAX_CONNECTING: usize = 256;
 
 /// A request to place one WebSocket.
 pub struct PlaceRequest<'a> {
@@ -67,7 +67,7 @@ pub struct PlaceRequest<'a> {
 
 /// A placement: the engine of a stream and how to reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Placed {
+pub struct Placement {
     /// The Envoy cluster.
     pub cluster: String,
     /// `ip:port`; `None` if the engine has a cluster of its own.
@@ -87,27 +87,27 @@ pub struct Placed {
 }
 
 /// Places WebSockets on engines.
-pub struct Placer {
+pub struct PlacementService {
     routes: Routes,
     pools: Arc<[Pool]>,
-    attachments: Attachments,
+    affinity: SessionAffinity,
     limits: config::Placement,
     connecting: Semaphore,
     /// `Retry-After` in seconds when no engine is available: by then engines have been probed again.
     retry_after_s: u32,
     fleet: FleetReader,
-    tallies: Tallies,
+    accounting: Tallies,
     /// `None`: there is only one replica.
     ledger: Option<Ledger>,
-    recent: Recent,
-    metrics: PlacerMetrics,
+    recent: RecentPlacements,
+    metrics: PlacementMetrics,
     clock: Arc<dyn Clock>,
     ready: AtomicBool,
     /// Background tasks; they end when this is dropped.
     _tasks: (Option<FleetTask>, Option<LedgerTask>),
 }
 
-impl Placer {
+impl PlacementService {
     /// Starts to discover and probe the engines of the configuration in the background, and places on them.
     /// Registers the metrics of the fleet and of placement. `ledger`: the ledger that replicas share, if there
     /// are several.
@@ -133,21 +133,21 @@ impl Placer {
             shared,
         )?;
         let fleet = (fleet, tallies, Some(task));
-        Ok(Self::with(config, clock, registry, fleet, ledger))
+        Ok(Self::build(config, clock, registry, fleet, ledger))
     }
 
     /// Places on an existing fleet. The registry is the accounting of its engines; the task, if any, keeps the
     /// fleet up to date.
-    pub fn on(
+    pub fn with_fleet(
         config: &Config,
         clock: Arc<dyn Clock>,
         registry: &mut Registry,
         fleet: (FleetReader, Tallies, Option<FleetTask>),
     ) -> Arc<Self> {
-        Self::with(config, clock, registry, fleet, None)
+        Self::build(config, clock, registry, fleet, None)
     }
 
-    fn with(
+    fn build(
         config: &Config,
         clock: Arc<dyn Clock>,
         registry: &mut Registry,
@@ -160,20 +160,20 @@ impl Placer {
         // replicas.
         let keeping = ledger.as_ref().map(|ledger| ledger.start_sync(tallies.clone()));
         registry.register_collector(Box::new(FleetCollector(fleet.clone())));
-        let rooms = RoomCollector::new(Arc::clone(&pools), fleet.clone());
+        let rooms = PoolCapacityCollector::new(Arc::clone(&pools), fleet.clone());
         registry.register_collector(Box::new(rooms));
         Arc::new(Self {
             routes: Routes::new(&config.routes, &config.pools),
             pools,
-            attachments: Attachments::new(config.session.absolute_timeout),
+            affinity: SessionAffinity::new(config.session.absolute_timeout),
             limits: config.placement.clone(),
-            connecting: Semaphore::new(CONNECTING),
+            connecting: Semaphore::new(MAX_CONNECTING),
             retry_after_s: whole_seconds(config.probe.interval),
             fleet,
-            tallies,
+            accounting: tallies,
             ledger,
-            recent: Recent::default(),
-            metrics: PlacerMetrics::register(registry),
+            recent: RecentPlacements::default(),
+            metrics: PlacementMetrics::register(registry),
             clock,
             ready: AtomicBool::new(false),
             _tasks: (task, keeping),
@@ -188,13 +188,13 @@ impl Placer {
 
     /// The accounting of all engines.
     #[must_use]
-    pub const fn tallies(&self) -> &Tallies {
-        &self.tallies
+    pub const fn accounting(&self) -> &Tallies {
+        &self.accounting
     }
 
     /// Releases a placement whose requester no longer waits for the response.
-    pub fn take_back(&self, placed: &Placed) {
-        self.tallies.refused(&placed.stream, Instant::now());
+    pub fn release_placement(&self, placed: &Placement) {
+        self.accounting.refused(&placed.stream, Instant::now());
     }
 
     /// Whether placements make sense: every engine known at the start has been probed once, and the replicas'
@@ -210,16 +210,16 @@ impl Placer {
 
     /// The recent placements of a session, newest first.
     #[must_use]
-    pub fn recent(&self, session_ref: &str) -> Vec<RecentPlacement> {
-        self.recent.of(session_ref)
+    pub fn recent_placements(&self, session_ref: &str) -> Vec<RecentPlacement> {
+        self.recent.latest(session_ref)
     }
 
     /// Returns the session to its previous engine session, or selects an engine and prepares a new one there.
     ///
     /// # Errors
     /// Why the WebSocket cannot be placed.
-    pub async fn place(&self, request: PlaceRequest<'_>) -> Result<Placed, Refusal> {
-        self.place_noted(&request, &mut Notes::default()).await
+    pub async fn place(&self, request: PlaceRequest<'_>) -> Result<Placement, Rejection> {
+        self.place_traced(&request, &mut DecisionTrace::default()).await
     }
 
     /// Places, and returns the scheduler's evaluation of each engine; empty if the session returned to its
@@ -230,29 +230,29 @@ impl Placer {
     pub async fn place_explained(
         &self,
         request: PlaceRequest<'_>,
-    ) -> Result<(Placed, Vec<Candidate>), Refusal> {
-        let mut notes = Notes {
-            wanted: true,
-            ..Notes::default()
+    ) -> Result<(Placement, Vec<Candidate>), Rejection> {
+        let mut notes = DecisionTrace {
+            explain: true,
+            ..DecisionTrace::default()
         };
-        let placed = self.place_noted(&request, &mut notes).await?;
+        let placed = self.place_traced(&request, &mut notes).await?;
         let why = notes.explanation.as_ref();
         Ok((placed, why.map_or_else(Vec::new, explain::candidates)))
     }
 
-    async fn place_noted(
+    async fn place_traced(
         &self,
         request: &PlaceRequest<'_>,
-        notes: &mut Notes,
-    ) -> Result<Placed, Refusal> {
+        notes: &mut DecisionTrace,
+    ) -> Result<Placement, Rejection> {
         let (target, pool) = self.route(request.path)?;
-        let task = Task {
+        let task = PlacementTask {
             pool,
             target: &target,
             request,
             deadline: Instant::now() + self.limits.deadline,
         };
-        let result = self.place_in(task, notes).await;
+        let result = self.place_in_pool(task, notes).await;
         let outcome = match &result {
             Ok(_) => "ok",
             Err(refusal) => refusal.reason.as_str(),
@@ -261,70 +261,70 @@ impl Placer {
             let session = &request.session.session_ref;
             info!(pool = %pool.name, reason = outcome, session, "not placed: {refusal}");
         }
-        self.metrics.placed(&pool.name, outcome);
+        self.metrics.record_placement(&pool.name, outcome);
         result
     }
 
-    fn route(&self, path: &str) -> Result<(Target, &Pool), Refusal> {
+    fn route(&self, path: &str) -> Result<(RouteTarget, &Pool), Rejection> {
         if !is_path(path) {
-            return Err(Refusal::new(Reason::InvalidRequest).with_detail("path"));
+            return Err(Rejection::new(Reason::InvalidRequest).with_detail("path"));
         }
         let target = self.routes.find(path)?;
         let pool = self.pools.get(target.pool).ok_or(Reason::Internal)?;
         Ok((target, pool))
     }
 
-    async fn place_in(&self, task: Task<'_>, notes: &mut Notes) -> Result<Placed, Refusal> {
-        let Task { pool, target, .. } = task;
+    async fn place_in_pool(&self, task: PlacementTask<'_>, notes: &mut DecisionTrace) -> Result<Placement, Rejection> {
+        let PlacementTask { pool, target, .. } = task;
         // Released on drop, however the placement ends.
-        let session_slot = pool.count_stream(&task.request.session.session_ref)?;
-        let strategy = pool.chooser.strategy().as_str();
-        let Some(key) = Key::of(target, task.request, pool.sharing) else {
-            let found = self.find(task, notes).await?;
-            return Ok(self.placed(task, found, session_slot, strategy));
+        let session_slot = pool.acquire_stream_slot(&task.request.session.session_ref)?;
+        let strategy = pool.scheduler.strategy().as_str();
+        let Some(key) = AffinityKey::for_request(target, task.request, pool.sharing) else {
+            let found = self.attempt_engines(task, notes).await?;
+            return Ok(self.complete_placement(task, found, session_slot, strategy));
         };
-        let slot = self.attachments.slot(key);
+        let slot = self.affinity.entry(key);
         let Ok(mut known) = timeout_at(task.deadline, slot.lock()).await else {
-            return Err(Refusal::new(Reason::EngineFailed)
+            return Err(Rejection::new(Reason::EngineFailed)
                 .with_detail("another socket is still preparing the same session")
-                .retry_after(1));
+                .with_retry_after(1));
         };
         if let Some(attachment) = known.as_ref()
-            && let Some(found) = self.rejoin(task, attachment).await
+            && let Some(found) = self.resume(task, attachment).await
         {
-            let reason = explain::back_again(pool.sharing);
-            return Ok(self.placed(task, found, session_slot, reason));
+            let reason = explain::resume_reason(pool.sharing);
+            return Ok(self.complete_placement(task, found, session_slot, reason));
         }
         let reason = if known.is_some() { REPLACED } else { strategy };
-        match self.find(task, notes).await {
+        match self.attempt_engines(task, notes).await {
             Ok(found) => {
-                *known = Some(Attachment::new(&found.engine, &found.prepared));
-                self.attachments.keep(key, &slot);
-                Ok(self.placed(task, found, session_slot, reason))
+                *known = Some(AffinityEntry::new(&found.engine, &found.prepared));
+                self.affinity.insert(key, &slot);
+                Ok(self.complete_placement(task, found, session_slot, reason))
             }
             Err(refusal) => {
                 if known.is_none() {
-                    self.attachments.forget(key);
+                    self.affinity.remove(key);
                 }
                 Err(refusal)
             }
         }
     }
 
-    fn placed(
+    fn complete_placement(
         &self,
-        task: Task<'_>,
-        found: Found,
+        task: PlacementTask<'_>,
+        found: PreparedEngine,
         session_slot: StreamSlot,
         reason: &'static str,
-    ) -> Placed {
-        let Task {
+    ) -> Placement {
+        let PlacementTask {
             pool,
             target,
             request,
             ..
         } = task;
-        let Found {
+        let PreparedEngine {
             engine,
             prepared,
             mut reservation,
@@ -333,8 +333,8 @@ impl Placer {
         let name = engine.name.as_str();
         let (cluster, destination) = pool.address(&engine);
         let stream = reservation.stream().map_or_else(stream_name, str::to_owned);
-        self.tallies.placed(reservation, &stream, Instant::now());
-        let document = target.opening.document().map(str::to_owned);
+        self.accounting.placed(reservation, &stream, Instant::now());
+        let document = target.open_target.document().map(str::to_owned);
         debug!(pool = %pool.name, engine = name, session = request.session.session_ref, stream, reason, "placed");
         let recent = RecentPlacement {
             tab: request.tab.map(str::to_owned),
@@ -344,9 +344,9 @@ impl Placer {
             since: self.clock.now_s(),
             stream: stream.clone(),
         };
-        self.recent.note(&request.session.session_ref, recent);
-        self.metrics.chosen(&pool.name, reason);
-        Placed {
+        self.recent.record(&request.session.session_ref, recent);
+        self.metrics.record_reason(&pool.name, reason);
+        Placement {
             cluster,
             destination,
             path: prepared.path,

@@ -20,25 +20,25 @@ use crate::config;
 use crate::core::clock::Clock;
 use crate::core::log_sampler::LogSampler;
 use crate::core::metrics::Metrics;
-use crate::core::rejection::Refusal;
+use crate::core::rejection::Rejection;
 use crate::sessions::server_keys::ServerKeys;
-use activity::Activity;
-pub use bearers::Bearer;
+use activity::ActivityBuffer;
+pub use bearers::BearerClaims;
 use berth_api::Reason;
 use berth_store::session_id::IdHash;
 use berth_store::{EndCause, Event, EventKind, ProviderLink, SessionRow, StoreError, Stores};
-pub use ending::to_the_end;
-pub use family::{FamilyError, MAX_CLAIMS_BYTES, NewChild};
-use known::{Known, Memory, live_session};
-pub use known::{LiveSession, Remaining};
-pub use life::Life;
-pub use listing::{Listed, Overview};
-use overdue::Overdue;
+pub use ending::run_detached;
+pub use family::{ChildSessionError, MAX_CLAIMS_BYTES, NewChildSession};
+use known::{CachedSession, SessionCache, live_session};
+pub use known::{LiveSession, RemainingTime};
+pub use life::SessionStatus;
+pub use listing::{SessionList, SessionView};
+use overdue::ExpiryQueue;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
-pub use sweep::Sweep;
-pub use theirs::Whose;
+pub use sweep::CleanupTasks;
+pub use theirs::SessionSelector;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -70,12 +70,12 @@ pub struct Sessions {
     max_per_account: Option<u32>,
     on_limit: config::OnLimit,
     runtime: String,
-    memory: Memory,
-    activity: Arc<Activity>,
+    cache: SessionCache,
+    activity: Arc<ActivityBuffer>,
     /// Sessions that were found expired and have not been ended yet.
-    overdue: Overdue,
+    expiry_queue: ExpiryQueue,
     /// Notified when this process has appended to the event log.
-    news: Arc<Notify>,
+    log_appended: Arc<Notify>,
     /// Limits logging: anyone can send cookies that name no session.
     unknown_sessions: LogSampler,
     /// The task that writes activity to the store. `None` in commands that only list or end sessions.
@@ -105,7 +105,7 @@ impl Sessions {
         metrics: Arc<Metrics>,
         config: &config::Session,
     ) -> Result<Self, StoreError> {
-        let keys = ServerKeys::load(stores.shared.as_ref()).await?;
+        let keys = ServerKeys::load(stores.coordination.as_ref()).await?;
         Ok(Self {
             stores,
             clock,
@@ -117,26 +117,26 @@ impl Sessions {
             max_per_account: config.max_per_account,
             on_limit: config.on_limit,
             runtime: config.runtime.clone(),
-            memory: Memory::new(config.cache),
-            activity: Arc::new(Activity::default()),
-            overdue: Overdue::default(),
-            news: Arc::new(Notify::new()),
+            cache: SessionCache::new(config.cache),
+            activity: Arc::new(ActivityBuffer::default()),
+            expiry_queue: ExpiryQueue::default(),
+            log_appended: Arc::new(Notify::new()),
             unknown_sessions: LogSampler::new("unknown-session"),
             writer: None,
         })
     }
 
     /// The session that a cookie names. Records activity of the session and its ancestors.
-    pub async fn resolve(&self, cookie: &str) -> Result<Arc<LiveSession>, Refusal> {
+    pub async fn resolve(&self, cookie: &str) -> Result<Arc<LiveSession>, Rejection> {
         let (id, known) = self.lookup(cookie).await?;
-        self.note_family(id, &known, self.clock.now_ms());
+        self.record_activity_with_ancestors(id, &known, self.clock.now_ms());
         Ok(known.live.clone())
     }
 
     /// The session that a cookie names, and its remaining time. Does not count as activity.
-    pub async fn peek(&self, cookie: &str) -> Result<(Arc<LiveSession>, Remaining), Refusal> {
+    pub async fn peek(&self, cookie: &str) -> Result<(Arc<LiveSession>, RemainingTime), Rejection> {
         let (_, known) = self.lookup(cookie).await?;
-        let remaining = renewing::remaining(&known, self.clock.now_ms())?;
+        let remaining = renewing::remaining_time(&known, self.clock.now_ms())?;
         Ok((known.live.clone(), remaining))
     }
 
@@ -147,8 +147,8 @@ impl Sessions {
     }
 
     /// Whether the store is available.
-    pub async fn ready(&self) -> Result<(), Refusal> {
-        let answer = self.stores.shared.ping().await;
+    pub async fn ready(&self) -> Result<(), Rejection> {
+        let answer = self.stores.coordination.ping().await;
         answer.map_err(|e| store_down(&e))
     }
 
@@ -159,18 +159,18 @@ impl Sessions {
 
     /// An active session by its cookie, from the cache or the store. Unknown cookies are not cached: a client that
     /// sends many of them must not use up memory.
-    async fn lookup(&self, cookie: &str) -> Result<(IdHash, Arc<Known>), Refusal> {
+    async fn lookup(&self, cookie: &str) -> Result<(IdHash, Arc<CachedSession>), Rejection> {
         let id = self.stores.sessions.cookie_id(cookie);
-        let id = id.ok_or_else(|| self.unknown(None))?;
-        let known = match self.in_memory(&id) {
+        let id = id.ok_or_else(|| self.unknown_session(None))?;
+        let known = match self.get_cached(&id) {
             Some(known) => known,
             None => {
                 let row = self.stores.sessions.find_by_cookie(cookie).await;
                 let row = row.map_err(|e| store_down(&e))?;
-                self.remember(row.ok_or_else(|| self.unknown(Some(id)))?)
+                self.cache_row(row.ok_or_else(|| self.unknown_session(Some(id)))?)
             }
         };
-        self.check(&id, &known)?;
+        self.check_active(&id, &known)?;
         for ancestor in &known.ancestors {
             self.check_ancestor(ancestor).await?;
         }
@@ -178,65 +178,65 @@ impl Sessions {
     }
 
     /// Checks an ancestor: a child session ends at the latest when one of its ancestors ends.
-    async fn check_ancestor(&self, id: &IdHash) -> Result<(), Refusal> {
-        let known = match self.in_memory(id) {
+    async fn check_ancestor(&self, id: &IdHash) -> Result<(), Rejection> {
+        let known = match self.get_cached(id) {
             Some(known) => known,
             None => {
                 let row = self.stores.sessions.find(id).await;
                 let row = row.map_err(|e| store_down(&e))?;
-                self.remember(row.ok_or_else(|| self.unknown(Some(*id)))?)
+                self.cache_row(row.ok_or_else(|| self.unknown_session(Some(*id)))?)
             }
         };
-        self.check(id, &known)
+        self.check_active(id, &known)
     }
 
     /// The cached session, unless it has expired according to the cache. Then the store must be read, since
     /// another replica may have recorded later activity.
-    fn in_memory(&self, id: &IdHash) -> Option<Arc<Known>> {
+    fn get_cached(&self, id: &IdHash) -> Option<Arc<CachedSession>> {
         let now_ms = self.clock.now_ms();
-        let known = self.memory.get(id);
+        let known = self.cache.get(id);
         known.filter(|known| known.remaining_ms(now_ms).is_some())
     }
 
-    fn remember(&self, row: SessionRow) -> Arc<Known> {
+    fn cache_row(&self, row: SessionRow) -> Arc<CachedSession> {
         let id = row.id_hash;
-        let known = Arc::new(Known::new(row, &self.keys, &self.activity));
-        self.memory.insert(id, &known);
+        let known = Arc::new(CachedSession::new(row, &self.keys, &self.activity));
+        self.cache.insert(id, &known);
         known
     }
 
-    fn check(&self, id: &IdHash, known: &Known) -> Result<(), Refusal> {
+    fn check_active(&self, id: &IdHash, known: &CachedSession) -> Result<(), Rejection> {
         let ended = self
-            .memory
-            .has_ended_anywhere(Some(id), &known.live.session_ref);
+            .cache
+            .end_cause_by_id_or_ref(Some(id), &known.live.session_ref);
         if ended.is_some() {
-            return Err(self.unknown(Some(*id)));
+            return Err(self.unknown_session(Some(*id)));
         }
         if known.remaining_ms(self.clock.now_ms()).is_none() {
-            self.overdue.note(*id);
+            self.expiry_queue.push(*id);
             return Err(Reason::SessionExpired.into());
         }
         Ok(())
     }
 
     /// Records activity of a session and of its ancestors.
-    fn note_family(&self, id: IdHash, known: &Known, now_ms: u64) {
-        self.note(id, known, now_ms);
+    fn record_activity_with_ancestors(&self, id: IdHash, known: &CachedSession, now_ms: u64) {
+        self.record_own_activity(id, known, now_ms);
         for ancestor in &known.ancestors {
-            if let Some(known) = self.memory.get(ancestor) {
-                self.note(*ancestor, &known, now_ms);
+            if let Some(known) = self.cache.get(ancestor) {
+                self.record_own_activity(*ancestor, &known, now_ms);
             }
         }
     }
 
-    fn note(&self, id: IdHash, known: &Known, now_ms: u64) {
-        if known.seen(now_ms) {
-            self.activity.note(id, now_ms, known.due_ms(now_ms));
+    fn record_own_activity(&self, id: IdHash, known: &CachedSession, now_ms: u64) {
+        if known.record_activity(now_ms) {
+            self.activity.record(id, now_ms, known.schedule_write_ms(now_ms));
         }
     }
 
     /// An event of this session for the log, dated now.
-    fn event(&self, row: &SessionRow, kind: EventKind) -> Event {
+    fn new_event(&self, row: &SessionRow, kind: EventKind) -> Event {
         Event {
             at_ms: self.clock.now_ms(),
             kind,
@@ -250,10 +250,10 @@ impl Sessions {
         }
     }
 
-    fn unknown(&self, id: Option<IdHash>) -> Refusal {
+    fn unknown_session(&self, id: Option<IdHash>) -> Rejection {
         let session = id.map_or("not an id".to_owned(), |id| self.keys.session_ref(&id));
-        let cause = self.memory.has_ended_anywhere(id.as_ref(), &session);
-        if cause.is_some_and(EndCause::is_by_time) {
+        let cause = self.cache.end_cause_by_id_or_ref(id.as_ref(), &session);
+        if cause.is_some_and(EndCause::is_expiry) {
             return Reason::SessionExpired.into();
         }
         if self.unknown_sessions.admit() {
@@ -273,7 +273,7 @@ impl Drop for Sessions {
 
 /// The rejection for a store that is unavailable or read-only. The store itself logs once why it is unavailable:
 /// one log line per request would let any client fill the log.
-pub(crate) fn store_down(error: &StoreError) -> Refusal {
+pub(crate) fn store_down(error: &StoreError) -> Rejection {
     if *error == StoreError::ReadOnly {
         return Reason::ReadOnlyStore.into();
     }
@@ -281,7 +281,7 @@ pub(crate) fn store_down(error: &StoreError) -> Refusal {
         StoreError::Down(_) => tracing::debug!(%error, "rejected: the store is unavailable"),
         _ => tracing::error!(%error, "the session store returned malformed data"),
     }
-    Refusal::new(Reason::StoreDown).retry_after(STORE_RETRY_S)
+    Rejection::new(Reason::StoreDown).with_retry_after(STORE_RETRY_S)
 }
 
 fn millis(duration: Duration) -> u64 {

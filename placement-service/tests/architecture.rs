@@ -31,14 +31,14 @@ const PARENTS: [&str; 2] = ["", "engines"];
 type Imports = BTreeMap<String, BTreeSet<String>>;
 
 /// Every module of the library in that folder with the paths that it uses, both from the crate's root.
-fn imports(sources: &str) -> Imports {
+fn all_imports(sources: &str) -> Imports {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join(sources);
     let mut imports = Imports::new();
-    walk(&sources, &mut Vec::new(), &mut imports);
+    collect_imports(&sources, &mut Vec::new(), &mut imports);
     imports
 }
 
-fn walk(folder: &Path, parent: &mut Vec<String>, imports: &mut Imports) {
+fn collect_imports(folder: &Path, parent: &mut Vec<String>, imports: &mut Imports) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
@@ -50,10 +50,10 @@ fn walk(folder: &Path, parent: &mut Vec<String>, imports: &mut Imports) {
             parent.push(name.clone());
         }
         if path.is_dir() {
-            walk(&path, parent, imports);
+            collect_imports(&path, parent, imports);
         } else if name != "tests" {
             let text = std::fs::read_to_string(&path).unwrap();
-            imports.insert(parent.join("::"), used(&text, parent));
+            imports.insert(parent.join("::"), imported_paths(&text, parent));
         }
         if !is_root {
             parent.pop();
@@ -62,7 +62,7 @@ fn walk(folder: &Path, parent: &mut Vec<String>, imports: &mut Imports) {
 }
 
 /// The paths of this crate that a file imports. Unit tests and comments do not count.
-fn used(text: &str, module: &[String]) -> BTreeSet<String> {
+fn imported_paths(text: &str, module: &[String]) -> BTreeSet<String> {
     let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
     let lines = code.lines().filter(|l| !l.trim_start().starts_with("//"));
     let code = lines.collect::<Vec<_>>().join("\n");
@@ -75,14 +75,14 @@ fn used(text: &str, module: &[String]) -> BTreeSet<String> {
             if before.is_some_and(is_path) || code[..at].ends_with("pub(in ") {
                 continue;
             }
-            expand("", &code[at..], &mut paths);
+            expand_use_tree("", &code[at..], &mut paths);
         }
     }
-    paths.iter().map(|path| absolute(path, module)).collect()
+    paths.iter().map(|path| resolve_path(path, module)).collect()
 }
 
 /// Collects the paths of one `use` tree and returns the text after it.
-fn expand<'a>(prefix: &str, tree: &'a str, paths: &mut Vec<String>) -> &'a str {
+fn expand_use_tree<'a>(prefix: &str, tree: &'a str, paths: &mut Vec<String>) -> &'a str {
     let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':' || c == '*';
     let end = tree.find(|c| !is_path(c)).unwrap_or(tree.len());
     let path = format!("{prefix}{}", &tree[..end]);
@@ -95,7 +95,7 @@ fn expand<'a>(prefix: &str, tree: &'a str, paths: &mut Vec<String>) -> &'a str {
         match rest.strip_prefix('}') {
             Some(after) => return after,
             None if rest.is_empty() => return rest,
-            None => rest = expand(&path, rest, paths),
+            None => rest = expand_use_tree(&path, rest, paths),
         }
         // ` as name`
         if let Some(alias) = rest.strip_prefix(" as ") {
@@ -105,7 +105,7 @@ fn expand<'a>(prefix: &str, tree: &'a str, paths: &mut Vec<String>) -> &'a str {
 }
 
 /// Resolves `crate::` and `super::`: the path relative to the crate root.
-fn absolute(path: &str, module: &[String]) -> String {
+fn resolve_path(path: &str, module: &[String]) -> String {
     let mut segments: Vec<&str> = path.split("::").filter(|s| !s.is_empty()).collect();
     let mut base: Vec<&str> = module.iter().map(String::as_str).collect();
     if segments.first() == Some(&"crate") {
@@ -126,7 +126,7 @@ fn is_within(path: &str, module: &str) -> bool {
 }
 
 /// Index of the path's group in `ORDER`; `TOP` comes last. `None`: the path belongs to no group.
-fn place(path: &str) -> Option<usize> {
+fn group_index(path: &str) -> Option<usize> {
     if is_within(path, TOP) {
         return Some(ORDER.len());
     }
@@ -135,19 +135,19 @@ fn place(path: &str) -> Option<usize> {
 
 #[test]
 fn groups_import_only_groups_before_them() {
-    let imports = imports("src");
+    let imports = all_imports("src");
     assert!(imports.len() > 100, "the sources are not read");
     let mut faults = Vec::new();
     for (module, paths) in &imports {
         if PARENTS.contains(&module.as_str()) {
             continue;
         }
-        let Some(here) = place(module) else {
+        let Some(here) = group_index(module) else {
             faults.push(format!("{module} is in no group"));
             continue;
         };
         for path in paths {
-            match place(path) {
+            match group_index(path) {
                 None => faults.push(format!("{module} imports {path}, which is in no group")),
                 Some(there) if there > here => faults.push(format!("{module} imports {path}")),
                 Some(_) => {}
@@ -158,7 +158,7 @@ fn groups_import_only_groups_before_them() {
 }
 
 /// The files that each file imports, except its own parents and children.
-fn files(imports: &Imports) -> BTreeMap<&str, BTreeSet<&str>> {
+fn file_imports(imports: &Imports) -> BTreeMap<&str, BTreeSet<&str>> {
     let file = |path: &str| {
         let all = imports.keys().filter(|module| !module.is_empty());
         let holders = all.filter(|module| is_within(path, module));
@@ -175,8 +175,8 @@ fn files(imports: &Imports) -> BTreeMap<&str, BTreeSet<&str>> {
 #[test]
 fn no_files_import_each_other() {
     for sources in ["src", "api/src", "scheduler/src", "store/src"] {
-        let imports = imports(sources);
-        let mut files = files(&imports);
+        let imports = all_imports(sources);
+        let mut files = file_imports(&imports);
         assert!(files.len() > 5, "{sources} is not read");
         // Removes files that import no other remaining file, or that none imports: the circles remain.
         loop {

@@ -20,16 +20,16 @@ use std::time::{Duration, Instant};
 
 const PASSWORD: &str = "a-long-password";
 
-fn berth(args: &[&str]) -> Command {
+fn berth_command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_berth"));
     command.args(args).env_remove("BERTH_CONFIG");
     command.env("BERTH_TOKEN_KEY", "k".repeat(40));
     command
 }
 
-fn run(args: &[&str], input: &str) -> (Option<i32>, String, String) {
+fn run_berth(args: &[&str], input: &str) -> (Option<i32>, String, String) {
     let pipes = || Stdio::piped();
-    let mut command = berth(args);
+    let mut command = berth_command(args);
     command.stdin(pipes()).stdout(pipes()).stderr(pipes());
     let mut child = command.spawn().unwrap();
     // A command that does not read its input may have exited already.
@@ -43,7 +43,7 @@ fn run(args: &[&str], input: &str) -> (Option<i32>, String, String) {
     (status.code(), text(stdout), text(stderr))
 }
 
-fn config(dir: &Path, more: &str) -> PathBuf {
+fn write_config(dir: &Path, more: &str) -> PathBuf {
     let file = dir.join("berth.yaml");
     let path = dir.join("berth.db");
     let store = format!("store: {{ kind: sqlite, path: {} }}", path.display());
@@ -54,9 +54,9 @@ fn config(dir: &Path, more: &str) -> PathBuf {
 #[test]
 fn check_prints_every_fault_with_the_file_name_and_fails() {
     let dir = tempfile::tempdir().unwrap();
-    let file = config(dir.path(), "colour: blue\nprobe: { failures: 0 }");
+    let file = write_config(dir.path(), "colour: blue\nprobe: { failures: 0 }");
     let file = file.to_str().unwrap();
-    let (code, out, err) = run(&["check", file], "");
+    let (code, out, err) = run_berth(&["check", file], "");
     assert_eq!((code, out.as_str()), (Some(1), ""));
     let lines: Vec<&str> = err.lines().collect();
     assert!(lines[0].starts_with(&format!("{file}: colour: unknown field; known here: ")));
@@ -70,12 +70,12 @@ fn check_prints_every_fault_with_the_file_name_and_fails() {
 #[test]
 fn check_accepts_a_valid_file_and_reads_its_secrets() {
     let dir = tempfile::tempdir().unwrap();
-    let file = config(dir.path(), "tokens: { key: { file: /nowhere/key } }");
+    let file = write_config(dir.path(), "tokens: { key: { file: /nowhere/key } }");
     let file = file.to_str().unwrap();
-    let (code, out, _) = run(&["check", "--without-secrets", file], "");
+    let (code, out, _) = run_berth(&["check", "--without-secrets", file], "");
     assert_eq!(code, Some(0));
     assert!(out.ends_with(&format!("{file}: ok\n")), "{out}");
-    let (code, _, err) = run(&["check", file], "");
+    let (code, _, err) = run_berth(&["check", file], "");
     assert_eq!(code, Some(1));
     assert!(err.starts_with(&format!("{file}: tokens.key: cannot read /nowhere/key: ")));
 }
@@ -83,11 +83,11 @@ fn check_accepts_a_valid_file_and_reads_its_secrets() {
 #[test]
 fn accounts_are_added_once_and_listed() {
     let dir = tempfile::tempdir().unwrap();
-    let file = config(dir.path(), "");
+    let file = write_config(dir.path(), "");
     let file = file.to_str().unwrap();
     let add = |name: &str, more: &[&str], input: &str| {
         let args = [&["account", "add", name, "--config", file], more].concat();
-        run(&args, input)
+        run_berth(&args, input)
     };
     let stdin = "--password-stdin";
     let roles = [stdin, "--role", "user", "--role", "admin"];
@@ -115,24 +115,24 @@ fn accounts_are_added_once_and_listed() {
         Some(2),
         "the password must come from somewhere"
     );
-    let (_, out, _) = run(&["account", "ls", "--config", file], "");
+    let (_, out, _) = run_berth(&["account", "ls", "--config", file], "");
     assert_eq!(out, "demo\tuser,admin\topen\t0\t-\n");
 }
 
 #[test]
 fn defaults_prints_the_default_file_and_it_is_valid() {
-    let (code, out, _) = run(&["defaults"], "");
+    let (code, out, _) = run_berth(&["defaults"], "");
     assert_eq!(code, Some(0));
     assert_eq!(out, include_str!("../config/default.yaml"));
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("default.yaml");
     std::fs::write(&file, out).unwrap();
-    assert_eq!(run(&["check", file.to_str().unwrap()], "").0, Some(0));
+    assert_eq!(run_berth(&["check", file.to_str().unwrap()], "").0, Some(0));
 }
 
 #[test]
 fn help_names_every_command() {
-    let (code, out, _) = run(&["--help"], "");
+    let (code, out, _) = run_berth(&["--help"], "");
     assert_eq!(code, Some(0));
     for command in [
         "serve", "check", "account", "sessions", "engines", "explain", "defaults",
@@ -147,25 +147,25 @@ fn help_names_every_command() {
 #[test]
 fn a_service_that_cannot_start_prints_the_reason() {
     let dir = tempfile::tempdir().unwrap();
-    let file = config(dir.path(), "tokens: { key: { env: BERTH_NO_SUCH_KEY } }");
-    let (code, out, err) = run(&["serve", "--config", file.to_str().unwrap()], "");
+    let file = write_config(dir.path(), "tokens: { key: { env: BERTH_NO_SUCH_KEY } }");
+    let (code, out, err) = run_berth(&["serve", "--config", file.to_str().unwrap()], "");
     assert_eq!((code, out.as_str()), (Some(1), ""));
     let told = "tokens.key: the environment variable BERTH_NO_SUCH_KEY is not set";
     assert!(err.contains(told), "{err}");
 }
 
-struct Served {
+struct RunningService {
     child: Child,
     address: String,
     /// The file that receives standard error.
     log: PathBuf,
 }
 
-impl Served {
+impl RunningService {
     fn start(file: &Path) -> Self {
         let log = file.with_extension("log");
         let file = file.to_str().unwrap();
-        let mut command = berth(&["serve", "--config", file, "--listen", "127.0.0.1:0"]);
+        let mut command = berth_command(&["serve", "--config", file, "--listen", "127.0.0.1:0"]);
         command.stderr(File::create(&log).unwrap());
         let command = command.stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -215,7 +215,7 @@ impl Served {
 #[test]
 fn sessions_of_a_running_service_are_listed_and_ended() {
     let dir = tempfile::tempdir().unwrap();
-    let file = config(dir.path(), "session: { cookie: { secure: false } }");
+    let file = write_config(dir.path(), "session: { cookie: { secure: false } }");
     let file = file.to_str().unwrap();
     let args = [
         "account",
@@ -225,8 +225,8 @@ fn sessions_of_a_running_service_are_listed_and_ended() {
         "--config",
         file,
     ];
-    run(&args, PASSWORD);
-    let served = Served::start(Path::new(file));
+    run_berth(&args, PASSWORD);
+    let served = RunningService::start(Path::new(file));
     let login = || {
         let body = json!({"username": "demo", "password": PASSWORD});
         let answer = served.post("/login", body);
@@ -234,7 +234,7 @@ fn sessions_of_a_running_service_are_listed_and_ended() {
         id.split(';').next().unwrap().to_owned()
     };
     let token = |id: &str| served.post("/v1/tokens", json!({"session": id}));
-    let sessions = |args: &[&str]| run(&[&["sessions"], args, &["--config", file]].concat(), "");
+    let sessions = |args: &[&str]| run_berth(&[&["sessions"], args, &["--config", file]].concat(), "");
     let refused_within_a_second = |id: &str| {
         let began = Instant::now();
         while !token(id).contains("unknown-session") {
@@ -280,10 +280,10 @@ fn sessions_of_a_running_service_are_listed_and_ended() {
 fn serve_shuts_down_cleanly_and_logs_no_secret() {
     let dir = tempfile::tempdir().unwrap();
     let more = "log: { level: trace }\nsession: { cookie: { secure: false } }";
-    let file = config(dir.path(), more);
+    let file = write_config(dir.path(), more);
     let args = ["account", "add", "demo", "--password-stdin", "--config"];
-    run(&[&args[..], &[file.to_str().unwrap()]].concat(), PASSWORD);
-    let served = Served::start(&file);
+    run_berth(&[&args[..], &[file.to_str().unwrap()]].concat(), PASSWORD);
+    let served = RunningService::start(&file);
     let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
     let login = json(&format!(r#"{{"username":"demo","password":"{PASSWORD}"}}"#));
     let answer = served.post("/login", login);
@@ -332,12 +332,12 @@ pools: [ { name: p, driver: qix, cluster: c, discovery: { static: [
   { name: e, ip: 127.0.0.1, port: 1 } ] } }, { name: q, driver: qix, cluster: c, discovery: { static: [
   { name: e, ip: 127.0.0.1, port: 1 }, { name: f, ip: 127.0.0.1, port: 2 } ] } } ]
 routes: [ { path: /x, pool: p } ]";
-    let file = config(dir.path(), more);
-    let served = Served::start(&file);
+    let file = write_config(dir.path(), more);
+    let served = RunningService::start(&file);
     let at = format!("http://{}", served.address);
     let ask = |args: &[&str]| {
         let more = ["--service", &at, "--config", file.to_str().unwrap()];
-        run(&[args, &more].concat(), "")
+        run_berth(&[args, &more].concat(), "")
     };
     let (code, out, err) = ask(&["engines", "ls"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
@@ -390,7 +390,7 @@ routes: [ { path: /x, pool: p } ]";
 }
 
 /// Starts a Mira server that returns this list. The channel receives one message per request.
-fn mira(list: Value) -> (u16, mpsc::Receiver<()>) {
+fn start_mira(list: Value) -> (u16, mpsc::Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (asked, requests) = mpsc::channel();
@@ -423,13 +423,13 @@ fn a_discovery_source_cannot_fill_the_log() {
     let engine = json!({"engine": {"networks": [{"name": "n", "ip": "127.0.0.1"}], "port": 1}});
     let mut list = vec![engine];
     list.extend((0..100).map(|n| json!({"engine": format!("{n} {}", "x".repeat(10_000))})));
-    let (port, requests) = mira(Value::Array(list));
+    let (port, requests) = start_mira(Value::Array(list));
     let dir = tempfile::tempdir().unwrap();
     let discovery = format!("{{ mira: {{ url: \"http://127.0.0.1:{port}\", poll: 100ms }} }}");
     let pools =
         format!("pools: [{{ name: qix, cluster: qix, driver: qix, discovery: {discovery} }}]");
-    let file = config(dir.path(), &format!("log: {{ format: text }}\n{pools}"));
-    let served = Served::start(&file);
+    let file = write_config(dir.path(), &format!("log: {{ format: text }}\n{pools}"));
+    let served = RunningService::start(&file);
     // The second request shows that the first list has been processed.
     for _ in 0..2 {
         requests.recv_timeout(Duration::from_secs(30)).unwrap();

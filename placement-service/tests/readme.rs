@@ -20,7 +20,7 @@ const SCHEDULING: &str = include_str!("../docs/scheduling.md");
 const SECURITY: &str = include_str!("../docs/security.md");
 
 /// Maps each setting to its default in the table below a heading.
-fn table(page: &str, heading: &str) -> BTreeMap<String, String> {
+fn read_table(page: &str, heading: &str) -> BTreeMap<String, String> {
     let section = page.split(heading).nth(1).unwrap();
     let section = section.split("\n##").next().unwrap();
     let rows = section.lines().filter(|line| line.starts_with("| `"));
@@ -32,12 +32,12 @@ fn table(page: &str, heading: &str) -> BTreeMap<String, String> {
     .collect()
 }
 
-fn leaves(path: &str, value: &Value, found: &mut BTreeMap<String, String>) {
+fn collect_leaves(path: &str, value: &Value, found: &mut BTreeMap<String, String>) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
                 let dot = if path.is_empty() { "" } else { "." };
-                leaves(&format!("{path}{dot}{name}"), value, found);
+                collect_leaves(&format!("{path}{dot}{name}"), value, found);
             }
         }
         Value::String(text) => drop(found.insert(path.to_owned(), text.clone())),
@@ -49,8 +49,8 @@ fn leaves(path: &str, value: &Value, found: &mut BTreeMap<String, String>) {
 fn the_documentation_names_every_setting_with_its_default() {
     let mut defaults = BTreeMap::new();
     let tree: Value = serde_saphyr::from_str(DEFAULT).unwrap();
-    leaves("", &tree, &mut defaults);
-    assert_eq!(table(CONFIGURATION, "\n## Settings\n"), defaults);
+    collect_leaves("", &tree, &mut defaults);
+    assert_eq!(read_table(CONFIGURATION, "\n## Settings\n"), defaults);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn the_documented_discovery_sources_are_valid() {
 
 #[test]
 fn the_documentation_names_every_strategy_and_the_default_weights() {
-    let told: Vec<_> = table(SCHEDULING, "\n## Strategies\n").into_keys().collect();
+    let told: Vec<_> = read_table(SCHEDULING, "\n## Strategies\n").into_keys().collect();
     let mut known = Strategy::ALL.map(Strategy::as_str).to_vec();
     known.sort_unstable();
     assert_eq!(
@@ -105,11 +105,11 @@ fn the_documentation_names_every_strategy_and_the_default_weights() {
 }
 
 /// Collects every audit event of the sources with its file.
-fn audited(dir: &Path, found: &mut BTreeMap<String, PathBuf>) {
+fn collect_audit_events(dir: &Path, found: &mut BTreeMap<String, PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            audited(&path, found);
+            collect_audit_events(&path, found);
         } else if path.extension().is_some_and(|kind| kind == "rs") {
             let text = std::fs::read_to_string(&path).unwrap();
             for line in text.split("\"berth::audit\"").skip(1) {
@@ -126,9 +126,9 @@ fn audited(dir: &Path, found: &mut BTreeMap<String, PathBuf>) {
 fn the_documentation_names_every_audit_event() {
     let mut found = BTreeMap::new();
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    audited(&sources, &mut found);
+    collect_audit_events(&sources, &mut found);
     assert!(found.contains_key("login"), "the sources are not read");
-    let told = table(SECURITY, "\n## Audit\n");
+    let told = read_table(SECURITY, "\n## Audit\n");
     for (event, path) in &found {
         assert!(told.contains_key(event), "{event} of {}", path.display());
     }

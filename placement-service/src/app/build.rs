@@ -8,8 +8,8 @@ use crate::core::clock::Clock;
 use crate::core::metrics::Metrics;
 use crate::engines::drains::{Drains, SendEvent};
 use crate::engines::ledger::Ledger;
-use crate::events::follower::Feed;
-use crate::events::log::Events;
+use crate::events::follower::EventLogFollower;
+use crate::events::log::EventLogReader;
 use crate::events::security_events::SecurityEvents;
 use crate::events::webhooks::{self, Webhooks, WebhooksError};
 use crate::gateways::{self, Gateways};
@@ -22,10 +22,10 @@ use crate::login::credentials::Credentials;
 use crate::login::devices::DeviceKey;
 use crate::login::oidc::{Oidc, OidcError};
 use crate::login::password::{PasswordError, Passwords};
-use crate::login::rate_limit::LoginRate;
-use crate::placement::Placer;
+use crate::login::rate_limit::LoginRateLimiter;
+use crate::placement::PlacementService;
 use crate::sessions::tokens::Tokens;
-use crate::sessions::{Sessions, Sweep};
+use crate::sessions::{Sessions, CleanupTasks};
 use berth_store::StoreError;
 use std::sync::Arc;
 
@@ -68,12 +68,12 @@ pub async fn build(
     );
     let sessions = Arc::new(sessions.await?);
     let tokens = Tokens::new(clock.clone(), secrets.signing_key, &config.tokens);
-    let tokens = Arc::new(tokens.with_further(secrets.further_keys));
+    let tokens = Arc::new(tokens.with_other_keys(secrets.published_keys));
     let log = stores.events.clone();
-    let feed = Feed::start(sessions.clone(), tokens.clone(), log, config.events.poll).await?;
-    let events = Events::open(&stores, sessions.clone(), feed.newest()).await?;
-    let sweep = Sweep::start(&sessions, &config);
-    let parts = webhooks::Parts {
+    let feed = EventLogFollower::start(sessions.clone(), tokens.clone(), log, config.events.poll).await?;
+    let events = EventLogReader::open(&stores, sessions.clone(), feed.newest()).await?;
+    let sweep = CleanupTasks::start(&sessions, &config);
+    let parts = webhooks::Dependencies {
         stores: stores.clone(),
         clock: clock.clone(),
         tokens: tokens.clone(),
@@ -86,7 +86,7 @@ pub async fn build(
     let webhooks = webhooks.await?;
     let security_events = config.security_events.as_ref().map(|config| {
         let (sessions, clock) = (sessions.clone(), clock.clone());
-        let (keys, shared) = (secrets.transmitters, stores.shared.clone());
+        let (keys, shared) = (secrets.transmitters, stores.coordination.clone());
         SecurityEvents::new(config, keys, sessions, shared, clock, &mut registry)
     });
     let security_events = security_events.transpose()?;
@@ -94,39 +94,39 @@ pub async fn build(
         .accounts
         .ok_or_else(|| StoreError::Data("keeps no accounts".to_owned()))?;
     let passwords = Passwords::new()?;
-    let device_key = DeviceKey::load(stores.shared.as_ref()).await?;
+    let device_key = DeviceKey::load(stores.coordination.as_ref()).await?;
     let lockout = config.login.lockout;
     let credentials = Credentials::new(accounts, device_key, clock.clone(), passwords, lockout);
-    let login_rate = LoginRate::new(config.login.rate, clock.clone());
-    let callback_rate = LoginRate::new(config.login.rate, clock.clone());
+    let login_rate = LoginRateLimiter::new(config.login.rate, clock.clone());
+    let callback_rate = LoginRateLimiter::new(config.login.rate, clock.clone());
     let oidc = Oidc::new(
         &config.oidc,
         &secrets.oidc,
         secrets.sealing,
         sessions.clone(),
-        stores.shared.clone(),
+        stores.coordination.clone(),
         clock.clone(),
     )?;
     let ledger = &config.placement.ledger;
     let ledger = Ledger::open(ledger, secrets.ledger.as_ref(), &*clock, &mut registry).await?;
-    let placer = Placer::start(&config, clock.clone(), &mut registry, ledger)?;
-    let parts = gateways::Parts {
+    let placer = PlacementService::start(&config, clock.clone(), &mut registry, ledger)?;
+    let parts = gateways::Dependencies {
         sessions: sessions.clone(),
-        tallies: placer.tallies().clone(),
+        tallies: placer.accounting().clone(),
         clock: clock.clone(),
         feed: &feed,
         log: events.id(),
     };
     let gateways = Arc::new(Gateways::start(parts, &mut registry));
     let told = gateways.clone();
-    let tell: SendEvent = Box::new(move |event| told.send(event));
+    let tell: SendEvent = Box::new(move |event| told.broadcast(event));
     let over = config
         .pools
         .iter()
         .map(|pool| (pool.name.clone(), pool.drain_duration));
     let over = over.collect();
-    let (fleet, tallies) = (placer.fleet().clone(), placer.tallies().clone());
-    let drains = Drains::start(fleet, tallies, stores.shared, clock, over, tell).await?;
+    let (fleet, tallies) = (placer.fleet().clone(), placer.accounting().clone());
+    let drains = Drains::start(fleet, tallies, stores.coordination, clock, over, tell).await?;
     Ok(Arc::new(AppState {
         login: Login::new(credentials, sessions.clone(), metrics.clone()),
         login_rate,
@@ -135,7 +135,7 @@ pub async fn build(
         device_cookie: DeviceCookie::new(&config.session.cookie),
         oidc,
         pages: Pages::new(config.login.local, &config.oidc),
-        session_service_rules: session_service::rules(
+        session_service_rules: session_service::jwt_rules(
             &config.compat.session_service,
             &config.session,
             secrets.session_service,
@@ -143,14 +143,14 @@ pub async fn build(
         gateway_secret: secrets.gateway,
         clients: Clients::new(&secrets.clients),
         config,
-        feed,
+        follower: feed,
         events,
-        sweep,
+        cleanup: sweep,
         webhooks,
         security_events,
         sessions,
         tokens,
-        placer,
+        placement: placer,
         drains,
         gateways,
         connections,

@@ -26,8 +26,8 @@ impl Listeners {
         let compat = &config.compat;
         Ok(Self {
             main: bind(config.listen).await?,
-            mira: bind_if(compat.mira.listen).await?,
-            session_service: bind_if(compat.session_service.listen).await?,
+            mira: bind_optional(compat.mira.listen).await?,
+            session_service: bind_optional(compat.session_service.listen).await?,
         })
     }
 }
@@ -47,7 +47,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
     listener.map_err(|e| format!("cannot listen on {address}: {e}"))
 }
 
-async fn bind_if(address: Option<SocketAddr>) -> Result<Option<TcpListener>, String> {
+async fn bind_optional(address: Option<SocketAddr>) -> Result<Option<TcpListener>, String> {
     match address {
         Some(address) => bind(address).await.map(Some),
         None => Ok(None),
@@ -68,8 +68,8 @@ pub async fn run(
     let stop = async move {
         stop.await;
         // Long polls and call streams end now, so that they do not use up the grace period.
-        ending.events.end();
-        ending.gateways.end();
+        ending.events.shut_down();
+        ending.gateways.shut_down();
     };
     let stop = stop.shared();
     let serve = |listener: Option<TcpListener>, router| {
@@ -87,8 +87,8 @@ pub async fn run(
         serve(listeners.session_service, http::session_service_router(app)),
     )?;
     // Sessions come last: `flush` writes the activity that the last requests recorded.
-    last.sweep.stop();
-    last.webhooks.end().await;
+    last.cleanup.stop();
+    last.webhooks.stop().await;
     last.sessions.flush().await;
     Ok(())
 }

@@ -7,7 +7,7 @@ mod store;
 pub use store::{StoreSecrets, fetch_store};
 
 use crate::config::fault::{Fault, Faults};
-use crate::config::{Config, Jwks, Key};
+use crate::config::{Config, Jwks, SecretSource};
 use crate::core::aead::SealingKeys;
 use crate::core::secret::Secret;
 use crate::events::remote_keys::PublicKeys;
@@ -23,7 +23,7 @@ const MIN_SECRET_BYTES: usize = 16;
 pub struct Secrets {
     pub signing_key: SigningKey,
     /// The keys of `tokens.next`, then those of `tokens.previous`: published for rotation, but they sign nothing.
-    pub further_keys: Vec<SigningKey>,
+    pub published_keys: Vec<SigningKey>,
     /// The shared secret of the gateways.
     pub gateway: Option<Secret>,
     pub clients: Vec<ClientSecret>,
@@ -45,48 +45,48 @@ pub struct Secrets {
 /// Reads every secret; `env` reads an environment variable. Returns all faults at once.
 pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Secrets, Faults> {
     let mut faults = Vec::new();
-    let mut keys = token_keys(config, env, &mut faults).into_iter();
+    let mut keys = read_token_keys(config, env, &mut faults).into_iter();
     let signing_key = keys.next();
     let gateway = config.gateways.secret.as_ref().and_then(|key| {
-        let secret = read_proof("gateways.secret", key, env);
+        let secret = read_shared_secret("gateways.secret", key, env);
         secret.map_err(|fault| faults.push(fault)).ok()
     });
     let store = fetch_store(&config.store, env)
         .map_err(|Faults(more)| faults.extend(more))
         .map(|store| StoreSecrets {
-            seed: read("tokens.key", &config.tokens.key, env).ok(),
+            seed: read_secret("tokens.key", &config.tokens.key, env).ok(),
             ..store
         })
         .ok();
-    let ledger = store::ledger_url(&config.placement.ledger, env)
+    let ledger = store::read_ledger_url(&config.placement.ledger, env)
         .map_err(|fault| faults.push(fault))
         .ok()
         .flatten();
-    let clients = clients(config, env, gateway.as_ref(), &mut faults);
+    let clients = read_clients(config, env, gateway.as_ref(), &mut faults);
     let webhooks = config.webhooks.iter().enumerate().map(|(index, hook)| {
         let path = format!("webhooks[{index}].secret");
         let secret = hook
             .secret
             .as_ref()
-            .map(|key| webhook_secret(&path, key, env));
+            .map(|key| read_webhook_secret(&path, key, env));
         secret.and_then(|secret| secret.map_err(|fault| faults.push(fault)).ok())
     });
     let webhooks = webhooks.collect();
-    let transmitters = transmitters(config, &mut faults);
+    let transmitters = read_transmitter_keys(config, &mut faults);
     let keys_of_clients = &config.compat.session_service.keys;
     let path = "compat.session_service.keys";
-    let session_service = store::jwt_keys(path, keys_of_clients, env, &mut faults);
-    let oidc = oidc::client_secrets(&config.oidc, env, &mut faults);
+    let session_service = store::read_jwt_keys(path, keys_of_clients, env, &mut faults);
+    let oidc = oidc::read_client_secrets(&config.oidc, env, &mut faults);
     // Faults of these keys are reported above.
     let tokens = &config.tokens;
     let further = tokens.previous.iter().chain(&tokens.next).map(|k| &k.key);
     let all = std::iter::once(&tokens.key).chain(further);
-    let all: Vec<Secret> = all.filter_map(|key| read("", key, env).ok()).collect();
+    let all: Vec<Secret> = all.filter_map(|key| read_secret("", key, env).ok()).collect();
     let sealing = SealingKeys::derive(&all);
     match (signing_key, store, sealing) {
         (Some(signing_key), Some(store), Some(sealing)) if faults.is_empty() => Ok(Secrets {
             signing_key,
-            further_keys: keys.collect(),
+            published_keys: keys.collect(),
             gateway,
             clients,
             webhooks,
@@ -107,7 +107,7 @@ pub fn fetch_clients(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Vec<ClientSecret>, Faults> {
     let mut faults = Vec::new();
-    let clients = clients(config, env, None, &mut faults);
+    let clients = read_clients(config, env, None, &mut faults);
     if faults.is_empty() {
         Ok(clients)
     } else {
@@ -116,7 +116,7 @@ pub fn fetch_clients(
 }
 
 /// The signing key, then the others. Each `kid` is unique, because a verifier would otherwise pick the wrong key.
-fn token_keys(
+fn read_token_keys(
     config: &Config,
     env: &dyn Fn(&str) -> Option<String>,
     faults: &mut Vec<Fault>,
@@ -137,7 +137,7 @@ fn token_keys(
     let mut keys: Vec<SigningKey> = Vec::new();
     for (path, algorithm, key, kid) in std::iter::once(signs).chain(further) {
         let path = format!("{path}.key");
-        let key = read(&path, key, env).and_then(|secret| {
+        let key = read_secret(&path, key, env).and_then(|secret| {
             SigningKey::new(algorithm, &secret, kid.as_deref())
                 .map_err(|e| Fault::new(&path, e.to_string()))
         });
@@ -153,7 +153,7 @@ fn token_keys(
     keys
 }
 
-fn clients(
+fn read_clients(
     config: &Config,
     env: &dyn Fn(&str) -> Option<String>,
     gateway: Option<&Secret>,
@@ -162,7 +162,7 @@ fn clients(
     let mut clients: Vec<ClientSecret> = Vec::new();
     for (index, client) in config.api.clients.iter().enumerate() {
         let path = format!("api.clients[{index}].secret");
-        match read_proof(&path, &client.secret, env) {
+        match read_shared_secret(&path, &client.secret, env) {
             Ok(secret) => {
                 let mut taken = clients.iter().map(|c| &c.secret).chain(gateway);
                 if taken.any(|other| *other == secret) {
@@ -181,7 +181,7 @@ fn clients(
 }
 
 /// Public keys of transmitters: not secret, but read from the configured sources like secrets.
-fn transmitters(config: &Config, faults: &mut Vec<Fault>) -> Vec<Option<PublicKeys>> {
+fn read_transmitter_keys(config: &Config, faults: &mut Vec<Fault>) -> Vec<Option<PublicKeys>> {
     let all = config.security_events.iter().flat_map(|c| &c.transmitters);
     let keys = all.enumerate().map(|(index, transmitter)| {
         let text = match &transmitter.jwks {
@@ -199,12 +199,12 @@ fn transmitters(config: &Config, faults: &mut Vec<Fault>) -> Vec<Option<PublicKe
 }
 
 /// Reads a shared secret, and checks that it fits into an `Authorization` header.
-fn read_proof(
+fn read_shared_secret(
     path: &str,
-    key: &Key,
+    key: &SecretSource,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Secret, Fault> {
-    let secret = read(path, key, env)?;
+    let secret = read_secret(path, key, env)?;
     let fits = secret.reveal().len() >= MIN_SECRET_BYTES
         && secret.reveal().bytes().all(|b| b.is_ascii_graphic());
     let message = "must have 16 or more visible ASCII characters";
@@ -213,12 +213,12 @@ fn read_proof(
 }
 
 /// The secret that signs the deliveries of a webhook.
-fn webhook_secret(
+fn read_webhook_secret(
     path: &str,
-    key: &Key,
+    key: &SecretSource,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Secret, Fault> {
-    let secret = read_proof(path, key, env)?;
+    let secret = read_shared_secret(path, key, env)?;
     match signature::key(&secret) {
         Some(_) => Ok(secret),
         None => Err(Fault::new(path, "must be Base64 after whsec_")),
@@ -226,17 +226,17 @@ fn webhook_secret(
 }
 
 /// The secret behind a setting.
-pub(crate) fn read(
+pub(crate) fn read_secret(
     path: &str,
-    key: &Key,
+    key: &SecretSource,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Secret, Fault> {
     match key {
-        Key::Inline(secret) => Ok(secret.clone()),
-        Key::File(file) => std::fs::read_to_string(file)
+        SecretSource::Inline(secret) => Ok(secret.clone()),
+        SecretSource::File(file) => std::fs::read_to_string(file)
             .map(|text| Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
             .map_err(|e| Fault::new(path, format!("cannot read {}: {e}", file.display()))),
-        Key::Env(name) => env(name)
+        SecretSource::Env(name) => env(name)
             .map(Secret::new)
             .ok_or_else(|| Fault::new(path, format!("the environment variable {name} is not set"))),
     }

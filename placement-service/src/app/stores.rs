@@ -4,7 +4,7 @@ use crate::app::secrets::StoreSecrets;
 use crate::config::{self, Config};
 use crate::core::secret::Secret;
 use crate::sessions::server_keys::ServerKeys;
-use berth_store::in_memory::Memory;
+use berth_store::in_memory::InMemoryStore;
 use berth_store::postgres::PostgresStore;
 use berth_store::redis::RedisStore;
 use berth_store::redis_jwt::{JwtRules, RedisJwtStore};
@@ -22,18 +22,18 @@ pub async fn open(config: &Config, secrets: StoreSecrets) -> Result<Stores, Stor
     let limit = timeout.mul_f32(0.9);
     let stores = match &config.store {
         config::Store::Sqlite { path, .. } => {
-            Stores::whole(Arc::new(SqliteStore::open(path).await?))
+            Stores::from_single(Arc::new(SqliteStore::open(path).await?))
         }
         config::Store::Postgres { .. } => {
-            Stores::whole(Arc::new(PostgresStore::open(url, limit).await?))
+            Stores::from_single(Arc::new(PostgresStore::open(url, limit).await?))
         }
         config::Store::Redis { prefix, .. } => {
             let store = RedisStore::open(url, prefix, limit).await?;
-            Stores::whole(Arc::new(store))
+            Stores::from_single(Arc::new(store))
         }
         config::Store::RedisJwt(jwt) => redis_jwt(jwt, &config.session, secrets, limit).await?,
     };
-    Ok(stores.guarded(timeout))
+    Ok(stores.with_circuit_breaker(timeout))
 }
 
 /// Sessions and accounts of another login service in Redis; events and coordination stay in memory.
@@ -44,7 +44,7 @@ async fn redis_jwt(
     limit: Duration,
 ) -> Result<Stores, StoreError> {
     let seed = secrets.seed.as_ref().map(|seed| seed.reveal().as_bytes());
-    let memory = Arc::new(Memory::new(seed)?);
+    let memory = Arc::new(InMemoryStore::new(seed)?);
     let keys = ServerKeys::load(memory.as_ref()).await?;
     let rules = JwtRules {
         keys: secrets.keys,
@@ -58,5 +58,5 @@ async fn redis_jwt(
     let url = secrets.url.as_ref().map_or("", Secret::reveal);
     let name_of = move |id: &IdHash| keys.session_ref(id);
     let store = RedisJwtStore::open(url, &config.prefix, rules, limit, name_of).await?;
-    Ok(store.with(memory))
+    Ok(store.into_stores(memory))
 }

@@ -2,13 +2,13 @@
 //! level.
 
 use crate::config::{Log, LogFormat};
-use crate::core::log_filter::filter;
+use crate::core::log_filter::parse_log_filter;
 use tracing_subscriber::filter::ParseError;
 
 /// Starts logging for the whole process. A second call has no effect.
 pub fn start(config: &Log) -> Result<(), ParseError> {
     let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter(&config.level)?)
+        .with_env_filter(parse_log_filter(&config.level)?)
         .with_writer(std::io::stderr);
     // Fails if a logger is installed already, such as by another test in the same process.
     let _ = match config.format {

@@ -1,10 +1,10 @@
 //! `berth account`: manages local accounts in the configured store. Locking or changing an account ends its sessions,
 //! in running services too.
 
-use super::opened::Opened;
+use super::opened::StoreContext;
 use super::{ConfigFile, Failure, print};
 use berth_placement::login::accounts::{AccountError, Accounts, MAX_PASSWORD_BYTES};
-use berth_store::{AccountRow, EndCause, Select, StoreError};
+use berth_store::{AccountRow, EndCause, SessionQuery, StoreError};
 use clap::Subcommand;
 use humantime_serde::re::humantime::format_rfc3339_seconds;
 use std::io::Read;
@@ -84,7 +84,7 @@ pub(super) async fn run(command: AccountCommand) -> Result<(), Failure> {
             config,
         } => {
             let password = read_password()?;
-            let (_, accounts) = open(&config).await?;
+            let (_, accounts) = open_accounts(&config).await?;
             match accounts.add(&name, &roles, password).await {
                 Ok(()) => print(&format!("added {name}")),
                 Err(AccountError::Exists(_)) if if_missing => {
@@ -94,13 +94,13 @@ pub(super) async fn run(command: AccountCommand) -> Result<(), Failure> {
             }
         }
         AccountCommand::Lock { name, config } => {
-            let (opened, accounts) = open(&config).await?;
+            let (opened, accounts) = open_accounts(&config).await?;
             accounts.lock(&name).await?;
             let ended = end_sessions(&opened, &name, EndCause::AccountLocked).await?;
             print(&format!("locked {name}; {ended}"))
         }
         AccountCommand::Unlock { name, config } => {
-            let (_, accounts) = open(&config).await?;
+            let (_, accounts) = open_accounts(&config).await?;
             accounts.unlock(&name).await?;
             print(&format!("unlocked {name}"))
         }
@@ -110,7 +110,7 @@ pub(super) async fn run(command: AccountCommand) -> Result<(), Failure> {
             config,
         } => {
             let password = read_password()?;
-            let (opened, accounts) = open(&config).await?;
+            let (opened, accounts) = open_accounts(&config).await?;
             accounts.set_password(&name, password).await?;
             let ended = end_sessions(&opened, &name, EndCause::PasswordChanged).await?;
             print(&format!("{name} has a new password; {ended}"))
@@ -121,7 +121,7 @@ pub(super) async fn run(command: AccountCommand) -> Result<(), Failure> {
             none: _,
             config,
         } => {
-            let (opened, accounts) = open(&config).await?;
+            let (opened, accounts) = open_accounts(&config).await?;
             if !accounts.set_roles(&name, &roles).await? {
                 return print(&format!("{name} has these roles already"));
             }
@@ -129,17 +129,17 @@ pub(super) async fn run(command: AccountCommand) -> Result<(), Failure> {
             print(&format!("{name} has new roles; {ended}"))
         }
         AccountCommand::Ls { config } => {
-            let (opened, accounts) = open(&config).await?;
+            let (opened, accounts) = open_accounts(&config).await?;
             for account in accounts.list().await? {
-                print(&line(&account, opened.clock.now_ms()))?;
+                print(&account_line(&account, opened.clock.now_ms()))?;
             }
             Ok(())
         }
     }
 }
 
-async fn open(config: &ConfigFile) -> Result<(Opened, Accounts), Failure> {
-    let opened = Opened::new(config).await?;
+async fn open_accounts(config: &ConfigFile) -> Result<(StoreContext, Accounts), Failure> {
+    let opened = StoreContext::new(config).await?;
     let accounts = opened.stores.accounts.clone();
     let accounts = accounts.ok_or_else(|| StoreError::Data("keeps no accounts".to_owned()))?;
     let accounts = Accounts::new(accounts, opened.clock.clone())?;
@@ -147,21 +147,21 @@ async fn open(config: &ConfigFile) -> Result<(Opened, Accounts), Failure> {
 }
 
 /// Ends every session of the account. Must run after the change, so that a login in progress sees the change.
-async fn end_sessions(opened: &Opened, name: &str, cause: EndCause) -> Result<String, Failure> {
-    let select = Select::Account(name.to_owned());
-    let ended = opened.sessions().await?.end_all(&select, cause).await;
-    let still = |error| {
+async fn end_sessions(opened: &StoreContext, name: &str, cause: EndCause) -> Result<String, Failure> {
+    let select = SessionQuery::Account(name.to_owned());
+    let ended = opened.sessions().await?.end_selected(&select, cause).await;
+    let incomplete = |error| {
         Failure(format!(
             "{name} has been changed, but not all of its sessions have ended: {error}"
         ))
     };
-    Ok(match ended.map_err(still)? {
+    Ok(match ended.map_err(incomplete)? {
         1 => "1 session ended".to_owned(),
         n => format!("{n} sessions ended"),
     })
 }
 
-fn line(account: &AccountRow, now_ms: u64) -> String {
+fn account_line(account: &AccountRow, now_ms: u64) -> String {
     let until = account.attempts.locked_until_ms;
     let locked_out = now_ms < until;
     let state = match (account.locked, locked_out) {

@@ -1,6 +1,6 @@
 //! `berth engines`: lists, drains and undrains engines through the running service.
 
-use super::service::{Service, ServiceAt};
+use super::service::{ServiceClient, ServiceArgs};
 use super::{Failure, print};
 use clap::Subcommand;
 use reqwest::Method;
@@ -15,7 +15,7 @@ pub(super) enum EnginesCommand {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        service: ServiceAt,
+        service: ServiceArgs,
     },
     /// Drain an engine: it gets no new sessions, and its WebSockets are closed, spread over a time.
     Drain {
@@ -26,7 +26,7 @@ pub(super) enum EnginesCommand {
         #[arg(long, value_name = "TIME", default_value = "60s")]
         over: String,
         #[command(flatten)]
-        service: ServiceAt,
+        service: ServiceArgs,
     },
     /// End the drain of an engine: it gets new sessions again.
     Undrain {
@@ -34,7 +34,7 @@ pub(super) enum EnginesCommand {
         #[arg(value_name = "ENGINE")]
         engine: String,
         #[command(flatten)]
-        service: ServiceAt,
+        service: ServiceArgs,
     },
 }
 
@@ -42,12 +42,12 @@ pub(super) enum EnginesCommand {
 pub(super) async fn run(command: EnginesCommand) -> Result<(), Failure> {
     match command {
         EnginesCommand::Ls { json, service } => {
-            let listed = list(&service.open()?).await?;
+            let listed = list_engines(&service.build_client()?).await?;
             if json {
                 return print(&serde_json::to_string_pretty(&listed)?);
             }
             for engine in &listed {
-                print(&line(engine))?;
+                print(&engine_line(engine))?;
             }
             Ok(())
         }
@@ -56,25 +56,25 @@ pub(super) async fn run(command: EnginesCommand) -> Result<(), Failure> {
             over,
             service,
         } => {
-            let service = service.open()?;
-            let (pool, name) = named(&service, &engine).await?;
+            let service = service.build_client()?;
+            let (pool, name) = find_engine(&service, &engine).await?;
             let path = ["v1", "engines", &pool, &name, "drain"];
             let over = [("over", over.as_str())];
-            service.ask(Method::POST, &path, &over).await?;
+            service.send_request(Method::POST, &path, &over).await?;
             print(&format!("{pool}/{name} is drained"))
         }
         EnginesCommand::Undrain { engine, service } => {
-            let service = service.open()?;
-            let (pool, name) = named(&service, &engine).await?;
+            let service = service.build_client()?;
+            let (pool, name) = find_engine(&service, &engine).await?;
             let path = ["v1", "engines", &pool, &name, "drain"];
-            service.ask(Method::DELETE, &path, &[]).await?;
+            service.send_request(Method::DELETE, &path, &[]).await?;
             print(&format!("{pool}/{name} is no longer drained"))
         }
     }
 }
 
-async fn list(service: &Service) -> Result<Vec<Value>, Failure> {
-    let mut answer = service.ask(Method::GET, &["v1", "engines"], &[]).await?;
+async fn list_engines(service: &ServiceClient) -> Result<Vec<Value>, Failure> {
+    let mut answer = service.send_request(Method::GET, &["v1", "engines"], &[]).await?;
     let engines = answer.get_mut("engines").map(Value::take);
     match engines {
         Some(Value::Array(engines)) => Ok(engines),
@@ -83,13 +83,13 @@ async fn list(service: &Service) -> Result<Vec<Value>, Failure> {
 }
 
 /// Finds the pool and the name of the engine that an argument names.
-async fn named(service: &Service, name: &str) -> Result<(String, String), Failure> {
-    let listed = list(service).await?;
-    let all = listed.iter().map(|e| (text(e, "pool"), text(e, "engine")));
-    let meant: Vec<_> = all
+async fn find_engine(service: &ServiceClient, name: &str) -> Result<(String, String), Failure> {
+    let listed = list_engines(service).await?;
+    let all = listed.iter().map(|e| (field_text(e, "pool"), field_text(e, "engine")));
+    let matches: Vec<_> = all
         .filter(|(pool, engine)| engine == name || format!("{pool}/{engine}") == name)
         .collect();
-    match meant.as_slice() {
+    match matches.as_slice() {
         [one] => Ok(one.clone()),
         [] => match name.split_once('/') {
             // POOL/ENGINE needs no match: the engine may be gone for a moment.
@@ -102,7 +102,7 @@ async fn named(service: &Service, name: &str) -> Result<(String, String), Failur
     }
 }
 
-fn text(engine: &Value, field: &str) -> String {
+fn field_text(engine: &Value, field: &str) -> String {
     match engine.get(field) {
         Some(Value::String(text)) => text.clone(),
         None | Some(Value::Null) => "-".to_owned(),
@@ -110,14 +110,14 @@ fn text(engine: &Value, field: &str) -> String {
     }
 }
 
-fn line(engine: &Value) -> String {
+fn engine_line(engine: &Value) -> String {
     let draining = engine.get("draining").and_then(Value::as_bool);
     let draining = if draining == Some(true) {
         "draining"
     } else {
         "-"
     };
-    let text = |field| text(engine, field);
+    let text = |field| field_text(engine, field);
     [
         text("pool"),
         text("engine"),

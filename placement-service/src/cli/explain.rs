@@ -1,12 +1,12 @@
 //! `berth explain`: prints which engine a session would get now, and the scores and state of each engine.
 
-use super::service::ServiceAt;
+use super::service::ServiceArgs;
 use super::{Failure, print};
 use reqwest::Method;
 use serde_json::Value;
 
 #[derive(clap::Args)]
-pub(super) struct Explain {
+pub(super) struct ExplainArgs {
     /// The path of the WebSocket, such as /app/sales.qvf.
     path: String,
     /// The session's name, as `berth sessions ls` prints it: it may have an engine session already.
@@ -19,21 +19,21 @@ pub(super) struct Explain {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    service: ServiceAt,
+    service: ServiceArgs,
 }
 
 /// Asks the running service, and prints its answer.
-pub(super) async fn run(command: Explain) -> Result<(), Failure> {
+pub(super) async fn run(command: ExplainArgs) -> Result<(), Failure> {
     let mut query = vec![("path", command.path.as_str())];
     query.extend(command.session.as_deref().map(|s| ("session", s)));
     query.extend(command.tab.as_deref().map(|t| ("tab", t)));
-    let service = command.service.open()?;
+    let service = command.service.build_client()?;
     let path = ["v1", "placements", "explain"];
-    let answer = service.ask(Method::GET, &path, &query).await?;
+    let answer = service.send_request(Method::GET, &path, &query).await?;
     if command.json {
         return print(&serde_json::to_string_pretty(&answer)?);
     }
-    let field = |name: &str| shown(answer.get(name));
+    let field = |name: &str| format_value(answer.get(name));
     let (pool, engine, reason) = (field("pool"), field("engine"), field("reason"));
     print(&format!("pool {pool}: {engine} ({reason})"))?;
     print(&format!(
@@ -45,13 +45,13 @@ pub(super) async fn run(command: Explain) -> Result<(), Failure> {
     ))?;
     let engines = answer.get("engines").and_then(Value::as_array);
     for engine in engines.into_iter().flatten() {
-        print(&line(engine))?;
+        print(&engine_line(engine))?;
     }
     Ok(())
 }
 
-fn line(engine: &Value) -> String {
-    let field = |name: &str| shown(engine.get(name));
+fn engine_line(engine: &Value) -> String {
+    let field = |name: &str| format_value(engine.get(name));
     let mut line = format!(
         "{}\t{}\tstate {}\tsessions {} ({} reserved)\ttotal {}",
         field("engine"),
@@ -63,7 +63,7 @@ fn line(engine: &Value) -> String {
     );
     let scores = engine.get("scores").and_then(Value::as_object);
     for (name, score) in scores.into_iter().flatten() {
-        let (value, weight) = (shown(score.get("score")), shown(score.get("weight")));
+        let (value, weight) = (format_value(score.get("score")), format_value(score.get("weight")));
         line += &format!("\t{name} {value} x {weight}");
     }
     if engine.get("holds_document") == Some(&Value::Bool(true)) {
@@ -72,7 +72,7 @@ fn line(engine: &Value) -> String {
     line
 }
 
-fn shown(value: Option<&Value>) -> String {
+fn format_value(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".to_owned(),
         Some(Value::String(text)) => text.clone(),

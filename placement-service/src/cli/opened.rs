@@ -12,18 +12,18 @@ use berth_store::Stores;
 use std::sync::Arc;
 
 /// The configured store, with what is needed to work on it.
-pub(super) struct Opened {
+pub(super) struct StoreContext {
     pub(super) config: Config,
     pub(super) stores: Stores,
     pub(super) clock: Arc<dyn Clock>,
 }
 
-impl Opened {
+impl StoreContext {
     /// Loads the configuration and opens its store.
     pub(super) async fn new(file: &ConfigFile) -> Result<Self, Failure> {
         let config = file.load()?.config;
         let secrets = secrets::fetch_store(&config.store, &|name| std::env::var(name).ok())
-            .map_err(|faults| Failure::faults(file.named(), &faults))?;
+            .map_err(|faults| Failure::from_faults(file.display_path(), &faults))?;
         Ok(Self {
             stores: stores::open(&config, secrets).await?,
             clock: Arc::new(SystemClock),

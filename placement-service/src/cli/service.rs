@@ -10,13 +10,13 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// Timeout of a request.
-const PATIENCE: Duration = Duration::from_secs(20);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// Maximum size of a response body, in bytes.
-const MAX_ANSWER: usize = 64 * 1024 * 1024;
+const MAX_RESPONSE_BYTES: usize = 64 * 1024 * 1024;
 
 /// The options that locate the running service.
 #[derive(clap::Args)]
-pub(super) struct ServiceAt {
+pub(super) struct ServiceArgs {
     /// The URL of the service, such as http://10.0.0.5:9455, instead of the configured address.
     #[arg(long, value_name = "URL")]
     service: Option<String>,
@@ -25,21 +25,21 @@ pub(super) struct ServiceAt {
 }
 
 /// A client of the running service.
-pub(super) struct Service {
+pub(super) struct ServiceClient {
     url: String,
     secret: berth_placement::core::secret::Secret,
     client: reqwest::Client,
 }
 
-impl ServiceAt {
+impl ServiceArgs {
     /// Reads the configuration. Requests carry the secret of the first operator in `api.clients`.
-    pub(super) fn open(&self) -> Result<Service, Failure> {
+    pub(super) fn build_client(&self) -> Result<ServiceClient, Failure> {
         let config = self.config.load()?.config;
         let clients = secrets::fetch_clients(&config, &|name| std::env::var(name).ok())
-            .map_err(|faults| Failure::faults(self.config.named(), &faults))?;
+            .map_err(|faults| Failure::from_faults(self.config.display_path(), &faults))?;
         let operator = clients.into_iter().find(|c| c.role == Role::Operator);
         let operator = operator.ok_or_else(|| {
-            let file = self.config.named().display();
+            let file = self.config.display_path().display();
             Failure(format!(
                 "{file}: api.clients: has no operator, whose secret the request needs"
             ))
@@ -58,18 +58,18 @@ impl ServiceAt {
         }
         let url = self.service.clone();
         let url = url.unwrap_or_else(|| format!("http://{listen}"));
-        Ok(Service {
+        Ok(ServiceClient {
             url: url.trim_end_matches('/').to_owned(),
             secret: operator.secret,
-            client: http_client::client().timeout(PATIENCE).build()?,
+            client: http_client::client_builder().timeout(REQUEST_TIMEOUT).build()?,
         })
     }
 }
 
-impl Service {
+impl ServiceClient {
     /// Sends a request. The segments of `path` and the values of `query` are not encoded yet. Returns `null` for an
     /// empty body.
-    pub(super) async fn ask(
+    pub(super) async fn send_request(
         &self,
         method: Method,
         path: &[&str],
@@ -95,12 +95,12 @@ impl Service {
             Failure(format!(
                 "the service at {}: {}",
                 self.url,
-                http_client::cause(e)
+                http_client::root_cause(e)
             ))
         };
         let answer = request.send().await.map_err(|e| unreached(&e))?;
         let status = answer.status();
-        let body = http_client::body(answer, MAX_ANSWER).await;
+        let body = http_client::read_body(answer, MAX_RESPONSE_BYTES).await;
         let body = body.map_err(|e| unreached(&e))?.unwrap_or_default();
         if status.is_success() {
             if body.is_empty() {

@@ -1,10 +1,10 @@
 //! `berth sessions`: lists and ends login sessions in the configured store. Running services learn of an end through
 //! the event log.
 
-use super::opened::Opened;
+use super::opened::StoreContext;
 use super::{ConfigFile, Failure, print};
-use berth_placement::sessions::{Listed, Overview};
-use berth_store::{EndCause, Select};
+use berth_placement::sessions::{SessionList, SessionView};
+use berth_store::{EndCause, SessionQuery};
 use clap::{ArgAction, Subcommand};
 
 #[derive(Subcommand)]
@@ -48,14 +48,14 @@ pub(super) async fn run(command: SessionsCommand) -> Result<(), Failure> {
             json,
             config,
         } => {
-            let sessions = Opened::new(&config).await?.sessions().await?;
+            let sessions = StoreContext::new(&config).await?.sessions().await?;
             let listed = sessions.list(account.as_deref()).await?;
             if json {
                 return print(&serde_json::to_string_pretty(&listed)?);
             }
-            let Listed { sessions, more } = listed;
+            let SessionList { sessions, more } = listed;
             for session in &sessions {
-                print(&line(session))?;
+                print(&session_line(session))?;
             }
             if more {
                 return Err(Failure("there are more; name an account".to_owned()));
@@ -68,16 +68,16 @@ pub(super) async fn run(command: SessionsCommand) -> Result<(), Failure> {
             config,
             help: _,
         } => {
-            let sessions = Opened::new(&config).await?.sessions().await?;
+            let sessions = StoreContext::new(&config).await?.sessions().await?;
             let by = EndCause::Operator;
             let ended = match (session, account) {
-                (Some(session), _) if sessions.end_ref(&session, by).await? => 1,
+                (Some(session), _) if sessions.end_by_ref(&session, by).await? => 1,
                 (Some(session), _) => {
                     return Err(Failure(format!("there is no session {session:?}")));
                 }
                 (None, account) => {
-                    let select = Select::Account(account.unwrap_or_default());
-                    sessions.end_all(&select, by).await?
+                    let select = SessionQuery::Account(account.unwrap_or_default());
+                    sessions.end_selected(&select, by).await?
                 }
             };
             print(&format!("ended {ended}"))
@@ -85,7 +85,7 @@ pub(super) async fn run(command: SessionsCommand) -> Result<(), Failure> {
     }
 }
 
-fn line(session: &Overview) -> String {
+fn session_line(session: &SessionView) -> String {
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     [
         session.session_ref.clone(),

@@ -1,7 +1,7 @@
 //! Settings of the programs that may call `/v1`, besides the gateways.
 
-use super::Key;
-use super::checks::Faults;
+use super::SecretSource;
+use super::checks::FaultCollector;
 use serde::Deserialize;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -16,7 +16,7 @@ pub struct Api {
 pub struct ApiClient {
     /// For a runtime: the `runtime` of its sessions.
     pub name: String,
-    pub secret: Key,
+    pub secret: SecretSource,
     pub role: Role,
 }
 
@@ -30,12 +30,12 @@ pub enum Role {
     Runtime,
 }
 
-pub(super) fn check(api: &Api, faults: &mut Faults) {
+pub(super) fn check(api: &Api, faults: &mut FaultCollector) {
     for (index, client) in api.clients.iter().enumerate() {
-        faults.name(&format!("api.clients[{index}].name"), &client.name);
+        faults.check_name(&format!("api.clients[{index}].name"), &client.name);
     }
     let names = api.clients.iter().map(|client| client.name.as_str());
-    faults.unique("api.clients", names);
+    faults.check_unique_names("api.clients", names);
 }
 
 #[cfg(test)]

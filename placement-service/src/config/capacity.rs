@@ -1,6 +1,6 @@
 //! Limits of a pool: sessions, memory, streams, and the admission queue.
 
-use super::checks::{Faults, SECOND};
+use super::checks::{FaultCollector, SECOND};
 use super::{Placement, Pool};
 use berth_scheduler::accounting::StreamLimits;
 use serde::Deserialize;
@@ -60,7 +60,7 @@ impl Pool {
     }
 }
 
-pub(super) fn check(path: &str, pool: &Pool, faults: &mut Faults) {
+pub(super) fn check(path: &str, pool: &Pool, faults: &mut FaultCollector) {
     let Capacity {
         per_engine,
         per_pool,
@@ -80,7 +80,7 @@ pub(super) fn check(path: &str, pool: &Pool, faults: &mut Faults) {
         faults.add(format!("{path}.queue.max_length"), message);
     }
     let tenth = Duration::from_millis(100);
-    faults.within(
+    faults.check_range(
         &format!("{path}.queue.timeout"),
         pool.queue.timeout,
         tenth,

@@ -1,10 +1,10 @@
 //! The checks of the whole configuration: calls the checks of each section, and collects the warnings about
 //! combinations that are valid but risky.
 
-use super::checks::{Faults, human};
+use super::checks::{FaultCollector, format_duration};
 use super::fault::Fault;
 use super::{
-    Algorithm, Config, Driver, Key, SameSite, api, compat, events, fleet, http, login, oidc, pool,
+    Algorithm, Config, Driver, SecretSource, SameSite, api, compat, events, fleet, http, login, oidc, pool,
     security_events, session, store, tokens, webhooks,
 };
 
@@ -12,9 +12,9 @@ use super::{
 const DEMO_SECRET: &str = "berth-demo-secret-known-to-everybody";
 
 /// Every fault, and every warning.
-pub(super) fn all(config: &Config) -> (Vec<Fault>, Vec<String>) {
-    let mut faults = Faults::default();
-    if crate::core::log_filter::filter(&config.log.level).is_err() {
+pub(super) fn check_all(config: &Config) -> (Vec<Fault>, Vec<String>) {
+    let mut faults = FaultCollector::default();
+    if crate::core::log_filter::parse_log_filter(&config.log.level).is_err() {
         faults.add(
             "log.level",
             "must be a filter such as info or berth_placement=debug,info",
@@ -35,7 +35,7 @@ pub(super) fn all(config: &Config) -> (Vec<Fault>, Vec<String>) {
     for (index, pool) in config.pools.iter().enumerate() {
         pool::check(&format!("pools[{index}]"), pool, &mut faults);
     }
-    faults.unique("pools", config.pools.iter().map(|p| p.name.as_str()));
+    faults.check_unique_names("pools", config.pools.iter().map(|p| p.name.as_str()));
     for (index, route) in config.routes.iter().enumerate() {
         pool::check_route(&format!("routes[{index}]"), route, config, &mut faults);
     }
@@ -44,7 +44,7 @@ pub(super) fn all(config: &Config) -> (Vec<Fault>, Vec<String>) {
 
 fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
-    let demo = |key: &Key| matches!(key, Key::Inline(secret) if secret.reveal() == DEMO_SECRET);
+    let demo = |key: &SecretSource| matches!(key, SecretSource::Inline(secret) if secret.reveal() == DEMO_SECRET);
     if demo(&config.tokens.key) || config.gateways.secret.as_ref().is_some_and(demo) {
         warnings.push("the demo secret is in use: it is public".to_owned());
     }
@@ -57,7 +57,7 @@ fn warnings(config: &Config) -> Vec<String> {
     if let Some(child) = config.session.child_idle_timeout
         && child != idle
     {
-        let (child, idle) = (human(child), human(idle));
+        let (child, idle) = (format_duration(child), format_duration(idle));
         warnings.push(format!(
             "session.child_idle_timeout is {child}, session.idle_timeout {idle}: parents and children may expire at different times"
         ));

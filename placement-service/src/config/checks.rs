@@ -9,30 +9,30 @@ pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Default)]
-pub(super) struct Faults(pub(super) Vec<Fault>);
+pub(super) struct FaultCollector(pub(super) Vec<Fault>);
 
-impl Faults {
+impl FaultCollector {
     pub(super) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.0.push(Fault::new(path, message));
     }
 
-    pub(super) fn within(&mut self, path: &str, value: Duration, least: Duration, most: Duration) {
+    pub(super) fn check_range(&mut self, path: &str, value: Duration, least: Duration, most: Duration) {
         if value < least || value > most {
-            let (least, most) = (human(least), human(most));
+            let (least, most) = (format_duration(least), format_duration(most));
             self.add(
                 path,
-                format!("must be {least} to {most}, not {}", human(value)),
+                format!("must be {least} to {most}, not {}", format_duration(value)),
             );
         }
     }
 
-    pub(super) fn counts(&mut self, path: &str, value: u32, most: u32) {
+    pub(super) fn check_count(&mut self, path: &str, value: u32, most: u32) {
         if value < 1 || value > most {
             self.add(path, format!("must be 1 to {most}, not {value}"));
         }
     }
 
-    pub(super) fn unique<'a>(&mut self, list: &str, names: impl Iterator<Item = &'a str>) {
+    pub(super) fn check_unique_names<'a>(&mut self, list: &str, names: impl Iterator<Item = &'a str>) {
         let mut seen = BTreeSet::new();
         for (index, name) in names.enumerate() {
             if !seen.insert(name) {
@@ -42,7 +42,7 @@ impl Faults {
         }
     }
 
-    pub(super) fn name(&mut self, path: &str, text: &str) {
+    pub(super) fn check_name(&mut self, path: &str, text: &str) {
         let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if text.is_empty() || text.len() > 128 || !text.chars().all(fine) {
             self.add(path, "must be 1 to 128 letters, digits and - _ .");
@@ -50,6 +50,6 @@ impl Faults {
     }
 }
 
-pub(super) fn human(duration: Duration) -> humantime_serde::re::humantime::FormattedDuration {
+pub(super) fn format_duration(duration: Duration) -> humantime_serde::re::humantime::FormattedDuration {
     humantime_serde::re::humantime::format_duration(duration)
 }

@@ -17,13 +17,13 @@ pub struct Sources(pub Vec<Discovery>);
 
 impl<'de> Deserialize<'de> for Sources {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(OneOrMany)
+        deserializer.deserialize_any(SourcesVisitor)
     }
 }
 
-struct OneOrMany;
+struct SourcesVisitor;
 
-impl<'de> Visitor<'de> for OneOrMany {
+impl<'de> Visitor<'de> for SourcesVisitor {
     type Value = Sources;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

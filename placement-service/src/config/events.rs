@@ -1,6 +1,6 @@
 //! Settings of the session event log.
 
-use super::checks::{Faults, SECOND};
+use super::checks::{FaultCollector, SECOND};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ pub struct Events {
     pub lease: Duration,
 }
 
-pub(super) fn check(events: &Events, faults: &mut Faults) {
+pub(super) fn check(events: &Events, faults: &mut FaultCollector) {
     let least = Duration::from_millis(10);
-    faults.within("events.poll", events.poll, least, 10 * SECOND);
-    faults.counts("events.retention", events.retention, 100_000_000);
-    faults.within("events.lease", events.lease, 10 * least, 600 * SECOND);
+    faults.check_range("events.poll", events.poll, least, 10 * SECOND);
+    faults.check_count("events.retention", events.retention, 100_000_000);
+    faults.check_range("events.lease", events.lease, 10 * least, 600 * SECOND);
 }

@@ -1,6 +1,6 @@
 //! Settings of engine probes and of placement.
 
-use super::checks::{Faults, SECOND};
+use super::checks::{FaultCollector, SECOND};
 use super::ledger;
 use super::{Config, Ledger};
 use serde::Deserialize;
@@ -44,27 +44,27 @@ pub struct Placement {
     pub ledger: Ledger,
 }
 
-pub(super) fn check(config: &Config, faults: &mut Faults) {
+pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
     let (probe, placement) = (&config.probe, &config.placement);
     let tenth = Duration::from_millis(100);
-    faults.within("probe.interval", probe.interval, tenth, 3600 * SECOND);
-    faults.within(
+    faults.check_range("probe.interval", probe.interval, tenth, 3600 * SECOND);
+    faults.check_range(
         "probe.timeout",
         probe.timeout,
         Duration::from_millis(10),
         60 * SECOND,
     );
-    faults.counts("probe.failures", probe.failures, 1000);
-    faults.counts("probe.successes", probe.successes, 1000);
-    faults.within(
+    faults.check_count("probe.failures", probe.failures, 1000);
+    faults.check_count("probe.successes", probe.successes, 1000);
+    faults.check_range(
         "placement.deadline",
         placement.deadline,
         tenth,
         120 * SECOND,
     );
-    faults.counts("placement.attempts", placement.attempts, 100);
+    faults.check_count("placement.attempts", placement.attempts, 100);
     let engine_timeout = placement.engine_timeout;
-    faults.within(
+    faults.check_range(
         "placement.engine_timeout",
         engine_timeout,
         Duration::from_millis(10),
@@ -76,7 +76,7 @@ pub(super) fn check(config: &Config, faults: &mut Faults) {
             "must not be longer than placement.deadline",
         );
     }
-    faults.within(
+    faults.check_range(
         "placement.reservation_ttl",
         placement.reservation_ttl,
         SECOND,
@@ -92,7 +92,7 @@ pub(super) fn check(config: &Config, faults: &mut Faults) {
             faults.add(path, "must not be longer than placement.deadline");
         }
     }
-    faults.within(
+    faults.check_range(
         "shutdown_grace",
         config.shutdown_grace,
         Duration::ZERO,

@@ -1,6 +1,6 @@
 //! Limits on the clients of all listeners: connections and time.
 
-use super::checks::{Faults, SECOND};
+use super::checks::{FaultCollector, SECOND};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ pub struct Http {
     pub request_timeout: Duration,
 }
 
-pub(super) fn check(http: &Http, faults: &mut Faults) {
-    faults.counts("http.max_connections", http.max_connections, 1_000_000);
+pub(super) fn check(http: &Http, faults: &mut FaultCollector) {
+    faults.check_count("http.max_connections", http.max_connections, 1_000_000);
     let (path, timeout) = ("http.request_timeout", http.request_timeout);
-    faults.within(path, timeout, SECOND / 10, 600 * SECOND);
+    faults.check_range(path, timeout, SECOND / 10, 600 * SECOND);
 }
 
 #[cfg(test)]

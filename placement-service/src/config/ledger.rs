@@ -1,7 +1,7 @@
 //! Settings of the ledger in which replicas count their placements.
 
-use super::Key;
-use super::checks::{Faults, SECOND};
+use super::SecretSource;
+use super::checks::{FaultCollector, SECOND};
 use super::store;
 use serde::Deserialize;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub enum Ledger {
 #[serde(deny_unknown_fields)]
 pub struct RedisLedger {
     /// `redis://:password@host:6379/0`, `rediss://` with TLS.
-    pub url: Key,
+    pub url: SecretSource,
     #[serde(default = "store::prefix")]
     pub prefix: String,
     /// Timeout of a call.
@@ -46,7 +46,7 @@ const fn lease() -> Duration {
 impl Ledger {
     /// The source of the URL, if this kind has one.
     #[must_use]
-    pub const fn url(&self) -> Option<&Key> {
+    pub const fn url(&self) -> Option<&SecretSource> {
         match self {
             Self::Memory {} => None,
             Self::Redis(redis) => Some(&redis.url),
@@ -54,16 +54,16 @@ impl Ledger {
     }
 }
 
-pub(super) fn check(ledger: &Ledger, faults: &mut Faults) {
+pub(super) fn check(ledger: &Ledger, faults: &mut FaultCollector) {
     let Ledger::Redis(redis) = ledger else {
         return;
     };
     store::check_prefix("placement.ledger.prefix", &redis.prefix, faults);
     let least = Duration::from_millis(50);
     let path = "placement.ledger.timeout";
-    faults.within(path, redis.timeout, least, 30 * SECOND);
-    faults.within("placement.ledger.sync", redis.sync, least, 10 * SECOND);
-    faults.within("placement.ledger.lease", redis.lease, SECOND, 300 * SECOND);
+    faults.check_range(path, redis.timeout, least, 30 * SECOND);
+    faults.check_range("placement.ledger.sync", redis.sync, least, 10 * SECOND);
+    faults.check_range("placement.ledger.lease", redis.lease, SECOND, 300 * SECOND);
     if redis.lease < redis.sync * 4 {
         let message = "must be four times placement.ledger.sync or more";
         faults.add("placement.ledger.lease", message);
@@ -76,7 +76,7 @@ mod tests {
     use crate::app::secrets;
     use crate::config::load::from_text;
 
-    fn told(ledger: &str) -> String {
+    fn faults(ledger: &str) -> String {
         let text = format!("placement: {{ ledger: {{ {ledger} }} }}");
         from_text(&text).unwrap_err().to_string()
     }
@@ -98,12 +98,12 @@ mod tests {
     #[test]
     fn settings_of_another_kind_and_bad_values_are_faults() {
         assert_eq!(
-            told("kind: memory, url: { env: URL }"),
+            faults("kind: memory, url: { env: URL }"),
             "placement.ledger.url: unknown field"
         );
-        assert_eq!(told("kind: redis"), "placement.ledger.url: is missing");
+        assert_eq!(faults("kind: redis"), "placement.ledger.url: is missing");
         assert_eq!(
-            told(
+            faults(
                 "kind: redis, url: { env: URL }, prefix: '{x}', timeout: 1ms, sync: 5s, lease: 15s"
             ),
             "placement.ledger.lease: must be four times placement.ledger.sync or more\n\

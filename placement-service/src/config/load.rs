@@ -2,7 +2,7 @@
 //! its path. Reads no secret: `app::secrets` does.
 
 use super::fault::{Fault, Faults};
-use super::tree::{self, Step};
+use super::tree::{self, PathStep};
 use super::{Config, check};
 use serde_json::Value;
 use std::path::Path;
@@ -13,7 +13,7 @@ pub const DEFAULT: &str = include_str!("../../config/default.yaml");
 
 /// One complete and valid item of each list and each optional section. It replaces the invalid parts of a file,
 /// so that its other parts can be checked too.
-const MODEL: &str = "
+const FALLBACK: &str = "
 pools:
   - name: berth-model
     driver: websocket
@@ -44,10 +44,10 @@ security_events:
 ";
 
 /// The defaults, and the defaults overlaid with the fallback.
-static BUILT_IN: LazyLock<Result<(Value, Value), String>> = LazyLock::new(|| {
+static DEFAULTS_AND_FALLBACK: LazyLock<Result<(Value, Value), String>> = LazyLock::new(|| {
     let defaults = parse(DEFAULT)?;
     let mut model = defaults.clone();
-    tree::overlay(&mut model, parse(MODEL)?, "");
+    tree::overlay(&mut model, parse(FALLBACK)?, "");
     Ok((defaults, model))
 });
 
@@ -56,33 +56,33 @@ const MAX_FAULTS: usize = 100;
 
 /// A valid configuration, and its warnings for the operator.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedConfig {
     pub config: Config,
     pub warnings: Vec<String>,
 }
 
 /// Loads a file over the defaults.
-pub fn from_file(path: &Path) -> Result<Loaded, Faults> {
+pub fn from_file(path: &Path) -> Result<LoadedConfig, Faults> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| Faults(vec![Fault::new("", format!("cannot read the file: {e}"))]))?;
     from_text(&text)
 }
 
 /// Loads a YAML text over the defaults. An empty text gives the defaults.
-pub fn from_text(text: &str) -> Result<Loaded, Faults> {
+pub fn from_text(text: &str) -> Result<LoadedConfig, Faults> {
     let fault = |message: String| Faults(vec![Fault::new("", message)]);
-    let (defaults, model) = BUILT_IN.as_ref().map_err(|m| fault(m.clone()))?;
+    let (defaults, model) = DEFAULTS_AND_FALLBACK.as_ref().map_err(|m| fault(m.clone()))?;
     let mut tree = defaults.clone();
     match parse(text).map_err(fault)? {
         Value::Null => {}
         Value::Object(over) => tree::overlay(&mut tree, Value::Object(over), ""),
         _ => return Err(fault("expected a map of settings".to_owned())),
     }
-    let (config, mut faults) = typed(tree, model);
+    let (config, mut faults) = deserialize_all(tree, model);
     let mut warnings = Vec::new();
     if let Some(config) = &config {
         let of_type: Vec<String> = faults.iter().map(|f| f.path.clone()).collect();
-        let (found, told) = check::all(config);
+        let (found, told) = check::check_all(config);
         // A repaired section holds the fallback's values: faults in it are not the operator's.
         let mended = |path: &str| of_type.iter().any(|bad| path.starts_with(bad.as_str()));
         faults.extend(found.into_iter().filter(|fault| !mended(&fault.path)));
@@ -90,7 +90,7 @@ pub fn from_text(text: &str) -> Result<Loaded, Faults> {
     }
     faults.sort();
     match config {
-        Some(config) if faults.is_empty() => Ok(Loaded { config, warnings }),
+        Some(config) if faults.is_empty() => Ok(LoadedConfig { config, warnings }),
         _ => Err(Faults(faults)),
     }
 }
@@ -109,46 +109,46 @@ fn parse(text: &str) -> Result<Value, String> {
 
 /// Deserializes the tree. At each type error it repairs the value from the fallback and tries again, so that
 /// all errors are found.
-fn typed(mut tree: Value, model: &Value) -> (Option<Config>, Vec<Fault>) {
+fn deserialize_all(mut tree: Value, model: &Value) -> (Option<Config>, Vec<Fault>) {
     let mut faults = Vec::new();
     while faults.len() < MAX_FAULTS {
         let error = match serde_path_to_error::deserialize::<_, Config>(&tree) {
             Ok(config) => return (Some(config), faults),
             Err(error) => error,
         };
-        let mut place = tree::steps(error.path());
+        let mut place = tree::path_steps(error.path());
         let message = error.inner().to_string();
-        if let Some(field) = quoted(&message, "unknown field `") {
-            if place.last() == Some(&Step::Field(field.clone())) {
+        if let Some(field) = quoted_field(&message, "unknown field `") {
+            if place.last() == Some(&PathStep::Field(field.clone())) {
                 place.pop();
             }
             let removed = tree::remove(&mut tree, &place, &field);
-            place.push(Step::Field(field));
-            faults.push(Fault::new(tree::text(&place), words(&place, &message)));
+            place.push(PathStep::Field(field));
+            faults.push(Fault::new(tree::format_path(&place), operator_message(&place, &message)));
             if !removed {
                 return (None, faults);
             }
             continue;
         }
-        if let Some(field) = quoted(&message, "missing field `") {
-            place.push(Step::Field(field));
+        if let Some(field) = quoted_field(&message, "missing field `") {
+            place.push(PathStep::Field(field));
         }
-        faults.push(Fault::new(tree::text(&place), words(&place, &message)));
-        if !tree::mend(&mut tree, model, &place) {
+        faults.push(Fault::new(tree::format_path(&place), operator_message(&place, &message)));
+        if !tree::repair(&mut tree, model, &place) {
             return (None, faults);
         }
     }
     (None, faults)
 }
 
-fn quoted(message: &str, before: &str) -> Option<String> {
+fn quoted_field(message: &str, before: &str) -> Option<String> {
     let rest = message.strip_prefix(before)?;
     rest.split('`').next().map(str::to_owned)
 }
 
 /// The message of a type error for an operator. Never contains a secret.
-fn words(place: &[Step], message: &str) -> String {
-    let secret = |step: &Step| matches!(step, Step::Field(name) if ["secret", "key", "client_secret"].contains(&name.as_str()));
+fn operator_message(place: &[PathStep], message: &str) -> String {
+    let secret = |step: &PathStep| matches!(step, PathStep::Field(name) if ["secret", "key", "client_secret"].contains(&name.as_str()));
     if place.iter().any(secret) {
         return "expected {env: NAME}, {file: PATH} or {inline: TEXT}".to_owned();
     }

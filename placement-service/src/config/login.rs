@@ -1,6 +1,6 @@
 //! Settings of login: redirect targets, trusted origins and proxies, rate limits and lockout.
 
-use super::checks::{DAY, Faults, SECOND};
+use super::checks::{DAY, FaultCollector, SECOND};
 use crate::core::return_to::ReturnTo;
 use serde::Deserialize;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub struct Lockout {
     pub max: Duration,
 }
 
-pub(super) fn check(login: &Login, faults: &mut Faults) {
+pub(super) fn check(login: &Login, faults: &mut FaultCollector) {
     if ReturnTo::parse(&login.default_return_to).is_none() {
         faults.add(
             "login.default_return_to",
@@ -64,13 +64,13 @@ pub(super) fn check(login: &Login, faults: &mut Faults) {
         faults.add("login.trusted_proxies", "must be 0 to 16");
     }
     if let Some(rate) = &login.rate {
-        faults.counts("login.rate.per_minute", rate.per_minute, 1_000_000);
-        faults.counts("login.rate.burst", rate.burst, 1_000_000);
+        faults.check_count("login.rate.per_minute", rate.per_minute, 1_000_000);
+        faults.check_count("login.rate.burst", rate.burst, 1_000_000);
     }
     let lockout = &login.lockout;
-    faults.counts("login.lockout.max_failures", lockout.max_failures, 1_000);
-    faults.within("login.lockout.initial", lockout.initial, SECOND, DAY);
-    faults.within("login.lockout.max", lockout.max, SECOND, 30 * DAY);
+    faults.check_count("login.lockout.max_failures", lockout.max_failures, 1_000);
+    faults.check_range("login.lockout.initial", lockout.initial, SECOND, DAY);
+    faults.check_range("login.lockout.max", lockout.max, SECOND, 30 * DAY);
     if lockout.initial > lockout.max {
         faults.add(
             "login.lockout.initial",

@@ -1,8 +1,8 @@
 //! Settings of OpenID providers: addresses, credentials, and how claims map to accounts, roles and token
 //! claims. Speaks to no provider.
 
-use super::Key;
-use super::checks::Faults;
+use super::SecretSource;
+use super::checks::FaultCollector;
 use crate::core::names::is_name;
 use openidconnect::url::{Host, Url};
 use serde::Deserialize;
@@ -27,7 +27,7 @@ pub struct OidcProvider {
     pub client_id: String,
     /// Absent for a public client.
     #[serde(default)]
-    pub client_secret: Option<Key>,
+    pub client_secret: Option<SecretSource>,
     /// Scopes besides `openid`.
     #[serde(default)]
     pub scopes: Vec<String>,
@@ -65,7 +65,7 @@ impl OidcProvider {
 
 /// Whether a URL may be called: https, or http on loopback.
 #[must_use]
-pub fn is_safe(url: &Url) -> bool {
+pub fn is_https_or_loopback(url: &Url) -> bool {
     let local = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
@@ -75,11 +75,11 @@ pub fn is_safe(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && local)
 }
 
-pub(super) fn check(providers: &[OidcProvider], local: bool, faults: &mut Faults) {
+pub(super) fn check(providers: &[OidcProvider], local: bool, faults: &mut FaultCollector) {
     for (index, provider) in providers.iter().enumerate() {
-        one(&format!("oidc[{index}]"), provider, faults);
+        check_provider(&format!("oidc[{index}]"), provider, faults);
     }
-    faults.unique("oidc", providers.iter().map(|p| p.name.as_str()));
+    faults.check_unique_names("oidc", providers.iter().map(|p| p.name.as_str()));
     if providers.is_empty() && !local {
         faults.add(
             "login.local",
@@ -88,8 +88,8 @@ pub(super) fn check(providers: &[OidcProvider], local: bool, faults: &mut Faults
     }
 }
 
-fn one(path: &str, provider: &OidcProvider, faults: &mut Faults) {
-    faults.name(&format!("{path}.name"), &provider.name);
+fn check_provider(path: &str, provider: &OidcProvider, faults: &mut FaultCollector) {
+    faults.check_name(&format!("{path}.name"), &provider.name);
     let visible = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
     if provider
         .title
@@ -101,7 +101,7 @@ fn one(path: &str, provider: &OidcProvider, faults: &mut Faults) {
     let issuer = Url::parse(&provider.issuer).ok();
     let plain =
         |url: &Url| url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-    if !issuer.is_some_and(|url| is_safe(&url) && plain(&url)) {
+    if !issuer.is_some_and(|url| is_https_or_loopback(&url) && plain(&url)) {
         faults.add(
             format!("{path}.issuer"),
             "must be an https URL without a query, such as https://id.example.com (http on loopback only)",
@@ -124,10 +124,10 @@ fn one(path: &str, provider: &OidcProvider, faults: &mut Faults) {
             faults.add(format!("{path}.token_claims[{index}]"), message);
         }
     }
-    roles(&format!("{path}.roles"), &provider.roles, faults);
+    check_roles(&format!("{path}.roles"), &provider.roles, faults);
 }
 
-fn roles(path: &str, roles: &RoleMapping, faults: &mut Faults) {
+fn check_roles(path: &str, roles: &RoleMapping, faults: &mut FaultCollector) {
     if roles.map.is_empty() && roles.default.is_empty() {
         faults.add(path, "needs a map or a default: nobody could log in");
     }

@@ -1,6 +1,6 @@
 //! Settings of pools and routes, and their checks. Knows nothing of engines at run time.
 
-use super::checks::{Faults, SECOND};
+use super::checks::{FaultCollector, SECOND};
 use super::{Capacity, Config, PoolProbe, Queue, Sources, capacity, discovery, probed};
 pub use berth_scheduler::strategy::{Strategy, Weights};
 use serde::Deserialize;
@@ -83,12 +83,12 @@ pub struct Route {
     pub pool: String,
     /// What the driver opens before the client connects; `websocket` pools open nothing.
     #[serde(default)]
-    pub open: Open,
+    pub open: OpenTemplate,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Open {
+pub enum OpenTemplate {
     #[default]
     Nothing,
     /// A document by name; `{document}` is replaced by the rest of the request's path.
@@ -96,8 +96,8 @@ pub enum Open {
     SessionApp,
 }
 
-pub(super) fn check(path: &str, pool: &Pool, faults: &mut Faults) {
-    faults.name(&format!("{path}.name"), &pool.name);
+pub(super) fn check(path: &str, pool: &Pool, faults: &mut FaultCollector) {
+    faults.check_name(&format!("{path}.name"), &pool.name);
     let visible = |b: u8| b.is_ascii_graphic();
     if pool.cluster.is_empty() || !pool.cluster.bytes().all(visible) {
         faults.add(
@@ -106,20 +106,20 @@ pub(super) fn check(path: &str, pool: &Pool, faults: &mut Faults) {
         );
     }
     capacity::check(path, pool, faults);
-    faults.within(
+    faults.check_range(
         &format!("{path}.slow_start"),
         pool.slow_start,
         Duration::ZERO,
         3600 * SECOND,
     );
     // The upper bound is the QIX engine's own limit (MaxSessionTTL).
-    faults.within(
+    faults.check_range(
         &format!("{path}.engine_session_ttl"),
         pool.engine_session_ttl,
         SECOND,
         1800 * SECOND,
     );
-    faults.within(
+    faults.check_range(
         &format!("{path}.drain_duration"),
         pool.drain_duration,
         Duration::ZERO,
@@ -138,7 +138,7 @@ pub(super) fn check(path: &str, pool: &Pool, faults: &mut Faults) {
     }
 }
 
-fn check_weights(path: &str, weights: &Weights, faults: &mut Faults) {
+fn check_weights(path: &str, weights: &Weights, faults: &mut FaultCollector) {
     let Weights {
         sessions,
         memory,
@@ -161,7 +161,7 @@ fn check_weights(path: &str, weights: &Weights, faults: &mut Faults) {
     }
 }
 
-pub(super) fn check_route(path: &str, route: &Route, config: &Config, faults: &mut Faults) {
+pub(super) fn check_route(path: &str, route: &Route, config: &Config, faults: &mut FaultCollector) {
     let literal = route.path.strip_suffix("{document}").unwrap_or(&route.path);
     let rest_of_path = literal.len() < route.path.len();
     if !literal.starts_with('/') || literal.contains(['{', '}', '?', '#']) {
@@ -178,10 +178,10 @@ pub(super) fn check_route(path: &str, route: &Route, config: &Config, faults: &m
         return;
     };
     let open = format!("{path}.open");
-    if pool.driver == Driver::Websocket && route.open != Open::Nothing {
+    if pool.driver == Driver::Websocket && route.open != OpenTemplate::Nothing {
         faults.add(&open, "a websocket pool opens nothing");
     }
-    if let Open::Document(name) = &route.open {
+    if let OpenTemplate::Document(name) = &route.open {
         if name.is_empty() {
             faults.add(&open, "the document's name must not be empty");
         }

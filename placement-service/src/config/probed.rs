@@ -2,7 +2,7 @@
 //! value.
 
 use super::Driver;
-use super::checks::Faults;
+use super::checks::FaultCollector;
 use serde::Deserialize;
 
 /// How the engines of one pool are probed.
@@ -53,7 +53,7 @@ fn path() -> String {
     "/metrics".to_owned()
 }
 
-pub(super) fn check(path: &str, probe: &PoolProbe, driver: Driver, faults: &mut Faults) {
+pub(super) fn check(path: &str, probe: &PoolProbe, driver: Driver, faults: &mut FaultCollector) {
     let metrics = &probe.metrics;
     let path = format!("{path}.metrics");
     if driver != Driver::Websocket {
@@ -80,7 +80,7 @@ pub(super) fn check(path: &str, probe: &PoolProbe, driver: Driver, faults: &mut 
         faults.add(&path, "must name sessions, memory or cpu");
     }
     for (field, family) in families {
-        if family.is_some_and(|family| !is_family(family)) {
+        if family.is_some_and(|family| !is_family_name(family)) {
             let message = "must be the name of a Prometheus family, without labels";
             faults.add(format!("{path}.{field}"), message);
         }
@@ -88,7 +88,7 @@ pub(super) fn check(path: &str, probe: &PoolProbe, driver: Driver, faults: &mut 
 }
 
 /// Whether a name matches `[a-zA-Z_:][a-zA-Z0-9_:]*`, as the Prometheus data model requires.
-fn is_family(name: &str) -> bool {
+fn is_family_name(name: &str) -> bool {
     let letter = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | ':');
     name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit())
 }

@@ -1,6 +1,6 @@
 //! Settings of the transmitters whose security events (RFC 8935) may end sessions.
 
-use super::checks::{DAY, Faults, SECOND};
+use super::checks::{DAY, FaultCollector, SECOND};
 use super::{Config, web_address};
 use serde::Deserialize;
 use serde_json::Value;
@@ -64,7 +64,7 @@ impl SecurityEvents {
     }
 }
 
-pub(super) fn check(whole: &Config, faults: &mut Faults) {
+pub(super) fn check(whole: &Config, faults: &mut FaultCollector) {
     let Some(config) = &whole.security_events else {
         return;
     };
@@ -72,7 +72,7 @@ pub(super) fn check(whole: &Config, faults: &mut Faults) {
         faults.add("security_events.audience", "must not be empty");
     }
     let path = "security_events.max_age";
-    faults.within(path, config.max_age, 60 * SECOND, 30 * DAY);
+    faults.check_range(path, config.max_age, 60 * SECOND, 30 * DAY);
     if config.transmitters.is_empty() {
         let nobody = "must not be empty: nobody could send anything";
         faults.add("security_events.transmitters", nobody);
@@ -80,7 +80,7 @@ pub(super) fn check(whole: &Config, faults: &mut Faults) {
     let list = "security_events.transmitters";
     for (index, transmitter) in config.transmitters.iter().enumerate() {
         let path = |field: &str| format!("{list}[{index}].{field}");
-        faults.name(&path("name"), &transmitter.name);
+        faults.check_name(&path("name"), &transmitter.name);
         let mut before = config.transmitters.iter().take(index);
         if transmitter.issuer.is_empty() {
             faults.add(path("issuer"), "must not be empty");
@@ -102,7 +102,7 @@ pub(super) fn check(whole: &Config, faults: &mut Faults) {
         }
     }
     let names = config.transmitters.iter().map(|t| t.name.as_str());
-    faults.unique(list, names);
+    faults.check_unique_names(list, names);
 }
 
 #[cfg(test)]

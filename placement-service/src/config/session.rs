@@ -1,6 +1,6 @@
 //! Settings of sessions: cookie, timeouts, limits and cleanup.
 
-use super::checks::{DAY, Faults, SECOND};
+use super::checks::{DAY, FaultCollector, SECOND};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -67,14 +67,14 @@ pub enum SameSite {
     None,
 }
 
-pub(super) fn check(session: &Session, faults: &mut Faults) {
-    faults.within(
+pub(super) fn check(session: &Session, faults: &mut FaultCollector) {
+    faults.check_range(
         "session.idle_timeout",
         session.idle_timeout,
         SECOND,
         30 * DAY,
     );
-    faults.within(
+    faults.check_range(
         "session.absolute_timeout",
         session.absolute_timeout,
         SECOND,
@@ -87,21 +87,21 @@ pub(super) fn check(session: &Session, faults: &mut Faults) {
         );
     }
     if let Some(child) = session.child_idle_timeout {
-        faults.within("session.child_idle_timeout", child, SECOND, 30 * DAY);
+        faults.check_range("session.child_idle_timeout", child, SECOND, 30 * DAY);
     }
-    faults.name("session.runtime", &session.runtime);
+    faults.check_name("session.runtime", &session.runtime);
     if let Some(limit) = session.max_per_account {
-        faults.counts("session.max_per_account", limit, 100_000);
+        faults.check_count("session.max_per_account", limit, 100_000);
     }
-    faults.within("session.cache", session.cache, Duration::ZERO, 60 * SECOND);
+    faults.check_range("session.cache", session.cache, Duration::ZERO, 60 * SECOND);
     let least = Duration::from_millis(50);
     for (path, every) in [
         ("session.sweep.interval", session.sweep.interval),
         ("session.reconcile", session.reconcile),
     ] {
-        faults.within(path, every, least, DAY / 24);
+        faults.check_range(path, every, least, DAY / 24);
     }
-    faults.counts("session.sweep.batch", session.sweep.batch, 10_000);
+    faults.check_count("session.sweep.batch", session.sweep.batch, 10_000);
     check_cookie_name(&session.cookie, faults);
     if session.cookie.same_site == SameSite::None && !session.cookie.secure {
         faults.add(
@@ -113,12 +113,12 @@ pub(super) fn check(session: &Session, faults: &mut Faults) {
 
 /// Checks the name against the rules of the `__Host-` prefix (RFC 6265bis section 4.1.3). Browsers accept the
 /// prefix only on a secure cookie, and only the prefix protects the cookie from sibling hosts.
-fn check_cookie_name(cookie: &Cookie, faults: &mut Faults) {
+fn check_cookie_name(cookie: &Cookie, faults: &mut FaultCollector) {
     let Some(name) = cookie.name.as_deref() else {
         return;
     };
     let path = "session.cookie.name";
-    faults.name(path, name);
+    faults.check_name(path, name);
     if cookie.secure && !name.starts_with("__Host-") {
         faults.add(
             path,

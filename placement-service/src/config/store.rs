@@ -1,7 +1,7 @@
 //! Settings of the store of sessions and accounts.
 
-use super::checks::{Faults, SECOND};
-use super::{Algorithm, Key};
+use super::checks::{FaultCollector, SECOND};
+use super::{Algorithm, SecretSource};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,14 +23,14 @@ pub enum Store {
     },
     Postgres {
         /// `postgres://user:password@host:5432/database?sslmode=verify-full`
-        url: Key,
+        url: SecretSource,
         #[serde(default = "timeout", with = "humantime_serde")]
         timeout: Duration,
     },
     /// Redis or Valkey.
     Redis {
         /// `redis://:password@host:6379/0`, `rediss://` with TLS.
-        url: Key,
+        url: SecretSource,
         #[serde(default = "prefix")]
         prefix: String,
         #[serde(default = "timeout", with = "humantime_serde")]
@@ -44,7 +44,7 @@ pub enum Store {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisJwt {
-    pub url: Key,
+    pub url: SecretSource,
     /// The part of a key before the cookie's value.
     #[serde(default)]
     pub prefix: String,
@@ -65,7 +65,7 @@ pub struct RedisJwt {
 #[serde(deny_unknown_fields)]
 pub struct JwtKey {
     pub algorithm: Algorithm,
-    pub key: Key,
+    pub key: SecretSource,
     /// The `kid` of the JWTs that this key verifies; any JWT when absent.
     pub kid: Option<String>,
 }
@@ -84,7 +84,7 @@ impl Store {
 
     /// The source of the URL, if this kind has one.
     #[must_use]
-    pub const fn url(&self) -> Option<&Key> {
+    pub const fn url(&self) -> Option<&SecretSource> {
         match self {
             Self::Sqlite { .. } => None,
             Self::Postgres { url, .. }
@@ -111,7 +111,7 @@ fn roles_claim() -> String {
 }
 
 /// Checks a key prefix of Redis. Braces are excluded: the store encloses the prefix in braces as the hash tag.
-pub(super) fn check_prefix(path: &str, prefix: &str, faults: &mut Faults) {
+pub(super) fn check_prefix(path: &str, prefix: &str, faults: &mut FaultCollector) {
     let fine = |b: u8| b.is_ascii_graphic() && !matches!(b, b'{' | b'}');
     if !(1..=MAX_PREFIX_BYTES).contains(&prefix.len()) || !prefix.bytes().all(fine) {
         let message = "must be 1 to 64 visible ASCII characters without braces";
@@ -119,9 +119,9 @@ pub(super) fn check_prefix(path: &str, prefix: &str, faults: &mut Faults) {
     }
 }
 
-pub(super) fn check(store: &Store, faults: &mut Faults) {
+pub(super) fn check(store: &Store, faults: &mut FaultCollector) {
     let least = Duration::from_millis(50);
-    faults.within("store.timeout", store.timeout(), least, 30 * SECOND);
+    faults.check_range("store.timeout", store.timeout(), least, 30 * SECOND);
     if let Store::Redis { prefix, .. } = store {
         check_prefix("store.prefix", prefix, faults);
     }
@@ -147,7 +147,7 @@ mod tests {
     use crate::config::load::{DEFAULT, from_text};
     use serde_json::Value;
 
-    fn told(text: &str) -> String {
+    fn faults(text: &str) -> String {
         from_text(text).unwrap_err().to_string()
     }
 
@@ -166,16 +166,16 @@ mod tests {
     #[test]
     fn settings_of_another_kind_and_bad_values_are_faults() {
         assert_eq!(
-            told("store: { kind: postgres, path: a.db }"),
+            faults("store: { kind: postgres, path: a.db }"),
             "store.path: unknown field; known here: url, timeout\nstore.url: is missing"
         );
         assert_eq!(
-            told("store: { kind: redis, url: { env: URL }, prefix: '{x}', timeout: 1ms }"),
+            faults("store: { kind: redis, url: { env: URL }, prefix: '{x}', timeout: 1ms }"),
             "store.prefix: must be 1 to 64 visible ASCII characters without braces\n\
              store.timeout: must be 50ms to 30s, not 1ms"
         );
         assert_eq!(
-            told("store: { kind: mysql }"),
+            faults("store: { kind: mysql }"),
             "store.kind: unknown variant `mysql`, expected one of `sqlite`, `postgres`, `redis`, `redis-jwt`\n\
              store.path: is missing"
         );
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn keys_of_jwts_are_checked() {
         assert_eq!(
-            told("store: { kind: redis-jwt, url: { env: URL }, keys: [], account_claim: '' }"),
+            faults("store: { kind: redis-jwt, url: { env: URL }, keys: [], account_claim: '' }"),
             "store.account_claim: must not be empty\nstore.keys: must name at least one key"
         );
         let text = "store: { kind: redis-jwt, url: { inline: 'redis://h' }, keys: [ \

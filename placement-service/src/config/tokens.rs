@@ -1,7 +1,7 @@
 //! Settings of the JWT for the engines, of the gateways' secret, and the sources of keys. Holds no key itself,
 //! except inline ones.
 
-use super::checks::{DAY, Faults, SECOND};
+use super::checks::{DAY, FaultCollector, SECOND};
 use crate::core::secret::Secret;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use std::time::Duration;
 #[serde(deny_unknown_fields)]
 pub struct Tokens {
     pub algorithm: Algorithm,
-    pub key: Key,
+    pub key: SecretSource,
     /// The key id in the JWT header; when absent, the thumbprint of the key (RFC 7638).
     pub kid: Option<String>,
     /// Keys that no longer sign, but whose tokens may still be valid.
@@ -30,7 +30,7 @@ pub struct Tokens {
 #[serde(deny_unknown_fields)]
 pub struct TokenKey {
     pub algorithm: Algorithm,
-    pub key: Key,
+    pub key: SecretSource,
     /// See [`Tokens::kid`].
     #[serde(default)]
     pub kid: Option<String>,
@@ -52,7 +52,7 @@ pub enum Algorithm {
 /// PKCS#8 PEM.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Key {
+pub enum SecretSource {
     /// The secret itself: for demonstrations only.
     Inline(Secret),
     File(PathBuf),
@@ -64,11 +64,11 @@ pub enum Key {
 #[serde(deny_unknown_fields)]
 pub struct Gateways {
     /// Sent as `Authorization: Bearer <secret>`. Without it, only the listen address protects `/v1`.
-    pub secret: Option<Key>,
+    pub secret: Option<SecretSource>,
 }
 
-pub(super) fn check(tokens: &Tokens, faults: &mut Faults) {
-    faults.within("tokens.lifetime", tokens.lifetime, 10 * SECOND, DAY);
+pub(super) fn check(tokens: &Tokens, faults: &mut FaultCollector) {
+    faults.check_range("tokens.lifetime", tokens.lifetime, 10 * SECOND, DAY);
     for (path, text) in [
         ("tokens.issuer", &tokens.issuer),
         ("tokens.audience", &tokens.audience),

@@ -5,7 +5,7 @@ use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
 /// Sections that a file replaces as a whole, because their fields exclude one another.
-const WHOLE: &[&str] = &["tokens.key", "gateways.secret", "store", "placement.ledger"];
+const REPLACED_AS_A_WHOLE: &[&str] = &["tokens.key", "gateways.secret", "store", "placement.ledger"];
 
 /// Sections for which `null` is a value of its own.
 const NULLABLE: &[&str] = &["tokens.key", "login.rate"];
@@ -14,7 +14,7 @@ const NULLABLE: &[&str] = &["tokens.key", "login.rate"];
 /// leaves empty keeps its defaults.
 pub(super) fn overlay(base: &mut Value, over: Value, path: &str) {
     match (base, over) {
-        (Value::Object(base), Value::Object(over)) if !WHOLE.contains(&path) => {
+        (Value::Object(base), Value::Object(over)) if !REPLACED_AS_A_WHOLE.contains(&path) => {
             for (name, value) in over {
                 let inner = if path.is_empty() {
                     name.clone()
@@ -36,47 +36,47 @@ pub(super) fn overlay(base: &mut Value, over: Value, path: &str) {
 
 /// One step of a path into the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum PathStep {
     Field(String),
     Item(usize),
 }
 
 /// The path of a type error, as steps.
-pub(super) fn steps(path: &Path) -> Vec<Step> {
+pub(super) fn path_steps(path: &Path) -> Vec<PathStep> {
     path.iter()
         .filter_map(|segment| match segment {
-            Segment::Seq { index } => Some(Step::Item(*index)),
-            Segment::Map { key } => Some(Step::Field(key.clone())),
-            Segment::Enum { variant } => Some(Step::Field(variant.clone())),
+            Segment::Seq { index } => Some(PathStep::Item(*index)),
+            Segment::Map { key } => Some(PathStep::Field(key.clone())),
+            Segment::Enum { variant } => Some(PathStep::Field(variant.clone())),
             Segment::Unknown => None,
         })
         .collect()
 }
 
 /// `pools[0].cluster`
-pub(super) fn text(steps: &[Step]) -> String {
+pub(super) fn format_path(steps: &[PathStep]) -> String {
     let mut text = String::new();
     for step in steps {
         match step {
-            Step::Item(index) => text.push_str(&format!("[{index}]")),
-            Step::Field(name) if text.is_empty() => text.push_str(name),
-            Step::Field(name) => text.push_str(&format!(".{name}")),
+            PathStep::Item(index) => text.push_str(&format!("[{index}]")),
+            PathStep::Field(name) if text.is_empty() => text.push_str(name),
+            PathStep::Field(name) => text.push_str(&format!(".{name}")),
         }
     }
     text
 }
 
 /// The value at a path, if it exists.
-pub(super) fn at<'a>(root: &'a mut Value, steps: &[Step]) -> Option<&'a mut Value> {
+pub(super) fn value_at<'a>(root: &'a mut Value, steps: &[PathStep]) -> Option<&'a mut Value> {
     steps.iter().try_fold(root, |value, step| match step {
-        Step::Field(name) => value.get_mut(name),
-        Step::Item(index) => value.get_mut(index),
+        PathStep::Field(name) => value.get_mut(name),
+        PathStep::Item(index) => value.get_mut(index),
     })
 }
 
 /// Removes a field from a map; `false` if it was not there.
-pub(super) fn remove(root: &mut Value, map: &[Step], field: &str) -> bool {
-    at(root, map)
+pub(super) fn remove(root: &mut Value, map: &[PathStep], field: &str) -> bool {
+    value_at(root, map)
         .and_then(Value::as_object_mut)
         .is_some_and(|map| map.remove(field).is_some())
 }
@@ -84,29 +84,29 @@ pub(super) fn remove(root: &mut Value, map: &[Step], field: &str) -> bool {
 /// Replaces the value at a path by the fallback's value, so that the rest of the tree can be deserialized. All
 /// list items take the fallback's first item. Goes up the path until the fallback has a value. `false` if
 /// nothing changed.
-pub(super) fn mend(root: &mut Value, model: &Value, steps: &[Step]) -> bool {
+pub(super) fn repair(root: &mut Value, model: &Value, steps: &[PathStep]) -> bool {
     let mut model = model.clone();
-    let modelled: Vec<Step> = steps
+    let modelled: Vec<PathStep> = steps
         .iter()
         .map(|step| match step {
-            Step::Item(_) => Step::Item(0),
-            Step::Field(_) => step.clone(),
+            PathStep::Item(_) => PathStep::Item(0),
+            PathStep::Field(_) => step.clone(),
         })
         .collect();
     for length in (0..=steps.len()).rev() {
         let (Some(place), Some(same)) = (steps.get(..length), modelled.get(..length)) else {
             continue;
         };
-        let Some(good) = at(&mut model, same).map(|value| value.clone()) else {
+        let Some(good) = value_at(&mut model, same).map(|value| value.clone()) else {
             continue;
         };
-        if let Some(bad) = at(root, place) {
+        if let Some(bad) = value_at(root, place) {
             if *bad != good {
                 *bad = good;
                 return true;
             }
-        } else if let Some((Step::Field(name), map)) = place.split_last()
-            && let Some(map) = at(root, map).and_then(Value::as_object_mut)
+        } else if let Some((PathStep::Field(name), map)) = place.split_last()
+            && let Some(map) = value_at(root, map).and_then(Value::as_object_mut)
         {
             map.insert(name.clone(), good);
             return true;
@@ -143,13 +143,13 @@ mod tests {
         let model = json!({"pools": [{"name": "x", "port": 1}], "listen": "l"});
         let mut tree = json!({"pools": [{"name": 5}, {"name": "b", "port": "p"}]});
         let port = [
-            Step::Field("pools".into()),
-            Step::Item(1),
-            Step::Field("port".into()),
+            PathStep::Field("pools".into()),
+            PathStep::Item(1),
+            PathStep::Field("port".into()),
         ];
-        assert_eq!(text(&port), "pools[1].port");
-        assert!(mend(&mut tree, &model, &port));
-        assert!(mend(&mut tree, &model, &[Step::Field("listen".into())]));
+        assert_eq!(format_path(&port), "pools[1].port");
+        assert!(repair(&mut tree, &model, &port));
+        assert!(repair(&mut tree, &model, &[PathStep::Field("listen".into())]));
         assert_eq!(tree["pools"][1]["port"], 1);
         assert_eq!(tree["listen"], "l");
         assert!(remove(&mut tree, &port[..2], "port"));

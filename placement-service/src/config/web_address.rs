@@ -1,11 +1,11 @@
 //! Checks of the URLs that the service calls. Outside of loopback they must be https, so that nobody on the
 //! network can read or change the traffic.
 
-use super::checks::Faults;
+use super::checks::FaultCollector;
 use reqwest::Url;
 
 /// Checks a URL: https, or http on loopback, or http if `insecure` allows it.
-pub(super) fn check(path: &str, text: &str, insecure: bool, faults: &mut Faults) {
+pub(super) fn check(path: &str, text: &str, insecure: bool, faults: &mut FaultCollector) {
     let Some(url) = Url::parse(text).ok().filter(Url::has_host) else {
         faults.add(
             path,
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     fn fault(text: &str, insecure: bool) -> Option<String> {
-        let mut faults = Faults::default();
+        let mut faults = FaultCollector::default();
         check("url", text, insecure, &mut faults);
         faults.0.pop().map(|fault| fault.message)
     }

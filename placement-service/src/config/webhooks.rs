@@ -1,7 +1,7 @@
 //! Settings of webhooks: receivers, formats and retries.
 
-use super::checks::{DAY, Faults, SECOND};
-use super::{Algorithm, Config, Key, web_address};
+use super::checks::{DAY, FaultCollector, SECOND};
+use super::{Algorithm, Config, SecretSource, web_address};
 use berth_store::EventKind;
 use serde::Deserialize;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub struct Webhook {
     pub url: String,
     /// `json`: the key that signs each delivery. `caep`: sent as `Authorization: Bearer <secret>`, if set.
     #[serde(default)]
-    pub secret: Option<Key>,
+    pub secret: Option<SecretSource>,
     #[serde(default)]
     pub format: WebhookFormat,
     /// Only events of these kinds; empty: all kinds that the format supports.
@@ -87,28 +87,28 @@ impl Default for Backoff {
     }
 }
 
-pub(super) fn check(config: &Config, faults: &mut Faults) {
+pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
     for (index, hook) in config.webhooks.iter().enumerate() {
         let path = |field: &str| format!("webhooks[{index}].{field}");
-        faults.name(&path("name"), &hook.name);
+        faults.check_name(&path("name"), &hook.name);
         web_address::check(&path("url"), &hook.url, hook.insecure, faults);
         let least = Duration::from_millis(100);
-        faults.within(&path("timeout"), hook.timeout, least, 120 * SECOND);
-        faults.counts(&path("attempts"), hook.attempts, 100);
+        faults.check_range(&path("timeout"), hook.timeout, least, 120 * SECOND);
+        faults.check_count(&path("attempts"), hook.attempts, 100);
         let (initial, max) = (hook.backoff.initial, hook.backoff.max);
         let millisecond = Duration::from_millis(1);
-        faults.within(&path("backoff.initial"), initial, millisecond, max);
-        faults.within(&path("backoff.max"), max, millisecond, DAY);
+        faults.check_range(&path("backoff.initial"), initial, millisecond, max);
+        faults.check_range(&path("backoff.max"), max, millisecond, DAY);
         match hook.format {
             WebhookFormat::Json => check_json(hook, &path, faults),
             WebhookFormat::Caep => check_caep(hook, config, &path, faults),
         }
     }
     let names = config.webhooks.iter().map(|hook| hook.name.as_str());
-    faults.unique("webhooks", names);
+    faults.check_unique_names("webhooks", names);
 }
 
-fn check_json(hook: &Webhook, path: &dyn Fn(&str) -> String, faults: &mut Faults) {
+fn check_json(hook: &Webhook, path: &dyn Fn(&str) -> String, faults: &mut FaultCollector) {
     if hook.secret.is_none() {
         faults.add(path("secret"), "is missing: format json is signed with it");
     }
@@ -117,7 +117,7 @@ fn check_json(hook: &Webhook, path: &dyn Fn(&str) -> String, faults: &mut Faults
     }
 }
 
-fn check_caep(hook: &Webhook, config: &Config, path: &dyn Fn(&str) -> String, faults: &mut Faults) {
+fn check_caep(hook: &Webhook, config: &Config, path: &dyn Fn(&str) -> String, faults: &mut FaultCollector) {
     if config.tokens.algorithm == Algorithm::Hs256 {
         faults.add(
             path("format"),

@@ -24,7 +24,7 @@ impl SealingKeys {
     /// Derives one key from each secret; a key does not reveal its secret. `None` without a secret.
     #[must_use]
     pub fn derive(secrets: &[Secret]) -> Option<Self> {
-        let mut keys = secrets.iter().filter_map(derive);
+        let mut keys = secrets.iter().filter_map(derive_key);
         Some(Self {
             first: keys.next()?,
             others: keys.collect(),
@@ -55,7 +55,7 @@ impl SealingKeys {
     }
 }
 
-fn derive(secret: &Secret) -> Option<XChaCha20Poly1305> {
+fn derive_key(secret: &Secret) -> Option<XChaCha20Poly1305> {
     let mac = <Hmac<Sha256> as Mac>::new_from_slice(secret.reveal().as_bytes()).ok()?;
     let key = mac.chain_update(b"berth sealing key 1").finalize();
     Some(XChaCha20Poly1305::new(&key.into_bytes()))

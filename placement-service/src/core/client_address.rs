@@ -19,13 +19,13 @@ pub fn client_address<'a>(
     let trusted = usize::try_from(trusted).unwrap_or(usize::MAX);
     // With fewer hops than trusted proxies, the request passed fewer proxies.
     let first = hops.take(trusted).last();
-    let address = first.and_then(address).unwrap_or(peer);
+    let address = first.and_then(parse_address).unwrap_or(peer);
     address.to_canonical()
 }
 
 /// The key of a rate limit: an IPv4 address, or the IPv6 network of one customer (/64, see RFC 6177).
 #[must_use]
-pub const fn network(address: IpAddr) -> IpAddr {
+pub const fn rate_limit_network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => {
@@ -41,7 +41,7 @@ const fn is_comma(byte: &u8) -> bool {
 }
 
 /// Parses `192.0.2.1` and `2001:db8::1`, either with a port, and IPv6 in brackets.
-fn address(text: &[u8]) -> Option<IpAddr> {
+fn parse_address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?.trim();
     let bare = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
     let with_port = || Some(text.parse::<SocketAddr>().ok()?.ip());
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_customer_has_one_network() {
-        let of = |text: &str| network(text.parse().unwrap()).to_string();
+        let of = |text: &str| rate_limit_network(text.parse().unwrap()).to_string();
         assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
         assert_eq!(of("2001:db8:1:2:ffff::"), of("2001:db8:1:2:3:4:5:6"));
         assert_ne!(of("2001:db8:1:3::"), of("2001:db8:1:2::"));

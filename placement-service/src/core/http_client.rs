@@ -10,15 +10,15 @@ static TLS: Once = Once::new();
 
 /// A builder for a client that follows no redirects, uses no proxy, and verifies certificates against the platform's
 /// roots. The caller must set timeouts.
-pub fn client() -> ClientBuilder {
-    choose_tls();
+pub fn client_builder() -> ClientBuilder {
+    install_tls_provider();
     reqwest::Client::builder()
         .no_proxy()
         .redirect(redirect::Policy::none())
 }
 
 /// Installs the TLS library of the process, for clients that are not made by [`client_builder`].
-pub fn choose_tls() {
+pub fn install_tls_provider() {
     TLS.call_once(|| {
         // Fails if a provider is installed already; then that one is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -26,42 +26,42 @@ pub fn choose_tls() {
 }
 
 /// Reads the whole body; `None` if it has more than `max` bytes.
-pub async fn body(mut response: Response, most: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
+pub async fn read_body(mut response: Response, most: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
-        if body.len() + chunk.len() > most {
+        if read_body.len() + chunk.len() > most {
             return Ok(None);
         }
-        body.extend_from_slice(&chunk);
+        read_body.extend_from_slice(&chunk);
     }
-    Ok(Some(body))
+    Ok(Some(read_body))
 }
 
 /// The text of the innermost cause, because reqwest's own text repeats the URL. Bounded, because a cause may quote the
 /// peer, such as its certificate.
 #[must_use]
-pub fn cause(error: &reqwest::Error) -> String {
+pub fn root_cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }
     let mut cause: &dyn Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
+    while let Some(inner) = root_cause.source() {
+        root_cause = inner;
     }
-    Excerpt(cause).to_string()
+    Excerpt(root_cause).to_string()
 }
 
 /// The text of an error and of its causes, except causes whose text is already included.
 #[must_use]
-pub fn words(error: &dyn Error) -> String {
+pub fn error_chain(error: &dyn Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
-    while let Some(inner) = cause {
+    while let Some(inner) = root_cause {
         let more = inner.to_string();
-        if !words.contains(&more) {
-            words = format!("{words}: {more}");
+        if !error_chain.contains(&more) {
+            error_chain = format!("{words}: {more}");
         }
-        cause = inner.source();
+        root_cause = inner.source();
     }
-    words
+    error_chain
 }

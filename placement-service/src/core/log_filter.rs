@@ -6,6 +6,6 @@ use tracing_subscriber::filter::ParseError;
 const AUDIT: &str = "berth::audit=info";
 
 /// Parses `log.level`, and lets audit lines pass.
-pub fn filter(level: &str) -> Result<EnvFilter, ParseError> {
+pub fn parse_log_filter(level: &str) -> Result<EnvFilter, ParseError> {
     Ok(EnvFilter::try_new(level)?.add_directive(AUDIT.parse()?))
 }

@@ -40,7 +40,7 @@ impl LogSampler {
         let mut state = self.0.lock();
         let now = Instant::now();
         if state.has_ended(now) {
-            self.0.summarize(&mut state);
+            self.0.write_summary(&mut state);
             state.ends_at = Some(now + INTERVAL);
             state.written = 0;
         }
@@ -50,13 +50,13 @@ impl LogSampler {
         }
         state.left_out += 1;
         if let (1, Some(ends_at)) = (state.left_out, state.ends_at) {
-            self.summarize_at(ends_at);
+            self.schedule_summary(ends_at);
         }
         false
     }
 
     /// Writes the count at the end of the interval. Without a runtime, the next line after the interval writes it.
-    fn summarize_at(&self, ends_at: Instant) {
+    fn schedule_summary(&self, ends_at: Instant) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
@@ -66,7 +66,7 @@ impl LogSampler {
             if let Some(shared) = shared.upgrade() {
                 let mut state = shared.lock();
                 if state.has_ended(Instant::now()) {
-                    shared.summarize(&mut state);
+                    shared.write_summary(&mut state);
                 }
             }
         });
@@ -84,7 +84,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn summarize(&self, state: &mut State) {
+    fn write_summary(&self, state: &mut State) {
         if state.left_out > 0 {
             tracing::info!(target: "berth::audit", event = self.event, left_out = state.left_out);
             state.left_out = 0;
@@ -95,7 +95,7 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         let mut state = std::mem::take(&mut *self.lock());
-        self.summarize(&mut state);
+        self.write_summary(&mut state);
     }
 }
 

@@ -36,19 +36,19 @@ label_values! {
     LoginResult {
         Ok = "ok",
         UnknownAccount = "unknown-account",
-        Wrong = "wrong",
+        WrongPassword = "wrong",
         Locked = "locked",
         TooManySessions = "too-many-sessions",
         TooManyLogins = "too-many-logins",
         Busy = "busy",
         Failed = "failed",
-        Refused = "refused",
+        Rejected = "refused",
     }
 }
 
 label_values! {
     /// The result of a cleanup run, which removes expired sessions.
-    SweepResult {
+    CleanupResult {
         Ok = "ok",
         Failed = "failed",
         NotLeader = "not_leader",
@@ -61,8 +61,8 @@ struct ResultLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct SweepLabel {
-    result: SweepResult,
+struct CleanupLabel {
+    result: CleanupResult,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -77,12 +77,12 @@ struct RouteLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RefusalLabel {
+struct RejectionLabel {
     reason: &'static str,
 }
 
 /// Creates a metric and adds it to the registry.
-pub(crate) fn registered<M: Metric + Clone + Default>(
+pub(crate) fn register_metric<M: Metric + Clone + Default>(
     registry: &mut Registry,
     name: &str,
     help: &str,
@@ -99,8 +99,8 @@ pub struct Metrics {
     sessions_active: Gauge,
     sessions_created: Counter,
     sessions_ended: Family<CauseLabel, Counter>,
-    sweeps: Family<SweepLabel, Counter>,
-    refusals: Family<RefusalLabel, Counter>,
+    cleanup_runs: Family<CleanupLabel, Counter>,
+    rejections: Family<RejectionLabel, Counter>,
     http_requests: Family<RouteLabel, Counter>,
     call_streams: Gauge,
 }
@@ -116,60 +116,60 @@ impl Metrics {
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         Self {
-            logins: registered(registry, "logins", "Logins by result"),
-            sessions_active: registered(
+            logins: register_metric(registry, "logins", "Logins by result"),
+            sessions_active: register_metric(
                 registry,
                 "sessions_active",
                 "Sessions in the store that have not run out of time",
             ),
-            sweeps: registered(
+            cleanup_runs: register_metric(
                 registry,
                 "session_cleanup_runs",
                 "Runs of the removal of expired sessions by result",
             ),
-            sessions_created: registered(registry, "sessions_created", "Sessions begun"),
-            sessions_ended: registered(registry, "sessions_ended", "Sessions ended, by cause"),
-            refusals: registered(registry, "refusals", "Refused requests, by reason"),
-            http_requests: registered(
+            sessions_created: register_metric(registry, "sessions_created", "Sessions begun"),
+            sessions_ended: register_metric(registry, "sessions_ended", "Sessions ended, by cause"),
+            rejections: register_metric(registry, "refusals", "Refused requests, by reason"),
+            http_requests: register_metric(
                 registry,
                 "http_requests",
                 "HTTP requests, by route and status",
             ),
-            call_streams: registered(registry, "call_streams", "Open call streams"),
+            call_streams: register_metric(registry, "call_streams", "Open call streams"),
         }
     }
 
     /// Counts a login attempt.
-    pub fn login(&self, result: LoginResult) {
+    pub fn count_login(&self, result: LoginResult) {
         self.logins.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// Sets the number of active sessions.
-    pub fn sessions_active(&self, count: u64) {
+    pub fn set_active_sessions(&self, count: u64) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.sessions_active.set(count);
     }
 
     /// Counts a cleanup run.
-    pub fn sweep(&self, result: SweepResult) {
-        self.sweeps.get_or_create(&SweepLabel { result }).inc();
+    pub fn count_cleanup(&self, result: CleanupResult) {
+        self.cleanup_runs.get_or_create(&CleanupLabel { result }).inc();
     }
 
     /// Counts a session that was created.
-    pub fn session_created(&self) {
+    pub fn count_session_created(&self) {
         self.sessions_created.inc();
     }
 
     /// Counts a session that has ended.
-    pub fn session_ended(&self, cause: EndCause) {
+    pub fn count_session_ended(&self, cause: EndCause) {
         let cause = cause.as_str();
         let label = CauseLabel { cause };
         self.sessions_ended.get_or_create(&label).inc();
     }
 
     /// Counts a rejected request; `reason` is one of the constants.
-    pub fn refused(&self, reason: &'static str) {
-        self.refusals.get_or_create(&RefusalLabel { reason }).inc();
+    pub fn count_rejection(&self, reason: &'static str) {
+        self.rejections.get_or_create(&RejectionLabel { reason }).inc();
     }
 
     /// Counts an open call stream.
@@ -183,7 +183,7 @@ impl Metrics {
     }
 
     /// Counts an answered request; `route` is the pattern, never the path.
-    pub fn http_request(&self, route: &'static str, status: u16) {
+    pub fn count_http_request(&self, route: &'static str, status: u16) {
         let label = RouteLabel { route, status };
         self.http_requests.get_or_create(&label).inc();
     }
@@ -197,13 +197,13 @@ mod tests {
     fn counters_appear_under_their_names() {
         let mut registry = Metrics::registry();
         let metrics = Metrics::register(&mut registry);
-        metrics.login(LoginResult::Wrong);
-        metrics.sessions_active(3);
-        metrics.session_created();
-        metrics.sweep(SweepResult::NotLeader);
-        metrics.session_ended(EndCause::Logout);
-        metrics.refused("unknown-session");
-        metrics.http_request("/login", 401);
+        metrics.count_login(LoginResult::WrongPassword);
+        metrics.set_active_sessions(3);
+        metrics.count_session_created();
+        metrics.count_cleanup(CleanupResult::NotLeader);
+        metrics.count_session_ended(EndCause::Logout);
+        metrics.count_rejection("unknown-session");
+        metrics.count_http_request("/login", 401);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [

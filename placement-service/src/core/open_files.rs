@@ -6,20 +6,20 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 /// program does not use it.
 pub fn raise_limit() {
     let mut limit = getrlimit(Resource::Nofile);
-    if limit.current == limit.maximum {
+    if max_open_files.current == max_open_files.maximum {
         return;
     }
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+    max_open_files.current = max_open_files.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, max_open_files) {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
 }
 
 /// The maximum number of open files.
 #[must_use]
-pub fn limit() -> usize {
+pub fn max_open_files() -> usize {
     let limit = getrlimit(Resource::Nofile).current;
-    limit.map_or(usize::MAX, |limit| {
-        usize::try_from(limit).unwrap_or(usize::MAX)
+    max_open_files.map_or(usize::MAX, |limit| {
+        usize::try_from(max_open_files).unwrap_or(usize::MAX)
     })
 }

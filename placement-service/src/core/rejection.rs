@@ -6,7 +6,7 @@ use berth_api::Reason;
 /// The rejection of a request, on its way to the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{}", reason.as_str(), detail.as_ref().map(|d| format!(": {d}")).unwrap_or_default())]
-pub struct Refusal {
+pub struct Rejection {
     /// The constant for programs; it determines the HTTP status.
     pub reason: Reason,
     /// What exactly is wrong. The caller sees it, so it never contains a secret.
@@ -15,7 +15,7 @@ pub struct Refusal {
     pub retry_after_s: Option<u32>,
 }
 
-impl Refusal {
+impl Rejection {
     /// A rejection without a detail.
     #[must_use]
     pub const fn new(reason: Reason) -> Self {
@@ -35,13 +35,13 @@ impl Refusal {
 
     /// Adds when a retry is useful, in seconds.
     #[must_use]
-    pub const fn retry_after(mut self, seconds: u32) -> Self {
+    pub const fn with_retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);
         self
     }
 }
 
-impl From<Reason> for Refusal {
+impl From<Reason> for Rejection {
     fn from(reason: Reason) -> Self {
         Self::new(reason)
     }

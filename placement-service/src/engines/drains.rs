@@ -120,7 +120,7 @@ impl Drains {
             .map_err(|e| StoreError::Data(format!("a drain record cannot be encoded: {e}")))?;
         self.shared
             .store
-            .note(&record_key(pool, engine), Some(&text))
+            .put_value(&record_key(pool, engine), Some(&text))
             .await?;
         info!(pool, engine, over_ms = drain.over_ms, "engine is drained");
         self.shared.refresh().await
@@ -131,7 +131,7 @@ impl Drains {
     /// # Errors
     /// When the store does not respond. Nothing has changed then.
     pub async fn undrain(&self, pool: &str, engine: &str) -> Result<(), StoreError> {
-        self.shared.store.note(&record_key(pool, engine), None).await?;
+        self.shared.store.put_value(&record_key(pool, engine), None).await?;
         info!(pool, engine, "engine is no longer drained");
         self.shared.refresh().await
     }
@@ -185,7 +185,7 @@ impl Shared {
 
     /// Reads the records, and deletes those of engines that have been gone for longer than the retention.
     async fn load(&self) -> Result<(), StoreError> {
-        let notes = self.store.notes(KEY_PREFIX).await?;
+        let notes = self.store.list_values(KEY_PREFIX).await?;
         let mut noted: BTreeMap<EngineKey, Drain> =
             notes.iter().filter_map(|(n, t)| parse_record(n, t)).collect();
         let old_ms = self.clock.now_ms().saturating_sub(RETENTION_MS);
@@ -193,7 +193,7 @@ impl Shared {
             drain.since_ms.saturating_add(drain.over_ms) < old_ms && self.is_gone(name)
         });
         for ((pool, engine), _) in old.collect::<Vec<_>>() {
-            self.store.note(&record_key(&pool, &engine), None).await?;
+            self.store.put_value(&record_key(&pool, &engine), None).await?;
             info!(
                 pool,
                 engine, "the drain of an engine that is gone is deleted"

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use berth_scheduler::accounting::Tallies;
 use berth_scheduler::capacity_ledger::{CapacityLedger, Confirmed, Most};
 use berth_store::StoreError;
-use berth_store::redis::{Change, RedisLedger, Reserved};
+use berth_store::redis::{StreamChange, RedisLedger, ReserveResult};
 use metrics::LedgerMetrics;
 pub use shared_probes::SharedProbeResults;
 use prometheus_client::registry::Registry;
@@ -58,7 +58,7 @@ struct State {
     streams: HashMap<Arc<str>, StreamEntry>,
     /// Queued changes with their stream and engine, in order. Each call of the ledger takes all of them, and a call
     /// that exceeds `timeout` drops them, so that the queue never has more than the changes of that time.
-    changes: Vec<(Change, Arc<str>, Arc<str>)>,
+    changes: Vec<(StreamChange, Arc<str>, Arc<str>)>,
 }
 
 struct StreamEntry {
@@ -145,11 +145,11 @@ impl Ledger {
         self.state().up
     }
 
-    fn record_stream(&self, change: Change, stream: &Arc<str>, engine: &Arc<str>) {
+    fn record_stream(&self, change: StreamChange, stream: &Arc<str>, engine: &Arc<str>) {
         let mut state = self.state();
         state.insert_stream(stream, engine, true);
         if let Some(held) = state.streams.get_mut(stream) {
-            held.unacknowledged = change == Change::Opened;
+            held.unacknowledged = change == StreamChange::Opened;
         }
         if state.queueing {
             let change = (change, Arc::clone(stream), Arc::clone(engine));
@@ -159,10 +159,10 @@ impl Ledger {
         }
     }
 
-    fn remove_stream(&self, change: Change, stream: &str) {
+    fn remove_stream(&self, change: StreamChange, stream: &str) {
         let mut state = self.state();
         let held = state.streams.remove_entry(stream);
-        if state.queueing && (held.is_some() || change == Change::Closed) {
+        if state.queueing && (held.is_some() || change == StreamChange::Closed) {
             let stream = held.map_or_else(|| Arc::from(stream), |(stream, _)| stream);
             state.changes.push((change, stream, Arc::default()));
             drop(state);
@@ -185,7 +185,7 @@ impl Ledger {
 impl CapacityLedger for Ledger {
     async fn reserve(&self, stream: &Arc<str>, engine: &Arc<str>, most: Most) -> Confirmed {
         if most == (None, None) {
-            self.record_stream(Change::Claim, stream, engine);
+            self.record_stream(StreamChange::Claim, stream, engine);
             return Confirmed::Yes;
         }
         {
@@ -198,20 +198,20 @@ impl CapacityLedger for Ledger {
         }
         let answer = self.0.redis.reserve(stream, engine, most).await;
         let (outcome, confirmed) = match answer {
-            Ok(Reserved::Yes) => {
+            Ok(ReserveResult::Reserved) => {
                 self.state().insert_stream(stream, engine, true);
                 ("ok", Confirmed::Yes)
             }
-            Ok(Reserved::EngineFull { total, own }) => {
+            Ok(ReserveResult::EngineFull { total, own }) => {
                 let elsewhere = total.saturating_sub(own);
                 ("engine-full", Confirmed::EngineFull { elsewhere })
             }
-            Ok(Reserved::PoolFull) => ("pool-full", Confirmed::PoolFull),
-            Ok(Reserved::Settling) => (
+            Ok(ReserveResult::PoolFull) => ("pool-full", Confirmed::PoolFull),
+            Ok(ReserveResult::Settling) => (
                 "settling",
                 Confirmed::Unsure("the replicas are sending their streams to the ledger"),
             ),
-            Ok(Reserved::Lapsed) => {
+            Ok(ReserveResult::LeaseExpired) => {
                 self.mark_stale();
                 (
                     "lapsed",
@@ -229,15 +229,15 @@ impl CapacityLedger for Ledger {
     }
 
     fn opened(&self, stream: &Arc<str>, engine: &Arc<str>) {
-        self.record_stream(Change::Opened, stream, engine);
+        self.record_stream(StreamChange::Opened, stream, engine);
     }
 
     fn released(&self, stream: &str) {
-        self.remove_stream(Change::Release, stream);
+        self.remove_stream(StreamChange::Release, stream);
     }
 
     fn closed(&self, stream: &str) {
-        self.remove_stream(Change::Closed, stream);
+        self.remove_stream(StreamChange::Closed, stream);
     }
 }
 
@@ -257,10 +257,10 @@ impl State {
     }
 
     /// The ledger has applied these changes.
-    fn acknowledge(&mut self, changes: &[(Change, Arc<str>, Arc<str>)]) {
+    fn acknowledge(&mut self, changes: &[(StreamChange, Arc<str>, Arc<str>)]) {
         for (change, stream, _) in changes {
             if let Some(held) = self.streams.get_mut(stream)
-                && *change == Change::Opened
+                && *change == StreamChange::Opened
             {
                 held.unacknowledged = false;
             }

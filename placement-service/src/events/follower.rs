@@ -6,7 +6,7 @@ mod ended_sessions;
 use crate::sessions::Sessions;
 use crate::sessions::tokens::Tokens;
 use berth_store::{EventLog, StoreError};
-pub use ended_sessions::{Ended, Ends, News};
+pub use ended_sessions::{EndedSession, EndedSessions, EndedSince};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -17,34 +17,34 @@ use tokio::time::{Instant, MissedTickBehavior};
 const BATCH: u32 = 500;
 
 /// Interval of the check whether the log has lost entries that were already read.
-const COMPARE: Duration = Duration::from_secs(1);
+const ROLLBACK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// After this long without an answer from the event log, it counts as unavailable and long polls fail with
 /// `store-down`.
-const DEAF_AFTER: Duration = Duration::from_secs(3);
+const LOG_UNAVAILABLE_AFTER: Duration = Duration::from_secs(3);
 
 /// Handle of the task that follows the log; dropping it stops the task.
-pub struct Feed {
+pub struct EventLogFollower {
     newest: watch::Receiver<u64>,
-    ends: Arc<Ends>,
-    deaf: watch::Receiver<bool>,
+    ended_sessions: Arc<EndedSessions>,
+    log_unavailable: watch::Receiver<bool>,
     task: AbortHandle,
 }
 
-struct Follower {
+struct FollowerTask {
     sessions: Arc<Sessions>,
     tokens: Arc<Tokens>,
     log: Arc<dyn EventLog>,
     newest: watch::Sender<u64>,
-    ends: Arc<Ends>,
-    deaf: watch::Sender<bool>,
+    ended_sessions: Arc<EndedSessions>,
+    log_unavailable: watch::Sender<bool>,
     /// Sequence number of the last entry that was processed.
-    seen: u64,
+    last_sequence: u64,
     /// Time of the last check that the log still has that entry.
-    compared: Instant,
+    rollback_checked_at: Instant,
 }
 
-impl Feed {
+impl EventLogFollower {
     /// Starts to follow the log after its newest entry. Reads every `poll`, and at once when this process has appended
     /// an entry.
     pub async fn start(
@@ -53,25 +53,25 @@ impl Feed {
         log: Arc<dyn EventLog>,
         poll: Duration,
     ) -> Result<Self, StoreError> {
-        let seen = log.bounds().await?.newest;
-        let (sender, newest) = watch::channel(seen);
-        let ends = Arc::new(Ends::from(seen));
-        let (tell, deaf) = watch::channel(false);
-        let follower = Follower {
+        let last_sequence = log.bounds().await?.newest;
+        let (newest_sender, newest) = watch::channel(last_sequence);
+        let ended_sessions = Arc::new(EndedSessions::starting_after(last_sequence));
+        let (log_unavailable_sender, deaf) = watch::channel(false);
+        let follower = FollowerTask {
             sessions,
             tokens,
             log,
-            newest: sender,
-            ends: ends.clone(),
-            deaf: tell,
-            seen,
-            compared: Instant::now(),
+            newest: newest_sender,
+            ended_sessions: ended_sessions.clone(),
+            log_unavailable: log_unavailable_sender,
+            last_sequence: seen: last_sequence,
+            rollback_checked_at: Instant::now(),
         };
         let task = tokio::spawn(follower.run(poll)).abort_handle();
         Ok(Self {
             newest,
-            ends,
-            deaf,
+            ended_sessions: ends: ended_sessions,
+            log_unavailable: deaf,
             task,
         })
     }
@@ -84,96 +84,96 @@ impl Feed {
 
     /// The latest ended sessions; `newest` changes with each of them.
     #[must_use]
-    pub fn ends(&self) -> Arc<Ends> {
-        self.ends.clone()
+    pub fn ended_sessions(&self) -> Arc<EndedSessions> {
+        self.ended_sessions.clone()
     }
 
     /// Whether the log has not answered for a while. While this is true, session ends may go unnoticed here.
     #[must_use]
-    pub fn deaf(&self) -> watch::Receiver<bool> {
-        self.deaf.clone()
+    pub fn log_unavailable(&self) -> watch::Receiver<bool> {
+        self.log_unavailable.clone()
     }
 }
 
-impl Drop for Feed {
+impl Drop for EventLogFollower {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Follower {
+impl FollowerTask {
     async fn run(mut self, poll: Duration) {
-        let news = self.sessions.news();
+        let log_appended = self.sessions.log_appended();
         let mut ticks = tokio::time::interval(poll);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut lost = false;
-        let mut heard = Instant::now();
+        let mut failing = false;
+        let mut answered_at = Instant::now();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                () = news.notified() => {}
+                () = log_appended.notified() => {}
             }
-            let step = self.step().await;
+            let step = self.read_new_entries().await;
             if step.is_ok() {
-                heard = Instant::now();
+                answered_at = Instant::now();
             }
-            let deaf = heard.elapsed() >= DEAF_AFTER;
-            self.deaf
-                .send_if_modified(|before| std::mem::replace(before, deaf) != deaf);
+            let log_unavailable = answered_at.elapsed() >= LOG_UNAVAILABLE_AFTER;
+            self.log_unavailable
+                .send_if_modified(|before| std::mem::replace(before, log_unavailable) != log_unavailable);
             match step {
-                Ok(()) if lost => {
-                    lost = false;
+                Ok(()) if failing => {
+                    failing = false;
                     tracing::info!("the event log answers again");
                 }
                 Ok(()) => {}
-                Err(error) if lost => tracing::debug!(%error, "the event log does not answer"),
+                Err(error) if failing => tracing::debug!(%error, "the event log does not answer"),
                 Err(error) => {
-                    lost = true;
+                    failing = true;
                     tracing::warn!(%error, "the event log does not answer");
                 }
             }
         }
     }
 
-    async fn step(&mut self) -> Result<(), StoreError> {
+    async fn read_new_entries(&mut self) -> Result<(), StoreError> {
         loop {
-            let entries = self.log.events_after(self.seen, BATCH).await?;
+            let entries = self.log.events_after(self.last_sequence, BATCH).await?;
             let Some((first, _)) = entries.first() else {
-                return self.compare().await;
+                return self.check_for_rollback().await;
             };
-            if *first > self.seen + 1 {
+            if *first > self.last_sequence + 1 {
                 tracing::warn!("the event log lost entries before they were read");
-                self.sessions.hear_of_anything();
+                self.sessions.invalidate_all();
             }
             for (sequence, event) in entries {
                 if let Some(cause) = event.cause {
                     let (name, runtime) = (&event.session_ref, &event.runtime);
-                    self.sessions.hear_of_end(name, runtime, cause);
+                    self.sessions.on_session_ended(name, runtime, cause);
                     self.tokens.forget(&event.session_ref);
                     tracing::debug!(session = event.session_ref, cause = cause.as_str(), "ended");
                 }
-                self.ends.saw(sequence, &event);
-                self.seen = sequence;
+                self.ended_sessions.append(sequence, &event);
+                self.last_sequence = sequence;
             }
-            self.newest.send_replace(self.seen);
+            self.newest.send_replace(self.last_sequence);
         }
     }
 
     /// Detects a rollback of the log. A store that has lost its latest writes (a Redis fail-over, a restored backup)
     /// assigns their sequence numbers a second time. Without this check, the follower would miss all entries until the
     /// log has caught up with the last sequence number.
-    async fn compare(&mut self) -> Result<(), StoreError> {
-        if self.compared.elapsed() < COMPARE {
+    async fn check_for_rollback(&mut self) -> Result<(), StoreError> {
+        if self.rollback_checked_at.elapsed() < ROLLBACK_CHECK_INTERVAL {
             return Ok(());
         }
-        self.compared = Instant::now();
+        self.rollback_checked_at = Instant::now();
         let newest = self.log.bounds().await?.newest;
-        if newest < self.seen {
-            let seen = self.seen;
+        if newest < self.last_sequence {
+            let seen = self.last_sequence;
             tracing::warn!(newest, seen, "the event log has lost entries already read");
-            self.sessions.hear_of_anything();
-            self.ends.back_to(newest);
-            self.seen = newest;
+            self.sessions.invalidate_all();
+            self.ended_sessions.rewind(newest);
+            self.last_sequence = newest;
             self.newest.send_replace(newest);
         }
         Ok(())

@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 const BATCH: u32 = 200;
 /// Maximum number of entries scanned for one page. When few of them concern the reader, it gets an empty page with
 /// an advanced cursor instead of a long request.
-const SCANNED: usize = 5_000;
+const MAX_SCANNED: usize = 5_000;
 
 /// The caller that reads: it determines which events are visible.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct Query {
 pub struct Page {
     /// Position after the last entry that was scanned, whether or not it is in `events`.
     pub cursor: String,
-    pub events: Vec<Told>,
+    pub events: Vec<EventRecord>,
     /// Events may be missing between the reader's cursor and this page, which starts with the oldest entry
     /// available. A reader that keeps state must query that state again.
     pub gap: bool,
@@ -57,22 +57,22 @@ pub struct Page {
 
 /// An event and the cursor of the position after it.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-pub struct Told {
+pub struct EventRecord {
     pub cursor: String,
     #[serde(flatten)]
     pub event: Event,
 }
 
 /// Reads the event log for operators and runtimes.
-pub struct Events {
+pub struct EventLogReader {
     log: Arc<dyn EventLog>,
     sessions: Arc<Sessions>,
     id: LogId,
     newest: watch::Receiver<u64>,
-    ending: watch::Sender<bool>,
+    shutdown: watch::Sender<bool>,
 }
 
-impl Events {
+impl EventLogReader {
     /// Opens the log of `stores`. `newest` changes with every entry that is appended.
     pub async fn open(
         stores: &Stores,
@@ -82,9 +82,9 @@ impl Events {
         Ok(Self {
             log: stores.events.clone(),
             sessions,
-            id: server_keys::log_id(stores.shared.as_ref()).await?,
+            id: server_keys::log_id(stores.coordination.as_ref()).await?,
             newest,
-            ending: watch::Sender::new(false),
+            shutdown: watch::Sender::new(false),
         })
     }
 
@@ -95,63 +95,63 @@ impl Events {
     }
 
     /// Ends all waits, current and future ones, because the service shuts down.
-    pub fn end(&self) {
-        self.ending.send_replace(true);
+    pub fn shut_down(&self) {
+        self.shutdown.send_replace(true);
     }
 
     /// Reads one page; it is empty when no visible event is appended within `query.wait`.
     pub async fn read(&self, query: &Query) -> Result<Page, StoreError> {
         let until = Instant::now() + query.wait;
-        let (mut newest, mut ending) = (self.newest.clone(), self.ending.subscribe());
-        let (mut at, mut gap) = self.begin(query.cursor).await?;
+        let (mut newest, mut shutdown) = (self.newest.clone(), self.shutdown.subscribe());
+        let (mut position, mut gap) = self.start_position(query.cursor).await?;
         let (mut events, mut scanned) = (Vec::new(), 0);
         loop {
             // Mark before reading, so that an entry appended during the read ends the wait below.
             newest.mark_unchanged();
-            let entries = self.log.events_after(at, BATCH).await?;
+            let entries = self.log.events_after(position, BATCH).await?;
             let last = entries.len() < BATCH as usize;
-            if entries.first().is_some_and(|(first, _)| *first > at + 1) {
+            if entries.first().is_some_and(|(first, _)| *first > position + 1) {
                 gap = true;
             }
             for (sequence, event) in entries {
-                (at, scanned) = (sequence, scanned + 1);
-                if self.concerns(query, &event).await? {
+                (position, scanned) = (sequence, scanned + 1);
+                if self.is_visible(query, &event).await? {
                     let cursor = self.cursor(sequence);
-                    events.push(Told { cursor, event });
+                    events.push(EventRecord { cursor, event });
                 }
                 if events.len() >= query.limit {
-                    return Ok(self.page(at, events, gap));
+                    return Ok(self.page(position, events, gap));
                 }
             }
-            if !last && scanned < SCANNED {
+            if !last && scanned < MAX_SCANNED {
                 continue;
             }
-            if gap || !events.is_empty() || scanned >= SCANNED || *ending.borrow() {
-                return Ok(self.page(at, events, gap));
+            if gap || !events.is_empty() || scanned >= MAX_SCANNED || *shutdown.borrow() {
+                return Ok(self.page(position, events, gap));
             }
             tokio::select! {
                 Ok(()) = newest.changed() => {}
-                Ok(()) = ending.changed() => {}
-                () = tokio::time::sleep_until(until) => return Ok(self.page(at, events, gap)),
+                Ok(()) = shutdown.changed() => {}
+                () = tokio::time::sleep_until(until) => return Ok(self.page(position, events, gap)),
             }
         }
     }
 
     /// The sequence number after which to start, and whether entries are missing before it.
-    async fn begin(&self, cursor: Option<Cursor>) -> Result<(u64, bool), StoreError> {
+    async fn start_position(&self, cursor: Option<Cursor>) -> Result<(u64, bool), StoreError> {
         let bounds = self.log.bounds().await?;
         let Some(cursor) = cursor else {
             return Ok((bounds.newest, false));
         };
-        let kept = bounds.removed..=bounds.newest;
-        if cursor.log == self.id && kept.contains(&cursor.sequence) {
+        let available = bounds.removed..=bounds.newest;
+        if cursor.log == self.id && available.contains(&cursor.sequence) {
             Ok((cursor.sequence, false))
         } else {
             Ok((bounds.removed, true))
         }
     }
 
-    async fn concerns(&self, query: &Query, event: &Event) -> Result<bool, StoreError> {
+    async fn is_visible(&self, query: &Query, event: &Event) -> Result<bool, StoreError> {
         let parent = event.parent_ref.as_deref();
         if let Some(session) = query.session.as_deref()
             && event.session_ref != session
@@ -176,9 +176,9 @@ impl Events {
         Cursor { log, sequence }.to_string()
     }
 
-    fn page(&self, at: u64, events: Vec<Told>, gap: bool) -> Page {
+    fn page(&self, position: u64, events: Vec<EventRecord>, gap: bool) -> Page {
         Page {
-            cursor: self.cursor(at),
+            cursor: self.cursor(position),
             events,
             gap,
         }

@@ -21,11 +21,11 @@ const MAX_BYTES: usize = 256 * 1024;
 /// Maximum number of keys in a JWK set.
 const MAX_KEYS: usize = 100;
 /// Minimum time between two fetches, so that tokens with invented key ids do not cause requests.
-const PAUSE: Duration = Duration::from_secs(30);
+const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(30);
 /// A set of this age is fetched again, so that withdrawn keys are removed.
-const FRESH: Duration = Duration::from_secs(600);
+const REFRESH_AFTER: Duration = Duration::from_secs(600);
 /// Maximum age of a cached set that is still used when fetching it again fails.
-const STALE: Duration = Duration::from_secs(24 * 3600);
+const MAX_STALE: Duration = Duration::from_secs(24 * 3600);
 
 /// No current key set is available. This is not the fault of the token: a later attempt may succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,13 +34,13 @@ pub struct KeysUnavailable;
 
 /// Why a text is rejected as a JWK set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotKeys {
+pub enum KeySetError {
     #[error("not a JWK set (RFC 7517)")]
-    Form,
+    Malformed,
     #[error("a JWK set of more than {MAX_KEYS} keys")]
     TooMany,
     #[error("a JWK set without a public key for signatures")]
-    NoneUsable,
+    NoUsableKey,
 }
 
 /// Public keys for signatures. Keys of other kinds are left out.
@@ -57,16 +57,16 @@ impl PublicKeys {
     /// reader of the set could sign with them.
     ///
     /// [RFC 7517 section 5]: https://www.rfc-editor.org/rfc/rfc7517#section-5
-    pub fn parse(text: &[u8]) -> Result<Self, NotKeys> {
-        let set: RawSet = serde_json::from_slice(text).map_err(|_| NotKeys::Form)?;
+    pub fn parse(text: &[u8]) -> Result<Self, KeySetError> {
+        let set: RawSet = serde_json::from_slice(text).map_err(|_| KeySetError::Malformed)?;
         if set.keys.len() > MAX_KEYS {
-            return Err(NotKeys::TooMany);
+            return Err(KeySetError::TooMany);
         }
         let keys = set.keys.into_iter();
         let keys = keys.filter_map(|key| serde_json::from_value(key).ok());
         let keys: Vec<Jwk> = keys.filter(is_for_signatures).collect();
         if keys.is_empty() {
-            return Err(NotKeys::NoneUsable);
+            return Err(KeySetError::NoUsableKey);
         }
         Ok(Self(keys))
     }
@@ -80,7 +80,7 @@ impl PublicKeys {
             .0
             .iter()
             .filter(named)
-            .filter(|key| fits(key, algorithm));
+            .filter(|key| can_verify(key, algorithm));
         let key = fitting.next()?;
         if kid.is_none() && fitting.next().is_some() {
             return None;
@@ -124,7 +124,7 @@ fn has_valid_size(key: &Jwk) -> bool {
 }
 
 /// Whether a key can verify `algorithm`, by its type, its curve and its own `alg` if it has one.
-fn fits(key: &Jwk, algorithm: Algorithm) -> bool {
+fn can_verify(key: &Jwk, algorithm: Algorithm) -> bool {
     let by_type = match (&key.algorithm, algorithm) {
         (
             AlgorithmParameters::RSA(_),
@@ -151,40 +151,40 @@ fn fits(key: &Jwk, algorithm: Algorithm) -> bool {
 }
 
 /// The keys of one signer, from the configuration or from a URL.
-pub struct RemoteKeys(Source);
+pub struct RemoteKeys(KeySource);
 
-enum Source {
-    Given(PublicKeys),
-    Fetched(Arc<Fetched>),
+enum KeySource {
+    Static(PublicKeys),
+    Url(Arc<KeySetCache>),
 }
 
-struct Fetched {
+struct KeySetCache {
     url: String,
     client: reqwest::Client,
-    kept: RwLock<Option<Kept>>,
+    cached: RwLock<Option<CachedKeySet>>,
     /// Start of the last fetch. The lock is held during a fetch, so that only one runs at a time.
-    last: Mutex<Option<Instant>>,
+    last_fetch: Mutex<Option<Instant>>,
 }
 
-struct Kept {
+struct CachedKeySet {
     keys: PublicKeys,
-    since: Instant,
+    fetched_at: Instant,
 }
 
 impl RemoteKeys {
     /// Uses these keys; never fetches.
     #[must_use]
-    pub const fn given(keys: PublicKeys) -> Self {
-        Self(Source::Given(keys))
+    pub const fn from_keys(keys: PublicKeys) -> Self {
+        Self(KeySource::Static(keys))
     }
 
     /// Uses the keys at a URL; fetches them at the first lookup.
-    pub fn at(url: String) -> Result<Self, reqwest::Error> {
-        Ok(Self(Source::Fetched(Arc::new(Fetched {
+    pub fn from_url(url: String) -> Result<Self, reqwest::Error> {
+        Ok(Self(KeySource::Url(Arc::new(KeySetCache {
             url,
-            client: http_client::client().timeout(TIMEOUT).build()?,
-            kept: RwLock::default(),
-            last: Mutex::default(),
+            client: http_client::client_builder().timeout(TIMEOUT).build()?,
+            cached: RwLock::default(),
+            last_fetch: Mutex::default(),
         }))))
     }
 
@@ -199,57 +199,57 @@ impl RemoteKeys {
         algorithm: Algorithm,
     ) -> Result<Option<DecodingKey>, KeysUnavailable> {
         let fetched = match &self.0 {
-            Source::Given(keys) => return Ok(keys.find(kid, algorithm)),
-            Source::Fetched(fetched) => fetched,
+            KeySource::Static(keys) => return Ok(keys.find(kid, algorithm)),
+            KeySource::Url(fetched) => fetched,
         };
-        if let Ok(Some(key)) = fetched.serve(kid, algorithm, FRESH).await {
+        if let Ok(Some(key)) = fetched.find_cached(kid, algorithm, REFRESH_AFTER).await {
             return Ok(Some(key));
         }
-        let asked = Instant::now();
+        let lookup_started = Instant::now();
         // A separate task: if the caller is cancelled, the fetch still completes. Otherwise it would block the next
         // fetch (minimum interval) without a result.
         let refresh = tokio::spawn(fetched.clone().refresh());
         if let Err(error) = refresh.await {
             tracing::error!(%error, "fetching keys failed");
         }
-        match fetched.serve(kid, algorithm, STALE).await {
-            Ok(None) if !fetched.is_since(asked).await => Err(KeysUnavailable),
+        match fetched.find_cached(kid, algorithm, MAX_STALE).await {
+            Ok(None) if !fetched.is_fetched_since(lookup_started).await => Err(KeysUnavailable),
             found => found,
         }
     }
 }
 
-impl Fetched {
+impl KeySetCache {
     /// Looks up a key in the cached set, if the set is younger than `limit`.
-    async fn serve(
+    async fn find_cached(
         &self,
         kid: Option<&str>,
         algorithm: Algorithm,
         limit: Duration,
     ) -> Result<Option<DecodingKey>, KeysUnavailable> {
-        match self.kept.read().await.as_ref() {
-            Some(kept) if kept.since.elapsed() < limit => Ok(kept.keys.find(kid, algorithm)),
+        match self.cached.read().await.as_ref() {
+            Some(kept) if kept.fetched_at.elapsed() < limit => Ok(kept.keys.find(kid, algorithm)),
             _ => Err(KeysUnavailable),
         }
     }
 
     /// Whether the cached set was fetched at `then` or later.
-    async fn is_since(&self, then: Instant) -> bool {
-        let kept = self.kept.read().await;
-        kept.as_ref().is_some_and(|kept| kept.since >= then)
+    async fn is_fetched_since(&self, then: Instant) -> bool {
+        let kept = self.cached.read().await;
+        kept.as_ref().is_some_and(|kept| kept.fetched_at >= then)
     }
 
     /// Fetches the set, unless the last fetch started less than the minimum interval ago.
     async fn refresh(self: Arc<Self>) {
-        let mut last = self.last.lock().await;
-        if last.is_some_and(|last| last.elapsed() < PAUSE) {
+        let mut last = self.last_fetch.lock().await;
+        if last.is_some_and(|last| last.elapsed() < MIN_FETCH_INTERVAL) {
             return;
         }
         *last = Some(Instant::now());
         match fetch(&self.client, &self.url).await {
             Ok(keys) => {
                 let since = Instant::now();
-                *self.kept.write().await = Some(Kept { keys, since });
+                *self.cached.write().await = Some(CachedKeySet { keys, fetched_at: since });
             }
             Err(why) => tracing::warn!(url = self.url, why, "keys cannot be fetched"),
         }
@@ -257,12 +257,12 @@ impl Fetched {
 }
 
 async fn fetch(client: &reqwest::Client, url: &str) -> Result<PublicKeys, String> {
-    let cause = |error: reqwest::Error| http_client::cause(&error);
+    let cause = |error: reqwest::Error| http_client::root_cause(&error);
     let response = client.get(url).send().await.map_err(cause)?;
     if response.status() != reqwest::StatusCode::OK {
         return Err(format!("status {}", response.status().as_u16()));
     }
-    match http_client::body(response, MAX_BYTES)
+    match http_client::read_body(response, MAX_BYTES)
         .await
         .map_err(cause)?
     {

@@ -12,10 +12,10 @@ pub mod subject;
 use crate::config::{AccountBy, Jwks, SecurityEvents as Config, Transmitter};
 use crate::core::clock::Clock;
 use crate::core::log_sampler::LogSampler;
-use crate::core::metrics::registered;
+use crate::core::metrics::register_metric;
 use crate::events::remote_keys::{KeysUnavailable, PublicKeys, RemoteKeys};
 use crate::events::webhooks::caep::SESSION_REVOKED;
-use crate::sessions::{Sessions, Whose, to_the_end};
+use crate::sessions::{Sessions, SessionSelector, run_detached};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use berth_store::{Coordination, EndCause, StoreError};
@@ -30,7 +30,7 @@ use std::sync::Arc;
 use subject::{Subject, User};
 
 /// Events about a whole account, never about one session (RISC 1.0 section 2).
-const OF_ACCOUNT: &[&str] = &[
+const ACCOUNT_EVENTS: &[&str] = &[
     "https://schemas.openid.net/secevent/risc/event-type/account-disabled",
     "https://schemas.openid.net/secevent/risc/event-type/account-purged",
     "https://schemas.openid.net/secevent/risc/event-type/sessions-revoked",
@@ -40,7 +40,7 @@ const LEEWAY_S: u64 = 60;
 
 /// Why a token was not processed.
 #[derive(Debug, thiserror::Error)]
-pub enum NotTaken {
+pub enum ReceiveError {
     /// The token is invalid.
     #[error(transparent)]
     Set(#[from] SetError),
@@ -78,7 +78,7 @@ pub struct SecurityEvents {
     sessions: Arc<Sessions>,
     shared: Arc<dyn Coordination>,
     clock: Arc<dyn Clock>,
-    taken: Family<Labels, Counter>,
+    received: Family<Labels, Counter>,
     /// Limits log lines about tokens that change nothing.
     cheap_refusals: LogSampler,
 }
@@ -96,8 +96,8 @@ impl SecurityEvents {
         let mut transmitters = Vec::new();
         for (transmitter, keys) in config.transmitters.iter().zip(keys) {
             let keys = match &transmitter.jwks {
-                Jwks::Url(url) => RemoteKeys::at(url.clone())?,
-                Jwks::File(_) | Jwks::Inline(_) => RemoteKeys::given(keys.unwrap_or_default()),
+                Jwks::Url(url) => RemoteKeys::from_url(url.clone())?,
+                Jwks::File(_) | Jwks::Inline(_) => RemoteKeys::from_keys(keys.unwrap_or_default()),
             };
             transmitters.push((transmitter.clone(), keys));
         }
@@ -108,7 +108,7 @@ impl SecurityEvents {
             sessions,
             shared,
             clock,
-            taken: registered(
+            received: register_metric(
                 registry,
                 "security_events",
                 "Security events received, by transmitter and outcome",
@@ -118,89 +118,89 @@ impl SecurityEvents {
     }
 
     /// Processes a token. Returns `Ok` also when nothing had to be done: the transmitter need not send it again.
-    pub async fn receive(&self, token: &[u8]) -> Result<(), NotTaken> {
+    pub async fn receive(&self, token: &[u8]) -> Result<(), ReceiveError> {
         let mut transmitter = "";
-        let outcome = self.take(token, &mut transmitter).await;
-        let word = match &outcome {
+        let outcome = self.process(token, &mut transmitter).await;
+        let outcome_label = match &outcome {
             Ok(Outcome::Ended) => "ended",
             Ok(Outcome::UnknownSubject) => "unknown-subject",
             Ok(Outcome::Ignored) => "ignored",
             Ok(Outcome::Replayed) => "replayed",
-            Err(NotTaken::Set(error)) => error.code,
-            Err(NotTaken::Keys(_)) => "keys-unavailable",
-            Err(NotTaken::Store(_)) => "store-down",
+            Err(ReceiveError::Set(error)) => error.code,
+            Err(ReceiveError::Keys(_)) => "keys-unavailable",
+            Err(ReceiveError::Store(_)) => "store-down",
         };
         // Any client can send invalid tokens, or replay one that was recorded: limit their log lines.
         let is_new = matches!(&outcome, Ok(outcome) if *outcome != Outcome::Replayed);
         if is_new || self.cheap_refusals.admit() {
-            tracing::info!(target: "berth::audit", event = "security-event", transmitter, outcome = word,
+            tracing::info!(target: "berth::audit", event = "security-event", transmitter, outcome = outcome_label,
                 fault = outcome.as_ref().err().map(tracing::field::display));
         }
         let labels = Labels {
             transmitter: transmitter.to_owned(),
-            outcome: word,
+            outcome: outcome_label,
         };
-        self.taken.get_or_create(&labels).inc();
+        self.received.get_or_create(&labels).inc();
         outcome.map(drop)
     }
 
-    async fn take<'a>(&'a self, token: &[u8], name: &mut &'a str) -> Result<Outcome, NotTaken> {
+    async fn process<'a>(&'a self, token: &[u8], name: &mut &'a str) -> Result<Outcome, ReceiveError> {
         let set = UnverifiedSet::parse(token)?;
         let issuer = |(t, _): &&(Transmitter, RemoteKeys)| t.issuer == set.claims.issuer;
-        let known = self.transmitters.iter().find(issuer);
-        let (transmitter, keys) = known.ok_or(SetError {
+        let found = self.transmitters.iter().find(issuer);
+        let (transmitter, keys) = found.ok_or(SetError {
             code: "invalid_issuer",
-            words: "iss is not known here",
+            message: "iss is not known here",
         })?;
         *name = &transmitter.name;
         verify(&set, keys).await?;
-        self.check(&set.claims)?;
-        self.act(transmitter, &set.claims).await
+        self.check_claims(&set.claims)?;
+        self.end_sessions(transmitter, &set.claims).await
     }
 
     /// Checks the claims of a token whose signature is valid.
-    fn check(&self, claims: &Claims) -> Result<(), SetError> {
+    fn check_claims(&self, claims: &Claims) -> Result<(), SetError> {
         let now = self.clock.now_s();
         if !claims.audience.contains(&self.audience) {
             return Err(SetError {
                 code: "invalid_audience",
-                words: "aud is not the receiver's",
+                message: "aud is not the receiver's",
             });
         }
         if claims.issued_at > now.saturating_add(LEEWAY_S) {
-            return Err(SetError::request("iat is in the future"));
+            return Err(SetError::invalid_request("iat is in the future"));
         }
         if claims.issued_at.saturating_add(self.max_age_s) < now {
-            return Err(SetError::request("iat is too long ago"));
+            return Err(SetError::invalid_request("iat is too long ago"));
         }
         if claims.expires_at.is_some_and(|end| end + LEEWAY_S <= now) {
-            return Err(SetError::request("exp is past"));
+            return Err(SetError::invalid_request("exp is past"));
         }
         Ok(())
     }
 
     /// Ends the sessions of the subject that were created before the token was issued, so that a replay does not end
     /// later ones. Records the token only afterwards: if the store fails, the retransmitted token must still count.
-    async fn act(&self, transmitter: &Transmitter, claims: &Claims) -> Result<Outcome, NotTaken> {
-        let of_account = claims
+    async fn end_sessions(&self, transmitter: &Transmitter, claims: &Claims) -> Result<Outcome, ReceiveError> {
+        let about_account = claims
             .events
             .keys()
-            .any(|e| OF_ACCOUNT.contains(&e.as_str()));
-        if !of_account && !claims.events.contains_key(SESSION_REVOKED) {
+            .any(|e| ACCOUNT_EVENTS.contains(&e.as_str()));
+        if !about_account && !claims.events.contains_key(SESSION_REVOKED) {
             return Ok(Outcome::Ignored);
         }
-        let whose = claims.subject.as_ref();
-        let whose = whose.and_then(|subject| whose_sessions(transmitter, subject, of_account));
-        let begun_by_ms = claims.issued_at.saturating_add(LEEWAY_S) * 1000;
+        let subject = claims.subject.as_ref();
+        let selectors = subject.and_then(|subject| selectors_for_subject(transmitter, subject, about_account));
+        let created_before_ms = claims.issued_at.saturating_add(LEEWAY_S) * 1000;
         let mut ended = 0;
-        for whose in whose.unwrap_or_default() {
+        for selector in selectors.unwrap_or_default() {
             let (sessions, cause) = (self.sessions.clone(), EndCause::SecurityEvent);
-            let ending = async move { sessions.end_theirs(&whose, begun_by_ms, cause).await };
-            ended += to_the_end(ending).await?;
+            let ending = async move { sessions.end_matching(&selector, created_before_ms, cause).await };
+            ended += run_detached(ending).await?;
         }
         let (now_ms, forget_s) = (self.clock.now_ms(), self.max_age_s + LEEWAY_S);
         let forget_ms = claims.issued_at.saturating_add(forget_s) * 1000;
-        let first = self.shared.once(&memory(claims), now_ms, forget_ms).await?;
+        let first = self.shared.claim(&replay_key(claims), now_ms, forget_ms).await?;
         Ok(match (first, ended) {
             (_, 1..) => Outcome::Ended,
             (true, 0) => Outcome::UnknownSubject,
@@ -209,77 +209,77 @@ impl SecurityEvents {
     }
 }
 
-async fn verify(set: &UnverifiedSet, keys: &RemoteKeys) -> Result<(), NotTaken> {
+async fn verify(set: &UnverifiedSet, keys: &RemoteKeys) -> Result<(), ReceiveError> {
     let key = keys.find(set.kid.as_deref(), set.algorithm).await?;
-    let key = key.ok_or(SetError::key("no key of that kid and alg is known"))?;
+    let key = key.ok_or(SetError::invalid_key("no key of that kid and alg is known"))?;
     let (signature, message) = (&set.signature, set.message.as_bytes());
     let genuine = jsonwebtoken::crypto::verify(signature, message, &key, set.algorithm);
     if genuine.unwrap_or(false) {
         return Ok(());
     }
-    Err(NotTaken::Set(SetError {
+    Err(ReceiveError::Set(SetError {
         code: "authentication_failed",
-        words: "the signature does not verify",
+        message: "the signature does not verify",
     }))
 }
 
 /// The key that records a token against replay. It is a hash, because the transmitter chooses the length of `iss` and
 /// `jti`.
-fn memory(claims: &Claims) -> String {
+fn replay_key(claims: &Claims) -> String {
     let digest = Sha256::digest(format!("{}\n{}", claims.issuer, claims.id));
     format!("set/{}", URL_SAFE_NO_PAD.encode(digest))
 }
 
 /// The selectors of the sessions that a subject identifies, limited to the identifiers that the transmitter is trusted
 /// to use. `None`: no session.
-fn whose_sessions(
+fn selectors_for_subject(
     transmitter: &Transmitter,
     subject: &Subject,
-    of_account: bool,
-) -> Option<Vec<Whose>> {
-    let user = |user: &User| user_of(transmitter, user);
+    about_account: bool,
+) -> Option<Vec<SessionSelector>> {
+    let user = |user: &User| selector_for_user(transmitter, user);
     match subject {
         Subject::User(named) => Some(vec![user(named)?]),
-        Subject::Both { user: named, .. } if of_account => Some(vec![user(named)?]),
-        Subject::Session(_) if of_account => None,
-        Subject::Session(session) => Some(session_of(transmitter, session, None)),
-        Subject::Both {
+        Subject::SessionOfUser { user: named, .. } if about_account => Some(vec![user(named)?]),
+        Subject::Session(_) if about_account => None,
+        Subject::Session(session) => Some(selectors_for_session(transmitter, session, None)),
+        Subject::SessionOfUser {
             session,
             user: named,
-        } => Some(session_of(transmitter, session, Some(user(named)?))),
+        } => Some(selectors_for_session(transmitter, session, Some(user(named)?))),
     }
 }
 
-fn user_of(transmitter: &Transmitter, user: &User) -> Option<Whose> {
+fn selector_for_user(transmitter: &Transmitter, user: &User) -> Option<SessionSelector> {
     match (user, &transmitter.provider, transmitter.account_by) {
-        (User::Issued { issuer, .. }, ..) if *issuer != transmitter.issuer => None,
-        (User::Issued { subject, .. }, Some(provider), _) => Some(Whose::Provided {
+        (User::IssuerSubject { issuer, .. }, ..) if *issuer != transmitter.issuer => None,
+        (User::IssuerSubject { subject, .. }, Some(provider), _) => Some(SessionSelector::ProviderSubject {
             provider: provider.clone(),
             subject: subject.clone(),
         }),
-        (User::Issued { subject, .. }, None, Some(AccountBy::Sub)) => {
-            Some(Whose::Account(subject.clone()))
+        (User::IssuerSubject { subject, .. }, None, Some(AccountBy::Sub)) => {
+            Some(SessionSelector::Account(subject.clone()))
         }
         (User::Account(account), None, Some(AccountBy::Sub)) => {
             let (name, _) = account.rsplit_once('@')?;
-            Some(Whose::Account(name.to_owned()))
+            Some(SessionSelector::Account(name.to_owned()))
         }
         (User::Account(mail) | User::Email(mail), None, Some(AccountBy::Email)) => {
-            Some(Whose::Account(mail.clone()))
+            Some(SessionSelector::Account(mail.clone()))
         }
         _ => None,
     }
 }
 
 /// Selectors of one session: by its `session_ref`, and by the provider's `sid` if the transmitter has a provider.
-fn session_of(transmitter: &Transmitter, session: &str, user: Option<Whose>) -> Vec<Whose> {
+fn selectors_for_session(transmitter: &Transmitter, session: &str, user: Option<SessionSelector>) -> Vec<SessionSelector> {
     let user = user.map(Box::new);
-    let mut all = vec![Whose::Session {
+    let mut all = vec![SessionSelector::Session {
         session_ref: session.to_owned(),
         user: user.clone(),
     }];
     if let Some(provider) = &transmitter.provider {
-        all.push(Whose::ProvidedSession {
+        all.push(SessionSelector::ProviderSession {
             provider: provider.clone(),
             session: session.to_owned(),
             user,

@@ -14,8 +14,8 @@ use crate::core::secret::Secret;
 use crate::sessions::tokens::Tokens;
 use berth_store::LogId;
 use berth_store::{DeadLetter, StoreError, Stores};
-use courier::{Courier, Failures, KEPT_LETTERS};
-use hook::Hook;
+use courier::{DeliveryWorker, FailureCount, MAX_DEAD_LETTERS};
+use hook::Endpoint;
 use metrics::WebhookMetrics;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub enum WebhooksError {
 
 /// Result of retrying a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Retried {
+pub enum RetryOutcome {
     /// The webhook accepted the event; the dead letter is removed.
     Delivered,
     /// The attempt failed; the dead letter stays, with this message.
@@ -48,7 +48,7 @@ pub enum Retried {
 }
 
 /// What the delivery workers need from the service.
-pub struct Parts {
+pub struct Dependencies {
     pub stores: Stores,
     pub clock: Arc<dyn Clock>,
     pub tokens: Arc<Tokens>,
@@ -63,7 +63,7 @@ pub struct Webhooks {
     stores: Stores,
     clock: Arc<dyn Clock>,
     metrics: WebhookMetrics,
-    couriers: Vec<(Arc<Courier>, AbortHandle)>,
+    workers: Vec<(Arc<DeliveryWorker>, AbortHandle)>,
 }
 
 impl Webhooks {
@@ -71,40 +71,40 @@ impl Webhooks {
     pub async fn start(
         hooks: &[Webhook],
         secrets: Vec<Option<Secret>>,
-        parts: Parts,
+        parts: Dependencies,
         registry: &mut Registry,
     ) -> Result<Self, WebhooksError> {
         let metrics = WebhookMetrics::register(registry);
         let holder = Uuid::new_v4().to_string();
-        let mut couriers = Vec::new();
+        let mut workers = Vec::new();
         for (config, secret) in hooks.iter().zip(secrets) {
             let (tokens, clock) = (parts.tokens.clone(), parts.clock.clone());
-            let hook = Hook::new(config.clone(), secret, parts.log, tokens, clock)?;
-            let courier = Arc::new(Courier {
-                hook: Arc::new(hook),
+            let endpoint = Endpoint::new(config.clone(), secret, parts.log, tokens, clock)?;
+            let worker = Arc::new(DeliveryWorker {
+                endpoint: Arc::new(endpoint),
                 stores: parts.stores.clone(),
                 clock: parts.clock.clone(),
                 metrics: metrics.clone(),
                 newest: parts.newest.clone(),
                 holder: holder.clone(),
                 lease: parts.lease,
-                failures: Failures::default(),
+                failures: FailureCount::default(),
             });
-            courier.begin().await?;
-            let task = tokio::spawn(courier.clone().run());
-            couriers.push((courier, task.abort_handle()));
+            worker.init_position().await?;
+            let task = tokio::spawn(worker.clone().run());
+            workers.push((worker, task.abort_handle()));
         }
         Ok(Self {
             stores: parts.stores,
             clock: parts.clock,
             metrics,
-            couriers,
+            workers: couriers: workers,
         })
     }
 
     /// Stops the deliveries and releases the leases, so that another replica continues at once.
-    pub async fn end(&self) {
-        for (courier, task) in &self.couriers {
+    pub async fn stop(&self) {
+        for (courier, task) in &self.workers {
             task.abort();
             courier.release().await;
         }
@@ -112,7 +112,7 @@ impl Webhooks {
 
     /// The webhook's dead letters, oldest first; `None` when there is no such webhook.
     pub async fn dead_letters(&self, webhook: &str) -> Result<Option<Vec<DeadLetter>>, StoreError> {
-        if self.hook(webhook).is_none() {
+        if self.endpoint(webhook).is_none() {
             return Ok(None);
         }
         let letters = self.stores.events.dead_letters(webhook, MAX_LISTED).await?;
@@ -120,39 +120,39 @@ impl Webhooks {
     }
 
     /// Attempts once more to deliver the event of a dead letter, out of order.
-    pub async fn retry(&self, webhook: &str, sequence: u64) -> Result<Retried, StoreError> {
-        let Some(hook) = self.hook(webhook) else {
-            return Ok(Retried::NoSuchWebhook);
+    pub async fn retry(&self, webhook: &str, sequence: u64) -> Result<RetryOutcome, StoreError> {
+        let Some(hook) = self.endpoint(webhook) else {
+            return Ok(RetryOutcome::NoSuchWebhook);
         };
         let log = &self.stores.events;
         let Some(found) = log.dead_letter(webhook, sequence).await? else {
-            return Ok(Retried::NoSuchLetter);
+            return Ok(RetryOutcome::NoSuchLetter);
         };
         match hook.attempt(sequence, &found.event).await {
             Ok(()) => {
-                self.metrics.delivery(webhook, "ok");
+                self.metrics.count_delivery(webhook, "ok");
                 log.remove_dead_letter(webhook, sequence).await?;
-                Ok(Retried::Delivered)
+                Ok(RetryOutcome::Delivered)
             }
             Err(failure) => {
-                self.metrics.delivery(webhook, "failed");
-                let (words, now_ms) = (failure.words.clone(), self.clock.now_ms());
-                let letter = courier::letter(webhook, sequence, found.event, failure, now_ms);
-                log.add_dead_letter(&letter, KEPT_LETTERS).await?;
-                Ok(Retried::Failed(words))
+                self.metrics.count_delivery(webhook, "failed");
+                let (message, now_ms) = (failure.message.clone(), self.clock.now_ms());
+                let letter = courier::dead_letter(webhook, sequence, found.event, failure, now_ms);
+                log.add_dead_letter(&letter, MAX_DEAD_LETTERS).await?;
+                Ok(RetryOutcome::Failed(message))
             }
         }
     }
 
-    fn hook(&self, name: &str) -> Option<&Hook> {
-        let mut hooks = self.couriers.iter().map(|(courier, _)| &*courier.hook);
+    fn endpoint(&self, name: &str) -> Option<&Endpoint> {
+        let mut hooks = self.workers.iter().map(|(courier, _)| &*courier.endpoint);
         hooks.find(|hook| hook.config.name == name)
     }
 }
 
 impl Drop for Webhooks {
     fn drop(&mut self) {
-        for (_, task) in &self.couriers {
+        for (_, task) in &self.workers {
             task.abort();
         }
     }

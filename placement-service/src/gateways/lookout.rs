@@ -2,8 +2,8 @@
 //! repeatedly until they have closed its streams; activity is recorded repeatedly until the store has it. Does not
 //! decide when a session ends.
 
-use super::{Shared, reason};
-use crate::sessions::Life;
+use super::{Shared, close_reason};
+use crate::sessions::SessionStatus;
 use berth_api::GatewayEvent;
 use berth_store::{EndCause, StoreError};
 use futures_util::StreamExt;
@@ -38,13 +38,13 @@ impl Shared {
     pub(super) async fn step(&self) {
         let now_ms = self.clock.now_ms();
         let lost = self.registry().forget_silent(Instant::now());
-        self.metrics.lost(lost);
-        self.repeat_activity().await;
+        self.metrics.count_lost(lost);
+        self.retry_activity().await;
         loop {
             let due = self.registry().sessions.take_due(now_ms, BATCH);
             let more = due.len() == BATCH;
             let looked = stream::iter(due).map(|name| async move {
-                let life = self.sessions.life(&name).await;
+                let life = self.sessions.status(&name).await;
                 (name, life)
             });
             let mut looked = looked.buffer_unordered(AT_ONCE);
@@ -57,19 +57,19 @@ impl Shared {
         }
     }
 
-    fn judge(&self, session_ref: &str, life: Result<Life, StoreError>) {
+    fn judge(&self, session_ref: &str, life: Result<SessionStatus, StoreError>) {
         let now_ms = self.clock.now_ms();
         let again_ms = match life {
-            Ok(Life::Until(ends_ms)) => ends_ms.max(now_ms + 1),
-            Ok(Life::Over) => now_ms + SOON_MS,
-            Ok(Life::Ended(cause)) => {
+            Ok(SessionStatus::ActiveUntil(ends_ms)) => ends_ms.max(now_ms + 1),
+            Ok(SessionStatus::Expired) => now_ms + SOON_MS,
+            Ok(SessionStatus::Ended(cause)) => {
                 let cause = cause.unwrap_or(EndCause::Other);
                 self.tell_of_end(session_ref, cause, now_ms);
                 now_ms + AGAIN_MS
             }
             // The gateway itself closes the streams of a token when the token expires. With a read-only store, another
             // login service owns the sessions.
-            Ok(Life::Token) | Err(StoreError::ReadOnly) => return,
+            Ok(SessionStatus::NotASession) | Err(StoreError::ReadOnly) => return,
             Err(error) => {
                 tracing::debug!(%error, session = session_ref, "session status not checked");
                 now_ms + SOON_MS
@@ -79,7 +79,7 @@ impl Shared {
     }
 
     fn tell_of_end(&self, session_ref: &str, cause: EndCause, now_ms: u64) {
-        let reason = reason(cause);
+        let reason = close_reason(cause);
         let gateways = self.registry().gateways_of(session_ref);
         for gateway in gateways {
             let session_ref = session_ref.to_owned();

@@ -2,7 +2,7 @@
 //! without streams has no series.
 
 use super::Shared;
-use crate::core::metrics::registered;
+use crate::core::metrics::register_metric;
 use berth_api::CloseReason;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
@@ -31,8 +31,8 @@ pub(super) struct GatewayMetrics {
 impl GatewayMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         Self {
-            closed: registered(registry, "streams_closed", "Streams closed, by reason"),
-            resyncs: registered(
+            closed: register_metric(registry, "streams_closed", "Streams closed, by reason"),
+            resyncs: register_metric(
                 registry,
                 "gateway_resyncs",
                 "Full lists of streams requested from gateways",
@@ -40,19 +40,19 @@ impl GatewayMetrics {
         }
     }
 
-    pub(super) fn closed(&self, reason: CloseReason) {
+    pub(super) fn count_closed(&self, reason: CloseReason) {
         let reason = reason.as_str();
         self.closed.get_or_create(&ReasonLabel { reason }).inc();
     }
 
-    pub(super) fn lost(&self, streams: usize) {
+    pub(super) fn count_lost(&self, streams: usize) {
         if streams > 0 {
             let lost = self.closed.get_or_create(&ReasonLabel { reason: LOST });
             lost.inc_by(u64::try_from(streams).unwrap_or(u64::MAX));
         }
     }
 
-    pub(super) fn resync(&self) {
+    pub(super) fn count_resync(&self) {
         self.resyncs.inc();
     }
 }
@@ -80,9 +80,9 @@ impl Collector for GatewayCollector {
             encoder.encode_descriptor("streams", "Streams that are open", None, gauge)?;
         for (pool, engine, streams) in &engines {
             let labels = [("pool", pool.as_str()), ("engine", engine.as_str())];
-            whole(*streams).encode(family.encode_family(&labels)?)?;
+            const_gauge(*streams).encode(family.encode_family(&labels)?)?;
         }
-        let count = whole(gateways.len());
+        let count = const_gauge(gateways.len());
         count.encode(encoder.encode_descriptor(
             "gateways",
             "Gateways that report",
@@ -97,6 +97,6 @@ impl Collector for GatewayCollector {
     }
 }
 
-fn whole(count: usize) -> ConstGauge<i64> {
+fn const_gauge(count: usize) -> ConstGauge<i64> {
     ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX))
 }

@@ -2,7 +2,7 @@
 //! that answered it.
 
 use berth_api::CURSOR_NOW;
-use berth_store::{Cursor, NotACursor};
+use berth_store::{Cursor, InvalidCursor};
 use std::fmt;
 use std::str::FromStr;
 
@@ -32,10 +32,10 @@ impl fmt::Display for Place {
 }
 
 impl FromStr for Place {
-    type Err = NotACursor;
+    type Err = InvalidCursor;
 
     /// Accepts exactly what `Display` writes.
-    fn from_str(text: &str) -> Result<Self, NotACursor> {
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
         if text == CURSOR_NOW {
             return Ok(Self::Now);
         }

@@ -21,7 +21,7 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
         let exchange = request.extensions().get::<Arc<Exchange>>().cloned();
         let body = Bytes::from_request(request, state);
         let body = match exchange {
-            Some(exchange) => exchange.body(body).await,
+            Some(exchange) => exchange.read_body(body).await,
             // The request does not come from a listener.
             None => Ok(body.await),
         };
@@ -33,13 +33,13 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
             Err(BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_))) => {
                 Err(HttpProblem::body_too_large())
             }
-            Err(_) => Err(HttpProblem::body_broken()),
+            Err(_) => Err(HttpProblem::body_incomplete()),
         }
     }
 }
 
 /// Parses JSON. The detail of the rejection names the field.
-pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpProblem> {
+pub(super) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpProblem> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let (path, message) = (error.path().to_string(), error.inner().to_string());
@@ -48,10 +48,10 @@ pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpProblem> {
             .and_then(|rest| rest.split('`').next());
         let unknown = message.strip_prefix("unknown field `");
         let known = unknown.and_then(|rest| rest.split_once("`, expected "));
-        HttpProblem::invalid(match (missing, known) {
+        HttpProblem::invalid_request(match (missing, known) {
             (Some(field), _) => format!("{field} is missing"),
             // Not the name of the field: it may be a misplaced value.
-            (None, Some((_, known))) => known_fields(known),
+            (None, Some((_, known))) => unknown_field_detail(known),
             _ if error.inner().is_data() && path != "." => format!("{path} is of the wrong type"),
             _ if error.inner().is_data() => "the body must be a JSON object".to_owned(),
             _ => "the body is not JSON".to_owned(),
@@ -59,11 +59,11 @@ pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpProblem> {
     })?;
     deserializer
         .end()
-        .map_err(|_| HttpProblem::invalid("the body is not JSON"))?;
+        .map_err(|_| HttpProblem::invalid_request("the body is not JSON"))?;
     Ok(value)
 }
 
-fn known_fields(expected: &str) -> String {
+fn unknown_field_detail(expected: &str) -> String {
     let list: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
     let are = if list.len() > 1 { "are" } else { "is" };
     format!("a field is not known; known {are} {}", list.join(", "))
@@ -94,11 +94,11 @@ mod tests {
             ("{\"session\":\"hunter2\"", "the body is not JSON"),
             ("{\"session\":\"x\"}{}", "the body is not JSON"),
         ] {
-            let problem = json::<Named>(body.as_bytes()).err().unwrap();
+            let problem = parse_json::<Named>(body.as_bytes()).err().unwrap();
             let told = serde_json::to_value(&problem).unwrap();
             assert_eq!(told["detail"], detail, "{body}");
             assert_eq!(problem.reason(), "invalid-request");
         }
-        assert!(json::<Named>(b"{\"session\":\"x\"}").is_ok());
+        assert!(parse_json::<Named>(b"{\"session\":\"x\"}").is_ok());
     }
 }

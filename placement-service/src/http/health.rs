@@ -34,7 +34,7 @@ pub(super) async fn live() -> &'static str {
     responses((status = 200, description = "Ready", body = Readiness), (status = 503, description = "Not ready", body = Readiness)))]
 pub(super) async fn ready(State(app): State<App>) -> Response {
     let store = app.sessions.ready().await.is_ok();
-    let fleet = app.placer.is_ready();
+    let fleet = app.placement.is_ready();
     let ready = store && fleet;
     let status = if ready {
         StatusCode::OK

@@ -74,7 +74,7 @@ pub(super) struct Refused<const STATUS: u16>;
 
 impl<const STATUS: u16> IntoResponses for Refused<STATUS> {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        BTreeMap::from([(STATUS.to_string(), refusal(STATUS).build().into())])
+        BTreeMap::from([(STATUS.to_string(), problem_response(STATUS).build().into())])
     }
 }
 
@@ -84,12 +84,12 @@ pub(super) struct Page<const STATUS: u16>;
 impl<const STATUS: u16> IntoResponses for Page<STATUS> {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
         let page = ContentBuilder::new().schema(Some(String::schema())).build();
-        let response = refusal(STATUS).content("text/html", page);
+        let response = problem_response(STATUS).content("text/html", page);
         BTreeMap::from([(STATUS.to_string(), response.build().into())])
     }
 }
 
-fn refusal(status: u16) -> ResponseBuilder {
+fn problem_response(status: u16) -> ResponseBuilder {
     let known = StatusCode::from_u16(status).ok();
     let words = known.and_then(|status| status.canonical_reason());
     let schema = Ref::from_schema_name(HttpProblem::name());
@@ -105,8 +105,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// Adds the document of the routes, and the pages that show it.
-pub(super) fn told(routes: OpenApiRouter<App>) -> Router<App> {
-    let (routes, document) = routes.routes(utoipa_axum::routes!(tell)).split_for_parts();
+pub(super) fn with_document(routes: OpenApiRouter<App>) -> Router<App> {
+    let (routes, document) = routes.routes(utoipa_axum::routes!(openapi_document)).split_for_parts();
     // Cannot fail: the document has only strings, numbers and maps with string keys.
     let text = document.to_json().unwrap_or_default();
     routes
@@ -120,6 +120,6 @@ struct Text(Bytes);
 /// This document.
 #[utoipa::path(get, path = PATH, tag = OPERATORS,
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json", body = serde_json::Value)))]
-async fn tell(Extension(Text(text)): Extension<Text>) -> Response {
+async fn openapi_document(Extension(Text(text)): Extension<Text>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }

@@ -1,6 +1,6 @@
 //! The only place where a rejection becomes an HTTP response: problem+json (RFC 9457) with a constant `reason`.
 
-use crate::core::rejection::Refusal;
+use crate::core::rejection::Rejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use berth_api::{Problem, Reason};
@@ -25,7 +25,7 @@ pub struct HttpProblem {
 
 /// The constant `reason` of a response, as an extension of the response for metrics.
 #[derive(Clone, Copy, Debug)]
-pub struct RefusedFor(pub &'static str);
+pub struct ResponseReason(pub &'static str);
 
 macro_rules! own_problems {
     ($($(#[$doc:meta])* $name:ident = $status:ident, $reason:literal, $title:literal;)+) => {
@@ -73,9 +73,9 @@ own_problems! {
     /// The webhook did not accept the event that was sent again.
     webhook_failed = BAD_GATEWAY, "webhook-failed", "The webhook did not accept the event";
     /// The session already has the maximum number of ancestors.
-    family_too_deep = CONFLICT, "family-too-deep", "The session has too many ancestors";
+    session_too_deep = CONFLICT, "family-too-deep", "The session has too many ancestors";
     /// The session is its own ancestor.
-    family_cycle = CONFLICT, "family-cycle", "The session is its own ancestor";
+    session_cycle = CONFLICT, "family-cycle", "The session is its own ancestor";
     /// The session was created by a login, so it has no parent to complete for.
     not_a_child = CONFLICT, "not-a-child", "The session is not a child session";
     /// The request has two login cookies.
@@ -97,7 +97,7 @@ own_problems! {
     /// The body is too large.
     body_too_large = PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large";
     /// The body is incomplete.
-    body_broken = BAD_REQUEST, "invalid-request", "The body is incomplete";
+    body_incomplete = BAD_REQUEST, "invalid-request", "The body is incomplete";
 }
 
 impl HttpProblem {
@@ -114,8 +114,8 @@ impl HttpProblem {
 
     /// The request itself is malformed; `detail` names the field.
     #[must_use]
-    pub fn invalid(detail: impl Into<String>) -> Self {
-        Refusal::new(Reason::InvalidRequest)
+    pub fn invalid_request(detail: impl Into<String>) -> Self {
+        Rejection::new(Reason::InvalidRequest)
             .with_detail(detail)
             .into()
     }
@@ -129,7 +129,7 @@ impl HttpProblem {
 
     /// Adds when a retry is useful, in seconds.
     #[must_use]
-    pub const fn retry_after(mut self, seconds: u32) -> Self {
+    pub const fn with_retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
         self
     }
@@ -143,7 +143,7 @@ impl HttpProblem {
 
     /// Changes the status to 440 Login Timeout: a script may repeat its request after the user has logged in.
     #[must_use]
-    pub const fn login_timeout(mut self) -> Self {
+    pub const fn with_login_timeout(mut self) -> Self {
         self.status = 440;
         self
     }
@@ -174,7 +174,7 @@ impl HttpProblem {
 }
 
 /// The title of a reason: one short sentence for people.
-const fn title(reason: Reason) -> &'static str {
+const fn reason_title(reason: Reason) -> &'static str {
     match reason {
         Reason::InvalidRequest => "The request is malformed",
         Reason::UnknownGateway => "The caller did not prove that it is a gateway",
@@ -196,12 +196,12 @@ const fn title(reason: Reason) -> &'static str {
     }
 }
 
-impl From<Refusal> for HttpProblem {
-    fn from(refusal: Refusal) -> Self {
+impl From<Rejection> for HttpProblem {
+    fn from(refusal: Rejection) -> Self {
         let reason = refusal.reason;
         Self {
             status: reason.status(),
-            title: title(reason),
+            title: reason_title(reason),
             reason: reason.as_str(),
             detail: refusal.detail,
             retry_after: refusal.retry_after_s,
@@ -212,7 +212,7 @@ impl From<Refusal> for HttpProblem {
 
 impl From<Reason> for HttpProblem {
     fn from(reason: Reason) -> Self {
-        Refusal::new(reason).into()
+        Rejection::new(reason).into()
     }
 }
 
@@ -232,7 +232,7 @@ impl IntoResponse for HttpProblem {
             let seconds = HeaderValue::from(seconds);
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
-        response.extensions_mut().insert(RefusedFor(self.reason));
+        response.extensions_mut().insert(ResponseReason(self.reason));
         response
     }
 }
@@ -245,7 +245,7 @@ mod tests {
     #[tokio::test]
     async fn every_reason_becomes_the_contracts_problem() {
         for reason in Reason::ALL {
-            let refusal = Refusal::new(*reason).with_detail("d").retry_after(7);
+            let refusal = Rejection::new(*reason).with_detail("d").with_retry_after(7);
             let problem = HttpProblem::from(refusal).with_anonymous_cookie("c".to_owned());
             let response = problem.into_response();
             assert_eq!(response.status().as_u16(), reason.status());

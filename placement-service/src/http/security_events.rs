@@ -3,9 +3,9 @@
 
 use super::body::RawBody;
 use super::openapi::{OTHERS, Refused};
-use super::problem::{HttpProblem, RefusedFor};
+use super::problem::{HttpProblem, ResponseReason};
 use super::state::App;
-use crate::events::security_events::NotTaken;
+use crate::events::security_events::ReceiveError;
 use crate::events::security_events::SetError;
 use crate::events::webhooks::caep::CONTENT_TYPE;
 use crate::sessions::store_down;
@@ -37,23 +37,23 @@ pub(super) async fn receive(
 ) -> Result<Response, HttpProblem> {
     let receiver = app.security_events.as_ref();
     let receiver = receiver.ok_or_else(HttpProblem::not_found)?;
-    if !is_token(&headers) {
+    if !is_set_content_type(&headers) {
         let words = "the content type must be application/secevent+jwt";
-        return Ok(refused(SetError::request(words)));
+        return Ok(set_error_response(SetError::invalid_request(words)));
     }
     let Ok(RawBody(body)) = body else {
         let words = "the body is too large, or did not come whole";
-        return Ok(refused(SetError::request(words)));
+        return Ok(set_error_response(SetError::invalid_request(words)));
     };
     match receiver.receive(&body).await {
         Ok(()) => Ok(StatusCode::ACCEPTED.into_response()),
-        Err(NotTaken::Set(error)) => Ok(refused(error)),
-        Err(NotTaken::Keys(_)) => Err(HttpProblem::keys_unavailable().retry_after(KEYS_RETRY_S)),
-        Err(NotTaken::Store(error)) => Err(store_down(&error).into()),
+        Err(ReceiveError::Set(error)) => Ok(set_error_response(error)),
+        Err(ReceiveError::Keys(_)) => Err(HttpProblem::keys_unavailable().with_retry_after(KEYS_RETRY_S)),
+        Err(ReceiveError::Store(error)) => Err(store_down(&error).into()),
     }
 }
 
-fn is_token(headers: &HeaderMap) -> bool {
+fn is_set_content_type(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok());
     let media = content_type.and_then(|value| value.split(';').next());
@@ -61,16 +61,16 @@ fn is_token(headers: &HeaderMap) -> bool {
 }
 
 /// The error response of RFC 8935, section 2.3.
-fn refused(error: SetError) -> Response {
+fn set_error_response(error: SetError) -> Response {
     let head = [
         (header::CONTENT_LANGUAGE, "en"),
         (header::CACHE_CONTROL, "no-store"),
     ];
     let body = Json(SetFault {
         err: error.code,
-        description: error.words.to_string(),
+        description: error.message.to_string(),
     });
     let mut response = (StatusCode::BAD_REQUEST, head, body).into_response();
-    response.extensions_mut().insert(RefusedFor(error.code));
+    response.extensions_mut().insert(ResponseReason(error.code));
     response
 }

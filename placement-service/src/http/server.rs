@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use worker::Worker;
 
 /// Pause after a failed `accept`, such as when the process has no free file descriptor.
-const BREATH: Duration = Duration::from_millis(50);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// Idle time after which the kernel probes the peer. A client that vanishes without closing would otherwise hold an
 /// idle connection forever.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -51,13 +51,13 @@ pub async fn serve(
             continue;
         };
         match (stream.into_std(), turns.next()) {
-            (Ok(stream), Some(worker)) => worker.take((stream, slot, evicted)),
+            (Ok(stream), Some(worker)) => worker.assign((stream, slot, evicted)),
             (Err(error), _) => tracing::warn!(%error, "a connection was lost"),
             (Ok(_), None) => {}
         }
     }
     drop(listener);
-    futures_util::future::join_all(workers.into_iter().map(Worker::end)).await;
+    futures_util::future::join_all(workers.into_iter().map(Worker::shut_down)).await;
     Ok(())
 }
 
@@ -80,7 +80,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
                 if !std::mem::replace(&mut said, true) {
                     tracing::warn!(%error, "cannot accept a connection");
                 }
-                tokio::time::sleep(BREATH).await;
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
             }
         }
     }

@@ -8,18 +8,18 @@ use crate::config::Config;
 use crate::core::metrics::Metrics;
 use crate::core::secret::Secret;
 use crate::engines::drains::Drains;
-use crate::events::follower::Feed;
-use crate::events::log::Events;
+use crate::events::follower::EventLogFollower;
+use crate::events::log::EventLogReader;
 use crate::events::security_events::SecurityEvents;
 use crate::events::webhooks::Webhooks;
 use crate::gateways::Gateways;
 use crate::http::server::Connections;
 use crate::login::Login;
 use crate::login::oidc::Oidc;
-use crate::login::rate_limit::LoginRate;
-use crate::placement::Placer;
+use crate::login::rate_limit::LoginRateLimiter;
+use crate::placement::PlacementService;
 use crate::sessions::tokens::Tokens;
-use crate::sessions::{Sessions, Sweep};
+use crate::sessions::{Sessions, CleanupTasks};
 use berth_store::redis_jwt::JwtRules;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -29,18 +29,18 @@ pub struct AppState {
     pub config: Config,
     pub sessions: Arc<Sessions>,
     pub tokens: Arc<Tokens>,
-    pub feed: Feed,
-    pub events: Events,
-    pub sweep: Sweep,
+    pub follower: EventLogFollower,
+    pub events: EventLogReader,
+    pub cleanup: CleanupTasks,
     pub webhooks: Webhooks,
     /// `None`: the service receives no security events.
     pub security_events: Option<SecurityEvents>,
     pub login: Login,
-    pub login_rate: LoginRate,
+    pub login_rate: LoginRateLimiter,
     /// Limits callbacks from OpenID providers, separately from password logins.
-    pub callback_rate: LoginRate,
+    pub callback_rate: LoginRateLimiter,
     pub oidc: Oidc,
-    pub placer: Arc<Placer>,
+    pub placement: Arc<PlacementService>,
     pub drains: Drains,
     pub gateways: Arc<Gateways>,
     /// The connections of all listeners.

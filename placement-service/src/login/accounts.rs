@@ -91,13 +91,13 @@ impl Accounts {
     /// Locks an account until it is unlocked. Revokes the device cookies of all browsers.
     pub async fn lock(&self, name: &str) -> Result<(), AccountError> {
         self.change(name, AccountChange::Locked(true)).await?;
-        self.change_devices(name, Devices::revoked).await
+        self.update_devices(name, Devices::revoke_cookies).await
     }
 
     /// Unlocks an account that an operator or failed logins have locked.
     pub async fn unlock(&self, name: &str) -> Result<(), AccountError> {
         self.change(name, AccountChange::Locked(false)).await?;
-        self.forget_attempts(name).await
+        self.reset_attempts(name).await
     }
 
     /// Sets a new password and resets the failed attempts. The device cookies of all browsers become invalid, because
@@ -108,7 +108,7 @@ impl Accounts {
         let hash = self.passwords.hash(password).await?;
         let change = AccountChange::PasswordHash(hash);
         self.change(name, change).await?;
-        self.forget_attempts(name).await
+        self.reset_attempts(name).await
     }
 
     /// Sets the roles; `false` when the account already has exactly these.
@@ -140,7 +140,7 @@ impl Accounts {
     }
 
     /// Retries until the write succeeds, because a login may fail concurrently.
-    async fn forget_attempts(&self, name: &str) -> Result<(), AccountError> {
+    async fn reset_attempts(&self, name: &str) -> Result<(), AccountError> {
         loop {
             let before = self.find(name).await?.attempts;
             let none = Attempts::default();
@@ -148,11 +148,11 @@ impl Accounts {
                 break;
             }
         }
-        self.change_devices(name, Devices::without_failures).await
+        self.update_devices(name, Devices::without_failures).await
     }
 
     /// Retries until the write succeeds, because a login may change the devices concurrently.
-    async fn change_devices(
+    async fn update_devices(
         &self,
         name: &str,
         change: fn(Devices) -> Devices,
@@ -210,7 +210,7 @@ mod tests {
         row.clone()
     }
 
-    fn words(texts: &[&str]) -> Vec<String> {
+    fn strings(texts: &[&str]) -> Vec<String> {
         texts.iter().map(|t| (*t).to_owned()).collect()
     }
 
@@ -219,7 +219,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let accounts = accounts(&dir).await;
         let add = async |name: &str, role: &str, password: &str| {
-            let roles = words(&[role]);
+            let roles = strings(&[role]);
             let added = accounts.add(name, &roles, password.to_owned());
             added.await.err().map(|e| e.to_string())
         };
@@ -234,11 +234,11 @@ mod tests {
             ("a\n", "user"),
             ("ok", "a,b"),
         ] {
-            let told = add(name, role, "demo-password").await.unwrap();
-            assert!(told.contains("not a name"));
+            let error = add(name, role, "demo-password").await.unwrap();
+            assert!(error.contains("not a name"));
         }
-        let told = add("ok", "user", "short").await.unwrap();
-        assert!(told.contains("8 characters"));
+        let error = add("ok", "user", "short").await.unwrap();
+        assert!(error.contains("8 characters"));
         assert_eq!(only(&accounts).await.roles, ["user"]);
     }
 
@@ -247,7 +247,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let accounts = accounts(&dir).await;
         let first = "a long one".to_owned();
-        accounts.add("ann", &words(&["user"]), first).await.unwrap();
+        accounts.add("ann", &strings(&["user"]), first).await.unwrap();
         let before = only(&accounts).await;
         let failed = Attempts {
             failures: 7,
@@ -285,7 +285,7 @@ mod tests {
             (&before.roles[..], before.attempts)
         );
 
-        let roles = words(&["admin", "user"]);
+        let roles = strings(&["admin", "user"]);
         assert!(accounts.set_roles("ann", &roles).await.unwrap());
         assert!(!accounts.set_roles("ann", &roles).await.unwrap());
         let after = only(&accounts).await;
@@ -303,7 +303,7 @@ mod tests {
         accounts.add("ann", &[], password).await.unwrap();
         for n in 0..30 {
             accounts.unlock("ann").await.unwrap();
-            let roles = words(&[&format!("role-{n}")]);
+            let roles = strings(&[&format!("role-{n}")]);
             let (locked, changed) =
                 tokio::join!(accounts.lock("ann"), accounts.set_roles("ann", &roles));
             assert!(locked.is_ok() && changed.unwrap());
@@ -331,11 +331,11 @@ mod tests {
         accounts.add("bob", &[], password()).await.unwrap();
         let short = accounts.set_password("bob", "short".to_owned()).await;
         assert!(matches!(short, Err(AccountError::Password)));
-        let odd = accounts.set_roles("bob", &words(&["a b"])).await;
+        let odd = accounts.set_roles("bob", &strings(&["a b"])).await;
         assert!(matches!(odd, Err(AccountError::Name(_))));
         let many = vec!["r".repeat(128); 126];
         let many = accounts.set_roles("bob", &many).await.unwrap_err();
-        let told = "the roles take 16506 bytes of a token, more than 16384";
-        assert_eq!(many.to_string(), told);
+        let expected = "the roles take 16506 bytes of a token, more than 16384";
+        assert_eq!(many.to_string(), expected);
     }
 }

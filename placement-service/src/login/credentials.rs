@@ -13,27 +13,27 @@ use std::sync::Arc;
 
 /// Result of checking a name and a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Checked {
+pub enum CheckOutcome {
     /// The password is right and the account is not locked.
     Passed(AccountRow),
     /// There is no such account.
-    Unknown,
+    UnknownAccount,
     /// The password is wrong. The attempts include this failure; the scope says whose they are.
-    Wrong(Attempts, Scope),
+    WrongPassword(Attempts, LockoutScope),
     /// The account is locked, by failures or by an operator. The password was checked nevertheless.
     Locked,
 }
 
 /// What failed logins lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub enum LockoutScope {
     /// The account, for all browsers that are not devices.
     Account,
     /// One device.
     Device,
 }
 
-impl Scope {
+impl LockoutScope {
     /// The constant for logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -46,12 +46,12 @@ impl Scope {
 
 /// A compare-and-set of an account's attempts: the value before and the value after.
 #[derive(Debug, PartialEq, Eq)]
-enum Update {
+enum AttemptsUpdate {
     Account(Attempts, Attempts),
     Devices(String, String),
 }
 
-impl Update {
+impl AttemptsUpdate {
     fn is_change(&self) -> bool {
         match self {
             Self::Account(before, after) => before != after,
@@ -104,20 +104,20 @@ impl Credentials {
         name: &str,
         password: String,
         device_cookie: &str,
-    ) -> Result<Checked, CheckError> {
-        let stored = self.find(name).await?.map(|row| row.password_hash);
-        let matches = self.passwords.matches(stored.clone(), password).await?;
+    ) -> Result<CheckOutcome, CheckError> {
+        let stored = self.find_account(name).await?.map(|row| row.password_hash);
+        let matches = self.passwords.verify(stored.clone(), password).await?;
         let passed = stored.filter(|_| matches);
         loop {
             // Read again after hashing, so that each of many concurrent attempts sees the failures before it.
-            let row = self.find(name).await?;
-            let (checked, update) = self.judge(row, passed.as_deref(), device_cookie)?;
-            if matches!(checked, Checked::Passed(_)) && !update.is_change() {
+            let row = self.find_account(name).await?;
+            let (checked, update) = self.evaluate(row, passed.as_deref(), device_cookie)?;
+            if matches!(checked, CheckOutcome::Passed(_)) && !update.is_change() {
                 return Ok(checked);
             }
             // Write also when a failure changes nothing, so that every failure takes the same time.
-            let written = self.write(storable(name), &update).await?;
-            if written || checked == Checked::Unknown {
+            let written = self.write_attempts(storable_name(name), &update).await?;
+            if written || checked == CheckOutcome::UnknownAccount {
                 return Ok(checked);
             }
         }
@@ -134,7 +134,7 @@ impl Credentials {
     /// Why an account that has just passed would no longer pass, if so. Called after its session is created, because a
     /// lock or a change in between could not end that session.
     pub async fn changed_since(&self, passed: &AccountRow) -> Result<Option<EndCause>, StoreError> {
-        Ok(match self.find(&passed.name).await? {
+        Ok(match self.find_account(&passed.name).await? {
             Some(row) if row.locked => Some(EndCause::AccountLocked),
             Some(row) if row.password_hash != passed.password_hash => {
                 Some(EndCause::PasswordChanged)
@@ -146,58 +146,58 @@ impl Credentials {
     }
 
     /// Decides the result and the update of the attempts. `passed` is the hash that the password has matched.
-    fn judge(
+    fn evaluate(
         &self,
         row: Option<AccountRow>,
         passed: Option<&str>,
         device_cookie: &str,
-    ) -> Result<(Checked, Update), StoreError> {
+    ) -> Result<(CheckOutcome, AttemptsUpdate), StoreError> {
         let none = Attempts::default();
         let Some(row) = row else {
-            return Ok((Checked::Unknown, Update::Account(none, none)));
+            return Ok((CheckOutcome::UnknownAccount, AttemptsUpdate::Account(none, none)));
         };
         let now_ms = self.clock.now_ms();
         let devices = Devices::parse(&row.devices)?;
-        let device = self.device_key.find(device_cookie, &row, &devices, now_ms);
+        let device = self.device_key.find_device(device_cookie, &row, &devices, now_ms);
         let device = device.and_then(|device| Some((devices.attempts(&device)?, device)));
         let (before, scope) = match &device {
-            Some((attempts, _)) => (*attempts, Scope::Device),
-            None => (row.attempts, Scope::Account),
+            Some((attempts, _)) => (*attempts, LockoutScope::Device),
+            None => (row.attempts, LockoutScope::Account),
         };
         let text = row.devices.clone();
         let (checked, after) = if row.locked || now_ms < before.locked_until_ms {
-            (Checked::Locked, before)
+            (CheckOutcome::Locked, before)
         } else if passed == Some(row.password_hash.as_str()) {
-            (Checked::Passed(row), none)
+            (CheckOutcome::Passed(row), none)
         } else {
             let after = self.lockout.after_failure(before, now_ms);
-            (Checked::Wrong(after, scope), after)
+            (CheckOutcome::WrongPassword(after, scope), after)
         };
         let update = match device {
-            None => Update::Account(before, after),
+            None => AttemptsUpdate::Account(before, after),
             Some((_, device)) => {
                 let devices = devices.with_attempts(&device, after, now_ms);
-                Update::Devices(text, devices.to_text()?)
+                AttemptsUpdate::Devices(text, devices.to_text()?)
             }
         };
         Ok((checked, update))
     }
 
     /// Returns `false` when the attempts have changed since they were read.
-    async fn write(&self, name: &str, update: &Update) -> Result<bool, StoreError> {
+    async fn write_attempts(&self, name: &str, update: &AttemptsUpdate) -> Result<bool, StoreError> {
         match update {
-            Update::Account(before, after) => self.store.set_attempts(name, *before, *after).await,
-            Update::Devices(before, after) => self.store.set_devices(name, before, after).await,
+            AttemptsUpdate::Account(before, after) => self.store.set_attempts(name, *before, *after).await,
+            AttemptsUpdate::Devices(before, after) => self.store.set_devices(name, before, after).await,
         }
     }
 
-    async fn find(&self, name: &str) -> Result<Option<AccountRow>, StoreError> {
-        self.store.find_account(storable(name)).await
+    async fn find_account(&self, name: &str) -> Result<Option<AccountRow>, StoreError> {
+        self.store.find_account(storable_name(name)).await
     }
 }
 
 /// Replaces an invalid name by a valid lookup key that matches no account: the store may not accept the name.
-fn storable(name: &str) -> &str {
+fn storable_name(name: &str) -> &str {
     if is_name(name) { name } else { "?" }
 }
 

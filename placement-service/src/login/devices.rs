@@ -89,7 +89,7 @@ impl Devices {
 
     /// Revokes all device cookies issued so far.
     #[must_use]
-    pub fn revoked(mut self) -> Self {
+    pub fn revoke_cookies(mut self) -> Self {
         self.generation = self.generation.wrapping_add(1);
         self.without_failures()
     }
@@ -131,7 +131,7 @@ mod tests {
         let later = devices.clone().with_attempts(&device(99), FAILED, 1_000);
         assert_eq!(later.failed.len(), 1, "their cookies have expired");
         assert_eq!(
-            devices.revoked().to_text().unwrap(),
+            devices.revoke_cookies().to_text().unwrap(),
             r#"{"generation":1,"failed":[]}"#
         );
         assert!(Devices::parse("nonsense").is_err());

@@ -10,7 +10,7 @@ mod flow;
 mod outgoing;
 mod provider;
 
-pub use attempt::{ATTEMPT_MS, Attempt};
+pub use attempt::{LOGIN_STATE_TTL_MS, LoginState};
 pub use error::OidcError;
 pub use flow::Callback;
 
@@ -20,14 +20,14 @@ use crate::core::clock::Clock;
 use crate::core::log_sampler::LogSampler;
 use crate::core::return_to::ReturnTo;
 use crate::core::secret::Secret;
-use crate::sessions::{NewSession, Sessions, store_down, to_the_end};
+use crate::sessions::{NewSession, Sessions, store_down, run_detached};
 use back_channel::{LogoutClaims, LogoutFault, LogoutToken};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use berth_store::{Coordination, EndCause, ProviderLink, StoreError};
 use openidconnect::{ClientId, CsrfToken, LogoutRequest, PostLogoutRedirectUrl};
-use outgoing::Outgoing;
-use provider::{Known, Provider};
+use outgoing::ProviderHttp;
+use provider::{ProviderSnapshot, Provider};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::str::FromStr;
@@ -36,10 +36,10 @@ use subtle::ConstantTimeEq;
 
 /// Maximum size of an ID token used as logout hint; a longer one would make the logout URL too long.
 const MAX_HINT_BYTES: usize = 6 * 1024;
-const HINT: &str = "logout hint";
+const HINT_PURPOSE: &str = "logout hint";
 
 /// Redirect to the provider's login page, with the cookie to set.
-pub struct Begun {
+pub struct AuthorizationRedirect {
     pub location: String,
     /// Value of the login state cookie.
     pub cookie: String,
@@ -48,17 +48,17 @@ pub struct Begun {
 }
 
 /// A callback that matches the login state cookie of this browser.
-pub struct OpenAttempt<'a> {
+pub struct LoginCallback<'a> {
     provider: &'a Arc<Provider>,
-    attempt: Attempt,
+    login_state: LoginState,
     callback: Callback,
 }
 
-impl OpenAttempt<'_> {
+impl LoginCallback<'_> {
     /// Where the browser goes after the login.
     #[must_use]
     pub fn return_to(&self) -> Option<ReturnTo> {
-        self.attempt.return_to()
+        self.login_state.return_to()
     }
 }
 
@@ -93,7 +93,7 @@ impl Oidc {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OidcError> {
         let failed = |e: reqwest::Error| OidcError::Unreachable(e.to_string());
-        let http = Outgoing::new().map_err(failed)?;
+        let http = ProviderHttp::new().map_err(failed)?;
         let all = providers.iter().zip(secrets).map(|(config, secret)| {
             Provider::new(config.clone(), secret.as_ref(), http.clone(), clock.clone())
                 .map(Arc::new)
@@ -109,87 +109,87 @@ impl Oidc {
     }
 
     /// Starts a login. `origin` is the origin of this site in the browser.
-    pub async fn begin(
+    pub async fn begin_login(
         &self,
         name: &str,
         origin: &str,
         return_to: Option<&ReturnTo>,
-    ) -> Result<Begun, OidcError> {
+    ) -> Result<AuthorizationRedirect, OidcError> {
         let provider = self.provider(name)?;
         let redirect_uri = format!("{origin}/login/oidc/{name}/callback");
         let return_to = return_to.map(|path| path.as_str().to_owned());
         let now_ms = self.clock.now_ms();
-        let (url, attempt) = flow::begin(provider, redirect_uri, return_to, now_ms).await?;
-        let cookie = attempt.seal(&self.keys).ok_or(OidcError::StateInvalid)?;
-        Ok(Begun {
+        let (url, login_state) = flow::build_authorization_request(provider, redirect_uri, return_to, now_ms).await?;
+        let cookie = login_state.seal(&self.keys).ok_or(OidcError::StateInvalid)?;
+        Ok(AuthorizationRedirect {
             location: url.into(),
             cookie,
-            state: attempt.state,
+            state: login_state.state,
         })
     }
 
     /// Checks that the callback's query matches the login state cookie. Calls neither the provider nor the store, so
     /// that invalid callbacks are cheap.
-    pub fn open_attempt(
+    pub fn verify_callback(
         &self,
         name: &str,
         query: &str,
         cookie: Option<&str>,
-    ) -> Result<OpenAttempt<'_>, OidcError> {
+    ) -> Result<LoginCallback<'_>, OidcError> {
         let provider = self.provider(name)?;
         let callback = Callback::parse(query)?;
         let cookie = cookie.ok_or(OidcError::StateMissing)?;
-        let attempt = Attempt::open(&self.keys, cookie, name, self.clock.now_ms())?;
+        let login_state = LoginState::open(&self.keys, cookie, name, self.clock.now_ms())?;
         let state = callback.state.as_deref().unwrap_or_default();
-        if !bool::from(state.as_bytes().ct_eq(attempt.state.as_bytes())) {
+        if !bool::from(state.as_bytes().ct_eq(login_state.state.as_bytes())) {
             return Err(OidcError::StateMismatch);
         }
-        Ok(OpenAttempt {
+        Ok(LoginCallback {
             provider,
-            attempt,
+            login_state: attempt: login_state,
             callback,
         })
     }
 
     /// Completes a login: redeems the code and maps the claims to a new session.
-    pub async fn finish(&self, open: OpenAttempt<'_>) -> Result<NewSession, OidcError> {
-        let OpenAttempt {
+    pub async fn complete_login(&self, open: LoginCallback<'_>) -> Result<NewSession, OidcError> {
+        let LoginCallback {
             provider,
-            attempt,
+            login_state: attempt,
             callback,
         } = open;
-        let known = provider.known().await?;
+        let known = provider.snapshot().await?;
         flow::check_issuer(&known, &callback)?;
         let now_ms = self.clock.now_ms();
         // Store only the digest: values from cookies are never stored.
         let digest = URL_SAFE_NO_PAD.encode(Sha256::digest(&attempt.state));
         let key = format!("login-state:{digest}");
-        let until = attempt.began_at_ms.saturating_add(ATTEMPT_MS);
-        let first = self.shared.once(&key, now_ms, until).await;
+        let until = attempt.began_at_ms.saturating_add(LOGIN_STATE_TTL_MS);
+        let first = self.shared.claim(&key, now_ms, until).await;
         if !first.map_err(|e| store_down(&e))? {
             return Err(OidcError::Replayed);
         }
         match callback.error.as_deref() {
             Some("access_denied") => return Err(OidcError::Denied),
-            Some(error) => return Err(OidcError::Refused(plain(error))),
+            Some(error) => return Err(OidcError::ProviderRefused(sanitize_error_code(error))),
             None => {}
         }
         let code = callback
             .code
-            .ok_or(OidcError::Callback("code is missing"))?;
-        let proven = flow::redeem(provider, known, &attempt, code, now_ms).await?;
-        let mapped = claims::map(&provider.config, &proven.claims)?;
-        let session = proven.claims.get("sid").and_then(Value::as_str);
-        let hint = Some(proven.id_token).filter(|token| token.len() <= MAX_HINT_BYTES);
+            .ok_or(OidcError::MalformedCallback("code is missing"))?;
+        let verified = flow::redeem_code(provider, known, &attempt, code, now_ms).await?;
+        let user = claims::map_claims(&provider.config, &verified.claims)?;
+        let session = verified.claims.get("sid").and_then(Value::as_str);
+        let hint = Some(verified.id_token).filter(|token| token.len() <= MAX_HINT_BYTES);
         Ok(NewSession {
-            account: mapped.account,
-            roles: mapped.roles,
-            claims: mapped.claims,
+            account: user.account,
+            roles: user.roles,
+            claims: user.claims,
             provider: Some(ProviderLink {
                 provider: provider.config.name.clone(),
-                subject: proven.subject,
+                subject: verified.subject,
                 session: session.map(str::to_owned),
-                logout_hint: hint.and_then(|token| self.keys.seal(HINT, token.as_bytes())),
+                logout_hint: hint.and_then(|token| self.keys.seal(HINT_PURPOSE, token.as_bytes())),
             }),
             ..NewSession::default()
         })
@@ -205,7 +205,7 @@ impl Oidc {
     /// URL of the provider's logout page for a session; `None` when the provider has none or is unreachable.
     pub async fn logout_url(&self, link: &ProviderLink, origin: &str) -> Option<String> {
         let provider = self.provider(&link.provider).ok()?;
-        let known = provider.known().await.ok()?;
+        let known = provider.snapshot().await.ok()?;
         let further = known.metadata.additional_metadata();
         let back = PostLogoutRedirectUrl::new(format!("{origin}/login")).ok()?;
         let mut request = LogoutRequest::from(further.end_session_endpoint.clone()?)
@@ -213,7 +213,7 @@ impl Oidc {
             .set_post_logout_redirect_uri(back)
             .set_state(CsrfToken::new_random());
         let hint = link.logout_hint.as_deref();
-        let hint = hint.and_then(|sealed| self.keys.open(HINT, sealed));
+        let hint = hint.and_then(|sealed| self.keys.open(HINT_PURPOSE, sealed));
         let hint = hint.and_then(|hint| String::from_utf8(hint).ok());
         if let Some(hint) = hint.and_then(|hint| flow::IdToken::from_str(&hint).ok()) {
             request = request.set_id_token_hint(&hint);
@@ -222,8 +222,8 @@ impl Oidc {
     }
 
     /// Ends the sessions that a logout token identifies, on all replicas; returns their number.
-    pub async fn back_channel(&self, name: &str, token: &str) -> Result<u64, BackChannelError> {
-        let outcome = self.hear_of_logout(name, token).await;
+    pub async fn back_channel_logout(&self, name: &str, token: &str) -> Result<u64, BackChannelError> {
+        let outcome = self.end_sessions_by_token(name, token).await;
         if let Err(BackChannelError::Token(fault)) = &outcome
             && self.refused_logouts.admit()
         {
@@ -233,45 +233,45 @@ impl Oidc {
         outcome
     }
 
-    async fn hear_of_logout(&self, name: &str, token: &str) -> Result<u64, BackChannelError> {
+    async fn end_sessions_by_token(&self, name: &str, token: &str) -> Result<u64, BackChannelError> {
         let provider = self.provider(name).map_err(BackChannelError::Failed)?;
         let parsed = LogoutToken::parse(token).map_err(BackChannelError::Token)?;
-        let known = provider.known().await.map_err(BackChannelError::Failed)?;
-        let claims = self.hold(provider, &known, &parsed).await?;
+        let known = provider.snapshot().await.map_err(BackChannelError::Failed)?;
+        let claims = self.verify_logout_token(provider, &known, &parsed).await?;
         let key = format!("logout-token:{name}:{}", claims.jti);
         let until = claims.remember_until_ms;
         let down = |e: StoreError| BackChannelError::Failed(store_down(&e).into());
-        let replayed = self.shared.was_once(&key, self.clock.now_ms()).await;
+        let replayed = self.shared.is_claimed(&key, self.clock.now_ms()).await;
         if replayed.map_err(down)? {
             return Err(BackChannelError::Token(LogoutFault::Replayed));
         }
         // Keep sessions created after the token was issued: the token may be late or sent a second time.
-        let begun_by_ms = claims.issued_at_ms.saturating_add(flow::LEEWAY_MS);
-        let whose = claims.whose(name);
+        let created_before_ms = claims.issued_at_ms.saturating_add(flow::LEEWAY_MS);
+        let selector = claims.selector(name);
         let (sessions, cause) = (self.sessions.clone(), EndCause::BackChannel);
-        let ending = async move { sessions.end_theirs(&whose, begun_by_ms, cause).await };
-        let ended = to_the_end(ending).await.map_err(down)?;
+        let ending = async move { sessions.end_matching(&selector, created_before_ms, cause).await };
+        let ended = run_detached(ending).await.map_err(down)?;
         // Record the `jti` only afterwards: if the store fails, the retransmitted token must still count.
-        let remembered = self.shared.once(&key, self.clock.now_ms(), until).await;
+        let remembered = self.shared.claim(&key, self.clock.now_ms(), until).await;
         remembered.map_err(down)?;
         Ok(ended)
     }
 
-    async fn hold(
+    async fn verify_logout_token(
         &self,
         provider: &Arc<Provider>,
-        known: &Arc<Known>,
+        known: &Arc<ProviderSnapshot>,
         token: &LogoutToken<'_>,
     ) -> Result<LogoutClaims, BackChannelError> {
         let mut checked = token.check_signature(known.metadata.jwks().keys());
         if checked == Err(LogoutFault::UnknownKey) {
-            let newer = provider.renewed(known).await;
+            let newer = provider.refresh_keys(known).await;
             let newer = newer.map_err(BackChannelError::Failed)?;
             checked = token.check_signature(newer.metadata.jwks().keys());
         }
         checked.map_err(BackChannelError::Token)?;
         let (issuer, client) = (&provider.config.issuer, &provider.config.client_id);
-        let claims = token.claims(issuer, client, self.clock.now_ms());
+        let claims = token.check_claims(issuer, client, self.clock.now_ms());
         claims.map_err(BackChannelError::Token)
     }
 
@@ -282,7 +282,7 @@ impl Oidc {
 }
 
 /// An error code from a provider, shortened and reduced to characters that are safe in a log.
-fn plain(code: &str) -> String {
+fn sanitize_error_code(code: &str) -> String {
     let fine = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
     code.chars().filter(fine).take(64).collect()
 }

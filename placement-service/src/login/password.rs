@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Semaphore;
 
 /// Maximum number of queued and running hashes; each takes about 20 ms of a core and 19 MiB.
-const QUEUE: usize = 64;
+const MAX_QUEUE: usize = 64;
 
 /// Why a password was not hashed or checked.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,9 +29,9 @@ pub enum PasswordError {
 /// https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html
 #[derive(Clone)]
 pub struct Passwords {
-    turns: Arc<Semaphore>,
-    waiting: Arc<AtomicUsize>,
-    runs: Arc<AtomicU64>,
+    permits: Arc<Semaphore>,
+    queue_length: Arc<AtomicUsize>,
+    hash_count: Arc<AtomicU64>,
     /// The hash of a random value, checked in place of the hash of an account that does not exist.
     decoy: Arc<str>,
 }
@@ -40,30 +40,30 @@ impl Passwords {
     /// Allows as many concurrent hashes as the machine has cores.
     pub fn new() -> Result<Self, PasswordError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let decoy = berth_store::session_id::SessionId::fresh();
+        let decoy = berth_store::session_id::SessionId::generate();
         Ok(Self {
-            turns: Arc::new(Semaphore::new(cores)),
-            waiting: Arc::new(AtomicUsize::new(0)),
-            runs: Arc::new(AtomicU64::new(0)),
-            decoy: hash_now(decoy.reveal())?.into(),
+            permits: Arc::new(Semaphore::new(cores)),
+            queue_length: Arc::new(AtomicUsize::new(0)),
+            hash_count: Arc::new(AtomicU64::new(0)),
+            decoy: hash_blocking(decoy.reveal())?.into(),
         })
     }
 
     /// Hashes a password; returns the PHC string format.
     pub async fn hash(&self, password: String) -> Result<String, PasswordError> {
-        self.in_turn(move || hash_now(&password)).await
+        self.run_blocking(move || hash_blocking(&password)).await
     }
 
     /// Whether the password matches the `stored` hash, which is `None` for an account that does not exist.
-    pub async fn matches(
+    pub async fn verify(
         &self,
         stored: Option<String>,
         password: String,
     ) -> Result<bool, PasswordError> {
         let known = stored.is_some();
         let stored = stored.unwrap_or_else(|| self.decoy.to_string());
-        let matches = self.in_turn(move || {
-            let hash = PasswordHash::new(&stored).map_err(failed)?;
+        let matches = self.run_blocking(move || {
+            let hash = PasswordHash::new(&stored).map_err(hashing_error)?;
             Ok(Argon2::default()
                 .verify_password(password.as_bytes(), &hash)
                 .is_ok())
@@ -73,53 +73,53 @@ impl Passwords {
 
     /// Number of hashes computed so far, to store or to check. Hashing is nearly all of the work of a login.
     #[must_use]
-    pub fn runs(&self) -> u64 {
-        self.runs.load(Ordering::Relaxed)
+    pub fn hash_count(&self) -> u64 {
+        self.hash_count.load(Ordering::Relaxed)
     }
 
-    async fn in_turn<T: Send + 'static>(
+    async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let _queued = Queued::join(&self.waiting)?;
-        let turn = self.turns.clone().acquire_owned().await.map_err(failed)?;
-        self.runs.fetch_add(1, Ordering::Relaxed);
+        let _queued = QueueSlot::acquire(&self.queue_length)?;
+        let permit = self.permits.clone().acquire_owned().await.map_err(hashing_error)?;
+        self.hash_count.fetch_add(1, Ordering::Relaxed);
         tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+            let _permit = permit;
             work()
         })
         .await
-        .map_err(failed)?
+        .map_err(hashing_error)?
     }
 }
 
 /// A place in the queue, released on drop: when the login is done or its client has disconnected.
-struct Queued<'a>(&'a AtomicUsize);
+struct QueueSlot<'a>(&'a AtomicUsize);
 
-impl<'a> Queued<'a> {
-    fn join(waiting: &'a AtomicUsize) -> Result<Self, PasswordError> {
-        let place = Self(waiting);
-        if waiting.fetch_add(1, Ordering::Relaxed) >= QUEUE {
+impl<'a> QueueSlot<'a> {
+    fn acquire(waiting: &'a AtomicUsize) -> Result<Self, PasswordError> {
+        let slot = Self(waiting);
+        if waiting.fetch_add(1, Ordering::Relaxed) >= MAX_QUEUE {
             return Err(PasswordError::Busy);
         }
-        Ok(place)
+        Ok(slot)
     }
 }
 
-impl Drop for Queued<'_> {
+impl Drop for QueueSlot<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-fn hash_now(password: &str) -> Result<String, PasswordError> {
+fn hash_blocking(password: &str) -> Result<String, PasswordError> {
     let hash: PasswordHash = Argon2::default()
         .hash_password(password.as_bytes())
-        .map_err(failed)?;
+        .map_err(hashing_error)?;
     Ok(hash.to_string())
 }
 
-fn failed(error: impl std::fmt::Display) -> PasswordError {
+fn hashing_error(error: impl std::fmt::Display) -> PasswordError {
     PasswordError::Failed(error.to_string())
 }
 
@@ -133,7 +133,7 @@ mod tests {
         let stored = passwords.hash("correct horse".to_owned()).await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
         let matches = |stored: Option<&str>, password: &str| {
-            passwords.matches(stored.map(str::to_owned), password.to_owned())
+            passwords.verify(stored.map(str::to_owned), password.to_owned())
         };
         assert_eq!(matches(Some(&stored), "correct horse").await, Ok(true));
         assert_eq!(matches(Some(&stored), "correct horsf").await, Ok(false));
@@ -144,13 +144,13 @@ mod tests {
     #[tokio::test]
     async fn the_queue_is_bounded_and_places_are_released() {
         let passwords = Passwords::new().unwrap();
-        let places: Vec<_> = (0..QUEUE)
-            .map(|_| Queued::join(&passwords.waiting).unwrap())
+        let places: Vec<_> = (0..MAX_QUEUE)
+            .map(|_| QueueSlot::acquire(&passwords.queue_length).unwrap())
             .collect();
         let refused = passwords.hash("x".to_owned()).await;
         assert_eq!(refused, Err(PasswordError::Busy));
         drop(places);
         assert!(passwords.hash("x".to_owned()).await.is_ok());
-        assert_eq!(passwords.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!(passwords.queue_length.load(Ordering::Relaxed), 0);
     }
 }

@@ -15,65 +15,65 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Maximum number of client networks in memory.
-const MOST: usize = 100_000;
+const MAX_NETWORKS: usize = 100_000;
 /// Number of logins between two removals of networks whose quota is full again.
-const LOOK: u32 = 1_000;
+const REMOVE_EVERY: u32 = 1_000;
 /// The wait for a client when the table is full.
-const FULL: Duration = Duration::from_secs(1);
+const WAIT_WHEN_FULL: Duration = Duration::from_secs(1);
 
-type Limiter = RateLimiter<IpAddr, DashMapStateStore<IpAddr>, Time, NoOpMiddleware<Duration>>;
+type Limiter = RateLimiter<IpAddr, DashMapStateStore<IpAddr>, MonotonicClock, NoOpMiddleware<Duration>>;
 
 /// The service's clock for `governor`, made monotonic: setting the clock back must not make clients wait that much
 /// longer.
 #[derive(Clone)]
-struct Time {
+struct MonotonicClock {
     clock: Arc<dyn Clock>,
-    latest: Arc<Mutex<Latest>>,
+    state: Arc<Mutex<ClockState>>,
 }
 
 #[derive(Default)]
-struct Latest {
-    now_ms: u64,
+struct ClockState {
+    last_ms: u64,
     /// By how much the clock was set back in total.
-    back_ms: u64,
+    offset_ms: u64,
 }
 
-impl governor_clock::Clock for Time {
+impl governor_clock::Clock for MonotonicClock {
     type Instant = Duration;
 
     fn now(&self) -> Duration {
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now_ms = self.clock.now_ms();
-        latest.back_ms += latest.now_ms.saturating_sub(now_ms);
-        latest.now_ms = now_ms;
-        Duration::from_millis(now_ms.saturating_add(latest.back_ms))
+        latest.offset_ms += latest.last_ms.saturating_sub(now_ms);
+        latest.last_ms = now_ms;
+        Duration::from_millis(now_ms.saturating_add(latest.offset_ms))
     }
 }
 
 /// Counts logins per client network: an IPv4 address, or an IPv6 /64.
-pub struct LoginRate {
+pub struct LoginRateLimiter {
     limiter: Option<Limiter>,
-    time: Time,
-    seen: AtomicU32,
+    clock: MonotonicClock,
+    logins: AtomicU32,
 }
 
-impl LoginRate {
+impl LoginRateLimiter {
     /// `config` is `None` for no limit.
     #[must_use]
     pub fn new(config: Option<config::LoginRate>, clock: Arc<dyn Clock>) -> Self {
-        let time = Time {
+        let time = MonotonicClock {
             clock,
-            latest: Arc::default(),
+            state: Arc::default(),
         };
         let limiter = config.map(|rate| {
-            let least = |n: u32| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
-            let quota = Quota::per_minute(least(rate.per_minute)).allow_burst(least(rate.burst));
+            let at_least_one = |n: u32| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+            let quota = Quota::per_minute(at_least_one(rate.per_minute)).allow_burst(at_least_one(rate.burst));
             RateLimiter::new(quota, DashMapStateStore::default(), time.clone())
         });
         Self {
             limiter,
-            time,
-            seen: AtomicU32::new(0),
+            clock: time,
+            logins: AtomicU32::new(0),
         }
     }
 
@@ -82,14 +82,14 @@ impl LoginRate {
         let Some(limiter) = &self.limiter else {
             return Ok(());
         };
-        self.forget(limiter);
-        let key = client_address::network(address);
-        let wait = if limiter.len() >= MOST {
-            FULL
+        self.remove_full(limiter);
+        let key = client_address::rate_limit_network(address);
+        let wait = if limiter.len() >= MAX_NETWORKS {
+            WAIT_WHEN_FULL
         } else {
             match limiter.check_key(&key) {
                 Ok(()) => return Ok(()),
-                Err(until) => until.wait_time_from(governor_clock::Clock::now(&self.time)),
+                Err(until) => until.wait_time_from(governor_clock::Clock::now(&self.clock)),
             }
         };
         let seconds = wait.as_millis().div_ceil(1000).max(1);
@@ -97,9 +97,9 @@ impl LoginRate {
     }
 
     /// Regularly removes networks whose quota is full again.
-    fn forget(&self, limiter: &Limiter) {
-        let seen = self.seen.fetch_add(1, Ordering::Relaxed);
-        if seen % LOOK == LOOK - 1 || limiter.len() >= MOST {
+    fn remove_full(&self, limiter: &Limiter) {
+        let seen = self.logins.fetch_add(1, Ordering::Relaxed);
+        if seen % REMOVE_EVERY == REMOVE_EVERY - 1 || limiter.len() >= MAX_NETWORKS {
             limiter.retain_recent();
         }
     }
@@ -110,10 +110,10 @@ mod tests {
     use super::*;
     use crate::core::clock::ManualClock;
 
-    fn rate(per_minute: u32, burst: u32) -> (LoginRate, Arc<ManualClock>) {
+    fn rate(per_minute: u32, burst: u32) -> (LoginRateLimiter, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::new(1_700_000_000_000));
         let config = config::LoginRate { per_minute, burst };
-        (LoginRate::new(Some(config), clock.clone()), clock)
+        (LoginRateLimiter::new(Some(config), clock.clone()), clock)
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn without_a_limit_every_login_is_admitted() {
-        let rate = LoginRate::new(None, Arc::new(ManualClock::new(1)));
+        let rate = LoginRateLimiter::new(None, Arc::new(ManualClock::new(1)));
         assert!((0..1_000).all(|_| rate.admit(ip("192.0.2.1")).is_ok()));
     }
 
@@ -180,12 +180,12 @@ mod tests {
     fn memory_is_bounded() {
         let (rate, clock) = rate(1, 1);
         let of = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
-        let most = u32::try_from(MOST).unwrap();
-        assert!((0..most).all(|n| rate.admit(of(n)).is_ok()));
-        assert_eq!(rate.admit(of(most)), Err(1));
-        assert_eq!(rate.limiter.as_ref().unwrap().len(), MOST);
+        let max = u32::try_from(MAX_NETWORKS).unwrap();
+        assert!((0..max).all(|n| rate.admit(of(n)).is_ok()));
+        assert_eq!(rate.admit(of(max)), Err(1));
+        assert_eq!(rate.limiter.as_ref().unwrap().len(), MAX_NETWORKS);
         clock.advance_ms(120_001);
-        assert_eq!(rate.admit(of(most)), Ok(()));
+        assert_eq!(rate.admit(of(max)), Ok(()));
         assert_eq!(rate.limiter.as_ref().unwrap().len(), 1);
     }
 }

@@ -6,7 +6,7 @@ use super::PlaceRequest;
 use crate::config::Sharing;
 use crate::engines::drivers::RequestMutation;
 use crate::engines::drivers::opening::OpenTarget;
-use crate::placement::routes::Target;
+use crate::placement::routes::RouteTarget;
 use berth_scheduler::engine::{Engine, EngineName};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
@@ -18,28 +18,28 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 /// Maximum number of entries, about 400 bytes each; the least recently used are evicted first.
-const ATTACHMENTS: u64 = 200_000;
+const MAX_ENTRIES: u64 = 200_000;
 
 /// Identifies what returns to the same engine session: a hash of login session, document or path, and tab, so
 /// that all keys have one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key([u8; 32]);
+pub(super) struct AffinityKey([u8; 32]);
 
-impl Key {
+impl AffinityKey {
     /// `None`: the socket always gets an engine session of its own.
-    pub(super) fn of(
-        target: &Target,
+    pub(super) fn for_request(
+        target: &RouteTarget,
         request: &PlaceRequest<'_>,
         sharing: Sharing,
     ) -> Option<Self> {
         // A session app is created for each socket, so it is never shared.
-        let shared = sharing == Sharing::PerDocument && target.opening != OpenTarget::SessionApp;
+        let shared = sharing == Sharing::PerDocument && target.open_target != OpenTarget::SessionApp;
         let tab = match request.tab {
             _ if shared => "",
             tab => tab.filter(|tab| !tab.is_empty())?,
         };
         let path = request.path.split('?').next().unwrap_or_default();
-        let (kind, what) = match &target.opening {
+        let (kind, what) = match &target.open_target {
             OpenTarget::Nothing => ("path", path),
             OpenTarget::Document(name) => ("document", name.as_str()),
             OpenTarget::SessionApp => ("session-app", path),
@@ -56,7 +56,7 @@ impl Key {
 
 /// An engine session that was prepared for a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Attachment {
+pub(super) struct AffinityEntry {
     pub(super) engine: EngineName,
     /// Distinguishes the engine from a later one of the same name.
     pub(super) address: SocketAddr,
@@ -64,7 +64,7 @@ pub(super) struct Attachment {
     pub(super) headers: BTreeMap<String, String>,
 }
 
-impl Attachment {
+impl AffinityEntry {
     pub(super) fn new(engine: &Engine, prepared: &RequestMutation) -> Self {
         Self {
             engine: engine.name.clone(),
@@ -76,18 +76,18 @@ impl Attachment {
 
 /// One entry. Locked while it is resumed or created, so that two sockets opened at once do not create two
 /// engine sessions.
-pub(super) type Slot = Arc<Mutex<Option<Attachment>>>;
+pub(super) type AffinityLock = Arc<Mutex<Option<AffinityEntry>>>;
 
 /// The entries of all sessions.
 #[derive(Debug)]
-pub(super) struct Attachments(Cache<Key, Slot>);
+pub(super) struct SessionAffinity(Cache<AffinityKey, AffinityLock>);
 
-impl Attachments {
+impl SessionAffinity {
     /// An entry is useless after the end of its login session, which lasts at most `longest`.
     pub(super) fn new(longest: Duration) -> Self {
         Self(
             Cache::builder()
-                .max_capacity(ATTACHMENTS)
+                .max_capacity(MAX_ENTRIES)
                 .eviction_policy(EvictionPolicy::lru())
                 .time_to_idle(longest)
                 .build(),
@@ -95,22 +95,22 @@ impl Attachments {
     }
 
     /// The entry of this key; empty if there is none yet.
-    pub(super) fn slot(&self, key: Key) -> Slot {
+    pub(super) fn entry(&self, key: AffinityKey) -> AffinityLock {
         self.0.get_with(key, Arc::default)
     }
 
     /// The entry, unless it is locked.
-    pub(super) fn peek(&self, key: Key) -> Option<Attachment> {
+    pub(super) fn peek(&self, key: AffinityKey) -> Option<AffinityEntry> {
         self.0.get(&key)?.try_lock().ok()?.clone()
     }
 
     /// Keeps a created entry, also if a previous holder of the lock has removed it meanwhile.
-    pub(super) fn keep(&self, key: Key, slot: &Slot) {
+    pub(super) fn insert(&self, key: AffinityKey, slot: &AffinityLock) {
         self.0.insert(key, Arc::clone(slot));
     }
 
     /// Removes an entry for which no engine session was created.
-    pub(super) fn forget(&self, key: Key) {
+    pub(super) fn remove(&self, key: AffinityKey) {
         self.0.invalidate(&key);
     }
 }
@@ -127,10 +127,10 @@ mod tests {
         document: &str,
         tab: Option<&str>,
         sharing: Sharing,
-    ) -> Option<Key> {
-        let target = Target {
+    ) -> Option<AffinityKey> {
+        let target = RouteTarget {
             pool: 0,
-            opening: OpenTarget::Document(document.to_owned()),
+            open_target: OpenTarget::Document(document.to_owned()),
         };
         let request = PlaceRequest {
             session,
@@ -138,7 +138,7 @@ mod tests {
             path: "/app/x?y",
             tab,
         };
-        Key::of(&target, &request, sharing)
+        AffinityKey::for_request(&target, &request, sharing)
     }
 
     fn session(name: &str) -> LiveSession {
@@ -150,12 +150,12 @@ mod tests {
 
     #[test]
     fn an_entry_is_found_even_if_it_was_removed_meanwhile() {
-        let all = Attachments::new(Duration::from_secs(60));
+        let all = SessionAffinity::new(Duration::from_secs(60));
         let key = key(&session("s"), "d", Some("t"), Sharing::PerConnection).unwrap();
-        let waiting = all.slot(key);
-        all.forget(key);
-        all.keep(key, &waiting);
-        assert!(Arc::ptr_eq(&all.slot(key), &waiting));
+        let waiting = all.entry(key);
+        all.remove(key);
+        all.insert(key, &waiting);
+        assert!(Arc::ptr_eq(&all.entry(key), &waiting));
     }
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
         fn each_session_document_and_tab_has_its_own_key(
             all in prop::collection::vec(("[ab]{0,3}", "[ab]{0,3}", "[ab]{1,3}"), 2..40)
         ) {
-            let mut seen: HashMap<Key, (String, String, String)> = HashMap::new();
+            let mut seen: HashMap<AffinityKey, (String, String, String)> = HashMap::new();
             for (who, what, tab) in all {
                 let key = key(&session(&who), &what, Some(&tab), Sharing::PerConnection).unwrap();
                 let asked = (who, what, tab);
@@ -187,10 +187,10 @@ mod tests {
         /// The number of entries is bounded.
         #[test]
         fn the_number_of_entries_is_bounded(names in prop::collection::vec("[a-z]{1,8}", 0..50)) {
-            let attachments = Attachments(Cache::builder().max_capacity(10).build());
+            let attachments = SessionAffinity(Cache::builder().max_capacity(10).build());
             for name in &names {
                 let key = key(&session(name), "d", None, Sharing::PerDocument).unwrap();
-                attachments.slot(key);
+                attachments.entry(key);
             }
             attachments.0.run_pending_tasks();
             prop_assert!(attachments.0.entry_count() <= 10);

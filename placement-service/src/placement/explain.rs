@@ -1,10 +1,10 @@
 //! Explains placements: turns the scheduler's evaluation and the session affinity into the form for operators,
 //! administrators and the decision log. Decides nothing itself.
 
-use super::attachments::Key;
-use super::{PlaceRequest, Placer, REPLACED, RESUMED, SHARED};
+use super::attachments::AffinityKey;
+use super::{PlaceRequest, PlacementService, REPLACED, RESUMED, SHARED};
 use crate::config::Sharing;
-use crate::core::rejection::Refusal;
+use crate::core::rejection::Rejection;
 use berth_api::Reason;
 use berth_scheduler::Ask;
 use berth_scheduler::explain::{Explanation, Judged, Outcome};
@@ -15,12 +15,12 @@ use tracing::info;
 use utoipa::ToSchema;
 
 /// Maximum number of engines in one line of the decision log, the selected one first.
-const LOGGED: usize = 20;
+const MAX_LOGGED_ENGINES: usize = 20;
 
 /// A placement decision and its reasons.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = Explanation)]
-pub struct Explained {
+pub struct PlacementExplanation {
     /// The pool of the path's route.
     pub pool: String,
     /// The document that is opened.
@@ -73,7 +73,7 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    fn of(judged: &Judged) -> Self {
+    fn from_evaluation(judged: &Judged) -> Self {
         let score = |s: &berth_scheduler::score::Score| {
             let of = json!({ "score": s.value, "weight": s.weight });
             (s.name.to_owned(), of)
@@ -94,33 +94,33 @@ impl Candidate {
     }
 }
 
-impl Placer {
+impl PlacementService {
     /// Explains how a placement would be decided now. Places nothing, reserves nothing and calls no engine.
     ///
     /// # Errors
     /// For a path that has no route.
-    pub fn explain(&self, request: &PlaceRequest<'_>) -> Result<Explained, Refusal> {
+    pub fn explain(&self, request: &PlaceRequest<'_>) -> Result<PlacementExplanation, Rejection> {
         let (target, pool) = self.route(request.path)?;
         let fleet = self.fleet.snapshot();
         let now = fleet.pools().get(target.pool);
         let now = now.ok_or(Reason::Internal)?;
         let ask = Ask {
-            document: target.opening.document(),
+            document: target.open_target.document(),
             tried: &[],
             now: Instant::now(),
         };
-        let why = pool.chooser.explain(&now.engines, &ask);
-        let key = Key::of(&target, request, pool.sharing);
-        let attachment = key.and_then(|key| self.attachments.peek(key));
+        let why = pool.scheduler.explain(&now.engines, &ask);
+        let key = AffinityKey::for_request(&target, request, pool.sharing);
+        let attachment = key.and_then(|key| self.affinity.peek(key));
         let back = attachment.as_ref();
-        let back = back.and_then(|attachment| self.engine_of(target.pool, attachment));
+        let back = back.and_then(|attachment| self.attached_engine(target.pool, attachment));
         let chosen = why.chosen.as_ref().map(ToString::to_string);
         let full = |judged: &Judged| matches!(judged.outcome, Outcome::Excluded(why) if why.is_for_want_of_room());
         let full = why.engines.iter().any(full);
         let ledger = self
             .ledger
             .as_ref()
-            .filter(|_| pool.chooser.most() != (None, None));
+            .filter(|_| pool.scheduler.most() != (None, None));
         let (streams, limit) = pool.streams(&request.session.session_ref);
         let (engine, reason) = match (back, chosen) {
             _ if limit.is_some_and(|limit| streams >= limit) => {
@@ -129,29 +129,29 @@ impl Placer {
             (None, _) if ledger.is_some_and(|ledger| !ledger.is_up()) => {
                 (None, Reason::StoreDown.as_str())
             }
-            (Some(back), _) => (Some(back.name.to_string()), back_again(pool.sharing)),
+            (Some(back), _) => (Some(back.name.to_string()), resume_reason(pool.sharing)),
             (None, Some(chosen)) if attachment.is_some() => (Some(chosen), REPLACED),
             (None, Some(chosen)) => (Some(chosen), why.strategy.as_str()),
             (None, None) if full => (None, Reason::EnginesFull.as_str()),
             (None, None) => (None, Reason::NoEngine.as_str()),
         };
-        Ok(Explained {
+        Ok(PlacementExplanation {
             pool: pool.name.to_string(),
             document: why.document.clone(),
             engine,
             reason,
             strategy: why.strategy.as_str(),
             attached_to: attachment.map(|a| a.engine.to_string()),
-            room: pool.chooser.room(&now.engines, ask.now),
-            waiting: pool.waiting.count(),
+            room: pool.scheduler.room(&now.engines, ask.now),
+            waiting: pool.queue.length(),
             streams,
-            engines: why.engines.iter().map(Candidate::of).collect(),
+            engines: why.engines.iter().map(Candidate::from_evaluation).collect(),
         })
     }
 }
 
 /// The reason of a placement that returned to an existing engine session.
-pub(super) const fn back_again(sharing: Sharing) -> &'static str {
+pub(super) const fn resume_reason(sharing: Sharing) -> &'static str {
     match sharing {
         Sharing::PerConnection => RESUMED,
         Sharing::PerDocument => SHARED,
@@ -161,11 +161,11 @@ pub(super) const fn back_again(sharing: Sharing) -> &'static str {
 /// The evaluation of each engine in an explanation.
 #[must_use]
 pub fn candidates(why: &Explanation) -> Vec<Candidate> {
-    why.engines.iter().map(Candidate::of).collect()
+    why.engines.iter().map(Candidate::from_evaluation).collect()
 }
 
 /// Logs one decision. For a large pool only the first engines, those with the highest total.
-pub(super) fn log(pool: &str, why: &Explanation) {
+pub(super) fn log_decision(pool: &str, why: &Explanation) {
     let mut judged: Vec<&Judged> = why.engines.iter().collect();
     let total = |j: &Judged| j.total.unwrap_or(f64::NEG_INFINITY);
     judged.sort_by(|a, b| {
@@ -173,8 +173,8 @@ pub(super) fn log(pool: &str, why: &Explanation) {
         let first = chosen(b).cmp(&chosen(a));
         first.then_with(|| total(b).total_cmp(&total(a)))
     });
-    judged.truncate(LOGGED);
-    let engines: Vec<Candidate> = judged.into_iter().map(Candidate::of).collect();
+    judged.truncate(MAX_LOGGED_ENGINES);
+    let engines: Vec<Candidate> = judged.into_iter().map(Candidate::from_evaluation).collect();
     let engines = serde_json::to_string(&engines).unwrap_or_default();
     let chosen = why.chosen.as_ref().map(ToString::to_string);
     info!(target: "berth::decisions", pool, strategy = why.strategy.as_str(), document = why.document,

@@ -3,10 +3,10 @@
 //! decide which engine is best: the scheduler does.
 
 use super::pool::{self, Pool};
-use super::{PlaceRequest, Placer, stream_name};
-use crate::core::rejection::Refusal;
+use super::{PlaceRequest, PlacementService, stream_name};
+use crate::core::rejection::Rejection;
 use crate::engines::drivers::{DriverFault, PrepareRequest, RequestMutation};
-use crate::placement::routes::Target;
+use crate::placement::routes::RouteTarget;
 use berth_api::Reason;
 use berth_scheduler::accounting::Reservation;
 use berth_scheduler::capacity_ledger::Confirmed;
@@ -22,10 +22,10 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// How often the head of the queue checks for capacity: a closed stream, an expired reservation or a probe may
 /// free some.
-const LOOK: Duration = Duration::from_millis(25);
+const CAPACITY_POLL_INTERVAL: Duration = Duration::from_millis(25);
 
 /// An engine on which the session is prepared.
-pub(super) struct Found {
+pub(super) struct PreparedEngine {
     pub(super) engine: Arc<Engine>,
     pub(super) prepared: RequestMutation,
     pub(super) reservation: Reservation,
@@ -33,26 +33,26 @@ pub(super) struct Found {
 
 /// What a placement records about its decision.
 #[derive(Default)]
-pub(super) struct Notes {
+pub(super) struct DecisionTrace {
     /// Whether the explanation is needed.
-    pub(super) wanted: bool,
+    pub(super) explain: bool,
     /// The explanation of the latest decision, if needed.
     pub(super) explanation: Option<Explanation>,
 }
 
 /// The inputs of one placement.
 #[derive(Clone, Copy)]
-pub(super) struct Task<'a> {
+pub(super) struct PlacementTask<'a> {
     pub(super) pool: &'a Pool,
-    pub(super) target: &'a Target,
+    pub(super) target: &'a RouteTarget,
     pub(super) request: &'a PlaceRequest<'a>,
     pub(super) deadline: Instant,
 }
 
-impl<'a> Task<'a> {
+impl<'a> PlacementTask<'a> {
     /// The driver's request to prepare the session on this engine; the engine must send its first response by
     /// `first_word`.
-    pub(super) fn job(
+    pub(super) fn prepare_request(
         &self,
         engine: &Engine,
         first_word: Instant,
@@ -62,7 +62,7 @@ impl<'a> Task<'a> {
             engine: engine.endpoint.api,
             token: self.request.token,
             path: self.request.path,
-            target: &self.target.opening,
+            target: &self.target.open_target,
             first_response_by: self.deadline.min(first_word),
             deadline: self.deadline,
             connect_permit: Some(connecting),
@@ -71,54 +71,54 @@ impl<'a> Task<'a> {
     }
 }
 
-struct Chosen<'a> {
-    choice: Choice,
+struct Attempt<'a> {
+    selection: Choice,
     /// Dropped when the engine has sent its first response.
     connecting: SemaphorePermit<'a>,
     began: Instant,
 }
 
-enum NotChosen {
+enum SelectionError {
     /// The deadline has passed.
-    Late,
+    DeadlineExceeded,
     /// No engine is eligible.
-    Nobody(Exclusions),
+    NoEligibleEngine(Exclusions),
     /// The queue is full.
-    NoPlaceToWait,
+    QueueFull,
     /// The queue timeout has passed before this placement reached the head of the queue.
-    WaitedInVain,
+    QueueTimeout,
     /// The replicas' ledger cannot confirm capacity, for this reason.
-    Unsure(&'static str),
+    LedgerUnavailable(&'static str),
     Internal,
 }
 
-impl Placer {
+impl PlacementService {
     /// Selects an engine and prepares the session there; tries further engines up to the limit of attempts.
-    pub(super) async fn find(&self, task: Task<'_>, notes: &mut Notes) -> Result<Found, Refusal> {
-        let Task { pool, request, .. } = task;
+    pub(super) async fn attempt_engines(&self, task: PlacementTask<'_>, notes: &mut DecisionTrace) -> Result<PreparedEngine, Rejection> {
+        let PlacementTask { pool, request, .. } = task;
         let mut tried = Vec::new();
         let mut last_fault = None;
         for _ in 0..self.limits.attempts.max(1) {
-            let Chosen {
-                choice,
+            let Attempt {
+                selection: choice,
                 connecting,
                 began,
-            } = match self.choose(task, &tried, notes).await {
+            } = match self.select_or_queue(task, &tried, notes).await {
                 Ok(chosen) => chosen,
-                Err(NotChosen::Internal) => return Err(Reason::Internal.into()),
-                Err(NotChosen::Late) => break,
+                Err(SelectionError::Internal) => return Err(Reason::Internal.into()),
+                Err(SelectionError::DeadlineExceeded) => break,
                 Err(_) if last_fault.is_some() => break,
-                Err(NotChosen::Nobody(why)) => return Err(self.no_choice(&why)),
-                Err(NotChosen::Unsure(why)) => {
-                    let refusal = Refusal::new(Reason::StoreDown).with_detail(why);
-                    return Err(refusal.retry_after(1));
+                Err(SelectionError::NoEligibleEngine(why)) => return Err(self.not_selected(&why)),
+                Err(SelectionError::LedgerUnavailable(why)) => {
+                    let refusal = Rejection::new(Reason::StoreDown).with_detail(why);
+                    return Err(refusal.with_retry_after(1));
                 }
-                Err(NotChosen::NoPlaceToWait) => {
-                    return Err(self.full("the placement queue is full"));
+                Err(SelectionError::QueueFull) => {
+                    return Err(self.engines_full("the placement queue is full"));
                 }
-                Err(NotChosen::WaitedInVain) => {
+                Err(SelectionError::QueueTimeout) => {
                     return Err(
-                        self.full("timed out in the placement queue behind other placements")
+                        self.engines_full("timed out in the placement queue behind other placements")
                     );
                 }
             };
@@ -130,19 +130,19 @@ impl Placer {
                 ..
             } = choice;
             if let Some(rehearsal) = rehearsal {
-                pool.rehearse(rehearsal, request.token, self.limits.engine_timeout);
+                pool.spawn_background_trial(rehearsal, request.token, self.limits.engine_timeout);
             }
             let first_word = began + self.limits.engine_timeout;
-            let job = task.job(&engine, first_word, connecting);
+            let job = task.prepare_request(&engine, first_word, connecting);
             let result = pool.driver.prepare(job).await;
             let now = Instant::now();
             let outcome = result.as_ref().map_or_else(DriverFault::as_str, |_| "ok");
-            self.metrics.attempted(&pool.name, outcome, now - began);
-            pool::judge(&pool.name, &engine, result.as_ref().err(), began, now);
+            self.metrics.record_attempt(&pool.name, outcome, now - began);
+            pool::record_outcome(&pool.name, &engine, result.as_ref().err(), began, now);
             drop(trial);
             match result {
                 Ok(prepared) => {
-                    return Ok(Found {
+                    return Ok(PreparedEngine {
                         engine,
                         prepared,
                         reservation,
@@ -156,83 +156,83 @@ impl Placer {
             }
         }
         let why = last_fault.as_ref().map_or("deadline", DriverFault::as_str);
-        Err(Refusal::new(Reason::EngineFailed)
+        Err(Rejection::new(Reason::EngineFailed)
             .with_detail(format!(
                 "{} engines tried, the last one failed with: {why}",
                 tried.len()
             ))
-            .retry_after(1))
+            .with_retry_after(1))
     }
 
     /// Selects an engine at once or, if all are full, after queueing for capacity.
-    async fn choose<'a>(
+    async fn select_or_queue<'a>(
         &'a self,
-        task: Task<'a>,
+        task: PlacementTask<'a>,
         tried: &[EngineName],
-        notes: &mut Notes,
-    ) -> Result<Chosen<'a>, NotChosen> {
-        let room = &task.pool.waiting;
+        notes: &mut DecisionTrace,
+    ) -> Result<Attempt<'a>, SelectionError> {
+        let room = &task.pool.queue;
         // A placement that has tried an engine has been through the queue already and does not queue again.
-        if !tried.is_empty() || room.count() == 0 {
-            match self.choose_now(task, tried, notes, task.deadline).await {
-                Err(NotChosen::Nobody(why)) if why.for_want_of_room() => {}
+        if !tried.is_empty() || room.length() == 0 {
+            match self.select_confirmed(task, tried, notes, task.deadline).await {
+                Err(SelectionError::NoEligibleEngine(why)) if why.for_want_of_room() => {}
                 other => return other,
             }
         }
-        let until = task.deadline.min(Instant::now() + room.time());
-        let Some(place) = room.enter() else {
-            if room.count() == 0 {
+        let until = task.deadline.min(Instant::now() + room.timeout());
+        let Some(place) = room.enqueue() else {
+            if room.length() == 0 {
                 // The pool has no queue: the error names what is full.
-                return self.choose_now(task, tried, notes, until).await;
+                return self.select_confirmed(task, tried, notes, until).await;
             }
-            return Err(NotChosen::NoPlaceToWait);
+            return Err(SelectionError::QueueFull);
         };
-        let Ok(_first) = timeout_at(until, place.first()).await else {
-            return Err(NotChosen::WaitedInVain);
+        let Ok(_first) = timeout_at(until, place.head()).await else {
+            return Err(SelectionError::QueueTimeout);
         };
         loop {
             let began = Instant::now();
             match self
-                .choose_now(task, tried, notes, until.max(began + LOOK))
+                .select_confirmed(task, tried, notes, until.max(began + CAPACITY_POLL_INTERVAL))
                 .await
             {
-                Err(NotChosen::Nobody(why)) if why.for_want_of_room() => {
+                Err(SelectionError::NoEligibleEngine(why)) if why.for_want_of_room() => {
                     if Instant::now() >= until {
-                        return Err(NotChosen::Nobody(why));
+                        return Err(SelectionError::NoEligibleEngine(why));
                     }
                 }
                 other => return other,
             }
-            sleep_until(until.min(began + LOOK)).await;
+            sleep_until(until.min(began + CAPACITY_POLL_INTERVAL)).await;
         }
     }
 
     /// Selects an engine for which the replicas' ledger confirms capacity; excludes engines that are full in
     /// the ledger and selects again.
-    async fn choose_now<'a>(
+    async fn select_confirmed<'a>(
         &'a self,
-        task: Task<'a>,
+        task: PlacementTask<'a>,
         tried: &[EngineName],
-        notes: &mut Notes,
+        notes: &mut DecisionTrace,
         until: Instant,
-    ) -> Result<Chosen<'a>, NotChosen> {
+    ) -> Result<Attempt<'a>, SelectionError> {
         let mut full: Vec<EngineName> = Vec::new();
         loop {
             let chosen = if full.is_empty() {
-                self.choose_here(task, tried, notes, until).await
+                self.select_locally(task, tried, notes, until).await
             } else {
                 let left_out = [tried, &full].concat();
-                self.choose_here(task, &left_out, notes, until).await
+                self.select_locally(task, &left_out, notes, until).await
             };
             let mut chosen = match chosen {
-                Err(NotChosen::Nobody(mut why)) => {
+                Err(SelectionError::NoEligibleEngine(mut why)) => {
                     why.found_full(full.len());
-                    return Err(NotChosen::Nobody(why));
+                    return Err(SelectionError::NoEligibleEngine(why));
                 }
                 chosen => chosen?,
             };
-            let most = task.pool.chooser.most();
-            let confirmed = chosen.choice.reservation.confirm(stream_name, most);
+            let most = task.pool.scheduler.most();
+            let confirmed = chosen.selection.reservation.confirm(stream_name, most);
             match timeout_at(task.deadline, confirmed).await {
                 Ok(Confirmed::Yes) => {
                     if let Some(why) = &mut notes.explanation {
@@ -240,70 +240,70 @@ impl Placer {
                     }
                     return Ok(chosen);
                 }
-                Ok(Confirmed::EngineFull { .. }) => full.push(chosen.choice.engine.name.clone()),
-                Ok(Confirmed::PoolFull) => return Err(NotChosen::Nobody(Exclusions::pool_full())),
-                Ok(Confirmed::Unsure(why)) => return Err(NotChosen::Unsure(why)),
-                Err(_) => return Err(NotChosen::Late),
+                Ok(Confirmed::EngineFull { .. }) => full.push(chosen.selection.engine.name.clone()),
+                Ok(Confirmed::PoolFull) => return Err(SelectionError::NoEligibleEngine(Exclusions::pool_full())),
+                Ok(Confirmed::Unsure(why)) => return Err(SelectionError::LedgerUnavailable(why)),
+                Err(_) => return Err(SelectionError::DeadlineExceeded),
             }
         }
     }
 
     /// Selects an engine by the accounting of this process alone.
-    async fn choose_here<'a>(
+    async fn select_locally<'a>(
         &'a self,
-        task: Task<'a>,
+        task: PlacementTask<'a>,
         tried: &[EngineName],
-        notes: &mut Notes,
+        notes: &mut DecisionTrace,
         until: Instant,
-    ) -> Result<Chosen<'a>, NotChosen> {
+    ) -> Result<Attempt<'a>, SelectionError> {
         let Ok(Ok(connecting)) = timeout_at(until, self.connecting.acquire()).await else {
-            return Err(NotChosen::Late);
+            return Err(SelectionError::DeadlineExceeded);
         };
         let began = Instant::now();
         let fleet = self.fleet.snapshot();
         let Some(now) = fleet.pools().get(task.target.pool) else {
-            return Err(NotChosen::Internal);
+            return Err(SelectionError::Internal);
         };
         let ask = Ask {
-            document: task.target.opening.document(),
+            document: task.target.open_target.document(),
             tried,
             now: began,
         };
         let share = self.limits.log_decisions;
         let logged = share > 0.0 && rand::rng().random::<f64>() < share;
-        let chooser = &task.pool.chooser;
-        let choice = if logged || notes.wanted {
+        let chooser = &task.pool.scheduler;
+        let choice = if logged || notes.explain {
             let (choice, why) = chooser.choose_explained(&now.engines, &ask);
             if logged {
-                super::explain::log(&task.pool.name, &why);
+                super::explain::log_decision(&task.pool.name, &why);
             }
             notes.explanation = Some(why);
             choice
         } else {
             chooser.choose(&now.engines, &ask)
         };
-        let choice = choice.map_err(NotChosen::Nobody)?;
-        Ok(Chosen {
-            choice,
+        let choice = choice.map_err(SelectionError::NoEligibleEngine)?;
+        Ok(Attempt {
+            selection: choice,
             connecting,
             began,
         })
     }
 
-    fn full(&self, why: &str) -> Refusal {
-        Refusal::new(Reason::EnginesFull)
+    fn engines_full(&self, why: &str) -> Rejection {
+        Rejection::new(Reason::EnginesFull)
             .with_detail(why)
-            .retry_after(self.retry_after_s)
+            .with_retry_after(self.retry_after_s)
     }
 
-    fn no_choice(&self, why: &Exclusions) -> Refusal {
+    fn not_selected(&self, why: &Exclusions) -> Rejection {
         let reason = if why.for_want_of_room() {
             Reason::EnginesFull
         } else {
             Reason::NoEngine
         };
-        Refusal::new(reason)
+        Rejection::new(reason)
             .with_detail(why.to_string())
-            .retry_after(self.retry_after_s)
+            .with_retry_after(self.retry_after_s)
     }
 }

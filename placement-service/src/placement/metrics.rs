@@ -1,7 +1,7 @@
 //! The metrics of placements. Labels are pool names and constants, never data of a user.
 
 use super::pool::Pool;
-use crate::core::metrics::registered;
+use crate::core::metrics::register_metric;
 use crate::engines::fleet::FleetReader;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
@@ -17,11 +17,11 @@ use tokio::time::Instant;
 
 /// The counters and histograms of placements.
 #[derive(Clone, Debug)]
-pub(super) struct PlacerMetrics {
+pub(super) struct PlacementMetrics {
     placements: Family<OutcomeLabels, Counter>,
     attempts: Family<OutcomeLabels, Counter>,
-    chosen: Family<ReasonLabels, Counter>,
-    prepare: Family<PoolLabel, Histogram, fn() -> Histogram>,
+    reasons: Family<ReasonLabels, Counter>,
+    attempt_duration: Family<PoolLabel, Histogram, fn() -> Histogram>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -42,60 +42,60 @@ struct PoolLabel {
 }
 
 /// From 50 us, a TCP connect on one host, to 13 s, longer than any sensible deadline.
-fn prepare_buckets() -> Histogram {
+fn attempt_histogram() -> Histogram {
     Histogram::new(exponential_buckets(50e-6, 2.0, 19))
 }
 
-impl PlacerMetrics {
+impl PlacementMetrics {
     /// Creates and registers the metrics.
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let prepare = Family::new_with_constructor(prepare_buckets as fn() -> Histogram);
+        let prepare = Family::new_with_constructor(attempt_histogram as fn() -> Histogram);
         registry.register(
             "placement_attempt_duration_seconds",
             "How long engines took to prepare a session, successful or not",
             prepare.clone(),
         );
         Self {
-            placements: registered(
+            placements: register_metric(
                 registry,
                 "placements",
                 "Placements by outcome: ok or the reason of the refusal",
             ),
-            attempts: registered(
+            attempts: register_metric(
                 registry,
                 "placement_attempts",
                 "Placement attempts by outcome: ok or the engine's fault",
             ),
-            chosen: registered(
+            reasons: register_metric(
                 registry,
                 "placement_reasons",
                 "Successful placements by reason: the strategy, resumed, shared or replaced",
             ),
-            prepare,
+            attempt_duration: prepare,
         }
     }
 
     /// Counts a finished placement.
-    pub(super) fn placed(&self, pool: &Arc<str>, outcome: &'static str) {
+    pub(super) fn record_placement(&self, pool: &Arc<str>, outcome: &'static str) {
         count(&self.placements, pool, outcome);
     }
 
     /// Counts the reason of a successful placement.
-    pub(super) fn chosen(&self, pool: &Arc<str>, reason: &'static str) {
+    pub(super) fn record_reason(&self, pool: &Arc<str>, reason: &'static str) {
         let labels = ReasonLabels {
             pool: Arc::clone(pool),
             reason,
         };
-        self.chosen.get_or_create(&labels).inc();
+        self.reasons.get_or_create(&labels).inc();
     }
 
     /// Records an attempt on an engine.
-    pub(super) fn attempted(&self, pool: &Arc<str>, outcome: &'static str, took: Duration) {
+    pub(super) fn record_attempt(&self, pool: &Arc<str>, outcome: &'static str, took: Duration) {
         count(&self.attempts, pool, outcome);
         let label = PoolLabel {
             pool: Arc::clone(pool),
         };
-        self.prepare
+        self.attempt_duration
             .get_or_create(&label)
             .observe(took.as_secs_f64());
     }
@@ -111,24 +111,24 @@ fn count(family: &Family<OutcomeLabels, Counter>, pool: &Arc<str>, outcome: &'st
 
 /// Gauges computed at each scrape, for autoscalers: `berth_pool_available_sessions` and
 /// `berth_placement_queue_length`.
-pub(super) struct RoomCollector {
+pub(super) struct PoolCapacityCollector {
     pools: Arc<[Pool]>,
     fleet: FleetReader,
 }
 
-impl RoomCollector {
+impl PoolCapacityCollector {
     pub(super) const fn new(pools: Arc<[Pool]>, fleet: FleetReader) -> Self {
         Self { pools, fleet }
     }
 }
 
-impl fmt::Debug for RoomCollector {
+impl fmt::Debug for PoolCapacityCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RoomCollector")
     }
 }
 
-impl Collector for RoomCollector {
+impl Collector for PoolCapacityCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let now = Instant::now();
         let fleet = self.fleet.snapshot();
@@ -136,7 +136,7 @@ impl Collector for RoomCollector {
         let help = "Available sessions of the pool; only for pools with a limit";
         let mut family = encoder.encode_descriptor("pool_available_sessions", help, None, kind)?;
         for (pool, engines) in self.pools.iter().zip(fleet.pools()) {
-            if let Some(room) = pool.chooser.room(&engines.engines, now) {
+            if let Some(room) = pool.scheduler.room(&engines.engines, now) {
                 let room = i64::try_from(room).unwrap_or(i64::MAX);
                 let labels = [("pool", &*pool.name)];
                 ConstGauge::new(room).encode(family.encode_family(&labels)?)?;
@@ -146,7 +146,7 @@ impl Collector for RoomCollector {
         let mut family = encoder.encode_descriptor("placement_queue_length", help, None, kind)?;
         for pool in self.pools.iter() {
             let labels = [("pool", &*pool.name)];
-            let waiting = i64::from(pool.waiting.count());
+            let waiting = i64::from(pool.queue.length());
             ConstGauge::new(waiting).encode(family.encode_family(&labels)?)?;
         }
         Ok(())

@@ -1,9 +1,9 @@
 //! A pool at run time: its driver, scheduler, queue and Envoy cluster, and the effect of an attempt's outcome
 //! on the engine's circuit breaker. Knows no other pool.
 
-use super::waiting::WaitingRoom;
+use super::waiting::AdmissionQueue;
 use crate::config::{self, Sharing};
-use crate::core::rejection::Refusal;
+use crate::core::rejection::Rejection;
 use crate::engines::drivers::opening::OpenTarget;
 use crate::engines::drivers::{self, EngineDriver, DriverFault, PrepareRequest};
 use berth_api::Reason;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 /// The placeholder of the engine's name in a pool's `cluster`.
-const ENGINE: &str = "{engine}";
+const ENGINE_PLACEHOLDER: &str = "{engine}";
 /// `Retry-After` in seconds for a session with too many streams: by then gateways have reported the streams
 /// that it closed.
 const TOO_MANY_RETRY_S: u32 = 5;
@@ -27,14 +27,14 @@ pub(super) struct Pool {
     pub(super) name: Arc<str>,
     cluster: String,
     pub(super) driver: Arc<dyn EngineDriver>,
-    pub(super) chooser: Chooser,
-    pub(super) waiting: WaitingRoom,
+    pub(super) scheduler: Chooser,
+    pub(super) queue: AdmissionQueue,
     pub(super) sharing: Sharing,
     streams: Arc<PoolStreams>,
 }
 
 /// The scheduling rules of the pool's configuration.
-fn rules(pool: &config::Pool) -> Rules {
+fn scheduling_rules(pool: &config::Pool) -> Rules {
     Rules {
         strategy: pool.strategy,
         threshold: pool.capacity.per_engine,
@@ -59,20 +59,20 @@ impl Pool {
             name,
             cluster: config.cluster.clone(),
             driver: drivers::from_config(config),
-            chooser: Chooser::new(rules(config), random),
-            waiting: WaitingRoom::new(config.queue),
+            scheduler: Chooser::new(scheduling_rules(config), random),
+            queue: AdmissionQueue::new(config.queue),
             sharing: config.sharing,
             streams,
         }
     }
 
     /// Counts one more stream of a session, before an engine is selected.
-    pub(super) fn count_stream(&self, session_ref: &str) -> Result<StreamSlot, Refusal> {
+    pub(super) fn acquire_stream_slot(&self, session_ref: &str) -> Result<StreamSlot, Rejection> {
         self.streams.acquire(session_ref).map_err(|limit| {
             let detail =
                 format!("the session has {limit} streams in this pool, open or being opened");
-            let refusal = Refusal::new(Reason::TooManyStreams).with_detail(detail);
-            refusal.retry_after(TOO_MANY_RETRY_S)
+            let refusal = Rejection::new(Reason::TooManyStreams).with_detail(detail);
+            refusal.with_retry_after(TOO_MANY_RETRY_S)
         })
     }
 
@@ -83,8 +83,8 @@ impl Pool {
 
     /// The Envoy cluster and the destination in it; no destination if the engine has a cluster of its own.
     pub(super) fn address(&self, engine: &Engine) -> (String, Option<String>) {
-        if self.cluster.contains(ENGINE) {
-            (self.cluster.replace(ENGINE, engine.name.as_str()), None)
+        if self.cluster.contains(ENGINE_PLACEHOLDER) {
+            (self.cluster.replace(ENGINE_PLACEHOLDER, engine.name.as_str()), None)
         } else {
             let destination = engine.endpoint.api.to_string();
             (self.cluster.clone(), Some(destination))
@@ -93,7 +93,7 @@ impl Pool {
 
     /// Starts a half-open attempt on an engine with an open circuit breaker, in the background: no client waits
     /// for it.
-    pub(super) fn rehearse(&self, rehearsal: Rehearsal, token: &str, engine_timeout: Duration) {
+    pub(super) fn spawn_background_trial(&self, rehearsal: Rehearsal, token: &str, engine_timeout: Duration) {
         let Rehearsal { engine, trial } = rehearsal;
         let driver = Arc::clone(&self.driver);
         let pool = Arc::clone(&self.name);
@@ -111,14 +111,14 @@ impl Pool {
                 dry_run: true,
             };
             let result = driver.prepare(job).await;
-            judge(&pool, &engine, result.as_ref().err(), began, Instant::now());
+            record_outcome(&pool, &engine, result.as_ref().err(), began, Instant::now());
             drop(trial);
         });
     }
 }
 
 /// Records the outcome of an attempt in the engine's circuit breaker.
-pub(super) fn judge(
+pub(super) fn record_outcome(
     pool: &str,
     engine: &Engine,
     fault: Option<&DriverFault>,

@@ -9,11 +9,11 @@ use std::time::Duration;
 use utoipa::ToSchema;
 
 /// Maximum number of sessions; the least recently used are evicted first.
-const SESSIONS: u64 = 10_000;
+const MAX_SESSIONS: u64 = 10_000;
 /// Maximum number of placements per session.
-const PER_SESSION: usize = 50;
+const MAX_PER_SESSION: usize = 50;
 /// Maximum number of characters of a name from a client.
-const NAME: usize = 128;
+const MAX_NAME_CHARS: usize = 128;
 /// How long the placements of a session are kept after the last one.
 const TTL: Duration = Duration::from_secs(3600);
 
@@ -36,30 +36,30 @@ pub struct RecentPlacement {
 
 /// The recent placements of all sessions.
 #[derive(Debug)]
-pub(super) struct Recent(Cache<String, Arc<Mutex<VecDeque<RecentPlacement>>>>);
+pub(super) struct RecentPlacements(Cache<String, Arc<Mutex<VecDeque<RecentPlacement>>>>);
 
-impl Default for Recent {
+impl Default for RecentPlacements {
     fn default() -> Self {
         Self(
             Cache::builder()
-                .max_capacity(SESSIONS)
+                .max_capacity(MAX_SESSIONS)
                 .time_to_idle(TTL)
                 .build(),
         )
     }
 }
 
-impl Recent {
+impl RecentPlacements {
     /// Records a placement.
-    pub(super) fn note(&self, session_ref: &str, mut placement: RecentPlacement) {
-        placement.tab = placement.tab.as_deref().map(shortened);
-        placement.document = placement.document.as_deref().map(shortened);
+    pub(super) fn record(&self, session_ref: &str, mut placement: RecentPlacement) {
+        placement.tab = placement.tab.as_deref().map(truncate);
+        placement.document = placement.document.as_deref().map(truncate);
         let list = match self.0.get(session_ref) {
             Some(list) => list,
             None => self.0.get_with(session_ref.to_owned(), Arc::default),
         };
         let mut list = list.lock().unwrap_or_else(PoisonError::into_inner);
-        if list.len() >= PER_SESSION {
+        if list.len() >= MAX_PER_SESSION {
             list.pop_front();
         }
         list.push_back(placement);
@@ -67,7 +67,7 @@ impl Recent {
 
     /// The placements of a session, newest first.
     #[must_use]
-    pub(super) fn of(&self, session_ref: &str) -> Vec<RecentPlacement> {
+    pub(super) fn latest(&self, session_ref: &str) -> Vec<RecentPlacement> {
         let Some(list) = self.0.get(session_ref) else {
             return Vec::new();
         };
@@ -76,8 +76,8 @@ impl Recent {
     }
 }
 
-fn shortened(name: &str) -> String {
-    name.chars().take(NAME).collect()
+fn truncate(name: &str) -> String {
+    name.chars().take(MAX_NAME_CHARS).collect()
 }
 
 #[cfg(test)]
@@ -97,23 +97,23 @@ mod tests {
 
     #[test]
     fn long_names_are_truncated() {
-        let recent = Recent::default();
+        let recent = RecentPlacements::default();
         let mut long = placement(1);
         long.tab = Some("é".repeat(60_000));
-        recent.note("a", long);
-        assert_eq!(recent.of("a")[0].tab, Some("é".repeat(NAME)));
+        recent.record("a", long);
+        assert_eq!(recent.latest("a")[0].tab, Some("é".repeat(MAX_NAME_CHARS)));
     }
 
     #[test]
     fn each_session_has_its_latest_fifty_placements_newest_first() {
-        let recent = Recent::default();
+        let recent = RecentPlacements::default();
         for since in 0..60 {
-            recent.note("a", placement(since));
+            recent.record("a", placement(since));
         }
-        recent.note("b", placement(7));
-        let times: Vec<_> = recent.of("a").iter().map(|p| p.since).collect();
+        recent.record("b", placement(7));
+        let times: Vec<_> = recent.latest("a").iter().map(|p| p.since).collect();
         assert_eq!(times, (10..60).rev().collect::<Vec<_>>());
-        assert_eq!(recent.of("b"), [placement(7)]);
-        assert!(recent.of("c").is_empty());
+        assert_eq!(recent.latest("b"), [placement(7)]);
+        assert!(recent.latest("c").is_empty());
     }
 }

@@ -2,19 +2,19 @@
 //! still has it. A session leaves a live engine session only if the engine is gone, unhealthy or draining,
 //! never because another engine has more capacity.
 
-use super::attachments::Attachment;
-use super::finding::{Found, Task};
+use super::attachments::AffinityEntry;
+use super::finding::{PreparedEngine, PlacementTask};
 use super::pool;
-use super::{Placer, stream_name};
+use super::{PlacementService, stream_name};
 use crate::engines::drivers::DriverFault;
 use berth_scheduler::engine::{Engine, State};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
-impl Placer {
+impl PlacementService {
     /// The engine of an affinity entry, if a session may return there.
-    pub(super) fn engine_of(&self, pool: usize, attachment: &Attachment) -> Option<Arc<Engine>> {
+    pub(super) fn attached_engine(&self, pool: usize, attachment: &AffinityEntry) -> Option<Arc<Engine>> {
         let fleet = self.fleet.snapshot();
         let engines = &fleet.pools().get(pool)?.engines;
         let at = engines.binary_search_by(|e| e.name.cmp(&attachment.engine));
@@ -26,9 +26,9 @@ impl Placer {
     }
 
     /// Returns to the engine session of the affinity entry; `None` if it no longer exists there.
-    pub(super) async fn rejoin(&self, task: Task<'_>, attachment: &Attachment) -> Option<Found> {
-        let Task { pool, request, .. } = task;
-        let engine = self.engine_of(task.target.pool, attachment)?;
+    pub(super) async fn resume(&self, task: PlacementTask<'_>, attachment: &AffinityEntry) -> Option<PreparedEngine> {
+        let PlacementTask { pool, request, .. } = task;
+        let engine = self.attached_engine(task.target.pool, attachment)?;
         let connecting = timeout_at(task.deadline, self.connecting.acquire()).await;
         let connecting = connecting.ok()?.ok()?;
         let began = Instant::now();
@@ -37,7 +37,7 @@ impl Placer {
         let mut reservation = engine.tally.reserve(turn);
         // The engine session exists already: it needs no further capacity.
         reservation.confirm(stream_name, (None, None)).await;
-        let job = task.job(&engine, began + self.limits.engine_timeout, connecting);
+        let job = task.prepare_request(&engine, began + self.limits.engine_timeout, connecting);
         let result = pool.driver.resume(job, &attachment.headers).await;
         let now = Instant::now();
         let outcome = match &result {
@@ -45,11 +45,11 @@ impl Placer {
             Ok(None) => "session-gone",
             Err(fault) => DriverFault::as_str(fault),
         };
-        self.metrics.attempted(&pool.name, outcome, now - began);
-        pool::judge(&pool.name, &engine, result.as_ref().err(), began, now);
+        self.metrics.record_attempt(&pool.name, outcome, now - began);
+        pool::record_outcome(&pool.name, &engine, result.as_ref().err(), began, now);
         let session = &request.session.session_ref;
         debug!(pool = %pool.name, engine = %engine.name, session, outcome, "tried to return to the engine session");
-        Some(Found {
+        Some(PreparedEngine {
             prepared: result.ok()??,
             engine,
             reservation,

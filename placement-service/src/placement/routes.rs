@@ -1,24 +1,24 @@
 //! The route table: maps a client's path to a pool and to what is opened there. Pure functions over untrusted
 //! bytes; knows no engine and no driver protocol.
 
-use crate::config::{self, Open};
-use crate::core::rejection::Refusal;
+use crate::config::{self, OpenTemplate};
+use crate::core::rejection::Rejection;
 use crate::engines::drivers::opening::OpenTarget;
 use berth_api::Reason;
 
 /// Maximum length of a document name in bytes.
-const MAX_DOCUMENT: usize = 1024;
-const DOCUMENT: &str = "{document}";
+const MAX_DOCUMENT_BYTES: usize = 1024;
+const DOCUMENT_PLACEHOLDER: &str = "{document}";
 /// The path segment by which QIX clients request no document.
 const NO_DOCUMENT: &str = "engineData";
 
 /// The result of routing a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct RouteTarget {
     /// Index of the pool in the configuration.
     pub pool: usize,
     /// What is opened there.
-    pub opening: OpenTarget,
+    pub open_target: OpenTarget,
 }
 
 /// The configured routes, in order; the first match wins.
@@ -29,14 +29,14 @@ pub struct Routes(Vec<Route>);
 struct Route {
     pattern: Pattern,
     pool: usize,
-    open: Open,
+    open: OpenTemplate,
 }
 
 #[derive(Clone, Debug)]
 enum Pattern {
     Exact(String),
     /// The part before `{document}`.
-    Tail(String),
+    Prefix(String),
 }
 
 impl Routes {
@@ -45,8 +45,8 @@ impl Routes {
     #[must_use]
     pub fn new(routes: &[config::Route], pools: &[config::Pool]) -> Self {
         let compile = |route: &config::Route| {
-            let pattern = match route.path.strip_suffix(DOCUMENT) {
-                Some(prefix) => Pattern::Tail(prefix.to_owned()),
+            let pattern = match route.path.strip_suffix(DOCUMENT_PLACEHOLDER) {
+                Some(prefix) => Pattern::Prefix(prefix.to_owned()),
                 None => Pattern::Exact(route.path.clone()),
             };
             Some(Route {
@@ -62,45 +62,45 @@ impl Routes {
     ///
     /// # Errors
     /// `no-such-route`, or the error in the document's name.
-    pub fn find(&self, path_and_query: &str) -> Result<Target, Refusal> {
+    pub fn find(&self, path_and_query: &str) -> Result<RouteTarget, Rejection> {
         let path = path_and_query
             .split_once('?')
             .map_or(path_and_query, |(path, _)| path);
         for route in &self.0 {
             let tail = match &route.pattern {
                 Pattern::Exact(exact) if path == exact => "",
-                Pattern::Tail(prefix) => match path.strip_prefix(prefix.as_str()) {
+                Pattern::Prefix(prefix) => match path.strip_prefix(prefix.as_str()) {
                     Some(tail) => tail,
                     None => continue,
                 },
                 Pattern::Exact(_) => continue,
             };
-            return Ok(Target {
+            return Ok(RouteTarget {
                 pool: route.pool,
-                opening: opening(&route.open, tail)?,
+                open_target: resolve_open_target(&route.open, tail)?,
             });
         }
-        Err(Refusal::new(Reason::NoSuchRoute))
+        Err(Rejection::new(Reason::NoSuchRoute))
     }
 }
 
-fn opening(open: &Open, tail: &str) -> Result<OpenTarget, Refusal> {
+fn resolve_open_target(open: &OpenTemplate, tail: &str) -> Result<OpenTarget, Rejection> {
     let template = match open {
-        Open::Nothing => return Ok(OpenTarget::Nothing),
-        Open::SessionApp => return Ok(OpenTarget::SessionApp),
-        Open::Document(template) => template,
+        OpenTemplate::Nothing => return Ok(OpenTarget::Nothing),
+        OpenTemplate::SessionApp => return Ok(OpenTarget::SessionApp),
+        OpenTemplate::Document(template) => template,
     };
-    if !template.contains(DOCUMENT) {
+    if !template.contains(DOCUMENT_PLACEHOLDER) {
         return Ok(OpenTarget::Document(template.clone()));
     }
-    let name = document(tail)?;
-    if template == DOCUMENT && (name.is_empty() || name == NO_DOCUMENT) {
+    let name = document_name(tail)?;
+    if template == DOCUMENT_PLACEHOLDER && (name.is_empty() || name == NO_DOCUMENT) {
         return Ok(OpenTarget::Nothing);
     }
     if name.is_empty() {
-        return Err(Refusal::new(Reason::NoSuchDocument).with_detail("the path names no document"));
+        return Err(Rejection::new(Reason::NoSuchDocument).with_detail("the path names no document"));
     }
-    Ok(OpenTarget::Document(template.replace(DOCUMENT, &name)))
+    Ok(OpenTarget::Document(template.replace(DOCUMENT_PLACEHOLDER, &name)))
 }
 
 /// The document's name in the tail of a path: percent-decoded, without the session parameters that QIX clients
@@ -108,29 +108,29 @@ fn opening(open: &Open, tail: &str) -> Result<OpenTarget, Refusal> {
 ///
 /// # Errors
 /// `invalid-request` for invalid text, `no-such-document` for names with `..` segments.
-pub fn document(tail: &str) -> Result<String, Refusal> {
-    let tail = without_parameter(tail, "ttl", |v| v.bytes().all(|b| b.is_ascii_digit()));
-    let tail = without_parameter(tail, "identity", |_| true);
+pub fn document_name(tail: &str) -> Result<String, Rejection> {
+    let tail = strip_parameter(tail, "ttl", |v| v.bytes().all(|b| b.is_ascii_digit()));
+    let tail = strip_parameter(tail, "identity", |_| true);
     let name = percent_decode(tail)
         .ok_or_else(|| invalid("the document's name is not percent-encoded UTF-8"))?;
-    if name.len() > MAX_DOCUMENT {
+    if name.len() > MAX_DOCUMENT_BYTES {
         return Err(invalid("the document's name is too long"));
     }
     if name.chars().any(char::is_control) {
         return Err(invalid("the document's name has control characters"));
     }
     if name.split(['/', '\\']).any(|segment| segment == "..") {
-        return Err(Refusal::new(Reason::NoSuchDocument));
+        return Err(Rejection::new(Reason::NoSuchDocument));
     }
     Ok(name)
 }
 
-fn invalid(detail: &str) -> Refusal {
-    Refusal::new(Reason::InvalidRequest).with_detail(detail)
+fn invalid(detail: &str) -> Rejection {
+    Rejection::new(Reason::InvalidRequest).with_detail(detail)
 }
 
 /// Removes a trailing `/name/value`, also if `name/value` is the whole tail.
-fn without_parameter<'a>(tail: &'a str, name: &str, fits: impl Fn(&str) -> bool) -> &'a str {
+fn strip_parameter<'a>(tail: &'a str, name: &str, fits: impl Fn(&str) -> bool) -> &'a str {
     let Some((before, value)) = tail.rsplit_once('/') else {
         return tail;
     };

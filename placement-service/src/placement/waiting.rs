@@ -8,58 +8,58 @@ use tokio::sync::{Mutex, MutexGuard};
 
 /// The queue of one pool.
 #[derive(Debug)]
-pub(super) struct WaitingRoom {
-    most: u32,
-    time: Duration,
-    waiting: AtomicU32,
+pub(super) struct AdmissionQueue {
+    max_length: u32,
+    timeout: Duration,
+    length: AtomicU32,
     /// Held by the head of the queue. Tokio's mutex is fair: it is acquired in the order of the requests.
-    first: Mutex<()>,
+    head: Mutex<()>,
 }
 
 /// A position in the queue, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place<'a>(&'a WaitingRoom);
+pub(super) struct QueueTicket<'a>(&'a AdmissionQueue);
 
-impl WaitingRoom {
+impl AdmissionQueue {
     pub(super) fn new(config: config::Queue) -> Self {
         Self {
-            most: config.max_length,
-            time: config.timeout,
-            waiting: AtomicU32::new(0),
-            first: Mutex::new(()),
+            max_length: config.max_length,
+            timeout: config.timeout,
+            length: AtomicU32::new(0),
+            head: Mutex::new(()),
         }
     }
 
     /// How long a placement may wait.
-    pub(super) const fn time(&self) -> Duration {
-        self.time
+    pub(super) const fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// The length of the queue.
-    pub(super) fn count(&self) -> u32 {
-        self.waiting.load(Ordering::Acquire)
+    pub(super) fn length(&self) -> u32 {
+        self.length.load(Ordering::Acquire)
     }
 
     /// Joins the queue at its end; `None` if the queue is full.
-    pub(super) fn enter(&self) -> Option<Place<'_>> {
-        let one_more = |waiting: u32| (waiting < self.most).then_some(waiting + 1);
+    pub(super) fn enqueue(&self) -> Option<QueueTicket<'_>> {
+        let one_more = |waiting: u32| (waiting < self.max_length).then_some(waiting + 1);
         let entered = self
-            .waiting
+            .length
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
-        entered.ok().map(|_| Place(self))
+        entered.ok().map(|_| QueueTicket(self))
     }
 }
 
-impl Place<'_> {
+impl QueueTicket<'_> {
     /// Waits until this ticket is the head of the queue. The order is that of the first polls.
-    pub(super) async fn first(&self) -> MutexGuard<'_, ()> {
-        self.0.first.lock().await
+    pub(super) async fn head(&self) -> MutexGuard<'_, ()> {
+        self.0.head.lock().await
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueueTicket<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.0.length.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -72,17 +72,17 @@ mod tests {
     use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
 
-    type Waits<'a> = Pin<Box<dyn Future<Output = (Place<'a>, u32)> + 'a>>;
+    type Waits<'a> = Pin<Box<dyn Future<Output = (QueueTicket<'a>, u32)> + 'a>>;
 
     /// Stays at the head of the queue until `go` is set.
     fn waits<'a>(
-        room: &'a WaitingRoom,
+        room: &'a AdmissionQueue,
         name: u32,
         go: &'a std::cell::Cell<bool>,
     ) -> Option<Waits<'a>> {
-        let place = room.enter()?;
+        let place = room.enqueue()?;
         Some(Box::pin(async move {
-            let first = place.first().await;
+            let first = place.head().await;
             std::future::poll_fn(|_| {
                 if go.get() {
                     Poll::Ready(())
@@ -119,7 +119,7 @@ mod tests {
         #[test]
         fn the_queue_is_first_in_first_out(steps in prop::collection::vec(step(), 0..200), most in 0..6_u32) {
             let time = Duration::from_secs(5);
-            let room = WaitingRoom::new(config::Queue { max_length: most, timeout: time });
+            let room = AdmissionQueue::new(config::Queue { max_length: most, timeout: time });
             let go = std::cell::Cell::new(false);
             let mut context = Context::from_waker(Waker::noop());
             let mut line: VecDeque<(u32, Waits<'_>)> = VecDeque::new();
@@ -154,10 +154,10 @@ mod tests {
                         }
                     }
                 }
-                prop_assert_eq!(room.count() as usize, line.len());
+                prop_assert_eq!(room.length() as usize, line.len());
             }
             line.clear();
-            prop_assert_eq!(room.count(), 0);
+            prop_assert_eq!(room.length(), 0);
         }
     }
 }

@@ -12,21 +12,21 @@ use tokio::sync::Notify;
 /// Maximum number of sessions written in one transaction.
 const BATCH: usize = 500;
 /// How often a flush at the end of the process is tried if the store fails.
-const LAST_TRIES: u32 = 3;
+const FLUSH_ATTEMPTS: u32 = 3;
 
 /// Activity that has not been written to the store.
 #[derive(Default)]
-pub(super) struct Activity {
+pub(super) struct ActivityBuffer {
     /// Contains only sessions that are cached or were found in the store. While the store is down, it therefore grows
     /// no larger than the cache.
-    unwritten: Mutex<HashMap<IdHash, Note>>,
+    pending: Mutex<HashMap<IdHash, PendingWrite>>,
     /// Notified when a session must be written immediately.
     urgent: Notify,
 }
 
 /// Milliseconds since the Unix epoch.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Note {
+struct PendingWrite {
     seen_ms: u64,
     due_ms: u64,
 }
@@ -37,10 +37,10 @@ pub(super) const fn write_interval_ms(idle_timeout_ms: u64) -> u64 {
     if tenth < 120_000 { tenth } else { 120_000 }
 }
 
-impl Activity {
+impl ActivityBuffer {
     /// Records activity; `due_ms` is when it must be in the store.
-    pub(super) fn note(&self, id: IdHash, seen_ms: u64, due_ms: u64) {
-        let new = Note { seen_ms, due_ms };
+    pub(super) fn record(&self, id: IdHash, seen_ms: u64, due_ms: u64) {
+        let new = PendingWrite { seen_ms, due_ms };
         let mut unwritten = self.lock();
         let note = unwritten.entry(id).or_insert(new);
         note.seen_ms = seen_ms.max(note.seen_ms);
@@ -67,7 +67,7 @@ impl Activity {
         store: &dyn SessionStore,
         now_ms: u64,
     ) -> Result<(), StoreError> {
-        let due = |(id, note): (&IdHash, &Note)| (note.due_ms <= now_ms).then_some((*id, *note));
+        let due = |(id, note): (&IdHash, &PendingWrite)| (note.due_ms <= now_ms).then_some((*id, *note));
         let all: Vec<_> = self.lock().iter().filter_map(due).collect();
         for batch in all.chunks(BATCH) {
             let seen: Vec<_> = batch.iter().map(|(id, note)| (*id, note.seen_ms)).collect();
@@ -89,7 +89,7 @@ impl Activity {
     /// Writes everything recorded so far. Retries, since a pooled connection may have ended with the thread that opened
     /// it, and the next attempt uses another one.
     pub(super) async fn flush(&self, store: &dyn SessionStore) {
-        for _ in 0..LAST_TRIES {
+        for _ in 0..FLUSH_ATTEMPTS {
             let Err(error) = self.write_due(store, u64::MAX).await else {
                 return;
             };
@@ -127,8 +127,8 @@ impl Activity {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<IdHash, Note>> {
-        self.unwritten
+    fn lock(&self) -> MutexGuard<'_, HashMap<IdHash, PendingWrite>> {
+        self.pending
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -140,15 +140,15 @@ mod tests {
     use async_trait::async_trait;
     use berth_store::conformance::{event, session_row};
     use berth_store::sqlite::SqliteStore;
-    use berth_store::{Ending, Event, Inserted, Select, SessionRow};
+    use berth_store::{SessionRemoval, Event, InsertResult, SessionQuery, SessionRow};
 
     /// Fails this many times, and stores nothing.
-    struct Failing(Mutex<u32>);
+    struct FailingStore(Mutex<u32>);
 
     const NOTHING: StoreError = StoreError::ReadOnly;
 
     #[async_trait]
-    impl SessionStore for Failing {
+    impl SessionStore for FailingStore {
         async fn touch(&self, _: &[(IdHash, u64)]) -> Result<(), StoreError> {
             let mut failures = self.0.lock().unwrap();
             let Some(fewer) = failures.checked_sub(1) else {
@@ -162,7 +162,7 @@ mod tests {
             _: &SessionRow,
             _: Option<u32>,
             _: &Event,
-        ) -> Result<Inserted, StoreError> {
+        ) -> Result<InsertResult, StoreError> {
             Err(NOTHING)
         }
         async fn find(&self, _: &IdHash) -> Result<Option<SessionRow>, StoreError> {
@@ -171,10 +171,10 @@ mod tests {
         async fn find_by_ref(&self, _: &str) -> Result<Option<SessionRow>, StoreError> {
             Err(NOTHING)
         }
-        async fn remove(&self, _: &[Ending]) -> Result<Vec<IdHash>, StoreError> {
+        async fn remove(&self, _: &[SessionRemoval]) -> Result<Vec<IdHash>, StoreError> {
             Err(NOTHING)
         }
-        async fn list(&self, _: &Select, _: u32) -> Result<Vec<SessionRow>, StoreError> {
+        async fn list(&self, _: &SessionQuery, _: u32) -> Result<Vec<SessionRow>, StoreError> {
             Err(NOTHING)
         }
         async fn count_live(&self, _: u64) -> Result<u64, StoreError> {
@@ -185,15 +185,15 @@ mod tests {
     #[tokio::test]
     async fn a_flush_is_retried() {
         for (failures, written) in [(0, true), (2, true), (3, false)] {
-            let activity = Activity::default();
-            activity.note(IdHash([1; 32]), 5, 50);
-            activity.flush(&Failing(Mutex::new(failures))).await;
+            let activity = ActivityBuffer::default();
+            activity.record(IdHash([1; 32]), 5, 50);
+            activity.flush(&FailingStore(Mutex::new(failures))).await;
             let left = activity.latest(&IdHash([1; 32]));
             assert_eq!(left.is_none(), written, "{failures}");
         }
     }
 
-    async fn opened(dir: &tempfile::TempDir) -> SqliteStore {
+    async fn open_store(dir: &tempfile::TempDir) -> SqliteStore {
         SqliteStore::open(&dir.path().join("a.db")).await.unwrap()
     }
 
@@ -207,13 +207,13 @@ mod tests {
     #[tokio::test]
     async fn a_flush_writes_the_latest_activity_and_empties_the_buffer() {
         let dir = tempfile::tempdir().unwrap();
-        let store = opened(&dir).await;
+        let store = open_store(&dir).await;
         let row = session_row(1);
         store.insert(&row, None, &event(&row, None)).await.unwrap();
-        let activity = Activity::default();
-        activity.note(row.id_hash, 9_000, 50_000);
-        activity.note(row.id_hash, 8_000, 50_000);
-        activity.note(IdHash([9; 32]), 8_000, 50_000);
+        let activity = ActivityBuffer::default();
+        activity.record(row.id_hash, 9_000, 50_000);
+        activity.record(row.id_hash, 8_000, 50_000);
+        activity.record(IdHash([9; 32]), 8_000, 50_000);
         activity.flush(&store).await;
         let kept = store.find(&row.id_hash).await.unwrap().unwrap();
         assert_eq!(kept.last_seen_at_ms, 9_000);
@@ -224,12 +224,12 @@ mod tests {
     #[tokio::test]
     async fn only_due_activity_is_written() {
         let dir = tempfile::tempdir().unwrap();
-        let store = opened(&dir).await;
+        let store = open_store(&dir).await;
         let row = session_row(1);
         store.insert(&row, None, &event(&row, None)).await.unwrap();
-        let activity = Activity::default();
-        activity.note(row.id_hash, 9_000, 50_000);
-        activity.note(row.id_hash, 9_500, 60_000);
+        let activity = ActivityBuffer::default();
+        activity.record(row.id_hash, 9_000, 50_000);
+        activity.record(row.id_hash, 9_500, 60_000);
         activity.write_due(&store, 49_999).await.unwrap();
         assert_eq!(activity.latest(&row.id_hash), Some(9_500));
         activity.write_due(&store, 50_000).await.unwrap();
@@ -241,10 +241,10 @@ mod tests {
     #[tokio::test]
     async fn activity_is_kept_while_the_store_fails() {
         let dir = tempfile::tempdir().unwrap();
-        let store = opened(&dir).await;
+        let store = open_store(&dir).await;
         store.close().await;
-        let activity = Activity::default();
-        activity.note(IdHash([1; 32]), 5, 5);
+        let activity = ActivityBuffer::default();
+        activity.record(IdHash([1; 32]), 5, 5);
         assert!(activity.write_due(&store, 5).await.is_err());
         assert_eq!(activity.latest(&IdHash([1; 32])), Some(5));
     }

@@ -2,13 +2,13 @@
 //! for, which must be active, or the token alone. Does not verify the token.
 
 use super::{LiveSession, Sessions, store_down};
-use crate::core::rejection::Refusal;
+use crate::core::rejection::Rejection;
 use berth_api::Reason;
 use serde::Deserialize;
 
 /// The claims of a verified bearer token.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
-pub struct Bearer {
+pub struct BearerClaims {
     /// The account.
     #[serde(rename = "sub")]
     pub account: String,
@@ -31,14 +31,14 @@ impl Sessions {
     ///
     /// # Errors
     /// When the session that the token names is not active, or belongs to another account.
-    pub async fn of_bearer(&self, token: &str, bearer: Bearer) -> Result<LiveSession, Refusal> {
+    pub async fn resolve_bearer(&self, token: &str, bearer: BearerClaims) -> Result<LiveSession, Rejection> {
         let session_ref = match bearer.session_ref {
             None => self.keys.token_ref(&bearer.account, token),
             Some(session_ref) => {
-                let session = self.show(&session_ref).await.map_err(|e| store_down(&e))?;
+                let session = self.find_active(&session_ref).await.map_err(|e| store_down(&e))?;
                 if session.is_none_or(|session| session.account != bearer.account) {
                     let over = "the session that the token was issued for has ended";
-                    return Err(Refusal::new(Reason::BearerInvalid).with_detail(over));
+                    return Err(Rejection::new(Reason::BearerInvalid).with_detail(over));
                 }
                 session_ref
             }

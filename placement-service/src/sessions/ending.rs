@@ -2,10 +2,10 @@
 //! the sessions from then on, writes an audit line, counts the cause, and ends the child sessions.
 
 use super::{LiveSession, Sessions, live_session, store_down};
-use crate::core::rejection::Refusal;
+use crate::core::rejection::Rejection;
 use berth_api::Reason;
 use berth_store::session_id::IdHash;
-use berth_store::{EndCause, Ending, Event, Select, SessionRow, StoreError};
+use berth_store::{EndCause, SessionRemoval, Event, SessionQuery, SessionRow, StoreError};
 use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -15,11 +15,11 @@ pub(super) const BATCH: u32 = 500;
 
 impl Sessions {
     /// Ends the session that a cookie names. `None` if it named no active session.
-    pub async fn end(
+    pub async fn end_by_cookie(
         &self,
         cookie: &str,
         cause: EndCause,
-    ) -> Result<Option<Arc<LiveSession>>, Refusal> {
+    ) -> Result<Option<Arc<LiveSession>>, Rejection> {
         let id = match self.lookup(cookie).await {
             Ok((id, _)) => id,
             Err(refusal) if refusal.reason == Reason::StoreDown => return Err(refusal),
@@ -36,7 +36,7 @@ impl Sessions {
     }
 
     /// Ends the session with that `session_ref`; `false` if there is none.
-    pub async fn end_ref(&self, session_ref: &str, cause: EndCause) -> Result<bool, StoreError> {
+    pub async fn end_by_ref(&self, session_ref: &str, cause: EndCause) -> Result<bool, StoreError> {
         match self.stores.sessions.find_by_ref(session_ref).await? {
             Some(row) => Ok(self.end_rows(vec![row], cause, None).await? > 0),
             None => Ok(false),
@@ -44,7 +44,7 @@ impl Sessions {
     }
 
     /// Ends all selected sessions, and returns how many, not counting their child sessions.
-    pub async fn end_all(&self, select: &Select, cause: EndCause) -> Result<u64, StoreError> {
+    pub async fn end_selected(&self, select: &SessionQuery, cause: EndCause) -> Result<u64, StoreError> {
         let mut all = 0;
         loop {
             let rows = self.stores.sessions.list(select, BATCH).await?;
@@ -58,21 +58,21 @@ impl Sessions {
     }
 
     /// Called for each end in the event log, which another process may have caused.
-    pub(crate) fn hear_of_end(&self, session_ref: &str, runtime: &str, cause: EndCause) {
-        self.memory.keep_runtime(session_ref, runtime);
-        if let Some(id) = self.memory.ended_elsewhere(session_ref, cause) {
+    pub(crate) fn on_session_ended(&self, session_ref: &str, runtime: &str, cause: EndCause) {
+        self.cache.remember_runtime(session_ref, runtime);
+        if let Some(id) = self.cache.mark_ended_by_ref(session_ref, cause) {
             self.activity.forget(&id);
         }
     }
 
     /// Invalidates the cache: other processes may have ended any session.
-    pub(crate) fn hear_of_anything(&self) {
-        self.memory.forget_live();
+    pub(crate) fn invalidate_all(&self) {
+        self.cache.invalidate_active();
     }
 
     /// Notified when this process has appended to the event log.
-    pub(crate) fn news(&self) -> Arc<Notify> {
-        self.news.clone()
+    pub(crate) fn log_appended(&self) -> Arc<Notify> {
+        self.log_appended.clone()
     }
 
     /// Ends these sessions and all their descendants. Each row is removed by one process only, so this terminates even
@@ -83,30 +83,30 @@ impl Sessions {
         cause: EndCause,
         result: Option<Value>,
     ) -> Result<u64, StoreError> {
-        let over_at = cause.is_by_time().then(|| self.surely_over_ms());
-        let endings = rows.iter().map(|row| Ending {
+        let over_at = cause.is_expiry().then(|| self.expiry_cutoff_ms());
+        let endings = rows.iter().map(|row| SessionRemoval {
             id_hash: row.id_hash,
-            only_if_over_at_ms: over_at,
+            only_if_expired_at_ms: over_at,
             event: Event {
                 cause: Some(cause),
                 result: result.clone(),
-                ..self.event(row, cause.kind())
+                ..self.new_event(row, cause.event_kind())
             },
         });
-        let mut ended = self.end_each(endings.collect(), &rows).await?;
+        let mut ended = self.remove_rows(endings.collect(), &rows).await?;
         let first = u64::try_from(ended.len()).unwrap_or(u64::MAX);
         while let Some(parent) = ended.pop() {
-            let children = Select::ChildrenOf(parent);
+            let children = SessionQuery::ChildrenOf(parent);
             let rows = self.stores.sessions.list(&children, BATCH).await?;
-            let endings = rows.iter().map(|row| Ending {
+            let endings = rows.iter().map(|row| SessionRemoval {
                 id_hash: row.id_hash,
-                only_if_over_at_ms: None,
+                only_if_expired_at_ms: None,
                 event: Event {
                     cause: Some(EndCause::ParentEnded),
-                    ..self.event(row, EndCause::ParentEnded.kind())
+                    ..self.new_event(row, EndCause::ParentEnded.event_kind())
                 },
             });
-            let removed = self.end_each(endings.collect(), &rows).await?;
+            let removed = self.remove_rows(endings.collect(), &rows).await?;
             if !removed.is_empty() && rows.len() == BATCH as usize {
                 ended.push(parent);
             }
@@ -116,9 +116,9 @@ impl Sessions {
     }
 
     /// Removes these sessions, and returns those that this call removed.
-    async fn end_each(
+    async fn remove_rows(
         &self,
-        endings: Vec<Ending>,
+        endings: Vec<SessionRemoval>,
         rows: &[SessionRow],
     ) -> Result<Vec<IdHash>, StoreError> {
         if endings.is_empty() {
@@ -126,50 +126,50 @@ impl Sessions {
         }
         // Marked first, so that requests are rejected whatever the store does next. A session that ends by time may
         // have been active meanwhile: it is marked only after the store has removed it.
-        let sure = |ending: &&Ending| ending.only_if_over_at_ms.is_none();
+        let sure = |ending: &&SessionRemoval| ending.only_if_expired_at_ms.is_none();
         for ending in endings.iter().filter(sure) {
-            self.memory.ended(ending.id_hash, cause_of(ending));
+            self.cache.mark_ended(ending.id_hash, event_cause(ending));
         }
         // Before the removal: a reader of the log may see a child's end before this process has handled the parent's.
         for row in rows {
-            self.memory.keep_runtime(&row.session_ref, &row.runtime);
+            self.cache.remember_runtime(&row.session_ref, &row.runtime);
         }
         let removed = match self.stores.sessions.remove(&endings).await {
             Ok(removed) => removed,
             Err(error) => {
                 for ending in endings.iter().filter(sure) {
-                    self.memory.not_ended(&ending.id_hash);
+                    self.cache.unmark_ended(&ending.id_hash);
                 }
                 return Err(error);
             }
         };
-        self.news.notify_one();
+        self.log_appended.notify_one();
         for (row, ending) in rows.iter().zip(&endings) {
             if removed.contains(&row.id_hash) {
-                self.has_ended(ending);
+                self.record_end(ending);
             }
         }
         Ok(removed)
     }
 
-    fn has_ended(&self, ending: &Ending) {
-        let (event, cause) = (&ending.event, cause_of(ending));
-        self.memory.ended(ending.id_hash, cause);
+    fn record_end(&self, ending: &SessionRemoval) {
+        let (event, cause) = (&ending.event, event_cause(ending));
+        self.cache.mark_ended(ending.id_hash, cause);
         self.activity.forget(&ending.id_hash);
-        self.metrics.session_ended(cause);
+        self.metrics.count_session_ended(cause);
         tracing::info!(target: "berth::audit", event = "session-ended", cause = cause.as_str(),
             account = event.account, session = event.session_ref);
     }
 }
 
 /// The cause of an ending; its event always has one.
-fn cause_of(ending: &Ending) -> EndCause {
+fn event_cause(ending: &SessionRemoval) -> EndCause {
     ending.event.cause.unwrap_or(EndCause::Other)
 }
 
 /// Runs the work in a task of its own, so that it completes although the client disconnects. Otherwise sessions could
 /// be left half ended, or active although the user logged out. The work is a few store calls, each with a timeout.
-pub async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+pub async fn run_detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     match tokio::spawn(work).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
@@ -190,13 +190,13 @@ mod tests {
     async fn detached_work_completes_although_its_caller_is_dropped() {
         let (begin, begun) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel();
-        let work = to_the_end(async move {
+        let work = run_detached(async move {
             begun.await.unwrap();
             end.send(7).unwrap();
         });
         assert!(work.now_or_never().is_none(), "completed too early");
         begin.send(()).unwrap();
         assert_eq!(ended.await, Ok(7));
-        assert_eq!(to_the_end(async { 8 }).await, 8);
+        assert_eq!(run_detached(async { 8 }).await, 8);
     }
 }

@@ -1,9 +1,9 @@
 //! Child sessions. An active session starts child sessions, on this runtime or on another; a child completes with a
 //! result for its parent; the end of a session ends its descendants. Decides who may do so, and knows nothing of HTTP.
 
-use super::known::Known;
+use super::known::CachedSession;
 use super::{LiveSession, Sessions, millis, store_down};
-use crate::core::rejection::Refusal;
+use crate::core::rejection::Rejection;
 use berth_store::session_id::{IdHash, SessionId};
 use berth_store::{
     EndCause, EventKind, PAYLOAD_VERSION, ProviderLink, SessionRow, SessionState, StoreError,
@@ -20,7 +20,7 @@ pub const MAX_CLAIMS_BYTES: usize = 8 * 1024;
 
 /// The input for a new child session.
 #[derive(Clone, Debug)]
-pub struct NewChild {
+pub struct NewChildSession {
     /// The runtime that the child session is for.
     pub runtime: String,
     /// `None`: the configured one.
@@ -31,25 +31,25 @@ pub struct NewChild {
 
 /// Why a child session is not started or completed.
 #[derive(Debug, PartialEq, Eq)]
-pub enum FamilyError {
+pub enum ChildSessionError {
     /// No active session has that name, or one of its ancestors is not active.
     NoSuchSession,
     /// Neither the session nor any ancestor belongs to the runtime.
-    Foreign,
+    OtherRuntime,
     TooDeep,
     /// The session is its own ancestor in the store.
     Cycle,
     /// Together with the parent's, the claims exceed [`MAX_CLAIMS_BYTES`].
     TooManyClaims,
     /// The session is one of a login, not a child session.
-    NoChild,
+    NotAChild,
     /// The store is unavailable, or the service failed.
-    Refused(Refusal),
+    Rejected(Rejection),
 }
 
-impl From<StoreError> for FamilyError {
+impl From<StoreError> for ChildSessionError {
     fn from(error: StoreError) -> Self {
-        Self::Refused(store_down(&error))
+        Self::Rejected(store_down(&error))
     }
 }
 
@@ -60,63 +60,63 @@ impl Sessions {
         &self,
         parent_ref: &str,
         runtime: Option<&str>,
-        new: NewChild,
-    ) -> Result<(SessionId, Arc<LiveSession>), FamilyError> {
-        let family = self.living_family(parent_ref, runtime).await?;
+        new: NewChildSession,
+    ) -> Result<(SessionId, Arc<LiveSession>), ChildSessionError> {
+        let family = self.active_with_ancestors(parent_ref, runtime).await?;
         let Some(parent) = family.first() else {
-            return Err(FamilyError::NoSuchSession);
+            return Err(ChildSessionError::NoSuchSession);
         };
         if parent.ancestors.len() >= MAX_DEPTH {
-            return Err(FamilyError::TooDeep);
+            return Err(ChildSessionError::TooDeep);
         }
-        let id = SessionId::fresh();
+        let id = SessionId::generate();
         let row = self.child_row(id.hash(), parent, new);
         let claims = serde_json::to_vec(&row.claims).map_or(usize::MAX, |text| text.len());
         if claims > MAX_CLAIMS_BYTES {
-            return Err(FamilyError::TooManyClaims);
+            return Err(ChildSessionError::TooManyClaims);
         }
-        let event = self.event(&row, EventKind::Created);
-        let live = self.keep(&row, None, event).await;
-        let live = live.map_err(FamilyError::Refused)?;
+        let event = self.new_event(&row, EventKind::Created);
+        let live = self.insert_session(&row, None, event).await;
+        let live = live.map_err(ChildSessionError::Rejected)?;
         // If another process ended the parent meanwhile, it did not know of this child.
         if self.stores.sessions.find(&parent.id_hash).await?.is_none() {
             self.end_rows(vec![row], EndCause::ParentEnded, None)
                 .await?;
-            return Err(FamilyError::NoSuchSession);
+            return Err(ChildSessionError::NoSuchSession);
         }
         tracing::info!(target: "berth::audit", event = "child-started", account = live.account,
             session = live.session_ref, parent = parent_ref, runtime = live.runtime);
         let now_ms = self.clock.now_ms();
         for row in family {
             let id = row.id_hash;
-            let known = self.remember(row);
-            self.note(id, &known, now_ms);
+            let known = self.cache_row(row);
+            self.record_own_activity(id, &known, now_ms);
         }
         Ok((id, live))
     }
 
     /// Ends a child session with a result, which the event log delivers to its parent.
-    pub async fn complete(
+    pub async fn complete_child(
         &self,
         child_ref: &str,
         runtime: Option<&str>,
         result: Value,
-    ) -> Result<(), FamilyError> {
-        let family = self.living_family(child_ref, runtime).await?;
+    ) -> Result<(), ChildSessionError> {
+        let family = self.active_with_ancestors(child_ref, runtime).await?;
         let Some(child) = family.into_iter().next() else {
-            return Err(FamilyError::NoSuchSession);
+            return Err(ChildSessionError::NoSuchSession);
         };
         if child.parent().is_none() {
-            return Err(FamilyError::NoChild);
+            return Err(ChildSessionError::NotAChild);
         }
         let completed = EndCause::Completed;
         match self.end_rows(vec![child], completed, Some(result)).await? {
-            0 => Err(FamilyError::NoSuchSession),
+            0 => Err(ChildSessionError::NoSuchSession),
             _ => Ok(()),
         }
     }
 
-    fn child_row(&self, id_hash: IdHash, parent: &SessionRow, new: NewChild) -> SessionRow {
+    fn child_row(&self, id_hash: IdHash, parent: &SessionRow, new: NewChildSession) -> SessionRow {
         let now_ms = self.clock.now_ms();
         let idle_timeout_ms = new
             .idle_timeout
@@ -157,45 +157,45 @@ impl Sessions {
     }
 
     /// The session of that name and its ancestors, as they are in the store now.
-    async fn living_family(
+    async fn active_with_ancestors(
         &self,
         session_ref: &str,
         runtime: Option<&str>,
-    ) -> Result<Vec<SessionRow>, FamilyError> {
+    ) -> Result<Vec<SessionRow>, ChildSessionError> {
         let row = self.stores.sessions.find_by_ref(session_ref).await?;
-        let row = row.ok_or(FamilyError::NoSuchSession)?;
-        if leads_to_itself(&row) {
+        let row = row.ok_or(ChildSessionError::NoSuchSession)?;
+        if has_ancestor_cycle(&row) {
             tracing::error!(
                 session = row.session_ref,
                 "the ancestors of a session contain a cycle"
             );
-            return Err(FamilyError::Cycle);
+            return Err(ChildSessionError::Cycle);
         }
         let ancestors = row.ancestors.clone();
         let mut family = vec![row];
         for id in &ancestors {
             let row = self.stores.sessions.find(id).await?;
-            family.push(row.ok_or(FamilyError::NoSuchSession)?);
+            family.push(row.ok_or(ChildSessionError::NoSuchSession)?);
         }
-        if !family.iter().all(|row| self.lives(row)) {
-            return Err(FamilyError::NoSuchSession);
+        if !family.iter().all(|row| self.is_active(row)) {
+            return Err(ChildSessionError::NoSuchSession);
         }
         match runtime {
             Some(name) if !family.iter().any(|row| row.runtime == name) => {
-                Err(FamilyError::Foreign)
+                Err(ChildSessionError::OtherRuntime)
             }
             _ => Ok(family),
         }
     }
 
-    fn lives(&self, row: &SessionRow) -> bool {
-        let known = Known::new(row.clone(), &self.keys, &self.activity);
+    fn is_active(&self, row: &SessionRow) -> bool {
+        let known = CachedSession::new(row.clone(), &self.keys, &self.activity);
         let in_time = known.remaining_ms(self.clock.now_ms()).is_some();
-        in_time && self.memory.has_ended(&row.id_hash).is_none()
+        in_time && self.cache.end_cause(&row.id_hash).is_none()
     }
 }
 
-fn leads_to_itself(row: &SessionRow) -> bool {
+fn has_ancestor_cycle(row: &SessionRow) -> bool {
     let mut seen = vec![row.id_hash];
     row.ancestors.iter().any(|id| {
         let again = seen.contains(id);

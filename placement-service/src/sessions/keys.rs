@@ -19,9 +19,9 @@ pub const MIN_HS256_BYTES: usize = 32;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     #[error("an HS256 secret needs {MIN_HS256_BYTES} bytes or more, this one has {0}")]
-    Short(usize),
+    TooShort(usize),
     #[error("not a PKCS#8 PEM private key for {0}")]
-    NotAKey(&'static str),
+    InvalidKey(&'static str),
 }
 
 /// A key that can sign, with its `kid` and its public half.
@@ -29,11 +29,11 @@ pub struct SigningKey {
     /// The header of every token signed with this key.
     pub header: Header,
     /// Signs tokens.
-    pub key: EncodingKey,
+    pub encoding_key: EncodingKey,
     /// Verifies tokens.
-    pub verifying: DecodingKey,
+    pub decoding_key: DecodingKey,
     /// The public half as a JWK. `None` for a shared secret.
-    pub public: Option<Value>,
+    pub public_jwk: Option<Value>,
 }
 
 impl SigningKey {
@@ -41,11 +41,11 @@ impl SigningKey {
     /// ([RFC 7638](https://www.rfc-editor.org/rfc/rfc7638)), or for a shared secret a MAC made with it.
     pub fn new(algorithm: Algorithm, key: &Secret, kid: Option<&str>) -> Result<Self, KeyError> {
         let text = key.reveal().as_bytes();
-        let not_a_key = |_| KeyError::NotAKey(name(algorithm));
+        let not_a_key = |_| KeyError::InvalidKey(algorithm_name(algorithm));
         let (alg, key) = match algorithm {
             Algorithm::Hs256 => {
                 if text.len() < MIN_HS256_BYTES {
-                    return Err(KeyError::Short(text.len()));
+                    return Err(KeyError::TooShort(text.len()));
                 }
                 (
                     jsonwebtoken::Algorithm::HS256,
@@ -66,10 +66,10 @@ impl SigningKey {
             ),
         };
         let (own_name, verifying, public) = if algorithm == Algorithm::Hs256 {
-            (secret_name(text), DecodingKey::from_secret(text), None)
+            (secret_kid(text), DecodingKey::from_secret(text), None)
         } else {
             let jwk = Jwk::from_encoding_key(&key, alg).map_err(not_a_key)?;
-            let name = thumbprint(&jwk).ok_or(KeyError::NotAKey(name(algorithm)))?;
+            let name = thumbprint(&jwk).ok_or(KeyError::InvalidKey(algorithm_name(algorithm)))?;
             let verifying = DecodingKey::from_jwk(&jwk).map_err(not_a_key)?;
             (name, verifying, Some(jwk))
         };
@@ -84,9 +84,9 @@ impl SigningKey {
         jsonwebtoken::encode(&header, &json!({}), &key).map_err(not_a_key)?;
         Ok(Self {
             header,
-            key,
-            verifying,
-            public,
+            encoding_key: key,
+            decoding_key: verifying,
+            public_jwk: public,
         })
     }
 
@@ -97,7 +97,7 @@ impl SigningKey {
     }
 }
 
-const fn name(algorithm: Algorithm) -> &'static str {
+const fn algorithm_name(algorithm: Algorithm) -> &'static str {
     match algorithm {
         Algorithm::Hs256 => "HS256",
         Algorithm::Rs256 => "RS256",
@@ -107,7 +107,7 @@ const fn name(algorithm: Algorithm) -> &'static str {
 }
 
 /// The `kid` of a shared secret. As a MAC it reveals no more of the secret than any signature does.
-fn secret_name(secret: &[u8]) -> String {
+fn secret_kid(secret: &[u8]) -> String {
     let tag = Hmac::<Sha256>::new_from_slice(secret)
         .map(|mac| mac.chain_update(b"berth kid").finalize().into_bytes())
         .unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The cache of sessions: active ones, so that most requests need no store, and recently ended ones, so that a
 //! stale row cannot make them active again. Knows no store; others decide when to read and invalidate.
 
-use super::activity::{Activity, write_interval_ms};
+use super::activity::{ActivityBuffer, write_interval_ms};
 use crate::sessions::server_keys::ServerKeys;
 use berth_store::session_id::IdHash;
 use berth_store::{EndCause, ProviderLink, SessionRow};
@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Maximum number of sessions in each cache. `session.cache` limits how long an active one stays.
-const CACHED_SESSIONS: u64 = 100_000;
+const MAX_CACHED_SESSIONS: u64 = 100_000;
 /// How much longer than an active session an ended one is remembered, so that a store read that was in progress
 /// when the session ended cannot make it active again.
-const ENDED_MEMORY: Duration = Duration::from_secs(60);
+const ENDED_RETENTION: Duration = Duration::from_secs(60);
 /// How long the id behind a `session_ref` is remembered after its last use.
-const NAME_MEMORY: Duration = Duration::from_secs(600);
+const REF_RETENTION: Duration = Duration::from_secs(600);
 /// How long the runtime of an ended session is remembered. Readers of the event log may lag behind.
-const RUNTIME_MEMORY: Duration = Duration::from_secs(3600);
+const RUNTIME_RETENTION: Duration = Duration::from_secs(3600);
 
 /// An active session, as of the moment it was resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub struct LiveSession {
 
 /// The remaining time of a session, in whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Remaining {
+pub struct RemainingTime {
     /// Until it expires if there is no more activity.
     pub idle_s: u64,
     /// Until its absolute expiry.
@@ -54,7 +54,7 @@ pub struct Remaining {
 }
 
 /// A session in the cache.
-pub(super) struct Known {
+pub(super) struct CachedSession {
     pub(super) live: Arc<LiveSession>,
     pub(super) ancestors: Vec<IdHash>,
     idle_timeout_ms: u64,
@@ -64,9 +64,9 @@ pub(super) struct Known {
     stored_ms: AtomicU64,
 }
 
-impl Known {
+impl CachedSession {
     /// Combines a row with activity that has not been written to the store yet.
-    pub(super) fn new(row: SessionRow, keys: &ServerKeys, activity: &Activity) -> Self {
+    pub(super) fn new(row: SessionRow, keys: &ServerKeys, activity: &ActivityBuffer) -> Self {
         let unwritten = activity.latest(&row.id_hash).unwrap_or(0);
         Self {
             live: Arc::new(live_session(&row, keys)),
@@ -97,13 +97,13 @@ impl Known {
     }
 
     /// Records activity; `true` if it is later than the activity recorded before.
-    pub(super) fn seen(&self, now_ms: u64) -> bool {
+    pub(super) fn record_activity(&self, now_ms: u64) -> bool {
         self.last_seen_ms.fetch_max(now_ms, Ordering::Relaxed) < now_ms
     }
 
     /// When the store must have this activity: immediately if what it has is older than the write interval, so
     /// that other replicas do not take the session for expired.
-    pub(super) fn due_ms(&self, now_ms: u64) -> u64 {
+    pub(super) fn schedule_write_ms(&self, now_ms: u64) -> u64 {
         let stored = self.stored_ms.load(Ordering::Relaxed);
         let due = stored.saturating_add(write_interval_ms(self.idle_timeout_ms));
         if due <= now_ms {
@@ -129,77 +129,77 @@ pub(super) fn live_session(row: &SessionRow, keys: &ServerKeys) -> LiveSession {
 }
 
 /// The caches of sessions.
-pub(super) struct Memory {
-    live: Cache<IdHash, Arc<Known>>,
+pub(super) struct SessionCache {
+    active: Cache<IdHash, Arc<CachedSession>>,
     /// For recording activity only: an entry may be stale and must not authenticate a request.
-    by_ref: Cache<String, (IdHash, Arc<Known>)>,
+    by_ref: Cache<String, (IdHash, Arc<CachedSession>)>,
     /// The end cause by id.
-    ended: Cache<IdHash, EndCause>,
+    ended_by_id: Cache<IdHash, EndCause>,
     /// The end cause by `session_ref`, from the event log: a session that another process ended need not be cached
     /// here by id.
-    ended_elsewhere: Cache<String, EndCause>,
+    ended_by_ref: Cache<String, EndCause>,
     /// The runtime of ended sessions, by `session_ref`.
     runtimes: Cache<String, String>,
 }
 
-impl Memory {
+impl SessionCache {
     /// Keeps active sessions for `keep`.
     pub(super) fn new(keep: Duration) -> Self {
         Self {
-            live: Cache::builder()
-                .max_capacity(CACHED_SESSIONS)
+            active: Cache::builder()
+                .max_capacity(MAX_CACHED_SESSIONS)
                 .time_to_live(keep)
                 .build(),
             by_ref: Cache::builder()
-                .max_capacity(CACHED_SESSIONS)
-                .time_to_idle(NAME_MEMORY)
+                .max_capacity(MAX_CACHED_SESSIONS)
+                .time_to_idle(REF_RETENTION)
                 .build(),
-            ended: Cache::builder()
-                .max_capacity(CACHED_SESSIONS)
-                .time_to_live(ENDED_MEMORY + keep)
+            ended_by_id: Cache::builder()
+                .max_capacity(MAX_CACHED_SESSIONS)
+                .time_to_live(ENDED_RETENTION + keep)
                 .build(),
-            ended_elsewhere: Cache::builder()
-                .max_capacity(CACHED_SESSIONS)
-                .time_to_live(ENDED_MEMORY + keep)
+            ended_by_ref: Cache::builder()
+                .max_capacity(MAX_CACHED_SESSIONS)
+                .time_to_live(ENDED_RETENTION + keep)
                 .build(),
             runtimes: Cache::builder()
-                .max_capacity(CACHED_SESSIONS)
-                .time_to_live(RUNTIME_MEMORY)
+                .max_capacity(MAX_CACHED_SESSIONS)
+                .time_to_live(RUNTIME_RETENTION)
                 .build(),
         }
     }
 
-    pub(super) fn get(&self, id: &IdHash) -> Option<Arc<Known>> {
-        self.live.get(id)
+    pub(super) fn get(&self, id: &IdHash) -> Option<Arc<CachedSession>> {
+        self.active.get(id)
     }
 
-    pub(super) fn insert(&self, id: IdHash, known: &Arc<Known>) {
-        self.live.insert(id, known.clone());
+    pub(super) fn insert(&self, id: IdHash, known: &Arc<CachedSession>) {
+        self.active.insert(id, known.clone());
         let name = known.live.session_ref.clone();
         self.by_ref.insert(name.clone(), (id, known.clone()));
         // Another process may have ended the session after the row was read.
-        if let Some(cause) = self.ended_elsewhere.get(&name) {
-            self.ended(id, cause);
+        if let Some(cause) = self.ended_by_ref.get(&name) {
+            self.mark_ended(id, cause);
         }
     }
 
     /// From here on the session is rejected, whatever the store returns.
-    pub(super) fn ended(&self, id: IdHash, cause: EndCause) {
-        self.ended.insert(id, cause);
-        self.live.invalidate(&id);
+    pub(super) fn mark_ended(&self, id: IdHash, cause: EndCause) {
+        self.ended_by_id.insert(id, cause);
+        self.active.invalidate(&id);
     }
 
     /// As [`Self::mark_ended`], for a session that another process has ended. Returns its id, if it is cached.
-    pub(super) fn ended_elsewhere(&self, session_ref: &str, cause: EndCause) -> Option<IdHash> {
+    pub(super) fn mark_ended_by_ref(&self, session_ref: &str, cause: EndCause) -> Option<IdHash> {
         // First, so that a concurrent lookup finds it.
-        self.ended_elsewhere.insert(session_ref.to_owned(), cause);
-        let id = self.id_of(session_ref)?;
-        self.ended(id, cause);
+        self.ended_by_ref.insert(session_ref.to_owned(), cause);
+        let id = self.id_by_ref(session_ref)?;
+        self.mark_ended(id, cause);
         Some(id)
     }
 
     /// Remembers the runtime beyond the session's end, because the events of its child sessions follow its own.
-    pub(super) fn keep_runtime(&self, session_ref: &str, runtime: &str) {
+    pub(super) fn remember_runtime(&self, session_ref: &str, runtime: &str) {
         let (session_ref, runtime) = (session_ref.to_owned(), runtime.to_owned());
         self.runtimes.insert(session_ref, runtime);
     }
@@ -212,37 +212,37 @@ impl Memory {
     }
 
     /// Reverts [`Self::mark_ended`]: the store did not remove the session.
-    pub(super) fn not_ended(&self, id: &IdHash) {
-        self.ended.invalidate(id);
+    pub(super) fn unmark_ended(&self, id: &IdHash) {
+        self.ended_by_id.invalidate(id);
     }
 
     /// Makes the next request of each session read the store.
-    pub(super) fn forget_live(&self) {
-        self.live.invalidate_all();
+    pub(super) fn invalidate_active(&self) {
+        self.active.invalidate_all();
     }
 
     /// The cause if the session has ended.
-    pub(super) fn has_ended(&self, id: &IdHash) -> Option<EndCause> {
-        self.ended.get(id)
+    pub(super) fn end_cause(&self, id: &IdHash) -> Option<EndCause> {
+        self.ended_by_id.get(id)
     }
 
     /// As [`Self::end_cause`], and also for sessions that another process has ended or whose id is not known here.
-    pub(super) fn has_ended_anywhere(
+    pub(super) fn end_cause_by_id_or_ref(
         &self,
         id: Option<&IdHash>,
         session_ref: &str,
     ) -> Option<EndCause> {
-        let here = id.and_then(|id| self.has_ended(id));
-        here.or_else(|| self.ended_elsewhere.get(session_ref))
+        let here = id.and_then(|id| self.end_cause(id));
+        here.or_else(|| self.ended_by_ref.get(session_ref))
     }
 
     /// The id of a session that was cached recently.
-    pub(super) fn id_of(&self, session_ref: &str) -> Option<IdHash> {
+    pub(super) fn id_by_ref(&self, session_ref: &str) -> Option<IdHash> {
         self.by_ref.get(session_ref).map(|(id, _)| id)
     }
 
     /// A session that was cached recently. For recording activity only: it may be stale.
-    pub(super) fn named(&self, session_ref: &str) -> Option<(IdHash, Arc<Known>)> {
+    pub(super) fn get_by_ref(&self, session_ref: &str) -> Option<(IdHash, Arc<CachedSession>)> {
         self.by_ref.get(session_ref)
     }
 }

@@ -1,7 +1,7 @@
 //! The status of a session by its `session_ref`, and activity recorded by it. For gateways, which never learn the
 //! session's id. Does not authenticate anyone.
 
-use super::known::Known;
+use super::known::CachedSession;
 use super::{LiveSession, Sessions};
 use berth_scheduler::stream_holder::is_token_ref;
 use berth_store::session_id::IdHash;
@@ -10,15 +10,15 @@ use std::sync::Arc;
 
 /// The status of what a `session_ref` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
+pub enum SessionStatus {
     /// Active. It expires at this time if there is no more activity. Milliseconds since the Unix epoch.
-    Until(u64),
+    ActiveUntil(u64),
     /// Expired, and about to be ended.
-    Over,
+    Expired,
     /// Ended. The cause, if it is still remembered.
     Ended(Option<EndCause>),
     /// The name is that of a bearer token without a session.
-    Token,
+    NotASession,
 }
 
 impl Sessions {
@@ -26,35 +26,35 @@ impl Sessions {
     ///
     /// # Errors
     /// When the store is unavailable, or another login service owns the sessions.
-    pub async fn life(&self, session_ref: &str) -> Result<Life, StoreError> {
+    pub async fn status(&self, session_ref: &str) -> Result<SessionStatus, StoreError> {
         if is_token_ref(session_ref) {
-            return Ok(Life::Token);
+            return Ok(SessionStatus::NotASession);
         }
-        let in_memory = self.memory.named(session_ref);
-        let in_memory = in_memory.and_then(|(id, _)| Some((id, self.in_memory(&id)?)));
+        let in_memory = self.cache.get_by_ref(session_ref);
+        let in_memory = in_memory.and_then(|(id, _)| Some((id, self.get_cached(&id)?)));
         let found = match in_memory {
             Some(found) => Some(found),
-            None => self.by_name(session_ref).await?,
+            None => self.load_by_ref(session_ref).await?,
         };
         let Some((id, known)) = found else {
-            let id = self.memory.id_of(session_ref);
-            let cause = self.memory.has_ended_anywhere(id.as_ref(), session_ref);
-            return Ok(Life::Ended(cause));
+            let id = self.cache.id_by_ref(session_ref);
+            let cause = self.cache.end_cause_by_id_or_ref(id.as_ref(), session_ref);
+            return Ok(SessionStatus::Ended(cause));
         };
-        let mut life = self.life_of(&id, &known);
+        let mut life = self.own_status(&id, &known);
         for ancestor in &known.ancestors {
-            let of_ancestor = match self.in_memory(ancestor) {
-                Some(known) => self.life_of(ancestor, &known),
+            let of_ancestor = match self.get_cached(ancestor) {
+                Some(known) => self.own_status(ancestor, &known),
                 None => match self.stores.sessions.find(ancestor).await? {
-                    Some(row) => self.life_of(ancestor, &self.remember(row)),
-                    None => Life::Ended(None),
+                    Some(row) => self.own_status(ancestor, &self.cache_row(row)),
+                    None => SessionStatus::Ended(None),
                 },
             };
             life = match (life, of_ancestor) {
-                (Life::Until(own), Life::Until(theirs)) => Life::Until(own.min(theirs)),
+                (SessionStatus::ActiveUntil(own), SessionStatus::ActiveUntil(theirs)) => SessionStatus::ActiveUntil(own.min(theirs)),
                 // The end of the ancestor ends this session too.
-                (Life::Until(_), Life::Ended(cause)) => Life::Ended(of_child(cause)),
-                (Life::Until(_), other) => other,
+                (SessionStatus::ActiveUntil(_), SessionStatus::Ended(cause)) => SessionStatus::Ended(child_end_cause(cause)),
+                (SessionStatus::ActiveUntil(_), other) => other,
                 (own, _) => own,
             };
         }
@@ -63,11 +63,11 @@ impl Sessions {
 
     /// Whether a session that was resolved a moment ago is still active, as far as this process knows.
     #[must_use]
-    pub fn still_lives(&self, session: &LiveSession) -> bool {
-        let id = self.memory.id_of(&session.session_ref);
+    pub fn is_still_active(&self, session: &LiveSession) -> bool {
+        let id = self.cache.id_by_ref(&session.session_ref);
         let ended = self
-            .memory
-            .has_ended_anywhere(id.as_ref(), &session.session_ref);
+            .cache
+            .end_cause_by_id_or_ref(id.as_ref(), &session.session_ref);
         ended.is_none()
     }
 
@@ -76,15 +76,15 @@ impl Sessions {
     ///
     /// # Errors
     /// When the store is unavailable: the caller must retry.
-    pub async fn was_active(&self, session_ref: &str, seen_ms: u64) -> Result<(), StoreError> {
+    pub async fn record_activity(&self, session_ref: &str, seen_ms: u64) -> Result<(), StoreError> {
         if is_token_ref(session_ref) {
             return Ok(());
         }
-        let named = self.memory.named(session_ref);
+        let named = self.cache.get_by_ref(session_ref);
         // If it has expired according to the cache, another replica may have recorded later activity.
         let found = match named.filter(|(_, known)| known.remaining_ms(seen_ms).is_some()) {
             Some(found) => Some(found),
-            None => match self.by_name(session_ref).await {
+            None => match self.load_by_ref(session_ref).await {
                 // The login service that owns the sessions tracks activity itself.
                 Err(StoreError::ReadOnly) => None,
                 found => found?,
@@ -93,59 +93,59 @@ impl Sessions {
         let Some((id, known)) = found else {
             return Ok(());
         };
-        if !self.note_active(id, &known, seen_ms) {
+        if !self.record_unless_ended(id, &known, seen_ms) {
             return Ok(());
         }
         for ancestor in &known.ancestors {
-            let known = match self.in_memory(ancestor) {
+            let known = match self.get_cached(ancestor) {
                 Some(known) => known,
                 None => match self.stores.sessions.find(ancestor).await? {
-                    Some(row) => self.remember(row),
+                    Some(row) => self.cache_row(row),
                     None => continue,
                 },
             };
-            self.note_active(*ancestor, &known, seen_ms);
+            self.record_unless_ended(*ancestor, &known, seen_ms);
         }
         Ok(())
     }
 
     /// `false` when the session has ended or expired: late activity does not make it active again.
-    fn note_active(&self, id: IdHash, known: &Known, seen_ms: u64) -> bool {
-        if self.memory.has_ended(&id).is_some() {
+    fn record_unless_ended(&self, id: IdHash, known: &CachedSession, seen_ms: u64) -> bool {
+        if self.cache.end_cause(&id).is_some() {
             return false;
         }
         if known.remaining_ms(seen_ms).is_none() {
-            self.overdue.note(id);
+            self.expiry_queue.push(id);
             return false;
         }
-        self.note(id, known, seen_ms);
+        self.record_own_activity(id, known, seen_ms);
         // The entry by `session_ref` may be older than the entry that authenticates requests.
-        if let Some(current) = self.memory.get(&id) {
-            current.seen(seen_ms);
+        if let Some(current) = self.cache.get(&id) {
+            current.record_activity(seen_ms);
         }
         true
     }
 
-    fn life_of(&self, id: &IdHash, known: &Known) -> Life {
-        if let Some(cause) = self.memory.has_ended(id) {
-            return Life::Ended(Some(cause));
+    fn own_status(&self, id: &IdHash, known: &CachedSession) -> SessionStatus {
+        if let Some(cause) = self.cache.end_cause(id) {
+            return SessionStatus::Ended(Some(cause));
         }
         if known.remaining_ms(self.clock.now_ms()).is_none() {
-            self.overdue.note(*id);
-            return Life::Over;
+            self.expiry_queue.push(*id);
+            return SessionStatus::Expired;
         }
-        Life::Until(known.ends_at_ms())
+        SessionStatus::ActiveUntil(known.ends_at_ms())
     }
 
-    async fn by_name(&self, session_ref: &str) -> Result<Option<(IdHash, Arc<Known>)>, StoreError> {
+    async fn load_by_ref(&self, session_ref: &str) -> Result<Option<(IdHash, Arc<CachedSession>)>, StoreError> {
         let row = self.stores.sessions.find_by_ref(session_ref).await?;
-        Ok(row.map(|row| (row.id_hash, self.remember(row))))
+        Ok(row.map(|row| (row.id_hash, self.cache_row(row))))
     }
 }
 
 /// The end cause of a session whose ancestor has ended.
-fn of_child(cause: Option<EndCause>) -> Option<EndCause> {
-    let by_time = cause.filter(|cause| cause.is_by_time());
+fn child_end_cause(cause: Option<EndCause>) -> Option<EndCause> {
+    let by_time = cause.filter(|cause| cause.is_expiry());
     by_time.or(Some(EndCause::ParentEnded))
 }
 
@@ -153,45 +153,45 @@ fn of_child(cause: Option<EndCause>) -> Option<EndCause> {
 mod tests {
     use super::*;
     use crate::core::clock::Clock;
-    use crate::sessions::tests::{MINUTE_MS, demo, world};
+    use crate::sessions::tests::{MINUTE_MS, demo, testbed};
     use berth_store::SessionStore;
 
     #[tokio::test]
     async fn activity_by_ref_extends_an_active_session_and_revives_no_ended_one() {
-        let w = world().await;
-        let (id, live) = w.sessions.begin(demo()).await.unwrap();
+        let w = testbed().await;
+        let (id, live) = w.sessions.create(demo()).await.unwrap();
         let begun = w.clock.now_ms();
         w.clock.advance_ms(29 * MINUTE_MS);
         let seen = w.clock.now_ms();
         w.sessions
-            .was_active(&live.session_ref, seen)
+            .record_activity(&live.session_ref, seen)
             .await
             .unwrap();
         // Late reports change nothing.
         w.sessions
-            .was_active(&live.session_ref, begun + MINUTE_MS)
+            .record_activity(&live.session_ref, begun + MINUTE_MS)
             .await
             .unwrap();
         let until = seen + 30 * MINUTE_MS;
-        let life = w.sessions.life(&live.session_ref).await.unwrap();
-        assert_eq!(life, Life::Until(until));
+        let life = w.sessions.status(&live.session_ref).await.unwrap();
+        assert_eq!(life, SessionStatus::ActiveUntil(until));
         w.sessions.flush().await;
         let row = w.store.find(&id.hash()).await.unwrap().unwrap();
         assert_eq!(row.last_seen_at_ms, seen);
         w.clock.advance_ms(30 * MINUTE_MS);
-        assert_eq!(w.sessions.life(&live.session_ref).await, Ok(Life::Over));
+        assert_eq!(w.sessions.status(&live.session_ref).await, Ok(SessionStatus::Expired));
         let late = w.clock.now_ms();
         w.sessions
-            .was_active(&live.session_ref, late)
+            .record_activity(&live.session_ref, late)
             .await
             .unwrap();
-        assert_eq!(w.sessions.life(&live.session_ref).await, Ok(Life::Over));
+        assert_eq!(w.sessions.status(&live.session_ref).await, Ok(SessionStatus::Expired));
         w.clock.advance_ms(2_000);
-        w.sessions.end_overdue().await.unwrap();
-        let ended = Life::Ended(Some(EndCause::IdleTimeout));
-        assert_eq!(w.sessions.life(&live.session_ref).await, Ok(ended));
+        w.sessions.process_expiry_queue().await.unwrap();
+        let ended = SessionStatus::Ended(Some(EndCause::IdleTimeout));
+        assert_eq!(w.sessions.status(&live.session_ref).await, Ok(ended));
         w.sessions
-            .was_active(&live.session_ref, late)
+            .record_activity(&live.session_ref, late)
             .await
             .unwrap();
         w.sessions.flush().await;
@@ -200,37 +200,37 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_cause_is_known_on_the_replica_that_ended_it_and_on_others() {
-        let w = world().await;
-        let (_, live) = w.sessions.begin(demo()).await.unwrap();
+        let w = testbed().await;
+        let (_, live) = w.sessions.create(demo()).await.unwrap();
         let (name, again) = (&live.session_ref, EndCause::LoginAgain);
-        let other = crate::sessions::tests::start(&w.store, &w.clock, Default::default()).await;
-        assert!(other.still_lives(&live));
-        let lives = w.sessions.life(name).await;
-        assert!(matches!(lives, Ok(Life::Until(_))));
-        w.sessions.end_ref(name, again).await.unwrap();
-        let ended = Life::Ended(Some(again));
-        assert_eq!(w.sessions.life(name).await, Ok(ended));
-        other.hear_of_end(name, &live.runtime, again);
-        assert_eq!(other.life(name).await, Ok(ended));
+        let other = crate::sessions::tests::start_sessions(&w.store, &w.clock, Default::default()).await;
+        assert!(other.is_still_active(&live));
+        let lives = w.sessions.status(name).await;
+        assert!(matches!(lives, Ok(SessionStatus::ActiveUntil(_))));
+        w.sessions.end_by_ref(name, again).await.unwrap();
+        let ended = SessionStatus::Ended(Some(again));
+        assert_eq!(w.sessions.status(name).await, Ok(ended));
+        other.on_session_ended(name, &live.runtime, again);
+        assert_eq!(other.status(name).await, Ok(ended));
     }
 
     #[tokio::test]
     async fn the_status_is_found_by_ref_after_a_restart_and_a_token_is_not_a_session() {
-        let w = world().await;
-        let (id, live) = w.sessions.begin(demo()).await.unwrap();
-        let again = crate::sessions::tests::start(&w.store, &w.clock, Default::default()).await;
+        let w = testbed().await;
+        let (id, live) = w.sessions.create(demo()).await.unwrap();
+        let again = crate::sessions::tests::start_sessions(&w.store, &w.clock, Default::default()).await;
         let until = w.clock.now_ms() + 30 * MINUTE_MS;
-        assert_eq!(again.life(&live.session_ref).await, Ok(Life::Until(until)));
-        again.end(id.reveal(), EndCause::Logout).await.unwrap();
-        let ended = Life::Ended(Some(EndCause::Logout));
-        assert_eq!(again.life(&live.session_ref).await, Ok(ended));
-        assert_eq!(again.life("nobody's").await, Ok(Life::Ended(None)));
+        assert_eq!(again.status(&live.session_ref).await, Ok(SessionStatus::ActiveUntil(until)));
+        again.end_by_cookie(id.reveal(), EndCause::Logout).await.unwrap();
+        let ended = SessionStatus::Ended(Some(EndCause::Logout));
+        assert_eq!(again.status(&live.session_ref).await, Ok(ended));
+        assert_eq!(again.status("nobody's").await, Ok(SessionStatus::Ended(None)));
         let name = again.keys.token_ref("robot", "a.b.c");
-        assert_eq!(again.life(&name).await, Ok(Life::Token));
-        assert!(again.still_lives(&LiveSession {
+        assert_eq!(again.status(&name).await, Ok(SessionStatus::NotASession));
+        assert!(again.is_still_active(&LiveSession {
             session_ref: name,
             ..LiveSession::default()
         }));
-        assert!(!again.still_lives(&live));
+        assert!(!again.is_still_active(&live));
     }
 }

@@ -3,23 +3,23 @@
 
 use super::{NewSession, Sessions, store_down};
 use crate::config::OnLimit;
-use crate::core::rejection::Refusal;
+use crate::core::rejection::Rejection;
 use crate::sessions::LiveSession;
 use berth_api::Reason;
 use berth_store::session_id::SessionId;
 use berth_store::{
-    EndCause, Event, EventKind, Inserted, PAYLOAD_VERSION, Select, SessionRow, SessionState,
+    EndCause, Event, EventKind, InsertResult, PAYLOAD_VERSION, SessionQuery, SessionRow, SessionState,
     StoreError,
 };
 use std::sync::Arc;
 
 /// How often a session is ended to make room for a new one: concurrent logins may take the free place.
-const TRIES: u32 = 100;
+const MAX_ATTEMPTS: u32 = 100;
 
 impl Sessions {
     /// Creates a session under a new random id, which prevents session fixation. Only the browser may receive the id.
-    pub async fn begin(&self, new: NewSession) -> Result<(SessionId, Arc<LiveSession>), Refusal> {
-        let id = SessionId::fresh();
+    pub async fn create(&self, new: NewSession) -> Result<(SessionId, Arc<LiveSession>), Rejection> {
+        let id = SessionId::generate();
         let now_ms = self.clock.now_ms();
         let row = SessionRow {
             id_hash: id.hash(),
@@ -43,10 +43,10 @@ impl Sessions {
         };
         let event = Event {
             previous_ref: new.previous_ref,
-            ..self.event(&row, kind)
+            ..self.new_event(&row, kind)
         };
-        for _ in 0..TRIES {
-            let kept = self.keep(&row, self.max_per_account, event.clone()).await;
+        for _ in 0..MAX_ATTEMPTS {
+            let kept = self.insert_session(&row, self.max_per_account, event.clone()).await;
             match kept {
                 Err(refusal) if refusal.reason == Reason::TooManySessions => {
                     let room = self.make_room(&row.account, event.previous_ref.as_deref());
@@ -64,14 +64,14 @@ impl Sessions {
     /// session that the browser had before is ended first, whatever `on_limit` says.
     async fn make_room(&self, account: &str, previous: Option<&str>) -> Result<bool, StoreError> {
         if let Some(previous) = previous
-            && self.end_ref(previous, EndCause::LoginAgain).await?
+            && self.end_by_ref(previous, EndCause::LoginAgain).await?
         {
             return Ok(true);
         }
         if self.on_limit == OnLimit::Reject {
             return Ok(false);
         }
-        let select = Select::Account(account.to_owned());
+        let select = SessionQuery::Account(account.to_owned());
         let rows = self.stores.sessions.list(&select, u32::MAX).await?;
         let now_ms = self.clock.now_ms();
         let counts = |row: &SessionRow| row.parent().is_none() && row.ends_at_ms() > now_ms;
@@ -84,18 +84,18 @@ impl Sessions {
     }
 
     /// Stores a new session together with its event, and notifies followers of the log.
-    pub(super) async fn keep(
+    pub(super) async fn insert_session(
         &self,
         row: &SessionRow,
         limit: Option<u32>,
         event: Event,
-    ) -> Result<Arc<LiveSession>, Refusal> {
+    ) -> Result<Arc<LiveSession>, Rejection> {
         let kept = self.stores.sessions.insert(row, limit, &event).await;
-        if kept.map_err(|e| store_down(&e))? == Inserted::Full {
+        if kept.map_err(|e| store_down(&e))? == InsertResult::LimitReached {
             return Err(Reason::TooManySessions.into());
         }
-        self.metrics.session_created();
-        self.news.notify_one();
+        self.metrics.count_session_created();
+        self.log_appended.notify_one();
         Ok(Arc::new(super::live_session(row, &self.keys)))
     }
 }

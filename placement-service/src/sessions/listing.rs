@@ -1,20 +1,20 @@
 //! Sessions as operators see them: without anything that could authenticate as the user. Changes nothing.
 
 use super::Sessions;
-use super::known::Known;
-use berth_store::{Select, SessionRow, StoreError};
+use super::known::CachedSession;
+use berth_store::{SessionQuery, SessionRow, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 /// Maximum number of sessions in one list.
 const MAX_LISTED: u32 = 1000;
 /// A time at which every session has expired, and the latest that all stores can represent.
-const END_OF_TIME_MS: u64 = i64::MAX as u64;
+const FAR_FUTURE_MS: u64 = i64::MAX as u64;
 
 /// An active session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Session)]
-pub struct Overview {
+pub struct SessionView {
     pub session_ref: String,
     pub account: String,
     pub roles: Vec<String>,
@@ -37,8 +37,8 @@ pub struct Overview {
 /// Sessions, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Sessions)]
-pub struct Listed {
-    pub sessions: Vec<Overview>,
+pub struct SessionList {
+    pub sessions: Vec<SessionView>,
     /// There are more sessions than fit into one list.
     pub more: bool,
 }
@@ -46,7 +46,7 @@ pub struct Listed {
 impl Sessions {
     /// The runtime of an active or recently ended session, which never changes. `None` if it ended long ago.
     pub async fn runtime_of(&self, session_ref: &str) -> Result<Option<String>, StoreError> {
-        if let Some(runtime) = self.memory.runtime_of(session_ref) {
+        if let Some(runtime) = self.cache.runtime_of(session_ref) {
             return Ok(Some(runtime));
         }
         let row = self.stores.sessions.find_by_ref(session_ref).await?;
@@ -54,30 +54,30 @@ impl Sessions {
     }
 
     /// The active sessions of an account, or of all accounts.
-    pub async fn list(&self, account: Option<&str>) -> Result<Listed, StoreError> {
-        let select = account.map_or(Select::OverAt(END_OF_TIME_MS), |account| {
-            Select::Account(account.to_owned())
+    pub async fn list(&self, account: Option<&str>) -> Result<SessionList, StoreError> {
+        let select = account.map_or(SessionQuery::ExpiredAt(FAR_FUTURE_MS), |account| {
+            SessionQuery::Account(account.to_owned())
         });
         let rows = self.stores.sessions.list(&select, MAX_LISTED).await?;
         let more = rows.len() == MAX_LISTED as usize;
-        let sessions = rows.into_iter().filter_map(|row| self.overview(row));
-        Ok(Listed {
+        let sessions = rows.into_iter().filter_map(|row| self.view(row));
+        Ok(SessionList {
             sessions: sessions.collect(),
             more,
         })
     }
 
     /// The session with that `session_ref`, if it is active.
-    pub async fn show(&self, session_ref: &str) -> Result<Option<Overview>, StoreError> {
+    pub async fn find_active(&self, session_ref: &str) -> Result<Option<SessionView>, StoreError> {
         let row = self.stores.sessions.find_by_ref(session_ref).await?;
-        Ok(row.and_then(|row| self.overview(row)))
+        Ok(row.and_then(|row| self.view(row)))
     }
 
-    fn overview(&self, row: SessionRow) -> Option<Overview> {
-        let known = Known::new(row, &self.keys, &self.activity);
+    fn view(&self, row: SessionRow) -> Option<SessionView> {
+        let known = CachedSession::new(row, &self.keys, &self.activity);
         let (idle_ms, absolute_ms) = known.remaining_ms(self.clock.now_ms())?;
         let live = &known.live;
-        Some(Overview {
+        Some(SessionView {
             session_ref: live.session_ref.clone(),
             account: live.account.clone(),
             roles: live.roles.clone(),

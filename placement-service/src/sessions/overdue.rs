@@ -12,17 +12,17 @@ use tokio::time::MissedTickBehavior;
 /// How often the queue is processed.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// Maximum length of the queue. The periodic removal of expired sessions finds the rest.
-const MAX: usize = 10_000;
+const MAX_QUEUED: usize = 10_000;
 
 /// Ids of sessions to check.
 #[derive(Default)]
-pub(super) struct Overdue(Mutex<HashSet<IdHash>>);
+pub(super) struct ExpiryQueue(Mutex<HashSet<IdHash>>);
 
-impl Overdue {
+impl ExpiryQueue {
     /// Adds a session that has expired as far as this process knows.
-    pub(super) fn note(&self, id: IdHash) {
+    pub(super) fn push(&self, id: IdHash) {
         let mut ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if ids.len() < MAX {
+        if ids.len() < MAX_QUEUED {
             ids.insert(id);
         }
     }
@@ -34,12 +34,12 @@ impl Overdue {
 }
 
 /// Runs in every replica: the store removes a session once, so only one replica ends it.
-pub(super) async fn end_for_ever(sessions: Arc<Sessions>) {
+pub(super) async fn run_expiry_queue(sessions: Arc<Sessions>) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = sessions.end_overdue().await {
+        if let Err(error) = sessions.process_expiry_queue().await {
             tracing::debug!(%error, "expired sessions were not ended");
         }
     }
@@ -47,8 +47,8 @@ pub(super) async fn end_for_ever(sessions: Arc<Sessions>) {
 
 impl Sessions {
     /// Ends queued sessions that are past the expiry cutoff. Expired ones within the grace period stay queued.
-    pub(super) async fn end_overdue(&self) -> Result<(), StoreError> {
-        let ids = self.overdue.take();
+    pub(super) async fn process_expiry_queue(&self) -> Result<(), StoreError> {
+        let ids = self.expiry_queue.take();
         let mut over = Vec::new();
         for (n, id) in ids.iter().enumerate() {
             let row = match self.stores.sessions.find(id).await {
@@ -56,20 +56,20 @@ impl Sessions {
                 // It has ended meanwhile, or another login service owns it.
                 Ok(None) | Err(StoreError::ReadOnly) => continue,
                 Err(error) => {
-                    ids.iter().skip(n).for_each(|id| self.overdue.note(*id));
+                    ids.iter().skip(n).for_each(|id| self.expiry_queue.push(*id));
                     return Err(error);
                 }
             };
-            if row.ends_at_ms() <= self.surely_over_ms() {
+            if row.ends_at_ms() <= self.expiry_cutoff_ms() {
                 over.push(row);
             } else if row.ends_at_ms() <= self.clock.now_ms() {
-                self.overdue.note(*id);
+                self.expiry_queue.push(*id);
             }
         }
         let again: Vec<_> = over.iter().map(|row| row.id_hash).collect();
-        let ended = self.expire(over).await;
+        let ended = self.end_expired_rows(over).await;
         if ended.is_err() {
-            again.into_iter().for_each(|id| self.overdue.note(id));
+            again.into_iter().for_each(|id| self.expiry_queue.push(id));
         }
         ended.map(|_| ())
     }
@@ -77,37 +77,37 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
-    use crate::sessions::tests::{MINUTE_MS, demo, reason, world};
+    use crate::sessions::tests::{MINUTE_MS, demo, rejection_reason, testbed};
     use berth_api::Reason;
     use berth_store::{EndCause, EventLog};
 
     #[tokio::test]
     async fn a_session_found_expired_ends_with_an_event() {
-        let w = world().await;
-        let (id, live) = w.sessions.begin(demo()).await.unwrap();
+        let w = testbed().await;
+        let (id, live) = w.sessions.create(demo()).await.unwrap();
         w.clock.advance_ms(30 * MINUTE_MS);
-        let expired = reason(w.sessions.resolve(id.reveal())).await;
+        let expired = rejection_reason(w.sessions.resolve(id.reveal())).await;
         assert_eq!(expired, Reason::SessionExpired);
-        w.sessions.end_overdue().await.unwrap();
+        w.sessions.process_expiry_queue().await.unwrap();
         let none = w.store.events_after(1, 10).await.unwrap();
         assert_eq!(none, [], "within the grace period of other replicas");
         w.clock.advance_ms(1_000);
-        w.sessions.end_overdue().await.unwrap();
+        w.sessions.process_expiry_queue().await.unwrap();
         let (_, event) = w.store.events_after(1, 10).await.unwrap().remove(0);
         assert_eq!(event.session_ref, live.session_ref);
         assert_eq!(event.cause, Some(EndCause::IdleTimeout));
-        let still = reason(w.sessions.resolve(id.reveal())).await;
+        let still = rejection_reason(w.sessions.resolve(id.reveal())).await;
         assert_eq!(still, Reason::SessionExpired, "not unknown");
     }
 
     #[tokio::test]
     async fn the_queue_is_kept_while_the_store_is_down() {
-        let w = world().await;
-        let (id, _) = w.sessions.begin(demo()).await.unwrap();
+        let w = testbed().await;
+        let (id, _) = w.sessions.create(demo()).await.unwrap();
         w.clock.advance_ms(31 * MINUTE_MS);
         assert!(w.sessions.resolve(id.reveal()).await.is_err());
         w.store.close().await;
-        assert!(w.sessions.end_overdue().await.is_err());
-        assert_eq!(w.sessions.overdue.take(), [id.hash()]);
+        assert!(w.sessions.process_expiry_queue().await.is_err());
+        assert_eq!(w.sessions.expiry_queue.take(), [id.hash()]);
     }
 }

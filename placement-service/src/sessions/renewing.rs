@@ -2,9 +2,9 @@
 //! no more often than for other activity.
 
 use super::activity::write_interval_ms;
-use super::known::{Known, Remaining};
+use super::known::{CachedSession, RemainingTime};
 use super::{LiveSession, Sessions, store_down};
-use crate::core::rejection::Refusal;
+use crate::core::rejection::Rejection;
 use berth_api::Reason;
 use berth_store::session_id::IdHash;
 use berth_store::{EventKind, SessionRow, StoreError};
@@ -17,24 +17,24 @@ impl Sessions {
     ///
     /// # Errors
     /// As for [`Self::resolve`]. A session that is no longer in the store is unknown.
-    pub async fn renew(&self, cookie: &str) -> Result<(Arc<LiveSession>, Remaining), Refusal> {
+    pub async fn renew(&self, cookie: &str) -> Result<(Arc<LiveSession>, RemainingTime), Rejection> {
         let (id, mut known) = self.lookup(cookie).await?;
         // Reads the store, since another replica may have ended the session.
         let row = self.stores.sessions.find(&id).await;
         let row = row
             .map_err(|e| store_down(&e))?
-            .ok_or_else(|| self.unknown(Some(id)))?;
+            .ok_or_else(|| self.unknown_session(Some(id)))?;
         let now_ms = self.clock.now_ms();
         tracing::info!(target: "berth::audit", event = "session-renewed", account = row.account,
             session = row.session_ref);
         let interval_ms = write_interval_ms(row.idle_timeout_ms);
         if row.last_seen_at_ms.saturating_add(interval_ms) <= now_ms {
             let row = self.write_renewal(row, now_ms).await;
-            known = self.remember(row.map_err(|e| store_down(&e))?);
+            known = self.cache_row(row.map_err(|e| store_down(&e))?);
         } else {
-            self.note_family(id, &known, now_ms);
+            self.record_activity_with_ancestors(id, &known, now_ms);
         }
-        Ok((known.live.clone(), remaining(&known, now_ms)?))
+        Ok((known.live.clone(), remaining_time(&known, now_ms)?))
     }
 
     /// Touches the session and its ancestors in the store, and logs the renewal. Returns the row as it is then.
@@ -49,12 +49,12 @@ impl Sessions {
             .collect();
         let seen: Vec<_> = family.iter().map(|id| (*id, now_ms)).collect();
         self.stores.sessions.touch(&seen).await?;
-        let event = self.event(&row, EventKind::Renewed);
+        let event = self.new_event(&row, EventKind::Renewed);
         self.stores.events.append(&[event]).await?;
-        self.news.notify_one();
+        self.log_appended.notify_one();
         for id in &family {
-            if let Some(known) = self.memory.get(id) {
-                known.seen(now_ms);
+            if let Some(known) = self.cache.get(id) {
+                known.record_activity(now_ms);
             }
         }
         row.last_seen_at_ms = row.last_seen_at_ms.max(now_ms);
@@ -63,9 +63,9 @@ impl Sessions {
 }
 
 /// The remaining time of a session, in whole seconds. An error if it has expired.
-pub(super) fn remaining(known: &Known, now_ms: u64) -> Result<Remaining, Refusal> {
+pub(super) fn remaining_time(known: &CachedSession, now_ms: u64) -> Result<RemainingTime, Rejection> {
     let (idle_ms, absolute_ms) = known.remaining_ms(now_ms).ok_or(Reason::SessionExpired)?;
-    Ok(Remaining {
+    Ok(RemainingTime {
         idle_s: idle_ms.min(absolute_ms) / 1000,
         absolute_s: absolute_ms / 1000,
     })
@@ -73,14 +73,14 @@ pub(super) fn remaining(known: &Known, now_ms: u64) -> Result<Remaining, Refusal
 
 #[cfg(test)]
 mod tests {
-    use crate::sessions::tests::{MINUTE_MS, demo, reason, world};
+    use crate::sessions::tests::{MINUTE_MS, demo, rejection_reason, testbed};
     use berth_api::Reason;
     use berth_store::{EventKind, EventLog, SessionStore};
 
     #[tokio::test]
     async fn a_renewal_restarts_the_idle_timeout_and_is_stored_immediately() {
-        let w = world().await;
-        let (id, live) = w.sessions.begin(demo()).await.unwrap();
+        let w = testbed().await;
+        let (id, live) = w.sessions.create(demo()).await.unwrap();
         w.clock.advance_ms(29 * MINUTE_MS);
         let (renewed, left) = w.sessions.renew(id.reveal()).await.unwrap();
         assert_eq!(renewed, live);
@@ -99,21 +99,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_renewal_does_not_move_the_absolute_expiry() {
-        let w = world().await;
-        let (id, _) = w.sessions.begin(demo()).await.unwrap();
+        let w = testbed().await;
+        let (id, _) = w.sessions.create(demo()).await.unwrap();
         for _ in 0..29 {
             w.clock.advance_ms(20 * MINUTE_MS);
             w.sessions.renew(id.reveal()).await.unwrap();
         }
         w.clock.advance_ms(20 * MINUTE_MS);
         let over = async { w.sessions.renew(id.reveal()).await.map(|(live, _)| live) };
-        assert_eq!(reason(over).await, Reason::SessionExpired);
+        assert_eq!(rejection_reason(over).await, Reason::SessionExpired);
     }
 
     #[tokio::test]
     async fn renewals_are_written_once_per_interval() {
-        let w = world().await;
-        let (id, _) = w.sessions.begin(demo()).await.unwrap();
+        let w = testbed().await;
+        let (id, _) = w.sessions.create(demo()).await.unwrap();
         w.clock.advance_ms(3 * MINUTE_MS);
         for _ in 0..100 {
             w.clock.advance_ms(1_000);
@@ -129,11 +129,11 @@ mod tests {
 
     #[tokio::test]
     async fn an_expired_session_is_not_renewed() {
-        let w = world().await;
-        let (id, _) = w.sessions.begin(demo()).await.unwrap();
+        let w = testbed().await;
+        let (id, _) = w.sessions.create(demo()).await.unwrap();
         w.clock.advance_ms(30 * MINUTE_MS);
         let over = async { w.sessions.renew(id.reveal()).await.map(|(live, _)| live) };
-        assert_eq!(reason(over).await, Reason::SessionExpired);
+        assert_eq!(rejection_reason(over).await, Reason::SessionExpired);
         assert_eq!(w.store.events_after(1, 10).await.unwrap(), []);
     }
 }

@@ -22,8 +22,8 @@ impl ServerKeys {
     /// Loads the keys. Creates them if the store is new.
     pub async fn load(store: &dyn Coordination) -> Result<Self, StoreError> {
         Ok(Self {
-            session_ref: keyed(store, "session-ref").await?,
-            anonymous: keyed(store, "anonymous").await?,
+            session_ref: load_mac(store, "session-ref").await?,
+            anonymous: load_mac(store, "anonymous").await?,
         })
     }
 
@@ -31,7 +31,7 @@ impl ServerKeys {
     /// can be derived from it.
     #[must_use]
     pub fn session_ref(&self, id: &IdHash) -> String {
-        short(self.session_ref.clone().chain_update(id.0))
+        encode_128_bits(self.session_ref.clone().chain_update(id.0))
     }
 
     /// The public name of a token without a session, in the place of a `session_ref`. All tokens of an account share a
@@ -40,7 +40,7 @@ impl ServerKeys {
     pub fn token_ref(&self, account: &str, token: &str) -> String {
         let keyed = |what: &[u8], text: &str| {
             let mac = self.session_ref.clone().chain_update(what);
-            short(mac.chain_update(text))
+            encode_128_bits(mac.chain_update(text))
         };
         let (account, token) = (keyed(b"account ", account), keyed(b"bearer ", token));
         format!("{TOKEN_PREFIX}{account}.{token}")
@@ -57,19 +57,19 @@ impl ServerKeys {
 
 /// The id of the store's event log. A store that was lost and created again has another id.
 pub async fn log_id(store: &dyn Coordination) -> Result<LogId, StoreError> {
-    let tag = keyed(store, "event-log").await?.finalize().into_bytes();
+    let tag = load_mac(store, "event-log").await?.finalize().into_bytes();
     let first = tag.first_chunk().copied().unwrap_or_default();
     Ok(LogId(u64::from_be_bytes(first)))
 }
 
 /// 128 bits as base64url.
-fn short(mac: Hmac<Sha256>) -> String {
+fn encode_128_bits(mac: Hmac<Sha256>) -> String {
     let tag = mac.finalize().into_bytes();
     URL_SAFE_NO_PAD.encode(tag.iter().copied().take(16).collect::<Vec<_>>())
 }
 
 /// The server key of that name, as an initialized MAC.
-pub(crate) async fn keyed(
+pub(crate) async fn load_mac(
     store: &dyn Coordination,
     name: &str,
 ) -> Result<Hmac<Sha256>, StoreError> {

@@ -4,8 +4,8 @@
 use super::activity::write_interval_ms;
 use super::{Sessions, overdue};
 use crate::config::Config;
-use crate::core::metrics::SweepResult;
-use berth_store::{EndCause, Select, SessionRow, StoreError};
+use crate::core::metrics::CleanupResult;
+use berth_store::{EndCause, SessionQuery, SessionRow, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::AbortHandle;
@@ -18,19 +18,19 @@ const LEASE: &str = "sweep";
 const GRACE_MS: u64 = 500;
 
 /// The tasks that remove expired sessions, end orphaned child sessions, and process the expiry queue.
-pub struct Sweep([AbortHandle; 3]);
+pub struct CleanupTasks([AbortHandle; 3]);
 
-impl Sweep {
+impl CleanupTasks {
     /// Starts the tasks. They run until [`Self::stop`] or drop.
     #[must_use]
     pub fn start(sessions: &Arc<Sessions>, config: &Config) -> Self {
-        let sweeper = Sweeper::new(sessions, config);
-        let sweeping = sweeper.sweep_for_ever(ticks(config.session.sweep.interval));
-        let reconciling = reconcile_for_ever(sessions.clone(), ticks(config.session.reconcile));
+        let sweeper = ExpiryCleanup::new(sessions, config);
+        let sweeping = sweeper.run(ticker(config.session.sweep.interval));
+        let reconciling = run_reconcile(sessions.clone(), ticker(config.session.reconcile));
         Self([
             tokio::spawn(sweeping).abort_handle(),
             tokio::spawn(reconciling).abort_handle(),
-            tokio::spawn(overdue::end_for_ever(sessions.clone())).abort_handle(),
+            tokio::spawn(overdue::run_expiry_queue(sessions.clone())).abort_handle(),
         ])
     }
 
@@ -42,19 +42,19 @@ impl Sweep {
     }
 }
 
-impl Drop for Sweep {
+impl Drop for CleanupTasks {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
-fn ticks(every: Duration) -> Interval {
+fn ticker(every: Duration) -> Interval {
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
 
-struct Sweeper {
+struct ExpiryCleanup {
     sessions: Arc<Sessions>,
     /// Identifies this process as the holder of the lease.
     holder: String,
@@ -63,7 +63,7 @@ struct Sweeper {
     keep_events: u64,
 }
 
-impl Sweeper {
+impl ExpiryCleanup {
     fn new(sessions: &Arc<Sessions>, config: &Config) -> Self {
         let interval = config.session.sweep.interval;
         Self {
@@ -76,35 +76,35 @@ impl Sweeper {
         }
     }
 
-    async fn sweep_for_ever(self, mut ticks: Interval) {
+    async fn run(self, mut ticks: Interval) {
         loop {
             ticks.tick().await;
-            let result = match self.sweep().await {
-                Ok(true) => SweepResult::Ok,
-                Ok(false) => SweepResult::NotLeader,
+            let result = match self.remove_expired().await {
+                Ok(true) => CleanupResult::Ok,
+                Ok(false) => CleanupResult::NotLeader,
                 Err(error) => {
                     tracing::warn!(%error, "removing expired sessions failed");
                     // Releases the lease: another replica may succeed.
                     let _ = self.lease(0).await;
-                    SweepResult::Failed
+                    CleanupResult::Failed
                 }
             };
-            self.sessions.metrics.sweep(result);
+            self.sessions.metrics.count_cleanup(result);
         }
     }
 
     /// Removes all expired sessions, old events and used claims; `false` if another replica holds the lease.
-    async fn sweep(&self) -> Result<bool, StoreError> {
+    async fn remove_expired(&self) -> Result<bool, StoreError> {
         let sessions = &self.sessions;
         let store = sessions.stores.sessions.as_ref();
         loop {
             if !self.lease(self.lease_ms).await? {
                 return Ok(false);
             }
-            let over = Select::OverAt(sessions.surely_over_ms());
+            let over = SessionQuery::ExpiredAt(sessions.expiry_cutoff_ms());
             let rows = store.list(&over, self.batch).await?;
             let listed = rows.len();
-            let ended = sessions.expire(rows).await?;
+            let ended = sessions.end_expired_rows(rows).await?;
             // If none of a full batch ended, all of them were active again: the same batch would be listed forever.
             if listed < self.batch as usize || ended == 0 {
                 break;
@@ -112,19 +112,19 @@ impl Sweeper {
         }
         sessions.stores.events.trim_events(self.keep_events).await?;
         let now_ms = sessions.clock.now_ms();
-        sessions.stores.shared.forget_once(now_ms).await?;
+        sessions.stores.coordination.purge_claims(now_ms).await?;
         Ok(true)
     }
 
     async fn lease(&self, ttl_ms: u64) -> Result<bool, StoreError> {
         let now_ms = self.sessions.clock.now_ms();
-        let shared = &self.sessions.stores.shared;
+        let shared = &self.sessions.stores.coordination;
         shared.lease(LEASE, &self.holder, now_ms, ttl_ms).await
     }
 }
 
 /// Runs in every replica: the store removes a session once, so only one replica ends it.
-async fn reconcile_for_ever(sessions: Arc<Sessions>, mut ticks: Interval) {
+async fn run_reconcile(sessions: Arc<Sessions>, mut ticks: Interval) {
     loop {
         ticks.tick().await;
         if let Err(error) = sessions.reconcile().await {
@@ -135,13 +135,13 @@ async fn reconcile_for_ever(sessions: Arc<Sessions>, mut ticks: Interval) {
 
 impl Sessions {
     /// A session whose expiry is before this time has expired on every replica, in milliseconds since the Unix epoch.
-    pub(super) fn surely_over_ms(&self) -> u64 {
+    pub(super) fn expiry_cutoff_ms(&self) -> u64 {
         let grace_ms = write_interval_ms(self.idle_timeout_ms).min(GRACE_MS);
         self.clock.now_ms().saturating_sub(grace_ms)
     }
 
     /// Ends those rows that are still expired, and returns how many.
-    pub(super) async fn expire(&self, rows: Vec<SessionRow>) -> Result<u64, StoreError> {
+    pub(super) async fn end_expired_rows(&self, rows: Vec<SessionRow>) -> Result<u64, StoreError> {
         let (idle, absolute): (Vec<_>, Vec<_>) = rows
             .into_iter()
             .partition(|row| row.ends_at_ms() < row.absolute_expiry_ms);
@@ -155,14 +155,14 @@ impl Sessions {
     /// Ends child sessions whose parent is gone, and counts active sessions.
     async fn reconcile(&self) -> Result<(), StoreError> {
         let ended = self
-            .end_all(&Select::Orphans, EndCause::ParentEnded)
+            .end_selected(&SessionQuery::Orphans, EndCause::ParentEnded)
             .await?;
         if ended > 0 {
             tracing::info!(ended, "ended child sessions without a parent");
         }
         let now_ms = self.clock.now_ms();
         match self.stores.sessions.count_live(now_ms).await {
-            Ok(live) => self.metrics.sessions_active(live),
+            Ok(live) => self.metrics.set_active_sessions(live),
             // Another login service owns the sessions, and they cannot be counted.
             Err(StoreError::ReadOnly) => {}
             Err(error) => return Err(error),

@@ -9,7 +9,7 @@ use berth_store::{EndCause, SessionStore};
 pub(super) const MINUTE_MS: u64 = 60_000;
 const START_MS: u64 = 1_700_000_000_000;
 
-pub(super) struct World {
+pub(super) struct Testbed {
     dir: tempfile::TempDir,
     pub(super) store: Arc<SqliteStore>,
     pub(super) clock: Arc<ManualClock>,
@@ -24,12 +24,12 @@ fn config(cache: Duration) -> config::Session {
     }
 }
 
-pub(super) async fn world() -> World {
+pub(super) async fn testbed() -> Testbed {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(SqliteStore::open(&dir.path().join("a.db")).await.unwrap());
     let clock = Arc::new(ManualClock::new(START_MS));
-    World {
-        sessions: start(&store, &clock, Duration::from_secs(60)).await,
+    Testbed {
+        sessions: start_sessions(&store, &clock, Duration::from_secs(60)).await,
         dir,
         store,
         clock,
@@ -44,28 +44,28 @@ pub(super) fn demo() -> NewSession {
     }
 }
 
-pub(super) async fn start(
+pub(super) async fn start_sessions(
     store: &Arc<SqliteStore>,
     clock: &Arc<ManualClock>,
     cache: Duration,
 ) -> Sessions {
-    let stores = Stores::whole(store.clone());
+    let stores = Stores::from_single(store.clone());
     let metrics = Arc::new(Metrics::default());
     Sessions::start(stores, clock.clone(), metrics, &config(cache))
         .await
         .unwrap()
 }
 
-pub(super) async fn reason(
-    outcome: impl Future<Output = Result<Arc<LiveSession>, Refusal>>,
+pub(super) async fn rejection_reason(
+    outcome: impl Future<Output = Result<Arc<LiveSession>, Rejection>>,
 ) -> Reason {
     outcome.await.unwrap_err().reason
 }
 
 #[tokio::test]
 async fn a_session_is_resolved_by_its_id_and_by_nothing_else() {
-    let w = world().await;
-    let (id, live) = w.sessions.begin(demo()).await.unwrap();
+    let w = testbed().await;
+    let (id, live) = w.sessions.create(demo()).await.unwrap();
     let found = w.sessions.resolve(id.reveal()).await.unwrap();
     assert_eq!(found, live);
     assert_eq!(
@@ -73,9 +73,9 @@ async fn a_session_is_resolved_by_its_id_and_by_nothing_else() {
         ("demo", START_MS / 1000)
     );
     assert_eq!(found.expires_at, START_MS / 1000 + 36_000);
-    for other in ["", "x", SessionId::fresh().reveal(), &live.session_ref] {
+    for other in ["", "x", SessionId::generate().reveal(), &live.session_ref] {
         assert_eq!(
-            reason(w.sessions.resolve(other)).await,
+            rejection_reason(w.sessions.resolve(other)).await,
             Reason::UnknownSession
         );
     }
@@ -83,8 +83,8 @@ async fn a_session_is_resolved_by_its_id_and_by_nothing_else() {
 
 #[tokio::test]
 async fn the_store_never_contains_the_id() {
-    let w = world().await;
-    let (id, _) = w.sessions.begin(demo()).await.unwrap();
+    let w = testbed().await;
+    let (id, _) = w.sessions.create(demo()).await.unwrap();
     w.store.close().await;
     for entry in std::fs::read_dir(w.dir.path()).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
@@ -95,8 +95,8 @@ async fn the_store_never_contains_the_id() {
 
 #[tokio::test]
 async fn idle_and_absolute_expiry_apply_at_read_time() {
-    let w = world().await;
-    let (id, _) = w.sessions.begin(demo()).await.unwrap();
+    let w = testbed().await;
+    let (id, _) = w.sessions.create(demo()).await.unwrap();
     // Active every 29 minutes: only the absolute expiry applies.
     for _ in 0..20 {
         w.clock.advance_ms(29 * MINUTE_MS);
@@ -104,21 +104,21 @@ async fn idle_and_absolute_expiry_apply_at_read_time() {
     }
     w.clock.advance_ms(20 * MINUTE_MS);
     assert_eq!(
-        reason(w.sessions.resolve(id.reveal())).await,
+        rejection_reason(w.sessions.resolve(id.reveal())).await,
         Reason::SessionExpired
     );
 
-    let (id, _) = w.sessions.begin(demo()).await.unwrap();
+    let (id, _) = w.sessions.create(demo()).await.unwrap();
     w.clock.advance_ms(30 * MINUTE_MS - 1);
     w.sessions.peek(id.reveal()).await.unwrap();
     w.clock.advance_ms(1);
     assert_eq!(
-        reason(w.sessions.resolve(id.reveal())).await,
+        rejection_reason(w.sessions.resolve(id.reveal())).await,
         Reason::SessionExpired
     );
     assert!(
         w.sessions
-            .end(id.reveal(), EndCause::Logout)
+            .end_by_cookie(id.reveal(), EndCause::Logout)
             .await
             .unwrap()
             .is_none()
@@ -127,8 +127,8 @@ async fn idle_and_absolute_expiry_apply_at_read_time() {
 
 #[tokio::test]
 async fn peek_returns_the_remaining_time_and_is_not_activity() {
-    let w = world().await;
-    let (id, _) = w.sessions.begin(demo()).await.unwrap();
+    let w = testbed().await;
+    let (id, _) = w.sessions.create(demo()).await.unwrap();
     w.clock.advance_ms(10 * MINUTE_MS);
     for _ in 0..2 {
         let (_, left) = w.sessions.peek(id.reveal()).await.unwrap();
@@ -141,11 +141,11 @@ async fn peek_returns_the_remaining_time_and_is_not_activity() {
 
 #[tokio::test]
 async fn activity_survives_a_cache_invalidation_and_reaches_the_store() {
-    let w = world().await;
-    let (id, _) = w.sessions.begin(demo()).await.unwrap();
+    let w = testbed().await;
+    let (id, _) = w.sessions.create(demo()).await.unwrap();
     w.clock.advance_ms(MINUTE_MS);
     w.sessions.resolve(id.reveal()).await.unwrap();
-    w.sessions.hear_of_anything();
+    w.sessions.invalidate_all();
     let (_, left) = w.sessions.peek(id.reveal()).await.unwrap();
     assert_eq!(left.idle_s, 30 * 60);
     w.sessions.flush().await;
@@ -155,19 +155,19 @@ async fn activity_survives_a_cache_invalidation_and_reaches_the_store() {
 
 #[tokio::test]
 async fn an_ended_session_is_rejected_immediately_and_permanently() {
-    let w = world().await;
-    let (id, live) = w.sessions.begin(demo()).await.unwrap();
+    let w = testbed().await;
+    let (id, live) = w.sessions.create(demo()).await.unwrap();
     w.sessions.resolve(id.reveal()).await.unwrap();
     assert_eq!(
-        w.sessions.end(id.reveal(), EndCause::Logout).await.unwrap(),
+        w.sessions.end_by_cookie(id.reveal(), EndCause::Logout).await.unwrap(),
         Some(live)
     );
     assert_eq!(
-        reason(w.sessions.resolve(id.reveal())).await,
+        rejection_reason(w.sessions.resolve(id.reveal())).await,
         Reason::UnknownSession
     );
     assert_eq!(
-        w.sessions.end(id.reveal(), EndCause::Logout).await.unwrap(),
+        w.sessions.end_by_cookie(id.reveal(), EndCause::Logout).await.unwrap(),
         None
     );
     w.sessions.flush().await;
@@ -176,41 +176,41 @@ async fn an_ended_session_is_rejected_immediately_and_permanently() {
 
 #[tokio::test]
 async fn a_session_survives_a_restart() {
-    let w = world().await;
-    let (id, live) = w.sessions.begin(demo()).await.unwrap();
+    let w = testbed().await;
+    let (id, live) = w.sessions.create(demo()).await.unwrap();
     drop(w.sessions);
     w.store.close().await;
     let store = Arc::new(SqliteStore::open(&w.dir.path().join("a.db")).await.unwrap());
-    let again = start(&store, &w.clock, Duration::ZERO).await;
+    let again = start_sessions(&store, &w.clock, Duration::ZERO).await;
     let found = again.resolve(id.reveal()).await.unwrap();
     assert_eq!(found, live, "also under the same public name");
 }
 
 #[tokio::test]
 async fn a_store_that_is_down_is_never_an_unknown_session() {
-    let w = world().await;
-    let (id, _) = w.sessions.begin(demo()).await.unwrap();
+    let w = testbed().await;
+    let (id, _) = w.sessions.create(demo()).await.unwrap();
     w.store.close().await;
     let refusal = w.sessions.resolve(id.reveal()).await.unwrap_err();
     assert_eq!(refusal.reason, Reason::StoreDown);
     assert_eq!(refusal.retry_after_s, Some(1));
     assert_eq!(
         w.sessions
-            .end(id.reveal(), EndCause::Logout)
+            .end_by_cookie(id.reveal(), EndCause::Logout)
             .await
             .unwrap_err()
             .reason,
         Reason::StoreDown
     );
-    assert!(w.sessions.begin(demo()).await.is_err());
+    assert!(w.sessions.create(demo()).await.is_err());
     assert!(w.sessions.ready().await.is_err());
 }
 
 #[tokio::test]
 async fn activity_on_another_replica_counts_in_the_last_second() {
-    let w = world().await;
-    let other = start(&w.store, &w.clock, Duration::from_secs(60)).await;
-    let (id, _) = w.sessions.begin(demo()).await.unwrap();
+    let w = testbed().await;
+    let other = start_sessions(&w.store, &w.clock, Duration::from_secs(60)).await;
+    let (id, _) = w.sessions.create(demo()).await.unwrap();
     other.resolve(id.reveal()).await.unwrap();
     w.clock.advance_ms(30 * MINUTE_MS - 1);
     w.sessions.resolve(id.reveal()).await.unwrap();
@@ -224,8 +224,8 @@ async fn activity_on_another_replica_counts_in_the_last_second() {
 
 #[tokio::test]
 async fn a_busy_session_is_written_once_per_interval() {
-    let w = world().await;
-    let (id, _) = w.sessions.begin(demo()).await.unwrap();
+    let w = testbed().await;
+    let (id, _) = w.sessions.create(demo()).await.unwrap();
     let mut seen = Vec::new();
     for _ in 0..300 {
         w.clock.advance_ms(1_000);
@@ -242,13 +242,13 @@ async fn a_busy_session_is_written_once_per_interval() {
 
 #[tokio::test]
 async fn a_stale_row_does_not_revive_a_session_that_another_process_has_ended() {
-    let w = world().await;
-    let (id, live) = w.sessions.begin(demo()).await.unwrap();
-    let other = start(&w.store, &w.clock, Duration::from_secs(60)).await;
+    let w = testbed().await;
+    let (id, live) = w.sessions.create(demo()).await.unwrap();
+    let other = start_sessions(&w.store, &w.clock, Duration::from_secs(60)).await;
     // The row was read before its removal, and is cached after the event arrived.
-    other.hear_of_end(&live.session_ref, &live.runtime, EndCause::Logout);
+    other.on_session_ended(&live.session_ref, &live.runtime, EndCause::Logout);
     assert_eq!(
-        reason(other.resolve(id.reveal())).await,
+        rejection_reason(other.resolve(id.reveal())).await,
         Reason::UnknownSession
     );
 }

@@ -4,7 +4,7 @@ mod bearer;
 
 use crate::config;
 use crate::core::clock::Clock;
-use crate::core::rejection::Refusal;
+use crate::core::rejection::Rejection;
 use crate::sessions::LiveSession;
 use crate::sessions::keys::SigningKey;
 use base64::Engine;
@@ -19,14 +19,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Maximum number of tokens in the cache.
-const CACHED_TOKENS: u64 = 50_000;
+const MAX_CACHED_TOKENS: u64 = 50_000;
 
 /// Maximum size of a token in bytes: Envoy and the engines must accept it in one header.
 pub const MAX_TOKEN_BYTES: usize = 24 * 1024;
 
 /// A signed token.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Minted {
+pub struct IssuedToken {
     /// The JWT, without `Bearer `. A secret.
     pub token: String,
     /// Unix seconds.
@@ -35,10 +35,10 @@ pub struct Minted {
     renew_at: u64,
 }
 
-impl Minted {
+impl IssuedToken {
     /// A token that a client sent, and that was verified.
     #[must_use]
-    pub fn brought_along(token: &str, expires_at: u64) -> Self {
+    pub fn from_client(token: &str, expires_at: u64) -> Self {
         Self {
             token: token.to_owned(),
             expires_at,
@@ -59,11 +59,11 @@ struct Claims<'a> {
     sid: &'a str,
     roles: &'a [String],
     #[serde(flatten)]
-    further: BTreeMap<&'a str, &'a Value>,
+    additional: BTreeMap<&'a str, &'a Value>,
 }
 
 /// Claims that only Berth sets. Additional claims of a session cannot override them.
-pub const OWN_CLAIMS: [&str; 9] = [
+pub const RESERVED_CLAIMS: [&str; 9] = [
     "iss", "aud", "sub", "exp", "nbf", "iat", "jti", "sid", "roles",
 ];
 
@@ -72,11 +72,11 @@ pub struct Tokens {
     clock: Arc<dyn Clock>,
     key: SigningKey,
     /// Keys that signed before or will sign later. They verify tokens and are published.
-    further: Vec<SigningKey>,
+    other_keys: Vec<SigningKey>,
     issuer: String,
     audience: String,
     lifetime_s: u64,
-    minted: Cache<String, Arc<Minted>>,
+    cache: Cache<String, Arc<IssuedToken>>,
 }
 
 impl Tokens {
@@ -86,12 +86,12 @@ impl Tokens {
         Self {
             clock,
             key,
-            further: Vec::new(),
+            other_keys: Vec::new(),
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
             lifetime_s: config.lifetime.as_secs(),
-            minted: Cache::builder()
-                .max_capacity(CACHED_TOKENS)
+            cache: Cache::builder()
+                .max_capacity(MAX_CACHED_TOKENS)
                 .time_to_live(config.lifetime.max(Duration::from_secs(1)))
                 .build(),
         }
@@ -100,31 +100,31 @@ impl Tokens {
     /// Adds keys that verify tokens and are published beside the signing key. They allow a key to be rotated while
     /// tokens of both keys are in use.
     #[must_use]
-    pub fn with_further(mut self, further: Vec<SigningKey>) -> Self {
-        self.further = further;
+    pub fn with_other_keys(mut self, further: Vec<SigningKey>) -> Self {
+        self.other_keys = further;
         self
     }
 
     /// A token with at least half of its lifetime left. It expires with the session at the latest.
-    pub fn mint(&self, session: &LiveSession) -> Result<Arc<Minted>, Refusal> {
+    pub fn issue(&self, session: &LiveSession) -> Result<Arc<IssuedToken>, Rejection> {
         let now = self.clock.now_s();
-        if let Some(minted) = self.minted.get(&session.session_ref)
+        if let Some(minted) = self.cache.get(&session.session_ref)
             && now < minted.renew_at
         {
             return Ok(minted);
         }
         let minted = Arc::new(self.sign(session, now)?);
         let name = session.session_ref.clone();
-        self.minted.insert(name, minted.clone());
+        self.cache.insert(name, minted.clone());
         Ok(minted)
     }
 
     /// Signs the claims of a security event ([RFC 8417](https://www.rfc-editor.org/rfc/rfc8417)). The `typ` in
     /// its header prevents that it is accepted as the token of a session.
-    pub fn sign_event(&self, claims: &Value) -> Result<String, Refusal> {
+    pub fn sign_event(&self, claims: &Value) -> Result<String, Rejection> {
         let mut header = self.key.header.clone();
         header.typ = Some("secevent+jwt".to_owned());
-        signed(jsonwebtoken::encode(&header, claims, &self.key.key))
+        log_signing_error(jsonwebtoken::encode(&header, claims, &self.key.encoding_key))
     }
 
     /// `iss` of all signed tokens.
@@ -135,28 +135,28 @@ impl Tokens {
 
     /// Removes the token of an ended session from the cache.
     pub fn forget(&self, session_ref: &str) {
-        self.minted.invalidate(session_ref);
+        self.cache.invalidate(session_ref);
     }
 
     /// The public keys as a JWK set ([RFC 7517](https://www.rfc-editor.org/rfc/rfc7517)), the signing key first. Shared
     /// secrets are not included.
     #[must_use]
     pub fn jwks(&self) -> Value {
-        let public: Vec<_> = self.keys().filter_map(|key| key.public.as_ref()).collect();
+        let public: Vec<_> = self.verification_keys().filter_map(|key| key.public_jwk.as_ref()).collect();
         json!({ "keys": public })
     }
 
     /// The keys that tokens are verified with: the signing key, then the others.
-    fn keys(&self) -> impl Iterator<Item = &SigningKey> {
-        std::iter::once(&self.key).chain(&self.further)
+    fn verification_keys(&self) -> impl Iterator<Item = &SigningKey> {
+        std::iter::once(&self.key).chain(&self.other_keys)
     }
 
-    fn sign(&self, session: &LiveSession, now: u64) -> Result<Minted, Refusal> {
+    fn sign(&self, session: &LiveSession, now: u64) -> Result<IssuedToken, Rejection> {
         let expires_at = now.saturating_add(self.lifetime_s).min(session.expires_at);
         let mut jti = [0_u8; 16];
         rand::rng().fill_bytes(&mut jti);
         let further = session.claims.iter();
-        let further = further.filter(|(name, _)| !OWN_CLAIMS.contains(&name.as_str()));
+        let further = further.filter(|(name, _)| !RESERVED_CLAIMS.contains(&name.as_str()));
         let claims = Claims {
             iss: &self.issuer,
             aud: &self.audience,
@@ -167,23 +167,23 @@ impl Tokens {
             jti: URL_SAFE_NO_PAD.encode(jti),
             sid: &session.session_ref,
             roles: &session.roles,
-            further: further
+            additional: further
                 .map(|(name, value)| (name.as_str(), value))
                 .collect(),
         };
-        let token = signed(jsonwebtoken::encode(
+        let token = log_signing_error(jsonwebtoken::encode(
             &self.key.header,
             &claims,
-            &self.key.key,
+            &self.key.encoding_key,
         ))?;
         if token.len() > MAX_TOKEN_BYTES {
             let length = token.len();
             tracing::warn!(session = session.session_ref, length, "a token is too long");
-            return Err(Refusal::new(Reason::Forbidden).with_detail(format!(
+            return Err(Rejection::new(Reason::Forbidden).with_detail(format!(
                 "the token would have {length} bytes, more than {MAX_TOKEN_BYTES}: too many roles or claims"
             )));
         }
-        Ok(Minted {
+        Ok(IssuedToken {
             token,
             expires_at,
             renew_at: now + expires_at.saturating_sub(now) / 2,
@@ -191,7 +191,7 @@ impl Tokens {
     }
 }
 
-fn signed(token: jsonwebtoken::errors::Result<String>) -> Result<String, Refusal> {
+fn log_signing_error(token: jsonwebtoken::errors::Result<String>) -> Result<String, Rejection> {
     token.map_err(|error| {
         tracing::error!(%error, "a token could not be signed");
         Reason::Internal.into()

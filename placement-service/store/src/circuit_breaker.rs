@@ -4,8 +4,8 @@
 
 use crate::session_id::IdHash;
 use crate::{
-    AccountChange, AccountRow, AccountStore, Attempts, Bounds, Coordination, DeadLetter, Ending,
-    Event, EventLog, Inserted, Select, SessionRow, SessionStore, StoreError, Stores,
+    AccountChange, AccountRow, AccountStore, Attempts, Bounds, Coordination, DeadLetter, SessionRemoval,
+    Event, EventLog, InsertResult, SessionQuery, SessionRow, SessionStore, StoreError, Stores,
 };
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -14,31 +14,31 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// Consecutive unanswered calls after which the store counts as down.
-const FAILURES: u32 = 3;
+const FAILURE_THRESHOLD: u32 = 3;
 
 impl Stores {
     /// The same stores behind one circuit breaker, with a deadline of `limit` for each call.
     #[must_use]
-    pub fn guarded(self, limit: Duration) -> Self {
-        let gate = Arc::new(Gate {
+    pub fn with_circuit_breaker(self, limit: Duration) -> Self {
+        let gate = Arc::new(CircuitBreaker {
             limit,
             state: Mutex::default(),
         });
         Self {
-            sessions: Arc::new(Guarded(self.sessions, gate.clone())),
+            sessions: Arc::new(BreakerStore(self.sessions, gate.clone())),
             accounts: self
                 .accounts
-                .map(|accounts| Arc::new(Guarded(accounts, gate.clone())) as _),
-            events: Arc::new(Guarded(self.events, gate.clone())),
-            shared: Arc::new(Guarded(self.shared, gate)),
+                .map(|accounts| Arc::new(BreakerStore(accounts, gate.clone())) as _),
+            events: Arc::new(BreakerStore(self.events, gate.clone())),
+            coordination: Arc::new(BreakerStore(self.coordination, gate)),
         }
     }
 }
 
-struct Guarded<T: ?Sized>(Arc<T>, Arc<Gate>);
+struct BreakerStore<T: ?Sized>(Arc<T>, Arc<CircuitBreaker>);
 
 /// The breaker that all traits of a store share.
-struct Gate {
+struct CircuitBreaker {
     limit: Duration,
     state: Mutex<State>,
 }
@@ -49,21 +49,21 @@ struct State {
     /// A probe call is in flight.
     probing: bool,
     /// The error of the last failed call.
-    why: String,
+    last_error: String,
 }
 
 /// The right to make one call.
-struct Pass<'a> {
-    gate: &'a Gate,
+struct Permit<'a> {
+    breaker: &'a CircuitBreaker,
     probe: bool,
 }
 
-impl Gate {
+impl CircuitBreaker {
     async fn call<T>(
         &self,
         asked: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let pass = self.enter()?;
+        let pass = self.acquire()?;
         let answer = match timeout(self.limit, asked).await {
             Ok(answer) => answer,
             Err(_) => Err(StoreError::Down(format!(
@@ -71,31 +71,31 @@ impl Gate {
                 self.limit
             ))),
         };
-        pass.gate.judge(answer.as_ref().err());
+        pass.breaker.record(answer.as_ref().err());
         answer
     }
 
-    fn enter(&self) -> Result<Pass<'_>, StoreError> {
+    fn acquire(&self) -> Result<Permit<'_>, StoreError> {
         let mut state = self.lock();
-        let down = state.failures >= FAILURES;
+        let down = state.failures >= FAILURE_THRESHOLD;
         if down && state.probing {
-            return Err(StoreError::Down(format!("is down: {}", state.why)));
+            return Err(StoreError::Down(format!("is down: {}", state.last_error)));
         }
         state.probing = down;
-        Ok(Pass {
-            gate: self,
+        Ok(Permit {
+            breaker: self,
             probe: down,
         })
     }
 
-    fn judge(&self, error: Option<&StoreError>) {
+    fn record(&self, error: Option<&StoreError>) {
         let mut state = self.lock();
-        let was_down = state.failures >= FAILURES;
+        let was_down = state.failures >= FAILURE_THRESHOLD;
         match error {
             Some(StoreError::Down(why)) => {
                 state.failures = state.failures.saturating_add(1);
-                state.why.clone_from(why);
-                if state.failures < FAILURES {
+                state.last_error.clone_from(why);
+                if state.failures < FAILURE_THRESHOLD {
                     tracing::warn!(why, "the store does not answer");
                 } else if !was_down {
                     tracing::error!(why, "the store is down");
@@ -115,11 +115,11 @@ impl Gate {
     }
 }
 
-impl Drop for Pass<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         // Also runs when the caller is cancelled before the reply, so that the next call can probe.
         if self.probe {
-            self.gate.lock().probing = false;
+            self.breaker.lock().probing = false;
         }
     }
 }
@@ -138,13 +138,13 @@ macro_rules! guarded {
 }
 
 guarded! { SessionStore {
-    fn insert(row: &SessionRow, limit: Option<u32>, event: &Event) -> Inserted;
+    fn insert(row: &SessionRow, limit: Option<u32>, event: &Event) -> InsertResult;
     fn find(id: &IdHash) -> Option<SessionRow>;
     fn find_by_ref(session_ref: &str) -> Option<SessionRow>;
     fn find_by_cookie(cookie: &str) -> Option<SessionRow>;
     fn touch(seen: &[(IdHash, u64)]) -> ();
-    fn remove(endings: &[Ending]) -> Vec<IdHash>;
-    fn list(select: &Select, limit: u32) -> Vec<SessionRow>;
+    fn remove(endings: &[SessionRemoval]) -> Vec<IdHash>;
+    fn list(select: &SessionQuery, limit: u32) -> Vec<SessionRow>;
     fn count_live(now_ms: u64) -> u64;
 }
     fn cookie_id(&self, cookie: &str) -> Option<IdHash> {
@@ -177,11 +177,11 @@ guarded! { EventLog {
 guarded! { Coordination {
     fn server_key(name: &str, candidate: [u8; 32]) -> [u8; 32];
     fn lease(name: &str, holder: &str, now_ms: u64, ttl_ms: u64) -> bool;
-    fn once(key: &str, now_ms: u64, until_ms: u64) -> bool;
-    fn was_once(key: &str, now_ms: u64) -> bool;
-    fn forget_once(now_ms: u64) -> ();
-    fn note(name: &str, text: Option<&str>) -> ();
-    fn notes(prefix: &str) -> BTreeMap<String, String>;
+    fn claim(key: &str, now_ms: u64, until_ms: u64) -> bool;
+    fn is_claimed(key: &str, now_ms: u64) -> bool;
+    fn purge_claims(now_ms: u64) -> ();
+    fn put_value(name: &str, text: Option<&str>) -> ();
+    fn list_values(prefix: &str) -> BTreeMap<String, String>;
     fn ping() -> ();
 } }
 
@@ -193,28 +193,28 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(1);
 
-    fn gate() -> Gate {
-        Gate {
+    fn breaker() -> CircuitBreaker {
+        CircuitBreaker {
             limit: LIMIT,
             state: Mutex::default(),
         }
     }
 
-    async fn hang(gate: &Gate) -> Duration {
+    async fn hang(gate: &CircuitBreaker) -> Duration {
         let begun = Instant::now();
         let answer: Result<(), _> = gate.call(pending()).await;
         assert!(matches!(answer, Err(StoreError::Down(_))));
         begun.elapsed()
     }
 
-    async fn work(gate: &Gate) -> Result<u8, StoreError> {
+    async fn work(gate: &CircuitBreaker) -> Result<u8, StoreError> {
         gate.call(async { Ok(1) }).await
     }
 
     #[tokio::test(start_paused = true)]
     async fn after_three_timeouts_only_one_probe_call_waits_for_the_store() {
-        let gate = gate();
-        for _ in 0..FAILURES {
+        let gate = breaker();
+        for _ in 0..FAILURE_THRESHOLD {
             assert_eq!(hang(&gate).await, LIMIT);
         }
         let both = tokio::join!(hang(&gate), hang(&gate));
@@ -231,7 +231,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_data_error_counts_as_an_answer() {
-        let gate = gate();
+        let gate = breaker();
         for _ in 0..10 {
             let wrong = gate.call(async { Err::<(), _>(StoreError::Data(String::new())) });
             assert_eq!(wrong.await, Err(StoreError::Data(String::new())));
@@ -244,8 +244,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_cancelled_probe_lets_the_next_call_probe() {
-        let gate = gate();
-        for _ in 0..FAILURES {
+        let gate = breaker();
+        for _ in 0..FAILURE_THRESHOLD {
             hang(&gate).await;
         }
         let gone = timeout(LIMIT / 2, hang(&gate)).await;

@@ -21,7 +21,7 @@ pub use races::{coordination_race, limit_race, log_race, races, versions_and_clo
 pub use sessions::{limits, lists, sessions};
 
 use crate::session_id::IdHash;
-use crate::{EndCause, Ending, Event, PAYLOAD_VERSION, ProviderLink, SessionRow, SessionState};
+use crate::{EndCause, SessionRemoval, Event, PAYLOAD_VERSION, ProviderLink, SessionRow, SessionState};
 
 /// A row with every column set; rows with different seeds differ.
 #[must_use]
@@ -56,7 +56,7 @@ pub fn session_row(seed: u8) -> SessionRow {
 pub fn event(row: &SessionRow, cause: Option<EndCause>) -> Event {
     Event {
         at_ms: 2_000,
-        kind: cause.map_or(crate::EventKind::Created, EndCause::kind),
+        kind: cause.map_or(crate::EventKind::Created, EndCause::event_kind),
         session_ref: row.session_ref.clone(),
         account: row.account.clone(),
         runtime: row.runtime.clone(),
@@ -69,10 +69,10 @@ pub fn event(row: &SessionRow, cause: Option<EndCause>) -> Event {
 
 /// The removal of the row's session by a logout.
 #[must_use]
-pub fn ending(row: &SessionRow) -> Ending {
-    Ending {
+pub fn removal(row: &SessionRow) -> SessionRemoval {
+    SessionRemoval {
         id_hash: row.id_hash,
-        only_if_over_at_ms: None,
+        only_if_expired_at_ms: None,
         event: event(row, Some(EndCause::Logout)),
     }
 }

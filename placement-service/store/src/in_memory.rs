@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Events and coordination in the memory of this process.
-pub struct Memory {
+pub struct InMemoryStore {
     seed: Option<Hmac<Sha256>>,
     state: Mutex<State>,
 }
@@ -28,7 +28,7 @@ struct State {
     notes: BTreeMap<String, String>,
 }
 
-impl Memory {
+impl InMemoryStore {
     /// With a `seed`, the server keys are derived from it, so that replicas with the same seed have the same
     /// keys. The seed is a secret.
     pub fn new(seed: Option<&[u8]>) -> Result<Self, StoreError> {
@@ -53,7 +53,7 @@ impl State {
 }
 
 #[async_trait]
-impl EventLog for Memory {
+impl EventLog for InMemoryStore {
     async fn append(&self, events: &[Event]) -> Result<(), StoreError> {
         self.lock().events.extend(events.iter().cloned());
         Ok(())
@@ -135,7 +135,7 @@ impl EventLog for Memory {
 }
 
 #[async_trait]
-impl Coordination for Memory {
+impl Coordination for InMemoryStore {
     async fn server_key(&self, name: &str, candidate: [u8; 32]) -> Result<[u8; 32], StoreError> {
         if let Some(seed) = &self.seed {
             let mac = seed.clone().chain_update(b"berth server key\0");
@@ -163,7 +163,7 @@ impl Coordination for Memory {
         Ok(true)
     }
 
-    async fn once(&self, key: &str, now_ms: u64, until_ms: u64) -> Result<bool, StoreError> {
+    async fn claim(&self, key: &str, now_ms: u64, until_ms: u64) -> Result<bool, StoreError> {
         let mut state = self.lock();
         if state.used.get(key).is_some_and(|until| *until > now_ms) {
             return Ok(false);
@@ -172,17 +172,17 @@ impl Coordination for Memory {
         Ok(true)
     }
 
-    async fn was_once(&self, key: &str, now_ms: u64) -> Result<bool, StoreError> {
+    async fn is_claimed(&self, key: &str, now_ms: u64) -> Result<bool, StoreError> {
         let state = self.lock();
         Ok(state.used.get(key).is_some_and(|until| *until > now_ms))
     }
 
-    async fn forget_once(&self, now_ms: u64) -> Result<(), StoreError> {
+    async fn purge_claims(&self, now_ms: u64) -> Result<(), StoreError> {
         self.lock().used.retain(|_, until_ms| *until_ms > now_ms);
         Ok(())
     }
 
-    async fn note(&self, name: &str, text: Option<&str>) -> Result<(), StoreError> {
+    async fn put_value(&self, name: &str, text: Option<&str>) -> Result<(), StoreError> {
         let mut state = self.lock();
         match text {
             Some(text) => drop(state.notes.insert(name.to_owned(), text.to_owned())),
@@ -191,7 +191,7 @@ impl Coordination for Memory {
         Ok(())
     }
 
-    async fn notes(&self, prefix: &str) -> Result<BTreeMap<String, String>, StoreError> {
+    async fn list_values(&self, prefix: &str) -> Result<BTreeMap<String, String>, StoreError> {
         let mut all = self.lock().notes.clone();
         all.retain(|name, _| name.starts_with(prefix));
         Ok(all)
@@ -209,14 +209,14 @@ mod tests {
 
     #[tokio::test]
     async fn it_passes_the_conformance_suite() {
-        conformance::events(&Memory::new(None).unwrap()).await;
-        conformance::coordination(&Memory::new(None).unwrap()).await;
+        conformance::events(&InMemoryStore::new(None).unwrap()).await;
+        conformance::coordination(&InMemoryStore::new(None).unwrap()).await;
     }
 
     #[tokio::test]
     async fn equal_seeds_give_equal_keys() {
         let key = async |seed: Option<&[u8]>, name: &str, candidate: u8| {
-            let memory = Memory::new(seed).unwrap();
+            let memory = InMemoryStore::new(seed).unwrap();
             memory.server_key(name, [candidate; 32]).await.unwrap()
         };
         let first = key(Some(b"seed"), "a", 1).await;

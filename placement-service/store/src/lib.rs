@@ -18,8 +18,8 @@ pub mod sqlite;
 pub use error::StoreError;
 pub use model::{
     AccountChange, AccountRow, AccountStore, Attempts, Bounds, Cursor, DeadLetter, EndCause,
-    Ending, Event, EventKind, EventLog, Inserted, LogId, NotACursor, PAYLOAD_VERSION, ProviderLink,
-    Select, SessionRow, SessionState, SessionStore, session_id,
+    SessionRemoval, Event, EventKind, EventLog, InsertResult, LogId, InvalidCursor, PAYLOAD_VERSION, ProviderLink,
+    SessionQuery, SessionRow, SessionState, SessionStore, session_id,
 };
 
 use async_trait::async_trait;
@@ -45,19 +45,19 @@ pub trait Coordination: Send + Sync + 'static {
     ) -> Result<bool, StoreError>;
 
     /// Claims `key` until `until_ms`: `true` for the first caller, `false` while the claim lasts.
-    async fn once(&self, key: &str, now_ms: u64, until_ms: u64) -> Result<bool, StoreError>;
+    async fn claim(&self, key: &str, now_ms: u64, until_ms: u64) -> Result<bool, StoreError>;
 
     /// Whether `key` is claimed. Does not claim it.
-    async fn was_once(&self, key: &str, now_ms: u64) -> Result<bool, StoreError>;
+    async fn is_claimed(&self, key: &str, now_ms: u64) -> Result<bool, StoreError>;
 
     /// Removes the claims that have expired.
-    async fn forget_once(&self, now_ms: u64) -> Result<(), StoreError>;
+    async fn purge_claims(&self, now_ms: u64) -> Result<(), StoreError>;
 
     /// Stores a text under `name`; `None` removes it. A name begins with the name of the feature that owns it.
-    async fn note(&self, name: &str, text: Option<&str>) -> Result<(), StoreError>;
+    async fn put_value(&self, name: &str, text: Option<&str>) -> Result<(), StoreError>;
 
     /// Every stored text whose name begins with `prefix`, sorted by name.
-    async fn notes(&self, prefix: &str) -> Result<BTreeMap<String, String>, StoreError>;
+    async fn list_values(&self, prefix: &str) -> Result<BTreeMap<String, String>, StoreError>;
 
     /// Whether the store answers.
     async fn ping(&self) -> Result<(), StoreError>;
@@ -70,13 +70,13 @@ pub struct Stores {
     /// `None`: this store has no accounts.
     pub accounts: Option<Arc<dyn AccountStore>>,
     pub events: Arc<dyn EventLog>,
-    pub shared: Arc<dyn Coordination>,
+    pub coordination: Arc<dyn Coordination>,
 }
 
 impl Stores {
     /// For a store that implements every trait.
     #[must_use]
-    pub fn whole<S>(store: Arc<S>) -> Self
+    pub fn from_single<S>(store: Arc<S>) -> Self
     where
         S: SessionStore + AccountStore + EventLog + Coordination,
     {
@@ -84,7 +84,7 @@ impl Stores {
             sessions: store.clone(),
             accounts: Some(store.clone()),
             events: store.clone(),
-            shared: store,
+            coordination: store,
         }
     }
 }

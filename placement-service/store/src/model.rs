@@ -7,8 +7,8 @@ mod session;
 pub mod session_id;
 
 pub use account::{AccountChange, AccountRow, AccountStore, Attempts};
-pub use cursor::{Cursor, LogId, NotACursor};
+pub use cursor::{Cursor, LogId, InvalidCursor};
 pub use event::{Bounds, DeadLetter, EndCause, Event, EventKind, EventLog};
 pub use session::{
-    Ending, Inserted, PAYLOAD_VERSION, ProviderLink, Select, SessionRow, SessionState, SessionStore,
+    SessionRemoval, InsertResult, PAYLOAD_VERSION, ProviderLink, SessionQuery, SessionRow, SessionState, SessionStore,
 };

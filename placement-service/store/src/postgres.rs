@@ -3,7 +3,7 @@
 mod statements;
 
 use crate::StoreError;
-use crate::sql::{Held, migrations};
+use crate::sql::{ConnectionGuard, migrations};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Postgres, Transaction};
@@ -17,11 +17,11 @@ pub(crate) fn migrations() -> Migrator {
     )
 }
 
-const CONNECTIONS: u32 = 16;
+const MAX_CONNECTIONS: u32 = 16;
 /// Connections kept open when idle, so that a burst after a quiet time does not have to wait for new ones.
-const KEPT_CONNECTIONS: u32 = 4;
+const MIN_CONNECTIONS: u32 = 4;
 /// A connection that was idle for longer is pinged before use: the server may have restarted.
-const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// Covers creating the tables and waiting for another replica that is migrating.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -34,7 +34,7 @@ impl PostgresStore {
     /// Connects and migrates the database. `limit` applies to each statement, to each lock and to acquiring a
     /// connection.
     pub async fn open(url: &str, limit: Duration) -> Result<Self, StoreError> {
-        let options = options(url)?;
+        let options = parse_url(url)?;
         let migrated = timeout(MIGRATION_TIMEOUT, async {
             let mut connection = options.connect().await?;
             migrations()
@@ -61,13 +61,13 @@ impl PostgresStore {
         // be errors.
         let options = options.options([("default_transaction_isolation", "read committed")]);
         let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .min_connections(KEPT_CONNECTIONS)
+            .max_connections(MAX_CONNECTIONS)
+            .min_connections(MIN_CONNECTIONS)
             .acquire_timeout(limit)
             .test_before_acquire(false)
             .before_acquire(|connection, about| {
                 Box::pin(async move {
-                    if about.idle_for > TRUSTED_IDLE {
+                    if about.idle_for > PING_AFTER_IDLE {
                         connection.ping().await?;
                     }
                     Ok(true)
@@ -79,14 +79,14 @@ impl PostgresStore {
 
     /// Checks that a URL is one of a PostgreSQL database. The error does not contain its secrets.
     pub fn check_url(url: &str) -> Result<(), StoreError> {
-        options(url).map(drop)
+        parse_url(url).map(drop)
     }
 
-    async fn acquire(&self) -> Result<Held<Postgres>, StoreError> {
-        Held::acquire(&self.pool).await
+    async fn acquire(&self) -> Result<ConnectionGuard<Postgres>, StoreError> {
+        ConnectionGuard::acquire(&self.pool).await
     }
 
-    async fn begin(held: &mut Held<Postgres>) -> Result<Transaction<'_, Postgres>, StoreError> {
+    async fn begin(held: &mut ConnectionGuard<Postgres>) -> Result<Transaction<'_, Postgres>, StoreError> {
         Ok((***held).begin().await?)
     }
 
@@ -96,7 +96,7 @@ impl PostgresStore {
     }
 }
 
-fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+fn parse_url(url: &str) -> Result<PgConnectOptions, StoreError> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err(StoreError::Data(
             "the URL does not start with postgres://".to_owned(),

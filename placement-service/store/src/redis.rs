@@ -17,7 +17,7 @@
 //! `maxmemory-policy noeviction`.
 
 /// The prelude of every script.
-const SHARED: &str = include_str!("redis/shared.lua");
+const PRELUDE: &str = include_str!("redis/shared.lua");
 
 /// Declares scripts, each with the prelude in front.
 macro_rules! scripts {
@@ -37,15 +37,15 @@ mod row;
 mod sessions;
 
 use crate::StoreError;
-pub use ledger::{Change, Heard, RedisLedger, Reserved, Synced};
-pub(crate) use link::Link;
+pub use ledger::{StreamChange, SharedProbe, RedisLedger, ReserveResult, SyncReply};
+pub(crate) use link::RedisConnection;
 use redis::{Cmd, FromRedisValue, Script};
 pub use row::{Fields, session_from};
 use std::time::Duration;
 
 /// Sessions, accounts, events and coordination in one Redis.
 pub struct RedisStore {
-    link: Link,
+    connection: RedisConnection,
     prefix: String,
 }
 
@@ -53,7 +53,7 @@ impl RedisStore {
     /// Connects and checks the connection with a PING. `limit` applies to connecting and to each reply.
     pub async fn open(url: &str, prefix: &str, limit: Duration) -> Result<Self, StoreError> {
         let store = Self {
-            link: Link::new(url, limit)?,
+            connection: RedisConnection::new(url, limit)?,
             prefix: format!("{{{prefix}}}"),
         };
         crate::Coordination::ping(&store).await?;
@@ -62,7 +62,7 @@ impl RedisStore {
 
     /// Checks that a URL is one of a Redis server. The error does not contain its secrets.
     pub fn check_url(url: &str) -> Result<(), StoreError> {
-        Link::new(url, Duration::ZERO).map(drop)
+        RedisConnection::new(url, Duration::ZERO).map(drop)
     }
 
     fn key(&self, name: &str) -> String {
@@ -80,14 +80,14 @@ impl RedisStore {
         for argument in arguments {
             invocation.arg(argument);
         }
-        let (mut connection, era) = self.link.connection().await?;
+        let (mut connection, era) = self.connection.acquire().await?;
         let answer = invocation.invoke_async(&mut connection);
-        self.link.answer(era, answer).await
+        self.connection.receive(era, answer).await
     }
 
     async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
-        let (mut connection, era) = self.link.connection().await?;
+        let (mut connection, era) = self.connection.acquire().await?;
         let answer = command.query_async(&mut connection);
-        self.link.answer(era, answer).await
+        self.connection.receive(era, answer).await
     }
 }

@@ -4,15 +4,15 @@
 
 mod jwt;
 
-use crate::in_memory::Memory;
-use crate::redis::Link;
+use crate::in_memory::InMemoryStore;
+use crate::redis::RedisConnection;
 use crate::session_id::IdHash;
 use crate::{
-    AccountChange, AccountRow, AccountStore, Attempts, Coordination, Ending, Event, Inserted,
-    Select, SessionRow, SessionStore, StoreError, Stores,
+    AccountChange, AccountRow, AccountStore, Attempts, Coordination, SessionRemoval, Event, InsertResult,
+    SessionQuery, SessionRow, SessionStore, StoreError, Stores,
 };
 use async_trait::async_trait;
-pub use jwt::{JwtKey, JwtRules, Kept, session_from};
+pub use jwt::{JwtKey, JwtRules, StoredJwt, session_from};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,14 +24,14 @@ const MAX_ID_BYTES: usize = 128;
 const NO_KEY: i64 = -2;
 
 /// Derives the `session_ref` of a session.
-type NameOf = dyn Fn(&IdHash) -> String + Send + Sync;
+type SessionRefFn = dyn Fn(&IdHash) -> String + Send + Sync;
 
 /// The sessions of another login service.
 pub struct RedisJwtStore {
-    link: Link,
+    connection: RedisConnection,
     prefix: String,
     rules: JwtRules,
-    name_of: Box<NameOf>,
+    session_ref_of: Box<SessionRefFn>,
 }
 
 impl RedisJwtStore {
@@ -44,31 +44,31 @@ impl RedisJwtStore {
         name_of: impl Fn(&IdHash) -> String + Send + Sync + 'static,
     ) -> Result<Self, StoreError> {
         let store = Self {
-            link: Link::new(url, limit)?,
+            connection: RedisConnection::new(url, limit)?,
             prefix: prefix.to_owned(),
             rules,
-            name_of: Box::new(name_of),
+            session_ref_of: Box::new(name_of),
         };
-        store.ask::<()>(&redis::cmd("PING")).await?;
+        store.command::<()>(&redis::cmd("PING")).await?;
         Ok(store)
     }
 
     /// The traits of the store: sessions from here, events and leases from `memory`.
     #[must_use]
-    pub fn with(self, memory: Arc<Memory>) -> Stores {
+    pub fn into_stores(self, memory: Arc<InMemoryStore>) -> Stores {
         let store = Arc::new(self);
         Stores {
             sessions: store.clone(),
             accounts: Some(store.clone()),
             events: memory.clone(),
-            shared: Arc::new(Reachable { store, memory }),
+            coordination: Arc::new(ReadOnlyCoordination { store, memory }),
         }
     }
 
-    async fn ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, StoreError> {
-        let (mut connection, era) = self.link.connection().await?;
+    async fn command<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, StoreError> {
+        let (mut connection, era) = self.connection.acquire().await?;
         let answer = command.query_async(&mut connection);
-        self.link.answer(era, answer).await
+        self.connection.receive(era, answer).await
     }
 }
 
@@ -84,7 +84,7 @@ impl SessionStore for RedisJwtStore {
             return Ok(None);
         };
         let key = format!("{}{cookie}", self.prefix);
-        let text: String = match self.ask(redis::cmd("GET").arg(&key)).await {
+        let text: String = match self.command(redis::cmd("GET").arg(&key)).await {
             Ok(Some(text)) => text,
             // A key of another type is not a session.
             Ok(None) | Err(StoreError::Data(_)) => return Ok(None),
@@ -92,26 +92,26 @@ impl SessionStore for RedisJwtStore {
         };
         let mut questions = redis::pipe();
         questions.cmd("PTTL").arg(&key).cmd("TIME");
-        let (mut connection, era) = self.link.connection().await?;
+        let (mut connection, era) = self.connection.acquire().await?;
         let answers = questions.query_async(&mut connection);
-        let (ttl_ms, (seconds, micros)): (i64, (u64, u64)) = self.link.answer(era, answers).await?;
+        let (ttl_ms, (seconds, micros)): (i64, (u64, u64)) = self.connection.receive(era, answers).await?;
         if ttl_ms == NO_KEY {
             // The key expired between the two commands.
             return Ok(None);
         }
         let now_ms = seconds.saturating_mul(1000).saturating_add(micros / 1000);
-        let kept = Kept {
+        let kept = StoredJwt {
             jwt: &text,
             now_ms,
             // Negative: the key has no expiry.
-            gone_at_ms: u64::try_from(ttl_ms)
+            expires_at_ms: u64::try_from(ttl_ms)
                 .ok()
                 .map(|ttl| now_ms.saturating_add(ttl)),
         };
-        match session_from(&kept, &self.rules, id, (self.name_of)(&id)) {
+        match session_from(&kept, &self.rules, id, (self.session_ref_of)(&id)) {
             Ok(row) => Ok(Some(row)),
             Err(fault) => {
-                let session = (self.name_of)(&id);
+                let session = (self.session_ref_of)(&id);
                 tracing::warn!(session, fault, "the stored JWT is not a valid session");
                 Ok(None)
             }
@@ -131,7 +131,7 @@ impl SessionStore for RedisJwtStore {
         _row: &SessionRow,
         _limit: Option<u32>,
         _event: &Event,
-    ) -> Result<Inserted, StoreError> {
+    ) -> Result<InsertResult, StoreError> {
         Err(StoreError::ReadOnly)
     }
 
@@ -139,14 +139,14 @@ impl SessionStore for RedisJwtStore {
         Err(StoreError::ReadOnly)
     }
 
-    async fn remove(&self, _endings: &[Ending]) -> Result<Vec<IdHash>, StoreError> {
+    async fn remove(&self, _endings: &[SessionRemoval]) -> Result<Vec<IdHash>, StoreError> {
         Err(StoreError::ReadOnly)
     }
 
-    async fn list(&self, select: &Select, _limit: u32) -> Result<Vec<SessionRow>, StoreError> {
+    async fn list(&self, select: &SessionQuery, _limit: u32) -> Result<Vec<SessionRow>, StoreError> {
         match select {
             // Nothing to clean up; not an error.
-            Select::OverAt(_) | Select::Orphans => Ok(Vec::new()),
+            SessionQuery::ExpiredAt(_) | SessionQuery::Orphans => Ok(Vec::new()),
             _ => Err(StoreError::ReadOnly),
         }
     }
@@ -198,13 +198,13 @@ impl AccountStore for RedisJwtStore {
 }
 
 /// Coordination in memory whose `ping` checks the Redis of the sessions.
-struct Reachable {
+struct ReadOnlyCoordination {
     store: Arc<RedisJwtStore>,
-    memory: Arc<Memory>,
+    memory: Arc<InMemoryStore>,
 }
 
 #[async_trait]
-impl Coordination for Reachable {
+impl Coordination for ReadOnlyCoordination {
     async fn server_key(&self, name: &str, candidate: [u8; 32]) -> Result<[u8; 32], StoreError> {
         self.memory.server_key(name, candidate).await
     }
@@ -219,30 +219,30 @@ impl Coordination for Reachable {
         self.memory.lease(name, holder, now_ms, ttl_ms).await
     }
 
-    async fn once(&self, key: &str, now_ms: u64, until_ms: u64) -> Result<bool, StoreError> {
-        self.memory.once(key, now_ms, until_ms).await
+    async fn claim(&self, key: &str, now_ms: u64, until_ms: u64) -> Result<bool, StoreError> {
+        self.memory.claim(key, now_ms, until_ms).await
     }
 
-    async fn was_once(&self, key: &str, now_ms: u64) -> Result<bool, StoreError> {
-        self.memory.was_once(key, now_ms).await
+    async fn is_claimed(&self, key: &str, now_ms: u64) -> Result<bool, StoreError> {
+        self.memory.is_claimed(key, now_ms).await
     }
 
-    async fn forget_once(&self, now_ms: u64) -> Result<(), StoreError> {
-        self.memory.forget_once(now_ms).await
+    async fn purge_claims(&self, now_ms: u64) -> Result<(), StoreError> {
+        self.memory.purge_claims(now_ms).await
     }
 
-    async fn note(&self, name: &str, text: Option<&str>) -> Result<(), StoreError> {
-        self.memory.note(name, text).await
+    async fn put_value(&self, name: &str, text: Option<&str>) -> Result<(), StoreError> {
+        self.memory.put_value(name, text).await
     }
 
-    async fn notes(
+    async fn list_values(
         &self,
         prefix: &str,
     ) -> Result<std::collections::BTreeMap<String, String>, StoreError> {
-        self.memory.notes(prefix).await
+        self.memory.list_values(prefix).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.store.ask(&redis::cmd("PING")).await
+        self.store.command(&redis::cmd("PING")).await
     }
 }

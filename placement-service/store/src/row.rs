@@ -2,7 +2,7 @@
 //! error, never a guess; unknown fields of a newer binary are left alone.
 
 use crate::session_id::IdHash;
-use crate::{PAYLOAD_VERSION, ProviderLink, Select, SessionRow, SessionState, StoreError};
+use crate::{PAYLOAD_VERSION, ProviderLink, SessionQuery, SessionRow, SessionState, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -61,7 +61,7 @@ impl RawSession<'_> {
             })
         });
         Ok(SessionRow {
-            id_hash: to_hash("id_hash", self.id_hash)?,
+            id_hash: parse_hash("id_hash", self.id_hash)?,
             session_ref: self.session_ref.to_owned(),
             payload_version: version,
             account: self.account.to_owned(),
@@ -70,7 +70,7 @@ impl RawSession<'_> {
             last_seen_at_ms: time("last_seen_at", self.last_seen_at)?,
             idle_timeout_ms: time("idle_timeout", self.idle_timeout)?,
             absolute_expiry_ms: time("absolute_expiry", self.absolute_expiry)?,
-            ancestors: to_hashes(self.ancestors)?,
+            ancestors: parse_hashes(self.ancestors)?,
             runtime: self.runtime.to_owned(),
             state: SessionState::Active,
             claims: from_json("claims", self.claims)?,
@@ -81,11 +81,11 @@ impl RawSession<'_> {
 
 /// Reads the rows of a list. An unreadable row is an error, except in the lists that the cleanup tasks work
 /// through: there, one bad row would block all others forever, so it is skipped.
-pub(crate) fn listed(
-    select: &Select,
+pub(crate) fn read_rows(
+    select: &SessionQuery,
     rows: impl Iterator<Item = Result<SessionRow, StoreError>>,
 ) -> Result<Vec<SessionRow>, StoreError> {
-    let lenient = matches!(select, Select::OverAt(_) | Select::Orphans);
+    let lenient = matches!(select, SessionQuery::ExpiredAt(_) | SessionQuery::Orphans);
     let mut read = Vec::new();
     for row in rows {
         match row {
@@ -119,7 +119,7 @@ pub(crate) fn to_u64(value: i64) -> Result<u64, StoreError> {
     u64::try_from(value).map_err(|e| StoreError::malformed("a number", e))
 }
 
-fn to_hash(field: &str, bytes: &[u8]) -> Result<IdHash, StoreError> {
+fn parse_hash(field: &str, bytes: &[u8]) -> Result<IdHash, StoreError> {
     bytes
         .try_into()
         .map(IdHash)
@@ -127,11 +127,11 @@ fn to_hash(field: &str, bytes: &[u8]) -> Result<IdHash, StoreError> {
 }
 
 /// Concatenates hashes, 32 bytes each.
-pub(crate) fn to_bytes(hashes: &[IdHash]) -> Vec<u8> {
+pub(crate) fn concat_hashes(hashes: &[IdHash]) -> Vec<u8> {
     hashes.iter().flat_map(|hash| hash.0).collect()
 }
 
-fn to_hashes(bytes: &[u8]) -> Result<Vec<IdHash>, StoreError> {
+fn parse_hashes(bytes: &[u8]) -> Result<Vec<IdHash>, StoreError> {
     let chunks = bytes.chunks(32);
-    chunks.map(|chunk| to_hash("ancestors", chunk)).collect()
+    chunks.map(|chunk| parse_hash("ancestors", chunk)).collect()
 }

@@ -28,31 +28,31 @@ pub(crate) const SESSION_COLUMNS: &str = "id_hash, session_ref, payload_version,
      provider_subject, provider_session, provider_hint";
 
 /// How long a connection may take to answer a ping after its operation was cancelled or failed.
-const LAST_CHANCE: Duration = Duration::from_secs(1);
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A pooled connection. After a cancelled or failed operation it returns to the pool only if it still answers a
 /// ping. Otherwise connections to a hanging server would occupy the pool for as long as the server hangs.
-pub(crate) struct Held<DB: Database>(Option<PoolConnection<DB>>);
+pub(crate) struct ConnectionGuard<DB: Database>(Option<PoolConnection<DB>>);
 
-impl<DB: Database> Held<DB> {
+impl<DB: Database> ConnectionGuard<DB> {
     pub(crate) async fn acquire(pool: &Pool<DB>) -> Result<Self, StoreError> {
         Ok(Self(Some(pool.acquire().await?)))
     }
 
     /// Returns the connection to the pool without a ping: every statement has been answered.
-    pub(crate) fn give_back(mut self) {
+    pub(crate) fn release(mut self) {
         drop(self.0.take());
     }
 }
 
-impl<DB: Database> Drop for Held<DB> {
+impl<DB: Database> Drop for ConnectionGuard<DB> {
     fn drop(&mut self) {
         let Some(mut connection) = self.0.take() else {
             return;
         };
         match Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(async move {
-                let answered = timeout(LAST_CHANCE, connection.ping()).await;
+                let answered = timeout(PING_TIMEOUT, connection.ping()).await;
                 if !matches!(answered, Ok(Ok(()))) {
                     drop(connection.detach());
                 }
@@ -62,7 +62,7 @@ impl<DB: Database> Drop for Held<DB> {
     }
 }
 
-impl<DB: Database> Deref for Held<DB> {
+impl<DB: Database> Deref for ConnectionGuard<DB> {
     type Target = PoolConnection<DB>;
 
     #[allow(clippy::expect_used, reason = "taken by value only")]
@@ -71,7 +71,7 @@ impl<DB: Database> Deref for Held<DB> {
     }
 }
 
-impl<DB: Database> DerefMut for Held<DB> {
+impl<DB: Database> DerefMut for ConnectionGuard<DB> {
     #[allow(clippy::expect_used, reason = "taken by value only")]
     fn deref_mut(&mut self) -> &mut Self::Target {
         self.0.as_mut().expect("held until dropped")

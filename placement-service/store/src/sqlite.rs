@@ -4,7 +4,7 @@
 mod statements;
 
 use crate::StoreError;
-use crate::sql::{Held, migrations};
+use crate::sql::{ConnectionGuard, migrations};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -22,7 +22,7 @@ pub(crate) fn migrations() -> Migrator {
 /// How long a writer waits for another writer, and a caller for a connection.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// For concurrent reads; SQLite allows one writer at a time in any case.
-const CONNECTIONS: u32 = 4;
+const MAX_CONNECTIONS: u32 = 4;
 
 /// Sessions, accounts, events and coordination in one SQLite file.
 pub struct SqliteStore {
@@ -33,7 +33,7 @@ impl SqliteStore {
     /// Opens the file and migrates it; creates it and its directory if missing. Only its owner can read the
     /// file.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        create_private_file(path).map_err(|e| failed("create", path, &e))?;
+        create_private_file(path).map_err(|e| open_error("create", path, &e))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -41,25 +41,25 @@ impl SqliteStore {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
         let pool = SqlitePoolOptions::new()
-            .max_connections(CONNECTIONS)
+            .max_connections(MAX_CONNECTIONS)
             .acquire_timeout(BUSY_TIMEOUT)
             .connect_with(options)
             .await
-            .map_err(|e| failed("open", path, &e))?;
+            .map_err(|e| open_error("open", path, &e))?;
         migrations()
             .run(&pool)
             .await
-            .map_err(|e| failed("migrate", path, &e))?;
+            .map_err(|e| open_error("migrate", path, &e))?;
         Ok(Self { pool })
     }
 
-    async fn acquire(&self) -> Result<Held<Sqlite>, StoreError> {
-        Held::acquire(&self.pool).await
+    async fn acquire(&self) -> Result<ConnectionGuard<Sqlite>, StoreError> {
+        ConnectionGuard::acquire(&self.pool).await
     }
 
     /// A write transaction. It locks the file from the start, so that it cannot fail half-way because of a
     /// concurrent write.
-    async fn begin(held: &mut Held<Sqlite>) -> Result<Transaction<'_, Sqlite>, StoreError> {
+    async fn begin(held: &mut ConnectionGuard<Sqlite>) -> Result<Transaction<'_, Sqlite>, StoreError> {
         Ok((***held).begin_with("BEGIN IMMEDIATE").await?)
     }
 
@@ -69,7 +69,7 @@ impl SqliteStore {
     }
 }
 
-fn failed(what: &str, path: &Path, error: &dyn std::error::Error) -> StoreError {
+fn open_error(what: &str, path: &Path, error: &dyn std::error::Error) -> StoreError {
     StoreError::Down(format!("cannot {what} {}: {error}", path.display()))
 }
 

@@ -61,7 +61,7 @@ async fn rows_survive_a_kill_and_columns_of_a_newer_binary_are_left_alone() {
         store.find(&row.id_hash).await,
         Err(StoreError::Down(_))
     ));
-    server.start_again().await.unwrap();
+    server.restart().await.unwrap();
     let again = PostgresStore::open(&url, LIMIT).await.unwrap();
     assert_eq!(again.find(&row.id_hash).await, Ok(Some(row)));
 }

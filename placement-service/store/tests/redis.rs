@@ -4,7 +4,7 @@
 use berth_databases::Redis;
 use berth_store::conformance::{self, event, session_row};
 use berth_store::redis::RedisStore;
-use berth_store::{Select, SessionStore, StoreError};
+use berth_store::{SessionQuery, SessionStore, StoreError};
 use redis::AsyncCommands;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +51,7 @@ async fn rows_survive_a_kill_and_fields_of_a_newer_binary_are_left_alone() {
         store.find(&row.id_hash).await,
         Err(StoreError::Down(_))
     ));
-    server.start_again().await.unwrap();
+    server.restart().await.unwrap();
     assert_eq!(
         store.find(&row.id_hash).await,
         Ok(Some(row)),
@@ -70,7 +70,7 @@ async fn what_redis_evicted_is_not_listed() {
     let mut direct = client.get_multiplexed_async_connection().await.unwrap();
     let keys: Vec<String> = direct.keys("{berth}:session:*").await.unwrap();
     let _: () = direct.del(&keys).await.unwrap();
-    let over = Select::OverAt(u64::MAX >> 1);
+    let over = SessionQuery::ExpiredAt(u64::MAX >> 1);
     assert_eq!(store.list(&over, 1).await, Ok(Vec::new()));
     assert_eq!(store.count_live(0).await, Ok(0));
 }

@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use berth_databases::Redis;
-use berth_store::conformance::{ending, event, session_row};
-use berth_store::in_memory::Memory;
+use berth_store::conformance::{removal, event, session_row};
+use berth_store::in_memory::InMemoryStore;
 use berth_store::redis_jwt::{JwtKey, JwtRules, RedisJwtStore};
-use berth_store::{AccountChange, AccountRow, Attempts, Select, StoreError, Stores};
+use berth_store::{AccountChange, AccountRow, Attempts, SessionQuery, StoreError, Stores};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode};
 use redis::AsyncCommands;
 use serde_json::json;
@@ -40,7 +40,7 @@ async fn opened() -> (Arc<Redis>, redis::aio::MultiplexedConnection, Stores) {
     (
         server,
         redis,
-        store.with(Arc::new(Memory::new(None).unwrap())),
+        store.into_stores(Arc::new(InMemoryStore::new(None).unwrap())),
     )
 }
 
@@ -96,13 +96,13 @@ async fn every_writing_call_is_refused() {
         Err(read_only.clone())
     );
     assert_eq!(
-        sessions.remove(&[ending(&row)]).await,
+        sessions.remove(&[removal(&row)]).await,
         Err(read_only.clone())
     );
-    let of_ann = Select::Account("ann".to_owned());
+    let of_ann = SessionQuery::Account("ann".to_owned());
     assert_eq!(sessions.list(&of_ann, 1).await, Err(read_only.clone()));
     assert_eq!(
-        sessions.list(&Select::OverAt(u64::MAX), 1).await,
+        sessions.list(&SessionQuery::ExpiredAt(u64::MAX), 1).await,
         Ok(Vec::new())
     );
     assert_eq!(accounts.add_account(&account).await, Err(read_only.clone()));
@@ -118,7 +118,7 @@ async fn every_writing_call_is_refused() {
         Err(read_only.clone())
     );
     assert_eq!(accounts.set_devices("ann", "", "").await, Err(read_only));
-    assert_eq!(stores.shared.ping().await, Ok(()));
+    assert_eq!(stores.coordination.ping().await, Ok(()));
     let keys: Vec<String> = redis.keys("*").await.unwrap();
     assert!(keys.is_empty(), "{keys:?}");
 }

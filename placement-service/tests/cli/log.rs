@@ -1,15 +1,15 @@
 //! What unauthenticated clients can make the service log at the default level: the first lines of each event, then a
 //! count. Their input never appears in the log.
 
-use super::{PASSWORD, Served, config, run};
+use super::{PASSWORD, RunningService, write_config, run_berth};
 use serde_json::{Value, json};
 
-const TIMES: u64 = 200;
+const ATTEMPTS: u64 = 200;
 /// The service writes this many lines of an event per minute in full.
-const WHOLE: usize = 10;
+const FULL_LINES_PER_MINUTE: usize = 10;
 
 /// Splits the audit lines of an event: the lines without a count, and the sum of the counts.
-fn lines<'a>(audit: &'a [Value], event: &str) -> (Vec<&'a Value>, u64) {
+fn split_lines<'a>(audit: &'a [Value], event: &str) -> (Vec<&'a Value>, u64) {
     let lines = audit.iter().filter(|line| line["event"] == event);
     let (counts, whole): (Vec<_>, Vec<_>) = lines.partition(|line| !line["left_out"].is_null());
     let left_out = counts.iter().filter_map(|line| line["left_out"].as_u64());
@@ -23,10 +23,10 @@ fn unauthenticated_clients_cannot_fill_the_log() {
 login: { rate: { per_minute: 1, burst: 3 } }
 oidc: [ { name: idp, issuer: 'http://127.0.0.1:1', client_id: berth, roles: { claim: groups, map: { a: user } } } ]
 security_events: { audience: a, transmitters: [ { name: t, issuer: i, jwks: { url: 'http://127.0.0.1:1/jwks' }, account_by: sub } ] }";
-    let file = config(dir.path(), more);
+    let file = write_config(dir.path(), more);
     let args = ["account", "add", "demo", "--password-stdin", "--config"];
-    run(&[&args[..], &[file.to_str().unwrap()]].concat(), PASSWORD);
-    let served = Served::start(&file);
+    run_berth(&[&args[..], &[file.to_str().unwrap()]].concat(), PASSWORD);
+    let served = RunningService::start(&file);
     let log_in = |name: &str, password: &str| {
         let body = json!({"username": name, "password": password});
         served.post("/login", body)
@@ -37,7 +37,7 @@ security_events: { audience: a, transmitters: [ { name: t, issuer: i, jwks: { ur
     }
     let form = "application/x-www-form-urlencoded";
     let get = |path: &str| served.send("GET", path, form, "");
-    for n in 0..TIMES {
+    for n in 0..ATTEMPTS {
         let unknown = served.post("/v1/tokens", json!({"session": format!("{n:043}")}));
         assert!(unknown.contains("unknown-session"), "{unknown}");
         assert!(log_in("demo", "wrong").contains("too-many-logins"));
@@ -70,12 +70,12 @@ security_events: { audience: a, transmitters: [ { name: t, issuer: i, jwks: { ur
         .filter(|line| line["target"] == "berth::audit")
         .collect();
     for event in ["unknown-session", "back-channel-refused", "security-event"] {
-        let (whole, left_out) = lines(&audit, event);
-        assert!(whole.len() >= WHOLE, "{event}: {whole:?}");
-        assert_eq!(whole.len() as u64 + left_out, TIMES, "{event}");
+        let (whole, left_out) = split_lines(&audit, event);
+        assert!(whole.len() >= FULL_LINES_PER_MINUTE, "{event}: {whole:?}");
+        assert_eq!(whole.len() as u64 + left_out, ATTEMPTS, "{event}");
         assert!(left_out > 0, "{event}");
     }
-    let (whole, left_out) = lines(&audit, "login-failed");
+    let (whole, left_out) = split_lines(&audit, "login-failed");
     let looked_at: Vec<_> = whole
         .iter()
         .filter(|line| ["wrong", "unknown-account"].contains(&line["reason"].as_str().unwrap()))
@@ -84,21 +84,21 @@ security_events: { audience: a, transmitters: [ { name: t, issuer: i, jwks: { ur
     let here = Some("127.0.0.1");
     assert_eq!(looked_at, [(Some("demo"), here), (None, here)]);
     assert!(whole.iter().all(|line| line["address"] == "127.0.0.1"));
-    assert_eq!(whole.len() as u64 + left_out, 2 + 5 * TIMES);
+    assert_eq!(whole.len() as u64 + left_out, 2 + 5 * ATTEMPTS);
 }
 
 #[tokio::test]
 async fn requests_during_a_store_outage_do_not_fill_the_log() {
     let dir = tempfile::tempdir().unwrap();
-    let file = config(dir.path(), "session: { cookie: { secure: false } }");
-    let served = Served::start(&file);
+    let file = write_config(dir.path(), "session: { cookie: { secure: false } }");
+    let served = RunningService::start(&file);
     let url = format!("sqlite://{}", dir.path().join("berth.db").display());
     let database = sqlx::SqlitePool::connect(&url).await.unwrap();
     sqlx::query("DROP TABLE sessions")
         .execute(&database)
         .await
         .unwrap();
-    for n in 0..TIMES {
+    for n in 0..ATTEMPTS {
         let lost = served.post("/v1/tokens", json!({"session": format!("{n:043}")}));
         assert!(lost.contains("store-down"), "{lost}");
     }

@@ -1,6 +1,6 @@
 //! DNS discovery against a minimal DNS server over UDP.
 
-use crate::{is_quiet, list, news, told};
+use crate::{is_quiet, next_list_after_faults, next_list, format_engines};
 use berth_placement::config::{Addresses, DnsSource};
 use berth_placement::engines::discovery::dns::Dns;
 use hickory_resolver::proto::op::{Message, ResponseCode};
@@ -13,24 +13,24 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 
 #[derive(Clone, Default)]
-struct Zone(Arc<Mutex<Content>>);
+struct Zone(Arc<Mutex<ZoneContent>>);
 
 #[derive(Default)]
-struct Content {
+struct ZoneContent {
     records: HashMap<(String, RecordType), Vec<RData>>,
     ttl: u32,
     /// Record types that the server answers with SERVFAIL.
-    broken: Vec<RecordType>,
+    failing: Vec<RecordType>,
     queries: u32,
 }
 
 impl Zone {
-    fn set(&self, name: &str, of: RecordType, data: Vec<RData>) {
-        let key = (name.to_owned(), of);
+    fn set(&self, name: &str, record_type: RecordType, data: Vec<RData>) {
+        let key = (name.to_owned(), record_type);
         self.0.lock().unwrap().records.insert(key, data);
     }
 
-    fn with(&self, change: impl FnOnce(&mut Content)) {
+    fn update(&self, change: impl FnOnce(&mut ZoneContent)) {
         change(&mut self.0.lock().unwrap());
     }
 
@@ -43,20 +43,20 @@ impl Zone {
             loop {
                 let (length, peer) = socket.recv_from(&mut buffer).await.unwrap();
                 let query = Message::from_vec(&buffer[..length]).unwrap();
-                let answer = zone.answer(query).to_vec().unwrap();
+                let answer = zone.respond(query).to_vec().unwrap();
                 socket.send_to(&answer, peer).await.unwrap();
             }
         });
         at
     }
 
-    fn answer(&self, query: Message) -> Message {
+    fn respond(&self, query: Message) -> Message {
         let mut content = self.0.lock().unwrap();
         content.queries += 1;
         let asked = query.queries[0].clone();
         let mut answer = query.into_response();
         let of = asked.query_type();
-        if content.broken.contains(&of) {
+        if content.failing.contains(&of) {
             answer.metadata.response_code = ResponseCode::ServFail;
             return answer;
         }
@@ -76,11 +76,11 @@ impl Zone {
     }
 }
 
-fn a(ip: &str) -> RData {
+fn a_record(ip: &str) -> RData {
     RData::A(A(ip.parse().unwrap()))
 }
 
-fn source(server: SocketAddr) -> DnsSource {
+fn dns_source(server: SocketAddr) -> DnsSource {
     DnsSource {
         host: Some("engines.test".into()),
         srv: None,
@@ -100,14 +100,14 @@ async fn every_address_of_a_host_is_an_engine() {
     zone.set(
         "engines.test",
         RecordType::A,
-        vec![a("10.0.0.2"), a("10.0.0.1")],
+        vec![a_record("10.0.0.2"), a_record("10.0.0.1")],
     );
     let aaaa = RData::AAAA(AAAA("fd00::1".parse().unwrap()));
     zone.set("engines.test", RecordType::AAAA, vec![aaaa]);
-    let mut dns = Dns::new(&source(zone.serve().await));
-    let found = news(&mut dns).await.unwrap();
+    let mut dns = Dns::new(&dns_source(zone.serve().await));
+    let found = next_list(&mut dns).await.unwrap();
     assert_eq!(
-        told(&found),
+        format_engines(&found),
         [
             "10.0.0.1-9076@10.0.0.1:9076",
             "10.0.0.2-9076@10.0.0.2:9076",
@@ -122,30 +122,30 @@ async fn every_address_of_a_host_is_an_engine() {
     zone.set(
         "engines.test",
         RecordType::A,
-        vec![a("10.0.0.1"), a("10.0.0.2")],
+        vec![a_record("10.0.0.1"), a_record("10.0.0.2")],
     );
     assert!(is_quiet(&mut dns).await);
-    zone.set("engines.test", RecordType::A, vec![a("10.0.0.1")]);
-    assert_eq!(news(&mut dns).await.unwrap().len(), 2);
+    zone.set("engines.test", RecordType::A, vec![a_record("10.0.0.1")]);
+    assert_eq!(next_list(&mut dns).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
 async fn a_partial_answer_and_an_empty_answer_are_faults() {
     let zone = Zone::default();
-    zone.set("engines.test", RecordType::A, vec![a("10.0.0.1")]);
-    let mut dns = Dns::new(&source(zone.serve().await));
-    assert_eq!(news(&mut dns).await.unwrap().len(), 1);
-    zone.with(|zone| zone.broken = vec![RecordType::AAAA]);
-    let fault = news(&mut dns).await.unwrap_err().to_string();
+    zone.set("engines.test", RecordType::A, vec![a_record("10.0.0.1")]);
+    let mut dns = Dns::new(&dns_source(zone.serve().await));
+    assert_eq!(next_list(&mut dns).await.unwrap().len(), 1);
+    zone.update(|zone| zone.failing = vec![RecordType::AAAA]);
+    let fault = next_list(&mut dns).await.unwrap_err().to_string();
     assert!(fault.contains("AAAA records of engines.test"), "{fault}");
-    zone.with(|zone| {
-        zone.broken.clear();
+    zone.update(|zone| {
+        zone.failing.clear();
         zone.records.clear();
     });
-    let fault = news(&mut dns).await.unwrap_err().to_string();
+    let fault = next_list(&mut dns).await.unwrap_err().to_string();
     assert_eq!(fault, "engines.test has no records");
-    zone.set("engines.test", RecordType::A, vec![a("10.0.0.1")]);
-    assert_eq!(list(&mut dns).await.len(), 1);
+    zone.set("engines.test", RecordType::A, vec![a_record("10.0.0.1")]);
+    assert_eq!(next_list_after_faults(&mut dns).await.len(), 1);
 }
 
 #[tokio::test]
@@ -155,16 +155,16 @@ async fn srv_records_set_the_ports() {
         |port, target: &str| RData::SRV(SRV::new(0, 0, port, Name::from_ascii(target).unwrap()));
     let both = vec![srv(19076, "e1.test."), srv(29076, "e2.test.")];
     zone.set("_qix._tcp.test", RecordType::SRV, both);
-    zone.set("e1.test", RecordType::A, vec![a("10.0.0.1")]);
-    zone.set("e2.test", RecordType::A, vec![a("10.0.0.2")]);
+    zone.set("e1.test", RecordType::A, vec![a_record("10.0.0.1")]);
+    zone.set("e2.test", RecordType::A, vec![a_record("10.0.0.2")]);
     let mut dns = Dns::new(&DnsSource {
         host: None,
         srv: Some("_qix._tcp.test".into()),
         port: None,
-        ..source(zone.serve().await)
+        ..dns_source(zone.serve().await)
     });
     assert_eq!(
-        told(&news(&mut dns).await.unwrap()),
+        format_engines(&next_list(&mut dns).await.unwrap()),
         [
             "10.0.0.1-19076@10.0.0.1:19076",
             "10.0.0.2-29076@10.0.0.2:29076"
@@ -175,20 +175,20 @@ async fn srv_records_set_the_ports() {
 #[tokio::test]
 async fn the_ttl_sets_the_next_lookup() {
     let zone = Zone::default();
-    zone.set("engines.test", RecordType::A, vec![a("10.0.0.1")]);
-    zone.with(|zone| zone.ttl = 3600);
+    zone.set("engines.test", RecordType::A, vec![a_record("10.0.0.1")]);
+    zone.update(|zone| zone.ttl = 3600);
     let server = zone.serve().await;
-    let mut dns = Dns::new(&source(server));
-    assert_eq!(news(&mut dns).await.unwrap().len(), 1);
+    let mut dns = Dns::new(&dns_source(server));
+    assert_eq!(next_list(&mut dns).await.unwrap().len(), 1);
     let asked = zone.0.lock().unwrap().queries;
     assert!(is_quiet(&mut dns).await);
     assert_eq!(zone.0.lock().unwrap().queries, asked);
     // A TTL of an hour is cut to `max_ttl`.
     let mut short = Dns::new(&DnsSource {
         max_ttl: Duration::from_millis(100),
-        ..source(server)
+        ..dns_source(server)
     });
-    assert_eq!(news(&mut short).await.unwrap().len(), 1);
+    assert_eq!(next_list(&mut short).await.unwrap().len(), 1);
     let asked = zone.0.lock().unwrap().queries;
     assert!(is_quiet(&mut short).await);
     let again = zone.0.lock().unwrap().queries - asked;

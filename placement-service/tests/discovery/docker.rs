@@ -1,7 +1,7 @@
 //! Docker discovery against a Unix socket that answers as the Docker Engine API 1.43 does, shortened to the fields
 //! that matter here.
 
-use crate::{is_quiet, list, news, told};
+use crate::{is_quiet, next_list_after_faults, next_list, format_engines};
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::routing::get;
@@ -13,40 +13,40 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[derive(Clone, Default)]
-struct Fake(Arc<Mutex<Content>>);
+struct FakeDocker(Arc<Mutex<DockerContent>>);
 
 #[derive(Default)]
-struct Content {
+struct DockerContent {
     containers: Value,
     services: Value,
     tasks: Value,
     filters: Vec<Value>,
 }
 
-type Asked = Query<HashMap<String, String>>;
+type RequestQuery = Query<HashMap<String, String>>;
 
-fn answer(fake: &Fake, asked: &Asked, of: impl Fn(&Content) -> Value) -> String {
+fn respond(fake: &FakeDocker, asked: &RequestQuery, select: impl Fn(&DockerContent) -> Value) -> String {
     let mut content = fake.0.lock().unwrap();
     let filters = serde_json::from_str(&asked.0["filters"]).unwrap();
     content.filters.push(filters);
-    of(&content).to_string()
+    select(&content).to_string()
 }
 
-async fn serve(dir: &tempfile::TempDir, fake: Fake, mode: DockerMode) -> Docker {
+async fn start_docker(dir: &tempfile::TempDir, fake: FakeDocker, mode: DockerMode) -> Docker {
     let path = dir.path().join("docker.sock");
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
     let router = Router::new()
         .route(
             "/containers/json",
-            get(async |State(f): State<Fake>, q: Asked| answer(&f, &q, |c| c.containers.clone())),
+            get(async |State(f): State<FakeDocker>, q: RequestQuery| respond(&f, &q, |c| c.containers.clone())),
         )
         .route(
             "/services",
-            get(async |State(f): State<Fake>, q: Asked| answer(&f, &q, |c| c.services.clone())),
+            get(async |State(f): State<FakeDocker>, q: RequestQuery| respond(&f, &q, |c| c.services.clone())),
         )
         .route(
             "/tasks",
-            get(async |State(f): State<Fake>, q: Asked| answer(&f, &q, |c| c.tasks.clone())),
+            get(async |State(f): State<FakeDocker>, q: RequestQuery| respond(&f, &q, |c| c.tasks.clone())),
         )
         .with_state(fake);
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -76,7 +76,7 @@ fn container(name: &str, labels: Value, networks: Value) -> Value {
 async fn running_containers_with_the_label_are_engines() {
     let network = |ip: &str| json!({"IPAMConfig": null, "IPAddress": ip, "GlobalIPv6Address": ""});
     let dir = tempfile::tempdir().unwrap();
-    let fake = Fake::default();
+    let fake = FakeDocker::default();
     let all = json!([
         container(
             "one",
@@ -101,10 +101,10 @@ async fn running_containers_with_the_label_are_engines() {
         ),
     ]);
     fake.0.lock().unwrap().containers = all;
-    let mut docker = serve(&dir, fake.clone(), DockerMode::Local).await;
-    let found = news(&mut docker).await.unwrap();
+    let mut docker = start_docker(&dir, fake.clone(), DockerMode::Local).await;
+    let found = next_list(&mut docker).await.unwrap();
     assert_eq!(
-        told(&found),
+        format_engines(&found),
         ["one@172.18.0.2:9076", "two@172.18.0.3:19076"]
     );
     let metrics: Vec<u16> = found
@@ -119,9 +119,9 @@ async fn running_containers_with_the_label_are_engines() {
     );
     assert!(is_quiet(&mut docker).await);
     fake.0.lock().unwrap().containers = json!({"message": "server error"});
-    assert!(news(&mut docker).await.is_err());
+    assert!(next_list(&mut docker).await.is_err());
     fake.0.lock().unwrap().containers = json!([]);
-    assert_eq!(list(&mut docker).await, []);
+    assert_eq!(next_list_after_faults(&mut docker).await, []);
 }
 
 fn task(id: &str, service: &str, slot: u64, states: (&str, &str), addresses: Value) -> Value {
@@ -140,7 +140,7 @@ async fn running_tasks_of_a_labelled_swarm_service_are_engines() {
     let ingress = json!({"Network": {"ID": "i", "Spec": {"Name": "ingress", "Ingress": true}}, "Addresses": ["10.255.0.10/16"]});
     let overlay = |ip: &str| json!({"Network": {"ID": "o", "Spec": {"Name": "app"}}, "Addresses": [format!("{ip}/24")]});
     let dir = tempfile::tempdir().unwrap();
-    let fake = Fake::default();
+    let fake = FakeDocker::default();
     {
         let mut content = fake.0.lock().unwrap();
         content.services = json!([
@@ -185,10 +185,10 @@ async fn running_tasks_of_a_labelled_swarm_service_are_engines() {
             ),
         ]);
     }
-    let mut docker = serve(&dir, fake, DockerMode::Swarm).await;
-    let found = news(&mut docker).await.unwrap();
+    let mut docker = start_docker(&dir, fake, DockerMode::Swarm).await;
+    let found = next_list(&mut docker).await.unwrap();
     assert_eq!(
-        told(&found),
+        format_engines(&found),
         [
             "engine.1.0kzzo1i0y4jz@10.0.1.3:9076",
             "engine.2.1yljwbmlr8er@10.0.1.4:9076!"

@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-pub(crate) struct Watched {
+pub(crate) struct TestFleet {
     pub(crate) fleet: FleetReader,
     registry: Registry,
     _task: FleetTask,
 }
 
-pub(crate) fn watch(yaml: &str) -> Watched {
+pub(crate) fn start_fleet(yaml: &str) -> TestFleet {
     let config = from_text(yaml).unwrap().config;
     let mut registry = Registry::with_prefix("berth");
     let metrics = ProbeMetrics::register(&mut registry);
@@ -32,16 +32,16 @@ pub(crate) fn watch(yaml: &str) -> Watched {
     )
     .unwrap();
     registry.register_collector(Box::new(FleetCollector(fleet.clone())));
-    Watched {
+    TestFleet {
         fleet,
         registry,
         _task: task,
     }
 }
 
-impl Watched {
-    pub(crate) async fn until(&mut self, wanted: impl Fn(&Fleet) -> bool) {
-        let until = timeout(crate::PATIENCE, self.fleet.wait_for(wanted)).await;
+impl TestFleet {
+    pub(crate) async fn wait_until(&mut self, wanted: impl Fn(&Fleet) -> bool) {
+        let until = timeout(crate::TIMEOUT, self.fleet.wait_for(wanted)).await;
         assert!(until.is_ok(), "{:?}", self.fleet.snapshot());
     }
 
@@ -62,7 +62,7 @@ fn states(fleet: &Fleet) -> Vec<(String, State)> {
 }
 
 /// Starts a server that accepts connections and closes them at once. Returns its port.
-async fn listener() -> u16 {
+async fn start_listener() -> u16 {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -75,7 +75,7 @@ async fn listener() -> u16 {
 
 #[tokio::test]
 async fn sources_are_merged_and_draining_engines_stay_until_they_are_gone() {
-    let (one, two) = (listener().await, listener().await);
+    let (one, two) = (start_listener().await, start_listener().await);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("engines.yaml");
     let write = |text: &str| {
@@ -90,7 +90,7 @@ async fn sources_are_merged_and_draining_engines_stay_until_they_are_gone() {
         )
     };
     write(&both(false));
-    let mut watched = watch(&format!(
+    let mut watched = start_fleet(&format!(
         "probe: {{ interval: 100ms }}\npools:\n  - name: main\n    driver: websocket\n    cluster: c\n    discovery:\n      \
          - static: [ {{ name: a, ip: 127.0.0.1, port: {one} }} ]\n      \
          - file: {{ path: \"{}\", poll: 100ms }}\n      \
@@ -99,16 +99,16 @@ async fn sources_are_merged_and_draining_engines_stay_until_they_are_gone() {
     ));
     let ok = [("a".to_owned(), State::Ok), ("b".to_owned(), State::Ok)];
     watched
-        .until(|fleet| fleet.is_initialized() && states(fleet) == ok)
+        .wait_until(|fleet| fleet.is_initialized() && states(fleet) == ok)
         .await;
     write(&both(true));
     watched
-        .until(|fleet| states(fleet)[1].1 == State::Draining)
+        .wait_until(|fleet| states(fleet)[1].1 == State::Draining)
         .await;
     assert_eq!(watched.states()[0].1, State::Ok);
     write("engines: [broken");
     let failed = "berth_discovery_up{pool=\"main\",source=\"file\"} 0";
-    let waited = timeout(crate::PATIENCE, async {
+    let waited = timeout(crate::TIMEOUT, async {
         while !watched.metrics().contains(failed) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -125,7 +125,7 @@ async fn sources_are_merged_and_draining_engines_stay_until_they_are_gone() {
         "{text}"
     );
     write("engines: []");
-    watched.until(|fleet| states(fleet).len() == 1).await;
+    watched.wait_until(|fleet| states(fleet).len() == 1).await;
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn when_all_metrics_are_stale_the_engines_stay_in_use() {
     let port = listener.local_addr().unwrap().port();
     let router = axum::Router::new().route("/stats", metrics);
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let mut watched = watch(&format!(
+    let mut watched = start_fleet(&format!(
         "probe: {{ interval: 100ms, timeout: 1s }}\npools:\n  - name: main\n    driver: websocket\n    cluster: c\n    \
          probe: {{ metrics: {{ path: /stats, sessions: app_open }} }}\n    \
          discovery: {{ static: [ {{ name: a, ip: 127.0.0.1, port: {port} }} ] }}\n"
@@ -154,7 +154,7 @@ async fn when_all_metrics_are_stale_the_engines_stay_in_use() {
         let known = fleet.pools()[0].engines.first();
         known.is_some_and(|e| e.state == State::Ok && e.sessions(Instant::now()) == 7)
     };
-    watched.until(knows).await;
+    watched.wait_until(knows).await;
     assert!(
         watched
             .metrics()
@@ -162,11 +162,11 @@ async fn when_all_metrics_are_stale_the_engines_stay_in_use() {
     );
     sessions.store(0, Ordering::SeqCst);
     watched
-        .until(|fleet| engine(fleet).state == State::NoMetrics)
+        .wait_until(|fleet| engine(fleet).state == State::NoMetrics)
         .await;
     // The last numbers stay valid for a while, then they expire.
     assert_eq!(engine(&watched.fleet.snapshot()).sessions(Instant::now()), 7);
-    watched.until(|fleet| engine(fleet).is_blind()).await;
+    watched.wait_until(|fleet| engine(fleet).is_blind()).await;
     // From then on the exported metric is Berth's own count, so autoscalers see that count too.
     let blind = engine(&watched.fleet.snapshot());
     blind.tally.opened("stream", "r", Instant::now());
@@ -179,7 +179,7 @@ async fn when_all_metrics_are_stale_the_engines_stay_in_use() {
             .contains("berth_pool_metrics_stale{pool=\"main\"} 1")
     );
     sessions.store(7, Ordering::SeqCst);
-    watched.until(knows).await;
+    watched.wait_until(knows).await;
     assert!(
         watched
             .metrics()

@@ -1,7 +1,7 @@
 //! Kubernetes discovery against a minimal API server that serves a watch of pods, with its troubles: closed
 //! connections, 410 Gone, bookmarks, 403.
 
-use crate::{PATIENCE, fleet, is_quiet, list, news, told};
+use crate::{TIMEOUT, fleet, is_quiet, next_list_after_faults, next_list, format_engines};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Query, State};
@@ -13,7 +13,7 @@ use berth_placement::core::clock::SystemClock;
 use berth_placement::engines::discovery::kubernetes::Kubernetes;
 use berth_placement::engines::drains::Drains;
 use berth_scheduler::accounting::Tallies;
-use berth_store::in_memory::Memory;
+use berth_store::in_memory::InMemoryStore;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -22,39 +22,39 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 #[derive(Clone, Default)]
-struct Fake(Arc<Mutex<Cluster>>);
+struct FakeApiServer(Arc<Mutex<ClusterState>>);
 
 #[derive(Default)]
-struct Cluster {
+struct ClusterState {
     pods: BTreeMap<String, Value>,
     version: u64,
     watches: Vec<mpsc::UnboundedSender<String>>,
     forbidden: bool,
     /// A watch from an older version gets 410 Gone.
     oldest: u64,
-    lists: u32,
-    watched: u32,
+    list_requests: u32,
+    watch_requests: u32,
     paths: Vec<String>,
 }
 
-impl Fake {
+impl FakeApiServer {
     async fn serve(&self) -> kube::Config {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(pods).with_state(self.clone());
+        let router = Router::new().fallback(serve_pods).with_state(self.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         let mut config = kube::Config::new(url.parse().unwrap());
         config.default_namespace = "engines".into();
         config
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut Cluster) -> T) -> T {
+    fn update<T>(&self, change: impl FnOnce(&mut ClusterState) -> T) -> T {
         change(&mut self.0.lock().unwrap())
     }
 
     /// Adds or changes a pod.
     fn put(&self, mut pod: Value) {
-        self.with(|cluster| {
+        self.update(|cluster| {
             cluster.version += 1;
             pod["metadata"]["resourceVersion"] = json!(cluster.version.to_string());
             let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
@@ -62,63 +62,63 @@ impl Fake {
                 None => "ADDED",
                 Some(_) => "MODIFIED",
             };
-            cluster.tell(&json!({"type": kind, "object": pod}));
+            cluster.broadcast(&json!({"type": kind, "object": pod}));
         });
     }
 
     fn delete(&self, name: &str) {
-        self.with(|cluster| {
+        self.update(|cluster| {
             cluster.version += 1;
             let mut pod = cluster.pods.remove(name).unwrap();
             pod["metadata"]["resourceVersion"] = json!(cluster.version.to_string());
-            cluster.tell(&json!({"type": "DELETED", "object": pod}));
+            cluster.broadcast(&json!({"type": "DELETED", "object": pod}));
         });
     }
 
     /// Waits until a watch is open. Earlier changes reach no watch.
-    async fn is_watched(&self) {
-        while self.with(|cluster| cluster.watches.is_empty()) {
+    async fn wait_for_watch(&self) {
+        while self.update(|cluster| cluster.watches.is_empty()) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }
 
-impl Cluster {
-    fn tell(&mut self, event: &Value) {
+impl ClusterState {
+    fn broadcast(&mut self, event: &Value) {
         let line = format!("{event}\n");
         self.watches
             .retain(|watch| watch.send(line.clone()).is_ok());
     }
 }
 
-fn status(code: u16, reason: &str) -> Value {
+fn status_object(code: u16, reason: &str) -> Value {
     let message = format!("pods is {reason}");
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": message, "reason": reason, "code": code})
 }
 
-type Asked = Query<HashMap<String, String>>;
+type RequestQuery = Query<HashMap<String, String>>;
 
-async fn pods(State(fake): State<Fake>, uri: Uri, Query(asked): Asked) -> Response {
-    fake.with(|cluster| {
+async fn serve_pods(State(fake): State<FakeApiServer>, uri: Uri, Query(asked): RequestQuery) -> Response {
+    fake.update(|cluster| {
         cluster.paths.push(uri.to_string());
         if cluster.forbidden {
-            let body = status(403, "Forbidden").to_string();
+            let body = status_object(403, "Forbidden").to_string();
             return (StatusCode::FORBIDDEN, body).into_response();
         }
         if !asked.contains_key("watch") {
-            cluster.lists += 1;
+            cluster.list_requests += 1;
             let items: Vec<&Value> = cluster.pods.values().collect();
             let version = cluster.version.to_string();
             let list = json!({"kind": "PodList", "apiVersion": "v1",
                 "metadata": {"resourceVersion": version}, "items": items});
             return list.to_string().into_response();
         }
-        cluster.watched += 1;
+        cluster.watch_requests += 1;
         let (sender, receiver) = mpsc::unbounded_channel();
         let from: u64 = asked["resourceVersion"].parse().unwrap();
         if from < cluster.oldest {
-            let gone = json!({"type": "ERROR", "object": status(410, "Expired")});
+            let gone = json!({"type": "ERROR", "object": status_object(410, "Expired")});
             sender.send(format!("{gone}\n")).unwrap();
         } else {
             for pod in cluster.pods.values() {
@@ -150,7 +150,7 @@ fn pod(name: &str, ip: &str, ready: bool) -> Value {
     })
 }
 
-fn source() -> KubernetesSource {
+fn kubernetes_source() -> KubernetesSource {
     KubernetesSource {
         selector: "qix-engine".into(),
         namespace: None,
@@ -164,14 +164,14 @@ fn source() -> KubernetesSource {
 
 #[tokio::test]
 async fn a_pod_is_followed_from_creation_to_deletion() {
-    let fake = Fake::default();
+    let fake = FakeApiServer::default();
     fake.put(pod("a", "10.0.0.1", true));
     let mut pending = pod("b", "", false);
     pending["status"] = json!({"phase": "Pending"});
     fake.put(pending);
-    let mut pods = Kubernetes::with_cluster(fake.serve().await, &source());
-    assert_eq!(told(&news(&mut pods).await.unwrap()), ["a@10.0.0.1:9076"]);
-    let asked = fake.with(|cluster| cluster.paths[0].clone());
+    let mut pods = Kubernetes::with_cluster(fake.serve().await, &kubernetes_source());
+    assert_eq!(format_engines(&next_list(&mut pods).await.unwrap()), ["a@10.0.0.1:9076"]);
+    let asked = fake.update(|cluster| cluster.paths[0].clone());
     assert!(
         asked.starts_with("/api/v1/namespaces/engines/pods?"),
         "{asked}"
@@ -181,12 +181,12 @@ async fn a_pod_is_followed_from_creation_to_deletion() {
     assert!(is_quiet(&mut pods).await);
     fake.put(pod("b", "10.0.0.2", false));
     let two = ["a@10.0.0.1:9076", "b@10.0.0.2:9076~"];
-    assert_eq!(told(&news(&mut pods).await.unwrap()), two);
+    assert_eq!(format_engines(&next_list(&mut pods).await.unwrap()), two);
     let mut ready = pod("b", "10.0.0.2", true);
     ready["metadata"]["annotations"] = json!({"qix-engine-api-port": "19076"});
     fake.put(ready);
     let two = ["a@10.0.0.1:9076", "b@10.0.0.2:19076"];
-    assert_eq!(told(&news(&mut pods).await.unwrap()), two);
+    assert_eq!(format_engines(&next_list(&mut pods).await.unwrap()), two);
     // A change that does not affect the list of engines.
     let mut same = pod("a", "10.0.0.1", true);
     same["metadata"]["annotations"] = json!({"checked": "yes"});
@@ -197,84 +197,84 @@ async fn a_pod_is_followed_from_creation_to_deletion() {
     leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     fake.put(leaving);
     let two = ["a@10.0.0.1:9076!", "b@10.0.0.2:19076"];
-    assert_eq!(told(&news(&mut pods).await.unwrap()), two);
+    assert_eq!(format_engines(&next_list(&mut pods).await.unwrap()), two);
     fake.delete("a");
-    assert_eq!(told(&news(&mut pods).await.unwrap()), ["b@10.0.0.2:19076"]);
+    assert_eq!(format_engines(&next_list(&mut pods).await.unwrap()), ["b@10.0.0.2:19076"]);
     assert_eq!(
-        fake.with(|cluster| (cluster.lists, cluster.watched)),
+        fake.update(|cluster| (cluster.list_requests, cluster.watch_requests)),
         (1, 1)
     );
 }
 
 #[tokio::test]
 async fn a_closed_watch_resumes_at_its_last_version() {
-    let fake = Fake::default();
+    let fake = FakeApiServer::default();
     fake.put(pod("a", "10.0.0.1", true));
-    let mut pods = Kubernetes::with_cluster(fake.serve().await, &source());
-    assert_eq!(news(&mut pods).await.unwrap().len(), 1);
+    let mut pods = Kubernetes::with_cluster(fake.serve().await, &kubernetes_source());
+    assert_eq!(next_list(&mut pods).await.unwrap().len(), 1);
     assert!(is_quiet(&mut pods).await);
     // A bookmark moves the watch to a version that no pod has. Then the connection closes, and the watch misses a
     // change.
-    fake.with(|cluster| {
+    fake.update(|cluster| {
         cluster.version = 70;
         let version = json!({"resourceVersion": "70"});
         let bookmark = json!({"type": "BOOKMARK", "object": {"kind": "Pod", "apiVersion": "v1",
             "metadata": version, "spec": {"containers": []}}});
-        cluster.tell(&bookmark);
+        cluster.broadcast(&bookmark);
     });
     assert!(is_quiet(&mut pods).await);
-    fake.with(|cluster| cluster.watches.clear());
+    fake.update(|cluster| cluster.watches.clear());
     fake.put(pod("b", "10.0.0.2", true));
     let two = ["a@10.0.0.1:9076", "b@10.0.0.2:9076"];
-    assert_eq!(told(&list(&mut pods).await), two);
-    let last = fake.with(|cluster| cluster.paths.last().unwrap().clone());
+    assert_eq!(format_engines(&next_list_after_faults(&mut pods).await), two);
+    let last = fake.update(|cluster| cluster.paths.last().unwrap().clone());
     assert!(last.contains("resourceVersion=70"), "{last}");
-    assert_eq!(fake.with(|cluster| cluster.lists), 1);
+    assert_eq!(fake.update(|cluster| cluster.list_requests), 1);
 }
 
 #[tokio::test]
 async fn an_expired_version_causes_a_new_list() {
-    let fake = Fake::default();
+    let fake = FakeApiServer::default();
     fake.put(pod("a", "10.0.0.1", true));
     fake.put(pod("b", "10.0.0.2", true));
-    let mut pods = Kubernetes::with_cluster(fake.serve().await, &source());
-    assert_eq!(news(&mut pods).await.unwrap().len(), 2);
+    let mut pods = Kubernetes::with_cluster(fake.serve().await, &kubernetes_source());
+    assert_eq!(next_list(&mut pods).await.unwrap().len(), 2);
     assert!(is_quiet(&mut pods).await);
-    fake.is_watched().await;
-    fake.with(|cluster| {
+    fake.wait_for_watch().await;
+    fake.update(|cluster| {
         cluster.watches.clear();
         cluster.pods.remove("a");
         cluster.version = 90;
         cluster.oldest = 90;
     });
-    assert_eq!(told(&list(&mut pods).await), ["b@10.0.0.2:9076"]);
-    assert!(fake.with(|cluster| cluster.lists) >= 2);
+    assert_eq!(format_engines(&next_list_after_faults(&mut pods).await), ["b@10.0.0.2:9076"]);
+    assert!(fake.update(|cluster| cluster.list_requests) >= 2);
 }
 
 #[tokio::test]
 async fn forbidden_is_a_fault_until_access_is_granted() {
-    let fake = Fake::default();
+    let fake = FakeApiServer::default();
     fake.put(pod("a", "10.0.0.1", true));
-    fake.with(|cluster| cluster.forbidden = true);
+    fake.update(|cluster| cluster.forbidden = true);
     let all = KubernetesSource {
         all_namespaces: true,
-        ..source()
+        ..kubernetes_source()
     };
     let mut pods = Kubernetes::with_cluster(fake.serve().await, &all);
-    let fault = news(&mut pods).await.unwrap_err().to_string();
+    let fault = next_list(&mut pods).await.unwrap_err().to_string();
     assert!(fault.contains("pods is Forbidden"), "{fault}");
-    fake.with(|cluster| cluster.forbidden = false);
+    fake.update(|cluster| cluster.forbidden = false);
     assert_eq!(
-        told(&news(&mut pods).await.unwrap()),
+        format_engines(&next_list(&mut pods).await.unwrap()),
         ["engines.a@10.0.0.1:9076"]
     );
-    let asked = fake.with(|cluster| cluster.paths[0].clone());
+    let asked = fake.update(|cluster| cluster.paths[0].clone());
     assert!(asked.starts_with("/api/v1/pods?"), "{asked}");
 }
 
 #[tokio::test]
 async fn a_kubeconfig_locates_the_cluster() {
-    let fake = Fake::default();
+    let fake = FakeApiServer::default();
     fake.put(pod("a", "10.0.0.1", true));
     let cluster = fake.serve().await;
     let dir = tempfile::tempdir().unwrap();
@@ -289,20 +289,20 @@ async fn a_kubeconfig_locates_the_cluster() {
     std::fs::write(&path, text).unwrap();
     let mut config = KubernetesSource {
         kubeconfig: Some(path),
-        ..source()
+        ..kubernetes_source()
     };
     let mut pods = Kubernetes::new(&config);
-    let fault = news(&mut pods).await.unwrap_err().to_string();
+    let fault = next_list(&mut pods).await.unwrap_err().to_string();
     assert!(fault.starts_with("no access to Kubernetes"), "{fault}");
     config.context = Some("main".into());
     let mut pods = Kubernetes::new(&config);
-    assert_eq!(told(&news(&mut pods).await.unwrap()), ["a@10.0.0.1:9076"]);
+    assert_eq!(format_engines(&next_list(&mut pods).await.unwrap()), ["a@10.0.0.1:9076"]);
 }
 
 /// End to end: from the deletion of a pod to the event for the gateways.
 #[tokio::test]
 async fn sockets_of_a_terminating_pod_are_closed_and_those_of_an_unready_pod_stay_open() {
-    let fake = Fake::default();
+    let fake = FakeApiServer::default();
     fake.put(pod("a", "127.0.0.1", true));
     fake.put(pod("b", "127.0.0.2", true));
     let dir = tempfile::tempdir().unwrap();
@@ -313,30 +313,30 @@ async fn sockets_of_a_terminating_pod_are_closed_and_those_of_an_unready_pod_sta
         "clusters": [{"name": "c", "cluster": {"server": server}}], "users": [{"name": "u", "user": {}}],
         "contexts": [{"name": "x", "context": context}]});
     std::fs::write(&path, access.to_string()).unwrap();
-    let mut watched = fleet::watch(&format!(
+    let mut watched = fleet::start_fleet(&format!(
         "pools: [ {{ name: p, driver: websocket, cluster: c, discovery: {{ kubernetes: {{ selector: qix-engine, port: 1, \
          kubeconfig: {} }} }} }} ]",
         path.display()
     ));
     watched
-        .until(|fleet| fleet.pools()[0].engines.len() == 2)
+        .wait_until(|fleet| fleet.pools()[0].engines.len() == 2)
         .await;
     let (sender, mut heard) = mpsc::unbounded_channel();
     let drains = Drains::start(
         watched.fleet.clone(),
         Tallies::new(Duration::from_secs(30)),
-        Arc::new(Memory::new(None).unwrap()),
+        Arc::new(InMemoryStore::new(None).unwrap()),
         Arc::new(SystemClock),
         [("p".to_owned(), Duration::from_secs(7))].into(),
         Box::new(move |event| drop(sender.send(event))),
     );
     let drains = drains.await.unwrap();
-    fake.is_watched().await;
+    fake.wait_for_watch().await;
     fake.put(pod("b", "127.0.0.2", false));
     let mut leaving = pod("a", "127.0.0.1", true);
     leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     fake.put(leaving);
-    let event = timeout(PATIENCE, heard.recv()).await.unwrap().unwrap();
+    let event = timeout(TIMEOUT, heard.recv()).await.unwrap().unwrap();
     let expected = GatewayEvent::EngineDrained {
         pool: "p".to_owned(),
         engine: "a".to_owned(),

@@ -19,16 +19,16 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// Upper bound of every wait in these tests.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// No update may arrive within this time.
-const QUIET: Duration = Duration::from_millis(300);
+const QUIET_PERIOD: Duration = Duration::from_millis(300);
 
-async fn news(discovery: &mut impl Discovery) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
-    timeout(PATIENCE, discovery.next()).await.unwrap()
+async fn next_list(discovery: &mut impl Discovery) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
+    timeout(TIMEOUT, discovery.next()).await.unwrap()
 }
 
 /// The next list. Faults before it are ignored.
-async fn list(discovery: &mut impl Discovery) -> Vec<DiscoveredEngine> {
+async fn next_list_after_faults(discovery: &mut impl Discovery) -> Vec<DiscoveredEngine> {
     let found = async {
         loop {
             match discovery.next().await {
@@ -37,15 +37,15 @@ async fn list(discovery: &mut impl Discovery) -> Vec<DiscoveredEngine> {
             }
         }
     };
-    timeout(PATIENCE, found).await.unwrap()
+    timeout(TIMEOUT, found).await.unwrap()
 }
 
 async fn is_quiet(discovery: &mut impl Discovery) -> bool {
-    timeout(QUIET, discovery.next()).await.is_err()
+    timeout(QUIET_PERIOD, discovery.next()).await.is_err()
 }
 
 /// Each engine as `name@address`, with the suffix `~` for cordoned and `!` for draining.
-fn told(found: &[DiscoveredEngine]) -> Vec<String> {
+fn format_engines(found: &[DiscoveredEngine]) -> Vec<String> {
     let told = found.iter().map(|f| {
         let mark = match f.desired_state {
             DesiredState::Active => "",

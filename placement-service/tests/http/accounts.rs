@@ -1,6 +1,6 @@
 //! `berth account` next to a running service: changes take effect in the service within a second.
 
-use crate::site::{Answer, FROM_MEMORY, PASSWORD, Site, session_id};
+use crate::site::{Answer, LONG_CACHE, PASSWORD, Site, session_id};
 use serde_json::json;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ const NEW_PASSWORD: &str = "another-password";
 
 /// Runs `berth account ARGUMENTS` on the site's store, with the new password on standard input. Returns the exit code,
 /// the output and the errors.
-fn account(site: &Site, arguments: &[&str]) -> (Option<i32>, String, String) {
+fn run_account(site: &Site, arguments: &[&str]) -> (Option<i32>, String, String) {
     let file = site.directory().join("cli.yaml");
     let store = site.directory().join("berth.db");
     let yaml = format!(
@@ -42,7 +42,7 @@ async fn log_in(site: &Site, password: &str) -> Answer {
 }
 
 /// Checks that the service refuses the session within a second although it has the session in memory.
-async fn ends_within_a_second(site: &Site, id: &str) {
+async fn assert_refused_within_a_second(site: &Site, id: &str) {
     let began = Instant::now();
     while site.token(id).await.status == 200 {
         assert!(
@@ -56,7 +56,7 @@ async fn ends_within_a_second(site: &Site, id: &str) {
 
 #[tokio::test]
 async fn lock_passwd_and_roles_end_the_sessions_with_their_cause() {
-    let site = Site::start(FROM_MEMORY).await;
+    let site = Site::start(LONG_CACHE).await;
     for (arguments, told, cause) in [
         (
             &["lock", "demo"][..],
@@ -84,7 +84,7 @@ async fn lock_passwd_and_roles_end_the_sessions_with_their_cause() {
         }
         let id = session_id(&log_in(&site, password).await);
         assert_eq!(site.token(&id).await.status, 200);
-        let (code, out, audit) = account(&site, arguments);
+        let (code, out, audit) = run_account(&site, arguments);
         assert_eq!((code, out.as_str()), (Some(0), told));
         let audit: Vec<serde_json::Value> = audit
             .lines()
@@ -98,10 +98,10 @@ async fn lock_passwd_and_roles_end_the_sessions_with_their_cause() {
                 (&json!(cause), &json!("demo"))
             );
         }
-        ends_within_a_second(&site, &id).await;
+        assert_refused_within_a_second(&site, &id).await;
         if cause == "account-locked" {
             assert_eq!(log_in(&site, PASSWORD).await.reason(), "login-failed");
-            let (code, out, _) = account(&site, &["unlock", "demo"]);
+            let (code, out, _) = run_account(&site, &["unlock", "demo"]);
             assert_eq!((code, out.as_str()), (Some(0), "unlocked demo"));
         }
     }
@@ -120,7 +120,7 @@ async fn ls_shows_locks_and_failures_and_unlock_clears_them() {
     for _ in 0..3 {
         log_in(&site, "wrong").await;
     }
-    let list = || account(&site, &["ls"]).1;
+    let list = || run_account(&site, &["ls"]).1;
     assert_eq!(list(), "demo\tuser\topen\t3\t-");
     for _ in 0..2 {
         log_in(&site, "wrong").await;
@@ -131,15 +131,15 @@ async fn ls_shows_locks_and_failures_and_unlock_clears_them() {
         "{locked_out}"
     );
     assert!(locked_out.ends_with('Z'), "{locked_out}");
-    account(&site, &["lock", "demo"]);
+    run_account(&site, &["lock", "demo"]);
     assert!(list().starts_with("demo\tuser\tlocked\t5\t2"), "{}", list());
-    account(&site, &["unlock", "demo"]);
+    run_account(&site, &["unlock", "demo"]);
     assert_eq!(list(), "demo\tuser\topen\t0\t-");
     assert_eq!(log_in(&site, PASSWORD).await.status, 200);
-    let (_, out, _) = account(&site, &["roles", "demo", "--none"]);
+    let (_, out, _) = run_account(&site, &["roles", "demo", "--none"]);
     assert_eq!(out, "demo has new roles; 1 session ended");
     assert_eq!(list(), "demo\t\topen\t0\t-");
-    let (_, out, _) = account(&site, &["roles", "demo", "--none"]);
+    let (_, out, _) = run_account(&site, &["roles", "demo", "--none"]);
     assert_eq!(out, "demo has these roles already");
 }
 
@@ -152,11 +152,11 @@ async fn impossible_account_commands_fail_with_a_message() {
         &["passwd", "bob", "--password-stdin"],
         &["roles", "bob", "--role", "user"],
     ] {
-        let (code, out, err) = account(&site, arguments);
+        let (code, out, err) = run_account(&site, arguments);
         assert_eq!((code, out.as_str()), (Some(1), ""));
         assert_eq!(err, "there is no account \"bob\"\n");
     }
-    let (code, _, err) = account(&site, &["roles", "demo", "--role", "a b"]);
+    let (code, _, err) = run_account(&site, &["roles", "demo", "--role", "a b"]);
     assert!(
         code == Some(1) && err.starts_with("\"a b\" is not a name"),
         "{err}"
@@ -167,9 +167,9 @@ async fn impossible_account_commands_fail_with_a_message() {
         &["passwd", "demo"],
         &["lock"],
     ] {
-        assert_eq!(account(&site, arguments).0, Some(2), "{arguments:?}");
+        assert_eq!(run_account(&site, arguments).0, Some(2), "{arguments:?}");
     }
-    let (_, help, _) = account(&site, &["--help"]);
+    let (_, help, _) = run_account(&site, &["--help"]);
     for command in ["add", "lock", "unlock", "passwd", "roles", "ls"] {
         assert!(
             help.lines().any(|l| l.trim_start().starts_with(command)),

@@ -1,7 +1,7 @@
 //! The listeners that are compatible with Mira and with the older session service, with simulated engines.
 
 use crate::events::CLIENTS;
-use crate::site::{Answer, Site, answer, eventually};
+use crate::site::{Answer, Site, send_request, eventually};
 use berth_engine_sim::{Document, Engine, Options};
 use berth_placement::core::clock::Clock;
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -9,9 +9,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 /// The key that the older login service signs with.
-const THEIR_KEY: &str = "the key of another login service";
+const OLDER_SERVICE_KEY: &str = "the key of another login service";
 
-pub(crate) async fn site(secret: Option<&str>) -> (Site, Engine) {
+pub(crate) async fn start_site(secret: Option<&str>) -> (Site, Engine) {
     let engine = berth_engine_sim::start(Options {
         jwt_secret: secret.map(str::to_owned),
         documents: vec![Document::new("drugcases.qvf", 100)],
@@ -32,7 +32,7 @@ routes:
   - {{ path: /doc/session-doc, pool: qix, open: session-app }}
 compat:
   mira: {{ listen: \"127.0.0.1:0\" }}
-  session_service: {{ listen: \"127.0.0.1:0\", keys: [ {{ algorithm: HS256, key: {{ inline: {THEIR_KEY} }} }} ], account_claim: name }}
+  session_service: {{ listen: \"127.0.0.1:0\", keys: [ {{ algorithm: HS256, key: {{ inline: {OLDER_SERVICE_KEY} }} }} ], account_claim: name }}
 "
     ))
     .await;
@@ -43,49 +43,49 @@ compat:
     (site, engine)
 }
 
-pub(crate) fn token(key: &str, claims: &Value) -> String {
+pub(crate) fn sign_token(key: &str, claims: &Value) -> String {
     let key = EncodingKey::from_secret(key.as_bytes());
     encode(&Header::default(), claims, &key).unwrap()
 }
 
-pub(crate) fn ours() -> Value {
+pub(crate) fn berth_claims() -> Value {
     json!({"iss": "berth", "aud": "engine", "sub": "robot", "exp": 4_102_444_800_u64})
 }
 
-async fn place(site: &Site, path: &str, authorization: Option<&str>) -> Answer {
+async fn request_session(site: &Site, path: &str, authorization: Option<&str>) -> Answer {
     let address = site.session_service.unwrap();
     let mut request = site.request_at(address, Method::GET, path);
     if let Some(value) = authorization {
         request = request.header("authorization", value);
     }
-    answer(request).await
+    send_request(request).await
 }
 
-async fn mira(site: &Site, path: &str) -> Answer {
-    answer(site.request_at(site.mira.unwrap(), Method::GET, path)).await
+async fn get_from_mira(site: &Site, path: &str) -> Answer {
+    send_request(site.request_at(site.mira.unwrap(), Method::GET, path)).await
 }
 
 #[tokio::test]
 async fn a_jwt_and_a_document_get_an_engine_with_a_session() {
-    let (site, engine) = site(Some(&"k".repeat(40))).await;
-    let bearer = format!("Bearer {}", token(&"k".repeat(40), &ours()));
-    let found = place(&site, "/v1/session/doc/drugcases.qvf", Some(&bearer)).await;
+    let (site, engine) = start_site(Some(&"k".repeat(40))).await;
+    let bearer = format!("Bearer {}", sign_token(&"k".repeat(40), &berth_claims()));
+    let found = request_session(&site, "/v1/session/doc/drugcases.qvf", Some(&bearer)).await;
     assert_eq!(found.status, 200, "{found:?}");
     let session = engine.sessions().remove(0);
     let expected = json!({"ip": "127.0.0.1", "port": engine.api_addr().port(), "sessionId": session.id,
         "docId": "drugcases.qvf"});
     assert_eq!(found.json(), expected);
     assert_eq!(session.user, "robot");
-    let app = place(&site, "/v1/session/session-doc", Some(&bearer)).await;
+    let app = request_session(&site, "/v1/session/session-doc", Some(&bearer)).await;
     assert_eq!(app.status, 200, "{app:?}");
     let fields = app.json();
     assert!(fields["docId"].is_null() && fields["sessionId"] != expected["sessionId"]);
     assert_eq!(engine.stats().sessions, 2);
 
-    let health = place(&site, "/v1/health", None).await;
+    let health = request_session(&site, "/v1/health", None).await;
     assert_eq!((health.status, health.text.as_str()), (200, "OK"));
     eventually("the probe has seen both sessions", async || {
-        let metrics = place(&site, "/v1/metrics", None).await.text;
+        let metrics = request_session(&site, "/v1/metrics", None).await.text;
         metrics.contains("\nactive_sessions_nodes_total 2\n")
             && metrics.contains("\nremaining_sessions_nodes_total 38\n")
     })
@@ -94,7 +94,7 @@ async fn a_jwt_and_a_document_get_an_engine_with_a_session() {
 
 #[tokio::test]
 async fn jwts_of_the_older_login_service_are_verified_with_its_key() {
-    let (site, engine) = site(None).await;
+    let (site, engine) = start_site(None).await;
     let now = site.clock.now_s();
     for (claims, status) in [
         (json!({"name": "ada", "roles": ["user"], "iat": now}), 200),
@@ -102,8 +102,8 @@ async fn jwts_of_the_older_login_service_are_verified_with_its_key() {
         (json!({"name": "ada", "exp": now - 60}), 401),
         (json!({"roles": ["user"], "iat": now}), 401),
     ] {
-        let bearer = format!("Bearer {}", token(THEIR_KEY, &claims));
-        let found = place(&site, "/v1/session/doc/drugcases.qvf", Some(&bearer)).await;
+        let bearer = format!("Bearer {}", sign_token(OLDER_SERVICE_KEY, &claims));
+        let found = request_session(&site, "/v1/session/doc/drugcases.qvf", Some(&bearer)).await;
         assert_eq!(found.status, status, "{claims}: {found:?}");
     }
     assert_eq!(engine.stats().sessions, 2);
@@ -111,11 +111,11 @@ async fn jwts_of_the_older_login_service_are_verified_with_its_key() {
 
 #[tokio::test]
 async fn refusals_name_their_reason() {
-    let (site, engine) = site(Some(&"k".repeat(40))).await;
-    let good = format!("Bearer {}", token(&"k".repeat(40), &ours()));
+    let (site, engine) = start_site(Some(&"k".repeat(40))).await;
+    let good = format!("Bearer {}", sign_token(&"k".repeat(40), &berth_claims()));
     let foreign = format!(
         "Bearer {}",
-        token("a key that nobody knows here, 32+", &ours())
+        sign_token("a key that nobody knows here, 32+", &berth_claims())
     );
     let document = "/v1/session/doc/drugcases.qvf";
     for (path, authorization, status, reason) in [
@@ -142,7 +142,7 @@ async fn refusals_name_their_reason() {
         ),
         ("/v1/tokens", Some(good.as_str()), 404, "not-found"),
     ] {
-        let refused = place(&site, path, authorization).await;
+        let refused = request_session(&site, path, authorization).await;
         assert_eq!(
             (refused.status, refused.reason().as_str()),
             (status, reason),
@@ -150,14 +150,14 @@ async fn refusals_name_their_reason() {
         );
     }
     engine.faults().set(|f| f.reject_jwt = true);
-    let failed = place(&site, document, Some(&good)).await;
+    let failed = request_session(&site, document, Some(&good)).await;
     assert_eq!(
         (failed.status, failed.reason().as_str()),
         (503, "engine-failed")
     );
     assert_eq!(failed.header("retry-after"), "1");
     assert!(
-        place(&site, "/v1/metrics", None)
+        request_session(&site, "/v1/metrics", None)
             .await
             .text
             .contains("# TYPE active_sessions_nodes_total gauge")
@@ -166,8 +166,8 @@ async fn refusals_name_their_reason() {
 
 #[tokio::test]
 async fn engines_are_listed_in_the_format_of_mira() {
-    let (site, engine) = site(None).await;
-    let full = mira(&site, "/v1/engines").await.json();
+    let (site, engine) = start_site(None).await;
+    let full = get_from_mira(&site, "/v1/engines").await.json();
     let [one] = full.as_array().unwrap().as_slice() else {
         panic!("not one engine: {full}");
     };
@@ -182,24 +182,24 @@ async fn engines_are_listed_in_the_format_of_mira() {
     assert_eq!(described["status"], "OK");
     assert!(described["health"]["mem"]["free"].as_f64().unwrap() > 0.0);
     assert_eq!(described["metrics"][0]["name"], "qix_active_sessions");
-    let condensed = mira(&site, "/v1/engines?format=condensed").await.json();
+    let condensed = get_from_mira(&site, "/v1/engines?format=condensed").await.json();
     assert!(condensed[0]["local"].is_null() && condensed[0]["engine"]["status"] == "OK");
-    let wrong = mira(&site, "/v1/engines?format=short").await;
+    let wrong = get_from_mira(&site, "/v1/engines?format=short").await;
     assert_eq!(
         (wrong.status, wrong.reason().as_str()),
         (400, "invalid-request")
     );
-    assert_eq!(mira(&site, "/health").await.text, "{}");
+    assert_eq!(get_from_mira(&site, "/health").await.text, "{}");
     assert!(
-        mira(&site, "/metrics")
+        get_from_mira(&site, "/metrics")
             .await
             .text
             .contains("berth_http_requests")
     );
-    assert_eq!(mira(&site, "/v1/sessions").await.status, 404);
+    assert_eq!(get_from_mira(&site, "/v1/sessions").await.status, 404);
     engine.faults().set(|f| f.no_metrics = true);
     eventually("an engine without metrics is listed as such", async || {
-        mira(&site, "/v1/engines").await.json()[0]["engine"]["status"] == "NO_METRICS"
+        get_from_mira(&site, "/v1/engines").await.json()[0]["engine"]["status"] == "NO_METRICS"
     })
     .await;
 }

@@ -1,7 +1,7 @@
 //! Connections without a complete request, and more connections than `http.max_connections`.
 
-use crate::calls::{Gateway, WINDOW, token_of};
-use crate::site::{Site, answer, eventually};
+use crate::calls::{Gateway, DEFAULT_WINDOW, token_request_body};
+use crate::site::{Site, send_request, eventually};
 use berth_api::TOKENS_PATH;
 use reqwest::Method;
 use serde_json::json;
@@ -11,17 +11,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(20);
-const QUICK: &str = "http: { request_timeout: 300ms }";
-const LISTENERS: &str =
+const TIMEOUT: Duration = Duration::from_secs(20);
+const SHORT_REQUEST_TIMEOUT: &str = "http: { request_timeout: 300ms }";
+const COMPAT_LISTENERS: &str =
     "compat: { mira: { listen: \"127.0.0.1:0\" }, session_service: { listen: \"127.0.0.1:0\" } }";
 /// `http.max_connections` in the tests of that limit.
-const MOST: usize = 20;
+const MAX_CONNECTIONS: usize = 20;
 
 /// A complete request.
-pub(crate) const LIVE: &str = "GET /health/live HTTP/1.1\r\nhost: berth\r\n\r\n";
+pub(crate) const LIVE_REQUEST: &str = "GET /health/live HTTP/1.1\r\nhost: berth\r\n\r\n";
 /// Beginnings of requests. The last one has a part of its body.
-pub(crate) const PARTS: [&str; 5] = [
+pub(crate) const PARTIAL_REQUESTS: [&str; 5] = [
     "",
     "POST /login HT",
     "PRI * HTTP/2.0\r\n\r\n",
@@ -39,22 +39,22 @@ pub(crate) async fn connect(at: SocketAddr, said: &str) -> TcpStream {
 }
 
 /// Reads until the service closes the connection. Returns what the service has sent.
-async fn hangs_up(mut stream: TcpStream) -> String {
+async fn read_until_closed(mut stream: TcpStream) -> String {
     let mut said = Vec::new();
-    let read = timeout(PATIENCE, stream.read_to_end(&mut said)).await;
+    let read = timeout(TIMEOUT, stream.read_to_end(&mut said)).await;
     // A reset connection counts as closed.
     assert!(read.is_ok(), "the connection is kept");
     String::from_utf8_lossy(&said).into_owned()
 }
 
 /// Whether the connection still serves a request.
-pub(crate) async fn serves(stream: &mut TcpStream) -> bool {
-    if stream.write_all(LIVE.as_bytes()).await.is_err() {
+pub(crate) async fn serves_request(stream: &mut TcpStream) -> bool {
+    if stream.write_all(LIVE_REQUEST.as_bytes()).await.is_err() {
         return false;
     }
     let mut said = Vec::new();
     while !said.ends_with(b"ok\n") {
-        match timeout(PATIENCE, stream.read_buf(&mut said)).await.unwrap() {
+        match timeout(TIMEOUT, stream.read_buf(&mut said)).await.unwrap() {
             Ok(0) | Err(_) => return false,
             Ok(_) => {}
         }
@@ -64,14 +64,14 @@ pub(crate) async fn serves(stream: &mut TcpStream) -> bool {
 
 #[tokio::test]
 async fn a_connection_without_a_complete_request_is_closed_at_every_listener() {
-    let site = Site::start(&format!("{QUICK}\n{LISTENERS}")).await;
+    let site = Site::start(&format!("{SHORT_REQUEST_TIMEOUT}\n{COMPAT_LISTENERS}")).await;
     let (mira, session_service) = (site.mira.unwrap(), site.session_service.unwrap());
     for at in [site.address, mira, session_service] {
-        for said in PARTS {
-            hangs_up(connect(at, said).await).await;
+        for said in PARTIAL_REQUESTS {
+            read_until_closed(connect(at, said).await).await;
         }
     }
-    let body = hangs_up(connect(site.address, PARTS[4]).await).await;
+    let body = read_until_closed(connect(site.address, PARTIAL_REQUESTS[4]).await).await;
     assert!(body.starts_with("HTTP/1.1 408 "), "{body}");
     assert!(body.contains("\"reason\":\"body-too-slow\""), "{body}");
     let late = "berth_http_connections_closed_total{cause=\"timeout\"}";
@@ -88,15 +88,15 @@ async fn a_connection_without_a_complete_request_is_closed_at_every_listener() {
 
 #[tokio::test]
 async fn a_connection_may_be_idle_after_a_complete_request_but_must_complete_the_next() {
-    let site = Site::start(QUICK).await;
+    let site = Site::start(SHORT_REQUEST_TIMEOUT).await;
     let id = site.login().await;
     let mut idle = connect(site.address, "").await;
-    assert!(serves(&mut idle).await);
-    let mut calls = Gateway::open_at(site.address, &[], WINDOW).await;
+    assert!(serves_request(&mut idle).await);
+    let mut calls = Gateway::connect(site.address, &[], DEFAULT_WINDOW).await;
     let report = |sequence, cursor: &str| {
         let body = json!({"sequence": sequence, "cursor": cursor, "hold_ms": 1_500});
         let poll = site.request(Method::POST, "/v1/gateways/g/events");
-        answer(
+        send_request(
             poll.header("content-type", "application/json")
                 .body(body.to_string()),
         )
@@ -109,82 +109,82 @@ async fn a_connection_may_be_idle_after_a_complete_request_but_must_complete_the
     let others = async {
         // After this, the request timeout has passed twice.
         for _ in 0..2 {
-            hangs_up(connect(site.address, "").await).await;
+            read_until_closed(connect(site.address, "").await).await;
         }
-        assert!(serves(&mut idle).await);
-        assert!(serves(&mut idle).await);
+        assert!(serves_request(&mut idle).await);
+        assert!(serves_request(&mut idle).await);
         idle.write_all(b"GET /health/li").await.unwrap();
-        assert_eq!(hangs_up(idle).await, "");
-        calls.call(1, TOKENS_PATH, token_of(&id));
-        assert_eq!(calls.next().await.unwrap().status, 200);
+        assert_eq!(read_until_closed(idle).await, "");
+        calls.call(1, TOKENS_PATH, token_request_body(&id));
+        assert_eq!(calls.next_reply().await.unwrap().status, 200);
     };
     let (poll, ()) = tokio::join!(poll, others);
     assert_eq!(poll.status, 200);
 }
 
 /// A service with a low connection limit and a long request timeout.
-async fn small() -> Site {
+async fn start_small_site() -> Site {
     Site::start(&format!(
-        "http: {{ max_connections: {MOST}, request_timeout: 600s }}"
+        "http: {{ max_connections: {MAX_CONNECTIONS}, request_timeout: 600s }}"
     ))
     .await
 }
 
 #[tokio::test]
 async fn at_the_limit_the_oldest_connections_without_a_complete_request_are_closed() {
-    let site = small().await;
+    let site = start_small_site().await;
     let id = site.login().await;
     let mut idle = connect(site.address, "").await;
-    assert!(serves(&mut idle).await);
-    let mut calls = Gateway::open_at(site.address, &[], WINDOW).await;
+    assert!(serves_request(&mut idle).await);
+    let mut calls = Gateway::connect(site.address, &[], DEFAULT_WINDOW).await;
     let mut parts = Vec::new();
-    for said in PARTS.iter().cycle().take(5 * MOST) {
+    for said in PARTIAL_REQUESTS.iter().cycle().take(5 * MAX_CONNECTIONS) {
         parts.push(connect(site.address, said).await);
     }
-    let newest = parts.split_off(5 * MOST - 5);
+    let newest = parts.split_off(5 * MAX_CONNECTIONS - 5);
     // Three connections have completed a request: the gateway, the idle one, and the one that asks for metrics.
-    let oldest = parts.drain(..4 * MOST + 3);
+    let oldest = parts.drain(..4 * MAX_CONNECTIONS + 3);
     for old in oldest {
-        hangs_up(old).await;
+        read_until_closed(old).await;
     }
     eventually("the last connection is accepted", async || {
-        site.metric("berth_http_connections ").await == MOST as u64
+        site.metric("berth_http_connections ").await == MAX_CONNECTIONS as u64
     })
     .await;
-    for (said, mut new) in PARTS.iter().zip(newest) {
+    for (said, mut new) in PARTIAL_REQUESTS.iter().zip(newest) {
         if said.is_empty() {
-            assert!(serves(&mut new).await, "a newer one was closed");
+            assert!(serves_request(&mut new).await, "a newer one was closed");
         }
     }
-    assert!(serves(&mut idle).await);
-    calls.call(1, TOKENS_PATH, token_of(&id));
-    assert_eq!(calls.next().await.unwrap().status, 200);
+    assert!(serves_request(&mut idle).await);
+    calls.call(1, TOKENS_PATH, token_request_body(&id));
+    assert_eq!(calls.next_reply().await.unwrap().status, 200);
     let closed = "berth_http_connections_closed_total{cause=\"limit\"}";
-    assert_eq!(site.metric(closed).await, 4 * MOST as u64 + 3);
+    assert_eq!(site.metric(closed).await, 4 * MAX_CONNECTIONS as u64 + 3);
 }
 
 #[tokio::test]
 async fn when_all_connections_have_completed_a_request_a_new_one_is_refused() {
-    let site = small().await;
+    let site = start_small_site().await;
     // The connection that asks for metrics counts, too.
     assert_eq!(site.metric("berth_http_connections ").await, 1);
     let mut idle = Vec::new();
-    for _ in 1..MOST {
+    for _ in 1..MAX_CONNECTIONS {
         let mut stream = connect(site.address, "").await;
-        assert!(serves(&mut stream).await);
+        assert!(serves_request(&mut stream).await);
         idle.push(stream);
     }
     for _ in 0..5 {
-        assert_eq!(hangs_up(connect(site.address, LIVE).await).await, "");
+        assert_eq!(read_until_closed(connect(site.address, LIVE_REQUEST).await).await, "");
     }
     for stream in &mut idle {
-        assert!(serves(stream).await);
+        assert!(serves_request(stream).await);
     }
     let refused = "berth_http_connections_closed_total{cause=\"refused\"}";
     assert_eq!(site.metric(refused).await, 5);
     drop(idle.pop());
     eventually("there is room again", async || {
-        serves(&mut connect(site.address, "").await).await
+        serves_request(&mut connect(site.address, "").await).await
     })
     .await;
 }

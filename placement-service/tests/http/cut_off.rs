@@ -1,8 +1,8 @@
 //! One of two replicas loses its connection to the shared store: it refuses requests while the other replica goes on,
 //! and it recovers by itself. Also a store that returns without its latest writes: the replicas follow later events.
 
-use crate::site::{FROM_MEMORY, Site, eventually};
-use crate::stores::{is_store_down, site};
+use crate::site::{LONG_CACHE, Site, eventually};
+use crate::stores::{is_store_down, start_site};
 use berth_databases::{Postgres, Redis};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -12,16 +12,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 /// `store.timeout`, `session.cache`, and a margin for a loaded machine.
-const LIMIT: Duration = Duration::from_secs(4);
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A TCP proxy between one replica and the store. It can be cut and restored.
-struct Way {
-    at: SocketAddr,
+struct StoreProxy {
+    address: SocketAddr,
     open: watch::Sender<bool>,
 }
 
-impl Way {
-    async fn to(store: String) -> Self {
+impl StoreProxy {
+    async fn start(store: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let (open, is_open) = watch::channel(true);
@@ -40,24 +40,24 @@ impl Way {
                 });
             }
         });
-        Self { at, open }
+        Self { address: at, open }
     }
 }
 
 /// Starts a proxy to the server of the URL. Returns the proxy and the URL through it.
-async fn by_way(url: &str) -> (Way, String) {
+async fn start_proxy(url: &str) -> (StoreProxy, String) {
     let (scheme, rest) = url.split_once("://").unwrap();
     let (before, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (user, host) = before
         .rsplit_once('@')
         .map_or(("", before), |(u, h)| (u, h));
-    let way = Way::to(host.to_owned()).await;
+    let way = StoreProxy::start(host.to_owned()).await;
     let at = if user.is_empty() { "" } else { "@" };
-    let url = format!("{scheme}://{user}{at}{}/{path}", way.at);
+    let url = format!("{scheme}://{user}{at}{}/{path}", way.address);
     (way, url)
 }
 
-async fn refuses(site: &Site, session: &str) {
+async fn wait_until_refused(site: &Site, session: &str) {
     let cut = Instant::now();
     loop {
         let answer = site.token(session).await;
@@ -65,38 +65,38 @@ async fn refuses(site: &Site, session: &str) {
             break;
         }
         assert_eq!(answer.status, 200, "{answer:?}");
-        assert!(cut.elapsed() < LIMIT, "still served from memory");
+        assert!(cut.elapsed() < REFUSAL_TIMEOUT, "still served from memory");
         tokio::task::yield_now().await;
     }
     assert!(is_store_down(&site.token(&"A".repeat(43)).await));
 }
 
 /// Whether `GET /health/ready` reports this state of the store.
-async fn says_ready(site: &Site, store: bool) -> bool {
+async fn reports_ready(site: &Site, store: bool) -> bool {
     let answer = site.get("/health/ready", "").await;
     let status = if store { 200 } else { 503 };
     let told = json!({"ready": store, "store": store, "fleet": true});
     answer.status == status && answer.json() == told
 }
 
-async fn one_of_two(kind: &str, url: &str) {
-    let (way, far_url) = by_way(url).await;
-    let other = site(kind, url).await;
-    let cut_off = site(kind, &far_url).await;
+async fn check_one_cut_off_replica(kind: &str, url: &str) {
+    let (way, far_url) = start_proxy(url).await;
+    let other = start_site(kind, url).await;
+    let cut_off = start_site(kind, &far_url).await;
     let session = other.login().await;
     assert_eq!(cut_off.token(&session).await.status, 200);
-    assert!(says_ready(&cut_off, true).await);
+    assert!(reports_ready(&cut_off, true).await);
 
     way.open.send(false).unwrap();
-    refuses(&cut_off, &session).await;
-    assert!(says_ready(&cut_off, false).await);
-    assert!(says_ready(&other, true).await);
+    wait_until_refused(&cut_off, &session).await;
+    assert!(reports_ready(&cut_off, false).await);
+    assert!(reports_ready(&other, true).await);
     // The other replica is not affected. Its changes hold on both replicas afterwards.
     assert_eq!(other.token(&session).await.status, 200);
     let later = other.login().await;
     assert!(is_store_down(&cut_off.token(&later).await));
     let out = other.request(reqwest::Method::POST, "/logout");
-    let out = crate::site::answer(out.header("cookie", format!("berth={session}"))).await;
+    let out = crate::site::send_request(out.header("cookie", format!("berth={session}"))).await;
     assert_eq!(out.status, 204);
 
     way.open.send(true).unwrap();
@@ -107,7 +107,7 @@ async fn one_of_two(kind: &str, url: &str) {
     })
     .await;
     eventually("it is ready again", async || {
-        says_ready(&cut_off, true).await
+        reports_ready(&cut_off, true).await
     })
     .await;
     let over = cut_off.token(&session).await;
@@ -120,17 +120,17 @@ async fn one_of_two(kind: &str, url: &str) {
 #[tokio::test]
 async fn a_replica_that_loses_postgres_refuses_and_recovers() {
     let server = Postgres::shared().await.unwrap();
-    one_of_two("postgres", &server.database().await.unwrap()).await;
+    check_one_cut_off_replica("postgres", &server.database().await.unwrap()).await;
 }
 
 #[tokio::test]
 async fn a_replica_that_loses_redis_refuses_and_recovers() {
     let server = Redis::shared().await.unwrap();
-    one_of_two("redis", &server.database()).await;
+    check_one_cut_off_replica("redis", &server.database()).await;
 }
 
 /// The number of the log entry up to which the site has read. A new gateway starts there.
-async fn read_up_to(site: &Site) -> i64 {
+async fn log_position(site: &Site) -> i64 {
     let poll = json!({"sequence": 1, "cursor": "now", "hold_ms": 0});
     let answer = site.post_json("/v1/gateways/newcomer/events", poll).await;
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -141,8 +141,8 @@ async fn read_up_to(site: &Site) -> i64 {
 
 #[tokio::test]
 async fn an_event_log_that_lost_its_latest_entries_is_followed_from_there() {
-    let site = Site::start(FROM_MEMORY).await;
-    let other = site.replica(FROM_MEMORY).await;
+    let site = Site::start(LONG_CACHE).await;
+    let other = site.start_replica(LONG_CACHE).await;
     for _ in 0..5 {
         site.login().await;
     }
@@ -156,7 +156,7 @@ async fn an_event_log_that_lost_its_latest_entries_is_followed_from_there() {
     let before: i64 = newest().await;
     let both_at = async |entry: i64| {
         eventually(&format!("both have read up to {entry}"), async || {
-            read_up_to(&site).await == entry && read_up_to(&other).await == entry
+            log_position(&site).await == entry && log_position(&other).await == entry
         })
         .await;
     };
@@ -171,7 +171,7 @@ async fn an_event_log_that_lost_its_latest_entries_is_followed_from_there() {
     both_at(1).await;
     assert_eq!(other.token(&heard).await.status, 200);
     let out = site.request(reqwest::Method::POST, "/logout");
-    let out = crate::site::answer(out.header("cookie", format!("berth={heard}"))).await;
+    let out = crate::site::send_request(out.header("cookie", format!("berth={heard}"))).await;
     assert_eq!(out.status, 204);
     assert!(newest().await < before, "the sequence number is used again");
     eventually("the other replica learns of the end", async || {

@@ -1,7 +1,7 @@
 //! Device cookies: strangers cannot lock the owner of an account out of a browser that has logged in before. Failures
 //! of that browser count apart from those of strangers, on every store and replica.
 
-use crate::site::{Answer, PASSWORD, Site, answer};
+use crate::site::{Answer, PASSWORD, Site, send_request};
 use crate::stores;
 use berth_databases::{Postgres, Redis};
 use berth_placement::login::accounts::Accounts;
@@ -17,10 +17,10 @@ async fn log_in(site: &Site, cookie: &str, name: &str, password: &str) -> Answer
     let body = json!({"username": name, "password": password}).to_string();
     let request = site.request(Method::POST, "/login").body(body);
     let request = request.header("content-type", "application/json");
-    answer(request.header("cookie", cookie)).await
+    send_request(request.header("cookie", cookie)).await
 }
 
-async fn status(site: &Site, device: &str, password: &str) -> u16 {
+async fn login_status(site: &Site, device: &str, password: &str) -> u16 {
     let answer = log_in(site, device, "demo", password).await;
     let set = answer.cookies().len();
     assert_eq!(set, if answer.status == 200 { 2 } else { 0 }, "{answer:?}");
@@ -28,7 +28,7 @@ async fn status(site: &Site, device: &str, password: &str) -> u16 {
 }
 
 /// The `name=value` pair of the device cookie that a login sets.
-fn device(answer: &Answer) -> String {
+fn device_cookie(answer: &Answer) -> String {
     let cookies = answer.cookies().into_iter();
     let set = cookies.filter(|set| set.starts_with("berth-device="));
     let pairs: Vec<_> = set.map(|set| set.split(';').next().unwrap()).collect();
@@ -38,133 +38,133 @@ fn device(answer: &Answer) -> String {
     pair.to_owned()
 }
 
-async fn new_device(site: &Site, name: &str) -> String {
-    device(&log_in(site, "", name, PASSWORD).await)
+async fn log_in_on_new_device(site: &Site, name: &str) -> String {
+    device_cookie(&log_in(site, "", name, PASSWORD).await)
 }
 
-async fn fail(site: &Site, device: &str) {
+async fn fail_five_times(site: &Site, device: &str) {
     for _ in 0..5 {
-        assert_eq!(status(site, device, "wrong").await, 401);
+        assert_eq!(login_status(site, device, "wrong").await, 401);
     }
 }
 
 /// `site` and `other` are two replicas on one store.
-async fn strangers_lock_out_strangers(site: &Site, other: &Site) {
+async fn check_device_lockout(site: &Site, other: &Site) {
     let (first, second) = (
-        new_device(site, "demo").await,
-        new_device(other, "demo").await,
+        log_in_on_new_device(site, "demo").await,
+        log_in_on_new_device(other, "demo").await,
     );
-    fail(site, "").await;
-    assert_eq!(status(other, "", PASSWORD).await, 401, "locked");
-    assert_eq!(status(other, "berth-device=x", PASSWORD).await, 401);
-    assert_eq!(status(other, &first, PASSWORD).await, 200);
-    let renewed = device(&log_in(site, &first, "demo", PASSWORD).await);
+    fail_five_times(site, "").await;
+    assert_eq!(login_status(other, "", PASSWORD).await, 401, "locked");
+    assert_eq!(login_status(other, "berth-device=x", PASSWORD).await, 401);
+    assert_eq!(login_status(other, &first, PASSWORD).await, 200);
+    let renewed = device_cookie(&log_in(site, &first, "demo", PASSWORD).await);
     assert_ne!(renewed, first);
     // Failures of a device lock out that device on every replica.
     for n in 0..5 {
         let replica = if n % 2 == 0 { site } else { other };
-        assert_eq!(status(replica, &second, "wrong").await, 401);
+        assert_eq!(login_status(replica, &second, "wrong").await, 401);
     }
     for replica in [site, other] {
-        assert_eq!(status(replica, &second, PASSWORD).await, 401);
-        assert_eq!(status(replica, &renewed, PASSWORD).await, 200);
+        assert_eq!(login_status(replica, &second, PASSWORD).await, 401);
+        assert_eq!(login_status(replica, &renewed, PASSWORD).await, 200);
     }
     for replica in [site, other] {
         replica.clock.advance_ms(MINUTE_MS);
     }
-    assert_eq!(status(site, &second, PASSWORD).await, 200);
-    assert_eq!(status(site, "", PASSWORD).await, 200);
+    assert_eq!(login_status(site, &second, PASSWORD).await, 200);
+    assert_eq!(login_status(site, "", PASSWORD).await, 200);
 }
 
 #[tokio::test]
 async fn strangers_lock_out_only_strangers_with_sqlite() {
     let site = Site::start("").await;
-    let other = site.replica("").await;
+    let other = site.start_replica("").await;
     let database = site.database().await;
     let row = sqlx::query_scalar("SELECT devices FROM accounts WHERE name = 'demo'");
-    fail(&site, "").await;
+    fail_five_times(&site, "").await;
     let kept: String = row.fetch_one(&database).await.unwrap();
     assert_eq!(kept, "", "nothing for strangers");
     site.clock.advance_ms(MINUTE_MS);
-    strangers_lock_out_strangers(&site, &other).await;
+    check_device_lockout(&site, &other).await;
     let restarted = site.restart("").await;
-    let device = new_device(&restarted, "demo").await;
-    fail(&restarted, &device).await;
-    assert_eq!(status(&other, &device, PASSWORD).await, 401);
+    let device = log_in_on_new_device(&restarted, "demo").await;
+    fail_five_times(&restarted, &device).await;
+    assert_eq!(login_status(&other, &device, PASSWORD).await, 401);
 }
 
-async fn on_shared_store(kind: &str, url: &str) {
-    let site = stores::site(kind, url).await;
-    let other = stores::site(kind, url).await;
-    strangers_lock_out_strangers(&site, &other).await;
+async fn check_shared_store(kind: &str, url: &str) {
+    let site = stores::start_site(kind, url).await;
+    let other = stores::start_site(kind, url).await;
+    check_device_lockout(&site, &other).await;
 }
 
 #[tokio::test]
 async fn strangers_lock_out_only_strangers_with_postgresql() {
     let server = Postgres::shared().await.unwrap();
-    on_shared_store("postgres", &server.database().await.unwrap()).await;
+    check_shared_store("postgres", &server.database().await.unwrap()).await;
 }
 
 #[tokio::test]
 async fn strangers_lock_out_only_strangers_with_redis() {
     let server = Redis::shared().await.unwrap();
-    on_shared_store("redis", &server.database()).await;
+    check_shared_store("redis", &server.database()).await;
 }
 
 /// The accounts of the site's store, opened as `berth account` opens them.
-async fn accounts(site: &Site) -> Accounts {
+async fn open_accounts(site: &Site) -> Accounts {
     let path = site.directory().join("berth.db");
     let store = berth_store::sqlite::SqliteStore::open(&path).await;
-    let stores = Stores::whole(std::sync::Arc::new(store.unwrap()));
+    let stores = Stores::from_single(std::sync::Arc::new(store.unwrap()));
     Accounts::new(stores.accounts.unwrap(), site.clock.clone()).unwrap()
 }
 
 #[tokio::test]
 async fn a_new_password_and_a_lock_revoke_all_devices() {
     let site = Site::start("").await;
-    let accounts = accounts(&site).await;
-    let before = new_device(&site, "demo").await;
+    let accounts = open_accounts(&site).await;
+    let before = log_in_on_new_device(&site, "demo").await;
     accounts.lock("demo").await.unwrap();
-    assert_eq!(status(&site, &before, PASSWORD).await, 401);
+    assert_eq!(login_status(&site, &before, PASSWORD).await, 401);
     accounts.unlock("demo").await.unwrap();
-    fail(&site, "").await;
-    assert_eq!(status(&site, &before, PASSWORD).await, 401, "revoked");
+    fail_five_times(&site, "").await;
+    assert_eq!(login_status(&site, &before, PASSWORD).await, 401, "revoked");
     accounts.unlock("demo").await.unwrap();
-    let before = new_device(&site, "demo").await;
-    fail(&site, "").await;
-    fail(&site, &before).await;
-    assert_eq!(status(&site, &before, PASSWORD).await, 401);
+    let before = log_in_on_new_device(&site, "demo").await;
+    fail_five_times(&site, "").await;
+    fail_five_times(&site, &before).await;
+    assert_eq!(login_status(&site, &before, PASSWORD).await, 401);
     accounts.unlock("demo").await.unwrap();
-    assert_eq!(status(&site, &before, PASSWORD).await, 200, "devices, too");
+    assert_eq!(login_status(&site, &before, PASSWORD).await, 200, "devices, too");
     let new = NEW_PASSWORD.to_owned();
     accounts.set_password("demo", new).await.unwrap();
-    fail(&site, "").await;
-    assert_eq!(status(&site, &before, NEW_PASSWORD).await, 401, "revoked");
+    fail_five_times(&site, "").await;
+    assert_eq!(login_status(&site, &before, NEW_PASSWORD).await, 401, "revoked");
 }
 
 #[tokio::test]
 async fn a_device_cookie_is_valid_for_its_account_for_ninety_days() {
     let site = Site::start("").await;
-    let added = accounts(&site).await;
+    let added = open_accounts(&site).await;
     let password = PASSWORD.to_owned();
     added.add("eve", &[], password).await.unwrap();
-    let of_eve = new_device(&site, "eve").await;
-    let of_demo = new_device(&site, "demo").await;
+    let of_eve = log_in_on_new_device(&site, "eve").await;
+    let of_demo = log_in_on_new_device(&site, "demo").await;
     // A browser that both accounts use.
-    let of_both = device(&log_in(&site, &of_eve, "demo", PASSWORD).await);
-    fail(&site, "").await;
-    assert_eq!(status(&site, &of_eve, PASSWORD).await, 401);
-    assert_eq!(status(&site, &of_both, PASSWORD).await, 200);
+    let of_both = device_cookie(&log_in(&site, &of_eve, "demo", PASSWORD).await);
+    fail_five_times(&site, "").await;
+    assert_eq!(login_status(&site, &of_eve, PASSWORD).await, 401);
+    assert_eq!(login_status(&site, &of_both, PASSWORD).await, 200);
     let twice = format!("{of_demo}; {of_demo}");
-    assert_eq!(status(&site, &twice, PASSWORD).await, 401, "which one");
+    assert_eq!(login_status(&site, &twice, PASSWORD).await, 401, "which one");
     for _ in 0..5 {
         log_in(&site, "", "eve", "wrong").await;
     }
     let eve = log_in(&site, &of_both, "eve", PASSWORD).await;
     assert_eq!(eve.status, 200);
     site.clock.advance_ms(90 * 24 * 60 * MINUTE_MS);
-    fail(&site, "").await;
-    assert_eq!(status(&site, &of_demo, PASSWORD).await, 401, "expired");
+    fail_five_times(&site, "").await;
+    assert_eq!(login_status(&site, &of_demo, PASSWORD).await, 401, "expired");
 }
 
 #[tokio::test]
@@ -172,10 +172,10 @@ async fn the_stored_device_data_is_limited() {
     let site = Site::start("").await;
     let mut devices = Vec::new();
     for _ in 0..17 {
-        devices.push(new_device(&site, "demo").await);
+        devices.push(log_in_on_new_device(&site, "demo").await);
     }
     for device in &devices {
-        assert_eq!(status(&site, device, "wrong").await, 401);
+        assert_eq!(login_status(&site, device, "wrong").await, 401);
     }
     let row: (String, i64) =
         sqlx::query_as("SELECT devices, failures FROM accounts WHERE name = 'demo'")
@@ -184,8 +184,8 @@ async fn the_stored_device_data_is_limited() {
             .unwrap();
     assert!(row.0.len() < 2_500, "{}", row.0.len());
     assert_eq!(row.1, 1, "a device without room counts as a stranger");
-    assert_eq!(status(&site, &devices[0], PASSWORD).await, 200);
-    assert_eq!(status(&site, &devices[16], "wrong").await, 401);
+    assert_eq!(login_status(&site, &devices[0], PASSWORD).await, 200);
+    assert_eq!(login_status(&site, &devices[16], "wrong").await, 401);
     let failures: i64 = sqlx::query_scalar("SELECT failures FROM accounts WHERE name = 'demo'")
         .fetch_one(&site.database().await)
         .await
@@ -197,12 +197,12 @@ async fn the_stored_device_data_is_limited() {
 async fn the_device_cookie_is_sent_only_to_the_login() {
     let site = Site::start("").await;
     let body = format!("username=demo&password={PASSWORD}");
-    let form = answer(site.form("/login", &body)).await;
+    let form = send_request(site.post_form("/login", &body)).await;
     let json = log_in(&site, "", "demo", PASSWORD).await;
     for answer in [form, json] {
         let set = answer.cookies()[1];
         let attributes = "; Path=/login; HttpOnly; SameSite=Lax; Max-Age=7776000";
-        assert_eq!(set, format!("{}{attributes}", device(&answer)));
+        assert_eq!(set, format!("{}{attributes}", device_cookie(&answer)));
         assert!(!set.contains("demo"));
     }
     let secure = Site::start("session: { cookie: { same_site: none } }").await;

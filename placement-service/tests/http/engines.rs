@@ -1,18 +1,18 @@
 //! `/v1/engines` and `/v1/placements/explain` for operators.
 
 use crate::events::CLIENTS;
-use crate::site::{Answer, Site, answer, eventually};
+use crate::site::{Answer, Site, send_request, eventually};
 use berth_engine_sim::{Document, Engine, Options};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-pub(crate) async fn operator(site: &Site, method: Method, path: &str) -> Answer {
+pub(crate) async fn request_as_operator(site: &Site, method: Method, path: &str) -> Answer {
     let request = site.request(method, path);
-    answer(request.header("authorization", "Bearer operator-secret-1")).await
+    send_request(request.header("authorization", "Bearer operator-secret-1")).await
 }
 
 /// A site with two engines. `one` has much less load than `two`.
-async fn site(more: &str) -> (Site, Vec<Engine>) {
+async fn start_site(more: &str) -> (Site, Vec<Engine>) {
     let mut engines = Vec::new();
     let mut list = String::new();
     for (name, base_cpu) in [("one", 0.1), ("two", 0.8)] {
@@ -39,13 +39,13 @@ async fn site(more: &str) -> (Site, Vec<Engine>) {
     (site, engines)
 }
 
-pub(crate) fn placement(session: &str, tab: &str) -> Value {
+pub(crate) fn placement_body(session: &str, tab: &str) -> Value {
     json!({"session": session, "method": "GET", "path": "/app/sales.qvf", "host": "h", "tab": tab})
 }
 
-pub(crate) async fn engine_of(site: &Site, session: &str, tab: &str) -> String {
+pub(crate) async fn place_and_get_engine(site: &Site, session: &str, tab: &str) -> String {
     let placed = site
-        .post_json("/v1/placements", placement(session, tab))
+        .post_json("/v1/placements", placement_body(session, tab))
         .await;
     assert_eq!(placed.status, 200, "{placed:?}");
     placed.json()["engine"].as_str().unwrap().to_owned()
@@ -53,9 +53,9 @@ pub(crate) async fn engine_of(site: &Site, session: &str, tab: &str) -> String {
 
 #[tokio::test]
 async fn a_drained_engine_gets_no_new_placements_until_it_is_undrained() {
-    let (site, _engines) = site("").await;
+    let (site, _engines) = start_site("").await;
     let id = site.login().await;
-    let listed = operator(&site, Method::GET, "/v1/engines").await.json();
+    let listed = request_as_operator(&site, Method::GET, "/v1/engines").await.json();
     let names: Vec<_> = listed["engines"].as_array().unwrap().iter().collect();
     assert_eq!(
         (&names[0]["engine"], &names[1]["engine"]),
@@ -65,9 +65,9 @@ async fn a_drained_engine_gets_no_new_placements_until_it_is_undrained() {
         (&names[0]["draining"], &names[0]["state"]),
         (&json!(false), &json!("ok"))
     );
-    assert_eq!(engine_of(&site, &id, "t1").await, "one");
+    assert_eq!(place_and_get_engine(&site, &id, "t1").await, "one");
 
-    let drained = operator(&site, Method::POST, "/v1/engines/qix/one/drain?over=90s").await;
+    let drained = request_as_operator(&site, Method::POST, "/v1/engines/qix/one/drain?over=90s").await;
     assert_eq!(drained.status, 200, "{drained:?}");
     let drained = drained.json();
     assert_eq!(
@@ -75,9 +75,9 @@ async fn a_drained_engine_gets_no_new_placements_until_it_is_undrained() {
         (&json!(true), &json!(90.0))
     );
     for tab in ["t1", "t2", "t3"] {
-        assert_eq!(engine_of(&site, &id, tab).await, "two");
+        assert_eq!(place_and_get_engine(&site, &id, tab).await, "two");
     }
-    let listed = operator(&site, Method::GET, "/v1/engines").await.json();
+    let listed = request_as_operator(&site, Method::GET, "/v1/engines").await.json();
     assert_eq!(listed["engines"][0]["draining"], true);
     let metrics = site.get("/metrics", "").await.text;
     assert!(
@@ -85,11 +85,11 @@ async fn a_drained_engine_gets_no_new_placements_until_it_is_undrained() {
         "{metrics}"
     );
 
-    let undrained = operator(&site, Method::DELETE, "/v1/engines/qix/one/drain").await;
+    let undrained = request_as_operator(&site, Method::DELETE, "/v1/engines/qix/one/drain").await;
     assert_eq!(undrained.status, 204);
-    assert_eq!(engine_of(&site, &id, "t4").await, "one");
+    assert_eq!(place_and_get_engine(&site, &id, "t4").await, "one");
     assert_eq!(
-        engine_of(&site, &id, "t1").await,
+        place_and_get_engine(&site, &id, "t1").await,
         "two",
         "no placement moves back"
     );
@@ -103,11 +103,11 @@ async fn an_operator_cannot_undrain_what_discovery_drains() {
     );
     let site = Site::start(&yaml).await;
     let is_drained = async || {
-        let listed = operator(&site, Method::GET, "/v1/engines").await.json();
+        let listed = request_as_operator(&site, Method::GET, "/v1/engines").await.json();
         listed["engines"][0]["draining"] == true
     };
     eventually("it is drained", is_drained).await;
-    let refused = operator(&site, Method::DELETE, "/v1/engines/p/e/drain").await;
+    let refused = request_as_operator(&site, Method::DELETE, "/v1/engines/p/e/drain").await;
     assert_eq!(
         (refused.status, refused.reason().as_str()),
         (409, "drained-by-discovery")
@@ -117,7 +117,7 @@ async fn an_operator_cannot_undrain_what_discovery_drains() {
 
 #[tokio::test]
 async fn invalid_drain_requests_name_their_reason() {
-    let (site, _engines) = site("").await;
+    let (site, _engines) = start_site("").await;
     for (path, status, reason) in [
         ("/v1/engines/qix/three/drain", 404, "no-such-engine"),
         ("/v1/engines/other/one/drain", 404, "no-such-engine"),
@@ -135,14 +135,14 @@ async fn invalid_drain_requests_name_their_reason() {
         ),
         ("/v1/engines/qix/one/drain?ower=1s", 400, "invalid-request"),
     ] {
-        let refused = operator(&site, Method::POST, path).await;
+        let refused = request_as_operator(&site, Method::POST, path).await;
         assert_eq!(
             (refused.status, refused.reason().as_str()),
             (status, reason),
             "{path}"
         );
     }
-    let gone = operator(&site, Method::DELETE, "/v1/engines/qix/three/drain").await;
+    let gone = request_as_operator(&site, Method::DELETE, "/v1/engines/qix/three/drain").await;
     assert_eq!(gone.reason(), "no-such-engine");
     for (method, path) in [
         (Method::GET, "/v1/engines"),
@@ -151,20 +151,20 @@ async fn invalid_drain_requests_name_their_reason() {
         (Method::GET, "/v1/placements/explain?path=/app/x"),
     ] {
         let request = site.request(method.clone(), path);
-        assert_eq!(answer(request).await.reason(), "unknown-client");
+        assert_eq!(send_request(request).await.reason(), "unknown-client");
         let request = site.request(method, path);
         let runtime = request.header("authorization", "Bearer runtime-secret-12");
-        assert_eq!(answer(runtime).await.reason(), "forbidden");
+        assert_eq!(send_request(runtime).await.reason(), "forbidden");
     }
 }
 
 #[tokio::test]
 async fn an_explanation_matches_the_placement() {
-    let (site, _engines) = site("").await;
+    let (site, _engines) = start_site("").await;
     let id = site.login().await;
     let explain = async |more: &str| {
         let path = format!("/v1/placements/explain?path=/app/sales.qvf{more}");
-        let explained = operator(&site, Method::GET, &path).await;
+        let explained = request_as_operator(&site, Method::GET, &path).await;
         assert_eq!(explained.status, 200, "{explained:?}");
         explained.json()
     };
@@ -187,14 +187,14 @@ async fn an_explanation_matches_the_placement() {
     assert_eq!(before["engines"][1]["outcome"], "outscored");
     assert!(before["engines"][0]["total"].as_f64() > before["engines"][1]["total"].as_f64());
     assert!(before["engines"][0]["scores"]["cpu"]["weight"].is_number());
-    assert_eq!(engine_of(&site, &id, "t1").await, "one");
+    assert_eq!(place_and_get_engine(&site, &id, "t1").await, "one");
     let session = site.session_ref(&id).await;
     let tab = explain(&format!("&session={session}&tab=t1")).await;
     assert_eq!(
         (&tab["reason"], &tab["attached_to"]),
         (&json!("resumed"), &json!("one"))
     );
-    operator(&site, Method::POST, "/v1/engines/qix/one/drain?over=0s").await;
+    request_as_operator(&site, Method::POST, "/v1/engines/qix/one/drain?over=0s").await;
     let drained = explain(&format!("&session={session}&tab=t1")).await;
     assert_eq!(
         (&drained["reason"], &drained["engine"]),
@@ -207,7 +207,7 @@ async fn an_explanation_matches_the_placement() {
         ("?path=x", "invalid-request"),
         ("?account=a&path=/app/x", "invalid-request"),
     ] {
-        let refused = operator(
+        let refused = request_as_operator(
             &site,
             Method::GET,
             &format!("/v1/placements/explain{query}"),
@@ -219,14 +219,14 @@ async fn an_explanation_matches_the_placement() {
 
 #[tokio::test]
 async fn a_placement_of_an_administrator_is_explained_on_request() {
-    let (site, _engines) = site("").await;
+    let (site, _engines) = start_site("").await;
     let place = async |id: &str, header: Option<&str>| {
         let mut request = site.request(Method::POST, "/v1/placements");
         if let Some(value) = header {
             request = request.header("x-berth-explain", value);
         }
-        let body = placement(id, "").to_string();
-        let placed = answer(
+        let body = placement_body(id, "").to_string();
+        let placed = send_request(
             request
                 .header("content-type", "application/json")
                 .body(body),

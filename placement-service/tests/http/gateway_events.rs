@@ -1,7 +1,7 @@
 //! `/v1/gateways/{gateway}/events`: what gateways report, and the events that they get.
 
 use crate::events::CLIENTS;
-use crate::site::{Answer, Site, answer, eventually};
+use crate::site::{Answer, Site, send_request, eventually};
 use berth_placement::core::clock::Clock;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 const MINUTE_MS: u64 = 60_000;
 
 /// A gateway that numbers its reports.
-struct Gateway<'a> {
+struct ReportingGateway<'a> {
     site: &'a Site,
     name: &'static str,
     sequence: u64,
     cursor: String,
 }
 
-impl<'a> Gateway<'a> {
+impl<'a> ReportingGateway<'a> {
     const fn new(site: &'a Site, name: &'static str) -> Self {
         Self {
             site,
@@ -27,20 +27,20 @@ impl<'a> Gateway<'a> {
         }
     }
 
-    async fn send(&mut self, mut report: Value) -> Value {
+    async fn send_report(&mut self, mut report: Value) -> Value {
         self.sequence += 1;
         report["sequence"] = json!(self.sequence);
-        let answer = post(self.site, self.name, &report).await;
+        let answer = post_report(self.site, self.name, &report).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     }
 
     /// Reports opened streams of a session.
-    async fn open(&mut self, session_ref: &str, streams: &[&str]) -> Value {
+    async fn report_opened(&mut self, session_ref: &str, streams: &[&str]) -> Value {
         let now = self.site.clock.now_s();
         let open = |name: &&str| json!({"stream": name, "session_ref": session_ref, "pool": "p", "engine": "e", "opened_at": now});
         let opened: Vec<_> = streams.iter().map(open).collect();
-        self.send(json!({ "opened": opened })).await
+        self.send_report(json!({ "opened": opened })).await
     }
 
     /// Polls from the last cursor. Returns the answer.
@@ -51,7 +51,7 @@ impl<'a> Gateway<'a> {
             &self.cursor
         };
         let answer = self
-            .send(json!({"cursor": cursor, "hold_ms": hold_ms}))
+            .send_report(json!({"cursor": cursor, "hold_ms": hold_ms}))
             .await;
         answer["cursor"]
             .as_str()
@@ -61,7 +61,7 @@ impl<'a> Gateway<'a> {
     }
 
     /// Polls until the event of the session's end arrives. Returns its reason and how long that took.
-    async fn told_of_end(&mut self, session_ref: &str) -> (String, Duration) {
+    async fn wait_for_session_end(&mut self, session_ref: &str) -> (String, Duration) {
         let began = Instant::now();
         loop {
             let answer = self.poll(5000).await;
@@ -82,20 +82,20 @@ impl<'a> Gateway<'a> {
     }
 }
 
-async fn post(site: &Site, gateway: &str, report: &Value) -> Answer {
+async fn post_report(site: &Site, gateway: &str, report: &Value) -> Answer {
     let path = format!("/v1/gateways/{gateway}/events");
     site.post_json(&path, report).await
 }
 
 /// Waits until this number of gateways has reported. The poll of the last one may still be open.
-async fn heard_of(site: &Site, gateways: u64) {
+async fn wait_for_gateways(site: &Site, gateways: u64) {
     eventually(&format!("{gateways} gateways have reported"), async || {
         site.metric("berth_gateways").await == gateways
     })
     .await;
 }
 
-pub(crate) async fn later(time: Duration) {
+pub(crate) async fn advance_monotonic_clock(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;
     tokio::time::resume();
@@ -103,43 +103,43 @@ pub(crate) async fn later(time: Duration) {
 
 async fn logout(site: &Site, id: &str) {
     let request = site.request(Method::POST, "/logout");
-    answer(request.header("cookie", format!("berth={id}"))).await;
+    send_request(request.header("cookie", format!("berth={id}"))).await;
 }
 
-async fn streams(site: &Site) -> u64 {
+async fn count_open_streams(site: &Site) -> u64 {
     site.metric("berth_streams{pool=\"p\",engine=\"e\"}").await
 }
 
-async fn operator(site: &Site, method: Method, path: &str) -> Answer {
+async fn request_as_operator(site: &Site, method: Method, path: &str) -> Answer {
     let request = site.request(method, path);
-    answer(request.header("authorization", "Bearer operator-secret-1")).await
+    send_request(request.header("authorization", "Bearer operator-secret-1")).await
 }
 
 #[tokio::test]
 async fn streams_are_counted_as_they_open_and_close() {
     let site = Site::start(CLIENTS).await;
     let session = site.session_ref(&site.login().await).await;
-    let mut gateway = Gateway::new(&site, "g-1");
-    assert_eq!(gateway.open(&session, &["a", "b"]).await, json!({}));
-    assert_eq!(streams(&site).await, 2);
+    let mut gateway = ReportingGateway::new(&site, "g-1");
+    assert_eq!(gateway.report_opened(&session, &["a", "b"]).await, json!({}));
+    assert_eq!(count_open_streams(&site).await, 2);
     assert_eq!(site.metric("berth_gateways").await, 1);
     let closed = json!([{"stream": "a", "reason": "ended", "duration_ms": 5}]);
-    gateway.send(json!({ "closed": closed })).await;
-    assert_eq!(streams(&site).await, 1);
+    gateway.send_report(json!({ "closed": closed })).await;
+    assert_eq!(count_open_streams(&site).await, 1);
     let ended = "berth_streams_closed_total{reason=\"ended\"}";
     assert_eq!(site.metric(ended).await, 1);
-    let listed = operator(&site, Method::GET, "/v1/gateways").await.json();
+    let listed = request_as_operator(&site, Method::GET, "/v1/gateways").await.json();
     let view = json!({"gateway": "g-1", "streams": 1, "silent_s": 0, "resync": false});
     assert_eq!(listed, json!({ "gateways": [view] }));
     let nobody = site.get("/v1/gateways", "").await;
     assert_eq!(nobody.reason(), "unknown-client");
     // The other stream is lost with the gateway, after 30 s of the monotonic clock. The wall clock does not matter.
-    later(Duration::from_secs(30)).await;
+    advance_monotonic_clock(Duration::from_secs(30)).await;
     eventually("the gateway is forgotten", async || {
         site.metric("berth_gateways").await == 0
     })
     .await;
-    assert_eq!(streams(&site).await, 0);
+    assert_eq!(count_open_streams(&site).await, 0);
     let lost = "berth_streams_closed_total{reason=\"lost\"}";
     assert_eq!(site.metric(lost).await, 1);
 }
@@ -152,14 +152,14 @@ async fn session_ends_are_sent_at_once_with_their_reason() {
         site.session_ref(&first).await,
         site.session_ref(&second).await,
     ];
-    let mut before = Gateway::new(&site, "before");
+    let mut before = ReportingGateway::new(&site, "before");
     assert_eq!(before.poll(25_000).await.get("events"), None, "at once");
     // This gateway starts from the same cursor, so its first report is a poll that waits. `berth_gateways` shows that
     // the report has arrived.
-    let mut gateway = Gateway::new(&site, "g");
+    let mut gateway = ReportingGateway::new(&site, "g");
     gateway.cursor.clone_from(&before.cursor);
-    let ((reason, took), ()) = tokio::join!(gateway.told_of_end(&refs[0]), async {
-        heard_of(&site, 2).await;
+    let ((reason, took), ()) = tokio::join!(gateway.wait_for_session_end(&refs[0]), async {
+        wait_for_gateways(&site, 2).await;
         logout(&site, &first).await;
     });
     assert_eq!(reason, "revoked");
@@ -168,21 +168,21 @@ async fn session_ends_are_sent_at_once_with_their_reason() {
     let began = Instant::now();
     assert_eq!(gateway.poll(300).await.get("events"), None);
     assert!(began.elapsed() >= Duration::from_millis(300));
-    operator(&site, Method::DELETE, &format!("/v1/sessions/{}", refs[1])).await;
-    assert_eq!(gateway.told_of_end(&refs[1]).await.0, "revoked");
+    request_as_operator(&site, Method::DELETE, &format!("/v1/sessions/{}", refs[1])).await;
+    assert_eq!(gateway.wait_for_session_end(&refs[1]).await.0, "revoked");
 }
 
 #[tokio::test]
 async fn session_ends_on_another_replica_are_sent_too() {
     let site = Site::start(CLIENTS).await;
-    let other = site.replica(CLIENTS).await;
+    let other = site.start_replica(CLIENTS).await;
     let id = site.login().await;
     let session = site.session_ref(&id).await;
-    let mut gateway = Gateway::new(&other, "g");
-    gateway.open(&session, &["a"]).await;
+    let mut gateway = ReportingGateway::new(&other, "g");
+    gateway.report_opened(&session, &["a"]).await;
     gateway.poll(0).await;
     logout(&site, &id).await;
-    assert_eq!(gateway.told_of_end(&session).await.0, "revoked");
+    assert_eq!(gateway.wait_for_session_end(&session).await.0, "revoked");
 }
 
 #[tokio::test]
@@ -190,12 +190,12 @@ async fn a_login_in_another_tab_lets_the_old_streams_reconnect() {
     let site = Site::start("").await;
     let id = site.login().await;
     let session = site.session_ref(&id).await;
-    let mut gateway = Gateway::new(&site, "g");
+    let mut gateway = ReportingGateway::new(&site, "g");
     gateway.poll(0).await;
     let body = format!("username=demo&password={}", crate::site::PASSWORD);
-    let again = site.form("/login", &body);
-    answer(again.header("cookie", format!("berth={id}"))).await;
-    assert_eq!(gateway.told_of_end(&session).await.0, "expired");
+    let again = site.post_form("/login", &body);
+    send_request(again.header("cookie", format!("berth={id}"))).await;
+    assert_eq!(gateway.wait_for_session_end(&session).await.0, "expired");
 }
 
 #[tokio::test]
@@ -203,15 +203,15 @@ async fn an_idle_session_with_open_streams_ends_within_two_seconds_of_its_time()
     let site = Site::start("").await;
     let id = site.login().await;
     let session = site.session_ref(&id).await;
-    let mut gateway = Gateway::new(&site, "g");
+    let mut gateway = ReportingGateway::new(&site, "g");
     gateway.poll(0).await;
-    gateway.open(&session, &["a"]).await;
+    gateway.report_opened(&session, &["a"]).await;
     site.clock.advance_ms(30 * MINUTE_MS - 1);
     assert_eq!(gateway.poll(1000).await.get("events"), None, "not yet");
     // The wall clock has moved by half an hour, so the gateway lists its streams again.
-    gateway.send(json!({"full": "whole", "opened": [{"stream": "a", "session_ref": session, "pool": "p", "engine": "e", "opened_at": 1}]})).await;
+    gateway.send_report(json!({"full": "whole", "opened": [{"stream": "a", "session_ref": session, "pool": "p", "engine": "e", "opened_at": 1}]})).await;
     site.clock.advance_ms(1 + 1_000);
-    let (reason, took) = gateway.told_of_end(&session).await;
+    let (reason, took) = gateway.wait_for_session_end(&session).await;
     assert_eq!(reason, "expired");
     // Plus the second that is granted to other replicas.
     assert!(took < Duration::from_secs(5), "{took:?}");
@@ -224,15 +224,15 @@ async fn activity_of_streams_renews_a_session_but_late_activity_does_not() {
     let site = Site::start("").await;
     let id = site.login().await;
     let session = site.session_ref(&id).await;
-    let mut gateway = Gateway::new(&site, "g");
+    let mut gateway = ReportingGateway::new(&site, "g");
     for _ in 0..3 {
         site.clock.advance_ms(29 * MINUTE_MS);
-        gateway.send(json!({"active": [session, "nobody"]})).await;
+        gateway.send_report(json!({"active": [session, "nobody"]})).await;
     }
     let left = site.get("/session", &format!("berth={id}")).await.json();
     assert_eq!(left["idle_remaining_s"], 30 * 60);
     site.clock.advance_ms(30 * MINUTE_MS);
-    gateway.send(json!({"active": [session]})).await;
+    gateway.send_report(json!({"active": [session]})).await;
     assert_eq!(site.token(&id).await.reason(), "session-expired");
 }
 
@@ -243,8 +243,8 @@ async fn activity_survives_a_restart_of_the_service() {
     let session = site.session_ref(&id).await;
     let site = site.restart("").await;
     site.clock.advance_ms(29 * MINUTE_MS);
-    let mut gateway = Gateway::new(&site, "g");
-    gateway.send(json!({"active": [session]})).await;
+    let mut gateway = ReportingGateway::new(&site, "g");
+    gateway.send_report(json!({"active": [session]})).await;
     let site = site.restart("").await;
     site.clock.advance_ms(29 * MINUTE_MS);
     assert_eq!(site.token(&id).await.status, 200);
@@ -258,14 +258,14 @@ async fn a_session_end_missed_during_a_restart_is_sent_after_the_full_list() {
         site.session_ref(&gone).await,
         site.session_ref(&lives).await,
     ];
-    let mut gateway = Gateway::new(&site, "g");
-    gateway.open(&refs[0], &["a"]).await;
-    gateway.open(&refs[1], &["b"]).await;
+    let mut gateway = ReportingGateway::new(&site, "g");
+    gateway.report_opened(&refs[0], &["a"]).await;
+    gateway.report_opened(&refs[1], &["b"]).await;
     gateway.poll(0).await;
     let (cursor, sequence) = (gateway.cursor.clone(), gateway.sequence);
     logout(&site, &gone).await;
     let site = site.restart("").await;
-    let mut gateway = Gateway {
+    let mut gateway = ReportingGateway {
         site: &site,
         name: "g",
         sequence,
@@ -274,14 +274,14 @@ async fn a_session_end_missed_during_a_restart_is_sent_after_the_full_list() {
     // The new process does not know the gateway and cannot continue from its cursor.
     let answer = gateway.poll(25_000).await;
     assert_eq!(answer["resync"], true);
-    assert_eq!(gateway.send(json!({})).await["resync"], true);
+    assert_eq!(gateway.send_report(json!({})).await["resync"], true);
     let stream = |name: &str, session: &str| json!({"stream": name, "session_ref": session, "pool": "p", "engine": "e", "opened_at": 1});
     let first = json!({"full": "first", "opened": [stream("a", &refs[0])]});
-    assert_eq!(gateway.send(first).await, json!({}));
+    assert_eq!(gateway.send_report(first).await, json!({}));
     let last = json!({"full": "last", "opened": [stream("b", &refs[1])]});
-    assert_eq!(gateway.send(last).await, json!({}));
-    assert_eq!(streams(&site).await, 2);
-    assert_eq!(gateway.told_of_end(&refs[0]).await.0, "revoked");
+    assert_eq!(gateway.send_report(last).await, json!({}));
+    assert_eq!(count_open_streams(&site).await, 2);
+    assert_eq!(gateway.wait_for_session_end(&refs[0]).await.0, "revoked");
     // The event may arrive twice, because a check may run before the list is complete. The other session is active.
     let more = gateway.poll(300).await;
     let more = more["events"].as_array().cloned().unwrap_or_default();
@@ -297,37 +297,37 @@ async fn a_session_end_missed_during_a_restart_is_sent_after_the_full_list() {
 async fn a_lost_report_is_detected_and_a_reordered_one_is_not_lost() {
     let site = Site::start("").await;
     let report = |sequence: u64| json!({ "sequence": sequence });
-    post(&site, "g", &report(1)).await;
+    post_report(&site, "g", &report(1)).await;
     // The third report overtakes the second.
     let (third, second) = (report(3), report(2));
-    let (third, second) = tokio::join!(post(&site, "g", &third), async {
+    let (third, second) = tokio::join!(post_report(&site, "g", &third), async {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        post(&site, "g", &second).await
+        post_report(&site, "g", &second).await
     });
     assert_eq!((third.json(), second.json()), (json!({}), json!({})));
     assert_eq!(
-        post(&site, "g", &report(5)).await.json(),
+        post_report(&site, "g", &report(5)).await.json(),
         json!({"resync": true})
     );
     assert_eq!(
-        post(&site, "g", &report(4)).await.json(),
+        post_report(&site, "g", &report(4)).await.json(),
         json!({"resync": true})
     );
     let whole = json!({"sequence": 6, "full": "whole"});
-    assert_eq!(post(&site, "g", &whole).await.json(), json!({}));
+    assert_eq!(post_report(&site, "g", &whole).await.json(), json!({}));
     assert_eq!(site.metric("berth_gateway_resyncs_total").await, 1);
 }
 
 #[tokio::test]
 async fn an_unknown_cursor_causes_a_resync_and_a_new_cursor() {
     let site = Site::start("").await;
-    let mut gateway = Gateway::new(&site, "g");
+    let mut gateway = ReportingGateway::new(&site, "g");
     gateway.poll(0).await;
     let good = gateway.cursor.clone();
     for cursor in ["00000000000000ff-0", &format!("{}-9999", &good[..16])] {
         let began = Instant::now();
         let answer = gateway
-            .send(json!({"cursor": cursor, "hold_ms": 20_000}))
+            .send_report(json!({"cursor": cursor, "hold_ms": 20_000}))
             .await;
         assert_eq!(
             (&answer["resync"], &answer["cursor"]),
@@ -341,19 +341,19 @@ async fn an_unknown_cursor_causes_a_resync_and_a_new_cursor() {
 async fn open_polls_are_answered_on_shutdown() {
     let site = Site::start("shutdown_grace: 20s").await;
     let address = site.address;
-    let mut gateway = Gateway::new(&site, "g");
+    let mut gateway = ReportingGateway::new(&site, "g");
     gateway.poll(0).await;
     let report = json!({"sequence": 1, "cursor": gateway.cursor, "hold_ms": 25_000});
     let url = format!("http://{address}/v1/gateways/h/events");
-    let client = berth_placement::core::http_client::client()
+    let client = berth_placement::core::http_client::client_builder()
         .build()
         .unwrap();
     let poll = client.post(url).body(report.to_string()).send();
     let poll = tokio::spawn(poll);
-    heard_of(&site, 2).await;
+    wait_for_gateways(&site, 2).await;
     assert!(!poll.is_finished(), "the poll waits");
     let began = Instant::now();
-    site.end().await;
+    site.shut_down().await;
     assert_eq!(poll.await.unwrap().unwrap().status(), 200);
     assert!(began.elapsed() < Duration::from_secs(10));
 }
@@ -361,21 +361,21 @@ async fn open_polls_are_answered_on_shutdown() {
 #[tokio::test]
 async fn polls_fail_while_the_event_log_is_unavailable() {
     let site = Site::start("").await;
-    let mut gateway = Gateway::new(&site, "g");
+    let mut gateway = ReportingGateway::new(&site, "g");
     gateway.poll(0).await;
     sqlx::query("DROP TABLE events")
         .execute(&site.database().await)
         .await
         .unwrap();
     let poll = json!({"sequence": 2, "cursor": gateway.cursor, "hold_ms": 20_000});
-    let refused = post(&site, "g", &poll).await;
+    let refused = post_report(&site, "g", &poll).await;
     assert_eq!(
         (refused.status, refused.reason().as_str()),
         (503, "store-down")
     );
     // Reports are accepted all the same.
     assert_eq!(
-        post(&site, "g", &json!({"sequence": 3})).await.json(),
+        post_report(&site, "g", &json!({"sequence": 3})).await.json(),
         json!({})
     );
 }
@@ -383,7 +383,7 @@ async fn polls_fail_while_the_event_log_is_unavailable() {
 #[tokio::test]
 async fn invalid_reports_name_the_field() {
     let site = Site::start("gateways: { secret: { inline: gateway-secret-1 } }").await;
-    let none = post(&site, "g", &json!({"sequence": 1})).await;
+    let none = post_report(&site, "g", &json!({"sequence": 1})).await;
     assert_eq!(
         (none.status, none.reason().as_str()),
         (403, "unknown-gateway")
@@ -422,7 +422,7 @@ async fn invalid_reports_name_the_field() {
             "closed[0].stream is not a stream's name",
         ),
     ] {
-        let answer = post(&site, gateway, &report).await;
+        let answer = post_report(&site, gateway, &report).await;
         assert_eq!(
             (answer.status, answer.reason().as_str()),
             (400, "invalid-request")
@@ -434,7 +434,7 @@ async fn invalid_reports_name_the_field() {
     let open = json!({"stream": name, "session_ref": name, "pool": "p".repeat(256), "engine": "e".repeat(256), "opened_at": u64::MAX});
     let closed = json!({"stream": name, "reason": "refused", "duration_ms": u64::MAX, "bytes_received": u64::MAX, "bytes_sent": u64::MAX});
     let most = json!({"sequence": 1, "opened": vec![open; 500], "closed": vec![closed; 500], "active": vec![name; 500]});
-    assert_eq!(post(&site, "g", &most).await.status, 200);
+    assert_eq!(post_report(&site, "g", &most).await.status, 200);
     let larger = "x".repeat(1024 * 1024 + 1);
     let large = site.post_json("/v1/gateways/g/events", larger).await;
     assert_eq!(

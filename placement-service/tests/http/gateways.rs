@@ -1,6 +1,6 @@
 //! What gateways request under `/v1` (tokens and placements), and the published keys.
 
-use crate::site::{Answer, Site, answer};
+use crate::site::{Answer, Site, send_request};
 use berth_placement::core::clock::Clock;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use reqwest::Method;
@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 const HOUR_MS: u64 = 3_600_000;
 
-fn claims(token: &str) -> Value {
+fn decode_claims(token: &str) -> Value {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.set_audience(&["engine"]);
     let key = DecodingKey::from_secret("k".repeat(40).as_bytes());
@@ -30,7 +30,7 @@ async fn a_session_cookie_is_exchanged_for_a_token() {
     );
     assert_eq!(body["token_expires_at"], now + 300);
     assert_eq!(body["session_expires_at"], now + 36_000);
-    let claims = claims(body["token"].as_str().unwrap());
+    let claims = decode_claims(body["token"].as_str().unwrap());
     assert_eq!(
         (&claims["sub"], &claims["iss"]),
         (&json!("demo"), &json!("berth"))
@@ -180,7 +180,7 @@ async fn with_a_secret_only_gateways_are_accepted() {
             "Bearer x",
         ] {
             let request = site.request(Method::POST, path).body("{}");
-            let answer = answer(request.header("authorization", given)).await;
+            let answer = send_request(request.header("authorization", given)).await;
             assert_eq!(
                 (answer.status, answer.reason().as_str()),
                 (403, "unknown-gateway")
@@ -190,7 +190,7 @@ async fn with_a_secret_only_gateways_are_accepted() {
     }
     let body = json!({"session": id}).to_string();
     let request = site.request(Method::POST, "/v1/tokens").body(body);
-    let known = answer(request.header("authorization", "Bearer gateway-secret-16")).await;
+    let known = send_request(request.header("authorization", "Bearer gateway-secret-16")).await;
     assert_eq!(known.status, 200);
     assert_eq!(
         site.get("/session", "").await.status,

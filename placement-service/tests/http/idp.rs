@@ -28,15 +28,15 @@ pub(crate) enum Signing {
     Es256(&'static str),
     Rs256(&'static str),
     /// A key that the provider does not publish, under a published key id.
-    Foreign,
+    UnpublishedKey,
     /// HS256 with the public key as the secret.
     PublicAsSecret,
     /// Unsigned (`alg: none`).
-    None,
+    Unsigned,
 }
 
 /// What the fake provider answers.
-pub(crate) struct Behaviour {
+pub(crate) struct ProviderBehaviour {
     pub(crate) signing: Signing,
     /// Key ids of the published ES256 and RS256 keys.
     pub(crate) published: (&'static str, &'static str),
@@ -54,15 +54,15 @@ pub(crate) struct Behaviour {
 
 /// A running fake provider.
 #[derive(Clone)]
-pub(crate) struct Idp {
+pub(crate) struct FakeProvider {
     pub(crate) address: SocketAddr,
-    behaviour: Arc<Mutex<Behaviour>>,
-    served: Arc<Served>,
+    behaviour: Arc<Mutex<ProviderBehaviour>>,
+    server_guard: Arc<ServerGuard>,
 }
 
-struct Served(AbortHandle);
+struct ServerGuard(AbortHandle);
 
-impl Drop for Served {
+impl Drop for ServerGuard {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -70,11 +70,11 @@ impl Drop for Served {
 
 pub(crate) const SECRET: &str = "the client's own secret";
 
-impl Idp {
+impl FakeProvider {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let behaviour = Arc::new(Mutex::new(Behaviour {
+        let behaviour = Arc::new(Mutex::new(ProviderBehaviour {
             signing: Signing::Es256("k1"),
             published: ("k1", "r1"),
             claims: json!({}),
@@ -88,7 +88,7 @@ impl Idp {
         let mut idp = Self {
             address,
             behaviour,
-            served: Arc::new(Served(tokio::spawn(async {}).abort_handle())),
+            server_guard: Arc::new(ServerGuard(tokio::spawn(async {}).abort_handle())),
         };
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(metadata))
@@ -97,7 +97,7 @@ impl Idp {
             .route("/userinfo", get(userinfo))
             .with_state(idp.clone());
         let served = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        idp.served = Arc::new(Served(served.abort_handle()));
+        idp.server_guard = Arc::new(ServerGuard(served.abort_handle()));
         idp
     }
 
@@ -105,49 +105,49 @@ impl Idp {
         format!("http://{}", self.address)
     }
 
-    pub(crate) fn now(&self) -> MutexGuard<'_, Behaviour> {
+    pub(crate) fn behaviour(&self) -> MutexGuard<'_, ProviderBehaviour> {
         self.behaviour.lock().unwrap()
     }
 
     /// How often a path was requested.
     pub(crate) fn requests(&self, path: &str) -> u32 {
-        self.now().requests.get(path).copied().unwrap_or(0)
+        self.behaviour().requests.get(path).copied().unwrap_or(0)
     }
 
     /// The user consents. Returns the query that the browser brings back.
     pub(crate) fn authorize(&self, request: &Fields) -> String {
         assert_eq!(request["response_type"], "code");
         assert_eq!(request["code_challenge_method"], "S256");
-        let code = format!("code-{}", self.now().grants.len());
-        self.now().grants.insert(code.clone(), request.clone());
+        let code = format!("code-{}", self.behaviour().grants.len());
+        self.behaviour().grants.insert(code.clone(), request.clone());
         format!("code={code}&state={}", request["state"])
     }
 
     /// Signs in the current signing mode.
     pub(crate) fn sign(&self, claims: &Value) -> String {
-        let signing = self.now().signing;
-        let published = self.now().published;
+        let signing = self.behaviour().signing;
+        let published = self.behaviour().published;
         let key = match signing {
-            Signing::Es256(kid) => key(Algorithm::Es256, kid),
-            Signing::Rs256(kid) => key(Algorithm::Rs256, kid),
-            Signing::Foreign => key(Algorithm::Rs256, published.0),
+            Signing::Es256(kid) => signing_key(Algorithm::Es256, kid),
+            Signing::Rs256(kid) => signing_key(Algorithm::Rs256, kid),
+            Signing::UnpublishedKey => signing_key(Algorithm::Rs256, published.0),
             Signing::PublicAsSecret => {
-                let public = key(Algorithm::Rs256, published.1).public.unwrap();
+                let public = signing_key(Algorithm::Rs256, published.1).public_jwk.unwrap();
                 let secret = EncodingKey::from_secret(public["n"].as_str().unwrap().as_bytes());
                 let mut header = Header::new(jsonwebtoken::Algorithm::HS256);
                 header.kid = Some(published.1.to_owned());
                 return jsonwebtoken::encode(&header, claims, &secret).unwrap();
             }
-            Signing::None => {
+            Signing::Unsigned => {
                 let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
                 return format!("{}.{}.", part(&json!({"alg": "none"})), part(claims));
             }
         };
-        jsonwebtoken::encode(&key.header, claims, &key.key).unwrap()
+        jsonwebtoken::encode(&key.header, claims, &key.encoding_key).unwrap()
     }
 
-    fn count(&self, path: &'static str) -> bool {
-        let mut now = self.now();
+    fn count_request(&self, path: &'static str) -> bool {
+        let mut now = self.behaviour();
         *now.requests.entry(path).or_default() += 1;
         !now.down
     }
@@ -161,8 +161,8 @@ pub(crate) fn now_s() -> u64 {
 }
 
 /// Merges fields into an object; `null` removes a field.
-pub(crate) fn overlay(mut base: Value, over: &Value) -> Value {
-    for (name, value) in over.as_object().unwrap() {
+pub(crate) fn merge_fields(mut base: Value, changes: &Value) -> Value {
+    for (name, value) in changes.as_object().unwrap() {
         match value {
             Value::Null => drop(base.as_object_mut().unwrap().remove(name)),
             value => base[name] = value.clone(),
@@ -171,7 +171,7 @@ pub(crate) fn overlay(mut base: Value, over: &Value) -> Value {
     base
 }
 
-fn key(algorithm: Algorithm, kid: &str) -> SigningKey {
+fn signing_key(algorithm: Algorithm, kid: &str) -> SigningKey {
     let pem = match algorithm {
         Algorithm::Rs256 => include_str!("../keys/rs256.pem"),
         _ => include_str!("../keys/es256.pem"),
@@ -179,8 +179,8 @@ fn key(algorithm: Algorithm, kid: &str) -> SigningKey {
     SigningKey::new(algorithm, &Secret::new(pem.to_owned()), Some(kid)).unwrap()
 }
 
-async fn metadata(State(idp): State<Idp>) -> Response {
-    if !idp.count("/.well-known/openid-configuration") {
+async fn metadata(State(idp): State<FakeProvider>) -> Response {
+    if !idp.count_request("/.well-known/openid-configuration") {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
     let issuer = idp.issuer();
@@ -195,26 +195,26 @@ async fn metadata(State(idp): State<Idp>) -> Response {
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256", "ES256", "XY99"],
     });
-    Json(overlay(metadata, &idp.now().metadata)).into_response()
+    Json(merge_fields(metadata, &idp.behaviour().metadata)).into_response()
 }
 
-async fn jwks(State(idp): State<Idp>) -> Response {
-    if !idp.count("/jwks") {
+async fn jwks(State(idp): State<FakeProvider>) -> Response {
+    if !idp.count_request("/jwks") {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    let (es256, rs256) = idp.now().published;
+    let (es256, rs256) = idp.behaviour().published;
     let keys = [
-        key(Algorithm::Es256, es256).public,
-        key(Algorithm::Rs256, rs256).public,
+        signing_key(Algorithm::Es256, es256).public_jwk,
+        signing_key(Algorithm::Rs256, rs256).public_jwk,
     ];
     Json(json!({ "keys": keys })).into_response()
 }
 
-async fn token(State(idp): State<Idp>, headers: HeaderMap, Form(form): Form<Fields>) -> Response {
-    if !idp.count("/token") {
+async fn token(State(idp): State<FakeProvider>, headers: HeaderMap, Form(form): Form<Fields>) -> Response {
+    if !idp.count_request("/token") {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    if let Some((status, body)) = &idp.now().token_error {
+    if let Some((status, body)) = &idp.behaviour().token_error {
         return (StatusCode::from_u16(*status).unwrap(), Json(body.clone())).into_response();
     }
     let basic = headers["authorization"].to_str().unwrap();
@@ -227,7 +227,7 @@ async fn token(State(idp): State<Idp>, headers: HeaderMap, Form(form): Form<Fiel
         let body = json!({"error": "invalid_grant"});
         (StatusCode::BAD_REQUEST, Json(body)).into_response()
     };
-    let Some(grant) = idp.now().grants.remove(&form["code"]) else {
+    let Some(grant) = idp.behaviour().grants.remove(&form["code"]) else {
         return refused();
     };
     let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(&form["code_verifier"]));
@@ -239,15 +239,15 @@ async fn token(State(idp): State<Idp>, headers: HeaderMap, Form(form): Form<Fiel
         "iat": now_s(), "exp": now_s() + 60, "nonce": grant["nonce"],
         "preferred_username": "ada", "groups": ["staff"], "tenant": "t1",
     });
-    let claims = overlay(claims, &idp.now().claims);
+    let claims = merge_fields(claims, &idp.behaviour().claims);
     let id_token = idp.sign(&claims);
     Json(json!({"access_token": "at", "token_type": "Bearer", "id_token": id_token}))
         .into_response()
 }
 
-async fn userinfo(State(idp): State<Idp>, headers: HeaderMap) -> Response {
-    if !idp.count("/userinfo") || headers["authorization"] != "Bearer at" {
+async fn userinfo(State(idp): State<FakeProvider>, headers: HeaderMap) -> Response {
+    if !idp.count_request("/userinfo") || headers["authorization"] != "Bearer at" {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    Json(idp.now().userinfo.clone()).into_response()
+    Json(idp.behaviour().userinfo.clone()).into_response()
 }

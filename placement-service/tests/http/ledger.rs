@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Starts `count` replicas on one store and one ledger. A session may have any number of streams.
-pub(crate) async fn replicas(count: usize, redis: &str, more: &str) -> Vec<Site> {
+pub(crate) async fn start_replicas(count: usize, redis: &str, more: &str) -> Vec<Site> {
     // A busy machine may stall a replica for seconds. Most of these tests are not about expiry, so the times are long.
     let yaml = format!(
         "session: {{ cookie: {{ secure: false }}, cache: 60s }}
@@ -27,7 +27,7 @@ placement:
     let first = Site::start(&yaml).await;
     let mut sites = vec![first];
     for _ in 1..count {
-        let site = sites[0].replica(&yaml).await;
+        let site = sites[0].start_replica(&yaml).await;
         sites.push(site);
     }
     for site in &sites {
@@ -41,7 +41,7 @@ placement:
 
 /// A pool `p` with one engine `e` that reports no sessions and has this limit, and a pool `free` with the same engine
 /// and no limit.
-async fn silent(most: u32) -> (String, tokio::net::TcpListener) {
+async fn pool_without_metrics(limit: u32) -> (String, tokio::net::TcpListener) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let pool = |name, more| {
@@ -49,7 +49,7 @@ async fn silent(most: u32) -> (String, tokio::net::TcpListener) {
             "  - {{ name: {name}, driver: websocket, cluster: c, {more} discovery: {{ static: [ {{ name: e, ip: 127.0.0.1, port: {port} }} ] }} }}\n"
         )
     };
-    let limited = pool("p", format!("capacity: {{ per_engine: {most} }},"));
+    let limited = pool("p", format!("capacity: {{ per_engine: {limit} }},"));
     let free = pool("free", String::new());
     let yaml = format!(
         "pools:\n{limited}{free}routes: [ {{ path: /p, pool: p }}, {{ path: /free, pool: free }} ]\n"
@@ -57,20 +57,20 @@ async fn silent(most: u32) -> (String, tokio::net::TcpListener) {
     (yaml, listener)
 }
 
-async fn place(site: &Site, session: &str, path: &str) -> Answer {
+async fn request_placement(site: &Site, session: &str, path: &str) -> Answer {
     let body = json!({"session": session, "method": "GET", "path": path, "host": "h"});
     site.post_json("/v1/placements", body).await
 }
 
 /// Places a stream. Returns its name.
-async fn placed(site: &Site, session: &str) -> String {
-    let answer = place(site, session, "/p").await;
+async fn place_stream(site: &Site, session: &str) -> String {
+    let answer = request_placement(site, session, "/p").await;
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.json()["stream"].as_str().unwrap().to_owned()
 }
 
-async fn is_full(site: &Site, session: &str) {
-    let answer = place(site, session, "/p").await;
+async fn assert_full(site: &Site, session: &str) {
+    let answer = request_placement(site, session, "/p").await;
     assert_eq!(
         (answer.status, answer.reason().as_str()),
         (503, "engines-full")
@@ -78,9 +78,9 @@ async fn is_full(site: &Site, session: &str) {
 }
 
 /// Retries until a placement succeeds. Each refusal before that must have one of these reasons.
-async fn placed_in_the_end(site: &Site, session: &str, reasons: &[&str]) {
+async fn place_eventually(site: &Site, session: &str, reasons: &[&str]) {
     eventually("there is room", async || {
-        let answer = place(site, session, "/p").await;
+        let answer = request_placement(site, session, "/p").await;
         if answer.status != 200 {
             let reason = answer.reason();
             assert!(reasons.contains(&reason.as_str()), "{answer:?}");
@@ -90,7 +90,7 @@ async fn placed_in_the_end(site: &Site, session: &str, reasons: &[&str]) {
     .await;
 }
 
-async fn report(site: &Site, gateway: &str, mut report: serde_json::Value) {
+async fn send_report(site: &Site, gateway: &str, mut report: serde_json::Value) {
     report["sequence"] = json!(1);
     let path = format!("/v1/gateways/{gateway}/events");
     let answer = site.post_json(&path, report).await;
@@ -112,9 +112,9 @@ routes: [ {{ path: \"/app/{{document}}\", pool: p, open: {{ document: \"{{docume
         engine.api_addr().port(),
         engine.metrics_addr().port()
     );
-    let sites = replicas(3, &redis.database(), &yaml).await;
+    let sites = start_replicas(3, &redis.database(), &yaml).await;
     let session = sites[0].login().await;
-    let all = (0..1000).map(|n| place(&sites[n % 3], &session, "/app/sales.qvf"));
+    let all = (0..1000).map(|n| request_placement(&sites[n % 3], &session, "/app/sales.qvf"));
     let answers = join_all(all).await;
     let succeeded = answers.iter().filter(|a| a.status == 200).count();
     let refused: Vec<_> = answers.iter().filter(|a| a.status != 200).collect();
@@ -139,36 +139,36 @@ routes: [ {{ path: \"/app/{{document}}\", pool: p, open: {{ document: \"{{docume
 #[tokio::test]
 async fn placements_of_a_lost_replica_expire_unless_another_replica_has_taken_them_over() {
     let redis = Redis::shared().await.unwrap();
-    let (yaml, _engine) = silent(3).await;
-    let mut sites = replicas(3, &redis.database(), &yaml).await;
+    let (yaml, _engine) = pool_without_metrics(3).await;
+    let mut sites = start_replicas(3, &redis.database(), &yaml).await;
     let session = sites[0].login().await;
     let session_ref = sites[0].session_ref(&session).await;
-    let stays = placed(&sites[0], &session).await;
-    placed(&sites[0], &session).await;
-    placed(&sites[1], &session).await;
+    let stays = place_stream(&sites[0], &session).await;
+    place_stream(&sites[0], &session).await;
+    place_stream(&sites[1], &session).await;
     for site in &sites {
-        is_full(site, &session).await;
+        assert_full(site, &session).await;
     }
     // The gateway of the first replica reports to the last replica.
     let opened = json!({"stream": stays, "session_ref": session_ref, "pool": "p", "engine": "e",
         "opened_at": 1_700_000_000});
-    report(&sites[2], "g", json!({ "opened": [opened] })).await;
+    send_report(&sites[2], "g", json!({ "opened": [opened] })).await;
     for site in &sites {
-        is_full(site, &session).await;
+        assert_full(site, &session).await;
     }
     let gone = sites.remove(0);
-    let _store = gone.end().await;
+    let _store = gone.shut_down().await;
     // One of its two placements has expired, and the other one has moved.
-    placed_in_the_end(&sites[0], &session, &["engines-full"]).await;
+    place_eventually(&sites[0], &session, &["engines-full"]).await;
     for site in &sites {
-        is_full(site, &session).await;
+        assert_full(site, &session).await;
     }
     // The stream closes, and the report goes to a replica that never had it.
     let closed = json!({"stream": stays, "reason": "ended", "duration_ms": 1});
-    report(&sites[0], "h", json!({ "closed": [closed] })).await;
-    placed_in_the_end(&sites[1], &session, &["engines-full"]).await;
+    send_report(&sites[0], "h", json!({ "closed": [closed] })).await;
+    place_eventually(&sites[1], &session, &["engines-full"]).await;
     for site in &sites {
-        is_full(site, &session).await;
+        assert_full(site, &session).await;
     }
 }
 
@@ -176,36 +176,36 @@ async fn placements_of_a_lost_replica_expire_unless_another_replica_has_taken_th
 async fn limits_hold_while_the_ledger_is_down_and_after_it_returns_empty() {
     let mut redis = Redis::start().await.unwrap();
     let url = redis.database();
-    let (yaml, _engine) = silent(3).await;
-    let sites = replicas(2, &url, &yaml).await;
+    let (yaml, _engine) = pool_without_metrics(3).await;
+    let sites = start_replicas(2, &url, &yaml).await;
     let session = sites[0].login().await;
-    placed(&sites[0], &session).await;
-    placed(&sites[1], &session).await;
+    place_stream(&sites[0], &session).await;
+    place_stream(&sites[1], &session).await;
     redis.kill();
     for site in &sites {
-        let answer = place(site, &session, "/p").await;
+        let answer = request_placement(site, &session, "/p").await;
         assert_eq!(
             (answer.status, answer.reason().as_str()),
             (503, "store-down")
         );
         assert_eq!(answer.header("retry-after"), "1");
         // A pool without a limit does not need the ledger.
-        assert_eq!(place(site, &session, "/free").await.status, 200);
+        assert_eq!(request_placement(site, &session, "/free").await.status, 200);
         eventually("the loss is counted", async || {
             site.metric("berth_ledger_failures_total ").await == 1
         })
         .await;
         assert_eq!(site.metric("berth_ledger_up ").await, 0);
     }
-    redis.start_again().await.unwrap();
+    redis.restart().await.unwrap();
     let waits = ["store-down"];
-    placed_in_the_end(&sites[0], &session, &waits).await;
+    place_eventually(&sites[0], &session, &waits).await;
     for site in &sites {
         eventually("the ledger is up", async || {
             site.metric("berth_ledger_up ").await == 1
         })
         .await;
-        is_full(site, &session).await;
+        assert_full(site, &session).await;
     }
     // The ledger loses all its data.
     let client = redis::Client::open(url.as_str()).unwrap();
@@ -215,7 +215,7 @@ async fn limits_hold_while_the_ledger_is_down_and_after_it_returns_empty() {
         .await
         .unwrap();
     eventually("it is full again", async || {
-        let answer = place(&sites[1], &session, "/p").await;
+        let answer = request_placement(&sites[1], &session, "/p").await;
         assert_eq!(answer.status, 503, "{answer:?}");
         answer.reason() == "engines-full" && sites[1].metric("berth_ledger_replicas ").await == 2
     })
@@ -223,7 +223,7 @@ async fn limits_hold_while_the_ledger_is_down_and_after_it_returns_empty() {
 }
 
 /// Indices of the replicas that probe.
-async fn probers(sites: &[Site]) -> Vec<usize> {
+async fn find_probers(sites: &[Site]) -> Vec<usize> {
     let mut probers = Vec::new();
     for (n, site) in sites.iter().enumerate() {
         if site.metric("berth_ledger_prober ").await == 1 {
@@ -233,13 +233,13 @@ async fn probers(sites: &[Site]) -> Vec<usize> {
     probers
 }
 
-async fn sessions_seen(site: &Site) -> u64 {
+async fn reported_sessions(site: &Site) -> u64 {
     site.metric("berth_engine_sessions{pool=\"p\",engine=\"e\"} ")
         .await
 }
 
-async fn checked_by_one(engine: &Engine, sites: &[Site]) {
-    eventually("one probes", async || probers(sites).await.len() == 1).await;
+async fn assert_single_prober(engine: &Engine, sites: &[Site]) {
+    eventually("one probes", async || find_probers(sites).await.len() == 1).await;
     let (began, before) = (Instant::now(), engine.stats().healthchecks_total);
     eventually("it goes on", async || {
         engine.stats().healthchecks_total >= before + 10
@@ -267,31 +267,31 @@ routes: [ {{ path: \"/app/{{document}}\", pool: p, open: {{ document: \"{{docume
         engine.api_addr().port(),
         engine.metrics_addr().port()
     );
-    let mut sites = replicas(3, &redis.database(), &yaml).await;
+    let mut sites = start_replicas(3, &redis.database(), &yaml).await;
     let session = sites[0].login().await;
-    checked_by_one(&engine, &sites).await;
+    assert_single_prober(&engine, &sites).await;
     for count in 1..=2 {
-        let answer = place(&sites[0], &session, "/app/sales.qvf").await;
+        let answer = request_placement(&sites[0], &session, "/app/sales.qvf").await;
         assert_eq!(answer.status, 200, "{answer:?}");
         for site in &sites {
             eventually("all replicas know", async || {
-                sessions_seen(site).await == count
+                reported_sessions(site).await == count
             })
             .await;
         }
     }
-    let prober = sites.remove(probers(&sites).await[0]);
-    let _store = prober.end().await;
-    checked_by_one(&engine, &sites).await;
-    let answer = place(&sites[0], &session, "/app/sales.qvf").await;
+    let prober = sites.remove(find_probers(&sites).await[0]);
+    let _store = prober.shut_down().await;
+    assert_single_prober(&engine, &sites).await;
+    let answer = request_placement(&sites[0], &session, "/app/sales.qvf").await;
     assert_eq!(answer.status, 200, "{answer:?}");
     for site in &sites {
-        eventually("all replicas know", async || sessions_seen(site).await == 3).await;
+        eventually("all replicas know", async || reported_sessions(site).await == 3).await;
     }
 }
 
 /// Sum of the sessions on all engines, as one replica counts them.
-async fn all_sessions_seen(site: &Site) -> u64 {
+async fn total_reported_sessions(site: &Site) -> u64 {
     let metrics = site.get("/metrics", "").await.text;
     let of_an_engine = |line: &str| {
         let (_, value) = line
@@ -304,7 +304,7 @@ async fn all_sessions_seen(site: &Site) -> u64 {
 
 /// Load of the fullest of ten engines relative to the mean, after 1,000 placements in waves of 50. Between waves the
 /// replicas exchange their placements; how long that takes depends on the machine and is not part of the comparison.
-async fn imbalance(count: usize) -> f64 {
+async fn measure_imbalance(count: usize) -> f64 {
     const ENGINES: usize = 10;
     let redis = Redis::shared().await.unwrap();
     let (mut listeners, mut list) = (Vec::new(), String::new());
@@ -318,12 +318,12 @@ async fn imbalance(count: usize) -> f64 {
         "pools: [ {{ name: p, driver: websocket, cluster: c, discovery: {{ static: [ {list} ] }} }} ]
 routes: [ {{ path: /p, pool: p }} ]\n"
     );
-    let sites = replicas(count, &redis.database(), &yaml).await;
+    let sites = start_replicas(count, &redis.database(), &yaml).await;
     let session = sites[0].login().await;
     let mut engines = std::collections::BTreeMap::new();
     for wave in 0..20 {
         // The replicas get unequal shares.
-        let all = (0..50).map(|n| place(&sites[(n * n + wave) % count], &session, "/p"));
+        let all = (0..50).map(|n| request_placement(&sites[(n * n + wave) % count], &session, "/p"));
         for answer in join_all(all).await {
             assert_eq!(answer.status, 200, "{answer:?}");
             let engine = answer.json()["engine"].as_str().unwrap().to_owned();
@@ -332,7 +332,7 @@ routes: [ {{ path: /p, pool: p }} ]\n"
         let placed = 50 * (wave as u64 + 1);
         for site in &sites {
             eventually("all replicas know of the wave", async || {
-                all_sessions_seen(site).await == placed
+                total_reported_sessions(site).await == placed
             })
             .await;
         }
@@ -343,7 +343,7 @@ routes: [ {{ path: /p, pool: p }} ]\n"
 
 #[tokio::test]
 async fn three_replicas_balance_as_well_as_one() {
-    let (one, three) = (imbalance(1).await, imbalance(3).await);
+    let (one, three) = (measure_imbalance(1).await, measure_imbalance(3).await);
     println!("fullest engine over the mean: one replica {one:.3}, three {three:.3}");
     assert!(three <= 1.1 * one, "one {one:.3}, three {three:.3}");
 }

@@ -1,6 +1,6 @@
 //! The lockout of accounts and the rate limit of logins per address.
 
-use crate::site::{Answer, PASSWORD, Site, answer};
+use crate::site::{Answer, PASSWORD, Site, send_request};
 use serde_json::json;
 
 const MINUTE_MS: u64 = 60_000;
@@ -11,10 +11,10 @@ async fn log_in(site: &Site, username: &str, password: &str) -> Answer {
 }
 
 /// Logs in with this `X-Forwarded-For` header.
-async fn from(site: &Site, forwarded_for: &str) -> Answer {
+async fn log_in_from(site: &Site, forwarded_for: &str) -> Answer {
     let body = format!("username=demo&password={PASSWORD}");
-    let request = site.form("/login", &body);
-    answer(request.header("x-forwarded-for", forwarded_for)).await
+    let request = site.post_form("/login", &body);
+    send_request(request.header("x-forwarded-for", forwarded_for)).await
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn five_failures_lock_the_account_and_the_answer_does_not_reveal_it() {
 #[tokio::test]
 async fn replicas_count_failures_together() {
     let site = Site::start("").await;
-    let other = site.replica("").await;
+    let other = site.start_replica("").await;
     for replica in [&site, &other, &site, &other] {
         log_in(replica, "demo", "wrong").await;
     }
@@ -81,9 +81,9 @@ async fn failures_are_counted_by_their_reason() {
 async fn an_address_gets_a_burst_of_logins_and_then_a_slow_rate() {
     let site = Site::start("login: {}").await;
     for _ in 0..10 {
-        assert_eq!(from(&site, "192.0.2.1").await.status, 303);
+        assert_eq!(log_in_from(&site, "192.0.2.1").await.status, 303);
     }
-    let page = from(&site, "192.0.2.1").await;
+    let page = log_in_from(&site, "192.0.2.1").await;
     assert_eq!((page.status, page.header("retry-after")), (429, "2"));
     assert!(page.header("content-type").starts_with("text/html"));
     assert!(page.text.contains("Too many logins from your address."));
@@ -92,29 +92,29 @@ async fn an_address_gets_a_burst_of_logins_and_then_a_slow_rate() {
     let request = request
         .header("content-type", "application/json")
         .header("x-forwarded-for", "192.0.2.1");
-    let problem = answer(request).await;
+    let problem = send_request(request).await;
     assert_eq!((problem.status, problem.header("retry-after")), (429, "2"));
     assert_eq!(problem.reason(), "too-many-logins");
     // A request for the page is not a login, and other addresses are not affected.
     assert_eq!(site.get("/login", "").await.status, 200);
-    assert_eq!(from(&site, "192.0.2.2").await.status, 303);
+    assert_eq!(log_in_from(&site, "192.0.2.2").await.status, 303);
     site.clock.advance_ms(2_000);
-    assert_eq!(from(&site, "192.0.2.1").await.status, 303);
-    assert_eq!(from(&site, "192.0.2.1").await.status, 429);
+    assert_eq!(log_in_from(&site, "192.0.2.1").await.status, 303);
+    assert_eq!(log_in_from(&site, "192.0.2.1").await.status, 429);
 }
 
 #[tokio::test]
 async fn addresses_that_a_client_claims_are_ignored() {
     let site = Site::start("login: { rate: { per_minute: 1, burst: 2 } }").await;
-    assert_eq!(from(&site, "198.51.100.1, 192.0.2.1").await.status, 303);
-    assert_eq!(from(&site, "198.51.100.2, 192.0.2.1").await.status, 303);
-    assert_eq!(from(&site, "198.51.100.3, 192.0.2.1").await.status, 429);
-    assert_eq!(from(&site, "2001:db8::1").await.status, 303);
-    assert_eq!(from(&site, "2001:db8::2").await.status, 303);
-    assert_eq!(from(&site, "2001:db8::3").await.status, 429);
+    assert_eq!(log_in_from(&site, "198.51.100.1, 192.0.2.1").await.status, 303);
+    assert_eq!(log_in_from(&site, "198.51.100.2, 192.0.2.1").await.status, 303);
+    assert_eq!(log_in_from(&site, "198.51.100.3, 192.0.2.1").await.status, 429);
+    assert_eq!(log_in_from(&site, "2001:db8::1").await.status, 303);
+    assert_eq!(log_in_from(&site, "2001:db8::2").await.status, 303);
+    assert_eq!(log_in_from(&site, "2001:db8::3").await.status, 429);
     let peer = Site::start("login: { trusted_proxies: 0, rate: { burst: 2 } }").await;
     for (n, status) in [303, 303, 429].into_iter().enumerate() {
-        assert_eq!(from(&peer, &format!("192.0.2.{n}")).await.status, status);
+        assert_eq!(log_in_from(&peer, &format!("192.0.2.{n}")).await.status, status);
     }
 }
 

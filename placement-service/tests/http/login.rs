@@ -1,6 +1,6 @@
 //! `/login`: forms, JSON, redirects, cookies, and requests from other sites.
 
-use crate::site::{PASSWORD, Site, answer, session_id};
+use crate::site::{PASSWORD, Site, send_request, session_id};
 use reqwest::Method;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ async fn a_form_login_sets_the_cookie_and_redirects_back() {
         ("&return_to=%2Fa%0D%0ASet-Cookie%3A%20x", "/"),
     ] {
         let body = format!("username=demo&password={PASSWORD}{return_to}");
-        let answer = answer(site.form("/login", &body)).await;
+        let answer = send_request(site.post_form("/login", &body)).await;
         assert_eq!((answer.status, answer.header("location")), (303, location));
         let id = session_id(&answer);
         assert_eq!(id.len(), 43);
@@ -91,7 +91,7 @@ async fn an_unknown_account_and_a_wrong_password_get_the_same_answer() {
 async fn a_failed_form_shows_the_page_again() {
     let site = Site::start("").await;
     let body = "username=d%3Cemo&password=wrong&return_to=%2Fapp%2Fx";
-    let wrong = answer(site.form("/login", body)).await;
+    let wrong = send_request(site.post_form("/login", body)).await;
     assert_eq!(wrong.status, 401);
     assert!(wrong.header("content-type").starts_with("text/html"));
     assert!(
@@ -102,7 +102,7 @@ async fn a_failed_form_shows_the_page_again() {
     assert!(wrong.text.contains("value=\"d&lt;emo\"") && wrong.text.contains("value=\"/app/x\""));
     assert!(!wrong.text.contains("value=\"wrong\""));
     assert!(wrong.cookies().is_empty());
-    let empty = answer(site.form("/login", "username=demo")).await;
+    let empty = send_request(site.post_form("/login", "username=demo")).await;
     assert_eq!(empty.status, 400);
     assert!(empty.text.contains("Please give a name and a password."));
 }
@@ -135,8 +135,8 @@ async fn a_session_id_never_comes_from_the_client() {
     let site = Site::start("").await;
     let chosen = "A".repeat(43);
     let body = format!("username=demo&password={PASSWORD}");
-    let request = site.form("/login", &body);
-    let given = answer(request.header("cookie", format!("berth={chosen}"))).await;
+    let request = site.post_form("/login", &body);
+    let given = send_request(request.header("cookie", format!("berth={chosen}"))).await;
     assert_ne!(session_id(&given), chosen);
     assert_eq!(site.token(&chosen).await.reason(), "unknown-session");
 }
@@ -146,8 +146,8 @@ async fn a_second_login_ends_the_previous_session() {
     let site = Site::start("").await;
     let (first, other) = (site.login().await, site.login().await);
     let body = format!("username=demo&password={PASSWORD}");
-    let request = site.form("/login", &body);
-    let again = answer(request.header("cookie", format!("berth={first}"))).await;
+    let request = site.post_form("/login", &body);
+    let again = send_request(request.header("cookie", format!("berth={first}"))).await;
     assert_eq!(again.status, 303);
     assert_eq!(site.token(&first).await.reason(), "unknown-session");
     assert_eq!(site.token(&session_id(&again)).await.status, 200);
@@ -159,8 +159,8 @@ async fn a_second_login_ends_the_previous_session() {
 async fn a_failed_login_keeps_the_previous_session() {
     let site = Site::start("").await;
     let first = site.login().await;
-    let request = site.form("/login", "username=demo&password=wrong");
-    answer(request.header("cookie", format!("berth={first}"))).await;
+    let request = site.post_form("/login", "username=demo&password=wrong");
+    send_request(request.header("cookie", format!("berth={first}"))).await;
     assert_eq!(site.token(&first).await.status, 200);
 }
 
@@ -191,11 +191,11 @@ async fn other_sites_cannot_log_a_user_in() {
         // Not a browser, so there are no cookies to abuse.
         (&[], 303),
     ] {
-        let request = site.form("/login", &body);
+        let request = site.post_form("/login", &body);
         let request = headers
             .iter()
             .fold(request, |r, (name, value)| r.header(*name, *value));
-        let answer = answer(request).await;
+        let answer = send_request(request).await;
         assert_eq!(answer.status, status, "{headers:?}");
         if status == 403 {
             assert_eq!(answer.reason(), "cross-site");
@@ -209,13 +209,13 @@ async fn other_sites_cannot_log_a_user_in() {
 async fn bodies_have_a_size_limit_and_a_known_type() {
     let site = Site::start("").await;
     let large = "x".repeat(100_000);
-    let too_large = answer(site.form("/login", &large)).await;
+    let too_large = send_request(site.post_form("/login", &large)).await;
     assert_eq!(
         (too_large.status, too_large.reason().as_str()),
         (413, "body-too-large")
     );
     let request = site.request(Method::POST, "/login").body("{}");
-    let unknown = answer(request.header("content-type", "text/plain")).await;
+    let unknown = send_request(request.header("content-type", "text/plain")).await;
     assert_eq!(
         (unknown.status, unknown.reason().as_str()),
         (415, "unsupported-media-type")

@@ -1,6 +1,6 @@
 //! `POST /logout`: the end of the session, the redirect, and requests from other sites.
 
-use crate::site::{Site, answer};
+use crate::site::{Site, send_request};
 use reqwest::{Method, RequestBuilder};
 
 #[tokio::test]
@@ -10,7 +10,7 @@ async fn logout_ends_the_session_on_the_server() {
     let token = site.token(&id).await;
     assert_eq!(token.status, 200);
     let request = site.request(Method::POST, "/logout");
-    let out = answer(request.header("cookie", format!("berth={id}"))).await;
+    let out = send_request(request.header("cookie", format!("berth={id}"))).await;
     assert_eq!(out.status, 204);
     assert_eq!(
         out.cookies(),
@@ -27,9 +27,9 @@ async fn a_form_logout_redirects_to_the_login_page() {
     let site = Site::start("").await;
     let id = site.login().await;
     let request = site
-        .form("/logout", "")
+        .post_form("/logout", "")
         .header("cookie", format!("berth={id}"));
-    let out = answer(request).await;
+    let out = send_request(request).await;
     assert_eq!((out.status, out.header("location")), (303, "/login"));
     assert_eq!(site.token(&id).await.reason(), "unknown-session");
 }
@@ -40,7 +40,7 @@ async fn a_logout_without_a_session_succeeds() {
     let unknown = format!("berth={}", "A".repeat(43));
     for cookie in ["", "berth=x", &unknown] {
         let request = site.request(Method::POST, "/logout");
-        let out = answer(request.header("cookie", cookie)).await;
+        let out = send_request(request.header("cookie", cookie)).await;
         assert_eq!((out.status, out.cookies().len()), (204, 1));
     }
 }
@@ -51,11 +51,11 @@ async fn other_sites_cannot_log_a_user_out() {
     let own = format!("http://{}", site.address);
     let id = site.login().await;
     let log_out = async |headers: &[(&str, &str)], id: &str| {
-        let request = site.form("/logout", "");
+        let request = site.post_form("/logout", "");
         let request = request.header("cookie", format!("berth={id}"));
         let with =
             |request: RequestBuilder, (name, value): &(&str, &str)| request.header(*name, *value);
-        answer(headers.iter().fold(request, with)).await
+        send_request(headers.iter().fold(request, with)).await
     };
     let foreign: &[&[(&str, &str)]] = &[
         &[("sec-fetch-site", "cross-site")],
@@ -96,7 +96,7 @@ async fn a_logout_fails_when_the_store_fails() {
     let id = site.login().await;
     site.break_store().await;
     let request = site.request(Method::POST, "/logout");
-    let out = answer(request.header("cookie", format!("berth={id}"))).await;
+    let out = send_request(request.header("cookie", format!("berth={id}"))).await;
     assert_eq!((out.status, out.reason().as_str()), (503, "store-down"));
     assert!(out.cookies().is_empty());
 }

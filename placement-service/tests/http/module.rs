@@ -1,6 +1,6 @@
 //! The files of the browser module.
 
-use crate::site::{Site, answer};
+use crate::site::{Site, send_request};
 use reqwest::Method;
 
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn browsers_cache_the_files_and_revalidate_them() {
         (etag.trim_matches('"').to_owned(), 200),
     ] {
         let request = site.request(Method::GET, "/berth/session.js");
-        let again = answer(request.header("if-none-match", &known)).await;
+        let again = send_request(request.header("if-none-match", &known)).await;
         assert_eq!(
             (again.status, again.header("etag")),
             (status, etag.as_str())

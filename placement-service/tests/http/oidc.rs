@@ -1,17 +1,17 @@
 //! Login through an OpenID provider.
 
-use crate::idp::{Fields, Idp, SECRET, Signing};
-use crate::site::{Answer, Site, answer};
+use crate::idp::{Fields, FakeProvider, SECRET, Signing};
+use crate::site::{Answer, Site, send_request};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-pub(crate) async fn site(idp: &Idp, more: &str) -> Site {
-    Site::start(&config(&idp.issuer(), more)).await
+pub(crate) async fn start_site(idp: &FakeProvider, more: &str) -> Site {
+    Site::start(&oidc_config(&idp.issuer(), more)).await
 }
 
-pub(crate) fn config(issuer: &str, more: &str) -> String {
+pub(crate) fn oidc_config(issuer: &str, more: &str) -> String {
     format!(
         "oidc:\n  - {{ name: idp, title: 'A & B', issuer: '{issuer}', client_id: berth, client_secret: {{ inline: \"{SECRET}\" }}, \
          scopes: [profile], token_claims: [tenant], \
@@ -20,12 +20,12 @@ pub(crate) fn config(issuer: &str, more: &str) -> String {
 }
 
 /// A login that has been redirected to the provider.
-pub(crate) struct Begun {
+pub(crate) struct AuthorizationRedirect {
     pub(crate) request: Fields,
     pub(crate) cookie: String,
 }
 
-pub(crate) async fn begin(site: &Site, path: &str) -> Begun {
+pub(crate) async fn start_login(site: &Site, path: &str) -> AuthorizationRedirect {
     let answer = site.get(path, "").await;
     assert_eq!(answer.status, 303, "{answer:?}");
     assert_eq!(answer.header("cache-control"), "no-store");
@@ -38,7 +38,7 @@ pub(crate) async fn begin(site: &Site, path: &str) -> Begun {
         set.ends_with("; Path=/; HttpOnly; SameSite=Lax; Max-Age=600"),
         "{set}"
     );
-    Begun {
+    AuthorizationRedirect {
         request: form_urlencoded::parse(query.as_bytes())
             .into_owned()
             .collect(),
@@ -46,9 +46,9 @@ pub(crate) async fn begin(site: &Site, path: &str) -> Begun {
     }
 }
 
-pub(crate) async fn callback(site: &Site, query: &str, cookie: &str) -> Answer {
+pub(crate) async fn request_callback(site: &Site, query: &str, cookie: &str) -> Answer {
     let request = site.request(Method::GET, &format!("/login/oidc/idp/callback?{query}"));
-    answer(
+    send_request(
         request
             .header("cookie", cookie)
             .header("accept", "application/json"),
@@ -57,13 +57,13 @@ pub(crate) async fn callback(site: &Site, query: &str, cookie: &str) -> Answer {
 }
 
 /// A complete login. Returns the answer to the callback.
-pub(crate) async fn log_in(site: &Site, idp: &Idp) -> Answer {
-    let begun = begin(site, "/login/oidc/idp").await;
-    callback(site, &idp.authorize(&begun.request), &begun.cookie).await
+pub(crate) async fn log_in(site: &Site, idp: &FakeProvider) -> Answer {
+    let begun = start_login(site, "/login/oidc/idp").await;
+    request_callback(site, &idp.authorize(&begun.request), &begun.cookie).await
 }
 
 /// The session id in the cookie that a login sets.
-pub(crate) fn session(answer: &Answer) -> String {
+pub(crate) fn login_session_id(answer: &Answer) -> String {
     assert_eq!(answer.status, 303, "{answer:?}");
     let [set, clear] = answer.cookies()[..] else {
         panic!("{answer:?}")
@@ -77,7 +77,7 @@ pub(crate) fn session(answer: &Answer) -> String {
 }
 
 /// The claims of the token that engines get for a session.
-async fn claims(site: &Site, id: &str) -> Value {
+async fn token_claims(site: &Site, id: &str) -> Value {
     let token = site.token(id).await.json()["token"]
         .as_str()
         .unwrap()
@@ -90,21 +90,21 @@ async fn claims(site: &Site, id: &str) -> Value {
 
 #[tokio::test]
 async fn a_login_redirects_to_the_provider_and_back_with_mapped_roles() {
-    let idp = Idp::start().await;
-    let site = site(&idp, "").await;
-    let begun = begin(&site, "/login/oidc/idp?return_to=%2Fapp%2Fx%3Fa%3D1").await;
+    let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "").await;
+    let begun = start_login(&site, "/login/oidc/idp?return_to=%2Fapp%2Fx%3Fa%3D1").await;
     assert_eq!(begun.request["scope"], "openid profile");
     let back = format!("http://{}/login/oidc/idp/callback", site.address);
     assert_eq!(begun.request["redirect_uri"], back);
-    let done = callback(&site, &idp.authorize(&begun.request), &begun.cookie).await;
-    let id = session(&done);
+    let done = request_callback(&site, &idp.authorize(&begun.request), &begun.cookie).await;
+    let id = login_session_id(&done);
     assert_eq!(done.header("location"), "/app/x?a=1");
     let own = site.get("/session", &format!("berth={id}")).await.json();
     assert_eq!(
         (&own["account"], &own["roles"]),
         (&json!("ada"), &json!(["user"]))
     );
-    let claims = claims(&site, &id).await;
+    let claims = token_claims(&site, &id).await;
     assert_eq!(
         (&claims["sub"], &claims["roles"]),
         (&json!("ada"), &json!(["user"]))
@@ -112,7 +112,7 @@ async fn a_login_redirects_to_the_provider_and_back_with_mapped_roles() {
     assert_eq!(claims["tenant"], "t1");
     // The ID token had all claims, and the keys were fetched only once.
     assert_eq!(idp.requests("/userinfo"), 0);
-    session(&log_in(&site, &idp).await);
+    login_session_id(&log_in(&site, &idp).await);
     assert_eq!(idp.requests("/jwks"), 1);
     let metrics = site.get("/metrics", "").await.text;
     assert!(
@@ -123,41 +123,41 @@ async fn a_login_redirects_to_the_provider_and_back_with_mapped_roles() {
 
 #[tokio::test]
 async fn a_login_ends_the_previous_session() {
-    let idp = Idp::start().await;
-    let site = site(&idp, "").await;
+    let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "").await;
     let old = site.login().await;
-    let begun = begin(&site, "/login/oidc/idp").await;
+    let begun = start_login(&site, "/login/oidc/idp").await;
     let cookies = format!("{}; berth={old}", begun.cookie);
-    let done = callback(&site, &idp.authorize(&begun.request), &cookies).await;
-    assert_ne!(session(&done), old);
+    let done = request_callback(&site, &idp.authorize(&begun.request), &cookies).await;
+    assert_ne!(login_session_id(&done), old);
     assert_eq!(site.token(&old).await.reason(), "unknown-session");
     assert_eq!(site.session_rows().await, 1);
 }
 
 #[tokio::test]
 async fn claims_decide_the_account_and_whether_it_is_permitted() {
-    let idp = Idp::start().await;
-    let site = site(&idp, "").await;
-    idp.now().claims = json!({"groups": ["visitors"]});
+    let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "").await;
+    idp.behaviour().claims = json!({"groups": ["visitors"]});
     let refused = log_in(&site, &idp).await;
     assert_eq!(
         (refused.status, refused.reason().as_str()),
         (403, "not-permitted")
     );
-    idp.now().claims = json!({"preferred_username": "a b"});
+    idp.behaviour().claims = json!({"preferred_username": "a b"});
     assert_eq!(log_in(&site, &idp).await.reason(), "account-name-unusable");
     // The userinfo endpoint adds claims that the ID token lacks. It does not change claims of the ID token.
-    idp.now().claims = json!({"groups": null, "preferred_username": null});
+    idp.behaviour().claims = json!({"groups": null, "preferred_username": null});
     let info = json!({"sub": "u-1", "groups": ["idp-admins"], "preferred_username": "eve", "tenant": "t2"});
-    idp.now().userinfo = info;
-    let id = session(&log_in(&site, &idp).await);
-    let claims = claims(&site, &id).await;
+    idp.behaviour().userinfo = info;
+    let id = login_session_id(&log_in(&site, &idp).await);
+    let claims = token_claims(&site, &id).await;
     assert_eq!(claims["sub"], "eve");
     assert_eq!(
         (&claims["roles"], &claims["tenant"]),
         (&json!(["admin"]), &json!("t1"))
     );
-    idp.now().userinfo = json!({"sub": "u-2", "groups": ["idp-admins"]});
+    idp.behaviour().userinfo = json!({"sub": "u-2", "groups": ["idp-admins"]});
     assert_eq!(
         log_in(&site, &idp).await.reason(),
         "provider-answer-invalid"
@@ -166,18 +166,18 @@ async fn claims_decide_the_account_and_whether_it_is_permitted() {
 
 #[tokio::test]
 async fn new_keys_of_the_provider_are_fetched_at_a_limited_rate() {
-    let idp = Idp::start().await;
-    let site = site(&idp, "").await;
-    session(&log_in(&site, &idp).await);
+    let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "").await;
+    login_session_id(&log_in(&site, &idp).await);
     for (keys, fetched) in [(("k2", "r2"), 2), (("k3", "r3"), 3)] {
-        idp.now().published = keys;
-        idp.now().signing = Signing::Es256(keys.0);
-        session(&log_in(&site, &idp).await);
-        session(&log_in(&site, &idp).await);
+        idp.behaviour().published = keys;
+        idp.behaviour().signing = Signing::Es256(keys.0);
+        login_session_id(&log_in(&site, &idp).await);
+        login_session_id(&log_in(&site, &idp).await);
         assert_eq!(idp.requests("/jwks"), fetched);
         site.clock.advance_ms(10_000);
     }
-    idp.now().signing = Signing::Es256("invented");
+    idp.behaviour().signing = Signing::Es256("invented");
     assert_eq!(log_in(&site, &idp).await.reason(), "id-token-invalid");
     for _ in 0..3 {
         // The key may be new, so the service fetches the keys again later.
@@ -193,29 +193,29 @@ async fn new_keys_of_the_provider_are_fetched_at_a_limited_rate() {
 
 #[tokio::test]
 async fn a_clock_set_back_does_not_block_new_keys() {
-    let idp = Idp::start().await;
-    let site = site(&idp, "").await;
+    let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "").await;
     site.clock.advance_ms(25_000);
-    session(&log_in(&site, &idp).await);
+    login_session_id(&log_in(&site, &idp).await);
     for keys in [("k2", "r2"), ("k3", "r3")] {
-        idp.now().published = keys;
-        idp.now().signing = Signing::Es256(keys.0);
-        session(&log_in(&site, &idp).await);
+        idp.behaviour().published = keys;
+        idp.behaviour().signing = Signing::Es256(keys.0);
+        login_session_id(&log_in(&site, &idp).await);
         site.clock.advance_ms(25_000_u64.wrapping_neg());
     }
 }
 
 #[tokio::test]
 async fn two_tabs_of_one_browser_can_log_in_concurrently() {
-    let idp = Idp::start().await;
-    let site = site(&idp, "").await;
-    let first = begin(&site, "/login/oidc/idp").await;
-    let second = begin(&site, "/login/oidc/idp").await;
+    let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "").await;
+    let first = start_login(&site, "/login/oidc/idp").await;
+    let second = start_login(&site, "/login/oidc/idp").await;
     let cookies = format!("{}; {}", first.cookie, second.cookie);
-    let name = |begun: &Begun| begun.cookie.split('=').next().unwrap().to_owned();
+    let name = |begun: &AuthorizationRedirect| begun.cookie.split('=').next().unwrap().to_owned();
     for begun in [first, second] {
-        let done = callback(&site, &idp.authorize(&begun.request), &cookies).await;
-        session(&done);
+        let done = request_callback(&site, &idp.authorize(&begun.request), &cookies).await;
+        login_session_id(&done);
         let cleared = done.cookies()[1].split('=').next().unwrap().to_owned();
         assert_eq!(cleared, name(&begun), "and not the other's");
     }
@@ -223,8 +223,8 @@ async fn two_tabs_of_one_browser_can_log_in_concurrently() {
 
 #[tokio::test]
 async fn abandoned_logins_do_not_accumulate_cookies() {
-    let idp = Idp::start().await;
-    let site = site(&idp, "").await;
+    let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "").await;
     let mut cookies = Vec::new();
     for _ in 0..5 {
         let all = cookies.join("; ");
@@ -244,8 +244,8 @@ async fn abandoned_logins_do_not_accumulate_cookies() {
 
 #[tokio::test]
 async fn the_login_page_offers_the_configured_methods() {
-    let idp = Idp::start().await;
-    let both = site(&idp, "").await;
+    let idp = FakeProvider::start().await;
+    let both = start_site(&idp, "").await;
     let page = both.get("/login?return_to=%2Fapp%2Fx", "").await;
     assert!(page.text.contains("name=\"password\""));
     assert!(
@@ -259,7 +259,7 @@ async fn the_login_page_offers_the_configured_methods() {
         "{policy}"
     );
 
-    let only = site(
+    let only = start_site(
         &idp,
         "login: { local: false, public_url: 'https://app.example' }",
     )
@@ -267,18 +267,18 @@ async fn the_login_page_offers_the_configured_methods() {
     let page = only.get("/login?return_to=%2Fapp%2Fx", "").await;
     let there = "/login/oidc/idp?return_to=%2Fapp%2Fx";
     assert_eq!((page.status, page.header("location")), (303, there));
-    let refused = answer(only.form("/login", "username=demo&password=demo-password")).await;
+    let refused = send_request(only.post_form("/login", "username=demo&password=demo-password")).await;
     assert_eq!(
         (refused.status, refused.reason().as_str()),
         (403, "local-login-off")
     );
-    let begun = begin(&only, "/login/oidc/idp").await;
+    let begun = start_login(&only, "/login/oidc/idp").await;
     let back = "https://app.example/login/oidc/idp/callback";
     assert_eq!(begun.request["redirect_uri"], back);
     let failed = only.get("/login/oidc/idp/callback", "").await;
     assert!(!failed.text.contains("password") && failed.text.contains("A &amp; B"));
 
-    let two = config(&idp.issuer(), "login: { local: false }");
+    let two = oidc_config(&idp.issuer(), "login: { local: false }");
     let second = two
         .lines()
         .nth(1)

@@ -1,17 +1,17 @@
 //! Faults of a login through an OpenID provider. Each fault has its own reason.
 
-use crate::idp::{Idp, Signing, now_s};
-use crate::oidc::{begin, callback, config, log_in, session, site};
-use crate::site::{Site, answer};
+use crate::idp::{FakeProvider, Signing, now_s};
+use crate::oidc::{start_login, request_callback, oidc_config, log_in, login_session_id, start_site};
+use crate::site::{Site, send_request};
 use reqwest::Method;
 use serde_json::json;
 
 #[tokio::test]
 async fn a_callback_must_belong_to_a_login_of_this_browser() {
-    let idp = Idp::start().await;
-    let site = site(&idp, "").await;
-    let begun = begin(&site, "/login/oidc/idp").await;
-    let other = begin(&site, "/login/oidc/idp").await;
+    let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "").await;
+    let begun = start_login(&site, "/login/oidc/idp").await;
+    let other = start_login(&site, "/login/oidc/idp").await;
     let query = idp.authorize(&begun.request);
     let code = query.split('&').next().unwrap();
     let (kept, last) = begun.cookie.split_at(begun.cookie.len() - 1);
@@ -62,32 +62,32 @@ async fn a_callback_must_belong_to_a_login_of_this_browser() {
             "invalid-request",
         ),
     ] {
-        let refused = callback(&site, query, cookie).await;
+        let refused = request_callback(&site, query, cookie).await;
         let got = (refused.status, refused.reason());
         assert_eq!(got, (status, reason.to_owned()), "{query} {cookie}");
     }
     // None of these attempts has used the login up. A valid callback does.
-    session(&callback(&site, &query, &begun.cookie).await);
-    let replayed = callback(&site, &query, &begun.cookie).await;
+    login_session_id(&request_callback(&site, &query, &begun.cookie).await);
+    let replayed = request_callback(&site, &query, &begun.cookie).await;
     assert_eq!(
         (replayed.status, replayed.reason().as_str()),
         (400, "login-replayed")
     );
     site.clock.advance_ms(600_000);
-    let late = callback(&site, &idp.authorize(&other.request), &other.cookie).await;
+    let late = request_callback(&site, &idp.authorize(&other.request), &other.cookie).await;
     assert_eq!(late.reason(), "login-state-invalid");
     assert_eq!(site.session_rows().await, 1);
 }
 
 #[tokio::test]
 async fn a_refusal_of_the_provider_shows_a_page_with_a_login_link() {
-    let idp = Idp::start().await;
-    let site = site(&idp, "").await;
+    let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "").await;
     for (error, status, reason) in [
         ("access_denied", 403, "login-denied"),
         ("temporarily_unavailable", 502, "provider-refused"),
     ] {
-        let begun = begin(&site, "/login/oidc/idp?return_to=%2Fapp%2Fx").await;
+        let begun = start_login(&site, "/login/oidc/idp?return_to=%2Fapp%2Fx").await;
         let query = format!(
             "error={error}&error_description=x&state={}",
             begun.request["state"]
@@ -99,24 +99,24 @@ async fn a_refusal_of_the_provider_shows_a_page_with_a_login_link() {
         assert!(page.text.contains("role=\"alert\""), "{}", page.text);
         let again = "href=\"/login/oidc/idp?return_to=%2Fapp%2Fx\">Log in with A &amp; B</a>";
         assert!(page.text.contains(again), "{}", page.text);
-        let replayed = callback(&site, &query, &begun.cookie).await;
+        let replayed = request_callback(&site, &query, &begun.cookie).await;
         assert_eq!(replayed.reason(), "login-replayed");
         let metrics = site.get("/metrics", "").await.text;
         let line = format!("berth_refusals_total{{reason=\"{reason}\"}} 1");
         assert!(metrics.contains(&line), "{metrics}");
     }
-    let begun = begin(&site, "/login/oidc/idp").await;
+    let begun = start_login(&site, "/login/oidc/idp").await;
     let without_code = format!("state={}", begun.request["state"]);
-    let refused = callback(&site, &without_code, &begun.cookie).await;
+    let refused = request_callback(&site, &without_code, &begun.cookie).await;
     assert_eq!(refused.reason(), "invalid-request");
-    idp.now().token_error = Some((400, json!({"error": "invalid_grant"})));
+    idp.behaviour().token_error = Some((400, json!({"error": "invalid_grant"})));
     assert_eq!(log_in(&site, &idp).await.reason(), "provider-refused");
-    idp.now().token_error = Some((200, json!({"access_token": "x", "token_type": "Bearer"})));
+    idp.behaviour().token_error = Some((200, json!({"access_token": "x", "token_type": "Bearer"})));
     assert_eq!(
         log_in(&site, &idp).await.reason(),
         "provider-answer-invalid"
     );
-    idp.now().token_error = Some((500, json!("nonsense")));
+    idp.behaviour().token_error = Some((500, json!("nonsense")));
     assert_eq!(
         log_in(&site, &idp).await.reason(),
         "provider-answer-invalid"
@@ -125,8 +125,8 @@ async fn a_refusal_of_the_provider_shows_a_page_with_a_login_link() {
 
 #[tokio::test]
 async fn an_id_token_must_be_valid() {
-    let idp = Idp::start().await;
-    let site = site(&idp, "").await;
+    let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "").await;
     for (claims, reason) in [
         (json!({"nonce": "another"}), "nonce-mismatch"),
         (json!({"nonce": null}), "nonce-mismatch"),
@@ -139,7 +139,7 @@ async fn an_id_token_must_be_valid() {
         (json!({"iat": now_s() + 60}), "id-token-invalid"),
         (json!({"sub": null}), "provider-answer-invalid"),
     ] {
-        idp.now().claims = claims.clone();
+        idp.behaviour().claims = claims.clone();
         let refused = log_in(&site, &idp).await;
         assert_eq!(
             (refused.status, refused.reason().as_str()),
@@ -147,53 +147,53 @@ async fn an_id_token_must_be_valid() {
             "{claims}"
         );
     }
-    idp.now().claims = json!({});
-    for signing in [Signing::None, Signing::PublicAsSecret, Signing::Foreign] {
-        idp.now().signing = signing;
+    idp.behaviour().claims = json!({});
+    for signing in [Signing::Unsigned, Signing::PublicAsSecret, Signing::UnpublishedKey] {
+        idp.behaviour().signing = signing;
         assert_eq!(
             log_in(&site, &idp).await.reason(),
             "id-token-invalid",
             "{signing:?}"
         );
     }
-    idp.now().signing = Signing::Rs256("r1");
-    session(&log_in(&site, &idp).await);
+    idp.behaviour().signing = Signing::Rs256("r1");
+    login_session_id(&log_in(&site, &idp).await);
     assert_eq!(site.session_rows().await, 1);
 }
 
 #[tokio::test]
 async fn the_answer_must_come_from_the_requested_provider() {
-    let idp = Idp::start().await;
-    let good = site(&idp, "").await;
+    let idp = FakeProvider::start().await;
+    let good = start_site(&idp, "").await;
     let with_issuer = async |site: &Site, iss: &str| {
-        let begun = begin(site, "/login/oidc/idp").await;
+        let begun = start_login(site, "/login/oidc/idp").await;
         let query = format!("{}{iss}", idp.authorize(&begun.request));
-        callback(site, &query, &begun.cookie).await
+        request_callback(site, &query, &begun.cookie).await
     };
     let own = format!("&iss={}", idp.issuer());
-    session(&with_issuer(&good, "").await);
-    session(&with_issuer(&good, &own).await);
+    login_session_id(&with_issuer(&good, "").await);
+    login_session_id(&with_issuer(&good, &own).await);
     let refused = with_issuer(&good, "&iss=https://evil.example").await;
     assert_eq!(
         (refused.status, refused.reason().as_str()),
         (400, "issuer-mismatch")
     );
     // A provider that announces the `iss` parameter must send it (RFC 9207).
-    idp.now().metadata = json!({"authorization_response_iss_parameter_supported": true});
-    let strict = site(&idp, "").await;
+    idp.behaviour().metadata = json!({"authorization_response_iss_parameter_supported": true});
+    let strict = start_site(&idp, "").await;
     assert_eq!(with_issuer(&strict, "").await.reason(), "issuer-mismatch");
-    session(&with_issuer(&strict, &own).await);
+    login_session_id(&with_issuer(&strict, &own).await);
 }
 
 #[tokio::test]
 async fn a_provider_outage_fails_only_its_own_logins_and_is_retried() {
-    let idp = Idp::start().await;
-    idp.now().down = true;
-    let site = site(&idp, "").await;
+    let idp = FakeProvider::start().await;
+    idp.behaviour().down = true;
+    let site = start_site(&idp, "").await;
     site.login().await;
     let begin_json = async || {
         let request = site.request(Method::GET, "/login/oidc/idp");
-        answer(request.header("accept", "application/json")).await
+        send_request(request.header("accept", "application/json")).await
     };
     for _ in 0..3 {
         let down = begin_json().await;
@@ -208,33 +208,33 @@ async fn a_provider_outage_fails_only_its_own_logins_and_is_retried() {
     assert_eq!(page.status, 503);
     assert!(page.text.contains("does not answer just now"));
     assert_eq!(page.header("retry-after"), "2");
-    idp.now().down = false;
+    idp.behaviour().down = false;
     site.clock.advance_ms(1_000);
-    session(&log_in(&site, &idp).await);
+    login_session_id(&log_in(&site, &idp).await);
     // The service keeps the metadata of the provider during an outage. Requests that need the provider itself fail.
-    idp.now().down = true;
-    let begun = begin(&site, "/login/oidc/idp").await;
-    let refused = callback(&site, &idp.authorize(&begun.request), &begun.cookie).await;
+    idp.behaviour().down = true;
+    let begun = start_login(&site, "/login/oidc/idp").await;
+    let refused = request_callback(&site, &idp.authorize(&begun.request), &begun.cookie).await;
     assert_eq!(refused.reason(), "provider-answer-invalid");
     site.clock.advance_ms(3_600_000);
-    begin(&site, "/login/oidc/idp").await;
+    start_login(&site, "/login/oidc/idp").await;
 }
 
 #[tokio::test]
 async fn callbacks_have_their_own_rate_limit_and_junk_does_not_count() {
-    let idp = Idp::start().await;
-    let site = site(&idp, "login: { rate: { per_minute: 30, burst: 2 } }").await;
+    let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "login: { rate: { per_minute: 30, burst: 2 } }").await;
     for _ in 0..20 {
-        let junk = callback(&site, "code=x&state=y", "").await;
+        let junk = request_callback(&site, "code=x&state=y", "").await;
         assert_eq!(junk.reason(), "login-state-missing");
-        let nonsense = callback(&site, "code=x&state=abc", "berth-oidc-ba7816bf=x").await;
+        let nonsense = request_callback(&site, "code=x&state=abc", "berth-oidc-ba7816bf=x").await;
         assert_eq!(nonsense.reason(), "login-state-invalid");
     }
-    session(&log_in(&site, &idp).await);
-    session(&log_in(&site, &idp).await);
-    let begun = begin(&site, "/login/oidc/idp").await;
+    login_session_id(&log_in(&site, &idp).await);
+    login_session_id(&log_in(&site, &idp).await);
+    let begun = start_login(&site, "/login/oidc/idp").await;
     let query = idp.authorize(&begun.request);
-    let refused = callback(&site, &query, &begun.cookie).await;
+    let refused = request_callback(&site, &query, &begun.cookie).await;
     assert_eq!(
         (refused.status, refused.reason().as_str()),
         (429, "too-many-logins")
@@ -247,10 +247,10 @@ async fn callbacks_have_their_own_rate_limit_and_junk_does_not_count() {
     // Password logins have their own limit. Each of the two limits leaves the other kind of login alone.
     site.login().await;
     site.login().await;
-    let more = answer(site.form("/login", "username=demo&password=x")).await;
+    let more = send_request(site.post_form("/login", "username=demo&password=x")).await;
     assert_eq!(more.status, 429);
     site.clock.advance_ms(2_000);
-    session(&callback(&site, &query, &begun.cookie).await);
+    login_session_id(&request_callback(&site, &query, &begun.cookie).await);
 }
 
 #[tokio::test]
@@ -258,7 +258,7 @@ async fn a_provider_without_a_listener_is_unreachable() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);
-    let site = Site::start(&config(&format!("http://127.0.0.1:{port}"), "")).await;
+    let site = Site::start(&oidc_config(&format!("http://127.0.0.1:{port}"), "")).await;
     assert_eq!(site.get("/login/oidc/idp", "").await.status, 503);
     let unknown = site.get("/login/oidc/other", "").await;
     assert_eq!(unknown.status, 404);
@@ -267,7 +267,7 @@ async fn a_provider_without_a_listener_is_unreachable() {
 
 #[tokio::test]
 async fn invalid_provider_metadata_is_not_used() {
-    let idp = Idp::start().await;
+    let idp = FakeProvider::start().await;
     for metadata in [
         json!({"issuer": "https://evil.example"}),
         json!({"token_endpoint": "http://evil.example/token"}),
@@ -276,10 +276,10 @@ async fn invalid_provider_metadata_is_not_used() {
         json!({"jwks_uri": "http://evil.example/jwks"}),
         json!({"authorization_endpoint": null}),
     ] {
-        idp.now().metadata = metadata.clone();
-        let site = site(&idp, "").await;
+        idp.behaviour().metadata = metadata.clone();
+        let site = start_site(&idp, "").await;
         let request = site.request(Method::GET, "/login/oidc/idp");
-        let refused = answer(request.header("accept", "application/json")).await;
+        let refused = send_request(request.header("accept", "application/json")).await;
         let expected = ["provider-answer-invalid", "provider-unreachable"];
         assert!(
             expected.contains(&refused.reason().as_str()),

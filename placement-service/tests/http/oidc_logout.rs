@@ -1,23 +1,23 @@
 //! Logout at the OpenID provider, and back-channel logout from the provider.
 
-use crate::idp::{Fields, Idp, Signing, now_s, overlay};
-use crate::oidc::{config, log_in, session, site};
-use crate::site::{Answer, FROM_MEMORY, Site, answer, eventually};
+use crate::idp::{Fields, FakeProvider, Signing, now_s, merge_fields};
+use crate::oidc::{oidc_config, log_in, login_session_id, start_site};
+use crate::site::{Answer, LONG_CACHE, Site, send_request, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+const BACK_CHANNEL_LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
 async fn log_out(site: &Site, id: &str, form: bool) -> Answer {
     let request = if form {
-        site.form("/logout", "")
+        site.post_form("/logout", "")
     } else {
         site.request(Method::POST, "/logout")
     };
-    answer(request.header("cookie", format!("berth={id}"))).await
+    send_request(request.header("cookie", format!("berth={id}"))).await
 }
 
-fn query(url: &str) -> Fields {
+fn parse_query(url: &str) -> Fields {
     let (_, query) = url.split_once('?').unwrap();
     form_urlencoded::parse(query.as_bytes())
         .into_owned()
@@ -26,10 +26,10 @@ fn query(url: &str) -> Fields {
 
 #[tokio::test]
 async fn a_logout_redirects_to_the_logout_page_of_the_provider() {
-    let idp = Idp::start().await;
-    let site = site(&idp, "").await;
+    let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "").await;
     let (first, second) = (log_in(&site, &idp).await, log_in(&site, &idp).await);
-    let (first, second) = (session(&first), session(&second));
+    let (first, second) = (login_session_id(&first), login_session_id(&second));
     let out = log_out(&site, &first, true).await;
     assert_eq!(out.status, 303);
     let location = out.header("location");
@@ -37,7 +37,7 @@ async fn a_logout_redirects_to_the_logout_page_of_the_provider() {
         location.starts_with(&format!("{}/end?tenant=a&", idp.issuer())),
         "{location}"
     );
-    let fields = query(location);
+    let fields = parse_query(location);
     assert_eq!(fields["client_id"], "berth");
     let back = format!("http://{}/login", site.address);
     assert_eq!(fields["post_logout_redirect_uri"], back);
@@ -49,7 +49,7 @@ async fn a_logout_redirects_to_the_logout_page_of_the_provider() {
     let out = log_out(&site, &second, false).await;
     assert_eq!(out.status, 200);
     let url = out.json()["logout_url"].as_str().unwrap().to_owned();
-    assert_eq!(query(&url)["id_token_hint"].split('.').count(), 3);
+    assert_eq!(parse_query(&url)["id_token_hint"].split('.').count(), 3);
 
     // A session of a local account has no provider.
     let local = site.login().await;
@@ -58,9 +58,9 @@ async fn a_logout_redirects_to_the_logout_page_of_the_provider() {
 
 #[tokio::test]
 async fn the_id_token_hint_is_encrypted_in_the_store_and_optional_for_logout() {
-    let idp = Idp::start().await;
-    let site = site(&idp, "").await;
-    let id = session(&log_in(&site, &idp).await);
+    let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "").await;
+    let id = login_session_id(&log_in(&site, &idp).await);
     let hint = sqlx::query_scalar::<_, String>("SELECT provider_hint FROM sessions");
     let hint = hint.fetch_one(&site.database().await).await.unwrap();
     assert!(!hint.contains('.') && hint.len() > 100);
@@ -71,40 +71,40 @@ async fn the_id_token_hint_is_encrypted_in_the_store_and_optional_for_logout() {
     let spoil = sqlx::query("UPDATE sessions SET provider_hint = 'AAAA'");
     spoil.execute(&site.database().await).await.unwrap();
     let out = log_out(&site, &id, true).await;
-    let fields = query(out.header("location"));
+    let fields = parse_query(out.header("location"));
     assert_eq!(fields["client_id"], "berth");
     assert!(!fields.contains_key("id_token_hint"));
 }
 
 #[tokio::test]
 async fn without_a_reachable_logout_page_the_logout_is_local() {
-    let idp = Idp::start().await;
-    idp.now().metadata = json!({"end_session_endpoint": null});
-    let site = site(&idp, "").await;
-    let id = session(&log_in(&site, &idp).await);
+    let idp = FakeProvider::start().await;
+    idp.behaviour().metadata = json!({"end_session_endpoint": null});
+    let site = start_site(&idp, "").await;
+    let id = login_session_id(&log_in(&site, &idp).await);
     let out = log_out(&site, &id, true).await;
     assert_eq!((out.status, out.header("location")), (303, "/login"));
-    let id = session(&log_in(&site, &idp).await);
-    idp.now().down = true;
-    let site = site.restart(&config(&idp.issuer(), "")).await;
+    let id = login_session_id(&log_in(&site, &idp).await);
+    idp.behaviour().down = true;
+    let site = site.restart(&oidc_config(&idp.issuer(), "")).await;
     assert_eq!(log_out(&site, &id, false).await.status, 204);
     assert_eq!(site.token(&id).await.reason(), "unknown-session");
 }
 
-fn logout_claims(idp: &Idp, jti: &str) -> Value {
+fn logout_claims(idp: &FakeProvider, jti: &str) -> Value {
     json!({"iss": idp.issuer(), "aud": "berth", "iat": now_s(), "exp": now_s() + 60, "jti": jti,
-        "sub": "u-1", "sid": "idp-session-1", "events": {EVENT: {}}})
+        "sub": "u-1", "sid": "idp-session-1", "events": {BACK_CHANNEL_LOGOUT: {}}})
 }
 
-async fn send(site: &Site, token: &str) -> Answer {
+async fn send_logout_token(site: &Site, token: &str) -> Answer {
     let body = format!("logout_token={token}");
-    answer(site.form("/login/oidc/idp/back-channel-logout", &body)).await
+    send_request(site.post_form("/login/oidc/idp/back-channel-logout", &body)).await
 }
 
 #[tokio::test]
 async fn a_logout_token_ends_the_sessions_that_it_names() {
-    let idp = Idp::start().await;
-    let site = site(&idp, "").await;
+    let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "").await;
     let local = site.login().await;
     let mut ids = Vec::new();
     for (sub, sid) in [
@@ -113,8 +113,8 @@ async fn a_logout_token_ends_the_sessions_that_it_names() {
         ("u-1", "s-3"),
         ("u-2", "s-4"),
     ] {
-        idp.now().claims = json!({"sub": sub, "sid": sid});
-        ids.push(session(&log_in(&site, &idp).await));
+        idp.behaviour().claims = json!({"sub": sub, "sid": sid});
+        ids.push(login_session_id(&log_in(&site, &idp).await));
     }
     let live = async || {
         let mut live = Vec::new();
@@ -139,8 +139,8 @@ async fn a_logout_token_ends_the_sessions_that_it_names() {
         ("d", json!({"sub": "u-1", "sid": null}), vec![3]),
         ("e", json!({"sub": "u-9", "sid": null}), vec![3]),
     ] {
-        let claims = overlay(logout_claims(&idp, jti), &over);
-        let done = send(&site, &idp.sign(&claims)).await;
+        let claims = merge_fields(logout_claims(&idp, jti), &over);
+        let done = send_logout_token(&site, &idp.sign(&claims)).await;
         assert_eq!((done.status, done.text.as_str()), (200, ""), "{jti}");
         assert_eq!(done.header("cache-control"), "no-store");
         assert_eq!(live().await, left, "{jti}");
@@ -153,9 +153,9 @@ async fn a_logout_token_ends_the_sessions_that_it_names() {
 
 #[tokio::test]
 async fn an_invalid_logout_token_ends_nothing() {
-    let idp = Idp::start().await;
-    let site = site(&idp, "").await;
-    let id = session(&log_in(&site, &idp).await);
+    let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "").await;
+    let id = login_session_id(&log_in(&site, &idp).await);
     let good = logout_claims(&idp, "used");
     for (over, description) in [
         (json!({"aud": "other"}), "aud is not this client"),
@@ -183,23 +183,23 @@ async fn an_invalid_logout_token_ends_nothing() {
         ),
         (json!({"jti": null}), "jti is missing or malformed"),
     ] {
-        let refused = send(&site, &idp.sign(&overlay(good.clone(), &over))).await;
+        let refused = send_logout_token(&site, &idp.sign(&merge_fields(good.clone(), &over))).await;
         assert_eq!(refused.status, 400, "{over}");
         assert_eq!(refused.header("cache-control"), "no-store");
         let expected = json!({"error": "invalid_request", "error_description": description});
         assert_eq!(refused.json(), expected, "{over}");
     }
     for (signing, description) in [
-        (Signing::Foreign, "the signature is wrong"),
+        (Signing::UnpublishedKey, "the signature is wrong"),
         (
             Signing::Es256("invented"),
             "no key of the provider has this kid",
         ),
-        (Signing::None, "alg is not allowed"),
+        (Signing::Unsigned, "alg is not allowed"),
         (Signing::PublicAsSecret, "alg is not allowed"),
     ] {
-        idp.now().signing = signing;
-        let refused = send(&site, &idp.sign(&good)).await;
+        idp.behaviour().signing = signing;
+        let refused = send_logout_token(&site, &idp.sign(&good)).await;
         assert_eq!(refused.status, 400, "{signing:?}");
         assert_eq!(
             refused.json()["error_description"],
@@ -208,18 +208,18 @@ async fn an_invalid_logout_token_ends_nothing() {
         );
     }
     // Refused tokens have not used up their `jti`.
-    idp.now().signing = Signing::Es256("k1");
+    idp.behaviour().signing = Signing::Es256("k1");
     assert_eq!(site.token(&id).await.status, 200);
     let token = idp.sign(&good);
-    assert_eq!(send(&site, &token).await.status, 200);
+    assert_eq!(send_logout_token(&site, &token).await.status, 200);
     assert_eq!(site.token(&id).await.reason(), "unknown-session");
-    let after = session(&log_in(&site, &idp).await);
-    let replayed = send(&site, &token).await;
+    let after = login_session_id(&log_in(&site, &idp).await);
+    let replayed = send_logout_token(&site, &token).await;
     assert_eq!(replayed.status, 400);
     assert_eq!(replayed.json()["error_description"], "jti was used before");
     assert_eq!(site.token(&after).await.status, 200);
     for body in ["", "logout_token=a&logout_token=b", "token=x"] {
-        let refused = answer(site.form("/login/oidc/idp/back-channel-logout", body)).await;
+        let refused = send_request(site.post_form("/login/oidc/idp/back-channel-logout", body)).await;
         let description = refused.json()["error_description"]
             .as_str()
             .unwrap()
@@ -238,19 +238,19 @@ async fn an_invalid_logout_token_ends_nothing() {
 
 #[tokio::test]
 async fn a_failed_back_channel_logout_may_be_sent_again() {
-    let idp = Idp::start().await;
-    let site = site(&idp, "").await;
-    let id = session(&log_in(&site, &idp).await);
+    let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "").await;
+    let id = login_session_id(&log_in(&site, &idp).await);
     let token = idp.sign(&logout_claims(&idp, "j"));
-    idp.now().down = true;
-    let fresh = Site::start(&config(&idp.issuer(), "")).await;
-    let down = send(&fresh, &token).await;
+    idp.behaviour().down = true;
+    let fresh = Site::start(&oidc_config(&idp.issuer(), "")).await;
+    let down = send_logout_token(&fresh, &token).await;
     assert_eq!(
         (down.status, down.reason().as_str()),
         (503, "provider-unreachable")
     );
     let path = "/login/oidc/other/back-channel-logout";
-    let unknown = answer(site.form(path, &format!("logout_token={token}"))).await;
+    let unknown = send_request(site.post_form(path, &format!("logout_token={token}"))).await;
     assert_eq!(
         (unknown.status, unknown.reason().as_str()),
         (404, "unknown-provider")
@@ -258,7 +258,7 @@ async fn a_failed_back_channel_logout_may_be_sent_again() {
     // With `events`, the store fails after the token has been verified and before its sessions end.
     for table in ["used", "events"] {
         site.rename_table(table, "gone").await;
-        let down = send(&site, &token).await;
+        let down = send_logout_token(&site, &token).await;
         assert_eq!((down.status, down.reason().as_str()), (503, "store-down"));
         site.rename_table("gone", table).await;
         eventually("the session stays active", async || {
@@ -266,19 +266,19 @@ async fn a_failed_back_channel_logout_may_be_sent_again() {
         })
         .await;
     }
-    assert_eq!(send(&site, &token).await.status, 200);
+    assert_eq!(send_logout_token(&site, &token).await.status, 200);
     assert_eq!(site.token(&id).await.reason(), "unknown-session");
 }
 
 #[tokio::test]
 async fn a_back_channel_logout_at_one_replica_holds_on_the_other() {
-    let idp = Idp::start().await;
-    let one = site(&idp, FROM_MEMORY).await;
-    let other = one.replica(&config(&idp.issuer(), FROM_MEMORY)).await;
-    let id = session(&log_in(&one, &idp).await);
+    let idp = FakeProvider::start().await;
+    let one = start_site(&idp, LONG_CACHE).await;
+    let other = one.start_replica(&oidc_config(&idp.issuer(), LONG_CACHE)).await;
+    let id = login_session_id(&log_in(&one, &idp).await);
     assert_eq!(other.token(&id).await.status, 200);
     let token = idp.sign(&logout_claims(&idp, "j"));
-    assert_eq!(send(&one, &token).await.status, 200);
+    assert_eq!(send_logout_token(&one, &token).await.status, 200);
     let began = std::time::Instant::now();
     while other.token(&id).await.status == 200 {
         assert!(
@@ -288,7 +288,7 @@ async fn a_back_channel_logout_at_one_replica_holds_on_the_other() {
         tokio::task::yield_now().await;
     }
     assert_eq!(
-        send(&other, &token).await.json()["error_description"],
+        send_logout_token(&other, &token).await.json()["error_description"],
         "jti was used before"
     );
 }

@@ -1,7 +1,7 @@
 //! The real process with a low limit of open files, and more clients than that limit which send no complete request.
 
-use crate::calls::{Gateway, WINDOW, token_of};
-use crate::connections::{PARTS, connect};
+use crate::calls::{Gateway, DEFAULT_WINDOW, token_request_body};
+use crate::connections::{PARTIAL_REQUESTS, connect};
 use berth_api::TOKENS_PATH;
 use berth_placement::core::http_client;
 use serde_json::{Value, json};
@@ -12,15 +12,15 @@ use std::process::{Child, Command, Stdio};
 
 const PASSWORD: &str = "a-long-password";
 const OPEN_FILES: usize = 256;
-const STRANGERS: usize = 500;
+const INCOMPLETE_CONNECTIONS: usize = 500;
 
 /// A service with a low limit of open files. Its soft limit starts at a quarter of the hard limit.
-struct Served {
+struct LimitedService {
     child: Child,
     address: SocketAddr,
 }
 
-impl Served {
+impl LimitedService {
     fn start(config: &Path) -> Self {
         let berth = env!("CARGO_BIN_EXE_berth");
         let add = ["account", "add", "demo", "--password-stdin", "--config"];
@@ -64,7 +64,7 @@ impl Served {
 
     async fn post(&self, path: &str, body: &Value) -> reqwest::Response {
         // A new client opens a new connection.
-        let client = http_client::client().build().unwrap();
+        let client = http_client::client_builder().build().unwrap();
         let request = client
             .post(format!("http://{}{path}", self.address))
             .json(body);
@@ -72,7 +72,7 @@ impl Served {
     }
 
     /// Terminates the service. Returns the whole log.
-    fn end(mut self) -> String {
+    fn terminate(mut self) -> String {
         let pid = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().unwrap();
         let mut log = String::new();
@@ -104,8 +104,8 @@ async fn five_hundred_incomplete_requests_do_not_block_other_clients() {
         store.display()
     );
     std::fs::write(&config, yaml).unwrap();
-    let service = Served::start(&config);
-    let mut calls = Gateway::open_at(service.address, &[], WINDOW).await;
+    let service = LimitedService::start(&config);
+    let mut calls = Gateway::connect(service.address, &[], DEFAULT_WINDOW).await;
     let report = async |sequence, cursor: &str| {
         let body = json!({"sequence": sequence, "cursor": cursor, "hold_ms": 2_000});
         let answer = service.post("/v1/gateways/g/events", &body).await;
@@ -116,7 +116,7 @@ async fn five_hundred_incomplete_requests_do_not_block_other_clients() {
     let poll = report(2, here["cursor"].as_str().unwrap());
     let others = async {
         let mut strangers = Vec::new();
-        for said in PARTS.iter().cycle().take(STRANGERS) {
+        for said in PARTIAL_REQUESTS.iter().cycle().take(INCOMPLETE_CONNECTIONS) {
             strangers.push(connect(service.address, said).await);
         }
         let credentials = json!({"username": "demo", "password": PASSWORD});
@@ -125,8 +125,8 @@ async fn five_hundred_incomplete_requests_do_not_block_other_clients() {
         let id = cookie.split(['=', ';']).nth(1).unwrap();
         let token = service.post(TOKENS_PATH, &json!({ "session": id })).await;
         assert_eq!(token.status(), 200);
-        calls.call(1, TOKENS_PATH, token_of(id));
-        assert_eq!(calls.next().await.unwrap().status, 200);
+        calls.call(1, TOKENS_PATH, token_request_body(id));
+        assert_eq!(calls.next_reply().await.unwrap().status, 200);
         let open_files = service.open_files();
         // The service has raised its soft limit, and it leaves room for engines and stores.
         let usual = OPEN_FILES / 4..OPEN_FILES - OPEN_FILES / 8;
@@ -136,7 +136,7 @@ async fn five_hundred_incomplete_requests_do_not_block_other_clients() {
     let (poll, strangers) = tokio::join!(poll, others);
     assert!(poll["cursor"].is_string());
     drop(strangers);
-    let log = service.end();
+    let log = service.terminate();
     let lines = log
         .lines()
         .filter(|line| line.contains("too many connections"));

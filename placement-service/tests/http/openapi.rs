@@ -2,7 +2,7 @@
 //! requests that it generates.
 
 use crate::compat;
-use crate::site::{Answer, Site, answer};
+use crate::site::{Answer, Site, send_request};
 use axum::Router;
 use berth_placement::http;
 use reqwest::Method;
@@ -21,18 +21,18 @@ const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/http/schemathes
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
     response_headers_conformance,response_schema_conformance,unsupported_method,allow_header_conformance";
 /// Generated requests per operation, in addition to the requests that follow from the document.
-const EXAMPLES: &str = "10";
+const MAX_EXAMPLES: &str = "10";
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "DELETE", "PATCH"];
 
-async fn ask(site: &Site, at: SocketAddr, method: &str, path: &str) -> Answer {
+async fn request_listener(site: &Site, at: SocketAddr, method: &str, path: &str) -> Answer {
     let method = Method::from_bytes(method.as_bytes()).unwrap();
-    answer(site.request_at(at, method, path)).await
+    send_request(site.request_at(at, method, path)).await
 }
 
 /// The listeners, each with an authorization that its routes accept.
 fn listeners(site: &Site) -> [(SocketAddr, String); 3] {
     let operator = "Bearer operator-secret-1".to_owned();
-    let user = format!("Bearer {}", compat::token(&"k".repeat(40), &compat::ours()));
+    let user = format!("Bearer {}", compat::sign_token(&"k".repeat(40), &compat::berth_claims()));
     [
         (site.address, operator.clone()),
         (site.mira.unwrap(), operator),
@@ -40,8 +40,8 @@ fn listeners(site: &Site) -> [(SocketAddr, String); 3] {
     ]
 }
 
-async fn document(site: &Site, at: SocketAddr) -> Value {
-    let document = ask(site, at, "GET", "/openapi.json").await;
+async fn fetch_document(site: &Site, at: SocketAddr) -> Value {
+    let document = request_listener(site, at, "GET", "/openapi.json").await;
     assert_eq!(
         (document.status, document.header("content-type")),
         (200, "application/json")
@@ -51,16 +51,16 @@ async fn document(site: &Site, at: SocketAddr) -> Value {
 
 #[tokio::test]
 async fn a_document_has_the_operations_of_its_listener() {
-    let (site, _engine) = compat::site(Some(&"k".repeat(40))).await;
+    let (site, _engine) = compat::start_site(Some(&"k".repeat(40))).await;
     for (at, _) in listeners(&site) {
-        let document = document(&site, at).await;
+        let document = fetch_document(&site, at).await;
         let paths = document["paths"].as_object().unwrap();
         assert!(paths.contains_key("/openapi.json"));
         for (pattern, item) in paths {
             // No document, engine or provider has that name, and the call stream does not work over HTTP/1.1.
             let path = pattern.replace(['{', '}'], "");
             for method in METHODS {
-                let answer = ask(&site, at, method, &path).await;
+                let answer = request_listener(&site, at, method, &path).await;
                 let told = item.get(method.to_lowercase()).is_some();
                 let nowhere = answer.status == 404 && answer.text.contains("\"not-found\"");
                 let known = answer.status != 405 && !nowhere;
@@ -75,7 +75,7 @@ async fn a_document_has_the_operations_of_its_listener() {
 }
 
 /// The paths of a router, parsed from its `Debug` output.
-fn routed(router: &Router) -> BTreeSet<String> {
+fn router_paths(router: &Router) -> BTreeSet<String> {
     let text = format!("{router:?}");
     let (text, _) = text.split_once("fallback_router").unwrap();
     let paths = text.split('"').filter(|part| part.starts_with('/'));
@@ -85,39 +85,39 @@ fn routed(router: &Router) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn a_document_has_the_routes_of_its_router() {
-    let (site, _engine) = compat::site(None).await;
+    let (site, _engine) = compat::start_site(None).await;
     let routers = [
         http::router(site.app.clone()),
         http::mira_router(site.app.clone()),
         http::session_service_router(site.app.clone()),
     ];
     for (router, (at, _)) in routers.iter().zip(listeners(&site)) {
-        let document = document(&site, at).await;
+        let document = fetch_document(&site, at).await;
         let told = document["paths"].as_object().unwrap().keys().cloned();
         let told: BTreeSet<String> = told.collect();
         assert!(told.len() > 3);
-        assert_eq!(told, routed(router));
+        assert_eq!(told, router_paths(router));
     }
 }
 
 #[tokio::test]
 async fn every_listener_serves_swagger_ui() {
-    let (site, _engine) = compat::site(None).await;
+    let (site, _engine) = compat::start_site(None).await;
     for (at, _) in listeners(&site) {
-        let page = ask(&site, at, "GET", "/swagger-ui/").await;
+        let page = request_listener(&site, at, "GET", "/swagger-ui/").await;
         assert!(page.header("content-type").starts_with("text/html"));
-        let start = ask(&site, at, "GET", "/swagger-ui/swagger-initializer.js").await;
+        let start = request_listener(&site, at, "GET", "/swagger-ui/swagger-initializer.js").await;
         assert!(start.text.contains("/openapi.json"), "{start:?}");
-        let script = ask(&site, at, "GET", "/swagger-ui/swagger-ui-bundle.js").await;
+        let script = request_listener(&site, at, "GET", "/swagger-ui/swagger-ui-bundle.js").await;
         assert!(script.status == 200 && script.text.len() > 100_000);
     }
 }
 
 #[tokio::test]
 async fn answers_conform_to_the_document() {
-    let (site, _engine) = compat::site(Some(&"k".repeat(40))).await;
+    let (site, _engine) = compat::start_site(Some(&"k".repeat(40))).await;
     for (at, authorization) in listeners(&site) {
-        let told = spawn_blocking(move || schemathesis(at, &authorization)).await;
+        let told = spawn_blocking(move || run_schemathesis(at, &authorization)).await;
         let Output {
             status,
             stdout,
@@ -131,7 +131,7 @@ async fn answers_conform_to_the_document() {
     }
 }
 
-fn schemathesis(at: SocketAddr, authorization: &str) -> Output {
+fn run_schemathesis(at: SocketAddr, authorization: &str) -> Output {
     // The first line of the script has the path of its installation, so this runs the module instead.
     let mut command = Command::new(PYTHON);
     command.args([
@@ -145,7 +145,7 @@ fn schemathesis(at: SocketAddr, authorization: &str) -> Output {
     command.args([&format!("http://{at}/openapi.json"), "--checks", CHECKS]);
     command.args(["--phases", "examples,coverage,fuzzing", "--seed", "1"]);
     // In Python 3.11, concurrent threads that parse Python may fail (python/cpython#106905).
-    command.args(["--max-examples", EXAMPLES, "--workers", "1"]);
+    command.args(["--max-examples", MAX_EXAMPLES, "--workers", "1"]);
     command.args(["-H", &format!("Authorization: {authorization}")]);
     let told = command.current_dir(std::env::temp_dir()).output();
     told.unwrap_or_else(|fault| panic!("{PYTHON}: {fault}; `make setup` installs it"))

@@ -1,6 +1,6 @@
 //! Health, metrics, and the answers to requests without a route.
 
-use crate::site::{Site, answer};
+use crate::site::{Site, send_request};
 use reqwest::Method;
 use serde_json::json;
 
@@ -39,9 +39,9 @@ async fn readiness_waits_for_the_fleet() {
 async fn logins_sessions_refusals_and_requests_are_counted() {
     let site = Site::start("").await;
     let id = site.login().await;
-    answer(site.form("/login", "username=demo&password=wrong")).await;
+    send_request(site.post_form("/login", "username=demo&password=wrong")).await;
     let logout = site.request(Method::POST, "/logout");
-    answer(logout.header("cookie", format!("berth={id}"))).await;
+    send_request(logout.header("cookie", format!("berth={id}"))).await;
     site.token(&id).await;
     site.get("/some/where", "").await;
     let metrics = site.get("/metrics", "").await;
@@ -84,7 +84,7 @@ async fn a_request_without_a_route_gets_a_problem() {
         (Method::GET, "/logout", "POST"),
         (Method::GET, "/v1/tokens", "POST"),
     ] {
-        let wrong = answer(site.request(method, path)).await;
+        let wrong = send_request(site.request(method, path)).await;
         assert_eq!(
             (wrong.status, wrong.reason().as_str()),
             (405, "method-not-allowed")

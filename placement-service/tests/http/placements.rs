@@ -1,7 +1,7 @@
 //! `POST /v1/placements` with simulated engines, from the cookie to the engine session.
 
-use crate::engines::placement;
-use crate::site::{Site, answer as answer_of};
+use crate::engines::placement_body;
+use crate::site::{Site, send_request as answer_of};
 use berth_api::PlacementAnswer;
 use berth_engine_sim::{Document, Engine, Options};
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -11,10 +11,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Starts an engine that verifies the site's tokens, and a site with that engine.
-pub(crate) async fn site() -> (Site, Engine) {
+pub(crate) async fn start_site() -> (Site, Engine) {
     let engine = berth_engine_sim::start(Options {
         jwt_secret: Some("k".repeat(40)),
         documents: vec![Document::new("sales.qvf", 100)],
@@ -37,27 +37,27 @@ routes:
         engine.metrics_addr().port()
     ))
     .await;
-    until("the service is ready", async || {
+    wait_until("the service is ready", async || {
         site.get("/health/ready", "").await.status == 200
     })
     .await;
     (site, engine)
 }
 
-async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+async fn wait_until(what: &str, holds: impl AsyncFn() -> bool) {
     let wait = async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    assert!(timeout(PATIENCE, wait).await.is_ok(), "never: {what}");
+    assert!(timeout(TIMEOUT, wait).await.is_ok(), "never: {what}");
 }
 
-pub(crate) fn body(session: &str, path: &str) -> String {
+pub(crate) fn session_placement_body(session: &str, path: &str) -> String {
     json!({"session": session, "method": "GET", "path": path, "host": "h", "tab": "t1"}).to_string()
 }
 
-pub(crate) async fn reservations(site: &Site) -> String {
+pub(crate) async fn count_reservations(site: &Site) -> String {
     let metrics = site.get("/metrics", "").await.text;
     let line = metrics
         .lines()
@@ -67,10 +67,10 @@ pub(crate) async fn reservations(site: &Site) -> String {
 
 #[tokio::test]
 async fn a_cookie_gets_an_engine_session_with_the_users_token() {
-    let (site, engine) = site().await;
+    let (site, engine) = start_site().await;
     let id = site.login().await;
     let answer = site
-        .post_json("/v1/placements", body(&id, "/app/sales.qvf"))
+        .post_json("/v1/placements", session_placement_body(&id, "/app/sales.qvf"))
         .await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let placed: PlacementAnswer = serde_json::from_str(&answer.text).unwrap();
@@ -92,10 +92,10 @@ async fn a_cookie_gets_an_engine_session_with_the_users_token() {
 
 #[tokio::test]
 async fn refused_placements_get_a_problem() {
-    let (site, engine) = site().await;
+    let (site, engine) = start_site().await;
     let id = site.login().await;
     let missing = site
-        .post_json("/v1/placements", body(&id, "/app/missing.qvf"))
+        .post_json("/v1/placements", session_placement_body(&id, "/app/missing.qvf"))
         .await;
     assert_eq!(
         (missing.status, missing.reason().as_str()),
@@ -103,7 +103,7 @@ async fn refused_placements_get_a_problem() {
     );
     engine.faults().set(|f| f.reject_jwt = true);
     let failed = site
-        .post_json("/v1/placements", body(&id, "/app/sales.qvf"))
+        .post_json("/v1/placements", session_placement_body(&id, "/app/sales.qvf"))
         .await;
     assert_eq!(
         (failed.status, failed.reason().as_str()),
@@ -114,27 +114,27 @@ async fn refused_placements_get_a_problem() {
 
 #[tokio::test]
 async fn a_gateway_that_disconnects_cancels_its_placement() {
-    let (site, engine) = site().await;
+    let (site, engine) = start_site().await;
     let id = site.login().await;
     engine.faults().set(|f| f.slow_open_ms = 2000);
-    let body = body(&id, "/app/sales.qvf");
+    let body = session_placement_body(&id, "/app/sales.qvf");
     let mut gateway = TcpStream::connect(site.address).await.unwrap();
     let request = format!(
         "POST /v1/placements HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     gateway.write_all(request.as_bytes()).await.unwrap();
-    until("the placement is under way", async || {
+    wait_until("the placement is under way", async || {
         engine.stats().sockets == 1
     })
     .await;
-    assert_eq!(reservations(&site).await, "1");
+    assert_eq!(count_reservations(&site).await, "1");
     drop(gateway);
-    until("the reservation is released", async || {
-        reservations(&site).await == "0"
+    wait_until("the reservation is released", async || {
+        count_reservations(&site).await == "0"
     })
     .await;
-    until("the connection to the engine is closed", async || {
+    wait_until("the connection to the engine is closed", async || {
         engine.stats().sockets == 0
     })
     .await;
@@ -147,11 +147,11 @@ async fn a_gateway_that_disconnects_cancels_its_placement() {
 
 #[tokio::test]
 async fn many_placements_share_one_connection() {
-    let (site, engine) = site().await;
+    let (site, engine) = start_site().await;
     let id = site.login().await;
     let mut gateway = TcpStream::connect(site.address).await.unwrap();
     for n in 1..=3 {
-        let body = placement(&id, &format!("t{n}")).to_string();
+        let body = placement_body(&id, &format!("t{n}")).to_string();
         let request = format!(
             "POST /v1/placements HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
@@ -165,7 +165,7 @@ async fn many_placements_share_one_connection() {
     }
 }
 
-pub(crate) fn by_token(token: &str, path: &str) -> String {
+pub(crate) fn token_placement_body(token: &str, path: &str) -> String {
     json!({"token": token, "method": "GET", "path": path, "host": "h"}).to_string()
 }
 
@@ -181,10 +181,10 @@ pub(crate) fn program_token(more: &serde_json::Value) -> String {
 
 #[tokio::test]
 async fn a_program_token_is_placed_and_reaches_the_engine_unchanged() {
-    let (site, engine) = site().await;
+    let (site, engine) = start_site().await;
     let token = program_token(&json!({"roles": ["batch"]}));
     let place = async || {
-        site.post_json("/v1/placements", by_token(&token, "/app/sales.qvf"))
+        site.post_json("/v1/placements", token_placement_body(&token, "/app/sales.qvf"))
             .await
     };
     let answer = place().await;
@@ -207,14 +207,14 @@ async fn a_program_token_is_placed_and_reaches_the_engine_unchanged() {
         place().await.json()["session_ref"],
         json!(placed.session_ref)
     );
-    let other = by_token(&program_token(&json!({"jti": "2"})), "/app/sales.qvf");
+    let other = token_placement_body(&program_token(&json!({"jti": "2"})), "/app/sales.qvf");
     let other = site.post_json("/v1/placements", other).await;
     assert_ne!(other.json()["session_ref"], json!(placed.session_ref));
 }
 
 #[tokio::test]
 async fn an_invalid_token_is_not_placed() {
-    let (site, engine) = site().await;
+    let (site, engine) = start_site().await;
     let good = program_token(&json!({}));
     for token in [
         program_token(&json!({"exp": 1_000_000_000})),
@@ -223,7 +223,7 @@ async fn an_invalid_token_is_not_placed() {
         "abc".to_owned(),
     ] {
         let answer = site
-            .post_json("/v1/placements", by_token(&token, "/app/sales.qvf"))
+            .post_json("/v1/placements", token_placement_body(&token, "/app/sales.qvf"))
             .await;
         assert_eq!(
             (answer.status, answer.reason().as_str()),
@@ -247,12 +247,12 @@ async fn an_invalid_token_is_not_placed() {
 
 #[tokio::test]
 async fn a_session_token_is_placed_while_its_session_is_active() {
-    let (site, _engine) = site().await;
+    let (site, _engine) = start_site().await;
     let id = site.login().await;
     let minted = site.token(&id).await.json();
     let token = minted["token"].as_str().unwrap();
     let place = async |token: &str| {
-        site.post_json("/v1/placements", by_token(token, "/app/sales.qvf"))
+        site.post_json("/v1/placements", token_placement_body(token, "/app/sales.qvf"))
             .await
     };
     let answer = place(token).await;
@@ -272,7 +272,7 @@ async fn a_session_token_is_placed_while_its_session_is_active() {
 
 #[tokio::test]
 async fn a_session_token_is_returned_unchanged_while_its_session_is_active() {
-    let (site, _engine) = site().await;
+    let (site, _engine) = start_site().await;
     let id = site.login().await;
     let minted = site.token(&id).await.json();
     let ask = async |token: &str| site.post_json("/v1/tokens", json!({"token": token})).await;

@@ -1,7 +1,7 @@
 //! Sessions of another login service (store `redis-jwt`): Berth serves them as its own, writes nothing, and refuses
 //! requests that would write.
 
-use crate::site::{Site, answer};
+use crate::site::{Site, send_request};
 use berth_databases::Redis;
 use berth_placement::core::clock::{Clock, SystemClock};
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 const SECRET: &str = "the secret of the old login service";
 
-struct Old {
+struct OldLoginService {
     _server: Arc<Redis>,
     redis: redis::aio::MultiplexedConnection,
     site: Site,
 }
 
-impl Old {
+impl OldLoginService {
     async fn start() -> Self {
         let server = Redis::shared().await.unwrap();
         let url = server.database();
@@ -34,14 +34,14 @@ impl Old {
     }
 
     /// Stores a session as the old login service does at a login.
-    async fn keep(&self, cookie: &str, claims: &Value) -> String {
+    async fn store_session(&self, cookie: &str, claims: &Value) -> String {
         let key = EncodingKey::from_secret(SECRET.as_bytes());
         let jwt = encode(&Header::default(), claims, &key).unwrap();
-        self.set(cookie, &jwt).await;
+        self.store_value(cookie, &jwt).await;
         jwt
     }
 
-    async fn set(&self, cookie: &str, value: &str) {
+    async fn store_value(&self, cookie: &str, value: &str) {
         let mut redis = self.redis.clone();
         let _: () = redis.set(format!("sess:{cookie}"), value).await.unwrap();
     }
@@ -53,10 +53,10 @@ fn in_seconds(seconds: i64) -> i64 {
 
 #[tokio::test]
 async fn sessions_of_the_old_login_service_are_served() {
-    let old = Old::start().await;
+    let old = OldLoginService::start().await;
     let cookie = format!("s%3A{}.sig/+=", "x".repeat(100));
     let claims = json!({"sub": "ann", "roles": ["user"], "exp": in_seconds(100), "tenant": "t1"});
-    let jwt = old.keep(&cookie, &claims).await;
+    let jwt = old.store_session(&cookie, &claims).await;
     let token = old.site.token(&cookie).await;
     assert_eq!(token.status, 200, "{token:?}");
     let body = token.json();
@@ -72,12 +72,12 @@ async fn sessions_of_the_old_login_service_are_served() {
 
 #[tokio::test]
 async fn expired_unknown_and_forged_sessions_are_refused() {
-    let old = Old::start().await;
-    old.keep("over", &json!({"sub": "ann", "exp": in_seconds(-1)}))
+    let old = OldLoginService::start().await;
+    old.store_session("over", &json!({"sub": "ann", "exp": in_seconds(-1)}))
         .await;
-    old.set("forged", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.AAAA")
+    old.store_value("forged", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.AAAA")
         .await;
-    old.set("text", "no JWT").await;
+    old.store_value("text", "no JWT").await;
     let mut redis = old.redis.clone();
     let _: () = redis.hset("sess:hash", "a", "b").await.unwrap();
     for (cookie, status, reason) in [
@@ -98,8 +98,8 @@ async fn expired_unknown_and_forged_sessions_are_refused() {
 
 #[tokio::test]
 async fn requests_that_would_write_are_refused() {
-    let old = Old::start().await;
-    old.keep("c", &json!({"sub": "ann"})).await;
+    let old = OldLoginService::start().await;
+    old.store_session("c", &json!({"sub": "ann"})).await;
     let login = json!({"username": "ann", "password": "a password"});
     let login = old.site.post_json("/login", login).await;
     assert_eq!(
@@ -107,7 +107,7 @@ async fn requests_that_would_write_are_refused() {
         (501, "read-only-store")
     );
     let logout = old.site.request(reqwest::Method::POST, "/logout");
-    let logout = answer(logout.header("cookie", "berth=c")).await;
+    let logout = send_request(logout.header("cookie", "berth=c")).await;
     assert_eq!(
         (logout.status, logout.reason().as_str()),
         (501, "read-only-store")

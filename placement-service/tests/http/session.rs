@@ -1,6 +1,6 @@
 //! What a browser can request about its own session.
 
-use crate::site::{PASSWORD, Site, answer, session_id};
+use crate::site::{PASSWORD, Site, send_request, session_id};
 use berth_placement::core::clock::Clock;
 use reqwest::Method;
 use serde_json::json;
@@ -99,7 +99,7 @@ async fn a_renewal_is_activity_and_is_stored_at_once() {
     let cookie = format!("berth={}", site.login().await);
     site.clock.advance_ms(29 * MINUTE_MS);
     let renew = site.request(Method::POST, "/session/renew");
-    let renewed = answer(renew.header("cookie", &cookie)).await;
+    let renewed = send_request(renew.header("cookie", &cookie)).await;
     assert_eq!(
         (renewed.status, renewed.header("cache-control")),
         (200, "no-store")
@@ -119,7 +119,7 @@ async fn an_ended_session_cannot_be_renewed() {
     let id = site.login().await;
     let renew = |cookie: &str| {
         let request = site.request(Method::POST, "/session/renew");
-        answer(request.header("cookie", cookie.to_owned()))
+        send_request(request.header("cookie", cookie.to_owned()))
     };
     let none = renew("").await;
     assert_eq!((none.status, none.reason().as_str()), (401, "no-session"));
@@ -141,7 +141,7 @@ async fn an_ended_session_cannot_be_renewed() {
 async fn a_cookie_for_frames_is_set_and_cleared_with_same_site_none() {
     let site = Site::start("session: { cookie: { secure: true, same_site: none } }").await;
     let form = format!("username=demo&password={PASSWORD}");
-    let login = answer(site.form("/login", &form)).await;
+    let login = send_request(site.post_form("/login", &form)).await;
     assert_eq!(login.status, 303, "{login:?}");
     let cookie = format!("__Host-berth={}", session_id(&login));
     let attributes = "Path=/; HttpOnly; SameSite=None; Secure";
@@ -151,7 +151,7 @@ async fn a_cookie_for_frames_is_set_and_cleared_with_same_site_none() {
         "demo"
     );
     let request = site.request(Method::POST, "/logout");
-    let logout = answer(request.header("cookie", &cookie)).await;
+    let logout = send_request(request.header("cookie", &cookie)).await;
     let cleared = format!("__Host-berth=; {attributes}; Max-Age=0");
     assert_eq!(logout.cookies(), [cleared]);
 }
@@ -162,7 +162,7 @@ async fn other_sites_cannot_renew_a_session() {
     let cookie = format!("berth={}", site.login().await);
     let request = site.request(Method::POST, "/session/renew");
     let request = request.header("cookie", cookie);
-    let out = answer(request.header("sec-fetch-site", "cross-site")).await;
+    let out = send_request(request.header("sec-fetch-site", "cross-site")).await;
     assert_eq!((out.status, out.reason().as_str()), (403, "cross-site"));
 }
 
@@ -200,7 +200,7 @@ async fn the_store_contains_no_session_id_token_or_password() {
 #[tokio::test]
 async fn the_demo_page_needs_no_login() {
     let site = Site::start("").await;
-    let page = answer(site.request(Method::GET, "/")).await;
+    let page = send_request(site.request(Method::GET, "/")).await;
     assert_eq!(page.status, 200);
     assert!(
         page.header("content-security-policy")

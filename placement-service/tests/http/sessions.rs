@@ -1,18 +1,18 @@
 //! `/v1/sessions` for operators.
 
 use crate::events::CLIENTS;
-use crate::site::{Answer, PASSWORD, Site, answer, session_id};
+use crate::site::{Answer, PASSWORD, Site, send_request, session_id};
 use berth_placement::core::clock::Clock;
 use reqwest::Method;
 use serde_json::json;
 
-async fn ask(site: &Site, method: Method, path: &str, secret: &str) -> Answer {
+async fn request_with_secret(site: &Site, method: Method, path: &str, secret: &str) -> Answer {
     let request = site.request(method, path);
-    answer(request.header("authorization", format!("Bearer {secret}"))).await
+    send_request(request.header("authorization", format!("Bearer {secret}"))).await
 }
 
-async fn operator(site: &Site, method: Method, path: &str) -> Answer {
-    ask(site, method, path, "operator-secret-1").await
+async fn request_as_operator(site: &Site, method: Method, path: &str) -> Answer {
+    request_with_secret(site, method, path, "operator-secret-1").await
 }
 
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn an_operator_sees_sessions_without_their_ids() {
         site.session_ref(&first).await,
         site.session_ref(&second).await,
     ];
-    let listed = operator(&site, Method::GET, "/v1/sessions?account=demo").await;
+    let listed = request_as_operator(&site, Method::GET, "/v1/sessions?account=demo").await;
     assert_eq!(listed.status, 200);
     let overview = |sid: &str, created_at: u64| {
         json!({"session_ref": sid, "account": "demo", "roles": ["user"],
@@ -35,15 +35,15 @@ async fn an_operator_sees_sessions_without_their_ids() {
     };
     let both = [overview(&sids[0], now), overview(&sids[1], now + 60)];
     assert_eq!(listed.json(), json!({"sessions": both, "more": false}));
-    let one = operator(&site, Method::GET, &format!("/v1/sessions/{}", sids[0])).await;
+    let one = request_as_operator(&site, Method::GET, &format!("/v1/sessions/{}", sids[0])).await;
     assert_eq!(one.json(), both[0]);
     for text in [&listed.text, &one.text] {
         assert!(!text.contains(&first) && !text.contains(&second));
     }
-    let nobody = operator(&site, Method::GET, "/v1/sessions?account=Demo").await;
+    let nobody = request_as_operator(&site, Method::GET, "/v1/sessions?account=Demo").await;
     assert_eq!(nobody.json(), json!({"sessions": [], "more": false}));
     site.clock.advance_ms(30 * 60_000);
-    let over = operator(&site, Method::GET, "/v1/sessions?account=demo").await;
+    let over = request_as_operator(&site, Method::GET, "/v1/sessions?account=demo").await;
     assert_eq!(
         over.json(),
         json!({"sessions": [], "more": false}),
@@ -56,17 +56,17 @@ async fn an_operator_ends_one_session_or_all_of_an_account() {
     let site = Site::start(CLIENTS).await;
     let ids = [site.login().await, site.login().await, site.login().await];
     let path = format!("/v1/sessions/{}", site.session_ref(&ids[0]).await);
-    assert_eq!(operator(&site, Method::DELETE, &path).await.status, 204);
+    assert_eq!(request_as_operator(&site, Method::DELETE, &path).await.status, 204);
     assert_eq!(site.token(&ids[0]).await.reason(), "unknown-session");
     assert_eq!(site.token(&ids[1]).await.status, 200);
     for method in [Method::GET, Method::DELETE] {
-        let gone = operator(&site, method, &path).await;
+        let gone = request_as_operator(&site, method, &path).await;
         assert_eq!(
             (gone.status, gone.reason().as_str()),
             (404, "no-such-session")
         );
     }
-    let all = operator(&site, Method::DELETE, "/v1/sessions?account=demo").await;
+    let all = request_as_operator(&site, Method::DELETE, "/v1/sessions?account=demo").await;
     assert_eq!((all.status, all.json()), (200, json!({"ended": 2})));
     for id in &ids {
         assert_eq!(site.token(id).await.reason(), "unknown-session");
@@ -89,14 +89,14 @@ async fn other_clients_cannot_read_or_end_sessions() {
                 ("operator-secret-2", "unknown-client"),
                 ("runtime-secret-12", "forbidden"),
             ] {
-                let refused = ask(&site, method.clone(), path, secret).await;
+                let refused = request_with_secret(&site, method.clone(), path, secret).await;
                 assert_eq!((refused.status, refused.reason().as_str()), (403, reason));
             }
         }
     }
     assert_eq!(site.token(&id).await.status, 200);
     let site = site.restart("").await;
-    let refused = operator(&site, Method::GET, &one).await;
+    let refused = request_as_operator(&site, Method::GET, &one).await;
     assert_eq!(refused.reason(), "unknown-client", "none is configured");
 }
 
@@ -121,7 +121,7 @@ async fn invalid_requests_name_their_reason() {
         ("/v1/sessions/x", 404, "no-such-session", ""),
     ] {
         for method in [Method::GET, Method::DELETE] {
-            let refused = operator(&site, method, path).await;
+            let refused = request_as_operator(&site, method, path).await;
             assert_eq!(
                 (refused.status, refused.reason().as_str()),
                 (status, reason)
@@ -132,7 +132,7 @@ async fn invalid_requests_name_their_reason() {
     site.break_store().await;
     for path in ["/v1/sessions/x", "/v1/sessions?account=demo"] {
         for method in [Method::GET, Method::DELETE] {
-            assert_eq!(operator(&site, method, path).await.reason(), "store-down");
+            assert_eq!(request_as_operator(&site, method, path).await.reason(), "store-down");
         }
     }
 }

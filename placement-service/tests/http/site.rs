@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 pub(crate) const PASSWORD: &str = "demo-password";
 /// Configuration of a service that caches sessions for longer than any test waits.
-pub(crate) const FROM_MEMORY: &str = "session: { cookie: { secure: false }, cache: 60s }";
+pub(crate) const LONG_CACHE: &str = "session: { cookie: { secure: false }, cache: 60s }";
 
 /// A service on a free port, with the account `demo`.
 pub(crate) struct Site {
@@ -36,7 +36,7 @@ pub(crate) struct Site {
     dir: Arc<TempDir>,
     client: reqwest::Client,
     stop: oneshot::Sender<()>,
-    served: JoinHandle<()>,
+    server_task: JoinHandle<()>,
 }
 
 /// A response with its complete body.
@@ -131,27 +131,27 @@ impl Site {
             clock,
             app: of_routes,
             dir,
-            client: http_client::client().build().unwrap(),
+            client: http_client::client_builder().build().unwrap(),
             stop,
-            served,
+            server_task: served,
         }
     }
 
     /// Shuts the service down gracefully.
-    pub(crate) async fn end(self) -> (Arc<TempDir>, Arc<ManualClock>) {
+    pub(crate) async fn shut_down(self) -> (Arc<TempDir>, Arc<ManualClock>) {
         self.stop.send(()).unwrap();
-        self.served.await.unwrap();
+        self.server_task.await.unwrap();
         (self.dir, self.clock)
     }
 
     /// Shuts the service down gracefully and starts it again on the same store.
     pub(crate) async fn restart(self, more: &str) -> Self {
-        let (dir, clock) = self.end().await;
+        let (dir, clock) = self.shut_down().await;
         Self::start_in(dir, clock, more).await
     }
 
     /// Starts another service on the same store and clock.
-    pub(crate) async fn replica(&self, more: &str) -> Self {
+    pub(crate) async fn start_replica(&self, more: &str) -> Self {
         Self::start_in(self.dir.clone(), self.clock.clone(), more).await
     }
 
@@ -170,15 +170,15 @@ impl Site {
 
     pub(crate) async fn get(&self, path: &str, cookie: &str) -> Answer {
         let request = self.request(Method::GET, path);
-        answer(request.header("cookie", cookie)).await
+        send_request(request.header("cookie", cookie)).await
     }
 
     pub(crate) async fn post_json(&self, path: &str, body: impl ToString) -> Answer {
         let request = self.request(Method::POST, path).body(body.to_string());
-        answer(request.header("content-type", "application/json")).await
+        send_request(request.header("content-type", "application/json")).await
     }
 
-    pub(crate) fn form(&self, path: &str, body: &str) -> RequestBuilder {
+    pub(crate) fn post_form(&self, path: &str, body: &str) -> RequestBuilder {
         let content_type = "application/x-www-form-urlencoded";
         let request = self.request(Method::POST, path).body(body.to_owned());
         request.header("content-type", content_type)
@@ -187,7 +187,7 @@ impl Site {
     /// Logs in as `demo`. Returns the session id.
     pub(crate) async fn login(&self) -> String {
         let body = format!("username=demo&password={PASSWORD}");
-        let answer = answer(self.form("/login", &body)).await;
+        let answer = send_request(self.post_form("/login", &body)).await;
         assert_eq!(answer.status, 303, "{answer:?}");
         session_id(&answer)
     }
@@ -263,7 +263,7 @@ pub(crate) fn session_id(answer: &Answer) -> String {
     value.to_owned()
 }
 
-pub(crate) async fn answer(request: RequestBuilder) -> Answer {
+pub(crate) async fn send_request(request: RequestBuilder) -> Answer {
     let response: Response = request.send().await.unwrap();
     Answer {
         status: response.status().as_u16(),

@@ -7,21 +7,21 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// `store.timeout`, long enough for a loaded machine.
-const DEADLINE: Duration = Duration::from_secs(3);
+const STORE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Margin for a loaded machine.
-const SLACK: Duration = Duration::from_secs(3);
+const MARGIN: Duration = Duration::from_secs(3);
 const CALLERS: usize = 20;
 
-pub(crate) async fn site(kind: &str, url: &str) -> Site {
+pub(crate) async fn start_site(kind: &str, url: &str) -> Site {
     let store =
-        format!("store: {{ kind: {kind}, url: {{ inline: \"{url}\" }}, timeout: {DEADLINE:?} }}");
+        format!("store: {{ kind: {kind}, url: {{ inline: \"{url}\" }}, timeout: {STORE_TIMEOUT:?} }}");
     let session = "session: { cookie: { secure: false }, cache: 1s }";
     Site::start(&format!("{store}\n{session}")).await
 }
 
-async fn ask(site: &Site, route: &str, session: &str) -> (Answer, Duration) {
+async fn timed_request(site: &Site, route: &str, session: &str) -> (Answer, Duration) {
     let begun = Instant::now();
     let answer = match route {
         "tokens" => site.token(session).await,
@@ -45,18 +45,18 @@ pub(crate) fn is_store_down(answer: &Answer) -> bool {
 }
 
 /// Checks the answers after the store has just failed.
-async fn refuses_while_lost(site: &Site, session: &str) {
+async fn check_refusals(site: &Site, session: &str) {
     let lost = Instant::now();
     // Cached sessions are served for `session.cache` and no longer.
     loop {
-        let (answer, took) = ask(site, "tokens", session).await;
-        assert!(took < DEADLINE + SLACK, "{took:?}");
+        let (answer, took) = timed_request(site, "tokens", session).await;
+        assert!(took < STORE_TIMEOUT + MARGIN, "{took:?}");
         if is_store_down(&answer) {
             break;
         }
         assert_eq!(answer.status, 200, "{answer:?}");
         assert!(
-            lost.elapsed() < DEADLINE + SLACK,
+            lost.elapsed() < STORE_TIMEOUT + MARGIN,
             "still served from memory"
         );
         sleep(Duration::from_millis(20)).await;
@@ -67,24 +67,24 @@ async fn refuses_while_lost(site: &Site, session: &str) {
         ("placements", session),
         ("tokens", &unknown),
     ] {
-        let (answer, took) = ask(site, route, session).await;
+        let (answer, took) = timed_request(site, route, session).await;
         assert!(is_store_down(&answer), "{route}: {answer:?}");
-        assert!(took < DEADLINE + SLACK, "{route}: {took:?}");
+        assert!(took < STORE_TIMEOUT + MARGIN, "{route}: {took:?}");
     }
     // The circuit breaker is open now: at most one request waits, the one that tries the store again.
-    let calls = (0..CALLERS).map(|_| ask(site, "tokens", session));
+    let calls = (0..CALLERS).map(|_| timed_request(site, "tokens", session));
     let answers = futures_util::future::join_all(calls).await;
     assert!(answers.iter().all(|(answer, _)| is_store_down(answer)));
-    let slow = answers.iter().filter(|(_, took)| *took >= DEADLINE);
+    let slow = answers.iter().filter(|(_, took)| *took >= STORE_TIMEOUT);
     assert!(slow.count() <= 1, "{answers:?}");
     let own = site.get("/session", &format!("berth={session}")).await;
     assert!(is_store_down(&own), "{own:?}");
 }
 
-async fn is_back(site: &Site, session: &str) {
+async fn wait_until_recovered(site: &Site, session: &str) {
     let back = async {
         loop {
-            let (answer, _) = ask(site, "tokens", session).await;
+            let (answer, _) = timed_request(site, "tokens", session).await;
             if answer.status == 200 {
                 break;
             }
@@ -92,7 +92,7 @@ async fn is_back(site: &Site, session: &str) {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    assert!(timeout(PATIENCE, back).await.is_ok(), "the session is lost");
+    assert!(timeout(TIMEOUT, back).await.is_ok(), "the session is lost");
     let stranger = site.token(&"A".repeat(43)).await;
     assert_eq!(
         (stranger.status, stranger.reason()),
@@ -124,14 +124,14 @@ macro_rules! lost_and_back {
 async fn sessions_survive_outages_of_postgres() {
     let mut server = Postgres::start().await.unwrap();
     let url = server.database().await.unwrap();
-    let site = site("postgres", &url).await;
+    let site = start_site("postgres", &url).await;
     lost_and_back!(server, site);
 }
 
 #[tokio::test]
 async fn sessions_survive_outages_of_redis() {
     let mut server = Redis::start().await.unwrap();
-    let site = site("redis", &server.database()).await;
+    let site = start_site("redis", &server.database()).await;
     lost_and_back!(server, site);
 }
 
@@ -146,9 +146,9 @@ async fn sessions_and_accounts_survive_a_restart_of_the_service() {
         ("redis", redis.database()),
     ];
     for (kind, url) in urls {
-        let first = site(kind, &url).await;
+        let first = start_site(kind, &url).await;
         let session = first.login().await;
-        let second = site(kind, &url).await;
+        let second = start_site(kind, &url).await;
         drop(first);
         let answer = second.token(&session).await;
         assert_eq!(answer.status, 200, "{kind}: {answer:?}");

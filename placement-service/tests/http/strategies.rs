@@ -1,7 +1,7 @@
 //! Where each strategy places sessions, the slow start of a new engine, and the learned cost of a document, all seen
 //! through placements and explanations.
 
-use crate::engines::{engine_of, operator};
+use crate::engines::{place_and_get_engine, request_as_operator};
 use crate::events::CLIENTS;
 use crate::site::{Site, eventually};
 use berth_engine_sim::{Document, Engine, Options};
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 /// Memory that the document takes, in MB.
 const DOCUMENT_MB: u32 = 4_000;
 
-struct Fleet {
+struct TestFleet {
     site: Site,
     session: String,
     engines: Vec<Engine>,
@@ -23,7 +23,7 @@ struct Fleet {
 }
 
 /// Starts an engine with this CPU load. Returns it with its entry for the discovery file.
-async fn engine(name: &str, base_cpu: f64) -> (Engine, Value) {
+async fn start_engine(name: &str, base_cpu: f64) -> (Engine, Value) {
     let engine = berth_engine_sim::start(Options {
         documents: vec![Document::new("sales.qvf", DOCUMENT_MB)],
         base_cpu,
@@ -35,23 +35,23 @@ async fn engine(name: &str, base_cpu: f64) -> (Engine, Value) {
     (engine, entry)
 }
 
-fn write(dir: &TempDir, engines: &[Value]) {
+fn write_engine_list(dir: &TempDir, engines: &[Value]) {
     let (next, list) = (dir.path().join("next"), dir.path().join("engines.json"));
     std::fs::write(&next, json!({ "engines": engines }).to_string()).unwrap();
     std::fs::rename(next, list).unwrap();
 }
 
-impl Fleet {
+impl TestFleet {
     /// Starts engines with this CPU load each and a pool with these settings, and logs in.
-    async fn of(engines: &[(&str, f64)], pool: &str) -> Self {
+    async fn start(engines: &[(&str, f64)], pool: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (mut running, mut entries) = (Vec::new(), Vec::new());
         for (name, base_cpu) in engines {
-            let (engine, entry) = engine(name, *base_cpu).await;
+            let (engine, entry) = start_engine(name, *base_cpu).await;
             running.push(engine);
             entries.push(entry);
         }
-        write(&dir, &entries);
+        write_engine_list(&dir, &entries);
         let list = dir.path().join("engines.json");
         let yaml = format!(
             "{CLIENTS}\npools: [ {{ name: qix, driver: qix, cluster: c, {pool}, discovery: {{ file: {{ path: {}, poll: 100ms }} }} }} ]\n\
@@ -67,25 +67,25 @@ impl Fleet {
             dir,
         };
         for (name, _) in engines {
-            fleet.until(name, "is up", |e| e["state"] == "ok").await;
+            fleet.wait_until(name, "is up", |e| e["state"] == "ok").await;
         }
         fleet
     }
 
     /// Starts one more engine.
-    async fn grow(&mut self, name: &str) {
-        let (engine, entry) = engine(name, 0.0).await;
+    async fn add_engine(&mut self, name: &str) {
+        let (engine, entry) = start_engine(name, 0.0).await;
         self.engines.push(engine);
         self.entries.push(entry);
-        write(&self.dir, &self.entries);
-        self.until(name, "is up", |e| e["state"] == "ok").await;
+        write_engine_list(&self.dir, &self.entries);
+        self.wait_until(name, "is up", |e| e["state"] == "ok").await;
     }
 
     /// Places one session per tab, one after the other. Returns the number of sessions per engine.
-    async fn place(&self, tabs: std::ops::Range<u32>) -> BTreeMap<String, u32> {
+    async fn place_tabs(&self, tabs: std::ops::Range<u32>) -> BTreeMap<String, u32> {
         let mut placed = BTreeMap::new();
         for tab in tabs {
-            let engine = engine_of(&self.site, &self.session, &format!("t{tab}")).await;
+            let engine = place_and_get_engine(&self.site, &self.session, &format!("t{tab}")).await;
             *placed.entry(engine).or_default() += 1;
         }
         placed
@@ -93,7 +93,7 @@ impl Fleet {
 
     async fn explain(&self) -> Value {
         let path = "/v1/placements/explain?path=/app/sales.qvf";
-        let explained = operator(&self.site, Method::GET, path).await;
+        let explained = request_as_operator(&self.site, Method::GET, path).await;
         assert_eq!(explained.status, 200, "{explained:?}");
         explained.json()
     }
@@ -106,40 +106,40 @@ impl Fleet {
         found.cloned().unwrap_or_default()
     }
 
-    async fn until(&self, name: &str, what: &str, holds: impl Fn(&Value) -> bool) {
+    async fn wait_until(&self, name: &str, what: &str, holds: impl Fn(&Value) -> bool) {
         let what = format!("{name} {what}");
         eventually(&what, async || holds(&self.candidate(name).await)).await;
     }
 }
 
-fn counts<const N: usize>(of: [(&str, u32); N]) -> BTreeMap<String, u32> {
-    of.map(|(name, count)| (name.to_owned(), count)).into()
+fn session_counts<const N: usize>(pairs: [(&str, u32); N]) -> BTreeMap<String, u32> {
+    pairs.map(|(name, count)| (name.to_owned(), count)).into()
 }
 
 #[tokio::test]
 async fn packed_fills_engines_in_the_order_of_their_numbers() {
     let engines = [("e-10", 0.0), ("e-2", 0.0), ("e-1", 0.0)];
-    let fleet = Fleet::of(&engines, "strategy: packed, capacity: { per_engine: 3 }").await;
-    let expected = counts([("e-1", 3), ("e-2", 3), ("e-10", 1)]);
-    assert_eq!(fleet.place(0..7).await, expected);
+    let fleet = TestFleet::start(&engines, "strategy: packed, capacity: { per_engine: 3 }").await;
+    let expected = session_counts([("e-1", 3), ("e-2", 3), ("e-10", 1)]);
+    assert_eq!(fleet.place_tabs(0..7).await, expected);
 }
 
 #[tokio::test]
 async fn round_robin_ignores_the_load() {
     let engines = [("a", 0.9), ("b", 0.0), ("c", 0.5)];
-    let fleet = Fleet::of(
+    let fleet = TestFleet::start(
         &engines,
         "strategy: round-robin, weights: { sessions: 1, memory: 1, cpu: 1, document: 0 }",
     )
     .await;
-    let expected = counts([("a", 2), ("b", 2), ("c", 2)]);
-    assert_eq!(fleet.place(0..6).await, expected);
+    let expected = session_counts([("a", 2), ("b", 2), ("c", 2)]);
+    assert_eq!(fleet.place_tabs(0..6).await, expected);
 }
 
 #[tokio::test]
 async fn p2c_never_picks_the_busiest_engine() {
     let engines = [("a", 0.1), ("b", 0.1), ("busy", 0.9)];
-    let fleet = Fleet::of(
+    let fleet = TestFleet::start(
         &engines,
         "strategy: p2c, weights: { sessions: 0.5, memory: 0.3, cpu: 0.5, document: 0 }",
     )
@@ -150,7 +150,7 @@ async fn p2c_never_picks_the_busiest_engine() {
     chosen.retain(|e| e["outcome"] == "chosen");
     assert_eq!(chosen.len(), 1);
     assert_ne!(chosen[0]["engine"], "busy");
-    let placed = fleet.place(0..6).await;
+    let placed = fleet.place_tabs(0..6).await;
     assert!(!placed.contains_key("busy"), "{placed:?}");
 }
 
@@ -158,13 +158,13 @@ async fn p2c_never_picks_the_busiest_engine() {
 async fn a_new_engine_gets_no_session_at_first_with_slow_start_and_the_next_one_without() {
     for (slow_start, gets) in [("1h", 0), ("0s", 1)] {
         let pool = format!("slow_start: {slow_start}, weights: {{ document: 0 }}");
-        let mut fleet = Fleet::of(&[("a", 0.0), ("b", 0.0)], &pool).await;
-        assert_eq!(fleet.place(0..4).await, counts([("a", 2), ("b", 2)]));
-        fleet.grow("new").await;
+        let mut fleet = TestFleet::start(&[("a", 0.0), ("b", 0.0)], &pool).await;
+        assert_eq!(fleet.place_tabs(0..4).await, session_counts([("a", 2), ("b", 2)]));
+        fleet.add_engine("new").await;
         let new = fleet.candidate("new").await;
         let outcome = if gets == 0 { "warming-up" } else { "chosen" };
         assert_eq!(new["outcome"], outcome, "{new}");
-        let placed = fleet.place(4..5).await;
+        let placed = fleet.place_tabs(4..5).await;
         assert_eq!(placed.get("new").copied().unwrap_or(0), gets, "{placed:?}");
     }
 }
@@ -172,16 +172,16 @@ async fn a_new_engine_gets_no_session_at_first_with_slow_start_and_the_next_one_
 #[tokio::test]
 async fn the_cost_of_a_document_on_one_engine_applies_to_another_before_its_probe() {
     let pool = "weights: { sessions: 1, memory: 0.1, cpu: 0, document: 0 }";
-    let fleet = Fleet::of(&[("a", 0.0), ("b", 0.0)], pool).await;
-    let first = fleet.place(0..1).await.into_keys().next().unwrap();
+    let fleet = TestFleet::start(&[("a", 0.0), ("b", 0.0)], pool).await;
+    let first = fleet.place_tabs(0..1).await.into_keys().next().unwrap();
     let second = if first == "a" { "b" } else { "a" };
     let share = f64::from(DOCUMENT_MB) / 16_384.0;
     let free = |engine: &Value| engine["memory_free"].as_f64().unwrap();
     let seen = |e: &Value| e["reserved"] == 0 && free(e) < 1.0 - share;
-    fleet.until(&first, "has loaded the document", seen).await;
+    fleet.wait_until(&first, "has loaded the document", seen).await;
     let before = free(&fleet.candidate(second).await);
     assert!(before > 0.9, "{before}");
-    assert_eq!(fleet.place(1..2).await, counts([(second, 1)]));
+    assert_eq!(fleet.place_tabs(1..2).await, session_counts([(second, 1)]));
     let after = fleet.candidate(second).await;
     assert!(free(&after) < before - share / 2.0, "{before} {after}");
 }

@@ -6,14 +6,14 @@ use std::collections::{HashMap, HashSet};
 
 const MINUTE_MS: u64 = 60_000;
 /// The lease lasts one and a half intervals of the test's clock, so it holds until the test moves that clock.
-const SWEEP: &str = "session: { cookie: { secure: false }, reconcile: 50ms, \
+const CLEANUP_CONFIG: &str = "session: { cookie: { secure: false }, reconcile: 50ms, \
                      sweep: { interval: 50ms, batch: 2 } }";
-const IDLE: &str = "berth_sessions_ended_total{cause=\"idle-timeout\"}";
-const SWEPT: &str = "berth_session_cleanup_runs_total{result=\"ok\"}";
-const NOT_LEADER: &str = "berth_session_cleanup_runs_total{result=\"not_leader\"}";
+const ENDED_IDLE: &str = "berth_sessions_ended_total{cause=\"idle-timeout\"}";
+const CLEANUP_OK: &str = "berth_session_cleanup_runs_total{result=\"ok\"}";
+const CLEANUP_NOT_LEADER: &str = "berth_session_cleanup_runs_total{result=\"not_leader\"}";
 
 /// The number of `expired` events per session in the log.
-async fn expired(site: &Site) -> HashMap<String, u32> {
+async fn count_expired_events(site: &Site) -> HashMap<String, u32> {
     let events = sqlx::query_scalar::<_, String>("SELECT event FROM events");
     let events = events.fetch_all(&site.database().await).await.unwrap();
     let mut count = HashMap::new();
@@ -30,11 +30,11 @@ async fn expired(site: &Site) -> HashMap<String, u32> {
 
 #[tokio::test]
 async fn one_of_two_replicas_cleans_up_and_the_other_takes_over() {
-    let one = Site::start(SWEEP).await;
-    eventually("the first cleans up", async || one.metric(SWEPT).await > 0).await;
-    let two = one.replica(SWEEP).await;
+    let one = Site::start(CLEANUP_CONFIG).await;
+    eventually("the first cleans up", async || one.metric(CLEANUP_OK).await > 0).await;
+    let two = one.start_replica(CLEANUP_CONFIG).await;
     eventually("the second does not", async || {
-        two.metric(NOT_LEADER).await > 1
+        two.metric(CLEANUP_NOT_LEADER).await > 1
     })
     .await;
     for _ in 0..5 {
@@ -47,14 +47,14 @@ async fn one_of_two_replicas_cleans_up_and_the_other_takes_over() {
     one.clock.advance_ms(31 * MINUTE_MS);
     eventually("all are removed", async || one.session_rows().await == 0).await;
     // The replica that came first after the clock moved has the lease and has removed all of them.
-    let ended = async || (one.metric(IDLE).await, two.metric(IDLE).await);
+    let ended = async || (one.metric(ENDED_IDLE).await, two.metric(ENDED_IDLE).await);
     eventually("each is counted", async || {
         ended().await.0 + ended().await.1 == 5
     })
     .await;
     let (first, second) = ended().await;
     assert!(first == 5 || second == 5, "{first} and {second}");
-    let log = expired(&one).await;
+    let log = count_expired_events(&one).await;
     assert_eq!(log.len(), 5);
     assert!(log.values().all(|count| *count == 1), "{log:?}");
     eventually("none is counted", async || {
@@ -63,30 +63,30 @@ async fn one_of_two_replicas_cleans_up_and_the_other_takes_over() {
     .await;
 
     let left = if first == 5 {
-        one.end().await;
+        one.shut_down().await;
         two
     } else {
-        two.end().await;
+        two.shut_down().await;
         one
     };
-    let (before, refused) = (left.metric(SWEPT).await, left.metric(NOT_LEADER).await);
+    let (before, refused) = (left.metric(CLEANUP_OK).await, left.metric(CLEANUP_NOT_LEADER).await);
     left.login().await;
     eventually("the lease still holds", async || {
-        left.metric(NOT_LEADER).await > refused + 1
+        left.metric(CLEANUP_NOT_LEADER).await > refused + 1
     })
     .await;
-    assert_eq!(left.metric(SWEPT).await, before);
+    assert_eq!(left.metric(CLEANUP_OK).await, before);
     left.clock.advance_ms(31 * MINUTE_MS);
     eventually("the other cleans up", async || {
         left.session_rows().await == 0
     })
     .await;
-    assert_eq!(expired(&left).await.len(), 6);
+    assert_eq!(count_expired_events(&left).await.len(), 6);
 }
 
 #[tokio::test]
 async fn cleanup_continues_after_a_store_error() {
-    let site = Site::start(SWEEP).await;
+    let site = Site::start(CLEANUP_CONFIG).await;
     site.login().await;
     site.rename_table("sessions", "elsewhere").await;
     site.clock.advance_ms(31 * MINUTE_MS);
@@ -97,7 +97,7 @@ async fn cleanup_continues_after_a_store_error() {
         site.session_rows().await == 0
     })
     .await;
-    assert_eq!(expired(&site).await.into_values().collect::<Vec<_>>(), [1]);
+    assert_eq!(count_expired_events(&site).await.into_values().collect::<Vec<_>>(), [1]);
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn an_expired_session_is_refused_before_any_cleanup() {
 #[tokio::test]
 async fn twenty_requests_over_two_replicas_get_one_anonymous_id_and_no_row() {
     let one = Site::start("").await;
-    let two = one.replica("").await;
+    let two = one.start_replica("").await;
     let over = one.login().await;
     one.clock.advance_ms(31 * MINUTE_MS);
     let rows = one.session_rows().await;
@@ -158,12 +158,12 @@ async fn twenty_requests_over_two_replicas_get_one_anonymous_id_and_no_row() {
 
 #[tokio::test]
 async fn a_replica_that_never_saw_a_session_knows_how_it_ended() {
-    let one = Site::start(SWEEP).await;
+    let one = Site::start(CLEANUP_CONFIG).await;
     let never = "session: { cookie: { secure: false }, sweep: { interval: 600s } }";
-    let two = one.replica(never).await;
+    let two = one.start_replica(never).await;
     let logged_out = one.login().await;
     let out = one.request(reqwest::Method::POST, "/logout");
-    let out = crate::site::answer(out.header("cookie", format!("berth={logged_out}"))).await;
+    let out = crate::site::send_request(out.header("cookie", format!("berth={logged_out}"))).await;
     assert_eq!(out.status, 204);
     let over = one.login().await;
     one.clock.advance_ms(31 * MINUTE_MS);

@@ -1,16 +1,16 @@
 //! The process that delivers webhooks is killed during a delivery. Another process continues.
 
-use crate::receiver::{Answers, Got, Receiver};
+use crate::receiver::{ScriptedAnswer, ReceivedRequest, Receiver};
 use std::path::Path;
 use std::process::{Command as Blocking, Stdio};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-const BERTH: &str = env!("CARGO_BIN_EXE_berth");
+const BERTH_BINARY: &str = env!("CARGO_BIN_EXE_berth");
 
 /// Starts `berth serve` with this file. Returns the process and its address.
-async fn serve(file: &Path) -> (Child, String) {
-    let mut command = Command::new(BERTH);
+async fn start_service(file: &Path) -> (Child, String) {
+    let mut command = Command::new(BERTH_BINARY);
     let file = file.to_str().unwrap();
     command.args(["serve", "--config", file, "--listen", "127.0.0.1:0"]);
     command.env("BERTH_TOKEN_KEY", "k".repeat(40));
@@ -23,7 +23,7 @@ async fn serve(file: &Path) -> (Child, String) {
 }
 
 async fn login(url: &str) {
-    let client = berth_placement::core::http_client::client()
+    let client = berth_placement::core::http_client::client_builder()
         .build()
         .unwrap();
     let request = client.post(format!("{url}/login"));
@@ -46,29 +46,29 @@ async fn a_killed_process_loses_no_event() {
     );
     std::fs::write(&file, yaml).unwrap();
     let add = format!(
-        "printf %s a-long-password | {BERTH} account add demo --password-stdin --config {}",
+        "printf %s a-long-password | {BERTH_BINARY} account add demo --password-stdin --config {}",
         file.display()
     );
     let added = Blocking::new("sh").args(["-c", &add]).output().unwrap();
     assert!(added.status.success(), "{added:?}");
 
-    let (mut first, url) = serve(&file).await;
+    let (mut first, url) = start_service(&file).await;
     login(&url).await;
-    receiver.until_taken(1).await;
-    let (_second, other) = serve(&file).await;
-    receiver.script(&[Answers::Hangs]);
+    receiver.wait_for_accepted(1).await;
+    let (_second, other) = start_service(&file).await;
+    receiver.push_answers(&[ScriptedAnswer::Hang]);
     login(&url).await;
     login(&url).await;
-    receiver.until(|got| got.len() == 2).await;
+    receiver.wait_until(|got| got.len() == 2).await;
     first.kill().await.unwrap();
     login(&other).await;
-    let taken = receiver.until_taken(4).await;
-    let ids: Vec<_> = taken.iter().map(Got::id).collect();
+    let taken = receiver.wait_for_accepted(4).await;
+    let ids: Vec<_> = taken.iter().map(ReceivedRequest::id).collect();
     let (log, _) = ids[0].split_once('-').unwrap();
     let expected = [1, 2, 3, 4].map(|sequence| format!("{log}-{sequence}"));
     assert_eq!(ids, expected, "in order, none lost");
     assert_eq!(
-        receiver.got()[1].id(),
+        receiver.requests()[1].id(),
         ids[1],
         "sent twice: delivery is at least once"
     );

@@ -1,6 +1,6 @@
 //! A transmitter of security events: its key, its published key set, and its events.
 
-use crate::site::{Answer, Site, answer};
+use crate::site::{Answer, Site, send_request};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
@@ -33,7 +33,7 @@ impl Transmitter {
     /// Starts a transmitter that publishes its key.
     pub(crate) async fn start(issuer: &str) -> Self {
         let key = signing_key("es256", Algorithm::Es256, "one");
-        let published = Arc::new(Mutex::new(json!({"keys": [key.public]})));
+        let published = Arc::new(Mutex::new(json!({"keys": [key.public_jwk]})));
         let jwks = async |State(set): State<Arc<Mutex<Value>>>| set.lock().unwrap().to_string();
         let router = Router::new().route("/jwks", get(jwks));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -54,7 +54,7 @@ impl Transmitter {
     }
 
     pub(crate) fn publish(&self) {
-        self.publish_keys(json!([self.key.public]));
+        self.publish_keys(json!([self.key.public_jwk]));
     }
 
     pub(crate) fn publish_keys(&self, keys: Value) {
@@ -70,12 +70,12 @@ impl Transmitter {
     pub(crate) fn sign(&self, claims: &Value) -> String {
         let mut header = self.key.header.clone();
         header.typ = Some("secevent+jwt".to_owned());
-        jsonwebtoken::encode(&header, claims, &self.key.key).unwrap()
+        jsonwebtoken::encode(&header, claims, &self.key.encoding_key).unwrap()
     }
 }
 
-pub(crate) async fn push(site: &Site, token: impl Into<String>) -> Answer {
+pub(crate) async fn push_event(site: &Site, token: impl Into<String>) -> Answer {
     let request = site.request(Method::POST, "/security-events");
     let request = request.header("content-type", CONTENT_TYPE);
-    answer(request.body(token.into())).await
+    send_request(request.body(token.into())).await
 }

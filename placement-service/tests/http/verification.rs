@@ -1,16 +1,16 @@
 //! Runs the documented verification of a webhook signature on a real delivery.
 
-use crate::receiver::{Got, Receiver};
+use crate::receiver::{ReceivedRequest, Receiver};
 use crate::site::Site;
 use std::collections::BTreeMap;
 use std::process::Command;
 
-const EVENTS: &str = include_str!("../../docs/events.md");
+const EVENTS_PAGE: &str = include_str!("../../docs/events.md");
 const SECRET: &str = "webhook-secret-16";
 
 /// The result of the documented function for a delivery with this body and with these changes to its headers.
-fn is_genuine(secret: &str, delivery: &Got, changed: &[(&str, &str)], body: &str) -> bool {
-    let example = EVENTS.split("```python\n").nth(1).unwrap();
+fn is_genuine(secret: &str, delivery: &ReceivedRequest, changed: &[(&str, &str)], body: &str) -> bool {
+    let example = EVENTS_PAGE.split("```python\n").nth(1).unwrap();
     let example = example.split("```").next().unwrap();
     let program = format!(
         "{example}\nimport json, sys\nprint(genuine(sys.argv[1], json.loads(sys.argv[2]), sys.argv[3].encode()))"
@@ -34,7 +34,7 @@ fn is_genuine(secret: &str, delivery: &Got, changed: &[(&str, &str)], body: &str
 }
 
 /// Starts a site whose webhook has this secret. Returns two deliveries, ten minutes apart by the site's clock.
-async fn deliveries(secret: &str) -> (Site, Vec<Got>) {
+async fn receive_deliveries(secret: &str) -> (Site, Vec<ReceivedRequest>) {
     let receiver = Receiver::start().await;
     let hook = format!(
         "webhooks: [ {{ name: siem, url: \"{}\", secret: {{ inline: {secret} }} }} ]",
@@ -42,16 +42,16 @@ async fn deliveries(secret: &str) -> (Site, Vec<Got>) {
     );
     let site = Site::start(&hook).await;
     site.login().await;
-    receiver.until_taken(1).await;
+    receiver.wait_for_accepted(1).await;
     site.clock.advance_ms(600_000);
     site.login().await;
-    (site, receiver.until_taken(2).await)
+    (site, receiver.wait_for_accepted(2).await)
 }
 
 #[tokio::test]
 async fn the_documented_receiver_accepts_only_genuine_deliveries() {
     for secret in [SECRET, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"] {
-        let (_site, taken) = deliveries(secret).await;
+        let (_site, taken) = receive_deliveries(secret).await;
         let body = std::str::from_utf8(&taken[0].body).unwrap();
         assert!(is_genuine(secret, &taken[0], &[], body));
         assert!(!is_genuine("another-secret-16", &taken[0], &[], body));

@@ -1,7 +1,7 @@
 //! Webhooks: in order, at least once, signed; dead letters; one replica delivers at a time.
 
-use crate::receiver::{Answers, Got, Receiver};
-use crate::site::{Answer, Site, answer};
+use crate::receiver::{ScriptedAnswer, ReceivedRequest, Receiver};
+use crate::site::{Answer, Site, send_request};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use berth_placement::core::clock::Clock;
@@ -15,7 +15,7 @@ use sha2::Sha256;
 const SECRET: &str = "webhook-secret-16";
 
 /// Configuration with an operator and a webhook with short timeouts.
-fn config(receiver: &Receiver, more: &str) -> String {
+fn webhook_config(receiver: &Receiver, more: &str) -> String {
     format!(
         "{}events: {{ lease: 300ms, poll: 20ms }}\n\
          webhooks: [ {{ name: siem, url: \"{}\", secret: {{ inline: {SECRET} }}, timeout: 200ms,\
@@ -25,49 +25,49 @@ fn config(receiver: &Receiver, more: &str) -> String {
     )
 }
 
-async fn operator(site: &Site, method: Method, path: &str) -> Answer {
+async fn request_as_operator(site: &Site, method: Method, path: &str) -> Answer {
     let request = site.request(method, path);
-    answer(request.header("authorization", "Bearer operator-secret-1")).await
+    send_request(request.header("authorization", "Bearer operator-secret-1")).await
 }
 
-async fn events(site: &Site, cursor: &str) -> Vec<Value> {
+async fn read_events(site: &Site, cursor: &str) -> Vec<Value> {
     let path = format!("/v1/events?cursor={cursor}");
-    let page = operator(site, Method::GET, &path).await.json();
+    let page = request_as_operator(site, Method::GET, &path).await.json();
     page["events"].as_array().unwrap().clone()
 }
 
-async fn cursor(site: &Site) -> String {
-    let page = operator(site, Method::GET, "/v1/events").await.json();
+async fn current_cursor(site: &Site) -> String {
+    let page = request_as_operator(site, Method::GET, "/v1/events").await.json();
     page["cursor"].as_str().unwrap().to_owned()
 }
 
 async fn logout(site: &Site, id: &str) {
     let request = site.request(Method::POST, "/logout");
-    answer(request.header("cookie", format!("berth={id}"))).await;
+    send_request(request.header("cookie", format!("berth={id}"))).await;
 }
 
-fn bodies(got: &[Got]) -> Vec<Value> {
-    got.iter().map(Got::json).collect()
+fn bodies(got: &[ReceivedRequest]) -> Vec<Value> {
+    got.iter().map(ReceivedRequest::json).collect()
 }
 
 #[tokio::test]
 async fn a_failing_receiver_gets_every_event_in_order_and_signed() {
     let receiver = Receiver::start().await;
-    receiver.script(&[
-        Answers::With(500, "a secret of the receiver"),
-        Answers::Hangs,
-        Answers::With(404, ""),
-        Answers::Elsewhere,
-        Answers::With(200, "fine"),
-        Answers::With(503, ""),
+    receiver.push_answers(&[
+        ScriptedAnswer::Respond(500, "a secret of the receiver"),
+        ScriptedAnswer::Hang,
+        ScriptedAnswer::Respond(404, ""),
+        ScriptedAnswer::Redirect,
+        ScriptedAnswer::Respond(200, "fine"),
+        ScriptedAnswer::Respond(503, ""),
     ]);
-    let site = Site::start(&config(&receiver, "")).await;
-    let begin = cursor(&site).await;
+    let site = Site::start(&webhook_config(&receiver, "")).await;
+    let begin = current_cursor(&site).await;
     let ids = [site.login().await, site.login().await];
     logout(&site, &ids[0]).await;
-    let taken = receiver.until_taken(3).await;
-    assert_eq!(bodies(&taken), events(&site, &begin).await);
-    let got = receiver.got();
+    let taken = receiver.wait_for_accepted(3).await;
+    assert_eq!(bodies(&taken), read_events(&site, &begin).await);
+    let got = receiver.requests();
     assert_eq!(got.len(), 8);
     assert!(got.iter().all(|got| got.path == "/hook"), "no redirect");
     for attempt in &got[..5] {
@@ -99,31 +99,31 @@ async fn a_failing_receiver_gets_every_event_in_order_and_signed() {
 #[tokio::test]
 async fn only_the_configured_kinds_are_delivered() {
     let receiver = Receiver::start().await;
-    let site = Site::start(&config(&receiver, ", events: [logged-out]")).await;
+    let site = Site::start(&webhook_config(&receiver, ", events: [logged-out]")).await;
     let ids = [site.login().await, site.login().await];
     logout(&site, &ids[0]).await;
     logout(&site, &ids[1]).await;
-    let taken = receiver.until_taken(2).await;
+    let taken = receiver.wait_for_accepted(2).await;
     assert!(bodies(&taken).iter().all(|b| b["kind"] == "logged-out"));
-    assert_eq!(receiver.got().len(), 2);
+    assert_eq!(receiver.requests().len(), 2);
 }
 
 #[tokio::test]
 async fn after_its_last_attempt_an_event_is_a_dead_letter_and_the_next_is_delivered() {
     let receiver = Receiver::start().await;
-    receiver.script(&[
-        Answers::With(500, "hunter2"),
-        Answers::Hangs,
-        Answers::With(418, ""),
+    receiver.push_answers(&[
+        ScriptedAnswer::Respond(500, "hunter2"),
+        ScriptedAnswer::Hang,
+        ScriptedAnswer::Respond(418, ""),
     ]);
-    let site = Site::start(&config(&receiver, ", attempts: 3")).await;
+    let site = Site::start(&webhook_config(&receiver, ", attempts: 3")).await;
     site.login().await;
     site.login().await;
-    let taken = receiver.until_taken(1).await;
-    let first = receiver.got()[0].json();
+    let taken = receiver.wait_for_accepted(1).await;
+    let first = receiver.requests()[0].json();
     assert_ne!(taken[0].json(), first);
     let path = "/v1/webhooks/siem/dead-letters";
-    let listed = operator(&site, Method::GET, path).await;
+    let listed = request_as_operator(&site, Method::GET, path).await;
     let letter = &listed.json()["dead_letters"][0];
     assert_eq!(listed.json()["dead_letters"].as_array().unwrap().len(), 1);
     assert_eq!(letter["error"], "status 418");
@@ -131,18 +131,18 @@ async fn after_its_last_attempt_an_event_is_a_dead_letter_and_the_next_is_delive
     assert!(!listed.text.contains("hunter2"));
     let sequence = letter["sequence"].as_u64().unwrap();
     let retry = format!("{path}/{sequence}/retry");
-    receiver.script(&[Answers::With(502, "")]);
-    let failed = operator(&site, Method::POST, &retry).await;
+    receiver.push_answers(&[ScriptedAnswer::Respond(502, "")]);
+    let failed = request_as_operator(&site, Method::POST, &retry).await;
     assert_eq!(
         (failed.status, failed.reason().as_str()),
         (502, "webhook-failed")
     );
     assert_eq!(failed.json()["detail"], "status 502");
-    let listed = operator(&site, Method::GET, path).await.json();
+    let listed = request_as_operator(&site, Method::GET, path).await.json();
     assert_eq!(listed["dead_letters"][0]["error"], "status 502");
-    assert_eq!(operator(&site, Method::POST, &retry).await.status, 204);
-    assert_eq!(receiver.taken()[1].json(), first);
-    let listed = operator(&site, Method::GET, path).await.json();
+    assert_eq!(request_as_operator(&site, Method::POST, &retry).await.status, 204);
+    assert_eq!(receiver.accepted_requests()[1].json(), first);
+    let listed = request_as_operator(&site, Method::GET, path).await.json();
     assert_eq!(listed, json!({"dead_letters": []}));
     let metrics = site.get("/metrics", "").await.text;
     let line = "berth_webhook_deliveries_total{webhook=\"siem\",result=\"dead-letter\"} 1";
@@ -170,7 +170,7 @@ async fn after_its_last_attempt_an_event_is_a_dead_letter_and_the_next_is_delive
             "no-such-webhook",
         ),
     ] {
-        let nothing = operator(&site, method, path).await;
+        let nothing = request_as_operator(&site, method, path).await;
         assert_eq!(
             (nothing.status, nothing.reason().as_str()),
             (404, reason),
@@ -178,7 +178,7 @@ async fn after_its_last_attempt_an_event_is_a_dead_letter_and_the_next_is_delive
         );
     }
     let request = site.request(Method::GET, path);
-    let runtime = answer(request.header("authorization", "Bearer runtime-secret-12")).await;
+    let runtime = send_request(request.header("authorization", "Bearer runtime-secret-12")).await;
     assert_eq!(
         (runtime.status, runtime.reason().as_str()),
         (403, "forbidden")
@@ -188,46 +188,46 @@ async fn after_its_last_attempt_an_event_is_a_dead_letter_and_the_next_is_delive
 #[tokio::test]
 async fn events_of_a_receiver_outage_are_delivered_even_after_a_restart() {
     let receiver = Receiver::start().await;
-    receiver.otherwise(Some(Answers::With(500, "")));
-    let config = config(&receiver, ", attempts: 100");
+    receiver.set_default_answer(Some(ScriptedAnswer::Respond(500, "")));
+    let config = webhook_config(&receiver, ", attempts: 100");
     let site = Site::start(&config).await;
-    let begin = cursor(&site).await;
+    let begin = current_cursor(&site).await;
     site.login().await;
     site.login().await;
-    receiver.until(|got| !got.is_empty()).await;
+    receiver.wait_until(|got| !got.is_empty()).await;
     let site = site.restart(&config).await;
     site.login().await;
-    receiver.otherwise(None);
-    let taken = receiver.until_taken(3).await;
-    assert_eq!(bodies(&taken), events(&site, &begin).await);
+    receiver.set_default_answer(None);
+    let taken = receiver.wait_for_accepted(3).await;
+    assert_eq!(bodies(&taken), read_events(&site, &begin).await);
 }
 
 #[tokio::test]
 async fn one_of_two_replicas_delivers_and_the_other_takes_over() {
     let receiver = Receiver::start().await;
-    let config = config(&receiver, "");
+    let config = webhook_config(&receiver, "");
     let site = Site::start(&config).await;
-    let begin = cursor(&site).await;
+    let begin = current_cursor(&site).await;
     site.login().await;
-    receiver.until_taken(1).await;
-    let other = site.replica(&config).await;
+    receiver.wait_for_accepted(1).await;
+    let other = site.start_replica(&config).await;
     for _ in 0..3 {
         site.login().await;
         other.login().await;
     }
-    receiver.until_taken(7).await;
+    receiver.wait_for_accepted(7).await;
     // A graceful shutdown releases the lease.
-    site.end().await;
+    site.shut_down().await;
     other.login().await;
-    let taken = receiver.until_taken(8).await;
-    assert_eq!(bodies(&taken), events(&other, &begin).await, "each once");
+    let taken = receiver.wait_for_accepted(8).await;
+    assert_eq!(bodies(&taken), read_events(&other, &begin).await, "each once");
 }
 
 #[tokio::test]
 async fn events_that_leave_the_log_before_delivery_are_counted() {
     let receiver = Receiver::start().await;
-    receiver.otherwise(Some(Answers::Hangs));
-    let config = config(&receiver, ", attempts: 100");
+    receiver.set_default_answer(Some(ScriptedAnswer::Hang));
+    let config = webhook_config(&receiver, ", attempts: 100");
     let site = Site::start(&config).await;
     for _ in 0..4 {
         site.login().await;
@@ -238,9 +238,9 @@ async fn events_that_leave_the_log_before_delivery_are_counted() {
         .execute(&database)
         .await
         .unwrap();
-    receiver.otherwise(None);
+    receiver.set_default_answer(None);
     let site = site.restart(&config).await;
-    let taken = receiver.until_taken(1).await;
+    let taken = receiver.wait_for_accepted(1).await;
     assert!(taken[0].id().ends_with("-4"));
     let metrics = site.get("/metrics", "").await.text;
     let line = "berth_webhook_missed_total{webhook=\"siem\"} 3";
@@ -251,17 +251,17 @@ async fn events_that_leave_the_log_before_delivery_are_counted() {
 async fn a_session_end_is_sent_as_a_security_event_that_the_published_key_verifies() {
     let receiver = Receiver::start().await;
     let refused = "{\"err\":\"invalid_audience\",\"description\":\"hunter2\"}";
-    receiver.script(&[
-        Answers::With(500, ""),
-        Answers::With(400, "not in the form of RFC 8935"),
-        Answers::With(202, ""),
-        Answers::With(400, refused),
-        Answers::With(200, ""),
+    receiver.push_answers(&[
+        ScriptedAnswer::Respond(500, ""),
+        ScriptedAnswer::Respond(400, "not in the form of RFC 8935"),
+        ScriptedAnswer::Respond(202, ""),
+        ScriptedAnswer::Respond(400, refused),
+        ScriptedAnswer::Respond(200, ""),
     ]);
     let pem = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/es256.pem");
     let config = format!(
         "{}tokens: {{ algorithm: ES256, key: {{ file: {pem} }}, issuer: \"https://berth.example\" }}",
-        config(&receiver, ", format: caep, audience: partner")
+        webhook_config(&receiver, ", format: caep, audience: partner")
     );
     let site = Site::start(&config).await;
     let now = site.clock.now_s();
@@ -273,8 +273,8 @@ async fn a_session_end_is_sent_as_a_security_event_that_the_published_key_verifi
     for id in &ids {
         logout(&site, id).await;
     }
-    let taken = receiver.until_taken(2).await;
-    let got = receiver.got();
+    let taken = receiver.wait_for_accepted(2).await;
+    let got = receiver.requests();
     assert!(
         got[..3].iter().all(|g| g.body == got[0].body),
         "the same SET"
@@ -311,7 +311,7 @@ async fn a_session_end_is_sent_as_a_security_event_that_the_published_key_verifi
             })
         );
     }
-    let letters = operator(&site, Method::GET, "/v1/webhooks/siem/dead-letters").await;
+    let letters = request_as_operator(&site, Method::GET, "/v1/webhooks/siem/dead-letters").await;
     let letter = &letters.json()["dead_letters"][0];
     assert_eq!(letter["error"], "status 400, invalid_audience", "at once");
     assert_eq!(letter["event"]["session_ref"], refs[1]);

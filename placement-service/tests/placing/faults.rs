@@ -1,6 +1,6 @@
 //! Engines that misbehave, and what clients notice of it.
 
-use crate::site::{Setting, Site, eventually};
+use crate::site::{SiteOptions, Site, eventually};
 use berth_api::Reason;
 use berth_engine_sim::{Faults, WrongJson};
 use berth_scheduler::engine::State;
@@ -13,18 +13,18 @@ const NO_PROBES: &str = "probe: { interval: 60s }";
 const QUICK_PROBES: &str = "probe: { interval: 100ms, timeout: 100ms, failures: 2, successes: 2 }";
 const ROUND_ROBIN: &str = "    strategy: round-robin";
 
-async fn blind() -> Site {
-    Site::start(Setting {
+async fn start_without_probes() -> Site {
+    Site::start(SiteOptions {
         pool: ROUND_ROBIN,
         config: NO_PROBES,
-        ..Setting::default()
+        ..SiteOptions::default()
     })
     .await
 }
 
 #[tokio::test]
 async fn a_dead_engine_causes_no_client_errors() {
-    let mut site = blind().await;
+    let mut site = start_without_probes().await;
     site.engines.remove(1).stop().await;
     let start = Instant::now();
     for _ in 0..30 {
@@ -41,11 +41,11 @@ async fn a_dead_engine_causes_no_client_errors() {
 
 #[tokio::test]
 async fn a_dead_websocket_server_causes_no_client_errors() {
-    let mut site = Site::start(Setting {
+    let mut site = Site::start(SiteOptions {
         driver: "websocket",
         pool: ROUND_ROBIN,
         config: NO_PROBES,
-        ..Setting::default()
+        ..SiteOptions::default()
     })
     .await;
     for n in 0..60 {
@@ -59,7 +59,7 @@ async fn a_dead_websocket_server_causes_no_client_errors() {
 
 #[tokio::test]
 async fn a_stalled_engine_delays_one_client_by_at_most_a_second_and_no_others() {
-    let site = blind().await;
+    let site = start_without_probes().await;
     site.engines[1].faults().set(|f| f.stall_websocket = true);
     let mut slow = 0;
     let start = Instant::now();
@@ -78,7 +78,7 @@ async fn a_stalled_engine_delays_one_client_by_at_most_a_second_and_no_others() 
 
 #[tokio::test]
 async fn an_ejected_engine_returns_after_its_trial() {
-    let site = blind().await;
+    let site = start_without_probes().await;
     site.engines[1].faults().set(|f| f.refuse = true);
     for _ in 0..6 {
         assert_ne!(
@@ -102,10 +102,10 @@ async fn an_ejected_engine_returns_after_its_trial() {
 
 #[tokio::test]
 async fn a_flapping_engine_causes_no_client_errors() {
-    let site = Site::start(Setting {
+    let site = Site::start(SiteOptions {
         pool: ROUND_ROBIN,
         config: QUICK_PROBES,
-        ..Setting::default()
+        ..SiteOptions::default()
     })
     .await;
     for n in 0..200 {
@@ -125,7 +125,7 @@ async fn when_an_engine_answers_with_a_fault_the_next_one_serves() {
         |f| f.reject_jwt = true,
     ];
     for fault in faults {
-        let site = blind().await;
+        let site = start_without_probes().await;
         site.engines[0].faults().set(fault);
         for _ in 0..6 {
             assert_ne!(
@@ -138,7 +138,7 @@ async fn when_an_engine_answers_with_a_fault_the_next_one_serves() {
 
 #[tokio::test]
 async fn when_every_engine_fails_the_refusal_comes_in_time() {
-    let site = blind().await;
+    let site = start_without_probes().await;
     for engine in &site.engines {
         engine.faults().set(|f| f.stall_websocket = true);
     }
@@ -155,30 +155,30 @@ async fn when_every_engine_fails_the_refusal_comes_in_time() {
     });
     let slow = futures_util::future::join_all(placements).await;
     assert!(slow.iter().filter(|slow| **slow).count() <= 3, "{slow:?}");
-    assert_eq!(site.reserved(), 0);
+    assert_eq!(site.count_reserved(), 0);
 }
 
 #[tokio::test]
 async fn a_slow_document_may_take_the_whole_deadline_and_ejects_no_engine() {
-    let site = Site::start(Setting {
+    let site = Site::start(SiteOptions {
         engines: 1,
         config: "placement: { deadline: 2s }",
-        ..Setting::default()
+        ..SiteOptions::default()
     })
     .await;
     site.engines[0].faults().set(|f| f.slow_open_ms = 1200);
     site.place("/app/sales.qvf").await.unwrap();
     site.engines[0].faults().set(|f| f.slow_open_ms = 5000);
-    assert_eq!(site.refused("/app/sales.qvf").await, Reason::EngineFailed);
+    assert_eq!(site.place_error_reason("/app/sales.qvf").await, Reason::EngineFailed);
     site.engines[0].faults().clear();
     site.place("/app/sales.qvf").await.unwrap();
 }
 
 #[tokio::test]
 async fn the_probe_detects_each_state_and_its_end() {
-    let site = Site::start(Setting {
+    let site = Site::start(SiteOptions {
         config: QUICK_PROBES,
-        ..Setting::default()
+        ..SiteOptions::default()
     })
     .await;
     let engine = &site.engines[2];
@@ -193,7 +193,7 @@ async fn the_probe_detects_each_state_and_its_end() {
     ];
     for (fault, state) in cases {
         engine.faults().set(fault);
-        site.state("engine-2", state).await;
+        site.wait_for_state("engine-2", state).await;
         let mut engines = Vec::new();
         for _ in 0..12 {
             engines.push(site.place("/app/sales.qvf").await.unwrap().engine);
@@ -201,17 +201,17 @@ async fn the_probe_detects_each_state_and_its_end() {
         let used = engines.iter().any(|e| e == "engine-2");
         assert_eq!(used, state == State::NoMetrics, "{state:?}");
         engine.faults().clear();
-        site.state("engine-2", State::Ok).await;
+        site.wait_for_state("engine-2", State::Ok).await;
     }
     assert!(site.metrics().contains("berth_probe_failures_total{"));
 }
 
 #[tokio::test]
 async fn a_disconnected_client_releases_its_reservation() {
-    let site = Site::start(Setting {
+    let site = Site::start(SiteOptions {
         engines: 1,
         config: NO_PROBES,
-        ..Setting::default()
+        ..SiteOptions::default()
     })
     .await;
     site.engines[0].faults().set(|f| f.slow_open_ms = 1000);
@@ -220,9 +220,9 @@ async fn a_disconnected_client_releases_its_reservation() {
         _ = &mut placing => panic!("the document is slow"),
         () = eventually("the engine has a connection", || site.engines[0].stats().sockets == 1) => {}
     }
-    assert_eq!(site.reserved(), 1);
+    assert_eq!(site.count_reserved(), 1);
     drop(placing);
-    assert_eq!(site.reserved(), 0);
+    assert_eq!(site.count_reserved(), 0);
     eventually("the engine has no connection", || {
         site.engines[0].stats().sockets == 0
     })

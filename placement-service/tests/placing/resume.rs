@@ -1,11 +1,11 @@
 //! Which engine session a placement resumes.
 
-use crate::site::{Setting, Site, eventually};
+use crate::site::{SiteOptions, Site, eventually};
 use berth_engine_sim::{Document, Options};
 use berth_placement::config::load;
 use berth_placement::core::clock::SystemClock;
 use berth_placement::engines::fleet::{Fleet, FleetReader, PoolFleet};
-use berth_placement::placement::{PlaceRequest, Placed, Placer, REPLACED, RESUMED, SHARED};
+use berth_placement::placement::{PlaceRequest, Placement, PlacementService, REPLACED, RESUMED, SHARED};
 use berth_placement::sessions::LiveSession;
 use berth_scheduler::accounting::{Tallies, Tally};
 use berth_scheduler::engine::{Endpoint, Engine, EngineName, State};
@@ -19,18 +19,18 @@ use tokio::task::JoinSet;
 
 const PATH: &str = "/app/sales.qvf?berth_tab=x";
 
-fn session_of(placed: &Placed) -> &str {
+fn engine_session_id(placed: &Placement) -> &str {
     &placed.set_headers["x-qlik-session"]
 }
 
 /// The number of engine sessions created so far.
-fn made(site: &Site) -> u64 {
+fn count_created_sessions(site: &Site) -> u64 {
     site.engines.iter().map(|e| e.stats().created_total).sum()
 }
 
 #[tokio::test]
 async fn a_tab_resumes_its_engine_session_and_nothing_is_opened_again() {
-    let site = Site::start(Setting::default()).await;
+    let site = Site::start(SiteOptions::default()).await;
     let first = site.place_in_tab("ann", PATH, Some("t1")).await.unwrap();
     assert_eq!(first.reason, "least-load");
     let asked = site.engine(&first.engine).stats().requests_total;
@@ -38,12 +38,12 @@ async fn a_tab_resumes_its_engine_session_and_nothing_is_opened_again() {
         let again = site.place_in_tab("ann", PATH, Some("t1")).await.unwrap();
         assert_eq!(again.reason, RESUMED);
         assert_eq!(
-            (&again.engine, session_of(&again)),
-            (&first.engine, session_of(&first))
+            (&again.engine, engine_session_id(&again)),
+            (&first.engine, engine_session_id(&first))
         );
         assert_ne!(again.stream, first.stream);
     }
-    assert_eq!(made(&site), 1);
+    assert_eq!(count_created_sessions(&site), 1);
     let engine = site.engine(&first.engine);
     assert_eq!(engine.stats().requests_total, asked, "no OpenDoc");
     assert_eq!(
@@ -62,9 +62,9 @@ async fn a_tab_resumes_its_engine_session_and_nothing_is_opened_again() {
     ] {
         let other = site.place_in_tab(session, path, tab).await.unwrap();
         assert_eq!(other.reason, "least-load");
-        assert_ne!(session_of(&other), session_of(&first));
+        assert_ne!(engine_session_id(&other), engine_session_id(&first));
     }
-    assert_eq!(made(&site), 7);
+    assert_eq!(count_created_sessions(&site), 7);
     let metrics = site.metrics();
     let line = r#"berth_placement_reasons_total{pool="main",reason="resumed"} 5"#;
     assert!(metrics.contains(line), "{metrics}");
@@ -72,11 +72,11 @@ async fn a_tab_resumes_its_engine_session_and_nothing_is_opened_again() {
 
 #[tokio::test]
 async fn a_lost_engine_session_is_replaced_and_the_check_leaves_nothing_behind() {
-    let site = Site::start(Setting {
+    let site = Site::start(SiteOptions {
         engines: 2,
         // Sessions end with their sockets.
         options: |o| o.max_session_ttl = 0,
-        ..Setting::default()
+        ..SiteOptions::default()
     })
     .await;
     let first = site.place_in_tab("ann", PATH, Some("t1")).await.unwrap();
@@ -84,13 +84,13 @@ async fn a_lost_engine_session_is_replaced_and_the_check_leaves_nothing_behind()
     eventually("the session is gone", none_left).await;
     let second = site.place_in_tab("ann", PATH, Some("t1")).await.unwrap();
     assert_eq!(second.reason, REPLACED);
-    assert_ne!(session_of(&second), session_of(&first));
+    assert_ne!(engine_session_id(&second), engine_session_id(&first));
     eventually("nothing is left", none_left).await;
 }
 
 #[tokio::test]
 async fn an_engine_that_is_down_is_replaced() {
-    let site = Site::start(Setting::default()).await;
+    let site = Site::start(SiteOptions::default()).await;
     let first = site.place_in_tab("ann", PATH, Some("t1")).await.unwrap();
     site.engine(&first.engine).faults().set(|f| f.refuse = true);
     let second = site.place_in_tab("ann", PATH, Some("t1")).await.unwrap();
@@ -101,14 +101,14 @@ async fn an_engine_that_is_down_is_replaced() {
         .set(|f| f.refuse = false);
     let third = site.place_in_tab("ann", PATH, Some("t1")).await.unwrap();
     assert_eq!(
-        (third.reason, session_of(&third)),
-        (RESUMED, session_of(&second))
+        (third.reason, engine_session_id(&third)),
+        (RESUMED, engine_session_id(&second))
     );
 }
 
 #[tokio::test]
 async fn a_drained_engine_is_replaced() {
-    let site = Site::start(Setting::default()).await;
+    let site = Site::start(SiteOptions::default()).await;
     let first = site.place_in_tab("ann", PATH, Some("t1")).await.unwrap();
     for engine in site.placer.fleet().snapshot().pools()[0].engines.iter() {
         engine.tally.drain(engine.name.as_str() == first.engine);
@@ -125,10 +125,10 @@ async fn a_drained_engine_is_replaced() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_placements_that_share_a_document_have_one_engine_session() {
     let site = Arc::new(
-        Site::start(Setting {
+        Site::start(SiteOptions {
             pool: "    sharing: per-document",
             config: "placement: { engine_timeout: 9s }",
-            ..Setting::default()
+            ..SiteOptions::default()
         })
         .await,
     );
@@ -146,14 +146,14 @@ async fn all_placements_that_share_a_document_have_one_engine_session() {
     let mut reasons: BTreeMap<&str, u32> = BTreeMap::new();
     for placed in &all {
         *reasons.entry(placed.reason).or_default() += 1;
-        assert_eq!(session_of(placed), session_of(&all[0]));
+        assert_eq!(engine_session_id(placed), engine_session_id(&all[0]));
     }
     assert_eq!(reasons, BTreeMap::from([("least-load", 1), (SHARED, 9)]));
-    assert_eq!(made(&site), 1);
+    assert_eq!(count_created_sessions(&site), 1);
     let bob = site.place_in_tab("bob", PATH, None).await.unwrap();
     assert_ne!(
-        session_of(&bob),
-        session_of(&all[0]),
+        engine_session_id(&bob),
+        engine_session_id(&all[0]),
         "another login session"
     );
     for _ in 0..2 {
@@ -170,7 +170,7 @@ async fn all_placements_that_share_a_document_have_one_engine_session() {
 
 #[tokio::test]
 async fn a_placement_cancelled_during_preparation_blocks_no_other() {
-    let site = Site::start(Setting::default()).await;
+    let site = Site::start(SiteOptions::default()).await;
     for engine in &site.engines {
         engine.faults().set(|f| f.slow_open_ms = 3_600_000);
     }
@@ -186,9 +186,9 @@ async fn a_placement_cancelled_during_preparation_blocks_no_other() {
 
 #[tokio::test]
 async fn a_tab_keeps_its_websocket_engine_while_that_engine_is_up() {
-    let site = Site::start(Setting {
+    let site = Site::start(SiteOptions {
         driver: "websocket",
-        ..Setting::default()
+        ..SiteOptions::default()
     })
     .await;
     let first = site
@@ -241,13 +241,13 @@ async fn no_session_leaves_an_engine_that_stays() {
     let clock = Arc::new(SystemClock);
     let tallies = Tallies::new(Duration::from_secs(30));
     let fleet = (fleet, tallies, None);
-    let placer = Placer::on(&config.unwrap().config, clock, &mut registry, fleet);
+    let placer = PlacementService::with_fleet(&config.unwrap().config, clock, &mut registry, fleet);
     let session = LiveSession {
         session_ref: "ann".into(),
         ..LiveSession::default()
     };
     let mut there: BTreeMap<usize, Arc<Engine>> = (0..3).map(|n| (n, found(n))).collect();
-    let mut homes: BTreeMap<&str, Placed> = BTreeMap::new();
+    let mut homes: BTreeMap<&str, Placement> = BTreeMap::new();
     let (mut resumed, mut replaced) = (0, 0);
     for round in 0..100 {
         if round > 0 {
@@ -278,7 +278,7 @@ async fn no_session_leaves_an_engine_that_stays() {
                 if stays {
                     assert_eq!(placed.reason, RESUMED, "round {round}");
                     assert_eq!(placed.engine, before.engine);
-                    assert_eq!(session_of(&placed), session_of(before));
+                    assert_eq!(engine_session_id(&placed), engine_session_id(before));
                     resumed += 1;
                 } else {
                     assert_eq!(placed.reason, REPLACED, "round {round}");

@@ -4,8 +4,8 @@ use berth_api::Reason;
 use berth_engine_sim::{Document, Engine, Options};
 use berth_placement::config::load;
 use berth_placement::core::clock::SystemClock;
-use berth_placement::core::rejection::Refusal;
-use berth_placement::placement::{PlaceRequest, Placed, Placer};
+use berth_placement::core::rejection::Rejection;
+use berth_placement::placement::{PlaceRequest, Placement, PlacementService};
 use berth_placement::sessions::LiveSession;
 use berth_scheduler::engine::State;
 use prometheus_client::registry::Registry;
@@ -14,10 +14,10 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// Upper bound of every wait in these tests.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Settings of the engines, of the pool and of the whole configuration.
-pub(crate) struct Setting {
+pub(crate) struct SiteOptions {
     pub(crate) engines: usize,
     pub(crate) driver: &'static str,
     pub(crate) cluster: &'static str,
@@ -28,7 +28,7 @@ pub(crate) struct Setting {
     pub(crate) options: fn(&mut Options),
 }
 
-impl Default for Setting {
+impl Default for SiteOptions {
     fn default() -> Self {
         Self {
             engines: 3,
@@ -43,14 +43,14 @@ impl Default for Setting {
 
 pub(crate) struct Site {
     pub(crate) engines: Vec<Engine>,
-    pub(crate) placer: Arc<Placer>,
+    pub(crate) placer: Arc<PlacementService>,
     pub(crate) registry: Registry,
     session: LiveSession,
 }
 
 impl Site {
     /// Starts the engines and the placement use case, and waits until all engines have been probed.
-    pub(crate) async fn start(setting: Setting) -> Self {
+    pub(crate) async fn start(setting: SiteOptions) -> Self {
         let mut engines = Vec::new();
         let mut list = String::new();
         for n in 0..setting.engines {
@@ -68,7 +68,7 @@ impl Site {
             );
             engines.push(engine);
         }
-        let Setting {
+        let SiteOptions {
             driver,
             cluster,
             pool,
@@ -96,7 +96,7 @@ impl Site {
         );
         let config = load::from_text(&yaml).unwrap().config;
         let mut registry = Registry::with_prefix("berth");
-        let placer = Placer::start(&config, Arc::new(SystemClock), &mut registry, None).unwrap();
+        let placer = PlacementService::start(&config, Arc::new(SystemClock), &mut registry, None).unwrap();
         let site = Self {
             engines,
             placer,
@@ -107,17 +107,17 @@ impl Site {
             },
         };
         let mut fleet = site.placer.fleet().clone();
-        timeout(PATIENCE, fleet.wait_for(|f| f.is_initialized()))
+        timeout(TIMEOUT, fleet.wait_for(|f| f.is_initialized()))
             .await
             .unwrap();
         site
     }
 
-    pub(crate) async fn place(&self, path: &str) -> Result<Placed, Refusal> {
+    pub(crate) async fn place(&self, path: &str) -> Result<Placement, Rejection> {
         self.place_as("no.token.needed", path).await
     }
 
-    pub(crate) async fn place_as(&self, token: &str, path: &str) -> Result<Placed, Refusal> {
+    pub(crate) async fn place_as(&self, token: &str, path: &str) -> Result<Placement, Rejection> {
         let request = PlaceRequest {
             session: &self.session,
             token,
@@ -133,7 +133,7 @@ impl Site {
         session: &str,
         path: &str,
         tab: Option<&str>,
-    ) -> Result<Placed, Refusal> {
+    ) -> Result<Placement, Rejection> {
         let session = LiveSession {
             session_ref: session.to_owned(),
             ..LiveSession::default()
@@ -147,7 +147,7 @@ impl Site {
         self.placer.place(request).await
     }
 
-    pub(crate) async fn refused(&self, path: &str) -> Reason {
+    pub(crate) async fn place_error_reason(&self, path: &str) -> Reason {
         self.place(path).await.unwrap_err().reason
     }
 
@@ -158,17 +158,17 @@ impl Site {
     }
 
     /// Waits until the probe reports this state of the engine.
-    pub(crate) async fn state(&self, name: &str, state: State) {
+    pub(crate) async fn wait_for_state(&self, name: &str, state: State) {
         let mut fleet = self.placer.fleet().clone();
         let seen = fleet.wait_for(|f| {
             let mut engines = f.pools()[0].engines.iter();
             engines.any(|e| e.name.as_str() == name && e.state == state)
         });
-        timeout(PATIENCE, seen).await.unwrap();
+        timeout(TIMEOUT, seen).await.unwrap();
     }
 
     /// The sum of the sessions that count although no probe has seen them yet.
-    pub(crate) fn reserved(&self) -> u32 {
+    pub(crate) fn count_reserved(&self) -> u32 {
         let now = tokio::time::Instant::now();
         let fleet = self.placer.fleet().snapshot();
         let engines = fleet.pools()[0].engines.iter();
@@ -190,5 +190,5 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    assert!(timeout(PATIENCE, holds).await.is_ok(), "never: {what}");
+    assert!(timeout(TIMEOUT, holds).await.is_ok(), "never: {what}");
 }

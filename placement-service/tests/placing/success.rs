@@ -1,6 +1,6 @@
 //! What a successful placement leaves with the client and on the engine.
 
-use crate::site::{Setting, Site, eventually};
+use crate::site::{SiteOptions, Site, eventually};
 use berth_api::Reason;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::json;
@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 
 #[tokio::test]
 async fn the_document_is_open_in_the_session_that_waits_for_the_client() {
-    let site = Site::start(Setting {
+    let site = Site::start(SiteOptions {
         options: |o| o.jwt_secret = Some("secret".into()),
-        ..Setting::default()
+        ..SiteOptions::default()
     })
     .await;
     let claims = json!({"sub": "ann", "exp": 4_000_000_000_u64});
@@ -40,7 +40,7 @@ async fn the_document_is_open_in_the_session_that_waits_for_the_client() {
 
 #[tokio::test]
 async fn every_placement_has_its_own_session_id_and_stream() {
-    let site = Site::start(Setting::default()).await;
+    let site = Site::start(SiteOptions::default()).await;
     let mut seen = BTreeSet::new();
     for _ in 0..20 {
         let placed = site.place("/app/sales.qvf").await.unwrap();
@@ -52,9 +52,9 @@ async fn every_placement_has_its_own_session_id_and_stream() {
 
 #[tokio::test]
 async fn a_route_can_open_a_session_app_or_nothing() {
-    let site = Site::start(Setting {
+    let site = Site::start(SiteOptions {
         engines: 1,
-        ..Setting::default()
+        ..SiteOptions::default()
     })
     .await;
     site.place("/doc/session-doc").await.unwrap();
@@ -70,11 +70,11 @@ async fn a_route_can_open_a_session_app_or_nothing() {
 
 #[tokio::test]
 async fn a_session_without_a_client_expires_on_the_engine() {
-    let site = Site::start(Setting {
+    let site = Site::start(SiteOptions {
         engines: 1,
         // The engine shortens the requested TTL of 10 s. Another test asserts the request.
         options: |o| o.max_session_ttl = 1,
-        ..Setting::default()
+        ..SiteOptions::default()
     })
     .await;
     site.place("/app/sales.qvf").await.unwrap();
@@ -87,16 +87,16 @@ async fn a_session_without_a_client_expires_on_the_engine() {
 
 #[tokio::test]
 async fn a_missing_document_is_the_clients_fault() {
-    let site = Site::start(Setting::default()).await;
+    let site = Site::start(SiteOptions::default()).await;
     assert_eq!(
-        site.refused("/app/missing.qvf").await,
+        site.place_error_reason("/app/missing.qvf").await,
         Reason::NoSuchDocument
     );
-    assert_eq!(site.refused("/nowhere").await, Reason::NoSuchRoute);
-    assert_eq!(site.refused("no-path").await, Reason::InvalidRequest);
+    assert_eq!(site.place_error_reason("/nowhere").await, Reason::NoSuchRoute);
+    assert_eq!(site.place_error_reason("no-path").await, Reason::InvalidRequest);
     let tried: u64 = site.engines.iter().map(|e| e.stats().upgrades_total).sum();
     assert_eq!(tried, 1, "no other engine is tried for the document");
-    assert_eq!(site.reserved(), 0);
+    assert_eq!(site.count_reserved(), 0);
     site.place("/app/sales.qvf").await.unwrap();
     let metrics = site.metrics();
     for line in [
@@ -112,9 +112,9 @@ async fn a_missing_document_is_the_clients_fault() {
 
 #[tokio::test]
 async fn a_websocket_pool_forwards_the_path_of_the_client() {
-    let site = Site::start(Setting {
+    let site = Site::start(SiteOptions {
         driver: "websocket",
-        ..Setting::default()
+        ..SiteOptions::default()
     })
     .await;
     let placed = site
@@ -130,11 +130,11 @@ async fn a_websocket_pool_forwards_the_path_of_the_client() {
 
 #[tokio::test]
 async fn a_cluster_per_engine_needs_no_destination() {
-    let site = Site::start(Setting {
+    let site = Site::start(SiteOptions {
         engines: 1,
         driver: "websocket",
         cluster: "outbound|9076||{engine}.ns",
-        ..Setting::default()
+        ..SiteOptions::default()
     })
     .await;
     let placed = site.place("/app/x").await.unwrap();
@@ -144,11 +144,11 @@ async fn a_cluster_per_engine_needs_no_destination() {
 
 #[tokio::test]
 async fn the_latest_placements_of_a_session_are_listed() {
-    let site = Site::start(Setting::default()).await;
+    let site = Site::start(SiteOptions::default()).await;
     let in_tab = async |path| site.place_in_tab("ref", path, Some("t1")).await.unwrap();
     let placed = in_tab("/app/sales.qvf").await;
     in_tab("/doc/session-doc").await;
-    let recent = site.placer.recent("ref");
+    let recent = site.placer.recent_placements("ref");
     assert_eq!(recent.len(), 2);
     assert_eq!(recent[1].document.as_deref(), Some("sales.qvf"));
     assert_eq!(recent[1].tab.as_deref(), Some("t1"));
@@ -157,5 +157,5 @@ async fn the_latest_placements_of_a_session_are_listed() {
         (&placed.engine, &placed.stream)
     );
     assert_eq!(recent[0].document, None);
-    assert!(site.placer.recent("another").is_empty());
+    assert!(site.placer.recent_placements("another").is_empty());
 }

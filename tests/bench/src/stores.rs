@@ -12,7 +12,7 @@ use berth_placement::core::metrics::Metrics;
 use berth_placement::sessions::Sessions;
 use berth_store::session_id::SessionId;
 use berth_store::{
-    EndCause, Ending, Event, EventKind, PAYLOAD_VERSION, Select, SessionRow, SessionState, Stores,
+    EndCause, SessionRemoval, Event, EventKind, PAYLOAD_VERSION, SessionQuery, SessionRow, SessionState, Stores,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
@@ -62,7 +62,7 @@ pub(crate) async fn measure(options: &Options) -> Result<Vec<StoreRow>> {
 async fn one(name: &'static str, store: &str, options: &Options) -> Result<StoreRow> {
     let sessions = options.sessions();
     let (uncached, stores) = opened(store, "0s").await?;
-    let ids: Vec<SessionId> = (0..sessions).map(|_| SessionId::fresh()).collect();
+    let ids: Vec<SessionId> = (0..sessions).map(|_| SessionId::generate()).collect();
     let begun = SystemClock.now_ms();
     let inserts = per_second(sessions, ids.iter().enumerate(), async |(index, id)| {
         let row = row(index, id, begun);
@@ -91,7 +91,7 @@ async fn one(name: &'static str, store: &str, options: &Options) -> Result<Store
     let lookups_cached = per_second(count, some(), async |id| resolve(&cached, id).await).await?;
     let accounts = 0..sessions.div_ceil(PER_ACCOUNT).min(1_000);
     let lists = per_second(accounts.len(), accounts, async |number| {
-        let select = Select::Account(format!("account-{number}"));
+        let select = SessionQuery::Account(format!("account-{number}"));
         stores.sessions.list(&select, BATCH).await?;
         Ok(())
     });
@@ -113,13 +113,13 @@ async fn one(name: &'static str, store: &str, options: &Options) -> Result<Store
 async fn sweep(stores: &Stores, at_ms: u64) -> Result<f64> {
     let (begun, mut removed) = (Instant::now(), 0);
     loop {
-        let rows = stores.sessions.list(&Select::OverAt(at_ms), BATCH).await?;
+        let rows = stores.sessions.list(&SessionQuery::ExpiredAt(at_ms), BATCH).await?;
         if rows.is_empty() {
             break;
         }
-        let endings = rows.iter().map(|row| Ending {
+        let endings = rows.iter().map(|row| SessionRemoval {
             id_hash: row.id_hash,
-            only_if_over_at_ms: Some(at_ms),
+            only_if_expired_at_ms: Some(at_ms),
             event: event(row, Some(EndCause::AbsoluteTimeout)),
         });
         let endings: Vec<_> = endings.collect();
@@ -178,7 +178,7 @@ fn row(index: usize, id: &SessionId, begun: u64) -> SessionRow {
 fn event(row: &SessionRow, cause: Option<EndCause>) -> Event {
     Event {
         at_ms: row.created_at_ms,
-        kind: cause.map_or(EventKind::Created, EndCause::kind),
+        kind: cause.map_or(EventKind::Created, EndCause::event_kind),
         session_ref: row.session_ref.clone(),
         account: row.account.clone(),
         runtime: row.runtime.clone(),

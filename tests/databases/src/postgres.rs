@@ -1,8 +1,8 @@
 //! A PostgreSQL server, created by `initdb`. Its data survives `kill -9` but not a power failure.
 
 use crate::PASSWORD;
-use crate::programs::find;
-use crate::server::{Kind, Server};
+use crate::programs::find_program;
+use crate::server::{ServerKind, Server};
 use berth_harness::Result;
 use rustix::process::Signal;
 use sqlx::{ConnectOptions, Connection, postgres::PgConnectOptions};
@@ -25,16 +25,16 @@ const VERIFIER: &str = concat!(
     "$IwTHvdeVk7AUy9zyJwljvIh6TyGTwUF57b0KkYA5fM4=",
     ":WHnifOYb1xHZ81k42SwYQgJ1S8pZ83D/WFYdX2JmRA4=",
 );
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running PostgreSQL.
-pub type Postgres = Server<Programs>;
+pub type Postgres = Server<PostgresPrograms>;
 
 /// The programs that a server needs.
-pub struct Programs {
+pub struct PostgresPrograms {
     postgres: PathBuf,
     /// The command prefix that drops root.
-    not_as_root: Vec<String>,
+    drop_root_prefix: Vec<String>,
 }
 
 impl Postgres {
@@ -60,8 +60,8 @@ impl Postgres {
     /// # Errors
     /// When the connection or the statement fails.
     pub async fn execute(&self, database: &str, sql: &str) -> Result<()> {
-        let options = options(self.port()).database(database);
-        let mut connection = timeout(CONNECT, options.connect()).await??;
+        let options = connect_options(self.port()).database(database);
+        let mut connection = timeout(CONNECT_TIMEOUT, options.connect()).await??;
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
             .execute(&mut connection)
             .await?;
@@ -70,13 +70,13 @@ impl Postgres {
     }
 }
 
-impl Programs {
+impl PostgresPrograms {
     fn init(&self, dir: &Path) -> Result<()> {
         let password = dir.join("password");
         fs::write(&password, VERIFIER)?;
-        let (password, data) = (text(&password), text(&dir.join("data")));
-        let initdb = text(&find(&["initdb"])?);
-        let mut words = self.not_as_root.clone();
+        let (password, data) = (path_text(&password), path_text(&dir.join("data")));
+        let initdb = path_text(&find_program(&["initdb"])?);
+        let mut words = self.drop_root_prefix.clone();
         words.extend([initdb, "--pwfile".into(), password, "-D".into(), data]);
         words.extend(
             [
@@ -98,31 +98,31 @@ impl Programs {
     }
 }
 
-impl Kind for Programs {
+impl ServerKind for PostgresPrograms {
     const NAME: &'static str = "postgres";
     const STOP_SIGNAL: Signal = Signal::INT;
 
     fn install(dir: &Path) -> Result<Self> {
         let programs = Self {
-            postgres: find(&["postgres"])?,
-            not_as_root: not_as_root(dir)?,
+            postgres: find_program(&["postgres"])?,
+            drop_root_prefix: prepare_drop_root(dir)?,
         };
         programs.init(dir)?;
         Ok(programs)
     }
 
-    fn slot() -> &'static Mutex<Weak<Postgres>> {
+    fn shared_slot() -> &'static Mutex<Weak<Postgres>> {
         static SHARED: Mutex<Weak<Postgres>> = Mutex::const_new(Weak::new());
         &SHARED
     }
 
     fn command(&self, dir: &Path, port: u16) -> Vec<String> {
-        let mut words = self.not_as_root.clone();
-        words.extend([text(&self.postgres), "-D".into(), text(&dir.join("data"))]);
+        let mut words = self.drop_root_prefix.clone();
+        words.extend([path_text(&self.postgres), "-D".into(), path_text(&dir.join("data"))]);
         let settings = [
             "listen_addresses=127.0.0.1".to_owned(),
             format!("port={port}"),
-            format!("unix_socket_directories={}", text(dir)),
+            format!("unix_socket_directories={}", path_text(dir)),
             "fsync=off".to_owned(),
             "full_page_writes=off".to_owned(),
             "max_connections=300".to_owned(),
@@ -133,13 +133,13 @@ impl Kind for Programs {
         words
     }
 
-    async fn answers(&self, port: u16) -> bool {
-        let options = options(port).database("postgres");
-        matches!(timeout(CONNECT, options.connect()).await, Ok(Ok(_)))
+    async fn is_reachable(&self, port: u16) -> bool {
+        let options = connect_options(port).database("postgres");
+        matches!(timeout(CONNECT_TIMEOUT, options.connect()).await, Ok(Ok(_)))
     }
 }
 
-fn options(port: u16) -> PgConnectOptions {
+fn connect_options(port: u16) -> PgConnectOptions {
     PgConnectOptions::new_without_pgpass()
         .host("127.0.0.1")
         .port(port)
@@ -150,7 +150,7 @@ fn options(port: u16) -> PgConnectOptions {
 
 /// As root, gives `dir` to the system account and returns the command prefix that switches to this account. Otherwise
 /// the prefix is empty.
-fn not_as_root(dir: &Path) -> Result<Vec<String>> {
+fn prepare_drop_root(dir: &Path) -> Result<Vec<String>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(Vec::new());
     }
@@ -168,6 +168,6 @@ fn not_as_root(dir: &Path) -> Result<Vec<String>> {
     Ok(words.split(' ').map(str::to_owned).collect())
 }
 
-fn text(path: &Path) -> String {
+fn path_text(path: &Path) -> String {
     path.display().to_string()
 }

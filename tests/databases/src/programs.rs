@@ -5,7 +5,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 /// The first of `names` that is installed.
-pub(crate) fn find(names: &[&str]) -> Result<PathBuf> {
+pub(crate) fn find_program(names: &[&str]) -> Result<PathBuf> {
     let mut folders = postgres_folders();
     if let Some(path) = env::var_os("PATH") {
         folders.extend(env::split_paths(&path));
@@ -34,11 +34,11 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_named_with_the_remedy() {
-        let error = find(&["no-such-server", "nor-this"]).unwrap_err();
+        let error = find_program(&["no-such-server", "nor-this"]).unwrap_err();
         assert_eq!(
             error.to_string(),
             "no-such-server or nor-this is not installed: run `make setup`"
         );
-        assert!(find(&["no-such-server", "sh"]).unwrap().ends_with("sh"));
+        assert!(find_program(&["no-such-server", "sh"]).unwrap().ends_with("sh"));
     }
 }

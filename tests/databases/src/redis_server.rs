@@ -1,8 +1,8 @@
 //! A Redis (or Valkey) server with an append-only file. Its data survives `kill -9` but not a power failure.
 
 use crate::PASSWORD;
-use crate::programs::find;
-use crate::server::{Kind, Server};
+use crate::programs::find_program;
+use crate::server::{ServerKind, Server};
 use berth_harness::Result;
 use rustix::process::Signal;
 use std::path::{Path, PathBuf};
@@ -11,14 +11,14 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const DATABASES: u32 = 1_000;
 
 /// A running Redis.
-pub type Redis = Server<Program>;
+pub type Redis = Server<RedisProgram>;
 
 /// The path of the server program.
-pub struct Program(PathBuf);
+pub struct RedisProgram(PathBuf);
 
 impl Redis {
     /// The URL of a database that no other test uses. It contains the password.
@@ -28,15 +28,15 @@ impl Redis {
     }
 }
 
-impl Kind for Program {
+impl ServerKind for RedisProgram {
     const NAME: &'static str = "redis";
     const STOP_SIGNAL: Signal = Signal::TERM;
 
     fn install(_dir: &Path) -> Result<Self> {
-        Ok(Self(find(&["redis-server", "valkey-server"])?))
+        Ok(Self(find_program(&["redis-server", "valkey-server"])?))
     }
 
-    fn slot() -> &'static Mutex<Weak<Redis>> {
+    fn shared_slot() -> &'static Mutex<Weak<Redis>> {
         static SHARED: Mutex<Weak<Redis>> = Mutex::const_new(Weak::new());
         &SHARED
     }
@@ -59,13 +59,13 @@ impl Kind for Program {
         words
     }
 
-    async fn answers(&self, port: u16) -> bool {
+    async fn is_reachable(&self, port: u16) -> bool {
         let ping = async {
             let client = redis::Client::open(url(port))?;
             let mut connection = client.get_multiplexed_async_connection().await?;
             redis::cmd("PING").query_async::<()>(&mut connection).await
         };
-        matches!(timeout(CONNECT, ping).await, Ok(Ok(())))
+        matches!(timeout(CONNECT_TIMEOUT, ping).await, Ok(Ok(())))
     }
 }
 

@@ -14,16 +14,16 @@ use tempfile::TempDir;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
-const START: Duration = Duration::from_secs(30);
-const STOP: Duration = Duration::from_secs(10);
-const ASK_AGAIN: Duration = Duration::from_millis(20);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+const READY_POLL: Duration = Duration::from_millis(20);
 /// Interval between checks whether a process has stopped.
-const STOPS_SOON: Duration = Duration::from_millis(1);
+const STOP_POLL: Duration = Duration::from_millis(1);
 /// Another process may take a free port before the server binds it, so `start` tries several ports.
-const PORTS_TO_TRY: usize = 5;
+const START_ATTEMPTS: usize = 5;
 
 /// What differs between the kinds of servers.
-pub trait Kind: Sized + Send + Sync + 'static {
+pub trait ServerKind: Sized + Send + Sync + 'static {
     /// The name in logs.
     const NAME: &'static str;
     /// The signal for a graceful shutdown that does not wait for clients.
@@ -36,13 +36,13 @@ pub trait Kind: Sized + Send + Sync + 'static {
     fn install(dir: &Path) -> Result<Self>;
 
     /// Holds the server of [`Server::shared`].
-    fn slot() -> &'static Mutex<Weak<Server<Self>>>;
+    fn shared_slot() -> &'static Mutex<Weak<Server<Self>>>;
 
     /// The command that runs the server in the foreground.
     fn command(&self, dir: &Path, port: u16) -> Vec<String>;
 
     /// Whether the server answers a client.
-    fn answers(&self, port: u16) -> impl Future<Output = bool> + Send;
+    fn is_reachable(&self, port: u16) -> impl Future<Output = bool> + Send;
 }
 
 /// A server process, running or stopped.
@@ -54,7 +54,7 @@ pub struct Server<K> {
     dir: TempDir,
 }
 
-impl<K: Kind> Server<K> {
+impl<K: ServerKind> Server<K> {
     /// Starts a server for one test that injects faults.
     ///
     /// # Errors
@@ -64,10 +64,10 @@ impl<K: Kind> Server<K> {
         let dir = tempfile::Builder::new().prefix(&prefix).tempdir()?;
         let kind = K::install(dir.path())?;
         let mut error = None;
-        for _ in 0..PORTS_TO_TRY {
+        for _ in 0..START_ATTEMPTS {
             let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-            let mut process = spawn(&kind, dir.path(), port)?;
-            match ready(&kind, &mut process, port).await {
+            let mut process = spawn_server(&kind, dir.path(), port)?;
+            match wait_until_ready(&kind, &mut process, port).await {
                 Ok(()) => {
                     return Ok(Self {
                         kind,
@@ -88,7 +88,7 @@ impl<K: Kind> Server<K> {
     /// # Errors
     /// As [`Self::start`].
     pub async fn shared() -> Result<Arc<Self>> {
-        let mut shared = K::slot().lock().await;
+        let mut shared = K::shared_slot().lock().await;
         if let Some(server) = shared.upgrade() {
             return Ok(server);
         }
@@ -127,7 +127,7 @@ impl<K: Kind> Server<K> {
     /// Shuts the server down gracefully. Every connection is closed.
     pub fn stop(&mut self) {
         self.process.signal(K::STOP_SIGNAL);
-        if self.process.wait(STOP).is_none() {
+        if self.process.wait(STOP_TIMEOUT).is_none() {
             self.kill();
         }
     }
@@ -142,10 +142,10 @@ impl<K: Kind> Server<K> {
     ///
     /// # Errors
     /// When it does not start. The error contains its log.
-    pub async fn start_again(&mut self) -> Result<()> {
+    pub async fn restart(&mut self) -> Result<()> {
         self.kill();
-        self.process = spawn(&self.kind, self.dir.path(), self.port)?;
-        ready(&self.kind, &mut self.process, self.port).await
+        self.process = spawn_server(&self.kind, self.dir.path(), self.port)?;
+        wait_until_ready(&self.kind, &mut self.process, self.port).await
     }
 
     /// Everything that the server has printed.
@@ -158,13 +158,13 @@ impl<K: Kind> Server<K> {
     /// stopped first: a child that it starts meanwhile would miss the signal and go on answering.
     fn signal_all(&self, signal: Signal) {
         let leader = self.process.pid();
-        send(leader, Signal::STOP);
-        let end = Instant::now() + STOP;
-        while runs(leader) && Instant::now() < end {
-            thread::sleep(STOPS_SOON);
+        send_signal(leader, Signal::STOP);
+        let end = Instant::now() + STOP_TIMEOUT;
+        while is_running(leader) && Instant::now() < end {
+            thread::sleep(STOP_POLL);
         }
-        for pid in children(leader).into_iter().chain([leader]) {
-            send(pid, signal);
+        for pid in find_children(leader).into_iter().chain([leader]) {
+            send_signal(pid, signal);
         }
     }
 }
@@ -172,30 +172,30 @@ impl<K: Kind> Server<K> {
 impl<K> Drop for Server<K> {
     fn drop(&mut self) {
         // A frozen child does not notice that its parent has ended.
-        for pid in children(self.process.pid()) {
-            send(pid, Signal::KILL);
+        for pid in find_children(self.process.pid()) {
+            send_signal(pid, Signal::KILL);
         }
     }
 }
 
-fn send(pid: u32, signal: Signal) {
+fn send_signal(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, signal);
     }
 }
 
-fn spawn<K: Kind>(kind: &K, dir: &Path, port: u16) -> Result<Process> {
+fn spawn_server<K: ServerKind>(kind: &K, dir: &Path, port: u16) -> Result<Process> {
     Process::spawn(K::NAME, &kind.command(dir, port), dir)
 }
 
-async fn ready<K: Kind>(kind: &K, process: &mut Process, port: u16) -> Result<()> {
-    let end = Instant::now() + START;
-    while !kind.answers(port).await {
+async fn wait_until_ready<K: ServerKind>(kind: &K, process: &mut Process, port: u16) -> Result<()> {
+    let end = Instant::now() + START_TIMEOUT;
+    while !kind.is_reachable(port).await {
         let why = match process.ended() {
             Some(status) => format!("ended ({status})"),
-            None if Instant::now() >= end => format!("did not answer within {START:?}"),
+            None if Instant::now() >= end => format!("did not answer within {START_TIMEOUT:?}"),
             None => {
-                sleep(ASK_AGAIN).await;
+                sleep(READY_POLL).await;
                 continue;
             }
         };
@@ -205,22 +205,22 @@ async fn ready<K: Kind>(kind: &K, process: &mut Process, port: u16) -> Result<()
 }
 
 /// Whether the process exists and is neither stopped nor ended.
-fn runs(pid: u32) -> bool {
-    let state = status_of(&Path::new("/proc").join(pid.to_string()), "State:");
+fn is_running(pid: u32) -> bool {
+    let state = read_status_field(&Path::new("/proc").join(pid.to_string()), "State:");
     state.is_some_and(|state| !state.starts_with(['T', 'Z', 'X']))
 }
 
 /// One field of `/proc/PID/status`.
-fn status_of(process: &Path, name: &str) -> Option<String> {
+fn read_status_field(process: &Path, name: &str) -> Option<String> {
     let status = fs::read_to_string(process.join("status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     Some(line.trim().to_owned())
 }
 
 /// The processes whose parent is `leader`.
-fn children(leader: u32) -> Vec<u32> {
+fn find_children(leader: u32) -> Vec<u32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let parent = |path: PathBuf| -> Option<u32> { status_of(&path, "PPid:")?.parse().ok() };
+    let parent = |path: PathBuf| -> Option<u32> { read_status_field(&path, "PPid:")?.parse().ok() };
     processes
         .filter(|entry| parent(entry.path()) == Some(leader))
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())

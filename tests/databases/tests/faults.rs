@@ -6,9 +6,9 @@ use berth_databases::{Postgres, Redis};
 use std::time::Duration;
 use tokio::time::timeout;
 
-const A_WHILE: Duration = Duration::from_millis(300);
+const HANG_TIMEOUT: Duration = Duration::from_millis(300);
 
-async fn redis_do(url: &str, words: &[&str]) -> Option<String> {
+async fn run_redis_command(url: &str, words: &[&str]) -> Option<String> {
     let client = redis::Client::open(url).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let mut command = redis::cmd(words.first().unwrap());
@@ -22,19 +22,19 @@ async fn redis_do(url: &str, words: &[&str]) -> Option<String> {
 async fn redis_keeps_its_data_through_a_kill_and_hangs_while_frozen() {
     let mut server = Redis::start().await.unwrap();
     let (url, other) = (server.database(), server.database());
-    redis_do(&url, &["SET", "a", "1"]).await;
-    assert_eq!(redis_do(&other, &["GET", "a"]).await, None);
+    run_redis_command(&url, &["SET", "a", "1"]).await;
+    assert_eq!(run_redis_command(&other, &["GET", "a"]).await, None);
     server.kill();
-    server.start_again().await.unwrap();
-    assert_eq!(redis_do(&url, &["GET", "a"]).await.as_deref(), Some("1"));
+    server.restart().await.unwrap();
+    assert_eq!(run_redis_command(&url, &["GET", "a"]).await.as_deref(), Some("1"));
     server.freeze();
-    let hangs = timeout(A_WHILE, redis_do(&url, &["GET", "a"])).await;
+    let hangs = timeout(HANG_TIMEOUT, run_redis_command(&url, &["GET", "a"])).await;
     assert!(hangs.is_err());
     server.resume();
-    assert_eq!(redis_do(&url, &["GET", "a"]).await.as_deref(), Some("1"));
+    assert_eq!(run_redis_command(&url, &["GET", "a"]).await.as_deref(), Some("1"));
     server.stop();
-    server.start_again().await.unwrap();
-    assert_eq!(redis_do(&url, &["GET", "a"]).await.as_deref(), Some("1"));
+    server.restart().await.unwrap();
+    assert_eq!(run_redis_command(&url, &["GET", "a"]).await.as_deref(), Some("1"));
 }
 
 #[tokio::test]
@@ -47,17 +47,17 @@ async fn postgres_keeps_its_data_through_a_kill_and_hangs_while_frozen() {
         .await
         .unwrap();
     server.kill();
-    server.start_again().await.unwrap();
+    server.restart().await.unwrap();
     let check = "DO $$ BEGIN ASSERT (SELECT count(*) FROM t) = 1; END $$";
     server.execute(&database, check).await.unwrap();
     server.freeze();
-    let hangs = timeout(A_WHILE, server.execute(&database, check)).await;
+    let hangs = timeout(HANG_TIMEOUT, server.execute(&database, check)).await;
     assert!(hangs.is_err());
     server.resume();
     server.execute(&database, check).await.unwrap();
     server.stop();
     assert!(server.execute(&database, check).await.is_err());
-    server.start_again().await.unwrap();
+    server.restart().await.unwrap();
     server.execute(&database, check).await.unwrap();
 }
 

@@ -100,7 +100,7 @@ async fn a_postgresql_that_is_down() -> Result<()> {
     let (stack, cookie) = stack_on(&store).await?;
     server.kill();
     nobody_gets_in(&stack, &cookie).await?;
-    server.start_again().await?;
+    server.restart().await?;
     the_session_is_still_there(&stack, &cookie).await
 }
 
@@ -112,7 +112,7 @@ async fn a_redis_that_is_down() -> Result<()> {
     let (stack, cookie) = stack_on(&store).await?;
     server.kill();
     nobody_gets_in(&stack, &cookie).await?;
-    server.start_again().await?;
+    server.restart().await?;
     the_session_is_still_there(&stack, &cookie).await
 }
 

@@ -1,6 +1,6 @@
 //! The API port: accepts connections, and closes the port while the engine refuses them.
 
-use crate::{connection, engine::Shared};
+use crate::{connection, engine::SharedState};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
@@ -27,20 +27,20 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 pub(crate) async fn accept(
     addr: SocketAddr,
     mut listener: TcpListener,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     alive: mpsc::Sender<()>,
 ) {
     let mut faults = shared.faults.watch();
     loop {
         if faults.borrow_and_update().refuse {
             drop(listener);
-            shared.faults.unless(|faults| faults.refuse).await;
-            listener = listen_again(addr).await;
+            shared.faults.wait_while(|faults| faults.refuse).await;
+            listener = reopen_listener(addr).await;
         }
         tokio::select! {
             _ = faults.changed() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => spawn(stream, &shared, &alive),
+                Ok((stream, _)) => spawn_connection(stream, &shared, &alive),
                 // Most likely there are no free file descriptors. The wait lets some connections close.
                 Err(_) => sleep(Duration::from_millis(10)).await,
             },
@@ -48,7 +48,7 @@ pub(crate) async fn accept(
     }
 }
 
-async fn listen_again(addr: SocketAddr) -> TcpListener {
+async fn reopen_listener(addr: SocketAddr) -> TcpListener {
     loop {
         match listen(addr) {
             Ok(listener) => return listener,
@@ -57,13 +57,13 @@ async fn listen_again(addr: SocketAddr) -> TcpListener {
     }
 }
 
-fn spawn(stream: TcpStream, shared: &Arc<Shared>, alive: &mpsc::Sender<()>) {
+fn spawn_connection(stream: TcpStream, shared: &Arc<SharedState>, alive: &mpsc::Sender<()>) {
     let (shared, alive) = (Arc::clone(shared), alive.clone());
     tokio::spawn(async move {
         // Without TCP_NODELAY, small frames wait for the peer's acknowledgement. An error only costs time.
         let _ = stream.set_nodelay(true);
         let work = connection::serve(stream, Arc::clone(&shared));
-        shared.until_cut(work).await;
+        shared.run_until_cut(work).await;
         drop(alive);
     });
 }

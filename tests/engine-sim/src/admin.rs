@@ -3,7 +3,7 @@
 //! `GET|POST|DELETE /admin/faults`, `GET /admin/stats`, `GET /admin/sessions`, `GET /admin/upgrades`.
 
 use crate::{
-    engine::Shared, faults::Faults, metrics, sessions::SessionView, stats::Stats,
+    engine::SharedState, faults::Faults, metrics, sessions::SessionView, stats::Stats,
     upgrades::Upgrades,
 };
 use axum::{
@@ -17,13 +17,13 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-type Engine = State<Arc<Shared>>;
+type EngineState = State<Arc<SharedState>>;
 
 /// Serves the metrics port until the future is dropped.
-pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+pub(crate) async fn serve(listener: TcpListener, shared: Arc<SharedState>) {
     let mut cut = shared.cut.subscribe();
     let router = Router::new()
-        .route("/metrics", get(page))
+        .route("/metrics", get(metrics_page))
         .route("/admin/stats", get(stats))
         .route("/admin/sessions", get(sessions))
         .route("/admin/upgrades", get(upgrades))
@@ -38,7 +38,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         .await;
 }
 
-async fn page(State(shared): Engine) -> Response {
+async fn metrics_page(State(shared): EngineState) -> Response {
     if shared.faults.read(|faults| faults.no_metrics) {
         return StatusCode::NOT_FOUND.into_response();
     }
@@ -46,31 +46,31 @@ async fn page(State(shared): Engine) -> Response {
     (kind, metrics::page(&shared)).into_response()
 }
 
-async fn stats(State(shared): Engine) -> Json<Stats> {
+async fn stats(State(shared): EngineState) -> Json<Stats> {
     Json(shared.stats())
 }
 
-async fn sessions(State(shared): Engine) -> Json<Vec<SessionView>> {
+async fn sessions(State(shared): EngineState) -> Json<Vec<SessionView>> {
     Json(shared.sessions.list())
 }
 
-async fn upgrades(State(shared): Engine) -> Json<Upgrades> {
+async fn upgrades(State(shared): EngineState) -> Json<Upgrades> {
     Json(shared.upgrades.latest())
 }
 
-async fn faults(State(shared): Engine) -> Json<Faults> {
+async fn faults(State(shared): EngineState) -> Json<Faults> {
     Json(shared.faults.get())
 }
 
 async fn merge(
-    State(shared): Engine,
+    State(shared): EngineState,
     Json(change): Json<Map<String, Value>>,
 ) -> Result<Json<Faults>, (StatusCode, String)> {
     let wrong = |error: crate::FaultError| (StatusCode::BAD_REQUEST, format!("{error}\n"));
     shared.faults.merge(change).map(Json).map_err(wrong)
 }
 
-async fn clear(State(shared): Engine) -> Json<Faults> {
+async fn clear(State(shared): EngineState) -> Json<Faults> {
     shared.faults.clear();
     Json(shared.faults.get())
 }

@@ -1,14 +1,14 @@
 //! One connection to the API port: health checks one after another, or one WebSocket.
 
-use crate::{engine::Shared, head::Head, health, socket};
+use crate::{engine::SharedState, head::Head, health, socket};
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 /// Serves a connection until either side ends it.
-pub(crate) async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
+pub(crate) async fn serve(mut stream: TcpStream, shared: Arc<SharedState>) {
     let mut buffer = Vec::with_capacity(2_048);
     while let Some(head) = Head::read(&mut stream, &mut buffer).await {
-        shared.faults.unless(|faults| faults.stall).await;
+        shared.faults.wait_while(|faults| faults.stall).await;
         if head.header("upgrade").is_some() {
             return socket::serve(stream, head, buffer, &shared).await;
         }

@@ -8,15 +8,15 @@ use tokio::{sync::OnceCell, time::sleep};
 /// The folder prefix that clients may send with the name of a document.
 const FOLDER: &str = "/doc/";
 
-struct Entry {
+struct DocumentEntry {
     mb: u32,
     loaded: OnceCell<()>,
 }
 
 /// Every document of one engine.
 pub(crate) struct Documents {
-    all: BTreeMap<String, Entry>,
-    load: Duration,
+    all: BTreeMap<String, DocumentEntry>,
+    load_time: Duration,
 }
 
 impl Documents {
@@ -24,17 +24,17 @@ impl Documents {
     pub(crate) fn new(documents: &[Document], load: Duration) -> Self {
         let entry = |document: &Document| {
             let (mb, loaded) = (document.mb, OnceCell::new());
-            (document.name.clone(), Entry { mb, loaded })
+            (document.name.clone(), DocumentEntry { mb, loaded })
         };
         let all = documents.iter().map(entry).collect();
-        Self { all, load }
+        Self { all, load_time: load }
     }
 
     /// Loads the document if necessary. Returns its name without the folder; `None`: there is no such document.
     pub(crate) async fn open(&self, name: &str) -> Option<String> {
         let name = name.strip_prefix(FOLDER).unwrap_or(name);
         let entry = self.all.get(name)?;
-        entry.loaded.get_or_init(|| sleep(self.load)).await;
+        entry.loaded.get_or_init(|| sleep(self.load_time)).await;
         Some(name.to_owned())
     }
 
@@ -44,16 +44,16 @@ impl Documents {
     }
 
     /// The names of the documents in memory.
-    pub(crate) fn in_memory(&self) -> Vec<String> {
-        self.loaded().map(|(name, _)| name.clone()).collect()
+    pub(crate) fn loaded_names(&self) -> Vec<String> {
+        self.loaded_documents().map(|(name, _)| name.clone()).collect()
     }
 
     /// The memory of all loaded documents, in MB.
-    pub(crate) fn megabytes(&self) -> f64 {
-        self.loaded().map(|(_, entry)| f64::from(entry.mb)).sum()
+    pub(crate) fn loaded_mb(&self) -> f64 {
+        self.loaded_documents().map(|(_, entry)| f64::from(entry.mb)).sum()
     }
 
-    fn loaded(&self) -> impl Iterator<Item = (&String, &Entry)> {
+    fn loaded_documents(&self) -> impl Iterator<Item = (&String, &DocumentEntry)> {
         self.all
             .iter()
             .filter(|(_, entry)| entry.loaded.initialized())
@@ -75,8 +75,8 @@ mod tests {
         assert_eq!(begin.elapsed(), Duration::from_secs(2));
         documents.open("a.qvf").await.unwrap();
         assert_eq!(begin.elapsed(), Duration::from_secs(2));
-        assert_eq!(documents.in_memory(), ["a.qvf"]);
-        assert!((documents.megabytes() - 70.0).abs() < 0.001);
+        assert_eq!(documents.loaded_names(), ["a.qvf"]);
+        assert!((documents.loaded_mb() - 70.0).abs() < 0.001);
     }
 
     #[tokio::test]
@@ -92,6 +92,6 @@ mod tests {
         ] {
             assert_eq!(documents.open(name).await, None, "{name}");
         }
-        assert!(documents.in_memory().is_empty());
+        assert!(documents.loaded_names().is_empty());
     }
 }

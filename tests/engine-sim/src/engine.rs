@@ -6,8 +6,8 @@ use crate::{
     faults::FaultSwitch,
     options::Options,
     sessions::{SessionView, Sessions},
-    stats::{Requests, Stats},
-    token::Tokens,
+    stats::{RequestCounter, Stats},
+    token::TokenVerifier,
     upgrades::{UpgradeLog, Upgrades},
 };
 use std::{
@@ -21,28 +21,28 @@ use tokio::{
 };
 
 /// The state that all connections of one engine share.
-pub(crate) struct Shared {
+pub(crate) struct SharedState {
     pub(crate) options: Options,
     pub(crate) started: u64,
     pub(crate) faults: FaultSwitch,
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: TokenVerifier,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) documents: Documents,
     pub(crate) upgrades: UpgradeLog,
-    pub(crate) requests: Requests,
+    pub(crate) requests: RequestCounter,
     /// Health checks answered since the start.
     pub(crate) healthchecks: AtomicU64,
     /// Becomes true once, when all tasks must end.
     pub(crate) cut: watch::Sender<bool>,
 }
 
-impl Shared {
+impl SharedState {
     pub(crate) fn stats(&self) -> Stats {
-        Stats::of(self)
+        Stats::from_shared(self)
     }
 
     /// Runs `work` until it is done or the engine is cut off.
-    pub(crate) async fn until_cut(&self, work: impl Future<Output = ()>) {
+    pub(crate) async fn run_until_cut(&self, work: impl Future<Output = ()>) {
         let mut cut = self.cut.subscribe();
         tokio::select! {
             () = work => {}
@@ -53,7 +53,7 @@ impl Shared {
 
 /// A running engine. Dropping it ends all its connections, as [`Engine::stop`] does.
 pub struct Engine {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     api: SocketAddr,
     metrics: SocketAddr,
     /// Closed when the last task of the engine has ended.
@@ -68,14 +68,14 @@ pub async fn start(options: Options) -> io::Result<Engine> {
     let api_listener = accept::listen(options.api)?;
     let metrics_listener = TcpListener::bind(options.metrics).await?;
     let (api, metrics) = (api_listener.local_addr()?, metrics_listener.local_addr()?);
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(SharedState {
         started: clock::unix_now(),
         faults: FaultSwitch::new(options.faults.clone()),
-        tokens: Tokens::new(options.jwt_secret.as_deref()),
+        tokens: TokenVerifier::new(options.jwt_secret.as_deref()),
         sessions: Arc::new(Sessions::new(options.max_session_ttl)),
-        documents: Documents::new(&options.documents, options.load()),
+        documents: Documents::new(&options.documents, options.load_time()),
         upgrades: UpgradeLog::new(options.keep_upgrades),
-        requests: Requests::default(),
+        requests: RequestCounter::default(),
         healthchecks: AtomicU64::new(0),
         cut: watch::Sender::new(false),
         options,
@@ -85,7 +85,7 @@ pub async fn start(options: Options) -> io::Result<Engine> {
     spawn(&shared, &alive, work);
     let work = admin::serve(metrics_listener, Arc::clone(&shared));
     spawn(&shared, &alive, work);
-    spawn(&shared, &alive, die_when_told(Arc::clone(&shared)));
+    spawn(&shared, &alive, die_on_fault(Arc::clone(&shared)));
     Ok(Engine {
         shared,
         api,
@@ -95,19 +95,19 @@ pub async fn start(options: Options) -> io::Result<Engine> {
 }
 
 fn spawn(
-    shared: &Arc<Shared>,
+    shared: &Arc<SharedState>,
     alive: &mpsc::Sender<()>,
     work: impl Future<Output = ()> + Send + 'static,
 ) {
     let (shared, alive) = (Arc::clone(shared), alive.clone());
     tokio::spawn(async move {
-        shared.until_cut(work).await;
+        shared.run_until_cut(work).await;
         drop(alive);
     });
 }
 
-async fn die_when_told(shared: Arc<Shared>) {
-    shared.faults.unless(|faults| !faults.die).await;
+async fn die_on_fault(shared: Arc<SharedState>) {
+    shared.faults.wait_while(|faults| !faults.die).await;
     shared.cut.send_replace(true);
 }
 
@@ -149,7 +149,7 @@ impl Engine {
     }
 
     /// Resolves when the engine has died of [`crate::Faults::die`]. Cancel safe.
-    pub async fn died(&mut self) {
+    pub async fn wait_until_dead(&mut self) {
         // Nothing is ever sent. The channel closes when the last task ends.
         let _ = self.running.recv().await;
     }
@@ -157,7 +157,7 @@ impl Engine {
     /// Ends the engine: closes both listeners and every socket, and waits until that is done.
     pub async fn stop(mut self) {
         self.shared.cut.send_replace(true);
-        self.died().await;
+        self.wait_until_dead().await;
     }
 }
 

@@ -122,7 +122,7 @@ impl FaultSwitch {
     }
 
     /// Waits while `fault` holds.
-    pub(crate) async fn unless(&self, fault: impl Fn(&Faults) -> bool) {
+    pub(crate) async fn wait_while(&self, fault: impl Fn(&Faults) -> bool) {
         let mut faults = self.watch();
         // This fails only when the sender is dropped. The sender lives as long as the engine, and this future does not
         // outlive the engine.

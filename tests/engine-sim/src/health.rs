@@ -1,7 +1,7 @@
 //! `GET /healthcheck`: the load that the engine reports. Memory and CPU follow the actual sessions, sockets and
 //! documents.
 
-use crate::{clock, engine::Shared, faults::WrongJson};
+use crate::{clock, engine::SharedState, faults::WrongJson};
 use serde_json::{Value, json};
 
 /// A snapshot of the load.
@@ -15,10 +15,10 @@ pub(crate) struct Load {
 }
 
 /// A document counts once, and each session counts, as in a real engine.
-pub(crate) fn load(shared: &Shared) -> Load {
+pub(crate) fn current_load(shared: &SharedState) -> Load {
     let (options, count) = (&shared.options, shared.sessions.count());
     let sessions_mb = as_f64(count.sessions) * f64::from(options.session_kb) / 1_024.0;
-    let committed_mb = f64::from(options.base_mb) + shared.documents.megabytes() + sessions_mb;
+    let committed_mb = f64::from(options.base_mb) + shared.documents.loaded_mb() + sessions_mb;
     let busy = as_f64(count.sockets) / f64::from(options.full_cpu_sockets.max(1));
     Load {
         committed_mb,
@@ -28,7 +28,7 @@ pub(crate) fn load(shared: &Shared) -> Load {
 }
 
 /// The body of the health check.
-pub(crate) fn body(shared: &Shared) -> String {
+pub(crate) fn body(shared: &SharedState) -> String {
     match shared.faults.read(|faults| faults.wrong_json) {
         None => report(shared).to_string(),
         Some(WrongJson::Junk) => "<html>{ not json".to_owned(),
@@ -41,8 +41,8 @@ pub(crate) fn body(shared: &Shared) -> String {
     }
 }
 
-fn report(shared: &Shared) -> Value {
-    let (count, load) = (shared.sessions.count(), load(shared));
+fn report(shared: &SharedState) -> Value {
+    let (count, load) = (shared.sessions.count(), current_load(shared));
     let calls = shared.requests.total();
     let with_sockets = count.documents.iter().filter(|(_, sockets)| *sockets > 0);
     let active: Vec<&str> = with_sockets.map(|(name, _)| name.as_str()).collect();
@@ -64,7 +64,7 @@ fn report(shared: &Shared) -> Value {
         "apps": {
             "active_docs": active,
             "loaded_docs": loaded,
-            "in_memory_docs": shared.documents.in_memory(),
+            "in_memory_docs": shared.documents.loaded_names(),
             "calls": calls,
             "selections": 0,
         },

@@ -35,7 +35,7 @@ async fn run(options: Options) -> io::Result<ExitCode> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        () = engine.died() => return Ok(ExitCode::from(DIED)),
+        () = engine.wait_until_dead() => return Ok(ExitCode::from(DIED)),
     }
     engine.stop().await;
     Ok(ExitCode::SUCCESS)

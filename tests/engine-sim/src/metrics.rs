@@ -1,15 +1,15 @@
 //! `GET /metrics`: the engine's families in the Prometheus text format.
 
-use crate::engine::Shared;
+use crate::engine::SharedState;
 use std::fmt::Write;
 
 /// Media type of the text format, version 0.0.4.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The whole page.
-pub(crate) fn page(shared: &Shared) -> String {
+pub(crate) fn page(shared: &SharedState) -> String {
     let (count, requests) = (shared.sessions.count(), &shared.requests);
-    let (documents, calls) = (shared.documents.in_memory().len(), requests.total());
+    let (documents, calls) = (shared.documents.loaded_names().len(), requests.total());
     let rows = [
         (
             "qix_active_sessions",
@@ -56,20 +56,20 @@ pub(crate) fn page(shared: &Shared) -> String {
     ];
     let mut page = String::with_capacity(1_024);
     for (name, kind, help, value) in rows {
-        family(&mut page, name, kind, help);
+        write_family_header(&mut page, name, kind, help);
         let _ = writeln!(page, "{name} {value}");
     }
     let name = "qix_request_duration_seconds";
-    family(&mut page, name, "summary", "Time in requests");
-    let _ = writeln!(page, "{name}_sum {}", requests.took().as_secs_f64());
+    write_family_header(&mut page, name, "summary", "Time in requests");
+    let _ = writeln!(page, "{name}_sum {}", requests.total_duration().as_secs_f64());
     let _ = writeln!(page, "{name}_count {calls}");
-    family(&mut page, "qix_build_info", "gauge", "The engine's version");
+    write_family_header(&mut page, "qix_build_info", "gauge", "The engine's version");
     let version = &shared.options.engine_version;
     let _ = writeln!(page, "qix_build_info{{version=\"{version}\"}} 1");
     page
 }
 
 /// Writing to a string cannot fail.
-fn family(page: &mut String, name: &str, kind: &str, help: &str) {
+fn write_family_header(page: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }

@@ -62,7 +62,7 @@ pub struct Options {
 impl Options {
     /// [`Self::load_ms`] as a duration.
     #[must_use]
-    pub(crate) const fn load(&self) -> Duration {
+    pub(crate) const fn load_time(&self) -> Duration {
         Duration::from_millis(self.load_ms)
     }
 }

@@ -4,9 +4,9 @@
 //! Answers are never deltas; a client must accept complete answers.
 
 use crate::{
-    engine::Shared,
+    engine::SharedState,
     sessions::{Attachment, OpenApp},
-    socket::sleep_some,
+    socket::sleep_unless_zero,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -35,13 +35,13 @@ struct Request {
     params: Value,
 }
 
-struct Failure {
+struct RpcError {
     code: i64,
     parameter: String,
     message: &'static str,
 }
 
-impl Failure {
+impl RpcError {
     fn new(code: i64, parameter: impl Into<String>, message: &'static str) -> Self {
         let parameter = parameter.into();
         Self {
@@ -65,16 +65,16 @@ pub(crate) fn on_connected(state: &str) -> String {
 }
 
 /// The answer to one text frame; `None` for a notification.
-pub(crate) async fn answer(text: &str, attachment: &Attachment, shared: &Shared) -> Option<String> {
+pub(crate) async fn answer_frame(text: &str, attachment: &Attachment, shared: &SharedState) -> Option<String> {
     let Ok(value) = serde_json::from_str::<Value>(text) else {
-        return Some(Failure::new(-32_700, "", "Parse error").body(&Value::Null));
+        return Some(RpcError::new(-32_700, "", "Parse error").body(&Value::Null));
     };
     let Ok(request) = serde_json::from_value::<Request>(value) else {
-        return Some(Failure::new(-32_600, "", "Invalid Request").body(&Value::Null));
+        return Some(RpcError::new(-32_600, "", "Invalid Request").body(&Value::Null));
     };
     let begin = Instant::now();
     shared.requests.begin();
-    let outcome = call(&request, attachment, shared).await;
+    let outcome = dispatch(&request, attachment, shared).await;
     shared.requests.end(begin.elapsed());
     let id = request.id?;
     Some(match outcome {
@@ -83,11 +83,11 @@ pub(crate) async fn answer(text: &str, attachment: &Attachment, shared: &Shared)
     })
 }
 
-async fn call(
+async fn dispatch(
     request: &Request,
     attachment: &Attachment,
-    shared: &Shared,
-) -> Result<Value, Failure> {
+    shared: &SharedState,
+) -> Result<Value, RpcError> {
     match (request.handle.unwrap_or(GLOBAL), request.method.as_str()) {
         (GLOBAL, "EngineVersion") => {
             let version = &shared.options.engine_version;
@@ -101,51 +101,51 @@ async fn call(
         (GLOBAL, "OpenDoc") => open_doc(request, attachment, shared).await,
         (GLOBAL, "CreateSessionApp") => create_session_app(attachment, shared).await,
         (DOC, "GetAppLayout") => {
-            let app = attachment.app().ok_or_else(|| no_handle(DOC))?;
+            let app = attachment.app().ok_or_else(|| invalid_handle(DOC))?;
             Ok(json!({"qLayout": layout(&app)}))
         }
-        (GLOBAL | DOC, method) => Err(Failure::new(-32_601, method, "Method not found")),
-        (handle, _) => Err(no_handle(handle)),
+        (GLOBAL | DOC, method) => Err(RpcError::new(-32_601, method, "Method not found")),
+        (handle, _) => Err(invalid_handle(handle)),
     }
 }
 
-fn no_handle(handle: i64) -> Failure {
-    Failure::new(-32_602, handle.to_string(), "Invalid handle")
+fn invalid_handle(handle: i64) -> RpcError {
+    RpcError::new(-32_602, handle.to_string(), "Invalid handle")
 }
 
 async fn open_doc(
     request: &Request,
     attachment: &Attachment,
-    shared: &Shared,
-) -> Result<Value, Failure> {
+    shared: &SharedState,
+) -> Result<Value, RpcError> {
     // Clients send the parameter by name or by position.
     let name = request
         .params
         .get("qDocName")
         .or_else(|| request.params.get(0));
     let Some(name) = name.and_then(Value::as_str) else {
-        return Err(Failure::new(-32_602, "qDocName", "Invalid params"));
+        return Err(RpcError::new(-32_602, "qDocName", "Invalid params"));
     };
-    sleep_some(shared.faults.read(|faults| faults.slow_open_ms)).await;
+    sleep_unless_zero(shared.faults.read(|faults| faults.slow_open_ms)).await;
     let Some(known) = shared.documents.open(name).await else {
-        return Err(Failure::new(NOT_FOUND, name, "App not found"));
+        return Err(RpcError::new(NOT_FOUND, name, "App not found"));
     };
-    let app = open(attachment, OpenApp::Document(known))?;
+    let app = open_app(attachment, OpenApp::Document(known))?;
     Ok(json!({"qReturn": doc(&app)}))
 }
 
-async fn create_session_app(attachment: &Attachment, shared: &Shared) -> Result<Value, Failure> {
-    sleep_some(shared.faults.read(|faults| faults.slow_open_ms)).await;
+async fn create_session_app(attachment: &Attachment, shared: &SharedState) -> Result<Value, RpcError> {
+    sleep_unless_zero(shared.faults.read(|faults| faults.slow_open_ms)).await;
     let id = format!("SessionApp_{}", Uuid::new_v4());
-    let app = open(attachment, OpenApp::SessionApp(id))?;
+    let app = open_app(attachment, OpenApp::SessionApp(id))?;
     Ok(json!({"qSessionAppId": app.id(), "qReturn": doc(&app)}))
 }
 
 /// Opening the app that is already open succeeds; opening another one fails.
-fn open(attachment: &Attachment, app: OpenApp) -> Result<OpenApp, Failure> {
+fn open_app(attachment: &Attachment, app: OpenApp) -> Result<OpenApp, RpcError> {
     match attachment.open(app.clone()) {
         Some(now) if now == app => Ok(app),
-        _ => Err(Failure::new(ALREADY_OPEN, app.id(), "App already open")),
+        _ => Err(RpcError::new(ALREADY_OPEN, app.id(), "App already open")),
     }
 }
 
@@ -162,7 +162,7 @@ fn layout(app: &OpenApp) -> Value {
     })
 }
 
-fn doc_list(shared: &Shared) -> Vec<Value> {
+fn doc_list(shared: &SharedState) -> Vec<Value> {
     let entry = |name: &str| {
         let title = name.trim_end_matches(".qvf");
         json!({"qDocName": name, "qDocId": name, "qTitle": title, "qMeta": {}})

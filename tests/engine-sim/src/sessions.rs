@@ -6,25 +6,25 @@
 mod table;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use table::Table;
+use table::SessionTable;
 use tokio::runtime::Handle;
 
 pub use table::SessionView;
-pub(crate) use table::{Count, OpenApp, SessionKey};
+pub(crate) use table::{SessionCounts, OpenApp, SessionKey};
 
 /// The session belongs to another user.
 pub(crate) const OTHER_USER: &str = "SESSION_ERROR_SECURITY_HEADER_CHANGED";
 /// The maximum number of sessions is reached.
-pub(crate) const LIMIT: &str = "SESSION_ERROR_LIMIT_EXCEEDED";
+pub(crate) const LIMIT_EXCEEDED: &str = "SESSION_ERROR_LIMIT_EXCEEDED";
 
 /// Every session of one engine.
 pub(crate) struct Sessions {
-    table: Mutex<Table>,
+    table: Mutex<SessionTable>,
     max_ttl: u64,
 }
 
 /// A new socket's request for a session.
-pub(crate) struct Wish {
+pub(crate) struct AttachRequest {
     pub(crate) key: SessionKey,
     pub(crate) user: String,
     /// In seconds; `None` keeps the TTL of the session.
@@ -44,7 +44,7 @@ impl Sessions {
     ///
     /// # Errors
     /// The session's error state: [`OTHER_USER`] or [`LIMIT_EXCEEDED`].
-    pub(crate) fn attach(self: &Arc<Self>, wish: Wish) -> Result<Attachment, &'static str> {
+    pub(crate) fn attach(self: &Arc<Self>, wish: AttachRequest) -> Result<Attachment, &'static str> {
         let ttl = wish.ttl.map(|ttl| ttl.min(self.max_ttl));
         let created = self.lock().attach(&wish.key, &wish.user, ttl, wish.limit)?;
         Ok(Attachment {
@@ -55,7 +55,7 @@ impl Sessions {
     }
 
     /// The current counts.
-    pub(crate) fn count(&self) -> Count {
+    pub(crate) fn count(&self) -> SessionCounts {
         self.lock().count()
     }
 
@@ -64,7 +64,7 @@ impl Sessions {
         self.lock().list()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, SessionTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -78,9 +78,9 @@ impl Sessions {
         };
         let (sessions, key) = (Arc::downgrade(self), key.clone());
         runtime.spawn(async move {
-            tokio::time::sleep(wait.time).await;
+            tokio::time::sleep(wait.delay).await;
             if let Some(sessions) = sessions.upgrade() {
-                sessions.lock().expire(&key, wait.turn);
+                sessions.lock().expire(&key, wait.generation);
             }
         });
     }

@@ -5,11 +5,11 @@
 
 use crate::{
     connection,
-    engine::Shared,
+    engine::SharedState,
     faults::Faults,
     head::Head,
     rpc,
-    sessions::{Attachment, SessionKey, Wish},
+    sessions::{Attachment, SessionKey, AttachRequest},
     token,
 };
 use futures_util::{SinkExt, StreamExt};
@@ -32,13 +32,13 @@ use uuid::Uuid;
 type Socket = WebSocketStream<TcpStream>;
 
 /// How long a refused client may take to close.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves an upgrade request and its socket. `early`: bytes that came right after the request.
-pub(crate) async fn serve(mut stream: TcpStream, head: Head, early: Vec<u8>, shared: &Shared) {
-    shared.faults.unless(|faults| faults.stall_websocket).await;
+pub(crate) async fn serve(mut stream: TcpStream, head: Head, early: Vec<u8>, shared: &SharedState) {
+    shared.faults.wait_while(|faults| faults.stall_websocket).await;
     let faults = shared.faults.get();
-    sleep_some(faults.slow_connect_ms).await;
+    sleep_unless_zero(faults.slow_connect_ms).await;
     let (Some(key), Some(target)) = (head.websocket_key(), Target::parse(head.path_only())) else {
         shared.upgrades.push(head, "404");
         // The peer may have closed the connection. Then nothing is left to do.
@@ -66,8 +66,8 @@ pub(crate) async fn serve(mut stream: TcpStream, head: Head, early: Vec<u8>, sha
     }
     match attached {
         // The socket has ended. The way in which it ended does not matter.
-        Ok(attachment) => drop(talk(&mut socket, &attachment, shared).await),
-        Err(_) => farewell(socket).await,
+        Ok(attachment) => drop(serve_frames(&mut socket, &attachment, shared).await),
+        Err(_) => close_refused(socket).await,
     }
 }
 
@@ -97,7 +97,7 @@ impl Target {
 }
 
 fn attach(
-    shared: &Shared,
+    shared: &SharedState,
     head: &Head,
     target: Target,
     faults: &Faults,
@@ -108,7 +108,7 @@ fn attach(
     if faults.reject_jwt {
         return Err(token::INVALID);
     }
-    let user = shared.tokens.user(head.header("authorization"))?;
+    let user = shared.tokens.verify(head.header("authorization"))?;
     let key = match head.header("x-qlik-session") {
         Some(id) => SessionKey::Header(id.to_owned()),
         None if target.id.is_empty() => SessionKey::Header(Uuid::new_v4().to_string()),
@@ -117,7 +117,7 @@ fn attach(
             id: target.id,
         },
     };
-    shared.sessions.attach(Wish {
+    shared.sessions.attach(AttachRequest {
         key,
         user,
         ttl: target.ttl,
@@ -140,11 +140,11 @@ async fn accept_socket(mut stream: TcpStream, key: &str, early: Vec<u8>) -> io::
 }
 
 /// Answers frames until the socket ends. Pings and closes are answered by the library.
-async fn talk(socket: &mut Socket, attachment: &Attachment, shared: &Shared) -> Result<(), Error> {
+async fn serve_frames(socket: &mut Socket, attachment: &Attachment, shared: &SharedState) -> Result<(), Error> {
     loop {
         let message = tokio::select! {
             message = socket.next() => message,
-            () = chatter(shared.options.chatter_ms) => {
+            () = wait_for_chatter(shared.options.chatter_ms) => {
                 socket.send(Message::text(rpc::CHATTER)).await?;
                 continue;
             }
@@ -154,7 +154,7 @@ async fn talk(socket: &mut Socket, attachment: &Attachment, shared: &Shared) -> 
         };
         match message? {
             Message::Text(text) => {
-                if let Some(answer) = rpc::answer(&text, attachment, shared).await {
+                if let Some(answer) = rpc::answer_frame(&text, attachment, shared).await {
                     socket.send(Message::text(answer)).await?;
                 }
             }
@@ -165,7 +165,7 @@ async fn talk(socket: &mut Socket, attachment: &Attachment, shared: &Shared) -> 
 }
 
 /// Resolves after `every_ms`; never when that is 0.
-async fn chatter(every_ms: u64) {
+async fn wait_for_chatter(every_ms: u64) {
     if every_ms == 0 {
         std::future::pending().await
     } else {
@@ -174,15 +174,15 @@ async fn chatter(every_ms: u64) {
 }
 
 /// Closes a refused socket. The close handshake keeps a reset from losing its first and only message.
-async fn farewell(mut socket: Socket) {
+async fn close_refused(mut socket: Socket) {
     if socket.close(None).await.is_ok() {
         let gone = async { while let Some(Ok(_)) = socket.next().await {} };
-        let _ = timeout(FAREWELL, gone).await;
+        let _ = timeout(CLOSE_TIMEOUT, gone).await;
     }
 }
 
 /// Sleeps unless `ms` is 0: a sleep of 0 would still cost a timer.
-pub(crate) async fn sleep_some(ms: u64) {
+pub(crate) async fn sleep_unless_zero(ms: u64) {
     if ms > 0 {
         sleep(Duration::from_millis(ms)).await;
     }

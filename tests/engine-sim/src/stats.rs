@@ -1,6 +1,6 @@
 //! The statistics of the engine (`GET /admin/stats`).
 
-use crate::engine::Shared;
+use crate::engine::SharedState;
 use serde::{Deserialize, Serialize};
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -33,14 +33,14 @@ pub struct Stats {
 }
 
 impl Stats {
-    pub(crate) fn of(shared: &Shared) -> Self {
+    pub(crate) fn from_shared(shared: &SharedState) -> Self {
         let count = shared.sessions.count();
         Self {
             name: shared.options.name.clone(),
             sessions: count.sessions,
             waiting: count.waiting,
             sockets: count.sockets,
-            docs: shared.documents.in_memory(),
+            docs: shared.documents.loaded_names(),
             created_total: count.created,
             attached_total: count.attached,
             upgrades_total: shared.upgrades.total(),
@@ -52,13 +52,13 @@ impl Stats {
 
 /// Counts JSON-RPC requests.
 #[derive(Default)]
-pub(crate) struct Requests {
+pub(crate) struct RequestCounter {
     total: AtomicU64,
     active: AtomicU64,
     micros: AtomicU64,
 }
 
-impl Requests {
+impl RequestCounter {
     pub(crate) fn begin(&self) {
         self.active.fetch_add(1, Relaxed);
     }
@@ -81,7 +81,7 @@ impl Requests {
     }
 
     /// Total time of all requests.
-    pub(crate) fn took(&self) -> Duration {
+    pub(crate) fn total_duration(&self) -> Duration {
         Duration::from_micros(self.micros.load(Relaxed))
     }
 }

@@ -12,7 +12,7 @@ pub(crate) const EXPIRED: &str = "SESSION_ERROR_JWT_TOKEN_EXPIRED";
 pub(crate) const NOT_YET: &str = "SESSION_ERROR_JWT_TOKEN_NOT_YET_VALID";
 
 /// The user of an engine that checks no token.
-const ANYBODY: &str = "anybody";
+const DEFAULT_USER: &str = "anybody";
 
 #[derive(Deserialize)]
 struct Claims {
@@ -20,9 +20,9 @@ struct Claims {
 }
 
 /// Checks tokens.
-pub(crate) struct Tokens(Option<(DecodingKey, Validation)>);
+pub(crate) struct TokenVerifier(Option<(DecodingKey, Validation)>);
 
-impl Tokens {
+impl TokenVerifier {
     /// `None`: every request is accepted and belongs to the same user.
     pub(crate) fn new(secret: Option<&str>) -> Self {
         Self(secret.map(|secret| {
@@ -35,9 +35,9 @@ impl Tokens {
     }
 
     /// The user that an `Authorization` header names, or the error state of the session.
-    pub(crate) fn user(&self, authorization: Option<&str>) -> Result<String, &'static str> {
+    pub(crate) fn verify(&self, authorization: Option<&str>) -> Result<String, &'static str> {
         let Some((key, validation)) = &self.0 else {
-            return Ok(ANYBODY.to_owned());
+            return Ok(DEFAULT_USER.to_owned());
         };
         let token = authorization.ok_or(MISSING)?;
         let token = token.strip_prefix("Bearer ").ok_or(INVALID)?;
@@ -66,7 +66,7 @@ mod tests {
     }
 
     fn check(authorization: &str) -> Result<String, &'static str> {
-        Tokens::new(Some("s")).user(Some(authorization))
+        TokenVerifier::new(Some("s")).verify(Some(authorization))
     }
 
     #[test]
@@ -86,11 +86,11 @@ mod tests {
         assert_eq!(check(&bearer("s", &old)), Err(EXPIRED));
         assert_eq!(check(&bearer("s", &early)), Err(NOT_YET));
         assert_eq!(check(&bearer("s", &json!({"sub": "ann"}))), Err(INVALID));
-        assert_eq!(Tokens::new(Some("s")).user(None), Err(MISSING));
+        assert_eq!(TokenVerifier::new(Some("s")).verify(None), Err(MISSING));
     }
 
     #[test]
     fn without_a_secret_nothing_is_checked() {
-        assert_eq!(Tokens::new(None).user(None), Ok(ANYBODY.to_owned()));
+        assert_eq!(TokenVerifier::new(None).verify(None), Ok(DEFAULT_USER.to_owned()));
     }
 }

@@ -38,21 +38,21 @@ pub struct Upgrades {
 }
 
 pub(crate) struct UpgradeLog {
-    keep: usize,
-    kept: Mutex<(u64, VecDeque<(Head, &'static str)>)>,
+    capacity: usize,
+    entries: Mutex<(u64, VecDeque<(Head, &'static str)>)>,
 }
 
 impl UpgradeLog {
     pub(crate) fn new(keep: usize) -> Self {
         let kept = Mutex::default();
-        Self { keep, kept }
+        Self { capacity: keep, entries: kept }
     }
 
     pub(crate) fn push(&self, head: Head, outcome: &'static str) {
         let mut kept = self.lock();
         kept.0 += 1;
         kept.1.push_back((head, outcome));
-        if kept.1.len() > self.keep {
+        if kept.1.len() > self.capacity {
             kept.1.pop_front();
         }
     }
@@ -75,7 +75,7 @@ impl UpgradeLog {
     }
 
     fn lock(&self) -> MutexGuard<'_, (u64, VecDeque<(Head, &'static str)>)> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,7 +2,7 @@
 //! of pending logins, and a page of another origin is refused.
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use berth_placement::http::LoginCookie;
-use berth_placement::http::browsers::cross_site::refuse;
+use berth_placement::http::browsers::cross_site::check_origin;
 use std::sync::LazyLock;
 
 static COOKIE: LazyLock<LoginCookie> = LazyLock::new(|| {
@@ -29,8 +29,8 @@ pub(crate) fn run(data: &[u8]) {
         assert!((1..=128).contains(&value.len()));
         assert!(!value.contains(';'));
     }
-    let _ = COOKIE.attempt(&headers, "state");
-    let cleared = COOKIE.clear_attempts(&headers);
+    let _ = COOKIE.read_login_state(&headers, "state");
+    let cleared = COOKIE.clear_login_states(&headers);
     assert!(
         cleared
             .iter()
@@ -44,7 +44,7 @@ pub(crate) fn run(data: &[u8]) {
     headers.remove("host");
     headers.insert("host", HeaderValue::from_static("berth.example"));
     if let Some(origin) = headers.get("origin").map(HeaderValue::as_bytes)
-        && refuse(&uri, &headers, &[]).is_ok()
+        && check_origin(&uri, &headers, &[]).is_ok()
     {
         let own = ["https://berth.example", "http://berth.example"];
         assert!(

@@ -12,14 +12,14 @@ pub(crate) fn run(data: &[u8]) {
         };
         assert!((1..=MAX_NAME_BYTES).contains(&form.username.len()));
         assert!((1..=MAX_PASSWORD_BYTES).contains(&form.password.reveal().len()));
-        form.return_to.as_deref().map(check);
+        form.return_to.as_deref().map(check_return_to);
     }
     if let Ok(text) = std::str::from_utf8(data) {
-        check(text);
+        check_return_to(text);
     }
 }
 
-fn check(text: &str) {
+fn check_return_to(text: &str) {
     if let Some(path) = ReturnTo::parse(text) {
         let path = path.as_str();
         assert_eq!(path, text);

@@ -1,7 +1,7 @@
 //! The state cookie of a login at an OpenID provider, and the query of the callback: only sealed bytes open, and a
 //! sealed state leads to a path of this site or nowhere.
 use berth_placement::core::aead::SealingKeys;
-use berth_placement::login::oidc::{ATTEMPT_MS, Attempt, Callback};
+use berth_placement::login::oidc::{LOGIN_STATE_TTL_MS, LoginState, Callback};
 use berth_placement::core::secret::Secret;
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ static KEYS: LazyLock<SealingKeys> =
 /// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
-        assert!(Attempt::open(&KEYS, text, "idp", 0).is_err());
+        assert!(LoginState::open(&KEYS, text, "idp", 0).is_err());
         if let Ok(callback) = Callback::parse(text) {
             assert!(
                 callback
@@ -24,9 +24,9 @@ pub(crate) fn run(data: &[u8]) {
     let Some(sealed) = KEYS.seal("login attempt", data) else {
         return;
     };
-    if let Ok(attempt) = Attempt::open(&KEYS, &sealed, "idp", 1_000) {
+    if let Ok(attempt) = LoginState::open(&KEYS, &sealed, "idp", 1_000) {
         assert_eq!(attempt.provider, "idp");
-        assert!(attempt.began_at_ms.saturating_add(ATTEMPT_MS) > 1_000);
+        assert!(attempt.began_at_ms.saturating_add(LOGIN_STATE_TTL_MS) > 1_000);
         if let Some(path) = attempt.return_to() {
             assert!(path.as_str().starts_with('/') && !path.as_str().starts_with("//"));
         }

@@ -44,7 +44,7 @@ fn apply(headers: &mut Headers, changes: Vec<Change>) -> Vec<String> {
 }
 
 /// No spoofed header and no invalid token reach the upstream, and the login cookie does so only on bypass routes.
-fn check(config: &Config, headers: &Headers, set: &[String], action: Option<Action>) {
+fn check_upstream_headers(config: &Config, headers: &Headers, set: &[String], action: Option<Action>) {
     for (name, value) in headers {
         let lower = name.to_ascii_lowercase();
         let trusted = lower.starts_with(b"x-berth-")
@@ -83,7 +83,7 @@ fn check_request(config: &Config, data: &[u8]) {
         Step::Pass(changes) => {
             assert_ne!(action, Some(Action::Place));
             let set = apply(&mut headers, changes);
-            check(config, &headers, &set, action);
+            check_upstream_headers(config, &headers, &set, action);
         }
         Step::Call {
             changes,
@@ -92,7 +92,7 @@ fn check_request(config: &Config, data: &[u8]) {
         } => {
             assert!(serde_json::from_slice::<serde_json::Value>(&callout.body).is_ok());
             apply(&mut headers, changes);
-            check(config, &headers, &[], action);
+            check_upstream_headers(config, &headers, &[], action);
             let (status, body) = answer.split_at(answer.len().min(4));
             let status = str::from_utf8(status.trim_ascii())
                 .ok()
@@ -107,7 +107,7 @@ fn check_request(config: &Config, data: &[u8]) {
                 Outcome::Reply(reply) => assert!((302..=599).contains(&reply.status)),
                 Outcome::Route { changes, .. } => {
                     let set = apply(&mut headers, changes);
-                    check(config, &headers, &set, action);
+                    check_upstream_headers(config, &headers, &set, action);
                 }
             }
         }

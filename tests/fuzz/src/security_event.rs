@@ -2,7 +2,7 @@
 //! have bounded names, a known algorithm and at least one event. Every fault has an error code of RFC 8935.
 use berth_placement::events::security_events::SetError;
 use berth_placement::events::security_events::set::{Claims, UnverifiedSet};
-use berth_placement::events::webhooks::caep::ERRORS;
+use berth_placement::events::webhooks::caep::ERROR_CODES;
 
 /// Checks one input.
 pub(crate) fn run(data: &[u8]) {
@@ -15,20 +15,20 @@ pub(crate) fn run(data: &[u8]) {
                 format!("{}.{}", set.message, set.signature).as_bytes(),
                 data
             );
-            check(Ok(set.claims));
+            check_claims(Ok(set.claims));
         }
-        Err(error) => check(Err(error)),
+        Err(error) => check_claims(Err(error)),
     }
-    check(Claims::parse(data));
+    check_claims(Claims::parse(data));
 }
 
-fn check(claims: Result<Claims, SetError>) {
+fn check_claims(claims: Result<Claims, SetError>) {
     match claims {
         Ok(claims) => {
             assert!((1..=1024).contains(&claims.id.len()));
             assert!(!claims.events.is_empty());
             assert!(claims.issued_at < 253_402_300_800);
         }
-        Err(error) => assert!(ERRORS.contains(&error.code)),
+        Err(error) => assert!(ERROR_CODES.contains(&error.code)),
     }
 }

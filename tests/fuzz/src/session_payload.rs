@@ -1,7 +1,7 @@
 //! A session as a store keeps it: the fields of a row, one `name=value` per line, or a JWT of another service. Reading
 //! gives a session that this binary understands, or an error.
 use berth_store::redis::session_from;
-use berth_store::redis_jwt::{self, JwtRules, Kept};
+use berth_store::redis_jwt::{self, JwtRules, StoredJwt};
 use berth_store::session_id::IdHash;
 use berth_store::{PAYLOAD_VERSION, StoreError};
 use std::collections::HashMap;
@@ -35,10 +35,10 @@ pub(crate) fn run(data: &[u8]) {
         idle_timeout: Duration::from_secs(60),
         absolute_timeout: Duration::from_secs(60),
     };
-    let kept = Kept {
+    let kept = StoredJwt {
         jwt: text,
         now_ms: 1,
-        gone_at_ms: None,
+        expires_at_ms: None,
     };
     let read = redis_jwt::session_from(&kept, &rules, IdHash([0; 32]), String::new());
     assert!(read.is_err(), "no key, no session");

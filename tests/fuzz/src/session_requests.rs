@@ -1,18 +1,18 @@
 //! Requests of runtimes about child sessions: names, times and results are bounded, and no claim is a reserved one.
-use berth_placement::http::operators::session_requests::{ChildRequest, Completion, MAX_RESULT_BYTES, is_name};
-use berth_placement::sessions::tokens::OWN_CLAIMS;
+use berth_placement::http::operators::session_requests::{ChildRequest, Completion, MAX_RESULT_BYTES, is_runtime_name};
+use berth_placement::sessions::tokens::RESERVED_CLAIMS;
 
 /// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     if let Ok(request) = ChildRequest::parse(data) {
-        assert!(request.runtime.as_deref().is_none_or(is_name));
+        assert!(request.runtime.as_deref().is_none_or(is_runtime_name));
         assert!(
             request
                 .idle_timeout()
                 .is_none_or(|idle| idle.as_secs() >= 1)
         );
         assert!(
-            OWN_CLAIMS
+            RESERVED_CLAIMS
                 .iter()
                 .all(|own| !request.claims.contains_key(*own))
         );

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// Mutations per target.
 const MUTATIONS: usize = 10_000;
 
-fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
+fn read_corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("corpus")
         .join(target);
@@ -29,7 +29,7 @@ fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 /// Bytes that parsers treat specially.
-const TOKENS: &[&[u8]] = &[
+const SPECIAL_BYTES: &[&[u8]] = &[
     b"\0",
     b"\xff\xff",
     b"\n",
@@ -51,7 +51,7 @@ fn mutate(input: &mut Vec<u8>, other: &[u8], rng: &mut StdRng) {
     for _ in 0..rng.random_range(1..=4) {
         let start = rng.random_range(0..=input.len());
         let end = input.len().min(start + rng.random_range(0..8));
-        let token = TOKENS.choose(rng).copied().unwrap_or_default();
+        let token = SPECIAL_BYTES.choose(rng).copied().unwrap_or_default();
         match rng.random_range(0..4) {
             0 => drop(input.splice(start..end, [])),
             1 => drop(input.splice(start..end, token.iter().copied())),
@@ -72,7 +72,7 @@ fn mutate(input: &mut Vec<u8>, other: &[u8], rng: &mut StdRng) {
 /// Inputs that make a target panic: at most one of the corpus and one mutation.
 fn failures(name: &str, run: fn(&[u8])) -> Vec<String> {
     let fails = |input: &[u8]| catch_unwind(AssertUnwindSafe(|| run(input))).is_err();
-    let corpus = corpus(name);
+    let corpus = read_corpus(name);
     let failing = corpus.iter().find(|(_, input)| fails(input));
     let mut failures: Vec<String> = failing
         .map(|(file, _)| file.display().to_string())

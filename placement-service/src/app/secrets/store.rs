@@ -1,6 +1,6 @@
 //! Reads the secrets that open the store and the ledger, and the keys that verify JWTs of another login service.
 
-use super::read;
+use super::read_secret;
 use crate::config::fault::{Fault, Faults};
 use crate::config::{self, Algorithm, Store};
 use crate::core::secret::Secret;
@@ -28,7 +28,7 @@ pub fn fetch_store(
 ) -> Result<StoreSecrets, Faults> {
     let path = "store.url";
     let url = config.url().map(|key| {
-        let url = read(path, key, env)?;
+        let url = read_secret(path, key, env)?;
         let checked = check_url(config, url.reveal());
         checked.map_err(|fault| Fault::new(path, fault))?;
         Ok(url)
@@ -42,7 +42,7 @@ pub fn fetch_store(
         Store::RedisJwt(jwt) => jwt.keys.as_slice(),
         _ => &[],
     };
-    let keys = jwt_keys("store.keys", keys, env, &mut faults);
+    let keys = read_jwt_keys("store.keys", keys, env, &mut faults);
     if !faults.is_empty() {
         return Err(Faults(faults));
     }
@@ -54,13 +54,13 @@ pub fn fetch_store(
 }
 
 /// The URL of the ledger.
-pub(super) fn ledger_url(
+pub(super) fn read_ledger_url(
     config: &config::Ledger,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Option<Secret>, Fault> {
     let path = "placement.ledger.url";
     let url = config.url().map(|key| {
-        let url = read(path, key, env)?;
+        let url = read_secret(path, key, env)?;
         let checked = check_redis_url(url.reveal());
         checked.map_err(|fault| Fault::new(path, fault))?;
         Ok(url)
@@ -69,26 +69,26 @@ pub(super) fn ledger_url(
 }
 
 /// The keys that verify JWTs of another login service.
-pub(super) fn jwt_keys(
+pub(super) fn read_jwt_keys(
     list: &str,
     keys: &[config::JwtKey],
     env: &dyn Fn(&str) -> Option<String>,
     faults: &mut Vec<Fault>,
 ) -> Vec<JwtKey> {
     let keys = keys.iter().enumerate().filter_map(|(index, key)| {
-        jwt_key(&format!("{list}[{index}].key"), key, env)
+        read_jwt_key(&format!("{list}[{index}].key"), key, env)
             .map_err(|fault| faults.push(fault))
             .ok()
     });
     keys.collect()
 }
 
-fn jwt_key(
+fn read_jwt_key(
     path: &str,
     key: &config::JwtKey,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<JwtKey, Fault> {
-    let text = read(path, &key.key, env)?;
+    let text = read_secret(path, &key.key, env)?;
     let pem = text.reveal().as_bytes();
     let (algorithm, decoding) = match key.algorithm {
         Algorithm::Hs256 => (Jwa::HS256, Ok(DecodingKey::from_secret(pem))),
@@ -113,15 +113,15 @@ fn check_url(config: &Store, url: &str) -> Result<(), String> {
             return check_redis_url(url);
         }
     };
-    words_of(checked)
+    to_fault_text(checked)
 }
 
 /// Checks a URL of Redis. The fault contains no secret of the URL.
 fn check_redis_url(url: &str) -> Result<(), String> {
-    words_of(RedisStore::check_url(url))
+    to_fault_text(RedisStore::check_url(url))
 }
 
-fn words_of(checked: Result<(), StoreError>) -> Result<(), String> {
+fn to_fault_text(checked: Result<(), StoreError>) -> Result<(), String> {
     match checked {
         Err(StoreError::Data(fault) | StoreError::Down(fault)) => Err(fault),
         Ok(()) | Err(StoreError::ReadOnly) => Ok(()),

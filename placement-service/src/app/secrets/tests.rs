@@ -8,7 +8,7 @@ fn names(tokens: &str) -> Result<Vec<String>, String> {
     let config = from_text(&format!("tokens: {tokens}")).map_err(|f| f.to_string())?;
     let env = |name: &str| (name == "BERTH_TOKEN_KEY").then(|| FIRST.to_owned());
     let secrets = fetch(&config.config, &env).map_err(|f| f.to_string())?;
-    let all = std::iter::once(&secrets.signing_key).chain(&secrets.further_keys);
+    let all = std::iter::once(&secrets.signing_key).chain(&secrets.published_keys);
     Ok(all.map(|key| key.kid().to_owned()).collect())
 }
 

@@ -1,12 +1,12 @@
 //! Checks of engine sources that types cannot express.
 
 use super::{Discovery, DnsSource, Sources, StaticEngine};
-use crate::config::checks::{Faults, SECOND};
+use crate::config::checks::{FaultCollector, SECOND};
 use crate::config::fault::Fault;
 use crate::config::web_address;
 use std::collections::BTreeSet;
 
-pub(in crate::config) fn check(path: &str, sources: &Sources, faults: &mut Faults) {
+pub(in crate::config) fn check(path: &str, sources: &Sources, faults: &mut FaultCollector) {
     if sources.0.is_empty() {
         faults.add(path, "must name a source");
     }
@@ -15,20 +15,20 @@ pub(in crate::config) fn check(path: &str, sources: &Sources, faults: &mut Fault
             1 => format!("{path}.{}", source.as_str()),
             _ => format!("{path}[{index}].{}", source.as_str()),
         };
-        check_one(&place, source, faults);
+        check_source(&place, source, faults);
     }
 }
 
-fn check_one(path: &str, source: &Discovery, faults: &mut Faults) {
+fn check_source(path: &str, source: &Discovery, faults: &mut FaultCollector) {
     let field = |name: &str| format!("{path}.{name}");
     let hour = 3600 * SECOND;
     let tenth = SECOND / 10;
     match source {
         Discovery::Static(engines) => faults.0.extend(check_engines(path, engines)),
-        Discovery::File(file) => faults.within(&field("poll"), file.poll, tenth, hour),
+        Discovery::File(file) => faults.check_range(&field("poll"), file.poll, tenth, hour),
         Discovery::Dns(dns) => check_dns(path, dns, faults),
         Discovery::Kubernetes(pods) => {
-            ports(path, Some(pods.port), pods.metrics_port, faults);
+            check_ports(path, Some(pods.port), pods.metrics_port, faults);
             let usable = |c: char| c.is_ascii_graphic() || c == ' ';
             if pods.selector.is_empty() || !pods.selector.chars().all(usable) {
                 faults.add(field("selector"), "must be a label selector");
@@ -37,15 +37,15 @@ fn check_one(path: &str, source: &Discovery, faults: &mut Faults) {
                 faults.add(field("namespace"), "excludes all_namespaces");
             }
             if let Some(namespace) = &pods.namespace {
-                faults.name(&field("namespace"), namespace);
+                faults.check_name(&field("namespace"), namespace);
             }
             if pods.context.is_some() && pods.kubeconfig.is_none() {
                 faults.add(field("context"), "has no effect without kubeconfig");
             }
         }
         Discovery::Docker(docker) => {
-            ports(path, Some(docker.port), docker.metrics_port, faults);
-            faults.within(&field("poll"), docker.poll, tenth, hour);
+            check_ports(path, Some(docker.port), docker.metrics_port, faults);
+            faults.check_range(&field("poll"), docker.poll, tenth, hour);
             if docker.label.is_empty() || !docker.label.bytes().all(|b| b.is_ascii_graphic()) {
                 faults.add(field("label"), "must be key or key=value");
             }
@@ -59,7 +59,7 @@ fn check_one(path: &str, source: &Discovery, faults: &mut Faults) {
             }
         }
         Discovery::Mira(mira) => {
-            faults.within(&field("poll"), mira.poll, tenth, hour);
+            faults.check_range(&field("poll"), mira.poll, tenth, hour);
             if !web_address::is_origin(&mira.url) {
                 faults.add(field("url"), "must be http://host:port, or https");
             }
@@ -67,7 +67,7 @@ fn check_one(path: &str, source: &Discovery, faults: &mut Faults) {
     }
 }
 
-fn check_dns(path: &str, dns: &DnsSource, faults: &mut Faults) {
+fn check_dns(path: &str, dns: &DnsSource, faults: &mut FaultCollector) {
     let field = |name: &str| format!("{path}.{name}");
     match (&dns.host, &dns.srv) {
         (Some(_), None) if dns.port.is_none() => {
@@ -86,21 +86,21 @@ fn check_dns(path: &str, dns: &DnsSource, faults: &mut Faults) {
     }
     for (name, value) in [("host", &dns.host), ("srv", &dns.srv)] {
         if let Some(value) = value {
-            faults.name(&field(name), value);
+            faults.check_name(&field(name), value);
         }
     }
-    ports(path, dns.port, dns.metrics_port, faults);
-    faults.within(&field("min_ttl"), dns.min_ttl, SECOND / 10, 3600 * SECOND);
-    faults.within(
+    check_ports(path, dns.port, dns.metrics_port, faults);
+    faults.check_range(&field("min_ttl"), dns.min_ttl, SECOND / 10, 3600 * SECOND);
+    faults.check_range(
         &field("max_ttl"),
         dns.max_ttl,
         dns.min_ttl,
         24 * 3600 * SECOND,
     );
-    faults.within(&field("timeout"), dns.timeout, SECOND / 10, 60 * SECOND);
+    faults.check_range(&field("timeout"), dns.timeout, SECOND / 10, 60 * SECOND);
 }
 
-fn ports(path: &str, port: Option<u16>, metrics_port: Option<u16>, faults: &mut Faults) {
+fn check_ports(path: &str, port: Option<u16>, metrics_port: Option<u16>, faults: &mut FaultCollector) {
     for (name, value) in [("port", port), ("metrics_port", metrics_port)] {
         if value == Some(0) {
             faults.add(format!("{path}.{name}"), "must be 1 to 65535");
@@ -110,17 +110,17 @@ fn ports(path: &str, port: Option<u16>, metrics_port: Option<u16>, faults: &mut 
 
 /// The faults of a list of engines, in the configuration or in a separate file.
 pub(crate) fn check_engines(list: &str, engines: &[StaticEngine]) -> Vec<Fault> {
-    let mut faults = Faults::default();
+    let mut faults = FaultCollector::default();
     for (index, engine) in engines.iter().enumerate() {
         let place = format!("{list}[{index}]");
-        faults.name(&format!("{place}.name"), &engine.name);
-        ports(&place, Some(engine.port), engine.metrics_port, &mut faults);
+        faults.check_name(&format!("{place}.name"), &engine.name);
+        check_ports(&place, Some(engine.port), engine.metrics_port, &mut faults);
         if engine.ip.is_unspecified() || engine.ip.is_multicast() {
             let message = "must be the address of one machine";
             faults.add(format!("{place}.ip"), message);
         }
     }
-    faults.unique(list, engines.iter().map(|engine| engine.name.as_str()));
+    faults.check_unique_names(list, engines.iter().map(|engine| engine.name.as_str()));
     let mut seen = BTreeSet::new();
     for (index, engine) in engines.iter().enumerate() {
         if !seen.insert((engine.ip, engine.port)) {

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::app::secrets;
-use crate::config::{Algorithm, Driver, Key, LogFormat, Open, Role, Store, Strategy};
+use crate::config::{Algorithm, Driver, SecretSource, LogFormat, OpenTemplate, Role, Store, Strategy};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn the_default_file_contains_every_default() {
     assert_eq!(config.session.idle_timeout, Duration::from_secs(1800));
     assert_eq!(config.session.absolute_timeout, Duration::from_secs(36_000));
     assert_eq!(config.tokens.algorithm, Algorithm::Hs256);
-    assert!(matches!(&config.tokens.key, Key::Env(name) if name == "BERTH_TOKEN_KEY"));
+    assert!(matches!(&config.tokens.key, SecretSource::Env(name) if name == "BERTH_TOKEN_KEY"));
     assert_eq!(config.tokens.lifetime, Duration::from_secs(300));
     assert!(config.gateways.secret.is_none());
     assert_eq!(config.placement.attempts, 3);
@@ -79,13 +79,13 @@ fn the_examples_in_the_default_file_are_valid() {
     assert_eq!(config.oidc[0].title(), "Company account");
     assert_eq!(config.oidc[0].roles.map.len(), 2);
     let opened: Vec<_> = config.routes.iter().map(|r| r.open.clone()).collect();
-    let document = |name: &str| Open::Document(name.to_owned());
+    let document = |name: &str| OpenTemplate::Document(name.to_owned());
     assert_eq!(
         opened,
         [
             document("{document}"),
             document("/doc/{document}"),
-            Open::SessionApp
+            OpenTemplate::SessionApp
         ]
     );
 }

@@ -66,7 +66,7 @@ impl Docker {
     async fn fetch_engines(&mut self) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
         let socket = self.config.host.strip_prefix("unix://");
         let client = poller::client(&mut self.client, || {
-            let builder = http_client::client().timeout(TIMEOUT);
+            let builder = http_client::client_builder().timeout(TIMEOUT);
             match socket {
                 Some(path) => builder.unix_socket(path),
                 None => builder,

@@ -72,7 +72,7 @@ impl Kubernetes {
         let fault = |e: &dyn std::error::Error| {
             DiscoveryFault::new(format!(
                 "no access to Kubernetes: {}",
-                http_client::words(e)
+                http_client::error_chain(e)
             ))
         };
         let mut cluster = match (&self.cluster, &self.config.kubeconfig) {
@@ -90,7 +90,7 @@ impl Kubernetes {
         };
         cluster.connect_timeout = Some(RESPONSE_TIMEOUT);
         cluster.read_timeout = Some(READ_TIMEOUT);
-        http_client::choose_tls();
+        http_client::install_tls_provider();
         let client = Client::try_from(cluster).map_err(|e| fault(&e))?;
         let pods: Api<Pod> = match &self.config.namespace {
             _ if self.config.all_namespaces => Api::all(client),
@@ -117,7 +117,7 @@ impl Kubernetes {
         };
         match event {
             Some(Ok(event)) => Ok(event),
-            Some(Err(e)) => Err(DiscoveryFault::new(http_client::words(&e))),
+            Some(Err(e)) => Err(DiscoveryFault::new(http_client::error_chain(&e))),
             None => Err(DiscoveryFault::new("the watch has ended")),
         }
     }

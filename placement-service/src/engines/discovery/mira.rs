@@ -40,7 +40,7 @@ impl Mira {
     }
 
     async fn fetch_engines(&mut self) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
-        let client = poller::client(&mut self.client, || http_client::client().timeout(TIMEOUT))?;
+        let client = poller::client(&mut self.client, || http_client::client_builder().timeout(TIMEOUT))?;
         let url = format!("{}/v1/engines", self.config.url.trim_end_matches('/'));
         let body = poller::get(client, &url, MAX_BYTES).await?;
         let engines = parse(&body, self.config.network.as_deref())

@@ -69,7 +69,7 @@ pub(super) fn client(
         Some(client) => Ok(client),
         None => {
             let client = builder().build();
-            let client = client.map_err(|e| DiscoveryFault::new(http_client::cause(&e)))?;
+            let client = client.map_err(|e| DiscoveryFault::new(http_client::root_cause(&e)))?;
             Ok(made.insert(client))
         }
     }
@@ -85,7 +85,7 @@ pub(super) async fn get(
     most: usize,
 ) -> Result<Vec<u8>, DiscoveryFault> {
     let fault = |e: reqwest::Error| {
-        let cause = http_client::cause(&e);
+        let cause = http_client::root_cause(&e);
         DiscoveryFault::new(format!("{url}: {cause}"))
     };
     let response = client.get(url).send().await.map_err(fault)?;
@@ -93,6 +93,6 @@ pub(super) async fn get(
     if status != reqwest::StatusCode::OK {
         return Err(DiscoveryFault::new(format!("{url}: status {status}")));
     }
-    let body = http_client::body(response, most).await.map_err(fault)?;
+    let body = http_client::read_body(response, most).await.map_err(fault)?;
     body.ok_or_else(|| DiscoveryFault::new(format!("{url}: more than {most} bytes")))
 }

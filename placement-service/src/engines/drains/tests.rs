@@ -4,11 +4,11 @@ use super::*;
 use crate::core::clock::ManualClock;
 use crate::engines::fleet::{Fleet, PoolFleet};
 use berth_scheduler::engine::{Endpoint, Engine, State};
-use berth_store::in_memory::Memory;
+use berth_store::in_memory::InMemoryStore;
 
 struct Testbed {
     clock: Arc<ManualClock>,
-    store: Arc<Memory>,
+    store: Arc<InMemoryStore>,
 }
 
 struct Replica {
@@ -22,7 +22,7 @@ impl Testbed {
     fn new() -> Self {
         Self {
             clock: Arc::new(ManualClock::new(1_000_000)),
-            store: Arc::new(Memory::new(None).unwrap()),
+            store: Arc::new(InMemoryStore::new(None).unwrap()),
         }
     }
 
@@ -188,7 +188,7 @@ async fn the_record_of_an_engine_is_deleted_after_the_retention() {
     }
     one.drains.drain("q", "gone", Duration::ZERO).await.unwrap();
     let noted = async || {
-        let notes = world.store.notes(KEY_PREFIX).await.unwrap();
+        let notes = world.store.list_values(KEY_PREFIX).await.unwrap();
         notes.into_keys().collect::<Vec<_>>()
     };
     world.clock.advance_ms(RETENTION_MS);
@@ -205,7 +205,7 @@ async fn the_record_of_an_engine_is_deleted_after_the_retention() {
 async fn foreign_records_are_ignored() {
     let world = Testbed::new();
     for (name, text) in [("drain/p/a", "x"), ("drain/p", "{}"), ("other/p/a", "{}")] {
-        world.store.note(name, Some(text)).await.unwrap();
+        world.store.put_value(name, Some(text)).await.unwrap();
     }
     let one = world.replica().await;
     assert_eq!((one.drained(), one.events()), (vec![false, false], vec![]));

@@ -11,7 +11,7 @@ const MAX_BODY: usize = 1024 * 1024;
 
 /// A client that connects only to the address of the URL.
 pub(super) fn client(limit: Duration) -> Result<reqwest::Client, reqwest::Error> {
-    http_client::client()
+    http_client::client_builder()
         .connect_timeout(limit)
         .timeout(limit)
         // No keep-alive: a probe on an open connection would not detect that the engine accepts no new ones.
@@ -30,7 +30,7 @@ pub(super) async fn get(
         if e.is_timeout() {
             ProbeFault::Timeout(limit)
         } else {
-            ProbeFault::Connect(http_client::cause(&e))
+            ProbeFault::Connect(http_client::root_cause(&e))
         }
     };
     let response = client
@@ -41,6 +41,6 @@ pub(super) async fn get(
     if response.status() != reqwest::StatusCode::OK {
         return Err(ProbeFault::Status(response.status().as_u16()));
     }
-    let body = http_client::body(response, MAX_BODY).await.map_err(fault)?;
+    let body = http_client::read_body(response, MAX_BODY).await.map_err(fault)?;
     body.ok_or(ProbeFault::TooLong(MAX_BODY))
 }

@@ -1,6 +1,6 @@
 //! The metrics of the shared ledger.
 
-use crate::core::metrics::registered;
+use crate::core::metrics::register_metric;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -24,19 +24,19 @@ struct OutcomeLabels {
 impl LedgerMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         Self {
-            up: registered(
+            up: register_metric(
                 registry,
                 "ledger_up",
                 "1: the shared ledger responds and has all streams of this replica",
             ),
-            replicas: registered(registry, "ledger_replicas", "Replicas that are alive"),
-            prober: registered(registry, "ledger_prober", "1: this replica is the prober"),
-            failures: registered(
+            replicas: register_metric(registry, "ledger_replicas", "Replicas that are alive"),
+            prober: register_metric(registry, "ledger_prober", "1: this replica is the prober"),
+            failures: register_metric(
                 registry,
                 "ledger_failures",
                 "Times that the shared ledger stopped responding",
             ),
-            reservations: registered(
+            reservations: register_metric(
                 registry,
                 "ledger_reservations",
                 "Placements under a limit, by the result of the shared ledger",

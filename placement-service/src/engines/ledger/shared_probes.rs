@@ -3,7 +3,7 @@
 //! prober that is gone, or that does not know the engine, only causes a delay. Does not know what a result means.
 
 use crate::engines::health::{ProbeFault, Reading};
-use berth_store::redis::Heard;
+use berth_store::redis::SharedProbe;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -83,9 +83,9 @@ impl SharedProbeResults {
     }
 
     /// Takes the results that are not sent yet.
-    pub(super) fn take_unsent(&self, now: Instant) -> Vec<Heard> {
+    pub(super) fn take_unsent(&self, now: Instant) -> Vec<SharedProbe> {
         let told = std::mem::take(&mut self.state().unsent).into_iter();
-        told.map(|(engine, began, text)| Heard {
+        told.map(|(engine, began, text)| SharedProbe {
             engine,
             text,
             age: now.saturating_duration_since(began),
@@ -95,14 +95,14 @@ impl SharedProbeResults {
 
     /// Takes the response to a heartbeat: whether this replica is the prober, and the results of other replicas.
     /// Returns true when this replica has become the prober or is no longer the prober.
-    pub(super) fn on_heartbeat(&self, probes: bool, heard: Vec<Heard>, now: Instant) -> bool {
+    pub(super) fn on_heartbeat(&self, probes: bool, heard: Vec<SharedProbe>, now: Instant) -> bool {
         let mut state = self.state();
         let turned = state.remote_prober == probes;
         state.remote_prober = !probes;
         if !turned && heard.is_empty() {
             return false;
         }
-        for Heard { engine, text, age } in heard {
+        for SharedProbe { engine, text, age } in heard {
             if let (Ok(outcome), Some(began)) = (serde_json::from_str(&text), now.checked_sub(age))
             {
                 state.results.insert(engine, (began, outcome));

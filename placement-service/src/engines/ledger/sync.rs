@@ -5,7 +5,7 @@
 use super::{StreamEntry, Ledger};
 use berth_scheduler::accounting::Tallies;
 use berth_store::StoreError;
-use berth_store::redis::{Change, Synced};
+use berth_store::redis::{StreamChange, SyncReply};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -81,31 +81,31 @@ impl LedgerSync {
         self.heartbeats = self.heartbeats.wrapping_add(1);
         self.apply_remote(&synced);
         let audit = self.heartbeats.is_multiple_of(AUDIT_INTERVAL);
-        if !synced.known || !ledger.state().up || audit {
+        if !synced.was_alive || !ledger.state().up || audit {
             self.reconcile().await?;
         }
         self.send_changes().await?;
-        self.exchange_streams(!synced.known || audit).await?;
+        self.exchange_streams(!synced.was_alive || audit).await?;
         if !synced.settling && ledger.state().up {
             ledger.state().synced_once = true;
         }
-        let heard = if synced.prober {
+        let heard = if synced.is_prober {
             Vec::new()
         } else {
             let (heard, place) = ledger.0.redis.read_probes(&self.probe_cursor).await?;
             self.probe_cursor = place;
             heard
         };
-        if ledger.0.probes.on_heartbeat(synced.prober, heard, Instant::now()) {
-            info!(prober = synced.prober, "the prober has changed");
+        if ledger.0.probes.on_heartbeat(synced.is_prober, heard, Instant::now()) {
+            info!(prober = synced.is_prober, "the prober has changed");
         }
         let up = ledger.state().up;
-        ledger.0.metrics.set_status(up, synced.replicas, synced.prober);
+        ledger.0.metrics.set_status(up, synced.replicas, synced.is_prober);
         Ok(())
     }
 
     /// Enters the streams and counts of the other replicas.
-    fn apply_remote(&self, synced: &Synced) {
+    fn apply_remote(&self, synced: &SyncReply) {
         let now = Instant::now();
         for (stream, engine) in &synced.moved {
             {
@@ -122,7 +122,7 @@ impl LedgerSync {
             }
             self.tallies.moved(stream, engine);
         }
-        self.tallies.elsewhere(&synced.elsewhere, now);
+        self.tallies.elsewhere(&synced.remote_counts, now);
     }
 
     /// Sends the queued changes and the probe results of this replica.
@@ -136,7 +136,7 @@ impl LedgerSync {
             ledger.state().mark_stale();
         }
         let told = ledger.0.probes.take_unsent(Instant::now());
-        ledger.0.redis.tell_probes(&told).await
+        ledger.0.redis.publish_probes(&told).await
     }
 
     /// Makes the ledger contain exactly the streams of this replica.
@@ -144,7 +144,7 @@ impl LedgerSync {
         let ledger = &self.ledger;
         // Changes are queued from here on, and so are sent after the streams that are sent now.
         ledger.state().queueing = true;
-        let entered = ledger.0.redis.streams().await?;
+        let entered = ledger.0.redis.own_streams().await?;
         let changes = differences(&entered, &ledger.state().streams);
         let words: Vec<_> = changes.iter().map(|(c, s, e)| (*c, &**s, &**e)).collect();
         let entered = ledger.0.redis.apply(&words).await?;
@@ -163,14 +163,14 @@ impl LedgerSync {
 fn differences(
     entered: &[String],
     held: &HashMap<Arc<str>, StreamEntry>,
-) -> Vec<(Change, Arc<str>, Arc<str>)> {
+) -> Vec<(StreamChange, Arc<str>, Arc<str>)> {
     let none: Arc<str> = Arc::default();
     let surplus = entered
         .iter()
         .filter(|stream| !held.contains_key(stream.as_str()));
     let surplus = surplus.map(|stream| {
         (
-            Change::Release,
+            StreamChange::Release,
             Arc::from(stream.as_str()),
             Arc::clone(&none),
         )
@@ -179,9 +179,9 @@ fn differences(
     // All counted streams, because the ledger ignores those that it has.
     let claims = sure.map(|(stream, held)| {
         let change = if held.unacknowledged {
-            Change::Opened
+            StreamChange::Opened
         } else {
-            Change::Claim
+            StreamChange::Claim
         };
         (change, Arc::clone(stream), Arc::clone(&held.engine))
     });
@@ -209,7 +209,7 @@ mod tests {
         let told: Vec<_> = told.iter().map(|(c, s, e)| (*c, &**s, &**e)).collect();
         assert_eq!(
             told,
-            [(Change::Release, "c", ""), (Change::Claim, "a", "p/e")]
+            [(StreamChange::Release, "c", ""), (StreamChange::Claim, "a", "p/e")]
         );
     }
 
@@ -224,10 +224,10 @@ mod tests {
         let told = differences(&["s".to_owned()], &state.streams);
         assert_eq!(
             told,
-            [(Change::Opened, Arc::clone(&stream), Arc::clone(&engine))]
+            [(StreamChange::Opened, Arc::clone(&stream), Arc::clone(&engine))]
         );
         state.acknowledge(&told);
         let told = differences(&["s".to_owned()], &state.streams);
-        assert_eq!(told, [(Change::Claim, stream, engine)]);
+        assert_eq!(told, [(StreamChange::Claim, stream, engine)]);
     }
 }

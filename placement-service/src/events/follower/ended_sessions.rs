@@ -6,11 +6,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Maximum number of ended sessions kept. A reader that is further behind has missed some.
-const KEPT: usize = 16_384;
+const MAX_ENDED: usize = 16_384;
 
 /// One ended session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
+pub struct EndedSession {
     /// Sequence number of its event in the log.
     pub sequence: u64,
     pub session_ref: Arc<str>,
@@ -19,50 +19,50 @@ pub struct Ended {
 
 /// The latest ended sessions, in the order of the log.
 #[derive(Debug)]
-pub struct Ends(Mutex<Kept>);
+pub struct EndedSessions(Mutex<EndedWindow>);
 
 #[derive(Debug)]
-struct Kept {
+struct EndedWindow {
     /// All ends after this sequence number are kept.
-    from: u64,
+    complete_after: u64,
     /// Sequence number of the last entry that was appended.
-    seen: u64,
-    ended: VecDeque<Ended>,
+    last_sequence: u64,
+    ended: VecDeque<EndedSession>,
 }
 
 /// The sessions that ended after a reader's position.
 #[derive(Debug, PartialEq, Eq)]
-pub struct News {
-    pub ended: Vec<Ended>,
+pub struct EndedSince {
+    pub ended: Vec<EndedSession>,
     /// The reader's next position.
     pub sequence: u64,
 }
 
-impl Ends {
-    pub(super) fn from(seen: u64) -> Self {
-        Self(Mutex::new(Kept {
-            from: seen,
-            seen,
+impl EndedSessions {
+    pub(super) fn starting_after(last_sequence: u64) -> Self {
+        Self(Mutex::new(EndedWindow {
+            complete_after: last_sequence,
+            last_sequence: seen: last_sequence,
             ended: VecDeque::new(),
         }))
     }
 
     /// Records an entry of the log. Only the end of a session is kept, but every entry advances the position.
-    pub(super) fn saw(&self, sequence: u64, event: &Event) {
+    pub(super) fn append(&self, sequence: u64, event: &Event) {
         let mut kept = self.lock();
-        if sequence > kept.seen.saturating_add(1) {
+        if sequence > kept.last_sequence.saturating_add(1) {
             // Entries are missing: a reader before the gap may have missed an end.
             kept.ended.clear();
-            kept.from = sequence.saturating_sub(1);
+            kept.complete_after = sequence.saturating_sub(1);
         }
-        kept.seen = sequence;
+        kept.last_sequence = sequence;
         let Some(cause) = event.cause else { return };
-        if kept.ended.len() >= KEPT
+        if kept.ended.len() >= MAX_ENDED
             && let Some(oldest) = kept.ended.pop_front()
         {
-            kept.from = oldest.sequence;
+            kept.complete_after = oldest.sequence;
         }
-        kept.ended.push_back(Ended {
+        kept.ended.push_back(EndedSession {
             sequence,
             session_ref: event.session_ref.as_str().into(),
             cause,
@@ -70,23 +70,23 @@ impl Ends {
     }
 
     /// Continues from an earlier position, because the log was rolled back. All positions of readers become invalid.
-    pub(super) fn back_to(&self, newest: u64) {
+    pub(super) fn rewind(&self, newest: u64) {
         let mut kept = self.lock();
         kept.ended.clear();
-        (kept.from, kept.seen) = (newest, newest);
+        (kept.complete_after, kept.last_sequence) = (newest, newest);
     }
 
     /// The position after the last entry that this process has processed.
     #[must_use]
-    pub fn newest(&self) -> u64 {
-        self.lock().seen
+    pub fn position(&self) -> u64 {
+        self.lock().last_sequence
     }
 
     /// The sessions that ended after a position, at most `limit`; `None` when the position is not covered.
     #[must_use]
-    pub fn after(&self, sequence: u64, limit: usize) -> Option<News> {
+    pub fn read_after(&self, sequence: u64, limit: usize) -> Option<EndedSince> {
         let kept = self.lock();
-        if !(kept.from..=kept.seen).contains(&sequence) {
+        if !(kept.complete_after..=kept.last_sequence).contains(&sequence) {
             return None;
         }
         let first = kept.ended.partition_point(|e| e.sequence <= sequence);
@@ -94,13 +94,13 @@ impl Ends {
         let ended: Vec<_> = kept.ended.iter().skip(first).take(limit).cloned().collect();
         let last = ended.last().map(|e| e.sequence);
         let all = ended.len() == rest;
-        Some(News {
-            sequence: last.filter(|_| !all).unwrap_or(kept.seen),
+        Some(EndedSince {
+            sequence: last.filter(|_| !all).unwrap_or(kept.last_sequence),
             ended,
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, EndedWindow> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -110,45 +110,45 @@ mod tests {
     use super::*;
     use berth_store::conformance::{event, session_row};
 
-    fn see(ends: &Ends, sequence: u64, cause: Option<EndCause>) {
+    fn append_event(ends: &EndedSessions, sequence: u64, cause: Option<EndCause>) {
         let row = session_row(u8::try_from(sequence % 200).unwrap());
-        ends.saw(sequence, &event(&row, cause));
+        ends.append(sequence, &event(&row, cause));
     }
 
-    fn sequences(news: Option<News>) -> (Vec<u64>, u64) {
-        let news = news.unwrap();
+    fn sequences(since: Option<EndedSince>) -> (Vec<u64>, u64) {
+        let news = since.unwrap();
         let ended = news.ended.iter().map(|e| e.sequence).collect();
         (ended, news.sequence)
     }
 
     #[test]
     fn ended_sessions_are_read_after_a_position_page_by_page() {
-        let ends = Ends::from(10);
+        let ends = EndedSessions::starting_after(10);
         for sequence in 11..=15 {
             let cause = (sequence % 2 == 1).then_some(EndCause::Logout);
-            see(&ends, sequence, cause);
+            append_event(&ends, sequence, cause);
         }
-        see(&ends, 16, None);
-        assert_eq!(ends.newest(), 16);
-        assert_eq!(sequences(ends.after(10, 9)), (vec![11, 13, 15], 16));
-        assert_eq!(sequences(ends.after(10, 2)), (vec![11, 13], 13));
-        assert_eq!(sequences(ends.after(13, 2)), (vec![15], 16));
-        assert_eq!(sequences(ends.after(16, 2)), (vec![], 16));
-        assert_eq!(ends.after(9, 9), None, "from before this process");
-        assert_eq!(ends.after(17, 9), None, "from the future");
+        append_event(&ends, 16, None);
+        assert_eq!(ends.position(), 16);
+        assert_eq!(sequences(ends.read_after(10, 9)), (vec![11, 13, 15], 16));
+        assert_eq!(sequences(ends.read_after(10, 2)), (vec![11, 13], 13));
+        assert_eq!(sequences(ends.read_after(13, 2)), (vec![15], 16));
+        assert_eq!(sequences(ends.read_after(16, 2)), (vec![], 16));
+        assert_eq!(ends.read_after(9, 9), None, "from before this process");
+        assert_eq!(ends.read_after(17, 9), None, "from the future");
     }
 
     #[test]
     fn a_gap_and_an_overflow_invalidate_older_positions() {
-        let ends = Ends::from(0);
-        see(&ends, 1, Some(EndCause::Logout));
-        see(&ends, 5, Some(EndCause::Logout));
-        assert_eq!(ends.after(1, 9), None);
-        assert_eq!(sequences(ends.after(4, 9)), (vec![5], 5));
-        for sequence in 6..=5 + KEPT as u64 {
-            see(&ends, sequence, Some(EndCause::Logout));
+        let ends = EndedSessions::starting_after(0);
+        append_event(&ends, 1, Some(EndCause::Logout));
+        append_event(&ends, 5, Some(EndCause::Logout));
+        assert_eq!(ends.read_after(1, 9), None);
+        assert_eq!(sequences(ends.read_after(4, 9)), (vec![5], 5));
+        for sequence in 6..=5 + MAX_ENDED as u64 {
+            append_event(&ends, sequence, Some(EndCause::Logout));
         }
-        assert_eq!(ends.after(4, 9), None);
-        assert_eq!(ends.after(5, KEPT).unwrap().ended.len(), KEPT);
+        assert_eq!(ends.read_after(4, 9), None);
+        assert_eq!(ends.read_after(5, MAX_ENDED).unwrap().ended.len(), MAX_ENDED);
     }
 }

@@ -54,14 +54,14 @@ fn keys_that_are_not_public_signature_keys_are_left_out() {
     let strange = json!({"kty": "moon", "kid": "d"});
     let curve = json!({"kty": "EC", "crv": "secp256k1", "x": X, "y": Y, "kid": "e"});
     let all = [secret, encryption, signing, strange, curve, json!(7)];
-    assert_eq!(PublicKeys::parse(&set(&all)), Err(NotKeys::NoneUsable));
+    assert_eq!(PublicKeys::parse(&set(&all)), Err(KeySetError::NoUsableKey));
     let mut more = all.to_vec();
     more.push(ed("f"));
     assert_eq!(PublicKeys::parse(&set(&more)).unwrap().0.len(), 1);
-    assert_eq!(PublicKeys::parse(b"{}"), Err(NotKeys::Form));
-    assert_eq!(PublicKeys::parse(b"<html>"), Err(NotKeys::Form));
+    assert_eq!(PublicKeys::parse(b"{}"), Err(KeySetError::Malformed));
+    assert_eq!(PublicKeys::parse(b"<html>"), Err(KeySetError::Malformed));
     let many = vec![ed("f"); MAX_KEYS + 1];
-    assert_eq!(PublicKeys::parse(&set(&many)), Err(NotKeys::TooMany));
+    assert_eq!(PublicKeys::parse(&set(&many)), Err(KeySetError::TooMany));
 }
 
 #[test]
@@ -83,50 +83,50 @@ fn a_key_of_a_wrong_size_is_left_out() {
         rsa(RSA.to_owned(), RSA),
     ] {
         let parsed = PublicKeys::parse(&set(std::slice::from_ref(&key)));
-        assert_eq!(parsed, Err(NotKeys::NoneUsable), "{key}");
+        assert_eq!(parsed, Err(KeySetError::NoUsableKey), "{key}");
     }
 }
 
 /// An HTTP server for a key set: its response, and the number of requests it received.
 struct Publisher {
-    answer: StdMutex<(StatusCode, Vec<u8>)>,
-    asked: StdMutex<u32>,
+    response: StdMutex<(StatusCode, Vec<u8>)>,
+    requests: StdMutex<u32>,
 }
 
 impl Publisher {
     async fn start() -> (Arc<Self>, RemoteKeys) {
         let publisher = Arc::new(Self {
-            answer: StdMutex::new((StatusCode::OK, set(&[ed("one")]))),
-            asked: StdMutex::default(),
+            response: StdMutex::new((StatusCode::OK, set(&[ed("one")]))),
+            requests: StdMutex::default(),
         });
         let answer = async |State(own): State<Arc<Self>>| {
-            *own.asked.lock().unwrap() += 1;
-            own.answer.lock().unwrap().clone()
+            *own.requests.lock().unwrap() += 1;
+            own.response.lock().unwrap().clone()
         };
         let router = Router::new().route("/jwks", get(answer));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/jwks", listener.local_addr().unwrap());
         let router = router.with_state(publisher.clone());
         tokio::spawn(async { axum::serve(listener, router).await });
-        (publisher, RemoteKeys::at(url).unwrap())
+        (publisher, RemoteKeys::from_url(url).unwrap())
     }
 
-    fn answers(&self, status: StatusCode, body: Vec<u8>) {
-        *self.answer.lock().unwrap() = (status, body);
+    fn set_response(&self, status: StatusCode, body: Vec<u8>) {
+        *self.response.lock().unwrap() = (status, body);
     }
 
-    fn asked(&self) -> u32 {
-        *self.asked.lock().unwrap()
+    fn request_count(&self) -> u32 {
+        *self.requests.lock().unwrap()
     }
 }
 
 /// Whether the signer has this key; an error when that is unknown.
-async fn knows(keys: &RemoteKeys, kid: &str) -> Result<bool, KeysUnavailable> {
+async fn has_key(keys: &RemoteKeys, kid: &str) -> Result<bool, KeysUnavailable> {
     let key = keys.find(Some(kid), Algorithm::EdDSA).await?;
     Ok(key.is_some())
 }
 
-async fn later(time: Duration) {
+async fn advance(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;
     tokio::time::resume();
@@ -135,51 +135,51 @@ async fn later(time: Duration) {
 #[tokio::test]
 async fn an_unknown_kid_causes_one_fetch_per_interval() {
     let (publisher, keys) = Publisher::start().await;
-    assert_eq!(knows(&keys, "one").await, Ok(true));
-    assert_eq!(knows(&keys, "one").await, Ok(true));
-    assert_eq!(publisher.asked(), 1, "kept");
-    publisher.answers(StatusCode::OK, set(&[ed("two")]));
+    assert_eq!(has_key(&keys, "one").await, Ok(true));
+    assert_eq!(has_key(&keys, "one").await, Ok(true));
+    assert_eq!(publisher.request_count(), 1, "kept");
+    publisher.set_response(StatusCode::OK, set(&[ed("two")]));
     for _ in 0..5 {
         // The token is not rejected: the key may be new, and here it is.
-        assert_eq!(knows(&keys, "two").await, Err(KeysUnavailable));
+        assert_eq!(has_key(&keys, "two").await, Err(KeysUnavailable));
     }
-    assert_eq!(publisher.asked(), 1, "not yet");
-    later(PAUSE).await;
-    let all = futures_util::future::join_all((0..20).map(|_| knows(&keys, "two")));
+    assert_eq!(publisher.request_count(), 1, "not yet");
+    advance(MIN_FETCH_INTERVAL).await;
+    let all = futures_util::future::join_all((0..20).map(|_| has_key(&keys, "two")));
     assert!(all.await.iter().all(|known| *known == Ok(true)));
-    assert_eq!(publisher.asked(), 2, "once for all");
-    later(PAUSE).await;
-    assert_eq!(knows(&keys, "one").await, Ok(false), "rotated out");
-    publisher.answers(StatusCode::INTERNAL_SERVER_ERROR, Vec::new());
-    later(PAUSE).await;
-    assert_eq!(knows(&keys, "three").await, Err(KeysUnavailable));
+    assert_eq!(publisher.request_count(), 2, "once for all");
+    advance(MIN_FETCH_INTERVAL).await;
+    assert_eq!(has_key(&keys, "one").await, Ok(false), "rotated out");
+    publisher.set_response(StatusCode::INTERNAL_SERVER_ERROR, Vec::new());
+    advance(MIN_FETCH_INTERVAL).await;
+    assert_eq!(has_key(&keys, "three").await, Err(KeysUnavailable));
 }
 
 #[tokio::test]
 async fn an_old_set_is_fetched_again_and_stays_in_use_while_fetching_fails() {
     let (publisher, keys) = Publisher::start().await;
-    assert_eq!(knows(&keys, "one").await, Ok(true));
-    publisher.answers(StatusCode::INTERNAL_SERVER_ERROR, Vec::new());
-    later(FRESH).await;
-    assert_eq!(knows(&keys, "one").await, Ok(true));
-    assert_eq!(publisher.asked(), 2);
-    publisher.answers(StatusCode::OK, set(&[ed("two")]));
-    later(PAUSE).await;
-    assert_eq!(knows(&keys, "one").await, Ok(false), "withdrawn");
-    publisher.answers(StatusCode::NOT_FOUND, Vec::new());
-    later(STALE).await;
-    assert_eq!(knows(&keys, "two").await, Err(KeysUnavailable));
+    assert_eq!(has_key(&keys, "one").await, Ok(true));
+    publisher.set_response(StatusCode::INTERNAL_SERVER_ERROR, Vec::new());
+    advance(REFRESH_AFTER).await;
+    assert_eq!(has_key(&keys, "one").await, Ok(true));
+    assert_eq!(publisher.request_count(), 2);
+    publisher.set_response(StatusCode::OK, set(&[ed("two")]));
+    advance(MIN_FETCH_INTERVAL).await;
+    assert_eq!(has_key(&keys, "one").await, Ok(false), "withdrawn");
+    publisher.set_response(StatusCode::NOT_FOUND, Vec::new());
+    advance(MAX_STALE).await;
+    assert_eq!(has_key(&keys, "two").await, Err(KeysUnavailable));
 }
 
 #[tokio::test]
 async fn an_invalid_set_makes_keys_unavailable() {
     for body in [b"nonsense".to_vec(), set(&[]), vec![b' '; MAX_BYTES + 1]] {
         let (publisher, keys) = Publisher::start().await;
-        publisher.answers(StatusCode::OK, body);
-        assert_eq!(knows(&keys, "one").await, Err(KeysUnavailable));
-        assert_eq!(knows(&keys, "one").await, Err(KeysUnavailable));
-        assert_eq!(publisher.asked(), 1);
+        publisher.set_response(StatusCode::OK, body);
+        assert_eq!(has_key(&keys, "one").await, Err(KeysUnavailable));
+        assert_eq!(has_key(&keys, "one").await, Err(KeysUnavailable));
+        assert_eq!(publisher.request_count(), 1);
     }
-    let nowhere = RemoteKeys::at("http://127.0.0.1:1/jwks".to_owned()).unwrap();
-    assert_eq!(knows(&nowhere, "one").await, Err(KeysUnavailable));
+    let nowhere = RemoteKeys::from_url("http://127.0.0.1:1/jwks".to_owned()).unwrap();
+    assert_eq!(has_key(&nowhere, "one").await, Err(KeysUnavailable));
 }

@@ -6,21 +6,21 @@
 #[error("{code}: {words}")]
 pub struct SetError {
     pub code: &'static str,
-    pub words: &'static str,
+    pub message: &'static str,
 }
 
 impl SetError {
     /// The body is not a token, or its content is invalid.
     #[must_use]
-    pub const fn request(words: &'static str) -> Self {
+    pub const fn invalid_request(words: &'static str) -> Self {
         let code = "invalid_request";
-        Self { code, words }
+        Self { code, message: words }
     }
 
     /// The key or its algorithm is not acceptable.
     #[must_use]
-    pub const fn key(words: &'static str) -> Self {
+    pub const fn invalid_key(words: &'static str) -> Self {
         let code = "invalid_key";
-        Self { code, words }
+        Self { code, message: words }
     }
 }

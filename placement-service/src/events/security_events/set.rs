@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// Maximum length of `jti` and `kid`, in bytes.
-const MAX_NAME: usize = 1024;
+const MAX_ID_BYTES: usize = 1024;
 
 /// A token whose signature is not verified yet.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,16 +72,16 @@ enum Audience {
 impl UnverifiedSet {
     /// Parses the compact serialization.
     pub fn parse(token: &[u8]) -> Result<Self, SetError> {
-        let not_a_token = SetError::request("the body is not a signed token");
+        let not_a_token = SetError::invalid_request("the body is not a signed token");
         let token = std::str::from_utf8(token).map_err(|_| not_a_token)?;
         let (message, signature) = token.rsplit_once('.').ok_or(not_a_token)?;
         let (header, claims) = message.split_once('.').ok_or(not_a_token)?;
-        let header = decoded(header).ok_or(not_a_token)?;
+        let header = decode_base64url(header).ok_or(not_a_token)?;
         let header: RawHeader = serde_json::from_slice(&header).map_err(|_| not_a_token)?;
-        let algorithm = algorithm(&header.alg)?;
+        let algorithm = parse_algorithm(&header.alg)?;
         check_header(&header)?;
-        let signed = decoded(signature).is_some_and(|signature| !signature.is_empty());
-        let claims = decoded(claims).filter(|_| signed).ok_or(not_a_token)?;
+        let signed = decode_base64url(signature).is_some_and(|signature| !signature.is_empty());
+        let claims = decode_base64url(claims).filter(|_| signed).ok_or(not_a_token)?;
         Ok(Self {
             algorithm,
             kid: header.kid,
@@ -94,11 +94,11 @@ impl UnverifiedSet {
 
 /// Accepts only asymmetric algorithms. With a symmetric one, everyone who knows the public key could sign; with `none`,
 /// anyone could.
-fn algorithm(name: &str) -> Result<Algorithm, SetError> {
+fn parse_algorithm(name: &str) -> Result<Algorithm, SetError> {
     let algorithm = name.parse::<Algorithm>().ok();
     let symmetric = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
     let asymmetric = algorithm.filter(|algorithm| !symmetric.contains(algorithm));
-    asymmetric.ok_or(SetError::key("alg is not accepted"))
+    asymmetric.ok_or(SetError::invalid_key("alg is not accepted"))
 }
 
 fn check_header(header: &RawHeader) -> Result<(), SetError> {
@@ -110,13 +110,13 @@ fn check_header(header: &RawHeader) -> Result<(), SetError> {
         .unwrap_or_default()
         .to_ascii_lowercase();
     if typ.strip_prefix("application/").unwrap_or(&typ) != "secevent+jwt" {
-        return Err(SetError::request("typ is not secevent+jwt"));
+        return Err(SetError::invalid_request("typ is not secevent+jwt"));
     }
     if header.crit.is_some() {
-        return Err(SetError::request("crit names what is not understood"));
+        return Err(SetError::invalid_request("crit names what is not understood"));
     }
-    if header.kid.as_ref().is_some_and(|kid| kid.len() > MAX_NAME) {
-        return Err(SetError::key("kid is too long"));
+    if header.kid.as_ref().is_some_and(|kid| kid.len() > MAX_ID_BYTES) {
+        return Err(SetError::invalid_key("kid is too long"));
     }
     Ok(())
 }
@@ -125,7 +125,7 @@ impl Claims {
     /// Parses the claims; each invalid claim has its own error.
     pub fn parse(json: &[u8]) -> Result<Self, SetError> {
         let raw: RawClaims = serde_json::from_slice(json)
-            .map_err(|_| SetError::request("the claims are not those of a security event"))?;
+            .map_err(|_| SetError::invalid_request("the claims are not those of a security event"))?;
         let events = raw.events.unwrap_or_default();
         let subject = match raw.sub_id {
             Some(subject) => Subject::parse(&subject)?,
@@ -137,39 +137,39 @@ impl Claims {
         };
         let jti = raw.jti.filter(|jti| !jti.is_empty());
         let claims = Self {
-            issuer: raw.iss.ok_or(SetError::request("iss is missing"))?,
+            issuer: raw.iss.ok_or(SetError::invalid_request("iss is missing"))?,
             audience: match raw.aud {
-                None => return Err(SetError::request("aud is missing")),
+                None => return Err(SetError::invalid_request("aud is missing")),
                 Some(Audience::One(audience)) => vec![audience],
                 Some(Audience::Several(audience)) => audience,
             },
-            issued_at: seconds(raw.iat.ok_or(SetError::request("iat is missing"))?)?,
-            expires_at: raw.exp.map(seconds).transpose()?,
-            id: jti.ok_or(SetError::request("jti is missing"))?,
+            issued_at: parse_numeric_date(raw.iat.ok_or(SetError::invalid_request("iat is missing"))?)?,
+            expires_at: raw.exp.map(parse_numeric_date).transpose()?,
+            id: jti.ok_or(SetError::invalid_request("jti is missing"))?,
             events,
             subject,
         };
-        if claims.id.len() > MAX_NAME {
-            return Err(SetError::request("jti is too long"));
+        if claims.id.len() > MAX_ID_BYTES {
+            return Err(SetError::invalid_request("jti is too long"));
         }
         if claims.events.is_empty() {
-            return Err(SetError::request("events is missing"));
+            return Err(SetError::invalid_request("events is missing"));
         }
         Ok(claims)
     }
 }
 
 /// A NumericDate (RFC 7519 section 2), which may have a fraction.
-fn seconds(date: f64) -> Result<u64, SetError> {
+fn parse_numeric_date(date: f64) -> Result<u64, SetError> {
     // At most the year 9999.
-    let sane = (0.0..253_402_300_800.0).contains(&date);
+    let is_date = (0.0..253_402_300_800.0).contains(&date);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let whole = date as u64;
-    sane.then_some(whole)
-        .ok_or(SetError::request("iat or exp is not a date"))
+    is_date.then_some(whole)
+        .ok_or(SetError::invalid_request("iat or exp is not a date"))
 }
 
-fn decoded(part: &str) -> Option<Vec<u8>> {
+fn decode_base64url(part: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(part).ok()
 }
 

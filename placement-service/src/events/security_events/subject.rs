@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum User {
     /// Format `iss_sub`.
-    Issued { issuer: String, subject: String },
+    IssuerSubject { issuer: String, subject: String },
     /// Format `email`.
     Email(String),
     /// Format `account`: the `acct:user@host` URI without `acct:`.
@@ -22,14 +22,14 @@ pub enum Subject {
     /// Format `opaque`.
     Session(String),
     /// A session that must belong to the user.
-    Both {
+    SessionOfUser {
         session: String,
         user: User,
     },
 }
 
 /// A simple (not complex) subject identifier.
-enum Named {
+enum Identifier {
     User(User),
     Opaque(String),
 }
@@ -44,20 +44,20 @@ impl Subject {
             None => map.contains_key("user") || map.contains_key("session"),
         };
         if !complex {
-            return Ok(simple(map)?.map(|named| match named {
-                Named::User(user) => Self::User(user),
-                Named::Opaque(session) => Self::Session(session),
+            return Ok(parse_identifier(map)?.map(|named| match named {
+                Identifier::User(user) => Self::User(user),
+                Identifier::Opaque(session) => Self::Session(session),
             }));
         }
         let member = |name: &str| match map.get(name) {
             None => Ok(None),
-            Some(member) => simple(member.as_object().ok_or(MALFORMED)?).map(Some),
+            Some(member) => parse_identifier(member.as_object().ok_or(MALFORMED)?).map(Some),
         };
         Ok(match (member("user")?, member("session")?) {
-            (Some(Some(Named::User(user))), None) => Some(Self::User(user)),
-            (None, Some(Some(Named::Opaque(session)))) => Some(Self::Session(session)),
-            (Some(Some(Named::User(user))), Some(Some(Named::Opaque(session)))) => {
-                Some(Self::Both { session, user })
+            (Some(Some(Identifier::User(user))), None) => Some(Self::User(user)),
+            (None, Some(Some(Identifier::Opaque(session)))) => Some(Self::Session(session)),
+            (Some(Some(Identifier::User(user))), Some(Some(Identifier::Opaque(session)))) => {
+                Some(Self::SessionOfUser { session, user })
             }
             // A member with an unknown format matches no session.
             _ => None,
@@ -65,25 +65,25 @@ impl Subject {
     }
 }
 
-const MALFORMED: SetError = SetError::request("sub_id is malformed");
+const MALFORMED: SetError = SetError::invalid_request("sub_id is malformed");
 
-fn simple(map: &Map<String, Value>) -> Result<Option<Named>, SetError> {
+fn parse_identifier(map: &Map<String, Value>) -> Result<Option<Identifier>, SetError> {
     let text = |name: &str| {
         let text = map.get(name).and_then(Value::as_str);
         let text = text.filter(|text| !text.is_empty());
         text.map(str::to_owned).ok_or(MALFORMED)
     };
     Ok(Some(match text("format")?.as_str() {
-        "opaque" => Named::Opaque(text("id")?),
-        "email" => Named::User(User::Email(text("email")?)),
-        "iss_sub" => Named::User(User::Issued {
+        "opaque" => Identifier::Opaque(text("id")?),
+        "email" => Identifier::User(User::Email(text("email")?)),
+        "iss_sub" => Identifier::User(User::IssuerSubject {
             issuer: text("iss")?,
             subject: text("sub")?,
         }),
         "account" => {
             let uri = text("uri")?;
             let account = uri.strip_prefix("acct:").filter(|rest| rest.contains('@'));
-            Named::User(User::Account(account.ok_or(MALFORMED)?.to_owned()))
+            Identifier::User(User::Account(account.ok_or(MALFORMED)?.to_owned()))
         }
         _ => return Ok(None),
     }))
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn every_supported_format_is_parsed() {
         let user = || json!({"format": "iss_sub", "iss": "i", "sub": "s"});
-        let issued = || User::Issued {
+        let issued = || User::IssuerSubject {
             issuer: "i".to_owned(),
             subject: "s".to_owned(),
         };
@@ -124,7 +124,7 @@ mod tests {
         };
         assert_eq!(complex(json!({"user": user()})), named(issued()));
         assert_eq!(complex(json!({"session": session()})), of_session);
-        let both = Ok(Some(Subject::Both {
+        let both = Ok(Some(Subject::SessionOfUser {
             session: "x".to_owned(),
             user: issued(),
         }));

@@ -6,11 +6,11 @@ use rand::{Rng, RngExt};
 use std::time::Duration;
 
 /// The delay after `failures` consecutive failures.
-pub(super) fn wait(backoff: &Backoff, failures: u32, random: &mut dyn Rng) -> Duration {
-    bound(backoff, failures).mul_f64(random.random())
+pub(super) fn delay(backoff: &Backoff, failures: u32, random: &mut dyn Rng) -> Duration {
+    max_delay(backoff, failures).mul_f64(random.random())
 }
 
-fn bound(backoff: &Backoff, failures: u32) -> Duration {
+fn max_delay(backoff: &Backoff, failures: u32) -> Duration {
     let doubled = 1_u32.checked_shl(failures.saturating_sub(1));
     let bound = doubled.and_then(|times| backoff.initial.checked_mul(times));
     bound.map_or(backoff.max, |bound| bound.min(backoff.max))
@@ -27,10 +27,10 @@ mod tests {
         let backoff = Backoff::default();
         let mut random = StdRng::seed_from_u64(1);
         for (failures, seconds) in [(1, 1), (2, 2), (3, 4), (9, 256), (10, 300), (99, 300)] {
-            let bound = bound(&backoff, failures);
+            let bound = max_delay(&backoff, failures);
             assert_eq!(bound, Duration::from_secs(seconds));
             let waits: Vec<_> = (0..100)
-                .map(|_| wait(&backoff, failures, &mut random))
+                .map(|_| delay(&backoff, failures, &mut random))
                 .collect();
             assert!(waits.iter().all(|wait| *wait <= bound));
             assert!(waits.iter().any(|wait| *wait > bound / 2));

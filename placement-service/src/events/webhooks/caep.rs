@@ -23,7 +23,7 @@ pub const SESSION_REVOKED: &str =
 pub const TOKEN_TYPE: &str = "secevent+jwt";
 pub const CONTENT_TYPE: &str = "application/secevent+jwt";
 /// The error codes of RFC 8935 section 2.4.
-pub const ERRORS: &[&str] = &[
+pub const ERROR_CODES: &[&str] = &[
     "invalid_request",
     "invalid_key",
     "invalid_issuer",
@@ -78,7 +78,7 @@ const fn initiator(cause: EndCause) -> &'static str {
 pub(super) fn error_code(body: &[u8]) -> Option<&'static str> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let err = body.get("err")?.as_str()?;
-    ERRORS.iter().find(|code| **code == err).copied()
+    ERROR_CODES.iter().find(|code| **code == err).copied()
 }
 
 #[cfg(test)]
@@ -93,10 +93,10 @@ mod tests {
         for cause in EndCause::ALL {
             event.cause = Some(cause);
             let claims = claims(&event, "id", "iss", "aud").unwrap();
-            let told = &claims["events"][SESSION_REVOKED];
-            let initiator = told["initiating_entity"].as_str().unwrap();
+            let event_claims = &claims["events"][SESSION_REVOKED];
+            let initiator = event_claims["initiating_entity"].as_str().unwrap();
             assert!(["admin", "user", "policy", "system"].contains(&initiator));
-            assert_eq!(told["reason_admin"]["en"], cause.as_str());
+            assert_eq!(event_claims["reason_admin"]["en"], cause.as_str());
             assert_eq!(claims["iat"], event.at_ms / 1000);
             assert!(claims.get("sub").is_none() && claims.get("exp").is_none());
         }

@@ -3,7 +3,7 @@
 //! can hold the lease for a moment: then an event is delivered twice, but none is lost. Must not know what is sent.
 
 use super::backoff;
-use super::hook::{Failure, Hook};
+use super::hook::{Failure, Endpoint};
 use super::metrics::WebhookMetrics;
 use crate::core::clock::Clock;
 use berth_store::{DeadLetter, Event, StoreError, Stores};
@@ -14,13 +14,13 @@ use tokio::sync::watch;
 /// Maximum number of entries read from the log at once.
 const BATCH: u32 = 100;
 /// Maximum number of dead letters kept per webhook, so that a receiver that never returns cannot fill the store.
-pub(super) const KEPT_LETTERS: u32 = 10_000;
+pub(super) const MAX_DEAD_LETTERS: u32 = 10_000;
 /// Attempts to release a lease at shutdown when the store fails.
-const LAST_TRIES: u32 = 3;
+const MAX_RELEASE_ATTEMPTS: u32 = 3;
 
 /// The delivery worker of one webhook.
-pub(super) struct Courier {
-    pub(super) hook: Arc<Hook>,
+pub(super) struct DeliveryWorker {
+    pub(super) endpoint: Arc<Endpoint>,
     pub(super) stores: Stores,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: WebhookMetrics,
@@ -29,37 +29,37 @@ pub(super) struct Courier {
     /// Identifies this process as the holder of the lease.
     pub(super) holder: String,
     pub(super) lease: Duration,
-    pub(super) failures: Failures,
+    pub(super) failures: FailureCount,
 }
 
 /// Counts the failed attempts of the current event. Another event restarts the count, also when another replica has
 /// completed the current one while it held the lease.
 #[derive(Debug, Default)]
-pub(super) struct Failures(Mutex<AtHand>);
+pub(super) struct FailureCount(Mutex<CurrentEvent>);
 
 #[derive(Debug, Default)]
-struct AtHand {
+struct CurrentEvent {
     sequence: u64,
     failures: u32,
 }
 
-impl Failures {
+impl FailureCount {
     /// Counts one more failure of the event; returns the count.
     fn add(&self, sequence: u64) -> u32 {
-        let mut at_hand = self.at(sequence);
+        let mut at_hand = self.lock_for(sequence);
         at_hand.failures = at_hand.failures.saturating_add(1);
         at_hand.failures
     }
 
     /// Resets the count of a completed event; returns the count before.
-    fn end(&self, sequence: u64) -> u32 {
-        std::mem::take(&mut self.at(sequence).failures)
+    fn reset(&self, sequence: u64) -> u32 {
+        std::mem::take(&mut self.lock_for(sequence).failures)
     }
 
-    fn at(&self, sequence: u64) -> MutexGuard<'_, AtHand> {
+    fn lock_for(&self, sequence: u64) -> MutexGuard<'_, CurrentEvent> {
         let mut at_hand = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if at_hand.sequence != sequence {
-            *at_hand = AtHand {
+            *at_hand = CurrentEvent {
                 sequence,
                 failures: 0,
             };
@@ -68,14 +68,14 @@ impl Failures {
     }
 }
 
-impl Courier {
+impl DeliveryWorker {
     /// The name under which the store keeps the position and the lease.
     fn reader(&self) -> String {
-        reader(&self.hook.config.name)
+        reader(&self.endpoint.config.name)
     }
 
     /// Sets the position of a new webhook to the newest entry: it receives only events from now on.
-    pub(super) async fn begin(&self) -> Result<(), StoreError> {
+    pub(super) async fn init_position(&self) -> Result<(), StoreError> {
         let log = &self.stores.events;
         if log.position(&self.reader()).await?.is_none() {
             let newest = log.bounds().await?.newest;
@@ -86,16 +86,16 @@ impl Courier {
 
     /// Delivers while this process holds the lease. Never returns.
     pub(super) async fn run(self: Arc<Self>) {
-        let name = &self.hook.config.name;
-        let mut lost = false;
+        let name = &self.endpoint.config.name;
+        let mut failing = false;
         loop {
-            let turn = self.turn().await;
-            self.metrics.no_lag(name);
-            match turn {
-                Ok(()) => lost = false,
-                Err(error) if lost => tracing::debug!(name, %error, "deliveries are paused"),
+            let result = self.run_as_leader().await;
+            self.metrics.remove_lag(name);
+            match result {
+                Ok(()) => failing = false,
+                Err(error) if failing => tracing::debug!(name, %error, "deliveries are paused"),
                 Err(error) => {
-                    lost = true;
+                    failing = true;
                     tracing::warn!(name, %error, "deliveries are paused: the store does not answer");
                 }
             }
@@ -106,8 +106,8 @@ impl Courier {
     /// Releases the lease, so that another replica need not wait until it expires. At shutdown a store connection may
     /// have closed with the thread that opened it; the next attempt gets another connection.
     pub(super) async fn release(&self) {
-        for _ in 0..LAST_TRIES {
-            match self.take(Duration::ZERO).await {
+        for _ in 0..MAX_RELEASE_ATTEMPTS {
+            match self.acquire_lease(Duration::ZERO).await {
                 Ok(_) => return,
                 Err(error) => tracing::debug!(%error, "a lease was not released"),
             }
@@ -115,27 +115,27 @@ impl Courier {
     }
 
     /// Delivers until another replica holds the lease; returns at once if one does.
-    async fn turn(&self) -> Result<(), StoreError> {
-        if !self.take(self.lease).await? {
+    async fn run_as_leader(&self) -> Result<(), StoreError> {
+        if !self.acquire_lease(self.lease).await? {
             return Ok(());
         }
         tokio::select! {
-            ended = self.keep_lease() => ended,
+            ended = self.renew_lease() => ended,
             failed = self.deliver() => failed,
         }
     }
 
-    async fn take(&self, lease: Duration) -> Result<bool, StoreError> {
+    async fn acquire_lease(&self, lease: Duration) -> Result<bool, StoreError> {
         let (now_ms, reader) = (self.clock.now_ms(), self.reader());
         let ttl_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
-        let shared = &self.stores.shared;
+        let shared = &self.stores.coordination;
         shared.lease(&reader, &self.holder, now_ms, ttl_ms).await
     }
 
-    async fn keep_lease(&self) -> Result<(), StoreError> {
+    async fn renew_lease(&self) -> Result<(), StoreError> {
         loop {
             tokio::time::sleep(self.lease / 3).await;
-            if !self.take(self.lease).await? {
+            if !self.acquire_lease(self.lease).await? {
                 return Ok(());
             }
         }
@@ -143,7 +143,7 @@ impl Courier {
 
     /// Delivers events until the store fails or the service shuts down.
     async fn deliver(&self) -> Result<(), StoreError> {
-        let (log, name) = (&self.stores.events, &self.hook.config.name);
+        let (log, name) = (&self.stores.events, &self.endpoint.config.name);
         let mut newest = self.newest.clone();
         let mut at = log.position(&self.reader()).await?.unwrap_or_default();
         loop {
@@ -152,7 +152,7 @@ impl Courier {
             let bounds = log.bounds().await?;
             if at < bounds.removed {
                 let missed = bounds.removed - at;
-                self.metrics.missed(name, missed);
+                self.metrics.count_missed(name, missed);
                 tracing::warn!(
                     name,
                     missed,
@@ -172,13 +172,13 @@ impl Courier {
             }
             let entries = log.events_after(at, BATCH).await?;
             let none = entries.is_empty();
-            self.metrics.lag(name, bounds.newest.saturating_sub(at));
+            self.metrics.set_lag(name, bounds.newest.saturating_sub(at));
             for (sequence, event) in entries {
                 at = sequence;
-                if self.hook.wants(&event) {
-                    self.see_through(sequence, event).await?;
+                if self.endpoint.is_subscribed_to(&event) {
+                    self.deliver_with_retries(sequence, event).await?;
                     log.set_position(&self.reader(), at).await?;
-                    self.metrics.lag(name, bounds.newest.saturating_sub(at));
+                    self.metrics.set_lag(name, bounds.newest.saturating_sub(at));
                 }
             }
             if !none {
@@ -191,12 +191,12 @@ impl Courier {
     }
 
     /// Attempts to deliver one event until the webhook accepts it or it becomes a dead letter.
-    async fn see_through(&self, sequence: u64, event: Event) -> Result<(), StoreError> {
-        let config = &self.hook.config;
+    async fn deliver_with_retries(&self, sequence: u64, event: Event) -> Result<(), StoreError> {
+        let config = &self.endpoint.config;
         loop {
-            let Err(failure) = self.hook.attempt(sequence, &event).await else {
-                self.metrics.delivery(&config.name, "ok");
-                let before = self.failures.end(sequence);
+            let Err(failure) = self.endpoint.attempt(sequence, &event).await else {
+                self.metrics.count_delivery(&config.name, "ok");
+                let before = self.failures.reset(sequence);
                 if before > 0 {
                     tracing::info!(name = config.name, before, "delivered after failures");
                 }
@@ -204,35 +204,35 @@ impl Courier {
             };
             let failures = self.failures.add(sequence);
             if failures >= config.attempts || failure.permanent {
-                self.metrics.delivery(&config.name, "dead-letter");
+                self.metrics.count_delivery(&config.name, "dead-letter");
                 tracing::warn!(
                     name = config.name,
                     sequence,
-                    failure = failure.words,
+                    failure = failure.message,
                     "an event became a dead letter"
                 );
-                let letter = letter(&config.name, sequence, event, failure, self.clock.now_ms());
+                let letter = dead_letter(&config.name, sequence, event, failure, self.clock.now_ms());
                 let log = &self.stores.events;
-                log.add_dead_letter(&letter, KEPT_LETTERS).await?;
-                self.failures.end(sequence);
+                log.add_dead_letter(&letter, MAX_DEAD_LETTERS).await?;
+                self.failures.reset(sequence);
                 return Ok(());
             }
-            self.metrics.delivery(&config.name, "failed");
+            self.metrics.count_delivery(&config.name, "failed");
             if failures == 1 {
                 tracing::warn!(
                     name = config.name,
-                    failure = failure.words,
+                    failure = failure.message,
                     "a delivery failed and is retried"
                 );
             }
-            let wait = backoff::wait(&config.backoff, failures, &mut rand::rng());
+            let wait = backoff::delay(&config.backoff, failures, &mut rand::rng());
             tokio::time::sleep(wait).await;
         }
     }
 }
 
 /// The dead letter of an event whose delivery failed for good.
-pub(super) fn letter(
+pub(super) fn dead_letter(
     webhook: &str,
     sequence: u64,
     event: Event,
@@ -243,7 +243,7 @@ pub(super) fn letter(
         webhook: webhook.to_owned(),
         sequence,
         event,
-        error: failure.words,
+        error: failure.message,
         at_ms,
     }
 }
@@ -259,11 +259,11 @@ mod tests {
 
     #[test]
     fn failures_are_counted_per_event() {
-        let failures = Failures::default();
+        let failures = FailureCount::default();
         assert_eq!((failures.add(7), failures.add(7)), (1, 2));
         assert_eq!(failures.add(9), 1, "another replica has completed 7");
-        assert_eq!(failures.end(9), 1);
-        assert_eq!(failures.end(9), 0);
-        assert_eq!((failures.add(9), failures.end(10)), (1, 0));
+        assert_eq!(failures.reset(9), 1);
+        assert_eq!(failures.reset(9), 0);
+        assert_eq!((failures.add(9), failures.reset(10)), (1, 0));
     }
 }

@@ -6,7 +6,7 @@ use crate::config::{Webhook, WebhookFormat};
 use crate::core::clock::Clock;
 use crate::core::http_client;
 use crate::core::secret::Secret;
-use crate::events::log::Told;
+use crate::events::log::EventRecord;
 use crate::sessions::tokens::Tokens;
 use berth_store::Event;
 use berth_store::{Cursor, LogId};
@@ -14,10 +14,10 @@ use reqwest::{RequestBuilder, StatusCode, header};
 use std::sync::Arc;
 
 /// Maximum number of bytes read from an error response.
-const MAX_REFUSAL: usize = 4096;
+const MAX_ERROR_BODY: usize = 4096;
 
 /// A configured webhook with its HTTP client.
-pub(super) struct Hook {
+pub(super) struct Endpoint {
     pub(super) config: Webhook,
     secret: Option<Secret>,
     client: reqwest::Client,
@@ -30,28 +30,28 @@ pub(super) struct Hook {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     /// For operators. Contains nothing from the receiver's response except its status and known error codes.
-    pub(super) words: String,
+    pub(super) message: String,
     /// Another attempt would fail the same way.
     pub(super) permanent: bool,
 }
 
 impl Failure {
-    fn passing(words: impl Into<String>) -> Self {
+    fn transient(words: impl Into<String>) -> Self {
         Self {
-            words: words.into(),
+            message: words.into(),
             permanent: false,
         }
     }
 
-    fn permanent(words: impl Into<String>) -> Self {
+    fn permanent(message: impl Into<String>) -> Self {
         Self {
-            words: words.into(),
+            message: message.into(),
             permanent: true,
         }
     }
 }
 
-impl Hook {
+impl Endpoint {
     pub(super) fn new(
         config: Webhook,
         secret: Option<Secret>,
@@ -60,7 +60,7 @@ impl Hook {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, reqwest::Error> {
         let limit = config.timeout;
-        let client = http_client::client().connect_timeout(limit).timeout(limit);
+        let client = http_client::client_builder().connect_timeout(limit).timeout(limit);
         Ok(Self {
             client: client.user_agent("berth").build()?,
             config,
@@ -72,7 +72,7 @@ impl Hook {
     }
 
     /// Whether the webhook receives this event: its `events` include the kind. CAEP covers only session ends.
-    pub(super) fn wants(&self, event: &Event) -> bool {
+    pub(super) fn is_subscribed_to(&self, event: &Event) -> bool {
         let kinds = &self.config.events;
         let told = self.config.format == WebhookFormat::Json || event.cause.is_some();
         told && (kinds.is_empty() || kinds.contains(&event.kind))
@@ -87,33 +87,33 @@ impl Hook {
             .post(&self.config.url)
             .header(signature::ID, &id);
         let request = match self.config.format {
-            WebhookFormat::Json => self.json(request, id, event),
-            WebhookFormat::Caep => self.caep(request, &id, event),
+            WebhookFormat::Json => self.json_request(request, id, event),
+            WebhookFormat::Caep => self.caep_request(request, &id, event),
         };
         let answer = request?.send().await;
-        let answer = answer.map_err(|e| Failure::passing(http_client::cause(&e)))?;
+        let answer = answer.map_err(|e| Failure::transient(http_client::root_cause(&e)))?;
         let status = answer.status();
         if status.is_success() {
             return Ok(());
         }
-        let words = format!("status {}", status.as_u16());
+        let message = format!("status {}", status.as_u16());
         if status != StatusCode::BAD_REQUEST || self.config.format != WebhookFormat::Caep {
-            return Err(Failure::passing(words));
+            return Err(Failure::transient(message));
         }
-        let body = http_client::body(answer, MAX_REFUSAL).await.ok().flatten();
+        let body = http_client::read_body(answer, MAX_ERROR_BODY).await.ok().flatten();
         Err(match body.and_then(|body| caep::error_code(&body)) {
-            Some(code) => Failure::permanent(format!("{words}, {code}")),
-            None => Failure::passing(words),
+            Some(code) => Failure::permanent(format!("{message}, {code}")),
+            None => Failure::transient(message),
         })
     }
 
-    fn json(
+    fn json_request(
         &self,
         request: RequestBuilder,
         id: String,
         event: &Event,
     ) -> Result<RequestBuilder, Failure> {
-        let told = Told {
+        let told = EventRecord {
             cursor: id.clone(),
             event: event.clone(),
         };
@@ -134,7 +134,7 @@ impl Hook {
         Ok(request.body(body))
     }
 
-    fn caep(
+    fn caep_request(
         &self,
         request: RequestBuilder,
         id: &str,
@@ -144,7 +144,7 @@ impl Hook {
         let claims = caep::claims(event, id, self.tokens.issuer(), audience);
         let claims = claims.ok_or_else(|| Failure::permanent("not the end of a session"))?;
         let token = self.tokens.sign_event(&claims);
-        let token = token.map_err(|e| Failure::passing(e.to_string()))?;
+        let token = token.map_err(|e| Failure::transient(e.to_string()))?;
         let request = match &self.secret {
             Some(secret) => request.bearer_auth(secret.reveal()),
             None => request,

@@ -1,6 +1,6 @@
 //! Metrics of webhook deliveries. Label values are names from the configuration and constants.
 
-use crate::core::metrics::registered;
+use crate::core::metrics::register_metric;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -28,17 +28,17 @@ struct NameLabel {
 impl WebhookMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         Self {
-            deliveries: registered(
+            deliveries: register_metric(
                 registry,
                 "webhook_deliveries",
                 "Delivery attempts of webhooks, by result: ok, failed, or dead-letter for the last attempt",
             ),
-            lag: registered(
+            lag: register_metric(
                 registry,
                 "webhook_lag",
                 "Entries of the event log not yet delivered to the webhook; set by the delivering replica",
             ),
-            missed: registered(
+            missed: register_metric(
                 registry,
                 "webhook_missed",
                 "Entries trimmed from the event log before they were delivered to the webhook",
@@ -47,30 +47,30 @@ impl WebhookMetrics {
     }
 
     /// Counts an attempt with its result: `ok`, `failed` or `dead-letter`.
-    pub(super) fn delivery(&self, webhook: &str, result: &'static str) {
+    pub(super) fn count_delivery(&self, webhook: &str, result: &'static str) {
         let webhook = webhook.to_owned();
         let labels = ResultLabels { webhook, result };
         self.deliveries.get_or_create(&labels).inc();
     }
 
     /// Sets the number of entries still to be processed.
-    pub(super) fn lag(&self, webhook: &str, entries: u64) {
+    pub(super) fn set_lag(&self, webhook: &str, entries: u64) {
         let entries = i64::try_from(entries).unwrap_or(i64::MAX);
-        self.lag.get_or_create(&name(webhook)).set(entries);
+        self.lag.get_or_create(&name_label(webhook)).set(entries);
     }
 
     /// Removes the lag, because another replica delivers and reports it.
-    pub(super) fn no_lag(&self, webhook: &str) {
-        self.lag.remove(&name(webhook));
+    pub(super) fn remove_lag(&self, webhook: &str) {
+        self.lag.remove(&name_label(webhook));
     }
 
     /// Counts entries that were trimmed before they were delivered.
-    pub(super) fn missed(&self, webhook: &str, entries: u64) {
-        self.missed.get_or_create(&name(webhook)).inc_by(entries);
+    pub(super) fn count_missed(&self, webhook: &str, entries: u64) {
+        self.missed.get_or_create(&name_label(webhook)).inc_by(entries);
     }
 }
 
-fn name(webhook: &str) -> NameLabel {
+fn name_label(webhook: &str) -> NameLabel {
     let webhook = webhook.to_owned();
     NameLabel { webhook }
 }

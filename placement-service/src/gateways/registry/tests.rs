@@ -50,29 +50,29 @@ fn closed(sequence: u64, streams: &[&str]) -> GatewayReport {
     }
 }
 
-struct World {
+struct Testbed {
     registry: Registry,
     tallies: Tallies,
     now: Instant,
 }
 
-fn world() -> World {
+fn testbed() -> Testbed {
     let tallies = Tallies::new(TTL);
-    World {
+    Testbed {
         registry: Registry::new(tallies.clone()),
         tallies,
         now: Instant::now() + TTL,
     }
 }
 
-impl World {
+impl Testbed {
     fn take(&mut self, gateway: &str, report: &GatewayReport) -> Outcome {
         let taken = self.registry.take(gateway, report, START_MS, self.now);
         taken.unwrap()
     }
 
     /// Streams of an engine, according to the registry and to the accounting.
-    fn on(&self, engine: &str) -> (usize, u32) {
+    fn stream_counts(&self, engine: &str) -> (usize, u32) {
         let of_it = self.registry.engines().find(|(_, e, _)| *e == engine);
         let tally = self.tallies.of(&Arc::from("p"), &EngineName::from(engine));
         let open = tally.standing(self.now).open;
@@ -82,38 +82,38 @@ impl World {
 
 #[test]
 fn a_stream_that_returns_from_another_replica_counts_again() {
-    let mut w = world();
+    let mut w = testbed();
     w.take("g", &opened(1, &[("a", "s", "e")]));
     w.tallies.moved("a", "p/e");
-    assert_eq!(w.on("e"), (1, 0));
+    assert_eq!(w.stream_counts("e"), (1, 0));
     w.take("g", &full(Part::Whole, opened(2, &[("a", "s", "e")])));
-    assert_eq!(w.on("e"), (1, 1));
+    assert_eq!(w.stream_counts("e"), (1, 1));
     w.take("g", &closed(3, &["a"]));
-    assert_eq!(w.on("e"), (0, 0));
+    assert_eq!(w.stream_counts("e"), (0, 0));
 }
 
 #[test]
 fn streams_open_and_close() {
-    let mut w = world();
+    let mut w = testbed();
     let outcome = w.take(
         "g",
         &opened(1, &[("a", "s", "e"), ("b", "s", "e"), ("c", "t", "f")]),
     );
     assert_eq!((outcome.resync, outcome.look), (false, true));
-    assert_eq!((w.on("e"), w.on("f")), ((2, 2), (1, 1)));
+    assert_eq!((w.stream_counts("e"), w.stream_counts("f")), ((2, 2), (1, 1)));
     assert_eq!(w.registry.sessions.streams("s").count(), 2);
     let outcome = w.take("g", &closed(2, &["a", "c", "nobody's"]));
     assert_eq!(outcome.closed, [CloseReason::Ended, CloseReason::Ended]);
-    assert_eq!((w.on("e"), w.on("f")), ((1, 1), (0, 0)));
+    assert_eq!((w.stream_counts("e"), w.stream_counts("f")), ((1, 1), (0, 0)));
     assert_eq!(w.registry.sessions.streams("t").count(), 0);
     // A gateway cannot close a stream of another one.
     w.take("h", &closed(1, &["b"]));
-    assert_eq!(w.on("e"), (1, 1));
+    assert_eq!(w.stream_counts("e"), (1, 1));
 }
 
 #[test]
 fn a_refused_upgrade_releases_its_reservation() {
-    let mut w = world();
+    let mut w = testbed();
     let tally = w.tallies.of(&Arc::from("p"), &EngineName::from("e"));
     w.tallies.placed(tally.reserve(1), "a", w.now);
     assert_eq!(tally.standing(w.now).own, 1);
@@ -123,7 +123,7 @@ fn a_refused_upgrade_releases_its_reservation() {
 
 #[test]
 fn a_placement_becomes_a_stream() {
-    let mut w = world();
+    let mut w = testbed();
     let tally = w.tallies.of(&Arc::from("p"), &EngineName::from("e"));
     w.tallies.placed(tally.reserve(1), "a", w.now);
     w.take("g", &opened(1, &[("a", "s", "e")]));
@@ -133,68 +133,68 @@ fn a_placement_becomes_a_stream() {
 
 #[test]
 fn a_lost_report_requires_the_full_list() {
-    let mut w = world();
+    let mut w = testbed();
     w.take("g", &opened(1, &[("a", "s", "e")]));
     assert_eq!(w.registry.turn("g", 3), Turn::Early);
     let outcome = w.take("g", &opened(3, &[("c", "s", "e")]));
     assert!(outcome.resync && outcome.resync_is_news);
-    assert_eq!(w.on("e"), (2, 2), "it is open although a report is missing");
+    assert_eq!(w.stream_counts("e"), (2, 2), "it is open although a report is missing");
     // The missing report arrives late.
     let late = w.take("g", &closed(2, &["c"]));
     assert!(late.resync && !late.resync_is_news);
-    assert_eq!(w.on("e"), (2, 2));
+    assert_eq!(w.stream_counts("e"), (2, 2));
     let whole = full(Part::Whole, opened(4, &[("c", "s", "e"), ("d", "t", "e")]));
     let outcome = w.take("g", &whole);
     assert_eq!((outcome.resync, outcome.lost), (false, 1), "a is gone");
-    assert_eq!(w.on("e"), (2, 2));
+    assert_eq!(w.stream_counts("e"), (2, 2));
     assert!(!w.registry.wants_list("g"));
 }
 
 #[test]
 fn an_unknown_gateway_with_earlier_reports_requires_the_full_list() {
-    let mut w = world();
+    let mut w = testbed();
     let outcome = w.take("g", &opened(57, &[("a", "s", "e")]));
     assert!(outcome.resync && outcome.resync_is_news);
-    assert_eq!(w.on("e"), (1, 1));
+    assert_eq!(w.stream_counts("e"), (1, 1));
     assert_eq!(w.registry.turn("g", 58), Turn::Now);
     assert!(w.take("g", &closed(58, &[])).resync, "until it arrives");
 }
 
 #[test]
 fn a_list_in_parts_is_complete_with_its_last_part() {
-    let mut w = world();
+    let mut w = testbed();
     w.take("g", &opened(1, &[("a", "s", "e"), ("b", "s", "e")]));
     w.take("g", &full(Part::First, opened(2, &[("c", "s", "e")])));
     // Between two parts a stream opens, and a listed one closes.
     w.take("g", &opened(3, &[("d", "s", "e")]));
     w.take("g", &closed(4, &["c"]));
     w.take("g", &full(Part::Middle, opened(5, &[("b", "s", "e")])));
-    assert_eq!(w.on("e"), (3, 3), "a, b and d");
+    assert_eq!(w.stream_counts("e"), (3, 3), "a, b and d");
     let outcome = w.take("g", &full(Part::Last, opened(6, &[])));
     assert_eq!((outcome.lost, outcome.resync), (1, false));
-    assert_eq!(w.on("e"), (2, 2));
+    assert_eq!(w.stream_counts("e"), (2, 2));
     // Parts without a first one, or with a gap before them, are not a list.
     assert!(w.take("g", &full(Part::Last, opened(7, &[]))).resync);
     w.take("g", &full(Part::First, opened(8, &[("b", "s", "e")])));
     let outcome = w.take("g", &full(Part::Last, opened(10, &[])));
     assert_eq!((outcome.lost, outcome.resync), (0, true));
-    assert_eq!(w.on("e"), (2, 2));
+    assert_eq!(w.stream_counts("e"), (2, 2));
 }
 
 #[test]
 fn a_stream_counts_once_as_in_the_latest_report() {
-    let mut w = world();
+    let mut w = testbed();
     w.take("g", &opened(1, &[("a", "s", "e"), ("a", "s", "e")]));
-    assert_eq!(w.on("e"), (1, 1));
+    assert_eq!(w.stream_counts("e"), (1, 1));
     w.take("h", &opened(1, &[("a", "s", "f")]));
-    assert_eq!((w.on("e"), w.on("f")), ((0, 0), (1, 1)));
+    assert_eq!((w.stream_counts("e"), w.stream_counts("f")), ((0, 0), (1, 1)));
     w.take("g", &closed(2, &["a"]));
-    assert_eq!(w.on("f"), (1, 1));
+    assert_eq!(w.stream_counts("f"), (1, 1));
 }
 
 #[test]
 fn a_silent_gateway_loses_its_streams() {
-    let mut w = world();
+    let mut w = testbed();
     w.take("g", &opened(1, &[("a", "s", "e")]));
     w.now += Duration::from_secs(SILENCE_S);
     assert_eq!(
@@ -202,7 +202,7 @@ fn a_silent_gateway_loses_its_streams() {
         0
     );
     assert_eq!(w.registry.forget_silent(w.now), 1);
-    assert_eq!(w.on("e"), (0, 0));
+    assert_eq!(w.stream_counts("e"), (0, 0));
     assert_eq!(w.registry.sessions.len(), (0, 0));
     assert!(w.registry.wants_list("g"));
     assert_eq!(w.registry.gateways(w.now), []);
@@ -210,7 +210,7 @@ fn a_silent_gateway_loses_its_streams() {
 
 #[test]
 fn reports_beyond_the_limits_are_rejected() {
-    let mut w = world();
+    let mut w = testbed();
     for n in 0..MAX_GATEWAYS {
         w.take(&n.to_string(), &opened(1, &[]));
     }
@@ -240,7 +240,7 @@ fn reports_beyond_the_limits_are_rejected() {
         let outcome = w.take("0", &full(of_list, opened(n as u64 + 202, &part)));
         assert_eq!((outcome.resync, outcome.lost), (false, 0));
     }
-    assert_eq!(w.on("e").0, MAX_STREAMS_PER_GATEWAY);
+    assert_eq!(w.stream_counts("e").0, MAX_STREAMS_PER_GATEWAY);
     // A new stream among known ones exceeds the limit. After one has closed, it fits.
     let known = names[0].as_str();
     let mixed = [(known, "s", "e"), ("x", "s", "e"), ("x", "s", "e")];
@@ -248,12 +248,12 @@ fn reports_beyond_the_limits_are_rejected() {
     assert_eq!(taken, Err(Full::Streams));
     w.take("0", &closed(402, &[names[1].as_str()]));
     w.take("0", &opened(403, &mixed));
-    assert_eq!(w.on("e").0, MAX_STREAMS_PER_GATEWAY);
+    assert_eq!(w.stream_counts("e").0, MAX_STREAMS_PER_GATEWAY);
 }
 
 #[test]
 fn an_engine_with_a_new_address_is_accounted_apart_from_streams_of_the_old_one() {
-    let mut w = world();
+    let mut w = testbed();
     let (pool, name) = (Arc::from("p"), EngineName::from("e"));
     let at = |port: u16| Endpoint {
         api: ([127, 0, 0, 1], port).into(),
@@ -275,7 +275,7 @@ fn an_engine_with_a_new_address_is_accounted_apart_from_streams_of_the_old_one()
 
 #[test]
 fn a_session_is_checked_when_a_stream_opens_and_when_scheduled() {
-    let mut w = world();
+    let mut w = testbed();
     w.take("g", &opened(1, &[("a", "s", "e"), ("b", "t", "e")]));
     let sessions = &mut w.registry.sessions;
     assert_eq!(sessions.take_due(START_MS, 9).len(), 2);
@@ -373,7 +373,7 @@ proptest! {
     /// exactly once, whatever opened, closed, was lost or restarted before.
     #[test]
     fn random_histories_neither_leak_nor_count_twice(steps in prop::collection::vec(step(), 0..120)) {
-        let mut w = world();
+        let mut w = testbed();
         let mut workers: [Worker; 3] = Default::default();
         // No name is used twice.
         let mut used = BTreeSet::new();
@@ -418,7 +418,7 @@ proptest! {
                 }
                 Step::Restart => {
                     let (tallies, now) = (Tallies::new(TTL), w.now);
-                    w = World { registry: Registry::new(tallies.clone()), tallies, now };
+                    w = Testbed { registry: Registry::new(tallies.clone()), tallies, now };
                 }
                 Step::Report(n) => {
                     let worker = &mut workers[usize::from(n)];
@@ -442,7 +442,7 @@ proptest! {
         for engine in ["e", "f"] {
             let open = workers.iter().flat_map(|worker| &worker.open);
             let open = open.filter(|name| engine_of(name) == engine).count();
-            prop_assert_eq!(w.on(engine), (open, u32::try_from(open).unwrap()));
+            prop_assert_eq!(w.stream_counts(engine), (open, u32::try_from(open).unwrap()));
             let tally = w.tallies.of(&Arc::from("p"), &EngineName::from(engine));
             prop_assert_eq!(tally.standing(w.now).own as usize, open);
         }
@@ -452,6 +452,6 @@ proptest! {
         w.registry.forget_silent(w.now + Duration::from_secs(SILENCE_S));
         prop_assert_eq!(w.registry.sessions.len(), (0, 0));
         prop_assert!(w.registry.engines.is_empty() && w.registry.streams.is_empty());
-        prop_assert_eq!((w.on("e"), w.on("f")), ((0, 0), (0, 0)));
+        prop_assert_eq!((w.stream_counts("e"), w.stream_counts("f")), ((0, 0), (0, 0)));
     }
 }

@@ -44,7 +44,7 @@ impl Asset {
 
     /// Whether `If-None-Match` names this file: a list of tags, compared weakly, because a proxy may have marked a tag
     /// as weak (RFC 9110, section 13.1.2).
-    fn is_what_they_have(&self, headers: &HeaderMap) -> bool {
+    fn matches_etag(&self, headers: &HeaderMap) -> bool {
         let all = headers.get_all(header::IF_NONE_MATCH).iter();
         all.filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
@@ -58,7 +58,7 @@ impl Asset {
     params(("file" = String, Path, description = "The name of a file, such as `session.js`"),
         ("if-none-match" = Option<String>, Header, description = "The tags that the browser has cached")),
     responses((status = 200, description = "The module", body = String, content_type = "text/javascript"), (status = 304, description = "The cached file is current"), Refused<404>))]
-pub(in crate::http) async fn file(
+pub(in crate::http) async fn serve_asset(
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
@@ -69,7 +69,7 @@ pub(in crate::http) async fn file(
         (header::ETAG, asset.etag.as_str()),
         (header::CACHE_CONTROL, "no-cache"),
     ];
-    if asset.is_what_they_have(&headers) {
+    if asset.matches_etag(&headers) {
         return Ok((StatusCode::NOT_MODIFIED, caching).into_response());
     }
     let about = [

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 /// Maximum length of the value of a login cookie, in bytes.
 const MAX_VALUE_BYTES: usize = 128;
 /// Maximum number of OpenID logins in progress per browser. One more abandons the others.
-const MAX_ATTEMPTS: usize = 5;
+const MAX_LOGIN_STATES: usize = 5;
 
 /// The names and attributes of these cookies, from the configuration.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ impl LoginCookie {
 
     /// The value of the login cookie, if the request has one; an empty value counts as none.
     pub fn read<'a>(&self, headers: &'a HeaderMap) -> Result<Option<&'a str>, HttpProblem> {
-        let value = find(headers, &self.name)?;
+        let value = find_cookie(headers, &self.name)?;
         if value.is_some_and(|value| value.len() > MAX_VALUE_BYTES) {
             return Err(HttpProblem::cookie_too_long());
         }
@@ -47,26 +47,26 @@ impl LoginCookie {
 
     /// The value of the cookie of an OpenID login in progress. Each login has its own cookie, because several tabs of a
     /// browser may log in at once.
-    pub fn attempt<'a>(
+    pub fn read_login_state<'a>(
         &self,
         headers: &'a HeaderMap,
         state: &str,
     ) -> Result<Option<&'a str>, HttpProblem> {
-        find(headers, &self.attempt_name(state))
+        find_cookie(headers, &self.login_state_name(state))
     }
 
     /// The `Set-Cookie` value of an OpenID login. `SameSite=Lax`, because the provider's page redirects back here.
     #[must_use]
-    pub fn set_attempt(&self, state: &str, sealed: &str, max_age_s: u64) -> Option<HeaderValue> {
-        self.set_named(&self.attempt_name(state), sealed, max_age_s)
+    pub fn set_login_state(&self, state: &str, sealed: &str, max_age_s: u64) -> Option<HeaderValue> {
+        self.set_named(&self.login_state_name(state), sealed, max_age_s)
     }
 
     /// The `Set-Cookie` values that clear the cookies of OpenID logins if a browser has too many, because the size of a
     /// header is limited.
     #[must_use]
-    pub fn clear_attempts(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
-        let prefix = self.attempt_prefix();
-        let is_attempt = |name: &&str| {
+    pub fn clear_login_states(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
+        let prefix = self.login_state_prefix();
+        let is_login_state = |name: &&str| {
             let hash = name.strip_prefix(prefix.as_str());
             hash.is_some_and(|hash| hash.len() == 8 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
         };
@@ -75,8 +75,8 @@ impl LoginCookie {
             let names = pairs.filter_map(|pair| pair.trim_ascii().split(|b| *b == b'=').next());
             names.filter_map(|name| std::str::from_utf8(name).ok())
         });
-        let names: Vec<_> = names.filter(is_attempt).collect();
-        if names.len() < MAX_ATTEMPTS {
+        let names: Vec<_> = names.filter(is_login_state).collect();
+        if names.len() < MAX_LOGIN_STATES {
             return Vec::new();
         }
         let cleared = names.into_iter().map(|name| self.set_named(name, "", 0));
@@ -92,15 +92,15 @@ impl LoginCookie {
         Some(value)
     }
 
-    fn attempt_prefix(&self) -> String {
+    fn login_state_prefix(&self) -> String {
         format!("{}-oidc-", self.name)
     }
 
     /// Contains a hash of the state, because the state is untrusted text until the cookie's value is verified.
-    fn attempt_name(&self, state: &str) -> String {
+    fn login_state_name(&self, state: &str) -> String {
         let digest = Sha256::digest(state.as_bytes());
         let first = digest.first_chunk().copied().unwrap_or_default();
-        format!("{}{:08x}", self.attempt_prefix(), u32::from_be_bytes(first))
+        format!("{}{:08x}", self.login_state_prefix(), u32::from_be_bytes(first))
     }
 
     const fn secure_attribute(&self) -> &'static str {
@@ -125,7 +125,7 @@ impl LoginCookie {
 
     /// The `Set-Cookie` value of an anonymous id. It does not change the login cookie.
     #[must_use]
-    pub fn anonymous(&self, id: &str) -> String {
+    pub fn set_anonymous(&self, id: &str) -> String {
         let secure = self.secure_attribute();
         format!("berth-anon={id}; Path=/; HttpOnly; SameSite=Lax{secure}")
     }
@@ -144,7 +144,7 @@ pub(in crate::http) fn attributes(config: &Cookie, path: &str) -> String {
 }
 
 /// The value of a cookie, if it has one. A cookie that occurs twice is an error.
-pub(in crate::http) fn find<'a>(
+pub(in crate::http) fn find_cookie<'a>(
     headers: &'a HeaderMap,
     name: &str,
 ) -> Result<Option<&'a str>, HttpProblem> {
@@ -216,13 +216,13 @@ mod tests {
         assert_eq!(named("flows").read(&headers).unwrap(), Some("a"));
         assert_eq!(named("forms").read(&headers).unwrap(), Some("b"));
         assert_eq!(named("berth").read(&headers).unwrap(), None);
-        let set = named("flows").set(&SessionId::fresh()).unwrap();
+        let set = named("flows").set(&SessionId::generate()).unwrap();
         assert!(set.to_str().unwrap().starts_with("flows="));
     }
 
     #[test]
     fn attributes_are_as_configured() {
-        let id = SessionId::fresh();
+        let id = SessionId::generate();
         let set = |secure, same_site| {
             let value = cookie(secure, same_site).set(&id).unwrap();
             let text = value.to_str().unwrap().replace(id.reveal(), "ID");
@@ -246,12 +246,12 @@ mod tests {
             "__Host-berth=; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=0"
         );
         assert_eq!(
-            cookie(true, SameSite::None).anonymous("N"),
+            cookie(true, SameSite::None).set_anonymous("N"),
             "berth-anon=N; Path=/; HttpOnly; SameSite=Lax; Secure"
         );
         let attempt = |secure| {
             cookie(secure, SameSite::Strict)
-                .set_attempt("abc", "S", 600)
+                .set_login_state("abc", "S", 600)
                 .unwrap()
         };
         // SHA-256 of "abc": FIPS 180-4, appendix.
@@ -270,18 +270,18 @@ mod tests {
         let cookie = cookie(false, SameSite::Lax);
         let mut headers = HeaderMap::new();
         let mut pairs = vec!["berth=x; berth-oidc-1=y; berth-oidc-zzzzzzzz=z".to_owned()];
-        for n in 1..MAX_ATTEMPTS {
-            let set = cookie.set_attempt(&n.to_string(), "S", 600).unwrap();
+        for n in 1..MAX_LOGIN_STATES {
+            let set = cookie.set_login_state(&n.to_string(), "S", 600).unwrap();
             pairs.push(set.to_str().unwrap().split(';').next().unwrap().to_owned());
         }
         headers.insert("cookie", pairs.join("; ").try_into().unwrap());
-        assert_eq!(cookie.attempt(&headers, "1").unwrap(), Some("S"));
-        assert_eq!(cookie.attempt(&headers, "9").unwrap(), None);
-        assert!(cookie.clear_attempts(&headers).is_empty());
+        assert_eq!(cookie.read_login_state(&headers, "1").unwrap(), Some("S"));
+        assert_eq!(cookie.read_login_state(&headers, "9").unwrap(), None);
+        assert!(cookie.clear_login_states(&headers).is_empty());
         headers.append("cookie", "berth-oidc-00000000=S".try_into().unwrap());
-        let cleared = cookie.clear_attempts(&headers);
-        assert_eq!(cleared.len(), MAX_ATTEMPTS);
+        let cleared = cookie.clear_login_states(&headers);
+        assert_eq!(cleared.len(), MAX_LOGIN_STATES);
         let last = "berth-oidc-00000000=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0";
-        assert_eq!(cleared[MAX_ATTEMPTS - 1], last);
+        assert_eq!(cleared[MAX_LOGIN_STATES - 1], last);
     }
 }

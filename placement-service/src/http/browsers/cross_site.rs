@@ -9,13 +9,13 @@ use axum::http::{HeaderMap, Uri, header};
 ///
 /// # Errors
 /// The rejection.
-pub fn refuse(uri: &Uri, headers: &HeaderMap, trusted: &[String]) -> Result<(), HttpProblem> {
+pub fn check_origin(uri: &Uri, headers: &HeaderMap, trusted: &[String]) -> Result<(), HttpProblem> {
     let text = |name: &str| headers.get(name).map(|v| v.to_str().unwrap_or("?"));
     let origin = text(header::ORIGIN.as_str());
     if origin.is_some_and(|origin| trusted.iter().any(|t| t == origin)) {
         return Ok(());
     }
-    let own = match (text("sec-fetch-site"), origin) {
+    let is_same_site = match (text("sec-fetch-site"), origin) {
         // W3C Fetch Metadata: `none` means that the user sent the request, not a page.
         (Some("same-origin" | "none"), _) | (None, None) => true,
         (Some(_), _) => false,
@@ -23,14 +23,14 @@ pub fn refuse(uri: &Uri, headers: &HeaderMap, trusted: &[String]) -> Result<(), 
             // HTTP/2 has the host in the URI.
             let authority = uri.authority().map(Authority::as_str);
             let host = authority.or_else(|| text(header::HOST.as_str()));
-            host.is_some_and(|host| is_own(origin, host))
+            host.is_some_and(|host| is_same_host(origin, host))
         }
     };
-    own.then_some(()).ok_or_else(HttpProblem::cross_site)
+    is_same_site.then_some(()).ok_or_else(HttpProblem::cross_site)
 }
 
 /// Whether an origin is the host of the request. The scheme is not compared: a proxy that terminates TLS hides it.
-fn is_own(origin: &str, host: &str) -> bool {
+fn is_same_host(origin: &str, host: &str) -> bool {
     let (authority, default_port) = match origin.split_once("://") {
         Some(("https", authority)) => (authority, ":443"),
         Some(("http", authority)) => (authority, ":80"),
@@ -49,7 +49,7 @@ mod tests {
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
         }
-        refuse(
+        check_origin(
             &Uri::from_static("/login"),
             &map,
             &["https://portal.example".to_owned()],
@@ -61,8 +61,8 @@ mod tests {
     fn over_http_2_the_host_is_in_the_uri() {
         let uri = Uri::from_static("http://a.example:8080/login");
         let from = |origin: &str| HeaderMap::from_iter([(header::ORIGIN, origin.parse().unwrap())]);
-        assert!(refuse(&uri, &from("http://a.example:8080"), &[]).is_ok());
-        assert!(refuse(&uri, &from("http://evil.example"), &[]).is_err());
+        assert!(check_origin(&uri, &from("http://a.example:8080"), &[]).is_ok());
+        assert!(check_origin(&uri, &from("http://evil.example"), &[]).is_err());
     }
 
     #[test]

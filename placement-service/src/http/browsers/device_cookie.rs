@@ -1,7 +1,7 @@
 //! Reads and sets the cookie of browsers that have logged in before. Its path is that of the login, so that browsers
 //! send it neither to engines nor to applications. `login::devices` makes and verifies its value.
 
-use super::cookies::{attributes, find};
+use super::cookies::{attributes, find_cookie};
 use crate::config::Cookie;
 use crate::login::devices::DEVICE_LIFETIME_MS;
 use axum::http::{HeaderMap, HeaderValue};
@@ -33,7 +33,7 @@ impl DeviceCookie {
 
     /// The cookie's value; empty if there is none or more than one, because a login works without it.
     pub fn read<'a>(&self, headers: &'a HeaderMap) -> &'a str {
-        let value = find(headers, &self.name).ok().flatten();
+        let value = find_cookie(headers, &self.name).ok().flatten();
         value.unwrap_or_default()
     }
 

@@ -3,7 +3,7 @@
 use super::cross_site;
 use super::login_form::{self, Fields, Format};
 use super::login_response::{
-    LoggedIn, admit, client_address, failed_page, logout_url, return_to_of, see_other, success,
+    LoggedIn, check_rate_limit, client_address, failure_page, logout_url, return_to_param, see_other, success_response,
 };
 use crate::core::return_to::ReturnTo;
 use crate::http::body::RawBody;
@@ -32,8 +32,8 @@ struct LoggedOut {
 #[utoipa::path(get, path = "/login", tag = BROWSERS,
     params(("return_to" = Option<String>, Query, description = "A path of this site, to redirect to after the login")),
     responses((status = 200, description = "The page", body = String, content_type = "text/html"), (status = 303, description = "To the only provider")))]
-pub(in crate::http) async fn page(State(app): State<App>, uri: Uri) -> Response {
-    let return_to = return_to_of(&uri);
+pub(in crate::http) async fn login_page(State(app): State<App>, uri: Uri) -> Response {
+    let return_to = return_to_param(&uri);
     if let (false, [provider]) = (app.config.login.local, app.config.oidc.as_slice()) {
         return see_other(&oidc_path(&provider.name, return_to.as_ref()));
     }
@@ -53,29 +53,29 @@ pub(in crate::http) async fn log_in(
     headers: HeaderMap,
     RawBody(body): RawBody,
 ) -> Result<Response, HttpProblem> {
-    cross_site::refuse(&uri, &headers, &app.config.login.trusted_origins)?;
+    cross_site::check_origin(&uri, &headers, &app.config.login.trusted_origins)?;
     if !app.config.login.local {
         return Err(HttpProblem::local_login_off());
     }
     let old_cookie = app.cookie.read(&headers)?;
-    let format = format_of(&headers).ok_or_else(HttpProblem::unsupported_media_type)?;
+    let format = body_format(&headers).ok_or_else(HttpProblem::unsupported_media_type)?;
     let form = match login_form::parse(format, &body) {
         Ok(form) => form,
         Err(problem) if format == Format::Json => return Err(problem),
         Err(problem) => {
             let message = "Please give a name and a password.";
-            return Ok(failed_page(&app, &problem, message, "", ""));
+            return Ok(failure_page(&app, &problem, message, "", ""));
         }
     };
     let return_to = form.return_to.as_deref().and_then(ReturnTo::parse);
     let client = client_address(&app, &headers, peer);
-    if let Err(problem) = admit(&app, &app.login_rate, client) {
+    if let Err(problem) = check_rate_limit(&app, &app.login_rate, client) {
         if format == Format::Json {
             return Err(problem);
         }
         let message = "Too many logins from your address. Please wait a little.";
         let return_to = return_to.as_ref().map_or("", ReturnTo::as_str);
-        return Ok(failed_page(
+        return Ok(failure_page(
             &app,
             &problem,
             message,
@@ -91,22 +91,22 @@ pub(in crate::http) async fn log_in(
         client,
     };
     match (app.login.log_in(login).await, format) {
-        (Ok(started), _) => success(&app, &started, return_to, format),
-        (Err(error), Format::Json) => Err(problem_of(error)),
+        (Ok(started), _) => success_response(&app, &started, return_to, format),
+        (Err(error), Format::Json) => Err(login_problem(error)),
         (Err(error), Format::Form) => {
             let message = match error {
-                LoginError::Unknown | LoginError::Wrong | LoginError::Locked => {
+                LoginError::UnknownAccount | LoginError::WrongPassword | LoginError::Locked => {
                     "The name or the password is wrong, or the account is locked for a while."
                 }
-                LoginError::Refused(ref refusal) if refusal.reason == Reason::TooManySessions => {
+                LoginError::Rejected(ref refusal) if refusal.reason == Reason::TooManySessions => {
                     "You are logged in too many times. Please log out elsewhere first."
                 }
                 LoginError::Busy => "Too many logins at once. Please try again.",
-                LoginError::Refused(_) => "Logging in does not work just now. Please try again.",
+                LoginError::Rejected(_) => "Logging in does not work just now. Please try again.",
             };
             let return_to = return_to.as_ref().map_or("", ReturnTo::as_str);
-            let problem = problem_of(error);
-            Ok(failed_page(
+            let problem = login_problem(error);
+            Ok(failure_page(
                 &app,
                 &problem,
                 message,
@@ -127,17 +127,17 @@ pub(in crate::http) async fn log_out(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
-    cross_site::refuse(&uri, &headers, &app.config.login.trusted_origins)?;
+    cross_site::check_origin(&uri, &headers, &app.config.login.trusted_origins)?;
     let ended = match app.cookie.read(&headers)? {
         Some(cookie) => app.login.log_out(cookie).await?,
         None => None,
     };
-    let elsewhere = match ended.as_ref().and_then(|live| live.provider.as_ref()) {
+    let provider_logout = match ended.as_ref().and_then(|live| live.provider.as_ref()) {
         Some(link) => logout_url(&app, &uri, &headers, link).await,
         None => None,
     };
-    let form = format_of(&headers) == Some(Format::Form);
-    let mut response = match (form, elsewhere) {
+    let form = body_format(&headers) == Some(Format::Form);
+    let mut response = match (form, provider_logout) {
         (true, url) => see_other(url.as_deref().unwrap_or("/login")),
         (false, Some(url)) => Json(LoggedOut { logout_url: url }).into_response(),
         (false, None) => StatusCode::NO_CONTENT.into_response(),
@@ -152,15 +152,15 @@ pub(in crate::http) async fn log_out(
     Ok(response)
 }
 
-fn problem_of(error: LoginError) -> HttpProblem {
+fn login_problem(error: LoginError) -> HttpProblem {
     match error {
-        LoginError::Unknown | LoginError::Wrong | LoginError::Locked => HttpProblem::login_failed(),
-        LoginError::Busy => HttpProblem::busy().retry_after(1),
-        LoginError::Refused(refusal) => refusal.into(),
+        LoginError::UnknownAccount | LoginError::WrongPassword | LoginError::Locked => HttpProblem::login_failed(),
+        LoginError::Busy => HttpProblem::busy().with_retry_after(1),
+        LoginError::Rejected(refusal) => refusal.into(),
     }
 }
 
-fn format_of(headers: &HeaderMap) -> Option<Format> {
+fn body_format(headers: &HeaderMap) -> Option<Format> {
     let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    Format::of(content_type)
+    Format::from_content_type(content_type)
 }

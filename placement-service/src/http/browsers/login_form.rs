@@ -21,7 +21,7 @@ pub enum Format {
 impl Format {
     /// The format of a `Content-Type`.
     #[must_use]
-    pub fn of(content_type: &str) -> Option<Self> {
+    pub fn from_content_type(content_type: &str) -> Option<Self> {
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
         if media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
             Some(Self::Form)
@@ -53,12 +53,12 @@ pub(in crate::http) struct Fields {
 /// Parses a login. A field that occurs twice is an error; unknown fields are ignored.
 pub fn parse(format: Format, body: &[u8]) -> Result<LoginForm, HttpProblem> {
     let fields = match format {
-        Format::Json => body::json(body)?,
+        Format::Json => body::parse_json(body)?,
         Format::Form => form_fields(body)?,
     };
     Ok(LoginForm {
-        username: bounded("username", fields.username, MAX_NAME_BYTES)?,
-        password: Secret::new(bounded("password", fields.password, MAX_PASSWORD_BYTES)?),
+        username: check_length("username", fields.username, MAX_NAME_BYTES)?,
+        password: Secret::new(check_length("password", fields.password, MAX_PASSWORD_BYTES)?),
         return_to: fields
             .return_to
             .filter(|text| text.len() <= return_to::MAX_BYTES),
@@ -75,19 +75,19 @@ fn form_fields(body: &[u8]) -> Result<Fields, HttpProblem> {
             _ => continue,
         };
         if slot.replace(value.into_owned()).is_some() {
-            return Err(HttpProblem::invalid(format!("{name} came twice")));
+            return Err(HttpProblem::invalid_request(format!("{name} came twice")));
         }
     }
     Ok(fields)
 }
 
-fn bounded(name: &str, value: Option<String>, most: usize) -> Result<String, HttpProblem> {
+fn check_length(name: &str, value: Option<String>, most: usize) -> Result<String, HttpProblem> {
     let value = value.unwrap_or_default();
     if value.is_empty() {
-        return Err(HttpProblem::invalid(format!("{name} is missing")));
+        return Err(HttpProblem::invalid_request(format!("{name} is missing")));
     }
     if value.len() > most {
-        return Err(HttpProblem::invalid(format!("{name} is too long")));
+        return Err(HttpProblem::invalid_request(format!("{name} is too long")));
     }
     Ok(value)
 }
@@ -152,15 +152,15 @@ mod tests {
     #[test]
     fn the_media_type_decides() {
         assert_eq!(
-            Format::of("application/json; charset=utf-8"),
+            Format::from_content_type("application/json; charset=utf-8"),
             Some(Format::Json)
         );
         assert_eq!(
-            Format::of("APPLICATION/X-WWW-FORM-URLENCODED"),
+            Format::from_content_type("APPLICATION/X-WWW-FORM-URLENCODED"),
             Some(Format::Form)
         );
         for other in ["", "text/plain", "application/jsonx", "multipart/form-data"] {
-            assert_eq!(Format::of(other), None);
+            assert_eq!(Format::from_content_type(other), None);
         }
     }
 

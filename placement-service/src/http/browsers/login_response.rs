@@ -4,10 +4,10 @@
 use super::login_form::Format;
 use crate::core::client_address as forwarded;
 use crate::core::return_to::ReturnTo;
-use crate::http::problem::{HttpProblem, RefusedFor};
+use crate::http::problem::{HttpProblem, ResponseReason};
 use crate::http::state::App;
 use crate::login::StartedSession;
-use crate::login::rate_limit::LoginRate;
+use crate::login::rate_limit::LoginRateLimiter;
 use axum::Json;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
@@ -36,19 +36,19 @@ pub(in crate::http) fn client_address(app: &App, headers: &HeaderMap, peer: Sock
 }
 
 /// Applies the rate limit. Must run before the service looks up an account, hashes a password or calls a provider.
-pub(in crate::http) fn admit(
+pub(in crate::http) fn check_rate_limit(
     app: &App,
-    rate: &LoginRate,
+    rate: &LoginRateLimiter,
     client: IpAddr,
 ) -> Result<(), HttpProblem> {
     rate.admit(client).map_err(|wait_s| {
-        app.login.too_many(client);
-        HttpProblem::too_many_logins().retry_after(wait_s)
+        app.login.record_rate_limited(client);
+        HttpProblem::too_many_logins().with_retry_after(wait_s)
     })
 }
 
 /// The response of a login that succeeded, with its cookies.
-pub(in crate::http) fn success(
+pub(in crate::http) fn success_response(
     app: &App,
     started: &StartedSession,
     return_to: Option<ReturnTo>,
@@ -77,7 +77,7 @@ pub(in crate::http) fn success(
 }
 
 /// The login page with the message of a login that failed.
-pub(in crate::http) fn failed_page(
+pub(in crate::http) fn failure_page(
     app: &App,
     problem: &HttpProblem,
     message: &str,
@@ -90,13 +90,13 @@ pub(in crate::http) fn failed_page(
         let seconds = HeaderValue::from(seconds);
         response.headers_mut().insert(header::RETRY_AFTER, seconds);
     }
-    let reason = RefusedFor(problem.reason());
+    let reason = ResponseReason(problem.reason());
     response.extensions_mut().insert(reason);
     response
 }
 
 /// The `return_to` of a query, if it is valid.
-pub(in crate::http) fn return_to_of(uri: &Uri) -> Option<ReturnTo> {
+pub(in crate::http) fn return_to_param(uri: &Uri) -> Option<ReturnTo> {
     let query = uri.query().unwrap_or_default();
     let mut fields = form_urlencoded::parse(query.as_bytes());
     let (_, value) = fields.find(|(name, _)| name == "return_to")?;
@@ -110,7 +110,7 @@ pub(in crate::http) fn see_other(path: &str) -> Response {
 }
 
 /// The origin of this site as browsers see it.
-pub(in crate::http) fn origin(
+pub(in crate::http) fn public_origin(
     app: &App,
     uri: &Uri,
     headers: &HeaderMap,
@@ -129,7 +129,7 @@ pub(in crate::http) fn origin(
         .unwrap_or_default();
     let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']');
     if host.is_empty() || !host.bytes().all(fine) {
-        return Err(HttpProblem::invalid("host is malformed"));
+        return Err(HttpProblem::invalid_request("host is malformed"));
     }
     let scheme = if app.config.session.cookie.secure {
         "https"
@@ -146,6 +146,6 @@ pub(in crate::http) async fn logout_url(
     headers: &HeaderMap,
     link: &ProviderLink,
 ) -> Option<String> {
-    let origin = origin(app, uri, headers).ok()?;
+    let origin = public_origin(app, uri, headers).ok()?;
     app.oidc.logout_url(link, &origin).await
 }

@@ -3,15 +3,15 @@
 
 use super::login_form::Format;
 use super::login_response::{
-    admit, client_address, failed_page, origin, return_to_of, see_other, success,
+    check_rate_limit, client_address, failure_page, public_origin, return_to_param, see_other, success_response,
 };
 use crate::core::return_to::ReturnTo;
 use crate::http::body::RawBody;
 use crate::http::openapi::{BROWSERS, OTHERS, Page, Refused};
-use crate::http::problem::{HttpProblem, RefusedFor};
+use crate::http::problem::{HttpProblem, ResponseReason};
 use crate::http::state::App;
 use crate::login::oidc::back_channel::LogoutFault;
-use crate::login::oidc::{ATTEMPT_MS, BackChannelError, OidcError};
+use crate::login::oidc::{LOGIN_STATE_TTL_MS, BackChannelError, OidcError};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{ConnectInfo, Path, State};
@@ -46,31 +46,31 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 #[utoipa::path(get, path = BEGIN_PATH, tag = BROWSERS,
     params(("provider" = String, Path, description = "The provider's name"), ("return_to" = Option<String>, Query, description = "A path of this site, to redirect to after the login")),
     responses((status = 303, description = "To the provider"), Page<400>, Page<404>, Refused<500>, Page<502>, Page<503>))]
-pub(in crate::http) async fn begin(
+pub(in crate::http) async fn redirect_to_provider(
     State(app): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
-    let provider = provider(path)?;
-    let origin = origin(&app, &uri, &headers)?;
-    let return_to = return_to_of(&uri);
-    let begun = app.oidc.begin(&provider, &origin, return_to.as_ref()).await;
+    let provider = provider_name(path)?;
+    let origin = public_origin(&app, &uri, &headers)?;
+    let return_to = return_to_param(&uri);
+    let begun = app.oidc.begin_login(&provider, &origin, return_to.as_ref()).await;
     let begun = match begun {
         Ok(begun) => begun,
         Err(error) => {
             let client = client_address(&app, &headers, peer);
             let provider = app.oidc.configured_name(&provider);
-            app.login.refuse(provider, &error, client);
-            return Ok(failure(&app, &headers, problem(&error), return_to.as_ref()));
+            app.login.record_provider_refusal(provider, &error, client);
+            return Ok(failure_response(&app, &headers, oidc_problem(&error), return_to.as_ref()));
         }
     };
     let mut response = see_other(&begun.location);
-    let (state, lasts_s) = (&begun.state, ATTEMPT_MS / 1000);
-    let cookie = app.cookie.set_attempt(state, &begun.cookie, lasts_s);
+    let (state, lasts_s) = (&begun.state, LOGIN_STATE_TTL_MS / 1000);
+    let cookie = app.cookie.set_login_state(state, &begun.cookie, lasts_s);
     let cookie = cookie.ok_or(berth_api::Reason::Internal)?;
-    let given_up = app.cookie.clear_attempts(&headers);
+    let given_up = app.cookie.clear_login_states(&headers);
     let headers = response.headers_mut();
     for cookie in given_up.into_iter().chain([cookie]) {
         headers.append(header::SET_COOKIE, cookie);
@@ -83,43 +83,43 @@ pub(in crate::http) async fn begin(
 #[utoipa::path(get, path = CALLBACK_PATH, tag = BROWSERS,
     params(("provider" = String, Path, description = "The provider's name"), ("code" = Option<String>, Query, description = "From the provider"), ("state" = Option<String>, Query, description = "From the provider")),
     responses((status = 303, description = "Logged in"), Page<400>, Page<403>, Page<404>, Page<429>, Refused<500>, Page<502>, Page<503>))]
-pub(in crate::http) async fn callback(
+pub(in crate::http) async fn provider_callback(
     State(app): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
-    let provider = provider(path)?;
+    let provider = provider_name(path)?;
     let old_cookie = app.cookie.read(&headers)?;
     let client = client_address(&app, &headers, peer);
     let query = uri.query().unwrap_or_default();
-    let state = state_of(query);
-    let cookie = app.cookie.attempt(&headers, &state)?;
-    let mut response = match app.oidc.open_attempt(&provider, query, cookie) {
+    let state = state_param(query);
+    let cookie = app.cookie.read_login_state(&headers, &state)?;
+    let mut response = match app.oidc.verify_callback(&provider, query, cookie) {
         Ok(attempt) => {
-            if let Err(problem) = admit(&app, &app.callback_rate, client) {
-                return Ok(failure(&app, &headers, problem, None));
+            if let Err(problem) = check_rate_limit(&app, &app.callback_rate, client) {
+                return Ok(failure_response(&app, &headers, problem, None));
             }
             let return_to = attempt.return_to();
-            let proven = app.oidc.finish(attempt).await;
+            let proven = app.oidc.complete_login(attempt).await;
             let login = &app.login;
             let started = login.log_in_by_provider(&provider, proven, old_cookie, client);
             match started.await {
-                Ok(started) => success(&app, &started, return_to, Format::Form)?,
-                Err(error) => failure(&app, &headers, problem(&error), return_to.as_ref()),
+                Ok(started) => success_response(&app, &started, return_to, Format::Form)?,
+                Err(error) => failure_response(&app, &headers, oidc_problem(&error), return_to.as_ref()),
             }
         }
         // Anyone can send such a request, and a page of another site can make a browser send it. So it costs nothing,
         // and does not count against the rate limit of its address.
         Err(error) => {
             let provider = app.oidc.configured_name(&provider);
-            app.login.refuse(provider, &error, client);
-            failure(&app, &headers, problem(&error), None)
+            app.login.record_provider_refusal(provider, &error, client);
+            failure_response(&app, &headers, oidc_problem(&error), None)
         }
     };
     if cookie.is_some()
-        && let Some(cleared) = app.cookie.set_attempt(&state, "", 0)
+        && let Some(cleared) = app.cookie.set_login_state(&state, "", 0)
     {
         response.headers_mut().append(header::SET_COOKIE, cleared);
     }
@@ -131,21 +131,21 @@ pub(in crate::http) async fn callback(
 #[utoipa::path(post, path = BACK_CHANNEL_PATH, tag = OTHERS, params(("provider" = String, Path, description = "The provider's name")),
     request_body(content = BackChannelForm, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "The sessions have ended"), (status = 400, body = BackChannelFault), Refused<404>, Refused<408>, Refused<413>, Refused<502>, Refused<503>))]
-pub(in crate::http) async fn back_channel(
+pub(in crate::http) async fn back_channel_logout(
     State(app): State<App>,
     path: Result<Path<String>, PathRejection>,
     RawBody(body): RawBody,
 ) -> Result<Response, HttpProblem> {
-    let provider = provider(path)?;
+    let provider = provider_name(path)?;
     let fields = form_urlencoded::parse(&body).filter(|(name, _)| name == "logout_token");
     let tokens: Vec<_> = fields.map(|(_, token)| token).collect();
     let outcome = match tokens.as_slice() {
-        [token] => app.oidc.back_channel(&provider, token).await,
+        [token] => app.oidc.back_channel_logout(&provider, token).await,
         _ => Err(BackChannelError::Token(LogoutFault::Missing)),
     };
     match outcome {
         Ok(_) => Ok((StatusCode::OK, [(header::CACHE_CONTROL, NO_STORE)]).into_response()),
-        Err(BackChannelError::Failed(error)) => Err(problem(&error)),
+        Err(BackChannelError::Failed(error)) => Err(oidc_problem(&error)),
         Err(BackChannelError::Token(fault)) => {
             let body = BackChannelFault {
                 error: "invalid_request",
@@ -153,7 +153,7 @@ pub(in crate::http) async fn back_channel(
             };
             let headers = [(header::CACHE_CONTROL, NO_STORE)];
             let mut response = (StatusCode::BAD_REQUEST, headers, Json(body)).into_response();
-            let reason = RefusedFor("logout-token-invalid");
+            let reason = ResponseReason("logout-token-invalid");
             response.extensions_mut().insert(reason);
             Ok(response)
         }
@@ -161,20 +161,20 @@ pub(in crate::http) async fn back_channel(
 }
 
 /// The `state` of a query, which names the cookie of the login. A query with two of them is rejected later.
-fn state_of(query: &str) -> Cow<'_, str> {
+fn state_param(query: &str) -> Cow<'_, str> {
     let mut fields = form_urlencoded::parse(query.as_bytes());
     let found = fields.find(|(name, _)| name == "state");
     found.map(|(_, state)| state).unwrap_or_default()
 }
 
 /// The name of the provider, from the path.
-fn provider(path: Result<Path<String>, PathRejection>) -> Result<String, HttpProblem> {
-    let unknown = |_| problem(&OidcError::UnknownProvider);
+fn provider_name(path: Result<Path<String>, PathRejection>) -> Result<String, HttpProblem> {
+    let unknown = |_| oidc_problem(&OidcError::UnknownProvider);
     path.map(|Path(name)| name).map_err(unknown)
 }
 
 /// The response of a failure: a page, or a problem if the client accepts only JSON.
-fn failure(
+fn failure_response(
     app: &App,
     headers: &HeaderMap,
     problem: HttpProblem,
@@ -185,14 +185,14 @@ fn failure(
         return problem.into_response();
     }
     let return_to = return_to.map_or("", ReturnTo::as_str);
-    failed_page(app, &problem, problem.title(), "", return_to)
+    failure_page(app, &problem, problem.title(), "", return_to)
 }
 
 /// The only table from an OpenID error to its status and title.
-fn problem(error: &OidcError) -> HttpProblem {
+fn oidc_problem(error: &OidcError) -> HttpProblem {
     let (status, title) = match error {
         OidcError::Service(refusal) => return refusal.clone().into(),
-        OidcError::Callback(what) => return HttpProblem::invalid(*what),
+        OidcError::MalformedCallback(what) => return HttpProblem::invalid_request(*what),
         OidcError::UnknownProvider => (
             StatusCode::NOT_FOUND,
             "There is no login provider of that name",
@@ -201,11 +201,11 @@ fn problem(error: &OidcError) -> HttpProblem {
             StatusCode::SERVICE_UNAVAILABLE,
             "The login provider does not answer just now. Please try again.",
         ),
-        OidcError::Answer(_) => (
+        OidcError::InvalidResponse(_) => (
             StatusCode::BAD_GATEWAY,
             "The login provider's answer is not valid.",
         ),
-        OidcError::Refused(_) => (
+        OidcError::ProviderRefused(_) => (
             StatusCode::BAD_GATEWAY,
             "The login provider refused the login.",
         ),
@@ -229,19 +229,19 @@ fn problem(error: &OidcError) -> HttpProblem {
             StatusCode::BAD_REQUEST,
             "This login has been used already. Please log in again.",
         ),
-        OidcError::Issuer => (
+        OidcError::IssuerMismatch => (
             StatusCode::BAD_REQUEST,
             "The answer does not come from the provider of this login.",
         ),
-        OidcError::IdToken(_) => (
+        OidcError::InvalidIdToken(_) => (
             StatusCode::BAD_GATEWAY,
             "The login provider's statement about you is not valid.",
         ),
-        OidcError::Nonce => (
+        OidcError::NonceMismatch => (
             StatusCode::BAD_GATEWAY,
             "The login provider's statement belongs to another login.",
         ),
-        OidcError::AccountName => (
+        OidcError::UnusableAccountName => (
             StatusCode::FORBIDDEN,
             "The login provider does not name an account that can be used here.",
         ),
@@ -256,7 +256,7 @@ fn problem(error: &OidcError) -> HttpProblem {
     };
     let problem = HttpProblem::new(status, error.reason(), title);
     match error {
-        OidcError::Unreachable(_) => problem.retry_after(2),
+        OidcError::Unreachable(_) => problem.with_retry_after(2),
         _ => problem,
     }
 }

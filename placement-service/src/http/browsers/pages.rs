@@ -40,12 +40,12 @@ impl Pages {
         let style = source_hash(STYLE);
         let script = source_hash(SCRIPT);
         Self {
-            demo: fill(DEMO, &[("style", STYLE), ("script", SCRIPT)]),
-            demo_policy: policy(
+            demo: fill_template(DEMO, &[("style", STYLE), ("script", SCRIPT)]),
+            demo_policy: content_security_policy(
                 &format!("style-src '{style}'; script-src '{script}' 'self'; connect-src 'self'"),
                 &targets,
             ),
-            login_policy: policy(&format!("style-src '{style}'"), ""),
+            login_policy: content_security_policy(&format!("style-src '{style}'"), ""),
             local,
             providers: providers
                 .iter()
@@ -81,7 +81,7 @@ impl Pages {
             ("return_to", &kept_return_to),
         ];
         let form = if self.local {
-            fill(LOGIN_FORM, &form)
+            fill_template(LOGIN_FORM, &form)
         } else {
             String::new()
         };
@@ -90,15 +90,15 @@ impl Pages {
             ("alert", alert.as_str()),
             (
                 "providers",
-                &self.links(ReturnTo::parse(return_to).as_ref()),
+                &self.provider_links(ReturnTo::parse(return_to).as_ref()),
             ),
             ("form", &form),
         ];
-        answer(status, &self.login_policy, fill(LOGIN, &values))
+        page_response(status, &self.login_policy, fill_template(LOGIN, &values))
     }
 
     /// A link to each identity provider.
-    fn links(&self, return_to: Option<&ReturnTo>) -> String {
+    fn provider_links(&self, return_to: Option<&ReturnTo>) -> String {
         if self.providers.is_empty() {
             return String::new();
         }
@@ -112,11 +112,11 @@ impl Pages {
 
     /// The demo page.
     pub fn demo(&self) -> Response {
-        answer(StatusCode::OK, &self.demo_policy, self.demo.clone())
+        page_response(StatusCode::OK, &self.demo_policy, self.demo.clone())
     }
 }
 
-fn answer(status: StatusCode, policy: &HeaderValue, page: String) -> Response {
+fn page_response(status: StatusCode, policy: &HeaderValue, page: String) -> Response {
     let fixed = HeaderValue::from_static;
     let headers = [
         (header::CONTENT_SECURITY_POLICY, policy.clone()),
@@ -129,7 +129,7 @@ fn answer(status: StatusCode, policy: &HeaderValue, page: String) -> Response {
 }
 
 /// A Content Security Policy that allows this and nothing else; `targets` are further targets of forms.
-fn policy(allowed: &str, targets: &str) -> HeaderValue {
+fn content_security_policy(allowed: &str, targets: &str) -> HeaderValue {
     let policy = format!(
         "default-src 'none'; {allowed}; img-src data:; form-action 'self'{targets}; base-uri 'none'; \
          frame-ancestors 'none'"
@@ -139,7 +139,7 @@ fn policy(allowed: &str, targets: &str) -> HeaderValue {
 
 /// Replaces the `{{marks}}` of a template. Marks within values are not replaced, because a user may have sent the
 /// value.
-fn fill(template: &str, values: &[(&str, &str)]) -> String {
+fn fill_template(template: &str, values: &[(&str, &str)]) -> String {
     let mut page = String::with_capacity(template.len());
     let mut rest = template;
     while let Some((before, (mark, after))) = rest

@@ -7,7 +7,7 @@ use crate::http::openapi::{BROWSERS, Refused};
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
 use crate::placement::RecentPlacement;
-use crate::sessions::{LiveSession, Remaining};
+use crate::sessions::{LiveSession, RemainingTime};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
@@ -32,7 +32,7 @@ struct OwnSession<'a> {
 }
 
 impl<'a> OwnSession<'a> {
-    fn of(live: &'a LiveSession, left: Remaining) -> Self {
+    fn new(live: &'a LiveSession, left: RemainingTime) -> Self {
         Self {
             anonymous: false,
             account: &live.account,
@@ -56,7 +56,7 @@ struct Anonymous {
 #[serde(untagged)]
 enum Asked<'a> {
     Own(OwnSession<'a>),
-    Nobody(Anonymous),
+    Anonymous(Anonymous),
 }
 
 #[derive(Serialize, ToSchema)]
@@ -72,37 +72,37 @@ struct OwnPlacements {
 /// `GET /session`: account, roles and remaining seconds; `anonymous` for a stale or no cookie.
 #[utoipa::path(get, path = "/session", tag = BROWSERS, security(("session" = [])),
     responses((status = 200, body = Asked), Refused<400>, Refused<503>))]
-pub(in crate::http) async fn own(
+pub(in crate::http) async fn show_own_session(
     State(app): State<App>,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
     let peeked = peek(&app, &headers).await?;
     let asked = match &peeked {
-        Ok((live, left)) => Asked::Own(OwnSession::of(live, *left)),
-        Err(_) => Asked::Nobody(Anonymous { anonymous: true }),
+        Ok((live, left)) => Asked::Own(OwnSession::new(live, *left)),
+        Err(_) => Asked::Anonymous(Anonymous { anonymous: true }),
     };
-    Ok(unstored(Json(asked).into_response()))
+    Ok(with_no_store(Json(asked).into_response()))
 }
 
 /// `POST /session/renew`: "stay signed in". Answers like `GET /session`; a stale cookie gets 440 and an anonymous
 /// cookie.
 #[utoipa::path(post, path = "/session/renew", tag = BROWSERS, security(("session" = [])),
     responses((status = 200, body = OwnSession), Refused<400>, Refused<401>, Refused<403>, Refused<440>, Refused<501>, Refused<503>))]
-pub(in crate::http) async fn renew(
+pub(in crate::http) async fn renew_session(
     State(app): State<App>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
-    cross_site::refuse(&uri, &headers, &app.config.login.trusted_origins)?;
+    cross_site::check_origin(&uri, &headers, &app.config.login.trusted_origins)?;
     let Some(cookie) = app.cookie.read(&headers)? else {
         return Err(Reason::NoSession.into());
     };
     match app.sessions.renew(cookie).await {
-        Ok((live, left)) => Ok(unstored(Json(OwnSession::of(&live, left)).into_response())),
+        Ok((live, left)) => Ok(with_no_store(Json(OwnSession::new(&live, left)).into_response())),
         Err(refusal) if auth::is_stale(&refusal) => {
             let id = app.sessions.anonymous_id(cookie);
-            let anonymous = HeaderValue::try_from(app.cookie.anonymous(&id));
-            let mut response = HttpProblem::from(refusal).login_timeout().into_response();
+            let anonymous = HeaderValue::try_from(app.cookie.set_anonymous(&id));
+            let mut response = HttpProblem::from(refusal).with_login_timeout().into_response();
             if let Ok(anonymous) = anonymous {
                 response.headers_mut().append(header::SET_COOKIE, anonymous);
             }
@@ -115,13 +115,13 @@ pub(in crate::http) async fn renew(
 /// `GET /session/placements`: the recent placements of the session, latest first.
 #[utoipa::path(get, path = "/session/placements", tag = BROWSERS, security(("session" = [])),
     responses((status = 200, body = OwnPlacements), Refused<400>, Refused<401>, Refused<440>, Refused<503>))]
-pub(in crate::http) async fn placements(
+pub(in crate::http) async fn list_own_placements(
     State(app): State<App>,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
     let (live, _) = peek(&app, &headers).await??;
-    let placements = app.placer.recent(&live.session_ref);
-    Ok(unstored(Json(OwnPlacements { placements }).into_response()))
+    let placements = app.placement.recent_placements(&live.session_ref);
+    Ok(with_no_store(Json(OwnPlacements { placements }).into_response()))
 }
 
 /// `GET /is-authenticated`: 200 or 401.
@@ -140,14 +140,14 @@ pub(in crate::http) async fn is_authenticated(
     let body = Json(Authenticated {
         authenticated: known,
     });
-    Ok(unstored((status, body).into_response()))
+    Ok(with_no_store((status, body).into_response()))
 }
 
-type Peeked = Result<(Arc<LiveSession>, Remaining), HttpProblem>;
+type PeekResult = Result<(Arc<LiveSession>, RemainingTime), HttpProblem>;
 
 /// Finds the session without counting as activity. The outer error ends the request: the cookie header is invalid, or
 /// the store is down. The inner error means that nobody is logged in.
-async fn peek(app: &App, headers: &HeaderMap) -> Result<Peeked, HttpProblem> {
+async fn peek(app: &App, headers: &HeaderMap) -> Result<PeekResult, HttpProblem> {
     let Some(cookie) = app.cookie.read(headers)? else {
         return Ok(Err(Reason::NoSession.into()));
     };
@@ -158,7 +158,7 @@ async fn peek(app: &App, headers: &HeaderMap) -> Result<Peeked, HttpProblem> {
     }
 }
 
-fn unstored(mut response: Response) -> Response {
+fn with_no_store(mut response: Response) -> Response {
     let no_store = HeaderValue::from_static("no-store");
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, no_store);

@@ -63,10 +63,10 @@ struct Described {
     responses((status = 200, body = Vec<Listed>), Refused<400>))]
 async fn engines(Of(app): Of<App>, uri: Uri) -> Result<Json<Vec<Listed>>, HttpProblem> {
     let condensed = is_condensed(uri.query().unwrap_or_default())?;
-    let fleet = app.placer.fleet().snapshot();
+    let fleet = app.placement.fleet().snapshot();
     let all = fleet.pools().iter().flat_map(|pool| {
         let engines = pool.engines.iter();
-        engines.map(move |engine| listed(pool, engine, condensed))
+        engines.map(move |engine| describe_engine(pool, engine, condensed))
     });
     Ok(Json(all.collect()))
 }
@@ -78,14 +78,14 @@ fn is_condensed(query: &str) -> Result<bool, HttpProblem> {
             condensed = match &*value {
                 "condensed" => true,
                 "full" => false,
-                _ => return Err(HttpProblem::invalid("format must be full or condensed")),
+                _ => return Err(HttpProblem::invalid_request("format must be full or condensed")),
             };
         }
     }
     Ok(condensed)
 }
 
-fn listed(pool: &PoolFleet, engine: &Engine, condensed: bool) -> Listed {
+fn describe_engine(pool: &PoolFleet, engine: &Engine, condensed: bool) -> Listed {
     let (api, load) = (engine.endpoint.api, engine.load.as_deref());
     Listed {
         engine: Described {

@@ -2,13 +2,13 @@
 //! address of an engine and the session that is prepared there. Such a placement counts like one of a gateway.
 
 use crate::config::{self, SessionService as Config};
-use crate::core::rejection::Refusal;
+use crate::core::rejection::Rejection;
 use crate::http::openapi as told;
 use crate::http::openapi::{OPERATORS, OTHERS, Refused};
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
-use crate::placement::{PlaceRequest, Placed};
-use crate::sessions::Bearer;
+use crate::placement::{PlaceRequest, Placement};
+use crate::sessions::BearerClaims;
 use crate::sessions::LiveSession;
 use axum::Json;
 use axum::extract::State as Of;
@@ -30,15 +30,15 @@ const HEALTH_PATH: &str = "/v1/health";
 const METRICS_PATH: &str = "/v1/metrics";
 
 /// The prefix of a document's name in requests of clients, and in placements.
-const ASKED: &str = "/v1/session/doc/";
-const PLACED_AS: &str = "/doc/doc/";
-const SESSION_DOC_PLACED_AS: &str = "/doc/session-doc";
+const DOCUMENT_PREFIX: &str = "/v1/session/doc/";
+const PLACEMENT_PREFIX: &str = "/doc/doc/";
+const SESSION_DOC_PLACEMENT_PATH: &str = "/doc/session-doc";
 const SESSION_HEADER: &str = "x-qlik-session";
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// How to verify JWTs of another login service; `None` if no keys are configured.
 #[must_use]
-pub fn rules(config: &Config, session: &config::Session, keys: Vec<JwtKey>) -> Option<JwtRules> {
+pub fn jwt_rules(config: &Config, session: &config::Session, keys: Vec<JwtKey>) -> Option<JwtRules> {
     (!keys.is_empty()).then(|| JwtRules {
         keys,
         issuer: None,
@@ -87,40 +87,40 @@ async fn document(
     headers: HeaderMap,
 ) -> Result<Json<Found>, HttpProblem> {
     // Not decoded: `placement::routes` decodes the name.
-    let name = uri.path().strip_prefix(ASKED).unwrap_or_default();
-    let doc_id = crate::placement::routes::document(name)?;
-    let path = format!("{PLACED_AS}{name}");
-    found(&app, &headers, &path, Some(doc_id)).await
+    let name = uri.path().strip_prefix(DOCUMENT_PREFIX).unwrap_or_default();
+    let doc_id = crate::placement::routes::document_name(name)?;
+    let path = format!("{PLACEMENT_PREFIX}{name}");
+    place_session(&app, &headers, &path, Some(doc_id)).await
 }
 
 /// `GET /v1/session/session-doc`: a document that exists in memory only.
 #[utoipa::path(get, path = SESSION_DOC_PATH, tag = OTHERS, security(("jwt" = [])),
     responses((status = 200, body = Found), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<429>, Refused<500>, Refused<503>))]
 async fn session_doc(Of(app): Of<App>, headers: HeaderMap) -> Result<Json<Found>, HttpProblem> {
-    found(&app, &headers, SESSION_DOC_PLACED_AS, None).await
+    place_session(&app, &headers, SESSION_DOC_PLACEMENT_PATH, None).await
 }
 
-async fn found(
+async fn place_session(
     app: &App,
     headers: &HeaderMap,
     path: &str,
     doc_id: Option<String>,
 ) -> Result<Json<Found>, HttpProblem> {
-    let token = bearer(headers)?;
-    let session = session(app, token).await?;
+    let token = read_bearer_token(headers)?;
+    let session = resolve_session(app, token).await?;
     let request = PlaceRequest {
         session: &session,
         token,
         path,
         tab: None,
     };
-    let placed = app.placer.place(request).await?;
+    let placed = app.placement.place(request).await?;
     // As for gateways, the session may have ended during the placement.
-    if !app.sessions.still_lives(&session) {
-        app.placer.take_back(&placed);
+    if !app.sessions.is_still_active(&session) {
+        app.placement.release_placement(&placed);
         return Err(Reason::UnknownSession.into());
     }
-    let found = at(app, &placed).inspect_err(|_| app.placer.take_back(&placed));
+    let found = locate_session(app, &placed).inspect_err(|_| app.placement.release_placement(&placed));
     let (at, session_id) = found?;
     Ok(Json(Found {
         ip: at.ip(),
@@ -131,16 +131,16 @@ async fn found(
 }
 
 /// The engine's address, and the engine session.
-fn at(app: &App, placed: &Placed) -> Result<(SocketAddr, String), Refusal> {
+fn locate_session(app: &App, placed: &Placement) -> Result<(SocketAddr, String), Rejection> {
     let session = placed.set_headers.get(SESSION_HEADER).cloned();
     let session = session.ok_or_else(|| {
         let detail = "the pool of the route prepares no sessions";
-        Refusal::new(Reason::NoSuchRoute).with_detail(detail)
+        Rejection::new(Reason::NoSuchRoute).with_detail(detail)
     })?;
-    Ok((address(app, placed).ok_or(Reason::NoEngine)?, session))
+    Ok((engine_address(app, placed).ok_or(Reason::NoEngine)?, session))
 }
 
-fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+fn read_bearer_token(headers: &HeaderMap) -> Result<&str, Rejection> {
     let given = headers.get(header::AUTHORIZATION);
     let given = given.ok_or(Reason::NoSession)?.to_str().ok();
     let token = given.and_then(|text| {
@@ -150,28 +150,28 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
             .then_some(token.trim())
     });
     token.ok_or_else(|| {
-        Refusal::new(Reason::BearerInvalid).with_detail("Authorization must be Bearer and a JWT")
+        Rejection::new(Reason::BearerInvalid).with_detail("Authorization must be Bearer and a JWT")
     })
 }
 
 /// Verifies the token with the keys of the other login service, then with the service's own keys.
-async fn session(app: &App, token: &str) -> Result<LiveSession, Refusal> {
+async fn resolve_session(app: &App, token: &str) -> Result<LiveSession, Rejection> {
     let theirs = app.session_service_rules.as_ref();
-    let theirs = theirs.and_then(|rules| Bearer::by_rules(token, rules, app.tokens.now_ms()));
+    let theirs = theirs.and_then(|rules| BearerClaims::verify_with(token, jwt_rules, app.tokens.now_ms()));
     let bearer = match theirs {
         Some(bearer) => bearer,
         None => app.tokens.verify(token)?,
     };
-    app.sessions.of_bearer(token, bearer).await
+    app.sessions.resolve_bearer(token, bearer).await
 }
 
 /// The address of the engine. Placements in a pool with one cluster per engine have no destination; then the address
 /// comes from the fleet.
-fn address(app: &App, placed: &Placed) -> Option<SocketAddr> {
+fn engine_address(app: &App, placed: &Placement) -> Option<SocketAddr> {
     if let Some(destination) = &placed.destination {
         return destination.parse().ok();
     }
-    let fleet = app.placer.fleet().snapshot();
+    let fleet = app.placement.fleet().snapshot();
     let pool = fleet.pools().iter().find(|p| *p.name == *placed.pool)?;
     let mut engines = pool.engines.iter();
     let engine = engines.find(|e| e.name.as_str() == placed.engine)?;
@@ -181,7 +181,7 @@ fn address(app: &App, placed: &Placed) -> Option<SocketAddr> {
 /// `GET /v1/metrics`: the two gauges that autoscalers of the older service read, over all pools.
 #[utoipa::path(get, path = METRICS_PATH, tag = OPERATORS, responses((status = 200, description = "Prometheus", body = String, content_type = "text/plain")))]
 async fn metrics(Of(app): Of<App>) -> Response {
-    let (fleet, now) = (app.placer.fleet().snapshot(), Instant::now());
+    let (fleet, now) = (app.placement.fleet().snapshot(), Instant::now());
     let (mut active, mut remaining) = (0_u64, None);
     for (pool, config) in fleet.pools().iter().zip(&app.config.pools) {
         for engine in pool.engines.iter().filter(|e| e.is_up()) {

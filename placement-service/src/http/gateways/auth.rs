@@ -1,6 +1,6 @@
 //! What all routes for gateways share: the authentication of the gateway, and the session of a login cookie.
 
-use crate::core::rejection::Refusal;
+use crate::core::rejection::Rejection;
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
 use crate::sessions::LiveSession;
@@ -12,14 +12,14 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 /// A caller that has sent the shared secret of the gateways. Without a configured secret, any caller.
-pub(in crate::http) struct Gateway;
+pub(in crate::http) struct GatewayAuth;
 
-impl FromRequestParts<App> for Gateway {
+impl FromRequestParts<App> for GatewayAuth {
     type Rejection = HttpProblem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HttpProblem> {
         match &app.gateway_secret {
-            Some(secret) if !proves(&parts.headers, secret.reveal()) => {
+            Some(secret) if !is_authorized(&parts.headers, secret.reveal()) => {
                 Err(Reason::UnknownGateway.into())
             }
             _ => Ok(Self),
@@ -27,14 +27,14 @@ impl FromRequestParts<App> for Gateway {
     }
 }
 
-fn proves(headers: &HeaderMap, secret: &str) -> bool {
+fn is_authorized(headers: &HeaderMap, secret: &str) -> bool {
     let given = headers.get(header::AUTHORIZATION).map(|v| v.as_bytes());
     let given = given.and_then(|v| v.strip_prefix(b"Bearer "));
     given.is_some_and(|given| given.ct_eq(secret.as_bytes()).into())
 }
 
 /// Finds the session of a login cookie. The rejection of a stale cookie carries the anonymous cookie.
-pub(in crate::http) async fn session(
+pub(in crate::http) async fn resolve_session(
     app: &App,
     cookie: &str,
 ) -> Result<Arc<LiveSession>, HttpProblem> {
@@ -43,7 +43,7 @@ pub(in crate::http) async fn session(
         let problem = HttpProblem::from(refusal);
         if stale {
             let id = app.sessions.anonymous_id(cookie);
-            problem.with_anonymous_cookie(app.cookie.anonymous(&id))
+            problem.with_anonymous_cookie(app.cookie.set_anonymous(&id))
         } else {
             problem
         }
@@ -51,7 +51,7 @@ pub(in crate::http) async fn session(
 }
 
 /// Whether the cookie names a session that has ended, or no session.
-pub(in crate::http) fn is_stale(refusal: &Refusal) -> bool {
+pub(in crate::http) fn is_stale(refusal: &Rejection) -> bool {
     matches!(
         refusal.reason,
         Reason::UnknownSession | Reason::SessionExpired

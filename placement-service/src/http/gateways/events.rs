@@ -1,12 +1,12 @@
 //! `POST /v1/gateways/{gateway}/events`: a gateway reports its streams, and the answer carries the events to act on.
 //! `GET /v1/gateways`: lists the gateways for operators.
 
-use super::auth::Gateway;
-use crate::core::rejection::Refusal;
+use super::auth::GatewayAuth;
+use crate::core::rejection::Rejection;
 use crate::gateways::{GatewayError, GatewayView, checked};
 use crate::http::body::{self, RawBody};
 use crate::http::openapi::{GATEWAYS, OPERATORS, Refused};
-use crate::http::operators::auth::Operator;
+use crate::http::operators::auth::OperatorAuth;
 use crate::http::paths::GATEWAYS_PATH;
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
@@ -24,19 +24,19 @@ pub(in crate::http) const MAX_REPORT_BYTES: usize = 1024 * 1024;
 #[utoipa::path(post, path = GATEWAY_EVENTS_PATH, tag = GATEWAYS, security(("gateway" = [])), request_body = GatewayReport,
     params(("gateway" = String, Path, description = "The name that the gateway generated for itself")),
     responses((status = 200, body = GatewayAnswer), Refused<400>, Refused<403>, Refused<408>, Refused<413>, Refused<429>, Refused<503>))]
-pub(in crate::http) async fn report(
-    _: Gateway,
+pub(in crate::http) async fn report_streams(
+    _: GatewayAuth,
     State(app): State<App>,
     path: Result<Path<String>, PathRejection>,
     RawBody(body): RawBody,
 ) -> Result<Json<GatewayAnswer>, HttpProblem> {
-    let Path(gateway) = path.map_err(|_| HttpProblem::invalid("gateway is not UTF-8"))?;
-    let report: GatewayReport = body::json(&body)?;
-    let place = checked(&gateway, &report).map_err(HttpProblem::invalid)?;
+    let Path(gateway) = path.map_err(|_| HttpProblem::invalid_request("gateway is not UTF-8"))?;
+    let report: GatewayReport = body::parse_json(&body)?;
+    let place = checked(&gateway, &report).map_err(HttpProblem::invalid_request)?;
     // Many polls may wait at once, so they must not hold their bodies.
     drop(body);
     let answer = app.gateways.report(&gateway, report, place).await;
-    Ok(Json(answer.map_err(refusal)?))
+    Ok(Json(answer.map_err(to_problem)?))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -48,20 +48,20 @@ pub(in crate::http) struct Listed {
 /// `GET /v1/gateways`: the gateways that report to this replica.
 #[utoipa::path(get, path = GATEWAYS_PATH, tag = OPERATORS, security(("client" = [])),
     responses((status = 200, body = Listed), Refused<403>))]
-pub(in crate::http) async fn list(_: Operator, State(app): State<App>) -> Json<Listed> {
+pub(in crate::http) async fn list_gateways(_: OperatorAuth, State(app): State<App>) -> Json<Listed> {
     Json(Listed {
         gateways: app.gateways.gateways(),
     })
 }
 
-fn refusal(error: GatewayError) -> HttpProblem {
+fn to_problem(error: GatewayError) -> HttpProblem {
     // By then the service has removed gateways that no longer report, which frees capacity.
     let silence = u32::try_from(SILENCE_S).unwrap_or(u32::MAX);
     match error {
-        GatewayError::TooManyGateways => HttpProblem::too_many_gateways().retry_after(silence),
+        GatewayError::TooManyGateways => HttpProblem::too_many_gateways().with_retry_after(silence),
         GatewayError::TooManyStreams => {
-            HttpProblem::too_many_gateway_streams().retry_after(silence)
+            HttpProblem::too_many_gateway_streams().with_retry_after(silence)
         }
-        GatewayError::Deaf => Refusal::new(Reason::StoreDown).retry_after(1).into(),
+        GatewayError::LogUnavailable => Rejection::new(Reason::StoreDown).with_retry_after(1).into(),
     }
 }

@@ -2,7 +2,7 @@
 //! separate request. A call that the gateway cancels, or that is open when the gateway disconnects, is dropped, which
 //! releases its reservation.
 
-use super::auth::Gateway;
+use super::auth::GatewayAuth;
 use super::{placements, tokens};
 use crate::http::body::{self, MAX_BODY_BYTES};
 use crate::http::openapi::{GATEWAYS, Refused};
@@ -29,9 +29,9 @@ use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
 
 /// Lifetime of a stream. Then the service ends it, and the gateway opens another one, perhaps to another replica.
-const LIFETIME: Duration = Duration::from_secs(300);
+const STREAM_LIFETIME: Duration = Duration::from_secs(300);
 /// How long a stream that ends waits for its calls in progress.
-const LEAVING: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum size of a message without its body, in bytes.
 const MAX_FRAME_BYTES: usize = 1024;
 
@@ -39,26 +39,26 @@ const MAX_FRAME_BYTES: usize = 1024;
 #[utoipa::path(post, path = CALLS_PATH, tag = GATEWAYS, security(("gateway" = [])),
     description = "gRPC, over HTTP/2 only.",
     responses((status = 200, description = "A stream of replies", content_type = "application/grpc", body = Vec<u8>), Refused<400>, Refused<403>))]
-pub(in crate::http) async fn calls(
-    _: Gateway,
+pub(in crate::http) async fn serve_calls(
+    _: GatewayAuth,
     State(app): State<App>,
     request: Request,
 ) -> Response {
     if request.version() != Version::HTTP_2 {
-        let problem = HttpProblem::invalid("gRPC needs HTTP/2");
+        let problem = HttpProblem::invalid_request("gRPC needs HTTP/2");
         return problem.into_response();
     }
     let limit = MAX_BODY_BYTES + MAX_FRAME_BYTES;
     let mut grpc = Grpc::new(ProstCodec::default()).max_decoding_message_size(limit);
-    grpc.streaming(Calls(app), request).await.map(Body::new)
+    grpc.streaming(CallService(app), request).await.map(Body::new)
 }
 
 /// A reply with the permit of its call, or the status that ends the stream.
-type Answered = (Result<Reply, Status>, Option<OwnedSemaphorePermit>);
+type QueuedReply = (Result<Reply, Status>, Option<OwnedSemaphorePermit>);
 
-struct Calls(App);
+struct CallService(App);
 
-impl StreamingService<Call> for Calls {
+impl StreamingService<Call> for CallService {
     type Response = Reply;
     type ResponseStream = BoxStream<'static, Result<Reply, Status>>;
     type Future = Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
@@ -68,19 +68,19 @@ impl StreamingService<Call> for Calls {
         let (replies, answered) = mpsc::channel(MAX_CALLS + 2);
         // The gateway counts the stream as open when it receives the greeting.
         let _ = replies.try_send((Ok(Reply::greeting()), None));
-        let stream = GatewayStream {
+        let stream = CallStream {
             app: self.0.clone(),
             replies,
-            places: Arc::new(Semaphore::new(MAX_CALLS)),
+            permits: Arc::new(Semaphore::new(MAX_CALLS)),
             tasks: JoinSet::new(),
-            calls: HashMap::new(),
-            ids: HashMap::new(),
+            in_progress: HashMap::new(),
+            call_ids: HashMap::new(),
         };
         self.0.metrics.call_stream_opened();
         // The task ends when the gateway closes its side of the stream, or when the replies are no longer read.
         tokio::spawn(stream.serve(request.into_inner()));
         // HTTP/2 reads the next reply when the gateway can receive it; until then the call keeps its permit.
-        let next = |mut answered: mpsc::Receiver<Answered>| async {
+        let next = |mut answered: mpsc::Receiver<QueuedReply>| async {
             let (reply, _place) = answered.recv().await?;
             Some((reply, answered))
         };
@@ -90,28 +90,28 @@ impl StreamingService<Call> for Calls {
 }
 
 /// One call stream. Its calls in progress are aborted when it is dropped.
-struct GatewayStream {
+struct CallStream {
     app: App,
-    replies: mpsc::Sender<Answered>,
+    replies: mpsc::Sender<QueuedReply>,
     /// One permit per call. A call without a permit ends the stream, which bounds the collections below.
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     tasks: JoinSet<(u16, Vec<u8>)>,
     /// The calls in progress, by the gateway's id, each with its permit.
-    calls: HashMap<u64, (AbortHandle, OwnedSemaphorePermit)>,
+    in_progress: HashMap<u64, (AbortHandle, OwnedSemaphorePermit)>,
     /// The gateway's id of each task.
-    ids: HashMap<Id, u64>,
+    call_ids: HashMap<Id, u64>,
 }
 
-impl Drop for GatewayStream {
+impl Drop for CallStream {
     fn drop(&mut self) {
         self.app.metrics.call_stream_closed();
     }
 }
 
-impl GatewayStream {
+impl CallStream {
     async fn serve(mut self, mut gateway: Streaming<Call>) {
-        let mut ending = self.app.gateways.ending();
-        let mut time = std::pin::pin!(tokio::time::sleep(LIFETIME));
+        let mut ending = self.app.gateways.shutdown_signal();
+        let mut time = std::pin::pin!(tokio::time::sleep(STREAM_LIFETIME));
         // Set when the stream is about to end. The gateway may send calls on it until it ends.
         let mut leaving = false;
         while !leaving || !self.tasks.is_empty() {
@@ -121,17 +121,17 @@ impl GatewayStream {
                 () = self.replies.closed() => return,
                 _ = ending.wait_for(|ending| *ending), if !leaving => {
                     leaving = true;
-                    time.as_mut().reset(Instant::now() + LEAVING);
+                    time.as_mut().reset(Instant::now() + DRAIN_TIMEOUT);
                 }
                 // The gateway sends the calls that are left again, on another stream or as requests.
                 () = &mut time => if std::mem::replace(&mut leaving, true) {
                     return;
                 } else {
-                    time.as_mut().reset(Instant::now() + LEAVING);
+                    time.as_mut().reset(Instant::now() + DRAIN_TIMEOUT);
                 },
-                Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.done(done),
+                Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.finish_call(done),
                 call = gateway.message() => match call {
-                    Ok(Some(call)) => if let Err(status) = self.begin(call) {
+                    Ok(Some(call)) => if let Err(status) = self.start_call(call) {
                         tracing::warn!(%status, "a call stream is ended");
                         let _ = self.replies.try_send((Err(status), None));
                         return;
@@ -146,7 +146,7 @@ impl GatewayStream {
         loop {
             tokio::select! {
                 done = self.tasks.join_next_with_id() => match done {
-                    Some(done) => self.done(done),
+                    Some(done) => self.finish_call(done),
                     None => return,
                 },
                 () = self.replies.closed() => return,
@@ -155,39 +155,39 @@ impl GatewayStream {
     }
 
     /// Starts a call, or cancels one. An error ends the stream.
-    fn begin(&mut self, call: Call) -> Result<(), Status> {
+    fn start_call(&mut self, call: Call) -> Result<(), Status> {
         let id = call.id;
         if call.is_cancel() {
-            if let Some((task, _place)) = self.calls.remove(&id) {
+            if let Some((task, _place)) = self.in_progress.remove(&id) {
                 task.abort();
             }
             return Ok(());
         }
-        if id == GREETING_ID || self.calls.contains_key(&id) {
+        if id == GREETING_ID || self.in_progress.contains_key(&id) {
             return Err(Status::invalid_argument("the id of a call is in use"));
         }
-        let place = self.places.clone().try_acquire_owned();
+        let place = self.permits.clone().try_acquire_owned();
         let place = place.map_err(|_| {
             Status::resource_exhausted("too many calls, or replies that are not read")
         })?;
         let app = self.app.clone();
-        let task = self.tasks.spawn(async move { answer(&app, &call).await });
-        self.ids.insert(task.id(), id);
-        self.calls.insert(id, (task, place));
+        let task = self.tasks.spawn(async move { handle_call(&app, &call).await });
+        self.call_ids.insert(task.id(), id);
+        self.in_progress.insert(id, (task, place));
         Ok(())
     }
 
     /// Sends the reply of a task that has finished.
-    fn done(&mut self, done: Result<(Id, (u16, Vec<u8>)), JoinError>) {
+    fn finish_call(&mut self, done: Result<(Id, (u16, Vec<u8>)), JoinError>) {
         let (task, answer) = match done {
             Ok((task, answer)) => (task, answer),
-            Err(error) => (error.id(), refusal(&Reason::Internal.into())),
+            Err(error) => (error.id(), problem_reply(&Reason::Internal.into())),
         };
-        let Some(id) = self.ids.remove(&task) else {
+        let Some(id) = self.call_ids.remove(&task) else {
             return;
         };
         // A cancelled call is no longer in the map and gets no reply.
-        if let Some((_, place)) = self.calls.remove(&id) {
+        if let Some((_, place)) = self.in_progress.remove(&id) {
             let (status, body) = answer;
             let status = status.into();
             let reply = Reply { id, status, body };
@@ -198,39 +198,39 @@ impl GatewayStream {
 }
 
 /// Handles a call like a request with this body.
-async fn answer(app: &App, call: &Call) -> (u16, Vec<u8>) {
+async fn handle_call(app: &App, call: &Call) -> (u16, Vec<u8>) {
     let (route, result) = match call.path.as_str() {
         _ if call.body.len() > MAX_BODY_BYTES => ("other", Err(HttpProblem::body_too_large())),
-        PLACEMENTS_PATH => (PLACEMENTS_PATH, place(app, &call.body).await),
-        TOKENS_PATH => (TOKENS_PATH, token(app, &call.body).await),
+        PLACEMENTS_PATH => (PLACEMENTS_PATH, handle_placement(app, &call.body).await),
+        TOKENS_PATH => (TOKENS_PATH, handle_token(app, &call.body).await),
         _ => ("other", Err(HttpProblem::not_found())),
     };
     let answer = match result {
         Ok(body) => (200, body),
         Err(problem) => {
-            app.metrics.refused(problem.reason());
-            refusal(&problem)
+            app.metrics.count_rejection(problem.reason());
+            problem_reply(&problem)
         }
     };
-    app.metrics.http_request(route, answer.0);
+    app.metrics.count_http_request(route, answer.0);
     answer
 }
 
-async fn place(app: &App, body: &[u8]) -> Result<Vec<u8>, HttpProblem> {
-    let request = body::json(body)?;
-    json(&placements::placed(app, &request, false).await?)
+async fn handle_placement(app: &App, body: &[u8]) -> Result<Vec<u8>, HttpProblem> {
+    let request = body::parse_json(body)?;
+    to_json(&placements::place_websocket(app, &request, false).await?)
 }
 
-async fn token(app: &App, body: &[u8]) -> Result<Vec<u8>, HttpProblem> {
-    let request = body::json(body)?;
-    json(&tokens::answer(app, &request).await?)
+async fn handle_token(app: &App, body: &[u8]) -> Result<Vec<u8>, HttpProblem> {
+    let request = body::parse_json(body)?;
+    to_json(&tokens::issue_token(app, &request).await?)
 }
 
-fn json(answer: &impl Serialize) -> Result<Vec<u8>, HttpProblem> {
+fn to_json(answer: &impl Serialize) -> Result<Vec<u8>, HttpProblem> {
     serde_json::to_vec(answer).map_err(|_| Reason::Internal.into())
 }
 
-fn refusal(problem: &HttpProblem) -> (u16, Vec<u8>) {
+fn problem_reply(problem: &HttpProblem) -> (u16, Vec<u8>) {
     let body = serde_json::to_vec(problem).unwrap_or_default();
     (problem.status().as_u16(), body)
 }

@@ -1,7 +1,7 @@
 //! `POST /v1/placements` for gateways: takes a cookie or a token, and a path; answers with an engine and the token for
 //! it. If the gateway gives up, its request ends and this future is dropped, which releases the placement.
 
-use super::auth::Gateway;
+use super::auth::GatewayAuth;
 use super::tokens;
 use crate::http::body::{self, RawBody};
 use crate::http::openapi::{GATEWAYS, Refused};
@@ -19,13 +19,13 @@ use utoipa::ToSchema;
 /// `1` requests an explanation of the placement, in the field `explanation` of the answer. It has an effect only for
 /// sessions with the role `admin`. Envoy's listener and the filter remove it from requests of clients like every
 /// `x-berth-*` header: it is for direct calls of the service.
-const EXPLAIN: &str = "x-berth-explain";
-const ADMIN: &str = "admin";
+const EXPLAIN_HEADER: &str = "x-berth-explain";
+const ADMIN_ROLE: &str = "admin";
 
 /// A placement and, if requested, its explanation.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub(in crate::http) enum Answer {
+pub(in crate::http) enum PlacementResponse {
     Plain(PlacementAnswer),
     Explained(ExplainedPlacement),
 }
@@ -45,25 +45,25 @@ pub(in crate::http) struct ExplainedPlacement {
     params(("x-berth-explain" = Option<String>, Header, description = "`1` requests an explanation; for the role `admin` only")),
     responses((status = 200, body = ExplainedPlacement), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<408>, Refused<413>, Refused<429>, Refused<440>, Refused<500>, Refused<503>))]
 pub(in crate::http) async fn place(
-    _: Gateway,
+    _: GatewayAuth,
     State(app): State<App>,
     headers: HeaderMap,
     RawBody(body): RawBody,
-) -> Result<Json<Answer>, HttpProblem> {
-    let request: PlacementRequest = body::json(&body)?;
-    let wanted = headers.get(EXPLAIN).is_some_and(|value| value == "1");
-    placed(&app, &request, wanted).await.map(Json)
+) -> Result<Json<PlacementResponse>, HttpProblem> {
+    let request: PlacementRequest = body::parse_json(&body)?;
+    let explain_requested = headers.get(EXPLAIN_HEADER).is_some_and(|value| value == "1");
+    place_websocket(&app, &request, explain_requested).await.map(Json)
 }
 
 /// Places one WebSocket, with an explanation if it is requested and the session has the role `admin`.
-pub(in crate::http) async fn placed(
+pub(in crate::http) async fn place_websocket(
     app: &App,
     request: &PlacementRequest,
-    wanted: bool,
-) -> Result<Answer, HttpProblem> {
+    explain_requested: bool,
+) -> Result<PlacementResponse, HttpProblem> {
     let (cookie, token) = (request.session.as_deref(), request.token.as_deref());
-    let (session, minted) = tokens::asker(app, cookie, token).await?;
-    let explain = wanted && session.roles.iter().any(|role| role == ADMIN);
+    let (session, minted) = tokens::resolve_identity(app, cookie, token).await?;
+    let explain = explain_requested && session.roles.iter().any(|role| role == ADMIN_ROLE);
     let request = PlaceRequest {
         session: &session,
         token: &minted.token,
@@ -71,14 +71,14 @@ pub(in crate::http) async fn placed(
         tab: request.tab.as_deref(),
     };
     let (placed, explanation) = if explain {
-        let (placed, why) = app.placer.place_explained(request).await?;
+        let (placed, why) = app.placement.place_explained(request).await?;
         (placed, Some(why))
     } else {
-        (app.placer.place(request).await?, None)
+        (app.placement.place(request).await?, None)
     };
     // The session may have ended during the placement; then the end did not close this stream, which is not open yet.
-    if !app.sessions.still_lives(&session) {
-        app.placer.take_back(&placed);
+    if !app.sessions.is_still_active(&session) {
+        app.placement.release_placement(&placed);
         return Err(Reason::UnknownSession.into());
     }
     let placement = PlacementAnswer {
@@ -96,8 +96,8 @@ pub(in crate::http) async fn placed(
         reason: placed.reason.to_owned(),
     };
     Ok(match explanation {
-        None => Answer::Plain(placement),
-        explanation => Answer::Explained(ExplainedPlacement {
+        None => PlacementResponse::Plain(placement),
+        explanation => PlacementResponse::Explained(ExplainedPlacement {
             placement,
             explanation,
         }),

@@ -1,12 +1,12 @@
 //! `POST /v1/tokens` for gateways, and the public keys that verify the tokens.
 
-use super::auth::{self, Gateway};
+use super::auth::{self, GatewayAuth};
 use crate::http::body::{self, RawBody};
 use crate::http::openapi::{GATEWAYS, OTHERS, Refused};
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
 use crate::sessions::LiveSession;
-use crate::sessions::tokens::Minted;
+use crate::sessions::tokens::IssuedToken;
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
@@ -19,21 +19,21 @@ use std::sync::Arc;
 #[utoipa::path(post, path = TOKENS_PATH, tag = GATEWAYS, security(("gateway" = [])), request_body = TokenRequest,
     responses((status = 200, body = TokenAnswer), Refused<400>, Refused<401>, Refused<403>, Refused<408>, Refused<413>, Refused<440>, Refused<500>, Refused<503>))]
 pub(in crate::http) async fn token(
-    _: Gateway,
+    _: GatewayAuth,
     State(app): State<App>,
     RawBody(body): RawBody,
 ) -> Result<Json<TokenAnswer>, HttpProblem> {
-    let request = body::json(&body)?;
-    answer(&app, &request).await.map(Json)
+    let request = body::parse_json(&body)?;
+    issue_token(&app, &request).await.map(Json)
 }
 
 /// The token of the session that the cookie or the token identifies.
-pub(in crate::http) async fn answer(
+pub(in crate::http) async fn issue_token(
     app: &App,
     request: &TokenRequest,
 ) -> Result<TokenAnswer, HttpProblem> {
     let TokenRequest { session, token } = request;
-    let (session, minted) = asker(app, session.as_deref(), token.as_deref()).await?;
+    let (session, minted) = resolve_identity(app, session.as_deref(), token.as_deref()).await?;
     Ok(TokenAnswer {
         token: minted.token.clone(),
         token_expires_at: minted.expires_at,
@@ -45,25 +45,25 @@ pub(in crate::http) async fn answer(
 }
 
 /// Finds the session by a cookie or a token, and the token that authenticates it to the engine.
-pub(in crate::http) async fn asker(
+pub(in crate::http) async fn resolve_identity(
     app: &App,
     cookie: Option<&str>,
     token: Option<&str>,
-) -> Result<(Arc<LiveSession>, Arc<Minted>), HttpProblem> {
+) -> Result<(Arc<LiveSession>, Arc<IssuedToken>), HttpProblem> {
     match (cookie, token) {
         (Some(cookie), None) => {
-            let session = auth::session(app, cookie).await?;
-            let minted = app.tokens.mint(&session)?;
+            let session = auth::resolve_session(app, cookie).await?;
+            let minted = app.tokens.issue(&session)?;
             Ok((session, minted))
         }
         // The client's own token is passed on unchanged.
         (None, Some(token)) => {
             let bearer = app.tokens.verify(token)?;
-            let session = app.sessions.of_bearer(token, bearer).await?;
-            let minted = Minted::brought_along(token, session.expires_at);
+            let session = app.sessions.resolve_bearer(token, bearer).await?;
+            let minted = IssuedToken::from_client(token, session.expires_at);
             Ok((Arc::new(session), Arc::new(minted)))
         }
-        _ => Err(HttpProblem::invalid("session or token, one of them")),
+        _ => Err(HttpProblem::invalid_request("session or token, one of them")),
     }
 }
 

@@ -8,21 +8,21 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 /// A caller with the role operator, which permits everything.
-pub(in crate::http) struct Operator;
+pub(in crate::http) struct OperatorAuth;
 
 impl FromRequestParts<App> for Client {
     type Rejection = HttpProblem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HttpProblem> {
-        app.clients.find(&parts.headers).cloned()
+        app.clients.authenticate(&parts.headers).cloned()
     }
 }
 
-impl FromRequestParts<App> for Operator {
+impl FromRequestParts<App> for OperatorAuth {
     type Rejection = HttpProblem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HttpProblem> {
-        match app.clients.find(&parts.headers)?.role {
+        match app.clients.authenticate(&parts.headers)?.role {
             Role::Operator => Ok(Self),
             Role::Runtime => Err(HttpProblem::client_forbidden()),
         }

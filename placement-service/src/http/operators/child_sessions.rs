@@ -8,7 +8,7 @@ use crate::http::openapi::{OPERATORS, Refused};
 use crate::http::paths::{CHILDREN_PATH, COMPLETE_PATH};
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
-use crate::sessions::{FamilyError, MAX_CLAIMS_BYTES, NewChild, to_the_end};
+use crate::sessions::{ChildSessionError, MAX_CLAIMS_BYTES, NewChildSession, run_detached};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -32,7 +32,7 @@ struct Started<'a> {
 /// `POST /v1/sessions/{sid}/children`: starts a child of that session. Its id is for the browser only.
 #[utoipa::path(post, path = CHILDREN_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")), request_body = ChildRequest,
     responses((status = 201, body = Started), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<409>, Refused<408>, Refused<413>, Refused<440>, Refused<500>, Refused<501>, Refused<503>))]
-pub(in crate::http) async fn start(
+pub(in crate::http) async fn start_child(
     client: Client,
     State(app): State<App>,
     Sid(sid): Sid,
@@ -41,7 +41,7 @@ pub(in crate::http) async fn start(
     let request = ChildRequest::parse(&body)?;
     let by = client.runtime();
     let own = by.unwrap_or(&app.config.session.runtime).to_owned();
-    let new = NewChild {
+    let new = NewChildSession {
         idle_timeout: request.idle_timeout(),
         runtime: request.runtime.unwrap_or(own),
         claims: request.claims,
@@ -62,33 +62,33 @@ pub(in crate::http) async fn start(
 /// `POST /v1/sessions/{sid}/complete`: completes that child, and passes its result to its parent.
 #[utoipa::path(post, path = COMPLETE_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")), request_body = Completion,
     responses((status = 204), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<409>, Refused<408>, Refused<413>, Refused<440>, Refused<500>, Refused<501>, Refused<503>))]
-pub(in crate::http) async fn complete(
+pub(in crate::http) async fn complete_child(
     client: Client,
     State(app): State<App>,
     Sid(sid): Sid,
     RawBody(body): RawBody,
 ) -> Result<StatusCode, HttpProblem> {
     let Completion { result } = Completion::parse(&body)?;
-    let completed = to_the_end(async move {
+    let completed = run_detached(async move {
         let sessions = &app.sessions;
-        sessions.complete(&sid, client.runtime(), result).await
+        sessions.complete_child(&sid, client.runtime(), result).await
     });
     completed.await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-impl From<FamilyError> for HttpProblem {
-    fn from(error: FamilyError) -> Self {
+impl From<ChildSessionError> for HttpProblem {
+    fn from(error: ChildSessionError) -> Self {
         match error {
-            FamilyError::NoSuchSession => Self::no_such_session(),
-            FamilyError::Foreign => Self::client_forbidden(),
-            FamilyError::TooDeep => Self::family_too_deep(),
-            FamilyError::Cycle => Self::family_cycle(),
-            FamilyError::TooManyClaims => Self::invalid(format!(
+            ChildSessionError::NoSuchSession => Self::no_such_session(),
+            ChildSessionError::OtherRuntime => Self::client_forbidden(),
+            ChildSessionError::TooDeep => Self::session_too_deep(),
+            ChildSessionError::Cycle => Self::session_cycle(),
+            ChildSessionError::TooManyClaims => Self::invalid_request(format!(
                 "claims take more than {MAX_CLAIMS_BYTES} bytes, with those of the parent"
             )),
-            FamilyError::NoChild => Self::not_a_child(),
-            FamilyError::Refused(refusal) => refusal.into(),
+            ChildSessionError::NotAChild => Self::not_a_child(),
+            ChildSessionError::Rejected(refusal) => refusal.into(),
         }
     }
 }

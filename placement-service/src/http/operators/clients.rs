@@ -51,7 +51,7 @@ impl Clients {
         Self(known.collect())
     }
 
-    pub(super) fn find(&self, headers: &HeaderMap) -> Result<&Client, HttpProblem> {
+    pub(super) fn authenticate(&self, headers: &HeaderMap) -> Result<&Client, HttpProblem> {
         let given = headers.get(header::AUTHORIZATION).map(|v| v.as_bytes());
         let given = given.and_then(|v| v.strip_prefix(b"Bearer "));
         let given: [u8; 32] = Sha256::digest(given.unwrap_or_default()).into();
@@ -77,12 +77,12 @@ mod tests {
         }
     }
 
-    fn found(clients: &Clients, authorization: Option<&str>) -> Result<(String, Role), String> {
+    fn authenticate(clients: &Clients, authorization: Option<&str>) -> Result<(String, Role), String> {
         let mut headers = HeaderMap::new();
         if let Some(text) = authorization {
             headers.insert(header::AUTHORIZATION, text.parse().unwrap());
         }
-        let found = clients.find(&headers);
+        let found = clients.authenticate(&headers);
         let found = found.map(|client| (client.name.clone(), client.role));
         found.map_err(|problem| problem.reason().to_owned())
     }
@@ -95,11 +95,11 @@ mod tests {
         ]);
         let known = |name: &str, role| Ok((name.to_owned(), role));
         assert_eq!(
-            found(&clients, Some("Bearer operator-secret-1")),
+            authenticate(&clients, Some("Bearer operator-secret-1")),
             known("ops", Role::Operator)
         );
         assert_eq!(
-            found(&clients, Some("Bearer runtime-secret-12")),
+            authenticate(&clients, Some("Bearer runtime-secret-12")),
             known("flows", Role::Runtime)
         );
         for wrong in [
@@ -112,7 +112,7 @@ mod tests {
             Some("Basic operator-secret-1"),
             Some("operator-secret-1"),
         ] {
-            assert_eq!(found(&clients, wrong), Err("unknown-client".to_owned()));
+            assert_eq!(authenticate(&clients, wrong), Err("unknown-client".to_owned()));
         }
     }
 
@@ -120,7 +120,7 @@ mod tests {
     fn without_clients_every_caller_is_rejected() {
         let none = Clients::new(&[]);
         for given in [None, Some("Bearer "), Some("Bearer operator-secret-1")] {
-            assert_eq!(found(&none, given), Err("unknown-client".to_owned()));
+            assert_eq!(authenticate(&none, given), Err("unknown-client".to_owned()));
         }
     }
 }

@@ -1,13 +1,13 @@
 //! `/v1/engines` and `/v1/placements/explain`: operators list engines, drain them, and ask why an engine would be
 //! selected.
 
-use super::auth::Operator;
+use super::auth::OperatorAuth;
 use crate::http::openapi::{OPERATORS, Refused};
 use crate::http::paths::{DRAIN_PATH, ENGINES_PATH, EXPLAIN_PATH};
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
 use crate::placement::PlaceRequest;
-use crate::placement::explain::Explained;
+use crate::placement::explain::PlacementExplanation;
 use crate::sessions::{LiveSession, store_down};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -21,9 +21,9 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 /// Default of the time over which WebSockets are closed.
-const OVER: Duration = Duration::from_secs(60);
+const DEFAULT_DRAIN_DURATION: Duration = Duration::from_secs(60);
 /// Maximum of that time.
-const MAX_OVER: Duration = Duration::from_secs(24 * 3600);
+const MAX_DRAIN_DURATION: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = Engines)]
@@ -56,7 +56,7 @@ pub(in crate::http) struct EngineView {
 }
 
 impl EngineView {
-    fn of(app: &App, pool: &str, engine: &Engine) -> Self {
+    fn from_engine(app: &App, pool: &str, engine: &Engine) -> Self {
         let name = engine.name.as_str();
         let standing = engine.tally.standing(Instant::now());
         let drain = app.drains.get(pool, name);
@@ -81,10 +81,10 @@ impl EngineView {
 /// `GET /v1/engines`: all engines, by pool and name.
 #[utoipa::path(get, path = ENGINES_PATH, tag = OPERATORS, security(("client" = [])),
     responses((status = 200, body = Listed), Refused<403>))]
-pub(in crate::http) async fn list(_: Operator, State(app): State<App>) -> Json<Listed> {
-    let fleet = app.placer.fleet().snapshot();
+pub(in crate::http) async fn list_engines(_: OperatorAuth, State(app): State<App>) -> Json<Listed> {
+    let fleet = app.placement.fleet().snapshot();
     let of_pool = |pool: &crate::engines::fleet::PoolFleet| {
-        let view = |engine| EngineView::of(&app, &pool.name, engine);
+        let view = |engine| EngineView::from_engine(&app, &pool.name, engine);
         pool.engines.iter().map(|e| view(e)).collect::<Vec<_>>()
     };
     let engines = fleet.pools().iter().flat_map(of_pool).collect();
@@ -97,23 +97,23 @@ pub(in crate::http) async fn list(_: Operator, State(app): State<App>) -> Json<L
     params(("pool" = String, Path, description = "The pool's name"), ("engine" = String, Path, description = "The engine's name"),
         ("over" = Option<String>, Query, description = "The time over which WebSockets are closed, such as `60s`, the default; at most `24h`")),
     responses((status = 200, body = EngineView), Refused<400>, Refused<403>, Refused<404>, Refused<503>))]
-pub(in crate::http) async fn drain(
-    _: Operator,
+pub(in crate::http) async fn drain_engine(
+    _: OperatorAuth,
     State(app): State<App>,
     path: Result<Path<(String, String)>, PathRejection>,
     uri: Uri,
 ) -> Result<Json<EngineView>, HttpProblem> {
     let Path((pool, engine)) = path.map_err(|_| HttpProblem::no_such_engine())?;
-    let [over] = query(&uri, ["over"])?;
-    let over = over.map_or(Ok(OVER), |text| {
+    let [over] = parse_query(&uri, ["over"])?;
+    let over = over.map_or(Ok(DEFAULT_DRAIN_DURATION), |text| {
         let over = humantime_serde::re::humantime::parse_duration(&text).ok();
-        let over = over.filter(|over| *over <= MAX_OVER);
-        over.ok_or_else(|| HttpProblem::invalid("over: a time such as 60s, at most 24h"))
+        let over = over.filter(|over| *over <= MAX_DRAIN_DURATION);
+        over.ok_or_else(|| HttpProblem::invalid_request("over: a time such as 60s, at most 24h"))
     })?;
-    view(&app, &pool, &engine)?;
+    find_engine(&app, &pool, &engine)?;
     let drained = app.drains.drain(&pool, &engine, over).await;
     drained.map_err(|e| store_down(&e))?;
-    view(&app, &pool, &engine).map(Json)
+    find_engine(&app, &pool, &engine).map(Json)
 }
 
 /// `DELETE /v1/engines/{pool}/{engine}/drain`: ends the drain. Works for an engine that is gone, too, because its name
@@ -121,14 +121,14 @@ pub(in crate::http) async fn drain(
 #[utoipa::path(delete, path = DRAIN_PATH, tag = OPERATORS, security(("client" = [])),
     params(("pool" = String, Path, description = "The pool's name"), ("engine" = String, Path, description = "The engine's name")),
     responses((status = 204), Refused<403>, Refused<404>, Refused<409>, Refused<503>))]
-pub(in crate::http) async fn undrain(
-    _: Operator,
+pub(in crate::http) async fn undrain_engine(
+    _: OperatorAuth,
     State(app): State<App>,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<axum::http::StatusCode, HttpProblem> {
     let Path((pool, engine)) = path.map_err(|_| HttpProblem::no_such_engine())?;
     if app.drains.get(&pool, &engine).is_none() {
-        view(&app, &pool, &engine)?;
+        find_engine(&app, &pool, &engine)?;
     }
     let undrained = app.drains.undrain(&pool, &engine).await;
     undrained.map_err(|e| store_down(&e))?;
@@ -138,13 +138,13 @@ pub(in crate::http) async fn undrain(
     }
 }
 
-fn view(app: &App, pool: &str, engine: &str) -> Result<EngineView, HttpProblem> {
-    let fleet = app.placer.fleet().snapshot();
+fn find_engine(app: &App, pool: &str, engine: &str) -> Result<EngineView, HttpProblem> {
+    let fleet = app.placement.fleet().snapshot();
     let mut pools = fleet.pools().iter();
     let found = pools.find(|p| &*p.name == pool);
     let found = found.and_then(|p| p.engines.iter().find(|e| e.name.as_str() == engine));
     let found = found.ok_or_else(HttpProblem::no_such_engine)?;
-    Ok(EngineView::of(app, pool, found))
+    Ok(EngineView::from_engine(app, pool, found))
 }
 
 /// `GET /v1/placements/explain?path=/app/sales.qvf&session=SID&tab=NAME`: which engine a placement would get now, and
@@ -154,13 +154,13 @@ fn view(app: &App, pool: &str, engine: &str) -> Result<EngineView, HttpProblem> 
         ("session" = Option<String>, Query, description = "The public name of a session"),
         ("tab" = Option<String>, Query, description = "The client's name for its tab")),
     responses((status = 200, body = Explained), Refused<400>, Refused<403>, Refused<404>, Refused<500>))]
-pub(in crate::http) async fn explain(
-    _: Operator,
+pub(in crate::http) async fn explain_placement(
+    _: OperatorAuth,
     State(app): State<App>,
     uri: Uri,
-) -> Result<Json<Explained>, HttpProblem> {
-    let [path, session, tab] = query(&uri, ["path", "session", "tab"])?;
-    let path = path.ok_or_else(|| HttpProblem::invalid("path is missing"))?;
+) -> Result<Json<PlacementExplanation>, HttpProblem> {
+    let [path, session, tab] = parse_query(&uri, ["path", "session", "tab"])?;
+    let path = path.ok_or_else(|| HttpProblem::invalid_request("path is missing"))?;
     let session = LiveSession {
         session_ref: session.unwrap_or_default(),
         ..LiveSession::default()
@@ -171,11 +171,11 @@ pub(in crate::http) async fn explain(
         path: &path,
         tab: tab.as_deref(),
     };
-    Ok(Json(app.placer.explain(&request)?))
+    Ok(Json(app.placement.explain(&request)?))
 }
 
 /// The values of these parameters. An unknown parameter is an error, and so is one that occurs twice.
-fn query<const N: usize>(uri: &Uri, names: [&str; N]) -> Result<[Option<String>; N], HttpProblem> {
+fn parse_query<const N: usize>(uri: &Uri, names: [&str; N]) -> Result<[Option<String>; N], HttpProblem> {
     let mut values = [const { None }; N];
     for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
         let known = names
@@ -183,13 +183,13 @@ fn query<const N: usize>(uri: &Uri, names: [&str; N]) -> Result<[Option<String>;
             .zip(&mut values)
             .find(|(known, _)| **known == name);
         let Some((_, place)) = known else {
-            return Err(HttpProblem::invalid(format!(
+            return Err(HttpProblem::invalid_request(format!(
                 "{}: unknown parameter",
                 Excerpt(&name)
             )));
         };
         if place.replace(value.into_owned()).is_some() {
-            return Err(HttpProblem::invalid(format!("{name} is there twice")));
+            return Err(HttpProblem::invalid_request(format!("{name} is there twice")));
         }
     }
     Ok(values)

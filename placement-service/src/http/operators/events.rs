@@ -20,7 +20,7 @@ use std::time::Duration;
 const MAX_WAIT_S: u64 = 25;
 /// Maximum and default number of events in one page.
 const MAX_LIMIT: u64 = 500;
-const LIMIT: u64 = 100;
+const DEFAULT_LIMIT: u64 = 100;
 
 /// `GET /v1/events?cursor=C&wait_s=25&limit=100&session=SID`.
 #[utoipa::path(get, path = EVENTS_PATH, tag = OPERATORS, security(("client" = [])),
@@ -29,7 +29,7 @@ const LIMIT: u64 = 100;
         ("limit" = Option<u64>, Query, minimum = 1, maximum = 500, description = "Maximum number of events"),
         ("session" = Option<String>, Query, min_length = 1, description = "Only events of this session and of its child sessions")),
     responses((status = 200, body = Page), Refused<400>, Refused<403>, Refused<503>))]
-pub(in crate::http) async fn read(
+pub(in crate::http) async fn read_events(
     client: Client,
     State(app): State<App>,
     uri: Uri,
@@ -38,8 +38,8 @@ pub(in crate::http) async fn read(
         Role::Operator => Reader::Operator,
         Role::Runtime => Reader::Runtime(client.name),
     };
-    let query = query(reader, uri.query().unwrap_or_default())?;
-    let page: Page = app.events.read(&query).await.map_err(|e| store_down(&e))?;
+    let query = parse_query(reader, uri.query().unwrap_or_default())?;
+    let page: Page = app.events.read(&parse_query).await.map_err(|e| store_down(&e))?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(page)).into_response())
 }
 
@@ -47,33 +47,33 @@ pub(in crate::http) async fn read(
 ///
 /// # Errors
 /// Names the parameter that is wrong.
-pub fn query(reader: Reader, text: &str) -> Result<Query, HttpProblem> {
+pub fn parse_query(reader: Reader, text: &str) -> Result<Query, HttpProblem> {
     let mut query = Query {
         reader,
         cursor: None,
         session: None,
         wait: Duration::ZERO,
-        limit: LIMIT as usize,
+        limit: DEFAULT_LIMIT as usize,
     };
     let mut seen: Vec<Cow<'_, str>> = Vec::new();
     for (name, value) in form_urlencoded::parse(text.as_bytes()) {
         match name.as_ref() {
             "cursor" => {
                 let cursor = value.parse::<Cursor>();
-                query.cursor = Some(cursor.map_err(|e| invalid("cursor", &e.to_string()))?);
+                parse_query.cursor = Some(cursor.map_err(|e| invalid("cursor", &e.to_string()))?);
             }
             "wait_s" => {
-                query.wait = Duration::from_secs(number("wait_s", &value, 0, MAX_WAIT_S)?);
+                parse_query.wait = Duration::from_secs(parse_number("wait_s", &value, 0, MAX_WAIT_S)?);
             }
             "limit" => {
-                let limit = number("limit", &value, 1, MAX_LIMIT)?;
-                query.limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                let limit = parse_number("limit", &value, 1, MAX_LIMIT)?;
+                parse_query.limit = usize::try_from(limit).unwrap_or(usize::MAX);
             }
             "session" if value.is_empty() => return Err(invalid("session", "empty")),
-            "session" => query.session = Some(value.into_owned()),
+            "session" => parse_query.session = Some(value.into_owned()),
             _ => {
                 let known = "only cursor, wait_s, limit and session are known";
-                return Err(HttpProblem::invalid(known));
+                return Err(HttpProblem::invalid_request(known));
             }
         }
         if seen.contains(&name) {
@@ -81,17 +81,17 @@ pub fn query(reader: Reader, text: &str) -> Result<Query, HttpProblem> {
         }
         seen.push(name);
     }
-    Ok(query)
+    Ok(parse_query)
 }
 
-fn number(name: &str, value: &str, least: u64, most: u64) -> Result<u64, HttpProblem> {
+fn parse_number(name: &str, value: &str, least: u64, most: u64) -> Result<u64, HttpProblem> {
     let number = value.parse().ok();
     let within = number.filter(|number| (least..=most).contains(number));
     within.ok_or_else(|| invalid(name, &format!("not a number from {least} to {most}")))
 }
 
 fn invalid(name: &str, what: &str) -> HttpProblem {
-    HttpProblem::invalid(format!("{name} is {what}"))
+    HttpProblem::invalid_request(format!("{name} is {what}"))
 }
 
 #[cfg(test)]
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Query, String> {
-        query(Reader::Operator, text).map_err(|problem| {
+        parse_query(Reader::Operator, text).map_err(|problem| {
             let told = serde_json::to_value(&problem).unwrap();
             told["detail"].as_str().unwrap().to_owned()
         })

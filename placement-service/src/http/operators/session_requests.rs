@@ -2,7 +2,7 @@
 
 use crate::http::body;
 use crate::http::problem::HttpProblem;
-use crate::sessions::tokens::OWN_CLAIMS;
+use crate::sessions::tokens::RESERVED_CLAIMS;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -31,26 +31,26 @@ pub struct ChildRequest {
 impl ChildRequest {
     /// Parses a body.
     pub fn parse(body: &[u8]) -> Result<Self, HttpProblem> {
-        let request: Self = body::json(body)?;
+        let request: Self = body::parse_json(body)?;
         if request
             .runtime
             .as_deref()
-            .is_some_and(|name| !is_name(name))
+            .is_some_and(|name| !is_runtime_name(name))
         {
-            return Err(HttpProblem::invalid(
+            return Err(HttpProblem::invalid_request(
                 "runtime must be 1 to 128 letters, digits and - _ .",
             ));
         }
         let fits = |seconds: u64| (1..=LONGEST_IDLE_S).contains(&seconds);
         if request.idle_timeout_s.is_some_and(|s| !fits(s)) {
             let detail = format!("idle_timeout_s must be 1 to {LONGEST_IDLE_S}");
-            return Err(HttpProblem::invalid(detail));
+            return Err(HttpProblem::invalid_request(detail));
         }
-        if let Some(own) = OWN_CLAIMS
+        if let Some(own) = RESERVED_CLAIMS
             .iter()
             .find(|own| request.claims.contains_key(**own))
         {
-            return Err(HttpProblem::invalid(format!("claims must not name {own}")));
+            return Err(HttpProblem::invalid_request(format!("claims must not name {own}")));
         }
         Ok(request)
     }
@@ -73,11 +73,11 @@ pub struct Completion {
 impl Completion {
     /// Parses a body.
     pub fn parse(body: &[u8]) -> Result<Self, HttpProblem> {
-        let completion: Self = body::json(body)?;
+        let completion: Self = body::parse_json(body)?;
         let size = serde_json::to_vec(&completion.result).map_or(usize::MAX, |text| text.len());
         if size > MAX_RESULT_BYTES {
             let detail = format!("result takes more than {MAX_RESULT_BYTES} bytes");
-            return Err(HttpProblem::invalid(detail));
+            return Err(HttpProblem::invalid_request(detail));
         }
         Ok(completion)
     }
@@ -85,7 +85,7 @@ impl Completion {
 
 /// Whether a text is a valid name of a runtime, by the rule of `session.runtime`.
 #[must_use]
-pub fn is_name(text: &str) -> bool {
+pub fn is_runtime_name(text: &str) -> bool {
     let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     (1..=128).contains(&text.len()) && text.bytes().all(fine)
 }

@@ -1,18 +1,18 @@
 //! `/v1/sessions`: operators list and end sessions. Responses identify a session by its public name and never contain
 //! its id, which is a secret.
 
-use super::auth::Operator;
+use super::auth::OperatorAuth;
 use crate::http::openapi::{OPERATORS, Refused};
 use crate::http::paths::{SESSION_PATH, SESSIONS_PATH};
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
-use crate::sessions::{Listed, Overview, store_down, to_the_end};
+use crate::sessions::{SessionList, SessionView, store_down, run_detached};
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use berth_store::{EndCause, Select};
+use berth_store::{EndCause, SessionQuery};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -37,12 +37,12 @@ impl FromRequestParts<App> for Sid {
 /// `GET /v1/sessions?account=NAME`: the sessions of the account, oldest first.
 #[utoipa::path(get, path = SESSIONS_PATH, tag = OPERATORS, security(("client" = [])), params(("account" = String, Query, description = "The name of the account")),
     responses((status = 200, body = Listed), Refused<400>, Refused<403>, Refused<501>, Refused<503>))]
-pub(in crate::http) async fn list(
-    _: Operator,
+pub(in crate::http) async fn list_sessions(
+    _: OperatorAuth,
     State(app): State<App>,
     uri: Uri,
-) -> Result<Json<Listed>, HttpProblem> {
-    let account = account_of(&uri)?;
+) -> Result<Json<SessionList>, HttpProblem> {
+    let account = account_param(&uri)?;
     let listed = app.sessions.list(Some(&account)).await;
     Ok(Json(listed.map_err(|e| store_down(&e))?))
 }
@@ -50,15 +50,15 @@ pub(in crate::http) async fn list(
 /// `DELETE /v1/sessions?account=NAME`: ends all sessions of the account.
 #[utoipa::path(delete, path = SESSIONS_PATH, tag = OPERATORS, security(("client" = [])), params(("account" = String, Query, description = "The name of the account")),
     responses((status = 200, body = Ended), Refused<400>, Refused<403>, Refused<501>, Refused<503>))]
-pub(in crate::http) async fn end_all(
-    _: Operator,
+pub(in crate::http) async fn end_account_sessions(
+    _: OperatorAuth,
     State(app): State<App>,
     uri: Uri,
 ) -> Result<Json<Ended>, HttpProblem> {
-    let select = Select::Account(account_of(&uri)?);
-    let ended = to_the_end(async move {
+    let select = SessionQuery::Account(account_param(&uri)?);
+    let ended = run_detached(async move {
         let sessions = &app.sessions;
-        sessions.end_all(&select, EndCause::Operator).await
+        sessions.end_selected(&select, EndCause::Operator).await
     });
     let ended = ended.await;
     let ended = ended.map_err(|e| store_down(&e))?;
@@ -68,26 +68,26 @@ pub(in crate::http) async fn end_all(
 /// `GET /v1/sessions/{sid}`.
 #[utoipa::path(get, path = SESSION_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")),
     responses((status = 200, body = Overview), Refused<403>, Refused<404>, Refused<501>, Refused<503>))]
-pub(in crate::http) async fn show(
-    _: Operator,
+pub(in crate::http) async fn show_session(
+    _: OperatorAuth,
     State(app): State<App>,
     Sid(sid): Sid,
-) -> Result<Json<Overview>, HttpProblem> {
-    let found = app.sessions.show(&sid).await.map_err(|e| store_down(&e))?;
+) -> Result<Json<SessionView>, HttpProblem> {
+    let found = app.sessions.find_active(&sid).await.map_err(|e| store_down(&e))?;
     found.map(Json).ok_or_else(HttpProblem::no_such_session)
 }
 
 /// `DELETE /v1/sessions/{sid}`.
 #[utoipa::path(delete, path = SESSION_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")),
     responses((status = 204), Refused<403>, Refused<404>, Refused<501>, Refused<503>))]
-pub(in crate::http) async fn end(
-    _: Operator,
+pub(in crate::http) async fn end_session(
+    _: OperatorAuth,
     State(app): State<App>,
     Sid(sid): Sid,
 ) -> Result<Response, HttpProblem> {
-    let ended = to_the_end(async move {
+    let ended = run_detached(async move {
         let sessions = &app.sessions;
-        sessions.end_ref(&sid, EndCause::Operator).await
+        sessions.end_by_ref(&sid, EndCause::Operator).await
     });
     if ended.await.map_err(|e| store_down(&e))? {
         Ok(StatusCode::NO_CONTENT.into_response())
@@ -96,14 +96,14 @@ pub(in crate::http) async fn end(
     }
 }
 
-fn account_of(uri: &Uri) -> Result<String, HttpProblem> {
+fn account_param(uri: &Uri) -> Result<String, HttpProblem> {
     let query = uri.query().unwrap_or_default();
     let mut accounts = form_urlencoded::parse(query.as_bytes())
         .filter(|(name, _)| name == "account")
         .map(|(_, value)| value.into_owned());
     match (accounts.next(), accounts.next()) {
         (Some(account), None) if !account.is_empty() => Ok(account),
-        (Some(_), Some(_)) => Err(HttpProblem::invalid("account is there twice")),
-        _ => Err(HttpProblem::invalid("account is missing")),
+        (Some(_), Some(_)) => Err(HttpProblem::invalid_request("account is there twice")),
+        _ => Err(HttpProblem::invalid_request("account is missing")),
     }
 }

@@ -1,7 +1,7 @@
 //! `/v1/webhooks`: operators list the events that a webhook did not accept (dead letters), and send them again.
 
-use super::auth::Operator;
-use crate::events::webhooks::Retried;
+use super::auth::OperatorAuth;
+use crate::events::webhooks::RetryOutcome;
 use crate::http::openapi::{OPERATORS, Refused};
 use crate::http::paths::{DEAD_LETTERS_PATH, RETRY_PATH};
 use crate::http::problem::HttpProblem;
@@ -25,8 +25,8 @@ pub(in crate::http) struct Listed {
 #[utoipa::path(get, path = DEAD_LETTERS_PATH, tag = OPERATORS, security(("client" = [])),
     params(("name" = String, Path, description = "The webhook's name")),
     responses((status = 200, body = Listed), Refused<403>, Refused<404>, Refused<503>))]
-pub(in crate::http) async fn dead_letters(
-    _: Operator,
+pub(in crate::http) async fn list_dead_letters(
+    _: OperatorAuth,
     State(app): State<App>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Listed>, HttpProblem> {
@@ -41,8 +41,8 @@ pub(in crate::http) async fn dead_letters(
 #[utoipa::path(post, path = RETRY_PATH, tag = OPERATORS, security(("client" = [])),
     params(("name" = String, Path, description = "The webhook's name"), ("sequence" = u64, Path, description = "The sequence number of the event")),
     responses((status = 204), Refused<403>, Refused<404>, Refused<502>, Refused<503>))]
-pub(in crate::http) async fn retry(
-    _: Operator,
+pub(in crate::http) async fn retry_dead_letter(
+    _: OperatorAuth,
     State(app): State<App>,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<StatusCode, HttpProblem> {
@@ -51,9 +51,9 @@ pub(in crate::http) async fn retry(
     let sequence = sequence.parse().unwrap_or(0);
     let retried = app.webhooks.retry(&name, sequence).await;
     match retried.map_err(|e| store_down(&e))? {
-        Retried::Delivered => Ok(StatusCode::NO_CONTENT),
-        Retried::Failed(words) => Err(HttpProblem::webhook_failed().with_detail(words)),
-        Retried::NoSuchLetter => Err(HttpProblem::no_such_dead_letter()),
-        Retried::NoSuchWebhook => Err(HttpProblem::no_such_webhook()),
+        RetryOutcome::Delivered => Ok(StatusCode::NO_CONTENT),
+        RetryOutcome::Failed(words) => Err(HttpProblem::webhook_failed().with_detail(words)),
+        RetryOutcome::NoSuchLetter => Err(HttpProblem::no_such_dead_letter()),
+        RetryOutcome::NoSuchWebhook => Err(HttpProblem::no_such_webhook()),
     }
 }

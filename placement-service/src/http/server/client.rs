@@ -12,11 +12,11 @@ use tokio::time::{Instant, timeout};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// A request is due, and no byte of it has arrived.
-    Silent(Instant),
+    AwaitingRequest(Instant),
     /// A part of a request head has arrived.
-    Head(Instant),
+    ReadingHead(Instant),
     /// This number of requests wait for their responses.
-    Busy(u32),
+    AwaitingResponses(u32),
     /// All requests are answered; the client may send another one.
     Idle,
 }
@@ -40,7 +40,7 @@ pub(super) struct Client {
 /// A request in progress: the service waits for the body, or the client waits for the response.
 pub(crate) struct Exchange {
     client: Arc<Client>,
-    late: AtomicBool,
+    timed_out: AtomicBool,
 }
 
 /// The body of a request did not arrive in time.
@@ -49,7 +49,7 @@ pub(crate) struct BodyTimeout;
 impl Client {
     pub(super) fn new(id: u64, connections: Arc<Connections>) -> Self {
         let state = State {
-            phase: Phase::Silent(Instant::now() + connections.request_timeout),
+            phase: Phase::AwaitingRequest(Instant::now() + connections.request_timeout),
             complete: false,
             multiplexed: false,
         };
@@ -61,59 +61,59 @@ impl Client {
     }
 
     /// Bytes have arrived.
-    pub(super) fn received(&self) {
+    pub(super) fn record_bytes(&self) {
         let mut state = self.state();
         let begins = match state.phase {
-            Phase::Silent(_) => true,
+            Phase::AwaitingRequest(_) => true,
             Phase::Idle => !state.multiplexed,
-            Phase::Head(_) | Phase::Busy(_) => false,
+            Phase::ReadingHead(_) | Phase::AwaitingResponses(_) => false,
         };
         if begins {
-            state.phase = Phase::Head(Instant::now() + self.connections.request_timeout);
+            state.phase = Phase::ReadingHead(Instant::now() + self.connections.request_timeout);
         }
     }
 
     /// When the client must have sent more; `None` if nothing is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.state().phase {
-            Phase::Silent(deadline) | Phase::Head(deadline) => Some(deadline),
-            Phase::Busy(_) | Phase::Idle => None,
+            Phase::AwaitingRequest(deadline) | Phase::ReadingHead(deadline) => Some(deadline),
+            Phase::AwaitingResponses(_) | Phase::Idle => None,
         }
     }
 
     /// A complete head has arrived.
-    pub(super) fn begin(self: &Arc<Self>, version: Version) -> Arc<Exchange> {
+    pub(super) fn begin_exchange(self: &Arc<Self>, version: Version) -> Arc<Exchange> {
         let mut state = self.state();
         state.multiplexed = version == Version::HTTP_2;
         state.phase = match state.phase {
-            Phase::Busy(requests) => Phase::Busy(requests.saturating_add(1)),
-            _ => Phase::Busy(1),
+            Phase::AwaitingResponses(requests) => Phase::AwaitingResponses(requests.saturating_add(1)),
+            _ => Phase::AwaitingResponses(1),
         };
         drop(state);
         Arc::new(Exchange {
             client: self.clone(),
-            late: AtomicBool::new(false),
+            timed_out: AtomicBool::new(false),
         })
     }
 
     /// Counts a connection that is closed, or a request that is aborted, because the client was too slow.
-    pub(super) fn timed_out(&self) {
-        self.connections.closed(CloseCause::Timeout);
+    pub(super) fn count_timeout(&self) {
+        self.connections.count_closed(CloseCause::Timeout);
     }
 
-    fn complete(&self) {
-        let is_news = !std::mem::replace(&mut self.state().complete, true);
-        if is_news {
-            self.connections.keep(self.id);
+    fn mark_complete(&self) {
+        let is_first = !std::mem::replace(&mut self.state().complete, true);
+        if is_first {
+            self.connections.protect_from_closing(self.id);
         }
     }
 
-    fn end(&self) {
+    fn end_exchange(&self) {
         let mut state = self.state();
         state.phase = match state.phase {
-            Phase::Busy(requests) if requests > 1 => Phase::Busy(requests - 1),
+            Phase::AwaitingResponses(requests) if requests > 1 => Phase::AwaitingResponses(requests - 1),
             _ if state.complete => Phase::Idle,
-            _ => Phase::Silent(Instant::now() + self.connections.request_timeout),
+            _ => Phase::AwaitingRequest(Instant::now() + self.connections.request_timeout),
         };
     }
 
@@ -124,26 +124,26 @@ impl Client {
 
 impl Exchange {
     /// Waits for the body, at most for the request timeout.
-    pub(crate) async fn body<T>(&self, body: impl Future<Output = T>) -> Result<T, BodyTimeout> {
+    pub(crate) async fn read_body<T>(&self, body: impl Future<Output = T>) -> Result<T, BodyTimeout> {
         let Ok(body) = timeout(self.client.connections.request_timeout, body).await else {
-            self.late.store(true, Ordering::Relaxed);
-            self.client.timed_out();
+            self.timed_out.store(true, Ordering::Relaxed);
+            self.client.count_timeout();
             return Err(BodyTimeout);
         };
-        self.complete();
+        self.mark_complete();
         Ok(body)
     }
 
     /// The request is complete, or is answered without the rest of its body.
-    pub(super) fn complete(&self) {
-        if !self.late.load(Ordering::Relaxed) {
-            self.client.complete();
+    pub(super) fn mark_complete(&self) {
+        if !self.timed_out.load(Ordering::Relaxed) {
+            self.client.mark_complete();
         }
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.client.end();
+        self.client.end_exchange();
     }
 }

@@ -1,7 +1,7 @@
 //! Limits the connections of all listeners together, and decides which one to close for a new one at the limit. Knows
 //! nothing of bytes and requests.
 
-use crate::core::metrics::registered;
+use crate::core::metrics::register_metric;
 use crate::core::open_files;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Minimum number of open files that is reserved for stores and engines, if the process may open at least twice as
 /// many.
-const MIN_RESERVE: usize = 128;
+const MIN_RESERVED_FILES: usize = 128;
 
 /// Why the service closed a connection.
 #[derive(Clone, Copy, Debug)]
@@ -42,9 +42,9 @@ pub struct Connections {
     slots: Arc<Semaphore>,
     /// The connections without a complete request, by age; at most `limit`.
     incomplete: Mutex<BTreeMap<u64, oneshot::Sender<()>>>,
-    last: AtomicU64,
+    next_id: AtomicU64,
     /// Whether the limit was reached and that is logged.
-    full: AtomicBool,
+    limit_logged: AtomicBool,
     open: Gauge,
     closed: Family<CauseLabel, Counter>,
 }
@@ -59,8 +59,8 @@ pub(super) struct Slot {
 impl Connections {
     /// Allows `max_connections`, or fewer if the process may not open enough files.
     #[must_use]
-    pub fn new(most: usize, request_timeout: Duration, registry: &mut Registry) -> Arc<Self> {
-        let limit = limit(most, open_files::limit());
+    pub fn new(max_connections: usize, request_timeout: Duration, registry: &mut Registry) -> Arc<Self> {
+        let limit = connection_limit(max_connections, open_files::max_open_files());
         tracing::info!(limit, "limit of HTTP connections");
         let help = "Connections that the service closed, by cause";
         Arc::new(Self {
@@ -68,10 +68,10 @@ impl Connections {
             limit,
             slots: Arc::new(Semaphore::new(limit)),
             incomplete: Mutex::default(),
-            last: AtomicU64::new(0),
-            full: AtomicBool::new(false),
-            open: registered(registry, "http_connections", "Open HTTP connections"),
-            closed: registered(registry, "http_connections_closed", help),
+            next_id: AtomicU64::new(0),
+            limit_logged: AtomicBool::new(false),
+            open: register_metric(registry, "http_connections", "Open HTTP connections"),
+            closed: register_metric(registry, "http_connections_closed", help),
         })
     }
 
@@ -80,11 +80,11 @@ impl Connections {
     pub(super) async fn admit(self: &Arc<Self>) -> Option<(Slot, oneshot::Receiver<()>)> {
         let permit = if let Ok(permit) = self.slots.clone().try_acquire_owned() {
             if self.slots.available_permits() > self.limit / 10 {
-                self.full.store(false, Ordering::Relaxed);
+                self.limit_logged.store(false, Ordering::Relaxed);
             }
             permit
         } else {
-            if !self.full.swap(true, Ordering::Relaxed) {
+            if !self.limit_logged.swap(true, Ordering::Relaxed) {
                 let limit = self.limit;
                 tracing::warn!(
                     limit,
@@ -93,13 +93,13 @@ impl Connections {
                 );
             }
             if !self.close_oldest() {
-                self.closed(CloseCause::Refused);
+                self.count_closed(CloseCause::Refused);
                 return None;
             }
             // The closing connection frees a slot, unless another connection frees one first.
             self.slots.clone().acquire_owned().await.ok()?
         };
-        let id = self.last.fetch_add(1, Ordering::Relaxed);
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (close, closed) = oneshot::channel();
         self.incomplete().insert(id, close);
         self.open.inc();
@@ -119,19 +119,19 @@ impl Connections {
             };
             // Fails if that connection has just ended by itself; then the next one is closed.
             if close.send(()).is_ok() {
-                self.closed(CloseCause::Limit);
+                self.count_closed(CloseCause::Limit);
                 return true;
             }
         }
     }
 
     /// A connection has sent a complete request, so it is not closed for another one.
-    pub(super) fn keep(&self, id: u64) {
+    pub(super) fn protect_from_closing(&self, id: u64) {
         self.incomplete().remove(&id);
     }
 
     /// Counts a connection that the service closed.
-    pub(super) fn closed(&self, cause: CloseCause) {
+    pub(super) fn count_closed(&self, cause: CloseCause) {
         let cause = match cause {
             CloseCause::Limit => "limit",
             CloseCause::Refused => "refused",
@@ -149,15 +149,15 @@ impl Connections {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.connections.keep(self.id);
+        self.connections.protect_from_closing(self.id);
         self.connections.open.dec();
     }
 }
 
 /// The limit of connections if the process may open `open_files` files: a quarter of the files is reserved for the rest
 /// of the process, or more if there are few.
-fn limit(most: usize, open_files: usize) -> usize {
-    let reserve = (open_files / 4).max(MIN_RESERVE).min(open_files / 2);
+fn connection_limit(most: usize, open_files: usize) -> usize {
+    let reserve = (open_files / 4).max(MIN_RESERVED_FILES).min(open_files / 2);
     most.min(open_files - reserve).max(1)
 }
 
@@ -175,7 +175,7 @@ mod tests {
             (500, 1_024, 500),
             (10, 0, 1),
         ] {
-            assert_eq!(limit(most, open_files), expected, "{open_files}");
+            assert_eq!(connection_limit(most, open_files), expected, "{open_files}");
         }
     }
 }

@@ -17,8 +17,8 @@ pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) struct ClientStream<S> {
     stream: S,
     client: Arc<Client>,
-    reading: Option<Pin<Box<Sleep>>>,
-    writing: Option<Pin<Box<Sleep>>>,
+    read_timer: Option<Pin<Box<Sleep>>>,
+    write_timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> ClientStream<S> {
@@ -26,26 +26,26 @@ impl<S> ClientStream<S> {
         Self {
             stream,
             client,
-            reading: None,
-            writing: None,
+            read_timer: None,
+            write_timer: None,
         }
     }
 
-    fn timed_out<T>(&self) -> Poll<Result<T>> {
-        self.client.timed_out();
+    fn fail_with_timeout<T>(&self) -> Poll<Result<T>> {
+        self.client.count_timeout();
         Poll::Ready(Err(Error::from(ErrorKind::TimedOut)))
     }
 
     /// Passes on the result of a write, or fails if the write is pending for too long.
-    fn written<T>(&mut self, result: Poll<Result<T>>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+    fn check_write<T>(&mut self, result: Poll<Result<T>>, cx: &mut Context<'_>) -> Poll<Result<T>> {
         if result.is_ready() {
-            self.writing = None;
+            self.write_timer = None;
             return result;
         }
         let until = || Box::pin(sleep_until(Instant::now() + WRITE_TIMEOUT));
-        let writing = self.writing.get_or_insert_with(until);
+        let writing = self.write_timer.get_or_insert_with(until);
         match writing.as_mut().poll(cx) {
-            Poll::Ready(()) => self.timed_out(),
+            Poll::Ready(()) => self.fail_with_timeout(),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -61,24 +61,24 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            this.client.received();
+            this.client.record_bytes();
         }
         let Some(deadline) = this.client.deadline() else {
-            this.reading = None;
+            this.read_timer = None;
             return read;
         };
         // Checked even if bytes arrive, because a client may send single bytes without end.
         if deadline <= Instant::now() {
-            return this.timed_out();
+            return this.fail_with_timeout();
         }
         if read.is_pending() {
             let until = || Box::pin(sleep_until(deadline));
-            let reading = this.reading.get_or_insert_with(until);
+            let reading = this.read_timer.get_or_insert_with(until);
             if reading.deadline() != deadline {
                 reading.as_mut().reset(deadline);
             }
             if reading.as_mut().poll(cx).is_ready() {
-                return this.timed_out();
+                return this.fail_with_timeout();
             }
         }
         read
@@ -89,7 +89,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.written(written, cx)
+        this.check_write(written, cx)
     }
 
     fn poll_write_vectored(
@@ -99,7 +99,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
     ) -> Poll<Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        this.written(written, cx)
+        this.check_write(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

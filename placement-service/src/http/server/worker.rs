@@ -25,26 +25,26 @@ use tokio::sync::{mpsc, oneshot};
 use tower::Service;
 
 /// Maximum number of concurrent requests on one HTTP/2 connection: an Envoy worker sends all its requests on one.
-const STREAMS: u32 = 4096;
+const MAX_CONCURRENT_STREAMS: u32 = 4096;
 /// Maximum number of requests on one HTTP/2 connection that the client has reset before they were accepted. A gateway
 /// resets the requests of clients that disconnect, so many resets at once are not an attack by the gateway, and closing
 /// its connection would fail the requests of all other clients.
-const TAKEN_BACK: usize = 16_384;
+const MAX_PENDING_RESETS: usize = 16_384;
 /// The receive window of an HTTP/2 connection, in bytes. h2 allows half of it for small frames that wait to be read,
 /// counts each of them as 256 bytes, and closes the connection beyond that (`too_many_data_frames`). A gateway may send
 /// 4,096 calls at once, so these must fit.
-const WINDOW: u32 = 2 * 4096 * 256;
+const CONNECTION_WINDOW_BYTES: u32 = 2 * 4096 * 256;
 /// The interval of HTTP/2 pings, and the time for their answer.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A connection, its slot, and the receiver that resolves when the connection must close for another one.
-type Accepted = (TcpStream, Slot, oneshot::Receiver<()>);
+type AcceptedConnection = (TcpStream, Slot, oneshot::Receiver<()>);
 
 /// A running worker thread.
 pub(super) struct Worker {
     /// Needs no bound of its own: each connection in it has a slot of [`Connections`].
-    connections: mpsc::UnboundedSender<Accepted>,
+    connections: mpsc::UnboundedSender<AcceptedConnection>,
     ended: oneshot::Receiver<()>,
 }
 
@@ -59,13 +59,13 @@ impl Worker {
             .enable_all()
             .build()?;
         let (sender, accepted) = mpsc::unbounded_channel();
-        let (tell, ended) = oneshot::channel();
+        let (done, ended) = oneshot::channel();
         std::thread::Builder::new()
             .name("berth-http".to_owned())
             .spawn(move || {
-                runtime.block_on(work(accepted, router, connections, grace));
+                runtime.block_on(run(accepted, router, connections, grace));
                 // Fails if nothing waits for the end of the thread.
-                let _ = tell.send(());
+                let _ = done.send(());
             })?;
         Ok(Self {
             connections: sender,
@@ -74,14 +74,14 @@ impl Worker {
     }
 
     /// Hands a connection to the thread.
-    pub(super) fn take(&self, accepted: Accepted) {
+    pub(super) fn assign(&self, accepted: AcceptedConnection) {
         if self.connections.send(accepted).is_err() {
             tracing::error!("a worker thread has ended unexpectedly");
         }
     }
 
     /// Stops the thread. Resolves when the requests in flight have finished, or their time has passed.
-    pub(super) async fn end(self) {
+    pub(super) async fn shut_down(self) {
         drop(self.connections);
         // An error means that the thread has ended already.
         let _ = self.ended.await;
@@ -98,16 +98,16 @@ fn builder() -> Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .initial_connection_window_size(WINDOW)
-        .max_concurrent_streams(STREAMS)
-        .max_pending_accept_reset_streams(TAKEN_BACK);
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS);
     builder
 }
 
-async fn work(
-    mut accepted: mpsc::UnboundedReceiver<Accepted>,
+async fn run(
+    mut accepted: mpsc::UnboundedReceiver<AcceptedConnection>,
     router: Router,
     connections: Arc<Connections>,
     grace: Duration,
@@ -127,7 +127,7 @@ async fn work(
         let client = Arc::new(Client::new(slot.id, connections.clone()));
         let stream = TokioIo::new(ClientStream::new(stream, client.clone()));
         let router = router.clone();
-        let service = service_fn(move |request| answer(router.clone(), request, peer, &client));
+        let service = service_fn(move |request| handle_request(router.clone(), request, peer, &client));
         let connection = builder.serve_connection(stream, service);
         let connection = shutdown.watch(connection.into_owned());
         tokio::spawn(async move {
@@ -148,15 +148,15 @@ async fn work(
 }
 
 /// Handles one request.
-fn answer(
+fn handle_request(
     mut router: Router,
     request: Request<Incoming>,
     peer: SocketAddr,
     client: &Arc<Client>,
-) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + use<> {
-    let exchange = client.begin(request.version());
+) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + use<> {
+    let exchange = client.begin_exchange(request.version());
     if request.body().is_end_stream() {
-        exchange.complete();
+        exchange.mark_complete();
     }
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
@@ -164,8 +164,8 @@ fn answer(
     let answer = router.call(request);
     async move {
         let response = answer.await?;
-        exchange.complete();
-        Ok(response.map(|body| AnswerBody {
+        exchange.mark_complete();
+        Ok(response.map(|body| ResponseBody {
             body,
             _exchange: exchange,
         }))
@@ -173,12 +173,12 @@ fn answer(
 }
 
 /// The body of a response. Its exchange ends when the body is dropped.
-struct AnswerBody {
+struct ResponseBody {
     body: Body,
     _exchange: Arc<Exchange>,
 }
 
-impl HttpBody for AnswerBody {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -221,14 +221,14 @@ mod tests {
         let stream = TokioIo::new(ClientStream::new(server, owner.clone()));
         tokio::spawn(async move {
             let _held = (slot, evicted);
-            let service = service_fn(move |request| answer(router.clone(), request, peer, &owner));
+            let service = service_fn(move |request| handle_request(router.clone(), request, peer, &owner));
             let _ = builder().serve_connection(stream, service).await;
         });
         client
     }
 
     /// Reads until the server closes the connection, and returns how long that took.
-    async fn hangs_up(mut client: DuplexStream) -> Duration {
+    async fn time_until_close(mut client: DuplexStream) -> Duration {
         let begun = Instant::now();
         let mut said = Vec::new();
         let read = client.read_to_end(&mut said);
@@ -248,7 +248,7 @@ mod tests {
         ] {
             let mut client = connect().await;
             client.write_all(said.as_bytes()).await.unwrap();
-            let after = hangs_up(client).await;
+            let after = time_until_close(client).await;
             assert!(after < 2 * LIMIT, "{said}: {after:?}");
         }
     }

@@ -13,25 +13,25 @@ const MINUTE_MS: u64 = 60_000;
 const NOW_MS: u64 = 1_700_000_000_000;
 
 /// Records the calls of the store.
-struct Watched {
+struct RecordingStore {
     store: SqliteStore,
-    asked: Mutex<Vec<&'static str>>,
+    calls: Mutex<Vec<&'static str>>,
 }
 
-impl Watched {
-    fn note(&self, what: &'static str) {
-        self.asked.lock().unwrap().push(what);
+impl RecordingStore {
+    fn record(&self, what: &'static str) {
+        self.calls.lock().unwrap().push(what);
     }
 }
 
 #[async_trait]
-impl AccountStore for Watched {
+impl AccountStore for RecordingStore {
     async fn add_account(&self, row: &AccountRow) -> Result<bool, StoreError> {
         self.store.add_account(row).await
     }
 
     async fn find_account(&self, name: &str) -> Result<Option<AccountRow>, StoreError> {
-        self.note("find");
+        self.record("find");
         self.store.find_account(name).await
     }
 
@@ -49,31 +49,31 @@ impl AccountStore for Watched {
         before: Attempts,
         after: Attempts,
     ) -> Result<bool, StoreError> {
-        self.note("set");
+        self.record("set");
         self.store.set_attempts(name, before, after).await
     }
 
     async fn set_devices(&self, name: &str, before: &str, after: &str) -> Result<bool, StoreError> {
-        self.note("set");
+        self.record("set");
         self.store.set_devices(name, before, after).await
     }
 }
 
-struct World {
-    store: Arc<Watched>,
+struct Testbed {
+    store: Arc<RecordingStore>,
     clock: Arc<ManualClock>,
     passwords: Passwords,
     credentials: Arc<Credentials>,
     _dir: tempfile::TempDir,
 }
 
-impl World {
+impl Testbed {
     /// Has the unlocked account `ann`, and `eve`, which an operator has locked.
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Watched {
+        let store = Arc::new(RecordingStore {
             store: SqliteStore::open(&dir.path().join("a.db")).await.unwrap(),
-            asked: Mutex::default(),
+            calls: Mutex::default(),
         });
         let passwords = Passwords::new().unwrap();
         for (name, locked) in [("ann", false), ("eve", true)] {
@@ -95,8 +95,8 @@ impl World {
             max: Duration::from_secs(3600),
         };
         let key = DeviceKey::load(&store.store).await.unwrap();
-        let (of_clock, of_passwords) = (clock.clone(), passwords.clone());
-        let credentials = Credentials::new(store.clone(), key, of_clock, of_passwords, lockout);
+        let (shared_clock, of_passwords) = (clock.clone(), passwords.clone());
+        let credentials = Credentials::new(store.clone(), key, shared_clock, of_passwords, lockout);
         Self {
             store,
             clock,
@@ -106,11 +106,11 @@ impl World {
         }
     }
 
-    async fn check(&self, name: &str, password: &str) -> Checked {
+    async fn check(&self, name: &str, password: &str) -> CheckOutcome {
         self.check_from("", name, password).await
     }
 
-    async fn check_from(&self, device: &str, name: &str, password: &str) -> Checked {
+    async fn check_from(&self, device: &str, name: &str, password: &str) -> CheckOutcome {
         let password = password.to_owned();
         let checked = self.credentials.check(name, password, device).await;
         checked.unwrap()
@@ -123,14 +123,14 @@ impl World {
     }
 
     async fn passes(&self) -> bool {
-        matches!(self.check("ann", PASSWORD).await, Checked::Passed(_))
+        matches!(self.check("ann", PASSWORD).await, CheckOutcome::Passed(_))
     }
 
     async fn fail(&self, times: u32) {
         for _ in 0..times {
             let checked = self.check("ann", "wrong").await;
             assert!(
-                matches!(checked, Checked::Wrong(_, Scope::Account)),
+                matches!(checked, CheckOutcome::WrongPassword(_, LockoutScope::Account)),
                 "{checked:?}"
             );
         }
@@ -144,11 +144,11 @@ impl World {
 
 #[tokio::test]
 async fn five_failures_lock_and_the_lock_grows() {
-    let w = World::new().await;
+    let w = Testbed::new().await;
     w.fail(5).await;
     for minutes in [1, 2, 4] {
         assert!(!w.passes().await, "the right password");
-        assert_eq!(w.check("ann", "wrong").await, Checked::Locked);
+        assert_eq!(w.check("ann", "wrong").await, CheckOutcome::Locked);
         w.clock.advance_ms(minutes * MINUTE_MS - 1);
         assert!(!w.passes().await, "to the last millisecond");
         w.clock.advance_ms(1);
@@ -164,18 +164,18 @@ async fn five_failures_lock_and_the_lock_grows() {
 
 #[tokio::test]
 async fn an_account_locked_by_an_operator_stays_locked() {
-    let w = World::new().await;
+    let w = Testbed::new().await;
     for password in [PASSWORD, "wrong"] {
-        assert_eq!(w.check("eve", password).await, Checked::Locked);
+        assert_eq!(w.check("eve", password).await, CheckOutcome::Locked);
     }
     w.clock.advance_ms(1_000_000 * MINUTE_MS);
-    assert_eq!(w.check("eve", PASSWORD).await, Checked::Locked);
-    assert_eq!(w.check("nobody", PASSWORD).await, Checked::Unknown);
-    assert_eq!(w.check("a b\0", PASSWORD).await, Checked::Unknown);
+    assert_eq!(w.check("eve", PASSWORD).await, CheckOutcome::Locked);
+    assert_eq!(w.check("nobody", PASSWORD).await, CheckOutcome::UnknownAccount);
+    assert_eq!(w.check("a b\0", PASSWORD).await, CheckOutcome::UnknownAccount);
 }
 
 /// Makes 20 concurrent guesses on two replicas; returns the failure counts of those that counted.
-async fn guess_at_once(w: &World, device: &str) -> Vec<u32> {
+async fn guess_at_once(w: &Testbed, device: &str) -> Vec<u32> {
     // A second replica on the same store.
     let other = Credentials {
         store: w.store.clone(),
@@ -195,8 +195,8 @@ async fn guess_at_once(w: &World, device: &str) -> Vec<u32> {
     let mut wrong = Vec::new();
     for guess in guesses {
         match guess.await.unwrap().unwrap() {
-            Checked::Wrong(attempts, _) => wrong.push(attempts.failures),
-            other => assert_eq!(other, Checked::Locked),
+            CheckOutcome::WrongPassword(attempts, _) => wrong.push(attempts.failures),
+            other => assert_eq!(other, CheckOutcome::Locked),
         }
     }
     wrong.sort_unstable();
@@ -205,7 +205,7 @@ async fn guess_at_once(w: &World, device: &str) -> Vec<u32> {
 
 #[tokio::test]
 async fn only_five_of_many_concurrent_guesses_count() {
-    let w = World::new().await;
+    let w = Testbed::new().await;
     let device = w.device().await;
     assert_eq!(guess_at_once(&w, &device).await, [1, 2, 3, 4, 5]);
     assert_eq!(w.attempts().await, Attempts::default(), "the device's own");
@@ -219,30 +219,30 @@ async fn only_five_of_many_concurrent_guesses_count() {
 
 #[tokio::test]
 async fn a_right_guess_passes_only_before_the_lock() {
-    let w = World::new().await;
+    let w = Testbed::new().await;
     w.fail(4).await;
     let row = w.store.find_account("ann").await.unwrap();
     let hash = row.as_ref().map(|row| row.password_hash.clone());
     // The right password was hashed while the fifth failure was recorded.
     w.fail(1).await;
     let row = w.store.find_account("ann").await.unwrap();
-    let judged = w.credentials.judge(row, hash.as_deref(), "");
-    assert_eq!(judged.unwrap().0, Checked::Locked);
+    let evaluated = w.credentials.evaluate(row, hash.as_deref(), "");
+    assert_eq!(evaluated.unwrap().0, CheckOutcome::Locked);
 }
 
 #[tokio::test]
 async fn every_refusal_does_the_same_work() {
-    let w = World::new().await;
+    let w = Testbed::new().await;
     let device = w.device().await;
     let cost_from = async |device: &str, name: &str, password: &str| {
-        w.store.asked.lock().unwrap().clear();
-        let before = w.passwords.runs();
+        w.store.calls.lock().unwrap().clear();
+        let before = w.passwords.hash_count();
         let checked = w.check_from(device, name, password).await;
-        let asked = w.store.asked.lock().unwrap().join(" ");
-        (checked, w.passwords.runs() - before, asked)
+        let asked = w.store.calls.lock().unwrap().join(" ");
+        (checked, w.passwords.hash_count() - before, asked)
     };
     let cost = async |name: &str, password: &str| cost_from("", name, password).await;
-    let same = |(checked, hashes, asked): (Checked, u64, String), expected: Checked| {
+    let same = |(checked, hashes, asked): (CheckOutcome, u64, String), expected: CheckOutcome| {
         assert_eq!(checked, expected);
         assert_eq!(
             (hashes, asked.as_str()),
@@ -254,28 +254,28 @@ async fn every_refusal_does_the_same_work() {
         failures: 1,
         locked_until_ms: 0,
     };
-    same(cost("nobody", PASSWORD).await, Checked::Unknown);
-    same(cost("a b\0", PASSWORD).await, Checked::Unknown);
-    let wrong = |scope| Checked::Wrong(first, scope);
-    same(cost("ann", "wrong").await, wrong(Scope::Account));
+    same(cost("nobody", PASSWORD).await, CheckOutcome::UnknownAccount);
+    same(cost("a b\0", PASSWORD).await, CheckOutcome::UnknownAccount);
+    let wrong = |scope| CheckOutcome::WrongPassword(first, scope);
+    same(cost("ann", "wrong").await, wrong(LockoutScope::Account));
     let guess = cost_from(&device, "ann", "wrong").await;
-    same(guess, wrong(Scope::Device));
-    same(cost("eve", PASSWORD).await, Checked::Locked);
-    same(cost("eve", "wrong").await, Checked::Locked);
+    same(guess, wrong(LockoutScope::Device));
+    same(cost("eve", PASSWORD).await, CheckOutcome::Locked);
+    same(cost("eve", "wrong").await, CheckOutcome::Locked);
     w.fail(4).await;
-    same(cost("ann", PASSWORD).await, Checked::Locked);
-    same(cost("ann", "wrong").await, Checked::Locked);
+    same(cost("ann", PASSWORD).await, CheckOutcome::Locked);
+    same(cost("ann", "wrong").await, CheckOutcome::Locked);
     for _ in 0..4 {
         cost_from(&device, "ann", "wrong").await;
     }
     let locked = cost_from(&device, "ann", PASSWORD).await;
-    same(locked, Checked::Locked);
+    same(locked, CheckOutcome::Locked);
 }
 
 #[tokio::test]
 async fn changes_after_the_check_are_found() {
-    let w = World::new().await;
-    let Checked::Passed(row) = w.check("ann", PASSWORD).await else {
+    let w = Testbed::new().await;
+    let CheckOutcome::Passed(row) = w.check("ann", PASSWORD).await else {
         panic!("not let in");
     };
     let since = async || w.credentials.changed_since(&row).await.unwrap();

@@ -4,7 +4,7 @@
 //! revocation invalidates it. Must not know HTTP.
 
 use super::{DEVICE_LIFETIME_MS, Devices};
-use crate::sessions::server_keys::keyed;
+use crate::sessions::server_keys::load_mac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use berth_store::{AccountRow, Coordination, StoreError};
@@ -44,20 +44,20 @@ struct Entry<'a> {
 impl DeviceKey {
     /// Loads the key from the store; a new store creates it.
     pub async fn load(store: &dyn Coordination) -> Result<Self, StoreError> {
-        Ok(Self(keyed(store, "login-device").await?))
+        Ok(Self(load_mac(store, "login-device").await?))
     }
 
     /// The device of this account that a cookie proves, if any.
     #[must_use]
-    pub fn find(
+    pub fn find_device(
         &self,
         cookie: &str,
         account: &AccountRow,
         devices: &Devices,
         now_ms: u64,
     ) -> Option<Device> {
-        let mut entries = entries(cookie);
-        let entry = entries.find(|e| e.is_current(now_ms) && self.proves(e, account, devices))?;
+        let mut entries = parse_entries(cookie);
+        let entry = entries.find(|e| e.is_current(now_ms) && self.verify_entry(e, account, devices))?;
         Some(Device {
             id: URL_SAFE_NO_PAD.encode(entry.id()),
             expires_at_ms: entry.expires_at_ms(),
@@ -75,15 +75,15 @@ impl DeviceKey {
         time.copy_from_slice(&now_ms.to_be_bytes());
         let full = self.mac(id, time, account, devices).finalize().into_bytes();
         tag.iter_mut().zip(full).for_each(|(to, from)| *to = from);
-        let others = entries(old)
-            .filter(|entry| entry.is_current(now_ms) && !self.proves(entry, account, devices))
+        let others = parse_entries(old)
+            .filter(|entry| entry.is_current(now_ms) && !self.verify_entry(entry, account, devices))
             .map(|entry| entry.text.to_owned());
         let mut all = vec![URL_SAFE_NO_PAD.encode(bytes)];
         all.extend(others.take(MAX_ACCOUNTS - 1));
         all.join(".")
     }
 
-    fn proves(&self, entry: &Entry<'_>, account: &AccountRow, devices: &Devices) -> bool {
+    fn verify_entry(&self, entry: &Entry<'_>, account: &AccountRow, devices: &Devices) -> bool {
         let mac = self.mac(entry.id(), entry.time(), account, devices);
         mac.verify_truncated_left(entry.tag()).is_ok()
     }
@@ -124,7 +124,7 @@ impl Entry<'_> {
 }
 
 /// Parses the entries, newest first; skips invalid ones.
-fn entries(cookie: &str) -> impl Iterator<Item = Entry<'_>> {
+fn parse_entries(cookie: &str) -> impl Iterator<Item = Entry<'_>> {
     let fits = cookie.len() <= MAX_COOKIE_BYTES;
     let texts = cookie.split('.').filter(move |_| fits);
     texts.filter_map(|text| {
@@ -137,12 +137,12 @@ fn entries(cookie: &str) -> impl Iterator<Item = Entry<'_>> {
 mod tests {
     use super::*;
     use berth_store::Attempts;
-    use berth_store::in_memory::Memory;
+    use berth_store::in_memory::InMemoryStore;
 
     const NOW_MS: u64 = 1_700_000_000_000;
 
     async fn key(seed: &[u8]) -> DeviceKey {
-        let store = Memory::new(Some(seed)).unwrap();
+        let store = InMemoryStore::new(Some(seed)).unwrap();
         DeviceKey::load(&store).await.unwrap()
     }
 
@@ -164,7 +164,7 @@ mod tests {
         let ann = account("ann", "hash");
         let cookie = key.issue("", &ann, &devices, NOW_MS);
         let proves = |key: &DeviceKey, account: &AccountRow, devices: &Devices, now_ms| {
-            key.find(&cookie, account, devices, now_ms).is_some()
+            key.find_device(&cookie, account, devices, now_ms).is_some()
         };
         let last_ms = NOW_MS + DEVICE_LIFETIME_MS - 1;
         assert!(proves(&key, &ann, &devices, last_ms));
@@ -172,7 +172,7 @@ mod tests {
         assert!(!proves(&key, &account("eve", "hash"), &devices, NOW_MS));
         assert!(!proves(&key, &account("annh", "ash"), &devices, NOW_MS));
         assert!(!proves(&key, &account("ann", "other"), &devices, NOW_MS));
-        assert!(!proves(&key, &ann, &devices.clone().revoked(), NOW_MS));
+        assert!(!proves(&key, &ann, &devices.clone().revoke_cookies(), NOW_MS));
         assert!(!proves(&other, &ann, &devices, NOW_MS));
     }
 
@@ -186,11 +186,11 @@ mod tests {
             let mut changed = cookie.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(changed).unwrap();
-            assert_eq!(key.find(&changed, &ann, &devices, NOW_MS), None, "{at}");
+            assert_eq!(key.find_device(&changed, &ann, &devices, NOW_MS), None, "{at}");
         }
         let long = format!("{cookie}.{}", "A".repeat(MAX_COOKIE_BYTES));
         for nonsense in ["", ".", "....", "é", &cookie[1..], &long] {
-            assert_eq!(key.find(nonsense, &ann, &devices, NOW_MS), None);
+            assert_eq!(key.find_device(nonsense, &ann, &devices, NOW_MS), None);
         }
     }
 
@@ -203,7 +203,7 @@ mod tests {
             cookie = key.issue(&cookie, account, &devices, NOW_MS);
         }
         assert_eq!(cookie.len(), MAX_COOKIE_BYTES);
-        let find = |cookie: &str, n: usize| key.find(cookie, &accounts[n], &devices, NOW_MS);
+        let find = |cookie: &str, n: usize| key.find_device(cookie, &accounts[n], &devices, NOW_MS);
         let found: Vec<_> = (0..6).map(|n| find(&cookie, n).is_some()).collect();
         assert_eq!(found, [false, false, true, true, true, true]);
         let renewed = key.issue(&cookie, &accounts[2], &devices, NOW_MS);

@@ -7,14 +7,14 @@ use crate::core::return_to::ReturnTo;
 use serde::{Deserialize, Serialize};
 
 /// Maximum duration of a login, in milliseconds.
-pub const ATTEMPT_MS: u64 = 600_000;
+pub const LOGIN_STATE_TTL_MS: u64 = 600_000;
 /// Maximum length of a cookie value; browsers keep about 4096 bytes including name and attributes.
 const MAX_BYTES: usize = 3_900;
 const PURPOSE: &str = "login attempt";
 
 /// The values that the callback must match.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
+pub struct LoginState {
     pub provider: String,
     pub state: String,
     pub nonce: String,
@@ -27,7 +27,7 @@ pub struct Attempt {
     pub began_at_ms: u64,
 }
 
-impl Attempt {
+impl LoginState {
     /// Seals the state into a cookie value. Drops `return_to` if it makes the value too long.
     #[must_use]
     pub fn seal(&self, key: &SealingKeys) -> Option<String> {
@@ -54,7 +54,7 @@ impl Attempt {
         }
         let text = key.open(PURPOSE, cookie).ok_or(OidcError::StateInvalid)?;
         let attempt: Self = serde_json::from_slice(&text).map_err(|_| OidcError::StateInvalid)?;
-        let fresh = now_ms < attempt.began_at_ms.saturating_add(ATTEMPT_MS);
+        let fresh = now_ms < attempt.began_at_ms.saturating_add(LOGIN_STATE_TTL_MS);
         (fresh && attempt.provider == provider)
             .then_some(attempt)
             .ok_or(OidcError::StateInvalid)
@@ -76,8 +76,8 @@ mod tests {
         SealingKeys::derive(&[Secret::new(text.to_owned())]).unwrap()
     }
 
-    fn attempt(return_to: &str) -> Attempt {
-        Attempt {
+    fn login_state(return_to: &str) -> LoginState {
+        LoginState {
             provider: "idp".to_owned(),
             state: "s".repeat(22),
             nonce: "n".repeat(22),
@@ -91,10 +91,10 @@ mod tests {
     #[test]
     fn it_opens_only_before_its_expiry_for_its_provider_and_key() {
         let key_a = key("a");
-        let cookie = attempt("/app/x").seal(&key_a).unwrap();
+        let cookie = login_state("/app/x").seal(&key_a).unwrap();
         let open =
-            |key: &SealingKeys, provider, now_ms| Attempt::open(key, &cookie, provider, now_ms);
-        assert_eq!(open(&key_a, "idp", 600_999).unwrap(), attempt("/app/x"));
+            |key: &SealingKeys, provider, now_ms| LoginState::open(key, &cookie, provider, now_ms);
+        assert_eq!(open(&key_a, "idp", 600_999).unwrap(), login_state("/app/x"));
         for (key, provider, now_ms) in [
             (&key_a, "idp", 601_000),
             (&key_a, "other", 1_000),
@@ -103,7 +103,7 @@ mod tests {
             assert_eq!(open(key, provider, now_ms), Err(OidcError::StateInvalid));
         }
         for nonsense in ["", "x", &"A".repeat(5_000)] {
-            let read = Attempt::open(&key_a, nonsense, "idp", 1_000);
+            let read = LoginState::open(&key_a, nonsense, "idp", 1_000);
             assert_eq!(read, Err(OidcError::StateInvalid));
         }
         assert!(!cookie.contains("app.example"));
@@ -112,13 +112,13 @@ mod tests {
     #[test]
     fn a_long_return_to_is_dropped_and_the_login_works() {
         let long = format!("/{}", "\"".repeat(2_000));
-        let cookie = attempt(&long).seal(&key("a")).unwrap();
+        let cookie = login_state(&long).seal(&key("a")).unwrap();
         assert!(cookie.len() <= MAX_BYTES);
-        let read = Attempt::open(&key("a"), &cookie, "idp", 1_000).unwrap();
+        let read = LoginState::open(&key("a"), &cookie, "idp", 1_000).unwrap();
         assert_eq!(read.return_to(), None);
         let fits = format!("/{}", "a".repeat(2_000));
-        let cookie = attempt(&fits).seal(&key("a")).unwrap();
-        let read = Attempt::open(&key("a"), &cookie, "idp", 1_000).unwrap();
+        let cookie = login_state(&fits).seal(&key("a")).unwrap();
+        let read = LoginState::open(&key("a"), &cookie, "idp", 1_000).unwrap();
         assert_eq!(read.return_to().unwrap().as_str(), fits);
     }
 }

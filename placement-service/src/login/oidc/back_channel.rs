@@ -5,7 +5,7 @@
 //! https://openid.net/specs/openid-connect-backchannel-1_0.html#Validation
 
 use super::flow::{ALGORITHMS, LEEWAY_MS};
-use crate::sessions::Whose;
+use crate::sessions::SessionSelector;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use openidconnect::JsonWebKey;
@@ -97,16 +97,16 @@ pub struct LogoutClaims {
 
 impl LogoutClaims {
     /// The selector of the sessions to end.
-    pub fn whose(&self, provider: &str) -> Whose {
+    pub fn selector(&self, provider: &str) -> SessionSelector {
         let (provider, subject) = (provider.to_owned(), self.subject.clone());
-        let user = subject.map(|subject| Whose::Provided {
+        let user = subject.map(|subject| SessionSelector::ProviderSubject {
             provider: provider.clone(),
             subject,
         });
         let session = self.session.clone();
         match (session, user) {
             (None, Some(user)) => user,
-            (session, user) => Whose::ProvidedSession {
+            (session, user) => SessionSelector::ProviderSession {
                 provider,
                 session: session.unwrap_or_default(),
                 user: user.map(Box::new),
@@ -142,8 +142,8 @@ impl<'a> LogoutToken<'a> {
         let part = |text: &str| URL_SAFE_NO_PAD.decode(text);
         let malformed = |_| LogoutFault::Malformed;
         let signature = part(signature).map_err(malformed)?;
-        let header: Map<String, Value> = json(&part(header).map_err(malformed)?)?;
-        let claims = json(&part(claims).map_err(malformed)?)?;
+        let header: Map<String, Value> = parse_object(&part(header).map_err(malformed)?)?;
+        let claims = parse_object(&part(claims).map_err(malformed)?)?;
         // An unknown algorithm fails to deserialize; it is not allowed either.
         let header: Header =
             serde_json::from_value(header.into()).map_err(|_| LogoutFault::Algorithm)?;
@@ -182,7 +182,7 @@ impl<'a> LogoutToken<'a> {
     }
 
     /// Checks the claims. The caller has verified the signature.
-    pub fn claims(
+    pub fn check_claims(
         &self,
         issuer: &str,
         client_id: &str,
@@ -200,13 +200,13 @@ impl<'a> LogoutToken<'a> {
         if !for_us {
             return Err(LogoutFault::Audience);
         }
-        let issued_at = milliseconds(claim("iat")).ok_or(LogoutFault::IssuedAt)?;
+        let issued_at = parse_numeric_date_ms(claim("iat")).ok_or(LogoutFault::IssuedAt)?;
         if issued_at > now_ms.saturating_add(LEEWAY_MS)
             || issued_at < now_ms.saturating_sub(MAX_AGE_MS)
         {
             return Err(LogoutFault::IssuedAt);
         }
-        let expires_at = milliseconds(claim("exp")).ok_or(LogoutFault::Expired)?;
+        let expires_at = parse_numeric_date_ms(claim("exp")).ok_or(LogoutFault::Expired)?;
         if expires_at.saturating_add(LEEWAY_MS) <= now_ms {
             return Err(LogoutFault::Expired);
         }
@@ -241,12 +241,12 @@ impl<'a> LogoutToken<'a> {
     }
 }
 
-fn json(bytes: &[u8]) -> Result<Map<String, Value>, LogoutFault> {
+fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, LogoutFault> {
     serde_json::from_slice(bytes).map_err(|_| LogoutFault::Malformed)
 }
 
 /// Parses a NumericDate (RFC 7519 section 2), which may have a fraction.
-fn milliseconds(value: Option<&Value>) -> Option<u64> {
+fn parse_numeric_date_ms(value: Option<&Value>) -> Option<u64> {
     let seconds = value?.as_f64().filter(|s| (0.0..1e13).contains(s))?;
     Duration::try_from_secs_f64(seconds)
         .ok()

@@ -11,7 +11,7 @@ const MAX_CLAIMS_BYTES: usize = 10 * 1024;
 
 /// The user that logs in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mapped {
+pub struct MappedUser {
     pub account: String,
     pub roles: Vec<String>,
     /// Further claims for the engines' token.
@@ -20,32 +20,32 @@ pub struct Mapped {
 
 /// Whether the claims include all claims that the configuration uses.
 #[must_use]
-pub fn suffices(provider: &OidcProvider, claims: &Map<String, Value>) -> bool {
+pub fn has_configured_claims(provider: &OidcProvider, claims: &Map<String, Value>) -> bool {
     let account = provider.account_claim.as_deref();
     let roles = provider.roles.claim.as_deref();
     let further = provider.token_claims.iter().map(String::as_str);
     let mut wanted = std::iter::once(account.unwrap_or("preferred_username"))
         .chain(roles)
         .chain(further);
-    wanted.all(|claim| find(claims, claim).is_some())
+    wanted.all(|claim| find_claim(claims, claim).is_some())
 }
 
 /// Maps the claims by the configuration.
-pub fn map(provider: &OidcProvider, claims: &Map<String, Value>) -> Result<Mapped, OidcError> {
-    let account = account(provider, claims)?;
-    let roles = roles(&provider.roles, claims);
+pub fn map_claims(provider: &OidcProvider, claims: &Map<String, Value>) -> Result<MappedUser, OidcError> {
+    let account = account_name(provider, claims)?;
+    let roles = map_roles(&provider.roles, claims);
     if roles.is_empty() {
         return Err(OidcError::NotPermitted);
     }
     let wanted = provider.token_claims.iter();
     let further: Map<String, Value> = wanted
-        .filter_map(|name| Some((name.clone(), find(claims, name)?.clone())))
+        .filter_map(|name| Some((name.clone(), find_claim(claims, name)?.clone())))
         .collect();
     let size = serde_json::to_vec(&further).map_or(usize::MAX, |text| text.len());
     if size > MAX_CLAIMS_BYTES {
         return Err(OidcError::ClaimsTooLarge);
     }
-    Ok(Mapped {
+    Ok(MappedUser {
         account,
         roles,
         claims: further,
@@ -54,23 +54,23 @@ pub fn map(provider: &OidcProvider, claims: &Map<String, Value>) -> Result<Mappe
 
 /// The account name. An e-mail address that the provider marks as not verified is refused: anyone could have entered
 /// it there.
-fn account(provider: &OidcProvider, claims: &Map<String, Value>) -> Result<String, OidcError> {
+fn account_name(provider: &OidcProvider, claims: &Map<String, Value>) -> Result<String, OidcError> {
     let by_address = provider.account_claim.as_deref() == Some("email");
-    let unverified = find(claims, "email_verified").is_some_and(|verified| *verified != true);
+    let unverified = find_claim(claims, "email_verified").is_some_and(|verified| *verified != true);
     if by_address && unverified {
-        return Err(OidcError::AccountName);
+        return Err(OidcError::UnusableAccountName);
     }
     let named = match &provider.account_claim {
-        Some(claim) => find(claims, claim),
-        None => find(claims, "preferred_username").or_else(|| find(claims, "sub")),
+        Some(claim) => find_claim(claims, claim),
+        None => find_claim(claims, "preferred_username").or_else(|| find_claim(claims, "sub")),
     };
     let name = named.and_then(Value::as_str).filter(|name| is_name(name));
-    name.map(str::to_owned).ok_or(OidcError::AccountName)
+    name.map(str::to_owned).ok_or(OidcError::UnusableAccountName)
 }
 
 /// The mapped roles, in the order of the configured map, without duplicates.
-fn roles(mapping: &RoleMapping, claims: &Map<String, Value>) -> Vec<String> {
-    let value = mapping.claim.as_deref().and_then(|name| find(claims, name));
+fn map_roles(mapping: &RoleMapping, claims: &Map<String, Value>) -> Vec<String> {
+    let value = mapping.claim.as_deref().and_then(|name| find_claim(claims, name));
     let held: Vec<&str> = match value {
         Some(Value::String(one)) => vec![one],
         Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect(),
@@ -89,10 +89,10 @@ fn roles(mapping: &RoleMapping, claims: &Map<String, Value>) -> Vec<String> {
 }
 
 /// Finds a claim by its name, or by a path of names separated by dots.
-fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+fn find_claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     let found = claims.get(name).or_else(|| {
         let (first, rest) = name.split_once('.')?;
-        find(claims.get(first)?.as_object()?, rest)
+        find_claim(claims.get(first)?.as_object()?, rest)
     });
     found.filter(|value| !value.is_null())
 }
@@ -113,8 +113,8 @@ mod tests {
         serde_json::from_value(provider).unwrap()
     }
 
-    fn mapped(more: Value, claims: Value) -> Result<Mapped, OidcError> {
-        map(&provider(more), claims.as_object().unwrap())
+    fn mapped(more: Value, claims: Value) -> Result<MappedUser, OidcError> {
+        map_claims(&provider(more), claims.as_object().unwrap())
     }
 
     fn roles_of(more: Value, claims: Value) -> Result<Vec<String>, OidcError> {
@@ -156,7 +156,7 @@ mod tests {
             let expected = if named {
                 Ok("ada@example.com".to_owned())
             } else {
-                Err(OidcError::AccountName)
+                Err(OidcError::UnusableAccountName)
             };
             assert_eq!(account, expected, "{verified}");
             assert_eq!(mapped(json!({}), claims).unwrap().account, "1");
@@ -218,8 +218,8 @@ mod tests {
         let refused = mapped(more.clone(), large).unwrap_err();
         assert_eq!(refused.reason(), "claims-too-large");
         let provider = provider(more);
-        assert!(!suffices(&provider, claims.as_object().unwrap()));
+        assert!(!has_configured_claims(&provider, claims.as_object().unwrap()));
         let whole = json!({"preferred_username": "a", "groups": [], "tenant": 1, "absent": 2, "address": 3});
-        assert!(suffices(&provider, whole.as_object().unwrap()));
+        assert!(has_configured_claims(&provider, whole.as_object().unwrap()));
     }
 }

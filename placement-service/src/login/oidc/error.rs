@@ -1,7 +1,7 @@
 //! Why a login by a provider failed, with one reason constant per error for clients, metrics and logs. Must not know
 //! how a response is rendered.
 
-use crate::core::rejection::Refusal;
+use crate::core::rejection::Rejection;
 use berth_api::Excerpt;
 
 /// Why a login by a provider failed. Texts from providers go to the log, never to the user.
@@ -12,13 +12,13 @@ pub enum OidcError {
     #[error("the provider does not answer: {}", Excerpt(.0))]
     Unreachable(String),
     #[error("the provider's response is invalid: {}", Excerpt(.0))]
-    Answer(String),
+    InvalidResponse(String),
     #[error("the provider refused: {}", Excerpt(.0))]
-    Refused(String),
+    ProviderRefused(String),
     #[error("the user or the provider denied the login")]
     Denied,
     #[error("the callback is malformed: {0}")]
-    Callback(&'static str),
+    MalformedCallback(&'static str),
     #[error("the browser did not send its login cookie")]
     StateMissing,
     #[error("the login cookie is invalid or expired")]
@@ -28,19 +28,19 @@ pub enum OidcError {
     #[error("the callback was used before")]
     Replayed,
     #[error("the callback comes from another issuer")]
-    Issuer,
+    IssuerMismatch,
     #[error("the ID token is invalid: {}", Excerpt(.0))]
-    IdToken(String),
+    InvalidIdToken(String),
     #[error("the ID token belongs to another login")]
-    Nonce,
+    NonceMismatch,
     #[error("no claim has a valid account name")]
-    AccountName,
+    UnusableAccountName,
     #[error("the claims map to no role")]
     NotPermitted,
     #[error("the claims for the token are too large")]
     ClaimsTooLarge,
     #[error(transparent)]
-    Service(#[from] Refusal),
+    Service(#[from] Rejection),
 }
 
 impl OidcError {
@@ -50,18 +50,18 @@ impl OidcError {
         match self {
             Self::UnknownProvider => "unknown-provider",
             Self::Unreachable(_) => "provider-unreachable",
-            Self::Answer(_) => "provider-answer-invalid",
-            Self::Refused(_) => "provider-refused",
+            Self::InvalidResponse(_) => "provider-answer-invalid",
+            Self::ProviderRefused(_) => "provider-refused",
             Self::Denied => "login-denied",
-            Self::Callback(_) => "invalid-request",
+            Self::MalformedCallback(_) => "invalid-request",
             Self::StateMissing => "login-state-missing",
             Self::StateInvalid => "login-state-invalid",
             Self::StateMismatch => "login-state-mismatch",
             Self::Replayed => "login-replayed",
-            Self::Issuer => "issuer-mismatch",
-            Self::IdToken(_) => "id-token-invalid",
-            Self::Nonce => "nonce-mismatch",
-            Self::AccountName => "account-name-unusable",
+            Self::IssuerMismatch => "issuer-mismatch",
+            Self::InvalidIdToken(_) => "id-token-invalid",
+            Self::NonceMismatch => "nonce-mismatch",
+            Self::UnusableAccountName => "account-name-unusable",
             Self::NotPermitted => "not-permitted",
             Self::ClaimsTooLarge => "claims-too-large",
             Self::Service(refusal) => refusal.reason.as_str(),

@@ -7,9 +7,9 @@
 //! [RFC 9207]: https://www.rfc-editor.org/rfc/rfc9207
 
 use super::OidcError;
-use super::attempt::Attempt;
+use super::attempt::LoginState;
 use super::outgoing;
-use super::provider::{FurtherClaims, Known, Provider};
+use super::provider::{FurtherClaims, ProviderSnapshot, Provider};
 use openidconnect::core::{
     CoreAuthenticationFlow, CoreErrorResponseType, CoreGenderClaim,
     CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm,
@@ -72,7 +72,7 @@ impl Callback {
                 _ => continue,
             };
             if slot.replace(value.into_owned()).is_some() {
-                return Err(OidcError::Callback(twice));
+                return Err(OidcError::MalformedCallback(twice));
             }
         }
         Ok(callback)
@@ -80,7 +80,7 @@ impl Callback {
 }
 
 /// The user that the provider has authenticated.
-pub(super) struct Proven {
+pub(super) struct VerifiedLogin {
     pub(super) subject: String,
     /// Claims of the ID token, completed by those of the userinfo endpoint if the ID token lacks some.
     pub(super) claims: Map<String, Value>,
@@ -88,14 +88,14 @@ pub(super) struct Proven {
 }
 
 /// The URL of the provider's login page for a new login, and the login's state.
-pub(super) async fn begin(
+pub(super) async fn build_authorization_request(
     provider: &Provider,
     redirect_uri: String,
     return_to: Option<String>,
     now_ms: u64,
-) -> Result<(Url, Attempt), OidcError> {
-    let known = provider.known().await?;
-    let redirect = redirect_url(&redirect_uri)?;
+) -> Result<(Url, LoginState), OidcError> {
+    let known = provider.snapshot().await?;
+    let redirect = parse_redirect_url(&redirect_uri)?;
     let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
     let scopes = provider.config.scopes.iter().cloned().map(Scope::new);
     let request = known
@@ -109,7 +109,7 @@ pub(super) async fn begin(
         .set_pkce_challenge(challenge)
         .set_redirect_uri(Cow::Owned(redirect));
     let (url, state, nonce) = request.url();
-    let attempt = Attempt {
+    let login_state = LoginState {
         provider: provider.config.name.clone(),
         state: state.into_secret(),
         nonce: nonce.secret().clone(),
@@ -118,11 +118,11 @@ pub(super) async fn begin(
         return_to,
         began_at_ms: now_ms,
     };
-    Ok((url, attempt))
+    Ok((url, login_state))
 }
 
 /// Rejects a callback from another issuer than the provider that the browser was sent to (RFC 9207).
-pub(super) fn check_issuer(known: &Known, callback: &Callback) -> Result<(), OidcError> {
+pub(super) fn check_issuer(known: &ProviderSnapshot, callback: &Callback) -> Result<(), OidcError> {
     let must = known
         .metadata
         .additional_metadata()
@@ -131,56 +131,56 @@ pub(super) fn check_issuer(known: &Known, callback: &Callback) -> Result<(), Oid
     match &callback.iss {
         Some(iss) if *iss == **known.metadata.issuer() => Ok(()),
         None if !must => Ok(()),
-        _ => Err(OidcError::Issuer),
+        _ => Err(OidcError::IssuerMismatch),
     }
 }
 
 /// Redeems the code and verifies the tokens.
-pub(super) async fn redeem(
+pub(super) async fn redeem_code(
     provider: &Arc<Provider>,
-    known: Arc<Known>,
-    attempt: &Attempt,
+    known: Arc<ProviderSnapshot>,
+    login_state: &LoginState,
     code: String,
     now_ms: u64,
-) -> Result<Proven, OidcError> {
+) -> Result<VerifiedLogin, OidcError> {
     let request = known.client.exchange_code(AuthorizationCode::new(code));
     let tokens = request
-        .map_err(|e| OidcError::Answer(e.to_string()))?
-        .set_pkce_verifier(PkceCodeVerifier::new(attempt.verifier.clone()))
-        .set_redirect_uri(Cow::Owned(redirect_url(&attempt.redirect_uri)?))
+        .map_err(|e| OidcError::InvalidResponse(e.to_string()))?
+        .set_pkce_verifier(PkceCodeVerifier::new(login_state.verifier.clone()))
+        .set_redirect_uri(Cow::Owned(parse_redirect_url(&login_state.redirect_uri)?))
         .request_async(&provider.http)
         .await
-        .map_err(told)?;
+        .map_err(token_error)?;
     let id_token = tokens.id_token();
-    let id_token = id_token.ok_or(OidcError::Answer("no ID token".to_owned()))?;
-    let nonce = Nonce::new(attempt.nonce.clone());
-    let mut verified = verify(provider, &known, id_token, &nonce, now_ms);
+    let id_token = id_token.ok_or(OidcError::InvalidResponse("no ID token".to_owned()))?;
+    let nonce = Nonce::new(login_state.nonce.clone());
+    let mut verified = verify_id_token(provider, &known, id_token, &nonce, now_ms);
     if let Err(ClaimsVerificationError::SignatureVerification(
         SignatureVerificationError::NoMatchingKey,
     )) = verified
     {
-        let newer = provider.renewed(&known).await?;
-        verified = verify(provider, &newer, id_token, &nonce, now_ms);
+        let newer = provider.refresh_keys(&known).await?;
+        verified = verify_id_token(provider, &newer, id_token, &nonce, now_ms);
     }
     let mut claims = verified.map_err(|error| match error {
-        ClaimsVerificationError::InvalidNonce(_) => OidcError::Nonce,
+        ClaimsVerificationError::InvalidNonce(_) => OidcError::NonceMismatch,
         ClaimsVerificationError::SignatureVerification(error) => {
-            OidcError::IdToken(error.to_string())
+            OidcError::InvalidIdToken(error.to_string())
         }
-        error => OidcError::IdToken(error.to_string()),
+        error => OidcError::InvalidIdToken(error.to_string()),
     })?;
     let subject = claims.get("sub").and_then(Value::as_str);
     let subject = subject.unwrap_or_default().to_owned();
-    if !super::claims::suffices(&provider.config, &claims)
+    if !super::claims::has_configured_claims(&provider.config, &claims)
         && known.metadata.userinfo_endpoint().is_some()
     {
         let token = tokens.access_token().clone();
         let subject = SubjectIdentifier::new(subject.clone());
-        for (name, value) in userinfo(provider, &known, token, subject).await? {
+        for (name, value) in fetch_userinfo(provider, &known, token, subject).await? {
             claims.entry(name).or_insert(value);
         }
     }
-    Ok(Proven {
+    Ok(VerifiedLogin {
         subject,
         claims,
         id_token: id_token.to_string(),
@@ -188,9 +188,9 @@ pub(super) async fn redeem(
 }
 
 /// Verifies an ID token at `now_ms`; returns its claims.
-fn verify(
+fn verify_id_token(
     provider: &Provider,
-    known: &Known,
+    known: &ProviderSnapshot,
     id_token: &IdToken,
     nonce: &Nonce,
     now_ms: u64,
@@ -224,44 +224,44 @@ fn verify(
 }
 
 /// Fetches the claims of the userinfo endpoint, which must be about the same subject.
-async fn userinfo(
+async fn fetch_userinfo(
     provider: &Provider,
-    known: &Known,
+    known: &ProviderSnapshot,
     token: AccessToken,
     subject: SubjectIdentifier,
 ) -> Result<Map<String, Value>, OidcError> {
     if !token.secret().bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(OidcError::Answer(
+        return Err(OidcError::InvalidResponse(
             "the access token is malformed".to_owned(),
         ));
     }
     let request = known.client.user_info(token, Some(subject));
-    let request = request.map_err(|e| OidcError::Answer(e.to_string()))?;
+    let request = request.map_err(|e| OidcError::InvalidResponse(e.to_string()))?;
     let claims: Result<UserInfoClaims<FurtherClaims, CoreGenderClaim>, _> =
         request.request_async(&provider.http).await;
     let claims = claims.map_err(|error| match error {
         UserInfoError::Request(fault) => OidcError::Unreachable(fault.to_string()),
-        UserInfoError::Response(status, ..) => OidcError::Answer(format!("userinfo: {status}")),
-        other => OidcError::Answer(format!("userinfo: {other}")),
+        UserInfoError::Response(status, ..) => OidcError::InvalidResponse(format!("userinfo: {status}")),
+        other => OidcError::InvalidResponse(format!("userinfo: {other}")),
     })?;
     match serde_json::to_value(&claims) {
         Ok(Value::Object(claims)) => Ok(claims),
-        _ => Err(OidcError::Answer("userinfo: not an object".to_owned())),
+        _ => Err(OidcError::InvalidResponse("userinfo: not an object".to_owned())),
     }
 }
 
-fn redirect_url(text: &str) -> Result<RedirectUrl, OidcError> {
-    RedirectUrl::new(text.to_owned()).map_err(|_| OidcError::Callback("host is malformed"))
+fn parse_redirect_url(text: &str) -> Result<RedirectUrl, OidcError> {
+    RedirectUrl::new(text.to_owned()).map_err(|_| OidcError::MalformedCallback("host is malformed"))
 }
 
-type TokenError = RequestTokenError<outgoing::Fault, StandardErrorResponse<CoreErrorResponseType>>;
+type TokenError = RequestTokenError<outgoing::ProviderHttpError, StandardErrorResponse<CoreErrorResponseType>>;
 
-fn told(error: TokenError) -> OidcError {
+fn token_error(error: TokenError) -> OidcError {
     match error {
-        RequestTokenError::ServerResponse(answer) => OidcError::Refused(answer.error().to_string()),
+        RequestTokenError::ServerResponse(answer) => OidcError::ProviderRefused(answer.error().to_string()),
         RequestTokenError::Request(fault) => OidcError::Unreachable(fault.to_string()),
-        RequestTokenError::Parse(error, _) => OidcError::Answer(error.to_string()),
-        RequestTokenError::Other(message) => OidcError::Answer(message),
+        RequestTokenError::Parse(error, _) => OidcError::InvalidResponse(error.to_string()),
+        RequestTokenError::Other(message) => OidcError::InvalidResponse(message),
     }
 }
 

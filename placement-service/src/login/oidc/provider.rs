@@ -3,8 +3,8 @@
 //! logins. Must not know logins or tokens.
 
 use super::OidcError;
-use super::outgoing::{Fault, Outgoing};
-use crate::config::{OidcProvider, is_safe};
+use super::outgoing::{ProviderHttpError, ProviderHttp};
+use crate::config::{OidcProvider, is_https_or_loopback};
 use crate::core::clock::Clock;
 use crate::core::secret::Secret;
 use openidconnect::core::{
@@ -26,11 +26,11 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
 
 /// Age after which the metadata are fetched again.
-const STALE_MS: u64 = 3_600_000;
+const REFRESH_AFTER_MS: u64 = 3_600_000;
 /// How long a failed fetch counts: callers that waited for it share its error instead of fetching again.
-const FAILED_MS: u64 = 1_000;
+const FAILURE_TTL_MS: u64 = 1_000;
 /// Minimum time between two fetches of the keys, so that tokens with invented key ids do not cause requests.
-const RENEWAL_MS: u64 = 10_000;
+const MIN_KEY_FETCH_INTERVAL_MS: u64 = 10_000;
 
 /// Claims beyond those that OpenID Connect Core defines.
 #[derive(Debug, Deserialize, Serialize)]
@@ -93,28 +93,28 @@ pub(super) type ProviderClient = Client<
 >;
 
 /// The provider's metadata and keys from one fetch, with a client built from them.
-pub(super) struct Known {
+pub(super) struct ProviderSnapshot {
     pub(super) metadata: Metadata,
     pub(super) client: ProviderClient,
     fetched_at_ms: u64,
 }
 
 #[derive(Default)]
-struct Fetching {
+struct FetchState {
     failed: Option<(u64, OidcError)>,
-    renewed_at_ms: Option<u64>,
+    keys_fetched_at_ms: Option<u64>,
 }
 
 /// A configured provider.
 pub(super) struct Provider {
     pub(super) config: OidcProvider,
-    pub(super) http: Outgoing,
+    pub(super) http: ProviderHttp,
     clock: Arc<dyn Clock>,
     issuer: IssuerUrl,
     secret: Option<ClientSecret>,
-    known: watch::Sender<Option<Arc<Known>>>,
+    snapshot: watch::Sender<Option<Arc<ProviderSnapshot>>>,
     /// The lock is held during a fetch, so that only one runs at a time.
-    fetching: Mutex<Fetching>,
+    fetch_state: Mutex<FetchState>,
 }
 
 impl Provider {
@@ -122,69 +122,69 @@ impl Provider {
     pub(super) fn new(
         config: OidcProvider,
         secret: Option<&Secret>,
-        http: Outgoing,
+        http: ProviderHttp,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OidcError> {
         let issuer = IssuerUrl::new(config.issuer.clone());
         Ok(Self {
-            issuer: issuer.map_err(|e| OidcError::Answer(e.to_string()))?,
+            issuer: issuer.map_err(|e| OidcError::InvalidResponse(e.to_string()))?,
             secret: secret.map(|secret| ClientSecret::new(secret.reveal().to_owned())),
             config,
             http,
             clock,
-            known: watch::Sender::new(None),
-            fetching: Mutex::default(),
+            snapshot: watch::Sender::new(None),
+            fetch_state: Mutex::default(),
         })
     }
 
     /// The current snapshot; fetches it if there is none or it is old.
-    pub(super) async fn known(&self) -> Result<Arc<Known>, OidcError> {
-        let known = self.known.borrow().clone();
+    pub(super) async fn snapshot(&self) -> Result<Arc<ProviderSnapshot>, OidcError> {
+        let known = self.snapshot.borrow().clone();
         if let Some(known) = known {
-            if self.age_ms(known.fetched_at_ms) < STALE_MS {
+            if self.age_ms(known.fetched_at_ms) < REFRESH_AFTER_MS {
                 return Ok(known);
             }
             // The old snapshot stays in use while one caller fetches, so that nobody waits for a provider that is down.
-            let Ok(mut fetching) = self.fetching.try_lock() else {
+            let Ok(mut fetching) = self.fetch_state.try_lock() else {
                 return Ok(known);
             };
-            return Ok(self.fetch(&mut fetching).await.unwrap_or(known));
+            return Ok(self.fetch_metadata(&mut fetching).await.unwrap_or(known));
         }
-        let mut fetching = self.fetching.lock().await;
-        let known = self.known.borrow().clone();
+        let mut fetching = self.fetch_state.lock().await;
+        let known = self.snapshot.borrow().clone();
         match known {
             Some(known) => Ok(known),
-            None => self.fetch(&mut fetching).await,
+            None => self.fetch_metadata(&mut fetching).await,
         }
     }
 
     /// A snapshot with newer keys, for a token whose key is not in `stale`. The error means that newer keys are
     /// currently unavailable; the token may still be valid.
-    pub(super) async fn renewed(
+    pub(super) async fn refresh_keys(
         self: &Arc<Self>,
-        stale: &Arc<Known>,
-    ) -> Result<Arc<Known>, OidcError> {
+        stale: &Arc<ProviderSnapshot>,
+    ) -> Result<Arc<ProviderSnapshot>, OidcError> {
         // A separate task: if the caller is cancelled, the fetch still completes. Otherwise it would block the next
         // fetch (minimum interval) without a result.
-        let renewal = tokio::spawn(self.clone().renew(stale.clone()));
+        let renewal = tokio::spawn(self.clone().fetch_keys(stale.clone()));
         let renewed = renewal.await;
         renewed.unwrap_or_else(|e| Err(OidcError::Unreachable(e.to_string())))
     }
 
-    async fn renew(self: Arc<Self>, stale: Arc<Known>) -> Result<Arc<Known>, OidcError> {
-        let mut fetching = self.fetching.lock().await;
-        let known = self.known.borrow().clone();
+    async fn fetch_keys(self: Arc<Self>, stale: Arc<ProviderSnapshot>) -> Result<Arc<ProviderSnapshot>, OidcError> {
+        let mut fetching = self.fetch_state.lock().await;
+        let known = self.snapshot.borrow().clone();
         let known = known.filter(|known| !Arc::ptr_eq(known, &stale));
         if let Some(newer) = known {
             return Ok(newer);
         }
-        let last = fetching.renewed_at_ms;
-        if last.is_some_and(|at| self.age_ms(at) < RENEWAL_MS) {
-            let words = "its keys were just fetched";
-            return Err(OidcError::Unreachable(words.to_owned()));
+        let last = fetching.keys_fetched_at_ms;
+        if last.is_some_and(|at| self.age_ms(at) < MIN_KEY_FETCH_INTERVAL_MS) {
+            let message = "its keys were just fetched";
+            return Err(OidcError::Unreachable(message.to_owned()));
         }
         let known = stale;
-        fetching.renewed_at_ms = Some(self.clock.now_ms());
+        fetching.keys_fetched_at_ms = Some(self.clock.now_ms());
         let keys = CoreJsonWebKeySet::fetch_async(known.metadata.jwks_uri(), &self.http).await;
         match keys {
             Ok(keys) => {
@@ -193,29 +193,29 @@ impl Provider {
                     "fetched the provider's new keys"
                 );
                 let metadata = known.metadata.clone().set_jwks(keys);
-                Ok(self.keep(metadata, known.fetched_at_ms))
+                Ok(self.publish(metadata, known.fetched_at_ms))
             }
             Err(error) => {
-                let error = told(error);
+                let error = discovery_error(error);
                 tracing::warn!(provider = self.config.name, %error, "the provider's keys could not be fetched");
                 Err(error)
             }
         }
     }
 
-    async fn fetch(&self, fetching: &mut Fetching) -> Result<Arc<Known>, OidcError> {
+    async fn fetch_metadata(&self, fetching: &mut FetchState) -> Result<Arc<ProviderSnapshot>, OidcError> {
         if let Some((at, error)) = &fetching.failed
-            && self.age_ms(*at) < FAILED_MS
+            && self.age_ms(*at) < FAILURE_TTL_MS
         {
             return Err(error.clone());
         }
         let metadata = Metadata::discover_async(self.issuer.clone(), &self.http).await;
-        let metadata = metadata.map_err(told).and_then(sound);
+        let metadata = metadata.map_err(discovery_error).and_then(check_urls);
         let now_ms = self.clock.now_ms();
         match metadata {
             Ok(metadata) => {
                 fetching.failed = None;
-                Ok(self.keep(metadata, now_ms))
+                Ok(self.publish(metadata, now_ms))
             }
             Err(error) => {
                 tracing::warn!(provider = self.config.name, %error, "the provider's metadata could not be fetched");
@@ -225,7 +225,7 @@ impl Provider {
         }
     }
 
-    fn keep(&self, metadata: Metadata, fetched_at_ms: u64) -> Arc<Known> {
+    fn publish(&self, metadata: Metadata, fetched_at_ms: u64) -> Arc<ProviderSnapshot> {
         let id = ClientId::new(self.config.client_id.clone());
         let client =
             ProviderClient::from_provider_metadata(metadata.clone(), id, self.secret.clone());
@@ -239,12 +239,12 @@ impl Provider {
         } else {
             AuthType::BasicAuth
         };
-        let known = Arc::new(Known {
+        let known = Arc::new(ProviderSnapshot {
             metadata,
             client: client.set_auth_type(auth_type),
             fetched_at_ms,
         });
-        self.known.send_replace(Some(known.clone()));
+        self.snapshot.send_replace(Some(known.clone()));
         known
     }
 
@@ -255,7 +255,7 @@ impl Provider {
 }
 
 /// Rejects metadata with URLs that would send a browser or a secret over plain HTTP.
-fn sound(metadata: Metadata) -> Result<Metadata, OidcError> {
+fn check_urls(metadata: Metadata) -> Result<Metadata, OidcError> {
     let further = metadata.additional_metadata();
     let end = further.end_session_endpoint.as_ref();
     let urls = [
@@ -264,21 +264,21 @@ fn sound(metadata: Metadata) -> Result<Metadata, OidcError> {
         metadata.userinfo_endpoint().map(|url| url.url()),
         end.map(|url| url.url()),
     ];
-    let plain = urls.into_iter().flatten().find(|url| !is_safe(url));
+    let plain = urls.into_iter().flatten().find(|url| !is_https_or_loopback(url));
     if let Some(url) = plain {
-        return Err(OidcError::Answer(format!("{url} is not https")));
+        return Err(OidcError::InvalidResponse(format!("{url} is not https")));
     }
     Ok(metadata)
 }
 
-fn told(error: DiscoveryError<Fault>) -> OidcError {
+fn discovery_error(error: DiscoveryError<ProviderHttpError>) -> OidcError {
     match error {
         DiscoveryError::Request(fault) => OidcError::Unreachable(fault.to_string()),
         DiscoveryError::Response(status, _, _) if status.is_server_error() => {
             OidcError::Unreachable(format!("status {status}"))
         }
-        DiscoveryError::Response(_, _, message) => OidcError::Answer(message),
-        DiscoveryError::Parse(error) => OidcError::Answer(error.to_string()),
-        other => OidcError::Answer(other.to_string()),
+        DiscoveryError::Response(_, _, message) => OidcError::InvalidResponse(message),
+        DiscoveryError::Parse(error) => OidcError::InvalidResponse(error.to_string()),
+        other => OidcError::InvalidResponse(other.to_string()),
     }
 }

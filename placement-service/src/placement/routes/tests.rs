@@ -27,13 +27,13 @@ fn routes() -> Routes {
         pool: pool.into(),
         open,
     };
-    let document = |template: &str| Open::Document(template.into());
+    let document = |template: &str| OpenTemplate::Document(template.into());
     Routes::new(
         &[
             route("/app/{document}", "qix", document("{document}")),
             route("/doc/doc/{document}", "qix", document("/doc/{document}")),
-            route("/doc/session-doc", "qix", Open::SessionApp),
-            route("/chat", "chat", Open::Nothing),
+            route("/doc/session-doc", "qix", OpenTemplate::SessionApp),
+            route("/chat", "chat", OpenTemplate::Nothing),
             route("/sales", "qix", document("sales.qvf")),
         ],
         &[pool("qix", Driver::Qix), pool("chat", Driver::Websocket)],
@@ -41,7 +41,7 @@ fn routes() -> Routes {
 }
 
 fn opening(path: &str) -> OpenTarget {
-    routes().find(path).unwrap().opening
+    routes().find(path).unwrap().open_target
 }
 
 fn refused(path: &str) -> Reason {
@@ -117,7 +117,7 @@ fn names_are_percent_decoded() {
     ] {
         assert_eq!(refused(path), Reason::InvalidRequest, "{path}");
     }
-    let long = format!("/app/{}", "x".repeat(MAX_DOCUMENT + 1));
+    let long = format!("/app/{}", "x".repeat(MAX_DOCUMENT_BYTES + 1));
     assert_eq!(refused(&long), Reason::InvalidRequest);
 }
 

@@ -2,11 +2,11 @@
 //! verified here again, since any client of `/v1` could send one. Does not look up their session.
 
 use super::{MAX_TOKEN_BYTES, Tokens};
-use crate::core::rejection::Refusal;
-use crate::sessions::Bearer;
+use crate::core::rejection::Rejection;
+use crate::sessions::BearerClaims;
 use crate::sessions::keys::SigningKey;
 use berth_api::{Excerpt, Reason};
-use berth_store::redis_jwt::{JwtRules, Kept, session_from};
+use berth_store::redis_jwt::{JwtRules, StoredJwt, session_from};
 use berth_store::session_id::IdHash;
 use jsonwebtoken::errors::Error;
 use jsonwebtoken::{Validation, decode, decode_header};
@@ -15,17 +15,17 @@ use sha2::{Digest, Sha256};
 /// Allowed difference between clocks, in seconds. The same as the filter's default leeway.
 const LEEWAY_S: u64 = 5;
 
-impl Bearer {
+impl BearerClaims {
     /// The claims of another login service's token if it is valid at that time. `None` gives no reason.
     #[must_use]
-    pub fn by_rules(token: &str, rules: &JwtRules, now_ms: u64) -> Option<Self> {
+    pub fn verify_with(token: &str, rules: &JwtRules, now_ms: u64) -> Option<Self> {
         if token.len() > MAX_TOKEN_BYTES {
             return None;
         }
-        let kept = Kept {
+        let kept = StoredJwt {
             jwt: token,
             now_ms,
-            gone_at_ms: None,
+            expires_at_ms: None,
         };
         let row = session_from(
             &kept,
@@ -54,13 +54,13 @@ impl Tokens {
     ///
     /// # Errors
     /// `bearer-invalid`. The detail may quote the algorithm that the token names, or a claim of the wrong type.
-    pub fn verify(&self, token: &str) -> Result<Bearer, Refusal> {
-        let invalid = |why: String| Refusal::new(Reason::BearerInvalid).with_detail(why);
+    pub fn verify(&self, token: &str) -> Result<BearerClaims, Rejection> {
+        let invalid = |why: String| Rejection::new(Reason::BearerInvalid).with_detail(why);
         if token.len() > MAX_TOKEN_BYTES {
             return Err(invalid("too long".to_owned()));
         }
         let bearer = self
-            .read(token)
+            .verify_except_times(token)
             .map_err(|e| invalid(Excerpt(e).to_string()))?;
         let bearer = bearer.ok_or_else(|| invalid("no key matches it".to_owned()))?;
         let now = self.clock.now_s();
@@ -77,20 +77,20 @@ impl Tokens {
     }
 
     /// Verifies everything except the times. `None` if no key has the token's `alg` and `kid`.
-    fn read(&self, token: &str) -> Result<Option<Bearer>, Error> {
+    fn verify_except_times(&self, token: &str) -> Result<Option<BearerClaims>, Error> {
         let header = decode_header(token)?;
         let meant = |key: &&SigningKey| {
             key.header.alg == header.alg && (header.kid.is_none() || key.header.kid == header.kid)
         };
         let mut fault = None;
-        for key in self.keys().filter(meant) {
+        for key in self.verification_keys().filter(meant) {
             let mut rules = Validation::new(key.header.alg);
             rules.set_issuer(&[&self.issuer]);
             rules.set_audience(&[&self.audience]);
             rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
             // `verify` checks it, with the injected clock.
             rules.validate_exp = false;
-            match decode::<Bearer>(token, &key.verifying, &rules) {
+            match decode::<BearerClaims>(token, &key.decoding_key, &rules) {
                 Ok(token) => return Ok(Some(token.claims)),
                 Err(error) => fault = Some(error),
             }

@@ -1,7 +1,7 @@
 //! Every algorithm, verified with the published keys; the lifetime of a token; the cache.
 
 use super::*;
-use crate::config::{Algorithm, Key};
+use crate::config::{Algorithm, SecretSource};
 use crate::core::clock::ManualClock;
 use crate::core::secret::Secret;
 use crate::sessions::keys::KeyError;
@@ -23,7 +23,7 @@ pub(super) fn tokens(
     let key = SigningKey::new(algorithm, &Secret::new(key.to_owned()), kid).unwrap();
     let config = config::Tokens {
         algorithm,
-        key: Key::Env("UNUSED".to_owned()),
+        key: SecretSource::Env("UNUSED".to_owned()),
         kid: None,
         previous: Vec::new(),
         next: Vec::new(),
@@ -58,7 +58,7 @@ fn claims(token: &str, key: &DecodingKey, algorithm: jsonwebtoken::Algorithm) ->
 #[test]
 fn a_shared_secret_signs_and_is_not_published() {
     let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
-    let minted = tokens.mint(&session("ref")).unwrap();
+    let minted = tokens.issue(&session("ref")).unwrap();
     let key = DecodingKey::from_secret(SECRET.as_bytes());
     let claims = claims(&minted.token, &key, jsonwebtoken::Algorithm::HS256);
     let jti = claims["jti"].as_str().unwrap();
@@ -82,7 +82,7 @@ fn asymmetric_tokens_verify_with_the_published_key() {
         (Algorithm::EdDsa, EDDSA, "OKP"),
     ] {
         let (tokens, _) = tokens(algorithm, pem, None);
-        let minted = tokens.mint(&session("ref")).unwrap();
+        let minted = tokens.issue(&session("ref")).unwrap();
         let header = decode_header(&minted.token).unwrap();
         let jwks = tokens.jwks();
         let published = &jwks["keys"][0];
@@ -100,7 +100,7 @@ fn asymmetric_tokens_verify_with_the_published_key() {
 #[test]
 fn a_configured_kid_is_used() {
     let (tokens, _) = tokens(Algorithm::EdDsa, EDDSA, Some("2026-11"));
-    let minted = tokens.mint(&session("ref")).unwrap();
+    let minted = tokens.issue(&session("ref")).unwrap();
     let kid = decode_header(&minted.token).unwrap().kid;
     assert_eq!(kid.as_deref(), Some("2026-11"));
     assert_eq!(tokens.jwks()["keys"][0]["kid"], "2026-11");
@@ -125,36 +125,36 @@ fn invalid_keys_are_rejected() {
         let key = SigningKey::new(algorithm, &Secret::new(text.to_owned()), None);
         key.err().unwrap()
     };
-    assert_eq!(refused(Algorithm::Hs256, "short"), KeyError::Short(5));
+    assert_eq!(refused(Algorithm::Hs256, "short"), KeyError::TooShort(5));
     for algorithm in [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa] {
-        assert!(matches!(refused(algorithm, SECRET), KeyError::NotAKey(_)));
+        assert!(matches!(refused(algorithm, SECRET), KeyError::InvalidKey(_)));
     }
     assert!(matches!(
         refused(Algorithm::Rs256, EDDSA),
-        KeyError::NotAKey(_)
+        KeyError::InvalidKey(_)
     ));
     assert!(matches!(
         refused(Algorithm::EdDsa, ES256),
-        KeyError::NotAKey(_)
+        KeyError::InvalidKey(_)
     ));
     assert!(matches!(
         refused(Algorithm::Es256, RS256),
-        KeyError::NotAKey(_)
+        KeyError::InvalidKey(_)
     ));
 }
 
 #[test]
 fn a_token_is_reused_for_half_its_lifetime() {
     let (tokens, clock) = tokens(Algorithm::Hs256, SECRET, None);
-    let first = tokens.mint(&session("ref")).unwrap();
+    let first = tokens.issue(&session("ref")).unwrap();
     clock.advance_ms(149_000);
-    assert!(tokens.mint(&session("ref")).unwrap() == first);
+    assert!(tokens.issue(&session("ref")).unwrap() == first);
     clock.advance_ms(1_000);
-    let second = tokens.mint(&session("ref")).unwrap();
+    let second = tokens.issue(&session("ref")).unwrap();
     assert!(second != first);
     assert_eq!(second.expires_at, NOW + 450);
     tokens.forget("ref");
-    assert!(tokens.mint(&session("ref")).unwrap() != second);
+    assert!(tokens.issue(&session("ref")).unwrap() != second);
 }
 
 #[test]
@@ -162,9 +162,9 @@ fn no_token_outlives_its_session_or_is_shared_with_another() {
     let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
     let mut short = session("short");
     short.expires_at = NOW + 100;
-    assert_eq!(tokens.mint(&short).unwrap().expires_at, NOW + 100);
+    assert_eq!(tokens.issue(&short).unwrap().expires_at, NOW + 100);
     let all: HashSet<String> = (0..50)
-        .map(|n| tokens.mint(&session(&n.to_string())).unwrap().token.clone())
+        .map(|n| tokens.issue(&session(&n.to_string())).unwrap().token.clone())
         .collect();
     assert_eq!(all.len(), 50);
 }
@@ -174,12 +174,12 @@ fn a_token_of_16_kilobytes_is_issued_and_one_too_large_for_a_header_is_rejected(
     let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
     let mut many = session("ref");
     many.roles = (0..700).map(|n| format!("role-number-{n:05}")).collect();
-    let length = tokens.mint(&many).unwrap().token.len();
+    let length = tokens.issue(&many).unwrap().token.len();
     assert!(length > 16 * 1024 && length <= MAX_TOKEN_BYTES);
     let mut more = session("other");
     more.claims
         .insert("groups".to_owned(), json!("g".repeat(MAX_TOKEN_BYTES)));
-    let refusal = tokens.mint(&more).err().unwrap();
+    let refusal = tokens.issue(&more).err().unwrap();
     assert_eq!(refusal.reason, Reason::Forbidden);
     let detail = refusal.detail.unwrap();
     assert!(detail.ends_with("bytes, more than 24576: too many roles or claims"));
@@ -196,7 +196,7 @@ fn every_token_has_its_own_jti() {
     let mut all = HashSet::new();
     for n in 0..100 {
         let name = (n % 10).to_string();
-        all.insert(jti(&tokens.mint(&session(&name)).unwrap().token));
+        all.insert(jti(&tokens.issue(&session(&name)).unwrap().token));
         clock.advance_ms(151_000);
     }
     assert_eq!(all.len(), 100);
@@ -206,13 +206,13 @@ fn every_token_has_its_own_jti() {
 fn claims_of_a_session_are_included_and_override_no_reserved_claim() {
     let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
     let mut more = session("ref");
-    for name in OWN_CLAIMS {
+    for name in RESERVED_CLAIMS {
         more.claims.insert(name.to_owned(), json!("forged"));
     }
     let tenant = json!({"id": 7, "groups": ["a", "b"]});
     more.claims.insert("tenant".to_owned(), tenant.clone());
     let key = DecodingKey::from_secret(SECRET.as_bytes());
-    let token = &tokens.mint(&more).unwrap().token;
+    let token = &tokens.issue(&more).unwrap().token;
     let mut told = claims(token, &key, jsonwebtoken::Algorithm::HS256);
     let jti = told["jti"].take();
     assert_eq!(jti.as_str().unwrap().len(), 22);
@@ -236,8 +236,8 @@ fn during_rotation_tokens_of_either_key_verify_with_published_keys() {
     let (before, _) = tokens(Algorithm::Es256, ES256, None);
     let (after, _) = tokens(Algorithm::EdDsa, EDDSA, None);
     let shared = signing(Algorithm::Hs256, SECRET);
-    let before = before.with_further(vec![new()]);
-    let after = after.with_further(vec![old(), shared]);
+    let before = before.with_other_keys(vec![new()]);
+    let after = after.with_other_keys(vec![old(), shared]);
     let names = |tokens: &Tokens| -> Vec<String> {
         let keys = tokens.jwks()["keys"].as_array().unwrap().clone();
         let kid = |key: &Value| key["kid"].as_str().unwrap().to_owned();
@@ -250,7 +250,7 @@ fn during_rotation_tokens_of_either_key_verify_with_published_keys() {
         "no shared secret"
     );
     for (tokens, published) in [(&before, &after), (&after, &before)] {
-        let token = &tokens.mint(&session("ref")).unwrap().token;
+        let token = &tokens.issue(&session("ref")).unwrap().token;
         let header = decode_header(token).unwrap();
         assert_eq!(header.kid.as_deref(), Some(tokens.key.kid()));
         let keys = published.jwks()["keys"].as_array().unwrap().clone();

@@ -20,20 +20,20 @@ pub async fn coordination(store: &impl Coordination) {
     assert!(!lease("a", 1_160).await);
     assert!(store.lease("other", "a", 1_160, 100).await.unwrap());
 
-    assert!(!store.was_once("jti", 1_000).await.unwrap());
-    assert!(store.once("jti", 1_000, 2_000).await.unwrap());
-    assert!(store.was_once("jti", 1_999).await.unwrap());
-    assert!(!store.was_once("jti", 2_000).await.unwrap());
-    assert!(!store.once("jti", 1_500, 3_000).await.unwrap());
-    assert!(store.once("another", 1_500, 3_000).await.unwrap());
-    store.forget_once(1_900).await.unwrap();
-    assert!(!store.once("jti", 1_999, 3_000).await.unwrap());
-    assert!(store.once("jti", 2_000, 3_000).await.unwrap());
-    store.forget_once(9_000).await.unwrap();
-    assert!(store.once("jti", 2_000, 3_000).await.unwrap(), "purged");
+    assert!(!store.is_claimed("jti", 1_000).await.unwrap());
+    assert!(store.claim("jti", 1_000, 2_000).await.unwrap());
+    assert!(store.is_claimed("jti", 1_999).await.unwrap());
+    assert!(!store.is_claimed("jti", 2_000).await.unwrap());
+    assert!(!store.claim("jti", 1_500, 3_000).await.unwrap());
+    assert!(store.claim("another", 1_500, 3_000).await.unwrap());
+    store.purge_claims(1_900).await.unwrap();
+    assert!(!store.claim("jti", 1_999, 3_000).await.unwrap());
+    assert!(store.claim("jti", 2_000, 3_000).await.unwrap());
+    store.purge_claims(9_000).await.unwrap();
+    assert!(store.claim("jti", 2_000, 3_000).await.unwrap(), "purged");
 
     let notes = async |prefix: &str| {
-        let notes = store.notes(prefix).await.unwrap().into_iter();
+        let notes = store.list_values(prefix).await.unwrap().into_iter();
         notes
             .map(|(name, text)| format!("{name}={text}"))
             .collect::<Vec<_>>()
@@ -45,11 +45,11 @@ pub async fn coordination(store: &impl Coordination) {
         ("b/x", "3"),
         ("a/y", "{\"é\": 4}"),
     ] {
-        store.note(name, Some(text)).await.unwrap();
+        store.put_value(name, Some(text)).await.unwrap();
     }
     assert_eq!(notes("a/").await, ["a/x=2", "a/y={\"é\": 4}"]);
     assert_eq!(notes("%").await.len() + notes("_").await.len(), 0);
-    store.note("a/x", None).await.unwrap();
-    store.note("a/x", None).await.unwrap();
+    store.put_value("a/x", None).await.unwrap();
+    store.put_value("a/x", None).await.unwrap();
     assert_eq!(notes("").await, ["a/y={\"é\": 4}", "b/x=3"]);
 }

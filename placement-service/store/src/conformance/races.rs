@@ -1,8 +1,8 @@
 //! Concurrent operations of several replicas, and rows written by other versions or under other clocks.
 
-use super::{ending, event, session_row};
+use super::{removal, event, session_row};
 use crate::{
-    Coordination, Event, EventLog, Inserted, PAYLOAD_VERSION, Select, SessionRow, SessionStore,
+    Coordination, Event, EventLog, InsertResult, PAYLOAD_VERSION, SessionQuery, SessionRow, SessionStore,
     StoreError,
 };
 use futures_util::future::{join, join_all};
@@ -10,7 +10,7 @@ use futures_util::future::{join, join_all};
 const ROWS: u8 = 20;
 const CALLERS: usize = 6;
 
-async fn kept(store: &impl SessionStore) -> Vec<SessionRow> {
+async fn insert_rows(store: &impl SessionStore) -> Vec<SessionRow> {
     let rows: Vec<_> = (1..=ROWS).map(session_row).collect();
     for row in &rows {
         store.insert(row, None, &event(row, None)).await.unwrap();
@@ -21,10 +21,10 @@ async fn kept(store: &impl SessionStore) -> Vec<SessionRow> {
 /// Touching a session that another call removes does not bring it back; of several removals exactly one
 /// succeeds.
 pub async fn races(store: &(impl SessionStore + EventLog)) {
-    let rows = kept(store).await;
+    let rows = insert_rows(store).await;
     let ids: Vec<_> = rows.iter().map(|row| (row.id_hash, 9_000)).collect();
     let backwards: Vec<_> = ids.iter().copied().rev().collect();
-    let endings: Vec<_> = rows.iter().map(ending).collect();
+    let endings: Vec<_> = rows.iter().map(removal).collect();
     let other: Vec<_> = endings.iter().cloned().rev().collect();
     let touches = join(store.touch(&ids), store.touch(&backwards));
     let removals = join(store.remove(&endings), store.remove(&other));
@@ -54,7 +54,7 @@ pub async fn limit_race(store: &impl SessionStore) {
         store.insert(&row, Some(3), &event).await.unwrap()
     });
     let all = join_all(inserts).await;
-    let yes = all.iter().filter(|kept| **kept == Inserted::Yes).count();
+    let yes = all.iter().filter(|kept| **kept == InsertResult::Inserted).count();
     assert_eq!(yes, 3);
 }
 
@@ -66,7 +66,7 @@ pub async fn coordination_race(store: &impl Coordination) {
         .map(|name| store.lease("sweep", name, 1_000, 100));
     let leases = join_all(leases).await;
     assert_eq!(leases.iter().filter(|got| **got == Ok(true)).count(), 1);
-    let once = join_all((0..CALLERS).map(|_| store.once("jti", 1_000, 2_000))).await;
+    let once = join_all((0..CALLERS).map(|_| store.claim("jti", 1_000, 2_000))).await;
     assert_eq!(once.iter().filter(|first| **first == Ok(true)).count(), 1);
     let keys = (1..=ROWS).map(|seed| store.server_key("k", [seed; 32]));
     let keys = join_all(keys).await;
@@ -111,12 +111,12 @@ pub async fn versions_and_clocks(store: &impl SessionStore) {
         unreachable!("expected a data error, got: {refused}");
     };
     assert!(why.contains("newer than this binary"), "{why}");
-    let ann = Select::Account("ann".to_owned());
+    let ann = SessionQuery::Account("ann".to_owned());
     assert!(
         store.list(&ann, 10).await.is_err(),
         "a list is complete or an error"
     );
-    let over = Select::OverAt(u64::MAX >> 1);
+    let over = SessionQuery::ExpiredAt(u64::MAX >> 1);
     let names = store.list(&over, 10).await.unwrap();
     assert_eq!(names, [ours]);
 

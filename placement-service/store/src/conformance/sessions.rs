@@ -1,12 +1,12 @@
 //! Sessions: rows are read back unchanged, touches only move forward, and removed sessions stay removed.
 
-use super::{ending, event, session_row};
+use super::{removal, event, session_row};
 use crate::session_id::{IdHash, SessionId};
 use crate::{
-    EndCause, Ending, Event, EventLog, Inserted, Select, SessionRow, SessionStore, StoreError,
+    EndCause, SessionRemoval, Event, EventLog, InsertResult, SessionQuery, SessionRow, SessionStore, StoreError,
 };
 
-async fn insert(store: &impl SessionStore, row: &SessionRow) -> Result<Inserted, StoreError> {
+async fn insert(store: &impl SessionStore, row: &SessionRow) -> Result<InsertResult, StoreError> {
     store.insert(row, None, &event(row, None)).await
 }
 
@@ -26,15 +26,15 @@ pub async fn sessions(store: &(impl SessionStore + EventLog)) {
         ..session_row(2)
     };
     assert_eq!(store.find(&row.id_hash).await.unwrap(), None);
-    assert_eq!(insert(store, &row).await.unwrap(), Inserted::Yes);
-    assert_eq!(insert(store, &other).await.unwrap(), Inserted::Yes);
+    assert_eq!(insert(store, &row).await.unwrap(), InsertResult::Inserted);
+    assert_eq!(insert(store, &other).await.unwrap(), InsertResult::Inserted);
     assert_eq!(store.find(&row.id_hash).await.unwrap(), Some(row.clone()));
     let found = store.find_by_ref(&other.session_ref).await.unwrap();
     assert_eq!(found, Some(other.clone()));
     assert_eq!(store.find_by_ref("ref-3").await.unwrap(), None);
     assert!(insert(store, &row).await.is_err(), "an id is unique");
 
-    let id = SessionId::fresh();
+    let id = SessionId::generate();
     let named = SessionRow {
         id_hash: id.hash(),
         ..session_row(3)
@@ -42,7 +42,7 @@ pub async fn sessions(store: &(impl SessionStore + EventLog)) {
     insert(store, &named).await.unwrap();
     let found = store.find_by_cookie(id.reveal()).await.unwrap();
     assert_eq!(found, Some(named.clone()));
-    for stranger in [SessionId::fresh().reveal(), "", "not an id"] {
+    for stranger in [SessionId::generate().reveal(), "", "not an id"] {
         assert_eq!(store.find_by_cookie(stranger).await.unwrap(), None);
     }
 
@@ -54,13 +54,13 @@ pub async fn sessions(store: &(impl SessionStore + EventLog)) {
     assert_eq!(seen(store.find(&other.id_hash).await.unwrap()), 6_000);
     store.touch(&[]).await.unwrap();
 
-    let gone = store.remove(&[ending(&row), ending(&session_row(9))]).await;
+    let gone = store.remove(&[removal(&row), removal(&session_row(9))]).await;
     assert_eq!(
         gone.unwrap(),
         [row.id_hash],
         "only existing sessions are returned"
     );
-    assert!(store.remove(&[ending(&row)]).await.unwrap().is_empty());
+    assert!(store.remove(&[removal(&row)]).await.unwrap().is_empty());
     store.touch(&[(row.id_hash, 9_000)]).await.unwrap();
     assert_eq!(store.find(&row.id_hash).await.unwrap(), None);
     assert_eq!(store.find_by_ref(&row.session_ref).await.unwrap(), None);
@@ -97,19 +97,19 @@ pub async fn lists(store: &impl SessionStore) {
         insert(store, row).await.unwrap();
     }
     const NONE: [u8; 0] = [];
-    let names = async |select: Select, limit: u32| -> Vec<u8> {
+    let names = async |select: SessionQuery, limit: u32| -> Vec<u8> {
         let rows = store.list(&select, limit).await.unwrap();
         rows.iter().map(|row| row.id_hash.0[0]).collect()
     };
-    let ann = Select::Account("ann".to_owned());
+    let ann = SessionQuery::Account("ann".to_owned());
     assert_eq!(names(ann.clone(), 10).await, [1, 2]);
     assert_eq!(names(ann, 1).await, [1], "the oldest first");
-    assert_eq!(names(Select::Account("Ann".to_owned()), 10).await, NONE);
-    let children = |seed: u8| Select::ChildrenOf(IdHash([seed; 32]));
+    assert_eq!(names(SessionQuery::Account("Ann".to_owned()), 10).await, NONE);
+    let children = |seed: u8| SessionQuery::ChildrenOf(IdHash([seed; 32]));
     assert_eq!(names(children(1), 10).await, [2], "not grandchildren");
     assert_eq!(names(children(2), 10).await, [3]);
-    assert_eq!(names(Select::Orphans, 10).await, [4]);
-    let provider = |subject: Option<&str>, session: Option<&str>| Select::Provider {
+    assert_eq!(names(SessionQuery::Orphans, 10).await, [4]);
+    let provider = |subject: Option<&str>, session: Option<&str>| SessionQuery::Provider {
         provider: "corp".to_owned(),
         subject: subject.map(str::to_owned),
         session: session.map(str::to_owned),
@@ -121,7 +121,7 @@ pub async fn lists(store: &impl SessionStore) {
         names(provider(Some("sub-2"), Some("sid-4")), 10).await,
         NONE
     );
-    let elsewhere = Select::Provider {
+    let elsewhere = SessionQuery::Provider {
         provider: "other".to_owned(),
         subject: Some("sub-2".to_owned()),
         session: None,
@@ -129,19 +129,19 @@ pub async fn lists(store: &impl SessionStore) {
     assert_eq!(names(elsewhere, 10).await, NONE);
 
     let end = root.ends_at_ms();
-    assert_eq!(names(Select::OverAt(end - 1), 10).await, NONE);
+    assert_eq!(names(SessionQuery::ExpiredAt(end - 1), 10).await, NONE);
     assert_eq!(store.count_live(end - 1).await.unwrap(), 4);
     store.touch(&[(child.id_hash, end)]).await.unwrap();
-    assert_eq!(names(Select::OverAt(end), 10).await, [1, 3, 4]);
+    assert_eq!(names(SessionQuery::ExpiredAt(end), 10).await, [1, 3, 4]);
     assert_eq!(store.count_live(end).await.unwrap(), 1);
-    let over = |row: &SessionRow| Ending {
-        only_if_over_at_ms: Some(end),
-        ..ending(row)
+    let over = |row: &SessionRow| SessionRemoval {
+        only_if_expired_at_ms: Some(end),
+        ..removal(row)
     };
     let gone = store.remove(&[over(&child), over(&orphan)]).await.unwrap();
     assert_eq!(gone, [orphan.id_hash], "the other became active meanwhile");
-    store.remove(&[ending(&child)]).await.unwrap();
-    assert_eq!(names(Select::Orphans, 10).await, [3]);
+    store.remove(&[removal(&child)]).await.unwrap();
+    assert_eq!(names(SessionQuery::Orphans, 10).await, [3]);
 }
 
 /// Checks the limit of live sessions of an account: it counts logins, not the children that these started.
@@ -155,23 +155,23 @@ pub async fn limits(store: &impl SessionStore) {
         let event = event(row, None);
         store.insert(row, Some(limit), &event).await.unwrap()
     };
-    assert_eq!(insert(&row(1), 2).await, Inserted::Yes);
-    assert_eq!(insert(&row(2), 2).await, Inserted::Yes);
-    assert_eq!(insert(&row(3), 2).await, Inserted::Full);
+    assert_eq!(insert(&row(1), 2).await, InsertResult::Inserted);
+    assert_eq!(insert(&row(2), 2).await, InsertResult::Inserted);
+    assert_eq!(insert(&row(3), 2).await, InsertResult::LimitReached);
     assert_eq!(store.find(&row(3).id_hash).await.unwrap(), None);
-    assert_eq!(insert(&row(3), 3).await, Inserted::Yes);
+    assert_eq!(insert(&row(3), 3).await, InsertResult::Inserted);
     let child = SessionRow {
         ancestors: vec![row(1).id_hash],
         ..row(6)
     };
     let inserted = store.insert(&child, None, &event(&child, None)).await;
-    assert_eq!(inserted.unwrap(), Inserted::Yes);
+    assert_eq!(inserted.unwrap(), InsertResult::Inserted);
     assert_eq!(
         insert(&row(7), 4).await,
-        Inserted::Yes,
+        InsertResult::Inserted,
         "children do not count"
     );
-    assert_eq!(insert(&session_row(4), 1).await, Inserted::Yes);
+    assert_eq!(insert(&session_row(4), 1).await, InsertResult::Inserted);
     let later = SessionRow {
         created_at_ms: row(1).ends_at_ms(),
         last_seen_at_ms: row(1).ends_at_ms(),
@@ -179,7 +179,7 @@ pub async fn limits(store: &impl SessionStore) {
     };
     assert_eq!(
         insert(&later, 1).await,
-        Inserted::Yes,
+        InsertResult::Inserted,
         "the others have expired"
     );
 
@@ -200,6 +200,6 @@ pub async fn limits(store: &impl SessionStore) {
         insert(f, 2)
     );
     let at_once: [_; 6] = at_once.into();
-    let kept = at_once.iter().filter(|kept| **kept == Inserted::Yes);
+    let kept = at_once.iter().filter(|kept| **kept == InsertResult::Inserted);
     assert_eq!(kept.count(), 2, "under concurrent inserts");
 }

@@ -19,7 +19,7 @@ pub struct Cursor {
 /// The text is not a cursor that the service issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a cursor")]
-pub struct NotACursor;
+pub struct InvalidCursor;
 
 /// Digits of a log id: 64 bits in hexadecimal.
 const LOG_DIGITS: usize = 16;
@@ -31,19 +31,19 @@ impl fmt::Display for Cursor {
 }
 
 impl FromStr for Cursor {
-    type Err = NotACursor;
+    type Err = InvalidCursor;
 
     /// Accepts exactly what `Display` writes.
-    fn from_str(text: &str) -> Result<Self, NotACursor> {
-        let (log, sequence) = text.split_once('-').ok_or(NotACursor)?;
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
+        let (log, sequence) = text.split_once('-').ok_or(InvalidCursor)?;
         let digits = log.len() == LOG_DIGITS && log.bytes().all(|b| b.is_ascii_hexdigit());
         let cursor = Self {
-            log: LogId(u64::from_str_radix(log, 16).map_err(|_| NotACursor)?),
-            sequence: sequence.parse().map_err(|_| NotACursor)?,
+            log: LogId(u64::from_str_radix(log, 16).map_err(|_| InvalidCursor)?),
+            sequence: sequence.parse().map_err(|_| InvalidCursor)?,
         };
         (digits && cursor.to_string() == text)
             .then_some(cursor)
-            .ok_or(NotACursor)
+            .ok_or(InvalidCursor)
     }
 }
 
@@ -74,7 +74,7 @@ mod tests {
             "00000000000000ff-12 ",
             "00000000000000ff-18446744073709551616",
         ] {
-            assert_eq!(wrong.parse::<Cursor>(), Err(NotACursor), "{wrong}");
+            assert_eq!(wrong.parse::<Cursor>(), Err(InvalidCursor), "{wrong}");
         }
     }
 

@@ -93,13 +93,13 @@ impl EndCause {
 
     /// Whether the session ended by a timeout.
     #[must_use]
-    pub const fn is_by_time(self) -> bool {
+    pub const fn is_expiry(self) -> bool {
         matches!(self, Self::IdleTimeout | Self::AbsoluteTimeout)
     }
 
     /// The kind of the event that reports an end for this cause.
     #[must_use]
-    pub const fn kind(self) -> EventKind {
+    pub const fn event_kind(self) -> EventKind {
         match self {
             Self::Logout | Self::LoginAgain | Self::BackChannel => EventKind::LoggedOut,
             Self::IdleTimeout | Self::AbsoluteTimeout => EventKind::Expired,

@@ -81,32 +81,32 @@ impl SessionState {
 
 /// The result of adding a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inserted {
-    Yes,
+pub enum InsertResult {
+    Inserted,
     /// The account has reached its limit of live sessions; nothing was stored.
-    Full,
+    LimitReached,
 }
 
 /// One session to remove, with the event that reports its end.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ending {
+pub struct SessionRemoval {
     pub id_hash: IdHash,
     /// Removes the session only if it has expired by then: it may have become active since the caller read it.
-    pub only_if_over_at_ms: Option<u64>,
+    pub only_if_expired_at_ms: Option<u64>,
     /// The event for the log.
     pub event: Event,
 }
 
 /// Which sessions to list. Expired sessions are included until they are removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Select {
+pub enum SessionQuery {
     Account(String),
     /// The direct children of a session.
     ChildrenOf(IdHash),
     /// Sessions whose parent no longer exists.
     Orphans,
     /// Sessions that have expired by then.
-    OverAt(u64),
+    ExpiredAt(u64),
     /// Sessions created from a provider's session, or from any session of a provider's subject. At least one of
     /// the two must be given.
     Provider {
@@ -127,7 +127,7 @@ pub trait SessionStore: Send + Sync + 'static {
         row: &SessionRow,
         limit: Option<u32>,
         event: &Event,
-    ) -> Result<Inserted, StoreError>;
+    ) -> Result<InsertResult, StoreError>;
 
     /// Finds a session, including an expired one.
     async fn find(&self, id: &IdHash) -> Result<Option<SessionRow>, StoreError>;
@@ -153,10 +153,10 @@ pub trait SessionStore: Send + Sync + 'static {
     async fn touch(&self, seen: &[(IdHash, u64)]) -> Result<(), StoreError>;
 
     /// Removes sessions and logs their events. Returns the sessions that existed; only those are logged.
-    async fn remove(&self, endings: &[Ending]) -> Result<Vec<IdHash>, StoreError>;
+    async fn remove(&self, endings: &[SessionRemoval]) -> Result<Vec<IdHash>, StoreError>;
 
     /// Sessions, oldest first, at most `limit`.
-    async fn list(&self, select: &Select, limit: u32) -> Result<Vec<SessionRow>, StoreError>;
+    async fn list(&self, select: &SessionQuery, limit: u32) -> Result<Vec<SessionRow>, StoreError>;
 
     /// The number of sessions that have not expired by `now_ms`.
     async fn count_live(&self, now_ms: u64) -> Result<u64, StoreError>;

@@ -16,7 +16,7 @@ impl SessionId {
 
     /// A new random id. Ids never come from a client: this prevents session fixation.
     #[must_use]
-    pub fn fresh() -> Self {
+    pub fn generate() -> Self {
         let mut bytes = [0_u8; 32];
         rand::rng().fill_bytes(&mut bytes);
         Self(URL_SAFE_NO_PAD.encode(bytes))
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn generated_ids_differ_and_parse() {
-        let (a, b) = (SessionId::fresh(), SessionId::fresh());
+        let (a, b) = (SessionId::generate(), SessionId::generate());
         assert_ne!(a.reveal(), b.reveal());
         assert_eq!(SessionId::parse(a.reveal()), Some(a.clone()));
         assert_ne!(a.hash(), b.hash());
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn debug_output_hides_ids() {
-        let id = SessionId::fresh();
+        let id = SessionId::generate();
         assert_eq!(format!("{id:?} {:?}", id.hash()), "[session id] [id hash]");
     }
 

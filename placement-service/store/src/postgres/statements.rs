@@ -2,14 +2,14 @@
 //! counter last, so that transactions cannot deadlock.
 
 use super::PostgresStore;
-use crate::row::{from_json, listed, to_bytes, to_i64, to_json, to_u64};
+use crate::row::{from_json, read_rows, concat_hashes, to_i64, to_json, to_u64};
 use crate::session_id::IdHash;
 use crate::sql::{
     SESSION_COLUMNS, account_from, session_from, sql_accounts, sql_coordination, sql_events,
     sql_sessions,
 };
 use crate::{
-    AccountChange, AccountRow, Attempts, Bounds, DeadLetter, Ending, Event, Inserted, Select,
+    AccountChange, AccountRow, Attempts, Bounds, DeadLetter, SessionRemoval, Event, InsertResult, SessionQuery,
     SessionRow, StoreError,
 };
 use sqlx::{AssertSqlSafe, PgConnection, Row};
@@ -43,7 +43,7 @@ async fn append(connection: &mut PgConnection, events: &[Event]) -> Result<(), S
 }
 
 /// Locks an account: until the commit, no other transaction counts its sessions.
-async fn alone_with(connection: &mut PgConnection, account: &str) -> Result<(), StoreError> {
+async fn lock_account(connection: &mut PgConnection, account: &str) -> Result<(), StoreError> {
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
         .bind(account)
         .execute(connection)
@@ -70,10 +70,10 @@ async fn touch(connection: &mut PgConnection, seen: &[(IdHash, u64)]) -> Result<
 /// Deletes the sessions that exist and, where required, have expired. Returns their ids.
 async fn delete(
     connection: &mut PgConnection,
-    endings: &[Ending],
+    endings: &[SessionRemoval],
 ) -> Result<HashSet<IdHash>, StoreError> {
     const NEVER: u64 = i64::MAX.unsigned_abs();
-    let over_at = |ending: &Ending| ending.only_if_over_at_ms.unwrap_or(NEVER);
+    let over_at = |ending: &SessionRemoval| ending.only_if_expired_at_ms.unwrap_or(NEVER);
     let (ids, times) = columns(endings.iter().map(|e| (&e.id_hash, over_at(e))))?;
     // `FOR UPDATE` re-evaluates the condition after the lock is acquired, so a session that became active
     // meanwhile stays.

@@ -51,12 +51,12 @@ impl Coordination for RedisStore {
         self.script(&LEASE, &words).await
     }
 
-    async fn once(&self, key: &str, now_ms: u64, until_ms: u64) -> Result<bool, StoreError> {
+    async fn claim(&self, key: &str, now_ms: u64, until_ms: u64) -> Result<bool, StoreError> {
         let words = [key.to_owned(), now_ms.to_string(), until_ms.to_string()];
         self.script(&ONCE, &words).await
     }
 
-    async fn was_once(&self, key: &str, now_ms: u64) -> Result<bool, StoreError> {
+    async fn is_claimed(&self, key: &str, now_ms: u64) -> Result<bool, StoreError> {
         let mut score = cmd("ZSCORE");
         score.arg(self.key("used")).arg(key);
         let until_ms: Option<f64> = self.command(&score).await?;
@@ -64,13 +64,13 @@ impl Coordination for RedisStore {
         Ok(until_ms.is_some_and(|until_ms| until_ms > now_ms as f64))
     }
 
-    async fn forget_once(&self, now_ms: u64) -> Result<(), StoreError> {
+    async fn purge_claims(&self, now_ms: u64) -> Result<(), StoreError> {
         let mut forget = cmd("ZREMRANGEBYSCORE");
         forget.arg(self.key("used")).arg("-inf").arg(now_ms);
         self.command(&forget).await
     }
 
-    async fn note(&self, name: &str, text: Option<&str>) -> Result<(), StoreError> {
+    async fn put_value(&self, name: &str, text: Option<&str>) -> Result<(), StoreError> {
         let mut change = cmd(if text.is_some() { "HSET" } else { "HDEL" });
         change.arg(self.key("notes")).arg(name);
         if let Some(text) = text {
@@ -79,7 +79,7 @@ impl Coordination for RedisStore {
         self.command(&change).await
     }
 
-    async fn notes(&self, prefix: &str) -> Result<BTreeMap<String, String>, StoreError> {
+    async fn list_values(&self, prefix: &str) -> Result<BTreeMap<String, String>, StoreError> {
         let mut all: BTreeMap<String, String> =
             self.command(cmd("HGETALL").arg(self.key("notes"))).await?;
         all.retain(|name, _| name.starts_with(prefix));

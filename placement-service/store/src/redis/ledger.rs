@@ -19,12 +19,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 /// Maximum number of changes per script.
-const CHANGES: usize = 500;
+const MAX_CHANGES: usize = 500;
 /// Maximum number of probe results per script.
-const PROBES: usize = 500;
+const MAX_PROBES: usize = 500;
 
 /// The prelude of every script of the ledger.
-const LEDGER: &str = include_str!("ledger.lua");
+const LEDGER_PRELUDE: &str = include_str!("ledger.lua");
 
 macro_rules! ledger_scripts {
     ($($name:ident = $code:literal;)+) => {
@@ -128,16 +128,16 @@ ledger_scripts! {
 pub struct RedisLedger {
     store: RedisStore,
     /// The unique name of this replica.
-    me: String,
+    replica: String,
     lease: Duration,
-    settle: Duration,
-    probing: Duration,
+    settle_time: Duration,
+    prober_lease: Duration,
 }
 
 /// The result of a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reserved {
-    Yes,
+pub enum ReserveResult {
+    Reserved,
     /// The engine is full: `total` over all replicas, `own` of this one.
     EngineFull {
         total: u32,
@@ -147,12 +147,12 @@ pub enum Reserved {
     /// Replicas are still reporting their streams, so free capacity is not known yet.
     Settling,
     /// The lease of this replica has expired: it must report its streams again.
-    Lapsed,
+    LeaseExpired,
 }
 
 /// A change of a stream's entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum StreamChange {
     /// The stream is open at a gateway of this replica; takes it over from any other replica.
     Opened,
     /// This replica holds the stream, unless another replica holds it already.
@@ -163,7 +163,7 @@ pub enum Change {
     Closed,
 }
 
-impl Change {
+impl StreamChange {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Opened => "opened",
@@ -176,23 +176,23 @@ impl Change {
 
 /// The reply to a heartbeat of one replica.
 #[derive(Debug, Default)]
-pub struct Synced {
+pub struct SyncReply {
     /// The replica's lease had not expired: its entries still count.
-    pub known: bool,
+    pub was_alive: bool,
     pub settling: bool,
     /// This replica is the one that probes the engines.
-    pub prober: bool,
+    pub is_prober: bool,
     /// The number of live replicas, including this one.
     pub replicas: u32,
     /// Streams that other replicas have taken over or closed, with their engines.
     pub moved: Vec<(String, String)>,
     /// The streams of the other replicas, by engine and by pool.
-    pub elsewhere: HashMap<String, u32>,
+    pub remote_counts: HashMap<String, u32>,
 }
 
 /// One probe result of an engine, published by the replica that probes.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct SharedProbe {
     pub engine: String,
     pub text: String,
     /// How long ago the probe began.
@@ -215,10 +215,10 @@ impl RedisLedger {
     ) -> Result<Self, StoreError> {
         Ok(Self {
             store: RedisStore::open(url, prefix, limit).await?,
-            me,
+            replica: me,
             lease,
-            settle,
-            probing,
+            settle_time: settle,
+            prober_lease: probing,
         })
     }
 
@@ -232,11 +232,11 @@ impl RedisLedger {
         stream: &str,
         engine: &str,
         (per_engine, per_pool): (Option<u32>, Option<u32>),
-    ) -> Result<Reserved, StoreError> {
+    ) -> Result<ReserveResult, StoreError> {
         let most = |most: Option<u32>| most.map_or_else(String::new, |most| most.to_string());
         let words = [
-            self.me.clone(),
-            ms(self.lease),
+            self.replica.clone(),
+            milliseconds(self.lease),
             stream.to_owned(),
             engine.to_owned(),
             most(per_engine),
@@ -244,11 +244,11 @@ impl RedisLedger {
         ];
         let (word, total, own): (String, u32, u32) = self.store.script(&RESERVE, &words).await?;
         match word.as_str() {
-            "yes" => Ok(Reserved::Yes),
-            "engine" => Ok(Reserved::EngineFull { total, own }),
-            "pool" => Ok(Reserved::PoolFull),
-            "settling" => Ok(Reserved::Settling),
-            "lapsed" => Ok(Reserved::Lapsed),
+            "yes" => Ok(ReserveResult::Reserved),
+            "engine" => Ok(ReserveResult::EngineFull { total, own }),
+            "pool" => Ok(ReserveResult::PoolFull),
+            "settling" => Ok(ReserveResult::Settling),
+            "lapsed" => Ok(ReserveResult::LeaseExpired),
             _ => Err(StoreError::malformed("the ledger", "an unknown answer")),
         }
     }
@@ -258,9 +258,9 @@ impl RedisLedger {
     ///
     /// # Errors
     /// When Redis does not answer: some changes may have been applied.
-    pub async fn apply(&self, changes: &[(Change, &str, &str)]) -> Result<bool, StoreError> {
-        for some in changes.chunks(CHANGES) {
-            let mut words = vec![self.me.clone(), ms(self.lease)];
+    pub async fn apply(&self, changes: &[(StreamChange, &str, &str)]) -> Result<bool, StoreError> {
+        for some in changes.chunks(MAX_CHANGES) {
+            let mut words = vec![self.replica.clone(), milliseconds(self.lease)];
             for (change, stream, engine) in some {
                 words.extend([change.as_str(), stream, engine].map(str::to_owned));
             }
@@ -275,12 +275,12 @@ impl RedisLedger {
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn sync(&self) -> Result<Synced, StoreError> {
+    pub async fn sync(&self) -> Result<SyncReply, StoreError> {
         let words = [
-            self.me.clone(),
-            ms(self.lease),
-            ms(self.settle),
-            ms(self.probing),
+            self.replica.clone(),
+            milliseconds(self.lease),
+            milliseconds(self.settle_time),
+            milliseconds(self.prober_lease),
         ];
         type Answer = (bool, bool, bool, u32, Vec<String>, Vec<String>);
         let (known, settling, prober, replicas, moved, flat): Answer =
@@ -291,13 +291,13 @@ impl RedisLedger {
         while let (Some(key), Some(count)) = (flat.next(), flat.next()) {
             elsewhere.insert(key, count.parse().unwrap_or(0));
         }
-        Ok(Synced {
-            known,
+        Ok(SyncReply {
+            was_alive: known,
             settling,
-            prober,
+            is_prober: prober,
             replicas,
             moved: moved.map(|(a, b)| (a.to_owned(), b.to_owned())).collect(),
-            elsewhere,
+            remote_counts: elsewhere,
         })
     }
 
@@ -305,8 +305,8 @@ impl RedisLedger {
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn streams(&self) -> Result<Vec<String>, StoreError> {
-        let key = self.store.key(&format!("ledger:streams:{}", self.me));
+    pub async fn own_streams(&self) -> Result<Vec<String>, StoreError> {
+        let key = self.store.key(&format!("ledger:streams:{}", self.replica));
         self.store.command(cmd("HKEYS").arg(key)).await
     }
 
@@ -314,8 +314,8 @@ impl RedisLedger {
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn tell_probes(&self, probes: &[Heard]) -> Result<(), StoreError> {
-        for some in probes.chunks(PROBES) {
+    pub async fn publish_probes(&self, probes: &[SharedProbe]) -> Result<(), StoreError> {
+        for some in probes.chunks(MAX_PROBES) {
             let words = some.iter().flat_map(|probe| {
                 let age_ms = probe.age.as_millis().to_string();
                 [probe.engine.clone(), probe.text.clone(), age_ms]
@@ -330,11 +330,11 @@ impl RedisLedger {
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn read_probes(&self, place: &str) -> Result<(Vec<Heard>, String), StoreError> {
+    pub async fn read_probes(&self, place: &str) -> Result<(Vec<SharedProbe>, String), StoreError> {
         let mut place = place.to_owned();
         let mut heard = Vec::new();
         loop {
-            let words = [place.clone(), PROBES.to_string()];
+            let words = [place.clone(), MAX_PROBES.to_string()];
             let flat: Vec<String> = self.store.script(&READ_PROBES, &words).await?;
             let count = flat.len() / 4;
             let mut flat = flat.into_iter();
@@ -342,19 +342,19 @@ impl RedisLedger {
                 (flat.next(), flat.next(), flat.next(), flat.next())
             {
                 place = at;
-                heard.push(Heard {
+                heard.push(SharedProbe {
                     engine,
                     text,
                     age: Duration::from_millis(age_ms.parse().unwrap_or(u64::MAX)),
                 });
             }
-            if count < PROBES {
+            if count < MAX_PROBES {
                 return Ok((heard, place));
             }
         }
     }
 }
 
-fn ms(duration: Duration) -> String {
+fn milliseconds(duration: Duration) -> String {
     duration.as_millis().to_string()
 }

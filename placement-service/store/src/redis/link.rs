@@ -9,24 +9,24 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 /// The error code of the insert script for an existing id.
-const TAKEN: &str = "BERTHTAKEN";
+const ID_TAKEN: &str = "BERTHTAKEN";
 /// The error code of Redis for a key of another type.
-const OTHER_TYPE: &str = "WRONGTYPE";
+const WRONG_TYPE: &str = "WRONGTYPE";
 
-pub(crate) struct Link {
+pub(crate) struct RedisConnection {
     client: Client,
     limit: Duration,
-    slot: Mutex<Slot>,
+    current: Mutex<CurrentConnection>,
 }
 
 #[derive(Default)]
-struct Slot {
+struct CurrentConnection {
     connection: Option<MultiplexedConnection>,
     /// The number of connections so far. A failed call drops only the connection that it used, not a newer one.
-    era: u64,
+    generation: u64,
 }
 
-impl Link {
+impl RedisConnection {
     /// Does not connect. `limit` applies to connecting and to each reply.
     pub(crate) fn new(url: &str, limit: Duration) -> Result<Self, StoreError> {
         // redis's message is not used: it may quote the URL and so its password.
@@ -35,15 +35,15 @@ impl Link {
         Ok(Self {
             client,
             limit,
-            slot: Mutex::default(),
+            current: Mutex::default(),
         })
     }
 
     /// The connection, and its generation for [`Self::receive`].
-    pub(crate) async fn connection(&self) -> Result<(MultiplexedConnection, u64), StoreError> {
-        let mut slot = self.slot.lock().await;
+    pub(crate) async fn acquire(&self) -> Result<(MultiplexedConnection, u64), StoreError> {
+        let mut slot = self.current.lock().await;
         if let Some(connection) = &slot.connection {
-            return Ok((connection.clone(), slot.era));
+            return Ok((connection.clone(), slot.generation));
         }
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.limit))
@@ -52,31 +52,31 @@ impl Link {
             .client
             .get_multiplexed_async_connection_with_config(&config);
         let connection = match timeout(self.limit, connecting).await {
-            Ok(connected) => connected.map_err(error)?,
+            Ok(connected) => connected.map_err(to_store_error)?,
             Err(_) => {
                 return Err(StoreError::Down(
                     "cannot connect to Redis in time".to_owned(),
                 ));
             }
         };
-        slot.era += 1;
+        slot.generation += 1;
         slot.connection = Some(connection.clone());
-        Ok((connection, slot.era))
+        Ok((connection, slot.generation))
     }
 
     /// Awaits a reply on the connection of that generation.
-    pub(crate) async fn answer<T>(
+    pub(crate) async fn receive<T>(
         &self,
         era: u64,
         answer: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, StoreError> {
         let answer = match timeout(self.limit, answer).await {
-            Ok(answer) => answer.map_err(error),
+            Ok(answer) => answer.map_err(to_store_error),
             Err(_) => Err(StoreError::Down("Redis does not answer".to_owned())),
         };
         if matches!(answer, Err(StoreError::Down(_))) {
-            let mut slot = self.slot.lock().await;
-            if slot.era == era {
+            let mut slot = self.current.lock().await;
+            if slot.generation == era {
                 slot.connection = None;
             }
         }
@@ -84,15 +84,15 @@ impl Link {
     }
 }
 
-fn error(error: RedisError) -> StoreError {
+fn to_store_error(error: RedisError) -> StoreError {
     match error.kind() {
         ErrorKind::Parse | ErrorKind::UnexpectedReturnType => {
             StoreError::Data("Redis keeps something else than was expected".to_owned())
         }
-        _ if error.code() == Some(OTHER_TYPE) => {
+        _ if error.code() == Some(WRONG_TYPE) => {
             StoreError::Data("Redis keeps something else than was expected".to_owned())
         }
-        _ if error.code() == Some(TAKEN) => {
+        _ if error.code() == Some(ID_TAKEN) => {
             StoreError::Data("the id of a session is taken".to_owned())
         }
         _ => StoreError::Down(error.to_string()),

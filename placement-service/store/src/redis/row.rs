@@ -1,6 +1,6 @@
 //! Sessions and accounts as the fields of Redis hashes.
 
-use crate::row::{RawProvider, RawSession, from_json, to_bytes, to_json};
+use crate::row::{RawProvider, RawSession, from_json, concat_hashes, to_json};
 use crate::session_id::IdHash;
 use crate::{AccountRow, Attempts, SessionRow, StoreError};
 use base64::Engine;
@@ -12,7 +12,7 @@ use std::str::FromStr;
 pub type Fields = HashMap<String, String>;
 
 /// The session's part of a key.
-pub(super) fn id_text(id: &IdHash) -> String {
+pub(super) fn encode_id(id: &IdHash) -> String {
     URL_SAFE_NO_PAD.encode(id.0)
 }
 
@@ -29,13 +29,13 @@ pub(super) fn session_fields(row: &SessionRow) -> Result<Vec<(&'static str, Stri
         ("absolute_expiry", row.absolute_expiry_ms.to_string()),
         (
             "ancestors",
-            URL_SAFE_NO_PAD.encode(to_bytes(&row.ancestors)),
+            URL_SAFE_NO_PAD.encode(concat_hashes(&row.ancestors)),
         ),
         ("runtime", row.runtime.clone()),
         ("state", row.state.as_str().to_owned()),
         ("claims", to_json(&row.claims)?),
     ];
-    fields.extend(row.parent().map(|parent| ("parent", id_text(parent))));
+    fields.extend(row.parent().map(|parent| ("parent", encode_id(parent))));
     if let Some(link) = &row.provider {
         fields.push(("provider", link.provider.clone()));
         fields.push(("provider_subject", link.subject.clone()));

@@ -1,10 +1,10 @@
 //! Sessions in Redis: one script each for insert, touch, remove and list, so each is atomic.
 
 use super::RedisStore;
-use super::row::{Fields, id_text, session_fields, session_from};
-use crate::row::{listed, to_json};
+use super::row::{Fields, encode_id, session_fields, session_from};
+use crate::row::{read_rows, to_json};
 use crate::session_id::IdHash;
-use crate::{Ending, Event, Inserted, Select, SessionRow, SessionStore, StoreError};
+use crate::{SessionRemoval, Event, InsertResult, SessionQuery, SessionRow, SessionStore, StoreError};
 use async_trait::async_trait;
 use redis::cmd;
 use std::collections::HashSet;
@@ -23,20 +23,20 @@ impl SessionStore for RedisStore {
         row: &SessionRow,
         limit: Option<u32>,
         event: &Event,
-    ) -> Result<Inserted, StoreError> {
+    ) -> Result<InsertResult, StoreError> {
         let limit = limit.map_or(String::new(), |limit| limit.to_string());
-        let mut arguments = vec![id_text(&row.id_hash), limit, to_json(event)?];
+        let mut arguments = vec![encode_id(&row.id_hash), limit, to_json(event)?];
         for (name, value) in session_fields(row)? {
             arguments.extend([name.to_owned(), value]);
         }
         match self.script(&INSERT, &arguments).await? {
-            1 => Ok(Inserted::Yes),
-            _ => Ok(Inserted::Full),
+            1 => Ok(InsertResult::Inserted),
+            _ => Ok(InsertResult::LimitReached),
         }
     }
 
     async fn find(&self, id: &IdHash) -> Result<Option<SessionRow>, StoreError> {
-        self.find_text(&id_text(id)).await
+        self.find_by_key(&encode_id(id)).await
     }
 
     async fn find_by_ref(&self, session_ref: &str) -> Result<Option<SessionRow>, StoreError> {
@@ -44,59 +44,59 @@ impl SessionStore for RedisStore {
             .command(cmd("HGET").arg(self.key("refs")).arg(session_ref))
             .await?;
         match id {
-            Some(id) => self.find_text(&id).await,
+            Some(id) => self.find_by_key(&id).await,
             None => Ok(None),
         }
     }
 
     async fn touch(&self, seen: &[(IdHash, u64)]) -> Result<(), StoreError> {
-        let pairs = seen.iter().map(|(id, at)| [id_text(id), at.to_string()]);
+        let pairs = seen.iter().map(|(id, at)| [encode_id(id), at.to_string()]);
         let arguments: Vec<_> = pairs.flatten().collect();
         self.script(&TOUCH, &arguments).await
     }
 
-    async fn remove(&self, endings: &[Ending]) -> Result<Vec<IdHash>, StoreError> {
+    async fn remove(&self, endings: &[SessionRemoval]) -> Result<Vec<IdHash>, StoreError> {
         let mut arguments = Vec::with_capacity(3 * endings.len());
         for ending in endings {
-            let over_at = ending.only_if_over_at_ms;
-            arguments.push(id_text(&ending.id_hash));
+            let over_at = ending.only_if_expired_at_ms;
+            arguments.push(encode_id(&ending.id_hash));
             arguments.push(over_at.map_or(String::new(), |at| at.to_string()));
             arguments.push(to_json(&ending.event)?);
         }
         let gone: HashSet<String> = self.script(&REMOVE, &arguments).await?;
         let ids = endings.iter().map(|ending| ending.id_hash);
-        Ok(ids.filter(|id| gone.contains(&id_text(id))).collect())
+        Ok(ids.filter(|id| gone.contains(&encode_id(id))).collect())
     }
 
-    async fn list(&self, select: &Select, limit: u32) -> Result<Vec<SessionRow>, StoreError> {
+    async fn list(&self, select: &SessionQuery, limit: u32) -> Result<Vec<SessionRow>, StoreError> {
         let list = |name: String| ["list".to_owned(), name];
         let of = |kind: &str, provider: &str, name: &str| {
             // The same key format as `lists` in shared.lua.
             list(format!("{kind}:{provider}\0{name}"))
         };
         let what = match select {
-            Select::Account(account) => list(format!("account:{account}")),
-            Select::ChildrenOf(id) => list(format!("children:{}", id_text(id))),
-            Select::Orphans => ["orphans".to_owned(), String::new()],
-            Select::OverAt(now_ms) => ["over".to_owned(), now_ms.to_string()],
-            Select::Provider {
+            SessionQuery::Account(account) => list(format!("account:{account}")),
+            SessionQuery::ChildrenOf(id) => list(format!("children:{}", encode_id(id))),
+            SessionQuery::Orphans => ["orphans".to_owned(), String::new()],
+            SessionQuery::ExpiredAt(now_ms) => ["over".to_owned(), now_ms.to_string()],
+            SessionQuery::Provider {
                 provider,
                 session: Some(session),
                 ..
             } => of("sid", provider, session),
-            Select::Provider {
+            SessionQuery::Provider {
                 provider,
                 subject: Some(subject),
                 ..
             } => of("subject", provider, subject),
-            Select::Provider { .. } => return Ok(Vec::new()),
+            SessionQuery::Provider { .. } => return Ok(Vec::new()),
         };
         let mut arguments = vec![limit.to_string()];
         arguments.extend(what);
         let found: Vec<(String, Fields)> = self.script(&LIST, &arguments).await?;
         let rows = found.iter().map(|(id, fields)| session_from(id, fields));
-        let mut rows = listed(select, rows)?;
-        if let Select::Provider {
+        let mut rows = read_rows(select, rows)?;
+        if let SessionQuery::Provider {
             subject: Some(subject),
             ..
         } = select
@@ -117,7 +117,7 @@ impl SessionStore for RedisStore {
 }
 
 impl RedisStore {
-    async fn find_text(&self, id: &str) -> Result<Option<SessionRow>, StoreError> {
+    async fn find_by_key(&self, id: &str) -> Result<Option<SessionRow>, StoreError> {
         let key = self.key(&format!("session:{id}"));
         let fields: Fields = self.command(cmd("HGETALL").arg(key)).await?;
         let there = !fields.is_empty();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Claims that become fields of the session, or that describe the JWT itself. The tokens of Berth set their
 /// own.
-const OWN: [&str; 9] = [
+const RESERVED_CLAIMS: [&str; 9] = [
     "iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "roles",
 ];
 
@@ -45,22 +45,22 @@ pub struct JwtRules {
 }
 
 /// The value that Redis stores for a cookie.
-pub struct Kept<'a> {
+pub struct StoredJwt<'a> {
     pub jwt: &'a str,
     /// The time of the Redis server.
     pub now_ms: u64,
     /// When the key expires in Redis.
-    pub gone_at_ms: Option<u64>,
+    pub expires_at_ms: Option<u64>,
 }
 
 /// Returns the session, including an expired one.
 pub fn session_from(
-    kept: &Kept<'_>,
+    kept: &StoredJwt<'_>,
     rules: &JwtRules,
     id_hash: IdHash,
     session_ref: String,
 ) -> Result<SessionRow, &'static str> {
-    let mut claims = verified(kept.jwt, rules)?;
+    let mut claims = verify(kept.jwt, rules)?;
     let seconds = |claims: &Map<String, Value>, name: &str| match claims.get(name) {
         None => Ok(None),
         Some(value) => match value.as_f64() {
@@ -75,7 +75,7 @@ pub fn session_from(
     }
     let created_at_ms = seconds(&claims, "iat")?.unwrap_or(kept.now_ms);
     let most = created_at_ms.saturating_add(millis(rules.absolute_timeout));
-    let ends = [expires_ms, kept.gone_at_ms, Some(most)];
+    let ends = [expires_ms, kept.expires_at_ms, Some(most)];
     let account = match claims.remove(&rules.account_claim) {
         Some(Value::String(name)) if !name.is_empty() => name,
         Some(Value::Number(number)) => number.to_string(),
@@ -88,7 +88,7 @@ pub fn session_from(
             serde_json::from_value(value).map_err(|_| "the roles claim is not a list of names")?
         }
     };
-    claims.retain(|name, _| !OWN.contains(&name.as_str()));
+    claims.retain(|name, _| !RESERVED_CLAIMS.contains(&name.as_str()));
     Ok(SessionRow {
         id_hash,
         session_ref,
@@ -110,7 +110,7 @@ pub fn session_from(
 
 /// Verifies the signature, the issuer and the audience, and returns the claims. Times are checked by the
 /// caller, against the Redis clock.
-fn verified(jwt: &str, rules: &JwtRules) -> Result<Map<String, Value>, &'static str> {
+fn verify(jwt: &str, rules: &JwtRules) -> Result<Map<String, Value>, &'static str> {
     let header = decode_header(jwt).map_err(|_| "not a JWT")?;
     let mut validation = Validation::new(header.alg);
     validation.validate_exp = false;

@@ -2,14 +2,14 @@
 //! in order, and a limit that is counted within a transaction holds.
 
 use super::SqliteStore;
-use crate::row::{from_json, listed, to_bytes, to_i64, to_json, to_u64};
+use crate::row::{from_json, read_rows, concat_hashes, to_i64, to_json, to_u64};
 use crate::session_id::IdHash;
 use crate::sql::{
     SESSION_COLUMNS, account_from, session_from, sql_accounts, sql_coordination, sql_events,
     sql_sessions,
 };
 use crate::{
-    AccountChange, AccountRow, Attempts, Bounds, DeadLetter, Ending, Event, Inserted, Select,
+    AccountChange, AccountRow, Attempts, Bounds, DeadLetter, SessionRemoval, Event, InsertResult, SessionQuery,
     SessionRow, StoreError,
 };
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
@@ -35,7 +35,7 @@ async fn append(connection: &mut SqliteConnection, events: &[Event]) -> Result<(
 }
 
 /// Nothing to lock: a write transaction excludes all other writers.
-async fn alone_with(_connection: &mut SqliteConnection, _account: &str) -> Result<(), StoreError> {
+async fn lock_account(_connection: &mut SqliteConnection, _account: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
@@ -58,11 +58,11 @@ async fn touch(
 /// Deletes the sessions that exist and, where required, have expired. Returns their ids.
 async fn delete(
     connection: &mut SqliteConnection,
-    endings: &[Ending],
+    endings: &[SessionRemoval],
 ) -> Result<HashSet<IdHash>, StoreError> {
     let mut gone = HashSet::new();
     for ending in endings {
-        let over_at = ending.only_if_over_at_ms.map(to_i64).transpose()?;
+        let over_at = ending.only_if_expired_at_ms.map(to_i64).transpose()?;
         let done = sqlx::query("DELETE FROM sessions WHERE id_hash = $1 AND ends_at <= $2")
             .bind(ending.id_hash.0.as_slice())
             .bind(over_at.unwrap_or(i64::MAX))

@@ -1,6 +1,6 @@
 //! The session table, without timers. Only this module changes the counts.
 
-use super::{LIMIT, OTHER_USER};
+use super::{LIMIT_EXCEEDED, OTHER_USER};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -47,7 +47,7 @@ pub struct SessionView {
 
 /// A snapshot of the counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Count {
+pub(crate) struct SessionCounts {
     /// Live sessions, including waiting ones.
     pub(crate) sessions: usize,
     /// Sessions without a socket.
@@ -62,9 +62,9 @@ pub(crate) struct Count {
 }
 
 /// A session without a socket waits until `time` has passed or a socket attaches.
-pub(super) struct Wait {
-    pub(super) time: Duration,
-    pub(super) turn: u64,
+pub(super) struct PendingExpiry {
+    pub(super) delay: Duration,
+    pub(super) generation: u64,
 }
 
 struct Session {
@@ -73,19 +73,19 @@ struct Session {
     sockets: usize,
     app: Option<OpenApp>,
     /// Changes with every attach and detach, so an old wait cannot end a session that was used since.
-    turn: u64,
+    generation: u64,
 }
 
 #[derive(Default)]
-struct Use {
+struct DocumentUse {
     sessions: usize,
     sockets: usize,
 }
 
 #[derive(Default)]
-pub(super) struct Table {
+pub(super) struct SessionTable {
     live: HashMap<SessionKey, Session>,
-    documents: BTreeMap<String, Use>,
+    documents: BTreeMap<String, DocumentUse>,
     users: HashMap<String, usize>,
     users_seen: HashSet<String>,
     waiting: usize,
@@ -94,7 +94,7 @@ pub(super) struct Table {
     attached: u64,
 }
 
-impl Table {
+impl SessionTable {
     /// Attaches a socket. Returns whether this created the session.
     pub(super) fn attach(
         &mut self,
@@ -110,7 +110,7 @@ impl Table {
             if session.sockets == 0 {
                 self.waiting -= 1;
             }
-            session.turn += 1;
+            session.generation += 1;
             session.sockets += 1;
             session.ttl = ttl.unwrap_or(session.ttl);
             if let Some(using) = document_use(&mut self.documents, session.app.as_ref()) {
@@ -121,14 +121,14 @@ impl Table {
             return Ok(false);
         }
         if limit.is_some_and(|limit| self.live.len() >= limit) {
-            return Err(LIMIT);
+            return Err(LIMIT_EXCEEDED);
         }
         let session = Session {
             user: user.to_owned(),
             ttl: ttl.unwrap_or(0),
             sockets: 1,
             app: None,
-            turn: 0,
+            generation: 0,
         };
         self.live.insert(key.clone(), session);
         *self.users.entry(user.to_owned()).or_default() += 1;
@@ -141,7 +141,7 @@ impl Table {
     }
 
     /// Detaches a socket. Returns a wait if it was the last one and the session has a TTL.
-    pub(super) fn detach(&mut self, key: &SessionKey) -> Option<Wait> {
+    pub(super) fn detach(&mut self, key: &SessionKey) -> Option<PendingExpiry> {
         let session = self.live.get_mut(key)?;
         session.sockets -= 1;
         self.sockets -= 1;
@@ -152,13 +152,13 @@ impl Table {
             return None;
         }
         self.waiting += 1;
-        session.turn += 1;
-        let (turn, time) = (session.turn, Duration::from_secs(session.ttl));
+        session.generation += 1;
+        let (turn, time) = (session.generation, Duration::from_secs(session.ttl));
         if time.is_zero() {
             self.expire(key, turn);
             return None;
         }
-        Some(Wait { time, turn })
+        Some(PendingExpiry { delay: time, generation: turn })
     }
 
     /// Ends a session that has not been used since `turn`.
@@ -166,7 +166,7 @@ impl Table {
         if self
             .live
             .get(key)
-            .is_none_or(|session| session.turn != turn)
+            .is_none_or(|session| session.generation != turn)
         {
             return;
         }
@@ -202,8 +202,8 @@ impl Table {
         session.app.clone()
     }
 
-    pub(super) fn count(&self) -> Count {
-        Count {
+    pub(super) fn count(&self) -> SessionCounts {
+        SessionCounts {
             sessions: self.live.len(),
             waiting: self.waiting,
             sockets: self.sockets,
@@ -237,9 +237,9 @@ impl Table {
 }
 
 fn document_use<'a>(
-    documents: &'a mut BTreeMap<String, Use>,
+    documents: &'a mut BTreeMap<String, DocumentUse>,
     app: Option<&OpenApp>,
-) -> Option<&'a mut Use> {
+) -> Option<&'a mut DocumentUse> {
     match app? {
         OpenApp::Document(name) => documents.get_mut(name),
         OpenApp::SessionApp(_) => None,

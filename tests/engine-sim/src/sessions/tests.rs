@@ -4,7 +4,7 @@ use super::*;
 use std::time::Duration;
 use tokio::time::sleep;
 
-fn header(id: &str) -> SessionKey {
+fn header_key(id: &str) -> SessionKey {
     SessionKey::Header(id.to_owned())
 }
 
@@ -14,8 +14,8 @@ fn attach(
     user: &str,
     ttl: Option<u64>,
 ) -> Result<Attachment, &'static str> {
-    sessions.attach(Wish {
-        key: header(id),
+    sessions.attach(AttachRequest {
+        key: header_key(id),
         user: user.to_owned(),
         ttl,
         limit: Some(2),
@@ -23,7 +23,7 @@ fn attach(
 }
 
 /// Sleeps on the paused clock, so that waits which end earlier run.
-async fn pass(seconds: f64) {
+async fn advance_clock(seconds: f64) {
     sleep(Duration::from_secs_f64(seconds)).await;
 }
 
@@ -38,11 +38,11 @@ async fn without_a_ttl_a_session_ends_with_its_last_socket() {
     drop(two);
     assert_eq!(
         sessions.count(),
-        Count {
+        SessionCounts {
             created: 1,
             attached: 1,
             users_total: 1,
-            ..Count::default()
+            ..SessionCounts::default()
         }
     );
 }
@@ -51,17 +51,17 @@ async fn without_a_ttl_a_session_ends_with_its_last_socket() {
 async fn the_latest_ttl_holds_from_the_last_close() {
     let sessions = Arc::new(Sessions::new(1_800));
     drop(attach(&sessions, "a", "ann", Some(10)).unwrap());
-    pass(9.9).await;
+    advance_clock(9.9).await;
     let again = attach(&sessions, "a", "ann", Some(60)).unwrap();
-    pass(30.0).await;
+    advance_clock(30.0).await;
     assert_eq!(sessions.count().waiting, 0);
     drop(again);
-    pass(59.9).await;
+    advance_clock(59.9).await;
     assert_eq!(
         (sessions.count().sessions, sessions.count().waiting),
         (1, 1)
     );
-    pass(0.2).await;
+    advance_clock(0.2).await;
     assert_eq!(
         (sessions.count().sessions, sessions.count().waiting),
         (0, 0)
@@ -73,9 +73,9 @@ async fn an_attach_without_a_ttl_keeps_the_previous_one() {
     let sessions = Arc::new(Sessions::new(1_800));
     drop(attach(&sessions, "a", "ann", Some(10)).unwrap());
     drop(attach(&sessions, "a", "ann", None).unwrap());
-    pass(9.9).await;
+    advance_clock(9.9).await;
     assert_eq!(sessions.count().sessions, 1);
-    pass(0.2).await;
+    advance_clock(0.2).await;
     assert_eq!(sessions.count().sessions, 0);
 }
 
@@ -84,7 +84,7 @@ async fn a_ttl_is_capped() {
     let sessions = Arc::new(Sessions::new(20));
     drop(attach(&sessions, "a", "ann", Some(100_000)).unwrap());
     assert_eq!(sessions.list()[0].ttl, 20);
-    pass(20.1).await;
+    advance_clock(20.1).await;
     assert_eq!(sessions.count().sessions, 0);
 }
 
@@ -94,7 +94,7 @@ async fn another_user_cannot_attach_and_a_limit_holds() {
     let _one = attach(&sessions, "a", "ann", None).unwrap();
     assert_eq!(attach(&sessions, "a", "bob", None).err(), Some(OTHER_USER));
     let _two = attach(&sessions, "b", "bob", None).unwrap();
-    assert_eq!(attach(&sessions, "c", "bob", None).err(), Some(LIMIT));
+    assert_eq!(attach(&sessions, "c", "bob", None).err(), Some(LIMIT_EXCEEDED));
     let three = attach(&sessions, "b", "bob", None).unwrap();
     assert!(!three.created, "the limit is on new sessions");
     assert_eq!(sessions.count().users, 2);
@@ -117,6 +117,6 @@ async fn documents_count_sessions_and_their_sockets() {
     assert_eq!(sessions.count().documents, [("a.qvf".to_owned(), 2)]);
     drop((one, two));
     assert_eq!(sessions.count().documents, [("a.qvf".to_owned(), 0)]);
-    pass(10.1).await;
+    advance_clock(10.1).await;
     assert_eq!(sessions.count().documents, []);
 }

@@ -25,7 +25,7 @@ use tokio_tungstenite::{
 
 pub(crate) const SECRET: &str = "a secret for tests";
 /// Upper bound of every wait in these tests.
-pub(crate) const LONG: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An engine with two documents that checks tokens.
 pub(crate) fn options() -> Options {
@@ -36,7 +36,7 @@ pub(crate) fn options() -> Options {
     }
 }
 
-pub(crate) async fn engine() -> Engine {
+pub(crate) async fn start_engine() -> Engine {
     start(options()).await.unwrap()
 }
 
@@ -54,14 +54,14 @@ pub(crate) struct Client {
 }
 
 /// Opens a socket as `user`, with `X-Qlik-Session` if given.
-pub(crate) async fn open(addr: SocketAddr, path: &str, user: &str, id: Option<&str>) -> Client {
+pub(crate) async fn connect(addr: SocketAddr, path: &str, user: &str, id: Option<&str>) -> Client {
     let token = format!("Bearer {}", token(user));
     let mut headers = vec![("authorization", token.as_str())];
     headers.extend(id.map(|id| ("x-qlik-session", id)));
-    open_with(addr, path, &headers).await.unwrap()
+    connect_with_headers(addr, path, &headers).await.unwrap()
 }
 
-pub(crate) async fn open_with(
+pub(crate) async fn connect_with_headers(
     addr: SocketAddr,
     path: &str,
     headers: &[(&'static str, &str)],
@@ -84,8 +84,8 @@ pub(crate) async fn open_with(
 
 impl Client {
     /// The next message; `None` when the engine has closed the socket.
-    pub(crate) async fn message(&mut self) -> Option<Message> {
-        match timeout(LONG, self.socket.next())
+    pub(crate) async fn next_message(&mut self) -> Option<Message> {
+        match timeout(TIMEOUT, self.socket.next())
             .await
             .expect("a message in time")
         {
@@ -95,14 +95,14 @@ impl Client {
     }
 
     /// The next message as JSON.
-    pub(crate) async fn json(&mut self) -> Value {
-        let message = self.message().await.expect("a message");
+    pub(crate) async fn next_json(&mut self) -> Value {
+        let message = self.next_message().await.expect("a message");
         serde_json::from_str(message.to_text().unwrap()).unwrap()
     }
 
     /// Reads OnConnected and returns its session state.
-    pub(crate) async fn state(&mut self) -> String {
-        let hello = self.json().await;
+    pub(crate) async fn read_state(&mut self) -> String {
+        let hello = self.next_json().await;
         assert_eq!(hello["method"], "OnConnected");
         hello["params"]["qSessionState"]
             .as_str()
@@ -122,29 +122,29 @@ impl Client {
             "params": params,
         });
         self.send(Message::text(request.to_string())).await;
-        let answer = self.json().await;
+        let answer = self.next_json().await;
         assert_eq!(answer["id"], self.next);
         answer
     }
 
     pub(crate) async fn close(mut self) {
         self.socket.close(None).await.unwrap();
-        while self.message().await.is_some() {}
+        while self.next_message().await.is_some() {}
     }
 }
 
 /// Waits until `condition` holds.
-pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
+pub(crate) async fn wait_until(mut condition: impl FnMut() -> bool) {
     let poll = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    timeout(LONG, poll).await.expect("the condition in time");
+    timeout(TIMEOUT, poll).await.expect("the condition in time");
 }
 
 /// Sends one HTTP request. Returns status and body.
-pub(crate) async fn http(addr: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
+pub(crate) async fn send_http(addr: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     let length = body.len();
     let request = format!(
@@ -154,7 +154,7 @@ pub(crate) async fn http(addr: SocketAddr, method: &str, path: &str, body: &str)
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     let read = stream.read_to_string(&mut answer);
-    timeout(LONG, read)
+    timeout(TIMEOUT, read)
         .await
         .expect("an answer in time")
         .unwrap();
@@ -164,7 +164,7 @@ pub(crate) async fn http(addr: SocketAddr, method: &str, path: &str, body: &str)
 }
 
 pub(crate) async fn get_json(addr: SocketAddr, path: &str) -> Value {
-    let (status, body) = http(addr, "GET", path, "").await;
+    let (status, body) = send_http(addr, "GET", path, "").await;
     assert_eq!(status, 200, "{path}: {body}");
     serde_json::from_str(&body).unwrap()
 }

@@ -1,6 +1,6 @@
 //! Binary frames are echoed byte for byte, however they are fragmented. Other frames follow RFC 6455.
 
-use crate::client::{engine, open, options, token};
+use crate::client::{start_engine, connect, options, token};
 use berth_engine_sim::start;
 use futures_util::SinkExt;
 use tokio::{
@@ -17,20 +17,20 @@ use tokio_tungstenite::tungstenite::{
 
 #[tokio::test]
 async fn fifty_megabytes_pass_both_ways() {
-    let engine = engine().await;
-    let mut client = open(engine.api_addr(), "/app/x", "ann", None).await;
-    client.state().await;
+    let engine = start_engine().await;
+    let mut client = connect(engine.api_addr(), "/app/x", "ann", None).await;
+    client.read_state().await;
     let bytes: Vec<u8> = (0..50 << 20).map(|at: u32| (at % 251) as u8).collect();
     client.send(Message::binary(bytes.clone())).await;
-    let echo = client.message().await.unwrap().into_data();
+    let echo = client.next_message().await.unwrap().into_data();
     assert!(echo == bytes, "{} bytes came back", echo.len());
 }
 
 #[tokio::test]
 async fn fragments_are_one_message_and_pings_may_come_between() {
-    let engine = engine().await;
-    let mut client = open(engine.api_addr(), "/app/x", "ann", None).await;
-    client.state().await;
+    let engine = start_engine().await;
+    let mut client = connect(engine.api_addr(), "/app/x", "ann", None).await;
+    client.read_state().await;
     let frame = |text: &'static [u8], code, last| {
         Message::Frame(Frame::message(text, OpCode::Data(code), last))
     };
@@ -38,16 +38,16 @@ async fn fragments_are_one_message_and_pings_may_come_between() {
     client.send(Message::Ping("alive?".into())).await;
     client.send(frame(b"two ", Data::Continue, false)).await;
     client.send(frame(b"three", Data::Continue, true)).await;
-    assert_eq!(client.message().await, Some(Message::Pong("alive?".into())));
+    assert_eq!(client.next_message().await, Some(Message::Pong("alive?".into())));
     assert_eq!(
-        client.message().await,
+        client.next_message().await,
         Some(Message::binary("one two three"))
     );
 }
 
 #[tokio::test]
 async fn a_frame_sent_together_with_the_upgrade_is_answered() {
-    let engine = engine().await;
+    let engine = start_engine().await;
     let mut stream = TcpStream::connect(engine.api_addr()).await.unwrap();
     // A binary frame of one byte 'x', masked with zeros.
     let early = [0x82, 0x81, 0, 0, 0, 0, b'x'];
@@ -79,10 +79,10 @@ async fn a_frame_sent_together_with_the_upgrade_is_answered() {
 async fn a_stop_closes_open_sockets_and_frees_the_ports() {
     let engine = start(options()).await.unwrap();
     let (api, metrics) = (engine.api_addr(), engine.metrics_addr());
-    let mut client = open(api, "/app/x", "ann", None).await;
-    client.state().await;
+    let mut client = connect(api, "/app/x", "ann", None).await;
+    client.read_state().await;
     engine.stop().await;
-    assert_eq!(client.message().await, None);
+    assert_eq!(client.next_message().await, None);
     assert!(client.socket.send(Message::binary("x")).await.is_err());
     let again = berth_engine_sim::Options {
         api,

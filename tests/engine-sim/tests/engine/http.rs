@@ -1,6 +1,6 @@
 //! Health check, metrics and the admin interface.
 
-use crate::client::{engine, get_json, http, open, options, until};
+use crate::client::{start_engine, get_json, send_http, connect, options, wait_until};
 use berth_engine_sim::{Options, start};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -22,8 +22,8 @@ async fn health_follows_sessions_sockets_and_documents() {
     assert_eq!(before["saturated"], json!(false));
     let mut clients = Vec::new();
     for id in ["s", "t"] {
-        let mut client = open(engine.api_addr(), "/app/x/ttl/30", "ann", Some(id)).await;
-        client.state().await;
+        let mut client = connect(engine.api_addr(), "/app/x/ttl/30", "ann", Some(id)).await;
+        client.read_state().await;
         client.call(-1, "OpenDoc", json!(["a.qvf"])).await;
         clients.push(client);
     }
@@ -46,7 +46,7 @@ async fn health_follows_sessions_sockets_and_documents() {
     for client in clients {
         client.close().await;
     }
-    until(|| engine.stats().sockets == 0).await;
+    wait_until(|| engine.stats().sockets == 0).await;
     let after = get_json(engine.api_addr(), "/healthcheck").await;
     assert_eq!(after["session"]["active"], 2);
     assert_eq!(after["apps"]["active_docs"], json!([]));
@@ -63,8 +63,8 @@ async fn the_first_open_of_a_document_waits_for_its_load() {
     .unwrap();
     let mut took = Vec::new();
     for id in ["s", "t"] {
-        let mut client = open(engine.api_addr(), "/app/x", "ann", Some(id)).await;
-        client.state().await;
+        let mut client = connect(engine.api_addr(), "/app/x", "ann", Some(id)).await;
+        client.read_state().await;
         let begin = Instant::now();
         client.call(-1, "OpenDoc", json!(["a.qvf"])).await;
         took.push(begin.elapsed());
@@ -75,11 +75,11 @@ async fn the_first_open_of_a_document_waits_for_its_load() {
 
 #[tokio::test]
 async fn metrics_have_the_engines_families() {
-    let engine = engine().await;
-    let mut client = open(engine.api_addr(), "/app/x", "ann", None).await;
-    client.state().await;
+    let engine = start_engine().await;
+    let mut client = connect(engine.api_addr(), "/app/x", "ann", None).await;
+    client.read_state().await;
     client.call(-1, "OpenDoc", json!(["a.qvf"])).await;
-    let (status, page) = http(engine.metrics_addr(), "GET", "/metrics", "").await;
+    let (status, page) = send_http(engine.metrics_addr(), "GET", "/metrics", "").await;
     assert_eq!(status, 200);
     for line in [
         "qix_active_sessions 1",
@@ -99,9 +99,9 @@ async fn metrics_have_the_engines_families() {
 
 #[tokio::test]
 async fn the_admin_interface_reports_the_same_as_the_library() {
-    let engine = engine().await;
-    let mut client = open(engine.api_addr(), "/app/x/ttl/7", "ann", Some("s")).await;
-    client.state().await;
+    let engine = start_engine().await;
+    let mut client = connect(engine.api_addr(), "/app/x/ttl/7", "ann", Some("s")).await;
+    client.read_state().await;
     let admin = engine.metrics_addr();
     let same = |value| serde_json::to_value(value).unwrap();
     assert_eq!(get_json(admin, "/admin/stats").await, same(&engine.stats()));
@@ -113,15 +113,15 @@ async fn the_admin_interface_reports_the_same_as_the_library() {
 
 #[tokio::test]
 async fn other_paths_are_not_found() {
-    let engine = engine().await;
-    assert_eq!(http(engine.api_addr(), "GET", "/", "").await.0, 404);
-    assert_eq!(http(engine.api_addr(), "GET", "/app/x", "").await.0, 404);
+    let engine = start_engine().await;
+    assert_eq!(send_http(engine.api_addr(), "GET", "/", "").await.0, 404);
+    assert_eq!(send_http(engine.api_addr(), "GET", "/app/x", "").await.0, 404);
     assert_eq!(
-        http(engine.api_addr(), "POST", "/healthcheck", "").await.0,
+        send_http(engine.api_addr(), "POST", "/healthcheck", "").await.0,
         404
     );
     assert_eq!(
-        http(engine.metrics_addr(), "GET", "/healthcheck", "")
+        send_http(engine.metrics_addr(), "GET", "/healthcheck", "")
             .await
             .0,
         404

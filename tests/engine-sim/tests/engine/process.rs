@@ -1,6 +1,6 @@
 //! The binary: the line that it prints, its flags, and how it ends.
 
-use crate::client::{LONG, get_json, http};
+use crate::client::{TIMEOUT, get_json, send_http};
 use std::{net::SocketAddr, process::Stdio};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-async fn start(flags: &[&str]) -> (Child, SocketAddr, SocketAddr) {
+async fn start_process(flags: &[&str]) -> (Child, SocketAddr, SocketAddr) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_engine-sim"))
         .args(["--api", "127.0.0.1:0", "--metrics", "127.0.0.1:0"])
         .args(flags)
@@ -17,7 +17,7 @@ async fn start(flags: &[&str]) -> (Child, SocketAddr, SocketAddr) {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let line = timeout(LONG, lines.next_line())
+    let line = timeout(TIMEOUT, lines.next_line())
         .await
         .unwrap()
         .unwrap()
@@ -27,8 +27,8 @@ async fn start(flags: &[&str]) -> (Child, SocketAddr, SocketAddr) {
     (child, api.parse().unwrap(), metrics.parse().unwrap())
 }
 
-async fn code(child: &mut Child) -> Option<i32> {
-    timeout(LONG, child.wait()).await.unwrap().unwrap().code()
+async fn exit_code(child: &mut Child) -> Option<i32> {
+    timeout(TIMEOUT, child.wait()).await.unwrap().unwrap().code()
 }
 
 #[tokio::test]
@@ -42,11 +42,11 @@ async fn flags_set_name_documents_and_faults() {
         "--wrong-json",
         "junk",
     ];
-    let (_child, api, metrics) = start(&flags).await;
+    let (_child, api, metrics) = start_process(&flags).await;
     assert_eq!(get_json(metrics, "/admin/stats").await["name"], "e7");
     assert_eq!(get_json(metrics, "/admin/faults").await["saturated"], true);
     assert!(
-        http(api, "GET", "/healthcheck", "")
+        send_http(api, "GET", "/healthcheck", "")
             .await
             .1
             .starts_with('<')
@@ -56,30 +56,30 @@ async fn flags_set_name_documents_and_faults() {
 #[tokio::test]
 async fn a_signal_ends_it_with_success() {
     for signal in ["TERM", "INT"] {
-        let (mut child, ..) = start(&[]).await;
+        let (mut child, ..) = start_process(&[]).await;
         let pid = child.id().unwrap().to_string();
         let sent = Command::new("kill")
             .args(["-s", signal, &pid])
             .status()
             .await;
         assert!(sent.unwrap().success());
-        assert_eq!(code(&mut child).await, Some(0), "{signal}");
+        assert_eq!(exit_code(&mut child).await, Some(0), "{signal}");
     }
 }
 
 #[tokio::test]
 async fn the_flag_die_ends_it_with_its_own_exit_code() {
-    let (mut child, ..) = start(&["--die"]).await;
-    assert_eq!(code(&mut child).await, Some(70));
+    let (mut child, ..) = start_process(&["--die"]).await;
+    assert_eq!(exit_code(&mut child).await, Some(70));
 }
 
 #[tokio::test]
 async fn a_taken_port_is_an_error() {
-    let (_child, api, _) = start(&[]).await;
+    let (_child, api, _) = start_process(&[]).await;
     let again = Command::new(env!("CARGO_BIN_EXE_engine-sim"))
         .args(["--api", &api.to_string(), "--metrics", "127.0.0.1:0"])
         .output();
-    let output = timeout(LONG, again).await.unwrap().unwrap();
+    let output = timeout(TIMEOUT, again).await.unwrap().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).starts_with("engine-sim: "));
 }

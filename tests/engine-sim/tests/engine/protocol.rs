@@ -1,19 +1,19 @@
 //! JSON-RPC over text frames.
 
-use crate::client::{Client, engine, open};
+use crate::client::{Client, start_engine, connect};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-async fn connected(engine: &berth_engine_sim::Engine) -> Client {
-    let mut client = open(engine.api_addr(), "/app/engineData", "ann", None).await;
-    assert_eq!(client.state().await, "SESSION_CREATED");
+async fn connect_client(engine: &berth_engine_sim::Engine) -> Client {
+    let mut client = connect(engine.api_addr(), "/app/engineData", "ann", None).await;
+    assert_eq!(client.read_state().await, "SESSION_CREATED");
     client
 }
 
 #[tokio::test]
 async fn the_global_handle_reports_version_documents_and_no_open_document() {
-    let engine = engine().await;
-    let mut client = connected(&engine).await;
+    let engine = start_engine().await;
+    let mut client = connect_client(&engine).await;
     let answer = client.call(-1, "EngineVersion", json!([])).await;
     assert_eq!(
         answer["result"]["qVersion"]["qComponentVersion"],
@@ -29,13 +29,13 @@ async fn the_global_handle_reports_version_documents_and_no_open_document() {
 
 #[tokio::test]
 async fn a_document_opens_by_name_or_position_with_or_without_its_folder() {
-    let engine = engine().await;
+    let engine = start_engine().await;
     for params in [
         json!({"qDocName": "a.qvf"}),
         json!(["/doc/a.qvf"]),
         json!({"qDocName": "/doc/a.qvf", "qNoData": false}),
     ] {
-        let mut client = connected(&engine).await;
+        let mut client = connect_client(&engine).await;
         let answer = client.call(-1, "OpenDoc", params).await;
         let doc = json!({"qType": "Doc", "qHandle": 1, "qGenericId": "a.qvf"});
         assert_eq!(answer["result"]["qReturn"], doc);
@@ -50,8 +50,8 @@ async fn a_document_opens_by_name_or_position_with_or_without_its_folder() {
 
 #[tokio::test]
 async fn a_session_has_one_app() {
-    let engine = engine().await;
-    let mut client = connected(&engine).await;
+    let engine = start_engine().await;
+    let mut client = connect_client(&engine).await;
     client.call(-1, "OpenDoc", json!(["a.qvf"])).await;
     let again = client.call(-1, "OpenDoc", json!(["a.qvf"])).await;
     assert_eq!(again["result"]["qReturn"]["qHandle"], 1);
@@ -63,11 +63,11 @@ async fn a_session_has_one_app() {
 
 #[tokio::test]
 async fn each_session_app_has_its_own_identifier() {
-    let engine = engine().await;
+    let engine = start_engine().await;
     let mut ids = Vec::new();
     for user in ["ann", "bob"] {
-        let mut client = open(engine.api_addr(), "/app/engineData", user, None).await;
-        client.state().await;
+        let mut client = connect(engine.api_addr(), "/app/engineData", user, None).await;
+        client.read_state().await;
         let result = client.call(-1, "CreateSessionApp", json!([])).await["result"].take();
         assert_eq!(result["qReturn"]["qHandle"], 1);
         assert_eq!(result["qSessionAppId"], result["qReturn"]["qGenericId"]);
@@ -79,8 +79,8 @@ async fn each_session_app_has_its_own_identifier() {
 
 #[tokio::test]
 async fn errors_have_the_codes_of_the_engine() {
-    let engine = engine().await;
-    let mut client = connected(&engine).await;
+    let engine = start_engine().await;
+    let mut client = connect_client(&engine).await;
     let answer = client.call(-1, "OpenDoc", json!(["nope.qvf"])).await;
     let error = json!({"code": 1003, "parameter": "nope.qvf", "message": "App not found"});
     assert_eq!(answer["error"], error);
@@ -94,11 +94,11 @@ async fn errors_have_the_codes_of_the_engine() {
 
 #[tokio::test]
 async fn junk_gets_an_error_and_the_socket_stays_open() {
-    let engine = engine().await;
-    let mut client = connected(&engine).await;
+    let engine = start_engine().await;
+    let mut client = connect_client(&engine).await;
     for (junk, code) in [("{", -32_700), ("[]", -32_600), (r#"{"id":1}"#, -32_600)] {
         client.send(Message::text(junk)).await;
-        let answer = client.json().await;
+        let answer = client.next_json().await;
         assert_eq!(answer["error"]["code"], code, "{junk}");
         assert_eq!(answer["id"], Value::Null);
     }

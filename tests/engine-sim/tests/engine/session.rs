@@ -1,31 +1,31 @@
 //! Which session a socket gets, and how long the session lives.
 
-use crate::client::{SECRET, engine, open, open_with, options, token, until};
+use crate::client::{SECRET, start_engine, connect, connect_with_headers, options, token, wait_until};
 use berth_engine_sim::{Engine, Faults, Options, start};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
 const PATH: &str = "/app/engineData";
 
-async fn state(engine: &Engine, path: &str, user: &str, id: Option<&str>) -> String {
-    let mut client = open(engine.api_addr(), path, user, id).await;
-    let state = client.state().await;
+async fn connect_state(engine: &Engine, path: &str, user: &str, id: Option<&str>) -> String {
+    let mut client = connect(engine.api_addr(), path, user, id).await;
+    let state = client.read_state().await;
     client.close().await;
     state
 }
 
 #[tokio::test]
 async fn the_header_names_the_session_independent_of_the_path() {
-    let engine = engine().await;
-    let mut one = open(engine.api_addr(), "/app/x", "ann", Some("s1")).await;
-    assert_eq!(one.state().await, "SESSION_CREATED");
+    let engine = start_engine().await;
+    let mut one = connect(engine.api_addr(), "/app/x", "ann", Some("s1")).await;
+    assert_eq!(one.read_state().await, "SESSION_CREATED");
     one.call(-1, "OpenDoc", json!(["a.qvf"])).await;
-    let mut two = open(engine.api_addr(), "/app/y", "ann", Some("s1")).await;
-    assert_eq!(two.state().await, "SESSION_ATTACHED");
+    let mut two = connect(engine.api_addr(), "/app/y", "ann", Some("s1")).await;
+    assert_eq!(two.read_state().await, "SESSION_ATTACHED");
     let doc = two.call(-1, "GetActiveDoc", json!([])).await;
     assert_eq!(doc["result"]["qReturn"]["qGenericId"], "a.qvf");
     assert_eq!(
-        state(&engine, "/app/x", "ann", Some("s2")).await,
+        connect_state(&engine, "/app/x", "ann", Some("s2")).await,
         "SESSION_CREATED"
     );
     let stats = engine.stats();
@@ -34,23 +34,23 @@ async fn the_header_names_the_session_independent_of_the_path() {
 
 #[tokio::test]
 async fn without_the_header_the_path_names_a_session_of_the_user() {
-    let engine = engine().await;
-    let mut one = open(engine.api_addr(), "/app/mine?x=y", "ann", None).await;
-    assert_eq!(one.state().await, "SESSION_CREATED");
+    let engine = start_engine().await;
+    let mut one = connect(engine.api_addr(), "/app/mine?x=y", "ann", None).await;
+    assert_eq!(one.read_state().await, "SESSION_CREATED");
     assert_eq!(
-        state(&engine, "/app/mine", "ann", None).await,
+        connect_state(&engine, "/app/mine", "ann", None).await,
         "SESSION_ATTACHED"
     );
     assert_eq!(
-        state(&engine, "/app/mine/ttl/0", "ann", None).await,
+        connect_state(&engine, "/app/mine/ttl/0", "ann", None).await,
         "SESSION_ATTACHED"
     );
     assert_eq!(
-        state(&engine, "/app/other", "ann", None).await,
+        connect_state(&engine, "/app/other", "ann", None).await,
         "SESSION_CREATED"
     );
     assert_eq!(
-        state(&engine, "/app/mine", "bob", None).await,
+        connect_state(&engine, "/app/mine", "bob", None).await,
         "SESSION_CREATED"
     );
     assert_eq!(engine.sessions().len(), 1);
@@ -58,30 +58,30 @@ async fn without_the_header_the_path_names_a_session_of_the_user() {
 
 #[tokio::test]
 async fn a_session_outlives_its_last_socket_by_its_ttl() {
-    let engine = engine().await;
+    let engine = start_engine().await;
     let begin = Instant::now();
     assert_eq!(
-        state(&engine, "/app/x/ttl/1", "ann", Some("s")).await,
+        connect_state(&engine, "/app/x/ttl/1", "ann", Some("s")).await,
         "SESSION_CREATED"
     );
-    until(|| engine.stats().waiting == 1).await;
+    wait_until(|| engine.stats().waiting == 1).await;
     assert_eq!(engine.sessions()[0].ttl, 1);
-    until(|| engine.stats().sessions == 0).await;
+    wait_until(|| engine.stats().sessions == 0).await;
     assert!(begin.elapsed() >= Duration::from_secs(1));
     assert_eq!(
-        state(&engine, PATH, "ann", Some("s")).await,
+        connect_state(&engine, PATH, "ann", Some("s")).await,
         "SESSION_CREATED"
     );
-    until(|| engine.stats().sessions == 0).await;
+    wait_until(|| engine.stats().sessions == 0).await;
 }
 
 #[tokio::test]
 async fn another_user_gets_an_error_state_and_a_close() {
-    let engine = engine().await;
-    let _one = open(engine.api_addr(), PATH, "ann", Some("s")).await;
-    let mut other = open(engine.api_addr(), PATH, "bob", Some("s")).await;
-    assert_eq!(other.state().await, "SESSION_ERROR_SECURITY_HEADER_CHANGED");
-    assert_eq!(other.message().await, None);
+    let engine = start_engine().await;
+    let _one = connect(engine.api_addr(), PATH, "ann", Some("s")).await;
+    let mut other = connect(engine.api_addr(), PATH, "bob", Some("s")).await;
+    assert_eq!(other.read_state().await, "SESSION_ERROR_SECURITY_HEADER_CHANGED");
+    assert_eq!(other.next_message().await, None);
     assert_eq!(engine.sessions()[0].user, "ann");
 }
 
@@ -97,27 +97,27 @@ async fn the_maximum_number_of_sessions_holds() {
     })
     .await
     .unwrap();
-    let mut one = open(engine.api_addr(), PATH, "ann", Some("s")).await;
-    assert_eq!(one.state().await, "SESSION_CREATED");
+    let mut one = connect(engine.api_addr(), PATH, "ann", Some("s")).await;
+    assert_eq!(one.read_state().await, "SESSION_CREATED");
     assert_eq!(
-        state(&engine, PATH, "ann", Some("s")).await,
+        connect_state(&engine, PATH, "ann", Some("s")).await,
         "SESSION_ATTACHED"
     );
     assert_eq!(
-        state(&engine, PATH, "ann", Some("t")).await,
+        connect_state(&engine, PATH, "ann", Some("t")).await,
         "SESSION_ERROR_LIMIT_EXCEEDED"
     );
     one.close().await;
-    until(|| engine.stats().sessions == 0).await;
+    wait_until(|| engine.stats().sessions == 0).await;
     assert_eq!(
-        state(&engine, PATH, "ann", Some("t")).await,
+        connect_state(&engine, PATH, "ann", Some("t")).await,
         "SESSION_CREATED"
     );
 }
 
 #[tokio::test]
 async fn a_token_is_needed_and_checked() {
-    let engine = engine().await;
+    let engine = start_engine().await;
     for (authorization, state) in [
         (None, "SESSION_ERROR_JWT_TOKEN_MISSING"),
         (Some("Bearer a.b.c"), "SESSION_ERROR_JWT_TOKEN_INVALID"),
@@ -127,26 +127,26 @@ async fn a_token_is_needed_and_checked() {
             .map(|value| ("authorization", value))
             .into_iter()
             .collect();
-        let mut client = open_with(engine.api_addr(), PATH, &headers).await.unwrap();
-        assert_eq!(client.state().await, state);
-        assert_eq!(client.message().await, None);
+        let mut client = connect_with_headers(engine.api_addr(), PATH, &headers).await.unwrap();
+        assert_eq!(client.read_state().await, state);
+        assert_eq!(client.next_message().await, None);
     }
     assert_eq!(engine.stats().created_total, 0);
 }
 
 #[tokio::test]
 async fn the_latest_upgrades_are_kept_with_every_header() {
-    let engine = engine().await;
+    let engine = start_engine().await;
     let token = format!("Bearer {}", token("ann"));
     let headers = [
         ("authorization", token.as_str()),
         ("cookie", "a=1"),
         ("cookie", "b=2"),
     ];
-    let mut client = open_with(engine.api_addr(), "/app/x?q", &headers)
+    let mut client = connect_with_headers(engine.api_addr(), "/app/x?q", &headers)
         .await
         .unwrap();
-    client.state().await;
+    client.read_state().await;
     let upgrades = engine.upgrades();
     assert_eq!(upgrades.total, 1);
     let latest = &upgrades.latest[0];

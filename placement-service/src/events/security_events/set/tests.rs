@@ -23,14 +23,14 @@ fn fault(header: &Value, claims: &Value) -> String {
 }
 
 /// The fault of a token with a changed header.
-fn of_header(field: &str, value: Value) -> String {
+fn fault_with_header(field: &str, value: Value) -> String {
     let mut header = header();
     header[field] = value;
     fault(&header, &claims())
 }
 
 /// The fault of a token with a changed claim; `null` removes it.
-fn of_claim(field: &str, value: Value) -> String {
+fn fault_with_claim(field: &str, value: Value) -> String {
     let mut claims = claims();
     if value.is_null() {
         claims.as_object_mut().unwrap().remove(field);
@@ -91,51 +91,51 @@ fn each_fault_has_its_own_error() {
     assert_eq!(error.to_string(), no_token);
     for alg in ["none", "None", "HS256", "HS512", "RSA-OAEP", "es256", ""] {
         assert_eq!(
-            of_header("alg", json!(alg)),
+            fault_with_header("alg", json!(alg)),
             "invalid_key: alg is not accepted"
         );
     }
     for typ in [json!("JWT"), json!("jwt+secevent"), json!(""), Value::Null] {
         assert_eq!(
-            of_header("typ", typ),
+            fault_with_header("typ", typ),
             "invalid_request: typ is not secevent+jwt"
         );
     }
     for fine in ["secevent+jwt", "application/secevent+jwt", "SecEvent+JWT"] {
-        assert_eq!(of_header("typ", json!(fine)), "none");
+        assert_eq!(fault_with_header("typ", json!(fine)), "none");
     }
     let crit = "invalid_request: crit names what is not understood";
-    assert_eq!(of_header("crit", json!(["b64"])), crit);
+    assert_eq!(fault_with_header("crit", json!(["b64"])), crit);
     let long = json!("k".repeat(2000));
     assert_eq!(
-        of_header("kid", long.clone()),
+        fault_with_header("kid", long.clone()),
         "invalid_key: kid is too long"
     );
     for claim in ["iss", "aud", "iat", "jti", "events"] {
         let missing = format!("invalid_request: {claim} is missing");
-        assert_eq!(of_claim(claim, Value::Null), missing);
+        assert_eq!(fault_with_claim(claim, Value::Null), missing);
     }
     assert_eq!(
-        of_claim("jti", json!("")),
+        fault_with_claim("jti", json!("")),
         "invalid_request: jti is missing"
     );
-    assert_eq!(of_claim("jti", long), "invalid_request: jti is too long");
+    assert_eq!(fault_with_claim("jti", long), "invalid_request: jti is too long");
     assert_eq!(
-        of_claim("events", json!({})),
+        fault_with_claim("events", json!({})),
         "invalid_request: events is missing"
     );
     for date in [json!(-1), json!(1e300)] {
         assert_eq!(
-            of_claim("iat", date),
+            fault_with_claim("iat", date),
             "invalid_request: iat or exp is not a date"
         );
     }
     let other = "invalid_request: the claims are not those of a security event";
-    assert_eq!(of_claim("iat", json!("now")), other);
-    assert_eq!(of_claim("events", json!({"e": 5})), other);
+    assert_eq!(fault_with_claim("iat", json!("now")), other);
+    assert_eq!(fault_with_claim("events", json!({"e": 5})), other);
     assert_eq!(fault(&header(), &json!([1])), other);
     let subject = "invalid_request: sub_id is malformed";
-    assert_eq!(of_claim("sub_id", json!("demo")), subject);
+    assert_eq!(fault_with_claim("sub_id", json!("demo")), subject);
 }
 
 proptest! {

@@ -19,51 +19,51 @@ fn key(algorithm: Algorithm) -> SigningKey {
     SigningKey::new(algorithm, &Secret::new(pem.to_owned()), Some("k")).unwrap()
 }
 
-fn keys(of: &[&SigningKey]) -> Vec<CoreJsonWebKey> {
-    let public = of.iter().map(|key| key.public.clone().unwrap());
+fn keys(signers: &[&SigningKey]) -> Vec<CoreJsonWebKey> {
+    let public = signers.iter().map(|key| key.public_jwk.clone().unwrap());
     public
         .map(|key| serde_json::from_value(key).unwrap())
         .collect()
 }
 
-fn good() -> Value {
+fn valid_claims() -> Value {
     json!({"iss": ISSUER, "aud": "berth", "iat": NOW_S, "exp": NOW_S + 120, "jti": "j", "sub": "u",
         "sid": "s", "events": {EVENT: {}}})
 }
 
-fn checked(claims: &Value) -> Result<LogoutClaims, LogoutFault> {
+fn check(claims: &Value) -> Result<LogoutClaims, LogoutFault> {
     let key = key(Algorithm::Es256);
-    let token = jsonwebtoken::encode(&key.header, claims, &key.key).unwrap();
+    let token = jsonwebtoken::encode(&key.header, claims, &key.encoding_key).unwrap();
     let parsed = LogoutToken::parse(&token)?;
     parsed.check_signature(&keys(&[&key]))?;
-    parsed.claims(ISSUER, "berth", NOW_S * 1000)
+    parsed.check_claims(ISSUER, "berth", NOW_S * 1000)
 }
 
-fn with(name: &str, value: Value) -> Result<LogoutClaims, LogoutFault> {
-    let mut claims = good();
+fn check_with(name: &str, value: Value) -> Result<LogoutClaims, LogoutFault> {
+    let mut claims = valid_claims();
     claims[name] = value;
-    checked(&claims)
+    check(&claims)
 }
 
-fn without(name: &str) -> Result<LogoutClaims, LogoutFault> {
-    let mut claims = good();
+fn check_without(name: &str) -> Result<LogoutClaims, LogoutFault> {
+    let mut claims = valid_claims();
     claims.as_object_mut().unwrap().remove(name);
-    checked(&claims)
+    check(&claims)
 }
 
 #[test]
 fn a_valid_token_identifies_subject_and_session() {
-    let claims = checked(&good()).unwrap();
+    let claims = check(&valid_claims()).unwrap();
     assert_eq!(
         (claims.subject.as_deref(), claims.session.as_deref()),
         (Some("u"), Some("s"))
     );
     assert_eq!(claims.jti, "j");
     assert_eq!(claims.remember_until_ms, (NOW_S + 330) * 1000);
-    assert_eq!(without("sub").unwrap().subject, None);
-    assert_eq!(without("sid").unwrap().session, None);
-    assert!(with("aud", json!(["other", "berth"])).is_ok());
-    assert!(with("iat", json!(NOW_S as f64 + 0.5)).is_ok());
+    assert_eq!(check_without("sub").unwrap().subject, None);
+    assert_eq!(check_without("sid").unwrap().session, None);
+    assert!(check_with("aud", json!(["other", "berth"])).is_ok());
+    assert!(check_with("iat", json!(NOW_S as f64 + 0.5)).is_ok());
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn each_claim_is_checked() {
         ("sub", json!("x".repeat(256)), LogoutFault::Subject),
         ("jti", json!(7), LogoutFault::Jti),
     ] {
-        assert_eq!(with(name, value.clone()), Err(fault), "{name}: {value}");
+        assert_eq!(check_with(name, value.clone()), Err(fault), "{name}: {value}");
     }
     for (name, fault) in [
         ("iss", LogoutFault::Issuer),
@@ -100,21 +100,21 @@ fn each_claim_is_checked() {
         ("events", LogoutFault::Events),
         ("jti", LogoutFault::Jti),
     ] {
-        assert_eq!(without(name), Err(fault), "{name}");
+        assert_eq!(check_without(name), Err(fault), "{name}");
     }
-    let mut nobody = good();
+    let mut nobody = valid_claims();
     nobody
         .as_object_mut()
         .unwrap()
         .retain(|name, _| name != "sub" && name != "sid");
-    assert_eq!(checked(&nobody), Err(LogoutFault::Subject));
+    assert_eq!(check(&nobody), Err(LogoutFault::Subject));
 }
 
 #[test]
 fn only_a_key_of_the_provider_verifies_a_signature() {
     let all = [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa].map(key);
     for signer in &all {
-        let token = jsonwebtoken::encode(&signer.header, &good(), &signer.key).unwrap();
+        let token = jsonwebtoken::encode(&signer.header, &valid_claims(), &signer.encoding_key).unwrap();
         let parsed = LogoutToken::parse(&token).unwrap();
         assert_eq!(parsed.check_signature(&keys(&all.each_ref())), Ok(()));
         let others: Vec<&SigningKey> = all
@@ -128,7 +128,7 @@ fn only_a_key_of_the_provider_verifies_a_signature() {
         assert_eq!(parsed.check_signature(&[]), Err(LogoutFault::UnknownKey));
         let (signed, signature) = token.rsplit_once('.').unwrap();
         let (header, _) = signed.split_once('.').unwrap();
-        let evil = URL_SAFE_NO_PAD.encode(good().to_string().replace("\"u\"", "\"admin\""));
+        let evil = URL_SAFE_NO_PAD.encode(valid_claims().to_string().replace("\"u\"", "\"admin\""));
         let changed = format!("{header}.{evil}.{signature}");
         let parsed = LogoutToken::parse(&changed).unwrap();
         let fault = parsed.check_signature(&keys(&[signer]));
@@ -136,7 +136,7 @@ fn only_a_key_of_the_provider_verifies_a_signature() {
     }
     let mut header = all[1].header.clone();
     header.kid = Some("another".to_owned());
-    let token = jsonwebtoken::encode(&header, &good(), &all[1].key).unwrap();
+    let token = jsonwebtoken::encode(&header, &valid_claims(), &all[1].encoding_key).unwrap();
     let parsed = LogoutToken::parse(&token).unwrap();
     let fault = parsed.check_signature(&keys(&all.each_ref()));
     assert_eq!(fault, Err(LogoutFault::UnknownKey));
@@ -146,7 +146,7 @@ fn only_a_key_of_the_provider_verifies_a_signature() {
 fn symmetric_and_unsigned_algorithms_are_rejected() {
     let encode = |header: &Value| {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        format!("{}.{}.", part(header), part(&good()))
+        format!("{}.{}.", part(header), part(&valid_claims()))
     };
     for header in [
         json!({"alg": "none"}),
@@ -160,11 +160,11 @@ fn symmetric_and_unsigned_algorithms_are_rejected() {
         assert_eq!(fault, Some(LogoutFault::Algorithm), "{header}");
     }
     // An attack: the public key used as a shared secret.
-    let public = key(Algorithm::Rs256).public.unwrap();
+    let public = key(Algorithm::Rs256).public_jwk.unwrap();
     let shared = EncodingKey::from_secret(public["n"].as_str().unwrap().as_bytes());
     for alg in ["HS256", "HS384", "HS512"] {
         let header = JwtHeader::new(alg.parse().unwrap());
-        let token = jsonwebtoken::encode(&header, &good(), &shared).unwrap();
+        let token = jsonwebtoken::encode(&header, &valid_claims(), &shared).unwrap();
         let fault = LogoutToken::parse(&token).err();
         assert_eq!(fault, Some(LogoutFault::Algorithm));
     }

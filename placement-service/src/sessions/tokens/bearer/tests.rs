@@ -58,7 +58,7 @@ fn issued_tokens_of_every_algorithm_are_accepted() {
         (Algorithm::EdDsa, EDDSA),
     ] {
         let (tokens, _) = tokens(algorithm, key, None);
-        let minted = tokens.mint(&session("ref")).unwrap();
+        let minted = tokens.issue(&session("ref")).unwrap();
         let bearer = tokens.verify(&minted.token).unwrap();
         assert_eq!(bearer.session_ref.as_deref(), Some("ref"));
         assert_eq!(
@@ -126,7 +126,7 @@ fn every_other_fault_is_reported_without_the_token() {
     let key = EncodingKey::from_secret(SECRET.as_bytes());
     cases.push(("kid", encode(&kid, &claims(), &key).unwrap()));
     let (rs256, _) = super::super::tests::tokens(Algorithm::Rs256, RS256, None);
-    cases.push(("alg", rs256.mint(&session("r")).unwrap().token.clone()));
+    cases.push(("alg", rs256.issue(&session("r")).unwrap().token.clone()));
     for (what, token) in cases {
         let fault = fault(&tokens, &token);
         assert!(
@@ -168,7 +168,7 @@ fn tokens_of_previous_and_next_keys_are_accepted() {
     let key = |algorithm, text: &str, kid: &str| {
         SigningKey::new(algorithm, &Secret::new(text.to_owned()), Some(kid)).unwrap()
     };
-    let now = now.with_further(vec![
+    let now = now.with_other_keys(vec![
         key(Algorithm::Hs256, &SECRET.repeat(2), "before"),
         key(Algorithm::EdDsa, EDDSA, "next"),
     ]);
@@ -177,11 +177,11 @@ fn tokens_of_previous_and_next_keys_are_accepted() {
         (Algorithm::EdDsa, EDDSA.to_owned(), "next"),
     ] {
         let (other, _) = tokens(algorithm, &text, Some(kid));
-        let token = &other.mint(&session("ref")).unwrap().token;
+        let token = &other.issue(&session("ref")).unwrap().token;
         assert_eq!(now.verify(token).unwrap().account, "demo", "{kid}");
     }
     let (gone, _) = tokens(Algorithm::Rs256, RS256, Some("before"));
-    let token = &gone.mint(&session("ref")).unwrap().token;
+    let token = &gone.issue(&session("ref")).unwrap().token;
     assert_eq!(fault(&now, token), "no key matches it");
 }
 
@@ -204,7 +204,7 @@ fn a_token_of_another_login_service_yields_its_account_and_expiry() {
     let read = |claims: Value, now_s: u64| {
         let key = EncodingKey::from_secret(secret);
         let token = encode(&Header::default(), &claims, &key).unwrap();
-        Bearer::by_rules(&token, &rules, now_s * 1000)
+        BearerClaims::verify_with(&token, &rules, now_s * 1000)
     };
     let ada = json!({"name": "ada", "roles": "admin", "sid": "s", "iat": 5000});
     let bearer = read(ada.clone(), 5999).unwrap();
@@ -217,9 +217,9 @@ fn a_token_of_another_login_service_yields_its_account_and_expiry() {
     let short = json!({"name": "ada", "iat": 5000, "exp": 5010});
     assert_eq!(read(short.clone(), 5009).unwrap().expires_at, 5010);
     assert_eq!(read(short, 5010), None);
-    assert_eq!(Bearer::by_rules("a.b.c", &rules, 0), None);
+    assert_eq!(BearerClaims::verify_with("a.b.c", &rules, 0), None);
     assert_eq!(
-        Bearer::by_rules(&"a".repeat(MAX_TOKEN_BYTES + 1), &rules, 0),
+        BearerClaims::verify_with(&"a".repeat(MAX_TOKEN_BYTES + 1), &rules, 0),
         None
     );
 }

@@ -2,11 +2,11 @@
 //! its changed counts and gets the counts of the other replicas for the same holders. Accurate up to the time
 //! between two exchanges.
 
-use super::{RedisLedger, ms};
+use super::{RedisLedger, milliseconds};
 use crate::StoreError;
 
 /// Maximum number of counts per script.
-const COUNTS: usize = 500;
+const MAX_COUNTS: usize = 500;
 
 ledger_scripts! {
     EXCHANGE_STREAMS = "
@@ -46,12 +46,12 @@ impl RedisLedger {
     ) -> Result<Vec<u32>, StoreError> {
         let mut elsewhere = Vec::with_capacity(counts.len());
         // At least one script must run to drop the earlier counts.
-        let chunks = counts.len().div_ceil(COUNTS).max(usize::from(restart));
+        let chunks = counts.len().div_ceil(MAX_COUNTS).max(usize::from(restart));
         let mut counts = counts.iter();
         for chunk in 0..chunks {
             let restart = if restart && chunk == 0 { "1" } else { "0" };
-            let mut words = vec![self.me.clone(), ms(self.lease), restart.to_owned()];
-            for (holder, count) in counts.by_ref().take(COUNTS) {
+            let mut words = vec![self.replica.clone(), milliseconds(self.lease), restart.to_owned()];
+            for (holder, count) in counts.by_ref().take(MAX_COUNTS) {
                 words.extend([holder.clone(), count.to_string()]);
             }
             let answer: Vec<u32> = self.store.script(&EXCHANGE_STREAMS, &words).await?;

@@ -34,21 +34,21 @@ fn signed(algorithm: Algorithm, secret: &[u8], claims: &Value) -> String {
 }
 
 fn read(jwt: &str, rules: &JwtRules, ttl_ms: Option<u64>) -> Result<SessionRow, &'static str> {
-    let kept = Kept {
+    let kept = StoredJwt {
         jwt,
         now_ms: NOW_MS,
-        gone_at_ms: ttl_ms.map(|ttl| NOW_MS + ttl),
+        expires_at_ms: ttl_ms.map(|ttl| NOW_MS + ttl),
     };
     session_from(&kept, rules, IdHash([1; 32]), "ref".to_owned())
 }
 
-fn of(claims: Value) -> Result<SessionRow, &'static str> {
+fn read_claims(claims: Value) -> Result<SessionRow, &'static str> {
     read(&signed(Algorithm::HS256, SECRET, &claims), &rules(), None)
 }
 
 #[test]
 fn claims_map_to_session_fields() {
-    let row = of(json!({
+    let row = read_claims(json!({
         "sub": "ann", "roles": ["user"], "iat": NOW_S - 10, "exp": NOW_S + 100, "tenant": "t1",
         "iss": "old", "aud": "engine", "jti": "x", "sid": "y", "nbf": NOW_S - 10,
     }))
@@ -126,7 +126,7 @@ fn every_invalid_jwt_has_its_own_error() {
             "the JWT is not valid yet",
         ),
     ] {
-        assert_eq!(of(claims.clone()), Err(fault), "{claims}");
+        assert_eq!(read_claims(claims.clone()), Err(fault), "{claims}");
     }
 }
 
