@@ -4,9 +4,9 @@ mod account;
 mod check;
 mod engines;
 mod explain;
-mod opened;
+mod store_context;
 mod serve;
-mod service;
+mod service_client;
 mod sessions;
 
 use crate::cli::account::AccountCommand;

@@ -2,15 +2,15 @@
 //! session, and tries the next engine if one fails, all within one deadline. Knows no HTTP and no engine
 //! protocol. Dropping the future of a placement releases everything that it acquired.
 
-mod attachments;
+mod affinity;
 pub mod explain;
-mod finding;
+mod attempts;
 mod metrics;
 mod pool;
 mod recent;
-mod rejoining;
+mod resume;
 pub mod routes;
-mod waiting;
+mod admission_queue;
 
 use crate::config::{self, Config};
 use crate::core::clock::Clock;
@@ -20,12 +20,12 @@ use crate::engines::fleet::{self, FleetReader, FleetTask};
 use crate::engines::ledger::{Ledger, LedgerTask};
 use crate::placement::routes::{Routes, RouteTarget};
 use crate::sessions::LiveSession;
-use attachments::{AffinityEntry, SessionAffinity, AffinityKey};
+use affinity::{AffinityEntry, SessionAffinity, AffinityKey};
 use berth_api::Reason;
 use berth_scheduler::accounting::{StreamSlot, Tallies};
 use berth_scheduler::capacity_ledger::CapacityLedger;
 use explain::Candidate;
-use finding::{PreparedEngine, DecisionTrace, PlacementTask};
+use attempts::{PreparedEngine, DecisionTrace, PlacementTask};
 use metrics::{PlacementMetrics, PoolCapacityCollector};
 use pool::Pool;
 use prometheus_client::registry::Registry;

@@ -3,17 +3,17 @@
 mod activity;
 mod bearers;
 mod ending;
-mod family;
+mod child_sessions;
 pub mod keys;
-mod known;
-mod life;
-mod limit;
+mod cache;
+mod status;
+mod creation;
 mod listing;
-mod overdue;
-mod renewing;
+mod expiry;
+mod renewal;
 pub mod server_keys;
-mod sweep;
-mod theirs;
+mod cleanup;
+mod selector;
 pub mod tokens;
 
 use crate::config;
@@ -28,17 +28,17 @@ use berth_api::Reason;
 use berth_store::session_id::IdHash;
 use berth_store::{EndCause, Event, EventKind, ProviderLink, SessionRow, StoreError, Stores};
 pub use ending::run_detached;
-pub use family::{ChildSessionError, MAX_CLAIMS_BYTES, NewChildSession};
-use known::{CachedSession, SessionCache, live_session};
-pub use known::{LiveSession, RemainingTime};
-pub use life::SessionStatus;
+pub use child_sessions::{ChildSessionError, MAX_CLAIMS_BYTES, NewChildSession};
+use cache::{CachedSession, SessionCache, live_session};
+pub use cache::{LiveSession, RemainingTime};
+pub use status::SessionStatus;
 pub use listing::{SessionList, SessionView};
-use overdue::ExpiryQueue;
+use expiry::ExpiryQueue;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
-pub use sweep::CleanupTasks;
-pub use theirs::SessionSelector;
+pub use cleanup::CleanupTasks;
+pub use selector::SessionSelector;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -136,7 +136,7 @@ impl Sessions {
     /// The session that a cookie names, and its remaining time. Does not count as activity.
     pub async fn peek(&self, cookie: &str) -> Result<(Arc<LiveSession>, RemainingTime), Rejection> {
         let (_, known) = self.lookup(cookie).await?;
-        let remaining = renewing::remaining_time(&known, self.clock.now_ms())?;
+        let remaining = renewal::remaining_time(&known, self.clock.now_ms())?;
         Ok((known.live.clone(), remaining))
     }
 

@@ -1,7 +1,7 @@
 //! `berth account`: manages local accounts in the configured store. Locking or changing an account ends its sessions,
 //! in running services too.
 
-use super::opened::StoreContext;
+use super::store_context::StoreContext;
 use super::{ConfigFile, Failure, print};
 use berth_placement::login::accounts::{AccountError, Accounts, MAX_PASSWORD_BYTES};
 use berth_store::{AccountRow, EndCause, SessionQuery, StoreError};

@@ -1,6 +1,6 @@
 //! `berth engines`: lists, drains and undrains engines through the running service.
 
-use super::service::{ServiceClient, ServiceArgs};
+use super::service_client::{ServiceClient, ServiceArgs};
 use super::{Failure, print};
 use clap::Subcommand;
 use reqwest::Method;

@@ -1,6 +1,6 @@
 //! `berth explain`: prints which engine a session would get now, and the scores and state of each engine.
 
-use super::service::ServiceArgs;
+use super::service_client::ServiceArgs;
 use super::{Failure, print};
 use reqwest::Method;
 use serde_json::Value;

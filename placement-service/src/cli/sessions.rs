@@ -1,7 +1,7 @@
 //! `berth sessions`: lists and ends login sessions in the configured store. Running services learn of an end through
 //! the event log.
 
-use super::opened::StoreContext;
+use super::store_context::StoreContext;
 use super::{ConfigFile, Failure, print};
 use berth_placement::sessions::{SessionList, SessionView};
 use berth_store::{EndCause, SessionQuery};

@@ -1,7 +1,7 @@
 //! Settings of the programs that may call `/v1`, besides the gateways.
 
 use super::SecretSource;
-use super::checks::FaultCollector;
+use super::fault_collector::FaultCollector;
 use serde::Deserialize;
 
 #[derive(Clone, Debug, Deserialize)]

@@ -1,6 +1,6 @@
 //! Limits of a pool: sessions, memory, streams, and the admission queue.
 
-use super::checks::{FaultCollector, SECOND};
+use super::fault_collector::{FaultCollector, SECOND};
 use super::{Placement, Pool};
 use berth_scheduler::accounting::StreamLimits;
 use serde::Deserialize;

@@ -1,7 +1,7 @@
 //! The checks of the whole configuration: calls the checks of each section, and collects the warnings about
 //! combinations that are valid but risky.
 
-use super::checks::{FaultCollector, format_duration};
+use super::fault_collector::{FaultCollector, format_duration};
 use super::fault::Fault;
 use super::{
     Algorithm, Config, Driver, SecretSource, SameSite, api, compat, events, fleet, http, login, oidc, pool,

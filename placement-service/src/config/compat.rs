@@ -1,7 +1,7 @@
 //! Settings of the listeners that speak the protocols of the services that Berth replaces.
 
 use super::JwtKey;
-use super::checks::FaultCollector;
+use super::fault_collector::FaultCollector;
 use serde::Deserialize;
 use std::net::SocketAddr;
 

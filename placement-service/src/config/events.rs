@@ -1,6 +1,6 @@
 //! Settings of the session event log.
 
-use super::checks::{FaultCollector, SECOND};
+use super::fault_collector::{FaultCollector, SECOND};
 use serde::Deserialize;
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Settings of engine probes and of placement.
 
-use super::checks::{FaultCollector, SECOND};
+use super::fault_collector::{FaultCollector, SECOND};
 use super::ledger;
 use super::{Config, Ledger};
 use serde::Deserialize;

@@ -1,6 +1,6 @@
 //! Limits on the clients of all listeners: connections and time.
 
-use super::checks::{FaultCollector, SECOND};
+use super::fault_collector::{FaultCollector, SECOND};
 use serde::Deserialize;
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Settings of the ledger in which replicas count their placements.
 
 use super::SecretSource;
-use super::checks::{FaultCollector, SECOND};
+use super::fault_collector::{FaultCollector, SECOND};
 use super::store;
 use serde::Deserialize;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Settings of login: redirect targets, trusted origins and proxies, rate limits and lockout.
 
-use super::checks::{DAY, FaultCollector, SECOND};
+use super::fault_collector::{DAY, FaultCollector, SECOND};
 use crate::core::return_to::ReturnTo;
 use serde::Deserialize;
 use std::time::Duration;

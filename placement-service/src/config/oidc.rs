@@ -2,7 +2,7 @@
 //! claims. Speaks to no provider.
 
 use super::SecretSource;
-use super::checks::FaultCollector;
+use super::fault_collector::FaultCollector;
 use crate::core::names::is_name;
 use openidconnect::url::{Host, Url};
 use serde::Deserialize;

@@ -1,7 +1,7 @@
 //! Settings of pools and routes, and their checks. Knows nothing of engines at run time.
 
-use super::checks::{FaultCollector, SECOND};
-use super::{Capacity, Config, PoolProbe, Queue, Sources, capacity, discovery, probed};
+use super::fault_collector::{FaultCollector, SECOND};
+use super::{Capacity, Config, PoolProbe, Queue, Sources, capacity, discovery, pool_probe};
 pub use berth_scheduler::strategy::{Strategy, Weights};
 use serde::Deserialize;
 use std::time::Duration;
@@ -134,7 +134,7 @@ pub(super) fn check(path: &str, pool: &Pool, faults: &mut FaultCollector) {
     check_weights(&format!("{path}.weights"), &pool.weights, faults);
     discovery::check(&format!("{path}.discovery"), &pool.discovery, faults);
     if let Some(probe) = &pool.probe {
-        probed::check(&format!("{path}.probe"), probe, pool.driver, faults);
+        pool_probe::check(&format!("{path}.probe"), probe, pool.driver, faults);
     }
 }
 

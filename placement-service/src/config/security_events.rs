@@ -1,6 +1,6 @@
 //! Settings of the transmitters whose security events (RFC 8935) may end sessions.
 
-use super::checks::{DAY, FaultCollector, SECOND};
+use super::fault_collector::{DAY, FaultCollector, SECOND};
 use super::{Config, web_address};
 use serde::Deserialize;
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! Settings of sessions: cookie, timeouts, limits and cleanup.
 
-use super::checks::{DAY, FaultCollector, SECOND};
+use super::fault_collector::{DAY, FaultCollector, SECOND};
 use serde::Deserialize;
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Settings of the store of sessions and accounts.
 
-use super::checks::{FaultCollector, SECOND};
+use super::fault_collector::{FaultCollector, SECOND};
 use super::{Algorithm, SecretSource};
 use serde::Deserialize;
 use std::path::PathBuf;

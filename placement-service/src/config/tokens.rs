@@ -1,7 +1,7 @@
 //! Settings of the JWT for the engines, of the gateways' secret, and the sources of keys. Holds no key itself,
 //! except inline ones.
 
-use super::checks::{DAY, FaultCollector, SECOND};
+use super::fault_collector::{DAY, FaultCollector, SECOND};
 use crate::core::secret::Secret;
 use serde::Deserialize;
 use std::path::PathBuf;

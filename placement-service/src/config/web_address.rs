@@ -1,7 +1,7 @@
 //! Checks of the URLs that the service calls. Outside of loopback they must be https, so that nobody on the
 //! network can read or change the traffic.
 
-use super::checks::FaultCollector;
+use super::fault_collector::FaultCollector;
 use reqwest::Url;
 
 /// Checks a URL: https, or http on loopback, or http if `insecure` allows it.

@@ -1,6 +1,6 @@
 //! Settings of webhooks: receivers, formats and retries.
 
-use super::checks::{DAY, FaultCollector, SECOND};
+use super::fault_collector::{DAY, FaultCollector, SECOND};
 use super::{Algorithm, Config, SecretSource, web_address};
 use berth_store::EventKind;
 use serde::Deserialize;

@@ -1,14 +1,14 @@
 //! Drivers: what a kind of engine needs before a client connects to it. A driver talks to one engine that the scheduler
 //! has selected. Must not know fleets, strategies or Berth's HTTP API.
 
-pub mod opening;
+pub mod open_target;
 pub mod qix;
 pub mod websocket;
 
 use crate::config;
 use async_trait::async_trait;
 use berth_api::Excerpt;
-use opening::OpenTarget;
+use open_target::OpenTarget;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -4,8 +4,8 @@
 pub mod health_state;
 pub mod metrics;
 mod probe_loop;
-mod watched;
-mod watcher;
+mod pool_state;
+mod controller;
 
 use crate::config::{Pool, Probe};
 use crate::engines::ledger::SharedProbeResults;
@@ -122,7 +122,7 @@ pub fn start(
     metrics: metrics::ProbeMetrics,
     shared: Option<SharedProbeResults>,
 ) -> Result<(FleetReader, FleetTask), reqwest::Error> {
-    let (watcher, reader) = watcher::FleetController::new(pools, probe, tallies, metrics, shared)?;
+    let (watcher, reader) = controller::FleetController::new(pools, probe, tallies, metrics, shared)?;
     let task = tokio::spawn(watcher.run());
     Ok((FleetReader(reader), FleetTask(task)))
 }

@@ -56,7 +56,7 @@ impl EventLogFollower {
         let last_sequence = log.bounds().await?.newest;
         let (newest_sender, newest) = watch::channel(last_sequence);
         let ended_sessions = Arc::new(EndedSessions::starting_after(last_sequence));
-        let (log_unavailable_sender, deaf) = watch::channel(false);
+        let (log_unavailable_sender, log_unavailable) = watch::channel(false);
         let follower = FollowerTask {
             sessions,
             tokens,
@@ -71,7 +71,7 @@ impl EventLogFollower {
         Ok(Self {
             newest,
             ended_sessions: ends: ended_sessions,
-            log_unavailable: deaf,
+            log_unavailable,
             task,
         })
     }

@@ -3,8 +3,8 @@
 
 mod backoff;
 pub mod caep;
-mod courier;
-mod hook;
+mod delivery_worker;
+mod endpoint;
 mod metrics;
 pub(crate) mod signature;
 
@@ -14,8 +14,8 @@ use crate::core::secret::Secret;
 use crate::sessions::tokens::Tokens;
 use berth_store::LogId;
 use berth_store::{DeadLetter, StoreError, Stores};
-use courier::{DeliveryWorker, FailureCount, MAX_DEAD_LETTERS};
-use hook::Endpoint;
+use delivery_worker::{DeliveryWorker, FailureCount, MAX_DEAD_LETTERS};
+use endpoint::Endpoint;
 use metrics::WebhookMetrics;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -137,7 +137,7 @@ impl Webhooks {
             Err(failure) => {
                 self.metrics.count_delivery(webhook, "failed");
                 let (message, now_ms) = (failure.message.clone(), self.clock.now_ms());
-                let letter = courier::dead_letter(webhook, sequence, found.event, failure, now_ms);
+                let letter = delivery_worker::dead_letter(webhook, sequence, found.event, failure, now_ms);
                 log.add_dead_letter(&letter, MAX_DEAD_LETTERS).await?;
                 Ok(RetryOutcome::Failed(message))
             }

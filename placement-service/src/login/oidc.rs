@@ -2,15 +2,15 @@
 //! provider. Decides the order of the steps; the submodules do each step. Must not know HTTP beyond the URLs, queries
 //! and cookie values of the protocol.
 
-mod attempt;
+mod login_state;
 pub mod back_channel;
 pub mod claims;
 mod error;
 mod flow;
-mod outgoing;
+mod provider_http;
 mod provider;
 
-pub use attempt::{LOGIN_STATE_TTL_MS, LoginState};
+pub use login_state::{LOGIN_STATE_TTL_MS, LoginState};
 pub use error::OidcError;
 pub use flow::Callback;
 
@@ -26,7 +26,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use berth_store::{Coordination, EndCause, ProviderLink, StoreError};
 use openidconnect::{ClientId, CsrfToken, LogoutRequest, PostLogoutRedirectUrl};
-use outgoing::ProviderHttp;
+use provider_http::ProviderHttp;
 use provider::{ProviderSnapshot, Provider};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -146,7 +146,7 @@ impl Oidc {
         }
         Ok(LoginCallback {
             provider,
-            login_state: attempt: login_state,
+            login_state: login_state,
             callback,
         })
     }
@@ -155,16 +155,16 @@ impl Oidc {
     pub async fn complete_login(&self, open: LoginCallback<'_>) -> Result<NewSession, OidcError> {
         let LoginCallback {
             provider,
-            login_state: attempt,
+            login_state,
             callback,
         } = open;
         let known = provider.snapshot().await?;
         flow::check_issuer(&known, &callback)?;
         let now_ms = self.clock.now_ms();
         // Store only the digest: values from cookies are never stored.
-        let digest = URL_SAFE_NO_PAD.encode(Sha256::digest(&attempt.state));
+        let digest = URL_SAFE_NO_PAD.encode(Sha256::digest(&login_state.state));
         let key = format!("login-state:{digest}");
-        let until = attempt.began_at_ms.saturating_add(LOGIN_STATE_TTL_MS);
+        let until = login_state.began_at_ms.saturating_add(LOGIN_STATE_TTL_MS);
         let first = self.shared.claim(&key, now_ms, until).await;
         if !first.map_err(|e| store_down(&e))? {
             return Err(OidcError::Replayed);
@@ -177,7 +177,7 @@ impl Oidc {
         let code = callback
             .code
             .ok_or(OidcError::MalformedCallback("code is missing"))?;
-        let verified = flow::redeem_code(provider, known, &attempt, code, now_ms).await?;
+        let verified = flow::redeem_code(provider, known, &login_state, code, now_ms).await?;
         let user = claims::map_claims(&provider.config, &verified.claims)?;
         let session = verified.claims.get("sid").and_then(Value::as_str);
         let hint = Some(verified.id_token).filter(|token| token.len() <= MAX_HINT_BYTES);

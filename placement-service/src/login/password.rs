@@ -97,9 +97,9 @@ impl Passwords {
 struct QueueSlot<'a>(&'a AtomicUsize);
 
 impl<'a> QueueSlot<'a> {
-    fn acquire(waiting: &'a AtomicUsize) -> Result<Self, PasswordError> {
-        let slot = Self(waiting);
-        if waiting.fetch_add(1, Ordering::Relaxed) >= MAX_QUEUE {
+    fn acquire(queue_length: &'a AtomicUsize) -> Result<Self, PasswordError> {
+        let slot = Self(queue_length);
+        if queue_length.fetch_add(1, Ordering::Relaxed) >= MAX_QUEUE {
             return Err(PasswordError::Busy);
         }
         Ok(slot)

@@ -1,7 +1,7 @@
 //! Explains placements: turns the scheduler's evaluation and the session affinity into the form for operators,
 //! administrators and the decision log. Decides nothing itself.
 
-use super::attachments::AffinityKey;
+use super::affinity::AffinityKey;
 use super::{PlaceRequest, PlacementService, REPLACED, RESUMED, SHARED};
 use crate::config::Sharing;
 use crate::core::rejection::Rejection;

@@ -1,10 +1,10 @@
 //! A pool at run time: its driver, scheduler, queue and Envoy cluster, and the effect of an attempt's outcome
 //! on the engine's circuit breaker. Knows no other pool.
 
-use super::waiting::AdmissionQueue;
+use super::admission_queue::AdmissionQueue;
 use crate::config::{self, Sharing};
 use crate::core::rejection::Rejection;
-use crate::engines::drivers::opening::OpenTarget;
+use crate::engines::drivers::open_target::OpenTarget;
 use crate::engines::drivers::{self, EngineDriver, DriverFault, PrepareRequest};
 use berth_api::Reason;
 use berth_scheduler::accounting::{PoolStreams, StreamCounts, StreamSlot};

@@ -3,7 +3,7 @@
 
 use crate::config::{self, OpenTemplate};
 use crate::core::rejection::Rejection;
-use crate::engines::drivers::opening::OpenTarget;
+use crate::engines::drivers::open_target::OpenTarget;
 use berth_api::Reason;
 
 /// Maximum length of a document name in bytes.

@@ -1,7 +1,7 @@
 //! Sessions as operators see them: without anything that could authenticate as the user. Changes nothing.
 
 use super::Sessions;
-use super::known::CachedSession;
+use super::cache::CachedSession;
 use berth_store::{SessionQuery, SessionRow, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -32,13 +32,13 @@ mod accounts;
 mod coordination;
 mod events;
 mod ledger;
-mod link;
+mod connection;
 mod row;
 mod sessions;
 
 use crate::StoreError;
 pub use ledger::{StreamChange, SharedProbe, RedisLedger, ReserveResult, SyncReply};
-pub(crate) use link::RedisConnection;
+pub(crate) use connection::RedisConnection;
 use redis::{Cmd, FromRedisValue, Script};
 pub use row::{Fields, session_from};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Connections without a complete request, and more connections than `http.max_connections`.
 
-use crate::calls::{Gateway, DEFAULT_WINDOW, token_request_body};
+use crate::call_stream::{Gateway, DEFAULT_WINDOW, token_request_body};
 use crate::site::{Site, send_request, eventually};
 use berth_api::TOKENS_PATH;
 use reqwest::Method;

@@ -1,6 +1,6 @@
 //! Login through an OpenID provider.
 
-use crate::idp::{Fields, FakeProvider, SECRET, Signing};
+use crate::fake_provider::{Fields, FakeProvider, SECRET, Signing};
 use crate::site::{Answer, Site, send_request};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

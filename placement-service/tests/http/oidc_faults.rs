@@ -1,6 +1,6 @@
 //! Faults of a login through an OpenID provider. Each fault has its own reason.
 
-use crate::idp::{FakeProvider, Signing, now_s};
+use crate::fake_provider::{FakeProvider, Signing, now_s};
 use crate::oidc::{start_login, request_callback, oidc_config, log_in, login_session_id, start_site};
 use crate::site::{Site, send_request};
 use reqwest::Method;

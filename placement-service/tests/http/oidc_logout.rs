@@ -1,6 +1,6 @@
 //! Logout at the OpenID provider, and back-channel logout from the provider.
 
-use crate::idp::{Fields, FakeProvider, Signing, now_s, merge_fields};
+use crate::fake_provider::{Fields, FakeProvider, Signing, now_s, merge_fields};
 use crate::oidc::{oidc_config, log_in, login_session_id, start_site};
 use crate::site::{Answer, LONG_CACHE, Site, send_request, eventually};
 use reqwest::Method;

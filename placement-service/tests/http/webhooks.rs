@@ -1,6 +1,6 @@
 //! Webhooks: in order, at least once, signed; dead letters; one replica delivers at a time.
 
-use crate::receiver::{ScriptedAnswer, ReceivedRequest, Receiver};
+use crate::webhook_receiver::{ScriptedAnswer, ReceivedRequest, Receiver};
 use crate::site::{Answer, Site, send_request};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,6 +1,6 @@
 //! The path of a client: it gives an open target, or a refusal with 400 or 404. No document name leaves its folder.
 use berth_placement::config::load;
-use berth_placement::engines::drivers::opening::{OpenTarget, without_query_parameter};
+use berth_placement::engines::drivers::open_target::{OpenTarget, without_query_parameter};
 use berth_placement::placement::routes::Routes;
 use std::sync::LazyLock;
 

@@ -1,7 +1,7 @@
 //! What an engine sends while a session is prepared: the upgrade response, or one message per line.
-use berth_placement::engines::drivers::qix::dialog::{Handshake, Progress, open_request};
+use berth_placement::engines::drivers::qix::handshake::{Handshake, Progress, open_request};
 use berth_placement::engines::drivers::qix::upgrade::{ResponseHead, parse_response};
-use berth_placement::engines::drivers::opening::OpenTarget;
+use berth_placement::engines::drivers::open_target::OpenTarget;
 
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 

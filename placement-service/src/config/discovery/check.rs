@@ -1,7 +1,7 @@
 //! Checks of engine sources that types cannot express.
 
 use super::{Discovery, DnsSource, Sources, StaticEngine};
-use crate::config::checks::{FaultCollector, SECOND};
+use crate::config::fault_collector::{FaultCollector, SECOND};
 use crate::config::fault::Fault;
 use crate::config::web_address;
 use std::collections::BTreeSet;

@@ -4,16 +4,16 @@
 //! The facts about the engine are in `placement-service/docs/engines/qix.md`.
 
 mod connection;
-pub mod dialog;
-mod farewell;
+pub mod handshake;
+mod linger;
 pub mod upgrade;
 
 use super::{EngineDriver, DriverFault, PrepareRequest, RequestMutation};
-use crate::engines::drivers::opening::OpenTarget;
+use crate::engines::drivers::open_target::OpenTarget;
 use async_trait::async_trait;
 use connection::Connection;
-use dialog::{Handshake, Progress};
-use farewell::LingeringConnections;
+use handshake::{Handshake, Progress};
+use linger::LingeringConnections;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -59,9 +59,9 @@ impl Qix {
         let mut dialog = Handshake::new(&OpenTarget::Nothing);
         let upgrade = upgrade::Upgrade::new(job.engine, ttl_s, job.token, session);
         let mut connection = Connection::open(job.engine, &upgrade).await?;
-        advance(&mut dialog, &mut connection, Progress::Connected).await?;
+        advance(&mut handshake, &mut connection, Progress::Connected).await?;
         self.close(connection).await;
-        Ok(dialog.attached())
+        Ok(handshake.attached())
     }
 }
 
@@ -75,16 +75,16 @@ impl EngineDriver for Qix {
             let upgrade = upgrade::Upgrade::new(job.engine, ttl, job.token, &session);
             let mut connection = Connection::open(job.engine, &upgrade).await?;
             // The engine accepts requests before its first message. Waiting for it would cost a round trip.
-            if let Some(request) = dialog::open_request(job.target)? {
+            if let Some(request) = handshake::open_request(job.target)? {
                 // An engine that refuses the session may have closed already. Its message can still be read.
                 let _ = connection.send(request).await;
             }
-            advance(&mut dialog, &mut connection, Progress::Connected).await?;
+            advance(&mut handshake, &mut connection, Progress::Connected).await?;
             Ok(connection)
         };
         let mut connection = with_deadline(job.first_response_by, connect, DriverFault::NoResponse).await?;
         drop(job.connect_permit);
-        let open = advance(&mut dialog, &mut connection, Progress::Done);
+        let open = advance(&mut handshake, &mut connection, Progress::Done);
         with_deadline(job.deadline, open, DriverFault::OpenTimeout).await?;
         self.close(connection).await;
         Ok(self.request_mutation(session))
@@ -126,9 +126,9 @@ async fn advance(
     connection: &mut Connection,
     wanted: Progress,
 ) -> Result<(), DriverFault> {
-    while dialog.progress() < wanted {
+    while handshake.progress() < wanted {
         let message = connection.receive().await?;
-        dialog.apply_message(message.as_str())?;
+        handshake.apply_message(message.as_str())?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 mod checks;
 
 use super::{EngineDriver, DriverFault, PrepareRequest, RequestMutation};
-use crate::engines::drivers::opening::without_query_parameter;
+use crate::engines::drivers::open_target::without_query_parameter;
 use async_trait::async_trait;
 use checks::Checks;
 use std::collections::BTreeMap;

@@ -12,15 +12,15 @@ pub struct SetError {
 impl SetError {
     /// The body is not a token, or its content is invalid.
     #[must_use]
-    pub const fn invalid_request(words: &'static str) -> Self {
+    pub const fn invalid_request(message: &'static str) -> Self {
         let code = "invalid_request";
-        Self { code, message: words }
+        Self { code, message }
     }
 
     /// The key or its algorithm is not acceptable.
     #[must_use]
-    pub const fn invalid_key(words: &'static str) -> Self {
+    pub const fn invalid_key(message: &'static str) -> Self {
         let code = "invalid_key";
-        Self { code, message: words }
+        Self { code, message }
     }
 }

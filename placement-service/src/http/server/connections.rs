@@ -156,9 +156,9 @@ impl Drop for Slot {
 
 /// The limit of connections if the process may open `open_files` files: a quarter of the files is reserved for the rest
 /// of the process, or more if there are few.
-fn connection_limit(most: usize, open_files: usize) -> usize {
+fn connection_limit(max_connections: usize, open_files: usize) -> usize {
     let reserve = (open_files / 4).max(MIN_RESERVED_FILES).min(open_files / 2);
-    most.min(open_files - reserve).max(1)
+    max_connections.min(open_files - reserve).max(1)
 }
 
 #[cfg(test)]

@@ -95,8 +95,8 @@ impl Testbed {
             max: Duration::from_secs(3600),
         };
         let key = DeviceKey::load(&store.store).await.unwrap();
-        let (shared_clock, of_passwords) = (clock.clone(), passwords.clone());
-        let credentials = Credentials::new(store.clone(), key, shared_clock, of_passwords, lockout);
+        let (shared_clock, shared_passwords) = (clock.clone(), passwords.clone());
+        let credentials = Credentials::new(store.clone(), key, shared_clock, shared_passwords, lockout);
         Self {
             store,
             clock,

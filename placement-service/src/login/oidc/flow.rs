@@ -7,8 +7,8 @@
 //! [RFC 9207]: https://www.rfc-editor.org/rfc/rfc9207
 
 use super::OidcError;
-use super::attempt::LoginState;
-use super::outgoing;
+use super::login_state::LoginState;
+use super::provider_http;
 use super::provider::{FurtherClaims, ProviderSnapshot, Provider};
 use openidconnect::core::{
     CoreAuthenticationFlow, CoreErrorResponseType, CoreGenderClaim,
@@ -254,7 +254,7 @@ fn parse_redirect_url(text: &str) -> Result<RedirectUrl, OidcError> {
     RedirectUrl::new(text.to_owned()).map_err(|_| OidcError::MalformedCallback("host is malformed"))
 }
 
-type TokenError = RequestTokenError<outgoing::ProviderHttpError, StandardErrorResponse<CoreErrorResponseType>>;
+type TokenError = RequestTokenError<provider_http::ProviderHttpError, StandardErrorResponse<CoreErrorResponseType>>;
 
 fn token_error(error: TokenError) -> OidcError {
     match error {

@@ -3,7 +3,7 @@
 //! logins. Must not know logins or tokens.
 
 use super::OidcError;
-use super::outgoing::{ProviderHttpError, ProviderHttp};
+use super::provider_http::{ProviderHttpError, ProviderHttp};
 use crate::config::{OidcProvider, is_https_or_loopback};
 use crate::core::clock::Clock;
 use crate::core::secret::Secret;

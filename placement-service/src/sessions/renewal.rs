@@ -2,7 +2,7 @@
 //! no more often than for other activity.
 
 use super::activity::write_interval_ms;
-use super::known::{CachedSession, RemainingTime};
+use super::cache::{CachedSession, RemainingTime};
 use super::{LiveSession, Sessions, store_down};
 use crate::core::rejection::Rejection;
 use berth_api::Reason;

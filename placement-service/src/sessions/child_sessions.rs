@@ -1,7 +1,7 @@
 //! Child sessions. An active session starts child sessions, on this runtime or on another; a child completes with a
 //! result for its parent; the end of a session ends its descendants. Decides who may do so, and knows nothing of HTTP.
 
-use super::known::CachedSession;
+use super::cache::CachedSession;
 use super::{LiveSession, Sessions, millis, store_down};
 use crate::core::rejection::Rejection;
 use berth_store::session_id::{IdHash, SessionId};

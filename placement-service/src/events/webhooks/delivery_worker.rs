@@ -3,7 +3,7 @@
 //! can hold the lease for a moment: then an event is delivered twice, but none is lost. Must not know what is sent.
 
 use super::backoff;
-use super::hook::{Failure, Endpoint};
+use super::endpoint::{Failure, Endpoint};
 use super::metrics::WebhookMetrics;
 use crate::core::clock::Clock;
 use berth_store::{DeadLetter, Event, StoreError, Stores};

@@ -2,8 +2,8 @@
 //! still has it. A session leaves a live engine session only if the engine is gone, unhealthy or draining,
 //! never because another engine has more capacity.
 
-use super::attachments::AffinityEntry;
-use super::finding::{PreparedEngine, PlacementTask};
+use super::affinity::AffinityEntry;
+use super::attempts::{PreparedEngine, PlacementTask};
 use super::pool;
 use super::{PlacementService, stream_name};
 use crate::engines::drivers::DriverFault;

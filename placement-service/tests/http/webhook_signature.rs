@@ -1,6 +1,6 @@
 //! Runs the documented verification of a webhook signature on a real delivery.
 
-use crate::receiver::{ReceivedRequest, Receiver};
+use crate::webhook_receiver::{ReceivedRequest, Receiver};
 use crate::site::Site;
 use std::collections::BTreeMap;
 use std::process::Command;

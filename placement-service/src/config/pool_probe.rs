@@ -2,7 +2,7 @@
 //! value.
 
 use super::Driver;
-use super::checks::FaultCollector;
+use super::fault_collector::FaultCollector;
 use serde::Deserialize;
 
 /// How the engines of one pool are probed.

@@ -2,7 +2,7 @@
 //! of that browser count apart from those of strangers, on every store and replica.
 
 use crate::site::{Answer, PASSWORD, Site, send_request};
-use crate::stores;
+use crate::store_outages;
 use berth_databases::{Postgres, Redis};
 use berth_placement::login::accounts::Accounts;
 use berth_store::Stores;
@@ -94,8 +94,8 @@ async fn strangers_lock_out_only_strangers_with_sqlite() {
 }
 
 async fn check_shared_store(kind: &str, url: &str) {
-    let site = stores::start_site(kind, url).await;
-    let other = stores::start_site(kind, url).await;
+    let site = store_outages::start_site(kind, url).await;
+    let other = store_outages::start_site(kind, url).await;
     check_device_lockout(&site, &other).await;
 }
 

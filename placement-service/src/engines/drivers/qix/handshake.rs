@@ -3,7 +3,7 @@
 
 use super::expects_reply;
 use crate::engines::drivers::DriverFault;
-use crate::engines::drivers::opening::OpenTarget;
+use crate::engines::drivers::open_target::OpenTarget;
 use berth_api::Excerpt;
 use serde::Deserialize;
 use serde::de::IgnoredAny;

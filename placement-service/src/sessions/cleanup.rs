@@ -2,7 +2,7 @@
 //! parent is gone. Decides when a session may be removed; how it ends is decided in `ending`.
 
 use super::activity::write_interval_ms;
-use super::{Sessions, overdue};
+use super::{Sessions, expiry};
 use crate::config::Config;
 use crate::core::metrics::CleanupResult;
 use berth_store::{EndCause, SessionQuery, SessionRow, StoreError};
@@ -30,7 +30,7 @@ impl CleanupTasks {
         Self([
             tokio::spawn(sweeping).abort_handle(),
             tokio::spawn(reconciling).abort_handle(),
-            tokio::spawn(overdue::run_expiry_queue(sessions.clone())).abort_handle(),
+            tokio::spawn(expiry::run_expiry_queue(sessions.clone())).abort_handle(),
         ])
     }
 

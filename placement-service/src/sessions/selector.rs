@@ -74,7 +74,7 @@ impl Sessions {
     }
 
     /// At most [`BATCH`] rows. They include the oldest selected sessions, and possibly others.
-    async fn candidate_rows(&self, whose: &SessionSelector) -> Result<Vec<SessionRow>, StoreError> {
+    async fn candidate_rows(&self, selector: &SessionSelector) -> Result<Vec<SessionRow>, StoreError> {
         let provided = |provider: &String, subject: Option<&String>, session: Option<&String>| {
             SessionQuery::Provider {
                 provider: provider.clone(),
@@ -82,7 +82,7 @@ impl Sessions {
                 session: session.cloned(),
             }
         };
-        let select = match whose {
+        let select = match selector {
             SessionSelector::Account(account) => SessionQuery::Account(account.clone()),
             SessionSelector::ProviderSubject { provider, subject } => provided(provider, Some(subject), None),
             SessionSelector::ProviderSession {

@@ -9,7 +9,7 @@
 use super::health_state::{HealthState, Thresholds};
 use super::metrics::ProbeMetrics;
 use super::probe_loop::ProbeLoop;
-use super::watched::{Source, PoolState, EngineState};
+use super::pool_state::{Source, PoolState, EngineState};
 use super::{Fleet, PoolFleet};
 use crate::config;
 use crate::engines::discovery::retrying::{RetryingDiscovery, DiscoveryEvent};

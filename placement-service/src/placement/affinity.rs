@@ -5,7 +5,7 @@
 use super::PlaceRequest;
 use crate::config::Sharing;
 use crate::engines::drivers::RequestMutation;
-use crate::engines::drivers::opening::OpenTarget;
+use crate::engines::drivers::open_target::OpenTarget;
 use crate::placement::routes::RouteTarget;
 use berth_scheduler::engine::{Engine, EngineName};
 use moka::policy::EvictionPolicy;

@@ -36,9 +36,9 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    fn transient(words: impl Into<String>) -> Self {
+    fn transient(message: impl Into<String>) -> Self {
         Self {
-            message: words.into(),
+            message: message.into(),
             permanent: false,
         }
     }

@@ -1,7 +1,7 @@
 //! The status of a session by its `session_ref`, and activity recorded by it. For gateways, which never learn the
 //! session's id. Does not authenticate anyone.
 
-use super::known::CachedSession;
+use super::cache::CachedSession;
 use super::{LiveSession, Sessions};
 use berth_scheduler::stream_holder::is_token_ref;
 use berth_store::session_id::IdHash;

@@ -2,7 +2,7 @@
 //! and it recovers by itself. Also a store that returns without its latest writes: the replicas follow later events.
 
 use crate::site::{LONG_CACHE, Site, eventually};
-use crate::stores::{is_store_down, start_site};
+use crate::store_outages::{is_store_down, start_site};
 use berth_databases::{Postgres, Redis};
 use serde_json::json;
 use std::net::SocketAddr;
