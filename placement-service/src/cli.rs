@@ -4,10 +4,10 @@ mod account;
 mod check;
 mod engines;
 mod explain;
-mod store_context;
 mod serve;
 mod service_client;
 mod sessions;
+mod store_context;
 
 use crate::cli::account::AccountCommand;
 use crate::cli::engines::EnginesCommand;
@@ -85,8 +85,12 @@ impl ConfigFile {
 
     fn load(&self) -> Result<LoadedConfig, Failure> {
         match &self.config {
-            Some(file) => load::from_file(file).map_err(|faults| Failure::from_faults(file, &faults)),
-            None => load::from_text("").map_err(|f| Failure::from_faults(Path::new("defaults"), &f)),
+            Some(file) => {
+                load::from_file(file).map_err(|faults| Failure::from_faults(file, &faults))
+            }
+            None => {
+                load::from_text("").map_err(|f| Failure::from_faults(Path::new("defaults"), &f))
+            }
         }
     }
 }

@@ -78,7 +78,10 @@ fn imported_paths(text: &str, module: &[String]) -> BTreeSet<String> {
             expand_use_tree("", &code[at..], &mut paths);
         }
     }
-    paths.iter().map(|path| resolve_path(path, module)).collect()
+    paths
+        .iter()
+        .map(|path| resolve_path(path, module))
+        .collect()
 }
 
 /// Collects the paths of one `use` tree and returns the text after it.

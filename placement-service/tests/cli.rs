@@ -234,7 +234,8 @@ fn sessions_of_a_running_service_are_listed_and_ended() {
         id.split(';').next().unwrap().to_owned()
     };
     let token = |id: &str| served.post("/v1/tokens", json!({"session": id}));
-    let sessions = |args: &[&str]| run_berth(&[&["sessions"], args, &["--config", file]].concat(), "");
+    let sessions =
+        |args: &[&str]| run_berth(&[&["sessions"], args, &["--config", file]].concat(), "");
     let refused_within_a_second = |id: &str| {
         let began = Instant::now();
         while !token(id).contains("unknown-session") {

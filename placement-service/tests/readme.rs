@@ -88,7 +88,9 @@ fn the_documented_discovery_sources_are_valid() {
 
 #[test]
 fn the_documentation_names_every_strategy_and_the_default_weights() {
-    let told: Vec<_> = read_table(SCHEDULING, "\n## Strategies\n").into_keys().collect();
+    let told: Vec<_> = read_table(SCHEDULING, "\n## Strategies\n")
+        .into_keys()
+        .collect();
     let mut known = Strategy::ALL.map(Strategy::as_str).to_vec();
     known.sort_unstable();
     assert_eq!(

@@ -147,7 +147,11 @@ async fn open_accounts(config: &ConfigFile) -> Result<(StoreContext, Accounts), 
 }
 
 /// Ends every session of the account. Must run after the change, so that a login in progress sees the change.
-async fn end_sessions(opened: &StoreContext, name: &str, cause: EndCause) -> Result<String, Failure> {
+async fn end_sessions(
+    opened: &StoreContext,
+    name: &str,
+    cause: EndCause,
+) -> Result<String, Failure> {
     let select = SessionQuery::Account(name.to_owned());
     let ended = opened.sessions().await?.end_selected(&select, cause).await;
     let incomplete = |error| {

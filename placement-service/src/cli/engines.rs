@@ -1,6 +1,6 @@
 //! `berth engines`: lists, drains and undrains engines through the running service.
 
-use super::service_client::{ServiceClient, ServiceArgs};
+use super::service_client::{ServiceArgs, ServiceClient};
 use super::{Failure, print};
 use clap::Subcommand;
 use reqwest::Method;
@@ -74,7 +74,9 @@ pub(super) async fn run(command: EnginesCommand) -> Result<(), Failure> {
 }
 
 async fn list_engines(service: &ServiceClient) -> Result<Vec<Value>, Failure> {
-    let mut answer = service.send_request(Method::GET, &["v1", "engines"], &[]).await?;
+    let mut answer = service
+        .send_request(Method::GET, &["v1", "engines"], &[])
+        .await?;
     let engines = answer.get_mut("engines").map(Value::take);
     match engines {
         Some(Value::Array(engines)) => Ok(engines),
@@ -85,7 +87,9 @@ async fn list_engines(service: &ServiceClient) -> Result<Vec<Value>, Failure> {
 /// Finds the pool and the name of the engine that an argument names.
 async fn find_engine(service: &ServiceClient, name: &str) -> Result<(String, String), Failure> {
     let listed = list_engines(service).await?;
-    let all = listed.iter().map(|e| (field_text(e, "pool"), field_text(e, "engine")));
+    let all = listed
+        .iter()
+        .map(|e| (field_text(e, "pool"), field_text(e, "engine")));
     let matches: Vec<_> = all
         .filter(|(pool, engine)| engine == name || format!("{pool}/{engine}") == name)
         .collect();

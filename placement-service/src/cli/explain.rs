@@ -63,7 +63,10 @@ fn engine_line(engine: &Value) -> String {
     );
     let scores = engine.get("scores").and_then(Value::as_object);
     for (name, score) in scores.into_iter().flatten() {
-        let (value, weight) = (format_value(score.get("score")), format_value(score.get("weight")));
+        let (value, weight) = (
+            format_value(score.get("score")),
+            format_value(score.get("weight")),
+        );
         line += &format!("\t{name} {value} x {weight}");
     }
     if engine.get("holds_document") == Some(&Value::Bool(true)) {

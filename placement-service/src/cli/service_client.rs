@@ -61,7 +61,9 @@ impl ServiceArgs {
         Ok(ServiceClient {
             url: url.trim_end_matches('/').to_owned(),
             secret: operator.secret,
-            client: http_client::client_builder().timeout(REQUEST_TIMEOUT).build()?,
+            client: http_client::client_builder()
+                .timeout(REQUEST_TIMEOUT)
+                .build()?,
         })
     }
 }

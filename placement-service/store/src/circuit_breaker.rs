@@ -4,8 +4,9 @@
 
 use crate::session_id::IdHash;
 use crate::{
-    AccountChange, AccountRow, AccountStore, Attempts, Bounds, Coordination, DeadLetter, SessionRemoval,
-    Event, EventLog, InsertResult, SessionQuery, SessionRow, SessionStore, StoreError, Stores,
+    AccountChange, AccountRow, AccountStore, Attempts, Bounds, Coordination, DeadLetter, Event,
+    EventLog, InsertResult, SessionQuery, SessionRemoval, SessionRow, SessionStore, StoreError,
+    Stores,
 };
 use async_trait::async_trait;
 use std::collections::BTreeMap;

@@ -21,7 +21,9 @@ pub use races::{coordination_race, limit_race, log_race, races, versions_and_clo
 pub use sessions::{limits, lists, sessions};
 
 use crate::session_id::IdHash;
-use crate::{EndCause, SessionRemoval, Event, PAYLOAD_VERSION, ProviderLink, SessionRow, SessionState};
+use crate::{
+    EndCause, Event, PAYLOAD_VERSION, ProviderLink, SessionRemoval, SessionRow, SessionState,
+};
 
 /// A row with every column set; rows with different seeds differ.
 #[must_use]

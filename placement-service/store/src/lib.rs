@@ -17,9 +17,9 @@ pub mod sqlite;
 
 pub use error::StoreError;
 pub use model::{
-    AccountChange, AccountRow, AccountStore, Attempts, Bounds, Cursor, DeadLetter, EndCause,
-    SessionRemoval, Event, EventKind, EventLog, InsertResult, LogId, InvalidCursor, PAYLOAD_VERSION, ProviderLink,
-    SessionQuery, SessionRow, SessionState, SessionStore, session_id,
+    AccountChange, AccountRow, AccountStore, Attempts, Bounds, Cursor, DeadLetter, EndCause, Event,
+    EventKind, EventLog, InsertResult, InvalidCursor, LogId, PAYLOAD_VERSION, ProviderLink,
+    SessionQuery, SessionRemoval, SessionRow, SessionState, SessionStore, session_id,
 };
 
 use async_trait::async_trait;

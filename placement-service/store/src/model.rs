@@ -7,8 +7,9 @@ mod session;
 pub mod session_id;
 
 pub use account::{AccountChange, AccountRow, AccountStore, Attempts};
-pub use cursor::{Cursor, LogId, InvalidCursor};
+pub use cursor::{Cursor, InvalidCursor, LogId};
 pub use event::{Bounds, DeadLetter, EndCause, Event, EventKind, EventLog};
 pub use session::{
-    SessionRemoval, InsertResult, PAYLOAD_VERSION, ProviderLink, SessionQuery, SessionRow, SessionState, SessionStore,
+    InsertResult, PAYLOAD_VERSION, ProviderLink, SessionQuery, SessionRemoval, SessionRow,
+    SessionState, SessionStore,
 };

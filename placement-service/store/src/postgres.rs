@@ -86,7 +86,9 @@ impl PostgresStore {
         ConnectionGuard::acquire(&self.pool).await
     }
 
-    async fn begin(held: &mut ConnectionGuard<Postgres>) -> Result<Transaction<'_, Postgres>, StoreError> {
+    async fn begin(
+        held: &mut ConnectionGuard<Postgres>,
+    ) -> Result<Transaction<'_, Postgres>, StoreError> {
         Ok((***held).begin().await?)
     }
 

@@ -29,16 +29,16 @@ macro_rules! scripts {
 }
 
 mod accounts;
+mod connection;
 mod coordination;
 mod events;
 mod ledger;
-mod connection;
 mod row;
 mod sessions;
 
 use crate::StoreError;
-pub use ledger::{StreamChange, SharedProbe, RedisLedger, ReserveResult, SyncReply};
 pub(crate) use connection::RedisConnection;
+pub use ledger::{RedisLedger, ReserveResult, SharedProbe, StreamChange, SyncReply};
 use redis::{Cmd, FromRedisValue, Script};
 pub use row::{Fields, session_from};
 use std::time::Duration;

@@ -8,8 +8,8 @@ use crate::in_memory::InMemoryStore;
 use crate::redis::RedisConnection;
 use crate::session_id::IdHash;
 use crate::{
-    AccountChange, AccountRow, AccountStore, Attempts, Coordination, SessionRemoval, Event, InsertResult,
-    SessionQuery, SessionRow, SessionStore, StoreError, Stores,
+    AccountChange, AccountRow, AccountStore, Attempts, Coordination, Event, InsertResult,
+    SessionQuery, SessionRemoval, SessionRow, SessionStore, StoreError, Stores,
 };
 use async_trait::async_trait;
 pub use jwt::{JwtKey, JwtRules, StoredJwt, session_from};
@@ -65,7 +65,10 @@ impl RedisJwtStore {
         }
     }
 
-    async fn command<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, StoreError> {
+    async fn command<T: redis::FromRedisValue>(
+        &self,
+        command: &redis::Cmd,
+    ) -> Result<T, StoreError> {
         let (mut connection, era) = self.connection.acquire().await?;
         let answer = command.query_async(&mut connection);
         self.connection.receive(era, answer).await
@@ -94,7 +97,8 @@ impl SessionStore for RedisJwtStore {
         questions.cmd("PTTL").arg(&key).cmd("TIME");
         let (mut connection, era) = self.connection.acquire().await?;
         let answers = questions.query_async(&mut connection);
-        let (ttl_ms, (seconds, micros)): (i64, (u64, u64)) = self.connection.receive(era, answers).await?;
+        let (ttl_ms, (seconds, micros)): (i64, (u64, u64)) =
+            self.connection.receive(era, answers).await?;
         if ttl_ms == NO_KEY {
             // The key expired between the two commands.
             return Ok(None);
@@ -143,7 +147,11 @@ impl SessionStore for RedisJwtStore {
         Err(StoreError::ReadOnly)
     }
 
-    async fn list(&self, select: &SessionQuery, _limit: u32) -> Result<Vec<SessionRow>, StoreError> {
+    async fn list(
+        &self,
+        select: &SessionQuery,
+        _limit: u32,
+    ) -> Result<Vec<SessionRow>, StoreError> {
         match select {
             // Nothing to clean up; not an error.
             SessionQuery::ExpiredAt(_) | SessionQuery::Orphans => Ok(Vec::new()),

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use berth_databases::Redis;
-use berth_store::conformance::{removal, event, session_row};
+use berth_store::conformance::{event, removal, session_row};
 use berth_store::in_memory::InMemoryStore;
 use berth_store::redis_jwt::{JwtKey, JwtRules, RedisJwtStore};
 use berth_store::{AccountChange, AccountRow, Attempts, SessionQuery, StoreError, Stores};

@@ -1,7 +1,7 @@
 //! What unauthenticated clients can make the service log at the default level: the first lines of each event, then a
 //! count. Their input never appears in the log.
 
-use super::{PASSWORD, RunningService, write_config, run_berth};
+use super::{PASSWORD, RunningService, run_berth, write_config};
 use serde_json::{Value, json};
 
 const ATTEMPTS: u64 = 200;

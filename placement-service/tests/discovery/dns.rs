@@ -1,6 +1,6 @@
 //! DNS discovery against a minimal DNS server over UDP.
 
-use crate::{is_quiet, next_list_after_faults, next_list, format_engines};
+use crate::{format_engines, is_quiet, next_list, next_list_after_faults};
 use berth_placement::config::{Addresses, DnsSource};
 use berth_placement::engines::discovery::dns::Dns;
 use hickory_resolver::proto::op::{Message, ResponseCode};

@@ -1,7 +1,7 @@
 //! Docker discovery against a Unix socket that answers as the Docker Engine API 1.43 does, shortened to the fields
 //! that matter here.
 
-use crate::{is_quiet, next_list_after_faults, next_list, format_engines};
+use crate::{format_engines, is_quiet, next_list, next_list_after_faults};
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::routing::get;
@@ -25,7 +25,11 @@ struct DockerContent {
 
 type RequestQuery = Query<HashMap<String, String>>;
 
-fn respond(fake: &FakeDocker, asked: &RequestQuery, select: impl Fn(&DockerContent) -> Value) -> String {
+fn respond(
+    fake: &FakeDocker,
+    asked: &RequestQuery,
+    select: impl Fn(&DockerContent) -> Value,
+) -> String {
     let mut content = fake.0.lock().unwrap();
     let filters = serde_json::from_str(&asked.0["filters"]).unwrap();
     content.filters.push(filters);
@@ -38,15 +42,21 @@ async fn start_docker(dir: &tempfile::TempDir, fake: FakeDocker, mode: DockerMod
     let router = Router::new()
         .route(
             "/containers/json",
-            get(async |State(f): State<FakeDocker>, q: RequestQuery| respond(&f, &q, |c| c.containers.clone())),
+            get(async |State(f): State<FakeDocker>, q: RequestQuery| {
+                respond(&f, &q, |c| c.containers.clone())
+            }),
         )
         .route(
             "/services",
-            get(async |State(f): State<FakeDocker>, q: RequestQuery| respond(&f, &q, |c| c.services.clone())),
+            get(async |State(f): State<FakeDocker>, q: RequestQuery| {
+                respond(&f, &q, |c| c.services.clone())
+            }),
         )
         .route(
             "/tasks",
-            get(async |State(f): State<FakeDocker>, q: RequestQuery| respond(&f, &q, |c| c.tasks.clone())),
+            get(async |State(f): State<FakeDocker>, q: RequestQuery| {
+                respond(&f, &q, |c| c.tasks.clone())
+            }),
         )
         .with_state(fake);
     tokio::spawn(async move { axum::serve(listener, router).await });

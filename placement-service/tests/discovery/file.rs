@@ -1,6 +1,6 @@
 //! File discovery: changes of the file, invalid content, and the symbolic links of a mounted ConfigMap.
 
-use crate::{is_quiet, next_list_after_faults, next_list, format_engines};
+use crate::{format_engines, is_quiet, next_list, next_list_after_faults};
 use berth_placement::config::FileSource;
 use berth_placement::engines::discovery::file::File;
 use std::path::Path;
@@ -23,7 +23,10 @@ async fn a_replaced_file_is_an_update_and_an_unchanged_one_is_not() {
     let path = dir.path().join("engines.yaml");
     std::fs::write(&path, ONE_ENGINE).unwrap();
     let mut file = file_discovery(&path);
-    assert_eq!(format_engines(&next_list(&mut file).await.unwrap()), ["a@10.0.0.1:9076"]);
+    assert_eq!(
+        format_engines(&next_list(&mut file).await.unwrap()),
+        ["a@10.0.0.1:9076"]
+    );
     assert!(is_quiet(&mut file).await);
     let new = dir.path().join("new");
     std::fs::write(&new, TWO_ENGINES).unwrap();
@@ -52,7 +55,10 @@ async fn invalid_content_is_reported_once() {
     assert!(fault.contains("engines[0].port"), "{fault}");
     assert!(is_quiet(&mut file).await);
     std::fs::write(&path, ONE_ENGINE).unwrap();
-    assert_eq!(format_engines(&next_list_after_faults(&mut file).await), ["a@10.0.0.1:9076"]);
+    assert_eq!(
+        format_engines(&next_list_after_faults(&mut file).await),
+        ["a@10.0.0.1:9076"]
+    );
 }
 
 /// Kubernetes mounts a ConfigMap this way: the file is a symbolic link through a directory link, and an update

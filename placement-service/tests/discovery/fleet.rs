@@ -165,7 +165,10 @@ async fn when_all_metrics_are_stale_the_engines_stay_in_use() {
         .wait_until(|fleet| engine(fleet).state == State::NoMetrics)
         .await;
     // The last numbers stay valid for a while, then they expire.
-    assert_eq!(engine(&watched.fleet.snapshot()).sessions(Instant::now()), 7);
+    assert_eq!(
+        engine(&watched.fleet.snapshot()).sessions(Instant::now()),
+        7
+    );
     watched.wait_until(|fleet| engine(fleet).is_blind()).await;
     // From then on the exported metric is Berth's own count, so autoscalers see that count too.
     let blind = engine(&watched.fleet.snapshot());

@@ -1,7 +1,7 @@
 //! Kubernetes discovery against a minimal API server that serves a watch of pods, with its troubles: closed
 //! connections, 410 Gone, bookmarks, 403.
 
-use crate::{TIMEOUT, fleet, is_quiet, next_list_after_faults, next_list, format_engines};
+use crate::{TIMEOUT, fleet, format_engines, is_quiet, next_list, next_list_after_faults};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Query, State};
@@ -99,7 +99,11 @@ fn status_object(code: u16, reason: &str) -> Value {
 
 type RequestQuery = Query<HashMap<String, String>>;
 
-async fn serve_pods(State(fake): State<FakeApiServer>, uri: Uri, Query(asked): RequestQuery) -> Response {
+async fn serve_pods(
+    State(fake): State<FakeApiServer>,
+    uri: Uri,
+    Query(asked): RequestQuery,
+) -> Response {
     fake.update(|cluster| {
         cluster.paths.push(uri.to_string());
         if cluster.forbidden {
@@ -170,7 +174,10 @@ async fn a_pod_is_followed_from_creation_to_deletion() {
     pending["status"] = json!({"phase": "Pending"});
     fake.put(pending);
     let mut pods = Kubernetes::with_cluster(fake.serve().await, &kubernetes_source());
-    assert_eq!(format_engines(&next_list(&mut pods).await.unwrap()), ["a@10.0.0.1:9076"]);
+    assert_eq!(
+        format_engines(&next_list(&mut pods).await.unwrap()),
+        ["a@10.0.0.1:9076"]
+    );
     let asked = fake.update(|cluster| cluster.paths[0].clone());
     assert!(
         asked.starts_with("/api/v1/namespaces/engines/pods?"),
@@ -199,7 +206,10 @@ async fn a_pod_is_followed_from_creation_to_deletion() {
     let two = ["a@10.0.0.1:9076!", "b@10.0.0.2:19076"];
     assert_eq!(format_engines(&next_list(&mut pods).await.unwrap()), two);
     fake.delete("a");
-    assert_eq!(format_engines(&next_list(&mut pods).await.unwrap()), ["b@10.0.0.2:19076"]);
+    assert_eq!(
+        format_engines(&next_list(&mut pods).await.unwrap()),
+        ["b@10.0.0.2:19076"]
+    );
     assert_eq!(
         fake.update(|cluster| (cluster.list_requests, cluster.watch_requests)),
         (1, 1)
@@ -226,7 +236,10 @@ async fn a_closed_watch_resumes_at_its_last_version() {
     fake.update(|cluster| cluster.watches.clear());
     fake.put(pod("b", "10.0.0.2", true));
     let two = ["a@10.0.0.1:9076", "b@10.0.0.2:9076"];
-    assert_eq!(format_engines(&next_list_after_faults(&mut pods).await), two);
+    assert_eq!(
+        format_engines(&next_list_after_faults(&mut pods).await),
+        two
+    );
     let last = fake.update(|cluster| cluster.paths.last().unwrap().clone());
     assert!(last.contains("resourceVersion=70"), "{last}");
     assert_eq!(fake.update(|cluster| cluster.list_requests), 1);
@@ -247,7 +260,10 @@ async fn an_expired_version_causes_a_new_list() {
         cluster.version = 90;
         cluster.oldest = 90;
     });
-    assert_eq!(format_engines(&next_list_after_faults(&mut pods).await), ["b@10.0.0.2:9076"]);
+    assert_eq!(
+        format_engines(&next_list_after_faults(&mut pods).await),
+        ["b@10.0.0.2:9076"]
+    );
     assert!(fake.update(|cluster| cluster.list_requests) >= 2);
 }
 
@@ -296,7 +312,10 @@ async fn a_kubeconfig_locates_the_cluster() {
     assert!(fault.starts_with("no access to Kubernetes"), "{fault}");
     config.context = Some("main".into());
     let mut pods = Kubernetes::new(&config);
-    assert_eq!(format_engines(&next_list(&mut pods).await.unwrap()), ["a@10.0.0.1:9076"]);
+    assert_eq!(
+        format_engines(&next_list(&mut pods).await.unwrap()),
+        ["a@10.0.0.1:9076"]
+    );
 }
 
 /// End to end: from the deletion of a pod to the event for the gateways.

@@ -14,7 +14,9 @@ mod fleet;
 mod kubernetes;
 mod mira;
 
-use berth_placement::engines::discovery::{Discovery, DiscoveryFault, DiscoveredEngine, DesiredState};
+use berth_placement::engines::discovery::{
+    DesiredState, DiscoveredEngine, Discovery, DiscoveryFault,
+};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -23,7 +25,9 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// No update may arrive within this time.
 const QUIET_PERIOD: Duration = Duration::from_millis(300);
 
-async fn next_list(discovery: &mut impl Discovery) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
+async fn next_list(
+    discovery: &mut impl Discovery,
+) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
     timeout(TIMEOUT, discovery.next()).await.unwrap()
 }
 

@@ -1,6 +1,6 @@
 //! Mira discovery: changes and failures of the Mira server.
 
-use crate::{is_quiet, next_list_after_faults, next_list, format_engines};
+use crate::{format_engines, is_quiet, next_list, next_list_after_faults};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;

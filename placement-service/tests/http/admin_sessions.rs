@@ -56,7 +56,12 @@ async fn an_operator_ends_one_session_or_all_of_an_account() {
     let site = Site::start(CLIENTS).await;
     let ids = [site.login().await, site.login().await, site.login().await];
     let path = format!("/v1/sessions/{}", site.session_ref(&ids[0]).await);
-    assert_eq!(request_as_operator(&site, Method::DELETE, &path).await.status, 204);
+    assert_eq!(
+        request_as_operator(&site, Method::DELETE, &path)
+            .await
+            .status,
+        204
+    );
     assert_eq!(site.token(&ids[0]).await.reason(), "unknown-session");
     assert_eq!(site.token(&ids[1]).await.status, 200);
     for method in [Method::GET, Method::DELETE] {
@@ -132,7 +137,10 @@ async fn invalid_requests_name_their_reason() {
     site.break_store().await;
     for path in ["/v1/sessions/x", "/v1/sessions?account=demo"] {
         for method in [Method::GET, Method::DELETE] {
-            assert_eq!(request_as_operator(&site, method, path).await.reason(), "store-down");
+            assert_eq!(
+                request_as_operator(&site, method, path).await.reason(),
+                "store-down"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The call stream (gRPC `berth.v1.Gateway/Calls`). The test client uses only HTTP/2 and protobuf, no gRPC library.
 
-use crate::placements::{session_placement_body, count_reservations, start_site};
+use crate::placements::{count_reservations, session_placement_body, start_site};
 use crate::site::{Site, eventually};
 use axum::body::{Body, Bytes};
 use berth_api::{
@@ -140,7 +140,11 @@ async fn calls_get_the_same_answers_as_requests() {
     let (site, engine) = start_site().await;
     let id = site.login().await;
     let mut gateway = Gateway::open(&site, &[]).await;
-    gateway.call(7, PLACEMENTS_PATH, session_placement_body(&id, "/app/sales.qvf"));
+    gateway.call(
+        7,
+        PLACEMENTS_PATH,
+        session_placement_body(&id, "/app/sales.qvf"),
+    );
     let reply = gateway.next_reply().await.unwrap();
     assert_eq!((reply.id, reply.status), (7, 200));
     let placed: PlacementAnswer = serde_json::from_slice(&reply.body).unwrap();
@@ -201,7 +205,11 @@ async fn a_slow_call_does_not_block_others_and_can_be_cancelled() {
     let id = site.login().await;
     engine.faults().set(|f| f.slow_open_ms = 2_000);
     let mut gateway = Gateway::open(&site, &[]).await;
-    gateway.call(1, PLACEMENTS_PATH, session_placement_body(&id, "/app/sales.qvf"));
+    gateway.call(
+        1,
+        PLACEMENTS_PATH,
+        session_placement_body(&id, "/app/sales.qvf"),
+    );
     eventually("the placement is under way", async || {
         engine.stats().sockets == 1
     })
@@ -230,7 +238,11 @@ async fn a_disconnected_gateway_releases_its_reservations() {
     let id = site.login().await;
     engine.faults().set(|f| f.slow_open_ms = 2_000);
     let gateway = Gateway::open(&site, &[]).await;
-    gateway.call(1, PLACEMENTS_PATH, session_placement_body(&id, "/app/sales.qvf"));
+    gateway.call(
+        1,
+        PLACEMENTS_PATH,
+        session_placement_body(&id, "/app/sales.qvf"),
+    );
     eventually("the placement is under way", async || {
         engine.stats().sockets == 1
     })
@@ -267,7 +279,11 @@ async fn shutdown_answers_pending_calls_and_does_not_wait_for_gateways() {
     let mut idle = Gateway::open(&site, &[]).await;
     let mut gateway = Gateway::open(&site, &[]).await;
     engine.faults().set(|f| f.slow_open_ms = 600);
-    gateway.call(1, PLACEMENTS_PATH, session_placement_body(&id, "/app/sales.qvf"));
+    gateway.call(
+        1,
+        PLACEMENTS_PATH,
+        session_placement_body(&id, "/app/sales.qvf"),
+    );
     eventually("the placement is under way", async || {
         engine.stats().sockets == 1
     })
@@ -290,7 +306,11 @@ async fn shutdown_waits_only_briefly_for_slow_calls() {
     let id = site.login().await;
     engine.faults().set(|f| f.slow_open_ms = 5_000);
     let mut gateway = Gateway::open(&site, &[]).await;
-    gateway.call(1, PLACEMENTS_PATH, session_placement_body(&id, "/app/sales.qvf"));
+    gateway.call(
+        1,
+        PLACEMENTS_PATH,
+        session_placement_body(&id, "/app/sales.qvf"),
+    );
     eventually("the placement is under way", async || {
         engine.stats().sockets == 1
     })
@@ -373,7 +393,11 @@ async fn the_maximum_of_concurrent_calls_is_answered_even_when_replies_are_read_
     let mut gateway = Gateway::connect(site.address, &[], 64).await;
     for round in 0..2 {
         for number in 1..=CALL_LIMIT {
-            gateway.call(round * CALL_LIMIT + number, TOKENS_PATH, token_request_body(&id));
+            gateway.call(
+                round * CALL_LIMIT + number,
+                TOKENS_PATH,
+                token_request_body(&id),
+            );
         }
         wait_until_answered(&site, (round + 1) * CALL_LIMIT).await;
         for _ in 1..=CALL_LIMIT {
@@ -389,7 +413,11 @@ async fn a_call_id_in_use_ends_the_stream() {
     engine.faults().set(|f| f.slow_open_ms = 5_000);
     for number in [1, GREETING_ID] {
         let mut gateway = Gateway::open(&site, &[]).await;
-        gateway.call(1, PLACEMENTS_PATH, session_placement_body(&id, "/app/sales.qvf"));
+        gateway.call(
+            1,
+            PLACEMENTS_PATH,
+            session_placement_body(&id, "/app/sales.qvf"),
+        );
         gateway.call(number, TOKENS_PATH, token_request_body(&id));
         assert_eq!(gateway.next_reply().await, None);
         assert_eq!(gateway.grpc_status.as_deref(), Some(INVALID_ARGUMENT));

@@ -1,7 +1,7 @@
 //! Child sessions over HTTP: two runtimes, each with its own service, on one store.
 
 use crate::events::CLIENTS;
-use crate::site::{Answer, Site, send_request, eventually, session_id};
+use crate::site::{Answer, Site, eventually, send_request, session_id};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -15,7 +15,9 @@ const OPERATOR_SECRET: &str = "operator-secret-1";
 
 async fn start_runtimes() -> (Site, Site) {
     let berth = Site::start(CLIENTS).await;
-    let flows = berth.start_replica(&format!("{CLIENTS}{FLOWS_CONFIG}")).await;
+    let flows = berth
+        .start_replica(&format!("{CLIENTS}{FLOWS_CONFIG}"))
+        .await;
     (berth, flows)
 }
 
@@ -158,7 +160,9 @@ async fn the_end_of_a_child_leaves_its_parent() {
     let (child_id, child_sid) = start_child(&berth, &sid).await;
     let logout = flows.request(Method::POST, "/logout");
     send_request(logout.header("cookie", format!("flows={child_id}"))).await;
-    let told = find_end_event(&berth, BERTH_SECRET, &child_sid).await.unwrap();
+    let told = find_end_event(&berth, BERTH_SECRET, &child_sid)
+        .await
+        .unwrap();
     assert_eq!(
         (&told["cause"], &told["parent_ref"]),
         (&json!("logout"), &json!(sid))
@@ -180,7 +184,8 @@ async fn children_end_when_their_parent_expires_or_is_lost() {
             .await
             .map(|e| e["cause"].clone())
     };
-    let ended = async || cause(str_field(&started, "session_ref")).await == Some(json!("parent-ended"));
+    let ended =
+        async || cause(str_field(&started, "session_ref")).await == Some(json!("parent-ended"));
     eventually("the child has ended", ended).await;
 
     let (_, sid) = login(&berth).await;
@@ -250,7 +255,9 @@ async fn forbidden_and_impossible_requests_name_their_reason() {
         .json();
     let mut last = str_field(&own, "session_ref").to_owned();
     for _ in 0..6 {
-        let next = post_child(&flows, &last, OPERATOR_SECRET, body()).await.json();
+        let next = post_child(&flows, &last, OPERATOR_SECRET, body())
+            .await
+            .json();
         last = str_field(&next, "session_ref").to_owned();
     }
     let deep = post_child(&flows, &last, OPERATOR_SECRET, body()).await;
@@ -290,7 +297,9 @@ async fn a_login_over_a_child_session_ends_only_the_child() {
     let request = flows.post_form("/login", &body);
     let again = send_request(request.header("cookie", format!("flows={child_id}"))).await;
     assert_ne!(session_id(&again), child_id);
-    let told = find_end_event(&flows, FLOWS_SECRET, &child_sid).await.unwrap();
+    let told = find_end_event(&flows, FLOWS_SECRET, &child_sid)
+        .await
+        .unwrap();
     assert_eq!(told["cause"], "login-again");
     assert!(is_logged_in(&berth, &format!("berth={id}")).await);
 }

@@ -31,7 +31,10 @@ async fn count_expired_events(site: &Site) -> HashMap<String, u32> {
 #[tokio::test]
 async fn one_of_two_replicas_cleans_up_and_the_other_takes_over() {
     let one = Site::start(CLEANUP_CONFIG).await;
-    eventually("the first cleans up", async || one.metric(CLEANUP_OK).await > 0).await;
+    eventually("the first cleans up", async || {
+        one.metric(CLEANUP_OK).await > 0
+    })
+    .await;
     let two = one.start_replica(CLEANUP_CONFIG).await;
     eventually("the second does not", async || {
         two.metric(CLEANUP_NOT_LEADER).await > 1
@@ -69,7 +72,10 @@ async fn one_of_two_replicas_cleans_up_and_the_other_takes_over() {
         two.shut_down().await;
         one
     };
-    let (before, refused) = (left.metric(CLEANUP_OK).await, left.metric(CLEANUP_NOT_LEADER).await);
+    let (before, refused) = (
+        left.metric(CLEANUP_OK).await,
+        left.metric(CLEANUP_NOT_LEADER).await,
+    );
     left.login().await;
     eventually("the lease still holds", async || {
         left.metric(CLEANUP_NOT_LEADER).await > refused + 1
@@ -97,7 +103,13 @@ async fn cleanup_continues_after_a_store_error() {
         site.session_rows().await == 0
     })
     .await;
-    assert_eq!(count_expired_events(&site).await.into_values().collect::<Vec<_>>(), [1]);
+    assert_eq!(
+        count_expired_events(&site)
+            .await
+            .into_values()
+            .collect::<Vec<_>>(),
+        [1]
+    );
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The listeners that are compatible with Mira and with the older session service, with simulated engines.
 
 use crate::events::CLIENTS;
-use crate::site::{Answer, Site, send_request, eventually};
+use crate::site::{Answer, Site, eventually, send_request};
 use berth_engine_sim::{Document, Engine, Options};
 use berth_placement::core::clock::Clock;
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -182,7 +182,9 @@ async fn engines_are_listed_in_the_format_of_mira() {
     assert_eq!(described["status"], "OK");
     assert!(described["health"]["mem"]["free"].as_f64().unwrap() > 0.0);
     assert_eq!(described["metrics"][0]["name"], "qix_active_sessions");
-    let condensed = get_from_mira(&site, "/v1/engines?format=condensed").await.json();
+    let condensed = get_from_mira(&site, "/v1/engines?format=condensed")
+        .await
+        .json();
     assert!(condensed[0]["local"].is_null() && condensed[0]["engine"]["status"] == "OK");
     let wrong = get_from_mira(&site, "/v1/engines?format=short").await;
     assert_eq!(

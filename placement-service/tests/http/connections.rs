@@ -1,7 +1,7 @@
 //! Connections without a complete request, and more connections than `http.max_connections`.
 
-use crate::call_stream::{Gateway, DEFAULT_WINDOW, token_request_body};
-use crate::site::{Site, send_request, eventually};
+use crate::call_stream::{DEFAULT_WINDOW, Gateway, token_request_body};
+use crate::site::{Site, eventually, send_request};
 use berth_api::TOKENS_PATH;
 use reqwest::Method;
 use serde_json::json;
@@ -175,7 +175,10 @@ async fn when_all_connections_have_completed_a_request_a_new_one_is_refused() {
         idle.push(stream);
     }
     for _ in 0..5 {
-        assert_eq!(read_until_closed(connect(site.address, LIVE_REQUEST).await).await, "");
+        assert_eq!(
+            read_until_closed(connect(site.address, LIVE_REQUEST).await).await,
+            ""
+        );
     }
     for stream in &mut idle {
         assert!(serves_request(stream).await);

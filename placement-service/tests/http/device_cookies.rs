@@ -135,11 +135,19 @@ async fn a_new_password_and_a_lock_revoke_all_devices() {
     fail_five_times(&site, &before).await;
     assert_eq!(login_status(&site, &before, PASSWORD).await, 401);
     accounts.unlock("demo").await.unwrap();
-    assert_eq!(login_status(&site, &before, PASSWORD).await, 200, "devices, too");
+    assert_eq!(
+        login_status(&site, &before, PASSWORD).await,
+        200,
+        "devices, too"
+    );
     let new = NEW_PASSWORD.to_owned();
     accounts.set_password("demo", new).await.unwrap();
     fail_five_times(&site, "").await;
-    assert_eq!(login_status(&site, &before, NEW_PASSWORD).await, 401, "revoked");
+    assert_eq!(
+        login_status(&site, &before, NEW_PASSWORD).await,
+        401,
+        "revoked"
+    );
 }
 
 #[tokio::test]
@@ -156,7 +164,11 @@ async fn a_device_cookie_is_valid_for_its_account_for_ninety_days() {
     assert_eq!(login_status(&site, &of_eve, PASSWORD).await, 401);
     assert_eq!(login_status(&site, &of_both, PASSWORD).await, 200);
     let twice = format!("{of_demo}; {of_demo}");
-    assert_eq!(login_status(&site, &twice, PASSWORD).await, 401, "which one");
+    assert_eq!(
+        login_status(&site, &twice, PASSWORD).await,
+        401,
+        "which one"
+    );
     for _ in 0..5 {
         log_in(&site, "", "eve", "wrong").await;
     }
@@ -164,7 +176,11 @@ async fn a_device_cookie_is_valid_for_its_account_for_ninety_days() {
     assert_eq!(eve.status, 200);
     site.clock.advance_ms(90 * 24 * 60 * MINUTE_MS);
     fail_five_times(&site, "").await;
-    assert_eq!(login_status(&site, &of_demo, PASSWORD).await, 401, "expired");
+    assert_eq!(
+        login_status(&site, &of_demo, PASSWORD).await,
+        401,
+        "expired"
+    );
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! `/v1/engines` and `/v1/placements/explain` for operators.
 
 use crate::events::CLIENTS;
-use crate::site::{Answer, Site, send_request, eventually};
+use crate::site::{Answer, Site, eventually, send_request};
 use berth_engine_sim::{Document, Engine, Options};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -55,7 +55,9 @@ pub(crate) async fn place_and_get_engine(site: &Site, session: &str, tab: &str) 
 async fn a_drained_engine_gets_no_new_placements_until_it_is_undrained() {
     let (site, _engines) = start_site("").await;
     let id = site.login().await;
-    let listed = request_as_operator(&site, Method::GET, "/v1/engines").await.json();
+    let listed = request_as_operator(&site, Method::GET, "/v1/engines")
+        .await
+        .json();
     let names: Vec<_> = listed["engines"].as_array().unwrap().iter().collect();
     assert_eq!(
         (&names[0]["engine"], &names[1]["engine"]),
@@ -67,7 +69,8 @@ async fn a_drained_engine_gets_no_new_placements_until_it_is_undrained() {
     );
     assert_eq!(place_and_get_engine(&site, &id, "t1").await, "one");
 
-    let drained = request_as_operator(&site, Method::POST, "/v1/engines/qix/one/drain?over=90s").await;
+    let drained =
+        request_as_operator(&site, Method::POST, "/v1/engines/qix/one/drain?over=90s").await;
     assert_eq!(drained.status, 200, "{drained:?}");
     let drained = drained.json();
     assert_eq!(
@@ -77,7 +80,9 @@ async fn a_drained_engine_gets_no_new_placements_until_it_is_undrained() {
     for tab in ["t1", "t2", "t3"] {
         assert_eq!(place_and_get_engine(&site, &id, tab).await, "two");
     }
-    let listed = request_as_operator(&site, Method::GET, "/v1/engines").await.json();
+    let listed = request_as_operator(&site, Method::GET, "/v1/engines")
+        .await
+        .json();
     assert_eq!(listed["engines"][0]["draining"], true);
     let metrics = site.get("/metrics", "").await.text;
     assert!(
@@ -103,7 +108,9 @@ async fn an_operator_cannot_undrain_what_discovery_drains() {
     );
     let site = Site::start(&yaml).await;
     let is_drained = async || {
-        let listed = request_as_operator(&site, Method::GET, "/v1/engines").await.json();
+        let listed = request_as_operator(&site, Method::GET, "/v1/engines")
+            .await
+            .json();
         listed["engines"][0]["draining"] == true
     };
     eventually("it is drained", is_drained).await;

@@ -100,9 +100,13 @@ async fn events_are_read_in_order_and_only_by_authorized_clients() {
     );
     // A runtime reads the events of its own sessions only.
     let query = format!("cursor={begin}");
-    let own = request_events(&site, &query, "runtime-secret-12").await.json();
+    let own = request_events(&site, &query, "runtime-secret-12")
+        .await
+        .json();
     assert_eq!(own["events"], page["events"]);
-    let others = request_events(&site, &query, "runtime-secret-34").await.json();
+    let others = request_events(&site, &query, "runtime-secret-34")
+        .await
+        .json();
     assert_eq!(
         (&others["events"], &others["cursor"]),
         (&json!([]), &page["cursor"])

@@ -119,7 +119,9 @@ impl FakeProvider {
         assert_eq!(request["response_type"], "code");
         assert_eq!(request["code_challenge_method"], "S256");
         let code = format!("code-{}", self.behaviour().grants.len());
-        self.behaviour().grants.insert(code.clone(), request.clone());
+        self.behaviour()
+            .grants
+            .insert(code.clone(), request.clone());
         format!("code={code}&state={}", request["state"])
     }
 
@@ -132,7 +134,9 @@ impl FakeProvider {
             Signing::Rs256(kid) => signing_key(Algorithm::Rs256, kid),
             Signing::UnpublishedKey => signing_key(Algorithm::Rs256, published.0),
             Signing::PublicAsSecret => {
-                let public = signing_key(Algorithm::Rs256, published.1).public_jwk.unwrap();
+                let public = signing_key(Algorithm::Rs256, published.1)
+                    .public_jwk
+                    .unwrap();
                 let secret = EncodingKey::from_secret(public["n"].as_str().unwrap().as_bytes());
                 let mut header = Header::new(jsonwebtoken::Algorithm::HS256);
                 header.kid = Some(published.1.to_owned());
@@ -210,7 +214,11 @@ async fn jwks(State(idp): State<FakeProvider>) -> Response {
     Json(json!({ "keys": keys })).into_response()
 }
 
-async fn token(State(idp): State<FakeProvider>, headers: HeaderMap, Form(form): Form<Fields>) -> Response {
+async fn token(
+    State(idp): State<FakeProvider>,
+    headers: HeaderMap,
+    Form(form): Form<Fields>,
+) -> Response {
     if !idp.count_request("/token") {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }

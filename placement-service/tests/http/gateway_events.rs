@@ -1,7 +1,7 @@
 //! `/v1/gateways/{gateway}/events`: what gateways report, and the events that they get.
 
 use crate::events::CLIENTS;
-use crate::site::{Answer, Site, send_request, eventually};
+use crate::site::{Answer, Site, eventually, send_request};
 use berth_placement::core::clock::Clock;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -120,7 +120,10 @@ async fn streams_are_counted_as_they_open_and_close() {
     let site = Site::start(CLIENTS).await;
     let session = site.session_ref(&site.login().await).await;
     let mut gateway = ReportingGateway::new(&site, "g-1");
-    assert_eq!(gateway.report_opened(&session, &["a", "b"]).await, json!({}));
+    assert_eq!(
+        gateway.report_opened(&session, &["a", "b"]).await,
+        json!({})
+    );
     assert_eq!(count_open_streams(&site).await, 2);
     assert_eq!(site.metric("berth_gateways").await, 1);
     let closed = json!([{"stream": "a", "reason": "ended", "duration_ms": 5}]);
@@ -128,7 +131,9 @@ async fn streams_are_counted_as_they_open_and_close() {
     assert_eq!(count_open_streams(&site).await, 1);
     let ended = "berth_streams_closed_total{reason=\"ended\"}";
     assert_eq!(site.metric(ended).await, 1);
-    let listed = request_as_operator(&site, Method::GET, "/v1/gateways").await.json();
+    let listed = request_as_operator(&site, Method::GET, "/v1/gateways")
+        .await
+        .json();
     let view = json!({"gateway": "g-1", "streams": 1, "silent_s": 0, "resync": false});
     assert_eq!(listed, json!({ "gateways": [view] }));
     let nobody = site.get("/v1/gateways", "").await;
@@ -227,7 +232,9 @@ async fn activity_of_streams_renews_a_session_but_late_activity_does_not() {
     let mut gateway = ReportingGateway::new(&site, "g");
     for _ in 0..3 {
         site.clock.advance_ms(29 * MINUTE_MS);
-        gateway.send_report(json!({"active": [session, "nobody"]})).await;
+        gateway
+            .send_report(json!({"active": [session, "nobody"]}))
+            .await;
     }
     let left = site.get("/session", &format!("berth={id}")).await.json();
     assert_eq!(left["idle_remaining_s"], 30 * 60);
@@ -375,7 +382,9 @@ async fn polls_fail_while_the_event_log_is_unavailable() {
     );
     // Reports are accepted all the same.
     assert_eq!(
-        post_report(&site, "g", &json!({"sequence": 3})).await.json(),
+        post_report(&site, "g", &json!({"sequence": 3}))
+            .await
+            .json(),
         json!({})
     );
 }

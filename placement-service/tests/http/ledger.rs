@@ -286,7 +286,10 @@ routes: [ {{ path: \"/app/{{document}}\", pool: p, open: {{ document: \"{{docume
     let answer = request_placement(&sites[0], &session, "/app/sales.qvf").await;
     assert_eq!(answer.status, 200, "{answer:?}");
     for site in &sites {
-        eventually("all replicas know", async || reported_sessions(site).await == 3).await;
+        eventually("all replicas know", async || {
+            reported_sessions(site).await == 3
+        })
+        .await;
     }
 }
 
@@ -323,7 +326,8 @@ routes: [ {{ path: /p, pool: p }} ]\n"
     let mut engines = std::collections::BTreeMap::new();
     for wave in 0..20 {
         // The replicas get unequal shares.
-        let all = (0..50).map(|n| request_placement(&sites[(n * n + wave) % count], &session, "/p"));
+        let all =
+            (0..50).map(|n| request_placement(&sites[(n * n + wave) % count], &session, "/p"));
         for answer in join_all(all).await {
             assert_eq!(answer.status, 200, "{answer:?}");
             let engine = answer.json()["engine"].as_str().unwrap().to_owned();

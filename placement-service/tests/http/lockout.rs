@@ -106,15 +106,27 @@ async fn an_address_gets_a_burst_of_logins_and_then_a_slow_rate() {
 #[tokio::test]
 async fn addresses_that_a_client_claims_are_ignored() {
     let site = Site::start("login: { rate: { per_minute: 1, burst: 2 } }").await;
-    assert_eq!(log_in_from(&site, "198.51.100.1, 192.0.2.1").await.status, 303);
-    assert_eq!(log_in_from(&site, "198.51.100.2, 192.0.2.1").await.status, 303);
-    assert_eq!(log_in_from(&site, "198.51.100.3, 192.0.2.1").await.status, 429);
+    assert_eq!(
+        log_in_from(&site, "198.51.100.1, 192.0.2.1").await.status,
+        303
+    );
+    assert_eq!(
+        log_in_from(&site, "198.51.100.2, 192.0.2.1").await.status,
+        303
+    );
+    assert_eq!(
+        log_in_from(&site, "198.51.100.3, 192.0.2.1").await.status,
+        429
+    );
     assert_eq!(log_in_from(&site, "2001:db8::1").await.status, 303);
     assert_eq!(log_in_from(&site, "2001:db8::2").await.status, 303);
     assert_eq!(log_in_from(&site, "2001:db8::3").await.status, 429);
     let peer = Site::start("login: { trusted_proxies: 0, rate: { burst: 2 } }").await;
     for (n, status) in [303, 303, 429].into_iter().enumerate() {
-        assert_eq!(log_in_from(&peer, &format!("192.0.2.{n}")).await.status, status);
+        assert_eq!(
+            log_in_from(&peer, &format!("192.0.2.{n}")).await.status,
+            status
+        );
     }
 }
 

@@ -1,6 +1,6 @@
 //! Login through an OpenID provider.
 
-use crate::fake_provider::{Fields, FakeProvider, SECRET, Signing};
+use crate::fake_provider::{FakeProvider, Fields, SECRET, Signing};
 use crate::site::{Answer, Site, send_request};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -267,7 +267,8 @@ async fn the_login_page_offers_the_configured_methods() {
     let page = only.get("/login?return_to=%2Fapp%2Fx", "").await;
     let there = "/login/oidc/idp?return_to=%2Fapp%2Fx";
     assert_eq!((page.status, page.header("location")), (303, there));
-    let refused = send_request(only.post_form("/login", "username=demo&password=demo-password")).await;
+    let refused =
+        send_request(only.post_form("/login", "username=demo&password=demo-password")).await;
     assert_eq!(
         (refused.status, refused.reason().as_str()),
         (403, "local-login-off")

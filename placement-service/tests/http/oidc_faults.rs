@@ -1,7 +1,9 @@
 //! Faults of a login through an OpenID provider. Each fault has its own reason.
 
 use crate::fake_provider::{FakeProvider, Signing, now_s};
-use crate::oidc::{start_login, request_callback, oidc_config, log_in, login_session_id, start_site};
+use crate::oidc::{
+    log_in, login_session_id, oidc_config, request_callback, start_login, start_site,
+};
 use crate::site::{Site, send_request};
 use reqwest::Method;
 use serde_json::json;
@@ -148,7 +150,11 @@ async fn an_id_token_must_be_valid() {
         );
     }
     idp.behaviour().claims = json!({});
-    for signing in [Signing::Unsigned, Signing::PublicAsSecret, Signing::UnpublishedKey] {
+    for signing in [
+        Signing::Unsigned,
+        Signing::PublicAsSecret,
+        Signing::UnpublishedKey,
+    ] {
         idp.behaviour().signing = signing;
         assert_eq!(
             log_in(&site, &idp).await.reason(),

@@ -1,8 +1,8 @@
 //! Logout at the OpenID provider, and back-channel logout from the provider.
 
-use crate::fake_provider::{Fields, FakeProvider, Signing, now_s, merge_fields};
-use crate::oidc::{oidc_config, log_in, login_session_id, start_site};
-use crate::site::{Answer, LONG_CACHE, Site, send_request, eventually};
+use crate::fake_provider::{FakeProvider, Fields, Signing, merge_fields, now_s};
+use crate::oidc::{log_in, login_session_id, oidc_config, start_site};
+use crate::site::{Answer, LONG_CACHE, Site, eventually, send_request};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -219,7 +219,8 @@ async fn an_invalid_logout_token_ends_nothing() {
     assert_eq!(replayed.json()["error_description"], "jti was used before");
     assert_eq!(site.token(&after).await.status, 200);
     for body in ["", "logout_token=a&logout_token=b", "token=x"] {
-        let refused = send_request(site.post_form("/login/oidc/idp/back-channel-logout", body)).await;
+        let refused =
+            send_request(site.post_form("/login/oidc/idp/back-channel-logout", body)).await;
         let description = refused.json()["error_description"]
             .as_str()
             .unwrap()
@@ -274,7 +275,9 @@ async fn a_failed_back_channel_logout_may_be_sent_again() {
 async fn a_back_channel_logout_at_one_replica_holds_on_the_other() {
     let idp = FakeProvider::start().await;
     let one = start_site(&idp, LONG_CACHE).await;
-    let other = one.start_replica(&oidc_config(&idp.issuer(), LONG_CACHE)).await;
+    let other = one
+        .start_replica(&oidc_config(&idp.issuer(), LONG_CACHE))
+        .await;
     let id = login_session_id(&log_in(&one, &idp).await);
     assert_eq!(other.token(&id).await.status, 200);
     let token = idp.sign(&logout_claims(&idp, "j"));

@@ -32,7 +32,10 @@ async fn request_listener(site: &Site, at: SocketAddr, method: &str, path: &str)
 /// The listeners, each with an authorization that its routes accept.
 fn listeners(site: &Site) -> [(SocketAddr, String); 3] {
     let operator = "Bearer operator-secret-1".to_owned();
-    let user = format!("Bearer {}", compat::sign_token(&"k".repeat(40), &compat::berth_claims()));
+    let user = format!(
+        "Bearer {}",
+        compat::sign_token(&"k".repeat(40), &compat::berth_claims())
+    );
     [
         (site.address, operator.clone()),
         (site.mira.unwrap(), operator),

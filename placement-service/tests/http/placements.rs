@@ -70,7 +70,10 @@ async fn a_cookie_gets_an_engine_session_with_the_users_token() {
     let (site, engine) = start_site().await;
     let id = site.login().await;
     let answer = site
-        .post_json("/v1/placements", session_placement_body(&id, "/app/sales.qvf"))
+        .post_json(
+            "/v1/placements",
+            session_placement_body(&id, "/app/sales.qvf"),
+        )
         .await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let placed: PlacementAnswer = serde_json::from_str(&answer.text).unwrap();
@@ -95,7 +98,10 @@ async fn refused_placements_get_a_problem() {
     let (site, engine) = start_site().await;
     let id = site.login().await;
     let missing = site
-        .post_json("/v1/placements", session_placement_body(&id, "/app/missing.qvf"))
+        .post_json(
+            "/v1/placements",
+            session_placement_body(&id, "/app/missing.qvf"),
+        )
         .await;
     assert_eq!(
         (missing.status, missing.reason().as_str()),
@@ -103,7 +109,10 @@ async fn refused_placements_get_a_problem() {
     );
     engine.faults().set(|f| f.reject_jwt = true);
     let failed = site
-        .post_json("/v1/placements", session_placement_body(&id, "/app/sales.qvf"))
+        .post_json(
+            "/v1/placements",
+            session_placement_body(&id, "/app/sales.qvf"),
+        )
         .await;
     assert_eq!(
         (failed.status, failed.reason().as_str()),
@@ -184,8 +193,11 @@ async fn a_program_token_is_placed_and_reaches_the_engine_unchanged() {
     let (site, engine) = start_site().await;
     let token = program_token(&json!({"roles": ["batch"]}));
     let place = async || {
-        site.post_json("/v1/placements", token_placement_body(&token, "/app/sales.qvf"))
-            .await
+        site.post_json(
+            "/v1/placements",
+            token_placement_body(&token, "/app/sales.qvf"),
+        )
+        .await
     };
     let answer = place().await;
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -223,7 +235,10 @@ async fn an_invalid_token_is_not_placed() {
         "abc".to_owned(),
     ] {
         let answer = site
-            .post_json("/v1/placements", token_placement_body(&token, "/app/sales.qvf"))
+            .post_json(
+                "/v1/placements",
+                token_placement_body(&token, "/app/sales.qvf"),
+            )
             .await;
         assert_eq!(
             (answer.status, answer.reason().as_str()),
@@ -252,8 +267,11 @@ async fn a_session_token_is_placed_while_its_session_is_active() {
     let minted = site.token(&id).await.json();
     let token = minted["token"].as_str().unwrap();
     let place = async |token: &str| {
-        site.post_json("/v1/placements", token_placement_body(token, "/app/sales.qvf"))
-            .await
+        site.post_json(
+            "/v1/placements",
+            token_placement_body(token, "/app/sales.qvf"),
+        )
+        .await
     };
     let answer = place(token).await;
     assert_eq!(answer.status, 200, "{answer:?}");

@@ -80,7 +80,10 @@ async fn an_event_ends_the_sessions_that_it_names() {
         json!({"format": "complex", "user": other, "session": session}),
     )
     .await;
-    assert!(is_active(&site, &ids[1]).await, "the session of another user");
+    assert!(
+        is_active(&site, &ids[1]).await,
+        "the session of another user"
+    );
     sent(
         REVOKED,
         json!({"format": "complex", "user": demo_subject(), "session": session}),

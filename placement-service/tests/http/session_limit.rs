@@ -90,7 +90,8 @@ async fn child_sessions_do_not_count() {
     );
     for _ in 0..2 {
         let request = site.request(reqwest::Method::POST, &path).body("{}");
-        let started = send_request(request.header("authorization", "Bearer operator-secret-1")).await;
+        let started =
+            send_request(request.header("authorization", "Bearer operator-secret-1")).await;
         assert_eq!(started.status, 201, "{started:?}");
     }
     assert_eq!(log_in(&site).await.reason(), "too-many-sessions");

@@ -15,8 +15,9 @@ const MARGIN: Duration = Duration::from_secs(3);
 const CALLERS: usize = 20;
 
 pub(crate) async fn start_site(kind: &str, url: &str) -> Site {
-    let store =
-        format!("store: {{ kind: {kind}, url: {{ inline: \"{url}\" }}, timeout: {STORE_TIMEOUT:?} }}");
+    let store = format!(
+        "store: {{ kind: {kind}, url: {{ inline: \"{url}\" }}, timeout: {STORE_TIMEOUT:?} }}"
+    );
     let session = "session: { cookie: { secure: false }, cache: 1s }";
     Site::start(&format!("{store}\n{session}")).await
 }

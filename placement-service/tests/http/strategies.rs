@@ -67,7 +67,9 @@ impl TestFleet {
             dir,
         };
         for (name, _) in engines {
-            fleet.wait_until(name, "is up", |e| e["state"] == "ok").await;
+            fleet
+                .wait_until(name, "is up", |e| e["state"] == "ok")
+                .await;
         }
         fleet
     }
@@ -159,7 +161,10 @@ async fn a_new_engine_gets_no_session_at_first_with_slow_start_and_the_next_one_
     for (slow_start, gets) in [("1h", 0), ("0s", 1)] {
         let pool = format!("slow_start: {slow_start}, weights: {{ document: 0 }}");
         let mut fleet = TestFleet::start(&[("a", 0.0), ("b", 0.0)], &pool).await;
-        assert_eq!(fleet.place_tabs(0..4).await, session_counts([("a", 2), ("b", 2)]));
+        assert_eq!(
+            fleet.place_tabs(0..4).await,
+            session_counts([("a", 2), ("b", 2)])
+        );
         fleet.add_engine("new").await;
         let new = fleet.candidate("new").await;
         let outcome = if gets == 0 { "warming-up" } else { "chosen" };
@@ -178,7 +183,9 @@ async fn the_cost_of_a_document_on_one_engine_applies_to_another_before_its_prob
     let share = f64::from(DOCUMENT_MB) / 16_384.0;
     let free = |engine: &Value| engine["memory_free"].as_f64().unwrap();
     let seen = |e: &Value| e["reserved"] == 0 && free(e) < 1.0 - share;
-    fleet.wait_until(&first, "has loaded the document", seen).await;
+    fleet
+        .wait_until(&first, "has loaded the document", seen)
+        .await;
     let before = free(&fleet.candidate(second).await);
     assert!(before > 0.9, "{before}");
     assert_eq!(fleet.place_tabs(1..2).await, session_counts([(second, 1)]));

@@ -1,11 +1,11 @@
 //! The limit of streams per login session or program account in a pool (429 `too-many-streams`), and what frees a
 //! slot.
 
-use crate::engines::{request_as_operator, placement_body};
+use crate::engines::{placement_body, request_as_operator};
 use crate::events::CLIENTS;
 use crate::gateway_events::advance_monotonic_clock;
 use crate::placements::program_token;
-use crate::site::{Answer, Site, send_request, eventually};
+use crate::site::{Answer, Site, eventually, send_request};
 use berth_engine_sim::{Document, Options};
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -190,7 +190,10 @@ routes: [ {{ path: \"/app/{{document}}\", pool: qix, open: {{ document: \"{{docu
     .await;
     wait_until_ready(&site).await;
     let id = site.login().await;
-    let place = async || site.post_json("/v1/placements", placement_body(&id, "t1")).await;
+    let place = async || {
+        site.post_json("/v1/placements", placement_body(&id, "t1"))
+            .await
+    };
     for path in ["/app/missing.qvf", "/app/lost.qvf"] {
         for _ in 0..4 {
             let missing = self::request_placement(&site, &id, path).await;
@@ -245,7 +248,13 @@ async fn streams_reported_to_a_new_process_count() {
     wait_until_ready(&site).await;
     let streams = ["a".to_owned(), "b".to_owned(), "c".to_owned()];
     send_report(&site, "g", 1, opened_report(&streams, &session_ref, "p")).await;
-    send_report(&site, "g", 2, opened_report(&[placed_stream(&robot)], &robot_ref, "p")).await;
+    send_report(
+        &site,
+        "g",
+        2,
+        opened_report(&[placed_stream(&robot)], &robot_ref, "p"),
+    )
+    .await;
     // More streams are open than the limit allows. None is closed for that.
     assert_refused(&request_placement(&site, &id, "/p").await);
     send_report(&site, "g", 3, closed_report(&streams[..1])).await;

@@ -3,7 +3,10 @@
 use crate::events::CLIENTS;
 use crate::ledger::start_replicas;
 use crate::site::Site;
-use crate::stream_limit::{SilentEngine, closed_report, wait_for_stream_count, assert_refused, request_placement, send_report, placed_stream};
+use crate::stream_limit::{
+    SilentEngine, assert_refused, closed_report, placed_stream, request_placement, send_report,
+    wait_for_stream_count,
+};
 use berth_databases::Redis;
 use futures_util::future::join_all;
 

@@ -85,7 +85,10 @@ impl Receiver {
     }
 
     pub(crate) fn accepted_requests(&self) -> Vec<ReceivedRequest> {
-        self.requests().into_iter().filter(|got| got.accepted).collect()
+        self.requests()
+            .into_iter()
+            .filter(|got| got.accepted)
+            .collect()
     }
 
     /// Waits until `count` requests were accepted. Returns all accepted requests.
@@ -115,7 +118,9 @@ async fn receive(
 ) -> Response {
     let scripted = shared.script.lock().unwrap().pop_front();
     let otherwise = shared.default_answer.lock().unwrap().clone();
-    let answers = scripted.or(otherwise).unwrap_or(ScriptedAnswer::Respond(204, ""));
+    let answers = scripted
+        .or(otherwise)
+        .unwrap_or(ScriptedAnswer::Respond(204, ""));
     let taken = matches!(answers, ScriptedAnswer::Respond(200..300, _));
     shared.requests.lock().unwrap().push(ReceivedRequest {
         path: uri.path().to_owned(),

@@ -1,7 +1,7 @@
 //! Runs the documented verification of a webhook signature on a real delivery.
 
-use crate::webhook_receiver::{ReceivedRequest, Receiver};
 use crate::site::Site;
+use crate::webhook_receiver::{ReceivedRequest, Receiver};
 use std::collections::BTreeMap;
 use std::process::Command;
 
@@ -9,7 +9,12 @@ const EVENTS_PAGE: &str = include_str!("../../docs/events.md");
 const SECRET: &str = "webhook-secret-16";
 
 /// The result of the documented function for a delivery with this body and with these changes to its headers.
-fn is_genuine(secret: &str, delivery: &ReceivedRequest, changed: &[(&str, &str)], body: &str) -> bool {
+fn is_genuine(
+    secret: &str,
+    delivery: &ReceivedRequest,
+    changed: &[(&str, &str)],
+    body: &str,
+) -> bool {
     let example = EVENTS_PAGE.split("```python\n").nth(1).unwrap();
     let example = example.split("```").next().unwrap();
     let program = format!(

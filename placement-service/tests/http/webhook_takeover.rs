@@ -1,6 +1,6 @@
 //! The process that delivers webhooks is killed during a delivery. Another process continues.
 
-use crate::webhook_receiver::{ScriptedAnswer, ReceivedRequest, Receiver};
+use crate::webhook_receiver::{ReceivedRequest, Receiver, ScriptedAnswer};
 use std::path::Path;
 use std::process::{Command as Blocking, Stdio};
 use tokio::io::{AsyncBufReadExt, BufReader};

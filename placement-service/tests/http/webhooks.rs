@@ -1,7 +1,7 @@
 //! Webhooks: in order, at least once, signed; dead letters; one replica delivers at a time.
 
-use crate::webhook_receiver::{ScriptedAnswer, ReceivedRequest, Receiver};
 use crate::site::{Answer, Site, send_request};
+use crate::webhook_receiver::{ReceivedRequest, Receiver, ScriptedAnswer};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use berth_placement::core::clock::Clock;
@@ -37,7 +37,9 @@ async fn read_events(site: &Site, cursor: &str) -> Vec<Value> {
 }
 
 async fn current_cursor(site: &Site) -> String {
-    let page = request_as_operator(site, Method::GET, "/v1/events").await.json();
+    let page = request_as_operator(site, Method::GET, "/v1/events")
+        .await
+        .json();
     page["cursor"].as_str().unwrap().to_owned()
 }
 
@@ -140,7 +142,12 @@ async fn after_its_last_attempt_an_event_is_a_dead_letter_and_the_next_is_delive
     assert_eq!(failed.json()["detail"], "status 502");
     let listed = request_as_operator(&site, Method::GET, path).await.json();
     assert_eq!(listed["dead_letters"][0]["error"], "status 502");
-    assert_eq!(request_as_operator(&site, Method::POST, &retry).await.status, 204);
+    assert_eq!(
+        request_as_operator(&site, Method::POST, &retry)
+            .await
+            .status,
+        204
+    );
     assert_eq!(receiver.accepted_requests()[1].json(), first);
     let listed = request_as_operator(&site, Method::GET, path).await.json();
     assert_eq!(listed, json!({"dead_letters": []}));
@@ -220,7 +227,11 @@ async fn one_of_two_replicas_delivers_and_the_other_takes_over() {
     site.shut_down().await;
     other.login().await;
     let taken = receiver.wait_for_accepted(8).await;
-    assert_eq!(bodies(&taken), read_events(&other, &begin).await, "each once");
+    assert_eq!(
+        bodies(&taken),
+        read_events(&other, &begin).await,
+        "each once"
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! How many sessions a pool takes, and the queue of placements that wait for capacity.
 
-use crate::site::{SiteOptions, Site, eventually};
+use crate::site::{Site, SiteOptions, eventually};
 use berth_api::Reason;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +22,10 @@ async fn a_pool_takes_no_more_than_its_capacity_and_reports_the_rest() {
     assert_eq!(read_gauge(&site, "berth_pool_available_sessions"), Some(5));
     for left in (0..5).rev() {
         site.place("/app/sales.qvf").await.unwrap();
-        assert_eq!(read_gauge(&site, "berth_pool_available_sessions"), Some(left));
+        assert_eq!(
+            read_gauge(&site, "berth_pool_available_sessions"),
+            Some(left)
+        );
     }
     let refusal = site.place("/app/sales.qvf").await.unwrap_err();
     assert_eq!(refusal.reason, Reason::EnginesFull);
@@ -60,7 +63,10 @@ async fn an_engine_short_of_memory_gets_no_session() {
     let mut two = site.placer.fleet().snapshot().pools()[0].engines.to_vec();
     two.retain(|e| e.name.as_str() == "engine-1");
     two[0].tally.drain(true);
-    assert_eq!(site.place_error_reason("/app/sales.qvf").await, Reason::EnginesFull);
+    assert_eq!(
+        site.place_error_reason("/app/sales.qvf").await,
+        Reason::EnginesFull
+    );
 }
 
 const ONE_SESSION_EACH: &str =

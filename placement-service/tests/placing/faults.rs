@@ -1,6 +1,6 @@
 //! Engines that misbehave, and what clients notice of it.
 
-use crate::site::{SiteOptions, Site, eventually};
+use crate::site::{Site, SiteOptions, eventually};
 use berth_api::Reason;
 use berth_engine_sim::{Faults, WrongJson};
 use berth_scheduler::engine::State;
@@ -169,7 +169,10 @@ async fn a_slow_document_may_take_the_whole_deadline_and_ejects_no_engine() {
     site.engines[0].faults().set(|f| f.slow_open_ms = 1200);
     site.place("/app/sales.qvf").await.unwrap();
     site.engines[0].faults().set(|f| f.slow_open_ms = 5000);
-    assert_eq!(site.place_error_reason("/app/sales.qvf").await, Reason::EngineFailed);
+    assert_eq!(
+        site.place_error_reason("/app/sales.qvf").await,
+        Reason::EngineFailed
+    );
     site.engines[0].faults().clear();
     site.place("/app/sales.qvf").await.unwrap();
 }

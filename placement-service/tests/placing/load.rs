@@ -1,6 +1,6 @@
 //! Concurrent placements: each counts the others before any probe sees them.
 
-use crate::site::{SiteOptions, Site};
+use crate::site::{Site, SiteOptions};
 use berth_api::Reason;
 use berth_scheduler::engine::State;
 use std::collections::BTreeMap;
@@ -71,7 +71,10 @@ async fn without_a_healthy_engine_the_reason_is_not_full() {
     .await;
     site.engines[0].faults().set(|f| f.refuse = true);
     site.wait_for_state("engine-0", State::Unhealthy).await;
-    assert_eq!(site.place_error_reason("/app/sales.qvf").await, Reason::NoEngine);
+    assert_eq!(
+        site.place_error_reason("/app/sales.qvf").await,
+        Reason::NoEngine
+    );
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! Which engine session a placement resumes.
 
-use crate::site::{SiteOptions, Site, eventually};
+use crate::site::{Site, SiteOptions, eventually};
 use berth_engine_sim::{Document, Options};
 use berth_placement::config::load;
 use berth_placement::core::clock::SystemClock;
 use berth_placement::engines::fleet::{Fleet, FleetReader, PoolFleet};
-use berth_placement::placement::{PlaceRequest, Placement, PlacementService, REPLACED, RESUMED, SHARED};
+use berth_placement::placement::{
+    PlaceRequest, Placement, PlacementService, REPLACED, RESUMED, SHARED,
+};
 use berth_placement::sessions::LiveSession;
 use berth_scheduler::accounting::{Tallies, Tally};
 use berth_scheduler::engine::{Endpoint, Engine, EngineName, State};

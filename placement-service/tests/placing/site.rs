@@ -96,7 +96,8 @@ impl Site {
         );
         let config = load::from_text(&yaml).unwrap().config;
         let mut registry = Registry::with_prefix("berth");
-        let placer = PlacementService::start(&config, Arc::new(SystemClock), &mut registry, None).unwrap();
+        let placer =
+            PlacementService::start(&config, Arc::new(SystemClock), &mut registry, None).unwrap();
         let site = Self {
             engines,
             placer,

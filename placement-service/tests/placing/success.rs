@@ -1,6 +1,6 @@
 //! What a successful placement leaves with the client and on the engine.
 
-use crate::site::{SiteOptions, Site, eventually};
+use crate::site::{Site, SiteOptions, eventually};
 use berth_api::Reason;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::json;
@@ -92,8 +92,14 @@ async fn a_missing_document_is_the_clients_fault() {
         site.place_error_reason("/app/missing.qvf").await,
         Reason::NoSuchDocument
     );
-    assert_eq!(site.place_error_reason("/nowhere").await, Reason::NoSuchRoute);
-    assert_eq!(site.place_error_reason("no-path").await, Reason::InvalidRequest);
+    assert_eq!(
+        site.place_error_reason("/nowhere").await,
+        Reason::NoSuchRoute
+    );
+    assert_eq!(
+        site.place_error_reason("no-path").await,
+        Reason::InvalidRequest
+    );
     let tried: u64 = site.engines.iter().map(|e| e.stats().upgrades_total).sum();
     assert_eq!(tried, 1, "no other engine is tried for the document");
     assert_eq!(site.count_reserved(), 0);

@@ -12,7 +12,8 @@ use berth_placement::core::metrics::Metrics;
 use berth_placement::sessions::Sessions;
 use berth_store::session_id::SessionId;
 use berth_store::{
-    EndCause, SessionRemoval, Event, EventKind, PAYLOAD_VERSION, SessionQuery, SessionRow, SessionState, Stores,
+    EndCause, Event, EventKind, PAYLOAD_VERSION, SessionQuery, SessionRemoval, SessionRow,
+    SessionState, Stores,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
@@ -113,7 +114,10 @@ async fn one(name: &'static str, store: &str, options: &Options) -> Result<Store
 async fn sweep(stores: &Stores, at_ms: u64) -> Result<f64> {
     let (begun, mut removed) = (Instant::now(), 0);
     loop {
-        let rows = stores.sessions.list(&SessionQuery::ExpiredAt(at_ms), BATCH).await?;
+        let rows = stores
+            .sessions
+            .list(&SessionQuery::ExpiredAt(at_ms), BATCH)
+            .await?;
         if rows.is_empty() {
             break;
         }

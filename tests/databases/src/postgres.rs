@@ -2,7 +2,7 @@
 
 use crate::PASSWORD;
 use crate::programs::find_program;
-use crate::server::{ServerKind, Server};
+use crate::server::{Server, ServerKind};
 use berth_harness::Result;
 use rustix::process::Signal;
 use sqlx::{ConnectOptions, Connection, postgres::PgConnectOptions};
@@ -118,7 +118,11 @@ impl ServerKind for PostgresPrograms {
 
     fn command(&self, dir: &Path, port: u16) -> Vec<String> {
         let mut words = self.drop_root_prefix.clone();
-        words.extend([path_text(&self.postgres), "-D".into(), path_text(&dir.join("data"))]);
+        words.extend([
+            path_text(&self.postgres),
+            "-D".into(),
+            path_text(&dir.join("data")),
+        ]);
         let settings = [
             "listen_addresses=127.0.0.1".to_owned(),
             format!("port={port}"),

@@ -39,6 +39,10 @@ mod tests {
             error.to_string(),
             "no-such-server or nor-this is not installed: run `make setup`"
         );
-        assert!(find_program(&["no-such-server", "sh"]).unwrap().ends_with("sh"));
+        assert!(
+            find_program(&["no-such-server", "sh"])
+                .unwrap()
+                .ends_with("sh")
+        );
     }
 }

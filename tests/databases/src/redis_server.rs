@@ -2,7 +2,7 @@
 
 use crate::PASSWORD;
 use crate::programs::find_program;
-use crate::server::{ServerKind, Server};
+use crate::server::{Server, ServerKind};
 use berth_harness::Result;
 use rustix::process::Signal;
 use std::path::{Path, PathBuf};

@@ -26,15 +26,24 @@ async fn redis_keeps_its_data_through_a_kill_and_hangs_while_frozen() {
     assert_eq!(run_redis_command(&other, &["GET", "a"]).await, None);
     server.kill();
     server.restart().await.unwrap();
-    assert_eq!(run_redis_command(&url, &["GET", "a"]).await.as_deref(), Some("1"));
+    assert_eq!(
+        run_redis_command(&url, &["GET", "a"]).await.as_deref(),
+        Some("1")
+    );
     server.freeze();
     let hangs = timeout(HANG_TIMEOUT, run_redis_command(&url, &["GET", "a"])).await;
     assert!(hangs.is_err());
     server.resume();
-    assert_eq!(run_redis_command(&url, &["GET", "a"]).await.as_deref(), Some("1"));
+    assert_eq!(
+        run_redis_command(&url, &["GET", "a"]).await.as_deref(),
+        Some("1")
+    );
     server.stop();
     server.restart().await.unwrap();
-    assert_eq!(run_redis_command(&url, &["GET", "a"]).await.as_deref(), Some("1"));
+    assert_eq!(
+        run_redis_command(&url, &["GET", "a"]).await.as_deref(),
+        Some("1")
+    );
 }
 
 #[tokio::test]

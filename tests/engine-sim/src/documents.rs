@@ -27,7 +27,10 @@ impl Documents {
             (document.name.clone(), DocumentEntry { mb, loaded })
         };
         let all = documents.iter().map(entry).collect();
-        Self { all, load_time: load }
+        Self {
+            all,
+            load_time: load,
+        }
     }
 
     /// Loads the document if necessary. Returns its name without the folder; `None`: there is no such document.
@@ -45,12 +48,16 @@ impl Documents {
 
     /// The names of the documents in memory.
     pub(crate) fn loaded_names(&self) -> Vec<String> {
-        self.loaded_documents().map(|(name, _)| name.clone()).collect()
+        self.loaded_documents()
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     /// The memory of all loaded documents, in MB.
     pub(crate) fn loaded_mb(&self) -> f64 {
-        self.loaded_documents().map(|(_, entry)| f64::from(entry.mb)).sum()
+        self.loaded_documents()
+            .map(|(_, entry)| f64::from(entry.mb))
+            .sum()
     }
 
     fn loaded_documents(&self) -> impl Iterator<Item = (&String, &DocumentEntry)> {

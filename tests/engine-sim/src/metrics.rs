@@ -61,7 +61,11 @@ pub(crate) fn page(shared: &SharedState) -> String {
     }
     let name = "qix_request_duration_seconds";
     write_family_header(&mut page, name, "summary", "Time in requests");
-    let _ = writeln!(page, "{name}_sum {}", requests.total_duration().as_secs_f64());
+    let _ = writeln!(
+        page,
+        "{name}_sum {}",
+        requests.total_duration().as_secs_f64()
+    );
     let _ = writeln!(page, "{name}_count {calls}");
     write_family_header(&mut page, "qix_build_info", "gauge", "The engine's version");
     let version = &shared.options.engine_version;

@@ -65,7 +65,11 @@ pub(crate) fn on_connected(state: &str) -> String {
 }
 
 /// The answer to one text frame; `None` for a notification.
-pub(crate) async fn answer_frame(text: &str, attachment: &Attachment, shared: &SharedState) -> Option<String> {
+pub(crate) async fn answer_frame(
+    text: &str,
+    attachment: &Attachment,
+    shared: &SharedState,
+) -> Option<String> {
     let Ok(value) = serde_json::from_str::<Value>(text) else {
         return Some(RpcError::new(-32_700, "", "Parse error").body(&Value::Null));
     };
@@ -134,7 +138,10 @@ async fn open_doc(
     Ok(json!({"qReturn": doc(&app)}))
 }
 
-async fn create_session_app(attachment: &Attachment, shared: &SharedState) -> Result<Value, RpcError> {
+async fn create_session_app(
+    attachment: &Attachment,
+    shared: &SharedState,
+) -> Result<Value, RpcError> {
     sleep_unless_zero(shared.faults.read(|faults| faults.slow_open_ms)).await;
     let id = format!("SessionApp_{}", Uuid::new_v4());
     let app = open_app(attachment, OpenApp::SessionApp(id))?;

@@ -10,7 +10,7 @@ use table::SessionTable;
 use tokio::runtime::Handle;
 
 pub use table::SessionView;
-pub(crate) use table::{SessionCounts, OpenApp, SessionKey};
+pub(crate) use table::{OpenApp, SessionCounts, SessionKey};
 
 /// The session belongs to another user.
 pub(crate) const OTHER_USER: &str = "SESSION_ERROR_SECURITY_HEADER_CHANGED";
@@ -44,7 +44,10 @@ impl Sessions {
     ///
     /// # Errors
     /// The session's error state: [`OTHER_USER`] or [`LIMIT_EXCEEDED`].
-    pub(crate) fn attach(self: &Arc<Self>, wish: AttachRequest) -> Result<Attachment, &'static str> {
+    pub(crate) fn attach(
+        self: &Arc<Self>,
+        wish: AttachRequest,
+    ) -> Result<Attachment, &'static str> {
         let ttl = wish.ttl.map(|ttl| ttl.min(self.max_ttl));
         let created = self.lock().attach(&wish.key, &wish.user, ttl, wish.limit)?;
         Ok(Attachment {

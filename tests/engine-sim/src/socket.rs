@@ -9,7 +9,7 @@ use crate::{
     faults::Faults,
     head::Head,
     rpc,
-    sessions::{Attachment, SessionKey, AttachRequest},
+    sessions::{AttachRequest, Attachment, SessionKey},
     token,
 };
 use futures_util::{SinkExt, StreamExt};
@@ -36,7 +36,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves an upgrade request and its socket. `early`: bytes that came right after the request.
 pub(crate) async fn serve(mut stream: TcpStream, head: Head, early: Vec<u8>, shared: &SharedState) {
-    shared.faults.wait_while(|faults| faults.stall_websocket).await;
+    shared
+        .faults
+        .wait_while(|faults| faults.stall_websocket)
+        .await;
     let faults = shared.faults.get();
     sleep_unless_zero(faults.slow_connect_ms).await;
     let (Some(key), Some(target)) = (head.websocket_key(), Target::parse(head.path_only())) else {
@@ -140,7 +143,11 @@ async fn accept_socket(mut stream: TcpStream, key: &str, early: Vec<u8>) -> io::
 }
 
 /// Answers frames until the socket ends. Pings and closes are answered by the library.
-async fn serve_frames(socket: &mut Socket, attachment: &Attachment, shared: &SharedState) -> Result<(), Error> {
+async fn serve_frames(
+    socket: &mut Socket,
+    attachment: &Attachment,
+    shared: &SharedState,
+) -> Result<(), Error> {
     loop {
         let message = tokio::select! {
             message = socket.next() => message,

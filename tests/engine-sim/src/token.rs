@@ -91,6 +91,9 @@ mod tests {
 
     #[test]
     fn without_a_secret_nothing_is_checked() {
-        assert_eq!(TokenVerifier::new(None).verify(None), Ok(DEFAULT_USER.to_owned()));
+        assert_eq!(
+            TokenVerifier::new(None).verify(None),
+            Ok(DEFAULT_USER.to_owned())
+        );
     }
 }

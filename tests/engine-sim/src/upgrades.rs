@@ -45,7 +45,10 @@ pub(crate) struct UpgradeLog {
 impl UpgradeLog {
     pub(crate) fn new(keep: usize) -> Self {
         let kept = Mutex::default();
-        Self { capacity: keep, entries: kept }
+        Self {
+            capacity: keep,
+            entries: kept,
+        }
     }
 
     pub(crate) fn push(&self, head: Head, outcome: &'static str) {

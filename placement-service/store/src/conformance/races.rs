@@ -1,9 +1,9 @@
 //! Concurrent operations of several replicas, and rows written by other versions or under other clocks.
 
-use super::{removal, event, session_row};
+use super::{event, removal, session_row};
 use crate::{
-    Coordination, Event, EventLog, InsertResult, PAYLOAD_VERSION, SessionQuery, SessionRow, SessionStore,
-    StoreError,
+    Coordination, Event, EventLog, InsertResult, PAYLOAD_VERSION, SessionQuery, SessionRow,
+    SessionStore, StoreError,
 };
 use futures_util::future::{join, join_all};
 
@@ -54,7 +54,10 @@ pub async fn limit_race(store: &impl SessionStore) {
         store.insert(&row, Some(3), &event).await.unwrap()
     });
     let all = join_all(inserts).await;
-    let yes = all.iter().filter(|kept| **kept == InsertResult::Inserted).count();
+    let yes = all
+        .iter()
+        .filter(|kept| **kept == InsertResult::Inserted)
+        .count();
     assert_eq!(yes, 3);
 }
 

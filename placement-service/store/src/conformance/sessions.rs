@@ -1,9 +1,10 @@
 //! Sessions: rows are read back unchanged, touches only move forward, and removed sessions stay removed.
 
-use super::{removal, event, session_row};
+use super::{event, removal, session_row};
 use crate::session_id::{IdHash, SessionId};
 use crate::{
-    EndCause, SessionRemoval, Event, EventLog, InsertResult, SessionQuery, SessionRow, SessionStore, StoreError,
+    EndCause, Event, EventLog, InsertResult, SessionQuery, SessionRemoval, SessionRow,
+    SessionStore, StoreError,
 };
 
 async fn insert(store: &impl SessionStore, row: &SessionRow) -> Result<InsertResult, StoreError> {
@@ -54,7 +55,9 @@ pub async fn sessions(store: &(impl SessionStore + EventLog)) {
     assert_eq!(seen(store.find(&other.id_hash).await.unwrap()), 6_000);
     store.touch(&[]).await.unwrap();
 
-    let gone = store.remove(&[removal(&row), removal(&session_row(9))]).await;
+    let gone = store
+        .remove(&[removal(&row), removal(&session_row(9))])
+        .await;
     assert_eq!(
         gone.unwrap(),
         [row.id_hash],
@@ -104,7 +107,10 @@ pub async fn lists(store: &impl SessionStore) {
     let ann = SessionQuery::Account("ann".to_owned());
     assert_eq!(names(ann.clone(), 10).await, [1, 2]);
     assert_eq!(names(ann, 1).await, [1], "the oldest first");
-    assert_eq!(names(SessionQuery::Account("Ann".to_owned()), 10).await, NONE);
+    assert_eq!(
+        names(SessionQuery::Account("Ann".to_owned()), 10).await,
+        NONE
+    );
     let children = |seed: u8| SessionQuery::ChildrenOf(IdHash([seed; 32]));
     assert_eq!(names(children(1), 10).await, [2], "not grandchildren");
     assert_eq!(names(children(2), 10).await, [3]);
@@ -200,6 +206,8 @@ pub async fn limits(store: &impl SessionStore) {
         insert(f, 2)
     );
     let at_once: [_; 6] = at_once.into();
-    let kept = at_once.iter().filter(|kept| **kept == InsertResult::Inserted);
+    let kept = at_once
+        .iter()
+        .filter(|kept| **kept == InsertResult::Inserted);
     assert_eq!(kept.count(), 2, "under concurrent inserts");
 }

@@ -2,15 +2,15 @@
 //! counter last, so that transactions cannot deadlock.
 
 use super::PostgresStore;
-use crate::row::{from_json, read_rows, concat_hashes, to_i64, to_json, to_u64};
+use crate::row::{concat_hashes, from_json, read_rows, to_i64, to_json, to_u64};
 use crate::session_id::IdHash;
 use crate::sql::{
     SESSION_COLUMNS, account_from, session_from, sql_accounts, sql_coordination, sql_events,
     sql_sessions,
 };
 use crate::{
-    AccountChange, AccountRow, Attempts, Bounds, DeadLetter, SessionRemoval, Event, InsertResult, SessionQuery,
-    SessionRow, StoreError,
+    AccountChange, AccountRow, Attempts, Bounds, DeadLetter, Event, InsertResult, SessionQuery,
+    SessionRemoval, SessionRow, StoreError,
 };
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 use std::collections::HashSet;

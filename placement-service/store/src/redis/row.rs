@@ -1,6 +1,6 @@
 //! Sessions and accounts as the fields of Redis hashes.
 
-use crate::row::{RawProvider, RawSession, from_json, concat_hashes, to_json};
+use crate::row::{RawProvider, RawSession, concat_hashes, from_json, to_json};
 use crate::session_id::IdHash;
 use crate::{AccountRow, Attempts, SessionRow, StoreError};
 use base64::Engine;

@@ -4,7 +4,9 @@ use super::RedisStore;
 use super::row::{Fields, encode_id, session_fields, session_from};
 use crate::row::{read_rows, to_json};
 use crate::session_id::IdHash;
-use crate::{SessionRemoval, Event, InsertResult, SessionQuery, SessionRow, SessionStore, StoreError};
+use crate::{
+    Event, InsertResult, SessionQuery, SessionRemoval, SessionRow, SessionStore, StoreError,
+};
 use async_trait::async_trait;
 use redis::cmd;
 use std::collections::HashSet;

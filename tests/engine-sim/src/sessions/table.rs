@@ -158,7 +158,10 @@ impl SessionTable {
             self.expire(key, turn);
             return None;
         }
-        Some(PendingExpiry { delay: time, generation: turn })
+        Some(PendingExpiry {
+            delay: time,
+            generation: turn,
+        })
     }
 
     /// Ends a session that has not been used since `turn`.

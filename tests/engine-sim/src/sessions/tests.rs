@@ -94,7 +94,10 @@ async fn another_user_cannot_attach_and_a_limit_holds() {
     let _one = attach(&sessions, "a", "ann", None).unwrap();
     assert_eq!(attach(&sessions, "a", "bob", None).err(), Some(OTHER_USER));
     let _two = attach(&sessions, "b", "bob", None).unwrap();
-    assert_eq!(attach(&sessions, "c", "bob", None).err(), Some(LIMIT_EXCEEDED));
+    assert_eq!(
+        attach(&sessions, "c", "bob", None).err(),
+        Some(LIMIT_EXCEEDED)
+    );
     let three = attach(&sessions, "b", "bob", None).unwrap();
     assert!(!three.created, "the limit is on new sessions");
     assert_eq!(sessions.count().users, 2);

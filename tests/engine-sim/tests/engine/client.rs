@@ -144,7 +144,12 @@ pub(crate) async fn wait_until(mut condition: impl FnMut() -> bool) {
 }
 
 /// Sends one HTTP request. Returns status and body.
-pub(crate) async fn send_http(addr: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
+pub(crate) async fn send_http(
+    addr: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> (u16, String) {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     let length = body.len();
     let request = format!(

@@ -1,6 +1,8 @@
 //! Each fault does what its name says, and ends when it is switched off.
 
-use crate::client::{TIMEOUT, start_engine, get_json, send_http, connect, connect_with_headers, token};
+use crate::client::{
+    TIMEOUT, connect, connect_with_headers, get_json, send_http, start_engine, token,
+};
 use berth_engine_sim::{Engine, Faults, WrongJson};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -26,7 +28,10 @@ async fn refuse_closes_the_port_and_opens_it_again() {
     let refused = async { while TcpStream::connect(engine.api_addr()).await.is_ok() {} };
     timeout(TIMEOUT, refused).await.unwrap();
     live.send(Message::binary("still there")).await;
-    assert_eq!(live.next_message().await, Some(Message::binary("still there")));
+    assert_eq!(
+        live.next_message().await,
+        Some(Message::binary("still there"))
+    );
     engine.faults().clear();
     let accepted = async { while TcpStream::connect(engine.api_addr()).await.is_err() {} };
     timeout(TIMEOUT, accepted).await.unwrap();
@@ -98,7 +103,9 @@ async fn no_metrics_gives_404_and_saturated_is_reported() {
     let (status, _) = send_http(engine.metrics_addr(), "POST", "/admin/faults", change).await;
     assert_eq!(status, 200);
     assert_eq!(
-        send_http(engine.metrics_addr(), "GET", "/metrics", "").await.0,
+        send_http(engine.metrics_addr(), "GET", "/metrics", "")
+            .await
+            .0,
         404
     );
     let health = get_json(engine.api_addr(), "/healthcheck").await;
@@ -115,7 +122,11 @@ async fn wrong_json_is_wrong_in_three_ways() {
         engine
             .faults()
             .set(|faults| faults.wrong_json = Some(wrong));
-        bodies.push(send_http(engine.api_addr(), "GET", "/healthcheck", "").await.1);
+        bodies.push(
+            send_http(engine.api_addr(), "GET", "/healthcheck", "")
+                .await
+                .1,
+        );
     }
     assert!(serde_json::from_str::<Value>(&bodies[0]).is_err());
     let types: Value = serde_json::from_str(&bodies[1]).unwrap();
@@ -132,7 +143,10 @@ async fn sockets_can_begin_with_an_error_state_or_junk() {
     assert_eq!(client.next_message().await, None);
     engine.faults().clear();
     engine.faults().set(|faults| faults.reject_jwt = true);
-    assert_eq!(connect_state(&engine).await, "SESSION_ERROR_JWT_TOKEN_INVALID");
+    assert_eq!(
+        connect_state(&engine).await,
+        "SESSION_ERROR_JWT_TOKEN_INVALID"
+    );
     engine.faults().clear();
     engine.faults().set(|faults| faults.wrong_frames = true);
     let mut client = connect(engine.api_addr(), "/app/x", "ann", None).await;
@@ -144,7 +158,8 @@ async fn sockets_can_begin_with_an_error_state_or_junk() {
 async fn an_unknown_fault_is_refused_by_its_name() {
     let engine = start_engine().await;
     for change in [r#"{"stal":true}"#, r#"{"stall":"yes"}"#, "[]", "{"] {
-        let (status, body) = send_http(engine.metrics_addr(), "POST", "/admin/faults", change).await;
+        let (status, body) =
+            send_http(engine.metrics_addr(), "POST", "/admin/faults", change).await;
         assert!((400..500).contains(&status), "{change}: {status} {body}");
     }
     assert_eq!(engine.faults().get(), Faults::default());

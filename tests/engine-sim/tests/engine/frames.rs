@@ -1,6 +1,6 @@
 //! Binary frames are echoed byte for byte, however they are fragmented. Other frames follow RFC 6455.
 
-use crate::client::{start_engine, connect, options, token};
+use crate::client::{connect, options, start_engine, token};
 use berth_engine_sim::start;
 use futures_util::SinkExt;
 use tokio::{
@@ -38,7 +38,10 @@ async fn fragments_are_one_message_and_pings_may_come_between() {
     client.send(Message::Ping("alive?".into())).await;
     client.send(frame(b"two ", Data::Continue, false)).await;
     client.send(frame(b"three", Data::Continue, true)).await;
-    assert_eq!(client.next_message().await, Some(Message::Pong("alive?".into())));
+    assert_eq!(
+        client.next_message().await,
+        Some(Message::Pong("alive?".into()))
+    );
     assert_eq!(
         client.next_message().await,
         Some(Message::binary("one two three"))

@@ -1,6 +1,6 @@
 //! Health check, metrics and the admin interface.
 
-use crate::client::{start_engine, get_json, send_http, connect, options, wait_until};
+use crate::client::{connect, get_json, options, send_http, start_engine, wait_until};
 use berth_engine_sim::{Options, start};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -115,9 +115,14 @@ async fn the_admin_interface_reports_the_same_as_the_library() {
 async fn other_paths_are_not_found() {
     let engine = start_engine().await;
     assert_eq!(send_http(engine.api_addr(), "GET", "/", "").await.0, 404);
-    assert_eq!(send_http(engine.api_addr(), "GET", "/app/x", "").await.0, 404);
     assert_eq!(
-        send_http(engine.api_addr(), "POST", "/healthcheck", "").await.0,
+        send_http(engine.api_addr(), "GET", "/app/x", "").await.0,
+        404
+    );
+    assert_eq!(
+        send_http(engine.api_addr(), "POST", "/healthcheck", "")
+            .await
+            .0,
         404
     );
     assert_eq!(

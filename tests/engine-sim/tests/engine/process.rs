@@ -28,7 +28,11 @@ async fn start_process(flags: &[&str]) -> (Child, SocketAddr, SocketAddr) {
 }
 
 async fn exit_code(child: &mut Child) -> Option<i32> {
-    timeout(TIMEOUT, child.wait()).await.unwrap().unwrap().code()
+    timeout(TIMEOUT, child.wait())
+        .await
+        .unwrap()
+        .unwrap()
+        .code()
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! JSON-RPC over text frames.
 
-use crate::client::{Client, start_engine, connect};
+use crate::client::{Client, connect, start_engine};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 

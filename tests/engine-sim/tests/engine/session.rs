@@ -1,6 +1,8 @@
 //! Which session a socket gets, and how long the session lives.
 
-use crate::client::{SECRET, start_engine, connect, connect_with_headers, options, token, wait_until};
+use crate::client::{
+    SECRET, connect, connect_with_headers, options, start_engine, token, wait_until,
+};
 use berth_engine_sim::{Engine, Faults, Options, start};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -80,7 +82,10 @@ async fn another_user_gets_an_error_state_and_a_close() {
     let engine = start_engine().await;
     let _one = connect(engine.api_addr(), PATH, "ann", Some("s")).await;
     let mut other = connect(engine.api_addr(), PATH, "bob", Some("s")).await;
-    assert_eq!(other.read_state().await, "SESSION_ERROR_SECURITY_HEADER_CHANGED");
+    assert_eq!(
+        other.read_state().await,
+        "SESSION_ERROR_SECURITY_HEADER_CHANGED"
+    );
     assert_eq!(other.next_message().await, None);
     assert_eq!(engine.sessions()[0].user, "ann");
 }
@@ -127,7 +132,9 @@ async fn a_token_is_needed_and_checked() {
             .map(|value| ("authorization", value))
             .into_iter()
             .collect();
-        let mut client = connect_with_headers(engine.api_addr(), PATH, &headers).await.unwrap();
+        let mut client = connect_with_headers(engine.api_addr(), PATH, &headers)
+            .await
+            .unwrap();
         assert_eq!(client.read_state().await, state);
         assert_eq!(client.next_message().await, None);
     }

@@ -50,7 +50,11 @@ impl RedisLedger {
         let mut counts = counts.iter();
         for chunk in 0..chunks {
             let restart = if restart && chunk == 0 { "1" } else { "0" };
-            let mut words = vec![self.replica.clone(), milliseconds(self.lease), restart.to_owned()];
+            let mut words = vec![
+                self.replica.clone(),
+                milliseconds(self.lease),
+                restart.to_owned(),
+            ];
             for (holder, count) in counts.by_ref().take(MAX_COUNTS) {
                 words.extend([holder.clone(), count.to_string()]);
             }
