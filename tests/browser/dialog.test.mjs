@@ -39,7 +39,7 @@ test('twenty calls open one dialog, and each is repeated once with its body', as
   await call(page, 20, 'twenty');
   await dialog(page).waitFor();
   // All calls have been rejected: a second dialog would be open by now.
-  await until('20 answers of 440', () => refusals === 20);
+  await until('20 responses with 440', () => refusals === 20);
   assert.equal(await dialog(page).count(), 1);
   await screenshot(page, 'dialog');
   await logInAgain(page, demo.password);

@@ -1,5 +1,5 @@
-//! The cost of a call of the service for a plain HTTP request. Compares, in turn and with one upstream: Envoy without
-//! a call, Envoy's Lua filter with one call, Envoy's external authorization, and Berth with and without its token
+//! The cost of calling the service for a plain HTTP request. Compares, in turn and with one upstream: Envoy without a
+//! call, Envoy's Lua filter with one call, Envoy's external authorization, and Berth with and without its token
 //! cache.
 
 mod client;

@@ -99,7 +99,7 @@ async fn pending_requests_fail_at_once_when_the_service_dies_and_the_next_stream
             let upgrades = stack.engines[0].upgrades().await.ok()?.len();
             (upgrades >= before + 5).then_some(())
         };
-        wait::until("the engine to be asked", LIMIT, arrived).await?;
+        wait::until("an upgrade at the engine", LIMIT, arrived).await?;
         service.kill();
         Result::<()>::Ok(())
     };
@@ -171,7 +171,7 @@ async fn a_service_that_shuts_down_answers_pending_requests() -> Result<()> {
     let before = engine.upgrades().await?.len();
     let ended = async {
         let arrived = || async { (engine.upgrades().await.ok()?.len() > before).then_some(()) };
-        wait::until("the engine to be asked", LIMIT, arrived).await?;
+        wait::until("an upgrade at the engine", LIMIT, arrived).await?;
         let process = service.process().ok_or("no process")?;
         Result::<bool>::Ok(process.terminate(LIMIT))
     };

@@ -209,7 +209,7 @@ async fn a_client_that_disconnects_while_an_engine_opens_leaves_no_session_behin
         let arrived = || async { (engine.upgrades().await.ok()?.len() >= left).then_some(()) };
         tokio::select! {
             _ = going => return Err("the engine was not slow".into()),
-            there = wait::until("the engine to be asked", Duration::from_secs(5), arrived) => there?,
+            there = wait::until("an upgrade at the engine", Duration::from_secs(5), arrived) => there?,
         }
     }
     let gone = || async { (engine.stats().await.ok()?.sessions == 0).then_some(()) };

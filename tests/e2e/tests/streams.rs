@@ -229,7 +229,7 @@ async fn an_outage_of_the_events_closes_no_socket_and_is_followed_by_a_full_sync
     wait::until("failures", LIMIT, failed).await?;
     let during = open(&stack, "ref-b", "during").await?;
     let refused = || async { (feed.refused() > 0).then_some(()) };
-    wait::until("a report that is refused", LIMIT, refused).await?;
+    wait::until("a rejected report", LIMIT, refused).await?;
     socket.send(Message::text("{}")).await?;
     socket.next().await?;
     // Events during the outage are delivered after it.

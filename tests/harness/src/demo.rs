@@ -6,7 +6,7 @@ use crate::{Result, paths};
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 
-/// Ports and size of the demo.
+/// Ports and size of the demonstration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Demo {
     /// Its ports.

@@ -26,7 +26,7 @@ pub struct Stack {
     pub app: App,
     /// The placement service, unless a fake service takes its place.
     pub service: Option<Service>,
-    /// Further replicas on the same store. Envoy distributes requests by round robin.
+    /// Further replicas on the same store. Envoy sends requests to all of them.
     pub replicas: Vec<Service>,
     /// The fake service, if the test uses one.
     pub stand_in: Option<StandIn>,

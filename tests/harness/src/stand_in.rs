@@ -158,7 +158,7 @@ impl StandIn {
     /// When they do not arrive.
     pub async fn wait_for(&self, count: usize) -> Result<()> {
         let enough = || async { (self.asked().len() >= count).then_some(()) };
-        wait::until("a request at the fake one", Duration::from_secs(10), enough).await
+        wait::until("a request to arrive", Duration::from_secs(10), enough).await
     }
 }
 

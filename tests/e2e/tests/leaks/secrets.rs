@@ -154,6 +154,6 @@ fn a_planted_secret_is_found_in_every_spelling() {
             .iter()
             .any(|line| line.starts_with(&format!("{what}, after")));
         assert!(told, "{what}: {found:?}");
-        assert!(!found.concat().contains("pass word"), "the secret is told");
+        assert!(!found.concat().contains("pass word"), "the secret is shown");
     }
 }

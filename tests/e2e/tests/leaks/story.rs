@@ -326,7 +326,7 @@ impl Story<'_> {
             }
             None
         };
-        wait::until("the sweep of an idle session", 3 * IDLE, swept).await?;
+        wait::until("the cleanup of an idle session", 3 * IDLE, swept).await?;
         self.is_refused(&cookie).await
     }
 }

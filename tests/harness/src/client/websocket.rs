@@ -28,8 +28,8 @@ pub enum Upgrade {
 impl Upgrade {
     /// The socket.
     ///
+    /// # Errors
     /// When the server rejected it.
-    /// When it was refused.
     pub fn open(self) -> Result<WebSocket> {
         match self {
             Self::Open(socket) => Ok(*socket),
