@@ -1,5 +1,5 @@
-//! What Envoy's configuration does without the filter's help: hardening, and changes of the filter's configuration
-//! while sockets stay open.
+//! Envoy's own configuration: hardening that works without the filter, and changes of the filter's configuration while
+//! sockets stay open.
 
 use berth_harness::envoy::{self, Envoy, Wiring};
 use berth_harness::token::Claims;
