@@ -52,7 +52,7 @@ test('4401 opens the dialog, and the same socket continues after the login', asy
   assert.deepEqual([connections, (await closes(page)).length], [2, 0]);
 });
 
-test('4401 and a cancelled dialog close the socket finally', async (t) => {
+test('4401 and a cancelled dialog close the socket permanently', async (t) => {
   const page = await loggedIn(t, demo, { expect });
   await page.routeWebSocket('**/app/**', async (socket) => {
     await endSession((await cookies(page, 'berth'))[0]);
@@ -85,7 +85,7 @@ test('4503 reconnects at once, on another engine', async (t) => {
 });
 
 for (const code of [4403, 1000]) {
-  test(`${code} closes the socket finally`, async (t) => {
+  test(`${code} closes the socket permanently`, async (t) => {
     const page = await loggedIn(t, demo, { expect });
     let connections = 0;
     await page.routeWebSocket('**/app/**', (socket) => {

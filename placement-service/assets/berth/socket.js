@@ -33,7 +33,7 @@ function socketUrl(text) {
 }
 
 /**
- * The interface of `WebSocket`. `open` fires for every connection, `close` once, at the final end. The event `state`
+ * The interface of `WebSocket`. `open` fires for every connection, `close` once, when the socket is closed permanently. The event `state`
  * has `{state, attempt, delay, code}` in `detail`; `state` is `connecting`, `open`, `waiting` (for the next attempt),
  * `login` (for the user) or `closed`. While the socket is connecting, `send` throws: only the application knows which
  * messages to repeat on a new connection.
@@ -105,7 +105,7 @@ export class BerthSocket extends EventTarget {
     this.#socket.send(data);
   }
 
-  /** Closes it finally. */
+  /** Closes it permanently. */
   close(code, reason) {
     if (this.#closing || this.state === 'closed') return;
     // This call checks the arguments, and has no effect on a closed socket.

@@ -5,8 +5,8 @@ import { clock } from './plan.js';
 
 /**
  * `kind` is `idle` (the first button renews the session) or `absolute` (it opens a new login). `first` resolves to
- * whether it succeeded; the results of `second` and `dismissed` are ignored. Returns `{kind, tell(seconds),
- * close()}`.
+ * whether it succeeded; the results of `second` and `dismissed` are ignored.
+ * Returns `{kind, tell(seconds), close()}`.
  */
 export function warningDialog({ kind, texts, first, second, dismissed }) {
   const idle = kind === 'idle';

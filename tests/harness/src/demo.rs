@@ -154,7 +154,7 @@ impl Demo {
   metrics   curl -s http://127.0.0.1:{}/metrics
   logs      target/run/*.log
 
-  Ctrl-C ends all.
+  Ctrl-C ends everything.
 ",
             self.ports.service
         )

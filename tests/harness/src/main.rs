@@ -74,7 +74,7 @@ async fn watch(stack: &mut Stack) -> Result<()> {
             let log = stack.dir.join("envoy.log");
             let log = log.display();
             say(&format!(
-                "  envoy has ended ({status}) and is started again in {pause:?}; its log: {log}"
+                "  envoy has ended ({status}) and is restarted in {pause:?}; its log: {log}"
             ))?;
             sleep(pause).await;
             // An Envoy that does not get ready counts as an exit after no running time.
