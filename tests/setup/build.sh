@@ -2,8 +2,8 @@
 # Builds the filter (target/wasm/berth_filter.wasm) and the binaries: build.sh [release|quick|tests|soak|filter].
 # Takes seconds when nothing has changed.
 #   release  target/release, for production, benchmarks and the simulation
-#   quick    target/quick: compiles in half the time, runs slower. It enables the features that the tests add to dependencies,
-#            so that `tests` does not compile these again
+#   quick    target/quick: compiles in half the time, runs slower. It enables the features that the tests
+#            add to dependencies, so that `tests` does not compile these again
 #   tests    like quick, with the tests
 #   soak     like tests, in target/release
 #   filter   the filter alone, with and without a trap

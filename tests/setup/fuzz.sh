@@ -3,7 +3,7 @@
 # it that are guided by coverage. `make test` runs the same targets on the committed corpora
 # (tests/fuzz/tests/corpus.rs).
 #
-#   fuzz.sh [run] [TARGET...]     FUZZ_SECONDS per target (60), or FUZZ_RUNS executions (unlimited), whichever ends first.
+#   fuzz.sh [run] [TARGET...]     FUZZ_SECONDS (60) or FUZZ_RUNS (unlimited) per target, whichever ends first.
 #                                 Inputs that reach new code are kept in tests/fuzz/target/corpus for the next run.
 #   fuzz.sh minimise [TARGET...]  adds to the committed corpora the fewest kept inputs that reach the same code
 #   fuzz.sh list                  lists the targets

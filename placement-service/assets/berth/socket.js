@@ -33,10 +33,10 @@ function socketUrl(text) {
 }
 
 /**
- * The interface of `WebSocket`. `open` fires for every connection, `close` once, when the socket is closed permanently. The event `state`
- * has `{state, attempt, delay, code}` in `detail`; `state` is `connecting`, `open`, `waiting` (for the next attempt),
- * `login` (for the user) or `closed`. While the socket is connecting, `send` throws: only the application knows which
- * messages to repeat on a new connection.
+ * The interface of `WebSocket`. `open` fires for every connection, `close` once, when the socket is closed
+ * permanently. The event `state` has `{state, attempt, delay, code}` in `detail`; `state` is `connecting`, `open`,
+ * `waiting` (for the next attempt), `login` (for the user) or `closed`. While the socket is connecting, `send` throws:
+ * only the application knows which messages to repeat on a new connection.
  */
 export class BerthSocket extends EventTarget {
   static CONNECTING = 0;
