@@ -1,5 +1,5 @@
-# Berth. `make help` lists the commands; each does all set-up that it needs, into .tools/ and target/.
-# Versions of the tools: tests/setup/versions.env. The scripts behind the commands: tests/setup/.
+# Berth. `make help` lists the commands. Each installs what it needs into .tools/ and target/.
+# Versions of the tools: tests/setup/versions.env. The scripts of the commands: tests/setup/.
 
 .DEFAULT_GOAL := help
 .PHONY: help run test build lint e2e bench sim validate soak fuzz fuzz-smoke audit setup ready clean
@@ -7,12 +7,12 @@
 help: ## List these commands
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## Start three engines, the placement service and Envoy; Ctrl-C ends all
+run: ## Start three engines, the placement service and Envoy; Ctrl-C ends everything
 	@tests/setup/tools.sh run
 	@tests/setup/build.sh quick
 	@exec target/quick/berth-run
 
-test: ready ## Run every suite; the last line counts
+test: ready ## Run every suite; the last line is `N passed, N failed`
 	@tests/setup/test.sh
 
 ready:
@@ -29,14 +29,14 @@ lint: ## Check formatting, clippy, licences and sources
 	@tests/setup/tools.sh lint
 	@tests/setup/lint.sh
 
-e2e: ready ## Run the end-to-end tests alone
+e2e: ready ## Run the end-to-end tests only
 	@tests/setup/test.sh e2e
 
-bench: build ## Measure handshakes, echo and stores; table and JSON
+bench: build ## Measure handshakes, echo and stores; writes a table and JSON
 	@tests/setup/tools.sh run databases
 	@target/release/berth-bench
 
-sim: ## Prove the placement on simulated fleets; tables and JSON
+sim: ## Simulate every placement strategy; writes tables and JSON
 	@tests/setup/prerequisites.sh
 	@cargo build --release --locked --workspace --bins
 	@target/release/berth-sim
@@ -45,7 +45,7 @@ soak: setup ## Run the long tests of memory, chaos, revocation and slow bodies (
 	@tests/setup/build.sh soak
 	@tests/setup/soak.sh
 
-validate: ready ## Let Envoy judge the configurations
+validate: ready ## Let Envoy check the configurations
 	@tests/setup/test.sh validate
 
 fuzz: ## Fuzz each parser of untrusted bytes for a minute; TARGETS="calls jwt", FUZZ_SECONDS, FUZZ_RUNS
@@ -60,5 +60,5 @@ audit: ## Check the dependencies for known vulnerabilities (needs the network)
 	@tests/setup/tools.sh lint
 	@.tools/bin/cargo-deny check advisories
 
-clean: ## Remove what was built and installed; packages of apt stay
+clean: ## Remove everything that was built or installed, except apt packages
 	rm -rf target .tools tests/fuzz/target tests/clients/node_modules tests/browser/node_modules tests/provider/node_modules

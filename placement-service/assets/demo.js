@@ -1,12 +1,12 @@
-// The demonstration: opens WebSockets through Envoy and shows which engine serves each. Calls and sockets are those
-// of Berth's browser module: when the session ends, it asks for a login, and they go on.
+// The demonstration: opens WebSockets through Envoy and shows the engine of each. It uses the calls and sockets of
+// Berth's browser module, which requests a login when the session ends, and then continues them.
 import { fetch, onExpired, openSocket, session } from "/berth/session.js";
 
 const POLL_MS = 2000;
-// The service hears of an open socket a moment later.
+// The service learns of an open socket after a short delay.
 const SETTLE_MS = 300;
 const byId = (id) => document.getElementById(id);
-// Names this page's sockets, so that those of an earlier load are not taken for them.
+// A part of the socket names that differs after each load, so that earlier sockets are not confused with these.
 const page = Math.random().toString(36).slice(2, 6);
 const sockets = [];
 let count = 0;
@@ -76,7 +76,7 @@ const cell = (text, tone) => {
   return td;
 };
 
-// Rows are kept and changed in place, so that the keyboard's focus stays where it is.
+// Rows are updated in place, so that the keyboard's focus stays.
 function draw() {
   const body = byId("sockets").tBodies[0];
   for (const socket of sockets) {
@@ -141,7 +141,7 @@ function drop(socket) {
 async function placements() {
   const reply = await fetch("/session/placements");
   if (!reply.ok) return;
-  // The latest first: it shall be the one that stays.
+  // Reversed, so that the latest placement of a tab overwrites earlier ones.
   const byTab = new Map((await reply.json()).placements.reverse().map((p) => [p.tab, p]));
   for (const socket of sockets) socket.engine = byTab.get(socket.tab)?.engine ?? socket.engine;
   draw();

@@ -1,4 +1,4 @@
-// The warning before the absolute end, which nothing puts off. The stack's sessions last 7 s in all.
+// The warning before the absolute timeout, which no activity extends. The stack's sessions last 7 s at most.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -18,7 +18,7 @@ async function warned(t) {
   return page;
 }
 
-test('it is announced as what it is, and a new login in time goes on without an end', async (t) => {
+test('the warning offers a new login, which continues without an interruption', async (t) => {
   const page = await warned(t);
   await screenshot(page, 'warning-absolute');
   assert.equal(await page.getByRole('button', { name: 'Stay signed in' }).count(), 0);
@@ -32,7 +32,7 @@ test('it is announced as what it is, and a new login in time goes on without an 
   assert.notDeepEqual(await cookies(page, 'berth'), [before]);
 });
 
-test('put off until later, it ends, and the dialog asks for a login', async (t) => {
+test('when the warning is dismissed, the session ends and the dialog requests a login', async (t) => {
   const page = await warned(t);
   await page.getByRole('button', { name: 'Later' }).click();
   assert.equal(await warning(page).count(), 0);

@@ -1,4 +1,4 @@
-// Close codes as Berth itself sends them, in a real browser. The stack's sessions last 12 s in all.
+// Berth's close codes in a real browser. The stack's sessions last 12 s at most.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -8,7 +8,7 @@ import { demo, endSession } from './support/stack.mjs';
 const expect = [refused(401, 440), socketFailed];
 const PATH = '/app/sales.qvf';
 
-/** In the page: the browser's own WebSocket and the module's, both with something to say all the time. */
+/** In the page: the browser's own WebSocket and the module's, both sending all the time. */
 function talk(page) {
   return page.evaluate(async (path) => {
     const berth = await import('/berth/session.js');
@@ -29,20 +29,20 @@ const closed = (page) => page.evaluate(() => window.endings);
 const isOpen = (page) => until('both are open', () => page.evaluate(
   () => window.plain.readyState === WebSocket.OPEN && window.helped.state === 'open'));
 
-test('a logout elsewhere: 4403, and the helper stays away', async (t) => {
+test('a logout in another client closes with 4403, and the helper does not reconnect', async (t) => {
   const page = await loggedIn(t, demo, { expect });
   await talk(page);
   await isOpen(page);
   await endSession((await cookies(page, 'berth'))[0]);
   await until('both are closed', async () => Object.keys(await closed(page)).length === 2);
   const { plain, helped } = await closed(page);
-  // Not always clean: the gateway cuts the connection half a second after the code.
+  // The close is not always clean: the gateway resets the connection half a second after the code.
   assert.deepEqual([plain.code, helped.code], [4403, 4403]);
   assert.equal(await state(page), 'closed');
   assert.equal(await dialog(page).count(), 0);
 });
 
-test('the end of the session by time: 4401, the helper asks for a login and goes on', async (t) => {
+test('an expired session closes with 4401, and the helper requests a login and reconnects', async (t) => {
   const page = await loggedIn(t, demo, { expect });
   await talk(page);
   await isOpen(page);
@@ -52,5 +52,5 @@ test('the end of the session by time: 4401, the helper asks for a login and goes
   await until('the helper waits for the login', async () => (await state(page)) === 'login');
   await logInAgain(page, demo.password);
   await until('the helper is connected again', async () => (await state(page)) === 'open');
-  assert.equal((await closed(page)).helped, undefined, 'the page has not noticed');
+  assert.equal((await closed(page)).helped, undefined, 'the page saw a close');
 });

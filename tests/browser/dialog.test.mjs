@@ -1,4 +1,4 @@
-// The re-login dialog (S19): one for all calls that find the session expired, each of which is sent once more.
+// The login dialog for an expired session: one dialog for all calls that get 440, and each call is repeated once.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -15,7 +15,7 @@ async function expired(t, options = {}) {
   return page;
 }
 
-/** Starts calls in the page; `window.answers` will hold what came of them. */
+/** Starts calls in the page. Their results will be in `window.answers`. */
 function call(page, count, mark) {
   return page.evaluate(async ([count, mark]) => {
     const berth = await import('/berth/session.js');
@@ -30,7 +30,7 @@ function call(page, count, mark) {
 
 const answers = (page) => page.evaluate(() => window.answers);
 
-test('twenty calls, one dialog, each is sent once more with its body', async (t) => {
+test('twenty calls open one dialog, and each is repeated once with its body', async (t) => {
   const page = await expired(t);
   let refusals = 0;
   page.on('response', (response) => {
@@ -38,8 +38,8 @@ test('twenty calls, one dialog, each is sent once more with its body', async (t)
   });
   await call(page, 20, 'twenty');
   await dialog(page).waitFor();
-  // Every one has been refused: a second dialog would have come.
-  await until('20 answers of 440', () => refusals === 20);
+  // All calls have been rejected: a second dialog would be open by now.
+  await until('20 responses with 440', () => refusals === 20);
   assert.equal(await dialog(page).count(), 1);
   await screenshot(page, 'dialog');
   await logInAgain(page, demo.password);
@@ -52,7 +52,7 @@ test('twenty calls, one dialog, each is sent once more with its body', async (t)
   assert.equal((await session(page)).account, 'demo');
 });
 
-test('the dialog works by keyboard alone, keeps the focus, and says what is wrong', async (t) => {
+test('the dialog works by keyboard alone, keeps the focus, and reports a failed login', async (t) => {
   const page = await expired(t, { colorScheme: 'dark' });
   await page.getByRole('button', { name: 'GET /api/whoami' }).press('Enter');
   const box = dialog(page);
@@ -62,7 +62,7 @@ test('the dialog works by keyboard alone, keeps the focus, and says what is wron
   const name = box.getByLabel('Name');
   assert.deepEqual([await name.inputValue(), await name.isEditable()], ['demo', false]);
   assert.equal(await box.getByLabel('Password').getAttribute('autocomplete'), 'current-password');
-  // Whatever has the focus is in the dialog, or not in the page at all.
+  // The focused element is in the dialog, or outside the page.
   const inside = () => page.evaluate(() => {
     const { activeElement } = document;
     return activeElement === document.body || activeElement.dataset.berth === 'login';
@@ -88,11 +88,11 @@ for (const [how, cancel] of [
   ['Escape', (page) => page.keyboard.press('Escape')],
   ['the button', (page) => dialog(page).getByRole('button', { name: 'Cancel' }).click()],
 ]) {
-  test(`cancelled by ${how}, the user goes home and nothing is sent again`, async (t) => {
+  test(`a cancel by ${how} opens the home page and repeats nothing`, async (t) => {
     const page = await expired(t);
     await page.goto('/?somewhere');
     const mark = `cancelled-${how.length}`;
-    // The page was loaded after the end: the name is known to the tab still.
+    // The page was loaded after the end of the session, but the tab still knows the account name.
     await call(page, 3, mark);
     await dialog(page).waitFor();
     await cancel(page);
@@ -103,7 +103,7 @@ for (const [how, cancel] of [
   });
 }
 
-test('another account than before is logged out, and goes home', async (t) => {
+test('a login with another account is logged out and opens the home page', async (t) => {
   const page = await expired(t);
   await page.evaluate(() => history.replaceState(null, '', '/?private-of-demo'));
   await call(page, 1, 'other');
@@ -119,7 +119,7 @@ test('another account than before is logged out, and goes home', async (t) => {
   assert.equal(Object.keys(await seen()).filter((line) => line.includes('other=')).length, 0);
 });
 
-test('without a session to begin with, 401 passes through and nobody is asked', async (t) => {
+test('without an earlier session, 401 is returned and no dialog opens', async (t) => {
   const context = await profile(t, { expect });
   const page = await context.newPage();
   await page.goto('/');
@@ -128,7 +128,7 @@ test('without a session to begin with, 401 passes through and nobody is asked', 
   assert.equal(await dialog(page).count(), 0);
 });
 
-test('a call that gets 440 again passes it on', async (t) => {
+test('a repeated call that gets 440 again returns it', async (t) => {
   const page = await expired(t);
   let times = 0;
   await page.route('**/api/echo?again=*', (route) => {
@@ -143,7 +143,7 @@ test('a call that gets 440 again passes it on', async (t) => {
   assert.equal(await dialog(page).count(), 0);
 });
 
-test('a call that is given up while it waits is not sent again', async (t) => {
+test('a call that is aborted while it waits is not repeated', async (t) => {
   const page = await expired(t);
   await page.evaluate(async () => {
     const berth = await import('/berth/session.js');
@@ -159,7 +159,7 @@ test('a call that is given up while it waits is not sent again', async (t) => {
   assert.equal(Object.keys(await seen()).filter((line) => line.includes('given-up')).length, 0);
 });
 
-test('applications hear of the end, once', async (t) => {
+test('onExpired is called once for the end of a session', async (t) => {
   const page = await expired(t);
   await page.evaluate(async () => {
     const berth = await import('/berth/session.js');
@@ -174,7 +174,7 @@ test('applications hear of the end, once', async (t) => {
   assert.deepEqual(await page.evaluate(() => window.heard), [{ account: 'demo' }]);
 });
 
-test('a page may bring its own words', async (t) => {
+test('a page can replace the texts', async (t) => {
   const page = await expired(t);
   await page.evaluate(async () => {
     const berth = await import('/berth/session.js');

@@ -1,4 +1,4 @@
-// WebSockets on the HTTP/2 connection that the page came by (RFC 8441). The stack speaks TLS.
+// WebSockets on the HTTP/2 connection of the page (RFC 8441). The stack speaks TLS.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -18,14 +18,14 @@ test('several sockets share the page\'s connection, and a logout closes them wit
       setInterval(() => socket.readyState === WebSocket.OPEN && socket.send('{}'), 50);
     }
   });
-  await until('every socket is heard', () => page.evaluate(() => window.heard >= 40
+  await until('every socket has messages', () => page.evaluate(() => window.heard >= 40
     && window.sockets.every((socket) => socket.readyState === WebSocket.OPEN)));
   const stats = await envoyStats();
   assert.equal(stats['http.http.downstream_cx_upgrades_active'], 4);
   assert.ok(stats['http.http.downstream_cx_http2_total'] >= 1);
-  assert.equal(stats['http.http.downstream_cx_http1_total'], 0, 'nothing came by HTTP/1.1');
+  assert.equal(stats['http.http.downstream_cx_http1_total'], 0, 'no connection uses HTTP/1.1');
   assert.equal(await page.evaluate(() => fetch('/logout', { method: 'POST' }).then((reply) => reply.ok)), true);
-  assert.deepEqual(await cookies(page, '__Host-berth'), [], 'the browser has no login cookie any more');
+  assert.deepEqual(await cookies(page, '__Host-berth'), [], 'the login cookie is removed');
   await until('all are closed', () => page.evaluate(() => window.codes.length === 4));
   assert.deepEqual(await page.evaluate(() => window.codes), [4403, 4403, 4403, 4403]);
 });

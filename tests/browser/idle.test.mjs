@@ -1,4 +1,4 @@
-// The warning before the end for want of activity. The stack's idle timeout is 6 s, the warning comes 4 s before.
+// The warning before the idle timeout. The stack's idle timeout is 6 s, and the warning opens 4 s before it.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -10,7 +10,7 @@ const warning = (page) => page.getByRole('alertdialog', { name: 'Are you still t
 const configure = (page) => page.evaluate(async () => {
   const berth = await import('/berth/session.js');
   berth.configure({ warnBefore: 4 });
-  // With the default there was a warning from the start.
+  // With the default value, the warning would be open from the start.
   await berth.session();
 });
 
@@ -20,7 +20,7 @@ async function warned(t, options) {
   return page;
 }
 
-test('the warning comes before the end, counts down, and one key keeps the user signed in', async (t) => {
+test('the warning opens before the end, counts down, and one key renews the session', async (t) => {
   const page = await warned(t);
   const { idle_remaining_s: before } = await session(page);
   assert.ok(before > 4, `${before} s left`);
@@ -35,7 +35,7 @@ test('the warning comes before the end, counts down, and one key keeps the user 
   assert.ok(after.idle_remaining_s >= 4, `${after.idle_remaining_s} s left`);
 });
 
-test('left alone, the session ends, and the dialog asks for a login without any call', async (t) => {
+test('without a renewal the session ends, and the dialog opens without any call', async (t) => {
   const page = await warned(t, { colorScheme: 'dark' });
   await warning(page).waitFor();
   await screenshot(page, 'warning-dark');
@@ -47,7 +47,7 @@ test('left alone, the session ends, and the dialog asks for a login without any 
   assert.equal((await session(page)).account, 'demo');
 });
 
-test('staying signed in in one tab closes the warning in the other', async (t) => {
+test('a renewal in one tab closes the warning in the other', async (t) => {
   const page = await warned(t);
   const other = await page.context().newPage();
   await other.goto('/');
@@ -59,7 +59,7 @@ test('staying signed in in one tab closes the warning in the other', async (t) =
   await warning(page).waitFor({ state: 'detached', timeout: 2000 });
 });
 
-test('a warning that was closed does not come back, but after the next activity', async (t) => {
+test('a dismissed warning opens again only after the next activity', async (t) => {
   const page = await warned(t);
   await warning(page).waitFor();
   await page.keyboard.press('Escape');
@@ -73,7 +73,7 @@ test('a warning that was closed does not come back, but after the next activity'
   await warning(page).waitFor();
 });
 
-test('a renewal that does not work says so', async (t) => {
+test('a failed renewal is reported', async (t) => {
   const page = await warned(t, { expect: [refused(401, 440, 503)] });
   await page.route('**/session/renew', (route) => route.fulfill({ status: 503, body: '' }));
   await warning(page).waitFor();

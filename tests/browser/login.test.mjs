@@ -1,4 +1,4 @@
-// The login page, and what a browser without a session gets (S14 to S17).
+// The login page, and the responses to a browser without a session.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -32,14 +32,14 @@ test('the login page works by keyboard alone, also after a wrong password', asyn
   assert.equal(cookie.httpOnly, true);
   assert.equal(cookie.sameSite, 'Lax');
   assert.equal(cookie.expires, -1);
-  // That this browser has logged in before it says to the login alone.
+  // The cookie that marks this browser as known is sent to the login page alone.
   const devices = async (path) => (await context.cookies(url + path)).filter(({ name }) => name === 'berth-device');
   const [device] = await devices('/login');
   assert.deepEqual([device.httpOnly, device.sameSite], [true, 'Lax']);
   assert.deepEqual(await devices('/api/whoami'), []);
 });
 
-test('it needs no script, and fits a phone in the dark', async (t) => {
+test('the login page needs no script, and fits a phone in dark mode', async (t) => {
   const phone = { viewport: { width: 360, height: 640 }, colorScheme: 'dark', javaScriptEnabled: false };
   const context = await profile(t, { ...phone, expect: [refused(401)] });
   const page = await context.newPage();
@@ -58,7 +58,7 @@ test('it needs no script, and fits a phone in the dark', async (t) => {
   assert.equal((await cookies(page, 'berth')).length, 1);
 });
 
-test('a page without a session leads to the login page and back', async (t) => {
+test('a navigation without a session leads to the login page and back', async (t) => {
   const context = await profile(t, { expect: [refused(426)] });
   const page = await context.newPage();
   await page.goto('/app/sales.qvf?a=1&b=2');
@@ -66,7 +66,7 @@ test('a page without a session leads to the login page and back', async (t) => {
   assert.equal(await page.locator('[name=return_to]').inputValue(), '/app/sales.qvf?a=1&b=2');
 });
 
-test('a call of the browser itself gets 401 without a cookie, 440 with a stale one', async (t) => {
+test('a fetch gets 401 without a cookie, and 440 with a stale one', async (t) => {
   const page = await loggedIn(t, demo, { expect: [refused(401, 440)] });
   const call = () => page.evaluate(async () => {
     const reply = await fetch('/api/whoami');
@@ -77,7 +77,7 @@ test('a call of the browser itself gets 401 without a cookie, 440 with a stale o
   await endSession(id);
   const stale = await call();
   assert.deepEqual([stale.status, stale.type, stale.reason], [440, 'application/problem+json', 'unknown-session']);
-  assert.deepEqual(await cookies(page, 'berth'), [id], 'a 440 does not touch the login cookie');
+  assert.deepEqual(await cookies(page, 'berth'), [id], 'a 440 keeps the login cookie');
   await page.context().clearCookies();
   assert.deepEqual([(await call()).status, (await call()).reason], [401, 'no-session']);
 });

@@ -1,4 +1,4 @@
-// Users of an identity provider (npm oidc-provider): from the login page to it and back, and out of both (S21).
+// Users of an identity provider (npm oidc-provider): login from the login page and back, and logout at both.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -6,7 +6,7 @@ import { cookies, dialog, profile, refused, screenshot, session } from './suppor
 import { endSession, url } from './support/stack.mjs';
 
 const toProvider = (page) => page.getByRole('link', { name: 'Log in with idp' });
-/** The provider asks who it is. */
+/** The name field of the provider's login form. */
 const name = (page) => page.locator('[name=login]');
 
 async function giveName(page, value) {
@@ -14,7 +14,7 @@ async function giveName(page, value) {
   await page.getByRole('button', { name: 'Log in' }).click();
 }
 
-/** Logs in by the login page and the provider behind it. */
+/** Logs in from the login page at the provider. */
 async function logInThere(page, account) {
   await page.goto('/login');
   await toProvider(page).click();
@@ -22,14 +22,14 @@ async function logInThere(page, account) {
   await page.getByText(`${account} ·`).waitFor();
 }
 
-/** Says yes on the provider's own logout page, which leads back to the login page. */
+/** Confirms the provider's logout page, which leads back to the login page. */
 async function logOutThere(page) {
   await page.getByRole('button', { name: 'Log out here, too' }).click();
-  // With a `state`, by which a site could tell what it had asked for.
+  // The address has a `state`, which identifies the logout request.
   await page.waitForURL(({ origin, pathname }) => origin === url && pathname === '/login');
 }
 
-/** Neither Berth nor the provider knows the browser any more. */
+/** Neither Berth nor the provider has a session for the browser. */
 async function isOut(page) {
   assert.deepEqual(await cookies(page, 'berth'), []);
   // The login page itself runs no script.
@@ -39,7 +39,7 @@ async function isOut(page) {
   await name(page).waitFor();
 }
 
-test('the login page leads to the provider, and from there back to where the user wanted to go', async (t) => {
+test('the login page leads to the provider, and from there back to the requested page', async (t) => {
   const context = await profile(t);
   const page = await context.newPage();
   await page.goto('/login?return_to=%2F%3Fview%3D1');
@@ -54,17 +54,17 @@ test('the login page leads to the provider, and from there back to where the use
   const own = await session(page);
   assert.deepEqual([own.account, own.provider, own.roles], ['ada', 'idp', ['user']]);
   const [cookie, ...more] = (await context.cookies()).filter((one) => one.name.startsWith('berth'));
-  assert.deepEqual(more, [], 'what the login itself needed is gone');
+  assert.deepEqual(more, [], 'the cookies of the login are removed');
   assert.deepEqual([cookie.name, cookie.httpOnly, cookie.sameSite, cookie.expires], ['berth', true, 'Lax', -1]);
   await page.getByRole('button', { name: 'GET /api/whoami' }).click();
   await page.getByText('"account": "ada"').waitFor();
 });
 
-test('the button that logs out does so at the provider, too', async (t) => {
+test('the logout button also ends the session at the provider', async (t) => {
   const context = await profile(t);
   const page = await context.newPage();
   await logInThere(page, 'root');
-  // Whom the provider knows it does not ask again.
+  // The provider has a session, so it shows no login form.
   await context.clearCookies({ name: 'berth' });
   await page.goto('/login');
   await toProvider(page).click();
@@ -74,7 +74,7 @@ test('the button that logs out does so at the provider, too', async (t) => {
   await isOut(page);
 });
 
-test('so does the browser module', async (t) => {
+test('a logout by the browser module also ends the session at the provider', async (t) => {
   const context = await profile(t);
   const page = await context.newPage();
   await logInThere(page, 'ada');
@@ -85,7 +85,7 @@ test('so does the browser module', async (t) => {
   await isOut(page);
 });
 
-test('a call that finds the session over goes on after a login at the provider in a new tab', async (t) => {
+test('a call that gets 440 continues after a login at the provider in a new tab', async (t) => {
   const context = await profile(t, { expect: [refused(440)] });
   const page = await context.newPage();
   await logInThere(page, 'ada');
@@ -98,7 +98,7 @@ test('a call that finds the session over goes on after a login at the provider i
   const opened = context.waitForEvent('page');
   await toProvider(dialog(page)).click();
   const tab = await opened;
-  // The provider knows who it is.
+  // The provider has a session, so it shows no login form.
   await tab.getByText('ada ·').waitFor();
   await tab.close();
   await page.evaluate(() => dispatchEvent(new Event('focus')));
@@ -106,7 +106,7 @@ test('a call that finds the session over goes on after a login at the provider i
   assert.equal(await dialog(page).count(), 0);
 });
 
-test('whom the provider does not let in is told so, and can try again', async (t) => {
+test('a user that the provider rejects gets a message and can try again', async (t) => {
   const context = await profile(t, { expect: [refused(403)] });
   const page = await context.newPage();
   await page.goto('/login');

@@ -1,4 +1,4 @@
-// The example of the browser module's README is run as it stands there, in a page with the strictest policy that allows it.
+// Runs the example of the browser module's README unchanged, in a page with the strictest policy that permits it.
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
@@ -15,7 +15,7 @@ function section() {
   return { text, example: text.split('```js\n')[1].split('```')[0] };
 }
 
-test('the example works, also when the session is over', async (t) => {
+test('the example works, also after the session has ended', async (t) => {
   const page = await loggedIn(t, demo, { expect: [refused(401, 440), socketFailed] });
   await page.route('**/example', (route) => route.fulfill({
     contentType: 'text/html',

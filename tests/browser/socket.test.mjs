@@ -1,4 +1,4 @@
-// The WebSocket helper: it comes back after a cut, waits longer each time, and knows when to stop.
+// The WebSocket helper: it reconnects after a lost connection with a growing delay, and knows which closes are final.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -8,7 +8,7 @@ import { demo, endSession, fault, stats } from './support/stack.mjs';
 const expect = [refused(401, 440), socketFailed];
 const PATH = '/app/sales.qvf';
 
-/** Opens a socket in the page; `window.events` tells its life. */
+/** Opens a socket in the page and records its events in `window.events`. */
 function open(page, path = PATH, options = {}) {
   return page.evaluate(async ([path, options]) => {
     const berth = await import('/berth/session.js');
@@ -28,13 +28,13 @@ const isState = (page, wanted) => until(`the socket is ${wanted}`, async () => (
 const waits = async (page) => (await events(page)).filter((event) => event.state === 'waiting');
 const closes = async (page) => (await events(page)).filter((event) => event.closed);
 
-/** Which engine has sockets. */
+/** The index of the engine that has sockets. */
 async function busy() {
   const all = await Promise.all([0, 1].map(stats));
   return all.findIndex((one) => one?.sockets > 0);
 }
 
-test('4401: the dialog, then the same socket goes on', async (t) => {
+test('4401 opens the dialog, and the same socket continues after the login', async (t) => {
   const page = await loggedIn(t, demo, { expect });
   let connections = 0;
   await page.routeWebSocket('**/app/**', async (socket) => {
@@ -52,7 +52,7 @@ test('4401: the dialog, then the same socket goes on', async (t) => {
   assert.deepEqual([connections, (await closes(page)).length], [2, 0]);
 });
 
-test('4401 and the user gives up: it is closed for good', async (t) => {
+test('4401 and a cancelled dialog close the socket permanently', async (t) => {
   const page = await loggedIn(t, demo, { expect });
   await page.routeWebSocket('**/app/**', async (socket) => {
     await endSession((await cookies(page, 'berth'))[0]);
@@ -68,7 +68,7 @@ test('4401 and the user gives up: it is closed for good', async (t) => {
   assert.equal(await page.evaluate(() => sessionStorage.getItem('closed')), '4401');
 });
 
-test('4503: it goes on at once, on another engine', async (t) => {
+test('4503 reconnects at once, on another engine', async (t) => {
   const page = await loggedIn(t, demo, { expect });
   let connections = 0;
   await page.routeWebSocket('**/app/**', async (socket) => {
@@ -76,7 +76,7 @@ test('4503: it goes on at once, on another engine', async (t) => {
     if (connections > 3) return socket.send('another engine');
     await socket.close({ code: 4503, reason: 'engine drained' });
   });
-  // Any other cut would mean a wait of up to half an hour.
+  // Any other close would mean a delay of up to half an hour.
   await open(page, PATH, { minDelay: 3_600_000, maxDelay: 3_600_000 });
   await until('a message of the fourth connection', async () => (await events(page)).includes('another engine'));
   const delays = (await waits(page)).map(({ delay, code }) => ({ soon: delay < 250, code }));
@@ -85,7 +85,7 @@ test('4503: it goes on at once, on another engine', async (t) => {
 });
 
 for (const code of [4403, 1000]) {
-  test(`${code} ends it for good`, async (t) => {
+  test(`${code} closes the socket permanently`, async (t) => {
     const page = await loggedIn(t, demo, { expect });
     let connections = 0;
     await page.routeWebSocket('**/app/**', (socket) => {
@@ -95,13 +95,13 @@ for (const code of [4403, 1000]) {
     await open(page, PATH, { minDelay: 1, maxDelay: 1 });
     await isState(page, 'closed');
     assert.deepEqual(await closes(page), [{ closed: code, wasClean: true }]);
-    // Enough for hundreds of attempts, were there any.
+    // Long enough for hundreds of attempts.
     await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 300)));
     assert.deepEqual([connections, await waits(page), await dialog(page).count()], [1, [], 0]);
   });
 }
 
-test('every other code is an accident: it tries again, within its bounds, and no more often than told', async (t) => {
+test('every other code reconnects within the bounds of delay and attempts', async (t) => {
   const page = await loggedIn(t, demo, { expect });
   await page.routeWebSocket('**/app/**', (socket) => socket.close({ code: 1011 }));
   await open(page, PATH, { minDelay: 20, maxDelay: 100, attempts: 6 });
@@ -112,7 +112,7 @@ test('every other code is an accident: it tries again, within its bounds, and no
   assert.equal((await closes(page))[0].closed, 1011);
 });
 
-test('a refused upgrade of an expired session: the module asks, then the dialog', async (t) => {
+test('a rejected upgrade of an expired session queries the session, then opens the dialog', async (t) => {
   const page = await loggedIn(t, demo, { expect });
   await endSession((await cookies(page, 'berth'))[0]);
   await open(page);
@@ -123,7 +123,7 @@ test('a refused upgrade of an expired session: the module asks, then the dialog'
   await isState(page, 'closed');
 });
 
-test('a refused upgrade without a session: nobody is asked, it is closed', async (t) => {
+test('a rejected upgrade without a session closes the socket without a dialog', async (t) => {
   const context = await profile(t, { expect });
   const page = await context.newPage();
   await page.goto('/');
@@ -132,7 +132,7 @@ test('a refused upgrade without a session: nobody is asked, it is closed', async
   assert.deepEqual([await dialog(page).count(), (await waits(page)).length], [0, 0]);
 });
 
-test('the tab has a name that outlives a reload', async (t) => {
+test('the tab keeps its id after a reload', async (t) => {
   const page = await loggedIn(t, demo, { expect });
   const tab = async () => {
     await open(page, '/app/sales.qvf?x=%20y');
@@ -145,10 +145,10 @@ test('the tab has a name that outlives a reload', async (t) => {
   assert.equal(await tab(), name);
 });
 
-// Last, as an engine dies.
-test('an engine that dies: the socket waits, tries, and is on another engine', async (t) => {
+// This test is the last one, because it kills an engine.
+test('after the death of an engine, the socket retries and reconnects to another engine', async (t) => {
   const page = await loggedIn(t, demo, { expect: [...expect, refused(503)] });
-  await until('nobody is connected', async () => (await busy()) === -1);
+  await until('no socket is open', async () => (await busy()) === -1);
   await open(page, PATH, { minDelay: 100, maxDelay: 400 });
   await until('an engine has it', async () => (await busy()) >= 0);
   const first = await busy();
@@ -164,6 +164,6 @@ test('an engine that dies: the socket waits, tries, and is on another engine', a
   const all = await waits(page);
   [100, 200, 400, 400].forEach((ceiling, n) => assert.ok(all[n].delay <= ceiling, `${n}: ${all[n].delay}`));
   assert.ok((await stats(other)).upgrades_total > before);
-  await until('it says its first word', async () => (await events(page)).filter((e) => String(e).includes('OnConnected')).length === 2);
+  await until('its first message arrives', async () => (await events(page)).filter((e) => String(e).includes('OnConnected')).length === 2);
   assert.equal((await closes(page)).length, 0);
 });

@@ -1,4 +1,4 @@
-// The late straggler (S18): a 440 that arrives after the user has logged in again logs nobody out.
+// A 440 that arrives after the user has logged in again does not end the new session.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -6,7 +6,7 @@ import { cookies, dialog, logIn, logInAgain, profile, refused, session, until } 
 import { holdingProxy } from './support/proxy.mjs';
 import { demo, endSession, seen } from './support/stack.mjs';
 
-test('a 440 that arrives after the login logs nobody out, and its call is sent again', async (t) => {
+test('a 440 that arrives after the login keeps the new session, and its call is repeated', async (t) => {
   let holding = true;
   const proxy = await holdingProxy(t, (path) => holding && path.includes('straggler='));
   const context = await profile(t, { baseURL: proxy.url, expect: [refused(401, 440)] });
@@ -18,7 +18,7 @@ test('a 440 that arrives after the login logs nobody out, and its call is sent a
     window[mark] = berth.fetch(`/api/echo?${mark}=1`).then((reply) => reply.status);
   }, mark);
   await call('straggler');
-  // The service has answered it, with the session's end; the browser does not know yet.
+  // The service has rejected the call because of the ended session; the browser does not have the response yet.
   await proxy.arrived(1);
   await call('prompt');
   await dialog(page).waitFor();
@@ -36,7 +36,7 @@ test('a 440 that arrives after the login logs nobody out, and its call is sent a
   assert.equal((await seen())['GET /api/echo?straggler=1'], 1);
 });
 
-test('twenty calls of the browser itself with one stale cookie get one anonymous cookie', async (t) => {
+test('twenty fetches with one stale cookie get one anonymous cookie', async (t) => {
   const context = await profile(t, { expect: [refused(401, 440)] });
   const page = await context.newPage();
   await page.goto('/');

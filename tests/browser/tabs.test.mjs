@@ -1,4 +1,4 @@
-// Several tabs on one session: what is done in one holds in all.
+// Several tabs with one session: a change in one tab applies to all.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -7,7 +7,7 @@ import { ada, demo, endSession, url } from './support/stack.mjs';
 
 const expect = [refused(401, 440)];
 
-/** Two tabs of one browser, each with a call that found the session expired. */
+/** Two tabs of one browser, each with a call that got 440. */
 async function waiting(t) {
   const first = await loggedIn(t, demo, { expect });
   const second = await first.context().newPage();
@@ -24,7 +24,7 @@ async function waiting(t) {
   return [first, second];
 }
 
-test('a login in one tab closes the dialog in the other, and its call goes on', async (t) => {
+test('a login in one tab closes the dialog in the other, and its call continues', async (t) => {
   const [first, second] = await waiting(t);
   await logInAgain(first, demo.password);
   await dialog(second).waitFor({ state: 'detached' });
@@ -34,11 +34,11 @@ test('a login in one tab closes the dialog in the other, and its call goes on', 
   }
 });
 
-test('another account in another tab: this one goes home, and the other stays logged in', async (t) => {
+test('after a login with another account in another tab, this tab opens the home page', async (t) => {
   const [first, second] = await waiting(t);
   await second.evaluate(() => history.replaceState(null, '', '/?private-of-demo'));
   await first.evaluate(() => sessionStorage.clear());
-  // By the login page, as if the module were not there.
+  // With the login page, without the module.
   await logIn(first, ada);
   await second.bringToFront();
   await second.evaluate(() => dispatchEvent(new Event('focus')));
@@ -47,7 +47,7 @@ test('another account in another tab: this one goes home, and the other stays lo
   assert.equal((await session(first)).account, 'ada');
 });
 
-test('a logout in one tab takes the others home', async (t) => {
+test('a logout in one tab opens the home page in the others', async (t) => {
   const first = await loggedIn(t, demo, { expect });
   const second = await first.context().newPage();
   await second.goto('/?private');
@@ -61,9 +61,9 @@ test('a logout in one tab takes the others home', async (t) => {
   assert.deepEqual(await cookies(first, 'berth'), []);
 });
 
-test('who logs in with a provider does so in a new tab, and this one goes on', async (t) => {
+test('a login with a provider opens in a new tab, and the call of this tab continues', async (t) => {
   const page = await loggedIn(t, demo, { expect });
-  // What the service would say of a session that came by a provider.
+  // The service's response for a session of a provider.
   await page.route('**/session', async (route) => {
     const answer = await route.fetch();
     const own = await answer.json();
@@ -89,9 +89,9 @@ test('who logs in with a provider does so in a new tab, and this one goes on', a
   assert.equal(await dialog(page).count(), 0);
 });
 
-test('who came by a provider is logged out there, too', async (t) => {
+test('a logout of a session of a provider also opens the logout of the provider', async (t) => {
   const page = await loggedIn(t, demo, { expect });
-  // What the service would answer for a session that came by a provider.
+  // The service's response for a session of a provider.
   await page.route('**/logout', async (route) => {
     const answer = await route.fetch();
     await route.fulfill({ response: answer, status: 200, json: { logout_url: '/login?at-the-provider' } });

@@ -1,6 +1,7 @@
-// A real enigma.js client: opens each given path through Berth with a login cookie and asks what every QIX client asks first.
+// A real enigma.js client: opens each given path through Berth with a login cookie and makes the first calls of every
+// QIX client.
 //   node enigma.mjs /app/sales.qvf /doc/session-doc
-// BERTH_URL is http://127.0.0.1:8080 unless set; without BERTH_COOKIE (berth=...) it logs the demo account in.
+// BERTH_URL is http://127.0.0.1:8080 by default. Without BERTH_COOKIE (berth=...) it logs in with the account `demo`.
 // Prints one JSON line per path.
 import { createRequire } from 'node:module';
 import WebSocket from 'ws';

@@ -1,7 +1,8 @@
 // A real OpenID provider for the end-to-end tests: `node provider.mjs` prints `listening http=ADDRESS`.
-// POST /control/client {redirect_uris, ...} registers the client, POST /control/rotate takes new keys,
-// GET /control/issued tells the tokens that the client was given, past the browser.
-// Whoever names himself in the form of /interaction/... is logged in; users are ada (staff) and eve (visitor).
+// POST /control/client {redirect_uris, ...} registers the client, POST /control/rotate replaces the keys,
+// GET /control/issued returns the tokens that the client received without the browser.
+// The form of /interaction/... accepts the name of a user as a login: ada (staff), root (administrator) or eve
+// (visitor).
 import { createServer } from "node:http";
 import { generateKeyPairSync, randomUUID } from "node:crypto";
 import { Provider, errors } from "oidc-provider";
@@ -17,7 +18,7 @@ function newKey() {
   return { ...privateKey.export({ format: "jwk" }), kid: randomUUID(), use: "sig", alg: "RS256" };
 }
 
-// In memory, and kept when the keys are exchanged: users stay logged in there.
+// In memory, and kept when the keys are replaced: users stay logged in at the provider.
 const kept = new Map();
 class Adapter {
   constructor(model) { this.model = model; }
@@ -51,7 +52,7 @@ function start(issuer) {
       devInteractions: { enabled: false },
       rpInitiatedLogout: {
         enabled: true,
-        // Its own page needs script.
+        // The default page needs a script.
         logoutSource: (ctx, form) => {
           ctx.body = `<html><head><link rel="icon" href="data:,"></head><body>${form}<button form="op.logoutForm" name="logout" value="yes">Log out here, too</button></body></html>`;
         },
@@ -62,7 +63,7 @@ function start(issuer) {
       claims: () => ({ sub: id, preferred_username: id, groups: users[id] }),
     },
     interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
-    // Its own way refuses loopback addresses, where the tests' site is.
+    // The default implementation rejects loopback addresses, where the site of the tests is.
     fetch: (url, { dispatcher, ...options }) => {
       if (options.body) issued.push(options.body.get("logout_token"));
       return fetch(url, options);

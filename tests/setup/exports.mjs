@@ -1,11 +1,12 @@
-// Takes out of the filter's export section every callback that the filter does not use: exports.mjs IN OUT.
-// The SDK exports all callbacks of proxy-wasm, and Envoy enters the module for each that is exported. An entry that nobody
-// needs costs time, and those of gRPC metadata make a worker spin for ever (see "Calls that come back into the module" in
-// filter/src/host/calls.rs). A capability list in Envoy's configuration has the same effect, but not every install has one.
+// Removes from the filter's export section every callback that the filter does not use: exports.mjs IN OUT.
+// The SDK exports all callbacks of proxy-wasm, and Envoy calls the module for each exported one. An unused callback
+// costs time, and the callbacks for gRPC metadata make a worker spin forever (see "Calls that come back into the
+// module" in filter/src/host/calls.rs). A capability list in Envoy's configuration has the same effect, but not every
+// installation can have one.
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 
-/** The callbacks that the filter uses; those of `allowed_capabilities` in envoy/filter.yaml are the same. */
+/** The callbacks that the filter uses; `allowed_capabilities` in envoy/filter.yaml lists the same. */
 export const CALLBACKS = [
   'proxy_on_vm_start',
   'proxy_on_configure',
@@ -25,7 +26,10 @@ export const CALLBACKS = [
 const HEADER_BYTES = 8;
 const EXPORT_SECTION = 7;
 
-/** An unsigned LEB128 number of a module (WebAssembly Core 2.0, 5.2.2), and where it ends. */
+/**
+ * Reads an unsigned LEB128 number of a module (WebAssembly Core 2.0, section 5.2.2). Returns it and the offset after
+ * it.
+ */
 function readNumber(bytes, at) {
   let value = 0;
   for (let shift = 0; ; shift += 7) {
@@ -42,7 +46,7 @@ function number(value) {
   return Buffer.from([...bytes, value]);
 }
 
-/** The export section's content without the exports that `keep` refuses. */
+/** The content of the export section without the exports that `keep` rejects. */
 function filtered(section, keep) {
   const [count, first] = readNumber(section, 0);
   const kept = [];
@@ -57,7 +61,7 @@ function filtered(section, keep) {
   return Buffer.concat([number(kept.length), ...kept]);
 }
 
-/** The module with the exports that `keep` takes; everything else stays byte by byte. */
+/** The module with only the exports that `keep` accepts. Everything else is unchanged. */
 export function withExports(module, keep) {
   const parts = [module.subarray(0, HEADER_BYTES)];
   for (let at = HEADER_BYTES; at < module.length; ) {
@@ -81,7 +85,7 @@ function main([from, to]) {
   const names = WebAssembly.Module.exports(new WebAssembly.Module(module)).map(({ name }) => name);
   const missing = CALLBACKS.filter((name) => !names.includes(name));
   if (missing.length > 0) throw new Error(`${from} has no ${missing.join(', ')}`);
-  // Envoy may have the old one open: replace it, do not write into it.
+  // Envoy may have the old file open, so it is replaced instead of overwritten.
   writeFileSync(`${to}.new`, module);
   renameSync(`${to}.new`, to);
 }

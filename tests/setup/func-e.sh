@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The way many people start Envoy: `func-e run -c envoy/config.yaml`. Installs func-e, hands it the Envoy that is here already (it
-# would download its own), and runs the demo and the smoke tests of the e2e suite with it.
+# Tests a common way to start Envoy: `func-e run -c envoy/config.yaml`. Installs func-e, gives it the installed Envoy
+# (it would download its own), and runs the demonstration and the smoke tests of the end-to-end suite with it.
 . "$(dirname "$0")/lib.sh"
 
 if [ ! -x "$TOOLS/bin/func-e" ]; then

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Fuzzes the parsers of what comes from outside, under libFuzzer: the targets of tests/fuzz, each on its corpus and on mutations
-# of it that are led by coverage. `make test` runs the same targets on the committed corpora (tests/fuzz/tests/corpus.rs).
+# Fuzzes the parsers of untrusted input under libFuzzer: each target of tests/fuzz on its corpus, and on mutations of
+# it that are guided by coverage. `make test` runs the same targets on the committed corpora
+# (tests/fuzz/tests/corpus.rs).
 #
-#   fuzz.sh [run] [TARGET...]     FUZZ_SECONDS each (60), or FUZZ_RUNS executions (no limit), whichever comes first. What
-#                                 reaches new code is kept in tests/fuzz/target/corpus and serves the next run.
-#   fuzz.sh minimise [TARGET...]  adds to the committed corpora the fewest kept inputs that reach all that was reached
-#   fuzz.sh list                  the targets
+#   fuzz.sh [run] [TARGET...]     FUZZ_SECONDS (60) or FUZZ_RUNS (unlimited) per target, whichever ends first.
+#                                 Inputs that reach new code are kept in tests/fuzz/target/corpus for the next run.
+#   fuzz.sh minimise [TARGET...]  adds to the committed corpora the fewest kept inputs that reach the same code
+#   fuzz.sh list                  lists the targets
 #
-# A target that fails does not stop the others. The summary names the input that made it fail, in tests/fuzz/artifacts; again:
+# A failing target does not stop the others. The summary names its input, in tests/fuzz/artifacts. To reproduce it:
 #   FUZZ_TARGET=calls tests/fuzz/target/*/fuzz/libfuzzer tests/fuzz/artifacts/calls/crash-...
-# Neither cargo-fuzz nor a nightly compiler is needed. There are no sanitizers: the code is safe Rust.
+# Needs neither cargo-fuzz nor a nightly compiler. No sanitizers, because the code is safe Rust.
 . "$(dirname "$0")/lib.sh"
 
 FUZZ=$PWD/tests/fuzz
@@ -20,12 +21,13 @@ HOST=$(rustc -vV | sed -n 's/^host: //p')
 targets() { sed -n '/^targets! {/,/^}/s/^ *\([a-z_]*\),$/\1/p' "$FUZZ/src/lib.rs"; }
 
 build() {
-    # With --target, the flags of the wrapper miss the build's own programs.
+    # With --target, the wrapper's flags do not apply to build scripts.
     RUSTC_WRAPPER=$FUZZ/rustc.sh cargo build --profile fuzz --locked --target "$HOST" --target-dir "$BUILT" \
         -p berth-fuzz --features libfuzzer --bin libfuzzer
 }
 
-# fuzz TARGET ARGUMENT...: libFuzzer, with what all commands have in common. A parser that takes a minute hangs.
+# fuzz TARGET ARGUMENT...: runs libFuzzer with the arguments of all commands. A parser that runs for a minute counts
+# as hanging.
 fuzz() {
     local target=$1
     shift

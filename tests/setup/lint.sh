@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Formatting, clippy natively and for WebAssembly, licences, bans and sources of the dependencies.
+# Checks formatting, clippy natively and for WebAssembly, and licences, bans and sources of the dependencies.
 . "$(dirname "$0")/wasm.sh"
 choose_route
 
@@ -13,6 +13,6 @@ if [ "$WASM_ROUTE" = debian ]; then
     step "Debian's clippy" apt $DEBIAN_LINT_PACKAGES
 fi
 step "clippy, WebAssembly" wasm_cargo clippy wasm32-wasip1 --profile filter --locked -p berth-filter -- -D warnings
-# Those of other platforms, too: no build has needed them.
+# Also the crates of other platforms, which no build has downloaded.
 step "all crates of the lock file" cargo fetch --locked
 step "bans, licences, sources" cargo-deny --offline check bans licenses sources

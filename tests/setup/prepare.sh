@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes everything ready for the tests: installs what they need while cargo compiles them. Both take minutes on a new machine, the
-# one for the network, the other for the processor.
+# Prepares everything for the tests: installs the tools while cargo compiles. On a new machine, both take minutes, one
+# for the network and one for the processor.
 . "$(dirname "$0")/lib.sh"
 
 tests/setup/prerequisites.sh
@@ -10,4 +10,4 @@ trap 'kill $tools 2>/dev/null || true' EXIT
 tests/setup/build.sh tests
 say "  installed meanwhile:"
 tail --pid=$tools -n +1 -f "$log"
-wait $tools || die "the installation failed; all of it: $log"
+wait $tools || die "the installation failed; full log: $log"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What must be on the machine before anything can be installed. One line per missing thing, with a hint.
+# Checks what must be on the machine before anything can be installed. Prints a hint for the first missing
+# prerequisite.
 . "$(dirname "$0")/lib.sh"
 
 need cargo "install Rust 1.95 or newer, https://rustup.rs"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs every suite, or the named ones: test.sh [native|table|bindgen|validate|e2e|browser]... Progress, a table, and one closing line.
-# A suite that ran no test has failed.
+# Runs all suites, or the named ones: test.sh [native|table|bindgen|validate|e2e|browser]... Prints progress, a table,
+# and one closing line. A suite without tests counts as failed.
 . "$(dirname "$0")/wasm.sh"
 choose_route
 
@@ -11,27 +11,28 @@ suite_bindgen() {
         wasm_cargo test wasm32-unknown-unknown --profile quick --locked -p berth-filter --tests
 }
 suite_validate() { tests/setup/validate.sh; }
-# A process per test, more of them than cores: most of a test's time is waiting. nextest.toml says which need the machine for themselves.
+# One process per test, and more of them than cores, because a test mostly waits. nextest.toml lists the tests that
+# need the whole machine.
 suite_e2e() { nextest "not test(/^browser::/)"; }
-# One stack after the other: Chromium alone keeps the machine busy. What node's runner prints is counted too.
+# One stack after the other, because Chromium keeps the machine busy. The results of node's runner are counted, too.
 suite_browser() {
     node --test --test-reporter=tap tests/browser/unit/
     cargo test --profile quick --locked --workspace --test e2e -- browser:: --nocapture --test-threads=1
 }
 
-# counts LOG: "passed failed" as cargo, node's test runner and validate.sh print them.
+# counts LOG: prints "passed failed" from the output of cargo, node's test runner and validate.sh.
 counts() {
     awk '
         /^test result: / { for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) passed += $(i - 1); if ($i ~ /^failed/) failed += $(i - 1) } }
         /^# pass / { passed += $3 }
         /^# fail / { failed += $3 }
-        # cargo-nextest; its failed tests are counted one by one, or those that ran out of time would be missing.
+        # cargo-nextest. The summary counts failed and timed out tests separately; both are failures.
         /^ +Summary \[/ { for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) passed += $(i - 1); if ($i ~ /^(failed|timed)/) failed += $(i - 1) } }
         /^validate: / { passed += $2; failed += $4 }
         END { print passed + 0, failed + 0 }' "$1"
 }
 
-# Of a suite's output, while it runs.
+# The lines of a suite's output that are printed while it runs.
 WORTH_SEEING='^test .*FAILED|^test result: .* [1-9][0-9]* (passed|failed)|^not ok|^# (pass|fail)|^error|^ +Running |^validate:|panicked at|^ +(FAIL|TIMEOUT|SLOW|Summary) '
 
 suites=("$@")
@@ -43,7 +44,7 @@ for suite in "${suites[@]}"; do
     : >"$log"
     say "== $suite"
     ("suite_$suite") </dev/null >"$log" 2>&1 & pid=$!
-    # What is worth seeing while it runs.
+    # Prints the progress.
     tail --pid="$pid" -n +1 -f "$log" 2>/dev/null | grep --line-buffered -E "$WORTH_SEEING" || true
     wait "$pid" || status=$?
     read -r passed failed < <(counts "$log")

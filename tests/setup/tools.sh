@@ -1,20 +1,22 @@
 #!/usr/bin/env bash
-# Installs what the named tasks need beyond cargo: tools.sh [run|test|databases|lint]... Finds at once what is there already.
+# Installs what the named tasks need besides cargo: tools.sh [run|test|databases|lint]... Skips what is already
+# installed.
 . "$(dirname "$0")/lib.sh"
 
-# tool NAME VERSION BINARY ARGUMENT...: a cargo tool in .tools/bin, by `cargo install`, with a stamp of its version.
+# tool NAME VERSION BINARY ARGUMENT...: installs a cargo tool into .tools/bin with `cargo install`, and records its
+# version.
 tool() {
     local name=$1 version=$2 binary=$3
     shift 3
     [ -x "$TOOLS/bin/$binary" ] && [ "$(cat "$TOOLS/$name.version" 2>/dev/null)" = "$version" ] && return
-    # Unoptimised: minutes less to build, and their work is small.
+    # Unoptimised: this saves minutes of compilation, and the tools do little work.
     step "$name $version" cargo install "$name" --version "=$version" --root "$TOOLS" --debug --force --target-dir "$TARGET/tools" "$@"
     rm -rf "${TARGET:?}/tools"
     echo "$version" >"$TOOLS/$name.version"
 }
 
-# cargo_tool NAME: a cargo tool in .tools/bin, in the version of cargo-tools.txt: the program that PyPI has; where PyPI has none for
-# this platform, it is compiled.
+# cargo_tool NAME: installs a cargo tool into .tools/bin in the version of cargo-tools.txt: the program from PyPI or,
+# if PyPI has none for this platform, a compiled one.
 cargo_tool() {
     local name=$1 version
     version=$(sed -n "s/^astral-dev-toolchain-$name==\([^ ]*\) .*/\1/p" tests/setup/cargo-tools.txt)
@@ -26,7 +28,8 @@ cargo_tool() {
     fi
 }
 
-# wheel NAME: the program of this name out of its wheel, into .tools/bin. Called in a condition, where `set -e` does not hold.
+# wheel NAME: extracts the program of this name from its wheel into .tools/bin. It is called in a condition, where
+# `set -e` has no effect.
 wheel() {
     local dir status=0
     dir=$(mktemp -d "$TARGET/wheel.XXXXXX")
@@ -40,7 +43,7 @@ wheel() {
     return $status
 }
 
-# npm_packages FOLDER: what its package-lock.json names.
+# npm_packages FOLDER: installs the packages of its package-lock.json.
 npm_packages() {
     local stamp=$1/node_modules/.package-lock.json
     [ "$stamp" -nt "$1/package-lock.json" ] && return
@@ -48,7 +51,7 @@ npm_packages() {
     touch "$stamp"
 }
 
-# What holds the service against its OpenAPI document, in a Python environment of its own.
+# Checks the service against its OpenAPI document; in its own Python environment.
 schemathesis() {
     local dir=$TOOLS/schemathesis
     [ -x "$dir/bin/python" ] && [ "$(cat "$TOOLS/schemathesis.version" 2>/dev/null)" = "$SCHEMATHESIS_VERSION" ] && return
@@ -58,19 +61,19 @@ schemathesis() {
 
 install_schemathesis() {
     rm -rf "$1"
-    # Debian has venv in a package of its own.
+    # Debian has venv in a separate package.
     python3 -m venv "$1" || { apt python3-venv; python3 -m venv --clear "$1"; }
     "$1/bin/pip" install --quiet --disable-pip-version-check -c tests/setup/schemathesis.txt "schemathesis==$SCHEMATHESIS_VERSION"
 }
 
-# The browser of the browser tests, with fonts for its screenshots.
+# The browser of the browser tests, with fonts for the screenshots.
 chromium() {
     [ -x /usr/bin/chromium ] || step "Chromium" apt chromium fonts-dejavu-core
 }
 
-# The servers of the store tests: their packages must not leave servers of their own running.
+# The servers of the store tests. The packages must not leave running servers behind.
 databases() {
-    # Debian puts PostgreSQL's programs where no PATH leads.
+    # Debian installs PostgreSQL's programs outside PATH.
     command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || step "PostgreSQL" quiet_apt postgresql
     command -v redis-server >/dev/null || command -v valkey-server >/dev/null || step "Redis" quiet_apt redis-server
 }
@@ -108,7 +111,7 @@ for task in "$@"; do
             schemathesis
             cargo_tool cargo-nextest
             bindgen=$(grep -A1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^version = "\(.*\)"/\1/p')
-            # Without --locked: its lock file asks for newer crates than it was published with.
+            # Without --locked: the crate's lock file has older versions than the crate requires.
             tool wasm-bindgen-cli "$bindgen" wasm-bindgen-test-runner --no-default-features
             ;;
         databases) databases ;;

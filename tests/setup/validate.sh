@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Lets Envoy judge the configurations: the shipped ones must pass, spoilt ones must fail. `--mode validate` loads the filter and
-# runs its on_configure; a filter that comes by discovery is judged as part of a rendered configuration, in its place.
+# Lets Envoy check the configurations: the shipped ones must pass, and modified ones must fail. `--mode validate`
+# loads the filter and runs its on_configure. A filter that is discovered from a file is checked inside a rendered
+# configuration.
 . "$(dirname "$0")/lib.sh"
 
 envoy=${ENVOY_PATH:-$TOOLS/envoy}
@@ -8,7 +9,7 @@ passed=0 failed=0
 dir=$(mktemp -d "$TARGET/validate.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 
-# judge ok|refused NAME FILE [WORDS]: what Envoy should say about FILE, and words that its refusal should hold.
+# judge ok|refused NAME FILE [WORDS]: the expected result of Envoy for FILE, and words that an error must contain.
 judge() {
     local verdict=refused log=$dir/log
     if "$envoy" --mode validate -c "$3" >"$log" 2>&1; then verdict=ok; fi
@@ -24,7 +25,7 @@ judge() {
 
 judge ok "envoy/config.yaml" envoy/config.yaml
 judge ok "envoy/minimal.yaml" envoy/minimal.yaml
-# With TLS, as envoy/README.md describes it; the certificate is one of this run.
+# With TLS, as envoy/README.md describes it, and a certificate for this run.
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost \
     -keyout "$dir/tls.key" -out "$dir/tls.crt" 2>/dev/null
 sed "s/#tls //; s|/etc/berth/tls|$dir/tls|g" envoy/config.yaml >"$dir/tls.yaml"
@@ -36,7 +37,7 @@ sed -E '/name: (placement|pages)$/,/type: / s/STATIC/STRICT_DNS/; s/127\.0\.0\.1
 judge ok "envoy/config.yaml as placement-service/deploy/kubernetes.yaml says" "$dir/kubernetes.yaml"
 sed 's/alpn_protocols/alpn_protocolls/' "$dir/tls.yaml" >"$dir/spoilt.yaml"
 judge refused "an unknown field of its TLS part" "$dir/spoilt.yaml" alpn_protocolls
-# spoil FILE SED-EXPRESSION: a copy with one change; no change at all is a fault of this script.
+# spoil FILE SED-EXPRESSION: a copy with one change. If nothing changes, this script has a fault.
 spoil() {
     sed -E "$2" "$1" >"$dir/spoilt.yaml"
     ! cmp -s "$1" "$dir/spoilt.yaml" || die "validate.sh: nothing to spoil in $1: $2"

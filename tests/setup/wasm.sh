@@ -1,6 +1,6 @@
-# Sourced: which toolchain builds WebAssembly, and how to call it. BERTH_WASM_ROUTE=rustup|debian forces one.
-#   rustup   the toolchain in use has the targets, or rustup fetches them
-#   debian   Debian 12's packages, with the standard library built from source
+# Sourced: selects and calls the toolchain for WebAssembly. BERTH_WASM_ROUTE=rustup|debian forces one.
+#   rustup   the installed toolchain has the targets, or rustup downloads them
+#   debian   the packages of Debian 12, with the standard library built from source
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 WASM_TARGETS="wasm32-wasip1 wasm32-unknown-unknown"
@@ -30,17 +30,17 @@ choose_route() {
     local chosen
     chosen=${BERTH_WASM_ROUTE:-$(cat "$TOOLS/wasm-route" 2>/dev/null || true)}
     case $chosen in
-        rustup) try_rustup || die "rustup cannot add $WASM_TARGETS; its words: $LOGS/rustup.log" ;;
+        rustup) try_rustup || die "rustup cannot add $WASM_TARGETS; see $LOGS/rustup.log" ;;
         debian) try_debian ;;
         "") if try_rustup; then chosen=rustup; else chosen=debian; try_debian; fi ;;
         *) die "BERTH_WASM_ROUTE=$chosen: rustup or debian" ;;
     esac
     WASM_ROUTE=$chosen
-    # What was forced is not remembered.
+    # A forced route is not stored.
     [ -n "${BERTH_WASM_ROUTE:-}" ] || echo "$chosen" >"$TOOLS/wasm-route"
 }
 
-# wasm_cargo COMMAND TARGET ARGUMENT...: cargo for a WebAssembly target, by the chosen route.
+# wasm_cargo COMMAND TARGET ARGUMENT...: runs cargo for a WebAssembly target with the selected toolchain.
 wasm_cargo() {
     local command=$1 target=$2
     shift 2
@@ -48,7 +48,7 @@ wasm_cargo() {
         cargo "$command" --target "$target" "$@"
     else
         local cargo=/usr/bin/cargo
-        # `cargo clippy` would find rustup's, in cargo's home, before Debian's.
+        # `cargo clippy` would find rustup's program in cargo's home before Debian's.
         [ "$command" != clippy ] || cargo=/usr/bin/cargo-clippy
         env PATH="/usr/bin:/bin:$(dirname "$(command -v node)"):$TOOLS/bin" RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1 \
             RUSTFLAGS="-L /usr/lib/wasm32-wasi" CARGO_TARGET_DIR="$TARGET/debian" \

@@ -1,5 +1,5 @@
-// The frame of both dialogs: a modal in a shadow root with a style sheet of its own, so that neither the page's
-// styles nor a strict Content Security Policy (no inline style, no markup from strings) get in the way.
+// The frame of both dialogs: a modal dialog in a shadow root with its own style sheet, so that the page's styles do
+// not apply to it, and a strict Content Security Policy (no inline style, no markup from strings) permits it.
 
 const STYLE = `
   dialog {
@@ -43,7 +43,7 @@ const STYLE = `
   input:focus-visible { outline-offset: 0; }
 `;
 
-/** An element with properties (`aria-` and `role` as attributes) and children. */
+/** Creates an element with properties (`role`, `for` and `aria-*` as attributes) and children. */
 export function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -55,8 +55,8 @@ export function element(tag, properties = {}, ...children) {
 }
 
 /**
- * Shows a modal dialog, named by its child `#title` and described by `#about`. `dismissed` is called when the user
- * closes it (Escape). Returns a function that closes it without that; the focus goes back to where it was.
+ * Shows a modal dialog. Its child `#title` is its name, `#about` its description. `dismissed` is called when the user
+ * closes it (Escape). Returns a function that closes it without that call; the focus returns to its earlier element.
  */
 export function showDialog(kind, role, children, dismissed) {
   const sheet = new CSSStyleSheet();
@@ -75,7 +75,7 @@ export function showDialog(kind, role, children, dismissed) {
     dialog.close();
     host.remove();
   };
-  // Not `cancel`: a browser may skip that one, so that no page can hold its user.
+  // `close` instead of `cancel`: browsers may skip `cancel`, so that no page can trap its user.
   const byUser = () => {
     close();
     dismissed();

@@ -1,11 +1,12 @@
-// The dialog that asks for a login: for the password, or at the identity provider.
+// The dialog that requests a login: with a password, or at the identity provider.
 
 import { element, showDialog } from './dialog.js';
 
 /**
- * Asks until `logIn(name, password)` resolves without a message, or `close()` is called; resolves to `false` when
- * the user gives up. The name is fixed when it is known. `early`: the session has not ended yet. Who logs in with a
- * `provider` does so in a new tab, so that this page stays; whoever hears of that login closes the dialog.
+ * Shows the dialog until `close()` is called, and passes each attempt to `logIn(name, password)`, which resolves to
+ * an error message or to nothing. `answered` resolves to `false` when the user cancels. A known name cannot be
+ * edited. `early`: the session has not ended yet. With a `provider`, the login opens in a new tab, so that this page
+ * stays; the caller closes the dialog when that login succeeds.
  */
 export function loginDialog({ name, provider, texts, early, logIn }) {
   let close;
@@ -38,7 +39,7 @@ export function loginDialog({ name, provider, texts, early, logIn }) {
     let busy = false;
     const waiting = (now) => {
       busy = now;
-      // Not `disabled`, which would lose the keyboard's focus.
+      // `disabled` would remove the keyboard's focus.
       button.setAttribute('aria-disabled', String(now));
       button.textContent = now ? texts.loggingIn : texts.logIn;
     };

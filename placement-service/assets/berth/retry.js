@@ -1,11 +1,11 @@
-// One call: sent, and sent once more when it finds the session expired. Knows no page and no dialog.
+// Sends one call, and repeats it after a login when its session has expired. Knows no page and no dialog.
 
-/** Login Timeout: the request has reached nobody, so it may be sent again after a login. */
+/** Login Timeout: the request has not reached the application, so it can be repeated after a login. */
 const LOGIN_TIMEOUT = 440;
 
 /**
- * Sends what `fetch(input, init)` would. `relogin()` resolves to whether somebody with the same account is logged
- * in again; only the own `origin` may ask for that.
+ * Sends the request of `fetch(input, init)`. `relogin()` resolves to whether the same account is logged in again.
+ * Only responses of `origin` can request a login.
  */
 export async function withRelogin(input, init, { send, relogin, origin }) {
   const streamed = init?.body instanceof ReadableStream;
@@ -14,7 +14,7 @@ export async function withRelogin(input, init, { send, relogin, origin }) {
   const { signal } = request;
   const answer = await send(request);
   if (answer.status !== LOGIN_TIMEOUT || new URL(request.url).origin !== origin) {
-    // Lets go of the copy of the body.
+    // Releases the copy of the body.
     spare?.body?.cancel();
     return answer;
   }

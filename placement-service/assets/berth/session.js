@@ -1,5 +1,5 @@
-// Berth's browser module: calls, sockets and pages outlive their login session, because the user is asked to
-// log in again in place. Importing it is enough for the warning before the end; see README.md beside this file.
+// Berth's browser module: calls, sockets and pages survive the end of their login session, because a dialog lets the
+// user log in again. Importing the module also enables the warning before the end. See README.md in this folder.
 
 import { withRelogin } from './retry.js';
 import { BerthSocket } from './socket.js';
@@ -12,8 +12,8 @@ const state = new State(options);
 const watch = new Watch(state, options);
 
 /**
- * Changes what the module does: `warnBefore` (seconds before the end of the session; less than its idle timeout),
- * `home` (where a user goes who cancels), `texts` (those of `texts.js` that shall read otherwise).
+ * Configures the module: `warnBefore` (seconds between the warning and the end; less than the idle timeout), `home`
+ * (the page after a cancelled login), `texts` (replacements for those of `texts.js`).
  */
 export function configure({ texts = {}, ...changes }) {
   Object.assign(options, changes, { texts: { ...options.texts, ...texts } });
@@ -22,43 +22,43 @@ export function configure({ texts = {}, ...changes }) {
 
 /**
  * The session: `{anonymous: false, account, roles, provider?, idle_remaining_s, absolute_remaining_s}`, or
- * `{anonymous: true}`. Asking does not count as activity. Rejects when the service does not answer.
+ * `{anonymous: true}`. The query is not an activity. Rejects when the service does not respond.
  */
 export function session() {
   return state.ask();
 }
 
-/** Calls back with `{account}` whenever the session turns out to be over. Returns a function that stops it. */
+/** Calls `callback` with `{account}` when the session has ended. Returns a function that unsubscribes. */
 export function onExpired(callback) {
   return state.onExpired(callback);
 }
 
 /**
- * `fetch`, but a call that finds the session expired (440) waits for the login and is sent once more. The answer
- * is 440 still when the user gives up, or when the second one is.
+ * Like `fetch`, but a call that gets 440 (session expired) waits for a login and is repeated once. Resolves to the
+ * 440 when the user cancels, or when the repeated call gets 440 too.
  */
 export function fetch(input, init) {
   const send = (request) => globalThis.fetch(request);
   return withRelogin(input, init, { send, relogin: () => state.relogin(), origin: location.origin });
 }
 
-/** "Stay signed in": begins the idle time anew. Resolves with the session as it is then. */
+/** "Stay signed in": restarts the idle time. Resolves to the renewed session. */
 export function renew() {
   return state.renew();
 }
 
-/** Ends the session, here and in all tabs, and goes home. */
+/** Ends the session in all tabs and opens the home page. */
 export function logout() {
   return state.logout();
 }
 
 /**
- * A WebSocket that connects again when it is cut, and asks for a login when the session is over. It has the
- * surface of `WebSocket`; options: `minDelay`, `maxDelay` (milliseconds of the back-off), `attempts`, `stableAfter`.
+ * A WebSocket that reconnects after a lost connection, and requests a login when the session has ended. It has the
+ * interface of `WebSocket`. Options: `minDelay`, `maxDelay` (back-off in milliseconds), `attempts`, `stableAfter`.
  */
 export function openSocket(url, protocols, socketOptions) {
   return new BerthSocket(url, protocols, socketOptions, state);
 }
 
-// Whoever imports this may configure it first.
+// After the importing module, so that it can configure this one first.
 queueMicrotask(() => watch.start());

@@ -1,20 +1,20 @@
-// A WebSocket that comes back: it looks like one, and behind it there is one after the other.
+// A WebSocket that reconnects: the interface of one socket over a sequence of connections.
 
 import { backoff } from './backoff.js';
 
-/** Close codes of the gateway: the session has expired; the session was ended by somebody else. */
+/** Close codes of the gateway: the session has expired; the session was ended by a logout or an operator. */
 const EXPIRED = 4401;
 const REVOKED = 4403;
-/** Its engine is emptied: another one is waiting. */
+/** The engine is drained: another engine takes the next connection. */
 const DRAINED = 4503;
-/** Milliseconds within which those come back that were sent to another engine. */
+/** Longest reconnection delay in milliseconds after a drain. */
 const SOON = 250;
 const NORMAL = 1000;
 const CLOSED_BY_US = { code: NORMAL, reason: '', wasClean: true };
 const TAB_KEY = 'berth-tab';
 const DEFAULTS = { minDelay: 500, maxDelay: 30_000, attempts: Infinity, stableAfter: 5000 };
 
-/** This tab's name for the placement service. */
+/** This tab's id for the placement service. */
 function tab() {
   const known = sessionStorage.getItem(TAB_KEY);
   if (known) return known;
@@ -27,16 +27,16 @@ function tab() {
 function socketUrl(text) {
   const url = new URL(text, location.href);
   url.protocol = url.protocol.replace(/^http/, 'ws');
-  // Appended, as setting a parameter would write the others anew.
+  // Appended to the text: setting a parameter would re-encode the others.
   if (!url.searchParams.has('berth_tab')) url.search += `${url.search ? '&' : '?'}berth_tab=${tab()}`;
   return url.href;
 }
 
 /**
- * The surface of `WebSocket`. `open` comes with every connection, `close` once, at the end of all. Event `state`:
- * `{state, attempt, delay, code}` in `detail`, with `connecting`, `open`, `waiting` (for the next attempt), `login`
- * (for the user) or `closed` in `state`. While it is not open, `send` throws: what to say again after a cut only the
- * application knows.
+ * The interface of `WebSocket`. `open` fires for every connection, `close` once, when the socket is closed
+ * permanently. The event `state` has `{state, attempt, delay, code}` in `detail`; `state` is `connecting`, `open`,
+ * `waiting` (for the next attempt), `login` (for the user) or `closed`. While the socket is connecting, `send` throws:
+ * only the application knows which messages to repeat on a new connection.
  */
 export class BerthSocket extends EventTarget {
   static CONNECTING = 0;
@@ -105,10 +105,10 @@ export class BerthSocket extends EventTarget {
     this.#socket.send(data);
   }
 
-  /** Closes it for good. */
+  /** Closes it permanently. */
   close(code, reason) {
     if (this.#closing || this.state === 'closed') return;
-    // Checks its arguments, and is harmless on a socket that is closed.
+    // This call checks the arguments, and has no effect on a closed socket.
     if (code === undefined) this.#socket.close();
     else this.#socket.close(code, reason);
     this.#closing = true;
@@ -141,13 +141,13 @@ export class BerthSocket extends EventTarget {
     return this.#again(event);
   }
 
-  /** The session may be over. A browser does not say why an upgrade was refused. */
+  /** The session may have ended: a browser does not report why an upgrade was rejected. */
   async #askFirst(event) {
     if (event.code !== EXPIRED) {
       const session = await this.#session.ask().catch(() => null);
       if (this.#closing) return this.#end(CLOSED_BY_US);
       if (!session?.anonymous) return this.#again(event);
-      // Nobody was logged in: nobody is asked.
+      // No earlier login, so no dialog.
       if (!this.#session.account) return this.#end(event);
     }
     this.#become('login', { code: event.code });

@@ -1,22 +1,22 @@
-// What this tab knows of the login session, and the ways to change it. One login serves all calls, sockets and tabs
-// that wait for it.
+// This tab's knowledge of the login session, and the operations that change it. One login serves all waiting calls,
+// sockets and tabs.
 
 import { loginDialog } from './login.js';
 
 const CHANNEL = 'berth';
-/** Who it was, for a page that is loaded when the session is over already. */
+/** Stores the account for pages that are loaded after the end of the session. */
 const KNOWN_KEY = 'berth-account';
 
-/** The login session as this tab sees it. */
+/** The login session from the view of this tab. */
 export class State {
   #options;
-  /** Whose the latest session in this page is: account, and provider if it is one's. */
+  /** The account of the latest session in this page, and its provider if it has one. */
   #known = null;
   #listeners = new Set();
   #onExpired = new Set();
   #channel = new BroadcastChannel(CHANNEL);
   #relogin = null;
-  /** The page is about to be left: nothing matters any more. */
+  /** The page is about to be left: further results are ignored. */
   #leaving = false;
 
   constructor(options) {
@@ -27,28 +27,28 @@ export class State {
     };
   }
 
-  /** The account whose session this is or was; nothing when nobody has been logged in. */
+  /** The account of the current or ended session; `undefined` without an earlier login. */
   get account() {
     return this.#who()?.account;
   }
 
-  /** Asks the service. Not an activity. */
+  /** Queries the service. The query is not an activity. */
   async ask() {
     return this.#learn(await call('GET', '/session'));
   }
 
-  /** Begins the idle time anew. */
+  /** Restarts the idle time. */
   async renew() {
     const session = this.#learn(await call('POST', '/session/renew'));
     this.#channel.postMessage('renewed');
     return session;
   }
 
-  /** Ends the session and goes home; to the identity provider first, if it has to log the user out too. */
+  /** Ends the session and opens the home page, or the identity provider's logout page if there is one. */
   async logout() {
     let answer;
     try {
-      // The page may be left at once: the browser says it all the same.
+      // `keepalive` completes the request even if the page is left at once.
       answer = await call('POST', '/logout', undefined, { keepalive: true });
     } finally {
       this.#channel.postMessage('logout');
@@ -56,21 +56,21 @@ export class State {
     }
   }
 
-  /** Calls `listener` with every answer of the service. */
+  /** Calls `listener` with every response of the service. */
   listen(listener) {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** Calls `callback` whenever the session turns out to be over. */
+  /** Calls `callback` when the session has ended. */
   onExpired(callback) {
     this.#onExpired.add(callback);
     return () => this.#onExpired.delete(callback);
   }
 
   /**
-   * Makes sure that there is a session: at once when there is one, else by the dialog, which is shown once however
-   * many wait. Resolves to `false` when the user gives up. `early` asks although there still is a session.
+   * Ensures a session: at once if there is one, otherwise with the dialog, which is shown once for all waiting calls.
+   * Resolves to `false` when the user cancels. `early` shows the dialog although the session is still active.
    */
   relogin({ early = false } = {}) {
     this.#relogin ??= this.#again(early).finally(() => {
@@ -80,7 +80,7 @@ export class State {
   }
 
   async #again(early) {
-    // It may live: another call or tab may have seen to it already.
+    // The session may be active: another call or tab can have renewed it.
     const session = await this.ask().catch(() => ({ anonymous: true }));
     if (this.#leaving) return false;
     if (!session.anonymous && !early) return true;
@@ -92,7 +92,7 @@ export class State {
       early: !session.anonymous,
       logIn: (name, password) => this.#logIn(name, password, dialog),
     });
-    // Somebody may log in elsewhere, in another tab for instance: then the end is farther away than it was.
+    // A login elsewhere, such as in another tab, extends the absolute time.
     const stop = this.listen((now) => {
       if (!now.anonymous && !(now.absolute_remaining_s <= session.absolute_remaining_s)) dialog.close();
     });
@@ -102,7 +102,7 @@ export class State {
     return back && !this.#leaving;
   }
 
-  /** Resolves to what to tell the user, or to nothing when he is in. */
+  /** Resolves to an error message for the user, or to nothing after a successful login. */
   async #logIn(username, password, dialog) {
     const { texts } = this.#options;
     const expected = this.account;
@@ -113,7 +113,7 @@ export class State {
       return { 401: texts.wrong, 429: texts.tooMany }[error.status] ?? texts.failed;
     }
     if (expected && account !== expected) {
-      // What the page shows is not for this one.
+      // The page shows data of another account.
       await this.logout().catch(() => {});
       return undefined;
     }
@@ -134,7 +134,7 @@ export class State {
       const { account, provider } = session;
       this.#known = { account, provider };
       sessionStorage.setItem(KNOWN_KEY, JSON.stringify(this.#known));
-      // What the page shows is not for this one. A provider's account is not the local one of that name.
+      // The page shows data of another account. A provider's account is not the local account of the same name.
       if (before && (before.account !== account || before.provider !== provider)) this.#leave();
     }
     for (const listener of this.#listeners) listener(session);
@@ -163,7 +163,7 @@ export class State {
   }
 }
 
-/** A call to the service; rejects with an error that has the `status` of an answer that is a refusal. */
+/** Calls the service. Rejects with an error that has the `status` of an unsuccessful response. */
 async function call(method, path, body, more) {
   const headers = { accept: 'application/json' };
   if (body) headers['content-type'] = 'application/json';

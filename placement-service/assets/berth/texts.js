@@ -1,4 +1,4 @@
-// What the dialogs say. Any of these can be replaced by `configure({ texts })`.
+// The texts of the dialogs. `configure({ texts })` can replace each.
 
 export const TEXTS = {
   expiredTitle: 'Your session has ended',

@@ -1,15 +1,16 @@
-// The dialog that says how long the session still lasts, and what can be done about it.
+// The dialog that shows how long the session still lasts, and offers to extend it.
 
 import { element, showDialog } from './dialog.js';
 import { clock } from './plan.js';
 
 /**
- * `kind` is `idle` (the first button puts the end off) or `absolute` (it leads to a new login). `first` resolves to
- * whether it worked; `second` and `dismissed` get no answer. Returns `{kind, tell(seconds), close()}`.
+ * `kind` is `idle` (the first button renews the session) or `absolute` (it opens a new login). `first` resolves to
+ * whether it succeeded; the results of `second` and `dismissed` are ignored.
+ * Returns `{kind, tell(seconds), close()}`.
  */
 export function warningDialog({ kind, texts, first, second, dismissed }) {
   const idle = kind === 'idle';
-  // Its changes are not read out, each second: the dialog is, when it opens.
+  // A timer is not announced each second: screen readers read the dialog when it opens.
   const left = element('span', { className: 'left', role: 'timer' });
   const alert = element('p', { className: 'alert', role: 'alert' });
   const go = element('button', { className: 'primary', textContent: idle ? texts.stay : texts.logInNow });

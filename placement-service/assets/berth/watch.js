@@ -1,25 +1,25 @@
-// Watches the time that the session has left: warns before its end, and asks for a login when it has come. The
-// service's word counts, not this machine's clock: it is asked again at every step.
+// Watches the time that the session has left: warns before its end, and requests a login after it. It queries the
+// service at every step, because this machine's clock is not reliable.
 
 import { plan } from './plan.js';
 import { warningDialog } from './warning.js';
 
 const SECOND_MS = 1000;
-/** While a warning is shown: another tab, or a call, may have been activity. */
+/** Query interval during a warning: another tab or a call can be activity. */
 const ASK_EVERY_S = 5;
-/** After an answer that did not come. */
+/** Delay after a failed query. */
 const RETRY_MS = 15 * SECOND_MS;
 
-/** The watch over one tab's session. */
+/** Watches one tab's session. */
 export class Watch {
   #state;
   #options;
   #timer = 0;
   #started = false;
-  /** Whether this page has seen a session that lived. */
+  /** Whether this page has had an active session. */
   #lived = false;
   #warning = null;
-  /** The kind of warning that the user has closed. */
+  /** The kind of warning that the user has dismissed. */
   #dismissed = null;
 
   constructor(state, options) {
@@ -27,7 +27,7 @@ export class Watch {
     this.#options = options;
   }
 
-  /** Watches from here on. */
+  /** Starts watching. */
   start() {
     this.#started = true;
     this.#state.listen((session) => this.#follow(session));
@@ -42,7 +42,7 @@ export class Watch {
     this.check();
   }
 
-  /** Asks the service, and acts on what it says. */
+  /** Queries the service and follows its response. */
   async check() {
     if (!this.#started) return;
     try {
@@ -105,7 +105,7 @@ export class Watch {
     });
   }
 
-  /** The browser shows a page that had been left, as it was then: not to somebody else. */
+  /** The browser restored a page that was left earlier: reload it if its account is no longer logged in. */
   async #cameBack() {
     document.documentElement.hidden = true;
     const before = this.#state.account;

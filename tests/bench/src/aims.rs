@@ -1,4 +1,5 @@
-//! What Berth has set itself to cost at the most, judged by one run.
+//! The cost targets of the project, and the check of one run against them. Knows only results, not how they were
+//! measured.
 
 use crate::{
     load::Load,
@@ -7,17 +8,17 @@ use crate::{
 };
 use serde::Serialize;
 
-/// One aim, with what was measured.
+/// One target with the measured value.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Aim {
     pub(crate) what: String,
     pub(crate) bound: Bound,
-    /// `None`: not measured in this run.
+    /// `None` when this run did not measure it.
     pub(crate) measured: Option<f64>,
     pub(crate) met: bool,
 }
 
-/// Which values are good.
+/// The accepted values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Bound {
@@ -30,7 +31,7 @@ const SOME: Load = Load::Handshakes { connections: 16 };
 const MANY: Load = Load::Handshakes { connections: 64 };
 const ECHO: Load = Load::Echo { sockets: 32 };
 
-/// Judges all aims of the project.
+/// Compares the results with all targets.
 pub(crate) fn judge(results: &Results) -> Vec<Aim> {
     use Bound::{AtLeast, AtMost};
     let rate = |load, way| results.row(load, way)?.per_second_ratio;
@@ -90,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_itself_is_met_and_nothing_measured_is_not() {
+    fn a_value_at_the_bound_meets_it_and_a_missing_value_does_not() {
         assert!(aim("a", Bound::AtLeast(0.9), Some(0.9)).met);
         assert!(!aim("a", Bound::AtLeast(0.9), Some(0.89)).met);
         assert!(aim("a", Bound::AtMost(3.0), Some(3.0)).met);

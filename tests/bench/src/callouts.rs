@@ -1,5 +1,6 @@
-//! What it costs to ask the service about a plain request: Envoy that asks nobody, Envoy's Lua filter with one call,
-//! Envoy's external authorization, and Berth with and without its cache of tokens; in turn, over the same upstream.
+//! The cost of calling the service for a plain HTTP request. Compares, in turn and with one upstream: Envoy without a
+//! call, Envoy's Lua filter with one call, Envoy's external authorization, and Berth with and without its token
+//! cache.
 
 mod client;
 mod gateways;
@@ -28,22 +29,22 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// So many connections at once, each with one request after the other.
+/// Numbers of concurrent connections. Each connection sends one request after the other.
 const CONNECTIONS: [usize; 3] = [1, 16, 64];
 
-/// What stands between the client and the upstream.
+/// The gateway between client and upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Gateway {
-    /// Envoy as Berth configures it, without Berth's filter.
+    /// Envoy as configured for Berth, without Berth's filter.
     None,
-    /// With a Lua filter that makes one call per request, for the token.
+    /// With a Lua filter that makes one call per request to fetch the token.
     Lua,
-    /// With external authorization over HTTP, which only asks whether somebody is logged in.
+    /// With external authorization over HTTP, which only checks that the client is logged in.
     ExtAuthz,
     /// With Berth.
     Cached,
-    /// With Berth that caches no token: one call per request.
+    /// With Berth and its token cache disabled: one call per request.
     Uncached,
 }
 
@@ -69,7 +70,7 @@ impl fmt::Display for Gateway {
     }
 }
 
-/// One gateway at one number of connections: medians over the rounds, ratios to external authorization.
+/// One gateway at one number of connections: medians over the rounds. Ratios are relative to external authorization.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct CalloutRow {
     pub(crate) connections: usize,
@@ -78,10 +79,10 @@ pub(crate) struct CalloutRow {
     pub(crate) rate_ratio: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
-    /// Of Envoy, per request.
+    /// CPU of Envoy per request.
     pub(crate) envoy_cpu_us: f64,
     pub(crate) cpu_ratio: f64,
-    /// Of the service, per request.
+    /// CPU of the service per request.
     pub(crate) service_cpu_us: f64,
     pub(crate) failed: usize,
 }
@@ -121,7 +122,7 @@ pub(crate) async fn measure(options: &Options) -> Result<Vec<CalloutRow>> {
     let mut measured = Vec::new();
     for round in 0..options.rounds() {
         for connections in CONNECTIONS {
-            // Each round begins with another one.
+            // Each round begins with another gateway.
             envoys.rotate_left(1);
             let mut line = Vec::new();
             for (gateway, envoy) in &mut envoys {
@@ -182,7 +183,7 @@ fn row(all: &[Measured], connections: usize, gateway: Gateway) -> CalloutRow {
     };
     let each =
         |field: &dyn Fn(&Sample) -> f64| median(of(gateway).map(|it| field(&it.sample)).collect());
-    // Of the same round each, so that a slow minute of the machine cancels out.
+    // The ratio is taken within a round, so that a slow minute of the machine affects both values.
     let ratio = |field: &dyn Fn(&Sample) -> f64| {
         let pairs = of(gateway).filter_map(|it| {
             let base = of(Gateway::ExtAuthz).find(|base| base.round == it.round)?;
@@ -204,7 +205,7 @@ fn row(all: &[Measured], connections: usize, gateway: Gateway) -> CalloutRow {
     }
 }
 
-/// What Berth has set itself, against external authorization.
+/// Compares the rows with the cost targets, which are relative to external authorization.
 pub(crate) fn judge(rows: &[CalloutRow]) -> Vec<Aim> {
     let find = |connections, gateway| {
         let mut rows = rows.iter();

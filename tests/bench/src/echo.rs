@@ -1,5 +1,4 @@
-//! Messages there and back over open sockets: 200 bytes in a binary frame, which the simulated engine
-//! echoes.
+//! One message to the simulated engine and its echo: 200 bytes in a binary frame.
 
 use crate::handshake::Failure;
 use std::io;
@@ -10,11 +9,11 @@ use tokio::{
 
 /// Bytes of one message.
 pub(crate) const BYTES: usize = 200;
-/// First byte, length 126 for "two more bytes", those (RFC 6455, 5.2).
+/// First byte, length 126 for "two more bytes", and those bytes (RFC 6455, section 5.2).
 const HEADER: [u8; 4] = [0x82, 126, 0, 200];
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// The frame to send and the frame to expect, made once.
+/// The frame to send and the expected frame, prepared once.
 pub(crate) struct Frames {
     sent: Vec<u8>,
     expected: Vec<u8>,
@@ -32,7 +31,7 @@ impl Frames {
         Self { sent, expected }
     }
 
-    /// One message there and back.
+    /// Sends the message and reads its echo.
     pub(crate) async fn exchange(
         &self,
         stream: &mut TcpStream,
@@ -48,7 +47,7 @@ impl Frames {
         if *buffer == self.expected {
             return Ok(());
         }
-        Err(Failure::Wrong("another echo than expected".to_owned()))
+        Err(Failure::Wrong("an unexpected echo".to_owned()))
     }
 }
 
@@ -78,7 +77,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_same_bytes_count() {
+    async fn an_echo_of_other_bytes_is_a_failure() {
         let frame = |payload: Vec<u8>| HEADER.into_iter().chain(payload).collect();
         assert_eq!(against(frame).await, Ok(()));
         let other = |mut payload: Vec<u8>| {

@@ -1,4 +1,4 @@
-//! One handshake, as lean as it can be: connect, upgrade, and the engine's first message.
+//! One handshake with minimal work in the client: connect, upgrade, and read the engine's first message.
 
 use crate::way::Target;
 use std::{fmt, io, time::Duration};
@@ -8,18 +8,18 @@ use tokio::{
     time::timeout,
 };
 
-/// No handshake may take longer.
+/// Upper bound for one handshake.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Why a handshake failed.
+/// The cause of a failed handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     Io(io::ErrorKind),
     Late,
     NoAddress,
-    /// The answer's first line.
+    /// The first line of the response.
     Refused(String),
-    /// The first message, or what came instead of one.
+    /// The first message, or the data in its place.
     Wrong(String),
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Opens the `number`th socket; it has said `OnConnected` when this returns.
+/// Opens the `number`th socket. Returns when the engine has sent `OnConnected`.
 pub(crate) async fn open(target: &Target, number: u64) -> Result<TcpStream, Failure> {
     timeout(LIMIT, exchange(target, number))
         .await
@@ -62,7 +62,7 @@ async fn exchange(target: &Target, number: u64) -> Result<TcpStream, Failure> {
     Ok(stream)
 }
 
-/// Whether these are the whole answer and the whole first message.
+/// Whether the response and the first message are complete.
 fn is_complete(answer: &[u8]) -> Result<bool, Failure> {
     let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Ok(false);
@@ -77,7 +77,7 @@ fn is_complete(answer: &[u8]) -> Result<bool, Failure> {
         )));
     }
     let frame = answer.get(end + 4..).unwrap_or_default();
-    // A short, final, unmasked text frame (RFC 6455, 5.2).
+    // A short, final, unmasked text frame (RFC 6455, section 5.2).
     let [first, length, payload @ ..] = frame else {
         return Ok(false);
     };
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handshake_is_over_with_the_last_byte_of_the_first_message() {
+    fn a_handshake_is_complete_with_the_last_byte_of_the_first_message() {
         let whole = answer(0x81, r#"{"qSessionState":"SESSION_CREATED"}"#);
         for end in 0..whole.len() {
             assert_eq!(is_complete(&whole[..end]), Ok(false), "{end}");
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_a_failure() {
+    fn another_status_or_first_message_is_a_failure() {
         let refused = is_complete(b"HTTP/1.1 503 Service Unavailable\r\n\r\n");
         assert!(matches!(refused, Err(Failure::Refused(line)) if line.contains("503")));
         let close = is_complete(&answer(0x88, ""));

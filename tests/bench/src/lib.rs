@@ -1,5 +1,6 @@
-//! What Berth costs, and what its stores do: the same load, in turn, straight to the engines, through Envoy without Berth,
-//! and through Envoy with Berth and each of its drivers. Only ratios within one run mean anything.
+//! Measures the cost of Berth and the speed of its stores. The same load runs, in turn, directly to the engines,
+//! through Envoy without Berth, and through Envoy with each of Berth's drivers. Only ratios within one run are
+//! meaningful.
 
 mod aims;
 mod callouts;
@@ -23,10 +24,10 @@ use results::Results;
 use std::fs;
 use world::World;
 
-/// Runs everything that `options` asks for; returns the table and writes the results as JSON.
+/// Runs every part that `options` selects. Returns the table and writes the results as JSON.
 ///
 /// # Errors
-/// When something does not start, or a load does nothing but fail.
+/// When a process does not start, or every request of a load fails.
 pub async fn run(options: &Options) -> Result<String> {
     let mut results = Results::new(options, Vec::new());
     if !options.ways().is_empty() {

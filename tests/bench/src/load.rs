@@ -1,4 +1,4 @@
-//! Runs one load over one way for a time: so many loops at once, each as fast as it can.
+//! Runs one load over one path for a time, in several concurrent loops without pauses.
 
 use crate::{
     echo::Frames,
@@ -19,19 +19,19 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// Names sessions: no two requests of one run share a number.
+/// Session numbers: no two requests of a run share one.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// Sockets of the echo load.
 const ECHO_SOCKETS: usize = 32;
 
-/// What is done over and over.
+/// The operation that each loop repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Load {
-    /// Open a socket, get the first message, close; so many at once.
+    /// Opens a socket, reads the first message, closes it; `connections` at once.
     Handshakes { connections: usize },
-    /// A message of 200 bytes there and back over each of so many open sockets.
+    /// Sends a message of 200 bytes and reads its echo over each of `sockets` open sockets.
     Echo { sockets: usize },
 }
 
@@ -55,24 +55,24 @@ impl fmt::Display for Load {
     }
 }
 
-/// What came of it.
+/// The result of one load.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Sample {
     pub(crate) done: usize,
     pub(crate) failed: usize,
-    /// What the first failure was.
+    /// The first failure.
     pub(crate) failure: Option<String>,
     pub(crate) per_second: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
-    /// CPU of each part, per handshake or message.
+    /// CPU of each part per handshake or message.
     pub(crate) cpu_us: Cpu,
 }
 
 /// Runs `load` over `target` for `duration`, after a warm-up of a tenth of it.
 ///
 /// # Errors
-/// When everything fails, with the first failure.
+/// When every attempt fails; the error names the first failure.
 pub(crate) async fn run(
     world: &mut World,
     target: &Arc<Target>,
@@ -142,12 +142,12 @@ async fn echoes(target: Arc<Target>, end: Instant) -> Tally {
     tally
 }
 
-/// Opens one socket, under the next number.
+/// Opens one socket with the next session number.
 pub(crate) async fn open(target: &Target) -> Result<tokio::net::TcpStream, Failure> {
     handshake::open(target, NUMBER.fetch_add(1, Relaxed)).await
 }
 
-/// What the loops count.
+/// Counters of the loops.
 #[derive(Default)]
 pub(crate) struct Tally {
     nanos: Vec<u64>,
@@ -156,7 +156,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// What all loops have counted, once they have ended.
+    /// Waits for all loops and adds their counters.
     pub(crate) async fn gather(mut loops: JoinSet<Self>) -> Self {
         let mut all = Self::default();
         while let Some(tally) = loops.join_next().await {
@@ -182,7 +182,7 @@ impl Tally {
         self.failure = self.failure.take().or(other.failure);
     }
 
-    /// `None` when nothing succeeded.
+    /// `None` when no attempt succeeded.
     pub(crate) fn sample(&self, seconds: f64, cpu: Cpu) -> Option<Sample> {
         let done = u32::try_from(self.nanos.len()).ok()?;
         let micros = |per_mille| {
@@ -201,7 +201,7 @@ impl Tally {
     }
 }
 
-/// Of sorted values; the nearest rank below.
+/// The quantile of sorted values, by the nearest rank below.
 fn quantile(sorted: &[u64], per_mille: usize) -> Option<u64> {
     let last = sorted.len().checked_sub(1)?;
     sorted.get(last * per_mille / 1_000).copied()
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_values_that_occurred() {
+    fn a_quantile_is_one_of_the_values() {
         let values: Vec<u64> = (1..=101).collect();
         assert_eq!(quantile(&values, 500), Some(51));
         assert_eq!(quantile(&values, 990), Some(100));
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_is_per_second_and_per_piece() {
+    fn a_sample_has_rates_per_second_and_cpu_per_operation() {
         let tally = Tally {
             nanos: vec![1_000, 2_000, 3_000, 4_000],
             failed: 1,

@@ -1,4 +1,4 @@
-//! The command line of the bench: progress on standard error, one table on standard output.
+//! The command line of the benchmark: progress on standard error, one table on standard output.
 
 use berth_bench::{Options, run};
 use clap::Parser;
@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-// One thread: the load generator must leave the machine to what it measures.
+// One thread, so that the load generator leaves the processor to the measured processes.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let options = Options::parse();
@@ -23,7 +23,7 @@ async fn main() -> ExitCode {
     done.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
 
-/// Raises the soft limit of open files to the hard one, for this process and what it starts.
+/// Raises the soft limit of open files to the hard limit, for this process and its children.
 fn allow_many_sockets() {
     let limit = getrlimit(Resource::Nofile);
     let wanted = Rlimit {
@@ -32,7 +32,7 @@ fn allow_many_sockets() {
     };
     if let Err(error) = setrlimit(Resource::Nofile, wanted) {
         eprintln!(
-            "bench: open files stay limited to {:?}: {error}",
+            "bench: the limit of open files stays at {:?}: {error}",
             limit.current
         );
     }

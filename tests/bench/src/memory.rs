@@ -1,5 +1,5 @@
-//! Memory of the gateway: idle, and per held socket. Measured before any load, on a fresh heap: memory
-//! that a load has freed would hide what a socket takes.
+//! Memory of the gateway: idle, and per open socket. It is measured on a fresh heap before any load: memory that a
+//! load has freed would hide the memory of a socket.
 
 use crate::{
     echo::Frames,
@@ -12,27 +12,27 @@ use serde::Serialize;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 
-/// Sockets are opened this many at a time.
+/// Number of sockets that are opened at once.
 const AT_ONCE: usize = 16;
 
-/// So often they come and go first: what a start and a login needed is given back by then.
+/// Rounds of sockets that are opened and closed first. After them, the memory of the start and the login is freed.
 const WARM_UP: usize = 8;
 
-/// Memory on one way.
+/// Memory of the gateway on one path.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Memory {
     pub(crate) way: Way,
-    /// Resident MiB of Envoy, and of the service if it takes part, after a few sockets came and went.
+    /// Resident MiB of Envoy and, if it takes part, of the service, after the warm-up.
     pub(crate) idle_mib: f64,
     pub(crate) sockets: usize,
-    /// What each held socket adds.
+    /// Additional KiB per open socket.
     pub(crate) kib_per_socket: f64,
 }
 
-/// Measures plain Envoy, and Berth on its main way.
+/// Measures Envoy without Berth, and Berth on one of its paths.
 pub(crate) async fn measure(world: &mut World, sockets: usize) -> Result<Vec<Memory>> {
     let mut all = Vec::new();
-    // One of Berth's ways only: the second would find the memory of the first.
+    // Only one of Berth's paths: the second one would reuse the memory of the first.
     let berth = [Way::Qix, Way::Websocket]
         .into_iter()
         .find_map(|way| world.target(way));
@@ -67,7 +67,7 @@ async fn on(world: &mut World, target: &Arc<Target>, sockets: usize) -> Result<M
     })
 }
 
-/// Opens sockets, each with one message there and back.
+/// Opens sockets and exchanges one message over each.
 async fn hold(target: &Arc<Target>, sockets: usize) -> Result<Vec<TcpStream>> {
     let mut held = Vec::with_capacity(sockets);
     while held.len() < sockets {
@@ -83,7 +83,7 @@ async fn hold(target: &Arc<Target>, sockets: usize) -> Result<Vec<TcpStream>> {
 }
 
 async fn used_once(target: Arc<Target>) -> Result<TcpStream> {
-    let wrong = |failure| format!("{}, a held socket: {failure}", target.way);
+    let wrong = |failure| format!("{}, an open socket: {failure}", target.way);
     let mut socket = load::open(&target).await.map_err(wrong)?;
     let mut buffer = Vec::with_capacity(1_024);
     let exchange = Frames::new().exchange(&mut socket, &mut buffer).await;

@@ -1,4 +1,4 @@
-//! What the bench is asked to do.
+//! The command line options of the benchmark.
 
 use crate::way::Way;
 use berth_harness::paths;
@@ -9,14 +9,14 @@ use std::{path::PathBuf, time::Duration};
 #[derive(Clone, Debug, Parser)]
 #[command(name = "berth-bench", version)]
 pub struct Options {
-    /// One round of one second each, few held sockets: shows that everything works, proves nothing.
+    /// One round of one second per load, and few open sockets: shows that everything works, and measures nothing.
     #[arg(long)]
     quick: bool,
-    /// Rounds; each runs every load over every way once. Reported is the median: many short rounds say
-    /// more than few long ones.
+    /// Number of rounds. Each round runs every load over every path once, and medians over the rounds are reported:
+    /// many short rounds are more reliable than few long ones.
     #[arg(long, default_value_t = 9)]
     rounds: u32,
-    /// How long one load lasts, in seconds.
+    /// Duration of one load in seconds.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
     /// Sockets held open for the memory measurement.
@@ -31,15 +31,15 @@ pub struct Options {
     /// Sessions in each store.
     #[arg(long, default_value_t = 100_000)]
     sessions: usize,
-    /// Only these parts: ways, ways to ask the service, and the stores; all if none is named.
+    /// Only these parts: paths, callouts, stores. Default: all.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
-    /// The results as JSON; target/bench/results.json if not given.
+    /// File for the results as JSON. Default: target/bench/results.json.
     #[arg(long)]
     out: Option<PathBuf>,
 }
 
-/// A part of the bench.
+/// A part of the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
     Direct,
@@ -82,7 +82,7 @@ impl Options {
         Way::ALL.into_iter().filter(wanted).collect()
     }
 
-    /// Whether the ways to ask the service are measured.
+    /// Whether callouts of plain requests are measured.
     pub(crate) fn callouts(&self) -> bool {
         self.only.is_empty() || self.only.contains(&Part::Callouts)
     }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn quick_wins_over_rounds_and_ways_keep_their_order() {
+    fn quick_overrides_rounds_and_paths_keep_their_order() {
         let words = [
             "berth-bench",
             "--quick",

@@ -1,5 +1,5 @@
-//! The order of the measurements: in every round each load runs over every way in turn, so that
-//! whatever else the machine does hits all ways alike. Reported are medians over the rounds.
+//! The order of the measurements. Each round runs each load over every path in turn, so that other work of the
+//! machine affects all paths alike. Reports medians over the rounds.
 
 use crate::{
     load::{self, Load, Sample},
@@ -11,7 +11,7 @@ use crate::{
 };
 use berth_harness::Result;
 
-/// One measurement with its place.
+/// One measurement with its round, load and path.
 struct Measured {
     round: u32,
     load: Load,
@@ -25,7 +25,7 @@ pub(crate) async fn run(world: &mut World, options: &Options) -> Result<Results>
     for round in 0..options.rounds() {
         for load in Load::ALL {
             let mut targets = world.targets().to_vec();
-            // Each round begins with another way.
+            // Each round begins with another path.
             let turn = usize::try_from(round)?.checked_rem(targets.len());
             targets.rotate_left(turn.unwrap_or(0));
             let mut line = Vec::new();
@@ -61,7 +61,7 @@ fn row(all: &[Measured], load: Load, way: Way) -> Row {
     };
     let each =
         |field: &dyn Fn(&Sample) -> f64| median(of(way).map(|it| field(&it.sample)).collect());
-    // Of the same round each, so that a slow minute of the machine cancels out.
+    // The ratio is taken within a round, so that a slow minute of the machine affects both values.
     let ratio = |field: &dyn Fn(&Sample) -> f64| {
         let pairs = of(way).filter_map(|it| {
             let base = of(Way::Bare).find(|base| base.round == it.round)?;
@@ -90,7 +90,7 @@ fn row(all: &[Measured], load: Load, way: Way) -> Row {
     }
 }
 
-/// The middle value, or the mean of the two in the middle; 0 of nothing.
+/// The median: the middle value, or the mean of the two middle values; 0 when there are no values.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = |index: usize| values.get(index).copied().unwrap_or(0.0);
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn medians() {
+    fn the_median_of_an_even_number_of_values_is_the_mean_of_the_middle_two() {
         assert!((median(vec![3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
         assert!((median(vec![4.0, 1.0]) - 2.5).abs() < 1e-9);
         assert!(median(vec![]).abs() < 1e-9);

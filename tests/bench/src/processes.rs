@@ -1,9 +1,9 @@
-//! CPU time of the parts of the world.
+//! CPU time of the measured processes.
 
 use serde::Serialize;
 use std::ops::Sub;
 
-/// CPU seconds of each part of the machine.
+/// CPU time of each part of the testbed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Cpu {
     pub(crate) envoy: f64,
@@ -13,7 +13,7 @@ pub(crate) struct Cpu {
 }
 
 impl Cpu {
-    /// Each part multiplied.
+    /// Multiplies each part.
     pub(crate) fn times(self, factor: f64) -> Self {
         Self {
             envoy: self.envoy * factor,

@@ -1,4 +1,4 @@
-//! The table for people.
+//! Formats the results as a table.
 
 use crate::{
     aims::{Aim, Bound},
@@ -9,7 +9,7 @@ use crate::{
 };
 use std::fmt::Write;
 
-/// The whole report. Ratios are to "Envoy without Berth".
+/// The whole report. Ratios are relative to Envoy without Berth.
 pub(crate) fn table(results: &Results) -> String {
     let mut text = format!("\n{}\n\n", results.place());
     if !results.rows.is_empty() {
@@ -80,7 +80,7 @@ fn ways(text: &mut String, results: &Results) {
     }
 }
 
-/// Ratios are to external authorization.
+/// Ratios are relative to external authorization.
 fn callouts(text: &mut String, rows: &[CalloutRow]) {
     line(
         text,
@@ -113,7 +113,7 @@ fn callouts(text: &mut String, rows: &[CalloutRow]) {
 fn aims(text: &mut String, aims: &[Aim]) {
     line(
         text,
-        "\naim                                      wanted  measured  met",
+        "\ntarget                                   wanted  measured  met",
     );
     aims.iter().for_each(|aim| line(text, &judged(aim)));
 }

@@ -1,4 +1,4 @@
-//! What a run found, as it is written to the JSON file.
+//! The results of a run, as they are written to the JSON file.
 
 use crate::{
     aims::Aim,
@@ -13,7 +13,7 @@ use crate::{
 use serde::Serialize;
 use std::{fs, thread};
 
-/// Everything.
+/// All results of a run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Results {
     machine: Machine,
@@ -40,7 +40,7 @@ struct Settings {
     engines: usize,
 }
 
-/// One load over one way: medians over the rounds. Ratios are to Envoy without Berth.
+/// One load over one path: medians over the rounds. Ratios are relative to Envoy without Berth.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) load: Load,
@@ -50,10 +50,10 @@ pub(crate) struct Row {
     pub(crate) p50_us: f64,
     pub(crate) p50_ratio: Option<f64>,
     pub(crate) p99_us: f64,
-    /// In all rounds.
+    /// Failures in all rounds.
     pub(crate) failed: usize,
     pub(crate) failure: Option<String>,
-    /// Per handshake or message.
+    /// CPU per handshake or message.
     pub(crate) cpu_us: Cpu,
     pub(crate) rounds: Vec<Sample>,
 }
@@ -81,7 +81,7 @@ impl Results {
         rows.find(|row| row.load == load && row.way == way)
     }
 
-    /// One line on where this was measured.
+    /// One line about the machine and the settings.
     pub(crate) fn place(&self) -> String {
         let (Machine { cores, cpu, kernel }, set) = (&self.machine, &self.settings);
         format!(

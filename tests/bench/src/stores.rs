@@ -1,6 +1,6 @@
-//! What each store does with many sessions: look-ups through `Sessions::resolve` with and without the memory in
-//! front of the store, the list of an account, and the sweep's steps. All callers share one thread with the use
-//! cases; the databases have the rest of the machine.
+//! Measures each store with many sessions: look-ups through `Sessions::resolve` with and without the cache in front
+//! of the store, the list of an account, and the steps of the cleanup. All callers share one thread with the use
+//! cases; the databases can use the rest of the machine.
 
 use crate::options::Options;
 use berth_databases::{Postgres, Redis};
@@ -19,26 +19,26 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use std::{sync::Arc, time::Instant};
 
-/// Calls under way at once.
+/// Number of concurrent calls.
 const AT_ONCE: usize = 32;
 const PER_ACCOUNT: usize = 100;
-/// As the sweep does by default.
+/// The default batch size of the cleanup.
 const BATCH: u32 = 500;
 const HOUR_MS: u64 = 3_600_000;
 
-/// The figures of one store, per second each.
+/// The results of one store. All rates are per second.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct StoreRow {
     pub(crate) store: &'static str,
     pub(crate) sessions: usize,
     pub(crate) inserts: f64,
-    /// Every look-up asks the store.
+    /// Every look-up reads from the store.
     pub(crate) lookups_uncached: f64,
-    /// The sessions are in memory.
+    /// The sessions are cached.
     pub(crate) lookups_cached: f64,
     /// Lists of one account's sessions, 100 each.
     pub(crate) lists: f64,
-    /// Rows removed.
+    /// Removed rows.
     pub(crate) swept_rows: f64,
 }
 
@@ -74,7 +74,7 @@ async fn one(name: &'static str, store: &str, options: &Options) -> Result<Store
         Ok(())
     });
     let inserts = inserts.await?;
-    // Far apart in the store, each once.
+    // Sessions that are far apart in the store, each once.
     let lookups = sessions.min(20_000);
     let some = || ids.iter().step_by(sessions.div_ceil(lookups));
     let count = some().count();
@@ -110,7 +110,7 @@ async fn one(name: &'static str, store: &str, options: &Options) -> Result<Store
     })
 }
 
-/// Removes everything, step by step as the sweep does.
+/// Removes all sessions in the steps of the cleanup.
 async fn sweep(stores: &Stores, at_ms: u64) -> Result<f64> {
     let (begun, mut removed) = (Instant::now(), 0);
     loop {

@@ -1,19 +1,19 @@
-//! The ways that a client can take to an engine, and the upgrade request on each.
+//! The paths from a client to an engine, and the upgrade request on each.
 
 use serde::Serialize;
 use std::{fmt, net::SocketAddr};
 
-/// A way from the client to an engine.
+/// A path from the client to an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Way {
-    /// Straight to an engine.
+    /// Directly to an engine.
     Direct,
-    /// Through Envoy without Berth: what everything is compared with.
+    /// Through Envoy without Berth: the baseline of all ratios.
     Bare,
-    /// Through Berth, driver `websocket`: placed, nothing opened beforehand.
+    /// Through Berth with the driver `websocket`: placed, and nothing is opened beforehand.
     Websocket,
-    /// Through Berth, driver `qix`: placed, the document opened beforehand.
+    /// Through Berth with the driver `qix`: placed, and the document is opened beforehand.
     Qix,
 }
 
@@ -37,15 +37,15 @@ impl fmt::Display for Way {
     }
 }
 
-/// Where the requests of one way go and what they say.
+/// The addresses and the request of one path.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) way: Way,
     addresses: Vec<SocketAddr>,
     path: String,
-    /// Every request on a path of its own, which names a session of its own.
+    /// Whether each request has its own path, which names its own session.
     numbered: bool,
-    /// `name: value` of the client's proof of who it is.
+    /// `name: value` of the client's credential.
     proof: String,
 }
 
@@ -65,7 +65,7 @@ impl Target {
         }
     }
 
-    /// Where the `number`th request goes, and its bytes.
+    /// The address and the bytes of the `number`th request.
     pub(crate) fn request(&self, number: u64) -> Option<(SocketAddr, Vec<u8>)> {
         let count = u64::try_from(self.addresses.len()).ok()?;
         let index = usize::try_from(number.checked_rem(count)?).ok()?;
@@ -76,7 +76,7 @@ impl Target {
         } else {
             String::new()
         };
-        // The key of RFC 6455, 1.3; the answer's key is not looked at.
+        // The key is the example of RFC 6455, section 1.3. The key in the response is not checked.
         let request = format!(
             "GET {path}{suffix} HTTP/1.1\r\nhost: {address}\r\norigin: http://{address}\r\n\
              connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_go_round_and_have_paths_of_their_own() {
+    fn requests_rotate_over_the_addresses_and_have_unique_paths() {
         let addresses = ["127.0.0.1:1", "127.0.0.1:2"].map(|text| text.parse().unwrap());
         let target = Target::new(Way::Direct, addresses.to_vec(), "cookie: a=b");
         let (to, bytes) = target.request(3).unwrap();

@@ -1,5 +1,4 @@
-//! Everything that is measured, running: engines, the placement service with one pool per driver, Envoy
-//! with Berth, Envoy without.
+//! The running testbed: engines, the placement service with one pool per driver, Envoy with Berth, and Envoy without.
 
 use crate::{
     options::Options,
@@ -21,10 +20,10 @@ use serde_json::{Value, json};
 use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
 
-/// Sockets of one load are gone from the engines long before.
+/// Upper bound for the close of all sockets of a load.
 const SETTLE: Duration = Duration::from_secs(30);
 
-/// Every process of the bench. Ends them when dropped.
+/// Every process of the benchmark. They end when this is dropped.
 pub(crate) struct World {
     engines: Vec<Engine>,
     berth: Option<Berth>,
@@ -40,7 +39,7 @@ struct Berth {
 }
 
 impl World {
-    /// Starts what the wanted ways need.
+    /// Starts the processes that the selected paths need.
     pub(crate) async fn start(options: &Options) -> Result<Self> {
         let all = berth_harness::paths::target().join("bench");
         fs::create_dir_all(&all)?;
@@ -95,7 +94,7 @@ impl World {
         cpu
     }
 
-    /// Resident KiB of the gateway on this way: Envoy, and the service if it takes part.
+    /// Resident KiB of the gateway on this path: Envoy and, if it takes part, the service.
     pub(crate) fn rss(&mut self, way: Way) -> f64 {
         if way == Way::Bare {
             return group_rss(self.bare.process().pid());
@@ -110,7 +109,7 @@ impl World {
         service + group_rss(berth.envoy.process().pid())
     }
 
-    /// Waits until the engines have as many sockets as they should.
+    /// Waits until the engines have exactly this number of sockets.
     pub(crate) async fn settle(&self, sockets: usize) -> Result<()> {
         wait::until("the engines have their sockets", SETTLE, || async {
             let mut open = 0;
@@ -131,7 +130,7 @@ impl Berth {
             http: 0,
             admin: 0,
             service: service.addr.port(),
-            // No load goes there.
+            // No request uses the application's port.
             app: 9,
             certificate: None,
             module: None,
@@ -150,7 +149,7 @@ async fn engine(index: usize, dir: &Path) -> Result<Engine> {
         token::SECRET,
         "--document",
         "sales.qvf=120",
-        // Prepared sessions outlive the run: they must not fill the engine.
+        // Prepared sessions outlive the run, so they must not fill the engine.
         "--session-kb",
         "0",
     ];
@@ -158,7 +157,7 @@ async fn engine(index: usize, dir: &Path) -> Result<Engine> {
     Engine::start(&format!("engine-{index}"), 0, 0, &args, dir).await
 }
 
-/// The demo's configuration, with a second pool on the same engines for the other driver.
+/// The demonstration's configuration, with a second pool on the same engines for the other driver.
 fn service_config(engines: &[Engine], dir: &Path) -> Result<Value> {
     let mut config = service::config(engines, dir, &json!({}), &json!({}))?;
     let pools = config.get_mut("pools").and_then(Value::as_array_mut);
@@ -174,7 +173,7 @@ fn service_config(engines: &[Engine], dir: &Path) -> Result<Value> {
         {"path": "/app/{document}", "pool": "qix", "open": {"document": "{document}"}},
     ]});
     render::merge(&mut config, &routes);
-    // One session opens all sockets, faster than the gateways report their ends.
+    // One session opens all sockets faster than the gateways report their ends.
     let unlimited = json!({"placement": {"max_streams_per_session": 0}});
     render::merge(&mut config, &unlimited);
     Ok(config)
@@ -196,7 +195,7 @@ fn bare_config(engines: &[Engine]) -> Result<Value> {
     Ok(config)
 }
 
-/// The access log costs Envoy what it costs, but nobody is to read it while the bench runs.
+/// Writes the access log to a file: its cost is measured, and the output stays readable.
 fn log_to_a_file(config: &mut Value, dir: &Path) {
     match config {
         Value::Object(fields) => {
@@ -227,7 +226,7 @@ async fn targets(
     bare: SocketAddr,
 ) -> Result<Vec<Arc<Target>>> {
     let claims = Claims {
-        // Far away, and still exact in a JSON number.
+        // Far in the future, and still exact as a JSON number.
         exp: 1 << 48,
         ..Claims::of("demo")
     };

@@ -1,5 +1,5 @@
-// Real Chromium: one process per test file, one fresh profile per visit. A visit fails its test when the page throws
-// or logs an error that the test has not announced.
+// Real Chromium: one process per test file, and one new profile per visit. A visit fails its test when the page
+// throws or logs an error that the test does not expect.
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
@@ -11,12 +11,12 @@ const EXECUTABLE = process.env.BERTH_CHROMIUM ?? '/usr/bin/chromium';
 const ARGS = [
   '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync',
-  // A page that a test makes up comes from no address, so that a socket to this machine would be refused it.
+  // Routed pages of a test have no address, so Chromium would block their connections to this machine.
   '--disable-features=LocalNetworkAccessChecks',
 ];
-/** Chromium's own words for an answer that is no success. */
+/** Chromium's console message for an unsuccessful response. */
 export const refused = (...statuses) => new RegExp(`^Failed to load resource: .* status of (${statuses.join('|')})`);
-/** And for a WebSocket that was refused or cut. */
+/** Chromium's console message for a WebSocket that was rejected or reset. */
 export const socketFailed = /^WebSocket connection to .* failed/;
 
 let browser;
@@ -25,7 +25,7 @@ before(async () => {
 });
 after(() => browser?.close());
 
-/** A fresh profile. `expect` are patterns of console errors that may come. Tests with `t.after` end it. */
+/** A new profile. `expect` are patterns of permitted console errors. It is closed by `t.after`. */
 export async function profile(t, { expect = [], ...options } = {}) {
   const context = await browser.newContext({ baseURL: url, ...options });
   const errors = [];
@@ -42,7 +42,7 @@ export async function profile(t, { expect = [], ...options } = {}) {
   return context;
 }
 
-/** A page of a fresh profile, logged in by the login page. */
+/** A page of a new profile, logged in with the login page. */
 export async function loggedIn(t, account, options) {
   const context = await profile(t, options);
   const page = await context.newPage();
@@ -50,7 +50,7 @@ export async function loggedIn(t, account, options) {
   return page;
 }
 
-/** Logs in by the login page. */
+/** Logs in with the login page. */
 export async function logIn(page, account, returnTo = '/') {
   await page.goto(`/login?return_to=${encodeURIComponent(returnTo)}`);
   await page.getByLabel('Name').fill(account.name);
@@ -59,13 +59,13 @@ export async function logIn(page, account, returnTo = '/') {
   await page.getByText(`${account.name} ·`).waitFor();
 }
 
-/** Values of the cookies of that name. */
+/** Values of the cookies with that name. */
 export async function cookies(page, name) {
   const all = await page.context().cookies();
   return all.filter((cookie) => cookie.name === name).map((cookie) => cookie.value);
 }
 
-/** What the page knows as its session: an answer of the module's `session()`. */
+/** The session that the page has: the result of the module's `session()`. */
 export function session(page) {
   return page.evaluate(async () => (await import('/berth/session.js')).session());
 }
@@ -79,7 +79,7 @@ export async function logInAgain(page, password) {
   await dialog(page).getByRole('button', { name: 'Log in' }).click();
 }
 
-/** An artefact for people. */
+/** A screenshot for the reader of the test results. */
 export async function screenshot(page, name) {
   const folder = process.env.BERTH_SCREENSHOTS;
   if (!folder) return;
@@ -87,13 +87,13 @@ export async function screenshot(page, name) {
   await page.screenshot({ path: `${folder}/${name}.png` });
 }
 
-/** Resolves once `check()` holds. */
+/** Resolves when `check()` holds. */
 export async function until(what, check, limit = 10_000) {
   const end = Date.now() + limit;
   for (;;) {
     const found = await check();
     if (found) return found;
-    if (Date.now() > end) throw new Error(`still not so after ${limit} ms: ${what}`);
+    if (Date.now() > end) throw new Error(`not true after ${limit} ms: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

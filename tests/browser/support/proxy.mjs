@@ -1,9 +1,12 @@
-// A proxy before Envoy that can hold answers back: the straggler.
+// A proxy in front of Envoy that can delay responses.
 
 import http from 'node:http';
 import { url } from './stack.mjs';
 
-/** `held(path)` says which answers are held until `release()`. They have arrived when `arrived(count)` resolves. */
+/**
+ * `held(path)` selects the responses that are held until `release()`. `arrived(count)` resolves when they have
+ * arrived.
+ */
 export async function holdingProxy(t, held) {
   const waiting = [];
   let told = () => {};

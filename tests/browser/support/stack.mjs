@@ -1,4 +1,5 @@
-// The running stack, as the environment names it: tests/e2e/tests/browser.rs starts it and then these tests.
+// The addresses of the running stack, from the environment. tests/e2e/tests/browser.rs starts it, and then these
+// tests.
 
 function needed(name) {
   const value = process.env[name];
@@ -6,22 +7,22 @@ function needed(name) {
   return value;
 }
 
-/** Envoy, where browsers go. */
+/** Envoy's address, for browsers. */
 export const url = needed('BERTH_URL');
-/** The application behind `/api/`, directly. */
+/** The application behind `/api/`, without Envoy. */
 const app = needed('BERTH_APP');
 const engines = JSON.parse(needed('BERTH_ENGINES'));
 export const demo = { name: 'demo', password: 'demo-password' };
 export const ada = { name: 'ada', password: 'ada-password' };
 
-/** How often each request line has reached the application. */
+/** Number of requests that reached the application, by request line. */
 export async function seen() {
   return (await fetch(`${app}/seen`)).json();
 }
 
 /**
- * Ends a login session on the server, and waits until the gateway has heard of it: a token that is cached serves until
- * then, for up to a second. The browser that has the cookie does not hear of it.
+ * Ends a login session on the server and waits until the gateway has the event: a cached token is valid until then,
+ * for up to a second. The browser that has the cookie is not notified.
  */
 export async function endSession(id) {
   const headers = { cookie: `berth=${id}` };
@@ -30,10 +31,10 @@ export async function endSession(id) {
   for (const until = Date.now() + 10_000; Date.now() < until; ) {
     if (!(await fetch(`${url}/api/whoami`, { headers })).ok) return;
   }
-  throw new Error('the session goes on after its end');
+  throw new Error('the session is valid after its end');
 }
 
-/** Sets faults of an engine. An engine that dies does not answer. */
+/** Sets faults of an engine. An engine that dies does not respond. */
 export async function fault(engine, faults) {
   const body = JSON.stringify(faults);
   const sent = fetch(`${engines[engine]}/admin/faults`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
@@ -41,7 +42,7 @@ export async function fault(engine, faults) {
   if (!(await sent).ok) throw new Error(`faults of engine ${engine}`);
 }
 
-/** What an engine counts; `null` when it is dead. */
+/** An engine's counters; `null` when it is dead. */
 export async function stats(engine) {
   return fetch(`${engines[engine]}/admin/stats`).then((reply) => reply.json(), () => null);
 }

@@ -1,4 +1,4 @@
-// The browser module's pure parts, under Node.
+// The pure functions of the browser module, in Node.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -12,24 +12,24 @@ test('the ceiling doubles up to its bound', () => {
   assert.deepEqual(all, [500, 1000, 2000, 4000, 30_000, 30_000, 30_000]);
 });
 
-test('the jitter is full: from nothing to the ceiling', () => {
+test('the jitter is full: from zero to the ceiling', () => {
   assert.equal(backoff(3, bounds, () => 0), 0);
   assert.equal(backoff(3, bounds, () => 0.25), 1000);
   const many = Array.from({ length: 1000 }, () => backoff(2, bounds));
   assert.ok(Math.min(...many) < 200 && Math.max(...many) > 1800 && Math.max(...many) <= 2000);
 });
 
-test('the plan: wait, warn of the end that comes first, or it is over', () => {
+test('the plan is to wait, to warn of the earlier end, or that the session has ended', () => {
   const left = (idle, absolute) => ({ anonymous: false, idle_remaining_s: idle, absolute_remaining_s: absolute });
   assert.deepEqual(plan({ anonymous: true }, 60), { what: 'over' });
   assert.deepEqual(plan(left(90, 9000), 60), { what: 'wait', ms: 30_000 });
   assert.deepEqual(plan(left(61, 9000), 60), { what: 'wait', ms: 1000 });
-  assert.deepEqual(plan(left(1800, 9000), 60), { what: 'wait', ms: 300_000 }, 'asked again now and then');
+  assert.deepEqual(plan(left(1800, 9000), 60), { what: 'wait', ms: 300_000 }, 'the service is queried regularly');
   assert.deepEqual(plan(left(60, 9000), 60), { what: 'warn', kind: 'idle', left: 60 });
   assert.deepEqual(plan(left(0, 9000), 60), { what: 'warn', kind: 'idle', left: 0 });
   assert.deepEqual(plan(left(40, 40), 60), { what: 'warn', kind: 'absolute', left: 40 });
 });
 
-test('the clock', () => {
+test('the clock shows minutes and seconds', () => {
   assert.deepEqual([65, 60, 59.2, 9, 0, -3].map(clock), ['1:05', '1:00', '1:00', '0:09', '0:00', '0:00']);
 });

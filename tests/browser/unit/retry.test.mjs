@@ -1,4 +1,4 @@
-// One call's bookkeeping (retry.js), under Node, with a service that answers as the test says.
+// The retry of one call (retry.js), in Node, with a service whose responses a test sets.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -6,7 +6,7 @@ import { withRelogin } from '../../../placement-service/assets/berth/retry.js';
 
 const origin = 'http://here.example';
 
-/** A service that gives these statuses, one after the other, and a user who logs in or does not. */
+/** A service that returns these statuses one after the other, and a user who logs in or cancels. */
 function world(statuses, back = true) {
   const sent = [];
   let logins = 0;
@@ -22,7 +22,7 @@ function world(statuses, back = true) {
   return { call, sent, logins: () => logins };
 }
 
-test('a call that is answered is sent once', async () => {
+test('a call with another status is sent once', async () => {
   for (const status of [200, 401, 403, 503]) {
     const w = world([status]);
     assert.equal(await w.call('/api', { method: 'POST', body: 'b' }), status);
@@ -30,7 +30,7 @@ test('a call that is answered is sent once', async () => {
   }
 });
 
-test('440 is sent once more, whole, after the login', async () => {
+test('a call that gets 440 is repeated completely after the login', async () => {
   for (const body of ['text', new Blob(['text']), new URLSearchParams('text'), new TextEncoder().encode('text')]) {
     const w = world([440, 201]);
     assert.equal(await w.call('/api', { method: 'PUT', body }), 201);
@@ -40,25 +40,25 @@ test('440 is sent once more, whole, after the login', async () => {
   }
 });
 
-test('a second 440 is passed on', async () => {
+test('a second 440 is returned', async () => {
   const w = world([440, 440, 200]);
   assert.equal(await w.call('/api'), 440);
   assert.deepEqual([w.sent.length, w.logins()], [2, 1]);
 });
 
-test('a user who gives up leaves the 440', async () => {
+test('a cancelled dialog returns the 440', async () => {
   const w = world([440], false);
   assert.equal(await w.call('/api'), 440);
   assert.deepEqual([w.sent.length, w.logins()], [1, 1]);
 });
 
-test('other origins cannot ask for a login', async () => {
+test('a 440 of another origin opens no dialog', async () => {
   const w = world([440]);
   assert.equal(await w.call('http://there.example/api'), 440);
   assert.equal(w.logins(), 0);
 });
 
-test('a stream is not sent twice: the error says so, after the login', async () => {
+test('a stream is not sent twice: the call fails after the login', async () => {
   const w = world([440]);
   const body = new Blob(['a stream']).stream();
   const call = w.call('/api', { method: 'POST', body, duplex: 'half' });
@@ -66,7 +66,7 @@ test('a stream is not sent twice: the error says so, after the login', async () 
   assert.deepEqual([w.sent, w.logins()], [['a stream'], 1]);
 });
 
-test('a request that is given up while it waits is not sent again', async () => {
+test('a request that is aborted while it waits is not repeated', async () => {
   const giveUp = new AbortController();
   const sent = [];
   const call = withRelogin(`${origin}/api`, { signal: giveUp.signal }, {

@@ -1,1 +1,1 @@
-//! The end-to-end tests are in `tests/`; this crate has no code of its own.
+//! The end-to-end tests are in `tests/`. This crate has no code.

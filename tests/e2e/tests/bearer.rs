@@ -1,6 +1,6 @@
-//! Programs with a token of their own (S28), and routes that are open to nobody (S18), through the real Envoy.
+//! Programs with their own bearer token, and routes that allow anonymous requests, through the real Envoy.
 
-#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+#![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 use berth_harness::token::Claims;
 use berth_harness::{Call, Result, Stack, paths, wait};
@@ -33,7 +33,8 @@ fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }
 
-/// The token with the first character of its signature changed: all six bits of it count, unlike those of the last.
+/// Changes the first character of the signature: all six bits of it are significant, unlike those of the last
+/// character.
 fn tampered(token: &str) -> Result<String> {
     let (signed, signature) = token.rsplit_once('.').ok_or("no signature")?;
     let other = if signature.starts_with('A') { 'B' } else { 'A' };
@@ -47,7 +48,7 @@ async fn headers_seen(stack: &Stack, call: Call) -> Result<Vec<(String, String)>
 }
 
 #[tokio::test]
-async fn a_program_gets_through_with_its_token_and_costs_no_session() -> Result<()> {
+async fn a_program_is_authenticated_by_its_token_without_a_session() -> Result<()> {
     let mut stack = stack().await?;
     let token = Claims::of("robot").sign()?;
     let call = Call::get("/api/whoami")
@@ -57,14 +58,14 @@ async fn a_program_gets_through_with_its_token_and_costs_no_session() -> Result<
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert_eq!(reply.json()["account"], "robot");
     assert!(!reply.text().contains("x-berth"), "{}", reply.text());
-    // The service is not asked for any of it.
+    // The service receives no call for it.
     stack.service()?.kill();
     assert_eq!(stack.send(call).await?.status, 200);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_programs_socket_reaches_an_engine_with_this_very_token() -> Result<()> {
+async fn a_programs_socket_reaches_an_engine_with_its_own_token() -> Result<()> {
     let stack = stack().await?;
     let token = Claims::of("robot").sign()?;
     let value = bearer(&token);
@@ -104,7 +105,7 @@ async fn a_token_of_16_kilobytes_opens_a_socket() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_good_is_refused_whatever_cookie_comes_along() -> Result<()> {
+async fn an_invalid_token_is_rejected_even_with_a_valid_cookie() -> Result<()> {
     let stack = stack().await?;
     let cookie = stack.login_demo().await?;
     let other = |change: &dyn Fn(&mut Claims)| {
@@ -150,7 +151,7 @@ async fn a_token_that_is_not_good_is_refused_whatever_cookie_comes_along() -> Re
     Ok(())
 }
 
-/// A stack whose service signs with EdDSA, and whose filter has no key but those that the service publishes.
+/// A stack whose service signs with EdDSA, and whose filter has only the keys that the service publishes.
 async fn with_published_keys() -> Result<Stack> {
     let routes = json!([
         {"path": "/api/headers", "action": "authenticate", "bearer": "allow"},
@@ -168,7 +169,7 @@ async fn with_published_keys() -> Result<Stack> {
 }
 
 #[tokio::test]
-async fn a_token_is_verified_by_the_keys_that_the_service_publishes() -> Result<()> {
+async fn a_token_is_verified_with_the_keys_that_the_service_publishes() -> Result<()> {
     let mut stack = with_published_keys().await?;
     let cookie = stack.login_demo().await?;
     let session = cookie.trim_start_matches("berth=");
@@ -199,7 +200,7 @@ async fn a_token_is_verified_by_the_keys_that_the_service_publishes() -> Result<
     let good = sign(Algorithm::EdDSA, "one", &own)?;
     let seen = headers_seen(&stack, call(&good)).await?;
     let arrived = ("authorization".to_owned(), bearer(&good));
-    assert!(seen.contains(&arrived), "another token got through");
+    assert!(seen.contains(&arrived), "another token arrived");
 
     let other = EncodingKey::from_ed_der(&[ED25519, &[7; 32]].concat());
     let es256 = EncodingKey::from_ec_pem(&pem("es256.pem")?)?;
@@ -223,12 +224,12 @@ async fn a_token_is_verified_by_the_keys_that_the_service_publishes() -> Result<
         let got = (reply.status, reply.reason());
         assert_eq!(got, (401, "bearer-invalid".to_owned()), "{what}");
     }
-    assert_eq!(stack.app.requests(), 2, "the good ones alone arrived");
+    assert_eq!(stack.app.requests(), 2, "only the valid ones arrive");
     Ok(())
 }
 
 #[tokio::test]
-async fn where_none_is_allowed_a_token_is_removed_and_the_cookie_counts() -> Result<()> {
+async fn a_route_without_bearer_removes_the_token_and_uses_the_cookie() -> Result<()> {
     let stack = stack().await?;
     let cookie = stack.login_demo().await?;
     let value = bearer(&Claims::of("robot").sign()?);
@@ -239,7 +240,7 @@ async fn where_none_is_allowed_a_token_is_removed_and_the_cookie_counts() -> Res
         .filter_map(|(name, value)| (name == "authorization").then_some(value))
         .collect();
     assert_eq!(tokens.len(), 1);
-    assert!(*tokens[0] != value, "the client's token got through");
+    assert!(*tokens[0] != value, "the client's token arrived");
 
     let both = [
         ("authorization", value.as_str()),
@@ -249,14 +250,14 @@ async fn where_none_is_allowed_a_token_is_removed_and_the_cookie_counts() -> Res
     assert_eq!(
         reply.json()["account"],
         "robot",
-        "where it is allowed, the token wins"
+        "a token precedes the cookie"
     );
     assert_eq!(reply.json()["cookies"], json!([]));
     Ok(())
 }
 
 #[tokio::test]
-async fn an_open_route_takes_nobody_as_nobody() -> Result<()> {
+async fn a_route_that_allows_anonymous_requests_removes_spoofed_headers() -> Result<()> {
     let mut stack = stack().await?;
     let forged = [
         ("authorization", "Bearer forged"),
@@ -281,8 +282,8 @@ async fn an_open_route_takes_nobody_as_nobody() -> Result<()> {
     let call = Call::get("/api/headers").cookie(&cookie);
     let seen = headers_seen(&stack, call).await?;
     assert!(seen.iter().any(|(name, _)| name == "authorization"));
-    // Fails closed for those who may be somebody (and whose token is not cached), and lets in who is nobody
-    // for sure.
+    // While the service is down, a request that may have a session is rejected (its token is not cached), and a
+    // request that cannot have one passes as anonymous.
     let other = stack.login_demo().await?;
     stack.service()?.kill();
     let reply = stack.send(Call::get("/api/headers").cookie(&other)).await?;
@@ -295,7 +296,7 @@ async fn an_open_route_takes_nobody_as_nobody() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_logout_ends_what_the_sessions_own_token_may() -> Result<()> {
+async fn after_a_logout_the_sessions_own_token_is_rejected_as_bearer() -> Result<()> {
     let mut stack = stack().await?;
     let cookie = stack.login_demo().await?;
     let session = cookie.trim_start_matches("berth=");

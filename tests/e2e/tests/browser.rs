@@ -1,5 +1,5 @@
-//! What only a real browser can show: Chromium, driven by the Node tests in `tests/browser`, against the whole
-//! stack. Each test here is one stack, and the files that want it.
+//! Behaviour that only a real browser can show: Chromium, driven by the Node tests in `tests/browser`, against the
+//! whole stack. Each test here starts one stack and runs the test files that need it.
 
 use berth_harness::oidc_provider::OidcProvider;
 use berth_harness::stack::Builder;
@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 const CHROMIUM: &str = "/usr/bin/chromium";
 
-/// Runs the files against a stack with this service configuration; exactly `tests` must pass.
+/// Runs the files against a stack with this service configuration. Exactly `tests` tests must pass.
 async fn passes(service: &Value, engines: usize, files: &[&str], tests: usize) -> Result<()> {
     let builder = Stack::builder().engines(engines).service_config(service);
     passes_on(builder, files, tests).await
@@ -64,7 +64,7 @@ async fn passes_in(stack: &mut Stack, files: &[&str], tests: usize) -> Result<()
         .stdin(Stdio::null())
         .output()
         .await?;
-    // For people, and for tests/setup/test.sh, which counts.
+    // For the reader, and for tests/setup/test.sh, which counts the results.
     std::io::stdout().write_all(&output.stdout)?;
     std::io::stderr().write_all(&output.stderr)?;
     let log = String::from_utf8_lossy(&output.stdout);
@@ -82,7 +82,7 @@ async fn passes_in(stack: &mut Stack, files: &[&str], tests: usize) -> Result<()
 }
 
 #[tokio::test]
-async fn login_page_dialog_and_tabs() -> Result<()> {
+async fn browser_tests_of_login_page_dialog_and_tabs_pass() -> Result<()> {
     let files = [
         "login.test.mjs",
         "dialog.test.mjs",
@@ -94,36 +94,36 @@ async fn login_page_dialog_and_tabs() -> Result<()> {
 }
 
 #[tokio::test]
-async fn idle_warning() -> Result<()> {
+async fn browser_tests_of_the_idle_warning_pass() -> Result<()> {
     let service = json!({"session": {"idle_timeout": "6s"}});
     passes(&service, 1, &["idle.test.mjs"], 5).await
 }
 
 #[tokio::test]
-async fn absolute_end() -> Result<()> {
+async fn browser_tests_of_the_absolute_timeout_pass() -> Result<()> {
     let service = json!({"session": {"idle_timeout": "7s", "absolute_timeout": "7s"}});
     passes(&service, 1, &["absolute.test.mjs"], 2).await
 }
 
 #[tokio::test]
-async fn sockets_that_come_back() -> Result<()> {
+async fn browser_tests_of_reconnecting_sockets_pass() -> Result<()> {
     passes(&json!({}), 2, &["socket.test.mjs"], 10).await
 }
 
 #[tokio::test]
-async fn close_codes() -> Result<()> {
+async fn browser_tests_of_close_codes_pass() -> Result<()> {
     let service = json!({"session": {"idle_timeout": "12s", "absolute_timeout": "12s"}});
     passes(&service, 1, &["closing.test.mjs"], 2).await
 }
 
 #[tokio::test]
-async fn sockets_by_http2() -> Result<()> {
+async fn browser_tests_of_http2_pass() -> Result<()> {
     let builder = Stack::builder().engines(1).tls();
     passes_on(builder, &["http2.test.mjs"], 1).await
 }
 
 #[tokio::test]
-async fn at_an_identity_provider() -> Result<()> {
+async fn browser_tests_of_an_identity_provider_pass() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let provider = OidcProvider::start(dir.path()).await?;
     let service = json!({"oidc": provider.config()});

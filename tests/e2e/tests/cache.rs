@@ -1,5 +1,5 @@
-//! Cached tokens and shared callouts in Envoy, and what its metrics and its access log say of requests. A
-//! stand-in takes the placement service's place: it counts what it is asked, and says when a session ends.
+//! Cached tokens and shared callouts in Envoy, and how Envoy's metrics and access log describe requests. A fake
+//! service takes the placement service's place: it counts calls and sends events.
 
 use berth_harness::stand_in::Answer;
 use berth_harness::token::Claims;
@@ -8,7 +8,7 @@ use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Generous: the machine may be busy.
+/// Long, because the machine may be busy.
 const LIMIT: Duration = Duration::from_secs(30);
 const HITS: &str = "wasmcustom.berth_cache.result=hit";
 const COALESCED: &str = "wasmcustom.berth_cache.result=coalesced";
@@ -46,7 +46,7 @@ async fn stat(stack: &Stack, name: &str) -> Result<u64> {
     Ok(stack.envoy.stat(name).await?.unwrap_or_default())
 }
 
-/// Requests until the cache serves them.
+/// Sends requests until the cache answers one.
 async fn warm(stack: &Stack, cookie: &str) -> Result<()> {
     let before = stat(stack, HITS).await?;
     let hit = || async {
@@ -72,7 +72,7 @@ async fn a_cached_token_costs_no_callout_until_its_session_ends() -> Result<()> 
     }
     assert_eq!(service.asked().len(), asked);
 
-    // Somebody else's end empties nothing.
+    // The end of another session invalidates nothing.
     service
         .feed()
         .tell(json!({"type": "session-ended", "session_ref": "ref-b", "reason": "revoked"}));
@@ -87,11 +87,11 @@ async fn a_cached_token_costs_no_callout_until_its_session_ends() -> Result<()> 
         let reply = whoami(&stack, &cookie(1)).await.ok()?;
         (reply.status == 440).then_some(())
     };
-    wait::until("a refusal", LIMIT, refused).await
+    wait::until("a rejection", LIMIT, refused).await
 }
 
 #[tokio::test]
-async fn without_the_feed_every_request_is_asked_for() -> Result<()> {
+async fn without_events_every_request_makes_a_callout() -> Result<()> {
     let stack = stack(&json!({"feed": {"hold_ms": 200, "lost_after_ms": 2_200}})).await?;
     let service = stack.stand_in()?;
     service.answer(token("ref-a")?);
@@ -113,7 +113,7 @@ async fn without_the_feed_every_request_is_asked_for() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_hundred_requests_of_a_session_make_one_callout() -> Result<()> {
+async fn a_hundred_concurrent_requests_of_a_session_make_one_callout() -> Result<()> {
     let stack = stack(&json!({})).await?;
     let service = stack.stand_in()?;
     for (n, (answer, status)) in [
@@ -146,7 +146,7 @@ async fn a_hundred_requests_of_a_session_make_one_callout() -> Result<()> {
 }
 
 #[tokio::test]
-async fn when_the_leader_goes_the_others_are_served_all_the_same() -> Result<()> {
+async fn when_the_leader_disconnects_the_other_requests_are_answered() -> Result<()> {
     let stack = stack(&json!({})).await?;
     let service = stack.stand_in()?;
     service.answer(token("ref-a")?.after(Duration::from_secs(3)));
@@ -170,7 +170,7 @@ async fn when_the_leader_goes_the_others_are_served_all_the_same() -> Result<()>
 }
 
 #[tokio::test]
-async fn metrics_have_labels_and_the_access_log_says_where_a_request_went() -> Result<()> {
+async fn metrics_have_labels_and_the_access_log_names_the_engine() -> Result<()> {
     let mut stack = stack(&json!({})).await?;
     let service = stack.stand_in()?;
     service.answer(token("ref-log")?);
@@ -186,7 +186,7 @@ async fn metrics_have_labels_and_the_access_log_says_where_a_request_went() -> R
             .await
             .ok()?
             .text();
-        // Told at the next tick, together.
+        // The filter reports its counters together, at its next tick.
         told.contains(r#"berth_requests{action="place""#)
             .then_some(told)
     };
@@ -204,7 +204,7 @@ async fn metrics_have_labels_and_the_access_log_says_where_a_request_went() -> R
             .collect::<Vec<_>>();
         assert!(text.lines().any(|l| l == line), "{line}: {ours:#?}");
     }
-    // Histograms are merged every 5 seconds.
+    // Envoy merges histograms every 5 seconds.
     let measured = || async {
         let text = Call::get("/stats/prometheus")
             .send(stack.envoy.admin)

@@ -1,7 +1,7 @@
-//! Whatever happens, the service's count of open streams becomes the engines' own again: clients that break
-//! off, engines that die, a filter that traps, Envoy and the service started anew.
+//! After any failure, the service's count of open streams returns to the engines' own count: clients that disconnect
+//! early, engines that die, a filter that traps, restarts of Envoy and the service.
 
-#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+#![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 use berth_harness::client::upgrade_head;
 use berth_harness::{Call, Result, Stack, WebSocket, paths, wait};
@@ -12,17 +12,17 @@ use tokio::net::TcpStream;
 
 const PATH: &str = "/app/sales.qvf";
 const MOST_SOCKETS: usize = 60;
-/// A gateway that has died is silent for 30 s before its streams count as gone.
+/// The streams of a dead gateway are removed after 30 s without a report.
 const SETTLED_WITHIN: Duration = Duration::from_secs(90);
-/// Counts that agree for so long do not do so in passing.
+/// Counts that are equal for this long are not equal by chance.
 const AGREED_FOR: Duration = Duration::from_secs(2);
 
-/// How long it goes on: seconds in every run, ten minutes in `make soak`.
+/// Duration of the chaos: seconds in every run, ten minutes in `make soak`.
 fn duration() -> Duration {
     Duration::from_secs(if berth_harness::is_soak() { 600 } else { 12 })
 }
 
-/// Steps that are as good as random, and the same in every run.
+/// A pseudorandom generator with a fixed seed: each run makes the same steps.
 struct Dice(u64);
 
 impl Dice {
@@ -34,7 +34,7 @@ impl Dice {
     }
 }
 
-/// Open streams by engine, as the service counts them.
+/// Open streams per engine as the service counts them.
 async fn counted(stack: &Stack) -> Result<BTreeMap<String, usize>> {
     let service = stack.service.as_ref().ok_or("no service")?;
     let text = Call::get("/metrics").send(service.addr).await?.text();
@@ -56,7 +56,7 @@ async fn counted(stack: &Stack) -> Result<BTreeMap<String, usize>> {
     Ok(all)
 }
 
-/// Sockets and sessions in use by engine, as the engines count them.
+/// Sockets and sessions in use per engine as the engines count them.
 async fn true_counts(stack: &Stack) -> Result<BTreeMap<String, (usize, usize)>> {
     let mut all = BTreeMap::new();
     for engine in &stack.engines {
@@ -66,7 +66,7 @@ async fn true_counts(stack: &Stack) -> Result<BTreeMap<String, (usize, usize)>> 
     Ok(all)
 }
 
-/// Whether the service counts what the engines count, and nothing on engines that there are not.
+/// Whether the service's counts equal the engines' counts and name no other engine.
 fn agree(
     counted: &BTreeMap<String, usize>,
     true_counts: &BTreeMap<String, (usize, usize)>,
@@ -79,7 +79,7 @@ fn agree(
     true_counts.iter().all(same) && counted.iter().all(elsewhere)
 }
 
-/// A client that asks for a socket and is gone before or while it is answered.
+/// A client that requests a socket and disconnects before or during the response.
 async fn break_off(stack: &Stack, cookie: &str, dice: &mut Dice) -> Result<()> {
     let Ok(mut stream) = TcpStream::connect(stack.http()).await else {
         return Ok(());
@@ -109,7 +109,7 @@ async fn after_chaos_the_service_counts_what_the_engines_count() -> Result<()> {
     while began.elapsed() < duration() {
         let what = match dice.below(10) {
             0..=4 if sockets.len() < MOST_SOCKETS => {
-                // Refused while an engine or the service is away: that is what happens.
+                // Rejections are expected while an engine or the service is away.
                 sockets.extend(stack.socket(PATH, &cookie).await);
                 "open"
             }
@@ -166,15 +166,15 @@ async fn after_chaos_the_service_counts_what_the_engines_count() -> Result<()> {
     ] {
         assert!(
             done.contains_key(needed),
-            "{needed} never happened: {done:?}"
+            "no {needed} in this run: {done:?}"
         );
     }
-    // The world goes on: some sockets open, as after any bad day.
+    // New sockets can be opened after the chaos.
     for _ in 0..20 {
         let open = || async { stack.socket(PATH, &cookie).await.ok() };
         sockets.push(wait::until("a socket after the chaos", Duration::from_secs(30), open).await?);
     }
-    // A socket of a VM that has trapped stays, if it is idle, until its next byte (ENVOY.md): everybody says something.
+    // An idle socket whose VM has trapped stays open until its next byte, so every socket sends some bytes.
     let mut alive = vec![];
     for mut socket in sockets {
         if socket.echoes().await.is_ok() {

@@ -1,7 +1,7 @@
-//! `make run` as its user meets it: one line when it is ready, an Envoy that dies comes back, and no process is left
-//! when it ends, however it ends.
+//! `make run` from its user's view: it prints one line when it is ready, restarts an Envoy that exits, and leaves no
+//! process behind in any case.
 
-#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+#![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 use berth_harness::process::Process;
 use berth_harness::{Call, Result, paths, wait};
@@ -15,7 +15,7 @@ use std::time::Duration;
 const START: Duration = Duration::from_secs(60);
 const END: Duration = Duration::from_secs(15);
 
-/// A demo on free ports, in a target folder of its own.
+/// A demonstration on free ports, in its own target folder.
 struct Demo {
     process: Process,
     dir: tempfile::TempDir,
@@ -26,10 +26,10 @@ async fn demo() -> Result<Demo> {
     demo_with(&[]).await
 }
 
-/// The same, with further environment variables.
+/// Starts a demonstration with additional environment variables.
 async fn demo_with(further: &[(&str, &str)]) -> Result<Demo> {
     let dir = tempfile::tempdir()?;
-    // Held until all are known, so that no two are the same.
+    // All listeners stay open until every port is known, so that no port is used twice.
     let held: Vec<TcpListener> = (0..6)
         .map(|_| TcpListener::bind("127.0.0.1:0"))
         .collect::<std::io::Result<_>>()?;
@@ -64,13 +64,13 @@ async fn demo_with(further: &[(&str, &str)]) -> Result<Demo> {
     Ok(Demo { process, dir, http })
 }
 
-/// Processes whose command line names this demo's folder: their ids and command lines.
+/// Ids and command lines of the processes whose command line names this demonstration's folder.
 fn left(dir: &Path) -> Result<Vec<(String, String)>> {
     let mark = dir.display().to_string();
     let mut found = vec![];
     for entry in fs::read_dir("/proc")? {
         let entry = entry?;
-        // Most are not processes, or end meanwhile.
+        // Most entries are not processes, or end meanwhile.
         let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
         if command.contains(&mark) {
@@ -80,7 +80,7 @@ fn left(dir: &Path) -> Result<Vec<(String, String)>> {
     Ok(found)
 }
 
-/// Ends Envoy as a crash does.
+/// Kills Envoy with a crash signal.
 fn kill_envoy(demo: &Demo) -> Result<()> {
     let all = left(demo.dir.path())?;
     let envoy = all
@@ -92,7 +92,7 @@ fn kill_envoy(demo: &Demo) -> Result<()> {
     Ok(())
 }
 
-/// A program in the place of Envoy; in the script, `$ENVOY` is the real one.
+/// A script in place of Envoy. In it, `$ENVOY` is the real one.
 fn instead_of_envoy(dir: &Path, script: &str) -> Result<String> {
     let path = dir.join("envoy.sh");
     let envoy = paths::envoy()?.join(" ");
@@ -101,7 +101,7 @@ fn instead_of_envoy(dir: &Path, script: &str) -> Result<String> {
     Ok(path.display().to_string())
 }
 
-/// Logs in and asks the application who it is.
+/// Logs in and requests the account from the application.
 async fn serves(demo: &Demo) -> Result<String> {
     let form = Call::post_form(
         "/login",
@@ -125,7 +125,7 @@ async fn nothing_is_left(dir: &Path) -> Result<()> {
 }
 
 #[tokio::test]
-async fn it_says_ready_once_and_sigterm_leaves_no_process() -> Result<()> {
+async fn it_prints_ready_once_and_sigterm_leaves_no_process() -> Result<()> {
     let mut demo = demo().await?;
     let line = demo.process.line("ready: http://127.0.0.1:", START).await?;
     assert!(left(demo.dir.path())?.len() >= 2, "nothing runs at {line}");
@@ -141,7 +141,7 @@ async fn it_says_ready_once_and_sigterm_leaves_no_process() -> Result<()> {
 async fn even_sigkill_leaves_no_process() -> Result<()> {
     let mut demo = demo().await?;
     demo.process.line("ready: ", START).await?;
-    // The process alone, not its group: nobody is there to clean up but the kernel.
+    // Kills the process alone, not its group: then only the kernel can clean up.
     let pid = demo.process.pid().to_string();
     assert!(
         Command::new("kill")
@@ -153,7 +153,7 @@ async fn even_sigkill_leaves_no_process() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_child_that_dies_is_named_and_ends_all() -> Result<()> {
+async fn an_exit_of_a_child_is_reported_and_ends_everything() -> Result<()> {
     let mut demo = demo().await?;
     demo.process.line("ready: ", START).await?;
     let config = demo.dir.path().join("run/berth.yaml").display().to_string();
@@ -168,9 +168,9 @@ async fn a_child_that_dies_is_named_and_ends_all() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_envoy_with_a_hanging_worker_is_ended_and_comes_back() -> Result<()> {
+async fn an_envoy_with_a_hanging_worker_is_killed_and_restarted() -> Result<()> {
     let scripts = tempfile::tempdir()?;
-    // The shipped watchdog, in less time. Envoy's second argument is its configuration.
+    // The shipped watchdog with shorter times. Envoy's second argument is its configuration.
     let script = r#"sed -i '/"kill_timeout"/s/30s/2s/' "$2" && exec $ENVOY "$@""#;
     let envoy = instead_of_envoy(scripts.path(), script)?;
     let module = paths::trapping_module()?.display().to_string();
@@ -194,7 +194,7 @@ async fn an_envoy_with_a_hanging_worker_is_ended_and_comes_back() -> Result<()> 
 }
 
 #[tokio::test]
-async fn an_envoy_that_dies_at_each_start_ends_all_with_its_log() -> Result<()> {
+async fn an_envoy_that_exits_at_each_start_ends_everything_and_its_log_is_printed() -> Result<()> {
     let scripts = tempfile::tempdir()?;
     let script = format!(
         "if [ -e {0} ]; then echo 'not this configuration' >&2; exit 1; fi\ntouch {0}\nexec $ENVOY \"$@\"",
@@ -216,7 +216,7 @@ async fn an_envoy_that_dies_at_each_start_ends_all_with_its_log() -> Result<()> 
 }
 
 #[tokio::test]
-async fn sigterm_ends_all_while_envoy_comes_back() -> Result<()> {
+async fn sigterm_ends_everything_while_envoy_restarts() -> Result<()> {
     let scripts = tempfile::tempdir()?;
     let script = format!(
         "if [ -e {0} ]; then touch {1}; sleep 600; fi\ntouch {0}\nexec $ENVOY \"$@\"",

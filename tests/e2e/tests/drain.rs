@@ -1,5 +1,5 @@
-//! Engines that are emptied, through the whole stack: nothing new goes there, the sockets there end spread over
-//! the time, and who comes back is placed elsewhere.
+//! Drained engines, through the whole stack: they receive no new placements, their sockets close spread over the
+//! drain duration, and clients that reconnect are placed on other engines.
 
 use berth_harness::engine::Engine;
 use berth_harness::{Result, Stack, WebSocket, wait};
@@ -11,14 +11,14 @@ use tokio::task::JoinSet;
 const PATH: &str = "/app/sales.qvf";
 const SOCKETS: usize = 60;
 const OVER: Duration = Duration::from_secs(12);
-/// The stretch of time in which closes are counted: ten of the sixty, at an even rate.
+/// The interval in which closes are counted: ten of sixty at an even rate.
 const WINDOW: Duration = Duration::from_secs(2);
-/// Generous: the machine may be busy.
+/// Long, because the machine may be busy.
 const LIMIT: Duration = Duration::from_secs(60);
-/// RFC 6455 leaves 4000 to 4999 to applications: Berth's for a drained engine.
+/// Berth's close code for a drained engine, from the range 4000 to 4999 that RFC 6455 reserves for private use.
 const DRAINED: u16 = 4503;
 
-/// A client that talks, and comes back once when its socket is closed.
+/// A client that keeps sending, and reconnects once when its socket is closed.
 async fn client(to: SocketAddr, mut socket: WebSocket, cookie: String) -> Result<Closed> {
     let code = socket.talk_until_closed(LIMIT).await?;
     let at = Instant::now();
@@ -33,7 +33,7 @@ async fn client(to: SocketAddr, mut socket: WebSocket, cookie: String) -> Result
 struct Closed {
     at: Instant,
     code: Option<u16>,
-    /// Kept open.
+    /// The new socket, which stays open.
     _again: Vec<WebSocket>,
 }
 
@@ -42,14 +42,14 @@ async fn open(to: SocketAddr, cookie: &str, count: usize) -> Result<Vec<WebSocke
     for _ in 0..count {
         let upgrade = WebSocket::upgrade(to, PATH, &[("cookie", cookie)]).await?;
         let mut socket = upgrade.open()?;
-        // The engine's first word.
+        // The engine's first message.
         socket.next().await?;
         sockets.push(socket);
     }
     Ok(sockets)
 }
 
-/// How many engine sessions each engine has had.
+/// Number of engine sessions that each engine has created.
 async fn sessions(stack: &Stack) -> Result<Vec<u64>> {
     let mut all = Vec::new();
     for engine in &stack.engines {
@@ -58,7 +58,7 @@ async fn sessions(stack: &Stack) -> Result<Vec<u64>> {
     Ok(all)
 }
 
-/// Each of these sockets with a client that talks, and comes back once.
+/// Starts a client on each socket. Each client keeps sending and reconnects once.
 fn come_back(to: SocketAddr, sockets: Vec<WebSocket>, cookie: &str) -> JoinSet<Result<Closed>> {
     let clients = sockets.into_iter();
     clients
@@ -66,7 +66,7 @@ fn come_back(to: SocketAddr, sockets: Vec<WebSocket>, cookie: &str) -> JoinSet<R
         .collect()
 }
 
-/// All are closed as drained, spread over the time.
+/// Checks that all sockets are closed as drained and spread over the drain duration.
 async fn evenly(mut clients: JoinSet<Result<Closed>>) -> Result<()> {
     let mut closed = Vec::new();
     while let Some(one) = clients.join_next().await {
@@ -76,7 +76,7 @@ async fn evenly(mut clients: JoinSet<Result<Closed>>) -> Result<()> {
     let codes: Vec<_> = closed.iter().map(|one| one.code).collect();
     assert_eq!(codes, [Some(DRAINED); SOCKETS]);
 
-    // No stretch has more than one and a half times its share, and they fill the time.
+    // No interval has more than one and a half times its share, and the closes take most of the duration.
     let share = SOCKETS as f64 * WINDOW.as_secs_f64() / OVER.as_secs_f64();
     let after = |from: Instant| {
         let within = |one: &&Closed| (from..from + WINDOW).contains(&one.at);
@@ -96,7 +96,7 @@ async fn evenly(mut clients: JoinSet<Result<Closed>>) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_drained_engine_is_emptied_evenly_and_its_clients_go_on_elsewhere() -> Result<()> {
+async fn sockets_of_a_drained_engine_close_evenly_and_clients_reconnect_elsewhere() -> Result<()> {
     let secret =
         json!({"name": "ops", "role": "operator", "secret": {"inline": "operator-secret-1"}});
     let stack = Stack::builder()
@@ -113,7 +113,7 @@ async fn a_drained_engine_is_emptied_evenly_and_its_clients_go_on_elsewhere() ->
         service.command(&[&words[..], &["--service", &at]].concat())
     };
     let cookie = stack.login_demo().await?;
-    // With the other one drained, everything goes to the first.
+    // The other engine is drained, so everything is placed on the first.
     engines(&["drain", "engine-1", "--over", "0s"])?;
     let sockets = open(to, &cookie, SOCKETS).await?;
     assert_eq!(sessions(&stack).await?, [SOCKETS as u64, 0]);
@@ -124,7 +124,7 @@ async fn a_drained_engine_is_emptied_evenly_and_its_clients_go_on_elsewhere() ->
     engines(&["drain", "engine-0", "--over", &over])?;
     evenly(clients).await?;
 
-    // Everybody is on the other engine, and one more goes there, too.
+    // All clients are on the other engine, and so is a new one.
     let _more = open(to, &cookie, 1).await?;
     assert_eq!(
         sessions(&stack).await?,
@@ -134,14 +134,14 @@ async fn a_drained_engine_is_emptied_evenly_and_its_clients_go_on_elsewhere() ->
 }
 
 #[tokio::test]
-async fn an_engine_that_its_discovery_drains_is_emptied_the_same_way() -> Result<()> {
+async fn an_engine_that_is_drained_by_discovery_closes_its_sockets_in_the_same_way() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let list = dir.path().join("engines.yaml");
     let tell = |engines: &[Engine], drained: &str| -> Result<()> {
         let engines: Vec<_> = engines.iter().map(|engine| {
             json!({"name": engine.name, "ip": engine.api.ip(), "port": engine.api.port(), "metrics_port": engine.metrics.port(), "draining": engine.name == drained})
         }).collect();
-        // Whole or not at all.
+        // A rename replaces the file atomically.
         let next = dir.path().join("next.yaml");
         std::fs::write(&next, json!({"engines": engines}).to_string())?;
         Ok(std::fs::rename(next, &list)?)
@@ -158,7 +158,7 @@ async fn an_engine_that_its_discovery_drains_is_emptied_the_same_way() -> Result
         .await?;
     let to = stack.http();
     let cookie = stack.login_demo().await?;
-    // With the other one drained, everything goes to the first.
+    // The other engine is drained, so everything is placed on the first.
     tell(&stack.engines, "engine-1")?;
     let placed = || async { open(to, &cookie, 1).await.ok() };
     let mut sockets = wait::until("the first engine", LIMIT, placed).await?;

@@ -1,5 +1,5 @@
-//! What Envoy's own configuration gives: hardening without the filter's help, and a filter whose
-//! settings change while sockets stay open.
+//! Envoy's own configuration: hardening that works without the filter, and changes of the filter's configuration while
+//! sockets stay open.
 
 use berth_harness::envoy::{self, Envoy, Wiring};
 use berth_harness::token::Claims;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
-async fn odd_requests_end_at_the_listener() -> Result<()> {
+async fn malformed_requests_are_rejected_by_the_listener() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
     for (what, call) in [
@@ -44,7 +44,7 @@ async fn odd_requests_end_at_the_listener() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_listener_removes_trust_headers_even_without_the_filter() -> Result<()> {
+async fn the_listener_removes_spoofed_headers_even_without_the_filter() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let wiring = Wiring {
         http: 0,
@@ -97,7 +97,7 @@ async fn the_listener_removes_trust_headers_even_without_the_filter() -> Result<
 }
 
 #[tokio::test]
-async fn a_change_of_the_filters_settings_drops_no_socket() -> Result<()> {
+async fn a_change_of_the_filters_configuration_closes_no_socket() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
     let mut socket = stack.socket("/app/sales.qvf", &cookie).await?;

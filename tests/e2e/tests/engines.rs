@@ -1,16 +1,16 @@
-//! Engines that die, hang or flap: what clients notice of it.
+//! Engines that die, hang or flap, and the effect on clients.
 
 use berth_harness::{Result, Stack};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// What a stalled engine may cost one client.
+/// Upper bound of the delay that a stalled engine may add for one client.
 const STALL: Duration = Duration::from_millis(1_000);
-/// What a session costs besides, on a busy test machine.
+/// Additional time of a session on a busy test machine.
 const SLACK: Duration = Duration::from_millis(700);
 
 #[tokio::test]
-async fn a_dead_engine_costs_no_client_an_error() -> Result<()> {
+async fn a_dead_engine_causes_no_client_error() -> Result<()> {
     let mut stack = Stack::builder().start().await?;
     let cookie = stack.login_demo().await?;
     let mut open = vec![stack.qix("/app/sales.qvf", &cookie).await?];
@@ -26,7 +26,7 @@ async fn a_dead_engine_costs_no_client_an_error() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_stalled_engine_costs_at_most_a_second() -> Result<()> {
+async fn a_stalled_engine_delays_a_client_by_at_most_a_second() -> Result<()> {
     for fault in ["stall", "stall_websocket"] {
         let stack = Stack::builder().start().await?;
         let cookie = stack.login_demo().await?;
@@ -48,7 +48,7 @@ async fn a_stalled_engine_costs_at_most_a_second() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_flapping_engine_costs_no_client_an_error() -> Result<()> {
+async fn a_flapping_engine_causes_no_client_error() -> Result<()> {
     let mut stack = Stack::builder().start().await?;
     let cookie = stack.login_demo().await?;
     for round in 0..4 {
@@ -65,7 +65,7 @@ async fn a_flapping_engine_costs_no_client_an_error() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_engine_that_returns_gets_sessions_again() -> Result<()> {
+async fn a_restarted_engine_receives_sessions_again() -> Result<()> {
     let mut stack = Stack::builder().engines(2).start().await?;
     let cookie = stack.login_demo().await?;
     stack.engines[0].kill();
@@ -85,7 +85,7 @@ async fn an_engine_that_returns_gets_sessions_again() -> Result<()> {
 }
 
 #[tokio::test]
-async fn odd_engines_are_passed_over() -> Result<()> {
+async fn faulty_engines_are_skipped() -> Result<()> {
     for fault in [
         json!({"wrong_frames": true}),
         json!({"no_license": true}),
@@ -107,7 +107,7 @@ async fn odd_engines_are_passed_over() -> Result<()> {
 }
 
 #[tokio::test]
-async fn when_every_engine_fails_the_answer_says_so_in_time() -> Result<()> {
+async fn when_every_engine_fails_the_response_names_the_reason_in_time() -> Result<()> {
     let stack = Stack::builder().start().await?;
     let cookie = stack.login_demo().await?;
     for engine in &stack.engines {
@@ -132,7 +132,7 @@ async fn when_every_engine_fails_the_answer_says_so_in_time() -> Result<()> {
 }
 
 #[tokio::test]
-async fn decisions_are_logged_with_their_reasons_when_wanted() -> Result<()> {
+async fn decisions_are_logged_with_their_reasons_when_configured() -> Result<()> {
     for (share, wanted) in [(1, true), (0, false)] {
         let patch = json!({"placement": {"log_decisions": share}});
         let stack = Stack::builder().engines(2).service_config(&patch);

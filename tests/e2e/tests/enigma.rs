@@ -1,4 +1,4 @@
-//! enigma.js, the client that people use, through Envoy with nothing but a login cookie.
+//! enigma.js, the client library that applications use, through Envoy with a login cookie alone.
 
 use berth_harness::{Result, Stack};
 

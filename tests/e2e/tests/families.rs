@@ -1,8 +1,8 @@
-//! Families of sessions over two runtimes, each a service process of its own, that share nothing but Redis or
-//! nothing but PostgreSQL (S29 to S32): flows end and their results arrive, whoever is left ends with its
-//! parent, also when the store was away meanwhile.
+//! Child sessions across two runtimes, each a service process of its own, that share only Redis or only PostgreSQL.
+//! Child sessions complete and their results arrive. The remaining children end with their parent, even if the store
+//! was unavailable meanwhile.
 
-#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+#![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 use berth_databases::{Postgres, Redis};
 use berth_harness::service::{self, Service};
@@ -13,12 +13,12 @@ use tempfile::TempDir;
 
 const OPERATOR: &str = "Bearer operator-secret-1";
 const BERTH: &str = "Bearer runtime-secret-12";
-/// What a store that hangs may cost, and the look for sessions that are over or have lost their parent.
+/// Longest delay of an unresponsive store, and interval of the checks for expired and orphaned sessions.
 const STEP: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(10);
 const CUT: Duration = Duration::from_secs(20);
 
-/// Two runtimes on one host: `berth`, where one logs in, and `flows`.
+/// Two runtimes on one host: `berth`, which has the login, and `flows`.
 struct Runtimes {
     berth: Service,
     flows: Service,
@@ -60,7 +60,7 @@ impl Runtimes {
         })
     }
 
-    /// The cookie of a login at `berth`, and the session's public name.
+    /// Logs in at `berth`. Returns the cookie and the session's `session_ref`.
     async fn login(&self) -> Result<(String, String)> {
         let fields = [("username", "demo"), ("password", "demo-password")];
         let reply = Call::post_form("/login", &fields)
@@ -74,7 +74,7 @@ impl Runtimes {
         Ok((cookie.clone(), sid.to_owned()))
     }
 
-    /// The cookie of a child at `flows` that `berth` starts, and its public name.
+    /// Starts a child session at `flows` from `berth`. Returns its cookie and its `session_ref`.
     async fn child(&self, parent: &str) -> Result<(String, String)> {
         let body = json!({"runtime": "flows", "idle_timeout_s": 3600});
         let call = Call::post_json(&format!("/v1/sessions/{parent}/children"), &body);
@@ -95,7 +95,7 @@ impl Runtimes {
             .await
     }
 
-    /// What a runtime's log says of the end of a session.
+    /// The event of a runtime's log that reports the end of a session.
     async fn end_at(&self, service: &Service, sid: &str) -> Option<Value> {
         let call = Call::get("/v1/events?limit=500&cursor=0000000000000000-0");
         let reply = call
@@ -113,9 +113,9 @@ impl Runtimes {
         Ok(call.send(service.addr).await?.status)
     }
 
-    /// Until `flows` refuses the cookie and has heard why.
+    /// Waits until `flows` rejects the cookie and its log has the end event.
     async fn until_over(&self, cookie: &str, sid: &str, limit: Duration) -> Result<Value> {
-        wait::until("the child is over", limit, || async {
+        wait::until("the child ends", limit, || async {
             let refused = self.status(&self.flows, cookie).await.ok()? == 401;
             let told = self.end_at(&self.flows, sid).await?;
             refused.then_some(told)
@@ -124,7 +124,7 @@ impl Runtimes {
     }
 }
 
-/// A child completes; then the parent logs out, and a child and its child end on the other runtime.
+/// A child completes. Then the parent logs out, and a child and its child end on the other runtime.
 async fn flow(kind: &str, url: &str) -> Result<()> {
     let world = Runtimes::start(kind, url, Duration::from_secs(1800)).await?;
     let (parent, sid) = world.login().await?;
@@ -143,7 +143,7 @@ async fn flow(kind: &str, url: &str) -> Result<()> {
         (&json!("child-completed"), &json!(sid))
     );
     assert_eq!(told["result"], result);
-    assert_eq!(world.status(&world.berth, &parent).await?, 200, "goes on");
+    assert_eq!(world.status(&world.berth, &parent).await?, 200, "it stays");
 
     let (child_cookie, child) = world.child(&sid).await?;
     let (grandchild_cookie, grandchild) = world.child(&child).await?;
@@ -162,8 +162,8 @@ async fn flow(kind: &str, url: &str) -> Result<()> {
     Ok(())
 }
 
-/// The store hangs; meanwhile the parent runs out of time, and its logout finds no store. Nobody is let
-/// through, and once the store is back what is left of the family ends.
+/// The store is suspended; meanwhile the parent expires, and its logout fails without a store. No request is
+/// accepted, and the remaining child sessions end once the store is back.
 async fn cut(kind: &str, url: &str, freeze: impl Fn(), resume: impl Fn()) -> Result<()> {
     let world = Runtimes::start(kind, url, IDLE).await?;
     let (parent, sid) = world.login().await?;
@@ -172,25 +172,25 @@ async fn cut(kind: &str, url: &str, freeze: impl Fn(), resume: impl Fn()) -> Res
     assert_eq!(world.status(&world.flows, &child_cookie).await?, 200);
     freeze();
     let began = Instant::now();
-    wait::until("the store is missed", STEP, || async {
+    wait::until("the store is away", STEP, || async {
         let status = world.status(&world.flows, &child_cookie).await.ok()?;
         (status == 503).then_some(())
     })
     .await?;
     assert_eq!(world.log_out(&parent).await?.status, 503);
-    wait::until("the cut is long enough", CUT + STEP, || async {
+    wait::until("the outage is long", CUT + STEP, || async {
         let status = world.status(&world.flows, &grandchild_cookie).await.ok()?;
-        assert_eq!(status, 503, "neither through nor over while nobody knows");
+        assert_eq!(status, 503, "the status is not known");
         (began.elapsed() > CUT).then_some(())
     })
     .await?;
     resume();
-    // Once to sweep, once to reconcile, and what it takes the connections to come back.
+    // One run of the expiry, one run for orphans, and the time to reconnect.
     let limit = 3 * STEP;
     for (cookie, sid) in [(&child_cookie, &child), (&grandchild_cookie, &grandchild)] {
-        wait::until("nobody is let through", limit, || async {
+        wait::until("the child is rejected", limit, || async {
             let status = world.status(&world.flows, cookie).await.ok()?;
-            assert_ne!(status, 200, "its parent is over");
+            assert_ne!(status, 200, "its parent has ended");
             (status == 401).then_some(())
         })
         .await?;
@@ -201,19 +201,19 @@ async fn cut(kind: &str, url: &str, freeze: impl Fn(), resume: impl Fn()) -> Res
 }
 
 #[tokio::test]
-async fn a_flow_between_runtimes_that_share_only_redis() -> Result<()> {
+async fn child_sessions_work_between_runtimes_that_share_only_redis() -> Result<()> {
     let server = Redis::shared().await?;
     flow("redis", &server.database()).await
 }
 
 #[tokio::test]
-async fn a_flow_between_runtimes_that_share_only_postgres() -> Result<()> {
+async fn child_sessions_work_between_runtimes_that_share_only_postgres() -> Result<()> {
     let server = Postgres::shared().await?;
     flow("postgres", &server.database().await?).await
 }
 
 #[tokio::test]
-async fn a_family_outlives_no_cut_of_redis() -> Result<()> {
+async fn child_sessions_end_with_their_parent_after_an_outage_of_redis() -> Result<()> {
     let server = Redis::start().await?;
     cut(
         "redis",
@@ -225,7 +225,7 @@ async fn a_family_outlives_no_cut_of_redis() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_family_outlives_no_cut_of_postgres() -> Result<()> {
+async fn child_sessions_end_with_their_parent_after_an_outage_of_postgres() -> Result<()> {
     let server = Postgres::start().await?;
     let url = server.database().await?;
     cut("postgres", &url, || server.freeze(), || server.resume()).await

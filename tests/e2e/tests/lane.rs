@@ -1,6 +1,6 @@
-//! The stream of calls between the real Envoy and the service: calls use it, and nobody notices when it is lost.
+//! The call stream between the real Envoy and the service: calls use it, and clients do not notice when it is lost.
 
-#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+#![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 use berth_harness::envoy::push_filter;
 use berth_harness::render::Replacements;
@@ -14,10 +14,10 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(20);
 const STREAMS: &str = r#"berth_http_requests_total{route="/berth.v1.Gateway/Calls",status="200"} "#;
 const PLACEMENTS: &str = r#"berth_http_requests_total{route="/v1/placements",status="200"} "#;
-/// Requests of every kind that Envoy has made to the service.
+/// Number of requests of every kind that Envoy has made to the service.
 const REQUESTS: &str = "cluster.placement.upstream_rq_total";
 
-/// A metric of the service's; 0 when it is not there.
+/// The value of a metric of the service; 0 when it is missing.
 async fn metric(stack: &mut Stack, name: &str) -> Result<u64> {
     metric_at(stack.service()?.addr, name).await
 }
@@ -28,7 +28,7 @@ async fn metric_at(service: SocketAddr, name: &str) -> Result<u64> {
     Ok(value.map_or(Ok(0), str::parse)?)
 }
 
-/// A stack with a cookie, whose gateway has opened its `nth` stream of calls.
+/// Waits until the gateway of this stack has opened its `nth` call stream, by requests with this cookie.
 async fn streaming(stack: &mut Stack, cookie: &str, nth: u64) -> Result<()> {
     for _ in 0..200 {
         drop(stack.qix("/app/sales.qvf", cookie).await?);
@@ -37,7 +37,7 @@ async fn streaming(stack: &mut Stack, cookie: &str, nth: u64) -> Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    Err("no stream of calls was opened".into())
+    Err("no call stream was opened".into())
 }
 
 async fn started(filter: &serde_json::Value) -> Result<(Stack, String)> {
@@ -58,7 +58,7 @@ async fn placements_are_messages_on_one_stream() -> Result<()> {
         drop(try_join_all(sockets).await?);
     }
     assert_eq!(metric(&mut stack, PLACEMENTS).await?, placed + 100);
-    // Reports and polls are requests still: a few in a second.
+    // Reports and polls are still requests: a few per second.
     let requests = stack.envoy.stat(REQUESTS).await?.unwrap_or_default() - requests;
     assert!(requests < 70, "{requests} requests for 100 placements");
     assert_eq!(metric(&mut stack, STREAMS).await?, 1);
@@ -66,7 +66,7 @@ async fn placements_are_messages_on_one_stream() -> Result<()> {
 }
 
 #[tokio::test]
-async fn tokens_come_on_it_too() -> Result<()> {
+async fn tokens_are_messages_on_the_same_stream() -> Result<()> {
     let (mut stack, _) = started(&json!({"cache": {"entries": 0}})).await?;
     let cookie = stack.login_demo().await?;
     let requests = stack.envoy.stat(REQUESTS).await?.unwrap_or_default();
@@ -81,7 +81,7 @@ async fn tokens_come_on_it_too() -> Result<()> {
 }
 
 #[tokio::test]
-async fn who_waits_when_the_service_dies_is_told_at_once_and_the_next_stream_comes_by_itself()
+async fn pending_requests_fail_at_once_when_the_service_dies_and_the_next_stream_opens_by_itself()
 -> Result<()> {
     let (mut stack, cookie) = started(&json!({})).await?;
     let mut service = stack.service.take().ok_or("no service")?;
@@ -99,7 +99,7 @@ async fn who_waits_when_the_service_dies_is_told_at_once_and_the_next_stream_com
             let upgrades = stack.engines[0].upgrades().await.ok()?.len();
             (upgrades >= before + 5).then_some(())
         };
-        wait::until("the engine to be asked", LIMIT, arrived).await?;
+        wait::until("an upgrade at the engine", LIMIT, arrived).await?;
         service.kill();
         Result::<()>::Ok(())
     };
@@ -120,7 +120,7 @@ async fn who_waits_when_the_service_dies_is_told_at_once_and_the_next_stream_com
     streaming(&mut stack, &cookie, 1).await
 }
 
-/// The service is killed and started, and a stream of calls opened again.
+/// Kills and restarts the service, and waits for the next call stream.
 async fn restarted(stack: &mut Stack, cookie: &str) -> Result<()> {
     let service = stack.service()?;
     service.kill();
@@ -130,10 +130,10 @@ async fn restarted(stack: &mut Stack, cookie: &str) -> Result<()> {
     streaming(stack, cookie, 1).await
 }
 
-/// A stream that is over stays with Envoy until it is let go, and the end of its configuration would reset what is
-/// freed by then.
+/// Envoy keeps a closed stream until the filter releases it. Without that, the end of its configuration would reset a
+/// stream that is already freed.
 #[tokio::test]
-async fn streams_that_have_ended_are_no_danger_when_their_configuration_goes() -> Result<()> {
+async fn closed_streams_do_no_harm_when_their_configuration_is_removed() -> Result<()> {
     let (mut stack, cookie) = started(&json!({})).await?;
     for (round, timeout_ms) in [5_000, 6_000, 7_000].into_iter().enumerate() {
         restarted(&mut stack, &cookie).await?;
@@ -141,13 +141,13 @@ async fn streams_that_have_ended_are_no_danger_when_their_configuration_goes() -
         push_filter(&stack.dir, &format!("round-{round}"), &settings)?;
         restarted(&mut stack, &cookie).await?;
     }
-    // The same Envoy: with another process, nothing would listen here.
+    // It is still the same Envoy: with a new process, nothing would listen on this port.
     drop(stack.qix("/app/sales.qvf", &cookie).await?);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_frozen_service_is_a_timeout_and_then_as_before() -> Result<()> {
+async fn a_suspended_service_causes_timeouts_and_recovers() -> Result<()> {
     let (mut stack, cookie) = started(&json!({"service": {"timeout_ms": 1_500}})).await?;
     stack.service()?.freeze();
     let headers = [("cookie", cookie.as_str())];
@@ -163,7 +163,7 @@ async fn a_frozen_service_is_a_timeout_and_then_as_before() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_service_that_ends_in_order_answers_who_waits() -> Result<()> {
+async fn a_service_that_shuts_down_answers_pending_requests() -> Result<()> {
     let (mut stack, cookie) = started(&json!({})).await?;
     let mut service = stack.service.take().ok_or("no service")?;
     let engine = &stack.engines[0];
@@ -171,17 +171,17 @@ async fn a_service_that_ends_in_order_answers_who_waits() -> Result<()> {
     let before = engine.upgrades().await?.len();
     let ended = async {
         let arrived = || async { (engine.upgrades().await.ok()?.len() > before).then_some(()) };
-        wait::until("the engine to be asked", LIMIT, arrived).await?;
+        wait::until("an upgrade at the engine", LIMIT, arrived).await?;
         let process = service.process().ok_or("no process")?;
         Result::<bool>::Ok(process.terminate(LIMIT))
     };
     let (socket, obeyed) = tokio::join!(stack.qix("/app/sales.qvf", &cookie), ended);
-    assert!(obeyed?, "a stream of calls kept the service from ending");
+    assert!(obeyed?, "a call stream kept the service from exiting");
     drop(socket?);
     Ok(())
 }
 
-/// Streams of calls and gateways of each replica.
+/// Number of call streams and of gateways of each replica.
 async fn streams_and_gateways(stack: &Stack) -> Result<Vec<(u64, u64)>> {
     let mut all = Vec::new();
     for service in stack.service.iter().chain(&stack.replicas) {
@@ -191,9 +191,10 @@ async fn streams_and_gateways(stack: &Stack) -> Result<Vec<(u64, u64)>> {
     Ok(all)
 }
 
-/// Envoy sends a cluster's name as `:authority` of a stream that names none, and a server refuses one like this.
+/// Envoy sends the cluster's name as `:authority` of a stream that has none, and a server rejects a name like this
+/// one.
 #[tokio::test]
-async fn a_cluster_may_have_any_name_and_each_stream_goes_where_the_reports_of_its_worker_go()
+async fn a_cluster_may_have_any_name_and_each_stream_uses_the_replica_of_its_workers_reports()
 -> Result<()> {
     const NAME: &str = "outbound|9455||berth.berth.svc.cluster.local";
     const WORKERS: u32 = 8;
@@ -219,7 +220,7 @@ async fn a_cluster_may_have_any_name_and_each_stream_goes_where_the_reports_of_i
     };
     let replicas = wait::until("every worker has a stream", 3 * LIMIT, all_stream).await?;
     for (streams, gateways) in &replicas {
-        assert_eq!(streams, gateways, "a stream went elsewhere: {replicas:?}");
+        assert_eq!(streams, gateways, "another replica has it: {replicas:?}");
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! No secret is written down (issue point 10, S3, S37): a whole story through Envoy, at the loudest log level, and then a
-//! search for every cookie, session id, password and token of it in all logs, metrics and stores.
-#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+//! No secret is written down. The test plays a scenario through Envoy at the most verbose log level, and then
+//! searches for every cookie, session id, password and token of it in all logs, metrics and stores.
+#![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 mod audit;
 mod elsewhere;
@@ -15,10 +15,10 @@ use places::{Place, Store};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// Was in the store for a moment: by this the search shows that it looks into the files beneath.
+/// Text that is written to the store and removed: it proves that the search reads the underlying files.
 const PLANTED: &str = "planted-in-the-store-and-removed-again";
 
-/// Plays the story on this store; fails when anything of it is found anywhere.
+/// Plays the scenario on this store. Fails when a secret of it is found anywhere.
 async fn nothing_leaks(store: Value, open: impl FnOnce(PathBuf) -> Store) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let provider = OidcProvider::start(dir.path()).await?;
@@ -32,7 +32,7 @@ async fn nothing_leaks(store: Value, open: impl FnOnce(PathBuf) -> Store) -> Res
         .start()
         .await?;
     provider.register(stack.http()).await?;
-    // Its own log of requests holds every header, whatever the filter does: so not the whole of Envoy.
+    // Only the filter's logger: Envoy's own trace log contains all headers regardless of the filter.
     let loud = Call::new("POST", "/logging?wasm=trace");
     assert_eq!(loud.send(stack.envoy.admin).await?.status, 200);
     let mut secrets = story::play(&mut stack, &provider).await?;
@@ -53,12 +53,12 @@ async fn nothing_leaks(store: Value, open: impl FnOnce(PathBuf) -> Store) -> Res
     found.extend(search(kept_keys, &store));
     assert!(
         secrets.len() > 150,
-        "a story with few secrets: {}",
+        "a scenario with few secrets: {}",
         secrets.len()
     );
     assert!(found.is_empty(), "leaked:\n{}", found.join("\n"));
 
-    // The places are the right ones, and the search finds: what may be told is there.
+    // Texts that are not secret must be found: this proves that the sinks are complete and that the search works.
     let mut canary = secrets::Secrets::default();
     canary.add("the account", story::ACCOUNT);
     assert!(!search(&canary, &store).is_empty(), "nothing in the store");

@@ -1,6 +1,6 @@
-//! How long a session lasts, seen from outside: what counts as activity (S12), a restart of the service (S4).
+//! The lifetime of a session from the client's view: what counts as activity, and a restart of the service.
 
-#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+#![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 use berth_harness::{Call, Result, Stack, wait};
 use serde_json::json;
@@ -18,19 +18,19 @@ async fn status(stack: &Stack, path: &str, cookie: &str) -> Result<u16> {
     Ok(stack.send(Call::get(path).cookie(cookie)).await?.status)
 }
 
-/// Seconds that `GET /session` tells; `None` when it tells of nobody.
+/// The idle time that `GET /session` reports; `None` without a session.
 async fn idle_remaining(stack: &Stack, cookie: &str) -> Result<Option<u64>> {
     let reply = stack.send(Call::get("/session").cookie(cookie)).await?;
     Ok(reply.json()["idle_remaining_s"].as_u64())
 }
 
 #[tokio::test]
-async fn looking_at_the_session_keeps_nobody_signed_in() -> Result<()> {
+async fn requests_for_the_session_status_are_no_activity() -> Result<()> {
     let stack = short_sessions().await?;
     let cookie = stack.login_demo().await?;
     let since = Instant::now();
     let gone = || async {
-        // Each of these is asked all the time.
+        // Pages send these requests repeatedly.
         for path in ["/session/placements", "/is-authenticated"] {
             status(&stack, path, &cookie).await.ok()?;
         }
@@ -48,7 +48,7 @@ async fn looking_at_the_session_keeps_nobody_signed_in() -> Result<()> {
 }
 
 #[tokio::test]
-async fn requests_keep_a_session_alive() -> Result<()> {
+async fn requests_to_the_application_keep_a_session_active() -> Result<()> {
     let stack = short_sessions().await?;
     let cookie = stack.login_demo().await?;
     let since = Instant::now();
@@ -71,7 +71,7 @@ async fn requests_keep_a_session_alive() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_restart_of_the_service_logs_nobody_out() -> Result<()> {
+async fn a_restart_of_the_service_ends_no_session() -> Result<()> {
     let mut stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
     stack.service()?.restart().await?;
@@ -79,7 +79,7 @@ async fn a_restart_of_the_service_logs_nobody_out() -> Result<()> {
     let back = || async {
         let call = Call::get("/api/whoami").cookie(&cookie);
         let reply = stack.send(call).await.ok()?;
-        // Until Envoy has connected again; never a doubt about the session.
+        // 503 until Envoy has reconnected, but never a rejection of the session.
         assert!(matches!(reply.status, 200 | 503), "{}", reply.status);
         (reply.json()["account"] == "demo").then_some(())
     };

@@ -1,11 +1,10 @@
-//! Login sessions and their open sockets, through the whole stack: two Envoys with two workers each, the real
-//! service. What ends a session closes its sockets everywhere (S34), what keeps it alive (S12), and what a lost
-//! feed does (S36).
+//! Login sessions and their open sockets, through the whole stack: two Envoys with two workers each and the real
+//! service. Tests what closes sockets everywhere, what keeps a session active, and the loss of the service.
 
 #![allow(
     clippy::indexing_slicing,
     clippy::print_stdout,
-    reason = "a test's own steps may fail it, and what it measures is for people"
+    reason = "a wrong index fails the test; measurements are printed"
 )]
 
 mod held;
@@ -18,7 +17,7 @@ use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Message;
 
 const PATH: &str = "/app/sales.qvf";
-/// Generous: the machine may be busy.
+/// Long, because the machine may be busy.
 const LIMIT: Duration = Duration::from_secs(60);
 const OPERATOR: &str = "operator-secret-1";
 
@@ -42,7 +41,7 @@ async fn known(stack: &Stack, count: usize) -> Result<()> {
     wait::until(&format!("the service knows {count} streams"), LIMIT, all).await
 }
 
-/// The cookie of a child of that session, on the same runtime.
+/// Starts a child session of that session on the same runtime and returns its cookie.
 async fn child_of(service: SocketAddr, cookie: &str) -> Result<String> {
     let (name, id) = cookie.split_once('=').ok_or("no cookie")?;
     let token = Call::post_json("/v1/tokens", &json!({"session": id}));
@@ -66,7 +65,7 @@ async fn log_out(stack: &Stack, cookie: &str) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_ends_a_session_closes_its_sockets_on_every_gateway() -> Result<()> {
+async fn every_end_of_a_session_closes_its_sockets_on_every_gateway() -> Result<()> {
     let count = sockets_per_account();
     let operator = json!([{"name": "ops", "role": "operator", "secret": {"inline": OPERATOR}}]);
     let mut stack = Stack::builder()
@@ -105,7 +104,7 @@ async fn whatever_ends_a_session_closes_its_sockets_on_every_gateway() -> Result
     log_out(&stack, &demo).await?;
     closed("logout", began, logged_out, 4403).await?;
 
-    // No socket is the parent's own.
+    // The sockets belong to the child session; the parent has none.
     let began = Instant::now();
     log_out(&stack, &kim).await?;
     closed("the parent logged out", began, of_child, 4403).await?;
@@ -121,7 +120,7 @@ async fn whatever_ends_a_session_closes_its_sockets_on_every_gateway() -> Result
     stack.service()?.command(&["account", "lock", "bob"])?;
     closed("account locked", began, locked, 4403).await?;
 
-    // Nobody else has noticed, and whoever was closed comes in nowhere.
+    // Other sessions keep their sockets, and every ended session is rejected on every gateway.
     assert_eq!(kept.len(), count);
     known(&stack, count).await?;
     for to in gateways {
@@ -137,7 +136,7 @@ async fn whatever_ends_a_session_closes_its_sockets_on_every_gateway() -> Result
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_expired_session_closes_its_sockets_and_pushes_keep_nobody_alive() -> Result<()> {
+async fn an_expired_session_closes_its_sockets_despite_messages_from_the_engine() -> Result<()> {
     const IDLE: Duration = Duration::from_secs(12);
     let stack = Stack::builder()
         .engines(1)
@@ -150,7 +149,7 @@ async fn an_expired_session_closes_its_sockets_and_pushes_keep_nobody_alive() ->
     let (active, idle) = (stack.login_demo().await?, stack.login_demo().await?);
     let began = Instant::now();
     let mut talks = open(stack.http(), &active).await?;
-    // Of the active session too, and on another gateway: it lives by what is said on the first one.
+    // A second socket of the active session, on the other gateway: the activity on the first one keeps it open.
     let mut listens = open(second, &active).await?;
     let mut over = vec![];
     for to in [stack.http(), second] {
@@ -179,9 +178,9 @@ async fn an_expired_session_closes_its_sockets_and_pushes_keep_nobody_alive() ->
         let (at, pushed) = tokio::time::timeout(LIMIT, end).await??;
         let lived = at.duration_since(began);
         println!(
-            "idle session: its socket was closed after {lived:?}, {pushed} messages from the engine notwithstanding"
+            "idle session: its socket was closed after {lived:?}, despite {pushed} messages from the engine"
         );
-        assert!(pushed > 50, "the engine was chatty: {pushed}");
+        assert!(pushed > 50, "messages from the engine: {pushed}");
         assert!(
             lived >= IDLE - Duration::from_secs(1) && lived < IDLE + CLOSED_WITHIN,
             "{lived:?}"
@@ -194,15 +193,12 @@ async fn an_expired_session_closes_its_sockets_and_pushes_keep_nobody_alive() ->
     );
     listens.next().await?;
     let reply = stack.send(Call::get("/api/whoami").cookie(&active)).await?;
-    assert_eq!(
-        reply.status, 200,
-        "who was active by WebSocket alone is signed in"
-    );
+    assert_eq!(reply.status, 200, "messages of the client are activity");
     Ok(())
 }
 
 #[tokio::test]
-async fn without_the_service_nobody_gets_in_and_open_sockets_stay() -> Result<()> {
+async fn without_the_service_requests_are_rejected_and_open_sockets_stay() -> Result<()> {
     let filter = json!({"service": {"timeout_ms": 1_000}});
     let mut stack = Stack::builder()
         .engines(1)
@@ -221,7 +217,7 @@ async fn without_the_service_nobody_gets_in_and_open_sockets_stay() -> Result<()
     while frozen.elapsed() < Duration::from_secs(14) {
         let began = frozen.elapsed();
         let reply = stack.send(ask.clone()).await?;
-        // A cached token may be used, but not for longer than the feed may be silent.
+        // A cached token stays valid until the gateway has had no events for too long.
         match reply.status {
             200 => served = began,
             503 | 504 => {}
@@ -245,7 +241,7 @@ async fn without_the_service_nobody_gets_in_and_open_sockets_stay() -> Result<()
     socket.send(Message::binary(b"here".to_vec())).await?;
     socket.next().await?;
 
-    // The service dies and its successor learns of the socket, and of its session's end meanwhile.
+    // The service is killed. The restarted service learns of the socket and of the end of its session meanwhile.
     stack.service()?.kill();
     stack
         .service()?

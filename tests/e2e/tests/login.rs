@@ -1,7 +1,7 @@
-//! Logging in through the real Envoy: whom it takes the client for, how long a token may be, and that keys
-//! can be exchanged while somebody works.
+//! Logins through the real Envoy: the client address that rate limits use, the maximum size of tokens, and the
+//! rotation of keys under load.
 
-#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+#![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 use berth_harness::{Call, Reply, Result, Stack, paths, wait};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ async fn log_in(stack: &Stack, from: Ipv4Addr, forged: &str) -> Result<Reply> {
 }
 
 #[tokio::test]
-async fn each_client_address_has_a_rate_of_its_own() -> Result<()> {
+async fn each_client_address_has_its_own_rate_limit() -> Result<()> {
     let rate = json!({"login": {"rate": {"per_minute": 1, "burst": 3}}});
     let stack = Stack::builder()
         .engines(1)
@@ -42,7 +42,7 @@ async fn each_client_address_has_a_rate_of_its_own() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_token_of_16_kilobytes_works_from_end_to_end() -> Result<()> {
+async fn a_token_of_16_kilobytes_reaches_application_and_engine() -> Result<()> {
     let mut stack = Stack::builder().engines(1).start().await?;
     let roles: Vec<String> = (0..124).map(|n| format!("{n:0>120}")).collect();
     let names: Vec<&str> = roles.iter().map(String::as_str).collect();
@@ -61,7 +61,7 @@ async fn a_token_of_16_kilobytes_works_from_end_to_end() -> Result<()> {
     Ok(())
 }
 
-/// What requests with a cookie came to, without those that met a service that was starting.
+/// Results of requests with a cookie. Requests that met a starting service are not counted.
 #[derive(Debug, Default)]
 struct Seen {
     let_through: u32,
@@ -69,7 +69,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// Asks the application until so many requests have reached it.
+    /// Sends requests until `times` of them have reached the application.
     async fn ask(&mut self, stack: &Stack, cookie: &str, times: u32) -> Result<()> {
         let enough = self.let_through + times;
         while self.let_through < enough && self.refused.is_empty() {
@@ -85,24 +85,24 @@ impl Seen {
     }
 }
 
-/// The key set has been fetched again from the service that runs now: the filter knows its keys.
+/// Waits until the filter has fetched the key set from the running service.
 async fn fetched(stack: &Stack, service: std::net::SocketAddr) -> Result<()> {
     let counted = "berth_http_requests_total{route=\"/.well-known/jwks.json\",status=\"200\"}";
     let fetched = || async {
         let metrics = Call::get("/metrics").send(service).await.ok()?.text();
         let line = metrics.lines().find(|line| line.starts_with(counted))?;
         let times: u32 = line.rsplit(' ').next()?.parse().ok()?;
-        // Envoy's main thread fetches it too, and every second each: the worker is among these.
+        // Envoy's main thread and each worker fetch it once per second, so five fetches include the worker's.
         (times >= 5).then_some(())
     };
     wait::until("the key set to be fetched", LIMIT, fetched).await?;
-    // The answer has reached the filter before this one is asked for.
+    // This request follows the response with the key set, so the filter has processed that.
     stack.send(Call::get("/session")).await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn the_signing_key_is_exchanged_and_nobody_is_refused() -> Result<()> {
+async fn a_rotation_of_the_signing_key_rejects_no_request() -> Result<()> {
     let key = |algorithm: &str, kid: &str| {
         let name = format!(
             "placement-service/tests/keys/{}.pem",
@@ -111,7 +111,7 @@ async fn the_signing_key_is_exchanged_and_nobody_is_refused() -> Result<()> {
         json!({"algorithm": algorithm, "key": {"file": paths::root().join(name)}, "kid": kid})
     };
     let (old, new) = (key("ES256", "old"), key("EdDSA", "new"));
-    // Merged into the demo's configuration: its own key goes.
+    // The patch is merged into the demonstration's configuration, so it removes that key.
     let signs = |key: &Value, next: &[&Value], previous: &[&Value]| {
         let mut tokens = key.clone();
         tokens["key"]["inline"] = Value::Null;
@@ -152,7 +152,7 @@ async fn the_signing_key_is_exchanged_and_nobody_is_refused() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_shared_secret_is_exchanged_by_the_filters_keys() -> Result<()> {
+async fn a_shared_secret_is_rotated_by_the_filters_keys() -> Result<()> {
     let old = "berth-demo-secret-known-to-everybody";
     let new = "another secret, known to everybody, too";
     let keys = json!([
@@ -183,12 +183,12 @@ async fn a_shared_secret_is_exchanged_by_the_filters_keys() -> Result<()> {
         .await?;
     let refused = || async {
         let reply = stack.send(Call::get("/api/nothing").cookie(&cookie)).await;
-        // 404 is the application's, for as long as the filter has the old key's token.
+        // 404 comes from the application, as long as the filter has a cached token of the old key.
         reply
             .ok()
             .filter(|reply| !matches!(reply.status, 404 | 503))
     };
-    let reply = wait::until("a refusal", LIMIT, refused).await?;
+    let reply = wait::until("a rejection", LIMIT, refused).await?;
     assert_eq!(
         (reply.status, reply.reason().as_str()),
         (502, "token-invalid")

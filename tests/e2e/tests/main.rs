@@ -1,5 +1,6 @@
-//! The end-to-end tests, one module per theme, in one program: linked once. They drive real processes (Envoy with the built filter,
-//! the placement service, engine simulators) through the crate `berth-harness`. `tests/setup/test.sh` says how they run.
+//! The end-to-end tests: one module per topic in one program, which is linked once. They drive real processes (Envoy
+//! with the built filter, the placement service, engine simulators) through the crate `berth-harness`.
+//! `tests/setup/test.sh` runs them.
 
 mod bearer;
 mod browser;

@@ -1,4 +1,4 @@
-//! The main job: a login cookie becomes a JWT and a place on an engine, through the real Envoy.
+//! The core flow through the real Envoy: a login cookie becomes a JWT and a placement on an engine.
 
 use berth_harness::client::GLOBAL;
 use berth_harness::{Call, Result, Stack, wait};
@@ -50,7 +50,7 @@ async fn the_app_sees_the_account_and_never_the_login_cookie() -> Result<()> {
 }
 
 #[tokio::test]
-async fn several_cookie_headers_lose_only_the_login_cookie() -> Result<()> {
+async fn only_the_login_cookie_is_removed_from_several_cookie_headers() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
     let headers = [
@@ -68,7 +68,7 @@ async fn several_cookie_headers_lose_only_the_login_cookie() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_reaches_the_engine_is_the_jwt_the_session_and_the_ttl() -> Result<()> {
+async fn the_engine_receives_the_jwt_the_session_and_the_ttl() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
     let qix = stack.qix("/app/sales.qvf?berth_tab=t1", &cookie).await?;
@@ -94,7 +94,7 @@ async fn what_reaches_the_engine_is_the_jwt_the_session_and_the_ttl() -> Result<
 }
 
 #[tokio::test]
-async fn rapid_sessions_spread_evenly() -> Result<()> {
+async fn sessions_in_quick_succession_spread_evenly() -> Result<()> {
     let stack = Stack::builder().engines(4).start().await?;
     let cookie = stack.login_demo().await?;
     let mut open = vec![];
@@ -113,7 +113,7 @@ async fn rapid_sessions_spread_evenly() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_session_knows_which_engine_serves_each_tab() -> Result<()> {
+async fn the_session_status_lists_the_engine_of_each_tab() -> Result<()> {
     let stack = Stack::builder().engines(2).start().await?;
     let cookie = stack.login_demo().await?;
     let _one = stack.qix("/app/sales.qvf?berth_tab=one", &cookie).await?;
@@ -135,7 +135,7 @@ async fn a_session_knows_which_engine_serves_each_tab() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_prepared_session_that_nobody_takes_is_gone() -> Result<()> {
+async fn a_prepared_session_that_is_not_used_expires() -> Result<()> {
     let mut stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
     let session = cookie.trim_start_matches("berth=");
@@ -153,7 +153,7 @@ async fn a_prepared_session_that_nobody_takes_is_gone() -> Result<()> {
 }
 
 #[tokio::test]
-async fn logout_ends_the_session_on_the_server() -> Result<()> {
+async fn a_logout_ends_the_session_on_the_server() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
     let origin = format!("http://{}", stack.http());

@@ -1,8 +1,8 @@
-//! Memory of Envoy with the filter under load: requests, and clients that break off while the filter waits for
-//! the placement service. The curve goes to `target/soak/memory.csv`; it must be flat. Few requests in every run, a
-//! million and 100,000 aborts in `make soak`.
+//! Memory of Envoy with the filter under load: requests, and clients that disconnect while the filter waits for the
+//! placement service. The curve is written to `target/soak/memory.csv` and must be flat. Few requests in every run; a
+//! million requests and 100,000 disconnects in `make soak`.
 
-#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+#![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 use berth_harness::client::{Connection, upgrade_head};
 use berth_harness::{Call, Result, Stack, paths};
@@ -15,14 +15,14 @@ use tokio::task::JoinSet;
 
 /// Points of the curve.
 const ROUNDS: usize = 20;
-/// By then caches, pools and heaps have their size.
+/// After this number of rounds, caches, pools and heaps have reached their size.
 const WARM: usize = 5;
 const CLIENTS: usize = 8;
-/// How much more memory there may be at the end than when everything was warm: well below one byte in
-/// ten requests of the long run, and above what V8 and the allocator move by themselves.
+/// Permitted growth between the warm state and the end: well below one byte per ten requests of the long run, and
+/// above the variation of V8 and the allocator.
 const GROWTH_KIB: f64 = 24.0 * 1_024.0;
 
-/// Requests and aborts of all rounds together.
+/// Requests and disconnects of all rounds together.
 fn load() -> (usize, usize) {
     if berth_harness::is_soak() {
         (1_000_000, 100_000)
@@ -44,26 +44,26 @@ async fn requests(to: SocketAddr, cookie: String, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Clients that ask for a socket and are gone before the answer.
+/// Clients that request a socket and disconnect before the response.
 async fn aborts(to: SocketAddr, cookie: String, count: usize) -> Result<()> {
     let head = upgrade_head(to, "/app/sales.qvf", &cookie);
     for _ in 0..count {
         let mut stream = TcpStream::connect(to).await?;
         stream.set_zero_linger()?;
         stream.write_all(head.as_bytes()).await?;
-        // Long enough for the filter to have asked, too short for an answer.
+        // Long enough for the filter to send its call, too short for a response.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn memory_is_flat_under_requests_and_aborts() -> Result<()> {
+async fn memory_is_flat_under_requests_and_early_disconnects() -> Result<()> {
     let (all_requests, all_aborts) = load();
     let mut stack = Stack::builder()
         .engines(1)
         .engine_args(&["--session-kb", "0"])
-        // One session asks for all sockets, faster than it is told that they are not wanted.
+        // One session requests all sockets faster than the service learns that their clients are gone.
         .service_config(&json!({"placement": {"max_streams_per_session": 0}}))
         .start()
         .await?;

@@ -1,6 +1,6 @@
-//! Logging in and out by a real OpenID provider, through Envoy and two replicas of the service.
+//! Logins and logouts with a real OpenID provider, through Envoy and two replicas of the service.
 
-#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+#![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 use berth_harness::oidc_provider::OidcProvider;
 use berth_harness::{Browser, Call, Reply, Result, Stack, wait};
@@ -25,7 +25,8 @@ async fn whoami(stack: &Stack, cookie: &str) -> Result<Reply> {
     stack.send(Call::get("/api/whoami").cookie(cookie)).await
 }
 
-/// Soon no replica lets the session in. How soon is another test's matter: this machine may be busy.
+/// Waits until every replica rejects the session. The delay itself is measured by another test, because this machine
+/// may be busy.
 async fn ends(stack: &Stack, cookie: &str) -> Result<()> {
     let over = || async {
         for _ in 0..4 {
@@ -33,11 +34,11 @@ async fn ends(stack: &Stack, cookie: &str) -> Result<()> {
         }
         Some(())
     };
-    wait::until("the session to be over", Duration::from_secs(5), over).await
+    wait::until("the session to end", Duration::from_secs(5), over).await
 }
 
 #[tokio::test]
-async fn users_of_a_real_provider_log_in_use_the_api_and_log_out_everywhere() -> Result<()> {
+async fn users_of_a_real_provider_log_in_and_their_logout_ends_both_sessions() -> Result<()> {
     let (stack, provider, _dir) = site().await?;
     let start = "/login/oidc/idp?return_to=%2Fapi%2Fwhoami";
     let mut ada = Browser::default();
@@ -55,7 +56,7 @@ async fn users_of_a_real_provider_log_in_use_the_api_and_log_out_everywhere() ->
     );
     stack.qix("/app/sales.qvf", &ada.session(&stack)?).await?;
 
-    // Whom no role is for, and whom the provider does not let in.
+    // A user without a role, and a user that the provider rejects.
     for (name, status, words) in [
         ("eve", 403, "may not log in here"),
         ("nobody", 403, "not allowed at the provider"),
@@ -65,12 +66,12 @@ async fn users_of_a_real_provider_log_in_use_the_api_and_log_out_everywhere() ->
         assert!(page.text().contains(words), "{}", page.text());
     }
 
-    // New keys of the provider trouble nobody.
+    // New signing keys of the provider are accepted.
     provider.rotate().await?;
     let page = Browser::default().log_in(&stack, start, "ada").await?;
     assert_eq!(page.json()["account"], "ada", "{}", page.text());
 
-    // Logged out here is logged out there: the next login asks for the name again.
+    // A logout at Berth is also a logout at the provider: the next login shows the provider's form.
     let again = ada.log_in(&stack, start, "asked?").await?;
     let before = ada.session(&stack)?;
     assert_eq!(
@@ -92,7 +93,7 @@ async fn users_of_a_real_provider_log_in_use_the_api_and_log_out_everywhere() ->
 }
 
 #[tokio::test]
-async fn a_logout_at_the_provider_ends_the_session_here_on_every_replica() -> Result<()> {
+async fn a_logout_at_the_provider_ends_the_session_on_every_replica() -> Result<()> {
     let (stack, provider, _dir) = site().await?;
     let start = "/login/oidc/idp?return_to=%2Fapi%2Fwhoami";
     let mut ada = Browser::default();
@@ -102,13 +103,13 @@ async fn a_logout_at_the_provider_ends_the_session_here_on_every_replica() -> Re
     let (cookie, other) = (ada.session(&stack)?, root.session(&stack)?);
     let mut socket = stack.socket("/app/sales.qvf", &cookie).await?;
     let mut others = stack.socket("/app/sales.qvf", &other).await?;
-    // Both replicas have the session in memory.
+    // Both replicas have the session in their cache.
     for _ in 0..4 {
         assert_eq!(whoami(&stack, &cookie).await?.status, 200);
     }
     let (_, page) = ada.go(provider.addr, Call::get("/session/end")).await?;
     ada.confirm_logout(provider.addr, &page).await?;
-    // Its socket is told, by whichever replica its gateway reports to.
+    // The replica that receives the reports of its gateway closes its socket.
     let told = async {
         loop {
             socket.send(Message::text("{}")).await?;

@@ -1,6 +1,6 @@
-//! Outages of the placement service in which Envoy fails the filter's calls by itself, inside the call, and services that take a
-//! stream and say nothing: no worker spins or stops answering, and all is as before when the outage ends. At 1 and 2 workers,
-//! with the list of capabilities and without it.
+//! Outages of the placement service in which Envoy fails the filter's calls synchronously, and services that accept a
+//! stream and never respond. No worker may spin or stop responding, and the service is used again after the outage.
+//! With one and two workers, with and without the list of capabilities.
 
 use berth_harness::envoy::cluster_of;
 use berth_harness::stack::Builder;
@@ -13,16 +13,16 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
 const LIMIT: Duration = Duration::from_secs(20);
-/// A worker of Envoy that answers at all does so within this time.
+/// A worker that is not blocked responds within this time.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
-/// Connections by which every worker is reached: the kernel spreads them.
+/// With this number of connections every worker is reached, because the kernel distributes them.
 const CONNECTIONS: usize = 24;
-/// CPU seconds per second of an Envoy that spins: at least its share of a machine that other tests use, too.
+/// CPU seconds per second of an Envoy that spins: at least its share of a machine that runs other tests, too.
 const SPINNING: f64 = 0.25;
 const BREAKER: &str = "circuit_breakers.placement.default.max_requests";
 const STREAMS: &str = r#"berth_http_requests_total{route="/berth.v1.Gateway/Calls",status="200"} "#;
 
-/// How an Envoy is run: workers, and whether the filter has all capabilities. The last two in `make soak` alone.
+/// Number of workers, and whether the filter has all capabilities. The last two run only in `make soak`.
 const VARIANTS: [(u32, bool); 4] = [(1, false), (2, true), (1, true), (2, false)];
 
 fn variants() -> impl Iterator<Item = (u32, bool)> {
@@ -43,25 +43,25 @@ fn variant((workers, all_capabilities): (u32, bool)) -> Builder {
     }
 }
 
-/// A cookie that no session has: each one costs a call of the service.
+/// A cookie without a session: each one causes a call of the service.
 fn invented() -> String {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::SeqCst);
     format!("berth={number:043}")
 }
 
-/// Requests that call the service, on connections of their own. Any answer will do.
+/// Requests that call the service, each on its own connection. Every response is accepted.
 async fn attack(stack: &Stack, requests: usize) {
     let calls = (0..requests).map(|_| stack.send(Call::get("/api/x").cookie(&invented())));
     join_all(calls).await;
 }
 
-/// Every worker answers soon, and none spins.
+/// Checks that every worker responds soon and that none spins.
 async fn all_workers_answer(stack: &mut Stack) -> Result<()> {
     let asked = (0..CONNECTIONS).map(|_| async {
         let began = Instant::now();
         let answer = tokio::time::timeout(LIMIT, stack.send(Call::get("/nowhere"))).await;
-        let reply = answer.map_err(|_| "a worker does not answer")??;
+        let reply = answer.map_err(|_| "a worker does not respond")??;
         Result::<_>::Ok((reply.status, began.elapsed()))
     });
     for (status, time) in try_join_all(asked).await? {
@@ -78,7 +78,7 @@ async fn all_workers_answer(stack: &mut Stack) -> Result<()> {
     wait::until("Envoy is idle", LIMIT, idle).await
 }
 
-/// The service is reached again, and a stream of calls is open.
+/// Waits until the service is reachable and a call stream is open.
 async fn recovers(stack: &mut Stack) -> Result<()> {
     let service = stack.service()?.addr;
     let shared = &*stack;
@@ -89,11 +89,11 @@ async fn recovers(stack: &mut Stack) -> Result<()> {
         let streams = text.lines().find_map(|line| line.strip_prefix(STREAMS))?;
         (streams != "0").then_some(())
     };
-    wait::until("the service is back, with a stream of calls", LIMIT, back).await?;
+    wait::until("the service is back, with a call stream", LIMIT, back).await?;
     all_workers_answer(stack).await
 }
 
-/// Nobody can reach the service: twice a burst of calls, and some ticks in between.
+/// Sends two bursts of calls during an outage, with some ticks in between.
 async fn suffers(stack: &mut Stack) -> Result<()> {
     for _ in 0..2 {
         attack(stack, 32).await;
@@ -110,7 +110,7 @@ async fn set_breaker(stack: &Stack, max_requests: u32) -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_open_circuit_breaker() -> Result<()> {
+async fn an_open_circuit_breaker_blocks_no_worker() -> Result<()> {
     for one in variants() {
         let mut stack = variant(one)
             .edit_envoy(|config, _| {
@@ -122,7 +122,7 @@ async fn an_open_circuit_breaker() -> Result<()> {
             .await?;
         set_breaker(&stack, 0).await?;
         suffers(&mut stack).await?;
-        // It closes, a stream is opened, and it opens again.
+        // The circuit closes, a call stream is opened, and the circuit opens again.
         for _ in 0..5 {
             set_breaker(&stack, 8192).await?;
             attack(&stack, 8).await;
@@ -139,7 +139,7 @@ async fn an_open_circuit_breaker() -> Result<()> {
     Ok(())
 }
 
-/// An outage from the start on, by this change of Envoy's configuration.
+/// An outage from the start, caused by this change of Envoy's configuration.
 async fn is_survived(
     edit: impl Fn(&mut Value, &Path) -> Result<()> + Copy + 'static,
 ) -> Result<()> {
@@ -151,7 +151,7 @@ async fn is_survived(
 }
 
 #[tokio::test]
-async fn a_cluster_without_endpoints() -> Result<()> {
+async fn a_cluster_without_endpoints_blocks_no_worker() -> Result<()> {
     is_survived(|config, _| {
         cluster_of(config, "placement")?["load_assignment"]["endpoints"] = json!([]);
         Ok(())
@@ -160,7 +160,7 @@ async fn a_cluster_without_endpoints() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_name_that_does_not_resolve() -> Result<()> {
+async fn a_name_that_does_not_resolve_blocks_no_worker() -> Result<()> {
     is_survived(|config, _| {
         let cluster = cluster_of(config, "placement")?;
         cluster["type"] = "STRICT_DNS".into();
@@ -171,7 +171,7 @@ async fn a_name_that_does_not_resolve() -> Result<()> {
     .await
 }
 
-/// The cluster's endpoints, as discovery has them in a file.
+/// Writes the cluster's endpoints to the file that Envoy's discovery reads.
 fn write_endpoints(dir: &Path, version: usize, endpoints: &Value) -> Result<()> {
     let assignment = json!({
         "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
@@ -187,7 +187,7 @@ fn write_endpoints(dir: &Path, version: usize, endpoints: &Value) -> Result<()> 
 }
 
 #[tokio::test]
-async fn endpoints_that_go_and_come_again() -> Result<()> {
+async fn endpoints_that_disappear_and_return_block_no_worker() -> Result<()> {
     let rounds = if berth_harness::is_soak() { 20 } else { 5 };
     for one in variants() {
         let discovered = |config: &mut Value, dir: &Path| {
@@ -222,7 +222,7 @@ async fn endpoints_that_go_and_come_again() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_service_that_stands_still_and_goes_on() -> Result<()> {
+async fn a_suspended_service_blocks_no_worker() -> Result<()> {
     let time = Duration::from_secs(if berth_harness::is_soak() { 15 } else { 4 });
     for one in variants() {
         let mut stack = variant(one).start().await?;
@@ -239,7 +239,7 @@ async fn a_service_that_stands_still_and_goes_on() -> Result<()> {
     Ok(())
 }
 
-/// Takes connections on this port and says nothing on them until it is dropped.
+/// Accepts connections on this port and never responds, until it is aborted.
 async fn listen_silently(port: u16) -> Result<tokio::task::JoinHandle<()>> {
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     Ok(tokio::spawn(async move {
@@ -251,7 +251,7 @@ async fn listen_silently(port: u16) -> Result<tokio::task::JoinHandle<()>> {
 }
 
 #[tokio::test]
-async fn a_service_that_takes_connections_and_says_nothing() -> Result<()> {
+async fn a_service_that_accepts_connections_and_never_responds_blocks_no_worker() -> Result<()> {
     for one in variants() {
         let mut stack = variant(one).start().await?;
         recovers(&mut stack).await?;

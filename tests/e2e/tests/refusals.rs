@@ -1,5 +1,5 @@
-//! Every refusal that a client can meet, through the real Envoy: its status, its reason, and that
-//! nothing reached an engine or the application.
+//! Every rejection that a client can receive through the real Envoy: its status, its reason, and that no request
+//! reached an engine or the application.
 
 use berth_harness::{Call, Result, Stack, wait};
 use serde_json::json;
@@ -9,12 +9,12 @@ const NAVIGATE: (&str, &str) = ("sec-fetch-mode", "navigate");
 const UNKNOWN: &str = "berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 async fn untouched(stack: &Stack) -> Result<()> {
-    assert_eq!(stack.app.requests(), 0, "the application was asked");
+    assert_eq!(stack.app.requests(), 0, "the application was reached");
     for engine in &stack.engines {
         assert_eq!(
             engine.upgrades().await?.len(),
             0,
-            "{} was asked",
+            "{} was reached",
             engine.name
         );
     }
@@ -22,7 +22,7 @@ async fn untouched(stack: &Stack) -> Result<()> {
 }
 
 #[tokio::test]
-async fn without_a_session_everybody_gets_what_he_can_use() -> Result<()> {
+async fn a_rejection_without_a_session_fits_the_kind_of_client() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     for (cookie, api, reason) in [
         ("other=1", 401, "no-session"),
@@ -33,7 +33,7 @@ async fn without_a_session_everybody_gets_what_he_can_use() -> Result<()> {
         assert_eq!(reply.header("content-type"), "application/problem+json");
         assert!(
             reply.set_cookie("berth").is_none(),
-            "a refusal touched the login cookie"
+            "a rejection set the login cookie"
         );
         assert_eq!(reply.set_cookie("berth-anon").is_some(), api == 440);
 
@@ -60,7 +60,7 @@ async fn without_a_session_everybody_gets_what_he_can_use() -> Result<()> {
     untouched(&stack).await
 }
 
-/// The calls of gateways that the service has answered, as requests of their own or on the stream of calls.
+/// Calls of gateways that the service has answered, as HTTP requests or on the call stream.
 async fn calls(stack: &Stack) -> Result<u64> {
     let service = stack.service.as_ref().ok_or("no service")?;
     let text = Call::get("/metrics").send(service.addr).await?.text();
@@ -74,7 +74,7 @@ async fn calls(stack: &Stack) -> Result<u64> {
 }
 
 #[tokio::test]
-async fn no_cookie_at_all_costs_no_callout() -> Result<()> {
+async fn a_request_without_a_login_cookie_makes_no_callout() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let reply = stack.send(Call::get("/api/whoami")).await?;
     assert_eq!((reply.status, reply.reason().as_str()), (401, "no-session"));
@@ -84,7 +84,7 @@ async fn no_cookie_at_all_costs_no_callout() -> Result<()> {
     assert_eq!(stack.send(page).await?.status, 302);
     let reply = stack.upgrade("/app/sales.qvf", &[]).await?.refused()?;
     assert_eq!((reply.status, reply.reason().as_str()), (401, "no-session"));
-    // With a cookie that might be one there is a call; it is the first and only one.
+    // A cookie that could name a session causes a call; it is the first and only one.
     let unknown = Call::get("/api/whoami").cookie(UNKNOWN);
     assert_eq!(stack.send(unknown).await?.reason(), "unknown-session");
     let counted = || async { calls(&stack).await.ok().filter(|calls| *calls > 0) };
@@ -94,7 +94,7 @@ async fn no_cookie_at_all_costs_no_callout() -> Result<()> {
 }
 
 #[tokio::test]
-async fn malformed_requests_are_refused_by_name() -> Result<()> {
+async fn malformed_requests_are_rejected_with_their_reason() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let long = format!("berth={}", "a".repeat(129));
     for (cookie, reason) in [
@@ -152,7 +152,7 @@ async fn paths_without_a_route_are_404_and_the_service_is_not_exposed() -> Resul
 }
 
 #[tokio::test]
-async fn a_foreign_origin_opens_no_socket() -> Result<()> {
+async fn a_cross_origin_upgrade_is_rejected() -> Result<()> {
     let allowed = json!({"origins": ["https://partner.example"]});
     let stack = Stack::builder()
         .engines(1)
@@ -179,7 +179,7 @@ async fn a_foreign_origin_opens_no_socket() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_service_says_why_there_is_no_place() -> Result<()> {
+async fn a_failed_placement_is_rejected_with_its_reason() -> Result<()> {
     let one = json!({"capacity": {"per_engine": 1}});
     let mut stack = Stack::builder().engines(1).pool(&one).start().await?;
     let cookie = stack.login_demo().await?;
@@ -216,7 +216,7 @@ async fn the_service_says_why_there_is_no_place() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_engine_wants_an_upgrade() -> Result<()> {
+async fn a_plain_request_on_a_placement_route_is_rejected() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
     let reply = stack

@@ -1,4 +1,4 @@
-//! A tab that comes back, through Envoy: the same engine session, with the document still open in it.
+//! A tab that reconnects through Envoy gets the same engine session, with its document still open.
 
 use berth_harness::{Call, Result, Stack, wait};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use std::time::Duration;
 const TAB: &str = "/app/sales.qvf?berth_tab=t1";
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Engine sessions made so far, and those that live.
+/// Number of engine sessions created so far, and of open ones.
 async fn sessions(stack: &Stack) -> Result<(u64, usize)> {
     let mut all = (0, 0);
     for engine in &stack.engines {
@@ -28,7 +28,7 @@ async fn engine_of(stack: &Stack, cookie: &str) -> Result<String> {
 }
 
 #[tokio::test]
-async fn a_tab_comes_back_to_its_engine_session() -> Result<()> {
+async fn a_tab_reconnects_to_its_engine_session() -> Result<()> {
     let mut stack = Stack::builder().start().await?;
     let cookie = stack.login_demo().await?;
     let first = stack.qix(TAB, &cookie).await?;
@@ -60,7 +60,7 @@ async fn a_tab_comes_back_to_its_engine_session() -> Result<()> {
 }
 
 #[tokio::test]
-async fn enigma_js_finds_its_document_open_again() -> Result<()> {
+async fn enigma_js_reconnects_to_its_open_document() -> Result<()> {
     let stack = Stack::builder().start().await?;
     let cookie = stack.login_demo().await?;
     let answers = stack.enigma(&cookie, &[TAB; 4]).await?;
@@ -70,7 +70,7 @@ async fn enigma_js_finds_its_document_open_again() -> Result<()> {
 }
 
 #[tokio::test]
-async fn all_sockets_on_a_document_share_one_session_where_the_pool_says_so() -> Result<()> {
+async fn all_sockets_on_a_document_share_one_session_in_a_sharing_pool() -> Result<()> {
     let sharing = json!({"sharing": "per-document"});
     let stack = Stack::builder().pool(&sharing).start().await?;
     let cookie = stack.login_demo().await?;

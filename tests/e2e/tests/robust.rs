@@ -1,6 +1,6 @@
-//! What must not harm open sockets: new configurations, other plugins in the same Envoy and their traps.
+//! Events that must not affect open sockets: new configurations, other plugins in the same Envoy, and their traps.
 
-#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+#![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 use berth_harness::envoy::{self, Envoy, Wiring};
 use berth_harness::stand_in::{self, Answer};
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 const COOKIE: &str = "berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-/// The header that the test build traps on.
+/// The header that makes the test build trap.
 const TRAP: (&str, &str) = ("trap-for-tests", "1");
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -30,13 +30,13 @@ async fn the_shipped_module_has_no_trap() -> Result<()> {
     socket.echoes().await
 }
 
-/// A pool's name, its cluster in Envoy, and its one engine.
+/// A pool's name, its cluster in Envoy, and the index of its one engine.
 type Pool = (&'static str, &'static str, usize);
 
 const FIRST: Pool = ("first", "engines", 0);
 const SECOND: Pool = ("second", "engines-too", 1);
 
-/// Opens a socket of this session through this address, to the first pool.
+/// Opens a socket of this session through this address, on the first pool.
 async fn open(
     stack: &Stack,
     to: std::net::SocketAddr,
@@ -68,7 +68,7 @@ fn revoked(session: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_hundred_new_configurations_drop_no_socket() -> Result<()> {
+async fn a_hundred_new_configurations_close_no_socket() -> Result<()> {
     const SOCKETS: usize = 200;
     const PUSHES: u64 = 100;
     const RELOADS: &str = "extension_config_discovery.http_filter.berth.config_reload";
@@ -98,7 +98,7 @@ async fn a_hundred_new_configurations_drop_no_socket() -> Result<()> {
         let talker = usize::try_from(push)? % SOCKETS;
         sockets[talker].echoes().await?;
     }
-    // The last one is in force on every worker, and nobody has lost anything.
+    // The last configuration is active on every worker, and every socket is still open.
     let prefix = format!("/v{PUSHES}/x");
     let new = || async {
         let reply = stack
@@ -112,7 +112,7 @@ async fn a_hundred_new_configurations_drop_no_socket() -> Result<()> {
         socket.echoes().await?;
     }
     assert_eq!(stack.engines[0].stats().await?.sockets, SOCKETS);
-    // They are still looked after: by the configuration that they were opened with.
+    // The configuration that opened the sockets still controls them.
     stack.stand_in()?.feed().tell(revoked("ref-a"));
     for socket in &mut sockets {
         socket.listen_until_closed().await?;
@@ -120,7 +120,7 @@ async fn a_hundred_new_configurations_drop_no_socket() -> Result<()> {
     Ok(())
 }
 
-/// A second listener beside the first: another VM, another cookie, the build that traps, a cluster for engines of its own.
+/// Adds a second listener with another VM, another cookie, the build that traps, and its own cluster of engines.
 fn with_second_listener(config: &mut Value, dir: &std::path::Path) -> Result<()> {
     let mut resource = render::read_yaml(&dir.join("filter.json"))?;
     let mut plugin = resource
@@ -159,7 +159,7 @@ fn with_second_listener(config: &mut Value, dir: &std::path::Path) -> Result<()>
 }
 
 #[tokio::test]
-async fn plugins_with_vms_and_pools_of_their_own_do_not_disturb_each_other() -> Result<()> {
+async fn plugins_with_separate_vms_and_pools_do_not_affect_each_other() -> Result<()> {
     let stand_in = StandIn::start().await?;
     let mut stack = Stack::builder()
         .engines(2)
@@ -182,7 +182,7 @@ async fn plugins_with_vms_and_pools_of_their_own_do_not_disturb_each_other() -> 
     let second = stack.envoy.listener("second").await?;
     let other = COOKIE.replace("berth=", "other=");
 
-    // Each believes its own cookie only.
+    // Each accepts its own cookie only.
     for (to, cookie) in [(first, other.as_str()), (second, COOKIE)] {
         let headers = [("cookie", cookie)];
         let refused = WebSocket::upgrade(to, "/app/sales.qvf", &headers)
@@ -211,17 +211,17 @@ async fn plugins_with_vms_and_pools_of_their_own_do_not_disturb_each_other() -> 
     assert_eq!(
         counts,
         (2, 2, 2),
-        "each VM is a gateway of its own, with a pool of its own: {told:?}"
+        "each VM is a gateway with its own pool: {told:?}"
     );
 
-    // An event for both reaches both, and closes only what it means.
+    // An event for both reaches both, and closes only the sockets of its session.
     feed.tell(revoked("ref-both"));
     assert_eq!(here_too.talk_until_closed(LIMIT).await?, Some(4403));
     assert_eq!(there_too.talk_until_closed(LIMIT).await?, Some(4403));
     here.echoes().await?;
     there.echoes().await?;
 
-    // The death of one VM is nothing to the other.
+    // A trap in one VM does not affect the other.
     let trapped = Call::get("/api/whoami").headers(&[TRAP]).send(second).await;
     assert!(!trapped.is_ok_and(|reply| reply.status < 500));
     let gone = async { while there.echoes().await.is_ok() {} };

@@ -1,4 +1,5 @@
-//! Security events pushed by an identity provider (RFC 8935), through Envoy: what they end is closed at once (S34).
+//! Security events pushed by an identity provider (RFC 8935), through Envoy: they close the sockets of the sessions
+//! that they end.
 
 use berth_harness::{Call, Reply, Result, Stack, WebSocket, wait};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
@@ -8,7 +9,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 const ISSUER: &str = "https://idp.example";
 const REVOKED: &str = "https://schemas.openid.net/secevent/caep/event-type/session-revoked";
-/// Of the key below, as the provider publishes it.
+/// The public key of the key below, as the provider publishes it.
 const PUBLIC: &str = "N358mkIF4cM-bRbJQvKuLzQGpLHUmWbhoItwVv3-ImU";
 const KEY: &[u8] = include_bytes!("../../../placement-service/tests/keys/eddsa.pem");
 const LIMIT: Duration = Duration::from_secs(20);
@@ -48,7 +49,8 @@ async fn push(stack: &Stack, claims: &Value) -> Result<Reply> {
     stack.send(call.body(token)).await
 }
 
-/// Talks until a close frame ends it; its code. Who says nothing gets none, but is cut off.
+/// Sends messages until a close frame arrives, and returns its code. A silent client would be reset without a close
+/// frame.
 async fn close_code(socket: &mut WebSocket) -> Result<Option<u16>> {
     loop {
         socket.send(Message::text("{}")).await?;
@@ -59,7 +61,7 @@ async fn close_code(socket: &mut WebSocket) -> Result<Option<u16>> {
 }
 
 #[tokio::test]
-async fn a_revocation_by_the_provider_closes_the_users_sockets_and_no_others() -> Result<()> {
+async fn a_revocation_by_the_provider_closes_only_the_users_sockets() -> Result<()> {
     let mut stack = stack().await?;
     stack
         .service()?
@@ -71,7 +73,7 @@ async fn a_revocation_by_the_provider_closes_the_users_sockets_and_no_others() -
     let mut socket = stack.socket("/app/sales.qvf", &demo).await?;
     let mut other = stack.socket("/app/sales.qvf", &ada).await?;
 
-    // What does not hold ends nothing.
+    // An invalid event ends nothing.
     let mut wrong = claims("one");
     wrong["aud"] = "elsewhere".into();
     let reply = push(&stack, &wrong).await?;
@@ -87,7 +89,7 @@ async fn a_revocation_by_the_provider_closes_the_users_sockets_and_no_others() -
     let code = tokio::time::timeout(LIMIT, close_code(&mut socket)).await??;
     assert_eq!(code, Some(4403));
     let over = || async { (stack.send(whoami.clone()).await.ok()?.status == 440).then_some(()) };
-    wait::until("the session is over", LIMIT, over).await?;
+    wait::until("the session has ended", LIMIT, over).await?;
     let reply = stack.send(Call::get("/api/whoami").cookie(&ada)).await?;
     assert_eq!(reply.json()["account"], "ada");
     other.send(Message::text("{}")).await?;

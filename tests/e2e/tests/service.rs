@@ -1,6 +1,6 @@
-//! A placement service that is down, slow or talks nonsense: a clear refusal, never a way through.
+//! A placement service that is down, slow or returns invalid responses: a clear rejection, and never a bypass.
 
-#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+#![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 use berth_harness::client::upgrade_head;
 use berth_harness::stand_in::{Answer, placement};
@@ -24,7 +24,7 @@ async fn with_stand_in(timeout_ms: u64) -> Result<Stack> {
         .await
 }
 
-/// Both kinds of route refuse for this reason, and nothing gets through.
+/// Checks that both kinds of route reject with this reason, and that nothing reaches an upstream.
 async fn refused(stack: &Stack, cookie: &str, status: u16, reason: &str) -> Result<()> {
     let reply = stack
         .upgrade("/app/sales.qvf", &[("cookie", cookie)])
@@ -49,13 +49,13 @@ async fn refused(stack: &Stack, cookie: &str, status: u16, reason: &str) -> Resu
 }
 
 #[tokio::test]
-async fn a_service_that_is_down_refuses_and_comes_back() -> Result<()> {
+async fn requests_are_rejected_while_the_service_is_down_and_accepted_after_it() -> Result<()> {
     let mut stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
     stack.service()?.kill();
     refused(&stack, &cookie, 503, "service-unreachable").await?;
     stack.service()?.restart().await?;
-    // The session has survived; Envoy finds the service by its next connection.
+    // The session has survived. Envoy reaches the service with its next connection.
     let stack = &stack;
     let back = || async { stack.qix("/app/sales.qvf", &cookie).await.ok() };
     wait::until(
@@ -68,7 +68,7 @@ async fn a_service_that_is_down_refuses_and_comes_back() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_service_that_hangs_is_a_timeout() -> Result<()> {
+async fn a_suspended_service_causes_timeouts() -> Result<()> {
     let filter = json!({"service": {"timeout_ms": 300}});
     let mut stack = Stack::builder()
         .engines(1)
@@ -84,7 +84,7 @@ async fn a_service_that_hangs_is_a_timeout() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_service_that_talks_nonsense_is_not_believed() -> Result<()> {
+async fn invalid_responses_of_the_service_are_rejected() -> Result<()> {
     let stack = with_stand_in(2_000).await?;
     let good = placement(stack.engines[0].api)?;
     let spoil = |field: &str, value: Value| {
@@ -153,7 +153,7 @@ async fn a_service_that_talks_nonsense_is_not_believed() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_unknown_cluster_or_a_missing_one_is_no_way_through() -> Result<()> {
+async fn an_unknown_or_missing_cluster_rejects_requests() -> Result<()> {
     let stack = with_stand_in(2_000).await?;
     let mut body = placement(stack.engines[0].api)?;
     body["cluster"] = "no-such-cluster".into();
@@ -177,7 +177,7 @@ async fn an_unknown_cluster_or_a_missing_one_is_no_way_through() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_during_the_callout_harms_nobody() -> Result<()> {
+async fn a_client_that_disconnects_during_the_callout_affects_no_other() -> Result<()> {
     let stack = with_stand_in(5_000).await?;
     let late = Answer::placement(stack.engines[0].api)?.after(Duration::from_millis(200));
     stack.stand_in()?.answer(late);
@@ -188,7 +188,7 @@ async fn a_client_that_leaves_during_the_callout_harms_nobody() -> Result<()> {
         stack.stand_in()?.wait_for(asked).await?;
         drop(client);
     }
-    // The filter lives and serves; no engine has heard of those who left.
+    // The filter still works, and no engine received a connection for the disconnected clients.
     stack
         .upgrade("/app/sales.qvf", &[("cookie", COOKIE)])
         .await?
@@ -198,7 +198,7 @@ async fn a_client_that_leaves_during_the_callout_harms_nobody() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_while_an_engine_opens_leaves_no_session_behind() -> Result<()> {
+async fn a_client_that_disconnects_while_an_engine_opens_leaves_no_session_behind() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
     let engine = &stack.engines[0];
@@ -209,14 +209,9 @@ async fn a_client_that_leaves_while_an_engine_opens_leaves_no_session_behind() -
         let arrived = || async { (engine.upgrades().await.ok()?.len() >= left).then_some(()) };
         tokio::select! {
             _ = going => return Err("the engine was not slow".into()),
-            there = wait::until("the engine to be asked", Duration::from_secs(5), arrived) => there?,
+            there = wait::until("an upgrade at the engine", Duration::from_secs(5), arrived) => there?,
         }
     }
     let gone = || async { (engine.stats().await.ok()?.sessions == 0).then_some(()) };
-    wait::until(
-        "the sessions of those who left to end",
-        Duration::from_secs(15),
-        gone,
-    )
-    .await
+    wait::until("the unused sessions to end", Duration::from_secs(15), gone).await
 }

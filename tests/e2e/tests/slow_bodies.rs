@@ -1,7 +1,7 @@
-//! Requests whose bodies never come take nothing from anybody else: they reach no upstream, and end by themselves. Some
-//! seconds in every run, minutes in `make soak`.
+//! Requests whose bodies never arrive do not affect other clients: they reach no upstream, and they time out. Seconds
+//! in every run, minutes in `make soak`.
 
-#![allow(clippy::print_stdout, reason = "what it measures is for people")]
+#![allow(clippy::print_stdout, reason = "measurements are printed")]
 
 use berth_harness::client::Http2;
 use berth_harness::stand_in::Answer;
@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// Together more than the breaker of the filter's calls lets through at once (8,192).
+/// Together more requests than the circuit breaker for the filter's calls permits at once (8,192).
 const CONNECTIONS: usize = 84;
 const STREAMS: usize = 100;
 const LIMIT: Duration = Duration::from_secs(60);
-/// What a stranger waits after an answer before the next request.
+/// Pause of an attacker between a response and the next request.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How long clients are watched during the flood, and how many rounds of theirs there are at least.
+/// Duration of the flood, and the minimum number of rounds of regular clients in it.
 fn length() -> (Duration, usize) {
     if std::env::var_os("BERTH_SOAK").is_some() {
         (Duration::from_secs(180), 500)
@@ -28,12 +28,12 @@ fn length() -> (Duration, usize) {
     }
 }
 
-/// The head of a login, and no body.
+/// The head of a login request, without its body.
 fn body_less() -> Call {
     Call::new("POST", "/login").header("content-length", "100")
 }
 
-/// One stranger: a connection full of requests without their bodies, each sent again when it has ended.
+/// One attacker: a connection full of requests without bodies. Each is repeated when it ends.
 async fn strangers(to: SocketAddr) {
     loop {
         if let Ok(connection) = Http2::connect_plain(to).await {
@@ -48,7 +48,7 @@ async fn strangers(to: SocketAddr) {
     }
 }
 
-/// How many of the tries of one kind have worked.
+/// Number of attempts of one kind, and of successful ones.
 #[derive(Default)]
 struct Tries {
     all: AtomicUsize,
@@ -67,7 +67,7 @@ impl Tries {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bodies_that_never_come_starve_nobody() -> Result<()> {
+async fn requests_without_their_bodies_do_not_starve_other_clients() -> Result<()> {
     let (length, rounds) = length();
     let mut stack = Stack::builder()
         .engines(2)
@@ -90,7 +90,7 @@ async fn bodies_that_never_come_starve_nobody() -> Result<()> {
             .await;
         (sent.ok()?? >= (CONNECTIONS * STREAMS) as u64).then_some(())
     };
-    wait::until("the flood has come", LIMIT, sent).await?;
+    wait::until("the flood has begun", LIMIT, sent).await?;
 
     let [logins, calls, placements] = [(); 3].map(|()| Tries::default());
     let began = Instant::now();
@@ -115,14 +115,14 @@ async fn bodies_that_never_come_starve_nobody() -> Result<()> {
     assert!(shares.iter().all(|share| *share >= 0.95), "{shares:?}");
     assert!(
         upstream.unwrap_or_default() < 100,
-        "held requests went on: {upstream:?}"
+        "incomplete requests reached the upstream: {upstream:?}"
     );
     flood.shutdown().await;
     Ok(())
 }
 
 #[tokio::test]
-async fn a_body_that_never_comes_ends_by_the_time_of_a_request() -> Result<()> {
+async fn a_request_without_its_body_ends_by_the_request_timeout() -> Result<()> {
     for minimal in [false, true] {
         let stand_in = StandIn::start().await?;
         stand_in.answer(Answer::json(200, &json!({})));
@@ -135,7 +135,7 @@ async fn a_body_that_never_comes_ends_by_the_time_of_a_request() -> Result<()> {
         let ended = tokio::time::timeout(LIMIT, connection.send_without_body(body_less()));
         assert_eq!(ended.await??.status, 408);
         let upstream = stack.envoy.stat("cluster.pages.upstream_rq_total").await?;
-        assert_eq!(upstream, Some(0), "it went on");
+        assert_eq!(upstream, Some(0), "it was sent on");
         let whole = Call::post_form("/login", &[("username", "demo")]);
         assert_eq!(stack.send(whole).await?.status, 200);
     }
@@ -143,7 +143,7 @@ async fn a_body_that_never_comes_ends_by_the_time_of_a_request() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_long_never_reaches_the_service() -> Result<()> {
+async fn a_body_that_is_too_large_never_reaches_the_service() -> Result<()> {
     let stand_in = StandIn::start().await?;
     stand_in.answer(Answer::json(200, &json!({})));
     let stack = Stack::builder()
@@ -164,7 +164,7 @@ async fn a_body_that_is_too_long_never_reaches_the_service() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_filter_refuses_before_the_body_has_come() -> Result<()> {
+async fn the_filter_rejects_a_request_before_its_body_arrives() -> Result<()> {
     let routes = json!([{"prefix": "/app/", "action": "place"}]);
     let builder = Stack::builder().engines(1);
     let stack = builder

@@ -1,4 +1,4 @@
-//! Open sockets: every byte arrives, in whatever pieces it was sent.
+//! Open sockets: every byte arrives, regardless of the pieces in which it was sent.
 
 use berth_harness::client::upgrade_head;
 use berth_harness::{Result, Stack};
@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
-/// Bytes that repeat nowhere near, so that a lost or doubled piece shows.
+/// Bytes without short repetitions, so that a lost or duplicate piece is noticed.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let step = || {
@@ -74,12 +74,12 @@ async fn one_message_of_many_fragments_arrives_whole() -> Result<()> {
 }
 
 #[tokio::test]
-async fn frames_sent_together_with_the_upgrade_are_not_lost() -> Result<()> {
+async fn frames_sent_with_the_upgrade_request_are_not_lost() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
     let mut client = TcpStream::connect(stack.http()).await?;
     let mut bytes = upgrade_head(stack.http(), "/app/sales.qvf", &cookie).into_bytes();
-    // A masked binary frame of five bytes; the mask is zero, so the payload is as written.
+    // A masked binary frame of five bytes. Its mask is zero, so the payload is unchanged.
     bytes.extend_from_slice(&[0x82, 0x85, 0, 0, 0, 0]);
     bytes.extend_from_slice(b"early");
     client.write_all(&bytes).await?;

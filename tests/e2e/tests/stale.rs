@@ -1,7 +1,7 @@
-//! Cookies that name no session, or one that is over (S14 to S18): one anonymous id for all requests with the same
-//! one, on every replica; nothing is stored, nothing reaches an application or an engine.
+//! Login cookies without a session, or with an expired one: all requests with the same cookie get the same anonymous
+//! id, on every replica. Nothing is stored, and nothing reaches an application or an engine.
 
-#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+#![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 use berth_databases::Postgres;
 use berth_harness::{Call, Reply, Result, Stack, wait};
@@ -14,7 +14,7 @@ use std::time::Duration;
 const UNKNOWN: &str = "berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const STRAY: &str = "berth=not-even-an-id";
 
-/// How many sessions the store has.
+/// Number of sessions in the store.
 async fn rows(stack: &Stack, store: &Value) -> Result<i64> {
     let count = "SELECT count(*) FROM sessions";
     let Some(url) = store["url"]["inline"].as_str() else {
@@ -27,15 +27,15 @@ async fn rows(stack: &Stack, store: &Value) -> Result<i64> {
 }
 
 async fn untouched(stack: &Stack) -> Result<()> {
-    assert_eq!(stack.app.requests(), 0, "the application was asked");
+    assert_eq!(stack.app.requests(), 0, "the application was reached");
     for engine in &stack.engines {
         let upgrades = engine.upgrades().await?.len();
-        assert_eq!(upgrades, 0, "{} was asked", engine.name);
+        assert_eq!(upgrades, 0, "{} was reached", engine.name);
     }
     Ok(())
 }
 
-/// 20 at once, all refused alike; returns the one anonymous cookie.
+/// Sends 20 concurrent requests, which must be rejected alike. Returns their one anonymous cookie.
 async fn twenty(stack: &Stack, cookie: &str, reason: &str) -> Result<String> {
     let calls = (0..20).map(|_| stack.send(Call::get("/api/anything").cookie(cookie)));
     let mut anonymous = BTreeSet::new();
@@ -58,7 +58,7 @@ async fn twenty(stack: &Stack, cookie: &str, reason: &str) -> Result<String> {
     anonymous.pop_first().ok_or_else(|| "none".into())
 }
 
-/// A cookie whose session is over, and still in the store.
+/// A cookie whose session has expired and is still in the store.
 async fn expired(stack: &Stack) -> Result<String> {
     let cookie = stack.login_demo().await?;
     let over = || async {
@@ -71,14 +71,14 @@ async fn expired(stack: &Stack) -> Result<String> {
 }
 
 async fn the_rule_holds(services: usize, store: &Value) -> Result<()> {
-    // No sweep while the test looks at what is over.
+    // No cleanup runs during the test.
     let sweep = json!({"interval": "1h"});
     let short =
         json!({"session": {"idle_timeout": "1s", "absolute_timeout": "1s", "sweep": sweep}});
     let stack = Stack::builder()
         .engines(1)
         .services(services)
-        // Each of the twenty asks for itself.
+        // The token cache is off, so that each of the twenty makes a call.
         .filter_config(&json!({"cache": {"entries": 0}}))
         .service_config(&short)
         .service_config(&json!({"store": store}))
@@ -86,24 +86,24 @@ async fn the_rule_holds(services: usize, store: &Value) -> Result<()> {
         .await?;
     let unknown = twenty(&stack, UNKNOWN, "unknown-session").await?;
     let stray = twenty(&stack, STRAY, "unknown-session").await?;
-    assert_ne!(unknown, stray, "each cookie has an anonymous id of its own");
+    assert_ne!(unknown, stray, "each cookie has its own anonymous id");
     assert_eq!(
         rows(&stack, store).await?,
         0,
-        "random cookies must cost nothing"
+        "random cookies must store nothing"
     );
 
     let over = expired(&stack).await?;
     let anonymous = twenty(&stack, &over, "session-expired").await?;
     assert!(anonymous != unknown && anonymous != stray);
-    // Whoever finds it over has it ended soon.
+    // The first request that finds the session expired ends it soon.
     let left = rows(&stack, store).await?;
-    assert!(left <= 1, "the expired one at the most, and not {left}");
-    // Later it is still the same.
+    assert!(left <= 1, "at most the expired one, and not {left}");
+    // A later request gets the same id.
     assert_eq!(twenty(&stack, UNKNOWN, "unknown-session").await?, unknown);
     untouched(&stack).await?;
 
-    // An anonymous id is no session, whatever cookie it comes in.
+    // An anonymous id is not a session, in either cookie.
     let name = anonymous.split(';').next().unwrap_or_default();
     let as_login = name.replace("berth-anon=", "berth=");
     twenty(&stack, &as_login, "unknown-session").await?;
@@ -114,26 +114,27 @@ async fn the_rule_holds(services: usize, store: &Value) -> Result<()> {
 }
 
 #[tokio::test]
-async fn twenty_requests_with_one_stale_cookie_get_one_anonymous_id() -> Result<()> {
+async fn concurrent_requests_with_one_stale_cookie_get_one_anonymous_id() -> Result<()> {
     the_rule_holds(1, &json!({})).await
 }
 
 #[tokio::test]
-async fn and_so_they_do_on_two_replicas() -> Result<()> {
+async fn two_replicas_give_one_stale_cookie_the_same_anonymous_id() -> Result<()> {
     the_rule_holds(2, &json!({})).await
 }
 
 #[tokio::test]
-async fn and_on_two_replicas_that_share_postgresql() -> Result<()> {
+async fn two_replicas_with_postgresql_give_one_stale_cookie_the_same_anonymous_id() -> Result<()> {
     let server = Postgres::shared().await?;
     let url = server.database().await?;
-    // Twenty at once on a machine that is busy with tests: connections may take longer than the second of the default.
+    // Twenty concurrent requests on a busy test machine: a connection may take longer than the default timeout of one
+    // second.
     let store = json!({"kind": "postgres", "path": null, "url": {"inline": url}, "timeout": "10s"});
     the_rule_holds(2, &store).await
 }
 
 #[tokio::test]
-async fn both_replicas_have_answered() -> Result<()> {
+async fn both_replicas_answer_requests_with_stale_cookies() -> Result<()> {
     let stack = Stack::builder()
         .engines(1)
         .services(2)
@@ -152,8 +153,8 @@ async fn both_replicas_have_answered() -> Result<()> {
             .and_then(|l| l.rsplit(' ').next())
             .unwrap_or("0")
             .parse()?;
-        // Envoy takes turns, until the worker has a stream of calls to one of them.
-        assert!(count > 0, "one replica was not asked");
+        // Envoy alternates between the replicas until the worker has a call stream to one of them.
+        assert!(count > 0, "one replica has no calls");
         all += count;
     }
     assert_eq!(all, 20);
@@ -161,7 +162,7 @@ async fn both_replicas_have_answered() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_late_refusal_logs_nobody_out() -> Result<()> {
+async fn a_late_rejection_does_not_replace_a_new_login_cookie() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let late = stack
         .send(Call::get("/api/anything").cookie(UNKNOWN))
@@ -178,7 +179,7 @@ async fn a_late_refusal_logs_nobody_out() -> Result<()> {
 }
 
 #[tokio::test]
-async fn who_asks_decides_on_the_answer() -> Result<()> {
+async fn a_stale_cookie_is_rejected_as_fits_the_kind_of_client() -> Result<()> {
     let routes = json!([
         {"prefix": "/api/", "action": "authenticate"},
         {"prefix": "/apix/", "action": "authenticate"},
@@ -235,7 +236,7 @@ async fn who_asks_decides_on_the_answer() -> Result<()> {
     untouched(&stack).await
 }
 
-/// Without a cookie it is 401 in the place of 440, and no cookie is set (S17).
+/// Without a cookie the status is 401 instead of 440, and no cookie is set.
 fn check_without_cookie(reply: &Reply, expected: &str) {
     let status = if expected == "440" { 401 } else { 302 };
     assert_eq!(reply.status, status);

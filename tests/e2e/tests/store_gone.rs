@@ -1,7 +1,7 @@
-//! A store that is gone (S6), each kind in its own way: nobody gets in, nobody is logged out, and when it is back all is as
-//! it was.
+//! Outages of each kind of store: no request is accepted, no session ends, and everything works again after the
+//! outage.
 
-#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+#![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 use berth_databases::{Postgres, Redis};
 use berth_harness::{Call, Result, Stack, wait};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 const UNKNOWN: &str = "berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// A stack on that store whose service looks every session up, and somebody who is logged in there.
+/// A stack on that store without a session cache, and the cookie of a login.
 async fn stack_on(store: &Value) -> Result<(Stack, String)> {
     let nothing_kept = json!({"session": {"cache": "0s"}, "store": store});
     let builder = Stack::builder().engines(1).service_config(&nothing_kept);
@@ -26,7 +26,7 @@ async fn whoami(stack: &Stack, cookie: &str) -> Result<u16> {
     Ok(stack.send(call).await?.status)
 }
 
-/// What every kind of client is told while the store is gone.
+/// Checks the rejection of every kind of client while the store is down.
 async fn closed_to_everybody(stack: &Stack, cookie: &str) -> Result<()> {
     let seen = (
         stack.app.requests(),
@@ -50,11 +50,11 @@ async fn closed_to_everybody(stack: &Stack, cookie: &str) -> Result<()> {
         stack.app.requests(),
         stack.engines[0].upgrades().await?.len(),
     );
-    assert_eq!(seen, now, "somebody got through");
+    assert_eq!(seen, now, "a request got through");
     Ok(())
 }
 
-/// Neither who has a session, nor who might have one.
+/// Rejects requests with a session and requests that could have one.
 async fn nobody_gets_in(stack: &Stack, cookie: &str) -> Result<()> {
     for cookie in [cookie, UNKNOWN] {
         closed_to_everybody(stack, cookie).await?;
@@ -62,7 +62,7 @@ async fn nobody_gets_in(stack: &Stack, cookie: &str) -> Result<()> {
     let session = stack.send(Call::get("/session").cookie(cookie)).await?;
     let got = (session.status, session.reason());
     assert_eq!(got, (503, "store-down".into()));
-    // Who brings nothing along is told so without a look into the store.
+    // A request without a cookie is rejected without the store.
     let nobody = stack.send(Call::get("/api/whoami")).await?;
     assert_eq!(nobody.reason(), "no-session");
     Ok(())
@@ -80,7 +80,7 @@ async fn the_session_is_still_there(stack: &Stack, cookie: &str) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_sqlite_file_that_is_no_store_any_more() -> Result<()> {
+async fn a_sqlite_file_that_becomes_invalid_rejects_requests_and_ends_no_session() -> Result<()> {
     let (stack, cookie) = stack_on(&json!({})).await?;
     let url = format!("sqlite://{}", stack.dir.join("berth.db").display());
     let mut database = SqliteConnection::connect(&url).await?;
@@ -93,7 +93,7 @@ async fn a_sqlite_file_that_is_no_store_any_more() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_postgresql_that_is_down() -> Result<()> {
+async fn a_postgresql_that_is_down_rejects_requests_and_ends_no_session() -> Result<()> {
     let mut server = Postgres::start().await?;
     let url = server.database().await?;
     let store = json!({"kind": "postgres", "path": null, "url": {"inline": url}});
@@ -105,7 +105,7 @@ async fn a_postgresql_that_is_down() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_down() -> Result<()> {
+async fn a_redis_that_is_down_rejects_requests_and_ends_no_session() -> Result<()> {
     let mut server = Redis::start().await?;
     let url = server.database();
     let store = json!({"kind": "redis", "path": null, "url": {"inline": url}});
@@ -117,7 +117,7 @@ async fn a_redis_that_is_down() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_redis_that_hangs() -> Result<()> {
+async fn a_redis_that_hangs_rejects_requests_and_ends_no_session() -> Result<()> {
     let server = Redis::start().await?;
     let url = server.database();
     let store = json!({"kind": "redis", "path": null, "url": {"inline": url}});

@@ -1,4 +1,4 @@
-//! One login cookie that opens socket after socket: it gets as many as a session may have, and others are served.
+//! One login cookie that opens socket after socket gets the maximum per session; other sessions are not affected.
 
 use berth_harness::{Result, Stack, wait};
 use serde_json::json;
@@ -6,12 +6,11 @@ use std::time::Duration;
 
 const PATH: &str = "/app/sales.qvf";
 const LIMIT: usize = 3;
-/// Generous: the machine may be busy.
+/// Long, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
-async fn a_session_opens_as_many_sockets_as_it_may_and_one_more_for_each_that_closes() -> Result<()>
-{
+async fn a_session_opens_its_maximum_of_sockets_and_one_more_for_each_that_closes() -> Result<()> {
     let limit = json!({"placement": {"max_streams_per_session": LIMIT}});
     let stack = Stack::builder()
         .engines(1)
@@ -37,7 +36,7 @@ async fn a_session_opens_as_many_sockets_as_it_may_and_one_more_for_each_that_cl
         .await?
         .open()?;
     others.next().await?;
-    // Nothing of it reached an engine.
+    // No rejected upgrade reached an engine.
     assert_eq!(stack.engines[0].stats().await?.sockets, LIMIT + 1);
 
     sockets.pop();

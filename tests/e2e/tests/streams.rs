@@ -1,5 +1,5 @@
-//! Open sockets of one gateway: what it reports of them, and what the events that it is told do to them.
-//! A stand-in takes the placement service's place, so that a test says what happens and when.
+//! Open sockets of one gateway: its reports, and the effect of events on them. A fake service takes the placement
+//! service's place, so that a test controls events and their times.
 
 use berth_harness::stand_in::{self, Answer};
 use berth_harness::{Call, Result, Stack, StandIn, WebSocket, envoy, render, wait};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Message;
 
 const COOKIE: &str = "berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-/// Generous: the machine may be busy.
+/// Long, because the machine may be busy.
 const LIMIT: Duration = Duration::from_secs(30);
 
 async fn stack(filter: &Value) -> Result<Stack> {
@@ -17,7 +17,7 @@ async fn stack(filter: &Value) -> Result<Stack> {
     builder.filter_config(filter).start().await
 }
 
-/// Opens a socket of this session, as this stream.
+/// Opens a socket of this session with this stream id.
 async fn open(stack: &Stack, session: &str, stream: &str) -> Result<WebSocket> {
     open_with(stack, &json!({"session_ref": session, "stream": stream})).await
 }
@@ -30,7 +30,7 @@ async fn open_with(stack: &Stack, patch: &Value) -> Result<WebSocket> {
     stack.socket("/app/sales.qvf", COOKIE).await
 }
 
-/// Awaits so many items in this list of the reports.
+/// Waits for this number of items in this list of the reports.
 async fn reported(stack: &Stack, list: &str, count: usize) -> Result<Vec<Value>> {
     let feed = stack.stand_in()?.feed();
     let what = format!("{count} {list}");
@@ -43,7 +43,7 @@ fn ended(session: &str, reason: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_socket_is_reported_with_all_that_is_known_of_it() -> Result<()> {
+async fn reports_describe_a_socket_completely() -> Result<()> {
     let stack = stack(&json!({})).await?;
     let mut socket = open(&stack, "ref-a", "stream-a").await?;
     let opened = reported(&stack, "opened", 1).await?;
@@ -76,7 +76,7 @@ async fn a_socket_is_reported_with_all_that_is_known_of_it() -> Result<()> {
         (&told["stream"], &told["reason"]),
         (&json!("stream-a"), &json!("ended"))
     );
-    // 8 bytes of header and mask.
+    // The frame header and the mask are 8 bytes.
     assert_eq!(told["bytes_received"], 1_008);
     assert!(told["bytes_sent"].as_u64() > Some(100), "{told}");
     assert_eq!(
@@ -105,7 +105,7 @@ async fn a_socket_is_reported_with_all_that_is_known_of_it() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_upgrade_that_the_engine_does_not_take_is_reported_as_refused() -> Result<()> {
+async fn an_upgrade_that_the_engine_rejects_is_reported_as_refused() -> Result<()> {
     let mut stack = stack(&json!({})).await?;
     stack.engines[0].kill();
     let answer = Answer::placement(stack.engines[0].api)?;
@@ -121,14 +121,14 @@ async fn an_upgrade_that_the_engine_does_not_take_is_reported_as_refused() -> Re
 }
 
 #[tokio::test]
-async fn a_sessions_end_closes_its_sockets_and_no_others() -> Result<()> {
+async fn the_end_of_a_session_closes_only_its_sockets() -> Result<()> {
     let stack = stack(&json!({})).await?;
     for (reason, code) in [("revoked", 4403), ("expired", 4401)] {
         let session = format!("ref-{reason}");
         let mut chatty = open(&stack, &session, "chatty").await?;
         let mut idle = open(&stack, &session, "idle").await?;
         let mut other = open(&stack, "ref-other", "other").await?;
-        // Said something, and that was it: the time to be silent is longer than this test.
+        // The idle socket sends once. The limit for silence is longer than this test.
         idle.send(Message::text("{}")).await?;
         let feed = stack.stand_in()?.feed();
         let began = Instant::now();
@@ -148,7 +148,7 @@ async fn a_sessions_end_closes_its_sockets_and_no_others() -> Result<()> {
         let ((seen, talked), listened, ()) = tokio::try_join!(talk, listen, tell)?;
         assert_eq!(seen, Some(code), "{reason}");
         println!(
-            "{reason}: chatty closed after {talked:?}, idle after {listened:?}, both with 200 ms before"
+            "{reason}: chatty closed after {talked:?}, idle after {listened:?}, both including a delay of 200 ms"
         );
         assert!(talked < Duration::from_secs(10) && listened < Duration::from_secs(10));
         other.send(Message::text("still here")).await?;
@@ -167,7 +167,7 @@ async fn a_sessions_end_closes_its_sockets_and_no_others() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_session_that_has_ended_opens_nothing_more() -> Result<()> {
+async fn an_ended_session_opens_no_socket() -> Result<()> {
     let stack = stack(&json!({})).await?;
     let mut first = open(&stack, "ref-a", "first").await?;
     let feed = stack.stand_in()?.feed();
@@ -186,7 +186,7 @@ async fn a_session_that_has_ended_opens_nothing_more() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_session_ends_by_time_and_a_socket_by_age_without_a_word_of_the_service() -> Result<()> {
+async fn a_gateway_closes_expired_sessions_and_old_sockets_without_the_service() -> Result<()> {
     let routes =
         json!([{"prefix": "/app/", "action": "place", "max_age_s": 3, "max_age_jitter": 0}]);
     let stack = stack(&json!({"routes": routes, "login_path": "/login"})).await?;
@@ -210,7 +210,7 @@ async fn a_session_ends_by_time_and_a_socket_by_age_without_a_word_of_the_servic
 }
 
 #[tokio::test]
-async fn a_lost_feed_closes_no_socket_and_is_made_good() -> Result<()> {
+async fn an_outage_of_the_events_closes_no_socket_and_is_followed_by_a_full_sync() -> Result<()> {
     let stack = stack(&json!({"feed": {"hold_ms": 1_000, "lost_after_ms": 3_000}})).await?;
     let mut socket = open(&stack, "ref-a", "kept").await?;
     reported(&stack, "opened", 1).await?;
@@ -229,10 +229,10 @@ async fn a_lost_feed_closes_no_socket_and_is_made_good() -> Result<()> {
     wait::until("failures", LIMIT, failed).await?;
     let during = open(&stack, "ref-b", "during").await?;
     let refused = || async { (feed.refused() > 0).then_some(()) };
-    wait::until("a report that is refused", LIMIT, refused).await?;
+    wait::until("a rejected report", LIMIT, refused).await?;
     socket.send(Message::text("{}")).await?;
     socket.next().await?;
-    // What happens meanwhile is told when the feed is back.
+    // Events during the outage are delivered after it.
     feed.tell(ended("ref-a", "revoked"));
     feed.set_down(false);
     assert_eq!(socket.talk_until_closed(LIMIT).await?, Some(4403));
@@ -250,7 +250,7 @@ async fn a_lost_feed_closes_no_socket_and_is_made_good() -> Result<()> {
 }
 
 #[tokio::test]
-async fn sockets_of_an_old_configuration_are_looked_after_until_they_end() -> Result<()> {
+async fn sockets_of_an_old_configuration_are_controlled_until_they_close() -> Result<()> {
     let stack = stack(&json!({})).await?;
     let mut old = open(&stack, "ref-a", "old").await?;
     let mut silent = open(&stack, "ref-a", "silent").await?;
@@ -270,7 +270,7 @@ async fn sockets_of_an_old_configuration_are_looked_after_until_they_end() -> Re
         .into_iter()
         .map(|(name, _)| name)
         .collect();
-    assert_eq!(names.len(), 2, "each configuration is a gateway of its own");
+    assert_eq!(names.len(), 2, "each configuration has its own gateway");
     stack.stand_in()?.feed().tell(ended("ref-a", "revoked"));
     let codes = tokio::try_join!(old.talk_until_closed(LIMIT), new.talk_until_closed(LIMIT))?;
     assert_eq!(codes, (Some(4403), Some(4403)));
@@ -278,7 +278,7 @@ async fn sockets_of_an_old_configuration_are_looked_after_until_they_end() -> Re
 }
 
 #[tokio::test]
-async fn many_sockets_on_two_workers_are_closed_within_a_second_or_so() -> Result<()> {
+async fn many_sockets_on_two_workers_close_within_seconds() -> Result<()> {
     const SOCKETS: usize = 200;
     let stand_in = StandIn::start().await?;
     let builder = Stack::builder()

@@ -1,7 +1,7 @@
 //! The TLS listener, and WebSockets over HTTP/2 (RFC 8441): they are placed, counted and closed like those over
 //! HTTP/1.1.
 
-#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+#![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 use berth_harness::client::Http2;
 use berth_harness::stand_in::{self, Answer};
@@ -57,7 +57,7 @@ async fn several_websockets_share_one_http2_connection() -> Result<()> {
         assert_eq!(socket.next().await?, Message::binary(said));
     }
     assert_eq!(stack.engines[0].stats().await?.sockets, 20);
-    // What the engine saw is a proper handshake of RFC 6455, each with a key of its own.
+    // The engine receives a complete RFC 6455 handshake for each, with its own key.
     let upgrades = stack.engines[0].upgrades().await?;
     let header =
         |index: usize, name: &'static str| -> Vec<&str> { upgrades[index].header(name).collect() };
@@ -81,19 +81,19 @@ async fn several_websockets_share_one_http2_connection() -> Result<()> {
     wait::until("the engine's sockets are gone", LIMIT, gone).await
 }
 
-/// Every `Set-Cookie` of an answer, whole.
+/// Every `Set-Cookie` of a response.
 fn set_cookies(reply: &Reply) -> Vec<&str> {
     let all = reply.headers.get_all("set-cookie").iter();
     all.filter_map(|value| value.to_str().ok()).collect()
 }
 
 #[tokio::test]
-async fn a_logout_takes_the_cookie_back_as_it_was_given() -> Result<()> {
+async fn a_logout_removes_the_cookie_with_the_attributes_of_the_login() -> Result<()> {
     let stack = Stack::builder().engines(1).tls().start().await?;
     let mut client = stack.http2().await?;
     let given = log_in(&mut client).await?;
     let cookie = given.set_cookie("__Host-berth").ok_or("no cookie")?;
-    // S8: no Domain, and no Max-Age or Expires.
+    // No Domain, and no Max-Age or Expires.
     let attributes = "Path=/; HttpOnly; SameSite=Lax; Secure";
     let [login, device] = set_cookies(&given)[..] else {
         return Err(format!("not two: {:?}", given.headers).into());
@@ -117,7 +117,7 @@ async fn a_logout_takes_the_cookie_back_as_it_was_given() -> Result<()> {
 }
 
 #[tokio::test]
-async fn refusals_over_http2_are_the_same() -> Result<()> {
+async fn rejections_over_http2_are_the_same() -> Result<()> {
     let stack = Stack::builder().engines(1).tls().start().await?;
     let mut client = stack.http2().await?;
     let cookie = login(&mut client).await?;
@@ -129,7 +129,7 @@ async fn refusals_over_http2_are_the_same() -> Result<()> {
         (own, None, 401, "no-session"),
         (own, Some(COOKIE), 401, "unknown-session"),
         (evil, Some(cookie.as_str()), 403, "origin-denied"),
-        // The cookie of plain http is not taken here.
+        // The cookie of plain HTTP is not accepted here.
         (own, Some(plain.as_str()), 401, "no-session"),
     ];
     for (origin, cookie, status, reason) in refused {
@@ -140,7 +140,7 @@ async fn refusals_over_http2_are_the_same() -> Result<()> {
         assert_eq!((reply.status, reply.reason().as_str()), (status, reason));
     }
     assert_eq!(stack.engines[0].stats().await?.sockets, 0);
-    // The connection is none the worse.
+    // The connection still works.
     open(&mut client, &cookie).await?;
     Ok(())
 }
@@ -150,7 +150,7 @@ fn ended(session: &str, reason: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_sessions_end_closes_its_websockets_over_http2_and_nothing_else_of_the_connection()
+async fn the_end_of_a_session_closes_its_websockets_over_http2_and_keeps_the_connection()
 -> Result<()> {
     let stand_in = StandIn::start().await?;
     let stack = Stack::builder()
@@ -166,7 +166,7 @@ async fn a_sessions_end_closes_its_websockets_over_http2_and_nothing_else_of_the
         stack.stand_in()?.answer(Answer::json(200, &answer));
         Ok::<_, berth_harness::Error>(())
     };
-    // The server's settings come with the first answer.
+    // The server's settings arrive with the first response.
     answer("ref-a")?;
     client.send(Call::get("/none")).await?;
     let mut chatty = open(&mut client, COOKIE).await?;
@@ -185,15 +185,16 @@ async fn a_sessions_end_closes_its_websockets_over_http2_and_nothing_else_of_the
     other.next().await?;
     feed.tell(ended("ref-b", "expired"));
     assert_eq!(other.talk_until_closed(LIMIT).await?, Some(4401));
-    // The connection itself lives.
+    // The connection is still open.
     let reply = client.send(Call::get("/api/whoami")).await?;
     assert_eq!(reply.status, 401);
     Ok(())
 }
 
-/// What an application would believe of a header, it might believe of a trailer, where both sides have trailers: HTTP/2.
+/// An application that trusts a header could trust the trailer of the same name, where both sides support trailers:
+/// HTTP/2.
 #[tokio::test]
-async fn forged_trailers_reach_nobody_and_others_do() -> Result<()> {
+async fn spoofed_trailers_are_removed_and_others_are_forwarded() -> Result<()> {
     let stack = Stack::builder().engines(1).tls().app_http2();
     let stack = stack.start().await?;
     let mut client = stack.http2().await?;
@@ -207,7 +208,7 @@ async fn forged_trailers_reach_nobody_and_others_do() -> Result<()> {
     ] {
         call = call.trailer(name, "forged");
     }
-    // Twice: the token is asked for first, and at hand then.
+    // Twice: the first request makes a callout for the token, the second one finds it in the cache.
     for _ in 0..2 {
         let reply = client.send(call.clone().cookie(&cookie)).await?;
         assert_eq!(reply.status, 200, "{}", reply.text());

@@ -1,6 +1,6 @@
-//! Traps of the filter: they let nobody in, are over soon, and show.
+//! Traps of the filter: they grant no access, the filter recovers soon, and they are visible in metrics.
 
-#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+#![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 use berth_harness::token::Claims;
 use berth_harness::{Call, Reply, Result, Stack, WebSocket, paths, wait};
@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// The header that the test build traps on.
+/// The header that makes the test build trap.
 const TRAP: (&str, &str) = ("trap-for-tests", "1");
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Attackers, one after the other, until told to stop; how each of their requests was answered.
+/// Sends requests one after the other until `stop` is set, and counts the rejected ones.
 async fn attack(
     to: std::net::SocketAddr,
     stop: Arc<AtomicBool>,
@@ -24,9 +24,9 @@ async fn attack(
         ("x-qlik-session", "stolen"),
     ];
     while !stop.load(Ordering::SeqCst) {
-        // A connection that breaks lets nobody in either.
+        // A connection that breaks grants no access either.
         if let Ok(reply) = Call::get("/api/whoami").headers(&headers).send(to).await {
-            // 401 by the filter, 500 or 503 by an Envoy without one.
+            // 401 from the filter, or 500 or 503 from an Envoy without a running filter.
             assert!(
                 [401, 500, 503].contains(&reply.status),
                 "{} {}",
@@ -49,7 +49,7 @@ async fn attack(
 }
 
 #[tokio::test]
-async fn a_trap_lets_nobody_in_and_is_over_within_two_seconds() -> Result<()> {
+async fn a_trap_grants_no_access_and_the_filter_recovers_within_two_seconds() -> Result<()> {
     const TRAPS: u64 = 4;
     let stack = Stack::builder()
         .engines(1)
@@ -77,7 +77,7 @@ async fn a_trap_lets_nobody_in_and_is_over_within_two_seconds() -> Result<()> {
             .await;
         assert!(
             !trapped.is_ok_and(|reply| reply.status == 200),
-            "a trap is no answer"
+            "a trap grants access"
         );
         let began = Instant::now();
         let again = || async {
@@ -90,12 +90,12 @@ async fn a_trap_lets_nobody_in_and_is_over_within_two_seconds() -> Result<()> {
         wait::until("a request after the trap", LIMIT, again).await?;
         worst = worst.max(began.elapsed());
         served += 1;
-        // The trap took the worker's sockets along; what is sent on one reaches no engine.
+        // The trap ends the worker's sockets: bytes on one of them reach no engine.
         let end = async { while open.echoes().await.is_ok() {} };
         tokio::time::timeout(LIMIT, end)
             .await
             .map_err(|_| "a socket outlived the trap")?;
-        // Envoy makes a new VM at once, but not a second one right after.
+        // Envoy creates a new VM at once, but waits before it creates another one.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
     }
     stop.store(true, Ordering::SeqCst);
@@ -103,7 +103,7 @@ async fn a_trap_lets_nobody_in_and_is_over_within_two_seconds() -> Result<()> {
         attacker.await??;
     }
     let refused = refused.load(Ordering::SeqCst);
-    println!("{TRAPS} traps, served again after {worst:?} at the most, {refused} attacks refused");
+    println!("{TRAPS} traps, served again after at most {worst:?}, {refused} attacks rejected");
     assert!(worst < Duration::from_secs(2), "{worst:?}");
     assert!(refused > 100, "only {refused} attacks");
     assert_eq!(
@@ -111,7 +111,7 @@ async fn a_trap_lets_nobody_in_and_is_over_within_two_seconds() -> Result<()> {
         served,
         "only the user's requests arrived"
     );
-    // Those that came through Envoy: the service connects too, to prepare.
+    // Only upgrades through Envoy: the service also connects, to prepare sessions.
     let upgrades = stack.engines[0].upgrades().await?;
     let through_envoy = upgrades
         .iter()
@@ -125,7 +125,7 @@ async fn a_trap_lets_nobody_in_and_is_over_within_two_seconds() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_idle_socket_of_a_dead_vm_ends_with_the_longest_session() -> Result<()> {
+async fn an_idle_socket_of_a_dead_vm_ends_at_envoys_maximum_duration() -> Result<()> {
     let stack = Stack::builder()
         .engines(1)
         .module(paths::trapping_module()?)
@@ -135,14 +135,14 @@ async fn an_idle_socket_of_a_dead_vm_ends_with_the_longest_session() -> Result<(
     let cookie = stack.login_demo().await?;
     let mut idle = stack.socket("/app/sales.qvf", &cookie).await?;
     trapped(&stack).await;
-    // It says nothing, so nothing of the filter's sees it any more.
+    // The idle socket sends nothing, so the filter's code no longer runs for it.
     idle.listen_until_closed().await?;
     let name = "http.http.downstream_rq_max_duration_reached";
     assert_eq!(stack.envoy.stat(name).await?, Some(1));
     Ok(())
 }
 
-/// Whether it is ready is asked through the listener, on a route that the filter lets by.
+/// Sends a readiness probe through the listener, on a route that bypasses the filter.
 async fn readiness(stack: &Stack) -> Result<Reply> {
     stack.send(Call::get("/session")).await
 }
@@ -160,7 +160,7 @@ async fn trapped(stack: &Stack) {
     assert!(!stack.send(trap).await.is_ok_and(|reply| reply.status < 500));
 }
 
-/// What Envoy counts of new VMs after a trap: made, not made, and requests refused as it was too early for one.
+/// Envoy's counters of new VMs after traps: created, failed, and requests rejected during the back-off.
 async fn reloads(stack: &Stack) -> Result<[u64; 3]> {
     let mut counts = [0; 3];
     for (count, what) in counts.iter_mut().zip(["success", "failure", "backoff"]) {
@@ -172,7 +172,7 @@ async fn reloads(stack: &Stack) -> Result<[u64; 3]> {
 }
 
 #[tokio::test]
-async fn a_dead_vm_is_counted_and_not_ready_until_there_is_another() -> Result<()> {
+async fn a_dead_vm_is_counted_and_not_ready_until_it_is_replaced() -> Result<()> {
     let stack = Stack::builder()
         .engines(1)
         .module(paths::trapping_module()?)
@@ -182,13 +182,13 @@ async fn a_dead_vm_is_counted_and_not_ready_until_there_is_another() -> Result<(
     assert_eq!(reloads(&stack).await?, [0, 0, 0]);
     trapped(&stack).await;
     ready(&stack).await?;
-    // Not a second one right after: until then Envoy answers by itself.
+    // Envoy does not create a second VM at once. Until then it responds by itself.
     trapped(&stack).await;
     let refused = readiness(&stack).await?;
     assert_eq!((refused.status, refused.reason().as_str()), (503, ""));
     let [made, _, early] = reloads(&stack).await?;
-    assert_eq!(made, 1, "one has come, and the other not yet");
-    assert!(early > 0, "nobody was refused in between");
+    assert_eq!(made, 1, "only the first one is there");
+    assert!(early > 0, "no request was rejected");
     ready(&stack).await?;
     let [made, failed, _] = reloads(&stack).await?;
     assert_eq!((made, failed), (2, 0));

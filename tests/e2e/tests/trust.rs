@@ -1,6 +1,6 @@
-//! Forged headers from outside change nothing and reach nobody.
+//! Spoofed headers from clients have no effect and reach no upstream.
 
-#![allow(clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+#![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 use berth_harness::client::upgrade_head;
 use berth_harness::stand_in::Answer;
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 const SESSION: &str = "11111111-1111-4111-8111-111111111111";
 
-/// What an attacker would send, were these headers believed.
+/// Headers that an attacker would send in case they are trusted.
 fn forged(token: &str, destination: &str) -> Vec<(&'static str, String)> {
     let bearer = format!("Bearer {token}");
     let mut all = vec![("authorization", bearer)];
@@ -45,7 +45,7 @@ fn borrowed<'a>(headers: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)
 }
 
 #[tokio::test]
-async fn forged_headers_buy_no_entry() -> Result<()> {
+async fn spoofed_headers_grant_no_access() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let token = Claims::of("admin").sign()?;
     let headers = forged(&token, &stack.engines[0].api.to_string());
@@ -64,11 +64,11 @@ async fn forged_headers_buy_no_entry() -> Result<()> {
 }
 
 #[tokio::test]
-async fn forged_headers_beside_a_good_cookie_reach_nobody() -> Result<()> {
+async fn spoofed_headers_with_a_valid_cookie_reach_no_upstream() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
     let token = Claims::of("admin").sign()?;
-    // An internal service that an attacker would like to reach (SSRF): nobody may knock here.
+    // An internal service that an attacker wants to reach (SSRF). It must receive no connection.
     let trap = TcpListener::bind("127.0.0.1:0").await?;
     let headers = forged(&token, &trap.local_addr()?.to_string());
     let mut headers = borrowed(&headers);
@@ -113,7 +113,7 @@ async fn nobody_came(trap: &TcpListener) {
 }
 
 #[tokio::test]
-async fn bypass_routes_are_cleaned_too() -> Result<()> {
+async fn bypass_routes_remove_spoofed_headers_too() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let token = Claims::of("admin").sign()?;
     let headers = forged(&token, "127.0.0.1:1");
@@ -125,7 +125,7 @@ async fn bypass_routes_are_cleaned_too() -> Result<()> {
     Ok(())
 }
 
-/// As [`forged`], in spellings that some server behind might take for the same name.
+/// As [`spoofed_headers`], in spellings that an upstream could read as the same names.
 fn forged_oddly(token: &str, destination: &str) -> Vec<(&'static str, String)> {
     let mut all = vec![("AUTHORIZATION", format!("Bearer {token}"))];
     for (names, value) in [
@@ -142,7 +142,8 @@ fn forged_oddly(token: &str, destination: &str) -> Vec<(&'static str, String)> {
     all
 }
 
-/// Adds headers to a request's head exactly as they are spelt, sends it, and reads the first line of the answer.
+/// Adds headers to the head of a request with their exact spelling, sends it, and returns the first line of the
+/// response.
 async fn send_as_spelt(
     stack: &Stack,
     head: &str,
@@ -161,7 +162,7 @@ async fn send_as_spelt(
     Ok(line)
 }
 
-/// None of what [`forged_oddly`] has said is in these headers.
+/// Checks that no value of [`misspelled_headers`] is in these headers.
 fn untainted<'a>(
     headers: impl Iterator<Item = (&'a str, &'a str)>,
     token: &str,
@@ -176,7 +177,7 @@ fn untainted<'a>(
 }
 
 #[tokio::test]
-async fn the_least_configuration_believes_no_forged_header_either() -> Result<()> {
+async fn the_minimal_configuration_trusts_no_spoofed_header() -> Result<()> {
     let stack = Stack::builder().engines(1).minimal().start().await?;
     let cookie = stack.login_demo().await?;
     let token = Claims::of("admin").sign()?;
@@ -209,7 +210,7 @@ async fn the_least_configuration_believes_no_forged_header_either() -> Result<()
 }
 
 #[tokio::test]
-async fn the_least_configuration_cleans_its_other_routes_too() -> Result<()> {
+async fn the_minimal_configuration_removes_spoofed_headers_on_bypass_routes() -> Result<()> {
     let stand_in = StandIn::start().await?;
     stand_in.answer(Answer::json(200, &json!({})));
     let builder = Stack::builder().engines(1).minimal().stand_in(stand_in);
@@ -229,7 +230,7 @@ async fn the_least_configuration_cleans_its_other_routes_too() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_least_configuration_says_who_the_client_is() -> Result<()> {
+async fn the_minimal_configuration_forwards_the_clients_address() -> Result<()> {
     let stand_in = StandIn::start().await?;
     stand_in.answer(Answer::json(200, &json!({})));
     let builder = Stack::builder().engines(1).minimal().stand_in(stand_in);
@@ -254,7 +255,7 @@ async fn the_least_configuration_says_who_the_client_is() -> Result<()> {
     let asked = stack.stand_in()?.asked();
     let headers = &asked.first().ok_or("nothing came")?.headers;
     let has = |name: &str| headers.get_all(name).iter().cloned().collect::<Vec<_>>();
-    // Of a client on loopback Envoy says an address of its own machine.
+    // For a client on loopback, Envoy reports an address of the machine.
     assert_eq!(has("x-forwarded-for").len(), 1, "{headers:?}");
     assert_eq!(has("x-forwarded-proto"), ["http"]);
     for (name, value) in forged {
@@ -267,7 +268,7 @@ async fn the_least_configuration_says_who_the_client_is() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_least_configuration_counts_logins_by_the_connection() -> Result<()> {
+async fn the_minimal_configuration_limits_logins_by_connection_address() -> Result<()> {
     let rate = json!({"login": {"rate": {"per_minute": 1, "burst": 3}}});
     let builder = Stack::builder().engines(1).minimal().service_config(&rate);
     let stack = builder.start().await?;

@@ -1,5 +1,5 @@
-//! The application behind `/api/`: answers who the JWT says is calling and which headers arrived, or what it
-//! was sent. It believes nothing but the JWT, and remembers what has reached it.
+//! The application behind `/api/`: returns the account in the JWT, the headers that arrived, or the request itself.
+//! It trusts nothing but the JWT, and counts the requests that reach it.
 
 use crate::{Result, token};
 use axum::body::Body;
@@ -16,19 +16,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// How often each request line has come.
+/// Number of requests by request line.
 type Seen = Arc<Mutex<BTreeMap<String, u64>>>;
 
 /// A running application.
 pub struct App {
-    /// Where it listens.
+    /// Its listening address.
     pub addr: SocketAddr,
     seen: Seen,
     task: JoinHandle<()>,
 }
 
 impl App {
-    /// Listens on loopback; port 0 means any.
+    /// Listens on loopback. Port 0 selects a free port.
     ///
     /// # Errors
     /// When the port is taken.
@@ -65,7 +65,7 @@ impl App {
         Ok(Self { addr, seen, task })
     }
 
-    /// How many requests have reached it.
+    /// Number of requests that reached it.
     #[must_use]
     pub fn requests(&self) -> u64 {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,12 +79,12 @@ impl Drop for App {
     }
 }
 
-/// Every header as it arrived.
+/// Returns every header as it arrived.
 async fn headers(headers: HeaderMap) -> Response {
     told_of(&headers)
 }
 
-/// Every trailer as it arrived.
+/// Returns every trailer as it arrived.
 async fn trailers(body: Body) -> Response {
     match body.collect().await {
         Ok(body) => told_of(&body.trailers().cloned().unwrap_or_default()),
@@ -101,7 +101,7 @@ fn told_of(headers: &HeaderMap) -> Response {
     Json(all).into_response()
 }
 
-/// `GET /seen`, for tests that are not in this process; behind Envoy nothing leads here.
+/// `GET /seen`, for tests in other processes. Envoy has no route to it.
 async fn told(State(seen): State<Seen>) -> Json<BTreeMap<String, u64>> {
     Json(seen.lock().unwrap_or_else(PoisonError::into_inner).clone())
 }

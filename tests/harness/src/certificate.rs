@@ -1,4 +1,4 @@
-//! A certificate for Envoy's TLS listener, made anew for each run.
+//! A certificate for Envoy's TLS listener. Each run generates a new one.
 
 use crate::Result;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -6,19 +6,19 @@ use rustls::pki_types::CertificateDer;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A certificate for loopback, and the files that hold it and its key.
+/// A self-signed certificate for loopback, with the files that contain it and its key.
 #[derive(Clone, Debug)]
 pub struct Certificate {
-    /// What clients have to trust.
+    /// The certificate that clients must trust.
     pub der: CertificateDer<'static>,
-    /// The certificate as PEM.
+    /// File with the certificate (PEM).
     pub file: PathBuf,
-    /// Its key as PEM.
+    /// File with its key (PEM).
     pub key_file: PathBuf,
 }
 
 impl Certificate {
-    /// Makes one and writes it into `dir`.
+    /// Generates one and writes it into `dir`.
     ///
     /// # Errors
     /// When it cannot be written.

@@ -1,5 +1,5 @@
-//! The clients of the tests: one HTTP/1.1 request on a connection of its own, sent exactly as said
-//! (twice the same header, a forged one), and WebSockets. They judge nothing.
+//! The clients of the tests: HTTP/1.1 requests that are sent exactly as given (duplicate or spoofed headers
+//! included), and WebSockets. They assert nothing.
 
 mod browser;
 mod enigma;
@@ -26,13 +26,13 @@ use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-/// Longer than anything here may take.
+/// Upper bound for every exchange in this module.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What a request sends behind its headers.
+/// Body and trailers of a request.
 type Body = BoxBody<Bytes, Infallible>;
 
-/// A request to be sent.
+/// A request to send.
 #[derive(Clone, Debug)]
 pub struct Call {
     method: String,
@@ -71,7 +71,7 @@ impl Call {
             .body(body.to_string())
     }
 
-    /// A POST of a form; names and values are sent as they are.
+    /// A POST of a form. Names and values are sent without encoding.
     #[must_use]
     pub fn post_form(path: &str, fields: &[(&str, &str)]) -> Self {
         let pairs: Vec<String> = fields
@@ -83,7 +83,7 @@ impl Call {
             .body(pairs.join("&"))
     }
 
-    /// Adds a header, beside others of that name.
+    /// Adds a header and keeps earlier headers of the same name.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.into(), value.into()));
@@ -111,29 +111,29 @@ impl Call {
         self
     }
 
-    /// Adds a trailer, which only goes out by HTTP/2.
+    /// Adds a trailer. Only HTTP/2 sends it.
     #[must_use]
     pub fn trailer(mut self, name: &str, value: &str) -> Self {
         self.trailers.push((name.into(), value.into()));
         self
     }
 
-    /// Sends it from this address of the machine, such as 127.0.0.2.
+    /// Sends it from this local address, such as 127.0.0.2.
     #[must_use]
     pub fn from(mut self, address: impl Into<IpAddr>) -> Self {
         self.from = Some(address.into());
         self
     }
 
-    /// Sends it and reads the whole answer.
+    /// Sends it on a new connection and reads the whole response.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// When no response arrives.
     pub async fn send(self, to: SocketAddr) -> Result<Reply> {
         let what = format!("{} {}", self.method, self.path);
         let exchange = timeout(LIMIT, self.exchange(to)).await;
         exchange
-            .map_err(|_| format!("{what}: no answer in {LIMIT:?}"))?
+            .map_err(|_| format!("{what}: no response in {LIMIT:?}"))?
             .map_err(|e| format!("{what}: {e}").into())
     }
 
@@ -173,7 +173,7 @@ fn header_map(pairs: Vec<(String, String)>) -> Result<HeaderMap> {
     Ok(map)
 }
 
-/// A connection that is kept for many requests.
+/// A connection for many requests.
 pub struct Connection {
     sender: SendRequest<Body>,
     host: String,
@@ -183,7 +183,7 @@ impl Connection {
     /// Connects.
     ///
     /// # Errors
-    /// When nobody listens there.
+    /// When nothing listens at the address.
     pub async fn open(to: SocketAddr) -> Result<Self> {
         Self::over(TcpStream::connect(to).await?, to.to_string()).await
     }
@@ -194,10 +194,10 @@ impl Connection {
         Ok(Self { sender, host })
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole response.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// When no response arrives.
     pub async fn send(&mut self, call: Call) -> Result<Reply> {
         timeout(LIMIT, self.exchange(call)).await?
     }
@@ -213,7 +213,7 @@ impl Connection {
     }
 }
 
-/// An answer, whole.
+/// A whole response.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// The HTTP status.
@@ -235,7 +235,7 @@ impl Reply {
         })
     }
 
-    /// The first header of that name; empty when there is none.
+    /// The first header of that name; empty when it is missing.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers
@@ -250,13 +250,13 @@ impl Reply {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as JSON; `null` when it is none.
+    /// The body as JSON; `null` when it is not JSON.
     #[must_use]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// The `reason` of a problem body; empty when there is none.
+    /// The `reason` of a problem body; empty when it has none.
     #[must_use]
     pub fn reason(&self) -> String {
         self.json()
@@ -266,7 +266,7 @@ impl Reply {
             .to_owned()
     }
 
-    /// `name=value` of the first cookie that is set under this name.
+    /// `name=value` of the first `Set-Cookie` for this name.
     #[must_use]
     pub fn set_cookie(&self, name: &str) -> Option<String> {
         let all = self

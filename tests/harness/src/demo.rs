@@ -1,4 +1,4 @@
-//! The demo of `make run`: which ports it takes, whether they are free, and what to try once it is up.
+//! The demonstration of `make run`: which ports it uses, whether they are free, and what to try once it is ready.
 
 use crate::envoy::{ADMIN_PORT, APP_PORT, HTTP_PORT, SERVICE_PORT};
 use crate::stack::Ports;
@@ -6,12 +6,12 @@ use crate::{Result, paths};
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 
-/// Ports and size of the demo.
+/// Ports and size of the demonstration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Demo {
     /// Its ports.
     pub ports: Ports,
-    /// Its engine simulators.
+    /// Number of engine simulators.
     pub engines: usize,
 }
 
@@ -30,10 +30,10 @@ impl Default for Demo {
 }
 
 impl Demo {
-    /// The defaults, changed by `BERTH_...` variables; `var` looks one up.
+    /// The defaults, overridden by `BERTH_...` variables that `var` looks up.
     ///
     /// # Errors
-    /// When a value is no port or no number of engines.
+    /// When a value is not a port or not a number of engines.
     pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let mut demo = Self::default();
         let ports = &mut demo.ports;
@@ -62,7 +62,7 @@ impl Demo {
         Ok(demo)
     }
 
-    /// Whether `envoy/config.yaml` fits as it is: its ports, and the filter at its place.
+    /// Whether `envoy/config.yaml` can be used unchanged: same ports, and the filter at its default path.
     ///
     /// # Errors
     /// When the filter has not been built.
@@ -79,22 +79,22 @@ impl Demo {
         Ok(same && paths::filter_module()? == here)
     }
 
-    /// Makes sure that every port can be had.
+    /// Checks that every port is free.
     ///
     /// # Errors
-    /// Names the port that cannot, what wants it, and the variable that moves it.
+    /// Names the port that is taken, its user, and the variable that moves it.
     pub fn check_ports(&self) -> Result<()> {
         let mut wanted: HashMap<u16, String> = HashMap::new();
         for (port, what, variable) in self.wanted()? {
             if let Some(other) = wanted.insert(port, what.clone()) {
                 return Err(format!(
-                    "port {port} is wanted twice, for {other} and for {what}: set {variable}"
+                    "port {port} is used twice, for {other} and for {what}: set {variable}"
                 )
                 .into());
             }
             if let Err(error) = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))) {
                 return Err(format!(
-                    "port {port}, for {what}, cannot be had ({error}): set {variable} to another"
+                    "port {port}, for {what}, is not free ({error}): set {variable} to another"
                 )
                 .into());
             }
@@ -140,7 +140,7 @@ impl Demo {
         Ok(all)
     }
 
-    /// What to print beneath the `ready` line.
+    /// The text to print below the `ready` line.
     #[must_use]
     pub fn what_to_try(&self) -> String {
         let url = format!("http://127.0.0.1:{}", self.ports.http);
@@ -154,7 +154,7 @@ impl Demo {
   metrics   curl -s http://127.0.0.1:{}/metrics
   logs      target/run/*.log
 
-  Ctrl-C ends all.
+  Ctrl-C ends everything.
 ",
             self.ports.service
         )
@@ -210,14 +210,14 @@ mod tests {
     }
 
     #[test]
-    fn two_uses_of_one_port_are_told() {
+    fn a_port_that_is_used_twice_is_reported() {
         let error = with(&[("BERTH_ENGINE_METRICS_PORT", "9078")])
             .unwrap()
             .check_ports();
         let error = error.unwrap_err().to_string();
-        // Unless another test machine's process holds one of the demo's ports.
+        // Another process of the test machine may hold one of the demonstration's ports: both messages are correct.
         assert!(
-            error.contains("wanted twice") || error.contains("cannot be had"),
+            error.contains("used twice") || error.contains("is not free"),
             "{error}"
         );
     }

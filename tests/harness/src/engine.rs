@@ -1,5 +1,5 @@
-//! An engine simulator as a process: its start on free or given ports, its death and return, its
-//! faults and counts.
+//! An engine simulator as a process: starts it on free or given ports, kills and restarts it, injects faults and
+//! reads its counters.
 
 use crate::process::Process;
 use crate::{Call, Result, paths};
@@ -16,9 +16,9 @@ const START: Duration = Duration::from_secs(15);
 pub struct Engine {
     /// Its name in the service's configuration, `engine-0` and so on.
     pub name: String,
-    /// Where its WebSockets are.
+    /// Address of its WebSockets.
     pub api: SocketAddr,
-    /// Where its metrics, faults and counts are.
+    /// Address of its metrics, faults and counters.
     pub metrics: SocketAddr,
     args: Vec<String>,
     dir: PathBuf,
@@ -26,10 +26,10 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts one; port 0 means any.
+    /// Starts one. Port 0 selects a free port.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// When it does not get ready.
     pub async fn start(
         name: &str,
         api: u16,
@@ -49,15 +49,15 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Ends it at once: its sockets are reset, its ports refuse.
+    /// Kills it at once. Its sockets are reset, and its ports refuse connections.
     pub fn kill(&mut self) {
         self.process = None;
     }
 
-    /// Starts it again on the same ports, with nothing left of before.
+    /// Starts it again on the same ports, without its earlier state.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// When it does not get ready.
     pub async fn restart(&mut self) -> Result<()> {
         self.kill();
         let mut command = vec![paths::binary("engine-sim")?.display().to_string()];
@@ -73,22 +73,22 @@ impl Engine {
         Ok(())
     }
 
-    /// Stops its clock (SIGSTOP): ports accept, nothing answers. [`Self::resume`] undoes it.
+    /// Suspends it (SIGSTOP): its ports accept connections, and nothing responds. [`Self::resume`] undoes it.
     pub fn freeze(&self) {
         if let Some(process) = &self.process {
             process.freeze();
         }
     }
 
-    /// Lets it run again.
+    /// Continues it after [`Self::freeze`].
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// Sets faults; the ones not named stay as they are.
+    /// Sets faults. Faults that are not named stay as they are.
     ///
     /// # Errors
-    /// When it does not take them.
+    /// When it does not accept them.
     pub async fn faults(&self, faults: Value) -> Result<()> {
         let reply = Call::post_json("/admin/faults", &faults)
             .send(self.metrics)
@@ -105,10 +105,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes it healthy again.
+    /// Removes all faults.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When it does not respond.
     pub async fn heal(&self) -> Result<()> {
         Call::new("DELETE", "/admin/faults")
             .send(self.metrics)
@@ -116,29 +116,29 @@ impl Engine {
         Ok(())
     }
 
-    /// What it counts: sessions, sockets, documents and so on.
+    /// Its counters: sessions, sockets, documents and others.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When it does not respond.
     pub async fn stats(&self) -> Result<Stats> {
         Ok(serde_json::from_slice(
             &Call::get("/admin/stats").send(self.metrics).await?.body,
         )?)
     }
 
-    /// The latest upgrade requests that reached it, with all their headers.
+    /// The latest upgrade requests that reached it, with all headers.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When it does not respond.
     pub async fn upgrades(&self) -> Result<Vec<Upgrade>> {
         let reply = Call::get("/admin/upgrades").send(self.metrics).await?;
         Ok(serde_json::from_slice::<Upgrades>(&reply.body)?.latest)
     }
 
-    /// The sessions that live on it.
+    /// Its open engine sessions.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When it does not respond.
     pub async fn sessions(&self) -> Result<Vec<SessionView>> {
         let reply = Call::get("/admin/sessions").send(self.metrics).await?;
         Ok(serde_json::from_slice(&reply.body)?)

@@ -1,5 +1,5 @@
-//! Envoy as a process: the repository's own configuration on other ports, its admin address read
-//! back, its readiness awaited.
+//! Envoy as a process: renders the repository's configuration for free ports, reads the admin address back, and waits
+//! until Envoy is ready.
 
 use crate::certificate::Certificate;
 use crate::process::Process;
@@ -13,24 +13,24 @@ use std::time::Duration;
 
 const START: Duration = Duration::from_secs(60);
 
-/// The ports of `envoy/config.yaml`.
+/// The listener port in `envoy/config.yaml`.
 pub const HTTP_PORT: u16 = 8080;
-/// The admin port there.
+/// The admin port in it.
 pub const ADMIN_PORT: u16 = 9901;
-/// The placement service's port there.
+/// The placement service's port in it.
 pub const SERVICE_PORT: u16 = 9455;
-/// The application's port there.
+/// The application's port in it.
 pub const APP_PORT: u16 = 9460;
 
-/// The file of the filter's configuration in a run's folder, which Envoy watches.
+/// File of the filter's configuration in a run's folder. Envoy watches it.
 const FILTER_FILE: &str = "filter.json";
-/// The plugin's configuration in it.
+/// JSON pointer to the plugin's configuration in it.
 const SETTINGS: &str = "/resources/0/typed_config/config/configuration/value";
-/// The VM's configuration in it.
+/// JSON pointer to the VM's configuration in it.
 const VM: &str = "/resources/0/typed_config/config/vm_config";
 
-/// Replaces the filter's configuration of a running Envoy: by discovery, as an operator would. Every call
-/// must name another `version`.
+/// Replaces the filter's configuration of a running Envoy by filesystem discovery, as an operator would. Each call
+/// needs another `version`.
 ///
 /// # Errors
 /// When the file cannot be replaced.
@@ -50,9 +50,9 @@ pub fn push_filter(dir: &Path, version: &str, patch: &Value) -> Result<()> {
 
 /// A running Envoy.
 pub struct Envoy {
-    /// Where its first listener listens.
+    /// Address of its first listener.
     pub http: SocketAddr,
-    /// Its admin interface.
+    /// Address of its admin interface.
     pub admin: SocketAddr,
     process: Process,
     file: PathBuf,
@@ -60,26 +60,27 @@ pub struct Envoy {
     dir: PathBuf,
 }
 
-/// What differs from the repository's files.
+/// What differs from the repository's files in one run.
 #[derive(Clone, Debug)]
 pub struct Wiring {
-    /// Port of the listener; 0 means any.
+    /// Port of the listener; 0 selects a free port.
     pub http: u16,
-    /// Port of the admin interface; 0 means any.
+    /// Port of the admin interface; 0 selects a free port.
     pub admin: u16,
     /// Port of the placement service.
     pub service: u16,
     /// Port of the application.
     pub app: u16,
-    /// The certificate of a TLS listener; without it, the listener speaks plain HTTP.
+    /// The certificate of a TLS listener. Without one, the listener speaks plain HTTP.
     pub certificate: Option<Certificate>,
-    /// The filter's file, if it is not the one that is shipped.
+    /// The filter's file, if it is not the default one.
     pub module: Option<PathBuf>,
-    /// Without the list of capabilities, as in installs that cannot have one.
+    /// Whether the list of capabilities is removed, as in installations that cannot have one.
     pub all_capabilities: bool,
 }
 
-/// Writes `envoy/config.yaml` and `envoy/filter.yaml` for this run into `dir`; returns the first.
+/// Renders `envoy/config.yaml` and `envoy/filter.yaml` for this run. Writes the second into `dir` and returns the
+/// first.
 ///
 /// # Errors
 /// When the files cannot be read, or the filter has not been built.
@@ -115,7 +116,7 @@ pub fn render(wiring: &Wiring, filter_patch: &Value, dir: &Path) -> Result<Value
     Ok(config)
 }
 
-/// `envoy/minimal.yaml` for this run, with an admin interface, by which the harness learns its ports.
+/// Renders `envoy/minimal.yaml` for this run. Adds an admin interface, from which the harness reads the ports.
 ///
 /// # Errors
 /// When the file cannot be read, or the filter has not been built.
@@ -128,7 +129,7 @@ pub fn minimal(wiring: &Wiring) -> Result<Value> {
     Ok(config)
 }
 
-/// What every configuration of the repository has differently in a run.
+/// The replacements that apply to every configuration file of the repository.
 fn replacements(wiring: &Wiring) -> Result<Replacements> {
     let module = match &wiring.module {
         Some(module) => module.clone(),
@@ -142,7 +143,7 @@ fn replacements(wiring: &Wiring) -> Result<Replacements> {
         .text("target/wasm/berth_filter.wasm", &module))
 }
 
-/// Puts a further address into a cluster.
+/// Adds an endpoint to a cluster.
 ///
 /// # Errors
 /// When the configuration has no such cluster.
@@ -156,7 +157,7 @@ pub fn add_endpoint(config: &mut Value, cluster: &str, address: SocketAddr) -> R
     Ok(())
 }
 
-/// A cluster is spoken to by HTTP/2, as the placement service is.
+/// Makes Envoy speak HTTP/2 to a cluster, as it does to the placement service.
 ///
 /// # Errors
 /// When the configuration has no such cluster.
@@ -166,7 +167,7 @@ pub fn speak_http2(config: &mut Value, cluster: &str) -> Result<()> {
     Ok(())
 }
 
-/// A cluster of a configuration.
+/// Finds a cluster in a configuration.
 ///
 /// # Errors
 /// When the configuration has no such cluster.
@@ -177,11 +178,11 @@ pub fn cluster_of<'a>(config: &'a mut Value, name: &str) -> Result<&'a mut Value
     found.ok_or_else(|| format!("no cluster {name}").into())
 }
 
-/// `envoy/config.yaml` with the filter of `envoy/filter.yaml` in the place of its discovery: the way to
-/// have `envoy --mode validate` judge both together.
+/// `envoy/config.yaml` with the filter of `envoy/filter.yaml` in place of its discovery. So `envoy --mode validate`
+/// checks both together.
 ///
 /// # Errors
-/// When the files cannot be read or are not of that shape.
+/// When the files cannot be read or have another structure.
 pub fn inline() -> Result<Value> {
     let root = paths::root().join("envoy");
     let resource = render::read_yaml(&root.join("filter.yaml"))?;
@@ -195,20 +196,20 @@ pub fn inline() -> Result<Value> {
 }
 
 impl Envoy {
-    /// Writes `config` into `dir`, starts Envoy with it and awaits its readiness.
+    /// Writes `config` into `dir`, starts Envoy with it and waits until it is ready.
     ///
     /// # Errors
-    /// When it does not get ready; with the end of its log.
+    /// When it does not get ready; the error contains the end of its log.
     pub async fn start(name: &str, config: &Value, concurrency: u32, dir: &Path) -> Result<Self> {
         let path = dir.join(format!("{name}.json"));
         render::write(&path, config)?;
         Self::start_file(name, &path, concurrency, dir).await
     }
 
-    /// Starts Envoy with the file as it is; paths in it are relative to the repository's root.
+    /// Starts Envoy with an unchanged file. Paths in it are relative to the repository's root.
     ///
     /// # Errors
-    /// When it does not get ready; with the end of its log.
+    /// When it does not get ready; the error contains the end of its log.
     pub async fn start_file(name: &str, file: &Path, concurrency: u32, dir: &Path) -> Result<Self> {
         let admin_path = dir.join(format!("{name}.admin"));
         let _ = fs::remove_file(&admin_path);
@@ -237,7 +238,7 @@ impl Envoy {
         }
     }
 
-    /// Ends it at once and starts it again with the same configuration; where that leaves ports open, on others.
+    /// Kills it and starts it with the same configuration. Ports that the configuration leaves open may change.
     ///
     /// # Errors
     /// When it does not get ready.
@@ -248,10 +249,10 @@ impl Envoy {
         Ok(())
     }
 
-    /// A counter or gauge by its full name; `None` when Envoy has none such.
+    /// The value of a counter or gauge by its full name; `None` when Envoy does not have it.
     ///
     /// # Errors
-    /// When the admin interface does not answer.
+    /// When the admin interface does not respond.
     pub async fn stat(&self, name: &str) -> Result<Option<u64>> {
         let text = Call::get("/stats").send(self.admin).await?.text();
         let found = text
@@ -261,10 +262,10 @@ impl Envoy {
         Ok(found.and_then(|(_, value)| value.parse().ok()))
     }
 
-    /// Where the listener of that name listens.
+    /// Address of the listener with that name.
     ///
     /// # Errors
-    /// When it has none such.
+    /// When there is no such listener.
     pub async fn listener(&self, name: &str) -> Result<SocketAddr> {
         let reply = Call::get("/listeners?format=json").send(self.admin).await?;
         let all = reply.json();
@@ -309,7 +310,7 @@ async fn ready(process: &mut Process, admin_path: &Path) -> Result<(SocketAddr, 
     Ok((loopback_port(address)?, admin))
 }
 
-/// The port of an address of Envoy's, on loopback.
+/// The loopback address with the port of a socket address in Envoy's output.
 fn loopback_port(address: &Value) -> Result<SocketAddr> {
     let port = address.pointer("/socket_address/port_value");
     let port = port.and_then(Value::as_u64);

@@ -1,6 +1,6 @@
-//! The test harness: starts and owns real processes (engine simulators, the placement service, Envoy
-//! with the filter), wires them up on free ports, and ends them all, whatever happens. `make run`, the
-//! e2e tests and the benchmark share it. It asserts nothing: that is for the tests.
+//! The test harness: starts and owns real processes (engine simulators, the placement service, Envoy with the
+//! filter), connects them on free ports, and ends them in every case. `make run`, the end-to-end tests and the
+//! benchmark share it. It asserts nothing.
 
 pub mod app;
 pub mod certificate;
@@ -24,14 +24,14 @@ pub use client::{Browser, Call, Qix, Reply, WebSocket};
 pub use stack::Stack;
 pub use stand_in::StandIn;
 
-/// Any failure of the harness, in words for whoever reads the test's output.
+/// Any failure of the harness, with a message for the test's output.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Whether tests that can last run at full length: `make soak`.
+/// Whether long tests run at full length: `make soak`.
 #[must_use]
 pub fn is_soak() -> bool {
     std::env::var_os("BERTH_SOAK").is_some()
 }
 
-/// What nearly everything here returns.
+/// The result type of the harness.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

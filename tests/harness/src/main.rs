@@ -1,6 +1,6 @@
-//! `berth-run`, which is `make run`: starts the demo, says when it is ready, watches it, and ends
-//! every process on Ctrl-C, SIGTERM or when one of them ends by itself. Envoy is started again, unless it dies at
-//! each start: its watchdog ends it when a worker hangs.
+//! `berth-run`, the program of `make run`: starts the demonstration, reports when it is ready, supervises it, and
+//! ends every process on Ctrl-C, SIGTERM or when one process exits. Envoy is an exception: its watchdog ends it when
+//! a worker hangs, so it is restarted unless it exits at every start.
 //! `berth-run --render-inline` prints `envoy/config.yaml` with the filter in its place, for `make validate`.
 
 use berth_harness::demo::Demo;
@@ -60,7 +60,7 @@ async fn run() -> Result<()> {
     Ok(())
 }
 
-/// Starts Envoy again when it has died. Returns when another process has, or when Envoy dies at each start.
+/// Restarts Envoy when it exits. Returns when another process exits, or when Envoy exits at every start.
 async fn watch(stack: &mut Stack) -> Result<()> {
     let mut restarts = Restarts::default();
     let mut ready = Some(Instant::now());
@@ -74,10 +74,10 @@ async fn watch(stack: &mut Stack) -> Result<()> {
             let log = stack.dir.join("envoy.log");
             let log = log.display();
             say(&format!(
-                "  envoy has ended ({status}) and is started again in {pause:?}; its log: {log}"
+                "  envoy has ended ({status}) and is restarted in {pause:?}; its log: {log}"
             ))?;
             sleep(pause).await;
-            // One that does not get ready still counts as ended, and as never having lived.
+            // An Envoy that does not get ready counts as an exit after no running time.
             let restarted = stack
                 .envoy
                 .restart()
@@ -131,7 +131,7 @@ fn forget_old_logs(dir: &std::path::Path) -> Result<()> {
     Ok(())
 }
 
-/// Asks everything to end, Envoy first, so that nobody meets a missing upstream.
+/// Terminates all processes, Envoy first, so that no client meets a missing upstream.
 fn end(stack: &mut Stack) {
     let mut processes: Vec<&mut Process> = stack.processes();
     processes.reverse();

@@ -8,23 +8,23 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-/// What proves to the provider that it is the site who asks.
+/// The secret by which the site authenticates to the provider.
 pub const CLIENT_SECRET: &str = "the secret of the client";
 const START: Duration = Duration::from_secs(30);
 
-/// The running provider. It ends when this is dropped.
+/// A running provider. It ends when this is dropped.
 pub struct OidcProvider {
-    /// Where it listens.
+    /// Its listening address.
     pub addr: SocketAddr,
     /// Its process.
     pub process: Process,
 }
 
 impl OidcProvider {
-    /// Starts it on any port.
+    /// Starts it on a free port.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// When it does not get ready.
     pub async fn start(dir: &Path) -> Result<Self> {
         let script = paths::root().join("tests/provider/provider.mjs");
         let command = ["node".to_owned(), script.display().to_string()];
@@ -34,7 +34,7 @@ impl OidcProvider {
         Ok(Self { addr, process })
     }
 
-    /// The `oidc` section of a service that trusts it, under the name `idp`.
+    /// The `oidc` section of a service that uses this provider under the name `idp`.
     #[must_use]
     pub fn config(&self) -> Value {
         json!([{
@@ -47,10 +47,10 @@ impl OidcProvider {
         }])
     }
 
-    /// Registers the site at `http` with it.
+    /// Registers the site at `http` as a client.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When it does not respond.
     pub async fn register(&self, http: SocketAddr) -> Result<()> {
         let base = format!("http://{http}/login");
         let client = json!({
@@ -61,18 +61,18 @@ impl OidcProvider {
         self.control("/control/client", &client).await
     }
 
-    /// Takes new keys in place of the old ones.
+    /// Replaces its signing keys.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When it does not respond.
     pub async fn rotate(&self) -> Result<()> {
         self.control("/control/rotate", &json!({})).await
     }
 
-    /// The tokens that the site was given past the browser: access, ID and logout tokens.
+    /// The tokens that the site received without the browser: access, ID and logout tokens.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When it does not respond.
     pub async fn issued(&self) -> Result<Vec<String>> {
         let reply = Call::get("/control/issued").send(self.addr).await?;
         Ok(serde_json::from_slice(&reply.body)?)

@@ -1,5 +1,5 @@
-//! Where things lie: the repository, the built binaries, the filter module, Envoy. Environment
-//! variables come first, then what the Makefile puts into `target/` and `.tools/`.
+//! Locations of the repository, the built binaries, the filter module and Envoy. Environment variables override what
+//! the Makefile puts into `target/` and `.tools/`.
 
 use crate::Result;
 use std::env;
@@ -18,10 +18,10 @@ pub fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
-/// A binary of the workspace: from `BERTH_BIN_DIR`, else of the same profile as the program that asks.
+/// A binary of the workspace: in `BERTH_BIN_DIR`, otherwise in the profile folder of the calling program.
 ///
 /// # Errors
-/// When it has not been built.
+/// When it is not built.
 pub fn binary(name: &str) -> Result<PathBuf> {
     let dir = match env::var_os("BERTH_BIN_DIR") {
         Some(dir) => PathBuf::from(dir),
@@ -40,30 +40,31 @@ fn profile_dir(program: &Path) -> PathBuf {
     dir.to_path_buf()
 }
 
-/// The built filter: from `BERTH_WASM`, else `target/wasm/berth_filter.wasm`.
+/// The built filter: `BERTH_WASM`, otherwise `target/wasm/berth_filter.wasm`.
 ///
 /// # Errors
-/// When it has not been built.
+/// When it is not built.
 pub fn filter_module() -> Result<PathBuf> {
     let path = env::var_os("BERTH_WASM")
         .map_or_else(|| target().join("wasm/berth_filter.wasm"), PathBuf::from);
     existing(path, "make build")
 }
 
-/// The filter with a trap that a test can spring: `target/wasm/berth_filter_trap.wasm`.
+/// The filter with a trap that tests can trigger: `target/wasm/berth_filter_trap.wasm`.
 ///
 /// # Errors
-/// When it has not been built.
+/// When it is not built.
 pub fn trapping_module() -> Result<PathBuf> {
     existing(target().join("wasm/berth_filter_trap.wasm"), "make e2e")
 }
 
-/// How Envoy is called: the program and the arguments that come first.
+/// The command that starts Envoy: the program and its first arguments.
 ///
-/// `ENVOY_PATH` names a binary, `BERTH_FUNC_E` a func-e that runs one; else what `make setup` chose.
+/// `ENVOY_PATH` names a binary, `BERTH_FUNC_E` a func-e that runs one. Otherwise it is the Envoy that `make setup`
+/// chose.
 ///
 /// # Errors
-/// When none is there.
+/// When there is none.
 pub fn envoy() -> Result<Vec<String>> {
     if let Ok(path) = env::var("ENVOY_PATH") {
         return Ok(vec![path]);

@@ -1,6 +1,5 @@
-//! One child process and its end. Every child leads a process group of its own and is killed with it
-//! on drop; should this process die without a drop (SIGKILL), the kernel ends the children. It does
-//! not know what it runs.
+//! One child process. Each child leads its own process group, which is killed when the handle is dropped. If this
+//! process dies without a drop (SIGKILL), the kernel kills the children. This module does not know what it runs.
 
 use crate::{Result, paths, usage};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
@@ -15,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// How many lines of a log are worth printing.
+/// Number of log lines to print on a failure.
 const TAIL: usize = 40;
 
 /// A running child process.
@@ -27,7 +26,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command` in the repository's root; what it prints goes to `<name>.log` in `dir`, after what is already there.
+    /// Starts `command` in the repository's root. Its output is appended to `<name>.log` in `dir`.
     ///
     /// # Errors
     /// When the program cannot be started.
@@ -82,16 +81,16 @@ impl Process {
         &self.name
     }
 
-    /// Its process id, and that of its group.
+    /// Its process id, which is also the id of its group.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Awaits a line on its standard output that starts with `start`.
+    /// Waits for a line on its standard output that starts with `start`.
     ///
     /// # Errors
-    /// When it ends first, or says nothing such within `limit`; with the end of its log.
+    /// When it exits first or does not print such a line within `limit`; the error contains the end of its log.
     pub async fn line(&mut self, start: &str, limit: Duration) -> Result<String> {
         let found = timeout(limit, async {
             loop {
@@ -115,13 +114,13 @@ impl Process {
         .into())
     }
 
-    /// Resident KiB of it and its children.
+    /// Resident memory of its process group in KiB.
     #[must_use]
     pub fn rss(&self) -> f64 {
         usage::group_rss(self.pid())
     }
 
-    /// `Some` once it has ended.
+    /// The exit status once it has exited.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
@@ -133,7 +132,7 @@ impl Process {
         }
     }
 
-    /// Stops its clock (SIGSTOP), and returns when it stands: until then its threads may serve one request more.
+    /// Suspends it (SIGSTOP), and returns when it is stopped: before that its threads can still serve a request.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
         if let Some(pid) = self.leader() {
@@ -146,13 +145,13 @@ impl Process {
         Pid::from_raw(i32::try_from(self.child.id()).ok()?)
     }
 
-    /// Ends it at once, as `kill -9` does.
+    /// Kills it at once (SIGKILL).
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
         let _ = self.child.wait();
     }
 
-    /// Asks it to end (SIGTERM) and waits; kills it after `grace`. True when it obeyed.
+    /// Sends SIGTERM and waits; kills it after `grace`. Returns whether it exited in time.
     pub fn terminate(&mut self, grace: Duration) -> bool {
         self.signal(Signal::TERM);
         let obeyed = self.wait(grace).is_some();
@@ -160,7 +159,7 @@ impl Process {
         obeyed
     }
 
-    /// Waits for its end.
+    /// Waits for its exit.
     pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         let step = Duration::from_millis(10);
         for _ in 0..=limit.as_millis() / step.as_millis() {
@@ -172,7 +171,7 @@ impl Process {
         None
     }
 
-    /// The last lines that it printed.
+    /// The last lines of its output.
     #[must_use]
     pub fn tail(&self) -> String {
         let bytes = fs::read(&self.log).unwrap_or_default();
@@ -187,7 +186,7 @@ impl Process {
         )
     }
 
-    /// Everything that it printed.
+    /// Its whole output.
     #[must_use]
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
@@ -203,7 +202,7 @@ impl Drop for Process {
     }
 }
 
-/// `setpriv` (util-linux) asks the kernel to kill the child when its parent dies.
+/// Wraps the command in `setpriv` (util-linux), which asks the kernel to kill the child when its parent dies.
 fn dying_with_us(command: &[String]) -> Command {
     static SETPRIV: OnceLock<bool> = OnceLock::new();
     let wrap = *SETPRIV.get_or_init(|| {
@@ -225,7 +224,7 @@ fn dying_with_us(command: &[String]) -> Command {
     command
 }
 
-/// "Parent" means the thread that forked: so all forks happen in one that lasts as long as the process.
+/// Starts the child on one permanent thread: for the kernel, the parent is the thread that forked.
 fn from_a_lasting_thread(command: Command) -> std::io::Result<Child> {
     type Job = (Command, blocking::Sender<std::io::Result<Child>>);
     static JOBS: OnceLock<blocking::Sender<Job>> = OnceLock::new();
@@ -256,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dropped_process_takes_its_children_along() {
+    async fn dropping_a_process_kills_its_children() {
         let dir = tempfile::tempdir().unwrap();
         let script = "sleep 600 & echo child $!; wait";
         let mut parent = Process::spawn("parent", &shell(script), dir.path()).unwrap();
@@ -287,7 +286,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_ignores_sigterm_is_killed() {
+    async fn a_process_that_ignores_sigterm_is_killed() {
         let dir = tempfile::tempdir().unwrap();
         let script = "trap '' TERM; echo up; while :; do sleep 0.05; done";
         let mut deaf = Process::spawn("deaf", &shell(script), dir.path()).unwrap();

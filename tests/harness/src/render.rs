@@ -1,5 +1,5 @@
-//! Turns the configuration files of the repository into ones for this run: other ports, other file
-//! names, the test's own changes. Works on the parsed tree, so the files themselves are what is tested.
+//! Adapts the repository's configuration files to a run: other ports, other file names, the changes of a test. It
+//! works on the parsed tree, so the tests use the shipped files themselves.
 
 use crate::Result;
 use serde_json::{Map, Value};
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// A port for every port of the file, and a text for every text that is replaced.
+/// Ports and texts to replace.
 #[derive(Clone, Debug, Default)]
 pub struct Replacements {
     ports: BTreeMap<u64, u16>,
@@ -15,21 +15,21 @@ pub struct Replacements {
 }
 
 impl Replacements {
-    /// Says `to` wherever `port_value` is `from`.
+    /// Replaces the `port_value` `from` by `to`.
     #[must_use]
     pub fn port(mut self, from: u16, to: u16) -> Self {
         self.ports.insert(from.into(), to);
         self
     }
 
-    /// Says `to` wherever a text is exactly `from`.
+    /// Replaces every text that equals `from` by `to`.
     #[must_use]
     pub fn text(mut self, from: &str, to: &Path) -> Self {
         self.texts.insert(from.into(), to.display().to_string());
         self
     }
 
-    /// Carries the replacements out, everywhere in the tree.
+    /// Applies the replacements to the whole tree.
     pub fn apply(&self, tree: &mut Value) {
         match tree {
             Value::Object(fields) => {
@@ -59,7 +59,7 @@ pub fn read_yaml(path: &Path) -> Result<Value> {
     parse(path, &text)
 }
 
-/// Reads a YAML file with its lines that begin with this mark, as `sed 's/MARK//'` makes it.
+/// Reads a YAML file and uncomments the lines that begin with this mark, as `sed 's/MARK//'` does.
 ///
 /// # Errors
 /// When it is not there or not YAML.
@@ -72,7 +72,7 @@ fn parse(path: &Path, text: &str) -> Result<Value> {
     serde_saphyr::from_str(text).map_err(|e| format!("{}: {e}", path.display()).into())
 }
 
-/// Writes a tree as JSON, which is YAML too.
+/// Writes a tree as JSON, which is valid YAML.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -80,7 +80,7 @@ pub fn write(path: &Path, tree: &Value) -> Result<()> {
     Ok(fs::write(path, serde_json::to_vec_pretty(tree)?)?)
 }
 
-/// JSON merge patch (RFC 7386): objects are merged, `null` removes, anything else replaces.
+/// Applies a JSON merge patch (RFC 7386): objects are merged, `null` removes, any other value replaces.
 pub fn merge(tree: &mut Value, patch: &Value) {
     let Value::Object(changes) = patch else {
         *tree = patch.clone();

@@ -1,23 +1,23 @@
-//! When an Envoy that has died is started again: after a pause that grows, and no longer once it dies at each start, as
-//! with a configuration that it does not take. It does not know what it counts the deaths of.
+//! Decides when an Envoy that exited is restarted: after a growing pause, and no longer once it exits at every start,
+//! as with an invalid configuration. It does not know which process it counts.
 
 use std::time::Duration;
 
-/// What has lived this long did start: the next death counts as the first.
+/// A process that ran for this long did start: its next exit counts as the first one.
 const STEADY: Duration = Duration::from_secs(10);
-/// Deaths in a row before [`STEADY`] that end the attempts.
+/// Number of consecutive exits before [`STABLE_AFTER`] that ends the restarts.
 const MAX_EARLY: u32 = 3;
-/// The pause before the next start; twice as long after each early death.
+/// The pause before the first restart. It doubles with each early exit.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// The deaths so far.
+/// The early exits so far.
 #[derive(Debug, Default)]
 pub struct Restarts {
     early: u32,
 }
 
 impl Restarts {
-    /// The pause before the next start of what has died after this time; `None` when it is not to be started again.
+    /// The pause before the restart of a process that ran for this time; `None` when it is not restarted.
     pub fn pause_after(&mut self, lived: Duration) -> Option<Duration> {
         if lived >= STEADY {
             self.early = 0;
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn early_deaths_in_a_row_end_the_attempts() {
+    fn consecutive_early_exits_end_the_restarts() {
         let mut restarts = Restarts::default();
         let early = Duration::from_secs(1);
         let pauses = [(); 3].map(|()| restarts.pause_after(early));
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_lived_long_is_always_started_again() {
+    fn a_process_that_ran_long_is_always_restarted() {
         let mut restarts = Restarts::default();
         for _ in 0..100 {
             assert_eq!(restarts.pause_after(STEADY), Some(PAUSE));

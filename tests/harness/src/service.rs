@@ -1,4 +1,4 @@
-//! The placement service as a process, with its configuration, its store and its demo account.
+//! The placement service as a process, with its configuration, its store and the account `demo`.
 
 use crate::engine::{Engine, listening};
 use crate::process::Process;
@@ -15,7 +15,7 @@ const START: Duration = Duration::from_secs(15);
 
 /// The placement service.
 pub struct Service {
-    /// Where it listens.
+    /// Its listening address.
     pub addr: SocketAddr,
     name: String,
     config: PathBuf,
@@ -23,8 +23,8 @@ pub struct Service {
     process: Option<Process>,
 }
 
-/// The configuration of the demo, with these engines, a store in `dir`, and a test's own changes: to the
-/// pool, to the whole.
+/// The configuration of the demonstration with these engines, a store in `dir`, and the test's patches for the pool
+/// and the whole.
 ///
 /// # Errors
 /// When `demo.yaml` cannot be read.
@@ -38,7 +38,7 @@ pub fn config(engines: &[Engine], dir: &Path, pool_patch: &Value, patch: &Value)
         render::merge(pool, pool_patch);
     }
     render::merge(&mut tree, &json!({"store": {"path": dir.join("berth.db")}}));
-    // The settings of one kind of store make no sense for another.
+    // The settings of one kind of store are invalid for another kind.
     if patch.pointer("/store/kind").is_some()
         && let Some(store) = tree.get_mut("store")
     {
@@ -49,10 +49,10 @@ pub fn config(engines: &[Engine], dir: &Path, pool_patch: &Value, patch: &Value)
 }
 
 impl Service {
-    /// Writes `config`, adds the account `demo`, starts the service; port 0 means any.
+    /// Writes `config`, adds the account `demo` and starts the service. Port 0 selects a free port.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// When it does not get ready.
     pub async fn start(config: &Value, port: u16, dir: &Path) -> Result<Self> {
         let path = dir.join("berth.yaml");
         render::write(&path, config)?;
@@ -70,10 +70,10 @@ impl Service {
         Ok(service)
     }
 
-    /// Starts another one with the same configuration, and so on the same store, on any port.
+    /// Starts another replica on a free port, with the same configuration and therefore the same store.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// When it does not get ready.
     pub async fn replica(&self, number: usize) -> Result<Self> {
         let mut replica = Self {
             addr: ([127, 0, 0, 1], 0).into(),
@@ -93,10 +93,10 @@ impl Service {
             .any(|line| line.split_whitespace().next() == Some(name)))
     }
 
-    /// Runs a command of the service's program on its configuration, as an operator would.
+    /// Runs a command of the service's program with its configuration, as an operator would.
     ///
     /// # Errors
-    /// With what the command says.
+    /// When the command fails; the error contains its output.
     pub fn command(&self, words: &[&str]) -> Result<String> {
         let mut command = Command::new(paths::binary("berth")?);
         command.args(words).arg("--config").arg(&self.config);
@@ -108,10 +108,10 @@ impl Service {
         Err(format!("berth {}: {said}", words.join(" ")).into())
     }
 
-    /// Adds an account by the command line, as an operator would.
+    /// Adds an account on the command line, as an operator would.
     ///
     /// # Errors
-    /// With what `berth account add` says.
+    /// When `berth account add` fails; the error contains its output.
     pub fn add_account(&self, name: &str, password: &str, roles: &[&str]) -> Result<()> {
         let mut command = Command::new(paths::binary("berth")?);
         command
@@ -142,7 +142,7 @@ impl Service {
     /// Starts it again on the same port.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// When it does not get ready.
     pub async fn restart(&mut self) -> Result<()> {
         self.kill();
         let command = [
@@ -160,10 +160,10 @@ impl Service {
         Ok(())
     }
 
-    /// Starts it again with a JSON merge patch on its configuration.
+    /// Restarts it with a JSON merge patch on its configuration.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// When it does not get ready.
     pub async fn reconfigure(&mut self, patch: &Value) -> Result<()> {
         let mut config = serde_json::from_slice(&std::fs::read(&self.config)?)?;
         render::merge(&mut config, patch);
@@ -171,19 +171,19 @@ impl Service {
         self.restart().await
     }
 
-    /// Ends it at once.
+    /// Kills it at once.
     pub fn kill(&mut self) {
         self.process = None;
     }
 
-    /// Stops its clock (SIGSTOP): it accepts and says nothing.
+    /// Suspends it (SIGSTOP): it accepts connections and does not respond.
     pub fn freeze(&self) {
         if let Some(process) = &self.process {
             process.freeze();
         }
     }
 
-    /// Lets it run again.
+    /// Continues it after [`Self::freeze`].
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }

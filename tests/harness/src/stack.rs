@@ -1,5 +1,5 @@
-//! The whole stack: engines, application, placement service and Envoy, wired together on free ports
-//! (tests) or given ones (`make run`). Everything ends when the [`Stack`] is dropped.
+//! The whole stack: engines, application, placement service and Envoy, connected on free ports (tests) or given ones
+//! (`make run`). Everything ends when the [`Stack`] is dropped.
 
 mod builder;
 
@@ -24,31 +24,31 @@ pub struct Stack {
     pub engines: Vec<Engine>,
     /// The application behind `/api/`.
     pub app: App,
-    /// The placement service, unless a stand-in takes its place.
+    /// The placement service, unless a fake service takes its place.
     pub service: Option<Service>,
-    /// Further replicas of it, on the same store; Envoy takes turns.
+    /// Further replicas on the same store. Envoy sends requests to all of them.
     pub replicas: Vec<Service>,
-    /// The stand-in, if the test wanted one.
+    /// The fake service, if the test uses one.
     pub stand_in: Option<StandIn>,
     /// Envoy with the filter.
     pub envoy: Envoy,
-    /// Further ones, wired up alike.
+    /// Further Envoys with the same configuration.
     pub further_envoys: Vec<Envoy>,
-    /// The certificate of Envoy's listener, if that speaks TLS.
+    /// The certificate of Envoy's listener, if it speaks TLS.
     pub certificate: Option<Certificate>,
-    /// Where configurations, logs and the store of this run lie.
+    /// Folder of the configurations, logs and store of this run.
     pub dir: PathBuf,
     temporary: Option<TempDir>,
 }
 
 impl Stack {
-    /// Three engines, the demo's configuration, one Envoy worker, free ports.
+    /// A builder with three engines, the demonstration's configuration, one Envoy worker and free ports.
     #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// Envoy's address, where clients go.
+    /// The address of Envoy's listener, for clients.
     #[must_use]
     pub const fn http(&self) -> SocketAddr {
         self.envoy.http
@@ -57,14 +57,14 @@ impl Stack {
     /// The placement service.
     ///
     /// # Errors
-    /// When a stand-in takes its place.
+    /// When a fake service takes its place.
     pub fn service(&mut self) -> Result<&mut Service> {
         self.service
             .as_mut()
-            .ok_or_else(|| "this stack has a stand-in".into())
+            .ok_or_else(|| "this stack has a fake service".into())
     }
 
-    /// The stand-in.
+    /// The fake service.
     ///
     /// # Errors
     /// When the stack has a real placement service.
@@ -74,10 +74,10 @@ impl Stack {
             .ok_or_else(|| "this stack has a real service".into())
     }
 
-    /// Logs in through Envoy; returns the cookie, `berth=...`.
+    /// Logs in through Envoy and returns the cookie, `berth=...`.
     ///
     /// # Errors
-    /// When the login is refused.
+    /// When the login is rejected.
     pub async fn login(&self, username: &str, password: &str) -> Result<String> {
         let form = Call::post_form("/login", &[("username", username), ("password", password)]);
         let origin = format!("http://{}", self.http());
@@ -87,10 +87,10 @@ impl Stack {
             .ok_or_else(|| format!("login: {} {}", reply.status, reply.text()).into())
     }
 
-    /// Logs the demo account in.
+    /// Logs in with the demo account.
     ///
     /// # Errors
-    /// When the login is refused.
+    /// When the login is rejected.
     pub async fn login_demo(&self) -> Result<String> {
         self.login("demo", "demo-password").await
     }
@@ -98,12 +98,12 @@ impl Stack {
     /// Sends a request through Envoy.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// When no response arrives.
     pub async fn send(&self, call: Call) -> Result<Reply> {
         call.send(self.http()).await
     }
 
-    /// Connects to Envoy by HTTP/2 over TLS.
+    /// Connects to Envoy with HTTP/2 over TLS.
     ///
     /// # Errors
     /// When its listener does not speak TLS.
@@ -113,18 +113,18 @@ impl Stack {
         Http2::connect(self.http(), &certificate.der).await
     }
 
-    /// Asks for a WebSocket through Envoy.
+    /// Requests a WebSocket through Envoy.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// When no response arrives.
     pub async fn upgrade(&self, path: &str, headers: &[(&str, &str)]) -> Result<Upgrade> {
         WebSocket::upgrade(self.http(), path, headers).await
     }
 
-    /// Opens a WebSocket with a login cookie and awaits the engine's first word.
+    /// Opens a WebSocket with a login cookie and waits for the engine's first message.
     ///
     /// # Errors
-    /// When it is refused.
+    /// When it is rejected.
     pub async fn socket(&self, path: &str, cookie: &str) -> Result<WebSocket> {
         let mut socket = self.upgrade(path, &[("cookie", cookie)]).await?.open()?;
         socket.next().await?;
@@ -134,12 +134,12 @@ impl Stack {
     /// Opens a QIX session through Envoy with a login cookie.
     ///
     /// # Errors
-    /// When it is refused.
+    /// When it is rejected.
     pub async fn qix(&self, path: &str, cookie: &str) -> Result<Qix> {
         Qix::open(self.upgrade(path, &[("cookie", cookie)]).await?).await
     }
 
-    /// Every process of the stack that runs.
+    /// Every running process of the stack.
     pub fn processes(&mut self) -> Vec<&mut Process> {
         let mut all: Vec<&mut Process> = self
             .engines

@@ -1,5 +1,5 @@
-//! A stand-in for the placement service that answers what a test tells it to: late, garbage, a
-//! forbidden header. It records what it was asked. Gateways' reports and polls go to its [`Feed`].
+//! A fake placement service that returns the response a test sets: a late one, garbage, a forbidden header. It
+//! records the requests that it receives. Reports and polls of gateways go to its [`FakeEventLog`].
 
 mod feed;
 
@@ -18,10 +18,10 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// What it answers.
+/// The response to return.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Waits so long first.
+    /// Delay before the response.
     pub delay: Duration,
     /// The HTTP status.
     pub status: u16,
@@ -32,7 +32,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// A status and a JSON body, at once.
+    /// A response with this status and JSON body, without a delay.
     #[must_use]
     pub fn json(status: u16, body: &Value) -> Self {
         Self {
@@ -43,7 +43,7 @@ impl Answer {
         }
     }
 
-    /// A good placement on `engine`, for the account `demo`.
+    /// A valid placement on `engine` for the account `demo`.
     ///
     /// # Errors
     /// When the token cannot be signed.
@@ -51,7 +51,7 @@ impl Answer {
         Ok(Self::json(200, &placement(engine)?))
     }
 
-    /// The same, later.
+    /// Adds a delay.
     #[must_use]
     pub const fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
@@ -59,7 +59,7 @@ impl Answer {
     }
 }
 
-/// The body of a good placement, for a test to spoil.
+/// The body of a valid placement, for a test to modify.
 ///
 /// # Errors
 /// When the token cannot be signed.
@@ -83,14 +83,14 @@ pub fn placement(engine: SocketAddr) -> Result<Value> {
     }))
 }
 
-/// A request that reached it.
+/// A request that it received.
 #[derive(Clone, Debug)]
 pub struct Asked {
     /// Its path.
     pub path: String,
     /// Its headers.
     pub headers: axum::http::HeaderMap,
-    /// Its body; `null` when it was no JSON.
+    /// Its body; `null` when it was not JSON.
     pub body: Value,
 }
 
@@ -101,19 +101,19 @@ struct Shared {
     feed: Feed,
 }
 
-/// A running stand-in.
+/// A running fake service.
 pub struct StandIn {
-    /// Where it listens.
+    /// Its listening address.
     pub addr: SocketAddr,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
 
 impl StandIn {
-    /// Listens on any port; answers 500 until told otherwise.
+    /// Listens on a free port. It responds with 500 until a response is set.
     ///
     /// # Errors
-    /// When there is no port.
+    /// When no port is free.
     pub async fn start() -> Result<Self> {
         let shared = Arc::<Shared>::default();
         let router = Router::new()
@@ -127,7 +127,7 @@ impl StandIn {
         Ok(Self { addr, shared, task })
     }
 
-    /// From now on, every request is answered so.
+    /// Sets the response to all further requests.
     pub fn answer(&self, answer: Answer) {
         *self
             .shared
@@ -142,7 +142,7 @@ impl StandIn {
         &self.shared.feed
     }
 
-    /// What has been asked so far, apart from the feed.
+    /// The requests so far, except reports and polls.
     #[must_use]
     pub fn asked(&self) -> Vec<Asked> {
         self.shared
@@ -152,13 +152,13 @@ impl StandIn {
             .clone()
     }
 
-    /// Awaits the request number `count`.
+    /// Waits until `count` requests have arrived.
     ///
     /// # Errors
-    /// When it does not come.
+    /// When they do not arrive.
     pub async fn wait_for(&self, count: usize) -> Result<()> {
         let enough = || async { (self.asked().len() >= count).then_some(()) };
-        wait::until("a request at the stand-in", Duration::from_secs(10), enough).await
+        wait::until("a request to arrive", Duration::from_secs(10), enough).await
     }
 }
 
@@ -195,7 +195,7 @@ async fn reply(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Res
         .unwrap_or_else(PoisonError::into_inner)
         .clone();
     let answer =
-        answer.unwrap_or_else(|| Answer::json(500, &json!({"reason": "not told what to answer"})));
+        answer.unwrap_or_else(|| Answer::json(500, &json!({"reason": "no response is set"})));
     tokio::time::sleep(answer.delay).await;
     respond(answer)
 }

@@ -1,5 +1,5 @@
-//! The demo's JWTs: made as the placement service makes them (for the stand-in), verified as an
-//! engine verifies them (for the app). The secret is known to everybody.
+//! JWTs of the demonstration. They are signed as the placement service signs them (for the fake service) and verified
+//! as an engine verifies them (for the application). The secret is public.
 
 use crate::Result;
 use jsonwebtoken::{
@@ -7,10 +7,10 @@ use jsonwebtoken::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The HS256 secret of the demo.
+/// The demonstration's HS256 secret.
 pub const SECRET: &str = "berth-demo-secret-known-to-everybody";
 
-/// The claims that the tests look at.
+/// The claims that tests read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// The account.
@@ -18,16 +18,16 @@ pub struct Claims {
     /// Its roles.
     #[serde(default)]
     pub roles: Vec<String>,
-    /// Who made it.
+    /// The issuer.
     pub iss: String,
-    /// For whom.
+    /// The audience.
     pub aud: String,
     /// Unix seconds.
     pub exp: u64,
 }
 
 impl Claims {
-    /// A token for `account` that holds for a minute.
+    /// Claims for `account` that expire after a minute.
     #[must_use]
     pub fn of(account: &str) -> Self {
         Self {
@@ -39,7 +39,7 @@ impl Claims {
         }
     }
 
-    /// Signs them with the demo secret.
+    /// Signs them with the demonstration's secret.
     ///
     /// # Errors
     /// Never, with HS256.

@@ -1,11 +1,11 @@
-//! What processes use, from /proc: CPU time and resident memory.
+//! CPU time and resident memory of processes, from /proc.
 
 use std::fs;
 
-/// Ticks of utime and stime per second: USER_HZ, 100 on every Linux that Rust supports (proc(5)).
+/// Ticks of utime and stime per second: USER_HZ, which is 100 on every Linux that Rust supports (proc(5)).
 const TICKS: f64 = 100.0;
 
-/// CPU seconds of a process group (the harness gives every child one of its own).
+/// CPU seconds of a process group. Each child of the harness has its own group.
 #[must_use]
 pub fn group_cpu(group: u32) -> f64 {
     members(group).iter().map(Stat::seconds).sum()
@@ -17,7 +17,7 @@ pub fn own_cpu() -> f64 {
     Stat::read("self").map_or(0.0, |stat| stat.seconds())
 }
 
-/// Resident KiB of a process group.
+/// Resident memory of a process group in KiB.
 #[must_use]
 pub fn group_rss(group: u32) -> f64 {
     let rss = |stat: &Stat| {
@@ -40,7 +40,7 @@ fn members(group: u32) -> Vec<Stat> {
         .collect()
 }
 
-/// Of /proc/<pid>/stat.
+/// The fields of /proc/PID/stat that are used.
 #[derive(Debug, PartialEq)]
 struct Stat {
     pid: u32,
@@ -53,7 +53,7 @@ impl Stat {
         Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// The second field, a name in parentheses, may hold anything: count from behind it.
+    /// Fields are counted after the second one, a name in parentheses, because the name can contain any character.
     fn parse(text: &str) -> Option<Self> {
         let pid = text.split(' ').next()?.parse().ok()?;
         let (_, rest) = text.rsplit_once(") ")?;
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stat_line_is_read_behind_the_name() {
+    fn fields_of_a_stat_line_are_read_after_the_name() {
         let line = "42 (a ) b) S 1 40 40 0 -1 4194304 1 2 3 4 150 50 0 0 20 0 1 0 5 6 7";
         let stat = Stat::parse(line).unwrap();
         assert_eq!(
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_has_a_size_and_a_time() {
+    fn this_process_has_memory_and_cpu_time() {
         let own = Stat::read("self").unwrap();
         assert!(group_rss(own.group) > 100.0);
         assert!(group_cpu(own.group) >= own_cpu() * 0.5);

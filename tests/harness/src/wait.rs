@@ -1,4 +1,4 @@
-//! Awaits a condition, never a time: the one loop that asks again until something is so.
+//! Waits for conditions instead of fixed times: the one loop that polls until a condition holds.
 
 use crate::Result;
 use std::future::Future;
@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 
-/// Asks until the answer is `Some`, and gives up with the name of what was awaited.
+/// Polls until the result is `Some`. The error names what was awaited.
 ///
 /// # Errors
 /// After `limit`.

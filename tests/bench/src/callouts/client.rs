@@ -1,4 +1,4 @@
-//! A client that keeps its connection and does nothing that is not needed.
+//! An HTTP client that keeps its connection and does only what the measurement needs.
 
 use crate::{handshake::Failure, load::Tally};
 use std::{net::SocketAddr, sync::Arc, time::Instant};
@@ -7,7 +7,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Where requests go, and what they say.
+/// The address and the bytes of the request.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     to: SocketAddr,
@@ -23,7 +23,7 @@ impl Client {
         }
     }
 
-    /// One request after the other.
+    /// Sends one request after the other until this time.
     pub(super) async fn until(self, end: Instant) -> Tally {
         let mut tally = Tally::default();
         let mut stream = match TcpStream::connect(self.to).await {
@@ -60,7 +60,7 @@ impl Client {
     }
 }
 
-/// Whether this is a whole answer, and a good one.
+/// Whether the response is complete. A status other than 200 is a failure.
 fn is_complete(answer: &[u8]) -> Result<bool, Failure> {
     let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Ok(false);
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_whole_with_the_last_byte_of_its_body() {
+    fn a_response_is_complete_with_the_last_byte_of_its_body() {
         let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc";
         for end in 0..answer.len() {
             assert_eq!(is_complete(&answer[..end]), Ok(false), "{end}");
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_a_failure() {
+    fn a_rejection_is_a_failure() {
         let refused = is_complete(b"HTTP/1.1 401 Unauthorized\r\n\r\n");
         assert!(matches!(refused, Err(Failure::Refused(line)) if line.contains("401")));
     }

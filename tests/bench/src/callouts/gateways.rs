@@ -1,5 +1,4 @@
-//! The configurations of the Envoys that are compared: the shipped one, with another HTTP filter, or none, in the place of
-//! Berth's.
+//! Envoy configurations to compare: the shipped one with another HTTP filter, or none, in place of Berth's.
 
 use super::Gateway;
 use berth_harness::{
@@ -9,7 +8,7 @@ use berth_harness::{
 use serde_json::{Value, json};
 use std::{fs, path::Path};
 
-/// One call, and the token of its answer as a header: what a gateway script does at the least.
+/// One call, and the token of its response as a header: the minimum of a gateway script.
 const LUA: &str = r#"
 function envoy_on_request(handle)
   local cookie = handle:headers():get("cookie")
@@ -32,7 +31,7 @@ function envoy_on_request(handle)
 end
 "#;
 
-/// The configuration of one gateway, in a folder of its own.
+/// Writes the configuration of one gateway into its own folder.
 pub(super) fn config(gateway: Gateway, service: u16, app: u16, dir: &Path) -> Result<Value> {
     let dir = dir.join(format!("{gateway:?}"));
     fs::create_dir_all(&dir)?;

@@ -1,4 +1,5 @@
-//! The audit lines of the story (S37): each is JSON of the form that the documentation's table has, and none is missing.
+//! Checks the audit lines of the scenario: each is JSON with the fields that the documentation lists, and none is
+//! missing.
 
 use super::places::Place;
 use berth_harness::{Result, paths};
@@ -6,10 +7,10 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-/// What every line of the log has.
+/// Fields of every log line.
 const ALWAYS: [&str; 4] = ["timestamp", "level", "target", "event"];
 
-/// Event to fields, as documented.
+/// The documented events and their fields.
 fn documented() -> Result<BTreeMap<String, BTreeSet<String>>> {
     let page = paths::root().join("placement-service/docs/security.md");
     let page = fs::read_to_string(page)?;
@@ -51,7 +52,7 @@ fn lines(logs: &[Place]) -> Result<Vec<Map<String, Value>>> {
     Ok(lines)
 }
 
-/// Fails when a line is not of that form, or one of those that the story must leave is not there.
+/// Fails when a line has another form, or when a line that the scenario must cause is missing.
 pub(crate) fn check(logs: &[Place]) -> Result<()> {
     let documented = documented()?;
     let mut seen = BTreeSet::new();

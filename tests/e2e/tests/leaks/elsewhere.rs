@@ -1,4 +1,4 @@
-//! The part of the story in which people log in at an OpenID provider: all that passes between them, Berth and it.
+//! The logins of the scenario at an OpenID provider, with everything that browsers, Berth and the provider exchange.
 
 use super::secrets::Secrets;
 use berth_harness::oidc_provider::{CLIENT_SECRET, OidcProvider};
@@ -6,7 +6,7 @@ use berth_harness::{Browser, Call, Result, Stack, wait};
 use std::time::Duration;
 
 const START: &str = "/login/oidc/idp?return_to=%2Fapi%2Fheaders";
-/// What is no secret of the parameters in the addresses that a browser is sent to.
+/// Parameters of redirect locations that are not secret.
 const OPEN: [&str; 10] = [
     "client_id",
     "code_challenge_method",
@@ -20,7 +20,8 @@ const OPEN: [&str; 10] = [
     "scope",
 ];
 
-/// Two log in and out: one here, one there. A third is turned away, and tries again with what another one has used.
+/// Two users log in and out, one at Berth and one at the provider. A third user is rejected and then tries the code
+/// of another login.
 pub(crate) async fn log_in_and_out(
     stack: &Stack,
     provider: &OidcProvider,
@@ -59,7 +60,7 @@ pub(crate) async fn log_in_and_out(
     let mut stranger = Browser::default();
     let page = stranger.log_in(stack, START, "nobody").await?;
     assert_eq!(page.status, 403, "{}", page.text());
-    // A code that has been used, without the cookie that goes with it.
+    // A used code, without the cookie of its login.
     let path = |at: &&String| at.contains("/callback?code=");
     let used = here.sent_to.iter().find(path).ok_or("no code")?;
     let path = used.trim_start_matches(&format!("http://{}", stack.http()));
@@ -73,12 +74,12 @@ pub(crate) async fn log_in_and_out(
     for token in &issued {
         secrets.add_jwt("a token of the provider", token);
     }
-    // An access token and an ID token each, and the logout tokens of both.
+    // Each login has an access token and an ID token, and both logouts have a logout token.
     assert!(issued.len() >= 6, "{}", issued.len());
     Ok(())
 }
 
-/// Cookies, and what is secret in addresses: codes, states, nonces, challenges, tokens.
+/// Adds the cookies and the secrets in redirect locations: codes, states, nonces, challenges, tokens.
 fn keep(browser: &Browser, secrets: &mut Secrets) {
     for pair in &browser.given {
         let of = if pair.starts_with("berth") {

@@ -1,5 +1,5 @@
-//! Everything that a stack leaves behind: logs, metrics, Envoy's statistics and configuration, and whatever the store
-//! keeps, as its server tells it and as it lies in files. Knows of no secret.
+//! Collects everything that a stack writes: logs, metrics, Envoy's statistics and configuration, and the store, as
+//! its server returns it and as it is in files. Does not know any secret.
 
 use berth_databases::{Postgres, Redis};
 use berth_harness::{Call, Result, Stack};
@@ -10,20 +10,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A place, and all that is in it.
+/// The name and the content of one sink.
 pub(crate) type Place = (String, Vec<u8>);
 
-/// What the name of a place begins with that is a server's file.
+/// Prefix of the names of sinks that are files of a server.
 pub(crate) const FILE: &str = "file ";
 
-/// Where the sessions of a stack are kept.
+/// The session store of a stack.
 pub(crate) enum Store {
     Sqlite(PathBuf),
     Postgres(Arc<Postgres>, String),
     Redis(Arc<Redis>, String),
 }
 
-/// What the processes tell while they run.
+/// What the processes return while they run.
 pub(crate) async fn told(stack: &mut Stack) -> Result<Vec<Place>> {
     let mut places = vec![];
     let services = stack.service.iter().chain(&stack.replicas);
@@ -34,7 +34,7 @@ pub(crate) async fn told(stack: &mut Stack) -> Result<Vec<Place>> {
             reply.body.to_vec(),
         ));
     }
-    // Of the configuration the secrets are a part: those of the gateway, and the key of the tokens.
+    // The configuration dump legitimately contains some secrets: the gateway's, and the key of the tokens.
     for path in [
         "/stats",
         "/stats/prometheus",
@@ -48,7 +48,7 @@ pub(crate) async fn told(stack: &mut Stack) -> Result<Vec<Place>> {
     Ok(places)
 }
 
-/// What is in the logs of all processes; Envoy ends for it, which writes the rest of its access log.
+/// The logs of all processes. Envoy is terminated first, so that it writes the rest of its access log.
 pub(crate) fn logs(stack: &mut Stack) -> Result<Vec<Place>> {
     stack.envoy.process().terminate(Duration::from_secs(10));
     let mut places = vec![];
@@ -67,13 +67,13 @@ pub(crate) fn logs(stack: &mut Stack) -> Result<Vec<Place>> {
 }
 
 impl Store {
-    /// All that it keeps.
+    /// Everything in the store.
     pub(crate) async fn contents(&self) -> Result<Vec<Place>> {
         match self {
             Self::Sqlite(path) => sqlite(path),
             Self::Postgres(server, url) => {
                 let mut places = postgres(url).await?;
-                // What is in its memory only goes to its files.
+                // The server writes its memory to its files first.
                 server.execute("postgres", "CHECKPOINT").await?;
                 files(&server.dir().join("data"), &mut places)?;
                 Ok(places)
@@ -86,8 +86,8 @@ impl Store {
         }
     }
 
-    /// Writes a text to its server and removes it again, so that only the files may have it still. Not with SQLite,
-    /// where there is nothing but files.
+    /// Writes a text to the server and removes it, so that only the files may still contain it. SQLite is skipped: it
+    /// has nothing but files.
     pub(crate) async fn plant(&self, text: &str) -> Result<()> {
         match self {
             Self::Sqlite(_) => Ok(()),
@@ -111,7 +111,7 @@ impl Store {
     }
 }
 
-/// Every file beneath, whatever it is.
+/// Reads every file below this folder.
 fn files(folder: &Path, places: &mut Vec<Place>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -125,7 +125,7 @@ fn files(folder: &Path, places: &mut Vec<Place>) -> Result<()> {
     Ok(())
 }
 
-/// The bytes of the files, so that nothing is missed that has been deleted and is still there.
+/// Reads the files as bytes, so that deleted data that is still there is found.
 fn sqlite(path: &PathBuf) -> Result<Vec<Place>> {
     let mut places = vec![("berth.db".to_owned(), fs::read(path)?)];
     let wal = path.with_extension("db-wal");

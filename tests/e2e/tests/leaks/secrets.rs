@@ -1,13 +1,13 @@
-//! What must not be found anywhere, in every spelling that it could be written down in; and the search for it. Knows
-//! nothing of where it looks.
+//! The secrets that must not appear anywhere, in every encoding in which they could be written, and the search for
+//! them. Does not know where the searched bytes come from.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 
-/// Shorter ones would be found by chance.
+/// Shorter texts would be found by chance.
 const SHORTEST: usize = 8;
 
-/// Everything secret that a story has used.
+/// All secrets that a scenario has used.
 #[derive(Default)]
 pub(crate) struct Secrets {
     needles: Vec<(String, Vec<u8>)>,
@@ -15,13 +15,13 @@ pub(crate) struct Secrets {
 }
 
 impl Secrets {
-    /// A secret, as it is and percent-encoded.
+    /// Adds a secret, unchanged and percent-encoded.
     pub(crate) fn add(&mut self, what: &str, value: &str) {
         self.needle(what, value.as_bytes().to_vec());
         self.needle(&format!("{what}, percent-encoded"), percent_encoded(value));
     }
 
-    /// The value of a cookie `name=value`; also the bytes that a session id stands for, as they are and in hex.
+    /// Adds the value of a cookie `name=value`, and the bytes that a session id encodes, raw and in hex.
     pub(crate) fn add_cookie(&mut self, what: &str, cookie: &str) {
         let value = cookie.split_once('=').map_or(cookie, |(_, value)| value);
         self.add(what, value);
@@ -35,7 +35,7 @@ impl Secrets {
         }
     }
 
-    /// A JWT: the whole, its payload and its signature, which nobody else has.
+    /// Adds a JWT: the whole, its payload, and its signature.
     pub(crate) fn add_jwt(&mut self, what: &str, token: &str) {
         let token = token.trim_start_matches("Bearer ");
         self.add(what, token);
@@ -50,15 +50,15 @@ impl Secrets {
         }
     }
 
-    /// How many there are, in every spelling.
+    /// Number of search texts, all encodings included.
     pub(crate) const fn len(&self) -> usize {
         self.needles.len()
     }
 
-    /// What of it is in there, with what stands around it; the secret itself is not told.
+    /// Descriptions of the secrets in these bytes, with the text around each. The secrets themselves are not printed.
     pub(crate) fn found_in(&self, haystack: &[u8]) -> Vec<String> {
         let start = |bytes: &[u8]| bytes.first_chunk::<SHORTEST>().copied();
-        // Most of what is searched is left aside at its first two bytes: databases keep large files.
+        // Two bytes exclude most positions, because databases keep large files.
         let pair = |bytes: &[u8]| {
             bytes
                 .first_chunk()
@@ -103,7 +103,7 @@ fn percent_encoded(text: &str) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// What base64url without padding stands for.
+/// Decodes base64url without padding.
 fn decoded(text: &str) -> Option<Vec<u8>> {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut bits = 0_u32;
@@ -154,6 +154,6 @@ fn a_planted_secret_is_found_in_every_spelling() {
             .iter()
             .any(|line| line.starts_with(&format!("{what}, after")));
         assert!(told, "{what}: {found:?}");
-        assert!(!found.concat().contains("pass word"), "the secret is told");
+        assert!(!found.concat().contains("pass word"), "the secret is shown");
     }
 }

@@ -1,4 +1,4 @@
-//! One whole story of a few people and programs, which uses every secret there is and notes it.
+//! A scenario with several users and programs. It uses every kind of secret and records each.
 
 use super::elsewhere;
 use super::secrets::Secrets;
@@ -8,18 +8,18 @@ use berth_harness::{Call, Reply, Result, Stack, wait};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// The account of the story. Its name may be told.
+/// The account of the scenario. Its name is not secret.
 pub(crate) const ACCOUNT: &str = "leak-probe";
-/// What a client puts into a path is in the access log: by this the search shows that it would find something.
+/// The path of a request is in the access log: this text proves that the search finds what is there.
 pub(crate) const CANARY: &str = "canary-in-the-path-of-a-request";
 const PASSWORD: &str = "Kx9!correct horse/battery";
 const WRONG: &str = "wrong&horse-battery-staple";
-/// A password in the wrong field.
+/// A password typed into the name field.
 const SLIP: &str = "Kx9-typed-into-the-name";
 const OPERATOR: &str = "operator-secret-of-the-leak-test";
 const GATEWAY: &str = "gateway-secret-of-the-leak-test";
 const WEBHOOK: &str = "webhook-secret-of-the-leak-test";
-/// After so long without activity a session is over.
+/// A session expires after this time without activity.
 const IDLE: Duration = Duration::from_secs(12);
 
 /// The service's part of the configuration.
@@ -54,7 +54,7 @@ pub(crate) fn filter() -> Value {
     json!({"service": {"secret": GATEWAY}, "routes": routes})
 }
 
-/// Plays the story, and returns what it has used.
+/// Plays the scenario and returns the secrets that it has used.
 pub(crate) async fn play(stack: &mut Stack, provider: &OidcProvider) -> Result<Secrets> {
     let mut secrets = Secrets::default();
     for (what, value) in [
@@ -86,7 +86,7 @@ pub(crate) async fn play(stack: &mut Stack, provider: &OidcProvider) -> Result<S
     Ok(story.secrets)
 }
 
-/// What must not be found either, but in Envoy's own configuration, of which it is a part.
+/// Adds the secrets that may appear in Envoy's own configuration dump only.
 pub(crate) fn configured(secrets: &mut Secrets) {
     secrets.add("the gateway's secret", GATEWAY);
     secrets.add("the key of the tokens", berth_harness::token::SECRET);
@@ -126,7 +126,7 @@ impl Story<'_> {
         cookie.ok_or_else(|| format!("login: {} {}", reply.status, reply.text()).into())
     }
 
-    /// The JWT that an application gets.
+    /// The JWT that the application receives.
     async fn jwt(&mut self, call: Call) -> Result<String> {
         let reply = self.send(call).await?;
         let seen: Vec<(String, String)> = serde_json::from_slice(&reply.body)?;
@@ -174,7 +174,7 @@ impl Story<'_> {
         self.what_the_engines_saw().await
     }
 
-    /// The other replica hears of an end a moment later.
+    /// The other replica learns of a session's end a moment later.
     async fn is_refused(&mut self, cookie: &str) -> Result<()> {
         let stack = self.stack;
         let refused = || async {
@@ -202,7 +202,7 @@ impl Story<'_> {
         Ok(())
     }
 
-    /// Cookies that name nothing, and some that are none.
+    /// Cookies that name no session, and malformed ones.
     async fn strays(&mut self) -> Result<()> {
         let long = format!("berth={}", "Zq8".repeat(60));
         for cookie in [
@@ -246,7 +246,7 @@ impl Story<'_> {
             self.send(Call::get("/api/headers").headers(&headers))
                 .await?;
             drop(self.stack.upgrade("/app/sales.qvf", &headers).await?);
-            // To the service itself, past the filter.
+            // Directly to the service, without the filter.
             let body =
                 json!({"token": token, "method": "GET", "path": "/app/sales.qvf", "host": "h"});
             let call = Call::post_json("/v1/placements", &body);
@@ -269,7 +269,7 @@ impl Story<'_> {
             .await
     }
 
-    /// The public name of a session.
+    /// The `session_ref` of a session.
     async fn session_ref(&self, cookie: &str) -> Result<String> {
         let session = cookie.trim_start_matches("berth=");
         let call = Call::post_json("/v1/tokens", &json!({"session": session}));
@@ -282,7 +282,7 @@ impl Story<'_> {
         found.ok_or_else(|| format!("no session: {}", reply.text()).into())
     }
 
-    /// A child is started, used, and ends with its parent.
+    /// Starts and uses a child session, which ends with its parent.
     async fn family(&mut self) -> Result<()> {
         let parent = self.logged_in("a=b").await?;
         let path = format!("/v1/sessions/{}/children", self.session_ref(&parent).await?);
@@ -312,7 +312,7 @@ impl Story<'_> {
         Ok(())
     }
 
-    /// Somebody goes away; his session runs out of time, and one of the replicas sweeps it up.
+    /// A session without activity expires, and one of the replicas removes it.
     async fn forgets(&mut self) -> Result<()> {
         let cookie = self.logged_in("a=b").await?;
         let addrs = self.stack.replicas.iter().map(|replica| replica.addr);
@@ -326,7 +326,7 @@ impl Story<'_> {
             }
             None
         };
-        wait::until("the sweep of an idle session", 3 * IDLE, swept).await?;
+        wait::until("the cleanup of an idle session", 3 * IDLE, swept).await?;
         self.is_refused(&cookie).await
     }
 }

@@ -1,5 +1,5 @@
-//! Sockets that are held until something closes them: half of them talk all the time, the others never say a
-//! word. Tells when each closed and with which code; knows nothing of why.
+//! Sockets that stay open until they are closed: half of them send messages, the others are idle. Reports when each
+//! closed and with which code. Does not know the cause.
 
 use berth_harness::{Result, WebSocket};
 use futures_util::StreamExt;
@@ -10,13 +10,13 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::PATH;
 
-/// No socket is held for longer.
+/// Longest time that a socket is held open.
 const HELD: Duration = Duration::from_secs(600);
-/// What one account's end may take on a machine that other tests keep busy.
+/// Upper bound for the close of one account's sockets on a machine that runs other tests.
 pub(crate) const CLOSED_WITHIN: Duration = Duration::from_secs(8);
-/// What it may take in `make soak`, where this test is alone (S34).
+/// Upper bound in `make soak`, where this test runs alone.
 const CLOSED_WITHIN_IN_SOAK: Duration = Duration::from_secs(1);
-/// Time between two messages of a client that talks.
+/// Interval between two messages of a sending client.
 pub(crate) const TALK: Duration = Duration::from_millis(250);
 
 pub(crate) async fn open(to: SocketAddr, cookie: &str) -> Result<WebSocket> {
@@ -27,7 +27,7 @@ pub(crate) async fn open(to: SocketAddr, cookie: &str) -> Result<WebSocket> {
     Ok(socket)
 }
 
-/// How a socket ended: when, and with which close code.
+/// The end of a socket: its time and its close code.
 #[derive(Debug)]
 pub(crate) struct End {
     at: Instant,
@@ -35,7 +35,7 @@ pub(crate) struct End {
     pub(crate) code: Option<u16>,
 }
 
-/// Keeps a socket until it is closed; a chatty one talks all the time, the others never say a word.
+/// Holds a socket open until it is closed. A chatty one sends messages; the others are idle.
 pub(crate) async fn keep(mut socket: WebSocket, chatty: bool) -> Result<End> {
     let mut code = None;
     let began = Instant::now();
@@ -55,15 +55,15 @@ pub(crate) async fn keep(mut socket: WebSocket, chatty: bool) -> Result<End> {
     }
     let at = Instant::now();
     if at.duration_since(began) >= HELD {
-        return Err("a socket stays open".into());
+        return Err("a socket is still open".into());
     }
     Ok(End { at, chatty, code })
 }
 
-/// Listens until a close frame comes, with its code, or the socket breaks.
+/// Receives until a close frame or the end of the connection. Returns the close code if there is one.
 async fn heard(socket: &mut WebSocket) -> Option<Option<u16>> {
     loop {
-        // Without a limit of its own: an idle socket says nothing for as long as the test takes.
+        // Without a time limit: an idle socket receives nothing for the whole test.
         match socket.stream.next().await {
             Some(Ok(Message::Close(frame))) => return Some(frame.map(|frame| frame.code.into())),
             Some(Ok(_)) => {}
@@ -72,7 +72,7 @@ async fn heard(socket: &mut WebSocket) -> Option<Option<u16>> {
     }
 }
 
-/// Opens so many sockets of one login session, by turns on every gateway, half of them chatty.
+/// Opens this number of sockets of one login session, alternating over the gateways. Half of them are chatty.
 pub(crate) async fn hold(
     gateways: &[SocketAddr],
     cookie: &str,
@@ -89,14 +89,14 @@ pub(crate) async fn hold(
                 break;
             };
             let (index, socket) = opened??;
-            // The gateways take turns, too.
+            // The chatty sockets also alternate over the gateways.
             ends.spawn(keep(socket, (index / gateways.len()).is_multiple_of(2)));
         }
     }
     Ok(ends)
 }
 
-/// Every socket must close after `ended`, and soon; prints how long that took.
+/// Every socket must close after `ended` and within the limit. Prints how long that took.
 pub(crate) async fn closed(
     what: &str,
     ended: Instant,
@@ -128,7 +128,7 @@ pub(crate) async fn closed(
     );
     assert!(
         all.iter().all(|end| end.at >= ended),
-        "{what}: none before its time"
+        "{what}: a socket closed too early"
     );
     let limit = if berth_harness::is_soak() {
         CLOSED_WITHIN_IN_SOAK

@@ -1,5 +1,5 @@
-//! A browser without script: keeps cookies by host and port, follows redirects, and fills in the forms of the test's
-//! OpenID provider.
+//! A browser without scripts: it keeps cookies by host and port, follows redirects, and fills in the forms of the
+//! test's OpenID provider.
 
 use super::{Call, Reply};
 use crate::{Result, Stack};
@@ -8,21 +8,22 @@ use std::net::SocketAddr;
 
 const MOST_REDIRECTS: usize = 20;
 
-/// One profile of it, and what it has been told.
+/// One browser profile, with a record of the cookies and redirects that it received.
 #[derive(Default)]
 pub struct Browser {
     cookies: BTreeMap<(SocketAddr, String), String>,
-    /// Every cookie that it was ever given, as `name=value`.
+    /// Every cookie that it received, as `name=value`.
     pub given: Vec<String>,
-    /// Every address that it was sent on to.
+    /// Every redirect location that it received.
     pub sent_to: Vec<String>,
 }
 
 impl Browser {
-    /// Sends the request with the cookies of that host, and follows where it leads; where that is.
+    /// Sends the request with the cookies of that host and follows redirects. Returns the final host and its
+    /// response.
     ///
     /// # Errors
-    /// When somebody does not answer, or sends it around.
+    /// When a server does not respond, or the redirects do not end.
     pub async fn go(&mut self, at: SocketAddr, call: Call) -> Result<(SocketAddr, Reply)> {
         let (mut at, mut call) = (at, call);
         for _ in 0..MOST_REDIRECTS {
@@ -64,10 +65,10 @@ impl Browser {
         }
     }
 
-    /// From this path of the site to the provider's form, if it asks, and back.
+    /// Opens this path of the site, submits the provider's login form if there is one, and returns the final page.
     ///
     /// # Errors
-    /// As [`Self::go`].
+    /// As [`Self::navigate`].
     pub async fn log_in(&mut self, stack: &Stack, path: &str, name: &str) -> Result<Reply> {
         let (at, page) = self.go(stack.http(), Call::get(path)).await?;
         let text = page.text();
@@ -82,10 +83,10 @@ impl Browser {
         Ok(self.go(at, form).await?.1)
     }
 
-    /// Says yes on the provider's logout page; where that leads.
+    /// Confirms the provider's logout page. Returns the host of the page that follows.
     ///
     /// # Errors
-    /// When it is no such page; as [`Self::go`].
+    /// When the page is not a logout page; as [`Self::navigate`].
     pub async fn confirm_logout(
         &mut self,
         provider: SocketAddr,
@@ -101,10 +102,10 @@ impl Browser {
         Ok(self.go(provider, confirm).await?.0)
     }
 
-    /// The login cookie of the site, `berth=...`.
+    /// The site's login cookie, `berth=...`.
     ///
     /// # Errors
-    /// When it has none.
+    /// When it has no login cookie.
     pub fn session(&self, stack: &Stack) -> Result<String> {
         let value = self.cookies.get(&(stack.http(), "berth".to_owned()));
         Ok(format!("berth={}", value.ok_or("not logged in")?))

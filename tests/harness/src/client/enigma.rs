@@ -1,5 +1,5 @@
-//! enigma.js, the client that people use, in Node: each path is opened with nothing but a login cookie, and
-//! what the engine says there comes back.
+//! enigma.js, the client library that applications use, in Node. It opens each path with a login cookie alone and
+//! returns the engine's answers.
 
 use crate::{Result, Stack, paths};
 use serde_json::Value;
@@ -7,10 +7,10 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 impl Stack {
-    /// Opens the paths through Envoy, one after the other; an answer for each.
+    /// Opens the paths through Envoy one after the other. Returns one answer per path.
     ///
     /// # Errors
-    /// When the client fails: with what it wrote.
+    /// When the client fails; the error contains its output.
     pub async fn enigma(&self, cookie: &str, routes: &[&str]) -> Result<Vec<Value>> {
         let output = Command::new("node")
             .arg(paths::root().join("tests/clients/enigma.mjs"))

@@ -1,5 +1,5 @@
-//! A client with one HTTP/2 connection over TLS: requests, and WebSockets by extended CONNECT (RFC 8441), as
-//! browsers make them.
+//! A client with one HTTP/2 connection: requests, and WebSockets by extended CONNECT (RFC 8441), as browsers open
+//! them.
 
 use super::websocket::{Carrier, Upgrade, WebSocket, unlimited};
 use super::{Body, Call, LIMIT, Reply};
@@ -19,17 +19,17 @@ use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-/// One connection.
+/// An HTTP/2 connection.
 pub struct Http2 {
     sender: SendRequest<Body>,
     origin: String,
 }
 
 impl Http2 {
-    /// Connects, and trusts this certificate alone.
+    /// Connects over TLS and trusts this certificate alone.
     ///
     /// # Errors
-    /// When the server is not there, has another certificate, or does not speak HTTP/2.
+    /// When nothing listens, the certificate differs, or the server does not speak HTTP/2.
     pub async fn connect(to: SocketAddr, certificate: &CertificateDer<'static>) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(certificate.clone())?;
@@ -46,10 +46,10 @@ impl Http2 {
         Self::over(stream, format!("https://{to}")).await
     }
 
-    /// Connects without TLS, by prior knowledge (RFC 9113, section 3.3).
+    /// Connects without TLS, with prior knowledge (RFC 9113, section 3.3).
     ///
     /// # Errors
-    /// When the server is not there or does not speak HTTP/2.
+    /// When nothing listens or the server does not speak HTTP/2.
     pub async fn connect_plain(to: SocketAddr) -> Result<Self> {
         Self::over(TcpStream::connect(to).await?, format!("http://{to}")).await
     }
@@ -60,7 +60,7 @@ impl Http2 {
         Ok(Self { sender, origin })
     }
 
-    /// `https://` and the address: what a page of this server has as its origin.
+    /// The origin of pages of this server: scheme and address.
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.origin
@@ -69,17 +69,17 @@ impl Http2 {
     /// Sends a request.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// When no response arrives.
     pub async fn send(&mut self, call: Call) -> Result<Reply> {
         let request = call.request_to(&self.origin)?;
         Reply::read(timeout(LIMIT, self.sender.send_request(request)).await??).await
     }
 
-    /// Sends the head of a request whose body never comes, and waits as long as the server does. A request like
-    /// it on another stream needs no wait for this one.
+    /// Sends the head of a request without ever sending its body, and waits for the response without a limit. Further
+    /// requests on other streams need not wait for this one.
     ///
     /// # Errors
-    /// When the connection or the stream ends without an answer.
+    /// When the connection or the stream ends without a response.
     pub async fn send_without_body(&self, call: Call) -> Result<Reply> {
         let mut request = call.request_to(&self.origin)?;
         *request.body_mut() = BodyExt::boxed(StreamBody::new(stream::pending()));
@@ -88,11 +88,11 @@ impl Http2 {
         Reply::read(sender.send_request(request).await?).await
     }
 
-    /// Asks for a WebSocket on a stream of this connection. The server's settings must have come: send a
-    /// request first.
+    /// Requests a WebSocket on a stream of this connection. Send a request first: the server's settings must have
+    /// arrived.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// When no response arrives.
     pub async fn upgrade(&mut self, path: &str, headers: &[(&str, &str)]) -> Result<Upgrade> {
         let call = Call::new("CONNECT", path).headers(headers);
         let mut request = call.request_to(&self.origin)?;
@@ -112,7 +112,7 @@ impl Http2 {
 }
 
 impl Call {
-    /// The request with a whole address, of which HTTP/2 makes scheme and authority.
+    /// The request with an absolute URI, from which HTTP/2 takes scheme and authority.
     fn request_to(self, origin: &str) -> Result<hyper::Request<Body>> {
         let uri = format!("{origin}{}", self.path);
         self.request(&uri)

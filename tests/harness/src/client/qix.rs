@@ -1,4 +1,4 @@
-//! The QIX protocol as far as the tests speak it: JSON-RPC 2.0 over text frames (FIELD.md).
+//! The part of the QIX protocol that the tests need: JSON-RPC 2.0 over text frames.
 
 use super::{Upgrade, WebSocket};
 use crate::Result;
@@ -8,9 +8,9 @@ use tokio_tungstenite::tungstenite::Message;
 /// The handle of the global object.
 pub const GLOBAL: i64 = -1;
 
-/// A QIX session over one socket.
+/// A QIX session over one WebSocket.
 pub struct Qix {
-    /// The socket beneath.
+    /// The underlying WebSocket.
     pub socket: WebSocket,
     /// `qSessionState` of the engine's first message: `SESSION_CREATED` or `SESSION_ATTACHED`.
     pub state: String,
@@ -18,10 +18,10 @@ pub struct Qix {
 }
 
 impl Qix {
-    /// Takes the answer to an upgrade and awaits the engine's `OnConnected`.
+    /// Takes the response to an upgrade and waits for the engine's `OnConnected`.
     ///
     /// # Errors
-    /// When the upgrade was refused or the engine says something else.
+    /// When the upgrade was rejected or the first message is not `OnConnected`.
     pub async fn open(upgrade: Upgrade) -> Result<Self> {
         let mut socket = upgrade.open()?;
         let hello = read(&mut socket).await?;

@@ -1,4 +1,4 @@
-//! A WebSocket client: either a socket or the answer that refused it.
+//! A WebSocket client. An upgrade returns a socket or the response that rejected it.
 
 use super::{LIMIT, Reply};
 use crate::Result;
@@ -14,14 +14,14 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-/// A client that talks does so this often.
+/// Interval between two messages of a client that keeps sending.
 const BETWEEN_WORDS: Duration = Duration::from_millis(20);
 
-/// What became of an upgrade.
+/// The result of an upgrade.
 pub enum Upgrade {
-    /// It was accepted.
+    /// The server accepted it.
     Open(Box<WebSocket>),
-    /// It was answered with something else than 101.
+    /// The server responded with another status than 101.
     Refused(Reply),
 }
 
@@ -29,20 +29,20 @@ impl Upgrade {
     /// The socket.
     ///
     /// # Errors
-    /// When it was refused.
+    /// When the server rejected it.
     pub fn open(self) -> Result<WebSocket> {
         match self {
             Self::Open(socket) => Ok(*socket),
             Self::Refused(reply) => {
-                Err(format!("upgrade refused: {} {}", reply.status, reply.text()).into())
+                Err(format!("upgrade rejected: {} {}", reply.status, reply.text()).into())
             }
         }
     }
 
-    /// The answer.
+    /// The response that rejected the upgrade.
     ///
     /// # Errors
-    /// When it was accepted.
+    /// When the server accepted it.
     pub fn refused(self) -> Result<Reply> {
         match self {
             Self::Open(_) => Err("upgrade accepted".into()),
@@ -51,16 +51,16 @@ impl Upgrade {
     }
 }
 
-/// What carries a WebSocket: a TCP connection, or a stream of an HTTP/2 connection.
+/// The transport of a WebSocket: a TCP connection, or a stream of an HTTP/2 connection.
 pub trait Carrier: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Carrier for T {}
 
 /// An open WebSocket.
 pub struct WebSocket {
-    /// The socket itself, for what the methods here do not offer.
+    /// The socket itself, for operations that this type does not offer.
     pub stream: WebSocketStream<Box<dyn Carrier>>,
-    /// The headers of the 101.
+    /// The headers of the 101 response.
     pub headers: hyper::HeaderMap,
 }
 
@@ -72,7 +72,7 @@ pub fn upgrade_head(to: SocketAddr, path: &str, cookie: &str) -> String {
     )
 }
 
-/// Messages of every size.
+/// A configuration without size limits.
 pub(super) fn unlimited() -> WebSocketConfig {
     WebSocketConfig::default()
         .max_message_size(None)
@@ -80,10 +80,10 @@ pub(super) fn unlimited() -> WebSocketConfig {
 }
 
 impl WebSocket {
-    /// Asks for an upgrade with these headers besides the ones that make it one.
+    /// Requests an upgrade with these headers in addition to the required ones.
     ///
     /// # Errors
-    /// When there is no answer at all.
+    /// When no response arrives.
     pub async fn upgrade(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Upgrade> {
         let mut request = format!("ws://{to}{path}").into_client_request()?;
         for (name, value) in headers {
@@ -100,7 +100,7 @@ impl WebSocket {
         };
         match timeout(LIMIT, exchange)
             .await
-            .map_err(|_| format!("upgrade {path}: no answer in {LIMIT:?}"))?
+            .map_err(|_| format!("upgrade {path}: no response in {LIMIT:?}"))?
         {
             Ok((stream, answer)) => Ok(Upgrade::Open(Box::new(Self {
                 stream,
@@ -127,10 +127,10 @@ impl WebSocket {
         Ok(timeout(LIMIT, self.stream.send(message)).await??)
     }
 
-    /// Sends a few bytes, which engines send back: it is still open, and nothing gets lost.
+    /// Sends a few bytes, which engines echo. Proves that the socket is open and that no byte is lost.
     ///
     /// # Errors
-    /// When it is closed, or something else comes.
+    /// When the socket is closed, or another message arrives.
     pub async fn echoes(&mut self) -> Result<()> {
         let said = Message::binary(b"still here".to_vec());
         self.send(said.clone()).await?;
@@ -140,11 +140,11 @@ impl WebSocket {
         }
     }
 
-    /// Says something and hears the answer, over and over, until the socket is closed; with its close code, or
-    /// without when it just broke.
+    /// Sends and receives messages until the socket is closed. Returns the close code, or `None` when the connection
+    /// broke without one.
     ///
     /// # Errors
-    /// When it is still open after `limit`.
+    /// When the socket is still open after `limit`.
     pub async fn talk_until_closed(&mut self, limit: Duration) -> Result<Option<u16>> {
         let began = Instant::now();
         while began.elapsed() < limit {
@@ -156,13 +156,13 @@ impl WebSocket {
             }
             sleep(BETWEEN_WORDS).await;
         }
-        Err("the socket stays open".into())
+        Err("the socket is still open".into())
     }
 
-    /// Listens until the socket is closed or breaks, and says nothing.
+    /// Receives messages until the socket is closed or breaks. Sends nothing.
     ///
     /// # Errors
-    /// When it neither speaks nor ends for long.
+    /// When neither a message nor the end arrives for a long time.
     pub async fn listen_until_closed(&mut self) -> Result<()> {
         loop {
             match timeout(LIMIT, self.stream.next()).await? {
@@ -172,7 +172,7 @@ impl WebSocket {
         }
     }
 
-    /// The next message, pings and pongs left out; a close comes as `Message::Close`.
+    /// The next message except pings and pongs. A close arrives as `Message::Close`.
     ///
     /// # Errors
     /// When the socket breaks or stays silent.

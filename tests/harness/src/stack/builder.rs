@@ -1,4 +1,4 @@
-//! Puts a stack together: what it consists of, what differs from the demo, and the order of the start.
+//! Builds a stack: its parts, its differences from the demonstration, and the order of the start.
 
 use super::Stack;
 use crate::app::App;
@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// Ports; 0, the default, means any.
+/// The ports of a stack. 0, the default, selects a free port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ports {
     /// Envoy's listener.
@@ -24,13 +24,13 @@ pub struct Ports {
     pub service: u16,
     /// The application.
     pub app: u16,
-    /// The first engine's API port; the others follow.
+    /// The first engine's API port; the others follow it.
     pub engine: u16,
-    /// The first engine's metrics port; the others follow.
+    /// The first engine's metrics port; the others follow it.
     pub engine_metrics: u16,
 }
 
-/// Says what a stack consists of.
+/// Describes the parts of a stack.
 pub struct Builder {
     engines: usize,
     engine_args: Vec<String>,
@@ -54,7 +54,7 @@ pub struct Builder {
     progress: fn(&str),
 }
 
-/// A change of Envoy's configuration; knows the folder of the run.
+/// A change of Envoy's configuration. The second argument is the folder of the run.
 type EnvoyEdit = Box<dyn Fn(&mut Value, &Path) -> Result<()>>;
 
 impl Default for Builder {
@@ -64,7 +64,7 @@ impl Default for Builder {
             engine_args: vec![],
             services: 1,
             pool_patch: json!({}),
-            // All clients of a test have one address.
+            // All clients of a test have one address, so the rate limit of logins must not apply.
             service_patch: json!({"login": {"rate": {"per_minute": 60_000, "burst": 60_000}}}),
             filter_patch: json!({}),
             envoy_texts: Replacements::default(),
@@ -86,14 +86,14 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// So many engine simulators.
+    /// Sets the number of engine simulators.
     #[must_use]
     pub const fn engines(mut self, count: usize) -> Self {
         self.engines = count;
         self
     }
 
-    /// Further arguments for every simulator.
+    /// Adds arguments for every simulator.
     #[must_use]
     pub fn engine_args(mut self, args: &[&str]) -> Self {
         self.engine_args
@@ -101,56 +101,56 @@ impl Builder {
         self
     }
 
-    /// So many replicas of the placement service on one store.
+    /// Sets the number of replicas of the placement service. They share one store.
     #[must_use]
     pub const fn services(mut self, count: usize) -> Self {
         self.services = count;
         self
     }
 
-    /// A JSON merge patch on the service's configuration.
+    /// Applies a JSON merge patch to the service's configuration.
     #[must_use]
     pub fn service_config(mut self, patch: &Value) -> Self {
         merge(&mut self.service_patch, patch);
         self
     }
 
-    /// A JSON merge patch on the pool in the service's configuration.
+    /// Applies a JSON merge patch to the pool in the service's configuration.
     #[must_use]
     pub fn pool(mut self, patch: &Value) -> Self {
         merge(&mut self.pool_patch, patch);
         self
     }
 
-    /// A JSON merge patch on the filter's configuration.
+    /// Applies a JSON merge patch to the filter's configuration.
     #[must_use]
     pub fn filter_config(mut self, patch: &Value) -> Self {
         merge(&mut self.filter_patch, patch);
         self
     }
 
-    /// Envoy's configuration says `to` wherever the shipped one says exactly `from`, such as a duration.
+    /// Replaces every text of Envoy's configuration that equals `from`, such as a duration, by `to`.
     #[must_use]
     pub fn envoy_text(mut self, from: &str, to: &str) -> Self {
         self.envoy_texts = self.envoy_texts.text(from, Path::new(to));
         self
     }
 
-    /// Envoy's worker threads.
+    /// Sets the number of Envoy's worker threads.
     #[must_use]
     pub const fn envoy_concurrency(mut self, workers: u32) -> Self {
         self.concurrency = workers;
         self
     }
 
-    /// So many Envoys, all alike.
+    /// Sets the number of Envoys. All have the same configuration.
     #[must_use]
     pub const fn envoys(mut self, count: usize) -> Self {
         self.envoys = count;
         self
     }
 
-    /// Envoy's listener speaks TLS, and the login cookie is `__Host-berth`.
+    /// Makes Envoy's listener speak TLS. The login cookie becomes `__Host-berth`.
     #[must_use]
     pub fn tls(mut self) -> Self {
         self.tls = true;
@@ -162,43 +162,42 @@ impl Builder {
         self
     }
 
-    /// Envoy speaks HTTP/2 with the application.
+    /// Makes Envoy speak HTTP/2 to the application.
     #[must_use]
     pub const fn app_http2(mut self) -> Self {
         self.app_http2 = true;
         self
     }
 
-    /// Another file of the filter than the shipped one.
+    /// Uses another file of the filter.
     #[must_use]
     pub fn module(mut self, module: PathBuf) -> Self {
         self.module = Some(module);
         self
     }
 
-    /// A stand-in in place of the placement service.
+    /// Uses a fake service in place of the placement service.
     #[must_use]
     pub fn stand_in(mut self, stand_in: StandIn) -> Self {
         self.stand_in = Some(stand_in);
         self
     }
 
-    /// Given ports.
+    /// Uses these ports.
     #[must_use]
     pub const fn ports(mut self, ports: Ports) -> Self {
         self.ports = ports;
         self
     }
 
-    /// A folder for logs, configurations and the store, which stays.
+    /// Uses this folder for logs, configurations and the store. It is not removed.
     #[must_use]
     pub fn dir(mut self, dir: &Path) -> Self {
         self.dir = Some(dir.to_owned());
         self
     }
 
-    /// Envoy runs `envoy/config.yaml` as it is, on the ports that it names, and logins are limited as they
-    /// are by default; for `make run`.
+    /// Uses `envoy/config.yaml` unchanged on its own ports, and the default rate limit of logins; for `make run`.
     #[must_use]
     pub fn repository_config(mut self) -> Self {
         self.repository_config = true;
@@ -206,38 +205,38 @@ impl Builder {
         self
     }
 
-    /// Envoy runs `envoy/minimal.yaml`, where the filter's configuration is, too: patches on it have no effect.
+    /// Uses `envoy/minimal.yaml`, which contains the filter's configuration: patches of that have no effect.
     #[must_use]
     pub const fn minimal(mut self) -> Self {
         self.minimal = true;
         self
     }
 
-    /// The filter runs without a list of capabilities, as in installs that cannot have one.
+    /// Removes the filter's list of capabilities, as in installations that cannot have one.
     #[must_use]
     pub const fn all_capabilities(mut self) -> Self {
         self.all_capabilities = true;
         self
     }
 
-    /// A change of Envoy's configuration, made last; knows the folder of the run.
+    /// Changes Envoy's configuration after all other changes. The second argument is the folder of the run.
     #[must_use]
     pub fn edit_envoy(mut self, edit: impl Fn(&mut Value, &Path) -> Result<()> + 'static) -> Self {
         self.envoy_edit = Some(Box::new(edit));
         self
     }
 
-    /// Called with a line whenever something has come up.
+    /// Calls this with a line for each part that is ready.
     #[must_use]
     pub const fn progress(mut self, progress: fn(&str)) -> Self {
         self.progress = progress;
         self
     }
 
-    /// Starts everything and awaits its readiness.
+    /// Starts everything and waits until it is ready.
     ///
     /// # Errors
-    /// When anything does not come up; with the end of its log.
+    /// When a part does not get ready; the error contains the end of its log.
     pub async fn start(self) -> Result<Stack> {
         let (dir, temporary) = self.folder()?;
         let mut engines = Vec::with_capacity(self.engines);

@@ -1,5 +1,5 @@
-//! The stand-in's side of live streams: takes a gateway's reports, and hands out the events that a test
-//! puts into its log. Apart from the stand-in's other answers, so that a test of those counts only them.
+//! The fake service's part of live streams: it accepts the reports of gateways and returns the events that a test
+//! appends. They are separate from other requests, so that a test that counts requests does not count polls.
 
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// The feed of a stand-in.
+/// Events and reports of a fake service.
 #[derive(Default)]
 pub struct Feed {
     events: Mutex<Vec<Value>>,
@@ -18,31 +18,31 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Tells every gateway.
+    /// Appends an event, which all polls return.
     pub fn tell(&self, event: Value) {
         lock(&self.events).push(event);
         self.more.notify_waiters();
     }
 
-    /// From now on reports and polls get 503, or are taken again.
+    /// While it is down, reports and polls get 503.
     pub fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::SeqCst);
         self.more.notify_waiters();
     }
 
-    /// How many reports got 503.
+    /// Number of reports that got 503.
     #[must_use]
     pub fn refused(&self) -> usize {
         self.refused.load(Ordering::SeqCst)
     }
 
-    /// What has been reported so far: the gateway's name, and the body. Polls are no reports.
+    /// The reports so far: the gateway's name and the body. Polls are not reports.
     #[must_use]
     pub fn reports(&self) -> Vec<(String, Value)> {
         lock(&self.reports).clone()
     }
 
-    /// Every item of a list (`opened`, `active`, `closed`) of all reports so far.
+    /// Every item of this list (`opened`, `active`, `closed`) in all reports so far.
     #[must_use]
     pub fn reported(&self, list: &str) -> Vec<Value> {
         let of = |(_, report): (String, Value)| report.get(list)?.as_array().cloned();
@@ -53,7 +53,7 @@ impl Feed {
             .collect()
     }
 
-    /// Answers a call: status and body.
+    /// Responds to a report or a poll with a status and a body.
     pub(super) async fn answer(&self, path: &str, body: &Value) -> (u16, Value) {
         let Some(cursor) = body["cursor"].as_str() else {
             if self.down.load(Ordering::SeqCst) {
