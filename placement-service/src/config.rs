@@ -5,11 +5,11 @@
 mod api;
 mod capacity;
 mod check;
-mod fault_collector;
 mod compat;
 mod discovery;
 mod events;
 pub mod fault;
+mod fault_collector;
 mod fleet;
 mod http;
 mod ledger;

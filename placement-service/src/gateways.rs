@@ -84,7 +84,10 @@ pub struct Dependencies<'a> {
 impl Gateways {
     /// Starts without gateways, and starts the task that monitors the sessions of their streams.
     #[must_use]
-    pub fn start(parts: Dependencies<'_>, metrics: &mut prometheus_client::registry::Registry) -> Self {
+    pub fn start(
+        parts: Dependencies<'_>,
+        metrics: &mut prometheus_client::registry::Registry,
+    ) -> Self {
         let shared = Arc::new(Shared {
             registry: Mutex::new(Registry::new(parts.tallies)),
             outbox: Outbox::new(LogId(rand::rng().random())),
@@ -102,7 +105,10 @@ impl Gateways {
         });
         metrics.register_collector(Box::new(GatewayCollector(shared.clone())));
         let watching = tokio::spawn(lookout::watch(shared.clone())).abort_handle();
-        Self { shared, session_monitor: watching }
+        Self {
+            shared,
+            session_monitor: watching,
+        }
     }
 
     /// Applies a report that passed [`checked`], and answers it. With a `place` it is a poll, which waits for events.
@@ -248,7 +254,9 @@ impl Shared {
         let mut resync = self.registry().wants_list(gateway);
         if let Some(log) = log {
             let of_this_log = Some(log).filter(|log| log.log == self.log);
-            match of_this_log.and_then(|log| self.ended_sessions.read_after(log.sequence, MAX_EVENTS)) {
+            match of_this_log
+                .and_then(|log| self.ended_sessions.read_after(log.sequence, MAX_EVENTS))
+            {
                 Some(news) => {
                     sequence = news.sequence;
                     events.extend(news.ended.iter().map(|ended| GatewayEvent::SessionEnded {

@@ -79,14 +79,20 @@ fn routes() -> OpenApiRouter<App> {
             operators::sessions::list_sessions,
             operators::sessions::end_account_sessions
         ))
-        .routes(routes!(operators::sessions::show_session, operators::sessions::end_session))
+        .routes(routes!(
+            operators::sessions::show_session,
+            operators::sessions::end_session
+        ))
         .routes(routes!(operators::child_sessions::start_child))
         .routes(routes!(operators::child_sessions::complete_child))
         .routes(routes!(operators::events::read_events))
         .routes(routes!(operators::webhooks::list_dead_letters))
         .routes(routes!(operators::webhooks::retry_dead_letter))
         .routes(routes!(demo_page))
-        .routes(routes!(browsers::login::login_page, browsers::login::log_in))
+        .routes(routes!(
+            browsers::login::login_page,
+            browsers::login::log_in
+        ))
         .routes(routes!(browsers::login::log_out))
         .routes(routes!(browsers::oidc::redirect_to_provider))
         .routes(routes!(browsers::oidc::provider_callback))
@@ -126,7 +132,8 @@ async fn count_response(State(app): State<App>, request: Request, next: Next) ->
         .and_then(|path| ROUTE_PATTERNS.get(path.as_str()))
         .map_or("other", String::as_str);
     let response = next.run(request).await;
-    app.metrics.count_http_request(route, response.status().as_u16());
+    app.metrics
+        .count_http_request(route, response.status().as_u16());
     if let Some(ResponseReason(reason)) = response.extensions().get() {
         app.metrics.count_rejection(reason);
     }

@@ -16,7 +16,7 @@ use crate::core::rejection::Rejection;
 use crate::login::credentials::{CheckError, CheckOutcome, Credentials, LockoutScope};
 use crate::login::oidc::OidcError;
 use crate::login::password::PasswordError;
-use crate::sessions::{LiveSession, NewSession, Sessions, store_down, run_detached};
+use crate::sessions::{LiveSession, NewSession, Sessions, run_detached, store_down};
 use berth_api::Reason;
 use berth_store::session_id::SessionId;
 use berth_store::{AccountRow, Attempts, EndCause, ProviderLink, StoreError};
@@ -135,7 +135,12 @@ impl Login {
 
     /// Records a provider login that failed before the provider was involved, or whose callback matches no pending
     /// login. `provider` is the name of a configured provider.
-    pub fn record_provider_refusal(&self, provider: Option<&str>, error: &OidcError, client: IpAddr) {
+    pub fn record_provider_refusal(
+        &self,
+        provider: Option<&str>,
+        error: &OidcError,
+        client: IpAddr,
+    ) {
         self.metrics.count_login(LoginResult::Rejected);
         self.log_cheap_refusal(error.reason(), provider, client);
     }
@@ -268,7 +273,11 @@ impl Login {
 
     /// Ends the new session if the account was locked or changed after its password was checked. The operator's change
     /// ends the account's sessions, but may have missed this new one.
-    async fn end_if_account_changed(&self, account: &AccountRow, live: &LiveSession) -> Result<(), LoginError> {
+    async fn end_if_account_changed(
+        &self,
+        account: &AccountRow,
+        live: &LiveSession,
+    ) -> Result<(), LoginError> {
         let down = |error| LoginError::Rejected(store_down(&error));
         let changed = self.credentials.changed_since(account).await;
         let Some(cause) = changed.map_err(down)? else {

@@ -2,15 +2,15 @@
 //! session, and tries the next engine if one fails, all within one deadline. Knows no HTTP and no engine
 //! protocol. Dropping the future of a placement releases everything that it acquired.
 
+mod admission_queue;
 mod affinity;
-pub mod explain;
 mod attempts;
+pub mod explain;
 mod metrics;
 mod pool;
 mod recent;
 mod resume;
 pub mod routes;
-mod admission_queue;
 
 use crate::config::{self, Config};
 use crate::core::clock::Clock;
@@ -18,14 +18,14 @@ use crate::core::rejection::Rejection;
 use crate::engines::fleet::metrics::{FleetCollector, ProbeMetrics};
 use crate::engines::fleet::{self, FleetReader, FleetTask};
 use crate::engines::ledger::{Ledger, LedgerTask};
-use crate::placement::routes::{Routes, RouteTarget};
+use crate::placement::routes::{RouteTarget, Routes};
 use crate::sessions::LiveSession;
-use affinity::{AffinityEntry, SessionAffinity, AffinityKey};
+use affinity::{AffinityEntry, AffinityKey, SessionAffinity};
+use attempts::{DecisionTrace, PlacementTask, PreparedEngine};
 use berth_api::Reason;
 use berth_scheduler::accounting::{StreamSlot, Tallies};
 use berth_scheduler::capacity_ledger::CapacityLedger;
 use explain::Candidate;
-use attempts::{PreparedEngine, DecisionTrace, PlacementTask};
 use metrics::{PlacementMetrics, PoolCapacityCollector};
 use pool::Pool;
 use prometheus_client::registry::Registry;
@@ -158,7 +158,9 @@ impl PlacementService {
         let pools: Arc<[Pool]> = config.pools.iter().map(pool).collect();
         // Starts after the pools have registered their stream counts: it exchanges these with the other
         // replicas.
-        let keeping = ledger.as_ref().map(|ledger| ledger.start_sync(tallies.clone()));
+        let keeping = ledger
+            .as_ref()
+            .map(|ledger| ledger.start_sync(tallies.clone()));
         registry.register_collector(Box::new(FleetCollector(fleet.clone())));
         let rooms = PoolCapacityCollector::new(Arc::clone(&pools), fleet.clone());
         registry.register_collector(Box::new(rooms));
@@ -202,7 +204,10 @@ impl PlacementService {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let settled = || self.ledger.as_ref().is_none_or(Ledger::has_synced_once);
-        if !self.ready.load(Ordering::Relaxed) && settled() && self.fleet.snapshot().is_initialized() {
+        if !self.ready.load(Ordering::Relaxed)
+            && settled()
+            && self.fleet.snapshot().is_initialized()
+        {
             self.ready.store(true, Ordering::Relaxed);
         }
         self.ready.load(Ordering::Relaxed)
@@ -219,7 +224,8 @@ impl PlacementService {
     /// # Errors
     /// Why the WebSocket cannot be placed.
     pub async fn place(&self, request: PlaceRequest<'_>) -> Result<Placement, Rejection> {
-        self.place_traced(&request, &mut DecisionTrace::default()).await
+        self.place_traced(&request, &mut DecisionTrace::default())
+            .await
     }
 
     /// Places, and returns the scheduler's evaluation of each engine; empty if the session returned to its
@@ -274,7 +280,11 @@ impl PlacementService {
         Ok((target, pool))
     }
 
-    async fn place_in_pool(&self, task: PlacementTask<'_>, notes: &mut DecisionTrace) -> Result<Placement, Rejection> {
+    async fn place_in_pool(
+        &self,
+        task: PlacementTask<'_>,
+        notes: &mut DecisionTrace,
+    ) -> Result<Placement, Rejection> {
         let PlacementTask { pool, target, .. } = task;
         // Released on drop, however the placement ends.
         let session_slot = pool.acquire_stream_slot(&task.request.session.session_ref)?;

@@ -2,18 +2,18 @@
 
 mod activity;
 mod bearers;
-mod ending;
-mod child_sessions;
-pub mod keys;
 mod cache;
-mod status;
-mod creation;
-mod listing;
-mod expiry;
-mod renewal;
-pub mod server_keys;
+mod child_sessions;
 mod cleanup;
+mod creation;
+mod ending;
+mod expiry;
+pub mod keys;
+mod listing;
+mod renewal;
 mod selector;
+pub mod server_keys;
+mod status;
 pub mod tokens;
 
 use crate::config;
@@ -27,18 +27,18 @@ pub use bearers::BearerClaims;
 use berth_api::Reason;
 use berth_store::session_id::IdHash;
 use berth_store::{EndCause, Event, EventKind, ProviderLink, SessionRow, StoreError, Stores};
-pub use ending::run_detached;
-pub use child_sessions::{ChildSessionError, MAX_CLAIMS_BYTES, NewChildSession};
 use cache::{CachedSession, SessionCache, live_session};
 pub use cache::{LiveSession, RemainingTime};
-pub use status::SessionStatus;
-pub use listing::{SessionList, SessionView};
+pub use child_sessions::{ChildSessionError, MAX_CLAIMS_BYTES, NewChildSession};
+pub use cleanup::CleanupTasks;
+pub use ending::run_detached;
 use expiry::ExpiryQueue;
+pub use listing::{SessionList, SessionView};
+pub use selector::SessionSelector;
 use serde_json::{Map, Value};
+pub use status::SessionStatus;
 use std::sync::Arc;
 use std::time::Duration;
-pub use cleanup::CleanupTasks;
-pub use selector::SessionSelector;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -231,7 +231,8 @@ impl Sessions {
 
     fn record_own_activity(&self, id: IdHash, known: &CachedSession, now_ms: u64) {
         if known.record_activity(now_ms) {
-            self.activity.record(id, now_ms, known.schedule_write_ms(now_ms));
+            self.activity
+                .record(id, now_ms, known.schedule_write_ms(now_ms));
         }
     }
 

@@ -25,7 +25,7 @@ use crate::login::password::{PasswordError, Passwords};
 use crate::login::rate_limit::LoginRateLimiter;
 use crate::placement::PlacementService;
 use crate::sessions::tokens::Tokens;
-use crate::sessions::{Sessions, CleanupTasks};
+use crate::sessions::{CleanupTasks, Sessions};
 use berth_store::StoreError;
 use std::sync::Arc;
 
@@ -70,7 +70,8 @@ pub async fn build(
     let tokens = Tokens::new(clock.clone(), secrets.signing_key, &config.tokens);
     let tokens = Arc::new(tokens.with_other_keys(secrets.published_keys));
     let log = stores.events.clone();
-    let feed = EventLogFollower::start(sessions.clone(), tokens.clone(), log, config.events.poll).await?;
+    let feed =
+        EventLogFollower::start(sessions.clone(), tokens.clone(), log, config.events.poll).await?;
     let events = EventLogReader::open(&stores, sessions.clone(), feed.newest()).await?;
     let sweep = CleanupTasks::start(&sessions, &config);
     let parts = webhooks::Dependencies {

@@ -81,7 +81,9 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
     let tokens = &config.tokens;
     let further = tokens.previous.iter().chain(&tokens.next).map(|k| &k.key);
     let all = std::iter::once(&tokens.key).chain(further);
-    let all: Vec<Secret> = all.filter_map(|key| read_secret("", key, env).ok()).collect();
+    let all: Vec<Secret> = all
+        .filter_map(|key| read_secret("", key, env).ok())
+        .collect();
     let sealing = SealingKeys::derive(&all);
     match (signing_key, store, sealing) {
         (Some(signing_key), Some(store), Some(sealing)) if faults.is_empty() => Ok(Secrets {

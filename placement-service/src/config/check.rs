@@ -1,11 +1,11 @@
 //! The checks of the whole configuration: calls the checks of each section, and collects the warnings about
 //! combinations that are valid but risky.
 
-use super::fault_collector::{FaultCollector, format_duration};
 use super::fault::Fault;
+use super::fault_collector::{FaultCollector, format_duration};
 use super::{
-    Algorithm, Config, Driver, SecretSource, SameSite, api, compat, events, fleet, http, login, oidc, pool,
-    security_events, session, store, tokens, webhooks,
+    Algorithm, Config, Driver, SameSite, SecretSource, api, compat, events, fleet, http, login,
+    oidc, pool, security_events, session, store, tokens, webhooks,
 };
 
 /// The secret of `config/demo.yaml`.

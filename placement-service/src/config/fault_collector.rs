@@ -16,7 +16,13 @@ impl FaultCollector {
         self.0.push(Fault::new(path, message));
     }
 
-    pub(super) fn check_range(&mut self, path: &str, value: Duration, least: Duration, most: Duration) {
+    pub(super) fn check_range(
+        &mut self,
+        path: &str,
+        value: Duration,
+        least: Duration,
+        most: Duration,
+    ) {
         if value < least || value > most {
             let (least, most) = (format_duration(least), format_duration(most));
             self.add(
@@ -32,7 +38,11 @@ impl FaultCollector {
         }
     }
 
-    pub(super) fn check_unique_names<'a>(&mut self, list: &str, names: impl Iterator<Item = &'a str>) {
+    pub(super) fn check_unique_names<'a>(
+        &mut self,
+        list: &str,
+        names: impl Iterator<Item = &'a str>,
+    ) {
         let mut seen = BTreeSet::new();
         for (index, name) in names.enumerate() {
             if !seen.insert(name) {
@@ -50,6 +60,8 @@ impl FaultCollector {
     }
 }
 
-pub(super) fn format_duration(duration: Duration) -> humantime_serde::re::humantime::FormattedDuration {
+pub(super) fn format_duration(
+    duration: Duration,
+) -> humantime_serde::re::humantime::FormattedDuration {
     humantime_serde::re::humantime::format_duration(duration)
 }

@@ -71,7 +71,9 @@ pub fn from_file(path: &Path) -> Result<LoadedConfig, Faults> {
 /// Loads a YAML text over the defaults. An empty text gives the defaults.
 pub fn from_text(text: &str) -> Result<LoadedConfig, Faults> {
     let fault = |message: String| Faults(vec![Fault::new("", message)]);
-    let (defaults, model) = DEFAULTS_AND_FALLBACK.as_ref().map_err(|m| fault(m.clone()))?;
+    let (defaults, model) = DEFAULTS_AND_FALLBACK
+        .as_ref()
+        .map_err(|m| fault(m.clone()))?;
     let mut tree = defaults.clone();
     match parse(text).map_err(fault)? {
         Value::Null => {}
@@ -124,7 +126,10 @@ fn deserialize_all(mut tree: Value, model: &Value) -> (Option<Config>, Vec<Fault
             }
             let removed = tree::remove(&mut tree, &place, &field);
             place.push(PathStep::Field(field));
-            faults.push(Fault::new(tree::format_path(&place), operator_message(&place, &message)));
+            faults.push(Fault::new(
+                tree::format_path(&place),
+                operator_message(&place, &message),
+            ));
             if !removed {
                 return (None, faults);
             }
@@ -133,7 +138,10 @@ fn deserialize_all(mut tree: Value, model: &Value) -> (Option<Config>, Vec<Fault
         if let Some(field) = quoted_field(&message, "missing field `") {
             place.push(PathStep::Field(field));
         }
-        faults.push(Fault::new(tree::format_path(&place), operator_message(&place, &message)));
+        faults.push(Fault::new(
+            tree::format_path(&place),
+            operator_message(&place, &message),
+        ));
         if !tree::repair(&mut tree, model, &place) {
             return (None, faults);
         }

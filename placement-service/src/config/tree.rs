@@ -5,7 +5,8 @@ use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
 /// Sections that a file replaces as a whole, because their fields exclude one another.
-const REPLACED_AS_A_WHOLE: &[&str] = &["tokens.key", "gateways.secret", "store", "placement.ledger"];
+const REPLACED_AS_A_WHOLE: &[&str] =
+    &["tokens.key", "gateways.secret", "store", "placement.ledger"];
 
 /// Sections for which `null` is a value of its own.
 const NULLABLE: &[&str] = &["tokens.key", "login.rate"];
@@ -149,7 +150,11 @@ mod tests {
         ];
         assert_eq!(format_path(&port), "pools[1].port");
         assert!(repair(&mut tree, &model, &port));
-        assert!(repair(&mut tree, &model, &[PathStep::Field("listen".into())]));
+        assert!(repair(
+            &mut tree,
+            &model,
+            &[PathStep::Field("listen".into())]
+        ));
         assert_eq!(tree["pools"][1]["port"], 1);
         assert_eq!(tree["listen"], "l");
         assert!(remove(&mut tree, &port[..2], "port"));

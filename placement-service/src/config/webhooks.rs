@@ -117,7 +117,12 @@ fn check_json(hook: &Webhook, path: &dyn Fn(&str) -> String, faults: &mut FaultC
     }
 }
 
-fn check_caep(hook: &Webhook, config: &Config, path: &dyn Fn(&str) -> String, faults: &mut FaultCollector) {
+fn check_caep(
+    hook: &Webhook,
+    config: &Config,
+    path: &dyn Fn(&str) -> String,
+    faults: &mut FaultCollector,
+) {
     if config.tokens.algorithm == Algorithm::Hs256 {
         faults.add(
             path("format"),

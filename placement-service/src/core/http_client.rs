@@ -26,7 +26,10 @@ pub fn install_tls_provider() {
 }
 
 /// Reads the whole body; `None` if it has more than `max` bytes.
-pub async fn read_body(mut response: Response, max: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
+pub async fn read_body(
+    mut response: Response,
+    max: usize,
+) -> Result<Option<Vec<u8>>, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         if read_body.len() + chunk.len() > max {

@@ -152,7 +152,9 @@ impl Metrics {
 
     /// Counts a cleanup run.
     pub fn count_cleanup(&self, result: CleanupResult) {
-        self.cleanup_runs.get_or_create(&CleanupLabel { result }).inc();
+        self.cleanup_runs
+            .get_or_create(&CleanupLabel { result })
+            .inc();
     }
 
     /// Counts a session that was created.
@@ -169,7 +171,9 @@ impl Metrics {
 
     /// Counts a rejected request; `reason` is one of the constants.
     pub fn count_rejection(&self, reason: &'static str) {
-        self.rejections.get_or_create(&RejectionLabel { reason }).inc();
+        self.rejections
+            .get_or_create(&RejectionLabel { reason })
+            .inc();
     }
 
     /// Counts an open call stream.

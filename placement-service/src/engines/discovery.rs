@@ -4,15 +4,15 @@
 
 pub mod dns;
 pub mod docker;
-mod lenient_list;
 pub mod file;
-pub mod retrying;
 pub mod kubernetes;
 mod labels;
+mod lenient_list;
 pub mod merge;
 pub mod metrics;
 pub mod mira;
 mod poller;
+pub mod retrying;
 pub mod static_list;
 
 use crate::config;
@@ -49,7 +49,11 @@ impl DesiredState {
     /// For a source that knows no state between active and draining.
     #[must_use]
     pub const fn from_draining(draining: bool) -> Self {
-        if draining { Self::Draining } else { Self::Active }
+        if draining {
+            Self::Draining
+        } else {
+            Self::Active
+        }
     }
 }
 

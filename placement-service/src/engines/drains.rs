@@ -104,7 +104,10 @@ impl Drains {
         });
         shared.refresh().await?;
         let watching = tokio::spawn(watch(Arc::clone(&shared))).abort_handle();
-        Ok(Self { shared, watch_task: watching })
+        Ok(Self {
+            shared,
+            watch_task: watching,
+        })
     }
 
     /// Drains an engine over that period. Restarts the drain if the engine is draining.
@@ -131,7 +134,10 @@ impl Drains {
     /// # Errors
     /// When the store does not respond. Nothing has changed then.
     pub async fn undrain(&self, pool: &str, engine: &str) -> Result<(), StoreError> {
-        self.shared.store.put_value(&record_key(pool, engine), None).await?;
+        self.shared
+            .store
+            .put_value(&record_key(pool, engine), None)
+            .await?;
         info!(pool, engine, "engine is no longer drained");
         self.shared.refresh().await
     }
@@ -173,7 +179,9 @@ impl Shared {
     }
 
     fn operator_drains(&self) -> MutexGuard<'_, BTreeMap<EngineKey, Drain>> {
-        self.operator_drains.lock().unwrap_or_else(PoisonError::into_inner)
+        self.operator_drains
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the records, and applies them.
@@ -186,14 +194,18 @@ impl Shared {
     /// Reads the records, and deletes those of engines that have been gone for longer than the retention.
     async fn load(&self) -> Result<(), StoreError> {
         let notes = self.store.list_values(KEY_PREFIX).await?;
-        let mut noted: BTreeMap<EngineKey, Drain> =
-            notes.iter().filter_map(|(n, t)| parse_record(n, t)).collect();
+        let mut noted: BTreeMap<EngineKey, Drain> = notes
+            .iter()
+            .filter_map(|(n, t)| parse_record(n, t))
+            .collect();
         let old_ms = self.clock.now_ms().saturating_sub(RETENTION_MS);
         let old = noted.extract_if(.., |name, drain| {
             drain.since_ms.saturating_add(drain.over_ms) < old_ms && self.is_gone(name)
         });
         for ((pool, engine), _) in old.collect::<Vec<_>>() {
-            self.store.put_value(&record_key(&pool, &engine), None).await?;
+            self.store
+                .put_value(&record_key(&pool, &engine), None)
+                .await?;
             info!(
                 pool,
                 engine, "the drain of an engine that is gone is deleted"
@@ -216,7 +228,10 @@ impl Shared {
     fn terminating_engines(&self) -> Vec<(EngineKey, u64)> {
         let fleet = self.fleet.snapshot();
         let of_pool = |pool: &PoolFleet| {
-            let over_ms = self.drain_durations.get(&*pool.name).map_or(0, |over| millis(*over));
+            let over_ms = self
+                .drain_durations
+                .get(&*pool.name)
+                .map_or(0, |over| millis(*over));
             let leaving = pool.engines.iter().filter(|engine| engine.leaving);
             let named = leaving.map(|e| ((pool.name.to_string(), e.name.to_string()), over_ms));
             named.collect::<Vec<_>>()

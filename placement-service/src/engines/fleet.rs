@@ -1,11 +1,11 @@
 //! The fleet: an immutable snapshot of the engines of all pools. One writer (`controller`) publishes it, and all other
 //! code reads it without waiting. Must not know placements.
 
+mod controller;
 pub mod health_state;
 pub mod metrics;
-mod probe_loop;
 mod pool_state;
-mod controller;
+mod probe_loop;
 
 use crate::config::{Pool, Probe};
 use crate::engines::ledger::SharedProbeResults;
@@ -122,7 +122,8 @@ pub fn start(
     metrics: metrics::ProbeMetrics,
     shared: Option<SharedProbeResults>,
 ) -> Result<(FleetReader, FleetTask), reqwest::Error> {
-    let (watcher, reader) = controller::FleetController::new(pools, probe, tallies, metrics, shared)?;
+    let (watcher, reader) =
+        controller::FleetController::new(pools, probe, tallies, metrics, shared)?;
     let task = tokio::spawn(watcher.run());
     Ok((FleetReader(reader), FleetTask(task)))
 }

@@ -6,10 +6,10 @@
 //! While the ledger does not respond, nothing is placed under a limit, because the free capacity is unknown. Pools
 //! without limits continue with the last known counts. Must not know how an engine is chosen.
 
-mod sync;
 mod metrics;
 mod shared_probes;
 mod streams;
+mod sync;
 
 use crate::config;
 use crate::core::clock::Clock;
@@ -18,11 +18,11 @@ use async_trait::async_trait;
 use berth_scheduler::accounting::Tallies;
 use berth_scheduler::capacity_ledger::{CapacityLedger, Confirmed, Most};
 use berth_store::StoreError;
-use berth_store::redis::{StreamChange, RedisLedger, ReserveResult};
+use berth_store::redis::{RedisLedger, ReserveResult, StreamChange};
 use metrics::LedgerMetrics;
-pub use shared_probes::SharedProbeResults;
 use prometheus_client::registry::Registry;
 use rand::RngExt;
+pub use shared_probes::SharedProbeResults;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -64,13 +64,13 @@ impl EventLogFollower {
             newest: newest_sender,
             ended_sessions: ended_sessions.clone(),
             log_unavailable: log_unavailable_sender,
-            last_sequence: seen: last_sequence,
+            last_sequence,
             rollback_checked_at: Instant::now(),
         };
         let task = tokio::spawn(follower.run(poll)).abort_handle();
         Ok(Self {
             newest,
-            ended_sessions: ends: ended_sessions,
+            ended_sessions,
             log_unavailable,
             task,
         })
@@ -118,8 +118,9 @@ impl FollowerTask {
                 answered_at = Instant::now();
             }
             let log_unavailable = answered_at.elapsed() >= LOG_UNAVAILABLE_AFTER;
-            self.log_unavailable
-                .send_if_modified(|before| std::mem::replace(before, log_unavailable) != log_unavailable);
+            self.log_unavailable.send_if_modified(|before| {
+                std::mem::replace(before, log_unavailable) != log_unavailable
+            });
             match step {
                 Ok(()) if failing => {
                     failing = false;

@@ -110,7 +110,10 @@ impl EventLogReader {
             newest.mark_unchanged();
             let entries = self.log.events_after(position, BATCH).await?;
             let last = entries.len() < BATCH as usize;
-            if entries.first().is_some_and(|(first, _)| *first > position + 1) {
+            if entries
+                .first()
+                .is_some_and(|(first, _)| *first > position + 1)
+            {
                 gap = true;
             }
             for (sequence, event) in entries {

@@ -249,7 +249,10 @@ impl KeySetCache {
         match fetch(&self.client, &self.url).await {
             Ok(keys) => {
                 let since = Instant::now();
-                *self.cached.write().await = Some(CachedKeySet { keys, fetched_at: since });
+                *self.cached.write().await = Some(CachedKeySet {
+                    keys,
+                    fetched_at: since,
+                });
             }
             Err(why) => tracing::warn!(url = self.url, why, "keys cannot be fetched"),
         }

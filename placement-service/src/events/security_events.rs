@@ -15,7 +15,7 @@ use crate::core::log_sampler::LogSampler;
 use crate::core::metrics::register_metric;
 use crate::events::remote_keys::{KeysUnavailable, PublicKeys, RemoteKeys};
 use crate::events::webhooks::caep::SESSION_REVOKED;
-use crate::sessions::{Sessions, SessionSelector, run_detached};
+use crate::sessions::{SessionSelector, Sessions, run_detached};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use berth_store::{Coordination, EndCause, StoreError};
@@ -144,7 +144,11 @@ impl SecurityEvents {
         outcome.map(drop)
     }
 
-    async fn process<'a>(&'a self, token: &[u8], name: &mut &'a str) -> Result<Outcome, ReceiveError> {
+    async fn process<'a>(
+        &'a self,
+        token: &[u8],
+        name: &mut &'a str,
+    ) -> Result<Outcome, ReceiveError> {
         let set = UnverifiedSet::parse(token)?;
         let issuer = |(t, _): &&(Transmitter, RemoteKeys)| t.issuer == set.claims.issuer;
         let found = self.transmitters.iter().find(issuer);
@@ -181,7 +185,11 @@ impl SecurityEvents {
 
     /// Ends the sessions of the subject that were created before the token was issued, so that a replay does not end
     /// later ones. Records the token only afterwards: if the store fails, the retransmitted token must still count.
-    async fn end_sessions(&self, transmitter: &Transmitter, claims: &Claims) -> Result<Outcome, ReceiveError> {
+    async fn end_sessions(
+        &self,
+        transmitter: &Transmitter,
+        claims: &Claims,
+    ) -> Result<Outcome, ReceiveError> {
         let about_account = claims
             .events
             .keys()
@@ -190,17 +198,25 @@ impl SecurityEvents {
             return Ok(Outcome::Ignored);
         }
         let subject = claims.subject.as_ref();
-        let selectors = subject.and_then(|subject| selectors_for_subject(transmitter, subject, about_account));
+        let selectors =
+            subject.and_then(|subject| selectors_for_subject(transmitter, subject, about_account));
         let created_before_ms = claims.issued_at.saturating_add(LEEWAY_S) * 1000;
         let mut ended = 0;
         for selector in selectors.unwrap_or_default() {
             let (sessions, cause) = (self.sessions.clone(), EndCause::SecurityEvent);
-            let ending = async move { sessions.end_matching(&selector, created_before_ms, cause).await };
+            let ending = async move {
+                sessions
+                    .end_matching(&selector, created_before_ms, cause)
+                    .await
+            };
             ended += run_detached(ending).await?;
         }
         let (now_ms, forget_s) = (self.clock.now_ms(), self.max_age_s + LEEWAY_S);
         let forget_ms = claims.issued_at.saturating_add(forget_s) * 1000;
-        let first = self.shared.claim(&replay_key(claims), now_ms, forget_ms).await?;
+        let first = self
+            .shared
+            .claim(&replay_key(claims), now_ms, forget_ms)
+            .await?;
         Ok(match (first, ended) {
             (_, 1..) => Outcome::Ended,
             (true, 0) => Outcome::UnknownSubject,
@@ -246,17 +262,23 @@ fn selectors_for_subject(
         Subject::SessionOfUser {
             session,
             user: named,
-        } => Some(selectors_for_session(transmitter, session, Some(user(named)?))),
+        } => Some(selectors_for_session(
+            transmitter,
+            session,
+            Some(user(named)?),
+        )),
     }
 }
 
 fn selector_for_user(transmitter: &Transmitter, user: &User) -> Option<SessionSelector> {
     match (user, &transmitter.provider, transmitter.account_by) {
         (User::IssuerSubject { issuer, .. }, ..) if *issuer != transmitter.issuer => None,
-        (User::IssuerSubject { subject, .. }, Some(provider), _) => Some(SessionSelector::ProviderSubject {
-            provider: provider.clone(),
-            subject: subject.clone(),
-        }),
+        (User::IssuerSubject { subject, .. }, Some(provider), _) => {
+            Some(SessionSelector::ProviderSubject {
+                provider: provider.clone(),
+                subject: subject.clone(),
+            })
+        }
         (User::IssuerSubject { subject, .. }, None, Some(AccountBy::Sub)) => {
             Some(SessionSelector::Account(subject.clone()))
         }
@@ -272,7 +294,11 @@ fn selector_for_user(transmitter: &Transmitter, user: &User) -> Option<SessionSe
 }
 
 /// Selectors of one session: by its `session_ref`, and by the provider's `sid` if the transmitter has a provider.
-fn selectors_for_session(transmitter: &Transmitter, session: &str, user: Option<SessionSelector>) -> Vec<SessionSelector> {
+fn selectors_for_session(
+    transmitter: &Transmitter,
+    session: &str,
+    user: Option<SessionSelector>,
+) -> Vec<SessionSelector> {
     let user = user.map(Box::new);
     let mut all = vec![SessionSelector::Session {
         session_ref: session.to_owned(),

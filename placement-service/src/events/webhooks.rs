@@ -98,7 +98,7 @@ impl Webhooks {
             stores: parts.stores,
             clock: parts.clock,
             metrics,
-            workers: couriers: workers,
+            workers,
         })
     }
 
@@ -137,7 +137,8 @@ impl Webhooks {
             Err(failure) => {
                 self.metrics.count_delivery(webhook, "failed");
                 let (message, now_ms) = (failure.message.clone(), self.clock.now_ms());
-                let letter = delivery_worker::dead_letter(webhook, sequence, found.event, failure, now_ms);
+                let letter =
+                    delivery_worker::dead_letter(webhook, sequence, found.event, failure, now_ms);
                 log.add_dead_letter(&letter, MAX_DEAD_LETTERS).await?;
                 Ok(RetryOutcome::Failed(message))
             }

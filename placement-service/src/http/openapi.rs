@@ -106,7 +106,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Adds the document of the routes, and the pages that show it.
 pub(super) fn with_document(routes: OpenApiRouter<App>) -> Router<App> {
-    let (routes, document) = routes.routes(utoipa_axum::routes!(openapi_document)).split_for_parts();
+    let (routes, document) = routes
+        .routes(utoipa_axum::routes!(openapi_document))
+        .split_for_parts();
     // Cannot fail: the document has only strings, numbers and maps with string keys.
     let text = document.to_json().unwrap_or_default();
     routes

@@ -232,7 +232,9 @@ impl IntoResponse for HttpProblem {
             let seconds = HeaderValue::from(seconds);
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
-        response.extensions_mut().insert(ResponseReason(self.reason));
+        response
+            .extensions_mut()
+            .insert(ResponseReason(self.reason));
         response
     }
 }

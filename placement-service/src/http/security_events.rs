@@ -48,7 +48,9 @@ pub(super) async fn receive(
     match receiver.receive(&body).await {
         Ok(()) => Ok(StatusCode::ACCEPTED.into_response()),
         Err(ReceiveError::Set(error)) => Ok(set_error_response(error)),
-        Err(ReceiveError::Keys(_)) => Err(HttpProblem::keys_unavailable().with_retry_after(KEYS_RETRY_S)),
+        Err(ReceiveError::Keys(_)) => {
+            Err(HttpProblem::keys_unavailable().with_retry_after(KEYS_RETRY_S))
+        }
         Err(ReceiveError::Store(error)) => Err(store_down(&error).into()),
     }
 }

@@ -19,7 +19,7 @@ use crate::login::oidc::Oidc;
 use crate::login::rate_limit::LoginRateLimiter;
 use crate::placement::PlacementService;
 use crate::sessions::tokens::Tokens;
-use crate::sessions::{Sessions, CleanupTasks};
+use crate::sessions::{CleanupTasks, Sessions};
 use berth_store::redis_jwt::JwtRules;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;

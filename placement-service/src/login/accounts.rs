@@ -247,7 +247,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let accounts = accounts(&dir).await;
         let first = "a long one".to_owned();
-        accounts.add("ann", &strings(&["user"]), first).await.unwrap();
+        accounts
+            .add("ann", &strings(&["user"]), first)
+            .await
+            .unwrap();
         let before = only(&accounts).await;
         let failed = Attempts {
             failures: 7,

@@ -154,11 +154,16 @@ impl Credentials {
     ) -> Result<(CheckOutcome, AttemptsUpdate), StoreError> {
         let none = Attempts::default();
         let Some(row) = row else {
-            return Ok((CheckOutcome::UnknownAccount, AttemptsUpdate::Account(none, none)));
+            return Ok((
+                CheckOutcome::UnknownAccount,
+                AttemptsUpdate::Account(none, none),
+            ));
         };
         let now_ms = self.clock.now_ms();
         let devices = Devices::parse(&row.devices)?;
-        let device = self.device_key.find_device(device_cookie, &row, &devices, now_ms);
+        let device = self
+            .device_key
+            .find_device(device_cookie, &row, &devices, now_ms);
         let device = device.and_then(|device| Some((devices.attempts(&device)?, device)));
         let (before, scope) = match &device {
             Some((attempts, _)) => (*attempts, LockoutScope::Device),
@@ -184,10 +189,18 @@ impl Credentials {
     }
 
     /// Returns `false` when the attempts have changed since they were read.
-    async fn write_attempts(&self, name: &str, update: &AttemptsUpdate) -> Result<bool, StoreError> {
+    async fn write_attempts(
+        &self,
+        name: &str,
+        update: &AttemptsUpdate,
+    ) -> Result<bool, StoreError> {
         match update {
-            AttemptsUpdate::Account(before, after) => self.store.set_attempts(name, *before, *after).await,
-            AttemptsUpdate::Devices(before, after) => self.store.set_devices(name, before, after).await,
+            AttemptsUpdate::Account(before, after) => {
+                self.store.set_attempts(name, *before, *after).await
+            }
+            AttemptsUpdate::Devices(before, after) => {
+                self.store.set_devices(name, before, after).await
+            }
         }
     }
 

@@ -2,17 +2,17 @@
 //! provider. Decides the order of the steps; the submodules do each step. Must not know HTTP beyond the URLs, queries
 //! and cookie values of the protocol.
 
-mod login_state;
 pub mod back_channel;
 pub mod claims;
 mod error;
 mod flow;
-mod provider_http;
+mod login_state;
 mod provider;
+mod provider_http;
 
-pub use login_state::{LOGIN_STATE_TTL_MS, LoginState};
 pub use error::OidcError;
 pub use flow::Callback;
+pub use login_state::{LOGIN_STATE_TTL_MS, LoginState};
 
 use crate::config::OidcProvider;
 use crate::core::aead::SealingKeys;
@@ -20,14 +20,14 @@ use crate::core::clock::Clock;
 use crate::core::log_sampler::LogSampler;
 use crate::core::return_to::ReturnTo;
 use crate::core::secret::Secret;
-use crate::sessions::{NewSession, Sessions, store_down, run_detached};
+use crate::sessions::{NewSession, Sessions, run_detached, store_down};
 use back_channel::{LogoutClaims, LogoutFault, LogoutToken};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use berth_store::{Coordination, EndCause, ProviderLink, StoreError};
 use openidconnect::{ClientId, CsrfToken, LogoutRequest, PostLogoutRedirectUrl};
+use provider::{Provider, ProviderSnapshot};
 use provider_http::ProviderHttp;
-use provider::{ProviderSnapshot, Provider};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::str::FromStr;
@@ -119,8 +119,11 @@ impl Oidc {
         let redirect_uri = format!("{origin}/login/oidc/{name}/callback");
         let return_to = return_to.map(|path| path.as_str().to_owned());
         let now_ms = self.clock.now_ms();
-        let (url, login_state) = flow::build_authorization_request(provider, redirect_uri, return_to, now_ms).await?;
-        let cookie = login_state.seal(&self.keys).ok_or(OidcError::StateInvalid)?;
+        let (url, login_state) =
+            flow::build_authorization_request(provider, redirect_uri, return_to, now_ms).await?;
+        let cookie = login_state
+            .seal(&self.keys)
+            .ok_or(OidcError::StateInvalid)?;
         Ok(AuthorizationRedirect {
             location: url.into(),
             cookie,
@@ -222,7 +225,11 @@ impl Oidc {
     }
 
     /// Ends the sessions that a logout token identifies, on all replicas; returns their number.
-    pub async fn back_channel_logout(&self, name: &str, token: &str) -> Result<u64, BackChannelError> {
+    pub async fn back_channel_logout(
+        &self,
+        name: &str,
+        token: &str,
+    ) -> Result<u64, BackChannelError> {
         let outcome = self.end_sessions_by_token(name, token).await;
         if let Err(BackChannelError::Token(fault)) = &outcome
             && self.refused_logouts.admit()
@@ -233,10 +240,17 @@ impl Oidc {
         outcome
     }
 
-    async fn end_sessions_by_token(&self, name: &str, token: &str) -> Result<u64, BackChannelError> {
+    async fn end_sessions_by_token(
+        &self,
+        name: &str,
+        token: &str,
+    ) -> Result<u64, BackChannelError> {
         let provider = self.provider(name).map_err(BackChannelError::Failed)?;
         let parsed = LogoutToken::parse(token).map_err(BackChannelError::Token)?;
-        let known = provider.snapshot().await.map_err(BackChannelError::Failed)?;
+        let known = provider
+            .snapshot()
+            .await
+            .map_err(BackChannelError::Failed)?;
         let claims = self.verify_logout_token(provider, &known, &parsed).await?;
         let key = format!("logout-token:{name}:{}", claims.jti);
         let until = claims.remember_until_ms;
@@ -249,7 +263,11 @@ impl Oidc {
         let created_before_ms = claims.issued_at_ms.saturating_add(flow::LEEWAY_MS);
         let selector = claims.selector(name);
         let (sessions, cause) = (self.sessions.clone(), EndCause::BackChannel);
-        let ending = async move { sessions.end_matching(&selector, created_before_ms, cause).await };
+        let ending = async move {
+            sessions
+                .end_matching(&selector, created_before_ms, cause)
+                .await
+        };
         let ended = run_detached(ending).await.map_err(down)?;
         // Record the `jti` only afterwards: if the store fails, the retransmitted token must still count.
         let remembered = self.shared.claim(&key, self.clock.now_ms(), until).await;

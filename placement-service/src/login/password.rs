@@ -82,7 +82,12 @@ impl Passwords {
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
         let _queued = QueueSlot::acquire(&self.queue_length)?;
-        let permit = self.permits.clone().acquire_owned().await.map_err(hashing_error)?;
+        let permit = self
+            .permits
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(hashing_error)?;
         self.hash_count.fetch_add(1, Ordering::Relaxed);
         tokio::task::spawn_blocking(move || {
             let _permit = permit;

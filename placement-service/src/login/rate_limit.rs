@@ -21,7 +21,8 @@ const REMOVE_EVERY: u32 = 1_000;
 /// The wait for a client when the table is full.
 const WAIT_WHEN_FULL: Duration = Duration::from_secs(1);
 
-type Limiter = RateLimiter<IpAddr, DashMapStateStore<IpAddr>, MonotonicClock, NoOpMiddleware<Duration>>;
+type Limiter =
+    RateLimiter<IpAddr, DashMapStateStore<IpAddr>, MonotonicClock, NoOpMiddleware<Duration>>;
 
 /// The service's clock for `governor`, made monotonic: setting the clock back must not make clients wait that much
 /// longer.
@@ -67,7 +68,8 @@ impl LoginRateLimiter {
         };
         let limiter = config.map(|rate| {
             let at_least_one = |n: u32| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
-            let quota = Quota::per_minute(at_least_one(rate.per_minute)).allow_burst(at_least_one(rate.burst));
+            let quota = Quota::per_minute(at_least_one(rate.per_minute))
+                .allow_burst(at_least_one(rate.burst));
             RateLimiter::new(quota, DashMapStateStore::default(), time.clone())
         });
         Self {

@@ -33,7 +33,8 @@ impl AffinityKey {
         sharing: Sharing,
     ) -> Option<Self> {
         // A session app is created for each socket, so it is never shared.
-        let shared = sharing == Sharing::PerDocument && target.open_target != OpenTarget::SessionApp;
+        let shared =
+            sharing == Sharing::PerDocument && target.open_target != OpenTarget::SessionApp;
         let tab = match request.tab {
             _ if shared => "",
             tab => tab.filter(|tab| !tab.is_empty())?,

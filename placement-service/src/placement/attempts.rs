@@ -94,7 +94,11 @@ enum SelectionError {
 
 impl PlacementService {
     /// Selects an engine and prepares the session there; tries further engines up to the limit of attempts.
-    pub(super) async fn attempt_engines(&self, task: PlacementTask<'_>, notes: &mut DecisionTrace) -> Result<PreparedEngine, Rejection> {
+    pub(super) async fn attempt_engines(
+        &self,
+        task: PlacementTask<'_>,
+        notes: &mut DecisionTrace,
+    ) -> Result<PreparedEngine, Rejection> {
         let PlacementTask { pool, request, .. } = task;
         let mut tried = Vec::new();
         let mut last_fault = None;
@@ -117,9 +121,8 @@ impl PlacementService {
                     return Err(self.engines_full("the placement queue is full"));
                 }
                 Err(SelectionError::QueueTimeout) => {
-                    return Err(
-                        self.engines_full("timed out in the placement queue behind other placements")
-                    );
+                    return Err(self
+                        .engines_full("timed out in the placement queue behind other placements"));
                 }
             };
             let Choice {
@@ -137,7 +140,8 @@ impl PlacementService {
             let result = pool.driver.prepare(job).await;
             let now = Instant::now();
             let outcome = result.as_ref().map_or_else(DriverFault::as_str, |_| "ok");
-            self.metrics.record_attempt(&pool.name, outcome, now - began);
+            self.metrics
+                .record_attempt(&pool.name, outcome, now - began);
             pool::record_outcome(&pool.name, &engine, result.as_ref().err(), began, now);
             drop(trial);
             match result {
@@ -174,7 +178,10 @@ impl PlacementService {
         let room = &task.pool.queue;
         // A placement that has tried an engine has been through the queue already and does not queue again.
         if !tried.is_empty() || room.length() == 0 {
-            match self.select_confirmed(task, tried, notes, task.deadline).await {
+            match self
+                .select_confirmed(task, tried, notes, task.deadline)
+                .await
+            {
                 Err(SelectionError::NoEligibleEngine(why)) if why.for_want_of_room() => {}
                 other => return other,
             }
@@ -193,7 +200,12 @@ impl PlacementService {
         loop {
             let began = Instant::now();
             match self
-                .select_confirmed(task, tried, notes, until.max(began + CAPACITY_POLL_INTERVAL))
+                .select_confirmed(
+                    task,
+                    tried,
+                    notes,
+                    until.max(began + CAPACITY_POLL_INTERVAL),
+                )
                 .await
             {
                 Err(SelectionError::NoEligibleEngine(why)) if why.for_want_of_room() => {
@@ -241,7 +253,9 @@ impl PlacementService {
                     return Ok(chosen);
                 }
                 Ok(Confirmed::EngineFull { .. }) => full.push(chosen.selection.engine.name.clone()),
-                Ok(Confirmed::PoolFull) => return Err(SelectionError::NoEligibleEngine(Exclusions::pool_full())),
+                Ok(Confirmed::PoolFull) => {
+                    return Err(SelectionError::NoEligibleEngine(Exclusions::pool_full()));
+                }
                 Ok(Confirmed::Unsure(why)) => return Err(SelectionError::LedgerUnavailable(why)),
                 Err(_) => return Err(SelectionError::DeadlineExceeded),
             }

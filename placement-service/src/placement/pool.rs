@@ -5,7 +5,7 @@ use super::admission_queue::AdmissionQueue;
 use crate::config::{self, Sharing};
 use crate::core::rejection::Rejection;
 use crate::engines::drivers::open_target::OpenTarget;
-use crate::engines::drivers::{self, EngineDriver, DriverFault, PrepareRequest};
+use crate::engines::drivers::{self, DriverFault, EngineDriver, PrepareRequest};
 use berth_api::Reason;
 use berth_scheduler::accounting::{PoolStreams, StreamCounts, StreamSlot};
 use berth_scheduler::engine::Engine;
@@ -84,7 +84,11 @@ impl Pool {
     /// The Envoy cluster and the destination in it; no destination if the engine has a cluster of its own.
     pub(super) fn address(&self, engine: &Engine) -> (String, Option<String>) {
         if self.cluster.contains(ENGINE_PLACEHOLDER) {
-            (self.cluster.replace(ENGINE_PLACEHOLDER, engine.name.as_str()), None)
+            (
+                self.cluster
+                    .replace(ENGINE_PLACEHOLDER, engine.name.as_str()),
+                None,
+            )
         } else {
             let destination = engine.endpoint.api.to_string();
             (self.cluster.clone(), Some(destination))
@@ -93,7 +97,12 @@ impl Pool {
 
     /// Starts a half-open attempt on an engine with an open circuit breaker, in the background: no client waits
     /// for it.
-    pub(super) fn spawn_background_trial(&self, rehearsal: Rehearsal, token: &str, engine_timeout: Duration) {
+    pub(super) fn spawn_background_trial(
+        &self,
+        rehearsal: Rehearsal,
+        token: &str,
+        engine_timeout: Duration,
+    ) {
         let Rehearsal { engine, trial } = rehearsal;
         let driver = Arc::clone(&self.driver);
         let pool = Arc::clone(&self.name);

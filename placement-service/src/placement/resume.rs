@@ -3,7 +3,7 @@
 //! never because another engine has more capacity.
 
 use super::affinity::AffinityEntry;
-use super::attempts::{PreparedEngine, PlacementTask};
+use super::attempts::{PlacementTask, PreparedEngine};
 use super::pool;
 use super::{PlacementService, stream_name};
 use crate::engines::drivers::DriverFault;
@@ -14,7 +14,11 @@ use tracing::debug;
 
 impl PlacementService {
     /// The engine of an affinity entry, if a session may return there.
-    pub(super) fn attached_engine(&self, pool: usize, attachment: &AffinityEntry) -> Option<Arc<Engine>> {
+    pub(super) fn attached_engine(
+        &self,
+        pool: usize,
+        attachment: &AffinityEntry,
+    ) -> Option<Arc<Engine>> {
         let fleet = self.fleet.snapshot();
         let engines = &fleet.pools().get(pool)?.engines;
         let at = engines.binary_search_by(|e| e.name.cmp(&attachment.engine));
@@ -26,7 +30,11 @@ impl PlacementService {
     }
 
     /// Returns to the engine session of the affinity entry; `None` if it no longer exists there.
-    pub(super) async fn resume(&self, task: PlacementTask<'_>, attachment: &AffinityEntry) -> Option<PreparedEngine> {
+    pub(super) async fn resume(
+        &self,
+        task: PlacementTask<'_>,
+        attachment: &AffinityEntry,
+    ) -> Option<PreparedEngine> {
         let PlacementTask { pool, request, .. } = task;
         let engine = self.attached_engine(task.target.pool, attachment)?;
         let connecting = timeout_at(task.deadline, self.connecting.acquire()).await;
@@ -45,7 +53,8 @@ impl PlacementService {
             Ok(None) => "session-gone",
             Err(fault) => DriverFault::as_str(fault),
         };
-        self.metrics.record_attempt(&pool.name, outcome, now - began);
+        self.metrics
+            .record_attempt(&pool.name, outcome, now - began);
         pool::record_outcome(&pool.name, &engine, result.as_ref().err(), began, now);
         let session = &request.session.session_ref;
         debug!(pool = %pool.name, engine = %engine.name, session, outcome, "tried to return to the engine session");

@@ -98,9 +98,13 @@ fn resolve_open_target(open: &OpenTemplate, tail: &str) -> Result<OpenTarget, Re
         return Ok(OpenTarget::Nothing);
     }
     if name.is_empty() {
-        return Err(Rejection::new(Reason::NoSuchDocument).with_detail("the path names no document"));
+        return Err(
+            Rejection::new(Reason::NoSuchDocument).with_detail("the path names no document")
+        );
     }
-    Ok(OpenTarget::Document(template.replace(DOCUMENT_PLACEHOLDER, &name)))
+    Ok(OpenTarget::Document(
+        template.replace(DOCUMENT_PLACEHOLDER, &name),
+    ))
 }
 
 /// The document's name in the tail of a path: percent-decoded, without the session parameters that QIX clients

@@ -67,7 +67,8 @@ impl ActivityBuffer {
         store: &dyn SessionStore,
         now_ms: u64,
     ) -> Result<(), StoreError> {
-        let due = |(id, note): (&IdHash, &PendingWrite)| (note.due_ms <= now_ms).then_some((*id, *note));
+        let due =
+            |(id, note): (&IdHash, &PendingWrite)| (note.due_ms <= now_ms).then_some((*id, *note));
         let all: Vec<_> = self.lock().iter().filter_map(due).collect();
         for batch in all.chunks(BATCH) {
             let seen: Vec<_> = batch.iter().map(|(id, note)| (*id, note.seen_ms)).collect();
@@ -128,9 +129,7 @@ impl ActivityBuffer {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IdHash, PendingWrite>> {
-        self.pending
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -140,7 +139,7 @@ mod tests {
     use async_trait::async_trait;
     use berth_store::conformance::{event, session_row};
     use berth_store::sqlite::SqliteStore;
-    use berth_store::{SessionRemoval, Event, InsertResult, SessionQuery, SessionRow};
+    use berth_store::{Event, InsertResult, SessionQuery, SessionRemoval, SessionRow};
 
     /// Fails this many times, and stores nothing.
     struct FailingStore(Mutex<u32>);

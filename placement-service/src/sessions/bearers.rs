@@ -31,11 +31,18 @@ impl Sessions {
     ///
     /// # Errors
     /// When the session that the token names is not active, or belongs to another account.
-    pub async fn resolve_bearer(&self, token: &str, bearer: BearerClaims) -> Result<LiveSession, Rejection> {
+    pub async fn resolve_bearer(
+        &self,
+        token: &str,
+        bearer: BearerClaims,
+    ) -> Result<LiveSession, Rejection> {
         let session_ref = match bearer.session_ref {
             None => self.keys.token_ref(&bearer.account, token),
             Some(session_ref) => {
-                let session = self.find_active(&session_ref).await.map_err(|e| store_down(&e))?;
+                let session = self
+                    .find_active(&session_ref)
+                    .await
+                    .map_err(|e| store_down(&e))?;
                 if session.is_none_or(|session| session.account != bearer.account) {
                     let over = "the session that the token was issued for has ended";
                     return Err(Rejection::new(Reason::BearerInvalid).with_detail(over));

@@ -8,8 +8,8 @@ use crate::sessions::LiveSession;
 use berth_api::Reason;
 use berth_store::session_id::SessionId;
 use berth_store::{
-    EndCause, Event, EventKind, InsertResult, PAYLOAD_VERSION, SessionQuery, SessionRow, SessionState,
-    StoreError,
+    EndCause, Event, EventKind, InsertResult, PAYLOAD_VERSION, SessionQuery, SessionRow,
+    SessionState, StoreError,
 };
 use std::sync::Arc;
 
@@ -18,7 +18,10 @@ const MAX_ATTEMPTS: u32 = 100;
 
 impl Sessions {
     /// Creates a session under a new random id, which prevents session fixation. Only the browser may receive the id.
-    pub async fn create(&self, new: NewSession) -> Result<(SessionId, Arc<LiveSession>), Rejection> {
+    pub async fn create(
+        &self,
+        new: NewSession,
+    ) -> Result<(SessionId, Arc<LiveSession>), Rejection> {
         let id = SessionId::generate();
         let now_ms = self.clock.now_ms();
         let row = SessionRow {
@@ -46,7 +49,9 @@ impl Sessions {
             ..self.new_event(&row, kind)
         };
         for _ in 0..MAX_ATTEMPTS {
-            let kept = self.insert_session(&row, self.max_per_account, event.clone()).await;
+            let kept = self
+                .insert_session(&row, self.max_per_account, event.clone())
+                .await;
             match kept {
                 Err(refusal) if refusal.reason == Reason::TooManySessions => {
                     let room = self.make_room(&row.account, event.previous_ref.as_deref());

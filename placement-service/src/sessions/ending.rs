@@ -5,7 +5,7 @@ use super::{LiveSession, Sessions, live_session, store_down};
 use crate::core::rejection::Rejection;
 use berth_api::Reason;
 use berth_store::session_id::IdHash;
-use berth_store::{EndCause, SessionRemoval, Event, SessionQuery, SessionRow, StoreError};
+use berth_store::{EndCause, Event, SessionQuery, SessionRemoval, SessionRow, StoreError};
 use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -44,7 +44,11 @@ impl Sessions {
     }
 
     /// Ends all selected sessions, and returns how many, not counting their child sessions.
-    pub async fn end_selected(&self, select: &SessionQuery, cause: EndCause) -> Result<u64, StoreError> {
+    pub async fn end_selected(
+        &self,
+        select: &SessionQuery,
+        cause: EndCause,
+    ) -> Result<u64, StoreError> {
         let mut all = 0;
         loop {
             let rows = self.stores.sessions.list(select, BATCH).await?;

@@ -56,7 +56,9 @@ impl Sessions {
                 // It has ended meanwhile, or another login service owns it.
                 Ok(None) | Err(StoreError::ReadOnly) => continue,
                 Err(error) => {
-                    ids.iter().skip(n).for_each(|id| self.expiry_queue.push(*id));
+                    ids.iter()
+                        .skip(n)
+                        .for_each(|id| self.expiry_queue.push(*id));
                     return Err(error);
                 }
             };

@@ -17,7 +17,10 @@ impl Sessions {
     ///
     /// # Errors
     /// As for [`Self::resolve`]. A session that is no longer in the store is unknown.
-    pub async fn renew(&self, cookie: &str) -> Result<(Arc<LiveSession>, RemainingTime), Rejection> {
+    pub async fn renew(
+        &self,
+        cookie: &str,
+    ) -> Result<(Arc<LiveSession>, RemainingTime), Rejection> {
         let (id, mut known) = self.lookup(cookie).await?;
         // Reads the store, since another replica may have ended the session.
         let row = self.stores.sessions.find(&id).await;
@@ -63,7 +66,10 @@ impl Sessions {
 }
 
 /// The remaining time of a session, in whole seconds. An error if it has expired.
-pub(super) fn remaining_time(known: &CachedSession, now_ms: u64) -> Result<RemainingTime, Rejection> {
+pub(super) fn remaining_time(
+    known: &CachedSession,
+    now_ms: u64,
+) -> Result<RemainingTime, Rejection> {
     let (idle_ms, absolute_ms) = known.remaining_ms(now_ms).ok_or(Reason::SessionExpired)?;
     Ok(RemainingTime {
         idle_s: idle_ms.min(absolute_ms) / 1000,

@@ -34,7 +34,8 @@ impl SessionSelector {
                 link.is_some_and(|link| link.provider == *provider && link.subject == *subject)
             }
             Self::Session { session_ref, user } => {
-                row.session_ref == *session_ref && user.as_ref().is_none_or(|user| user.matches(row))
+                row.session_ref == *session_ref
+                    && user.as_ref().is_none_or(|user| user.matches(row))
             }
             Self::ProviderSession {
                 provider,
@@ -63,7 +64,8 @@ impl Sessions {
             let rows = self.candidate_rows(selector).await?;
             let more = rows.len() == BATCH as usize;
             // The list is ordered by creation: sessions too young to end are last, so they cannot fill a batch.
-            let meant = |row: &SessionRow| selector.matches(row) && row.created_at_ms <= created_before_ms;
+            let meant =
+                |row: &SessionRow| selector.matches(row) && row.created_at_ms <= created_before_ms;
             let rows: Vec<_> = rows.into_iter().filter(meant).collect();
             let none = rows.is_empty();
             all += self.end_rows(rows, cause, None).await?;
@@ -74,7 +76,10 @@ impl Sessions {
     }
 
     /// At most [`BATCH`] rows. They include the oldest selected sessions, and possibly others.
-    async fn candidate_rows(&self, selector: &SessionSelector) -> Result<Vec<SessionRow>, StoreError> {
+    async fn candidate_rows(
+        &self,
+        selector: &SessionSelector,
+    ) -> Result<Vec<SessionRow>, StoreError> {
         let provided = |provider: &String, subject: Option<&String>, session: Option<&String>| {
             SessionQuery::Provider {
                 provider: provider.clone(),
@@ -84,7 +89,9 @@ impl Sessions {
         };
         let select = match selector {
             SessionSelector::Account(account) => SessionQuery::Account(account.clone()),
-            SessionSelector::ProviderSubject { provider, subject } => provided(provider, Some(subject), None),
+            SessionSelector::ProviderSubject { provider, subject } => {
+                provided(provider, Some(subject), None)
+            }
             SessionSelector::ProviderSession {
                 provider, session, ..
             } => provided(provider, None, Some(session)),

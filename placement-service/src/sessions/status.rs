@@ -51,9 +51,13 @@ impl Sessions {
                 },
             };
             life = match (life, of_ancestor) {
-                (SessionStatus::ActiveUntil(own), SessionStatus::ActiveUntil(theirs)) => SessionStatus::ActiveUntil(own.min(theirs)),
+                (SessionStatus::ActiveUntil(own), SessionStatus::ActiveUntil(theirs)) => {
+                    SessionStatus::ActiveUntil(own.min(theirs))
+                }
                 // The end of the ancestor ends this session too.
-                (SessionStatus::ActiveUntil(_), SessionStatus::Ended(cause)) => SessionStatus::Ended(child_end_cause(cause)),
+                (SessionStatus::ActiveUntil(_), SessionStatus::Ended(cause)) => {
+                    SessionStatus::Ended(child_end_cause(cause))
+                }
                 (SessionStatus::ActiveUntil(_), other) => other,
                 (own, _) => own,
             };
@@ -137,7 +141,10 @@ impl Sessions {
         SessionStatus::ActiveUntil(known.ends_at_ms())
     }
 
-    async fn load_by_ref(&self, session_ref: &str) -> Result<Option<(IdHash, Arc<CachedSession>)>, StoreError> {
+    async fn load_by_ref(
+        &self,
+        session_ref: &str,
+    ) -> Result<Option<(IdHash, Arc<CachedSession>)>, StoreError> {
         let row = self.stores.sessions.find_by_ref(session_ref).await?;
         Ok(row.map(|row| (row.id_hash, self.cache_row(row))))
     }
@@ -179,13 +186,19 @@ mod tests {
         let row = w.store.find(&id.hash()).await.unwrap().unwrap();
         assert_eq!(row.last_seen_at_ms, seen);
         w.clock.advance_ms(30 * MINUTE_MS);
-        assert_eq!(w.sessions.status(&live.session_ref).await, Ok(SessionStatus::Expired));
+        assert_eq!(
+            w.sessions.status(&live.session_ref).await,
+            Ok(SessionStatus::Expired)
+        );
         let late = w.clock.now_ms();
         w.sessions
             .record_activity(&live.session_ref, late)
             .await
             .unwrap();
-        assert_eq!(w.sessions.status(&live.session_ref).await, Ok(SessionStatus::Expired));
+        assert_eq!(
+            w.sessions.status(&live.session_ref).await,
+            Ok(SessionStatus::Expired)
+        );
         w.clock.advance_ms(2_000);
         w.sessions.process_expiry_queue().await.unwrap();
         let ended = SessionStatus::Ended(Some(EndCause::IdleTimeout));
@@ -203,7 +216,8 @@ mod tests {
         let w = testbed().await;
         let (_, live) = w.sessions.create(demo()).await.unwrap();
         let (name, again) = (&live.session_ref, EndCause::LoginAgain);
-        let other = crate::sessions::tests::start_sessions(&w.store, &w.clock, Default::default()).await;
+        let other =
+            crate::sessions::tests::start_sessions(&w.store, &w.clock, Default::default()).await;
         assert!(other.is_still_active(&live));
         let lives = w.sessions.status(name).await;
         assert!(matches!(lives, Ok(SessionStatus::ActiveUntil(_))));
@@ -218,13 +232,23 @@ mod tests {
     async fn the_status_is_found_by_ref_after_a_restart_and_a_token_is_not_a_session() {
         let w = testbed().await;
         let (id, live) = w.sessions.create(demo()).await.unwrap();
-        let again = crate::sessions::tests::start_sessions(&w.store, &w.clock, Default::default()).await;
+        let again =
+            crate::sessions::tests::start_sessions(&w.store, &w.clock, Default::default()).await;
         let until = w.clock.now_ms() + 30 * MINUTE_MS;
-        assert_eq!(again.status(&live.session_ref).await, Ok(SessionStatus::ActiveUntil(until)));
-        again.end_by_cookie(id.reveal(), EndCause::Logout).await.unwrap();
+        assert_eq!(
+            again.status(&live.session_ref).await,
+            Ok(SessionStatus::ActiveUntil(until))
+        );
+        again
+            .end_by_cookie(id.reveal(), EndCause::Logout)
+            .await
+            .unwrap();
         let ended = SessionStatus::Ended(Some(EndCause::Logout));
         assert_eq!(again.status(&live.session_ref).await, Ok(ended));
-        assert_eq!(again.status("nobody's").await, Ok(SessionStatus::Ended(None)));
+        assert_eq!(
+            again.status("nobody's").await,
+            Ok(SessionStatus::Ended(None))
+        );
         let name = again.keys.token_ref("robot", "a.b.c");
         assert_eq!(again.status(&name).await, Ok(SessionStatus::NotASession));
         assert!(again.is_still_active(&LiveSession {

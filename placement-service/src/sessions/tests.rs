@@ -159,7 +159,10 @@ async fn an_ended_session_is_rejected_immediately_and_permanently() {
     let (id, live) = w.sessions.create(demo()).await.unwrap();
     w.sessions.resolve(id.reveal()).await.unwrap();
     assert_eq!(
-        w.sessions.end_by_cookie(id.reveal(), EndCause::Logout).await.unwrap(),
+        w.sessions
+            .end_by_cookie(id.reveal(), EndCause::Logout)
+            .await
+            .unwrap(),
         Some(live)
     );
     assert_eq!(
@@ -167,7 +170,10 @@ async fn an_ended_session_is_rejected_immediately_and_permanently() {
         Reason::UnknownSession
     );
     assert_eq!(
-        w.sessions.end_by_cookie(id.reveal(), EndCause::Logout).await.unwrap(),
+        w.sessions
+            .end_by_cookie(id.reveal(), EndCause::Logout)
+            .await
+            .unwrap(),
         None
     );
     w.sessions.flush().await;

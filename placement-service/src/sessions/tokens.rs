@@ -124,7 +124,11 @@ impl Tokens {
     pub fn sign_event(&self, claims: &Value) -> Result<String, Rejection> {
         let mut header = self.key.header.clone();
         header.typ = Some("secevent+jwt".to_owned());
-        log_signing_error(jsonwebtoken::encode(&header, claims, &self.key.encoding_key))
+        log_signing_error(jsonwebtoken::encode(
+            &header,
+            claims,
+            &self.key.encoding_key,
+        ))
     }
 
     /// `iss` of all signed tokens.
@@ -142,7 +146,10 @@ impl Tokens {
     /// secrets are not included.
     #[must_use]
     pub fn jwks(&self) -> Value {
-        let public: Vec<_> = self.verification_keys().filter_map(|key| key.public_jwk.as_ref()).collect();
+        let public: Vec<_> = self
+            .verification_keys()
+            .filter_map(|key| key.public_jwk.as_ref())
+            .collect();
         json!({ "keys": public })
     }
 

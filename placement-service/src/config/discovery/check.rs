@@ -1,8 +1,8 @@
 //! Checks of engine sources that types cannot express.
 
 use super::{Discovery, DnsSource, Sources, StaticEngine};
-use crate::config::fault_collector::{FaultCollector, SECOND};
 use crate::config::fault::Fault;
+use crate::config::fault_collector::{FaultCollector, SECOND};
 use crate::config::web_address;
 use std::collections::BTreeSet;
 
@@ -100,7 +100,12 @@ fn check_dns(path: &str, dns: &DnsSource, faults: &mut FaultCollector) {
     faults.check_range(&field("timeout"), dns.timeout, SECOND / 10, 60 * SECOND);
 }
 
-fn check_ports(path: &str, port: Option<u16>, metrics_port: Option<u16>, faults: &mut FaultCollector) {
+fn check_ports(
+    path: &str,
+    port: Option<u16>,
+    metrics_port: Option<u16>,
+    faults: &mut FaultCollector,
+) {
     for (name, value) in [("port", port), ("metrics_port", metrics_port)] {
         if value == Some(0) {
             faults.add(format!("{path}.{name}"), "must be 1 to 65535");

@@ -3,7 +3,9 @@
 
 use super::*;
 use crate::app::secrets;
-use crate::config::{Algorithm, Driver, SecretSource, LogFormat, OpenTemplate, Role, Store, Strategy};
+use crate::config::{
+    Algorithm, Driver, LogFormat, OpenTemplate, Role, SecretSource, Store, Strategy,
+};
 use proptest::prelude::*;
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 //! returns none, and an engine that is really gone fails its probes.
 
 use super::poller::Poller;
-use super::{Discovery, DiscoveryFault, DiscoveredEngine, DesiredState, address_name};
+use super::{DesiredState, DiscoveredEngine, Discovery, DiscoveryFault, address_name};
 use crate::config::{Addresses, DnsSource};
 use async_trait::async_trait;
 use berth_scheduler::engine::Endpoint;
@@ -156,7 +156,9 @@ async fn lookup_addresses(
     let (v4, v6) = tokio::join!(
         async {
             match families {
-                Addresses::Both | Addresses::Ipv4 => lookup_records(resolver, host, RecordType::A).await,
+                Addresses::Both | Addresses::Ipv4 => {
+                    lookup_records(resolver, host, RecordType::A).await
+                }
                 Addresses::Ipv6 => Ok(Vec::new()),
             }
         },

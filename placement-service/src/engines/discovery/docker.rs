@@ -4,14 +4,14 @@
 
 mod responses;
 
-use super::labels::{SkippedEngines, Ports};
+use super::labels::{Ports, SkippedEngines};
 use super::poller::{self, Poller};
-use super::{Discovery, DiscoveryFault, DiscoveredEngine};
+use super::{DiscoveredEngine, Discovery, DiscoveryFault};
 use crate::config::{DockerMode, DockerSource};
 use crate::core::http_client;
-pub use responses::{EngineList, parse_containers, parse_tasks};
 use async_trait::async_trait;
 use reqwest::Url;
+pub use responses::{EngineList, parse_containers, parse_tasks};
 use std::time::Duration;
 
 /// Time limit of a request.

@@ -3,7 +3,7 @@
 //! Kubernetes) on every file system. Invalid content is reported once and changes no engine.
 
 use super::static_list;
-use super::{Discovery, DiscoveryFault, DiscoveredEngine};
+use super::{DiscoveredEngine, Discovery, DiscoveryFault};
 use crate::config::{FileSource, StaticEngine, check_engines};
 use async_trait::async_trait;
 use serde::Deserialize;

@@ -3,7 +3,7 @@
 //! listed again; the watcher of kube recovers by itself from a closed connection and from 410 Gone.
 
 use super::labels::Ports;
-use super::{Discovery, DiscoveryFault, DiscoveredEngine, MAX_ENGINES, DesiredState};
+use super::{DesiredState, DiscoveredEngine, Discovery, DiscoveryFault, MAX_ENGINES};
 use crate::config::KubernetesSource;
 use crate::core::http_client;
 use async_trait::async_trait;

@@ -1,10 +1,10 @@
 //! Engines from an existing Mira: polls its `GET /v1/engines`. Reads the addresses of the engines and whether their
 //! pods are terminating. Ignores Mira's view of their health, because Berth probes them itself.
 
-use super::lenient_list::parse_lenient_list;
 use super::labels::SkippedEngines;
+use super::lenient_list::parse_lenient_list;
 use super::poller::{self, Poller};
-use super::{Discovery, DiscoveryFault, DiscoveredEngine, DesiredState, address_name};
+use super::{DesiredState, DiscoveredEngine, Discovery, DiscoveryFault, address_name};
 use crate::config::MiraSource;
 use crate::core::http_client;
 use async_trait::async_trait;
@@ -40,7 +40,9 @@ impl Mira {
     }
 
     async fn fetch_engines(&mut self) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
-        let client = poller::client(&mut self.client, || http_client::client_builder().timeout(TIMEOUT))?;
+        let client = poller::client(&mut self.client, || {
+            http_client::client_builder().timeout(TIMEOUT)
+        })?;
         let url = format!("{}/v1/engines", self.config.url.trim_end_matches('/'));
         let body = poller::get(client, &url, MAX_BYTES).await?;
         let engines = parse(&body, self.config.network.as_deref())
@@ -166,7 +168,10 @@ mod tests {
           {"engine":{"networks":[],"port":9076},"swarm":{}}]"#;
         let engines = parse(body, None).unwrap();
         assert_eq!(engines.usable.len(), 2);
-        let wishes = [engines.usable[0].desired_state, engines.usable[1].desired_state];
+        let wishes = [
+            engines.usable[0].desired_state,
+            engines.usable[1].desired_state,
+        ];
         assert_eq!(wishes, [DesiredState::Draining, DesiredState::Active]);
         assert_eq!(
             engines.usable[0].endpoint.metrics.unwrap().to_string(),

@@ -1,7 +1,7 @@
 //! Polls a source that cannot report changes by itself: decides when the next request is due, and whether its
 //! response is a change. Also the HTTP client of such sources.
 
-use super::{DiscoveryFault, DiscoveredEngine};
+use super::{DiscoveredEngine, DiscoveryFault};
 use crate::core::http_client;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -93,6 +93,8 @@ pub(super) async fn get(
     if status != reqwest::StatusCode::OK {
         return Err(DiscoveryFault::new(format!("{url}: status {status}")));
     }
-    let body = http_client::read_body(response, most).await.map_err(fault)?;
+    let body = http_client::read_body(response, most)
+        .await
+        .map_err(fault)?;
     body.ok_or_else(|| DiscoveryFault::new(format!("{url}: more than {most} bytes")))
 }

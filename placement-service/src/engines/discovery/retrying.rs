@@ -2,7 +2,7 @@
 //! that grows, and each new fault is logged once. Decides nothing about engines.
 
 use super::metrics::DiscoveryMetrics;
-use super::{Discovery, DiscoveryFault, DiscoveredEngine, MAX_ENGINES};
+use super::{DiscoveredEngine, Discovery, DiscoveryFault, MAX_ENGINES};
 use crate::config::Sources;
 use futures_util::FutureExt;
 use rand::RngExt;
@@ -122,7 +122,9 @@ impl RetryingDiscovery {
 }
 
 /// The next result of the discovery. A panic in it, or in a library that it uses, counts as a fault.
-async fn next_catching_panics(discovery: &mut dyn Discovery) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
+async fn next_catching_panics(
+    discovery: &mut dyn Discovery,
+) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
     let next = AssertUnwindSafe(discovery.next()).catch_unwind().await;
     next.unwrap_or_else(|_| {
         Err(DiscoveryFault::new(
@@ -191,7 +193,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_source_that_panics_is_retried() {
         let metrics = DiscoveryMetrics::register(&mut Registry::default());
-        let mut following = RetryingDiscovery::new("main", "docker", Box::new(Broken(false)), metrics);
+        let mut following =
+            RetryingDiscovery::new("main", "docker", Box::new(Broken(false)), metrics);
         assert_eq!(following.next().await, DiscoveryEvent::Failed);
         assert_eq!(following.next().await, DiscoveryEvent::List(vec![]));
     }

@@ -1,6 +1,6 @@
 //! Engines that the configuration lists. The list never changes while the service runs.
 
-use super::{Discovery, DiscoveryFault, DiscoveredEngine, DesiredState};
+use super::{DesiredState, DiscoveredEngine, Discovery, DiscoveryFault};
 use crate::config::StaticEngine;
 use async_trait::async_trait;
 use berth_scheduler::engine::{Endpoint, EngineName};

@@ -8,7 +8,7 @@ pub mod handshake;
 mod linger;
 pub mod upgrade;
 
-use super::{EngineDriver, DriverFault, PrepareRequest, RequestMutation};
+use super::{DriverFault, EngineDriver, PrepareRequest, RequestMutation};
 use crate::engines::drivers::open_target::OpenTarget;
 use async_trait::async_trait;
 use connection::Connection;
@@ -55,7 +55,12 @@ impl Qix {
     }
 
     /// Attaches to the session without a request. Returns true when the session existed before.
-    async fn attach(&self, job: &PrepareRequest<'_>, session: &str, ttl_s: u64) -> Result<bool, DriverFault> {
+    async fn attach(
+        &self,
+        job: &PrepareRequest<'_>,
+        session: &str,
+        ttl_s: u64,
+    ) -> Result<bool, DriverFault> {
         let mut dialog = Handshake::new(&OpenTarget::Nothing);
         let upgrade = upgrade::Upgrade::new(job.engine, ttl_s, job.token, session);
         let mut connection = Connection::open(job.engine, &upgrade).await?;
@@ -82,7 +87,8 @@ impl EngineDriver for Qix {
             advance(&mut handshake, &mut connection, Progress::Connected).await?;
             Ok(connection)
         };
-        let mut connection = with_deadline(job.first_response_by, connect, DriverFault::NoResponse).await?;
+        let mut connection =
+            with_deadline(job.first_response_by, connect, DriverFault::NoResponse).await?;
         drop(job.connect_permit);
         let open = advance(&mut handshake, &mut connection, Progress::Done);
         with_deadline(job.deadline, open, DriverFault::OpenTimeout).await?;

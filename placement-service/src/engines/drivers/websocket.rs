@@ -4,7 +4,7 @@
 
 mod checks;
 
-use super::{EngineDriver, DriverFault, PrepareRequest, RequestMutation};
+use super::{DriverFault, EngineDriver, PrepareRequest, RequestMutation};
 use crate::engines::drivers::open_target::without_query_parameter;
 use async_trait::async_trait;
 use checks::Checks;
@@ -24,11 +24,14 @@ impl EngineDriver for Websocket {
     async fn prepare(&self, job: PrepareRequest<'_>) -> Result<RequestMutation, DriverFault> {
         if job.dry_run || !self.0.can_skip(job.engine, Instant::now()) {
             let connected = timeout_at(job.first_response_by, TcpStream::connect(job.engine)).await;
-            let result = connected.map_err(|_| DriverFault::NoResponse).and_then(|connected| {
-                let refused = |e: std::io::Error| DriverFault::Connect(e.to_string());
-                self.0.record_success(job.engine, connected.map_err(refused)?);
-                Ok(())
-            });
+            let result = connected
+                .map_err(|_| DriverFault::NoResponse)
+                .and_then(|connected| {
+                    let refused = |e: std::io::Error| DriverFault::Connect(e.to_string());
+                    self.0
+                        .record_success(job.engine, connected.map_err(refused)?);
+                    Ok(())
+                });
             if let Err(fault) = result {
                 self.0.record_failure(job.engine);
                 return Err(fault);

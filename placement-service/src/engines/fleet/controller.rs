@@ -8,13 +8,13 @@
 
 use super::health_state::{HealthState, Thresholds};
 use super::metrics::ProbeMetrics;
+use super::pool_state::{EngineState, PoolState, Source};
 use super::probe_loop::ProbeLoop;
-use super::pool_state::{Source, PoolState, EngineState};
 use super::{Fleet, PoolFleet};
 use crate::config;
-use crate::engines::discovery::retrying::{RetryingDiscovery, DiscoveryEvent};
 use crate::engines::discovery::merge::merge;
-use crate::engines::discovery::{DiscoveredEngine, DesiredState};
+use crate::engines::discovery::retrying::{DiscoveryEvent, RetryingDiscovery};
+use crate::engines::discovery::{DesiredState, DiscoveredEngine};
 use crate::engines::health::{ProbeFault, Prober, Reading};
 use crate::engines::ledger::SharedProbeResults;
 use berth_scheduler::accounting::Tallies;
@@ -79,7 +79,8 @@ impl FleetController {
         let mut tasks = JoinSet::new();
         let mut watched = Vec::new();
         for (index, pool) in pools.iter().enumerate() {
-            let following = RetryingDiscovery::for_pool(&pool.name, &pool.discovery, &metrics.discovery);
+            let following =
+                RetryingDiscovery::for_pool(&pool.name, &pool.discovery, &metrics.discovery);
             let sources = following.iter().map(|_| Source::default()).collect();
             for (source, mut following) in following.into_iter().enumerate() {
                 let reporter = reporter.clone();
@@ -144,7 +145,11 @@ impl FleetController {
             }
             for report in batch.drain(..) {
                 match report {
-                    Report::Discovered { pool, source, event: news } => {
+                    Report::Discovered {
+                        pool,
+                        source,
+                        event: news,
+                    } => {
                         self.on_discovery(pool, source, news);
                     }
                     Report::Probed {

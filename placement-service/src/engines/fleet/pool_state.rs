@@ -2,7 +2,7 @@
 //! snapshots. Decides the published state from the health of an engine and from what its source asks for.
 
 use super::health_state::HealthState;
-use crate::engines::discovery::{DiscoveredEngine, DesiredState};
+use crate::engines::discovery::{DesiredState, DiscoveredEngine};
 use crate::engines::health::Prober;
 use berth_scheduler::engine::{Engine, EngineName, Load, State};
 use std::collections::BTreeMap;

@@ -41,6 +41,8 @@ pub(super) async fn get(
     if response.status() != reqwest::StatusCode::OK {
         return Err(ProbeFault::Status(response.status().as_u16()));
     }
-    let body = http_client::read_body(response, MAX_BODY).await.map_err(fault)?;
+    let body = http_client::read_body(response, MAX_BODY)
+        .await
+        .map_err(fault)?;
     body.ok_or(ProbeFault::TooLong(MAX_BODY))
 }

@@ -45,7 +45,9 @@ impl LedgerMetrics {
     }
 
     pub(super) fn record_reservation(&self, outcome: &'static str) {
-        self.reservations.get_or_create(&OutcomeLabels { outcome }).inc();
+        self.reservations
+            .get_or_create(&OutcomeLabels { outcome })
+            .inc();
     }
 
     pub(super) fn record_loss(&self) {

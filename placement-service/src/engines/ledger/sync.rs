@@ -2,7 +2,7 @@
 //! other replicas, and shared probe results. After a loss of the ledger all streams are sent again before anything is
 //! placed under a limit. Decides no placement.
 
-use super::{StreamEntry, Ledger};
+use super::{Ledger, StreamEntry};
 use berth_scheduler::accounting::Tallies;
 use berth_store::StoreError;
 use berth_store::redis::{StreamChange, SyncReply};
@@ -96,11 +96,18 @@ impl LedgerSync {
             self.probe_cursor = place;
             heard
         };
-        if ledger.0.probes.on_heartbeat(synced.is_prober, heard, Instant::now()) {
+        if ledger
+            .0
+            .probes
+            .on_heartbeat(synced.is_prober, heard, Instant::now())
+        {
             info!(prober = synced.is_prober, "the prober has changed");
         }
         let up = ledger.state().up;
-        ledger.0.metrics.set_status(up, synced.replicas, synced.is_prober);
+        ledger
+            .0
+            .metrics
+            .set_status(up, synced.replicas, synced.is_prober);
         Ok(())
     }
 
@@ -209,7 +216,10 @@ mod tests {
         let told: Vec<_> = told.iter().map(|(c, s, e)| (*c, &**s, &**e)).collect();
         assert_eq!(
             told,
-            [(StreamChange::Release, "c", ""), (StreamChange::Claim, "a", "p/e")]
+            [
+                (StreamChange::Release, "c", ""),
+                (StreamChange::Claim, "a", "p/e")
+            ]
         );
     }
 
@@ -224,7 +234,11 @@ mod tests {
         let told = differences(&["s".to_owned()], &state.streams);
         assert_eq!(
             told,
-            [(StreamChange::Opened, Arc::clone(&stream), Arc::clone(&engine))]
+            [(
+                StreamChange::Opened,
+                Arc::clone(&stream),
+                Arc::clone(&engine)
+            )]
         );
         state.acknowledge(&told);
         let told = differences(&["s".to_owned()], &state.streams);

@@ -42,7 +42,7 @@ impl EndedSessions {
     pub(super) fn starting_after(last_sequence: u64) -> Self {
         Self(Mutex::new(EndedWindow {
             complete_after: last_sequence,
-            last_sequence: seen: last_sequence,
+            last_sequence,
             ended: VecDeque::new(),
         }))
     }
@@ -149,6 +149,9 @@ mod tests {
             append_event(&ends, sequence, Some(EndCause::Logout));
         }
         assert_eq!(ends.read_after(4, 9), None);
-        assert_eq!(ends.read_after(5, MAX_ENDED).unwrap().ended.len(), MAX_ENDED);
+        assert_eq!(
+            ends.read_after(5, MAX_ENDED).unwrap().ended.len(),
+            MAX_ENDED
+        );
     }
 }

@@ -31,7 +31,9 @@ async fn testbed() -> Testbed {
     let (newest, news) = watch::channel(0);
     let sessions = Arc::new(sessions.await.unwrap());
     Testbed {
-        events: EventLogReader::open(&stores, sessions.clone(), news).await.unwrap(),
+        events: EventLogReader::open(&stores, sessions.clone(), news)
+            .await
+            .unwrap(),
         _dir: dir,
         store,
         sessions,

@@ -81,7 +81,9 @@ impl UnverifiedSet {
         let algorithm = parse_algorithm(&header.alg)?;
         check_header(&header)?;
         let signed = decode_base64url(signature).is_some_and(|signature| !signature.is_empty());
-        let claims = decode_base64url(claims).filter(|_| signed).ok_or(not_a_token)?;
+        let claims = decode_base64url(claims)
+            .filter(|_| signed)
+            .ok_or(not_a_token)?;
         Ok(Self {
             algorithm,
             kid: header.kid,
@@ -113,9 +115,15 @@ fn check_header(header: &RawHeader) -> Result<(), SetError> {
         return Err(SetError::invalid_request("typ is not secevent+jwt"));
     }
     if header.crit.is_some() {
-        return Err(SetError::invalid_request("crit names what is not understood"));
+        return Err(SetError::invalid_request(
+            "crit names what is not understood",
+        ));
     }
-    if header.kid.as_ref().is_some_and(|kid| kid.len() > MAX_ID_BYTES) {
+    if header
+        .kid
+        .as_ref()
+        .is_some_and(|kid| kid.len() > MAX_ID_BYTES)
+    {
         return Err(SetError::invalid_key("kid is too long"));
     }
     Ok(())
@@ -124,8 +132,9 @@ fn check_header(header: &RawHeader) -> Result<(), SetError> {
 impl Claims {
     /// Parses the claims; each invalid claim has its own error.
     pub fn parse(json: &[u8]) -> Result<Self, SetError> {
-        let raw: RawClaims = serde_json::from_slice(json)
-            .map_err(|_| SetError::invalid_request("the claims are not those of a security event"))?;
+        let raw: RawClaims = serde_json::from_slice(json).map_err(|_| {
+            SetError::invalid_request("the claims are not those of a security event")
+        })?;
         let events = raw.events.unwrap_or_default();
         let subject = match raw.sub_id {
             Some(subject) => Subject::parse(&subject)?,
@@ -143,7 +152,9 @@ impl Claims {
                 Some(Audience::One(audience)) => vec![audience],
                 Some(Audience::Several(audience)) => audience,
             },
-            issued_at: parse_numeric_date(raw.iat.ok_or(SetError::invalid_request("iat is missing"))?)?,
+            issued_at: parse_numeric_date(
+                raw.iat.ok_or(SetError::invalid_request("iat is missing"))?,
+            )?,
             expires_at: raw.exp.map(parse_numeric_date).transpose()?,
             id: jti.ok_or(SetError::invalid_request("jti is missing"))?,
             events,
@@ -165,7 +176,8 @@ fn parse_numeric_date(date: f64) -> Result<u64, SetError> {
     let is_date = (0.0..253_402_300_800.0).contains(&date);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let whole = date as u64;
-    is_date.then_some(whole)
+    is_date
+        .then_some(whole)
         .ok_or(SetError::invalid_request("iat or exp is not a date"))
 }
 

@@ -3,7 +3,7 @@
 //! can hold the lease for a moment: then an event is delivered twice, but none is lost. Must not know what is sent.
 
 use super::backoff;
-use super::endpoint::{Failure, Endpoint};
+use super::endpoint::{Endpoint, Failure};
 use super::metrics::WebhookMetrics;
 use crate::core::clock::Clock;
 use berth_store::{DeadLetter, Event, StoreError, Stores};
@@ -211,7 +211,8 @@ impl DeliveryWorker {
                     failure = failure.message,
                     "an event became a dead letter"
                 );
-                let letter = dead_letter(&config.name, sequence, event, failure, self.clock.now_ms());
+                let letter =
+                    dead_letter(&config.name, sequence, event, failure, self.clock.now_ms());
                 let log = &self.stores.events;
                 log.add_dead_letter(&letter, MAX_DEAD_LETTERS).await?;
                 self.failures.reset(sequence);

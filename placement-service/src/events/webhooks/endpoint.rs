@@ -60,7 +60,9 @@ impl Endpoint {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, reqwest::Error> {
         let limit = config.timeout;
-        let client = http_client::client_builder().connect_timeout(limit).timeout(limit);
+        let client = http_client::client_builder()
+            .connect_timeout(limit)
+            .timeout(limit);
         Ok(Self {
             client: client.user_agent("berth").build()?,
             config,
@@ -100,7 +102,10 @@ impl Endpoint {
         if status != StatusCode::BAD_REQUEST || self.config.format != WebhookFormat::Caep {
             return Err(Failure::transient(message));
         }
-        let body = http_client::read_body(answer, MAX_ERROR_BODY).await.ok().flatten();
+        let body = http_client::read_body(answer, MAX_ERROR_BODY)
+            .await
+            .ok()
+            .flatten();
         Err(match body.and_then(|body| caep::error_code(&body)) {
             Some(code) => Failure::permanent(format!("{message}, {code}")),
             None => Failure::transient(message),

@@ -66,7 +66,9 @@ impl WebhookMetrics {
 
     /// Counts entries that were trimmed before they were delivered.
     pub(super) fn count_missed(&self, webhook: &str, entries: u64) {
-        self.missed.get_or_create(&name_label(webhook)).inc_by(entries);
+        self.missed
+            .get_or_create(&name_label(webhook))
+            .inc_by(entries);
     }
 }
 

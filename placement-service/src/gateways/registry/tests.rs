@@ -100,11 +100,17 @@ fn streams_open_and_close() {
         &opened(1, &[("a", "s", "e"), ("b", "s", "e"), ("c", "t", "f")]),
     );
     assert_eq!((outcome.resync, outcome.look), (false, true));
-    assert_eq!((w.stream_counts("e"), w.stream_counts("f")), ((2, 2), (1, 1)));
+    assert_eq!(
+        (w.stream_counts("e"), w.stream_counts("f")),
+        ((2, 2), (1, 1))
+    );
     assert_eq!(w.registry.sessions.streams("s").count(), 2);
     let outcome = w.take("g", &closed(2, &["a", "c", "nobody's"]));
     assert_eq!(outcome.closed, [CloseReason::Ended, CloseReason::Ended]);
-    assert_eq!((w.stream_counts("e"), w.stream_counts("f")), ((1, 1), (0, 0)));
+    assert_eq!(
+        (w.stream_counts("e"), w.stream_counts("f")),
+        ((1, 1), (0, 0))
+    );
     assert_eq!(w.registry.sessions.streams("t").count(), 0);
     // A gateway cannot close a stream of another one.
     w.take("h", &closed(1, &["b"]));
@@ -138,7 +144,11 @@ fn a_lost_report_requires_the_full_list() {
     assert_eq!(w.registry.turn("g", 3), Turn::Early);
     let outcome = w.take("g", &opened(3, &[("c", "s", "e")]));
     assert!(outcome.resync && outcome.resync_is_news);
-    assert_eq!(w.stream_counts("e"), (2, 2), "it is open although a report is missing");
+    assert_eq!(
+        w.stream_counts("e"),
+        (2, 2),
+        "it is open although a report is missing"
+    );
     // The missing report arrives late.
     let late = w.take("g", &closed(2, &["c"]));
     assert!(late.resync && !late.resync_is_news);
@@ -187,7 +197,10 @@ fn a_stream_counts_once_as_in_the_latest_report() {
     w.take("g", &opened(1, &[("a", "s", "e"), ("a", "s", "e")]));
     assert_eq!(w.stream_counts("e"), (1, 1));
     w.take("h", &opened(1, &[("a", "s", "f")]));
-    assert_eq!((w.stream_counts("e"), w.stream_counts("f")), ((0, 0), (1, 1)));
+    assert_eq!(
+        (w.stream_counts("e"), w.stream_counts("f")),
+        ((0, 0), (1, 1))
+    );
     w.take("g", &closed(2, &["a"]));
     assert_eq!(w.stream_counts("f"), (1, 1));
 }

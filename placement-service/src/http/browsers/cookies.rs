@@ -57,7 +57,12 @@ impl LoginCookie {
 
     /// The `Set-Cookie` value of an OpenID login. `SameSite=Lax`, because the provider's page redirects back here.
     #[must_use]
-    pub fn set_login_state(&self, state: &str, sealed: &str, max_age_s: u64) -> Option<HeaderValue> {
+    pub fn set_login_state(
+        &self,
+        state: &str,
+        sealed: &str,
+        max_age_s: u64,
+    ) -> Option<HeaderValue> {
         self.set_named(&self.login_state_name(state), sealed, max_age_s)
     }
 
@@ -100,7 +105,11 @@ impl LoginCookie {
     fn login_state_name(&self, state: &str) -> String {
         let digest = Sha256::digest(state.as_bytes());
         let first = digest.first_chunk().copied().unwrap_or_default();
-        format!("{}{:08x}", self.login_state_prefix(), u32::from_be_bytes(first))
+        format!(
+            "{}{:08x}",
+            self.login_state_prefix(),
+            u32::from_be_bytes(first)
+        )
     }
 
     const fn secure_attribute(&self) -> &'static str {

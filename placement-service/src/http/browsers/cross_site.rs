@@ -26,7 +26,9 @@ pub fn check_origin(uri: &Uri, headers: &HeaderMap, trusted: &[String]) -> Resul
             host.is_some_and(|host| is_same_host(origin, host))
         }
     };
-    is_same_site.then_some(()).ok_or_else(HttpProblem::cross_site)
+    is_same_site
+        .then_some(())
+        .ok_or_else(HttpProblem::cross_site)
 }
 
 /// Whether an origin is the host of the request. The scheme is not compared: a proxy that terminates TLS hides it.

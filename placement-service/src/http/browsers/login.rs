@@ -3,7 +3,8 @@
 use super::cross_site;
 use super::login_form::{self, Fields, Format};
 use super::login_response::{
-    LoggedIn, check_rate_limit, client_address, failure_page, logout_url, return_to_param, see_other, success_response,
+    LoggedIn, check_rate_limit, client_address, failure_page, logout_url, return_to_param,
+    see_other, success_response,
 };
 use crate::core::return_to::ReturnTo;
 use crate::http::body::RawBody;
@@ -154,7 +155,9 @@ pub(in crate::http) async fn log_out(
 
 fn login_problem(error: LoginError) -> HttpProblem {
     match error {
-        LoginError::UnknownAccount | LoginError::WrongPassword | LoginError::Locked => HttpProblem::login_failed(),
+        LoginError::UnknownAccount | LoginError::WrongPassword | LoginError::Locked => {
+            HttpProblem::login_failed()
+        }
         LoginError::Busy => HttpProblem::busy().with_retry_after(1),
         LoginError::Rejected(refusal) => refusal.into(),
     }

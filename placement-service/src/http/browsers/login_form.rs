@@ -58,7 +58,11 @@ pub fn parse(format: Format, body: &[u8]) -> Result<LoginForm, HttpProblem> {
     };
     Ok(LoginForm {
         username: check_length("username", fields.username, MAX_NAME_BYTES)?,
-        password: Secret::new(check_length("password", fields.password, MAX_PASSWORD_BYTES)?),
+        password: Secret::new(check_length(
+            "password",
+            fields.password,
+            MAX_PASSWORD_BYTES,
+        )?),
         return_to: fields
             .return_to
             .filter(|text| text.len() <= return_to::MAX_BYTES),

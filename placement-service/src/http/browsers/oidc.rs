@@ -3,7 +3,8 @@
 
 use super::login_form::Format;
 use super::login_response::{
-    check_rate_limit, client_address, failure_page, public_origin, return_to_param, see_other, success_response,
+    check_rate_limit, client_address, failure_page, public_origin, return_to_param, see_other,
+    success_response,
 };
 use crate::core::return_to::ReturnTo;
 use crate::http::body::RawBody;
@@ -11,7 +12,7 @@ use crate::http::openapi::{BROWSERS, OTHERS, Page, Refused};
 use crate::http::problem::{HttpProblem, ResponseReason};
 use crate::http::state::App;
 use crate::login::oidc::back_channel::LogoutFault;
-use crate::login::oidc::{LOGIN_STATE_TTL_MS, BackChannelError, OidcError};
+use crate::login::oidc::{BackChannelError, LOGIN_STATE_TTL_MS, OidcError};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{ConnectInfo, Path, State};
@@ -56,14 +57,22 @@ pub(in crate::http) async fn redirect_to_provider(
     let provider = provider_name(path)?;
     let origin = public_origin(&app, &uri, &headers)?;
     let return_to = return_to_param(&uri);
-    let begun = app.oidc.begin_login(&provider, &origin, return_to.as_ref()).await;
+    let begun = app
+        .oidc
+        .begin_login(&provider, &origin, return_to.as_ref())
+        .await;
     let begun = match begun {
         Ok(begun) => begun,
         Err(error) => {
             let client = client_address(&app, &headers, peer);
             let provider = app.oidc.configured_name(&provider);
             app.login.record_provider_refusal(provider, &error, client);
-            return Ok(failure_response(&app, &headers, oidc_problem(&error), return_to.as_ref()));
+            return Ok(failure_response(
+                &app,
+                &headers,
+                oidc_problem(&error),
+                return_to.as_ref(),
+            ));
         }
     };
     let mut response = see_other(&begun.location);
@@ -107,7 +116,9 @@ pub(in crate::http) async fn provider_callback(
             let started = login.log_in_by_provider(&provider, proven, old_cookie, client);
             match started.await {
                 Ok(started) => success_response(&app, &started, return_to, Format::Form)?,
-                Err(error) => failure_response(&app, &headers, oidc_problem(&error), return_to.as_ref()),
+                Err(error) => {
+                    failure_response(&app, &headers, oidc_problem(&error), return_to.as_ref())
+                }
             }
         }
         // Anyone can send such a request, and a page of another site can make a browser send it. So it costs nothing,

@@ -98,11 +98,15 @@ pub(in crate::http) async fn renew_session(
         return Err(Reason::NoSession.into());
     };
     match app.sessions.renew(cookie).await {
-        Ok((live, left)) => Ok(with_no_store(Json(OwnSession::new(&live, left)).into_response())),
+        Ok((live, left)) => Ok(with_no_store(
+            Json(OwnSession::new(&live, left)).into_response(),
+        )),
         Err(refusal) if auth::is_stale(&refusal) => {
             let id = app.sessions.anonymous_id(cookie);
             let anonymous = HeaderValue::try_from(app.cookie.set_anonymous(&id));
-            let mut response = HttpProblem::from(refusal).with_login_timeout().into_response();
+            let mut response = HttpProblem::from(refusal)
+                .with_login_timeout()
+                .into_response();
             if let Ok(anonymous) = anonymous {
                 response.headers_mut().append(header::SET_COOKIE, anonymous);
             }
@@ -121,7 +125,9 @@ pub(in crate::http) async fn list_own_placements(
 ) -> Result<Response, HttpProblem> {
     let (live, _) = peek(&app, &headers).await??;
     let placements = app.placement.recent_placements(&live.session_ref);
-    Ok(with_no_store(Json(OwnPlacements { placements }).into_response()))
+    Ok(with_no_store(
+        Json(OwnPlacements { placements }).into_response(),
+    ))
 }
 
 /// `GET /is-authenticated`: 200 or 401.

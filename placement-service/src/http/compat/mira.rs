@@ -78,7 +78,11 @@ fn is_condensed(query: &str) -> Result<bool, HttpProblem> {
             condensed = match &*value {
                 "condensed" => true,
                 "full" => false,
-                _ => return Err(HttpProblem::invalid_request("format must be full or condensed")),
+                _ => {
+                    return Err(HttpProblem::invalid_request(
+                        "format must be full or condensed",
+                    ));
+                }
             };
         }
     }

@@ -38,7 +38,11 @@ const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// How to verify JWTs of another login service; `None` if no keys are configured.
 #[must_use]
-pub fn jwt_rules(config: &Config, session: &config::Session, keys: Vec<JwtKey>) -> Option<JwtRules> {
+pub fn jwt_rules(
+    config: &Config,
+    session: &config::Session,
+    keys: Vec<JwtKey>,
+) -> Option<JwtRules> {
     (!keys.is_empty()).then(|| JwtRules {
         keys,
         issuer: None,
@@ -120,7 +124,8 @@ async fn place_session(
         app.placement.release_placement(&placed);
         return Err(Reason::UnknownSession.into());
     }
-    let found = locate_session(app, &placed).inspect_err(|_| app.placement.release_placement(&placed));
+    let found =
+        locate_session(app, &placed).inspect_err(|_| app.placement.release_placement(&placed));
     let (at, session_id) = found?;
     Ok(Json(Found {
         ip: at.ip(),
@@ -137,7 +142,10 @@ fn locate_session(app: &App, placed: &Placement) -> Result<(SocketAddr, String),
         let detail = "the pool of the route prepares no sessions";
         Rejection::new(Reason::NoSuchRoute).with_detail(detail)
     })?;
-    Ok((engine_address(app, placed).ok_or(Reason::NoEngine)?, session))
+    Ok((
+        engine_address(app, placed).ok_or(Reason::NoEngine)?,
+        session,
+    ))
 }
 
 fn read_bearer_token(headers: &HeaderMap) -> Result<&str, Rejection> {
@@ -157,7 +165,8 @@ fn read_bearer_token(headers: &HeaderMap) -> Result<&str, Rejection> {
 /// Verifies the token with the keys of the other login service, then with the service's own keys.
 async fn resolve_session(app: &App, token: &str) -> Result<LiveSession, Rejection> {
     let theirs = app.session_service_rules.as_ref();
-    let theirs = theirs.and_then(|rules| BearerClaims::verify_with(token, jwt_rules, app.tokens.now_ms()));
+    let theirs =
+        theirs.and_then(|rules| BearerClaims::verify_with(token, jwt_rules, app.tokens.now_ms()));
     let bearer = match theirs {
         Some(bearer) => bearer,
         None => app.tokens.verify(token)?,

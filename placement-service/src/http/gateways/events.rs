@@ -48,7 +48,10 @@ pub(in crate::http) struct Listed {
 /// `GET /v1/gateways`: the gateways that report to this replica.
 #[utoipa::path(get, path = GATEWAYS_PATH, tag = OPERATORS, security(("client" = [])),
     responses((status = 200, body = Listed), Refused<403>))]
-pub(in crate::http) async fn list_gateways(_: OperatorAuth, State(app): State<App>) -> Json<Listed> {
+pub(in crate::http) async fn list_gateways(
+    _: OperatorAuth,
+    State(app): State<App>,
+) -> Json<Listed> {
     Json(Listed {
         gateways: app.gateways.gateways(),
     })
@@ -62,6 +65,8 @@ fn to_problem(error: GatewayError) -> HttpProblem {
         GatewayError::TooManyStreams => {
             HttpProblem::too_many_gateway_streams().with_retry_after(silence)
         }
-        GatewayError::LogUnavailable => Rejection::new(Reason::StoreDown).with_retry_after(1).into(),
+        GatewayError::LogUnavailable => {
+            Rejection::new(Reason::StoreDown).with_retry_after(1).into()
+        }
     }
 }

@@ -50,7 +50,9 @@ pub(in crate::http) async fn serve_calls(
     }
     let limit = MAX_BODY_BYTES + MAX_FRAME_BYTES;
     let mut grpc = Grpc::new(ProstCodec::default()).max_decoding_message_size(limit);
-    grpc.streaming(CallService(app), request).await.map(Body::new)
+    grpc.streaming(CallService(app), request)
+        .await
+        .map(Body::new)
 }
 
 /// A reply with the permit of its call, or the status that ends the stream.
@@ -171,7 +173,9 @@ impl CallStream {
             Status::resource_exhausted("too many calls, or replies that are not read")
         })?;
         let app = self.app.clone();
-        let task = self.tasks.spawn(async move { handle_call(&app, &call).await });
+        let task = self
+            .tasks
+            .spawn(async move { handle_call(&app, &call).await });
         self.call_ids.insert(task.id(), id);
         self.in_progress.insert(id, (task, place));
         Ok(())

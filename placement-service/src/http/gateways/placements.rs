@@ -51,8 +51,12 @@ pub(in crate::http) async fn place(
     RawBody(body): RawBody,
 ) -> Result<Json<PlacementResponse>, HttpProblem> {
     let request: PlacementRequest = body::parse_json(&body)?;
-    let explain_requested = headers.get(EXPLAIN_HEADER).is_some_and(|value| value == "1");
-    place_websocket(&app, &request, explain_requested).await.map(Json)
+    let explain_requested = headers
+        .get(EXPLAIN_HEADER)
+        .is_some_and(|value| value == "1");
+    place_websocket(&app, &request, explain_requested)
+        .await
+        .map(Json)
 }
 
 /// Places one WebSocket, with an explanation if it is requested and the session has the role `admin`.

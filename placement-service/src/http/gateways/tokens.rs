@@ -63,7 +63,9 @@ pub(in crate::http) async fn resolve_identity(
             let minted = IssuedToken::from_client(token, session.expires_at);
             Ok((Arc::new(session), Arc::new(minted)))
         }
-        _ => Err(HttpProblem::invalid_request("session or token, one of them")),
+        _ => Err(HttpProblem::invalid_request(
+            "session or token, one of them",
+        )),
     }
 }
 

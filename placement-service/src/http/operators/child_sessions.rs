@@ -71,7 +71,9 @@ pub(in crate::http) async fn complete_child(
     let Completion { result } = Completion::parse(&body)?;
     let completed = run_detached(async move {
         let sessions = &app.sessions;
-        sessions.complete_child(&sid, client.runtime(), result).await
+        sessions
+            .complete_child(&sid, client.runtime(), result)
+            .await
     });
     completed.await?;
     Ok(StatusCode::NO_CONTENT)

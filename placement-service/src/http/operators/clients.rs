@@ -77,7 +77,10 @@ mod tests {
         }
     }
 
-    fn authenticate(clients: &Clients, authorization: Option<&str>) -> Result<(String, Role), String> {
+    fn authenticate(
+        clients: &Clients,
+        authorization: Option<&str>,
+    ) -> Result<(String, Role), String> {
         let mut headers = HeaderMap::new();
         if let Some(text) = authorization {
             headers.insert(header::AUTHORIZATION, text.parse().unwrap());
@@ -112,7 +115,10 @@ mod tests {
             Some("Basic operator-secret-1"),
             Some("operator-secret-1"),
         ] {
-            assert_eq!(authenticate(&clients, wrong), Err("unknown-client".to_owned()));
+            assert_eq!(
+                authenticate(&clients, wrong),
+                Err("unknown-client".to_owned())
+            );
         }
     }
 

@@ -175,7 +175,10 @@ pub(in crate::http) async fn explain_placement(
 }
 
 /// The values of these parameters. An unknown parameter is an error, and so is one that occurs twice.
-fn parse_query<const N: usize>(uri: &Uri, names: [&str; N]) -> Result<[Option<String>; N], HttpProblem> {
+fn parse_query<const N: usize>(
+    uri: &Uri,
+    names: [&str; N],
+) -> Result<[Option<String>; N], HttpProblem> {
     let mut values = [const { None }; N];
     for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
         let known = names
@@ -189,7 +192,9 @@ fn parse_query<const N: usize>(uri: &Uri, names: [&str; N]) -> Result<[Option<St
             )));
         };
         if place.replace(value.into_owned()).is_some() {
-            return Err(HttpProblem::invalid_request(format!("{name} is there twice")));
+            return Err(HttpProblem::invalid_request(format!(
+                "{name} is there twice"
+            )));
         }
     }
     Ok(values)

@@ -39,7 +39,11 @@ pub(in crate::http) async fn read_events(
         Role::Runtime => Reader::Runtime(client.name),
     };
     let query = parse_query(reader, uri.query().unwrap_or_default())?;
-    let page: Page = app.events.read(&parse_query).await.map_err(|e| store_down(&e))?;
+    let page: Page = app
+        .events
+        .read(&parse_query)
+        .await
+        .map_err(|e| store_down(&e))?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(page)).into_response())
 }
 
@@ -63,7 +67,8 @@ pub fn parse_query(reader: Reader, text: &str) -> Result<Query, HttpProblem> {
                 parse_query.cursor = Some(cursor.map_err(|e| invalid("cursor", &e.to_string()))?);
             }
             "wait_s" => {
-                parse_query.wait = Duration::from_secs(parse_number("wait_s", &value, 0, MAX_WAIT_S)?);
+                parse_query.wait =
+                    Duration::from_secs(parse_number("wait_s", &value, 0, MAX_WAIT_S)?);
             }
             "limit" => {
                 let limit = parse_number("limit", &value, 1, MAX_LIMIT)?;

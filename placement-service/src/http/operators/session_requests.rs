@@ -50,7 +50,9 @@ impl ChildRequest {
             .iter()
             .find(|own| request.claims.contains_key(**own))
         {
-            return Err(HttpProblem::invalid_request(format!("claims must not name {own}")));
+            return Err(HttpProblem::invalid_request(format!(
+                "claims must not name {own}"
+            )));
         }
         Ok(request)
     }

@@ -6,7 +6,7 @@ use crate::http::openapi::{OPERATORS, Refused};
 use crate::http::paths::{SESSION_PATH, SESSIONS_PATH};
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
-use crate::sessions::{SessionList, SessionView, store_down, run_detached};
+use crate::sessions::{SessionList, SessionView, run_detached, store_down};
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
@@ -73,7 +73,11 @@ pub(in crate::http) async fn show_session(
     State(app): State<App>,
     Sid(sid): Sid,
 ) -> Result<Json<SessionView>, HttpProblem> {
-    let found = app.sessions.find_active(&sid).await.map_err(|e| store_down(&e))?;
+    let found = app
+        .sessions
+        .find_active(&sid)
+        .await
+        .map_err(|e| store_down(&e))?;
     found.map(Json).ok_or_else(HttpProblem::no_such_session)
 }
 

@@ -86,7 +86,9 @@ impl Client {
         let mut state = self.state();
         state.multiplexed = version == Version::HTTP_2;
         state.phase = match state.phase {
-            Phase::AwaitingResponses(requests) => Phase::AwaitingResponses(requests.saturating_add(1)),
+            Phase::AwaitingResponses(requests) => {
+                Phase::AwaitingResponses(requests.saturating_add(1))
+            }
             _ => Phase::AwaitingResponses(1),
         };
         drop(state);
@@ -111,7 +113,9 @@ impl Client {
     fn end_exchange(&self) {
         let mut state = self.state();
         state.phase = match state.phase {
-            Phase::AwaitingResponses(requests) if requests > 1 => Phase::AwaitingResponses(requests - 1),
+            Phase::AwaitingResponses(requests) if requests > 1 => {
+                Phase::AwaitingResponses(requests - 1)
+            }
             _ if state.complete => Phase::Idle,
             _ => Phase::AwaitingRequest(Instant::now() + self.connections.request_timeout),
         };
@@ -124,7 +128,10 @@ impl Client {
 
 impl Exchange {
     /// Waits for the body, at most for the request timeout.
-    pub(crate) async fn read_body<T>(&self, body: impl Future<Output = T>) -> Result<T, BodyTimeout> {
+    pub(crate) async fn read_body<T>(
+        &self,
+        body: impl Future<Output = T>,
+    ) -> Result<T, BodyTimeout> {
         let Ok(body) = timeout(self.client.connections.request_timeout, body).await else {
             self.timed_out.store(true, Ordering::Relaxed);
             self.client.count_timeout();

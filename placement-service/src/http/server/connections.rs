@@ -59,7 +59,11 @@ pub(super) struct Slot {
 impl Connections {
     /// Allows `max_connections`, or fewer if the process may not open enough files.
     #[must_use]
-    pub fn new(max_connections: usize, request_timeout: Duration, registry: &mut Registry) -> Arc<Self> {
+    pub fn new(
+        max_connections: usize,
+        request_timeout: Duration,
+        registry: &mut Registry,
+    ) -> Arc<Self> {
         let limit = connection_limit(max_connections, open_files::max_open_files());
         tracing::info!(limit, "limit of HTTP connections");
         let help = "Connections that the service closed, by cause";

@@ -127,7 +127,8 @@ async fn run(
         let client = Arc::new(Client::new(slot.id, connections.clone()));
         let stream = TokioIo::new(ClientStream::new(stream, client.clone()));
         let router = router.clone();
-        let service = service_fn(move |request| handle_request(router.clone(), request, peer, &client));
+        let service =
+            service_fn(move |request| handle_request(router.clone(), request, peer, &client));
         let connection = builder.serve_connection(stream, service);
         let connection = shutdown.watch(connection.into_owned());
         tokio::spawn(async move {
@@ -221,7 +222,8 @@ mod tests {
         let stream = TokioIo::new(ClientStream::new(server, owner.clone()));
         tokio::spawn(async move {
             let _held = (slot, evicted);
-            let service = service_fn(move |request| handle_request(router.clone(), request, peer, &owner));
+            let service =
+                service_fn(move |request| handle_request(router.clone(), request, peer, &owner));
             let _ = builder().serve_connection(stream, service).await;
         });
         client

@@ -96,7 +96,8 @@ impl Testbed {
         };
         let key = DeviceKey::load(&store.store).await.unwrap();
         let (shared_clock, shared_passwords) = (clock.clone(), passwords.clone());
-        let credentials = Credentials::new(store.clone(), key, shared_clock, shared_passwords, lockout);
+        let credentials =
+            Credentials::new(store.clone(), key, shared_clock, shared_passwords, lockout);
         Self {
             store,
             clock,
@@ -130,7 +131,10 @@ impl Testbed {
         for _ in 0..times {
             let checked = self.check("ann", "wrong").await;
             assert!(
-                matches!(checked, CheckOutcome::WrongPassword(_, LockoutScope::Account)),
+                matches!(
+                    checked,
+                    CheckOutcome::WrongPassword(_, LockoutScope::Account)
+                ),
                 "{checked:?}"
             );
         }
@@ -170,8 +174,14 @@ async fn an_account_locked_by_an_operator_stays_locked() {
     }
     w.clock.advance_ms(1_000_000 * MINUTE_MS);
     assert_eq!(w.check("eve", PASSWORD).await, CheckOutcome::Locked);
-    assert_eq!(w.check("nobody", PASSWORD).await, CheckOutcome::UnknownAccount);
-    assert_eq!(w.check("a b\0", PASSWORD).await, CheckOutcome::UnknownAccount);
+    assert_eq!(
+        w.check("nobody", PASSWORD).await,
+        CheckOutcome::UnknownAccount
+    );
+    assert_eq!(
+        w.check("a b\0", PASSWORD).await,
+        CheckOutcome::UnknownAccount
+    );
 }
 
 /// Makes 20 concurrent guesses on two replicas; returns the failure counts of those that counted.

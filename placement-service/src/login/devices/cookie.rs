@@ -57,7 +57,8 @@ impl DeviceKey {
         now_ms: u64,
     ) -> Option<Device> {
         let mut entries = parse_entries(cookie);
-        let entry = entries.find(|e| e.is_current(now_ms) && self.verify_entry(e, account, devices))?;
+        let entry =
+            entries.find(|e| e.is_current(now_ms) && self.verify_entry(e, account, devices))?;
         Some(Device {
             id: URL_SAFE_NO_PAD.encode(entry.id()),
             expires_at_ms: entry.expires_at_ms(),
@@ -172,7 +173,12 @@ mod tests {
         assert!(!proves(&key, &account("eve", "hash"), &devices, NOW_MS));
         assert!(!proves(&key, &account("annh", "ash"), &devices, NOW_MS));
         assert!(!proves(&key, &account("ann", "other"), &devices, NOW_MS));
-        assert!(!proves(&key, &ann, &devices.clone().revoke_cookies(), NOW_MS));
+        assert!(!proves(
+            &key,
+            &ann,
+            &devices.clone().revoke_cookies(),
+            NOW_MS
+        ));
         assert!(!proves(&other, &ann, &devices, NOW_MS));
     }
 
@@ -186,7 +192,11 @@ mod tests {
             let mut changed = cookie.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(changed).unwrap();
-            assert_eq!(key.find_device(&changed, &ann, &devices, NOW_MS), None, "{at}");
+            assert_eq!(
+                key.find_device(&changed, &ann, &devices, NOW_MS),
+                None,
+                "{at}"
+            );
         }
         let long = format!("{cookie}.{}", "A".repeat(MAX_COOKIE_BYTES));
         for nonsense in ["", ".", "....", "é", &cookie[1..], &long] {

@@ -31,7 +31,10 @@ pub fn has_configured_claims(provider: &OidcProvider, claims: &Map<String, Value
 }
 
 /// Maps the claims by the configuration.
-pub fn map_claims(provider: &OidcProvider, claims: &Map<String, Value>) -> Result<MappedUser, OidcError> {
+pub fn map_claims(
+    provider: &OidcProvider,
+    claims: &Map<String, Value>,
+) -> Result<MappedUser, OidcError> {
     let account = account_name(provider, claims)?;
     let roles = map_roles(&provider.roles, claims);
     if roles.is_empty() {
@@ -65,12 +68,16 @@ fn account_name(provider: &OidcProvider, claims: &Map<String, Value>) -> Result<
         None => find_claim(claims, "preferred_username").or_else(|| find_claim(claims, "sub")),
     };
     let name = named.and_then(Value::as_str).filter(|name| is_name(name));
-    name.map(str::to_owned).ok_or(OidcError::UnusableAccountName)
+    name.map(str::to_owned)
+        .ok_or(OidcError::UnusableAccountName)
 }
 
 /// The mapped roles, in the order of the configured map, without duplicates.
 fn map_roles(mapping: &RoleMapping, claims: &Map<String, Value>) -> Vec<String> {
-    let value = mapping.claim.as_deref().and_then(|name| find_claim(claims, name));
+    let value = mapping
+        .claim
+        .as_deref()
+        .and_then(|name| find_claim(claims, name));
     let held: Vec<&str> = match value {
         Some(Value::String(one)) => vec![one],
         Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect(),
@@ -218,7 +225,10 @@ mod tests {
         let refused = mapped(more.clone(), large).unwrap_err();
         assert_eq!(refused.reason(), "claims-too-large");
         let provider = provider(more);
-        assert!(!has_configured_claims(&provider, claims.as_object().unwrap()));
+        assert!(!has_configured_claims(
+            &provider,
+            claims.as_object().unwrap()
+        ));
         let whole = json!({"preferred_username": "a", "groups": [], "tenant": 1, "absent": 2, "address": 3});
         assert!(has_configured_claims(&provider, whole.as_object().unwrap()));
     }

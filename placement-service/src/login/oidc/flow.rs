@@ -8,8 +8,8 @@
 
 use super::OidcError;
 use super::login_state::LoginState;
+use super::provider::{FurtherClaims, Provider, ProviderSnapshot};
 use super::provider_http;
-use super::provider::{FurtherClaims, ProviderSnapshot, Provider};
 use openidconnect::core::{
     CoreAuthenticationFlow, CoreErrorResponseType, CoreGenderClaim,
     CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm,
@@ -241,12 +241,16 @@ async fn fetch_userinfo(
         request.request_async(&provider.http).await;
     let claims = claims.map_err(|error| match error {
         UserInfoError::Request(fault) => OidcError::Unreachable(fault.to_string()),
-        UserInfoError::Response(status, ..) => OidcError::InvalidResponse(format!("userinfo: {status}")),
+        UserInfoError::Response(status, ..) => {
+            OidcError::InvalidResponse(format!("userinfo: {status}"))
+        }
         other => OidcError::InvalidResponse(format!("userinfo: {other}")),
     })?;
     match serde_json::to_value(&claims) {
         Ok(Value::Object(claims)) => Ok(claims),
-        _ => Err(OidcError::InvalidResponse("userinfo: not an object".to_owned())),
+        _ => Err(OidcError::InvalidResponse(
+            "userinfo: not an object".to_owned(),
+        )),
     }
 }
 
@@ -254,11 +258,16 @@ fn parse_redirect_url(text: &str) -> Result<RedirectUrl, OidcError> {
     RedirectUrl::new(text.to_owned()).map_err(|_| OidcError::MalformedCallback("host is malformed"))
 }
 
-type TokenError = RequestTokenError<provider_http::ProviderHttpError, StandardErrorResponse<CoreErrorResponseType>>;
+type TokenError = RequestTokenError<
+    provider_http::ProviderHttpError,
+    StandardErrorResponse<CoreErrorResponseType>,
+>;
 
 fn token_error(error: TokenError) -> OidcError {
     match error {
-        RequestTokenError::ServerResponse(answer) => OidcError::ProviderRefused(answer.error().to_string()),
+        RequestTokenError::ServerResponse(answer) => {
+            OidcError::ProviderRefused(answer.error().to_string())
+        }
         RequestTokenError::Request(fault) => OidcError::Unreachable(fault.to_string()),
         RequestTokenError::Parse(error, _) => OidcError::InvalidResponse(error.to_string()),
         RequestTokenError::Other(message) => OidcError::InvalidResponse(message),

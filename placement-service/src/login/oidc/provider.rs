@@ -3,7 +3,7 @@
 //! logins. Must not know logins or tokens.
 
 use super::OidcError;
-use super::provider_http::{ProviderHttpError, ProviderHttp};
+use super::provider_http::{ProviderHttp, ProviderHttpError};
 use crate::config::{OidcProvider, is_https_or_loopback};
 use crate::core::clock::Clock;
 use crate::core::secret::Secret;
@@ -171,7 +171,10 @@ impl Provider {
         renewed.unwrap_or_else(|e| Err(OidcError::Unreachable(e.to_string())))
     }
 
-    async fn fetch_keys(self: Arc<Self>, stale: Arc<ProviderSnapshot>) -> Result<Arc<ProviderSnapshot>, OidcError> {
+    async fn fetch_keys(
+        self: Arc<Self>,
+        stale: Arc<ProviderSnapshot>,
+    ) -> Result<Arc<ProviderSnapshot>, OidcError> {
         let mut fetching = self.fetch_state.lock().await;
         let known = self.snapshot.borrow().clone();
         let known = known.filter(|known| !Arc::ptr_eq(known, &stale));
@@ -203,7 +206,10 @@ impl Provider {
         }
     }
 
-    async fn fetch_metadata(&self, fetching: &mut FetchState) -> Result<Arc<ProviderSnapshot>, OidcError> {
+    async fn fetch_metadata(
+        &self,
+        fetching: &mut FetchState,
+    ) -> Result<Arc<ProviderSnapshot>, OidcError> {
         if let Some((at, error)) = &fetching.failed
             && self.age_ms(*at) < FAILURE_TTL_MS
         {
@@ -264,7 +270,10 @@ fn check_urls(metadata: Metadata) -> Result<Metadata, OidcError> {
         metadata.userinfo_endpoint().map(|url| url.url()),
         end.map(|url| url.url()),
     ];
-    let plain = urls.into_iter().flatten().find(|url| !is_https_or_loopback(url));
+    let plain = urls
+        .into_iter()
+        .flatten()
+        .find(|url| !is_https_or_loopback(url));
     if let Some(url) = plain {
         return Err(OidcError::InvalidResponse(format!("{url} is not https")));
     }

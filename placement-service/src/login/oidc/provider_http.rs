@@ -37,7 +37,9 @@ pub(super) struct ProviderHttp(reqwest::Client);
 
 impl ProviderHttp {
     pub(super) fn new() -> Result<Self, reqwest::Error> {
-        let client = http_client::client_builder().connect_timeout(TIMEOUT).timeout(TIMEOUT);
+        let client = http_client::client_builder()
+            .connect_timeout(TIMEOUT)
+            .timeout(TIMEOUT);
         Ok(Self(client.build()?))
     }
 
@@ -58,7 +60,8 @@ impl ProviderHttp {
 
 impl<'c> AsyncHttpClient<'c> for ProviderHttp {
     type Error = ProviderHttpError;
-    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, ProviderHttpError>> + Send + 'c>>;
+    type Future =
+        Pin<Box<dyn Future<Output = Result<HttpResponse, ProviderHttpError>> + Send + 'c>>;
 
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         Box::pin(self.send(request))

@@ -3,7 +3,7 @@
 use super::*;
 use crate::sessions::tests::{MINUTE_MS, Testbed, demo, rejection_reason, start_sessions, testbed};
 use berth_api::Reason;
-use berth_store::{SessionRemoval, Event, EventLog, SessionStore};
+use berth_store::{Event, EventLog, SessionRemoval, SessionStore};
 use serde_json::json;
 
 fn child() -> NewChildSession {
@@ -92,7 +92,10 @@ async fn three_generations_end_with_the_first_and_not_with_the_last() {
     assert_eq!(told.parent_ref.as_ref(), Some(&second.session_ref));
     assert_eq!(told.result, Some(json!({"sum": 7})));
 
-    let logout = w.sessions.end_by_cookie(first_id.reveal(), EndCause::Logout).await;
+    let logout = w
+        .sessions
+        .end_by_cookie(first_id.reveal(), EndCause::Logout)
+        .await;
     assert!(logout.unwrap().is_some());
     for id in [&first_id, &second_id, &third_id] {
         let gone = rejection_reason(w.sessions.resolve(id.reveal())).await;
@@ -144,7 +147,9 @@ async fn a_child_expires_with_its_parent() {
         start_child_error(&w, &parent.session_ref).await,
         ChildSessionError::NoSuchSession
     );
-    let late = w.sessions.complete_child(&live.session_ref, None, Value::Null);
+    let late = w
+        .sessions
+        .complete_child(&live.session_ref, None, Value::Null);
     assert_eq!(late.await, Err(ChildSessionError::NoSuchSession));
 }
 
@@ -155,7 +160,10 @@ async fn excessive_depth_and_cycles_are_rejected() {
     for _ in 0..MAX_DEPTH {
         (_, last) = start_child(&w, &last).await;
     }
-    assert_eq!(start_child_error(&w, &last.session_ref).await, ChildSessionError::TooDeep);
+    assert_eq!(
+        start_child_error(&w, &last.session_ref).await,
+        ChildSessionError::TooDeep
+    );
     assert_eq!(count_rows(&w).await, 9);
     let (id, one) = w.sessions.create(demo()).await.unwrap();
     let row = w.store.find(&id.hash()).await.unwrap().unwrap();
@@ -172,7 +180,10 @@ async fn excessive_depth_and_cycles_are_rejected() {
         };
         let event = w.sessions.new_event(&circle, EventKind::Created);
         w.store.insert(&circle, None, &event).await.unwrap();
-        assert_eq!(start_child_error(&w, &circle.session_ref).await, ChildSessionError::Cycle);
+        assert_eq!(
+            start_child_error(&w, &circle.session_ref).await,
+            ChildSessionError::Cycle
+        );
         // Ending terminates on a cycle too.
         w.sessions
             .end_by_ref(&circle.session_ref, EndCause::Operator)
@@ -204,7 +215,10 @@ async fn a_runtime_may_only_change_sessions_of_its_own_or_below_them() {
     let live = by("berth", &parent).await.unwrap();
     assert!(by("flows", &live).await.is_ok());
     assert!(by("berth", &live).await.is_ok(), "below its own");
-    assert_eq!(by("forms", &live).await.unwrap_err(), ChildSessionError::OtherRuntime);
+    assert_eq!(
+        by("forms", &live).await.unwrap_err(),
+        ChildSessionError::OtherRuntime
+    );
     let done = |name| {
         w.sessions
             .complete_child(&live.session_ref, Some(name), Value::Null)
@@ -212,7 +226,9 @@ async fn a_runtime_may_only_change_sessions_of_its_own_or_below_them() {
     assert_eq!(done("forms").await, Err(ChildSessionError::OtherRuntime));
     assert_eq!(done("flows").await, Ok(()));
     assert_eq!(done("flows").await, Err(ChildSessionError::NoSuchSession));
-    let login = w.sessions.complete_child(&parent.session_ref, None, Value::Null);
+    let login = w
+        .sessions
+        .complete_child(&parent.session_ref, None, Value::Null);
     assert_eq!(login.await, Err(ChildSessionError::NotAChild));
 }
 

@@ -6,7 +6,7 @@ use crate::core::clock::{Clock, ManualClock};
 use crate::sessions::tests::{MINUTE_MS, Testbed, demo, start_sessions, testbed};
 use berth_store::session_id::IdHash;
 use berth_store::sqlite::SqliteStore;
-use berth_store::{SessionRemoval, Event, EventKind, EventLog, SessionStore, conformance};
+use berth_store::{Event, EventKind, EventLog, SessionRemoval, SessionStore, conformance};
 
 /// A replica that removes three sessions in one step.
 async fn replica(store: &Arc<SqliteStore>, clock: &Arc<ManualClock>) -> ExpiryCleanup {
@@ -43,7 +43,10 @@ async fn one_replica_removes_expired_sessions_until_its_lease_expires() {
     assert!(two.remove_expired().await.unwrap(), "the lease has expired");
     assert!(!one.remove_expired().await.unwrap());
     two.lease(0).await.unwrap();
-    assert!(one.remove_expired().await.unwrap(), "the lease was released");
+    assert!(
+        one.remove_expired().await.unwrap(),
+        "the lease was released"
+    );
 }
 
 #[tokio::test]

@@ -127,7 +127,10 @@ fn invalid_keys_are_rejected() {
     };
     assert_eq!(refused(Algorithm::Hs256, "short"), KeyError::TooShort(5));
     for algorithm in [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa] {
-        assert!(matches!(refused(algorithm, SECRET), KeyError::InvalidKey(_)));
+        assert!(matches!(
+            refused(algorithm, SECRET),
+            KeyError::InvalidKey(_)
+        ));
     }
     assert!(matches!(
         refused(Algorithm::Rs256, EDDSA),
@@ -164,7 +167,13 @@ fn no_token_outlives_its_session_or_is_shared_with_another() {
     short.expires_at = NOW + 100;
     assert_eq!(tokens.issue(&short).unwrap().expires_at, NOW + 100);
     let all: HashSet<String> = (0..50)
-        .map(|n| tokens.issue(&session(&n.to_string())).unwrap().token.clone())
+        .map(|n| {
+            tokens
+                .issue(&session(&n.to_string()))
+                .unwrap()
+                .token
+                .clone()
+        })
         .collect();
     assert_eq!(all.len(), 50);
 }

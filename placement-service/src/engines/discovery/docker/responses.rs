@@ -3,7 +3,7 @@
 
 use super::EngineFilter;
 use crate::engines::discovery::lenient_list::parse_lenient_list;
-use crate::engines::discovery::{DiscoveredEngine, DesiredState};
+use crate::engines::discovery::{DesiredState, DiscoveredEngine};
 use berth_scheduler::engine::EngineName;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -163,7 +163,10 @@ impl EngineFilter<'_> {
 ///
 /// # Errors
 /// When it is not a list of containers.
-pub fn parse_containers(body: &[u8], wanted: EngineFilter<'_>) -> Result<EngineList, serde_json::Error> {
+pub fn parse_containers(
+    body: &[u8],
+    wanted: EngineFilter<'_>,
+) -> Result<EngineList, serde_json::Error> {
     let (containers, left_out) = parse_lenient_list::<Container>(body, "containers")?;
     let mut engines = EngineList {
         skipped: left_out,
@@ -182,7 +185,13 @@ pub fn parse_containers(body: &[u8], wanted: EngineFilter<'_>) -> Result<EngineL
             v4.or_else(|| endpoint.ipv6.parse().ok())
         });
         let name = name.trim_start_matches('/');
-        wanted.add_engine(&mut engines, name, ip, &[&container.labels], DesiredState::Active);
+        wanted.add_engine(
+            &mut engines,
+            name,
+            ip,
+            &[&container.labels],
+            DesiredState::Active,
+        );
     }
     Ok(engines)
 }
@@ -225,7 +234,9 @@ pub fn parse_tasks(
         let networks = task.networks_attachments.iter();
         let networks = networks.filter(|a| !a.network.spec.ingress);
         let mut networks: Vec<_> = networks
-            .filter(|a| a.network.spec.name != "ingress" && wanted.matches_network(&a.network.spec.name))
+            .filter(|a| {
+                a.network.spec.name != "ingress" && wanted.matches_network(&a.network.spec.name)
+            })
             .collect();
         networks.sort_by(|a, b| a.network.spec.name.cmp(&b.network.spec.name));
         let addresses = networks.iter().flat_map(|a| &a.addresses);

@@ -47,7 +47,10 @@ impl Connection {
 
     /// Sends one text message.
     pub(super) async fn send(&mut self, text: String) -> Result<(), DriverFault> {
-        self.0.send(Message::text(text)).await.map_err(websocket_fault)
+        self.0
+            .send(Message::text(text))
+            .await
+            .map_err(websocket_fault)
     }
 
     /// The next text message.

@@ -25,7 +25,8 @@ pub fn open_request(opening: &OpenTarget) -> Result<Option<String>, DriverFault>
         OpenTarget::Nothing => None,
         OpenTarget::SessionApp => Some(CREATE_SESSION_APP.to_owned()),
         OpenTarget::Document(name) => {
-            let name = serde_json::to_string(name).map_err(|e| DriverFault::Garbage(e.to_string()))?;
+            let name =
+                serde_json::to_string(name).map_err(|e| DriverFault::Garbage(e.to_string()))?;
             Some(format!(
                 r#"{{"jsonrpc":"2.0","id":{REQUEST_ID},"handle":-1,"method":"OpenDoc","params":{{"qDocName":{name}}}}}"#
             ))
@@ -183,7 +184,9 @@ mod tests {
     #[test]
     fn requests_are_valid_json_with_any_name() {
         let name = "a\"b\\c\u{7f}é";
-        let request = open_request(&OpenTarget::Document(name.into())).unwrap().unwrap();
+        let request = open_request(&OpenTarget::Document(name.into()))
+            .unwrap()
+            .unwrap();
         let request: serde_json::Value = serde_json::from_str(&open_request).unwrap();
         assert_eq!(request["params"]["qDocName"], name);
         assert_eq!(request["id"], REQUEST_ID);

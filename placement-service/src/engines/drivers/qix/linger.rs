@@ -34,7 +34,10 @@ impl Default for LingeringConnections {
     fn default() -> Self {
         let waiting = Arc::<ConnectionList>::default();
         let sweeper = tokio::spawn(sweep(Arc::clone(&waiting))).abort_handle();
-        Self { list: waiting, sweeper }
+        Self {
+            list: waiting,
+            sweeper,
+        }
     }
 }
 

@@ -79,7 +79,9 @@ pub fn parse_response(bytes: &[u8], accept: &str) -> Result<ResponseHead, Driver
     let mut lines = head.split("\r\n");
     match parse_status(lines.next().unwrap_or_default()) {
         Some(101) => {}
-        Some(status @ (401 | 403)) => return Err(DriverFault::TokenRejected(format!("status {status}"))),
+        Some(status @ (401 | 403)) => {
+            return Err(DriverFault::TokenRejected(format!("status {status}")));
+        }
         Some(status) => return Err(garbage(&format!("status {status} to an upgrade"))),
         None => return Err(garbage("not an HTTP/1.1 response")),
     }

@@ -7,7 +7,11 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
-async fn prepare(driver: &Websocket, engine: SocketAddr, rehearsal: bool) -> Result<(), DriverFault> {
+async fn prepare(
+    driver: &Websocket,
+    engine: SocketAddr,
+    rehearsal: bool,
+) -> Result<(), DriverFault> {
     let deadline = Instant::now() + Duration::from_secs(10);
     let job = PrepareRequest {
         dry_run: rehearsal,

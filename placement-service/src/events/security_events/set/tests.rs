@@ -119,7 +119,10 @@ fn each_fault_has_its_own_error() {
         fault_with_claim("jti", json!("")),
         "invalid_request: jti is missing"
     );
-    assert_eq!(fault_with_claim("jti", long), "invalid_request: jti is too long");
+    assert_eq!(
+        fault_with_claim("jti", long),
+        "invalid_request: jti is too long"
+    );
     assert_eq!(
         fault_with_claim("events", json!({})),
         "invalid_request: events is missing"

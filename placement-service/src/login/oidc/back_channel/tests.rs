@@ -90,7 +90,11 @@ fn each_claim_is_checked() {
         ("sub", json!("x".repeat(256)), LogoutFault::Subject),
         ("jti", json!(7), LogoutFault::Jti),
     ] {
-        assert_eq!(check_with(name, value.clone()), Err(fault), "{name}: {value}");
+        assert_eq!(
+            check_with(name, value.clone()),
+            Err(fault),
+            "{name}: {value}"
+        );
     }
     for (name, fault) in [
         ("iss", LogoutFault::Issuer),
@@ -114,7 +118,8 @@ fn each_claim_is_checked() {
 fn only_a_key_of_the_provider_verifies_a_signature() {
     let all = [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa].map(key);
     for signer in &all {
-        let token = jsonwebtoken::encode(&signer.header, &valid_claims(), &signer.encoding_key).unwrap();
+        let token =
+            jsonwebtoken::encode(&signer.header, &valid_claims(), &signer.encoding_key).unwrap();
         let parsed = LogoutToken::parse(&token).unwrap();
         assert_eq!(parsed.check_signature(&keys(&all.each_ref())), Ok(()));
         let others: Vec<&SigningKey> = all
