@@ -1,7 +1,7 @@
 // Takes out of the filter's export section every callback that the filter does not use: exports.mjs IN OUT.
 // The SDK exports all callbacks of proxy-wasm, and Envoy enters the module for each that is exported. An entry that nobody
-// needs costs time, and those of gRPC metadata make a worker spin for ever (see "Calls that come back into the module" in
-// filter/src/host/calls.rs). A capability list in Envoy's configuration has the same effect, but not every install has one.
+// needs costs time, and those of gRPC metadata make a worker spin for ever (see "Calls that re-enter the module" in
+// filter/src/abi.rs). A capability list in Envoy's configuration has the same effect, but not every install has one.
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 

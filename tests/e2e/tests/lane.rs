@@ -137,7 +137,7 @@ async fn streams_that_have_ended_are_no_danger_when_their_configuration_goes() -
     let (mut stack, cookie) = started(&json!({})).await?;
     for (round, timeout_ms) in [5_000, 6_000, 7_000].into_iter().enumerate() {
         restarted(&mut stack, &cookie).await?;
-        let settings = json!({"service": {"timeout_ms": timeout_ms}});
+        let settings = json!({"service": {"timeout": format!("{timeout_ms}ms")}});
         push_filter(&stack.dir, &format!("round-{round}"), &settings)?;
         restarted(&mut stack, &cookie).await?;
     }
@@ -148,7 +148,7 @@ async fn streams_that_have_ended_are_no_danger_when_their_configuration_goes() -
 
 #[tokio::test]
 async fn a_frozen_service_is_a_timeout_and_then_as_before() -> Result<()> {
-    let (mut stack, cookie) = started(&json!({"service": {"timeout_ms": 1_500}})).await?;
+    let (mut stack, cookie) = started(&json!({"service": {"timeout": "1500ms"}})).await?;
     stack.service()?.freeze();
     let headers = [("cookie", cookie.as_str())];
     let refused = stack.upgrade("/app/sales.qvf", &headers).await?.refused()?;

@@ -121,7 +121,7 @@ async fn the_signing_key_is_exchanged_and_nobody_is_refused() -> Result<()> {
     };
     let mut stack = Stack::builder()
         .engines(1)
-        .filter_config(&json!({"tokens": {"jwks": {"refresh_s": 1}}}))
+        .filter_config(&json!({"tokens": {"jwks": {"refresh": "1s"}}}))
         .start()
         .await?;
     let cookie = stack.login_demo().await?;

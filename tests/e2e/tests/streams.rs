@@ -188,7 +188,7 @@ async fn a_session_that_has_ended_opens_nothing_more() -> Result<()> {
 #[tokio::test]
 async fn a_session_ends_by_time_and_a_socket_by_age_without_a_word_of_the_service() -> Result<()> {
     let routes =
-        json!([{"prefix": "/app/", "action": "place", "max_age_s": 3, "max_age_jitter": 0}]);
+        json!([{"prefix": "/app/", "action": "place", "max_age": "3s", "max_age_jitter": 0}]);
     let stack = stack(&json!({"routes": routes, "login_path": "/login"})).await?;
     let mut old = open(&stack, "ref-a", "old").await?;
     let now = std::time::SystemTime::now()
@@ -211,7 +211,7 @@ async fn a_session_ends_by_time_and_a_socket_by_age_without_a_word_of_the_servic
 
 #[tokio::test]
 async fn a_lost_feed_closes_no_socket_and_is_made_good() -> Result<()> {
-    let stack = stack(&json!({"feed": {"hold_ms": 1_000, "lost_after_ms": 3_000}})).await?;
+    let stack = stack(&json!({"feed": {"hold": "1s", "lost_after": "3s"}})).await?;
     let mut socket = open(&stack, "ref-a", "kept").await?;
     reported(&stack, "opened", 1).await?;
     let feed = stack.stand_in()?.feed();
