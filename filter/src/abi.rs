@@ -20,10 +20,10 @@
 //!
 //! Hence the rules, in this order:
 //! 1. The module exports only callbacks that it uses, and none of gRPC metadata (`tests/setup/exports.mjs`).
-//! 2. Only a tick of the root context resets requests, and that tick makes no other call. Code that has to reset a request
-//!    registers it ([`crate::control::Gateway::reset_later`]). Its call is cancelled at that moment, so nothing that
-//!    `proxy_on_done` of the request calls can fail within itself. (After such an entry the SDK, too, takes the request for
-//!    the context of the next call, and the response would be lost.)
+//! 2. Only a tick of the root context resets requests, and that tick makes no other call. Code that has to reset a
+//!    request registers it ([`crate::control::Gateway::reset_later`]). Its call is cancelled at that moment, so nothing
+//!    that `proxy_on_done` of the request calls can fail within itself. (After such an entry the SDK, too, takes the
+//!    request for the context of the next call, and the response would be lost.)
 //! 3. Every other tick opens the call stream first, and then makes the calls that are due.
 //! 4. The callback of a failed call starts no call: it records what to call, and the next tick makes the call.
 #![allow(unsafe_code, reason = "the proxy-wasm ABI takes raw pointers")]

@@ -1,6 +1,6 @@
 //! The call stream in Envoy: opens it and sends calls on it. Returns the responses together with their requesters;
-//! [`crate::plugin`] delivers them. When the stream is lost, the next tick of the root context repeats the pending calls
-//! as HTTP requests. Decides nothing.
+//! [`crate::plugin`] delivers them. When the stream is lost, the next tick of the root context repeats the pending
+//! calls as HTTP requests. Decides nothing.
 
 use crate::abi::grpc;
 use crate::service_client::{ServiceResponse, labelled_authority, post};
@@ -182,8 +182,8 @@ impl<R> CallStream<R> {
         }
     }
 
-    /// A message has arrived: a reply and its requester, if the call was not cancelled. `None` when the message is of an
-    /// earlier stream. An error means that the stream must be reset.
+    /// A message has arrived: a reply and its requester, if the call was not cancelled. `None` when the message is of
+    /// an earlier stream. An error means that the stream must be reset.
     pub(crate) fn on_message(
         &self,
         stream: u32,

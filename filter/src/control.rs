@@ -138,8 +138,8 @@ impl Gateway {
         abi::now_ms().unwrap_or_else(|_| self.now.get())
     }
 
-    /// Upper bound of the current time (last tick + idle period). Expiry checks against it err on the safe side and need
-    /// no host call.
+    /// Upper bound of the current time (last tick + idle period). Expiry checks against it err on the safe side and
+    /// need no host call.
     pub(crate) fn upper_bound_now(&self) -> u64 {
         self.now.get().saturating_add(IDLE_TICK_MS.into())
     }

@@ -27,8 +27,8 @@ pub(crate) fn on_chunk(
     }
 }
 
-/// Replaces all but the first `keep` bytes of a chunk by a close frame. Envoy can only replace a whole chunk or append to
-/// it.
+/// Replaces all but the first `keep` bytes of a chunk by a close frame. Envoy can only replace a whole chunk or append
+/// to it.
 fn insert_close_frame(size: usize, keep: usize, frame: &[u8]) -> abi::Result<()> {
     if keep >= size {
         return streams::append_to_request_chunk(size, frame);

@@ -1,6 +1,6 @@
-//! The metrics of the filter in Envoy, named `name.label=value`. Each is defined when it first counts, so a gateway shows
-//! only what has happened there. Counters of every request are buffered until the next tick, because a host call costs
-//! more than the rest of counting. A failure never affects a request.
+//! The metrics of the filter in Envoy, named `name.label=value`. Each is defined when it first counts, so a gateway
+//! shows only what has happened there. Counters of every request are buffered until the next tick, because a host call
+//! costs more than the rest of counting. A failure never affects a request.
 
 use crate::abi;
 use berth_api::CloseReason;

@@ -2,8 +2,8 @@
 //! stream. The response of a call finds the request here. Any failure on the way refuses the request; nothing fails
 //! open.
 //!
-//! Host calls about the request apply to the context in effect. Envoy puts the request's context into effect before each
-//! of its callbacks; for [`RequestHandle::on_response`] the caller does.
+//! Host calls about the request apply to the context in effect. Envoy puts the request's context into effect before
+//! each of its callbacks; for [`RequestHandle::on_response`] the caller does.
 
 mod call;
 

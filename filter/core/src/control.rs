@@ -209,8 +209,8 @@ impl Gateway {
         if !self.feed.answered(now, answer.cursor) {
             return None;
         }
-        // Before the first poll sessions may have ended without an event. A token that was cached by a later clock would
-        // be used for too long.
+        // Before the first poll sessions may have ended without an event. A token that was cached by a later clock
+        // would be used for too long.
         let mut told = Told {
             lost: answer.resync || is_first || std::mem::take(&mut self.clock_was_set_back),
             ..Told::default()

@@ -11,8 +11,8 @@ unsafe extern "C" {
     fn proxy_grpc_cancel(stream: u32) -> u32;
 }
 
-/// The used fields of `envoy.config.core.v3.GrpcService`. Envoy also accepts the bare name of a cluster, but crashes when
-/// the name parses as this message (`placement-1` does).
+/// The used fields of `envoy.config.core.v3.GrpcService`. Envoy also accepts the bare name of a cluster, but crashes
+/// when the name parses as this message (`placement-1` does).
 #[derive(Message)]
 struct GrpcService {
     #[prost(message, optional, tag = "1")]
@@ -29,8 +29,8 @@ struct EnvoyGrpc {
     authority: String,
 }
 
-/// Opens a stream to a cluster. Its messages go to the context in effect, with the stream id that this returns. A cluster
-/// that balances by hash hashes `authority`.
+/// Opens a stream to a cluster. Its messages go to the context in effect, with the stream id that this returns. A
+/// cluster that balances by hash hashes `authority`.
 pub(crate) fn open(
     cluster: &str,
     authority: &str,

@@ -1,5 +1,5 @@
-//! The call of a request: gets a response from the cache, from the call of another request, or by a call of its own, and
-//! continues the request with it. Decides nothing.
+//! The call of a request: gets a response from the cache, from the call of another request, or by a call of its own,
+//! and continues the request with it. Decides nothing.
 
 use super::{RequestHandle, State};
 use crate::abi::{self, DispatchError, streams};

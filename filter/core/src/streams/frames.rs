@@ -61,7 +61,8 @@ impl FrameScanner {
         self.position == Position::Desynchronized
     }
 
-    /// Scans the next `size` bytes. `read(offset, max)` returns up to `max` of them; when it returns none the scan ends.
+    /// Scans the next `size` bytes. `read(offset, max)` returns up to `max` of them; when it returns none the scan
+    /// ends.
     pub fn scan<B: AsRef<[u8]>>(
         &mut self,
         size: usize,
