@@ -1,35 +1,35 @@
-//! The Berth filter: turns a login cookie into a JWT and a route, inside Envoy.
+//! The Berth filter as a proxy-wasm module: the adapter between Envoy and `berth-filter-core`. It reads what a decision
+//! needs, carries out what was decided, and decides one thing itself: when a host call fails, the request is refused.
 //!
-//! Everything but [`host`] is plain Rust that knows no proxy: it reads headers, decides, and returns
-//! what the host has to do. So the decisions are tested natively, on `wasm32-unknown-unknown`, and
-//! once more through the built module. Data goes one way:
-//! host buffers -> [`request`] -> [`flow`] -> [`step`] -> host.
-//!
-//! Nothing here may panic: one trap kills every stream of the Envoy worker it happens in.
+//! [`abi`] alone talks to Envoy. [`plugin`] lives as long as a configuration, with everything in [`shared`];
+//! [`http_context`] and [`request`] live as long as a request. A file imports only files before it in this order, which
+//! `tests/imports.rs` checks: `abi` < `logger` < `metrics` < `service_client` < `control` < `token_cache` <
+//! `call_stream` < `shared` < `outcome` < `waiters` < `interceptor` < `request` < `http_context` < `plugin`.
+#![cfg(target_os = "wasi")]
 
-pub mod bearer;
-pub mod cache;
-pub mod config;
-pub mod cookie;
-pub mod feed;
-pub mod flights;
-pub mod flow;
-pub mod frames;
-pub mod gateway;
-pub mod jwks;
-pub mod lane;
-pub mod origin;
-pub mod placement;
-pub mod presentation;
-pub mod rejection;
-pub mod reports;
-pub mod request;
-pub mod route;
-pub mod schedule;
-pub mod step;
-pub mod streams;
-pub mod token;
-pub mod verified;
+mod abi;
+mod call_stream;
+mod control;
+mod http_context;
+mod interceptor;
+mod logger;
+mod metrics;
+mod outcome;
+mod plugin;
+mod request;
+mod service_client;
+mod shared;
+mod token_cache;
+#[cfg(feature = "trap")]
+mod trap;
+mod waiters;
 
-#[cfg(target_os = "wasi")]
-mod host;
+#[allow(unsafe_code, reason = "the macro exports the module's entry point")]
+mod entry {
+    use crate::{logger, plugin::Plugin};
+
+    proxy_wasm::main! {{
+        logger::install();
+        proxy_wasm::set_root_context(|id| Box::new(Plugin::new(id)));
+    }}
+}

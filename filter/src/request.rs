@@ -1,232 +1,230 @@
-//! What the filter needs to know of a request, read from its headers in one pass. Header values are
-//! bytes, as Envoy passes them on; what is used as text is checked to be text first. Decides nothing
-//! but what is no proper request at all.
+//! The state machine of one request: it waits for its own call, or for the call of another request, or is an open
+//! stream. The response of a call finds the request here. Any failure on the way refuses the request; nothing fails
+//! open.
+//!
+//! Host calls about the request apply to the context in effect. Envoy puts the request's context into effect before
+//! each of its callbacks; for [`RequestHandle::on_response`] the caller does.
 
-use crate::route;
+mod call;
 
-/// Headers that only the filter or the placement service may set, whatever the configuration says.
-/// Compared without regard to case, and with `_` as `-`, since some servers do not tell them apart.
-const TRUST_PREFIX: &[u8] = b"x-berth-";
-const TRUST_HEADERS: &[&str] = &[
-    "authorization",
-    "x-envoy-original-dst-host",
-    "x-qlik-session",
-];
+use crate::abi::{self, Headers, streams};
+use crate::service_client::read_response;
+use crate::shared::{ResponseHandler, Shared};
+use crate::{interceptor, outcome};
+use berth_filter_core::auth::token_cache::CacheKey;
+use berth_filter_core::decision::effects::LocalReply;
+use berth_filter_core::decision::local_reply::not_ready;
+use berth_filter_core::decision::pending::CallOutcome;
+use berth_filter_core::decision::{Decision, RoutedDecision, decide};
+use berth_filter_core::streams::{FrameInterceptor, PlacedStream, StreamSummary};
+use call::{Call, Transport};
+use proxy_wasm::types::Action;
+use std::cell::Cell;
+use std::rc::Rc;
 
-/// Headers that a request is read by, and that go on, besides those of a WebSocket's handshake.
-const READ_HEADERS: &[&str] = &[
-    "accept",
-    "connection",
-    "cookie",
-    "host",
-    "origin",
-    "sec-fetch-mode",
-    "upgrade",
-    "x-forwarded-proto",
-];
+/// Properties of a request in Envoy.
+const RESPONSE_STATUS: &str = "response\0code";
+const RESPONSE_SIZE: &str = "response\0size";
 
-/// Whether a request is read by this header, so that it cannot be one that clients must not set.
-#[must_use]
-pub fn is_read(name: &str) -> bool {
-    let name = name.as_bytes();
-    is_prefixed(name, b"sec-websocket-")
-        || READ_HEADERS
-            .iter()
-            .any(|own| same_name(name, own.as_bytes()))
+/// The state of a request.
+#[derive(Default)]
+enum State {
+    /// Before its headers, or refused: nothing of it is forwarded.
+    #[default]
+    Held,
+    /// Its call is in flight.
+    Calling(Call),
+    /// It waits for the call of another request of its session. The flag says that it was resumed.
+    Waiting(CacheKey, Rc<Cell<bool>>),
+    /// It was forwarded.
+    Passed,
+    /// It was forwarded to its engine, as a placed stream.
+    Open(FrameInterceptor),
 }
 
-/// One header as the host hands it over.
-pub type Header<'a> = (&'a [u8], &'a [u8]);
-
-/// A request's head, borrowed from the host's buffer.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Request<'a> {
-    /// `GET`, `POST` ...
-    pub method: &'a str,
-    /// Path and query, visible ASCII, starting with `/`.
-    pub path: &'a str,
-    /// Host and port as the client named them, visible ASCII.
-    pub authority: &'a str,
-    /// `http` or `https`: what the client used, as far as Envoy knows.
-    pub scheme: &'a str,
-    /// Whether it asks to become a WebSocket.
-    pub upgrade: bool,
-    /// The headers of a WebSocket handshake that HTTP/1.1 wants (RFC 6455, section 4.1) and HTTP/2 does not
-    /// have (RFC 8441, section 5).
-    pub handshake: Handshake,
-    /// The page that made it, if a page did. Several headers are joined into what is no origin.
-    pub origin: Option<&'a [u8]>,
-    /// Every `Cookie` header.
-    pub cookies: Vec<&'a [u8]>,
-    /// Every `Authorization` header.
-    pub authorizations: Vec<&'a [u8]>,
-    /// Whether an `Accept` header names `text/html`.
-    pub accepts_html: bool,
-    /// `Sec-Fetch-Mode`: `navigate` for pages, others for scripts; not every client sends it.
-    pub fetch_mode: Option<&'a [u8]>,
-    /// The names of the headers that it must not have brought along, each once.
-    pub forged: Vec<&'a str>,
+/// One request, shared by its context and its calls.
+pub(crate) struct RequestHandle {
+    id: u32,
+    state: Cell<State>,
+    /// The next tick resets it: nothing of it is forwarded.
+    resetting: Cell<bool>,
 }
 
-/// Which headers of a WebSocket handshake are there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Handshake {
-    /// `Sec-WebSocket-Key`.
-    pub key: bool,
-    /// `Sec-WebSocket-Version`.
-    pub version: bool,
-}
+impl RequestHandle {
+    pub(crate) fn new(id: u32) -> Rc<Self> {
+        Rc::new(Self {
+            id,
+            state: Cell::default(),
+            resetting: Cell::new(false),
+        })
+    }
 
-impl<'a> Request<'a> {
-    /// Reads a request. `trust` names further headers that clients must not set.
-    ///
-    /// # Errors
-    /// With what is wrong, in words for the client, when it is no request that can be decided on.
-    pub fn read(
-        headers: impl Iterator<Item = Header<'a>>,
-        trust: &[String],
-    ) -> Result<Self, &'static str> {
-        let mut seen = Seen::default();
-        let mut request = Self {
-            method: "",
-            path: "",
-            authority: "",
-            scheme: "",
-            upgrade: false,
-            handshake: Handshake::default(),
-            origin: None,
-            cookies: Vec::new(),
-            authorizations: Vec::new(),
-            accepts_html: false,
-            fetch_mode: None,
-            forged: Vec::new(),
+    /// The headers have arrived.
+    pub(crate) fn on_headers(self: &Rc<Self>, shared: Option<&Shared>) -> Action {
+        let started = match shared {
+            Some(shared) => self.start(shared),
+            None => Err(not_ready("configuration")),
         };
-        for (name, value) in headers {
-            match name {
-                b":method" => seen.method = Some(value),
-                b":path" => seen.path = Some(value),
-                b":authority" => seen.authority = Some(value),
-                b":scheme" => seen.scheme = Some(value),
-                b"x-forwarded-proto" => seen.forwarded_proto = Some(value),
-                b"cookie" => request.cookies.push(value),
-                // Two origins are none: the empty text is not one.
-                b"origin" if request.origin.is_some() => request.origin = Some(b""),
-                b"origin" => request.origin = Some(value),
-                b"connection" => seen.connection_upgrade |= names_upgrade(value),
-                b"upgrade" => {
-                    seen.websocket |= value.trim_ascii().eq_ignore_ascii_case(b"websocket");
-                }
-                b"sec-websocket-key" => request.handshake.key = true,
-                b"sec-websocket-version" => request.handshake.version = true,
-                b"accept" => request.accepts_html |= names_html(value),
-                b"sec-fetch-mode" => request.fetch_mode = Some(value),
-                _ if is_trust_header(name, trust) => {
-                    if same_name(name, b"authorization") {
-                        request.authorizations.push(value);
-                    }
-                    let name = str::from_utf8(name).map_err(|_| "A header's name is no text.")?;
-                    if !request.forged.contains(&name) {
-                        request.forged.push(name);
-                    }
-                }
-                _ => {}
+        if let Err(reply) = started {
+            self.refuse(shared, &reply);
+        }
+        self.action()
+    }
+
+    /// A chunk from the client has arrived.
+    pub(crate) fn on_chunk(&self, shared: Option<&Shared>, size: usize) -> Action {
+        let mut state = self.state.take();
+        if let (State::Open(open), Some(shared), false) = (&mut state, shared, self.resetting.get())
+            && interceptor::on_chunk(self.id, &shared.gateway, open, size).is_err()
+        {
+            self.reset(shared);
+        }
+        self.state.set(state);
+        self.action()
+    }
+
+    /// Trailers have arrived. They are forwarded with the request, so they are stripped at once.
+    pub(crate) fn on_trailers(&self, shared: Option<&Shared>) -> Action {
+        // Without a configuration the request was refused.
+        let stripped = shared.map(|shared| abi::strip_trailers(&shared.config.strip_headers));
+        if let Some(Err(reply)) = stripped {
+            // The state stays: Envoy ends the request, and `on_done` then cancels its call.
+            self.reply_or_reset(shared, &reply);
+            return Action::Pause;
+        }
+        self.action()
+    }
+
+    /// Whether what the client sends is forwarded.
+    fn action(&self) -> Action {
+        let state = self.state.take();
+        let action = match &state {
+            _ if self.resetting.get() => Action::Pause,
+            State::Waiting(_, resumed) if resumed.get() => Action::Continue,
+            State::Passed | State::Open(_) => Action::Continue,
+            State::Held | State::Calling(_) | State::Waiting(..) => Action::Pause,
+        };
+        self.state.set(state);
+        action
+    }
+
+    /// An HTTP call of the request's context has ended.
+    pub(crate) fn on_http_response(&self, shared: &Shared, call: u32, size: usize) {
+        let state = self.state.take();
+        let is_own = matches!(
+            &state,
+            State::Calling(Call { transport: Transport::HttpCall(own), .. }) if *own == call
+        );
+        self.state.set(state);
+        if is_own {
+            let response = read_response(size);
+            shared.call_stream.http_call_answered(response.as_ref());
+            self.on_response(shared, response);
+        }
+    }
+
+    /// The request has ended, or its client has disconnected.
+    pub(crate) fn on_done(&self, shared: &Shared) {
+        self.cancel_call(shared);
+        if let State::Open(open) = self.state.take() {
+            let summary = StreamSummary {
+                status: streams::number_property(RESPONSE_STATUS)
+                    .ok()
+                    .and_then(|status| u16::try_from(status).ok())
+                    .filter(|status| *status != 0),
+                received: open.received(),
+                sent: streams::number_property(RESPONSE_SIZE).unwrap_or_default(),
+            };
+            if let Some(reason) = shared.gateway.close(self.id, summary) {
+                shared.metrics.stream_closed(reason);
             }
         }
-        request.upgrade = seen.connection_upgrade && seen.websocket;
-        request.method = visible(seen.method).ok_or("The method is missing or malformed.")?;
-        if request.method == "CONNECT" {
-            return Err("CONNECT is not supported.");
+    }
+
+    /// Carries out the first decision.
+    ///
+    /// # Errors
+    /// The reply for the client.
+    fn start(self: &Rc<Self>, shared: &Shared) -> Result<(), LocalReply> {
+        let headers = Headers::read_request().map_err(|_| not_ready("headers"))?;
+        #[cfg(feature = "trap")]
+        crate::trap::trap_if_requested(&headers);
+        let keys = shared.keys().ok_or_else(|| not_ready("keys"))?;
+        let pairs = headers.iter().ok_or_else(|| not_ready("headers"))?;
+        let RoutedDecision { route, decision } = decide(&shared.config, &keys, pairs);
+        shared.metrics.request(route);
+        match decision {
+            Decision::Reply(reply) => Err(reply),
+            Decision::Pass(mutations) => {
+                abi::apply_mutations(&mutations)?;
+                self.state.set(State::Passed);
+                Ok(())
+            }
+            Decision::Call {
+                mutations,
+                callout,
+                pending,
+            } => {
+                abi::apply_mutations(&mutations)?;
+                self.resolve(shared, callout, pending)
+            }
         }
-        if request.upgrade && request.method != "GET" {
-            return Err("A WebSocket upgrade must be a GET.");
+    }
+
+    /// Applies the outcome of the call, without resuming the request.
+    fn pass(&self, outcome: CallOutcome) -> Result<Option<PlacedStream>, LocalReply> {
+        let placed = outcome::apply(outcome)?;
+        self.state.set(State::Passed);
+        Ok(placed)
+    }
+
+    /// Applies the outcome of the call and resumes the request, or refuses it.
+    fn finish(&self, shared: &Shared, outcome: CallOutcome, now: u64) {
+        let finished = self.pass(outcome).and_then(|placed| {
+            abi::resume_request().map_err(|_| not_ready("the request is not resumed"))?;
+            Ok(placed)
+        });
+        match finished {
+            Ok(Some(placed)) => self.open(shared, placed, now),
+            Ok(None) => {}
+            Err(reply) => self.refuse(Some(shared), &reply),
         }
-        request.path = visible(seen.path)
-            .filter(|path| path.starts_with('/') && !path.contains('#'))
-            .ok_or("The path is missing or malformed.")?;
-        if route::has_dot_segment(request.path) {
-            return Err("The path has a segment of dots.");
+    }
+
+    /// Registers the placed stream.
+    fn open(&self, shared: &Shared, placed: PlacedStream, now: u64) {
+        let pool = placed.pool.clone();
+        if let Some(open) = shared.gateway.open(self.id, placed, now) {
+            shared.metrics.stream_opened(&pool);
+            self.state.set(State::Open(open));
         }
-        request.authority = visible(seen.authority).ok_or("The host is missing or malformed.")?;
-        request.scheme = visible(seen.forwarded_proto)
-            .or_else(|| visible(seen.scheme))
-            .unwrap_or("http");
-        Ok(request)
+    }
+
+    /// The next tick resets the request; until then nothing of it is forwarded. Its call is cancelled now: during the
+    /// reset no call may fail within itself (see [`abi`]).
+    fn reset(&self, shared: &Shared) {
+        self.cancel_call(shared);
+        self.resetting.set(true);
+        shared.gateway.reset_later(self.id);
+    }
+
+    /// Refuses the request. When that fails, it is reset; it is never forwarded.
+    fn refuse(&self, shared: Option<&Shared>, reply: &LocalReply) {
+        self.state.set(State::Held);
+        if let Some(shared) = shared
+            && reply.reason.is_callout_failure()
+        {
+            shared.metrics.callout_failure();
+        }
+        self.reply_or_reset(shared, reply);
+    }
+
+    /// Without a configuration no tick could reset the request: it stays paused.
+    fn reply_or_reset(&self, shared: Option<&Shared>, reply: &LocalReply) {
+        if !outcome::send_reply(shared, reply)
+            && let Some(shared) = shared
+        {
+            self.reset(shared);
+        }
     }
 }
-
-/// The names among a request's trailers that it must not have brought along. `trust`: as in [`Request::read`].
-///
-/// # Errors
-/// When such a name is no text.
-pub fn forged_trailers<'a>(
-    trailers: impl Iterator<Item = Header<'a>>,
-    trust: &[String],
-) -> Result<Vec<&'a str>, std::str::Utf8Error> {
-    let names = trailers.map(|(name, _)| name);
-    let forged = names.filter(|name| is_trust_header(name, trust));
-    forged.map(str::from_utf8).collect()
-}
-
-/// What a request has, before it is known to be sound.
-#[derive(Default)]
-struct Seen<'a> {
-    method: Option<&'a [u8]>,
-    path: Option<&'a [u8]>,
-    authority: Option<&'a [u8]>,
-    scheme: Option<&'a [u8]>,
-    forwarded_proto: Option<&'a [u8]>,
-    connection_upgrade: bool,
-    websocket: bool,
-}
-
-/// Text of at least one byte, visible ASCII only.
-fn visible(value: Option<&[u8]>) -> Option<&str> {
-    let value = value.filter(|v| !v.is_empty() && v.iter().all(u8::is_ascii_graphic))?;
-    str::from_utf8(value).ok()
-}
-
-fn names_upgrade(connection: &[u8]) -> bool {
-    connection
-        .split(|byte| *byte == b',')
-        .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
-}
-
-fn names_html(accept: &[u8]) -> bool {
-    accept.split(|byte| *byte == b',').any(|range| {
-        let kind = range.split(|byte| *byte == b';').next().unwrap_or_default();
-        kind.trim_ascii().eq_ignore_ascii_case(b"text/html")
-    })
-}
-
-fn is_trust_header(name: &[u8], configured: &[String]) -> bool {
-    is_prefixed(name, TRUST_PREFIX)
-        || TRUST_HEADERS
-            .iter()
-            .any(|own| same_name(name, own.as_bytes()))
-        || configured.iter().any(|own| same_name(name, own.as_bytes()))
-}
-
-fn is_prefixed(name: &[u8], prefix: &[u8]) -> bool {
-    let start = name.get(..prefix.len());
-    start.is_some_and(|start| same_name(start, prefix))
-}
-
-fn same_name(name: &[u8], known: &[u8]) -> bool {
-    name.len() == known.len()
-        && name.iter().zip(known).all(|(a, b)| {
-            let a = if *a == b'_' {
-                b'-'
-            } else {
-                a.to_ascii_lowercase()
-            };
-            let b = if *b == b'_' {
-                b'-'
-            } else {
-                b.to_ascii_lowercase()
-            };
-            a == b
-        })
-}
-
-#[cfg(test)]
-mod tests;

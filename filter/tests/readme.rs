@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use berth_api::CloseReason;
-use berth_filter::config::Config;
-use berth_filter::rejection::Cause;
+use berth_filter_core::config::Config;
+use berth_filter_core::decision::rejection::RejectReason;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ fn rows(page: &str, heading: &str) -> Vec<Vec<String>> {
     rows.skip(2).map(cells).collect()
 }
 
-/// The table as a configuration in which every setting stands with its default.
+/// The table as a configuration that sets every setting to its documented default.
 fn documented() -> Map<String, Value> {
     let mut all = Map::new();
     for row in rows(CONFIGURATION, SETTINGS) {
@@ -47,32 +47,36 @@ fn documented() -> Map<String, Value> {
 }
 
 fn parse(json: &Value) -> Result<Config, String> {
-    Config::parse(json.to_string().as_bytes(), &|_| None).map_err(|faults| faults.to_string())
+    Config::parse(json.to_string().as_bytes(), &|_| None).map_err(|errors| errors.to_string())
 }
 
 #[test]
-fn the_readmes_defaults_are_the_defaults() {
+fn documented_defaults_are_the_defaults() {
     let all = documented();
-    let told = parse(&Value::Object(all.clone())).unwrap();
-    let least = parse(&json!({"routes": all["routes"], "tokens": {"keys": all["tokens"]["keys"]}}))
-        .unwrap();
-    assert_eq!(told.service.cluster, least.service.cluster);
-    assert_eq!(told.service.authority, least.service.authority);
-    assert_eq!(told.service.timeout_ms, least.service.timeout_ms);
-    assert_eq!(told.service.authorization, least.service.authorization);
-    assert_eq!(told.cookie, least.cookie);
-    assert_eq!(told.login_path, least.login_path);
-    assert_eq!(told.api_prefixes, least.api_prefixes);
-    assert_eq!(told.trust_headers, least.trust_headers);
-    assert!(told.origins.is_empty() && least.origins.is_empty());
-    assert!(told.jwks.is_none() && least.jwks.is_none());
-    assert_eq!(told.feed, least.feed);
-    assert_eq!(told.cache, least.cache);
-    assert_eq!(told.close_grace_ms, least.close_grace_ms);
+    let documented = parse(&Value::Object(all.clone())).unwrap();
+    let default =
+        parse(&json!({"routes": all["routes"], "tokens": {"keys": all["tokens"]["keys"]}}))
+            .unwrap();
+    assert_eq!(documented.service.cluster, default.service.cluster);
+    assert_eq!(documented.service.authority, default.service.authority);
+    assert_eq!(documented.service.timeout_ms, default.service.timeout_ms);
+    assert_eq!(
+        documented.service.authorization,
+        default.service.authorization
+    );
+    assert_eq!(documented.cookie, default.cookie);
+    assert_eq!(documented.login_path, default.login_path);
+    assert_eq!(documented.api_prefixes, default.api_prefixes);
+    assert_eq!(documented.strip_headers, default.strip_headers);
+    assert!(documented.origins.is_empty() && default.origins.is_empty());
+    assert!(documented.jwks.is_none() && default.jwks.is_none());
+    assert_eq!(documented.feed, default.feed);
+    assert_eq!(documented.cache, default.cache);
+    assert_eq!(documented.close_timeout_ms, default.close_timeout_ms);
 }
 
 #[test]
-fn the_readme_leaves_no_setting_out() {
+fn every_setting_is_documented() {
     let all = documented();
     for section in [
         None,
@@ -86,44 +90,44 @@ fn the_readme_leaves_no_setting_out() {
             None => &mut wrong,
             Some(name) => wrong[name].as_object_mut().unwrap(),
         };
-        let told: BTreeSet<String> = fields.keys().cloned().collect();
+        let documented: BTreeSet<String> = fields.keys().cloned().collect();
         fields.insert("no-such-setting".into(), Value::Null);
-        // serde names the fields that it would have taken.
-        let fault = parse(&Value::Object(wrong)).err().unwrap();
-        let expected = fault.split(", expected ").nth(1).unwrap();
+        // serde names the fields that it accepts.
+        let error = parse(&Value::Object(wrong)).err().unwrap();
+        let expected = error.split(", expected ").nth(1).unwrap();
         let known = expected
             .split('`')
             .skip(1)
             .step_by(2)
             .map(str::to_owned)
             .collect();
-        assert_eq!(told, known, "{section:?}");
+        assert_eq!(documented, known, "{section:?}");
     }
 }
 
 #[test]
-fn the_readme_leaves_no_field_of_a_route_out() {
+fn every_field_of_a_route_is_documented() {
     let mut all = documented();
     all["routes"][0]["no-such-field"] = Value::Null;
-    let fault = parse(&Value::Object(all)).err().unwrap();
-    let expected = fault.split("expected one of").nth(1).unwrap();
+    let error = parse(&Value::Object(all)).err().unwrap();
+    let expected = error.split("expected one of").nth(1).unwrap();
     let rows = rows(CONFIGURATION, SETTINGS);
-    let told = rows.iter().find(|row| row[1] == "`routes`").unwrap();
+    let routes = rows.iter().find(|row| row[1] == "`routes`").unwrap();
     for field in expected.split('`').skip(1).step_by(2) {
-        assert!(told[3].contains(field), "{field}");
+        assert!(routes[3].contains(field), "{field}");
     }
 }
 
 #[test]
-fn what_a_route_may_say_is_off_by_default() {
+fn route_options_are_off_by_default() {
     for row in rows(CONFIGURATION, SETTINGS) {
         let Some(field) = row[1].trim_matches('`').strip_prefix("routes[].") else {
             continue;
         };
         let (mut route, other) = match field {
-            "max_age_s" => (json!({"path": "/a", "action": "place"}), json!(60)),
+            "max_age" => (json!({"path": "/a", "action": "place"}), json!("1m")),
             "max_age_jitter" => {
-                let route = json!({"path": "/a", "action": "place", "max_age_s": 60});
+                let route = json!({"path": "/a", "action": "place", "max_age": "1m"});
                 (route, json!(0.5))
             }
             _ => {
@@ -133,39 +137,43 @@ fn what_a_route_may_say_is_off_by_default() {
         };
         let mut all = documented();
         all["routes"] = json!([route]);
-        let least = parse(&Value::Object(all.clone())).unwrap().routes;
+        let default = parse(&Value::Object(all.clone())).unwrap().routes;
         route[field] = serde_json::from_str(row[2].trim_matches('`')).unwrap();
         all["routes"] = json!([route]);
-        assert_eq!(parse(&Value::Object(all.clone())).unwrap().routes, least);
+        assert_eq!(parse(&Value::Object(all.clone())).unwrap().routes, default);
         route[field] = other;
         all["routes"] = json!([route]);
-        assert_ne!(parse(&Value::Object(all)).unwrap().routes, least, "{field}");
-    }
-}
-
-#[test]
-fn the_readme_names_every_refusal_with_its_status() {
-    let rows = rows(HTTP_API, "\n## Reasons of the filter\n");
-    for cause in Cause::ALL {
-        let constant = format!("`{}`", cause.reason());
-        let told: Vec<u16> = rows
-            .iter()
-            .filter(|row| row[2].contains(&constant))
-            .map(|row| row[1].parse().unwrap())
-            .collect();
-        assert!(
-            told.contains(&cause.status()),
-            "{constant}: {told:?}, is {}",
-            cause.status()
+        assert_ne!(
+            parse(&Value::Object(all)).unwrap().routes,
+            default,
+            "{field}"
         );
     }
 }
 
 #[test]
-fn the_runbook_has_an_entry_for_every_refusal() {
-    for cause in Cause::ALL {
-        let entry = format!("\n### `{}`\n", cause.reason());
-        assert!(RUNBOOK.contains(&entry), "{}", cause.reason());
+fn every_reason_is_documented_with_its_status() {
+    let rows = rows(HTTP_API, "\n## Reasons of the filter\n");
+    for reason in RejectReason::ALL {
+        let constant = format!("`{}`", reason.as_str());
+        let statuses: Vec<u16> = rows
+            .iter()
+            .filter(|row| row[2].contains(&constant))
+            .map(|row| row[1].parse().unwrap())
+            .collect();
+        assert!(
+            statuses.contains(&reason.status()),
+            "{constant}: {statuses:?}, is {}",
+            reason.status()
+        );
+    }
+}
+
+#[test]
+fn every_reason_has_an_entry_in_the_runbook() {
+    for reason in RejectReason::ALL {
+        let entry = format!("\n### `{}`\n", reason.as_str());
+        assert!(RUNBOOK.contains(&entry), "{}", reason.as_str());
     }
 }
 

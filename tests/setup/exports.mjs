@@ -1,7 +1,7 @@
 // Removes from the filter's export section every callback that the filter does not use: exports.mjs IN OUT.
 // The SDK exports all callbacks of proxy-wasm, and Envoy calls the module for each exported one. An unused callback
-// costs time, and the callbacks for gRPC metadata make a worker spin forever (see "Calls that come back into the
-// module" in filter/src/host/calls.rs). A capability list in Envoy's configuration has the same effect, but not every
+// costs time, and the callbacks for gRPC metadata make a worker spin forever (see "Calls that re-enter the
+// module" in filter/src/abi.rs). A capability list in Envoy's configuration has the same effect, but not every
 // installation can have one.
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';

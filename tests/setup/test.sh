@@ -8,7 +8,7 @@ suite_native() { cargo test --profile quick --locked --workspace --no-fail-fast 
 suite_table() { node --test --test-reporter=tap tests/wasm/; }
 suite_bindgen() {
     CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner \
-        wasm_cargo test wasm32-unknown-unknown --profile quick --locked -p berth-filter --tests
+        wasm_cargo test wasm32-unknown-unknown --profile quick --locked -p berth-filter-core --tests
 }
 suite_validate() { tests/setup/validate.sh; }
 # One process per test, and more of them than cores, because a test mostly waits. nextest.toml lists the tests that

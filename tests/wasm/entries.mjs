@@ -1,13 +1,13 @@
-// How Envoy enters the module: what a call that fails inside itself has to say waits in a queue until the module is left. An
-// entry of the queue that finds the module entered queues itself again; a real worker then spins for ever, and the test fails.
+// How Envoy enters the module: the notification of a call that fails within itself is queued until the module is left. An
+// entry of the queue that finds the module entered queues itself again; a real worker then spins forever, and the test fails.
 
 export class Entries {
   #depth = 0;
   #queue = [];
-  /** Whether a real worker would never answer again. */
+  /** Whether a real worker would spin forever. */
   hung = false;
 
-  /** Enters the module. May be called while it is entered, as by a reset. */
+  /** Enters the module. A reset calls this while the module is entered. */
   enter(run) {
     this.#depth += 1;
     try {
@@ -18,7 +18,7 @@ export class Entries {
     }
   }
 
-  /** A call has failed inside itself: this is said when the module is left. */
+  /** A call has failed within itself: the notification follows when the module is left. */
   defer(say) {
     this.#queue.push(say);
   }
@@ -27,7 +27,7 @@ export class Entries {
     while (this.#queue.length > 0) {
       if (this.#depth > 0) {
         this.hung = true;
-        throw new Error('a worker of Envoy would spin for ever: a call failed inside itself, and then the module was entered again');
+        throw new Error('an Envoy worker would spin forever: a call failed within itself, and then the module was entered again');
       }
       this.#queue.shift()();
     }

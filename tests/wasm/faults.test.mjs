@@ -1,10 +1,10 @@
-// When Envoy fails the filter: nothing goes on, nothing traps. And when the client goes away.
+// Failing host calls: no request is forwarded, nothing traps. And clients that disconnect.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CONTINUE, Host, PAUSE, STATUS } from './host.mjs';
 import { fixture, head, serviceBody, table } from './fixture.mjs';
 
-// What Envoy may say today, and what a later one may.
+// Statuses of Envoy today, and one of a later version.
 const FAULTS = [STATUS.NOT_FOUND, STATUS.BAD_ARGUMENT, STATUS.INTERNAL_FAILURE, 12, 99];
 const PLACED = serviceBody({ answer: 'placement' });
 const FORGED = { add: [['x-berth-cluster', 'evil'], ['cookie', 'more=1']] };
@@ -25,7 +25,7 @@ function refused(request, reason = 'not-configured', status = 503) {
 const BEFORE = ['proxy_get_header_map_pairs', 'proxy_remove_header_map_value', 'proxy_replace_header_map_value', 'proxy_add_header_map_value'];
 
 for (const call of BEFORE) {
-  test(`${call} fails when the request comes`, () => {
+  test(`${call} fails when the request arrives`, () => {
     for (const fault of FAULTS) {
       const host = ready();
       host.fail = { [call]: fault };
@@ -46,7 +46,7 @@ const AFTER = [
 ];
 
 for (const [call, reason] of AFTER) {
-  test(`${call} fails when the answer comes`, () => {
+  test(`${call} fails when the response arrives`, () => {
     for (const fault of FAULTS) {
       const host = ready();
       const request = host.request(head('upgrade'));
@@ -60,7 +60,7 @@ for (const [call, reason] of AFTER) {
   });
 }
 
-test('when even the reply fails, the request is cut off', () => {
+test('when the local reply fails, too, the request is reset', () => {
   for (const alsoClose of [false, true]) {
     const host = ready();
     host.fail = { proxy_send_local_response: STATUS.BAD_ARGUMENT };
@@ -69,7 +69,7 @@ test('when even the reply fails, the request is cut off', () => {
     assert.equal(early.action, PAUSE);
     const late = host.request(head('upgrade'));
     host.answer(host.calls[0], 503);
-    assert.equal(host.counts.proxy_close_stream, undefined, 'a reset enters the module again: not in a callback');
+    assert.equal(host.counts.proxy_close_stream, undefined, 'a reset re-enters the module, so not in a callback');
     assert.deepEqual([host.body(early), host.trailers(late)], [PAUSE, PAUSE]);
     host.wait(host.tick);
     assert.equal(host.counts.proxy_close_stream, 2);
@@ -77,7 +77,7 @@ test('when even the reply fails, the request is cut off', () => {
   }
 });
 
-test('logs, counters and the access log are not worth a request', () => {
+test('failures of logs, counters and the access log refuse no request', () => {
   const host = ready();
   host.fail = { proxy_log: 10, proxy_define_metric: 10, proxy_increment_metric: 10, proxy_set_property: 10 };
   const request = host.request(head('upgrade'));
@@ -86,7 +86,7 @@ test('logs, counters and the access log are not worth a request', () => {
   refused(host.request(head('plain', { set: { ':path': '/nowhere' } })), 'no-route', 404);
 });
 
-test('a header buffer that ends too early', () => {
+test('a truncated header buffer', () => {
   const host = ready();
   for (host.cut = 1; host.cut < 300; host.cut += 7) {
     const request = host.request(head('upgrade'));
@@ -95,7 +95,7 @@ test('a header buffer that ends too early', () => {
   }
 });
 
-test('a request before there is a configuration', () => {
+test('a request without a configuration', () => {
   const host = new Host();
   assert.equal(host.configure('{"routes": 7}'), false);
   const request = host.request(head('plain'));
@@ -103,7 +103,7 @@ test('a request before there is a configuration', () => {
   refused(request);
 });
 
-test('body and trailers wait as long as the request does', () => {
+test('body and trailers pause with the request', () => {
   const host = ready();
   const request = host.request(head('upgrade'));
   assert.deepEqual([host.body(request), host.trailers(request)], [PAUSE, PAUSE]);
@@ -113,7 +113,7 @@ test('body and trailers wait as long as the request does', () => {
 
 const TRAILERS = [['x-checksum', '1'], ['x-berth-cluster', 'evil'], ['authorization', 'Bearer x'], ['x_qlik_session', 's']];
 
-test('trailers that clients must not set are taken off, whether the request waits or has gone on', () => {
+test('internal trailers are removed, from paused and from forwarded requests', () => {
   const host = ready();
   const request = host.request(head('upgrade'));
   for (const action of [PAUSE, CONTINUE]) {
@@ -124,7 +124,7 @@ test('trailers that clients must not set are taken off, whether the request wait
 });
 
 for (const call of ['proxy_get_header_map_pairs', 'proxy_remove_header_map_value']) {
-  test(`${call} fails when trailers come`, () => {
+  test(`${call} fails when trailers arrive`, () => {
     for (const fault of FAULTS) {
       const host = ready();
       const request = host.request(head('upgrade'));
@@ -135,7 +135,7 @@ for (const call of ['proxy_get_header_map_pairs', 'proxy_remove_header_map_value
   });
 }
 
-test('the client is gone before the answer comes', () => {
+test('the client disconnects before the response arrives', () => {
   const host = ready();
   const gone = host.request(head('upgrade'));
   host.done(gone, { keep: true });
@@ -154,7 +154,7 @@ test('the client is gone before the answer comes', () => {
   assert.equal(next.resumed, 1);
 });
 
-test('requests that wait at the same time get each its own answer', () => {
+test('concurrent requests get their own responses', () => {
   const host = ready();
   const waiting = ['/app/a', '/app/b', '/app/c'].map((path) => host.request(head('upgrade', { set: { ':path': path } })));
   const answers = host.calls.map((call) => [call, JSON.parse(call.body).path]);
@@ -165,7 +165,7 @@ test('requests that wait at the same time get each its own answer', () => {
   assert.deepEqual(paths, ['/engine/app/a', '/engine/app/b', '/engine/app/c']);
 });
 
-test('a request ends under the configuration that it began with', () => {
+test('a request keeps the configuration that it started with', () => {
   const host = ready();
   const request = host.request(head('upgrade'));
   assert.ok(host.configure({ ...table.configs.custom, routes: [{ path: '/', action: 'bypass' }] }));
@@ -174,7 +174,7 @@ test('a request ends under the configuration that it began with', () => {
   refused(host.request(head('upgrade')), 'no-route', 404);
 });
 
-test('20,000 clients that go away leave nothing behind', () => {
+test('20,000 disconnected clients leave no state', () => {
   const host = ready();
   const rounds = (n) => {
     for (let i = 0; i < n; i += 1) {
@@ -185,11 +185,11 @@ test('20,000 clients that go away leave nothing behind', () => {
   rounds(2_000);
   const before = host.memory;
   rounds(18_000);
-  // The SDK keeps two numbers per callout that never ended.
+  // The SDK keeps two numbers per call without a response.
   assert.ok(host.memory - before < 1_000_000, `${before} -> ${host.memory}`);
 });
 
-test('200 placements leave nothing behind', () => {
+test('200 placements leave no state', () => {
   const host = ready();
   const large = serviceBody({ answer: 'placement', with: { token: fixture.tokens.large } });
   const rounds = (n) => {
@@ -198,7 +198,7 @@ test('200 placements leave nothing behind', () => {
       host.answer(host.calls.pop(), 200, large);
       assert.equal(request.resumed, 1);
       host.done(request);
-      // What has opened and closed is kept until the service has been told.
+      // Opened and closed streams are kept until they are reported.
       host.wait(host.tick);
       for (const call of host.feed.splice(0)) host.answer(call, 200, JSON.stringify({ cursor: 'log-1', events: [] }));
     }
@@ -209,7 +209,7 @@ test('200 placements leave nothing behind', () => {
   assert.equal(host.memory, before);
 });
 
-test('an answer that is too large is refused unread', () => {
+test('a response that is too large is refused unread', () => {
   const host = ready();
   const request = host.request(head('upgrade'));
   host.answer(host.calls[0], 200, ' '.repeat(300_000));

@@ -1,4 +1,4 @@
-// The case table and its tokens, in place of each other.
+// The case table with its tokens inserted.
 import { readFileSync } from 'node:fs';
 
 const read = (name) => readFileSync(new URL(`../fixtures/filter/${name}`, import.meta.url), 'utf8');
@@ -12,7 +12,7 @@ export const table = JSON.parse(
     .replaceAll(/"\{key:(\w+)\}"/g, (_, name) => JSON.stringify(fixture.keys[name])),
 );
 
-/** The head of a request: one of the table's, with headers set (null: gone) and added. */
+/** The head of a request of the table, with headers set (null: removed) and added. */
 export function head(name, { set = {}, add = [] } = {}) {
   const kept = table.requests[name]
     .filter(([header]) => set[header] !== null)
@@ -20,7 +20,7 @@ export function head(name, { set = {}, add = [] } = {}) {
   return [...kept, ...add];
 }
 
-/** What the placement service says in a case. */
+/** The response of the placement service in a case. */
 export function serviceBody({ answer, with: changes, body = '' }) {
   return answer ? JSON.stringify({ ...table.answers[answer], ...changes }) : body;
 }

@@ -1,5 +1,5 @@
-// A stand-in for Envoy: runs the built module under node:wasi with the host calls of proxy-wasm
-// 0.2.1 that the filter uses. Keeps what the filter did to each request; can make any call fail.
+// A fake Envoy: runs the built module under node:wasi with the host calls of proxy-wasm
+// 0.2.1 that the filter uses. Records what the filter does to each request; can make any call fail.
 import { readFileSync } from 'node:fs';
 import { WASI } from 'node:wasi';
 import { Entries } from './entries.mjs';
@@ -38,7 +38,7 @@ function fields(bytes) {
   return found;
 }
 
-/** Cluster and authority of a GrpcService with an envoy_grpc. Envoy takes a bare name, too, unless that happens to parse. */
+/** Cluster and authority of a GrpcService with an envoy_grpc. Envoy also accepts a bare name, unless that parses as a message. */
 function grpcTarget(bytes) {
   const envoyGrpc = fields(bytes)[1];
   if (!envoyGrpc || bytes[0] !== 10) return undefined;
@@ -54,14 +54,14 @@ export class Host {
   calls = [];
   /** Calls of the gateway: its reports and polls. */
   feed = [];
-  /** Whether the service takes streams of calls; those that were opened. */
+  /** Whether the service accepts call streams; the opened ones. */
   takesStreams = false;
-  lanes = [];
-  /** Whether the cluster has no endpoint that could be reached: calls and streams fail inside themselves. */
+  callStreams = [];
+  /** Whether the cluster has no reachable endpoint: calls and streams fail within themselves. */
   unreachable = false;
   entries = new Entries();
   counts = {};
-  /** Calls and streams begun, also those that failed at once. */
+  /** Started calls and streams, including those that failed at once. */
   attempts = 0;
   fail = {};
   now = 1_000_000;
@@ -97,7 +97,7 @@ export class Host {
     return this.entries.enter(() => this.exports[callback](...args));
   }
 
-  /** Configures a new root context, as Envoy does for every new configuration; true if accepted. */
+  /** Configures a new root context, as Envoy does for every new configuration; returns whether it is accepted. */
   configure(json) {
     const text = typeof json === 'string' || Buffer.isBuffer(json) ? json : JSON.stringify(json);
     this.#configuration = Buffer.from(text);
@@ -108,7 +108,7 @@ export class Host {
     return this.#enter('proxy_on_configure', this.#root, this.#configuration.length) === 1;
   }
 
-  /** A request's headers come; `headers` are pairs whose characters are bytes. */
+  /** The headers of a request arrive; `headers` are pairs whose characters are bytes. */
   request(headers) {
     const id = this.#next++;
     const request = {
@@ -131,7 +131,7 @@ export class Host {
     return this.#enter('proxy_on_request_body', request.id, 10, 0);
   }
 
-  /** Bytes from the client; returns what goes on of them, or nothing when the request waits. */
+  /** Bytes from the client; returns what is forwarded, or undefined when the request is paused. */
   chunk(request, bytes) {
     this.#current = request.id;
     request.chunk = Buffer.from(bytes);
@@ -141,14 +141,14 @@ export class Host {
     return passed;
   }
 
-  /** The client ends with trailers, pairs as the headers; `request.trailers` is what is left of them. */
+  /** The client ends with trailers, pairs like the headers; `request.trailers` has the forwarded ones. */
   trailers(request, trailers = []) {
     this.#current = request.id;
     request.trailers = trailers.map(([name, value]) => [name, latin1(value)]);
     return this.#enter('proxy_on_request_trailers', request.id, trailers.length);
   }
 
-  /** The client is gone, or the request is over. */
+  /** The client disconnects, or the request ends. */
   done(request, { keep = false } = {}) {
     if (request.ended) return;
     request.ended = true;
@@ -162,7 +162,7 @@ export class Host {
     this.#contexts.delete(request.id);
   }
 
-  /** Ends a callout; without a status there is no answer at all. */
+  /** Ends a call; without a status there is no response. */
   answer(call, status, body = '') {
     const headers = status === undefined ? [] : [[':status', latin1(String(status))]];
     this.#calloutAnswer = { headers, body: Buffer.from(body) };
@@ -172,26 +172,26 @@ export class Host {
     this.#calloutAnswer = { headers: [], body: Buffer.alloc(0) };
   }
 
-  /** The service greets on a stream: a reply with status 200 to no call. */
-  laneOpens(lane) {
-    this.laneSays(lane, [16, 0xc8, 0x01]);
+  /** The service greets on a stream: a reply with status 200 and no call. */
+  greet(stream) {
+    this.receive(stream, [16, 0xc8, 0x01]);
   }
 
-  /** A message comes on a stream. */
-  laneSays(lane, message) {
+  /** A message arrives on a stream. */
+  receive(stream, message) {
     this.#message = Buffer.from(message);
     this.#current = this.#root;
-    this.#enter('proxy_on_grpc_receive', lane.context, lane.token, this.#message.length);
+    this.#enter('proxy_on_grpc_receive', stream.context, stream.token, this.#message.length);
   }
 
-  /** A stream is over. */
-  laneCloses(lane, status = 14) {
-    lane.open = false;
+  /** A stream ends. */
+  closeStream(stream, status = 14) {
+    stream.open = false;
     this.#current = this.#root;
-    this.#enter('proxy_on_grpc_close', lane.context, lane.token, status);
+    this.#enter('proxy_on_grpc_close', stream.context, stream.token, status);
   }
 
-  /** The context that calls are about at present. */
+  /** The context in effect. */
   get current() {
     return this.#current;
   }
@@ -200,7 +200,7 @@ export class Host {
     return this.#root;
   }
 
-  /** Time goes on, and the root context gets its tick. */
+  /** Time passes, and the root context gets its tick. */
   wait(ms) {
     this.now += ms;
     this.#current = this.#root;
@@ -253,7 +253,7 @@ export class Host {
     return pairs;
   }
 
-  /** A stream that fails inside the call: Envoy has an answer of its own, and its metadata enter the module at once. */
+  /** A stream that fails within the call: Envoy answers itself, and its metadata enter the module at once. */
   #failStream(context, token) {
     for (const part of ['initial', 'trailing']) {
       const callback = `proxy_on_grpc_receive_${part}_metadata`;
@@ -331,7 +331,7 @@ export class Host {
         request().properties[this.#text(at, size)] = this.#text(valueAt, valueSize);
         return OK;
       },
-      // As Envoy does it: in front, behind, or all.
+      // Like Envoy: prepend, append, or replace.
       proxy_set_buffer_bytes: (kind, start, size, at, length) => {
         const chunk = kind === REQUEST_BODY ? request()?.chunk : undefined;
         if (!chunk) return NOT_FOUND;
@@ -353,7 +353,7 @@ export class Host {
         request().resumed += 1;
         return OK;
       },
-      // Envoy ends the request inside the call.
+      // Envoy ends the request within the call.
       proxy_close_stream: () => {
         const [current, reset] = [this.#current, request()];
         reset.reset += 1;
@@ -388,7 +388,7 @@ export class Host {
         const headers = Object.fromEntries(this.#readMap(headersAt, headersSize));
         const call = { token: this.#next++, context: this.#current, cluster, headers, timeout };
         this.attempts += 1;
-        // Envoy forgets the call, so nothing of it reaches the module.
+        // Envoy drops the call, so its response does not reach the module.
         if (this.unreachable) {
           this.entries.defer(() => {});
           return INTERNAL_FAILURE;
@@ -406,25 +406,25 @@ export class Host {
         if (cluster === undefined) return BAD_ARGUMENT;
         this.attempts += 1;
         if (this.unreachable) return this.#failStream(this.#current, this.#next++);
-        // `kept`: Envoy holds on to it, and would touch it when the root context goes.
-        const lane = { token: this.#next++, context: this.#current, cluster, authority, path, metadata, sent: [], open: true, kept: true };
-        this.lanes.push(lane);
-        this.#number(tokenAt, lane.token);
+        // `kept`: Envoy keeps it, and would use it when the root context is deleted.
+        const stream = { token: this.#next++, context: this.#current, cluster, authority, path, metadata, sent: [], open: true, kept: true };
+        this.callStreams.push(stream);
+        this.#number(tokenAt, stream.token);
         return OK;
       },
       proxy_grpc_send: (token, at, size) => {
-        const lane = this.lanes.find((one) => one.token === token && one.open);
-        if (!lane) return BAD_ARGUMENT;
-        // The connection is lost: Envoy says so afterwards.
-        if (lane.broken) this.entries.defer(() => this.laneCloses(lane));
-        else lane.sent.push(this.#bytes(at, size));
+        const stream = this.callStreams.find((one) => one.token === token && one.open);
+        if (!stream) return BAD_ARGUMENT;
+        // The connection is lost: Envoy notifies later.
+        if (stream.broken) this.entries.defer(() => this.closeStream(stream));
+        else stream.sent.push(this.#bytes(at, size));
         return OK;
       },
       proxy_grpc_cancel: (token) => {
-        const lane = this.lanes.find((one) => one.token === token && one.kept);
-        if (!lane) return NOT_FOUND;
-        lane.open = false;
-        lane.kept = false;
+        const stream = this.callStreams.find((one) => one.token === token && one.kept);
+        if (!stream) return NOT_FOUND;
+        stream.open = false;
+        stream.kept = false;
         return OK;
       },
       proxy_set_effective_context: (id) => {

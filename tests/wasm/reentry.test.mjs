@@ -1,5 +1,5 @@
-// No worker spins for ever when the placement service's cluster cannot be reached: see "Calls that come back into the module" in
-// filter/src/host/calls.rs. The stand-in for Envoy (entries.mjs) finds an entry that would.
+// No worker spins forever when the cluster of the placement service is unreachable: see "Calls that re-enter the module" in
+// filter/src/abi.rs. The fake Envoy (entries.mjs) detects an entry that would.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -9,9 +9,9 @@ import { fixture, head, serviceBody, table } from './fixture.mjs';
 
 const upgrade = (host) => host.request(head('upgrade'));
 const { tokens } = table.configs.default;
-const CONFIGURATION = { ...table.configs.default, tokens: { ...tokens, jwks: { refresh_s: 60 } } };
+const CONFIGURATION = { ...table.configs.default, tokens: { ...tokens, jwks: { refresh: '1m' } } };
 
-/** A host with an open stream of calls, an open socket, and all kinds of calls due from time to time. */
+/** A host with an open call stream, an open socket, and all kinds of calls due from time to time. */
 function busy() {
   const host = new Host();
   host.now = Date.now();
@@ -22,16 +22,16 @@ function busy() {
   const socket = upgrade(host);
   host.answer(host.calls.pop(), 200, serviceBody({ answer: 'placement' }));
   host.wait(host.tick);
-  host.laneOpens(host.lanes[0]);
-  return { host, socket, lane: host.lanes[0] };
+  host.greet(host.callStreams[0]);
+  return { host, socket, stream: host.callStreams[0] };
 }
 
-/** Ends each call of the gateway like this. */
+/** Ends each call of the gateway with this response. */
 function answerFeed(host, status, body) {
   for (const call of host.feed.splice(0)) host.answer(call, status, body);
 }
 
-test('the module exports the callbacks that it uses and no other, as the capabilities of envoy/filter.yaml name them', () => {
+test('the module exports exactly the callbacks in the capabilities of envoy/filter.yaml', () => {
   const exported = Object.keys(new Host().exports).filter((name) => name.startsWith('proxy_on_'));
   assert.deepEqual(exported.sort(), CALLBACKS.toSorted());
   const yaml = readFileSync(new URL('../../envoy/filter.yaml', import.meta.url), 'utf8');
@@ -39,7 +39,7 @@ test('the module exports the callbacks that it uses and no other, as the capabil
   assert.deepEqual(allowed.sort(), CALLBACKS.toSorted());
 });
 
-test('the other parts of a module stay as they are', () => {
+test('the other sections of a module stay unchanged', () => {
   // (module (func (export "proxy_on_log")) (func (export "kept")))
   const module = Buffer.from(
     '0061736d0100000001040160000003030200000717020c70726f78795f6f6e5f6c6f670000046b65707400010a070202000b02000b',
@@ -53,10 +53,10 @@ test('the other parts of a module stay as they are', () => {
   assert.deepEqual(withExports(module, () => true), module);
 });
 
-test('an outage in which every call fails inside itself is no end of the worker', () => {
-  const { host, lane } = busy();
+test('the worker survives an outage in which every call fails within itself', () => {
+  const { host, stream } = busy();
   const waiting = [upgrade(host), upgrade(host), host.request(head('api')), host.request(head('api'))];
-  lane.broken = true;
+  stream.broken = true;
   host.unreachable = true;
   for (let ms = 0; ms < 70_000; ms += 250) {
     answerFeed(host, 503, 'no healthy upstream');
@@ -65,17 +65,17 @@ test('an outage in which every call fails inside itself is no end of the worker'
     assert.equal(request.replies.length, 1, `a request after ${ms} ms`);
     host.done(request);
   }
-  assert.ok(!host.entries.hung && !lane.open);
+  assert.ok(!host.entries.hung && !stream.open);
   for (const request of waiting) assert.equal(request.replies.length, 1);
   host.unreachable = false;
   const again = upgrade(host);
   host.answer(host.calls.pop(), 200, serviceBody({ answer: 'placement' }));
   assert.equal(again.resumed, 1);
-  for (let i = 0; i < 40 && host.lanes.length === 1; i += 1) host.wait(1_000);
-  assert.equal(host.lanes.length, 2, 'a stream is opened again');
+  for (let i = 0; i < 40 && host.callStreams.length === 1; i += 1) host.wait(1_000);
+  assert.equal(host.callStreams.length, 2, 'a stream opens again');
 });
 
-test('sockets are reset before anything is called, and the end of a request calls nothing', () => {
+test('sockets are reset before any call, and the end of a request makes no call', () => {
   const { host, socket } = busy();
   for (let i = 0; i < 4; i += 1) {
     host.wait(250);
@@ -86,14 +86,14 @@ test('sockets are reset before anything is called, and the end of a request call
   const poll = host.feed.find(({ body }) => JSON.parse(body).hold_ms > 0);
   host.feed = [];
   host.answer(poll, 200, JSON.stringify({ cursor: 'log-2', events: [ended] }));
-  // The reset falls into a tick in which every call is due and fails, that for the keys too.
-  host.laneCloses(host.lanes[0]);
+  // At the tick of the reset every call is due and fails, also that for the keys.
+  host.closeStream(host.callStreams[0]);
   host.unreachable = true;
   for (let i = 0; i < 3 && socket.reset === 0; i += 1) host.wait(61_000);
   assert.deepEqual([socket.reset, host.entries.hung], [1, false]);
 });
 
-test('what is called after sockets were reset is answered', () => {
+test('calls after a reset get their responses', () => {
   const { host, socket } = busy();
   for (let i = 0; i < 20 && !host.feed.some(({ body }) => JSON.parse(body).hold_ms > 0); i += 1) {
     answerFeed(host, 200, JSON.stringify({ cursor: 'log-1', events: [] }));
@@ -104,7 +104,7 @@ test('what is called after sockets were reset is answered', () => {
   answerFeed(host, 200, JSON.stringify({ cursor: 'log-2', events: [drained] }));
   for (let i = 0; i < 10 && socket.reset === 0; i += 1) host.wait(host.tick);
   assert.equal(socket.reset, 1);
-  // The SDK would give the answers to the request that was reset: the next poll would wait for the last one's time-out.
+  // The SDK would give the responses to the reset request: the next poll would wait for the timeout of the last one.
   for (let n = 3; n < 8; n += 1) {
     host.wait(host.tick);
     host.wait(host.tick);
@@ -113,8 +113,8 @@ test('what is called after sockets were reset is answered', () => {
   }
 });
 
-test('the callback of a call that has failed starts no other', () => {
-  const { host, lane } = busy();
+test('the callback of a failed call starts no call', () => {
+  const { host, stream } = busy();
   const orphan = [host.request(head('api')), host.request(head('api'))];
   upgrade(host);
   const count = (act) => {
@@ -122,7 +122,7 @@ test('the callback of a call that has failed starts no other', () => {
     act();
     return host.attempts - before;
   };
-  assert.equal(count(() => host.laneCloses(lane)), 0);
+  assert.equal(count(() => host.closeStream(stream)), 0);
   assert.equal(count(() => host.done(orphan[0])), 0);
   host.wait(host.tick);
   for (const call of [...host.calls.splice(0), ...host.feed.splice(0)]) {

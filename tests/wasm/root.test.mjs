@@ -1,4 +1,4 @@
-// What lives as long as a configuration: the configuration itself, the key set, the counters.
+// The root context: the configuration, the key set, the counters.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Host } from './host.mjs';
@@ -6,10 +6,10 @@ import { fixture, head, serviceBody, table } from './fixture.mjs';
 
 const routes = [{ prefix: '/app/', action: 'place' }];
 const keys = [{ alg: 'HS256', secret: fixture.secret }];
-const sound = { routes, tokens: { keys } };
+const valid = { routes, tokens: { keys } };
 const ERROR = 4;
 
-function faultsOf(config, options) {
+function errorsOf(config, options) {
   const host = new Host(options);
   assert.equal(host.configure(config), false);
   const errors = host.logs.filter(({ level }) => level === ERROR).map(({ text }) => text);
@@ -17,24 +17,24 @@ function faultsOf(config, options) {
   return errors[0];
 }
 
-test('a sound configuration is taken without a word', () => {
+test('a valid configuration is accepted without a log line', () => {
   const host = new Host();
-  assert.ok(host.configure(sound));
+  assert.ok(host.configure(valid));
   assert.deepEqual(host.logs, []);
-  assert.equal(host.tick, 1_000, 'slow ticks as long as there is nothing to do');
+  assert.equal(host.tick, 1_000, 'slow ticks while there is nothing to do');
 });
 
-test('a wrong configuration is refused by the name of the field', () => {
-  assert.match(faultsOf('{'), /EOF/);
-  assert.match(faultsOf(''), /routes/);
-  assert.match(faultsOf({ ...sound, rotues: [] }), /unknown field `rotues`/);
-  assert.match(faultsOf({ ...sound, service: { clutser: 'x' } }), /service.*unknown field `clutser`/);
-  assert.match(faultsOf({ ...sound, service: { timeout_ms: 'x' } }), /service\.timeout_ms/);
-  assert.match(faultsOf({ ...sound, routes: [{ prefix: '/a', action: 'plcae' }] }), /routes\[0\]\.action/);
+test('an invalid configuration is refused with the name of the field', () => {
+  assert.match(errorsOf('{'), /EOF/);
+  assert.match(errorsOf(''), /routes/);
+  assert.match(errorsOf({ ...valid, rotues: [] }), /unknown field `rotues`/);
+  assert.match(errorsOf({ ...valid, service: { clutser: 'x' } }), /service.*unknown field `clutser`/);
+  assert.match(errorsOf({ ...valid, service: { timeout: 'x' } }), /service\.timeout/);
+  assert.match(errorsOf({ ...valid, routes: [{ prefix: '/a', action: 'plcae' }] }), /routes\[0\]\.action/);
 });
 
-test('every fault inside is named at once, and no secret is', () => {
-  const text = faultsOf({
+test('every error is reported at once, without secrets', () => {
+  const text = errorsOf({
     service: { cluster: '', secret: 'gate way' },
     cookie: 'a b',
     origins: ['*'],
@@ -47,9 +47,9 @@ test('every fault inside is named at once, and no secret is', () => {
   for (const secret of ['gate way', 'short-secret', fixture.secret]) assert.ok(!text.includes(secret), text);
 });
 
-test('a secret of the environment', () => {
+test('a secret from the environment', () => {
   const config = { routes, tokens: { keys: [{ alg: 'HS256', secret_env: 'BERTH_SECRET' }] } };
-  assert.match(faultsOf(config), /tokens\.keys\[0\].*BERTH_SECRET/);
+  assert.match(errorsOf(config), /tokens\.keys\[0\].*BERTH_SECRET/);
   const host = new Host({ env: { BERTH_SECRET: fixture.secret } });
   assert.ok(host.configure(config));
   const request = host.request(head('upgrade'));
@@ -59,7 +59,7 @@ test('a secret of the environment', () => {
 
 function withKeySet() {
   const host = new Host();
-  assert.ok(host.configure({ ...table.configs['no-keys-yet'], tokens: { jwks: { refresh_s: 300 } } }));
+  assert.ok(host.configure({ ...table.configs['no-keys-yet'], tokens: { jwks: { refresh: '5m' } } }));
   assert.ok(host.tick > 0 && host.tick <= 1000);
   return host;
 }
@@ -73,7 +73,7 @@ function place(host, token) {
   return request.resumed === 1 ? 'placed' : JSON.parse(request.replies[0].body).reason;
 }
 
-test('keys are fetched on the first tick and then at the interval', () => {
+test('keys are fetched at the first tick and then at the interval', () => {
   const host = withKeySet();
   assert.equal(place(host, 'rs'), 'not-configured');
   host.wait(host.tick);
@@ -89,7 +89,7 @@ test('keys are fetched on the first tick and then at the interval', () => {
   assert.equal(host.calls.length, 1);
 });
 
-test('keys that are gone from the set are not accepted any more', () => {
+test('keys that were removed from the set are no longer accepted', () => {
   const host = withKeySet();
   host.wait(1);
   host.answer(host.calls.pop(), 200, keySet('rs'));
@@ -115,7 +115,7 @@ test('a new key is fetched soon, but not once per token', () => {
   assert.equal(place(host, 'es'), 'placed');
 });
 
-test('a service that fails is asked ever more seldom, and the old keys stay', () => {
+test('fetches back off while the service fails, and the old keys stay', () => {
   const host = withKeySet();
   host.wait(1);
   host.answer(host.calls.pop(), 200, keySet('rs'));
@@ -132,7 +132,7 @@ test('a service that fails is asked ever more seldom, and the old keys stay', ()
   assert.equal(place(host, 'rs'), 'placed');
 });
 
-test('a clock that is set back does not put off the key set', () => {
+test('a clock that moves back does not delay the key set', () => {
   const host = withKeySet();
   host.now += 3_600_000;
   host.wait(1);
@@ -143,7 +143,7 @@ test('a clock that is set back does not put off the key set', () => {
   assert.equal(place(host, 'es'), 'placed');
 });
 
-test('a cluster that is missing is no reason to spin', () => {
+test('a missing cluster does not cause a busy loop', () => {
   const host = withKeySet();
   host.clusters.clear();
   for (let i = 0; i < 600; i += 1) host.wait(50);
@@ -188,7 +188,7 @@ test('every request and every refusal is counted once', () => {
   });
 });
 
-test('a placement costs few host calls', () => {
+test('a placement needs few host calls', () => {
   const host = new Host();
   assert.ok(host.configure(table.configs.default));
   host.request(head('upgrade'));

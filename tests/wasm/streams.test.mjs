@@ -1,5 +1,5 @@
-// Open streams through the built module: what is reported of them, what events do to them, and what of
-// a client's bytes goes on.
+// Open streams through the built module: their reports, the effects of events, and which client bytes are
+// forwarded.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Host } from './host.mjs';
@@ -8,7 +8,7 @@ import { head, serviceBody, table } from './fixture.mjs';
 const FRAME = Buffer.from([0x81, 0x81, 0, 0, 0, 0, 0x78]);
 const PING = Buffer.from([0x89, 0x80, 0, 0, 0, 0]);
 
-/** A client's close frame, unmasked. */
+/** The payload of a client's close frame. */
 function closing(bytes) {
   assert.equal(bytes[0], 0x88);
   assert.equal(bytes[1], 0x80 | (bytes.length - 6));
@@ -32,7 +32,7 @@ function open(host, { session = 'ref-1', ...answer } = {}) {
   return Object.assign(request, { stream });
 }
 
-/** Lets ticks go by until the gateway calls; the call, with its body read. */
+/** Ticks until the gateway calls; returns the call with its parsed body. */
 function next(host, limit = 100) {
   for (let i = 0; i < limit && host.feed.length === 0; i += 1) host.wait(host.tick);
   const call = host.feed.shift();
@@ -44,7 +44,7 @@ let cursors = 0;
 const polled = (host, call, events = [], more = {}) =>
   host.answer(call, 200, JSON.stringify({ cursor: `log-${(cursors += 1)}`, events, ...more }));
 
-/** The first poll is answered at once, the second one is held. */
+/** Answers the first poll; the second one stays in flight. */
 function begun(host) {
   const first = next(host);
   assert.deepEqual([first.report.cursor, first.report.hold_ms], ['now', 0]);
@@ -56,7 +56,7 @@ function begun(host) {
 
 const ended = (session_ref, reason) => ({ type: 'session-ended', session_ref, reason });
 
-test('a gateway with nothing to do says nothing', () => {
+test('an idle gateway makes no calls', () => {
   const host = ready();
   for (let i = 0; i < 100; i += 1) host.wait(host.tick);
   assert.equal(host.feed.length, 0);
@@ -98,7 +98,7 @@ test('streams are reported as they open and close', () => {
   assert.equal(host.metrics.get('berth_streams_closed.reason=refused'), 1);
 });
 
-test('a chatty client gets a close code, what it says later is dropped, and it is cut off', () => {
+test('an active client gets a close code, its later bytes are dropped, and it is reset', () => {
   for (const [reason, code] of [['revoked', 4403], ['expired', 4401]]) {
     const host = ready();
     const mine = open(host);
@@ -121,7 +121,7 @@ test('a chatty client gets a close code, what it says later is dropped, and it i
   }
 });
 
-test('a close frame keeps the frame that is under way whole', () => {
+test('a close frame does not split the current frame', () => {
   const host = ready();
   const inside = open(host);
   const between = open(host);
@@ -130,7 +130,7 @@ test('a close frame keeps the frame that is under way whole', () => {
   host.chunk(inside, FRAME.subarray(0, 3));
   host.chunk(split, FRAME.subarray(0, 6));
   polled(host, poll, [ended('ref-1', 'revoked')]);
-  // The rest of one frame, and a second one that is not wanted any more.
+  // The rest of one frame, and a second one that is dropped.
   const cut = host.chunk(inside, Buffer.concat([FRAME.subarray(3), FRAME]));
   assert.deepEqual(cut.subarray(0, 4), FRAME.subarray(3));
   assert.equal(closing(cut.subarray(4)).code, 4403);
@@ -140,7 +140,7 @@ test('a close frame keeps the frame that is under way whole', () => {
   assert.equal(closing(host.chunk(between, PING)).reason, 'session ended');
 });
 
-test('a silent client is cut off at once, many of them in turn', () => {
+test('silent clients are reset at once, many of them in batches', () => {
   const host = ready();
   const sockets = Array.from({ length: 250 }, () => open(host));
   const poll = begun(host);
@@ -151,24 +151,24 @@ test('a silent client is cut off at once, many of them in turn', () => {
     host.wait(host.tick);
     return sockets.filter(({ reset }) => reset === 1).length;
   });
-  // Between two ticks that reset, one that calls: it comes at once.
+  // A tick with calls stands between two ticks with resets, and comes at once.
   assert.deepEqual(cut, [100, 100, 200, 200, 250]);
   assert.equal(host.tick, 5);
 });
 
-test('what cannot be taken back is cut off', () => {
+test('a stream whose bytes cannot be dropped is reset', () => {
   const host = ready();
   const socket = open(host);
   polled(host, begun(host), [ended('ref-1', 'revoked')]);
   host.fail = { proxy_set_buffer_bytes: 10 };
   assert.equal(host.chunk(socket, FRAME), undefined);
   host.fail = {};
-  assert.equal(host.chunk(socket, FRAME), undefined, 'nor what comes until it is cut off');
+  assert.equal(host.chunk(socket, FRAME), undefined, 'nothing is forwarded until the reset');
   host.wait(host.tick);
   assert.equal(socket.reset, 1);
 });
 
-test('a session that ended while its answer was on its way opens nothing', () => {
+test('a session that ended while its response was in flight opens no stream', () => {
   const host = ready();
   open(host, { session: 'ref-2' });
   const poll = begun(host);
@@ -183,7 +183,7 @@ test('a session that ended while its answer was on its way opens nothing', () =>
   assert.equal(api.replies[0].status, 440);
 });
 
-test('a lost report is made good by the whole list', () => {
+test('a lost report is followed by the list of all streams', () => {
   const host = ready();
   const [a, b] = [open(host), open(host)];
   begun(host);
@@ -203,7 +203,7 @@ test('a lost report is made good by the whole list', () => {
   assert.equal(host.logs.filter(({ level }) => level === 3).length, 1, 'one warning per outage');
 });
 
-test('a list that is long comes in parts', () => {
+test('a long list is sent in parts', () => {
   const host = ready();
   const poll = begun((open(host), host));
   host.answer(next(host), 200, '{}');
@@ -222,7 +222,7 @@ test('a list that is long comes in parts', () => {
   polled(host, poll);
 });
 
-test('an outage of the feed keeps the sockets and is not hammered', () => {
+test('an outage of the service keeps the sockets, and polls back off', () => {
   const host = ready();
   const socket = open(host);
   let poll = begun(host);
@@ -234,17 +234,17 @@ test('an outage of the feed keeps the sockets and is not hammered', () => {
     host.wait(50);
     poll = host.feed.pop();
   }
-  // One or two seconds between two tries.
+  // One or two seconds between two attempts.
   assert.ok(tries > 25 && tries < 60, `${tries} tries in a minute`);
   assert.deepEqual([socket.reset, host.chunk(socket, FRAME)], [0, FRAME]);
   host.clusters.clear();
   const before = host.counts.proxy_http_call;
   for (let i = 0; i < 600; i += 1) host.wait(50);
-  // Polls, and reports of what the client has just said.
+  // Polls, and reports of the client's activity.
   assert.ok(host.counts.proxy_http_call - before < 50);
 });
 
-test('data from a client is activity, a ping is none', () => {
+test('data frames are activity, pings are not', () => {
   const host = ready();
   const [a, b] = [open(host), open(host, { session: 'ref-2' })];
   begun(host);
@@ -261,8 +261,8 @@ test('data from a client is activity, a ping is none', () => {
   assert.equal(host.feed.length, 0);
 });
 
-test('a socket is closed when it is too old, and when its session ends, told or not', () => {
-  const routes = [{ prefix: '/app/', action: 'place', max_age_s: 60, max_age_jitter: 0 }];
+test('a socket closes at its maximum age, and when its session ends by event or by time', () => {
+  const routes = [{ prefix: '/app/', action: 'place', max_age: '1m', max_age_jitter: 0 }];
   const host = ready({ routes });
   const old = open(host);
   const brief = open(host, { session_expires_at: 1_030 });
@@ -285,7 +285,7 @@ test('a socket is closed when it is too old, and when its session ends, told or 
   assert.equal(old.reset, 1);
 });
 
-test('a drained engine is emptied evenly', () => {
+test('the streams of a drained engine close evenly', () => {
   const host = ready();
   const sockets = Array.from({ length: 100 }, () => open(host));
   const spared = open(host, { engine: 'engine-1' });
@@ -303,7 +303,7 @@ test('a drained engine is emptied evenly', () => {
   assert.equal(spared.reset, 0);
 });
 
-test('a session that ends is cut off before those of a drained engine', () => {
+test('streams of an ended session are reset before those of a drained engine', () => {
   const host = ready();
   for (let i = 0; i < 600; i += 1) open(host);
   const socket = open(host, { session: 'ref-2', engine: 'engine-1' });
@@ -311,7 +311,7 @@ test('a session that ends is cut off before those of a drained engine', () => {
   host.answer(next(host), 200, '{}');
   host.wait(6_000);
   polled(host, poll, [{ type: 'engine-drained', pool: 'qix', engine: 'engine-0', over_ms: 0 }]);
-  // Some of them are cut off, and reported, before the next poll.
+  // Some of them are reset, and reported, before the next poll.
   let held = next(host);
   for (; held.report.hold_ms !== 5_000; held = next(host)) host.answer(held, 200, '{}');
   polled(host, held, [ended('ref-2', 'revoked')]);
@@ -319,14 +319,14 @@ test('a session that ends is cut off before those of a drained engine', () => {
   assert.equal(socket.reset, 1);
 });
 
-test('a session that ended for a reason of a newer service has ended', () => {
+test('a session that ended for an unknown reason has ended', () => {
   const host = ready();
   const socket = open(host);
   polled(host, begun(host), [ended('ref-1', 'bored')]);
   assert.equal(closing(host.chunk(socket, FRAME)).code, 4403);
 });
 
-test('a clock that is set back stops neither reports nor what is mentioned', () => {
+test('a clock that moves back blocks neither reports nor activity', () => {
   const host = ready();
   host.now += 3_600_000;
   host.wait(1_000);
@@ -345,7 +345,7 @@ test('a clock that is set back stops neither reports nor what is mentioned', () 
   assert.ok(host.feed.some(({ body }) => JSON.parse(body).cursor), 'it polls');
 });
 
-test('20,000 streams leave nothing behind', () => {
+test('20,000 streams leave no state', () => {
   const host = ready();
   const rounds = (n) => {
     for (let i = 0; i < n; i += 1) {

@@ -1,4 +1,4 @@
-// The case table through the built module: the same cases as filter/tests/table.rs, seen from Envoy.
+// The case table through the built module: the same cases as filter/core/tests/table.rs, seen from Envoy.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CONTINUE, Host, PAUSE, STATUS } from './host.mjs';
@@ -13,7 +13,7 @@ function expectedHeaders(entry) {
   return shown([...kept, ...added]);
 }
 
-/** The headers of a request as they left, with `{nonce}` where the table says so and something of that kind is. */
+/** The forwarded headers of a request, with `{nonce}` where the table has it and the header is one. */
 function left(entry, request) {
   const isNonce = ([name, value]) => entry.passed.set?.[name] === '{nonce}' && /^[A-Za-z0-9+/]{22}==$/.test(value);
   return request.headers.map((header) => (isNonce(header) ? [header[0], '{nonce}'] : header));

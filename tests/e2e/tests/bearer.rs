@@ -157,7 +157,7 @@ async fn with_published_keys() -> Result<Stack> {
         {"path": "/api/headers", "action": "authenticate", "bearer": "allow"},
         {"path": "/login", "action": "bypass"},
     ]);
-    let tokens = json!({"keys": [], "jwks": {"refresh_s": 1}});
+    let tokens = json!({"keys": [], "jwks": {"refresh": "1s"}});
     let filter = json!({"routes": routes, "tokens": tokens});
     let builder = Stack::builder().engines(1).filter_config(&filter);
     let mut stack = builder.start().await?;

@@ -92,7 +92,7 @@ async fn a_cached_token_costs_no_callout_until_its_session_ends() -> Result<()> 
 
 #[tokio::test]
 async fn without_events_every_request_makes_a_callout() -> Result<()> {
-    let stack = stack(&json!({"feed": {"hold_ms": 200, "lost_after_ms": 2_200}})).await?;
+    let stack = stack(&json!({"feed": {"hold": "200ms", "lost_after": "2200ms"}})).await?;
     let service = stack.stand_in()?;
     service.answer(token("ref-a")?);
     warm(&stack, &cookie(1)).await?;
@@ -211,7 +211,7 @@ async fn metrics_have_labels_and_the_access_log_names_the_engine() -> Result<()>
             .await
             .ok()?
             .text();
-        let bucket = |le: &str| format!(r#"berth_callout_us_bucket{{le="{le}"}}"#);
+        let bucket = |le: &str| format!(r#"berth_callout_duration_us_bucket{{le="{le}"}}"#);
         let has = |le: &str, n: &str| text.lines().any(|l| l.strip_prefix(&bucket(le)) == Some(n));
         (has("12000000", " 2") && has("100", " 0")).then_some(())
     };

@@ -137,7 +137,7 @@ async fn closed_streams_do_no_harm_when_their_configuration_is_removed() -> Resu
     let (mut stack, cookie) = started(&json!({})).await?;
     for (round, timeout_ms) in [5_000, 6_000, 7_000].into_iter().enumerate() {
         restarted(&mut stack, &cookie).await?;
-        let settings = json!({"service": {"timeout_ms": timeout_ms}});
+        let settings = json!({"service": {"timeout": format!("{timeout_ms}ms")}});
         push_filter(&stack.dir, &format!("round-{round}"), &settings)?;
         restarted(&mut stack, &cookie).await?;
     }
@@ -148,7 +148,7 @@ async fn closed_streams_do_no_harm_when_their_configuration_is_removed() -> Resu
 
 #[tokio::test]
 async fn a_suspended_service_causes_timeouts_and_recovers() -> Result<()> {
-    let (mut stack, cookie) = started(&json!({"service": {"timeout_ms": 1_500}})).await?;
+    let (mut stack, cookie) = started(&json!({"service": {"timeout": "1500ms"}})).await?;
     stack.service()?.freeze();
     let headers = [("cookie", cookie.as_str())];
     let refused = stack.upgrade("/app/sales.qvf", &headers).await?.refused()?;

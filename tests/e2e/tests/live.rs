@@ -199,7 +199,7 @@ async fn an_expired_session_closes_its_sockets_despite_messages_from_the_engine(
 
 #[tokio::test]
 async fn without_the_service_requests_are_rejected_and_open_sockets_stay() -> Result<()> {
-    let filter = json!({"service": {"timeout_ms": 1_000}});
+    let filter = json!({"service": {"timeout": "1s"}});
     let mut stack = Stack::builder()
         .engines(1)
         .filter_config(&filter)

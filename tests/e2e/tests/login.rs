@@ -121,7 +121,7 @@ async fn a_rotation_of_the_signing_key_rejects_no_request() -> Result<()> {
     };
     let mut stack = Stack::builder()
         .engines(1)
-        .filter_config(&json!({"tokens": {"jwks": {"refresh_s": 1}}}))
+        .filter_config(&json!({"tokens": {"jwks": {"refresh": "1s"}}}))
         .start()
         .await?;
     let cookie = stack.login_demo().await?;

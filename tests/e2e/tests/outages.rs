@@ -31,7 +31,7 @@ fn variants() -> impl Iterator<Item = (u32, bool)> {
 }
 
 fn variant((workers, all_capabilities): (u32, bool)) -> Builder {
-    let settings = json!({"service": {"timeout_ms": 1_500}});
+    let settings = json!({"service": {"timeout": "1500ms"}});
     let builder = Stack::builder()
         .engines(1)
         .envoy_concurrency(workers)

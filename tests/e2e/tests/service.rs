@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 const COOKIE: &str = "berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 async fn with_stand_in(timeout_ms: u64) -> Result<Stack> {
-    let filter = json!({"service": {"timeout_ms": timeout_ms}});
+    let filter = json!({"service": {"timeout": format!("{timeout_ms}ms")}});
     let stand_in = StandIn::start().await?;
     Stack::builder()
         .engines(1)
@@ -69,7 +69,7 @@ async fn requests_are_rejected_while_the_service_is_down_and_accepted_after_it()
 
 #[tokio::test]
 async fn a_suspended_service_causes_timeouts() -> Result<()> {
-    let filter = json!({"service": {"timeout_ms": 300}});
+    let filter = json!({"service": {"timeout": "300ms"}});
     let mut stack = Stack::builder()
         .engines(1)
         .filter_config(&filter)

@@ -188,7 +188,7 @@ async fn an_ended_session_opens_no_socket() -> Result<()> {
 #[tokio::test]
 async fn a_gateway_closes_expired_sessions_and_old_sockets_without_the_service() -> Result<()> {
     let routes =
-        json!([{"prefix": "/app/", "action": "place", "max_age_s": 3, "max_age_jitter": 0}]);
+        json!([{"prefix": "/app/", "action": "place", "max_age": "3s", "max_age_jitter": 0}]);
     let stack = stack(&json!({"routes": routes, "login_path": "/login"})).await?;
     let mut old = open(&stack, "ref-a", "old").await?;
     let now = std::time::SystemTime::now()
@@ -211,7 +211,7 @@ async fn a_gateway_closes_expired_sessions_and_old_sockets_without_the_service()
 
 #[tokio::test]
 async fn an_outage_of_the_events_closes_no_socket_and_is_followed_by_a_full_sync() -> Result<()> {
-    let stack = stack(&json!({"feed": {"hold_ms": 1_000, "lost_after_ms": 3_000}})).await?;
+    let stack = stack(&json!({"feed": {"hold": "1s", "lost_after": "3s"}})).await?;
     let mut socket = open(&stack, "ref-a", "kept").await?;
     reported(&stack, "opened", 1).await?;
     let feed = stack.stand_in()?.feed();

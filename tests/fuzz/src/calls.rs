@@ -1,7 +1,7 @@
-//! Messages on the call stream, on both sides. A reply goes to the requester of its call or to nobody, and only once.
-//! The debug output of a call or reply does not depend on its body and is bounded.
+//! Messages on the call stream, on either side: the gateway gives a reply to the requester of that call, once, or to
+//! nobody; the debug output of a call has no body, and its path is shortened.
 use berth_api::{Call, Reply};
-use berth_filter::lane::Lane;
+use berth_filter_core::control::call_stream::CallStream;
 use prost::Message;
 
 /// Checks one input.
@@ -25,28 +25,28 @@ pub(crate) fn run(data: &[u8]) {
         };
         assert_eq!(printed, format!("{reply:?}"));
     }
-    let mut opening = Lane::<u64>::new(1_000, 0);
+    let mut opening = CallStream::<u64>::new(1_000, 0);
     opening.opening(Some(1), 0);
-    // Instead of the greeting: no requester waits for a reply yet.
-    let first = opening.heard(1, data, 1).ok().flatten();
-    assert_eq!(first.and_then(|first| first.who), None);
-    let mut lane = Lane::new(1_000, 0);
-    lane.opening(Some(1), 0);
+    // In place of the greeting: no call is pending yet.
+    let first = opening.on_message(1, data, 1).ok().flatten();
+    assert_eq!(first.and_then(|first| first.requester), None);
+    let mut calls = CallStream::new(1_000, 0);
+    calls.opening(Some(1), 0);
     let greeting = Reply::greeting().encode_to_vec();
-    assert!(lane.heard(1, &greeting, 0).is_ok());
-    let mut waiting = Vec::new();
-    for who in 1..=3_u64 {
-        let sent = lane.call("/v1/tokens", Vec::new(), who, 0);
-        waiting.push(sent.map(|sending| sending.id).unwrap_or_default());
+    assert!(calls.on_message(1, &greeting, 0).is_ok());
+    let mut ids = Vec::new();
+    for requester in 1..=3_u64 {
+        let sent = calls.call("/v1/tokens", Vec::new(), requester, 0);
+        ids.push(sent.map(|message| message.id).unwrap_or_default());
     }
-    assert_eq!(waiting, [1, 2, 3]);
-    let heard = lane.heard(1, data, 1).ok().flatten();
-    let heard = heard.and_then(|heard| heard.who);
-    if let Some(who) = &heard {
-        assert!(waiting.contains(who));
-        let again = lane.heard(1, data, 2).ok().flatten();
-        assert_eq!(again.and_then(|again| again.who), None);
+    assert_eq!(ids, [1, 2, 3]);
+    let reply = calls.on_message(1, data, 1).ok().flatten();
+    let requester = reply.and_then(|reply| reply.requester);
+    if let Some(requester) = &requester {
+        assert!(ids.contains(requester));
+        let again = calls.on_message(1, data, 2).ok().flatten();
+        assert_eq!(again.and_then(|again| again.requester), None);
     }
-    let left = lane.closed(1, 3).map_or(0, |left| left.len());
-    assert_eq!(left + usize::from(heard.is_some()), 3);
+    let pending = calls.closed(1, 3).map_or(0, |pending| pending.len());
+    assert_eq!(pending + usize::from(requester.is_some()), 3);
 }

@@ -1,5 +1,5 @@
 //! Cookie headers, one per line: a found value is valid, and a removed cookie is gone.
-use berth_filter::cookie::{Without, find, is_cookie_octet, without};
+use berth_filter_core::request::cookie::{CookieRemoval, find, is_cookie_octet, remove};
 
 const NAME: &str = "berth";
 
@@ -11,10 +11,10 @@ pub(crate) fn run(data: &[u8]) {
         assert!(value.bytes().all(is_cookie_octet));
     }
     for header in headers {
-        match without(header, NAME) {
-            Without::Untouched => assert_eq!(find(&[header], NAME), Ok(None)),
-            Without::Nothing => {}
-            Without::Rest(rest) => {
+        match remove(header, NAME) {
+            CookieRemoval::Unchanged => assert_eq!(find(&[header], NAME), Ok(None)),
+            CookieRemoval::Empty => {}
+            CookieRemoval::Remaining(rest) => {
                 assert!(rest.len() < header.len());
                 assert_eq!(find(&[&rest], NAME), Ok(None));
             }

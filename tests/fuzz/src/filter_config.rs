@@ -1,5 +1,5 @@
-//! The configuration of the filter, as JSON or as a protobuf Struct: it is accepted, or refused with a message.
-use berth_filter::config::Config;
+//! The plugin configuration, as JSON or as a protobuf Struct: valid, or refused with a message.
+use berth_filter_core::config::Config;
 
 /// Checks one input.
 pub(crate) fn run(data: &[u8]) {
@@ -9,6 +9,6 @@ pub(crate) fn run(data: &[u8]) {
             assert!(!config.cookie.is_empty() && !config.routes.is_empty());
             assert!(!config.keys.is_empty() || config.jwks.is_some());
         }
-        Err(faults) => assert!(!faults.to_string().is_empty()),
+        Err(errors) => assert!(!errors.to_string().is_empty()),
     }
 }

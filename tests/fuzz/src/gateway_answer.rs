@@ -1,8 +1,8 @@
-//! The placement service's answers to reports and polls: for any answer the gateway goes on, repeats its requests, and
+//! Responses of the placement service to reports and polls: whatever they contain, the gateway continues to poll and
 //! resets only streams that it has.
-use berth_filter::feed::Settings;
-use berth_filter::gateway::Gateway;
-use berth_filter::placement::Placed;
+use berth_filter_core::control::Gateway;
+use berth_filter_core::control::events::Settings;
+use berth_filter_core::streams::PlacedStream;
 
 /// Checks one input.
 pub(crate) fn run(data: &[u8]) {
@@ -12,7 +12,7 @@ pub(crate) fn run(data: &[u8]) {
     };
     let mut gateway = Gateway::new(1, settings, 500);
     for id in 0..3 {
-        let placed = Placed {
+        let placed = PlacedStream {
             stream: format!("s{id}"),
             session_ref: "k1Jt0yqSxv2P".to_owned(),
             pool: "qix".to_owned(),
@@ -28,11 +28,11 @@ pub(crate) fn run(data: &[u8]) {
         now += 1_000;
         let due = gateway.begin_tick(now);
         assert!(due.resets.iter().all(|id| *id < 3));
-        let work = gateway.work(now);
-        if work.poll.is_some() {
+        let actions = gateway.tick_actions(now);
+        if actions.poll.is_some() {
             let _ = gateway.on_poll(Some(data), now, 0.5);
         }
-        if work.report.is_some() {
+        if actions.report.is_some() {
             let _ = gateway.on_report(Some(data), now);
         }
     }

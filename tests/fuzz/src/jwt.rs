@@ -1,7 +1,7 @@
-//! Tokens against fixed keys, and tokens that come with their own key (`JWK NUL token`). The fixed keys accept only
-//! the tokens of the fixture.
-use berth_filter::jwks;
-use berth_filter::token::{Key, Keys};
+//! Tokens against fixed keys, and keys that come with their token (`JWK NUL token`): only the tokens
+//! of the fixture are accepted by the fixed keys.
+use berth_filter_core::auth::jwks;
+use berth_filter_core::auth::jwt::{Key, Keys};
 use serde_json::Value;
 use std::sync::LazyLock;
 

@@ -1,14 +1,17 @@
-//! The placement service's answers to the filter: any answer yields only valid headers.
-use berth_filter::placement::{placement, token};
-use berth_filter::step::Change;
+//! Responses of the placement service: whatever they contain, only valid headers result.
+use berth_filter_core::decision::effects::HeaderMutation;
+use berth_filter_core::decision::response::{validate_placement, validate_token};
 
 /// Checks one input.
 pub(crate) fn run(data: &[u8]) {
-    for answer in [placement(data), token(data)].into_iter().flatten() {
+    for answer in [validate_placement(data), validate_token(data)]
+        .into_iter()
+        .flatten()
+    {
         assert!(answer.token.bytes().all(|b| b.is_ascii_graphic()));
-        for change in answer.changes {
-            let Change::Set(name, value) = change else {
-                panic!("answers only set")
+        for mutation in answer.mutations {
+            let HeaderMutation::Set(name, value) = mutation else {
+                panic!("responses only set headers")
             };
             assert!(!value.iter().any(u8::is_ascii_control));
             assert!(!["host", "cookie", "authorization", "content-length"].contains(&&*name));

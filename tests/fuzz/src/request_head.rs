@@ -1,10 +1,11 @@
-//! A request head (`name: value` lines), an empty line, and the placement service's answer (a status, a blank, a
-//! body). Both pass through the whole decision, and the target checks what would reach the upstream.
-use berth_filter::config::Config;
-use berth_filter::cookie;
-use berth_filter::flow;
-use berth_filter::route::Action;
-use berth_filter::step::{Change, Outcome, Step};
+//! The head of a request (`name: value` lines), an empty line, and the response of the placement service (a status, a
+//! blank, a body): through the whole decision. Checks what would reach the upstream.
+use berth_filter_core::config::Config;
+use berth_filter_core::decision::effects::HeaderMutation;
+use berth_filter_core::decision::pending::CallOutcome;
+use berth_filter_core::decision::{Decision, decide};
+use berth_filter_core::request::cookie;
+use berth_filter_core::routing::Action;
 
 const CONFIG: &[u8] = br#"{
     "cookie": "berth",
@@ -20,18 +21,20 @@ thread_local! {
     static THE_CONFIG: Config = Config::parse(CONFIG, &|_| None).unwrap();
 }
 
-fn apply(headers: &mut Headers, changes: Vec<Change>) -> Vec<String> {
+fn apply(headers: &mut Headers, mutations: Vec<HeaderMutation>) -> Vec<String> {
     let mut set = Vec::new();
-    for change in changes {
-        match change {
-            Change::Remove(name) => headers.retain(|(n, _)| n != name.as_bytes()),
-            Change::Set(name, value) => {
+    for mutation in mutations {
+        match mutation {
+            HeaderMutation::Remove(name) => headers.retain(|(n, _)| n != name.as_bytes()),
+            HeaderMutation::Set(name, value) => {
                 headers.retain(|(n, _)| n != name.as_bytes());
                 headers.push((name.as_bytes().to_vec(), value));
                 set.push(name.into_owned());
             }
-            Change::Add(name, value) => headers.push((name.into_owned().into_bytes(), value)),
-            Change::Nonce(name) => {
+            HeaderMutation::Add(name, value) => {
+                headers.push((name.into_owned().into_bytes(), value))
+            }
+            HeaderMutation::Nonce(name) => {
                 headers.retain(|(n, _)| n != name.as_bytes());
                 headers.push((
                     name.as_bytes().to_vec(),
@@ -43,7 +46,7 @@ fn apply(headers: &mut Headers, changes: Vec<Change>) -> Vec<String> {
     set
 }
 
-/// No spoofed header and no invalid token reach the upstream, and the login cookie does so only on bypass routes.
+/// No spoofed header is forwarded, no invalid token, and the login cookie only on bypass routes.
 fn check_upstream_headers(config: &Config, headers: &Headers, set: &[String], action: Option<Action>) {
     for (name, value) in headers {
         let lower = name.to_ascii_lowercase();
@@ -73,40 +76,40 @@ fn check_request(config: &Config, data: &[u8]) {
             ))
         })
         .collect();
-    let start = {
+    let first = {
         let pairs = headers.iter().map(|(n, v)| (n.as_slice(), v.as_slice()));
-        flow::start(config, &config.keys, pairs)
+        decide(config, &config.keys, pairs)
     };
-    let action = start.route.map(|at| config.routes[at].action);
-    match start.step {
-        Step::Reply(reply) => assert!((302..=599).contains(&reply.status)),
-        Step::Pass(changes) => {
+    let action = first.route.map(|at| config.routes[at].action);
+    match first.decision {
+        Decision::Reply(reply) => assert!((302..=599).contains(&reply.status)),
+        Decision::Pass(mutations) => {
             assert_ne!(action, Some(Action::Place));
-            let set = apply(&mut headers, changes);
+            let set = apply(&mut headers, mutations);
             check_upstream_headers(config, &headers, &set, action);
         }
-        Step::Call {
-            changes,
+        Decision::Call {
+            mutations,
             callout,
-            waiting,
+            pending,
         } => {
             assert!(serde_json::from_slice::<serde_json::Value>(&callout.body).is_ok());
-            apply(&mut headers, changes);
+            apply(&mut headers, mutations);
             check_upstream_headers(config, &headers, &[], action);
             let (status, body) = answer.split_at(answer.len().min(4));
             let status = str::from_utf8(status.trim_ascii())
                 .ok()
                 .and_then(|s| s.parse().ok());
-            match waiting.on_reply(
+            match pending.on_response(
                 config,
                 &config.keys,
                 &|_| false,
                 status.unwrap_or(200),
                 body,
             ) {
-                Outcome::Reply(reply) => assert!((302..=599).contains(&reply.status)),
-                Outcome::Route { changes, .. } => {
-                    let set = apply(&mut headers, changes);
+                CallOutcome::Reply(reply) => assert!((302..=599).contains(&reply.status)),
+                CallOutcome::Route { mutations, .. } => {
+                    let set = apply(&mut headers, mutations);
                     check_upstream_headers(config, &headers, &set, action);
                 }
             }

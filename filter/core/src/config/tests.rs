@@ -1,0 +1,335 @@
+//! Which configurations are valid, and that every error names its field.
+
+use super::*;
+use serde_json::{Value, json};
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const SECRET: &str = "a-secret-of-thirty-two-bytes-or-more";
+
+fn valid() -> Value {
+    json!({
+        "routes": [{"prefix": "/app/", "action": "place"}, {"path": "/login", "action": "bypass"}],
+        "tokens": {"keys": [{"alg": "HS256", "secret": SECRET}]},
+    })
+}
+
+fn parse(json: &Value) -> Result<Config, String> {
+    let env = |name: &str| (name == "SECRET").then(|| SECRET.to_owned());
+    Config::parse(json.to_string().as_bytes(), &env).map_err(|errors| errors.to_string())
+}
+
+/// The errors of the valid configuration with one field changed.
+fn errors(pointer: &str, value: Value) -> String {
+    let mut json = valid();
+    let (parent, field) = pointer.rsplit_once('/').unwrap();
+    json.pointer_mut(parent).unwrap()[field] = value;
+    parse(&json).err().unwrap_or_default()
+}
+
+#[test]
+fn defaults_are_as_documented() {
+    let config = parse(&valid()).unwrap();
+    assert_eq!(config.service.cluster, "placement");
+    assert_eq!(config.service.authority, "berth-placement");
+    assert_eq!(config.service.timeout_ms, 12_000);
+    assert_eq!(config.service.authorization, None);
+    assert_eq!(config.cookie, "__Host-berth");
+    assert_eq!(config.login_path, "/login");
+    assert_eq!(config.api_prefixes, ["/api"]);
+    assert!(config.strip_headers.is_empty());
+    let feed = (config.feed.hold_ms, config.feed.lost_after_ms);
+    assert_eq!((feed, config.close_timeout_ms), ((5_000, 10_000), 500));
+    let cache = (config.cache.entries, config.cache.bytes);
+    assert_eq!((cache, config.cache.ttl_ms), ((10_000, 8 << 20), 30_000));
+    assert!(config.origins.is_empty() && config.jwks.is_none() && !config.keys.is_empty());
+}
+
+#[test]
+fn a_key_set_alone_is_enough() {
+    let mut json = valid();
+    json["tokens"] = json!({"jwks": {}});
+    let config = parse(&json).unwrap();
+    let jwks = config.jwks.unwrap();
+    assert_eq!(
+        (jwks.path.as_str(), jwks.refresh_ms),
+        ("/.well-known/jwks.json", 300_000)
+    );
+    assert!(config.keys.is_empty());
+}
+
+#[test]
+fn routes_require_a_session_by_default() {
+    let mut json = valid();
+    let permissions = |json: &Value| {
+        let routes = parse(json).unwrap().routes;
+        routes
+            .iter()
+            .map(|r| (r.bearer, r.anonymous))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(permissions(&json), [(false, false); 2]);
+    json["routes"] = json!([
+        {"prefix": "/app/", "action": "place", "bearer": "allow"},
+        {"prefix": "/api/", "action": "authenticate", "bearer": "allow", "anonymous": "allow"},
+        {"path": "/login", "action": "bypass", "bearer": "deny", "anonymous": "deny"},
+    ]);
+    assert_eq!(
+        permissions(&json),
+        [(true, false), (true, true), (false, false)]
+    );
+}
+
+#[test]
+fn a_maximum_age_is_optional() {
+    let mut json = valid();
+    json["routes"] = json!([
+        {"path": "/a", "action": "place"},
+        {"path": "/b", "action": "place", "max_age": "0s"},
+        {"path": "/c", "action": "place", "max_age": "1h"},
+        {"path": "/d", "action": "place", "max_age": "1s", "max_age_jitter": 0},
+    ]);
+    let routes = parse(&json).unwrap().routes;
+    let ages: Vec<_> = routes
+        .iter()
+        .map(|route| route.max_age.map(|age| (age.ms, age.jitter)))
+        .collect();
+    assert_eq!(
+        ages,
+        [None, None, Some((3_600_000, 0.1)), Some((1_000, 0.0))]
+    );
+}
+
+#[test]
+fn a_secret_may_come_from_the_environment() {
+    let key = |name| json!([{"alg": "HS256", "secret_env": name}]);
+    assert_eq!(errors("/tokens/keys", key("SECRET")), "");
+    assert!(errors("/tokens/keys", key("OTHER")).contains("OTHER is not set"));
+}
+
+#[test]
+fn unknown_fields_and_wrong_types_are_named() {
+    for (pointer, value, message) in [
+        ("/rotues", json!([]), "unknown field `rotues`"),
+        ("/service", json!({"cluser": "x"}), "unknown field `cluser`"),
+        ("/tokens/key", json!([]), "unknown field `key`"),
+        (
+            "/tokens/keys/0/sekret",
+            json!("x"),
+            "unknown field `sekret`",
+        ),
+        ("/routes/0/prefx", json!("/"), "unknown field `prefx`"),
+        (
+            "/routes/0/action",
+            json!("go"),
+            "routes[0].action: unknown variant `go`",
+        ),
+        ("/routes/0/bearer", json!(true), "routes[0].bearer: "),
+        ("/routes/0/anonymous", json!("yes"), "unknown variant `yes`"),
+        (
+            "/service",
+            json!({"timeout": -1}),
+            "service.timeout: expected a duration with a unit",
+        ),
+        ("/tokens/leeway", json!(1.5), "tokens.leeway: "),
+        ("/cookie", json!(7), "cookie: "),
+        ("/feed", json!({"held": 1}), "unknown field `held`"),
+        ("/cache", json!({"size": 1}), "unknown field `size`"),
+        ("/feed", Value::Null, "feed: "),
+        ("/routes/0/max_age", json!("1"), "routes[0].max_age: "),
+    ] {
+        let found = errors(pointer, value);
+        assert!(found.contains(message), "{pointer}: {found}");
+    }
+    assert!(Config::parse(b"{}x", &|_| None).is_err());
+    assert!(
+        parse(&json!({"routes": []}))
+            .is_err_and(|errors| errors.contains("missing field `tokens`"))
+    );
+}
+
+#[test]
+fn invalid_values_are_named() {
+    let key = |key: Value| ("/tokens/keys", json!([key]), "tokens.keys[0]: ");
+    for (pointer, value, message) in [
+        ("/cookie", json!("a=b"), "cookie: "),
+        ("/cookie", json!(""), "cookie: "),
+        ("/login_path", json!("login"), "login_path: "),
+        ("/login_path", json!("https://x/"), "login_path: "),
+        (
+            "/login_path",
+            json!("/app/login"),
+            "login_path: its route has the action place",
+        ),
+        ("/api_prefixes", json!(["api"]), "api_prefixes[0]: "),
+        (
+            "/origins",
+            json!(["https://a.example", "*"]),
+            "origins[1]: ",
+        ),
+        ("/origins", json!(["https://a.example/x"]), "origins[0]: "),
+        ("/origins", json!(["null"]), "origins[0]: "),
+        ("/strip_headers", json!(["a b"]), "strip_headers[0]: "),
+        ("/strip_headers", json!([":path"]), "strip_headers[0]: "),
+        ("/routes", json!([]), "routes: "),
+        (
+            "/routes",
+            json!([{"action": "place"}]),
+            "routes[0]: needs either prefix or path",
+        ),
+        (
+            "/routes",
+            json!([{"prefix": "/a", "path": "/a", "action": "place"}]),
+            "routes[0]: needs",
+        ),
+        (
+            "/routes",
+            json!([{"prefix": "a", "action": "place"}]),
+            "routes[0]: must",
+        ),
+        (
+            "/routes",
+            json!([{"path": "/a/../b", "action": "place"}]),
+            "routes[0]: must",
+        ),
+        (
+            "/routes",
+            json!([{"path": "/a", "action": "bypass", "bearer": "allow"}]),
+            "routes[0].bearer: ",
+        ),
+        (
+            "/routes",
+            json!([{"path": "/a", "action": "bypass", "anonymous": "allow"}]),
+            "routes[0].anonymous: ",
+        ),
+        (
+            "/routes",
+            json!([{"path": "/a", "action": "place", "anonymous": "allow"}]),
+            "routes[0].anonymous: ",
+        ),
+        (
+            "/routes",
+            json!([{"path": "/a", "action": "bypass", "max_age": "1m"}]),
+            "routes[0].max_age: ",
+        ),
+        (
+            "/routes",
+            json!([{"path": "/a", "action": "place", "max_age": "1m", "max_age_jitter": 1.1}]),
+            "routes[0].max_age_jitter: ",
+        ),
+        ("/feed", json!({"hold": "99ms"}), "feed.hold: "),
+        ("/feed", json!({"hold": "25001ms"}), "feed.hold: "),
+        (
+            "/feed",
+            json!({"lost_after": "6999ms"}),
+            "feed.lost_after: ",
+        ),
+        ("/cache", json!({"entries": 1_000_001}), "cache.entries: "),
+        ("/cache", json!({"bytes": 65_535}), "cache.bytes: "),
+        ("/cache", json!({"ttl": "0s"}), "cache.ttl: "),
+        ("/cache", json!({"ttl": "31s"}), "cache.ttl: "),
+        ("/close_timeout", json!("0s"), "close_timeout: "),
+        ("/close_timeout", json!("10001ms"), "close_timeout: "),
+        ("/service", json!({"cluster": ""}), "service.cluster: "),
+        (
+            "/service",
+            json!({"authority": "a b"}),
+            "service.authority: ",
+        ),
+        ("/service", json!({"timeout": "0s"}), "service.timeout: "),
+        (
+            "/service",
+            json!({"timeout": "30001ms"}),
+            "service.timeout: must be 1ms to 30s",
+        ),
+        ("/service", json!({"secret": "a\nb"}), "service.secret: "),
+        ("/tokens/keys", json!([]), "tokens: has neither"),
+        ("/tokens/issuer", json!(""), "tokens.issuer: "),
+        ("/tokens/audience", json!(""), "tokens.audience: "),
+        ("/tokens/leeway", json!("301s"), "tokens.leeway: "),
+        ("/tokens/leeway", json!("1500ms"), "tokens.leeway: "),
+        (
+            "/tokens/jwks",
+            json!({"path": "jwks"}),
+            "tokens.jwks.path: ",
+        ),
+        (
+            "/tokens/jwks",
+            json!({"refresh": "0s"}),
+            "tokens.jwks.refresh: ",
+        ),
+        key(json!({"alg": "HS256"})),
+        key(json!({"alg": "HS256", "secret": "short"})),
+        key(json!({"secret": SECRET})),
+        key(json!({"alg": "RS256", "secret": SECRET})),
+        key(json!({"alg": "HS256", "secret": SECRET, "secret_env": "SECRET"})),
+        key(json!({"jwk": {}})),
+        key(json!({"kid": "a", "jwk": {"kty": "oct", "k": "x"}})),
+    ] {
+        let found = errors(pointer, value.clone());
+        assert!(found.contains(message), "{pointer} {value}: {found}");
+    }
+}
+
+#[test]
+fn limits_are_valid_values() {
+    for (pointer, value) in [
+        ("/service", json!({"timeout": "30s"})),
+        ("/feed", json!({"hold": "5s", "lost_after": "7s"})),
+        (
+            "/strip_headers",
+            json!(["x-user", "x-qlik-session", "x-forwarded-protocol"]),
+        ),
+    ] {
+        assert_eq!(errors(pointer, value), "", "{pointer}");
+    }
+}
+
+#[test]
+fn headers_that_decisions_use_cannot_be_stripped() {
+    for name in [
+        "X-Forwarded-Proto",
+        "x_forwarded_proto",
+        "origin",
+        "Accept",
+        "sec-fetch-mode",
+        "Sec-WebSocket-Key",
+        "sec-websocket-protocol",
+        "Connection",
+        "upgrade",
+        "Cookie",
+        "HOST",
+    ] {
+        let found = errors("/strip_headers", json!(["x-user", name]));
+        let message = "strip_headers[1]: cannot be stripped: decisions use it";
+        assert_eq!(found, message, "{name}");
+    }
+}
+
+#[test]
+fn all_errors_are_reported_at_once_without_secrets() {
+    let json = json!({
+        "service": {"secret": "geheim geheim"},
+        "cookie": "", "origins": ["*"], "routes": [],
+        "tokens": {"keys": [{"alg": "HS256", "secret": "geheim"}, {"jwk": {"kty": "oct", "k": "Z2VoZWlt"}}]},
+    });
+    let found = parse(&json).err().unwrap();
+    assert_eq!(found.split("; ").count(), 6, "{found}");
+    assert!(
+        !found.contains("geheim") && !found.contains("Z2VoZWlt"),
+        "{found}"
+    );
+    let wrong_type = errors("/tokens/keys/0/secret", json!(["geheim"]));
+    assert!(wrong_type.contains("secret: expected a text") && !wrong_type.contains("geheim"));
+}
+
+#[test]
+fn a_secret_becomes_a_bearer_token() {
+    let mut json = valid();
+    json["service"] = json!({"secret": "s3cret"});
+    let config = parse(&json).unwrap();
+    assert_eq!(
+        config.service.authorization.as_deref(),
+        Some("Bearer s3cret")
+    );
+}

@@ -1,0 +1,295 @@
+//! From the configuration as written to the validated one: ranges, and rules between fields. Collects every error with
+//! the path of its field; quotes no secret.
+
+mod tokens;
+
+use super::schema::{self, Duration, Permission};
+use super::{Config, ConfigErrors, Service};
+use crate::auth::token_cache;
+use crate::control::events::{self, BEYOND_HOLD_MS};
+use crate::request;
+use crate::request::cookie::is_cookie_octet;
+use crate::request::origin::Origin;
+use crate::request::path::has_dot_segment;
+use crate::routing::{self, Action, MaxAge, Pattern, Route};
+use berth_api::MAX_HOLD_MS;
+use std::ops::RangeInclusive;
+
+/// Maximum `service.timeout`: ended sessions are remembered for longer.
+const MAX_TIMEOUT_MS: u32 = 30_000;
+/// Maximum `close_timeout`.
+const MAX_CLOSE_TIMEOUT_MS: u32 = 10_000;
+/// Default of `max_age_jitter`.
+const MAX_AGE_JITTER: f64 = 0.1;
+
+/// Maximum `cache.entries`.
+const MAX_CACHE_ENTRIES: u32 = 1_000_000;
+/// Minimum `cache.bytes`: room for a token of 16 KB.
+const MIN_CACHE_BYTES: u32 = 65_536;
+/// Maximum `cache.bytes`: what fits into a VM.
+const MAX_CACHE_BYTES: u32 = 268_435_456;
+/// Maximum `cache.ttl`: a changed role must take effect within it.
+const MAX_CACHE_TTL_MS: u32 = 30_000;
+
+/// Collects errors.
+struct Errors(Vec<String>);
+
+impl Errors {
+    fn add(&mut self, field: &str, error: &str) {
+        self.0.push(format!("{field}: {error}"));
+    }
+
+    fn require(&mut self, valid: bool, field: &str, error: &str) {
+        if !valid {
+            self.add(field, error);
+        }
+    }
+
+    /// The duration in milliseconds, which must be in `range`.
+    fn require_ms(
+        &mut self,
+        duration: Duration,
+        range: RangeInclusive<u32>,
+        field: &str,
+        error: &str,
+    ) -> u32 {
+        let ms = u32::try_from(duration.as_ms()).unwrap_or(u32::MAX);
+        self.require(range.contains(&ms), field, error);
+        ms
+    }
+}
+
+pub(super) fn validate(
+    raw: schema::Config,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigErrors> {
+    let mut errors = Errors(Vec::new());
+    let service = service(raw.service, &mut errors);
+    errors.require(is_token(&raw.cookie), "cookie", "is no cookie name");
+    errors.require(
+        is_path(&raw.login_path),
+        "login_path",
+        "must be a path without a query",
+    );
+    for (i, prefix) in raw.api_prefixes.iter().enumerate() {
+        let field = format!("api_prefixes[{i}]");
+        errors.require(is_path(prefix), &field, "must be a path");
+    }
+    for (i, name) in raw.strip_headers.iter().enumerate() {
+        let field = format!("strip_headers[{i}]");
+        errors.require(is_token(name), &field, "is no header name");
+        errors.require(
+            !request::is_read(name),
+            &field,
+            "cannot be stripped: decisions use it",
+        );
+    }
+    let origins = origins(&raw.origins, &mut errors);
+    let routes = routes(raw.routes, &mut errors);
+    if let Some((_, route)) = routing::find(&routes, &raw.login_path)
+        && route.action != Action::Bypass
+    {
+        let error = format!(
+            "its route has the action {}: nobody could log in",
+            route.action.as_str()
+        );
+        errors.add("login_path", &error);
+    }
+    let (keys, jwks) = tokens::validate(raw.tokens, env, &mut errors);
+    let feed = feed(&raw.feed, &mut errors);
+    let cache = cache(&raw.cache, &mut errors);
+    let close_timeout_ms = errors.require_ms(
+        raw.close_timeout,
+        1..=MAX_CLOSE_TIMEOUT_MS,
+        "close_timeout",
+        "must be 1ms to 10s",
+    );
+    if errors.0.is_empty() {
+        Ok(Config {
+            service,
+            cookie: raw.cookie,
+            login_path: raw.login_path,
+            api_prefixes: raw.api_prefixes,
+            origins,
+            strip_headers: raw.strip_headers,
+            routes,
+            keys,
+            jwks,
+            feed,
+            cache,
+            close_timeout_ms,
+        })
+    } else {
+        Err(ConfigErrors(errors.0))
+    }
+}
+
+fn service(raw: schema::Service, errors: &mut Errors) -> Service {
+    errors.require(!raw.cluster.is_empty(), "service.cluster", "is empty");
+    errors.require(
+        is_visible(&raw.authority),
+        "service.authority",
+        "is no host name",
+    );
+    let timeout_ms = errors.require_ms(
+        raw.timeout,
+        1..=MAX_TIMEOUT_MS,
+        "service.timeout",
+        "must be 1ms to 30s",
+    );
+    let authorization = raw.secret.map(|secret| {
+        errors.require(
+            is_visible(&secret.0),
+            "service.secret",
+            "must be visible ASCII",
+        );
+        format!("Bearer {}", secret.0)
+    });
+    Service {
+        cluster: raw.cluster,
+        authority: raw.authority,
+        timeout_ms,
+        authorization,
+    }
+}
+
+fn feed(raw: &schema::Feed, errors: &mut Errors) -> events::Settings {
+    let hold_ms = errors.require_ms(
+        raw.hold,
+        100..=MAX_HOLD_MS,
+        "feed.hold",
+        "must be 100ms to 25s",
+    );
+    let lost_after_ms = errors.require_ms(
+        raw.lost_after,
+        hold_ms.saturating_add(BEYOND_HOLD_MS)..=u32::MAX,
+        "feed.lost_after",
+        "must be at least 2s above feed.hold: without events a response comes only when a poll ends",
+    );
+    events::Settings {
+        hold_ms,
+        lost_after_ms,
+    }
+}
+
+fn cache(raw: &schema::Cache, errors: &mut Errors) -> token_cache::Settings {
+    errors.require(
+        raw.entries <= MAX_CACHE_ENTRIES,
+        "cache.entries",
+        "must be at most 1000000",
+    );
+    errors.require(
+        raw.entries == 0 || (MIN_CACHE_BYTES..=MAX_CACHE_BYTES).contains(&raw.bytes),
+        "cache.bytes",
+        "must be 65536 to 268435456",
+    );
+    let ttl_ms = errors.require_ms(
+        raw.ttl,
+        1..=MAX_CACHE_TTL_MS,
+        "cache.ttl",
+        "must be 1ms to 30s",
+    );
+    token_cache::Settings {
+        entries: raw.entries as usize,
+        bytes: raw.bytes as usize,
+        ttl_ms: ttl_ms.into(),
+    }
+}
+
+fn origins(raw: &[String], errors: &mut Errors) -> Vec<Origin> {
+    let mut origins = Vec::new();
+    for (i, text) in raw.iter().enumerate() {
+        match Origin::parse(text) {
+            Some(origin) => origins.push(origin),
+            None => errors.add(
+                &format!("origins[{i}]"),
+                "is no origin such as https://app.example.com",
+            ),
+        }
+    }
+    origins
+}
+
+fn routes(raw: Vec<schema::Route>, errors: &mut Errors) -> Vec<Route> {
+    errors.require(
+        !raw.is_empty(),
+        "routes",
+        "is empty: every request would get 404",
+    );
+    let mut routes = Vec::new();
+    for (i, route) in raw.into_iter().enumerate() {
+        let pattern = match (&route.prefix, &route.path) {
+            (Some(prefix), None) if is_path(prefix) => Pattern::Prefix(prefix.clone()),
+            (None, Some(path)) if is_path(path) => Pattern::Exact(path.clone()),
+            (Some(_), None) | (None, Some(_)) => {
+                errors.add(&format!("routes[{i}]"), "must be a path without a query");
+                continue;
+            }
+            _ => {
+                errors.add(&format!("routes[{i}]"), "needs either prefix or path");
+                continue;
+            }
+        };
+        let action = route.action;
+        let bearer = route.bearer == Permission::Allow;
+        let anonymous = route.anonymous == Permission::Allow;
+        errors.require(
+            !bearer || action != Action::Bypass,
+            &format!("routes[{i}].bearer"),
+            "a bypass route checks no token",
+        );
+        errors.require(
+            !anonymous || action == Action::Authenticate,
+            &format!("routes[{i}].anonymous"),
+            "is for authenticate routes: bypass checks no session, and an engine requires a token",
+        );
+        let max_age = max_age(i, &route, errors);
+        routes.push(Route {
+            pattern,
+            action,
+            bearer,
+            anonymous,
+            max_age,
+        });
+    }
+    routes
+}
+
+/// The maximum age of a route's WebSockets; zero means no limit.
+fn max_age(i: usize, route: &schema::Route, errors: &mut Errors) -> Option<MaxAge> {
+    let ms = route.max_age.map(Duration::as_ms).filter(|ms| *ms > 0);
+    errors.require(
+        ms.is_none() || route.action == Action::Place,
+        &format!("routes[{i}].max_age"),
+        "is for place routes: other routes have no WebSockets that the filter closes",
+    );
+    let jitter = route.max_age_jitter.unwrap_or(MAX_AGE_JITTER);
+    errors.require(
+        (0.0..=1.0).contains(&jitter),
+        &format!("routes[{i}].max_age_jitter"),
+        "must be 0 to 1",
+    );
+    Some(MaxAge { ms: ms?, jitter })
+}
+
+/// A path that can be compared with request paths: absolute, visible, without query and dot segments.
+fn is_path(text: &str) -> bool {
+    text.starts_with('/')
+        && is_visible(text)
+        && !text.contains(['?', '#'])
+        && !has_dot_segment(text)
+}
+
+fn is_visible(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// A token ([RFC 9110](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2), section 5.6.2): the form of header names
+/// and cookie names.
+fn is_token(text: &str) -> bool {
+    let separators = b"()<>@,;:\\\"/[]?={}";
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| is_cookie_octet(byte) && !separators.contains(&byte))
+}

@@ -1,0 +1,285 @@
+//! One worker as a gateway: its open streams, its reports of them, and the events that it follows. At each tick the
+//! host asks for the actions that are due and carries them out. Knows no host: the caller passes the time, in
+//! milliseconds since 1970, and randomness.
+
+pub mod call_stream;
+pub mod events;
+pub mod reporter;
+
+use crate::control::events::{Feed, Settings};
+use crate::control::reporter::Reports;
+use crate::streams::{
+    DueActions, EndedSessions, FrameInterceptor, PlacedStream, StreamSummary, Streams,
+};
+use berth_api::{
+    CloseReason, ClosedStream, GatewayAnswer, GatewayEvent, GatewayReport, gateway_events_path,
+};
+
+/// Maximum bytes of a response to a report or a poll.
+pub const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+/// Milliseconds between two ticks while there is something to do.
+pub const ACTIVE_TICK_MS: u32 = 50;
+/// Milliseconds between two ticks otherwise.
+pub const IDLE_TICK_MS: u32 = 1_000;
+/// Milliseconds from a tick that resets requests to the next one, which sends what is due.
+pub const AFTER_RESETS_TICK_MS: u32 = 5;
+
+/// What a gateway sends at a tick.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct TickActions {
+    /// The JSON of a poll, and the milliseconds that the service may hold it.
+    pub poll: Option<(Vec<u8>, u32)>,
+    /// The JSON of a report.
+    pub report: Option<Vec<u8>>,
+}
+
+/// What happens to cached tokens after a response.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Sessions that have ended.
+    pub ended: Vec<String>,
+    /// Events may be missing: every cached token is dropped.
+    pub lost: bool,
+}
+
+/// The gateway of a worker.
+pub struct Gateway {
+    path: String,
+    streams: Streams,
+    reports: Reports,
+    feed: Feed,
+    ended: EndedSessions,
+    /// The last tick sent a poll: if both are due, the next tick sends a report.
+    polled: bool,
+    /// The time of the last tick.
+    last_tick: u64,
+    /// The clock has moved back since the last response of the service.
+    clock_was_set_back: bool,
+}
+
+impl Gateway {
+    /// A gateway with a random name.
+    #[must_use]
+    pub fn new(name: u128, settings: Settings, close_timeout_ms: u64) -> Self {
+        Self {
+            path: gateway_events_path(&format!("{name:032x}")),
+            streams: Streams::new(close_timeout_ms),
+            reports: Reports::default(),
+            feed: Feed::new(settings, seed(name)),
+            ended: EndedSessions::default(),
+            polled: false,
+            last_tick: 0,
+            clock_was_set_back: false,
+        }
+    }
+
+    /// The path of its reports and polls.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether the service has responded recently: only then may cached tokens be used.
+    #[must_use]
+    pub fn is_fresh(&self, now: u64) -> bool {
+        self.feed.is_fresh(now)
+    }
+
+    /// Keeps the gateway polling for events for a while.
+    pub fn want_events(&mut self, now: u64) {
+        self.feed.want(now);
+    }
+
+    /// Whether this session has ended recently.
+    #[must_use]
+    pub fn has_ended(&self, session_ref: &str) -> bool {
+        self.ended.contains(session_ref)
+    }
+
+    /// The client of a session was active.
+    pub fn active(&mut self, session_ref: &str, now: u64) {
+        self.feed.want(now);
+        self.reports.active(session_ref, now);
+    }
+
+    /// Adds a stream that was sent to its engine. `random` is in `0.0..1.0`.
+    pub fn open(
+        &mut self,
+        id: u32,
+        placed: PlacedStream,
+        now: u64,
+        random: f64,
+    ) -> FrameInterceptor {
+        self.feed.want(now);
+        let interceptor = self.streams.open(id, placed, now, random);
+        if let Some(stream) = self.streams.describe(id) {
+            self.reports.opened(id, stream);
+        }
+        interceptor
+    }
+
+    /// The close frame of a stream was sent.
+    pub fn close_frame_sent(&mut self, id: u32, now: u64) {
+        self.streams.close_frame_sent(id, now);
+    }
+
+    /// Removes a stream that has ended; returns why it ended.
+    pub fn close(&mut self, id: u32, now: u64, summary: StreamSummary) -> Option<CloseReason> {
+        let closed = self.streams.close(id, now, summary)?;
+        let reason = closed.reason;
+        self.reports.closed(closed);
+        Some(reason)
+    }
+
+    /// Releases the placement of a stream that will not open.
+    pub fn release_placement(&mut self, stream: String) {
+        self.reports.closed(ClosedStream {
+            stream,
+            reason: CloseReason::Refused,
+            duration_ms: 0,
+            bytes_received: 0,
+            bytes_sent: 0,
+        });
+    }
+
+    /// Begins a tick, before [`Self::tick_actions`]: the streams to reset.
+    pub fn begin_tick(&mut self, now: u64) -> DueActions {
+        if now < self.last_tick {
+            let by = self.last_tick.saturating_sub(now);
+            self.streams.clock_moved_back(by);
+            self.reports.clock_moved_back(now);
+            self.feed.clock_moved_back(now);
+            self.clock_was_set_back = true;
+        }
+        self.last_tick = now;
+        self.streams.due(now)
+    }
+
+    /// What to send now. A poll and a report are not sent in the same tick, so that the service receives their
+    /// sequence numbers in order.
+    pub fn tick_actions(&mut self, now: u64) -> TickActions {
+        if !self.streams.is_empty() || self.reports.is_pending() {
+            self.feed.want(now);
+        }
+        self.ended.remove_expired(now);
+        if self.feed.is_timed_out(now) {
+            self.feed.failed(now);
+        }
+        let mut actions = TickActions::default();
+        let may_report = std::mem::take(&mut self.polled) || !self.feed.is_due(now);
+        if may_report && self.feed.has_begun() {
+            let report = self.reports.next(&self.streams, now);
+            actions.report = report.as_ref().and_then(json);
+        }
+        if actions.report.is_none() && self.feed.is_due(now) {
+            let (cursor, hold_ms) = self.feed.started(now);
+            // The first poll asks for the end of the log and returns at once; only later ones wait for events.
+            self.polled = hold_ms > 0;
+            let poll = json(&GatewayReport {
+                sequence: self.reports.number(),
+                cursor: Some(cursor),
+                hold_ms,
+                ..GatewayReport::default()
+            });
+            actions.poll = poll.map(|body| (body, hold_ms));
+        }
+        actions
+    }
+
+    /// Milliseconds until the next tick. While calls fail, ticks stay frequent so that a retry is on time.
+    #[must_use]
+    pub fn period_ms(&self, now: u64) -> u32 {
+        let active =
+            self.streams.is_closing() || self.reports.is_pending() || self.feed.is_due(now);
+        if active || (self.feed.failures() > 0 && self.feed.is_wanted(now)) {
+            ACTIVE_TICK_MS
+        } else {
+            IDLE_TICK_MS
+        }
+    }
+
+    /// A poll has ended, with this body or without a response. `random` is in `0.0..1.0`. `None` when the response is
+    /// missing or invalid.
+    pub fn on_poll(&mut self, answer: Option<&[u8]>, now: u64, random: f64) -> Option<Told> {
+        let Some(answer) = answer.and_then(parse) else {
+            self.feed.failed(now);
+            return None;
+        };
+        let is_first = !self.feed.has_begun();
+        if !self.feed.answered(now, answer.cursor) {
+            return None;
+        }
+        // Before the first poll sessions may have ended without an event. A token that was cached by a later clock
+        // would be used for too long.
+        let mut told = Told {
+            lost: answer.resync || is_first || std::mem::take(&mut self.clock_was_set_back),
+            ..Told::default()
+        };
+        if answer.resync {
+            self.reports.list();
+        }
+        for event in answer.events {
+            match event {
+                GatewayEvent::SessionEnded {
+                    session_ref,
+                    reason,
+                } => {
+                    self.ended.insert(&session_ref, now);
+                    let reason = match reason {
+                        CloseReason::Expired => reason,
+                        _ => CloseReason::Revoked,
+                    };
+                    self.streams.end_session(&session_ref, reason, now);
+                    told.ended.push(session_ref);
+                }
+                GatewayEvent::EngineDrained {
+                    pool,
+                    engine,
+                    over_ms,
+                } => self.streams.drain(&pool, &engine, over_ms, now, random),
+                GatewayEvent::Unknown => {}
+            }
+        }
+        Some(told)
+    }
+
+    /// A report has ended, with this body or without a response. `None` when the response is missing or invalid.
+    pub fn on_report(&mut self, answer: Option<&[u8]>, now: u64) -> Option<Told> {
+        let Some(answer) = answer.and_then(parse) else {
+            self.reports.failed(now);
+            return None;
+        };
+        self.reports.succeeded(now);
+        if answer.resync {
+            self.reports.list();
+        }
+        let lost = answer.resync;
+        Some(Told {
+            lost,
+            ..Told::default()
+        })
+    }
+}
+
+/// The seed of a worker's jitter, from its random name.
+#[must_use]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "half of the bits are enough"
+)]
+pub const fn seed(name: u128) -> u64 {
+    name as u64
+}
+
+fn parse(body: &[u8]) -> Option<GatewayAnswer> {
+    (body.len() <= MAX_ANSWER_BYTES)
+        .then(|| serde_json::from_slice(body).ok())
+        .flatten()
+}
+
+fn json(report: &GatewayReport) -> Option<Vec<u8>> {
+    serde_json::to_vec(report).ok()
+}
+
+#[cfg(test)]
+mod tests;

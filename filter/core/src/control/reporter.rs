@@ -1,0 +1,235 @@
+//! What a gateway reports to the placement service: opened and closed streams and active sessions, in batches; and
+//! the list of all open streams, in parts, when the service asks for it. The content of a failed report is sent again.
+//! Knows no host; times are milliseconds of any clock.
+
+use crate::retry::RetrySchedule;
+use crate::streams::{ACTIVITY_INTERVAL_MS, Streams};
+use berth_api::{ClosedStream, GatewayReport, MAX_REPORTED, OpenStream, Part};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::rc::Rc;
+
+/// Minimum milliseconds between two reports.
+const INTERVAL_MS: u64 = 250;
+/// Milliseconds that activity may wait to be batched.
+const ACTIVITY_DELAY_MS: u64 = 500;
+/// Maximum sessions whose last report is remembered, and maximum streams that wait to be reported. Beyond that a
+/// session is reported early, the oldest closed stream is dropped, and open streams are listed again.
+const MAX_QUEUED: usize = 20_000;
+/// Maximum milliseconds between two attempts after failures.
+const MAX_BACK_OFF_MS: u64 = 2_000;
+/// Milliseconds after which a report without a response counts as failed.
+const TIMEOUT_MS: u64 = 10_000;
+
+/// The reports of one gateway.
+#[derive(Debug)]
+pub struct Reports {
+    sequence: u64,
+    schedule: RetrySchedule,
+    opened: VecDeque<OpenStream>,
+    closed: VecDeque<ClosedStream>,
+    active: HashSet<Rc<str>>,
+    active_since: u64,
+    mentioned: HashMap<Rc<str>, u64>,
+    cleared_at: u64,
+    listing: Listing,
+    /// The content of the report in flight.
+    in_flight: Option<ReportContent>,
+}
+
+/// The state of the list of all streams.
+#[derive(Debug)]
+enum Listing {
+    None,
+    Wanted,
+    InProgress { rest: VecDeque<u32>, first: bool },
+}
+
+#[derive(Debug)]
+struct ReportContent {
+    closed: Vec<ClosedStream>,
+    active: Vec<Rc<str>>,
+}
+
+impl Default for Reports {
+    fn default() -> Self {
+        Self {
+            sequence: 0,
+            schedule: RetrySchedule::new(INTERVAL_MS, MAX_BACK_OFF_MS, TIMEOUT_MS),
+            opened: VecDeque::new(),
+            closed: VecDeque::new(),
+            active: HashSet::new(),
+            active_since: 0,
+            mentioned: HashMap::new(),
+            cleared_at: 0,
+            listing: Listing::None,
+            in_flight: None,
+        }
+    }
+}
+
+impl Reports {
+    /// A stream has opened.
+    pub fn opened(&mut self, id: u32, stream: OpenStream) {
+        match &mut self.listing {
+            Listing::None if self.opened.len() < MAX_QUEUED => self.opened.push_back(stream),
+            // The list will contain it.
+            Listing::None => self.list(),
+            Listing::Wanted => {}
+            Listing::InProgress { rest, .. } => rest.push_back(id),
+        }
+    }
+
+    /// A stream has closed.
+    pub fn closed(&mut self, stream: ClosedStream) {
+        if self.closed.len() >= MAX_QUEUED {
+            self.closed.pop_front();
+        }
+        self.closed.push_back(stream);
+    }
+
+    /// The client of a session was active.
+    pub fn active(&mut self, session_ref: &str, now: u64) {
+        let is_recent = |at: &u64| now < at.saturating_add(ACTIVITY_INTERVAL_MS);
+        if self.mentioned.get(session_ref).is_some_and(is_recent) {
+            return;
+        }
+        if !is_recent(&self.cleared_at) {
+            self.cleared_at = now;
+            self.mentioned.retain(|_, at| is_recent(at));
+        }
+        let session: Rc<str> = session_ref.into();
+        if self.mentioned.len() < MAX_QUEUED {
+            self.mentioned.insert(Rc::clone(&session), now);
+        }
+        if self.active.is_empty() {
+            self.active_since = now;
+        }
+        if self.active.len() < MAX_QUEUED {
+            self.active.insert(session);
+        }
+    }
+
+    /// The clock has moved back: the age of the last reports is unknown.
+    pub fn clock_moved_back(&mut self, now: u64) {
+        self.mentioned.clear();
+        self.cleared_at = self.cleared_at.min(now);
+        self.active_since = self.active_since.min(now);
+    }
+
+    /// The service asks for the list of all streams.
+    pub fn list(&mut self) {
+        self.listing = Listing::Wanted;
+        self.opened.clear();
+    }
+
+    /// Whether there is anything to report, now or soon.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        self.has_changes() || !self.active.is_empty()
+    }
+
+    /// The next sequence number; reports and polls share them.
+    pub const fn number(&mut self) -> u64 {
+        self.sequence = self.sequence.saturating_add(1);
+        self.sequence
+    }
+
+    /// The report that is due.
+    pub fn next(&mut self, streams: &Streams, now: u64) -> Option<GatewayReport> {
+        if self.schedule.is_timed_out(now) {
+            self.failed(now);
+        }
+        let is_active_due =
+            !self.active.is_empty() && now >= self.active_since.saturating_add(ACTIVITY_DELAY_MS);
+        if !self.schedule.is_due(now) || !(self.has_changes() || is_active_due) {
+            return None;
+        }
+        self.schedule.started(now);
+        let mut room = MAX_REPORTED;
+        let (full, opened) = self.take_opened(streams, &mut room);
+        let closed: Vec<ClosedStream> = take(&mut self.closed, &mut room);
+        let active: Vec<Rc<str>> = self.active.iter().take(room).map(Rc::clone).collect();
+        for session in &active {
+            self.active.remove(session);
+        }
+        let report = GatewayReport {
+            sequence: self.number(),
+            full,
+            opened,
+            active: active.iter().map(|session| session.to_string()).collect(),
+            closed: closed.clone(),
+            cursor: None,
+            hold_ms: 0,
+        };
+        self.in_flight = Some(ReportContent { closed, active });
+        Some(report)
+    }
+
+    /// The service has accepted the report.
+    pub fn succeeded(&mut self, now: u64) {
+        self.schedule.succeeded(now);
+        self.in_flight = None;
+    }
+
+    /// The service has not accepted the report, or the result is unknown.
+    pub fn failed(&mut self, now: u64) {
+        self.schedule.failed(now);
+        self.list();
+        let Some(content) = self.in_flight.take() else {
+            return;
+        };
+        for stream in content.closed.into_iter().rev() {
+            if self.closed.len() < MAX_QUEUED {
+                self.closed.push_front(stream);
+            }
+        }
+        self.active.extend(content.active);
+    }
+
+    fn has_changes(&self) -> bool {
+        !self.opened.is_empty() || !self.closed.is_empty() || !matches!(self.listing, Listing::None)
+    }
+
+    /// The next opened streams, or the next part of the list.
+    fn take_opened(
+        &mut self,
+        streams: &Streams,
+        room: &mut usize,
+    ) -> (Option<Part>, Vec<OpenStream>) {
+        let (mut rest, first) = match std::mem::replace(&mut self.listing, Listing::None) {
+            Listing::None => return (None, take(&mut self.opened, room)),
+            Listing::Wanted => (streams.ids().collect(), true),
+            Listing::InProgress { rest, first } => (rest, first),
+        };
+        let mut opened = Vec::new();
+        while *room > 0
+            && let Some(id) = rest.pop_front()
+        {
+            // A stream that has closed since the list began is left out.
+            if let Some(stream) = streams.describe(id) {
+                opened.push(stream);
+                *room = room.saturating_sub(1);
+            }
+        }
+        let part = match (first, rest.is_empty()) {
+            (true, true) => Part::Whole,
+            (true, false) => Part::First,
+            (false, false) => Part::Middle,
+            (false, true) => Part::Last,
+        };
+        if !rest.is_empty() {
+            self.listing = Listing::InProgress { rest, first: false };
+        }
+        (Some(part), opened)
+    }
+}
+
+/// Takes items from the front while there is room.
+fn take<T>(from: &mut VecDeque<T>, room: &mut usize) -> Vec<T> {
+    let taken: Vec<T> = from.drain(..from.len().min(*room)).collect();
+    *room = room.saturating_sub(taken.len());
+    taken
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! What is reported and when, and that a failed report loses nothing.
+
+use super::*;
+use crate::streams::{PlacedStream, StreamSummary, Streams};
+use std::collections::BTreeSet;
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+fn open(reports: &mut Reports, streams: &mut Streams, id: u32) {
+    let placed = PlacedStream {
+        stream: id.to_string(),
+        session_ref: format!("ref-{id}"),
+        pool: "qix".to_owned(),
+        engine: "engine-0".to_owned(),
+        reason: String::new(),
+        session_expires_at: u64::MAX,
+        max_age: None,
+    };
+    streams.open(id, placed, 0, 0.5);
+    reports.opened(id, streams.describe(id).unwrap());
+}
+
+fn close(reports: &mut Reports, streams: &mut Streams, id: u32) {
+    let closed = streams.close(id, 0, StreamSummary::default()).unwrap();
+    reports.closed(closed);
+}
+
+fn names(streams: &[OpenStream]) -> BTreeSet<u32> {
+    streams.iter().map(|s| s.stream.parse().unwrap()).collect()
+}
+
+#[test]
+fn changes_are_reported_at_once_and_then_in_batches() {
+    let (mut reports, mut streams) = (Reports::default(), Streams::new(500));
+    assert_eq!(reports.next(&streams, 0), None);
+    open(&mut reports, &mut streams, 1);
+    let report = reports.next(&streams, 1_000).unwrap();
+    assert_eq!((report.sequence, names(&report.opened)), (1, [1].into()));
+    open(&mut reports, &mut streams, 2);
+    assert_eq!(reports.next(&streams, 1_100), None, "one is in flight");
+    reports.succeeded(1_100);
+    open(&mut reports, &mut streams, 3);
+    close(&mut reports, &mut streams, 1);
+    assert_eq!(reports.next(&streams, 1_349), None);
+    let report = reports.next(&streams, 1_350).unwrap();
+    assert_eq!((report.sequence, names(&report.opened)), (2, [2, 3].into()));
+    assert_eq!((report.closed.len(), report.full), (1, None));
+    reports.succeeded(1_360);
+    assert!(!reports.is_pending());
+}
+
+#[test]
+fn activity_is_batched_and_limited_in_rate() {
+    let (mut reports, streams) = (Reports::default(), Streams::new(500));
+    reports.active("a", 10_000);
+    reports.active("b", 10_200);
+    reports.active("a", 10_400);
+    assert_eq!(reports.next(&streams, 10_499), None);
+    let report = reports.next(&streams, 10_500).unwrap();
+    let active: BTreeSet<String> = report.active.into_iter().collect();
+    assert_eq!(active, ["a".to_owned(), "b".to_owned()].into());
+    reports.succeeded(10_500);
+    reports.active("a", 10_999);
+    assert!(!reports.is_pending());
+    reports.active("a", 11_000);
+    assert!(reports.is_pending());
+}
+
+#[test]
+fn a_large_report_is_split() {
+    let (mut reports, mut streams) = (Reports::default(), Streams::new(500));
+    for id in 0..700 {
+        open(&mut reports, &mut streams, id);
+    }
+    for id in 0..10 {
+        close(&mut reports, &mut streams, id);
+        reports.active(&id.to_string(), 0);
+    }
+    let mut sizes = Vec::new();
+    let mut now = 10_000;
+    while let Some(report) = reports.next(&streams, now) {
+        sizes.push([
+            report.opened.len(),
+            report.closed.len(),
+            report.active.len(),
+        ]);
+        reports.succeeded(now);
+        now += INTERVAL_MS;
+    }
+    assert_eq!(sizes, [[500, 0, 0], [200, 10, 10]]);
+}
+
+#[test]
+fn a_failed_report_is_repeated() {
+    let (mut reports, mut streams) = (Reports::default(), Streams::new(500));
+    for id in 1..=3 {
+        open(&mut reports, &mut streams, id);
+    }
+    close(&mut reports, &mut streams, 1);
+    reports.active("a", 0);
+    let first = reports.next(&streams, 1_000).unwrap();
+    open(&mut reports, &mut streams, 4);
+    // It gets no response.
+    assert_eq!(reports.next(&streams, 1_000 + TIMEOUT_MS - 1), None);
+    assert_eq!(reports.next(&streams, 1_000 + TIMEOUT_MS), None);
+    let again = reports.next(&streams, 1_250 + TIMEOUT_MS).unwrap();
+    assert_eq!((again.sequence, again.full), (2, Some(Part::Whole)));
+    assert_eq!(names(&again.opened), [2, 3, 4].into());
+    assert_eq!((again.closed, again.active), (first.closed, first.active));
+}
+
+#[test]
+fn a_list_in_parts_includes_new_streams_and_omits_closed_ones() {
+    let (mut reports, mut streams) = (Reports::default(), Streams::new(500));
+    for id in 0..600 {
+        open(&mut reports, &mut streams, id);
+    }
+    reports.list();
+    let first = reports.next(&streams, 0).unwrap();
+    assert_eq!((first.full, first.opened.len()), (Some(Part::First), 500));
+    reports.succeeded(0);
+    open(&mut reports, &mut streams, 600);
+    let listed = names(&first.opened);
+    let (gone, rest): (Vec<u32>, Vec<u32>) = (0..600)
+        .filter(|id| !listed.contains(id))
+        .partition(|id| id % 2 == 0);
+    for id in &gone {
+        close(&mut reports, &mut streams, *id);
+    }
+    let last = reports.next(&streams, INTERVAL_MS).unwrap();
+    assert_eq!(last.full, Some(Part::Last));
+    let expected: BTreeSet<u32> = rest.into_iter().chain([600]).collect();
+    assert_eq!(names(&last.opened), expected);
+    assert_eq!(last.closed.len(), gone.len());
+    reports.succeeded(INTERVAL_MS);
+    open(&mut reports, &mut streams, 601);
+    assert_eq!(reports.next(&streams, 2 * INTERVAL_MS).unwrap().full, None);
+}
+
+#[test]
+fn queues_are_bounded_in_a_long_outage() {
+    let (mut reports, mut streams) = (Reports::default(), Streams::new(500));
+    for id in 0..30_000 {
+        open(&mut reports, &mut streams, id);
+        close(&mut reports, &mut streams, id);
+        reports.active(&id.to_string(), 0);
+        if id % 1_000 == 0 && reports.next(&streams, u64::from(id) * 10).is_some() {
+            reports.failed(u64::from(id) * 10);
+        }
+    }
+    assert!(reports.closed.len() <= MAX_QUEUED && reports.opened.is_empty());
+    assert!(reports.mentioned.len() <= MAX_QUEUED && reports.active.len() <= MAX_QUEUED);
+}

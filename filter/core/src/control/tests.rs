@@ -1,0 +1,221 @@
+//! A gateway as a whole: the order of its polls and reports, and the effects of responses.
+
+use super::*;
+use serde_json::{Value, json};
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const GOLDEN: &str = include_str!("../../../../tests/fixtures/contract/gateway_answer.json");
+const SETTINGS: Settings = Settings {
+    hold_ms: 5_000,
+    lost_after_ms: 10_000,
+};
+
+fn gateway() -> Gateway {
+    Gateway::new(0xabc, SETTINGS, 500)
+}
+
+fn open(gateway: &mut Gateway, id: u32, now: u64) -> FrameInterceptor {
+    let placed = PlacedStream {
+        stream: format!("s{id}"),
+        session_ref: "k1Jt0yqSxv2P".to_owned(),
+        pool: "qix".to_owned(),
+        engine: "engine-0".to_owned(),
+        reason: String::new(),
+        session_expires_at: u64::MAX,
+        max_age: None,
+    };
+    gateway.open(id, placed, now, 0.5)
+}
+
+/// A tick that resets no stream.
+fn tick(gateway: &mut Gateway, now: u64) -> TickActions {
+    assert_eq!(gateway.begin_tick(now).resets, Vec::<u32>::new());
+    gateway.tick_actions(now)
+}
+
+fn poll(actions: &TickActions) -> Value {
+    serde_json::from_slice(&actions.poll.as_ref().unwrap().0).unwrap()
+}
+
+fn report(actions: &TickActions) -> Value {
+    serde_json::from_slice(actions.report.as_ref().unwrap()).unwrap()
+}
+
+fn answer(gateway: &mut Gateway, now: u64, body: &Value) -> Option<Told> {
+    gateway.on_poll(Some(body.to_string().as_bytes()), now, 0.5)
+}
+
+#[test]
+fn its_path_contains_its_name() {
+    let name = "00000000000000000000000000000abc";
+    assert_eq!(gateway().path(), format!("/v1/gateways/{name}/events"));
+}
+
+#[test]
+fn the_first_poll_gets_a_cursor_and_only_then_it_reports() {
+    let mut gateway = gateway();
+    assert_eq!(tick(&mut gateway, 0), TickActions::default());
+    assert_eq!(gateway.period_ms(0), IDLE_TICK_MS);
+    open(&mut gateway, 1, 0);
+    assert_eq!(gateway.period_ms(0), ACTIVE_TICK_MS);
+    let actions = tick(&mut gateway, 50);
+    assert_eq!(
+        poll(&actions),
+        json!({"sequence": 1, "cursor": "now", "hold_ms": 0})
+    );
+    assert_eq!(tick(&mut gateway, 100), TickActions::default());
+    let told = answer(&mut gateway, 100, &json!({"cursor": "log-7"})).unwrap();
+    assert!(told.lost, "sessions may have ended before the first poll");
+    let actions = tick(&mut gateway, 150);
+    assert_eq!(
+        poll(&actions),
+        json!({"sequence": 2, "cursor": "log-7", "hold_ms": 5_000})
+    );
+    let actions = tick(&mut gateway, 200);
+    assert_eq!(
+        (report(&actions)["sequence"].clone(), actions.poll),
+        (json!(3), None)
+    );
+    gateway.on_report(Some(b"{}"), 210).unwrap();
+    assert_eq!(gateway.period_ms(210), IDLE_TICK_MS);
+}
+
+#[test]
+fn reports_and_polls_alternate() {
+    let mut gateway = gateway();
+    open(&mut gateway, 1, 0);
+    let (mut polls, mut reports) = (0, 0);
+    for step in 1..=200_u64 {
+        let now = step * 50;
+        open(&mut gateway, u32::try_from(step).unwrap() + 1, now);
+        let actions = tick(&mut gateway, now);
+        if actions.poll.is_some() {
+            polls += 1;
+            let _ = answer(&mut gateway, now, &json!({"cursor": "a"}));
+        }
+        if actions.report.is_some() {
+            reports += 1;
+            let _ = gateway.on_report(Some(b"{}"), now);
+        }
+    }
+    assert!(
+        polls > 100 && reports > 30,
+        "{polls} polls, {reports} reports"
+    );
+}
+
+#[test]
+fn the_golden_answer_ends_a_session_drains_an_engine_and_asks_for_the_list() {
+    let mut gateway = gateway();
+    let mut interceptor = open(&mut gateway, 1, 0);
+    tick(&mut gateway, 0);
+    let told = gateway.on_poll(Some(GOLDEN.as_bytes()), 0, 0.5).unwrap();
+    assert_eq!(
+        (told.ended, told.lost),
+        (vec!["k1Jt0yqSxv2P".to_owned()], true)
+    );
+    assert!(gateway.has_ended("k1Jt0yqSxv2P") && !gateway.has_ended("another"));
+    let ping = [0x89, 0x80, 0, 0, 0, 0];
+    let (action, _) = interceptor.on_chunk(6, 0, |_, _| Some(ping));
+    assert!(
+        matches!(action, crate::streams::ChunkAction::Close { keep: 0, .. }),
+        "{action:?}"
+    );
+    tick(&mut gateway, 50);
+    assert_eq!(report(&tick(&mut gateway, 100))["full"], "whole");
+    assert_eq!(gateway.begin_tick(600).resets, [1]);
+    let reason = gateway.close(1, 610, StreamSummary::default()).unwrap();
+    assert_eq!(reason, CloseReason::Expired);
+    tick(&mut gateway, 60_000);
+    assert!(!gateway.has_ended("k1Jt0yqSxv2P"));
+}
+
+#[test]
+fn an_end_with_an_unknown_reason_is_a_revocation() {
+    let mut gateway = gateway();
+    open(&mut gateway, 1, 0);
+    tick(&mut gateway, 0);
+    let event =
+        json!({"type": "session-ended", "session_ref": "k1Jt0yqSxv2P", "reason": "drained"});
+    let news = json!({"type": "news"});
+    answer(
+        &mut gateway,
+        0,
+        &json!({"cursor": "a", "events": [news, event]}),
+    )
+    .unwrap();
+    let closed = gateway.close(1, 0, StreamSummary::default()).unwrap();
+    assert_eq!(closed, CloseReason::Revoked);
+}
+
+#[test]
+fn missing_and_invalid_responses_are_failures_and_events_become_stale() {
+    let mut gateway = gateway();
+    open(&mut gateway, 1, 0);
+    tick(&mut gateway, 0);
+    answer(&mut gateway, 0, &json!({"cursor": "a"})).unwrap();
+    let large = vec![b' '; MAX_ANSWER_BYTES + 1];
+    let wrong: [Option<&[u8]>; 5] = [None, Some(b"junk"), Some(b"[]"), Some(b"{}"), Some(&large)];
+    let mut failures = 0;
+    for now in (50..9_000).step_by(50) {
+        if tick(&mut gateway, now).poll.is_some() {
+            let body = wrong[failures % wrong.len()];
+            assert_eq!(gateway.on_poll(body, now, 0.5), None);
+            failures += 1;
+        }
+    }
+    assert!((5..13).contains(&failures), "{failures}");
+    assert!(gateway.is_fresh(10_000) && !gateway.is_fresh(10_001));
+}
+
+#[test]
+fn without_streams_polling_stops_after_a_while() {
+    let mut gateway = gateway();
+    gateway.want_events(0);
+    let mut last = 0;
+    for now in (0..200_000).step_by(1_000) {
+        if tick(&mut gateway, now).poll.is_some() {
+            last = now;
+            answer(&mut gateway, now, &json!({"cursor": "a"})).unwrap();
+        }
+    }
+    assert_eq!(last, 59_000);
+    assert!(!gateway.is_fresh(199_000));
+}
+
+#[test]
+fn a_clock_that_moves_back_blocks_no_reports_and_makes_events_stale() {
+    const HOUR: u64 = 3_600_000;
+    let mut gateway = gateway();
+    open(&mut gateway, 1, HOUR);
+    tick(&mut gateway, HOUR);
+    answer(&mut gateway, HOUR, &json!({"cursor": "a"})).unwrap();
+    gateway.active("k1Jt0yqSxv2P", HOUR);
+    tick(&mut gateway, HOUR + 50);
+    report(&tick(&mut gateway, HOUR + 1_000));
+    gateway.on_report(Some(b"{}"), HOUR + 1_000).unwrap();
+    assert!(gateway.is_fresh(HOUR + 1_000));
+
+    // The poll in flight ends by the new time, or never.
+    tick(&mut gateway, 1_000);
+    assert!(!gateway.is_fresh(1_000));
+    gateway.active("k1Jt0yqSxv2P", 1_000);
+    let ticks: Vec<TickActions> = (1..40)
+        .map(|n| tick(&mut gateway, 1_000 + n * 50))
+        .collect();
+    let reported = ticks
+        .iter()
+        .find(|actions| actions.report.is_some())
+        .unwrap();
+    assert_eq!(report(reported)["active"], json!(["k1Jt0yqSxv2P"]));
+    assert!(ticks.iter().any(|actions| actions.poll.is_some()));
+    let told = answer(&mut gateway, 3_000, &json!({"cursor": "b"})).unwrap();
+    assert!(told.lost && gateway.is_fresh(3_000));
+    tick(&mut gateway, 3_050);
+    assert!(
+        !answer(&mut gateway, 3_100, &json!({"cursor": "c"}))
+            .unwrap()
+            .lost
+    );
+}

@@ -1,0 +1,202 @@
+//! The decision on a request after its call: what the placement service's response means, and what happens to the
+//! requests that waited for it. The response of a token call serves every waiting request of its session; that of a
+//! placement serves one.
+
+use crate::auth::jwt::Keys;
+use crate::auth::token_cache::CachedToken;
+use crate::auth::verification_cache::VerifiedClaims;
+use crate::config::Config;
+use crate::decision::effects::{CallError, HeaderMutation, LocalReply, bearer};
+use crate::decision::local_reply::{ClientKind, render};
+use crate::decision::rejection::{RejectReason, Rejection};
+use crate::decision::response::{self, ValidatedResponse};
+use crate::routing::{Action, MaxAge, Route};
+use crate::streams::PlacedStream;
+use berth_api::Problem;
+use std::rc::Rc;
+
+/// What to do with a request after its call.
+pub enum CallOutcome {
+    /// Change the headers and forward it.
+    Route {
+        /// The headers of the route and the identity.
+        mutations: Vec<HeaderMutation>,
+        /// The session in the access log, if there is one.
+        session_ref: Option<String>,
+        /// The placed stream, if it is one.
+        placed: Option<PlacedStream>,
+    },
+    /// Answer it.
+    Reply(LocalReply),
+}
+
+/// The result of a token call: the same for all waiting requests of the session.
+pub type TokenResult = Result<Rc<CachedToken>, Rejection>;
+
+/// Validates the response of a token call and verifies its token. `has_ended` knows recently ended sessions.
+///
+/// # Errors
+/// The rejection, which each request renders for its client.
+pub fn token_result(
+    keys: &Keys,
+    has_ended: &dyn Fn(&str) -> bool,
+    status: u16,
+    body: &[u8],
+) -> TokenResult {
+    let (response, expires_at) =
+        verified_response(keys, has_ended, status, body, response::validate_token)?;
+    Ok(Rc::new(CachedToken {
+        authorization: bearer(&response.token),
+        session_ref: response.session_ref,
+        expires_at: expires_at.min(response.session_expires_at),
+    }))
+}
+
+impl From<CallError> for Rejection {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::ClusterMissing => RejectReason::ServiceClusterMissing.into(),
+            CallError::Unreachable => RejectReason::ServiceUnreachable.into(),
+        }
+    }
+}
+
+/// A request that waits for a call.
+#[derive(Debug)]
+pub struct PendingRequest {
+    route: Option<usize>,
+    action: Action,
+    client: ClientKind,
+    may_be_anonymous: bool,
+    max_age: Option<MaxAge>,
+}
+
+impl PendingRequest {
+    /// `may_be_anonymous`: without a session the request passes without a token.
+    pub(super) const fn new(
+        index: Option<usize>,
+        route: &Route,
+        client: ClientKind,
+        may_be_anonymous: bool,
+    ) -> Self {
+        Self {
+            route: index,
+            action: route.action,
+            client,
+            may_be_anonymous,
+            max_age: route.max_age,
+        }
+    }
+
+    /// The request's own call has a response, of the placement service or of Envoy in its place.
+    #[must_use]
+    pub fn on_response(
+        self,
+        config: &Config,
+        keys: &Keys,
+        has_ended: &dyn Fn(&str) -> bool,
+        status: u16,
+        body: &[u8],
+    ) -> CallOutcome {
+        if self.action != Action::Place || self.client != ClientKind::WebSocket {
+            return self.complete(config, &token_result(keys, has_ended, status, body));
+        }
+        let response =
+            verified_response(keys, has_ended, status, body, response::validate_placement);
+        let response = match response {
+            Ok((response, _)) => response,
+            Err(rejection) => return self.refuse(config, rejection),
+        };
+        let mut mutations = response.mutations;
+        mutations.push(HeaderMutation::authorization(bearer(&response.token)));
+        let max_age = self.max_age;
+        CallOutcome::Route {
+            mutations,
+            session_ref: Some(response.session_ref),
+            placed: response
+                .placed
+                .map(|placed| PlacedStream { max_age, ..placed }),
+        }
+    }
+
+    /// Completes the request with the token of its session.
+    #[must_use]
+    pub fn complete(self, config: &Config, result: &TokenResult) -> CallOutcome {
+        let token = match result {
+            Ok(token) => token,
+            // The headers have no credential any more: they were changed before the call.
+            Err(rejection) if self.may_be_anonymous && rejection.reason.requires_login() => {
+                return route(Vec::new(), None);
+            }
+            Err(rejection) => return self.refuse(config, rejection.clone()),
+        };
+        if self.action == Action::Place {
+            return self.refuse(config, RejectReason::UpgradeRequired.into());
+        }
+        let authorization = HeaderMutation::authorization(token.authorization.clone());
+        route(vec![authorization], Some(token.session_ref.clone()))
+    }
+
+    /// The call has no response.
+    #[must_use]
+    pub fn on_error(self, config: &Config, error: CallError) -> CallOutcome {
+        self.refuse(config, error.into())
+    }
+
+    fn refuse(self, config: &Config, rejection: Rejection) -> CallOutcome {
+        CallOutcome::Reply(render(config, &self.client, rejection).for_route(self.route))
+    }
+}
+
+const fn route(mutations: Vec<HeaderMutation>, session_ref: Option<String>) -> CallOutcome {
+    CallOutcome::Route {
+        mutations,
+        session_ref,
+        placed: None,
+    }
+}
+
+/// A valid response whose token is verified, and the token's expiry in Unix seconds.
+fn verified_response(
+    keys: &Keys,
+    has_ended: &dyn Fn(&str) -> bool,
+    status: u16,
+    body: &[u8],
+    validate: impl Fn(&[u8]) -> Result<ValidatedResponse, &'static str>,
+) -> Result<(ValidatedResponse, u64), Rejection> {
+    if status != 200 {
+        return Err(service_rejection(status, body));
+    }
+    let response = validate(body).map_err(|field| {
+        Rejection::from(RejectReason::ServiceAnswerInvalid).with_detail(format!("wrong: {field}"))
+    })?;
+    let VerifiedClaims { expires_at, .. } = keys.verify(&response.token).map_err(|error| {
+        Rejection::from(RejectReason::TokenInvalid).with_detail(error.to_string())
+    })?;
+    // The session ended while the response was in flight.
+    if has_ended(&response.session_ref) {
+        return Err(RejectReason::SessionExpired.into());
+    }
+    Ok((response, expires_at))
+}
+
+/// The meaning of a status other than 200: the service's own problem, or Envoy's response for a service that timed out
+/// (504) or is unreachable (503).
+fn service_rejection(status: u16, body: &[u8]) -> Rejection {
+    if body.len() <= response::MAX_ANSWER_BYTES
+        && let Ok(problem) = serde_json::from_slice::<Problem>(body)
+    {
+        return Rejection {
+            reason: problem.reason.into(),
+            detail: problem.detail,
+            retry_after: problem.retry_after,
+            anonymous_cookie: problem.anonymous_cookie,
+        };
+    }
+    match status {
+        504 => RejectReason::ServiceTimeout.into(),
+        503 => RejectReason::ServiceUnreachable.into(),
+        _ => Rejection::from(RejectReason::ServiceAnswerInvalid)
+            .with_detail(format!("status {status}")),
+    }
+}

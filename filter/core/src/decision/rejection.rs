@@ -1,0 +1,219 @@
+//! Every reason to reject a request: one table from the reason to status, log level and title. The reasons of the
+//! placement service are rows of it, so clients see one vocabulary. Knows no header and no host.
+
+use berth_api::Reason;
+use log::Level;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $reason:literal, $status:literal, $level:ident, $title:literal;)+) => {
+        /// Why a request is rejected.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum RejectReason {
+            $($(#[$doc])* $name,)+
+        }
+
+        impl RejectReason {
+            /// Every reason, in the order of the table.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The constant in problem bodies, metrics and logs.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $reason,)+ }
+            }
+
+            /// The HTTP status; [`local_reply`](super::local_reply) has another one for clients that must log in.
+            #[must_use]
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)+ }
+            }
+
+            /// The level at which it is logged: `Debug` for normal operation, `Info` for client errors and limits,
+            /// `Warn` for what an operator should know, `Error` for what an operator must repair.
+            #[must_use]
+            pub const fn level(self) -> Level {
+                match self { $(Self::$name => Level::$level,)+ }
+            }
+
+            /// One sentence for people.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    // Reasons of the filter.
+    /// The filter has no valid configuration, or no key yet to verify tokens.
+    NotConfigured = "not-configured", 503, Error, "The gateway is not ready.";
+    /// The head of the request is malformed.
+    BadRequest = "bad-request", 400, Info, "The request is malformed.";
+    /// No route matches the path.
+    NoRoute = "no-route", 404, Debug, "There is nothing at this path.";
+    /// A page of another origin opened a WebSocket.
+    OriginDenied = "origin-denied", 403, Info, "Pages of this origin may not connect.";
+    /// The login cookie occurs twice.
+    CookieDuplicate = "cookie-duplicate", 400, Info, "There is more than one login cookie.";
+    /// The login cookie has more than 128 bytes.
+    CookieTooLong = "cookie-too-long", 400, Info, "The login cookie is too long.";
+    /// The login cookie has bytes that no cookie may have.
+    CookieMalformed = "cookie-malformed", 400, Info, "The login cookie is malformed.";
+    /// A request without an upgrade on a route for WebSockets.
+    UpgradeRequired = "upgrade-required", 426, Debug, "Only WebSockets are served here.";
+    /// A WebSocket on a route without placement.
+    UpgradeRefused = "upgrade-refused", 403, Info, "No WebSockets are served here.";
+    /// The placement service is unreachable.
+    ServiceUnreachable = "service-unreachable", 503, Error, "The placement service cannot be reached.";
+    /// The placement service did not respond in time.
+    ServiceTimeout = "service-timeout", 504, Error, "The placement service did not answer in time.";
+    /// Envoy has no cluster of the configured name.
+    ServiceClusterMissing = "service-cluster-missing", 503, Error, "The gateway does not know the placement service.";
+    /// The response of the placement service is invalid.
+    ServiceAnswerInvalid = "service-answer-invalid", 502, Error, "The placement service's answer is invalid.";
+    /// The token of the placement service fails verification.
+    TokenInvalid = "token-invalid", 502, Error, "The session's token is invalid.";
+    // Reasons of the placement service.
+    /// The service found the call malformed.
+    InvalidRequest = "invalid-request", 400, Warn, "The placement service refused the request.";
+    /// The service does not accept this gateway.
+    UnknownGateway = "unknown-gateway", 403, Error, "The placement service does not know this gateway.";
+    /// There is no login cookie.
+    NoSession = "no-session", 401, Debug, "Log in first.";
+    /// The login cookie names no session.
+    UnknownSession = "unknown-session", 401, Debug, "The session is unknown. Log in again.";
+    /// The session has expired.
+    SessionExpired = "session-expired", 440, Debug, "The session has expired. Log in again.";
+    /// The client's own token fails verification, in the filter or in the service.
+    BearerInvalid = "bearer-invalid", 401, Info, "The bearer token is invalid.";
+    /// The session has no permission.
+    Forbidden = "forbidden", 403, Info, "This session may not do that.";
+    /// The service has no route for the path.
+    NoSuchRoute = "no-such-route", 404, Info, "There is nothing at this path.";
+    /// The engine does not have the document.
+    NoSuchDocument = "no-such-document", 404, Info, "There is no such document.";
+    /// The account has its maximum of sessions.
+    TooManySessions = "too-many-sessions", 429, Info, "There are too many sessions of this account.";
+    /// The session, or the account of a bearer token, has its maximum of WebSockets.
+    TooManyStreams = "too-many-streams", 429, Info, "There are too many WebSockets of this session.";
+    /// No engine is up.
+    NoEngine = "no-engine", 503, Error, "No engine is up.";
+    /// No engine has capacity.
+    EnginesFull = "engines-full", 503, Warn, "Every engine is full.";
+    /// The session store does not respond.
+    StoreDown = "store-down", 503, Error, "Sessions cannot be looked up at present.";
+    /// Another login service owns the sessions.
+    ReadOnlyStore = "read-only-store", 501, Error, "Sessions are kept elsewhere.";
+    /// Every attempted engine failed.
+    EngineFailed = "engine-failed", 503, Error, "No engine took the session.";
+    /// The service has an internal error.
+    Internal = "internal", 500, Error, "The placement service has a fault.";
+}
+
+impl From<Reason> for RejectReason {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::InvalidRequest => Self::InvalidRequest,
+            Reason::UnknownGateway => Self::UnknownGateway,
+            Reason::NoSession => Self::NoSession,
+            Reason::UnknownSession => Self::UnknownSession,
+            Reason::SessionExpired => Self::SessionExpired,
+            Reason::BearerInvalid => Self::BearerInvalid,
+            Reason::Forbidden => Self::Forbidden,
+            Reason::NoSuchRoute => Self::NoSuchRoute,
+            Reason::NoSuchDocument => Self::NoSuchDocument,
+            Reason::TooManySessions => Self::TooManySessions,
+            Reason::TooManyStreams => Self::TooManyStreams,
+            Reason::NoEngine => Self::NoEngine,
+            Reason::EnginesFull => Self::EnginesFull,
+            Reason::StoreDown => Self::StoreDown,
+            Reason::ReadOnlyStore => Self::ReadOnlyStore,
+            Reason::EngineFailed => Self::EngineFailed,
+            Reason::Internal => Self::Internal,
+        }
+    }
+}
+
+impl RejectReason {
+    /// Whether the client could succeed after a login.
+    #[must_use]
+    pub const fn requires_login(self) -> bool {
+        matches!(
+            self,
+            Self::NoSession | Self::UnknownSession | Self::SessionExpired
+        )
+    }
+
+    /// Whether the call failed: there is no valid response of the placement service.
+    #[must_use]
+    pub const fn is_callout_failure(self) -> bool {
+        matches!(
+            self,
+            Self::ServiceUnreachable
+                | Self::ServiceTimeout
+                | Self::ServiceClusterMissing
+                | Self::ServiceAnswerInvalid
+        )
+    }
+}
+
+/// A reason with its details.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The reason.
+    pub reason: RejectReason,
+    /// What exactly was wrong. Goes to the client and into the log, so it is never a secret.
+    pub detail: Option<String>,
+    /// Seconds until a retry is useful.
+    pub retry_after: Option<u32>,
+    /// A `Set-Cookie` value that is sent with a 440.
+    pub anonymous_cookie: Option<String>,
+}
+
+impl Rejection {
+    /// Adds what exactly was wrong.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+}
+
+impl From<RejectReason> for Rejection {
+    fn from(reason: RejectReason) -> Self {
+        Self {
+            reason,
+            detail: None,
+            retry_after: (reason == RejectReason::ServiceUnreachable).then_some(1),
+            anonymous_cookie: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn reasons_of_the_service_keep_name_and_status() {
+        for of_service in Reason::ALL {
+            let reason = RejectReason::from(*of_service);
+            assert_eq!(reason.as_str(), of_service.as_str());
+            assert_eq!(reason.status(), of_service.status());
+        }
+    }
+
+    #[test]
+    fn reasons_are_unique_constants() {
+        for reason in RejectReason::ALL {
+            let same = |other: &&RejectReason| other.as_str() == reason.as_str();
+            assert_eq!(RejectReason::ALL.iter().filter(same).count(), 1);
+            let kebab = |b: u8| b.is_ascii_lowercase() || b == b'-';
+            assert!(reason.as_str().bytes().all(kebab));
+            assert!((400..600).contains(&reason.status()));
+        }
+    }
+}

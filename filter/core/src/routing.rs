@@ -1,0 +1,176 @@
+//! What happens to a request by its path: the first matching route gives the action, and which credentials besides
+//! a login session it accepts. Knows paths only: no method, no header.
+
+use crate::request::path::{is_below, without_query};
+use serde::Deserialize;
+
+/// What the filter does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// A WebSocket gets an engine and the JWT for it.
+    Place,
+    /// The request gets the JWT; Envoy's own route says where it goes.
+    Authenticate,
+    /// Internal headers are removed, nothing is added.
+    Bypass,
+}
+
+impl Action {
+    /// Every action.
+    pub const ALL: &[Self] = &[Self::Place, Self::Authenticate, Self::Bypass];
+
+    /// The name in the configuration and in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Place => "place",
+            Self::Authenticate => "authenticate",
+            Self::Bypass => "bypass",
+        }
+    }
+}
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The paths that it matches.
+    pub pattern: Pattern,
+    /// What happens to them.
+    pub action: Action,
+    /// A client may authenticate with a JWT of its own in place of a login cookie.
+    pub bearer: bool,
+    /// A request without a session passes without a token.
+    pub anonymous: bool,
+    /// The maximum age of its WebSockets.
+    pub max_age: Option<MaxAge>,
+}
+
+/// The maximum age of a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MaxAge {
+    /// Milliseconds.
+    pub ms: u64,
+    /// The share of it, `0.0..=1.0`, by which a socket may close earlier, so that sockets that opened together do
+    /// not close together.
+    pub jitter: f64,
+}
+
+impl Eq for MaxAge {}
+
+impl MaxAge {
+    /// The age of one WebSocket in milliseconds; `random` is in `0.0..1.0`.
+    #[must_use]
+    pub fn sample_ms(&self, random: f64) -> u64 {
+        let less = fraction_of(self.ms, self.jitter * random);
+        self.ms.saturating_sub(less)
+    }
+}
+
+/// A share, `0.0..=1.0`, of a time in milliseconds.
+#[must_use]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "days in milliseconds are exact in f64, and a part is no larger than the whole"
+)]
+pub fn fraction_of(ms: u64, share: f64) -> u64 {
+    ((ms as f64) * share.clamp(0.0, 1.0)) as u64
+}
+
+/// The paths that a route matches, always without the query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// This path only.
+    Exact(String),
+    /// This path and everything below it: `/api` matches `/api` and `/api/x`, but not `/apix`.
+    Prefix(String),
+}
+
+impl Pattern {
+    /// The path as configured.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Exact(path) | Self::Prefix(path) => path,
+        }
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(exact) => path == exact,
+            Self::Prefix(prefix) => is_below(path, prefix),
+        }
+    }
+}
+
+/// The first route that matches `path` (with or without a query), and its index.
+#[must_use]
+pub fn find<'a>(routes: &'a [Route], path: &str) -> Option<(usize, &'a Route)> {
+    let path = without_query(path);
+    let mut routes = routes.iter().enumerate();
+    routes.find(|(_, route)| route.pattern.matches(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn routes() -> Vec<Route> {
+        let route = |pattern, action| Route {
+            pattern,
+            action,
+            bearer: false,
+            anonymous: false,
+            max_age: None,
+        };
+        vec![
+            route(Pattern::Exact("/app/public".into()), Action::Bypass),
+            route(Pattern::Prefix("/app/".into()), Action::Place),
+            route(Pattern::Prefix("/api".into()), Action::Authenticate),
+            route(Pattern::Exact("/".into()), Action::Bypass),
+        ]
+    }
+
+    #[test]
+    fn the_first_matching_route_decides() {
+        let action = |path| find(&routes(), path).map(|(_, route)| route.action);
+        assert_eq!(action("/app/public"), Some(Action::Bypass));
+        assert_eq!(action("/app/public/x"), Some(Action::Place));
+        assert_eq!(action("/app/sales.qvf?x=/api"), Some(Action::Place));
+        assert_eq!(action("/app/"), Some(Action::Place));
+        assert_eq!(action("/app"), None);
+        assert_eq!(action("/api"), Some(Action::Authenticate));
+        assert_eq!(action("/api?x"), Some(Action::Authenticate));
+        assert_eq!(action("/api/x"), Some(Action::Authenticate));
+        assert_eq!(action("/apix"), None);
+        assert_eq!(action("/?q"), Some(Action::Bypass));
+        assert_eq!(action("//app/x"), None);
+        assert_eq!(action("/x"), None);
+        assert_eq!(find(&[], "/"), None);
+    }
+
+    #[test]
+    fn a_sampled_age_is_the_maximum_minus_a_jittered_share() {
+        let age = MaxAge {
+            ms: 1_000,
+            jitter: 0.1,
+        };
+        assert_eq!(
+            [0.0, 0.5, 1.0].map(|random| age.sample_ms(random)),
+            [1_000, 950, 900]
+        );
+        assert_eq!(fraction_of(u64::MAX, f64::NAN), 0);
+    }
+
+    #[test]
+    fn actions_have_one_name_in_json_and_code() {
+        for action in Action::ALL {
+            let text = format!("\"{}\"", action.as_str());
+            assert_eq!(serde_json::from_str::<Action>(&text).unwrap(), *action);
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The open streams of one worker: their sessions, and which of them must end. A stream ends because its session has
+//! ended (by event or by time), because it has reached its maximum age, or because its engine drains. It is then
+//! closing: its [`FrameInterceptor`] inserts a close frame between the client's frames, and a stream that is still
+//! open after the close timeout is reset. Knows no clock and no host: the caller passes the time in milliseconds
+//! since 1970.
+
+mod ended_sessions;
+pub mod frames;
+mod interceptor;
+mod termination;
+
+use crate::routing::MaxAge;
+use berth_api::{CloseReason, ClosedStream, OpenStream};
+use std::cell::Cell;
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+
+pub use ended_sessions::EndedSessions;
+pub use interceptor::{ChunkAction, FrameInterceptor};
+
+/// Minimum milliseconds between two activity reports, of one stream and of one session.
+pub(crate) const ACTIVITY_INTERVAL_MS: u64 = 1_000;
+/// Maximum resets at one time: each takes the worker a fraction of a millisecond.
+const MAX_RESETS: usize = 100;
+/// Milliseconds after which a reset is repeated.
+const RESET_RETRY_MS: u64 = 5_000;
+/// A client that has sent nothing for this many milliseconds will not carry a close frame: its stream is reset at once.
+const SILENT_MS: u64 = 5_000;
+/// Milliseconds before its maximum age at which a stream counts as warned.
+const WARNING_MS: u64 = 10_000;
+
+/// A stream that has its engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedStream {
+    /// The name of the stream.
+    pub stream: String,
+    /// The session that it belongs to.
+    pub session_ref: String,
+    /// The name of the pool.
+    pub pool: String,
+    /// The name of the engine.
+    pub engine: String,
+    /// Why this engine.
+    pub reason: String,
+    /// Unix seconds.
+    pub session_expires_at: u64,
+    /// Its maximum age, if its route has one.
+    pub max_age: Option<MaxAge>,
+}
+
+/// What the registry and the interceptor of a stream share.
+#[derive(Debug)]
+struct StreamState {
+    /// Why it must end; `None` while it may stay open.
+    close_reason: Cell<Option<CloseReason>>,
+    /// When the client last sent something, by a coarse clock.
+    last_active: Cell<u64>,
+}
+
+/// The order in which streams are reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum ClosePriority {
+    /// Not closing: its deadline is an expiry or a warning.
+    None,
+    /// First: a client without a session has no right to a stream.
+    SessionEnded,
+    /// Then streams whose clients only have to reconnect.
+    Relocated,
+}
+
+/// When which stream needs action.
+type Deadlines = BTreeSet<(ClosePriority, u64, u32)>;
+
+struct StreamEntry {
+    placed: PlacedStream,
+    state: Rc<StreamState>,
+    opened_at: u64,
+    max_age_at: Option<u64>,
+    warned: bool,
+    drain_at: Option<u64>,
+    /// Its next deadline.
+    next: u64,
+    /// The priority under which that deadline is scheduled.
+    scheduled_as: ClosePriority,
+}
+
+impl StreamEntry {
+    /// When it must end, and why.
+    fn end(&self) -> (u64, CloseReason) {
+        let session = self.placed.session_expires_at.saturating_mul(1000);
+        let ends = [
+            Some((session, CloseReason::Expired)),
+            self.max_age_at.map(|at| (at, CloseReason::TooOld)),
+            self.drain_at.map(|at| (at, CloseReason::Drained)),
+        ];
+        let first = ends.into_iter().flatten().min_by_key(|(at, _)| *at);
+        first.unwrap_or((session, CloseReason::Expired))
+    }
+
+    fn priority(&self) -> ClosePriority {
+        match self.state.close_reason.get() {
+            None => ClosePriority::None,
+            Some(CloseReason::Expired | CloseReason::Revoked) => ClosePriority::SessionEnded,
+            Some(_) => ClosePriority::Relocated,
+        }
+    }
+
+    fn warning_at(&self) -> Option<u64> {
+        let at = self.max_age_at.filter(|_| !self.warned)?;
+        Some(at.saturating_sub(WARNING_MS))
+    }
+}
+
+/// What the host knows of a stream when it ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamSummary {
+    /// The status of the response to the upgrade, if there was one.
+    pub status: Option<u16>,
+    /// Bytes from the client.
+    pub received: u64,
+    /// Bytes to the client.
+    pub sent: u64,
+}
+
+/// The actions that are due.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct DueActions {
+    /// Streams to reset.
+    pub resets: Vec<u32>,
+    /// How many streams will soon reach their maximum age.
+    pub warnings: u32,
+}
+
+/// The registry. A stream's id is that of its context in the host.
+pub struct Streams {
+    close_timeout_ms: u64,
+    open: HashMap<u32, StreamEntry>,
+    by_session: HashMap<Rc<str>, Vec<u32>>,
+    deadlines: Deadlines,
+    closing: usize,
+}
+
+impl Streams {
+    /// A registry that resets closing streams after `close_timeout_ms`.
+    #[must_use]
+    pub fn new(close_timeout_ms: u64) -> Self {
+        Self {
+            close_timeout_ms,
+            open: HashMap::new(),
+            by_session: HashMap::new(),
+            deadlines: Deadlines::new(),
+            closing: 0,
+        }
+    }
+
+    /// How many are open.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether none is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Whether any stream is closing.
+    #[must_use]
+    pub const fn is_closing(&self) -> bool {
+        self.closing > 0
+    }
+
+    /// Adds a stream that was sent to its engine. `random` is in `0.0..1.0`.
+    pub fn open(
+        &mut self,
+        id: u32,
+        placed: PlacedStream,
+        now: u64,
+        random: f64,
+    ) -> FrameInterceptor {
+        let state = Rc::new(StreamState {
+            close_reason: Cell::new(None),
+            last_active: Cell::new(now),
+        });
+        let session: Rc<str> = placed.session_ref.as_str().into();
+        let interceptor = FrameInterceptor::new(Rc::clone(&session), Rc::clone(&state));
+        self.by_session.entry(session).or_default().push(id);
+        let max_age = placed.max_age.as_ref();
+        let mut open = StreamEntry {
+            state,
+            opened_at: now,
+            max_age_at: max_age.map(|age| now.saturating_add(age.sample_ms(random))),
+            placed,
+            warned: false,
+            drain_at: None,
+            next: 0,
+            scheduled_as: ClosePriority::None,
+        };
+        schedule(&mut self.deadlines, id, &mut open, None);
+        self.open.insert(id, open);
+        interceptor
+    }
+
+    /// Removes a stream that has ended.
+    pub fn close(&mut self, id: u32, now: u64, summary: StreamSummary) -> Option<ClosedStream> {
+        let open = self.open.remove(&id)?;
+        self.deadlines.remove(&(open.scheduled_as, open.next, id));
+        let session = open.placed.session_ref.as_str();
+        if let Some(ids) = self.by_session.get_mut(session) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.by_session.remove(session);
+            }
+        }
+        let reason = match (open.state.close_reason.get(), summary.status) {
+            (Some(reason), _) => {
+                self.closing = self.closing.saturating_sub(1);
+                reason
+            }
+            // 101; 200 over HTTP/2 (RFC 8441).
+            (None, None | Some(101 | 200)) => CloseReason::Ended,
+            (None, Some(_)) => CloseReason::Refused,
+        };
+        Some(ClosedStream {
+            stream: open.placed.stream,
+            reason,
+            duration_ms: now.saturating_sub(open.opened_at),
+            bytes_received: summary.received,
+            bytes_sent: summary.sent,
+        })
+    }
+
+    /// The ids of all open streams.
+    pub fn ids(&self) -> impl Iterator<Item = u32> {
+        self.open.keys().copied()
+    }
+
+    /// A stream as it is reported.
+    #[must_use]
+    pub fn describe(&self, id: u32) -> Option<OpenStream> {
+        let open = self.open.get(&id)?;
+        Some(OpenStream {
+            stream: open.placed.stream.clone(),
+            session_ref: open.placed.session_ref.clone(),
+            pool: open.placed.pool.clone(),
+            engine: open.placed.engine.clone(),
+            opened_at: open.opened_at / 1000,
+        })
+    }
+}
+
+/// Schedules the next deadline of a stream: `at`, or the first expiry or warning that it has.
+fn schedule(deadlines: &mut Deadlines, id: u32, open: &mut StreamEntry, at: Option<u64>) {
+    deadlines.remove(&(open.scheduled_as, open.next, id));
+    open.scheduled_as = open.priority();
+    open.next = at.unwrap_or_else(|| {
+        let (end, _) = open.end();
+        open.warning_at().map_or(end, |warning| warning.min(end))
+    });
+    deadlines.insert((open.scheduled_as, open.next, id));
+}
+
+#[cfg(test)]
+mod tests;

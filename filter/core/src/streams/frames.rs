@@ -1,0 +1,311 @@
+//! Scans the WebSocket frames that a client sends ([RFC 6455](https://www.rfc-editor.org/rfc/rfc6455#section-5.2),
+//! section 5.2): where a frame ends, and whether data was among them. Reads only headers, at most
+//! [`MAX_HEADER_BYTES`] at a time, and nothing of a chunk that lies within a payload. Knows no stream and no host.
+//!
+//! A frame that no client may send (without a mask, or with a length in more bytes than it needs) ends the scan: the
+//! engine will refuse it, and the boundaries of later frames are unknown.
+
+/// A header: 2 bytes, 8 for the longest length, 4 for the mask.
+pub const MAX_HEADER_BYTES: usize = 14;
+/// Maximum payload of a control frame (RFC 6455, section 5.5).
+const MAX_CONTROL_PAYLOAD: u64 = 125;
+/// Maximum text of a close frame: its code takes 2 bytes of the payload.
+const MAX_REASON_BYTES: usize = 123;
+const MASKED: u8 = 0x80;
+
+/// What a chunk contains.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScanResult {
+    /// The header of a data frame ended in it, or the scanner is desynchronized.
+    pub data: bool,
+    /// The first frame boundary in it or at its end.
+    pub boundary: Option<usize>,
+}
+
+/// The position in a client's frames, from chunk to chunk.
+#[derive(Clone, Debug)]
+pub struct FrameScanner {
+    position: Position,
+    header: [u8; MAX_HEADER_BYTES],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Position {
+    /// After this many bytes of a header; 0: between two frames.
+    Header(usize),
+    /// Before this many bytes of a payload, at least one.
+    Payload(u64),
+    /// Frame boundaries are unknown from here on.
+    Desynchronized,
+}
+
+impl Default for FrameScanner {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FrameScanner {
+    /// A scanner before the first frame.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            position: Position::Header(0),
+            header: [0; MAX_HEADER_BYTES],
+        }
+    }
+
+    /// Whether the scan has ended at an invalid frame.
+    #[must_use]
+    pub fn is_desynchronized(&self) -> bool {
+        self.position == Position::Desynchronized
+    }
+
+    /// Scans the next `size` bytes. `read(offset, max)` returns up to `max` of them; when it returns none the scan
+    /// ends.
+    pub fn scan<B: AsRef<[u8]>>(
+        &mut self,
+        size: usize,
+        mut read: impl FnMut(usize, usize) -> Option<B>,
+    ) -> ScanResult {
+        let mut result = ScanResult::default();
+        let mut offset = 0;
+        while offset < size {
+            let rest = size.saturating_sub(offset);
+            let consumed = match self.position {
+                Position::Desynchronized => {
+                    result.data = true;
+                    return result;
+                }
+                Position::Payload(left) => {
+                    let consumed = usize::try_from(left).unwrap_or(usize::MAX).min(rest);
+                    let left = left.saturating_sub(consumed as u64);
+                    self.position = match left {
+                        0 => Position::Header(0),
+                        left => Position::Payload(left),
+                    };
+                    consumed
+                }
+                Position::Header(known) => {
+                    if known == 0 {
+                        result.boundary.get_or_insert(offset);
+                    }
+                    let wanted = MAX_HEADER_BYTES.saturating_sub(known).min(rest);
+                    let bytes = read(offset, wanted);
+                    match bytes.and_then(|bytes| self.read_header(known, bytes.as_ref())) {
+                        Some(Header::Complete { consumed, data }) => {
+                            result.data |= data;
+                            consumed
+                        }
+                        Some(Header::Partial) => rest,
+                        None => {
+                            self.position = Position::Desynchronized;
+                            continue;
+                        }
+                    }
+                }
+            };
+            offset = offset.saturating_add(consumed);
+        }
+        if self.position == Position::Header(0) {
+            result.boundary.get_or_insert(size);
+        }
+        result
+    }
+
+    /// Continues a header of which `known` bytes were read. `None` when no client may send it.
+    fn read_header(&mut self, known: usize, more: &[u8]) -> Option<Header> {
+        let rest = self.header.get_mut(known..)?;
+        let more = more.get(..rest.len()).unwrap_or(more);
+        rest.get_mut(..more.len())?.copy_from_slice(more);
+        let available = known.saturating_add(more.len());
+        let [first, second, ..] = self.header;
+        let extended = match second & !MASKED {
+            126 => 2,
+            127 => 8,
+            _ => 0_usize,
+        };
+        if available >= 2 && second & MASKED == 0 {
+            return None;
+        }
+        let header_len = extended.saturating_add(6);
+        if available < header_len {
+            self.position = Position::Header(available);
+            return (!more.is_empty()).then_some(Header::Partial);
+        }
+        let length = match extended {
+            0 => u64::from(second & !MASKED),
+            _ => {
+                let digits = self.header.get(2..extended.saturating_add(2))?;
+                digits.iter().fold(0, |n, byte| n << 8 | u64::from(*byte))
+            }
+        };
+        let opcode = first & 0x0f;
+        let is_minimal = match extended {
+            0 => true,
+            2 => length > 125,
+            _ => length > u64::from(u16::MAX) && length <= u64::MAX >> 1,
+        };
+        if !is_minimal || (opcode >= 8 && length > MAX_CONTROL_PAYLOAD) {
+            return None;
+        }
+        self.position = match length {
+            0 => Position::Header(0),
+            length => Position::Payload(length),
+        };
+        Some(Header::Complete {
+            consumed: header_len.saturating_sub(known),
+            data: opcode <= 2,
+        })
+    }
+}
+
+enum Header {
+    /// It ended after `consumed` bytes of the chunk.
+    Complete { consumed: usize, data: bool },
+    /// The next chunk continues it.
+    Partial,
+}
+
+/// A close frame as a client sends it: masked. A text that is too long is cut.
+#[must_use]
+pub fn close_frame(code: u16, text: &str, mask: [u8; 4]) -> Vec<u8> {
+    let (text, _) = text.split_at(text.floor_char_boundary(MAX_REASON_BYTES));
+    let payload = code.to_be_bytes().into_iter().chain(text.bytes());
+    let masked: Vec<u8> = payload
+        .zip(mask.into_iter().cycle())
+        .map(|(byte, mask)| byte ^ mask)
+        .collect();
+    let size = u8::try_from(masked.len()).unwrap_or(u8::MAX) & !MASKED;
+    let mut frame = vec![0x88, MASKED | size];
+    frame.extend_from_slice(&mask);
+    frame.extend_from_slice(&masked);
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    /// A frame whose payload has `size` bytes, with the shortest header.
+    fn frame(first: u8, size: usize) -> Vec<u8> {
+        let mut bytes = vec![first];
+        match size {
+            0..=125 => bytes.push(0x80 | u8::try_from(size).unwrap()),
+            126..=0xffff => {
+                bytes.push(0x80 | 126);
+                bytes.extend_from_slice(&u16::try_from(size).unwrap().to_be_bytes());
+            }
+            _ => {
+                bytes.push(0x80 | 127);
+                bytes.extend_from_slice(&(size as u64).to_be_bytes());
+            }
+        }
+        bytes.extend_from_slice(&[1, 2, 3, 4]);
+        bytes.extend(std::iter::repeat_n(0xff, size));
+        bytes
+    }
+
+    /// Scans the bytes as one chunk; counts the reads.
+    fn scan(scanner: &mut FrameScanner, bytes: &[u8]) -> (ScanResult, usize) {
+        let mut reads = 0;
+        let result = scanner.scan(bytes.len(), |offset, max| {
+            assert!(max <= MAX_HEADER_BYTES);
+            reads += 1;
+            bytes.get(offset..(offset + max).min(bytes.len()))
+        });
+        (result, reads)
+    }
+
+    #[test]
+    fn finds_the_first_boundary_and_data() {
+        for size in [0, 1, 125, 126, 65_535, 65_536, 70_000] {
+            let mut scanner = FrameScanner::default();
+            let text = frame(0x81, size);
+            let (result, reads) = scan(&mut scanner, &text);
+            let expected = ScanResult {
+                data: true,
+                boundary: Some(0),
+            };
+            assert_eq!((result, reads), (expected, 1), "{size}");
+            let (result, _) = scan(&mut scanner, &text[..1]);
+            assert_eq!(result.boundary, Some(0));
+            let (result, _) = scan(&mut scanner, &text[1..]);
+            assert_eq!(result.boundary, Some(text.len() - 1), "{size}");
+        }
+    }
+
+    #[test]
+    fn control_frames_are_not_data_and_payloads_are_not_read() {
+        let mut scanner = FrameScanner::default();
+        for first in [0x88, 0x89, 0x8a] {
+            assert!(!scan(&mut scanner, &frame(first, 5)).0.data);
+        }
+        let text = frame(0x01, 300);
+        assert_eq!(scan(&mut scanner, &text[..20]).1, 1);
+        let within = scan(&mut scanner, &text[20..200]);
+        assert_eq!(within, (ScanResult::default(), 0));
+        let (last, reads) = scan(&mut scanner, &text[200..]);
+        assert_eq!((last.boundary, last.data, reads), (Some(108), false, 0));
+        // A ping may stand between the fragments of a message.
+        let bytes = [frame(0x89, 0), frame(0x80, 7)].concat();
+        let (result, reads) = scan(&mut scanner, &bytes);
+        assert_eq!((result.data, result.boundary, reads), (true, Some(0), 2));
+    }
+
+    #[test]
+    fn an_invalid_frame_desynchronizes_the_scanner() {
+        let long = |digits: u64| {
+            let mut bytes = vec![0x82, 0xff];
+            bytes.extend_from_slice(&digits.to_be_bytes());
+            bytes.extend_from_slice(&[0; 4]);
+            bytes
+        };
+        for bad in [
+            vec![0x81, 0x05, b'h'],
+            vec![0x82, 0xfe, 0, 125, 0, 0, 0, 0],
+            long(0xffff),
+            long(1 << 63),
+            vec![0x89, 0xfe, 0, 126, 0, 0, 0, 0],
+        ] {
+            let mut scanner = FrameScanner::default();
+            let (result, _) = scan(&mut scanner, &bad);
+            assert!(scanner.is_desynchronized() && result.data, "{bad:?}");
+            let later = scan(&mut scanner, b"anything");
+            let expected = ScanResult {
+                data: true,
+                boundary: None,
+            };
+            assert_eq!(later, (expected, 0));
+        }
+        let mut scanner = FrameScanner::default();
+        scan(&mut scanner, &long(u64::MAX >> 1));
+        assert!(!scanner.is_desynchronized());
+        let mut scanner = FrameScanner::default();
+        scanner.scan(5, |_, _| None::<&[u8]>);
+        assert!(scanner.is_desynchronized());
+        let mut scanner = FrameScanner::default();
+        scanner.scan(5, |_, _| Some(b""));
+        assert!(scanner.is_desynchronized());
+    }
+
+    #[test]
+    fn a_close_frame_is_masked_and_short() {
+        let frame = close_frame(4403, "gone", [1, 2, 3, 4]);
+        let (head, payload) = frame.split_at(6);
+        assert_eq!(head, [0x88, 0x86, 1, 2, 3, 4]);
+        let clear: Vec<u8> = payload
+            .iter()
+            .zip([1, 2, 3, 4].into_iter().cycle())
+            .map(|(byte, mask)| byte ^ mask)
+            .collect();
+        assert_eq!(clear, [&4403_u16.to_be_bytes()[..], b"gone"].concat());
+        for (long, size) in [("x".repeat(300), 131), ("ä".repeat(100), 130)] {
+            let frame = close_frame(4401, &long, [0; 4]);
+            assert_eq!(frame.len(), size);
+            assert!(!scan(&mut FrameScanner::default(), &frame).0.data);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Carries out the end of a request: forwards it with its new headers, or answers it with a local reply, and logs that.
+//! Decides nothing.
+
+use crate::abi;
+use crate::shared::Shared;
+use berth_api::Excerpt;
+use berth_filter_core::decision::effects::LocalReply;
+use berth_filter_core::decision::pending::CallOutcome;
+use berth_filter_core::decision::rejection::RejectReason;
+use berth_filter_core::streams::PlacedStream;
+
+/// The filter state for the access log: one text, since each costs a host call.
+const ACCESS_LOG_KEY: &str = "berth";
+
+/// Applies the outcome of a call to the request in effect, without resuming it. Returns the placed stream.
+///
+/// # Errors
+/// The reply for the client.
+pub(crate) fn apply(outcome: CallOutcome) -> Result<Option<PlacedStream>, LocalReply> {
+    match outcome {
+        CallOutcome::Reply(reply) => Err(reply),
+        CallOutcome::Route {
+            mutations,
+            session_ref,
+            placed,
+        } => {
+            abi::apply_mutations(&mutations)?;
+            if let Some(session_ref) = session_ref {
+                // A failure affects the access log only.
+                let text = access_log_text(&session_ref, placed.as_ref());
+                let _ = abi::set_property(ACCESS_LOG_KEY, &text);
+            }
+            Ok(placed)
+        }
+    }
+}
+
+/// `session=... pool=... engine=... placement=...`
+fn access_log_text(session_ref: &str, placed: Option<&PlacedStream>) -> String {
+    let mut text = format!("session={session_ref}");
+    if let Some(placed) = placed {
+        for (name, value) in [
+            (" pool=", &placed.pool),
+            (" engine=", &placed.engine),
+            (" placement=", &placed.reason),
+        ] {
+            text.push_str(name);
+            text.push_str(value);
+        }
+    }
+    text
+}
+
+/// Answers the request in effect; false when that fails, and the request has to be reset.
+#[must_use]
+pub(crate) fn send_reply(shared: Option<&Shared>, reply: &LocalReply) -> bool {
+    if let Some(shared) = shared {
+        shared.metrics.rejection(reply.reason, reply.route);
+        if matches!(
+            reply.reason,
+            RejectReason::TokenInvalid | RejectReason::BearerInvalid
+        ) {
+            shared.wants_keys.set(true);
+        }
+    }
+    log_reply(reply);
+    let details = reply.reason.as_str();
+    abi::send_local_reply(reply.status, details, &reply.headers, &reply.body).is_ok()
+}
+
+fn log_reply(reply: &LocalReply) {
+    let level = reply.reason.level();
+    let reason = reply.reason.as_str();
+    let status = reply.status;
+    match &reply.detail {
+        None => log::log!(level, "berth: refused, reason={reason} status={status}"),
+        Some(detail) => {
+            let detail = Excerpt(detail).to_string();
+            log::log!(
+                level,
+                "berth: refused, reason={reason} status={status} detail={detail:?}"
+            );
+        }
+    }
+}
