@@ -185,7 +185,9 @@ fn every_close_code_is_documented() {
         .map(|row| (row[1].as_str(), row[2].as_str()))
         .collect();
     for reason in CloseReason::ALL {
-        let Some(code) = reason.code() else { continue };
+        let Some(code) = reason.close_code() else {
+            continue;
+        };
         let (code, name) = (code.to_string(), format!("`{}`", reason.as_str()));
         assert!(documented.contains(&(&code, &name)), "{code} {name}");
     }

@@ -17,7 +17,7 @@ use crate::login::credentials::{CheckError, CheckOutcome, Credentials, LockoutSc
 use crate::login::oidc::OidcError;
 use crate::login::password::PasswordError;
 use crate::sessions::{LiveSession, NewSession, Sessions, run_detached, store_down};
-use berth_api::Reason;
+use berth_api::RejectReason;
 use berth_store::session_id::SessionId;
 use berth_store::{AccountRow, Attempts, EndCause, ProviderLink, StoreError};
 use std::net::IpAddr;
@@ -65,7 +65,7 @@ impl LoginError {
         match self {
             Self::UnknownAccount | Self::Busy => false,
             Self::WrongPassword | Self::Locked => true,
-            Self::Rejected(refusal) => matches!(refusal.reason, Reason::TooManySessions),
+            Self::Rejected(refusal) => matches!(refusal.reason, RejectReason::TooManySessions),
         }
     }
 
@@ -76,7 +76,7 @@ impl LoginError {
             Self::Locked => LoginResult::Locked,
             Self::Busy => LoginResult::Busy,
             Self::Rejected(refusal) => match refusal.reason {
-                Reason::TooManySessions => LoginResult::TooManySessions,
+                RejectReason::TooManySessions => LoginResult::TooManySessions,
                 _ => LoginResult::Failed,
             },
         }
@@ -265,7 +265,7 @@ impl Login {
             Err(CheckError::Hashing(PasswordError::Busy)) => Err(LoginError::Busy),
             Err(CheckError::Hashing(error)) => {
                 tracing::error!(%error, "a password could not be checked");
-                Err(LoginError::Rejected(Reason::Internal.into()))
+                Err(LoginError::Rejected(RejectReason::Internal.into()))
             }
             Err(CheckError::Store(error)) => Err(LoginError::Rejected(store_down(&error))),
         }

@@ -22,7 +22,7 @@ use crate::placement::routes::{RouteTarget, Routes};
 use crate::sessions::LiveSession;
 use affinity::{AffinityEntry, AffinityKey, SessionAffinity};
 use attempts::{DecisionTrace, PlacementTask, PreparedEngine};
-use berth_api::Reason;
+use berth_api::RejectReason;
 use berth_scheduler::accounting::{StreamSlot, Tallies};
 use berth_scheduler::capacity_ledger::CapacityLedger;
 use explain::Candidate;
@@ -124,15 +124,15 @@ impl PlacementService {
         let shared = ledger.as_ref().map(|ledger| ledger.probes().clone());
         let capacity = ledger.clone();
         let capacity = capacity.map(|ledger| Arc::new(ledger) as Arc<dyn CapacityLedger>);
-        let tallies = Tallies::with(config.placement.reservation_ttl, capacity);
+        let accounting = Tallies::with(config.placement.reservation_ttl, capacity);
         let (fleet, task) = fleet::start(
             &config.pools,
             &config.probe,
-            tallies.clone(),
+            accounting.clone(),
             probe_metrics,
             shared,
         )?;
-        let fleet = (fleet, tallies, Some(task));
+        let fleet = (fleet, accounting, Some(task));
         Ok(Self::build(config, clock, registry, fleet, ledger))
     }
 
@@ -151,19 +151,19 @@ impl PlacementService {
         config: &Config,
         clock: Arc<dyn Clock>,
         registry: &mut Registry,
-        (fleet, tallies, task): (FleetReader, Tallies, Option<FleetTask>),
+        (fleet, accounting, task): (FleetReader, Tallies, Option<FleetTask>),
         ledger: Option<Ledger>,
     ) -> Arc<Self> {
-        let pool = |pool| Pool::new(pool, &config.placement, tallies.streams());
+        let pool = |pool| Pool::new(pool, &config.placement, accounting.streams());
         let pools: Arc<[Pool]> = config.pools.iter().map(pool).collect();
         // Starts after the pools have registered their stream counts: it exchanges these with the other
         // replicas.
-        let keeping = ledger
+        let ledger_task = ledger
             .as_ref()
-            .map(|ledger| ledger.start_sync(tallies.clone()));
+            .map(|ledger| ledger.start_sync(accounting.clone()));
         registry.register_collector(Box::new(FleetCollector(fleet.clone())));
-        let rooms = PoolCapacityCollector::new(Arc::clone(&pools), fleet.clone());
-        registry.register_collector(Box::new(rooms));
+        let capacity_collector = PoolCapacityCollector::new(Arc::clone(&pools), fleet.clone());
+        registry.register_collector(Box::new(capacity_collector));
         Arc::new(Self {
             routes: Routes::new(&config.routes, &config.pools),
             pools,
@@ -172,13 +172,13 @@ impl PlacementService {
             connecting: Semaphore::new(MAX_CONNECTING),
             retry_after_s: whole_seconds(config.probe.interval),
             fleet,
-            accounting: tallies,
+            accounting: accounting,
             ledger,
             recent: RecentPlacements::default(),
             metrics: PlacementMetrics::register(registry),
             clock,
             ready: AtomicBool::new(false),
-            _tasks: (task, keeping),
+            _tasks: (task, ledger_task),
         })
     }
 
@@ -237,19 +237,19 @@ impl PlacementService {
         &self,
         request: PlaceRequest<'_>,
     ) -> Result<(Placement, Vec<Candidate>), Rejection> {
-        let mut notes = DecisionTrace {
+        let mut trace = DecisionTrace {
             explain: true,
             ..DecisionTrace::default()
         };
-        let placed = self.place_traced(&request, &mut notes).await?;
-        let why = notes.explanation.as_ref();
+        let placed = self.place_traced(&request, &mut trace).await?;
+        let why = trace.explanation.as_ref();
         Ok((placed, why.map_or_else(Vec::new, explain::candidates)))
     }
 
     async fn place_traced(
         &self,
         request: &PlaceRequest<'_>,
-        notes: &mut DecisionTrace,
+        trace: &mut DecisionTrace,
     ) -> Result<Placement, Rejection> {
         let (target, pool) = self.route(request.path)?;
         let task = PlacementTask {
@@ -258,7 +258,7 @@ impl PlacementService {
             request,
             deadline: Instant::now() + self.limits.deadline,
         };
-        let result = self.place_in_pool(task, notes).await;
+        let result = self.place_in_pool(task, trace).await;
         let outcome = match &result {
             Ok(_) => "ok",
             Err(refusal) => refusal.reason.as_str(),
@@ -273,47 +273,50 @@ impl PlacementService {
 
     fn route(&self, path: &str) -> Result<(RouteTarget, &Pool), Rejection> {
         if !is_path(path) {
-            return Err(Rejection::new(Reason::InvalidRequest).with_detail("path"));
+            return Err(Rejection::new(RejectReason::InvalidRequest).with_detail("path"));
         }
         let target = self.routes.find(path)?;
-        let pool = self.pools.get(target.pool).ok_or(Reason::Internal)?;
+        let pool = self.pools.get(target.pool).ok_or(RejectReason::Internal)?;
         Ok((target, pool))
     }
 
     async fn place_in_pool(
         &self,
         task: PlacementTask<'_>,
-        notes: &mut DecisionTrace,
+        trace: &mut DecisionTrace,
     ) -> Result<Placement, Rejection> {
         let PlacementTask { pool, target, .. } = task;
         // Released on drop, however the placement ends.
         let session_slot = pool.acquire_stream_slot(&task.request.session.session_ref)?;
         let strategy = pool.scheduler.strategy().as_str();
         let Some(key) = AffinityKey::for_request(target, task.request, pool.sharing) else {
-            let found = self.attempt_engines(task, notes).await?;
-            return Ok(self.complete_placement(task, found, session_slot, strategy));
+            let prepared_engine = self.attempt_engines(task, trace).await?;
+            return Ok(self.complete_placement(task, prepared_engine, session_slot, strategy));
         };
-        let slot = self.affinity.entry(key);
-        let Ok(mut known) = timeout_at(task.deadline, slot.lock()).await else {
-            return Err(Rejection::new(Reason::EngineFailed)
+        let lock = self.affinity.entry(key);
+        let Ok(mut entry) = timeout_at(task.deadline, lock.lock()).await else {
+            return Err(Rejection::new(RejectReason::EngineFailed)
                 .with_detail("another socket is still preparing the same session")
                 .with_retry_after(1));
         };
-        if let Some(attachment) = known.as_ref()
-            && let Some(found) = self.resume(task, attachment).await
+        if let Some(previous) = entry.as_ref()
+            && let Some(prepared_engine) = self.resume(task, previous).await
         {
             let reason = explain::resume_reason(pool.sharing);
-            return Ok(self.complete_placement(task, found, session_slot, reason));
+            return Ok(self.complete_placement(task, prepared_engine, session_slot, reason));
         }
-        let reason = if known.is_some() { REPLACED } else { strategy };
-        match self.attempt_engines(task, notes).await {
-            Ok(found) => {
-                *known = Some(AffinityEntry::new(&found.engine, &found.prepared));
-                self.affinity.insert(key, &slot);
-                Ok(self.complete_placement(task, found, session_slot, reason))
+        let reason = if entry.is_some() { REPLACED } else { strategy };
+        match self.attempt_engines(task, trace).await {
+            Ok(prepared_engine) => {
+                *entry = Some(AffinityEntry::new(
+                    &prepared_engine.engine,
+                    &prepared_engine.prepared,
+                ));
+                self.affinity.insert(key, &lock);
+                Ok(self.complete_placement(task, prepared_engine, session_slot, reason))
             }
             Err(refusal) => {
-                if known.is_none() {
+                if entry.is_none() {
                     self.affinity.remove(key);
                 }
                 Err(refusal)
@@ -324,7 +327,7 @@ impl PlacementService {
     fn complete_placement(
         &self,
         task: PlacementTask<'_>,
-        found: PreparedEngine,
+        prepared_engine: PreparedEngine,
         session_slot: StreamSlot,
         reason: &'static str,
     ) -> Placement {
@@ -338,7 +341,7 @@ impl PlacementService {
             engine,
             prepared,
             mut reservation,
-        } = found;
+        } = prepared_engine;
         reservation.hold(session_slot);
         let name = engine.name.as_str();
         let (cluster, destination) = pool.address(&engine);

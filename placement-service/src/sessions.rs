@@ -24,7 +24,7 @@ use crate::core::rejection::Rejection;
 use crate::sessions::server_keys::ServerKeys;
 use activity::ActivityBuffer;
 pub use bearers::BearerClaims;
-use berth_api::Reason;
+use berth_api::RejectReason;
 use berth_store::session_id::IdHash;
 use berth_store::{EndCause, Event, EventKind, ProviderLink, SessionRow, StoreError, Stores};
 use cache::{CachedSession, SessionCache, live_session};
@@ -214,7 +214,7 @@ impl Sessions {
         }
         if known.remaining_ms(self.clock.now_ms()).is_none() {
             self.expiry_queue.push(*id);
-            return Err(Reason::SessionExpired.into());
+            return Err(RejectReason::SessionExpired.into());
         }
         Ok(())
     }
@@ -255,12 +255,12 @@ impl Sessions {
         let session = id.map_or("not an id".to_owned(), |id| self.keys.session_ref(&id));
         let cause = self.cache.end_cause_by_id_or_ref(id.as_ref(), &session);
         if cause.is_some_and(EndCause::is_expiry) {
-            return Reason::SessionExpired.into();
+            return RejectReason::SessionExpired.into();
         }
         if self.unknown_sessions.admit() {
             tracing::info!(target: "berth::audit", event = "unknown-session", session);
         }
-        Reason::UnknownSession.into()
+        RejectReason::UnknownSession.into()
     }
 }
 
@@ -276,13 +276,13 @@ impl Drop for Sessions {
 /// one log line per request would let any client fill the log.
 pub(crate) fn store_down(error: &StoreError) -> Rejection {
     if *error == StoreError::ReadOnly {
-        return Reason::ReadOnlyStore.into();
+        return RejectReason::ReadOnlyStore.into();
     }
     match error {
         StoreError::Down(_) => tracing::debug!(%error, "rejected: the store is unavailable"),
         _ => tracing::error!(%error, "the session store returned malformed data"),
     }
-    Rejection::new(Reason::StoreDown).with_retry_after(STORE_RETRY_S)
+    Rejection::new(RejectReason::StoreDown).with_retry_after(STORE_RETRY_S)
 }
 
 fn millis(duration: Duration) -> u64 {

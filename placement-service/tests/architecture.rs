@@ -1,6 +1,6 @@
-//! The order of the service's groups of modules: a file imports only its own group and groups before it in `ORDER`. No
-//! files import each other in a circle either, in any of the crates, apart from a module and its own children. Unit
-//! tests may import anything.
+//! Checks the direction of dependencies in the service: a file imports only its own group and groups before it in
+//! `ORDER`. In every crate, no files import each other in a cycle, except a module and its own children. Unit tests may
+//! import anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -30,7 +30,7 @@ const PARENTS: [&str; 2] = ["", "engines"];
 
 type Imports = BTreeMap<String, BTreeSet<String>>;
 
-/// Every module of the library in that folder with the paths that it uses, both from the crate's root.
+/// Maps each module under `sources` to the paths that it imports. Both are relative to the crate root.
 fn all_imports(sources: &str) -> Imports {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join(sources);
     let mut imports = Imports::new();

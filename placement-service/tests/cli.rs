@@ -150,8 +150,8 @@ fn a_service_that_cannot_start_prints_the_reason() {
     let file = write_config(dir.path(), "tokens: { key: { env: BERTH_NO_SUCH_KEY } }");
     let (code, out, err) = run_berth(&["serve", "--config", file.to_str().unwrap()], "");
     assert_eq!((code, out.as_str()), (Some(1), ""));
-    let told = "tokens.key: the environment variable BERTH_NO_SUCH_KEY is not set";
-    assert!(err.contains(told), "{err}");
+    let message = "tokens.key: the environment variable BERTH_NO_SUCH_KEY is not set";
+    assert!(err.contains(message), "{err}");
 }
 
 struct RunningService {
@@ -266,8 +266,8 @@ fn sessions_of_a_running_service_are_listed_and_ended() {
     refused_within_a_second(&ids[0]);
     assert!(token(&ids[1]).contains("200 OK"));
     for name in [lines[0][0], "-hyphen", "--hyphen", "-h"] {
-        let told = format!("there is no session {name:?}\n");
-        assert_eq!(sessions(&["end", name]), (Some(1), String::new(), told));
+        let message = format!("there is no session {name:?}\n");
+        assert_eq!(sessions(&["end", name]), (Some(1), String::new(), message));
     }
     assert_eq!(sessions(&["end"]).0, Some(2));
     assert_eq!(sessions(&["end", "x", "--account", "demo"]).0, Some(2));

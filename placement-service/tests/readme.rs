@@ -88,13 +88,16 @@ fn the_documented_discovery_sources_are_valid() {
 
 #[test]
 fn the_documentation_names_every_strategy_and_the_default_weights() {
-    let told: Vec<_> = read_table(SCHEDULING, "\n## Strategies\n")
+    let documented: Vec<_> = read_table(SCHEDULING, "\n## Strategies\n")
         .into_keys()
         .collect();
     let mut known = Strategy::ALL.map(Strategy::as_str).to_vec();
     known.sort_unstable();
     assert_eq!(
-        told.iter().filter(|n| *n != "strategy").collect::<Vec<_>>(),
+        documented
+            .iter()
+            .filter(|n| *n != "strategy")
+            .collect::<Vec<_>>(),
         known
     );
     for text in [SCHEDULING, DEFAULT] {
@@ -130,11 +133,15 @@ fn the_documentation_names_every_audit_event() {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     collect_audit_events(&sources, &mut found);
     assert!(found.contains_key("login"), "the sources are not read");
-    let told = read_table(SECURITY, "\n## Audit\n");
+    let documented = read_table(SECURITY, "\n## Audit\n");
     for (event, path) in &found {
-        assert!(told.contains_key(event), "{event} of {}", path.display());
+        assert!(
+            documented.contains_key(event),
+            "{event} of {}",
+            path.display()
+        );
     }
-    for event in told.keys() {
+    for event in documented.keys() {
         assert!(found.contains_key(event), "{event} is not in the sources");
     }
 }
@@ -144,10 +151,10 @@ fn the_documentation_names_every_cause_of_a_session_end() {
     let row = SECURITY
         .lines()
         .find(|l| l.starts_with("| `session-ended`"));
-    let told = row.unwrap().split('|').nth(3).unwrap();
-    let told: Vec<&str> = told.split('`').skip(1).step_by(2).collect();
+    let documented = row.unwrap().split('|').nth(3).unwrap();
+    let documented: Vec<&str> = documented.split('`').skip(1).step_by(2).collect();
     let known: Vec<&str> = EndCause::ALL.iter().map(|c| c.as_str()).collect();
-    assert_eq!(told, known);
+    assert_eq!(documented, known);
 }
 
 #[test]

@@ -15,7 +15,7 @@ unset ENVOY_PATH
 export BERTH_FUNC_E=$TOOLS/bin/func-e
 
 say "== func-e run, e2e smoke"
-nextest 'test(/^(main_job|enigma)::/)'
+nextest 'test(/^(core_flow|enigma)::/)'
 
 say "== func-e run -c envoy/config.yaml, on the ports that it names"
 target/quick/berth-run >"$LOGS/func-e-demo.log" 2>&1 & demo=$!

@@ -19,9 +19,9 @@ pub const MAX_ENGINE_NAME: usize = 256;
 /// Maximum time that a poll is held, in milliseconds.
 pub const MAX_HOLD_MS: u32 = 25_000;
 /// Maximum number of streams, or of sessions, in one report; a longer full list is sent in parts.
-pub const MAX_REPORTED: usize = 500;
+pub const MAX_REPORT_ENTRIES: usize = 500;
 /// Seconds without a report after which the streams of a gateway count as closed.
-pub const SILENCE_S: u64 = 30;
+pub const GATEWAY_TIMEOUT_S: u64 = 30;
 /// The cursor of a gateway that has none yet: its events start now.
 pub const CURSOR_NOW: &str = "now";
 
@@ -36,16 +36,16 @@ pub fn gateway_events_path(gateway: &str) -> String {
 /// if one name in it is invalid.
 #[must_use]
 pub fn is_stream_name(text: &str) -> bool {
-    is_plain(text, MAX_STREAM_NAME)
+    is_valid_name(text, MAX_STREAM_NAME)
 }
 
 /// Whether a text is a valid name of a gateway: 1 to [`MAX_GATEWAY_NAME`] of `A-Z a-z 0-9 - . _`.
 #[must_use]
 pub fn is_gateway_name(text: &str) -> bool {
-    is_plain(text, MAX_GATEWAY_NAME)
+    is_valid_name(text, MAX_GATEWAY_NAME)
 }
 
-fn is_plain(text: &str, most: usize) -> bool {
+fn is_valid_name(text: &str, most: usize) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
     (1..=most).contains(&text.len()) && text.bytes().all(plain)
 }
@@ -59,7 +59,7 @@ pub struct GatewayReport {
     /// Which part of the full list of open streams this report contains. When the last part has arrived, streams
     /// that were reported before and are in no part count as closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub full: Option<Part>,
+    pub full: Option<FullSyncPart>,
     /// Streams that have opened; with `full`, streams that are open.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub opened: Vec<OpenStream>,
@@ -81,7 +81,7 @@ pub struct GatewayReport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
-pub enum Part {
+pub enum FullSyncPart {
     /// The first of several parts.
     First,
     /// A part between the first and the last.
@@ -172,7 +172,7 @@ impl CloseReason {
     /// The WebSocket close code that the gateway sends, if it is the gateway that closes the stream (RFC 6455, section
     /// 7.4.2: 4000 to 4999 are for private use).
     #[must_use]
-    pub const fn code(self) -> Option<u16> {
+    pub const fn close_code(self) -> Option<u16> {
         match self {
             Self::Ended | Self::Refused => None,
             Self::Expired => Some(4401),

@@ -18,12 +18,13 @@ use std::collections::BTreeMap;
 pub use calls::{CALLS_METHOD, CALLS_PATH, CALLS_SERVICE, Call, GREETING_ID, MAX_CALLS, Reply};
 pub use excerpt::Excerpt;
 pub use gateway::{
-    CURSOR_NOW, CloseReason, ClosedStream, GATEWAY_EVENTS_PATH, GatewayAnswer, GatewayEvent,
-    GatewayReport, MAX_ENGINE_NAME, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_REPORTED, MAX_STREAM_NAME,
-    OpenStream, Part, SILENCE_S, gateway_events_path, is_gateway_name, is_stream_name,
+    CURSOR_NOW, CloseReason, ClosedStream, FullSyncPart, GATEWAY_EVENTS_PATH, GATEWAY_TIMEOUT_S,
+    GatewayAnswer, GatewayEvent, GatewayReport, MAX_ENGINE_NAME, MAX_GATEWAY_NAME, MAX_HOLD_MS,
+    MAX_REPORT_ENTRIES, MAX_STREAM_NAME, OpenStream, gateway_events_path, is_gateway_name,
+    is_stream_name,
 };
 pub use problem::Problem;
-pub use reason::Reason;
+pub use reason::RejectReason;
 
 /// Path of the placement call, `POST` with a [`PlacementRequest`].
 pub const PLACEMENTS_PATH: &str = "/v1/placements";

@@ -1,6 +1,6 @@
 //! The body of every rejection: problem+json (RFC 9457) with a constant `reason`.
 
-use crate::Reason;
+use crate::RejectReason;
 use serde::{Deserialize, Serialize};
 
 /// A rejection. `content-type: application/problem+json`.
@@ -11,7 +11,7 @@ pub struct Problem {
     /// One short sentence for people.
     pub title: String,
     /// The constant for programs.
-    pub reason: Reason,
+    pub reason: RejectReason,
     /// What exactly is wrong, if that helps the caller. Never contains a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,

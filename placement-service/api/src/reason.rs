@@ -7,11 +7,11 @@ macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $status:literal;)+) => {
         /// Why the placement service rejects a request.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum Reason {
+        pub enum RejectReason {
             $($(#[$doc])* #[serde(rename = $text)] $name,)+
         }
 
-        impl Reason {
+        impl RejectReason {
             /// Every reason, in the order of the table.
             pub const ALL: &[Self] = &[$(Self::$name,)+];
 

@@ -92,12 +92,14 @@ fn close_reasons_serialise_as_their_constant() {
 
 #[test]
 fn reasons_are_unique_and_serialise_as_their_constant() {
-    for reason in Reason::ALL {
+    for reason in RejectReason::ALL {
         assert_eq!(
             serde_json::to_value(reason).unwrap(),
             Value::from(reason.as_str())
         );
-        let same = Reason::ALL.iter().filter(|r| r.as_str() == reason.as_str());
+        let same = RejectReason::ALL
+            .iter()
+            .filter(|r| r.as_str() == reason.as_str());
         assert_eq!(same.count(), 1);
     }
 }

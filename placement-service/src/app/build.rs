@@ -58,8 +58,8 @@ pub async fn build(
     let mut registry = Metrics::registry();
     let metrics = Arc::new(Metrics::register(&mut registry));
     let http = &config.http;
-    let most = usize::try_from(http.max_connections).unwrap_or(usize::MAX);
-    let connections = Connections::new(most, http.request_timeout, &mut registry);
+    let max_connections = usize::try_from(http.max_connections).unwrap_or(usize::MAX);
+    let connections = Connections::new(max_connections, http.request_timeout, &mut registry);
     let sessions = Sessions::start(
         stores.clone(),
         clock.clone(),
@@ -82,8 +82,8 @@ pub async fn build(
         newest: feed.newest(),
         lease: config.events.lease,
     };
-    let secrets_of_hooks = secrets.webhooks;
-    let webhooks = Webhooks::start(&config.webhooks, secrets_of_hooks, parts, &mut registry);
+    let webhook_secrets = secrets.webhooks;
+    let webhooks = Webhooks::start(&config.webhooks, webhook_secrets, parts, &mut registry);
     let webhooks = webhooks.await?;
     let security_events = config.security_events.as_ref().map(|config| {
         let (sessions, clock) = (sessions.clone(), clock.clone());
@@ -119,15 +119,23 @@ pub async fn build(
         log: events.id(),
     };
     let gateways = Arc::new(Gateways::start(parts, &mut registry));
-    let told = gateways.clone();
-    let tell: SendEvent = Box::new(move |event| told.broadcast(event));
-    let over = config
+    let event_gateways = gateways.clone();
+    let send_event: SendEvent = Box::new(move |event| event_gateways.broadcast(event));
+    let drain_durations = config
         .pools
         .iter()
         .map(|pool| (pool.name.clone(), pool.drain_duration));
-    let over = over.collect();
+    let drain_durations = drain_durations.collect();
     let (fleet, tallies) = (placer.fleet().clone(), placer.accounting().clone());
-    let drains = Drains::start(fleet, tallies, stores.coordination, clock, over, tell).await?;
+    let drains = Drains::start(
+        fleet,
+        tallies,
+        stores.coordination,
+        clock,
+        drain_durations,
+        send_event,
+    )
+    .await?;
     Ok(Arc::new(AppState {
         login: Login::new(credentials, sessions.clone(), metrics.clone()),
         login_rate,

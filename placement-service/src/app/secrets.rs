@@ -73,9 +73,9 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
     });
     let webhooks = webhooks.collect();
     let transmitters = read_transmitter_keys(config, &mut faults);
-    let keys_of_clients = &config.compat.session_service.keys;
+    let client_keys = &config.compat.session_service.keys;
     let path = "compat.session_service.keys";
-    let session_service = store::read_jwt_keys(path, keys_of_clients, env, &mut faults);
+    let session_service = store::read_jwt_keys(path, client_keys, env, &mut faults);
     let oidc = oidc::read_client_secrets(&config.oidc, env, &mut faults);
     // Faults of these keys are reported above.
     let tokens = &config.tokens;
@@ -124,7 +124,7 @@ fn read_token_keys(
     faults: &mut Vec<Fault>,
 ) -> Vec<SigningKey> {
     let tokens = &config.tokens;
-    let signs = (
+    let signing_key = (
         "tokens".to_owned(),
         tokens.algorithm,
         &tokens.key,
@@ -137,7 +137,7 @@ fn read_token_keys(
         keys.map(move |(index, key)| (at(index), key.algorithm, &key.key, &key.kid))
     });
     let mut keys: Vec<SigningKey> = Vec::new();
-    for (path, algorithm, key, kid) in std::iter::once(signs).chain(further) {
+    for (path, algorithm, key, kid) in std::iter::once(signing_key).chain(further) {
         let path = format!("{path}.key");
         let key = read_secret(&path, key, env).and_then(|secret| {
             SigningKey::new(algorithm, &secret, kid.as_deref())
@@ -194,7 +194,7 @@ fn read_transmitter_keys(config: &Config, faults: &mut Vec<Fault>) -> Vec<Option
         };
         let keys = text.and_then(|t| PublicKeys::parse(t.as_bytes()).map_err(|e| e.to_string()));
         let path = format!("security_events.transmitters[{index}].jwks");
-        keys.map_err(|words| faults.push(Fault::new(path, words)))
+        keys.map_err(|message| faults.push(Fault::new(path, message)))
             .ok()
     });
     keys.collect()
@@ -214,7 +214,7 @@ fn read_shared_secret(
         .ok_or_else(|| Fault::new(path, message))
 }
 
-/// The secret that signs the deliveries of a webhook.
+/// Reads the secret that signs the deliveries of a webhook, and checks its encoding.
 fn read_webhook_secret(
     path: &str,
     key: &SecretSource,
@@ -227,7 +227,7 @@ fn read_webhook_secret(
     }
 }
 
-/// The secret behind a setting.
+/// Reads the secret that a setting refers to.
 pub(crate) fn read_secret(
     path: &str,
     key: &SecretSource,

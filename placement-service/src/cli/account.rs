@@ -94,9 +94,9 @@ pub(super) async fn run(command: AccountCommand) -> Result<(), Failure> {
             }
         }
         AccountCommand::Lock { name, config } => {
-            let (opened, accounts) = open_accounts(&config).await?;
+            let (context, accounts) = open_accounts(&config).await?;
             accounts.lock(&name).await?;
-            let ended = end_sessions(&opened, &name, EndCause::AccountLocked).await?;
+            let ended = end_sessions(&context, &name, EndCause::AccountLocked).await?;
             print(&format!("locked {name}; {ended}"))
         }
         AccountCommand::Unlock { name, config } => {
@@ -110,9 +110,9 @@ pub(super) async fn run(command: AccountCommand) -> Result<(), Failure> {
             config,
         } => {
             let password = read_password()?;
-            let (opened, accounts) = open_accounts(&config).await?;
+            let (context, accounts) = open_accounts(&config).await?;
             accounts.set_password(&name, password).await?;
-            let ended = end_sessions(&opened, &name, EndCause::PasswordChanged).await?;
+            let ended = end_sessions(&context, &name, EndCause::PasswordChanged).await?;
             print(&format!("{name} has a new password; {ended}"))
         }
         AccountCommand::Roles {
@@ -121,17 +121,17 @@ pub(super) async fn run(command: AccountCommand) -> Result<(), Failure> {
             none: _,
             config,
         } => {
-            let (opened, accounts) = open_accounts(&config).await?;
+            let (context, accounts) = open_accounts(&config).await?;
             if !accounts.set_roles(&name, &roles).await? {
                 return print(&format!("{name} has these roles already"));
             }
-            let ended = end_sessions(&opened, &name, EndCause::RolesChanged).await?;
+            let ended = end_sessions(&context, &name, EndCause::RolesChanged).await?;
             print(&format!("{name} has new roles; {ended}"))
         }
         AccountCommand::Ls { config } => {
-            let (opened, accounts) = open_accounts(&config).await?;
+            let (context, accounts) = open_accounts(&config).await?;
             for account in accounts.list().await? {
-                print(&account_line(&account, opened.clock.now_ms()))?;
+                print(&account_line(&account, context.clock.now_ms()))?;
             }
             Ok(())
         }
@@ -139,21 +139,21 @@ pub(super) async fn run(command: AccountCommand) -> Result<(), Failure> {
 }
 
 async fn open_accounts(config: &ConfigFile) -> Result<(StoreContext, Accounts), Failure> {
-    let opened = StoreContext::new(config).await?;
-    let accounts = opened.stores.accounts.clone();
+    let context = StoreContext::new(config).await?;
+    let accounts = context.stores.accounts.clone();
     let accounts = accounts.ok_or_else(|| StoreError::Data("keeps no accounts".to_owned()))?;
-    let accounts = Accounts::new(accounts, opened.clock.clone())?;
-    Ok((opened, accounts))
+    let accounts = Accounts::new(accounts, context.clock.clone())?;
+    Ok((context, accounts))
 }
 
 /// Ends every session of the account. Must run after the change, so that a login in progress sees the change.
 async fn end_sessions(
-    opened: &StoreContext,
+    context: &StoreContext,
     name: &str,
     cause: EndCause,
 ) -> Result<String, Failure> {
     let select = SessionQuery::Account(name.to_owned());
-    let ended = opened.sessions().await?.end_selected(&select, cause).await;
+    let ended = context.sessions().await?.end_selected(&select, cause).await;
     let incomplete = |error| {
         Failure(format!(
             "{name} has been changed, but not all of its sessions have ended: {error}"

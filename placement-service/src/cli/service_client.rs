@@ -93,17 +93,17 @@ impl ServiceClient {
             .client
             .request(method, url)
             .bearer_auth(self.secret.reveal());
-        let unreached = |e: &reqwest::Error| {
+        let unreachable = |e: &reqwest::Error| {
             Failure(format!(
                 "the service at {}: {}",
                 self.url,
                 http_client::root_cause(e)
             ))
         };
-        let answer = request.send().await.map_err(|e| unreached(&e))?;
+        let answer = request.send().await.map_err(|e| unreachable(&e))?;
         let status = answer.status();
         let body = http_client::read_body(answer, MAX_RESPONSE_BYTES).await;
-        let body = body.map_err(|e| unreached(&e))?.unwrap_or_default();
+        let body = body.map_err(|e| unreachable(&e))?.unwrap_or_default();
         if status.is_success() {
             if body.is_empty() {
                 return Ok(Value::Null);
@@ -111,9 +111,9 @@ impl ServiceClient {
             return Ok(serde_json::from_slice(&body)?);
         }
         let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let words = |field: &str| problem.get(field).and_then(Value::as_str);
-        let title = words("title").unwrap_or("the response is not from a Berth service");
-        let detail = words("detail")
+        let field = |name: &str| problem.get(name).and_then(Value::as_str);
+        let title = field("title").unwrap_or("the response is not from a Berth service");
+        let detail = field("detail")
             .map(|d| format!(": {d}"))
             .unwrap_or_default();
         Err(Failure(format!("{status}: {title}{detail}")))

@@ -66,8 +66,8 @@ pub(super) fn check(path: &str, pool: &Pool, faults: &mut FaultCollector) {
         per_pool,
         memory_floor_mb,
     } = pool.capacity;
-    for (name, most) in [("per_engine", per_engine), ("per_pool", per_pool)] {
-        if most == Some(0) {
+    for (name, limit) in [("per_engine", per_engine), ("per_pool", per_pool)] {
+        if limit == Some(0) {
             faults.add(format!("{path}.capacity.{name}"), "must be 1 or more");
         }
     }

@@ -18,8 +18,8 @@ pub struct Events {
 }
 
 pub(super) fn check(events: &Events, faults: &mut FaultCollector) {
-    let least = Duration::from_millis(10);
-    faults.check_range("events.poll", events.poll, least, 10 * SECOND);
+    let min = Duration::from_millis(10);
+    faults.check_range("events.poll", events.poll, min, 10 * SECOND);
     faults.check_count("events.retention", events.retention, 100_000_000);
-    faults.check_range("events.lease", events.lease, 10 * least, 600 * SECOND);
+    faults.check_range("events.lease", events.lease, 10 * min, 600 * SECOND);
 }

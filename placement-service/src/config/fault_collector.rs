@@ -20,21 +20,21 @@ impl FaultCollector {
         &mut self,
         path: &str,
         value: Duration,
-        least: Duration,
-        most: Duration,
+        min: Duration,
+        max: Duration,
     ) {
-        if value < least || value > most {
-            let (least, most) = (format_duration(least), format_duration(most));
+        if value < min || value > max {
+            let (min, max) = (format_duration(min), format_duration(max));
             self.add(
                 path,
-                format!("must be {least} to {most}, not {}", format_duration(value)),
+                format!("must be {min} to {max}, not {}", format_duration(value)),
             );
         }
     }
 
-    pub(super) fn check_count(&mut self, path: &str, value: u32, most: u32) {
-        if value < 1 || value > most {
-            self.add(path, format!("must be 1 to {most}, not {value}"));
+    pub(super) fn check_count(&mut self, path: &str, value: u32, max: u32) {
+        if value < 1 || value > max {
+            self.add(path, format!("must be 1 to {max}, not {value}"));
         }
     }
 

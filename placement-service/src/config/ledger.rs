@@ -59,10 +59,10 @@ pub(super) fn check(ledger: &Ledger, faults: &mut FaultCollector) {
         return;
     };
     store::check_prefix("placement.ledger.prefix", &redis.prefix, faults);
-    let least = Duration::from_millis(50);
+    let min = Duration::from_millis(50);
     let path = "placement.ledger.timeout";
-    faults.check_range(path, redis.timeout, least, 30 * SECOND);
-    faults.check_range("placement.ledger.sync", redis.sync, least, 10 * SECOND);
+    faults.check_range(path, redis.timeout, min, 30 * SECOND);
+    faults.check_range("placement.ledger.sync", redis.sync, min, 10 * SECOND);
     faults.check_range("placement.ledger.lease", redis.lease, SECOND, 300 * SECOND);
     if redis.lease < redis.sync * 4 {
         let message = "must be four times placement.ledger.sync or more";

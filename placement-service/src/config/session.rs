@@ -94,12 +94,12 @@ pub(super) fn check(session: &Session, faults: &mut FaultCollector) {
         faults.check_count("session.max_per_account", limit, 100_000);
     }
     faults.check_range("session.cache", session.cache, Duration::ZERO, 60 * SECOND);
-    let least = Duration::from_millis(50);
+    let min = Duration::from_millis(50);
     for (path, every) in [
         ("session.sweep.interval", session.sweep.interval),
         ("session.reconcile", session.reconcile),
     ] {
-        faults.check_range(path, every, least, DAY / 24);
+        faults.check_range(path, every, min, DAY / 24);
     }
     faults.check_count("session.sweep.batch", session.sweep.batch, 10_000);
     check_cookie_name(&session.cookie, faults);

@@ -120,8 +120,8 @@ pub(super) fn check_prefix(path: &str, prefix: &str, faults: &mut FaultCollector
 }
 
 pub(super) fn check(store: &Store, faults: &mut FaultCollector) {
-    let least = Duration::from_millis(50);
-    faults.check_range("store.timeout", store.timeout(), least, 30 * SECOND);
+    let min = Duration::from_millis(50);
+    faults.check_range("store.timeout", store.timeout(), min, 30 * SECOND);
     if let Store::Redis { prefix, .. } = store {
         check_prefix("store.prefix", prefix, faults);
     }

@@ -92,8 +92,8 @@ pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
         let path = |field: &str| format!("webhooks[{index}].{field}");
         faults.check_name(&path("name"), &hook.name);
         web_address::check(&path("url"), &hook.url, hook.insecure, faults);
-        let least = Duration::from_millis(100);
-        faults.check_range(&path("timeout"), hook.timeout, least, 120 * SECOND);
+        let min = Duration::from_millis(100);
+        faults.check_range(&path("timeout"), hook.timeout, min, 120 * SECOND);
         faults.check_count(&path("attempts"), hook.attempts, 100);
         let (initial, max) = (hook.backoff.initial, hook.backoff.max);
         let millisecond = Duration::from_millis(1);

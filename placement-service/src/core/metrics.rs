@@ -120,14 +120,14 @@ impl Metrics {
             sessions_active: register_metric(
                 registry,
                 "sessions_active",
-                "Sessions in the store that have not run out of time",
+                "Sessions in the store that have not expired",
             ),
             cleanup_runs: register_metric(
                 registry,
                 "session_cleanup_runs",
-                "Runs of the removal of expired sessions by result",
+                "Cleanup runs, which remove expired sessions, by result",
             ),
-            sessions_created: register_metric(registry, "sessions_created", "Sessions begun"),
+            sessions_created: register_metric(registry, "sessions_created", "Sessions created"),
             sessions_ended: register_metric(registry, "sessions_ended", "Sessions ended, by cause"),
             rejections: register_metric(registry, "refusals", "Refused requests, by reason"),
             http_requests: register_metric(

@@ -1,14 +1,14 @@
 //! The rejection of a request: one type from the domain to the HTTP boundary, where `http::problem` turns it into a
 //! problem body. Knows no HTTP.
 
-use berth_api::Reason;
+use berth_api::RejectReason;
 
 /// The rejection of a request, on its way to the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{}", reason.as_str(), detail.as_ref().map(|d| format!(": {d}")).unwrap_or_default())]
 pub struct Rejection {
     /// The constant for programs; it determines the HTTP status.
-    pub reason: Reason,
+    pub reason: RejectReason,
     /// What exactly is wrong. The caller sees it, so it never contains a secret.
     pub detail: Option<String>,
     /// Seconds until a retry is useful.
@@ -18,7 +18,7 @@ pub struct Rejection {
 impl Rejection {
     /// A rejection without a detail.
     #[must_use]
-    pub const fn new(reason: Reason) -> Self {
+    pub const fn new(reason: RejectReason) -> Self {
         Self {
             reason,
             detail: None,
@@ -41,8 +41,8 @@ impl Rejection {
     }
 }
 
-impl From<Reason> for Rejection {
-    fn from(reason: Reason) -> Self {
+impl From<RejectReason> for Rejection {
+    fn from(reason: RejectReason) -> Self {
         Self::new(reason)
     }
 }

@@ -6,7 +6,7 @@ mod bounds;
 mod sessions;
 mod views;
 
-use berth_api::{CloseReason, GatewayReport, OpenStream, Part, SILENCE_S};
+use berth_api::{CloseReason, FullSyncPart, GATEWAY_TIMEOUT_S, GatewayReport, OpenStream};
 use berth_scheduler::accounting::{Tallies, Tally};
 use berth_scheduler::engine::EngineName;
 pub(super) use bounds::Full;
@@ -133,13 +133,15 @@ impl Registry {
             return Ok(outcome);
         }
         let wrong = match report.full {
-            Some(Part::First | Part::Whole) => {
+            Some(FullSyncPart::First | FullSyncPart::Whole) => {
                 gateway.resync = false;
                 gateway.listed = Some(HashSet::new());
                 false
             }
             // A part of the list is missing.
-            Some(Part::Middle | Part::Last) => turn == Turn::Early || gateway.listed.is_none(),
+            Some(FullSyncPart::Middle | FullSyncPart::Last) => {
+                turn == Turn::Early || gateway.listed.is_none()
+            }
             None => turn == Turn::Early,
         };
         gateway.sequence = report.sequence;
@@ -164,7 +166,7 @@ impl Registry {
                 }
             }
         }
-        if matches!(report.full, Some(Part::Last | Part::Whole)) {
+        if matches!(report.full, Some(FullSyncPart::Last | FullSyncPart::Whole)) {
             outcome.lost = self.keep_listed(&key, now);
         }
         outcome.look = !report.opened.is_empty() || report.full.is_some();
@@ -178,7 +180,8 @@ impl Registry {
 
     /// Removes gateways that have been silent for too long, and returns how many streams they had.
     pub(super) fn forget_silent(&mut self, now: Instant) -> usize {
-        let silent = |gateway: &Gateway| now >= gateway.heard + Duration::from_secs(SILENCE_S);
+        let silent =
+            |gateway: &Gateway| now >= gateway.heard + Duration::from_secs(GATEWAY_TIMEOUT_S);
         let gone = self.gateways.extract_if(|_, gateway| silent(gateway));
         let gone: Vec<_> = gone.collect();
         let mut streams = 0;

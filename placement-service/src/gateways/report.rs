@@ -3,8 +3,8 @@
 
 use super::Place;
 use berth_api::{
-    ClosedStream, GatewayReport, MAX_ENGINE_NAME, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_REPORTED,
-    OpenStream, is_gateway_name, is_stream_name,
+    ClosedStream, GatewayReport, MAX_ENGINE_NAME, MAX_GATEWAY_NAME, MAX_HOLD_MS,
+    MAX_REPORT_ENTRIES, OpenStream, is_gateway_name, is_stream_name,
 };
 
 /// Validates a report, and parses its cursor.
@@ -28,8 +28,8 @@ pub fn checked(gateway: &str, report: &GatewayReport) -> Result<Option<Place>, S
         ("active", report.active.len()),
         ("closed", report.closed.len()),
     ] {
-        if count > MAX_REPORTED {
-            return Err(format!("{field} has over {MAX_REPORTED} entries"));
+        if count > MAX_REPORT_ENTRIES {
+            return Err(format!("{field} has over {MAX_REPORT_ENTRIES} entries"));
         }
     }
     for (index, stream) in report.opened.iter().enumerate() {

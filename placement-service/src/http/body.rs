@@ -95,8 +95,8 @@ mod tests {
             ("{\"session\":\"x\"}{}", "the body is not JSON"),
         ] {
             let problem = parse_json::<Named>(body.as_bytes()).err().unwrap();
-            let told = serde_json::to_value(&problem).unwrap();
-            assert_eq!(told["detail"], detail, "{body}");
+            let json = serde_json::to_value(&problem).unwrap();
+            assert_eq!(json["detail"], detail, "{body}");
             assert_eq!(problem.reason(), "invalid-request");
         }
         assert!(parse_json::<Named>(b"{\"session\":\"x\"}").is_ok());

@@ -32,14 +32,14 @@ pub(super) const OTHERS: &str = "other services";
         title = "Berth placement service",
         description = "Login sessions, engines, placements. Rejections are problem+json (RFC 9457) with a constant `reason`.",
     ),
-    modifiers(&Shared),
+    modifiers(&SharedComponents),
 )]
-struct Base;
+struct BaseDocument;
 
 /// The components that routes refer to: the ways to authenticate, and the problem.
-struct Shared;
+struct SharedComponents;
 
-impl Modify for Shared {
+impl Modify for SharedComponents {
     fn modify(&self, document: &mut openapi::OpenApi) {
         let components = document.components.get_or_insert_default();
         let problem = (HttpProblem::name().into_owned(), HttpProblem::schema());
@@ -70,18 +70,18 @@ impl Modify for Shared {
 }
 
 /// The response of a rejection with that status.
-pub(super) struct Refused<const STATUS: u16>;
+pub(super) struct ProblemResponse<const STATUS: u16>;
 
-impl<const STATUS: u16> IntoResponses for Refused<STATUS> {
+impl<const STATUS: u16> IntoResponses for ProblemResponse<STATUS> {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
         BTreeMap::from([(STATUS.to_string(), problem_response(STATUS).build().into())])
     }
 }
 
 /// The response of a rejection with that status: a page for browsers, a problem for other clients.
-pub(super) struct Page<const STATUS: u16>;
+pub(super) struct PageOrProblem<const STATUS: u16>;
 
-impl<const STATUS: u16> IntoResponses for Page<STATUS> {
+impl<const STATUS: u16> IntoResponses for PageOrProblem<STATUS> {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
         let page = ContentBuilder::new().schema(Some(String::schema())).build();
         let response = problem_response(STATUS).content("text/html", page);
@@ -91,17 +91,17 @@ impl<const STATUS: u16> IntoResponses for Page<STATUS> {
 
 fn problem_response(status: u16) -> ResponseBuilder {
     let known = StatusCode::from_u16(status).ok();
-    let words = known.and_then(|status| status.canonical_reason());
+    let reason_phrase = known.and_then(|status| status.canonical_reason());
     let schema = Ref::from_schema_name(HttpProblem::name());
     let content = ContentBuilder::new().schema(Some(schema)).build();
     ResponseBuilder::new()
-        .description(words.unwrap_or("Login Timeout"))
+        .description(reason_phrase.unwrap_or("Login Timeout"))
         .content(Problem::CONTENT_TYPE, content)
 }
 
 /// A router without routes, with the base of its document.
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(Base::openapi())
+    OpenApiRouter::with_openapi(BaseDocument::openapi())
 }
 
 /// Adds the document of the routes, and the pages that show it.
@@ -112,16 +112,16 @@ pub(super) fn with_document(routes: OpenApiRouter<App>) -> Router<App> {
     // Cannot fail: the document has only strings, numbers and maps with string keys.
     let text = document.to_json().unwrap_or_default();
     routes
-        .layer(Extension(Text(Bytes::from(text))))
+        .layer(Extension(DocumentText(Bytes::from(text))))
         .merge(SwaggerUi::new(UI_PATH).config(Config::from(PATH)))
 }
 
 #[derive(Clone)]
-struct Text(Bytes);
+struct DocumentText(Bytes);
 
 /// This document.
 #[utoipa::path(get, path = PATH, tag = OPERATORS,
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json", body = serde_json::Value)))]
-async fn openapi_document(Extension(Text(text)): Extension<Text>) -> Response {
+async fn openapi_document(Extension(DocumentText(text)): Extension<DocumentText>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }

@@ -3,7 +3,7 @@
 use crate::core::rejection::Rejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use berth_api::{Problem, Reason};
+use berth_api::{Problem, RejectReason};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -115,7 +115,7 @@ impl HttpProblem {
     /// The request itself is malformed; `detail` names the field.
     #[must_use]
     pub fn invalid_request(detail: impl Into<String>) -> Self {
-        Rejection::new(Reason::InvalidRequest)
+        Rejection::new(RejectReason::InvalidRequest)
             .with_detail(detail)
             .into()
     }
@@ -174,25 +174,25 @@ impl HttpProblem {
 }
 
 /// The title of a reason: one short sentence for people.
-const fn reason_title(reason: Reason) -> &'static str {
+const fn reason_title(reason: RejectReason) -> &'static str {
     match reason {
-        Reason::InvalidRequest => "The request is malformed",
-        Reason::UnknownGateway => "The caller did not prove that it is a gateway",
-        Reason::NoSession => "Nobody is logged in",
-        Reason::UnknownSession => "The session is unknown",
-        Reason::SessionExpired => "The session has expired",
-        Reason::BearerInvalid => "The bearer token is invalid",
-        Reason::Forbidden => "The session may not do this",
-        Reason::NoSuchRoute => "No route takes this path",
-        Reason::NoSuchDocument => "The engine does not know the document",
-        Reason::TooManySessions => "The account has too many sessions",
-        Reason::TooManyStreams => "The session has too many streams",
-        Reason::NoEngine => "No engine is up",
-        Reason::EnginesFull => "Every engine is full",
-        Reason::StoreDown => "The session store does not answer",
-        Reason::ReadOnlyStore => "Sessions are kept by another login service",
-        Reason::EngineFailed => "No engine took the session",
-        Reason::Internal => "The service failed",
+        RejectReason::InvalidRequest => "The request is malformed",
+        RejectReason::UnknownGateway => "The caller did not prove that it is a gateway",
+        RejectReason::NoSession => "Nobody is logged in",
+        RejectReason::UnknownSession => "The session is unknown",
+        RejectReason::SessionExpired => "The session has expired",
+        RejectReason::BearerInvalid => "The bearer token is invalid",
+        RejectReason::Forbidden => "The session may not do this",
+        RejectReason::NoSuchRoute => "No route takes this path",
+        RejectReason::NoSuchDocument => "The engine does not know the document",
+        RejectReason::TooManySessions => "The account has too many sessions",
+        RejectReason::TooManyStreams => "The session has too many streams",
+        RejectReason::NoEngine => "No engine is up",
+        RejectReason::EnginesFull => "Every engine is full",
+        RejectReason::StoreDown => "The session store does not answer",
+        RejectReason::ReadOnlyStore => "Sessions are kept by another login service",
+        RejectReason::EngineFailed => "No engine took the session",
+        RejectReason::Internal => "The service failed",
     }
 }
 
@@ -210,8 +210,8 @@ impl From<Rejection> for HttpProblem {
     }
 }
 
-impl From<Reason> for HttpProblem {
-    fn from(reason: Reason) -> Self {
+impl From<RejectReason> for HttpProblem {
+    fn from(reason: RejectReason) -> Self {
         Rejection::new(reason).into()
     }
 }
@@ -246,7 +246,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_reason_becomes_the_contracts_problem() {
-        for reason in Reason::ALL {
+        for reason in RejectReason::ALL {
             let refusal = Rejection::new(*reason).with_detail("d").with_retry_after(7);
             let problem = HttpProblem::from(refusal).with_anonymous_cookie("c".to_owned());
             let response = problem.into_response();

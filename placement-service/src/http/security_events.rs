@@ -2,7 +2,7 @@
 //! event.
 
 use super::body::RawBody;
-use super::openapi::{OTHERS, Refused};
+use super::openapi::{OTHERS, ProblemResponse};
 use super::problem::{HttpProblem, ResponseReason};
 use super::state::App;
 use crate::events::security_events::ReceiveError;
@@ -21,7 +21,7 @@ const KEYS_RETRY_S: u32 = 30;
 
 /// The body of an error response (RFC 8935, section 2.3).
 #[derive(Serialize, ToSchema)]
-struct SetFault {
+struct SetErrorResponse {
     err: &'static str,
     description: String,
 }
@@ -29,7 +29,7 @@ struct SetFault {
 /// Receives one security event token.
 #[utoipa::path(post, path = "/security-events", tag = OTHERS,
     request_body(content = String, content_type = "application/secevent+jwt", description = "A security event token (RFC 8417)"),
-    responses((status = 202, description = "Accepted"), (status = 400, body = SetFault), Refused<404>, Refused<503>))]
+    responses((status = 202, description = "Accepted"), (status = 400, body = SetErrorResponse), ProblemResponse<404>, ProblemResponse<503>))]
 pub(super) async fn receive(
     State(app): State<App>,
     headers: HeaderMap,
@@ -38,12 +38,12 @@ pub(super) async fn receive(
     let receiver = app.security_events.as_ref();
     let receiver = receiver.ok_or_else(HttpProblem::not_found)?;
     if !is_set_content_type(&headers) {
-        let words = "the content type must be application/secevent+jwt";
-        return Ok(set_error_response(SetError::invalid_request(words)));
+        let description = "the content type must be application/secevent+jwt";
+        return Ok(set_error_response(SetError::invalid_request(description)));
     }
     let Ok(RawBody(body)) = body else {
-        let words = "the body is too large, or did not come whole";
-        return Ok(set_error_response(SetError::invalid_request(words)));
+        let description = "the body is too large, or did not come whole";
+        return Ok(set_error_response(SetError::invalid_request(description)));
     };
     match receiver.receive(&body).await {
         Ok(()) => Ok(StatusCode::ACCEPTED.into_response()),
@@ -68,7 +68,7 @@ fn set_error_response(error: SetError) -> Response {
         (header::CONTENT_LANGUAGE, "en"),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    let body = Json(SetFault {
+    let body = Json(SetErrorResponse {
         err: error.code,
         description: error.message.to_string(),
     });

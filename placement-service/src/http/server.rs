@@ -63,7 +63,7 @@ pub async fn serve(
 
 /// Waits for the next connection. An error of the system is logged and retried.
 async fn accept(listener: &TcpListener) -> TcpStream {
-    let mut said = false;
+    let mut logged = false;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -77,7 +77,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
                 return stream;
             }
             Err(error) => {
-                if !std::mem::replace(&mut said, true) {
+                if !std::mem::replace(&mut logged, true) {
                     tracing::warn!(%error, "cannot accept a connection");
                 }
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
@@ -115,11 +115,11 @@ mod tests {
     #[tokio::test]
     async fn a_panic_ends_its_own_request_and_no_other_on_the_connection() {
         let (reached, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (told, awaited) = (reached.clone(), release.clone());
+        let (started, awaited) = (reached.clone(), release.clone());
         let slow = move || {
-            let (told, awaited) = (told.clone(), awaited.clone());
+            let (started, awaited) = (started.clone(), awaited.clone());
             async move {
-                told.notify_one();
+                started.notify_one();
                 awaited.notified().await;
             }
         };

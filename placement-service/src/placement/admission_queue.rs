@@ -76,13 +76,13 @@ mod tests {
 
     /// Stays at the head of the queue until `go` is set.
     fn waits<'a>(
-        room: &'a AdmissionQueue,
+        queue: &'a AdmissionQueue,
         name: u32,
         go: &'a std::cell::Cell<bool>,
     ) -> Option<Waits<'a>> {
-        let place = room.enqueue()?;
+        let ticket = queue.enqueue()?;
         Some(Box::pin(async move {
-            let first = place.head().await;
+            let first = ticket.head().await;
             std::future::poll_fn(|_| {
                 if go.get() {
                     Poll::Ready(())
@@ -92,7 +92,7 @@ mod tests {
             })
             .await;
             drop(first);
-            (place, name)
+            (ticket, name)
         }))
     }
 
@@ -102,14 +102,14 @@ mod tests {
         /// The client at this position gives up.
         Leave(prop::sample::Index),
         /// Capacity for one.
-        Room,
+        Capacity,
     }
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             3 => Just(Step::Enter),
             1 => any::<prop::sample::Index>().prop_map(Step::Leave),
-            2 => Just(Step::Room),
+            2 => Just(Step::Capacity),
         ]
     }
 
@@ -119,13 +119,13 @@ mod tests {
         #[test]
         fn the_queue_is_first_in_first_out(steps in prop::collection::vec(step(), 0..200), most in 0..6_u32) {
             let time = Duration::from_secs(5);
-            let room = AdmissionQueue::new(config::Queue { max_length: most, timeout: time });
+            let queue = AdmissionQueue::new(config::Queue { max_length: most, timeout: time });
             let go = std::cell::Cell::new(false);
             let mut context = Context::from_waker(Waker::noop());
             let mut line: VecDeque<(u32, Waits<'_>)> = VecDeque::new();
             for (name, step) in (0..).zip(steps) {
                 match step {
-                    Step::Enter => match waits(&room, name, &go) {
+                    Step::Enter => match waits(&queue, name, &go) {
                         Some(mut waiting) => {
                             prop_assert!(waiting.as_mut().poll(&mut context).is_pending());
                             line.push_back((name, waiting));
@@ -136,7 +136,7 @@ mod tests {
                         line.remove(which.index(line.len()));
                     }
                     Step::Leave(_) => {}
-                    Step::Room => {
+                    Step::Capacity => {
                         go.set(true);
                         // Only the head may proceed, whatever the order of the polls.
                         let mut gone = None;
@@ -154,10 +154,10 @@ mod tests {
                         }
                     }
                 }
-                prop_assert_eq!(room.length() as usize, line.len());
+                prop_assert_eq!(queue.length() as usize, line.len());
             }
             line.clear();
-            prop_assert_eq!(room.length(), 0);
+            prop_assert_eq!(queue.length(), 0);
         }
     }
 }

@@ -188,13 +188,13 @@ mod tests {
         /// The number of entries is bounded.
         #[test]
         fn the_number_of_entries_is_bounded(names in prop::collection::vec("[a-z]{1,8}", 0..50)) {
-            let attachments = SessionAffinity(Cache::builder().max_capacity(10).build());
+            let affinity = SessionAffinity(Cache::builder().max_capacity(10).build());
             for name in &names {
                 let key = key(&session(name), "d", None, Sharing::PerDocument).unwrap();
-                attachments.entry(key);
+                affinity.entry(key);
             }
-            attachments.0.run_pending_tasks();
-            prop_assert!(attachments.0.entry_count() <= 10);
+            affinity.0.run_pending_tasks();
+            prop_assert!(affinity.0.entry_count() <= 10);
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{PlaceRequest, PlacementService, stream_name};
 use crate::core::rejection::Rejection;
 use crate::engines::drivers::{DriverFault, PrepareRequest, RequestMutation};
 use crate::placement::routes::RouteTarget;
-use berth_api::Reason;
+use berth_api::RejectReason;
 use berth_scheduler::accounting::Reservation;
 use berth_scheduler::capacity_ledger::Confirmed;
 use berth_scheduler::engine::{Engine, EngineName};
@@ -97,7 +97,7 @@ impl PlacementService {
     pub(super) async fn attempt_engines(
         &self,
         task: PlacementTask<'_>,
-        notes: &mut DecisionTrace,
+        trace: &mut DecisionTrace,
     ) -> Result<PreparedEngine, Rejection> {
         let PlacementTask { pool, request, .. } = task;
         let mut tried = Vec::new();
@@ -107,14 +107,14 @@ impl PlacementService {
                 selection: choice,
                 connecting,
                 began,
-            } = match self.select_or_queue(task, &tried, notes).await {
-                Ok(chosen) => chosen,
-                Err(SelectionError::Internal) => return Err(Reason::Internal.into()),
+            } = match self.select_or_queue(task, &tried, trace).await {
+                Ok(attempt) => attempt,
+                Err(SelectionError::Internal) => return Err(RejectReason::Internal.into()),
                 Err(SelectionError::DeadlineExceeded) => break,
                 Err(_) if last_fault.is_some() => break,
                 Err(SelectionError::NoEligibleEngine(why)) => return Err(self.not_selected(&why)),
                 Err(SelectionError::LedgerUnavailable(why)) => {
-                    let refusal = Rejection::new(Reason::StoreDown).with_detail(why);
+                    let refusal = Rejection::new(RejectReason::StoreDown).with_detail(why);
                     return Err(refusal.with_retry_after(1));
                 }
                 Err(SelectionError::QueueFull) => {
@@ -152,7 +152,7 @@ impl PlacementService {
                         reservation,
                     });
                 }
-                Err(DriverFault::NoSuchDocument) => return Err(Reason::NoSuchDocument.into()),
+                Err(DriverFault::NoSuchDocument) => return Err(RejectReason::NoSuchDocument.into()),
                 Err(fault) => {
                     tried.push(engine.name.clone());
                     last_fault = Some(fault);
@@ -160,7 +160,7 @@ impl PlacementService {
             }
         }
         let why = last_fault.as_ref().map_or("deadline", DriverFault::as_str);
-        Err(Rejection::new(Reason::EngineFailed)
+        Err(Rejection::new(RejectReason::EngineFailed)
             .with_detail(format!(
                 "{} engines tried, the last one failed with: {why}",
                 tried.len()
@@ -173,28 +173,28 @@ impl PlacementService {
         &'a self,
         task: PlacementTask<'a>,
         tried: &[EngineName],
-        notes: &mut DecisionTrace,
+        trace: &mut DecisionTrace,
     ) -> Result<Attempt<'a>, SelectionError> {
-        let room = &task.pool.queue;
+        let queue = &task.pool.queue;
         // A placement that has tried an engine has been through the queue already and does not queue again.
-        if !tried.is_empty() || room.length() == 0 {
+        if !tried.is_empty() || queue.length() == 0 {
             match self
-                .select_confirmed(task, tried, notes, task.deadline)
+                .select_confirmed(task, tried, trace, task.deadline)
                 .await
             {
                 Err(SelectionError::NoEligibleEngine(why)) if why.for_want_of_room() => {}
                 other => return other,
             }
         }
-        let until = task.deadline.min(Instant::now() + room.timeout());
-        let Some(place) = room.enqueue() else {
-            if room.length() == 0 {
+        let until = task.deadline.min(Instant::now() + queue.timeout());
+        let Some(ticket) = queue.enqueue() else {
+            if queue.length() == 0 {
                 // The pool has no queue: the error names what is full.
-                return self.select_confirmed(task, tried, notes, until).await;
+                return self.select_confirmed(task, tried, trace, until).await;
             }
             return Err(SelectionError::QueueFull);
         };
-        let Ok(_first) = timeout_at(until, place.head()).await else {
+        let Ok(_first) = timeout_at(until, ticket.head()).await else {
             return Err(SelectionError::QueueTimeout);
         };
         loop {
@@ -203,7 +203,7 @@ impl PlacementService {
                 .select_confirmed(
                     task,
                     tried,
-                    notes,
+                    trace,
                     until.max(began + CAPACITY_POLL_INTERVAL),
                 )
                 .await
@@ -225,34 +225,36 @@ impl PlacementService {
         &'a self,
         task: PlacementTask<'a>,
         tried: &[EngineName],
-        notes: &mut DecisionTrace,
+        trace: &mut DecisionTrace,
         until: Instant,
     ) -> Result<Attempt<'a>, SelectionError> {
         let mut full: Vec<EngineName> = Vec::new();
         loop {
-            let chosen = if full.is_empty() {
-                self.select_locally(task, tried, notes, until).await
+            let attempt = if full.is_empty() {
+                self.select_locally(task, tried, trace, until).await
             } else {
                 let left_out = [tried, &full].concat();
-                self.select_locally(task, &left_out, notes, until).await
+                self.select_locally(task, &left_out, trace, until).await
             };
-            let mut chosen = match chosen {
+            let mut attempt = match attempt {
                 Err(SelectionError::NoEligibleEngine(mut why)) => {
                     why.found_full(full.len());
                     return Err(SelectionError::NoEligibleEngine(why));
                 }
-                chosen => chosen?,
+                attempt => attempt?,
             };
             let most = task.pool.scheduler.most();
-            let confirmed = chosen.selection.reservation.confirm(stream_name, most);
+            let confirmed = attempt.selection.reservation.confirm(stream_name, most);
             match timeout_at(task.deadline, confirmed).await {
                 Ok(Confirmed::Yes) => {
-                    if let Some(why) = &mut notes.explanation {
+                    if let Some(why) = &mut trace.explanation {
                         why.found_full(&full);
                     }
-                    return Ok(chosen);
+                    return Ok(attempt);
                 }
-                Ok(Confirmed::EngineFull { .. }) => full.push(chosen.selection.engine.name.clone()),
+                Ok(Confirmed::EngineFull { .. }) => {
+                    full.push(attempt.selection.engine.name.clone())
+                }
                 Ok(Confirmed::PoolFull) => {
                     return Err(SelectionError::NoEligibleEngine(Exclusions::pool_full()));
                 }
@@ -267,7 +269,7 @@ impl PlacementService {
         &'a self,
         task: PlacementTask<'a>,
         tried: &[EngineName],
-        notes: &mut DecisionTrace,
+        trace: &mut DecisionTrace,
         until: Instant,
     ) -> Result<Attempt<'a>, SelectionError> {
         let Ok(Ok(connecting)) = timeout_at(until, self.connecting.acquire()).await else {
@@ -278,23 +280,23 @@ impl PlacementService {
         let Some(now) = fleet.pools().get(task.target.pool) else {
             return Err(SelectionError::Internal);
         };
-        let ask = Ask {
+        let scheduling_request = Ask {
             document: task.target.open_target.document(),
             tried,
             now: began,
         };
         let share = self.limits.log_decisions;
         let logged = share > 0.0 && rand::rng().random::<f64>() < share;
-        let chooser = &task.pool.scheduler;
-        let choice = if logged || notes.explain {
-            let (choice, why) = chooser.choose_explained(&now.engines, &ask);
+        let scheduler = &task.pool.scheduler;
+        let choice = if logged || trace.explain {
+            let (choice, why) = scheduler.choose_explained(&now.engines, &scheduling_request);
             if logged {
                 super::explain::log_decision(&task.pool.name, &why);
             }
-            notes.explanation = Some(why);
+            trace.explanation = Some(why);
             choice
         } else {
-            chooser.choose(&now.engines, &ask)
+            scheduler.choose(&now.engines, &scheduling_request)
         };
         let choice = choice.map_err(SelectionError::NoEligibleEngine)?;
         Ok(Attempt {
@@ -305,16 +307,16 @@ impl PlacementService {
     }
 
     fn engines_full(&self, why: &str) -> Rejection {
-        Rejection::new(Reason::EnginesFull)
+        Rejection::new(RejectReason::EnginesFull)
             .with_detail(why)
             .with_retry_after(self.retry_after_s)
     }
 
     fn not_selected(&self, why: &Exclusions) -> Rejection {
         let reason = if why.for_want_of_room() {
-            Reason::EnginesFull
+            RejectReason::EnginesFull
         } else {
-            Reason::NoEngine
+            RejectReason::NoEngine
         };
         Rejection::new(reason)
             .with_detail(why.to_string())

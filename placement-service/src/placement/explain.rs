@@ -5,7 +5,7 @@ use super::affinity::AffinityKey;
 use super::{PlaceRequest, PlacementService, REPLACED, RESUMED, SHARED};
 use crate::config::Sharing;
 use crate::core::rejection::Rejection;
-use berth_api::Reason;
+use berth_api::RejectReason;
 use berth_scheduler::Ask;
 use berth_scheduler::explain::{Explanation, Judged, Outcome};
 use serde::Serialize;
@@ -103,17 +103,17 @@ impl PlacementService {
         let (target, pool) = self.route(request.path)?;
         let fleet = self.fleet.snapshot();
         let now = fleet.pools().get(target.pool);
-        let now = now.ok_or(Reason::Internal)?;
-        let ask = Ask {
+        let now = now.ok_or(RejectReason::Internal)?;
+        let scheduling_request = Ask {
             document: target.open_target.document(),
             tried: &[],
             now: Instant::now(),
         };
-        let why = pool.scheduler.explain(&now.engines, &ask);
+        let why = pool.scheduler.explain(&now.engines, &scheduling_request);
         let key = AffinityKey::for_request(&target, request, pool.sharing);
-        let attachment = key.and_then(|key| self.affinity.peek(key));
-        let back = attachment.as_ref();
-        let back = back.and_then(|attachment| self.attached_engine(target.pool, attachment));
+        let entry = key.and_then(|key| self.affinity.peek(key));
+        let back = entry.as_ref();
+        let back = back.and_then(|entry| self.attached_engine(target.pool, entry));
         let chosen = why.chosen.as_ref().map(ToString::to_string);
         let full = |judged: &Judged| matches!(judged.outcome, Outcome::Excluded(why) if why.is_for_want_of_room());
         let full = why.engines.iter().any(full);
@@ -124,16 +124,16 @@ impl PlacementService {
         let (streams, limit) = pool.streams(&request.session.session_ref);
         let (engine, reason) = match (back, chosen) {
             _ if limit.is_some_and(|limit| streams >= limit) => {
-                (None, Reason::TooManyStreams.as_str())
+                (None, RejectReason::TooManyStreams.as_str())
             }
             (None, _) if ledger.is_some_and(|ledger| !ledger.is_up()) => {
-                (None, Reason::StoreDown.as_str())
+                (None, RejectReason::StoreDown.as_str())
             }
             (Some(back), _) => (Some(back.name.to_string()), resume_reason(pool.sharing)),
-            (None, Some(chosen)) if attachment.is_some() => (Some(chosen), REPLACED),
+            (None, Some(chosen)) if entry.is_some() => (Some(chosen), REPLACED),
             (None, Some(chosen)) => (Some(chosen), why.strategy.as_str()),
-            (None, None) if full => (None, Reason::EnginesFull.as_str()),
-            (None, None) => (None, Reason::NoEngine.as_str()),
+            (None, None) if full => (None, RejectReason::EnginesFull.as_str()),
+            (None, None) => (None, RejectReason::NoEngine.as_str()),
         };
         Ok(PlacementExplanation {
             pool: pool.name.to_string(),
@@ -141,8 +141,8 @@ impl PlacementService {
             engine,
             reason,
             strategy: why.strategy.as_str(),
-            attached_to: attachment.map(|a| a.engine.to_string()),
-            room: pool.scheduler.room(&now.engines, ask.now),
+            attached_to: entry.map(|a| a.engine.to_string()),
+            room: pool.scheduler.room(&now.engines, scheduling_request.now),
             waiting: pool.queue.length(),
             streams,
             engines: why.engines.iter().map(Candidate::from_evaluation).collect(),

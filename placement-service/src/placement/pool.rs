@@ -6,7 +6,7 @@ use crate::config::{self, Sharing};
 use crate::core::rejection::Rejection;
 use crate::engines::drivers::open_target::OpenTarget;
 use crate::engines::drivers::{self, DriverFault, EngineDriver, PrepareRequest};
-use berth_api::Reason;
+use berth_api::RejectReason;
 use berth_scheduler::accounting::{PoolStreams, StreamCounts, StreamSlot};
 use berth_scheduler::engine::Engine;
 use berth_scheduler::{Chooser, Rehearsal, Rules};
@@ -71,7 +71,7 @@ impl Pool {
         self.streams.acquire(session_ref).map_err(|limit| {
             let detail =
                 format!("the session has {limit} streams in this pool, open or being opened");
-            let refusal = Rejection::new(Reason::TooManyStreams).with_detail(detail);
+            let refusal = Rejection::new(RejectReason::TooManyStreams).with_detail(detail);
             refusal.with_retry_after(TOO_MANY_RETRY_S)
         })
     }

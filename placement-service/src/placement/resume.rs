@@ -17,13 +17,13 @@ impl PlacementService {
     pub(super) fn attached_engine(
         &self,
         pool: usize,
-        attachment: &AffinityEntry,
+        entry: &AffinityEntry,
     ) -> Option<Arc<Engine>> {
         let fleet = self.fleet.snapshot();
         let engines = &fleet.pools().get(pool)?.engines;
-        let at = engines.binary_search_by(|e| e.name.cmp(&attachment.engine));
+        let at = engines.binary_search_by(|e| e.name.cmp(&entry.engine));
         let engine = engines.get(at.ok()?)?;
-        let same = engine.endpoint.api == attachment.address;
+        let same = engine.endpoint.api == entry.address;
         let up = engine.state != State::Unhealthy;
         let stays = !engine.tally.standing(Instant::now()).draining;
         (same && up && stays).then(|| Arc::clone(engine))
@@ -33,10 +33,10 @@ impl PlacementService {
     pub(super) async fn resume(
         &self,
         task: PlacementTask<'_>,
-        attachment: &AffinityEntry,
+        entry: &AffinityEntry,
     ) -> Option<PreparedEngine> {
         let PlacementTask { pool, request, .. } = task;
-        let engine = self.attached_engine(task.target.pool, attachment)?;
+        let engine = self.attached_engine(task.target.pool, entry)?;
         let connecting = timeout_at(task.deadline, self.connecting.acquire()).await;
         let connecting = connecting.ok()?.ok()?;
         let began = Instant::now();
@@ -46,7 +46,7 @@ impl PlacementService {
         // The engine session exists already: it needs no further capacity.
         reservation.confirm(stream_name, (None, None)).await;
         let job = task.prepare_request(&engine, began + self.limits.engine_timeout, connecting);
-        let result = pool.driver.resume(job, &attachment.headers).await;
+        let result = pool.driver.resume(job, &entry.headers).await;
         let now = Instant::now();
         let outcome = match &result {
             Ok(Some(_)) => "rejoined",

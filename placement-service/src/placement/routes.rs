@@ -4,7 +4,7 @@
 use crate::config::{self, OpenTemplate};
 use crate::core::rejection::Rejection;
 use crate::engines::drivers::open_target::OpenTarget;
-use berth_api::Reason;
+use berth_api::RejectReason;
 
 /// Maximum length of a document name in bytes.
 const MAX_DOCUMENT_BYTES: usize = 1024;
@@ -80,7 +80,7 @@ impl Routes {
                 open_target: resolve_open_target(&route.open, tail)?,
             });
         }
-        Err(Rejection::new(Reason::NoSuchRoute))
+        Err(Rejection::new(RejectReason::NoSuchRoute))
     }
 }
 
@@ -99,7 +99,7 @@ fn resolve_open_target(open: &OpenTemplate, tail: &str) -> Result<OpenTarget, Re
     }
     if name.is_empty() {
         return Err(
-            Rejection::new(Reason::NoSuchDocument).with_detail("the path names no document")
+            Rejection::new(RejectReason::NoSuchDocument).with_detail("the path names no document")
         );
     }
     Ok(OpenTarget::Document(
@@ -124,13 +124,13 @@ pub fn document_name(tail: &str) -> Result<String, Rejection> {
         return Err(invalid("the document's name has control characters"));
     }
     if name.split(['/', '\\']).any(|segment| segment == "..") {
-        return Err(Rejection::new(Reason::NoSuchDocument));
+        return Err(Rejection::new(RejectReason::NoSuchDocument));
     }
     Ok(name)
 }
 
 fn invalid(detail: &str) -> Rejection {
-    Rejection::new(Reason::InvalidRequest).with_detail(detail)
+    Rejection::new(RejectReason::InvalidRequest).with_detail(detail)
 }
 
 /// Removes a trailing `/name/value`, also if `name/value` is the whole tail.

@@ -3,7 +3,7 @@
 
 use super::{LiveSession, Sessions, store_down};
 use crate::core::rejection::Rejection;
-use berth_api::Reason;
+use berth_api::RejectReason;
 use serde::Deserialize;
 
 /// The claims of a verified bearer token.
@@ -45,7 +45,7 @@ impl Sessions {
                     .map_err(|e| store_down(&e))?;
                 if session.is_none_or(|session| session.account != bearer.account) {
                     let over = "the session that the token was issued for has ended";
-                    return Err(Rejection::new(Reason::BearerInvalid).with_detail(over));
+                    return Err(Rejection::new(RejectReason::BearerInvalid).with_detail(over));
                 }
                 session_ref
             }

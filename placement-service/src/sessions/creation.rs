@@ -5,7 +5,7 @@ use super::{NewSession, Sessions, store_down};
 use crate::config::OnLimit;
 use crate::core::rejection::Rejection;
 use crate::sessions::LiveSession;
-use berth_api::Reason;
+use berth_api::RejectReason;
 use berth_store::session_id::SessionId;
 use berth_store::{
     EndCause, Event, EventKind, InsertResult, PAYLOAD_VERSION, SessionQuery, SessionRow,
@@ -53,7 +53,7 @@ impl Sessions {
                 .insert_session(&row, self.max_per_account, event.clone())
                 .await;
             match kept {
-                Err(refusal) if refusal.reason == Reason::TooManySessions => {
+                Err(refusal) if refusal.reason == RejectReason::TooManySessions => {
                     let room = self.make_room(&row.account, event.previous_ref.as_deref());
                     if !room.await.map_err(|e| store_down(&e))? {
                         return Err(refusal);
@@ -62,7 +62,7 @@ impl Sessions {
                 kept => return Ok((id, kept?)),
             }
         }
-        Err(Reason::TooManySessions.into())
+        Err(RejectReason::TooManySessions.into())
     }
 
     /// Ends one session of an account that has reached its limit; `false` if the limit allows none to be ended. The
@@ -97,7 +97,7 @@ impl Sessions {
     ) -> Result<Arc<LiveSession>, Rejection> {
         let kept = self.stores.sessions.insert(row, limit, &event).await;
         if kept.map_err(|e| store_down(&e))? == InsertResult::LimitReached {
-            return Err(Reason::TooManySessions.into());
+            return Err(RejectReason::TooManySessions.into());
         }
         self.metrics.count_session_created();
         self.log_appended.notify_one();

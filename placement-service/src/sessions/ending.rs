@@ -3,7 +3,7 @@
 
 use super::{LiveSession, Sessions, live_session, store_down};
 use crate::core::rejection::Rejection;
-use berth_api::Reason;
+use berth_api::RejectReason;
 use berth_store::session_id::IdHash;
 use berth_store::{EndCause, Event, SessionQuery, SessionRemoval, SessionRow, StoreError};
 use serde_json::Value;
@@ -22,7 +22,7 @@ impl Sessions {
     ) -> Result<Option<Arc<LiveSession>>, Rejection> {
         let id = match self.lookup(cookie).await {
             Ok((id, _)) => id,
-            Err(refusal) if refusal.reason == Reason::StoreDown => return Err(refusal),
+            Err(refusal) if refusal.reason == RejectReason::StoreDown => return Err(refusal),
             Err(_) => return Ok(None),
         };
         let row = self.stores.sessions.find(&id).await;

@@ -80,7 +80,7 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use crate::sessions::tests::{MINUTE_MS, demo, rejection_reason, testbed};
-    use berth_api::Reason;
+    use berth_api::RejectReason;
     use berth_store::{EndCause, EventLog};
 
     #[tokio::test]
@@ -89,7 +89,7 @@ mod tests {
         let (id, live) = w.sessions.create(demo()).await.unwrap();
         w.clock.advance_ms(30 * MINUTE_MS);
         let expired = rejection_reason(w.sessions.resolve(id.reveal())).await;
-        assert_eq!(expired, Reason::SessionExpired);
+        assert_eq!(expired, RejectReason::SessionExpired);
         w.sessions.process_expiry_queue().await.unwrap();
         let none = w.store.events_after(1, 10).await.unwrap();
         assert_eq!(none, [], "within the grace period of other replicas");
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(event.session_ref, live.session_ref);
         assert_eq!(event.cause, Some(EndCause::IdleTimeout));
         let still = rejection_reason(w.sessions.resolve(id.reveal())).await;
-        assert_eq!(still, Reason::SessionExpired, "not unknown");
+        assert_eq!(still, RejectReason::SessionExpired, "not unknown");
     }
 
     #[tokio::test]

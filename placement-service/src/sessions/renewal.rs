@@ -5,7 +5,7 @@ use super::activity::write_interval_ms;
 use super::cache::{CachedSession, RemainingTime};
 use super::{LiveSession, Sessions, store_down};
 use crate::core::rejection::Rejection;
-use berth_api::Reason;
+use berth_api::RejectReason;
 use berth_store::session_id::IdHash;
 use berth_store::{EventKind, SessionRow, StoreError};
 use std::sync::Arc;
@@ -70,7 +70,9 @@ pub(super) fn remaining_time(
     known: &CachedSession,
     now_ms: u64,
 ) -> Result<RemainingTime, Rejection> {
-    let (idle_ms, absolute_ms) = known.remaining_ms(now_ms).ok_or(Reason::SessionExpired)?;
+    let (idle_ms, absolute_ms) = known
+        .remaining_ms(now_ms)
+        .ok_or(RejectReason::SessionExpired)?;
     Ok(RemainingTime {
         idle_s: idle_ms.min(absolute_ms) / 1000,
         absolute_s: absolute_ms / 1000,
@@ -80,7 +82,7 @@ pub(super) fn remaining_time(
 #[cfg(test)]
 mod tests {
     use crate::sessions::tests::{MINUTE_MS, demo, rejection_reason, testbed};
-    use berth_api::Reason;
+    use berth_api::RejectReason;
     use berth_store::{EventKind, EventLog, SessionStore};
 
     #[tokio::test]
@@ -113,7 +115,7 @@ mod tests {
         }
         w.clock.advance_ms(20 * MINUTE_MS);
         let over = async { w.sessions.renew(id.reveal()).await.map(|(live, _)| live) };
-        assert_eq!(rejection_reason(over).await, Reason::SessionExpired);
+        assert_eq!(rejection_reason(over).await, RejectReason::SessionExpired);
     }
 
     #[tokio::test]
@@ -139,7 +141,7 @@ mod tests {
         let (id, _) = w.sessions.create(demo()).await.unwrap();
         w.clock.advance_ms(30 * MINUTE_MS);
         let over = async { w.sessions.renew(id.reveal()).await.map(|(live, _)| live) };
-        assert_eq!(rejection_reason(over).await, Reason::SessionExpired);
+        assert_eq!(rejection_reason(over).await, RejectReason::SessionExpired);
         assert_eq!(w.store.events_after(1, 10).await.unwrap(), []);
     }
 }

@@ -58,7 +58,7 @@ pub(super) async fn start_sessions(
 
 pub(super) async fn rejection_reason(
     outcome: impl Future<Output = Result<Arc<LiveSession>, Rejection>>,
-) -> Reason {
+) -> RejectReason {
     outcome.await.unwrap_err().reason
 }
 
@@ -76,7 +76,7 @@ async fn a_session_is_resolved_by_its_id_and_by_nothing_else() {
     for other in ["", "x", SessionId::generate().reveal(), &live.session_ref] {
         assert_eq!(
             rejection_reason(w.sessions.resolve(other)).await,
-            Reason::UnknownSession
+            RejectReason::UnknownSession
         );
     }
 }
@@ -105,7 +105,7 @@ async fn idle_and_absolute_expiry_apply_at_read_time() {
     w.clock.advance_ms(20 * MINUTE_MS);
     assert_eq!(
         rejection_reason(w.sessions.resolve(id.reveal())).await,
-        Reason::SessionExpired
+        RejectReason::SessionExpired
     );
 
     let (id, _) = w.sessions.create(demo()).await.unwrap();
@@ -114,7 +114,7 @@ async fn idle_and_absolute_expiry_apply_at_read_time() {
     w.clock.advance_ms(1);
     assert_eq!(
         rejection_reason(w.sessions.resolve(id.reveal())).await,
-        Reason::SessionExpired
+        RejectReason::SessionExpired
     );
     assert!(
         w.sessions
@@ -167,7 +167,7 @@ async fn an_ended_session_is_rejected_immediately_and_permanently() {
     );
     assert_eq!(
         rejection_reason(w.sessions.resolve(id.reveal())).await,
-        Reason::UnknownSession
+        RejectReason::UnknownSession
     );
     assert_eq!(
         w.sessions
@@ -198,7 +198,7 @@ async fn a_store_that_is_down_is_never_an_unknown_session() {
     let (id, _) = w.sessions.create(demo()).await.unwrap();
     w.store.close().await;
     let refusal = w.sessions.resolve(id.reveal()).await.unwrap_err();
-    assert_eq!(refusal.reason, Reason::StoreDown);
+    assert_eq!(refusal.reason, RejectReason::StoreDown);
     assert_eq!(refusal.retry_after_s, Some(1));
     assert_eq!(
         w.sessions
@@ -206,7 +206,7 @@ async fn a_store_that_is_down_is_never_an_unknown_session() {
             .await
             .unwrap_err()
             .reason,
-        Reason::StoreDown
+        RejectReason::StoreDown
     );
     assert!(w.sessions.create(demo()).await.is_err());
     assert!(w.sessions.ready().await.is_err());
@@ -255,6 +255,6 @@ async fn a_stale_row_does_not_revive_a_session_that_another_process_has_ended() 
     other.on_session_ended(&live.session_ref, &live.runtime, EndCause::Logout);
     assert_eq!(
         rejection_reason(other.resolve(id.reveal())).await,
-        Reason::UnknownSession
+        RejectReason::UnknownSession
     );
 }

@@ -9,7 +9,7 @@ use crate::sessions::LiveSession;
 use crate::sessions::keys::SigningKey;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use berth_api::Reason;
+use berth_api::RejectReason;
 use moka::sync::Cache;
 use rand::Rng;
 use serde::Serialize;
@@ -186,7 +186,7 @@ impl Tokens {
         if token.len() > MAX_TOKEN_BYTES {
             let length = token.len();
             tracing::warn!(session = session.session_ref, length, "a token is too long");
-            return Err(Rejection::new(Reason::Forbidden).with_detail(format!(
+            return Err(Rejection::new(RejectReason::Forbidden).with_detail(format!(
                 "the token would have {length} bytes, more than {MAX_TOKEN_BYTES}: too many roles or claims"
             )));
         }
@@ -201,7 +201,7 @@ impl Tokens {
 fn log_signing_error(token: jsonwebtoken::errors::Result<String>) -> Result<String, Rejection> {
     token.map_err(|error| {
         tracing::error!(%error, "a token could not be signed");
-        Reason::Internal.into()
+        RejectReason::Internal.into()
     })
 }
 

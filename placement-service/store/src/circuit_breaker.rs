@@ -21,17 +21,17 @@ impl Stores {
     /// The same stores behind one circuit breaker, with a deadline of `limit` for each call.
     #[must_use]
     pub fn with_circuit_breaker(self, limit: Duration) -> Self {
-        let gate = Arc::new(CircuitBreaker {
+        let breaker = Arc::new(CircuitBreaker {
             limit,
             state: Mutex::default(),
         });
         Self {
-            sessions: Arc::new(BreakerStore(self.sessions, gate.clone())),
+            sessions: Arc::new(BreakerStore(self.sessions, breaker.clone())),
             accounts: self
                 .accounts
-                .map(|accounts| Arc::new(BreakerStore(accounts, gate.clone())) as _),
-            events: Arc::new(BreakerStore(self.events, gate.clone())),
-            coordination: Arc::new(BreakerStore(self.coordination, gate)),
+                .map(|accounts| Arc::new(BreakerStore(accounts, breaker.clone())) as _),
+            events: Arc::new(BreakerStore(self.events, breaker.clone())),
+            coordination: Arc::new(BreakerStore(self.coordination, breaker)),
         }
     }
 }
@@ -64,7 +64,7 @@ impl CircuitBreaker {
         &self,
         asked: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let pass = self.acquire()?;
+        let permit = self.acquire()?;
         let answer = match timeout(self.limit, asked).await {
             Ok(answer) => answer,
             Err(_) => Err(StoreError::Down(format!(
@@ -72,7 +72,7 @@ impl CircuitBreaker {
                 self.limit
             ))),
         };
-        pass.breaker.record(answer.as_ref().err());
+        permit.breaker.record(answer.as_ref().err());
         answer
     }
 
@@ -125,10 +125,10 @@ impl Drop for Permit<'_> {
     }
 }
 
-macro_rules! guarded {
+macro_rules! forward {
     ($seam:ident { $(fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)+ } $($more:tt)*) => {
         #[async_trait]
-        impl $seam for Guarded<dyn $seam> {
+        impl $seam for BreakerStore<dyn $seam> {
             $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
                 self.1.call(self.0.$name($($argument),*)).await
             })+
@@ -138,7 +138,7 @@ macro_rules! guarded {
     };
 }
 
-guarded! { SessionStore {
+forward! { SessionStore {
     fn insert(row: &SessionRow, limit: Option<u32>, event: &Event) -> InsertResult;
     fn find(id: &IdHash) -> Option<SessionRow>;
     fn find_by_ref(session_ref: &str) -> Option<SessionRow>;
@@ -153,7 +153,7 @@ guarded! { SessionStore {
     }
 }
 
-guarded! { AccountStore {
+forward! { AccountStore {
     fn add_account(row: &AccountRow) -> bool;
     fn find_account(name: &str) -> Option<AccountRow>;
     fn accounts() -> Vec<AccountRow>;
@@ -162,7 +162,7 @@ guarded! { AccountStore {
     fn set_devices(name: &str, before: &str, after: &str) -> bool;
 } }
 
-guarded! { EventLog {
+forward! { EventLog {
     fn append(events: &[Event]) -> ();
     fn events_after(sequence: u64, limit: u32) -> Vec<(u64, Event)>;
     fn bounds() -> Bounds;
@@ -175,7 +175,7 @@ guarded! { EventLog {
     fn remove_dead_letter(webhook: &str, sequence: u64) -> bool;
 } }
 
-guarded! { Coordination {
+forward! { Coordination {
     fn server_key(name: &str, candidate: [u8; 32]) -> [u8; 32];
     fn lease(name: &str, holder: &str, now_ms: u64, ttl_ms: u64) -> bool;
     fn claim(key: &str, now_ms: u64, until_ms: u64) -> bool;
@@ -201,56 +201,60 @@ mod tests {
         }
     }
 
-    async fn hang(gate: &CircuitBreaker) -> Duration {
+    async fn hang(breaker: &CircuitBreaker) -> Duration {
         let begun = Instant::now();
-        let answer: Result<(), _> = gate.call(pending()).await;
+        let answer: Result<(), _> = breaker.call(pending()).await;
         assert!(matches!(answer, Err(StoreError::Down(_))));
         begun.elapsed()
     }
 
-    async fn work(gate: &CircuitBreaker) -> Result<u8, StoreError> {
-        gate.call(async { Ok(1) }).await
+    async fn work(breaker: &CircuitBreaker) -> Result<u8, StoreError> {
+        breaker.call(async { Ok(1) }).await
     }
 
     #[tokio::test(start_paused = true)]
     async fn after_three_timeouts_only_one_probe_call_waits_for_the_store() {
-        let gate = breaker();
+        let breaker = breaker();
         for _ in 0..FAILURE_THRESHOLD {
-            assert_eq!(hang(&gate).await, LIMIT);
+            assert_eq!(hang(&breaker).await, LIMIT);
         }
-        let both = tokio::join!(hang(&gate), hang(&gate));
+        let both = tokio::join!(hang(&breaker), hang(&breaker));
         assert_eq!(both, (LIMIT, Duration::ZERO));
-        let (probe, other) = tokio::join!(hang(&gate), work(&gate));
+        let (probe, other) = tokio::join!(hang(&breaker), work(&breaker));
         assert_eq!(probe, LIMIT);
         assert!(
             matches!(other, Err(StoreError::Down(why)) if why.starts_with("is down: no reply"))
         );
-        assert_eq!(work(&gate).await, Ok(1), "the next probe");
-        let all = tokio::join!(work(&gate), work(&gate));
+        assert_eq!(work(&breaker).await, Ok(1), "the next probe");
+        let all = tokio::join!(work(&breaker), work(&breaker));
         assert_eq!(all, (Ok(1), Ok(1)), "the store is back");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_data_error_counts_as_an_answer() {
-        let gate = breaker();
+        let breaker = breaker();
         for _ in 0..10 {
-            let wrong = gate.call(async { Err::<(), _>(StoreError::Data(String::new())) });
+            let wrong = breaker.call(async { Err::<(), _>(StoreError::Data(String::new())) });
             assert_eq!(wrong.await, Err(StoreError::Data(String::new())));
         }
-        assert_eq!(gate.lock().failures, 0);
-        assert_eq!(hang(&gate).await, LIMIT);
-        assert_eq!(work(&gate).await, Ok(1));
-        assert_eq!(gate.lock().failures, 0, "only consecutive failures count");
+        assert_eq!(breaker.lock().failures, 0);
+        assert_eq!(hang(&breaker).await, LIMIT);
+        assert_eq!(work(&breaker).await, Ok(1));
+        assert_eq!(
+            breaker.lock().failures,
+            0,
+            "only consecutive failures count"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_cancelled_probe_lets_the_next_call_probe() {
-        let gate = breaker();
+        let breaker = breaker();
         for _ in 0..FAILURE_THRESHOLD {
-            hang(&gate).await;
+            hang(&breaker).await;
         }
-        let gone = timeout(LIMIT / 2, hang(&gate)).await;
+        let gone = timeout(LIMIT / 2, hang(&breaker)).await;
         assert!(gone.is_err());
-        assert_eq!(work(&gate).await, Ok(1));
+        assert_eq!(work(&breaker).await, Ok(1));
     }
 }

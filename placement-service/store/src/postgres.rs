@@ -87,9 +87,9 @@ impl PostgresStore {
     }
 
     async fn begin(
-        held: &mut ConnectionGuard<Postgres>,
+        connection: &mut ConnectionGuard<Postgres>,
     ) -> Result<Transaction<'_, Postgres>, StoreError> {
-        Ok((***held).begin().await?)
+        Ok((***connection).begin().await?)
     }
 
     /// Closes every connection. Later calls fail as if the store were down.

@@ -23,7 +23,7 @@ const PRELUDE: &str = include_str!("redis/shared.lua");
 macro_rules! scripts {
     ($($name:ident = $code:expr;)+) => {
         $(static $name: std::sync::LazyLock<redis::Script> = std::sync::LazyLock::new(|| {
-            redis::Script::new(&format!("{}\n{}", crate::redis::SHARED, $code))
+            redis::Script::new(&format!("{}\n{}", crate::redis::PRELUDE, $code))
         });)+
     };
 }
@@ -80,14 +80,14 @@ impl RedisStore {
         for argument in arguments {
             invocation.arg(argument);
         }
-        let (mut connection, era) = self.connection.acquire().await?;
+        let (mut connection, generation) = self.connection.acquire().await?;
         let answer = invocation.invoke_async(&mut connection);
-        self.connection.receive(era, answer).await
+        self.connection.receive(generation, answer).await
     }
 
     async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
-        let (mut connection, era) = self.connection.acquire().await?;
+        let (mut connection, generation) = self.connection.acquire().await?;
         let answer = command.query_async(&mut connection);
-        self.connection.receive(era, answer).await
+        self.connection.receive(generation, answer).await
     }
 }

@@ -41,13 +41,13 @@ impl RedisJwtStore {
         prefix: &str,
         rules: JwtRules,
         limit: Duration,
-        name_of: impl Fn(&IdHash) -> String + Send + Sync + 'static,
+        session_ref_of: impl Fn(&IdHash) -> String + Send + Sync + 'static,
     ) -> Result<Self, StoreError> {
         let store = Self {
             connection: RedisConnection::new(url, limit)?,
             prefix: prefix.to_owned(),
             rules,
-            session_ref_of: Box::new(name_of),
+            session_ref_of: Box::new(session_ref_of),
         };
         store.command::<()>(&redis::cmd("PING")).await?;
         Ok(store)
@@ -69,9 +69,9 @@ impl RedisJwtStore {
         &self,
         command: &redis::Cmd,
     ) -> Result<T, StoreError> {
-        let (mut connection, era) = self.connection.acquire().await?;
+        let (mut connection, generation) = self.connection.acquire().await?;
         let answer = command.query_async(&mut connection);
-        self.connection.receive(era, answer).await
+        self.connection.receive(generation, answer).await
     }
 }
 
@@ -95,10 +95,10 @@ impl SessionStore for RedisJwtStore {
         };
         let mut questions = redis::pipe();
         questions.cmd("PTTL").arg(&key).cmd("TIME");
-        let (mut connection, era) = self.connection.acquire().await?;
+        let (mut connection, generation) = self.connection.acquire().await?;
         let answers = questions.query_async(&mut connection);
         let (ttl_ms, (seconds, micros)): (i64, (u64, u64)) =
-            self.connection.receive(era, answers).await?;
+            self.connection.receive(generation, answers).await?;
         if ttl_ms == NO_KEY {
             // The key expired between the two commands.
             return Ok(None);

@@ -67,14 +67,14 @@ impl<DB: Database> Deref for ConnectionGuard<DB> {
 
     #[allow(clippy::expect_used, reason = "taken by value only")]
     fn deref(&self) -> &Self::Target {
-        self.0.as_ref().expect("held until dropped")
+        self.0.as_ref().expect("present until dropped")
     }
 }
 
 impl<DB: Database> DerefMut for ConnectionGuard<DB> {
     #[allow(clippy::expect_used, reason = "taken by value only")]
     fn deref_mut(&mut self) -> &mut Self::Target {
-        self.0.as_mut().expect("held until dropped")
+        self.0.as_mut().expect("present until dropped")
     }
 }
 

@@ -60,9 +60,9 @@ impl SqliteStore {
     /// A write transaction. It locks the file from the start, so that it cannot fail half-way because of a
     /// concurrent write.
     async fn begin(
-        held: &mut ConnectionGuard<Sqlite>,
+        connection: &mut ConnectionGuard<Sqlite>,
     ) -> Result<Transaction<'_, Sqlite>, StoreError> {
-        Ok((***held).begin_with("BEGIN IMMEDIATE").await?)
+        Ok((***connection).begin_with("BEGIN IMMEDIATE").await?)
     }
 
     /// Closes every connection. Later calls fail as if the store were down.

@@ -47,8 +47,8 @@ security_events: { audience: a, transmitters: [ { name: t, issuer: i, jwks: { ur
             let path = format!("/login/oidc/no-such-provider{path}");
             assert!(get(&path).contains("404 Not Found"));
         }
-        let begun = get("/login/oidc/idp");
-        assert!(begun.contains("503 Service Unavailable"), "{begun}");
+        let answer = get("/login/oidc/idp");
+        assert!(answer.contains("503 Service Unavailable"), "{answer}");
         let path = "/login/oidc/idp/back-channel-logout";
         let logout = served.send("POST", path, form, "logout_token=x");
         assert!(logout.contains("400 Bad Request"), "{logout}");

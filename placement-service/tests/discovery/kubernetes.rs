@@ -340,7 +340,7 @@ async fn sockets_of_a_terminating_pod_are_closed_and_those_of_an_unready_pod_sta
     watched
         .wait_until(|fleet| fleet.pools()[0].engines.len() == 2)
         .await;
-    let (sender, mut heard) = mpsc::unbounded_channel();
+    let (sender, mut events) = mpsc::unbounded_channel();
     let drains = Drains::start(
         watched.fleet.clone(),
         Tallies::new(Duration::from_secs(30)),
@@ -355,7 +355,7 @@ async fn sockets_of_a_terminating_pod_are_closed_and_those_of_an_unready_pod_sta
     let mut leaving = pod("a", "127.0.0.1", true);
     leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     fake.put(leaving);
-    let event = timeout(TIMEOUT, heard.recv()).await.unwrap().unwrap();
+    let event = timeout(TIMEOUT, events.recv()).await.unwrap().unwrap();
     let expected = GatewayEvent::EngineDrained {
         pool: "p".to_owned(),
         engine: "a".to_owned(),
@@ -363,5 +363,5 @@ async fn sockets_of_a_terminating_pod_are_closed_and_those_of_an_unready_pod_sta
     };
     assert_eq!(event, expected);
     assert!(drains.get("p", "a").is_some() && drains.get("p", "b").is_none());
-    assert!(heard.try_recv().is_err());
+    assert!(events.try_recv().is_err());
 }

@@ -50,7 +50,7 @@ async fn is_quiet(discovery: &mut impl Discovery) -> bool {
 
 /// Each engine as `name@address`, with the suffix `~` for cordoned and `!` for draining.
 fn format_engines(found: &[DiscoveredEngine]) -> Vec<String> {
-    let told = found.iter().map(|f| {
+    let engines = found.iter().map(|f| {
         let mark = match f.desired_state {
             DesiredState::Active => "",
             DesiredState::Cordoned => "~",
@@ -58,7 +58,7 @@ fn format_engines(found: &[DiscoveredEngine]) -> Vec<String> {
         };
         format!("{}@{}{mark}", f.name, f.endpoint.api)
     });
-    let mut told: Vec<String> = told.collect();
-    told.sort();
-    told
+    let mut engines: Vec<String> = engines.collect();
+    engines.sort();
+    engines
 }

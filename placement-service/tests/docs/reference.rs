@@ -1,7 +1,7 @@
 //! Reasons, metrics, alerts and fields of the documentation are those of the code, and its examples load.
 
 use crate::pages::{self, files, page, quoted, rows};
-use berth_api::Reason;
+use berth_api::RejectReason;
 use berth_placement::config::load;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -37,7 +37,7 @@ fn reasons(section: &str) -> BTreeSet<String> {
 #[test]
 fn the_runbook_has_an_entry_for_each_reason() {
     let entries = entries("Refusal reasons");
-    for reason in Reason::ALL {
+    for reason in RejectReason::ALL {
         assert!(entries.contains(reason.as_str()), "{}", reason.as_str());
     }
     let filter = reasons("Reasons of the filter");
@@ -71,7 +71,7 @@ fn the_services_own_reasons_are_documented() {
 fn registered(dir: &Path, found: &mut BTreeSet<String>) {
     files(dir, "rs", &mut |_, text| {
         for call in [
-            "registered(",
+            "register_metric(",
             ".register(",
             "encode_descriptor(",
             "self.each(",

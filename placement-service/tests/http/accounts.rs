@@ -57,7 +57,7 @@ async fn assert_refused_within_a_second(site: &Site, id: &str) {
 #[tokio::test]
 async fn lock_passwd_and_roles_end_the_sessions_with_their_cause() {
     let site = Site::start(LONG_CACHE).await;
-    for (arguments, told, cause) in [
+    for (arguments, message, cause) in [
         (
             &["lock", "demo"][..],
             "locked demo; 3 sessions ended",
@@ -85,7 +85,7 @@ async fn lock_passwd_and_roles_end_the_sessions_with_their_cause() {
         let id = session_id(&log_in(&site, password).await);
         assert_eq!(site.token(&id).await.status, 200);
         let (code, out, audit) = run_account(&site, arguments);
-        assert_eq!((code, out.as_str()), (Some(0), told));
+        assert_eq!((code, out.as_str()), (Some(0), message));
         let audit: Vec<serde_json::Value> = audit
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())

@@ -4,8 +4,8 @@ use crate::placements::{count_reservations, session_placement_body, start_site};
 use crate::site::{Site, eventually};
 use axum::body::{Body, Bytes};
 use berth_api::{
-    CALLS_PATH, Call, GREETING_ID, MAX_CALLS, PLACEMENTS_PATH, PlacementAnswer, Problem, Reason,
-    Reply, TOKENS_PATH, TokenAnswer,
+    CALLS_PATH, Call, GREETING_ID, MAX_CALLS, PLACEMENTS_PATH, PlacementAnswer, Problem,
+    RejectReason, Reply, TOKENS_PATH, TokenAnswer,
 };
 use futures_util::stream;
 use hyper::Request;
@@ -174,10 +174,10 @@ async fn refusals_equal_those_of_requests_and_keep_the_stream_open() {
             TOKENS_PATH,
             unknown.as_str(),
             401,
-            Reason::UnknownSession,
+            RejectReason::UnknownSession,
         ),
-        (2, TOKENS_PATH, "{}", 400, Reason::InvalidRequest),
-        (3, PLACEMENTS_PATH, "[]", 400, Reason::InvalidRequest),
+        (2, TOKENS_PATH, "{}", 400, RejectReason::InvalidRequest),
+        (3, PLACEMENTS_PATH, "[]", 400, RejectReason::InvalidRequest),
     ] {
         gateway.call(id, path, body);
         let reply = gateway.next_reply().await.unwrap();

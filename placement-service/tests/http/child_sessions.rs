@@ -106,14 +106,14 @@ async fn a_child_session_on_another_runtime_returns_its_result() {
     assert_eq!((done.status, done.text.as_str()), (204, ""));
     assert!(!is_logged_in(&flows, &cookies).await);
     assert!(is_logged_in(&berth, &cookies).await, "the parent goes on");
-    let told = find_end_event(&berth, BERTH_SECRET, child).await.unwrap();
+    let event = find_end_event(&berth, BERTH_SECRET, child).await.unwrap();
     assert_eq!(
         (
-            &told["kind"],
-            &told["cause"],
-            &told["parent_ref"],
-            &told["result"],
-            &told["runtime"]
+            &event["kind"],
+            &event["cause"],
+            &event["parent_ref"],
+            &event["result"],
+            &event["runtime"]
         ),
         (
             &json!("child-completed"),
@@ -146,8 +146,8 @@ async fn a_logout_of_the_parent_ends_its_descendants_on_the_other_runtime() {
     })
     .await;
     for sid in [&child_sid, &grandchild_sid] {
-        let told = find_end_event(&flows, FLOWS_SECRET, sid).await.unwrap();
-        assert_eq!(told["cause"], "parent-ended");
+        let event = find_end_event(&flows, FLOWS_SECRET, sid).await.unwrap();
+        assert_eq!(event["cause"], "parent-ended");
     }
     let took = began.elapsed();
     assert!(took < Duration::from_secs(2), "{took:?}");
@@ -160,11 +160,11 @@ async fn the_end_of_a_child_leaves_its_parent() {
     let (child_id, child_sid) = start_child(&berth, &sid).await;
     let logout = flows.request(Method::POST, "/logout");
     send_request(logout.header("cookie", format!("flows={child_id}"))).await;
-    let told = find_end_event(&berth, BERTH_SECRET, &child_sid)
+    let event = find_end_event(&berth, BERTH_SECRET, &child_sid)
         .await
         .unwrap();
     assert_eq!(
-        (&told["cause"], &told["parent_ref"]),
+        (&event["cause"], &event["parent_ref"]),
         (&json!("logout"), &json!(sid))
     );
     assert!(is_logged_in(&berth, &format!("berth={id}")).await);
@@ -297,9 +297,9 @@ async fn a_login_over_a_child_session_ends_only_the_child() {
     let request = flows.post_form("/login", &body);
     let again = send_request(request.header("cookie", format!("flows={child_id}"))).await;
     assert_ne!(session_id(&again), child_id);
-    let told = find_end_event(&flows, FLOWS_SECRET, &child_sid)
+    let event = find_end_event(&flows, FLOWS_SECRET, &child_sid)
         .await
         .unwrap();
-    assert_eq!(told["cause"], "login-again");
+    assert_eq!(event["cause"], "login-again");
     assert!(is_logged_in(&berth, &format!("berth={id}")).await);
 }

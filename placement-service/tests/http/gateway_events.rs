@@ -442,8 +442,8 @@ async fn invalid_reports_name_the_field() {
     let name = "n".repeat(64);
     let open = json!({"stream": name, "session_ref": name, "pool": "p".repeat(256), "engine": "e".repeat(256), "opened_at": u64::MAX});
     let closed = json!({"stream": name, "reason": "refused", "duration_ms": u64::MAX, "bytes_received": u64::MAX, "bytes_sent": u64::MAX});
-    let most = json!({"sequence": 1, "opened": vec![open; 500], "closed": vec![closed; 500], "active": vec![name; 500]});
-    assert_eq!(post_report(&site, "g", &most).await.status, 200);
+    let largest = json!({"sequence": 1, "opened": vec![open; 500], "closed": vec![closed; 500], "active": vec![name; 500]});
+    assert_eq!(post_report(&site, "g", &largest).await.status, 200);
     let larger = "x".repeat(1024 * 1024 + 1);
     let large = site.post_json("/v1/gateways/g/events", larger).await;
     assert_eq!(

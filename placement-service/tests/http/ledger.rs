@@ -247,8 +247,8 @@ async fn assert_single_prober(engine: &Engine, sites: &[Site]) {
     .await;
     let hits = engine.stats().healthchecks_total - before;
     // Jitter shortens the interval by at most a tenth, and one probe may have been due at once.
-    let most = began.elapsed().div_duration_f64(INTERVAL.mul_f64(0.9)) + 2.0;
-    assert!((hits as f64) <= most, "{hits} in {:?}", began.elapsed());
+    let max_hits = began.elapsed().div_duration_f64(INTERVAL.mul_f64(0.9)) + 2.0;
+    assert!((hits as f64) <= max_hits, "{hits} in {:?}", began.elapsed());
 }
 
 #[tokio::test]

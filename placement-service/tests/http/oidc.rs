@@ -58,8 +58,8 @@ pub(crate) async fn request_callback(site: &Site, query: &str, cookie: &str) -> 
 
 /// A complete login. Returns the answer to the callback.
 pub(crate) async fn log_in(site: &Site, idp: &FakeProvider) -> Answer {
-    let begun = start_login(site, "/login/oidc/idp").await;
-    request_callback(site, &idp.authorize(&begun.request), &begun.cookie).await
+    let redirect = start_login(site, "/login/oidc/idp").await;
+    request_callback(site, &idp.authorize(&redirect.request), &redirect.cookie).await
 }
 
 /// The session id in the cookie that a login sets.
@@ -92,11 +92,11 @@ async fn token_claims(site: &Site, id: &str) -> Value {
 async fn a_login_redirects_to_the_provider_and_back_with_mapped_roles() {
     let idp = FakeProvider::start().await;
     let site = start_site(&idp, "").await;
-    let begun = start_login(&site, "/login/oidc/idp?return_to=%2Fapp%2Fx%3Fa%3D1").await;
-    assert_eq!(begun.request["scope"], "openid profile");
+    let redirect = start_login(&site, "/login/oidc/idp?return_to=%2Fapp%2Fx%3Fa%3D1").await;
+    assert_eq!(redirect.request["scope"], "openid profile");
     let back = format!("http://{}/login/oidc/idp/callback", site.address);
-    assert_eq!(begun.request["redirect_uri"], back);
-    let done = request_callback(&site, &idp.authorize(&begun.request), &begun.cookie).await;
+    assert_eq!(redirect.request["redirect_uri"], back);
+    let done = request_callback(&site, &idp.authorize(&redirect.request), &redirect.cookie).await;
     let id = login_session_id(&done);
     assert_eq!(done.header("location"), "/app/x?a=1");
     let own = site.get("/session", &format!("berth={id}")).await.json();
@@ -126,9 +126,9 @@ async fn a_login_ends_the_previous_session() {
     let idp = FakeProvider::start().await;
     let site = start_site(&idp, "").await;
     let old = site.login().await;
-    let begun = start_login(&site, "/login/oidc/idp").await;
-    let cookies = format!("{}; berth={old}", begun.cookie);
-    let done = request_callback(&site, &idp.authorize(&begun.request), &cookies).await;
+    let redirect = start_login(&site, "/login/oidc/idp").await;
+    let cookies = format!("{}; berth={old}", redirect.cookie);
+    let done = request_callback(&site, &idp.authorize(&redirect.request), &cookies).await;
     assert_ne!(login_session_id(&done), old);
     assert_eq!(site.token(&old).await.reason(), "unknown-session");
     assert_eq!(site.session_rows().await, 1);
@@ -212,12 +212,13 @@ async fn two_tabs_of_one_browser_can_log_in_concurrently() {
     let first = start_login(&site, "/login/oidc/idp").await;
     let second = start_login(&site, "/login/oidc/idp").await;
     let cookies = format!("{}; {}", first.cookie, second.cookie);
-    let name = |begun: &AuthorizationRedirect| begun.cookie.split('=').next().unwrap().to_owned();
-    for begun in [first, second] {
-        let done = request_callback(&site, &idp.authorize(&begun.request), &cookies).await;
+    let name =
+        |redirect: &AuthorizationRedirect| redirect.cookie.split('=').next().unwrap().to_owned();
+    for redirect in [first, second] {
+        let done = request_callback(&site, &idp.authorize(&redirect.request), &cookies).await;
         login_session_id(&done);
         let cleared = done.cookies()[1].split('=').next().unwrap().to_owned();
-        assert_eq!(cleared, name(&begun), "and not the other's");
+        assert_eq!(cleared, name(&redirect), "and not the other's");
     }
 }
 
@@ -228,9 +229,9 @@ async fn abandoned_logins_do_not_accumulate_cookies() {
     let mut cookies = Vec::new();
     for _ in 0..5 {
         let all = cookies.join("; ");
-        let begun = site.get("/login/oidc/idp", &all).await;
-        let [set] = begun.cookies()[..] else {
-            panic!("{begun:?}")
+        let redirect = site.get("/login/oidc/idp", &all).await;
+        let [set] = redirect.cookies()[..] else {
+            panic!("{redirect:?}")
         };
         cookies.push(set.split(';').next().unwrap().to_owned());
     }
@@ -273,9 +274,9 @@ async fn the_login_page_offers_the_configured_methods() {
         (refused.status, refused.reason().as_str()),
         (403, "local-login-off")
     );
-    let begun = start_login(&only, "/login/oidc/idp").await;
+    let redirect = start_login(&only, "/login/oidc/idp").await;
     let back = "https://app.example/login/oidc/idp/callback";
-    assert_eq!(begun.request["redirect_uri"], back);
+    assert_eq!(redirect.request["redirect_uri"], back);
     let failed = only.get("/login/oidc/idp/callback", "").await;
     assert!(!failed.text.contains("password") && failed.text.contains("A &amp; B"));
 

@@ -12,15 +12,15 @@ use serde_json::json;
 async fn a_callback_must_belong_to_a_login_of_this_browser() {
     let idp = FakeProvider::start().await;
     let site = start_site(&idp, "").await;
-    let begun = start_login(&site, "/login/oidc/idp").await;
+    let redirect = start_login(&site, "/login/oidc/idp").await;
     let other = start_login(&site, "/login/oidc/idp").await;
-    let query = idp.authorize(&begun.request);
+    let query = idp.authorize(&redirect.request);
     let code = query.split('&').next().unwrap();
-    let (kept, last) = begun.cookie.split_at(begun.cookie.len() - 1);
+    let (kept, last) = redirect.cookie.split_at(redirect.cookie.len() - 1);
     let tampered = format!("{kept}{}", if last == "A" { "Q" } else { "A" });
     let twice = format!("{query}&state=x");
     // The cookie of another login under the name of this one.
-    let (name, _) = begun.cookie.split_once('=').unwrap();
+    let (name, _) = redirect.cookie.split_once('=').unwrap();
     let (_, sealed) = other.cookie.split_once('=').unwrap();
     let exchanged = format!("{name}={sealed}");
     let nonsense = format!("{name}=x");
@@ -50,16 +50,16 @@ async fn a_callback_must_belong_to_a_login_of_this_browser() {
             400,
             "login-state-invalid",
         ),
-        (code, begun.cookie.as_str(), 400, "login-state-missing"),
+        (code, redirect.cookie.as_str(), 400, "login-state-missing"),
         (
             "code=x&state=",
-            begun.cookie.as_str(),
+            redirect.cookie.as_str(),
             400,
             "login-state-missing",
         ),
         (
             twice.as_str(),
-            begun.cookie.as_str(),
+            redirect.cookie.as_str(),
             400,
             "invalid-request",
         ),
@@ -69,8 +69,8 @@ async fn a_callback_must_belong_to_a_login_of_this_browser() {
         assert_eq!(got, (status, reason.to_owned()), "{query} {cookie}");
     }
     // None of these attempts has used the login up. A valid callback does.
-    login_session_id(&request_callback(&site, &query, &begun.cookie).await);
-    let replayed = request_callback(&site, &query, &begun.cookie).await;
+    login_session_id(&request_callback(&site, &query, &redirect.cookie).await);
+    let replayed = request_callback(&site, &query, &redirect.cookie).await;
     assert_eq!(
         (replayed.status, replayed.reason().as_str()),
         (400, "login-replayed")
@@ -89,27 +89,27 @@ async fn a_refusal_of_the_provider_shows_a_page_with_a_login_link() {
         ("access_denied", 403, "login-denied"),
         ("temporarily_unavailable", 502, "provider-refused"),
     ] {
-        let begun = start_login(&site, "/login/oidc/idp?return_to=%2Fapp%2Fx").await;
+        let redirect = start_login(&site, "/login/oidc/idp?return_to=%2Fapp%2Fx").await;
         let query = format!(
             "error={error}&error_description=x&state={}",
-            begun.request["state"]
+            redirect.request["state"]
         );
         let path = format!("/login/oidc/idp/callback?{query}");
-        let page = site.get(&path, &begun.cookie).await;
+        let page = site.get(&path, &redirect.cookie).await;
         assert_eq!(page.status, status);
         assert!(page.header("content-type").starts_with("text/html"));
         assert!(page.text.contains("role=\"alert\""), "{}", page.text);
         let again = "href=\"/login/oidc/idp?return_to=%2Fapp%2Fx\">Log in with A &amp; B</a>";
         assert!(page.text.contains(again), "{}", page.text);
-        let replayed = request_callback(&site, &query, &begun.cookie).await;
+        let replayed = request_callback(&site, &query, &redirect.cookie).await;
         assert_eq!(replayed.reason(), "login-replayed");
         let metrics = site.get("/metrics", "").await.text;
         let line = format!("berth_refusals_total{{reason=\"{reason}\"}} 1");
         assert!(metrics.contains(&line), "{metrics}");
     }
-    let begun = start_login(&site, "/login/oidc/idp").await;
-    let without_code = format!("state={}", begun.request["state"]);
-    let refused = request_callback(&site, &without_code, &begun.cookie).await;
+    let redirect = start_login(&site, "/login/oidc/idp").await;
+    let without_code = format!("state={}", redirect.request["state"]);
+    let refused = request_callback(&site, &without_code, &redirect.cookie).await;
     assert_eq!(refused.reason(), "invalid-request");
     idp.behaviour().token_error = Some((400, json!({"error": "invalid_grant"})));
     assert_eq!(log_in(&site, &idp).await.reason(), "provider-refused");
@@ -172,9 +172,9 @@ async fn the_answer_must_come_from_the_requested_provider() {
     let idp = FakeProvider::start().await;
     let good = start_site(&idp, "").await;
     let with_issuer = async |site: &Site, iss: &str| {
-        let begun = start_login(site, "/login/oidc/idp").await;
-        let query = format!("{}{iss}", idp.authorize(&begun.request));
-        request_callback(site, &query, &begun.cookie).await
+        let redirect = start_login(site, "/login/oidc/idp").await;
+        let query = format!("{}{iss}", idp.authorize(&redirect.request));
+        request_callback(site, &query, &redirect.cookie).await
     };
     let own = format!("&iss={}", idp.issuer());
     login_session_id(&with_issuer(&good, "").await);
@@ -219,8 +219,9 @@ async fn a_provider_outage_fails_only_its_own_logins_and_is_retried() {
     login_session_id(&log_in(&site, &idp).await);
     // The service keeps the metadata of the provider during an outage. Requests that need the provider itself fail.
     idp.behaviour().down = true;
-    let begun = start_login(&site, "/login/oidc/idp").await;
-    let refused = request_callback(&site, &idp.authorize(&begun.request), &begun.cookie).await;
+    let redirect = start_login(&site, "/login/oidc/idp").await;
+    let refused =
+        request_callback(&site, &idp.authorize(&redirect.request), &redirect.cookie).await;
     assert_eq!(refused.reason(), "provider-answer-invalid");
     site.clock.advance_ms(3_600_000);
     start_login(&site, "/login/oidc/idp").await;
@@ -238,16 +239,16 @@ async fn callbacks_have_their_own_rate_limit_and_junk_does_not_count() {
     }
     login_session_id(&log_in(&site, &idp).await);
     login_session_id(&log_in(&site, &idp).await);
-    let begun = start_login(&site, "/login/oidc/idp").await;
-    let query = idp.authorize(&begun.request);
-    let refused = request_callback(&site, &query, &begun.cookie).await;
+    let redirect = start_login(&site, "/login/oidc/idp").await;
+    let query = idp.authorize(&redirect.request);
+    let refused = request_callback(&site, &query, &redirect.cookie).await;
     assert_eq!(
         (refused.status, refused.reason().as_str()),
         (429, "too-many-logins")
     );
     assert_eq!(refused.header("retry-after"), "2");
     let path = format!("/login/oidc/idp/callback?{query}");
-    let page = site.get(&path, &begun.cookie).await;
+    let page = site.get(&path, &redirect.cookie).await;
     assert!(page.header("content-type").starts_with("text/html"));
     assert_eq!((page.status, page.header("retry-after")), (429, "2"));
     // Password logins have their own limit. Each of the two limits leaves the other kind of login alone.
@@ -256,7 +257,7 @@ async fn callbacks_have_their_own_rate_limit_and_junk_does_not_count() {
     let more = send_request(site.post_form("/login", "username=demo&password=x")).await;
     assert_eq!(more.status, 429);
     site.clock.advance_ms(2_000);
-    login_session_id(&request_callback(&site, &query, &begun.cookie).await);
+    login_session_id(&request_callback(&site, &query, &redirect.cookie).await);
 }
 
 #[tokio::test]

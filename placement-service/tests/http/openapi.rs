@@ -64,12 +64,12 @@ async fn a_document_has_the_operations_of_its_listener() {
             let path = pattern.replace(['{', '}'], "");
             for method in METHODS {
                 let answer = request_listener(&site, at, method, &path).await;
-                let told = item.get(method.to_lowercase()).is_some();
+                let documented = item.get(method.to_lowercase()).is_some();
                 let nowhere = answer.status == 404 && answer.text.contains("\"not-found\"");
                 let known = answer.status != 405 && !nowhere;
                 let by_design = pattern == "/berth/{file}" || pattern == "/security-events";
                 assert!(
-                    known == told || (told && by_design && nowhere),
+                    known == documented || (documented && by_design && nowhere),
                     "{method} {path}: {answer:?}"
                 );
             }
@@ -96,10 +96,10 @@ async fn a_document_has_the_routes_of_its_router() {
     ];
     for (router, (at, _)) in routers.iter().zip(listeners(&site)) {
         let document = fetch_document(&site, at).await;
-        let told = document["paths"].as_object().unwrap().keys().cloned();
-        let told: BTreeSet<String> = told.collect();
-        assert!(told.len() > 3);
-        assert_eq!(told, router_paths(router));
+        let documented = document["paths"].as_object().unwrap().keys().cloned();
+        let documented: BTreeSet<String> = documented.collect();
+        assert!(documented.len() > 3);
+        assert_eq!(documented, router_paths(router));
     }
 }
 
@@ -120,12 +120,12 @@ async fn every_listener_serves_swagger_ui() {
 async fn answers_conform_to_the_document() {
     let (site, _engine) = compat::start_site(Some(&"k".repeat(40))).await;
     for (at, authorization) in listeners(&site) {
-        let told = spawn_blocking(move || run_schemathesis(at, &authorization)).await;
+        let output = spawn_blocking(move || run_schemathesis(at, &authorization)).await;
         let Output {
             status,
             stdout,
             stderr,
-        } = told.unwrap();
+        } = output.unwrap();
         let (out, err) = (
             String::from_utf8_lossy(&stdout),
             String::from_utf8_lossy(&stderr),
@@ -150,6 +150,6 @@ fn run_schemathesis(at: SocketAddr, authorization: &str) -> Output {
     // In Python 3.11, concurrent threads that parse Python may fail (python/cpython#106905).
     command.args(["--max-examples", MAX_EXAMPLES, "--workers", "1"]);
     command.args(["-H", &format!("Authorization: {authorization}")]);
-    let told = command.current_dir(std::env::temp_dir()).output();
-    told.unwrap_or_else(|fault| panic!("{PYTHON}: {fault}; `make setup` installs it"))
+    let output = command.current_dir(std::env::temp_dir()).output();
+    output.unwrap_or_else(|fault| panic!("{PYTHON}: {fault}; `make setup` installs it"))
 }

@@ -1,7 +1,7 @@
 //! `POST /v1/placements` with simulated engines, from the cookie to the engine session.
 
 use crate::engines::placement_body;
-use crate::site::{Site, send_request as answer_of};
+use crate::site::{Site, send_request};
 use berth_api::PlacementAnswer;
 use berth_engine_sim::{Document, Engine, Options};
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -279,7 +279,7 @@ async fn a_session_token_is_placed_while_its_session_is_active() {
     let foreign = program_token(&json!({"sid": minted["session_ref"]}));
     assert_eq!(place(&foreign).await.reason(), "bearer-invalid");
     let logout = site.request(reqwest::Method::POST, "/logout");
-    let out = answer_of(logout.header("cookie", format!("berth={id}"))).await;
+    let out = send_request(logout.header("cookie", format!("berth={id}"))).await;
     assert!(matches!(out.status, 204 | 303), "{out:?}");
     let answer = place(token).await;
     assert_eq!(
@@ -315,7 +315,7 @@ async fn a_session_token_is_returned_unchanged_while_its_session_is_active() {
     );
 
     let logout = site.request(reqwest::Method::POST, "/logout");
-    let out = answer_of(logout.header("cookie", format!("berth={id}"))).await;
+    let out = send_request(logout.header("cookie", format!("berth={id}"))).await;
     assert!(matches!(out.status, 204 | 303), "{out:?}");
     let foreign = program_token(&json!({"sid": minted["session_ref"]}));
     let expired = program_token(&json!({"exp": 1_000_000_000}));

@@ -101,22 +101,22 @@ async fn wait_until_recovered(site: &Site, session: &str) {
     );
 }
 
-macro_rules! lost_and_back {
+macro_rules! check_outages {
     ($server:expr, $site:expr) => {
         let session = $site.login().await;
         assert_eq!($site.token(&session).await.status, 200);
         $server.freeze();
-        refuses_while_lost(&$site, &session).await;
+        check_refusals(&$site, &session).await;
         $server.resume();
-        is_back(&$site, &session).await;
+        wait_until_recovered(&$site, &session).await;
         $server.kill();
-        refuses_while_lost(&$site, &session).await;
-        $server.start_again().await.unwrap();
-        is_back(&$site, &session).await;
+        check_refusals(&$site, &session).await;
+        $server.restart().await.unwrap();
+        wait_until_recovered(&$site, &session).await;
         $server.stop();
-        refuses_while_lost(&$site, &session).await;
-        $server.start_again().await.unwrap();
-        is_back(&$site, &session).await;
+        check_refusals(&$site, &session).await;
+        $server.restart().await.unwrap();
+        wait_until_recovered(&$site, &session).await;
         assert_eq!($site.login().await.len(), session.len());
     };
 }
@@ -126,14 +126,14 @@ async fn sessions_survive_outages_of_postgres() {
     let mut server = Postgres::start().await.unwrap();
     let url = server.database().await.unwrap();
     let site = start_site("postgres", &url).await;
-    lost_and_back!(server, site);
+    check_outages!(server, site);
 }
 
 #[tokio::test]
 async fn sessions_survive_outages_of_redis() {
     let mut server = Redis::start().await.unwrap();
     let site = start_site("redis", &server.database()).await;
-    lost_and_back!(server, site);
+    check_outages!(server, site);
 }
 
 #[tokio::test]

@@ -51,10 +51,10 @@ async fn start_proxy(url: &str) -> (StoreProxy, String) {
     let (user, host) = before
         .rsplit_once('@')
         .map_or(("", before), |(u, h)| (u, h));
-    let way = StoreProxy::start(host.to_owned()).await;
+    let proxy = StoreProxy::start(host.to_owned()).await;
     let at = if user.is_empty() { "" } else { "@" };
-    let url = format!("{scheme}://{user}{at}{}/{path}", way.address);
-    (way, url)
+    let url = format!("{scheme}://{user}{at}{}/{path}", proxy.address);
+    (proxy, url)
 }
 
 async fn wait_until_refused(site: &Site, session: &str) {
@@ -75,19 +75,19 @@ async fn wait_until_refused(site: &Site, session: &str) {
 async fn reports_ready(site: &Site, store: bool) -> bool {
     let answer = site.get("/health/ready", "").await;
     let status = if store { 200 } else { 503 };
-    let told = json!({"ready": store, "store": store, "fleet": true});
-    answer.status == status && answer.json() == told
+    let expected = json!({"ready": store, "store": store, "fleet": true});
+    answer.status == status && answer.json() == expected
 }
 
 async fn check_one_cut_off_replica(kind: &str, url: &str) {
-    let (way, far_url) = start_proxy(url).await;
+    let (proxy, far_url) = start_proxy(url).await;
     let other = start_site(kind, url).await;
     let cut_off = start_site(kind, &far_url).await;
     let session = other.login().await;
     assert_eq!(cut_off.token(&session).await.status, 200);
     assert!(reports_ready(&cut_off, true).await);
 
-    way.open.send(false).unwrap();
+    proxy.open.send(false).unwrap();
     wait_until_refused(&cut_off, &session).await;
     assert!(reports_ready(&cut_off, false).await);
     assert!(reports_ready(&other, true).await);
@@ -99,7 +99,7 @@ async fn check_one_cut_off_replica(kind: &str, url: &str) {
     let out = crate::site::send_request(out.header("cookie", format!("berth={session}"))).await;
     assert_eq!(out.status, 204);
 
-    way.open.send(true).unwrap();
+    proxy.open.send(true).unwrap();
     eventually("the replica is back", async || {
         let answer = cut_off.token(&later).await;
         assert!(answer.status == 200 || is_store_down(&answer), "{answer:?}");
@@ -146,8 +146,8 @@ async fn an_event_log_that_lost_its_latest_entries_is_followed_from_there() {
     for _ in 0..5 {
         site.login().await;
     }
-    let heard = site.login().await;
-    assert_eq!(other.token(&heard).await.status, 200);
+    let session = site.login().await;
+    assert_eq!(other.token(&session).await.status, 200);
     let database = site.database().await;
     let newest = async || {
         let newest = sqlx::query_scalar("SELECT max(sequence) FROM events");
@@ -169,13 +169,13 @@ async fn an_event_log_that_lost_its_latest_entries_is_followed_from_there() {
     .unwrap();
     // Both replicas notice the loss.
     both_at(1).await;
-    assert_eq!(other.token(&heard).await.status, 200);
+    assert_eq!(other.token(&session).await.status, 200);
     let out = site.request(reqwest::Method::POST, "/logout");
-    let out = crate::site::send_request(out.header("cookie", format!("berth={heard}"))).await;
+    let out = crate::site::send_request(out.header("cookie", format!("berth={session}"))).await;
     assert_eq!(out.status, 204);
     assert!(newest().await < before, "the sequence number is used again");
     eventually("the other replica learns of the end", async || {
-        other.token(&heard).await.status == 401
+        other.token(&session).await.status == 401
     })
     .await;
 }

@@ -94,8 +94,8 @@ pub(crate) async fn wait_for_stream_count(site: &Site, session_ref: &str, count:
 #[track_caller]
 pub(crate) fn assert_refused(answer: &Answer) {
     assert_eq!(answer.status, 429, "{answer:?}");
-    let told = (answer.reason(), answer.header("retry-after"));
-    assert_eq!(told, ("too-many-streams".to_owned(), "5"));
+    let actual = (answer.reason(), answer.header("retry-after"));
+    assert_eq!(actual, ("too-many-streams".to_owned(), "5"));
 }
 
 /// Sends a gateway's report with this sequence number.
@@ -142,9 +142,9 @@ async fn a_session_gets_200_of_300_concurrent_placements_and_one_more_per_closed
     let why = "/v1/placements/explain?path=/p&session=";
     let why = request_as_operator(&site, Method::GET, &format!("{why}{session_ref}")).await;
     let why = why.json();
-    let told = (&why["engine"], &why["reason"], &why["streams"]);
+    let actual = (&why["engine"], &why["reason"], &why["streams"]);
     assert_eq!(
-        told,
+        actual,
         (&Value::Null, &json!("too-many-streams"), &json!(200))
     );
 
@@ -163,10 +163,10 @@ async fn a_pool_can_have_its_own_limit_and_0_means_unlimited() {
     ];
     let site = start_site("max_streams_per_session: 3", &engine, &pools).await;
     let id = site.login().await;
-    for (path, most) in [("/free", 250), ("/few", 2), ("/usual", 3)] {
+    for (path, limit) in [("/free", 250), ("/few", 2), ("/usual", 3)] {
         let answers = join_all((0..250).map(|_| request_placement(&site, &id, path))).await;
         let placed = answers.iter().filter(|a| a.status == 200).count();
-        assert_eq!(placed, most, "{path}");
+        assert_eq!(placed, limit, "{path}");
     }
     let none = start_site("max_streams_per_session: 0", &engine, &[("p", "")]).await;
     let id = none.login().await;

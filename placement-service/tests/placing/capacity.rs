@@ -1,7 +1,7 @@
 //! How many sessions a pool takes, and the queue of placements that wait for capacity.
 
 use crate::site::{Site, SiteOptions, eventually};
-use berth_api::Reason;
+use berth_api::RejectReason;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ async fn a_pool_takes_no_more_than_its_capacity_and_reports_the_rest() {
         );
     }
     let refusal = site.place("/app/sales.qvf").await.unwrap_err();
-    assert_eq!(refusal.reason, Reason::EnginesFull);
+    assert_eq!(refusal.reason, RejectReason::EnginesFull);
     assert!(refusal.detail.unwrap().contains("pool-full"));
     assert_eq!(refusal.retry_after_s, Some(2));
     // Without a queue no placement waits.
@@ -65,7 +65,7 @@ async fn an_engine_short_of_memory_gets_no_session() {
     two[0].tally.drain(true);
     assert_eq!(
         site.place_error_reason("/app/sales.qvf").await,
-        Reason::EnginesFull
+        RejectReason::EnginesFull
     );
 }
 
@@ -109,7 +109,7 @@ async fn the_queue_serves_placements_in_order_and_a_cancelled_one_leaves_it() {
     // A third placement is refused at once.
     let began = Instant::now();
     let refusal = site.place("/app/sales.qvf").await.unwrap_err();
-    assert_eq!(refusal.reason, Reason::EnginesFull);
+    assert_eq!(refusal.reason, RejectReason::EnginesFull);
     assert!(refusal.detail.unwrap().contains("waiting"));
     assert!(began.elapsed() < Duration::from_secs(1) && refusal.retry_after_s.is_some());
     leaves.abort();
@@ -155,7 +155,7 @@ async fn no_placement_waits_longer_than_the_queue_timeout() {
     let both = tokio::join!(site.place("/app/sales.qvf"), site.place("/app/sales.qvf"));
     assert!(began.elapsed() >= Duration::from_millis(300));
     for refused in [both.0, both.1] {
-        assert_eq!(refused.unwrap_err().reason, Reason::EnginesFull);
+        assert_eq!(refused.unwrap_err().reason, RejectReason::EnginesFull);
     }
     assert_eq!(read_gauge(&site, "berth_placement_queue_length"), Some(0));
 }

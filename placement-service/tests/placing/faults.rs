@@ -1,7 +1,7 @@
 //! Engines that misbehave, and what clients notice of it.
 
 use crate::site::{Site, SiteOptions, eventually};
-use berth_api::Reason;
+use berth_api::RejectReason;
 use berth_engine_sim::{Faults, WrongJson};
 use berth_scheduler::engine::State;
 use std::time::Duration;
@@ -144,7 +144,7 @@ async fn when_every_engine_fails_the_refusal_comes_in_time() {
     }
     let start = Instant::now();
     let refusal = site.place("/app/sales.qvf").await.unwrap_err();
-    assert_eq!(refusal.reason, Reason::EngineFailed);
+    assert_eq!(refusal.reason, RejectReason::EngineFailed);
     assert!(refusal.retry_after_s.is_some());
     assert!(start.elapsed() < Duration::from_millis(3 * 800 + 500));
     // Each engine gets one trial at a time. No other placement waits for a known fault.
@@ -171,7 +171,7 @@ async fn a_slow_document_may_take_the_whole_deadline_and_ejects_no_engine() {
     site.engines[0].faults().set(|f| f.slow_open_ms = 5000);
     assert_eq!(
         site.place_error_reason("/app/sales.qvf").await,
-        Reason::EngineFailed
+        RejectReason::EngineFailed
     );
     site.engines[0].faults().clear();
     site.place("/app/sales.qvf").await.unwrap();

@@ -1,7 +1,7 @@
 //! Concurrent placements: each counts the others before any probe sees them.
 
 use crate::site::{Site, SiteOptions};
-use berth_api::Reason;
+use berth_api::RejectReason;
 use berth_scheduler::engine::State;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ async fn the_capacity_limit_holds_in_a_burst() {
     let counts = place_concurrently(&site, 60).await;
     assert_eq!(counts.values().copied().collect::<Vec<_>>(), [10, 10]);
     let refusal = site.place("/app/sales.qvf").await.unwrap_err();
-    assert_eq!(refusal.reason, Reason::EnginesFull);
+    assert_eq!(refusal.reason, RejectReason::EnginesFull);
     assert_eq!(refusal.retry_after_s, Some(2));
 }
 
@@ -73,7 +73,7 @@ async fn without_a_healthy_engine_the_reason_is_not_full() {
     site.wait_for_state("engine-0", State::Unhealthy).await;
     assert_eq!(
         site.place_error_reason("/app/sales.qvf").await,
-        Reason::NoEngine
+        RejectReason::NoEngine
     );
 }
 

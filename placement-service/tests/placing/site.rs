@@ -1,6 +1,6 @@
 //! The placement use case with its simulated engines.
 
-use berth_api::Reason;
+use berth_api::RejectReason;
 use berth_engine_sim::{Document, Engine, Options};
 use berth_placement::config::load;
 use berth_placement::core::clock::SystemClock;
@@ -148,7 +148,7 @@ impl Site {
         self.placer.place(request).await
     }
 
-    pub(crate) async fn place_error_reason(&self, path: &str) -> Reason {
+    pub(crate) async fn place_error_reason(&self, path: &str) -> RejectReason {
         self.place(path).await.unwrap_err().reason
     }
 

@@ -1,7 +1,7 @@
 //! What a successful placement leaves with the client and on the engine.
 
 use crate::site::{Site, SiteOptions, eventually};
-use berth_api::Reason;
+use berth_api::RejectReason;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -90,15 +90,15 @@ async fn a_missing_document_is_the_clients_fault() {
     let site = Site::start(SiteOptions::default()).await;
     assert_eq!(
         site.place_error_reason("/app/missing.qvf").await,
-        Reason::NoSuchDocument
+        RejectReason::NoSuchDocument
     );
     assert_eq!(
         site.place_error_reason("/nowhere").await,
-        Reason::NoSuchRoute
+        RejectReason::NoSuchRoute
     );
     assert_eq!(
         site.place_error_reason("no-path").await,
-        Reason::InvalidRequest
+        RejectReason::InvalidRequest
     );
     let tried: u64 = site.engines.iter().map(|e| e.stats().upgrades_total).sum();
     assert_eq!(tried, 1, "no other engine is tried for the document");

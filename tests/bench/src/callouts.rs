@@ -6,8 +6,8 @@ mod client;
 mod gateways;
 
 use crate::{
-    aims::{Aim, Bound, aim},
-    load::{Sample, Tally},
+    cost_targets::{Bound, CostTarget, cost_target},
+    load::{LoopCounters, Sample},
     options::Options,
     plan::median,
     processes::Cpu,
@@ -87,7 +87,7 @@ pub(crate) struct CalloutRow {
     pub(crate) failed: usize,
 }
 
-struct Measured {
+struct Measurement {
     round: u32,
     connections: usize,
     gateway: Gateway,
@@ -96,13 +96,13 @@ struct Measured {
 
 /// Runs all rounds.
 pub(crate) async fn measure(options: &Options) -> Result<Vec<CalloutRow>> {
-    let all = berth_harness::paths::target().join("bench");
+    let all = berth_harness::paths::target_dir().join("bench");
     fs::create_dir_all(&all)?;
     let dir = tempfile::Builder::new()
         .prefix("callouts-")
         .tempdir_in(all)?;
     let app = App::start(0).await?;
-    let config = service::config(&[], dir.path(), &json!({}), &json!({}))?;
+    let config = service::build_config(&[], dir.path(), &json!({}), &json!({}))?;
     let mut service = Service::start(&config, 0, dir.path()).await?;
     let mut envoys = Vec::new();
     for gateway in Gateway::ALL {
@@ -127,7 +127,7 @@ pub(crate) async fn measure(options: &Options) -> Result<Vec<CalloutRow>> {
             let mut line = Vec::new();
             for (gateway, envoy) in &mut envoys {
                 let client = Client::new(envoy.http, &cookie);
-                spend(&client, connections, options.duration() / 10).await;
+                run_connections(&client, connections, options.duration() / 10).await;
                 let mut cpu = || Cpu {
                     envoy: group_cpu(envoy.process().pid()),
                     service: service.process().map_or(0.0, |it| group_cpu(it.pid())),
@@ -135,11 +135,11 @@ pub(crate) async fn measure(options: &Options) -> Result<Vec<CalloutRow>> {
                     client: own_cpu(),
                 };
                 let (before, begin) = (cpu(), Instant::now());
-                let tally = spend(&client, connections, options.duration()).await;
+                let tally = run_connections(&client, connections, options.duration()).await;
                 let sample = tally.sample(begin.elapsed().as_secs_f64(), cpu() - before);
                 let sample = sample.ok_or_else(|| format!("{gateway}: every request failed"))?;
                 line.push(format!("{gateway} {:.0}/s", sample.per_second));
-                measured.push(Measured {
+                measured.push(Measurement {
                     round,
                     connections,
                     gateway: *gateway,
@@ -155,7 +155,7 @@ pub(crate) async fn measure(options: &Options) -> Result<Vec<CalloutRow>> {
     }
     let rows = CONNECTIONS.into_iter().flat_map(|connections| {
         let measured = &measured;
-        Gateway::ALL.map(move |gateway| row(measured, connections, gateway))
+        Gateway::ALL.map(move |gateway| median_row(measured, connections, gateway))
     });
     Ok(rows.collect())
 }
@@ -167,16 +167,16 @@ async fn login(service: SocketAddr) -> Result<String> {
     cookie.ok_or_else(|| format!("login: {} {}", reply.status, reply.text()).into())
 }
 
-async fn spend(client: &Client, connections: usize, duration: Duration) -> Tally {
+async fn run_connections(client: &Client, connections: usize, duration: Duration) -> LoopCounters {
     let end = Instant::now() + duration;
     let mut loops = JoinSet::new();
     for _ in 0..connections {
-        loops.spawn(client.clone().until(end));
+        loops.spawn(client.clone().run_until(end));
     }
-    Tally::gather(loops).await
+    LoopCounters::join(loops).await
 }
 
-fn row(all: &[Measured], connections: usize, gateway: Gateway) -> CalloutRow {
+fn median_row(all: &[Measurement], connections: usize, gateway: Gateway) -> CalloutRow {
     let of = |gateway| {
         all.iter()
             .filter(move |it| it.connections == connections && it.gateway == gateway)
@@ -206,7 +206,7 @@ fn row(all: &[Measured], connections: usize, gateway: Gateway) -> CalloutRow {
 }
 
 /// Compares the rows with the cost targets, which are relative to external authorization.
-pub(crate) fn judge(rows: &[CalloutRow]) -> Vec<Aim> {
+pub(crate) fn evaluate(rows: &[CalloutRow]) -> Vec<CostTarget> {
     let find = |connections, gateway| {
         let mut rows = rows.iter();
         rows.find(move |row| row.connections == connections && row.gateway == gateway)
@@ -217,17 +217,17 @@ pub(crate) fn judge(rows: &[CalloutRow]) -> Vec<Aim> {
         let uncached = find(connections, Gateway::Uncached);
         let what = |what: &str| format!("{what} / ext_authz, {connections}");
         aims.extend([
-            aim(
+            cost_target(
                 &what("cached: rate"),
                 Bound::AtLeast(1.5),
                 cached.map(|row| row.rate_ratio),
             ),
-            aim(
+            cost_target(
                 &what("cached: Envoy CPU"),
                 Bound::AtMost(0.6),
                 cached.map(|row| row.cpu_ratio),
             ),
-            aim(
+            cost_target(
                 &what("a call: Envoy CPU"),
                 Bound::AtMost(1.0),
                 uncached.map(|row| row.cpu_ratio),

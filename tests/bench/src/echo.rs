@@ -47,7 +47,7 @@ impl Frames {
         if *buffer == self.expected {
             return Ok(());
         }
-        Err(Failure::Wrong("an unexpected echo".to_owned()))
+        Err(Failure::Unexpected("an unexpected echo".to_owned()))
     }
 }
 
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
     use tokio::net::TcpListener;
 
-    async fn against(answer: impl Fn(Vec<u8>) -> Vec<u8>) -> Result<(), Failure> {
+    async fn exchange_with(answer: impl Fn(Vec<u8>) -> Vec<u8>) -> Result<(), Failure> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap())
             .await
@@ -79,13 +79,16 @@ mod tests {
     #[tokio::test]
     async fn an_echo_of_other_bytes_is_a_failure() {
         let frame = |payload: Vec<u8>| HEADER.into_iter().chain(payload).collect();
-        assert_eq!(against(frame).await, Ok(()));
+        assert_eq!(exchange_with(frame).await, Ok(()));
         let other = |mut payload: Vec<u8>| {
             payload[7] ^= 1;
             frame(payload)
         };
-        assert!(matches!(against(other).await, Err(Failure::Wrong(_))));
+        assert!(matches!(
+            exchange_with(other).await,
+            Err(Failure::Unexpected(_))
+        ));
         let eof = Failure::Io(io::ErrorKind::UnexpectedEof);
-        assert_eq!(against(|_| vec![0x82]).await, Err(eof));
+        assert_eq!(exchange_with(|_| vec![0x82]).await, Err(eof));
     }
 }

@@ -1,6 +1,6 @@
 //! One handshake with minimal work in the client: connect, upgrade, and read the engine's first message.
 
-use crate::way::Target;
+use crate::client_path::Target;
 use std::{fmt, io, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -15,12 +15,12 @@ const LIMIT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     Io(io::ErrorKind),
-    Late,
+    Timeout,
     NoAddress,
     /// The first line of the response.
-    Refused(String),
+    Rejected(String),
     /// The first message, or the data in its place.
-    Wrong(String),
+    Unexpected(String),
 }
 
 impl From<io::Error> for Failure {
@@ -33,10 +33,10 @@ impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(kind) => write!(out, "{kind}"),
-            Self::Late => write!(out, "nothing within {LIMIT:?}"),
+            Self::Timeout => write!(out, "nothing within {LIMIT:?}"),
             Self::NoAddress => write!(out, "no engine"),
-            Self::Refused(line) => write!(out, "{line}"),
-            Self::Wrong(message) => write!(out, "first message: {message}"),
+            Self::Rejected(line) => write!(out, "{line}"),
+            Self::Unexpected(message) => write!(out, "first message: {message}"),
         }
     }
 }
@@ -45,7 +45,7 @@ impl fmt::Display for Failure {
 pub(crate) async fn open(target: &Target, number: u64) -> Result<TcpStream, Failure> {
     timeout(LIMIT, exchange(target, number))
         .await
-        .unwrap_or(Err(Failure::Late))
+        .unwrap_or(Err(Failure::Timeout))
 }
 
 async fn exchange(target: &Target, number: u64) -> Result<TcpStream, Failure> {
@@ -71,7 +71,7 @@ fn is_complete(answer: &[u8]) -> Result<bool, Failure> {
         let text = String::from_utf8_lossy(answer);
         let line = text.lines().next().unwrap_or_default();
         let reason = text.lines().find(|line| line.contains("\"reason\""));
-        return Err(Failure::Refused(format!(
+        return Err(Failure::Rejected(format!(
             "{line} {}",
             reason.unwrap_or_default()
         )));
@@ -89,7 +89,7 @@ fn is_complete(answer: &[u8]) -> Result<bool, Failure> {
     if *first == 0x81 && greeted {
         return Ok(true);
     }
-    Err(Failure::Wrong(message.into_owned()))
+    Err(Failure::Unexpected(message.into_owned()))
 }
 
 #[cfg(test)]
@@ -98,7 +98,7 @@ mod tests {
 
     const HEAD: &str = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n";
 
-    fn answer(first: u8, message: &str) -> Vec<u8> {
+    fn handshake_response(first: u8, message: &str) -> Vec<u8> {
         let mut bytes = HEAD.as_bytes().to_vec();
         bytes.extend([first, u8::try_from(message.len()).unwrap()]);
         bytes.extend(message.as_bytes());
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_handshake_is_complete_with_the_last_byte_of_the_first_message() {
-        let whole = answer(0x81, r#"{"qSessionState":"SESSION_CREATED"}"#);
+        let whole = handshake_response(0x81, r#"{"qSessionState":"SESSION_CREATED"}"#);
         for end in 0..whole.len() {
             assert_eq!(is_complete(&whole[..end]), Ok(false), "{end}");
         }
@@ -117,10 +117,10 @@ mod tests {
     #[test]
     fn another_status_or_first_message_is_a_failure() {
         let refused = is_complete(b"HTTP/1.1 503 Service Unavailable\r\n\r\n");
-        assert!(matches!(refused, Err(Failure::Refused(line)) if line.contains("503")));
-        let close = is_complete(&answer(0x88, ""));
-        assert!(matches!(close, Err(Failure::Wrong(_))));
-        let state = is_complete(&answer(0x81, "SESSION_ERROR_NO_LICENSE"));
-        assert!(matches!(state, Err(Failure::Wrong(_))));
+        assert!(matches!(refused, Err(Failure::Rejected(line)) if line.contains("503")));
+        let close = is_complete(&handshake_response(0x88, ""));
+        assert!(matches!(close, Err(Failure::Unexpected(_))));
+        let state = is_complete(&handshake_response(0x81, "SESSION_ERROR_NO_LICENSE"));
+        assert!(matches!(state, Err(Failure::Unexpected(_))));
     }
 }

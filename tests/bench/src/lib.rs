@@ -2,8 +2,9 @@
 //! through Envoy without Berth, and through Envoy with each of Berth's drivers. Only ratios within one run are
 //! meaningful.
 
-mod aims;
 mod callouts;
+mod client_path;
+mod cost_targets;
 mod echo;
 mod handshake;
 mod load;
@@ -14,15 +15,14 @@ mod processes;
 mod report;
 mod results;
 mod stores;
-mod way;
-mod world;
+mod testbed;
 
 pub use options::Options;
 
 use berth_harness::Result;
 use results::Results;
 use std::fs;
-use world::World;
+use testbed::Testbed;
 
 /// Runs every part that `options` selects. Returns the table and writes the results as JSON.
 ///
@@ -30,21 +30,21 @@ use world::World;
 /// When a process does not start, or every request of a load fails.
 pub async fn run(options: &Options) -> Result<String> {
     let mut results = Results::new(options, Vec::new());
-    if !options.ways().is_empty() {
-        let mut world = World::start(options).await?;
-        let memory = memory::measure(&mut world, options.held()).await?;
+    if !options.client_paths().is_empty() {
+        let mut world = Testbed::start(options).await?;
+        let memory = memory::measure(&mut world, options.held_sockets()).await?;
         results = plan::run(&mut world, options).await?;
         results.memory = memory;
-        results.aims = aims::judge(&results);
+        results.aims = cost_targets::evaluate(&results);
     }
-    if options.callouts() {
+    if options.includes_callouts() {
         results.callouts = callouts::measure(options).await?;
-        results.aims.extend(callouts::judge(&results.callouts));
+        results.aims.extend(callouts::evaluate(&results.callouts));
     }
-    if options.stores() {
+    if options.includes_stores() {
         results.stores = stores::measure(options).await?;
     }
-    let path = options.out();
+    let path = options.results_file();
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)?;
     }

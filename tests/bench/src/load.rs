@@ -1,11 +1,11 @@
 //! Runs one load over one path for a time, in several concurrent loops without pauses.
 
 use crate::{
+    client_path::Target,
     echo::Frames,
     handshake::{self, Failure},
     processes::Cpu,
-    way::Target,
-    world::World,
+    testbed::Testbed,
 };
 use berth_harness::Result;
 use serde::Serialize;
@@ -74,16 +74,16 @@ pub(crate) struct Sample {
 /// # Errors
 /// When every attempt fails; the error names the first failure.
 pub(crate) async fn run(
-    world: &mut World,
+    world: &mut Testbed,
     target: &Arc<Target>,
     load: Load,
     duration: Duration,
 ) -> Result<Sample> {
-    spend(target, load, duration / 10).await;
+    run_loops(target, load, duration / 10).await;
     let (before, begin) = (world.cpu(), Instant::now());
-    let tally = spend(target, load, duration).await;
+    let tally = run_loops(target, load, duration).await;
     let (seconds, cpu) = (begin.elapsed().as_secs_f64(), world.cpu() - before);
-    world.settle(0).await?;
+    world.await_sockets(0).await?;
     tally.sample(seconds, cpu).ok_or_else(|| {
         let failure = tally.failure.map(|failure| failure.to_string());
         let way = target.way;
@@ -91,42 +91,42 @@ pub(crate) async fn run(
     })
 }
 
-async fn spend(target: &Arc<Target>, load: Load, duration: Duration) -> Tally {
+async fn run_loops(target: &Arc<Target>, load: Load, duration: Duration) -> LoopCounters {
     let end = Instant::now() + duration;
     let mut loops = JoinSet::new();
     match load {
         Load::Handshakes { connections } => {
             for _ in 0..connections {
-                loops.spawn(handshakes(Arc::clone(target), end));
+                loops.spawn(handshake_loop(Arc::clone(target), end));
             }
         }
         Load::Echo { sockets } => {
             for _ in 0..sockets {
-                loops.spawn(echoes(Arc::clone(target), end));
+                loops.spawn(echo_loop(Arc::clone(target), end));
             }
         }
     }
-    Tally::gather(loops).await
+    LoopCounters::join(loops).await
 }
 
-async fn handshakes(target: Arc<Target>, end: Instant) -> Tally {
-    let mut tally = Tally::default();
+async fn handshake_loop(target: Arc<Target>, end: Instant) -> LoopCounters {
+    let mut tally = LoopCounters::default();
     while Instant::now() < end {
         let begin = Instant::now();
-        match open(&target).await {
-            Ok(_socket) => tally.done(begin),
-            Err(failure) => tally.fail(failure),
+        match open_next(&target).await {
+            Ok(_socket) => tally.record_success(begin),
+            Err(failure) => tally.record_failure(failure),
         }
     }
     tally
 }
 
-async fn echoes(target: Arc<Target>, end: Instant) -> Tally {
-    let mut tally = Tally::default();
-    let mut socket = match open(&target).await {
+async fn echo_loop(target: Arc<Target>, end: Instant) -> LoopCounters {
+    let mut tally = LoopCounters::default();
+    let mut socket = match open_next(&target).await {
         Ok(socket) => socket,
         Err(failure) => {
-            tally.fail(failure);
+            tally.record_failure(failure);
             return tally;
         }
     };
@@ -134,63 +134,63 @@ async fn echoes(target: Arc<Target>, end: Instant) -> Tally {
     while Instant::now() < end {
         let begin = Instant::now();
         if let Err(failure) = frames.exchange(&mut socket, &mut buffer).await {
-            tally.fail(failure);
+            tally.record_failure(failure);
             break;
         }
-        tally.done(begin);
+        tally.record_success(begin);
     }
     tally
 }
 
 /// Opens one socket with the next session number.
-pub(crate) async fn open(target: &Target) -> Result<tokio::net::TcpStream, Failure> {
+pub(crate) async fn open_next(target: &Target) -> Result<tokio::net::TcpStream, Failure> {
     handshake::open(target, NUMBER.fetch_add(1, Relaxed)).await
 }
 
 /// Counters of the loops.
 #[derive(Default)]
-pub(crate) struct Tally {
-    nanos: Vec<u64>,
+pub(crate) struct LoopCounters {
+    durations_ns: Vec<u64>,
     failed: usize,
     failure: Option<Failure>,
 }
 
-impl Tally {
+impl LoopCounters {
     /// Waits for all loops and adds their counters.
-    pub(crate) async fn gather(mut loops: JoinSet<Self>) -> Self {
+    pub(crate) async fn join(mut loops: JoinSet<Self>) -> Self {
         let mut all = Self::default();
         while let Some(tally) = loops.join_next().await {
-            all.add(tally.unwrap_or_default());
+            all.merge(tally.unwrap_or_default());
         }
-        all.nanos.sort_unstable();
+        all.durations_ns.sort_unstable();
         all
     }
 
-    pub(crate) fn done(&mut self, begin: Instant) {
+    pub(crate) fn record_success(&mut self, begin: Instant) {
         let nanos = u64::try_from(begin.elapsed().as_nanos());
-        self.nanos.push(nanos.unwrap_or(u64::MAX));
+        self.durations_ns.push(nanos.unwrap_or(u64::MAX));
     }
 
-    pub(crate) fn fail(&mut self, failure: Failure) {
+    pub(crate) fn record_failure(&mut self, failure: Failure) {
         self.failed += 1;
         self.failure.get_or_insert(failure);
     }
 
-    fn add(&mut self, other: Self) {
-        self.nanos.extend(other.nanos);
+    fn merge(&mut self, other: Self) {
+        self.durations_ns.extend(other.durations_ns);
         self.failed += other.failed;
         self.failure = self.failure.take().or(other.failure);
     }
 
     /// `None` when no attempt succeeded.
     pub(crate) fn sample(&self, seconds: f64, cpu: Cpu) -> Option<Sample> {
-        let done = u32::try_from(self.nanos.len()).ok()?;
+        let done = u32::try_from(self.durations_ns.len()).ok()?;
         let micros = |per_mille| {
-            let nanos = Duration::from_nanos(quantile(&self.nanos, per_mille)?);
+            let nanos = Duration::from_nanos(quantile(&self.durations_ns, per_mille)?);
             Some(nanos.as_secs_f64() * 1e6)
         };
         Some(Sample {
-            done: self.nanos.len(),
+            done: self.durations_ns.len(),
             failed: self.failed,
             failure: self.failure.as_ref().map(ToString::to_string),
             per_second: f64::from(done) / seconds,
@@ -222,10 +222,10 @@ mod tests {
 
     #[test]
     fn a_sample_has_rates_per_second_and_cpu_per_operation() {
-        let tally = Tally {
-            nanos: vec![1_000, 2_000, 3_000, 4_000],
+        let tally = LoopCounters {
+            durations_ns: vec![1_000, 2_000, 3_000, 4_000],
             failed: 1,
-            failure: Some(Failure::Late),
+            failure: Some(Failure::Timeout),
         };
         let cpu = Cpu {
             envoy: 0.002,
@@ -235,6 +235,6 @@ mod tests {
         assert!((sample.per_second - 2.0).abs() < 1e-9);
         assert!((sample.cpu_us.envoy - 500.0).abs() < 1e-6);
         assert!(sample.failure.unwrap().contains("nothing"));
-        assert!(Tally::default().sample(1.0, cpu).is_none());
+        assert!(LoopCounters::default().sample(1.0, cpu).is_none());
     }
 }

@@ -2,10 +2,10 @@
 //! load has freed would hide the memory of a socket.
 
 use crate::{
+    client_path::{ClientPath, Target},
     echo::Frames,
     load,
-    way::{Target, Way},
-    world::World,
+    testbed::Testbed,
 };
 use berth_harness::Result;
 use serde::Serialize;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 /// Number of sockets that are opened at once.
-const AT_ONCE: usize = 16;
+const MAX_CONCURRENT: usize = 16;
 
 /// Rounds of sockets that are opened and closed first. After them, the memory of the start and the login is freed.
 const WARM_UP: usize = 8;
@@ -21,7 +21,7 @@ const WARM_UP: usize = 8;
 /// Memory of the gateway on one path.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Memory {
-    pub(crate) way: Way,
+    pub(crate) way: ClientPath,
     /// Resident MiB of Envoy and, if it takes part, of the service, after the warm-up.
     pub(crate) idle_mib: f64,
     pub(crate) sockets: usize,
@@ -30,14 +30,14 @@ pub(crate) struct Memory {
 }
 
 /// Measures Envoy without Berth, and Berth on one of its paths.
-pub(crate) async fn measure(world: &mut World, sockets: usize) -> Result<Vec<Memory>> {
+pub(crate) async fn measure(world: &mut Testbed, sockets: usize) -> Result<Vec<Memory>> {
     let mut all = Vec::new();
     // Only one of Berth's paths: the second one would reuse the memory of the first.
-    let berth = [Way::Qix, Way::Websocket]
+    let berth = [ClientPath::Qix, ClientPath::Websocket]
         .into_iter()
         .find_map(|way| world.target(way));
-    for target in world.target(Way::Bare).into_iter().chain(berth) {
-        let memory = on(world, &target, sockets).await?;
+    for target in world.target(ClientPath::Bare).into_iter().chain(berth) {
+        let memory = measure_path(world, &target, sockets).await?;
         eprintln!(
             "bench: memory, {}: {:.1} MiB idle, {:.1} KiB per held socket",
             memory.way, memory.idle_mib, memory.kib_per_socket
@@ -47,18 +47,18 @@ pub(crate) async fn measure(world: &mut World, sockets: usize) -> Result<Vec<Mem
     Ok(all)
 }
 
-async fn on(world: &mut World, target: &Arc<Target>, sockets: usize) -> Result<Memory> {
+async fn measure_path(world: &mut Testbed, target: &Arc<Target>, sockets: usize) -> Result<Memory> {
     let way = target.way;
     for _ in 0..WARM_UP {
-        drop(hold(target, AT_ONCE).await?);
-        world.settle(0).await?;
+        drop(open_sockets(target, MAX_CONCURRENT).await?);
+        world.await_sockets(0).await?;
     }
     let idle = world.rss(way);
-    let held = hold(target, sockets).await?;
-    world.settle(sockets).await?;
+    let held = open_sockets(target, sockets).await?;
+    world.await_sockets(sockets).await?;
     let busy = world.rss(way);
     drop(held);
-    world.settle(0).await?;
+    world.await_sockets(0).await?;
     Ok(Memory {
         way,
         idle_mib: idle / 1_024.0,
@@ -68,12 +68,12 @@ async fn on(world: &mut World, target: &Arc<Target>, sockets: usize) -> Result<M
 }
 
 /// Opens sockets and exchanges one message over each.
-async fn hold(target: &Arc<Target>, sockets: usize) -> Result<Vec<TcpStream>> {
+async fn open_sockets(target: &Arc<Target>, sockets: usize) -> Result<Vec<TcpStream>> {
     let mut held = Vec::with_capacity(sockets);
     while held.len() < sockets {
-        let count = AT_ONCE.min(sockets - held.len());
+        let count = MAX_CONCURRENT.min(sockets - held.len());
         let opening: Vec<_> = (0..count)
-            .map(|_| tokio::spawn(used_once(Arc::clone(target))))
+            .map(|_| tokio::spawn(open_and_exchange(Arc::clone(target))))
             .collect();
         for socket in opening {
             held.push(socket.await??);
@@ -82,9 +82,9 @@ async fn hold(target: &Arc<Target>, sockets: usize) -> Result<Vec<TcpStream>> {
     Ok(held)
 }
 
-async fn used_once(target: Arc<Target>) -> Result<TcpStream> {
+async fn open_and_exchange(target: Arc<Target>) -> Result<TcpStream> {
     let wrong = |failure| format!("{}, an open socket: {failure}", target.way);
-    let mut socket = load::open(&target).await.map_err(wrong)?;
+    let mut socket = load::open_next(&target).await.map_err(wrong)?;
     let mut buffer = Vec::with_capacity(1_024);
     let exchange = Frames::new().exchange(&mut socket, &mut buffer).await;
     exchange.map_err(wrong)?;

@@ -1,6 +1,6 @@
 //! The command line options of the benchmark.
 
-use crate::way::Way;
+use crate::client_path::ClientPath;
 use berth_harness::paths;
 use clap::{Parser, ValueEnum};
 use std::{path::PathBuf, time::Duration};
@@ -51,12 +51,12 @@ enum Part {
 }
 
 impl Part {
-    const fn way(self) -> Option<Way> {
+    const fn client_path(self) -> Option<ClientPath> {
         match self {
-            Self::Direct => Some(Way::Direct),
-            Self::Bare => Some(Way::Bare),
-            Self::Websocket => Some(Way::Websocket),
-            Self::Qix => Some(Way::Qix),
+            Self::Direct => Some(ClientPath::Direct),
+            Self::Bare => Some(ClientPath::Bare),
+            Self::Websocket => Some(ClientPath::Websocket),
+            Self::Qix => Some(ClientPath::Qix),
             Self::Callouts | Self::Stores => None,
         }
     }
@@ -72,23 +72,23 @@ impl Options {
         Duration::from_secs_f64(seconds.clamp(0.1, 3_600.0))
     }
 
-    pub(crate) fn held(&self) -> usize {
+    pub(crate) fn held_sockets(&self) -> usize {
         if self.quick { 100 } else { self.held.max(1) }
     }
 
-    pub(crate) fn ways(&self) -> Vec<Way> {
-        let named = |way| self.only.iter().any(|part| part.way() == Some(way));
-        let wanted = |way: &Way| self.only.is_empty() || named(*way);
-        Way::ALL.into_iter().filter(wanted).collect()
+    pub(crate) fn client_paths(&self) -> Vec<ClientPath> {
+        let named = |way| self.only.iter().any(|part| part.client_path() == Some(way));
+        let wanted = |way: &ClientPath| self.only.is_empty() || named(*way);
+        ClientPath::ALL.into_iter().filter(wanted).collect()
     }
 
     /// Whether callouts of plain requests are measured.
-    pub(crate) fn callouts(&self) -> bool {
+    pub(crate) fn includes_callouts(&self) -> bool {
         self.only.is_empty() || self.only.contains(&Part::Callouts)
     }
 
     /// Whether the stores are measured.
-    pub(crate) fn stores(&self) -> bool {
+    pub(crate) fn includes_stores(&self) -> bool {
         self.only.is_empty() || self.only.contains(&Part::Stores)
     }
 
@@ -100,8 +100,8 @@ impl Options {
         }
     }
 
-    pub(crate) fn out(&self) -> PathBuf {
-        let default = || paths::target().join("bench/results.json");
+    pub(crate) fn results_file(&self) -> PathBuf {
+        let default = || paths::target_dir().join("bench/results.json");
         self.out.clone().unwrap_or_else(default)
     }
 }
@@ -128,7 +128,7 @@ mod tests {
         ];
         let options = Options::try_parse_from(words).unwrap();
         assert_eq!(options.rounds(), 1);
-        assert_eq!(options.ways(), [Way::Direct, Way::Qix]);
+        assert_eq!(options.ways(), [ClientPath::Direct, ClientPath::Qix]);
         assert!(!options.stores());
         let options = Options::try_parse_from(["berth-bench", "--only", "stores"]).unwrap();
         assert!(options.stores() && options.ways().is_empty());

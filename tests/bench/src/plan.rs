@@ -2,25 +2,25 @@
 //! machine affects all paths alike. Reports medians over the rounds.
 
 use crate::{
+    client_path::ClientPath,
     load::{self, Load, Sample},
     options::Options,
     processes::Cpu,
     results::{Results, Row},
-    way::Way,
-    world::World,
+    testbed::Testbed,
 };
 use berth_harness::Result;
 
 /// One measurement with its round, load and path.
-struct Measured {
+struct Measurement {
     round: u32,
     load: Load,
-    way: Way,
+    way: ClientPath,
     sample: Sample,
 }
 
 /// Runs all rounds.
-pub(crate) async fn run(world: &mut World, options: &Options) -> Result<Results> {
+pub(crate) async fn run(world: &mut Testbed, options: &Options) -> Result<Results> {
     let mut all = Vec::new();
     for round in 0..options.rounds() {
         for load in Load::ALL {
@@ -33,7 +33,7 @@ pub(crate) async fn run(world: &mut World, options: &Options) -> Result<Results>
                 let sample = load::run(world, target, load, options.duration()).await?;
                 line.push(format!("{} {:.0}/s", target.way, sample.per_second));
                 let way = target.way;
-                all.push(Measured {
+                all.push(Measurement {
                     round,
                     load,
                     way,
@@ -49,12 +49,17 @@ pub(crate) async fn run(world: &mut World, options: &Options) -> Result<Results>
     }
     let mut rows = Vec::new();
     for load in Load::ALL {
-        rows.extend(options.ways().into_iter().map(|way| row(&all, load, way)));
+        rows.extend(
+            options
+                .client_paths()
+                .into_iter()
+                .map(|way| median_row(&all, load, way)),
+        );
     }
     Ok(Results::new(options, rows))
 }
 
-fn row(all: &[Measured], load: Load, way: Way) -> Row {
+fn median_row(all: &[Measurement], load: Load, way: ClientPath) -> Row {
     let of = |way| {
         all.iter()
             .filter(move |it| it.load == load && it.way == way)
@@ -64,7 +69,7 @@ fn row(all: &[Measured], load: Load, way: Way) -> Row {
     // The ratio is taken within a round, so that a slow minute of the machine affects both values.
     let ratio = |field: &dyn Fn(&Sample) -> f64| {
         let pairs = of(way).filter_map(|it| {
-            let base = of(Way::Bare).find(|base| base.round == it.round)?;
+            let base = of(ClientPath::Bare).find(|base| base.round == it.round)?;
             Some(field(&it.sample) / field(&base.sample))
         });
         let ratios: Vec<f64> = pairs.collect();
@@ -105,7 +110,7 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
 mod tests {
     use super::*;
 
-    fn measured(round: u32, way: Way, per_second: f64) -> Measured {
+    fn measurement(round: u32, way: ClientPath, per_second: f64) -> Measurement {
         let sample = Sample {
             done: 1,
             failed: 1,
@@ -116,7 +121,7 @@ mod tests {
             cpu_us: Cpu::default(),
         };
         let load = Load::Echo { sockets: 32 };
-        Measured {
+        Measurement {
             round,
             load,
             way,
@@ -127,14 +132,14 @@ mod tests {
     #[test]
     fn ratios_are_taken_within_a_round() {
         let all = [
-            measured(0, Way::Bare, 100.0),
-            measured(0, Way::Qix, 50.0),
-            measured(1, Way::Bare, 10.0),
-            measured(1, Way::Qix, 6.0),
-            measured(2, Way::Bare, 1_000.0),
-            measured(2, Way::Qix, 300.0),
+            measurement(0, ClientPath::Bare, 100.0),
+            measurement(0, ClientPath::Qix, 50.0),
+            measurement(1, ClientPath::Bare, 10.0),
+            measurement(1, ClientPath::Qix, 6.0),
+            measurement(2, ClientPath::Bare, 1_000.0),
+            measurement(2, ClientPath::Qix, 300.0),
         ];
-        let row = row(&all, Load::Echo { sockets: 32 }, Way::Qix);
+        let row = median_row(&all, Load::Echo { sockets: 32 }, ClientPath::Qix);
         assert!((row.per_second - 50.0).abs() < 1e-9);
         assert!((row.per_second_ratio.unwrap() - 0.5).abs() < 1e-9);
         assert_eq!(row.failed, 3);
@@ -142,9 +147,9 @@ mod tests {
 
     #[test]
     fn without_the_baseline_there_is_no_ratio() {
-        let all = [measured(0, Way::Qix, 50.0)];
+        let all = [measurement(0, ClientPath::Qix, 50.0)];
         assert!(
-            row(&all, Load::Echo { sockets: 32 }, Way::Qix)
+            median_row(&all, Load::Echo { sockets: 32 }, ClientPath::Qix)
                 .per_second_ratio
                 .is_none()
         );

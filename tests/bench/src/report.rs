@@ -1,8 +1,8 @@
 //! Formats the results as a table.
 
 use crate::{
-    aims::{Aim, Bound},
     callouts::CalloutRow,
+    cost_targets::{Bound, CostTarget},
     load::Load,
     results::{Results, Row},
     stores::StoreRow,
@@ -11,29 +11,29 @@ use std::fmt::Write;
 
 /// The whole report. Ratios are relative to Envoy without Berth.
 pub(crate) fn table(results: &Results) -> String {
-    let mut text = format!("\n{}\n\n", results.place());
+    let mut text = format!("\n{}\n\n", results.describe_setup());
     if !results.rows.is_empty() {
-        ways(&mut text, results);
+        write_paths(&mut text, results);
     }
     if !results.callouts.is_empty() {
-        callouts(&mut text, &results.callouts);
+        write_callouts(&mut text, &results.callouts);
     }
     if !results.aims.is_empty() {
-        aims(&mut text, &results.aims);
+        write_targets(&mut text, &results.aims);
     }
     if !results.stores.is_empty() {
-        stores(&mut text, &results.stores);
+        write_stores(&mut text, &results.stores);
     }
     text
 }
 
-fn stores(text: &mut String, stores: &[StoreRow]) {
-    line(
+fn write_stores(text: &mut String, stores: &[StoreRow]) {
+    push_line(
         text,
         "\nstores, per second     sessions  inserts  look-ups: uncached   cached   lists of 100  rows swept",
     );
     for row in stores {
-        line(
+        push_line(
             text,
             &format!(
                 "  {:<20} {:>8} {:>8.0} {:>19.0} {:>8.0} {:>14.0} {:>11.0}",
@@ -49,12 +49,12 @@ fn stores(text: &mut String, stores: &[StoreRow]) {
     }
 }
 
-fn ways(text: &mut String, results: &Results) {
-    line(text, &format!("{}{}", head(), " failed"));
+fn write_paths(text: &mut String, results: &Results) {
+    push_line(text, &format!("{}{}", table_head(), " failed"));
     for load in Load::ALL {
-        line(text, &load.to_string());
+        push_line(text, &load.to_string());
         let rows = results.rows.iter().filter(|row| row.load == load);
-        rows.for_each(|row| line(text, &measured(row)));
+        rows.for_each(|row| push_line(text, &format_row(row)));
     }
     let failures = results.rows.iter().filter_map(|row| {
         let failure = row.failure.as_ref()?;
@@ -63,14 +63,14 @@ fn ways(text: &mut String, results: &Results) {
             row.way, row.load
         ))
     });
-    failures.for_each(|failure| line(text, &failure));
-    line(
+    failures.for_each(|failure| push_line(text, &failure));
+    push_line(
         text,
         "\nmemory                  idle MiB   KiB per held socket",
     );
     for memory in &results.memory {
         let (way, idle, socket) = (memory.way, memory.idle_mib, memory.kib_per_socket);
-        line(
+        push_line(
             text,
             &format!(
                 "  {way:<20} {idle:>9.1} {socket:>12.1}  ({} held)",
@@ -81,8 +81,8 @@ fn ways(text: &mut String, results: &Results) {
 }
 
 /// Ratios are relative to external authorization.
-fn callouts(text: &mut String, rows: &[CalloutRow]) {
-    line(
+fn write_callouts(text: &mut String, rows: &[CalloutRow]) {
+    push_line(
         text,
         "\nplain requests            per s  ratio   p50 us   p99 us   CPU us: Envoy  ratio  service failed",
     );
@@ -90,9 +90,9 @@ fn callouts(text: &mut String, rows: &[CalloutRow]) {
     for row in rows {
         if row.connections != connections {
             connections = row.connections;
-            line(text, &format!("{connections} at once"));
+            push_line(text, &format!("{connections} at once"));
         }
-        line(
+        push_line(
             text,
             &format!(
                 "  {:<20} {:>8.0} {:>6.2} {:>8.0} {:>8.0} {:>15.0} {:>6.2} {:>8.0} {:>6}",
@@ -110,27 +110,28 @@ fn callouts(text: &mut String, rows: &[CalloutRow]) {
     }
 }
 
-fn aims(text: &mut String, aims: &[Aim]) {
-    line(
+fn write_targets(text: &mut String, aims: &[CostTarget]) {
+    push_line(
         text,
         "\ntarget                                   wanted  measured  met",
     );
-    aims.iter().for_each(|aim| line(text, &judged(aim)));
+    aims.iter()
+        .for_each(|aim| push_line(text, &format_target(aim)));
 }
 
 /// Writing to a string cannot fail.
-fn line(text: &mut String, more: &str) {
+fn push_line(text: &mut String, more: &str) {
     let _ = writeln!(text, "{}", more.trim_end());
 }
 
-fn head() -> String {
+fn table_head() -> String {
     format!(
         "{:<22} {:>8} {:>6} {:>8} {:>6} {:>8}   CPU us: {:>5} {:>7} {:>7} {:>6}",
         "", "per s", "ratio", "p50 us", "ratio", "p99 us", "Envoy", "service", "engines", "client"
     )
 }
 
-fn measured(row: &Row) -> String {
+fn format_row(row: &Row) -> String {
     let ratio = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
     let (rate, p50, cpu) = (
         ratio(row.per_second_ratio),
@@ -151,7 +152,7 @@ fn measured(row: &Row) -> String {
     )
 }
 
-fn judged(aim: &Aim) -> String {
+fn format_target(aim: &CostTarget) -> String {
     let wanted = match aim.bound {
         Bound::AtLeast(least) => format!(">= {least:.2}"),
         Bound::AtMost(most) => format!("<= {most:.2}"),

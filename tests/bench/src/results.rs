@@ -1,14 +1,14 @@
 //! The results of a run, as they are written to the JSON file.
 
 use crate::{
-    aims::Aim,
     callouts::CalloutRow,
+    client_path::ClientPath,
+    cost_targets::CostTarget,
     load::{Load, Sample},
     memory::Memory,
     options::Options,
     processes::Cpu,
     stores::StoreRow,
-    way::Way,
 };
 use serde::Serialize;
 use std::{fs, thread};
@@ -20,7 +20,7 @@ pub(crate) struct Results {
     settings: Settings,
     pub(crate) rows: Vec<Row>,
     pub(crate) memory: Vec<Memory>,
-    pub(crate) aims: Vec<Aim>,
+    pub(crate) aims: Vec<CostTarget>,
     pub(crate) callouts: Vec<CalloutRow>,
     pub(crate) stores: Vec<StoreRow>,
 }
@@ -44,7 +44,7 @@ struct Settings {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) load: Load,
-    pub(crate) way: Way,
+    pub(crate) way: ClientPath,
     pub(crate) per_second: f64,
     pub(crate) per_second_ratio: Option<f64>,
     pub(crate) p50_us: f64,
@@ -61,7 +61,7 @@ pub(crate) struct Row {
 impl Results {
     pub(crate) fn new(options: &Options, rows: Vec<Row>) -> Self {
         Self {
-            machine: Machine::here(),
+            machine: Machine::detect(),
             settings: Settings {
                 rounds: options.rounds(),
                 seconds: options.duration().as_secs_f64(),
@@ -76,13 +76,13 @@ impl Results {
         }
     }
 
-    pub(crate) fn row(&self, load: Load, way: Way) -> Option<&Row> {
+    pub(crate) fn find_row(&self, load: Load, way: ClientPath) -> Option<&Row> {
         let mut rows = self.rows.iter();
         rows.find(|row| row.load == load && row.way == way)
     }
 
     /// One line about the machine and the settings.
-    pub(crate) fn place(&self) -> String {
+    pub(crate) fn describe_setup(&self) -> String {
         let (Machine { cores, cpu, kernel }, set) = (&self.machine, &self.settings);
         format!(
             "{cores} cores, {cpu}, Linux {kernel}; {} engines, {} Envoy worker(s); medians of {} x {} s",
@@ -92,7 +92,7 @@ impl Results {
 }
 
 impl Machine {
-    fn here() -> Self {
+    fn detect() -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpuinfo
             .lines()

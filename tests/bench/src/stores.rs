@@ -20,7 +20,7 @@ use serde::Serialize;
 use std::{sync::Arc, time::Instant};
 
 /// Number of concurrent calls.
-const AT_ONCE: usize = 32;
+const MAX_CONCURRENT: usize = 32;
 const PER_ACCOUNT: usize = 100;
 /// The default batch size of the cleanup.
 const BATCH: u32 = 500;
@@ -49,27 +49,27 @@ pub(crate) async fn measure(options: &Options) -> Result<Vec<StoreRow>> {
         "kind: sqlite, path: {}",
         dir.path().join("berth.db").display()
     );
-    let mut rows = vec![one("SQLite", &sqlite, options).await?];
+    let mut rows = vec![measure_store("SQLite", &sqlite, options).await?];
     let postgres = Postgres::start().await?;
     let url = postgres.database().await?;
     let shared = |kind: &str, url: &str| format!("kind: {kind}, url: {{ inline: \"{url}\" }}");
-    rows.push(one("PostgreSQL", &shared("postgres", &url), options).await?);
+    rows.push(measure_store("PostgreSQL", &shared("postgres", &url), options).await?);
     drop(postgres);
     let redis = Redis::start().await?;
-    rows.push(one("Redis", &shared("redis", &redis.database()), options).await?);
+    rows.push(measure_store("Redis", &shared("redis", &redis.database()), options).await?);
     Ok(rows)
 }
 
-async fn one(name: &'static str, store: &str, options: &Options) -> Result<StoreRow> {
+async fn measure_store(name: &'static str, store: &str, options: &Options) -> Result<StoreRow> {
     let sessions = options.sessions();
-    let (uncached, stores) = opened(store, "0s").await?;
+    let (uncached, stores) = open_store(store, "0s").await?;
     let ids: Vec<SessionId> = (0..sessions).map(|_| SessionId::generate()).collect();
     let begun = SystemClock.now_ms();
     let inserts = per_second(sessions, ids.iter().enumerate(), async |(index, id)| {
-        let row = row(index, id, begun);
+        let row = session_row(index, id, begun);
         stores
             .sessions
-            .insert(&row, None, &event(&row, None))
+            .insert(&row, None, &session_event(&row, None))
             .await?;
         Ok(())
     });
@@ -87,7 +87,7 @@ async fn one(name: &'static str, store: &str, options: &Options) -> Result<Store
     };
     let lookups_uncached =
         per_second(count, some(), async |id| resolve(&uncached, id).await).await?;
-    let (cached, _) = opened(store, "60s").await?;
+    let (cached, _) = open_store(store, "60s").await?;
     per_second(count, some(), async |id| resolve(&cached, id).await).await?;
     let lookups_cached = per_second(count, some(), async |id| resolve(&cached, id).await).await?;
     let accounts = 0..sessions.div_ceil(PER_ACCOUNT).min(1_000);
@@ -97,7 +97,7 @@ async fn one(name: &'static str, store: &str, options: &Options) -> Result<Store
         Ok(())
     });
     let lists = lists.await?;
-    let swept_rows = sweep(&stores, begun + 24 * HOUR_MS).await?;
+    let swept_rows = remove_all(&stores, begun + 24 * HOUR_MS).await?;
     eprintln!("bench: {name} with {sessions} sessions: {lookups_uncached:.0} look-ups/s");
     Ok(StoreRow {
         store: name,
@@ -111,7 +111,7 @@ async fn one(name: &'static str, store: &str, options: &Options) -> Result<Store
 }
 
 /// Removes all sessions in the steps of the cleanup.
-async fn sweep(stores: &Stores, at_ms: u64) -> Result<f64> {
+async fn remove_all(stores: &Stores, at_ms: u64) -> Result<f64> {
     let (begun, mut removed) = (Instant::now(), 0);
     loop {
         let rows = stores
@@ -124,7 +124,7 @@ async fn sweep(stores: &Stores, at_ms: u64) -> Result<f64> {
         let endings = rows.iter().map(|row| SessionRemoval {
             id_hash: row.id_hash,
             only_if_expired_at_ms: Some(at_ms),
-            event: event(row, Some(EndCause::AbsoluteTimeout)),
+            event: session_event(row, Some(EndCause::AbsoluteTimeout)),
         });
         let endings: Vec<_> = endings.collect();
         removed += stores.sessions.remove(&endings).await?.len();
@@ -132,7 +132,7 @@ async fn sweep(stores: &Stores, at_ms: u64) -> Result<f64> {
     Ok(rate(removed, begun))
 }
 
-async fn opened(store: &str, cache: &str) -> Result<(Sessions, Stores)> {
+async fn open_store(store: &str, cache: &str) -> Result<(Sessions, Stores)> {
     let text = format!("store: {{ {store}, timeout: 30s }}\nsession: {{ cache: {cache} }}");
     let config = load::from_text(&text).map_err(|e| e.to_string())?.config;
     let secrets = secrets::fetch_store(&config.store, &|_| None).map_err(|e| e.to_string())?;
@@ -150,7 +150,7 @@ async fn per_second<T>(
 ) -> Result<f64> {
     let begun = Instant::now();
     let calls = stream::iter(items).map(|item| call(item));
-    let done = calls.buffer_unordered(AT_ONCE);
+    let done = calls.buffer_unordered(MAX_CONCURRENT);
     done.try_for_each(async |()| Ok(())).await?;
     Ok(rate(count, begun))
 }
@@ -160,7 +160,7 @@ fn rate(count: usize, begun: Instant) -> f64 {
     count as f64 / begun.elapsed().as_secs_f64()
 }
 
-fn row(index: usize, id: &SessionId, begun: u64) -> SessionRow {
+fn session_row(index: usize, id: &SessionId, begun: u64) -> SessionRow {
     SessionRow {
         id_hash: id.hash(),
         session_ref: format!("ref-{index}"),
@@ -179,7 +179,7 @@ fn row(index: usize, id: &SessionId, begun: u64) -> SessionRow {
     }
 }
 
-fn event(row: &SessionRow, cause: Option<EndCause>) -> Event {
+fn session_event(row: &SessionRow, cause: Option<EndCause>) -> Event {
     Event {
         at_ms: row.created_at_ms,
         kind: cause.map_or(EventKind::Created, EndCause::event_kind),

@@ -191,7 +191,7 @@ fn spawn_server<K: ServerKind>(kind: &K, dir: &Path, port: u16) -> Result<Proces
 async fn wait_until_ready<K: ServerKind>(kind: &K, process: &mut Process, port: u16) -> Result<()> {
     let end = Instant::now() + START_TIMEOUT;
     while !kind.is_reachable(port).await {
-        let why = match process.ended() {
+        let why = match process.exit_status() {
             Some(status) => format!("ended ({status})"),
             None if Instant::now() >= end => format!("did not answer within {START_TIMEOUT:?}"),
             None => {

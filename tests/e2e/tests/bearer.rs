@@ -15,7 +15,7 @@ const ED25519: &[u8] = &[
     0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20,
 ];
 
-async fn stack() -> Result<Stack> {
+async fn start_stack() -> Result<Stack> {
     let routes = json!([
         {"prefix": "/app/", "action": "place", "bearer": "allow"},
         {"prefix": "/doc/", "action": "place"},
@@ -29,19 +29,19 @@ async fn stack() -> Result<Stack> {
     builder.start().await
 }
 
-fn bearer(token: &str) -> String {
+fn bearer_value(token: &str) -> String {
     format!("Bearer {token}")
 }
 
 /// Changes the first character of the signature: all six bits of it are significant, unlike those of the last
 /// character.
-fn tampered(token: &str) -> Result<String> {
+fn tamper(token: &str) -> Result<String> {
     let (signed, signature) = token.rsplit_once('.').ok_or("no signature")?;
     let other = if signature.starts_with('A') { 'B' } else { 'A' };
     Ok(format!("{signed}.{other}{}", &signature[1..]))
 }
 
-async fn headers_seen(stack: &Stack, call: Call) -> Result<Vec<(String, String)>> {
+async fn forwarded_headers(stack: &Stack, call: Call) -> Result<Vec<(String, String)>> {
     let reply = stack.send(call).await?;
     assert_eq!(reply.status, 200, "{}", reply.text());
     Ok(serde_json::from_slice(&reply.body)?)
@@ -49,10 +49,10 @@ async fn headers_seen(stack: &Stack, call: Call) -> Result<Vec<(String, String)>
 
 #[tokio::test]
 async fn a_program_is_authenticated_by_its_token_without_a_session() -> Result<()> {
-    let mut stack = stack().await?;
-    let token = Claims::of("robot").sign()?;
+    let mut stack = start_stack().await?;
+    let token = Claims::for_account("robot").sign()?;
     let call = Call::get("/api/whoami")
-        .header("authorization", &bearer(&token))
+        .header("authorization", &bearer_value(&token))
         .header("x-berth-account", "admin");
     let reply = stack.send(call.clone()).await?;
     assert_eq!(reply.status, 200, "{}", reply.text());
@@ -66,12 +66,15 @@ async fn a_program_is_authenticated_by_its_token_without_a_session() -> Result<(
 
 #[tokio::test]
 async fn a_programs_socket_reaches_an_engine_with_its_own_token() -> Result<()> {
-    let stack = stack().await?;
-    let token = Claims::of("robot").sign()?;
-    let value = bearer(&token);
+    let stack = start_stack().await?;
+    let token = Claims::for_account("robot").sign()?;
+    let value = bearer_value(&token);
     let headers = [("authorization", value.as_str())];
-    let mut socket = stack.upgrade("/app/sales.qvf", &headers).await?.open()?;
-    socket.next().await?;
+    let mut socket = stack
+        .upgrade("/app/sales.qvf", &headers)
+        .await?
+        .into_socket()?;
+    socket.next_message().await?;
     let upgrades = stack.engines[0].upgrades().await?;
     assert_eq!(upgrades.len(), 2, "prepared, then opened");
     for upgrade in &upgrades {
@@ -83,22 +86,25 @@ async fn a_programs_socket_reaches_an_engine_with_its_own_token() -> Result<()> 
     let reply = stack
         .upgrade("/doc/session-doc", &headers)
         .await?
-        .refused()?;
+        .into_rejection()?;
     assert_eq!((reply.status, reply.reason().as_str()), (401, "no-session"));
     Ok(())
 }
 
 #[tokio::test]
 async fn a_token_of_16_kilobytes_opens_a_socket() -> Result<()> {
-    let stack = stack().await?;
-    let mut claims = Claims::of("robot");
+    let stack = start_stack().await?;
+    let mut claims = Claims::for_account("robot");
     claims.roles = (0..700).map(|n| format!("role-number-{n:05}")).collect();
     let token = claims.sign()?;
     assert!(token.len() > 16 * 1024, "{}", token.len());
-    let value = bearer(&token);
+    let value = bearer_value(&token);
     let headers = [("authorization", value.as_str())];
-    let mut socket = stack.upgrade("/app/sales.qvf", &headers).await?.open()?;
-    socket.next().await?;
+    let mut socket = stack
+        .upgrade("/app/sales.qvf", &headers)
+        .await?
+        .into_socket()?;
+    socket.next_message().await?;
     let whoami = Call::get("/api/whoami").headers(&headers);
     assert_eq!(stack.send(whoami).await?.json()["account"], "robot");
     Ok(())
@@ -106,33 +112,36 @@ async fn a_token_of_16_kilobytes_opens_a_socket() -> Result<()> {
 
 #[tokio::test]
 async fn an_invalid_token_is_rejected_even_with_a_valid_cookie() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let cookie = stack.login_demo().await?;
     let other = |change: &dyn Fn(&mut Claims)| {
-        let mut claims = Claims::of("robot");
+        let mut claims = Claims::for_account("robot");
         change(&mut claims);
         claims.sign()
     };
-    let good = Claims::of("robot").sign()?;
+    let good = Claims::for_account("robot").sign()?;
     for (what, token) in [
         ("expired", other(&|c| c.exp = 1_000_000_000)?),
         ("another audience", other(&|c| c.aud = "elsewhere".into())?),
         ("another issuer", other(&|c| c.iss = "elsewhere".into())?),
         (
             "another key",
-            Claims::of("robot").sign_with("another secret, not the one of the filter")?,
+            Claims::for_account("robot").sign_with("another secret, not the one of the filter")?,
         ),
-        ("tampered", tampered(&good)?),
+        ("tampered", tamper(&good)?),
         ("too long", format!("{good}{}", "A".repeat(30_000))),
         ("no JWT", "abc".to_owned()),
         ("empty", String::new()),
     ] {
-        let value = bearer(&token);
+        let value = bearer_value(&token);
         let headers = [("authorization", value.as_str()), ("cookie", &cookie)];
         let api = stack
             .send(Call::get("/api/whoami").headers(&headers))
             .await?;
-        let socket = stack.upgrade("/app/sales.qvf", &headers).await?.refused()?;
+        let socket = stack
+            .upgrade("/app/sales.qvf", &headers)
+            .await?
+            .into_rejection()?;
         for reply in [api, socket] {
             let got = (reply.status, reply.reason());
             assert_eq!(
@@ -152,7 +161,7 @@ async fn an_invalid_token_is_rejected_even_with_a_valid_cookie() -> Result<()> {
 }
 
 /// A stack whose service signs with EdDSA, and whose filter has only the keys that the service publishes.
-async fn with_published_keys() -> Result<Stack> {
+async fn stack_with_published_keys() -> Result<Stack> {
     let routes = json!([
         {"path": "/api/headers", "action": "authenticate", "bearer": "allow"},
         {"path": "/login", "action": "bypass"},
@@ -161,7 +170,7 @@ async fn with_published_keys() -> Result<Stack> {
     let filter = json!({"routes": routes, "tokens": tokens});
     let builder = Stack::builder().engines(1).filter_config(&filter);
     let mut stack = builder.start().await?;
-    let file = paths::root().join("placement-service/tests/keys/eddsa.pem");
+    let file = paths::repository_root().join("placement-service/tests/keys/eddsa.pem");
     let key = json!({"inline": null, "file": file});
     let signs = json!({"tokens": {"algorithm": "EdDSA", "kid": "one", "key": key}});
     stack.service()?.reconfigure(&signs).await?;
@@ -170,36 +179,37 @@ async fn with_published_keys() -> Result<Stack> {
 
 #[tokio::test]
 async fn a_token_is_verified_with_the_keys_that_the_service_publishes() -> Result<()> {
-    let mut stack = with_published_keys().await?;
+    let mut stack = stack_with_published_keys().await?;
     let cookie = stack.login_demo().await?;
     let session = cookie.trim_start_matches("berth=");
     let service = stack.service()?.addr;
     let minted = Call::post_json("/v1/tokens", &json!({"session": session}));
     let minted = minted.send(service).await?.json();
     let minted = minted["token"].as_str().ok_or("no token")?;
-    let call = |token: &str| Call::get("/api/headers").header("authorization", &bearer(token));
+    let call =
+        |token: &str| Call::get("/api/headers").header("authorization", &bearer_value(token));
     let accepted = || async {
         let reply = stack.send(call(minted)).await.ok()?;
         (reply.status == 200).then_some(())
     };
-    wait::until("the keys are fetched", Duration::from_secs(30), accepted).await?;
+    wait::poll_until("the keys are fetched", Duration::from_secs(30), accepted).await?;
 
     let sign = |algorithm, kid: &str, key: &EncodingKey| {
         let mut header = Header::new(algorithm);
         header.kid = Some(kid.to_owned());
-        encode(&header, &Claims::of("robot"), key)
+        encode(&header, &Claims::for_account("robot"), key)
     };
     let pem = |name: &str| {
         std::fs::read(
-            paths::root()
+            paths::repository_root()
                 .join("placement-service/tests/keys")
                 .join(name),
         )
     };
     let own = EncodingKey::from_ed_pem(&pem("eddsa.pem")?)?;
     let good = sign(Algorithm::EdDSA, "one", &own)?;
-    let seen = headers_seen(&stack, call(&good)).await?;
-    let arrived = ("authorization".to_owned(), bearer(&good));
+    let seen = forwarded_headers(&stack, call(&good)).await?;
+    let arrived = ("authorization".to_owned(), bearer_value(&good));
     assert!(seen.contains(&arrived), "another token arrived");
 
     let other = EncodingKey::from_ed_der(&[ED25519, &[7; 32]].concat());
@@ -209,8 +219,8 @@ async fn a_token_is_verified_with_the_keys_that_the_service_publishes() -> Resul
     let public = public.as_str().ok_or("no public key")?;
     let as_secret = EncodingKey::from_secret(public.as_bytes());
     for (what, token) in [
-        ("tampered, the service's", tampered(minted)?),
-        ("tampered, the program's", tampered(&good)?),
+        ("tampered, the service's", tamper(minted)?),
+        ("tampered, the program's", tamper(&good)?),
         ("another key", sign(Algorithm::EdDSA, "one", &other)?),
         ("another algorithm", sign(Algorithm::ES256, "one", &es256)?),
         (
@@ -218,7 +228,7 @@ async fn a_token_is_verified_with_the_keys_that_the_service_publishes() -> Resul
             sign(Algorithm::HS256, "one", &as_secret)?,
         ),
         ("an unknown key", sign(Algorithm::EdDSA, "two", &other)?),
-        ("the demo's secret", Claims::of("robot").sign()?),
+        ("the demo's secret", Claims::for_account("robot").sign()?),
     ] {
         let reply = stack.send(call(&token)).await?;
         let got = (reply.status, reply.reason());
@@ -230,11 +240,11 @@ async fn a_token_is_verified_with_the_keys_that_the_service_publishes() -> Resul
 
 #[tokio::test]
 async fn a_route_without_bearer_removes_the_token_and_uses_the_cookie() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let cookie = stack.login_demo().await?;
-    let value = bearer(&Claims::of("robot").sign()?);
+    let value = bearer_value(&Claims::for_account("robot").sign()?);
     let call = Call::get("/api/headers").header("authorization", &value);
-    let seen = headers_seen(&stack, call.cookie(&cookie)).await?;
+    let seen = forwarded_headers(&stack, call.cookie(&cookie)).await?;
     let tokens: Vec<&String> = seen
         .iter()
         .filter_map(|(name, value)| (name == "authorization").then_some(value))
@@ -258,7 +268,7 @@ async fn a_route_without_bearer_removes_the_token_and_uses_the_cookie() -> Resul
 
 #[tokio::test]
 async fn a_route_that_allows_anonymous_requests_removes_spoofed_headers() -> Result<()> {
-    let mut stack = stack().await?;
+    let mut stack = start_stack().await?;
     let forged = [
         ("authorization", "Bearer forged"),
         ("x-berth-account", "admin"),
@@ -266,7 +276,7 @@ async fn a_route_that_allows_anonymous_requests_removes_spoofed_headers() -> Res
     ];
     for cookie in ["theme=dark", &format!("theme=dark; {UNKNOWN}")] {
         let call = Call::get("/api/headers").headers(&forged).cookie(cookie);
-        let seen = headers_seen(&stack, call).await?;
+        let seen = forwarded_headers(&stack, call).await?;
         for name in ["authorization", "x-berth-account", "x-qlik-session"] {
             assert!(
                 !seen.iter().any(|(have, _)| have == name),
@@ -280,7 +290,7 @@ async fn a_route_that_allows_anonymous_requests_removes_spoofed_headers() -> Res
     }
     let cookie = stack.login_demo().await?;
     let call = Call::get("/api/headers").cookie(&cookie);
-    let seen = headers_seen(&stack, call).await?;
+    let seen = forwarded_headers(&stack, call).await?;
     assert!(seen.iter().any(|(name, _)| name == "authorization"));
     // While the service is down, a request that may have a session is rejected (its token is not cached), and a
     // request that cannot have one passes as anonymous.
@@ -291,25 +301,36 @@ async fn a_route_that_allows_anonymous_requests_removes_spoofed_headers() -> Res
         (reply.status, reply.reason().as_str()),
         (503, "service-unreachable")
     );
-    headers_seen(&stack, Call::get("/api/headers")).await?;
+    forwarded_headers(&stack, Call::get("/api/headers")).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn after_a_logout_the_sessions_own_token_is_rejected_as_bearer() -> Result<()> {
-    let mut stack = stack().await?;
+    let mut stack = start_stack().await?;
     let cookie = stack.login_demo().await?;
     let session = cookie.trim_start_matches("berth=");
     let service = stack.service()?.addr;
     let call = Call::post_json("/v1/tokens", &json!({"session": session}));
     let minted = call.send(service).await?.json();
-    let token = minted["token"].as_str().map(bearer).ok_or("no token")?;
+    let token = minted["token"]
+        .as_str()
+        .map(bearer_value)
+        .ok_or("no token")?;
     let headers = [("authorization", token.as_str())];
-    drop(stack.upgrade("/app/sales.qvf", &headers).await?.open()?);
+    drop(
+        stack
+            .upgrade("/app/sales.qvf", &headers)
+            .await?
+            .into_socket()?,
+    );
     let logout = Call::new("POST", "/logout").cookie(&cookie);
-    let origin = format!("http://{}", stack.http());
+    let origin = format!("http://{}", stack.address());
     stack.send(logout.header("origin", &origin)).await?;
-    let reply = stack.upgrade("/app/sales.qvf", &headers).await?.refused()?;
+    let reply = stack
+        .upgrade("/app/sales.qvf", &headers)
+        .await?
+        .into_rejection()?;
     let got: (u16, Value) = (reply.status, reply.json()["reason"].clone());
     assert_eq!(got, (401, json!("bearer-invalid")));
     Ok(())

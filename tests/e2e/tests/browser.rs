@@ -13,17 +13,22 @@ use tokio::process::Command;
 const CHROMIUM: &str = "/usr/bin/chromium";
 
 /// Runs the files against a stack with this service configuration. Exactly `tests` tests must pass.
-async fn passes(service: &Value, engines: usize, files: &[&str], tests: usize) -> Result<()> {
+async fn run_with_config(
+    service: &Value,
+    engines: usize,
+    files: &[&str],
+    tests: usize,
+) -> Result<()> {
     let builder = Stack::builder().engines(engines).service_config(service);
-    passes_on(builder, files, tests).await
+    run_on_builder(builder, files, tests).await
 }
 
-async fn passes_on(builder: Builder, files: &[&str], tests: usize) -> Result<()> {
-    passes_in(&mut builder.start().await?, files, tests).await
+async fn run_on_builder(builder: Builder, files: &[&str], tests: usize) -> Result<()> {
+    run_in_stack(&mut builder.start().await?, files, tests).await
 }
 
-async fn passes_in(stack: &mut Stack, files: &[&str], tests: usize) -> Result<()> {
-    let folder = paths::root().join("tests/browser");
+async fn run_in_stack(stack: &mut Stack, files: &[&str], tests: usize) -> Result<()> {
+    let folder = paths::repository_root().join("tests/browser");
     for (needed, hint) in [
         (
             Path::new(CHROMIUM),
@@ -55,12 +60,12 @@ async fn passes_in(stack: &mut Stack, files: &[&str], tests: usize) -> Result<()
         .args(["--test", "--test-reporter=tap", "--test-concurrency=2"])
         .arg("--test-timeout=60000")
         .args(files.iter().map(|file| folder.join(file)))
-        .env("BERTH_URL", format!("{scheme}://{}", stack.http()))
+        .env("BERTH_URL", format!("{scheme}://{}", stack.address()))
         .env("BERTH_ADMIN", format!("http://{}", stack.envoy.admin))
         .env("BERTH_APP", format!("http://{}", stack.app.addr))
         .env("BERTH_ENGINES", json!(admin).to_string())
         .env("BERTH_CHROMIUM", CHROMIUM)
-        .env("BERTH_SCREENSHOTS", paths::target().join("browser"))
+        .env("BERTH_SCREENSHOTS", paths::target_dir().join("browser"))
         .stdin(Stdio::null())
         .output()
         .await?;
@@ -90,36 +95,36 @@ async fn browser_tests_of_login_page_dialog_and_tabs_pass() -> Result<()> {
         "tabs.test.mjs",
         "readme.test.mjs",
     ];
-    passes(&json!({}), 1, &files, 24).await
+    run_with_config(&json!({}), 1, &files, 24).await
 }
 
 #[tokio::test]
 async fn browser_tests_of_the_idle_warning_pass() -> Result<()> {
     let service = json!({"session": {"idle_timeout": "6s"}});
-    passes(&service, 1, &["idle.test.mjs"], 5).await
+    run_with_config(&service, 1, &["idle.test.mjs"], 5).await
 }
 
 #[tokio::test]
 async fn browser_tests_of_the_absolute_timeout_pass() -> Result<()> {
     let service = json!({"session": {"idle_timeout": "7s", "absolute_timeout": "7s"}});
-    passes(&service, 1, &["absolute.test.mjs"], 2).await
+    run_with_config(&service, 1, &["absolute.test.mjs"], 2).await
 }
 
 #[tokio::test]
 async fn browser_tests_of_reconnecting_sockets_pass() -> Result<()> {
-    passes(&json!({}), 2, &["socket.test.mjs"], 10).await
+    run_with_config(&json!({}), 2, &["socket.test.mjs"], 10).await
 }
 
 #[tokio::test]
 async fn browser_tests_of_close_codes_pass() -> Result<()> {
     let service = json!({"session": {"idle_timeout": "12s", "absolute_timeout": "12s"}});
-    passes(&service, 1, &["closing.test.mjs"], 2).await
+    run_with_config(&service, 1, &["closing.test.mjs"], 2).await
 }
 
 #[tokio::test]
 async fn browser_tests_of_http2_pass() -> Result<()> {
     let builder = Stack::builder().engines(1).tls();
-    passes_on(builder, &["http2.test.mjs"], 1).await
+    run_on_builder(builder, &["http2.test.mjs"], 1).await
 }
 
 #[tokio::test]
@@ -129,6 +134,6 @@ async fn browser_tests_of_an_identity_provider_pass() -> Result<()> {
     let service = json!({"oidc": provider.config()});
     let builder = Stack::builder().engines(1).service_config(&service);
     let mut stack = builder.start().await?;
-    provider.register(stack.http()).await?;
-    passes_in(&mut stack, &["provider.test.mjs"], 5).await
+    provider.register(stack.address()).await?;
+    run_in_stack(&mut stack, &["provider.test.mjs"], 5).await
 }

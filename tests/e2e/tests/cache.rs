@@ -1,9 +1,9 @@
 //! Cached tokens and shared callouts in Envoy, and how Envoy's metrics and access log describe requests. A fake
 //! service takes the placement service's place: it counts calls and sends events.
 
-use berth_harness::stand_in::Answer;
+use berth_harness::fake_service::FakeResponse;
 use berth_harness::token::Claims;
-use berth_harness::{Call, Reply, Result, Stack, StandIn, stand_in, wait};
+use berth_harness::{Call, FakeService, Reply, Result, Stack, fake_service, wait};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -17,9 +17,9 @@ fn cookie(n: usize) -> String {
     format!("berth={n:A>43}")
 }
 
-fn token(session: &str) -> Result<Answer> {
-    let claims = Claims::of("demo");
-    Ok(Answer::json(
+fn token_response(session: &str) -> Result<FakeResponse> {
+    let claims = Claims::for_account("demo");
+    Ok(FakeResponse::json(
         200,
         &json!({
             "token": claims.sign()?,
@@ -32,9 +32,9 @@ fn token(session: &str) -> Result<Answer> {
     ))
 }
 
-async fn stack(filter: &Value) -> Result<Stack> {
-    let stand_in = StandIn::start().await?;
-    let builder = Stack::builder().engines(1).stand_in(stand_in);
+async fn start_stack(filter: &Value) -> Result<Stack> {
+    let stand_in = FakeService::start().await?;
+    let builder = Stack::builder().engines(1).fake_service(fake_service);
     builder.filter_config(filter).start().await
 }
 
@@ -47,22 +47,22 @@ async fn stat(stack: &Stack, name: &str) -> Result<u64> {
 }
 
 /// Sends requests until the cache answers one.
-async fn warm(stack: &Stack, cookie: &str) -> Result<()> {
+async fn warm_up_cache(stack: &Stack, cookie: &str) -> Result<()> {
     let before = stat(stack, HITS).await?;
     let hit = || async {
         let reply = whoami(stack, cookie).await.ok()?;
         (reply.status == 200 && stat(stack, HITS).await.ok()? > before).then_some(())
     };
-    wait::until("a hit", LIMIT, hit).await
+    wait::poll_until("a hit", LIMIT, hit).await
 }
 
 #[tokio::test]
 async fn a_cached_token_costs_no_callout_until_its_session_ends() -> Result<()> {
-    let stack = stack(&json!({})).await?;
-    let service = stack.stand_in()?;
-    service.answer(token("ref-a")?);
-    warm(&stack, &cookie(1)).await?;
-    let asked = service.asked().len();
+    let stack = start_stack(&json!({})).await?;
+    let service = stack.fake_service()?;
+    service.set_response(token_response("ref-a")?);
+    warm_up_cache(&stack, &cookie(1)).await?;
+    let asked = service.requests().len();
     for _ in 0..50 {
         let reply = whoami(&stack, &cookie(1)).await?;
         assert_eq!(
@@ -70,56 +70,56 @@ async fn a_cached_token_costs_no_callout_until_its_session_ends() -> Result<()> 
             (200, &json!("demo"))
         );
     }
-    assert_eq!(service.asked().len(), asked);
+    assert_eq!(service.requests().len(), asked);
 
     // The end of another session invalidates nothing.
     service
-        .feed()
-        .tell(json!({"type": "session-ended", "session_ref": "ref-b", "reason": "revoked"}));
-    service.answer(Answer::json(
+        .event_log()
+        .push(json!({"type": "session-ended", "session_ref": "ref-b", "reason": "revoked"}));
+    service.set_response(FakeResponse::json(
         401,
         &json!({"status": 401, "title": "t", "reason": "unknown-session"}),
     ));
     service
-        .feed()
-        .tell(json!({"type": "session-ended", "session_ref": "ref-a", "reason": "revoked"}));
+        .event_log()
+        .push(json!({"type": "session-ended", "session_ref": "ref-a", "reason": "revoked"}));
     let refused = || async {
         let reply = whoami(&stack, &cookie(1)).await.ok()?;
         (reply.status == 440).then_some(())
     };
-    wait::until("a rejection", LIMIT, refused).await
+    wait::poll_until("a rejection", LIMIT, refused).await
 }
 
 #[tokio::test]
 async fn without_events_every_request_makes_a_callout() -> Result<()> {
-    let stack = stack(&json!({"feed": {"hold": "200ms", "lost_after": "2200ms"}})).await?;
-    let service = stack.stand_in()?;
-    service.answer(token("ref-a")?);
-    warm(&stack, &cookie(1)).await?;
-    service.feed().set_down(true);
+    let stack = start_stack(&json!({"feed": {"hold": "200ms", "lost_after": "2200ms"}})).await?;
+    let service = stack.fake_service()?;
+    service.set_response(token_response("ref-a")?);
+    warm_up_cache(&stack, &cookie(1)).await?;
+    service.event_log().set_down(true);
     let asks = || async {
-        let before = service.asked().len();
+        let before = service.requests().len();
         whoami(&stack, &cookie(1)).await.ok()?;
-        (service.asked().len() > before).then_some(())
+        (service.requests().len() > before).then_some(())
     };
-    wait::until("a callout", LIMIT, asks).await?;
-    let before = service.asked().len();
+    wait::poll_until("a callout", LIMIT, asks).await?;
+    let before = service.requests().len();
     for _ in 0..5 {
         assert_eq!(whoami(&stack, &cookie(1)).await?.status, 200);
     }
-    assert_eq!(service.asked().len(), before + 5);
-    service.feed().set_down(false);
-    warm(&stack, &cookie(1)).await
+    assert_eq!(service.requests().len(), before + 5);
+    service.event_log().set_down(false);
+    warm_up_cache(&stack, &cookie(1)).await
 }
 
 #[tokio::test]
 async fn a_hundred_concurrent_requests_of_a_session_make_one_callout() -> Result<()> {
-    let stack = stack(&json!({})).await?;
-    let service = stack.stand_in()?;
+    let stack = start_stack(&json!({})).await?;
+    let service = stack.fake_service()?;
     for (n, (answer, status)) in [
-        (token("ref-a")?, 200),
+        (token_response("ref-a")?, 200),
         (
-            Answer::json(
+            FakeResponse::json(
                 503,
                 &json!({"status": 503, "title": "t", "reason": "store-down"}),
             ),
@@ -129,56 +129,58 @@ async fn a_hundred_concurrent_requests_of_a_session_make_one_callout() -> Result
     .into_iter()
     .enumerate()
     {
-        let before = service.asked().len();
-        service.answer(answer.after(Duration::from_secs(3)));
+        let before = service.requests().len();
+        service.set_response(answer.with_delay(Duration::from_secs(3)));
         let cookie = cookie(n);
         let replies = try_join_all((0..100).map(|_| whoami(&stack, &cookie))).await?;
         assert!(replies.iter().all(|reply| reply.status == status));
-        assert_eq!(service.asked().len() - before, 1);
+        assert_eq!(service.requests().len() - before, 1);
         let expected = 99 * u64::try_from(n + 1)?;
         let counted = || async {
             let coalesced = stat(&stack, COALESCED).await.ok()?;
             (coalesced == expected).then_some(())
         };
-        wait::until("99 to be counted", LIMIT, counted).await?;
+        wait::poll_until("99 to be counted", LIMIT, counted).await?;
     }
     Ok(())
 }
 
 #[tokio::test]
 async fn when_the_leader_disconnects_the_other_requests_are_answered() -> Result<()> {
-    let stack = stack(&json!({})).await?;
-    let service = stack.stand_in()?;
-    service.answer(token("ref-a")?.after(Duration::from_secs(3)));
+    let stack = start_stack(&json!({})).await?;
+    let service = stack.fake_service()?;
+    service.set_response(token_response("ref-a")?.with_delay(Duration::from_secs(3)));
     let cookie = cookie(7);
     let mut leader = Box::pin(whoami(&stack, &cookie));
     tokio::select! {
         _ = &mut leader => return Err("the leader should wait".into()),
-        asked = service.wait_for(1) => asked?,
+        asked = service.wait_for_requests(1) => asked?,
     }
     let others = try_join_all((0..20).map(|_| whoami(&stack, &cookie)));
     let go = async {
         let all = || async { (stat(&stack, COALESCED).await.ok()? == 20).then_some(()) };
-        wait::until("20 waiting", LIMIT, all).await?;
+        wait::poll_until("20 waiting", LIMIT, all).await?;
         drop(leader);
         Ok(())
     };
     let (replies, ()) = tokio::try_join!(others, go)?;
     assert!(replies.iter().all(|reply| reply.status == 200));
-    assert_eq!(service.asked().len(), 2);
+    assert_eq!(service.requests().len(), 2);
     Ok(())
 }
 
 #[tokio::test]
 async fn metrics_have_labels_and_the_access_log_names_the_engine() -> Result<()> {
-    let mut stack = stack(&json!({})).await?;
-    let service = stack.stand_in()?;
-    service.answer(token("ref-log")?);
+    let mut stack = start_stack(&json!({})).await?;
+    let service = stack.fake_service()?;
+    service.set_response(token_response("ref-log")?);
     assert_eq!(whoami(&stack, &cookie(1)).await?.status, 200);
     assert_eq!(stack.send(Call::get("/nowhere")).await?.status, 404);
-    let answer = stand_in::placement(stack.engines[0].api)?;
-    stack.stand_in()?.answer(Answer::json(200, &answer));
-    let socket = stack.socket("/app/sales.qvf", &cookie(2)).await?;
+    let answer = fake_service::placement_body(stack.engines[0].api)?;
+    stack
+        .fake_service()?
+        .set_response(FakeResponse::json(200, &answer));
+    let socket = stack.open_socket("/app/sales.qvf", &cookie(2)).await?;
 
     let told = || async {
         let told = Call::get("/stats/prometheus")
@@ -190,7 +192,7 @@ async fn metrics_have_labels_and_the_access_log_names_the_engine() -> Result<()>
         told.contains(r#"berth_requests{action="place""#)
             .then_some(told)
     };
-    let text = wait::until("the counters", LIMIT, told).await?;
+    let text = wait::poll_until("the counters", LIMIT, told).await?;
     for line in [
         r#"berth_requests{action="authenticate",route="/api/"} 1"#,
         r#"berth_requests{action="place",route="/app/"} 1"#,
@@ -215,7 +217,7 @@ async fn metrics_have_labels_and_the_access_log_names_the_engine() -> Result<()>
         let has = |le: &str, n: &str| text.lines().any(|l| l.strip_prefix(&bucket(le)) == Some(n));
         (has("12000000", " 2") && has("100", " 0")).then_some(())
     };
-    wait::until("the histogram of callouts", LIMIT, measured).await?;
+    wait::poll_until("the histogram of callouts", LIMIT, measured).await?;
 
     drop(socket);
     let log = stack.envoy.process();
@@ -230,5 +232,5 @@ async fn metrics_have_labels_and_the_access_log_names_the_engine() -> Result<()>
         });
         async move { (whoami && socket).then_some(()) }
     };
-    wait::until("the access log", LIMIT, said).await
+    wait::poll_until("the access log", LIMIT, said).await
 }

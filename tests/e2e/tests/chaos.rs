@@ -11,11 +11,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 const PATH: &str = "/app/sales.qvf";
-const MOST_SOCKETS: usize = 60;
+const MAX_SOCKETS: usize = 60;
 /// The streams of a dead gateway are removed after 30 s without a report.
-const SETTLED_WITHIN: Duration = Duration::from_secs(90);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// Counts that are equal for this long are not equal by chance.
-const AGREED_FOR: Duration = Duration::from_secs(2);
+const STABLE_TIME: Duration = Duration::from_secs(2);
 
 /// Duration of the chaos: seconds in every run, ten minutes in `make soak`.
 fn duration() -> Duration {
@@ -23,9 +23,9 @@ fn duration() -> Duration {
 }
 
 /// A pseudorandom generator with a fixed seed: each run makes the same steps.
-struct Dice(u64);
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -35,7 +35,7 @@ impl Dice {
 }
 
 /// Open streams per engine as the service counts them.
-async fn counted(stack: &Stack) -> Result<BTreeMap<String, usize>> {
+async fn service_counts(stack: &Stack) -> Result<BTreeMap<String, usize>> {
     let service = stack.service.as_ref().ok_or("no service")?;
     let text = Call::get("/metrics").send(service.addr).await?.text();
     let mut all = BTreeMap::new();
@@ -57,7 +57,7 @@ async fn counted(stack: &Stack) -> Result<BTreeMap<String, usize>> {
 }
 
 /// Sockets and sessions in use per engine as the engines count them.
-async fn true_counts(stack: &Stack) -> Result<BTreeMap<String, (usize, usize)>> {
+async fn engine_counts(stack: &Stack) -> Result<BTreeMap<String, (usize, usize)>> {
     let mut all = BTreeMap::new();
     for engine in &stack.engines {
         let stats = engine.stats().await?;
@@ -67,7 +67,7 @@ async fn true_counts(stack: &Stack) -> Result<BTreeMap<String, (usize, usize)>> 
 }
 
 /// Whether the service's counts equal the engines' counts and name no other engine.
-fn agree(
+fn counts_agree(
     counted: &BTreeMap<String, usize>,
     true_counts: &BTreeMap<String, (usize, usize)>,
 ) -> bool {
@@ -80,12 +80,12 @@ fn agree(
 }
 
 /// A client that requests a socket and disconnects before or during the response.
-async fn break_off(stack: &Stack, cookie: &str, dice: &mut Dice) -> Result<()> {
-    let Ok(mut stream) = TcpStream::connect(stack.http()).await else {
+async fn disconnect_early(stack: &Stack, cookie: &str, dice: &mut Random) -> Result<()> {
+    let Ok(mut stream) = TcpStream::connect(stack.address()).await else {
         return Ok(());
     };
     stream.set_zero_linger()?;
-    let head = upgrade_head(stack.http(), PATH, cookie);
+    let head = upgrade_head(stack.address(), PATH, cookie);
     let _ = stream.write_all(head.as_bytes()).await;
     tokio::time::sleep(Duration::from_millis(dice.below(20))).await;
     Ok(())
@@ -100,7 +100,7 @@ async fn after_chaos_the_service_counts_what_the_engines_count() -> Result<()> {
         .start()
         .await?;
     let cookie = stack.login_demo().await?;
-    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let mut dice = Random(0x9e37_79b9_7f4a_7c15);
     let mut sockets: Vec<WebSocket> = vec![];
     let mut done: BTreeMap<&str, u32> = BTreeMap::new();
     let began = Instant::now();
@@ -108,13 +108,13 @@ async fn after_chaos_the_service_counts_what_the_engines_count() -> Result<()> {
     let mut hard = 0_u64;
     while began.elapsed() < duration() {
         let what = match dice.below(10) {
-            0..=4 if sockets.len() < MOST_SOCKETS => {
+            0..=4 if sockets.len() < MAX_SOCKETS => {
                 // Rejections are expected while an engine or the service is away.
-                sockets.extend(stack.socket(PATH, &cookie).await);
+                sockets.extend(stack.open_socket(PATH, &cookie).await);
                 "open"
             }
             0..=5 => {
-                break_off(&stack, &cookie, &mut dice).await?;
+                disconnect_early(&stack, &cookie, &mut dice).await?;
                 "break off"
             }
             6..=7 => {
@@ -171,13 +171,15 @@ async fn after_chaos_the_service_counts_what_the_engines_count() -> Result<()> {
     }
     // New sockets can be opened after the chaos.
     for _ in 0..20 {
-        let open = || async { stack.socket(PATH, &cookie).await.ok() };
-        sockets.push(wait::until("a socket after the chaos", Duration::from_secs(30), open).await?);
+        let open = || async { stack.open_socket(PATH, &cookie).await.ok() };
+        sockets.push(
+            wait::poll_until("a socket after the chaos", Duration::from_secs(30), open).await?,
+        );
     }
     // An idle socket whose VM has trapped stays open until its next byte, so every socket sends some bytes.
     let mut alive = vec![];
     for mut socket in sockets {
-        if socket.echoes().await.is_ok() {
+        if socket.check_echo().await.is_ok() {
             alive.push(socket);
         }
     }
@@ -185,11 +187,11 @@ async fn after_chaos_the_service_counts_what_the_engines_count() -> Result<()> {
     let mut last = String::new();
     let mut agreed: Option<Instant> = None;
     loop {
-        let (counted, true_counts) = (counted(&stack).await?, true_counts(&stack).await?);
+        let (counted, true_counts) = (service_counts(&stack).await?, engine_counts(&stack).await?);
         let open: usize = true_counts.values().map(|(sockets, _)| sockets).sum();
-        if agree(&counted, &true_counts) && open >= 20 {
+        if counts_agree(&counted, &true_counts) && open >= 20 {
             let since = *agreed.get_or_insert_with(Instant::now);
-            if since.elapsed() >= AGREED_FOR {
+            if since.elapsed() >= STABLE_TIME {
                 let after = since.duration_since(settled);
                 println!("{done:?}; after {after:?} both count {counted:?}");
                 return Ok(());
@@ -203,7 +205,7 @@ async fn after_chaos_the_service_counts_what_the_engines_count() -> Result<()> {
             println!("{:?}: {now}", settled.elapsed());
             last = now;
         }
-        assert!(settled.elapsed() < SETTLED_WITHIN, "{last}");
+        assert!(settled.elapsed() < SETTLE_TIMEOUT, "{last}");
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }

@@ -12,8 +12,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-const START: Duration = Duration::from_secs(60);
-const END: Duration = Duration::from_secs(15);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const END_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A demonstration on free ports, in its own target folder.
 struct Demo {
@@ -22,12 +22,12 @@ struct Demo {
     http: SocketAddr,
 }
 
-async fn demo() -> Result<Demo> {
-    demo_with(&[]).await
+async fn start_demo() -> Result<Demo> {
+    start_demo_with(&[]).await
 }
 
 /// Starts a demonstration with additional environment variables.
-async fn demo_with(further: &[(&str, &str)]) -> Result<Demo> {
+async fn start_demo_with(further: &[(&str, &str)]) -> Result<Demo> {
     let dir = tempfile::tempdir()?;
     // All listeners stay open until every port is known, so that no port is used twice.
     let held: Vec<TcpListener> = (0..6)
@@ -65,7 +65,7 @@ async fn demo_with(further: &[(&str, &str)]) -> Result<Demo> {
 }
 
 /// Ids and command lines of the processes whose command line names this demonstration's folder.
-fn left(dir: &Path) -> Result<Vec<(String, String)>> {
+fn remaining_processes(dir: &Path) -> Result<Vec<(String, String)>> {
     let mark = dir.display().to_string();
     let mut found = vec![];
     for entry in fs::read_dir("/proc")? {
@@ -82,7 +82,7 @@ fn left(dir: &Path) -> Result<Vec<(String, String)>> {
 
 /// Kills Envoy with a crash signal.
 fn kill_envoy(demo: &Demo) -> Result<()> {
-    let all = left(demo.dir.path())?;
+    let all = remaining_processes(demo.dir.path())?;
     let envoy = all
         .iter()
         .find(|(_, command)| command.contains("--admin-address-path"));
@@ -93,16 +93,16 @@ fn kill_envoy(demo: &Demo) -> Result<()> {
 }
 
 /// A script in place of Envoy. In it, `$ENVOY` is the real one.
-fn instead_of_envoy(dir: &Path, script: &str) -> Result<String> {
+fn fake_envoy_script(dir: &Path, script: &str) -> Result<String> {
     let path = dir.join("envoy.sh");
-    let envoy = paths::envoy()?.join(" ");
+    let envoy = paths::envoy_command()?.join(" ");
     fs::write(&path, format!("#!/bin/sh\nENVOY='{envoy}'\n{script}\n"))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
     Ok(path.display().to_string())
 }
 
 /// Logs in and requests the account from the application.
-async fn serves(demo: &Demo) -> Result<String> {
+async fn check_login(demo: &Demo) -> Result<String> {
     let form = Call::post_form(
         "/login",
         &[("username", "demo"), ("password", "demo-password")],
@@ -118,19 +118,28 @@ async fn serves(demo: &Demo) -> Result<String> {
     Ok(cookie)
 }
 
-async fn nothing_is_left(dir: &Path) -> Result<()> {
-    let gone = || async { left(dir).ok()?.is_empty().then_some(()) };
-    let awaited = wait::until("no process is left", END, gone).await;
-    awaited.map_err(|e| format!("{e}: {:?}", left(dir)).into())
+async fn await_no_process(dir: &Path) -> Result<()> {
+    let gone = || async { remaining_processes(dir).ok()?.is_empty().then_some(()) };
+    let awaited = wait::poll_until("no process is left", END_TIMEOUT, gone).await;
+    awaited.map_err(|e| format!("{e}: {:?}", remaining_processes(dir)).into())
 }
 
 #[tokio::test]
 async fn it_prints_ready_once_and_sigterm_leaves_no_process() -> Result<()> {
-    let mut demo = demo().await?;
-    let line = demo.process.line("ready: http://127.0.0.1:", START).await?;
-    assert!(left(demo.dir.path())?.len() >= 2, "nothing runs at {line}");
-    assert!(demo.process.terminate(END), "SIGTERM was not obeyed");
-    nothing_is_left(demo.dir.path()).await?;
+    let mut demo = start_demo().await?;
+    let line = demo
+        .process
+        .wait_for_line("ready: http://127.0.0.1:", START_TIMEOUT)
+        .await?;
+    assert!(
+        remaining_processes(demo.dir.path())?.len() >= 2,
+        "nothing runs at {line}"
+    );
+    assert!(
+        demo.process.terminate(END_TIMEOUT),
+        "SIGTERM was not obeyed"
+    );
+    await_no_process(demo.dir.path()).await?;
     let log = demo.process.log();
     assert_eq!(log.matches("ready: ").count(), 1, "{log}");
     assert!(!log.contains("had to be killed"), "{log}");
@@ -139,8 +148,8 @@ async fn it_prints_ready_once_and_sigterm_leaves_no_process() -> Result<()> {
 
 #[tokio::test]
 async fn even_sigkill_leaves_no_process() -> Result<()> {
-    let mut demo = demo().await?;
-    demo.process.line("ready: ", START).await?;
+    let mut demo = start_demo().await?;
+    demo.process.wait_for_line("ready: ", START_TIMEOUT).await?;
     // Kills the process alone, not its group: then only the kernel can clean up.
     let pid = demo.process.pid().to_string();
     assert!(
@@ -149,22 +158,22 @@ async fn even_sigkill_leaves_no_process() -> Result<()> {
             .status()?
             .success()
     );
-    nothing_is_left(demo.dir.path()).await
+    await_no_process(demo.dir.path()).await
 }
 
 #[tokio::test]
 async fn an_exit_of_a_child_is_reported_and_ends_everything() -> Result<()> {
-    let mut demo = demo().await?;
-    demo.process.line("ready: ", START).await?;
+    let mut demo = start_demo().await?;
+    demo.process.wait_for_line("ready: ", START_TIMEOUT).await?;
     let config = demo.dir.path().join("run/berth.yaml").display().to_string();
     let mut kill = Command::new("pkill");
     kill.args(["-KILL", "-f", &format!("serve --config {config}")]);
     assert!(kill.status()?.success());
-    let status = demo.process.wait(END).ok_or("it went on")?;
+    let status = demo.process.wait(END_TIMEOUT).ok_or("it went on")?;
     assert!(!status.success());
     let log = demo.process.log();
     assert!(log.contains("berth-run: berth has ended"), "{log}");
-    nothing_is_left(demo.dir.path()).await
+    await_no_process(demo.dir.path()).await
 }
 
 #[tokio::test]
@@ -172,11 +181,11 @@ async fn an_envoy_with_a_hanging_worker_is_killed_and_restarted() -> Result<()> 
     let scripts = tempfile::tempdir()?;
     // The shipped watchdog with shorter times. Envoy's second argument is its configuration.
     let script = r#"sed -i '/"kill_timeout"/s/30s/2s/' "$2" && exec $ENVOY "$@""#;
-    let envoy = instead_of_envoy(scripts.path(), script)?;
+    let envoy = fake_envoy_script(scripts.path(), script)?;
     let module = paths::trapping_module()?.display().to_string();
-    let mut demo = demo_with(&[("ENVOY_PATH", &envoy), ("BERTH_WASM", &module)]).await?;
-    demo.process.line("ready: ", START).await?;
-    let cookie = serves(&demo).await?;
+    let mut demo = start_demo_with(&[("ENVOY_PATH", &envoy), ("BERTH_WASM", &module)]).await?;
+    demo.process.wait_for_line("ready: ", START_TIMEOUT).await?;
+    let cookie = check_login(&demo).await?;
     let spin = Call::get("/api/whoami")
         .cookie(&cookie)
         .header("trap-for-tests", "spin");
@@ -185,12 +194,17 @@ async fn an_envoy_with_a_hanging_worker_is_killed_and_restarted() -> Result<()> 
         "a worker that hangs answers nothing"
     );
     demo.process
-        .line("  envoy has ended (signal: 6", START)
+        .wait_for_line("  envoy has ended (signal: 6", START_TIMEOUT)
         .await?;
-    demo.process.line("  Envoy on ", START).await?;
-    serves(&demo).await?;
-    assert!(demo.process.terminate(END), "SIGTERM was not obeyed");
-    nothing_is_left(demo.dir.path()).await
+    demo.process
+        .wait_for_line("  Envoy on ", START_TIMEOUT)
+        .await?;
+    check_login(&demo).await?;
+    assert!(
+        demo.process.terminate(END_TIMEOUT),
+        "SIGTERM was not obeyed"
+    );
+    await_no_process(demo.dir.path()).await
 }
 
 #[tokio::test]
@@ -200,11 +214,11 @@ async fn an_envoy_that_exits_at_each_start_ends_everything_and_its_log_is_printe
         "if [ -e {0} ]; then echo 'not this configuration' >&2; exit 1; fi\ntouch {0}\nexec $ENVOY \"$@\"",
         scripts.path().join("started").display()
     );
-    let envoy = instead_of_envoy(scripts.path(), &script)?;
-    let mut demo = demo_with(&[("ENVOY_PATH", &envoy)]).await?;
-    demo.process.line("ready: ", START).await?;
+    let envoy = fake_envoy_script(scripts.path(), &script)?;
+    let mut demo = start_demo_with(&[("ENVOY_PATH", &envoy)]).await?;
+    demo.process.wait_for_line("ready: ", START_TIMEOUT).await?;
     kill_envoy(&demo)?;
-    let status = demo.process.wait(START).ok_or("it went on")?;
+    let status = demo.process.wait(START_TIMEOUT).ok_or("it went on")?;
     assert!(!status.success());
     let log = demo.process.log();
     let end = log
@@ -212,7 +226,7 @@ async fn an_envoy_that_exits_at_each_start_ends_everything_and_its_log_is_printe
         .nth(1)
         .ok_or_else(|| log.clone())?;
     assert!(end.contains("not this configuration"), "{log}");
-    nothing_is_left(demo.dir.path()).await
+    await_no_process(demo.dir.path()).await
 }
 
 #[tokio::test]
@@ -223,12 +237,15 @@ async fn sigterm_ends_everything_while_envoy_restarts() -> Result<()> {
         scripts.path().join("started").display(),
         scripts.path().join("hangs").display()
     );
-    let envoy = instead_of_envoy(scripts.path(), &script)?;
-    let mut demo = demo_with(&[("ENVOY_PATH", &envoy)]).await?;
-    demo.process.line("ready: ", START).await?;
+    let envoy = fake_envoy_script(scripts.path(), &script)?;
+    let mut demo = start_demo_with(&[("ENVOY_PATH", &envoy)]).await?;
+    demo.process.wait_for_line("ready: ", START_TIMEOUT).await?;
     kill_envoy(&demo)?;
     let hangs = || async { scripts.path().join("hangs").exists().then_some(()) };
-    wait::until("the second start", START, hangs).await?;
-    assert!(demo.process.terminate(END), "SIGTERM was not obeyed");
-    nothing_is_left(demo.dir.path()).await
+    wait::poll_until("the second start", START_TIMEOUT, hangs).await?;
+    assert!(
+        demo.process.terminate(END_TIMEOUT),
+        "SIGTERM was not obeyed"
+    );
+    await_no_process(demo.dir.path()).await
 }

@@ -12,7 +12,7 @@ const PATHS: [&str; 3] = [
 async fn enigma_js_works_on_all_three_routes() -> Result<()> {
     let stack = Stack::builder().start().await?;
     let cookie = stack.login_demo().await?;
-    let answers = stack.enigma(&cookie, &PATHS).await?;
+    let answers = stack.open_with_enigma(&cookie, &PATHS).await?;
     let paths: Vec<&str> = answers.iter().filter_map(|a| a["path"].as_str()).collect();
     assert_eq!(paths, PATHS);
     for answer in &answers {

@@ -3,54 +3,54 @@
 #![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 mod audit;
-mod elsewhere;
-mod places;
+mod oidc_logins;
+mod scenario;
 mod secrets;
-mod story;
+mod sinks;
 
 use berth_databases::{Postgres, Redis};
 use berth_harness::oidc_provider::OidcProvider;
 use berth_harness::{Call, Result, Stack};
-use places::{Place, Store};
 use serde_json::{Value, json};
+use sinks::{Sink, Store};
 use std::path::PathBuf;
 
 /// Text that is written to the store and removed: it proves that the search reads the underlying files.
 const PLANTED: &str = "planted-in-the-store-and-removed-again";
 
 /// Plays the scenario on this store. Fails when a secret of it is found anywhere.
-async fn nothing_leaks(store: Value, open: impl FnOnce(PathBuf) -> Store) -> Result<()> {
+async fn check_no_leaks(store: Value, open: impl FnOnce(PathBuf) -> Store) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let provider = OidcProvider::start(dir.path()).await?;
     let mut stack = Stack::builder()
         .engines(2)
         .services(2)
-        .service_config(&story::service())
+        .service_config(&scenario::service_config())
         .service_config(&json!({"oidc": provider.config()}))
         .service_config(&json!({"store": store}))
-        .filter_config(&story::filter())
+        .filter_config(&scenario::filter_config())
         .start()
         .await?;
-    provider.register(stack.http()).await?;
+    provider.register(stack.address()).await?;
     // Only the filter's logger: Envoy's own trace log contains all headers regardless of the filter.
     let loud = Call::new("POST", "/logging?wasm=trace");
     assert_eq!(loud.send(stack.envoy.admin).await?.status, 200);
-    let mut secrets = story::play(&mut stack, &provider).await?;
+    let mut secrets = scenario::play(&mut stack, &provider).await?;
     let store = open(stack.dir.join("berth.db"));
     store.plant(PLANTED).await?;
     let (in_files, store) = (!matches!(store, Store::Sqlite(_)), store.contents().await?);
-    let told = places::told(&mut stack).await?;
-    let logs = places::logs(&mut stack)?;
+    let told = sinks::collect_responses(&mut stack).await?;
+    let logs = sinks::collect_logs(&mut stack)?;
 
-    let (configuration, told): (Vec<Place>, Vec<Place>) = told
+    let (configuration, told): (Vec<Sink>, Vec<Sink>) = told
         .into_iter()
         .partition(|(name, _)| name.contains("config_dump"));
-    let mut found = search(&secrets, &configuration);
-    story::configured(&mut secrets);
+    let mut found = search_sinks(&secrets, &configuration);
+    scenario::add_configured_secrets(&mut secrets);
     let kept_keys = &secrets;
-    found.extend(search(kept_keys, &told));
-    found.extend(search(kept_keys, &logs));
-    found.extend(search(kept_keys, &store));
+    found.extend(search_sinks(kept_keys, &told));
+    found.extend(search_sinks(kept_keys, &logs));
+    found.extend(search_sinks(kept_keys, &store));
     assert!(
         secrets.len() > 150,
         "a scenario with few secrets: {}",
@@ -60,17 +60,20 @@ async fn nothing_leaks(store: Value, open: impl FnOnce(PathBuf) -> Store) -> Res
 
     // Texts that are not secret must be found: this proves that the sinks are complete and that the search works.
     let mut canary = secrets::Secrets::default();
-    canary.add("the account", story::ACCOUNT);
-    assert!(!search(&canary, &store).is_empty(), "nothing in the store");
+    canary.add("the account", scenario::ACCOUNT);
+    assert!(
+        !search_sinks(&canary, &store).is_empty(),
+        "nothing in the store"
+    );
     let mut planted = secrets::Secrets::default();
     planted.add("what was planted", PLANTED);
-    let found = search(&planted, &store);
+    let found = search_sinks(&planted, &store);
     assert_eq!(!found.is_empty(), in_files, "in the files: {found:?}");
-    let in_a_file = |what: &String| what.starts_with(places::FILE);
+    let in_a_file = |what: &String| what.starts_with(sinks::FILE);
     assert!(found.iter().all(in_a_file), "removed: {found:?}");
-    canary.add("the canary", story::CANARY);
+    canary.add("the canary", scenario::CANARY);
     for place in ["berth.log: the account", "envoy.log: the canary"] {
-        let found = search(&canary, &logs);
+        let found = search_sinks(&canary, &logs);
         let there = found.iter().any(|what| what.starts_with(place));
         assert!(there, "no {place} in {found:?}");
     }
@@ -81,16 +84,16 @@ async fn nothing_leaks(store: Value, open: impl FnOnce(PathBuf) -> Store) -> Res
         (&logs, "berth: refused, reason=bearer-invalid"),
         (&logs, "unknown-session"),
     ] {
-        let there = |(_, bytes): &&Place| String::from_utf8_lossy(bytes).contains(word);
+        let there = |(_, bytes): &&Sink| String::from_utf8_lossy(bytes).contains(word);
         assert!(places.iter().any(|place| there(&place)), "no {word}");
     }
     audit::check(&logs)
 }
 
-fn search(secrets: &secrets::Secrets, places: &[Place]) -> Vec<String> {
+fn search_sinks(secrets: &secrets::Secrets, places: &[Sink]) -> Vec<String> {
     let mut all = vec![];
     for (place, bytes) in places {
-        let found = secrets.found_in(bytes);
+        let found = secrets.find_in(bytes);
         all.extend(found.into_iter().map(|what| format!("{place}: {what}")));
     }
     all
@@ -98,7 +101,7 @@ fn search(secrets: &secrets::Secrets, places: &[Place]) -> Vec<String> {
 
 #[tokio::test]
 async fn nothing_leaks_with_sqlite() -> Result<()> {
-    nothing_leaks(json!({}), Store::Sqlite).await
+    check_no_leaks(json!({}), Store::Sqlite).await
 }
 
 #[tokio::test]
@@ -106,7 +109,7 @@ async fn nothing_leaks_with_postgresql() -> Result<()> {
     let server = Postgres::shared().await?;
     let url = server.database().await?;
     let store = json!({"kind": "postgres", "path": null, "url": {"inline": url}});
-    nothing_leaks(store, |_| Store::Postgres(server, url)).await
+    check_no_leaks(store, |_| Store::Postgres(server, url)).await
 }
 
 #[tokio::test]
@@ -114,5 +117,5 @@ async fn nothing_leaks_with_redis() -> Result<()> {
     let server = Redis::shared().await?;
     let url = server.database();
     let store = json!({"kind": "redis", "path": null, "url": {"inline": url}});
-    nothing_leaks(store, |_| Store::Redis(server, url)).await
+    check_no_leaks(store, |_| Store::Redis(server, url)).await
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 const IDLE: Duration = Duration::from_secs(4);
 
-async fn short_sessions() -> Result<Stack> {
+async fn stack_with_short_sessions() -> Result<Stack> {
     let session = json!({"session": {"idle_timeout": "4s", "absolute_timeout": "1h"}});
     let builder = Stack::builder().engines(1).service_config(&session);
     builder.start().await
@@ -26,7 +26,7 @@ async fn idle_remaining(stack: &Stack, cookie: &str) -> Result<Option<u64>> {
 
 #[tokio::test]
 async fn requests_for_the_session_status_are_no_activity() -> Result<()> {
-    let stack = short_sessions().await?;
+    let stack = stack_with_short_sessions().await?;
     let cookie = stack.login_demo().await?;
     let since = Instant::now();
     let gone = || async {
@@ -37,7 +37,7 @@ async fn requests_for_the_session_status_are_no_activity() -> Result<()> {
         let left = idle_remaining(&stack, &cookie).await.ok()?;
         left.is_none().then(|| since.elapsed())
     };
-    let took = wait::until("the end of the idle session", 3 * IDLE, gone).await?;
+    let took = wait::poll_until("the end of the idle session", 3 * IDLE, gone).await?;
     assert!(took >= IDLE - Duration::from_millis(100), "{took:?}");
     let reply = stack.send(Call::get("/api/whoami").cookie(&cookie)).await?;
     assert_eq!(
@@ -49,7 +49,7 @@ async fn requests_for_the_session_status_are_no_activity() -> Result<()> {
 
 #[tokio::test]
 async fn requests_to_the_application_keep_a_session_active() -> Result<()> {
-    let stack = short_sessions().await?;
+    let stack = stack_with_short_sessions().await?;
     let cookie = stack.login_demo().await?;
     let since = Instant::now();
     while since.elapsed() < 2 * IDLE {
@@ -64,7 +64,7 @@ async fn requests_to_the_application_keep_a_session_active() -> Result<()> {
     assert!(idle_remaining(&stack, &cookie).await?.is_some());
     let upgrades = Instant::now();
     while upgrades.elapsed() < 2 * IDLE {
-        stack.socket("/app/sales.qvf", &cookie).await?;
+        stack.open_socket("/app/sales.qvf", &cookie).await?;
         tokio::time::sleep(IDLE / 6).await;
     }
     Ok(())
@@ -83,7 +83,7 @@ async fn a_restart_of_the_service_ends_no_session() -> Result<()> {
         assert!(matches!(reply.status, 200 | 503), "{}", reply.status);
         (reply.json()["account"] == "demo").then_some(())
     };
-    wait::until("the session", Duration::from_secs(10), back).await?;
-    stack.qix("/app/sales.qvf", &cookie).await?;
+    wait::poll_until("the session", Duration::from_secs(10), back).await?;
+    stack.open_qix("/app/sales.qvf", &cookie).await?;
     Ok(())
 }

@@ -7,10 +7,12 @@
     reason = "a wrong index fails the test; measurements are printed"
 )]
 
-mod held;
+mod open_sockets;
 
 use berth_harness::{Call, Result, Stack, WebSocket, wait};
-use held::{CLOSED_WITHIN, TALK, closed, hold, keep, open};
+use open_sockets::{
+    CLOSE_TIMEOUT, SEND_INTERVAL, check_closed, hold_socket, hold_sockets, open_socket,
+};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -26,7 +28,7 @@ fn sockets_per_account() -> usize {
     if berth_harness::is_soak() { 500 } else { 60 }
 }
 
-async fn streams(stack: &Stack) -> Result<u64> {
+async fn stream_count(stack: &Stack) -> Result<u64> {
     let service = stack.service.as_ref().ok_or("no service")?;
     let text = Call::get("/metrics").send(service.addr).await?.text();
     let lines = text
@@ -36,13 +38,13 @@ async fn streams(stack: &Stack) -> Result<u64> {
     Ok(counts.sum())
 }
 
-async fn known(stack: &Stack, count: usize) -> Result<()> {
-    let all = || async { (streams(stack).await.ok()? == count as u64).then_some(()) };
-    wait::until(&format!("the service knows {count} streams"), LIMIT, all).await
+async fn await_streams(stack: &Stack, count: usize) -> Result<()> {
+    let all = || async { (stream_count(stack).await.ok()? == count as u64).then_some(()) };
+    wait::poll_until(&format!("the service knows {count} streams"), LIMIT, all).await
 }
 
 /// Starts a child session of that session on the same runtime and returns its cookie.
-async fn child_of(service: SocketAddr, cookie: &str) -> Result<String> {
+async fn start_child(service: SocketAddr, cookie: &str) -> Result<String> {
     let (name, id) = cookie.split_once('=').ok_or("no cookie")?;
     let token = Call::post_json("/v1/tokens", &json!({"session": id}));
     let token = token.send(service).await?.json();
@@ -57,7 +59,7 @@ async fn child_of(service: SocketAddr, cookie: &str) -> Result<String> {
 }
 
 async fn log_out(stack: &Stack, cookie: &str) -> Result<()> {
-    let origin = format!("http://{}", stack.http());
+    let origin = format!("http://{}", stack.address());
     let call = Call::new("POST", "/logout").cookie(cookie);
     let reply = stack.send(call.header("origin", &origin)).await?;
     assert!(reply.status < 400, "{} {}", reply.status, reply.text());
@@ -77,7 +79,7 @@ async fn every_end_of_a_session_closes_its_sockets_on_every_gateway() -> Result<
         )
         .start()
         .await?;
-    let mut gateways = vec![stack.http()];
+    let mut gateways = vec![stack.address()];
     gateways.extend(stack.further_envoys.iter().map(|envoy| envoy.http));
     for name in ["ada", "bob", "eve", "kim"] {
         stack
@@ -90,47 +92,47 @@ async fn every_end_of_a_session_closes_its_sockets_on_every_gateway() -> Result<
     let eve = stack.login("eve", "some-password-1").await?;
     let kim = stack.login("kim", "some-password-1").await?;
     let service = stack.service()?.addr;
-    let child = child_of(service, &kim).await?;
+    let child = start_child(service, &kim).await?;
     let (logged_out, ended, locked, of_child, kept) = (
-        hold(&gateways, &demo, count).await?,
-        hold(&gateways, &ada, count).await?,
-        hold(&gateways, &bob, count).await?,
-        hold(&gateways, &child, count).await?,
-        hold(&gateways, &eve, count).await?,
+        hold_sockets(&gateways, &demo, count).await?,
+        hold_sockets(&gateways, &ada, count).await?,
+        hold_sockets(&gateways, &bob, count).await?,
+        hold_sockets(&gateways, &child, count).await?,
+        hold_sockets(&gateways, &eve, count).await?,
     );
-    known(&stack, 5 * count).await?;
+    await_streams(&stack, 5 * count).await?;
 
     let began = Instant::now();
     log_out(&stack, &demo).await?;
-    closed("logout", began, logged_out, 4403).await?;
+    check_closed("logout", began, logged_out, 4403).await?;
 
     // The sockets belong to the child session; the parent has none.
     let began = Instant::now();
     log_out(&stack, &kim).await?;
-    closed("the parent logged out", began, of_child, 4403).await?;
+    check_closed("the parent logged out", began, of_child, 4403).await?;
 
     let began = Instant::now();
     let bearer = format!("Bearer {OPERATOR}");
     let end = Call::new("DELETE", "/v1/sessions?account=ada").header("authorization", &bearer);
     let reply = end.send(service).await?;
     assert!(reply.status < 300, "{} {}", reply.status, reply.text());
-    closed("ended by an operator", began, ended, 4403).await?;
+    check_closed("ended by an operator", began, ended, 4403).await?;
 
     let began = Instant::now();
-    stack.service()?.command(&["account", "lock", "bob"])?;
-    closed("account locked", began, locked, 4403).await?;
+    stack.service()?.run_command(&["account", "lock", "bob"])?;
+    check_closed("account locked", began, locked, 4403).await?;
 
     // Other sessions keep their sockets, and every ended session is rejected on every gateway.
     assert_eq!(kept.len(), count);
-    known(&stack, count).await?;
+    await_streams(&stack, count).await?;
     for to in gateways {
         for cookie in [&demo, &ada, &bob, &kim, &child] {
             let refused = WebSocket::upgrade(to, PATH, &[("cookie", cookie)])
                 .await?
-                .refused()?;
+                .into_rejection()?;
             assert_eq!(refused.status, 401, "{}", refused.text());
         }
-        open(to, &eve).await?;
+        open_socket(to, &eve).await?;
     }
     Ok(())
 }
@@ -148,15 +150,15 @@ async fn an_expired_session_closes_its_sockets_despite_messages_from_the_engine(
     let second = stack.further_envoys.first().ok_or("one Envoy")?.http;
     let (active, idle) = (stack.login_demo().await?, stack.login_demo().await?);
     let began = Instant::now();
-    let mut talks = open(stack.http(), &active).await?;
+    let mut talks = open_socket(stack.address(), &active).await?;
     // A second socket of the active session, on the other gateway: the activity on the first one keeps it open.
-    let mut listens = open(second, &active).await?;
+    let mut listens = open_socket(second, &active).await?;
     let mut over = vec![];
-    for to in [stack.http(), second] {
-        let mut socket = open(to, &idle).await?;
+    for to in [stack.address(), second] {
+        let mut socket = open_socket(to, &idle).await?;
         over.push(tokio::spawn(async move {
             let mut pushed = 0_u32;
-            while let Ok(message) = socket.next().await {
+            while let Ok(message) = socket.next_message().await {
                 if matches!(message, Message::Close(_)) {
                     break;
                 }
@@ -168,8 +170,8 @@ async fn an_expired_session_closes_its_sockets_despite_messages_from_the_engine(
     let talking = async {
         while began.elapsed() < 2 * IDLE {
             talks.send(Message::text("{}")).await?;
-            talks.next().await?;
-            tokio::time::sleep(TALK).await;
+            talks.next_message().await?;
+            tokio::time::sleep(SEND_INTERVAL).await;
         }
         Ok::<_, berth_harness::Error>(())
     };
@@ -182,7 +184,7 @@ async fn an_expired_session_closes_its_sockets_despite_messages_from_the_engine(
         );
         assert!(pushed > 50, "messages from the engine: {pushed}");
         assert!(
-            lived >= IDLE - Duration::from_secs(1) && lived < IDLE + CLOSED_WITHIN,
+            lived >= IDLE - Duration::from_secs(1) && lived < IDLE + CLOSE_TIMEOUT,
             "{lived:?}"
         );
     }
@@ -191,7 +193,7 @@ async fn an_expired_session_closes_its_sockets_despite_messages_from_the_engine(
         (reply.status, reply.reason().as_str()),
         (440, "session-expired")
     );
-    listens.next().await?;
+    listens.next_message().await?;
     let reply = stack.send(Call::get("/api/whoami").cookie(&active)).await?;
     assert_eq!(reply.status, 200, "messages of the client are activity");
     Ok(())
@@ -206,8 +208,8 @@ async fn without_the_service_requests_are_rejected_and_open_sockets_stay() -> Re
         .start()
         .await?;
     let cookie = stack.login_demo().await?;
-    let mut socket = stack.socket(PATH, &cookie).await?;
-    known(&stack, 1).await?;
+    let mut socket = stack.open_socket(PATH, &cookie).await?;
+    await_streams(&stack, 1).await?;
     let ask = Call::get("/api/whoami").cookie(&cookie);
     assert_eq!(stack.send(ask.clone()).await?.status, 200);
 
@@ -224,7 +226,10 @@ async fn without_the_service_requests_are_rejected_and_open_sockets_stay() -> Re
             other => return Err(format!("{other} {}", reply.text()).into()),
         }
         socket.send(Message::binary(b"here".to_vec())).await?;
-        assert_eq!(socket.next().await?, Message::binary(b"here".to_vec()));
+        assert_eq!(
+            socket.next_message().await?,
+            Message::binary(b"here".to_vec())
+        );
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     println!("served for {served:?} after the service had stopped");
@@ -232,24 +237,24 @@ async fn without_the_service_requests_are_rejected_and_open_sockets_stay() -> Re
     let refused = stack
         .upgrade(PATH, &[("cookie", &cookie)])
         .await?
-        .refused()?;
+        .into_rejection()?;
     assert!([503, 504].contains(&refused.status), "{}", refused.status);
 
     stack.service()?.resume();
     let back = || async { (stack.send(ask.clone()).await.ok()?.status == 200).then_some(()) };
-    wait::until("the service is back", LIMIT, back).await?;
+    wait::poll_until("the service is back", LIMIT, back).await?;
     socket.send(Message::binary(b"here".to_vec())).await?;
-    socket.next().await?;
+    socket.next_message().await?;
 
     // The service is killed. The restarted service learns of the socket and of the end of its session meanwhile.
     stack.service()?.kill();
     stack
         .service()?
-        .command(&["sessions", "end", "--account", "demo"])?;
+        .run_command(&["sessions", "end", "--account", "demo"])?;
     socket.send(Message::binary(b"here".to_vec())).await?;
-    socket.next().await?;
+    socket.next_message().await?;
     stack.service()?.restart().await?;
-    let end = keep(socket, true).await?;
+    let end = hold_socket(socket, true).await?;
     assert_eq!(end.code, Some(4403));
-    known(&stack, 0).await
+    await_streams(&stack, 0).await
 }

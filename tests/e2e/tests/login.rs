@@ -52,8 +52,8 @@ async fn a_token_of_16_kilobytes_reaches_application_and_engine() -> Result<()> 
     let reply = stack.send(Call::get("/api/whoami").cookie(&cookie)).await?;
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert_eq!(reply.json()["roles"], json!(roles));
-    let qix = stack.qix("/app/sales.qvf", &cookie).await?;
-    assert_eq!(qix.state, "SESSION_ATTACHED");
+    let qix = stack.open_qix("/app/sales.qvf", &cookie).await?;
+    assert_eq!(qix.session_state, "SESSION_ATTACHED");
     let upgrades = stack.engines[0].upgrades().await?;
     let client = upgrades.last().ok_or("no upgrade")?;
     let token = client.header("authorization").next().ok_or("no token")?;
@@ -63,30 +63,30 @@ async fn a_token_of_16_kilobytes_reaches_application_and_engine() -> Result<()> 
 
 /// Results of requests with a cookie. Requests that met a starting service are not counted.
 #[derive(Debug, Default)]
-struct Seen {
-    let_through: u32,
-    refused: Vec<String>,
+struct RequestResults {
+    accepted: u32,
+    rejected: Vec<String>,
 }
 
-impl Seen {
+impl RequestResults {
     /// Sends requests until `times` of them have reached the application.
-    async fn ask(&mut self, stack: &Stack, cookie: &str, times: u32) -> Result<()> {
-        let enough = self.let_through + times;
-        while self.let_through < enough && self.refused.is_empty() {
+    async fn send_requests(&mut self, stack: &Stack, cookie: &str, times: u32) -> Result<()> {
+        let enough = self.accepted + times;
+        while self.accepted < enough && self.rejected.is_empty() {
             let reply = stack.send(Call::get("/api/nothing").cookie(cookie)).await?;
             match (reply.status, reply.reason().as_str()) {
-                (404, "") => self.let_through += 1,
+                (404, "") => self.accepted += 1,
                 (503, "service-unreachable") => tokio::task::yield_now().await,
-                other => self.refused.push(format!("{other:?}: {}", reply.text())),
+                other => self.rejected.push(format!("{other:?}: {}", reply.text())),
             }
         }
-        assert_eq!(self.refused, [""; 0]);
+        assert_eq!(self.rejected, [""; 0]);
         Ok(())
     }
 }
 
 /// Waits until the filter has fetched the key set from the running service.
-async fn fetched(stack: &Stack, service: std::net::SocketAddr) -> Result<()> {
+async fn await_key_fetch(stack: &Stack, service: std::net::SocketAddr) -> Result<()> {
     let counted = "berth_http_requests_total{route=\"/.well-known/jwks.json\",status=\"200\"}";
     let fetched = || async {
         let metrics = Call::get("/metrics").send(service).await.ok()?.text();
@@ -95,7 +95,7 @@ async fn fetched(stack: &Stack, service: std::net::SocketAddr) -> Result<()> {
         // Envoy's main thread and each worker fetch it once per second, so five fetches include the worker's.
         (times >= 5).then_some(())
     };
-    wait::until("the key set to be fetched", LIMIT, fetched).await?;
+    wait::poll_until("the key set to be fetched", LIMIT, fetched).await?;
     // This request follows the response with the key set, so the filter has processed that.
     stack.send(Call::get("/session")).await?;
     Ok(())
@@ -108,7 +108,7 @@ async fn a_rotation_of_the_signing_key_rejects_no_request() -> Result<()> {
             "placement-service/tests/keys/{}.pem",
             algorithm.to_lowercase()
         );
-        json!({"algorithm": algorithm, "key": {"file": paths::root().join(name)}, "kid": kid})
+        json!({"algorithm": algorithm, "key": {"file": paths::repository_root().join(name)}, "kid": kid})
     };
     let (old, new) = (key("ES256", "old"), key("EdDSA", "new"));
     // The patch is merged into the demonstration's configuration, so it removes that key.
@@ -127,18 +127,18 @@ async fn a_rotation_of_the_signing_key_rejects_no_request() -> Result<()> {
     let cookie = stack.login_demo().await?;
     let service = stack.service()?.addr;
     stack.service()?.reconfigure(&signs(&old, &[], &[])).await?;
-    fetched(&stack, service).await?;
-    let mut seen = Seen::default();
-    seen.ask(&stack, &cookie, 20).await?;
+    await_key_fetch(&stack, service).await?;
+    let mut seen = RequestResults::default();
+    seen.send_requests(&stack, &cookie, 20).await?;
     for step in [
         signs(&old, &[&new], &[]),
         signs(&new, &[], &[&old]),
         signs(&new, &[], &[]),
     ] {
         stack.service()?.reconfigure(&step).await?;
-        seen.ask(&stack, &cookie, 20).await?;
-        fetched(&stack, service).await?;
-        seen.ask(&stack, &cookie, 20).await?;
+        seen.send_requests(&stack, &cookie, 20).await?;
+        await_key_fetch(&stack, service).await?;
+        seen.send_requests(&stack, &cookie, 20).await?;
     }
     let jwks = stack
         .send(Call::get("/.well-known/jwks.json"))
@@ -166,15 +166,15 @@ async fn a_shared_secret_is_rotated_by_the_filters_keys() -> Result<()> {
         .start()
         .await?;
     let cookie = stack.login_demo().await?;
-    let mut seen = Seen::default();
-    seen.ask(&stack, &cookie, 20).await?;
+    let mut seen = RequestResults::default();
+    seen.send_requests(&stack, &cookie, 20).await?;
     let before = json!([{"algorithm": "HS256", "key": {"inline": old}, "kid": "old"}]);
     let exchanged = json!({"kid": "new", "key": {"inline": new}, "previous": before});
     stack
         .service()?
         .reconfigure(&json!({"tokens": exchanged}))
         .await?;
-    seen.ask(&stack, &cookie, 20).await?;
+    seen.send_requests(&stack, &cookie, 20).await?;
     let unknown =
         json!({"kid": "third", "key": {"inline": "a third secret, that no filter knows"}});
     stack
@@ -188,7 +188,7 @@ async fn a_shared_secret_is_rotated_by_the_filters_keys() -> Result<()> {
             .ok()
             .filter(|reply| !matches!(reply.status, 404 | 503))
     };
-    let reply = wait::until("a rejection", LIMIT, refused).await?;
+    let reply = wait::poll_until("a rejection", LIMIT, refused).await?;
     assert_eq!(
         (reply.status, reply.reason().as_str()),
         (502, "token-invalid")

@@ -16,14 +16,14 @@ use tokio::task::JoinSet;
 /// Points of the curve.
 const ROUNDS: usize = 20;
 /// After this number of rounds, caches, pools and heaps have reached their size.
-const WARM: usize = 5;
+const WARM_UP_ROUNDS: usize = 5;
 const CLIENTS: usize = 8;
 /// Permitted growth between the warm state and the end: well below one byte per ten requests of the long run, and
 /// above the variation of V8 and the allocator.
 const GROWTH_KIB: f64 = 24.0 * 1_024.0;
 
 /// Requests and disconnects of all rounds together.
-fn load() -> (usize, usize) {
+fn request_counts() -> (usize, usize) {
     if berth_harness::is_soak() {
         (1_000_000, 100_000)
     } else {
@@ -31,7 +31,7 @@ fn load() -> (usize, usize) {
     }
 }
 
-async fn requests(to: SocketAddr, cookie: String, count: usize) -> Result<()> {
+async fn send_requests(to: SocketAddr, cookie: String, count: usize) -> Result<()> {
     let mut connection = Connection::open(to).await?;
     for _ in 0..count {
         let reply = connection
@@ -45,7 +45,7 @@ async fn requests(to: SocketAddr, cookie: String, count: usize) -> Result<()> {
 }
 
 /// Clients that request a socket and disconnect before the response.
-async fn aborts(to: SocketAddr, cookie: String, count: usize) -> Result<()> {
+async fn abort_upgrades(to: SocketAddr, cookie: String, count: usize) -> Result<()> {
     let head = upgrade_head(to, "/app/sales.qvf", &cookie);
     for _ in 0..count {
         let mut stream = TcpStream::connect(to).await?;
@@ -59,7 +59,7 @@ async fn aborts(to: SocketAddr, cookie: String, count: usize) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_is_flat_under_requests_and_early_disconnects() -> Result<()> {
-    let (all_requests, all_aborts) = load();
+    let (all_requests, all_aborts) = request_counts();
     let mut stack = Stack::builder()
         .engines(1)
         .engine_args(&["--session-kb", "0"])
@@ -74,13 +74,13 @@ async fn memory_is_flat_under_requests_and_early_disconnects() -> Result<()> {
     for round in 1..=ROUNDS {
         let mut clients = JoinSet::new();
         for _ in 0..CLIENTS {
-            let (to, cookie) = (stack.http(), cookie.clone());
-            clients.spawn(requests(
+            let (to, cookie) = (stack.address(), cookie.clone());
+            clients.spawn(send_requests(
                 to,
                 cookie.clone(),
                 all_requests / ROUNDS / CLIENTS,
             ));
-            clients.spawn(aborts(to, cookie, all_aborts / ROUNDS / CLIENTS));
+            clients.spawn(abort_upgrades(to, cookie, all_aborts / ROUNDS / CLIENTS));
         }
         while let Some(done) = clients.join_next().await {
             done??;
@@ -90,11 +90,14 @@ async fn memory_is_flat_under_requests_and_early_disconnects() -> Result<()> {
         curve += &format!("{requests},{aborts},{},{rss}\n", began.elapsed().as_secs());
         sizes.push(rss);
     }
-    let dir = paths::target().join("soak");
+    let dir = paths::target_dir().join("soak");
     std::fs::create_dir_all(&dir)?;
     std::fs::write(dir.join("memory.csv"), &curve)?;
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
-    let (warm, end) = (mean(&sizes[WARM..2 * WARM]), mean(&sizes[ROUNDS - WARM..]));
+    let (warm, end) = (
+        mean(&sizes[WARM_UP_ROUNDS..2 * WARM_UP_ROUNDS]),
+        mean(&sizes[ROUNDS - WARM_UP_ROUNDS..]),
+    );
     println!("{curve}warm {warm:.0} KiB, end {end:.0} KiB");
     assert!(
         end - warm < GROWTH_KIB,

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 const CLIENTS: u32 = 6;
 const SOCKETS: u32 = 120;
 
 /// Number of replicas that have streams in the ledger.
-async fn holders(redis: &mut redis::aio::MultiplexedConnection) -> Option<usize> {
+async fn replicas_with_streams(redis: &mut redis::aio::MultiplexedConnection) -> Option<usize> {
     let keys = redis::cmd("KEYS")
         .arg("{berth}:ledger:streams:*")
         .query_async(redis)
@@ -27,7 +27,7 @@ async fn holders(redis: &mut redis::aio::MultiplexedConnection) -> Option<usize>
 }
 
 /// A stack with three replicas that share a ledger.
-async fn replicas(url: &str, engines: usize, per_engine: u32, lease: &str) -> Result<Stack> {
+async fn start_replicas(url: &str, engines: usize, per_engine: u32, lease: &str) -> Result<Stack> {
     let ledger = json!({"kind": "redis", "url": {"inline": url}, "lease": lease, "sync": "100ms"});
     let stack = Stack::builder()
         .engines(engines)
@@ -46,13 +46,13 @@ async fn replicas(url: &str, engines: usize, per_engine: u32, lease: &str) -> Re
             let reply = Call::get("/health/ready").send(service.addr).await.ok()?;
             (reply.status == 200).then_some(())
         };
-        wait::until("the replica to be ready", PATIENCE, ready).await?;
+        wait::poll_until("the replica to be ready", TIMEOUT, ready).await?;
     }
     Ok(stack)
 }
 
 /// Number of full syncs that replicas have requested from gateways.
-async fn resyncs(stack: &Stack) -> Result<u32> {
+async fn resync_count(stack: &Stack) -> Result<u32> {
     let mut all = 0;
     for service in stack.service.iter().chain(&stack.replicas) {
         let text = Call::get("/metrics").send(service.addr).await?.text();
@@ -71,9 +71,9 @@ async fn a_killed_replica_fails_fewer_than_one_percent_of_placements() -> Result
     // A limit, so that the ledger is used. It is high, because this test is not about capacity: an engine session
     // outlives its client, and sessions that are closing, transferred or probed are counted twice rather than not at
     // all.
-    let mut stack = replicas(&url, 2, 4000, "2s").await?;
+    let mut stack = start_replicas(&url, 2, 4000, "2s").await?;
     let cookie = stack.login_demo().await?;
-    let http = stack.http();
+    let http = stack.address();
     let (done, failed) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
@@ -82,7 +82,7 @@ async fn a_killed_replica_fails_fewer_than_one_percent_of_placements() -> Result
                 for _ in 0..SOCKETS {
                     let headers = [("cookie", cookie.as_str())];
                     let upgrade = WebSocket::upgrade(http, "/app/sales.qvf", &headers).await;
-                    if let Err(error) = upgrade.and_then(|upgrade| upgrade.open()) {
+                    if let Err(error) = upgrade.and_then(|upgrade| upgrade.into_socket()) {
                         println!("{error}");
                         failed.fetch_add(1, Ordering::SeqCst);
                     }
@@ -93,12 +93,12 @@ async fn a_killed_replica_fails_fewer_than_one_percent_of_placements() -> Result
         .collect();
     let all = CLIENTS * SOCKETS;
     let third = || async { (done.load(Ordering::SeqCst) > all / 3).then_some(()) };
-    wait::until("a third of the placements", 4 * PATIENCE, third).await?;
+    wait::poll_until("a third of the placements", 4 * TIMEOUT, third).await?;
     let client = redis::Client::open(url.as_str())?;
     let mut direct = client.get_multiplexed_async_connection().await?;
-    let was_counted = holders(&mut direct).await.unwrap_or(0);
+    let was_counted = replicas_with_streams(&mut direct).await.unwrap_or(0);
     // The gateway of each worker uses one replica, which requests no full sync except for the worker's first report.
-    let resyncs = resyncs(&stack).await?;
+    let resyncs = resync_count(&stack).await?;
     assert!(resyncs <= 2, "{resyncs} full syncs");
     stack.replicas[0].kill();
     for client in clients {
@@ -112,13 +112,14 @@ async fn a_killed_replica_fails_fewer_than_one_percent_of_placements() -> Result
     // All sockets are closed. The streams of the dead replica have expired, or were transferred and closed on another
     // replica.
     loop {
-        let left =
-            || async { holders(&mut client.get_multiplexed_async_connection().await.ok()?).await };
+        let left = || async {
+            replicas_with_streams(&mut client.get_multiplexed_async_connection().await.ok()?).await
+        };
         if left().await == Some(0) {
             return Ok(());
         }
         assert!(
-            began.elapsed() < 2 * PATIENCE,
+            began.elapsed() < 2 * TIMEOUT,
             "the ledger still counts closed streams"
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -130,18 +131,18 @@ async fn a_replica_killed_while_an_engine_fills_never_exceeds_its_capacity() -> 
     const ROOM: usize = 90;
     let redis = Redis::shared().await?;
     // An unused prepared session ends after 10 s on the engine, which is before its capacity is released.
-    let mut stack = replicas(&redis.database(), 1, ROOM as u32, "12s").await?;
+    let mut stack = start_replicas(&redis.database(), 1, ROOM as u32, "12s").await?;
     let cookie = stack.login_demo().await?;
-    let to = stack.http();
+    let to = stack.address();
     let engine = stack.engines.remove(0);
     let held = Arc::new(AtomicU32::new(0));
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
         let (held, cookie) = (Arc::clone(&held), cookie.clone());
-        clients.spawn(async move { fill(to, &cookie, &held, ROOM as u32).await });
+        clients.spawn(async move { fill_engine(to, &cookie, &held, ROOM as u32).await });
     }
     let third = || async { (held.load(Ordering::SeqCst) > ROOM as u32 / 3).then_some(()) };
-    wait::until("a third of the sockets", PATIENCE, third).await?;
+    wait::poll_until("a third of the sockets", TIMEOUT, third).await?;
     stack.replicas[0].kill();
     let mut most = 0;
     let mut sockets = Vec::new();
@@ -169,17 +170,22 @@ async fn a_replica_killed_while_an_engine_fills_never_exceeds_its_capacity() -> 
 }
 
 /// Opens sockets until all clients together hold `all`. A rejected upgrade is repeated.
-async fn fill(to: SocketAddr, cookie: &str, held: &AtomicU32, all: u32) -> Result<Vec<WebSocket>> {
+async fn fill_engine(
+    to: SocketAddr,
+    cookie: &str,
+    held: &AtomicU32,
+    all: u32,
+) -> Result<Vec<WebSocket>> {
     let mut sockets = Vec::new();
-    let until = Instant::now() + 3 * PATIENCE;
+    let until = Instant::now() + 3 * TIMEOUT;
     while held.load(Ordering::SeqCst) < all {
         match WebSocket::upgrade(to, "/app/sales.qvf", &[("cookie", cookie)]).await? {
             Upgrade::Open(mut socket) => {
-                socket.next().await?;
+                socket.next_message().await?;
                 held.fetch_add(1, Ordering::SeqCst);
                 sockets.push(*socket);
             }
-            Upgrade::Refused(reply) => {
+            Upgrade::Rejected(reply) => {
                 assert_eq!(reply.status, 503, "{}", reply.text());
                 assert!(Instant::now() < until, "{}", reply.text());
                 tokio::time::sleep(Duration::from_millis(100)).await;

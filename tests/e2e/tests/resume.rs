@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 const TAB: &str = "/app/sales.qvf?berth_tab=t1";
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Number of engine sessions created so far, and of open ones.
-async fn sessions(stack: &Stack) -> Result<(u64, usize)> {
+async fn session_counts(stack: &Stack) -> Result<(u64, usize)> {
     let mut all = (0, 0);
     for engine in &stack.engines {
         if let Ok(stats) = engine.stats().await {
@@ -19,7 +19,7 @@ async fn sessions(stack: &Stack) -> Result<(u64, usize)> {
 }
 
 /// The engine of the tab's latest placement.
-async fn engine_of(stack: &Stack, cookie: &str) -> Result<String> {
+async fn engine_of_tab(stack: &Stack, cookie: &str) -> Result<String> {
     let placements = Call::get("/session/placements").cookie(cookie);
     let placements = stack.send(placements).await?.json();
     let engine = placements.pointer("/placements/0/engine");
@@ -31,31 +31,33 @@ async fn engine_of(stack: &Stack, cookie: &str) -> Result<String> {
 async fn a_tab_reconnects_to_its_engine_session() -> Result<()> {
     let mut stack = Stack::builder().start().await?;
     let cookie = stack.login_demo().await?;
-    let first = stack.qix(TAB, &cookie).await?;
-    assert_eq!(first.state, "SESSION_ATTACHED");
-    let home = engine_of(&stack, &cookie).await?;
+    let first = stack.open_qix(TAB, &cookie).await?;
+    assert_eq!(first.session_state, "SESSION_ATTACHED");
+    let home = engine_of_tab(&stack, &cookie).await?;
     drop(first);
     for _ in 0..5 {
-        let mut again = stack.qix(TAB, &cookie).await?;
-        assert_eq!(again.state, "SESSION_ATTACHED");
+        let mut again = stack.open_qix(TAB, &cookie).await?;
+        assert_eq!(again.session_state, "SESSION_ATTACHED");
         let active = again.call(-1, "GetActiveDoc", json!([])).await?;
         assert_eq!(
             active.pointer("/qReturn/qType"),
             Some(&"Doc".into()),
             "{active}"
         );
-        assert_eq!(engine_of(&stack, &cookie).await?, home);
+        assert_eq!(engine_of_tab(&stack, &cookie).await?, home);
     }
-    assert_eq!(sessions(&stack).await?, (1, 1));
-    let other = stack.qix("/app/sales.qvf?berth_tab=t2", &cookie).await?;
-    assert_eq!(sessions(&stack).await?, (2, 2));
+    assert_eq!(session_counts(&stack).await?, (1, 1));
+    let other = stack
+        .open_qix("/app/sales.qvf?berth_tab=t2", &cookie)
+        .await?;
+    assert_eq!(session_counts(&stack).await?, (2, 2));
     drop(other);
 
     let gone = stack.engines.iter_mut().find(|e| e.name == home);
     gone.ok_or("no such engine")?.kill();
-    let replaced = stack.qix(TAB, &cookie).await?;
-    assert_eq!(replaced.state, "SESSION_ATTACHED");
-    assert_ne!(engine_of(&stack, &cookie).await?, home);
+    let replaced = stack.open_qix(TAB, &cookie).await?;
+    assert_eq!(replaced.session_state, "SESSION_ATTACHED");
+    assert_ne!(engine_of_tab(&stack, &cookie).await?, home);
     Ok(())
 }
 
@@ -63,9 +65,9 @@ async fn a_tab_reconnects_to_its_engine_session() -> Result<()> {
 async fn enigma_js_reconnects_to_its_open_document() -> Result<()> {
     let stack = Stack::builder().start().await?;
     let cookie = stack.login_demo().await?;
-    let answers = stack.enigma(&cookie, &[TAB; 4]).await?;
+    let answers = stack.open_with_enigma(&cookie, &[TAB; 4]).await?;
     assert_eq!(answers.len(), 4);
-    assert_eq!(sessions(&stack).await?, (1, 1), "one session for all");
+    assert_eq!(session_counts(&stack).await?, (1, 1), "one session for all");
     Ok(())
 }
 
@@ -76,14 +78,14 @@ async fn all_sockets_on_a_document_share_one_session_in_a_sharing_pool() -> Resu
     let cookie = stack.login_demo().await?;
     let mut open = vec![];
     for path in ["/app/sales.qvf", TAB, "/app/sales.qvf?berth_tab=t2"] {
-        open.push(stack.qix(path, &cookie).await?);
+        open.push(stack.open_qix(path, &cookie).await?);
     }
-    assert_eq!(sessions(&stack).await?, (1, 1));
+    assert_eq!(session_counts(&stack).await?, (1, 1));
     let another = stack.login_demo().await?;
-    open.push(stack.qix("/app/sales.qvf", &another).await?);
-    assert_eq!(sessions(&stack).await?, (2, 2));
+    open.push(stack.open_qix("/app/sales.qvf", &another).await?);
+    assert_eq!(session_counts(&stack).await?, (2, 2));
     drop(open);
-    wait::until("all sockets are closed", PATIENCE, async || {
+    wait::poll_until("all sockets are closed", TIMEOUT, async || {
         for engine in &stack.engines {
             if engine.stats().await.ok()?.sockets > 0 {
                 return None;
@@ -92,8 +94,8 @@ async fn all_sockets_on_a_document_share_one_session_in_a_sharing_pool() -> Resu
         Some(())
     })
     .await?;
-    let again = stack.qix("/app/sales.qvf", &cookie).await?;
-    assert_eq!(again.state, "SESSION_ATTACHED");
-    assert_eq!(sessions(&stack).await?, (2, 2));
+    let again = stack.open_qix("/app/sales.qvf", &cookie).await?;
+    assert_eq!(again.session_state, "SESSION_ATTACHED");
+    assert_eq!(session_counts(&stack).await?, (2, 2));
     Ok(())
 }

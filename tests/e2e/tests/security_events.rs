@@ -14,7 +14,7 @@ const PUBLIC: &str = "N358mkIF4cM-bRbJQvKuLzQGpLHUmWbhoItwVv3-ImU";
 const KEY: &[u8] = include_bytes!("../../../placement-service/tests/keys/eddsa.pem");
 const LIMIT: Duration = Duration::from_secs(20);
 
-async fn stack() -> Result<Stack> {
+async fn start_stack() -> Result<Stack> {
     let key = json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": "one", "x": PUBLIC});
     let transmitter = json!({
         "name": "idp",
@@ -30,7 +30,7 @@ async fn stack() -> Result<Stack> {
         .await
 }
 
-fn claims(jti: &str) -> Value {
+fn event_claims(jti: &str) -> Value {
     let now = get_current_timestamp();
     json!({
         "iss": ISSUER, "aud": "berth-events", "iat": now, "jti": jti,
@@ -39,7 +39,7 @@ fn claims(jti: &str) -> Value {
     })
 }
 
-async fn push(stack: &Stack, claims: &Value) -> Result<Reply> {
+async fn push_event(stack: &Stack, claims: &Value) -> Result<Reply> {
     let mut header = Header::new(Algorithm::EdDSA);
     header.kid = Some("one".to_owned());
     header.typ = Some("secevent+jwt".to_owned());
@@ -51,10 +51,10 @@ async fn push(stack: &Stack, claims: &Value) -> Result<Reply> {
 
 /// Sends messages until a close frame arrives, and returns its code. A silent client would be reset without a close
 /// frame.
-async fn close_code(socket: &mut WebSocket) -> Result<Option<u16>> {
+async fn await_close_code(socket: &mut WebSocket) -> Result<Option<u16>> {
     loop {
         socket.send(Message::text("{}")).await?;
-        if let Message::Close(frame) = socket.next().await? {
+        if let Message::Close(frame) = socket.next_message().await? {
             return Ok(frame.map(|frame| frame.code.into()));
         }
     }
@@ -62,7 +62,7 @@ async fn close_code(socket: &mut WebSocket) -> Result<Option<u16>> {
 
 #[tokio::test]
 async fn a_revocation_by_the_provider_closes_only_the_users_sockets() -> Result<()> {
-    let mut stack = stack().await?;
+    let mut stack = start_stack().await?;
     stack
         .service()?
         .add_account("ada", "some-password-1", &["user"])?;
@@ -70,13 +70,13 @@ async fn a_revocation_by_the_provider_closes_only_the_users_sockets() -> Result<
         stack.login_demo().await?,
         stack.login("ada", "some-password-1").await?,
     );
-    let mut socket = stack.socket("/app/sales.qvf", &demo).await?;
-    let mut other = stack.socket("/app/sales.qvf", &ada).await?;
+    let mut socket = stack.open_socket("/app/sales.qvf", &demo).await?;
+    let mut other = stack.open_socket("/app/sales.qvf", &ada).await?;
 
     // An invalid event ends nothing.
-    let mut wrong = claims("one");
+    let mut wrong = event_claims("one");
     wrong["aud"] = "elsewhere".into();
-    let reply = push(&stack, &wrong).await?;
+    let reply = push_event(&stack, &wrong).await?;
     assert_eq!(
         (reply.status, &reply.json()["err"]),
         (400, &json!("invalid_audience"))
@@ -84,15 +84,15 @@ async fn a_revocation_by_the_provider_closes_only_the_users_sockets() -> Result<
     let whoami = Call::get("/api/whoami").cookie(&demo);
     assert_eq!(stack.send(whoami.clone()).await?.status, 200);
 
-    let reply = push(&stack, &claims("two")).await?;
+    let reply = push_event(&stack, &event_claims("two")).await?;
     assert_eq!((reply.status, reply.text().as_str()), (202, ""));
-    let code = tokio::time::timeout(LIMIT, close_code(&mut socket)).await??;
+    let code = tokio::time::timeout(LIMIT, await_close_code(&mut socket)).await??;
     assert_eq!(code, Some(4403));
     let over = || async { (stack.send(whoami.clone()).await.ok()?.status == 440).then_some(()) };
-    wait::until("the session has ended", LIMIT, over).await?;
+    wait::poll_until("the session has ended", LIMIT, over).await?;
     let reply = stack.send(Call::get("/api/whoami").cookie(&ada)).await?;
     assert_eq!(reply.json()["account"], "ada");
     other.send(Message::text("{}")).await?;
-    other.next().await?;
+    other.next_message().await?;
     Ok(())
 }

@@ -4,8 +4,8 @@
 #![allow(clippy::print_stdout, reason = "measurements are printed")]
 
 use berth_harness::client::Http2;
-use berth_harness::stand_in::Answer;
-use berth_harness::{Call, Result, Stack, StandIn, wait};
+use berth_harness::fake_service::FakeResponse;
+use berth_harness::{Call, FakeService, Result, Stack, wait};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Duration of the flood, and the minimum number of rounds of regular clients in it.
-fn length() -> (Duration, usize) {
+fn flood_duration() -> (Duration, usize) {
     if std::env::var_os("BERTH_SOAK").is_some() {
         (Duration::from_secs(180), 500)
     } else {
@@ -29,16 +29,20 @@ fn length() -> (Duration, usize) {
 }
 
 /// The head of a login request, without its body.
-fn body_less() -> Call {
+fn login_without_body() -> Call {
     Call::new("POST", "/login").header("content-length", "100")
 }
 
 /// One attacker: a connection full of requests without bodies. Each is repeated when it ends.
-async fn strangers(to: SocketAddr) {
+async fn run_attacker(to: SocketAddr) {
     loop {
         if let Ok(connection) = Http2::connect_plain(to).await {
             let requests = (0..STREAMS).map(|_| async {
-                while connection.send_without_body(body_less()).await.is_ok() {
+                while connection
+                    .send_without_body(login_without_body())
+                    .await
+                    .is_ok()
+                {
                     tokio::time::sleep(PAUSE).await;
                 }
             });
@@ -50,25 +54,25 @@ async fn strangers(to: SocketAddr) {
 
 /// Number of attempts of one kind, and of successful ones.
 #[derive(Default)]
-struct Tries {
+struct Attempts {
     all: AtomicUsize,
-    good: AtomicUsize,
+    succeeded: AtomicUsize,
 }
 
-impl Tries {
-    fn note(&self, good: bool) {
+impl Attempts {
+    fn record(&self, good: bool) {
         self.all.fetch_add(1, Ordering::Relaxed);
-        self.good.fetch_add(good.into(), Ordering::Relaxed);
+        self.succeeded.fetch_add(good.into(), Ordering::Relaxed);
     }
 
-    fn share(&self) -> f64 {
-        self.good.load(Ordering::Relaxed) as f64 / self.all.load(Ordering::Relaxed) as f64
+    fn success_rate(&self) -> f64 {
+        self.succeeded.load(Ordering::Relaxed) as f64 / self.all.load(Ordering::Relaxed) as f64
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_without_their_bodies_do_not_starve_other_clients() -> Result<()> {
-    let (length, rounds) = length();
+    let (length, rounds) = flood_duration();
     let mut stack = Stack::builder()
         .engines(2)
         .envoy_concurrency(2)
@@ -81,7 +85,7 @@ async fn requests_without_their_bodies_do_not_starve_other_clients() -> Result<(
 
     let mut flood = JoinSet::new();
     for _ in 0..CONNECTIONS {
-        flood.spawn(strangers(stack.http()));
+        flood.spawn(run_attacker(stack.address()));
     }
     let sent = || async {
         let sent = stack
@@ -90,24 +94,24 @@ async fn requests_without_their_bodies_do_not_starve_other_clients() -> Result<(
             .await;
         (sent.ok()?? >= (CONNECTIONS * STREAMS) as u64).then_some(())
     };
-    wait::until("the flood has begun", LIMIT, sent).await?;
+    wait::poll_until("the flood has begun", LIMIT, sent).await?;
 
-    let [logins, calls, placements] = [(); 3].map(|()| Tries::default());
+    let [logins, calls, placements] = [(); 3].map(|()| Attempts::default());
     let began = Instant::now();
     let mut round = 0;
     while round < rounds || began.elapsed() < length {
         let login = stack.login_demo().await;
-        logins.note(login.is_ok());
+        logins.record(login.is_ok());
         let call = stack.send(cached.clone()).await;
-        calls.note(call.is_ok_and(|reply| reply.status == 200));
-        let socket = stack.socket("/app/sales.qvf", &cookie).await;
-        placements.note(socket.is_ok());
+        calls.record(call.is_ok_and(|reply| reply.status == 200));
+        let socket = stack.open_socket("/app/sales.qvf", &cookie).await;
+        placements.record(socket.is_ok());
         round += 1;
     }
     let during = stack.envoy.process().rss();
     let held = stack.envoy.stat("http.http.downstream_rq_active").await?;
     let upstream = stack.envoy.stat("cluster.pages.upstream_rq_active").await?;
-    let shares = [&logins, &calls, &placements].map(Tries::share);
+    let shares = [&logins, &calls, &placements].map(Attempts::success_rate);
     println!(
         "{round} rounds in {:?}: logins, cached calls, placements {shares:?}; held {held:?}, upstream {upstream:?}; Envoy {before} KiB, then {during} KiB",
         began.elapsed()
@@ -124,15 +128,15 @@ async fn requests_without_their_bodies_do_not_starve_other_clients() -> Result<(
 #[tokio::test]
 async fn a_request_without_its_body_ends_by_the_request_timeout() -> Result<()> {
     for minimal in [false, true] {
-        let stand_in = StandIn::start().await?;
-        stand_in.answer(Answer::json(200, &json!({})));
-        let mut builder = Stack::builder().engines(1).stand_in(stand_in);
+        let stand_in = FakeService::start().await?;
+        stand_in.set_response(FakeResponse::json(200, &json!({})));
+        let mut builder = Stack::builder().engines(1).fake_service(stand_in);
         if minimal {
             builder = builder.minimal();
         }
         let stack = builder.envoy_text("60s", "1s").start().await?;
-        let connection = Http2::connect_plain(stack.http()).await?;
-        let ended = tokio::time::timeout(LIMIT, connection.send_without_body(body_less()));
+        let connection = Http2::connect_plain(stack.address()).await?;
+        let ended = tokio::time::timeout(LIMIT, connection.send_without_body(login_without_body()));
         assert_eq!(ended.await??.status, 408);
         let upstream = stack.envoy.stat("cluster.pages.upstream_rq_total").await?;
         assert_eq!(upstream, Some(0), "it was sent on");
@@ -144,18 +148,18 @@ async fn a_request_without_its_body_ends_by_the_request_timeout() -> Result<()> 
 
 #[tokio::test]
 async fn a_body_that_is_too_large_never_reaches_the_service() -> Result<()> {
-    let stand_in = StandIn::start().await?;
-    stand_in.answer(Answer::json(200, &json!({})));
+    let stand_in = FakeService::start().await?;
+    stand_in.set_response(FakeResponse::json(200, &json!({})));
     let stack = Stack::builder()
         .engines(1)
-        .stand_in(stand_in)
+        .fake_service(stand_in)
         .start()
         .await?;
     for (bytes, status) in [(65_536, 200), (65_537, 413)] {
         let call = Call::new("POST", "/security-events").body("a".repeat(bytes));
         assert_eq!(stack.send(call).await?.status, status, "{bytes} bytes");
     }
-    let asked = stack.stand_in()?.asked();
+    let asked = stack.fake_service()?.requests();
     let events = asked
         .iter()
         .filter(|asked| asked.path == "/security-events");
@@ -171,8 +175,9 @@ async fn the_filter_rejects_a_request_before_its_body_arrives() -> Result<()> {
         .filter_config(&json!({"routes": routes}))
         .start()
         .await?;
-    let connection = Http2::connect_plain(stack.http()).await?;
-    let refused = tokio::time::timeout(LIMIT, connection.send_without_body(body_less())).await??;
+    let connection = Http2::connect_plain(stack.address()).await?;
+    let refused =
+        tokio::time::timeout(LIMIT, connection.send_without_body(login_without_body())).await??;
     assert_eq!(
         (refused.status, refused.reason().as_str()),
         (404, "no-route")

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 /// Bytes without short repetitions, so that a lost or duplicate piece is noticed.
-fn noise(length: usize) -> Vec<u8> {
+fn pseudorandom_bytes(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let step = || {
         state ^= state << 13;
@@ -26,8 +26,8 @@ async fn fifty_megabytes_go_both_ways_unchanged() -> Result<()> {
     const SIZE: usize = 50 * 1024 * 1024;
     let stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
-    let socket = stack.socket("/app/sales.qvf", &cookie).await?;
-    let sent = noise(SIZE);
+    let socket = stack.open_socket("/app/sales.qvf", &cookie).await?;
+    let sent = pseudorandom_bytes(SIZE);
     let (mut out, mut back) = socket.stream.split();
     let pieces: Vec<Message> = sent
         .chunks(1 << 20)
@@ -55,8 +55,8 @@ async fn fifty_megabytes_go_both_ways_unchanged() -> Result<()> {
 async fn one_message_of_many_fragments_arrives_whole() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
-    let mut socket = stack.socket("/app/sales.qvf", &cookie).await?;
-    let sent = noise(300_000);
+    let mut socket = stack.open_socket("/app/sales.qvf", &cookie).await?;
+    let sent = pseudorandom_bytes(300_000);
     let pieces: Vec<&[u8]> = sent.chunks(70_001).collect();
     for (index, piece) in pieces.iter().enumerate() {
         let data = if index == 0 {
@@ -69,7 +69,7 @@ async fn one_message_of_many_fragments_arrives_whole() -> Result<()> {
         socket.send(Message::Frame(frame)).await?;
         socket.send(Message::Ping(vec![1].into())).await?;
     }
-    assert_eq!(socket.next().await?, Message::binary(sent));
+    assert_eq!(socket.next_message().await?, Message::binary(sent));
     Ok(())
 }
 
@@ -77,8 +77,8 @@ async fn one_message_of_many_fragments_arrives_whole() -> Result<()> {
 async fn frames_sent_with_the_upgrade_request_are_not_lost() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
-    let mut client = TcpStream::connect(stack.http()).await?;
-    let mut bytes = upgrade_head(stack.http(), "/app/sales.qvf", &cookie).into_bytes();
+    let mut client = TcpStream::connect(stack.address()).await?;
+    let mut bytes = upgrade_head(stack.address(), "/app/sales.qvf", &cookie).into_bytes();
     // A masked binary frame of five bytes. Its mask is zero, so the payload is unchanged.
     bytes.extend_from_slice(&[0x82, 0x85, 0, 0, 0, 0]);
     bytes.extend_from_slice(b"early");
@@ -101,13 +101,13 @@ async fn frames_sent_with_the_upgrade_request_are_not_lost() -> Result<()> {
 async fn a_close_from_either_side_reaches_the_other() -> Result<()> {
     let mut stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
-    let mut socket = stack.socket("/app/sales.qvf", &cookie).await?;
+    let mut socket = stack.open_socket("/app/sales.qvf", &cookie).await?;
     socket.send(Message::Close(None)).await?;
-    assert!(matches!(socket.next().await?, Message::Close(_)));
-    let mut socket = stack.socket("/app/sales.qvf", &cookie).await?;
+    assert!(matches!(socket.next_message().await?, Message::Close(_)));
+    let mut socket = stack.open_socket("/app/sales.qvf", &cookie).await?;
     stack.engines[0].kill();
     assert!(!matches!(
-        socket.next().await,
+        socket.next_message().await,
         Ok(Message::Binary(_) | Message::Text(_))
     ));
     Ok(())

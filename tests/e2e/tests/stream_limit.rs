@@ -7,7 +7,7 @@ use std::time::Duration;
 const PATH: &str = "/app/sales.qvf";
 const LIMIT: usize = 3;
 /// Long, because the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn a_session_opens_its_maximum_of_sockets_and_one_more_for_each_that_closes() -> Result<()> {
@@ -21,10 +21,10 @@ async fn a_session_opens_its_maximum_of_sockets_and_one_more_for_each_that_close
     let headers = [("cookie", cookie.as_str())];
     let mut sockets = Vec::new();
     for _ in 0..LIMIT {
-        sockets.push(stack.upgrade(PATH, &headers).await?.open()?);
+        sockets.push(stack.upgrade(PATH, &headers).await?.into_socket()?);
     }
     for _ in 0..5 {
-        let reply = stack.upgrade(PATH, &headers).await?.refused()?;
+        let reply = stack.upgrade(PATH, &headers).await?.into_rejection()?;
         let got = (reply.status, reply.reason());
         assert_eq!(got, (429, "too-many-streams".to_owned()));
         assert_eq!(reply.header("retry-after"), "5");
@@ -34,18 +34,18 @@ async fn a_session_opens_its_maximum_of_sockets_and_one_more_for_each_that_close
     let mut others = stack
         .upgrade(PATH, &[("cookie", other.as_str())])
         .await?
-        .open()?;
-    others.next().await?;
+        .into_socket()?;
+    others.next_message().await?;
     // No rejected upgrade reached an engine.
     assert_eq!(stack.engines[0].stats().await?.sockets, LIMIT + 1);
 
     sockets.pop();
-    let again = || async { stack.upgrade(PATH, &headers).await.ok()?.open().ok() };
-    sockets.push(wait::until("a place for one more", PATIENCE, again).await?);
-    let reply = stack.upgrade(PATH, &headers).await?.refused()?;
+    let again = || async { stack.upgrade(PATH, &headers).await.ok()?.into_socket().ok() };
+    sockets.push(wait::poll_until("a place for one more", TIMEOUT, again).await?);
+    let reply = stack.upgrade(PATH, &headers).await?.into_rejection()?;
     assert_eq!(reply.reason(), "too-many-streams");
     for socket in &mut sockets {
-        socket.next().await?;
+        socket.next_message().await?;
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Open sockets of one gateway: its reports, and the effect of events on them. A fake service takes the placement
 //! service's place, so that a test controls events and their times.
 
-use berth_harness::stand_in::{self, Answer};
-use berth_harness::{Call, Result, Stack, StandIn, WebSocket, envoy, render, wait};
+use berth_harness::fake_service::{self, FakeResponse};
+use berth_harness::{Call, FakeService, Result, Stack, WebSocket, envoy, render, wait};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Message;
@@ -11,42 +11,44 @@ const COOKIE: &str = "berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 /// Long, because the machine may be busy.
 const LIMIT: Duration = Duration::from_secs(30);
 
-async fn stack(filter: &Value) -> Result<Stack> {
-    let stand_in = StandIn::start().await?;
-    let builder = Stack::builder().engines(1).stand_in(stand_in);
+async fn start_stack(filter: &Value) -> Result<Stack> {
+    let stand_in = FakeService::start().await?;
+    let builder = Stack::builder().engines(1).fake_service(fake_service);
     builder.filter_config(filter).start().await
 }
 
 /// Opens a socket of this session with this stream id.
-async fn open(stack: &Stack, session: &str, stream: &str) -> Result<WebSocket> {
-    open_with(stack, &json!({"session_ref": session, "stream": stream})).await
+async fn open_socket(stack: &Stack, session: &str, stream: &str) -> Result<WebSocket> {
+    open_with_placement(stack, &json!({"session_ref": session, "stream": stream})).await
 }
 
-async fn open_with(stack: &Stack, patch: &Value) -> Result<WebSocket> {
+async fn open_with_placement(stack: &Stack, patch: &Value) -> Result<WebSocket> {
     let engine = stack.engines.first().ok_or("no engine")?;
-    let mut answer = stand_in::placement(engine.api)?;
+    let mut answer = fake_service::placement_body(engine.api)?;
     render::merge(&mut answer, patch);
-    stack.stand_in()?.answer(Answer::json(200, &answer));
-    stack.socket("/app/sales.qvf", COOKIE).await
+    stack
+        .fake_service()?
+        .set_response(FakeResponse::json(200, &answer));
+    stack.open_socket("/app/sales.qvf", COOKIE).await
 }
 
 /// Waits for this number of items in this list of the reports.
-async fn reported(stack: &Stack, list: &str, count: usize) -> Result<Vec<Value>> {
-    let feed = stack.stand_in()?.feed();
+async fn await_reported(stack: &Stack, list: &str, count: usize) -> Result<Vec<Value>> {
+    let feed = stack.fake_service()?.event_log();
     let what = format!("{count} {list}");
-    let enough = || async { Some(feed.reported(list)).filter(|all| all.len() >= count) };
-    wait::until(&what, LIMIT, enough).await
+    let enough = || async { Some(feed.reported_items(list)).filter(|all| all.len() >= count) };
+    wait::poll_until(&what, LIMIT, enough).await
 }
 
-fn ended(session: &str, reason: &str) -> Value {
+fn end_event(session: &str, reason: &str) -> Value {
     json!({"type": "session-ended", "session_ref": session, "reason": reason})
 }
 
 #[tokio::test]
 async fn reports_describe_a_socket_completely() -> Result<()> {
-    let stack = stack(&json!({})).await?;
-    let mut socket = open(&stack, "ref-a", "stream-a").await?;
-    let opened = reported(&stack, "opened", 1).await?;
+    let stack = start_stack(&json!({})).await?;
+    let mut socket = open_socket(&stack, "ref-a", "stream-a").await?;
+    let opened = await_reported(&stack, "opened", 1).await?;
     let told = &opened[0];
     assert_eq!(
         (&told["stream"], &told["session_ref"]),
@@ -59,8 +61,8 @@ async fn reports_describe_a_socket_completely() -> Result<()> {
     assert!(told["opened_at"].as_u64() > Some(1_700_000_000));
 
     socket.send(Message::text("x".repeat(1_000))).await?;
-    socket.next().await?;
-    assert_eq!(reported(&stack, "active", 1).await?, ["ref-a"]);
+    socket.next_message().await?;
+    assert_eq!(await_reported(&stack, "active", 1).await?, ["ref-a"]);
     assert_eq!(
         stack
             .envoy
@@ -70,7 +72,7 @@ async fn reports_describe_a_socket_completely() -> Result<()> {
     );
     drop(socket);
 
-    let closed = reported(&stack, "closed", 1).await?;
+    let closed = await_reported(&stack, "closed", 1).await?;
     let told = &closed[0];
     assert_eq!(
         (&told["stream"], &told["reason"]),
@@ -87,7 +89,7 @@ async fn reports_describe_a_socket_completely() -> Result<()> {
         Some(1)
     );
 
-    let reports = stack.stand_in()?.feed().reports();
+    let reports = stack.fake_service()?.event_log().reports();
     let numbers: Vec<u64> = reports
         .iter()
         .filter_map(|(_, r)| r["sequence"].as_u64())
@@ -106,43 +108,43 @@ async fn reports_describe_a_socket_completely() -> Result<()> {
 
 #[tokio::test]
 async fn an_upgrade_that_the_engine_rejects_is_reported_as_refused() -> Result<()> {
-    let mut stack = stack(&json!({})).await?;
+    let mut stack = start_stack(&json!({})).await?;
     stack.engines[0].kill();
-    let answer = Answer::placement(stack.engines[0].api)?;
-    stack.stand_in()?.answer(answer);
+    let answer = FakeResponse::placement(stack.engines[0].api)?;
+    stack.fake_service()?.set_response(answer);
     let refused = stack
         .upgrade("/app/sales.qvf", &[("cookie", COOKIE)])
         .await?
-        .refused()?;
+        .into_rejection()?;
     assert_eq!(refused.status, 503);
-    let closed = reported(&stack, "closed", 1).await?;
+    let closed = await_reported(&stack, "closed", 1).await?;
     assert_eq!(closed[0]["reason"], "refused");
     Ok(())
 }
 
 #[tokio::test]
 async fn the_end_of_a_session_closes_only_its_sockets() -> Result<()> {
-    let stack = stack(&json!({})).await?;
+    let stack = start_stack(&json!({})).await?;
     for (reason, code) in [("revoked", 4403), ("expired", 4401)] {
         let session = format!("ref-{reason}");
-        let mut chatty = open(&stack, &session, "chatty").await?;
-        let mut idle = open(&stack, &session, "idle").await?;
-        let mut other = open(&stack, "ref-other", "other").await?;
+        let mut chatty = open_socket(&stack, &session, "chatty").await?;
+        let mut idle = open_socket(&stack, &session, "idle").await?;
+        let mut other = open_socket(&stack, "ref-other", "other").await?;
         // The idle socket sends once. The limit for silence is longer than this test.
         idle.send(Message::text("{}")).await?;
-        let feed = stack.stand_in()?.feed();
+        let feed = stack.fake_service()?.event_log();
         let began = Instant::now();
         let talk = async {
-            let code = chatty.talk_until_closed(LIMIT).await?;
+            let code = chatty.send_until_closed(LIMIT).await?;
             Ok::<_, berth_harness::Error>((code, began.elapsed()))
         };
         let listen = async {
-            idle.listen_until_closed().await?;
+            idle.receive_until_closed().await?;
             Ok::<_, berth_harness::Error>(began.elapsed())
         };
         let tell = async {
             tokio::time::sleep(Duration::from_millis(200)).await;
-            feed.tell(ended(&session, reason));
+            feed.push(end_event(&session, reason));
             Ok::<_, berth_harness::Error>(())
         };
         let ((seen, talked), listened, ()) = tokio::try_join!(talk, listen, tell)?;
@@ -152,32 +154,32 @@ async fn the_end_of_a_session_closes_only_its_sockets() -> Result<()> {
         );
         assert!(talked < Duration::from_secs(10) && listened < Duration::from_secs(10));
         other.send(Message::text("still here")).await?;
-        other.next().await?;
+        other.next_message().await?;
     }
-    let feed = stack.stand_in()?.feed();
+    let feed = stack.fake_service()?.event_log();
     let with = |reason: &str| {
-        let closed = feed.reported("closed");
+        let closed = feed.reported_items("closed");
         closed
             .iter()
             .filter(|told| told["reason"] == reason)
             .count()
     };
     let all = || async { ((with("revoked"), with("expired")) == (2, 2)).then_some(()) };
-    wait::until("two revoked, two expired", LIMIT, all).await
+    wait::poll_until("two revoked, two expired", LIMIT, all).await
 }
 
 #[tokio::test]
 async fn an_ended_session_opens_no_socket() -> Result<()> {
-    let stack = stack(&json!({})).await?;
-    let mut first = open(&stack, "ref-a", "first").await?;
-    let feed = stack.stand_in()?.feed();
-    reported(&stack, "opened", 1).await?;
-    feed.tell(ended("ref-a", "revoked"));
-    first.listen_until_closed().await?;
+    let stack = start_stack(&json!({})).await?;
+    let mut first = open_socket(&stack, "ref-a", "first").await?;
+    let feed = stack.fake_service()?.event_log();
+    await_reported(&stack, "opened", 1).await?;
+    feed.push(end_event("ref-a", "revoked"));
+    first.receive_until_closed().await?;
     let refused = stack
         .upgrade("/app/sales.qvf", &[("cookie", COOKIE)])
         .await?
-        .refused()?;
+        .into_rejection()?;
     assert_eq!(
         (refused.status, refused.reason().as_str()),
         (401, "session-expired")
@@ -189,15 +191,15 @@ async fn an_ended_session_opens_no_socket() -> Result<()> {
 async fn a_gateway_closes_expired_sessions_and_old_sockets_without_the_service() -> Result<()> {
     let routes =
         json!([{"prefix": "/app/", "action": "place", "max_age": "3s", "max_age_jitter": 0}]);
-    let stack = stack(&json!({"routes": routes, "login_path": "/login"})).await?;
-    let mut old = open(&stack, "ref-a", "old").await?;
+    let stack = start_stack(&json!({"routes": routes, "login_path": "/login"})).await?;
+    let mut old = open_socket(&stack, "ref-a", "old").await?;
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)?
         .as_secs();
     let brief = json!({"session_ref": "ref-b", "stream": "brief", "session_expires_at": now + 2});
-    let mut brief = open_with(&stack, &brief).await?;
-    stack.stand_in()?.feed().set_down(true);
-    let codes = tokio::try_join!(old.talk_until_closed(LIMIT), brief.talk_until_closed(LIMIT))?;
+    let mut brief = open_with_placement(&stack, &brief).await?;
+    stack.fake_service()?.event_log().set_down(true);
+    let codes = tokio::try_join!(old.send_until_closed(LIMIT), brief.send_until_closed(LIMIT))?;
     assert_eq!(codes, (Some(4408), Some(4401)));
     assert_eq!(
         stack
@@ -211,10 +213,10 @@ async fn a_gateway_closes_expired_sessions_and_old_sockets_without_the_service()
 
 #[tokio::test]
 async fn an_outage_of_the_events_closes_no_socket_and_is_followed_by_a_full_sync() -> Result<()> {
-    let stack = stack(&json!({"feed": {"hold": "1s", "lost_after": "3s"}})).await?;
-    let mut socket = open(&stack, "ref-a", "kept").await?;
-    reported(&stack, "opened", 1).await?;
-    let feed = stack.stand_in()?.feed();
+    let stack = start_stack(&json!({"feed": {"hold": "1s", "lost_after": "3s"}})).await?;
+    let mut socket = open_socket(&stack, "ref-a", "kept").await?;
+    await_reported(&stack, "opened", 1).await?;
+    let feed = stack.fake_service()?.event_log();
     feed.set_down(true);
     let failures = "wasmcustom.berth_feed_failures";
     let failed = || async {
@@ -226,16 +228,16 @@ async fn an_outage_of_the_events_closes_no_socket_and_is_followed_by_a_full_sync
             .flatten()
             .filter(|n| *n >= 3)
     };
-    wait::until("failures", LIMIT, failed).await?;
-    let during = open(&stack, "ref-b", "during").await?;
-    let refused = || async { (feed.refused() > 0).then_some(()) };
-    wait::until("a rejected report", LIMIT, refused).await?;
+    wait::poll_until("failures", LIMIT, failed).await?;
+    let during = open_socket(&stack, "ref-b", "during").await?;
+    let refused = || async { (feed.rejected_reports() > 0).then_some(()) };
+    wait::poll_until("a rejected report", LIMIT, refused).await?;
     socket.send(Message::text("{}")).await?;
-    socket.next().await?;
+    socket.next_message().await?;
     // Events during the outage are delivered after it.
-    feed.tell(ended("ref-a", "revoked"));
+    feed.push(end_event("ref-a", "revoked"));
     feed.set_down(false);
-    assert_eq!(socket.talk_until_closed(LIMIT).await?, Some(4403));
+    assert_eq!(socket.send_until_closed(LIMIT).await?, Some(4403));
     let whole = || async {
         let reports = feed.reports();
         let listed = |(_, report): &(String, Value)| {
@@ -244,62 +246,68 @@ async fn an_outage_of_the_events_closes_no_socket_and_is_followed_by_a_full_sync
         };
         reports.iter().any(listed).then_some(())
     };
-    wait::until("the whole list", LIMIT, whole).await?;
+    wait::poll_until("the whole list", LIMIT, whole).await?;
     drop(during);
     Ok(())
 }
 
 #[tokio::test]
 async fn sockets_of_an_old_configuration_are_controlled_until_they_close() -> Result<()> {
-    let stack = stack(&json!({})).await?;
-    let mut old = open(&stack, "ref-a", "old").await?;
-    let mut silent = open(&stack, "ref-a", "silent").await?;
-    envoy::push_filter(&stack.dir, "2", &json!({"api_prefixes": ["/other"]}))?;
+    let stack = start_stack(&json!({})).await?;
+    let mut old = open_socket(&stack, "ref-a", "old").await?;
+    let mut silent = open_socket(&stack, "ref-a", "silent").await?;
+    envoy::push_filter_config(&stack.dir, "2", &json!({"api_prefixes": ["/other"]}))?;
     let changed = || async {
         let reply = Call::get("/api/whoami").header("sec-fetch-mode", "navigate");
         let reply = stack.send(reply).await.ok()?;
         (reply.status == 302).then_some(())
     };
-    wait::until("the new configuration", LIMIT, changed).await?;
-    let mut new = open(&stack, "ref-a", "new").await?;
-    reported(&stack, "opened", 3).await?;
+    wait::poll_until("the new configuration", LIMIT, changed).await?;
+    let mut new = open_socket(&stack, "ref-a", "new").await?;
+    await_reported(&stack, "opened", 3).await?;
     let names: std::collections::BTreeSet<String> = stack
-        .stand_in()?
-        .feed()
+        .fake_service()?
+        .event_log()
         .reports()
         .into_iter()
         .map(|(name, _)| name)
         .collect();
     assert_eq!(names.len(), 2, "each configuration has its own gateway");
-    stack.stand_in()?.feed().tell(ended("ref-a", "revoked"));
-    let codes = tokio::try_join!(old.talk_until_closed(LIMIT), new.talk_until_closed(LIMIT))?;
+    stack
+        .fake_service()?
+        .event_log()
+        .push(end_event("ref-a", "revoked"));
+    let codes = tokio::try_join!(old.send_until_closed(LIMIT), new.send_until_closed(LIMIT))?;
     assert_eq!(codes, (Some(4403), Some(4403)));
-    silent.listen_until_closed().await
+    silent.receive_until_closed().await
 }
 
 #[tokio::test]
 async fn many_sockets_on_two_workers_close_within_seconds() -> Result<()> {
     const SOCKETS: usize = 200;
-    let stand_in = StandIn::start().await?;
+    let stand_in = FakeService::start().await?;
     let builder = Stack::builder()
         .engines(1)
-        .stand_in(stand_in)
+        .fake_service(fake_service)
         .envoy_concurrency(2);
     let stack = builder.start().await?;
     let mut sockets = Vec::with_capacity(SOCKETS);
     for _ in 0..SOCKETS {
-        sockets.push(open(&stack, "ref-a", "many").await?);
+        sockets.push(open_socket(&stack, "ref-a", "many").await?);
     }
-    reported(&stack, "opened", SOCKETS).await?;
-    stack.stand_in()?.feed().tell(ended("ref-a", "revoked"));
+    await_reported(&stack, "opened", SOCKETS).await?;
+    stack
+        .fake_service()?
+        .event_log()
+        .push(end_event("ref-a", "revoked"));
     let began = Instant::now();
     let closings = sockets.into_iter().enumerate().map(|(index, mut socket)| {
         tokio::spawn(async move {
             if index % 2 == 0 {
-                socket.listen_until_closed().await?;
+                socket.receive_until_closed().await?;
                 return Ok((None, began.elapsed()));
             }
-            let code = socket.talk_until_closed(LIMIT).await?;
+            let code = socket.send_until_closed(LIMIT).await?;
             Ok::<_, berth_harness::Error>((Some(code), began.elapsed()))
         })
     });

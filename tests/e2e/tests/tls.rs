@@ -4,8 +4,8 @@
 #![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 use berth_harness::client::Http2;
-use berth_harness::stand_in::{self, Answer};
-use berth_harness::{Call, Reply, Result, Stack, StandIn, WebSocket, wait};
+use berth_harness::fake_service::{self, FakeResponse};
+use berth_harness::{Call, FakeService, Reply, Result, Stack, WebSocket, wait};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio_tungstenite::tungstenite::Message;
@@ -13,11 +13,14 @@ use tokio_tungstenite::tungstenite::Message;
 const COOKIE: &str = "__Host-berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const LIMIT: Duration = Duration::from_secs(30);
 
-async fn open(client: &mut Http2, cookie: &str) -> Result<WebSocket> {
+async fn open_socket(client: &mut Http2, cookie: &str) -> Result<WebSocket> {
     let origin = client.origin().to_owned();
     let headers = [("cookie", cookie), ("origin", origin.as_str())];
-    let mut socket = client.upgrade("/app/sales.qvf", &headers).await?.open()?;
-    socket.next().await?;
+    let mut socket = client
+        .upgrade("/app/sales.qvf", &headers)
+        .await?
+        .into_socket()?;
+    socket.next_message().await?;
     Ok(socket)
 }
 
@@ -28,7 +31,7 @@ async fn log_in(client: &mut Http2) -> Result<Reply> {
     client.send(call).await
 }
 
-async fn login(client: &mut Http2) -> Result<String> {
+async fn login_cookie(client: &mut Http2) -> Result<String> {
     let reply = log_in(client).await?;
     let cookie = reply.set_cookie("__Host-berth");
     cookie.ok_or_else(|| format!("login: {} {}", reply.status, reply.text()).into())
@@ -38,7 +41,7 @@ async fn login(client: &mut Http2) -> Result<String> {
 async fn several_websockets_share_one_http2_connection() -> Result<()> {
     let stack = Stack::builder().engines(1).tls().start().await?;
     let mut client = stack.http2().await?;
-    let cookie = login(&mut client).await?;
+    let cookie = login_cookie(&mut client).await?;
     let who = client
         .send(Call::get("/api/whoami").cookie(&cookie))
         .await?;
@@ -49,12 +52,12 @@ async fn several_websockets_share_one_http2_connection() -> Result<()> {
 
     let mut sockets = vec![];
     for _ in 0..20 {
-        sockets.push(open(&mut client, &cookie).await?);
+        sockets.push(open_socket(&mut client, &cookie).await?);
     }
     for (number, socket) in sockets.iter_mut().enumerate() {
         let said = vec![u8::try_from(number)?; 100_000];
         socket.send(Message::binary(said.clone())).await?;
-        assert_eq!(socket.next().await?, Message::binary(said));
+        assert_eq!(socket.next_message().await?, Message::binary(said));
     }
     assert_eq!(stack.engines[0].stats().await?.sockets, 20);
     // The engine receives a complete RFC 6455 handshake for each, with its own key.
@@ -78,7 +81,7 @@ async fn several_websockets_share_one_http2_connection() -> Result<()> {
     assert_eq!(stat("http.http.downstream_cx_http1_total").await?, Some(0));
     drop(sockets);
     let gone = || async { (stack.engines[0].stats().await.ok()?.sockets == 0).then_some(()) };
-    wait::until("the engine's sockets are gone", LIMIT, gone).await
+    wait::poll_until("the engine's sockets are gone", LIMIT, gone).await
 }
 
 /// Every `Set-Cookie` of a response.
@@ -120,7 +123,7 @@ async fn a_logout_removes_the_cookie_with_the_attributes_of_the_login() -> Resul
 async fn rejections_over_http2_are_the_same() -> Result<()> {
     let stack = Stack::builder().engines(1).tls().start().await?;
     let mut client = stack.http2().await?;
-    let cookie = login(&mut client).await?;
+    let cookie = login_cookie(&mut client).await?;
     let own = client.origin().to_owned();
     let own = own.as_str();
     let plain = cookie.replace("__Host-", "");
@@ -136,55 +139,57 @@ async fn rejections_over_http2_are_the_same() -> Result<()> {
         let mut headers = vec![("origin", origin)];
         headers.extend(cookie.map(|cookie| ("cookie", cookie)));
         let upgrade = client.upgrade("/app/sales.qvf", &headers).await?;
-        let reply = upgrade.refused()?;
+        let reply = upgrade.into_rejection()?;
         assert_eq!((reply.status, reply.reason().as_str()), (status, reason));
     }
     assert_eq!(stack.engines[0].stats().await?.sockets, 0);
     // The connection still works.
-    open(&mut client, &cookie).await?;
+    open_socket(&mut client, &cookie).await?;
     Ok(())
 }
 
-fn ended(session: &str, reason: &str) -> Value {
+fn end_event(session: &str, reason: &str) -> Value {
     json!({"type": "session-ended", "session_ref": session, "reason": reason})
 }
 
 #[tokio::test]
 async fn the_end_of_a_session_closes_its_websockets_over_http2_and_keeps_the_connection()
 -> Result<()> {
-    let stand_in = StandIn::start().await?;
+    let stand_in = FakeService::start().await?;
     let stack = Stack::builder()
         .engines(1)
         .tls()
-        .stand_in(stand_in)
+        .fake_service(fake_service)
         .start()
         .await?;
     let mut client = stack.http2().await?;
     let answer = |session: &str| {
-        let mut answer = stand_in::placement(stack.engines[0].api)?;
+        let mut answer = fake_service::placement_body(stack.engines[0].api)?;
         answer["session_ref"] = json!(session);
-        stack.stand_in()?.answer(Answer::json(200, &answer));
+        stack
+            .fake_service()?
+            .set_response(FakeResponse::json(200, &answer));
         Ok::<_, berth_harness::Error>(())
     };
     // The server's settings arrive with the first response.
     answer("ref-a")?;
     client.send(Call::get("/none")).await?;
-    let mut chatty = open(&mut client, COOKIE).await?;
-    let mut silent = open(&mut client, COOKIE).await?;
+    let mut chatty = open_socket(&mut client, COOKIE).await?;
+    let mut silent = open_socket(&mut client, COOKIE).await?;
     answer("ref-b")?;
-    let mut other = open(&mut client, COOKIE).await?;
-    let feed = stack.stand_in()?.feed();
-    let opened = || async { (feed.reported("opened").len() == 3).then_some(()) };
-    wait::until("three streams are reported", LIMIT, opened).await?;
+    let mut other = open_socket(&mut client, COOKIE).await?;
+    let feed = stack.fake_service()?.event_log();
+    let opened = || async { (feed.reported_items("opened").len() == 3).then_some(()) };
+    wait::poll_until("three streams are reported", LIMIT, opened).await?;
 
-    feed.tell(ended("ref-a", "revoked"));
-    let code = chatty.talk_until_closed(LIMIT).await?;
+    feed.push(end_event("ref-a", "revoked"));
+    let code = chatty.send_until_closed(LIMIT).await?;
     assert_eq!(code, Some(4403));
-    silent.listen_until_closed().await?;
+    silent.receive_until_closed().await?;
     other.send(Message::text("{}")).await?;
-    other.next().await?;
-    feed.tell(ended("ref-b", "expired"));
-    assert_eq!(other.talk_until_closed(LIMIT).await?, Some(4401));
+    other.next_message().await?;
+    feed.push(end_event("ref-b", "expired"));
+    assert_eq!(other.send_until_closed(LIMIT).await?, Some(4401));
     // The connection is still open.
     let reply = client.send(Call::get("/api/whoami")).await?;
     assert_eq!(reply.status, 401);
@@ -198,7 +203,7 @@ async fn spoofed_trailers_are_removed_and_others_are_forwarded() -> Result<()> {
     let stack = Stack::builder().engines(1).tls().app_http2();
     let stack = stack.start().await?;
     let mut client = stack.http2().await?;
-    let cookie = login(&mut client).await?;
+    let cookie = login_cookie(&mut client).await?;
     let mut call = Call::new("POST", "/api/trailers").body("text");
     for name in [
         "x-checksum",

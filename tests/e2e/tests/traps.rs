@@ -13,12 +13,12 @@ const TRAP: (&str, &str) = ("trap-for-tests", "1");
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Sends requests one after the other until `stop` is set, and counts the rejected ones.
-async fn attack(
+async fn send_attacks(
     to: std::net::SocketAddr,
     stop: Arc<AtomicBool>,
     refused: Arc<AtomicU64>,
 ) -> Result<()> {
-    let forged = format!("Bearer {}", Claims::of("admin").sign()?);
+    let forged = format!("Bearer {}", Claims::for_account("admin").sign()?);
     let headers = [
         ("authorization", forged.as_str()),
         ("x-qlik-session", "stolen"),
@@ -41,7 +41,7 @@ async fn attack(
             refused.fetch_add(1, Ordering::SeqCst);
         }
         if let Ok(upgrade) = WebSocket::upgrade(to, "/app/sales.qvf", &headers).await {
-            upgrade.refused()?;
+            upgrade.into_rejection()?;
             refused.fetch_add(1, Ordering::SeqCst);
         }
     }
@@ -60,8 +60,8 @@ async fn a_trap_grants_no_access_and_the_filter_recovers_within_two_seconds() ->
     let (stop, refused) = <(Arc<AtomicBool>, Arc<AtomicU64>)>::default();
     let attackers: Vec<_> = (0..4)
         .map(|_| {
-            tokio::spawn(attack(
-                stack.http(),
+            tokio::spawn(send_attacks(
+                stack.address(),
                 Arc::clone(&stop),
                 Arc::clone(&refused),
             ))
@@ -70,8 +70,8 @@ async fn a_trap_grants_no_access_and_the_filter_recovers_within_two_seconds() ->
     let mut served = 0;
     let mut worst = Duration::ZERO;
     for _ in 0..TRAPS {
-        let mut open = stack.socket("/app/sales.qvf", &cookie).await?;
-        open.echoes().await?;
+        let mut open = stack.open_socket("/app/sales.qvf", &cookie).await?;
+        open.check_echo().await?;
         let trapped = stack
             .send(Call::get("/api/whoami").cookie(&cookie).headers(&[TRAP]))
             .await;
@@ -87,11 +87,11 @@ async fn a_trap_grants_no_access_and_the_filter_recovers_within_two_seconds() ->
                 .ok()?;
             (reply.status == 200).then_some(())
         };
-        wait::until("a request after the trap", LIMIT, again).await?;
+        wait::poll_until("a request after the trap", LIMIT, again).await?;
         worst = worst.max(began.elapsed());
         served += 1;
         // The trap ends the worker's sockets: bytes on one of them reach no engine.
-        let end = async { while open.echoes().await.is_ok() {} };
+        let end = async { while open.check_echo().await.is_ok() {} };
         tokio::time::timeout(LIMIT, end)
             .await
             .map_err(|_| "a socket outlived the trap")?;
@@ -133,35 +133,35 @@ async fn an_idle_socket_of_a_dead_vm_ends_at_envoys_maximum_duration() -> Result
         .start()
         .await?;
     let cookie = stack.login_demo().await?;
-    let mut idle = stack.socket("/app/sales.qvf", &cookie).await?;
-    trapped(&stack).await;
+    let mut idle = stack.open_socket("/app/sales.qvf", &cookie).await?;
+    trigger_trap(&stack).await;
     // The idle socket sends nothing, so the filter's code no longer runs for it.
-    idle.listen_until_closed().await?;
+    idle.receive_until_closed().await?;
     let name = "http.http.downstream_rq_max_duration_reached";
     assert_eq!(stack.envoy.stat(name).await?, Some(1));
     Ok(())
 }
 
 /// Sends a readiness probe through the listener, on a route that bypasses the filter.
-async fn readiness(stack: &Stack) -> Result<Reply> {
+async fn probe_readiness(stack: &Stack) -> Result<Reply> {
     stack.send(Call::get("/session")).await
 }
 
-async fn ready(stack: &Stack) -> Result<()> {
+async fn await_ready(stack: &Stack) -> Result<()> {
     let answers = || async {
-        let reply = readiness(stack).await.ok()?;
+        let reply = probe_readiness(stack).await.ok()?;
         (reply.status == 200).then_some(())
     };
-    wait::until("it is ready", LIMIT, answers).await
+    wait::poll_until("it is ready", LIMIT, answers).await
 }
 
-async fn trapped(stack: &Stack) {
+async fn trigger_trap(stack: &Stack) {
     let trap = Call::get("/session").headers(&[TRAP]);
     assert!(!stack.send(trap).await.is_ok_and(|reply| reply.status < 500));
 }
 
 /// Envoy's counters of new VMs after traps: created, failed, and requests rejected during the back-off.
-async fn reloads(stack: &Stack) -> Result<[u64; 3]> {
+async fn reload_counts(stack: &Stack) -> Result<[u64; 3]> {
     let mut counts = [0; 3];
     for (count, what) in counts.iter_mut().zip(["success", "failure", "backoff"]) {
         let name = format!("wasm.berth.vm_reload_{what}");
@@ -178,19 +178,19 @@ async fn a_dead_vm_is_counted_and_not_ready_until_it_is_replaced() -> Result<()>
         .module(paths::trapping_module()?)
         .start()
         .await?;
-    ready(&stack).await?;
-    assert_eq!(reloads(&stack).await?, [0, 0, 0]);
-    trapped(&stack).await;
-    ready(&stack).await?;
+    await_ready(&stack).await?;
+    assert_eq!(reload_counts(&stack).await?, [0, 0, 0]);
+    trigger_trap(&stack).await;
+    await_ready(&stack).await?;
     // Envoy does not create a second VM at once. Until then it responds by itself.
-    trapped(&stack).await;
-    let refused = readiness(&stack).await?;
+    trigger_trap(&stack).await;
+    let refused = probe_readiness(&stack).await?;
     assert_eq!((refused.status, refused.reason().as_str()), (503, ""));
-    let [made, _, early] = reloads(&stack).await?;
+    let [made, _, early] = reload_counts(&stack).await?;
     assert_eq!(made, 1, "only the first one is there");
     assert!(early > 0, "no request was rejected");
-    ready(&stack).await?;
-    let [made, failed, _] = reloads(&stack).await?;
+    await_ready(&stack).await?;
+    let [made, failed, _] = reload_counts(&stack).await?;
     assert_eq!((made, failed), (2, 0));
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! Reports of gateways: an accepted report is bounded in number and length, and printable.
-use berth_api::{GatewayReport, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_REPORTED};
+use berth_api::{GatewayReport, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_REPORT_ENTRIES};
 use berth_placement::gateways::checked;
 
 /// Checks one input.
@@ -24,7 +24,7 @@ pub(crate) fn run(data: &[u8]) {
         report.active.len(),
         report.closed.len(),
     ];
-    assert!(lists.iter().all(|count| *count <= MAX_REPORTED));
+    assert!(lists.iter().all(|count| *count <= MAX_REPORT_ENTRIES));
     for stream in &report.opened {
         assert!(stream.stream.len() <= 64 && stream.session_ref.len() <= 64);
         assert!(

@@ -18,7 +18,7 @@ const CONFIG: &[u8] = br#"{
 type Headers = Vec<(Vec<u8>, Vec<u8>)>;
 
 thread_local! {
-    static THE_CONFIG: Config = Config::parse(CONFIG, &|_| None).unwrap();
+    static PARSED_CONFIG: Config = Config::parse(CONFIG, &|_| None).unwrap();
 }
 
 fn apply(headers: &mut Headers, mutations: Vec<HeaderMutation>) -> Vec<String> {
@@ -119,5 +119,5 @@ fn check_request(config: &Config, data: &[u8]) {
 
 /// Checks one input.
 pub(crate) fn run(data: &[u8]) {
-    THE_CONFIG.with(|config| check_request(config, data));
+    PARSED_CONFIG.with(|config| check_request(config, data));
 }

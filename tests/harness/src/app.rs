@@ -17,13 +17,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 /// Number of requests by request line.
-type Seen = Arc<Mutex<BTreeMap<String, u64>>>;
+type RequestCounts = Arc<Mutex<BTreeMap<String, u64>>>;
 
 /// A running application.
 pub struct App {
     /// Its listening address.
     pub addr: SocketAddr,
-    seen: Seen,
+    request_counts: RequestCounts,
     task: JoinHandle<()>,
 }
 
@@ -33,7 +33,7 @@ impl App {
     /// # Errors
     /// When the port is taken.
     pub async fn start(port: u16) -> Result<Self> {
-        let seen = Seen::default();
+        let seen = RequestCounts::default();
         let counter = Arc::clone(&seen);
         let count = move |request: axum::extract::Request, next: axum::middleware::Next| {
             let line = format!("{} {}", request.method(), request.uri());
@@ -55,20 +55,27 @@ impl App {
                 )
             })
             .layer(axum::middleware::from_fn(count))
-            .route("/seen", get(told))
+            .route("/seen", get(request_counts))
             .with_state(Arc::clone(&seen));
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let addr = listener.local_addr()?;
         let task = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
         });
-        Ok(Self { addr, seen, task })
+        Ok(Self {
+            addr,
+            request_counts: seen,
+            task,
+        })
     }
 
     /// Number of requests that reached it.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self
+            .request_counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         seen.values().sum()
     }
 }
@@ -81,18 +88,18 @@ impl Drop for App {
 
 /// Returns every header as it arrived.
 async fn headers(headers: HeaderMap) -> Response {
-    told_of(&headers)
+    headers_response(&headers)
 }
 
 /// Returns every trailer as it arrived.
 async fn trailers(body: Body) -> Response {
     match body.collect().await {
-        Ok(body) => told_of(&body.trailers().cloned().unwrap_or_default()),
+        Ok(body) => headers_response(&body.trailers().cloned().unwrap_or_default()),
         Err(e) => (StatusCode::BAD_REQUEST, e.to_string()).into_response(),
     }
 }
 
-fn told_of(headers: &HeaderMap) -> Response {
+fn headers_response(headers: &HeaderMap) -> Response {
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let all: Vec<(&str, String)> = headers
         .iter()
@@ -102,7 +109,7 @@ fn told_of(headers: &HeaderMap) -> Response {
 }
 
 /// `GET /seen`, for tests in other processes. Envoy has no route to it.
-async fn told(State(seen): State<Seen>) -> Json<BTreeMap<String, u64>> {
+async fn request_counts(State(seen): State<RequestCounts>) -> Json<BTreeMap<String, u64>> {
     Json(seen.lock().unwrap_or_else(PoisonError::into_inner).clone())
 }
 

@@ -147,7 +147,10 @@ impl Call {
             }
         };
         let host = to.to_string();
-        Connection::over(stream, host).await?.exchange(self).await
+        Connection::from_stream(stream, host)
+            .await?
+            .exchange(self)
+            .await
     }
 
     fn request(self, uri: &str) -> Result<Request<Body>> {
@@ -185,10 +188,10 @@ impl Connection {
     /// # Errors
     /// When nothing listens at the address.
     pub async fn open(to: SocketAddr) -> Result<Self> {
-        Self::over(TcpStream::connect(to).await?, to.to_string()).await
+        Self::from_stream(TcpStream::connect(to).await?, to.to_string()).await
     }
 
-    async fn over(stream: TcpStream, host: String) -> Result<Self> {
+    async fn from_stream(stream: TcpStream, host: String) -> Result<Self> {
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(Self { sender, host })

@@ -66,8 +66,8 @@ impl Demo {
     ///
     /// # Errors
     /// When the filter has not been built.
-    pub fn is_as_in_the_repository(&self) -> Result<bool> {
-        let here = paths::root().join("target/wasm/berth_filter.wasm");
+    pub fn uses_repository_config(&self) -> Result<bool> {
+        let here = paths::repository_root().join("target/wasm/berth_filter.wasm");
         let Ports {
             http,
             admin,
@@ -85,7 +85,7 @@ impl Demo {
     /// Names the port that is taken, its user, and the variable that moves it.
     pub fn check_ports(&self) -> Result<()> {
         let mut wanted: HashMap<u16, String> = HashMap::new();
-        for (port, what, variable) in self.wanted()? {
+        for (port, what, variable) in self.required_ports()? {
             if let Some(other) = wanted.insert(port, what.clone()) {
                 return Err(format!(
                     "port {port} is used twice, for {other} and for {what}: set {variable}"
@@ -102,7 +102,7 @@ impl Demo {
         Ok(())
     }
 
-    fn wanted(&self) -> Result<Vec<(u16, String, &'static str)>> {
+    fn required_ports(&self) -> Result<Vec<(u16, String, &'static str)>> {
         let ports = &self.ports;
         let mut all = vec![
             (ports.http, "Envoy".to_owned(), "BERTH_HTTP_PORT"),
@@ -142,7 +142,7 @@ impl Demo {
 
     /// The text to print below the `ready` line.
     #[must_use]
-    pub fn what_to_try(&self) -> String {
+    pub fn usage_hints(&self) -> String {
         let url = format!("http://127.0.0.1:{}", self.ports.http);
         format!(
             "
@@ -165,21 +165,21 @@ impl Demo {
 mod tests {
     use super::*;
 
-    fn with(pairs: &[(&str, &str)]) -> Result<Demo> {
+    fn demo_from_vars(pairs: &[(&str, &str)]) -> Result<Demo> {
         let vars: HashMap<&str, &str> = pairs.iter().copied().collect();
         Demo::from_vars(|name| vars.get(name).map(|value| (*value).to_owned()))
     }
 
     #[test]
     fn without_variables_it_is_the_default() {
-        assert_eq!(with(&[]).unwrap(), Demo::default());
+        assert_eq!(demo_from_vars(&[]).unwrap(), Demo::default());
     }
 
     #[test]
     fn variables_move_ports_and_change_the_number_of_engines() {
-        let demo = with(&[("BERTH_HTTP_PORT", "18080"), ("BERTH_ENGINES", "5")]).unwrap();
+        let demo = demo_from_vars(&[("BERTH_HTTP_PORT", "18080"), ("BERTH_ENGINES", "5")]).unwrap();
         assert_eq!((demo.ports.http, demo.engines), (18080, 5));
-        assert!(demo.what_to_try().contains("http://127.0.0.1:18080/"));
+        assert!(demo.usage_hints().contains("http://127.0.0.1:18080/"));
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
             ("BERTH_ADMIN_PORT", "x"),
             ("BERTH_ENGINES", "0"),
         ] {
-            let error = with(&[(name, value)]).unwrap_err().to_string();
+            let error = demo_from_vars(&[(name, value)]).unwrap_err().to_string();
             assert!(error.contains(&format!("{name}={value}")), "{error}");
         }
     }
@@ -198,7 +198,7 @@ mod tests {
     fn a_taken_port_names_its_variable() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port().to_string();
-        let error = with(&[("BERTH_HTTP_PORT", &port)])
+        let error = demo_from_vars(&[("BERTH_HTTP_PORT", &port)])
             .unwrap()
             .check_ports()
             .unwrap_err()
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_port_that_is_used_twice_is_reported() {
-        let error = with(&[("BERTH_ENGINE_METRICS_PORT", "9078")])
+        let error = demo_from_vars(&[("BERTH_ENGINE_METRICS_PORT", "9078")])
             .unwrap()
             .check_ports();
         let error = error.unwrap_err().to_string();

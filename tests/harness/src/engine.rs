@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const START: Duration = Duration::from_secs(15);
+const START_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// One engine simulator.
 pub struct Engine {
@@ -66,9 +66,9 @@ impl Engine {
         command.extend(["--name".into(), self.name.clone()]);
         command.extend(self.args.iter().cloned());
         let mut process = Process::spawn(&self.name, &command, &self.dir)?;
-        let line = process.line("listening ", START).await?;
-        self.api = listening(&line, "api")?;
-        self.metrics = listening(&line, "metrics")?;
+        let line = process.wait_for_line("listening ", START_TIMEOUT).await?;
+        self.api = parse_listening_address(&line, "api")?;
+        self.metrics = parse_listening_address(&line, "metrics")?;
         self.process = Some(process);
         Ok(())
     }
@@ -160,7 +160,7 @@ impl Engine {
 ///
 /// # Errors
 /// When the line does not name it.
-pub fn listening(line: &str, name: &str) -> Result<SocketAddr> {
+pub fn parse_listening_address(line: &str, name: &str) -> Result<SocketAddr> {
     let words = line
         .split_whitespace()
         .filter_map(|word| word.split_once('='));

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const START: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The listener port in `envoy/config.yaml`.
 pub const HTTP_PORT: u16 = 8080;
@@ -25,20 +25,20 @@ pub const APP_PORT: u16 = 9460;
 /// File of the filter's configuration in a run's folder. Envoy watches it.
 const FILTER_FILE: &str = "filter.json";
 /// JSON pointer to the plugin's configuration in it.
-const SETTINGS: &str = "/resources/0/typed_config/config/configuration/value";
+const PLUGIN_CONFIG: &str = "/resources/0/typed_config/config/configuration/value";
 /// JSON pointer to the VM's configuration in it.
-const VM: &str = "/resources/0/typed_config/config/vm_config";
+const VM_CONFIG: &str = "/resources/0/typed_config/config/vm_config";
 
 /// Replaces the filter's configuration of a running Envoy by filesystem discovery, as an operator would. Each call
 /// needs another `version`.
 ///
 /// # Errors
 /// When the file cannot be replaced.
-pub fn push_filter(dir: &Path, version: &str, patch: &Value) -> Result<()> {
+pub fn push_filter_config(dir: &Path, version: &str, patch: &Value) -> Result<()> {
     let file = dir.join(FILTER_FILE);
     let mut resource = render::read_yaml(&file)?;
     render::merge(&mut resource, &json!({"version_info": version}));
-    let settings = resource.pointer_mut(SETTINGS);
+    let settings = resource.pointer_mut(PLUGIN_CONFIG);
     render::merge(
         settings.ok_or("the file has no plugin configuration")?,
         patch,
@@ -85,18 +85,20 @@ pub struct Wiring {
 /// # Errors
 /// When the files cannot be read, or the filter has not been built.
 pub fn render(wiring: &Wiring, filter_patch: &Value, dir: &Path) -> Result<Value> {
-    let root = paths::root().join("envoy");
+    let root = paths::repository_root().join("envoy");
     let filter = dir.join(FILTER_FILE);
     let mut replacements = replacements(wiring)?.text("envoy/filter.yaml", &filter);
     let mut resource = render::read_yaml(&root.join("filter.yaml"))?;
     replacements.apply(&mut resource);
     if wiring.all_capabilities {
-        let vm = resource.pointer_mut(VM).and_then(Value::as_object_mut);
+        let vm = resource
+            .pointer_mut(VM_CONFIG)
+            .and_then(Value::as_object_mut);
         let vm = vm.ok_or("filter.yaml has no VM")?;
         vm.remove("capability_restriction_config")
             .ok_or("filter.yaml has no list of capabilities")?;
     }
-    let settings = resource.pointer_mut(SETTINGS);
+    let settings = resource.pointer_mut(PLUGIN_CONFIG);
     render::merge(
         settings.ok_or("filter.yaml has no plugin configuration")?,
         filter_patch,
@@ -120,8 +122,8 @@ pub fn render(wiring: &Wiring, filter_patch: &Value, dir: &Path) -> Result<Value
 ///
 /// # Errors
 /// When the file cannot be read, or the filter has not been built.
-pub fn minimal(wiring: &Wiring) -> Result<Value> {
-    let mut config = render::read_yaml(&paths::root().join("envoy/minimal.yaml"))?;
+pub fn render_minimal(wiring: &Wiring) -> Result<Value> {
+    let mut config = render::read_yaml(&paths::repository_root().join("envoy/minimal.yaml"))?;
     replacements(wiring)?.apply(&mut config);
     let admin = json!({"address": "127.0.0.1", "port_value": wiring.admin});
     let admin = json!({"admin": {"address": {"socket_address": admin}}});
@@ -148,7 +150,7 @@ fn replacements(wiring: &Wiring) -> Result<Replacements> {
 /// # Errors
 /// When the configuration has no such cluster.
 pub fn add_endpoint(config: &mut Value, cluster: &str, address: SocketAddr) -> Result<()> {
-    let endpoints = cluster_of(config, cluster)?
+    let endpoints = find_cluster(config, cluster)?
         .pointer_mut("/load_assignment/endpoints/0/lb_endpoints")
         .and_then(Value::as_array_mut)
         .ok_or_else(|| format!("no cluster {cluster} with addresses"))?;
@@ -161,9 +163,9 @@ pub fn add_endpoint(config: &mut Value, cluster: &str, address: SocketAddr) -> R
 ///
 /// # Errors
 /// When the configuration has no such cluster.
-pub fn speak_http2(config: &mut Value, cluster: &str) -> Result<()> {
-    let options = cluster_of(config, "placement")?["typed_extension_protocol_options"].clone();
-    cluster_of(config, cluster)?["typed_extension_protocol_options"] = options;
+pub fn use_http2(config: &mut Value, cluster: &str) -> Result<()> {
+    let options = find_cluster(config, "placement")?["typed_extension_protocol_options"].clone();
+    find_cluster(config, cluster)?["typed_extension_protocol_options"] = options;
     Ok(())
 }
 
@@ -171,7 +173,7 @@ pub fn speak_http2(config: &mut Value, cluster: &str) -> Result<()> {
 ///
 /// # Errors
 /// When the configuration has no such cluster.
-pub fn cluster_of<'a>(config: &'a mut Value, name: &str) -> Result<&'a mut Value> {
+pub fn find_cluster<'a>(config: &'a mut Value, name: &str) -> Result<&'a mut Value> {
     let clusters = config.pointer_mut("/static_resources/clusters");
     let mut clusters = clusters.and_then(Value::as_array_mut).into_iter().flatten();
     let found = clusters.find(|cluster| cluster["name"] == name);
@@ -183,8 +185,8 @@ pub fn cluster_of<'a>(config: &'a mut Value, name: &str) -> Result<&'a mut Value
 ///
 /// # Errors
 /// When the files cannot be read or have another structure.
-pub fn inline() -> Result<Value> {
-    let root = paths::root().join("envoy");
+pub fn render_inline() -> Result<Value> {
+    let root = paths::repository_root().join("envoy");
     let resource = render::read_yaml(&root.join("filter.yaml"))?;
     let filter = resource.pointer("/resources/0/typed_config").cloned();
     let mut config = render::read_yaml(&root.join("config.yaml"))?;
@@ -213,7 +215,7 @@ impl Envoy {
     pub async fn start_file(name: &str, file: &Path, concurrency: u32, dir: &Path) -> Result<Self> {
         let admin_path = dir.join(format!("{name}.admin"));
         let _ = fs::remove_file(&admin_path);
-        let mut command = paths::envoy()?;
+        let mut command = paths::envoy_command()?;
         command.extend(["-c".into(), file.display().to_string()]);
         command.extend([
             "--admin-address-path".into(),
@@ -225,7 +227,7 @@ impl Envoy {
             "--disable-hot-restart".into(),
         ]);
         let mut process = Process::spawn(name, &command, dir)?;
-        match ready(&mut process, &admin_path).await {
+        match await_ready(&mut process, &admin_path).await {
             Ok((http, admin)) => Ok(Self {
                 http,
                 admin,
@@ -266,7 +268,7 @@ impl Envoy {
     ///
     /// # Errors
     /// When there is no such listener.
-    pub async fn listener(&self, name: &str) -> Result<SocketAddr> {
+    pub async fn listener_address(&self, name: &str) -> Result<SocketAddr> {
         let reply = Call::get("/listeners?format=json").send(self.admin).await?;
         let all = reply.json();
         let listeners = all.get("listener_statuses").and_then(Value::as_array);
@@ -275,7 +277,7 @@ impl Envoy {
             .flatten()
             .find(|one| one["name"] == name)
             .and_then(|one| one.get("local_address"));
-        loopback_port(address.ok_or_else(|| format!("no listener {name} in {all}"))?)
+        loopback_address(address.ok_or_else(|| format!("no listener {name} in {all}"))?)
     }
 
     /// The process.
@@ -284,11 +286,11 @@ impl Envoy {
     }
 }
 
-async fn ready(process: &mut Process, admin_path: &Path) -> Result<(SocketAddr, SocketAddr)> {
+async fn await_ready(process: &mut Process, admin_path: &Path) -> Result<(SocketAddr, SocketAddr)> {
     let mut admin = None;
     let process = std::cell::RefCell::new(process);
     let live = || {
-        let ended = process.borrow_mut().ended();
+        let ended = process.borrow_mut().exit_status();
         if let Ok(text) = fs::read_to_string(admin_path) {
             admin = text.parse::<SocketAddr>().ok();
         }
@@ -300,18 +302,18 @@ async fn ready(process: &mut Process, admin_path: &Path) -> Result<(SocketAddr, 
             (reply.status == 200).then_some(admin.ok_or_else(String::new))
         }
     };
-    let admin = wait::until("Envoy is ready", START, live).await??;
+    let admin = wait::poll_until("Envoy is ready", START_TIMEOUT, live).await??;
     let listeners = Call::get("/listeners?format=json")
         .send(admin)
         .await?
         .json();
     let address = listeners.pointer("/listener_statuses/0/local_address");
     let address = address.ok_or_else(|| format!("no listener in {listeners}"))?;
-    Ok((loopback_port(address)?, admin))
+    Ok((loopback_address(address)?, admin))
 }
 
 /// The loopback address with the port of a socket address in Envoy's output.
-fn loopback_port(address: &Value) -> Result<SocketAddr> {
+fn loopback_address(address: &Value) -> Result<SocketAddr> {
     let port = address.pointer("/socket_address/port_value");
     let port = port.and_then(Value::as_u64);
     let port = port.and_then(|port| u16::try_from(port).ok());

@@ -8,21 +8,21 @@ pub mod client;
 pub mod demo;
 pub mod engine;
 pub mod envoy;
+pub mod fake_service;
 pub mod oidc_provider;
 pub mod paths;
 pub mod process;
 pub mod render;
-pub mod restarts;
+pub mod restart_policy;
 pub mod service;
 pub mod stack;
-pub mod stand_in;
 pub mod token;
 pub mod usage;
 pub mod wait;
 
 pub use client::{Browser, Call, Qix, Reply, WebSocket};
+pub use fake_service::FakeService;
 pub use stack::Stack;
-pub use stand_in::StandIn;
 
 /// Any failure of the harness, with a message for the test's output.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

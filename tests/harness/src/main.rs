@@ -5,7 +5,7 @@
 
 use berth_harness::demo::Demo;
 use berth_harness::process::Process;
-use berth_harness::restarts::Restarts;
+use berth_harness::restart_policy::RestartPolicy;
 use berth_harness::{Result, Stack, envoy, paths};
 use std::io::{self, Write};
 use std::process::{ExitCode, ExitStatus};
@@ -15,14 +15,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{interval, sleep};
 
 /// How long a process may take to end after SIGTERM.
-const GRACE: Duration = Duration::from_secs(3);
+const TERMINATION_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let inline = env::args()
         .nth(1)
         .is_some_and(|arg| arg == "--render-inline");
-    let done = if inline { render_inline() } else { run().await };
+    let done = if inline {
+        print_inline_config()
+    } else {
+        run().await
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -49,31 +53,31 @@ async fn run() -> Result<()> {
         stack = start(&demo) => stack?,
         () = &mut told_to_end => return Ok(()),
     };
-    say(&format!("ready: http://127.0.0.1:{}", demo.ports.http))?;
-    say(&demo.what_to_try())?;
+    print_line(&format!("ready: http://127.0.0.1:{}", demo.ports.http))?;
+    print_line(&demo.usage_hints())?;
     tokio::select! {
         () = &mut told_to_end => {}
-        failed = watch(&mut stack) => return failed,
+        failed = supervise(&mut stack) => return failed,
     }
-    say("ending")?;
-    end(&mut stack);
+    print_line("ending")?;
+    terminate_all(&mut stack);
     Ok(())
 }
 
 /// Restarts Envoy when it exits. Returns when another process exits, or when Envoy exits at every start.
-async fn watch(stack: &mut Stack) -> Result<()> {
-    let mut restarts = Restarts::default();
+async fn supervise(stack: &mut Stack) -> Result<()> {
+    let mut restarts = RestartPolicy::default();
     let mut ready = Some(Instant::now());
     let mut tick = interval(Duration::from_millis(200));
     loop {
         tick.tick().await;
-        if let Some(status) = stack.envoy.process().ended() {
+        if let Some(status) = stack.envoy.process().exit_status() {
             let lived = ready.map_or(Duration::ZERO, |since| since.elapsed());
             let pause = restarts.pause_after(lived);
-            let pause = pause.ok_or_else(|| has_ended(stack.envoy.process(), status))?;
+            let pause = pause.ok_or_else(|| process_exit_error(stack.envoy.process(), status))?;
             let log = stack.dir.join("envoy.log");
             let log = log.display();
-            say(&format!(
+            print_line(&format!(
                 "  envoy has ended ({status}) and is restarted in {pause:?}; its log: {log}"
             ))?;
             sleep(pause).await;
@@ -84,43 +88,43 @@ async fn watch(stack: &mut Stack) -> Result<()> {
                 .await
                 .map_err(|error| error.to_string());
             ready = restarted.is_ok().then(Instant::now);
-            say(&match restarted {
+            print_line(&match restarted {
                 Ok(()) => format!("  Envoy on {}, again", stack.envoy.http),
                 Err(error) => format!("  {}", error.lines().next().unwrap_or_default()),
             })?;
             continue;
         }
         for process in stack.processes() {
-            if let Some(status) = process.ended() {
-                return Err(has_ended(process, status));
+            if let Some(status) = process.exit_status() {
+                return Err(process_exit_error(process, status));
             }
         }
     }
 }
 
-fn has_ended(process: &Process, status: ExitStatus) -> berth_harness::Error {
+fn process_exit_error(process: &Process, status: ExitStatus) -> berth_harness::Error {
     let (name, log) = (process.name(), process.tail());
     format!("{name} has ended ({status}), so everything ends\n{log}").into()
 }
 
 async fn start(demo: &Demo) -> Result<Stack> {
-    let dir = paths::target().join("run");
-    forget_old_logs(&dir)?;
+    let dir = paths::target_dir().join("run");
+    remove_old_logs(&dir)?;
     let mut builder = Stack::builder()
         .engines(demo.engines)
         .ports(demo.ports.clone())
         .envoy_concurrency(2)
         .dir(&dir)
         .progress(|line| {
-            let _ = say(&format!("  {line}"));
+            let _ = print_line(&format!("  {line}"));
         });
-    if demo.is_as_in_the_repository()? {
+    if demo.uses_repository_config()? {
         builder = builder.repository_config();
     }
     builder.start().await
 }
 
-fn forget_old_logs(dir: &std::path::Path) -> Result<()> {
+fn remove_old_logs(dir: &std::path::Path) -> Result<()> {
     fs::create_dir_all(dir)?;
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
@@ -132,22 +136,22 @@ fn forget_old_logs(dir: &std::path::Path) -> Result<()> {
 }
 
 /// Terminates all processes, Envoy first, so that no client meets a missing upstream.
-fn end(stack: &mut Stack) {
+fn terminate_all(stack: &mut Stack) {
     let mut processes: Vec<&mut Process> = stack.processes();
     processes.reverse();
     for process in processes {
-        if !process.terminate(GRACE) {
-            let _ = say(&format!("  {} had to be killed", process.name()));
+        if !process.terminate(TERMINATION_TIMEOUT) {
+            let _ = print_line(&format!("  {} had to be killed", process.name()));
         }
     }
 }
 
-fn render_inline() -> Result<()> {
-    let file = serde_json::to_string_pretty(&envoy::inline()?)?;
-    say(&file)
+fn print_inline_config() -> Result<()> {
+    let file = serde_json::to_string_pretty(&envoy::render_inline()?)?;
+    print_line(&file)
 }
 
-fn say(text: &str) -> Result<()> {
+fn print_line(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}")?;
     Ok(out.flush()?)

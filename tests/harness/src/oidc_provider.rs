@@ -1,6 +1,6 @@
 //! A real OpenID provider (npm `oidc-provider`) as a process, with the one client that the tests need.
 
-use crate::engine::listening;
+use crate::engine::parse_listening_address;
 use crate::process::Process;
 use crate::{Call, Result, paths};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// The secret by which the site authenticates to the provider.
 pub const CLIENT_SECRET: &str = "the secret of the client";
-const START: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running provider. It ends when this is dropped.
 pub struct OidcProvider {
@@ -26,11 +26,11 @@ impl OidcProvider {
     /// # Errors
     /// When it does not get ready.
     pub async fn start(dir: &Path) -> Result<Self> {
-        let script = paths::root().join("tests/provider/provider.mjs");
+        let script = paths::repository_root().join("tests/provider/provider.mjs");
         let command = ["node".to_owned(), script.display().to_string()];
         let mut process = Process::spawn("oidc-provider", &command, dir)?;
-        let line = process.line("listening ", START).await?;
-        let addr = listening(&line, "http")?;
+        let line = process.wait_for_line("listening ", START_TIMEOUT).await?;
+        let addr = parse_listening_address(&line, "http")?;
         Ok(Self { addr, process })
     }
 
@@ -58,27 +58,27 @@ impl OidcProvider {
             "post_logout_redirect_uris": [base],
             "backchannel_logout_uri": format!("{base}/oidc/idp/back-channel-logout"),
         });
-        self.control("/control/client", &client).await
+        self.post_control("/control/client", &client).await
     }
 
     /// Replaces its signing keys.
     ///
     /// # Errors
     /// When it does not respond.
-    pub async fn rotate(&self) -> Result<()> {
-        self.control("/control/rotate", &json!({})).await
+    pub async fn rotate_keys(&self) -> Result<()> {
+        self.post_control("/control/rotate", &json!({})).await
     }
 
     /// The tokens that the site received without the browser: access, ID and logout tokens.
     ///
     /// # Errors
     /// When it does not respond.
-    pub async fn issued(&self) -> Result<Vec<String>> {
+    pub async fn issued_tokens(&self) -> Result<Vec<String>> {
         let reply = Call::get("/control/issued").send(self.addr).await?;
         Ok(serde_json::from_slice(&reply.body)?)
     }
 
-    async fn control(&self, path: &str, body: &Value) -> Result<()> {
+    async fn post_control(&self, path: &str, body: &Value) -> Result<()> {
         let reply = Call::post_json(path, body).send(self.addr).await?;
         match reply.status {
             200 => Ok(()),

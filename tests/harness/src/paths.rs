@@ -7,15 +7,18 @@ use std::path::{Path, PathBuf};
 
 /// The repository's root.
 #[must_use]
-pub fn root() -> PathBuf {
+pub fn repository_root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here).to_path_buf()
 }
 
 /// Cargo's target folder.
 #[must_use]
-pub fn target() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
+pub fn target_dir() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || repository_root().join("target"),
+        |dir| repository_root().join(dir),
+    )
 }
 
 /// A binary of the workspace: in `BERTH_BIN_DIR`, otherwise in the profile folder of the calling program.
@@ -27,7 +30,7 @@ pub fn binary(name: &str) -> Result<PathBuf> {
         Some(dir) => PathBuf::from(dir),
         None => profile_dir(&env::current_exe()?),
     };
-    existing(dir.join(name), "make build")
+    require_file(dir.join(name), "make build")
 }
 
 /// `target/PROFILE` of a program in it. Cargo puts test programs one folder deeper, into `deps`.
@@ -45,9 +48,11 @@ fn profile_dir(program: &Path) -> PathBuf {
 /// # Errors
 /// When it is not built.
 pub fn filter_module() -> Result<PathBuf> {
-    let path = env::var_os("BERTH_WASM")
-        .map_or_else(|| target().join("wasm/berth_filter.wasm"), PathBuf::from);
-    existing(path, "make build")
+    let path = env::var_os("BERTH_WASM").map_or_else(
+        || target_dir().join("wasm/berth_filter.wasm"),
+        PathBuf::from,
+    );
+    require_file(path, "make build")
 }
 
 /// The filter with a trap that tests can trigger: `target/wasm/berth_filter_trap.wasm`.
@@ -55,7 +60,7 @@ pub fn filter_module() -> Result<PathBuf> {
 /// # Errors
 /// When it is not built.
 pub fn trapping_module() -> Result<PathBuf> {
-    existing(target().join("wasm/berth_filter_trap.wasm"), "make e2e")
+    require_file(target_dir().join("wasm/berth_filter_trap.wasm"), "make e2e")
 }
 
 /// The command that starts Envoy: the program and its first arguments.
@@ -65,18 +70,18 @@ pub fn trapping_module() -> Result<PathBuf> {
 ///
 /// # Errors
 /// When there is none.
-pub fn envoy() -> Result<Vec<String>> {
+pub fn envoy_command() -> Result<Vec<String>> {
     if let Ok(path) = env::var("ENVOY_PATH") {
         return Ok(vec![path]);
     }
     if let Ok(path) = env::var("BERTH_FUNC_E") {
         return Ok(vec![path, "run".into()]);
     }
-    let chosen = existing(root().join(".tools/envoy"), "make setup")?;
+    let chosen = require_file(repository_root().join(".tools/envoy"), "make setup")?;
     Ok(vec![chosen.display().to_string()])
 }
 
-fn existing(path: PathBuf, made_by: &str) -> Result<PathBuf> {
+fn require_file(path: PathBuf, made_by: &str) -> Result<PathBuf> {
     if path.exists() {
         return Ok(path);
     }

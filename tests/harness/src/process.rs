@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// Number of log lines to print on a failure.
-const TAIL: usize = 40;
+const TAIL_LINES: usize = 40;
 
 /// A running child process.
 pub struct Process {
@@ -46,15 +46,15 @@ impl Process {
     ) -> Result<Self> {
         let log = dir.join(format!("{name}.log"));
         let mut file = File::options().create(true).append(true).open(&log)?;
-        let mut wrapped = dying_with_us(command);
+        let mut wrapped = with_parent_death_signal(command);
         wrapped
-            .current_dir(paths::root())
+            .current_dir(paths::repository_root())
             .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(file.try_clone()?)
             .process_group(0);
-        let mut child = from_a_lasting_thread(wrapped)
+        let mut child = spawn_on_permanent_thread(wrapped)
             .map_err(|e| format!("{name}: cannot start {command:?}: {e}"))?;
         let stdout = child.stdout.take().ok_or("a piped stdout")?;
         let (sender, lines) = mpsc::unbounded_channel();
@@ -91,7 +91,7 @@ impl Process {
     ///
     /// # Errors
     /// When it exits first or does not print such a line within `limit`; the error contains the end of its log.
-    pub async fn line(&mut self, start: &str, limit: Duration) -> Result<String> {
+    pub async fn wait_for_line(&mut self, start: &str, limit: Duration) -> Result<String> {
         let found = timeout(limit, async {
             loop {
                 match self.lines.recv().await {
@@ -121,13 +121,13 @@ impl Process {
     }
 
     /// The exit status once it has exited.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
     /// Sends a signal to its whole group.
     pub fn signal(&self, signal: Signal) {
-        if let Some(pid) = self.leader() {
+        if let Some(pid) = self.group_leader() {
             let _ = kill_process_group(pid, signal);
         }
     }
@@ -135,13 +135,13 @@ impl Process {
     /// Suspends it (SIGSTOP), and returns when it is stopped: before that its threads can still serve a request.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
-        if let Some(pid) = self.leader() {
+        if let Some(pid) = self.group_leader() {
             let told = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
             let _ = waitid(WaitId::Pid(pid), told);
         }
     }
 
-    fn leader(&self) -> Option<Pid> {
+    fn group_leader(&self) -> Option<Pid> {
         Pid::from_raw(i32::try_from(self.child.id()).ok()?)
     }
 
@@ -163,7 +163,7 @@ impl Process {
     pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         let step = Duration::from_millis(10);
         for _ in 0..=limit.as_millis() / step.as_millis() {
-            if let Some(status) = self.ended() {
+            if let Some(status) = self.exit_status() {
                 return Some(status);
             }
             thread::sleep(step);
@@ -176,7 +176,7 @@ impl Process {
     pub fn tail(&self) -> String {
         let bytes = fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().rev().take(TAIL).collect();
+        let lines: Vec<&str> = text.lines().rev().take(TAIL_LINES).collect();
         let lines: Vec<&str> = lines.into_iter().rev().collect();
         format!(
             "--- {} ({})\n{}\n---",
@@ -203,7 +203,7 @@ impl Drop for Process {
 }
 
 /// Wraps the command in `setpriv` (util-linux), which asks the kernel to kill the child when its parent dies.
-fn dying_with_us(command: &[String]) -> Command {
+fn with_parent_death_signal(command: &[String]) -> Command {
     static SETPRIV: OnceLock<bool> = OnceLock::new();
     let wrap = *SETPRIV.get_or_init(|| {
         let mut probe = Command::new("setpriv");
@@ -225,11 +225,11 @@ fn dying_with_us(command: &[String]) -> Command {
 }
 
 /// Starts the child on one permanent thread: for the kernel, the parent is the thread that forked.
-fn from_a_lasting_thread(command: Command) -> std::io::Result<Child> {
-    type Job = (Command, blocking::Sender<std::io::Result<Child>>);
-    static JOBS: OnceLock<blocking::Sender<Job>> = OnceLock::new();
+fn spawn_on_permanent_thread(command: Command) -> std::io::Result<Child> {
+    type SpawnRequest = (Command, blocking::Sender<std::io::Result<Child>>);
+    static JOBS: OnceLock<blocking::Sender<SpawnRequest>> = OnceLock::new();
     let jobs = JOBS.get_or_init(|| {
-        let (sender, jobs) = blocking::channel::<Job>();
+        let (sender, jobs) = blocking::channel::<SpawnRequest>();
         thread::spawn(move || {
             for (mut command, reply) in jobs {
                 let _ = reply.send(command.spawn());
@@ -246,11 +246,11 @@ fn from_a_lasting_thread(command: Command) -> std::io::Result<Child> {
 mod tests {
     use super::*;
 
-    fn shell(script: &str) -> Vec<String> {
+    fn shell_command(script: &str) -> Vec<String> {
         vec!["sh".into(), "-c".into(), script.into()]
     }
 
-    fn alive(pid: &str) -> bool {
+    fn is_alive(pid: &str) -> bool {
         Path::new("/proc").join(pid).join("exe").read_link().is_ok()
     }
 
@@ -258,16 +258,16 @@ mod tests {
     async fn dropping_a_process_kills_its_children() {
         let dir = tempfile::tempdir().unwrap();
         let script = "sleep 600 & echo child $!; wait";
-        let mut parent = Process::spawn("parent", &shell(script), dir.path()).unwrap();
+        let mut parent = Process::spawn("parent", &shell_command(script), dir.path()).unwrap();
         let line = parent
-            .line("child ", Duration::from_secs(10))
+            .wait_for_line("child ", Duration::from_secs(10))
             .await
             .unwrap();
         let pid = line.trim_start_matches("child ").to_owned();
-        assert!(alive(&pid));
+        assert!(is_alive(&pid));
         drop(parent);
-        let gone = || async { (!alive(&pid)).then_some(()) };
-        crate::wait::until("grandchild gone", Duration::from_secs(5), gone)
+        let gone = || async { (!is_alive(&pid)).then_some(()) };
+        crate::wait::poll_until("grandchild gone", Duration::from_secs(5), gone)
             .await
             .unwrap();
     }
@@ -275,9 +275,10 @@ mod tests {
     #[tokio::test]
     async fn a_process_that_ends_early_is_reported_with_its_log() {
         let dir = tempfile::tempdir().unwrap();
-        let mut lost = Process::spawn("lost", &shell("echo why >&2; exit 3"), dir.path()).unwrap();
+        let mut lost =
+            Process::spawn("lost", &shell_command("echo why >&2; exit 3"), dir.path()).unwrap();
         let error = lost
-            .line("listening", Duration::from_secs(10))
+            .wait_for_line("listening", Duration::from_secs(10))
             .await
             .unwrap_err();
         assert!(error.to_string().contains("lost ended before"), "{error}");
@@ -289,9 +290,11 @@ mod tests {
     async fn a_process_that_ignores_sigterm_is_killed() {
         let dir = tempfile::tempdir().unwrap();
         let script = "trap '' TERM; echo up; while :; do sleep 0.05; done";
-        let mut deaf = Process::spawn("deaf", &shell(script), dir.path()).unwrap();
-        deaf.line("up", Duration::from_secs(10)).await.unwrap();
+        let mut deaf = Process::spawn("deaf", &shell_command(script), dir.path()).unwrap();
+        deaf.wait_for_line("up", Duration::from_secs(10))
+            .await
+            .unwrap();
         assert!(!deaf.terminate(Duration::from_millis(200)));
-        assert!(deaf.ended().is_some());
+        assert!(deaf.exit_status().is_some());
     }
 }

@@ -1,6 +1,6 @@
 //! The placement service as a process, with its configuration, its store and the account `demo`.
 
-use crate::engine::{Engine, listening};
+use crate::engine::{Engine, parse_listening_address};
 use crate::process::Process;
 use crate::{Result, paths, render};
 use rustix::process::Signal;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-const START: Duration = Duration::from_secs(15);
+const START_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The placement service.
 pub struct Service {
@@ -28,8 +28,14 @@ pub struct Service {
 ///
 /// # Errors
 /// When `demo.yaml` cannot be read.
-pub fn config(engines: &[Engine], dir: &Path, pool_patch: &Value, patch: &Value) -> Result<Value> {
-    let mut tree = render::read_yaml(&paths::root().join("placement-service/config/demo.yaml"))?;
+pub fn build_config(
+    engines: &[Engine],
+    dir: &Path,
+    pool_patch: &Value,
+    patch: &Value,
+) -> Result<Value> {
+    let mut tree =
+        render::read_yaml(&paths::repository_root().join("placement-service/config/demo.yaml"))?;
     let fixed: Vec<Value> = engines.iter().map(|engine| {
         json!({"name": engine.name, "ip": engine.api.ip(), "port": engine.api.port(), "metrics_port": engine.metrics.port()})
     }).collect();
@@ -55,7 +61,7 @@ impl Service {
     /// When it does not get ready.
     pub async fn start(config: &Value, port: u16, dir: &Path) -> Result<Self> {
         let path = dir.join("berth.yaml");
-        render::write(&path, config)?;
+        render::write(&path, build_config)?;
         let mut service = Self {
             addr: ([127, 0, 0, 1], port).into(),
             name: "berth".into(),
@@ -74,7 +80,7 @@ impl Service {
     ///
     /// # Errors
     /// When it does not get ready.
-    pub async fn replica(&self, number: usize) -> Result<Self> {
+    pub async fn start_replica(&self, number: usize) -> Result<Self> {
         let mut replica = Self {
             addr: ([127, 0, 0, 1], 0).into(),
             name: format!("berth-{number}"),
@@ -87,7 +93,7 @@ impl Service {
     }
 
     fn has_account(&self, name: &str) -> Result<bool> {
-        let list = self.command(&["account", "ls"])?;
+        let list = self.run_command(&["account", "ls"])?;
         Ok(list
             .lines()
             .any(|line| line.split_whitespace().next() == Some(name)))
@@ -97,7 +103,7 @@ impl Service {
     ///
     /// # Errors
     /// When the command fails; the error contains its output.
-    pub fn command(&self, words: &[&str]) -> Result<String> {
+    pub fn run_command(&self, words: &[&str]) -> Result<String> {
         let mut command = Command::new(paths::binary("berth")?);
         command.args(words).arg("--config").arg(&self.config);
         let output = command.output()?;
@@ -154,8 +160,8 @@ impl Service {
             self.addr.to_string(),
         ];
         let mut process = Process::spawn(&self.name, &command, &self.dir)?;
-        let line = process.line("listening ", START).await?;
-        self.addr = listening(&line, "http")?;
+        let line = process.wait_for_line("listening ", START_TIMEOUT).await?;
+        self.addr = parse_listening_address(&line, "http")?;
         self.process = Some(process);
         Ok(())
     }
@@ -166,8 +172,8 @@ impl Service {
     /// When it does not get ready.
     pub async fn reconfigure(&mut self, patch: &Value) -> Result<()> {
         let mut config = serde_json::from_slice(&std::fs::read(&self.config)?)?;
-        render::merge(&mut config, patch);
-        render::write(&self.config, &config)?;
+        render::merge(&mut build_config, patch);
+        render::write(&self.config, &build_config)?;
         self.restart().await
     }
 

@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::envoy::Envoy;
 use crate::process::Process;
 use crate::service::Service;
-use crate::{Call, Qix, Reply, Result, StandIn};
+use crate::{Call, FakeService, Qix, Reply, Result};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
@@ -29,7 +29,7 @@ pub struct Stack {
     /// Further replicas on the same store. Envoy sends requests to all of them.
     pub replicas: Vec<Service>,
     /// The fake service, if the test uses one.
-    pub stand_in: Option<StandIn>,
+    pub fake_service: Option<FakeService>,
     /// Envoy with the filter.
     pub envoy: Envoy,
     /// Further Envoys with the same configuration.
@@ -50,7 +50,7 @@ impl Stack {
 
     /// The address of Envoy's listener, for clients.
     #[must_use]
-    pub const fn http(&self) -> SocketAddr {
+    pub const fn address(&self) -> SocketAddr {
         self.envoy.http
     }
 
@@ -68,8 +68,8 @@ impl Stack {
     ///
     /// # Errors
     /// When the stack has a real placement service.
-    pub fn stand_in(&self) -> Result<&StandIn> {
-        self.stand_in
+    pub fn fake_service(&self) -> Result<&FakeService> {
+        self.fake_service
             .as_ref()
             .ok_or_else(|| "this stack has a real service".into())
     }
@@ -80,8 +80,8 @@ impl Stack {
     /// When the login is rejected.
     pub async fn login(&self, username: &str, password: &str) -> Result<String> {
         let form = Call::post_form("/login", &[("username", username), ("password", password)]);
-        let origin = format!("http://{}", self.http());
-        let reply = form.header("origin", &origin).send(self.http()).await?;
+        let origin = format!("http://{}", self.address());
+        let reply = form.header("origin", &origin).send(self.address()).await?;
         reply
             .set_cookie("berth")
             .ok_or_else(|| format!("login: {} {}", reply.status, reply.text()).into())
@@ -100,7 +100,7 @@ impl Stack {
     /// # Errors
     /// When no response arrives.
     pub async fn send(&self, call: Call) -> Result<Reply> {
-        call.send(self.http()).await
+        call.send(self.address()).await
     }
 
     /// Connects to Envoy with HTTP/2 over TLS.
@@ -110,7 +110,7 @@ impl Stack {
     pub async fn http2(&self) -> Result<Http2> {
         let certificate = self.certificate.as_ref();
         let certificate = certificate.ok_or("this stack speaks plain http")?;
-        Http2::connect(self.http(), &certificate.der).await
+        Http2::connect(self.address(), &certificate.der).await
     }
 
     /// Requests a WebSocket through Envoy.
@@ -118,16 +118,19 @@ impl Stack {
     /// # Errors
     /// When no response arrives.
     pub async fn upgrade(&self, path: &str, headers: &[(&str, &str)]) -> Result<Upgrade> {
-        WebSocket::upgrade(self.http(), path, headers).await
+        WebSocket::upgrade(self.address(), path, headers).await
     }
 
     /// Opens a WebSocket with a login cookie and waits for the engine's first message.
     ///
     /// # Errors
     /// When it is rejected.
-    pub async fn socket(&self, path: &str, cookie: &str) -> Result<WebSocket> {
-        let mut socket = self.upgrade(path, &[("cookie", cookie)]).await?.open()?;
-        socket.next().await?;
+    pub async fn open_socket(&self, path: &str, cookie: &str) -> Result<WebSocket> {
+        let mut socket = self
+            .upgrade(path, &[("cookie", cookie)])
+            .await?
+            .into_socket()?;
+        socket.next_message().await?;
         Ok(socket)
     }
 
@@ -135,7 +138,7 @@ impl Stack {
     ///
     /// # Errors
     /// When it is rejected.
-    pub async fn qix(&self, path: &str, cookie: &str) -> Result<Qix> {
+    pub async fn open_qix(&self, path: &str, cookie: &str) -> Result<Qix> {
         Qix::open(self.upgrade(path, &[("cookie", cookie)]).await?).await
     }
 

@@ -29,7 +29,7 @@ pub struct Claims {
 impl Claims {
     /// Claims for `account` that expire after a minute.
     #[must_use]
-    pub fn of(account: &str) -> Self {
+    pub fn for_account(account: &str) -> Self {
         Self {
             sub: account.into(),
             roles: vec!["user".into()],

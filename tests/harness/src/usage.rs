@@ -3,12 +3,12 @@
 use std::fs;
 
 /// Ticks of utime and stime per second: USER_HZ, which is 100 on every Linux that Rust supports (proc(5)).
-const TICKS: f64 = 100.0;
+const TICKS_PER_SECOND: f64 = 100.0;
 
 /// CPU seconds of a process group. Each child of the harness has its own group.
 #[must_use]
 pub fn group_cpu(group: u32) -> f64 {
-    members(group).iter().map(Stat::seconds).sum()
+    group_members(group).iter().map(Stat::seconds).sum()
 }
 
 /// CPU seconds of this process.
@@ -27,10 +27,10 @@ pub fn group_rss(group: u32) -> f64 {
             .find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.split_whitespace().next()?.parse::<f64>().ok()
     };
-    members(group).iter().filter_map(rss).sum()
+    group_members(group).iter().filter_map(rss).sum()
 }
 
-fn members(group: u32) -> Vec<Stat> {
+fn group_members(group: u32) -> Vec<Stat> {
     let Ok(all) = fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -67,7 +67,7 @@ impl Stat {
     }
 
     fn seconds(&self) -> f64 {
-        self.ticks / TICKS
+        self.ticks / TICKS_PER_SECOND
     }
 }
 

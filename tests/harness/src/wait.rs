@@ -5,13 +5,13 @@ use std::future::Future;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-const ASK_AGAIN: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Polls until the result is `Some`. The error names what was awaited.
 ///
 /// # Errors
 /// After `limit`.
-pub async fn until<T, F>(what: &str, limit: Duration, mut ask: impl FnMut() -> F) -> Result<T>
+pub async fn poll_until<T, F>(what: &str, limit: Duration, mut ask: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Option<T>>,
 {
@@ -23,6 +23,6 @@ where
         if Instant::now() >= end {
             return Err(format!("still not so after {limit:?}: {what}").into());
         }
-        sleep(ASK_AGAIN).await;
+        sleep(POLL_INTERVAL).await;
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::retry::RetrySchedule;
 use crate::streams::{ACTIVITY_INTERVAL_MS, Streams};
-use berth_api::{ClosedStream, GatewayReport, MAX_REPORTED, OpenStream, Part};
+use berth_api::{ClosedStream, FullSyncPart, GatewayReport, MAX_REPORT_ENTRIES, OpenStream};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
@@ -145,7 +145,7 @@ impl Reports {
             return None;
         }
         self.schedule.started(now);
-        let mut room = MAX_REPORTED;
+        let mut room = MAX_REPORT_ENTRIES;
         let (full, opened) = self.take_opened(streams, &mut room);
         let closed: Vec<ClosedStream> = take(&mut self.closed, &mut room);
         let active: Vec<Rc<str>> = self.active.iter().take(room).map(Rc::clone).collect();
@@ -195,7 +195,7 @@ impl Reports {
         &mut self,
         streams: &Streams,
         room: &mut usize,
-    ) -> (Option<Part>, Vec<OpenStream>) {
+    ) -> (Option<FullSyncPart>, Vec<OpenStream>) {
         let (mut rest, first) = match std::mem::replace(&mut self.listing, Listing::None) {
             Listing::None => return (None, take(&mut self.opened, room)),
             Listing::Wanted => (streams.ids().collect(), true),
@@ -212,10 +212,10 @@ impl Reports {
             }
         }
         let part = match (first, rest.is_empty()) {
-            (true, true) => Part::Whole,
-            (true, false) => Part::First,
-            (false, false) => Part::Middle,
-            (false, true) => Part::Last,
+            (true, true) => FullSyncPart::Whole,
+            (true, false) => FullSyncPart::First,
+            (false, false) => FullSyncPart::Middle,
+            (false, true) => FullSyncPart::Last,
         };
         if !rest.is_empty() {
             self.listing = Listing::InProgress { rest, first: false };

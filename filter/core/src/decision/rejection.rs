@@ -1,7 +1,7 @@
 //! Every reason to reject a request: one table from the reason to status, log level and title. The reasons of the
 //! placement service are rows of it, so clients see one vocabulary. Knows no header and no host.
 
-use berth_api::Reason;
+use berth_api::RejectReason as ServiceReason;
 use log::Level;
 
 macro_rules! reasons {
@@ -111,26 +111,26 @@ reasons! {
     Internal = "internal", 500, Error, "The placement service has a fault.";
 }
 
-impl From<Reason> for RejectReason {
-    fn from(reason: Reason) -> Self {
+impl From<ServiceReason> for RejectReason {
+    fn from(reason: ServiceReason) -> Self {
         match reason {
-            Reason::InvalidRequest => Self::InvalidRequest,
-            Reason::UnknownGateway => Self::UnknownGateway,
-            Reason::NoSession => Self::NoSession,
-            Reason::UnknownSession => Self::UnknownSession,
-            Reason::SessionExpired => Self::SessionExpired,
-            Reason::BearerInvalid => Self::BearerInvalid,
-            Reason::Forbidden => Self::Forbidden,
-            Reason::NoSuchRoute => Self::NoSuchRoute,
-            Reason::NoSuchDocument => Self::NoSuchDocument,
-            Reason::TooManySessions => Self::TooManySessions,
-            Reason::TooManyStreams => Self::TooManyStreams,
-            Reason::NoEngine => Self::NoEngine,
-            Reason::EnginesFull => Self::EnginesFull,
-            Reason::StoreDown => Self::StoreDown,
-            Reason::ReadOnlyStore => Self::ReadOnlyStore,
-            Reason::EngineFailed => Self::EngineFailed,
-            Reason::Internal => Self::Internal,
+            ServiceReason::InvalidRequest => Self::InvalidRequest,
+            ServiceReason::UnknownGateway => Self::UnknownGateway,
+            ServiceReason::NoSession => Self::NoSession,
+            ServiceReason::UnknownSession => Self::UnknownSession,
+            ServiceReason::SessionExpired => Self::SessionExpired,
+            ServiceReason::BearerInvalid => Self::BearerInvalid,
+            ServiceReason::Forbidden => Self::Forbidden,
+            ServiceReason::NoSuchRoute => Self::NoSuchRoute,
+            ServiceReason::NoSuchDocument => Self::NoSuchDocument,
+            ServiceReason::TooManySessions => Self::TooManySessions,
+            ServiceReason::TooManyStreams => Self::TooManyStreams,
+            ServiceReason::NoEngine => Self::NoEngine,
+            ServiceReason::EnginesFull => Self::EnginesFull,
+            ServiceReason::StoreDown => Self::StoreDown,
+            ServiceReason::ReadOnlyStore => Self::ReadOnlyStore,
+            ServiceReason::EngineFailed => Self::EngineFailed,
+            ServiceReason::Internal => Self::Internal,
         }
     }
 }
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn reasons_of_the_service_keep_name_and_status() {
-        for of_service in Reason::ALL {
+        for of_service in ServiceReason::ALL {
             let reason = RejectReason::from(*of_service);
             assert_eq!(reason.as_str(), of_service.as_str());
             assert_eq!(reason.status(), of_service.status());

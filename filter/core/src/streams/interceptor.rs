@@ -83,7 +83,7 @@ impl FrameInterceptor {
     }
 
     fn close(&mut self, reason: CloseReason, boundary: Option<usize>) -> ChunkAction {
-        let Some(code) = reason.code() else {
+        let Some(code) = reason.close_code() else {
             return ChunkAction::Forward;
         };
         match boundary {

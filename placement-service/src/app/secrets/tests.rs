@@ -24,13 +24,13 @@ fn next_and_previous_keys_are_read() {
 
 #[test]
 fn key_ids_are_unique_and_all_faults_are_reported() {
-    let told = names(&format!(
+    let faults = names(&format!(
         "{{ kid: a, next: [ {{ algorithm: HS256, key: {{ inline: '{SECOND}' }}, kid: a }} ], \
          previous: [ {{ algorithm: ES256, key: {{ file: tests/keys/rs256.pem }} }}, \
          {{ algorithm: HS256, key: {{ inline: short }} }} ] }}"
     ));
     assert_eq!(
-        told.unwrap_err(),
+        faults.unwrap_err(),
         "tokens.next[0].key: another key is named \"a\" too\n\
          tokens.previous[0].key: not a PKCS#8 PEM private key for ES256 (curve P-256)\n\
          tokens.previous[1].key: an HS256 secret needs 32 bytes or more, this one has 5"
@@ -41,20 +41,20 @@ fn key_ids_are_unique_and_all_faults_are_reported() {
 
 #[test]
 fn a_fault_of_the_shape_contains_no_secret() {
-    let told = names(
+    let faults = names(
         "{ previous: [ { algorithm: HS1, key: 5 }, { algorithm: HS256, key: hunter2, kid: '' } ] }",
     );
-    let told = told.unwrap_err();
-    assert!(!told.contains("hunter2"), "{told}");
+    let faults = faults.unwrap_err();
+    assert!(!faults.contains("hunter2"), "{faults}");
     for line in [
         "tokens.previous[0].key: expected {env: NAME}, {file: PATH} or {inline: TEXT}",
         "tokens.previous[1].key: expected {env: NAME}, {file: PATH} or {inline: TEXT}",
         "tokens.previous[1].kid: must not be empty; null names the key by its thumbprint",
     ] {
-        assert!(told.lines().any(|l| l == line), "{told}");
+        assert!(faults.lines().any(|l| l == line), "{faults}");
     }
     assert!(
-        told.contains("tokens.previous[0].algorithm: unknown variant"),
-        "{told}"
+        faults.contains("tokens.previous[0].algorithm: unknown variant"),
+        "{faults}"
     );
 }

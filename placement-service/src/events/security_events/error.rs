@@ -3,7 +3,7 @@
 
 /// Why a token is rejected: an error code of RFC 8935 section 2.4, and a message for the transmitter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{code}: {words}")]
+#[error("{code}: {message}")]
 pub struct SetError {
     pub code: &'static str,
     pub message: &'static str,

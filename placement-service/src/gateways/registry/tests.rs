@@ -28,7 +28,7 @@ fn opened(sequence: u64, streams: &[(&str, &str, &str)]) -> GatewayReport {
     }
 }
 
-fn full(part: Part, report: GatewayReport) -> GatewayReport {
+fn full(part: FullSyncPart, report: GatewayReport) -> GatewayReport {
     GatewayReport {
         full: Some(part),
         ..report
@@ -86,7 +86,10 @@ fn a_stream_that_returns_from_another_replica_counts_again() {
     w.take("g", &opened(1, &[("a", "s", "e")]));
     w.tallies.moved("a", "p/e");
     assert_eq!(w.stream_counts("e"), (1, 0));
-    w.take("g", &full(Part::Whole, opened(2, &[("a", "s", "e")])));
+    w.take(
+        "g",
+        &full(FullSyncPart::Whole, opened(2, &[("a", "s", "e")])),
+    );
     assert_eq!(w.stream_counts("e"), (1, 1));
     w.take("g", &closed(3, &["a"]));
     assert_eq!(w.stream_counts("e"), (0, 0));
@@ -153,7 +156,10 @@ fn a_lost_report_requires_the_full_list() {
     let late = w.take("g", &closed(2, &["c"]));
     assert!(late.resync && !late.resync_is_news);
     assert_eq!(w.stream_counts("e"), (2, 2));
-    let whole = full(Part::Whole, opened(4, &[("c", "s", "e"), ("d", "t", "e")]));
+    let whole = full(
+        FullSyncPart::Whole,
+        opened(4, &[("c", "s", "e"), ("d", "t", "e")]),
+    );
     let outcome = w.take("g", &whole);
     assert_eq!((outcome.resync, outcome.lost), (false, 1), "a is gone");
     assert_eq!(w.stream_counts("e"), (2, 2));
@@ -174,19 +180,31 @@ fn an_unknown_gateway_with_earlier_reports_requires_the_full_list() {
 fn a_list_in_parts_is_complete_with_its_last_part() {
     let mut w = testbed();
     w.take("g", &opened(1, &[("a", "s", "e"), ("b", "s", "e")]));
-    w.take("g", &full(Part::First, opened(2, &[("c", "s", "e")])));
+    w.take(
+        "g",
+        &full(FullSyncPart::First, opened(2, &[("c", "s", "e")])),
+    );
     // Between two parts a stream opens, and a listed one closes.
     w.take("g", &opened(3, &[("d", "s", "e")]));
     w.take("g", &closed(4, &["c"]));
-    w.take("g", &full(Part::Middle, opened(5, &[("b", "s", "e")])));
+    w.take(
+        "g",
+        &full(FullSyncPart::Middle, opened(5, &[("b", "s", "e")])),
+    );
     assert_eq!(w.stream_counts("e"), (3, 3), "a, b and d");
-    let outcome = w.take("g", &full(Part::Last, opened(6, &[])));
+    let outcome = w.take("g", &full(FullSyncPart::Last, opened(6, &[])));
     assert_eq!((outcome.lost, outcome.resync), (1, false));
     assert_eq!(w.stream_counts("e"), (2, 2));
     // Parts without a first one, or with a gap before them, are not a list.
-    assert!(w.take("g", &full(Part::Last, opened(7, &[]))).resync);
-    w.take("g", &full(Part::First, opened(8, &[("b", "s", "e")])));
-    let outcome = w.take("g", &full(Part::Last, opened(10, &[])));
+    assert!(
+        w.take("g", &full(FullSyncPart::Last, opened(7, &[])))
+            .resync
+    );
+    w.take(
+        "g",
+        &full(FullSyncPart::First, opened(8, &[("b", "s", "e")])),
+    );
+    let outcome = w.take("g", &full(FullSyncPart::Last, opened(10, &[])));
     assert_eq!((outcome.lost, outcome.resync), (0, true));
     assert_eq!(w.stream_counts("e"), (2, 2));
 }
@@ -209,7 +227,7 @@ fn a_stream_counts_once_as_in_the_latest_report() {
 fn a_silent_gateway_loses_its_streams() {
     let mut w = testbed();
     w.take("g", &opened(1, &[("a", "s", "e")]));
-    w.now += Duration::from_secs(SILENCE_S);
+    w.now += Duration::from_secs(GATEWAY_TIMEOUT_S);
     assert_eq!(
         w.registry.forget_silent(w.now - Duration::from_millis(1)),
         0
@@ -246,9 +264,9 @@ fn reports_beyond_the_limits_are_rejected() {
     for (n, part) in names.chunks(500).enumerate() {
         let part: Vec<_> = part.iter().map(|name| (name.as_str(), "s", "e")).collect();
         let of_list = match n {
-            0 => Part::First,
-            199 => Part::Last,
-            _ => Part::Middle,
+            0 => FullSyncPart::First,
+            199 => FullSyncPart::Last,
+            _ => FullSyncPart::Middle,
         };
         let outcome = w.take("0", &full(of_list, opened(n as u64 + 202, &part)));
         assert_eq!((outcome.resync, outcome.lost), (false, 0));
@@ -302,7 +320,10 @@ fn a_session_is_checked_when_a_stream_opens_and_when_scheduled() {
     assert_eq!(sessions.len(), (2, 0));
     sessions.look_at("s", START_MS + 5);
     // A full list schedules all sessions of the gateway immediately.
-    let whole = full(Part::Whole, opened(2, &[("a", "s", "e"), ("b", "t", "e")]));
+    let whole = full(
+        FullSyncPart::Whole,
+        opened(2, &[("a", "s", "e"), ("b", "t", "e")]),
+    );
     assert!(w.take("g", &whole).look);
     assert_eq!(w.registry.sessions.take_due(0, 9).len(), 2);
     w.registry.sessions.look_at("t", 1);
@@ -375,8 +396,8 @@ impl Worker {
             ..GatewayReport::default()
         };
         vec![
-            part(self.sequence - 1, Part::First, first),
-            part(self.sequence, Part::Last, last),
+            part(self.sequence - 1, FullSyncPart::First, first),
+            part(self.sequence, FullSyncPart::Last, last),
         ]
     }
 }
@@ -462,7 +483,7 @@ proptest! {
         let all: usize = workers.iter().map(|worker| worker.open.len()).sum();
         prop_assert_eq!(w.registry.streams.len(), all);
         // Silent gateways leave nothing behind.
-        w.registry.forget_silent(w.now + Duration::from_secs(SILENCE_S));
+        w.registry.forget_silent(w.now + Duration::from_secs(GATEWAY_TIMEOUT_S));
         prop_assert_eq!(w.registry.sessions.len(), (0, 0));
         prop_assert!(w.registry.engines.is_empty() && w.registry.streams.is_empty());
         prop_assert_eq!((w.stream_counts("e"), w.stream_counts("f")), ((0, 0), (0, 0)));

@@ -1,7 +1,7 @@
 //! `GET /berth/{file}`: serves the browser module, ES modules that import each other by relative paths. Browsers cache
 //! the files but revalidate each of them before use, so that files of two releases are never mixed.
 
-use crate::http::openapi::{BROWSERS, Refused};
+use crate::http::openapi::{BROWSERS, ProblemResponse};
 use crate::http::problem::HttpProblem;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
@@ -57,7 +57,7 @@ impl Asset {
 #[utoipa::path(get, path = "/berth/{file}", tag = BROWSERS,
     params(("file" = String, Path, description = "The name of a file, such as `session.js`"),
         ("if-none-match" = Option<String>, Header, description = "The tags that the browser has cached")),
-    responses((status = 200, description = "The module", body = String, content_type = "text/javascript"), (status = 304, description = "The cached file is current"), Refused<404>))]
+    responses((status = 200, description = "The module", body = String, content_type = "text/javascript"), (status = 304, description = "The cached file is current"), ProblemResponse<404>))]
 pub(in crate::http) async fn serve_asset(
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,

@@ -1,14 +1,14 @@
 //! `/login` and `/logout`: forms for browsers without scripts, JSON for other clients.
 
 use super::cross_site;
-use super::login_form::{self, Fields, Format};
+use super::login_form::{self, Format, LoginFields};
 use super::login_response::{
-    LoggedIn, check_rate_limit, client_address, failure_page, logout_url, return_to_param,
+    LoginResponse, check_rate_limit, client_address, failure_page, logout_url, return_to_param,
     see_other, success_response,
 };
 use crate::core::return_to::ReturnTo;
 use crate::http::body::RawBody;
-use crate::http::openapi::{BROWSERS, Page, Refused};
+use crate::http::openapi::{BROWSERS, PageOrProblem, ProblemResponse};
 use crate::http::paths::oidc_path;
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
@@ -17,14 +17,14 @@ use axum::Json;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use berth_api::Reason;
+use berth_api::RejectReason;
 use serde::Serialize;
 use std::net::SocketAddr;
 use utoipa::ToSchema;
 
 /// The response of a logout that continues at a provider.
 #[derive(Serialize, ToSchema)]
-struct LoggedOut {
+struct LogoutResponse {
     /// The logout page of the provider that authenticated the user.
     logout_url: String,
 }
@@ -44,9 +44,9 @@ pub(in crate::http) async fn login_page(State(app): State<App>, uri: Uri) -> Res
 
 /// `POST /login`.
 #[utoipa::path(post, path = "/login", tag = BROWSERS,
-    request_body(content((Fields = "application/json"), (Fields = "application/x-www-form-urlencoded"))),
-    responses((status = 200, description = "JSON: logged in", body = LoggedIn), (status = 303, description = "Form: redirect to `return_to`"), Page<400>, Page<401>, Refused<403>,
-        Refused<408>, Refused<413>, Refused<415>, Page<429>, Refused<500>, Refused<501>, Page<503>))]
+    request_body(content((LoginFields = "application/json"), (LoginFields = "application/x-www-form-urlencoded"))),
+    responses((status = 200, description = "JSON: logged in", body = LoginResponse), (status = 303, description = "Form: redirect to `return_to`"), PageOrProblem<400>, PageOrProblem<401>, ProblemResponse<403>,
+        ProblemResponse<408>, ProblemResponse<413>, ProblemResponse<415>, PageOrProblem<429>, ProblemResponse<500>, ProblemResponse<501>, PageOrProblem<503>))]
 pub(in crate::http) async fn log_in(
     State(app): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -99,7 +99,9 @@ pub(in crate::http) async fn log_in(
                 LoginError::UnknownAccount | LoginError::WrongPassword | LoginError::Locked => {
                     "The name or the password is wrong, or the account is locked for a while."
                 }
-                LoginError::Rejected(ref refusal) if refusal.reason == Reason::TooManySessions => {
+                LoginError::Rejected(ref refusal)
+                    if refusal.reason == RejectReason::TooManySessions =>
+                {
                     "You are logged in too many times. Please log out elsewhere first."
                 }
                 LoginError::Busy => "Too many logins at once. Please try again.",
@@ -121,8 +123,8 @@ pub(in crate::http) async fn log_in(
 /// `POST /logout`. Succeeds without a session, too. A user whom a provider authenticated continues at the provider's
 /// logout.
 #[utoipa::path(post, path = "/logout", tag = BROWSERS, security(("session" = [])),
-    responses((status = 200, description = "JSON: continue at the provider", body = LoggedOut), (status = 204), (status = 303, description = "Form: redirect to the login page, or to the provider"),
-        Refused<400>, Refused<403>, Refused<501>, Refused<503>))]
+    responses((status = 200, description = "JSON: continue at the provider", body = LogoutResponse), (status = 204), (status = 303, description = "Form: redirect to the login page, or to the provider"),
+        ProblemResponse<400>, ProblemResponse<403>, ProblemResponse<501>, ProblemResponse<503>))]
 pub(in crate::http) async fn log_out(
     State(app): State<App>,
     uri: Uri,
@@ -140,7 +142,7 @@ pub(in crate::http) async fn log_out(
     let form = body_format(&headers) == Some(Format::Form);
     let mut response = match (form, provider_logout) {
         (true, url) => see_other(url.as_deref().unwrap_or("/login")),
-        (false, Some(url)) => Json(LoggedOut { logout_url: url }).into_response(),
+        (false, Some(url)) => Json(LogoutResponse { logout_url: url }).into_response(),
         (false, None) => StatusCode::NO_CONTENT.into_response(),
     };
     let headers = response.headers_mut();

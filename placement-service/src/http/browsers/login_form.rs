@@ -44,7 +44,7 @@ pub struct LoginForm {
 /// The fields of the body, not yet checked.
 #[derive(Default, Deserialize, ToSchema)]
 #[schema(as = Login)]
-pub(in crate::http) struct Fields {
+pub(in crate::http) struct LoginFields {
     username: Option<String>,
     password: Option<String>,
     return_to: Option<String>,
@@ -69,8 +69,8 @@ pub fn parse(format: Format, body: &[u8]) -> Result<LoginForm, HttpProblem> {
     })
 }
 
-fn form_fields(body: &[u8]) -> Result<Fields, HttpProblem> {
-    let mut fields = Fields::default();
+fn form_fields(body: &[u8]) -> Result<LoginFields, HttpProblem> {
+    let mut fields = LoginFields::default();
     for (name, value) in form_urlencoded::parse(body) {
         let slot = match name.as_ref() {
             "username" => &mut fields.username,
@@ -85,12 +85,12 @@ fn form_fields(body: &[u8]) -> Result<Fields, HttpProblem> {
     Ok(fields)
 }
 
-fn check_length(name: &str, value: Option<String>, most: usize) -> Result<String, HttpProblem> {
+fn check_length(name: &str, value: Option<String>, max: usize) -> Result<String, HttpProblem> {
     let value = value.unwrap_or_default();
     if value.is_empty() {
         return Err(HttpProblem::invalid_request(format!("{name} is missing")));
     }
-    if value.len() > most {
+    if value.len() > max {
         return Err(HttpProblem::invalid_request(format!("{name} is too long")));
     }
     Ok(value)

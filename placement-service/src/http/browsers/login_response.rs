@@ -12,7 +12,7 @@ use axum::Json;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use berth_api::Reason;
+use berth_api::RejectReason;
 use berth_store::ProviderLink;
 use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 
 /// The JSON response of a login.
 #[derive(Serialize, ToSchema)]
-pub(in crate::http) struct LoggedIn<'a> {
+pub(in crate::http) struct LoginResponse<'a> {
     account: &'a str,
     roles: &'a [String],
     /// The path to continue at.
@@ -58,14 +58,14 @@ pub(in crate::http) fn success_response(
     let return_to = return_to.as_ref().map_or(fallback, ReturnTo::as_str);
     let mut response = match format {
         Format::Form => see_other(return_to),
-        Format::Json => Json(LoggedIn {
+        Format::Json => Json(LoginResponse {
             account: &started.live.account,
             roles: &started.live.roles,
             return_to,
         })
         .into_response(),
     };
-    let cookie = app.cookie.set(&started.id).ok_or(Reason::Internal)?;
+    let cookie = app.cookie.set(&started.id).ok_or(RejectReason::Internal)?;
     let device_cookie = started.device_cookie.as_deref();
     let device_cookie = device_cookie.and_then(|value| app.device_cookie.set(value));
     let headers = response.headers_mut();

@@ -8,7 +8,7 @@ use super::login_response::{
 };
 use crate::core::return_to::ReturnTo;
 use crate::http::body::RawBody;
-use crate::http::openapi::{BROWSERS, OTHERS, Page, Refused};
+use crate::http::openapi::{BROWSERS, OTHERS, PageOrProblem, ProblemResponse};
 use crate::http::problem::{HttpProblem, ResponseReason};
 use crate::http::state::App;
 use crate::login::oidc::back_channel::LogoutFault;
@@ -32,7 +32,7 @@ struct BackChannelForm {
 
 /// The error response of OpenID Connect Back-Channel Logout 1.0, section 2.8.
 #[derive(Serialize, ToSchema)]
-struct BackChannelFault {
+struct BackChannelErrorResponse {
     error: &'static str,
     error_description: String,
 }
@@ -46,7 +46,7 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// `GET /login/oidc/{provider}`: redirects to the provider's login page.
 #[utoipa::path(get, path = BEGIN_PATH, tag = BROWSERS,
     params(("provider" = String, Path, description = "The provider's name"), ("return_to" = Option<String>, Query, description = "A path of this site, to redirect to after the login")),
-    responses((status = 303, description = "To the provider"), Page<400>, Page<404>, Refused<500>, Page<502>, Page<503>))]
+    responses((status = 303, description = "To the provider"), PageOrProblem<400>, PageOrProblem<404>, ProblemResponse<500>, PageOrProblem<502>, PageOrProblem<503>))]
 pub(in crate::http) async fn redirect_to_provider(
     State(app): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -57,12 +57,12 @@ pub(in crate::http) async fn redirect_to_provider(
     let provider = provider_name(path)?;
     let origin = public_origin(&app, &uri, &headers)?;
     let return_to = return_to_param(&uri);
-    let begun = app
+    let redirect = app
         .oidc
         .begin_login(&provider, &origin, return_to.as_ref())
         .await;
-    let begun = match begun {
-        Ok(begun) => begun,
+    let redirect = match redirect {
+        Ok(redirect) => redirect,
         Err(error) => {
             let client = client_address(&app, &headers, peer);
             let provider = app.oidc.configured_name(&provider);
@@ -75,13 +75,13 @@ pub(in crate::http) async fn redirect_to_provider(
             ));
         }
     };
-    let mut response = see_other(&begun.location);
-    let (state, lasts_s) = (&begun.state, LOGIN_STATE_TTL_MS / 1000);
-    let cookie = app.cookie.set_login_state(state, &begun.cookie, lasts_s);
-    let cookie = cookie.ok_or(berth_api::Reason::Internal)?;
-    let given_up = app.cookie.clear_login_states(&headers);
+    let mut response = see_other(&redirect.location);
+    let (state, lasts_s) = (&redirect.state, LOGIN_STATE_TTL_MS / 1000);
+    let cookie = app.cookie.set_login_state(state, &redirect.cookie, lasts_s);
+    let cookie = cookie.ok_or(berth_api::RejectReason::Internal)?;
+    let abandoned = app.cookie.clear_login_states(&headers);
     let headers = response.headers_mut();
-    for cookie in given_up.into_iter().chain([cookie]) {
+    for cookie in abandoned.into_iter().chain([cookie]) {
         headers.append(header::SET_COOKIE, cookie);
     }
     headers.insert(header::CACHE_CONTROL, NO_STORE);
@@ -91,7 +91,7 @@ pub(in crate::http) async fn redirect_to_provider(
 /// `GET /login/oidc/{provider}/callback`: receives the browser back from the provider.
 #[utoipa::path(get, path = CALLBACK_PATH, tag = BROWSERS,
     params(("provider" = String, Path, description = "The provider's name"), ("code" = Option<String>, Query, description = "From the provider"), ("state" = Option<String>, Query, description = "From the provider")),
-    responses((status = 303, description = "Logged in"), Page<400>, Page<403>, Page<404>, Page<429>, Refused<500>, Page<502>, Page<503>))]
+    responses((status = 303, description = "Logged in"), PageOrProblem<400>, PageOrProblem<403>, PageOrProblem<404>, PageOrProblem<429>, ProblemResponse<500>, PageOrProblem<502>, PageOrProblem<503>))]
 pub(in crate::http) async fn provider_callback(
     State(app): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -111,9 +111,9 @@ pub(in crate::http) async fn provider_callback(
                 return Ok(failure_response(&app, &headers, problem, None));
             }
             let return_to = attempt.return_to();
-            let proven = app.oidc.complete_login(attempt).await;
+            let verified = app.oidc.complete_login(attempt).await;
             let login = &app.login;
-            let started = login.log_in_by_provider(&provider, proven, old_cookie, client);
+            let started = login.log_in_by_provider(&provider, verified, old_cookie, client);
             match started.await {
                 Ok(started) => success_response(&app, &started, return_to, Format::Form)?,
                 Err(error) => {
@@ -141,7 +141,7 @@ pub(in crate::http) async fn provider_callback(
 /// Connect Back-Channel Logout 1.0, section 2.5).
 #[utoipa::path(post, path = BACK_CHANNEL_PATH, tag = OTHERS, params(("provider" = String, Path, description = "The provider's name")),
     request_body(content = BackChannelForm, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "The sessions have ended"), (status = 400, body = BackChannelFault), Refused<404>, Refused<408>, Refused<413>, Refused<502>, Refused<503>))]
+    responses((status = 200, description = "The sessions have ended"), (status = 400, body = BackChannelErrorResponse), ProblemResponse<404>, ProblemResponse<408>, ProblemResponse<413>, ProblemResponse<502>, ProblemResponse<503>))]
 pub(in crate::http) async fn back_channel_logout(
     State(app): State<App>,
     path: Result<Path<String>, PathRejection>,
@@ -158,7 +158,7 @@ pub(in crate::http) async fn back_channel_logout(
         Ok(_) => Ok((StatusCode::OK, [(header::CACHE_CONTROL, NO_STORE)]).into_response()),
         Err(BackChannelError::Failed(error)) => Err(oidc_problem(&error)),
         Err(BackChannelError::Token(fault)) => {
-            let body = BackChannelFault {
+            let body = BackChannelErrorResponse {
                 error: "invalid_request",
                 error_description: fault.to_string(),
             };

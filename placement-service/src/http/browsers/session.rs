@@ -3,7 +3,7 @@
 
 use super::cross_site;
 use crate::http::gateways::auth;
-use crate::http::openapi::{BROWSERS, Refused};
+use crate::http::openapi::{BROWSERS, ProblemResponse};
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
 use crate::placement::RecentPlacement;
@@ -12,7 +12,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use berth_api::Reason;
+use berth_api::RejectReason;
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -54,13 +54,13 @@ struct Anonymous {
 /// The answer of `GET /session`.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-enum Asked<'a> {
+enum SessionResponse<'a> {
     Own(OwnSession<'a>),
     Anonymous(Anonymous),
 }
 
 #[derive(Serialize, ToSchema)]
-struct Authenticated {
+struct AuthenticationStatus {
     authenticated: bool,
 }
 
@@ -71,23 +71,23 @@ struct OwnPlacements {
 
 /// `GET /session`: account, roles and remaining seconds; `anonymous` for a stale or no cookie.
 #[utoipa::path(get, path = "/session", tag = BROWSERS, security(("session" = [])),
-    responses((status = 200, body = Asked), Refused<400>, Refused<503>))]
+    responses((status = 200, body = SessionResponse), ProblemResponse<400>, ProblemResponse<503>))]
 pub(in crate::http) async fn show_own_session(
     State(app): State<App>,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
-    let peeked = peek(&app, &headers).await?;
-    let asked = match &peeked {
-        Ok((live, left)) => Asked::Own(OwnSession::new(live, *left)),
-        Err(_) => Asked::Anonymous(Anonymous { anonymous: true }),
+    let result = peek(&app, &headers).await?;
+    let response = match &result {
+        Ok((live, left)) => SessionResponse::Own(OwnSession::new(live, *left)),
+        Err(_) => SessionResponse::Anonymous(Anonymous { anonymous: true }),
     };
-    Ok(with_no_store(Json(asked).into_response()))
+    Ok(with_no_store(Json(response).into_response()))
 }
 
 /// `POST /session/renew`: "stay signed in". Answers like `GET /session`; a stale cookie gets 440 and an anonymous
 /// cookie.
 #[utoipa::path(post, path = "/session/renew", tag = BROWSERS, security(("session" = [])),
-    responses((status = 200, body = OwnSession), Refused<400>, Refused<401>, Refused<403>, Refused<440>, Refused<501>, Refused<503>))]
+    responses((status = 200, body = OwnSession), ProblemResponse<400>, ProblemResponse<401>, ProblemResponse<403>, ProblemResponse<440>, ProblemResponse<501>, ProblemResponse<503>))]
 pub(in crate::http) async fn renew_session(
     State(app): State<App>,
     uri: Uri,
@@ -95,7 +95,7 @@ pub(in crate::http) async fn renew_session(
 ) -> Result<Response, HttpProblem> {
     cross_site::check_origin(&uri, &headers, &app.config.login.trusted_origins)?;
     let Some(cookie) = app.cookie.read(&headers)? else {
-        return Err(Reason::NoSession.into());
+        return Err(RejectReason::NoSession.into());
     };
     match app.sessions.renew(cookie).await {
         Ok((live, left)) => Ok(with_no_store(
@@ -118,7 +118,7 @@ pub(in crate::http) async fn renew_session(
 
 /// `GET /session/placements`: the recent placements of the session, latest first.
 #[utoipa::path(get, path = "/session/placements", tag = BROWSERS, security(("session" = [])),
-    responses((status = 200, body = OwnPlacements), Refused<400>, Refused<401>, Refused<440>, Refused<503>))]
+    responses((status = 200, body = OwnPlacements), ProblemResponse<400>, ProblemResponse<401>, ProblemResponse<440>, ProblemResponse<503>))]
 pub(in crate::http) async fn list_own_placements(
     State(app): State<App>,
     headers: HeaderMap,
@@ -132,7 +132,7 @@ pub(in crate::http) async fn list_own_placements(
 
 /// `GET /is-authenticated`: 200 or 401.
 #[utoipa::path(get, path = "/is-authenticated", tag = BROWSERS, security(("session" = [])),
-    responses((status = 200, body = Authenticated), (status = 401, body = Authenticated), Refused<400>, Refused<503>))]
+    responses((status = 200, body = AuthenticationStatus), (status = 401, body = AuthenticationStatus), ProblemResponse<400>, ProblemResponse<503>))]
 pub(in crate::http) async fn is_authenticated(
     State(app): State<App>,
     headers: HeaderMap,
@@ -143,7 +143,7 @@ pub(in crate::http) async fn is_authenticated(
     } else {
         StatusCode::UNAUTHORIZED
     };
-    let body = Json(Authenticated {
+    let body = Json(AuthenticationStatus {
         authenticated: known,
     });
     Ok(with_no_store((status, body).into_response()))
@@ -155,11 +155,11 @@ type PeekResult = Result<(Arc<LiveSession>, RemainingTime), HttpProblem>;
 /// the store is down. The inner error means that nobody is logged in.
 async fn peek(app: &App, headers: &HeaderMap) -> Result<PeekResult, HttpProblem> {
     let Some(cookie) = app.cookie.read(headers)? else {
-        return Ok(Err(Reason::NoSession.into()));
+        return Ok(Err(RejectReason::NoSession.into()));
     };
     match app.sessions.peek(cookie).await {
         Ok(found) => Ok(Ok(found)),
-        Err(refusal) if refusal.reason == Reason::StoreDown => Err(refusal.into()),
+        Err(refusal) if refusal.reason == RejectReason::StoreDown => Err(refusal.into()),
         Err(refusal) => Ok(Err(refusal.into())),
     }
 }

@@ -3,11 +3,11 @@
 
 use crate::engines::fleet::PoolFleet;
 use crate::http::health;
-use crate::http::openapi::{self, OTHERS, Refused};
+use crate::http::openapi::{self, OTHERS, ProblemResponse};
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
 use axum::Json;
-use axum::extract::State as Of;
+use axum::extract::State as Extract;
 use axum::http::Uri;
 use berth_scheduler::engine::{Engine, Load, State};
 use serde::Serialize;
@@ -35,8 +35,8 @@ async fn health() -> Json<Map<String, Value>> {
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = MiraEngine)]
-struct Listed {
-    engine: Described,
+struct MiraEngine {
+    engine: MiraEngineDetails,
     /// The source of the engine, which the condensed format omits.
     #[serde(skip_serializing_if = "Option::is_none")]
     local: Option<Value>,
@@ -44,7 +44,7 @@ struct Listed {
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Described {
+struct MiraEngineDetails {
     networks: [Value; 1],
     port: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,8 +60,11 @@ struct Described {
 /// `GET /v1/engines[?format=full|condensed]`.
 #[utoipa::path(get, path = ENGINES_PATH, tag = OTHERS,
     params(("format" = Option<String>, Query, description = "`full`, the default, or `condensed`")),
-    responses((status = 200, body = Vec<Listed>), Refused<400>))]
-async fn engines(Of(app): Of<App>, uri: Uri) -> Result<Json<Vec<Listed>>, HttpProblem> {
+    responses((status = 200, body = Vec<MiraEngine>), ProblemResponse<400>))]
+async fn engines(
+    Extract(app): Extract<App>,
+    uri: Uri,
+) -> Result<Json<Vec<MiraEngine>>, HttpProblem> {
     let condensed = is_condensed(uri.query().unwrap_or_default())?;
     let fleet = app.placement.fleet().snapshot();
     let all = fleet.pools().iter().flat_map(|pool| {
@@ -89,10 +92,10 @@ fn is_condensed(query: &str) -> Result<bool, HttpProblem> {
     Ok(condensed)
 }
 
-fn describe_engine(pool: &PoolFleet, engine: &Engine, condensed: bool) -> Listed {
+fn describe_engine(pool: &PoolFleet, engine: &Engine, condensed: bool) -> MiraEngine {
     let (api, load) = (engine.endpoint.api, engine.load.as_deref());
-    Listed {
-        engine: Described {
+    MiraEngine {
+        engine: MiraEngineDetails {
             networks: [json!({ "name": &*pool.name, "ip": api.ip() })],
             port: api.port(),
             metrics_port: engine.endpoint.metrics.map(|at| at.port()),
@@ -119,7 +122,7 @@ fn status(engine: &Engine) -> &'static str {
 fn healthcheck(load: &Load) -> Value {
     let mut health =
         json!({ "saturated": load.saturated, "apps": { "in_memory_docs": load.documents } });
-    let told = [
+    let known = [
         (
             "mem",
             load.memory
@@ -133,7 +136,8 @@ fn healthcheck(load: &Load) -> Value {
     ];
     if let Some(fields) = health.as_object_mut() {
         fields.extend(
-            told.into_iter()
+            known
+                .into_iter()
                 .filter_map(|(name, value)| Some((name.to_owned(), value?))),
         );
     }
@@ -185,14 +189,14 @@ mod tests {
             saturated: true,
             documents: vec!["a".to_owned()],
         };
-        let told = healthcheck(&load);
-        assert_eq!(told["mem"], json!({ "committed": 10.0, "free": 20.0 }));
+        let known = healthcheck(&load);
+        assert_eq!(known["mem"], json!({ "committed": 10.0, "free": 20.0 }));
         assert_eq!(
-            (&told["cpu"]["total"], &told["session"]["active"]),
+            (&known["cpu"]["total"], &known["session"]["active"]),
             (&json!(0.5), &json!(3))
         );
         assert_eq!(
-            (&told["saturated"], &told["apps"]["in_memory_docs"]),
+            (&known["saturated"], &known["apps"]["in_memory_docs"]),
             (&json!(true), &json!(["a"]))
         );
         assert_eq!(metrics(&load)[0]["metrics"][0]["value"], json!(3.0));

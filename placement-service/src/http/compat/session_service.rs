@@ -3,18 +3,17 @@
 
 use crate::config::{self, SessionService as Config};
 use crate::core::rejection::Rejection;
-use crate::http::openapi as told;
-use crate::http::openapi::{OPERATORS, OTHERS, Refused};
+use crate::http::openapi::{self, OPERATORS, OTHERS, ProblemResponse};
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
 use crate::placement::{PlaceRequest, Placement};
 use crate::sessions::BearerClaims;
 use crate::sessions::LiveSession;
 use axum::Json;
-use axum::extract::State as Of;
+use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
-use berth_api::Reason;
+use berth_api::RejectReason;
 use berth_store::redis_jwt::{JwtKey, JwtRules};
 use serde::Serialize;
 use std::fmt::Write;
@@ -55,7 +54,7 @@ pub fn jwt_rules(
 }
 
 pub(in crate::http) fn routes() -> OpenApiRouter<App> {
-    told::routes()
+    openapi::routes()
         .routes(routes!(document))
         .routes(routes!(session_doc))
         .routes(routes!(health))
@@ -72,7 +71,7 @@ async fn health() -> &'static str {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Placed)]
-struct Found {
+struct SessionLocation {
     #[schema(value_type = String)]
     ip: IpAddr,
     port: u16,
@@ -84,12 +83,12 @@ struct Found {
 /// `GET /v1/session/doc/{docId}`: is placed like `/doc/doc/{docId}`.
 #[utoipa::path(get, path = DOCUMENT_PATH, tag = OTHERS, security(("jwt" = [])),
     params(("docId" = String, Path, description = "The document's name")),
-    responses((status = 200, body = Found), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<429>, Refused<500>, Refused<503>))]
+    responses((status = 200, body = SessionLocation), ProblemResponse<400>, ProblemResponse<401>, ProblemResponse<403>, ProblemResponse<404>, ProblemResponse<429>, ProblemResponse<500>, ProblemResponse<503>))]
 async fn document(
-    Of(app): Of<App>,
+    State(app): State<App>,
     uri: Uri,
     headers: HeaderMap,
-) -> Result<Json<Found>, HttpProblem> {
+) -> Result<Json<SessionLocation>, HttpProblem> {
     // Not decoded: `placement::routes` decodes the name.
     let name = uri.path().strip_prefix(DOCUMENT_PREFIX).unwrap_or_default();
     let doc_id = crate::placement::routes::document_name(name)?;
@@ -99,8 +98,11 @@ async fn document(
 
 /// `GET /v1/session/session-doc`: a document that exists in memory only.
 #[utoipa::path(get, path = SESSION_DOC_PATH, tag = OTHERS, security(("jwt" = [])),
-    responses((status = 200, body = Found), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<429>, Refused<500>, Refused<503>))]
-async fn session_doc(Of(app): Of<App>, headers: HeaderMap) -> Result<Json<Found>, HttpProblem> {
+    responses((status = 200, body = SessionLocation), ProblemResponse<400>, ProblemResponse<401>, ProblemResponse<403>, ProblemResponse<404>, ProblemResponse<429>, ProblemResponse<500>, ProblemResponse<503>))]
+async fn session_doc(
+    State(app): State<App>,
+    headers: HeaderMap,
+) -> Result<Json<SessionLocation>, HttpProblem> {
     place_session(&app, &headers, SESSION_DOC_PLACEMENT_PATH, None).await
 }
 
@@ -109,7 +111,7 @@ async fn place_session(
     headers: &HeaderMap,
     path: &str,
     doc_id: Option<String>,
-) -> Result<Json<Found>, HttpProblem> {
+) -> Result<Json<SessionLocation>, HttpProblem> {
     let token = read_bearer_token(headers)?;
     let session = resolve_session(app, token).await?;
     let request = PlaceRequest {
@@ -122,12 +124,12 @@ async fn place_session(
     // As for gateways, the session may have ended during the placement.
     if !app.sessions.is_still_active(&session) {
         app.placement.release_placement(&placed);
-        return Err(Reason::UnknownSession.into());
+        return Err(RejectReason::UnknownSession.into());
     }
     let found =
         locate_session(app, &placed).inspect_err(|_| app.placement.release_placement(&placed));
     let (at, session_id) = found?;
-    Ok(Json(Found {
+    Ok(Json(SessionLocation {
         ip: at.ip(),
         port: at.port(),
         session_id,
@@ -140,17 +142,17 @@ fn locate_session(app: &App, placed: &Placement) -> Result<(SocketAddr, String),
     let session = placed.set_headers.get(SESSION_HEADER).cloned();
     let session = session.ok_or_else(|| {
         let detail = "the pool of the route prepares no sessions";
-        Rejection::new(Reason::NoSuchRoute).with_detail(detail)
+        Rejection::new(RejectReason::NoSuchRoute).with_detail(detail)
     })?;
     Ok((
-        engine_address(app, placed).ok_or(Reason::NoEngine)?,
+        engine_address(app, placed).ok_or(RejectReason::NoEngine)?,
         session,
     ))
 }
 
 fn read_bearer_token(headers: &HeaderMap) -> Result<&str, Rejection> {
     let given = headers.get(header::AUTHORIZATION);
-    let given = given.ok_or(Reason::NoSession)?.to_str().ok();
+    let given = given.ok_or(RejectReason::NoSession)?.to_str().ok();
     let token = given.and_then(|text| {
         let (scheme, token) = text.split_once(' ')?;
         scheme
@@ -158,16 +160,17 @@ fn read_bearer_token(headers: &HeaderMap) -> Result<&str, Rejection> {
             .then_some(token.trim())
     });
     token.ok_or_else(|| {
-        Rejection::new(Reason::BearerInvalid).with_detail("Authorization must be Bearer and a JWT")
+        Rejection::new(RejectReason::BearerInvalid)
+            .with_detail("Authorization must be Bearer and a JWT")
     })
 }
 
 /// Verifies the token with the keys of the other login service, then with the service's own keys.
 async fn resolve_session(app: &App, token: &str) -> Result<LiveSession, Rejection> {
-    let theirs = app.session_service_rules.as_ref();
-    let theirs =
-        theirs.and_then(|rules| BearerClaims::verify_with(token, jwt_rules, app.tokens.now_ms()));
-    let bearer = match theirs {
+    let verified = app.session_service_rules.as_ref();
+    let verified =
+        verified.and_then(|rules| BearerClaims::verify_with(token, jwt_rules, app.tokens.now_ms()));
+    let bearer = match verified {
         Some(bearer) => bearer,
         None => app.tokens.verify(token)?,
     };
@@ -189,7 +192,7 @@ fn engine_address(app: &App, placed: &Placement) -> Option<SocketAddr> {
 
 /// `GET /v1/metrics`: the two gauges that autoscalers of the older service read, over all pools.
 #[utoipa::path(get, path = METRICS_PATH, tag = OPERATORS, responses((status = 200, description = "Prometheus", body = String, content_type = "text/plain")))]
-async fn metrics(Of(app): Of<App>) -> Response {
+async fn metrics(State(app): State<App>) -> Response {
     let (fleet, now) = (app.placement.fleet().snapshot(), Instant::now());
     let (mut active, mut remaining) = (0_u64, None);
     for (pool, config) in fleet.pools().iter().zip(&app.config.pools) {

@@ -7,7 +7,7 @@ use crate::sessions::LiveSession;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use berth_api::Reason;
+use berth_api::RejectReason;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
@@ -20,7 +20,7 @@ impl FromRequestParts<App> for GatewayAuth {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HttpProblem> {
         match &app.gateway_secret {
             Some(secret) if !is_authorized(&parts.headers, secret.reveal()) => {
-                Err(Reason::UnknownGateway.into())
+                Err(RejectReason::UnknownGateway.into())
             }
             _ => Ok(Self),
         }
@@ -54,6 +54,6 @@ pub(in crate::http) async fn resolve_session(
 pub(in crate::http) fn is_stale(refusal: &Rejection) -> bool {
     matches!(
         refusal.reason,
-        Reason::UnknownSession | Reason::SessionExpired
+        RejectReason::UnknownSession | RejectReason::SessionExpired
     )
 }

@@ -5,7 +5,7 @@ use super::auth::GatewayAuth;
 use crate::core::rejection::Rejection;
 use crate::gateways::{GatewayError, GatewayView, checked};
 use crate::http::body::{self, RawBody};
-use crate::http::openapi::{GATEWAYS, OPERATORS, Refused};
+use crate::http::openapi::{GATEWAYS, OPERATORS, ProblemResponse};
 use crate::http::operators::auth::OperatorAuth;
 use crate::http::paths::GATEWAYS_PATH;
 use crate::http::problem::HttpProblem;
@@ -13,7 +13,9 @@ use crate::http::state::App;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use berth_api::{GATEWAY_EVENTS_PATH, GatewayAnswer, GatewayReport, Reason, SILENCE_S};
+use berth_api::{
+    GATEWAY_EVENTS_PATH, GATEWAY_TIMEOUT_S, GatewayAnswer, GatewayReport, RejectReason,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -23,7 +25,7 @@ pub(in crate::http) const MAX_REPORT_BYTES: usize = 1024 * 1024;
 /// Takes a report. If it is a poll, the response waits for an event.
 #[utoipa::path(post, path = GATEWAY_EVENTS_PATH, tag = GATEWAYS, security(("gateway" = [])), request_body = GatewayReport,
     params(("gateway" = String, Path, description = "The name that the gateway generated for itself")),
-    responses((status = 200, body = GatewayAnswer), Refused<400>, Refused<403>, Refused<408>, Refused<413>, Refused<429>, Refused<503>))]
+    responses((status = 200, body = GatewayAnswer), ProblemResponse<400>, ProblemResponse<403>, ProblemResponse<408>, ProblemResponse<413>, ProblemResponse<429>, ProblemResponse<503>))]
 pub(in crate::http) async fn report_streams(
     _: GatewayAuth,
     State(app): State<App>,
@@ -41,32 +43,32 @@ pub(in crate::http) async fn report_streams(
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = Gateways)]
-pub(in crate::http) struct Listed {
+pub(in crate::http) struct GatewaysResponse {
     gateways: Vec<GatewayView>,
 }
 
 /// `GET /v1/gateways`: the gateways that report to this replica.
 #[utoipa::path(get, path = GATEWAYS_PATH, tag = OPERATORS, security(("client" = [])),
-    responses((status = 200, body = Listed), Refused<403>))]
+    responses((status = 200, body = GatewaysResponse), ProblemResponse<403>))]
 pub(in crate::http) async fn list_gateways(
     _: OperatorAuth,
     State(app): State<App>,
-) -> Json<Listed> {
-    Json(Listed {
+) -> Json<GatewaysResponse> {
+    Json(GatewaysResponse {
         gateways: app.gateways.gateways(),
     })
 }
 
 fn to_problem(error: GatewayError) -> HttpProblem {
     // By then the service has removed gateways that no longer report, which frees capacity.
-    let silence = u32::try_from(SILENCE_S).unwrap_or(u32::MAX);
+    let silence = u32::try_from(GATEWAY_TIMEOUT_S).unwrap_or(u32::MAX);
     match error {
         GatewayError::TooManyGateways => HttpProblem::too_many_gateways().with_retry_after(silence),
         GatewayError::TooManyStreams => {
             HttpProblem::too_many_gateway_streams().with_retry_after(silence)
         }
-        GatewayError::LogUnavailable => {
-            Rejection::new(Reason::StoreDown).with_retry_after(1).into()
-        }
+        GatewayError::LogUnavailable => Rejection::new(RejectReason::StoreDown)
+            .with_retry_after(1)
+            .into(),
     }
 }

@@ -5,7 +5,7 @@
 use super::auth::GatewayAuth;
 use super::{placements, tokens};
 use crate::http::body::{self, MAX_BODY_BYTES};
-use crate::http::openapi::{GATEWAYS, Refused};
+use crate::http::openapi::{GATEWAYS, ProblemResponse};
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
 use axum::body::Body;
@@ -13,7 +13,8 @@ use axum::extract::{Request, State};
 use axum::http::Version;
 use axum::response::{IntoResponse, Response};
 use berth_api::{
-    CALLS_PATH, Call, Excerpt, GREETING_ID, MAX_CALLS, PLACEMENTS_PATH, Reason, Reply, TOKENS_PATH,
+    CALLS_PATH, Call, Excerpt, GREETING_ID, MAX_CALLS, PLACEMENTS_PATH, RejectReason, Reply,
+    TOKENS_PATH,
 };
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde::Serialize;
@@ -38,7 +39,7 @@ const MAX_FRAME_BYTES: usize = 1024;
 /// Accepts a call stream.
 #[utoipa::path(post, path = CALLS_PATH, tag = GATEWAYS, security(("gateway" = [])),
     description = "gRPC, over HTTP/2 only.",
-    responses((status = 200, description = "A stream of replies", content_type = "application/grpc", body = Vec<u8>), Refused<400>, Refused<403>))]
+    responses((status = 200, description = "A stream of replies", content_type = "application/grpc", body = Vec<u8>), ProblemResponse<400>, ProblemResponse<403>))]
 pub(in crate::http) async fn serve_calls(
     _: GatewayAuth,
     State(app): State<App>,
@@ -83,7 +84,7 @@ impl StreamingService<Call> for CallService {
         tokio::spawn(stream.serve(request.into_inner()));
         // HTTP/2 reads the next reply when the gateway can receive it; until then the call keeps its permit.
         let next = |mut answered: mpsc::Receiver<QueuedReply>| async {
-            let (reply, _place) = answered.recv().await?;
+            let (reply, _permit) = answered.recv().await?;
             Some((reply, answered))
         };
         let answered = stream::unfold(answered, next).boxed();
@@ -113,23 +114,23 @@ impl Drop for CallStream {
 impl CallStream {
     async fn serve(mut self, mut gateway: Streaming<Call>) {
         let mut ending = self.app.gateways.shutdown_signal();
-        let mut time = std::pin::pin!(tokio::time::sleep(STREAM_LIFETIME));
+        let mut deadline = std::pin::pin!(tokio::time::sleep(STREAM_LIFETIME));
         // Set when the stream is about to end. The gateway may send calls on it until it ends.
-        let mut leaving = false;
-        while !leaving || !self.tasks.is_empty() {
+        let mut draining = false;
+        while !draining || !self.tasks.is_empty() {
             tokio::select! {
                 // Finished tasks before new calls, so that no more tasks exist than permits.
                 biased;
                 () = self.replies.closed() => return,
-                _ = ending.wait_for(|ending| *ending), if !leaving => {
-                    leaving = true;
-                    time.as_mut().reset(Instant::now() + DRAIN_TIMEOUT);
+                _ = ending.wait_for(|ending| *ending), if !draining => {
+                    draining = true;
+                    deadline.as_mut().reset(Instant::now() + DRAIN_TIMEOUT);
                 }
                 // The gateway sends the calls that are left again, on another stream or as requests.
-                () = &mut time => if std::mem::replace(&mut leaving, true) {
+                () = &mut deadline => if std::mem::replace(&mut draining, true) {
                     return;
                 } else {
-                    time.as_mut().reset(Instant::now() + DRAIN_TIMEOUT);
+                    deadline.as_mut().reset(Instant::now() + DRAIN_TIMEOUT);
                 },
                 Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.finish_call(done),
                 call = gateway.message() => match call {
@@ -160,7 +161,7 @@ impl CallStream {
     fn start_call(&mut self, call: Call) -> Result<(), Status> {
         let id = call.id;
         if call.is_cancel() {
-            if let Some((task, _place)) = self.in_progress.remove(&id) {
+            if let Some((task, _permit)) = self.in_progress.remove(&id) {
                 task.abort();
             }
             return Ok(());
@@ -168,8 +169,8 @@ impl CallStream {
         if id == GREETING_ID || self.in_progress.contains_key(&id) {
             return Err(Status::invalid_argument("the id of a call is in use"));
         }
-        let place = self.permits.clone().try_acquire_owned();
-        let place = place.map_err(|_| {
+        let permit = self.permits.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| {
             Status::resource_exhausted("too many calls, or replies that are not read")
         })?;
         let app = self.app.clone();
@@ -177,7 +178,7 @@ impl CallStream {
             .tasks
             .spawn(async move { handle_call(&app, &call).await });
         self.call_ids.insert(task.id(), id);
-        self.in_progress.insert(id, (task, place));
+        self.in_progress.insert(id, (task, permit));
         Ok(())
     }
 
@@ -185,18 +186,18 @@ impl CallStream {
     fn finish_call(&mut self, done: Result<(Id, (u16, Vec<u8>)), JoinError>) {
         let (task, answer) = match done {
             Ok((task, answer)) => (task, answer),
-            Err(error) => (error.id(), problem_reply(&Reason::Internal.into())),
+            Err(error) => (error.id(), problem_reply(&RejectReason::Internal.into())),
         };
         let Some(id) = self.call_ids.remove(&task) else {
             return;
         };
         // A cancelled call is no longer in the map and gets no reply.
-        if let Some((_, place)) = self.in_progress.remove(&id) {
+        if let Some((_, permit)) = self.in_progress.remove(&id) {
             let (status, body) = answer;
             let status = status.into();
             let reply = Reply { id, status, body };
             // The channel has room for it, so this fails only after the stream has ended.
-            let _ = self.replies.try_send((Ok(reply), Some(place)));
+            let _ = self.replies.try_send((Ok(reply), Some(permit)));
         }
     }
 }
@@ -231,7 +232,7 @@ async fn handle_token(app: &App, body: &[u8]) -> Result<Vec<u8>, HttpProblem> {
 }
 
 fn to_json(answer: &impl Serialize) -> Result<Vec<u8>, HttpProblem> {
-    serde_json::to_vec(answer).map_err(|_| Reason::Internal.into())
+    serde_json::to_vec(answer).map_err(|_| RejectReason::Internal.into())
 }
 
 fn problem_reply(problem: &HttpProblem) -> (u16, Vec<u8>) {

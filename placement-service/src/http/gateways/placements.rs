@@ -4,7 +4,7 @@
 use super::auth::GatewayAuth;
 use super::tokens;
 use crate::http::body::{self, RawBody};
-use crate::http::openapi::{GATEWAYS, Refused};
+use crate::http::openapi::{GATEWAYS, ProblemResponse};
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
 use crate::placement::PlaceRequest;
@@ -12,7 +12,7 @@ use crate::placement::explain::Candidate;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use berth_api::{PLACEMENTS_PATH, PlacementAnswer, PlacementRequest, Reason};
+use berth_api::{PLACEMENTS_PATH, PlacementAnswer, PlacementRequest, RejectReason};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -43,7 +43,7 @@ pub(in crate::http) struct ExplainedPlacement {
 /// Places one WebSocket. Counts as activity of its session, if a cookie names it.
 #[utoipa::path(post, path = PLACEMENTS_PATH, tag = GATEWAYS, security(("gateway" = [])), request_body = PlacementRequest,
     params(("x-berth-explain" = Option<String>, Header, description = "`1` requests an explanation; for the role `admin` only")),
-    responses((status = 200, body = ExplainedPlacement), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<408>, Refused<413>, Refused<429>, Refused<440>, Refused<500>, Refused<503>))]
+    responses((status = 200, body = ExplainedPlacement), ProblemResponse<400>, ProblemResponse<401>, ProblemResponse<403>, ProblemResponse<404>, ProblemResponse<408>, ProblemResponse<413>, ProblemResponse<429>, ProblemResponse<440>, ProblemResponse<500>, ProblemResponse<503>))]
 pub(in crate::http) async fn place(
     _: GatewayAuth,
     State(app): State<App>,
@@ -66,11 +66,11 @@ pub(in crate::http) async fn place_websocket(
     explain_requested: bool,
 ) -> Result<PlacementResponse, HttpProblem> {
     let (cookie, token) = (request.session.as_deref(), request.token.as_deref());
-    let (session, minted) = tokens::resolve_identity(app, cookie, token).await?;
+    let (session, issued) = tokens::resolve_identity(app, cookie, token).await?;
     let explain = explain_requested && session.roles.iter().any(|role| role == ADMIN_ROLE);
     let request = PlaceRequest {
         session: &session,
-        token: &minted.token,
+        token: &issued.token,
         path: &request.path,
         tab: request.tab.as_deref(),
     };
@@ -83,11 +83,11 @@ pub(in crate::http) async fn place_websocket(
     // The session may have ended during the placement; then the end did not close this stream, which is not open yet.
     if !app.sessions.is_still_active(&session) {
         app.placement.release_placement(&placed);
-        return Err(Reason::UnknownSession.into());
+        return Err(RejectReason::UnknownSession.into());
     }
     let placement = PlacementAnswer {
-        token: minted.token.clone(),
-        token_expires_at: minted.expires_at,
+        token: issued.token.clone(),
+        token_expires_at: issued.expires_at,
         session_expires_at: session.expires_at,
         session_ref: session.session_ref.clone(),
         cluster: placed.cluster,

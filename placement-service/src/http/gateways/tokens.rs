@@ -2,7 +2,7 @@
 
 use super::auth::{self, GatewayAuth};
 use crate::http::body::{self, RawBody};
-use crate::http::openapi::{GATEWAYS, OTHERS, Refused};
+use crate::http::openapi::{GATEWAYS, OTHERS, ProblemResponse};
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
 use crate::sessions::LiveSession;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// `POST /v1/tokens`: takes a cookie and answers with the session's token, which counts as activity. Or takes a
 /// client's token and answers with the same token while its session is active.
 #[utoipa::path(post, path = TOKENS_PATH, tag = GATEWAYS, security(("gateway" = [])), request_body = TokenRequest,
-    responses((status = 200, body = TokenAnswer), Refused<400>, Refused<401>, Refused<403>, Refused<408>, Refused<413>, Refused<440>, Refused<500>, Refused<503>))]
+    responses((status = 200, body = TokenAnswer), ProblemResponse<400>, ProblemResponse<401>, ProblemResponse<403>, ProblemResponse<408>, ProblemResponse<413>, ProblemResponse<440>, ProblemResponse<500>, ProblemResponse<503>))]
 pub(in crate::http) async fn token(
     _: GatewayAuth,
     State(app): State<App>,
@@ -33,10 +33,10 @@ pub(in crate::http) async fn issue_token(
     request: &TokenRequest,
 ) -> Result<TokenAnswer, HttpProblem> {
     let TokenRequest { session, token } = request;
-    let (session, minted) = resolve_identity(app, session.as_deref(), token.as_deref()).await?;
+    let (session, issued) = resolve_identity(app, session.as_deref(), token.as_deref()).await?;
     Ok(TokenAnswer {
-        token: minted.token.clone(),
-        token_expires_at: minted.expires_at,
+        token: issued.token.clone(),
+        token_expires_at: issued.expires_at,
         session_expires_at: session.expires_at,
         session_ref: session.session_ref.clone(),
         account: session.account.clone(),
@@ -53,15 +53,15 @@ pub(in crate::http) async fn resolve_identity(
     match (cookie, token) {
         (Some(cookie), None) => {
             let session = auth::resolve_session(app, cookie).await?;
-            let minted = app.tokens.issue(&session)?;
-            Ok((session, minted))
+            let issued = app.tokens.issue(&session)?;
+            Ok((session, issued))
         }
         // The client's own token is passed on unchanged.
         (None, Some(token)) => {
             let bearer = app.tokens.verify(token)?;
             let session = app.sessions.resolve_bearer(token, bearer).await?;
-            let minted = IssuedToken::from_client(token, session.expires_at);
-            Ok((Arc::new(session), Arc::new(minted)))
+            let issued = IssuedToken::from_client(token, session.expires_at);
+            Ok((Arc::new(session), Arc::new(issued)))
         }
         _ => Err(HttpProblem::invalid_request(
             "session or token, one of them",

@@ -4,7 +4,7 @@ use super::clients::Client;
 use super::session_requests::{ChildRequest, Completion};
 use super::sessions::Sid;
 use crate::http::body::RawBody;
-use crate::http::openapi::{OPERATORS, Refused};
+use crate::http::openapi::{OPERATORS, ProblemResponse};
 use crate::http::paths::{CHILDREN_PATH, COMPLETE_PATH};
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
@@ -13,13 +13,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use berth_api::Reason;
+use berth_api::RejectReason;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 /// A child session that was started.
 #[derive(Serialize, ToSchema)]
-struct Started<'a> {
+struct ChildResponse<'a> {
     /// The session's id: a secret, for the browser only.
     id: &'a str,
     session_ref: &'a str,
@@ -31,7 +31,7 @@ struct Started<'a> {
 
 /// `POST /v1/sessions/{sid}/children`: starts a child of that session. Its id is for the browser only.
 #[utoipa::path(post, path = CHILDREN_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")), request_body = ChildRequest,
-    responses((status = 201, body = Started), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<409>, Refused<408>, Refused<413>, Refused<440>, Refused<500>, Refused<501>, Refused<503>))]
+    responses((status = 201, body = ChildResponse), ProblemResponse<400>, ProblemResponse<401>, ProblemResponse<403>, ProblemResponse<404>, ProblemResponse<409>, ProblemResponse<408>, ProblemResponse<413>, ProblemResponse<440>, ProblemResponse<500>, ProblemResponse<501>, ProblemResponse<503>))]
 pub(in crate::http) async fn start_child(
     client: Client,
     State(app): State<App>,
@@ -47,21 +47,21 @@ pub(in crate::http) async fn start_child(
         claims: request.claims,
     };
     let (id, live) = app.sessions.start_child(&sid, by, new).await?;
-    let cookie = app.cookie.set(&id).ok_or(Reason::Internal)?;
-    let cookie = cookie.to_str().map_err(|_| Reason::Internal)?;
-    let body = Json(Started {
+    let cookie = app.cookie.set(&id).ok_or(RejectReason::Internal)?;
+    let cookie = cookie.to_str().map_err(|_| RejectReason::Internal)?;
+    let body = Json(ChildResponse {
         id: id.reveal(),
         session_ref: &live.session_ref,
         set_cookie: cookie,
         expires_at: live.expires_at,
     });
-    let unstored = [(header::CACHE_CONTROL, "no-store")];
-    Ok((StatusCode::CREATED, unstored, body).into_response())
+    let no_store = [(header::CACHE_CONTROL, "no-store")];
+    Ok((StatusCode::CREATED, no_store, body).into_response())
 }
 
 /// `POST /v1/sessions/{sid}/complete`: completes that child, and passes its result to its parent.
 #[utoipa::path(post, path = COMPLETE_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")), request_body = Completion,
-    responses((status = 204), Refused<400>, Refused<401>, Refused<403>, Refused<404>, Refused<409>, Refused<408>, Refused<413>, Refused<440>, Refused<500>, Refused<501>, Refused<503>))]
+    responses((status = 204), ProblemResponse<400>, ProblemResponse<401>, ProblemResponse<403>, ProblemResponse<404>, ProblemResponse<409>, ProblemResponse<408>, ProblemResponse<413>, ProblemResponse<440>, ProblemResponse<500>, ProblemResponse<501>, ProblemResponse<503>))]
 pub(in crate::http) async fn complete_child(
     client: Client,
     State(app): State<App>,

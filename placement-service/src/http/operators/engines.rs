@@ -2,7 +2,7 @@
 //! selected.
 
 use super::auth::OperatorAuth;
-use crate::http::openapi::{OPERATORS, Refused};
+use crate::http::openapi::{OPERATORS, ProblemResponse};
 use crate::http::paths::{DRAIN_PATH, ENGINES_PATH, EXPLAIN_PATH};
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
@@ -27,7 +27,7 @@ const MAX_DRAIN_DURATION: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = Engines)]
-pub(in crate::http) struct Listed {
+pub(in crate::http) struct EnginesResponse {
     engines: Vec<EngineView>,
 }
 
@@ -80,15 +80,18 @@ impl EngineView {
 
 /// `GET /v1/engines`: all engines, by pool and name.
 #[utoipa::path(get, path = ENGINES_PATH, tag = OPERATORS, security(("client" = [])),
-    responses((status = 200, body = Listed), Refused<403>))]
-pub(in crate::http) async fn list_engines(_: OperatorAuth, State(app): State<App>) -> Json<Listed> {
+    responses((status = 200, body = EnginesResponse), ProblemResponse<403>))]
+pub(in crate::http) async fn list_engines(
+    _: OperatorAuth,
+    State(app): State<App>,
+) -> Json<EnginesResponse> {
     let fleet = app.placement.fleet().snapshot();
     let of_pool = |pool: &crate::engines::fleet::PoolFleet| {
         let view = |engine| EngineView::from_engine(&app, &pool.name, engine);
         pool.engines.iter().map(|e| view(e)).collect::<Vec<_>>()
     };
     let engines = fleet.pools().iter().flat_map(of_pool).collect();
-    Json(Listed { engines })
+    Json(EnginesResponse { engines })
 }
 
 /// `POST /v1/engines/{pool}/{engine}/drain?over=60s`: the engine gets no new sessions, and its WebSockets are closed
@@ -96,7 +99,7 @@ pub(in crate::http) async fn list_engines(_: OperatorAuth, State(app): State<App
 #[utoipa::path(post, path = DRAIN_PATH, tag = OPERATORS, security(("client" = [])),
     params(("pool" = String, Path, description = "The pool's name"), ("engine" = String, Path, description = "The engine's name"),
         ("over" = Option<String>, Query, description = "The time over which WebSockets are closed, such as `60s`, the default; at most `24h`")),
-    responses((status = 200, body = EngineView), Refused<400>, Refused<403>, Refused<404>, Refused<503>))]
+    responses((status = 200, body = EngineView), ProblemResponse<400>, ProblemResponse<403>, ProblemResponse<404>, ProblemResponse<503>))]
 pub(in crate::http) async fn drain_engine(
     _: OperatorAuth,
     State(app): State<App>,
@@ -120,7 +123,7 @@ pub(in crate::http) async fn drain_engine(
 /// may come back. An engine that discovery drains stays drained until discovery ends the drain.
 #[utoipa::path(delete, path = DRAIN_PATH, tag = OPERATORS, security(("client" = [])),
     params(("pool" = String, Path, description = "The pool's name"), ("engine" = String, Path, description = "The engine's name")),
-    responses((status = 204), Refused<403>, Refused<404>, Refused<409>, Refused<503>))]
+    responses((status = 204), ProblemResponse<403>, ProblemResponse<404>, ProblemResponse<409>, ProblemResponse<503>))]
 pub(in crate::http) async fn undrain_engine(
     _: OperatorAuth,
     State(app): State<App>,
@@ -153,7 +156,7 @@ fn find_engine(app: &App, pool: &str, engine: &str) -> Result<EngineView, HttpPr
     params(("path" = String, Query, description = "The path of the WebSocket, such as `/app/sales.qvf`"),
         ("session" = Option<String>, Query, description = "The public name of a session"),
         ("tab" = Option<String>, Query, description = "The client's name for its tab")),
-    responses((status = 200, body = Explained), Refused<400>, Refused<403>, Refused<404>, Refused<500>))]
+    responses((status = 200, body = PlacementExplanation), ProblemResponse<400>, ProblemResponse<403>, ProblemResponse<404>, ProblemResponse<500>))]
 pub(in crate::http) async fn explain_placement(
     _: OperatorAuth,
     State(app): State<App>,

@@ -3,7 +3,7 @@
 use super::clients::Client;
 use crate::config::Role;
 use crate::events::log::{Page, Query, Reader};
-use crate::http::openapi::{OPERATORS, Refused};
+use crate::http::openapi::{OPERATORS, ProblemResponse};
 use crate::http::paths::EVENTS_PATH;
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
@@ -28,7 +28,7 @@ const DEFAULT_LIMIT: u64 = 100;
         ("wait_s" = Option<u64>, Query, maximum = 25, description = "How long to wait for an event, in seconds"),
         ("limit" = Option<u64>, Query, minimum = 1, maximum = 500, description = "Maximum number of events"),
         ("session" = Option<String>, Query, min_length = 1, description = "Only events of this session and of its child sessions")),
-    responses((status = 200, body = Page), Refused<400>, Refused<403>, Refused<503>))]
+    responses((status = 200, body = Page), ProblemResponse<400>, ProblemResponse<403>, ProblemResponse<503>))]
 pub(in crate::http) async fn read_events(
     client: Client,
     State(app): State<App>,
@@ -89,10 +89,10 @@ pub fn parse_query(reader: Reader, text: &str) -> Result<Query, HttpProblem> {
     Ok(parse_query)
 }
 
-fn parse_number(name: &str, value: &str, least: u64, most: u64) -> Result<u64, HttpProblem> {
+fn parse_number(name: &str, value: &str, min: u64, max: u64) -> Result<u64, HttpProblem> {
     let number = value.parse().ok();
-    let within = number.filter(|number| (least..=most).contains(number));
-    within.ok_or_else(|| invalid(name, &format!("not a number from {least} to {most}")))
+    let within = number.filter(|number| (min..=max).contains(number));
+    within.ok_or_else(|| invalid(name, &format!("not a number from {min} to {max}")))
 }
 
 fn invalid(name: &str, what: &str) -> HttpProblem {
@@ -105,8 +105,8 @@ mod tests {
 
     fn parse(text: &str) -> Result<Query, String> {
         parse_query(Reader::Operator, text).map_err(|problem| {
-            let told = serde_json::to_value(&problem).unwrap();
-            told["detail"].as_str().unwrap().to_owned()
+            let json = serde_json::to_value(&problem).unwrap();
+            json["detail"].as_str().unwrap().to_owned()
         })
     }
 

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 /// Maximum size of the result that a child passes to its parent, as JSON, in bytes.
 pub const MAX_RESULT_BYTES: usize = 16 * 1024;
 
-const LONGEST_IDLE_S: u64 = 30 * 24 * 3600;
+const MAX_IDLE_TIMEOUT_S: u64 = 30 * 24 * 3600;
 
 /// The body of `POST /v1/sessions/{sid}/children`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -41,9 +41,9 @@ impl ChildRequest {
                 "runtime must be 1 to 128 letters, digits and - _ .",
             ));
         }
-        let fits = |seconds: u64| (1..=LONGEST_IDLE_S).contains(&seconds);
+        let fits = |seconds: u64| (1..=MAX_IDLE_TIMEOUT_S).contains(&seconds);
         if request.idle_timeout_s.is_some_and(|s| !fits(s)) {
-            let detail = format!("idle_timeout_s must be 1 to {LONGEST_IDLE_S}");
+            let detail = format!("idle_timeout_s must be 1 to {MAX_IDLE_TIMEOUT_S}");
             return Err(HttpProblem::invalid_request(detail));
         }
         if let Some(own) = RESERVED_CLAIMS
@@ -99,8 +99,8 @@ mod tests {
 
     fn detail(problem: &HttpProblem) -> String {
         assert_eq!(problem.reason(), "invalid-request");
-        let told = serde_json::to_value(problem).unwrap();
-        told["detail"].as_str().unwrap().to_owned()
+        let json = serde_json::to_value(problem).unwrap();
+        json["detail"].as_str().unwrap().to_owned()
     }
 
     #[test]
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn faults_of_a_child_name_the_field_and_not_its_value() {
-        for (body, told) in [
+        for (body, expected) in [
             (json!("hunter2"), "the body must be a JSON object"),
             (
                 json!({"hunter2": 1}),
@@ -150,7 +150,7 @@ mod tests {
             ),
         ] {
             let refused = ChildRequest::parse(body.to_string().as_bytes());
-            assert_eq!(detail(&refused.unwrap_err()), told, "{body}");
+            assert_eq!(detail(&refused.unwrap_err()), expected, "{body}");
         }
     }
 
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(parse(r#"{"result":[1]}"#).unwrap().result, json!([1]));
         let sized = |bytes: usize| format!(r#"{{"result":"{}"}}"#, "x".repeat(bytes - 2));
         assert!(parse(&sized(MAX_RESULT_BYTES)).is_ok());
-        for (body, told) in [
+        for (body, expected) in [
             ("{}", "result is missing"),
             ("", "the body is not JSON"),
             (
@@ -173,7 +173,7 @@ mod tests {
                 "result takes more than 16384 bytes",
             ),
         ] {
-            assert_eq!(detail(&parse(body).unwrap_err()), told);
+            assert_eq!(detail(&parse(body).unwrap_err()), expected);
         }
     }
 }

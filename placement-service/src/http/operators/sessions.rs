@@ -2,7 +2,7 @@
 //! its id, which is a secret.
 
 use super::auth::OperatorAuth;
-use crate::http::openapi::{OPERATORS, Refused};
+use crate::http::openapi::{OPERATORS, ProblemResponse};
 use crate::http::paths::{SESSION_PATH, SESSIONS_PATH};
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
@@ -17,7 +17,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 #[derive(Serialize, ToSchema)]
-pub(in crate::http) struct Ended {
+pub(in crate::http) struct EndSessionsResponse {
     ended: u64,
 }
 
@@ -36,7 +36,7 @@ impl FromRequestParts<App> for Sid {
 
 /// `GET /v1/sessions?account=NAME`: the sessions of the account, oldest first.
 #[utoipa::path(get, path = SESSIONS_PATH, tag = OPERATORS, security(("client" = [])), params(("account" = String, Query, description = "The name of the account")),
-    responses((status = 200, body = Listed), Refused<400>, Refused<403>, Refused<501>, Refused<503>))]
+    responses((status = 200, body = SessionList), ProblemResponse<400>, ProblemResponse<403>, ProblemResponse<501>, ProblemResponse<503>))]
 pub(in crate::http) async fn list_sessions(
     _: OperatorAuth,
     State(app): State<App>,
@@ -49,12 +49,12 @@ pub(in crate::http) async fn list_sessions(
 
 /// `DELETE /v1/sessions?account=NAME`: ends all sessions of the account.
 #[utoipa::path(delete, path = SESSIONS_PATH, tag = OPERATORS, security(("client" = [])), params(("account" = String, Query, description = "The name of the account")),
-    responses((status = 200, body = Ended), Refused<400>, Refused<403>, Refused<501>, Refused<503>))]
+    responses((status = 200, body = EndSessionsResponse), ProblemResponse<400>, ProblemResponse<403>, ProblemResponse<501>, ProblemResponse<503>))]
 pub(in crate::http) async fn end_account_sessions(
     _: OperatorAuth,
     State(app): State<App>,
     uri: Uri,
-) -> Result<Json<Ended>, HttpProblem> {
+) -> Result<Json<EndSessionsResponse>, HttpProblem> {
     let select = SessionQuery::Account(account_param(&uri)?);
     let ended = run_detached(async move {
         let sessions = &app.sessions;
@@ -62,12 +62,12 @@ pub(in crate::http) async fn end_account_sessions(
     });
     let ended = ended.await;
     let ended = ended.map_err(|e| store_down(&e))?;
-    Ok(Json(Ended { ended }))
+    Ok(Json(EndSessionsResponse { ended }))
 }
 
 /// `GET /v1/sessions/{sid}`.
 #[utoipa::path(get, path = SESSION_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")),
-    responses((status = 200, body = Overview), Refused<403>, Refused<404>, Refused<501>, Refused<503>))]
+    responses((status = 200, body = SessionView), ProblemResponse<403>, ProblemResponse<404>, ProblemResponse<501>, ProblemResponse<503>))]
 pub(in crate::http) async fn show_session(
     _: OperatorAuth,
     State(app): State<App>,
@@ -83,7 +83,7 @@ pub(in crate::http) async fn show_session(
 
 /// `DELETE /v1/sessions/{sid}`.
 #[utoipa::path(delete, path = SESSION_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")),
-    responses((status = 204), Refused<403>, Refused<404>, Refused<501>, Refused<503>))]
+    responses((status = 204), ProblemResponse<403>, ProblemResponse<404>, ProblemResponse<501>, ProblemResponse<503>))]
 pub(in crate::http) async fn end_session(
     _: OperatorAuth,
     State(app): State<App>,

@@ -2,7 +2,7 @@
 
 use super::auth::OperatorAuth;
 use crate::events::webhooks::RetryOutcome;
-use crate::http::openapi::{OPERATORS, Refused};
+use crate::http::openapi::{OPERATORS, ProblemResponse};
 use crate::http::paths::{DEAD_LETTERS_PATH, RETRY_PATH};
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
@@ -17,30 +17,30 @@ use utoipa::ToSchema;
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = DeadLetters)]
-pub(in crate::http) struct Listed {
+pub(in crate::http) struct DeadLettersResponse {
     dead_letters: Vec<DeadLetter>,
 }
 
 /// `GET /v1/webhooks/{name}/dead-letters`: oldest first.
 #[utoipa::path(get, path = DEAD_LETTERS_PATH, tag = OPERATORS, security(("client" = [])),
     params(("name" = String, Path, description = "The webhook's name")),
-    responses((status = 200, body = Listed), Refused<403>, Refused<404>, Refused<503>))]
+    responses((status = 200, body = DeadLettersResponse), ProblemResponse<403>, ProblemResponse<404>, ProblemResponse<503>))]
 pub(in crate::http) async fn list_dead_letters(
     _: OperatorAuth,
     State(app): State<App>,
     path: Result<Path<String>, PathRejection>,
-) -> Result<Json<Listed>, HttpProblem> {
+) -> Result<Json<DeadLettersResponse>, HttpProblem> {
     let Path(name) = path.map_err(|_| HttpProblem::no_such_webhook())?;
     let letters = app.webhooks.dead_letters(&name).await;
     let letters = letters.map_err(|e| store_down(&e))?;
     let dead_letters = letters.ok_or_else(HttpProblem::no_such_webhook)?;
-    Ok(Json(Listed { dead_letters }))
+    Ok(Json(DeadLettersResponse { dead_letters }))
 }
 
 /// `POST /v1/webhooks/{name}/dead-letters/{sequence}/retry`: makes one more attempt, at once.
 #[utoipa::path(post, path = RETRY_PATH, tag = OPERATORS, security(("client" = [])),
     params(("name" = String, Path, description = "The webhook's name"), ("sequence" = u64, Path, description = "The sequence number of the event")),
-    responses((status = 204), Refused<403>, Refused<404>, Refused<502>, Refused<503>))]
+    responses((status = 204), ProblemResponse<403>, ProblemResponse<404>, ProblemResponse<502>, ProblemResponse<503>))]
 pub(in crate::http) async fn retry_dead_letter(
     _: OperatorAuth,
     State(app): State<App>,

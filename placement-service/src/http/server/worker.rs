@@ -231,17 +231,17 @@ mod tests {
 
     /// Reads until the server closes the connection, and returns how long that took.
     async fn time_until_close(mut client: DuplexStream) -> Duration {
-        let begun = Instant::now();
-        let mut said = Vec::new();
-        let read = client.read_to_end(&mut said);
+        let start = Instant::now();
+        let mut received = Vec::new();
+        let read = client.read_to_end(&mut received);
         let read = timeout(100 * LIMIT, read).await;
         assert!(read.is_ok(), "the connection is still open");
-        begun.elapsed()
+        start.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_client_is_disconnected() {
-        for said in [
+        for sent in [
             "",
             "PRI * HT",
             "GET / HTTP/1.1\r\nhost: be",
@@ -249,19 +249,19 @@ mod tests {
             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
         ] {
             let mut client = connect().await;
-            client.write_all(said.as_bytes()).await.unwrap();
+            client.write_all(sent.as_bytes()).await.unwrap();
             let after = time_until_close(client).await;
-            assert!(after < 2 * LIMIT, "{said}: {after:?}");
+            assert!(after < 2 * LIMIT, "{sent}: {after:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_head_has_one_deadline_even_if_bytes_keep_arriving() {
         let mut client = connect().await;
-        let begun = Instant::now();
+        let start = Instant::now();
         // The head never ends.
         while client.write_all(b"GET / HTTP/1.1\r\nx: ").await.is_ok() {
-            assert!(begun.elapsed() < 10 * LIMIT, "the connection is still open");
+            assert!(start.elapsed() < 10 * LIMIT, "the connection is still open");
             tokio::time::sleep(Duration::from_secs(1)).await;
             let _ = client.write_all(b"y\r\nz: ").await;
         }
@@ -272,8 +272,8 @@ mod tests {
         let mut client = connect().await;
         client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         tokio::time::sleep(2 * WRITE_TIMEOUT).await;
-        let mut said = Vec::new();
-        let read = timeout(LIMIT, client.read_to_end(&mut said)).await;
-        assert!(read.is_ok() && said.len() < LARGE, "{}", said.len());
+        let mut received = Vec::new();
+        let read = timeout(LIMIT, client.read_to_end(&mut received)).await;
+        assert!(read.is_ok() && received.len() < LARGE, "{}", received.len());
     }
 }

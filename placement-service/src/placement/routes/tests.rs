@@ -44,7 +44,7 @@ fn opening(path: &str) -> OpenTarget {
     routes().find(path).unwrap().open_target
 }
 
-fn refused(path: &str) -> Reason {
+fn refused(path: &str) -> RejectReason {
     routes().find(path).unwrap_err().reason
 }
 
@@ -73,7 +73,7 @@ fn unknown_paths_have_no_route() {
         "/doc/session-doc/x",
         "app/a",
     ] {
-        assert_eq!(refused(path), Reason::NoSuchRoute, "{path}");
+        assert_eq!(refused(path), RejectReason::NoSuchRoute, "{path}");
     }
 }
 
@@ -101,7 +101,7 @@ fn engine_data_and_the_empty_name_open_nothing() {
     ] {
         assert_eq!(opening(path), OpenTarget::Nothing, "{path}");
     }
-    assert_eq!(refused("/doc/doc/"), Reason::NoSuchDocument);
+    assert_eq!(refused("/doc/doc/"), RejectReason::NoSuchDocument);
 }
 
 #[test]
@@ -115,16 +115,16 @@ fn names_are_percent_decoded() {
         "/app/a%00b",
         "/app/a%0Ab",
     ] {
-        assert_eq!(refused(path), Reason::InvalidRequest, "{path}");
+        assert_eq!(refused(path), RejectReason::InvalidRequest, "{path}");
     }
     let long = format!("/app/{}", "x".repeat(MAX_DOCUMENT_BYTES + 1));
-    assert_eq!(refused(&long), Reason::InvalidRequest);
+    assert_eq!(refused(&long), RejectReason::InvalidRequest);
 }
 
 #[test]
 fn names_with_dot_dot_segments_are_refused() {
     for path in ["/app/..", "/doc/doc/%2e%2e%2fsecret", "/doc/doc/a%5C..%5Cb"] {
-        assert_eq!(refused(path), Reason::NoSuchDocument, "{path}");
+        assert_eq!(refused(path), RejectReason::NoSuchDocument, "{path}");
     }
     assert_eq!(opening("/app/a..b"), document("a..b"));
 }

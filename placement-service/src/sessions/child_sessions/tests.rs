@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sessions::tests::{MINUTE_MS, Testbed, demo, rejection_reason, start_sessions, testbed};
-use berth_api::Reason;
+use berth_api::RejectReason;
 use berth_store::{Event, EventLog, SessionRemoval, SessionStore};
 use serde_json::json;
 
@@ -81,7 +81,7 @@ async fn three_generations_end_with_the_first_and_not_with_the_last() {
     completed.await.unwrap();
     assert_eq!(
         rejection_reason(w.sessions.resolve(other_id.reveal())).await,
-        Reason::UnknownSession
+        RejectReason::UnknownSession
     );
     for id in [&first_id, &second_id, &third_id] {
         w.sessions.resolve(id.reveal()).await.unwrap();
@@ -99,7 +99,7 @@ async fn three_generations_end_with_the_first_and_not_with_the_last() {
     assert!(logout.unwrap().is_some());
     for id in [&first_id, &second_id, &third_id] {
         let gone = rejection_reason(w.sessions.resolve(id.reveal())).await;
-        assert_eq!(gone, Reason::UnknownSession);
+        assert_eq!(gone, RejectReason::UnknownSession);
     }
     let end = |live: &LiveSession, cause| (live.session_ref.clone(), cause);
     assert_eq!(
@@ -136,7 +136,7 @@ async fn a_child_expires_with_its_parent() {
     for sessions in [&w.sessions, &replica] {
         assert_eq!(
             rejection_reason(sessions.resolve(id.reveal())).await,
-            Reason::SessionExpired
+            RejectReason::SessionExpired
         );
     }
     assert_eq!(
@@ -263,7 +263,7 @@ async fn children_of_a_lost_parent_are_rejected_immediately() {
     w.store.remove(&[lost]).await.unwrap();
     assert_eq!(
         rejection_reason(other.resolve(child_id.reveal())).await,
-        Reason::UnknownSession
+        RejectReason::UnknownSession
     );
     let completed = other.complete_child(&live.session_ref, None, Value::Null);
     assert_eq!(completed.await, Err(ChildSessionError::NoSuchSession));

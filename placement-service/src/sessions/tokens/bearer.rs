@@ -5,7 +5,7 @@ use super::{MAX_TOKEN_BYTES, Tokens};
 use crate::core::rejection::Rejection;
 use crate::sessions::BearerClaims;
 use crate::sessions::keys::SigningKey;
-use berth_api::{Excerpt, Reason};
+use berth_api::{Excerpt, RejectReason};
 use berth_store::redis_jwt::{JwtRules, StoredJwt, session_from};
 use berth_store::session_id::IdHash;
 use jsonwebtoken::errors::Error;
@@ -55,7 +55,7 @@ impl Tokens {
     /// # Errors
     /// `bearer-invalid`. The detail may quote the algorithm that the token names, or a claim of the wrong type.
     pub fn verify(&self, token: &str) -> Result<BearerClaims, Rejection> {
-        let invalid = |why: String| Rejection::new(Reason::BearerInvalid).with_detail(why);
+        let invalid = |why: String| Rejection::new(RejectReason::BearerInvalid).with_detail(why);
         if token.len() > MAX_TOKEN_BYTES {
             return Err(invalid("too long".to_owned()));
         }

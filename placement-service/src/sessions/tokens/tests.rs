@@ -189,7 +189,7 @@ fn a_token_of_16_kilobytes_is_issued_and_one_too_large_for_a_header_is_rejected(
     more.claims
         .insert("groups".to_owned(), json!("g".repeat(MAX_TOKEN_BYTES)));
     let refusal = tokens.issue(&more).err().unwrap();
-    assert_eq!(refusal.reason, Reason::Forbidden);
+    assert_eq!(refusal.reason, RejectReason::Forbidden);
     let detail = refusal.detail.unwrap();
     assert!(detail.ends_with("bytes, more than 24576: too many roles or claims"));
 }

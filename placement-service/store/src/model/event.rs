@@ -115,7 +115,7 @@ impl EndCause {
 pub struct Event {
     /// Milliseconds since the Unix epoch.
     pub at_ms: u64,
-    #[serde(deserialize_with = "known_kind")]
+    #[serde(deserialize_with = "deserialize_kind")]
     pub kind: EventKind,
     pub session_ref: String,
     pub account: String,
@@ -124,7 +124,7 @@ pub struct Event {
     /// Why the session ended; only in events that report an end.
     #[serde(
         default,
-        deserialize_with = "known_cause",
+        deserialize_with = "deserialize_cause",
         skip_serializing_if = "Option::is_none"
     )]
     pub cause: Option<EndCause>,
@@ -140,18 +140,18 @@ pub struct Event {
 }
 
 /// Unknown kinds become `Other`: during an upgrade, replicas of the older version read events of the newer one.
-fn known_kind<'de, D: Deserializer<'de>>(from: D) -> Result<EventKind, D::Error> {
+fn deserialize_kind<'de, D: Deserializer<'de>>(from: D) -> Result<EventKind, D::Error> {
     let name = String::deserialize(from)?;
-    Ok(known(name).unwrap_or(EventKind::Other))
+    Ok(parse_known(name).unwrap_or(EventKind::Other))
 }
 
 /// Unknown causes become `Other`: the event still reports an end.
-fn known_cause<'de, D: Deserializer<'de>>(from: D) -> Result<Option<EndCause>, D::Error> {
+fn deserialize_cause<'de, D: Deserializer<'de>>(from: D) -> Result<Option<EndCause>, D::Error> {
     let name = Option::<String>::deserialize(from)?;
-    Ok(name.map(|name| known(name).unwrap_or(EndCause::Other)))
+    Ok(name.map(|name| parse_known(name).unwrap_or(EndCause::Other)))
 }
 
-fn known<'de, T: Deserialize<'de>>(name: String) -> Option<T> {
+fn parse_known<'de, T: Deserialize<'de>>(name: String) -> Option<T> {
     let name: StringDeserializer<Error> = name.into_deserializer();
     T::deserialize(name).ok()
 }

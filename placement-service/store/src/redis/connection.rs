@@ -67,7 +67,7 @@ impl RedisConnection {
     /// Awaits a reply on the connection of that generation.
     pub(crate) async fn receive<T>(
         &self,
-        era: u64,
+        generation: u64,
         answer: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, StoreError> {
         let answer = match timeout(self.limit, answer).await {
@@ -76,7 +76,7 @@ impl RedisConnection {
         };
         if matches!(answer, Err(StoreError::Down(_))) {
             let mut slot = self.current.lock().await;
-            if slot.generation == era {
+            if slot.generation == generation {
                 slot.connection = None;
             }
         }

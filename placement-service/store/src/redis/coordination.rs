@@ -15,7 +15,7 @@ scripts! {
         end
         redis.call('HSET', p .. 'leases', ARGV[1], ARGV[4] .. ' ' .. ARGV[2])
         return 1";
-    ONCE = "
+    CLAIM = "
         local until_ms = redis.call('ZSCORE', p .. 'used', ARGV[1])
         if until_ms and tonumber(until_ms) > tonumber(ARGV[2]) then return 0 end
         redis.call('ZADD', p .. 'used', ARGV[3], ARGV[1])
@@ -53,7 +53,7 @@ impl Coordination for RedisStore {
 
     async fn claim(&self, key: &str, now_ms: u64, until_ms: u64) -> Result<bool, StoreError> {
         let words = [key.to_owned(), now_ms.to_string(), until_ms.to_string()];
-        self.script(&ONCE, &words).await
+        self.script(&CLAIM, &words).await
     }
 
     async fn is_claimed(&self, key: &str, now_ms: u64) -> Result<bool, StoreError> {

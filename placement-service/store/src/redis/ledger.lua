@@ -10,7 +10,7 @@ local function moved(replica) return l .. 'moved:' .. replica end
 local function holders(replica) return l .. 'holders:' .. replica end
 local function is_alive(replica) return redis.call('ZSCORE', replicas_key, replica) end
 
-local function lives(replica, lease_ms) redis.call('ZADD', replicas_key, whole(now + tonumber(lease_ms)), replica) end
+local function renew_lease(replica, lease_ms) redis.call('ZADD', replicas_key, whole(now + tonumber(lease_ms)), replica) end
 
 -- Returns the live replicas. Deletes the entries of replicas whose lease has expired.
 local function alive()
@@ -30,13 +30,13 @@ local function count(replica, engine, by)
     end
 end
 
-local function add(replica, stream, engine)
+local function add_stream(replica, stream, engine)
     redis.call('HSET', streams(replica), stream, engine)
     count(replica, engine, 1)
 end
 
 -- Removes a stream from a replica. Returns its engine, or nil if the replica did not have it.
-local function take(replica, stream)
+local function remove_stream(replica, stream)
     local engine = redis.call('HGET', streams(replica), stream)
     if not engine then return nil end
     redis.call('HDEL', streams(replica), stream)
@@ -44,9 +44,9 @@ local function take(replica, stream)
     return engine
 end
 
-local function untell(replica, stream, engine) redis.call('LREM', moved(replica), 0, stream .. ' ' .. engine) end
+local function unqueue_moved(replica, stream, engine) redis.call('LREM', moved(replica), 0, stream .. ' ' .. engine) end
 
-local function tell(replica, stream, engine) redis.call('RPUSH', moved(replica), stream .. ' ' .. engine) end
+local function queue_moved(replica, stream, engine) redis.call('RPUSH', moved(replica), stream .. ' ' .. engine) end
 
 local function has(replica, key) return tonumber(redis.call('HGET', counts(replica), key) or 0) end
 

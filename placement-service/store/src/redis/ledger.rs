@@ -28,7 +28,7 @@ const LEDGER_PRELUDE: &str = include_str!("ledger.lua");
 
 macro_rules! ledger_scripts {
     ($($name:ident = $code:literal;)+) => {
-        scripts! { $($name = format!("{}{}", crate::redis::ledger::LEDGER, $code);)+ }
+        scripts! { $($name = format!("{}{}", crate::redis::ledger::LEDGER_PRELUDE, $code);)+ }
     };
 }
 
@@ -39,28 +39,28 @@ ledger_scripts! {
         local me, stream, engine = ARGV[1], ARGV[3], ARGV[4]
         local replicas = alive()
         if not is_alive(me) then return {'lapsed', 0, 0} end
-        lives(me, ARGV[2])
+        renew_lease(me, ARGV[2])
         if redis.call('EXISTS', settling_key) == 1 then return {'settling', 0, 0} end
         if redis.call('HEXISTS', streams(me), stream) == 1 then return {'yes', 0, 0} end
         for at, key in ipairs({engine, pool_of(engine)}) do
             local most, sum = tonumber(ARGV[4 + at]), total(replicas, key)
             if most and sum >= most then return {at == 1 and 'engine' or 'pool', sum, has(me, key)} end
         end
-        add(me, stream, engine)
+        add_stream(me, stream, engine)
         return {'yes', 0, 0}";
     APPLY = "
         local me = ARGV[1]
         local replicas = alive()
         if not is_alive(me) then return 0 end
-        lives(me, ARGV[2])
+        renew_lease(me, ARGV[2])
         for at = 3, #ARGV, 3 do
             local what, stream, engine = ARGV[at], ARGV[at + 1], ARGV[at + 2]
             if what == 'release' then
-                take(me, stream)
+                remove_stream(me, stream)
             elseif what == 'closed' then
                 for _, replica in ipairs(replicas) do
-                    local had = take(replica, stream)
-                    if had and replica ~= me then tell(replica, stream, had) end
+                    local had = remove_stream(replica, stream)
+                    if had and replica ~= me then queue_moved(replica, stream, had) end
                 end
             elseif redis.call('HEXISTS', streams(me), stream) == 0 then
                 local other
@@ -68,11 +68,11 @@ ledger_scripts! {
                     if redis.call('HEXISTS', streams(replica), stream) == 1 then other = replica end
                 end
                 if other and what == 'claim' then
-                    tell(me, stream, engine)
+                    queue_moved(me, stream, engine)
                 else
-                    if other then tell(other, stream, take(other, stream)) end
-                    untell(me, stream, engine)
-                    add(me, stream, engine)
+                    if other then queue_moved(other, stream, remove_stream(other, stream)) end
+                    unqueue_moved(me, stream, engine)
+                    add_stream(me, stream, engine)
                 end
             end
         end
@@ -82,7 +82,7 @@ ledger_scripts! {
         local replicas = alive()
         local known = is_alive(me) and 1 or 0
         if #replicas == 0 then redis.call('SET', settling_key, 1, 'PX', settle_ms) end
-        lives(me, lease_ms)
+        renew_lease(me, lease_ms)
         local prober = redis.call('GET', l .. 'prober')
         if not prober or prober == me then
             redis.call('SET', l .. 'prober', me, 'PX', prober_ms)
@@ -103,7 +103,7 @@ ledger_scripts! {
             flat[#flat + 1] = whole(sum)
         end
         return {known, redis.call('EXISTS', settling_key), prober == me and 1 or 0, #replicas + 1 - known, gone, flat}";
-    TELL_PROBES = "
+    PUBLISH_PROBES = "
         for at = 1, #ARGV, 3 do
             redis.call('XADD', l .. 'probes', 'MAXLEN', '~', 20000, '*', 'e', ARGV[at], 'r', ARGV[at + 1], 'a', ARGV[at + 2])
         end
@@ -116,8 +116,8 @@ ledger_scripts! {
         local flat = {}
         if found then
             for _, entry in ipairs(found[1][2]) do
-                local told_ms = tonumber(entry[1]:match('^%d+'))
-                local age_ms = math.max(now - told_ms, 0) + tonumber(entry[2][6])
+                local published_ms = tonumber(entry[1]:match('^%d+'))
+                local age_ms = math.max(now - published_ms, 0) + tonumber(entry[2][6])
                 for _, word in ipairs({entry[1], entry[2][2], entry[2][4], whole(age_ms)}) do flat[#flat + 1] = word end
             end
         end
@@ -321,7 +321,7 @@ impl RedisLedger {
                 [probe.engine.clone(), probe.text.clone(), age_ms]
             });
             let words: Vec<String> = words.collect();
-            self.store.script::<()>(&TELL_PROBES, &words).await?;
+            self.store.script::<()>(&PUBLISH_PROBES, &words).await?;
         }
         Ok(())
     }
@@ -332,7 +332,7 @@ impl RedisLedger {
     /// When Redis does not answer.
     pub async fn read_probes(&self, place: &str) -> Result<(Vec<SharedProbe>, String), StoreError> {
         let mut place = place.to_owned();
-        let mut heard = Vec::new();
+        let mut probes = Vec::new();
         loop {
             let words = [place.clone(), MAX_PROBES.to_string()];
             let flat: Vec<String> = self.store.script(&READ_PROBES, &words).await?;
@@ -342,14 +342,14 @@ impl RedisLedger {
                 (flat.next(), flat.next(), flat.next(), flat.next())
             {
                 place = at;
-                heard.push(SharedProbe {
+                probes.push(SharedProbe {
                     engine,
                     text,
                     age: Duration::from_millis(age_ms.parse().unwrap_or(u64::MAX)),
                 });
             }
             if count < MAX_PROBES {
-                return Ok((heard, place));
+                return Ok((probes, place));
             }
         }
     }

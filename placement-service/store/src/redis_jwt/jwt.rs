@@ -74,8 +74,8 @@ pub fn session_from(
         return Err("the JWT is not valid yet");
     }
     let created_at_ms = seconds(&claims, "iat")?.unwrap_or(kept.now_ms);
-    let most = created_at_ms.saturating_add(millis(rules.absolute_timeout));
-    let ends = [expires_ms, kept.expires_at_ms, Some(most)];
+    let latest_end = created_at_ms.saturating_add(millis(rules.absolute_timeout));
+    let ends = [expires_ms, kept.expires_at_ms, Some(latest_end)];
     let account = match claims.remove(&rules.account_claim) {
         Some(Value::String(name)) if !name.is_empty() => name,
         Some(Value::Number(number)) => number.to_string(),
@@ -99,7 +99,7 @@ pub fn session_from(
         // The other login service tracks the last use; Berth cannot see it.
         last_seen_at_ms: kept.now_ms,
         idle_timeout_ms: millis(rules.idle_timeout),
-        absolute_expiry_ms: ends.into_iter().flatten().min().unwrap_or(most),
+        absolute_expiry_ms: ends.into_iter().flatten().min().unwrap_or(latest_end),
         ancestors: Vec::new(),
         runtime: String::new(),
         state: SessionState::Active,

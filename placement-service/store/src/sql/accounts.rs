@@ -8,7 +8,7 @@ macro_rules! sql_accounts {
         #[async_trait::async_trait]
         impl crate::AccountStore for $store {
             async fn add_account(&self, row: &AccountRow) -> Result<bool, StoreError> {
-                let mut held = self.acquire().await?;
+                let mut connection = self.acquire().await?;
                 let done = sqlx::query(AssertSqlSafe(format!(
                     "INSERT INTO accounts ({ACCOUNT_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
                      ON CONFLICT DO NOTHING"
@@ -21,32 +21,32 @@ macro_rules! sql_accounts {
                 .bind(i64::from(row.attempts.failures))
                 .bind(to_i64(row.attempts.locked_until_ms)?)
                 .bind(&row.devices)
-                .execute(&mut **held)
+                .execute(&mut **connection)
                 .await?;
-                held.give_back();
+                connection.release();
                 Ok(done.rows_affected() > 0)
             }
 
             async fn find_account(&self, name: &str) -> Result<Option<AccountRow>, StoreError> {
-                let mut held = self.acquire().await?;
+                let mut connection = self.acquire().await?;
                 let row = sqlx::query(AssertSqlSafe(format!(
                     "SELECT {ACCOUNT_COLUMNS} FROM accounts WHERE name = $1"
                 )))
                 .bind(name)
-                .fetch_optional(&mut **held)
+                .fetch_optional(&mut **connection)
                 .await?;
-                held.give_back();
+                connection.release();
                 row.as_ref().map(account_from).transpose()
             }
 
             async fn accounts(&self) -> Result<Vec<AccountRow>, StoreError> {
-                let mut held = self.acquire().await?;
+                let mut connection = self.acquire().await?;
                 let rows = sqlx::query(AssertSqlSafe(format!(
                     "SELECT {ACCOUNT_COLUMNS} FROM accounts ORDER BY name"
                 )))
-                .fetch_all(&mut **held)
+                .fetch_all(&mut **connection)
                 .await?;
-                held.give_back();
+                connection.release();
                 rows.iter().map(account_from).collect()
             }
 
@@ -65,9 +65,9 @@ macro_rules! sql_accounts {
                     AccountChange::Roles(roles) => sqlx::query(set("roles")).bind(to_json(roles)?),
                     AccountChange::Locked(locked) => sqlx::query(set("locked")).bind(*locked),
                 };
-                let mut held = self.acquire().await?;
-                let done = query.bind(name).execute(&mut **held).await?;
-                held.give_back();
+                let mut connection = self.acquire().await?;
+                let done = query.bind(name).execute(&mut **connection).await?;
+                connection.release();
                 Ok(done.rows_affected() > 0)
             }
 
@@ -77,7 +77,7 @@ macro_rules! sql_accounts {
                 before: Attempts,
                 after: Attempts,
             ) -> Result<bool, StoreError> {
-                let mut held = self.acquire().await?;
+                let mut connection = self.acquire().await?;
                 let done = sqlx::query(
                     "UPDATE accounts SET failures = $1, locked_until = $2 \
                      WHERE name = $3 AND failures = $4 AND locked_until = $5",
@@ -87,9 +87,9 @@ macro_rules! sql_accounts {
                 .bind(name)
                 .bind(i64::from(before.failures))
                 .bind(to_i64(before.locked_until_ms)?)
-                .execute(&mut **held)
+                .execute(&mut **connection)
                 .await?;
-                held.give_back();
+                connection.release();
                 Ok(done.rows_affected() > 0)
             }
 
@@ -99,16 +99,16 @@ macro_rules! sql_accounts {
                 before: &str,
                 after: &str,
             ) -> Result<bool, StoreError> {
-                let mut held = self.acquire().await?;
+                let mut connection = self.acquire().await?;
                 let done = sqlx::query(
                     "UPDATE accounts SET devices = $1 WHERE name = $2 AND devices = $3",
                 )
                 .bind(after)
                 .bind(name)
                 .bind(before)
-                .execute(&mut **held)
+                .execute(&mut **connection)
                 .await?;
-                held.give_back();
+                connection.release();
                 Ok(done.rows_affected() > 0)
             }
         }

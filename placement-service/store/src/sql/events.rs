@@ -7,11 +7,11 @@ macro_rules! sql_events {
         #[async_trait::async_trait]
         impl crate::EventLog for $store {
             async fn append(&self, events: &[Event]) -> Result<(), StoreError> {
-                let mut held = self.acquire().await?;
-                let mut transaction = Self::begin(&mut held).await?;
+                let mut connection = self.acquire().await?;
+                let mut transaction = Self::begin(&mut connection).await?;
                 append(&mut transaction, events).await?;
                 transaction.commit().await?;
-                held.give_back();
+                connection.release();
                 Ok(())
             }
 
@@ -20,15 +20,15 @@ macro_rules! sql_events {
                 sequence: u64,
                 limit: u32,
             ) -> Result<Vec<(u64, Event)>, StoreError> {
-                let mut held = self.acquire().await?;
+                let mut connection = self.acquire().await?;
                 let rows = sqlx::query(
                     "SELECT sequence, event FROM events WHERE sequence > $1 ORDER BY sequence LIMIT $2",
                 )
                 .bind(to_i64(sequence)?)
                 .bind(i64::from(limit))
-                .fetch_all(&mut **held)
+                .fetch_all(&mut **connection)
                 .await?;
-                held.give_back();
+                connection.release();
                 rows.iter()
                     .map(|row| {
                         let event = from_json("an event", row.try_get("event")?)?;
@@ -38,13 +38,13 @@ macro_rules! sql_events {
             }
 
             async fn bounds(&self) -> Result<Bounds, StoreError> {
-                let mut held = self.acquire().await?;
+                let mut connection = self.acquire().await?;
                 let row = sqlx::query(concat!(
                     "SELECT (", $newest, ") AS newest, (SELECT min(sequence) FROM events) AS oldest"
                 ))
-                .fetch_one(&mut **held)
+                .fetch_one(&mut **connection)
                 .await?;
-                held.give_back();
+                connection.release();
                 let newest = to_u64(row.try_get("newest")?)?;
                 let oldest: Option<i64> = row.try_get("oldest")?;
                 let oldest = oldest.map(to_u64).transpose()?;
@@ -55,39 +55,39 @@ macro_rules! sql_events {
             }
 
             async fn trim_events(&self, keep: u64) -> Result<(), StoreError> {
-                let mut held = self.acquire().await?;
+                let mut connection = self.acquire().await?;
                 sqlx::query(
                     "DELETE FROM events WHERE sequence <= (SELECT max(sequence) FROM events) - $1",
                 )
                 .bind(to_i64(keep)?)
-                .execute(&mut **held)
+                .execute(&mut **connection)
                 .await?;
-                held.give_back();
+                connection.release();
                 Ok(())
             }
 
             async fn position(&self, reader: &str) -> Result<Option<u64>, StoreError> {
-                let mut held = self.acquire().await?;
+                let mut connection = self.acquire().await?;
                 let found: Option<i64> =
                     sqlx::query_scalar("SELECT sequence FROM positions WHERE reader = $1")
                         .bind(reader)
-                        .fetch_optional(&mut **held)
+                        .fetch_optional(&mut **connection)
                         .await?;
-                held.give_back();
+                connection.release();
                 found.map(to_u64).transpose()
             }
 
             async fn set_position(&self, reader: &str, sequence: u64) -> Result<(), StoreError> {
-                let mut held = self.acquire().await?;
+                let mut connection = self.acquire().await?;
                 sqlx::query(
                     "INSERT INTO positions (reader, sequence) VALUES ($1, $2) \
                      ON CONFLICT (reader) DO UPDATE SET sequence = $2",
                 )
                 .bind(reader)
                 .bind(to_i64(sequence)?)
-                .execute(&mut **held)
+                .execute(&mut **connection)
                 .await?;
-                held.give_back();
+                connection.release();
                 Ok(())
             }
 
@@ -96,7 +96,7 @@ macro_rules! sql_events {
                 letter: &DeadLetter,
                 keep: u32,
             ) -> Result<(), StoreError> {
-                let mut held = self.acquire().await?;
+                let mut connection = self.acquire().await?;
                 sqlx::query(
                     "INSERT INTO dead_letters (webhook, sequence, letter) VALUES ($1, $2, $3) \
                      ON CONFLICT (webhook, sequence) DO UPDATE SET letter = $3",
@@ -104,7 +104,7 @@ macro_rules! sql_events {
                 .bind(&letter.webhook)
                 .bind(to_i64(letter.sequence)?)
                 .bind(to_json(letter)?)
-                .execute(&mut **held)
+                .execute(&mut **connection)
                 .await?;
                 sqlx::query(
                     "DELETE FROM dead_letters WHERE webhook = $1 AND sequence <= \
@@ -113,9 +113,9 @@ macro_rules! sql_events {
                 )
                 .bind(&letter.webhook)
                 .bind(i64::from(keep))
-                .execute(&mut **held)
+                .execute(&mut **connection)
                 .await?;
-                held.give_back();
+                connection.release();
                 Ok(())
             }
 
@@ -124,15 +124,15 @@ macro_rules! sql_events {
                 webhook: &str,
                 sequence: u64,
             ) -> Result<Option<DeadLetter>, StoreError> {
-                let mut held = self.acquire().await?;
+                let mut connection = self.acquire().await?;
                 let found: Option<String> = sqlx::query_scalar(
                     "SELECT letter FROM dead_letters WHERE webhook = $1 AND sequence = $2",
                 )
                 .bind(webhook)
                 .bind(to_i64(sequence)?)
-                .fetch_optional(&mut **held)
+                .fetch_optional(&mut **connection)
                 .await?;
-                held.give_back();
+                connection.release();
                 found.map(|text| from_json("a dead letter", &text)).transpose()
             }
 
@@ -141,15 +141,15 @@ macro_rules! sql_events {
                 webhook: &str,
                 limit: u32,
             ) -> Result<Vec<DeadLetter>, StoreError> {
-                let mut held = self.acquire().await?;
+                let mut connection = self.acquire().await?;
                 let rows: Vec<String> = sqlx::query_scalar(
                     "SELECT letter FROM dead_letters WHERE webhook = $1 ORDER BY sequence LIMIT $2",
                 )
                 .bind(webhook)
                 .bind(i64::from(limit))
-                .fetch_all(&mut **held)
+                .fetch_all(&mut **connection)
                 .await?;
-                held.give_back();
+                connection.release();
                 let letters = rows.iter();
                 letters.map(|text| from_json("a dead letter", text)).collect()
             }
@@ -159,14 +159,14 @@ macro_rules! sql_events {
                 webhook: &str,
                 sequence: u64,
             ) -> Result<bool, StoreError> {
-                let mut held = self.acquire().await?;
+                let mut connection = self.acquire().await?;
                 let done =
                     sqlx::query("DELETE FROM dead_letters WHERE webhook = $1 AND sequence = $2")
                         .bind(webhook)
                         .bind(to_i64(sequence)?)
-                        .execute(&mut **held)
+                        .execute(&mut **connection)
                         .await?;
-                held.give_back();
+                connection.release();
                 Ok(done.rows_affected() > 0)
             }
         }

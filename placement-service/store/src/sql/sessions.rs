@@ -9,11 +9,11 @@ macro_rules! sql_sessions {
                 row: &SessionRow,
                 limit: Option<u32>,
                 event: &Event,
-            ) -> Result<Inserted, StoreError> {
-                let mut held = self.acquire().await?;
-                let mut transaction = Self::begin(&mut held).await?;
+            ) -> Result<InsertResult, StoreError> {
+                let mut connection = self.acquire().await?;
+                let mut transaction = Self::begin(&mut connection).await?;
                 if let Some(limit) = limit {
-                    alone_with(&mut transaction, &row.account).await?;
+                    lock_account(&mut transaction, &row.account).await?;
                     let live: i64 = sqlx::query_scalar(
                         "SELECT count(*) FROM sessions \
                          WHERE account = $1 AND parent IS NULL AND ends_at > $2",
@@ -24,8 +24,8 @@ macro_rules! sql_sessions {
                     .await?;
                     if to_u64(live)? >= u64::from(limit) {
                         transaction.rollback().await?;
-                        held.give_back();
-                        return Ok(Inserted::Full);
+                        connection.release();
+                        return Ok(InsertResult::LimitReached);
                     }
                 }
                 let provider = row.provider.as_ref();
@@ -43,7 +43,7 @@ macro_rules! sql_sessions {
                 .bind(to_i64(row.last_seen_at_ms)?)
                 .bind(to_i64(row.idle_timeout_ms)?)
                 .bind(to_i64(row.absolute_expiry_ms)?)
-                .bind(to_bytes(&row.ancestors))
+                .bind(concat_hashes(&row.ancestors))
                 .bind(&row.runtime)
                 .bind(row.state.as_str())
                 .bind(to_json(&row.claims)?)
@@ -56,59 +56,59 @@ macro_rules! sql_sessions {
                 .await?;
                 append(&mut transaction, std::slice::from_ref(event)).await?;
                 transaction.commit().await?;
-                held.give_back();
-                Ok(Inserted::Yes)
+                connection.release();
+                Ok(InsertResult::Inserted)
             }
 
             async fn find(&self, id: &IdHash) -> Result<Option<SessionRow>, StoreError> {
-                let mut held = self.acquire().await?;
+                let mut connection = self.acquire().await?;
                 let row = sqlx::query(AssertSqlSafe(format!(
                     "SELECT {SESSION_COLUMNS} FROM sessions WHERE id_hash = $1"
                 )))
                 .bind(id.0.as_slice())
-                .fetch_optional(&mut **held)
+                .fetch_optional(&mut **connection)
                 .await?;
-                held.give_back();
+                connection.release();
                 row.as_ref().map(session_from).transpose()
             }
 
             async fn find_by_ref(&self, name: &str) -> Result<Option<SessionRow>, StoreError> {
-                let mut held = self.acquire().await?;
+                let mut connection = self.acquire().await?;
                 let row = sqlx::query(AssertSqlSafe(format!(
                     "SELECT {SESSION_COLUMNS} FROM sessions WHERE session_ref = $1"
                 )))
                 .bind(name)
-                .fetch_optional(&mut **held)
+                .fetch_optional(&mut **connection)
                 .await?;
-                held.give_back();
+                connection.release();
                 row.as_ref().map(session_from).transpose()
             }
 
             async fn touch(&self, seen: &[(IdHash, u64)]) -> Result<(), StoreError> {
-                let mut held = self.acquire().await?;
-                let mut transaction = Self::begin(&mut held).await?;
+                let mut connection = self.acquire().await?;
+                let mut transaction = Self::begin(&mut connection).await?;
                 touch(&mut transaction, seen).await?;
                 transaction.commit().await?;
-                held.give_back();
+                connection.release();
                 Ok(())
             }
 
-            async fn remove(&self, endings: &[Ending]) -> Result<Vec<IdHash>, StoreError> {
-                let mut held = self.acquire().await?;
-                let mut transaction = Self::begin(&mut held).await?;
+            async fn remove(&self, endings: &[SessionRemoval]) -> Result<Vec<IdHash>, StoreError> {
+                let mut connection = self.acquire().await?;
+                let mut transaction = Self::begin(&mut connection).await?;
                 let gone = delete(&mut transaction, endings).await?;
                 let removed = endings.iter().filter(|e| gone.contains(&e.id_hash));
                 let (ids, events): (Vec<_>, Vec<_>) =
                     removed.map(|e| (e.id_hash, e.event.clone())).unzip();
                 append(&mut transaction, &events).await?;
                 transaction.commit().await?;
-                held.give_back();
+                connection.release();
                 Ok(ids)
             }
 
             async fn list(
                 &self,
-                select: &Select,
+                select: &SessionQuery,
                 limit: u32,
             ) -> Result<Vec<SessionRow>, StoreError> {
                 let list = |condition: &str| {
@@ -118,23 +118,23 @@ macro_rules! sql_sessions {
                     ))
                 };
                 let query = match select {
-                    Select::Account(account) => sqlx::query(list("account = $1")).bind(account),
-                    Select::ChildrenOf(id) => sqlx::query(list("parent = $1")).bind(id.0.to_vec()),
-                    Select::Orphans => sqlx::query(list(
+                    SessionQuery::Account(account) => sqlx::query(list("account = $1")).bind(account),
+                    SessionQuery::ChildrenOf(id) => sqlx::query(list("parent = $1")).bind(id.0.to_vec()),
+                    SessionQuery::Orphans => sqlx::query(list(
                         "parent IS NOT NULL AND NOT EXISTS \
                          (SELECT 1 FROM sessions AS p WHERE p.id_hash = sessions.parent)",
                     )),
-                    Select::OverAt(now_ms) => {
+                    SessionQuery::ExpiredAt(now_ms) => {
                         sqlx::query(list("ends_at <= $1")).bind(to_i64(*now_ms)?)
                     }
-                    Select::Provider {
+                    SessionQuery::Provider {
                         provider,
                         subject: Some(subject),
                         session: None,
                     } => sqlx::query(list("provider = $1 AND provider_subject = $2"))
                         .bind(provider)
                         .bind(subject),
-                    Select::Provider {
+                    SessionQuery::Provider {
                         provider,
                         subject,
                         session,
@@ -145,20 +145,20 @@ macro_rules! sql_sessions {
                     .bind(session)
                     .bind(subject),
                 };
-                let mut held = self.acquire().await?;
-                let rows = query.fetch_all(&mut **held).await?;
-                held.give_back();
-                listed(select, rows.iter().map(session_from))
+                let mut connection = self.acquire().await?;
+                let rows = query.fetch_all(&mut **connection).await?;
+                connection.release();
+                read_rows(select, rows.iter().map(session_from))
             }
 
             async fn count_live(&self, now_ms: u64) -> Result<u64, StoreError> {
-                let mut held = self.acquire().await?;
+                let mut connection = self.acquire().await?;
                 let count: i64 =
                     sqlx::query_scalar("SELECT count(*) FROM sessions WHERE ends_at > $1")
                         .bind(to_i64(now_ms)?)
-                        .fetch_one(&mut **held)
+                        .fetch_one(&mut **connection)
                         .await?;
-                held.give_back();
+                connection.release();
                 to_u64(count)
             }
         }

@@ -1,6 +1,6 @@
 //! An HTTP client that keeps its connection and does only what the measurement needs.
 
-use crate::{handshake::Failure, load::Tally};
+use crate::{handshake::Failure, load::LoopCounters};
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -24,12 +24,12 @@ impl Client {
     }
 
     /// Sends one request after the other until this time.
-    pub(super) async fn until(self, end: Instant) -> Tally {
-        let mut tally = Tally::default();
+    pub(super) async fn run_until(self, end: Instant) -> LoopCounters {
+        let mut tally = LoopCounters::default();
         let mut stream = match TcpStream::connect(self.to).await {
             Ok(stream) => stream,
             Err(error) => {
-                tally.fail(error.into());
+                tally.record_failure(error.into());
                 return tally;
             }
         };
@@ -38,9 +38,9 @@ impl Client {
         while Instant::now() < end {
             let begin = Instant::now();
             match self.exchange(&mut stream, &mut answer).await {
-                Ok(()) => tally.done(begin),
+                Ok(()) => tally.record_success(begin),
                 Err(failure) => {
-                    tally.fail(failure);
+                    tally.record_failure(failure);
                     break;
                 }
             }
@@ -69,12 +69,12 @@ fn is_complete(answer: &[u8]) -> Result<bool, Failure> {
     let head = String::from_utf8_lossy(head);
     if !head.starts_with("HTTP/1.1 200 ") {
         let line = head.lines().next().unwrap_or_default();
-        return Err(Failure::Refused(line.to_owned()));
+        return Err(Failure::Rejected(line.to_owned()));
     }
     let mut lines = head.lines();
     let length = lines.find_map(|line| line.strip_prefix("content-length: "));
     let length = length.and_then(|length| length.parse::<usize>().ok());
-    let length = length.ok_or_else(|| Failure::Wrong("no content-length".to_owned()))?;
+    let length = length.ok_or_else(|| Failure::Unexpected("no content-length".to_owned()))?;
     Ok(body.len() >= length)
 }
 
@@ -94,6 +94,6 @@ mod tests {
     #[test]
     fn a_rejection_is_a_failure() {
         let refused = is_complete(b"HTTP/1.1 401 Unauthorized\r\n\r\n");
-        assert!(matches!(refused, Err(Failure::Refused(line)) if line.contains("401")));
+        assert!(matches!(refused, Err(Failure::Rejected(line)) if line.contains("401")));
     }
 }

@@ -1,18 +1,18 @@
 //! Checks the audit lines of the scenario: each is JSON with the fields that the documentation lists, and none is
 //! missing.
 
-use super::places::Place;
+use super::sinks::Sink;
 use berth_harness::{Result, paths};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 /// Fields of every log line.
-const ALWAYS: [&str; 4] = ["timestamp", "level", "target", "event"];
+const COMMON_FIELDS: [&str; 4] = ["timestamp", "level", "target", "event"];
 
 /// The documented events and their fields.
-fn documented() -> Result<BTreeMap<String, BTreeSet<String>>> {
-    let page = paths::root().join("placement-service/docs/security.md");
+fn documented_events() -> Result<BTreeMap<String, BTreeSet<String>>> {
+    let page = paths::repository_root().join("placement-service/docs/security.md");
     let page = fs::read_to_string(page)?;
     let section = page.split("\n## Audit\n").nth(1).ok_or("no section")?;
     let rows = section
@@ -35,7 +35,7 @@ fn documented() -> Result<BTreeMap<String, BTreeSet<String>>> {
     Ok(all)
 }
 
-fn lines(logs: &[Place]) -> Result<Vec<Map<String, Value>>> {
+fn parse_lines(logs: &[Sink]) -> Result<Vec<Map<String, Value>>> {
     let mut lines = vec![];
     for (name, bytes) in logs {
         if !name.starts_with("berth") {
@@ -53,23 +53,23 @@ fn lines(logs: &[Place]) -> Result<Vec<Map<String, Value>>> {
 }
 
 /// Fails when a line has another form, or when a line that the scenario must cause is missing.
-pub(crate) fn check(logs: &[Place]) -> Result<()> {
-    let documented = documented()?;
+pub(crate) fn check(logs: &[Sink]) -> Result<()> {
+    let documented = documented_events()?;
     let mut seen = BTreeSet::new();
-    for line in lines(logs)? {
+    for line in parse_lines(logs)? {
         let event = line["event"].as_str().ok_or("an event without a name")?;
         let known = documented.get(event);
         let known = known.ok_or_else(|| format!("{event} is not documented"))?;
         let fields: BTreeSet<String> = line
             .keys()
-            .filter(|name| !ALWAYS.contains(&name.as_str()))
+            .filter(|name| !COMMON_FIELDS.contains(&name.as_str()))
             .cloned()
             .collect();
         assert!(
             fields.is_subset(known),
             "{event} has {fields:?}, documented: {known:?}"
         );
-        for always in ALWAYS {
+        for always in COMMON_FIELDS {
             assert!(line.contains_key(always), "{event} without {always}");
         }
         if let Some(session) = line.get("session").and_then(Value::as_str) {

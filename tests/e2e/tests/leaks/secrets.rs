@@ -5,33 +5,33 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 
 /// Shorter texts would be found by chance.
-const SHORTEST: usize = 8;
+const MIN_LENGTH: usize = 8;
 
 /// All secrets that a scenario has used.
 #[derive(Default)]
 pub(crate) struct Secrets {
     needles: Vec<(String, Vec<u8>)>,
-    known: BTreeSet<Vec<u8>>,
+    distinct: BTreeSet<Vec<u8>>,
 }
 
 impl Secrets {
     /// Adds a secret, unchanged and percent-encoded.
     pub(crate) fn add(&mut self, what: &str, value: &str) {
-        self.needle(what, value.as_bytes().to_vec());
-        self.needle(&format!("{what}, percent-encoded"), percent_encoded(value));
+        self.add_needle(what, value.as_bytes().to_vec());
+        self.add_needle(&format!("{what}, percent-encoded"), percent_encode(value));
     }
 
     /// Adds the value of a cookie `name=value`, and the bytes that a session id encodes, raw and in hex.
     pub(crate) fn add_cookie(&mut self, what: &str, cookie: &str) {
         let value = cookie.split_once('=').map_or(cookie, |(_, value)| value);
         self.add(what, value);
-        if let Some(bytes) = decoded(value) {
+        if let Some(bytes) = decode_base64url(value) {
             let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
                 let _ = write!(hex, "{byte:02x}");
                 hex
             });
-            self.needle(&format!("{what}, in hex"), hex.into_bytes());
-            self.needle(&format!("{what}, as bytes"), bytes);
+            self.add_needle(&format!("{what}, in hex"), hex.into_bytes());
+            self.add_needle(&format!("{what}, as bytes"), bytes);
         }
     }
 
@@ -44,8 +44,8 @@ impl Secrets {
         }
     }
 
-    fn needle(&mut self, what: &str, bytes: Vec<u8>) {
-        if bytes.len() >= SHORTEST && self.known.insert(bytes.clone()) {
+    fn add_needle(&mut self, what: &str, bytes: Vec<u8>) {
+        if bytes.len() >= MIN_LENGTH && self.distinct.insert(bytes.clone()) {
             self.needles.push((what.to_owned(), bytes));
         }
     }
@@ -56,8 +56,8 @@ impl Secrets {
     }
 
     /// Descriptions of the secrets in these bytes, with the text around each. The secrets themselves are not printed.
-    pub(crate) fn found_in(&self, haystack: &[u8]) -> Vec<String> {
-        let start = |bytes: &[u8]| bytes.first_chunk::<SHORTEST>().copied();
+    pub(crate) fn find_in(&self, haystack: &[u8]) -> Vec<String> {
+        let start = |bytes: &[u8]| bytes.first_chunk::<MIN_LENGTH>().copied();
         // Two bytes exclude most positions, because databases keep large files.
         let pair = |bytes: &[u8]| {
             bytes
@@ -65,7 +65,7 @@ impl Secrets {
                 .map_or(0, |two| u16::from_le_bytes(*two))
         };
         let mut pairs = vec![false; 1 << 16];
-        let mut by_start: HashMap<[u8; SHORTEST], Vec<usize>> = HashMap::new();
+        let mut by_start: HashMap<[u8; MIN_LENGTH], Vec<usize>> = HashMap::new();
         for (index, (_, needle)) in self.needles.iter().enumerate() {
             if let Some(start) = start(needle) {
                 by_start.entry(start).or_default().push(index);
@@ -73,7 +73,7 @@ impl Secrets {
             }
         }
         let mut found = BTreeSet::new();
-        for (at, window) in haystack.windows(SHORTEST).enumerate() {
+        for (at, window) in haystack.windows(MIN_LENGTH).enumerate() {
             if !pairs[usize::from(pair(window))] {
                 continue;
             }
@@ -91,7 +91,7 @@ impl Secrets {
     }
 }
 
-fn percent_encoded(text: &str) -> Vec<u8> {
+fn percent_encode(text: &str) -> Vec<u8> {
     let mut out = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -104,7 +104,7 @@ fn percent_encoded(text: &str) -> Vec<u8> {
 }
 
 /// Decodes base64url without padding.
-fn decoded(text: &str) -> Option<Vec<u8>> {
+fn decode_base64url(text: &str) -> Option<Vec<u8>> {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut bits = 0_u32;
     let mut count = 0;
@@ -132,7 +132,7 @@ fn a_planted_secret_is_found_in_every_spelling() {
     );
     secrets.add_jwt("token", "Bearer aaaaaaaa.bbbbbbbbbb.cccccccccc");
     let clean = b"INFO berth::audit event=login account=probe session=k1Jt0yqSxv2Pabcdefghij";
-    assert_eq!(secrets.found_in(clean), Vec::<String>::new());
+    assert_eq!(secrets.find_in(clean), Vec::<String>::new());
     let mut raw = vec![0xde, 0xad, 0xbe, 0xef];
     raw.resize(32, 0);
     for (planted, what) in [
@@ -149,7 +149,7 @@ fn a_planted_secret_is_found_in_every_spelling() {
         (b"aaaaaaaa.bbbbbbbbbb.cccccccccc", "token"),
     ] {
         let log = [&clean[..], b" \"", planted, b"\" \n", clean].concat();
-        let found = secrets.found_in(&log);
+        let found = secrets.find_in(&log);
         let told = found
             .iter()
             .any(|line| line.starts_with(&format!("{what}, after")));

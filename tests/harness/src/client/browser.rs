@@ -6,16 +6,16 @@ use crate::{Result, Stack};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-const MOST_REDIRECTS: usize = 20;
+const MAX_REDIRECTS: usize = 20;
 
 /// One browser profile, with a record of the cookies and redirects that it received.
 #[derive(Default)]
 pub struct Browser {
     cookies: BTreeMap<(SocketAddr, String), String>,
     /// Every cookie that it received, as `name=value`.
-    pub given: Vec<String>,
+    pub received_cookies: Vec<String>,
     /// Every redirect location that it received.
-    pub sent_to: Vec<String>,
+    pub redirects: Vec<String>,
 }
 
 impl Browser {
@@ -24,20 +24,20 @@ impl Browser {
     ///
     /// # Errors
     /// When a server does not respond, or the redirects do not end.
-    pub async fn go(&mut self, at: SocketAddr, call: Call) -> Result<(SocketAddr, Reply)> {
+    pub async fn navigate(&mut self, at: SocketAddr, call: Call) -> Result<(SocketAddr, Reply)> {
         let (mut at, mut call) = (at, call);
-        for _ in 0..MOST_REDIRECTS {
+        for _ in 0..MAX_REDIRECTS {
             let own = self.cookies.iter().filter(|((host, _), _)| *host == at);
             let cookies: Vec<String> = own
                 .map(|((_, name), value)| format!("{name}={value}"))
                 .collect();
             let reply = call.cookie(&cookies.join("; ")).send(at).await?;
-            self.keep(at, &reply);
+            self.store_cookies(at, &reply);
             let location = reply.header("location").to_owned();
             if !(300..400).contains(&reply.status) {
                 return Ok((at, reply));
             }
-            self.sent_to.push(location.clone());
+            self.redirects.push(location.clone());
             let path = match location.strip_prefix("http://") {
                 Some(rest) => {
                     let (host, path) = rest.split_once('/').ok_or("no path")?;
@@ -51,7 +51,7 @@ impl Browser {
         Err("too many redirects".into())
     }
 
-    fn keep(&mut self, at: SocketAddr, reply: &Reply) {
+    fn store_cookies(&mut self, at: SocketAddr, reply: &Reply) {
         for set in reply.headers.get_all("set-cookie") {
             let set = set.to_str().unwrap_or_default();
             let pair = set.split(';').next().unwrap_or_default();
@@ -59,7 +59,7 @@ impl Browser {
             if value.is_empty() {
                 self.cookies.remove(&(at, name.to_owned()));
             } else {
-                self.given.push(pair.to_owned());
+                self.received_cookies.push(pair.to_owned());
                 self.cookies.insert((at, name.to_owned()), value.to_owned());
             }
         }
@@ -70,7 +70,7 @@ impl Browser {
     /// # Errors
     /// As [`Self::navigate`].
     pub async fn log_in(&mut self, stack: &Stack, path: &str, name: &str) -> Result<Reply> {
-        let (at, page) = self.go(stack.http(), Call::get(path)).await?;
+        let (at, page) = self.navigate(stack.address(), Call::get(path)).await?;
         let text = page.text();
         let Some((_, action)) = text.split_once("action=\"/interaction/") else {
             return Ok(page);
@@ -80,7 +80,7 @@ impl Browser {
             action.split('"').next().unwrap_or_default()
         );
         let form = Call::post_form(&action, &[("login", name)]);
-        Ok(self.go(at, form).await?.1)
+        Ok(self.navigate(at, form).await?.1)
     }
 
     /// Confirms the provider's logout page. Returns the host of the page that follows.
@@ -99,15 +99,15 @@ impl Browser {
         let xsrf = xsrf.split('"').next().unwrap_or_default();
         let fields = [("xsrf", xsrf), ("logout", "yes")];
         let confirm = Call::post_form("/session/end/confirm", &fields);
-        Ok(self.go(provider, confirm).await?.0)
+        Ok(self.navigate(provider, confirm).await?.0)
     }
 
     /// The site's login cookie, `berth=...`.
     ///
     /// # Errors
     /// When it has no login cookie.
-    pub fn session(&self, stack: &Stack) -> Result<String> {
-        let value = self.cookies.get(&(stack.http(), "berth".to_owned()));
+    pub fn login_cookie(&self, stack: &Stack) -> Result<String> {
+        let value = self.cookies.get(&(stack.address(), "berth".to_owned()));
         Ok(format!("berth={}", value.ok_or("not logged in")?))
     }
 }

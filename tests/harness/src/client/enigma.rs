@@ -11,11 +11,11 @@ impl Stack {
     ///
     /// # Errors
     /// When the client fails; the error contains its output.
-    pub async fn enigma(&self, cookie: &str, routes: &[&str]) -> Result<Vec<Value>> {
+    pub async fn open_with_enigma(&self, cookie: &str, routes: &[&str]) -> Result<Vec<Value>> {
         let output = Command::new("node")
-            .arg(paths::root().join("tests/clients/enigma.mjs"))
+            .arg(paths::repository_root().join("tests/clients/enigma.mjs"))
             .args(routes)
-            .env("BERTH_URL", format!("http://{}", self.http()))
+            .env("BERTH_URL", format!("http://{}", self.address()))
             .env("BERTH_COOKIE", cookie)
             .stdin(Stdio::null())
             .output()

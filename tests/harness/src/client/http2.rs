@@ -1,7 +1,7 @@
 //! A client with one HTTP/2 connection: requests, and WebSockets by extended CONNECT (RFC 8441), as browsers open
 //! them.
 
-use super::websocket::{Carrier, Upgrade, WebSocket, unlimited};
+use super::websocket::{Carrier, Upgrade, WebSocket, unlimited_config};
 use super::{Body, Call, LIMIT, Reply};
 use crate::Result;
 use futures_util::stream;
@@ -43,7 +43,7 @@ impl Http2 {
         let tcp = TcpStream::connect(to).await?;
         let name = ServerName::IpAddress(to.ip().into());
         let stream = timeout(LIMIT, connector.connect(name, tcp)).await??;
-        Self::over(stream, format!("https://{to}")).await
+        Self::from_stream(stream, format!("https://{to}")).await
     }
 
     /// Connects without TLS, with prior knowledge (RFC 9113, section 3.3).
@@ -51,10 +51,10 @@ impl Http2 {
     /// # Errors
     /// When nothing listens or the server does not speak HTTP/2.
     pub async fn connect_plain(to: SocketAddr) -> Result<Self> {
-        Self::over(TcpStream::connect(to).await?, format!("http://{to}")).await
+        Self::from_stream(TcpStream::connect(to).await?, format!("http://{to}")).await
     }
 
-    async fn over(stream: impl Carrier + 'static, origin: String) -> Result<Self> {
+    async fn from_stream(stream: impl Carrier + 'static, origin: String) -> Result<Self> {
         let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(Self { sender, origin })
@@ -100,13 +100,13 @@ impl Http2 {
         request.extensions_mut().insert(protocol);
         let response = timeout(LIMIT, self.sender.send_request(request)).await??;
         if response.status() != 200 {
-            return Ok(Upgrade::Refused(Reply::read(response).await?));
+            return Ok(Upgrade::Rejected(Reply::read(response).await?));
         }
         let headers = response.headers().clone();
         let carrier = hyper::upgrade::on(response).await?;
         let carrier: Box<dyn Carrier> = Box::new(TokioIo::new(carrier));
         let stream =
-            WebSocketStream::from_raw_socket(carrier, Role::Client, Some(unlimited())).await;
+            WebSocketStream::from_raw_socket(carrier, Role::Client, Some(unlimited_config())).await;
         Ok(Upgrade::Open(Box::new(WebSocket { stream, headers })))
     }
 }

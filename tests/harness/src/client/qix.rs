@@ -13,7 +13,7 @@ pub struct Qix {
     /// The underlying WebSocket.
     pub socket: WebSocket,
     /// `qSessionState` of the engine's first message: `SESSION_CREATED` or `SESSION_ATTACHED`.
-    pub state: String,
+    pub session_state: String,
     last_id: u64,
 }
 
@@ -23,14 +23,14 @@ impl Qix {
     /// # Errors
     /// When the upgrade was rejected or the first message is not `OnConnected`.
     pub async fn open(upgrade: Upgrade) -> Result<Self> {
-        let mut socket = upgrade.open()?;
-        let hello = read(&mut socket).await?;
+        let mut socket = upgrade.into_socket()?;
+        let hello = read_message(&mut socket).await?;
         let state = hello
             .pointer("/params/qSessionState")
             .and_then(Value::as_str)
             .ok_or_else(|| format!("no OnConnected: {hello}"))?;
         Ok(Self {
-            state: state.to_owned(),
+            session_state: state.to_owned(),
             socket,
             last_id: 0,
         })
@@ -46,7 +46,7 @@ impl Qix {
         let request = json!({"jsonrpc": "2.0", "id": id, "handle": handle, "method": method, "params": params});
         self.socket.send(Message::text(request.to_string())).await?;
         loop {
-            let answer = read(&mut self.socket).await?;
+            let answer = read_message(&mut self.socket).await?;
             if answer.get("id") == Some(&id.into()) {
                 return match answer.get("error") {
                     Some(error) => Err(format!("{method}: {error}").into()),
@@ -57,8 +57,8 @@ impl Qix {
     }
 }
 
-async fn read(socket: &mut WebSocket) -> Result<Value> {
-    match socket.next().await? {
+async fn read_message(socket: &mut WebSocket) -> Result<Value> {
+    match socket.next_message().await? {
         Message::Text(text) => Ok(serde_json::from_str(&text)?),
         other => Err(format!("not a QIX message: {other:?}").into()),
     }

@@ -15,14 +15,14 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 /// Interval between two messages of a client that keeps sending.
-const BETWEEN_WORDS: Duration = Duration::from_millis(20);
+const SEND_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The result of an upgrade.
 pub enum Upgrade {
     /// The server accepted it.
     Open(Box<WebSocket>),
     /// The server responded with another status than 101.
-    Refused(Reply),
+    Rejected(Reply),
 }
 
 impl Upgrade {
@@ -30,10 +30,10 @@ impl Upgrade {
     ///
     /// # Errors
     /// When the server rejected it.
-    pub fn open(self) -> Result<WebSocket> {
+    pub fn into_socket(self) -> Result<WebSocket> {
         match self {
             Self::Open(socket) => Ok(*socket),
-            Self::Refused(reply) => {
+            Self::Rejected(reply) => {
                 Err(format!("upgrade rejected: {} {}", reply.status, reply.text()).into())
             }
         }
@@ -43,10 +43,10 @@ impl Upgrade {
     ///
     /// # Errors
     /// When the server accepted it.
-    pub fn refused(self) -> Result<Reply> {
+    pub fn into_rejection(self) -> Result<Reply> {
         match self {
             Self::Open(_) => Err("upgrade accepted".into()),
-            Self::Refused(reply) => Ok(reply),
+            Self::Rejected(reply) => Ok(reply),
         }
     }
 }
@@ -73,7 +73,7 @@ pub fn upgrade_head(to: SocketAddr, path: &str, cookie: &str) -> String {
 }
 
 /// A configuration without size limits.
-pub(super) fn unlimited() -> WebSocketConfig {
+pub(super) fn unlimited_config() -> WebSocketConfig {
     WebSocketConfig::default()
         .max_message_size(None)
         .max_frame_size(None)
@@ -96,7 +96,7 @@ impl WebSocket {
             let stream = TcpStream::connect(to).await?;
             stream.set_nodelay(true)?;
             let stream: Box<dyn Carrier> = Box::new(stream);
-            client_async_with_config(request, stream, Some(unlimited())).await
+            client_async_with_config(request, stream, Some(unlimited_config())).await
         };
         match timeout(LIMIT, exchange)
             .await
@@ -109,7 +109,7 @@ impl WebSocket {
             Err(WsError::Http(answer)) => {
                 let (head, body) = answer.into_parts();
                 let body = body.unwrap_or_default().into();
-                Ok(Upgrade::Refused(Reply {
+                Ok(Upgrade::Rejected(Reply {
                     status: head.status.as_u16(),
                     headers: head.headers,
                     body,
@@ -131,10 +131,10 @@ impl WebSocket {
     ///
     /// # Errors
     /// When the socket is closed, or another message arrives.
-    pub async fn echoes(&mut self) -> Result<()> {
+    pub async fn check_echo(&mut self) -> Result<()> {
         let said = Message::binary(b"still here".to_vec());
         self.send(said.clone()).await?;
-        match self.next().await? {
+        match self.next_message().await? {
             heard if heard == said => Ok(()),
             heard => Err(format!("not an echo: {heard:?}").into()),
         }
@@ -145,16 +145,16 @@ impl WebSocket {
     ///
     /// # Errors
     /// When the socket is still open after `limit`.
-    pub async fn talk_until_closed(&mut self, limit: Duration) -> Result<Option<u16>> {
+    pub async fn send_until_closed(&mut self, limit: Duration) -> Result<Option<u16>> {
         let began = Instant::now();
         while began.elapsed() < limit {
             let said = self.send(Message::text("{}")).await;
-            match self.next().await {
+            match self.next_message().await {
                 Ok(Message::Close(frame)) => return Ok(frame.map(|frame| frame.code.into())),
                 Ok(_) if said.is_ok() => {}
                 Ok(_) | Err(_) => return Ok(None),
             }
-            sleep(BETWEEN_WORDS).await;
+            sleep(SEND_INTERVAL).await;
         }
         Err("the socket is still open".into())
     }
@@ -163,7 +163,7 @@ impl WebSocket {
     ///
     /// # Errors
     /// When neither a message nor the end arrives for a long time.
-    pub async fn listen_until_closed(&mut self) -> Result<()> {
+    pub async fn receive_until_closed(&mut self) -> Result<()> {
         loop {
             match timeout(LIMIT, self.stream.next()).await? {
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return Ok(()),
@@ -176,7 +176,7 @@ impl WebSocket {
     ///
     /// # Errors
     /// When the socket breaks or stays silent.
-    pub async fn next(&mut self) -> Result<Message> {
+    pub async fn next_message(&mut self) -> Result<Message> {
         loop {
             match timeout(LIMIT, self.stream.next()).await? {
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}

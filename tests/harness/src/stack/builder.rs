@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::envoy::{self, Envoy, Wiring};
 use crate::render::{Replacements, merge};
 use crate::service::{self, Service};
-use crate::{Result, StandIn, paths, token};
+use crate::{FakeService, Result, paths, token};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ pub struct Builder {
     tls: bool,
     app_http2: bool,
     module: Option<PathBuf>,
-    stand_in: Option<StandIn>,
+    fake_service: Option<FakeService>,
     ports: Ports,
     dir: Option<PathBuf>,
     repository_config: bool,
@@ -73,7 +73,7 @@ impl Default for Builder {
             tls: false,
             app_http2: false,
             module: None,
-            stand_in: None,
+            fake_service: None,
             ports: Ports::default(),
             dir: None,
             repository_config: false,
@@ -178,8 +178,8 @@ impl Builder {
 
     /// Uses a fake service in place of the placement service.
     #[must_use]
-    pub fn stand_in(mut self, stand_in: StandIn) -> Self {
-        self.stand_in = Some(stand_in);
+    pub fn fake_service(mut self, stand_in: FakeService) -> Self {
+        self.fake_service = Some(stand_in);
         self
     }
 
@@ -238,23 +238,23 @@ impl Builder {
     /// # Errors
     /// When a part does not get ready; the error contains the end of its log.
     pub async fn start(self) -> Result<Stack> {
-        let (dir, temporary) = self.folder()?;
+        let (dir, temporary) = self.run_dir()?;
         let mut engines = Vec::with_capacity(self.engines);
         for index in 0..self.engines {
-            engines.push(self.engine(index, &dir).await?);
+            engines.push(self.start_engine(index, &dir).await?);
         }
         let app = App::start(self.ports.app).await?;
         let mut service = None;
         let mut replicas = vec![];
-        let service_addr = match &self.stand_in {
+        let service_addr = match &self.fake_service {
             Some(stand_in) => stand_in.addr,
             None => {
                 let config =
-                    service::config(&engines, &dir, &self.pool_patch, &self.service_patch)?;
+                    service::build_config(&engines, &dir, &self.pool_patch, &self.service_patch)?;
                 let started = Service::start(&config, self.ports.service, &dir).await?;
                 (self.progress)(&format!("placement service on {}", started.addr));
                 for number in 1..self.services {
-                    replicas.push(started.replica(number).await?);
+                    replicas.push(started.start_replica(number).await?);
                 }
                 service.insert(started).addr
             }
@@ -275,12 +275,12 @@ impl Builder {
             Envoy::start_file("envoy", file, self.concurrency, &dir).await?
         } else {
             let mut config = if self.minimal {
-                envoy::minimal(&wiring)?
+                envoy::render_minimal(&wiring)?
             } else {
                 envoy::render(&wiring, &self.filter_patch, &dir)?
             };
             if self.app_http2 {
-                envoy::speak_http2(&mut config, "app")?;
+                envoy::use_http2(&mut config, "app")?;
             }
             self.envoy_texts.apply(&mut config);
             for replica in &replicas {
@@ -306,7 +306,7 @@ impl Builder {
             app,
             service,
             replicas,
-            stand_in: self.stand_in,
+            fake_service: self.fake_service,
             envoy,
             further_envoys,
             certificate,
@@ -315,7 +315,7 @@ impl Builder {
         })
     }
 
-    async fn engine(&self, index: usize, dir: &Path) -> Result<Engine> {
+    async fn start_engine(&self, index: usize, dir: &Path) -> Result<Engine> {
         let nth = u16::try_from(index)?;
         let at = |first: u16| {
             if first == 0 {
@@ -345,12 +345,12 @@ impl Builder {
         Ok(engine)
     }
 
-    fn folder(&self) -> Result<(PathBuf, Option<TempDir>)> {
+    fn run_dir(&self) -> Result<(PathBuf, Option<TempDir>)> {
         if let Some(dir) = &self.dir {
             fs::create_dir_all(dir)?;
             return Ok((dir.clone(), None));
         }
-        let all = paths::target().join("run");
+        let all = paths::target_dir().join("run");
         fs::create_dir_all(&all)?;
         let dir = tempfile::Builder::new().prefix("stack-").tempdir_in(all)?;
         Ok((dir.path().to_owned(), Some(dir)))

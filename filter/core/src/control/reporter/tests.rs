@@ -104,7 +104,7 @@ fn a_failed_report_is_repeated() {
     assert_eq!(reports.next(&streams, 1_000 + TIMEOUT_MS - 1), None);
     assert_eq!(reports.next(&streams, 1_000 + TIMEOUT_MS), None);
     let again = reports.next(&streams, 1_250 + TIMEOUT_MS).unwrap();
-    assert_eq!((again.sequence, again.full), (2, Some(Part::Whole)));
+    assert_eq!((again.sequence, again.full), (2, Some(FullSyncPart::Whole)));
     assert_eq!(names(&again.opened), [2, 3, 4].into());
     assert_eq!((again.closed, again.active), (first.closed, first.active));
 }
@@ -117,7 +117,10 @@ fn a_list_in_parts_includes_new_streams_and_omits_closed_ones() {
     }
     reports.list();
     let first = reports.next(&streams, 0).unwrap();
-    assert_eq!((first.full, first.opened.len()), (Some(Part::First), 500));
+    assert_eq!(
+        (first.full, first.opened.len()),
+        (Some(FullSyncPart::First), 500)
+    );
     reports.succeeded(0);
     open(&mut reports, &mut streams, 600);
     let listed = names(&first.opened);
@@ -128,7 +131,7 @@ fn a_list_in_parts_includes_new_streams_and_omits_closed_ones() {
         close(&mut reports, &mut streams, *id);
     }
     let last = reports.next(&streams, INTERVAL_MS).unwrap();
-    assert_eq!(last.full, Some(Part::Last));
+    assert_eq!(last.full, Some(FullSyncPart::Last));
     let expected: BTreeSet<u32> = rest.into_iter().chain([600]).collect();
     assert_eq!(names(&last.opened), expected);
     assert_eq!(last.closed.len(), gone.len());

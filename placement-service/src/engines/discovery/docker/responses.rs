@@ -21,7 +21,9 @@ pub struct EngineList {
 type Labels = BTreeMap<String, String>;
 
 /// Reads `null` as the default value, because Docker writes `null` for an empty value.
-fn nothing<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d: D) -> Result<T, D::Error> {
+fn null_as_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    d: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(d)?.unwrap_or_default())
 }
 
@@ -29,28 +31,32 @@ fn nothing<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d: D) -> Re
 #[serde(rename_all = "PascalCase")]
 struct Container {
     id: String,
-    #[serde(default, deserialize_with = "nothing")]
+    #[serde(default, deserialize_with = "null_as_default")]
     names: Vec<String>,
-    #[serde(default, deserialize_with = "nothing")]
+    #[serde(default, deserialize_with = "null_as_default")]
     labels: Labels,
-    #[serde(default, deserialize_with = "nothing")]
+    #[serde(default, deserialize_with = "null_as_default")]
     state: String,
-    #[serde(default, deserialize_with = "nothing")]
+    #[serde(default, deserialize_with = "null_as_default")]
     network_settings: NetworkSettings,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct NetworkSettings {
-    #[serde(default, deserialize_with = "nothing")]
+    #[serde(default, deserialize_with = "null_as_default")]
     networks: BTreeMap<String, Option<Endpoint>>,
 }
 
 #[derive(Deserialize)]
 struct Endpoint {
-    #[serde(rename = "IPAddress", default, deserialize_with = "nothing")]
+    #[serde(rename = "IPAddress", default, deserialize_with = "null_as_default")]
     ipv4: String,
-    #[serde(rename = "GlobalIPv6Address", default, deserialize_with = "nothing")]
+    #[serde(
+        rename = "GlobalIPv6Address",
+        default,
+        deserialize_with = "null_as_default"
+    )]
     ipv6: String,
 }
 
@@ -65,11 +71,11 @@ struct Service {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Spec {
-    #[serde(default, deserialize_with = "nothing")]
+    #[serde(default, deserialize_with = "null_as_default")]
     name: String,
-    #[serde(default, deserialize_with = "nothing")]
+    #[serde(default, deserialize_with = "null_as_default")]
     labels: Labels,
-    #[serde(default, deserialize_with = "nothing")]
+    #[serde(default, deserialize_with = "null_as_default")]
     ingress: bool,
 }
 
@@ -78,46 +84,46 @@ struct Spec {
 struct Task {
     #[serde(rename = "ID")]
     id: String,
-    #[serde(rename = "ServiceID", default, deserialize_with = "nothing")]
+    #[serde(rename = "ServiceID", default, deserialize_with = "null_as_default")]
     service: String,
     #[serde(default)]
     slot: Option<u64>,
-    #[serde(default, deserialize_with = "nothing")]
+    #[serde(default, deserialize_with = "null_as_default")]
     spec: TaskSpec,
     status: TaskStatus,
-    #[serde(default, deserialize_with = "nothing")]
+    #[serde(default, deserialize_with = "null_as_default")]
     desired_state: String,
-    #[serde(default, deserialize_with = "nothing")]
+    #[serde(default, deserialize_with = "null_as_default")]
     networks_attachments: Vec<Attachment>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct TaskSpec {
-    #[serde(default, deserialize_with = "nothing")]
+    #[serde(default, deserialize_with = "null_as_default")]
     container_spec: Spec,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct TaskStatus {
-    #[serde(default, deserialize_with = "nothing")]
+    #[serde(default, deserialize_with = "null_as_default")]
     state: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Attachment {
-    #[serde(default, deserialize_with = "nothing")]
+    #[serde(default, deserialize_with = "null_as_default")]
     network: Network,
-    #[serde(default, deserialize_with = "nothing")]
+    #[serde(default, deserialize_with = "null_as_default")]
     addresses: Vec<String>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Network {
-    #[serde(default, deserialize_with = "nothing")]
+    #[serde(default, deserialize_with = "null_as_default")]
     spec: Spec,
 }
 

@@ -21,7 +21,7 @@ fn signed_with(secret: &str, claims: &Value) -> String {
 
 fn fault(tokens: &Tokens, token: &str) -> String {
     let refusal = tokens.verify(token).unwrap_err();
-    assert_eq!(refusal.reason, Reason::BearerInvalid);
+    assert_eq!(refusal.reason, RejectReason::BearerInvalid);
     refusal.detail.unwrap()
 }
 

@@ -13,7 +13,7 @@ ledger_scripts! {
         local me, restart = ARGV[1], ARGV[3]
         local replicas = alive()
         if not is_alive(me) then return {} end
-        lives(me, ARGV[2])
+        renew_lease(me, ARGV[2])
         if restart == '1' then redis.call('DEL', holders(me)) end
         local elsewhere = {}
         for at = 4, #ARGV, 2 do

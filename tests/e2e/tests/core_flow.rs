@@ -14,8 +14,8 @@ async fn all_three_routes_open_a_prepared_session() -> Result<()> {
         ("/doc/doc/drugcases.qvf", "drugcases.qvf"),
         ("/doc/session-doc", ""),
     ] {
-        let mut qix = stack.qix(path, &cookie).await?;
-        assert_eq!(qix.state, "SESSION_ATTACHED", "{path}");
+        let mut qix = stack.open_qix(path, &cookie).await?;
+        assert_eq!(qix.session_state, "SESSION_ATTACHED", "{path}");
         let version = qix.call(GLOBAL, "EngineVersion", json!([])).await?;
         assert!(
             version.pointer("/qVersion/qComponentVersion").is_some(),
@@ -58,8 +58,11 @@ async fn only_the_login_cookie_is_removed_from_several_cookie_headers() -> Resul
         ("cookie", cookie.as_str()),
         ("cookie", "b=2"),
     ];
-    let mut socket = stack.upgrade("/app/sales.qvf", &headers).await?.open()?;
-    socket.next().await?;
+    let mut socket = stack
+        .upgrade("/app/sales.qvf", &headers)
+        .await?
+        .into_socket()?;
+    socket.next_message().await?;
     let upgrades = stack.engines[0].upgrades().await?;
     let client = upgrades.last().ok_or("no upgrade")?;
     let cookies = client.header("cookie").collect::<Vec<_>>().join("; ");
@@ -71,7 +74,9 @@ async fn only_the_login_cookie_is_removed_from_several_cookie_headers() -> Resul
 async fn the_engine_receives_the_jwt_the_session_and_the_ttl() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
-    let qix = stack.qix("/app/sales.qvf?berth_tab=t1", &cookie).await?;
+    let qix = stack
+        .open_qix("/app/sales.qvf?berth_tab=t1", &cookie)
+        .await?;
     let upgrades = stack.engines[0].upgrades().await?;
     let [prepare, client] = upgrades.as_slice() else {
         return Err(format!("expected two upgrades: {upgrades:?}").into());
@@ -99,7 +104,7 @@ async fn sessions_in_quick_succession_spread_evenly() -> Result<()> {
     let cookie = stack.login_demo().await?;
     let mut open = vec![];
     for _ in 0..100 {
-        open.push(stack.qix("/app/sales.qvf", &cookie).await?);
+        open.push(stack.open_qix("/app/sales.qvf", &cookie).await?);
     }
     for engine in &stack.engines {
         let sessions = engine.stats().await?.sessions;
@@ -116,8 +121,12 @@ async fn sessions_in_quick_succession_spread_evenly() -> Result<()> {
 async fn the_session_status_lists_the_engine_of_each_tab() -> Result<()> {
     let stack = Stack::builder().engines(2).start().await?;
     let cookie = stack.login_demo().await?;
-    let _one = stack.qix("/app/sales.qvf?berth_tab=one", &cookie).await?;
-    let _two = stack.qix("/app/sales.qvf?berth_tab=two", &cookie).await?;
+    let _one = stack
+        .open_qix("/app/sales.qvf?berth_tab=one", &cookie)
+        .await?;
+    let _two = stack
+        .open_qix("/app/sales.qvf?berth_tab=two", &cookie)
+        .await?;
     let reply = stack
         .send(Call::get("/session/placements").cookie(&cookie))
         .await?;
@@ -149,14 +158,14 @@ async fn a_prepared_session_that_is_not_used_expires() -> Result<()> {
     let engine = &stack.engines[0];
     assert_eq!(engine.stats().await?.sessions, 1);
     let gone = || async { (engine.stats().await.ok()?.sessions == 0).then_some(()) };
-    wait::until("the untaken session to end", Duration::from_secs(15), gone).await
+    wait::poll_until("the untaken session to end", Duration::from_secs(15), gone).await
 }
 
 #[tokio::test]
 async fn a_logout_ends_the_session_on_the_server() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
-    let origin = format!("http://{}", stack.http());
+    let origin = format!("http://{}", stack.address());
     let who = Call::get("/api/whoami").cookie(&cookie);
     assert_eq!(stack.send(who.clone()).await?.status, 200);
     let logout = Call::new("POST", "/logout")
@@ -174,7 +183,7 @@ async fn a_logout_ends_the_session_on_the_server() -> Result<()> {
     let reply = stack
         .upgrade("/app/sales.qvf", &[("cookie", &cookie)])
         .await?
-        .refused()?;
+        .into_rejection()?;
     assert_eq!(reply.status, 401);
     Ok(())
 }

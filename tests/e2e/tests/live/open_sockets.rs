@@ -11,40 +11,40 @@ use tokio_tungstenite::tungstenite::Message;
 use super::PATH;
 
 /// Longest time that a socket is held open.
-const HELD: Duration = Duration::from_secs(600);
+const MAX_HOLD: Duration = Duration::from_secs(600);
 /// Upper bound for the close of one account's sockets on a machine that runs other tests.
-pub(crate) const CLOSED_WITHIN: Duration = Duration::from_secs(8);
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(8);
 /// Upper bound in `make soak`, where this test runs alone.
-const CLOSED_WITHIN_IN_SOAK: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT_IN_SOAK: Duration = Duration::from_secs(1);
 /// Interval between two messages of a sending client.
-pub(crate) const TALK: Duration = Duration::from_millis(250);
+pub(crate) const SEND_INTERVAL: Duration = Duration::from_millis(250);
 
-pub(crate) async fn open(to: SocketAddr, cookie: &str) -> Result<WebSocket> {
+pub(crate) async fn open_socket(to: SocketAddr, cookie: &str) -> Result<WebSocket> {
     let mut socket = WebSocket::upgrade(to, PATH, &[("cookie", cookie)])
         .await?
-        .open()?;
-    socket.next().await?;
+        .into_socket()?;
+    socket.next_message().await?;
     Ok(socket)
 }
 
 /// The end of a socket: its time and its close code.
 #[derive(Debug)]
-pub(crate) struct End {
-    at: Instant,
+pub(crate) struct SocketEnd {
+    closed_at: Instant,
     chatty: bool,
     pub(crate) code: Option<u16>,
 }
 
 /// Holds a socket open until it is closed. A chatty one sends messages; the others are idle.
-pub(crate) async fn keep(mut socket: WebSocket, chatty: bool) -> Result<End> {
+pub(crate) async fn hold_socket(mut socket: WebSocket, chatty: bool) -> Result<SocketEnd> {
     let mut code = None;
     let began = Instant::now();
-    while began.elapsed() < HELD {
+    while began.elapsed() < MAX_HOLD {
         if chatty && socket.send(Message::text("{}")).await.is_err() {
             break;
         }
-        let wait = if chatty { TALK } else { HELD };
-        match tokio::time::timeout(wait, heard(&mut socket)).await {
+        let wait = if chatty { SEND_INTERVAL } else { MAX_HOLD };
+        match tokio::time::timeout(wait, await_close(&mut socket)).await {
             Err(_) => {}
             Ok(None) => break,
             Ok(Some(frame)) => {
@@ -54,14 +54,18 @@ pub(crate) async fn keep(mut socket: WebSocket, chatty: bool) -> Result<End> {
         }
     }
     let at = Instant::now();
-    if at.duration_since(began) >= HELD {
+    if at.duration_since(began) >= MAX_HOLD {
         return Err("a socket is still open".into());
     }
-    Ok(End { at, chatty, code })
+    Ok(SocketEnd {
+        closed_at: at,
+        chatty,
+        code,
+    })
 }
 
 /// Receives until a close frame or the end of the connection. Returns the close code if there is one.
-async fn heard(socket: &mut WebSocket) -> Option<Option<u16>> {
+async fn await_close(socket: &mut WebSocket) -> Option<Option<u16>> {
     loop {
         // Without a time limit: an idle socket receives nothing for the whole test.
         match socket.stream.next().await {
@@ -73,34 +77,37 @@ async fn heard(socket: &mut WebSocket) -> Option<Option<u16>> {
 }
 
 /// Opens this number of sockets of one login session, alternating over the gateways. Half of them are chatty.
-pub(crate) async fn hold(
+pub(crate) async fn hold_sockets(
     gateways: &[SocketAddr],
     cookie: &str,
     count: usize,
-) -> Result<JoinSet<Result<End>>> {
-    const AT_ONCE: usize = 16;
+) -> Result<JoinSet<Result<SocketEnd>>> {
+    const MAX_CONCURRENT: usize = 16;
     let mut opening = JoinSet::new();
     let mut ends = JoinSet::new();
     for index in 0..count {
         let (to, cookie) = (gateways[index % gateways.len()], cookie.to_owned());
-        opening.spawn(async move { open(to, &cookie).await.map(|socket| (index, socket)) });
-        while opening.len() >= AT_ONCE || (index + 1 == count && !opening.is_empty()) {
+        opening.spawn(async move { open_socket(to, &cookie).await.map(|socket| (index, socket)) });
+        while opening.len() >= MAX_CONCURRENT || (index + 1 == count && !opening.is_empty()) {
             let Some(opened) = opening.join_next().await else {
                 break;
             };
             let (index, socket) = opened??;
             // The chatty sockets also alternate over the gateways.
-            ends.spawn(keep(socket, (index / gateways.len()).is_multiple_of(2)));
+            ends.spawn(hold_socket(
+                socket,
+                (index / gateways.len()).is_multiple_of(2),
+            ));
         }
     }
     Ok(ends)
 }
 
 /// Every socket must close after `ended` and within the limit. Prints how long that took.
-pub(crate) async fn closed(
+pub(crate) async fn check_closed(
     what: &str,
     ended: Instant,
-    mut ends: JoinSet<Result<End>>,
+    mut ends: JoinSet<Result<SocketEnd>>,
     code: u16,
 ) -> Result<()> {
     let mut all = vec![];
@@ -111,7 +118,7 @@ pub(crate) async fn closed(
         let mut times: Vec<Duration> = all
             .iter()
             .filter(|end| end.chatty == chatty)
-            .map(|end| end.at.saturating_duration_since(ended))
+            .map(|end| end.closed_at.saturating_duration_since(ended))
             .collect();
         times.sort();
         times
@@ -127,13 +134,13 @@ pub(crate) async fn closed(
         talked.len(),
     );
     assert!(
-        all.iter().all(|end| end.at >= ended),
+        all.iter().all(|end| end.closed_at >= ended),
         "{what}: a socket closed too early"
     );
     let limit = if berth_harness::is_soak() {
-        CLOSED_WITHIN_IN_SOAK
+        CLOSE_TIMEOUT_IN_SOAK
     } else {
-        CLOSED_WITHIN
+        CLOSE_TIMEOUT
     };
     for (kind, took) in [("chatty", p99(&talked)), ("idle", p99(&silent))] {
         assert!(took <= limit, "{what}: p99 of the {kind} ones is {took:?}");

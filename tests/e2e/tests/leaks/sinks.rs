@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The name and the content of one sink.
-pub(crate) type Place = (String, Vec<u8>);
+pub(crate) type Sink = (String, Vec<u8>);
 
 /// Prefix of the names of sinks that are files of a server.
 pub(crate) const FILE: &str = "file ";
@@ -24,7 +24,7 @@ pub(crate) enum Store {
 }
 
 /// What the processes return while they run.
-pub(crate) async fn told(stack: &mut Stack) -> Result<Vec<Place>> {
+pub(crate) async fn collect_responses(stack: &mut Stack) -> Result<Vec<Sink>> {
     let mut places = vec![];
     let services = stack.service.iter().chain(&stack.replicas);
     for addr in services.map(|service| service.addr) {
@@ -49,7 +49,7 @@ pub(crate) async fn told(stack: &mut Stack) -> Result<Vec<Place>> {
 }
 
 /// The logs of all processes. Envoy is terminated first, so that it writes the rest of its access log.
-pub(crate) fn logs(stack: &mut Stack) -> Result<Vec<Place>> {
+pub(crate) fn collect_logs(stack: &mut Stack) -> Result<Vec<Sink>> {
     stack.envoy.process().terminate(Duration::from_secs(10));
     let mut places = vec![];
     for entry in fs::read_dir(&stack.dir)? {
@@ -68,19 +68,19 @@ pub(crate) fn logs(stack: &mut Stack) -> Result<Vec<Place>> {
 
 impl Store {
     /// Everything in the store.
-    pub(crate) async fn contents(&self) -> Result<Vec<Place>> {
+    pub(crate) async fn contents(&self) -> Result<Vec<Sink>> {
         match self {
-            Self::Sqlite(path) => sqlite(path),
+            Self::Sqlite(path) => dump_sqlite(path),
             Self::Postgres(server, url) => {
-                let mut places = postgres(url).await?;
+                let mut places = dump_postgres(url).await?;
                 // The server writes its memory to its files first.
                 server.execute("postgres", "CHECKPOINT").await?;
-                files(&server.dir().join("data"), &mut places)?;
+                read_files(&server.dir().join("data"), &mut places)?;
                 Ok(places)
             }
             Self::Redis(server, url) => {
-                let mut places = redis(url).await?;
-                files(server.dir(), &mut places)?;
+                let mut places = dump_redis(url).await?;
+                read_files(server.dir(), &mut places)?;
                 Ok(places)
             }
         }
@@ -99,7 +99,7 @@ impl Store {
                 server.execute(database, &sql).await
             }
             Self::Redis(_, url) => {
-                let mut connection = connection(url).await?;
+                let mut connection = connect_redis(url).await?;
                 for (name, words) in [("SET", vec!["planted", text]), ("DEL", vec!["planted"])] {
                     let mut command = redis::cmd(name);
                     command.arg(words);
@@ -112,12 +112,12 @@ impl Store {
 }
 
 /// Reads every file below this folder.
-fn files(folder: &Path, places: &mut Vec<Place>) -> Result<()> {
+fn read_files(folder: &Path, places: &mut Vec<Sink>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let kind = fs::symlink_metadata(&path)?.file_type();
         if kind.is_dir() {
-            files(&path, places)?;
+            read_files(&path, places)?;
         } else if kind.is_file() {
             places.push((format!("{FILE}{}", path.display()), fs::read(&path)?));
         }
@@ -126,7 +126,7 @@ fn files(folder: &Path, places: &mut Vec<Place>) -> Result<()> {
 }
 
 /// Reads the files as bytes, so that deleted data that is still there is found.
-fn sqlite(path: &PathBuf) -> Result<Vec<Place>> {
+fn dump_sqlite(path: &PathBuf) -> Result<Vec<Sink>> {
     let mut places = vec![("berth.db".to_owned(), fs::read(path)?)];
     let wal = path.with_extension("db-wal");
     if wal.exists() {
@@ -135,7 +135,7 @@ fn sqlite(path: &PathBuf) -> Result<Vec<Place>> {
     Ok(places)
 }
 
-async fn postgres(url: &str) -> Result<Vec<Place>> {
+async fn dump_postgres(url: &str) -> Result<Vec<Sink>> {
     let pool = PgPool::connect(url).await?;
     let tables =
         "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'public'";
@@ -151,12 +151,12 @@ async fn postgres(url: &str) -> Result<Vec<Place>> {
     Ok(places)
 }
 
-async fn connection(url: &str) -> Result<ConnectionManager> {
+async fn connect_redis(url: &str) -> Result<ConnectionManager> {
     Ok(redis::Client::open(url)?.get_connection_manager().await?)
 }
 
-async fn redis(url: &str) -> Result<Vec<Place>> {
-    let mut connection = connection(url).await?;
+async fn dump_redis(url: &str) -> Result<Vec<Sink>> {
+    let mut connection = connect_redis(url).await?;
     let keys: Vec<Vec<u8>> = redis::cmd("KEYS")
         .arg("*")
         .query_async(&mut connection)

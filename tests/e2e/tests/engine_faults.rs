@@ -5,7 +5,7 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// Upper bound of the delay that a stalled engine may add for one client.
-const STALL: Duration = Duration::from_millis(1_000);
+const MAX_STALL: Duration = Duration::from_millis(1_000);
 /// Additional time of a session on a busy test machine.
 const SLACK: Duration = Duration::from_millis(700);
 
@@ -13,10 +13,10 @@ const SLACK: Duration = Duration::from_millis(700);
 async fn a_dead_engine_causes_no_client_error() -> Result<()> {
     let mut stack = Stack::builder().start().await?;
     let cookie = stack.login_demo().await?;
-    let mut open = vec![stack.qix("/app/sales.qvf", &cookie).await?];
+    let mut open = vec![stack.open_qix("/app/sales.qvf", &cookie).await?];
     stack.engines[0].kill();
     for _ in 0..30 {
-        open.push(stack.qix("/app/sales.qvf", &cookie).await?);
+        open.push(stack.open_qix("/app/sales.qvf", &cookie).await?);
     }
     for engine in stack.engines.iter().skip(1) {
         let sessions = engine.stats().await?.sessions;
@@ -34,10 +34,10 @@ async fn a_stalled_engine_delays_a_client_by_at_most_a_second() -> Result<()> {
         let mut slow = 0;
         for _ in 0..30 {
             let start = Instant::now();
-            stack.qix("/app/sales.qvf", &cookie).await?;
+            stack.open_qix("/app/sales.qvf", &cookie).await?;
             let took = start.elapsed();
-            assert!(took <= STALL + SLACK, "{fault}: {took:?}");
-            slow += usize::from(took > STALL / 2);
+            assert!(took <= MAX_STALL + SLACK, "{fault}: {took:?}");
+            slow += usize::from(took > MAX_STALL / 2);
         }
         assert!(
             slow <= 3,
@@ -58,7 +58,7 @@ async fn a_flapping_engine_causes_no_client_error() -> Result<()> {
             stack.engines[1].restart().await?;
         }
         for _ in 0..8 {
-            stack.qix("/doc/session-doc", &cookie).await?;
+            stack.open_qix("/doc/session-doc", &cookie).await?;
         }
     }
     Ok(())
@@ -69,14 +69,14 @@ async fn a_restarted_engine_receives_sessions_again() -> Result<()> {
     let mut stack = Stack::builder().engines(2).start().await?;
     let cookie = stack.login_demo().await?;
     stack.engines[0].kill();
-    stack.qix("/app/sales.qvf", &cookie).await?;
+    stack.open_qix("/app/sales.qvf", &cookie).await?;
     stack.engines[0].restart().await?;
     let stack = &stack;
     let returned = || async {
-        stack.qix("/app/sales.qvf", &cookie).await.ok()?;
+        stack.open_qix("/app/sales.qvf", &cookie).await.ok()?;
         (stack.engines[0].stats().await.ok()?.created_total > 0).then_some(())
     };
-    berth_harness::wait::until(
+    berth_harness::wait::poll_until(
         "a session on the returned engine",
         Duration::from_secs(20),
         returned,
@@ -99,7 +99,7 @@ async fn faulty_engines_are_skipped() -> Result<()> {
         let cookie = stack.login_demo().await?;
         stack.engines[0].faults(fault.clone()).await?;
         for _ in 0..4 {
-            let qix = stack.qix("/app/sales.qvf", &cookie).await;
+            let qix = stack.open_qix("/app/sales.qvf", &cookie).await;
             assert!(qix.is_ok(), "{fault}: {:?}", qix.err());
         }
     }
@@ -117,14 +117,14 @@ async fn when_every_engine_fails_the_response_names_the_reason_in_time() -> Resu
     let reply = stack
         .upgrade("/app/sales.qvf", &[("cookie", &cookie)])
         .await?
-        .refused()?;
+        .into_rejection()?;
     assert_eq!(
         (reply.status, reply.reason().as_str()),
         (503, "engine-failed")
     );
     assert!(!reply.header("retry-after").is_empty());
     assert!(
-        start.elapsed() <= 3 * STALL + SLACK,
+        start.elapsed() <= 3 * MAX_STALL + SLACK,
         "{:?}",
         start.elapsed()
     );
@@ -138,7 +138,7 @@ async fn decisions_are_logged_with_their_reasons_when_configured() -> Result<()>
         let stack = Stack::builder().engines(2).service_config(&patch);
         let stack = stack.start().await?;
         let cookie = stack.login_demo().await?;
-        stack.qix("/app/sales.qvf", &cookie).await?;
+        stack.open_qix("/app/sales.qvf", &cookie).await?;
         let logs = std::fs::read_dir(&stack.dir)?.flatten();
         let logs = logs.filter(|file| file.path().extension().is_some_and(|e| e == "log"));
         let logs = logs.flat_map(|file| std::fs::read_to_string(file.path()));

@@ -2,7 +2,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
-use berth_harness::envoy::push_filter;
+use berth_harness::envoy::push_filter_config;
 use berth_harness::render::Replacements;
 use berth_harness::{Call, Result, Stack, wait};
 use futures_util::future::{join_all, try_join_all};
@@ -19,19 +19,19 @@ const REQUESTS: &str = "cluster.placement.upstream_rq_total";
 
 /// The value of a metric of the service; 0 when it is missing.
 async fn metric(stack: &mut Stack, name: &str) -> Result<u64> {
-    metric_at(stack.service()?.addr, name).await
+    fetch_metric(stack.service()?.addr, name).await
 }
 
-async fn metric_at(service: SocketAddr, name: &str) -> Result<u64> {
+async fn fetch_metric(service: SocketAddr, name: &str) -> Result<u64> {
     let text = Call::get("/metrics").send(service).await?.text();
     let value = text.lines().find_map(|line| line.strip_prefix(name));
     Ok(value.map_or(Ok(0), str::parse)?)
 }
 
 /// Waits until the gateway of this stack has opened its `nth` call stream, by requests with this cookie.
-async fn streaming(stack: &mut Stack, cookie: &str, nth: u64) -> Result<()> {
+async fn await_stream(stack: &mut Stack, cookie: &str, nth: u64) -> Result<()> {
     for _ in 0..200 {
-        drop(stack.qix("/app/sales.qvf", cookie).await?);
+        drop(stack.open_qix("/app/sales.qvf", cookie).await?);
         if metric(stack, STREAMS).await? >= nth {
             return Ok(());
         }
@@ -40,21 +40,21 @@ async fn streaming(stack: &mut Stack, cookie: &str, nth: u64) -> Result<()> {
     Err("no call stream was opened".into())
 }
 
-async fn started(filter: &serde_json::Value) -> Result<(Stack, String)> {
+async fn start_stack(filter: &serde_json::Value) -> Result<(Stack, String)> {
     let builder = Stack::builder().engines(1).filter_config(filter);
     let mut stack = builder.start().await?;
     let cookie = stack.login_demo().await?;
-    streaming(&mut stack, &cookie, 1).await?;
+    await_stream(&mut stack, &cookie, 1).await?;
     Ok((stack, cookie))
 }
 
 #[tokio::test]
 async fn placements_are_messages_on_one_stream() -> Result<()> {
-    let (mut stack, cookie) = started(&json!({})).await?;
+    let (mut stack, cookie) = start_stack(&json!({})).await?;
     let placed = metric(&mut stack, PLACEMENTS).await?;
     let requests = stack.envoy.stat(REQUESTS).await?.unwrap_or_default();
     for _ in 0..10 {
-        let sockets = (0..10).map(|_| stack.qix("/app/sales.qvf", &cookie));
+        let sockets = (0..10).map(|_| stack.open_qix("/app/sales.qvf", &cookie));
         drop(try_join_all(sockets).await?);
     }
     assert_eq!(metric(&mut stack, PLACEMENTS).await?, placed + 100);
@@ -67,7 +67,7 @@ async fn placements_are_messages_on_one_stream() -> Result<()> {
 
 #[tokio::test]
 async fn tokens_are_messages_on_the_same_stream() -> Result<()> {
-    let (mut stack, _) = started(&json!({"cache": {"entries": 0}})).await?;
+    let (mut stack, _) = start_stack(&json!({"cache": {"entries": 0}})).await?;
     let cookie = stack.login_demo().await?;
     let requests = stack.envoy.stat(REQUESTS).await?.unwrap_or_default();
     for _ in 0..100 {
@@ -83,7 +83,7 @@ async fn tokens_are_messages_on_the_same_stream() -> Result<()> {
 #[tokio::test]
 async fn pending_requests_fail_at_once_when_the_service_dies_and_the_next_stream_opens_by_itself()
 -> Result<()> {
-    let (mut stack, cookie) = started(&json!({})).await?;
+    let (mut stack, cookie) = start_stack(&json!({})).await?;
     let mut service = stack.service.take().ok_or("no service")?;
     stack.engines[0]
         .faults(json!({"slow_open_ms": 60_000}))
@@ -99,14 +99,14 @@ async fn pending_requests_fail_at_once_when_the_service_dies_and_the_next_stream
             let upgrades = stack.engines[0].upgrades().await.ok()?.len();
             (upgrades >= before + 5).then_some(())
         };
-        wait::until("an upgrade at the engine", LIMIT, arrived).await?;
+        wait::poll_until("an upgrade at the engine", LIMIT, arrived).await?;
         service.kill();
         Result::<()>::Ok(())
     };
     let (answers, killed) = tokio::join!(tokio::time::timeout(LIMIT, waiting), killed);
     killed?;
     for answer in answers? {
-        let reply = answer?.refused()?;
+        let reply = answer?.into_rejection()?;
         assert_eq!(
             (reply.status, reply.reason().as_str()),
             (503, "service-unreachable")
@@ -115,67 +115,70 @@ async fn pending_requests_fail_at_once_when_the_service_dies_and_the_next_stream
     stack.engines[0].heal().await?;
     service.restart().await?;
     stack.service = Some(service);
-    let back = || async { stack.qix("/app/sales.qvf", &cookie).await.ok() };
-    drop(wait::until("the service to be found again", LIMIT, back).await?);
-    streaming(&mut stack, &cookie, 1).await
+    let back = || async { stack.open_qix("/app/sales.qvf", &cookie).await.ok() };
+    drop(wait::poll_until("the service to be found again", LIMIT, back).await?);
+    await_stream(&mut stack, &cookie, 1).await
 }
 
 /// Kills and restarts the service, and waits for the next call stream.
-async fn restarted(stack: &mut Stack, cookie: &str) -> Result<()> {
+async fn restart_service(stack: &mut Stack, cookie: &str) -> Result<()> {
     let service = stack.service()?;
     service.kill();
     service.restart().await?;
-    let back = || async { stack.qix("/app/sales.qvf", cookie).await.ok() };
-    drop(wait::until("the service to be found again", LIMIT, back).await?);
-    streaming(stack, cookie, 1).await
+    let back = || async { stack.open_qix("/app/sales.qvf", cookie).await.ok() };
+    drop(wait::poll_until("the service to be found again", LIMIT, back).await?);
+    await_stream(stack, cookie, 1).await
 }
 
 /// Envoy keeps a closed stream until the filter releases it. Without that, the end of its configuration would reset a
 /// stream that is already freed.
 #[tokio::test]
 async fn closed_streams_do_no_harm_when_their_configuration_is_removed() -> Result<()> {
-    let (mut stack, cookie) = started(&json!({})).await?;
+    let (mut stack, cookie) = start_stack(&json!({})).await?;
     for (round, timeout_ms) in [5_000, 6_000, 7_000].into_iter().enumerate() {
-        restarted(&mut stack, &cookie).await?;
+        restart_service(&mut stack, &cookie).await?;
         let settings = json!({"service": {"timeout": format!("{timeout_ms}ms")}});
-        push_filter(&stack.dir, &format!("round-{round}"), &settings)?;
-        restarted(&mut stack, &cookie).await?;
+        push_filter_config(&stack.dir, &format!("round-{round}"), &settings)?;
+        restart_service(&mut stack, &cookie).await?;
     }
     // It is still the same Envoy: with a new process, nothing would listen on this port.
-    drop(stack.qix("/app/sales.qvf", &cookie).await?);
+    drop(stack.open_qix("/app/sales.qvf", &cookie).await?);
     Ok(())
 }
 
 #[tokio::test]
 async fn a_suspended_service_causes_timeouts_and_recovers() -> Result<()> {
-    let (mut stack, cookie) = started(&json!({"service": {"timeout": "1500ms"}})).await?;
+    let (mut stack, cookie) = start_stack(&json!({"service": {"timeout": "1500ms"}})).await?;
     stack.service()?.freeze();
     let headers = [("cookie", cookie.as_str())];
-    let refused = stack.upgrade("/app/sales.qvf", &headers).await?.refused()?;
+    let refused = stack
+        .upgrade("/app/sales.qvf", &headers)
+        .await?
+        .into_rejection()?;
     assert_eq!(
         (refused.status, refused.reason().as_str()),
         (504, "service-timeout")
     );
     stack.service()?.resume();
-    let back = || async { stack.qix("/app/sales.qvf", &cookie).await.ok() };
-    drop(wait::until("the service answers again", LIMIT, back).await?);
-    streaming(&mut stack, &cookie, 2).await
+    let back = || async { stack.open_qix("/app/sales.qvf", &cookie).await.ok() };
+    drop(wait::poll_until("the service answers again", LIMIT, back).await?);
+    await_stream(&mut stack, &cookie, 2).await
 }
 
 #[tokio::test]
 async fn a_service_that_shuts_down_answers_pending_requests() -> Result<()> {
-    let (mut stack, cookie) = started(&json!({})).await?;
+    let (mut stack, cookie) = start_stack(&json!({})).await?;
     let mut service = stack.service.take().ok_or("no service")?;
     let engine = &stack.engines[0];
     engine.faults(json!({"slow_open_ms": 400})).await?;
     let before = engine.upgrades().await?.len();
     let ended = async {
         let arrived = || async { (engine.upgrades().await.ok()?.len() > before).then_some(()) };
-        wait::until("an upgrade at the engine", LIMIT, arrived).await?;
+        wait::poll_until("an upgrade at the engine", LIMIT, arrived).await?;
         let process = service.process().ok_or("no process")?;
         Result::<bool>::Ok(process.terminate(LIMIT))
     };
-    let (socket, obeyed) = tokio::join!(stack.qix("/app/sales.qvf", &cookie), ended);
+    let (socket, obeyed) = tokio::join!(stack.open_qix("/app/sales.qvf", &cookie), ended);
     assert!(obeyed?, "a call stream kept the service from exiting");
     drop(socket?);
     Ok(())
@@ -185,8 +188,11 @@ async fn a_service_that_shuts_down_answers_pending_requests() -> Result<()> {
 async fn streams_and_gateways(stack: &Stack) -> Result<Vec<(u64, u64)>> {
     let mut all = Vec::new();
     for service in stack.service.iter().chain(&stack.replicas) {
-        let streams = metric_at(service.addr, STREAMS).await?;
-        all.push((streams, metric_at(service.addr, "berth_gateways ").await?));
+        let streams = fetch_metric(service.addr, STREAMS).await?;
+        all.push((
+            streams,
+            fetch_metric(service.addr, "berth_gateways ").await?,
+        ));
     }
     Ok(all)
 }
@@ -212,13 +218,13 @@ async fn a_cluster_may_have_any_name_and_each_stream_uses_the_replica_of_its_wor
         .await?;
     let cookie = stack.login_demo().await?;
     let all_stream = || async {
-        let sockets = (0..16).map(|_| stack.qix("/app/sales.qvf", &cookie));
+        let sockets = (0..16).map(|_| stack.open_qix("/app/sales.qvf", &cookie));
         drop(join_all(sockets).await);
         let replicas = streams_and_gateways(&stack).await.ok()?;
         let streams: u64 = replicas.iter().map(|(streams, _)| streams).sum();
         (streams >= u64::from(WORKERS)).then_some(replicas)
     };
-    let replicas = wait::until("every worker has a stream", 3 * LIMIT, all_stream).await?;
+    let replicas = wait::poll_until("every worker has a stream", 3 * LIMIT, all_stream).await?;
     for (streams, gateways) in &replicas {
         assert_eq!(streams, gateways, "another replica has it: {replicas:?}");
     }

@@ -9,31 +9,31 @@ use tokio::sync::Notify;
 
 /// Events and reports of a fake service.
 #[derive(Default)]
-pub struct Feed {
+pub struct FakeEventLog {
     events: Mutex<Vec<Value>>,
     reports: Mutex<Vec<(String, Value)>>,
-    more: Notify,
+    changed: Notify,
     down: AtomicBool,
-    refused: AtomicUsize,
+    rejected_reports: AtomicUsize,
 }
 
-impl Feed {
+impl FakeEventLog {
     /// Appends an event, which all polls return.
-    pub fn tell(&self, event: Value) {
+    pub fn push(&self, event: Value) {
         lock(&self.events).push(event);
-        self.more.notify_waiters();
+        self.changed.notify_waiters();
     }
 
     /// While it is down, reports and polls get 503.
     pub fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::SeqCst);
-        self.more.notify_waiters();
+        self.changed.notify_waiters();
     }
 
     /// Number of reports that got 503.
     #[must_use]
-    pub fn refused(&self) -> usize {
-        self.refused.load(Ordering::SeqCst)
+    pub fn rejected_reports(&self) -> usize {
+        self.rejected_reports.load(Ordering::SeqCst)
     }
 
     /// The reports so far: the gateway's name and the body. Polls are not reports.
@@ -44,7 +44,7 @@ impl Feed {
 
     /// Every item of this list (`opened`, `active`, `closed`) in all reports so far.
     #[must_use]
-    pub fn reported(&self, list: &str) -> Vec<Value> {
+    pub fn reported_items(&self, list: &str) -> Vec<Value> {
         let of = |(_, report): (String, Value)| report.get(list)?.as_array().cloned();
         self.reports()
             .into_iter()
@@ -54,10 +54,10 @@ impl Feed {
     }
 
     /// Responds to a report or a poll with a status and a body.
-    pub(super) async fn answer(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub(super) async fn handle(&self, path: &str, body: &Value) -> (u16, Value) {
         let Some(cursor) = body["cursor"].as_str() else {
             if self.down.load(Ordering::SeqCst) {
-                self.refused.fetch_add(1, Ordering::SeqCst);
+                self.rejected_reports.fetch_add(1, Ordering::SeqCst);
                 return (503, Value::Null);
             }
             let gateway = path.split('/').nth(3).unwrap_or_default();
@@ -68,7 +68,7 @@ impl Feed {
         let hold = Duration::from_millis(body["hold_ms"].as_u64().unwrap_or_default());
         let news = async {
             loop {
-                let notified = self.more.notified();
+                let notified = self.changed.notified();
                 if lock(&self.events).len() > at || self.down.load(Ordering::SeqCst) {
                     return;
                 }

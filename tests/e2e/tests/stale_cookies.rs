@@ -15,7 +15,7 @@ const UNKNOWN: &str = "berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const STRAY: &str = "berth=not-even-an-id";
 
 /// Number of sessions in the store.
-async fn rows(stack: &Stack, store: &Value) -> Result<i64> {
+async fn count_sessions(stack: &Stack, store: &Value) -> Result<i64> {
     let count = "SELECT count(*) FROM sessions";
     let Some(url) = store["url"]["inline"].as_str() else {
         let url = format!("sqlite://{}", stack.dir.join("berth.db").display());
@@ -26,7 +26,7 @@ async fn rows(stack: &Stack, store: &Value) -> Result<i64> {
     Ok(sqlx::query_scalar(count).fetch_one(&pool).await?)
 }
 
-async fn untouched(stack: &Stack) -> Result<()> {
+async fn check_upstreams_untouched(stack: &Stack) -> Result<()> {
     assert_eq!(stack.app.requests(), 0, "the application was reached");
     for engine in &stack.engines {
         let upgrades = engine.upgrades().await?.len();
@@ -36,7 +36,7 @@ async fn untouched(stack: &Stack) -> Result<()> {
 }
 
 /// Sends 20 concurrent requests, which must be rejected alike. Returns their one anonymous cookie.
-async fn twenty(stack: &Stack, cookie: &str, reason: &str) -> Result<String> {
+async fn send_twenty_requests(stack: &Stack, cookie: &str, reason: &str) -> Result<String> {
     let calls = (0..20).map(|_| stack.send(Call::get("/api/anything").cookie(cookie)));
     let mut anonymous = BTreeSet::new();
     for reply in try_join_all(calls).await? {
@@ -59,18 +59,18 @@ async fn twenty(stack: &Stack, cookie: &str, reason: &str) -> Result<String> {
 }
 
 /// A cookie whose session has expired and is still in the store.
-async fn expired(stack: &Stack) -> Result<String> {
+async fn expired_cookie(stack: &Stack) -> Result<String> {
     let cookie = stack.login_demo().await?;
     let over = || async {
         let call = Call::get("/session").cookie(&cookie);
         let reply = stack.send(call).await.ok()?;
         (reply.json()["anonymous"] == true).then_some(())
     };
-    wait::until("the session to expire", Duration::from_secs(10), over).await?;
+    wait::poll_until("the session to expire", Duration::from_secs(10), over).await?;
     Ok(cookie)
 }
 
-async fn the_rule_holds(services: usize, store: &Value) -> Result<()> {
+async fn check_anonymous_ids(services: usize, store: &Value) -> Result<()> {
     // No cleanup runs during the test.
     let sweep = json!({"interval": "1h"});
     let short =
@@ -84,43 +84,46 @@ async fn the_rule_holds(services: usize, store: &Value) -> Result<()> {
         .service_config(&json!({"store": store}))
         .start()
         .await?;
-    let unknown = twenty(&stack, UNKNOWN, "unknown-session").await?;
-    let stray = twenty(&stack, STRAY, "unknown-session").await?;
+    let unknown = send_twenty_requests(&stack, UNKNOWN, "unknown-session").await?;
+    let stray = send_twenty_requests(&stack, STRAY, "unknown-session").await?;
     assert_ne!(unknown, stray, "each cookie has its own anonymous id");
     assert_eq!(
-        rows(&stack, store).await?,
+        count_sessions(&stack, store).await?,
         0,
         "random cookies must store nothing"
     );
 
-    let over = expired(&stack).await?;
-    let anonymous = twenty(&stack, &over, "session-expired").await?;
+    let over = expired_cookie(&stack).await?;
+    let anonymous = send_twenty_requests(&stack, &over, "session-expired").await?;
     assert!(anonymous != unknown && anonymous != stray);
     // The first request that finds the session expired ends it soon.
-    let left = rows(&stack, store).await?;
+    let left = count_sessions(&stack, store).await?;
     assert!(left <= 1, "at most the expired one, and not {left}");
     // A later request gets the same id.
-    assert_eq!(twenty(&stack, UNKNOWN, "unknown-session").await?, unknown);
-    untouched(&stack).await?;
+    assert_eq!(
+        send_twenty_requests(&stack, UNKNOWN, "unknown-session").await?,
+        unknown
+    );
+    check_upstreams_untouched(&stack).await?;
 
     // An anonymous id is not a session, in either cookie.
     let name = anonymous.split(';').next().unwrap_or_default();
     let as_login = name.replace("berth-anon=", "berth=");
-    twenty(&stack, &as_login, "unknown-session").await?;
+    send_twenty_requests(&stack, &as_login, "unknown-session").await?;
     let both = Call::get("/api/anything").cookie(&format!("{name}; {over}"));
     let reply = stack.send(both).await?;
     assert_eq!(reply.set_cookie("berth-anon").as_deref(), Some(name));
-    untouched(&stack).await
+    check_upstreams_untouched(&stack).await
 }
 
 #[tokio::test]
 async fn concurrent_requests_with_one_stale_cookie_get_one_anonymous_id() -> Result<()> {
-    the_rule_holds(1, &json!({})).await
+    check_anonymous_ids(1, &json!({})).await
 }
 
 #[tokio::test]
 async fn two_replicas_give_one_stale_cookie_the_same_anonymous_id() -> Result<()> {
-    the_rule_holds(2, &json!({})).await
+    check_anonymous_ids(2, &json!({})).await
 }
 
 #[tokio::test]
@@ -130,7 +133,7 @@ async fn two_replicas_with_postgresql_give_one_stale_cookie_the_same_anonymous_i
     // Twenty concurrent requests on a busy test machine: a connection may take longer than the default timeout of one
     // second.
     let store = json!({"kind": "postgres", "path": null, "url": {"inline": url}, "timeout": "10s"});
-    the_rule_holds(2, &store).await
+    check_anonymous_ids(2, &store).await
 }
 
 #[tokio::test]
@@ -141,7 +144,7 @@ async fn both_replicas_answer_requests_with_stale_cookies() -> Result<()> {
         .filter_config(&json!({"cache": {"entries": 0}}))
         .start()
         .await?;
-    twenty(&stack, UNKNOWN, "unknown-session").await?;
+    send_twenty_requests(&stack, UNKNOWN, "unknown-session").await?;
     let own = stack.service.as_ref().map(|service| service.addr);
     let mut all = 0;
     for addr in own.into_iter().chain(stack.replicas.iter().map(|r| r.addr)) {
@@ -231,13 +234,13 @@ async fn a_stale_cookie_is_rejected_as_fits_the_kind_of_client() -> Result<()> {
             "{method} {path} {headers:?}"
         );
         let none = Call::new(method, path).headers(headers);
-        check_without_cookie(&stack.send(none).await?, &expected);
+        check_response_without_cookie(&stack.send(none).await?, &expected);
     }
-    untouched(&stack).await
+    check_upstreams_untouched(&stack).await
 }
 
 /// Without a cookie the status is 401 instead of 440, and no cookie is set.
-fn check_without_cookie(reply: &Reply, expected: &str) {
+fn check_response_without_cookie(reply: &Reply, expected: &str) {
     let status = if expected == "440" { 401 } else { 302 };
     assert_eq!(reply.status, status);
     assert!(reply.headers.get("set-cookie").is_none());

@@ -20,9 +20,9 @@ const OPERATOR: &str = "Bearer operator-secret-1";
 const IDLE: Duration = Duration::from_secs(12);
 /// The goal is 2 s, and the measured time is printed. A busy machine may take longer; the cleanup runs only after
 /// minutes.
-const CLOSED_WITHIN: Duration = Duration::from_secs(8);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(8);
 
-async fn operator(service: SocketAddr, call: Call) -> Result<Value> {
+async fn send_as_operator(service: SocketAddr, call: Call) -> Result<Value> {
     let reply = call.header("authorization", OPERATOR).send(service).await?;
     match reply.status {
         200 | 201 => Ok(reply.json()),
@@ -31,24 +31,24 @@ async fn operator(service: SocketAddr, call: Call) -> Result<Value> {
 }
 
 /// Starts a child of this session with a longer lifetime. Returns its cookie and its `session_ref`.
-async fn child_of(service: SocketAddr, parent: &str) -> Result<(String, String)> {
+async fn start_child(service: SocketAddr, parent: &str) -> Result<(String, String)> {
     let body = json!({"idle_timeout_s": 3600});
     let call = Call::post_json(&format!("/v1/sessions/{parent}/children"), &body);
-    let child = operator(service, call).await?;
+    let child = send_as_operator(service, call).await?;
     let told = child["id"].as_str().zip(child["session_ref"].as_str());
     let (id, sid) = told.ok_or_else(|| format!("no child: {child}"))?;
     Ok((format!("berth={id}"), sid.to_owned()))
 }
 
-async fn open(to: SocketAddr, cookie: &str) -> Result<WebSocket> {
+async fn open_socket(to: SocketAddr, cookie: &str) -> Result<WebSocket> {
     let upgrade = WebSocket::upgrade(to, PATH, &[("cookie", cookie)]).await?;
-    let mut socket = upgrade.open()?;
-    socket.next().await?;
+    let mut socket = upgrade.into_socket()?;
+    socket.next_message().await?;
     Ok(socket)
 }
 
 /// The time when a silent socket ends, by a close frame or by a reset.
-async fn end_of(mut socket: WebSocket) -> Instant {
+async fn await_end(mut socket: WebSocket) -> Instant {
     while let Some(Ok(message)) = socket.stream.next().await {
         if matches!(message, Message::Close(_)) {
             break;
@@ -70,7 +70,7 @@ async fn when_a_parent_expires_the_sockets_of_its_child_sessions_close() -> Resu
         .await?;
     let service = stack.service()?.addr;
     let gateways = [
-        stack.http(),
+        stack.address(),
         stack.further_envoys.first().ok_or("one Envoy")?.http,
     ];
     let parent = stack.login_demo().await?;
@@ -78,27 +78,27 @@ async fn when_a_parent_expires_the_sockets_of_its_child_sessions_close() -> Resu
     let token = Call::post_json("/v1/tokens", &json!({"session": id}));
     let token = token.send(service).await?.json();
     let sid = token["session_ref"].as_str().ok_or("no session")?;
-    let (child_cookie, child_sid) = child_of(service, sid).await?;
-    let (grandchild_cookie, grandchild_sid) = child_of(service, &child_sid).await?;
+    let (child_cookie, child_sid) = start_child(service, sid).await?;
+    let (grandchild_cookie, grandchild_sid) = start_child(service, &child_sid).await?;
     let mut ends = vec![];
     for cookie in [&child_cookie, &grandchild_cookie] {
         for to in gateways {
-            ends.push(tokio::spawn(end_of(open(to, cookie).await?)));
+            ends.push(tokio::spawn(await_end(open_socket(to, cookie).await?)));
         }
     }
     // The upgrades were the last activity of all three sessions.
     let over = Instant::now() + IDLE;
     for end in ends {
-        let at = timeout(IDLE + CLOSED_WITHIN, end).await??;
+        let at = timeout(IDLE + CLOSE_TIMEOUT, end).await??;
         println!(
             "{:?} at most after its parent expired",
             at.saturating_duration_since(over)
         );
         assert!(at + Duration::from_secs(3) > over, "too early");
-        assert!(at < over + CLOSED_WITHIN, "{:?}", at - over);
+        assert!(at < over + CLOSE_TIMEOUT, "{:?}", at - over);
     }
     let log = Call::get("/v1/events?limit=500&cursor=0000000000000000-0");
-    let log = operator(service, log).await?;
+    let log = send_as_operator(service, log).await?;
     let events = log["events"].as_array().ok_or("no events")?;
     for (sid, cause) in [
         (sid, "idle-timeout"),
@@ -113,7 +113,7 @@ async fn when_a_parent_expires_the_sockets_of_its_child_sessions_close() -> Resu
     for to in gateways {
         for cookie in [&child_cookie, &grandchild_cookie] {
             let upgrade = WebSocket::upgrade(to, PATH, &[("cookie", cookie)]).await?;
-            assert_eq!(upgrade.refused()?.status, 401);
+            assert_eq!(upgrade.into_rejection()?.status, 401);
         }
     }
     Ok(())

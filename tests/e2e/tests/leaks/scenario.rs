@@ -1,6 +1,6 @@
 //! A scenario with several users and programs. It uses every kind of secret and records each.
 
-use super::elsewhere;
+use super::oidc_logins;
 use super::secrets::Secrets;
 use berth_harness::oidc_provider::OidcProvider;
 use berth_harness::token::Claims;
@@ -13,9 +13,9 @@ pub(crate) const ACCOUNT: &str = "leak-probe";
 /// The path of a request is in the access log: this text proves that the search finds what is there.
 pub(crate) const CANARY: &str = "canary-in-the-path-of-a-request";
 const PASSWORD: &str = "Kx9!correct horse/battery";
-const WRONG: &str = "wrong&horse-battery-staple";
+const WRONG_PASSWORD: &str = "wrong&horse-battery-staple";
 /// A password typed into the name field.
-const SLIP: &str = "Kx9-typed-into-the-name";
+const MISTYPED_PASSWORD: &str = "Kx9-typed-into-the-name";
 const OPERATOR: &str = "operator-secret-of-the-leak-test";
 const GATEWAY: &str = "gateway-secret-of-the-leak-test";
 const WEBHOOK: &str = "webhook-secret-of-the-leak-test";
@@ -23,7 +23,7 @@ const WEBHOOK: &str = "webhook-secret-of-the-leak-test";
 const IDLE: Duration = Duration::from_secs(12);
 
 /// The service's part of the configuration.
-pub(crate) fn service() -> Value {
+pub(crate) fn service_config() -> Value {
     json!({
         "log": {"level": "trace", "format": "json"},
         "session": {"idle_timeout": "12s", "sweep": {"interval": "1s"}},
@@ -34,7 +34,7 @@ pub(crate) fn service() -> Value {
 }
 
 /// The filter's part.
-pub(crate) fn filter() -> Value {
+pub(crate) fn filter_config() -> Value {
     let mut routes = vec![
         json!({"path": "/api/open", "action": "authenticate", "anonymous": "allow"}),
         json!({"prefix": "/app/", "action": "place", "bearer": "allow"}),
@@ -59,8 +59,8 @@ pub(crate) async fn play(stack: &mut Stack, provider: &OidcProvider) -> Result<S
     let mut secrets = Secrets::default();
     for (what, value) in [
         ("the password", PASSWORD),
-        ("a wrong password", WRONG),
-        ("a password in the name's field", SLIP),
+        ("a wrong password", WRONG_PASSWORD),
+        ("a password in the name's field", MISTYPED_PASSWORD),
         ("the operator's secret", OPERATOR),
         ("the webhook's secret", WEBHOOK),
         ("the database's password", berth_databases::PASSWORD),
@@ -68,37 +68,37 @@ pub(crate) async fn play(stack: &mut Stack, provider: &OidcProvider) -> Result<S
         secrets.add(what, value);
     }
     stack.service()?.add_account(ACCOUNT, PASSWORD, &["user"])?;
-    let mut story = Story {
+    let mut story = Scenario {
         service: stack.service()?.addr,
         stack,
         secrets,
     };
     story.send(Call::get(&format!("/api/{CANARY}"))).await?;
-    story.logs_in().await?;
-    story.strays().await?;
-    story.programs().await?;
-    story.family().await?;
-    story.is_thrown_out().await?;
-    story.forgets().await?;
-    let Story { stack, secrets, .. } = &mut story;
-    elsewhere::log_in_and_out(stack, provider, secrets).await?;
-    story.what_the_engines_saw().await?;
+    story.play_logins().await?;
+    story.send_stray_cookies().await?;
+    story.play_programs().await?;
+    story.play_child_session().await?;
+    story.end_as_operator().await?;
+    story.await_idle_expiry().await?;
+    let Scenario { stack, secrets, .. } = &mut story;
+    oidc_logins::log_in_and_out(stack, provider, secrets).await?;
+    story.record_engine_tokens().await?;
     Ok(story.secrets)
 }
 
 /// Adds the secrets that may appear in Envoy's own configuration dump only.
-pub(crate) fn configured(secrets: &mut Secrets) {
+pub(crate) fn add_configured_secrets(secrets: &mut Secrets) {
     secrets.add("the gateway's secret", GATEWAY);
     secrets.add("the key of the tokens", berth_harness::token::SECRET);
 }
 
-struct Story<'a> {
+struct Scenario<'a> {
     service: std::net::SocketAddr,
     stack: &'a Stack,
     secrets: Secrets,
 }
 
-impl Story<'_> {
+impl Scenario<'_> {
     async fn send(&mut self, call: Call) -> Result<Reply> {
         let reply = self.stack.send(call).await?;
         for set in reply.headers.get_all("set-cookie") {
@@ -108,19 +108,19 @@ impl Story<'_> {
         Ok(reply)
     }
 
-    fn by_page(&self, call: Call) -> Call {
-        let origin = format!("http://{}", self.stack.http());
+    fn with_origin(&self, call: Call) -> Call {
+        let origin = format!("http://{}", self.stack.address());
         call.header("origin", &origin)
     }
 
     async fn login(&mut self, name: &str, password: &str, old: &str) -> Result<Reply> {
         let body = json!({"username": name, "password": password});
         let call = Call::post_json("/login", &body).cookie(old);
-        let call = self.by_page(call);
+        let call = self.with_origin(call);
         self.send(call).await
     }
 
-    async fn logged_in(&mut self, old: &str) -> Result<String> {
+    async fn login_cookie(&mut self, old: &str) -> Result<String> {
         let reply = self.login(ACCOUNT, PASSWORD, old).await?;
         let cookie = reply.set_cookie("berth");
         cookie.ok_or_else(|| format!("login: {} {}", reply.status, reply.text()).into())
@@ -136,8 +136,8 @@ impl Story<'_> {
         Ok(token)
     }
 
-    async fn logs_in(&mut self) -> Result<()> {
-        for (name, password) in [(ACCOUNT, WRONG), (SLIP, PASSWORD)] {
+    async fn play_logins(&mut self) -> Result<()> {
+        for (name, password) in [(ACCOUNT, WRONG_PASSWORD), (MISTYPED_PASSWORD, PASSWORD)] {
             assert_eq!(self.login(name, password, "a=b").await?.status, 401);
         }
         let form = Call::post_form(
@@ -147,10 +147,10 @@ impl Story<'_> {
                 ("password", "wrong%26horse-battery-staple"),
             ],
         );
-        let form = self.by_page(form);
+        let form = self.with_origin(form);
         assert_eq!(self.send(form).await?.status, 401);
-        let first = self.logged_in("a=b").await?;
-        let cookie = self.logged_in(&first).await?;
+        let first = self.login_cookie("a=b").await?;
+        let cookie = self.login_cookie(&first).await?;
         self.jwt(Call::get("/api/headers?berth_tab=t1").cookie(&cookie))
             .await?;
         for path in [
@@ -158,24 +158,26 @@ impl Story<'_> {
             "/doc/doc/drugcases.qvf",
             "/doc/session-doc",
         ] {
-            self.stack.qix(path, &cookie).await?;
+            self.stack.open_qix(path, &cookie).await?;
         }
-        self.stack.enigma(&cookie, &["/app/sales.qvf"]).await?;
+        self.stack
+            .open_with_enigma(&cookie, &["/app/sales.qvf"])
+            .await?;
         self.send(Call::get("/session").cookie(&cookie)).await?;
         self.send(Call::get("/session/placements").cookie(&cookie))
             .await?;
         let renew = Call::new("POST", "/session/renew").cookie(&cookie);
-        let renew = self.by_page(renew);
+        let renew = self.with_origin(renew);
         assert_eq!(self.send(renew).await?.status, 200);
         let logout = Call::new("POST", "/logout").cookie(&cookie);
-        let logout = self.by_page(logout);
+        let logout = self.with_origin(logout);
         self.send(logout).await?;
-        self.is_refused(&cookie).await?;
-        self.what_the_engines_saw().await
+        self.await_rejection(&cookie).await?;
+        self.record_engine_tokens().await
     }
 
     /// The other replica learns of a session's end a moment later.
-    async fn is_refused(&mut self, cookie: &str) -> Result<()> {
+    async fn await_rejection(&mut self, cookie: &str) -> Result<()> {
         let stack = self.stack;
         let refused = || async {
             let call = Call::get("/api/headers").cookie(cookie);
@@ -183,12 +185,12 @@ impl Story<'_> {
             (reply.status == 440).then_some(())
         };
         let limit = Duration::from_secs(5);
-        wait::until("the end of a session", limit, refused).await?;
+        wait::poll_until("the end of a session", limit, refused).await?;
         self.send(Call::get("/api/headers").cookie(cookie)).await?;
         Ok(())
     }
 
-    async fn what_the_engines_saw(&mut self) -> Result<()> {
+    async fn record_engine_tokens(&mut self) -> Result<()> {
         let mut tokens = 0;
         for engine in &self.stack.engines {
             for upgrade in engine.upgrades().await? {
@@ -203,7 +205,7 @@ impl Story<'_> {
     }
 
     /// Cookies that name no session, and malformed ones.
-    async fn strays(&mut self) -> Result<()> {
+    async fn send_stray_cookies(&mut self) -> Result<()> {
         let long = format!("berth={}", "Zq8".repeat(60));
         for cookie in [
             "berth=u7Yh2unknownunknownunknownunknownunknown0AA",
@@ -224,16 +226,17 @@ impl Story<'_> {
             self.stack
                 .upgrade("/app/sales.qvf", &headers)
                 .await?
-                .refused()?;
+                .into_rejection()?;
         }
         Ok(())
     }
 
-    async fn programs(&mut self) -> Result<()> {
-        let good = Claims::of("robot").sign()?;
-        let mut over = Claims::of("robot");
+    async fn play_programs(&mut self) -> Result<()> {
+        let good = Claims::for_account("robot").sign()?;
+        let mut over = Claims::for_account("robot");
         over.exp = 1_000_000_000;
-        let foreign = Claims::of("robot").sign_with("another secret, not the one of the filter")?;
+        let foreign =
+            Claims::for_account("robot").sign_with("another secret, not the one of the filter")?;
         for token in [
             good,
             over.sign()?,
@@ -262,7 +265,7 @@ impl Story<'_> {
         Ok(())
     }
 
-    async fn operator(&self, call: Call) -> Result<Reply> {
+    async fn send_as_operator(&self, call: Call) -> Result<Reply> {
         let secret = format!("Bearer {OPERATOR}");
         call.header("authorization", &secret)
             .send(self.service)
@@ -283,10 +286,12 @@ impl Story<'_> {
     }
 
     /// Starts and uses a child session, which ends with its parent.
-    async fn family(&mut self) -> Result<()> {
-        let parent = self.logged_in("a=b").await?;
+    async fn play_child_session(&mut self) -> Result<()> {
+        let parent = self.login_cookie("a=b").await?;
         let path = format!("/v1/sessions/{}/children", self.session_ref(&parent).await?);
-        let reply = self.operator(Call::post_json(&path, &json!({}))).await?;
+        let reply = self
+            .send_as_operator(Call::post_json(&path, &json!({})))
+            .await?;
         assert_eq!(reply.status, 201, "{}", reply.text());
         let id = reply.json()["id"].as_str().unwrap_or_default().to_owned();
         self.secrets
@@ -294,16 +299,16 @@ impl Story<'_> {
         self.jwt(Call::get("/api/headers").cookie(&format!("berth={id}")))
             .await?;
         let logout = Call::new("POST", "/logout").cookie(&parent);
-        let logout = self.by_page(logout);
+        let logout = self.with_origin(logout);
         self.send(logout).await?;
         Ok(())
     }
 
-    async fn is_thrown_out(&mut self) -> Result<()> {
-        let cookie = self.logged_in("a=b").await?;
+    async fn end_as_operator(&mut self) -> Result<()> {
+        let cookie = self.login_cookie("a=b").await?;
         self.jwt(Call::get("/api/headers").cookie(&cookie)).await?;
         let path = format!("/v1/sessions/{}", self.session_ref(&cookie).await?);
-        let reply = self.operator(Call::new("DELETE", &path)).await?;
+        let reply = self.send_as_operator(Call::new("DELETE", &path)).await?;
         assert!(reply.status < 300, "{}", reply.text());
         let wrong =
             Call::new("DELETE", &path).header("authorization", "Bearer wrong-operator-secret");
@@ -313,8 +318,8 @@ impl Story<'_> {
     }
 
     /// A session without activity expires, and one of the replicas removes it.
-    async fn forgets(&mut self) -> Result<()> {
-        let cookie = self.logged_in("a=b").await?;
+    async fn await_idle_expiry(&mut self) -> Result<()> {
+        let cookie = self.login_cookie("a=b").await?;
         let addrs = self.stack.replicas.iter().map(|replica| replica.addr);
         let addrs: Vec<_> = addrs.chain([self.service]).collect();
         let swept = || async {
@@ -326,7 +331,7 @@ impl Story<'_> {
             }
             None
         };
-        wait::until("the cleanup of an idle session", 3 * IDLE, swept).await?;
-        self.is_refused(&cookie).await
+        wait::poll_until("the cleanup of an idle session", 3 * IDLE, swept).await?;
+        self.await_rejection(&cookie).await
     }
 }

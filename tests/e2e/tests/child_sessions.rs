@@ -14,9 +14,9 @@ use tempfile::TempDir;
 const OPERATOR: &str = "Bearer operator-secret-1";
 const BERTH: &str = "Bearer runtime-secret-12";
 /// Longest delay of an unresponsive store, and interval of the checks for expired and orphaned sessions.
-const STEP: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(10);
-const CUT: Duration = Duration::from_secs(20);
+const OUTAGE: Duration = Duration::from_secs(20);
 
 /// Two runtimes on one host: `berth`, which has the login, and `flows`.
 struct Runtimes {
@@ -36,8 +36,8 @@ impl Runtimes {
                     "runtime": name,
                     "cookie": {"secure": false, "name": name},
                     "idle_timeout": format!("{}s", idle.as_secs()),
-                    "sweep": {"interval": format!("{}s", STEP.as_secs())},
-                    "reconcile": format!("{}s", STEP.as_secs()),
+                    "sweep": {"interval": format!("{}s", CHECK_INTERVAL.as_secs())},
+                    "reconcile": format!("{}s", CHECK_INTERVAL.as_secs()),
                 },
                 "api": {"clients": [
                     client("ops", "operator", "operator-secret-1"),
@@ -49,7 +49,7 @@ impl Runtimes {
             })
         };
         let start = async |name: &str, dir: &TempDir| {
-            let config = service::config(&[], dir.path(), &json!({}), &runtime(name))?;
+            let config = service::build_config(&[], dir.path(), &json!({}), &runtime(name))?;
             Service::start(&config, 0, dir.path()).await
         };
         let [one, two] = &dirs;
@@ -75,7 +75,7 @@ impl Runtimes {
     }
 
     /// Starts a child session at `flows` from `berth`. Returns its cookie and its `session_ref`.
-    async fn child(&self, parent: &str) -> Result<(String, String)> {
+    async fn start_child(&self, parent: &str) -> Result<(String, String)> {
         let body = json!({"runtime": "flows", "idle_timeout_s": 3600});
         let call = Call::post_json(&format!("/v1/sessions/{parent}/children"), &body);
         let reply = call
@@ -96,7 +96,7 @@ impl Runtimes {
     }
 
     /// The event of a runtime's log that reports the end of a session.
-    async fn end_at(&self, service: &Service, sid: &str) -> Option<Value> {
+    async fn end_event(&self, service: &Service, sid: &str) -> Option<Value> {
         let call = Call::get("/v1/events?limit=500&cursor=0000000000000000-0");
         let reply = call
             .header("authorization", OPERATOR)
@@ -114,10 +114,10 @@ impl Runtimes {
     }
 
     /// Waits until `flows` rejects the cookie and its log has the end event.
-    async fn until_over(&self, cookie: &str, sid: &str, limit: Duration) -> Result<Value> {
-        wait::until("the child ends", limit, || async {
+    async fn await_end(&self, cookie: &str, sid: &str, limit: Duration) -> Result<Value> {
+        wait::poll_until("the child ends", limit, || async {
             let refused = self.status(&self.flows, cookie).await.ok()? == 401;
-            let told = self.end_at(&self.flows, sid).await?;
+            let told = self.end_event(&self.flows, sid).await?;
             refused.then_some(told)
         })
         .await
@@ -125,10 +125,10 @@ impl Runtimes {
 }
 
 /// A child completes. Then the parent logs out, and a child and its child end on the other runtime.
-async fn flow(kind: &str, url: &str) -> Result<()> {
+async fn check_child_sessions(kind: &str, url: &str) -> Result<()> {
     let world = Runtimes::start(kind, url, Duration::from_secs(1800)).await?;
     let (parent, sid) = world.login().await?;
-    let (cookie, child) = world.child(&sid).await?;
+    let (cookie, child) = world.start_child(&sid).await?;
     assert_eq!(world.status(&world.flows, &cookie).await?, 200);
     let result = json!({"approved": [1, 2], "by": "Zoë"});
     let call = Call::post_json(
@@ -137,7 +137,10 @@ async fn flow(kind: &str, url: &str) -> Result<()> {
     );
     let done = call.header("authorization", "Bearer runtime-secret-34");
     assert_eq!(done.send(world.flows.addr).await?.status, 204);
-    let told = world.end_at(&world.berth, &child).await.ok_or("no event")?;
+    let told = world
+        .end_event(&world.berth, &child)
+        .await
+        .ok_or("no event")?;
     assert_eq!(
         (&told["kind"], &told["parent_ref"]),
         (&json!("child-completed"), &json!(sid))
@@ -145,8 +148,8 @@ async fn flow(kind: &str, url: &str) -> Result<()> {
     assert_eq!(told["result"], result);
     assert_eq!(world.status(&world.berth, &parent).await?, 200, "it stays");
 
-    let (child_cookie, child) = world.child(&sid).await?;
-    let (grandchild_cookie, grandchild) = world.child(&child).await?;
+    let (child_cookie, child) = world.start_child(&sid).await?;
+    let (grandchild_cookie, grandchild) = world.start_child(&child).await?;
     for cookie in [&child_cookie, &grandchild_cookie] {
         assert_eq!(world.status(&world.flows, cookie).await?, 200);
     }
@@ -154,7 +157,7 @@ async fn flow(kind: &str, url: &str) -> Result<()> {
     assert_eq!(world.log_out(&parent).await?.status, 204);
     let limit = Duration::from_secs(2);
     for (cookie, sid) in [(&child_cookie, &child), (&grandchild_cookie, &grandchild)] {
-        let told = world.until_over(cookie, sid, limit).await?;
+        let told = world.await_end(cookie, sid, limit).await?;
         assert_eq!(told["cause"], "parent-ended");
     }
     let took = began.elapsed();
@@ -164,37 +167,37 @@ async fn flow(kind: &str, url: &str) -> Result<()> {
 
 /// The store is suspended; meanwhile the parent expires, and its logout fails without a store. No request is
 /// accepted, and the remaining child sessions end once the store is back.
-async fn cut(kind: &str, url: &str, freeze: impl Fn(), resume: impl Fn()) -> Result<()> {
+async fn check_outage(kind: &str, url: &str, freeze: impl Fn(), resume: impl Fn()) -> Result<()> {
     let world = Runtimes::start(kind, url, IDLE).await?;
     let (parent, sid) = world.login().await?;
-    let (child_cookie, child) = world.child(&sid).await?;
-    let (grandchild_cookie, grandchild) = world.child(&child).await?;
+    let (child_cookie, child) = world.start_child(&sid).await?;
+    let (grandchild_cookie, grandchild) = world.start_child(&child).await?;
     assert_eq!(world.status(&world.flows, &child_cookie).await?, 200);
     freeze();
     let began = Instant::now();
-    wait::until("the store is away", STEP, || async {
+    wait::poll_until("the store is away", CHECK_INTERVAL, || async {
         let status = world.status(&world.flows, &child_cookie).await.ok()?;
         (status == 503).then_some(())
     })
     .await?;
     assert_eq!(world.log_out(&parent).await?.status, 503);
-    wait::until("the outage is long", CUT + STEP, || async {
+    wait::poll_until("the outage is long", OUTAGE + CHECK_INTERVAL, || async {
         let status = world.status(&world.flows, &grandchild_cookie).await.ok()?;
         assert_eq!(status, 503, "the status is not known");
-        (began.elapsed() > CUT).then_some(())
+        (began.elapsed() > OUTAGE).then_some(())
     })
     .await?;
     resume();
     // One run of the expiry, one run for orphans, and the time to reconnect.
-    let limit = 3 * STEP;
+    let limit = 3 * CHECK_INTERVAL;
     for (cookie, sid) in [(&child_cookie, &child), (&grandchild_cookie, &grandchild)] {
-        wait::until("the child is rejected", limit, || async {
+        wait::poll_until("the child is rejected", limit, || async {
             let status = world.status(&world.flows, cookie).await.ok()?;
             assert_ne!(status, 200, "its parent has ended");
             (status == 401).then_some(())
         })
         .await?;
-        let told = world.until_over(cookie, sid, limit).await?;
+        let told = world.await_end(cookie, sid, limit).await?;
         assert_eq!(told["cause"], "parent-ended");
     }
     Ok(())
@@ -203,19 +206,19 @@ async fn cut(kind: &str, url: &str, freeze: impl Fn(), resume: impl Fn()) -> Res
 #[tokio::test]
 async fn child_sessions_work_between_runtimes_that_share_only_redis() -> Result<()> {
     let server = Redis::shared().await?;
-    flow("redis", &server.database()).await
+    check_child_sessions("redis", &server.database()).await
 }
 
 #[tokio::test]
 async fn child_sessions_work_between_runtimes_that_share_only_postgres() -> Result<()> {
     let server = Postgres::shared().await?;
-    flow("postgres", &server.database().await?).await
+    check_child_sessions("postgres", &server.database().await?).await
 }
 
 #[tokio::test]
 async fn child_sessions_end_with_their_parent_after_an_outage_of_redis() -> Result<()> {
     let server = Redis::start().await?;
-    cut(
+    check_outage(
         "redis",
         &server.database(),
         || server.freeze(),
@@ -228,5 +231,5 @@ async fn child_sessions_end_with_their_parent_after_an_outage_of_redis() -> Resu
 async fn child_sessions_end_with_their_parent_after_an_outage_of_postgres() -> Result<()> {
     let server = Postgres::start().await?;
     let url = server.database().await?;
-    cut("postgres", &url, || server.freeze(), || server.resume()).await
+    check_outage("postgres", &url, || server.freeze(), || server.resume()).await
 }

@@ -3,8 +3,8 @@
 #![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 use berth_harness::envoy::{self, Envoy, Wiring};
-use berth_harness::stand_in::{self, Answer};
-use berth_harness::{Call, Result, Stack, StandIn, WebSocket, paths, render, wait};
+use berth_harness::fake_service::{self, FakeResponse};
+use berth_harness::{Call, FakeService, Result, Stack, WebSocket, paths, render, wait};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,18 +16,18 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn the_shipped_module_has_no_trap() -> Result<()> {
-    let stand_in = StandIn::start().await?;
+    let stand_in = FakeService::start().await?;
     let stack = Stack::builder()
         .engines(1)
-        .stand_in(stand_in)
+        .fake_service(fake_service)
         .start()
         .await?;
-    let mut socket = open(&stack, stack.http(), COOKIE, "ref-a").await?;
+    let mut socket = open(&stack, stack.address(), COOKIE, "ref-a").await?;
     let reply = stack
         .send(Call::get("/api/whoami").headers(&[TRAP]))
         .await?;
     assert_eq!((reply.status, reply.reason().as_str()), (401, "no-session"));
-    socket.echoes().await
+    socket.check_echo().await
 }
 
 /// A pool's name, its cluster in Envoy, and the index of its one engine.
@@ -43,27 +43,29 @@ async fn open(
     cookie: &str,
     session: &str,
 ) -> Result<WebSocket> {
-    open_in(FIRST, stack, to, cookie, session).await
+    open_in_pool(FIRST, stack, to, cookie, session).await
 }
 
-async fn open_in(
+async fn open_in_pool(
     (pool, cluster, engine): Pool,
     stack: &Stack,
     to: std::net::SocketAddr,
     cookie: &str,
     session: &str,
 ) -> Result<WebSocket> {
-    let mut answer = stand_in::placement(stack.engines[engine].api)?;
+    let mut answer = fake_service::placement_body(stack.engines[engine].api)?;
     let own = json!({"session_ref": session, "stream": session, "pool": pool, "cluster": cluster});
     render::merge(&mut answer, &own);
-    stack.stand_in()?.answer(Answer::json(200, &answer));
+    stack
+        .fake_service()?
+        .set_response(FakeResponse::json(200, &answer));
     let upgrade = WebSocket::upgrade(to, "/app/sales.qvf", &[("cookie", cookie)]).await?;
-    let mut socket = upgrade.open()?;
-    socket.next().await?;
+    let mut socket = upgrade.into_socket()?;
+    socket.next_message().await?;
     Ok(socket)
 }
 
-fn revoked(session: &str) -> Value {
+fn revocation_event(session: &str) -> Value {
     json!({"type": "session-ended", "session_ref": session, "reason": "revoked"})
 }
 
@@ -72,15 +74,15 @@ async fn a_hundred_new_configurations_close_no_socket() -> Result<()> {
     const SOCKETS: usize = 200;
     const PUSHES: u64 = 100;
     const RELOADS: &str = "extension_config_discovery.http_filter.berth.config_reload";
-    let stand_in = StandIn::start().await?;
+    let stand_in = FakeService::start().await?;
     let builder = Stack::builder()
         .engines(1)
-        .stand_in(stand_in)
+        .fake_service(fake_service)
         .envoy_concurrency(2);
     let stack = builder.start().await?;
     let mut sockets = Vec::with_capacity(SOCKETS);
     for _ in 0..SOCKETS {
-        sockets.push(open(&stack, stack.http(), COOKIE, "ref-a").await?);
+        sockets.push(open(&stack, stack.address(), COOKIE, "ref-a").await?);
     }
     let before = stack
         .envoy
@@ -89,14 +91,14 @@ async fn a_hundred_new_configurations_close_no_socket() -> Result<()> {
         .ok_or("Envoy counts no reloads")?;
     for push in 1..=PUSHES {
         let patch = json!({"api_prefixes": [format!("/v{push}")]});
-        envoy::push_filter(&stack.dir, &format!("push-{push}"), &patch)?;
+        envoy::push_filter_config(&stack.dir, &format!("push-{push}"), &patch)?;
         let taken = || async {
             let now = stack.envoy.stat(RELOADS).await.ok().flatten()?;
             (now >= before + push).then_some(())
         };
-        wait::until("the push is taken", LIMIT, taken).await?;
+        wait::poll_until("the push is taken", LIMIT, taken).await?;
         let talker = usize::try_from(push)? % SOCKETS;
-        sockets[talker].echoes().await?;
+        sockets[talker].check_echo().await?;
     }
     // The last configuration is active on every worker, and every socket is still open.
     let prefix = format!("/v{PUSHES}/x");
@@ -107,15 +109,18 @@ async fn a_hundred_new_configurations_close_no_socket() -> Result<()> {
             .ok()?;
         (reply.status == 404).then_some(())
     };
-    wait::until("the last configuration", LIMIT, new).await?;
+    wait::poll_until("the last configuration", LIMIT, new).await?;
     for socket in &mut sockets {
-        socket.echoes().await?;
+        socket.check_echo().await?;
     }
     assert_eq!(stack.engines[0].stats().await?.sockets, SOCKETS);
     // The configuration that opened the sockets still controls them.
-    stack.stand_in()?.feed().tell(revoked("ref-a"));
+    stack
+        .fake_service()?
+        .event_log()
+        .push(revocation_event("ref-a"));
     for socket in &mut sockets {
-        socket.listen_until_closed().await?;
+        socket.receive_until_closed().await?;
     }
     Ok(())
 }
@@ -160,16 +165,16 @@ fn with_second_listener(config: &mut Value, dir: &std::path::Path) -> Result<()>
 
 #[tokio::test]
 async fn plugins_with_separate_vms_and_pools_do_not_affect_each_other() -> Result<()> {
-    let stand_in = StandIn::start().await?;
+    let stand_in = FakeService::start().await?;
     let mut stack = Stack::builder()
         .engines(2)
-        .stand_in(stand_in)
+        .fake_service(fake_service)
         .start()
         .await?;
     let wiring = Wiring {
         http: 0,
         admin: 0,
-        service: stack.stand_in()?.addr.port(),
+        service: stack.fake_service()?.addr.port(),
         app: stack.app.addr.port(),
         certificate: None,
         module: None,
@@ -178,8 +183,8 @@ async fn plugins_with_separate_vms_and_pools_do_not_affect_each_other() -> Resul
     let mut config = envoy::render(&wiring, &json!({}), &stack.dir)?;
     with_second_listener(&mut config, &stack.dir)?;
     stack.envoy = Envoy::start("two", &config, 1, &stack.dir).await?;
-    let first = stack.envoy.listener("http").await?;
-    let second = stack.envoy.listener("second").await?;
+    let first = stack.envoy.listener_address("http").await?;
+    let second = stack.envoy.listener_address("second").await?;
     let other = COOKIE.replace("berth=", "other=");
 
     // Each accepts its own cookie only.
@@ -187,19 +192,19 @@ async fn plugins_with_separate_vms_and_pools_do_not_affect_each_other() -> Resul
         let headers = [("cookie", cookie)];
         let refused = WebSocket::upgrade(to, "/app/sales.qvf", &headers)
             .await?
-            .refused()?;
+            .into_rejection()?;
         assert_eq!(refused.reason(), "no-session");
     }
     let mut here = open(&stack, first, COOKIE, "ref-here").await?;
     let mut here_too = open(&stack, first, COOKIE, "ref-both").await?;
-    let mut there = open_in(SECOND, &stack, second, &other, "ref-there").await?;
-    let mut there_too = open_in(SECOND, &stack, second, &other, "ref-both").await?;
+    let mut there = open_in_pool(SECOND, &stack, second, &other, "ref-there").await?;
+    let mut there_too = open_in_pool(SECOND, &stack, second, &other, "ref-both").await?;
     for engine in &stack.engines {
         assert_eq!(engine.stats().await?.sockets, 2, "{}", engine.name);
     }
-    let feed = stack.stand_in()?.feed();
-    let opened = || async { (feed.reported("opened").len() == 4).then_some(()) };
-    wait::until("all are reported", LIMIT, opened).await?;
+    let feed = stack.fake_service()?.event_log();
+    let opened = || async { (feed.reported_items("opened").len() == 4).then_some(()) };
+    wait::poll_until("all are reported", LIMIT, opened).await?;
     let mut told = BTreeSet::new();
     for (gateway, report) in feed.reports() {
         let opened = report["opened"].as_array().into_iter().flatten();
@@ -215,28 +220,28 @@ async fn plugins_with_separate_vms_and_pools_do_not_affect_each_other() -> Resul
     );
 
     // An event for both reaches both, and closes only the sockets of its session.
-    feed.tell(revoked("ref-both"));
-    assert_eq!(here_too.talk_until_closed(LIMIT).await?, Some(4403));
-    assert_eq!(there_too.talk_until_closed(LIMIT).await?, Some(4403));
-    here.echoes().await?;
-    there.echoes().await?;
+    feed.push(revocation_event("ref-both"));
+    assert_eq!(here_too.send_until_closed(LIMIT).await?, Some(4403));
+    assert_eq!(there_too.send_until_closed(LIMIT).await?, Some(4403));
+    here.check_echo().await?;
+    there.check_echo().await?;
 
     // A trap in one VM does not affect the other.
     let trapped = Call::get("/api/whoami").headers(&[TRAP]).send(second).await;
     assert!(!trapped.is_ok_and(|reply| reply.status < 500));
-    let gone = async { while there.echoes().await.is_ok() {} };
+    let gone = async { while there.check_echo().await.is_ok() {} };
     tokio::time::timeout(LIMIT, gone)
         .await
         .map_err(|_| "a socket outlived its VM")?;
-    here.echoes().await?;
+    here.check_echo().await?;
     let again = || async {
-        let opened = open_in(SECOND, &stack, second, &other, "ref-again").await;
+        let opened = open_in_pool(SECOND, &stack, second, &other, "ref-again").await;
         opened.ok()
     };
-    let mut again = wait::until("the second listener serves again", LIMIT, again).await?;
-    again.echoes().await?;
-    here.echoes().await?;
-    feed.tell(revoked("ref-here"));
-    assert_eq!(here.talk_until_closed(LIMIT).await?, Some(4403));
-    again.echoes().await
+    let mut again = wait::poll_until("the second listener serves again", LIMIT, again).await?;
+    again.check_echo().await?;
+    here.check_echo().await?;
+    feed.push(revocation_event("ref-here"));
+    assert_eq!(here.send_until_closed(LIMIT).await?, Some(4403));
+    again.check_echo().await
 }

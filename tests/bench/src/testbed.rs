@@ -1,9 +1,9 @@
 //! The running testbed: engines, the placement service with one pool per driver, Envoy with Berth, and Envoy without.
 
 use crate::{
+    client_path::{ClientPath, Target},
     options::Options,
     processes::Cpu,
-    way::{Target, Way},
 };
 use berth_harness::{
     Call, Result,
@@ -21,10 +21,10 @@ use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
 
 /// Upper bound for the close of all sockets of a load.
-const SETTLE: Duration = Duration::from_secs(30);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Every process of the benchmark. They end when this is dropped.
-pub(crate) struct World {
+pub(crate) struct Testbed {
     engines: Vec<Engine>,
     berth: Option<Berth>,
     bare: Envoy,
@@ -38,17 +38,17 @@ struct Berth {
     envoy: Envoy,
 }
 
-impl World {
+impl Testbed {
     /// Starts the processes that the selected paths need.
     pub(crate) async fn start(options: &Options) -> Result<Self> {
-        let all = berth_harness::paths::target().join("bench");
+        let all = berth_harness::paths::target_dir().join("bench");
         fs::create_dir_all(&all)?;
         let dir = tempfile::Builder::new().prefix("run-").tempdir_in(all)?;
         let mut engines = Vec::with_capacity(options.engines);
         for index in 0..options.engines {
-            engines.push(engine(index, dir.path()).await?);
+            engines.push(start_engine(index, dir.path()).await?);
         }
-        let (ways, workers) = (options.ways(), options.envoy_workers);
+        let (ways, workers) = (options.client_paths(), options.envoy_workers);
         let config = bare_config(&engines)?;
         let bare = Envoy::start("bare-envoy", &config, workers, dir.path()).await?;
         let mut berth = None;
@@ -71,7 +71,7 @@ impl World {
         &self.targets
     }
 
-    pub(crate) fn target(&self, way: Way) -> Option<Arc<Target>> {
+    pub(crate) fn target(&self, way: ClientPath) -> Option<Arc<Target>> {
         self.targets
             .iter()
             .find(|target| target.way == way)
@@ -95,8 +95,8 @@ impl World {
     }
 
     /// Resident KiB of the gateway on this path: Envoy and, if it takes part, the service.
-    pub(crate) fn rss(&mut self, way: Way) -> f64 {
-        if way == Way::Bare {
+    pub(crate) fn rss(&mut self, way: ClientPath) -> f64 {
+        if way == ClientPath::Bare {
             return group_rss(self.bare.process().pid());
         }
         let Some(berth) = self.berth.as_mut().filter(|_| way.is_berth()) else {
@@ -110,8 +110,8 @@ impl World {
     }
 
     /// Waits until the engines have exactly this number of sockets.
-    pub(crate) async fn settle(&self, sockets: usize) -> Result<()> {
-        wait::until("the engines have their sockets", SETTLE, || async {
+    pub(crate) async fn await_sockets(&self, sockets: usize) -> Result<()> {
+        wait::poll_until("the engines have their sockets", SETTLE_TIMEOUT, || async {
             let mut open = 0;
             for engine in &self.engines {
                 open += engine.stats().await.ok()?.sockets;
@@ -137,13 +137,13 @@ impl Berth {
             all_capabilities: false,
         };
         let mut config = envoy::render(&wiring, &json!({}), dir)?;
-        log_to_a_file(&mut config, dir);
+        log_to_file(&mut config, dir);
         let envoy = Envoy::start("berth-envoy", &config, workers, dir).await?;
         Ok(Self { service, envoy })
     }
 }
 
-async fn engine(index: usize, dir: &Path) -> Result<Engine> {
+async fn start_engine(index: usize, dir: &Path) -> Result<Engine> {
     let args = [
         "--jwt-secret",
         token::SECRET,
@@ -159,7 +159,7 @@ async fn engine(index: usize, dir: &Path) -> Result<Engine> {
 
 /// The demonstration's configuration, with a second pool on the same engines for the other driver.
 fn service_config(engines: &[Engine], dir: &Path) -> Result<Value> {
-    let mut config = service::config(engines, dir, &json!({}), &json!({}))?;
+    let mut config = service::build_config(engines, dir, &json!({}), &json!({}))?;
     let pools = config.get_mut("pools").and_then(Value::as_array_mut);
     let pools = pools.ok_or("demo.yaml has no pools")?;
     let mut generic = pools.first().ok_or("demo.yaml has no pool")?.clone();
@@ -180,7 +180,7 @@ fn service_config(engines: &[Engine], dir: &Path) -> Result<Value> {
 }
 
 fn bare_config(engines: &[Engine]) -> Result<Value> {
-    let file = berth_harness::paths::root().join("tests/bench/envoy.yaml");
+    let file = berth_harness::paths::repository_root().join("tests/bench/envoy.yaml");
     let mut config = render::read_yaml(&file)?;
     let endpoint = |engine: &Engine| {
         let (address, port) = (engine.api.ip(), engine.api.port());
@@ -196,7 +196,7 @@ fn bare_config(engines: &[Engine]) -> Result<Value> {
 }
 
 /// Writes the access log to a file: its cost is measured, and the output stays readable.
-fn log_to_a_file(config: &mut Value, dir: &Path) {
+fn log_to_file(config: &mut Value, dir: &Path) {
     match config {
         Value::Object(fields) => {
             let kind = fields
@@ -212,15 +212,15 @@ fn log_to_a_file(config: &mut Value, dir: &Path) {
             }
             fields
                 .values_mut()
-                .for_each(|field| log_to_a_file(field, dir));
+                .for_each(|field| log_to_file(field, dir));
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| log_to_a_file(item, dir)),
+        Value::Array(items) => items.iter_mut().for_each(|item| log_to_file(item, dir)),
         _ => {}
     }
 }
 
 async fn targets(
-    ways: &[Way],
+    ways: &[ClientPath],
     engines: &[Engine],
     berth: Option<SocketAddr>,
     bare: SocketAddr,
@@ -228,7 +228,7 @@ async fn targets(
     let claims = Claims {
         // Far in the future, and still exact as a JSON number.
         exp: 1 << 48,
-        ..Claims::of("demo")
+        ..Claims::for_account("demo")
     };
     let token = format!("authorization: Bearer {}", claims.sign()?);
     let mut cookie = String::new();
@@ -236,12 +236,12 @@ async fn targets(
         cookie = format!("cookie: {}", login(berth).await?);
     }
     let target = |way| match way {
-        Way::Direct => {
+        ClientPath::Direct => {
             let addresses = engines.iter().map(|engine| engine.api).collect();
             Target::new(way, addresses, &token)
         }
-        Way::Bare => Target::new(way, vec![bare], &token),
-        Way::Websocket | Way::Qix => Target::new(way, Vec::from_iter(berth), &cookie),
+        ClientPath::Bare => Target::new(way, vec![bare], &token),
+        ClientPath::Websocket | ClientPath::Qix => Target::new(way, Vec::from_iter(berth), &cookie),
     };
     Ok(ways.iter().copied().map(target).map(Arc::new).collect())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 const NAVIGATE: (&str, &str) = ("sec-fetch-mode", "navigate");
 const UNKNOWN: &str = "berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-async fn untouched(stack: &Stack) -> Result<()> {
+async fn check_upstreams_untouched(stack: &Stack) -> Result<()> {
     assert_eq!(stack.app.requests(), 0, "the application was reached");
     for engine in &stack.engines {
         assert_eq!(
@@ -47,7 +47,7 @@ async fn a_rejection_without_a_session_fits_the_kind_of_client() -> Result<()> {
 
         for path in ["/app/sales.qvf", "/doc/session-doc"] {
             let headers = [("cookie", cookie), NAVIGATE, ("accept", "text/html")];
-            let reply = stack.upgrade(path, &headers).await?.refused()?;
+            let reply = stack.upgrade(path, &headers).await?.into_rejection()?;
             assert_eq!(
                 (reply.status, reply.reason().as_str()),
                 (401, reason),
@@ -57,11 +57,11 @@ async fn a_rejection_without_a_session_fits_the_kind_of_client() -> Result<()> {
             assert!(reply.headers.get("location").is_none(), "{path}");
         }
     }
-    untouched(&stack).await
+    check_upstreams_untouched(&stack).await
 }
 
 /// Calls of gateways that the service has answered, as HTTP requests or on the call stream.
-async fn calls(stack: &Stack) -> Result<u64> {
+async fn answered_calls(stack: &Stack) -> Result<u64> {
     let service = stack.service.as_ref().ok_or("no service")?;
     let text = Call::get("/metrics").send(service.addr).await?.text();
     let routes = ["/v1/tokens", "/v1/placements"];
@@ -82,15 +82,18 @@ async fn a_request_without_a_login_cookie_makes_no_callout() -> Result<()> {
     assert_eq!(stack.send(others).await?.reason(), "no-session");
     let page = Call::get("/doc/session-doc").header(NAVIGATE.0, NAVIGATE.1);
     assert_eq!(stack.send(page).await?.status, 302);
-    let reply = stack.upgrade("/app/sales.qvf", &[]).await?.refused()?;
+    let reply = stack
+        .upgrade("/app/sales.qvf", &[])
+        .await?
+        .into_rejection()?;
     assert_eq!((reply.status, reply.reason().as_str()), (401, "no-session"));
     // A cookie that could name a session causes a call; it is the first and only one.
     let unknown = Call::get("/api/whoami").cookie(UNKNOWN);
     assert_eq!(stack.send(unknown).await?.reason(), "unknown-session");
-    let counted = || async { calls(&stack).await.ok().filter(|calls| *calls > 0) };
-    let calls = wait::until("the call is counted", Duration::from_secs(15), counted).await?;
+    let counted = || async { answered_calls(&stack).await.ok().filter(|calls| *calls > 0) };
+    let calls = wait::poll_until("the call is counted", Duration::from_secs(15), counted).await?;
     assert_eq!(calls, 1);
-    untouched(&stack).await
+    check_upstreams_untouched(&stack).await
 }
 
 #[tokio::test]
@@ -111,7 +114,7 @@ async fn malformed_requests_are_rejected_with_their_reason() -> Result<()> {
         let reply = stack
             .upgrade("/app/sales.qvf", &[("cookie", cookie)])
             .await?
-            .refused()?;
+            .into_rejection()?;
         assert_eq!(
             (reply.status, reply.reason().as_str()),
             (400, reason),
@@ -120,7 +123,7 @@ async fn malformed_requests_are_rejected_with_their_reason() -> Result<()> {
     }
     let twice = Call::get("/api/whoami").cookie("berth=a").cookie("berth=b");
     assert_eq!(stack.send(twice).await?.reason(), "cookie-duplicate");
-    untouched(&stack).await
+    check_upstreams_untouched(&stack).await
 }
 
 #[tokio::test]
@@ -148,7 +151,7 @@ async fn paths_without_a_route_are_404_and_the_service_is_not_exposed() -> Resul
         .send(Call::get("/app/%2e%2e%2fv1/tokens").cookie(&cookie))
         .await?;
     assert_eq!(reply.status, 400);
-    untouched(&stack).await
+    check_upstreams_untouched(&stack).await
 }
 
 #[tokio::test]
@@ -162,18 +165,24 @@ async fn a_cross_origin_upgrade_is_rejected() -> Result<()> {
     let cookie = stack.login_demo().await?;
     for origin in ["https://evil.example", "null", "http://127.0.0.1:1"] {
         let headers = [("cookie", cookie.as_str()), ("origin", origin)];
-        let reply = stack.upgrade("/app/sales.qvf", &headers).await?.refused()?;
+        let reply = stack
+            .upgrade("/app/sales.qvf", &headers)
+            .await?
+            .into_rejection()?;
         assert_eq!(
             (reply.status, reply.reason().as_str()),
             (403, "origin-denied"),
             "{origin}"
         );
     }
-    untouched(&stack).await?;
-    let own = format!("http://{}", stack.http());
+    check_upstreams_untouched(&stack).await?;
+    let own = format!("http://{}", stack.address());
     for origin in ["https://partner.example", own.as_str()] {
         let headers = [("cookie", cookie.as_str()), ("origin", origin)];
-        stack.upgrade("/app/sales.qvf", &headers).await?.open()?;
+        stack
+            .upgrade("/app/sales.qvf", &headers)
+            .await?
+            .into_socket()?;
     }
     Ok(())
 }
@@ -188,14 +197,20 @@ async fn a_failed_placement_is_rejected_with_its_reason() -> Result<()> {
     let reply = stack
         .upgrade("/app/missing.qvf", &cookie)
         .await?
-        .refused()?;
+        .into_rejection()?;
     assert_eq!(
         (reply.status, reply.reason().as_str()),
         (404, "no-such-document")
     );
 
-    let _held = stack.upgrade("/app/sales.qvf", &cookie).await?.open()?;
-    let reply = stack.upgrade("/app/sales.qvf", &cookie).await?.refused()?;
+    let _held = stack
+        .upgrade("/app/sales.qvf", &cookie)
+        .await?
+        .into_socket()?;
+    let reply = stack
+        .upgrade("/app/sales.qvf", &cookie)
+        .await?
+        .into_rejection()?;
     assert_eq!(
         (reply.status, reply.reason().as_str()),
         (503, "engines-full")
@@ -208,11 +223,11 @@ async fn a_failed_placement_is_rejected_with_its_reason() -> Result<()> {
             .upgrade("/app/sales.qvf", &cookie)
             .await
             .ok()?
-            .refused()
+            .into_rejection()
             .ok()?;
         (reply.status == 503 && reply.reason() == "no-engine").then_some(())
     };
-    wait::until("no-engine", Duration::from_secs(15), gone).await
+    wait::poll_until("no-engine", Duration::from_secs(15), gone).await
 }
 
 #[tokio::test]
@@ -226,5 +241,5 @@ async fn a_plain_request_on_a_placement_route_is_rejected() -> Result<()> {
         (reply.status, reply.reason().as_str()),
         (426, "upgrade-required")
     );
-    untouched(&stack).await
+    check_upstreams_untouched(&stack).await
 }

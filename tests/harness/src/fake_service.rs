@@ -1,9 +1,9 @@
 //! A fake placement service that returns the response a test sets: a late one, garbage, a forbidden header. It
 //! records the requests that it receives. Reports and polls of gateways go to its [`FakeEventLog`].
 
-mod feed;
+mod event_log;
 
-pub use feed::Feed;
+pub use event_log::FakeEventLog;
 
 use crate::token::Claims;
 use crate::{Result, wait};
@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 /// The response to return.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct FakeResponse {
     /// Delay before the response.
     pub delay: Duration,
     /// The HTTP status.
@@ -31,7 +31,7 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl FakeResponse {
     /// A response with this status and JSON body, without a delay.
     #[must_use]
     pub fn json(status: u16, body: &Value) -> Self {
@@ -48,12 +48,12 @@ impl Answer {
     /// # Errors
     /// When the token cannot be signed.
     pub fn placement(engine: SocketAddr) -> Result<Self> {
-        Ok(Self::json(200, &placement(engine)?))
+        Ok(Self::json(200, &placement_body(engine)?))
     }
 
     /// Adds a delay.
     #[must_use]
-    pub const fn after(mut self, delay: Duration) -> Self {
+    pub const fn with_delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
@@ -63,8 +63,8 @@ impl Answer {
 ///
 /// # Errors
 /// When the token cannot be signed.
-pub fn placement(engine: SocketAddr) -> Result<Value> {
-    let claims = Claims::of("demo");
+pub fn placement_body(engine: SocketAddr) -> Result<Value> {
+    let claims = Claims::for_account("demo");
     Ok(json!({
         "token": claims.sign()?,
         "token_expires_at": claims.exp,
@@ -85,7 +85,7 @@ pub fn placement(engine: SocketAddr) -> Result<Value> {
 
 /// A request that it received.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct ReceivedRequest {
     /// Its path.
     pub path: String,
     /// Its headers.
@@ -96,20 +96,20 @@ pub struct Asked {
 
 #[derive(Default)]
 struct Shared {
-    answer: Mutex<Option<Answer>>,
-    asked: Mutex<Vec<Asked>>,
-    feed: Feed,
+    response: Mutex<Option<FakeResponse>>,
+    requests: Mutex<Vec<ReceivedRequest>>,
+    event_log: FakeEventLog,
 }
 
 /// A running fake service.
-pub struct StandIn {
+pub struct FakeService {
     /// Its listening address.
     pub addr: SocketAddr,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
 
-impl StandIn {
+impl FakeService {
     /// Listens on a free port. It responds with 500 until a response is set.
     ///
     /// # Errors
@@ -117,7 +117,7 @@ impl StandIn {
     pub async fn start() -> Result<Self> {
         let shared = Arc::<Shared>::default();
         let router = Router::new()
-            .fallback(reply)
+            .fallback(handle)
             .with_state(Arc::clone(&shared));
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let addr = listener.local_addr()?;
@@ -128,25 +128,25 @@ impl StandIn {
     }
 
     /// Sets the response to all further requests.
-    pub fn answer(&self, answer: Answer) {
+    pub fn set_response(&self, answer: FakeResponse) {
         *self
             .shared
-            .answer
+            .response
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(answer);
     }
 
     /// Reports and events.
     #[must_use]
-    pub fn feed(&self) -> &Feed {
-        &self.shared.feed
+    pub fn event_log(&self) -> &FakeEventLog {
+        &self.shared.event_log
     }
 
     /// The requests so far, except reports and polls.
     #[must_use]
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.shared
-            .asked
+            .requests
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
@@ -156,19 +156,19 @@ impl StandIn {
     ///
     /// # Errors
     /// When they do not arrive.
-    pub async fn wait_for(&self, count: usize) -> Result<()> {
-        let enough = || async { (self.asked().len() >= count).then_some(()) };
-        wait::until("a request to arrive", Duration::from_secs(10), enough).await
+    pub async fn wait_for_requests(&self, count: usize) -> Result<()> {
+        let enough = || async { (self.requests().len() >= count).then_some(()) };
+        wait::poll_until("a request to arrive", Duration::from_secs(10), enough).await
     }
 }
 
-impl Drop for StandIn {
+impl Drop for FakeService {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-async fn reply(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response<Body> {
+async fn handle(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let body: Bytes = axum::body::to_bytes(body, 1 << 20)
         .await
@@ -176,31 +176,31 @@ async fn reply(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Res
     let body = serde_json::from_slice(&body).unwrap_or_default();
     let path = head.uri.path();
     if path.starts_with("/v1/gateways/") {
-        let (status, body) = shared.feed.answer(path, &body).await;
-        return respond(Answer::json(status, &body));
+        let (status, body) = shared.event_log.handle(path, &body).await;
+        return build_response(FakeResponse::json(status, &body));
     }
-    let asked = Asked {
+    let asked = ReceivedRequest {
         path: path.to_owned(),
         headers: head.headers,
         body,
     };
     shared
-        .asked
+        .requests
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .push(asked);
     let answer = shared
-        .answer
+        .response
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .clone();
     let answer =
-        answer.unwrap_or_else(|| Answer::json(500, &json!({"reason": "no response is set"})));
+        answer.unwrap_or_else(|| FakeResponse::json(500, &json!({"reason": "no response is set"})));
     tokio::time::sleep(answer.delay).await;
-    respond(answer)
+    build_response(answer)
 }
 
-fn respond(answer: Answer) -> Response<Body> {
+fn build_response(answer: FakeResponse) -> Response<Body> {
     let mut response = Response::builder()
         .status(answer.status)
         .header("content-type", "application/json");

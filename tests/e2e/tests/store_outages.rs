@@ -12,7 +12,7 @@ use std::time::Duration;
 const UNKNOWN: &str = "berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// A stack on that store without a session cache, and the cookie of a login.
-async fn stack_on(store: &Value) -> Result<(Stack, String)> {
+async fn stack_with_store(store: &Value) -> Result<(Stack, String)> {
     let nothing_kept = json!({"session": {"cache": "0s"}, "store": store});
     let builder = Stack::builder().engines(1).service_config(&nothing_kept);
     let stack = builder.start().await?;
@@ -27,7 +27,7 @@ async fn whoami(stack: &Stack, cookie: &str) -> Result<u16> {
 }
 
 /// Checks the rejection of every kind of client while the store is down.
-async fn closed_to_everybody(stack: &Stack, cookie: &str) -> Result<()> {
+async fn check_rejections(stack: &Stack, cookie: &str) -> Result<()> {
     let seen = (
         stack.app.requests(),
         stack.engines[0].upgrades().await?.len(),
@@ -39,7 +39,11 @@ async fn closed_to_everybody(stack: &Stack, cookie: &str) -> Result<()> {
     let socket = stack
         .upgrade("/app/sales.qvf", &[("cookie", cookie)])
         .await?;
-    for (what, reply) in [("api", api), ("page", page), ("socket", socket.refused()?)] {
+    for (what, reply) in [
+        ("api", api),
+        ("page", page),
+        ("socket", socket.into_rejection()?),
+    ] {
         let got = (reply.status, reply.reason());
         assert_eq!(got, (503, "store-down".into()), "{what}: {}", reply.text());
         assert!(!reply.header("retry-after").is_empty(), "{what}");
@@ -55,9 +59,9 @@ async fn closed_to_everybody(stack: &Stack, cookie: &str) -> Result<()> {
 }
 
 /// Rejects requests with a session and requests that could have one.
-async fn nobody_gets_in(stack: &Stack, cookie: &str) -> Result<()> {
+async fn check_no_access(stack: &Stack, cookie: &str) -> Result<()> {
     for cookie in [cookie, UNKNOWN] {
-        closed_to_everybody(stack, cookie).await?;
+        check_rejections(stack, cookie).await?;
     }
     let session = stack.send(Call::get("/session").cookie(cookie)).await?;
     let got = (session.status, session.reason());
@@ -68,28 +72,28 @@ async fn nobody_gets_in(stack: &Stack, cookie: &str) -> Result<()> {
     Ok(())
 }
 
-async fn the_session_is_still_there(stack: &Stack, cookie: &str) -> Result<()> {
+async fn await_recovered_session(stack: &Stack, cookie: &str) -> Result<()> {
     let back = || async {
         let status = whoami(stack, cookie).await.ok()?;
         assert!(matches!(status, 200 | 503), "{status}: logged out");
         (status == 200).then_some(())
     };
-    wait::until("the store to be back", Duration::from_secs(15), back).await?;
-    stack.qix("/app/sales.qvf", cookie).await?;
+    wait::poll_until("the store to be back", Duration::from_secs(15), back).await?;
+    stack.open_qix("/app/sales.qvf", cookie).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn a_sqlite_file_that_becomes_invalid_rejects_requests_and_ends_no_session() -> Result<()> {
-    let (stack, cookie) = stack_on(&json!({})).await?;
+    let (stack, cookie) = stack_with_store(&json!({})).await?;
     let url = format!("sqlite://{}", stack.dir.join("berth.db").display());
     let mut database = SqliteConnection::connect(&url).await?;
     let away = sqlx::query("ALTER TABLE sessions RENAME TO away");
     away.execute(&mut database).await?;
-    nobody_gets_in(&stack, &cookie).await?;
+    check_no_access(&stack, &cookie).await?;
     let back = sqlx::query("ALTER TABLE away RENAME TO sessions");
     back.execute(&mut database).await?;
-    the_session_is_still_there(&stack, &cookie).await
+    await_recovered_session(&stack, &cookie).await
 }
 
 #[tokio::test]
@@ -97,11 +101,11 @@ async fn a_postgresql_that_is_down_rejects_requests_and_ends_no_session() -> Res
     let mut server = Postgres::start().await?;
     let url = server.database().await?;
     let store = json!({"kind": "postgres", "path": null, "url": {"inline": url}});
-    let (stack, cookie) = stack_on(&store).await?;
+    let (stack, cookie) = stack_with_store(&store).await?;
     server.kill();
-    nobody_gets_in(&stack, &cookie).await?;
+    check_no_access(&stack, &cookie).await?;
     server.restart().await?;
-    the_session_is_still_there(&stack, &cookie).await
+    await_recovered_session(&stack, &cookie).await
 }
 
 #[tokio::test]
@@ -109,11 +113,11 @@ async fn a_redis_that_is_down_rejects_requests_and_ends_no_session() -> Result<(
     let mut server = Redis::start().await?;
     let url = server.database();
     let store = json!({"kind": "redis", "path": null, "url": {"inline": url}});
-    let (stack, cookie) = stack_on(&store).await?;
+    let (stack, cookie) = stack_with_store(&store).await?;
     server.kill();
-    nobody_gets_in(&stack, &cookie).await?;
+    check_no_access(&stack, &cookie).await?;
     server.restart().await?;
-    the_session_is_still_there(&stack, &cookie).await
+    await_recovered_session(&stack, &cookie).await
 }
 
 #[tokio::test]
@@ -121,9 +125,9 @@ async fn a_redis_that_hangs_rejects_requests_and_ends_no_session() -> Result<()>
     let server = Redis::start().await?;
     let url = server.database();
     let store = json!({"kind": "redis", "path": null, "url": {"inline": url}});
-    let (stack, cookie) = stack_on(&store).await?;
+    let (stack, cookie) = stack_with_store(&store).await?;
     server.freeze();
-    nobody_gets_in(&stack, &cookie).await?;
+    check_no_access(&stack, &cookie).await?;
     server.resume();
-    the_session_is_still_there(&stack, &cookie).await
+    await_recovered_session(&stack, &cookie).await
 }

@@ -65,7 +65,7 @@ async fn the_listener_removes_spoofed_headers_even_without_the_filter() -> Resul
         .ok_or("no HTTP filters")?
         .retain(|filter| filter["name"] != "berth");
     let bare = Envoy::start("bare", &config, 1, &stack.dir).await?;
-    let token = format!("Bearer {}", Claims::of("demo").sign()?);
+    let token = format!("Bearer {}", Claims::for_account("demo").sign()?);
     let call = Call::get("/api/whoami").headers(&[
         ("authorization", &token),
         ("x-berth-account", "admin"),
@@ -100,7 +100,7 @@ async fn the_listener_removes_spoofed_headers_even_without_the_filter() -> Resul
 async fn a_change_of_the_filters_configuration_closes_no_socket() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
-    let mut socket = stack.socket("/app/sales.qvf", &cookie).await?;
+    let mut socket = stack.open_socket("/app/sales.qvf", &cookie).await?;
 
     let file = stack.dir.join("filter.json");
     let mut resource = render::read_yaml(&file)?;
@@ -120,13 +120,13 @@ async fn a_change_of_the_filters_configuration_closes_no_socket() -> Result<()> 
             .ok()?;
         (reply.status == 200).then_some(())
     };
-    wait::until("the new settings", Duration::from_secs(15), changed).await?;
+    wait::poll_until("the new settings", Duration::from_secs(15), changed).await?;
     let old = stack.send(Call::get("/api/whoami").cookie(&cookie)).await?;
     assert_eq!((old.status, old.reason().as_str()), (401, "no-session"));
 
     socket.send(Message::binary(b"still here".to_vec())).await?;
     assert_eq!(
-        socket.next().await?,
+        socket.next_message().await?,
         Message::binary(b"still here".to_vec())
     );
     Ok(())

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 const START: &str = "/login/oidc/idp?return_to=%2Fapi%2Fheaders";
 /// Parameters of redirect locations that are not secret.
-const OPEN: [&str; 10] = [
+const PUBLIC_PARAMETERS: [&str; 10] = [
     "client_id",
     "code_challenge_method",
     "error",
@@ -38,15 +38,17 @@ pub(crate) async fn log_in_and_out(
                 secrets.add_jwt("a token at the application", &token);
             }
         }
-        let session = browser.session(stack)?;
-        stack.qix("/app/sales.qvf", &session).await?;
+        let session = browser.login_cookie(stack)?;
+        stack.open_qix("/app/sales.qvf", &session).await?;
         sessions.push(session);
     }
 
     let logout = Call::post_form("/logout", &[]);
-    let (_, page) = here.go(stack.http(), logout).await?;
+    let (_, page) = here.navigate(stack.address(), logout).await?;
     here.confirm_logout(provider.addr, &page).await?;
-    let (_, page) = there.go(provider.addr, Call::get("/session/end")).await?;
+    let (_, page) = there
+        .navigate(provider.addr, Call::get("/session/end"))
+        .await?;
     there.confirm_logout(provider.addr, &page).await?;
     for session in &sessions {
         let over = || async {
@@ -54,7 +56,7 @@ pub(crate) async fn log_in_and_out(
             (stack.send(call).await.ok()?.status == 440).then_some(())
         };
         let limit = Duration::from_secs(20);
-        wait::until("the end of a provider's session", limit, over).await?;
+        wait::poll_until("the end of a provider's session", limit, over).await?;
     }
 
     let mut stranger = Browser::default();
@@ -62,15 +64,15 @@ pub(crate) async fn log_in_and_out(
     assert_eq!(page.status, 403, "{}", page.text());
     // A used code, without the cookie of its login.
     let path = |at: &&String| at.contains("/callback?code=");
-    let used = here.sent_to.iter().find(path).ok_or("no code")?;
-    let path = used.trim_start_matches(&format!("http://{}", stack.http()));
-    let again = stranger.go(stack.http(), Call::get(path)).await?.1;
+    let used = here.redirects.iter().find(path).ok_or("no code")?;
+    let path = used.trim_start_matches(&format!("http://{}", stack.address()));
+    let again = stranger.navigate(stack.address(), Call::get(path)).await?.1;
     assert!(again.status >= 400, "{}", again.text());
 
     for browser in [&here, &there, &stranger] {
-        keep(browser, secrets);
+        record_secrets(browser, secrets);
     }
-    let issued = provider.issued().await?;
+    let issued = provider.issued_tokens().await?;
     for token in &issued {
         secrets.add_jwt("a token of the provider", token);
     }
@@ -80,8 +82,8 @@ pub(crate) async fn log_in_and_out(
 }
 
 /// Adds the cookies and the secrets in redirect locations: codes, states, nonces, challenges, tokens.
-fn keep(browser: &Browser, secrets: &mut Secrets) {
-    for pair in &browser.given {
+fn record_secrets(browser: &Browser, secrets: &mut Secrets) {
+    for pair in &browser.received_cookies {
         let of = if pair.starts_with("berth") {
             "a cookie that was set"
         } else {
@@ -89,11 +91,11 @@ fn keep(browser: &Browser, secrets: &mut Secrets) {
         };
         secrets.add_cookie(of, pair);
     }
-    for address in &browser.sent_to {
+    for address in &browser.redirects {
         let (_, query) = address.split_once('?').unwrap_or_default();
         for pair in query.split('&') {
             let (name, value) = pair.split_once('=').unwrap_or_default();
-            if !OPEN.contains(&name) {
+            if !PUBLIC_PARAMETERS.contains(&name) {
                 secrets.add_jwt(&format!("`{name}` in an address"), value);
             }
         }

@@ -3,9 +3,9 @@
 #![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 use berth_harness::client::upgrade_head;
-use berth_harness::stand_in::Answer;
+use berth_harness::fake_service::FakeResponse;
 use berth_harness::token::Claims;
-use berth_harness::{Call, Result, Stack, StandIn};
+use berth_harness::{Call, FakeService, Result, Stack};
 use serde_json::json;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 const SESSION: &str = "11111111-1111-4111-8111-111111111111";
 
 /// Headers that an attacker would send in case they are trusted.
-fn forged(token: &str, destination: &str) -> Vec<(&'static str, String)> {
+fn spoofed_headers(token: &str, destination: &str) -> Vec<(&'static str, String)> {
     let bearer = format!("Bearer {token}");
     let mut all = vec![("authorization", bearer)];
     for name in [
@@ -37,7 +37,7 @@ fn forged(token: &str, destination: &str) -> Vec<(&'static str, String)> {
     all
 }
 
-fn borrowed<'a>(headers: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
+fn as_str_pairs<'a>(headers: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
     headers
         .iter()
         .map(|(name, value)| (*name, value.as_str()))
@@ -47,16 +47,16 @@ fn borrowed<'a>(headers: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)
 #[tokio::test]
 async fn spoofed_headers_grant_no_access() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
-    let token = Claims::of("admin").sign()?;
-    let headers = forged(&token, &stack.engines[0].api.to_string());
+    let token = Claims::for_account("admin").sign()?;
+    let headers = spoofed_headers(&token, &stack.engines[0].api.to_string());
     let reply = stack
-        .send(Call::get("/api/whoami").headers(&borrowed(&headers)))
+        .send(Call::get("/api/whoami").headers(&as_str_pairs(&headers)))
         .await?;
     assert_eq!((reply.status, reply.reason().as_str()), (401, "no-session"));
     let reply = stack
-        .upgrade("/app/sales.qvf", &borrowed(&headers))
+        .upgrade("/app/sales.qvf", &as_str_pairs(&headers))
         .await?
-        .refused()?;
+        .into_rejection()?;
     assert_eq!((reply.status, reply.reason().as_str()), (401, "no-session"));
     assert_eq!(stack.app.requests(), 0);
     assert_eq!(stack.engines[0].upgrades().await?.len(), 0);
@@ -67,11 +67,11 @@ async fn spoofed_headers_grant_no_access() -> Result<()> {
 async fn spoofed_headers_with_a_valid_cookie_reach_no_upstream() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
-    let token = Claims::of("admin").sign()?;
+    let token = Claims::for_account("admin").sign()?;
     // An internal service that an attacker wants to reach (SSRF). It must receive no connection.
     let trap = TcpListener::bind("127.0.0.1:0").await?;
-    let headers = forged(&token, &trap.local_addr()?.to_string());
-    let mut headers = borrowed(&headers);
+    let headers = spoofed_headers(&token, &trap.local_addr()?.to_string());
+    let mut headers = as_str_pairs(&headers);
     headers.push(("cookie", &cookie));
 
     let reply = stack
@@ -88,8 +88,11 @@ async fn spoofed_headers_with_a_valid_cookie_reach_no_upstream() -> Result<()> {
         );
     }
 
-    let mut socket = stack.upgrade("/app/sales.qvf", &headers).await?.open()?;
-    socket.next().await?;
+    let mut socket = stack
+        .upgrade("/app/sales.qvf", &headers)
+        .await?
+        .into_socket()?;
+    socket.next_message().await?;
     let upgrades = stack.engines[0].upgrades().await?;
     let client = upgrades.last().ok_or("no upgrade")?;
     for (name, value) in &client.headers {
@@ -103,11 +106,11 @@ async fn spoofed_headers_with_a_valid_cookie_reach_no_upstream() -> Result<()> {
     }
     assert_eq!(client.header("authorization").count(), 1);
     assert_eq!(client.header("x-qlik-session").count(), 1);
-    nobody_came(&trap).await;
+    check_no_connection(&trap).await;
     Ok(())
 }
 
-async fn nobody_came(trap: &TcpListener) {
+async fn check_no_connection(trap: &TcpListener) {
     let knocked = timeout(Duration::from_millis(100), trap.accept()).await;
     assert!(knocked.is_err(), "the forged destination was reached");
 }
@@ -115,10 +118,10 @@ async fn nobody_came(trap: &TcpListener) {
 #[tokio::test]
 async fn bypass_routes_remove_spoofed_headers_too() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
-    let token = Claims::of("admin").sign()?;
-    let headers = forged(&token, "127.0.0.1:1");
+    let token = Claims::for_account("admin").sign()?;
+    let headers = spoofed_headers(&token, "127.0.0.1:1");
     let reply = stack
-        .send(Call::get("/session").headers(&borrowed(&headers)))
+        .send(Call::get("/session").headers(&as_str_pairs(&headers)))
         .await?;
     assert_eq!(reply.status, 200);
     assert_eq!(reply.json()["anonymous"], true);
@@ -126,7 +129,7 @@ async fn bypass_routes_remove_spoofed_headers_too() -> Result<()> {
 }
 
 /// As [`spoofed_headers`], in spellings that an upstream could read as the same names.
-fn forged_oddly(token: &str, destination: &str) -> Vec<(&'static str, String)> {
+fn misspelled_headers(token: &str, destination: &str) -> Vec<(&'static str, String)> {
     let mut all = vec![("AUTHORIZATION", format!("Bearer {token}"))];
     for (names, value) in [
         (["X-BERTH-Cluster", "x_berth_cluster"], "placement"),
@@ -144,12 +147,12 @@ fn forged_oddly(token: &str, destination: &str) -> Vec<(&'static str, String)> {
 
 /// Adds headers to the head of a request with their exact spelling, sends it, and returns the first line of the
 /// response.
-async fn send_as_spelt(
+async fn send_verbatim(
     stack: &Stack,
     head: &str,
     headers: &[(&'static str, String)],
 ) -> Result<String> {
-    let mut stream = TcpStream::connect(stack.http()).await?;
+    let mut stream = TcpStream::connect(stack.address()).await?;
     let lines: String = headers
         .iter()
         .map(|(name, value)| format!("{name}: {value}\r\n"))
@@ -163,7 +166,7 @@ async fn send_as_spelt(
 }
 
 /// Checks that no value of [`misspelled_headers`] is in these headers.
-fn untainted<'a>(
+fn check_not_spoofed<'a>(
     headers: impl Iterator<Item = (&'a str, &'a str)>,
     token: &str,
     destination: &str,
@@ -180,60 +183,60 @@ fn untainted<'a>(
 async fn the_minimal_configuration_trusts_no_spoofed_header() -> Result<()> {
     let stack = Stack::builder().engines(1).minimal().start().await?;
     let cookie = stack.login_demo().await?;
-    let token = Claims::of("admin").sign()?;
+    let token = Claims::for_account("admin").sign()?;
     let trap = TcpListener::bind("127.0.0.1:0").await?;
     let destination = trap.local_addr()?.to_string();
-    let headers = forged_oddly(&token, &destination);
+    let headers = misspelled_headers(&token, &destination);
 
-    let nobody = upgrade_head(stack.http(), "/app/sales.qvf", "other=1");
-    let line = send_as_spelt(&stack, &nobody, &headers).await?;
+    let nobody = upgrade_head(stack.address(), "/app/sales.qvf", "other=1");
+    let line = send_verbatim(&stack, &nobody, &headers).await?;
     assert!(line.starts_with("HTTP/1.1 401 "), "{line}");
     assert_eq!(stack.engines[0].upgrades().await?.len(), 0);
 
-    let demo = upgrade_head(stack.http(), "/app/sales.qvf", &cookie);
-    let line = send_as_spelt(&stack, &demo, &headers).await?;
+    let demo = upgrade_head(stack.address(), "/app/sales.qvf", &cookie);
+    let line = send_verbatim(&stack, &demo, &headers).await?;
     assert!(line.starts_with("HTTP/1.1 101 "), "{line}");
     let upgrades = stack.engines[0].upgrades().await?;
     assert_eq!(upgrades.len(), 2, "prepared, then opened");
     for upgrade in &upgrades {
         let pairs = upgrade.headers.iter();
         let pairs = pairs.map(|(name, value)| (name.as_str(), value.as_str()));
-        untainted(pairs, &token, &destination);
+        check_not_spoofed(pairs, &token, &destination);
         for name in ["authorization", "x-qlik-session"] {
             let alike =
                 |(have, _): &&(String, String)| have.replace('_', "-").eq_ignore_ascii_case(name);
             assert_eq!(upgrade.headers.iter().filter(alike).count(), 1, "{name}");
         }
     }
-    nobody_came(&trap).await;
+    check_no_connection(&trap).await;
     Ok(())
 }
 
 #[tokio::test]
 async fn the_minimal_configuration_removes_spoofed_headers_on_bypass_routes() -> Result<()> {
-    let stand_in = StandIn::start().await?;
-    stand_in.answer(Answer::json(200, &json!({})));
-    let builder = Stack::builder().engines(1).minimal().stand_in(stand_in);
+    let stand_in = FakeService::start().await?;
+    stand_in.set_response(FakeResponse::json(200, &json!({})));
+    let builder = Stack::builder().engines(1).minimal().fake_service(stand_in);
     let stack = builder.start().await?;
-    let token = Claims::of("admin").sign()?;
+    let token = Claims::for_account("admin").sign()?;
     let destination = "127.0.0.1:1";
-    let head = format!("GET /login HTTP/1.1\r\nhost: {}\r\n", stack.http());
-    let headers = forged_oddly(&token, destination);
-    let line = send_as_spelt(&stack, &head, &headers).await?;
+    let head = format!("GET /login HTTP/1.1\r\nhost: {}\r\n", stack.address());
+    let headers = misspelled_headers(&token, destination);
+    let line = send_verbatim(&stack, &head, &headers).await?;
     assert!(line.starts_with("HTTP/1.1 200 "), "{line}");
-    let asked = stack.stand_in()?.asked();
+    let asked = stack.fake_service()?.requests();
     let login = asked.iter().find(|asked| asked.path == "/login");
     let pairs = login.ok_or("nothing came")?.headers.iter();
     let pairs = pairs.map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default()));
-    untainted(pairs, &token, destination);
+    check_not_spoofed(pairs, &token, destination);
     Ok(())
 }
 
 #[tokio::test]
 async fn the_minimal_configuration_forwards_the_clients_address() -> Result<()> {
-    let stand_in = StandIn::start().await?;
-    stand_in.answer(Answer::json(200, &json!({})));
-    let builder = Stack::builder().engines(1).minimal().stand_in(stand_in);
+    let stand_in = FakeService::start().await?;
+    stand_in.set_response(FakeResponse::json(200, &json!({})));
+    let builder = Stack::builder().engines(1).minimal().fake_service(stand_in);
     let stack = builder.start().await?;
     let forged = [
         ("x-forwarded-for", "10.9.8.7"),
@@ -252,7 +255,7 @@ async fn the_minimal_configuration_forwards_the_clients_address() -> Result<()> 
             .status,
         200
     );
-    let asked = stack.stand_in()?.asked();
+    let asked = stack.fake_service()?.requests();
     let headers = &asked.first().ok_or("nothing came")?.headers;
     let has = |name: &str| headers.get_all(name).iter().cloned().collect::<Vec<_>>();
     // For a client on loopback, Envoy reports an address of the machine.
@@ -272,7 +275,7 @@ async fn the_minimal_configuration_limits_logins_by_connection_address() -> Resu
     let rate = json!({"login": {"rate": {"per_minute": 1, "burst": 3}}});
     let builder = Stack::builder().engines(1).minimal().service_config(&rate);
     let stack = builder.start().await?;
-    let origin = format!("http://{}", stack.http());
+    let origin = format!("http://{}", stack.address());
     let mut statuses = vec![];
     for client in 1..=5 {
         let form = Call::post_form("/login", &[("username", "demo"), ("password", "wrong")]);

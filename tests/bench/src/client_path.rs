@@ -6,7 +6,7 @@ use std::{fmt, net::SocketAddr};
 /// A path from the client to an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Way {
+pub(crate) enum ClientPath {
     /// Directly to an engine.
     Direct,
     /// Through Envoy without Berth: the baseline of all ratios.
@@ -17,7 +17,7 @@ pub(crate) enum Way {
     Qix,
 }
 
-impl Way {
+impl ClientPath {
     pub(crate) const ALL: [Self; 4] = [Self::Direct, Self::Bare, Self::Websocket, Self::Qix];
 
     /// Whether Berth takes part.
@@ -26,7 +26,7 @@ impl Way {
     }
 }
 
-impl fmt::Display for Way {
+impl fmt::Display for ClientPath {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.pad(match self {
             Self::Direct => "direct to engine",
@@ -40,28 +40,28 @@ impl fmt::Display for Way {
 /// The addresses and the request of one path.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    pub(crate) way: Way,
+    pub(crate) way: ClientPath,
     addresses: Vec<SocketAddr>,
     path: String,
     /// Whether each request has its own path, which names its own session.
-    numbered: bool,
+    has_unique_paths: bool,
     /// `name: value` of the client's credential.
-    proof: String,
+    credential: String,
 }
 
 impl Target {
-    pub(crate) fn new(way: Way, addresses: Vec<SocketAddr>, proof: &str) -> Self {
+    pub(crate) fn new(way: ClientPath, addresses: Vec<SocketAddr>, proof: &str) -> Self {
         let (path, numbered) = match way {
-            Way::Direct | Way::Bare => ("/app/bench-", true),
-            Way::Websocket => ("/app/ws/bench-", true),
-            Way::Qix => ("/app/sales.qvf", false),
+            ClientPath::Direct | ClientPath::Bare => ("/app/bench-", true),
+            ClientPath::Websocket => ("/app/ws/bench-", true),
+            ClientPath::Qix => ("/app/sales.qvf", false),
         };
         Self {
             way,
             addresses,
             path: path.to_owned(),
-            numbered,
-            proof: proof.to_owned(),
+            has_unique_paths: numbered,
+            credential: proof.to_owned(),
         }
     }
 
@@ -70,8 +70,12 @@ impl Target {
         let count = u64::try_from(self.addresses.len()).ok()?;
         let index = usize::try_from(number.checked_rem(count)?).ok()?;
         let address = *self.addresses.get(index)?;
-        let Self { path, proof, .. } = self;
-        let suffix = if self.numbered {
+        let Self {
+            path,
+            credential: proof,
+            ..
+        } = self;
+        let suffix = if self.has_unique_paths {
             number.to_string()
         } else {
             String::new()
@@ -93,12 +97,16 @@ mod tests {
     #[test]
     fn requests_rotate_over_the_addresses_and_have_unique_paths() {
         let addresses = ["127.0.0.1:1", "127.0.0.1:2"].map(|text| text.parse().unwrap());
-        let target = Target::new(Way::Direct, addresses.to_vec(), "cookie: a=b");
+        let target = Target::new(ClientPath::Direct, addresses.to_vec(), "cookie: a=b");
         let (to, bytes) = target.request(3).unwrap();
         assert_eq!(to, addresses[1]);
         let text = String::from_utf8(bytes).unwrap();
         assert!(text.starts_with("GET /app/bench-3 HTTP/1.1\r\n"));
         assert!(text.ends_with("\r\ncookie: a=b\r\n\r\n"));
-        assert!(Target::new(Way::Qix, vec![], "").request(0).is_none());
+        assert!(
+            Target::new(ClientPath::Qix, vec![], "")
+                .request(0)
+                .is_none()
+        );
     }
 }

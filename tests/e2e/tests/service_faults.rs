@@ -3,9 +3,9 @@
 #![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
 use berth_harness::client::upgrade_head;
-use berth_harness::stand_in::{Answer, placement};
+use berth_harness::fake_service::{FakeResponse, placement_body};
 use berth_harness::token::Claims;
-use berth_harness::{Call, Result, Stack, StandIn, wait};
+use berth_harness::{Call, FakeService, Result, Stack, wait};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -13,23 +13,23 @@ use tokio::net::TcpStream;
 
 const COOKIE: &str = "berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-async fn with_stand_in(timeout_ms: u64) -> Result<Stack> {
+async fn stack_with_fake_service(timeout_ms: u64) -> Result<Stack> {
     let filter = json!({"service": {"timeout": format!("{timeout_ms}ms")}});
-    let stand_in = StandIn::start().await?;
+    let stand_in = FakeService::start().await?;
     Stack::builder()
         .engines(1)
         .filter_config(&filter)
-        .stand_in(stand_in)
+        .fake_service(stand_in)
         .start()
         .await
 }
 
 /// Checks that both kinds of route reject with this reason, and that nothing reaches an upstream.
-async fn refused(stack: &Stack, cookie: &str, status: u16, reason: &str) -> Result<()> {
+async fn check_rejection(stack: &Stack, cookie: &str, status: u16, reason: &str) -> Result<()> {
     let reply = stack
         .upgrade("/app/sales.qvf", &[("cookie", cookie)])
         .await?
-        .refused()?;
+        .into_rejection()?;
     assert_eq!(
         (reply.status, reply.reason().as_str()),
         (status, reason),
@@ -53,12 +53,12 @@ async fn requests_are_rejected_while_the_service_is_down_and_accepted_after_it()
     let mut stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
     stack.service()?.kill();
-    refused(&stack, &cookie, 503, "service-unreachable").await?;
+    check_rejection(&stack, &cookie, 503, "service-unreachable").await?;
     stack.service()?.restart().await?;
     // The session has survived. Envoy reaches the service with its next connection.
     let stack = &stack;
-    let back = || async { stack.qix("/app/sales.qvf", &cookie).await.ok() };
-    wait::until(
+    let back = || async { stack.open_qix("/app/sales.qvf", &cookie).await.ok() };
+    wait::poll_until(
         "the service to be found again",
         Duration::from_secs(10),
         back,
@@ -77,33 +77,40 @@ async fn a_suspended_service_causes_timeouts() -> Result<()> {
         .await?;
     let cookie = stack.login_demo().await?;
     stack.service()?.freeze();
-    refused(&stack, &cookie, 504, "service-timeout").await?;
+    check_rejection(&stack, &cookie, 504, "service-timeout").await?;
     stack.service()?.resume();
-    stack.qix("/app/sales.qvf", &cookie).await?;
+    stack.open_qix("/app/sales.qvf", &cookie).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn invalid_responses_of_the_service_are_rejected() -> Result<()> {
-    let stack = with_stand_in(2_000).await?;
-    let good = placement(stack.engines[0].api)?;
+    let stack = stack_with_fake_service(2_000).await?;
+    let good = placement_body(stack.engines[0].api)?;
     let spoil = |field: &str, value: Value| {
         let mut body = good.clone();
         body[field] = value;
-        Answer::json(200, &body)
+        FakeResponse::json(200, &body)
     };
-    let mut garbage = Answer::json(200, &Value::Null);
+    let mut garbage = FakeResponse::json(200, &Value::Null);
     garbage.body = b"<html>not JSON".to_vec();
     let other = |change: &dyn Fn(&mut Claims)| -> Result<Value> {
-        let mut claims = Claims::of("demo");
+        let mut claims = Claims::for_account("demo");
         change(&mut claims);
         Ok(claims.sign()?.into())
     };
-    let foreign = Claims::of("admin").sign_with("another secret, not the one of the filter")?;
+    let foreign =
+        Claims::for_account("admin").sign_with("another secret, not the one of the filter")?;
     for (answer, reason) in [
         (garbage, "service-answer-invalid"),
-        (Answer::json(200, &json!({})), "service-answer-invalid"),
-        (Answer::json(500, &json!({})), "service-answer-invalid"),
+        (
+            FakeResponse::json(200, &json!({})),
+            "service-answer-invalid",
+        ),
+        (
+            FakeResponse::json(500, &json!({})),
+            "service-answer-invalid",
+        ),
         (spoil("token", foreign.into()), "token-invalid"),
         (
             spoil("token", other(&|c| c.exp = 1_000_000_000)?),
@@ -118,8 +125,8 @@ async fn invalid_responses_of_the_service_are_rejected() -> Result<()> {
             "token-invalid",
         ),
     ] {
-        stack.stand_in()?.answer(answer);
-        refused(&stack, COOKIE, 502, reason).await?;
+        stack.fake_service()?.set_response(answer);
+        check_rejection(&stack, COOKIE, 502, reason).await?;
     }
     for (field, value) in [
         ("destination", json!("localhost:22")),
@@ -130,11 +137,13 @@ async fn invalid_responses_of_the_service_are_rejected() -> Result<()> {
         ("set_headers", json!({"host": "evil"})),
         ("set_headers", json!({"x-a": "b\r\nc: d"})),
     ] {
-        stack.stand_in()?.answer(spoil(field, value.clone()));
+        stack
+            .fake_service()?
+            .set_response(spoil(field, value.clone()));
         let reply = stack
             .upgrade("/app/sales.qvf", &[("cookie", COOKIE)])
             .await?
-            .refused()?;
+            .into_rejection()?;
         let got = (reply.status, reply.reason());
         assert_eq!(
             got,
@@ -143,25 +152,27 @@ async fn invalid_responses_of_the_service_are_rejected() -> Result<()> {
         );
     }
     stack
-        .stand_in()?
-        .answer(Answer::placement(stack.engines[0].api)?);
+        .fake_service()?
+        .set_response(FakeResponse::placement(stack.engines[0].api)?);
     stack
         .upgrade("/app/sales.qvf", &[("cookie", COOKIE)])
         .await?
-        .open()?;
+        .into_socket()?;
     Ok(())
 }
 
 #[tokio::test]
 async fn an_unknown_or_missing_cluster_rejects_requests() -> Result<()> {
-    let stack = with_stand_in(2_000).await?;
-    let mut body = placement(stack.engines[0].api)?;
+    let stack = stack_with_fake_service(2_000).await?;
+    let mut body = placement_body(stack.engines[0].api)?;
     body["cluster"] = "no-such-cluster".into();
-    stack.stand_in()?.answer(Answer::json(200, &body));
+    stack
+        .fake_service()?
+        .set_response(FakeResponse::json(200, &body));
     let reply = stack
         .upgrade("/app/sales.qvf", &[("cookie", COOKIE)])
         .await?
-        .refused()?;
+        .into_rejection()?;
     assert_eq!(reply.status, 503);
 
     let nowhere = json!({"service": {"cluster": "no-such-cluster"}});
@@ -171,28 +182,29 @@ async fn an_unknown_or_missing_cluster_rejects_requests() -> Result<()> {
         .start()
         .await?;
     let session = format!("berth={}", "A".repeat(43));
-    refused(&stack, &session, 503, "service-cluster-missing").await?;
+    check_rejection(&stack, &session, 503, "service-cluster-missing").await?;
     stack.service()?.kill();
     Ok(())
 }
 
 #[tokio::test]
 async fn a_client_that_disconnects_during_the_callout_affects_no_other() -> Result<()> {
-    let stack = with_stand_in(5_000).await?;
-    let late = Answer::placement(stack.engines[0].api)?.after(Duration::from_millis(200));
-    stack.stand_in()?.answer(late);
+    let stack = stack_with_fake_service(5_000).await?;
+    let late =
+        FakeResponse::placement(stack.engines[0].api)?.with_delay(Duration::from_millis(200));
+    stack.fake_service()?.set_response(late);
     for asked in 1..=20 {
-        let mut client = TcpStream::connect(stack.http()).await?;
-        let request = upgrade_head(stack.http(), "/app/sales.qvf", COOKIE);
+        let mut client = TcpStream::connect(stack.address()).await?;
+        let request = upgrade_head(stack.address(), "/app/sales.qvf", COOKIE);
         client.write_all(request.as_bytes()).await?;
-        stack.stand_in()?.wait_for(asked).await?;
+        stack.fake_service()?.wait_for_requests(asked).await?;
         drop(client);
     }
     // The filter still works, and no engine received a connection for the disconnected clients.
     stack
         .upgrade("/app/sales.qvf", &[("cookie", COOKIE)])
         .await?
-        .open()?;
+        .into_socket()?;
     assert_eq!(stack.engines[0].upgrades().await?.len(), 1);
     Ok(())
 }
@@ -209,9 +221,9 @@ async fn a_client_that_disconnects_while_an_engine_opens_leaves_no_session_behin
         let arrived = || async { (engine.upgrades().await.ok()?.len() >= left).then_some(()) };
         tokio::select! {
             _ = going => return Err("the engine was not slow".into()),
-            there = wait::until("an upgrade at the engine", Duration::from_secs(5), arrived) => there?,
+            there = wait::poll_until("an upgrade at the engine", Duration::from_secs(5), arrived) => there?,
         }
     }
     let gone = || async { (engine.stats().await.ok()?.sessions == 0).then_some(()) };
-    wait::until("the unused sessions to end", Duration::from_secs(15), gone).await
+    wait::poll_until("the unused sessions to end", Duration::from_secs(15), gone).await
 }
