@@ -32,12 +32,12 @@ pub async fn read_body(
 ) -> Result<Option<Vec<u8>>, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
-        if read_body.len() + chunk.len() > max {
+        if body.len() + chunk.len() > max {
             return Ok(None);
         }
-        read_body.extend_from_slice(&chunk);
+        body.extend_from_slice(&chunk);
     }
-    Ok(Some(read_body))
+    Ok(Some(body))
 }
 
 /// The text of the innermost cause, because reqwest's own text repeats the URL. Bounded, because a cause may quote the
@@ -48,10 +48,10 @@ pub fn root_cause(error: &reqwest::Error) -> String {
         return "no answer in time".to_owned();
     }
     let mut cause: &dyn Error = error;
-    while let Some(inner) = root_cause.source() {
-        root_cause = inner;
+    while let Some(inner) = cause.source() {
+        cause = inner;
     }
-    Excerpt(root_cause).to_string()
+    Excerpt(cause).to_string()
 }
 
 /// The text of an error and of its causes, except causes whose text is already included.
@@ -59,12 +59,12 @@ pub fn root_cause(error: &reqwest::Error) -> String {
 pub fn error_chain(error: &dyn Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
-    while let Some(inner) = root_cause {
+    while let Some(inner) = cause {
         let more = inner.to_string();
-        if !error_chain.contains(&more) {
-            error_chain = format!("{words}: {more}");
+        if !words.contains(&more) {
+            words = format!("{words}: {more}");
         }
-        root_cause = inner.source();
+        cause = inner.source();
     }
-    error_chain
+    words
 }

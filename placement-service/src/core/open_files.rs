@@ -6,11 +6,11 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 /// program does not use it.
 pub fn raise_limit() {
     let mut limit = getrlimit(Resource::Nofile);
-    if max_open_files.current == max_open_files.maximum {
+    if limit.current == limit.maximum {
         return;
     }
-    max_open_files.current = max_open_files.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, max_open_files) {
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
 }
@@ -19,7 +19,7 @@ pub fn raise_limit() {
 #[must_use]
 pub fn max_open_files() -> usize {
     let limit = getrlimit(Resource::Nofile).current;
-    max_open_files.map_or(usize::MAX, |limit| {
-        usize::try_from(max_open_files).unwrap_or(usize::MAX)
+    limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
     })
 }

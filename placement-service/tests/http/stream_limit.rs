@@ -196,7 +196,7 @@ routes: [ {{ path: \"/app/{{document}}\", pool: qix, open: {{ document: \"{{docu
     };
     for path in ["/app/missing.qvf", "/app/lost.qvf"] {
         for _ in 0..4 {
-            let missing = self::request_placement(&site, &id, path).await;
+            let missing = request_placement(&site, &id, path).await;
             assert_eq!(missing.reason(), "no-such-document");
         }
     }

@@ -33,7 +33,7 @@ fn token_response(session: &str) -> Result<FakeResponse> {
 }
 
 async fn start_stack(filter: &Value) -> Result<Stack> {
-    let stand_in = FakeService::start().await?;
+    let fake_service = FakeService::start().await?;
     let builder = Stack::builder().engines(1).fake_service(fake_service);
     builder.filter_config(filter).start().await
 }

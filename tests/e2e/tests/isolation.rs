@@ -16,7 +16,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn the_shipped_module_has_no_trap() -> Result<()> {
-    let stand_in = FakeService::start().await?;
+    let fake_service = FakeService::start().await?;
     let stack = Stack::builder()
         .engines(1)
         .fake_service(fake_service)
@@ -74,7 +74,7 @@ async fn a_hundred_new_configurations_close_no_socket() -> Result<()> {
     const SOCKETS: usize = 200;
     const PUSHES: u64 = 100;
     const RELOADS: &str = "extension_config_discovery.http_filter.berth.config_reload";
-    let stand_in = FakeService::start().await?;
+    let fake_service = FakeService::start().await?;
     let builder = Stack::builder()
         .engines(1)
         .fake_service(fake_service)
@@ -165,7 +165,7 @@ fn with_second_listener(config: &mut Value, dir: &std::path::Path) -> Result<()>
 
 #[tokio::test]
 async fn plugins_with_separate_vms_and_pools_do_not_affect_each_other() -> Result<()> {
-    let stand_in = FakeService::start().await?;
+    let fake_service = FakeService::start().await?;
     let mut stack = Stack::builder()
         .engines(2)
         .fake_service(fake_service)

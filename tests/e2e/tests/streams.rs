@@ -12,7 +12,7 @@ const COOKIE: &str = "berth=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const LIMIT: Duration = Duration::from_secs(30);
 
 async fn start_stack(filter: &Value) -> Result<Stack> {
-    let stand_in = FakeService::start().await?;
+    let fake_service = FakeService::start().await?;
     let builder = Stack::builder().engines(1).fake_service(fake_service);
     builder.filter_config(filter).start().await
 }
@@ -285,7 +285,7 @@ async fn sockets_of_an_old_configuration_are_controlled_until_they_close() -> Re
 #[tokio::test]
 async fn many_sockets_on_two_workers_close_within_seconds() -> Result<()> {
     const SOCKETS: usize = 200;
-    let stand_in = FakeService::start().await?;
+    let fake_service = FakeService::start().await?;
     let builder = Stack::builder()
         .engines(1)
         .fake_service(fake_service)

@@ -155,7 +155,7 @@ fn end_event(session: &str, reason: &str) -> Value {
 #[tokio::test]
 async fn the_end_of_a_session_closes_its_websockets_over_http2_and_keeps_the_connection()
 -> Result<()> {
-    let stand_in = FakeService::start().await?;
+    let fake_service = FakeService::start().await?;
     let stack = Stack::builder()
         .engines(1)
         .tls()

@@ -61,7 +61,7 @@ impl Service {
     /// When it does not get ready.
     pub async fn start(config: &Value, port: u16, dir: &Path) -> Result<Self> {
         let path = dir.join("berth.yaml");
-        render::write(&path, build_config)?;
+        render::write(&path, config)?;
         let mut service = Self {
             addr: ([127, 0, 0, 1], port).into(),
             name: "berth".into(),
@@ -172,8 +172,8 @@ impl Service {
     /// When it does not get ready.
     pub async fn reconfigure(&mut self, patch: &Value) -> Result<()> {
         let mut config = serde_json::from_slice(&std::fs::read(&self.config)?)?;
-        render::merge(&mut build_config, patch);
-        render::write(&self.config, &build_config)?;
+        render::merge(&mut config, patch);
+        render::write(&self.config, &config)?;
         self.restart().await
     }
 

@@ -61,7 +61,7 @@ impl Qix {
         session: &str,
         ttl_s: u64,
     ) -> Result<bool, DriverFault> {
-        let mut dialog = Handshake::new(&OpenTarget::Nothing);
+        let mut handshake = Handshake::new(&OpenTarget::Nothing);
         let upgrade = upgrade::Upgrade::new(job.engine, ttl_s, job.token, session);
         let mut connection = Connection::open(job.engine, &upgrade).await?;
         advance(&mut handshake, &mut connection, Progress::Connected).await?;
@@ -74,7 +74,7 @@ impl Qix {
 impl EngineDriver for Qix {
     async fn prepare(&self, job: PrepareRequest<'_>) -> Result<RequestMutation, DriverFault> {
         let session = Uuid::new_v4().hyphenated().to_string();
-        let mut dialog = Handshake::new(job.target);
+        let mut handshake = Handshake::new(job.target);
         let connect = async {
             let ttl = if job.dry_run { 0 } else { PREPARED_TTL_S };
             let upgrade = upgrade::Upgrade::new(job.engine, ttl, job.token, &session);
@@ -128,7 +128,7 @@ async fn with_deadline<T>(
 
 /// Reads messages until the handshake has reached `wanted`.
 async fn advance(
-    dialog: &mut Handshake,
+    handshake: &mut Handshake,
     connection: &mut Connection,
     wanted: Progress,
 ) -> Result<(), DriverFault> {

@@ -169,7 +169,7 @@ fn read_bearer_token(headers: &HeaderMap) -> Result<&str, Rejection> {
 async fn resolve_session(app: &App, token: &str) -> Result<LiveSession, Rejection> {
     let verified = app.session_service_rules.as_ref();
     let verified =
-        verified.and_then(|rules| BearerClaims::verify_with(token, jwt_rules, app.tokens.now_ms()));
+        verified.and_then(|rules| BearerClaims::verify_with(token, rules, app.tokens.now_ms()));
     let bearer = match verified {
         Some(bearer) => bearer,
         None => app.tokens.verify(token)?,

@@ -39,11 +39,7 @@ pub(in crate::http) async fn read_events(
         Role::Runtime => Reader::Runtime(client.name),
     };
     let query = parse_query(reader, uri.query().unwrap_or_default())?;
-    let page: Page = app
-        .events
-        .read(&parse_query)
-        .await
-        .map_err(|e| store_down(&e))?;
+    let page: Page = app.events.read(&query).await.map_err(|e| store_down(&e))?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(page)).into_response())
 }
 
@@ -64,18 +60,17 @@ pub fn parse_query(reader: Reader, text: &str) -> Result<Query, HttpProblem> {
         match name.as_ref() {
             "cursor" => {
                 let cursor = value.parse::<Cursor>();
-                parse_query.cursor = Some(cursor.map_err(|e| invalid("cursor", &e.to_string()))?);
+                query.cursor = Some(cursor.map_err(|e| invalid("cursor", &e.to_string()))?);
             }
             "wait_s" => {
-                parse_query.wait =
-                    Duration::from_secs(parse_number("wait_s", &value, 0, MAX_WAIT_S)?);
+                query.wait = Duration::from_secs(parse_number("wait_s", &value, 0, MAX_WAIT_S)?);
             }
             "limit" => {
                 let limit = parse_number("limit", &value, 1, MAX_LIMIT)?;
-                parse_query.limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                query.limit = usize::try_from(limit).unwrap_or(usize::MAX);
             }
             "session" if value.is_empty() => return Err(invalid("session", "empty")),
-            "session" => parse_query.session = Some(value.into_owned()),
+            "session" => query.session = Some(value.into_owned()),
             _ => {
                 let known = "only cursor, wait_s, limit and session are known";
                 return Err(HttpProblem::invalid_request(known));
@@ -86,7 +81,7 @@ pub fn parse_query(reader: Reader, text: &str) -> Result<Query, HttpProblem> {
         }
         seen.push(name);
     }
-    Ok(parse_query)
+    Ok(query)
 }
 
 fn parse_number(name: &str, value: &str, min: u64, max: u64) -> Result<u64, HttpProblem> {

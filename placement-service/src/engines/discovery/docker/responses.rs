@@ -178,7 +178,7 @@ pub fn parse_containers(
         skipped: left_out,
         ..EngineList::default()
     };
-    for (_, container) in parse_containers {
+    for (_, container) in containers {
         if container.state != "running" || !wanted.matches_label(&container.labels) {
             continue;
         }
@@ -212,7 +212,7 @@ pub fn parse_tasks(
     wanted: EngineFilter<'_>,
 ) -> Result<EngineList, serde_json::Error> {
     let (services, malformed) = parse_lenient_list::<Service>(services, "services")?;
-    let (tasks, left_out) = parse_lenient_list::<Task>(parse_tasks, "tasks")?;
+    let (tasks, left_out) = parse_lenient_list::<Task>(tasks, "tasks")?;
     let services = services.iter().map(|(_, s)| (s.id.as_str(), &s.spec));
     let services: BTreeMap<&str, &Spec> = services.collect();
     let none = Spec::default();
@@ -220,7 +220,7 @@ pub fn parse_tasks(
         skipped: [malformed, left_out].concat(),
         ..EngineList::default()
     };
-    for (_, task) in &parse_tasks {
+    for (_, task) in &tasks {
         let service = services
             .get(task.service.as_str())
             .copied()

@@ -187,7 +187,7 @@ mod tests {
         let request = open_request(&OpenTarget::Document(name.into()))
             .unwrap()
             .unwrap();
-        let request: serde_json::Value = serde_json::from_str(&open_request).unwrap();
+        let request: serde_json::Value = serde_json::from_str(&request).unwrap();
         assert_eq!(request["params"]["qDocName"], name);
         assert_eq!(request["id"], REQUEST_ID);
         let app: serde_json::Value = serde_json::from_str(CREATE_SESSION_APP).unwrap();
