@@ -128,9 +128,9 @@ mod tests {
         ];
         let options = Options::try_parse_from(words).unwrap();
         assert_eq!(options.rounds(), 1);
-        assert_eq!(options.ways(), [ClientPath::Direct, ClientPath::Qix]);
-        assert!(!options.stores());
+        assert_eq!(options.client_paths(), [ClientPath::Direct, ClientPath::Qix]);
+        assert!(!options.includes_stores());
         let options = Options::try_parse_from(["berth-bench", "--only", "stores"]).unwrap();
-        assert!(options.stores() && options.ways().is_empty());
+        assert!(options.includes_stores() && options.client_paths().is_empty());
     }
 }
