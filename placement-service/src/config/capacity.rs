@@ -148,8 +148,8 @@ mod tests {
         assert_eq!(
             faults("sharing: per-tab, queue: { max_length: x }, engine_session_ttl: 0s"),
             "pools[0].engine_session_ttl: must be 1s to 30m, not 0s\n\
-             pools[0].sharing: unknown variant `per-tab`, expected `per-connection` or `per-document`\n\
-             pools[0].queue.max_length: invalid type: string \"x\", expected u32"
+             pools[0].queue.max_length: invalid type: string \"x\", expected u32\n\
+             pools[0].sharing: unknown variant `per-tab`, expected `per-connection` or `per-document`"
         );
     }
 }

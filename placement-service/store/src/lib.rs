@@ -88,3 +88,34 @@ impl Stores {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's own steps may fail it")]
+mod tests {
+    use crate::{postgres, sqlite};
+    use std::path::Path;
+
+    #[test]
+    fn every_migration_file_is_listed_with_its_version() {
+        for (folder, migrator) in [
+            ("sqlite", sqlite::migrations()),
+            ("postgres", postgres::migrations()),
+        ] {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+            let mut files: Vec<String> = std::fs::read_dir(root.join(folder))
+                .unwrap()
+                .map(|file| file.unwrap().file_name().into_string().unwrap())
+                .collect();
+            files.sort();
+            let listed = migrator.iter().map(|m| format!("{}.sql", m.description));
+            assert_eq!(listed.collect::<Vec<_>>(), files);
+            for migration in migrator.iter() {
+                assert!(
+                    migration
+                        .description
+                        .starts_with(&format!("{:04}_", migration.version))
+                );
+            }
+        }
+    }
+}

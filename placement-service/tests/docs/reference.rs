@@ -74,7 +74,7 @@ fn registered(dir: &Path, found: &mut BTreeSet<String>) {
             "register_metric(",
             ".register(",
             "encode_descriptor(",
-            "self.each(",
+            "self.encode_gauge(",
         ] {
             for rest in text.split(call).skip(1) {
                 let rest = rest.trim_start();

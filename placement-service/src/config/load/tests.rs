@@ -137,13 +137,13 @@ routes:
 listen: invalid socket address syntax
 log.format: unknown variant `xml`, expected `json` or `text`
 log.level: invalid type: integer `5`, expected a string
+pools[0].capacity.per_engine: is missing: strategy weighted needs it
 pools[0].cluster: must be visible ASCII without spaces
 pools[0].discovery.static[0].port: invalid value: integer `99999`, expected u16
 pools[0].discovery.static[1].ip: invalid IP address syntax
 pools[0].discovery.static[1].name: the name \"e\" is already used
 pools[0].discovery.static[1].weight: unknown field; known here: name, ip, port, metrics_port, draining
 pools[0].driver: unknown variant `qxi`, expected `qix` or `websocket`
-pools[0].capacity.per_engine: is missing: strategy weighted needs it
 pools[1].discovery.dns: invalid type: string \"example.com\", expected struct DnsSource
 pools[1].name: is missing
 probe.failures: invalid value: integer `-1`, expected u32
