@@ -4,7 +4,6 @@
 //! when none does, and ends with the stream. What the last probe has seen is told from what it has not,
 //! so that nothing counts twice. Knows nothing of strategies, drivers or gateways; time is an argument.
 
-mod dirty_set;
 mod handles;
 mod ledger_entry;
 mod pending_cost;
@@ -16,10 +15,8 @@ mod state;
 mod stream_counts;
 
 use crate::circuit_breaker::Trust;
-use crate::cost::{Cost, Kind};
+use crate::cost::{Kind, PoolCosts};
 use crate::engine::Load;
-pub use dirty_set::Changes;
-use dirty_set::Listener;
 pub use handles::{Reservation, Trial};
 pub use ledger_entry::Account;
 use pending_cost::Expected;
@@ -70,10 +67,9 @@ impl Tally {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on each change that makes the engine look different to a choice is noted there, under
-    /// that number; whoever was told before is not any more.
-    pub fn tell(&self, changes: &Arc<Changes>, number: u32) {
-        self.books().listener = Some(Listener::new(Arc::clone(changes), number));
+    /// From now on the engine's probes teach the pool what sessions cost.
+    pub(crate) fn share_costs(&self, costs: &Arc<PoolCosts>) {
+        self.books().pool_costs = Some(Arc::clone(costs));
     }
 
     /// Placements that neither a probe nor a gateway has confirmed.
@@ -91,26 +87,15 @@ impl Tally {
     /// Counts one more session at once, which no choice has brought. `turn` is the number of the engine's last one.
     pub fn reserve(self: &Arc<Self>, turn: u64) -> Reservation {
         let mut books = self.books();
-        let expected = books.take_on(turn, Kind::default(), Cost::default);
-        books.changed();
+        let expected = books.take_on(turn, Kind::default());
         drop(books);
         self.handle(expected)
     }
 
-    /// Counts one more session of that kind at once, with what it is expected to cost: what such sessions
-    /// have cost here, else `guess`. Whoever chooses gets a look at the books with it.
-    pub fn reserve_for(
-        self: &Arc<Self>,
-        turn: u64,
-        kind: Kind,
-        guess: impl FnOnce() -> Cost,
-        now: Instant,
-    ) -> (Reservation, Standing) {
-        let mut books = self.books();
-        let expected = books.take_on(turn, kind, guess);
-        let standing = self.standing_of(&mut books, now);
-        drop(books);
-        (self.handle(expected), standing)
+    /// Counts one more session of that kind at once, with its estimated cost.
+    pub fn reserve_for(self: &Arc<Self>, turn: u64, kind: Kind) -> Reservation {
+        let expected = self.books().take_on(turn, kind);
+        self.handle(expected)
     }
 
     /// Of a session that counts.
@@ -148,7 +133,6 @@ impl Tally {
             _slot: Some(self.streams.adopt(session_ref)),
         };
         books.streams.insert(name, stream);
-        books.changed();
     }
 
     /// The stream is closed, or never came to be. `lasted`: it was open for so long at the least. What may
@@ -170,7 +154,6 @@ impl Tally {
         {
             books.left.push(Left { since, told: now });
         }
-        books.changed();
         true
     }
 
@@ -204,10 +187,9 @@ impl Tally {
         }
         books.probed_at = Some(began);
         let lessons = books.coming.measured(&seen, load);
-        if let Some(listener) = &mut books.listener {
-            listener.learned(lessons);
+        if let Some(costs) = &books.pool_costs {
+            costs.learn(&lessons);
         }
-        books.changed();
     }
 
     /// There is nothing to be remembered: none under way, waited for or open, and no drain.
@@ -220,17 +202,13 @@ impl Tally {
     /// From now on it gets nothing new, or it does again.
     pub fn drain(&self, draining: bool) {
         let mut books = self.books();
-        if books.draining != draining {
-            books.draining = draining;
-            books.changed();
-        }
+        books.draining = draining;
     }
 
     /// The engine has come up just now: its weight grows from here.
     pub fn came_up(&self, now: Instant) {
         let mut books = self.books();
         books.up_since = Some(now);
-        books.changed();
     }
 
     /// Begins a trial of a suspect engine, if one is due.
@@ -247,19 +225,12 @@ impl Tally {
     /// A placement that began at `began` failed through the engine's fault. True when that is news.
     pub fn failed(&self, began: Instant, now: Instant) -> bool {
         let mut books = self.books();
-        let news = books.suspicion.failed(began, now);
-        books.changed();
-        news
+        books.suspicion.failed(began, now)
     }
 
     /// The engine served. True when it was suspect before.
     pub fn served(&self) -> bool {
-        let mut books = self.books();
-        let news = books.suspicion.cleared();
-        if news {
-            books.changed();
-        }
-        news
+        self.books().suspicion.cleared()
     }
 }
 

@@ -2,7 +2,7 @@
 //! a moment ago. A second session on a document costs its engine next to nothing, the first one loads it.
 //! Knows slots and names, nothing of load.
 
-use super::Slot;
+use super::EngineIndex;
 use rand::{Rng, RngExt};
 use smallvec::SmallVec;
 use std::collections::{BTreeSet, HashMap};
@@ -36,12 +36,12 @@ const LOOKED_AT: usize = 16;
 pub(super) struct Holding<'a> {
     holders: &'a Holders,
     document: DocumentKey,
-    all: &'a [Slot],
+    all: &'a [EngineIndex],
 }
 
 impl Holding<'_> {
     /// Whether this engine is one of them.
-    pub(super) fn has(&self, slot: Slot) -> bool {
+    pub(super) fn has(&self, slot: EngineIndex) -> bool {
         if self.all.len() <= LOOKED_AT {
             // They are at hand, its list is not.
             self.all.contains(&slot)
@@ -51,7 +51,7 @@ impl Holding<'_> {
     }
 
     /// All of a few; of many a row that begins anywhere, so that each is as likely to be looked at.
-    pub(super) fn some(&self, random: &mut dyn Rng) -> impl Iterator<Item = Slot> + use<'_> {
+    pub(super) fn some(&self, random: &mut dyn Rng) -> impl Iterator<Item = EngineIndex> + use<'_> {
         let all = self.all;
         let first = if all.len() > LOOKED_AT {
             random.random_range(0..all.len())
@@ -72,13 +72,13 @@ pub(super) struct Holders {
     /// Makes hashes that no client can foresee.
     salt: u64,
     /// In no order, none of them twice.
-    by_document: ByKey<DocumentKey, SmallVec<[Slot; FEW]>>,
+    by_document: ByKey<DocumentKey, SmallVec<[EngineIndex; FEW]>>,
     /// What each slot's engine lists, in order.
     lists: Vec<Box<[DocumentKey]>>,
     /// Until when a placement counts; its engine does not list the document.
-    placed: ByKey<(DocumentKey, Slot), Instant>,
+    placed: ByKey<(DocumentKey, EngineIndex), Instant>,
     /// When to look whether it still does.
-    ends: BTreeSet<(Instant, DocumentKey, Slot)>,
+    ends: BTreeSet<(Instant, DocumentKey, EngineIndex)>,
 }
 
 impl Holders {
@@ -98,11 +98,11 @@ impl Holders {
     }
 
     /// Whether the engine holds the document.
-    pub(super) fn holds(&self, document: DocumentKey, slot: Slot) -> bool {
+    pub(super) fn holds(&self, document: DocumentKey, slot: EngineIndex) -> bool {
         self.lists(document, slot) || self.placed.contains_key(&(document, slot))
     }
 
-    fn lists(&self, document: DocumentKey, slot: Slot) -> bool {
+    fn lists(&self, document: DocumentKey, slot: EngineIndex) -> bool {
         let list = self.lists.get(slot as usize);
         list.is_some_and(|list| list.binary_search(&document).is_ok())
     }
@@ -118,7 +118,7 @@ impl Holders {
     }
 
     /// An engine has told its documents.
-    pub(super) fn list(&mut self, slot: Slot, documents: &[String]) {
+    pub(super) fn list(&mut self, slot: EngineIndex, documents: &[String]) {
         let mut list: Vec<_> = documents.iter().map(|name| self.key(name)).collect();
         list.sort_unstable();
         list.dedup();
@@ -140,7 +140,7 @@ impl Holders {
     }
 
     /// A session on the document was placed there. `held`: as [`Self::holds`] has it.
-    pub(super) fn placed(&mut self, document: DocumentKey, slot: Slot, held: bool, now: Instant) {
+    pub(super) fn placed(&mut self, document: DocumentKey, slot: EngineIndex, held: bool, now: Instant) {
         let until = now + UNLISTED;
         if let Some(before) = self.placed.get_mut(&(document, slot)) {
             *before = until;
@@ -172,7 +172,7 @@ impl Holders {
     }
 
     /// The pool has other engines: `moved` tells where each slot went. Lists are to be told again.
-    pub(super) fn renumber(&mut self, slots: usize, moved: impl Fn(Slot) -> Option<Slot>) {
+    pub(super) fn renumber(&mut self, slots: usize, moved: impl Fn(EngineIndex) -> Option<EngineIndex>) {
         self.lists = vec![Box::default(); slots];
         self.by_document.clear();
         self.ends.clear();
@@ -186,11 +186,11 @@ impl Holders {
     }
 
     /// The slot begins to hold the document: it is neither listed nor placed there.
-    fn link(&mut self, document: DocumentKey, slot: Slot) {
+    fn link(&mut self, document: DocumentKey, slot: EngineIndex) {
         self.by_document.entry(document).or_default().push(slot);
     }
 
-    fn unlink(&mut self, document: DocumentKey, slot: Slot) {
+    fn unlink(&mut self, document: DocumentKey, slot: EngineIndex) {
         let Some(all) = self.by_document.get_mut(&document) else {
             return;
         };

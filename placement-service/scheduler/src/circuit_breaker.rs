@@ -43,13 +43,6 @@ impl Suspicion {
         }
     }
 
-    /// When time alone is going to change [`Self::trust`].
-    #[must_use]
-    pub fn until(&self) -> Option<Instant> {
-        let suspect = self.0.as_ref().filter(|suspect| !suspect.on_trial)?;
-        Some(suspect.since + suspect.backoff)
-    }
-
     /// A trial begins; until it ends there is no second one.
     pub fn begin_trial(&mut self) {
         if let Some(suspect) = &mut self.0 {
@@ -101,7 +94,6 @@ mod tests {
             assert!(suspicion.failed(now, now));
             let backoff = Duration::from_secs(seconds);
             assert_eq!(suspicion.trust(now + backoff - MS), Trust::Suspect);
-            assert_eq!(suspicion.until(), Some(now + backoff));
             now += backoff;
             assert_eq!(suspicion.trust(now), Trust::TrialDue);
         }

@@ -4,6 +4,7 @@
 
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How much the latest lesson counts against all before.
 const RATE: f64 = 0.1;
@@ -130,6 +131,35 @@ impl Costs {
 fn any_of(places: usize, key: u64) -> usize {
     let place = key % (places.max(1) as u64);
     usize::try_from(place).unwrap_or(0)
+}
+
+/// What sessions cost on the engines of one pool. Shared by the engines' accounting, which learns from probes.
+#[derive(Debug, Default)]
+pub struct PoolCosts(Mutex<Costs>);
+
+impl PoolCosts {
+    /// Documents whose cost is remembered.
+    const DOCUMENTS: usize = 4096;
+
+    /// What a session of this kind costs in this pool, as far as is known.
+    #[must_use]
+    pub fn guess(&self, kind: Kind) -> Cost {
+        let costs = self.costs();
+        costs.of(kind).unwrap_or_else(|| costs.of_any(kind.held))
+    }
+
+    /// Takes in what a probe has shown.
+    pub fn learn(&self, lessons: &[Lesson]) {
+        let mut costs = self.costs();
+        for lesson in lessons {
+            costs.learn(lesson, Self::DOCUMENTS);
+        }
+    }
+
+    /// A panic elsewhere leaves whole numbers behind.
+    fn costs(&self) -> MutexGuard<'_, Costs> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What one placement has taught.

@@ -1,6 +1,7 @@
 //! Each strategy on fleets made up for the purpose.
 
 use super::*;
+use crate::strategy::{Strategy, Weights};
 use crate::accounting::Tally;
 use crate::engine::{Endpoint, Load, Memory, State};
 use rand::SeedableRng;
@@ -231,7 +232,7 @@ fn a_suspect_engine_is_tried_with_a_client_when_it_is_the_only_one() {
     let now = Instant::now();
     engines[0].tally.failed(now, now);
     let refused = chooser.choose(&engines, &ask(now)).unwrap_err();
-    assert_eq!(refused.to_string(), "1 suspect");
+    assert_eq!(refused.to_string(), "1 ejected");
     let later = now + Duration::from_secs(1);
     let choice = chooser.choose(&engines, &ask(later)).unwrap();
     assert!(choice.trial.is_some() && choice.rehearsal.is_none());

@@ -63,7 +63,6 @@ impl Drop for Reservation {
             account.released(stream);
         }
         books.give_back(&self.expected);
-        books.changed();
     }
 }
 
@@ -75,6 +74,5 @@ impl Drop for Trial {
     fn drop(&mut self) {
         let mut books = self.0.books();
         books.suspicion.abandon_trial();
-        books.changed();
     }
 }

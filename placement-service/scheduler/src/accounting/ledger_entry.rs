@@ -57,9 +57,7 @@ impl Tally {
     pub fn elsewhere(&self, count: u32, now: Instant) {
         let mut books = self.books();
         books.lapse(self.ttl, now, self.account.as_ref());
-        if books.elsewhere.are(count, now) {
-            books.changed();
-        }
+        books.elsewhere.are(count, now);
     }
 
     /// Reservations that have not been used in time count no more.
@@ -77,6 +75,5 @@ impl Tally {
         if !books.expect_no_more(known.unseen) {
             books.elsewhere.took_seen();
         }
-        books.changed();
     }
 }

@@ -19,10 +19,10 @@ pub(super) struct Elsewhere {
 }
 
 impl Elsewhere {
-    /// So many are there now. True when that is news.
-    pub(super) fn are(&mut self, count: u32, now: Instant) -> bool {
+    /// So many are there now.
+    pub(super) fn are(&mut self, count: u32, now: Instant) {
         if self.now == count {
-            return false;
+            return;
         }
         self.now = count;
         self.history.push_back((now, count));
@@ -34,7 +34,6 @@ impl Elsewhere {
         {
             self.history.pop_front();
         }
-        true
     }
 
     /// A probe that began then has come. By how many more (or less) it saw than the one before.
@@ -71,8 +70,9 @@ mod tests {
     #[test]
     fn what_came_well_before_a_probe_is_in_its_numbers() {
         let (mut elsewhere, now) = (Elsewhere::default(), Instant::now());
-        assert!(elsewhere.are(5, now));
-        assert!(!elsewhere.are(5, now));
+        elsewhere.are(5, now);
+        elsewhere.are(5, now);
+        assert_eq!(elsewhere.history.len(), 1);
         assert_eq!(elsewhere.unseen(), 5);
         assert_eq!(elsewhere.probed(now + SETTLE), 5);
         assert_eq!(elsewhere.unseen(), 0);

@@ -1,6 +1,5 @@
 //! The books of one engine at one moment, as choices and operators see them.
 
-use super::state::Books;
 use super::{Tally, count};
 use crate::circuit_breaker::Trust;
 use crate::cost::Cost;
@@ -35,8 +34,6 @@ pub struct Standing {
     pub coming: Cost,
     /// The CPU in use, smoothed over the last probes, 0 to 1.
     pub cpu: Option<f64>,
-    /// When time alone may change any of this, at the earliest.
-    pub until: Option<Instant>,
 }
 
 impl Standing {
@@ -59,14 +56,8 @@ impl Tally {
     /// The books as of `now`.
     #[must_use]
     pub fn standing(&self, now: Instant) -> Standing {
-        self.standing_of(&mut self.books(), now)
-    }
-
-    pub(super) fn standing_of(&self, books: &mut Books, now: Instant) -> Standing {
+        let mut books = self.books();
         books.lapse(self.ttl, now, self.account.as_ref());
-        if let Some(listener) = &mut books.listener {
-            listener.looked();
-        }
         Standing {
             reserved: books.pending.saturating_add(count(books.unseen.len())),
             left: count(books.left.len()),
@@ -81,7 +72,6 @@ impl Tally {
             probed: books.coming.sessions(),
             coming: books.coming.cost(),
             cpu: books.coming.smooth_cpu(),
-            until: books.until(self.ttl, now),
         }
     }
 }

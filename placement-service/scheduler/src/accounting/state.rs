@@ -1,14 +1,13 @@
 //! What is written in the books of one engine: the streams that count, in the order in which they lapse and in
 //! which probes see them, and what is held against the engine.
 
-use super::dirty_set::Listener;
 use super::ledger_entry::Account;
 use super::pending_cost::{Coming, Expected};
 use super::queue::{Queue, Ticket};
 use super::remote_sessions::Elsewhere;
 use super::stream_counts::StreamSlot;
 use crate::circuit_breaker::Suspicion;
-use crate::cost::{Cost, Kind};
+use crate::cost::{Cost, Kind, PoolCosts};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -61,27 +60,11 @@ pub(super) struct Books {
     pub(super) up_since: Option<Instant>,
     pub(super) coming: Coming,
     pub(super) elsewhere: Elsewhere,
-    pub(super) listener: Option<Listener>,
+    /// What sessions cost in the pool; `None` until a scheduler has the engine.
+    pub(super) pool_costs: Option<Arc<PoolCosts>>,
 }
 
 impl Books {
-    /// Whoever chooses has to look again.
-    pub(super) fn changed(&mut self) {
-        if let Some(listener) = &mut self.listener {
-            listener.changed();
-        }
-    }
-
-    /// When the next placement lapses or trust changes, after `now`. One under way lapses later than if it
-    /// were done now.
-    pub(super) fn until(&self, ttl: Duration, now: Instant) -> Option<Instant> {
-        let waiting = self.waiting.first().map(|(since, _)| *since);
-        let lapse = waiting.or((self.pending > 0).then_some(now));
-        let lapse = lapse.map(|since| since + ttl);
-        let trust = self.suspicion.until().filter(|until| *until > now);
-        lapse.into_iter().chain(trust).min()
-    }
-
     /// A stream that no probe has seen.
     pub(super) fn expect(&mut self, since: Instant, expected: Expected) -> Ticket {
         self.coming.placed(&expected);
@@ -121,14 +104,11 @@ impl Books {
     }
 
     /// One more handle, in that turn.
-    pub(super) fn take_on(
-        &mut self,
-        turn: u64,
-        kind: Kind,
-        guess: impl FnOnce() -> Cost,
-    ) -> Expected {
+    pub(super) fn take_on(&mut self, turn: u64, kind: Kind) -> Expected {
         self.pending = self.pending.saturating_add(1);
         self.turn = turn;
+        let costs = self.pool_costs.as_ref();
+        let guess = || costs.map_or_else(Cost::default, |costs| costs.guess(kind));
         let expected = self.coming.expect(kind, guess);
         self.coming.begin(&expected);
         expected

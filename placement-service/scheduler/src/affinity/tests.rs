@@ -11,13 +11,13 @@ fn holders(slots: usize) -> Holders {
     holders
 }
 
-fn of(holders: &Holders, document: &str) -> BTreeSet<Slot> {
+fn of(holders: &Holders, document: &str) -> BTreeSet<EngineIndex> {
     let mut random = StdRng::seed_from_u64(1);
     let holding = holders.of(holders.key(document));
     holding.some(&mut random).collect()
 }
 
-fn place(holders: &mut Holders, document: &str, slot: Slot, now: Instant) {
+fn place(holders: &mut Holders, document: &str, slot: EngineIndex, now: Instant) {
     let key = holders.key(document);
     let held = holders.holds(key, slot);
     holders.placed(key, slot, held, now);
@@ -81,7 +81,7 @@ fn of_many_engines_a_few_are_looked_at() {
     let holding = holders.of(holders.key("a"));
     let mut looks = [0; 100];
     for _ in 0..1000 {
-        let seen: BTreeSet<Slot> = holding.some(&mut random).collect();
+        let seen: BTreeSet<EngineIndex> = holding.some(&mut random).collect();
         assert_eq!(seen.len(), LOOKED_AT, "{seen:?}");
         seen.into_iter().for_each(|slot| looks[slot as usize] += 1);
     }
@@ -115,8 +115,8 @@ fn names_made_up_by_clients_are_bounded() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    List(Slot, Vec<u8>),
-    Placed(u8, Slot),
+    List(EngineIndex, Vec<u8>),
+    Placed(u8, EngineIndex),
     Wait(u64),
 }
 
@@ -135,7 +135,7 @@ proptest! {
         let mut holders = holders(4);
         let mut now = Instant::now();
         let mut lists = vec![BTreeSet::new(); 4];
-        let mut placed: HashMap<(String, Slot), Instant> = HashMap::new();
+        let mut placed: HashMap<(String, EngineIndex), Instant> = HashMap::new();
         for step in steps {
             match step {
                 Step::List(slot, documents) => {
