@@ -1,21 +1,18 @@
 //! What a decision knows of one engine: its numbers at this moment and whether it may be chosen; and the means of the
 //! pool, with which the numbers are compared. Plain values: a score reads no engine.
 
-use crate::accounting::Standing;
+use crate::Rules;
 use crate::engine::{Engine, Memory};
 use crate::filter::{self, Eligibility, Exclusion};
-use crate::{Ask, EngineIndex, Rules};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// An engine with at least this share of its memory free gets the full score: more free memory makes it no faster.
 const AMPLE: f64 = 0.25;
 
-/// One engine in one decision.
+/// One engine as the decisions see it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
-    /// Its position in the snapshot.
-    pub(crate) index: EngineIndex,
     /// Sessions of the last probe, and those that the probe cannot have seen.
     pub sessions: u32,
     /// How many of them no probe has seen.
@@ -34,39 +31,24 @@ pub struct Candidate {
     pub rank: u32,
     /// Whether it may be chosen.
     pub eligibility: Eligibility,
+    /// When the engine's accounting has to be read again although nothing changes it.
+    pub(crate) valid_until: Option<Instant>,
 }
 
 impl Candidate {
     /// Reads the accounting of an engine, and filters it.
-    pub(crate) fn new(
-        engine: &Engine,
-        index: EngineIndex,
-        rank: u32,
-        rules: &Rules,
-        ask: &Ask<'_>,
-    ) -> Self {
-        let snapshot = engine.tally.standing(ask.now);
-        let mut candidate = Self::with_snapshot(engine, &snapshot, index, rank);
-        candidate.eligibility = if ask.tried.contains(&engine.name) {
-            Eligibility::Excluded(Exclusion::Tried)
-        } else {
-            filter::evaluate(engine.state, &candidate, &snapshot, rules)
-        };
-        candidate
-    }
-
-    fn with_snapshot(engine: &Engine, snapshot: &Standing, index: EngineIndex, rank: u32) -> Self {
+    pub(crate) fn read(engine: &Engine, rank: u32, rules: &Rules, now: Instant) -> Self {
+        let snapshot = engine.tally.read(now);
         let load = engine.load.as_deref();
         let memory = load.and_then(|load| load.memory).map(|memory| Memory {
-            committed: memory.committed + snapshot.coming.memory_mb,
-            free: memory.free - snapshot.coming.memory_mb,
+            committed: memory.committed + snapshot.pending_cost.memory_mb,
+            free: memory.free - snapshot.pending_cost.memory_mb,
         });
         let cpu = load.and_then(|load| load.cpu).map(|probed| {
-            let cpu = snapshot.cpu.unwrap_or(probed) + snapshot.coming.cpu;
+            let cpu = snapshot.cpu.unwrap_or(probed) + snapshot.pending_cost.cpu;
             (1.0 - cpu).clamp(0.0, 1.0)
         });
-        Self {
-            index,
+        let mut candidate = Self {
             sessions: snapshot.sessions(load.and_then(|load| load.sessions)),
             reserved: snapshot.reserved,
             memory: memory.map(Memory::headroom),
@@ -76,6 +58,25 @@ impl Candidate {
             turn: snapshot.turn,
             rank,
             eligibility: Eligibility::Eligible,
+            valid_until: snapshot.valid_until,
+        };
+        candidate.eligibility = filter::evaluate(engine.state, &candidate, &snapshot, rules);
+        candidate
+    }
+
+    /// An engine whose accounting has not been read.
+    pub(crate) fn unread(rank: u32, now: Instant) -> Self {
+        Self {
+            sessions: 0,
+            reserved: 0,
+            memory: None,
+            memory_free_mb: None,
+            cpu: None,
+            up_since: None,
+            turn: 0,
+            rank,
+            eligibility: Eligibility::Excluded(Exclusion::Starting),
+            valid_until: Some(now),
         }
     }
 

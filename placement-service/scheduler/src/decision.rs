@@ -3,6 +3,7 @@
 use crate::affinity::{DocumentKey, Holders};
 use crate::candidate::{Candidate, PoolBaseline};
 use crate::filter::{Eligibility, Exclusion, Exclusions};
+use crate::pool::PoolMembers;
 use crate::strategies::{self, Scored};
 use crate::{EngineIndex, Rules};
 use rand::{Rng, RngExt};
@@ -18,74 +19,69 @@ pub(crate) struct Pick {
     pub(crate) half_open: bool,
 }
 
-/// What was read, and what was decided.
+/// What was decided.
 #[derive(Debug)]
 pub(crate) struct Decision {
-    /// In the order of their indices.
-    pub(crate) candidates: Vec<Candidate>,
     pub(crate) baseline: PoolBaseline,
     /// The pool has as many sessions as it may.
     pub(crate) is_pool_full: bool,
     /// Eligible engines that take no part because of slow start, in order.
     pub(crate) throttled: Vec<EngineIndex>,
+    /// `None`: the placement is refused.
     pub(crate) pick: Option<Pick>,
 }
 
 impl Decision {
-    /// Nothing is picked yet. `turn`: the number of this placement.
-    pub(crate) fn new(candidates: Vec<Candidate>, rules: &Rules, turn: u64) -> Self {
-        let sessions: u64 = candidates.iter().map(|c| u64::from(c.sessions)).sum();
-        let baseline = PoolBaseline::new(candidates.iter().filter(|c| c.is_eligible()), turn);
-        Self {
-            baseline,
-            is_pool_full: rules.per_pool.is_some_and(|max| sessions >= u64::from(max)),
-            throttled: Vec::new(),
-            pick: None,
-            candidates,
-        }
-    }
-
-    /// Picks an eligible engine; if there is none, an ejected one whose trial is due.
-    pub(crate) fn pick(
-        &mut self,
+    /// Picks an eligible engine; if there is none, an ejected one whose trial is due. `turn`: the number of this
+    /// placement.
+    pub(crate) fn new(
+        pool: &PoolMembers,
         rules: &Rules,
-        holders: &Holders,
         document: Option<DocumentKey>,
+        turn: u64,
         now: Instant,
         random: &mut dyn Rng,
-    ) {
-        if self.is_pool_full {
-            return;
+    ) -> Self {
+        let eligible = || pool.candidates().filter(|(_, c)| c.is_eligible());
+        let baseline = PoolBaseline::new(eligible().map(|(_, candidate)| candidate), turn);
+        let max = rules.per_pool.map(u64::from);
+        let mut decision = Self {
+            baseline,
+            is_pool_full: max.is_some_and(|max| pool.sessions() >= max),
+            throttled: Vec::new(),
+            pick: None,
+        };
+        if decision.is_pool_full {
+            return decision;
         }
-        let mut scored = Vec::with_capacity(self.candidates.len());
-        for candidate in self.candidates.iter().filter(|c| c.is_eligible()) {
-            scored.push(Scored {
-                index: candidate.index,
-                total: strategies::scores(rules, candidate, &self.baseline).total(),
-            });
+        let mut scored = Vec::with_capacity(baseline.engines as usize);
+        for (index, candidate) in eligible() {
+            let total = strategies::scores(rules, candidate, &baseline).total();
+            scored.push(Scored { index, total });
             if !is_admitted(candidate, rules, now, random) {
-                self.throttled.push(candidate.index);
+                decision.throttled.push(index);
             }
         }
         // Slow start is no reason to refuse a placement: when all are throttled, all take part.
-        if self.throttled.len() < scored.len() {
-            scored.retain(|s| self.throttled.binary_search(&s.index).is_err());
+        if decision.throttled.len() < scored.len() && !decision.throttled.is_empty() {
+            scored.retain(|s| decision.throttled.binary_search(&s.index).is_err());
         }
-        self.pick = pick_scored(&scored, rules, holders, document, random).or_else(|| {
-            let mut candidates = self.candidates.iter();
-            let due = candidates.find(|c| c.eligibility == Eligibility::TrialDue)?;
-            Some(Pick {
-                index: due.index,
-                held: document.is_some_and(|key| holders.holds(key, due.index)),
-                half_open: true,
-            })
-        });
+        decision.pick =
+            pick_scored(&scored, rules, &pool.holders, document, random).or_else(|| {
+                let (index, _) = trials_due(pool).next()?;
+                Some(Pick {
+                    index,
+                    held: document.is_some_and(|key| pool.holders.holds(key, index)),
+                    half_open: true,
+                })
+            });
+        decision
     }
 
     /// How many engines are excluded, and why.
-    pub(crate) fn exclusions(&self) -> Exclusions {
+    pub(crate) fn exclusions(&self, pool: &PoolMembers) -> Exclusions {
         let mut exclusions = Exclusions::default();
-        for candidate in &self.candidates {
+        for (_, candidate) in pool.candidates() {
             match candidate.eligibility {
                 Eligibility::Excluded(reason) => exclusions.count(reason),
                 Eligibility::Eligible if self.is_pool_full => exclusions.count(Exclusion::PoolFull),
@@ -94,6 +90,14 @@ impl Decision {
         }
         exclusions
     }
+}
+
+/// Ejected engines whose trial is due.
+pub(crate) fn trials_due(
+    pool: &PoolMembers,
+) -> impl Iterator<Item = (EngineIndex, &Candidate)> + '_ {
+    let candidates = pool.candidates();
+    candidates.filter(|(_, c)| c.eligibility == Eligibility::TrialDue)
 }
 
 /// Slow start: a new engine takes part in a decision with the square of its weight as probability, since it is the
@@ -121,11 +125,11 @@ fn pick_scored(
     let Some(document) = document else {
         return Some(pick(best, false));
     };
-    let holding = holders.of(document);
-    if holding.has(best.index) {
+    let holding = holders.get(document);
+    if holding.contains(best.index) {
         return Some(pick(best, true));
     }
-    let holding = holding.some(random).filter_map(|index| {
+    let holding = holding.sample(random).filter_map(|index| {
         let place = scored.binary_search_by_key(&index, |s| s.index).ok()?;
         scored.get(place).copied()
     });

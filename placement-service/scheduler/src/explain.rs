@@ -7,7 +7,7 @@ use super::filter::{Eligibility, Exclusion};
 use super::pool::PoolMembers;
 use super::score::Score;
 use super::strategies;
-use super::{Ask, Rules};
+use super::{Ask, EngineIndex, Rules};
 use crate::engine::{EngineName, State};
 use crate::strategy::Strategy;
 
@@ -100,9 +100,8 @@ pub(super) fn explain(
 ) -> Explanation {
     let document = ask.document.map(|name| pool.holders.key(name));
     let chosen = decision.pick.map(|pick| pick.index);
-    let judged = |candidate: &Candidate| {
-        let engine = pool.engine(candidate.index)?;
-        let index = candidate.index;
+    let judged = |(index, candidate): (EngineIndex, &Candidate)| {
+        let engine = pool.engine(index)?;
         let holds_document = document.is_some_and(|key| pool.holders.holds(key, index));
         let scores = candidate
             .is_eligible()
@@ -143,6 +142,6 @@ pub(super) fn explain(
         strategy: rules.strategy,
         document: ask.document.map(str::to_owned),
         chosen: chosen.and_then(|index| Some(pool.engine(index)?.name.clone())),
-        engines: decision.candidates.iter().filter_map(judged).collect(),
+        engines: pool.candidates().filter_map(judged).collect(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Rules;
 use super::candidate::Candidate;
-use crate::accounting::Standing;
+use crate::accounting::LoadSnapshot;
 use crate::circuit_breaker::Trust;
 use crate::engine::State;
 use std::fmt;
@@ -73,7 +73,7 @@ impl Exclusion {
 pub fn evaluate(
     state: State,
     candidate: &Candidate,
-    snapshot: &Standing,
+    snapshot: &LoadSnapshot,
     rules: &Rules,
 ) -> Eligibility {
     if snapshot.draining {

@@ -1,15 +1,14 @@
 //! The entry point of one pool: decides, and reserves on the chosen engine under the same lock. How a decision is made
 //! is in `decision`; where the engines come from is not known here.
 
-use crate::EngineIndex;
-use crate::accounting::{Reservation, Trial};
+use crate::accounting::{HalfOpenPermit, Reservation};
 use crate::affinity::DocumentKey;
 use crate::capacity_ledger::Most;
-use crate::cost::Kind;
-use crate::decision::{Decision, Pick};
+use crate::cost::CostKey;
+use crate::decision::{Decision, Pick, trials_due};
 use crate::engine::{Engine, EngineName};
 use crate::explain::{Explanation, explain};
-use crate::filter::{Eligibility, Exclusions};
+use crate::filter::Exclusions;
 use crate::pool::PoolMembers;
 use crate::strategy::{Strategy, Weights};
 use rand::Rng;
@@ -55,7 +54,7 @@ pub struct Choice {
     /// The engine holds the document, as far as is known.
     pub held: bool,
     /// Set when no engine but an ejected one is left, and this placement is its trial.
-    pub trial: Option<Trial>,
+    pub trial: Option<HalfOpenPermit>,
     /// An ejected engine whose trial is due, to be tried in the background.
     pub rehearsal: Option<Rehearsal>,
 }
@@ -66,7 +65,7 @@ pub struct Rehearsal {
     /// The ejected engine.
     pub engine: Arc<Engine>,
     /// Permits this trial, and no second one until it is dropped.
-    pub trial: Trial,
+    pub trial: HalfOpenPermit,
 }
 
 /// Chooses engines for one pool.
@@ -81,14 +80,6 @@ struct State {
     random: Box<dyn Rng + Send>,
     /// Number of the latest placement.
     turn: u64,
-}
-
-/// Which engines a decision reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scope {
-    /// All, or a sample where that gives as good a decision.
-    Sample,
-    All,
 }
 
 impl Chooser {
@@ -129,65 +120,53 @@ impl Chooser {
         engines: &Arc<[Arc<Engine>]>,
         ask: &Ask<'_>,
     ) -> Result<Choice, Exclusions> {
-        let mut state = self.lock(engines, ask.now);
-        let decision = state.decide(ask, Scope::Sample);
+        let mut state = self.lock(engines, ask);
+        let decision = state.decide(ask);
         state.reserve(&decision, ask)
     }
 
-    /// Chooses and reserves as [`Self::choose`] does, and explains the decision. Reads every engine.
+    /// Chooses and reserves as [`Self::choose`] does, and explains the decision.
     pub fn choose_explained(
         &self,
         engines: &Arc<[Arc<Engine>]>,
         ask: &Ask<'_>,
     ) -> (Result<Choice, Exclusions>, Explanation) {
-        let mut state = self.lock(engines, ask.now);
-        let decision = state.decide(ask, Scope::All);
+        let mut state = self.lock(engines, ask);
+        let decision = state.decide(ask);
         let explanation = explain(&decision, &state.pool, &state.rules, ask);
         (state.reserve(&decision, ask), explanation)
     }
 
     /// What [`Self::choose`] would do, and why. Reserves nothing.
     pub fn explain(&self, engines: &Arc<[Arc<Engine>]>, ask: &Ask<'_>) -> Explanation {
-        let mut state = self.lock(engines, ask.now);
-        let decision = state.decide(ask, Scope::All);
+        let mut state = self.lock(engines, ask);
+        let decision = state.decide(ask);
         explain(&decision, &state.pool, &state.rules, ask)
     }
 
     /// Sessions that the pool can still take; `None` when nothing limits them.
     pub fn room(&self, engines: &Arc<[Arc<Engine>]>, now: Instant) -> Option<u64> {
-        let Rules {
-            threshold,
-            per_pool,
-            ..
-        } = self.rules;
-        if threshold.is_none() && per_pool.is_none() {
-            return None;
-        }
         let ask = Ask {
             document: None,
             tried: &[],
             now,
         };
-        let state = self.lock(engines, now);
-        let candidates = state
-            .pool
-            .candidates(state.pool.indices(), &state.rules, &ask);
-        drop(state);
-        let sessions: u64 = candidates.iter().map(|c| u64::from(c.sessions)).sum();
-        let per_pool = per_pool.map(|max| u64::from(max).saturating_sub(sessions));
-        let per_engine = threshold.map(|max| {
-            let eligible = candidates.iter().filter(|c| c.is_eligible());
-            eligible
-                .map(|c| u64::from(max.saturating_sub(c.sessions)))
-                .sum()
+        let state = self.lock(engines, &ask);
+        let per_pool = self.rules.per_pool.map(u64::from);
+        let per_pool = per_pool.map(|max| max.saturating_sub(state.pool.sessions()));
+        let per_engine = self.rules.threshold.map(|max| {
+            let eligible = state.pool.candidates().filter(|(_, c)| c.is_eligible());
+            let room = eligible.map(|(_, c)| u64::from(max.saturating_sub(c.sessions)));
+            room.sum()
         });
         per_pool.into_iter().chain(per_engine).min()
     }
 
-    fn lock(&self, engines: &Arc<[Arc<Engine>]>, now: Instant) -> MutexGuard<'_, State> {
+    fn lock(&self, engines: &Arc<[Arc<Engine>]>, ask: &Ask<'_>) -> MutexGuard<'_, State> {
         // No code under the lock can panic half-way through a change.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.pool.sync(engines, now);
+        state.pool.sync(engines, &self.rules, ask.now);
+        state.pool.exclude_tried(ask.tried, ask.now);
         state
     }
 }
@@ -197,32 +176,10 @@ impl State {
         ask.document.map(|name| self.pool.holders.key(name))
     }
 
-    fn decide(&mut self, ask: &Ask<'_>, scope: Scope) -> Decision {
-        // The pool's limit needs the sessions of all engines, and packed the first engine that is not full.
-        let is_exact = self.rules.per_pool.is_some() || self.rules.strategy == Strategy::Packed;
-        if scope == Scope::Sample && !is_exact {
-            let document = self.document(ask);
-            if let Some(sample) = self.pool.sample(document, &mut *self.random) {
-                let decision = self.decide_among(sample.into_iter(), ask);
-                if decision.pick.is_some_and(|pick| !pick.half_open) {
-                    return decision;
-                }
-            }
-        }
-        self.decide_among(self.pool.indices(), ask)
-    }
-
-    fn decide_among(
-        &mut self,
-        indices: impl Iterator<Item = EngineIndex>,
-        ask: &Ask<'_>,
-    ) -> Decision {
-        let document = self.document(ask);
-        let candidates = self.pool.candidates(indices, &self.rules, ask);
-        let mut decision = Decision::new(candidates, &self.rules, self.turn + 1);
-        let holders = &self.pool.holders;
-        decision.pick(&self.rules, holders, document, ask.now, &mut *self.random);
-        decision
+    fn decide(&mut self, ask: &Ask<'_>) -> Decision {
+        let (document, turn) = (self.document(ask), self.turn + 1);
+        let random = &mut *self.random;
+        Decision::new(&self.pool, &self.rules, document, turn, ask.now, random)
     }
 
     /// Reserves on the picked engine.
@@ -232,7 +189,7 @@ impl State {
             Some((pick, Arc::clone(engine)))
         });
         let Some((pick, engine)) = pick else {
-            return Err(decision.exclusions());
+            return Err(decision.exclusions(&self.pool));
         };
         let Pick {
             index,
@@ -242,17 +199,18 @@ impl State {
         let (trial, rehearsal) = if half_open {
             (engine.tally.begin_trial(ask.now), None)
         } else {
-            (None, self.background_trial(decision, ask.now))
+            (None, self.background_trial(ask.now))
         };
         self.turn += 1;
         let document = self.document(ask);
-        let kind = Kind {
-            document: document.map(DocumentKey::number),
-            held,
+        let key = CostKey {
+            document: document.map(DocumentKey::as_u64),
+            document_loaded: held,
         };
-        let reservation = engine.tally.reserve_for(self.turn, kind);
+        let reservation = engine.tally.reserve_for(self.turn, key);
         if let Some(document) = document {
-            self.pool.holders.placed(document, index, held, ask.now);
+            let holders = &mut self.pool.holders;
+            holders.record_placement(document, index, held, ask.now);
         }
         Ok(Choice {
             engine,
@@ -264,11 +222,9 @@ impl State {
     }
 
     /// Begins the trial of an ejected engine, if one is due.
-    fn background_trial(&self, decision: &Decision, now: Instant) -> Option<Rehearsal> {
-        let candidates = decision.candidates.iter();
-        let mut due = candidates.filter(|c| c.eligibility == Eligibility::TrialDue);
-        due.find_map(|candidate| {
-            let engine = Arc::clone(self.pool.engine(candidate.index)?);
+    fn background_trial(&self, now: Instant) -> Option<Rehearsal> {
+        trials_due(&self.pool).find_map(|(index, _)| {
+            let engine = Arc::clone(self.pool.engine(index)?);
             let trial = engine.tally.begin_trial(now)?;
             Some(Rehearsal { engine, trial })
         })

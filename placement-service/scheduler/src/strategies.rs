@@ -42,11 +42,7 @@ pub(super) const fn is_random(strategy: Strategy) -> bool {
 }
 
 /// Picks among the scored engines.
-pub(super) fn pick(
-    strategy: Strategy,
-    scored: &[Scored],
-    random: &mut dyn Rng,
-) -> Option<Scored> {
+pub(super) fn pick(strategy: Strategy, scored: &[Scored], random: &mut dyn Rng) -> Option<Scored> {
     match strategy {
         Strategy::RoundRobin | Strategy::LeastLoad | Strategy::Packed => best(scored, random),
         Strategy::Weighted => weighted::pick(scored, random),

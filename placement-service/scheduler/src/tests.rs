@@ -1,9 +1,9 @@
 //! Each strategy on fleets made up for the purpose.
 
 use super::*;
-use crate::strategy::{Strategy, Weights};
 use crate::accounting::Tally;
 use crate::engine::{Endpoint, Load, Memory, State};
+use crate::strategy::{Strategy, Weights};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::collections::BTreeMap;

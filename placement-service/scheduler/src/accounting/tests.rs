@@ -1,7 +1,7 @@
 //! Random histories, and the cases worth reading.
 
 use super::*;
-use crate::cost::{Cost, Lesson};
+use crate::cost::{Cost, Observation};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ fn a_settled_placement_is_confirmed_by_the_next_probe() {
     let now = Instant::now();
     tally.reserve(1).placed("a", now);
     tally.probed(now + SETTLE - MS, 0);
-    assert_eq!(reserved(&tally, now + SETTLE), 1, "too early to tell");
+    assert_eq!(reserved(&tally, now + SETTLE), 1, "too early");
     tally.probed(now + SETTLE, 0);
     assert_eq!(reserved(&tally, now + SETTLE), 0);
 }
@@ -177,34 +177,56 @@ fn a_stream_of_another_process_counts_unless_the_probe_has_seen_it() {
 fn what_a_session_is_expected_to_cost_goes_with_its_stream() {
     let tally = Arc::new(Tally::new(TTL));
     let now = Instant::now();
-    let kind = Kind {
+    let key = CostKey {
         document: Some(1),
-        held: false,
+        document_loaded: false,
     };
     let cost = Cost {
         memory_mb: 100.0,
         cpu: 0.1,
     };
-    let coming = |at| tally.standing(at).coming;
+    let pending = |at| tally.standing(at).pending_cost;
     let costs = Arc::new(PoolCosts::default());
-    costs.learn(&[Lesson { kind, cost }]);
-    tally.share_costs(&costs);
-    let reserve = || tally.reserve_for(1, kind);
+    costs.observe(&[Observation { key, cost }]);
+    tally.subscribe(&Arc::default(), 0, &costs);
+    let reserve = || tally.reserve_for(1, key);
     let given_up = reserve();
-    assert_eq!(coming(now), cost);
+    assert_eq!(pending(now), cost);
     drop(given_up);
-    assert_eq!(coming(now), Cost::default(), "given up");
+    assert_eq!(pending(now), Cost::default(), "given up");
     reserve().placed("a", now);
-    assert_eq!(coming(now), cost);
+    assert_eq!(pending(now), cost);
     tally.closed("a", Duration::ZERO, now);
-    assert_eq!(coming(now), Cost::default(), "closed");
+    assert_eq!(pending(now), Cost::default(), "closed");
     reserve().placed("b", now);
-    assert_eq!(coming(now + TTL), Cost::default(), "lapsed");
+    assert_eq!(pending(now + TTL), Cost::default(), "lapsed");
     reserve().placed("c", now + TTL);
     tally.opened("c", "r", now + TTL);
-    assert_eq!(coming(now + 3 * TTL), cost, "open, and not seen");
+    assert_eq!(pending(now + 3 * TTL), cost, "open, and not seen");
     tally.probed(now + 3 * TTL, 1);
-    assert_eq!(coming(now + 3 * TTL), Cost::default(), "seen");
+    assert_eq!(pending(now + 3 * TTL), Cost::default(), "seen");
+}
+
+#[test]
+fn each_change_marks_the_engine_once_until_the_scheduler_reads_it() {
+    let tally = Arc::new(Tally::new(TTL));
+    let now = Instant::now();
+    let dirty = Arc::new(DirtySet::default());
+    tally.subscribe(&dirty, 7, &Arc::default());
+    tally.reserve(1).placed("a", now);
+    tally.closed("a", Duration::ZERO, now);
+    assert_eq!(dirty.take(), [7]);
+    tally.probed(now, 3);
+    assert_eq!(dirty.take(), [], "not read since");
+    let _ = tally.read(now);
+    tally.probed(now, 3);
+    assert_eq!(dirty.take(), [7]);
+    let _ = tally.standing(now);
+    assert!(tally.failed(now, now));
+    assert_eq!(dirty.take(), [], "operators do not count");
+    let _ = tally.read(now);
+    assert!(tally.served());
+    assert_eq!(dirty.take(), [7]);
 }
 
 #[derive(Clone, Debug)]
@@ -237,7 +259,7 @@ proptest! {
     fn random_histories_neither_leak_nor_go_negative(steps in prop::collection::vec(step(), 0..200)) {
         let tally = Arc::new(Tally::new(TTL));
         let costs = Arc::new(PoolCosts::default());
-        tally.share_costs(&costs);
+        tally.subscribe(&Arc::default(), 0, &costs);
         let mut now = Instant::now() + Duration::from_secs(10);
         let mut handles = Vec::new();
         let mut open = BTreeSet::new();
@@ -246,10 +268,10 @@ proptest! {
             let before = tally.standing(now);
             match step {
                 Step::Reserve => {
-                    let kind = Kind { document: Some(handles.len() as u64), held: false };
+                    let key = CostKey { document: Some(handles.len() as u64), document_loaded: false };
                     let cost = Cost { memory_mb: 3.3, cpu: 0.01 };
-                    costs.learn(&[Lesson { kind, cost }]);
-                    let mut handle = tally.reserve_for(0, kind);
+                    costs.observe(&[Observation { key, cost }]);
+                    let mut handle = tally.reserve_for(0, key);
                     handle.hold(tally.streams.acquire("r").unwrap());
                     handles.push(handle);
                     prop_assert_eq!(tally.standing(now).own, before.own + 1);
@@ -280,7 +302,7 @@ proptest! {
                 Step::Probe { ago_ms, sessions } => {
                     tally.probed(now - Duration::from_millis(ago_ms), sessions);
                     let after = tally.standing(now);
-                    prop_assert!(after.reserved <= before.reserved && after.left <= before.left);
+                    prop_assert!(after.reserved <= before.reserved && after.closed <= before.closed);
                     prop_assert_eq!((after.own, after.open), (before.own, before.open));
                 }
                 Step::Wait(ms) => now += Duration::from_millis(ms),
@@ -293,7 +315,7 @@ proptest! {
             let (least, most) = (handles.len() + open.len(), handles.len() + open.len() + usize::from(placed));
             prop_assert!((least..=most).contains(&(standing.own as usize)));
             prop_assert!(standing.reserved as usize >= handles.len());
-            prop_assert!(standing.coming.memory_mb > -1e-6 && standing.coming.cpu > -1e-6);
+            prop_assert!(standing.pending_cost.memory_mb > -1e-6 && standing.pending_cost.cpu > -1e-6);
         }
         handles.clear();
         for name in open {
@@ -302,10 +324,10 @@ proptest! {
         let end = tally.standing(now + TTL);
         prop_assert_eq!((end.reserved, end.own, end.open), (0, 0, 0));
         prop_assert_eq!(tally.streams.count("r").0, 0);
-        prop_assert_eq!(end.coming, Cost::default());
+        prop_assert_eq!(end.pending_cost, Cost::default());
         prop_assert!(tally.is_empty());
         tally.probed(now + TTL, 0);
-        prop_assert_eq!(tally.standing(now + TTL).left, 0);
+        prop_assert_eq!(tally.standing(now + TTL).closed, 0);
     }
 }
 
