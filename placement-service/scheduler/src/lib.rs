@@ -15,8 +15,9 @@
 //!    weight. An engine in slow start takes part with a probability that grows with time.
 //! 4. **Reserve** ([`accounting`]): the engine counts one more session at once, long before a probe shows it.
 //!
-//! A decision reads every engine of the pool; in a large pool it reads a random sample, and all engines only when the
-//! sample has no eligible one. No index is kept between decisions: there is nothing that could be out of date.
+//! A decision scores every eligible engine of the pool. `pool` keeps one candidate for each engine and reads the accounting
+//! of an engine again only when it has changed (`accounting::dirty_set`) or when time alone changes it: a placement
+//! expires, or a trial is due. Nothing else is kept between decisions.
 //!
 //! # Accounting
 //!
@@ -33,7 +34,7 @@
 //! | --- | --- |
 //! | `scheduler` | the entry point: decides and reserves under the pool's lock |
 //! | `decision` | one decision: filter, score, pick |
-//! | `pool` | the engines of the current snapshot, the documents that they hold, the random sample |
+//! | `pool` | the engines of the current snapshot, with one up-to-date candidate for each |
 //! | [`candidate`] | the numbers of one engine, and the pool's means that they are compared with |
 //! | [`filter`], [`score`], `strategies` | the three steps |
 //! | [`strategy`] | names and weights of the strategies, as the configuration has them |

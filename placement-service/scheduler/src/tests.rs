@@ -2,12 +2,14 @@
 
 use super::*;
 use crate::accounting::Tally;
-use crate::engine::{Endpoint, Load, Memory, State};
+use crate::engine::{Endpoint, Engine, EngineName, Load, Memory, State};
 use crate::strategy::{Strategy, Weights};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 type Engines = Arc<[Arc<Engine>]>;
 
