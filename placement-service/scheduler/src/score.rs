@@ -47,6 +47,7 @@ impl Scores {
 
     /// Their weighted mean, 0 to 1.
     #[must_use]
+    #[inline]
     pub fn total(&self) -> f64 {
         let [a, b, c] = self.0;
         let weights = a.weight + b.weight + c.weight;

@@ -24,7 +24,9 @@ pub(crate) struct Scored {
     pub(crate) total: f64,
 }
 
-/// The strategy's scores of one engine, whatever the document.
+/// The strategy's scores of one engine, whatever the document. Runs once per engine and decision: inlined, most of
+/// [`Scores`] is optimised away.
+#[inline]
 pub(super) fn scores(rules: &Rules, candidate: &Candidate, baseline: &PoolBaseline) -> Scores {
     match rules.strategy {
         Strategy::RoundRobin => round_robin::scores(candidate, baseline),

@@ -165,7 +165,11 @@ mod tests {
                 queue.take(late);
             }
         }
-        assert!(queue.rows.len() < 2 * MAX_EXTRA_GAPS, "{}", queue.rows.len());
+        assert!(
+            queue.rows.len() < 2 * MAX_EXTRA_GAPS,
+            "{}",
+            queue.rows.len()
+        );
         assert_eq!(queue.get(late), Some(&99_999));
         assert_eq!(queue.take(stays), Some(0));
         assert_eq!(queue.pop_if(|_| true), Some(99_999));

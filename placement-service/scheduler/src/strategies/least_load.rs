@@ -6,6 +6,7 @@ use crate::candidate::{Candidate, PoolBaseline};
 use crate::score::{self, Score, Scores};
 use crate::strategy::Weights;
 
+#[inline]
 pub(crate) fn scores(candidate: &Candidate, baseline: &PoolBaseline, weights: &Weights) -> Scores {
     Scores::weighted([
         Score {
