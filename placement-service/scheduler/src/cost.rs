@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded_and_never_below_nothing() {
+    fn costs_are_bounded_and_never_negative() {
         let mut costs = Costs::default();
         for document in 0..100 {
             let key = CostKey {
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_went_down_teaches_nothing_of_memory() {
+    fn freed_memory_is_no_observation_of_memory() {
         let key = CostKey::default();
         let expected = Cost {
             memory_mb: 50.0,

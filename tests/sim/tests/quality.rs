@@ -1,5 +1,5 @@
-//! Action `make sim` shows, on a shorter run: the goals for quality, and that the strategies of the system
-//! before miss them on the same sessions.
+//! The quality targets of `make sim` on a shorter run. The strategies of the stack that Berth replaces miss them on the same
+//! sessions.
 
 #![allow(clippy::panic, reason = "a test's own steps may fail it")]
 

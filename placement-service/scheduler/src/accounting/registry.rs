@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_that_comes_back_has_its_streams_and_another_one_has_none() {
+    fn an_engine_keeps_its_streams_and_another_at_its_name_has_none() {
         let (tallies, pool) = (Tallies::new(TTL), Arc::from("p"));
         let name = EngineName::from("e");
         let now = Instant::now();
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_that_is_drained_is_so_before_it_is_found_and_wherever() {
+    fn a_drain_belongs_to_the_name() {
         let (tallies, pool, now) = (Tallies::new(TTL), Arc::from("p"), Instant::now());
         let name = EngineName::from("e");
         tallies.of(&pool, &name).drain(true);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_placement_that_came_to_nothing_is_found_by_its_streams_name() {
+    fn a_failed_placement_is_released_by_its_stream() {
         let (tallies, now) = (Tallies::new(TTL), Instant::now());
         let tally = tallies.of(&Arc::from("p"), &EngineName::from("e"));
         tallies.placed(tally.reserve(1), "s", now);
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_of_an_engine_that_is_gone_without_streams() {
+    fn a_removed_engine_without_streams_is_forgotten() {
         let (tallies, pool) = (Tallies::new(TTL), Arc::from("p"));
         let name = EngineName::from("e");
         let tally = tallies.found(&pool, &name, endpoint(1));

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_came_well_before_a_probe_is_in_its_numbers() {
+    fn a_probe_has_seen_what_was_reported_well_before() {
         let (mut remote, now) = (RemoteSessions::default(), Instant::now());
         remote.set(5, now);
         remote.set(5, now);
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn without_probes_no_more_is_remembered_than_a_probe_could_need() {
+    fn the_history_is_bounded_without_probes() {
         let (mut remote, start) = (RemoteSessions::default(), Instant::now());
         let mut now = start;
         for count in 1..=10_000 {
@@ -95,7 +95,7 @@ mod tests {
             remote.set(count, now);
         }
         assert!(remote.history.len() < 100, "{}", remote.history.len());
-        // A probe as old as may be still sees what was there then.
+        // The oldest probe that may be under way still gets the count of its time.
         assert_eq!(remote.apply_probe(now - MAX_PROBE), 10_000 - 61);
     }
 }

@@ -1,4 +1,4 @@
-//! Lists, placements and both at once; random histories leave nothing behind.
+//! Lists, placements, both together, and random histories.
 
 use super::*;
 use proptest::prelude::*;
@@ -40,7 +40,7 @@ fn a_list_replaces_the_one_before() {
 }
 
 #[test]
-fn a_placement_counts_until_it_must_have_shown() {
+fn a_placement_counts_until_its_time_to_live() {
     let mut holders = holders(2);
     let now = Instant::now();
     let a = holders.key("a");
@@ -55,7 +55,7 @@ fn a_placement_counts_until_it_must_have_shown() {
 }
 
 #[test]
-fn a_list_tells_more_than_a_placement() {
+fn a_list_overrides_a_placement() {
     let mut holders = holders(1);
     let now = Instant::now();
     place(&mut holders, "a", 0, now);
@@ -72,7 +72,7 @@ fn a_list_tells_more_than_a_placement() {
 }
 
 #[test]
-fn of_many_engines_a_few_are_looked_at() {
+fn of_many_holders_a_sample_is_considered() {
     let mut holders = holders(100);
     for slot in 0..100 {
         holders.set_list(slot, &names(&["a"]));
@@ -103,7 +103,7 @@ fn placements_move_with_their_engines() {
 }
 
 #[test]
-fn names_made_up_by_clients_are_bounded() {
+fn placements_are_bounded() {
     let mut holders = holders(1);
     let now = Instant::now();
     for n in 0..MAX_PLACEMENTS + 1000 {
@@ -129,7 +129,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Held is what is listed or was placed within the time; afterwards nothing is left.
+    /// A document is held if it is listed or was placed within the time-to-live; nothing is left afterwards.
     #[test]
     fn random_histories_agree_with_a_plain_model(steps in prop::collection::vec(step(), 0..100)) {
         let mut holders = holders(4);
@@ -146,7 +146,7 @@ proptest! {
                 }
                 Step::Placed(document, slot) => {
                     place(&mut holders, &document.to_string(), slot, now);
-                    // What is listed anyway need not be remembered.
+                    // A placement of a listed document is not remembered.
                     if !lists[slot as usize].contains(&document.to_string()) {
                         placed.insert((document.to_string(), slot), now + PLACEMENT_TTL);
                     }

@@ -23,7 +23,7 @@ fn key(document: u64, document_loaded: bool) -> CostKey {
 }
 
 #[test]
-fn what_a_document_costs_to_load_is_expected_of_the_next_one() {
+fn the_observed_cost_of_a_document_is_the_next_estimate() {
     let mut pending = PendingCost::default();
     pending.apply_probe(&[], &load(0, 1000.0, 0.1));
     let first = pending.estimate(key(1, false), Cost::default);
@@ -42,7 +42,7 @@ fn what_a_document_costs_to_load_is_expected_of_the_next_one() {
 }
 
 #[test]
-fn counts_from_the_choice_until_it_is_seen() {
+fn counts_from_the_decision_until_a_probe() {
     let mut pending = PendingCost::default();
     let cost = Cost {
         memory_mb: 100.0,
@@ -59,7 +59,7 @@ fn counts_from_the_choice_until_it_is_seen() {
 }
 
 #[test]
-fn noise_in_the_cpu_is_smoothed_and_news_is_taken_at_once() {
+fn cpu_noise_is_smoothed_and_a_jump_is_not() {
     let mut pending = PendingCost::default();
     pending.apply_probe(&[], &load(5, 1000.0, 0.4));
     pending.apply_probe(&[], &load(5, 1000.0, 0.5));
@@ -70,7 +70,7 @@ fn noise_in_the_cpu_is_smoothed_and_news_is_taken_at_once() {
 }
 
 #[test]
-fn a_session_that_left_took_its_cpu_along() {
+fn a_closed_session_lowers_the_expected_cpu() {
     let mut pending = PendingCost::default();
     pending.apply_probe(&[], &load(0, 1000.0, 0.1));
     let one = pending.estimate(key(1, true), Cost::default);
