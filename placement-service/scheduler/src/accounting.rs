@@ -1,8 +1,17 @@
-//! The books of one engine: sessions placed, counted from the moment of the choice, and streams that
-//! gateways have reported open. A reservation is an RAII handle while the placement is under way and an
-//! entry under the stream's name afterwards: it becomes an open stream when a gateway reports it, lapses
-//! when none does, and ends with the stream. What the last probe has seen is told from what it has not,
-//! so that nothing counts twice. Knows nothing of strategies, drivers or gateways; time is an argument.
+//! The accounting of one engine: the sessions that count on it.
+//!
+//! A session counts from the decision on, as a [`Reservation`], which is released when it is dropped. When the placement
+//! succeeds, the session counts under its stream's name: until a gateway reports the stream closed, or until it expires
+//! because no gateway has reported it open. A probe counts the sessions on the engine itself, but late. Therefore each
+//! stream is in one of these states, so that it counts exactly once:
+//!
+//! | | the last probe cannot have seen it | the last probe has seen it |
+//! | --- | --- | --- |
+//! | open, or expected to open | *unprobed*: added to the probe's count | in the probe's count |
+//! | closed | not counted | *closed*: subtracted from the probe's count until the next probe |
+//!
+//! Independently of probes, a stream is *unconfirmed* until a gateway reports it open. Sessions through other replicas
+//! are added in the same way. Knows no strategy, driver or gateway; time is an argument.
 
 mod dirty_set;
 mod handles;
@@ -15,166 +24,165 @@ mod snapshot;
 mod state;
 mod stream_counts;
 
+use crate::EngineIndex;
 use crate::circuit_breaker::Trust;
-use crate::cost::{Cost, Kind};
+use crate::cost::{CostKey, PoolCosts};
 use crate::engine::load::Load;
-pub use dirty_set::Changes;
-use dirty_set::Listener;
-pub use handles::{Reservation, Trial};
-pub use ledger_entry::Account;
-use pending_cost::Expected;
+pub(crate) use dirty_set::DirtySet;
+use dirty_set::Subscription;
+pub use handles::{HalfOpenPermit, Reservation};
+pub use ledger_entry::LedgerEntry;
+use pending_cost::CostEstimate;
 use queue::Ticket;
 pub use registry::Tallies;
-pub use snapshot::Standing;
-use state::{Books, Left, Stream};
+pub use snapshot::LoadSnapshot;
+use state::{AccountingState, ClosedStream, Stream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 pub use stream_counts::{ChangedCount, PoolStreams, StreamCounts, StreamLimits, StreamSlot};
 use tokio::time::Instant;
 
-/// How long a new session may take to show in an engine's numbers: its client has yet to connect.
+/// A new session may take this long to show in an engine's numbers: its client has yet to connect.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// The books of one engine, shared by all snapshots of it.
+/// The accounting of one engine, shared by all snapshots of the engine.
 #[derive(Debug)]
 pub struct Tally {
     ttl: Duration,
     /// `None`: this is the only replica.
-    account: Option<Account>,
-    /// The streams of the engine's pool by session.
+    ledger: Option<LedgerEntry>,
+    /// The streams of the engine's pool by login session.
     streams: Arc<PoolStreams>,
-    books: Mutex<Books>,
+    state: Mutex<AccountingState>,
 }
 
 impl Tally {
-    /// Empty books. A placement that no gateway reports open counts for `ttl` at the most.
+    /// Empty. A placement that no gateway reports open counts for at most `ttl`.
     #[must_use]
     pub fn new(ttl: Duration) -> Self {
         Self::with(ttl, None, Arc::default())
     }
 
-    /// Empty books that are told to the replicas' ledger under that account, if there is one. `streams`: of the
-    /// engine's pool.
+    /// Empty, with the engine's entry in the replicas' ledger. `streams`: the streams of the engine's pool.
     #[must_use]
-    pub fn with(ttl: Duration, account: Option<Account>, streams: Arc<PoolStreams>) -> Self {
+    pub fn with(ttl: Duration, ledger: Option<LedgerEntry>, streams: Arc<PoolStreams>) -> Self {
         Self {
             ttl,
-            account,
+            ledger,
             streams,
-            books: Mutex::default(),
+            state: Mutex::default(),
         }
     }
 
-    /// A panic elsewhere leaves whole numbers behind: go on with them.
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A panic elsewhere leaves consistent numbers behind, so a poisoned lock is used further.
+    fn lock(&self) -> MutexGuard<'_, AccountingState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on each change that makes the engine look different to a choice is noted there, under
-    /// that number; whoever was told before is not any more.
-    pub fn tell(&self, changes: &Arc<Changes>, number: u32) {
-        self.books().listener = Some(Listener::new(Arc::clone(changes), number));
+    /// Locks the state to change it: the scheduler reads this engine again at its next decision.
+    fn update(&self) -> MutexGuard<'_, AccountingState> {
+        let mut state = self.lock();
+        if let Some(subscription) = &mut state.subscription {
+            subscription.mark();
+        }
+        state
     }
 
-    /// Placements that neither a probe nor a gateway has confirmed.
+    /// Connects the engine with its scheduler, instead of an earlier one: changes put `index` into `dirty`, and probes
+    /// teach `costs` what sessions cost.
+    pub(crate) fn subscribe(
+        &self,
+        dirty: &Arc<DirtySet>,
+        index: EngineIndex,
+        costs: &Arc<PoolCosts>,
+    ) {
+        let mut state = self.lock();
+        state.subscription = Some(Subscription::new(dirty, index));
+        state.pool_costs = Some(Arc::clone(costs));
+    }
+
+    /// Number of placements that neither a probe nor a gateway has confirmed.
     #[must_use]
     pub fn unconfirmed(&self, now: Instant) -> u32 {
-        let mut books = self.books();
-        books.lapse(self.ttl, now, self.account.as_ref());
-        let streams = books.waiting.iter();
-        let streams = streams.filter_map(|(_, name)| books.streams.get(name));
-        let unseen = |stream: &&Stream| books.unseen.get(stream.unseen).is_some();
-        let waiting = streams.filter(unseen).count();
-        books.pending.saturating_add(count(waiting))
+        let mut state = self.lock();
+        state.expire(self.ttl, now, self.ledger.as_ref());
+        let streams = state.unconfirmed.iter();
+        let streams = streams.filter_map(|(_, name)| state.streams.get(name));
+        let is_unprobed = |stream: &&Stream| state.unprobed.get(stream.unprobed).is_some();
+        let placed = streams.filter(is_unprobed).count();
+        state.pending.saturating_add(count(placed))
     }
 
-    /// Counts one more session at once, which no choice has brought. `turn` is the number of the engine's last one.
+    /// Counts one more session for a placement that no strategy decided. `turn`: the engine's latest turn, which stays.
     pub fn reserve(self: &Arc<Self>, turn: u64) -> Reservation {
-        let mut books = self.books();
-        let expected = books.take_on(turn, Kind::default(), Cost::default);
-        books.changed();
-        drop(books);
-        self.handle(expected)
+        self.reserve_for(turn, CostKey::default())
     }
 
-    /// Counts one more session of that kind at once, with what it is expected to cost: what such sessions
-    /// have cost here, else `guess`. Whoever chooses gets a look at the books with it.
-    pub fn reserve_for(
-        self: &Arc<Self>,
-        turn: u64,
-        kind: Kind,
-        guess: impl FnOnce() -> Cost,
-        now: Instant,
-    ) -> (Reservation, Standing) {
-        let mut books = self.books();
-        let expected = books.take_on(turn, kind, guess);
-        let standing = self.standing_of(&mut books, now);
-        drop(books);
-        (self.handle(expected), standing)
-    }
-
-    /// Of a session that counts.
-    fn handle(self: &Arc<Self>, expected: Expected) -> Reservation {
+    /// Counts one more session, with its estimated cost, for placement number `turn`.
+    pub fn reserve_for(self: &Arc<Self>, turn: u64, key: CostKey) -> Reservation {
+        let estimate = self.update().acquire(turn, key);
         Reservation {
             tally: Arc::clone(self),
-            expected,
+            estimate,
             slot: None,
             stream: None,
             placed: false,
         }
     }
 
-    /// A gateway has reported the session's stream open, which it is since `since`.
+    /// A gateway has reported a stream of the session `session_ref` open, which it is since `since`.
     pub fn opened(&self, stream: &str, session_ref: &str, since: Instant) {
-        let mut books = self.books();
-        if let Some(waiting) = books.streams.get(stream).map(|known| known.waiting) {
-            books.waiting.take(waiting);
+        let mut state = self.update();
+        if let Some(unconfirmed) = state.streams.get(stream).map(|known| known.unconfirmed) {
+            state.unconfirmed.take(unconfirmed);
             return;
         }
-        // Placed by another process, or longer ago than a reservation counts.
+        // Placed by another process, or expired.
         let name: Arc<str> = stream.into();
-        if let Some(account) = &self.account {
-            account.opened(&name);
+        if let Some(ledger) = &self.ledger {
+            ledger.opened(&name);
         }
-        let unseen = if books.probed_at.is_none_or(|began| since + SETTLE > began) {
-            books.expect(since, Expected::default())
+        let is_unprobed = state.probed_at.is_none_or(|began| since + SETTLE > began);
+        let unprobed = if is_unprobed {
+            state.add_unprobed(since, CostEstimate::default())
         } else {
             Ticket::NONE
         };
         let stream = Stream {
             since,
-            waiting: Ticket::NONE,
-            unseen,
+            unconfirmed: Ticket::NONE,
+            unprobed,
             _slot: Some(self.streams.adopt(session_ref)),
         };
-        books.streams.insert(name, stream);
-        books.changed();
+        state.streams.insert(name, stream);
     }
 
-    /// The stream is closed, or never came to be. `lasted`: it was open for so long at the least. What may
-    /// have closed before the last probe began is not in that probe's count for certain, so it is not
-    /// taken from it: until the next probe there may be fewer sessions than counted, never more. Closing it
-    /// again changes nothing. `false` when it was not in these books.
+    /// The stream is closed, or was never opened. `lasted`: the minimum time for which it was open. A stream that may
+    /// have closed before the last probe began is not subtracted from that probe's count, as the probe may not have
+    /// counted it: until the next probe there may be fewer sessions than counted, never more. Closing a stream again
+    /// has no effect. `false` when the stream is not in this accounting.
     pub fn closed(&self, stream: &str, lasted: Duration, now: Instant) -> bool {
-        let mut books = self.books();
-        let Some(known) = books.streams.remove(stream) else {
+        let mut state = self.update();
+        let Some(known) = state.streams.remove(stream) else {
             return false;
         };
-        if let Some(account) = &self.account {
-            account.released(stream);
+        if let Some(ledger) = &self.ledger {
+            ledger.released(stream);
         }
-        books.waiting.take(known.waiting);
-        let since = known.since.checked_add(lasted);
-        let since = since.map_or(now, |since| since.min(now));
-        if !books.expect_no_more(known.unseen) && books.probed_at.is_none_or(|began| since > began)
-        {
-            books.left.push(Left { since, told: now });
+        state.unconfirmed.take(known.unconfirmed);
+        let earliest = known.since.checked_add(lasted);
+        let earliest = earliest.map_or(now, |earliest| earliest.min(now));
+        let was_probed = !state.remove_unprobed(known.unprobed);
+        if was_probed && state.probed_at.is_none_or(|began| earliest > began) {
+            state.closed.push(ClosedStream {
+                earliest,
+                latest: now,
+            });
         }
-        books.changed();
         true
     }
 
-    /// A probe that began at `began` saw so many sessions.
+    /// A probe that began at `began` saw this number of sessions.
     pub fn probed(&self, began: Instant, sessions: u32) {
         let load = Load {
             sessions: Some(sessions),
@@ -183,83 +191,69 @@ impl Tally {
         self.measured(began, &load);
     }
 
-    /// The numbers of a probe that began at `began`. Placements made well before are in them. Of those made
-    /// just before, as many as the growth of the sessions shows.
+    /// The numbers of a probe that began at `began`. It has seen the placements that were made well before. Of those
+    /// made shortly before, it has seen as many as its number of sessions has grown by.
     pub fn measured(&self, began: Instant, load: &Load) {
-        let mut books = self.books();
-        let mut seen = books.see(|at| at + SETTLE <= began, usize::MAX);
+        let mut state = self.update();
+        let mut seen = state.take_probed(|at| at + SETTLE <= began, usize::MAX);
         let settled = count(seen.len());
-        // Only these have closed before for certain.
-        let closed = books.left.iter().filter(|left| left.told <= began);
-        let closed = count(closed.count());
-        books.left.retain(|left| left.since > began);
-        let elsewhere = books.elsewhere.probed(began);
+        // Only these are certain to have closed before the probe.
+        let closed = state.closed.iter().filter(|c| c.latest <= began).count();
+        let closed = count(closed);
+        state.closed.retain(|closed| closed.earliest > began);
+        let remote_growth = state.remote.apply_probe(began);
         if let Some(sessions) = load.sessions {
-            let known = books.probed.saturating_sub(closed).saturating_add(settled);
-            let known = i64::from(known).saturating_add(elsewhere).max(0);
-            let known = u32::try_from(known).unwrap_or(u32::MAX);
-            let grown = usize::try_from(sessions.saturating_sub(known)).unwrap_or(usize::MAX);
-            seen.extend(books.see(|at| at <= began, grown));
-            books.probed = sessions;
+            let expected = state.probed.saturating_sub(closed).saturating_add(settled);
+            let expected = i64::from(expected).saturating_add(remote_growth).max(0);
+            let expected = u32::try_from(expected).unwrap_or(u32::MAX);
+            let grown = usize::try_from(sessions.saturating_sub(expected)).unwrap_or(usize::MAX);
+            seen.extend(state.take_probed(|at| at <= began, grown));
+            state.probed = sessions;
         }
-        books.probed_at = Some(began);
-        let lessons = books.coming.measured(&seen, load);
-        if let Some(listener) = &mut books.listener {
-            listener.learned(lessons);
+        state.probed_at = Some(began);
+        let observations = state.pending_cost.apply_probe(&seen, load);
+        if let Some(costs) = &state.pool_costs {
+            costs.observe(&observations);
         }
-        books.changed();
     }
 
-    /// There is nothing to be remembered: none under way, waited for or open, and no drain.
+    /// There is nothing to remember: no placement, no stream, no drain.
     #[must_use]
     fn is_empty(&self) -> bool {
-        let books = self.books();
-        books.pending == 0 && books.streams.is_empty() && !books.draining
+        let state = self.lock();
+        state.pending == 0 && state.streams.is_empty() && !state.draining
     }
 
-    /// From now on it gets nothing new, or it does again.
+    /// An operator drains the engine, so that it gets no new session; or ends the drain.
     pub fn drain(&self, draining: bool) {
-        let mut books = self.books();
-        if books.draining != draining {
-            books.draining = draining;
-            books.changed();
-        }
+        self.update().draining = draining;
     }
 
-    /// The engine has come up just now: its weight grows from here.
+    /// The engine has just become ready: its slow start begins.
     pub fn came_up(&self, now: Instant) {
-        let mut books = self.books();
-        books.up_since = Some(now);
-        books.changed();
+        self.update().up_since = Some(now);
     }
 
-    /// Begins a trial of a suspect engine, if one is due.
+    /// Begins a trial of an ejected engine, if one is due.
     #[must_use]
-    pub fn begin_trial(self: &Arc<Self>, now: Instant) -> Option<Trial> {
-        let mut books = self.books();
-        if books.suspicion.trust(now) != Trust::TrialDue {
+    pub fn begin_trial(self: &Arc<Self>, now: Instant) -> Option<HalfOpenPermit> {
+        let mut state = self.update();
+        if state.circuit_breaker.state(now) != Trust::TrialDue {
             return None;
         }
-        books.suspicion.begin_trial();
-        Some(Trial(Arc::clone(self)))
+        state.circuit_breaker.begin_trial();
+        Some(HalfOpenPermit(Arc::clone(self)))
     }
 
-    /// A placement that began at `began` failed through the engine's fault. True when that is news.
+    /// A placement that began at `began` failed through the engine's fault. True when this ejects the engine, or ejects
+    /// it for longer.
     pub fn failed(&self, began: Instant, now: Instant) -> bool {
-        let mut books = self.books();
-        let news = books.suspicion.failed(began, now);
-        books.changed();
-        news
+        self.update().circuit_breaker.record_failure(began, now)
     }
 
-    /// The engine served. True when it was suspect before.
+    /// A placement succeeded. True when the engine was ejected before.
     pub fn served(&self) -> bool {
-        let mut books = self.books();
-        let news = books.suspicion.cleared();
-        if news {
-            books.changed();
-        }
-        news
+        self.update().circuit_breaker.record_success()
     }
 }
 

@@ -1,8 +1,8 @@
-//! Which engines hold which document: those that say so in their health, and those where one was placed
-//! a moment ago. A second session on a document costs its engine next to nothing, the first one loads it.
-//! Knows slots and names, nothing of load.
+//! Which engines hold which document in memory: those that list it in their health check, and those where a session on it
+//! was placed a short time ago. The first session on a document loads it; a second one costs its engine little. Knows
+//! positions and names of engines, not their load.
 
-use super::Slot;
+use super::EngineIndex;
 use rand::{Rng, RngExt};
 use smallvec::SmallVec;
 use std::collections::{BTreeSet, HashMap};
@@ -10,79 +10,82 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a placement alone tells that its engine holds the document: long enough to load it and to be
-/// probed after that.
-const UNLISTED: Duration = Duration::from_secs(60);
-/// Placements remembered at the most: clients name documents, and may make names up.
-const MOST_UNLISTED: usize = 65_536;
+/// After a placement its engine counts as a holder for this long without listing the document: long enough to load the
+/// document and to be probed afterwards.
+const PLACEMENT_TTL: Duration = Duration::from_secs(60);
+/// Maximum number of remembered placements: clients choose the names of documents.
+const MAX_PLACEMENTS: usize = 65_536;
 
-/// A document's name, hashed with a key of our own. Two names with one hash would share their engines.
+/// A document's name, hashed with a secret salt. Two names with the same hash would share their engines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct DocumentKey(u64);
 
 impl DocumentKey {
-    pub(super) const fn number(self) -> u64 {
+    pub(super) const fn as_u64(self) -> u64 {
         self.0
     }
 }
 
-/// Most documents are held by so few engines that these are kept in the map itself: as many as take no more room
-/// than where to find them elsewhere.
-const FEW: usize = 4;
-/// Engines looked at for one choice at the most.
-const LOOKED_AT: usize = 16;
+/// Most documents have few holders, which are stored in the map itself: as many as need no more space than a pointer to
+/// a list.
+const INLINE_HOLDERS: usize = 4;
+/// Maximum number of holders that one decision considers.
+const SAMPLE_SIZE: usize = 16;
 
 /// The engines that hold one document.
-pub(super) struct Holding<'a> {
+pub(super) struct DocumentHolders<'a> {
     holders: &'a Holders,
     document: DocumentKey,
-    all: &'a [Slot],
+    all: &'a [EngineIndex],
 }
 
-impl Holding<'_> {
-    /// Whether this engine is one of them.
-    pub(super) fn has(&self, slot: Slot) -> bool {
-        if self.all.len() <= LOOKED_AT {
-            // They are at hand, its list is not.
-            self.all.contains(&slot)
+impl DocumentHolders<'_> {
+    /// Whether this engine is among them.
+    pub(super) fn contains(&self, index: EngineIndex) -> bool {
+        if self.all.len() <= SAMPLE_SIZE {
+            // These are in the cache, the engine's list is not.
+            self.all.contains(&index)
         } else {
-            self.holders.holds(self.document, slot)
+            self.holders.holds(self.document, index)
         }
     }
 
-    /// All of a few; of many a row that begins anywhere, so that each is as likely to be looked at.
-    pub(super) fn some(&self, random: &mut dyn Rng) -> impl Iterator<Item = Slot> + use<'_> {
+    /// All holders, or [`SAMPLE_SIZE`] of them from a random position on, so that each has the same probability.
+    pub(super) fn sample(
+        &self,
+        random: &mut dyn Rng,
+    ) -> impl Iterator<Item = EngineIndex> + use<'_> {
         let all = self.all;
-        let first = if all.len() > LOOKED_AT {
+        let first = if all.len() > SAMPLE_SIZE {
             random.random_range(0..all.len())
         } else {
             0
         };
         let (before, from) = all.split_at(first);
-        from.iter().chain(before).take(LOOKED_AT).copied()
+        from.iter().chain(before).take(SAMPLE_SIZE).copied()
     }
 }
 
-/// A map by a [`DocumentKey`], which no client can foresee: its hash needs no strength of its own.
+/// A map by [`DocumentKey`]. No client can predict a key, so a fast hash is enough.
 type ByKey<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
-/// The engines of each document.
+/// The holders of each document.
 #[derive(Debug, Default)]
 pub(super) struct Holders {
-    /// Makes hashes that no client can foresee.
+    /// Makes keys that no client can predict.
     salt: u64,
-    /// In no order, none of them twice.
-    by_document: ByKey<DocumentKey, SmallVec<[Slot; FEW]>>,
-    /// What each slot's engine lists, in order.
+    /// In no order, each once.
+    by_document: ByKey<DocumentKey, SmallVec<[EngineIndex; INLINE_HOLDERS]>>,
+    /// The documents that each engine lists, sorted.
     lists: Vec<Box<[DocumentKey]>>,
-    /// Until when a placement counts; its engine does not list the document.
-    placed: ByKey<(DocumentKey, Slot), Instant>,
-    /// When to look whether it still does.
-    ends: BTreeSet<(Instant, DocumentKey, Slot)>,
+    /// Until when a placement counts. Its engine does not list the document.
+    placed: ByKey<(DocumentKey, EngineIndex), Instant>,
+    /// The placements by the time at which they may end.
+    ends: BTreeSet<(Instant, DocumentKey, EngineIndex)>,
 }
 
 impl Holders {
-    /// Knows nothing yet. `salt`: at random.
+    /// No document yet. `salt`: a random number.
     pub(super) fn new(salt: u64) -> Self {
         Self {
             salt,
@@ -98,72 +101,78 @@ impl Holders {
     }
 
     /// Whether the engine holds the document.
-    pub(super) fn holds(&self, document: DocumentKey, slot: Slot) -> bool {
-        self.lists(document, slot) || self.placed.contains_key(&(document, slot))
+    pub(super) fn holds(&self, document: DocumentKey, index: EngineIndex) -> bool {
+        self.is_listed(document, index) || self.placed.contains_key(&(document, index))
     }
 
-    fn lists(&self, document: DocumentKey, slot: Slot) -> bool {
-        let list = self.lists.get(slot as usize);
+    fn is_listed(&self, document: DocumentKey, index: EngineIndex) -> bool {
+        let list = self.lists.get(index as usize);
         list.is_some_and(|list| list.binary_search(&document).is_ok())
     }
 
-    /// Those that hold the document.
-    pub(super) fn of(&self, document: DocumentKey) -> Holding<'_> {
+    /// The holders of the document.
+    pub(super) fn get(&self, document: DocumentKey) -> DocumentHolders<'_> {
         let all = self.by_document.get(&document);
-        Holding {
+        DocumentHolders {
             holders: self,
             document,
             all: all.map_or(&[][..], |all| all),
         }
     }
 
-    /// An engine has told its documents.
-    pub(super) fn list(&mut self, slot: Slot, documents: &[String]) {
+    /// Replaces the list of an engine by the one of its latest probe.
+    pub(super) fn set_list(&mut self, index: EngineIndex, documents: &[String]) {
         let mut list: Vec<_> = documents.iter().map(|name| self.key(name)).collect();
         list.sort_unstable();
         list.dedup();
         let list = list.into_boxed_slice();
-        let Some(place) = self.lists.get_mut(slot as usize) else {
+        let Some(place) = self.lists.get_mut(index as usize) else {
             return;
         };
         let before = std::mem::replace(place, list.clone());
         let missing = |of: &[DocumentKey], key: &DocumentKey| of.binary_search(key).is_err();
         for gone in before.iter().filter(|key| missing(&list, key)) {
-            self.unlink(*gone, slot);
+            self.unlink(*gone, index);
         }
         for new in list.iter().filter(|key| missing(&before, key)) {
-            // From now on the list tells.
-            if self.placed.remove(&(*new, slot)).is_none() {
-                self.link(*new, slot);
+            // The list replaces the placement.
+            if self.placed.remove(&(*new, index)).is_none() {
+                self.link(*new, index);
             }
         }
     }
 
-    /// A session on the document was placed there. `held`: as [`Self::holds`] has it.
-    pub(super) fn placed(&mut self, document: DocumentKey, slot: Slot, held: bool, now: Instant) {
-        let until = now + UNLISTED;
-        if let Some(before) = self.placed.get_mut(&(document, slot)) {
+    /// A session on the document was placed on the engine. `held`: the result of [`Self::holds`] before that.
+    pub(super) fn record_placement(
+        &mut self,
+        document: DocumentKey,
+        index: EngineIndex,
+        held: bool,
+        now: Instant,
+    ) {
+        let until = now + PLACEMENT_TTL;
+        if let Some(before) = self.placed.get_mut(&(document, index)) {
             *before = until;
-        } else if !held && self.placed.len() < MOST_UNLISTED {
-            self.placed.insert((document, slot), until);
-            self.ends.insert((until, document, slot));
-            self.link(document, slot);
+        } else if !held && self.placed.len() < MAX_PLACEMENTS {
+            self.placed.insert((document, index), until);
+            self.ends.insert((until, document, index));
+            self.link(document, index);
         }
     }
 
-    /// Forgets placements that have had the time to show in a list.
-    pub(super) fn forget(&mut self, now: Instant) {
+    /// Removes placements that are older than [`PLACEMENT_TTL`].
+    pub(super) fn expire(&mut self, now: Instant) {
         while self.ends.first().is_some_and(|(at, ..)| *at <= now)
-            && let Some((_, document, slot)) = self.ends.pop_first()
+            && let Some((_, document, index)) = self.ends.pop_first()
         {
-            match self.placed.get(&(document, slot)).copied() {
+            match self.placed.get(&(document, index)).copied() {
                 // Placed again since.
                 Some(until) if until > now => {
-                    self.ends.insert((until, document, slot));
+                    self.ends.insert((until, document, index));
                 }
                 Some(_) => {
-                    self.placed.remove(&(document, slot));
-                    self.unlink(document, slot);
+                    self.placed.remove(&(document, index));
+                    self.unlink(document, index);
                 }
                 // Listed since.
                 None => {}
@@ -171,30 +180,34 @@ impl Holders {
         }
     }
 
-    /// The pool has other engines: `moved` tells where each slot went. Lists are to be told again.
-    pub(super) fn renumber(&mut self, slots: usize, moved: impl Fn(Slot) -> Option<Slot>) {
-        self.lists = vec![Box::default(); slots];
+    /// The pool has other engines: `moved` maps the old position of an engine to the new one. All lists must be set again.
+    pub(super) fn renumber(
+        &mut self,
+        engines: usize,
+        moved: impl Fn(EngineIndex) -> Option<EngineIndex>,
+    ) {
+        self.lists = vec![Box::default(); engines];
         self.by_document.clear();
         self.ends.clear();
-        for ((document, slot), until) in std::mem::take(&mut self.placed) {
-            if let Some(slot) = moved(slot) {
-                self.placed.insert((document, slot), until);
-                self.ends.insert((until, document, slot));
-                self.link(document, slot);
+        for ((document, index), until) in std::mem::take(&mut self.placed) {
+            if let Some(index) = moved(index) {
+                self.placed.insert((document, index), until);
+                self.ends.insert((until, document, index));
+                self.link(document, index);
             }
         }
     }
 
-    /// The slot begins to hold the document: it is neither listed nor placed there.
-    fn link(&mut self, document: DocumentKey, slot: Slot) {
-        self.by_document.entry(document).or_default().push(slot);
+    /// Adds a holder that was none before.
+    fn link(&mut self, document: DocumentKey, index: EngineIndex) {
+        self.by_document.entry(document).or_default().push(index);
     }
 
-    fn unlink(&mut self, document: DocumentKey, slot: Slot) {
+    fn unlink(&mut self, document: DocumentKey, index: EngineIndex) {
         let Some(all) = self.by_document.get_mut(&document) else {
             return;
         };
-        if let Some(place) = all.iter().position(|other| *other == slot) {
+        if let Some(place) = all.iter().position(|other| *other == index) {
             all.remove(place);
         }
         if all.is_empty() {

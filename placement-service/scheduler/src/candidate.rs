@@ -1,20 +1,19 @@
-//! What a strategy may look at: the numbers of one engine at one moment, and those of the pool to which
-//! they are compared. Plain numbers, so that a choice reads no engine but the one it takes.
+//! What a decision knows of one engine: its numbers at this moment and whether it may be chosen; and the means of the
+//! pool, with which the numbers are compared. Plain values: a score reads no engine.
 
-use crate::accounting::{Standing, Tally};
-use crate::engine::{Engine, Memory, State};
-use std::sync::Arc;
+use crate::Rules;
+use crate::engine::{Engine, Memory};
+use crate::filter::{self, Eligibility, Exclusion};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The share of free memory from which on more is no better: memory does nothing for an engine until it
-/// runs short of it.
+/// An engine with at least this share of its memory free gets the full score: more free memory makes it no faster.
 const AMPLE: f64 = 0.25;
 
-/// One engine, as of the last look at its books.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Facts {
-    /// Sessions of the last probe and those that it cannot know yet.
+/// One engine as the decisions see it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// Sessions of the last probe, and those that the probe cannot have seen.
     pub sessions: u32,
     /// How many of them no probe has seen.
     pub reserved: u32,
@@ -24,43 +23,72 @@ pub struct Facts {
     pub memory_free_mb: Option<f64>,
     /// Free share of its CPU, 0 to 1.
     pub cpu: Option<f64>,
-    /// When it came up, if that was seen.
+    /// When it became ready, if that was seen.
     pub up_since: Option<Instant>,
-    /// The number of the choice that last took it.
+    /// Number of the placement that last chose it.
     pub turn: u64,
     /// Its place in the natural order of the names: engine-9 before engine-10.
     pub rank: u32,
+    /// Whether it may be chosen.
+    pub eligibility: Eligibility,
+    /// When the engine's accounting has to be read again although nothing changes it.
+    pub(crate) valid_until: Option<Instant>,
 }
 
-impl Facts {
-    /// Reads an engine's books. `rank`: its place in the order of names.
-    #[must_use]
-    pub(super) fn of(told: &Told, standing: &Standing, rank: u32) -> Self {
-        Self {
-            sessions: standing.sessions(told.sessions),
-            reserved: standing.reserved,
-            memory: told.memory.map(|memory| {
-                let coming = standing.coming.memory_mb;
-                let then = Memory {
-                    committed: memory.committed + coming,
-                    free: memory.free - coming,
-                };
-                then.headroom()
-            }),
-            memory_free_mb: told.memory.map(|m| m.free - standing.coming.memory_mb),
-            up_since: standing.up_since,
-            cpu: told.cpu.map(|probed| {
-                let cpu = standing.cpu.unwrap_or(probed) + standing.coming.cpu;
-                (1.0 - cpu).clamp(0.0, 1.0)
-            }),
-            turn: standing.turn,
+impl Candidate {
+    /// Reads the accounting of an engine, and filters it.
+    pub(crate) fn read(engine: &Engine, rank: u32, rules: &Rules, now: Instant) -> Self {
+        let snapshot = engine.tally.read(now);
+        let load = engine.load.as_deref();
+        let memory = load.and_then(|load| load.memory).map(|memory| Memory {
+            committed: memory.committed + snapshot.pending_cost.memory_mb,
+            free: memory.free - snapshot.pending_cost.memory_mb,
+        });
+        let cpu = load.and_then(|load| load.cpu).map(|probed| {
+            let cpu = snapshot.cpu.unwrap_or(probed) + snapshot.pending_cost.cpu;
+            (1.0 - cpu).clamp(0.0, 1.0)
+        });
+        let mut candidate = Self {
+            sessions: snapshot.sessions(load.and_then(|load| load.sessions)),
+            reserved: snapshot.reserved,
+            memory: memory.map(Memory::headroom),
+            memory_free_mb: memory.map(|memory| memory.free),
+            cpu,
+            up_since: snapshot.up_since,
+            turn: snapshot.turn,
             rank,
+            eligibility: Eligibility::Eligible,
+            valid_until: snapshot.valid_until,
+        };
+        candidate.eligibility = filter::evaluate(engine.state, &candidate, &snapshot, rules);
+        candidate
+    }
+
+    /// An engine whose accounting has not been read.
+    pub(crate) fn unread(rank: u32, now: Instant) -> Self {
+        Self {
+            sessions: 0,
+            reserved: 0,
+            memory: None,
+            memory_free_mb: None,
+            cpu: None,
+            up_since: None,
+            turn: 0,
+            rank,
+            eligibility: Eligibility::Excluded(Exclusion::Starting),
+            valid_until: Some(now),
         }
     }
 
-    /// The share of its weight that an engine has which came up a while ago, 0 to 1.
+    /// It may be chosen.
     #[must_use]
-    pub fn warmth(&self, slow_start: Duration, now: Instant) -> f64 {
+    pub fn is_eligible(&self) -> bool {
+        self.eligibility == Eligibility::Eligible
+    }
+
+    /// The share of its weight that a new engine has, 0 to 1.
+    #[must_use]
+    pub fn slow_start_weight(&self, slow_start: Duration, now: Instant) -> f64 {
         let Some(since) = self.up_since.filter(|_| !slow_start.is_zero()) else {
             return 1.0;
         };
@@ -69,135 +97,68 @@ impl Facts {
     }
 }
 
-/// What a snapshot tells of one engine, copied so that a look at its books reads nothing else.
-#[derive(Clone, Debug)]
-pub(super) struct Told {
-    pub(super) tally: Arc<Tally>,
-    pub(super) state: State,
-    sessions: Option<u32>,
-    memory: Option<Memory>,
-    cpu: Option<f64>,
-}
-
-impl Told {
-    pub(super) fn by(engine: &Engine) -> Self {
-        let load = engine.load.as_deref();
-        Self {
-            tally: Arc::clone(&engine.tally),
-            state: engine.state,
-            sessions: load.and_then(|load| load.sessions),
-            memory: load.and_then(|load| load.memory),
-            cpu: load.and_then(|load| load.cpu),
-        }
-    }
-}
-
-/// What counts as middling in this pool, and where it is in its turns.
+/// The means of the eligible engines: what counts as average in this pool.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Scale {
+pub struct PoolBaseline {
     /// Sessions per engine; never 0.
     pub sessions: f64,
-    /// Score of memory.
+    /// Mean score of memory.
     pub memory: f64,
-    /// Score of CPU.
+    /// Mean score of CPU.
     pub cpu: f64,
-    /// Engines that may be chosen.
+    /// Number of eligible engines.
     pub engines: u32,
-    /// The number of the latest choice.
+    /// Number of this placement.
     pub turn: u64,
 }
 
-impl Scale {
+impl PoolBaseline {
     /// Fewer sessions than these say little of an engine's load.
-    const FEW_SESSIONS: f64 = 10.0;
-    /// By this share the mean of sessions and the number of engines may move before everything is weighed anew.
-    const DRIFT: f64 = 0.1;
-    /// And by so much the scores of memory and CPU.
-    const SCORE_DRIFT: f64 = 0.05;
+    const MIN_SESSIONS: f64 = 10.0;
 
-    /// Whether it is still right for a pool with these sums.
-    pub(super) fn fits(&self, sums: &Sums) -> bool {
-        let now = sums.scale(self.turn);
-        let near = |now: f64, was: f64, by: f64| (now - was).abs() <= by;
-        let (engines, were) = (f64::from(now.engines), f64::from(self.engines));
-        near(now.sessions, self.sessions, self.sessions * Self::DRIFT)
-            && near(engines, were, were * Self::DRIFT)
-            && near(now.memory, self.memory, Self::SCORE_DRIFT)
-            && near(now.cpu, self.cpu, Self::SCORE_DRIFT)
+    pub(crate) fn new<'a>(eligible: impl Iterator<Item = &'a Candidate>, turn: u64) -> Self {
+        let (mut engines, mut sessions) = (0_u32, 0.0);
+        let (mut memory, mut cpu) = (Mean::default(), Mean::default());
+        for candidate in eligible {
+            engines += 1;
+            sessions += f64::from(candidate.sessions);
+            memory.add(candidate.memory.map(memory_score));
+            cpu.add(candidate.cpu);
+        }
+        Self {
+            sessions: (sessions / f64::from(engines.max(1))).max(Self::MIN_SESSIONS),
+            memory: memory.get(),
+            cpu: cpu.get(),
+            engines,
+            turn,
+        }
     }
-}
-
-/// The sums behind a [`Scale`]: of the engines that may be chosen.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sums {
-    engines: u32,
-    sessions: u64,
-    memory: Mean,
-    cpu: Mean,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Mean {
     sum: f64,
-    of: u32,
+    count: u32,
 }
 
 impl Mean {
     fn add(&mut self, value: Option<f64>) {
         if let Some(value) = value {
             self.sum += value;
-            self.of += 1;
+            self.count += 1;
         }
     }
 
-    fn remove(&mut self, value: Option<f64>) {
-        if let Some(value) = value {
-            self.sum -= value;
-            self.of = self.of.saturating_sub(1);
-        }
-    }
-
-    /// When nobody says anything, it is neither good nor bad.
+    /// Neither good nor bad when no engine has the number.
     fn get(self) -> f64 {
-        if self.of == 0 {
+        if self.count == 0 {
             return 0.5;
         }
-        (self.sum / f64::from(self.of)).clamp(0.0, 1.0)
+        self.sum / f64::from(self.count)
     }
 }
 
-impl Sums {
-    pub(super) fn add(&mut self, facts: &Facts) {
-        self.engines += 1;
-        self.sessions += u64::from(facts.sessions);
-        self.memory.add(facts.memory.map(ample));
-        self.cpu.add(facts.cpu);
-    }
-
-    pub(super) fn remove(&mut self, facts: &Facts) {
-        self.engines = self.engines.saturating_sub(1);
-        self.sessions = self.sessions.saturating_sub(u64::from(facts.sessions));
-        self.memory.remove(facts.memory.map(ample));
-        self.cpu.remove(facts.cpu);
-    }
-
-    #[allow(
-        clippy::cast_precision_loss,
-        reason = "a mean needs no more than 53 bits"
-    )]
-    pub(super) fn scale(&self, turn: u64) -> Scale {
-        let mean = self.sessions as f64 / f64::from(self.engines.max(1));
-        Scale {
-            sessions: mean.max(Scale::FEW_SESSIONS),
-            memory: self.memory.get(),
-            cpu: self.cpu.get(),
-            engines: self.engines,
-            turn,
-        }
-    }
-}
-
-/// The worth of a share of free memory.
-pub(super) fn ample(free: f64) -> f64 {
+/// The score of a free share of memory.
+pub(super) fn memory_score(free: f64) -> f64 {
     (free / AMPLE).clamp(0.0, 1.0)
 }

@@ -1,17 +1,17 @@
-//! The ledger of sessions that replicas share, as the accounting of one replica uses it. The accounting does not know
-//! how the ledger is reached.
+//! The ledger of sessions that the replicas of the service share, as the accounting of one replica uses it. Where the
+//! ledger is stored is not known here.
 
 use async_trait::async_trait;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// Sessions at most: on one engine, and in its pool.
+/// Maximum numbers of sessions: on one engine, and in its pool.
 pub type Most = (Option<u32>, Option<u32>);
 
-/// What the ledger answers to a placement.
+/// The ledger's answer to a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confirmed {
-    /// There is room, and it is taken.
+    /// Reserved.
     Yes,
     /// The engine is full.
     EngineFull {
@@ -20,14 +20,14 @@ pub enum Confirmed {
     },
     /// The pool is full.
     PoolFull,
-    /// The ledger cannot answer, for this reason.
+    /// The ledger is not available, for this reason.
     Unsure(&'static str),
 }
 
-/// Where the replicas of the service agree on how many sessions an engine has. Engines are named `pool/name`.
+/// Counts the sessions of each engine over all replicas. Engines are named `pool/name`.
 #[async_trait]
 pub trait CapacityLedger: Debug + Send + Sync {
-    /// Asks for room for one stream on `engine`. Whatever the answer, [`Self::released`] ends the request.
+    /// Reserves one stream on `engine`. Whatever the answer, [`Self::released`] must follow.
     async fn reserve(&self, stream: &Arc<str>, engine: &Arc<str>, most: Most) -> Confirmed;
 
     /// A gateway of this replica has reported the stream open.

@@ -1,88 +1,97 @@
-//! The circuit breaker of one engine: a placement that failed there makes it suspect at once, whatever
-//! its healthcheck says. A suspect engine gets no client; after a growing back-off it gets one trial at
-//! a time, and one success clears it. Time is an argument.
+//! The circuit breaker of one engine. A placement that failed there opens it at once, whatever the health check says:
+//! the engine is ejected and gets no client. After a growing back-off one trial at a time is let through; one success
+//! closes it. Time is an argument.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// The first back-off; each further failure doubles it.
-const FIRST: Duration = Duration::from_secs(1);
+const INITIAL: Duration = Duration::from_secs(1);
 /// The longest back-off.
-const LONGEST: Duration = Duration::from_secs(60);
+const MAX: Duration = Duration::from_secs(60);
 
-/// Whether an engine may be used, as far as suspicion goes.
+/// Whether the circuit breaker lets a placement through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// Nothing is held against it.
+    /// Closed: placements get through.
     Clear,
-    /// Suspect, but its back-off is over: one trial is due.
+    /// Half-open: the back-off has passed, and one trial is due.
     TrialDue,
-    /// Suspect: in back-off, or its trial is under way.
+    /// Open: in back-off, or the trial is under way.
     Suspect,
 }
 
-/// What is held against one engine.
+/// The circuit breaker of one engine.
 #[derive(Debug, Default)]
-pub struct Suspicion(Option<Suspect>);
-
-#[derive(Debug)]
-struct Suspect {
-    since: Instant,
-    backoff: Duration,
-    on_trial: bool,
+pub enum CircuitBreaker {
+    /// Placements get through.
+    #[default]
+    Closed,
+    /// In back-off; afterwards a trial is due.
+    Open(Ejection),
+    /// A trial is under way.
+    Trial(Ejection),
 }
 
-impl Suspicion {
-    /// May the engine be used now?
+/// When an engine was ejected, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Ejection {
+    since: Instant,
+    backoff: Duration,
+}
+
+impl CircuitBreaker {
+    /// Whether it lets a placement through now.
     #[must_use]
-    pub fn trust(&self, now: Instant) -> Trust {
-        match &self.0 {
-            None => Trust::Clear,
-            Some(s) if !s.on_trial && now >= s.since + s.backoff => Trust::TrialDue,
-            Some(_) => Trust::Suspect,
+    pub fn state(&self, now: Instant) -> Trust {
+        match self {
+            Self::Closed => Trust::Clear,
+            Self::Open(ejection) if now >= ejection.since + ejection.backoff => Trust::TrialDue,
+            Self::Open(_) | Self::Trial(_) => Trust::Suspect,
         }
     }
 
-    /// When time alone is going to change [`Self::trust`].
+    /// When a trial will be due, unless one is under way.
     #[must_use]
-    pub fn until(&self) -> Option<Instant> {
-        let suspect = self.0.as_ref().filter(|suspect| !suspect.on_trial)?;
-        Some(suspect.since + suspect.backoff)
+    pub fn trial_at(&self) -> Option<Instant> {
+        match self {
+            Self::Open(ejection) => Some(ejection.since + ejection.backoff),
+            Self::Closed | Self::Trial(_) => None,
+        }
     }
 
     /// A trial begins; until it ends there is no second one.
     pub fn begin_trial(&mut self) {
-        if let Some(suspect) = &mut self.0 {
-            suspect.on_trial = true;
+        if let Self::Open(ejection) = *self {
+            *self = Self::Trial(ejection);
         }
     }
 
-    /// A trial was given up without a result.
+    /// The trial ended without a result.
     pub fn abandon_trial(&mut self) {
-        if let Some(suspect) = &mut self.0 {
-            suspect.on_trial = false;
+        if let Self::Trial(ejection) = *self {
+            *self = Self::Open(ejection);
         }
     }
 
-    /// An attempt that began at `began` failed at `now`. Attempts that were already under way when
-    /// the engine became suspect tell nothing new. True when this is news.
-    pub fn failed(&mut self, began: Instant, now: Instant) -> bool {
-        let backoff = match &self.0 {
-            None => FIRST,
-            Some(s) if began < s.since => return false,
-            Some(s) => (s.backoff * 2).min(LONGEST),
+    /// A placement that began at `began` failed at `now`. `false`, without effect, when it began before the engine was
+    /// ejected: placements that were under way at the first failure must not lengthen the back-off.
+    pub fn record_failure(&mut self, began: Instant, now: Instant) -> bool {
+        let backoff = match self {
+            Self::Closed => INITIAL,
+            Self::Open(ejection) | Self::Trial(ejection) if began < ejection.since => return false,
+            Self::Open(ejection) | Self::Trial(ejection) => (ejection.backoff * 2).min(MAX),
         };
-        self.0 = Some(Suspect {
+        *self = Self::Open(Ejection {
             since: now,
             backoff,
-            on_trial: false,
         });
         true
     }
 
-    /// The engine served. True when it was suspect before.
-    pub fn cleared(&mut self) -> bool {
-        self.0.take().is_some()
+    /// A placement succeeded. True when the engine was ejected before.
+    pub fn record_success(&mut self) -> bool {
+        !matches!(std::mem::take(self), Self::Closed)
     }
 }
 
@@ -95,48 +104,48 @@ mod tests {
     #[test]
     fn backoff_doubles_up_to_a_minute() {
         let mut now = Instant::now();
-        let mut suspicion = Suspicion::default();
-        assert_eq!(suspicion.trust(now), Trust::Clear);
+        let mut breaker = CircuitBreaker::default();
+        assert_eq!(breaker.state(now), Trust::Clear);
         for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
-            assert!(suspicion.failed(now, now));
+            assert!(breaker.record_failure(now, now));
             let backoff = Duration::from_secs(seconds);
-            assert_eq!(suspicion.trust(now + backoff - MS), Trust::Suspect);
-            assert_eq!(suspicion.until(), Some(now + backoff));
+            assert_eq!(breaker.state(now + backoff - MS), Trust::Suspect);
+            assert_eq!(breaker.trial_at(), Some(now + backoff));
             now += backoff;
-            assert_eq!(suspicion.trust(now), Trust::TrialDue);
+            assert_eq!(breaker.state(now), Trust::TrialDue);
         }
     }
 
     #[test]
     fn one_trial_at_a_time() {
         let start = Instant::now();
-        let mut suspicion = Suspicion::default();
-        suspicion.failed(start, start);
-        let later = start + FIRST;
-        suspicion.begin_trial();
-        assert_eq!(suspicion.trust(later), Trust::Suspect);
-        suspicion.abandon_trial();
-        assert_eq!(suspicion.trust(later), Trust::TrialDue);
+        let mut breaker = CircuitBreaker::default();
+        breaker.record_failure(start, start);
+        let later = start + INITIAL;
+        breaker.begin_trial();
+        assert_eq!(breaker.state(later), Trust::Suspect);
+        breaker.abandon_trial();
+        assert_eq!(breaker.state(later), Trust::TrialDue);
     }
 
     #[test]
     fn attempts_under_way_at_the_first_failure_do_not_lengthen_the_backoff() {
         let start = Instant::now();
-        let mut suspicion = Suspicion::default();
-        assert!(suspicion.failed(start, start + 800 * MS));
+        let mut breaker = CircuitBreaker::default();
+        assert!(breaker.record_failure(start, start + 800 * MS));
         for _ in 0..64 {
-            assert!(!suspicion.failed(start + MS, start + 801 * MS));
+            assert!(!breaker.record_failure(start + MS, start + 801 * MS));
         }
-        assert_eq!(suspicion.trust(start + 1800 * MS), Trust::TrialDue);
+        assert_eq!(breaker.state(start + 1800 * MS), Trust::TrialDue);
     }
 
     #[test]
     fn a_success_clears() {
         let now = Instant::now();
-        let mut suspicion = Suspicion::default();
-        assert!(!suspicion.cleared());
-        suspicion.failed(now, now);
-        assert!(suspicion.cleared());
-        assert_eq!(suspicion.trust(now), Trust::Clear);
+        let mut breaker = CircuitBreaker::default();
+        assert!(!breaker.record_success());
+        breaker.record_failure(now, now);
+        assert!(breaker.record_success());
+        assert_eq!(breaker.state(now), Trust::Clear);
     }
 }

@@ -1,11 +1,12 @@
-//! What a session costs its engine, learned per document from what the engine's numbers do after sessions
-//! were placed there. A prediction fills the time until a probe shows the truth; it is never precise, as
-//! several placements and all that runs on the engine anyway share one change in one number.
+//! What a session costs its engine in memory and CPU, learned per document from the changes between two probes. An
+//! estimate fills the time until a probe shows the real numbers. It is never precise: several placements, and all other
+//! work of the engine, share one change of one number.
 
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How much the latest lesson counts against all before.
+/// Weight of the latest observation against all earlier ones.
 const RATE: f64 = 0.1;
 
 /// Memory and CPU.
@@ -18,7 +19,7 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Both together.
+    /// The sum.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -27,7 +28,7 @@ impl Cost {
         }
     }
 
-    /// What is left without the other.
+    /// The difference.
     #[must_use]
     pub fn minus(self, other: Self) -> Self {
         Self {
@@ -50,8 +51,8 @@ impl Cost {
         }
     }
 
-    /// Noise may have taught less than nothing.
-    fn at_least_nothing(self) -> Self {
+    /// Noise can make a learned cost negative.
+    fn non_negative(self) -> Self {
         Self {
             memory_mb: self.memory_mb.max(0.0),
             cpu: self.cpu.max(0.0),
@@ -59,103 +60,143 @@ impl Cost {
     }
 }
 
-/// What kind of session it is, as far as its cost goes.
+/// What the cost of a session depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Kind {
+pub struct CostKey {
     /// The document that it opens, hashed.
     pub document: Option<u64>,
-    /// Whether the engine held it already; if not, the session costs the loading too.
-    pub held: bool,
+    /// Whether the engine held it already; if not, the session costs the loading, too.
+    pub document_loaded: bool,
 }
 
-impl Kind {
-    /// One number for document and `held`, as a look-up reads many of them; a hash can do without one of its bits.
-    const fn key(self) -> Option<u64> {
+impl CostKey {
+    /// Document and `document_loaded` in one number, which makes the map smaller; the hash can lose one of its bits.
+    const fn packed(self) -> Option<u64> {
         match self.document {
-            Some(document) => Some(document << 1 | self.held as u64),
+            Some(document) => Some(document << 1 | self.document_loaded as u64),
             None => None,
         }
     }
 }
 
-/// What was learned of sessions on one engine, or on all of a pool.
+/// Learned costs of the sessions on one engine, or on all engines of a pool.
 #[derive(Clone, Debug, Default)]
 pub struct Costs {
-    /// By [`Kind::key`], in no order.
+    /// By [`CostKey::packed`], in no order.
     documents: IndexMap<u64, Cost, RandomState>,
-    held: Option<Cost>,
-    not_held: Option<Cost>,
+    loaded: Option<Cost>,
+    not_loaded: Option<Cost>,
 }
 
 impl Costs {
-    /// What a session of this kind cost here so far; `None` when there was none.
+    /// What such a session costs; `None` when none was observed.
     #[must_use]
-    pub fn of(&self, kind: Kind) -> Option<Cost> {
-        let cost = self.documents.get(&kind.key()?);
-        cost.map(|cost| cost.at_least_nothing())
+    pub fn estimate(&self, key: CostKey) -> Option<Cost> {
+        let cost = self.documents.get(&key.packed()?);
+        cost.map(|cost| cost.non_negative())
     }
 
-    /// What a session costs whose document is not known here.
+    /// What a session costs whose document was never observed.
     #[must_use]
-    pub fn of_any(&self, held: bool) -> Cost {
-        let known = if held { self.held } else { self.not_held };
-        known.unwrap_or_default().at_least_nothing()
-    }
-
-    /// A session of this kind seems to have cost so much. Of documents `most` are remembered.
-    pub fn learn(&mut self, lesson: &Lesson, most: usize) {
-        let Lesson { kind, cost } = *lesson;
-        let any = if kind.held {
-            &mut self.held
+    pub fn estimate_any(&self, document_loaded: bool) -> Cost {
+        let known = if document_loaded {
+            self.loaded
         } else {
-            &mut self.not_held
+            self.not_loaded
+        };
+        known.unwrap_or_default().non_negative()
+    }
+
+    /// Takes in one observation. At most `max` documents are remembered; a random one makes room for a new one.
+    pub fn observe(&mut self, observation: &Observation, max: usize) {
+        let Observation { key, cost } = *observation;
+        let any = if key.document_loaded {
+            &mut self.loaded
+        } else {
+            &mut self.not_loaded
         };
         *any = Some(any.map_or(cost, |known| known.towards(cost)));
-        let Some(key) = kind.key() else {
+        let Some(key) = key.packed() else {
             return;
         };
         if let Some(known) = self.documents.get_mut(&key) {
             *known = known.towards(cost);
             return;
         }
-        if self.documents.len() >= most {
+        if self.documents.len() >= max {
             self.documents
-                .swap_remove_index(any_of(self.documents.len(), key));
+                .swap_remove_index(random_index(self.documents.len(), key));
         }
         self.documents.insert(key, cost);
     }
 }
 
-/// One of so many places, as good as any other: `key` is a hash.
-fn any_of(places: usize, key: u64) -> usize {
+/// An index below `places`, as random as `key`, which is a hash.
+fn random_index(places: usize, key: u64) -> usize {
     let place = key % (places.max(1) as u64);
     usize::try_from(place).unwrap_or(0)
 }
 
-/// What one placement has taught.
+/// What sessions cost on the engines of one pool. Shared by the engines' accounting, which learns from probes.
+#[derive(Debug, Default)]
+pub struct PoolCosts(Mutex<Costs>);
+
+impl PoolCosts {
+    /// Documents whose cost is remembered.
+    const DOCUMENTS: usize = 4096;
+
+    /// What such a session costs in this pool, as far as is known.
+    #[must_use]
+    pub fn estimate(&self, key: CostKey) -> Cost {
+        let costs = self.lock();
+        let known = costs.estimate(key);
+        known.unwrap_or_else(|| costs.estimate_any(key.document_loaded))
+    }
+
+    /// Takes in the observations of one probe.
+    pub fn observe(&self, observations: &[Observation]) {
+        if observations.is_empty() {
+            return;
+        }
+        let mut costs = self.lock();
+        for observation in observations {
+            costs.observe(observation, Self::DOCUMENTS);
+        }
+    }
+
+    /// A panic elsewhere leaves consistent numbers behind.
+    fn lock(&self) -> MutexGuard<'_, Costs> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one session seems to have cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Lesson {
-    /// Of which kind the session was.
-    pub kind: Kind,
-    /// What it seems to have cost.
+pub struct Observation {
+    /// What its cost depends on.
+    pub key: CostKey,
+    /// The cost.
     pub cost: Cost,
 }
 
-/// Shares what was seen among the placements that it came from: to each what was expected of it, and an
-/// equal part of the rest. Memory that went down tells of a document that was unloaded, nothing of these.
-pub fn lessons(placed: &[(Kind, Cost)], seen: Cost) -> impl Iterator<Item = Lesson> + '_ {
+/// Distributes the change between two probes over the sessions that caused it: each gets its expected cost and an equal
+/// part of the difference. Memory that went down shows that a document was unloaded, and nothing about these sessions.
+pub fn observations(
+    placed: &[(CostKey, Cost)],
+    change: Cost,
+) -> impl Iterator<Item = Observation> + '_ {
     let expected = placed
         .iter()
         .fold(Cost::default(), |sum, (_, cost)| sum.plus(*cost));
-    let mut rest = seen.minus(expected);
-    if seen.memory_mb < 0.0 {
+    let mut rest = change.minus(expected);
+    if change.memory_mb < 0.0 {
         rest.memory_mb = 0.0;
     }
     // Far fewer than 2^53.
     #[allow(clippy::cast_precision_loss)]
     let each = rest.over(placed.len().max(1) as f64);
-    placed.iter().map(move |(kind, cost)| Lesson {
-        kind: *kind,
+    placed.iter().map(move |(key, cost)| Observation {
+        key: *key,
         cost: cost.plus(each),
     })
 }
@@ -166,12 +207,12 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
 
-    const MOST: usize = 8;
+    const MAX: usize = 8;
 
-    fn truth(kind: Kind) -> Cost {
-        let size = kind.document.map_or(0.0, |d| 100.0 * (d + 1) as f64);
+    fn truth(key: CostKey) -> Cost {
+        let size = key.document.map_or(0.0, |d| 100.0 * (d + 1) as f64);
         Cost {
-            memory_mb: 10.0 + if kind.held { 0.0 } else { size },
+            memory_mb: 10.0 + if key.document_loaded { 0.0 } else { size },
             cpu: 0.01,
         }
     }
@@ -184,11 +225,16 @@ mod tests {
             let count = random.random_range(1..4);
             let placed: Vec<_> = (0..count)
                 .map(|_| {
-                    let kind = Kind {
+                    let key = CostKey {
                         document: Some(random.random_range(0..4)),
-                        held: random.random(),
+                        document_loaded: random.random(),
                     };
-                    (kind, costs.of(kind).unwrap_or(costs.of_any(kind.held)))
+                    (
+                        key,
+                        costs
+                            .estimate(key)
+                            .unwrap_or(costs.estimate_any(key.document_loaded)),
+                    )
                 })
                 .collect();
             let mut seen = placed
@@ -196,50 +242,50 @@ mod tests {
                 .fold(Cost::default(), |s, (k, _)| s.plus(truth(*k)));
             seen.cpu += random.random_range(-0.02..0.02);
             seen.memory_mb += random.random_range(-5.0..5.0);
-            for lesson in lessons(&placed, seen) {
-                costs.learn(&lesson, MOST);
+            for observation in observations(&placed, seen) {
+                costs.observe(&observation, MAX);
             }
         }
         for document in 0..4 {
-            for held in [true, false] {
-                let kind = Kind {
+            for document_loaded in [true, false] {
+                let key = CostKey {
                     document: Some(document),
-                    held,
+                    document_loaded,
                 };
-                let (learned, truth) = (costs.of(kind).unwrap(), truth(kind));
+                let (learned, truth) = (costs.estimate(key).unwrap(), truth(key));
                 let off = (learned.memory_mb - truth.memory_mb).abs();
-                assert!(off < 0.2 * truth.memory_mb + 5.0, "{kind:?} {learned:?}");
+                assert!(off < 0.2 * truth.memory_mb + 5.0, "{key:?} {learned:?}");
                 assert!(
                     (learned.cpu - truth.cpu).abs() < 0.01,
-                    "{kind:?} {learned:?}"
+                    "{key:?} {learned:?}"
                 );
             }
         }
     }
 
     #[test]
-    fn what_is_remembered_is_bounded_and_never_below_nothing() {
+    fn costs_are_bounded_and_never_negative() {
         let mut costs = Costs::default();
         for document in 0..100 {
-            let kind = Kind {
+            let key = CostKey {
                 document: Some(document),
-                held: false,
+                document_loaded: false,
             };
             let cost = Cost {
                 memory_mb: -5.0,
                 cpu: 0.5,
             };
-            costs.learn(&Lesson { kind, cost }, MOST);
-            assert_eq!(costs.of(kind).unwrap().memory_mb, 0.0);
+            costs.observe(&Observation { key, cost }, MAX);
+            assert_eq!(costs.estimate(key).unwrap().memory_mb, 0.0);
         }
-        assert_eq!(costs.documents.len(), MOST);
-        assert!(costs.of_any(false).cpu > 0.4);
-        assert_eq!(costs.of_any(true), Cost::default());
+        assert_eq!(costs.documents.len(), MAX);
+        assert!(costs.estimate_any(false).cpu > 0.4);
+        assert_eq!(costs.estimate_any(true), Cost::default());
     }
 
     #[test]
-    fn memory_that_went_down_teaches_nothing_of_memory() {
-        let kind = Kind::default();
+    fn freed_memory_is_no_observation_of_memory() {
+        let key = CostKey::default();
         let expected = Cost {
             memory_mb: 50.0,
             cpu: 0.1,
@@ -248,8 +294,8 @@ mod tests {
             memory_mb: -800.0,
             cpu: 0.3,
         };
-        let lesson = lessons(&[(kind, expected)], seen).next().unwrap();
-        assert_eq!(lesson.cost.memory_mb, 50.0);
-        assert!((lesson.cost.cpu - 0.3).abs() < 1e-9);
+        let observation = observations(&[(key, expected)], seen).next().unwrap();
+        assert_eq!(observation.cost.memory_mb, 50.0);
+        assert!((observation.cost.cpu - 0.3).abs() < 1e-9);
     }
 }

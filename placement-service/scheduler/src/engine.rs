@@ -1,6 +1,5 @@
-//! What is known of one engine: its name, its addresses, its state and its load at the last probe.
-//! Values only; the fleet publishes them, the choice reads them. Nothing here knows how they were
-//! learned.
+//! One engine as the fleet publishes it: name, addresses, state, and load at the last probe. Plain values, which the
+//! scheduler reads; how they are obtained is not known here.
 
 pub mod endpoint;
 pub mod load;
@@ -12,20 +11,20 @@ pub use load::{Load, Memory};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// How an engine is doing, as the probe sees it.
+/// The state of an engine, by its probes and its discovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     /// Found, not yet probed.
     Starting,
-    /// Answers in full.
+    /// Its probes succeed.
     Ok,
-    /// Healthy, but its metrics do not answer: usable, with the healthcheck's numbers.
+    /// Healthy, but its metrics endpoint does not answer: usable, with the numbers of its health check.
     NoMetrics,
-    /// Healthy, but says itself that it is saturated: gets nothing new.
+    /// Healthy, but it reports itself saturated: gets no new session.
     Saturated,
-    /// Leaves, or is not ready, as its discovery has it: gets nothing new, keeps what it has.
+    /// Discovery reports it as terminating or not ready: gets no new session, keeps the present ones.
     Draining,
-    /// Does not answer, or not as an engine does.
+    /// Its probes fail.
     Unhealthy,
 }
 
@@ -63,19 +62,19 @@ pub struct Engine {
     pub endpoint: Endpoint,
     /// As of the last probe.
     pub state: State,
-    /// Its discovery says that it goes: its sockets are to be closed.
+    /// Discovery reports it as terminating: its sockets have to be closed.
     pub leaving: bool,
-    /// The last load that a probe brought; `None` when none did, or when it is too old to go by
-    /// (the fleet says when): then only our own counts tell.
+    /// The load of the last successful probe; `None` when there was none, or when the fleet dropped it as too old: then
+    /// only Berth's own counts are used.
     pub load: Option<Arc<Load>>,
-    /// When the probe that brought it began.
+    /// When that probe began.
     pub probed_at: Option<Instant>,
-    /// What the probe cannot know yet: reservations, suspicion. Shared between snapshots.
+    /// Its accounting: reservations, streams, circuit breaker. Shared by all snapshots.
     pub tally: Arc<Tally>,
 }
 
 impl Engine {
-    /// One that was found just now, and that nothing is known of.
+    /// An engine that discovery has just found.
     #[must_use]
     pub const fn found(name: EngineName, endpoint: Endpoint, tally: Arc<Tally>) -> Self {
         Self {
@@ -89,30 +88,30 @@ impl Engine {
         }
     }
 
-    /// It can be used, but nothing that it said of its load counts any more.
+    /// It can be used, but its load is not known, or no longer.
     #[must_use]
     pub fn is_blind(&self) -> bool {
         let usable = !matches!(self.state, State::Starting | State::Unhealthy);
         usable && self.load.is_none()
     }
 
-    /// It answers, and its discovery does not want it emptied.
+    /// Its probes succeed, and discovery does not drain it.
     #[must_use]
     pub const fn is_up(&self) -> bool {
         matches!(self.state, State::Ok | State::NoMetrics | State::Saturated)
     }
 
-    /// Sessions on it, as choices count them: with what has changed since the last probe.
+    /// Sessions on it, as decisions count them: with the changes since the last probe.
     #[must_use]
     pub fn sessions(&self, now: Instant) -> u32 {
-        let told = self.load.as_ref().and_then(|load| load.sessions);
-        self.tally.standing(now).sessions(told)
+        let probed = self.load.as_ref().and_then(|load| load.sessions);
+        self.tally.standing(now).sessions(probed)
     }
 
-    /// It is up, no operator empties it, and no placement has failed there a moment ago.
+    /// It is up, no operator drains it, and its circuit breaker is closed.
     #[must_use]
     pub fn is_open(&self, now: Instant) -> bool {
-        let standing = self.tally.standing(now);
-        self.is_up() && !standing.draining && standing.trust == Trust::Clear
+        let snapshot = self.tally.standing(now);
+        self.is_up() && !snapshot.draining && snapshot.trust == Trust::Clear
     }
 }

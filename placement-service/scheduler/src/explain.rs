@@ -1,20 +1,22 @@
-//! Why this engine and not the others: what the chooser knew of each engine at the moment of a choice, in
-//! the words of the same code that chose.
+//! Why this engine and not the others: what a decision knew of each engine, and what became of it. Computed from the
+//! decision itself, with the code that made it.
 
-use super::filter::{Exclusion, Verdict};
-use super::index::Board;
+use super::candidate::Candidate;
+use super::decision::Decision;
+use super::filter::{Eligibility, Exclusion};
+use super::pool::PoolMembers;
 use super::score::Score;
 use super::strategies;
-use super::{Ask, Search};
+use super::{Ask, EngineIndex, Rules};
 use crate::engine::{EngineName, State};
 use crate::strategy::Strategy;
 
-/// A choice and everything that it looked at.
+/// A decision and everything that it read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explanation {
-    /// Of the pool.
+    /// The pool's strategy.
     pub strategy: Strategy,
-    /// That the session opens.
+    /// The document that the session opens.
     pub document: Option<String>,
     /// The engine that was, or would have been, chosen.
     pub chosen: Option<EngineName>,
@@ -23,7 +25,7 @@ pub struct Explanation {
 }
 
 impl Explanation {
-    /// The replicas' ledger has told that these are full.
+    /// Marks engines that the ledger found full.
     pub fn found_full(&mut self, engines: &[EngineName]) {
         for judged in &mut self.engines {
             if engines.contains(&judged.engine) {
@@ -40,36 +42,36 @@ pub struct Judged {
     pub engine: EngineName,
     /// As of the last probe.
     pub state: State,
-    /// Sessions of the last probe and those that it cannot know yet.
+    /// Sessions of the last probe, and those that the probe cannot have seen.
     pub sessions: u32,
-    /// How many of them are reservations.
+    /// How many of them no probe has seen.
     pub reserved: u32,
     /// Free share of its memory, 0 to 1; absent when it is not known.
     pub memory_free: Option<f64>,
     /// Free share of its CPU, 0 to 1; absent when it is not known.
     pub cpu_free: Option<f64>,
-    /// The share of its weight that it has after it came up, 0 to 1.
+    /// Its slow-start weight, 0 to 1.
     pub warmth: f64,
     /// It holds the document.
     pub holds_document: bool,
-    /// What the strategy weighed; empty when it was not eligible.
+    /// Its scores; empty when it was not eligible.
     pub scores: Vec<Score>,
-    /// The weighted mean of the scores, and the document's weight where it is held.
+    /// The weighted mean of the scores, plus the document's weight if it holds the document.
     pub total: Option<f64>,
     /// What became of it.
     pub outcome: Outcome,
 }
 
-/// What became of an engine in a choice.
+/// What became of an engine in a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It was chosen.
     Chosen,
-    /// It was eligible, and another had more.
+    /// It was eligible, and another one had a higher score.
     Outscored,
-    /// It was eligible, and the draw fell on another.
+    /// It was eligible, and another one was drawn.
     NotDrawn,
-    /// It was eligible and has come up so recently that it was passed over.
+    /// It was eligible, and slow start kept it out of this decision.
     WarmingUp,
     /// It was not eligible.
     Excluded(Exclusion),
@@ -89,51 +91,57 @@ impl Outcome {
     }
 }
 
-/// Tells what is on the board, where that was found.
-pub(super) fn explain(board: &Board, ask: &Ask<'_>, found: &Search) -> Explanation {
-    let Ask { document, now, .. } = *ask;
-    let strategy = board.rules.strategy;
-    let key = document.map(|name| board.holders.key(name));
-    let chosen = found.pick.map(|pick| pick.slot);
-    let passed = |slot| found.passed.iter().any(|pick| pick.slot == slot);
-    let judged = |slot| {
-        let (engine, entry) = (board.engine(slot)?, board.entry(slot)?);
-        let holds_document = key.is_some_and(|key| board.holders.holds(key, slot));
-        let eligible = matches!(entry.verdict, Some(Verdict::Eligible));
-        let scores = eligible.then(|| board.scores(entry));
-        let extra = if holds_document {
-            board.rules.weights.document
+/// Describes a decision. `chosen` is what was, or would have been, chosen.
+pub(super) fn explain(
+    decision: &Decision,
+    pool: &PoolMembers,
+    rules: &Rules,
+    ask: &Ask<'_>,
+) -> Explanation {
+    let document = ask.document.map(|name| pool.holders.key(name));
+    let chosen = decision.pick.map(|pick| pick.index);
+    let judged = |(index, candidate): (EngineIndex, &Candidate)| {
+        let engine = pool.engine(index)?;
+        let holds_document = document.is_some_and(|key| pool.holders.holds(key, index));
+        let scores = candidate
+            .is_eligible()
+            .then(|| strategies::scores(rules, candidate, &decision.baseline));
+        let bonus = if holds_document {
+            rules.weights.document
         } else {
             0.0
         };
-        let warmth = entry.facts.warmth(board.rules.slow_start, now);
-        let outcome = match entry.verdict {
-            Some(Verdict::Eligible) if board.is_full() => Outcome::Excluded(Exclusion::PoolFull),
-            _ if chosen == Some(slot) => Outcome::Chosen,
-            Some(Verdict::Eligible) if passed(slot) => Outcome::WarmingUp,
-            Some(Verdict::Eligible) if strategies::draws(strategy) => Outcome::NotDrawn,
-            Some(Verdict::Eligible) => Outcome::Outscored,
-            Some(Verdict::Excluded(why)) => Outcome::Excluded(why),
-            Some(Verdict::TrialDue) | None => Outcome::Excluded(Exclusion::Suspect),
+        let outcome = match candidate.eligibility {
+            Eligibility::Eligible if decision.is_pool_full => {
+                Outcome::Excluded(Exclusion::PoolFull)
+            }
+            _ if chosen == Some(index) => Outcome::Chosen,
+            Eligibility::Eligible if decision.throttled.binary_search(&index).is_ok() => {
+                Outcome::WarmingUp
+            }
+            Eligibility::Eligible if strategies::is_random(rules.strategy) => Outcome::NotDrawn,
+            Eligibility::Eligible => Outcome::Outscored,
+            Eligibility::Excluded(reason) => Outcome::Excluded(reason),
+            Eligibility::TrialDue => Outcome::Excluded(Exclusion::Ejected),
         };
         Some(Judged {
             engine: engine.name.clone(),
             state: engine.state,
-            sessions: entry.facts.sessions,
-            reserved: entry.facts.reserved,
-            memory_free: entry.facts.memory,
-            cpu_free: entry.facts.cpu,
-            warmth,
+            sessions: candidate.sessions,
+            reserved: candidate.reserved,
+            memory_free: candidate.memory,
+            cpu_free: candidate.cpu,
+            warmth: candidate.slow_start_weight(rules.slow_start, ask.now),
             holds_document,
             scores: scores.map_or_else(Vec::new, |scores| scores.iter().collect()),
-            total: scores.map(|scores| scores.total() + extra),
+            total: scores.map(|scores| scores.total() + bonus),
             outcome,
         })
     };
     Explanation {
-        strategy,
-        document: document.map(str::to_owned),
-        chosen: chosen.and_then(|slot| Some(board.engine(slot)?.name.clone())),
-        engines: board.slots().filter_map(judged).collect(),
+        strategy: rules.strategy,
+        document: ask.document.map(str::to_owned),
+        chosen: chosen.and_then(|index| Some(pool.engine(index)?.name.clone())),
+        engines: pool.candidates().filter_map(judged).collect(),
     }
 }

@@ -1,18 +1,18 @@
-//! Whether an engine may get a session at all. Which of the eligible gets it is the strategy's affair.
+//! Whether an engine may get a session at all. Which of the eligible engines gets it, the strategy decides.
 
 use super::Rules;
-use super::candidate::Facts;
-use crate::accounting::Standing;
+use super::candidate::Candidate;
+use crate::accounting::LoadSnapshot;
 use crate::circuit_breaker::Trust;
 use crate::engine::State;
 use std::fmt;
 
-/// The verdict on one engine for one placement.
+/// Whether one engine may be chosen in one decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Eligibility {
     /// May be chosen.
     Eligible,
-    /// Suspect, with a trial due: may be tried when nothing else is left, or beside the placement.
+    /// Ejected, with a trial due: may be tried when no other engine is left, or in the background.
     TrialDue,
     /// May not be chosen.
     Excluded(Exclusion),
@@ -25,20 +25,20 @@ pub enum Exclusion {
     Tried,
     /// Not probed yet.
     Starting,
-    /// The probe says that it is down.
+    /// The probe failed.
     Unhealthy,
-    /// It says itself that it can take no more.
+    /// The engine reports itself saturated.
     Saturated,
-    /// It has as many sessions as the pool's threshold allows.
+    /// It has the maximum number of sessions per engine.
     Full,
-    /// The whole pool has as many sessions as it may.
+    /// The pool has its maximum number of sessions.
     PoolFull,
     /// It has less free memory than the pool's floor.
     LowMemory,
-    /// It is to get nothing new.
+    /// It is to get no new session.
     Draining,
-    /// A placement failed there a moment ago.
-    Suspect,
+    /// Its circuit breaker is open: a placement failed there a short time ago.
+    Ejected,
 }
 
 impl Exclusion {
@@ -54,11 +54,11 @@ impl Exclusion {
             Self::PoolFull => "pool-full",
             Self::LowMemory => "low-memory",
             Self::Draining => "draining",
-            Self::Suspect => "suspect",
+            Self::Ejected => "ejected",
         }
     }
 
-    /// The engine is up and has no room.
+    /// The engine is up, and its capacity is exhausted.
     #[must_use]
     pub const fn is_for_want_of_room(self) -> bool {
         matches!(
@@ -68,53 +68,62 @@ impl Exclusion {
     }
 }
 
-/// Judges one engine by its state, its numbers and what is held against it.
+/// Filters one engine by its state, its numbers and its circuit breaker.
 #[must_use]
-pub fn judge(state: State, facts: &Facts, standing: &Standing, rules: &Rules) -> Verdict {
-    if standing.draining {
-        return Verdict::Excluded(Exclusion::Draining);
+pub fn evaluate(
+    state: State,
+    candidate: &Candidate,
+    snapshot: &LoadSnapshot,
+    rules: &Rules,
+) -> Eligibility {
+    if snapshot.draining {
+        return Eligibility::Excluded(Exclusion::Draining);
     }
     match state {
-        State::Starting => return Verdict::Excluded(Exclusion::Starting),
-        State::Unhealthy => return Verdict::Excluded(Exclusion::Unhealthy),
-        State::Draining => return Verdict::Excluded(Exclusion::Draining),
-        State::Saturated => return Verdict::Excluded(Exclusion::Saturated),
+        State::Starting => return Eligibility::Excluded(Exclusion::Starting),
+        State::Unhealthy => return Eligibility::Excluded(Exclusion::Unhealthy),
+        State::Draining => return Eligibility::Excluded(Exclusion::Draining),
+        State::Saturated => return Eligibility::Excluded(Exclusion::Saturated),
         State::Ok | State::NoMetrics => {}
     }
-    if rules.threshold.is_some_and(|most| facts.sessions >= most) {
-        return Verdict::Excluded(Exclusion::Full);
+    if rules.threshold.is_some_and(|max| candidate.sessions >= max) {
+        return Eligibility::Excluded(Exclusion::Full);
     }
-    let short = |floor| facts.memory_free_mb.is_some_and(|free| free < floor);
-    if rules.memory_floor.is_some_and(short) {
-        return Verdict::Excluded(Exclusion::LowMemory);
+    let is_below = |floor| candidate.memory_free_mb.is_some_and(|free| free < floor);
+    if rules.memory_floor.is_some_and(is_below) {
+        return Eligibility::Excluded(Exclusion::LowMemory);
     }
-    match standing.trust {
-        Trust::Clear => Verdict::Eligible,
-        Trust::TrialDue => Verdict::TrialDue,
-        Trust::Suspect => Verdict::Excluded(Exclusion::Suspect),
+    match snapshot.trust {
+        Trust::Clear => Eligibility::Eligible,
+        Trust::TrialDue => Eligibility::TrialDue,
+        Trust::Suspect => Eligibility::Excluded(Exclusion::Ejected),
     }
 }
 
-/// How many engines were excluded, and why: it explains a refusal.
+/// How many engines were excluded, and why: it explains a refusal. Exhausted capacity comes first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exclusions(Vec<(Exclusion, u32)>);
 
 impl Exclusions {
-    pub(super) fn count(&mut self, why: Exclusion) {
-        match self.0.iter_mut().find(|(same, _)| *same == why) {
+    pub(super) fn count(&mut self, reason: Exclusion) {
+        match self.0.iter_mut().find(|(same, _)| *same == reason) {
             Some((_, count)) => *count += 1,
-            None => self.0.push((why, 1)),
+            None => {
+                self.0.push((reason, 1));
+                self.0
+                    .sort_by_key(|(reason, _)| !reason.is_for_want_of_room());
+            }
         }
     }
 
-    pub(super) fn uncount(&mut self, why: Exclusion) {
-        if let Some((_, count)) = self.0.iter_mut().find(|(same, _)| *same == why) {
+    fn uncount(&mut self, reason: Exclusion) {
+        if let Some((_, count)) = self.0.iter_mut().find(|(same, _)| *same == reason) {
             *count = count.saturating_sub(1);
         }
         self.0.retain(|(_, count)| *count > 0);
     }
 
-    /// So many of those that were tried were found full.
+    /// The ledger found this number of the tried engines full.
     pub fn found_full(&mut self, engines: usize) {
         for _ in 0..engines {
             self.uncount(Exclusion::Tried);
@@ -128,10 +137,11 @@ impl Exclusions {
         Self(vec![(Exclusion::PoolFull, 1)])
     }
 
-    /// Some engine is up and has no room; otherwise none is up.
+    /// The capacity of at least one running engine is exhausted; otherwise no engine is up.
     #[must_use]
     pub fn for_want_of_room(&self) -> bool {
-        self.0.iter().any(|(why, _)| why.is_for_want_of_room())
+        let mut reasons = self.0.iter();
+        reasons.any(|(reason, _)| reason.is_for_want_of_room())
     }
 }
 
@@ -140,9 +150,9 @@ impl fmt::Display for Exclusions {
         if self.0.is_empty() {
             return f.write_str("no engine is known");
         }
-        for (n, (why, count)) in self.0.iter().enumerate() {
+        for (n, (reason, count)) in self.0.iter().enumerate() {
             let comma = if n == 0 { "" } else { ", " };
-            write!(f, "{comma}{count} {}", why.as_str())?;
+            write!(f, "{comma}{count} {}", reason.as_str())?;
         }
         Ok(())
     }

@@ -1,20 +1,20 @@
-//! What each number of an engine is worth, 0 (nothing left) to 1 (idle). A score looks at one number and
-//! knows no strategy; the weights are the strategy's and the pool's.
+//! The score of each number of an engine, 0 (nothing left) to 1 (idle). A score reads one number and knows no
+//! strategy; the weights come from the pool's configuration.
 
-use super::candidate::{Facts, Scale, ample};
+use super::candidate::{Candidate, PoolBaseline, memory_score};
 
-/// One number's worth in a choice.
+/// One score with its weight.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Score {
-    /// What it looks at.
+    /// What it reads.
     pub name: &'static str,
     /// 0 to 1.
     pub value: f64,
-    /// What it counts, beside the others.
+    /// Relative to the other weights.
     pub weight: f64,
 }
 
-/// The scores that make up a strategy's own verdict on one engine.
+/// The scores of one engine.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scores([Score; 3]);
 
@@ -25,8 +25,8 @@ impl Scores {
         weight: 0.0,
     };
 
-    /// A strategy that looks at one thing.
-    pub(super) const fn one(name: &'static str, value: f64) -> Self {
+    /// For a strategy that reads one number.
+    pub(super) const fn single(name: &'static str, value: f64) -> Self {
         let score = Score {
             name,
             value,
@@ -35,18 +35,19 @@ impl Scores {
         Self([score, Self::NONE, Self::NONE])
     }
 
-    /// A strategy that weighs three.
-    pub(super) const fn three(scores: [Score; 3]) -> Self {
+    /// For a strategy that weighs three numbers.
+    pub(super) const fn weighted(scores: [Score; 3]) -> Self {
         Self(scores)
     }
 
-    /// Those that count.
+    /// Those with a weight.
     pub fn iter(&self) -> impl Iterator<Item = Score> + '_ {
         self.0.iter().copied().filter(|score| score.weight > 0.0)
     }
 
     /// Their weighted mean, 0 to 1.
     #[must_use]
+    #[inline]
     pub fn total(&self) -> f64 {
         let [a, b, c] = self.0;
         let weights = a.weight + b.weight + c.weight;
@@ -58,18 +59,18 @@ impl Scores {
     }
 }
 
-/// Sessions against the pool's mean: 1/2 at the mean, a third at twice the mean. It never reaches 0, so
-/// that the fuller of two full engines is always told.
-pub(super) fn sessions(facts: &Facts, scale: &Scale) -> f64 {
-    scale.sessions / (scale.sessions + f64::from(facts.sessions))
+/// Sessions against the pool's mean: 1/2 at the mean, 1/3 at twice the mean. It never reaches 0, so that two very full
+/// engines still have different scores.
+pub(super) fn sessions(candidate: &Candidate, baseline: &PoolBaseline) -> f64 {
+    baseline.sessions / (baseline.sessions + f64::from(candidate.sessions))
 }
 
-/// Free memory, with what has been placed since the probe; the pool's mean when the engine does not say.
-pub(super) fn memory(facts: &Facts, scale: &Scale) -> f64 {
-    facts.memory.map_or(scale.memory, ample)
+/// Free memory, with what was placed since the probe; the pool's mean when the engine does not report it.
+pub(super) fn memory(candidate: &Candidate, baseline: &PoolBaseline) -> f64 {
+    candidate.memory.map_or(baseline.memory, memory_score)
 }
 
-/// Free CPU, with what has been placed since the probe; the pool's mean when the engine does not say.
-pub(super) fn cpu(facts: &Facts, scale: &Scale) -> f64 {
-    facts.cpu.unwrap_or(scale.cpu)
+/// Free CPU, with what was placed since the probe; the pool's mean when the engine does not report it.
+pub(super) fn cpu(candidate: &Candidate, baseline: &PoolBaseline) -> f64 {
+    candidate.cpu.unwrap_or(baseline.cpu)
 }

@@ -1,4 +1,4 @@
-//! The strategies side by side: which scores each weighs, and how it picks among them.
+//! The strategies side by side: how each scores an engine, and how it picks among the scores.
 
 mod least_load;
 mod p2c;
@@ -6,78 +6,68 @@ pub(crate) mod packed;
 mod round_robin;
 mod weighted;
 
-use super::Rules;
-use super::Slot;
-use super::candidate::{Facts, Scale};
-use super::eligible_set::Open;
-use super::max_index::Peaks;
+use super::candidate::{Candidate, PoolBaseline};
 use super::score::Scores;
+use super::{EngineIndex, Rules};
 use crate::strategy::Strategy;
-use rand::{Rng, RngExt};
+use rand::Rng;
+use rand::seq::IteratorRandom;
 
-/// What the strategy thinks of one engine, whatever the document.
-pub(super) fn scores(rules: &Rules, facts: &Facts, scale: &Scale) -> Scores {
+/// Totals that differ by less are equal.
+const EPSILON: f64 = 1e-9;
+
+/// The result of scoring one engine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Scored {
+    pub(crate) index: EngineIndex,
+    /// The weighted mean of its scores, 0 to 1.
+    pub(crate) total: f64,
+}
+
+/// The strategy's scores of one engine, whatever the document. Runs once per engine and decision: inlined, most of
+/// [`Scores`] is optimised away.
+#[inline]
+pub(super) fn scores(rules: &Rules, candidate: &Candidate, baseline: &PoolBaseline) -> Scores {
     match rules.strategy {
-        Strategy::RoundRobin => round_robin::scores(facts, scale),
-        Strategy::LeastLoad | Strategy::P2c => least_load::scores(facts, scale, &rules.weights),
-        Strategy::Weighted => weighted::scores(facts, rules.threshold),
-        Strategy::Packed => packed::scores(facts, scale),
+        Strategy::RoundRobin => round_robin::scores(candidate, baseline),
+        Strategy::LeastLoad | Strategy::P2c => {
+            least_load::scores(candidate, baseline, &rules.weights)
+        }
+        Strategy::Weighted => weighted::scores(candidate, rules.threshold),
+        Strategy::Packed => packed::scores(candidate, baseline),
     }
 }
 
-/// Orders engines as their scores do, and stays right while the scale does.
-pub(super) fn key(rules: &Rules, facts: &Facts, scale: &Scale) -> f64 {
-    if key_is_total(rules.strategy) {
-        scores(rules, facts, scale).total()
-    } else {
-        round_robin::key(facts)
-    }
-}
-
-/// Whether the key is what the scores come to. By turns, each choice would change that of every engine.
-pub(super) const fn key_is_total(strategy: Strategy) -> bool {
-    !matches!(strategy, Strategy::RoundRobin)
-}
-
-/// Whether it draws: then the engine with the highest score need not be the one.
-pub(super) const fn draws(strategy: Strategy) -> bool {
+/// Whether the strategy draws at random: then it need not pick the engine with the highest score.
+pub(super) const fn is_random(strategy: Strategy) -> bool {
     matches!(strategy, Strategy::Weighted | Strategy::P2c)
 }
 
-/// Picks among all that are open.
-pub(super) fn pick(
-    strategy: Strategy,
-    open: &Open,
-    keys: &Peaks,
-    random: &mut dyn Rng,
-) -> Option<Slot> {
+/// Picks among the scored engines.
+pub(super) fn pick(strategy: Strategy, scored: &[Scored], random: &mut dyn Rng) -> Option<Scored> {
     match strategy {
-        Strategy::RoundRobin | Strategy::LeastLoad | Strategy::Packed => keys.greatest(random),
-        Strategy::Weighted => weighted::pick(open, keys, random),
-        Strategy::P2c => p2c::pick(open, keys, random),
+        Strategy::RoundRobin | Strategy::LeastLoad | Strategy::Packed => best(scored, random),
+        Strategy::Weighted => weighted::pick(scored, random),
+        Strategy::P2c => p2c::pick(scored, random),
     }
 }
 
-/// Picks among a few, each with its key: the greatest, or in proportion.
-pub(super) fn pick_of_few(
+/// Picks among the engines that hold the document. They are few, so p2c takes the best of all.
+pub(super) fn pick_holder(
     strategy: Strategy,
-    few: impl Iterator<Item = (Slot, f64)>,
+    holders: &[Scored],
     random: &mut dyn Rng,
-) -> Option<Slot> {
-    let proportional = strategy == Strategy::Weighted;
-    let mut sum = 0.0;
-    let mut best: Option<(Slot, f64)> = None;
-    for (slot, key) in few {
-        sum += key;
-        let takes = match best {
-            None => true,
-            // Each ends up chosen with a probability in proportion to its key.
-            Some(_) if proportional => sum > 0.0 && random.random::<f64>() * sum < key,
-            Some((_, greatest)) => key > greatest,
-        };
-        if takes {
-            best = Some((slot, key));
-        }
+) -> Option<Scored> {
+    match strategy {
+        Strategy::Weighted => weighted::pick(holders, random),
+        _ => best(holders, random),
     }
-    best.map(|(slot, _)| slot)
+}
+
+/// The engine with the highest total; of several that are equal, a random one.
+fn best(scored: &[Scored], random: &mut dyn Rng) -> Option<Scored> {
+    let totals = scored.iter().map(|s| s.total);
+    let highest = totals.fold(f64::NEG_INFINITY, f64::max);
+    let equals = scored.iter().filter(|s| s.total >= highest - EPSILON);
+    equals.choose(random).copied()
 }

@@ -1,4 +1,4 @@
-//! The strategies by name, and how much each score counts: the part of a pool's configuration that choosing needs.
+//! The names of the strategies and the weights of the scores, as a pool's configuration has them.
 
 use serde::Deserialize;
 
@@ -40,7 +40,7 @@ impl Strategy {
     }
 }
 
-/// What each score counts in a choice, 0 to 1.
+/// The weights of the scores, 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Weights {
@@ -50,12 +50,12 @@ pub struct Weights {
     pub memory: f64,
     /// Of least-load and p2c.
     pub cpu: f64,
-    /// What it is worth that an engine holds the document, on the scale of the strategy's own score.
+    /// An engine that holds the document is preferred when its total is lower by at most this.
     pub document: f64,
 }
 
 impl Default for Weights {
-    /// As `make sim` has them best: within a tenth of the even load, and most documents loaded once.
+    /// The best weights in `make sim`: the load is even within a tenth, and most documents are loaded once.
     fn default() -> Self {
         Self {
             sessions: 0.5,

@@ -1,10 +1,9 @@
-//! Whose streams count together. The public name of a session or of a token says it; the names are made elsewhere.
+//! Whose streams count together, derived from the public name of a login session or of a token.
 
-/// What the name of a token begins with: no base64url does.
+/// Prefix of a token's name; the dot is no base64url character.
 pub const TOKEN_PREFIX: &str = "t.";
 
-/// Whose streams count together: a session by its name, a token by the part that its account's tokens share.
-/// [`is_token_ref`] tells the two apart.
+/// The name under which streams count: of a session, its name; of a token, the part that all tokens of its account share.
 #[must_use]
 pub fn stream_holder(name: &str) -> &str {
     match name.rsplit_once('.') {
@@ -13,7 +12,7 @@ pub fn stream_holder(name: &str) -> &str {
     }
 }
 
-/// Whether a name is a token's, and no session's.
+/// Whether a name is that of a token rather than of a session.
 #[must_use]
 pub fn is_token_ref(name: &str) -> bool {
     name.starts_with(TOKEN_PREFIX)

@@ -1,12 +1,15 @@
-//! Each strategy on fleets made up for the purpose.
+//! Each strategy on small fleets.
 
 use super::*;
 use crate::accounting::Tally;
-use crate::engine::{Endpoint, Load, Memory, State};
+use crate::engine::{Endpoint, Engine, EngineName, Load, Memory, State};
+use crate::strategy::{Strategy, Weights};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 type Engines = Arc<[Arc<Engine>]>;
 
@@ -61,7 +64,7 @@ fn chooser(strategy: Strategy, threshold: Option<u32>) -> Chooser {
     Chooser::new(rules, Box::new(StdRng::seed_from_u64(7)))
 }
 
-/// Places so many sessions, all of them staying.
+/// Places `count` sessions that stay.
 fn spread(chooser: &Chooser, engines: &Engines, count: u32) -> BTreeMap<String, u32> {
     let now = Instant::now();
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
@@ -111,7 +114,7 @@ fn least_load_weighs_memory_and_cpu() {
 }
 
 #[test]
-fn least_load_lives_without_metrics() {
+fn least_load_works_without_metrics() {
     let bare = engine("bare", State::NoMetrics, None);
     let full = up("full", load(0, 900.0, 0.1));
     let counts = spread(
@@ -154,7 +157,7 @@ fn ties_are_broken_at_random() {
 }
 
 #[test]
-fn full_and_down_are_told_apart() {
+fn full_and_down_are_distinguished() {
     let now = Instant::now();
     let full = up("full", load(10, 500.0, 0.5));
     let saturated = engine("saturated", State::Saturated, Some(load(1, 500.0, 0.5)));
@@ -167,17 +170,20 @@ fn full_and_down_are_told_apart() {
             let why = chooser.choose(&engines, &ask(now)).unwrap_err();
             (why.for_want_of_room(), why.to_string())
         };
-        let told = |full: bool, words: &str| (full, words.to_owned());
-        assert_eq!(refused(&[&full, &down]), told(true, "1 full, 1 unhealthy"));
+        let expected = |full: bool, reasons: &str| (full, reasons.to_owned());
+        assert_eq!(
+            refused(&[&full, &down]),
+            expected(true, "1 full, 1 unhealthy")
+        );
         assert_eq!(
             refused(&[&saturated, &saturated]),
-            told(true, "2 saturated")
+            expected(true, "2 saturated")
         );
         assert_eq!(
             refused(&[&down, &new]),
-            told(false, "1 unhealthy, 1 starting")
+            expected(false, "1 unhealthy, 1 starting")
         );
-        assert_eq!(refused(&[]), told(false, "no engine is known"));
+        assert_eq!(refused(&[]), expected(false, "no engine is known"));
     }
 }
 
@@ -194,8 +200,8 @@ fn the_threshold_holds_with_reservations() {
 }
 
 #[test]
-fn a_suspect_engine_gets_no_client_and_a_rehearsal_when_due() {
-    let engines = fleet(["good", "suspect"].map(|name| up(name, Load::default())));
+fn an_ejected_engine_gets_no_client_and_a_background_trial_when_due() {
+    let engines = fleet(["good", "ejected"].map(|name| up(name, Load::default())));
     let chooser = chooser(Strategy::RoundRobin, None);
     let now = Instant::now();
     engines[1].tally.failed(now, now);
@@ -208,7 +214,7 @@ fn a_suspect_engine_gets_no_client_and_a_rehearsal_when_due() {
     let choice = chooser.choose(&engines, &ask(later)).unwrap();
     assert_eq!(choice.engine.name.as_str(), "good");
     let rehearsal = choice.rehearsal.unwrap();
-    assert_eq!(rehearsal.engine.name.as_str(), "suspect");
+    assert_eq!(rehearsal.engine.name.as_str(), "ejected");
     let next = chooser.choose(&engines, &ask(later)).unwrap();
     assert!(next.rehearsal.is_none(), "one at a time");
     engines[1].tally.served();
@@ -221,17 +227,17 @@ fn a_suspect_engine_gets_no_client_and_a_rehearsal_when_due() {
             .name
             .clone()
     });
-    assert!(names.contains(&"suspect".into()));
+    assert!(names.contains(&"ejected".into()));
 }
 
 #[test]
-fn a_suspect_engine_is_tried_with_a_client_when_it_is_the_only_one() {
+fn an_ejected_engine_is_tried_with_a_client_when_it_is_the_only_one() {
     let engines = fleet([up("only", Load::default())]);
     let chooser = chooser(Strategy::LeastLoad, None);
     let now = Instant::now();
     engines[0].tally.failed(now, now);
     let refused = chooser.choose(&engines, &ask(now)).unwrap_err();
-    assert_eq!(refused.to_string(), "1 suspect");
+    assert_eq!(refused.to_string(), "1 ejected");
     let later = now + Duration::from_secs(1);
     let choice = chooser.choose(&engines, &ask(later)).unwrap();
     assert!(choice.trial.is_some() && choice.rehearsal.is_none());
@@ -258,7 +264,7 @@ fn engines_tried_before_are_left_out() {
 }
 
 #[test]
-fn a_snapshot_with_other_engines_keeps_what_is_known() {
+fn a_snapshot_with_other_engines_keeps_the_placements_of_documents() {
     let now = Instant::now();
     let chooser = chooser(Strategy::LeastLoad, None);
     let [a, b, c] = ["a", "b", "c"].map(|name| up(name, load(0, 500.0, 0.5)));
@@ -332,14 +338,18 @@ fn an_explanation_agrees_with_the_choice_and_reserves_nothing() {
         chooser.explain(&engines, &ask(now)),
         "nothing has changed"
     );
-    let (choice, told) = chooser.choose_explained(&engines, &ask(now));
+    let (choice, explained) = chooser.choose_explained(&engines, &ask(now));
     let choice = choice.unwrap();
-    assert_eq!(told, dry);
-    assert_eq!(told.chosen.as_ref(), Some(&choice.engine.name));
-    let outcomes: Vec<_> = told.engines.iter().map(|e| e.outcome.as_str()).collect();
+    assert_eq!(explained, dry);
+    assert_eq!(explained.chosen.as_ref(), Some(&choice.engine.name));
+    let outcomes: Vec<_> = explained
+        .engines
+        .iter()
+        .map(|e| e.outcome.as_str())
+        .collect();
     assert_eq!(outcomes, ["outscored", "unhealthy", "full", "chosen"]);
-    let [busy, .., idle] = &told.engines[..] else {
-        panic!("{told:?}");
+    let [busy, .., idle] = &explained.engines[..] else {
+        panic!("{explained:?}");
     };
     assert!(idle.total > busy.total && idle.scores.len() == 3);
     let after = chooser.explain(&engines, &ask(now));
@@ -350,7 +360,7 @@ fn an_explanation_agrees_with_the_choice_and_reserves_nothing() {
 }
 
 #[test]
-fn an_engine_that_has_come_up_gets_its_share_by_and_by() {
+fn slow_start_increases_the_share_of_a_new_engine() {
     let start = Instant::now();
     let second = Duration::from_secs(1);
     for strategy in [Strategy::LeastLoad, Strategy::RoundRobin, Strategy::P2c] {
@@ -383,7 +393,7 @@ fn an_engine_that_has_come_up_gets_its_share_by_and_by() {
 }
 
 #[test]
-fn however_many_come_up_at_once_the_warm_ones_take_what_comes() {
+fn slow_start_prefers_warm_engines_however_many_are_new() {
     let now = Instant::now();
     for strategy in [Strategy::LeastLoad, Strategy::RoundRobin, Strategy::P2c] {
         let rules = Rules {
@@ -412,10 +422,10 @@ fn however_many_come_up_at_once_the_warm_ones_take_what_comes() {
 }
 
 #[test]
-fn the_scale_follows_memory_and_the_number_of_engines() {
+fn an_engine_without_memory_metrics_gets_the_mean_score() {
     let now = Instant::now();
     let chooser = Chooser::new(Rules::default(), Box::new(StdRng::seed_from_u64(3)));
-    // All have ample memory but one, which does not say: it is as good as they are, not half as good.
+    // All engines have ample memory; one does not report it and gets the same score, not half of it.
     let known = (0..9).map(|n| up(&format!("e-{n}"), load(5, 900.0, 0.1)));
     let silent = up("silent", Load::default());
     for n in 0..5 {
@@ -451,7 +461,7 @@ fn slow_start_refuses_nobody() {
 }
 
 #[test]
-fn what_drains_is_short_of_memory_or_in_a_full_pool_gets_nothing() {
+fn draining_low_memory_and_full_pools_exclude() {
     let now = Instant::now();
     let rules = Rules {
         per_pool: Some(10),

@@ -1,5 +1,5 @@
-//! The engines as they really are: sessions, documents in memory, memory and CPU. Nothing here is seen by a
-//! strategy but what a probe tells.
+//! The true state of the engines: sessions, documents in memory, memory and CPU. A strategy sees of it only what a probe
+//! reports.
 
 use crate::random::Random;
 use crate::scenario::Scenario;
@@ -7,19 +7,19 @@ use crate::workload::Workload;
 use berth_scheduler::engine::{Load, Memory};
 use std::collections::BTreeMap;
 
-/// MB that an engine can reach.
+/// Memory of an engine, MB.
 const MEMORY_MB: f64 = 128.0 * 1024.0;
-/// MB of an idle engine, and of each session.
+/// Memory of an idle engine and of each session, MB.
 const IDLE_MB: f64 = 1024.0;
 const SESSION_MB: f64 = 8.0;
-/// CPU of a whole fleet's mean load, give or take a tenth from probe to probe.
+/// CPU of an engine with the mean number of sessions; probes vary by a tenth.
 const MEAN_CPU: f64 = 0.4;
 
 /// All engines.
 pub(crate) struct Fleet<'a> {
     engines: Vec<TrueEngine>,
     workload: &'a Workload,
-    keep_s: f64,
+    document_ttl_s: f64,
     cpu_per_session: f64,
     random: Random,
 }
@@ -33,7 +33,7 @@ struct TrueEngine {
 #[derive(Clone, Copy, Default)]
 struct Using {
     sessions: u32,
-    /// When the last session left.
+    /// When its last session closed.
     idle_since_s: f64,
 }
 
@@ -42,7 +42,7 @@ impl<'a> Fleet<'a> {
         Self {
             engines: vec![TrueEngine::default(); scenario.engines as usize],
             workload,
-            keep_s: scenario.keep_s,
+            document_ttl_s: scenario.document_ttl_s,
             cpu_per_session: MEAN_CPU / scenario.mean_sessions,
             random: Random::seeded(scenario.seed ^ 0xf1ee),
         }
@@ -55,7 +55,8 @@ impl<'a> Fleet<'a> {
         };
         engine.sessions += 1;
         let known = engine.documents.get(&document);
-        let held = known.is_some_and(|d| d.sessions > 0 || now_s - d.idle_since_s <= self.keep_s);
+        let held =
+            known.is_some_and(|d| d.sessions > 0 || now_s - d.idle_since_s <= self.document_ttl_s);
         engine.documents.entry(document).or_default().sessions += 1;
         !held
     }
@@ -82,13 +83,14 @@ impl<'a> Fleet<'a> {
         self.engines.iter().map(|engine| engine.sessions)
     }
 
-    /// What an engine says of itself now.
+    /// The numbers that a probe of the engine returns now.
     pub(crate) fn probe(&mut self, engine: usize, now_s: f64) -> Load {
         let Some(engine) = self.engines.get_mut(engine) else {
             return Load::default();
         };
-        let keep_s = self.keep_s;
-        let held = |using: &Using| using.sessions > 0 || now_s - using.idle_since_s <= keep_s;
+        let document_ttl_s = self.document_ttl_s;
+        let held =
+            |using: &Using| using.sessions > 0 || now_s - using.idle_since_s <= document_ttl_s;
         engine.documents.retain(|_, using| held(using));
         let sizes = engine.documents.keys();
         let sizes = sizes.filter_map(|d| self.workload.sizes_mb.get(*d as usize));

@@ -1,8 +1,8 @@
-//! Fleets with a virtual clock: what each strategy makes of the same sessions. The placement code is the
+//! Simulates fleets with a virtual clock, and compares how the strategies place the same sessions. The scheduler is the
 //! service's own; engines, clients and gateways are modelled.
 
 mod fleet;
-mod player;
+mod policy;
 mod random;
 pub mod report;
 pub mod run;
@@ -10,4 +10,4 @@ pub mod scenario;
 pub mod speed;
 mod workload;
 
-pub use player::Player;
+pub use policy::Policy;

@@ -3,7 +3,7 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// A seeded source.
+/// A seeded random source.
 pub(crate) struct Random(pub(crate) StdRng);
 
 impl Random {
@@ -11,23 +11,23 @@ impl Random {
         Self(StdRng::seed_from_u64(seed))
     }
 
-    /// Between 0, excluded, and 1.
+    /// Greater than 0, at most 1.
     pub(crate) fn unit(&mut self) -> f64 {
         1.0 - self.0.random::<f64>()
     }
 
-    /// The time between events of a Poisson process with that many a second.
+    /// The time between two events of a Poisson process with `rate` events per second.
     pub(crate) fn exponential(&mut self, rate: f64) -> f64 {
         -self.unit().ln() / rate
     }
 
-    /// Pareto with the exponent 1.5: most are short, a few very long. `mean` before the cut at 50 times the
-    /// mean.
+    /// Pareto with the exponent 1.5: most values are small, a few very large. `mean` is the mean before the cut at 50
+    /// times the mean.
     pub(crate) fn heavy_tailed(&mut self, mean: f64) -> f64 {
         (mean / 3.0 * self.unit().powf(-1.0 / 1.5)).min(50.0 * mean)
     }
 
-    /// Log-normal with that median, two thirds within a factor of e.
+    /// Log-normal; two thirds of the values are within a factor of e from the median.
     pub(crate) fn log_normal(&mut self, median: f64) -> f64 {
         let normal = (-2.0 * self.unit().ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos();
         median * normal.exp()

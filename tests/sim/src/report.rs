@@ -1,15 +1,15 @@
-//! The table for people and the JSON line for programs.
+//! The tables for people and the JSON line for programs.
 
-use crate::Player;
+use crate::Policy;
 use crate::run::Outcome;
 use crate::scenario::Scenario;
 use crate::speed::Speed;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-/// The head of the table of outcomes.
+/// The header of the table of outcomes.
 #[must_use]
-pub fn head() -> String {
+pub fn header() -> String {
     format!(
         "{:>7}  {:<24} {:>8} {:>8} {:>8} {:>8} {:>9} {:>8} {:>8}",
         "engines",
@@ -24,13 +24,13 @@ pub fn head() -> String {
     )
 }
 
-/// One line of it.
+/// One row of the table of outcomes.
 #[must_use]
-pub fn line(scenario: &Scenario, outcome: &Outcome) -> String {
+pub fn row(scenario: &Scenario, outcome: &Outcome) -> String {
     format!(
         "{:>7}  {:<24} {:>8} {:>8.3} {:>8.3} {:>8.3} {:>9} {:>8} {:>8}",
         scenario.engines,
-        outcome.player,
+        outcome.policy,
         outcome.sessions,
         outcome.max_over_mean,
         outcome.worst_max_over_mean,
@@ -43,38 +43,38 @@ pub fn line(scenario: &Scenario, outcome: &Outcome) -> String {
 
 /// The table of speeds.
 #[must_use]
-pub fn speeds(speeds: &[(Player, Speed)]) -> String {
+pub fn speed_table(speeds: &[(Policy, Speed)]) -> String {
     let mut text = format!(
         "\n{:>7}  {:<24} {:>12}\n",
         "engines", "strategy", "decisions/s"
     );
-    for (player, speed) in speeds {
+    for (policy, speed) in speeds {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
             "{:>7}  {:<24} {:>12.0}",
             speed.engines,
-            player.name(),
+            policy.name(),
             speed.decisions_per_s
         );
     }
     text
 }
 
-/// Everything in one object. `default`: the strategy that a pool has when its configuration names none.
-/// Goals are about the average over time.
+/// All results in one object. `default`: the strategy of a pool whose configuration names none. The targets refer to the
+/// averages over time.
 #[must_use]
 pub fn json(
-    default: Player,
+    default: Policy,
     outcomes: &[(Scenario, Outcome)],
-    speeds: &[(Player, Speed)],
+    speeds: &[(Policy, Speed)],
     bytes_per_engine: Option<u64>,
 ) -> Value {
-    let find = |engines: u32, player: Player| {
-        let name = player.name();
+    let find = |engines: u32, policy: Policy| {
+        let name = policy.name();
         let of = outcomes
             .iter()
-            .find(|(s, o)| s.engines == engines && o.player == name);
+            .find(|(s, o)| s.engines == engines && o.policy == name);
         of.map(|(_, outcome)| outcome)
     };
     let speed = |engines: u32| {
@@ -85,14 +85,14 @@ pub fn json(
     };
     let ours = find(100, default);
     let fewer = ours
-        .zip(find(100, Player::OldRoundRobin))
+        .zip(find(100, Policy::NaiveRoundRobin))
         .map(|(ours, before)| {
             f64::from(before.document_loads) / f64::from(ours.document_loads.max(1))
         });
     let rows = outcomes.iter().map(|(scenario, outcome)| {
         json!({
             "engines": scenario.engines,
-            "strategy": outcome.player,
+            "strategy": outcome.policy,
             "sessions": outcome.sessions,
             "max_over_mean": outcome.max_over_mean,
             "worst_max_over_mean": outcome.worst_max_over_mean,

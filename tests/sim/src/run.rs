@@ -1,6 +1,6 @@
-//! Plays one scenario to one player: arrivals, closes and probes in the order of virtual time.
+//! Runs one scenario with one policy: arrivals, closes and probes in the order of virtual time.
 
-use crate::Player;
+use crate::Policy;
 use crate::fleet::{Fleet, name};
 use crate::scenario::Scenario;
 use crate::workload::Workload;
@@ -16,16 +16,16 @@ use tokio::time::Instant;
 /// The first engine's address, 10.0.0.0.
 const FIRST: u32 = 0x0a00_0000;
 
-/// What came of it.
+/// The result of one run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Who chose.
-    pub player: String,
-    /// Sessions that arrived while it was measured.
+    /// The policy's name.
+    pub policy: String,
+    /// Sessions that arrived in the measured time.
     pub sessions: u32,
     /// The fullest engine's sessions over the mean, averaged over time.
     pub max_over_mean: f64,
-    /// The worst moment of that.
+    /// The highest value of that.
     pub worst_max_over_mean: f64,
     /// The 99th percentile of the engines' sessions over the mean, averaged over time.
     pub p99_over_mean: f64,
@@ -33,69 +33,69 @@ pub struct Outcome {
     pub document_loads: u32,
     /// Sessions that were refused while an engine had room.
     pub spurious_refusals: u32,
-    /// Sessions that were put on an engine which had no room left.
+    /// Sessions that were placed on a full engine.
     pub overfull: u32,
 }
 
 /// Seconds after which a gateway reports what has happened to a stream.
 const REPORTED_S: f64 = 1.0;
 
-/// What happens to one session after it was placed.
+/// An event of one session after its placement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Event {
-    what: What,
-    /// Its number among all sessions.
+    action: Action,
+    /// The session's number.
     session: usize,
     engine: usize,
     document: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum What {
+enum Action {
     ReportedOpen,
     Closes,
-    /// After so long.
+    /// With the time for which the stream was open.
     ReportedClosed(Duration),
 }
 
-struct Game<'a> {
+struct Simulation<'a> {
     scenario: &'a Scenario,
     start: Instant,
     fleet: Fleet<'a>,
     known: Vec<Arc<Engine>>,
     snapshot: Arc<[Arc<Engine>]>,
     published_s: f64,
-    /// Probes that no snapshot has yet.
+    /// Probes that are not in the snapshot yet.
     probed: Vec<(usize, Instant, Load)>,
-    /// Which engine is probed next, and when.
+    /// The engines with the times of their next probes.
     probes: BinaryHeap<Reverse<(Duration, usize)>>,
     events: BinaryHeap<Reverse<(Duration, Event)>>,
 }
 
-/// Plays every scenario to every player; `each` hears of each outcome at once.
+/// Runs every scenario with every policy; calls `on_outcome` after each run.
 #[must_use]
 pub fn run(
     scenarios: &[Scenario],
-    players: &[Player],
-    mut each: impl FnMut(&Scenario, &Outcome),
+    policies: &[Policy],
+    mut on_outcome: impl FnMut(&Scenario, &Outcome),
 ) -> Vec<(Scenario, Outcome)> {
     let mut outcomes = Vec::new();
     for scenario in scenarios {
         let workload = Workload::new(scenario);
-        for player in players {
-            let outcome = Game::new(scenario, &workload).play(*player, &workload);
-            each(scenario, &outcome);
+        for policy in policies {
+            let outcome = Simulation::new(scenario, &workload).run(*policy, &workload);
+            on_outcome(scenario, &outcome);
             outcomes.push((*scenario, outcome));
         }
     }
     outcomes
 }
 
-impl<'a> Game<'a> {
+impl<'a> Simulation<'a> {
     fn new(scenario: &'a Scenario, workload: &'a Workload) -> Self {
         let known: Vec<_> = (0..scenario.engines).map(|n| Arc::new(engine(n))).collect();
         let every = Duration::from_secs_f64(scenario.probe_s);
-        // Every engine has its own rhythm.
+        // The probes of the engines are spread over the interval.
         let first = |n: usize| (every.mul_f64(n as f64 / known.len() as f64), n);
         let probes = (0..known.len()).map(|n| Reverse(first(n))).collect();
         Self {
@@ -111,11 +111,11 @@ impl<'a> Game<'a> {
         }
     }
 
-    fn play(mut self, player: Player, workload: &Workload) -> Outcome {
+    fn run(mut self, policy: Policy, workload: &Workload) -> Outcome {
         let scenario = self.scenario;
-        let mut seat = player.seat(scenario.threshold, scenario.seed);
+        let mut policy_run = policy.start(scenario.threshold, scenario.seed);
         let mut outcome = Outcome {
-            player: player.name(),
+            policy: policy.name(),
             sessions: 0,
             max_over_mean: 0.0,
             worst_max_over_mean: 0.0,
@@ -128,28 +128,28 @@ impl<'a> Game<'a> {
         let mut next_sample_s = scenario.warm_up_s;
         for (number, session) in workload.sessions.iter().enumerate() {
             while next_sample_s <= session.at_s {
-                self.pass(next_sample_s);
+                self.advance_to(next_sample_s);
                 balance.sample(self.fleet.sessions());
                 next_sample_s += 1.0;
             }
-            self.pass(session.at_s);
+            self.advance_to(session.at_s);
             let measured = session.at_s >= scenario.warm_up_s;
             let now = self.start + Duration::from_secs_f64(session.at_s);
-            let chosen = seat.choose(&self.snapshot, &name(session.document), now);
+            let chosen = policy_run.choose(&self.snapshot, &name(session.document), now);
             outcome.sessions += u32::from(measured);
             let Some((engine, reservation)) = chosen else {
                 let room = self.fleet.sessions().any(|n| n < scenario.threshold);
                 outcome.spurious_refusals += u32::from(measured && room);
                 continue;
             };
-            let place = place_of(&engine) as usize;
+            let place = number_of(&engine) as usize;
             let full = self.fleet.sessions_of(place) >= scenario.threshold;
             outcome.overfull += u32::from(measured && full);
             let loaded = self.fleet.open(place, session.document, session.at_s);
             outcome.document_loads += u32::from(measured && loaded);
-            let mut event = |after_s: f64, what| {
+            let mut event = |after_s: f64, action| {
                 let event = Event {
-                    what,
+                    action,
                     session: number,
                     engine: place,
                     document: session.document,
@@ -157,19 +157,19 @@ impl<'a> Game<'a> {
                 let at = Duration::from_secs_f64(session.at_s + after_s);
                 self.events.push(Reverse((at, event)));
             };
-            event(session.lasts_s, What::Closes);
+            event(session.lasts_s, Action::Closes);
             if let Some(reservation) = reservation {
                 reservation.placed(&stream(number), now);
-                event(REPORTED_S, What::ReportedOpen);
+                event(REPORTED_S, Action::ReportedOpen);
                 let lasted = Duration::from_secs_f64(session.lasts_s);
-                event(session.lasts_s + REPORTED_S, What::ReportedClosed(lasted));
+                event(session.lasts_s + REPORTED_S, Action::ReportedClosed(lasted));
             }
         }
         balance.into_outcome(outcome)
     }
 
-    /// Lets everything happen that happens before that time.
-    fn pass(&mut self, until_s: f64) {
+    /// Applies all events and probes until that time.
+    fn advance_to(&mut self, until_s: f64) {
         let until = Duration::from_secs_f64(until_s);
         loop {
             let event = self.events.peek().map(|Reverse((at, _))| *at);
@@ -180,7 +180,7 @@ impl<'a> Game<'a> {
                 let Some(Reverse((at, event))) = due.then(|| self.events.pop()).flatten() else {
                     break;
                 };
-                self.happens(at, event);
+                self.apply(at, event);
             } else {
                 let due = probe.is_some_and(|at| at <= until);
                 let Some(Reverse((at, engine))) = due.then(|| self.probes.pop()).flatten() else {
@@ -198,23 +198,23 @@ impl<'a> Game<'a> {
         }
     }
 
-    fn happens(&mut self, at: Duration, event: Event) {
+    fn apply(&mut self, at: Duration, event: Event) {
         let Some(known) = self.known.get(event.engine) else {
             return;
         };
         let (tally, now) = (&known.tally, self.start + at);
-        match event.what {
-            What::ReportedOpen => tally.opened(&stream(event.session), "r", now),
-            What::ReportedClosed(lasted) => {
+        match event.action {
+            Action::ReportedOpen => tally.opened(&stream(event.session), "r", now),
+            Action::ReportedClosed(lasted) => {
                 tally.closed(&stream(event.session), lasted, now);
             }
-            What::Closes => self
+            Action::Closes => self
                 .fleet
                 .close(event.engine, event.document, at.as_secs_f64()),
         }
     }
 
-    /// As the service's watcher does: the books first, then the snapshot.
+    /// As in the service: updates the accounting first, then the snapshot.
     fn publish(&mut self) {
         for (place, began, load) in self.probed.drain(..) {
             let Some(known) = self.known.get_mut(place) else {
@@ -230,7 +230,7 @@ impl<'a> Game<'a> {
     }
 }
 
-/// An engine that has not been probed; `place_of` gives it back.
+/// An engine that has not been probed; [`number_of`] returns its number.
 pub(crate) fn engine(number: u32) -> Engine {
     let name = format!("engine-{number:05}").as_str().into();
     let endpoint = Endpoint {
@@ -249,15 +249,15 @@ fn stream(session: usize) -> String {
     format!("{session:016x}")
 }
 
-/// The number that it was made with.
-pub(crate) fn place_of(engine: &Engine) -> u32 {
+/// The number with which [`engine`] created it.
+pub(crate) fn number_of(engine: &Engine) -> u32 {
     match engine.endpoint.api.ip() {
         IpAddr::V4(ip) => ip.to_bits().saturating_sub(FIRST),
         IpAddr::V6(_) => 0,
     }
 }
 
-/// How even the sessions lay, over time.
+/// How evenly the sessions are spread, over time.
 #[derive(Default)]
 struct Balance {
     samples: u32,

@@ -1,36 +1,36 @@
-//! The fleets that are simulated, and how long.
+//! The sizes and durations of the simulated fleets.
 
 /// One fleet and its sessions.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
-    /// Engines, all alike.
+    /// Number of engines, all equal.
     pub engines: u32,
-    /// Sessions per engine that the arrivals add up to.
+    /// Mean number of sessions per engine.
     pub mean_sessions: f64,
-    /// Sessions per engine at the most.
+    /// Maximum number of sessions per engine.
     pub threshold: u32,
-    /// Documents; the r-th is opened in proportion to 1/r.
+    /// Number of documents; the r-th is opened in proportion to 1/r.
     pub documents: u32,
-    /// Seconds that a session lasts, on average.
+    /// Mean duration of a session, seconds.
     pub duration_s: f64,
     /// Seconds after which a document without sessions leaves an engine's memory.
-    pub keep_s: f64,
-    /// Seconds before anything is measured.
+    pub document_ttl_s: f64,
+    /// Seconds before the measurement.
     pub warm_up_s: f64,
-    /// Seconds that are measured.
+    /// Seconds of the measurement.
     pub measured_s: f64,
     /// Seconds between two probes of one engine.
     pub probe_s: f64,
-    /// Seconds between two snapshots at least.
+    /// Minimum number of seconds between two snapshots.
     pub publish_s: f64,
-    /// Of everything that is random.
+    /// Seed of all random numbers.
     pub seed: u64,
 }
 
 impl Scenario {
     /// A fleet of that size, with probes that are 10 s old.
     #[must_use]
-    pub fn of(engines: u32, seed: u64) -> Self {
+    pub fn new(engines: u32, seed: u64) -> Self {
         let large = engines > 1000;
         Self {
             engines,
@@ -38,7 +38,7 @@ impl Scenario {
             threshold: if large { 30 } else { 150 },
             documents: 20 * engines.max(10),
             duration_s: if large { 120.0 } else { 600.0 },
-            keep_s: if large { 60.0 } else { 300.0 },
+            document_ttl_s: if large { 60.0 } else { 300.0 },
             warm_up_s: if large { 240.0 } else { 1200.0 },
             measured_s: if large { 120.0 } else { 1800.0 },
             probe_s: 10.0,
@@ -47,7 +47,7 @@ impl Scenario {
         }
     }
 
-    /// The same, shorter: for tests.
+    /// A shorter run, for tests.
     #[must_use]
     pub const fn short(self) -> Self {
         Self {
@@ -57,7 +57,7 @@ impl Scenario {
         }
     }
 
-    /// Seconds of the whole.
+    /// Seconds of the whole run.
     pub(crate) const fn length_s(&self) -> f64 {
         self.warm_up_s + self.measured_s
     }

@@ -1,11 +1,10 @@
-//! How fast the default strategy decides on one core, and what an engine costs in memory: choices with
-//! documents, on a fleet that is probed and whose sessions open and close meanwhile. Timed are the choices,
-//! each with its reservation and the entry under its stream's name, and the taking over of new snapshots;
-//! not timed is what the fleet's watcher and the gateways' reports do.
+//! Measures how fast the scheduler decides on one core, and how much memory an engine takes. The decisions are for
+//! documents, on a fleet that is probed and whose sessions open and close meanwhile. The time includes the decisions with
+//! their reservations and placements, and new snapshots; it excludes the work of probes and of gateways' reports.
 
 use crate::fleet::name;
 use crate::random::{Random, Zipf};
-use crate::run::{engine, place_of};
+use crate::run::{engine, number_of};
 use berth_scheduler::engine::{Engine, Load, Memory};
 use berth_scheduler::strategy::{Strategy, Weights};
 use berth_scheduler::{Ask, Chooser, Rules};
@@ -16,9 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Virtual decisions a second: more than a service makes, so that probes are as many as they would be.
+/// Decisions per virtual second, which set the number of probes per decision: more than a service makes.
 const RATE: u32 = 50_000;
-/// Decisions between two looks at the clock.
+/// Decisions between two readings of the clock.
 const BATCH: u32 = 1000;
 /// Decisions that are not measured.
 const WARM_UP: u32 = 20 * BATCH;
@@ -29,40 +28,40 @@ const DOCUMENTS: u32 = 30;
 const PROBE_S: f64 = 10.0;
 const PAGE: u64 = 4096;
 
-/// What was measured on one fleet.
+/// The result for one fleet.
 #[derive(Clone, Copy, Debug)]
 pub struct Speed {
-    /// Its size.
+    /// Number of engines.
     pub engines: u32,
     /// On one core.
     pub decisions_per_s: f64,
 }
 
-/// Bytes of resident memory that an engine takes, in books, snapshot and chooser together, with the names
-/// of its documents and without sessions. Right in a process that has freed nothing before.
+/// Bytes of resident memory per engine in accounting, snapshot and scheduler together, with the names of its documents
+/// and without sessions. Only correct in a process that has not freed memory before.
 #[must_use]
 pub fn memory(engines: u32, seed: u64) -> u64 {
     let (documents, _) = documents(engines, seed);
     let before = resident();
-    let world = World::new(documents, Random::seeded(seed));
+    let testbed = Testbed::new(documents, Random::seeded(seed));
     let chooser = chooser(Strategy::default(), seed);
     let ask = Ask {
         document: None,
         tried: &[],
-        now: world.now,
+        now: testbed.now,
     };
-    let reserved = chooser.choose(&world.snapshot, &ask);
+    let reserved = chooser.choose(&testbed.snapshot, &ask);
     let grown = resident().saturating_sub(before);
     drop(reserved);
     grown / u64::from(engines)
 }
 
-/// Measures for about as long as told.
+/// Measures for about `length`.
 #[must_use]
 pub fn measure(engines: u32, strategy: Strategy, length: Duration, seed: u64) -> Speed {
     let (documents, asked) = documents(engines, seed);
     let mut asked = asked.iter().cycle();
-    let mut world = World::new(documents, Random::seeded(seed));
+    let mut testbed = Testbed::new(documents, Random::seeded(seed));
     let chooser = chooser(strategy, seed);
     let mut streams = 0_u64;
     let mut chosen = Vec::with_capacity(BATCH as usize);
@@ -72,21 +71,21 @@ pub fn measure(engines: u32, strategy: Strategy, length: Duration, seed: u64) ->
         streams += u64::from(BATCH);
         let began = std::time::Instant::now();
         for stream in names {
-            world.now += Duration::from_secs(1) / RATE;
+            testbed.now += Duration::from_secs(1) / RATE;
             let ask = Ask {
                 document: asked.next().map(String::as_str),
                 tried: &[],
-                now: world.now,
+                now: testbed.now,
             };
-            // A refusal is no decision.
-            if let Ok(choice) = chooser.choose(&world.snapshot, &ask) {
-                choice.reservation.placed(&stream, world.now);
+            // Refusals are not counted.
+            if let Ok(choice) = chooser.choose(&testbed.snapshot, &ask) {
+                choice.reservation.placed(&stream, testbed.now);
                 chosen.push((choice.engine, stream));
             }
         }
         took += began.elapsed();
         decisions += u32::try_from(chosen.len()).unwrap_or(0);
-        world.go_on(&mut chosen);
+        testbed.advance(&mut chosen);
         if !warm && decisions >= WARM_UP {
             (decisions, took, warm) = (0, Duration::ZERO, true);
         }
@@ -111,7 +110,7 @@ fn chooser(strategy: Strategy, seed: u64) -> Chooser {
     Chooser::new(rules, Box::new(StdRng::seed_from_u64(seed)))
 }
 
-/// The documents in each engine's memory, and those that sessions ask for.
+/// The documents in each engine's memory, and those that sessions open.
 fn documents(engines: u32, seed: u64) -> (Vec<Vec<String>>, Vec<String>) {
     let mut random = Random::seeded(seed);
     let zipf = Zipf::new(20 * engines);
@@ -120,13 +119,13 @@ fn documents(engines: u32, seed: u64) -> (Vec<Vec<String>>, Vec<String>) {
     (held, names(65_536))
 }
 
-/// The fleet around the chooser.
-struct World {
+/// The fleet around the scheduler.
+struct Testbed {
     now: Instant,
     known: Vec<Arc<Engine>>,
     snapshot: Arc<[Arc<Engine>]>,
     sessions: Vec<u32>,
-    /// Where the sessions are, the oldest first, and their streams if gateways know them.
+    /// The engine of each session, the oldest session first, with its stream if gateways know it.
     ends: VecDeque<(u32, Option<String>)>,
     documents: Vec<Vec<String>>,
     next_probe: usize,
@@ -134,11 +133,11 @@ struct World {
     random: Random,
 }
 
-impl World {
+impl Testbed {
     fn new(documents: Vec<Vec<String>>, random: Random) -> Self {
         let engines = u32::try_from(documents.len()).unwrap_or(0);
         let known: Vec<_> = (0..engines).map(|n| Arc::new(engine(n))).collect();
-        let mut world = Self {
+        let mut testbed = Self {
             now: Instant::now(),
             snapshot: Arc::from([]),
             sessions: vec![SESSIONS; documents.len()],
@@ -149,22 +148,22 @@ impl World {
             known,
             random,
         };
-        for place in 0..world.known.len() {
-            world.probe(place);
+        for place in 0..testbed.known.len() {
+            testbed.probe(place);
         }
-        world.snapshot = world.known.iter().cloned().collect();
-        world
+        testbed.snapshot = testbed.known.iter().cloned().collect();
+        testbed
     }
 
-    /// The sessions that were just placed open, as many old ones close, and engines are probed.
-    fn go_on(&mut self, chosen: &mut Vec<(Arc<Engine>, String)>) {
+    /// Opens the sessions that were just placed, closes the same number of old ones, and probes engines.
+    fn advance(&mut self, chosen: &mut Vec<(Arc<Engine>, String)>) {
         if self.ends.is_empty() {
             let engines = 0..u32::try_from(self.known.len()).unwrap_or(0);
             let all = (0..SESSIONS).flat_map(|_| engines.clone());
             self.ends = all.map(|place| (place, None)).collect();
         }
         for (engine, stream) in chosen.drain(..) {
-            let place = place_of(&engine);
+            let place = number_of(&engine);
             engine.tally.opened(&stream, &stream, self.now);
             self.ends.push_back((place, Some(stream)));
             if let Some(count) = self.sessions.get_mut(place as usize) {

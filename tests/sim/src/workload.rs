@@ -1,16 +1,16 @@
-//! The sessions of a scenario, drawn once and played to every strategy: a Poisson process with bursts, and
-//! crowds that open one document within seconds.
+//! The sessions of a scenario, generated once and placed with every policy: a Poisson process with bursts, and crowds that
+//! open one document within seconds.
 
 use crate::random::{Random, Zipf};
 use crate::scenario::Scenario;
 
-/// Each minute the arrivals are so many times as many ...
+/// Once a minute arrivals are this many times as frequent ...
 const BURST: f64 = 4.0;
-/// ... for so many seconds.
+/// ... for this number of seconds.
 const BURST_S: f64 = 3.0;
-/// Every five minutes such a share of all sessions opens one document ...
+/// Every five minutes this share of all sessions opens one document ...
 const CROWD: f64 = 0.02;
-/// ... within so many seconds.
+/// ... within this number of seconds.
 const CROWD_S: f64 = 5.0;
 const CROWD_EVERY_S: f64 = 300.0;
 
@@ -23,10 +23,10 @@ pub(crate) struct Session {
     pub(crate) document: u32,
 }
 
-/// Every session, in the order of time, and the documents' sizes.
+/// All sessions, ordered by time, and the documents' sizes.
 pub(crate) struct Workload {
     pub(crate) sessions: Vec<Session>,
-    /// MB, by document.
+    /// Size of each document, MB.
     pub(crate) sizes_mb: Vec<f64>,
 }
 
@@ -39,7 +39,7 @@ impl Workload {
         let mut sessions = Vec::new();
         let mut at_s = 0.0;
         loop {
-            // Drawn at the highest rate and thinned out: exact whatever the rate does.
+            // Thinning: arrivals are generated at the highest rate, and some are dropped when the rate is lower.
             at_s += random.exponential(base * BURST);
             if at_s > scenario.length_s() {
                 break;

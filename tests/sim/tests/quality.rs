@@ -1,35 +1,35 @@
-//! What `make sim` shows, on a shorter run: the goals for quality, and that the strategies of the system
-//! before miss them on the same sessions.
+//! The quality targets of `make sim` on a shorter run. The strategies of the stack that Berth replaces miss them on the same
+//! sessions.
 
 #![allow(clippy::panic, reason = "a test's own steps may fail it")]
 
 use berth_scheduler::strategy::{Strategy, Weights};
-use berth_sim::Player;
+use berth_sim::Policy;
 use berth_sim::run::{Outcome, run};
 use berth_sim::scenario::Scenario;
 
-fn outcomes<const N: usize>(scenario: Scenario, players: [Player; N]) -> [Outcome; N] {
-    let outcomes = run(&[scenario], &players, |_, _| ());
+fn outcomes<const N: usize>(scenario: Scenario, policies: [Policy; N]) -> [Outcome; N] {
+    let outcomes = run(&[scenario], &policies, |_, _| ());
     let outcomes: Vec<_> = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
     outcomes
         .try_into()
-        .unwrap_or_else(|_| panic!("one outcome per player"))
+        .unwrap_or_else(|_| panic!("one outcome per policy"))
 }
 
-fn ours(strategy: Strategy) -> Player {
-    Player::Ours(strategy, Weights::default())
+fn ours(strategy: Strategy) -> Policy {
+    Policy::Berth(strategy, Weights::default())
 }
 
 #[test]
 fn with_metrics_ten_seconds_old_a_hundred_engines_are_even_and_load_few_documents() {
-    let scenario = Scenario::of(100, 7).short();
-    let players = [
-        Player::OldLeastLoad,
-        Player::OldRoundRobin,
+    let scenario = Scenario::new(100, 7).short();
+    let policies = [
+        Policy::NaiveLeastLoad,
+        Policy::NaiveRoundRobin,
         ours(Strategy::default()),
         ours(Strategy::P2c),
     ];
-    let [herd, turns, default, p2c] = outcomes(scenario, players);
+    let [herd, turns, default, p2c] = outcomes(scenario, policies);
     assert!(default.sessions > 5000 && herd.sessions == default.sessions);
     assert!(herd.max_over_mean > 2.0, "the herd is gone: {herd:?}");
     for ours in [&default, &p2c] {
@@ -49,8 +49,8 @@ fn with_metrics_ten_seconds_old_a_hundred_engines_are_even_and_load_few_document
 #[test]
 fn a_small_fleet_is_even_too() {
     let [herd, default] = outcomes(
-        Scenario::of(4, 7).short(),
-        [Player::OldLeastLoad, ours(Strategy::default())],
+        Scenario::new(4, 7).short(),
+        [Policy::NaiveLeastLoad, ours(Strategy::default())],
     );
     assert!(default.max_over_mean <= 1.1, "{default:?}");
     assert!(
@@ -61,7 +61,7 @@ fn a_small_fleet_is_even_too() {
 
 #[test]
 fn packed_leaves_the_last_engines_empty_and_never_overfills() {
-    let scenario = Scenario::of(20, 7).short();
+    let scenario = Scenario::new(20, 7).short();
     let [packed] = outcomes(scenario, [ours(Strategy::Packed)]);
     // Full engines hold half as much again as the mean: two thirds of the engines do.
     assert!(packed.max_over_mean > 1.4, "{packed:?}");
@@ -73,8 +73,8 @@ fn packed_leaves_the_last_engines_empty_and_never_overfills() {
 }
 
 #[test]
-fn the_same_seed_plays_the_same_game() {
-    let scenario = Scenario::of(10, 3).short();
+fn the_same_seed_gives_the_same_result() {
+    let scenario = Scenario::new(10, 3).short();
     let [first, second] = outcomes(scenario, [ours(Strategy::P2c); 2]);
     assert_eq!(first.document_loads, second.document_loads);
     assert_eq!(first.worst_max_over_mean, second.worst_max_over_mean);

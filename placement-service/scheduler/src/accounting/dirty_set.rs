@@ -1,71 +1,53 @@
-//! Which engines' books have changed since somebody looked: what a chooser has to look at again. An
-//! engine is noted once until it is looked at. With it goes what its probes have taught of sessions' costs.
+//! The engines whose accounting has changed since the scheduler last read it. The scheduler keeps the numbers of all
+//! engines in one list and reads only these again; reading every engine's accounting for each decision costs one
+//! microsecond per engine in a large pool. Knows no accounting.
 
-use crate::cost::Lesson;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::EngineIndex;
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// Lessons kept for one that does not come to learn them.
-const MOST_LESSONS: usize = 4096;
-
-/// Engines whose books have changed, and what their probes have taught.
+/// Positions of changed engines, each once.
 #[derive(Debug, Default)]
-pub struct Changes(Mutex<Noted>);
+pub(crate) struct DirtySet(Mutex<Vec<EngineIndex>>);
 
-#[derive(Debug, Default)]
-struct Noted {
-    numbers: Vec<u32>,
-    lessons: Vec<Lesson>,
-}
-
-impl Changes {
-    /// Moves what has been noted to the end of both.
-    pub fn take(&self, numbers: &mut Vec<u32>, lessons: &mut Vec<Lesson>) {
-        let mut noted = self.noted();
-        numbers.append(&mut noted.numbers);
-        lessons.append(&mut noted.lessons);
+impl DirtySet {
+    /// Returns the changed engines and clears the set.
+    pub(crate) fn take(&self) -> Vec<EngineIndex> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn noted(&self) -> MutexGuard<'_, Noted> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn add(&self, index: EngineIndex) {
+        let mut indices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        indices.push(index);
     }
 }
 
-/// Who is told about one engine.
+/// Puts one engine into the set of its scheduler.
 #[derive(Debug)]
-pub(super) struct Listener {
-    changes: Arc<Changes>,
-    /// The engine's number there.
-    number: u32,
-    noted: bool,
+pub(super) struct Subscription {
+    dirty: Arc<DirtySet>,
+    index: EngineIndex,
+    is_dirty: bool,
 }
 
-impl Listener {
-    pub(super) const fn new(changes: Arc<Changes>, number: u32) -> Self {
+impl Subscription {
+    pub(super) fn new(dirty: &Arc<DirtySet>, index: EngineIndex) -> Self {
         Self {
-            changes,
-            number,
-            noted: false,
+            dirty: Arc::clone(dirty),
+            index,
+            is_dirty: false,
         }
     }
 
-    pub(super) fn changed(&mut self) {
-        if !self.noted {
-            self.noted = true;
-            self.changes.noted().numbers.push(self.number);
+    /// The engine's accounting changes.
+    pub(super) fn mark(&mut self) {
+        if !self.is_dirty {
+            self.is_dirty = true;
+            self.dirty.add(self.index);
         }
     }
 
-    pub(super) fn learned(&self, mut lessons: Vec<Lesson>) {
-        if lessons.is_empty() {
-            return;
-        }
-        let mut noted = self.changes.noted();
-        if noted.lessons.len() < MOST_LESSONS {
-            noted.lessons.append(&mut lessons);
-        }
-    }
-
-    pub(super) const fn looked(&mut self) {
-        self.noted = false;
+    /// The scheduler reads the engine's accounting.
+    pub(super) const fn clear(&mut self) {
+        self.is_dirty = false;
     }
 }

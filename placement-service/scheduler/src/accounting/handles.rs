@@ -1,54 +1,53 @@
-//! What is held while a placement is under way, and given back when it is dropped: the session that counts already,
-//! and the right to try a suspect engine.
+//! Handles that are held while a placement is under way and take effect when they are dropped: the reservation, and the
+//! permit to try an ejected engine.
 
 use super::Tally;
-use super::pending_cost::Expected;
+use super::pending_cost::CostEstimate;
 use super::state::Stream;
 use super::stream_counts::StreamSlot;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// One session that counts on an engine although it is not there yet.
+/// One session that counts on an engine before it is there.
 #[derive(Debug)]
-#[must_use = "dropping it gives the reservation back"]
+#[must_use = "dropping it releases the reservation"]
 pub struct Reservation {
     pub(super) tally: Arc<Tally>,
-    pub(super) expected: Expected,
+    pub(super) estimate: CostEstimate,
     pub(super) slot: Option<StreamSlot>,
-    /// As the ledger knows it.
+    /// The name under which the ledger knows it.
     pub(super) stream: Option<Arc<str>>,
     /// It counts under its stream's name.
     pub(super) placed: bool,
 }
 
 impl Reservation {
-    /// The stream counts for its session as long as it counts on the engine.
+    /// Makes the stream count for its login session as long as it counts on the engine.
     pub fn hold(&mut self, slot: StreamSlot) {
         self.slot = Some(slot);
     }
 
-    /// The session is on the engine; `stream` is what gateways will call it.
+    /// The session is on the engine; gateways will report its stream under the name `stream`.
     pub fn placed(mut self, stream: &str, now: Instant) {
-        // The ledger has it until the books say otherwise.
+        // From here on the stream's entry releases it in the ledger.
         let known = self.stream.take().filter(|known| **known == *stream);
         let name = known.unwrap_or_else(|| stream.into());
-        let mut books = self.tally.books();
-        let all = &mut *books;
-        // Names are random: if one comes twice all the same, it counts once.
-        let Entry::Vacant(entry) = all.streams.entry(Arc::clone(&name)) else {
+        let mut guard = self.tally.update();
+        let state = &mut *guard;
+        // Names are random; a name that comes twice nevertheless counts once.
+        let Entry::Vacant(entry) = state.streams.entry(Arc::clone(&name)) else {
             return;
         };
-        all.coming.placed(&self.expected);
+        state.pending_cost.placed(&self.estimate);
         entry.insert(Stream {
             since: now,
-            waiting: all.waiting.push((now, name)),
-            unseen: all.unseen.push((now, self.expected)),
+            unconfirmed: state.unconfirmed.push((now, name)),
+            unprobed: state.unprobed.push((now, self.estimate)),
             _slot: self.slot.take(),
         });
-        // Nothing has changed for a choice: it counts as it did.
-        all.give_back(&self.expected);
-        drop(books);
+        state.release(&self.estimate);
+        drop(guard);
         self.placed = true;
     }
 }
@@ -58,23 +57,19 @@ impl Drop for Reservation {
         if self.placed {
             return;
         }
-        let mut books = self.tally.books();
-        if let (Some(account), Some(stream)) = (&self.tally.account, &self.stream) {
-            account.released(stream);
+        if let (Some(ledger), Some(stream)) = (&self.tally.ledger, &self.stream) {
+            ledger.released(stream);
         }
-        books.give_back(&self.expected);
-        books.changed();
+        self.tally.update().release(&self.estimate);
     }
 }
 
-/// The right to try a suspect engine. Dropped without a verdict, the next trial is due at once.
+/// Permits the trial of an ejected engine. When it is dropped without a result, the next trial is due at once.
 #[derive(Debug)]
-pub struct Trial(pub(super) Arc<Tally>);
+pub struct HalfOpenPermit(pub(super) Arc<Tally>);
 
-impl Drop for Trial {
+impl Drop for HalfOpenPermit {
     fn drop(&mut self) {
-        let mut books = self.0.books();
-        books.suspicion.abandon_trial();
-        books.changed();
+        self.0.update().circuit_breaker.abandon_trial();
     }
 }

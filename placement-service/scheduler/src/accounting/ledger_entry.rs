@@ -1,20 +1,20 @@
-//! One engine's account in the ledger that replicas share: what happens in its books is told there. Where there is
-//! one replica, no engine has one, and nothing here costs anything.
+//! One engine's entry in the ledger that replicas share: reports to it what happens in the engine's accounting. With a
+//! single replica no engine has an entry.
 
 use super::{Reservation, Tally};
 use crate::capacity_ledger::{CapacityLedger, Confirmed, Most};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Of one engine.
+/// The entry of one engine.
 #[derive(Debug)]
-pub struct Account {
+pub struct LedgerEntry {
     ledger: Arc<dyn CapacityLedger>,
     /// `pool/name`
     engine: Arc<str>,
 }
 
-impl Account {
+impl LedgerEntry {
     pub(super) fn new(ledger: Arc<dyn CapacityLedger>, engine: Arc<str>) -> Self {
         Self { ledger, engine }
     }
@@ -29,23 +29,24 @@ impl Account {
 }
 
 impl Reservation {
-    /// Asks the replicas' ledger for room, where there is one. `stream` makes up what gateways will call the session.
+    /// Reserves in the replicas' ledger, if there is one. `stream` generates the name under which gateways will report
+    /// the stream.
     pub async fn confirm(&mut self, stream: fn() -> String, most: Most) -> Confirmed {
         let tally = Arc::clone(&self.tally);
-        let Some(account) = &tally.account else {
+        let Some(entry) = &tally.ledger else {
             return Confirmed::Yes;
         };
         let stream: Arc<str> = stream().into();
-        // From here on its drop gives it back there, too.
+        // From here on dropping the reservation releases it in the ledger, too.
         self.stream = Some(Arc::clone(&stream));
-        let confirmed = account.ledger.reserve(&stream, &account.engine, most).await;
+        let confirmed = entry.ledger.reserve(&stream, &entry.engine, most).await;
         if let Confirmed::EngineFull { elsewhere } = confirmed {
             tally.elsewhere(elsewhere, Instant::now());
         }
         confirmed
     }
 
-    /// What gateways will call the session, if the ledger knows it.
+    /// The name under which gateways will report the stream, if the ledger knows it.
     #[must_use]
     pub fn stream(&self) -> Option<&str> {
         self.stream.as_deref()
@@ -53,30 +54,27 @@ impl Reservation {
 }
 
 impl Tally {
-    /// So many sessions are there through other replicas.
+    /// Sets the number of sessions on the engine through other replicas.
     pub fn elsewhere(&self, count: u32, now: Instant) {
-        let mut books = self.books();
-        books.lapse(self.ttl, now, self.account.as_ref());
-        if books.elsewhere.are(count, now) {
-            books.changed();
-        }
+        let mut state = self.update();
+        state.expire(self.ttl, now, self.ledger.as_ref());
+        state.remote.set(count, now);
     }
 
-    /// Reservations that have not been used in time count no more.
+    /// Removes placements that no gateway has reported open in time.
     pub fn lapse(&self, now: Instant) {
-        self.books().lapse(self.ttl, now, self.account.as_ref());
+        self.lock().expire(self.ttl, now, self.ledger.as_ref());
     }
 
     /// Another replica has the stream now, or knows that it is closed.
     pub fn moved(&self, stream: &str) {
-        let mut books = self.books();
-        let Some(known) = books.streams.remove(stream) else {
+        let mut state = self.update();
+        let Some(known) = state.streams.remove(stream) else {
             return;
         };
-        books.waiting.take(known.waiting);
-        if !books.expect_no_more(known.unseen) {
-            books.elsewhere.took_seen();
+        state.unconfirmed.take(known.unconfirmed);
+        if !state.remove_unprobed(known.unprobed) {
+            state.remote.adopt_probed();
         }
-        books.changed();
     }
 }

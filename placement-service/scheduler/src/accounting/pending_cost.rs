@@ -1,80 +1,84 @@
-//! The memory and CPU that sessions are going to take, from the choice until a probe has seen it; what
-//! probes then show teaches what such sessions cost. Also smooths the CPU, which jumps from probe to probe,
-//! around what was expected of it. Part of the books of one engine, which know what a probe has seen.
+//! The memory and CPU that the sessions of one engine are going to take, from the decision until a probe shows them.
+//! Each probe then shows what such sessions really cost, which improves the next estimates. Also smooths the CPU, which
+//! varies from probe to probe. Which sessions a probe has seen, the accounting decides.
 
-use crate::cost::{Cost, Costs, Kind, Lesson, lessons};
+use crate::cost::{Cost, CostKey, Costs, Observation, observations};
 use crate::engine::load::Load;
 
 /// Documents whose cost on this engine is remembered.
 const DOCUMENTS: usize = 16;
-/// What one probe's CPU counts against what was expected.
+/// Weight of one probe's CPU against the expected value.
 const CPU_RATE: f64 = 0.3;
-/// A difference beyond this is no noise.
-const CPU_NEWS: f64 = 0.25;
+/// A larger difference from the expected CPU is no noise.
+const CPU_JUMP: f64 = 0.25;
 
-/// What one reservation is expected to cost.
+/// What one session is expected to cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Expected {
-    pub(super) kind: Kind,
+pub(super) struct CostEstimate {
+    pub(super) key: CostKey,
     pub(super) cost: Cost,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Coming {
-    /// Handles alive, and what they are going to cost.
-    under_way: (u32, Cost),
-    /// Of the placements that no probe has seen.
+pub(super) struct PendingCost {
+    /// Number and estimated cost of the reservations that are held.
+    reserved: (u32, Cost),
+    /// Estimated cost of the placed sessions that no probe has seen.
     placed: Cost,
     costs: Costs,
-    last: Option<Measured>,
+    last: Option<LastProbe>,
 }
 
-/// What the last probe has shown.
+/// The numbers of the last probe.
 #[derive(Clone, Copy, Debug)]
-struct Measured {
+struct LastProbe {
     sessions: Option<u32>,
     committed_mb: Option<f64>,
     cpu: Option<f64>,
     smooth_cpu: Option<f64>,
 }
 
-impl Coming {
-    /// What a session is expected to cost here; `guess`: what such a session costs in this pool.
-    pub(super) fn expect(&self, kind: Kind, guess: impl FnOnce() -> Cost) -> Expected {
-        let cost = self.costs.of(kind).unwrap_or_else(guess);
-        Expected { kind, cost }
+impl PendingCost {
+    /// Estimates what a session costs here. `in_pool`: what such a session costs in the pool, used when none is known
+    /// on this engine.
+    pub(super) fn estimate(&self, key: CostKey, in_pool: impl FnOnce() -> Cost) -> CostEstimate {
+        let cost = self.costs.estimate(key).unwrap_or_else(in_pool);
+        CostEstimate { key, cost }
     }
 
-    pub(super) fn begin(&mut self, expected: &Expected) {
-        let (count, cost) = self.under_way;
-        self.under_way = (count.saturating_add(1), cost.plus(expected.cost));
+    /// A reservation begins.
+    pub(super) fn begin(&mut self, estimate: &CostEstimate) {
+        let (count, cost) = self.reserved;
+        self.reserved = (count.saturating_add(1), cost.plus(estimate.cost));
     }
 
-    pub(super) fn end(&mut self, expected: &Expected) {
-        let (count, cost) = self.under_way;
-        // From nothing on, nothing is left of what rounding has added up.
-        self.under_way = match count.saturating_sub(1) {
+    /// A reservation ends.
+    pub(super) fn end(&mut self, estimate: &CostEstimate) {
+        let (count, cost) = self.reserved;
+        // The last one resets the sum, so that rounding errors do not add up.
+        self.reserved = match count.saturating_sub(1) {
             0 => (0, Cost::default()),
-            left => (left, cost.minus(expected.cost)),
+            left => (left, cost.minus(estimate.cost)),
         };
     }
 
-    pub(super) fn placed(&mut self, expected: &Expected) {
-        self.placed = self.placed.plus(expected.cost);
+    /// A session was placed.
+    pub(super) fn placed(&mut self, estimate: &CostEstimate) {
+        self.placed = self.placed.plus(estimate.cost);
     }
 
-    /// A placement is seen, or gone. `last`: there is no other.
-    pub(super) fn gone(&mut self, expected: &Expected, last: bool) {
+    /// A probe has seen a placed session, or the session is gone. `last`: there is no other one.
+    pub(super) fn remove(&mut self, estimate: &CostEstimate, last: bool) {
         self.placed = if last {
             Cost::default()
         } else {
-            self.placed.minus(expected.cost)
+            self.placed.minus(estimate.cost)
         };
     }
 
-    /// What is going to come on top of what the last probe has shown.
+    /// The estimated cost that the last probe does not show.
     pub(super) fn cost(&self) -> Cost {
-        self.under_way.1.plus(self.placed)
+        self.reserved.1.plus(self.placed)
     }
 
     /// Sessions of the last probe.
@@ -87,28 +91,28 @@ impl Coming {
         self.last?.smooth_cpu
     }
 
-    /// A probe has brought numbers, which `seen` are in for the first time. Returns what that teaches.
-    pub(super) fn measured(&mut self, seen: &[Expected], load: &Load) -> Vec<Lesson> {
-        let seen: Vec<_> = seen.iter().map(|e| (e.kind, e.cost)).collect();
+    /// Takes in the numbers of a probe, which shows the sessions `seen` for the first time. Returns what they cost.
+    pub(super) fn apply_probe(&mut self, seen: &[CostEstimate], load: &Load) -> Vec<Observation> {
+        let seen: Vec<_> = seen.iter().map(|e| (e.key, e.cost)).collect();
         let committed_mb = load.memory.map(|memory| memory.committed);
         let last = self.last;
-        let mut now = Measured {
+        let mut now = LastProbe {
             sessions: load.sessions,
             committed_mb,
             cpu: load.cpu,
             smooth_cpu: load.cpu,
         };
-        let left = self.cost_of_closed(&seen, last.and_then(|l| l.sessions), load.sessions);
+        let closed = self.cost_of_closed(&seen, last.and_then(|l| l.sessions), load.sessions);
         if let Some(cpu) = load.cpu
             && let Some(before) = last.and_then(|l| l.smooth_cpu)
         {
-            let came: f64 = seen.iter().map(|(_, cost)| cost.cpu).sum();
-            let expected = before + came - left.cpu;
-            let news = cpu - expected;
-            let smooth = if news.abs() > CPU_NEWS {
+            let added: f64 = seen.iter().map(|(_, cost)| cost.cpu).sum();
+            let expected = before + added - closed.cpu;
+            let difference = cpu - expected;
+            let smooth = if difference.abs() > CPU_JUMP {
                 cpu
             } else {
-                expected + CPU_RATE * news
+                expected + CPU_RATE * difference
             };
             now.smooth_cpu = Some(smooth.clamp(0.0, 1.0));
         }
@@ -120,23 +124,23 @@ impl Coming {
         let expected = seen
             .iter()
             .fold(Cost::default(), |sum, (_, c)| sum.plus(*c));
-        // A number that is not told teaches nothing: it is as it was expected.
+        // A number that the probe does not have teaches nothing: it counts as expected.
         let change = Cost {
             memory_mb: grown(last.committed_mb, committed_mb)
-                .map_or(expected.memory_mb, |mb| mb + left.memory_mb),
-            cpu: grown(last.cpu, load.cpu).map_or(expected.cpu, |cpu| cpu + left.cpu),
+                .map_or(expected.memory_mb, |mb| mb + closed.memory_mb),
+            cpu: grown(last.cpu, load.cpu).map_or(expected.cpu, |cpu| cpu + closed.cpu),
         };
-        let lessons: Vec<Lesson> = lessons(&seen, change).collect();
-        for lesson in &lessons {
-            self.costs.learn(lesson, DOCUMENTS);
+        let observations: Vec<Observation> = observations(&seen, change).collect();
+        for observation in &observations {
+            self.costs.observe(observation, DOCUMENTS);
         }
-        lessons
+        observations
     }
 
-    /// What was given back by sessions that must have closed between two probes.
+    /// The cost of the sessions that must have closed between two probes.
     fn cost_of_closed(
         &self,
-        seen: &[(Kind, Cost)],
+        seen: &[(CostKey, Cost)],
         before: Option<u32>,
         after: Option<u32>,
     ) -> Cost {
@@ -145,7 +149,7 @@ impl Coming {
         };
         let opened = u32::try_from(seen.len()).unwrap_or(u32::MAX);
         let closed = before.saturating_add(opened).saturating_sub(after);
-        let each = self.costs.of_any(true);
+        let each = self.costs.estimate_any(true);
         Cost {
             memory_mb: each.memory_mb * f64::from(closed),
             cpu: each.cpu * f64::from(closed),

@@ -1,28 +1,27 @@
-//! Things in the order in which they came, any of which can be taken out at once by its ticket. A thing that is
-//! taken out leaves a gap, until all before it are gone or half of the rows are gaps. Knows nothing of what it
-//! holds.
+//! A first-in-first-out queue from which any value can be removed by its ticket, in logarithmic time. A removed value
+//! leaves a gap until all values before it are gone or half of the rows are gaps.
 
 use std::collections::VecDeque;
 
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    /// By their tickets, in order. At most [`FEW`] more gaps than things.
+    /// Sorted by ticket. At most [`MAX_EXTRA_GAPS`] more gaps than values.
     rows: VecDeque<(u64, Option<T>)>,
     /// The ticket of the next row.
     next: u64,
-    /// Rows that are no gaps.
+    /// Number of rows that are no gaps.
     filled: usize,
 }
 
-/// Gaps that are left alone.
-const FEW: usize = 64;
+/// This number of gaps is not worth a compaction.
+const MAX_EXTRA_GAPS: usize = 64;
 
-/// For one thing that was put in; of no use any more when it is out.
+/// Identifies one value of the queue. No effect after the value was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ticket(u64);
 
 impl Ticket {
-    /// For nothing at all.
+    /// Identifies no value.
     pub(super) const NONE: Self = Self(u64::MAX);
 }
 
@@ -53,14 +52,14 @@ impl<T> Queue<T> {
         Ticket(ticket)
     }
 
-    /// What came first of all that are in.
+    /// The oldest value.
     pub(super) fn first(&self) -> Option<&T> {
         // The first row is never a gap.
         self.rows.front()?.1.as_ref()
     }
 
-    /// The place of its row.
-    fn place(&self, ticket: Ticket) -> Option<usize> {
+    /// The position of its row.
+    fn position(&self, ticket: Ticket) -> Option<usize> {
         let place = self
             .rows
             .binary_search_by_key(&ticket.0, |(ticket, _)| *ticket);
@@ -68,7 +67,7 @@ impl<T> Queue<T> {
     }
 
     pub(super) fn get(&self, ticket: Ticket) -> Option<&T> {
-        self.rows.get(self.place(ticket)?)?.1.as_ref()
+        self.rows.get(self.position(ticket)?)?.1.as_ref()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
@@ -76,34 +75,34 @@ impl<T> Queue<T> {
     }
 
     pub(super) fn take(&mut self, ticket: Ticket) -> Option<T> {
-        let place = self.place(ticket)?;
+        let place = self.position(ticket)?;
         let value = self.rows.get_mut(place)?.1.take()?;
         self.filled -= 1;
         self.close_gaps();
         Some(value)
     }
 
-    /// Takes out the first ones of that kind, so many at the most.
-    pub(super) fn take_first(&mut self, most: usize, is: impl Fn(&T) -> bool) -> Vec<T> {
+    /// Removes the oldest values for which `matches` holds, at most `max`.
+    pub(super) fn take_first(&mut self, max: usize, matches: impl Fn(&T) -> bool) -> Vec<T> {
         let rows = self.rows.iter_mut().map(|(_, row)| row);
-        let of_kind = rows.filter(|row| row.as_ref().is_some_and(&is));
-        let taken: Vec<T> = of_kind.take(most).filter_map(Option::take).collect();
+        let matching = rows.filter(|row| row.as_ref().is_some_and(&matches));
+        let taken: Vec<T> = matching.take(max).filter_map(Option::take).collect();
         self.filled -= taken.len();
         self.close_gaps();
         taken
     }
 
-    /// Takes out what came first, if it is of that kind.
-    pub(super) fn pop_if(&mut self, is: impl Fn(&T) -> bool) -> Option<T> {
-        self.first().filter(|value| is(value))?;
+    /// Removes the oldest value if `matches` holds for it.
+    pub(super) fn pop_if(&mut self, matches: impl Fn(&T) -> bool) -> Option<T> {
+        self.first().filter(|value| matches(value))?;
         let ticket = self.rows.front()?.0;
         self.take(Ticket(ticket))
     }
 
     fn close_gaps(&mut self) {
         while self.rows.pop_front_if(|(_, row)| row.is_none()).is_some() {}
-        // One that stays for hours must not keep the gaps of all that came and went behind it.
-        if self.rows.len() > 2 * self.filled + FEW {
+        // A value that stays for hours must not keep the gaps of all values that came and went after it.
+        if self.rows.len() > 2 * self.filled + MAX_EXTRA_GAPS {
             self.rows.retain(|(_, row)| row.is_some());
         }
     }
@@ -116,7 +115,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn holds_what_a_list_holds(steps in prop::collection::vec((0..5_u8, 0..20_usize), 1..200)) {
+        fn behaves_like_a_list(steps in prop::collection::vec((0..5_u8, 0..20_usize), 1..200)) {
             let (mut queue, mut list) = (Queue::default(), Vec::new());
             let (mut tickets, mut next) = (vec![Ticket::NONE], 0_usize);
             for (step, number) in steps {
@@ -156,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_keeps_no_room_for_what_came_and_went_behind_it() {
+    fn a_value_that_stays_keeps_no_gaps_after_it() {
         let mut queue = Queue::default();
         let stays = queue.push(0);
         let mut late = Ticket::NONE;
@@ -166,7 +165,11 @@ mod tests {
                 queue.take(late);
             }
         }
-        assert!(queue.rows.len() < 2 * FEW, "{}", queue.rows.len());
+        assert!(
+            queue.rows.len() < 2 * MAX_EXTRA_GAPS,
+            "{}",
+            queue.rows.len()
+        );
         assert_eq!(queue.get(late), Some(&99_999));
         assert_eq!(queue.take(stays), Some(0));
         assert_eq!(queue.pop_if(|_| true), Some(99_999));

@@ -1,7 +1,7 @@
-//! The books of every engine by name. They outlive a discovery that loses sight of an engine for a
-//! while, and are there before it finds one whose streams a gateway has reported already.
+//! The accounting of every engine by name. It outlives a temporary loss of the engine in discovery, and exists before
+//! discovery finds an engine whose streams a gateway has reported already.
 
-use super::{Account, Reservation, StreamCounts, Tally};
+use super::{LedgerEntry, Reservation, StreamCounts, Tally};
 use crate::capacity_ledger::CapacityLedger;
 use crate::engine::endpoint::{Endpoint, EngineName};
 use moka::sync::Cache;
@@ -10,42 +10,42 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Placements whose books are found by the stream's name until a gateway reports it.
+/// Maximum number of placements whose accounting is found by the stream's name.
 const PLACED: u64 = 500_000;
 
-/// Shared by whoever finds engines and whoever hears of their streams.
+/// The accounting of all engines, shared by the fleet, the placements and the gateways' reports.
 #[derive(Clone, Debug)]
-pub struct Tallies(Arc<All>);
+pub struct Tallies(Arc<Inner>);
 
 #[derive(Debug)]
-struct All {
+struct Inner {
     ttl: Duration,
     ledger: Option<Arc<dyn CapacityLedger>>,
     placed: Cache<String, Arc<Tally>>,
-    /// Engines that were found, or have streams: those of discoveries and of gateways' reports are bounded.
-    engines: Mutex<HashMap<(Arc<str>, EngineName), Kept>>,
+    /// Engines that discovery has found, or that have streams. Discoveries and gateways' reports are bounded.
+    engines: Mutex<HashMap<(Arc<str>, EngineName), Entry>>,
     streams: StreamCounts,
 }
 
 #[derive(Debug)]
-struct Kept {
-    /// `None` until it is found.
+struct Entry {
+    /// `None` until discovery finds it.
     endpoint: Option<Endpoint>,
     tally: Arc<Tally>,
 }
 
 impl Tallies {
-    /// None yet. A placement that no gateway reports open counts for `ttl` at the most.
+    /// Empty. A placement that no gateway reports open counts for at most `ttl`.
     #[must_use]
     pub fn new(ttl: Duration) -> Self {
         Self::with(ttl, None)
     }
 
-    /// None yet; told to the replicas' ledger, if there is one.
+    /// Empty; changes are reported to the replicas' ledger, if there is one.
     #[must_use]
     pub fn with(ttl: Duration, ledger: Option<Arc<dyn CapacityLedger>>) -> Self {
         let placed = Cache::builder().max_capacity(PLACED).time_to_live(ttl);
-        Self(Arc::new(All {
+        Self(Arc::new(Inner {
             ttl,
             ledger,
             placed: placed.build(),
@@ -54,14 +54,14 @@ impl Tallies {
         }))
     }
 
-    /// The session is on the engine; `stream` is what gateways will call it.
+    /// The session is on the engine; gateways will report its stream under the name `stream`.
     pub fn placed(&self, reservation: Reservation, stream: &str, now: Instant) {
         let tally = Arc::clone(&reservation.tally);
         self.0.placed.insert(stream.to_owned(), tally);
         reservation.placed(stream, now);
     }
 
-    /// A placement came to nothing: it counts no more.
+    /// The placement failed after all: it no longer counts.
     pub fn refused(&self, stream: &str, now: Instant) {
         if let Some(tally) = self.0.placed.remove(stream) {
             tally.closed(stream, Duration::ZERO, now);
@@ -70,114 +70,114 @@ impl Tallies {
         self.closed_elsewhere(stream);
     }
 
-    /// It is closed, and not in the books of this replica, although a gateway of it had it open.
+    /// The stream is closed and not in the accounting of this replica, although a gateway of this replica had it open.
     pub fn closed_elsewhere(&self, stream: &str) {
         if let Some(ledger) = &self.0.ledger {
             ledger.closed(stream);
         }
     }
 
-    /// The books of an engine that was found there. At another address it is another engine, which has
-    /// none of the streams; that it is drained goes by the name.
+    /// The accounting of an engine that discovery has found. At another address it is another engine, which has none of
+    /// the streams; a drain belongs to the name and stays.
     #[must_use]
     pub fn found(&self, pool: &Arc<str>, name: &EngineName, endpoint: Endpoint) -> Arc<Tally> {
         let mut engines = self.engines();
-        let kept = self.kept(&mut engines, pool, name);
-        if kept
+        let entry = self.entry(&mut engines, pool, name);
+        if entry
             .endpoint
             .is_some_and(|before| before.api != endpoint.api)
         {
-            let draining = kept.tally.books().draining;
-            kept.tally = self.0.books(pool, name);
-            kept.tally.drain(draining);
+            let draining = entry.tally.lock().draining;
+            entry.tally = self.0.new_accounting(pool, name);
+            entry.tally.drain(draining);
         }
-        kept.endpoint = Some(endpoint);
-        Arc::clone(&kept.tally)
+        entry.endpoint = Some(endpoint);
+        Arc::clone(&entry.tally)
     }
 
-    /// The books that a stream was placed in; those of its engine when that was elsewhere, or long ago.
+    /// The accounting in which a stream was placed; that of its engine when another replica placed it, or long ago.
     #[must_use]
     pub fn with_stream(&self, stream: &str, pool: &Arc<str>, name: &EngineName) -> Arc<Tally> {
         let placed = self.0.placed.get(stream);
         placed.unwrap_or_else(|| self.of(pool, name))
     }
 
-    /// The books of an engine by its name.
+    /// The accounting of an engine by its name.
     #[must_use]
     pub fn of(&self, pool: &Arc<str>, name: &EngineName) -> Arc<Tally> {
         let mut engines = self.engines();
-        Arc::clone(&self.kept(&mut engines, pool, name).tally)
+        Arc::clone(&self.entry(&mut engines, pool, name).tally)
     }
 
-    /// Forgets engines that are gone and have no streams.
+    /// Removes engines that are gone and have no streams.
     pub fn tidy(&self, now: Instant) {
-        self.engines().retain(|_, kept| {
-            kept.tally.lapse(now);
-            Arc::strong_count(&kept.tally) > 1 || !kept.tally.is_empty()
+        self.engines().retain(|_, entry| {
+            entry.tally.lapse(now);
+            Arc::strong_count(&entry.tally) > 1 || !entry.tally.is_empty()
         });
         self.0.streams.remove_unused();
     }
 
-    fn kept<'a>(
+    fn entry<'a>(
         &self,
-        engines: &'a mut HashMap<(Arc<str>, EngineName), Kept>,
+        engines: &'a mut HashMap<(Arc<str>, EngineName), Entry>,
         pool: &Arc<str>,
         name: &EngineName,
-    ) -> &'a mut Kept {
+    ) -> &'a mut Entry {
         let key = (Arc::clone(pool), name.clone());
-        engines.entry(key).or_insert_with(|| Kept {
+        engines.entry(key).or_insert_with(|| Entry {
             endpoint: None,
-            tally: self.0.books(pool, name),
+            tally: self.0.new_accounting(pool, name),
         })
     }
 
-    /// How many streams each session has in each pool.
+    /// The number of streams of each login session in each pool.
     #[must_use]
     pub fn streams(&self) -> &StreamCounts {
         &self.0.streams
     }
 
-    /// What other replicas have, by engine (`pool/name`).
+    /// Sets the sessions through other replicas, by engine (`pool/name`).
     pub fn elsewhere(&self, counts: &HashMap<String, u32>, now: Instant) {
-        for ((pool, name), kept) in self.engines().iter() {
-            let count = counts.get(&account_of(pool, name)).copied();
-            kept.tally.elsewhere(count.unwrap_or(0), now);
+        for ((pool, name), entry) in self.engines().iter() {
+            let count = counts.get(&ledger_key(pool, name)).copied();
+            entry.tally.elsewhere(count.unwrap_or(0), now);
         }
     }
 
-    /// Reservations that have not been used in time count no more.
+    /// Removes placements that no gateway has reported open in time.
     pub fn lapse(&self, now: Instant) {
-        for kept in self.engines().values() {
-            kept.tally.lapse(now);
+        for entry in self.engines().values() {
+            entry.tally.lapse(now);
         }
     }
 
     /// Another replica has the stream on that engine (`pool/name`) now, or knows that it is closed.
     pub fn moved(&self, stream: &str, engine: &str) {
         if let Some((pool, name)) = engine.split_once('/') {
-            let books = self.with_stream(stream, &pool.into(), &name.into());
-            books.moved(stream);
+            let tally = self.with_stream(stream, &pool.into(), &name.into());
+            tally.moved(stream);
         }
         self.0.placed.invalidate(stream);
     }
 
-    fn engines(&self) -> MutexGuard<'_, HashMap<(Arc<str>, EngineName), Kept>> {
+    fn engines(&self) -> MutexGuard<'_, HashMap<(Arc<str>, EngineName), Entry>> {
         let engines = self.0.engines.lock();
         engines.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl All {
-    /// New books of an engine.
-    fn books(&self, pool: &Arc<str>, name: &EngineName) -> Arc<Tally> {
+impl Inner {
+    /// Creates the accounting of an engine.
+    fn new_accounting(&self, pool: &Arc<str>, name: &EngineName) -> Arc<Tally> {
         let ledger = self.ledger.clone();
-        let account = ledger.map(|ledger| Account::new(ledger, account_of(pool, name).into()));
-        Arc::new(Tally::with(self.ttl, account, self.streams.pool(pool)))
+        let entry = ledger.map(|ledger| LedgerEntry::new(ledger, ledger_key(pool, name).into()));
+        Arc::new(Tally::with(self.ttl, entry, self.streams.pool(pool)))
     }
 }
 
-/// An engine in the ledger. A pool's name has no slash in it.
-fn account_of(pool: &str, name: &EngineName) -> String {
+/// The name of an engine in the ledger. A pool's name has no slash in it.
+fn ledger_key(pool: &str, name: &EngineName) -> String {
     format!("{pool}/{name}")
 }
 
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_that_comes_back_has_its_streams_and_another_one_has_none() {
+    fn an_engine_keeps_its_streams_and_another_at_its_name_has_none() {
         let (tallies, pool) = (Tallies::new(TTL), Arc::from("p"));
         let name = EngineName::from("e");
         let now = Instant::now();
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_that_is_drained_is_so_before_it_is_found_and_wherever() {
+    fn a_drain_belongs_to_the_name() {
         let (tallies, pool, now) = (Tallies::new(TTL), Arc::from("p"), Instant::now());
         let name = EngineName::from("e");
         tallies.of(&pool, &name).drain(true);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_placement_that_came_to_nothing_is_found_by_its_streams_name() {
+    fn a_failed_placement_is_released_by_its_stream() {
         let (tallies, now) = (Tallies::new(TTL), Instant::now());
         let tally = tallies.of(&Arc::from("p"), &EngineName::from("e"));
         tallies.placed(tally.reserve(1), "s", now);
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_of_an_engine_that_is_gone_without_streams() {
+    fn a_removed_engine_without_streams_is_forgotten() {
         let (tallies, pool) = (Tallies::new(TTL), Arc::from("p"));
         let name = EngineName::from("e");
         let tally = tallies.found(&pool, &name, endpoint(1));

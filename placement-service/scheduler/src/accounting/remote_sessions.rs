@@ -1,66 +1,66 @@
-//! What other replicas have on one engine, and how much of it the last probe has seen: told by the ledger a moment
-//! late, and remembered for as long as a probe may need it. Nothing, where there is one replica.
+//! The sessions of one engine through other replicas, and how many of them the last probe has seen. The ledger reports
+//! the count with a delay; earlier counts are remembered as long as a probe may need them. Empty with a single replica.
 
 use super::SETTLE;
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// No probe that is still under way began longer ago.
-const PROBE: Duration = Duration::from_secs(60);
+/// Upper bound of a probe's duration: no probe under way began earlier.
+const MAX_PROBE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
-pub(super) struct Elsewhere {
-    now: u32,
-    /// Of these the last probe has seen so many.
-    seen: u32,
-    /// Since when how many, the latest last; only what no probe has come after.
+pub(super) struct RemoteSessions {
+    count: u32,
+    /// How many the last probe has seen.
+    probed: u32,
+    /// The counts since the last probe, each with the time at which it was reported; the latest last.
     history: VecDeque<(Instant, u32)>,
 }
 
-impl Elsewhere {
-    /// So many are there now. True when that is news.
-    pub(super) fn are(&mut self, count: u32, now: Instant) -> bool {
-        if self.now == count {
-            return false;
+impl RemoteSessions {
+    /// Sets the current count.
+    pub(super) fn set(&mut self, count: u32, now: Instant) {
+        if self.count == count {
+            return;
         }
-        self.now = count;
+        self.count = count;
         self.history.push_back((now, count));
-        // Where no probe tells sessions, nothing else would end it: of what is older than any probe, the last counts.
+        // Without probes nothing else would shorten the history. Of the counts that are older than any probe under way,
+        // the last one is enough.
         while self
             .history
             .get(1)
-            .is_some_and(|(at, _)| *at + SETTLE + PROBE <= now)
+            .is_some_and(|(at, _)| *at + SETTLE + MAX_PROBE <= now)
         {
             self.history.pop_front();
         }
-        true
     }
 
-    /// A probe that began then has come. By how many more (or less) it saw than the one before.
-    pub(super) fn probed(&mut self, began: Instant) -> i64 {
-        let before = self.seen;
+    /// Takes in a probe that began at `began`. Returns how many more (or fewer) it saw than the one before.
+    pub(super) fn apply_probe(&mut self, began: Instant) -> i64 {
+        let before = self.probed;
         while let Some((since, count)) = self.history.front().copied()
             && since + SETTLE <= began
         {
-            self.seen = count;
+            self.probed = count;
             self.history.pop_front();
         }
-        i64::from(self.seen) - i64::from(before)
+        i64::from(self.probed) - i64::from(before)
     }
 
-    /// One that was our own, and that the last probe has seen, is theirs.
-    pub(super) fn took_seen(&mut self) {
-        self.seen = self.seen.saturating_add(1);
+    /// A stream of this replica that the last probe has seen belongs to another replica now.
+    pub(super) fn adopt_probed(&mut self) {
+        self.probed = self.probed.saturating_add(1);
     }
 
     pub(super) const fn count(&self) -> u32 {
-        self.now
+        self.count
     }
 
-    /// Those that the last probe cannot have seen.
-    pub(super) const fn unseen(&self) -> u32 {
-        self.now.saturating_sub(self.seen)
+    /// Sessions that the last probe cannot have seen.
+    pub(super) const fn unprobed(&self) -> u32 {
+        self.count.saturating_sub(self.probed)
     }
 }
 
@@ -69,32 +69,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_came_well_before_a_probe_is_in_its_numbers() {
-        let (mut elsewhere, now) = (Elsewhere::default(), Instant::now());
-        assert!(elsewhere.are(5, now));
-        assert!(!elsewhere.are(5, now));
-        assert_eq!(elsewhere.unseen(), 5);
-        assert_eq!(elsewhere.probed(now + SETTLE), 5);
-        assert_eq!(elsewhere.unseen(), 0);
+    fn a_probe_has_seen_what_was_reported_well_before() {
+        let (mut remote, now) = (RemoteSessions::default(), Instant::now());
+        remote.set(5, now);
+        remote.set(5, now);
+        assert_eq!(remote.history.len(), 1);
+        assert_eq!(remote.unprobed(), 5);
+        assert_eq!(remote.apply_probe(now + SETTLE), 5);
+        assert_eq!(remote.unprobed(), 0);
         let later = now + SETTLE;
-        elsewhere.are(7, later);
-        assert_eq!(elsewhere.probed(later + Duration::from_millis(1)), 0);
-        assert_eq!((elsewhere.count(), elsewhere.unseen()), (7, 2));
-        elsewhere.are(4, later + SETTLE);
-        assert_eq!(elsewhere.unseen(), 0, "never less than none");
-        assert_eq!(elsewhere.probed(later + 2 * SETTLE), -1);
+        remote.set(7, later);
+        assert_eq!(remote.apply_probe(later + Duration::from_millis(1)), 0);
+        assert_eq!((remote.count(), remote.unprobed()), (7, 2));
+        remote.set(4, later + SETTLE);
+        assert_eq!(remote.unprobed(), 0, "never less than none");
+        assert_eq!(remote.apply_probe(later + 2 * SETTLE), -1);
     }
 
     #[test]
-    fn without_probes_no_more_is_remembered_than_a_probe_could_need() {
-        let (mut elsewhere, begun) = (Elsewhere::default(), Instant::now());
-        let mut now = begun;
+    fn the_history_is_bounded_without_probes() {
+        let (mut remote, start) = (RemoteSessions::default(), Instant::now());
+        let mut now = start;
         for count in 1..=10_000 {
             now += Duration::from_secs(1);
-            elsewhere.are(count, now);
+            remote.set(count, now);
         }
-        assert!(elsewhere.history.len() < 100, "{}", elsewhere.history.len());
-        // A probe as old as may be still sees what was there then.
-        assert_eq!(elsewhere.probed(now - PROBE), 10_000 - 61);
+        assert!(remote.history.len() < 100, "{}", remote.history.len());
+        // The oldest probe that may be under way still gets the count of its time.
+        assert_eq!(remote.apply_probe(now - MAX_PROBE), 10_000 - 61);
     }
 }

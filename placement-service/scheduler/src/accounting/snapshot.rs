@@ -1,87 +1,93 @@
-//! The books of one engine at one moment, as choices and operators see them.
+//! The accounting of one engine at one moment, as decisions and operators see it.
 
-use super::state::Books;
+use super::state::AccountingState;
 use super::{Tally, count};
 use crate::circuit_breaker::Trust;
 use crate::cost::Cost;
 use tokio::time::Instant;
 
-/// What a choice needs to know of the books.
+/// What a decision needs to know of an engine's accounting.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Standing {
+pub struct LoadSnapshot {
     /// Placements under way, and streams that the last probe cannot have seen.
     pub reserved: u32,
     /// Streams that the last probe has seen and that have closed since.
-    pub left: u32,
-    /// Placements under way, streams that are open, and those that no gateway has reported yet.
+    pub closed: u32,
+    /// Placements under way, streams that are open, and streams that no gateway has reported yet.
     pub own: u32,
-    /// Sessions there through other replicas.
-    pub elsewhere: u32,
+    /// Sessions through other replicas.
+    pub remote: u32,
     /// Those of them that the last probe cannot have seen.
-    pub elsewhere_unseen: u32,
+    pub remote_unprobed: u32,
     /// Streams that are open.
     pub open: u32,
-    /// The turn in which round-robin last chose this engine.
+    /// Number of the placement that last chose this engine.
     pub turn: u64,
-    /// Whether it may be used.
+    /// The state of its circuit breaker.
     pub trust: Trust,
-    /// It is to get nothing new.
+    /// An operator drains it: it gets no new session.
     pub draining: bool,
-    /// When it came up, if that was seen.
+    /// When it became ready, if that was seen.
     pub up_since: Option<Instant>,
     /// Sessions that the last probe saw.
     pub probed: Option<u32>,
-    /// What the sessions that no probe has seen are going to take.
-    pub coming: Cost,
+    /// Estimated cost of the sessions that no probe has seen.
+    pub pending_cost: Cost,
     /// The CPU in use, smoothed over the last probes, 0 to 1.
     pub cpu: Option<f64>,
-    /// When time alone may change any of this, at the earliest.
-    pub until: Option<Instant>,
+    /// When time alone will change any of this.
+    pub valid_until: Option<Instant>,
 }
 
-impl Standing {
-    /// Sessions on the engine now: what the last probe saw and has changed since, or our own count when
-    /// probes tell nothing of sessions, or told it too long ago. `told`: the sessions of the engine's load.
+impl LoadSnapshot {
+    /// Sessions on the engine now: those that the last probe saw, with the changes since; or only Berth's own count when
+    /// `probed`, the sessions of the engine's published load, is absent or was dropped because it is too old.
     #[must_use]
-    pub fn sessions(&self, told: Option<u32>) -> u32 {
-        // The books may know a probe that the snapshot does not have yet.
-        match told.map(|sessions| self.probed.unwrap_or(sessions)) {
+    pub fn sessions(&self, probed: Option<u32>) -> u32 {
+        // The accounting may know a later probe than the fleet's snapshot.
+        match probed.map(|sessions| self.probed.unwrap_or(sessions)) {
             Some(probed) => probed
-                .saturating_sub(self.left)
+                .saturating_sub(self.closed)
                 .saturating_add(self.reserved)
-                .saturating_add(self.elsewhere_unseen),
-            None => self.own.saturating_add(self.elsewhere),
+                .saturating_add(self.remote_unprobed),
+            None => self.own.saturating_add(self.remote),
         }
     }
 }
 
 impl Tally {
-    /// The books as of `now`.
+    /// The accounting as of `now`.
     #[must_use]
-    pub fn standing(&self, now: Instant) -> Standing {
-        self.standing_of(&mut self.books(), now)
+    pub fn standing(&self, now: Instant) -> LoadSnapshot {
+        self.snapshot_of(&mut self.lock(), now)
     }
 
-    pub(super) fn standing_of(&self, books: &mut Books, now: Instant) -> Standing {
-        books.lapse(self.ttl, now, self.account.as_ref());
-        if let Some(listener) = &mut books.listener {
-            listener.looked();
+    /// As [`Self::standing`], for the scheduler: until the next change it need not read the engine again.
+    pub(crate) fn read(&self, now: Instant) -> LoadSnapshot {
+        let mut state = self.lock();
+        if let Some(subscription) = &mut state.subscription {
+            subscription.clear();
         }
-        Standing {
-            reserved: books.pending.saturating_add(count(books.unseen.len())),
-            left: count(books.left.len()),
-            own: books.pending.saturating_add(count(books.streams.len())),
-            elsewhere: books.elsewhere.count(),
-            elsewhere_unseen: books.elsewhere.unseen(),
-            open: count(books.streams.len() - books.waiting.len()),
-            turn: books.turn,
-            trust: books.suspicion.trust(now),
-            draining: books.draining,
-            up_since: books.up_since,
-            probed: books.coming.sessions(),
-            coming: books.coming.cost(),
-            cpu: books.coming.smooth_cpu(),
-            until: books.until(self.ttl, now),
+        self.snapshot_of(&mut state, now)
+    }
+
+    fn snapshot_of(&self, state: &mut AccountingState, now: Instant) -> LoadSnapshot {
+        state.expire(self.ttl, now, self.ledger.as_ref());
+        LoadSnapshot {
+            reserved: state.pending.saturating_add(count(state.unprobed.len())),
+            closed: count(state.closed.len()),
+            own: state.pending.saturating_add(count(state.streams.len())),
+            remote: state.remote.count(),
+            remote_unprobed: state.remote.unprobed(),
+            open: count(state.streams.len() - state.unconfirmed.len()),
+            turn: state.turn,
+            trust: state.circuit_breaker.state(now),
+            draining: state.draining,
+            up_since: state.up_since,
+            probed: state.pending_cost.sessions(),
+            pending_cost: state.pending_cost.cost(),
+            cpu: state.pending_cost.smooth_cpu(),
+            valid_until: state.valid_until(self.ttl, now),
         }
     }
 }

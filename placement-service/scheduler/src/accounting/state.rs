@@ -1,14 +1,14 @@
-//! What is written in the books of one engine: the streams that count, in the order in which they lapse and in
-//! which probes see them, and what is held against the engine.
+//! The state behind the lock of one engine's accounting: the streams that count, in the order in which they expire and
+//! in which probes see them, and the engine's circuit breaker. What each event changes is decided in `accounting`.
 
-use super::dirty_set::Listener;
-use super::ledger_entry::Account;
-use super::pending_cost::{Coming, Expected};
+use super::dirty_set::Subscription;
+use super::ledger_entry::LedgerEntry;
+use super::pending_cost::{CostEstimate, PendingCost};
 use super::queue::{Queue, Ticket};
-use super::remote_sessions::Elsewhere;
+use super::remote_sessions::RemoteSessions;
 use super::stream_counts::StreamSlot;
-use crate::circuit_breaker::Suspicion;
-use crate::cost::{Cost, Kind};
+use crate::circuit_breaker::CircuitBreaker;
+use crate::cost::{Cost, CostKey, PoolCosts};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,124 +19,117 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) since: Instant,
-    /// Among those that no gateway has reported yet.
-    pub(super) waiting: Ticket,
-    /// Among those that the last probe cannot have seen.
-    pub(super) unseen: Ticket,
-    /// Ends with the entry. `None`: nobody limits the streams of its session.
+    /// Its place among the unconfirmed streams.
+    pub(super) unconfirmed: Ticket,
+    /// Its place among the unprobed streams.
+    pub(super) unprobed: Ticket,
+    /// Counts for the login session until the entry is dropped. `None`: the streams of the session have no limit.
     pub(super) _slot: Option<StreamSlot>,
 }
 
-/// When a stream closed: a gateway tells it a while after.
+/// When a stream closed: gateways report it later.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Left {
-    /// At the earliest.
-    pub(super) since: Instant,
-    /// At the latest.
-    pub(super) told: Instant,
+pub(super) struct ClosedStream {
+    pub(super) earliest: Instant,
+    pub(super) latest: Instant,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Books {
-    /// Handles alive: placements under way.
+pub(super) struct AccountingState {
+    /// Reservations that are held: placements under way.
     pub(super) pending: u32,
-    /// By name: placements, which lapse, and streams that gateways have reported, which are bounded. Names are made by us and the hash is seeded: it needs no more strength.
+    /// By name: placements, which expire, and streams that gateways have reported, which are bounded. Berth makes the
+    /// names and the hash is seeded, so a fast hash is enough.
     pub(super) streams: HashMap<Arc<str>, Stream, RandomState>,
-    /// Those that no gateway has reported yet, and since when they count.
-    pub(super) waiting: Queue<(Instant, Arc<str>)>,
-    /// Those that the last probe cannot have seen: since when they count, and what they are expected to cost.
-    pub(super) unseen: Queue<(Instant, Expected)>,
-    /// Those that have closed although the last probe has seen them: not more than it has seen.
-    pub(super) left: Vec<Left>,
+    /// Streams that no gateway has reported yet, and since when they count.
+    pub(super) unconfirmed: Queue<(Instant, Arc<str>)>,
+    /// Streams that the last probe cannot have seen: since when they count, and their estimated cost.
+    pub(super) unprobed: Queue<(Instant, CostEstimate)>,
+    /// Streams that have closed since the last probe saw them: never more than the probe saw.
+    pub(super) closed: Vec<ClosedStream>,
     /// Sessions that the last probe saw.
     pub(super) probed: u32,
-    /// When it began.
+    /// When the last probe began.
     pub(super) probed_at: Option<Instant>,
-    /// The turn in which round-robin last chose this engine.
+    /// Number of the placement that last chose this engine.
     pub(super) turn: u64,
-    pub(super) suspicion: Suspicion,
-    /// It is to get nothing new.
+    pub(super) circuit_breaker: CircuitBreaker,
+    /// An operator drains it: it gets no new session.
     pub(super) draining: bool,
-    /// When it came up, if that was seen.
+    /// When it became ready, if that was seen.
     pub(super) up_since: Option<Instant>,
-    pub(super) coming: Coming,
-    pub(super) elsewhere: Elsewhere,
-    pub(super) listener: Option<Listener>,
+    pub(super) pending_cost: PendingCost,
+    pub(super) remote: RemoteSessions,
+    /// `None` until a scheduler has the engine.
+    pub(super) subscription: Option<Subscription>,
+    /// What sessions cost in the pool; `None` until a scheduler has the engine.
+    pub(super) pool_costs: Option<Arc<PoolCosts>>,
 }
 
-impl Books {
-    /// Whoever chooses has to look again.
-    pub(super) fn changed(&mut self) {
-        if let Some(listener) = &mut self.listener {
-            listener.changed();
-        }
+impl AccountingState {
+    /// When the next placement expires or the circuit breaker becomes half-open, after `now`.
+    pub(super) fn valid_until(&self, ttl: Duration, now: Instant) -> Option<Instant> {
+        let expiry = self.unconfirmed.first().map(|(since, _)| *since + ttl);
+        let trial = self.circuit_breaker.trial_at().filter(|at| *at > now);
+        expiry.into_iter().chain(trial).min()
     }
 
-    /// When the next placement lapses or trust changes, after `now`. One under way lapses later than if it
-    /// were done now.
-    pub(super) fn until(&self, ttl: Duration, now: Instant) -> Option<Instant> {
-        let waiting = self.waiting.first().map(|(since, _)| *since);
-        let lapse = waiting.or((self.pending > 0).then_some(now));
-        let lapse = lapse.map(|since| since + ttl);
-        let trust = self.suspicion.until().filter(|until| *until > now);
-        lapse.into_iter().chain(trust).min()
+    /// Adds a stream that no probe has seen.
+    pub(super) fn add_unprobed(&mut self, since: Instant, estimate: CostEstimate) -> Ticket {
+        self.pending_cost.placed(&estimate);
+        self.unprobed.push((since, estimate))
     }
 
-    /// A stream that no probe has seen.
-    pub(super) fn expect(&mut self, since: Instant, expected: Expected) -> Ticket {
-        self.coming.placed(&expected);
-        self.unseen.push((since, expected))
-    }
-
-    /// The stream is gone; `false` when a probe had seen it before.
-    pub(super) fn expect_no_more(&mut self, unseen: Ticket) -> bool {
-        let Some((_, expected)) = self.unseen.take(unseen) else {
+    /// Removes a stream from the unprobed ones; `false` when a probe has seen it.
+    pub(super) fn remove_unprobed(&mut self, unprobed: Ticket) -> bool {
+        let Some((_, estimate)) = self.unprobed.take(unprobed) else {
             return false;
         };
-        self.coming.gone(&expected, self.unseen.is_empty());
+        self.pending_cost
+            .remove(&estimate, self.unprobed.is_empty());
         true
     }
 
-    /// A probe has seen the first streams that it had not seen before: those of such a time, and so many
-    /// at the most.
-    pub(super) fn see(&mut self, of: impl Fn(Instant) -> bool, most: usize) -> Vec<Expected> {
-        let seen = self.unseen.take_first(most, |(since, _)| of(*since));
-        let seen: Vec<Expected> = seen.into_iter().map(|(_, expected)| expected).collect();
-        for expected in &seen {
-            self.coming.gone(expected, self.unseen.is_empty());
+    /// A probe has seen the first `max` unprobed streams whose time `is_seen`. Returns their estimated costs.
+    pub(super) fn take_probed(
+        &mut self,
+        is_seen: impl Fn(Instant) -> bool,
+        max: usize,
+    ) -> Vec<CostEstimate> {
+        let seen = self.unprobed.take_first(max, |(since, _)| is_seen(*since));
+        let seen: Vec<CostEstimate> = seen.into_iter().map(|(_, estimate)| estimate).collect();
+        for estimate in &seen {
+            self.pending_cost.remove(estimate, self.unprobed.is_empty());
         }
         seen
     }
 
-    /// Placements whose clients have not come in time count no more.
-    pub(super) fn lapse(&mut self, ttl: Duration, now: Instant, account: Option<&Account>) {
-        while let Some((_, name)) = self.waiting.pop_if(|(since, _)| *since + ttl <= now) {
+    /// Removes placements that no gateway has reported open within `ttl`.
+    pub(super) fn expire(&mut self, ttl: Duration, now: Instant, ledger: Option<&LedgerEntry>) {
+        while let Some((_, name)) = self.unconfirmed.pop_if(|(since, _)| *since + ttl <= now) {
             if let Some(stream) = self.streams.remove(&name) {
-                self.expect_no_more(stream.unseen);
+                self.remove_unprobed(stream.unprobed);
             }
-            if let Some(account) = account {
-                account.released(&name);
+            if let Some(ledger) = ledger {
+                ledger.released(&name);
             }
         }
     }
 
-    /// One more handle, in that turn.
-    pub(super) fn take_on(
-        &mut self,
-        turn: u64,
-        kind: Kind,
-        guess: impl FnOnce() -> Cost,
-    ) -> Expected {
+    /// Counts one more reservation, made by placement number `turn`.
+    pub(super) fn acquire(&mut self, turn: u64, key: CostKey) -> CostEstimate {
         self.pending = self.pending.saturating_add(1);
         self.turn = turn;
-        let expected = self.coming.expect(kind, guess);
-        self.coming.begin(&expected);
-        expected
+        let costs = self.pool_costs.as_ref();
+        let in_pool = || costs.map_or_else(Cost::default, |costs| costs.estimate(key));
+        let estimate = self.pending_cost.estimate(key, in_pool);
+        self.pending_cost.begin(&estimate);
+        estimate
     }
 
-    /// A handle is no more.
-    pub(super) fn give_back(&mut self, expected: &Expected) {
+    /// A reservation has ended.
+    pub(super) fn release(&mut self, estimate: &CostEstimate) {
         self.pending = self.pending.saturating_sub(1);
-        self.coming.end(expected);
+        self.pending_cost.end(estimate);
     }
 }

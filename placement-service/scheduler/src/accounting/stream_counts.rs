@@ -1,6 +1,6 @@
-//! How many streams each login session, or each program account, has in each pool, and what the other replicas
-//! have of them. A stream counts from the start of its placement until its books let go of it. Knows no engine and
-//! no gateway, and never waits.
+//! The number of streams of each login session, or of each program account, in each pool, with those through other
+//! replicas. A stream counts from the start of its placement until the engine's accounting removes it. Knows no engine
+//! and no gateway, and never waits.
 
 mod pool;
 
@@ -8,7 +8,7 @@ pub use pool::{PoolStreams, StreamLimits, StreamSlot};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A count that other replicas have to learn, and whose count they have to send.
+/// A count to send to the other replicas, in exchange for theirs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangedCount {
     pool: Arc<str>,
@@ -25,7 +25,7 @@ impl ChangedCount {
     }
 }
 
-/// The counts of all pools. Has as many pools as are configured, and those of streams that gateways report.
+/// The counts of all pools: those that are configured, and those of streams that gateways report.
 #[derive(Debug, Default)]
 pub struct StreamCounts(Mutex<HashMap<Arc<str>, Arc<PoolStreams>>>);
 
@@ -43,14 +43,14 @@ impl StreamCounts {
             .retain(|_, streams| Arc::strong_count(streams) > 1);
     }
 
-    /// From now on changes are listed for the other replicas, all counts at first.
+    /// Starts to list changes for the other replicas, beginning with all counts.
     pub fn start_exchange(&self) {
         for streams in self.pools().values() {
             streams.start_exchange();
         }
     }
 
-    /// The other replicas cannot be asked: only the counts of this one limit anybody.
+    /// The ledger is not available: from now on only the counts of this replica limit a session.
     pub fn stop_exchange(&self) {
         for streams in self.pools().values() {
             streams.stop_exchange();
@@ -72,7 +72,7 @@ impl StreamCounts {
         changed
     }
 
-    /// Enters how many streams the other replicas have of these holders.
+    /// Sets the streams of these holders through other replicas.
     pub fn set_elsewhere(&self, counts: impl IntoIterator<Item = (ChangedCount, u32)>) {
         let pools = self.pools();
         for (count, elsewhere) in counts {

@@ -1,6 +1,7 @@
-//! Random histories, and the cases worth reading.
+//! Typical cases, and random histories.
 
 use super::*;
+use crate::cost::{Cost, Observation};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -12,7 +13,7 @@ fn reserved(tally: &Tally, now: Instant) -> u32 {
 }
 
 #[test]
-fn counts_from_the_choice_on_and_is_given_back_when_dropped() {
+fn a_reservation_counts_until_it_is_dropped() {
     let tally = Arc::new(Tally::new(TTL));
     let now = Instant::now();
     let first = tally.reserve(1);
@@ -30,7 +31,7 @@ fn a_settled_placement_is_confirmed_by_the_next_probe() {
     let now = Instant::now();
     tally.reserve(1).placed("a", now);
     tally.probed(now + SETTLE - MS, 0);
-    assert_eq!(reserved(&tally, now + SETTLE), 1, "too early to tell");
+    assert_eq!(reserved(&tally, now + SETTLE), 1, "too early");
     tally.probed(now + SETTLE, 0);
     assert_eq!(reserved(&tally, now + SETTLE), 0);
 }
@@ -57,7 +58,7 @@ fn a_burst_just_before_a_probe_is_not_counted_twice() {
 }
 
 #[test]
-fn an_unconfirmed_placement_lapses() {
+fn an_unconfirmed_placement_expires() {
     let tally = Arc::new(Tally::new(TTL));
     let now = Instant::now();
     tally.reserve(1).placed("a", now);
@@ -66,12 +67,12 @@ fn an_unconfirmed_placement_lapses() {
 }
 
 #[test]
-fn a_trial_given_up_leaves_the_next_one_due() {
+fn an_abandoned_trial_leaves_the_next_one_due() {
     let tally = Arc::new(Tally::new(TTL));
     let now = Instant::now();
     assert!(
         tally.begin_trial(now).is_none(),
-        "nothing is held against it"
+        "the circuit breaker is closed"
     );
     tally.failed(now, now);
     let later = now + Duration::from_secs(1);
@@ -100,7 +101,7 @@ fn a_stream_that_is_reported_open_counts_until_it_closes() {
 }
 
 #[test]
-fn what_closes_after_a_probe_has_seen_it_is_taken_from_the_probes_count() {
+fn a_stream_that_closes_after_a_probe_is_subtracted_from_its_count() {
     let tally = Arc::new(Tally::new(TTL));
     let now = Instant::now();
     let sessions = |probed, at| tally.standing(at).sessions(Some(probed));
@@ -110,7 +111,11 @@ fn what_closes_after_a_probe_has_seen_it_is_taken_from_the_probes_count() {
     }
     assert_eq!(sessions(0, now), 2);
     tally.probed(now + SETTLE, 5);
-    assert_eq!(sessions(5, now + SETTLE), 5, "three are of somebody else");
+    assert_eq!(
+        sessions(5, now + SETTLE),
+        5,
+        "three belong to another process"
+    );
     tally.closed("a", SETTLE + MS, now + SETTLE + MS);
     assert_eq!(sessions(5, now + SETTLE + MS), 4);
     tally.reserve(1).placed("c", now + SETTLE + 2 * MS);
@@ -121,7 +126,7 @@ fn what_closes_after_a_probe_has_seen_it_is_taken_from_the_probes_count() {
 }
 
 #[test]
-fn what_is_told_late_and_may_have_closed_before_the_probe_is_not_taken_from_its_count_again() {
+fn a_close_that_may_precede_the_probe_is_not_subtracted_from_its_count() {
     let tally = Arc::new(Tally::new(TTL));
     let now = Instant::now();
     let sessions = |at| tally.standing(at).sessions(Some(0));
@@ -130,21 +135,21 @@ fn what_is_told_late_and_may_have_closed_before_the_probe_is_not_taken_from_its_
         tally.opened(name, "r", now);
     }
     let probe = now + 10 * SETTLE;
-    // One has closed a moment ago, and its gateway has not told yet.
+    // One has just closed, and its gateway has not reported it yet.
     tally.probed(probe, 2);
-    let told = probe + SETTLE;
-    tally.closed("before", 10 * SETTLE - MS, told);
-    assert_eq!(sessions(told), 2, "the probe did not see it any more");
-    tally.closed("unknown", Duration::ZERO, told);
-    assert_eq!(sessions(told), 2, "it may be the one");
-    tally.closed("after", 10 * SETTLE + MS, told);
-    assert_eq!(sessions(told), 1);
-    tally.probed(told, 0);
-    assert_eq!(sessions(told), 0);
+    let reported = probe + SETTLE;
+    tally.closed("before", 10 * SETTLE - MS, reported);
+    assert_eq!(sessions(reported), 2, "the probe did not see it any more");
+    tally.closed("unknown", Duration::ZERO, reported);
+    assert_eq!(sessions(reported), 2, "it may be the one");
+    tally.closed("after", 10 * SETTLE + MS, reported);
+    assert_eq!(sessions(reported), 1);
+    tally.probed(reported, 0);
+    assert_eq!(sessions(reported), 0);
 }
 
 #[test]
-fn what_is_told_after_a_probe_whose_numbers_come_later_does_not_hide_a_placement() {
+fn a_close_reported_during_a_probe_does_not_hide_a_placement() {
     let tally = Arc::new(Tally::new(TTL));
     let now = Instant::now();
     let sessions = |at| tally.standing(at).sessions(Some(0));
@@ -153,11 +158,11 @@ fn what_is_told_after_a_probe_whose_numbers_come_later_does_not_hide_a_placement
     tally.probed(now + SETTLE, 1);
     let probe = now + 2 * SETTLE;
     tally.reserve(1).placed("new", probe - MS);
-    // It closed just before or just after the probe began: nobody knows. The probe saw it, and not the new one.
+    // It closed shortly before or after the probe began. The probe saw it, and not the new one.
     tally.closed("old", Duration::from_secs(1) - MS, probe + MS);
     tally.probed(probe, 1);
     let after = probe + 2 * MS;
-    assert!(sessions(after) >= 1, "the new one is on its way");
+    assert!(sessions(after) >= 1, "the new one counts");
     assert_eq!(reserved(&tally, after), 1);
 }
 
@@ -173,59 +178,59 @@ fn a_stream_of_another_process_counts_unless_the_probe_has_seen_it() {
 }
 
 #[test]
-fn what_a_session_is_expected_to_cost_goes_with_its_stream() {
+fn the_estimated_cost_counts_with_its_stream() {
     let tally = Arc::new(Tally::new(TTL));
     let now = Instant::now();
-    let kind = Kind {
+    let key = CostKey {
         document: Some(1),
-        held: false,
+        document_loaded: false,
     };
     let cost = Cost {
         memory_mb: 100.0,
         cpu: 0.1,
     };
-    let coming = |at| tally.standing(at).coming;
-    let reserve = || tally.reserve_for(1, kind, || cost, now).0;
-    let given_up = reserve();
-    assert_eq!(coming(now), cost);
-    drop(given_up);
-    assert_eq!(coming(now), Cost::default(), "given up");
+    let pending = |at| tally.standing(at).pending_cost;
+    let costs = Arc::new(PoolCosts::default());
+    costs.observe(&[Observation { key, cost }]);
+    tally.subscribe(&Arc::default(), 0, &costs);
+    let reserve = || tally.reserve_for(1, key);
+    let abandoned = reserve();
+    assert_eq!(pending(now), cost);
+    drop(abandoned);
+    assert_eq!(pending(now), Cost::default(), "abandoned");
     reserve().placed("a", now);
-    assert_eq!(coming(now), cost);
+    assert_eq!(pending(now), cost);
     tally.closed("a", Duration::ZERO, now);
-    assert_eq!(coming(now), Cost::default(), "closed");
+    assert_eq!(pending(now), Cost::default(), "closed");
     reserve().placed("b", now);
-    assert_eq!(coming(now + TTL), Cost::default(), "lapsed");
+    assert_eq!(pending(now + TTL), Cost::default(), "expired");
     reserve().placed("c", now + TTL);
     tally.opened("c", "r", now + TTL);
-    assert_eq!(coming(now + 3 * TTL), cost, "open, and not seen");
+    assert_eq!(pending(now + 3 * TTL), cost, "open, and not seen");
     tally.probed(now + 3 * TTL, 1);
-    assert_eq!(coming(now + 3 * TTL), Cost::default(), "seen");
+    assert_eq!(pending(now + 3 * TTL), Cost::default(), "seen");
 }
 
 #[test]
-fn who_listens_hears_of_each_change_once_until_he_looks() {
+fn each_change_marks_the_engine_once_until_the_scheduler_reads_it() {
     let tally = Arc::new(Tally::new(TTL));
     let now = Instant::now();
-    let changes = Arc::new(Changes::default());
-    tally.tell(&changes, 7);
-    let heard = || {
-        let (mut numbers, mut lessons) = (Vec::new(), Vec::new());
-        changes.take(&mut numbers, &mut lessons);
-        numbers
-    };
+    let dirty = Arc::new(DirtySet::default());
+    tally.subscribe(&dirty, 7, &Arc::default());
     tally.reserve(1).placed("a", now);
     tally.closed("a", Duration::ZERO, now);
-    assert_eq!(heard(), [7]);
-    let _ = tally.standing(now);
+    assert_eq!(dirty.take(), [7]);
     tally.probed(now, 3);
-    assert_eq!(heard(), [7]);
+    assert_eq!(dirty.take(), [], "not read since");
+    let _ = tally.read(now);
+    tally.probed(now, 3);
+    assert_eq!(dirty.take(), [7]);
     let _ = tally.standing(now);
     assert!(tally.failed(now, now));
-    assert_eq!(heard(), [7]);
-    let _ = tally.standing(now);
+    assert_eq!(dirty.take(), [], "operators do not count");
+    let _ = tally.read(now);
     assert!(tally.served());
-    assert_eq!(heard(), [7]);
+    assert_eq!(dirty.take(), [7]);
 }
 
 #[derive(Clone, Debug)]
@@ -252,11 +257,13 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever happens: every handle and every open stream counts once, nothing counts that never was,
-    /// and nothing is left once all handles and streams are gone and the time is over.
+    /// In any history every reservation and every open stream counts exactly once, and nothing is left when all
+    /// reservations and streams are gone and the time-to-live has passed.
     #[test]
     fn random_histories_neither_leak_nor_go_negative(steps in prop::collection::vec(step(), 0..200)) {
         let tally = Arc::new(Tally::new(TTL));
+        let costs = Arc::new(PoolCosts::default());
+        tally.subscribe(&Arc::default(), 0, &costs);
         let mut now = Instant::now() + Duration::from_secs(10);
         let mut handles = Vec::new();
         let mut open = BTreeSet::new();
@@ -265,17 +272,17 @@ proptest! {
             let before = tally.standing(now);
             match step {
                 Step::Reserve => {
-                    let kind = Kind { document: Some(handles.len() as u64), held: false };
+                    let key = CostKey { document: Some(handles.len() as u64), document_loaded: false };
                     let cost = Cost { memory_mb: 3.3, cpu: 0.01 };
-                    let (mut handle, standing) = tally.reserve_for(0, kind, || cost, now);
+                    costs.observe(&[Observation { key, cost }]);
+                    let mut handle = tally.reserve_for(0, key);
                     handle.hold(tally.streams.acquire("r").unwrap());
-                    prop_assert_eq!(standing, tally.standing(now));
                     handles.push(handle);
                     prop_assert_eq!(tally.standing(now).own, before.own + 1);
                     prop_assert_eq!(reserved(&tally, now), before.reserved + 1);
                 }
                 Step::Place(n) if !handles.is_empty() => {
-                    // Names that no gateway uses before: placements are answered before they open.
+                    // Gateways do not know these names before: a placement is answered before its stream opens.
                     handles.swap_remove(n % handles.len()).placed(&format!("p{placed}"), now);
                     placed += 1;
                     prop_assert_eq!(reserved(&tally, now), before.reserved);
@@ -285,7 +292,7 @@ proptest! {
                     drop(handles.swap_remove(n % handles.len()));
                     prop_assert_eq!(reserved(&tally, now), before.reserved - 1);
                 }
-                // Every other name is of a placement, if there was one.
+                // Every second name belongs to a placement, if there was one.
                 Step::Open(n) => {
                     let name = if n % 2 == 0 && n < placed { format!("p{n}") } else { format!("x{n}") };
                     tally.opened(&name, "r", now);
@@ -299,7 +306,7 @@ proptest! {
                 Step::Probe { ago_ms, sessions } => {
                     tally.probed(now - Duration::from_millis(ago_ms), sessions);
                     let after = tally.standing(now);
-                    prop_assert!(after.reserved <= before.reserved && after.left <= before.left);
+                    prop_assert!(after.reserved <= before.reserved && after.closed <= before.closed);
                     prop_assert_eq!((after.own, after.open), (before.own, before.open));
                 }
                 Step::Wait(ms) => now += Duration::from_millis(ms),
@@ -307,12 +314,12 @@ proptest! {
             }
             let standing = tally.standing(now);
             prop_assert_eq!(standing.open as usize, open.len());
-            // What counts on the engine counts for its session, and nothing else does.
+            // The session has exactly the streams that count on the engine.
             prop_assert_eq!(tally.streams.count("r").0, standing.own);
             let (least, most) = (handles.len() + open.len(), handles.len() + open.len() + usize::from(placed));
             prop_assert!((least..=most).contains(&(standing.own as usize)));
             prop_assert!(standing.reserved as usize >= handles.len());
-            prop_assert!(standing.coming.memory_mb > -1e-6 && standing.coming.cpu > -1e-6);
+            prop_assert!(standing.pending_cost.memory_mb > -1e-6 && standing.pending_cost.cpu > -1e-6);
         }
         handles.clear();
         for name in open {
@@ -321,25 +328,25 @@ proptest! {
         let end = tally.standing(now + TTL);
         prop_assert_eq!((end.reserved, end.own, end.open), (0, 0, 0));
         prop_assert_eq!(tally.streams.count("r").0, 0);
-        prop_assert_eq!(end.coming, Cost::default());
+        prop_assert_eq!(end.pending_cost, Cost::default());
         prop_assert!(tally.is_empty());
         tally.probed(now + TTL, 0);
-        prop_assert_eq!(tally.standing(now + TTL).left, 0);
+        prop_assert_eq!(tally.standing(now + TTL).closed, 0);
     }
 }
 
 #[test]
-fn what_other_replicas_have_counts_until_a_probe_has_seen_it() {
+fn sessions_of_other_replicas_count_until_a_probe_has_seen_them() {
     let tally = Arc::new(Tally::new(TTL));
     let now = Instant::now();
     tally.elsewhere(4, now);
     assert_eq!(tally.standing(now).sessions(None), 4);
     assert_eq!(tally.standing(now).sessions(Some(10)), 14);
     tally.reserve(1).placed("a", now);
-    // The probe has seen theirs and ours: nothing else has grown it.
+    // The probe has seen the remote sessions and the own one.
     tally.probed(now + 2 * SETTLE, 15);
     assert_eq!(tally.standing(now).sessions(Some(15)), 15);
-    // Ours is theirs now: it is still one.
+    // The own stream moves to another replica: it is still one.
     tally.elsewhere(5, now + 2 * SETTLE);
     tally.moved("a");
     assert_eq!(tally.standing(now).sessions(Some(15)), 15);
@@ -349,7 +356,7 @@ fn what_other_replicas_have_counts_until_a_probe_has_seen_it() {
 }
 
 #[test]
-fn a_stream_counts_for_its_session_until_the_books_let_go_of_it() {
+fn a_stream_counts_for_its_session_as_long_as_it_counts_on_the_engine() {
     let (tally, now) = (Arc::new(Tally::new(TTL)), Instant::now());
     let count = || tally.streams.count("r").0;
     let place = |name: &str| {
@@ -357,7 +364,7 @@ fn a_stream_counts_for_its_session_until_the_books_let_go_of_it() {
         handle.hold(tally.streams.acquire("r").unwrap());
         handle.placed(name, now);
     };
-    // Moved to another replica; closed; lapsed; the name comes twice; opened here without a placement.
+    // Transferred to another replica; closed; expired; the same name twice; opened without a placement.
     for name in ["moved", "closed", "lapsed", "closed"] {
         place(name);
     }
@@ -373,7 +380,7 @@ fn a_stream_counts_for_its_session_until_the_books_let_go_of_it() {
     assert_eq!(count(), 1);
     tally.closed("foreign", Duration::ZERO, now);
     assert_eq!(count(), 0);
-    // Handles that come to nothing.
+    // Abandoned reservations.
     let mut handle = tally.reserve(1);
     handle.hold(tally.streams.acquire("r").unwrap());
     assert_eq!(count(), 1);

@@ -1,4 +1,4 @@
-//! Lists, placements and both at once; random histories leave nothing behind.
+//! Lists, placements, both together, and random histories.
 
 use super::*;
 use proptest::prelude::*;
@@ -11,16 +11,16 @@ fn holders(slots: usize) -> Holders {
     holders
 }
 
-fn of(holders: &Holders, document: &str) -> BTreeSet<Slot> {
+fn holders_of(holders: &Holders, document: &str) -> BTreeSet<EngineIndex> {
     let mut random = StdRng::seed_from_u64(1);
-    let holding = holders.of(holders.key(document));
-    holding.some(&mut random).collect()
+    let holding = holders.get(holders.key(document));
+    holding.sample(&mut random).collect()
 }
 
-fn place(holders: &mut Holders, document: &str, slot: Slot, now: Instant) {
+fn place(holders: &mut Holders, document: &str, slot: EngineIndex, now: Instant) {
     let key = holders.key(document);
     let held = holders.holds(key, slot);
-    holders.placed(key, slot, held, now);
+    holders.record_placement(key, slot, held, now);
 }
 
 fn names(names: &[&str]) -> Vec<String> {
@@ -30,59 +30,59 @@ fn names(names: &[&str]) -> Vec<String> {
 #[test]
 fn a_list_replaces_the_one_before() {
     let mut holders = holders(3);
-    holders.list(0, &names(&["a", "b"]));
-    holders.list(2, &names(&["b", "b"]));
-    assert_eq!(of(&holders, "b"), [0, 2].into());
-    holders.list(0, &names(&["a", "c"]));
-    assert_eq!(of(&holders, "a"), [0].into());
-    assert_eq!(of(&holders, "b"), [2].into());
-    assert_eq!(of(&holders, "c"), [0].into());
+    holders.set_list(0, &names(&["a", "b"]));
+    holders.set_list(2, &names(&["b", "b"]));
+    assert_eq!(holders_of(&holders, "b"), [0, 2].into());
+    holders.set_list(0, &names(&["a", "c"]));
+    assert_eq!(holders_of(&holders, "a"), [0].into());
+    assert_eq!(holders_of(&holders, "b"), [2].into());
+    assert_eq!(holders_of(&holders, "c"), [0].into());
 }
 
 #[test]
-fn a_placement_counts_until_it_must_have_shown() {
+fn a_placement_counts_until_its_time_to_live() {
     let mut holders = holders(2);
     let now = Instant::now();
     let a = holders.key("a");
     place(&mut holders, "a", 1, now);
-    holders.list(1, &[]);
+    holders.set_list(1, &[]);
     assert!(holders.holds(a, 1), "it may still be loading");
-    place(&mut holders, "a", 1, now + UNLISTED / 2);
-    holders.forget(now + UNLISTED);
+    place(&mut holders, "a", 1, now + PLACEMENT_TTL / 2);
+    holders.expire(now + PLACEMENT_TTL);
     assert!(holders.holds(a, 1), "placed again since");
-    holders.forget(now + UNLISTED * 3 / 2);
+    holders.expire(now + PLACEMENT_TTL * 3 / 2);
     assert!(!holders.holds(a, 1));
 }
 
 #[test]
-fn a_list_tells_more_than_a_placement() {
+fn a_list_overrides_a_placement() {
     let mut holders = holders(1);
     let now = Instant::now();
     place(&mut holders, "a", 0, now);
-    holders.list(0, &names(&["a"]));
-    holders.forget(now + UNLISTED);
-    assert_eq!(of(&holders, "a"), [0].into());
-    place(&mut holders, "a", 0, now + UNLISTED);
-    holders.list(0, &[]);
+    holders.set_list(0, &names(&["a"]));
+    holders.expire(now + PLACEMENT_TTL);
+    assert_eq!(holders_of(&holders, "a"), [0].into());
+    place(&mut holders, "a", 0, now + PLACEMENT_TTL);
+    holders.set_list(0, &[]);
     assert_eq!(
-        of(&holders, "a"),
+        holders_of(&holders, "a"),
         [].into(),
         "it was loaded, and is no more"
     );
 }
 
 #[test]
-fn of_many_engines_a_few_are_looked_at() {
+fn of_many_holders_a_sample_is_considered() {
     let mut holders = holders(100);
     for slot in 0..100 {
-        holders.list(slot, &names(&["a"]));
+        holders.set_list(slot, &names(&["a"]));
     }
     let mut random = StdRng::seed_from_u64(1);
-    let holding = holders.of(holders.key("a"));
+    let holding = holders.get(holders.key("a"));
     let mut looks = [0; 100];
     for _ in 0..1000 {
-        let seen: BTreeSet<Slot> = holding.some(&mut random).collect();
-        assert_eq!(seen.len(), LOOKED_AT, "{seen:?}");
+        let seen: BTreeSet<EngineIndex> = holding.sample(&mut random).collect();
+        assert_eq!(seen.len(), SAMPLE_SIZE, "{seen:?}");
         seen.into_iter().for_each(|slot| looks[slot as usize] += 1);
     }
     // 160 on average, with a deviation of 12.
@@ -96,27 +96,27 @@ fn placements_move_with_their_engines() {
     place(&mut holders, "a", 0, now);
     place(&mut holders, "b", 1, now);
     holders.renumber(3, |slot| (slot == 1).then_some(2));
-    assert_eq!(of(&holders, "a"), [].into());
-    assert_eq!(of(&holders, "b"), [2].into());
-    holders.forget(now + UNLISTED);
+    assert_eq!(holders_of(&holders, "a"), [].into());
+    assert_eq!(holders_of(&holders, "b"), [2].into());
+    holders.expire(now + PLACEMENT_TTL);
     assert!(holders.by_document.is_empty());
 }
 
 #[test]
-fn names_made_up_by_clients_are_bounded() {
+fn placements_are_bounded() {
     let mut holders = holders(1);
     let now = Instant::now();
-    for n in 0..MOST_UNLISTED + 1000 {
+    for n in 0..MAX_PLACEMENTS + 1000 {
         place(&mut holders, &n.to_string(), 0, now);
     }
-    assert_eq!(holders.by_document.len(), MOST_UNLISTED);
-    assert_eq!(holders.ends.len(), MOST_UNLISTED);
+    assert_eq!(holders.by_document.len(), MAX_PLACEMENTS);
+    assert_eq!(holders.ends.len(), MAX_PLACEMENTS);
 }
 
 #[derive(Clone, Debug)]
 enum Step {
-    List(Slot, Vec<u8>),
-    Placed(u8, Slot),
+    List(EngineIndex, Vec<u8>),
+    Placed(u8, EngineIndex),
     Wait(u64),
 }
 
@@ -129,31 +129,31 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Held is what is listed or was placed within the time; afterwards nothing is left.
+    /// A document is held if it is listed or was placed within the time-to-live; nothing is left afterwards.
     #[test]
     fn random_histories_agree_with_a_plain_model(steps in prop::collection::vec(step(), 0..100)) {
         let mut holders = holders(4);
         let mut now = Instant::now();
         let mut lists = vec![BTreeSet::new(); 4];
-        let mut placed: HashMap<(String, Slot), Instant> = HashMap::new();
+        let mut placed: HashMap<(String, EngineIndex), Instant> = HashMap::new();
         for step in steps {
             match step {
                 Step::List(slot, documents) => {
                     let documents: Vec<String> = documents.iter().map(u8::to_string).collect();
-                    holders.list(slot, &documents);
+                    holders.set_list(slot, &documents);
                     placed.retain(|(document, at), _| *at != slot || !documents.contains(document));
                     lists[slot as usize] = documents.into_iter().collect();
                 }
                 Step::Placed(document, slot) => {
                     place(&mut holders, &document.to_string(), slot, now);
-                    // What is listed anyway need not be remembered.
+                    // A placement of a listed document is not remembered.
                     if !lists[slot as usize].contains(&document.to_string()) {
-                        placed.insert((document.to_string(), slot), now + UNLISTED);
+                        placed.insert((document.to_string(), slot), now + PLACEMENT_TTL);
                     }
                 }
                 Step::Wait(seconds) => now += Duration::from_secs(seconds),
             }
-            holders.forget(now);
+            holders.expire(now);
             for document in 0..6_u8 {
                 let document = document.to_string();
                 for slot in 0..4_u32 {
@@ -162,14 +162,14 @@ proptest! {
                     let wanted = listed || until.is_some_and(|until| *until > now);
                     let key = holders.key(&document);
                     prop_assert_eq!(holders.holds(key, slot), wanted);
-                    prop_assert_eq!(holders.of(key).has(slot), wanted);
+                    prop_assert_eq!(holders.get(key).contains(slot), wanted);
                 }
             }
         }
         for slot in 0..4 {
-            holders.list(slot, &[]);
+            holders.set_list(slot, &[]);
         }
-        holders.forget(now + UNLISTED);
+        holders.expire(now + PLACEMENT_TTL);
         prop_assert!(holders.by_document.is_empty() && holders.placed.is_empty() && holders.ends.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! What an engine is called, and where it listens.
+//! The name and the addresses of an engine.
 
 use std::fmt;
 use std::net::SocketAddr;

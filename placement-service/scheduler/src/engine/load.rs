@@ -1,8 +1,8 @@
-//! The numbers of an engine, as a probe brings them.
+//! The numbers of a probe: load and memory of one engine.
 
 use serde::{Deserialize, Serialize};
 
-/// What a probe can tell. A number that the engine did not give is absent, never zero.
+/// The numbers of a probe. A number that the engine does not report is absent, never zero.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Load {
     /// Sessions on the engine.
@@ -11,9 +11,9 @@ pub struct Load {
     pub memory: Option<Memory>,
     /// Share of the machine's CPU in use, 0 to 1.
     pub cpu: Option<f64>,
-    /// The engine's own word that it can take no more.
+    /// The engine reports itself saturated.
     pub saturated: bool,
-    /// Documents in memory, by name, sorted and each once; at most [`Load::MAX_DOCUMENTS`].
+    /// Names of the documents in memory, sorted, each once; at most [`Load::MAX_DOCUMENTS`].
     pub documents: Vec<String>,
 }
 
@@ -33,14 +33,14 @@ impl Load {
 /// Memory of an engine, MB.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
-    /// Taken by the engine.
+    /// Used by the engine.
     pub committed: f64,
     /// Still free on its machine.
     pub free: f64,
 }
 
 impl Memory {
-    /// The free share of what the engine can reach, 0 to 1.
+    /// The free share of the memory that the engine can use, 0 to 1.
     #[must_use]
     pub fn headroom(self) -> f64 {
         let all = self.committed + self.free;

@@ -1,16 +1,11 @@
-//! The better of two engines drawn at random, by the same scores as least-load: nearly as even, and
-//! several services that choose for the same engines do not agree on one.
+//! Power of two choices: the better of two random engines, by the scores of least-load. It is nearly as even, and
+//! several replicas that choose at the same time do not all choose the same engine.
 
-use crate::Slot;
-use crate::eligible_set::Open;
-use crate::max_index::Peaks;
+use super::Scored;
 use rand::Rng;
+use rand::seq::IndexedRandom;
 
-pub(crate) fn pick(open: &Open, keys: &Peaks, random: &mut dyn Rng) -> Option<Slot> {
-    let (first, second) = open.draw_two(random)?;
-    Some(if keys.get(second) > keys.get(first) {
-        second
-    } else {
-        first
-    })
+pub(crate) fn pick(scored: &[Scored], random: &mut dyn Rng) -> Option<Scored> {
+    let two = scored.sample(random, 2);
+    two.copied().max_by(|a, b| a.total.total_cmp(&b.total))
 }

@@ -1,32 +1,34 @@
-//! Fills the first engine before the second, in the natural order of their names, so that the last ones
-//! can be taken away. An engine is full at the pool's threshold, or when its memory or CPU runs short;
-//! when all run short, the one with the most headroom takes more.
+//! Fills the first engine before the second, in the natural order of their names, so that the last engines stay empty
+//! and can be removed. An engine is full at the maximum number of sessions, or when its memory or CPU runs short; when
+//! all run short, the one with the most headroom is picked.
 
-use crate::candidate::{Facts, Scale};
+use crate::candidate::{Candidate, PoolBaseline};
 use crate::score::Scores;
 use std::cmp::Ordering;
 
 /// The free share of memory or CPU below which an engine counts as full.
 const SHORT: f64 = 0.15;
 
-pub(crate) fn scores(facts: &Facts, scale: &Scale) -> Scores {
-    let free = facts.memory.unwrap_or(1.0).min(facts.cpu.unwrap_or(1.0));
+pub(crate) fn scores(candidate: &Candidate, baseline: &PoolBaseline) -> Scores {
+    let memory = candidate.memory.unwrap_or(1.0);
+    let free = memory.min(candidate.cpu.unwrap_or(1.0));
     let value = if free < SHORT {
         0.5 * free
     } else {
-        // Of the many that may be excluded, none takes a place: ranks go on beyond `engines`.
-        let (rank, engines) = (f64::from(facts.rank), f64::from(scale.engines.max(1)));
+        // Excluded engines have ranks too, so a rank may be higher than the number of eligible engines.
+        let rank = f64::from(candidate.rank);
+        let engines = f64::from(baseline.engines.max(1));
         0.5 + 0.5 * engines / (engines + rank)
     };
-    Scores::one("order", value)
+    Scores::single("order", value)
 }
 
-/// The order that people expect of numbered names: `engine-9` before `engine-10`.
-pub(crate) fn natural(a: &str, b: &str) -> Ordering {
+/// Orders names with their numbers as numbers: `engine-9` before `engine-10`.
+pub(crate) fn compare_naturally(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a, b);
     loop {
-        let (text_a, text_b) = (until(&mut a, false), until(&mut b, false));
-        let (number_a, number_b) = (until(&mut a, true), until(&mut b, true));
+        let (text_a, text_b) = (split_run(&mut a, false), split_run(&mut b, false));
+        let (number_a, number_b) = (split_run(&mut a, true), split_run(&mut b, true));
         let (short_a, short_b) = (
             number_a.trim_start_matches('0'),
             number_b.trim_start_matches('0'),
@@ -42,8 +44,8 @@ pub(crate) fn natural(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// Takes the characters off the front that are digits, or that are not.
-fn until<'a>(text: &mut &'a str, digits: bool) -> &'a str {
+/// Splits off the leading digits, or the leading characters that are no digits.
+fn split_run<'a>(text: &mut &'a str, digits: bool) -> &'a str {
     let end = text
         .find(|c: char| c.is_ascii_digit() != digits)
         .unwrap_or(text.len());
@@ -68,7 +70,7 @@ mod tests {
             "a2b9",
             "engine-1",
         ];
-        names.sort_by(|a, b| natural(a, b));
+        names.sort_by(|a, b| compare_naturally(a, b));
         assert_eq!(
             names,
             [
@@ -82,6 +84,6 @@ mod tests {
                 "engine-10"
             ]
         );
-        assert_eq!(natural("x1", "x1"), Ordering::Equal);
+        assert_eq!(compare_naturally("x1", "x1"), Ordering::Equal);
     }
 }

@@ -1,36 +1,21 @@
-//! At random, with a probability proportional to the room that is left: threshold minus sessions.
-//! Engines without room are not among the candidates.
+//! At random, with a probability proportional to the free capacity: the maximum number of sessions per engine minus
+//! its sessions. An engine without free capacity is not a candidate.
 
-use crate::Slot;
-use crate::candidate::Facts;
-use crate::eligible_set::Open;
-use crate::max_index::Peaks;
+use super::Scored;
+use crate::candidate::Candidate;
 use crate::score::Scores;
-use crate::strategies;
-use crate::strategy::Strategy;
-use rand::{Rng, RngExt};
+use rand::Rng;
+use rand::seq::IndexedRandom;
 
-/// Draws before all are looked at: few are needed unless most engines are nearly full.
-const DRAWS: usize = 32;
-
-/// `threshold`: sessions per engine at the most. Configuration checks that there is one; without, all
-/// have the same chance.
-pub(crate) fn scores(facts: &Facts, threshold: Option<u32>) -> Scores {
-    let room = threshold.map_or(1.0, |most| {
-        f64::from(most.saturating_sub(facts.sessions)) / f64::from(most.max(1))
+/// `threshold`: the maximum number of sessions per engine. The configuration is checked to have one; without it, all
+/// engines have the same probability.
+pub(crate) fn scores(candidate: &Candidate, threshold: Option<u32>) -> Scores {
+    let room = threshold.map_or(1.0, |max| {
+        f64::from(max.saturating_sub(candidate.sessions)) / f64::from(max.max(1))
     });
-    Scores::one("room", room)
+    Scores::single("room", room)
 }
 
-/// Draws one and takes it with a probability in proportion to its key; else draws again.
-pub(crate) fn pick(open: &Open, keys: &Peaks, random: &mut dyn Rng) -> Option<Slot> {
-    let greatest = keys.top()?;
-    for _ in 0..DRAWS {
-        let slot = open.draw(random)?;
-        if random.random::<f64>() * greatest < keys.get(slot).unwrap_or(0.0) {
-            return Some(slot);
-        }
-    }
-    let all = open.iter().filter_map(|slot| Some((slot, keys.get(slot)?)));
-    strategies::pick_of_few(Strategy::Weighted, all, random)
+pub(crate) fn pick(scored: &[Scored], random: &mut dyn Rng) -> Option<Scored> {
+    scored.choose_weighted(random, |s| s.total).ok().copied()
 }

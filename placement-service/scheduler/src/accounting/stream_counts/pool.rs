@@ -1,7 +1,7 @@
 //! The streams of one pool by their holder: a login session, or the account of a program whose token belongs to no
-//! session. Checking the limit and counting is one step under one lock, so parallel placements cannot exceed it.
-//! A holder is forgotten with its last stream, or at the next exchange with other replicas: there are never more
-//! holders than streams.
+//! session. The limit is checked and the stream counted under one lock, so parallel placements cannot exceed the limit.
+//! A holder is removed with its last stream, or at the next exchange with other replicas, so memory is bounded by the
+//! number of streams.
 
 use crate::stream_holder::{is_token_ref, stream_holder};
 use foldhash::fast::RandomState;
@@ -36,7 +36,7 @@ pub struct PoolStreams(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     limits: StreamLimits,
-    /// By public name: the hash is seeded, and needs no more strength.
+    /// By public name. The hash is seeded, so a fast one is enough.
     holders: HashMap<Arc<str>, Count, RandomState>,
     /// Changes are listed for other replicas.
     exchanges: bool,
@@ -79,7 +79,7 @@ impl State {
         };
         count.own = count.own.saturating_sub(1);
         if self.exchanges && self.limits.limit(holder).is_some() {
-            // Forgotten when the other replicas know of it.
+            // Removed when the other replicas know it.
             count.mark_changed(&mut self.changed);
         } else if count.own == 0 {
             self.holders.remove(holder);
@@ -153,7 +153,7 @@ impl Drop for StreamSlot {
 }
 
 impl PoolStreams {
-    /// From now on these limits hold.
+    /// Sets the limits.
     pub fn set_limits(&self, limits: StreamLimits) {
         self.state().limits = limits;
     }
@@ -161,7 +161,7 @@ impl PoolStreams {
     /// Counts one more stream of the session.
     ///
     /// # Errors
-    /// The limit, when its holder has that many streams.
+    /// The limit, when its holder has reached it.
     pub fn acquire(self: &Arc<Self>, session_ref: &str) -> Result<StreamSlot, u32> {
         let mut state = self.state();
         let (count, limit, changed) = state.find_or_insert(stream_holder(session_ref));
@@ -234,7 +234,7 @@ impl PoolStreams {
         self.state().holders.len()
     }
 
-    /// Nothing within can panic half-way through a change.
+    /// No code under the lock can panic half-way through a change.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -6,7 +6,7 @@ use std::thread;
 const LIMIT: u32 = 4;
 const HOLDERS: [&str; 3] = ["a", "b", "t.acc.tok"];
 
-/// Counts with one pool, where all have the same limit.
+/// One pool in which all holders have the same limit.
 fn limited() -> (StreamCounts, Arc<PoolStreams>) {
     let counts = StreamCounts::default();
     let pool = counts.pool(&"p".into());
@@ -19,7 +19,7 @@ fn limited() -> (StreamCounts, Arc<PoolStreams>) {
 }
 
 #[test]
-fn sessions_and_the_tokens_of_an_account_have_limits_of_their_own() {
+fn sessions_and_accounts_have_separate_limits() {
     let (_counts, pool) = limited();
     pool.set_limits(StreamLimits {
         per_session: NonZeroU32::new(1),
@@ -32,7 +32,7 @@ fn sessions_and_the_tokens_of_an_account_have_limits_of_their_own() {
     assert_eq!(pool.acquire("t.acc.z").err(), Some(2));
     assert_eq!(pool.count("t.acc.z"), (2, Some(2)));
     let robot = pool.acquire("t.robot.x").unwrap();
-    // What is open is open.
+    // Open streams are counted beyond the limit.
     let adopted = pool.adopt("s");
     assert_eq!(pool.count("s"), (2, Some(1)));
     drop((session, other, tokens, robot));
@@ -63,7 +63,7 @@ fn parallel_placements_never_exceed_the_limit() {
 }
 
 #[test]
-fn a_pool_that_nothing_uses_is_forgotten() {
+fn an_unused_pool_is_removed() {
     let (counts, pool) = limited();
     let slot = counts.pool(&"reported".into()).adopt("s");
     counts.remove_unused();
@@ -93,7 +93,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the ledger does.
+/// Exchanges counts as the ledger does.
 fn exchange(ledger: &mut [HashMap<String, u32>; 2], me: usize, counts: &StreamCounts) {
     let changed = counts.take_changed();
     let elsewhere: Vec<_> = changed
@@ -109,9 +109,8 @@ fn exchange(ledger: &mut [HashMap<String, u32>; 2], me: usize, counts: &StreamCo
 }
 
 proptest! {
-    /// Two replicas: a placement is refused only where the limit is reached with what the other has, as of an
-    /// exchange; after an exchange a holder with streams here gets no more than all replicas may have together; and
-    /// nothing is left when all streams are closed.
+    /// Two replicas: a placement is refused only when the limit is reached together with the other replica's count at the
+    /// last exchange. After an exchange the limit holds over both replicas. Nothing is left when all streams are closed.
     #[test]
     fn replicas_hold_a_limit_together(steps in prop::collection::vec(step(), 0..200)) {
         let replicas = [limited(), limited()];
@@ -140,13 +139,13 @@ proptest! {
                 }
                 Step::Close(..) => {}
                 Step::Exchange(r) => {
-                    // So that each knows what the other has now.
+                    // Both, so that each knows the other's current count.
                     exchange(&mut ledger, 1 - r, &replicas[1 - r].0);
                     exchange(&mut ledger, r, &replicas[r].0);
                     for (h, name) in HOLDERS.iter().enumerate() {
                         let (here, there) = (own(&slots, r, h), own(&slots, 1 - r, h));
                         let (known, _) = replicas[r].1.count(name);
-                        // Who has fewer than the limit and no news is not asked about again.
+                        // A holder below its limit without changes is not exchanged again.
                         prop_assert!(known < LIMIT || known == here + there || here >= LIMIT);
                     }
                 }

@@ -1,5 +1,5 @@
-//! Who chooses: the placement service's own chooser with each of its strategies, or one of the two
-//! strategies of the system before, on the same snapshots.
+//! The placement policies that are compared: Berth's scheduler with each of its strategies, and the two strategies of the
+//! stack that Berth replaces, on the same snapshots.
 
 use berth_scheduler::accounting::Reservation;
 use berth_scheduler::engine::Engine;
@@ -10,19 +10,19 @@ use rand::rngs::StdRng;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// A strategy that takes part.
+/// A policy that takes part.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Player {
-    /// Most free memory, CPU for ties, nothing of what has been placed since the probe.
-    OldLeastLoad,
-    /// One after the other.
-    OldRoundRobin,
-    /// Ours.
-    Ours(Strategy, Weights),
+pub enum Policy {
+    /// The engine with the most free memory, then with the least CPU; ignores what was placed since the probe.
+    NaiveLeastLoad,
+    /// One engine after the other.
+    NaiveRoundRobin,
+    /// Berth's scheduler.
+    Berth(Strategy, Weights),
 }
 
-impl Player {
-    /// Everybody.
+impl Policy {
+    /// All policies.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let weights = Weights::default();
@@ -37,29 +37,29 @@ impl Player {
             Strategy::P2c,
             Strategy::LeastLoad,
         ];
-        let mut all = vec![Self::OldLeastLoad, Self::OldRoundRobin];
-        all.push(Self::Ours(Strategy::LeastLoad, blind));
-        all.extend(ours.map(|strategy| Self::Ours(strategy, weights)));
+        let mut all = vec![Self::NaiveLeastLoad, Self::NaiveRoundRobin];
+        all.push(Self::Berth(Strategy::LeastLoad, blind));
+        all.extend(ours.map(|strategy| Self::Berth(strategy, weights)));
         all
     }
 
-    /// For the table.
+    /// The name in the tables.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
-            Self::OldLeastLoad => "before: least load".to_owned(),
-            Self::OldRoundRobin => "before: round-robin".to_owned(),
-            Self::Ours(strategy, weights) if weights.document <= 0.0 => {
+            Self::NaiveLeastLoad => "before: least load".to_owned(),
+            Self::NaiveRoundRobin => "before: round-robin".to_owned(),
+            Self::Berth(strategy, weights) if weights.document <= 0.0 => {
                 format!("{}, no affinity", strategy.as_str())
             }
-            Self::Ours(strategy, _) => strategy.as_str().to_owned(),
+            Self::Berth(strategy, _) => strategy.as_str().to_owned(),
         }
     }
 
-    pub(crate) fn seat(&self, threshold: u32, seed: u64) -> Seat {
-        let Self::Ours(strategy, weights) = *self else {
-            return Seat::Old {
-                least_load: *self == Self::OldLeastLoad,
+    pub(crate) fn start(&self, threshold: u32, seed: u64) -> PolicyRun {
+        let Self::Berth(strategy, weights) = *self else {
+            return PolicyRun::Naive {
+                least_load: *self == Self::NaiveLeastLoad,
                 threshold,
                 turn: 0,
                 last: None,
@@ -72,29 +72,29 @@ impl Player {
             ..Rules::default()
         };
         let random = Box::new(StdRng::seed_from_u64(seed));
-        Seat::Ours(Box::new(Chooser::new(rules, random)))
+        PolicyRun::Berth(Box::new(Chooser::new(rules, random)))
     }
 }
 
-/// A player at work.
-pub(crate) enum Seat {
-    Old {
+/// A policy with its state.
+pub(crate) enum PolicyRun {
+    Naive {
         least_load: bool,
         threshold: u32,
         turn: usize,
-        /// What least load took of a snapshot: of the same one it takes the same again.
+        /// The engine that least load took from a snapshot: it takes the same one until the next snapshot.
         last: Option<Taken>,
     },
-    Ours(Box<Chooser>),
+    Berth(Box<Chooser>),
 }
 
-/// A snapshot, and the engine that was taken of it.
+/// A snapshot, and the engine that was taken from it.
 pub(crate) type Taken = (Arc<[Arc<Engine>]>, Option<Arc<Engine>>);
 
-/// The place of the chosen engine in the snapshot, and the reservation if this player makes any.
+/// The chosen engine, and its reservation if the policy makes one.
 pub(crate) type Chosen = (Arc<Engine>, Option<Reservation>);
 
-impl Seat {
+impl PolicyRun {
     /// `None`: refused.
     pub(crate) fn choose(
         &mut self,
@@ -103,7 +103,7 @@ impl Seat {
         now: Instant,
     ) -> Option<Chosen> {
         match self {
-            Self::Ours(chooser) => {
+            Self::Berth(chooser) => {
                 let ask = Ask {
                     document: Some(document),
                     tried: &[],
@@ -112,7 +112,7 @@ impl Seat {
                 let choice = chooser.choose(engines, &ask).ok()?;
                 Some((choice.engine, Some(choice.reservation)))
             }
-            Self::Old {
+            Self::Naive {
                 least_load,
                 threshold,
                 turn,

@@ -1,0 +1,133 @@
+//! The engines of one pool as the decisions see them: the latest snapshot, one [`Candidate`] for each engine, the documents
+//! that they hold, and what sessions cost in this pool. Keeps the candidates up to date; decides nothing.
+
+use crate::accounting::DirtySet;
+use crate::affinity::Holders;
+use crate::candidate::Candidate;
+use crate::cost::PoolCosts;
+use crate::engine::{Engine, EngineName};
+use crate::filter::{Eligibility, Exclusion};
+use crate::strategies::packed;
+use crate::{EngineIndex, Rules};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// The engines of one pool.
+pub(crate) struct PoolMembers {
+    engines: Arc<[Arc<Engine>]>,
+    /// One for each engine, in the order of the snapshot.
+    candidates: Vec<Candidate>,
+    /// Engines whose accounting has changed since the last decision.
+    dirty: Arc<DirtySet>,
+    pub(crate) holders: Holders,
+    costs: Arc<PoolCosts>,
+}
+
+impl PoolMembers {
+    /// No engine yet. `salt`: a random number.
+    pub(crate) fn new(salt: u64) -> Self {
+        Self {
+            engines: Arc::from([]),
+            candidates: Vec::new(),
+            dirty: Arc::default(),
+            holders: Holders::new(salt),
+            costs: Arc::default(),
+        }
+    }
+
+    pub(crate) fn engine(&self, index: EngineIndex) -> Option<&Arc<Engine>> {
+        self.engines.get(index as usize)
+    }
+
+    /// All engines, in order.
+    pub(crate) fn candidates(&self) -> impl Iterator<Item = (EngineIndex, &Candidate)> + Clone {
+        (0..).zip(&self.candidates)
+    }
+
+    /// Sessions on all engines.
+    pub(crate) fn sessions(&self) -> u64 {
+        self.candidates.iter().map(|c| u64::from(c.sessions)).sum()
+    }
+
+    /// Makes the candidates those of this snapshot at this time.
+    pub(crate) fn sync(&mut self, engines: &Arc<[Arc<Engine>]>, rules: &Rules, now: Instant) {
+        if !Arc::ptr_eq(&self.engines, engines) {
+            self.apply_snapshot(engines, now);
+        }
+        for index in self.dirty.take() {
+            self.invalidate(index, now);
+        }
+        for (candidate, engine) in self.candidates.iter_mut().zip(engines.iter()) {
+            if candidate.valid_until.is_some_and(|until| until <= now) {
+                *candidate = Candidate::read(engine, candidate.rank, rules, now);
+            }
+        }
+        self.holders.expire(now);
+    }
+
+    /// Excludes engines that the placement has tried, for this decision only.
+    pub(crate) fn exclude_tried(&mut self, tried: &[EngineName], now: Instant) {
+        if tried.is_empty() {
+            return;
+        }
+        for (candidate, engine) in self.candidates.iter_mut().zip(self.engines.iter()) {
+            if tried.contains(&engine.name) {
+                candidate.eligibility = Eligibility::Excluded(Exclusion::Tried);
+                candidate.valid_until = Some(now);
+            }
+        }
+    }
+
+    fn invalidate(&mut self, index: EngineIndex, now: Instant) {
+        if let Some(candidate) = self.candidates.get_mut(index as usize) {
+            candidate.valid_until = Some(now);
+        }
+    }
+
+    fn apply_snapshot(&mut self, engines: &Arc<[Arc<Engine>]>, now: Instant) {
+        let before = std::mem::replace(&mut self.engines, Arc::clone(engines));
+        let same = |(a, b): (&Arc<Engine>, &Arc<Engine>)| Arc::ptr_eq(a, b) || a.name == b.name;
+        let same_members =
+            before.len() == engines.len() && before.iter().zip(engines.iter()).all(same);
+        if !same_members {
+            self.renumber(&before, now);
+        }
+        for (index, new) in (0..).zip(engines.iter()) {
+            let old = before.get(index as usize).filter(|_| same_members);
+            if old.is_some_and(|old| Arc::ptr_eq(old, new)) {
+                continue;
+            }
+            self.invalidate(index, now);
+            if old.is_none_or(|old| !Arc::ptr_eq(&old.tally, &new.tally)) {
+                new.tally.subscribe(&self.dirty, index, &self.costs);
+            }
+            let old_load = old.and_then(|old| old.load.as_ref());
+            let is_new_load = match (old_load, &new.load) {
+                (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
+                (old, new) => old.is_some() || new.is_some(),
+            };
+            if is_new_load {
+                let documents = new.load.as_ref().map_or(&[][..], |load| &load.documents);
+                self.holders.set_list(index, documents);
+            }
+        }
+    }
+
+    /// The snapshot has other engines than the one before: starts again with their new positions. Only the placements
+    /// of documents are kept.
+    fn renumber(&mut self, before: &[Arc<Engine>], now: Instant) {
+        let mut order: Vec<&Arc<Engine>> = self.engines.iter().collect();
+        order.sort_by(|a, b| packed::compare_naturally(a.name.as_str(), b.name.as_str()));
+        let ranks: HashMap<&EngineName, u32> = order.iter().map(|e| &e.name).zip(0..).collect();
+        let rank = |engine: &Arc<Engine>| ranks.get(&engine.name).copied().unwrap_or(0);
+        let unread = |engine| Candidate::unread(rank(engine), now);
+        self.candidates = self.engines.iter().map(unread).collect();
+        // Entries of the old set have the old positions.
+        self.dirty = Arc::default();
+        let names: HashMap<&EngineName, EngineIndex> =
+            self.engines.iter().map(|e| &e.name).zip(0..).collect();
+        let moved = |index: EngineIndex| names.get(&before.get(index as usize)?.name).copied();
+        self.holders.renumber(self.engines.len(), moved);
+    }
+}

@@ -1,0 +1,232 @@
+//! The entry point of one pool: decides, and reserves on the chosen engine under the same lock. How a decision is made
+//! is in `decision`; where the engines come from is not known here.
+
+use crate::accounting::{HalfOpenPermit, Reservation};
+use crate::affinity::DocumentKey;
+use crate::capacity_ledger::Most;
+use crate::cost::CostKey;
+use crate::decision::{Decision, Pick, trials_due};
+use crate::engine::{Engine, EngineName};
+use crate::explain::{Explanation, explain};
+use crate::filter::Exclusions;
+use crate::pool::PoolMembers;
+use crate::strategy::{Strategy, Weights};
+use rand::Rng;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How a pool chooses.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rules {
+    /// How engines are scored and picked.
+    pub strategy: Strategy,
+    /// Maximum number of sessions per engine.
+    pub threshold: Option<u32>,
+    /// Maximum number of sessions on all engines together.
+    pub per_pool: Option<u32>,
+    /// Free memory, MB, below which an engine gets no new session.
+    pub memory_floor: Option<f64>,
+    /// How long the share of a new engine grows.
+    pub slow_start: Duration,
+    /// Weights of the scores.
+    pub weights: Weights,
+}
+
+/// What is to be placed.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// The document that the session opens.
+    pub document: Option<&'a str>,
+    /// Engines that this placement has tried.
+    pub tried: &'a [EngineName],
+    /// The current time.
+    pub now: Instant,
+}
+
+/// A chosen engine with its reservation.
+#[derive(Debug)]
+pub struct Choice {
+    /// The engine as in the snapshot.
+    pub engine: Arc<Engine>,
+    /// Counts on the engine until it is placed or dropped.
+    pub reservation: Reservation,
+    /// The engine holds the document, as far as is known.
+    pub held: bool,
+    /// Set when no engine but an ejected one is left, and this placement is its trial.
+    pub trial: Option<HalfOpenPermit>,
+    /// An ejected engine whose trial is due, to be tried in the background.
+    pub rehearsal: Option<Rehearsal>,
+}
+
+/// A trial of an ejected engine without a client.
+#[derive(Debug)]
+pub struct Rehearsal {
+    /// The ejected engine.
+    pub engine: Arc<Engine>,
+    /// Permits this trial, and no second one until it is dropped.
+    pub trial: HalfOpenPermit,
+}
+
+/// Chooses engines for one pool.
+pub struct Chooser {
+    rules: Rules,
+    state: Mutex<State>,
+}
+
+struct State {
+    rules: Rules,
+    pool: PoolMembers,
+    random: Box<dyn Rng + Send>,
+    /// Number of the latest placement.
+    turn: u64,
+}
+
+impl Chooser {
+    /// A scheduler without engines: each call brings the current snapshot.
+    #[must_use]
+    pub fn new(rules: Rules, mut random: Box<dyn Rng + Send>) -> Self {
+        let pool = PoolMembers::new(random.next_u64());
+        let state = State {
+            rules,
+            pool,
+            random,
+            turn: 0,
+        };
+        Self {
+            rules,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Maximum numbers of sessions: on one engine, and in the pool.
+    #[must_use]
+    pub const fn most(&self) -> Most {
+        (self.rules.threshold, self.rules.per_pool)
+    }
+
+    /// The pool's strategy.
+    #[must_use]
+    pub const fn strategy(&self) -> Strategy {
+        self.rules.strategy
+    }
+
+    /// Chooses among `engines` and reserves.
+    ///
+    /// # Errors
+    /// When no engine is eligible: the reasons.
+    pub fn choose(
+        &self,
+        engines: &Arc<[Arc<Engine>]>,
+        ask: &Ask<'_>,
+    ) -> Result<Choice, Exclusions> {
+        let mut state = self.lock(engines, ask);
+        let decision = state.decide(ask);
+        state.reserve(&decision, ask)
+    }
+
+    /// Chooses and reserves as [`Self::choose`] does, and explains the decision.
+    pub fn choose_explained(
+        &self,
+        engines: &Arc<[Arc<Engine>]>,
+        ask: &Ask<'_>,
+    ) -> (Result<Choice, Exclusions>, Explanation) {
+        let mut state = self.lock(engines, ask);
+        let decision = state.decide(ask);
+        let explanation = explain(&decision, &state.pool, &state.rules, ask);
+        (state.reserve(&decision, ask), explanation)
+    }
+
+    /// What [`Self::choose`] would do, and why. Reserves nothing.
+    pub fn explain(&self, engines: &Arc<[Arc<Engine>]>, ask: &Ask<'_>) -> Explanation {
+        let mut state = self.lock(engines, ask);
+        let decision = state.decide(ask);
+        explain(&decision, &state.pool, &state.rules, ask)
+    }
+
+    /// Sessions that the pool can still take; `None` when nothing limits them.
+    pub fn room(&self, engines: &Arc<[Arc<Engine>]>, now: Instant) -> Option<u64> {
+        let ask = Ask {
+            document: None,
+            tried: &[],
+            now,
+        };
+        let state = self.lock(engines, &ask);
+        let per_pool = self.rules.per_pool.map(u64::from);
+        let per_pool = per_pool.map(|max| max.saturating_sub(state.pool.sessions()));
+        let per_engine = self.rules.threshold.map(|max| {
+            let eligible = state.pool.candidates().filter(|(_, c)| c.is_eligible());
+            let room = eligible.map(|(_, c)| u64::from(max.saturating_sub(c.sessions)));
+            room.sum()
+        });
+        per_pool.into_iter().chain(per_engine).min()
+    }
+
+    fn lock(&self, engines: &Arc<[Arc<Engine>]>, ask: &Ask<'_>) -> MutexGuard<'_, State> {
+        // No code under the lock can panic half-way through a change.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.pool.sync(engines, &self.rules, ask.now);
+        state.pool.exclude_tried(ask.tried, ask.now);
+        state
+    }
+}
+
+impl State {
+    fn document(&self, ask: &Ask<'_>) -> Option<DocumentKey> {
+        ask.document.map(|name| self.pool.holders.key(name))
+    }
+
+    fn decide(&mut self, ask: &Ask<'_>) -> Decision {
+        let (document, turn) = (self.document(ask), self.turn + 1);
+        let random = &mut *self.random;
+        Decision::new(&self.pool, &self.rules, document, turn, ask.now, random)
+    }
+
+    /// Reserves on the picked engine.
+    fn reserve(&mut self, decision: &Decision, ask: &Ask<'_>) -> Result<Choice, Exclusions> {
+        let pick = decision.pick.and_then(|pick| {
+            let engine = self.pool.engine(pick.index)?;
+            Some((pick, Arc::clone(engine)))
+        });
+        let Some((pick, engine)) = pick else {
+            return Err(decision.exclusions(&self.pool));
+        };
+        let Pick {
+            index,
+            held,
+            half_open,
+        } = pick;
+        let (trial, rehearsal) = if half_open {
+            (engine.tally.begin_trial(ask.now), None)
+        } else {
+            (None, self.background_trial(ask.now))
+        };
+        self.turn += 1;
+        let document = self.document(ask);
+        let key = CostKey {
+            document: document.map(DocumentKey::as_u64),
+            document_loaded: held,
+        };
+        let reservation = engine.tally.reserve_for(self.turn, key);
+        if let Some(document) = document {
+            let holders = &mut self.pool.holders;
+            holders.record_placement(document, index, held, ask.now);
+        }
+        Ok(Choice {
+            engine,
+            reservation,
+            held,
+            trial,
+            rehearsal,
+        })
+    }
+
+    /// Begins the trial of an ejected engine, if one is due.
+    fn background_trial(&self, now: Instant) -> Option<Rehearsal> {
+        trials_due(&self.pool).find_map(|(index, _)| {
+            let engine = Arc::clone(self.pool.engine(index)?);
+            let trial = engine.tally.begin_trial(now)?;
+            Some(Rehearsal { engine, trial })
+        })
+    }
+}
