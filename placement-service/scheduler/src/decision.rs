@@ -5,7 +5,7 @@ use crate::candidate::{Candidate, PoolBaseline};
 use crate::filter::{Eligibility, Exclusion, Exclusions};
 use crate::pool::PoolMembers;
 use crate::strategies::{self, Scored};
-use crate::{EngineIndex, Rules};
+use crate::{Ask, EngineIndex, Rules};
 use rand::{Rng, RngExt};
 use tokio::time::Instant;
 
@@ -33,17 +33,27 @@ pub(crate) struct Decision {
 
 impl Decision {
     /// Picks an eligible engine; if there is none, an ejected one whose trial is due. `turn`: the number of this
-    /// placement.
+    /// placement. `sample`: the engines to score, in order; `None`: all.
     pub(crate) fn new(
         pool: &PoolMembers,
         rules: &Rules,
-        document: Option<DocumentKey>,
+        ask: &Ask<'_>,
         turn: u64,
-        now: Instant,
+        sample: Option<&[EngineIndex]>,
         random: &mut dyn Rng,
     ) -> Self {
-        let eligible = || pool.candidates().filter(|(_, c)| c.is_eligible());
-        let baseline = PoolBaseline::new(eligible().map(|(_, candidate)| candidate), turn);
+        let eligible: Vec<(EngineIndex, &Candidate)> = match sample {
+            None => {
+                let candidates = pool.candidates();
+                candidates.filter(|(_, c)| c.is_eligible()).collect()
+            }
+            Some(sample) => {
+                let candidate = |index: &EngineIndex| Some((*index, pool.candidate(*index)?));
+                let candidates = sample.iter().filter_map(candidate);
+                candidates.filter(|(_, c)| c.is_eligible()).collect()
+            }
+        };
+        let baseline = PoolBaseline::new(eligible.iter().map(|(_, candidate)| *candidate), turn);
         let max = rules.per_pool.map(u64::from);
         let mut decision = Self {
             baseline,
@@ -54,11 +64,11 @@ impl Decision {
         if decision.is_pool_full {
             return decision;
         }
-        let mut scored = Vec::with_capacity(baseline.engines as usize);
-        for (index, candidate) in eligible() {
+        let mut scored = Vec::with_capacity(eligible.len());
+        for (index, candidate) in eligible {
             let total = strategies::scores(rules, candidate, &baseline).total();
             scored.push(Scored { index, total });
-            if !is_admitted(candidate, rules, now, random) {
+            if !is_admitted(candidate, rules, ask.now, random) {
                 decision.throttled.push(index);
             }
         }
@@ -66,6 +76,7 @@ impl Decision {
         if decision.throttled.len() < scored.len() && !decision.throttled.is_empty() {
             scored.retain(|s| decision.throttled.binary_search(&s.index).is_err());
         }
+        let document = pool.document(ask);
         decision.pick =
             pick_scored(&scored, rules, &pool.holders, document, random).or_else(|| {
                 let (index, _) = trials_due(pool).next()?;

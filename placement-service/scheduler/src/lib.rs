@@ -15,7 +15,8 @@
 //!    weight. An engine in slow start takes part with a probability that grows with time.
 //! 4. **Reserve** ([`accounting`]): the engine counts one more session at once, long before a probe shows it.
 //!
-//! A decision scores every eligible engine of the pool. `pool` keeps one candidate for each engine and reads the accounting
+//! A decision scores every eligible engine of the pool; in a pool of more than 1,000 engines it scores a random sample,
+//! and all only when none of the sample is eligible. `pool` keeps one candidate for each engine and reads the accounting
 //! of an engine again only when it has changed (`accounting::dirty_set`) or when time alone changes it: a placement
 //! expires, or a trial is due. Nothing else is kept between decisions.
 //!

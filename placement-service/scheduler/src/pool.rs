@@ -2,16 +2,22 @@
 //! that they hold, and what sessions cost in this pool. Keeps the candidates up to date; decides nothing.
 
 use crate::accounting::DirtySet;
-use crate::affinity::Holders;
+use crate::affinity::{DocumentKey, Holders};
 use crate::candidate::Candidate;
 use crate::cost::PoolCosts;
 use crate::engine::{Engine, EngineName};
 use crate::filter::{Eligibility, Exclusion};
 use crate::strategies::packed;
-use crate::{EngineIndex, Rules};
+use crate::{Ask, EngineIndex, Rules};
+use rand::Rng;
+use rand::seq::index;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::time::Instant;
+
+/// Engines that one decision scores in a larger pool: the best of so many random engines is as good a choice as the best
+/// of all (`make sim`), and the time of a decision does not grow with the pool.
+const SAMPLE_SIZE: usize = 500;
 
 /// The engines of one pool.
 pub(crate) struct PoolMembers {
@@ -40,9 +46,40 @@ impl PoolMembers {
         self.engines.get(index as usize)
     }
 
+    /// The key of the document that a placement opens.
+    pub(crate) fn document(&self, ask: &Ask<'_>) -> Option<DocumentKey> {
+        ask.document.map(|name| self.holders.key(name))
+    }
+
     /// All engines, in order.
     pub(crate) fn candidates(&self) -> impl Iterator<Item = (EngineIndex, &Candidate)> + Clone {
         (0..).zip(&self.candidates)
+    }
+
+    /// A random sample of the engines, with engines that hold the document, in order. `None` in a small pool.
+    pub(crate) fn sample(
+        &self,
+        document: Option<DocumentKey>,
+        random: &mut dyn Rng,
+    ) -> Option<Vec<EngineIndex>> {
+        if self.candidates.len() <= 2 * SAMPLE_SIZE {
+            return None;
+        }
+        let sample = index::sample(random, self.candidates.len(), SAMPLE_SIZE);
+        let mut sample: Vec<EngineIndex> = sample
+            .into_iter()
+            .filter_map(|index| EngineIndex::try_from(index).ok())
+            .collect();
+        if let Some(document) = document {
+            sample.extend(self.holders.get(document).sample(random));
+        }
+        sample.sort_unstable();
+        sample.dedup();
+        Some(sample)
+    }
+
+    pub(crate) fn candidate(&self, index: EngineIndex) -> Option<&Candidate> {
+        self.candidates.get(index as usize)
     }
 
     /// Sessions on all engines.

@@ -121,11 +121,11 @@ impl Chooser {
         ask: &Ask<'_>,
     ) -> Result<Choice, Exclusions> {
         let mut state = self.lock(engines, ask);
-        let decision = state.decide(ask);
+        let decision = state.decide_among_sample(ask);
         state.reserve(&decision, ask)
     }
 
-    /// Chooses and reserves as [`Self::choose`] does, and explains the decision.
+    /// Chooses and reserves as [`Self::choose`] does, and explains the decision. Scores all engines.
     pub fn choose_explained(
         &self,
         engines: &Arc<[Arc<Engine>]>,
@@ -172,14 +172,26 @@ impl Chooser {
 }
 
 impl State {
-    fn document(&self, ask: &Ask<'_>) -> Option<DocumentKey> {
-        ask.document.map(|name| self.pool.holders.key(name))
+    /// Scores all engines.
+    fn decide(&mut self, ask: &Ask<'_>) -> Decision {
+        let (pool, random) = (&self.pool, &mut *self.random);
+        Decision::new(pool, &self.rules, ask, self.turn + 1, None, random)
     }
 
-    fn decide(&mut self, ask: &Ask<'_>) -> Decision {
-        let (document, turn) = (self.document(ask), self.turn + 1);
-        let random = &mut *self.random;
-        Decision::new(&self.pool, &self.rules, document, turn, ask.now, random)
+    /// Scores a random sample in a large pool, and all engines when none of the sample is eligible.
+    fn decide_among_sample(&mut self, ask: &Ask<'_>) -> Decision {
+        let (pool, random) = (&self.pool, &mut *self.random);
+        // Packed needs the first engine that is not full.
+        if self.rules.strategy != Strategy::Packed
+            && let Some(sample) = pool.sample(pool.document(ask), random)
+        {
+            let sample = Some(&sample[..]);
+            let decision = Decision::new(pool, &self.rules, ask, self.turn + 1, sample, random);
+            if decision.pick.is_some_and(|pick| !pick.half_open) {
+                return decision;
+            }
+        }
+        self.decide(ask)
     }
 
     /// Reserves on the picked engine.
@@ -202,7 +214,7 @@ impl State {
             (None, self.background_trial(ask.now))
         };
         self.turn += 1;
-        let document = self.document(ask);
+        let document = self.pool.document(ask);
         let key = CostKey {
             document: document.map(DocumentKey::as_u64),
             document_loaded: held,

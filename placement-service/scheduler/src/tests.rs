@@ -490,3 +490,20 @@ fn draining_low_memory_and_full_pools_exclude() {
     let why = chooser.explain(&engines, &ask(now));
     assert_eq!(why.engines[0].outcome.as_str(), "pool-full");
 }
+
+#[test]
+fn a_large_pool_is_sampled_and_its_only_free_engine_is_found() {
+    let now = Instant::now();
+    let engine = |n: u32| up(&format!("e-{n}"), load(u32::from(n != 1234), 500.0, 0.1));
+    let engines = fleet((0..3000).map(engine));
+    for strategy in Strategy::ALL {
+        let limited = chooser(strategy, Some(1));
+        let choice = limited.choose(&engines, &ask(now)).unwrap();
+        assert_eq!(choice.engine.name.as_str(), "e-1234", "{strategy:?}");
+        let why = limited.choose(&engines, &ask(now)).unwrap_err();
+        assert_eq!(why.to_string(), "3000 full", "{strategy:?}");
+    }
+    let counts = spread(&chooser(Strategy::LeastLoad, None), &engines, 3000);
+    let max = counts.values().max();
+    assert!(max <= Some(&4), "no herd: {max:?}");
+}
