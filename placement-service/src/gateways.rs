@@ -14,7 +14,7 @@ use crate::events::follower::{EndedSessions, EventLogFollower};
 use crate::sessions::Sessions;
 use activity::PendingActivity;
 use berth_api::{CloseReason, GatewayAnswer, GatewayEvent, GatewayReport};
-use berth_scheduler::accounting::Tallies;
+use berth_scheduler::accounting::AccountingRegistry;
 use berth_store::EndCause;
 use berth_store::{Cursor, LogId};
 use metrics::{GatewayCollector, GatewayMetrics};
@@ -74,7 +74,7 @@ struct Shared {
 /// The dependencies on the rest of the service.
 pub struct Dependencies<'a> {
     pub sessions: Arc<Sessions>,
-    pub tallies: Tallies,
+    pub tallies: AccountingRegistry,
     pub clock: Arc<dyn Clock>,
     pub feed: &'a EventLogFollower,
     /// The id of the event log.

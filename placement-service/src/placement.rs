@@ -23,7 +23,7 @@ use crate::sessions::LiveSession;
 use affinity::{AffinityEntry, AffinityKey, SessionAffinity};
 use attempts::{DecisionTrace, PlacementTask, PreparedEngine};
 use berth_api::RejectReason;
-use berth_scheduler::accounting::{StreamSlot, Tallies};
+use berth_scheduler::accounting::{AccountingRegistry, StreamSlot};
 use berth_scheduler::capacity_ledger::CapacityLedger;
 use explain::Candidate;
 use metrics::{PlacementMetrics, PoolCapacityCollector};
@@ -96,7 +96,7 @@ pub struct PlacementService {
     /// `Retry-After` in seconds when no engine is available: by then engines have been probed again.
     retry_after_s: u32,
     fleet: FleetReader,
-    accounting: Tallies,
+    accounting: AccountingRegistry,
     /// `None`: there is only one replica.
     ledger: Option<Ledger>,
     recent: RecentPlacements,
@@ -124,7 +124,8 @@ impl PlacementService {
         let shared = ledger.as_ref().map(|ledger| ledger.probes().clone());
         let capacity = ledger.clone();
         let capacity = capacity.map(|ledger| Arc::new(ledger) as Arc<dyn CapacityLedger>);
-        let accounting = Tallies::with(config.placement.reservation_ttl, capacity);
+        let accounting =
+            AccountingRegistry::with_ledger(config.placement.reservation_ttl, capacity);
         let (fleet, task) = fleet::start(
             &config.pools,
             &config.probe,
@@ -142,7 +143,7 @@ impl PlacementService {
         config: &Config,
         clock: Arc<dyn Clock>,
         registry: &mut Registry,
-        fleet: (FleetReader, Tallies, Option<FleetTask>),
+        fleet: (FleetReader, AccountingRegistry, Option<FleetTask>),
     ) -> Arc<Self> {
         Self::build(config, clock, registry, fleet, None)
     }
@@ -151,7 +152,7 @@ impl PlacementService {
         config: &Config,
         clock: Arc<dyn Clock>,
         registry: &mut Registry,
-        (fleet, accounting, task): (FleetReader, Tallies, Option<FleetTask>),
+        (fleet, accounting, task): (FleetReader, AccountingRegistry, Option<FleetTask>),
         ledger: Option<Ledger>,
     ) -> Arc<Self> {
         let pool = |pool| Pool::new(pool, &config.placement, accounting.streams());
@@ -190,13 +191,14 @@ impl PlacementService {
 
     /// The accounting of all engines.
     #[must_use]
-    pub const fn accounting(&self) -> &Tallies {
+    pub const fn accounting(&self) -> &AccountingRegistry {
         &self.accounting
     }
 
     /// Releases a placement whose requester no longer waits for the response.
     pub fn release_placement(&self, placed: &Placement) {
-        self.accounting.refused(&placed.stream, Instant::now());
+        self.accounting
+            .release_placement(&placed.stream, Instant::now());
     }
 
     /// Whether placements make sense: every engine known at the start has been probed once, and the replicas'
@@ -342,10 +344,12 @@ impl PlacementService {
             prepared,
             mut reservation,
         } = prepared_engine;
-        reservation.hold(session_slot);
+        reservation.attach_slot(session_slot);
         let name = engine.name.as_str();
         let (cluster, destination) = pool.address(&engine);
-        let stream = reservation.stream().map_or_else(stream_name, str::to_owned);
+        let stream = reservation
+            .stream_name()
+            .map_or_else(stream_name, str::to_owned);
         self.accounting.placed(reservation, &stream, Instant::now());
         let document = target.open_target.document().map(str::to_owned);
         debug!(pool = %pool.name, engine = name, session = request.session.session_ref, stream, reason, "placed");

@@ -25,7 +25,7 @@ mod state;
 mod stream_counts;
 
 use crate::EngineIndex;
-use crate::circuit_breaker::Trust;
+use crate::circuit_breaker::CircuitState;
 use crate::cost::{CostKey, PoolCosts};
 use crate::engine::load::Load;
 pub(crate) use dirty_set::DirtySet;
@@ -34,7 +34,7 @@ pub use handles::{HalfOpenPermit, Reservation};
 pub use ledger_entry::LedgerEntry;
 use pending_cost::CostEstimate;
 use queue::Ticket;
-pub use registry::Tallies;
+pub use registry::AccountingRegistry;
 pub use snapshot::LoadSnapshot;
 use state::{AccountingState, ClosedStream, Stream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,7 +47,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 
 /// The accounting of one engine, shared by all snapshots of the engine.
 #[derive(Debug)]
-pub struct Tally {
+pub struct EngineAccounting {
     ttl: Duration,
     /// `None`: this is the only replica.
     ledger: Option<LedgerEntry>,
@@ -56,16 +56,20 @@ pub struct Tally {
     state: Mutex<AccountingState>,
 }
 
-impl Tally {
+impl EngineAccounting {
     /// Empty. A placement that no gateway reports open counts for at most `ttl`.
     #[must_use]
     pub fn new(ttl: Duration) -> Self {
-        Self::with(ttl, None, Arc::default())
+        Self::with_ledger(ttl, None, Arc::default())
     }
 
     /// Empty, with the engine's entry in the replicas' ledger. `streams`: the streams of the engine's pool.
     #[must_use]
-    pub fn with(ttl: Duration, ledger: Option<LedgerEntry>, streams: Arc<PoolStreams>) -> Self {
+    pub fn with_ledger(
+        ttl: Duration,
+        ledger: Option<LedgerEntry>,
+        streams: Arc<PoolStreams>,
+    ) -> Self {
         Self {
             ttl,
             ledger,
@@ -122,7 +126,7 @@ impl Tally {
     pub fn reserve_for(self: &Arc<Self>, turn: u64, key: CostKey) -> Reservation {
         let estimate = self.update().acquire(turn, key);
         Reservation {
-            tally: Arc::clone(self),
+            accounting: Arc::clone(self),
             estimate,
             slot: None,
             stream: None,
@@ -183,17 +187,17 @@ impl Tally {
     }
 
     /// A probe that began at `began` saw this number of sessions.
-    pub fn probed(&self, began: Instant, sessions: u32) {
+    pub fn apply_probed_sessions(&self, began: Instant, sessions: u32) {
         let load = Load {
             sessions: Some(sessions),
             ..Load::default()
         };
-        self.measured(began, &load);
+        self.apply_probe(began, &load);
     }
 
     /// The numbers of a probe that began at `began`. It has seen the placements that were made well before. Of those
     /// made shortly before, it has seen as many as its number of sessions has grown by.
-    pub fn measured(&self, began: Instant, load: &Load) {
+    pub fn apply_probe(&self, began: Instant, load: &Load) {
         let mut state = self.update();
         let mut seen = state.take_probed(|at| at + SETTLE <= began, usize::MAX);
         let settled = count(seen.len());
@@ -225,12 +229,12 @@ impl Tally {
     }
 
     /// An operator drains the engine, so that it gets no new session; or ends the drain.
-    pub fn drain(&self, draining: bool) {
+    pub fn set_draining(&self, draining: bool) {
         self.update().draining = draining;
     }
 
     /// The engine has just become ready: its slow start begins.
-    pub fn came_up(&self, now: Instant) {
+    pub fn mark_ready(&self, now: Instant) {
         self.update().up_since = Some(now);
     }
 
@@ -238,7 +242,7 @@ impl Tally {
     #[must_use]
     pub fn begin_trial(self: &Arc<Self>, now: Instant) -> Option<HalfOpenPermit> {
         let mut state = self.update();
-        if state.circuit_breaker.state(now) != Trust::TrialDue {
+        if state.circuit_breaker.state(now) != CircuitState::HalfOpen {
             return None;
         }
         state.circuit_breaker.begin_trial();
@@ -247,12 +251,12 @@ impl Tally {
 
     /// A placement that began at `began` failed through the engine's fault. True when this ejects the engine, or ejects
     /// it for longer.
-    pub fn failed(&self, began: Instant, now: Instant) -> bool {
+    pub fn record_failure(&self, began: Instant, now: Instant) -> bool {
         self.update().circuit_breaker.record_failure(began, now)
     }
 
     /// A placement succeeded. True when the engine was ejected before.
-    pub fn served(&self) -> bool {
+    pub fn record_success(&self) -> bool {
         self.update().circuit_breaker.record_success()
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::Rules;
 use crate::engine::{Engine, Memory};
-use crate::filter::{self, Eligibility, Exclusion};
+use crate::filter::{self, Eligibility, FilterReason};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -38,7 +38,7 @@ pub struct Candidate {
 impl Candidate {
     /// Reads the accounting of an engine, and filters it.
     pub(crate) fn read(engine: &Engine, rank: u32, rules: &Rules, now: Instant) -> Self {
-        let snapshot = engine.tally.read(now);
+        let snapshot = engine.accounting.read(now);
         let load = engine.load.as_deref();
         let memory = load.and_then(|load| load.memory).map(|memory| Memory {
             committed: memory.committed + snapshot.pending_cost.memory_mb,
@@ -75,7 +75,7 @@ impl Candidate {
             up_since: None,
             turn: 0,
             rank,
-            eligibility: Eligibility::Excluded(Exclusion::Starting),
+            eligibility: Eligibility::Excluded(FilterReason::Starting),
             valid_until: Some(now),
         }
     }

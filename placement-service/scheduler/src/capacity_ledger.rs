@@ -6,29 +6,34 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 /// Maximum numbers of sessions: on one engine, and in its pool.
-pub type Most = (Option<u32>, Option<u32>);
+pub type CapacityLimits = (Option<u32>, Option<u32>);
 
 /// The ledger's answer to a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Confirmed {
+pub enum LedgerReply {
     /// Reserved.
-    Yes,
+    Reserved,
     /// The engine is full.
     EngineFull {
         /// Sessions on it through other replicas.
-        elsewhere: u32,
+        remote: u32,
     },
     /// The pool is full.
     PoolFull,
     /// The ledger is not available, for this reason.
-    Unsure(&'static str),
+    Unavailable(&'static str),
 }
 
 /// Counts the sessions of each engine over all replicas. Engines are named `pool/name`.
 #[async_trait]
 pub trait CapacityLedger: Debug + Send + Sync {
     /// Reserves one stream on `engine`. Whatever the answer, [`Self::released`] must follow.
-    async fn reserve(&self, stream: &Arc<str>, engine: &Arc<str>, most: Most) -> Confirmed;
+    async fn reserve(
+        &self,
+        stream: &Arc<str>,
+        engine: &Arc<str>,
+        most: CapacityLimits,
+    ) -> LedgerReply;
 
     /// A gateway of this replica has reported the stream open.
     fn opened(&self, stream: &Arc<str>, engine: &Arc<str>);

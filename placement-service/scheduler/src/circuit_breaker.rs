@@ -12,13 +12,13 @@ const MAX: Duration = Duration::from_secs(60);
 
 /// Whether the circuit breaker lets a placement through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
+pub enum CircuitState {
     /// Closed: placements get through.
-    Clear,
+    Closed,
     /// Half-open: the back-off has passed, and one trial is due.
-    TrialDue,
+    HalfOpen,
     /// Open: in back-off, or the trial is under way.
-    Suspect,
+    Open,
 }
 
 /// The circuit breaker of one engine.
@@ -43,11 +43,13 @@ pub struct Ejection {
 impl CircuitBreaker {
     /// Whether it lets a placement through now.
     #[must_use]
-    pub fn state(&self, now: Instant) -> Trust {
+    pub fn state(&self, now: Instant) -> CircuitState {
         match self {
-            Self::Closed => Trust::Clear,
-            Self::Open(ejection) if now >= ejection.since + ejection.backoff => Trust::TrialDue,
-            Self::Open(_) | Self::Trial(_) => Trust::Suspect,
+            Self::Closed => CircuitState::Closed,
+            Self::Open(ejection) if now >= ejection.since + ejection.backoff => {
+                CircuitState::HalfOpen
+            }
+            Self::Open(_) | Self::Trial(_) => CircuitState::Open,
         }
     }
 
@@ -105,14 +107,14 @@ mod tests {
     fn backoff_doubles_up_to_a_minute() {
         let mut now = Instant::now();
         let mut breaker = CircuitBreaker::default();
-        assert_eq!(breaker.state(now), Trust::Clear);
+        assert_eq!(breaker.state(now), CircuitState::Closed);
         for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
             assert!(breaker.record_failure(now, now));
             let backoff = Duration::from_secs(seconds);
-            assert_eq!(breaker.state(now + backoff - MS), Trust::Suspect);
+            assert_eq!(breaker.state(now + backoff - MS), CircuitState::Open);
             assert_eq!(breaker.trial_at(), Some(now + backoff));
             now += backoff;
-            assert_eq!(breaker.state(now), Trust::TrialDue);
+            assert_eq!(breaker.state(now), CircuitState::HalfOpen);
         }
     }
 
@@ -123,9 +125,9 @@ mod tests {
         breaker.record_failure(start, start);
         let later = start + INITIAL;
         breaker.begin_trial();
-        assert_eq!(breaker.state(later), Trust::Suspect);
+        assert_eq!(breaker.state(later), CircuitState::Open);
         breaker.abandon_trial();
-        assert_eq!(breaker.state(later), Trust::TrialDue);
+        assert_eq!(breaker.state(later), CircuitState::HalfOpen);
     }
 
     #[test]
@@ -136,7 +138,7 @@ mod tests {
         for _ in 0..64 {
             assert!(!breaker.record_failure(start + MS, start + 801 * MS));
         }
-        assert_eq!(breaker.state(start + 1800 * MS), Trust::TrialDue);
+        assert_eq!(breaker.state(start + 1800 * MS), CircuitState::HalfOpen);
     }
 
     #[test]
@@ -146,6 +148,6 @@ mod tests {
         assert!(!breaker.record_success());
         breaker.record_failure(now, now);
         assert!(breaker.record_success());
-        assert_eq!(breaker.state(now), Trust::Clear);
+        assert_eq!(breaker.state(now), CircuitState::Closed);
     }
 }

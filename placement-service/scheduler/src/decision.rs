@@ -2,10 +2,10 @@
 
 use crate::affinity::{DocumentKey, Holders};
 use crate::candidate::{Candidate, PoolBaseline};
-use crate::filter::{Eligibility, Exclusion, Exclusions};
+use crate::filter::{Eligibility, FilterReason, FilterReasons};
 use crate::pool::PoolMembers;
 use crate::strategies::{self, Scored};
-use crate::{Ask, EngineIndex, Rules};
+use crate::{EngineIndex, Rules, SchedulingRequest};
 use rand::{Rng, RngExt};
 use tokio::time::Instant;
 
@@ -37,7 +37,7 @@ impl Decision {
     pub(crate) fn new(
         pool: &PoolMembers,
         rules: &Rules,
-        ask: &Ask<'_>,
+        ask: &SchedulingRequest<'_>,
         turn: u64,
         sample: Option<&[EngineIndex]>,
         random: &mut dyn Rng,
@@ -90,13 +90,15 @@ impl Decision {
     }
 
     /// How many engines are excluded, and why.
-    pub(crate) fn exclusions(&self, pool: &PoolMembers) -> Exclusions {
-        let mut exclusions = Exclusions::default();
+    pub(crate) fn exclusions(&self, pool: &PoolMembers) -> FilterReasons {
+        let mut exclusions = FilterReasons::default();
         for (_, candidate) in pool.candidates() {
             match candidate.eligibility {
                 Eligibility::Excluded(reason) => exclusions.count(reason),
-                Eligibility::Eligible if self.is_pool_full => exclusions.count(Exclusion::PoolFull),
-                Eligibility::Eligible | Eligibility::TrialDue => {}
+                Eligibility::Eligible if self.is_pool_full => {
+                    exclusions.count(FilterReason::PoolFull)
+                }
+                Eligibility::Eligible | Eligibility::HalfOpen => {}
             }
         }
         exclusions
@@ -108,7 +110,7 @@ pub(crate) fn trials_due(
     pool: &PoolMembers,
 ) -> impl Iterator<Item = (EngineIndex, &Candidate)> + '_ {
     let candidates = pool.candidates();
-    candidates.filter(|(_, c)| c.eligibility == Eligibility::TrialDue)
+    candidates.filter(|(_, c)| c.eligibility == Eligibility::HalfOpen)
 }
 
 /// Slow start: a new engine takes part in a decision with the square of its weight as probability, since it is the

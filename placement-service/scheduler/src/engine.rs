@@ -4,8 +4,8 @@
 pub mod endpoint;
 pub mod load;
 
-use crate::accounting::Tally;
-use crate::circuit_breaker::Trust;
+use crate::accounting::EngineAccounting;
+use crate::circuit_breaker::CircuitState;
 pub use endpoint::{Endpoint, EngineName};
 pub use load::{Load, Memory};
 use std::sync::Arc;
@@ -63,34 +63,34 @@ pub struct Engine {
     /// As of the last probe.
     pub state: State,
     /// Discovery reports it as terminating: its sockets have to be closed.
-    pub leaving: bool,
+    pub terminating: bool,
     /// The load of the last successful probe; `None` when there was none, or when the fleet dropped it as too old: then
     /// only Berth's own counts are used.
     pub load: Option<Arc<Load>>,
     /// When that probe began.
     pub probed_at: Option<Instant>,
     /// Its accounting: reservations, streams, circuit breaker. Shared by all snapshots.
-    pub tally: Arc<Tally>,
+    pub accounting: Arc<EngineAccounting>,
 }
 
 impl Engine {
     /// An engine that discovery has just found.
     #[must_use]
-    pub const fn found(name: EngineName, endpoint: Endpoint, tally: Arc<Tally>) -> Self {
+    pub const fn new(name: EngineName, endpoint: Endpoint, tally: Arc<EngineAccounting>) -> Self {
         Self {
             name,
             endpoint,
             state: State::Starting,
-            leaving: false,
+            terminating: false,
             load: None,
             probed_at: None,
-            tally,
+            accounting: tally,
         }
     }
 
     /// It can be used, but its load is not known, or no longer.
     #[must_use]
-    pub fn is_blind(&self) -> bool {
+    pub fn metrics_stale(&self) -> bool {
         let usable = !matches!(self.state, State::Starting | State::Unhealthy);
         usable && self.load.is_none()
     }
@@ -105,13 +105,13 @@ impl Engine {
     #[must_use]
     pub fn sessions(&self, now: Instant) -> u32 {
         let probed = self.load.as_ref().and_then(|load| load.sessions);
-        self.tally.standing(now).sessions(probed)
+        self.accounting.snapshot(now).sessions(probed)
     }
 
     /// It is up, no operator drains it, and its circuit breaker is closed.
     #[must_use]
-    pub fn is_open(&self, now: Instant) -> bool {
-        let snapshot = self.tally.standing(now);
-        self.is_up() && !snapshot.draining && snapshot.trust == Trust::Clear
+    pub fn accepts_sessions(&self, now: Instant) -> bool {
+        let snapshot = self.accounting.snapshot(now);
+        self.is_up() && !snapshot.draining && snapshot.circuit == CircuitState::Closed
     }
 }

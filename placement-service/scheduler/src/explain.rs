@@ -3,11 +3,11 @@
 
 use super::candidate::Candidate;
 use super::decision::Decision;
-use super::filter::{Eligibility, Exclusion};
+use super::filter::{Eligibility, FilterReason};
 use super::pool::PoolMembers;
 use super::score::Score;
 use super::strategies;
-use super::{Ask, EngineIndex, Rules};
+use super::{EngineIndex, Rules, SchedulingRequest};
 use crate::engine::{EngineName, State};
 use crate::strategy::Strategy;
 
@@ -21,15 +21,15 @@ pub struct Explanation {
     /// The engine that was, or would have been, chosen.
     pub chosen: Option<EngineName>,
     /// Every engine of the pool, in the order of the snapshot.
-    pub engines: Vec<Judged>,
+    pub engines: Vec<ExplainedEngine>,
 }
 
 impl Explanation {
     /// Marks engines that the ledger found full.
-    pub fn found_full(&mut self, engines: &[EngineName]) {
+    pub fn mark_full(&mut self, engines: &[EngineName]) {
         for judged in &mut self.engines {
             if engines.contains(&judged.engine) {
-                judged.outcome = Outcome::Excluded(Exclusion::Full);
+                judged.outcome = Outcome::Excluded(FilterReason::Full);
             }
         }
     }
@@ -37,7 +37,7 @@ impl Explanation {
 
 /// One engine in an explanation.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Judged {
+pub struct ExplainedEngine {
     /// Its name.
     pub engine: EngineName,
     /// As of the last probe.
@@ -51,7 +51,7 @@ pub struct Judged {
     /// Free share of its CPU, 0 to 1; absent when it is not known.
     pub cpu_free: Option<f64>,
     /// Its slow-start weight, 0 to 1.
-    pub warmth: f64,
+    pub slow_start_weight: f64,
     /// It holds the document.
     pub holds_document: bool,
     /// Its scores; empty when it was not eligible.
@@ -74,7 +74,7 @@ pub enum Outcome {
     /// It was eligible, and slow start kept it out of this decision.
     WarmingUp,
     /// It was not eligible.
-    Excluded(Exclusion),
+    Excluded(FilterReason),
 }
 
 impl Outcome {
@@ -96,7 +96,7 @@ pub(super) fn explain(
     decision: &Decision,
     pool: &PoolMembers,
     rules: &Rules,
-    ask: &Ask<'_>,
+    ask: &SchedulingRequest<'_>,
 ) -> Explanation {
     let document = ask.document.map(|name| pool.holders.key(name));
     let chosen = decision.pick.map(|pick| pick.index);
@@ -113,7 +113,7 @@ pub(super) fn explain(
         };
         let outcome = match candidate.eligibility {
             Eligibility::Eligible if decision.is_pool_full => {
-                Outcome::Excluded(Exclusion::PoolFull)
+                Outcome::Excluded(FilterReason::PoolFull)
             }
             _ if chosen == Some(index) => Outcome::Chosen,
             Eligibility::Eligible if decision.throttled.binary_search(&index).is_ok() => {
@@ -122,16 +122,16 @@ pub(super) fn explain(
             Eligibility::Eligible if strategies::is_random(rules.strategy) => Outcome::NotDrawn,
             Eligibility::Eligible => Outcome::Outscored,
             Eligibility::Excluded(reason) => Outcome::Excluded(reason),
-            Eligibility::TrialDue => Outcome::Excluded(Exclusion::Ejected),
+            Eligibility::HalfOpen => Outcome::Excluded(FilterReason::Ejected),
         };
-        Some(Judged {
+        Some(ExplainedEngine {
             engine: engine.name.clone(),
             state: engine.state,
             sessions: candidate.sessions,
             reserved: candidate.reserved,
             memory_free: candidate.memory,
             cpu_free: candidate.cpu,
-            warmth: candidate.slow_start_weight(rules.slow_start, ask.now),
+            slow_start_weight: candidate.slow_start_weight(rules.slow_start, ask.now),
             holds_document,
             scores: scores.map_or_else(Vec::new, |scores| scores.iter().collect()),
             total: scores.map(|scores| scores.total() + bonus),

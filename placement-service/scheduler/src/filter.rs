@@ -3,7 +3,7 @@
 use super::Rules;
 use super::candidate::Candidate;
 use crate::accounting::LoadSnapshot;
-use crate::circuit_breaker::Trust;
+use crate::circuit_breaker::CircuitState;
 use crate::engine::State;
 use std::fmt;
 
@@ -13,14 +13,14 @@ pub enum Eligibility {
     /// May be chosen.
     Eligible,
     /// Ejected, with a trial due: may be tried when no other engine is left, or in the background.
-    TrialDue,
+    HalfOpen,
     /// May not be chosen.
-    Excluded(Exclusion),
+    Excluded(FilterReason),
 }
 
 /// Why an engine may not be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exclusion {
+pub enum FilterReason {
     /// This placement has tried it.
     Tried,
     /// Not probed yet.
@@ -41,7 +41,7 @@ pub enum Exclusion {
     Ejected,
 }
 
-impl Exclusion {
+impl FilterReason {
     /// The constant for logs and refusals.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -60,7 +60,7 @@ impl Exclusion {
 
     /// The engine is up, and its capacity is exhausted.
     #[must_use]
-    pub const fn is_for_want_of_room(self) -> bool {
+    pub const fn is_capacity_exhausted(self) -> bool {
         matches!(
             self,
             Self::Saturated | Self::Full | Self::PoolFull | Self::LowMemory
@@ -77,46 +77,49 @@ pub fn evaluate(
     rules: &Rules,
 ) -> Eligibility {
     if snapshot.draining {
-        return Eligibility::Excluded(Exclusion::Draining);
+        return Eligibility::Excluded(FilterReason::Draining);
     }
     match state {
-        State::Starting => return Eligibility::Excluded(Exclusion::Starting),
-        State::Unhealthy => return Eligibility::Excluded(Exclusion::Unhealthy),
-        State::Draining => return Eligibility::Excluded(Exclusion::Draining),
-        State::Saturated => return Eligibility::Excluded(Exclusion::Saturated),
+        State::Starting => return Eligibility::Excluded(FilterReason::Starting),
+        State::Unhealthy => return Eligibility::Excluded(FilterReason::Unhealthy),
+        State::Draining => return Eligibility::Excluded(FilterReason::Draining),
+        State::Saturated => return Eligibility::Excluded(FilterReason::Saturated),
         State::Ok | State::NoMetrics => {}
     }
-    if rules.threshold.is_some_and(|max| candidate.sessions >= max) {
-        return Eligibility::Excluded(Exclusion::Full);
+    if rules
+        .per_engine
+        .is_some_and(|max| candidate.sessions >= max)
+    {
+        return Eligibility::Excluded(FilterReason::Full);
     }
     let is_below = |floor| candidate.memory_free_mb.is_some_and(|free| free < floor);
     if rules.memory_floor.is_some_and(is_below) {
-        return Eligibility::Excluded(Exclusion::LowMemory);
+        return Eligibility::Excluded(FilterReason::LowMemory);
     }
-    match snapshot.trust {
-        Trust::Clear => Eligibility::Eligible,
-        Trust::TrialDue => Eligibility::TrialDue,
-        Trust::Suspect => Eligibility::Excluded(Exclusion::Ejected),
+    match snapshot.circuit {
+        CircuitState::Closed => Eligibility::Eligible,
+        CircuitState::HalfOpen => Eligibility::HalfOpen,
+        CircuitState::Open => Eligibility::Excluded(FilterReason::Ejected),
     }
 }
 
 /// How many engines were excluded, and why: it explains a refusal. Exhausted capacity comes first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Exclusions(Vec<(Exclusion, u32)>);
+pub struct FilterReasons(Vec<(FilterReason, u32)>);
 
-impl Exclusions {
-    pub(super) fn count(&mut self, reason: Exclusion) {
+impl FilterReasons {
+    pub(super) fn count(&mut self, reason: FilterReason) {
         match self.0.iter_mut().find(|(same, _)| *same == reason) {
             Some((_, count)) => *count += 1,
             None => {
                 self.0.push((reason, 1));
                 self.0
-                    .sort_by_key(|(reason, _)| !reason.is_for_want_of_room());
+                    .sort_by_key(|(reason, _)| !reason.is_capacity_exhausted());
             }
         }
     }
 
-    fn uncount(&mut self, reason: Exclusion) {
+    fn uncount(&mut self, reason: FilterReason) {
         if let Some((_, count)) = self.0.iter_mut().find(|(same, _)| *same == reason) {
             *count = count.saturating_sub(1);
         }
@@ -124,28 +127,28 @@ impl Exclusions {
     }
 
     /// The ledger found this number of the tried engines full.
-    pub fn found_full(&mut self, engines: usize) {
+    pub fn mark_full(&mut self, engines: usize) {
         for _ in 0..engines {
-            self.uncount(Exclusion::Tried);
-            self.count(Exclusion::Full);
+            self.uncount(FilterReason::Tried);
+            self.count(FilterReason::Full);
         }
     }
 
     /// The whole pool is full.
     #[must_use]
     pub fn pool_full() -> Self {
-        Self(vec![(Exclusion::PoolFull, 1)])
+        Self(vec![(FilterReason::PoolFull, 1)])
     }
 
     /// The capacity of at least one running engine is exhausted; otherwise no engine is up.
     #[must_use]
-    pub fn for_want_of_room(&self) -> bool {
+    pub fn is_capacity_exhausted(&self) -> bool {
         let mut reasons = self.0.iter();
-        reasons.any(|(reason, _)| reason.is_for_want_of_room())
+        reasons.any(|(reason, _)| reason.is_capacity_exhausted())
     }
 }
 
-impl fmt::Display for Exclusions {
+impl fmt::Display for FilterReasons {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return f.write_str("no engine is known");

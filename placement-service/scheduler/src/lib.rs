@@ -3,7 +3,7 @@
 //!
 //! # A decision: filter, score, pick
 //!
-//! [`Chooser`] decides for one pool. [`Chooser::choose`] holds the pool's lock through all steps, so that concurrent
+//! [`Scheduler`] decides for one pool. [`Scheduler::select`] holds the pool's lock through all steps, so that concurrent
 //! placements see each other's reservations and do not herd on one engine:
 //!
 //! 1. **Filter** ([`filter`]): the state of the engine, its limits and its circuit breaker decide whether it may get
@@ -22,7 +22,7 @@
 //!
 //! # Accounting
 //!
-//! An [`accounting::Tally`] is the accounting of one engine. A probe shows the sessions of an engine up to 10 s late.
+//! An [`accounting::EngineAccounting`] is the accounting of one engine. A probe shows the sessions of an engine up to 10 s late.
 //! The accounting knows which streams the last probe cannot have seen, and which of those that it has seen are closed:
 //! a session is counted exactly once. A [`accounting::Reservation`] counts while its stream is prepared; afterwards the
 //! stream counts under its name until a gateway reports it closed, or until it expires because no gateway ever reported
@@ -64,7 +64,7 @@ mod strategies;
 pub mod strategy;
 pub mod stream_holder;
 
-pub use scheduler::{Ask, Choice, Chooser, Rehearsal, Rules};
+pub use scheduler::{BackgroundTrial, Rules, Scheduler, SchedulingRequest, Selection};
 
 /// The position of an engine in its pool's snapshot.
 type EngineIndex = u32;

@@ -6,9 +6,9 @@ use crate::affinity::{DocumentKey, Holders};
 use crate::candidate::Candidate;
 use crate::cost::PoolCosts;
 use crate::engine::{Engine, EngineName};
-use crate::filter::{Eligibility, Exclusion};
+use crate::filter::{Eligibility, FilterReason};
 use crate::strategies::packed;
-use crate::{Ask, EngineIndex, Rules};
+use crate::{EngineIndex, Rules, SchedulingRequest};
 use rand::Rng;
 use rand::seq::index;
 use std::collections::HashMap;
@@ -47,7 +47,7 @@ impl PoolMembers {
     }
 
     /// The key of the document that a placement opens.
-    pub(crate) fn document(&self, ask: &Ask<'_>) -> Option<DocumentKey> {
+    pub(crate) fn document(&self, ask: &SchedulingRequest<'_>) -> Option<DocumentKey> {
         ask.document.map(|name| self.holders.key(name))
     }
 
@@ -110,7 +110,7 @@ impl PoolMembers {
         }
         for (candidate, engine) in self.candidates.iter_mut().zip(self.engines.iter()) {
             if tried.contains(&engine.name) {
-                candidate.eligibility = Eligibility::Excluded(Exclusion::Tried);
+                candidate.eligibility = Eligibility::Excluded(FilterReason::Tried);
                 candidate.valid_until = Some(now);
             }
         }
@@ -136,8 +136,8 @@ impl PoolMembers {
                 continue;
             }
             self.invalidate(index, now);
-            if old.is_none_or(|old| !Arc::ptr_eq(&old.tally, &new.tally)) {
-                new.tally.subscribe(&self.dirty, index, &self.costs);
+            if old.is_none_or(|old| !Arc::ptr_eq(&old.accounting, &new.accounting)) {
+                new.accounting.subscribe(&self.dirty, index, &self.costs);
             }
             let old_load = old.and_then(|old| old.load.as_ref());
             let is_new_load = match (old_load, &new.load) {

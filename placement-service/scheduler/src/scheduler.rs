@@ -3,12 +3,12 @@
 
 use crate::accounting::{HalfOpenPermit, Reservation};
 use crate::affinity::DocumentKey;
-use crate::capacity_ledger::Most;
+use crate::capacity_ledger::CapacityLimits;
 use crate::cost::CostKey;
 use crate::decision::{Decision, Pick, trials_due};
 use crate::engine::{Engine, EngineName};
 use crate::explain::{Explanation, explain};
-use crate::filter::Exclusions;
+use crate::filter::FilterReasons;
 use crate::pool::PoolMembers;
 use crate::strategy::{Strategy, Weights};
 use rand::Rng;
@@ -22,7 +22,7 @@ pub struct Rules {
     /// How engines are scored and picked.
     pub strategy: Strategy,
     /// Maximum number of sessions per engine.
-    pub threshold: Option<u32>,
+    pub per_engine: Option<u32>,
     /// Maximum number of sessions on all engines together.
     pub per_pool: Option<u32>,
     /// Free memory, MB, below which an engine gets no new session.
@@ -35,7 +35,7 @@ pub struct Rules {
 
 /// What is to be placed.
 #[derive(Clone, Copy, Debug)]
-pub struct Ask<'a> {
+pub struct SchedulingRequest<'a> {
     /// The document that the session opens.
     pub document: Option<&'a str>,
     /// Engines that this placement has tried.
@@ -46,22 +46,22 @@ pub struct Ask<'a> {
 
 /// A chosen engine with its reservation.
 #[derive(Debug)]
-pub struct Choice {
+pub struct Selection {
     /// The engine as in the snapshot.
     pub engine: Arc<Engine>,
     /// Counts on the engine until it is placed or dropped.
     pub reservation: Reservation,
     /// The engine holds the document, as far as is known.
-    pub held: bool,
+    pub document_loaded: bool,
     /// Set when no engine but an ejected one is left, and this placement is its trial.
     pub trial: Option<HalfOpenPermit>,
     /// An ejected engine whose trial is due, to be tried in the background.
-    pub rehearsal: Option<Rehearsal>,
+    pub background_trial: Option<BackgroundTrial>,
 }
 
 /// A trial of an ejected engine without a client.
 #[derive(Debug)]
-pub struct Rehearsal {
+pub struct BackgroundTrial {
     /// The ejected engine.
     pub engine: Arc<Engine>,
     /// Permits this trial, and no second one until it is dropped.
@@ -69,7 +69,7 @@ pub struct Rehearsal {
 }
 
 /// Chooses engines for one pool.
-pub struct Chooser {
+pub struct Scheduler {
     rules: Rules,
     state: Mutex<State>,
 }
@@ -82,7 +82,7 @@ struct State {
     turn: u64,
 }
 
-impl Chooser {
+impl Scheduler {
     /// A scheduler without engines: each call brings the current snapshot.
     #[must_use]
     pub fn new(rules: Rules, mut random: Box<dyn Rng + Send>) -> Self {
@@ -101,8 +101,8 @@ impl Chooser {
 
     /// Maximum numbers of sessions: on one engine, and in the pool.
     #[must_use]
-    pub const fn most(&self) -> Most {
-        (self.rules.threshold, self.rules.per_pool)
+    pub const fn limits(&self) -> CapacityLimits {
+        (self.rules.per_engine, self.rules.per_pool)
     }
 
     /// The pool's strategy.
@@ -115,38 +115,42 @@ impl Chooser {
     ///
     /// # Errors
     /// When no engine is eligible: the reasons.
-    pub fn choose(
+    pub fn select(
         &self,
         engines: &Arc<[Arc<Engine>]>,
-        ask: &Ask<'_>,
-    ) -> Result<Choice, Exclusions> {
+        ask: &SchedulingRequest<'_>,
+    ) -> Result<Selection, FilterReasons> {
         let mut state = self.lock(engines, ask);
         let decision = state.decide_among_sample(ask);
         state.reserve(&decision, ask)
     }
 
-    /// Chooses and reserves as [`Self::choose`] does, and explains the decision. Scores all engines.
-    pub fn choose_explained(
+    /// Chooses and reserves as [`Self::select`] does, and explains the decision. Scores all engines.
+    pub fn select_explained(
         &self,
         engines: &Arc<[Arc<Engine>]>,
-        ask: &Ask<'_>,
-    ) -> (Result<Choice, Exclusions>, Explanation) {
+        ask: &SchedulingRequest<'_>,
+    ) -> (Result<Selection, FilterReasons>, Explanation) {
         let mut state = self.lock(engines, ask);
         let decision = state.decide(ask);
         let explanation = explain(&decision, &state.pool, &state.rules, ask);
         (state.reserve(&decision, ask), explanation)
     }
 
-    /// What [`Self::choose`] would do, and why. Reserves nothing.
-    pub fn explain(&self, engines: &Arc<[Arc<Engine>]>, ask: &Ask<'_>) -> Explanation {
+    /// What [`Self::select`] would do, and why. Reserves nothing.
+    pub fn explain(
+        &self,
+        engines: &Arc<[Arc<Engine>]>,
+        ask: &SchedulingRequest<'_>,
+    ) -> Explanation {
         let mut state = self.lock(engines, ask);
         let decision = state.decide(ask);
         explain(&decision, &state.pool, &state.rules, ask)
     }
 
     /// Sessions that the pool can still take; `None` when nothing limits them.
-    pub fn room(&self, engines: &Arc<[Arc<Engine>]>, now: Instant) -> Option<u64> {
-        let ask = Ask {
+    pub fn available_sessions(&self, engines: &Arc<[Arc<Engine>]>, now: Instant) -> Option<u64> {
+        let ask = SchedulingRequest {
             document: None,
             tried: &[],
             now,
@@ -154,7 +158,7 @@ impl Chooser {
         let state = self.lock(engines, &ask);
         let per_pool = self.rules.per_pool.map(u64::from);
         let per_pool = per_pool.map(|max| max.saturating_sub(state.pool.sessions()));
-        let per_engine = self.rules.threshold.map(|max| {
+        let per_engine = self.rules.per_engine.map(|max| {
             let eligible = state.pool.candidates().filter(|(_, c)| c.is_eligible());
             let room = eligible.map(|(_, c)| u64::from(max.saturating_sub(c.sessions)));
             room.sum()
@@ -162,7 +166,11 @@ impl Chooser {
         per_pool.into_iter().chain(per_engine).min()
     }
 
-    fn lock(&self, engines: &Arc<[Arc<Engine>]>, ask: &Ask<'_>) -> MutexGuard<'_, State> {
+    fn lock(
+        &self,
+        engines: &Arc<[Arc<Engine>]>,
+        ask: &SchedulingRequest<'_>,
+    ) -> MutexGuard<'_, State> {
         // No code under the lock can panic half-way through a change.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.pool.sync(engines, &self.rules, ask.now);
@@ -173,13 +181,13 @@ impl Chooser {
 
 impl State {
     /// Scores all engines.
-    fn decide(&mut self, ask: &Ask<'_>) -> Decision {
+    fn decide(&mut self, ask: &SchedulingRequest<'_>) -> Decision {
         let (pool, random) = (&self.pool, &mut *self.random);
         Decision::new(pool, &self.rules, ask, self.turn + 1, None, random)
     }
 
     /// Scores a random sample in a large pool, and all engines when none of the sample is eligible.
-    fn decide_among_sample(&mut self, ask: &Ask<'_>) -> Decision {
+    fn decide_among_sample(&mut self, ask: &SchedulingRequest<'_>) -> Decision {
         let (pool, random) = (&self.pool, &mut *self.random);
         // Packed needs the first engine that is not full.
         if self.rules.strategy != Strategy::Packed
@@ -195,7 +203,11 @@ impl State {
     }
 
     /// Reserves on the picked engine.
-    fn reserve(&mut self, decision: &Decision, ask: &Ask<'_>) -> Result<Choice, Exclusions> {
+    fn reserve(
+        &mut self,
+        decision: &Decision,
+        ask: &SchedulingRequest<'_>,
+    ) -> Result<Selection, FilterReasons> {
         let pick = decision.pick.and_then(|pick| {
             let engine = self.pool.engine(pick.index)?;
             Some((pick, Arc::clone(engine)))
@@ -209,7 +221,7 @@ impl State {
             half_open,
         } = pick;
         let (trial, rehearsal) = if half_open {
-            (engine.tally.begin_trial(ask.now), None)
+            (engine.accounting.begin_trial(ask.now), None)
         } else {
             (None, self.background_trial(ask.now))
         };
@@ -219,26 +231,26 @@ impl State {
             document: document.map(DocumentKey::as_u64),
             document_loaded: held,
         };
-        let reservation = engine.tally.reserve_for(self.turn, key);
+        let reservation = engine.accounting.reserve_for(self.turn, key);
         if let Some(document) = document {
             let holders = &mut self.pool.holders;
             holders.record_placement(document, index, held, ask.now);
         }
-        Ok(Choice {
+        Ok(Selection {
             engine,
             reservation,
-            held,
+            document_loaded: held,
             trial,
-            rehearsal,
+            background_trial: rehearsal,
         })
     }
 
     /// Begins the trial of an ejected engine, if one is due.
-    fn background_trial(&self, now: Instant) -> Option<Rehearsal> {
+    fn background_trial(&self, now: Instant) -> Option<BackgroundTrial> {
         trials_due(&self.pool).find_map(|(index, _)| {
             let engine = Arc::clone(self.pool.engine(index)?);
-            let trial = engine.tally.begin_trial(now)?;
-            Some(Rehearsal { engine, trial })
+            let trial = engine.accounting.begin_trial(now)?;
+            Some(BackgroundTrial { engine, trial })
         })
     }
 }

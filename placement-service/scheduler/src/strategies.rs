@@ -33,7 +33,7 @@ pub(super) fn scores(rules: &Rules, candidate: &Candidate, baseline: &PoolBaseli
         Strategy::LeastLoad | Strategy::P2c => {
             least_load::scores(candidate, baseline, &rules.weights)
         }
-        Strategy::Weighted => weighted::scores(candidate, rules.threshold),
+        Strategy::Weighted => weighted::scores(candidate, rules.per_engine),
         Strategy::Packed => packed::scores(candidate, baseline),
     }
 }

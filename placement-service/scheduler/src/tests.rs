@@ -1,7 +1,7 @@
 //! Each strategy on small fleets.
 
 use super::*;
-use crate::accounting::Tally;
+use crate::accounting::EngineAccounting;
 use crate::engine::{Endpoint, Engine, EngineName, Load, Memory, State};
 use crate::strategy::{Strategy, Weights};
 use rand::SeedableRng;
@@ -17,8 +17,8 @@ fn fleet(engines: impl IntoIterator<Item = Arc<Engine>>) -> Engines {
     engines.into_iter().collect()
 }
 
-fn ask(now: Instant) -> Ask<'static> {
-    Ask {
+fn ask(now: Instant) -> SchedulingRequest<'static> {
+    SchedulingRequest {
         document: None,
         tried: &[],
         now,
@@ -42,11 +42,11 @@ fn engine(name: &str, state: State, load: Option<Load>) -> Arc<Engine> {
         api: ([127, 0, 0, 1], 1).into(),
         metrics: None,
     };
-    let tally = Arc::new(Tally::new(Duration::from_secs(30)));
+    let tally = Arc::new(EngineAccounting::new(Duration::from_secs(30)));
     Arc::new(Engine {
         state,
         load: load.map(Arc::new),
-        ..Engine::found(name.into(), endpoint, tally)
+        ..Engine::new(name.into(), endpoint, tally)
     })
 }
 
@@ -54,23 +54,23 @@ fn up(name: &str, load: Load) -> Arc<Engine> {
     engine(name, State::Ok, Some(load))
 }
 
-fn chooser(strategy: Strategy, threshold: Option<u32>) -> Chooser {
+fn chooser(strategy: Strategy, threshold: Option<u32>) -> Scheduler {
     let rules = Rules {
         strategy,
-        threshold,
+        per_engine: threshold,
         weights: Weights::default(),
         ..Rules::default()
     };
-    Chooser::new(rules, Box::new(StdRng::seed_from_u64(7)))
+    Scheduler::new(rules, Box::new(StdRng::seed_from_u64(7)))
 }
 
 /// Places `count` sessions that stay.
-fn spread(chooser: &Chooser, engines: &Engines, count: u32) -> BTreeMap<String, u32> {
+fn spread(chooser: &Scheduler, engines: &Engines, count: u32) -> BTreeMap<String, u32> {
     let now = Instant::now();
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     for _ in 0..count {
-        let choice = chooser.choose(engines, &ask(now)).unwrap();
-        let name = choice.engine.tally.standing(now).own.to_string();
+        let choice = chooser.select(engines, &ask(now)).unwrap();
+        let name = choice.engine.accounting.snapshot(now).own.to_string();
         choice.reservation.placed(&name, now);
         *counts.entry(choice.engine.name.to_string()).or_default() += 1;
     }
@@ -150,7 +150,7 @@ fn ties_are_broken_at_random() {
     let chooser = chooser(Strategy::LeastLoad, None);
     let mut counts: BTreeMap<_, _> = BTreeMap::new();
     for _ in 0..300 {
-        let choice = chooser.choose(&engines, &ask(Instant::now())).unwrap();
+        let choice = chooser.select(&engines, &ask(Instant::now())).unwrap();
         *counts.entry(choice.engine.name.clone()).or_insert(0) += 1;
     }
     assert!(counts.values().all(|c| *c > 70), "{counts:?}");
@@ -167,8 +167,8 @@ fn full_and_down_are_distinguished() {
         let chooser = chooser(strategy, Some(10));
         let refused = |engines: &[&Arc<Engine>]| {
             let engines = fleet(engines.iter().map(|e| Arc::clone(e)));
-            let why = chooser.choose(&engines, &ask(now)).unwrap_err();
-            (why.for_want_of_room(), why.to_string())
+            let why = chooser.select(&engines, &ask(now)).unwrap_err();
+            (why.is_capacity_exhausted(), why.to_string())
         };
         let expected = |full: bool, reasons: &str| (full, reasons.to_owned());
         assert_eq!(
@@ -194,8 +194,8 @@ fn the_threshold_holds_with_reservations() {
         let chooser = chooser(strategy, Some(5));
         let counts = spread(&chooser, &engines, 4);
         assert!(counts.values().all(|c| *c == 2), "{strategy:?} {counts:?}");
-        let refused = chooser.choose(&engines, &ask(Instant::now())).unwrap_err();
-        assert!(refused.for_want_of_room());
+        let refused = chooser.select(&engines, &ask(Instant::now())).unwrap_err();
+        assert!(refused.is_capacity_exhausted());
     }
 }
 
@@ -204,24 +204,24 @@ fn an_ejected_engine_gets_no_client_and_a_background_trial_when_due() {
     let engines = fleet(["good", "ejected"].map(|name| up(name, Load::default())));
     let chooser = chooser(Strategy::RoundRobin, None);
     let now = Instant::now();
-    engines[1].tally.failed(now, now);
+    engines[1].accounting.record_failure(now, now);
     for _ in 0..10 {
-        let choice = chooser.choose(&engines, &ask(now)).unwrap();
+        let choice = chooser.select(&engines, &ask(now)).unwrap();
         assert_eq!(choice.engine.name.as_str(), "good");
-        assert!(choice.rehearsal.is_none(), "in back-off");
+        assert!(choice.background_trial.is_none(), "in back-off");
     }
     let later = now + Duration::from_secs(1);
-    let choice = chooser.choose(&engines, &ask(later)).unwrap();
+    let choice = chooser.select(&engines, &ask(later)).unwrap();
     assert_eq!(choice.engine.name.as_str(), "good");
-    let rehearsal = choice.rehearsal.unwrap();
+    let rehearsal = choice.background_trial.unwrap();
     assert_eq!(rehearsal.engine.name.as_str(), "ejected");
-    let next = chooser.choose(&engines, &ask(later)).unwrap();
-    assert!(next.rehearsal.is_none(), "one at a time");
-    engines[1].tally.served();
+    let next = chooser.select(&engines, &ask(later)).unwrap();
+    assert!(next.background_trial.is_none(), "one at a time");
+    engines[1].accounting.record_success();
     drop(rehearsal);
     let names = [0, 1].map(|_| {
         chooser
-            .choose(&engines, &ask(later))
+            .select(&engines, &ask(later))
             .unwrap()
             .engine
             .name
@@ -235,14 +235,14 @@ fn an_ejected_engine_is_tried_with_a_client_when_it_is_the_only_one() {
     let engines = fleet([up("only", Load::default())]);
     let chooser = chooser(Strategy::LeastLoad, None);
     let now = Instant::now();
-    engines[0].tally.failed(now, now);
-    let refused = chooser.choose(&engines, &ask(now)).unwrap_err();
+    engines[0].accounting.record_failure(now, now);
+    let refused = chooser.select(&engines, &ask(now)).unwrap_err();
     assert_eq!(refused.to_string(), "1 ejected");
     let later = now + Duration::from_secs(1);
-    let choice = chooser.choose(&engines, &ask(later)).unwrap();
-    assert!(choice.trial.is_some() && choice.rehearsal.is_none());
+    let choice = chooser.select(&engines, &ask(later)).unwrap();
+    assert!(choice.trial.is_some() && choice.background_trial.is_none());
     assert!(
-        chooser.choose(&engines, &ask(later)).is_err(),
+        chooser.select(&engines, &ask(later)).is_err(),
         "one at a time"
     );
 }
@@ -254,11 +254,11 @@ fn engines_tried_before_are_left_out() {
     let tried = [EngineName::from("a")];
     for _ in 0..3 {
         let now = Instant::now();
-        let ask = Ask {
+        let ask = SchedulingRequest {
             tried: &tried,
             ..ask(now)
         };
-        let choice = chooser.choose(&engines, &ask).unwrap();
+        let choice = chooser.select(&engines, &ask).unwrap();
         assert_eq!(choice.engine.name.as_str(), "b");
     }
 }
@@ -268,15 +268,15 @@ fn a_snapshot_with_other_engines_keeps_the_placements_of_documents() {
     let now = Instant::now();
     let chooser = chooser(Strategy::LeastLoad, None);
     let [a, b, c] = ["a", "b", "c"].map(|name| up(name, load(0, 500.0, 0.5)));
-    let sales = Ask {
+    let sales = SchedulingRequest {
         document: Some("sales"),
         ..ask(now)
     };
     let first = fleet([a.clone(), c.clone()]);
-    let holder = chooser.choose(&first, &sales).unwrap().engine;
+    let holder = chooser.select(&first, &sales).unwrap().engine;
     let second = fleet([a, b, c]);
-    let choice = chooser.choose(&second, &sales).unwrap();
-    assert!(choice.held);
+    let choice = chooser.select(&second, &sales).unwrap();
+    assert!(choice.document_loaded);
     assert_eq!(choice.engine.name, holder.name);
 }
 
@@ -292,14 +292,14 @@ fn an_engine_that_holds_the_document_is_preferred_until_it_is_fuller() {
             up("c", load(100, 500.0, 0.5)),
         ]);
         let chooser = chooser(strategy, None);
-        let sales = Ask {
+        let sales = SchedulingRequest {
             document: Some("sales"),
             ..ask(now)
         };
         let mut held = 0;
         let mut kept = Vec::new();
         for _ in 0..60 {
-            let choice = chooser.choose(&engines, &sales).unwrap();
+            let choice = chooser.select(&engines, &sales).unwrap();
             held += u32::from(choice.engine.name.as_str() == "b");
             kept.push(choice);
         }
@@ -338,7 +338,7 @@ fn an_explanation_agrees_with_the_choice_and_reserves_nothing() {
         chooser.explain(&engines, &ask(now)),
         "nothing has changed"
     );
-    let (choice, explained) = chooser.choose_explained(&engines, &ask(now));
+    let (choice, explained) = chooser.select_explained(&engines, &ask(now));
     let choice = choice.unwrap();
     assert_eq!(explained, dry);
     assert_eq!(explained.chosen.as_ref(), Some(&choice.engine.name));
@@ -370,9 +370,9 @@ fn slow_start_increases_the_share_of_a_new_engine() {
             ..Rules::default()
         };
         let share = |after: Duration| {
-            let chooser = Chooser::new(rules, Box::new(StdRng::seed_from_u64(3)));
+            let chooser = Scheduler::new(rules, Box::new(StdRng::seed_from_u64(3)));
             let new = up("new", load(0, 500.0, 0.1));
-            new.tally.came_up(start);
+            new.accounting.mark_ready(start);
             let mut all: Vec<_> = (0..4)
                 .map(|n| up(&format!("old-{n}"), load(50, 500.0, 0.1)))
                 .collect();
@@ -380,7 +380,7 @@ fn slow_start_increases_the_share_of_a_new_engine() {
             let engines = fleet(all);
             let mut taken = 0_u32;
             for _ in 0..400 {
-                let choice = chooser.choose(&engines, &ask(start + after)).unwrap();
+                let choice = chooser.select(&engines, &ask(start + after)).unwrap();
                 taken += u32::from(choice.engine.name.as_str() == "new");
             }
             taken
@@ -401,7 +401,7 @@ fn slow_start_prefers_warm_engines_however_many_are_new() {
             slow_start: Duration::from_secs(30),
             ..Rules::default()
         };
-        let chooser = Chooser::new(rules, Box::new(StdRng::seed_from_u64(3)));
+        let chooser = Scheduler::new(rules, Box::new(StdRng::seed_from_u64(3)));
         let old = (0..30).map(|n| up(&format!("old-{n}"), load(50, 500.0, 0.1)));
         let new = (0..12).map(|n| up(&format!("new-{n}"), load(0, 500.0, 0.1)));
         let engines = fleet(old.chain(new));
@@ -409,10 +409,10 @@ fn slow_start_prefers_warm_engines_however_many_are_new() {
             .iter()
             .filter(|e| e.name.as_str().starts_with("new"))
         {
-            engine.tally.came_up(now);
+            engine.accounting.mark_ready(now);
         }
         for _ in 0..100 {
-            let choice = chooser.choose(&engines, &ask(now)).unwrap();
+            let choice = chooser.select(&engines, &ask(now)).unwrap();
             assert!(
                 choice.engine.name.as_str().starts_with("old"),
                 "{strategy:?}"
@@ -424,12 +424,12 @@ fn slow_start_prefers_warm_engines_however_many_are_new() {
 #[test]
 fn an_engine_without_memory_metrics_gets_the_mean_score() {
     let now = Instant::now();
-    let chooser = Chooser::new(Rules::default(), Box::new(StdRng::seed_from_u64(3)));
+    let chooser = Scheduler::new(Rules::default(), Box::new(StdRng::seed_from_u64(3)));
     // All engines have ample memory; one does not report it and gets the same score, not half of it.
     let known = (0..9).map(|n| up(&format!("e-{n}"), load(5, 900.0, 0.1)));
     let silent = up("silent", Load::default());
     for n in 0..5 {
-        silent.tally.opened(&format!("s{n}"), "r", now);
+        silent.accounting.opened(&format!("s{n}"), "r", now);
     }
     let engines = fleet(known.chain([silent]));
     let why = chooser.explain(&engines, &ask(now));
@@ -448,15 +448,15 @@ fn slow_start_refuses_nobody() {
         slow_start: Duration::from_secs(30),
         ..Rules::default()
     };
-    let chooser = Chooser::new(rules, Box::new(StdRng::seed_from_u64(3)));
+    let chooser = Scheduler::new(rules, Box::new(StdRng::seed_from_u64(3)));
     let engines = fleet((0..9).map(|n| up(&format!("e-{n}"), load(n, 500.0, 0.1))));
     for engine in engines.iter() {
-        engine.tally.came_up(now);
+        engine.accounting.mark_ready(now);
     }
-    let choice = chooser.choose(&engines, &ask(now)).unwrap();
+    let choice = chooser.select(&engines, &ask(now)).unwrap();
     assert_eq!(choice.engine.name.as_str(), "e-0");
     let why = chooser.explain(&engines, &ask(now));
-    assert_eq!(why.engines[5].warmth, 0.0);
+    assert_eq!(why.engines[5].slow_start_weight, 0.0);
     assert_eq!(why.engines[5].outcome.as_str(), "warming-up");
 }
 
@@ -468,25 +468,25 @@ fn draining_low_memory_and_full_pools_exclude() {
         memory_floor: Some(100.0),
         ..Rules::default()
     };
-    let chooser = Chooser::new(rules, Box::new(StdRng::seed_from_u64(3)));
+    let chooser = Scheduler::new(rules, Box::new(StdRng::seed_from_u64(3)));
     let (a, b) = (up("a", load(3, 500.0, 0.1)), up("b", load(4, 99.0, 0.1)));
     let engines = fleet([a.clone(), b]);
-    assert_eq!(chooser.room(&engines, now), Some(3));
-    let choice = chooser.choose(&engines, &ask(now)).unwrap();
+    assert_eq!(chooser.available_sessions(&engines, now), Some(3));
+    let choice = chooser.select(&engines, &ask(now)).unwrap();
     assert_eq!(choice.engine.name.as_str(), "a");
-    a.tally.drain(true);
-    let why = chooser.choose(&engines, &ask(now)).unwrap_err();
-    assert!(why.for_want_of_room(), "b is up");
+    a.accounting.set_draining(true);
+    let why = chooser.select(&engines, &ask(now)).unwrap_err();
+    assert!(why.is_capacity_exhausted(), "b is up");
     assert_eq!(why.to_string(), "1 low-memory, 1 draining");
-    a.tally.drain(false);
+    a.accounting.set_draining(false);
     choice.reservation.placed("s", now);
     for stream in ["t", "u"] {
-        let choice = chooser.choose(&engines, &ask(now)).unwrap();
+        let choice = chooser.select(&engines, &ask(now)).unwrap();
         choice.reservation.placed(stream, now);
     }
-    assert_eq!(chooser.room(&engines, now), Some(0));
-    let why = chooser.choose(&engines, &ask(now)).unwrap_err();
-    assert!(why.for_want_of_room() && why.to_string().contains("1 pool-full"));
+    assert_eq!(chooser.available_sessions(&engines, now), Some(0));
+    let why = chooser.select(&engines, &ask(now)).unwrap_err();
+    assert!(why.is_capacity_exhausted() && why.to_string().contains("1 pool-full"));
     let why = chooser.explain(&engines, &ask(now));
     assert_eq!(why.engines[0].outcome.as_str(), "pool-full");
 }
@@ -498,9 +498,9 @@ fn a_large_pool_is_sampled_and_its_only_free_engine_is_found() {
     let engines = fleet((0..3000).map(engine));
     for strategy in Strategy::ALL {
         let limited = chooser(strategy, Some(1));
-        let choice = limited.choose(&engines, &ask(now)).unwrap();
+        let choice = limited.select(&engines, &ask(now)).unwrap();
         assert_eq!(choice.engine.name.as_str(), "e-1234", "{strategy:?}");
-        let why = limited.choose(&engines, &ask(now)).unwrap_err();
+        let why = limited.select(&engines, &ask(now)).unwrap_err();
         assert_eq!(why.to_string(), "3000 full", "{strategy:?}");
     }
     let counts = spread(&chooser(Strategy::LeastLoad, None), &engines, 3000);

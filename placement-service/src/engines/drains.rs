@@ -6,7 +6,7 @@
 use crate::core::clock::Clock;
 use crate::engines::fleet::{FleetReader, PoolFleet};
 use berth_api::GatewayEvent;
-use berth_scheduler::accounting::{Tallies, Tally};
+use berth_scheduler::accounting::{AccountingRegistry, EngineAccounting};
 use berth_scheduler::engine::EngineName;
 use berth_store::{Coordination, StoreError};
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ pub type SendEvent = Box<dyn Fn(GatewayEvent) + Send + Sync>;
 
 struct Shared {
     fleet: FleetReader,
-    tallies: Tallies,
+    tallies: AccountingRegistry,
     store: Arc<dyn Coordination>,
     clock: Arc<dyn Clock>,
     send_event: SendEvent,
@@ -86,7 +86,7 @@ impl Drains {
     /// When the store does not respond.
     pub async fn start(
         fleet: FleetReader,
-        tallies: Tallies,
+        tallies: AccountingRegistry,
         store: Arc<dyn Coordination>,
         clock: Arc<dyn Clock>,
         over: BTreeMap<String, Duration>,
@@ -232,7 +232,7 @@ impl Shared {
                 .drain_durations
                 .get(&*pool.name)
                 .map_or(0, |over| millis(*over));
-            let leaving = pool.engines.iter().filter(|engine| engine.leaving);
+            let leaving = pool.engines.iter().filter(|engine| engine.terminating);
             let named = leaving.map(|e| ((pool.name.to_string(), e.name.to_string()), over_ms));
             named.collect::<Vec<_>>()
         };
@@ -259,11 +259,11 @@ impl Shared {
             }
             for (name, _) in told.extract_if(.., |name, _| !drained.contains_key(name)) {
                 let books = self.accounting(&name);
-                books.drain(false);
-                books.came_up(Instant::now());
+                books.set_draining(false);
+                books.mark_ready(Instant::now());
             }
             for (name, drain) in drained {
-                self.accounting(&name).drain(true);
+                self.accounting(&name).set_draining(true);
                 let known = told.get(&name).filter(|told| told.drain == drain).copied();
                 let end_ms = drain.since_ms.saturating_add(drain.over_ms);
                 let left_ms = end_ms.saturating_sub(now_ms);
@@ -299,14 +299,14 @@ impl Shared {
     /// Whether the event for stragglers is due: once at the end of a drain, and again while sockets stay open.
     fn has_stragglers(&self, name: &EngineKey, told_ms: Option<u64>, now_ms: u64) -> bool {
         let Some(told_ms) = told_ms else { return true };
-        let books = || self.accounting(name).standing(Instant::now());
+        let books = || self.accounting(name).snapshot(Instant::now());
         now_ms.saturating_sub(told_ms) >= RESEND_AFTER_MS && books().open > 0
     }
 
     /// The accounting of an engine. It exists before the engine is discovered.
-    fn accounting(&self, (pool, engine): &EngineKey) -> Arc<Tally> {
+    fn accounting(&self, (pool, engine): &EngineKey) -> Arc<EngineAccounting> {
         let engine = EngineName::from(engine.as_str());
-        self.tallies.of(&pool.as_str().into(), &engine)
+        self.tallies.get_or_create(&pool.as_str().into(), &engine)
     }
 }
 

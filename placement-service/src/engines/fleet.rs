@@ -9,7 +9,7 @@ mod probe_loop;
 
 use crate::config::{Pool, Probe};
 use crate::engines::ledger::SharedProbeResults;
-use berth_scheduler::accounting::Tallies;
+use berth_scheduler::accounting::AccountingRegistry;
 use berth_scheduler::engine::{Engine, State};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -64,7 +64,7 @@ impl PoolFleet {
     pub fn metrics_stale(&self) -> bool {
         let usable = |e: &&Arc<Engine>| !matches!(e.state, State::Starting | State::Unhealthy);
         let mut usable = self.engines.iter().filter(usable).peekable();
-        usable.peek().is_some() && usable.all(|e| e.is_blind())
+        usable.peek().is_some() && usable.all(|e| e.metrics_stale())
     }
 }
 
@@ -118,7 +118,7 @@ impl Drop for FleetTask {
 pub fn start(
     pools: &[Pool],
     probe: &Probe,
-    tallies: Tallies,
+    tallies: AccountingRegistry,
     metrics: metrics::ProbeMetrics,
     shared: Option<SharedProbeResults>,
 ) -> Result<(FleetReader, FleetTask), reqwest::Error> {

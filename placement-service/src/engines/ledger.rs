@@ -15,8 +15,8 @@ use crate::config;
 use crate::core::clock::Clock;
 use crate::core::secret::Secret;
 use async_trait::async_trait;
-use berth_scheduler::accounting::Tallies;
-use berth_scheduler::capacity_ledger::{CapacityLedger, Confirmed, Most};
+use berth_scheduler::accounting::AccountingRegistry;
+use berth_scheduler::capacity_ledger::{CapacityLedger, CapacityLimits, LedgerReply};
 use berth_store::StoreError;
 use berth_store::redis::{RedisLedger, ReserveResult, StreamChange};
 use metrics::LedgerMetrics;
@@ -122,7 +122,7 @@ impl Ledger {
     /// Starts the background task that sends changes to the ledger and enters the counts of the other replicas in
     /// `tallies`.
     #[must_use]
-    pub fn start_sync(&self, tallies: Tallies) -> LedgerTask {
+    pub fn start_sync(&self, tallies: AccountingRegistry) -> LedgerTask {
         let keeping = sync::LedgerSync::new(self.clone(), tallies);
         LedgerTask(tokio::spawn(keeping.run()).abort_handle())
     }
@@ -183,16 +183,21 @@ impl Ledger {
 
 #[async_trait]
 impl CapacityLedger for Ledger {
-    async fn reserve(&self, stream: &Arc<str>, engine: &Arc<str>, most: Most) -> Confirmed {
+    async fn reserve(
+        &self,
+        stream: &Arc<str>,
+        engine: &Arc<str>,
+        most: CapacityLimits,
+    ) -> LedgerReply {
         if most == (None, None) {
             self.record_stream(StreamChange::Claim, stream, engine);
-            return Confirmed::Yes;
+            return LedgerReply::Reserved;
         }
         {
             let mut state = self.state();
             if !state.up {
                 self.0.metrics.record_reservation("down");
-                return Confirmed::Unsure("the ledger does not respond");
+                return LedgerReply::Unavailable("the ledger does not respond");
             }
             state.insert_stream(stream, engine, false);
         }
@@ -200,28 +205,31 @@ impl CapacityLedger for Ledger {
         let (outcome, confirmed) = match answer {
             Ok(ReserveResult::Reserved) => {
                 self.state().insert_stream(stream, engine, true);
-                ("ok", Confirmed::Yes)
+                ("ok", LedgerReply::Reserved)
             }
             Ok(ReserveResult::EngineFull { total, own }) => {
                 let elsewhere = total.saturating_sub(own);
-                ("engine-full", Confirmed::EngineFull { elsewhere })
+                ("engine-full", LedgerReply::EngineFull { remote: elsewhere })
             }
-            Ok(ReserveResult::PoolFull) => ("pool-full", Confirmed::PoolFull),
+            Ok(ReserveResult::PoolFull) => ("pool-full", LedgerReply::PoolFull),
             Ok(ReserveResult::Settling) => (
                 "settling",
-                Confirmed::Unsure("the replicas are sending their streams to the ledger"),
+                LedgerReply::Unavailable("the replicas are sending their streams to the ledger"),
             ),
             Ok(ReserveResult::LeaseExpired) => {
                 self.mark_stale();
                 (
                     "lapsed",
-                    Confirmed::Unsure("the ledger does not know this replica yet"),
+                    LedgerReply::Unavailable("the ledger does not know this replica yet"),
                 )
             }
             Err(error) => {
                 tracing::debug!(%error, "no reservation");
                 self.mark_stale();
-                ("down", Confirmed::Unsure("the ledger does not respond"))
+                (
+                    "down",
+                    LedgerReply::Unavailable("the ledger does not respond"),
+                )
             }
         };
         self.0.metrics.record_reservation(outcome);

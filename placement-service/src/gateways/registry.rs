@@ -7,7 +7,7 @@ mod sessions;
 mod views;
 
 use berth_api::{CloseReason, FullSyncPart, GATEWAY_TIMEOUT_S, GatewayReport, OpenStream};
-use berth_scheduler::accounting::{Tallies, Tally};
+use berth_scheduler::accounting::{AccountingRegistry, EngineAccounting};
 use berth_scheduler::engine::EngineName;
 pub(super) use bounds::Full;
 use sessions::BySession;
@@ -27,7 +27,7 @@ type EngineKey = (Arc<str>, EngineName);
 
 /// All gateways, and all open streams.
 pub(super) struct Registry {
-    tallies: Tallies,
+    tallies: AccountingRegistry,
     /// At most [`bounds::MAX_GATEWAYS`].
     gateways: HashMap<Arc<str>, Gateway>,
     streams: HashMap<Arc<str>, Stream>,
@@ -53,7 +53,7 @@ struct Stream {
     session: Arc<str>,
     engine: EngineKey,
     /// The accounting that counts it: that of its engine when it opened. The engine's address may have changed since.
-    tally: Arc<Tally>,
+    tally: Arc<EngineAccounting>,
 }
 
 /// The order of a report among those of its gateway.
@@ -81,7 +81,7 @@ pub(super) struct Outcome {
 }
 
 impl Registry {
-    pub(super) fn new(tallies: Tallies) -> Self {
+    pub(super) fn new(tallies: AccountingRegistry) -> Self {
         Self {
             tallies,
             gateways: HashMap::new(),
@@ -157,10 +157,10 @@ impl Registry {
         for stream in &report.closed {
             let lasted = Duration::from_millis(stream.duration_ms).saturating_sub(ROUNDED);
             match self.close(&key, &stream.stream, lasted, now) {
-                None => self.tallies.refused(&stream.stream, now),
+                None => self.tallies.release_placement(&stream.stream, now),
                 Some(counted) => {
                     if !counted {
-                        self.tallies.closed_elsewhere(&stream.stream);
+                        self.tallies.close_in_ledger(&stream.stream);
                     }
                     outcome.closed.push(stream.reason);
                 }
@@ -192,7 +192,7 @@ impl Registry {
                 self.remove(&stream, UNKNOWN, now);
             }
         }
-        self.tallies.tidy(now);
+        self.tallies.gc(now);
         streams
     }
 
@@ -222,7 +222,7 @@ impl Registry {
             .sessions
             .opened(&open.session_ref, Arc::clone(&name), now_ms);
         *self.engines.entry(engine.clone()).or_default() += 1;
-        let tally = self.tallies.with_stream(&name, &engine.0, &engine.1);
+        let tally = self.tallies.find_by_stream(&name, &engine.0, &engine.1);
         tally.opened(&name, &open.session_ref, since);
         if let Some(gateway) = self.gateways.get_mut(gateway) {
             gateway.streams.insert(Arc::clone(&name));

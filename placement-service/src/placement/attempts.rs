@@ -9,11 +9,11 @@ use crate::engines::drivers::{DriverFault, PrepareRequest, RequestMutation};
 use crate::placement::routes::RouteTarget;
 use berth_api::RejectReason;
 use berth_scheduler::accounting::Reservation;
-use berth_scheduler::capacity_ledger::Confirmed;
+use berth_scheduler::capacity_ledger::LedgerReply;
 use berth_scheduler::engine::{Engine, EngineName};
 use berth_scheduler::explain::Explanation;
-use berth_scheduler::filter::Exclusions;
-use berth_scheduler::{Ask, Choice};
+use berth_scheduler::filter::FilterReasons;
+use berth_scheduler::{SchedulingRequest, Selection};
 use rand::RngExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,7 +72,7 @@ impl<'a> PlacementTask<'a> {
 }
 
 struct Attempt<'a> {
-    selection: Choice,
+    selection: Selection,
     /// Dropped when the engine has sent its first response.
     connecting: SemaphorePermit<'a>,
     began: Instant,
@@ -82,7 +82,7 @@ enum SelectionError {
     /// The deadline has passed.
     DeadlineExceeded,
     /// No engine is eligible.
-    NoEligibleEngine(Exclusions),
+    NoEligibleEngine(FilterReasons),
     /// The queue is full.
     QueueFull,
     /// The queue timeout has passed before this placement reached the head of the queue.
@@ -125,11 +125,11 @@ impl PlacementService {
                         .engines_full("timed out in the placement queue behind other placements"));
                 }
             };
-            let Choice {
+            let Selection {
                 engine,
                 reservation,
                 trial,
-                rehearsal,
+                background_trial: rehearsal,
                 ..
             } = choice;
             if let Some(rehearsal) = rehearsal {
@@ -182,7 +182,7 @@ impl PlacementService {
                 .select_confirmed(task, tried, trace, task.deadline)
                 .await
             {
-                Err(SelectionError::NoEligibleEngine(why)) if why.for_want_of_room() => {}
+                Err(SelectionError::NoEligibleEngine(why)) if why.is_capacity_exhausted() => {}
                 other => return other,
             }
         }
@@ -208,7 +208,7 @@ impl PlacementService {
                 )
                 .await
             {
-                Err(SelectionError::NoEligibleEngine(why)) if why.for_want_of_room() => {
+                Err(SelectionError::NoEligibleEngine(why)) if why.is_capacity_exhausted() => {
                     if Instant::now() >= until {
                         return Err(SelectionError::NoEligibleEngine(why));
                     }
@@ -238,27 +238,29 @@ impl PlacementService {
             };
             let mut attempt = match attempt {
                 Err(SelectionError::NoEligibleEngine(mut why)) => {
-                    why.found_full(full.len());
+                    why.mark_full(full.len());
                     return Err(SelectionError::NoEligibleEngine(why));
                 }
                 attempt => attempt?,
             };
-            let most = task.pool.scheduler.most();
+            let most = task.pool.scheduler.limits();
             let confirmed = attempt.selection.reservation.confirm(stream_name, most);
             match timeout_at(task.deadline, confirmed).await {
-                Ok(Confirmed::Yes) => {
+                Ok(LedgerReply::Reserved) => {
                     if let Some(why) = &mut trace.explanation {
-                        why.found_full(&full);
+                        why.mark_full(&full);
                     }
                     return Ok(attempt);
                 }
-                Ok(Confirmed::EngineFull { .. }) => {
+                Ok(LedgerReply::EngineFull { .. }) => {
                     full.push(attempt.selection.engine.name.clone())
                 }
-                Ok(Confirmed::PoolFull) => {
-                    return Err(SelectionError::NoEligibleEngine(Exclusions::pool_full()));
+                Ok(LedgerReply::PoolFull) => {
+                    return Err(SelectionError::NoEligibleEngine(FilterReasons::pool_full()));
                 }
-                Ok(Confirmed::Unsure(why)) => return Err(SelectionError::LedgerUnavailable(why)),
+                Ok(LedgerReply::Unavailable(why)) => {
+                    return Err(SelectionError::LedgerUnavailable(why));
+                }
                 Err(_) => return Err(SelectionError::DeadlineExceeded),
             }
         }
@@ -280,7 +282,7 @@ impl PlacementService {
         let Some(now) = fleet.pools().get(task.target.pool) else {
             return Err(SelectionError::Internal);
         };
-        let scheduling_request = Ask {
+        let scheduling_request = SchedulingRequest {
             document: task.target.open_target.document(),
             tried,
             now: began,
@@ -289,14 +291,14 @@ impl PlacementService {
         let logged = share > 0.0 && rand::rng().random::<f64>() < share;
         let scheduler = &task.pool.scheduler;
         let choice = if logged || trace.explain {
-            let (choice, why) = scheduler.choose_explained(&now.engines, &scheduling_request);
+            let (choice, why) = scheduler.select_explained(&now.engines, &scheduling_request);
             if logged {
                 super::explain::log_decision(&task.pool.name, &why);
             }
             trace.explanation = Some(why);
             choice
         } else {
-            scheduler.choose(&now.engines, &scheduling_request)
+            scheduler.select(&now.engines, &scheduling_request)
         };
         let choice = choice.map_err(SelectionError::NoEligibleEngine)?;
         Ok(Attempt {
@@ -312,8 +314,8 @@ impl PlacementService {
             .with_retry_after(self.retry_after_s)
     }
 
-    fn not_selected(&self, why: &Exclusions) -> Rejection {
-        let reason = if why.for_want_of_room() {
+    fn not_selected(&self, why: &FilterReasons) -> Rejection {
+        let reason = if why.is_capacity_exhausted() {
             RejectReason::EnginesFull
         } else {
             RejectReason::NoEngine

@@ -6,8 +6,8 @@ use super::{PlaceRequest, PlacementService, REPLACED, RESUMED, SHARED};
 use crate::config::Sharing;
 use crate::core::rejection::Rejection;
 use berth_api::RejectReason;
-use berth_scheduler::Ask;
-use berth_scheduler::explain::{Explanation, Judged, Outcome};
+use berth_scheduler::SchedulingRequest;
+use berth_scheduler::explain::{ExplainedEngine, Explanation, Outcome};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -73,7 +73,7 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    fn from_evaluation(judged: &Judged) -> Self {
+    fn from_evaluation(judged: &ExplainedEngine) -> Self {
         let score = |s: &berth_scheduler::score::Score| {
             let of = json!({ "score": s.value, "weight": s.weight });
             (s.name.to_owned(), of)
@@ -86,7 +86,7 @@ impl Candidate {
             reserved: judged.reserved,
             memory_free: judged.memory_free,
             cpu_free: judged.cpu_free,
-            warmth: judged.warmth,
+            warmth: judged.slow_start_weight,
             holds_document: judged.holds_document,
             scores: judged.scores.iter().map(score).collect(),
             total: judged.total,
@@ -104,7 +104,7 @@ impl PlacementService {
         let fleet = self.fleet.snapshot();
         let now = fleet.pools().get(target.pool);
         let now = now.ok_or(RejectReason::Internal)?;
-        let scheduling_request = Ask {
+        let scheduling_request = SchedulingRequest {
             document: target.open_target.document(),
             tried: &[],
             now: Instant::now(),
@@ -115,12 +115,12 @@ impl PlacementService {
         let back = entry.as_ref();
         let back = back.and_then(|entry| self.attached_engine(target.pool, entry));
         let chosen = why.chosen.as_ref().map(ToString::to_string);
-        let full = |judged: &Judged| matches!(judged.outcome, Outcome::Excluded(why) if why.is_for_want_of_room());
+        let full = |judged: &ExplainedEngine| matches!(judged.outcome, Outcome::Excluded(why) if why.is_capacity_exhausted());
         let full = why.engines.iter().any(full);
         let ledger = self
             .ledger
             .as_ref()
-            .filter(|_| pool.scheduler.most() != (None, None));
+            .filter(|_| pool.scheduler.limits() != (None, None));
         let (streams, limit) = pool.streams(&request.session.session_ref);
         let (engine, reason) = match (back, chosen) {
             _ if limit.is_some_and(|limit| streams >= limit) => {
@@ -142,7 +142,9 @@ impl PlacementService {
             reason,
             strategy: why.strategy.as_str(),
             attached_to: entry.map(|a| a.engine.to_string()),
-            room: pool.scheduler.room(&now.engines, scheduling_request.now),
+            room: pool
+                .scheduler
+                .available_sessions(&now.engines, scheduling_request.now),
             waiting: pool.queue.length(),
             streams,
             engines: why.engines.iter().map(Candidate::from_evaluation).collect(),
@@ -166,10 +168,10 @@ pub fn candidates(why: &Explanation) -> Vec<Candidate> {
 
 /// Logs one decision. For a large pool only the first engines, those with the highest total.
 pub(super) fn log_decision(pool: &str, why: &Explanation) {
-    let mut judged: Vec<&Judged> = why.engines.iter().collect();
-    let total = |j: &Judged| j.total.unwrap_or(f64::NEG_INFINITY);
+    let mut judged: Vec<&ExplainedEngine> = why.engines.iter().collect();
+    let total = |j: &ExplainedEngine| j.total.unwrap_or(f64::NEG_INFINITY);
     judged.sort_by(|a, b| {
-        let chosen = |j: &Judged| j.outcome == Outcome::Chosen;
+        let chosen = |j: &ExplainedEngine| j.outcome == Outcome::Chosen;
         let first = chosen(b).cmp(&chosen(a));
         first.then_with(|| total(b).total_cmp(&total(a)))
     });

@@ -136,7 +136,7 @@ impl Collector for PoolCapacityCollector {
         let help = "Available sessions of the pool; only for pools with a limit";
         let mut family = encoder.encode_descriptor("pool_available_sessions", help, None, kind)?;
         for (pool, engines) in self.pools.iter().zip(fleet.pools()) {
-            if let Some(room) = pool.scheduler.room(&engines.engines, now) {
+            if let Some(room) = pool.scheduler.available_sessions(&engines.engines, now) {
                 let room = i64::try_from(room).unwrap_or(i64::MAX);
                 let labels = [("pool", &*pool.name)];
                 ConstGauge::new(room).encode(family.encode_family(&labels)?)?;

@@ -9,7 +9,7 @@ use crate::engines::drivers::{self, DriverFault, EngineDriver, PrepareRequest};
 use berth_api::RejectReason;
 use berth_scheduler::accounting::{PoolStreams, StreamCounts, StreamSlot};
 use berth_scheduler::engine::Engine;
-use berth_scheduler::{Chooser, Rehearsal, Rules};
+use berth_scheduler::{BackgroundTrial, Rules, Scheduler};
 use rand::rngs::StdRng;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub(super) struct Pool {
     pub(super) name: Arc<str>,
     cluster: String,
     pub(super) driver: Arc<dyn EngineDriver>,
-    pub(super) scheduler: Chooser,
+    pub(super) scheduler: Scheduler,
     pub(super) queue: AdmissionQueue,
     pub(super) sharing: Sharing,
     streams: Arc<PoolStreams>,
@@ -37,7 +37,7 @@ pub(super) struct Pool {
 fn scheduling_rules(pool: &config::Pool) -> Rules {
     Rules {
         strategy: pool.strategy,
-        threshold: pool.capacity.per_engine,
+        per_engine: pool.capacity.per_engine,
         per_pool: pool.capacity.per_pool,
         memory_floor: pool.capacity.memory_floor_mb,
         slow_start: pool.slow_start,
@@ -59,7 +59,7 @@ impl Pool {
             name,
             cluster: config.cluster.clone(),
             driver: drivers::from_config(config),
-            scheduler: Chooser::new(scheduling_rules(config), random),
+            scheduler: Scheduler::new(scheduling_rules(config), random),
             queue: AdmissionQueue::new(config.queue),
             sharing: config.sharing,
             streams,
@@ -99,11 +99,11 @@ impl Pool {
     /// for it.
     pub(super) fn spawn_background_trial(
         &self,
-        rehearsal: Rehearsal,
+        rehearsal: BackgroundTrial,
         token: &str,
         engine_timeout: Duration,
     ) {
-        let Rehearsal { engine, trial } = rehearsal;
+        let BackgroundTrial { engine, trial } = rehearsal;
         let driver = Arc::clone(&self.driver);
         let pool = Arc::clone(&self.name);
         let token = token.to_owned();
@@ -134,11 +134,11 @@ pub(super) fn record_outcome(
     began: Instant,
     now: Instant,
 ) {
-    let tally = &engine.tally;
+    let tally = &engine.accounting;
     let engine = engine.name.as_str();
     match fault {
         Some(fault) if fault.blames_engine() => {
-            if tally.failed(began, now) {
+            if tally.record_failure(began, now) {
                 warn!(
                     pool,
                     engine,
@@ -167,7 +167,7 @@ pub(super) fn record_outcome(
         None => {}
     }
     // Any response proves that the engine works.
-    if tally.served() {
+    if tally.record_success() {
         info!(pool, engine, "engine is no longer ejected");
     }
 }

@@ -25,7 +25,7 @@ impl PlacementService {
         let engine = engines.get(at.ok()?)?;
         let same = engine.endpoint.api == entry.address;
         let up = engine.state != State::Unhealthy;
-        let stays = !engine.tally.standing(Instant::now()).draining;
+        let stays = !engine.accounting.snapshot(Instant::now()).draining;
         (same && up && stays).then(|| Arc::clone(engine))
     }
 
@@ -41,8 +41,8 @@ impl PlacementService {
         let connecting = connecting.ok()?.ok()?;
         let began = Instant::now();
         // Does not count as a selection for the strategy's rotation: reuses the turn of the engine.
-        let turn = engine.tally.standing(began).turn;
-        let mut reservation = engine.tally.reserve(turn);
+        let turn = engine.accounting.snapshot(began).turn;
+        let mut reservation = engine.accounting.reserve(turn);
         // The engine session exists already: it needs no further capacity.
         reservation.confirm(stream_name, (None, None)).await;
         let job = task.prepare_request(&engine, began + self.limits.engine_timeout, connecting);

@@ -3,7 +3,7 @@
 use berth_placement::config::load::from_text;
 use berth_placement::engines::fleet::metrics::{FleetCollector, ProbeMetrics};
 use berth_placement::engines::fleet::{self, Fleet, FleetReader, FleetTask};
-use berth_scheduler::accounting::Tallies;
+use berth_scheduler::accounting::AccountingRegistry;
 use berth_scheduler::engine::State;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -26,7 +26,7 @@ pub(crate) fn start_fleet(yaml: &str) -> TestFleet {
     let (fleet, task) = fleet::start(
         &config.pools,
         &config.probe,
-        Tallies::new(ttl),
+        AccountingRegistry::new(ttl),
         metrics,
         None,
     )
@@ -169,10 +169,12 @@ async fn when_all_metrics_are_stale_the_engines_stay_in_use() {
         engine(&watched.fleet.snapshot()).sessions(Instant::now()),
         7
     );
-    watched.wait_until(|fleet| engine(fleet).is_blind()).await;
+    watched
+        .wait_until(|fleet| engine(fleet).metrics_stale())
+        .await;
     // From then on the exported metric is Berth's own count, so autoscalers see that count too.
     let blind = engine(&watched.fleet.snapshot());
-    blind.tally.opened("stream", "r", Instant::now());
+    blind.accounting.opened("stream", "r", Instant::now());
     let own = "berth_engine_sessions{pool=\"main\",engine=\"a\"} 1\n";
     assert!(watched.metrics().contains(own));
     assert_eq!(watched.states()[0].1, State::NoMetrics);

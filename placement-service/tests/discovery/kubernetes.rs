@@ -12,7 +12,7 @@ use berth_placement::config::KubernetesSource;
 use berth_placement::core::clock::SystemClock;
 use berth_placement::engines::discovery::kubernetes::Kubernetes;
 use berth_placement::engines::drains::Drains;
-use berth_scheduler::accounting::Tallies;
+use berth_scheduler::accounting::AccountingRegistry;
 use berth_store::in_memory::InMemoryStore;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -343,7 +343,7 @@ async fn sockets_of_a_terminating_pod_are_closed_and_those_of_an_unready_pod_sta
     let (sender, mut events) = mpsc::unbounded_channel();
     let drains = Drains::start(
         watched.fleet.clone(),
-        Tallies::new(Duration::from_secs(30)),
+        AccountingRegistry::new(Duration::from_secs(30)),
         Arc::new(InMemoryStore::new(None).unwrap()),
         Arc::new(SystemClock),
         [("p".to_owned(), Duration::from_secs(7))].into(),

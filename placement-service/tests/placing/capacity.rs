@@ -62,7 +62,7 @@ async fn an_engine_short_of_memory_gets_no_session() {
     }
     let mut two = site.placer.fleet().snapshot().pools()[0].engines.to_vec();
     two.retain(|e| e.name.as_str() == "engine-1");
-    two[0].tally.drain(true);
+    two[0].accounting.set_draining(true);
     assert_eq!(
         site.place_error_reason("/app/sales.qvf").await,
         RejectReason::EnginesFull
@@ -110,7 +110,7 @@ async fn the_queue_serves_placements_in_order_and_a_cancelled_one_leaves_it() {
     let began = Instant::now();
     let refusal = site.place("/app/sales.qvf").await.unwrap_err();
     assert_eq!(refusal.reason, RejectReason::EnginesFull);
-    assert!(refusal.detail.unwrap().contains("waiting"));
+    assert!(refusal.detail.unwrap().contains("queue is full"));
     assert!(began.elapsed() < Duration::from_secs(1) && refusal.retry_after_s.is_some());
     leaves.abort();
     eventually("one has left", || {

@@ -9,7 +9,7 @@ use berth_placement::placement::{
     PlaceRequest, Placement, PlacementService, REPLACED, RESUMED, SHARED,
 };
 use berth_placement::sessions::LiveSession;
-use berth_scheduler::accounting::{Tallies, Tally};
+use berth_scheduler::accounting::{AccountingRegistry, EngineAccounting};
 use berth_scheduler::engine::{Endpoint, Engine, EngineName, State};
 use prometheus_client::registry::Registry;
 use rand::rngs::StdRng;
@@ -113,7 +113,9 @@ async fn a_drained_engine_is_replaced() {
     let site = Site::start(SiteOptions::default()).await;
     let first = site.place_in_tab("ann", PATH, Some("t1")).await.unwrap();
     for engine in site.placer.fleet().snapshot().pools()[0].engines.iter() {
-        engine.tally.drain(engine.name.as_str() == first.engine);
+        engine
+            .accounting
+            .set_draining(engine.name.as_str() == first.engine);
     }
     for _ in 0..6 {
         let other = site.place_in_tab("bob", PATH, None).await.unwrap();
@@ -227,10 +229,10 @@ async fn no_session_leaves_an_engine_that_stays() {
             api: sims[n].api_addr(),
             metrics: None,
         };
-        let tally = Arc::new(Tally::new(Duration::from_secs(30)));
+        let tally = Arc::new(EngineAccounting::new(Duration::from_secs(30)));
         Arc::new(Engine {
             state: State::Ok,
-            ..Engine::found(name, endpoint, tally)
+            ..Engine::new(name, endpoint, tally)
         })
     };
     let config = load::from_text(
@@ -241,7 +243,7 @@ async fn no_session_leaves_an_engine_that_stays() {
     let (publish, fleet) = FleetReader::channel();
     let mut registry = Registry::with_prefix("berth");
     let clock = Arc::new(SystemClock);
-    let tallies = Tallies::new(Duration::from_secs(30));
+    let tallies = AccountingRegistry::new(Duration::from_secs(30));
     let fleet = (fleet, tallies, None);
     let placer = PlacementService::with_fleet(&config.unwrap().config, clock, &mut registry, fleet);
     let session = LiveSession {

@@ -173,7 +173,7 @@ impl Site {
         let now = tokio::time::Instant::now();
         let fleet = self.placer.fleet().snapshot();
         let engines = fleet.pools()[0].engines.iter();
-        engines.map(|e| e.tally.standing(now).reserved).sum()
+        engines.map(|e| e.accounting.snapshot(now).reserved).sum()
     }
 
     /// The text of the metrics page.

@@ -128,7 +128,10 @@ mod tests {
         ];
         let options = Options::try_parse_from(words).unwrap();
         assert_eq!(options.rounds(), 1);
-        assert_eq!(options.client_paths(), [ClientPath::Direct, ClientPath::Qix]);
+        assert_eq!(
+            options.client_paths(),
+            [ClientPath::Direct, ClientPath::Qix]
+        );
         assert!(!options.includes_stores());
         let options = Options::try_parse_from(["berth-bench", "--only", "stores"]).unwrap();
         assert!(options.includes_stores() && options.client_paths().is_empty());

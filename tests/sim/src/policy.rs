@@ -4,7 +4,7 @@
 use berth_scheduler::accounting::Reservation;
 use berth_scheduler::engine::Engine;
 use berth_scheduler::strategy::{Strategy, Weights};
-use berth_scheduler::{Ask, Chooser, Rules};
+use berth_scheduler::{Rules, Scheduler, SchedulingRequest};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::sync::Arc;
@@ -67,12 +67,12 @@ impl Policy {
         };
         let rules = Rules {
             strategy,
-            threshold: Some(threshold),
+            per_engine: Some(threshold),
             weights,
             ..Rules::default()
         };
         let random = Box::new(StdRng::seed_from_u64(seed));
-        PolicyRun::Berth(Box::new(Chooser::new(rules, random)))
+        PolicyRun::Berth(Box::new(Scheduler::new(rules, random)))
     }
 }
 
@@ -85,7 +85,7 @@ pub(crate) enum PolicyRun {
         /// The engine that least load took from a snapshot: it takes the same one until the next snapshot.
         last: Option<Taken>,
     },
-    Berth(Box<Chooser>),
+    Berth(Box<Scheduler>),
 }
 
 /// A snapshot, and the engine that was taken from it.
@@ -104,12 +104,12 @@ impl PolicyRun {
     ) -> Option<Chosen> {
         match self {
             Self::Berth(chooser) => {
-                let ask = Ask {
+                let ask = SchedulingRequest {
                     document: Some(document),
                     tried: &[],
                     now,
                 };
-                let choice = chooser.choose(engines, &ask).ok()?;
+                let choice = chooser.select(engines, &ask).ok()?;
                 Some((choice.engine, Some(choice.reservation)))
             }
             Self::Naive {

@@ -4,7 +4,7 @@ use crate::Policy;
 use crate::fleet::{Fleet, name};
 use crate::scenario::Scenario;
 use crate::workload::Workload;
-use berth_scheduler::accounting::Tally;
+use berth_scheduler::accounting::EngineAccounting;
 use berth_scheduler::engine::{Endpoint, Engine, Load, State};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -202,7 +202,7 @@ impl<'a> Simulation<'a> {
         let Some(known) = self.known.get(event.engine) else {
             return;
         };
-        let (tally, now) = (&known.tally, self.start + at);
+        let (tally, now) = (&known.accounting, self.start + at);
         match event.action {
             Action::ReportedOpen => tally.opened(&stream(event.session), "r", now),
             Action::ReportedClosed(lasted) => {
@@ -221,7 +221,7 @@ impl<'a> Simulation<'a> {
                 continue;
             };
             let mut engine = Engine::clone(known);
-            engine.tally.measured(began, &load);
+            engine.accounting.apply_probe(began, &load);
             engine.load = Some(Arc::new(load));
             engine.probed_at = Some(began);
             *known = Arc::new(engine);
@@ -237,10 +237,10 @@ pub(crate) fn engine(number: u32) -> Engine {
         api: SocketAddr::from((Ipv4Addr::from_bits(FIRST + number), 9076)),
         metrics: None,
     };
-    let tally = Arc::new(Tally::new(Duration::from_secs(30)));
+    let tally = Arc::new(EngineAccounting::new(Duration::from_secs(30)));
     Engine {
         state: State::Ok,
-        ..Engine::found(name, endpoint, tally)
+        ..Engine::new(name, endpoint, tally)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::random::{Random, Zipf};
 use crate::run::{engine, number_of};
 use berth_scheduler::engine::{Engine, Load, Memory};
 use berth_scheduler::strategy::{Strategy, Weights};
-use berth_scheduler::{Ask, Chooser, Rules};
+use berth_scheduler::{Rules, Scheduler, SchedulingRequest};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::collections::VecDeque;
@@ -45,12 +45,12 @@ pub fn memory(engines: u32, seed: u64) -> u64 {
     let before = resident();
     let testbed = Testbed::new(documents, Random::seeded(seed));
     let chooser = chooser(Strategy::default(), seed);
-    let ask = Ask {
+    let ask = SchedulingRequest {
         document: None,
         tried: &[],
         now: testbed.now,
     };
-    let reserved = chooser.choose(&testbed.snapshot, &ask);
+    let reserved = chooser.select(&testbed.snapshot, &ask);
     let grown = resident().saturating_sub(before);
     drop(reserved);
     grown / u64::from(engines)
@@ -72,13 +72,13 @@ pub fn measure(engines: u32, strategy: Strategy, length: Duration, seed: u64) ->
         let began = std::time::Instant::now();
         for stream in names {
             testbed.now += Duration::from_secs(1) / RATE;
-            let ask = Ask {
+            let ask = SchedulingRequest {
                 document: asked.next().map(String::as_str),
                 tried: &[],
                 now: testbed.now,
             };
             // Refusals are not counted.
-            if let Ok(choice) = chooser.choose(&testbed.snapshot, &ask) {
+            if let Ok(choice) = chooser.select(&testbed.snapshot, &ask) {
                 choice.reservation.placed(&stream, testbed.now);
                 chosen.push((choice.engine, stream));
             }
@@ -100,14 +100,14 @@ fn stream(number: u64) -> String {
     format!("{number:016x}")
 }
 
-fn chooser(strategy: Strategy, seed: u64) -> Chooser {
+fn chooser(strategy: Strategy, seed: u64) -> Scheduler {
     let rules = Rules {
         strategy,
-        threshold: Some(10 * SESSIONS),
+        per_engine: Some(10 * SESSIONS),
         weights: Weights::default(),
         ..Rules::default()
     };
-    Chooser::new(rules, Box::new(StdRng::seed_from_u64(seed)))
+    Scheduler::new(rules, Box::new(StdRng::seed_from_u64(seed)))
 }
 
 /// The documents in each engine's memory, and those that sessions open.
@@ -164,7 +164,7 @@ impl Testbed {
         }
         for (engine, stream) in chosen.drain(..) {
             let place = number_of(&engine);
-            engine.tally.opened(&stream, &stream, self.now);
+            engine.accounting.opened(&stream, &stream, self.now);
             self.ends.push_back((place, Some(stream)));
             if let Some(count) = self.sessions.get_mut(place as usize) {
                 *count += 1;
@@ -173,7 +173,7 @@ impl Testbed {
                 continue;
             };
             if let (Some(known), Some(stream)) = (self.known.get(ended as usize), stream) {
-                known.tally.closed(&stream, Duration::MAX, self.now);
+                known.accounting.closed(&stream, Duration::MAX, self.now);
             }
             if let Some(count) = self.sessions.get_mut(ended as usize) {
                 *count -= 1;
@@ -207,7 +207,7 @@ impl Testbed {
             saturated: false,
             documents: documents.clone(),
         };
-        engine.tally.measured(self.now, &load);
+        engine.accounting.apply_probe(self.now, &load);
         engine.load = Some(Arc::new(load));
         *known = Arc::new(engine);
     }

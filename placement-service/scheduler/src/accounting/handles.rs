@@ -1,7 +1,7 @@
 //! Handles that are held while a placement is under way and take effect when they are dropped: the reservation, and the
 //! permit to try an ejected engine.
 
-use super::Tally;
+use super::EngineAccounting;
 use super::pending_cost::CostEstimate;
 use super::state::Stream;
 use super::stream_counts::StreamSlot;
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 #[must_use = "dropping it releases the reservation"]
 pub struct Reservation {
-    pub(super) tally: Arc<Tally>,
+    pub(super) accounting: Arc<EngineAccounting>,
     pub(super) estimate: CostEstimate,
     pub(super) slot: Option<StreamSlot>,
     /// The name under which the ledger knows it.
@@ -24,7 +24,7 @@ pub struct Reservation {
 
 impl Reservation {
     /// Makes the stream count for its login session as long as it counts on the engine.
-    pub fn hold(&mut self, slot: StreamSlot) {
+    pub fn attach_slot(&mut self, slot: StreamSlot) {
         self.slot = Some(slot);
     }
 
@@ -33,7 +33,7 @@ impl Reservation {
         // From here on the stream's entry releases it in the ledger.
         let known = self.stream.take().filter(|known| **known == *stream);
         let name = known.unwrap_or_else(|| stream.into());
-        let mut guard = self.tally.update();
+        let mut guard = self.accounting.update();
         let state = &mut *guard;
         // Names are random; a name that comes twice nevertheless counts once.
         let Entry::Vacant(entry) = state.streams.entry(Arc::clone(&name)) else {
@@ -57,16 +57,16 @@ impl Drop for Reservation {
         if self.placed {
             return;
         }
-        if let (Some(ledger), Some(stream)) = (&self.tally.ledger, &self.stream) {
+        if let (Some(ledger), Some(stream)) = (&self.accounting.ledger, &self.stream) {
             ledger.released(stream);
         }
-        self.tally.update().release(&self.estimate);
+        self.accounting.update().release(&self.estimate);
     }
 }
 
 /// Permits the trial of an ejected engine. When it is dropped without a result, the next trial is due at once.
 #[derive(Debug)]
-pub struct HalfOpenPermit(pub(super) Arc<Tally>);
+pub struct HalfOpenPermit(pub(super) Arc<EngineAccounting>);
 
 impl Drop for HalfOpenPermit {
     fn drop(&mut self) {

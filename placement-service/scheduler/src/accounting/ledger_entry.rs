@@ -1,8 +1,8 @@
 //! One engine's entry in the ledger that replicas share: reports to it what happens in the engine's accounting. With a
 //! single replica no engine has an entry.
 
-use super::{Reservation, Tally};
-use crate::capacity_ledger::{CapacityLedger, Confirmed, Most};
+use super::{EngineAccounting, Reservation};
+use crate::capacity_ledger::{CapacityLedger, CapacityLimits, LedgerReply};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -31,43 +31,43 @@ impl LedgerEntry {
 impl Reservation {
     /// Reserves in the replicas' ledger, if there is one. `stream` generates the name under which gateways will report
     /// the stream.
-    pub async fn confirm(&mut self, stream: fn() -> String, most: Most) -> Confirmed {
-        let tally = Arc::clone(&self.tally);
+    pub async fn confirm(&mut self, stream: fn() -> String, most: CapacityLimits) -> LedgerReply {
+        let tally = Arc::clone(&self.accounting);
         let Some(entry) = &tally.ledger else {
-            return Confirmed::Yes;
+            return LedgerReply::Reserved;
         };
         let stream: Arc<str> = stream().into();
         // From here on dropping the reservation releases it in the ledger, too.
         self.stream = Some(Arc::clone(&stream));
         let confirmed = entry.ledger.reserve(&stream, &entry.engine, most).await;
-        if let Confirmed::EngineFull { elsewhere } = confirmed {
-            tally.elsewhere(elsewhere, Instant::now());
+        if let LedgerReply::EngineFull { remote: elsewhere } = confirmed {
+            tally.set_remote_sessions(elsewhere, Instant::now());
         }
         confirmed
     }
 
     /// The name under which gateways will report the stream, if the ledger knows it.
     #[must_use]
-    pub fn stream(&self) -> Option<&str> {
+    pub fn stream_name(&self) -> Option<&str> {
         self.stream.as_deref()
     }
 }
 
-impl Tally {
+impl EngineAccounting {
     /// Sets the number of sessions on the engine through other replicas.
-    pub fn elsewhere(&self, count: u32, now: Instant) {
+    pub fn set_remote_sessions(&self, count: u32, now: Instant) {
         let mut state = self.update();
         state.expire(self.ttl, now, self.ledger.as_ref());
         state.remote.set(count, now);
     }
 
     /// Removes placements that no gateway has reported open in time.
-    pub fn lapse(&self, now: Instant) {
+    pub fn expire(&self, now: Instant) {
         self.lock().expire(self.ttl, now, self.ledger.as_ref());
     }
 
     /// Another replica has the stream now, or knows that it is closed.
-    pub fn moved(&self, stream: &str) {
+    pub fn transferred(&self, stream: &str) {
         let mut state = self.update();
         let Some(known) = state.streams.remove(stream) else {
             return;

@@ -1,7 +1,7 @@
 //! The accounting of every engine by name. It outlives a temporary loss of the engine in discovery, and exists before
 //! discovery finds an engine whose streams a gateway has reported already.
 
-use super::{LedgerEntry, Reservation, StreamCounts, Tally};
+use super::{EngineAccounting, LedgerEntry, Reservation, StreamCounts};
 use crate::capacity_ledger::CapacityLedger;
 use crate::engine::endpoint::{Endpoint, EngineName};
 use moka::sync::Cache;
@@ -15,13 +15,13 @@ const PLACED: u64 = 500_000;
 
 /// The accounting of all engines, shared by the fleet, the placements and the gateways' reports.
 #[derive(Clone, Debug)]
-pub struct Tallies(Arc<Inner>);
+pub struct AccountingRegistry(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     ttl: Duration,
     ledger: Option<Arc<dyn CapacityLedger>>,
-    placed: Cache<String, Arc<Tally>>,
+    placed: Cache<String, Arc<EngineAccounting>>,
     /// Engines that discovery has found, or that have streams. Discoveries and gateways' reports are bounded.
     engines: Mutex<HashMap<(Arc<str>, EngineName), Entry>>,
     streams: StreamCounts,
@@ -31,19 +31,19 @@ struct Inner {
 struct Entry {
     /// `None` until discovery finds it.
     endpoint: Option<Endpoint>,
-    tally: Arc<Tally>,
+    accounting: Arc<EngineAccounting>,
 }
 
-impl Tallies {
+impl AccountingRegistry {
     /// Empty. A placement that no gateway reports open counts for at most `ttl`.
     #[must_use]
     pub fn new(ttl: Duration) -> Self {
-        Self::with(ttl, None)
+        Self::with_ledger(ttl, None)
     }
 
     /// Empty; changes are reported to the replicas' ledger, if there is one.
     #[must_use]
-    pub fn with(ttl: Duration, ledger: Option<Arc<dyn CapacityLedger>>) -> Self {
+    pub fn with_ledger(ttl: Duration, ledger: Option<Arc<dyn CapacityLedger>>) -> Self {
         let placed = Cache::builder().max_capacity(PLACED).time_to_live(ttl);
         Self(Arc::new(Inner {
             ttl,
@@ -56,22 +56,22 @@ impl Tallies {
 
     /// The session is on the engine; gateways will report its stream under the name `stream`.
     pub fn placed(&self, reservation: Reservation, stream: &str, now: Instant) {
-        let tally = Arc::clone(&reservation.tally);
+        let tally = Arc::clone(&reservation.accounting);
         self.0.placed.insert(stream.to_owned(), tally);
         reservation.placed(stream, now);
     }
 
     /// The placement failed after all: it no longer counts.
-    pub fn refused(&self, stream: &str, now: Instant) {
+    pub fn release_placement(&self, stream: &str, now: Instant) {
         if let Some(tally) = self.0.placed.remove(stream) {
             tally.closed(stream, Duration::ZERO, now);
         }
         // Another replica may have it.
-        self.closed_elsewhere(stream);
+        self.close_in_ledger(stream);
     }
 
     /// The stream is closed and not in the accounting of this replica, although a gateway of this replica had it open.
-    pub fn closed_elsewhere(&self, stream: &str) {
+    pub fn close_in_ledger(&self, stream: &str) {
         if let Some(ledger) = &self.0.ledger {
             ledger.closed(stream);
         }
@@ -80,40 +80,50 @@ impl Tallies {
     /// The accounting of an engine that discovery has found. At another address it is another engine, which has none of
     /// the streams; a drain belongs to the name and stays.
     #[must_use]
-    pub fn found(&self, pool: &Arc<str>, name: &EngineName, endpoint: Endpoint) -> Arc<Tally> {
+    pub fn register(
+        &self,
+        pool: &Arc<str>,
+        name: &EngineName,
+        endpoint: Endpoint,
+    ) -> Arc<EngineAccounting> {
         let mut engines = self.engines();
         let entry = self.entry(&mut engines, pool, name);
         if entry
             .endpoint
             .is_some_and(|before| before.api != endpoint.api)
         {
-            let draining = entry.tally.lock().draining;
-            entry.tally = self.0.new_accounting(pool, name);
-            entry.tally.drain(draining);
+            let draining = entry.accounting.lock().draining;
+            entry.accounting = self.0.new_accounting(pool, name);
+            entry.accounting.set_draining(draining);
         }
         entry.endpoint = Some(endpoint);
-        Arc::clone(&entry.tally)
+        Arc::clone(&entry.accounting)
     }
 
     /// The accounting in which a stream was placed; that of its engine when another replica placed it, or long ago.
     #[must_use]
-    pub fn with_stream(&self, stream: &str, pool: &Arc<str>, name: &EngineName) -> Arc<Tally> {
+    pub fn find_by_stream(
+        &self,
+        stream: &str,
+        pool: &Arc<str>,
+        name: &EngineName,
+    ) -> Arc<EngineAccounting> {
         let placed = self.0.placed.get(stream);
-        placed.unwrap_or_else(|| self.of(pool, name))
+        placed.unwrap_or_else(|| self.get_or_create(pool, name))
     }
 
     /// The accounting of an engine by its name.
     #[must_use]
-    pub fn of(&self, pool: &Arc<str>, name: &EngineName) -> Arc<Tally> {
+    pub fn get_or_create(&self, pool: &Arc<str>, name: &EngineName) -> Arc<EngineAccounting> {
         let mut engines = self.engines();
-        Arc::clone(&self.entry(&mut engines, pool, name).tally)
+        Arc::clone(&self.entry(&mut engines, pool, name).accounting)
     }
 
     /// Removes engines that are gone and have no streams.
-    pub fn tidy(&self, now: Instant) {
+    pub fn gc(&self, now: Instant) {
         self.engines().retain(|_, entry| {
-            entry.tally.lapse(now);
-            Arc::strong_count(&entry.tally) > 1 || !entry.tally.is_empty()
+            entry.accounting.expire(now);
+            Arc::strong_count(&entry.accounting) > 1 || !entry.accounting.is_empty()
         });
         self.0.streams.remove_unused();
     }
@@ -127,7 +137,7 @@ impl Tallies {
         let key = (Arc::clone(pool), name.clone());
         engines.entry(key).or_insert_with(|| Entry {
             endpoint: None,
-            tally: self.0.new_accounting(pool, name),
+            accounting: self.0.new_accounting(pool, name),
         })
     }
 
@@ -138,25 +148,27 @@ impl Tallies {
     }
 
     /// Sets the sessions through other replicas, by engine (`pool/name`).
-    pub fn elsewhere(&self, counts: &HashMap<String, u32>, now: Instant) {
+    pub fn set_remote_sessions(&self, counts: &HashMap<String, u32>, now: Instant) {
         for ((pool, name), entry) in self.engines().iter() {
             let count = counts.get(&ledger_key(pool, name)).copied();
-            entry.tally.elsewhere(count.unwrap_or(0), now);
+            entry
+                .accounting
+                .set_remote_sessions(count.unwrap_or(0), now);
         }
     }
 
     /// Removes placements that no gateway has reported open in time.
-    pub fn lapse(&self, now: Instant) {
+    pub fn expire(&self, now: Instant) {
         for entry in self.engines().values() {
-            entry.tally.lapse(now);
+            entry.accounting.expire(now);
         }
     }
 
     /// Another replica has the stream on that engine (`pool/name`) now, or knows that it is closed.
-    pub fn moved(&self, stream: &str, engine: &str) {
+    pub fn transferred(&self, stream: &str, engine: &str) {
         if let Some((pool, name)) = engine.split_once('/') {
-            let tally = self.with_stream(stream, &pool.into(), &name.into());
-            tally.moved(stream);
+            let tally = self.find_by_stream(stream, &pool.into(), &name.into());
+            tally.transferred(stream);
         }
         self.0.placed.invalidate(stream);
     }
@@ -169,10 +181,14 @@ impl Tallies {
 
 impl Inner {
     /// Creates the accounting of an engine.
-    fn new_accounting(&self, pool: &Arc<str>, name: &EngineName) -> Arc<Tally> {
+    fn new_accounting(&self, pool: &Arc<str>, name: &EngineName) -> Arc<EngineAccounting> {
         let ledger = self.ledger.clone();
         let entry = ledger.map(|ledger| LedgerEntry::new(ledger, ledger_key(pool, name).into()));
-        Arc::new(Tally::with(self.ttl, entry, self.streams.pool(pool)))
+        Arc::new(EngineAccounting::with_ledger(
+            self.ttl,
+            entry,
+            self.streams.pool(pool),
+        ))
     }
 }
 
@@ -196,56 +212,56 @@ mod tests {
 
     #[test]
     fn an_engine_keeps_its_streams_and_another_at_its_name_has_none() {
-        let (tallies, pool) = (Tallies::new(TTL), Arc::from("p"));
+        let (tallies, pool) = (AccountingRegistry::new(TTL), Arc::from("p"));
         let name = EngineName::from("e");
         let now = Instant::now();
-        tallies.of(&pool, &name).opened("s", "r", now);
-        let first = tallies.found(&pool, &name, endpoint(1));
-        assert_eq!(first.standing(now).open, 1, "reported before it was found");
+        tallies.get_or_create(&pool, &name).opened("s", "r", now);
+        let first = tallies.register(&pool, &name, endpoint(1));
+        assert_eq!(first.snapshot(now).open, 1, "reported before it was found");
         drop(first);
-        tallies.tidy(now);
-        let again = tallies.found(&pool, &name, endpoint(1));
-        assert_eq!(again.standing(now).open, 1);
-        let other = tallies.found(&pool, &name, endpoint(2));
-        assert_eq!(other.standing(now).open, 0);
+        tallies.gc(now);
+        let again = tallies.register(&pool, &name, endpoint(1));
+        assert_eq!(again.snapshot(now).open, 1);
+        let other = tallies.register(&pool, &name, endpoint(2));
+        assert_eq!(other.snapshot(now).open, 0);
     }
 
     #[test]
     fn a_drain_belongs_to_the_name() {
-        let (tallies, pool, now) = (Tallies::new(TTL), Arc::from("p"), Instant::now());
+        let (tallies, pool, now) = (AccountingRegistry::new(TTL), Arc::from("p"), Instant::now());
         let name = EngineName::from("e");
-        tallies.of(&pool, &name).drain(true);
-        tallies.tidy(now);
+        tallies.get_or_create(&pool, &name).set_draining(true);
+        tallies.gc(now);
         for port in [1, 2] {
-            let tally = tallies.found(&pool, &name, endpoint(port));
-            assert!(tally.standing(now).draining);
+            let tally = tallies.register(&pool, &name, endpoint(port));
+            assert!(tally.snapshot(now).draining);
         }
-        tallies.of(&pool, &name).drain(false);
-        tallies.tidy(now);
+        tallies.get_or_create(&pool, &name).set_draining(false);
+        tallies.gc(now);
         assert_eq!(tallies.engines().len(), 0);
     }
 
     #[test]
     fn a_failed_placement_is_released_by_its_stream() {
-        let (tallies, now) = (Tallies::new(TTL), Instant::now());
-        let tally = tallies.of(&Arc::from("p"), &EngineName::from("e"));
+        let (tallies, now) = (AccountingRegistry::new(TTL), Instant::now());
+        let tally = tallies.get_or_create(&Arc::from("p"), &EngineName::from("e"));
         tallies.placed(tally.reserve(1), "s", now);
-        assert_eq!(tally.standing(now).own, 1);
-        tallies.refused("other", now);
-        assert_eq!(tally.standing(now).own, 1);
-        tallies.refused("s", now);
-        assert_eq!(tally.standing(now).own, 0);
+        assert_eq!(tally.snapshot(now).own, 1);
+        tallies.release_placement("other", now);
+        assert_eq!(tally.snapshot(now).own, 1);
+        tallies.release_placement("s", now);
+        assert_eq!(tally.snapshot(now).own, 0);
     }
 
     #[test]
     fn a_removed_engine_without_streams_is_forgotten() {
-        let (tallies, pool) = (Tallies::new(TTL), Arc::from("p"));
+        let (tallies, pool) = (AccountingRegistry::new(TTL), Arc::from("p"));
         let name = EngineName::from("e");
-        let tally = tallies.found(&pool, &name, endpoint(1));
-        tallies.tidy(Instant::now());
+        let tally = tallies.register(&pool, &name, endpoint(1));
+        tallies.gc(Instant::now());
         assert_eq!(tallies.engines().len(), 1);
         drop(tally);
-        tallies.tidy(Instant::now());
+        tallies.gc(Instant::now());
         assert_eq!(tallies.engines().len(), 0);
     }
 }

@@ -1,8 +1,8 @@
 //! The accounting of one engine at one moment, as decisions and operators see it.
 
 use super::state::AccountingState;
-use super::{Tally, count};
-use crate::circuit_breaker::Trust;
+use super::{EngineAccounting, count};
+use crate::circuit_breaker::CircuitState;
 use crate::cost::Cost;
 use tokio::time::Instant;
 
@@ -24,7 +24,7 @@ pub struct LoadSnapshot {
     /// Number of the placement that last chose this engine.
     pub turn: u64,
     /// The state of its circuit breaker.
-    pub trust: Trust,
+    pub circuit: CircuitState,
     /// An operator drains it: it gets no new session.
     pub draining: bool,
     /// When it became ready, if that was seen.
@@ -55,14 +55,14 @@ impl LoadSnapshot {
     }
 }
 
-impl Tally {
+impl EngineAccounting {
     /// The accounting as of `now`.
     #[must_use]
-    pub fn standing(&self, now: Instant) -> LoadSnapshot {
+    pub fn snapshot(&self, now: Instant) -> LoadSnapshot {
         self.snapshot_of(&mut self.lock(), now)
     }
 
-    /// As [`Self::standing`], for the scheduler: until the next change it need not read the engine again.
+    /// As [`Self::snapshot`], for the scheduler: until the next change it need not read the engine again.
     pub(crate) fn read(&self, now: Instant) -> LoadSnapshot {
         let mut state = self.lock();
         if let Some(subscription) = &mut state.subscription {
@@ -81,7 +81,7 @@ impl Tally {
             remote_unprobed: state.remote.unprobed(),
             open: count(state.streams.len() - state.unconfirmed.len()),
             turn: state.turn,
-            trust: state.circuit_breaker.state(now),
+            circuit: state.circuit_breaker.state(now),
             draining: state.draining,
             up_since: state.up_since,
             probed: state.pending_cost.sessions(),

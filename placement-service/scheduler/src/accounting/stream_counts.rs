@@ -73,11 +73,11 @@ impl StreamCounts {
     }
 
     /// Sets the streams of these holders through other replicas.
-    pub fn set_elsewhere(&self, counts: impl IntoIterator<Item = (ChangedCount, u32)>) {
+    pub fn set_remote(&self, counts: impl IntoIterator<Item = (ChangedCount, u32)>) {
         let pools = self.pools();
         for (count, elsewhere) in counts {
             if let Some(streams) = pools.get(&count.pool) {
-                streams.set_elsewhere(&count.holder, elsewhere);
+                streams.set_remote(&count.holder, elsewhere);
             }
         }
     }

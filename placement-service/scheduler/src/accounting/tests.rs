@@ -8,13 +8,13 @@ use std::collections::BTreeSet;
 const MS: Duration = Duration::from_millis(1);
 const TTL: Duration = Duration::from_secs(30);
 
-fn reserved(tally: &Tally, now: Instant) -> u32 {
-    tally.standing(now).reserved
+fn reserved(tally: &EngineAccounting, now: Instant) -> u32 {
+    tally.snapshot(now).reserved
 }
 
 #[test]
 fn a_reservation_counts_until_it_is_dropped() {
-    let tally = Arc::new(Tally::new(TTL));
+    let tally = Arc::new(EngineAccounting::new(TTL));
     let now = Instant::now();
     let first = tally.reserve(1);
     let second = tally.reserve(2);
@@ -27,39 +27,39 @@ fn a_reservation_counts_until_it_is_dropped() {
 
 #[test]
 fn a_settled_placement_is_confirmed_by_the_next_probe() {
-    let tally = Arc::new(Tally::new(TTL));
+    let tally = Arc::new(EngineAccounting::new(TTL));
     let now = Instant::now();
     tally.reserve(1).placed("a", now);
-    tally.probed(now + SETTLE - MS, 0);
+    tally.apply_probed_sessions(now + SETTLE - MS, 0);
     assert_eq!(reserved(&tally, now + SETTLE), 1, "too early");
-    tally.probed(now + SETTLE, 0);
+    tally.apply_probed_sessions(now + SETTLE, 0);
     assert_eq!(reserved(&tally, now + SETTLE), 0);
 }
 
 #[test]
 fn a_probe_from_before_the_placement_confirms_nothing() {
-    let tally = Arc::new(Tally::new(TTL));
+    let tally = Arc::new(EngineAccounting::new(TTL));
     let now = Instant::now();
     tally.reserve(1).placed("a", now + MS);
-    tally.probed(now, 7);
+    tally.apply_probed_sessions(now, 7);
     assert_eq!(reserved(&tally, now + MS), 1);
 }
 
 #[test]
 fn a_burst_just_before_a_probe_is_not_counted_twice() {
-    let tally = Arc::new(Tally::new(TTL));
+    let tally = Arc::new(EngineAccounting::new(TTL));
     let now = Instant::now();
-    tally.probed(now, 10);
+    tally.apply_probed_sessions(now, 10);
     for n in 0..60_u64 {
         tally.reserve(1).placed(&n.to_string(), now + 100 * MS);
     }
-    tally.probed(now + 200 * MS, 50);
+    tally.apply_probed_sessions(now + 200 * MS, 50);
     assert_eq!(reserved(&tally, now + 200 * MS), 20, "40 of 60 have shown");
 }
 
 #[test]
 fn an_unconfirmed_placement_expires() {
-    let tally = Arc::new(Tally::new(TTL));
+    let tally = Arc::new(EngineAccounting::new(TTL));
     let now = Instant::now();
     tally.reserve(1).placed("a", now);
     assert_eq!(reserved(&tally, now + TTL - MS), 1);
@@ -68,13 +68,13 @@ fn an_unconfirmed_placement_expires() {
 
 #[test]
 fn an_abandoned_trial_leaves_the_next_one_due() {
-    let tally = Arc::new(Tally::new(TTL));
+    let tally = Arc::new(EngineAccounting::new(TTL));
     let now = Instant::now();
     assert!(
         tally.begin_trial(now).is_none(),
         "the circuit breaker is closed"
     );
-    tally.failed(now, now);
+    tally.record_failure(now, now);
     let later = now + Duration::from_secs(1);
     let trial = tally.begin_trial(later);
     assert!(trial.is_some());
@@ -85,12 +85,12 @@ fn an_abandoned_trial_leaves_the_next_one_due() {
 
 #[test]
 fn a_stream_that_is_reported_open_counts_until_it_closes() {
-    let tally = Arc::new(Tally::new(TTL));
+    let tally = Arc::new(EngineAccounting::new(TTL));
     let now = Instant::now();
     tally.reserve(1).placed("a", now);
     tally.reserve(1).placed("b", now);
     tally.opened("a", "r", now + MS);
-    let own = |at| (tally.standing(at).own, tally.standing(at).open);
+    let own = |at| (tally.snapshot(at).own, tally.snapshot(at).open);
     assert_eq!(own(now + MS), (2, 1));
     assert_eq!(own(now + TTL), (1, 1), "b was never reported");
     assert_eq!(own(now + 100 * TTL), (1, 1));
@@ -102,15 +102,15 @@ fn a_stream_that_is_reported_open_counts_until_it_closes() {
 
 #[test]
 fn a_stream_that_closes_after_a_probe_is_subtracted_from_its_count() {
-    let tally = Arc::new(Tally::new(TTL));
+    let tally = Arc::new(EngineAccounting::new(TTL));
     let now = Instant::now();
-    let sessions = |probed, at| tally.standing(at).sessions(Some(probed));
+    let sessions = |probed, at| tally.snapshot(at).sessions(Some(probed));
     for name in ["a", "b"] {
         tally.reserve(1).placed(name, now);
         tally.opened(name, "r", now);
     }
     assert_eq!(sessions(0, now), 2);
-    tally.probed(now + SETTLE, 5);
+    tally.apply_probed_sessions(now + SETTLE, 5);
     assert_eq!(
         sessions(5, now + SETTLE),
         5,
@@ -121,22 +121,22 @@ fn a_stream_that_closes_after_a_probe_is_subtracted_from_its_count() {
     tally.reserve(1).placed("c", now + SETTLE + 2 * MS);
     tally.closed("c", MS, now + SETTLE + 3 * MS);
     assert_eq!(sessions(5, now + SETTLE + 3 * MS), 4, "no probe has seen c");
-    tally.probed(now + SETTLE + 4 * MS, 4);
+    tally.apply_probed_sessions(now + SETTLE + 4 * MS, 4);
     assert_eq!(sessions(4, now + SETTLE + 4 * MS), 4);
 }
 
 #[test]
 fn a_close_that_may_precede_the_probe_is_not_subtracted_from_its_count() {
-    let tally = Arc::new(Tally::new(TTL));
+    let tally = Arc::new(EngineAccounting::new(TTL));
     let now = Instant::now();
-    let sessions = |at| tally.standing(at).sessions(Some(0));
+    let sessions = |at| tally.snapshot(at).sessions(Some(0));
     for name in ["before", "unknown", "after"] {
         tally.reserve(1).placed(name, now);
         tally.opened(name, "r", now);
     }
     let probe = now + 10 * SETTLE;
     // One has just closed, and its gateway has not reported it yet.
-    tally.probed(probe, 2);
+    tally.apply_probed_sessions(probe, 2);
     let reported = probe + SETTLE;
     tally.closed("before", 10 * SETTLE - MS, reported);
     assert_eq!(sessions(reported), 2, "the probe did not see it any more");
@@ -144,23 +144,23 @@ fn a_close_that_may_precede_the_probe_is_not_subtracted_from_its_count() {
     assert_eq!(sessions(reported), 2, "it may be the one");
     tally.closed("after", 10 * SETTLE + MS, reported);
     assert_eq!(sessions(reported), 1);
-    tally.probed(reported, 0);
+    tally.apply_probed_sessions(reported, 0);
     assert_eq!(sessions(reported), 0);
 }
 
 #[test]
 fn a_close_reported_during_a_probe_does_not_hide_a_placement() {
-    let tally = Arc::new(Tally::new(TTL));
+    let tally = Arc::new(EngineAccounting::new(TTL));
     let now = Instant::now();
-    let sessions = |at| tally.standing(at).sessions(Some(0));
+    let sessions = |at| tally.snapshot(at).sessions(Some(0));
     tally.reserve(1).placed("old", now);
     tally.opened("old", "r", now);
-    tally.probed(now + SETTLE, 1);
+    tally.apply_probed_sessions(now + SETTLE, 1);
     let probe = now + 2 * SETTLE;
     tally.reserve(1).placed("new", probe - MS);
     // It closed shortly before or after the probe began. The probe saw it, and not the new one.
     tally.closed("old", Duration::from_secs(1) - MS, probe + MS);
-    tally.probed(probe, 1);
+    tally.apply_probed_sessions(probe, 1);
     let after = probe + 2 * MS;
     assert!(sessions(after) >= 1, "the new one counts");
     assert_eq!(reserved(&tally, after), 1);
@@ -168,18 +168,18 @@ fn a_close_reported_during_a_probe_does_not_hide_a_placement() {
 
 #[test]
 fn a_stream_of_another_process_counts_unless_the_probe_has_seen_it() {
-    let tally = Arc::new(Tally::new(TTL));
+    let tally = Arc::new(EngineAccounting::new(TTL));
     let now = Instant::now() + 10 * SETTLE;
-    tally.probed(now, 1);
+    tally.apply_probed_sessions(now, 1);
     tally.opened("old", "r", now - SETTLE);
     tally.opened("new", "r", now);
-    let standing = tally.standing(now);
+    let standing = tally.snapshot(now);
     assert_eq!((standing.sessions(Some(1)), standing.own), (2, 2));
 }
 
 #[test]
 fn the_estimated_cost_counts_with_its_stream() {
-    let tally = Arc::new(Tally::new(TTL));
+    let tally = Arc::new(EngineAccounting::new(TTL));
     let now = Instant::now();
     let key = CostKey {
         document: Some(1),
@@ -189,7 +189,7 @@ fn the_estimated_cost_counts_with_its_stream() {
         memory_mb: 100.0,
         cpu: 0.1,
     };
-    let pending = |at| tally.standing(at).pending_cost;
+    let pending = |at| tally.snapshot(at).pending_cost;
     let costs = Arc::new(PoolCosts::default());
     costs.observe(&[Observation { key, cost }]);
     tally.subscribe(&Arc::default(), 0, &costs);
@@ -207,29 +207,29 @@ fn the_estimated_cost_counts_with_its_stream() {
     reserve().placed("c", now + TTL);
     tally.opened("c", "r", now + TTL);
     assert_eq!(pending(now + 3 * TTL), cost, "open, and not seen");
-    tally.probed(now + 3 * TTL, 1);
+    tally.apply_probed_sessions(now + 3 * TTL, 1);
     assert_eq!(pending(now + 3 * TTL), Cost::default(), "seen");
 }
 
 #[test]
 fn each_change_marks_the_engine_once_until_the_scheduler_reads_it() {
-    let tally = Arc::new(Tally::new(TTL));
+    let tally = Arc::new(EngineAccounting::new(TTL));
     let now = Instant::now();
     let dirty = Arc::new(DirtySet::default());
     tally.subscribe(&dirty, 7, &Arc::default());
     tally.reserve(1).placed("a", now);
     tally.closed("a", Duration::ZERO, now);
     assert_eq!(dirty.take(), [7]);
-    tally.probed(now, 3);
+    tally.apply_probed_sessions(now, 3);
     assert_eq!(dirty.take(), [], "not read since");
     let _ = tally.read(now);
-    tally.probed(now, 3);
+    tally.apply_probed_sessions(now, 3);
     assert_eq!(dirty.take(), [7]);
-    let _ = tally.standing(now);
-    assert!(tally.failed(now, now));
+    let _ = tally.snapshot(now);
+    assert!(tally.record_failure(now, now));
     assert_eq!(dirty.take(), [], "operators do not count");
     let _ = tally.read(now);
-    assert!(tally.served());
+    assert!(tally.record_success());
     assert_eq!(dirty.take(), [7]);
 }
 
@@ -261,7 +261,7 @@ proptest! {
     /// reservations and streams are gone and the time-to-live has passed.
     #[test]
     fn random_histories_neither_leak_nor_go_negative(steps in prop::collection::vec(step(), 0..200)) {
-        let tally = Arc::new(Tally::new(TTL));
+        let tally = Arc::new(EngineAccounting::new(TTL));
         let costs = Arc::new(PoolCosts::default());
         tally.subscribe(&Arc::default(), 0, &costs);
         let mut now = Instant::now() + Duration::from_secs(10);
@@ -269,16 +269,16 @@ proptest! {
         let mut open = BTreeSet::new();
         let mut placed = 0_u8;
         for step in steps {
-            let before = tally.standing(now);
+            let before = tally.snapshot(now);
             match step {
                 Step::Reserve => {
                     let key = CostKey { document: Some(handles.len() as u64), document_loaded: false };
                     let cost = Cost { memory_mb: 3.3, cpu: 0.01 };
                     costs.observe(&[Observation { key, cost }]);
                     let mut handle = tally.reserve_for(0, key);
-                    handle.hold(tally.streams.acquire("r").unwrap());
+                    handle.attach_slot(tally.streams.acquire("r").unwrap());
                     handles.push(handle);
-                    prop_assert_eq!(tally.standing(now).own, before.own + 1);
+                    prop_assert_eq!(tally.snapshot(now).own, before.own + 1);
                     prop_assert_eq!(reserved(&tally, now), before.reserved + 1);
                 }
                 Step::Place(n) if !handles.is_empty() => {
@@ -286,7 +286,7 @@ proptest! {
                     handles.swap_remove(n % handles.len()).placed(&format!("p{placed}"), now);
                     placed += 1;
                     prop_assert_eq!(reserved(&tally, now), before.reserved);
-                    prop_assert_eq!(tally.standing(now).own, before.own);
+                    prop_assert_eq!(tally.snapshot(now).own, before.own);
                 }
                 Step::GiveUp(n) if !handles.is_empty() => {
                     drop(handles.swap_remove(n % handles.len()));
@@ -304,15 +304,15 @@ proptest! {
                     open.remove(&name);
                 }
                 Step::Probe { ago_ms, sessions } => {
-                    tally.probed(now - Duration::from_millis(ago_ms), sessions);
-                    let after = tally.standing(now);
+                    tally.apply_probed_sessions(now - Duration::from_millis(ago_ms), sessions);
+                    let after = tally.snapshot(now);
                     prop_assert!(after.reserved <= before.reserved && after.closed <= before.closed);
                     prop_assert_eq!((after.own, after.open), (before.own, before.open));
                 }
                 Step::Wait(ms) => now += Duration::from_millis(ms),
                 Step::Place(_) | Step::GiveUp(_) => {}
             }
-            let standing = tally.standing(now);
+            let standing = tally.snapshot(now);
             prop_assert_eq!(standing.open as usize, open.len());
             // The session has exactly the streams that count on the engine.
             prop_assert_eq!(tally.streams.count("r").0, standing.own);
@@ -325,43 +325,43 @@ proptest! {
         for name in open {
             tally.closed(&name, Duration::MAX, now);
         }
-        let end = tally.standing(now + TTL);
+        let end = tally.snapshot(now + TTL);
         prop_assert_eq!((end.reserved, end.own, end.open), (0, 0, 0));
         prop_assert_eq!(tally.streams.count("r").0, 0);
         prop_assert_eq!(end.pending_cost, Cost::default());
         prop_assert!(tally.is_empty());
-        tally.probed(now + TTL, 0);
-        prop_assert_eq!(tally.standing(now + TTL).closed, 0);
+        tally.apply_probed_sessions(now + TTL, 0);
+        prop_assert_eq!(tally.snapshot(now + TTL).closed, 0);
     }
 }
 
 #[test]
 fn sessions_of_other_replicas_count_until_a_probe_has_seen_them() {
-    let tally = Arc::new(Tally::new(TTL));
+    let tally = Arc::new(EngineAccounting::new(TTL));
     let now = Instant::now();
-    tally.elsewhere(4, now);
-    assert_eq!(tally.standing(now).sessions(None), 4);
-    assert_eq!(tally.standing(now).sessions(Some(10)), 14);
+    tally.set_remote_sessions(4, now);
+    assert_eq!(tally.snapshot(now).sessions(None), 4);
+    assert_eq!(tally.snapshot(now).sessions(Some(10)), 14);
     tally.reserve(1).placed("a", now);
     // The probe has seen the remote sessions and the own one.
-    tally.probed(now + 2 * SETTLE, 15);
-    assert_eq!(tally.standing(now).sessions(Some(15)), 15);
+    tally.apply_probed_sessions(now + 2 * SETTLE, 15);
+    assert_eq!(tally.snapshot(now).sessions(Some(15)), 15);
     // The own stream moves to another replica: it is still one.
-    tally.elsewhere(5, now + 2 * SETTLE);
-    tally.moved("a");
-    assert_eq!(tally.standing(now).sessions(Some(15)), 15);
-    assert_eq!(tally.standing(now).sessions(None), 5);
-    tally.moved("a");
-    assert_eq!(tally.standing(now).sessions(None), 5);
+    tally.set_remote_sessions(5, now + 2 * SETTLE);
+    tally.transferred("a");
+    assert_eq!(tally.snapshot(now).sessions(Some(15)), 15);
+    assert_eq!(tally.snapshot(now).sessions(None), 5);
+    tally.transferred("a");
+    assert_eq!(tally.snapshot(now).sessions(None), 5);
 }
 
 #[test]
 fn a_stream_counts_for_its_session_as_long_as_it_counts_on_the_engine() {
-    let (tally, now) = (Arc::new(Tally::new(TTL)), Instant::now());
+    let (tally, now) = (Arc::new(EngineAccounting::new(TTL)), Instant::now());
     let count = || tally.streams.count("r").0;
     let place = |name: &str| {
         let mut handle = tally.reserve(1);
-        handle.hold(tally.streams.acquire("r").unwrap());
+        handle.attach_slot(tally.streams.acquire("r").unwrap());
         handle.placed(name, now);
     };
     // Transferred to another replica; closed; expired; the same name twice; opened without a placement.
@@ -372,17 +372,17 @@ fn a_stream_counts_for_its_session_as_long_as_it_counts_on_the_engine() {
     tally.opened("foreign", "r", now);
     tally.opened("closed", "r", now);
     assert_eq!(count(), 4);
-    tally.moved("moved");
+    tally.transferred("moved");
     tally.closed("closed", Duration::ZERO, now);
     tally.closed("closed", Duration::ZERO, now);
     assert_eq!(count(), 2);
-    tally.lapse(now + TTL);
+    tally.expire(now + TTL);
     assert_eq!(count(), 1);
     tally.closed("foreign", Duration::ZERO, now);
     assert_eq!(count(), 0);
     // Abandoned reservations.
     let mut handle = tally.reserve(1);
-    handle.hold(tally.streams.acquire("r").unwrap());
+    handle.attach_slot(tally.streams.acquire("r").unwrap());
     assert_eq!(count(), 1);
     drop(handle);
     assert_eq!(count(), 0);

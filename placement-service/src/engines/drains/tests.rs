@@ -27,16 +27,19 @@ impl Testbed {
     }
 
     async fn replica(&self) -> Replica {
-        let (tallies, pool) = (Tallies::new(Duration::from_secs(30)), Arc::from("p"));
+        let (tallies, pool) = (
+            AccountingRegistry::new(Duration::from_secs(30)),
+            Arc::from("p"),
+        );
         let engine = |name: &str| {
             let endpoint = Endpoint {
                 api: ([127, 0, 0, 1], 1).into(),
                 metrics: None,
             };
-            let tally = tallies.of(&pool, &name.into());
+            let tally = tallies.get_or_create(&pool, &name.into());
             Arc::new(Engine {
                 state: State::Ok,
-                ..Engine::found(name.into(), endpoint, tally)
+                ..Engine::new(name.into(), endpoint, tally)
             })
         };
         let engines: Arc<[Arc<Engine>]> = Arc::new([engine("a"), engine("b/c")]);
@@ -84,7 +87,7 @@ impl Replica {
     fn set_terminating(&self, leaving: [bool; 2]) {
         let engines = self.engines.iter().zip(leaving).map(|(engine, leaving)| {
             let mut engine = (**engine).clone();
-            engine.leaving = leaving;
+            engine.terminating = leaving;
             Arc::new(engine)
         });
         self.fleet.send_replace(fleet_of(&engines.collect()));
@@ -94,7 +97,7 @@ impl Replica {
         let now = Instant::now();
         self.engines
             .iter()
-            .map(|e| e.tally.standing(now).draining)
+            .map(|e| e.accounting.snapshot(now).draining)
             .collect()
     }
 
@@ -162,7 +165,7 @@ async fn the_event_for_stragglers_is_sent_once_at_the_end() {
 async fn the_event_for_stragglers_is_sent_again_while_sockets_stay_open() {
     let world = Testbed::new();
     let one = world.replica().await;
-    let tally = &one.engines[0].tally;
+    let tally = &one.engines[0].accounting;
     tally.opened("s", "r", Instant::now());
     one.drains.drain("p", "a", Duration::ZERO).await.unwrap();
     tokio::time::sleep(READ_INTERVAL * 2).await;

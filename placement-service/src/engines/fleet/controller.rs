@@ -17,7 +17,7 @@ use crate::engines::discovery::retrying::{DiscoveryEvent, RetryingDiscovery};
 use crate::engines::discovery::{DesiredState, DiscoveredEngine};
 use crate::engines::health::{ProbeFault, Prober, Reading};
 use crate::engines::ledger::SharedProbeResults;
-use berth_scheduler::accounting::Tallies;
+use berth_scheduler::accounting::AccountingRegistry;
 use berth_scheduler::engine::{Endpoint, Engine, EngineName, State};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -56,7 +56,7 @@ pub(super) struct FleetController {
     timeout: Duration,
     stale_after: Duration,
     thresholds: Thresholds,
-    tallies: Tallies,
+    tallies: AccountingRegistry,
     metrics: ProbeMetrics,
     tasks: JoinSet<()>,
     reports: mpsc::Receiver<Report>,
@@ -71,7 +71,7 @@ impl FleetController {
     pub(super) fn new(
         pools: &[config::Pool],
         probe: &config::Probe,
-        tallies: Tallies,
+        tallies: AccountingRegistry,
         metrics: ProbeMetrics,
         shared: Option<SharedProbeResults>,
     ) -> Result<(Self, watch::Receiver<Arc<Fleet>>), reqwest::Error> {
@@ -227,7 +227,7 @@ impl FleetController {
                 if watched.desired_state != wish {
                     watched.desired_state = wish;
                     if wish == DesiredState::Active {
-                        watched.engine.tally.came_up(Instant::now());
+                        watched.engine.accounting.mark_ready(Instant::now());
                     }
                     let load = watched.engine.load.clone();
                     watched.update_engine(load, watched.engine.probed_at);
@@ -258,13 +258,13 @@ impl FleetController {
                     reporter.send(report).await.is_ok()
                 }
             }));
-            let tally = self.tallies.found(&pool.name, &name, endpoint);
+            let tally = self.tallies.register(&pool.name, &name, endpoint);
             let engine = Engine {
-                leaving: wish == DesiredState::Draining,
-                ..Engine::found(name.clone(), endpoint, tally)
+                terminating: wish == DesiredState::Draining,
+                ..Engine::new(name.clone(), endpoint, tally)
             };
             if newcomers {
-                engine.tally.came_up(Instant::now());
+                engine.accounting.mark_ready(Instant::now());
             }
             let watched = EngineState {
                 engine: Arc::new(engine),
@@ -305,11 +305,11 @@ impl FleetController {
             info!(pool = %pool.name, engine = %name, before, state = after, "engine is {after}");
         }
         if let Some((State::Unhealthy, _)) = change.state {
-            watched.engine.tally.came_up(Instant::now());
+            watched.engine.accounting.mark_ready(Instant::now());
         }
         let mut shown = (watched.engine.load.clone(), watched.engine.probed_at);
         if let Some(load) = change.load {
-            watched.engine.tally.measured(began, &load);
+            watched.engine.accounting.apply_probe(began, &load);
             shown = (Some(Arc::new(load)), Some(began));
         }
         watched.update_engine(shown.0, shown.1);

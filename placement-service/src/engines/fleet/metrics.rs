@@ -4,7 +4,7 @@
 use super::{Fleet, FleetReader};
 use crate::engines::discovery::metrics::DiscoveryMetrics;
 use crate::engines::health::ProbeFault;
-use berth_scheduler::circuit_breaker::Trust;
+use berth_scheduler::circuit_breaker::CircuitState;
 use berth_scheduler::engine::{Engine, EngineName, State};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -127,16 +127,18 @@ impl Scrape<'_> {
         })?;
         let help = "Placed sessions that no probe has counted and no gateway has reported open";
         self.encode_gauge("engine_reservations", help, |e| {
-            Some(i64::from(e.tally.unconfirmed(now)))
+            Some(i64::from(e.accounting.unconfirmed(now)))
         })?;
         let help = "1: the engine is drained or cordoned and gets no new sessions";
         self.encode_gauge("engine_draining", help, |e| {
-            let draining = e.state == State::Draining || e.tally.standing(now).draining;
+            let draining = e.state == State::Draining || e.accounting.snapshot(now).draining;
             Some(i64::from(draining))
         })?;
         let help = "1: the engine is ejected after a failed placement, until a trial succeeds";
         self.encode_gauge("engine_ejected", help, |e| {
-            Some(i64::from(e.tally.standing(now).trust != Trust::Clear))
+            Some(i64::from(
+                e.accounting.snapshot(now).circuit != CircuitState::Closed,
+            ))
         })?;
         let help = "Free memory at the last probe, in MB";
         self.encode_gauge("engine_memory_free_mb", help, |e| {

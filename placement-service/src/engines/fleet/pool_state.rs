@@ -51,7 +51,7 @@ impl EngineState {
     pub(super) fn update_engine(&mut self, load: Option<Arc<Load>>, probed_at: Option<Instant>) {
         let mut engine = (*self.engine).clone();
         engine.state = self.state(load.as_ref());
-        engine.leaving = self.desired_state == DesiredState::Draining;
+        engine.terminating = self.desired_state == DesiredState::Draining;
         (engine.load, engine.probed_at) = (load, probed_at);
         self.engine = Arc::new(engine);
     }

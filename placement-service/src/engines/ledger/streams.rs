@@ -19,7 +19,7 @@ impl LedgerSync {
         let counts: Vec<_> = changed.iter().map(|c| (c.name(), c.own)).collect();
         let redis = &self.ledger.0.redis;
         let elsewhere = redis.exchange_streams(&counts, restart).await?;
-        streams.set_elsewhere(changed.into_iter().zip(elsewhere));
+        streams.set_remote(changed.into_iter().zip(elsewhere));
         self.exchanges_streams = true;
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! placed under a limit. Decides no placement.
 
 use super::{Ledger, StreamEntry};
-use berth_scheduler::accounting::Tallies;
+use berth_scheduler::accounting::AccountingRegistry;
 use berth_store::StoreError;
 use berth_store::redis::{StreamChange, SyncReply};
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ const AUDIT_INTERVAL: u32 = 240;
 
 pub(super) struct LedgerSync {
     pub(super) ledger: Ledger,
-    pub(super) tallies: Tallies,
+    pub(super) tallies: AccountingRegistry,
     /// The ledger has the stream counts of all sessions of this replica.
     pub(super) exchanges_streams: bool,
     /// The position in the probe results of the other replicas. Empty: after the newest one.
@@ -26,7 +26,7 @@ pub(super) struct LedgerSync {
 }
 
 impl LedgerSync {
-    pub(super) fn new(ledger: Ledger, tallies: Tallies) -> Self {
+    pub(super) fn new(ledger: Ledger, tallies: AccountingRegistry) -> Self {
         Self {
             ledger,
             tallies,
@@ -71,7 +71,7 @@ impl LedgerSync {
         self.ledger.0.probes.on_heartbeat(true, Vec::new(), now);
         drop(self.ledger.0.probes.take_unsent(now));
         // Reservations still expire.
-        self.tallies.lapse(now);
+        self.tallies.expire(now);
     }
 
     /// Sends a heartbeat, and applies the response.
@@ -127,9 +127,9 @@ impl LedgerSync {
                 }
                 state.streams.remove(stream.as_str());
             }
-            self.tallies.moved(stream, engine);
+            self.tallies.transferred(stream, engine);
         }
-        self.tallies.elsewhere(&synced.remote_counts, now);
+        self.tallies.set_remote_sessions(&synced.remote_counts, now);
     }
 
     /// Sends the queued changes and the probe results of this replica.

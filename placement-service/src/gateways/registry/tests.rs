@@ -52,12 +52,12 @@ fn closed(sequence: u64, streams: &[&str]) -> GatewayReport {
 
 struct Testbed {
     registry: Registry,
-    tallies: Tallies,
+    tallies: AccountingRegistry,
     now: Instant,
 }
 
 fn testbed() -> Testbed {
-    let tallies = Tallies::new(TTL);
+    let tallies = AccountingRegistry::new(TTL);
     Testbed {
         registry: Registry::new(tallies.clone()),
         tallies,
@@ -74,8 +74,10 @@ impl Testbed {
     /// Streams of an engine, according to the registry and to the accounting.
     fn stream_counts(&self, engine: &str) -> (usize, u32) {
         let of_it = self.registry.engines().find(|(_, e, _)| *e == engine);
-        let tally = self.tallies.of(&Arc::from("p"), &EngineName::from(engine));
-        let open = tally.standing(self.now).open;
+        let tally = self
+            .tallies
+            .get_or_create(&Arc::from("p"), &EngineName::from(engine));
+        let open = tally.snapshot(self.now).open;
         (of_it.map_or(0, |(_, _, n)| n), open)
     }
 }
@@ -84,7 +86,7 @@ impl Testbed {
 fn a_stream_that_returns_from_another_replica_counts_again() {
     let mut w = testbed();
     w.take("g", &opened(1, &[("a", "s", "e")]));
-    w.tallies.moved("a", "p/e");
+    w.tallies.transferred("a", "p/e");
     assert_eq!(w.stream_counts("e"), (1, 0));
     w.take(
         "g",
@@ -123,20 +125,24 @@ fn streams_open_and_close() {
 #[test]
 fn a_refused_upgrade_releases_its_reservation() {
     let mut w = testbed();
-    let tally = w.tallies.of(&Arc::from("p"), &EngineName::from("e"));
+    let tally = w
+        .tallies
+        .get_or_create(&Arc::from("p"), &EngineName::from("e"));
     w.tallies.placed(tally.reserve(1), "a", w.now);
-    assert_eq!(tally.standing(w.now).own, 1);
+    assert_eq!(tally.snapshot(w.now).own, 1);
     let outcome = w.take("g", &closed(1, &["a"]));
-    assert_eq!((tally.standing(w.now).own, outcome.closed.len()), (0, 0));
+    assert_eq!((tally.snapshot(w.now).own, outcome.closed.len()), (0, 0));
 }
 
 #[test]
 fn a_placement_becomes_a_stream() {
     let mut w = testbed();
-    let tally = w.tallies.of(&Arc::from("p"), &EngineName::from("e"));
+    let tally = w
+        .tallies
+        .get_or_create(&Arc::from("p"), &EngineName::from("e"));
     w.tallies.placed(tally.reserve(1), "a", w.now);
     w.take("g", &opened(1, &[("a", "s", "e")]));
-    let standing = tally.standing(w.now + 2 * TTL);
+    let standing = tally.snapshot(w.now + 2 * TTL);
     assert_eq!((standing.own, standing.open), (1, 1));
 }
 
@@ -290,13 +296,13 @@ fn an_engine_with_a_new_address_is_accounted_apart_from_streams_of_the_old_one()
         api: ([127, 0, 0, 1], port).into(),
         metrics: None,
     };
-    let old = w.tallies.found(&pool, &name, at(1));
+    let old = w.tallies.register(&pool, &name, at(1));
     w.tallies.placed(old.reserve(1), "a", w.now);
     w.take("g", &opened(1, &[("a", "s", "e")]));
-    let new = w.tallies.found(&pool, &name, at(2));
+    let new = w.tallies.register(&pool, &name, at(2));
     w.tallies.placed(new.reserve(1), "b", w.now);
     w.take("g", &opened(2, &[("b", "s", "e")]));
-    let open = |tally: &Tally, at| tally.standing(at).open;
+    let open = |tally: &EngineAccounting, at| tally.snapshot(at).open;
     assert_eq!((open(&old, w.now), open(&new, w.now)), (1, 1));
     // An open stream does not expire.
     assert_eq!(open(&new, w.now + 2 * TTL), 1);
@@ -417,7 +423,7 @@ proptest! {
                     let name = format!("{n}-x");
                     if !used.contains(&name) {
                         let engine = EngineName::from(engine_of(&name));
-                        let tally = w.tallies.of(&Arc::from("p"), &engine);
+                        let tally = w.tallies.get_or_create(&Arc::from("p"), &engine);
                         w.tallies.placed(tally.reserve(1), &name, w.now);
                     }
                 }
@@ -451,7 +457,7 @@ proptest! {
                     worker.reports();
                 }
                 Step::Restart => {
-                    let (tallies, now) = (Tallies::new(TTL), w.now);
+                    let (tallies, now) = (AccountingRegistry::new(TTL), w.now);
                     w = Testbed { registry: Registry::new(tallies.clone()), tallies, now };
                 }
                 Step::Report(n) => {
@@ -477,8 +483,8 @@ proptest! {
             let open = workers.iter().flat_map(|worker| &worker.open);
             let open = open.filter(|name| engine_of(name) == engine).count();
             prop_assert_eq!(w.stream_counts(engine), (open, u32::try_from(open).unwrap()));
-            let tally = w.tallies.of(&Arc::from("p"), &EngineName::from(engine));
-            prop_assert_eq!(tally.standing(w.now).own as usize, open);
+            let tally = w.tallies.get_or_create(&Arc::from("p"), &EngineName::from(engine));
+            prop_assert_eq!(tally.snapshot(w.now).own as usize, open);
         }
         let all: usize = workers.iter().map(|worker| worker.open.len()).sum();
         prop_assert_eq!(w.registry.streams.len(), all);

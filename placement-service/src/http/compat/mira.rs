@@ -112,7 +112,7 @@ fn describe_engine(pool: &PoolFleet, engine: &Engine, condensed: bool) -> MiraEn
 /// saturated one, because `health` reports that.
 fn status(engine: &Engine) -> &'static str {
     match engine.state {
-        _ if !engine.is_open(Instant::now()) => "UNHEALTHY",
+        _ if !engine.accepts_sessions(Instant::now()) => "UNHEALTHY",
         State::NoMetrics => "NO_METRICS",
         _ => "OK",
     }
@@ -160,7 +160,7 @@ fn metrics(load: &Load) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use berth_scheduler::accounting::Tally;
+    use berth_scheduler::accounting::EngineAccounting;
     use berth_scheduler::engine::{Endpoint, Memory};
     use std::sync::Arc;
     use std::time::Duration;
@@ -208,8 +208,8 @@ mod tests {
             api: ([127, 0, 0, 1], 1).into(),
             metrics: None,
         };
-        let tally = Arc::new(Tally::new(Duration::from_secs(30)));
-        let mut engine = Engine::found("e".into(), endpoint, tally);
+        let tally = Arc::new(EngineAccounting::new(Duration::from_secs(30)));
+        let mut engine = Engine::new("e".into(), endpoint, tally);
         for state in State::ALL {
             let word = match state.as_str() {
                 "ok" | "saturated" => "OK",
@@ -220,10 +220,12 @@ mod tests {
             assert_eq!(status(&engine), word);
         }
         engine.state = State::Ok;
-        engine.tally.drain(true);
+        engine.accounting.set_draining(true);
         assert_eq!(status(&engine), "UNHEALTHY");
-        engine.tally.drain(false);
-        engine.tally.failed(Instant::now(), Instant::now());
+        engine.accounting.set_draining(false);
+        engine
+            .accounting
+            .record_failure(Instant::now(), Instant::now());
         assert_eq!(status(&engine), "UNHEALTHY");
     }
 }

@@ -199,7 +199,7 @@ async fn metrics(State(app): State<App>) -> Response {
         for engine in pool.engines.iter().filter(|e| e.is_up()) {
             let sessions = engine.sessions(now);
             active += u64::from(sessions);
-            if engine.is_open(now)
+            if engine.accepts_sessions(now)
                 && let Some(threshold) = config.capacity.per_engine
             {
                 let room = u64::from(threshold.saturating_sub(sessions));

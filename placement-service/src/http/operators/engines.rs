@@ -58,7 +58,7 @@ pub(in crate::http) struct EngineView {
 impl EngineView {
     fn from_engine(app: &App, pool: &str, engine: &Engine) -> Self {
         let name = engine.name.as_str();
-        let standing = engine.tally.standing(Instant::now());
+        let standing = engine.accounting.snapshot(Instant::now());
         let drain = app.drains.get(pool, name);
         let load = engine.load.as_deref();
         Self {

@@ -50,7 +50,7 @@ struct Count {
     holder: Arc<str>,
     own: u32,
     /// Streams through other replicas, as of the last exchange.
-    elsewhere: u32,
+    remote: u32,
     changed: bool,
 }
 
@@ -67,7 +67,7 @@ impl State {
         let count = count.or_insert_with_key(|holder| Count {
             holder: Arc::clone(holder),
             own: 0,
-            elsewhere: 0,
+            remote: 0,
             changed: false,
         });
         (count, limit, changed)
@@ -113,11 +113,11 @@ impl State {
 
     /// A holder at its limit because of other replicas stays listed: they may have fewer by the next exchange, and
     /// nothing here would change until then.
-    fn set_elsewhere(&mut self, holder: &str, elsewhere: u32) {
+    fn set_remote(&mut self, holder: &str, elsewhere: u32) {
         let Some(count) = self.holders.get_mut(holder).filter(|_| self.exchanges) else {
             return;
         };
-        count.elsewhere = elsewhere;
+        count.remote = elsewhere;
         let limit = self.limits.limit(holder);
         if elsewhere > 0 && limit.is_some_and(|limit| count.total() >= limit) {
             count.mark_changed(&mut self.changed);
@@ -127,7 +127,7 @@ impl State {
 
 impl Count {
     const fn total(&self) -> u32 {
-        self.own.saturating_add(self.elsewhere)
+        self.own.saturating_add(self.remote)
     }
 
     fn mark_changed(&mut self, changed: &mut Vec<Arc<str>>) {
@@ -215,7 +215,7 @@ impl PoolStreams {
         state.exchanges = false;
         state.changed = Vec::new();
         state.holders.retain(|_, count| {
-            count.elsewhere = 0;
+            count.remote = 0;
             count.changed = false;
             count.own > 0
         });
@@ -225,8 +225,8 @@ impl PoolStreams {
         self.state().take_changed()
     }
 
-    pub(super) fn set_elsewhere(&self, holder: &str, elsewhere: u32) {
-        self.state().set_elsewhere(holder, elsewhere);
+    pub(super) fn set_remote(&self, holder: &str, elsewhere: u32) {
+        self.state().set_remote(holder, elsewhere);
     }
 
     #[cfg(test)]

@@ -105,7 +105,7 @@ fn exchange(ledger: &mut [HashMap<String, u32>; 2], me: usize, counts: &StreamCo
             (count, other)
         })
         .collect();
-    counts.set_elsewhere(elsewhere);
+    counts.set_remote(elsewhere);
 }
 
 proptest! {
