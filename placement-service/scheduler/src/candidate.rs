@@ -48,20 +48,20 @@ impl Candidate {
             let cpu = snapshot.cpu.unwrap_or(probed) + snapshot.pending_cost.cpu;
             (1.0 - cpu).clamp(0.0, 1.0)
         });
-        let mut candidate = Self {
-            sessions: snapshot.sessions(load.and_then(|load| load.sessions)),
+        let sessions = snapshot.sessions(load.and_then(|load| load.sessions));
+        let memory_free_mb = memory.map(|memory| memory.free);
+        Self {
+            sessions,
             reserved: snapshot.reserved,
             memory: memory.map(Memory::headroom),
-            memory_free_mb: memory.map(|memory| memory.free),
+            memory_free_mb,
             cpu,
             up_since: snapshot.up_since,
             turn: snapshot.turn,
             rank,
-            eligibility: Eligibility::Eligible,
+            eligibility: filter::evaluate(engine.state, sessions, memory_free_mb, &snapshot, rules),
             valid_until: snapshot.valid_until,
-        };
-        candidate.eligibility = filter::evaluate(engine.state, &candidate, &snapshot, rules);
-        candidate
+        }
     }
 
     /// An engine whose accounting has not been read.

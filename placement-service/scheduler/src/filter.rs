@@ -1,7 +1,6 @@
 //! Whether an engine may get a session at all. Which of the eligible engines gets it, the strategy decides.
 
 use super::Rules;
-use super::candidate::Candidate;
 use crate::accounting::LoadSnapshot;
 use crate::circuit_breaker::CircuitState;
 use crate::engine::State;
@@ -68,11 +67,12 @@ impl FilterReason {
     }
 }
 
-/// Filters one engine by its state, its numbers and its circuit breaker.
+/// Filters one engine by its state, its sessions, its free memory in MB, and its circuit breaker.
 #[must_use]
 pub fn evaluate(
     state: State,
-    candidate: &Candidate,
+    sessions: u32,
+    memory_free_mb: Option<f64>,
     snapshot: &LoadSnapshot,
     rules: &Rules,
 ) -> Eligibility {
@@ -86,13 +86,10 @@ pub fn evaluate(
         State::Saturated => return Eligibility::Excluded(FilterReason::Saturated),
         State::Ok | State::NoMetrics => {}
     }
-    if rules
-        .per_engine
-        .is_some_and(|max| candidate.sessions >= max)
-    {
+    if rules.per_engine.is_some_and(|max| sessions >= max) {
         return Eligibility::Excluded(FilterReason::Full);
     }
-    let is_below = |floor| candidate.memory_free_mb.is_some_and(|free| free < floor);
+    let is_below = |floor| memory_free_mb.is_some_and(|free| free < floor);
     if rules.memory_floor.is_some_and(is_below) {
         return Eligibility::Excluded(FilterReason::LowMemory);
     }

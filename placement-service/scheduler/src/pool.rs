@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Engines that one decision scores in a larger pool: the best of so many random engines is as good a choice as the best
+/// Engines that one decision scores in a larger pool: the best of that many random engines is as good a choice as the best
 /// of all (`make sim`), and the time of a decision does not grow with the pool.
 const SAMPLE_SIZE: usize = 500;
 

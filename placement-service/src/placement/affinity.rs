@@ -1,5 +1,5 @@
 //! Session affinity: which engine session a tab, or a whole login session, has on which engine, so that it can
-//! return there. Bounded, and only in the memory of this process: after a restart every session is placed anew.
+//! return there. Bounded, and only in the memory of this process: after a restart every session is placed again.
 //! Does not know whether an engine session still exists; the engine is asked.
 
 use super::PlaceRequest;
