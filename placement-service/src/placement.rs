@@ -173,7 +173,7 @@ impl PlacementService {
             connecting: Semaphore::new(MAX_CONNECTING),
             retry_after_s: whole_seconds(config.probe.interval),
             fleet,
-            accounting: accounting,
+            accounting,
             ledger,
             recent: RecentPlacements::default(),
             metrics: PlacementMetrics::register(registry),

@@ -2,6 +2,8 @@
 //! `ORDER`. In every crate, no files import each other in a cycle, except a module and its own children. Unit tests may
 //! import anything.
 
+#![allow(clippy::unwrap_used, reason = "a test's own steps may fail it")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

@@ -149,7 +149,7 @@ impl Oidc {
         }
         Ok(LoginCallback {
             provider,
-            login_state: login_state,
+            login_state,
             callback,
         })
     }
