@@ -32,6 +32,13 @@ pub(crate) struct Delivery<R> {
     pub(crate) response: Option<ServiceResponse>,
 }
 
+/// A reply of the service.
+pub(crate) struct Reply<R> {
+    /// `None`: the call was cancelled.
+    pub(crate) requester: Option<Requester<R>>,
+    pub(crate) response: ServiceResponse,
+}
+
 /// What has timed out.
 pub(crate) struct Expired<R> {
     pub(crate) deliveries: Vec<Delivery<R>>,
@@ -182,14 +189,13 @@ impl<R> CallStream<R> {
         }
     }
 
-    /// A message has arrived: a reply and its requester, if the call was not cancelled. `None` when the message is of
-    /// an earlier stream. An error means that the stream must be reset.
+    /// A message has arrived. `None` when it is of an earlier stream. An error means that the stream must be reset.
     pub(crate) fn on_message(
         &self,
         stream: u32,
         size: usize,
         now: u64,
-    ) -> Result<Option<(Option<Requester<R>>, ServiceResponse)>, MalformedReply> {
+    ) -> Result<Option<Reply<R>>, MalformedReply> {
         if size > MAX_ANSWER_BYTES.saturating_add(MAX_FRAME_BYTES) {
             return Err(MalformedReply);
         }
@@ -202,7 +208,10 @@ impl<R> CallStream<R> {
                 status,
                 body,
             } = reply;
-            (requester, ServiceResponse { status, body })
+            Reply {
+                requester,
+                response: ServiceResponse { status, body },
+            }
         }))
     }
 

@@ -161,16 +161,18 @@ impl Context for Plugin {
         let Some(shared) = &self.shared else { return };
         let now = shared.gateway.coarse_now();
         match shared.call_stream.on_message(stream, size, now) {
-            Ok(Some((Some(requester), response))) => {
-                let response = Some(response);
-                let delivery = Delivery {
-                    requester,
-                    response,
-                };
-                self.deliver(shared, delivery);
-            }
-            // The call was cancelled while its response was in flight.
-            Ok(Some((None, response))) => shared.gateway.release_placement(&response),
+            Ok(Some(reply)) => match reply.requester {
+                Some(requester) => {
+                    let response = Some(reply.response);
+                    let delivery = Delivery {
+                        requester,
+                        response,
+                    };
+                    self.deliver(shared, delivery);
+                }
+                // The call was cancelled while its response was in flight.
+                None => shared.gateway.release_placement(&reply.response),
+            },
             Ok(None) => {}
             Err(_) => close_call_stream(shared, stream, true),
         }
