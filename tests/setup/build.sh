@@ -19,6 +19,12 @@ filter() {
     node tests/setup/exports.mjs "$built" "target/wasm/$name.wasm"
 }
 
+# with_tests PROFILE...: everything of the workspace. --all-targets leaves out the end-to-end tests, which run only by name.
+with_tests() {
+    cargo build "$@" --locked --workspace --all-targets
+    cargo build "$@" --locked --workspace --test e2e
+}
+
 choose_route
 step "filter, WebAssembly ($WASM_ROUTE route)" filter berth_filter
 case ${1:-release} in
@@ -30,11 +36,11 @@ case ${1:-release} in
     tests)
         # A filter that traps when a test requests it. Never shipped.
         step "filter with a trap, for tests" filter berth_filter_trap --features trap
-        step "service, simulator, harness and all tests" cargo build --profile quick --locked --workspace --all-targets
+        step "service, simulator, harness and all tests" with_tests --profile quick
         ;;
     soak)
         step "filter with a trap, for tests" filter berth_filter_trap --features trap
-        step "service, simulator, harness and tests, optimised" cargo build --release --locked --workspace --all-targets
+        step "service, simulator, harness and tests, optimised" with_tests --release
         ;;
     filter) step "filter with a trap, for tests" filter berth_filter_trap --features trap ;;
     *) die "build.sh: $1?" ;;

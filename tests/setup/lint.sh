@@ -6,8 +6,10 @@ choose_route
 rustup_component() { cargo "$1" --version >/dev/null 2>&1 || rustup component add "$2"; }
 step "rustfmt and clippy" eval 'rustup_component fmt rustfmt && rustup_component clippy clippy'
 step "formatting" cargo fmt --all --check
-step "clippy" env RUSTC_WORKSPACE_WRAPPER="$PWD/tests/setup/clippy.sh" \
-    cargo build --keep-going --profile quick --locked --workspace --all-targets
+export RUSTC_WORKSPACE_WRAPPER=$PWD/tests/setup/clippy.sh
+step "clippy" cargo build --keep-going --profile quick --locked --workspace --all-targets
+step "clippy, end-to-end tests" cargo build --profile quick --locked --workspace --test e2e
+unset RUSTC_WORKSPACE_WRAPPER
 if [ "$WASM_ROUTE" = debian ]; then
     # shellcheck disable=SC2086
     step "Debian's clippy" apt $DEBIAN_LINT_PACKAGES

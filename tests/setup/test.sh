@@ -4,15 +4,14 @@
 . "$(dirname "$0")/wasm.sh"
 choose_route
 
-suite_native() { cargo test --profile quick --locked --workspace --no-fail-fast --exclude berth-e2e; }
+suite_native() { cargo test --profile quick --locked --workspace --no-fail-fast; }
 suite_table() { node --test --test-reporter=tap tests/wasm/; }
 suite_bindgen() {
     CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner \
         wasm_cargo test wasm32-unknown-unknown --profile quick --locked -p berth-filter-core --tests
 }
 suite_validate() { tests/setup/validate.sh; }
-# One process per test, and more of them than cores, because a test mostly waits. nextest.toml lists the tests that
-# need the whole machine.
+# One process per test. nextest.toml lists the tests that need the whole machine.
 suite_e2e() { nextest "not test(/^browser::/)"; }
 # One stack after the other, because Chromium keeps the machine busy. The results of node's runner are counted, too.
 suite_browser() {
