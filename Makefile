@@ -15,7 +15,7 @@ run: ## Start three engines, the placement service and Envoy; Ctrl-C ends everyt
 test: ready ## Run every suite; the last line is `N passed, N failed`
 	@tests/setup/test.sh
 
-ready:
+ready: ## Install and build what the tests need
 	@tests/setup/prepare.sh
 
 setup: ## Install what the tests need
@@ -45,7 +45,9 @@ soak: setup ## Run the long tests of memory, chaos, revocation and slow bodies (
 	@tests/setup/build.sh soak
 	@tests/setup/soak.sh
 
-validate: ready ## Let Envoy check the configurations
+validate: ## Let Envoy check the configurations
+	@tests/setup/tools.sh run
+	@tests/setup/build.sh quick
 	@tests/setup/test.sh validate
 
 fuzz: ## Fuzz each parser of untrusted bytes for a minute; TARGETS="calls jwt", FUZZ_SECONDS, FUZZ_RUNS

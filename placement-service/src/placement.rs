@@ -11,12 +11,12 @@ mod pool;
 mod recent;
 mod resume;
 pub mod routes;
+mod startup;
 
-use crate::config::{self, Config};
+use crate::config;
 use crate::core::clock::Clock;
 use crate::core::rejection::Rejection;
-use crate::engines::fleet::metrics::{FleetCollector, ProbeMetrics};
-use crate::engines::fleet::{self, FleetReader, FleetTask};
+use crate::engines::fleet::{FleetReader, FleetTask};
 use crate::engines::ledger::{Ledger, LedgerTask};
 use crate::placement::routes::{RouteTarget, Routes};
 use crate::sessions::LiveSession;
@@ -24,17 +24,14 @@ use affinity::{AffinityEntry, AffinityKey, SessionAffinity};
 use attempts::{DecisionTrace, PlacementTask, PreparedEngine};
 use berth_api::RejectReason;
 use berth_scheduler::accounting::{AccountingRegistry, StreamSlot};
-use berth_scheduler::capacity_ledger::CapacityLedger;
 use explain::Candidate;
-use metrics::{PlacementMetrics, PoolCapacityCollector};
+use metrics::PlacementMetrics;
 use pool::Pool;
-use prometheus_client::registry::Registry;
 use rand::RngExt;
 use recent::RecentPlacements;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info};
@@ -48,10 +45,6 @@ pub const RESUMED: &str = "resumed";
 pub const SHARED: &str = "shared";
 /// Reason of a placement: the previous engine session is gone; this is a new one.
 pub const REPLACED: &str = "replaced";
-
-/// Maximum number of attempts that wait for an engine's first response at the same time. More would compete for
-/// this process's CPU, and an engine must not be blamed for that delay.
-const MAX_CONNECTING: usize = 256;
 
 /// A request to place one WebSocket.
 pub struct PlaceRequest<'a> {
@@ -108,81 +101,6 @@ pub struct PlacementService {
 }
 
 impl PlacementService {
-    /// Starts to discover and probe the engines of the configuration in the background, and places on them.
-    /// Registers the metrics of the fleet and of placement. `ledger`: the ledger that replicas share, if there
-    /// are several.
-    ///
-    /// # Errors
-    /// When the HTTP client of the probes cannot be built.
-    pub fn start(
-        config: &Config,
-        clock: Arc<dyn Clock>,
-        registry: &mut Registry,
-        ledger: Option<Ledger>,
-    ) -> Result<Arc<Self>, reqwest::Error> {
-        let probe_metrics = ProbeMetrics::register(registry);
-        let shared = ledger.as_ref().map(|ledger| ledger.probes().clone());
-        let capacity = ledger.clone();
-        let capacity = capacity.map(|ledger| Arc::new(ledger) as Arc<dyn CapacityLedger>);
-        let accounting =
-            AccountingRegistry::with_ledger(config.placement.reservation_ttl, capacity);
-        let (fleet, task) = fleet::start(
-            &config.pools,
-            &config.probe,
-            accounting.clone(),
-            probe_metrics,
-            shared,
-        )?;
-        let fleet = (fleet, accounting, Some(task));
-        Ok(Self::build(config, clock, registry, fleet, ledger))
-    }
-
-    /// Places on an existing fleet. The registry is the accounting of its engines; the task, if any, keeps the
-    /// fleet up to date.
-    pub fn with_fleet(
-        config: &Config,
-        clock: Arc<dyn Clock>,
-        registry: &mut Registry,
-        fleet: (FleetReader, AccountingRegistry, Option<FleetTask>),
-    ) -> Arc<Self> {
-        Self::build(config, clock, registry, fleet, None)
-    }
-
-    fn build(
-        config: &Config,
-        clock: Arc<dyn Clock>,
-        registry: &mut Registry,
-        (fleet, accounting, task): (FleetReader, AccountingRegistry, Option<FleetTask>),
-        ledger: Option<Ledger>,
-    ) -> Arc<Self> {
-        let pool = |pool| Pool::new(pool, &config.placement, accounting.streams());
-        let pools: Arc<[Pool]> = config.pools.iter().map(pool).collect();
-        // Starts after the pools have registered their stream counts: it exchanges these with the other
-        // replicas.
-        let ledger_task = ledger
-            .as_ref()
-            .map(|ledger| ledger.start_sync(accounting.clone()));
-        registry.register_collector(Box::new(FleetCollector(fleet.clone())));
-        let capacity_collector = PoolCapacityCollector::new(Arc::clone(&pools), fleet.clone());
-        registry.register_collector(Box::new(capacity_collector));
-        Arc::new(Self {
-            routes: Routes::new(&config.routes, &config.pools),
-            pools,
-            affinity: SessionAffinity::new(config.session.absolute_timeout),
-            limits: config.placement.clone(),
-            connecting: Semaphore::new(MAX_CONNECTING),
-            retry_after_s: whole_seconds(config.probe.interval),
-            fleet,
-            accounting,
-            ledger,
-            recent: RecentPlacements::default(),
-            metrics: PlacementMetrics::register(registry),
-            clock,
-            ready: AtomicBool::new(false),
-            _tasks: (task, ledger_task),
-        })
-    }
-
     /// The current state of the fleet.
     #[must_use]
     pub const fn fleet(&self) -> &FleetReader {
@@ -385,10 +303,4 @@ fn stream_name() -> String {
 /// request line.
 fn is_path(path: &str) -> bool {
     path.starts_with('/') && path.bytes().all(|b| b > b' ' && b != 0x7f)
-}
-
-fn whole_seconds(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis().div_ceil(1000))
-        .unwrap_or(u32::MAX)
-        .max(1)
 }

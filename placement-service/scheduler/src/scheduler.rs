@@ -75,7 +75,6 @@ pub struct Scheduler {
 }
 
 struct State {
-    rules: Rules,
     pool: PoolMembers,
     random: Box<dyn Rng + Send>,
     /// Number of the latest placement.
@@ -88,7 +87,6 @@ impl Scheduler {
     pub fn new(rules: Rules, mut random: Box<dyn Rng + Send>) -> Self {
         let pool = PoolMembers::new(random.next_u64());
         let state = State {
-            rules,
             pool,
             random,
             turn: 0,
@@ -121,7 +119,7 @@ impl Scheduler {
         ask: &SchedulingRequest<'_>,
     ) -> Result<Selection, FilterReasons> {
         let mut state = self.lock(engines, ask);
-        let decision = state.decide_among_sample(ask);
+        let decision = state.decide_among_sample(&self.rules, ask);
         state.reserve(&decision, ask)
     }
 
@@ -132,8 +130,8 @@ impl Scheduler {
         ask: &SchedulingRequest<'_>,
     ) -> (Result<Selection, FilterReasons>, Explanation) {
         let mut state = self.lock(engines, ask);
-        let decision = state.decide(ask);
-        let explanation = explain(&decision, &state.pool, &state.rules, ask);
+        let decision = state.decide(&self.rules, ask);
+        let explanation = explain(&decision, &state.pool, &self.rules, ask);
         (state.reserve(&decision, ask), explanation)
     }
 
@@ -144,8 +142,8 @@ impl Scheduler {
         ask: &SchedulingRequest<'_>,
     ) -> Explanation {
         let mut state = self.lock(engines, ask);
-        let decision = state.decide(ask);
-        explain(&decision, &state.pool, &state.rules, ask)
+        let decision = state.decide(&self.rules, ask);
+        explain(&decision, &state.pool, &self.rules, ask)
     }
 
     /// Sessions that the pool can still take; `None` when nothing limits them.
@@ -181,25 +179,25 @@ impl Scheduler {
 
 impl State {
     /// Scores all engines.
-    fn decide(&mut self, ask: &SchedulingRequest<'_>) -> Decision {
+    fn decide(&mut self, rules: &Rules, ask: &SchedulingRequest<'_>) -> Decision {
         let (pool, random) = (&self.pool, &mut *self.random);
-        Decision::new(pool, &self.rules, ask, self.turn + 1, None, random)
+        Decision::new(pool, rules, ask, self.turn + 1, None, random)
     }
 
     /// Scores a random sample in a large pool, and all engines when none of the sample is eligible.
-    fn decide_among_sample(&mut self, ask: &SchedulingRequest<'_>) -> Decision {
+    fn decide_among_sample(&mut self, rules: &Rules, ask: &SchedulingRequest<'_>) -> Decision {
         let (pool, random) = (&self.pool, &mut *self.random);
         // Packed needs the first engine that is not full.
-        if self.rules.strategy != Strategy::Packed
+        if rules.strategy != Strategy::Packed
             && let Some(sample) = pool.sample(pool.document(ask), random)
         {
             let sample = Some(&sample[..]);
-            let decision = Decision::new(pool, &self.rules, ask, self.turn + 1, sample, random);
+            let decision = Decision::new(pool, rules, ask, self.turn + 1, sample, random);
             if decision.pick.is_some_and(|pick| !pick.half_open) {
                 return decision;
             }
         }
-        self.decide(ask)
+        self.decide(rules, ask)
     }
 
     /// Reserves on the picked engine.
@@ -220,7 +218,7 @@ impl State {
             held,
             half_open,
         } = pick;
-        let (trial, rehearsal) = if half_open {
+        let (trial, background_trial) = if half_open {
             (engine.accounting.begin_trial(ask.now), None)
         } else {
             (None, self.background_trial(ask.now))
@@ -241,7 +239,7 @@ impl State {
             reservation,
             document_loaded: held,
             trial,
-            background_trial: rehearsal,
+            background_trial,
         })
     }
 

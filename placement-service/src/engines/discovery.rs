@@ -34,6 +34,15 @@ pub struct DiscoveredEngine {
     pub desired_state: DesiredState,
 }
 
+/// The engines in a response of a source.
+#[derive(Debug, Default, PartialEq)]
+pub struct EngineList {
+    /// Engines with an endpoint.
+    pub usable: Vec<DiscoveredEngine>,
+    /// Why the other engines are skipped, one text for each.
+    pub skipped: Vec<String>,
+}
+
 /// What the source of an engine asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DesiredState {

@@ -26,6 +26,7 @@ pub use shared_probes::SharedProbeResults;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use sync::LedgerSync;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -120,11 +121,11 @@ impl Ledger {
     }
 
     /// Starts the background task that sends changes to the ledger and enters the counts of the other replicas in
-    /// `tallies`.
+    /// `accounting`.
     #[must_use]
-    pub fn start_sync(&self, tallies: AccountingRegistry) -> LedgerTask {
-        let keeping = sync::LedgerSync::new(self.clone(), tallies);
-        LedgerTask(tokio::spawn(keeping.run()).abort_handle())
+    pub fn start_sync(&self, accounting: AccountingRegistry) -> LedgerTask {
+        let sync = LedgerSync::new(self.clone(), accounting);
+        LedgerTask(tokio::spawn(sync.run()).abort_handle())
     }
 
     /// The probe results that the replicas share.

@@ -4,8 +4,7 @@
 
 use crate::sessions::Sessions;
 use crate::sessions::server_keys;
-use berth_store::{Cursor, LogId};
-use berth_store::{Event, EventLog, StoreError, Stores};
+use berth_store::{Cursor, Event, EventLog, LogId, StoreError, Stores};
 
 use serde::Serialize;
 use std::sync::Arc;

@@ -4,9 +4,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use berth_scheduler::stream_holder::TOKEN_PREFIX;
-use berth_store::LogId;
 use berth_store::session_id::IdHash;
-use berth_store::{Coordination, StoreError};
+use berth_store::{Coordination, LogId, StoreError};
 use hmac::{Hmac, Mac};
 use rand::Rng;
 use sha2::Sha256;

@@ -162,7 +162,7 @@ async fn a_shared_secret_is_rotated_by_the_filters_keys() -> Result<()> {
     let mut stack = Stack::builder()
         .engines(1)
         .service_config(&json!({"tokens": {"kid": "old"}}))
-        // A restart of the service is no gap in the events, so a cached token is used until its end: soon, here.
+        // A restart of the service leaves no gap in the events, so a cached token stays valid until its TTL.
         .filter_config(&json!({"tokens": {"keys": keys}, "cache": {"ttl": "1s"}}))
         .start()
         .await?;

@@ -11,7 +11,7 @@ use crate::config::{DockerMode, DockerSource};
 use crate::core::http_client;
 use async_trait::async_trait;
 use reqwest::Url;
-pub use responses::{EngineList, parse_containers, parse_tasks};
+pub use responses::{parse_containers, parse_tasks};
 use std::time::Duration;
 
 /// Time limit of a request.

@@ -4,7 +4,7 @@
 use super::labels::SkippedEngines;
 use super::lenient_list::parse_lenient_list;
 use super::poller::{self, Poller};
-use super::{DesiredState, DiscoveredEngine, Discovery, DiscoveryFault, address_name};
+use super::{DesiredState, DiscoveredEngine, Discovery, DiscoveryFault, EngineList, address_name};
 use crate::config::MiraSource;
 use crate::core::http_client;
 use async_trait::async_trait;
@@ -89,15 +89,6 @@ struct Network {
     name: Option<String>,
     #[serde(default)]
     ip: Option<String>,
-}
-
-/// The engines in a response.
-#[derive(Debug, Default, PartialEq)]
-pub struct EngineList {
-    /// Engines with an endpoint.
-    pub usable: Vec<DiscoveredEngine>,
-    /// Why the other engines are skipped, one text for each.
-    pub skipped: Vec<String>,
 }
 
 /// Parses the response of `GET /v1/engines`. `network` selects the network of an engine's address.

@@ -27,7 +27,7 @@ use tower::Service;
 /// Maximum number of concurrent requests on one HTTP/2 connection: an Envoy worker sends all its requests on one.
 const MAX_CONCURRENT_STREAMS: u32 = 4096;
 /// Maximum number of requests on one HTTP/2 connection that the client has reset before they were accepted. A gateway
-/// resets the requests of clients that disconnect, so many resets at once are not an attack by the gateway, and closing
+/// resets the requests of clients that disconnect, a burst of resets is not an attack by the gateway, and closing
 /// its connection would fail the requests of all other clients.
 const MAX_PENDING_RESETS: usize = 16_384;
 /// The receive window of an HTTP/2 connection, in bytes. h2 allows half of it for small frames that wait to be read,

@@ -17,7 +17,7 @@ const MAX_BODY: usize = 512 * 1024;
 pub(super) enum ProviderHttpError {
     #[error("{0}")]
     Failed(String),
-    #[error("the answer is over {MAX_BODY} bytes")]
+    #[error("the answer is longer than {MAX_BODY} bytes")]
     BodyTooLarge,
     #[error("http is for loopback only")]
     InsecureUrl,

@@ -3,20 +3,11 @@
 
 use super::EngineFilter;
 use crate::engines::discovery::lenient_list::parse_lenient_list;
-use crate::engines::discovery::{DesiredState, DiscoveredEngine};
+use crate::engines::discovery::{DesiredState, DiscoveredEngine, EngineList};
 use berth_scheduler::engine::EngineName;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-
-/// The engines in a response.
-#[derive(Debug, Default, PartialEq)]
-pub struct EngineList {
-    /// Engines with an endpoint.
-    pub usable: Vec<DiscoveredEngine>,
-    /// Why the other engines are skipped, one text for each.
-    pub skipped: Vec<String>,
-}
 
 type Labels = BTreeMap<String, String>;
 

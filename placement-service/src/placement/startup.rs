@@ -1,0 +1,107 @@
+//! Builds the placement service: its pools, its background tasks and its metrics. Places nothing.
+
+use super::PlacementService;
+use super::affinity::SessionAffinity;
+use super::metrics::{PlacementMetrics, PoolCapacityCollector};
+use super::pool::Pool;
+use super::recent::RecentPlacements;
+use super::routes::Routes;
+use crate::config::Config;
+use crate::core::clock::Clock;
+use crate::engines::fleet::metrics::{FleetCollector, ProbeMetrics};
+use crate::engines::fleet::{self, FleetReader, FleetTask};
+use crate::engines::ledger::Ledger;
+use berth_scheduler::accounting::AccountingRegistry;
+use berth_scheduler::capacity_ledger::CapacityLedger;
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Maximum number of attempts that wait for an engine's first response at the same time. More would compete for
+/// this process's CPU, and an engine must not be blamed for that delay.
+const MAX_CONNECTING: usize = 256;
+
+impl PlacementService {
+    /// Starts to discover and probe the engines of the configuration in the background, and places on them.
+    /// Registers the metrics of the fleet and of placement. `ledger`: the ledger that replicas share, if there
+    /// are several.
+    ///
+    /// # Errors
+    /// When the HTTP client of the probes cannot be built.
+    pub fn start(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        registry: &mut Registry,
+        ledger: Option<Ledger>,
+    ) -> Result<Arc<Self>, reqwest::Error> {
+        let probe_metrics = ProbeMetrics::register(registry);
+        let shared = ledger.as_ref().map(|ledger| ledger.probes().clone());
+        let capacity = ledger.clone();
+        let capacity = capacity.map(|ledger| Arc::new(ledger) as Arc<dyn CapacityLedger>);
+        let accounting =
+            AccountingRegistry::with_ledger(config.placement.reservation_ttl, capacity);
+        let (fleet, task) = fleet::start(
+            &config.pools,
+            &config.probe,
+            accounting.clone(),
+            probe_metrics,
+            shared,
+        )?;
+        let fleet = (fleet, accounting, Some(task));
+        Ok(Self::build(config, clock, registry, fleet, ledger))
+    }
+
+    /// Places on an existing fleet. The registry is the accounting of its engines; the task, if any, keeps the
+    /// fleet up to date.
+    pub fn with_fleet(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        registry: &mut Registry,
+        fleet: (FleetReader, AccountingRegistry, Option<FleetTask>),
+    ) -> Arc<Self> {
+        Self::build(config, clock, registry, fleet, None)
+    }
+
+    fn build(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        registry: &mut Registry,
+        (fleet, accounting, task): (FleetReader, AccountingRegistry, Option<FleetTask>),
+        ledger: Option<Ledger>,
+    ) -> Arc<Self> {
+        let pool = |pool| Pool::new(pool, &config.placement, accounting.streams());
+        let pools: Arc<[Pool]> = config.pools.iter().map(pool).collect();
+        // Starts after the pools have registered their stream counts: it exchanges these with the other
+        // replicas.
+        let ledger_task = ledger
+            .as_ref()
+            .map(|ledger| ledger.start_sync(accounting.clone()));
+        registry.register_collector(Box::new(FleetCollector(fleet.clone())));
+        let capacity_collector = PoolCapacityCollector::new(Arc::clone(&pools), fleet.clone());
+        registry.register_collector(Box::new(capacity_collector));
+        Arc::new(Self {
+            routes: Routes::new(&config.routes, &config.pools),
+            pools,
+            affinity: SessionAffinity::new(config.session.absolute_timeout),
+            limits: config.placement.clone(),
+            connecting: Semaphore::new(MAX_CONNECTING),
+            retry_after_s: whole_seconds(config.probe.interval),
+            fleet,
+            accounting,
+            ledger,
+            recent: RecentPlacements::default(),
+            metrics: PlacementMetrics::register(registry),
+            clock,
+            ready: AtomicBool::new(false),
+            _tasks: (task, ledger_task),
+        })
+    }
+}
+
+fn whole_seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis().div_ceil(1000))
+        .unwrap_or(u32::MAX)
+        .max(1)
+}
