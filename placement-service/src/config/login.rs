@@ -1,5 +1,6 @@
 //! Settings of login: redirect targets, trusted origins and proxies, rate limits and lockout.
 
+use super::Config;
 use super::fault_collector::{DAY, FaultCollector, SECOND};
 use crate::core::return_to::ReturnTo;
 use serde::Deserialize;
@@ -85,6 +86,16 @@ pub(super) fn check(login: &Login, faults: &mut FaultCollector) {
         faults.add(
             "login.public_url",
             "must be an origin such as https://app.example.com",
+        );
+    }
+}
+
+/// Somebody must be able to log in.
+pub(super) fn check_local(config: &Config, faults: &mut FaultCollector) {
+    if !config.login.local && config.oidc.is_empty() {
+        faults.add(
+            "login.local",
+            "must be true while oidc has no provider: nobody could log in",
         );
     }
 }

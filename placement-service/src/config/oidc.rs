@@ -75,17 +75,11 @@ pub fn is_https_or_loopback(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && local)
 }
 
-pub(super) fn check(providers: &[OidcProvider], local: bool, faults: &mut FaultCollector) {
+pub(super) fn check(providers: &[OidcProvider], faults: &mut FaultCollector) {
     for (index, provider) in providers.iter().enumerate() {
         check_provider(&format!("oidc[{index}]"), provider, faults);
     }
     faults.check_unique_names("oidc", providers.iter().map(|p| p.name.as_str()));
-    if providers.is_empty() && !local {
-        faults.add(
-            "login.local",
-            "must be true while oidc has no provider: nobody could log in",
-        );
-    }
 }
 
 fn check_provider(path: &str, provider: &OidcProvider, faults: &mut FaultCollector) {

@@ -96,7 +96,14 @@ pub enum OpenTemplate {
     SessionApp,
 }
 
-pub(super) fn check(path: &str, pool: &Pool, faults: &mut FaultCollector) {
+pub(super) fn check_pools(pools: &[Pool], faults: &mut FaultCollector) {
+    for (index, pool) in pools.iter().enumerate() {
+        check_pool(&format!("pools[{index}]"), pool, faults);
+    }
+    faults.check_unique_names("pools", pools.iter().map(|pool| pool.name.as_str()));
+}
+
+fn check_pool(path: &str, pool: &Pool, faults: &mut FaultCollector) {
     faults.check_name(&format!("{path}.name"), &pool.name);
     let visible = |b: u8| b.is_ascii_graphic();
     if pool.cluster.is_empty() || !pool.cluster.bytes().all(visible) {
@@ -161,32 +168,46 @@ fn check_weights(path: &str, weights: &Weights, faults: &mut FaultCollector) {
     }
 }
 
-pub(super) fn check_route(path: &str, route: &Route, config: &Config, faults: &mut FaultCollector) {
-    let literal = route.path.strip_suffix("{document}").unwrap_or(&route.path);
-    let rest_of_path = literal.len() < route.path.len();
-    if !literal.starts_with('/') || literal.contains(['{', '}', '?', '#']) {
-        let message = "must start with / and may end in {document}, without a query";
-        faults.add(format!("{path}.path"), message);
-    } else if rest_of_path && !literal.ends_with('/') {
-        faults.add(format!("{path}.path"), "{document} must follow a /");
-    }
-    let Some(pool) = config.pools.iter().find(|pool| pool.name == route.pool) else {
-        faults.add(
-            format!("{path}.pool"),
-            format!("there is no pool {:?}", route.pool),
-        );
-        return;
-    };
-    let open = format!("{path}.open");
-    if pool.driver == Driver::Websocket && route.open != OpenTemplate::Nothing {
-        faults.add(&open, "a websocket pool opens nothing");
-    }
-    if let OpenTemplate::Document(name) = &route.open {
-        if name.is_empty() {
-            faults.add(&open, "the document's name must not be empty");
+/// The checks of routes that need no pool.
+pub(super) fn check_routes(routes: &[Route], faults: &mut FaultCollector) {
+    for (index, route) in routes.iter().enumerate() {
+        let literal = route.path.strip_suffix("{document}").unwrap_or(&route.path);
+        let rest_of_path = literal.len() < route.path.len();
+        let path = format!("routes[{index}].path");
+        if !literal.starts_with('/') || literal.contains(['{', '}', '?', '#']) {
+            let message = "must start with / and may end in {document}, without a query";
+            faults.add(path, message);
+        } else if rest_of_path && !literal.ends_with('/') {
+            faults.add(path, "{document} must follow a /");
         }
-        if name.contains("{document}") && !rest_of_path {
-            faults.add(&open, "uses {document}, which the path does not have");
+        let open = format!("routes[{index}].open");
+        if let OpenTemplate::Document(name) = &route.open {
+            if name.is_empty() {
+                faults.add(&open, "the document's name must not be empty");
+            }
+            if name.contains("{document}") && !rest_of_path {
+                faults.add(&open, "uses {document}, which the path does not have");
+            }
+        }
+    }
+}
+
+/// Each route names a pool, and one that can open what the route opens.
+pub(super) fn check_targets(config: &Config, faults: &mut FaultCollector) {
+    for (index, route) in config.routes.iter().enumerate() {
+        let pool = config.pools.iter().find(|pool| pool.name == route.pool);
+        match pool {
+            None => faults.add(
+                format!("routes[{index}].pool"),
+                format!("there is no pool {:?}", route.pool),
+            ),
+            Some(pool) if pool.driver == Driver::Websocket => {
+                if route.open != OpenTemplate::Nothing {
+                    let path = format!("routes[{index}].open");
+                    faults.add(path, "a websocket pool opens nothing");
+                }
+            }
+            Some(_) => {}
         }
     }
 }

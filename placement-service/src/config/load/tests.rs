@@ -108,61 +108,109 @@ fn the_demo_file_is_valid_and_gives_warnings() {
 }
 
 #[test]
-fn every_fault_is_reported_at_once_with_its_path() {
+fn every_section_and_every_item_of_a_list_reports_its_first_type_error() {
     let text = "
 listen: nowhere
 colour: blue
-log: { level: 5, format: xml }
+log: { level: 5 }
 store: { kind: sqlite, path: a.db, mode: rw }
-session:
-  idle_timeout: soon
-  cookie: { secure: perhaps, domain: example.com }
-tokens: { algorithm: HS1, lifetime: 1s }
-probe: { failures: -1, successes: 0 }
+session: { idle_timeout: soon }
+login: { lockout: { max: { days: 1 } } }
+tokens: { algorithm: HS1 }
+probe: { failures: -1 }
+placement: { ledger: { kind: raft } }
 pools:
   - name: a
-    driver: qxi
-    cluster: 'two words'
-    strategy: weighted
-    discovery: { static: [ { name: e, ip: 10.0.0.1, port: 99999 }, { name: e, ip: x, port: 1, weight: 2 } ] }
-  - driver: qix
+    driver: qix
     cluster: c
-    discovery: { dns: example.com }
+    discovery: { static: [ { name: e, ip: 10.0.0.1, port: 1 }, { name: f, ip: x, port: 1 } ] }
+  - { name: b, driver: qix, cluster: c, discovery: { static: [] } }
+  - { driver: qix, cluster: c, discovery: { static: [] } }
+  - { name: d, driver: qxi, cluster: c, discovery: { static: [] } }
+  - { name: f, driver: qix, cluster: c, discovery: { static: [ { port: 99999 } ] } }
+  - { name: g, driver: qix, cluster: c, discovery: { dns: example.com } }
 routes:
-  - { path: /app/, pool: a, open: { file: x } }
-  - { path: app, pool: b }
+  - { path: /app, pool: b, open: { file: x } }
   - { pool: a }
+http: 5
+oidc: { name: a }
 ";
     let expected = "\
+http: invalid type: integer `5`, expected struct Http
 listen: invalid socket address syntax
-log.format: unknown variant `xml`, expected `json` or `text`
 log.level: invalid type: integer `5`, expected a string
-pools[0].capacity.per_engine: is missing: strategy weighted needs it
-pools[0].cluster: must be visible ASCII without spaces
-pools[0].discovery.static[0].port: invalid value: integer `99999`, expected u16
+login.lockout.max: invalid type: map, expected a duration
+oidc: invalid type: map, expected a sequence
+placement.ledger.kind: unknown variant `raft`, expected `memory` or `redis`
 pools[0].discovery.static[1].ip: invalid IP address syntax
-pools[0].discovery.static[1].name: the name \"e\" is already used
-pools[0].discovery.static[1].weight: unknown field; known here: name, ip, port, metrics_port, draining
-pools[0].driver: unknown variant `qxi`, expected `qix` or `websocket`
-pools[1].discovery.dns: invalid type: string \"example.com\", expected struct DnsSource
-pools[1].name: is missing
+pools[2].name: is missing
+pools[3].driver: unknown variant `qxi`, expected `qix` or `websocket`
+pools[4].discovery.static[0].port: invalid value: integer `99999`, expected u16
+pools[5].discovery.dns: invalid type: string \"example.com\", expected struct DnsSource
 probe.failures: invalid value: integer `-1`, expected u32
-probe.successes: must be 1 to 1000, not 0
 routes[0].open: unknown variant `file`, expected one of `nothing`, `document`, `session-app`
-routes[1].path: must start with / and may end in {document}, without a query
-routes[1].pool: there is no pool \"b\"
-routes[2].path: is missing
-session.cookie.domain: unknown field; known here: name, secure, same_site
-session.cookie.secure: invalid type: string \"perhaps\", expected a boolean
+routes[1].path: is missing
 session.idle_timeout: invalid value: string \"soon\", expected a duration
 store.mode: unknown field; known here: path, timeout
-tokens.algorithm: unknown variant `HS1`, expected one of `HS256`, `RS256`, `ES256`, `EdDSA`
-tokens.lifetime: must be 10s to 1day, not 1s";
+tokens.algorithm: unknown variant `HS1`, expected one of `HS256`, `RS256`, `ES256`, `EdDSA`";
     let told = faults(text);
     let (first, rest) = told.split_once('\n').unwrap();
     let known = "colour: unknown field; known here: listen, log, store, session, ";
     assert!(first.starts_with(known), "{first}");
     assert_eq!(rest, expected);
+}
+
+#[test]
+fn a_type_error_hides_no_fault_of_another_section() {
+    let pools = "pools: [ { name: a, driver: qix, cluster: 'two words', strategy: weighted, discovery: { static: [ \
+                 { name: e, ip: 10.0.0.1, port: 1 }, { name: e, ip: 10.0.0.2, port: 1 } ] } } ]\n";
+    let text = format!(
+        "log: {{ format: xml }}\nsession: {{ cookie: {{ domain: example.com }} }}\n{pools}\
+         routes: [ {{ path: /app/, pool: a }}, {{ path: app, pool: b }} ]\n\
+         tokens: {{ lifetime: 1s }}\nprobe: {{ successes: 0 }}\n"
+    );
+    assert_eq!(
+        faults(&text),
+        "log.format: unknown variant `xml`, expected `json` or `text`\n\
+         pools[0].capacity.per_engine: is missing: strategy weighted needs it\n\
+         pools[0].cluster: must be visible ASCII without spaces\n\
+         pools[0].discovery.static[1].name: the name \"e\" is already used\n\
+         probe.successes: must be 1 to 1000, not 0\n\
+         routes[1].path: must start with / and may end in {document}, without a query\n\
+         routes[1].pool: there is no pool \"b\"\n\
+         session.cookie.domain: unknown field; known here: name, secure, same_site\n\
+         tokens.lifetime: must be 10s to 1day, not 1s"
+    );
+}
+
+/// The defaults stand in for a section with a type error; what contradicts only them is no fault.
+#[test]
+fn a_type_error_causes_no_fault_of_another_section() {
+    for (text, expected) in [
+        (
+            "pools: [ { driver: qix } ]\nroutes: [ { path: a, pool: p } ]",
+            "pools[0].name: is missing\n\
+             routes[0].path: must start with / and may end in {document}, without a query",
+        ),
+        (
+            "oidc: [ { name: 5 } ]\nlogin: { local: false }",
+            "oidc[0].name: invalid type: integer `5`, expected a string",
+        ),
+        (
+            "tokens: { algorithm: 5 }\n\
+             webhooks: [ { name: a b, url: 'https://example.com/', format: caep, audience: engine } ]",
+            "tokens.algorithm: invalid type: integer `5`, expected string or map\n\
+             webhooks[0].name: must be 1 to 128 letters, digits and - _ .",
+        ),
+        (
+            "placement: { attempts: x, deadline: 60s }\n\
+             pools: [ { name: p, driver: qix, cluster: c, discovery: { static: [] }, \
+             queue: { max_length: 5, timeout: 30s } } ]",
+            "placement.attempts: invalid type: string \"x\", expected u32",
+        ),
+    ] {
+        assert_eq!(faults(text), expected);
+    }
 }
 
 #[test]
