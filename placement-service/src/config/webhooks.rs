@@ -2,6 +2,7 @@
 
 use super::fault_collector::{DAY, FaultCollector, SECOND};
 use super::{Algorithm, Config, SecretSource, web_address};
+use crate::core::backoff::ExponentialBackoff;
 use berth_store::EventKind;
 use serde::Deserialize;
 use std::time::Duration;
@@ -83,6 +84,15 @@ impl Default for Backoff {
         Self {
             initial: Self::initial(),
             max: Self::max(),
+        }
+    }
+}
+
+impl From<Backoff> for ExponentialBackoff {
+    fn from(backoff: Backoff) -> Self {
+        Self {
+            initial: backoff.initial,
+            max: backoff.max,
         }
     }
 }
