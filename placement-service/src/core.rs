@@ -14,3 +14,4 @@ pub mod open_files;
 pub mod rejection;
 pub mod return_to;
 pub mod secret;
+pub(crate) mod ticker;

@@ -7,7 +7,8 @@ use super::metrics::WebhookMetrics;
 use crate::core::backoff::{ExponentialBackoff, FULL_JITTER};
 use crate::core::clock::Clock;
 use berth_store::{DeadLetter, Event, StoreError, Stores};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -57,7 +58,7 @@ impl FailureCount {
     }
 
     fn lock_for(&self, sequence: u64) -> MutexGuard<'_, CurrentEvent> {
-        let mut at_hand = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut at_hand = self.0.lock();
         if at_hand.sequence != sequence {
             *at_hand = CurrentEvent {
                 sequence,
