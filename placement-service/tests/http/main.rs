@@ -43,6 +43,7 @@ mod strategies;
 mod stream_limit;
 mod stream_limit_replicas;
 mod transmitter;
+mod webhook_caep;
 mod webhook_receiver;
 mod webhook_signature;
 mod webhook_takeover;

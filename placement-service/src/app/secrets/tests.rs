@@ -58,3 +58,20 @@ fn a_fault_of_the_shape_contains_no_secret() {
         assert_eq!(faults, format!("tokens.previous[0].{fault}"));
     }
 }
+
+#[test]
+fn only_a_secret_that_signs_must_be_base64_after_its_prefix() {
+    let faults = |hook: &str| {
+        let text = format!(
+            "tokens: {{ algorithm: ES256, key: {{ file: tests/keys/es256.pem }} }}\n\
+             webhooks: [ {{ name: a, url: 'https://example.com/', secret: {{ inline: whsec_not-in-base64 }}, {hook} }} ]"
+        );
+        let config = from_text(&text).unwrap().config;
+        fetch(&config, &|_| None).map_or_else(|faults| faults.to_string(), |_| String::new())
+    };
+    assert_eq!(
+        faults("format: json"),
+        "webhooks[0].secret: must be Base64 after whsec_"
+    );
+    assert_eq!(faults("format: caep, audience: partner"), "");
+}
