@@ -211,3 +211,84 @@ pub(super) fn check_targets(config: &Config, faults: &mut FaultCollector) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::load::from_text;
+
+    fn faults(text: &str) -> String {
+        from_text(text).unwrap_err().to_string()
+    }
+
+    const POOL: &str = "
+pools:
+  - name: qix
+    driver: qix
+    cluster: engines
+    discovery: { static: [ { name: engine-0, ip: 10.0.0.1, port: 9076 } ] }
+";
+
+    #[test]
+    fn pool_names_are_unique_and_routes_name_a_pool() {
+        let two = format!("{POOL}{}", &POOL["\npools:\n".len()..]);
+        assert_eq!(
+            faults(&two),
+            "pools[1].name: the name \"qix\" is already used"
+        );
+        for (route, expected) in [
+            (
+                "{ path: '/app/{document}', pool: qxi }",
+                "routes[0].pool: there is no pool \"qxi\"",
+            ),
+            (
+                "{ path: '/app{document}', pool: qix }",
+                "routes[0].path: {document} must follow a /",
+            ),
+            (
+                "{ path: '/{document}/x', pool: qix }",
+                "routes[0].path: must start with / and may end in {document}, without a query",
+            ),
+            (
+                "{ path: /app, pool: qix, open: { document: '{document}' } }",
+                "routes[0].open: uses {document}, which the path does not have",
+            ),
+            (
+                "{ path: /app, pool: qix, open: { document: '' } }",
+                "routes[0].open: the document's name must not be empty",
+            ),
+        ] {
+            assert_eq!(faults(&format!("{POOL}routes: [{route}]")), expected);
+        }
+        let generic = POOL.replace("driver: qix", "driver: websocket");
+        let text = format!("{generic}routes: [{{ path: /a, pool: qix, open: session-app }}]");
+        assert_eq!(
+            faults(&text),
+            "routes[0].open: a websocket pool opens nothing"
+        );
+    }
+
+    #[test]
+    fn weights_are_shares_and_not_all_zero() {
+        let pool = |name: &str, rest: &str| {
+            format!(
+                "- {{ name: {name}, driver: qix, cluster: e, discovery: {{ static: [] }}, {rest} }}\n"
+            )
+        };
+        let text = format!(
+            "pools:\n{}{}{}",
+            pool("a", "weights: { cpu: 1.5, memory: -0.1, document: 2 }"),
+            pool("b", "weights: { sessions: 0, memory: 0, cpu: 0 }"),
+            pool("c", "strategy: packed"),
+        );
+        let told = from_text(&text).unwrap_err().to_string();
+        for fault in [
+            "pools[0].weights.cpu: must be 0 to 1",
+            "pools[0].weights.document: must be 0 to 1",
+            "pools[0].weights.memory: must be 0 to 1",
+            "pools[1].weights: one of sessions, memory and cpu must be more than 0",
+            "pools[2].capacity.per_engine: is missing: strategy packed needs it",
+        ] {
+            assert!(told.contains(fault), "{fault} is not in:\n{told}");
+        }
+    }
+}

@@ -75,3 +75,34 @@ fn only_a_secret_that_signs_must_be_base64_after_its_prefix() {
     );
     assert_eq!(faults("format: caep, audience: partner"), "");
 }
+
+#[test]
+fn secrets_are_read_from_their_configured_source() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key");
+    std::fs::write(&file, "from a file, and long enough for HS256\n").unwrap();
+    let fetch = |text: &str, env: &dyn Fn(&str) -> Option<String>| {
+        let config = from_text(text).unwrap().config;
+        fetch(&config, env)
+            .map(|s| s.gateway)
+            .map_err(|f| f.to_string())
+    };
+    let env = |name: &str| (name == "BERTH_TOKEN_KEY").then(|| "e".repeat(32));
+    assert_eq!(fetch("", &env), Ok(None));
+    let text = format!("gateways: {{ secret: {{ file: {} }} }}", file.display());
+    assert_eq!(
+        fetch(&text, &|_| None).unwrap_err(),
+        "tokens.key: the environment variable BERTH_TOKEN_KEY is not set\n\
+         gateways.secret: must have 16 or more visible ASCII characters"
+    );
+    let text = format!("tokens: {{ key: {{ file: {} }} }}", file.display());
+    assert!(fetch(&text, &|_| None).is_ok());
+    assert_eq!(
+        fetch("tokens: { key: { inline: short } }", &env).unwrap_err(),
+        "tokens.key: an HS256 secret needs 32 bytes or more, this one has 5"
+    );
+    assert_eq!(
+        fetch("tokens: { algorithm: RS256 }", &env).unwrap_err(),
+        "tokens.key: not a PKCS#8 PEM private key for RS256"
+    );
+}
