@@ -1,7 +1,7 @@
 //! Settings of the programs that may call `/v1`, besides the gateways.
 
-use super::SecretSource;
 use super::fault_collector::FaultCollector;
+use super::{Config, SecretSource};
 use serde::Deserialize;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -30,7 +30,8 @@ pub enum Role {
     Runtime,
 }
 
-pub(super) fn check(api: &Api, faults: &mut FaultCollector) {
+pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
+    let api = &config.api;
     for (index, client) in api.clients.iter().enumerate() {
         faults.check_name(&format!("api.clients[{index}].name"), &client.name);
     }
@@ -54,7 +55,7 @@ mod tests {
         );
         assert_eq!(
             faults("{ name: a, role: operator, secret: { env: A } }, { name: b, role: runtime }"),
-            "api.clients[1].secret: expected {env: NAME}, {file: PATH} or {inline: TEXT}"
+            "api.clients[1].secret: is missing"
         );
         assert_eq!(
             faults(

@@ -19,57 +19,29 @@ type Check = (&'static [&'static str], fn(&Config, &mut FaultCollector));
 
 const CHECKS: &[Check] = &[
     (&["log"], check_log),
-    (&["store"], |config, faults| {
-        store::check(&config.store, faults)
-    }),
-    (&["session"], |config, faults| {
-        session::check(&config.session, faults)
-    }),
-    (&["events"], |config, faults| {
-        events::check(&config.events, faults)
-    }),
-    (&["webhooks"], |config, faults| {
-        webhooks::check(&config.webhooks, faults)
-    }),
+    (&["store"], store::check),
+    (&["session"], session::check),
+    (&["events"], events::check),
+    (&["webhooks"], webhooks::check),
     (&["webhooks", "tokens"], webhooks::check_tokens),
-    (&["security_events"], |config, faults| {
-        security_events::check(config.security_events.as_ref(), faults);
-    }),
+    (&["security_events"], security_events::check),
     (
         &["security_events", "oidc"],
         security_events::check_providers,
     ),
-    (&["login"], |config, faults| {
-        login::check(&config.login, faults)
-    }),
-    (&["oidc"], |config, faults| {
-        oidc::check(&config.oidc, faults)
-    }),
+    (&["login"], login::check),
     (&["login", "oidc"], login::check_local),
-    (&["tokens"], |config, faults| {
-        tokens::check(&config.tokens, faults)
-    }),
-    (&["api"], |config, faults| api::check(&config.api, faults)),
-    (&["probe"], |config, faults| {
-        fleet::check_probe(&config.probe, faults)
-    }),
-    (&["placement"], |config, faults| {
-        fleet::check_placement(&config.placement, faults);
-    }),
-    (&["pools"], |config, faults| {
-        pool::check_pools(&config.pools, faults)
-    }),
-    (&["pools", "placement"], fleet::check_queues),
-    (&["routes"], |config, faults| {
-        pool::check_routes(&config.routes, faults)
-    }),
+    (&["oidc"], oidc::check),
+    (&["tokens"], tokens::check),
+    (&["api"], api::check),
+    (&["probe"], fleet::check_probe),
+    (&["placement"], fleet::check_placement),
+    (&["placement", "pools"], fleet::check_queues),
+    (&["pools"], pool::check_pools),
+    (&["routes"], pool::check_routes),
     (&["routes", "pools"], pool::check_targets),
-    (&["compat"], |config, faults| {
-        compat::check(&config.compat, faults)
-    }),
-    (&["http"], |config, faults| {
-        http::check(&config.http, faults)
-    }),
+    (&["compat"], compat::check),
+    (&["http"], http::check),
     (&["shutdown_grace"], check_shutdown_grace),
 ];
 

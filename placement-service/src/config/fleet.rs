@@ -46,7 +46,8 @@ pub struct Placement {
 
 const TENTH_OF_A_SECOND: Duration = Duration::from_millis(100);
 
-pub(super) fn check_probe(probe: &Probe, faults: &mut FaultCollector) {
+pub(super) fn check_probe(config: &Config, faults: &mut FaultCollector) {
+    let probe = &config.probe;
     faults.check_range(
         "probe.interval",
         probe.interval,
@@ -63,7 +64,8 @@ pub(super) fn check_probe(probe: &Probe, faults: &mut FaultCollector) {
     faults.check_count("probe.successes", probe.successes, 1000);
 }
 
-pub(super) fn check_placement(placement: &Placement, faults: &mut FaultCollector) {
+pub(super) fn check_placement(config: &Config, faults: &mut FaultCollector) {
+    let placement = &config.placement;
     faults.check_range(
         "placement.deadline",
         placement.deadline,

@@ -110,7 +110,7 @@ fn deserialize(tree: &Value, first_item: usize) -> Result<Config, Fault> {
                 place.push(field);
             }
         }
-        let message = operator_message(&place, &message);
+        let message = operator_message(&message);
         Fault::new(tree::format_path(&place), message)
     })
 }
@@ -120,12 +120,8 @@ fn quoted_field(message: &str, before: &str) -> Option<String> {
     rest.split('`').next().map(str::to_owned)
 }
 
-/// The message of a type error for an operator. Never contains a secret.
-fn operator_message(place: &[PathStep], message: &str) -> String {
-    let secret = |step: &PathStep| matches!(step, PathStep::Field(name) if ["secret", "key", "client_secret"].contains(&name.as_str()));
-    if place.iter().any(secret) {
-        return "expected {env: NAME}, {file: PATH} or {inline: TEXT}".to_owned();
-    }
+/// The message of a type error for an operator.
+fn operator_message(message: &str) -> String {
     if message.starts_with("missing field") {
         return "is missing".to_owned();
     }

@@ -48,7 +48,8 @@ pub struct Lockout {
     pub max: Duration,
 }
 
-pub(super) fn check(login: &Login, faults: &mut FaultCollector) {
+pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
+    let login = &config.login;
     if ReturnTo::parse(&login.default_return_to).is_none() {
         faults.add(
             "login.default_return_to",

@@ -1,8 +1,8 @@
 //! Settings of OpenID providers: addresses, credentials, and how claims map to accounts, roles and token
 //! claims. Speaks to no provider.
 
-use super::SecretSource;
 use super::fault_collector::FaultCollector;
+use super::{Config, SecretSource};
 use crate::core::names::is_name;
 use openidconnect::url::{Host, Url};
 use serde::Deserialize;
@@ -75,7 +75,8 @@ pub fn is_https_or_loopback(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && local)
 }
 
-pub(super) fn check(providers: &[OidcProvider], faults: &mut FaultCollector) {
+pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
+    let providers = &config.oidc;
     for (index, provider) in providers.iter().enumerate() {
         check_provider(&format!("oidc[{index}]"), provider, faults);
     }

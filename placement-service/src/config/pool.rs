@@ -96,7 +96,8 @@ pub enum OpenTemplate {
     SessionApp,
 }
 
-pub(super) fn check_pools(pools: &[Pool], faults: &mut FaultCollector) {
+pub(super) fn check_pools(config: &Config, faults: &mut FaultCollector) {
+    let pools = &config.pools;
     for (index, pool) in pools.iter().enumerate() {
         check_pool(&format!("pools[{index}]"), pool, faults);
     }
@@ -169,8 +170,8 @@ fn check_weights(path: &str, weights: &Weights, faults: &mut FaultCollector) {
 }
 
 /// The checks of routes that need no pool.
-pub(super) fn check_routes(routes: &[Route], faults: &mut FaultCollector) {
-    for (index, route) in routes.iter().enumerate() {
+pub(super) fn check_routes(config: &Config, faults: &mut FaultCollector) {
+    for (index, route) in config.routes.iter().enumerate() {
         let literal = route.path.strip_suffix("{document}").unwrap_or(&route.path);
         let rest_of_path = literal.len() < route.path.len();
         let path = format!("routes[{index}].path");

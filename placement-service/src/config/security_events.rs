@@ -67,8 +67,8 @@ impl SecurityEvents {
     }
 }
 
-pub(super) fn check(config: Option<&SecurityEvents>, faults: &mut FaultCollector) {
-    let Some(config) = config else {
+pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
+    let Some(config) = &config.security_events else {
         return;
     };
     if config.audience.is_empty() {

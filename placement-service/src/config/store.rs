@@ -1,7 +1,7 @@
 //! Settings of the store of sessions and accounts.
 
 use super::fault_collector::{FaultCollector, SECOND};
-use super::{Algorithm, SecretSource};
+use super::{Algorithm, Config, SecretSource};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -119,7 +119,8 @@ pub(super) fn check_prefix(path: &str, prefix: &str, faults: &mut FaultCollector
     }
 }
 
-pub(super) fn check(store: &Store, faults: &mut FaultCollector) {
+pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
+    let store = &config.store;
     let min = Duration::from_millis(50);
     faults.check_range("store.timeout", store.timeout(), min, 30 * SECOND);
     if let Store::Redis { prefix, .. } = store {

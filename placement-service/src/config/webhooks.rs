@@ -97,7 +97,8 @@ impl From<Backoff> for ExponentialBackoff {
     }
 }
 
-pub(super) fn check(webhooks: &[Webhook], faults: &mut FaultCollector) {
+pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
+    let webhooks = &config.webhooks;
     for (index, hook) in webhooks.iter().enumerate() {
         let path = |field: &str| format!("webhooks[{index}].{field}");
         faults.check_name(&path("name"), &hook.name);

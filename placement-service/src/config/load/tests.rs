@@ -266,6 +266,11 @@ fn no_fault_contains_a_secret() {
         "api: { clients: [ { name: a, role: operator, secret: { hunter2: x } } ] }",
         "tokens: { key: [hunter2] }",
         "tokens: { key: null }",
+        "store: { kind: postgres, url: 'postgres://u:hunter2@h/' }",
+        "store: { kind: redis, url: { hunter2: x } }",
+        "placement: { ledger: { kind: redis, url: 'redis://:hunter2@h/' } }",
+        "oidc: [ { name: a, issuer: 'https://a.example', client_id: b, client_secret: hunter2, roles: { default: [user] } } ]",
+        "webhooks: [ { name: a, url: 'https://a.example/', secret: hunter2 } ]",
     ] {
         let told = faults(text);
         assert!(told.contains("expected {env: NAME}"), "{text}: {told}");
