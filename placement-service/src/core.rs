@@ -2,6 +2,7 @@
 //! text. Knows no session, no engine and no configuration.
 
 pub mod aead;
+pub mod backoff;
 pub mod client_address;
 pub mod clock;
 pub mod http_client;
@@ -13,3 +14,4 @@ pub mod open_files;
 pub mod rejection;
 pub mod return_to;
 pub mod secret;
+pub(crate) mod ticker;

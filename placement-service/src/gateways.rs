@@ -18,12 +18,13 @@ use berth_scheduler::accounting::AccountingRegistry;
 use berth_store::{Cursor, EndCause, LogId};
 use metrics::{GatewayCollector, GatewayMetrics};
 use outbox::Outbox;
+use parking_lot::{Mutex, MutexGuard};
 pub use place::Place;
 use rand::RngExt;
 pub use registry::GatewayView;
 use registry::{Full, Outcome, Registry, Turn};
 pub use report::checked;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
@@ -172,7 +173,7 @@ impl Drop for Gateways {
 
 impl Shared {
     fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+        self.registry.lock()
     }
 
     /// Applies a report when all reports before it have been applied, or after waiting for them for `PATIENCE`.

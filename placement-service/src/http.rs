@@ -1,6 +1,7 @@
 //! The routes of every listener, and what they share. A rejection leaves the service as problem+json, which `problem`
 //! builds. Handlers read requests and build responses; decisions are made in other groups.
 
+mod bearer;
 pub mod body;
 pub mod browsers;
 pub mod compat;

@@ -8,15 +8,16 @@
 
 #[path = "cli/log.rs"]
 mod log;
+#[path = "cli/operators.rs"]
+mod operators;
+#[path = "cli/running_service.rs"]
+mod running_service;
 
-use serde_json::{Value, json};
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use running_service::RunningService;
+use serde_json::Value;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
 
 const PASSWORD: &str = "a-long-password";
 
@@ -154,129 +155,6 @@ fn a_service_that_cannot_start_prints_the_reason() {
     assert!(err.contains(message), "{err}");
 }
 
-struct RunningService {
-    child: Child,
-    address: String,
-    /// The file that receives standard error.
-    log: PathBuf,
-}
-
-impl RunningService {
-    fn start(file: &Path) -> Self {
-        let log = file.with_extension("log");
-        let file = file.to_str().unwrap();
-        let mut command = berth_command(&["serve", "--config", file, "--listen", "127.0.0.1:0"]);
-        command.stderr(File::create(&log).unwrap());
-        let command = command.stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        out.read_line(&mut line).unwrap();
-        let address = line.trim_end().strip_prefix("listening http=");
-        let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
-        Self {
-            child,
-            address,
-            log,
-        }
-    }
-
-    fn post(&self, path: &str, body: Value) -> String {
-        self.send("POST", path, "application/json", &body.to_string())
-    }
-
-    fn send(&self, method: &str, path: &str, content_type: &str, body: &str) -> String {
-        let mut stream = std::net::TcpStream::connect(&self.address).unwrap();
-        let length = body.len();
-        let head = format!("Content-Type: {content_type}\r\nConnection: close\r\nHost: h");
-        let request =
-            format!("{method} {path} HTTP/1.1\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}");
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    }
-
-    /// Sends SIGTERM. Returns the exit code and the whole log.
-    fn terminate(mut self) -> (Option<i32>, String) {
-        let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-        let code = self.child.wait().unwrap().code();
-        (code, std::fs::read_to_string(&self.log).unwrap())
-    }
-}
-
-#[test]
-fn sessions_of_a_running_service_are_listed_and_ended() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = write_config(dir.path(), "session: { cookie: { secure: false } }");
-    let file = file.to_str().unwrap();
-    let args = [
-        "account",
-        "add",
-        "demo",
-        "--password-stdin",
-        "--config",
-        file,
-    ];
-    run_berth(&args, PASSWORD);
-    let served = RunningService::start(Path::new(file));
-    let login = || {
-        let body = json!({"username": "demo", "password": PASSWORD});
-        let answer = served.post("/login", body);
-        let id = answer.split("berth=").nth(1).unwrap();
-        id.split(';').next().unwrap().to_owned()
-    };
-    let token = |id: &str| served.post("/v1/tokens", json!({"session": id}));
-    let sessions =
-        |args: &[&str]| run_berth(&[&["sessions"], args, &["--config", file]].concat(), "");
-    let refused_within_a_second = |id: &str| {
-        let began = Instant::now();
-        while !token(id).contains("unknown-session") {
-            assert!(began.elapsed() < Duration::from_secs(1));
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    };
-    let ids = [login(), login(), login()];
-    assert!(ids.iter().all(|id| token(id).contains("200 OK")));
-    let (code, out, err) = sessions(&["ls", "--account", "demo"]);
-    assert_eq!((code, err.as_str()), (Some(0), ""));
-    let lines: Vec<Vec<&str>> = out.lines().map(|l| l.split('\t').collect()).collect();
-    assert_eq!(lines.len(), 3);
-    assert_eq!(lines[0][1..4], ["demo", "", "berth"]);
-    assert_eq!(lines[0][6..], ["-", "-"]);
-    let (_, all, _) = sessions(&["ls", "--json"]);
-    let all: Value = serde_json::from_str(&all).unwrap();
-    assert_eq!(all["sessions"][0]["session_ref"], lines[0][0]);
-    assert!(ids.iter().all(|id| !all.to_string().contains(id)));
-    assert_eq!(sessions(&["ls", "--account", "ann"]).1, "");
-
-    let (code, out, log) = sessions(&["end", lines[0][0]]);
-    assert_eq!((code, out.as_str()), (Some(0), "ended 1\n"), "{log}");
-    assert!(
-        log.contains("session-ended") && log.contains("operator"),
-        "{log}"
-    );
-    refused_within_a_second(&ids[0]);
-    assert!(token(&ids[1]).contains("200 OK"));
-    for name in [lines[0][0], "-hyphen", "--hyphen", "-h"] {
-        let message = format!("there is no session {name:?}\n");
-        assert_eq!(sessions(&["end", name]), (Some(1), String::new(), message));
-    }
-    assert_eq!(sessions(&["end"]).0, Some(2));
-    assert_eq!(sessions(&["end", "x", "--account", "demo"]).0, Some(2));
-    assert_eq!(sessions(&["end", "--account", "demo"]).1, "ended 2\n");
-    refused_within_a_second(&ids[1]);
-    refused_within_a_second(&ids[2]);
-    served.terminate();
-}
-
 #[test]
 fn serve_shuts_down_cleanly_and_logs_no_secret() {
     let dir = tempfile::tempdir().unwrap();
@@ -322,123 +200,4 @@ fn serve_shuts_down_cleanly_and_logs_no_secret() {
         .map(|line| line["event"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(events, ["login", "unknown-session", "login-failed"]);
-}
-
-#[test]
-fn engines_are_listed_drained_and_explained() {
-    let dir = tempfile::tempdir().unwrap();
-    // No engine listens on these ports.
-    let more = "api: { clients: [ { name: ops, role: operator, secret: { inline: operator-secret-1 } } ] }
-pools: [ { name: p, driver: qix, cluster: c, discovery: { static: [
-  { name: e, ip: 127.0.0.1, port: 1 } ] } }, { name: q, driver: qix, cluster: c, discovery: { static: [
-  { name: e, ip: 127.0.0.1, port: 1 }, { name: f, ip: 127.0.0.1, port: 2 } ] } } ]
-routes: [ { path: /x, pool: p } ]";
-    let file = write_config(dir.path(), more);
-    let served = RunningService::start(&file);
-    let at = format!("http://{}", served.address);
-    let ask = |args: &[&str]| {
-        let more = ["--service", &at, "--config", file.to_str().unwrap()];
-        run_berth(&[args, &more].concat(), "")
-    };
-    let (code, out, err) = ask(&["engines", "ls"]);
-    assert_eq!((code, err.as_str()), (Some(0), ""));
-    let lines: Vec<Vec<&str>> = out.lines().map(|l| l.split('\t').collect()).collect();
-    assert_eq!(lines.len(), 3);
-    assert_eq!(lines[2][..3], ["q", "f", "127.0.0.1:2"]);
-    assert_eq!((lines[2][4], lines[2][5]), ("-", "0"));
-    assert_eq!(
-        ask(&["engines", "drain", "e"]).2,
-        "several pools have an engine \"e\": name it as p/e\n"
-    );
-    assert_eq!(
-        ask(&["engines", "drain", "g"]).2,
-        "there is no engine \"g\"\n"
-    );
-    assert!(
-        ask(&["engines", "drain", "f", "--over", "x"])
-            .2
-            .contains("over: a time")
-    );
-    assert_eq!(
-        ask(&["engines", "drain", "p/e", "--over", "5s"]).1,
-        "p/e is drained\n"
-    );
-    let listed = ask(&["engines", "ls", "--json"]).1;
-    let listed: Value = serde_json::from_str(&listed).unwrap();
-    assert_eq!(
-        (&listed[0]["draining"], &listed[1]["draining"]),
-        (&json!(true), &json!(false))
-    );
-    let (code, out, err) = ask(&["explain", "/x"]);
-    assert_eq!((code, err.as_str()), (Some(0), ""));
-    assert!(
-        out.starts_with("pool p: - (no-engine)\n") && out.contains("e\tdraining\t"),
-        "{out}"
-    );
-    assert_eq!(
-        ask(&["engines", "undrain", "p/e"]).1,
-        "p/e is no longer drained\n"
-    );
-    assert!(
-        ask(&["explain", "/y"])
-            .2
-            .contains("No route takes this path")
-    );
-    served.terminate();
-    let (code, _, err) = ask(&["engines", "ls"]);
-    assert_eq!(code, Some(1));
-    assert!(err.starts_with(&format!("the service at {at}: ")), "{err}");
-}
-
-/// Starts a Mira server that returns this list. The channel receives one message per request.
-fn start_mira(list: Value) -> (u16, mpsc::Receiver<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let (asked, requests) = mpsc::channel();
-    std::thread::spawn(move || {
-        let body = list.to_string();
-        let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}",
-            body.len()
-        );
-        for stream in listener.incoming() {
-            let mut stream = BufReader::new(stream.unwrap());
-            let mut line = String::new();
-            while stream.read_line(&mut line).unwrap() > 2 {
-                line.clear();
-            }
-            let stream = stream.get_mut();
-            stream
-                .write_all(format!("{head}\r\n\r\n{body}").as_bytes())
-                .unwrap();
-            if asked.send(()).is_err() {
-                return;
-            }
-        }
-    });
-    (port, requests)
-}
-
-#[test]
-fn a_discovery_source_cannot_fill_the_log() {
-    let engine = json!({"engine": {"networks": [{"name": "n", "ip": "127.0.0.1"}], "port": 1}});
-    let mut list = vec![engine];
-    list.extend((0..100).map(|n| json!({"engine": format!("{n} {}", "x".repeat(10_000))})));
-    let (port, requests) = start_mira(Value::Array(list));
-    let dir = tempfile::tempdir().unwrap();
-    let discovery = format!("{{ mira: {{ url: \"http://127.0.0.1:{port}\", poll: 100ms }} }}");
-    let pools =
-        format!("pools: [{{ name: qix, cluster: qix, driver: qix, discovery: {discovery} }}]");
-    let file = write_config(dir.path(), &format!("log: {{ format: text }}\n{pools}"));
-    let served = RunningService::start(&file);
-    // The second request shows that the first list has been processed.
-    for _ in 0..2 {
-        requests.recv_timeout(Duration::from_secs(30)).unwrap();
-    }
-    let (_, log) = served.terminate();
-    let left_out = log.lines().filter(|line| line.contains("left out"));
-    let lengths: Vec<usize> = left_out.map(str::len).collect();
-    assert_eq!(lengths.len(), 21, "{log}");
-    assert!(lengths.iter().all(|length| *length < 1_000), "{lengths:?}");
-    assert!(log.contains("80 more engines are left out"), "{log}");
 }

@@ -32,12 +32,13 @@ pub(crate) use dirty_set::DirtySet;
 use dirty_set::Subscription;
 pub use handles::{HalfOpenPermit, Reservation};
 pub use ledger_entry::LedgerEntry;
+use parking_lot::{Mutex, MutexGuard};
 use pending_cost::CostEstimate;
 use queue::Ticket;
 pub use registry::AccountingRegistry;
 pub use snapshot::LoadSnapshot;
 use state::{AccountingState, ClosedStream, Stream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 pub use stream_counts::{ChangedCount, PoolStreams, StreamCounts, StreamLimits, StreamSlot};
 use tokio::time::Instant;
@@ -80,7 +81,7 @@ impl EngineAccounting {
 
     /// A panic elsewhere leaves consistent numbers behind, so a poisoned lock is used further.
     fn lock(&self) -> MutexGuard<'_, AccountingState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Locks the state to change it: the scheduler reads this engine again at its next decision.

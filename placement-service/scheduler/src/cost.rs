@@ -4,7 +4,7 @@
 
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 
 /// Weight of the latest observation against all earlier ones.
 const RATE: f64 = 0.1;
@@ -166,7 +166,7 @@ impl PoolCosts {
 
     /// A panic elsewhere leaves consistent numbers behind.
     fn lock(&self) -> MutexGuard<'_, Costs> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -11,8 +11,9 @@ use crate::explain::{Explanation, explain};
 use crate::filter::FilterReasons;
 use crate::pool::PoolMembers;
 use crate::strategy::{Strategy, Weights};
+use parking_lot::{Mutex, MutexGuard};
 use rand::Rng;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -170,7 +171,7 @@ impl Scheduler {
         ask: &SchedulingRequest<'_>,
     ) -> MutexGuard<'_, State> {
         // No code under the lock can panic half-way through a change.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.pool.sync(engines, &self.rules, ask.now);
         state.pool.exclude_tried(ask.tried, ask.now);
         state

@@ -74,7 +74,7 @@ pub async fn build(
         EventLogFollower::start(sessions.clone(), tokens.clone(), log, config.events.poll).await?;
     let events = EventLogReader::open(&stores, sessions.clone(), feed.newest()).await?;
     let sweep = CleanupTasks::start(&sessions, &config);
-    let parts = webhooks::Dependencies {
+    let webhook_dependencies = webhooks::Dependencies {
         stores: stores.clone(),
         clock: clock.clone(),
         tokens: tokens.clone(),
@@ -82,9 +82,13 @@ pub async fn build(
         newest: feed.newest(),
         lease: config.events.lease,
     };
-    let webhook_secrets = secrets.webhooks;
-    let webhooks = Webhooks::start(&config.webhooks, webhook_secrets, parts, &mut registry);
-    let webhooks = webhooks.await?;
+    let webhooks = Webhooks::start(
+        &config.webhooks,
+        secrets.webhooks,
+        webhook_dependencies,
+        &mut registry,
+    )
+    .await?;
     let security_events = config.security_events.as_ref().map(|config| {
         let (sessions, clock) = (sessions.clone(), clock.clone());
         let (keys, shared) = (secrets.transmitters, stores.coordination.clone());
@@ -111,14 +115,14 @@ pub async fn build(
     let ledger = &config.placement.ledger;
     let ledger = Ledger::open(ledger, secrets.ledger.as_ref(), &*clock, &mut registry).await?;
     let placer = PlacementService::start(&config, clock.clone(), &mut registry, ledger)?;
-    let parts = gateways::Dependencies {
+    let gateway_dependencies = gateways::Dependencies {
         sessions: sessions.clone(),
         tallies: placer.accounting().clone(),
         clock: clock.clone(),
         feed: &feed,
         log: events.id(),
     };
-    let gateways = Arc::new(Gateways::start(parts, &mut registry));
+    let gateways = Arc::new(Gateways::start(gateway_dependencies, &mut registry));
     let event_gateways = gateways.clone();
     let send_event: SendEvent = Box::new(move |event| event_gateways.broadcast(event));
     let drain_durations = config

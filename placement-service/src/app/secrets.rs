@@ -7,7 +7,7 @@ mod store;
 pub use store::{StoreSecrets, fetch_store};
 
 use crate::config::fault::{Fault, Faults};
-use crate::config::{Config, Jwks, SecretSource};
+use crate::config::{Config, Jwks, SecretSource, WebhookFormat};
 use crate::core::aead::SealingKeys;
 use crate::core::secret::Secret;
 use crate::events::remote_keys::PublicKeys;
@@ -68,7 +68,7 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
         let secret = hook
             .secret
             .as_ref()
-            .map(|key| read_webhook_secret(&path, key, env));
+            .map(|key| read_webhook_secret(&path, hook.format, key, env));
         secret.and_then(|secret| secret.map_err(|fault| faults.push(fault)).ok())
     });
     let webhooks = webhooks.collect();
@@ -214,17 +214,18 @@ fn read_shared_secret(
         .ok_or_else(|| Fault::new(path, message))
 }
 
-/// Reads the secret that signs the deliveries of a webhook, and checks its encoding.
+/// Reads the secret of a webhook. Format `json` signs with it, so its encoding is checked; `caep` sends it as it is.
 fn read_webhook_secret(
     path: &str,
+    format: WebhookFormat,
     key: &SecretSource,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Secret, Fault> {
     let secret = read_shared_secret(path, key, env)?;
-    match signature::key(&secret) {
-        Some(_) => Ok(secret),
-        None => Err(Fault::new(path, "must be Base64 after whsec_")),
+    if format == WebhookFormat::Json && signature::key(&secret).is_none() {
+        return Err(Fault::new(path, "must be Base64 after whsec_"));
     }
+    Ok(secret)
 }
 
 /// Reads the secret that a setting refers to.

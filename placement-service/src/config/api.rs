@@ -1,7 +1,7 @@
 //! Settings of the programs that may call `/v1`, besides the gateways.
 
-use super::SecretSource;
 use super::fault_collector::FaultCollector;
+use super::{Config, SecretSource};
 use serde::Deserialize;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -30,7 +30,8 @@ pub enum Role {
     Runtime,
 }
 
-pub(super) fn check(api: &Api, faults: &mut FaultCollector) {
+pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
+    let api = &config.api;
     for (index, client) in api.clients.iter().enumerate() {
         faults.check_name(&format!("api.clients[{index}].name"), &client.name);
     }
@@ -47,17 +48,22 @@ mod tests {
     #[test]
     fn clients_need_unique_names_and_secrets_and_a_known_role() {
         let clients = |clients: &str| format!("api: {{ clients: [{clients}] }}");
+        let faults = |text: &str| from_text(&clients(text)).unwrap_err().to_string();
         assert_eq!(
-            from_text(&clients(
-                "{ name: a, role: king, secret: { env: A } }, { name: a b, role: runtime }, \
+            faults("{ name: a, role: king, secret: { env: A } }"),
+            "api.clients[0].role: unknown variant `king`, expected `operator` or `runtime`"
+        );
+        assert_eq!(
+            faults("{ name: a, role: operator, secret: { env: A } }, { name: b, role: runtime }"),
+            "api.clients[1].secret: is missing"
+        );
+        assert_eq!(
+            faults(
+                "{ name: a b, role: runtime, secret: { env: A } }, \
                  { name: c, role: runtime, secret: { env: C } }, { name: c, role: operator, secret: { env: D } }"
-            ))
-            .unwrap_err()
-            .to_string(),
-            "api.clients[0].role: unknown variant `king`, expected `operator` or `runtime`\n\
-             api.clients[1].name: must be 1 to 128 letters, digits and - _ .\n\
-             api.clients[1].secret: expected {env: NAME}, {file: PATH} or {inline: TEXT}\n\
-             api.clients[3].name: the name \"c\" is already used"
+            ),
+            "api.clients[0].name: must be 1 to 128 letters, digits and - _ .\n\
+             api.clients[2].name: the name \"c\" is already used"
         );
         let fetch = |text: &str| {
             let text = format!("gateways: {{ secret: {{ env: G }} }}\n{}", clients(text));

@@ -146,10 +146,16 @@ mod tests {
             "pools[0].queue.timeout: must not be longer than placement.deadline"
         );
         assert_eq!(
-            faults("sharing: per-tab, queue: { max_length: x }, engine_session_ttl: 0s"),
-            "pools[0].engine_session_ttl: must be 1s to 30m, not 0s\n\
-             pools[0].queue.max_length: invalid type: string \"x\", expected u32\n\
-             pools[0].sharing: unknown variant `per-tab`, expected `per-connection` or `per-document`"
+            faults("engine_session_ttl: 0s"),
+            "pools[0].engine_session_ttl: must be 1s to 30m, not 0s"
+        );
+        assert_eq!(
+            faults("queue: { max_length: x }"),
+            "pools[0].queue.max_length: invalid type: string \"x\", expected u32"
+        );
+        assert_eq!(
+            faults("sharing: per-tab"),
+            "pools[0].sharing: unknown variant `per-tab`, expected `per-connection` or `per-document`"
         );
     }
 }

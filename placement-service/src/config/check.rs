@@ -2,47 +2,77 @@
 //! combinations that are valid but risky.
 
 use super::fault::Fault;
-use super::fault_collector::{FaultCollector, format_duration};
+use super::fault_collector::{FaultCollector, SECOND, format_duration};
 use super::{
     Algorithm, Config, Driver, SameSite, SecretSource, api, compat, events, fleet, http, login,
     oidc, pool, security_events, session, store, tokens, webhooks,
 };
+use crate::core::log_filter::parse_log_filter;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// The secret of `config/demo.yaml`.
 const DEMO_SECRET: &str = "berth-demo-secret-known-to-everybody";
 
-/// Every fault, and every warning.
-pub(super) fn check_all(config: &Config) -> (Vec<Fault>, Vec<String>) {
+/// The sections that a check reads, and the check.
+type Check = (&'static [&'static str], fn(&Config, &mut FaultCollector));
+
+const CHECKS: &[Check] = &[
+    (&["log"], check_log),
+    (&["store"], store::check),
+    (&["session"], session::check),
+    (&["events"], events::check),
+    (&["webhooks"], webhooks::check),
+    (&["webhooks", "tokens"], webhooks::check_tokens),
+    (&["security_events"], security_events::check),
+    (
+        &["security_events", "oidc"],
+        security_events::check_providers,
+    ),
+    (&["login"], login::check),
+    (&["login", "oidc"], login::check_local),
+    (&["oidc"], oidc::check),
+    (&["tokens"], tokens::check),
+    (&["api"], api::check),
+    (&["probe"], fleet::check_probe),
+    (&["placement"], fleet::check_placement),
+    (&["placement", "pools"], fleet::check_queues),
+    (&["pools"], pool::check_pools),
+    (&["routes"], pool::check_routes),
+    (&["routes", "pools"], pool::check_targets),
+    (&["compat"], compat::check),
+    (&["http"], http::check),
+    (&["shutdown_grace"], check_shutdown_grace),
+];
+
+/// Every fault. A check that reads an unreadable section is left out: the configuration has the section's
+/// defaults in its place, and faults in them are not the operator's.
+pub(super) fn check_all(config: &Config, unreadable: &BTreeSet<String>) -> Vec<Fault> {
     let mut faults = FaultCollector::default();
-    if crate::core::log_filter::parse_log_filter(&config.log.level).is_err() {
+    for (sections, check) in CHECKS {
+        if !sections.iter().any(|name| unreadable.contains(*name)) {
+            check(config, &mut faults);
+        }
+    }
+    faults.0
+}
+
+fn check_log(config: &Config, faults: &mut FaultCollector) {
+    if parse_log_filter(&config.log.level).is_err() {
         faults.add(
             "log.level",
             "must be a filter such as info or berth_placement=debug,info",
         );
     }
-    store::check(&config.store, &mut faults);
-    session::check(&config.session, &mut faults);
-    events::check(&config.events, &mut faults);
-    login::check(&config.login, &mut faults);
-    oidc::check(&config.oidc, config.login.local, &mut faults);
-    tokens::check(&config.tokens, &mut faults);
-    api::check(&config.api, &mut faults);
-    compat::check(&config.compat, &mut faults);
-    http::check(&config.http, &mut faults);
-    webhooks::check(config, &mut faults);
-    security_events::check(config, &mut faults);
-    fleet::check(config, &mut faults);
-    for (index, pool) in config.pools.iter().enumerate() {
-        pool::check(&format!("pools[{index}]"), pool, &mut faults);
-    }
-    faults.check_unique_names("pools", config.pools.iter().map(|p| p.name.as_str()));
-    for (index, route) in config.routes.iter().enumerate() {
-        pool::check_route(&format!("routes[{index}]"), route, config, &mut faults);
-    }
-    (faults.0, warnings(config))
 }
 
-fn warnings(config: &Config) -> Vec<String> {
+fn check_shutdown_grace(config: &Config, faults: &mut FaultCollector) {
+    let grace = config.shutdown_grace;
+    faults.check_range("shutdown_grace", grace, Duration::ZERO, 3600 * SECOND);
+}
+
+/// Combinations that are valid but risky.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     let demo = |key: &SecretSource| matches!(key, SecretSource::Inline(secret) if secret.reveal() == DEMO_SECRET);
     if demo(&config.tokens.key) || config.gateways.secret.as_ref().is_some_and(demo) {
@@ -93,4 +123,19 @@ fn warnings(config: &Config) -> Vec<String> {
         );
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::DEFAULT;
+    use serde_json::Value;
+
+    #[test]
+    fn checks_name_sections_of_the_configuration() {
+        let defaults: Value = serde_saphyr::from_str(DEFAULT).unwrap();
+        for name in CHECKS.iter().flat_map(|(sections, _)| *sections) {
+            assert!(defaults.get(name).is_some(), "{name}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Settings of the listeners that speak the protocols of the services that Berth replaces.
 
-use super::JwtKey;
 use super::fault_collector::FaultCollector;
+use super::{Config, JwtKey};
 use serde::Deserialize;
 use std::net::SocketAddr;
 
@@ -35,7 +35,8 @@ pub struct SessionService {
     pub roles_claim: String,
 }
 
-pub(super) fn check(compat: &Compat, faults: &mut FaultCollector) {
+pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
+    let compat = &config.compat;
     for (path, claim) in [
         ("account_claim", &compat.session_service.account_claim),
         ("roles_claim", &compat.session_service.roles_claim),

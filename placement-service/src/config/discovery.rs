@@ -239,3 +239,6 @@ fn label() -> String {
 fn docker_host() -> String {
     "unix:///var/run/docker.sock".to_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! Settings of the session event log.
 
+use super::Config;
 use super::fault_collector::{FaultCollector, SECOND};
 use serde::Deserialize;
 use std::time::Duration;
@@ -17,7 +18,8 @@ pub struct Events {
     pub lease: Duration,
 }
 
-pub(super) fn check(events: &Events, faults: &mut FaultCollector) {
+pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
+    let events = &config.events;
     let min = Duration::from_millis(10);
     faults.check_range("events.poll", events.poll, min, 10 * SECOND);
     faults.check_count("events.retention", events.retention, 100_000_000);

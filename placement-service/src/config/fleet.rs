@@ -44,10 +44,16 @@ pub struct Placement {
     pub ledger: Ledger,
 }
 
-pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
-    let (probe, placement) = (&config.probe, &config.placement);
-    let tenth = Duration::from_millis(100);
-    faults.check_range("probe.interval", probe.interval, tenth, 3600 * SECOND);
+const TENTH_OF_A_SECOND: Duration = Duration::from_millis(100);
+
+pub(super) fn check_probe(config: &Config, faults: &mut FaultCollector) {
+    let probe = &config.probe;
+    faults.check_range(
+        "probe.interval",
+        probe.interval,
+        TENTH_OF_A_SECOND,
+        3600 * SECOND,
+    );
     faults.check_range(
         "probe.timeout",
         probe.timeout,
@@ -56,10 +62,14 @@ pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
     );
     faults.check_count("probe.failures", probe.failures, 1000);
     faults.check_count("probe.successes", probe.successes, 1000);
+}
+
+pub(super) fn check_placement(config: &Config, faults: &mut FaultCollector) {
+    let placement = &config.placement;
     faults.check_range(
         "placement.deadline",
         placement.deadline,
-        tenth,
+        TENTH_OF_A_SECOND,
         120 * SECOND,
     );
     faults.check_count("placement.attempts", placement.attempts, 100);
@@ -86,16 +96,14 @@ pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
         faults.add("placement.log_decisions", "must be 0 to 1");
     }
     ledger::check(&placement.ledger, faults);
+}
+
+/// Nobody waits in a queue longer than a placement may take.
+pub(super) fn check_queues(config: &Config, faults: &mut FaultCollector) {
     for (index, pool) in config.pools.iter().enumerate() {
-        if pool.queue.max_length > 0 && pool.queue.timeout > placement.deadline {
+        if pool.queue.max_length > 0 && pool.queue.timeout > config.placement.deadline {
             let path = format!("pools[{index}].queue.timeout");
             faults.add(path, "must not be longer than placement.deadline");
         }
     }
-    faults.check_range(
-        "shutdown_grace",
-        config.shutdown_grace,
-        Duration::ZERO,
-        3600 * SECOND,
-    );
 }

@@ -1,5 +1,6 @@
 //! Limits on the clients of all listeners: connections and time.
 
+use super::Config;
 use super::fault_collector::{FaultCollector, SECOND};
 use serde::Deserialize;
 use std::time::Duration;
@@ -15,7 +16,8 @@ pub struct Http {
     pub request_timeout: Duration,
 }
 
-pub(super) fn check(http: &Http, faults: &mut FaultCollector) {
+pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
+    let http = &config.http;
     faults.check_count("http.max_connections", http.max_connections, 1_000_000);
     let (path, timeout) = ("http.request_timeout", http.request_timeout);
     faults.check_range(path, timeout, SECOND / 10, 600 * SECOND);

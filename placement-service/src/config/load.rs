@@ -1,58 +1,19 @@
-//! Loads the configuration: parses strictly, applies the defaults, checks, and reports every fault at once with
-//! its path. Reads no secret: `app::secrets` does.
+//! Loads the configuration: parses strictly, applies the defaults, checks, and reports the faults of all sections
+//! at once with their paths. Reads no secret: `app::secrets` does.
 
 use super::fault::{Fault, Faults};
 use super::tree::{self, PathStep};
 use super::{Config, check};
-use serde_json::Value;
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::LazyLock;
 
 /// Every setting with its default and a comment.
 pub const DEFAULT: &str = include_str!("../../config/default.yaml");
 
-/// One complete and valid item of each list and each optional section. It replaces the invalid parts of a file,
-/// so that its other parts can be checked too.
-const FALLBACK: &str = "
-pools:
-  - name: berth-model
-    driver: websocket
-    cluster: c
-    strategy: least-load
-    capacity: { per_engine: 1, per_pool: 1, memory_floor_mb: 1 }
-    queue: { max_length: 1, timeout: 1s }
-    slow_start: 1s
-    sharing: per-connection
-    engine_session_ttl: 1s
-    discovery: { static: [ { name: berth-model, ip: 127.0.0.1, port: 1, metrics_port: 2 } ] }
-oidc:
-  - name: berth-model
-    issuer: https://berth-model.example
-    client_id: berth
-    roles: { default: [user] }
-routes:
-  - { path: /berth-model, pool: berth-model, open: nothing }
-tokens:
-  previous: [ { algorithm: HS256, key: { env: BERTH_MODEL } } ]
-  next: [ { algorithm: HS256, key: { env: BERTH_MODEL } } ]
-compat: { session_service: { keys: [ { algorithm: HS256, key: { env: BERTH_MODEL } } ] } }
-api: { clients: [ { name: berth-model, secret: { env: BERTH_MODEL }, role: runtime } ] }
-webhooks: [ { name: berth-model, url: https://example.com/, secret: { env: BERTH_MODEL } } ]
-security_events:
-  audience: berth-model
-  transmitters: [ { name: berth-model, issuer: m, jwks: { file: m }, provider: null, account_by: sub } ]
-";
-
-/// The defaults, and the defaults overlaid with the fallback.
-static DEFAULTS_AND_FALLBACK: LazyLock<Result<(Value, Value), String>> = LazyLock::new(|| {
-    let defaults = parse(DEFAULT)?;
-    let mut model = defaults.clone();
-    tree::overlay(&mut model, parse(FALLBACK)?, "");
-    Ok((defaults, model))
-});
-
-/// Maximum number of type errors reported at once.
-const MAX_FAULTS: usize = 100;
+/// The parsed defaults.
+static DEFAULTS: LazyLock<Result<Value, String>> = LazyLock::new(|| parse(DEFAULT));
 
 /// A valid configuration, and its warnings for the operator.
 #[derive(Debug)]
@@ -68,32 +29,55 @@ pub fn from_file(path: &Path) -> Result<LoadedConfig, Faults> {
     from_text(&text)
 }
 
-/// Loads a YAML text over the defaults. An empty text gives the defaults.
+/// Loads a YAML text over the defaults. An empty text gives the defaults. Each section is deserialized by itself,
+/// so that an error in one hides no fault of another.
 pub fn from_text(text: &str) -> Result<LoadedConfig, Faults> {
     let fault = |message: String| Faults(vec![Fault::new("", message)]);
-    let (defaults, model) = DEFAULTS_AND_FALLBACK
-        .as_ref()
-        .map_err(|m| fault(m.clone()))?;
-    let mut tree = defaults.clone();
-    match parse(text).map_err(fault)? {
-        Value::Null => {}
-        Value::Object(over) => tree::overlay(&mut tree, Value::Object(over), ""),
+    let defaults = DEFAULTS.as_ref().map_err(|m| fault(m.clone()))?;
+    let sections = match parse(text).map_err(fault)? {
+        Value::Null => Map::new(),
+        Value::Object(sections) => sections,
         _ => return Err(fault("expected a map of settings".to_owned())),
+    };
+    let mut tree = defaults.clone();
+    let mut faults = Vec::new();
+    let mut unreadable = BTreeSet::new();
+    for (name, section) in sections {
+        let found = type_faults(defaults, &name, &section);
+        if found.is_empty() {
+            tree::overlay_section(&mut tree, &name, section);
+        } else {
+            faults.extend(found);
+            unreadable.insert(name);
+        }
     }
-    let (config, mut faults) = deserialize_all(tree, model);
-    let mut warnings = Vec::new();
-    if let Some(config) = &config {
-        let of_type: Vec<String> = faults.iter().map(|f| f.path.clone()).collect();
-        let (found, told) = check::check_all(config);
-        // A repaired section holds the fallback's values: faults in it are not the operator's.
-        let mended = |path: &str| of_type.iter().any(|bad| path.starts_with(bad.as_str()));
-        faults.extend(found.into_iter().filter(|fault| !mended(&fault.path)));
-        warnings = told;
-    }
+    let config = deserialize(&tree, 0).map_err(|fault| Faults(vec![fault]))?;
+    faults.extend(check::check_all(&config, &unreadable));
     faults.sort();
-    match config {
-        Some(config) if faults.is_empty() => Ok(LoadedConfig { config, warnings }),
-        _ => Err(Faults(faults)),
+    if faults.is_empty() {
+        let warnings = check::warnings(&config);
+        Ok(LoadedConfig { config, warnings })
+    } else {
+        Err(Faults(faults))
+    }
+}
+
+/// The type errors of one section, laid over the defaults without the other sections of the file. Deserializing
+/// stops at the first error, hence one at most; of a list of sections, such as `pools`, one for each item.
+fn type_faults(defaults: &Value, name: &str, section: &Value) -> Vec<Fault> {
+    let fault = |section: Value, item: usize| {
+        let mut tree = defaults.clone();
+        tree::overlay_section(&mut tree, name, section);
+        deserialize(&tree, item).err()
+    };
+    match section {
+        Value::Array(items) if defaults.get(name).is_some_and(Value::is_array) => {
+            let items = items.iter().enumerate();
+            items
+                .filter_map(|(index, item)| fault(Value::Array(vec![item.clone()]), index))
+                .collect()
+        }
+        section => fault(section.clone(), 0).into_iter().collect(),
     }
 }
 
@@ -109,44 +93,26 @@ fn parse(text: &str) -> Result<Value, String> {
     serde_saphyr::from_str_with_options(text, options).map_err(|e| e.to_string())
 }
 
-/// Deserializes the tree. At each type error it repairs the value from the fallback and tries again, so that
-/// all errors are found.
-fn deserialize_all(mut tree: Value, model: &Value) -> (Option<Config>, Vec<Fault>) {
-    let mut faults = Vec::new();
-    while faults.len() < MAX_FAULTS {
-        let error = match serde_path_to_error::deserialize::<_, Config>(&tree) {
-            Ok(config) => return (Some(config), faults),
-            Err(error) => error,
-        };
+/// Deserializes a tree. `first_item` is the index, in the file, of the first item of the tree's list.
+fn deserialize(tree: &Value, first_item: usize) -> Result<Config, Fault> {
+    serde_path_to_error::deserialize(tree).map_err(|error| {
         let mut place = tree::path_steps(error.path());
-        let message = error.inner().to_string();
-        if let Some(field) = quoted_field(&message, "unknown field `") {
-            if place.last() == Some(&PathStep::Field(field.clone())) {
-                place.pop();
-            }
-            let removed = tree::remove(&mut tree, &place, &field);
-            place.push(PathStep::Field(field));
-            faults.push(Fault::new(
-                tree::format_path(&place),
-                operator_message(&place, &message),
-            ));
-            if !removed {
-                return (None, faults);
-            }
-            continue;
+        if let Some(PathStep::Item(index)) = place.get_mut(1) {
+            *index += first_item;
         }
+        let message = error.inner().to_string();
         if let Some(field) = quoted_field(&message, "missing field `") {
             place.push(PathStep::Field(field));
+        } else if let Some(field) = quoted_field(&message, "unknown field `") {
+            // The path of an unknown field ends at the field or at its map.
+            let field = PathStep::Field(field);
+            if place.last() != Some(&field) {
+                place.push(field);
+            }
         }
-        faults.push(Fault::new(
-            tree::format_path(&place),
-            operator_message(&place, &message),
-        ));
-        if !tree::repair(&mut tree, model, &place) {
-            return (None, faults);
-        }
-    }
-    (None, faults)
+        let message = operator_message(&message);
+        Fault::new(tree::format_path(&place), message)
+    })
 }
 
 fn quoted_field(message: &str, before: &str) -> Option<String> {
@@ -154,12 +120,8 @@ fn quoted_field(message: &str, before: &str) -> Option<String> {
     rest.split('`').next().map(str::to_owned)
 }
 
-/// The message of a type error for an operator. Never contains a secret.
-fn operator_message(place: &[PathStep], message: &str) -> String {
-    let secret = |step: &PathStep| matches!(step, PathStep::Field(name) if ["secret", "key", "client_secret"].contains(&name.as_str()));
-    if place.iter().any(secret) {
-        return "expected {env: NAME}, {file: PATH} or {inline: TEXT}".to_owned();
-    }
+/// The message of a type error for an operator.
+fn operator_message(message: &str) -> String {
     if message.starts_with("missing field") {
         return "is missing".to_owned();
     }

@@ -1,5 +1,6 @@
 //! Settings of login: redirect targets, trusted origins and proxies, rate limits and lockout.
 
+use super::Config;
 use super::fault_collector::{DAY, FaultCollector, SECOND};
 use crate::core::return_to::ReturnTo;
 use serde::Deserialize;
@@ -47,7 +48,8 @@ pub struct Lockout {
     pub max: Duration,
 }
 
-pub(super) fn check(login: &Login, faults: &mut FaultCollector) {
+pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
+    let login = &config.login;
     if ReturnTo::parse(&login.default_return_to).is_none() {
         faults.add(
             "login.default_return_to",
@@ -85,6 +87,16 @@ pub(super) fn check(login: &Login, faults: &mut FaultCollector) {
         faults.add(
             "login.public_url",
             "must be an origin such as https://app.example.com",
+        );
+    }
+}
+
+/// Somebody must be able to log in.
+pub(super) fn check_local(config: &Config, faults: &mut FaultCollector) {
+    if !config.login.local && config.oidc.is_empty() {
+        faults.add(
+            "login.local",
+            "must be true while oidc has no provider: nobody could log in",
         );
     }
 }

@@ -1,8 +1,8 @@
 //! Settings of OpenID providers: addresses, credentials, and how claims map to accounts, roles and token
 //! claims. Speaks to no provider.
 
-use super::SecretSource;
 use super::fault_collector::FaultCollector;
+use super::{Config, SecretSource};
 use crate::core::names::is_name;
 use openidconnect::url::{Host, Url};
 use serde::Deserialize;
@@ -75,17 +75,12 @@ pub fn is_https_or_loopback(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && local)
 }
 
-pub(super) fn check(providers: &[OidcProvider], local: bool, faults: &mut FaultCollector) {
+pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
+    let providers = &config.oidc;
     for (index, provider) in providers.iter().enumerate() {
         check_provider(&format!("oidc[{index}]"), provider, faults);
     }
     faults.check_unique_names("oidc", providers.iter().map(|p| p.name.as_str()));
-    if providers.is_empty() && !local {
-        faults.add(
-            "login.local",
-            "must be true while oidc has no provider: nobody could log in",
-        );
-    }
 }
 
 fn check_provider(path: &str, provider: &OidcProvider, faults: &mut FaultCollector) {

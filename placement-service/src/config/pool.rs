@@ -96,7 +96,15 @@ pub enum OpenTemplate {
     SessionApp,
 }
 
-pub(super) fn check(path: &str, pool: &Pool, faults: &mut FaultCollector) {
+pub(super) fn check_pools(config: &Config, faults: &mut FaultCollector) {
+    let pools = &config.pools;
+    for (index, pool) in pools.iter().enumerate() {
+        check_pool(&format!("pools[{index}]"), pool, faults);
+    }
+    faults.check_unique_names("pools", pools.iter().map(|pool| pool.name.as_str()));
+}
+
+fn check_pool(path: &str, pool: &Pool, faults: &mut FaultCollector) {
     faults.check_name(&format!("{path}.name"), &pool.name);
     let visible = |b: u8| b.is_ascii_graphic();
     if pool.cluster.is_empty() || !pool.cluster.bytes().all(visible) {
@@ -161,32 +169,127 @@ fn check_weights(path: &str, weights: &Weights, faults: &mut FaultCollector) {
     }
 }
 
-pub(super) fn check_route(path: &str, route: &Route, config: &Config, faults: &mut FaultCollector) {
-    let literal = route.path.strip_suffix("{document}").unwrap_or(&route.path);
-    let rest_of_path = literal.len() < route.path.len();
-    if !literal.starts_with('/') || literal.contains(['{', '}', '?', '#']) {
-        let message = "must start with / and may end in {document}, without a query";
-        faults.add(format!("{path}.path"), message);
-    } else if rest_of_path && !literal.ends_with('/') {
-        faults.add(format!("{path}.path"), "{document} must follow a /");
-    }
-    let Some(pool) = config.pools.iter().find(|pool| pool.name == route.pool) else {
-        faults.add(
-            format!("{path}.pool"),
-            format!("there is no pool {:?}", route.pool),
-        );
-        return;
-    };
-    let open = format!("{path}.open");
-    if pool.driver == Driver::Websocket && route.open != OpenTemplate::Nothing {
-        faults.add(&open, "a websocket pool opens nothing");
-    }
-    if let OpenTemplate::Document(name) = &route.open {
-        if name.is_empty() {
-            faults.add(&open, "the document's name must not be empty");
+/// The checks of routes that need no pool.
+pub(super) fn check_routes(config: &Config, faults: &mut FaultCollector) {
+    for (index, route) in config.routes.iter().enumerate() {
+        let literal = route.path.strip_suffix("{document}").unwrap_or(&route.path);
+        let rest_of_path = literal.len() < route.path.len();
+        let path = format!("routes[{index}].path");
+        if !literal.starts_with('/') || literal.contains(['{', '}', '?', '#']) {
+            let message = "must start with / and may end in {document}, without a query";
+            faults.add(path, message);
+        } else if rest_of_path && !literal.ends_with('/') {
+            faults.add(path, "{document} must follow a /");
         }
-        if name.contains("{document}") && !rest_of_path {
-            faults.add(&open, "uses {document}, which the path does not have");
+        let open = format!("routes[{index}].open");
+        if let OpenTemplate::Document(name) = &route.open {
+            if name.is_empty() {
+                faults.add(&open, "the document's name must not be empty");
+            }
+            if name.contains("{document}") && !rest_of_path {
+                faults.add(&open, "uses {document}, which the path does not have");
+            }
+        }
+    }
+}
+
+/// Each route names a pool, and one that can open what the route opens.
+pub(super) fn check_targets(config: &Config, faults: &mut FaultCollector) {
+    for (index, route) in config.routes.iter().enumerate() {
+        let pool = config.pools.iter().find(|pool| pool.name == route.pool);
+        match pool {
+            None => faults.add(
+                format!("routes[{index}].pool"),
+                format!("there is no pool {:?}", route.pool),
+            ),
+            Some(pool) if pool.driver == Driver::Websocket => {
+                if route.open != OpenTemplate::Nothing {
+                    let path = format!("routes[{index}].open");
+                    faults.add(path, "a websocket pool opens nothing");
+                }
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::load::from_text;
+
+    fn faults(text: &str) -> String {
+        from_text(text).unwrap_err().to_string()
+    }
+
+    const POOL: &str = "
+pools:
+  - name: qix
+    driver: qix
+    cluster: engines
+    discovery: { static: [ { name: engine-0, ip: 10.0.0.1, port: 9076 } ] }
+";
+
+    #[test]
+    fn pool_names_are_unique_and_routes_name_a_pool() {
+        let two = format!("{POOL}{}", &POOL["\npools:\n".len()..]);
+        assert_eq!(
+            faults(&two),
+            "pools[1].name: the name \"qix\" is already used"
+        );
+        for (route, expected) in [
+            (
+                "{ path: '/app/{document}', pool: qxi }",
+                "routes[0].pool: there is no pool \"qxi\"",
+            ),
+            (
+                "{ path: '/app{document}', pool: qix }",
+                "routes[0].path: {document} must follow a /",
+            ),
+            (
+                "{ path: '/{document}/x', pool: qix }",
+                "routes[0].path: must start with / and may end in {document}, without a query",
+            ),
+            (
+                "{ path: /app, pool: qix, open: { document: '{document}' } }",
+                "routes[0].open: uses {document}, which the path does not have",
+            ),
+            (
+                "{ path: /app, pool: qix, open: { document: '' } }",
+                "routes[0].open: the document's name must not be empty",
+            ),
+        ] {
+            assert_eq!(faults(&format!("{POOL}routes: [{route}]")), expected);
+        }
+        let generic = POOL.replace("driver: qix", "driver: websocket");
+        let text = format!("{generic}routes: [{{ path: /a, pool: qix, open: session-app }}]");
+        assert_eq!(
+            faults(&text),
+            "routes[0].open: a websocket pool opens nothing"
+        );
+    }
+
+    #[test]
+    fn weights_are_shares_and_not_all_zero() {
+        let pool = |name: &str, rest: &str| {
+            format!(
+                "- {{ name: {name}, driver: qix, cluster: e, discovery: {{ static: [] }}, {rest} }}\n"
+            )
+        };
+        let text = format!(
+            "pools:\n{}{}{}",
+            pool("a", "weights: { cpu: 1.5, memory: -0.1, document: 2 }"),
+            pool("b", "weights: { sessions: 0, memory: 0, cpu: 0 }"),
+            pool("c", "strategy: packed"),
+        );
+        let told = from_text(&text).unwrap_err().to_string();
+        for fault in [
+            "pools[0].weights.cpu: must be 0 to 1",
+            "pools[0].weights.document: must be 0 to 1",
+            "pools[0].weights.memory: must be 0 to 1",
+            "pools[1].weights: one of sessions, memory and cpu must be more than 0",
+            "pools[2].capacity.per_engine: is missing: strategy packed needs it",
+        ] {
+            assert!(told.contains(fault), "{fault} is not in:\n{told}");
         }
     }
 }

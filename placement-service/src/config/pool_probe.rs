@@ -92,3 +92,54 @@ fn is_family_name(name: &str) -> bool {
     let letter = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | ':');
     name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::load::from_text;
+
+    fn faults(text: &str) -> String {
+        from_text(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn faults_of_a_metrics_mapping_have_paths() {
+        let with = |driver: &str, metrics: &str| {
+            format!(
+                "pools: [ {{ name: p, {driver}, cluster: c, probe: {{ metrics: {metrics} }}, discovery: {{ static: [] }} }} ]"
+            )
+        };
+        let loaded = from_text(&with("driver: websocket", "{ cpu: app_cpu }")).unwrap();
+        let probe = loaded.config.pools[0].probe.as_ref().unwrap();
+        assert_eq!(probe.metrics.path, "/metrics");
+        for (driver, metrics, fault) in [
+            (
+                "driver: qix",
+                "{ cpu: c }",
+                "probe.metrics: is for websocket pools",
+            ),
+            (
+                "driver: websocket",
+                "{}",
+                "probe.metrics: must name sessions",
+            ),
+            (
+                "driver: websocket",
+                "{ cpu: \"a{b}\" }",
+                "probe.metrics.cpu: must be the name",
+            ),
+            (
+                "driver: websocket",
+                "{ cpu: c, path: x }",
+                "probe.metrics.path: must start",
+            ),
+            (
+                "driver: websocket",
+                "{ memory: { used: a } }",
+                "probe.metrics.memory.free: is missing",
+            ),
+        ] {
+            let told = faults(&with(driver, metrics));
+            assert!(told.contains(fault), "{metrics}: {told}");
+        }
+    }
+}

@@ -7,6 +7,9 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The path of the transmitters.
+const LIST: &str = "security_events.transmitters";
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecurityEvents {
@@ -64,8 +67,8 @@ impl SecurityEvents {
     }
 }
 
-pub(super) fn check(whole: &Config, faults: &mut FaultCollector) {
-    let Some(config) = &whole.security_events else {
+pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
+    let Some(config) = &config.security_events else {
         return;
     };
     if config.audience.is_empty() {
@@ -75,11 +78,10 @@ pub(super) fn check(whole: &Config, faults: &mut FaultCollector) {
     faults.check_range(path, config.max_age, 60 * SECOND, 30 * DAY);
     if config.transmitters.is_empty() {
         let nobody = "must not be empty: nobody could send anything";
-        faults.add("security_events.transmitters", nobody);
+        faults.add(LIST, nobody);
     }
-    let list = "security_events.transmitters";
     for (index, transmitter) in config.transmitters.iter().enumerate() {
-        let path = |field: &str| format!("{list}[{index}].{field}");
+        let path = |field: &str| format!("{LIST}[{index}].{field}");
         faults.check_name(&path("name"), &transmitter.name);
         let mut before = config.transmitters.iter().take(index);
         if transmitter.issuer.is_empty() {
@@ -94,15 +96,22 @@ pub(super) fn check(whole: &Config, faults: &mut FaultCollector) {
             let either = "set exactly one of provider and account_by";
             faults.add(path("account_by"), either);
         }
-        if let Some(provider) = &transmitter.provider
-            && !whole.oidc.iter().any(|known| known.name == *provider)
-        {
-            let nobody = format!("there is no oidc provider {provider:?}");
-            faults.add(path("provider"), nobody);
-        }
     }
     let names = config.transmitters.iter().map(|t| t.name.as_str());
-    faults.check_unique_names(list, names);
+    faults.check_unique_names(LIST, names);
+}
+
+/// A transmitter that uses the names of an OpenID provider uses a configured one.
+pub(super) fn check_providers(config: &Config, faults: &mut FaultCollector) {
+    let transmitters = config.security_events.iter().flat_map(|c| &c.transmitters);
+    for (index, transmitter) in transmitters.enumerate() {
+        if let Some(provider) = &transmitter.provider
+            && !config.oidc.iter().any(|known| known.name == *provider)
+        {
+            let path = format!("{LIST}[{index}].provider");
+            faults.add(path, format!("there is no oidc provider {provider:?}"));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -119,8 +128,7 @@ security_events:
   transmitters:
     - { name: a, issuer: '', jwks: { url: 'http://example.com/jwks' }, account_by: sub }
     - { name: b, issuer: i, jwks: { url: 'https://example.com/jwks' }, account_by: sub, provider: p }
-    - { name: b, issuer: i, jwks: { file: /nowhere }, tenant: x }
-    - { name: c, issuer: j, jwks: { file: /nowhere }, account_by: name }
+    - { name: b, issuer: i, jwks: { file: /nowhere } }
 ";
         let expected = "\
 security_events.audience: must not be empty
@@ -131,9 +139,7 @@ security_events.transmitters[1].account_by: set exactly one of provider and acco
 security_events.transmitters[1].provider: there is no oidc provider \"p\"
 security_events.transmitters[2].account_by: set exactly one of provider and account_by
 security_events.transmitters[2].issuer: is already used by another transmitter
-security_events.transmitters[2].name: the name \"b\" is already used
-security_events.transmitters[2].tenant: unknown field; known here: name, issuer, jwks, provider, account_by, insecure
-security_events.transmitters[3].account_by: unknown variant `name`, expected `sub` or `email`";
+security_events.transmitters[2].name: the name \"b\" is already used";
         let faults = from_text(text).unwrap_err().to_string();
         assert_eq!(faults, expected);
         let empty = from_text("security_events: { audience: a, transmitters: [] }").unwrap_err();
@@ -142,6 +148,22 @@ security_events.transmitters[3].account_by: unknown variant `name`, expected `su
                 .to_string()
                 .starts_with("security_events.transmitters: must not be empty")
         );
+        for (field, fault) in [
+            (
+                "tenant: x",
+                "tenant: unknown field; known here: name, issuer, jwks, provider, account_by, insecure",
+            ),
+            (
+                "account_by: name",
+                "account_by: unknown variant `name`, expected `sub` or `email`",
+            ),
+        ] {
+            let transmitter =
+                format!("{{ name: c, issuer: j, jwks: {{ file: /nowhere }}, {field} }}");
+            let text = format!("security_events: {{ audience: a, transmitters: [{transmitter}] }}");
+            let expected = format!("security_events.transmitters[0].{fault}");
+            assert_eq!(from_text(&text).unwrap_err().to_string(), expected);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Settings of sessions: cookie, timeouts, limits and cleanup.
 
+use super::Config;
 use super::fault_collector::{DAY, FaultCollector, SECOND};
 use serde::Deserialize;
 use std::time::Duration;
@@ -67,7 +68,8 @@ pub enum SameSite {
     None,
 }
 
-pub(super) fn check(session: &Session, faults: &mut FaultCollector) {
+pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
+    let session = &config.session;
     faults.check_range(
         "session.idle_timeout",
         session.idle_timeout,

@@ -1,7 +1,7 @@
 //! Settings of the store of sessions and accounts.
 
 use super::fault_collector::{FaultCollector, SECOND};
-use super::{Algorithm, SecretSource};
+use super::{Algorithm, Config, SecretSource};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -119,7 +119,8 @@ pub(super) fn check_prefix(path: &str, prefix: &str, faults: &mut FaultCollector
     }
 }
 
-pub(super) fn check(store: &Store, faults: &mut FaultCollector) {
+pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
+    let store = &config.store;
     let min = Duration::from_millis(50);
     faults.check_range("store.timeout", store.timeout(), min, 30 * SECOND);
     if let Store::Redis { prefix, .. } = store {
@@ -167,17 +168,17 @@ mod tests {
     fn settings_of_another_kind_and_bad_values_are_faults() {
         assert_eq!(
             faults("store: { kind: postgres, path: a.db }"),
-            "store.path: unknown field; known here: url, timeout\nstore.url: is missing"
+            "store.path: unknown field; known here: url, timeout"
         );
         assert_eq!(
             faults("store: { kind: redis, url: { env: URL }, prefix: '{x}', timeout: 1ms }"),
             "store.prefix: must be 1 to 64 visible ASCII characters without braces\n\
              store.timeout: must be 50ms to 30s, not 1ms"
         );
+        assert_eq!(faults("store: { kind: postgres }"), "store.url: is missing");
         assert_eq!(
             faults("store: { kind: mysql }"),
-            "store.kind: unknown variant `mysql`, expected one of `sqlite`, `postgres`, `redis`, `redis-jwt`\n\
-             store.path: is missing"
+            "store.kind: unknown variant `mysql`, expected one of `sqlite`, `postgres`, `redis`, `redis-jwt`"
         );
     }
 

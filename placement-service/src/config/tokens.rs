@@ -1,9 +1,11 @@
 //! Settings of the JWT for the engines, of the gateways' secret, and the sources of keys. Holds no key itself,
 //! except inline ones.
 
+use super::Config;
 use super::fault_collector::{DAY, FaultCollector, SECOND};
 use crate::core::secret::Secret;
 use serde::Deserialize;
+use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,12 +53,29 @@ pub enum Algorithm {
 /// The source of a key or secret. HS256: the text of the shared secret. Other algorithms: a private key in
 /// PKCS#8 PEM.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(try_from = "Value")]
 pub enum SecretSource {
     /// The secret itself: for demonstrations only.
     Inline(Secret),
     File(PathBuf),
     Env(String),
+}
+
+impl TryFrom<Value> for SecretSource {
+    type Error = &'static str;
+
+    /// Reads `{env: NAME}`, `{file: PATH}` or `{inline: TEXT}`. The error is a constant, because anything else in the
+    /// place of these may be the secret itself.
+    fn try_from(value: Value) -> Result<Self, Self::Error> {
+        let entries = value.as_object().into_iter().flatten();
+        let mut entries = entries.map(|(name, value)| (name.as_str(), value.as_str()));
+        match (entries.next(), entries.next()) {
+            (Some(("inline", Some(text))), None) => Ok(Self::Inline(Secret::new(text.to_owned()))),
+            (Some(("file", Some(path))), None) => Ok(Self::File(path.into())),
+            (Some(("env", Some(name))), None) => Ok(Self::Env(name.to_owned())),
+            _ => Err("expected {env: NAME}, {file: PATH} or {inline: TEXT}"),
+        }
+    }
 }
 
 /// How a gateway (Envoy with the filter) authenticates on `/v1`.
@@ -67,7 +86,8 @@ pub struct Gateways {
     pub secret: Option<SecretSource>,
 }
 
-pub(super) fn check(tokens: &Tokens, faults: &mut FaultCollector) {
+pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
+    let tokens = &config.tokens;
     faults.check_range("tokens.lifetime", tokens.lifetime, 10 * SECOND, DAY);
     for (path, text) in [
         ("tokens.issuer", &tokens.issuer),

@@ -2,6 +2,7 @@
 
 use super::fault_collector::{DAY, FaultCollector, SECOND};
 use super::{Algorithm, Config, SecretSource, web_address};
+use crate::core::backoff::ExponentialBackoff;
 use berth_store::EventKind;
 use serde::Deserialize;
 use std::time::Duration;
@@ -87,8 +88,18 @@ impl Default for Backoff {
     }
 }
 
+impl From<Backoff> for ExponentialBackoff {
+    fn from(backoff: Backoff) -> Self {
+        Self {
+            initial: backoff.initial,
+            max: backoff.max,
+        }
+    }
+}
+
 pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
-    for (index, hook) in config.webhooks.iter().enumerate() {
+    let webhooks = &config.webhooks;
+    for (index, hook) in webhooks.iter().enumerate() {
         let path = |field: &str| format!("webhooks[{index}].{field}");
         faults.check_name(&path("name"), &hook.name);
         web_address::check(&path("url"), &hook.url, hook.insecure, faults);
@@ -101,10 +112,10 @@ pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
         faults.check_range(&path("backoff.max"), max, millisecond, DAY);
         match hook.format {
             WebhookFormat::Json => check_json(hook, &path, faults),
-            WebhookFormat::Caep => check_caep(hook, config, &path, faults),
+            WebhookFormat::Caep => check_caep(hook, &path, faults),
         }
     }
-    let names = config.webhooks.iter().map(|hook| hook.name.as_str());
+    let names = webhooks.iter().map(|hook| hook.name.as_str());
     faults.check_unique_names("webhooks", names);
 }
 
@@ -117,30 +128,34 @@ fn check_json(hook: &Webhook, path: &dyn Fn(&str) -> String, faults: &mut FaultC
     }
 }
 
-fn check_caep(
-    hook: &Webhook,
-    config: &Config,
-    path: &dyn Fn(&str) -> String,
-    faults: &mut FaultCollector,
-) {
-    if config.tokens.algorithm == Algorithm::Hs256 {
-        faults.add(
-            path("format"),
-            "caep needs a tokens.algorithm other than HS256: receivers verify with the public key",
-        );
-    }
-    match hook.audience.as_deref() {
-        None | Some("") => faults.add(path("audience"), "is missing: format caep needs it"),
-        Some(audience) if audience == config.tokens.audience => faults.add(
-            path("audience"),
-            "must not be tokens.audience: one token must not pass for the other",
-        ),
-        Some(_) => {}
+fn check_caep(hook: &Webhook, path: &dyn Fn(&str) -> String, faults: &mut FaultCollector) {
+    if hook.audience.as_deref().unwrap_or_default().is_empty() {
+        faults.add(path("audience"), "is missing: format caep needs it");
     }
     for (index, kind) in hook.events.iter().enumerate() {
         if matches!(kind, EventKind::Created | EventKind::Renewed) {
             let path = path(&format!("events[{index}]"));
             faults.add(path, "caep reports only ends of sessions");
+        }
+    }
+}
+
+/// Security event tokens are signed with the key of `tokens`, and receivers must be able to verify them.
+pub(super) fn check_tokens(config: &Config, faults: &mut FaultCollector) {
+    let hooks = config.webhooks.iter().enumerate();
+    for (index, hook) in hooks.filter(|(_, hook)| hook.format == WebhookFormat::Caep) {
+        if config.tokens.algorithm == Algorithm::Hs256 {
+            faults.add(
+                format!("webhooks[{index}].format"),
+                "caep needs a tokens.algorithm other than HS256: receivers verify with the public key",
+            );
+        }
+        let audience = hook.audience.as_deref().unwrap_or_default();
+        if !audience.is_empty() && audience == config.tokens.audience {
+            faults.add(
+                format!("webhooks[{index}].audience"),
+                "must not be tokens.audience: one token must not pass for the other",
+            );
         }
     }
 }
@@ -159,10 +174,9 @@ mod tests {
 webhooks:
   - { name: a, url: 'http://example.com/', secret: { env: X }, attempts: 0, audience: b }
   - { name: a, url: 'https://example.com/', timeout: 1ms }
-  - { name: c, url: '/hook', secret: { env: X }, backoff: { initial: 9m }, tries: 5 }
+  - { name: c, url: '/hook', secret: { env: X }, backoff: { initial: 9m } }
   - { name: d, url: 'https://example.com/', format: caep, events: [created, revoked] }
   - { name: e, url: 'https://example.com/', format: caep, audience: engine }
-  - { name: f, url: 'https://example.com/', events: [deleted] }
 ";
         let expected = "\
 webhooks[0].attempts: must be 1 to 100, not 0
@@ -172,14 +186,26 @@ webhooks[1].name: the name \"a\" is already used
 webhooks[1].secret: is missing: format json is signed with it
 webhooks[1].timeout: must be 100ms to 2m, not 1ms
 webhooks[2].backoff.initial: must be 1ms to 5m, not 9m
-webhooks[2].tries: unknown field; known here: name, url, secret, format, events, audience, timeout, attempts, backoff, insecure
 webhooks[2].url: must be an absolute URL such as https://example.com/events
 webhooks[3].audience: is missing: format caep needs it
 webhooks[3].events[0]: caep reports only ends of sessions
 webhooks[3].format: caep needs a tokens.algorithm other than HS256: receivers verify with the public key
 webhooks[4].audience: must not be tokens.audience: one token must not pass for the other
-webhooks[4].format: caep needs a tokens.algorithm other than HS256: receivers verify with the public key
-webhooks[5].events[0]: unknown variant `deleted`, expected one of `created`, `renewed`, `expired`, `logged-out`, `revoked`, `child-completed`";
+webhooks[4].format: caep needs a tokens.algorithm other than HS256: receivers verify with the public key";
+        assert_eq!(faults(text), expected);
+    }
+
+    #[test]
+    fn each_webhook_reports_its_first_type_error() {
+        let text = "
+webhooks:
+  - { name: c, url: 'https://example.com/', secret: { env: X }, tries: 5 }
+  - { name: d, url: 'https://example.com/', secret: { env: X } }
+  - { name: f, url: 'https://example.com/', events: [deleted] }
+";
+        let expected = "\
+webhooks[0].tries: unknown field; known here: name, url, secret, format, events, audience, timeout, attempts, backoff, insecure
+webhooks[2].events[0]: unknown variant `deleted`, expected one of `created`, `renewed`, `expired`, `logged-out`, `revoked`, `child-completed`";
         assert_eq!(faults(text), expected);
     }
 }

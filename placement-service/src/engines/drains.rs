@@ -4,17 +4,19 @@
 //! drained, too, without a record. Decides which engines drain and sends the events; closes no socket itself.
 
 use crate::core::clock::Clock;
+use crate::core::ticker::ticker;
 use crate::engines::fleet::{FleetReader, PoolFleet};
 use berth_api::GatewayEvent;
 use berth_scheduler::accounting::{AccountingRegistry, EngineAccounting};
 use berth_scheduler::engine::EngineName;
 use berth_store::{Coordination, StoreError};
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 /// The records are read at this interval: another replica knows of a drain after at most this time.
@@ -156,8 +158,7 @@ fn record_key(pool: &str, engine: &str) -> String {
 }
 
 async fn watch(shared: Arc<Shared>) {
-    let mut ticks = tokio::time::interval(READ_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticker(READ_INTERVAL);
     let mut silent = false;
     loop {
         ticks.tick().await;
@@ -175,13 +176,11 @@ async fn watch(shared: Arc<Shared>) {
 impl Shared {
     /// Ignores poisoning: no code under this lock can panic between two writes.
     fn sent(&self) -> MutexGuard<'_, BTreeMap<EngineKey, SentDrain>> {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sent.lock()
     }
 
     fn operator_drains(&self) -> MutexGuard<'_, BTreeMap<EngineKey, Drain>> {
-        self.operator_drains
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.operator_drains.lock()
     }
 
     /// Reads the records, and applies them.

@@ -20,12 +20,13 @@ use berth_scheduler::capacity_ledger::{CapacityLedger, CapacityLimits, LedgerRep
 use berth_store::StoreError;
 use berth_store::redis::{RedisLedger, ReserveResult, StreamChange};
 use metrics::LedgerMetrics;
+use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::registry::Registry;
 use rand::RngExt;
 pub use shared_probes::SharedProbeResults;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use sync::LedgerSync;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -178,7 +179,7 @@ impl Ledger {
 
     /// Ignores poisoning: no code under this lock can panic between two writes.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock()
     }
 }
 

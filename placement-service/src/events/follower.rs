@@ -3,6 +3,7 @@
 
 mod ended_sessions;
 
+use crate::core::ticker::ticker;
 use crate::sessions::Sessions;
 use crate::sessions::tokens::Tokens;
 use berth_store::{EventLog, StoreError};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 /// Maximum number of entries read from the store at once.
 const BATCH: u32 = 500;
@@ -104,8 +105,7 @@ impl Drop for EventLogFollower {
 impl FollowerTask {
     async fn run(mut self, poll: Duration) {
         let log_appended = self.sessions.log_appended();
-        let mut ticks = tokio::time::interval(poll);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = ticker(poll);
         let mut failing = false;
         let mut answered_at = Instant::now();
         loop {

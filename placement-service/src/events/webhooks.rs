@@ -1,7 +1,6 @@
 //! Webhooks: starts one delivery worker per configured webhook, and lets operators list and retry dead letters. Must
 //! not know how a request is built or when it is retried.
 
-mod backoff;
 pub mod caep;
 mod delivery_worker;
 mod endpoint;

@@ -4,8 +4,8 @@
 use super::Shared;
 use futures_util::StreamExt;
 use futures_util::stream;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Maximum number of sessions looked up concurrently.
 const MAX_CONCURRENT: usize = 32;
@@ -18,7 +18,7 @@ pub(super) struct PendingActivity(Mutex<HashMap<String, u64>>);
 
 impl PendingActivity {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

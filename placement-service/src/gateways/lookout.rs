@@ -3,6 +3,7 @@
 //! decide when a session ends.
 
 use super::{Shared, close_reason};
+use crate::core::ticker::ticker;
 use crate::sessions::SessionStatus;
 use berth_api::GatewayEvent;
 use berth_store::{EndCause, StoreError};
@@ -10,7 +11,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 /// How often due sessions are checked.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -23,8 +24,7 @@ const SOON_MS: u64 = 500;
 const AGAIN_MS: u64 = 5_000;
 
 pub(super) async fn watch(shared: Arc<Shared>) {
-    let mut ticks = tokio::time::interval(INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticker(INTERVAL);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}

@@ -173,35 +173,12 @@ impl HttpProblem {
     }
 }
 
-/// The title of a reason: one short sentence for people.
-const fn reason_title(reason: RejectReason) -> &'static str {
-    match reason {
-        RejectReason::InvalidRequest => "The request is malformed",
-        RejectReason::UnknownGateway => "The caller did not prove that it is a gateway",
-        RejectReason::NoSession => "Nobody is logged in",
-        RejectReason::UnknownSession => "The session is unknown",
-        RejectReason::SessionExpired => "The session has expired",
-        RejectReason::BearerInvalid => "The bearer token is invalid",
-        RejectReason::Forbidden => "The session may not do this",
-        RejectReason::NoSuchRoute => "No route takes this path",
-        RejectReason::NoSuchDocument => "The engine does not know the document",
-        RejectReason::TooManySessions => "The account has too many sessions",
-        RejectReason::TooManyStreams => "The session has too many streams",
-        RejectReason::NoEngine => "No engine is up",
-        RejectReason::EnginesFull => "Every engine is full",
-        RejectReason::StoreDown => "The session store does not answer",
-        RejectReason::ReadOnlyStore => "Sessions are kept by another login service",
-        RejectReason::EngineFailed => "No engine took the session",
-        RejectReason::Internal => "The service failed",
-    }
-}
-
 impl From<Rejection> for HttpProblem {
     fn from(refusal: Rejection) -> Self {
         let reason = refusal.reason;
         Self {
             status: reason.status(),
-            title: reason_title(reason),
+            title: reason.title(),
             reason: reason.as_str(),
             detail: refusal.detail,
             retry_after: refusal.retry_after_s,
@@ -260,6 +237,7 @@ mod tests {
             let body = to_bytes(response.into_body(), 10_000).await.unwrap();
             let problem: Problem = serde_json::from_slice(&body).unwrap();
             assert_eq!((problem.reason, problem.status), (*reason, reason.status()));
+            assert_eq!(problem.title, reason.title());
             assert_eq!(problem.detail.as_deref(), Some("d"));
             assert_eq!(problem.retry_after, Some(7));
             assert_eq!(problem.anonymous_cookie.as_deref(), Some("c"));

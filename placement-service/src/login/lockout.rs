@@ -1,6 +1,7 @@
 //! How long consecutive failed logins lock an account: pure arithmetic. Must not know the store or the clock.
 
 use crate::config::Lockout;
+use crate::core::backoff::ExponentialBackoff;
 use berth_store::Attempts;
 use std::time::Duration;
 
@@ -10,15 +11,16 @@ impl Lockout {
     #[must_use]
     pub fn after_failure(&self, before: Attempts, now_ms: u64) -> Attempts {
         let failures = before.failures.saturating_add(1);
-        let locked_for = failures.checked_sub(self.max_failures).map(|beyond| {
-            let times = 1_u64.checked_shl(beyond).unwrap_or(u64::MAX);
-            millis(self.initial)
-                .saturating_mul(times)
-                .min(millis(self.max))
-        });
+        let backoff = ExponentialBackoff {
+            initial: self.initial,
+            max: self.max,
+        };
+        let locked_for = failures
+            .checked_sub(self.max_failures)
+            .map(|beyond| backoff.delay(beyond.saturating_add(1)));
         Attempts {
             failures,
-            locked_until_ms: locked_for.map_or(0, |ms| now_ms.saturating_add(ms)),
+            locked_until_ms: locked_for.map_or(0, |time| now_ms.saturating_add(millis(time))),
         }
     }
 }

@@ -8,10 +8,11 @@ use governor::clock as governor_clock;
 use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
+use parking_lot::Mutex;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Maximum number of client networks in memory.
@@ -43,7 +44,7 @@ impl governor_clock::Clock for MonotonicClock {
     type Instant = Duration;
 
     fn now(&self) -> Duration {
-        let mut latest = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = self.state.lock();
         let now_ms = self.clock.now_ms();
         latest.offset_ms += latest.last_ms.saturating_sub(now_ms);
         latest.last_ms = now_ms;

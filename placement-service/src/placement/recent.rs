@@ -2,9 +2,10 @@
 //! Bounded in sessions, entries and text lengths; keyed by `session_ref`, never by the session's id.
 
 use moka::sync::Cache;
+use parking_lot::Mutex;
 use serde::Serialize;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use utoipa::ToSchema;
 
@@ -58,7 +59,7 @@ impl RecentPlacements {
             Some(list) => list,
             None => self.0.get_with(session_ref.to_owned(), Arc::default),
         };
-        let mut list = list.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut list = list.lock();
         if list.len() >= MAX_PER_SESSION {
             list.pop_front();
         }
@@ -71,7 +72,7 @@ impl RecentPlacements {
         let Some(list) = self.0.get(session_ref) else {
             return Vec::new();
         };
-        let list = list.lock().unwrap_or_else(PoisonError::into_inner);
+        let list = list.lock();
         list.iter().rev().cloned().collect()
     }
 }

@@ -5,6 +5,7 @@ use crate::config::{self, OpenTemplate};
 use crate::core::rejection::Rejection;
 use crate::engines::drivers::open_target::OpenTarget;
 use berth_api::RejectReason;
+use percent_encoding::percent_decode_str;
 
 /// Maximum length of a document name in bytes.
 const MAX_DOCUMENT_BYTES: usize = 1024;
@@ -148,27 +149,18 @@ fn strip_parameter<'a>(tail: &'a str, name: &str, fits: impl Fn(&str) -> bool) -
     }
 }
 
-/// Percent-decoding (RFC 3986 section 2.1). `None` for an invalid escape or invalid UTF-8.
+/// Percent-decoding (RFC 3986 section 2.1). `None` for an invalid escape, which the library would keep as it is, or
+/// invalid UTF-8.
 fn percent_decode(text: &str) -> Option<String> {
-    if !text.contains('%') {
-        return Some(text.to_owned());
-    }
-    let hex = |b: u8| {
-        char::from(b)
-            .to_digit(16)
-            .and_then(|d| u8::try_from(d).ok())
+    let begins_with_byte = |rest: &str| {
+        let digits = rest.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     };
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let (high, low) = (hex(bytes.next()?)?, hex(bytes.next()?)?);
-            decoded.push(high << 4 | low);
-        } else {
-            decoded.push(byte);
-        }
+    if !text.split('%').skip(1).all(begins_with_byte) {
+        return None;
     }
-    String::from_utf8(decoded).ok()
+    let decoded = percent_decode_str(text).decode_utf8().ok()?;
+    Some(decoded.into_owned())
 }
 
 #[cfg(test)]

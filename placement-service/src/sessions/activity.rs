@@ -2,10 +2,12 @@
 //! writes each session when it is due. Does not decide whether a session is active.
 
 use crate::core::clock::Clock;
+use crate::core::ticker::ticker;
 use berth_store::session_id::IdHash;
 use berth_store::{SessionStore, StoreError};
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -108,8 +110,7 @@ impl ActivityBuffer {
     ) {
         // Often enough that other replicas see activity in a session's last second before they take it for expired.
         let least = Duration::from_millis(25);
-        let mut ticks = tokio::time::interval((idle_timeout / 40).clamp(least, 40 * least));
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ticks = ticker((idle_timeout / 40).clamp(least, 40 * least));
         let mut lost = false;
         loop {
             tokio::select! {
@@ -129,7 +130,7 @@ impl ActivityBuffer {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IdHash, PendingWrite>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pending.lock()
     }
 }
 
@@ -149,7 +150,7 @@ mod tests {
     #[async_trait]
     impl SessionStore for FailingStore {
         async fn touch(&self, _: &[(IdHash, u64)]) -> Result<(), StoreError> {
-            let mut failures = self.0.lock().unwrap();
+            let mut failures = self.0.lock();
             let Some(fewer) = failures.checked_sub(1) else {
                 return Ok(());
             };

@@ -5,11 +5,11 @@ use super::activity::write_interval_ms;
 use super::{Sessions, expiry};
 use crate::config::Config;
 use crate::core::metrics::CleanupResult;
+use crate::core::ticker::ticker;
 use berth_store::{EndCause, SessionQuery, SessionRow, StoreError};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::task::AbortHandle;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::Interval;
 use uuid::Uuid;
 
 const LEASE: &str = "sweep";
@@ -46,12 +46,6 @@ impl Drop for CleanupTasks {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-fn ticker(every: Duration) -> Interval {
-    let mut ticks = tokio::time::interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
 }
 
 struct ExpiryCleanup {

@@ -2,12 +2,13 @@
 //! event, instead of waiting for the next periodic removal. Knows neither requests nor streams.
 
 use super::Sessions;
+use crate::core::ticker::ticker;
 use berth_store::StoreError;
 use berth_store::session_id::IdHash;
+use parking_lot::Mutex;
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::MissedTickBehavior;
 
 /// How often the queue is processed.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -21,22 +22,21 @@ pub(super) struct ExpiryQueue(Mutex<HashSet<IdHash>>);
 impl ExpiryQueue {
     /// Adds a session that has expired as far as this process knows.
     pub(super) fn push(&self, id: IdHash) {
-        let mut ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ids = self.0.lock();
         if ids.len() < MAX_QUEUED {
             ids.insert(id);
         }
     }
 
     fn take(&self) -> Vec<IdHash> {
-        let mut ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ids = self.0.lock();
         ids.drain().collect()
     }
 }
 
 /// Runs in every replica: the store removes a session once, so only one replica ends it.
 pub(super) async fn run_expiry_queue(sessions: Arc<Sessions>) {
-    let mut ticks = tokio::time::interval(INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticker(INTERVAL);
     loop {
         ticks.tick().await;
         if let Err(error) = sessions.process_expiry_queue().await {

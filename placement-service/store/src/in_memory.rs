@@ -5,9 +5,9 @@
 use crate::{Bounds, Coordination, DeadLetter, Event, EventLog, StoreError};
 use async_trait::async_trait;
 use hmac::{Hmac, Mac};
+use parking_lot::{Mutex, MutexGuard};
 use sha2::Sha256;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Events and coordination in the memory of this process.
 pub struct InMemoryStore {
@@ -42,7 +42,7 @@ impl InMemoryStore {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -1,8 +1,12 @@
-//! What unauthenticated clients can make the service log at the default level: the first lines of each event, then a
-//! count. Their input never appears in the log.
+//! What unauthenticated clients and discovery sources can make the service log at the default level: the first lines of
+//! each event, then a count. The input of clients never appears in the log.
 
 use super::{PASSWORD, RunningService, run_berth, write_config};
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::sync::mpsc;
+use std::time::Duration;
 
 const ATTEMPTS: u64 = 200;
 /// The service writes this many lines of an event per minute in full.
@@ -105,4 +109,57 @@ async fn requests_during_a_store_outage_do_not_fill_the_log() {
     let (_, log) = served.terminate();
     assert!(log.lines().count() < 50, "{log}");
     assert!(log.contains("no such table"), "{log}");
+}
+
+/// Starts a Mira server that returns this list. The channel receives one message per request.
+fn start_mira(list: Value) -> (u16, mpsc::Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (asked, requests) = mpsc::channel();
+    std::thread::spawn(move || {
+        let body = list.to_string();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}",
+            body.len()
+        );
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut line = String::new();
+            while stream.read_line(&mut line).unwrap() > 2 {
+                line.clear();
+            }
+            let stream = stream.get_mut();
+            stream
+                .write_all(format!("{head}\r\n\r\n{body}").as_bytes())
+                .unwrap();
+            if asked.send(()).is_err() {
+                return;
+            }
+        }
+    });
+    (port, requests)
+}
+
+#[test]
+fn a_discovery_source_cannot_fill_the_log() {
+    let engine = json!({"engine": {"networks": [{"name": "n", "ip": "127.0.0.1"}], "port": 1}});
+    let mut list = vec![engine];
+    list.extend((0..100).map(|n| json!({"engine": format!("{n} {}", "x".repeat(10_000))})));
+    let (port, requests) = start_mira(Value::Array(list));
+    let dir = tempfile::tempdir().unwrap();
+    let discovery = format!("{{ mira: {{ url: \"http://127.0.0.1:{port}\", poll: 100ms }} }}");
+    let pools =
+        format!("pools: [{{ name: qix, cluster: qix, driver: qix, discovery: {discovery} }}]");
+    let file = write_config(dir.path(), &format!("log: {{ format: text }}\n{pools}"));
+    let served = RunningService::start(&file);
+    // The second request shows that the first list has been processed.
+    for _ in 0..2 {
+        requests.recv_timeout(Duration::from_secs(30)).unwrap();
+    }
+    let (_, log) = served.terminate();
+    let left_out = log.lines().filter(|line| line.contains("left out"));
+    let lengths: Vec<usize> = left_out.map(str::len).collect();
+    assert_eq!(lengths.len(), 21, "{log}");
+    assert!(lengths.iter().all(|length| *length < 1_000), "{lengths:?}");
+    assert!(log.contains("80 more engines are left out"), "{log}");
 }

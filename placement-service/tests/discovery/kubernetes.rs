@@ -1,12 +1,7 @@
-//! Kubernetes discovery against a minimal API server that serves a watch of pods, with its troubles: closed
-//! connections, 410 Gone, bookmarks, 403.
+//! Kubernetes discovery against a fake API server: which pods are engines, and what happens when the watch fails.
 
+use crate::fake_kubernetes::{FakeApiServer, pod};
 use crate::{TIMEOUT, fleet, format_engines, is_quiet, next_list, next_list_after_faults};
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{Query, State};
-use axum::http::{StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
 use berth_api::GatewayEvent;
 use berth_placement::config::KubernetesSource;
 use berth_placement::core::clock::SystemClock;
@@ -14,145 +9,12 @@ use berth_placement::engines::discovery::kubernetes::Kubernetes;
 use berth_placement::engines::drains::Drains;
 use berth_scheduler::accounting::AccountingRegistry;
 use berth_store::in_memory::InMemoryStore;
-use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use serde_json::json;
+use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-
-#[derive(Clone, Default)]
-struct FakeApiServer(Arc<Mutex<ClusterState>>);
-
-#[derive(Default)]
-struct ClusterState {
-    pods: BTreeMap<String, Value>,
-    version: u64,
-    watches: Vec<mpsc::UnboundedSender<String>>,
-    forbidden: bool,
-    /// A watch from an older version gets 410 Gone.
-    oldest: u64,
-    list_requests: u32,
-    watch_requests: u32,
-    paths: Vec<String>,
-}
-
-impl FakeApiServer {
-    async fn serve(&self) -> kube::Config {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(serve_pods).with_state(self.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        let mut config = kube::Config::new(url.parse().unwrap());
-        config.default_namespace = "engines".into();
-        config
-    }
-
-    fn update<T>(&self, change: impl FnOnce(&mut ClusterState) -> T) -> T {
-        change(&mut self.0.lock().unwrap())
-    }
-
-    /// Adds or changes a pod.
-    fn put(&self, mut pod: Value) {
-        self.update(|cluster| {
-            cluster.version += 1;
-            pod["metadata"]["resourceVersion"] = json!(cluster.version.to_string());
-            let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
-            let kind = match cluster.pods.insert(name, pod.clone()) {
-                None => "ADDED",
-                Some(_) => "MODIFIED",
-            };
-            cluster.broadcast(&json!({"type": kind, "object": pod}));
-        });
-    }
-
-    fn delete(&self, name: &str) {
-        self.update(|cluster| {
-            cluster.version += 1;
-            let mut pod = cluster.pods.remove(name).unwrap();
-            pod["metadata"]["resourceVersion"] = json!(cluster.version.to_string());
-            cluster.broadcast(&json!({"type": "DELETED", "object": pod}));
-        });
-    }
-
-    /// Waits until a watch is open. Earlier changes reach no watch.
-    async fn wait_for_watch(&self) {
-        while self.update(|cluster| cluster.watches.is_empty()) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-}
-
-impl ClusterState {
-    fn broadcast(&mut self, event: &Value) {
-        let line = format!("{event}\n");
-        self.watches
-            .retain(|watch| watch.send(line.clone()).is_ok());
-    }
-}
-
-fn status_object(code: u16, reason: &str) -> Value {
-    let message = format!("pods is {reason}");
-    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": message, "reason": reason, "code": code})
-}
-
-type RequestQuery = Query<HashMap<String, String>>;
-
-async fn serve_pods(
-    State(fake): State<FakeApiServer>,
-    uri: Uri,
-    Query(asked): RequestQuery,
-) -> Response {
-    fake.update(|cluster| {
-        cluster.paths.push(uri.to_string());
-        if cluster.forbidden {
-            let body = status_object(403, "Forbidden").to_string();
-            return (StatusCode::FORBIDDEN, body).into_response();
-        }
-        if !asked.contains_key("watch") {
-            cluster.list_requests += 1;
-            let items: Vec<&Value> = cluster.pods.values().collect();
-            let version = cluster.version.to_string();
-            let list = json!({"kind": "PodList", "apiVersion": "v1",
-                "metadata": {"resourceVersion": version}, "items": items});
-            return list.to_string().into_response();
-        }
-        cluster.watch_requests += 1;
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let from: u64 = asked["resourceVersion"].parse().unwrap();
-        if from < cluster.oldest {
-            let gone = json!({"type": "ERROR", "object": status_object(410, "Expired")});
-            sender.send(format!("{gone}\n")).unwrap();
-        } else {
-            for pod in cluster.pods.values() {
-                let version = pod["metadata"]["resourceVersion"].as_str().unwrap();
-                if version.parse::<u64>().unwrap() > from {
-                    let event = json!({"type": "MODIFIED", "object": pod});
-                    sender.send(format!("{event}\n")).unwrap();
-                }
-            }
-            cluster.watches.push(sender);
-        }
-        let lines = futures_util::stream::unfold(receiver, |mut receiver| async {
-            let line = receiver.recv().await?;
-            Some((Ok::<_, std::convert::Infallible>(line), receiver))
-        });
-        Body::from_stream(lines).into_response()
-    })
-}
-
-fn pod(name: &str, ip: &str, ready: bool) -> Value {
-    let ready = if ready { "True" } else { "False" };
-    json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": name, "namespace": "engines", "uid": format!("uid-{name}"),
-            "labels": {"qix-engine": ""}},
-        "spec": {"containers": [{"name": "engine", "image": "engine:12"}]},
-        "status": {"phase": "Running", "podIP": ip,
-            "conditions": [{"type": "Initialized", "status": "True"}, {"type": "Ready", "status": ready}]}
-    })
-}
 
 fn kubernetes_source() -> KubernetesSource {
     KubernetesSource {
@@ -214,6 +76,65 @@ async fn a_pod_is_followed_from_creation_to_deletion() {
         fake.update(|cluster| (cluster.list_requests, cluster.watch_requests)),
         (1, 1)
     );
+}
+
+/// The log of this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// The number of lines with this text since the last call.
+    fn count(&self, text: &str) -> usize {
+        let log = std::mem::take(&mut *self.0.lock().unwrap());
+        let log = String::from_utf8(log).unwrap();
+        log.lines().filter(|line| line.contains(text)).count()
+    }
+}
+
+#[tokio::test]
+async fn many_unusable_pods_are_logged_in_few_lines_and_once() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
+    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let unusable = |name: &str| {
+        let mut pod = pod(name, "10.0.0.1", true);
+        pod["metadata"]["annotations"] = json!({"qix-engine-api-port": "none"});
+        pod
+    };
+    let fake = FakeApiServer::default();
+    for n in 0..50 {
+        fake.put(unusable(&format!("pod-{n}")));
+    }
+    let mut pods = Kubernetes::with_cluster(fake.serve().await, &kubernetes_source());
+    assert!(next_list(&mut pods).await.unwrap().is_empty());
+    assert_eq!(
+        log.count("left out"),
+        21,
+        "20 pods, and the number of the others"
+    );
+    assert!(is_quiet(&mut pods).await);
+    fake.put(unusable("another"));
+    assert!(next_list(&mut pods).await.unwrap().is_empty());
+    assert_eq!(log.count("another: label qix-engine-api-port"), 1);
+    // All pods are listed again, but none is new.
+    fake.update(|cluster| {
+        cluster.watches.clear();
+        cluster.version = 90;
+        cluster.oldest = 90;
+    });
+    assert!(next_list_after_faults(&mut pods).await.is_empty());
+    assert_eq!(log.count("left out"), 0);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 
 mod dns;
 mod docker;
+mod fake_kubernetes;
 mod file;
 mod fleet;
 mod kubernetes;

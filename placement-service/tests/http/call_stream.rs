@@ -1,138 +1,30 @@
-//! The call stream (gRPC `berth.v1.Gateway/Calls`). The test client uses only HTTP/2 and protobuf, no gRPC library.
+//! The call stream: the same answers as requests, cancelled calls, shutdown, and the limits of a stream.
 
+use crate::call_gateway::{Gateway, TIMEOUT, token_request_body};
 use crate::placements::{count_reservations, session_placement_body, start_site};
 use crate::site::{Site, eventually};
-use axum::body::{Body, Bytes};
 use berth_api::{
     CALLS_PATH, Call, GREETING_ID, MAX_CALLS, PLACEMENTS_PATH, PlacementAnswer, Problem,
-    RejectReason, Reply, TOKENS_PATH, TokenAnswer,
+    RejectReason, TOKENS_PATH, TokenAnswer,
 };
-use futures_util::stream;
-use hyper::Request;
-use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use berth_engine_sim::Engine;
 use prost::Message;
-use serde_json::json;
-use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::future::poll_fn;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::time::Duration;
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-const TIMEOUT: Duration = Duration::from_secs(20);
-/// HTTP/2's default initial window size (RFC 9113, section 6.9.2).
-pub(crate) const DEFAULT_WINDOW: u32 = 65_535;
 const CALL_LIMIT: u64 = MAX_CALLS as u64;
 // Status codes of gRPC: <https://grpc.io/docs/guides/status-codes/>.
 const INVALID_ARGUMENT: &str = "3";
 const RESOURCE_EXHAUSTED: &str = "8";
 
-/// A gateway with one call stream.
-pub(crate) struct Gateway {
-    /// `None`: the gateway has ended its side of the stream.
-    calls: Option<mpsc::UnboundedSender<Bytes>>,
-    pub(crate) status: u16,
-    response: Incoming,
-    bytes: Vec<u8>,
-    replies: VecDeque<Reply>,
-    /// The gRPC status; set when the stream has ended with trailers.
-    grpc_status: Option<String>,
-}
-
-impl Gateway {
-    async fn open(site: &Site, headers: &[(&str, &str)]) -> Self {
-        Self::connect(site.address, headers, DEFAULT_WINDOW).await
-    }
-
-    /// `window`: how many bytes of unread replies may be in flight.
-    pub(crate) async fn connect(at: SocketAddr, headers: &[(&str, &str)], window: u32) -> Self {
-        let stream = TcpStream::connect(at).await.unwrap();
-        let (mut requests, connection) = http2::Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(window)
-            .handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        let (calls, sent) = mpsc::unbounded_channel::<Bytes>();
-        let next = |mut sent: mpsc::UnboundedReceiver<Bytes>| async {
-            sent.recv()
-                .await
-                .map(|bytes| (Ok::<_, Infallible>(bytes), sent))
-        };
-        let sent = Body::from_stream(stream::unfold(sent, next));
-        let mut request = Request::post(format!("http://berth{CALLS_PATH}"))
-            .header("content-type", "application/grpc")
-            .header("te", "trailers");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let answer = requests.send_request(request.body(sent).unwrap());
-        let answer = timeout(TIMEOUT, answer).await.unwrap().unwrap();
-        let mut gateway = Self {
-            calls: Some(calls),
-            status: answer.status().as_u16(),
-            response: answer.into_body(),
-            bytes: Vec::new(),
-            replies: VecDeque::new(),
-            grpc_status: None,
-        };
-        if gateway.status == 200 {
-            let first = gateway.next_reply().await;
-            assert_eq!(first, Some(Reply::greeting()), "the service greets");
-        }
-        gateway
-    }
-
-    fn send_message(&self, message: &[u8]) {
-        // Not compressed, then the length: a Length-Prefixed-Message of gRPC over HTTP/2.
-        let mut frame = vec![0];
-        frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
-        frame.extend(message);
-        self.calls.as_ref().unwrap().send(frame.into()).unwrap();
-    }
-
-    pub(crate) fn call(&self, id: u64, path: &str, body: impl ToString) {
-        let (path, body) = (path.to_owned(), body.to_string().into_bytes());
-        self.send_message(&Call { id, path, body }.encode_to_vec());
-    }
-
-    /// The next reply; `None` when the stream has ended.
-    pub(crate) async fn next_reply(&mut self) -> Option<Reply> {
-        loop {
-            if let Some(reply) = self.replies.pop_front() {
-                return Some(reply);
-            }
-            let frame = poll_fn(|cx| Pin::new(&mut self.response).poll_frame(cx));
-            match timeout(TIMEOUT, frame).await.unwrap()?.ok()?.into_data() {
-                Ok(chunk) => self.bytes.extend(chunk),
-                Err(trailers) => {
-                    let trailers = trailers.into_trailers().unwrap();
-                    let status = trailers["grpc-status"].to_str().unwrap();
-                    self.grpc_status = Some(status.to_owned());
-                }
-            }
-            while let Some((head, rest)) = self.bytes.split_first_chunk::<5>() {
-                let [0, length @ ..] = *head else {
-                    panic!("compressed");
-                };
-                let length = usize::try_from(u32::from_be_bytes(length)).unwrap();
-                let Some((message, rest)) = rest.split_at_checked(length) else {
-                    break;
-                };
-                self.replies.push_back(Reply::decode(message).unwrap());
-                self.bytes = rest.to_vec();
-            }
-        }
-    }
-}
-
-pub(crate) fn token_request_body(session: &str) -> String {
-    json!({ "session": session }).to_string()
+/// Sends a placement as call 1, which the engine delays by this time, and waits until it is under way.
+async fn start_slow_placement(gateway: &Gateway, engine: &Engine, session: &str, delay_ms: u64) {
+    engine.faults().set(|f| f.slow_open_ms = delay_ms);
+    let body = session_placement_body(session, "/app/sales.qvf");
+    gateway.call(1, PLACEMENTS_PATH, body);
+    eventually("the placement is under way", async || {
+        engine.stats().sockets == 1
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -203,17 +95,8 @@ async fn refusals_equal_those_of_requests_and_keep_the_stream_open() {
 async fn a_slow_call_does_not_block_others_and_can_be_cancelled() {
     let (site, engine) = start_site().await;
     let id = site.login().await;
-    engine.faults().set(|f| f.slow_open_ms = 2_000);
     let mut gateway = Gateway::open(&site, &[]).await;
-    gateway.call(
-        1,
-        PLACEMENTS_PATH,
-        session_placement_body(&id, "/app/sales.qvf"),
-    );
-    eventually("the placement is under way", async || {
-        engine.stats().sockets == 1
-    })
-    .await;
+    start_slow_placement(&gateway, &engine, &id, 2_000).await;
     gateway.call(2, TOKENS_PATH, token_request_body(&id));
     assert_eq!(gateway.next_reply().await.unwrap().id, 2);
     assert_eq!(count_reservations(&site).await, "1");
@@ -236,17 +119,8 @@ async fn a_slow_call_does_not_block_others_and_can_be_cancelled() {
 async fn a_disconnected_gateway_releases_its_reservations() {
     let (site, engine) = start_site().await;
     let id = site.login().await;
-    engine.faults().set(|f| f.slow_open_ms = 2_000);
     let gateway = Gateway::open(&site, &[]).await;
-    gateway.call(
-        1,
-        PLACEMENTS_PATH,
-        session_placement_body(&id, "/app/sales.qvf"),
-    );
-    eventually("the placement is under way", async || {
-        engine.stats().sockets == 1
-    })
-    .await;
+    start_slow_placement(&gateway, &engine, &id, 2_000).await;
     drop(gateway);
     eventually("the reservation is released", async || {
         count_reservations(&site).await == "0" && engine.stats().sockets == 0
@@ -278,16 +152,7 @@ async fn shutdown_answers_pending_calls_and_does_not_wait_for_gateways() {
     let id = site.login().await;
     let mut idle = Gateway::open(&site, &[]).await;
     let mut gateway = Gateway::open(&site, &[]).await;
-    engine.faults().set(|f| f.slow_open_ms = 600);
-    gateway.call(
-        1,
-        PLACEMENTS_PATH,
-        session_placement_body(&id, "/app/sales.qvf"),
-    );
-    eventually("the placement is under way", async || {
-        engine.stats().sockets == 1
-    })
-    .await;
+    start_slow_placement(&gateway, &engine, &id, 600).await;
     let ended = tokio::spawn(site.shut_down());
     assert!(idle.next_reply().await.is_none());
     // The gateway does not know of the shutdown yet.
@@ -304,17 +169,8 @@ async fn shutdown_answers_pending_calls_and_does_not_wait_for_gateways() {
 async fn shutdown_waits_only_briefly_for_slow_calls() {
     let (site, engine) = start_site().await;
     let id = site.login().await;
-    engine.faults().set(|f| f.slow_open_ms = 5_000);
     let mut gateway = Gateway::open(&site, &[]).await;
-    gateway.call(
-        1,
-        PLACEMENTS_PATH,
-        session_placement_body(&id, "/app/sales.qvf"),
-    );
-    eventually("the placement is under way", async || {
-        engine.stats().sockets == 1
-    })
-    .await;
+    start_slow_placement(&gateway, &engine, &id, 5_000).await;
     let ended = tokio::spawn(site.shut_down());
     let end = gateway.next_reply().await;
     assert_eq!(end, None, "the gateway has to ask another replica");

@@ -1,6 +1,6 @@
 //! Connections without a complete request, and more connections than `http.max_connections`.
 
-use crate::call_stream::{DEFAULT_WINDOW, Gateway, token_request_body};
+use crate::call_gateway::{DEFAULT_WINDOW, Gateway, token_request_body};
 use crate::site::{Site, eventually, send_request};
 use berth_api::TOKENS_PATH;
 use reqwest::Method;

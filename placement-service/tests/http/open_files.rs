@@ -1,6 +1,6 @@
 //! The real process with a low limit of open files, and more clients than that limit which send no complete request.
 
-use crate::call_stream::{DEFAULT_WINDOW, Gateway, token_request_body};
+use crate::call_gateway::{DEFAULT_WINDOW, Gateway, token_request_body};
 use crate::connections::{PARTIAL_REQUESTS, connect};
 use berth_api::TOKENS_PATH;
 use berth_placement::core::http_client;

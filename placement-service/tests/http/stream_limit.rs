@@ -3,8 +3,8 @@
 
 use crate::engines::{placement_body, request_as_operator};
 use crate::events::CLIENTS;
-use crate::gateway_events::advance_monotonic_clock;
 use crate::placements::program_token;
+use crate::reporting_gateway::advance_monotonic_clock;
 use crate::site::{Answer, Site, eventually, send_request};
 use berth_engine_sim::{Document, Options};
 use futures_util::future::join_all;

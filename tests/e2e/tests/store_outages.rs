@@ -21,6 +21,12 @@ async fn stack_with_store(store: &Value) -> Result<(Stack, String)> {
     Ok((stack, cookie))
 }
 
+/// The same on a database server of this kind.
+async fn stack_with_server(kind: &str, url: &str) -> Result<(Stack, String)> {
+    let store = json!({"kind": kind, "path": null, "url": {"inline": url}});
+    stack_with_store(&store).await
+}
+
 async fn whoami(stack: &Stack, cookie: &str) -> Result<u16> {
     let call = Call::get("/api/whoami").cookie(cookie);
     Ok(stack.send(call).await?.status)
@@ -100,8 +106,7 @@ async fn a_sqlite_file_that_becomes_invalid_rejects_requests_and_ends_no_session
 async fn a_postgresql_that_is_down_rejects_requests_and_ends_no_session() -> Result<()> {
     let mut server = Postgres::start().await?;
     let url = server.database().await?;
-    let store = json!({"kind": "postgres", "path": null, "url": {"inline": url}});
-    let (stack, cookie) = stack_with_store(&store).await?;
+    let (stack, cookie) = stack_with_server("postgres", &url).await?;
     server.kill();
     check_no_access(&stack, &cookie).await?;
     server.restart().await?;
@@ -111,9 +116,7 @@ async fn a_postgresql_that_is_down_rejects_requests_and_ends_no_session() -> Res
 #[tokio::test]
 async fn a_redis_that_is_down_rejects_requests_and_ends_no_session() -> Result<()> {
     let mut server = Redis::start().await?;
-    let url = server.database();
-    let store = json!({"kind": "redis", "path": null, "url": {"inline": url}});
-    let (stack, cookie) = stack_with_store(&store).await?;
+    let (stack, cookie) = stack_with_server("redis", &server.database()).await?;
     server.kill();
     check_no_access(&stack, &cookie).await?;
     server.restart().await?;
@@ -123,9 +126,7 @@ async fn a_redis_that_is_down_rejects_requests_and_ends_no_session() -> Result<(
 #[tokio::test]
 async fn a_redis_that_hangs_rejects_requests_and_ends_no_session() -> Result<()> {
     let server = Redis::start().await?;
-    let url = server.database();
-    let store = json!({"kind": "redis", "path": null, "url": {"inline": url}});
-    let (stack, cookie) = stack_with_store(&store).await?;
+    let (stack, cookie) = stack_with_server("redis", &server.database()).await?;
     server.freeze();
     check_no_access(&stack, &cookie).await?;
     server.resume();

@@ -1,137 +1,138 @@
 //! Every reason to reject a request: one table from the reason to status, log level and title. The reasons of the
-//! placement service are rows of it, so clients see one vocabulary. Knows no header and no host.
+//! placement service are part of it, so clients see one vocabulary. Knows no header and no host.
 
 use berth_api::RejectReason as ServiceReason;
 use log::Level;
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident = $reason:literal, $status:literal, $level:ident, $title:literal;)+) => {
+    (
+        own { $($(#[$doc:meta])* $name:ident = $reason:literal, $status:literal, $level:ident, $title:literal;)+ }
+        service { $($(#[$service_doc:meta])* $service_name:ident = $service_level:ident;)+ }
+    ) => {
         /// Why a request is rejected.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum RejectReason {
             $($(#[$doc])* $name,)+
+            $($(#[$service_doc])* $service_name,)+
         }
 
         impl RejectReason {
             /// Every reason, in the order of the table.
-            pub const ALL: &[Self] = &[$(Self::$name,)+];
+            pub const ALL: &[Self] = &[$(Self::$name,)+ $(Self::$service_name,)+];
 
             /// The constant in problem bodies, metrics and logs.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $reason,)+ }
+                match self {
+                    $(Self::$name => $reason,)+
+                    $(Self::$service_name => ServiceReason::$service_name.as_str(),)+
+                }
             }
 
             /// The HTTP status; [`local_reply`](super::local_reply) has another one for clients that must log in.
             #[must_use]
             pub const fn status(self) -> u16 {
-                match self { $(Self::$name => $status,)+ }
+                match self {
+                    $(Self::$name => $status,)+
+                    $(Self::$service_name => ServiceReason::$service_name.status(),)+
+                }
             }
 
             /// The level at which it is logged: `Debug` for normal operation, `Info` for client errors and limits,
             /// `Warn` for what an operator should know, `Error` for what an operator must repair.
             #[must_use]
             pub const fn level(self) -> Level {
-                match self { $(Self::$name => Level::$level,)+ }
+                match self {
+                    $(Self::$name => Level::$level,)+
+                    $(Self::$service_name => Level::$service_level,)+
+                }
             }
 
-            /// One sentence for people.
+            /// One short sentence for people.
             #[must_use]
             pub const fn title(self) -> &'static str {
-                match self { $(Self::$name => $title,)+ }
+                match self {
+                    $(Self::$name => $title,)+
+                    $(Self::$service_name => ServiceReason::$service_name.title(),)+
+                }
+            }
+        }
+
+        impl From<ServiceReason> for RejectReason {
+            fn from(reason: ServiceReason) -> Self {
+                match reason { $(ServiceReason::$service_name => Self::$service_name,)+ }
             }
         }
     };
 }
 
 reasons! {
-    // Reasons of the filter.
-    /// The filter has no valid configuration, or no key yet to verify tokens.
-    NotConfigured = "not-configured", 503, Error, "The gateway is not ready.";
-    /// The head of the request is malformed.
-    BadRequest = "bad-request", 400, Info, "The request is malformed.";
-    /// No route matches the path.
-    NoRoute = "no-route", 404, Debug, "There is nothing at this path.";
-    /// A page of another origin opened a WebSocket.
-    OriginDenied = "origin-denied", 403, Info, "Pages of this origin may not connect.";
-    /// The login cookie occurs twice.
-    CookieDuplicate = "cookie-duplicate", 400, Info, "There is more than one login cookie.";
-    /// The login cookie has more than 128 bytes.
-    CookieTooLong = "cookie-too-long", 400, Info, "The login cookie is too long.";
-    /// The login cookie has bytes that no cookie may have.
-    CookieMalformed = "cookie-malformed", 400, Info, "The login cookie is malformed.";
-    /// A request without an upgrade on a route for WebSockets.
-    UpgradeRequired = "upgrade-required", 426, Debug, "Only WebSockets are served here.";
-    /// A WebSocket on a route without placement.
-    UpgradeRefused = "upgrade-refused", 403, Info, "No WebSockets are served here.";
-    /// The placement service is unreachable.
-    ServiceUnreachable = "service-unreachable", 503, Error, "The placement service cannot be reached.";
-    /// The placement service did not respond in time.
-    ServiceTimeout = "service-timeout", 504, Error, "The placement service did not answer in time.";
-    /// Envoy has no cluster of the configured name.
-    ServiceClusterMissing = "service-cluster-missing", 503, Error, "The gateway does not know the placement service.";
-    /// The response of the placement service is invalid.
-    ServiceAnswerInvalid = "service-answer-invalid", 502, Error, "The placement service's answer is invalid.";
-    /// The token of the placement service fails verification.
-    TokenInvalid = "token-invalid", 502, Error, "The session's token is invalid.";
-    // Reasons of the placement service.
-    /// The service found the call malformed.
-    InvalidRequest = "invalid-request", 400, Warn, "The placement service refused the request.";
-    /// The service does not accept this gateway.
-    UnknownGateway = "unknown-gateway", 403, Error, "The placement service does not know this gateway.";
-    /// There is no login cookie.
-    NoSession = "no-session", 401, Debug, "Log in first.";
-    /// The login cookie names no session.
-    UnknownSession = "unknown-session", 401, Debug, "The session is unknown. Log in again.";
-    /// The session has expired.
-    SessionExpired = "session-expired", 440, Debug, "The session has expired. Log in again.";
-    /// The client's own token fails verification, in the filter or in the service.
-    BearerInvalid = "bearer-invalid", 401, Info, "The bearer token is invalid.";
-    /// The session has no permission.
-    Forbidden = "forbidden", 403, Info, "This session may not do that.";
-    /// The service has no route for the path.
-    NoSuchRoute = "no-such-route", 404, Info, "There is nothing at this path.";
-    /// The engine does not have the document.
-    NoSuchDocument = "no-such-document", 404, Info, "There is no such document.";
-    /// The account has its maximum of sessions.
-    TooManySessions = "too-many-sessions", 429, Info, "There are too many sessions of this account.";
-    /// The session, or the account of a bearer token, has its maximum of WebSockets.
-    TooManyStreams = "too-many-streams", 429, Info, "There are too many WebSockets of this session.";
-    /// No engine is up.
-    NoEngine = "no-engine", 503, Error, "No engine is up.";
-    /// No engine has capacity.
-    EnginesFull = "engines-full", 503, Warn, "Every engine is full.";
-    /// The session store does not respond.
-    StoreDown = "store-down", 503, Error, "Sessions cannot be looked up at present.";
-    /// Another login service owns the sessions.
-    ReadOnlyStore = "read-only-store", 501, Error, "Sessions are kept elsewhere.";
-    /// Every attempted engine failed.
-    EngineFailed = "engine-failed", 503, Error, "No engine took the session.";
-    /// The service has an internal error.
-    Internal = "internal", 500, Error, "The placement service has a fault.";
-}
-
-impl From<ServiceReason> for RejectReason {
-    fn from(reason: ServiceReason) -> Self {
-        match reason {
-            ServiceReason::InvalidRequest => Self::InvalidRequest,
-            ServiceReason::UnknownGateway => Self::UnknownGateway,
-            ServiceReason::NoSession => Self::NoSession,
-            ServiceReason::UnknownSession => Self::UnknownSession,
-            ServiceReason::SessionExpired => Self::SessionExpired,
-            ServiceReason::BearerInvalid => Self::BearerInvalid,
-            ServiceReason::Forbidden => Self::Forbidden,
-            ServiceReason::NoSuchRoute => Self::NoSuchRoute,
-            ServiceReason::NoSuchDocument => Self::NoSuchDocument,
-            ServiceReason::TooManySessions => Self::TooManySessions,
-            ServiceReason::TooManyStreams => Self::TooManyStreams,
-            ServiceReason::NoEngine => Self::NoEngine,
-            ServiceReason::EnginesFull => Self::EnginesFull,
-            ServiceReason::StoreDown => Self::StoreDown,
-            ServiceReason::ReadOnlyStore => Self::ReadOnlyStore,
-            ServiceReason::EngineFailed => Self::EngineFailed,
-            ServiceReason::Internal => Self::Internal,
-        }
+    own {
+        /// The filter has no valid configuration, or no key yet to verify tokens.
+        NotConfigured = "not-configured", 503, Error, "The gateway is not ready";
+        /// The head of the request is malformed.
+        BadRequest = "bad-request", 400, Info, "The request is malformed";
+        /// No route matches the path.
+        NoRoute = "no-route", 404, Debug, "There is nothing at this path";
+        /// A page of another origin opened a WebSocket.
+        OriginDenied = "origin-denied", 403, Info, "Pages of this origin may not connect";
+        /// The login cookie occurs twice.
+        CookieDuplicate = "cookie-duplicate", 400, Info, "There is more than one login cookie";
+        /// The login cookie has more than 128 bytes.
+        CookieTooLong = "cookie-too-long", 400, Info, "The login cookie is too long";
+        /// The login cookie has bytes that no cookie may have.
+        CookieMalformed = "cookie-malformed", 400, Info, "The login cookie is malformed";
+        /// A request without an upgrade on a route for WebSockets.
+        UpgradeRequired = "upgrade-required", 426, Debug, "Only WebSockets are served here";
+        /// A WebSocket on a route without placement.
+        UpgradeRefused = "upgrade-refused", 403, Info, "No WebSockets are served here";
+        /// The placement service is unreachable.
+        ServiceUnreachable = "service-unreachable", 503, Error, "The placement service cannot be reached";
+        /// The placement service did not respond in time.
+        ServiceTimeout = "service-timeout", 504, Error, "The placement service did not answer in time";
+        /// Envoy has no cluster of the configured name.
+        ServiceClusterMissing = "service-cluster-missing", 503, Error, "The gateway does not know the placement service";
+        /// The response of the placement service is invalid.
+        ServiceAnswerInvalid = "service-answer-invalid", 502, Error, "The placement service's answer is invalid";
+        /// The token of the placement service fails verification.
+        TokenInvalid = "token-invalid", 502, Error, "The session's token is invalid";
+    }
+    // Their constants, statuses and titles are in the contract.
+    service {
+        /// The service found the call malformed.
+        InvalidRequest = Warn;
+        /// The service does not accept this gateway.
+        UnknownGateway = Error;
+        /// There is no login cookie.
+        NoSession = Debug;
+        /// The login cookie names no session.
+        UnknownSession = Debug;
+        /// The session has expired.
+        SessionExpired = Debug;
+        /// The client's own token fails verification, in the filter or in the service.
+        BearerInvalid = Info;
+        /// The session has no permission.
+        Forbidden = Info;
+        /// The service has no route for the path.
+        NoSuchRoute = Info;
+        /// The engine does not have the document.
+        NoSuchDocument = Info;
+        /// The account has its maximum of sessions.
+        TooManySessions = Info;
+        /// The session, or the account of a bearer token, has its maximum of WebSockets.
+        TooManyStreams = Info;
+        /// No engine is up.
+        NoEngine = Error;
+        /// No engine has capacity.
+        EnginesFull = Warn;
+        /// The session store does not respond.
+        StoreDown = Error;
+        /// Another login service owns the sessions.
+        ReadOnlyStore = Error;
+        /// Every attempted engine failed.
+        EngineFailed = Error;
+        /// The service has an internal error.
+        Internal = Error;
     }
 }
 
@@ -198,11 +199,12 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
-    fn reasons_of_the_service_keep_name_and_status() {
+    fn reasons_of_the_service_keep_name_status_and_title() {
         for of_service in ServiceReason::ALL {
             let reason = RejectReason::from(*of_service);
             assert_eq!(reason.as_str(), of_service.as_str());
             assert_eq!(reason.status(), of_service.status());
+            assert_eq!(reason.title(), of_service.title());
         }
     }
 

@@ -3,7 +3,8 @@
 //! microsecond per engine in a large pool. Knows no accounting.
 
 use crate::EngineIndex;
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 /// Positions of changed engines, each once.
 #[derive(Debug, Default)]
@@ -12,11 +13,11 @@ pub(crate) struct DirtySet(Mutex<Vec<EngineIndex>>);
 impl DirtySet {
     /// Returns the changed engines and clears the set.
     pub(crate) fn take(&self) -> Vec<EngineIndex> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.0.lock())
     }
 
     fn add(&self, index: EngineIndex) {
-        let mut indices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut indices = self.0.lock();
         indices.push(index);
     }
 }

@@ -5,8 +5,9 @@ use super::{EngineAccounting, LedgerEntry, Reservation, StreamCounts};
 use crate::capacity_ledger::CapacityLedger;
 use crate::engine::endpoint::{Endpoint, EngineName};
 use moka::sync::Cache;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -174,8 +175,7 @@ impl AccountingRegistry {
     }
 
     fn engines(&self) -> MutexGuard<'_, HashMap<(Arc<str>, EngineName), Entry>> {
-        let engines = self.0.engines.lock();
-        engines.unwrap_or_else(PoisonError::into_inner)
+        self.0.engines.lock()
     }
 }
 

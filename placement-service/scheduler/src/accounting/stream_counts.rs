@@ -4,9 +4,10 @@
 
 mod pool;
 
+use parking_lot::{Mutex, MutexGuard};
 pub use pool::{PoolStreams, StreamLimits, StreamSlot};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// A count to send to the other replicas, in exchange for theirs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +84,7 @@ impl StreamCounts {
     }
 
     fn pools(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<PoolStreams>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

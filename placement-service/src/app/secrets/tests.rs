@@ -41,20 +41,68 @@ fn key_ids_are_unique_and_all_faults_are_reported() {
 
 #[test]
 fn a_fault_of_the_shape_contains_no_secret() {
-    let faults = names(
-        "{ previous: [ { algorithm: HS1, key: 5 }, { algorithm: HS256, key: hunter2, kid: '' } ] }",
-    );
-    let faults = faults.unwrap_err();
-    assert!(!faults.contains("hunter2"), "{faults}");
-    for line in [
-        "tokens.previous[0].key: expected {env: NAME}, {file: PATH} or {inline: TEXT}",
-        "tokens.previous[1].key: expected {env: NAME}, {file: PATH} or {inline: TEXT}",
-        "tokens.previous[1].kid: must not be empty; null names the key by its thumbprint",
+    let shape = "key: expected {env: NAME}, {file: PATH} or {inline: TEXT}";
+    for (key, fault) in [
+        ("{ algorithm: HS256, key: 5 }", shape),
+        ("{ algorithm: HS256, key: hunter2 }", shape),
+        (
+            "{ algorithm: HS1, key: hunter2 }",
+            "algorithm: unknown variant `HS1`, expected one of `HS256`, `RS256`, `ES256`, `EdDSA`",
+        ),
+        (
+            "{ algorithm: HS256, key: { inline: hunter2 }, kid: '' }",
+            "kid: must not be empty; null names the key by its thumbprint",
+        ),
     ] {
-        assert!(faults.lines().any(|l| l == line), "{faults}");
+        let faults = names(&format!("{{ previous: [ {key} ] }}")).unwrap_err();
+        assert_eq!(faults, format!("tokens.previous[0].{fault}"));
     }
-    assert!(
-        faults.contains("tokens.previous[0].algorithm: unknown variant"),
-        "{faults}"
+}
+
+#[test]
+fn only_a_secret_that_signs_must_be_base64_after_its_prefix() {
+    let faults = |hook: &str| {
+        let text = format!(
+            "tokens: {{ algorithm: ES256, key: {{ file: tests/keys/es256.pem }} }}\n\
+             webhooks: [ {{ name: a, url: 'https://example.com/', secret: {{ inline: whsec_not-in-base64 }}, {hook} }} ]"
+        );
+        let config = from_text(&text).unwrap().config;
+        fetch(&config, &|_| None).map_or_else(|faults| faults.to_string(), |_| String::new())
+    };
+    assert_eq!(
+        faults("format: json"),
+        "webhooks[0].secret: must be Base64 after whsec_"
+    );
+    assert_eq!(faults("format: caep, audience: partner"), "");
+}
+
+#[test]
+fn secrets_are_read_from_their_configured_source() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key");
+    std::fs::write(&file, "from a file, and long enough for HS256\n").unwrap();
+    let fetch = |text: &str, env: &dyn Fn(&str) -> Option<String>| {
+        let config = from_text(text).unwrap().config;
+        fetch(&config, env)
+            .map(|s| s.gateway)
+            .map_err(|f| f.to_string())
+    };
+    let env = |name: &str| (name == "BERTH_TOKEN_KEY").then(|| "e".repeat(32));
+    assert_eq!(fetch("", &env), Ok(None));
+    let text = format!("gateways: {{ secret: {{ file: {} }} }}", file.display());
+    assert_eq!(
+        fetch(&text, &|_| None).unwrap_err(),
+        "tokens.key: the environment variable BERTH_TOKEN_KEY is not set\n\
+         gateways.secret: must have 16 or more visible ASCII characters"
+    );
+    let text = format!("tokens: {{ key: {{ file: {} }} }}", file.display());
+    assert!(fetch(&text, &|_| None).is_ok());
+    assert_eq!(
+        fetch("tokens: { key: { inline: short } }", &env).unwrap_err(),
+        "tokens.key: an HS256 secret needs 32 bytes or more, this one has 5"
+    );
+    assert_eq!(
+        fetch("tokens: { algorithm: RS256 }", &env).unwrap_err(),
+        "tokens.key: not a PKCS#8 PEM private key for RS256"
     );
 }

@@ -16,14 +16,6 @@ fn faults(text: &str) -> String {
         .to_string()
 }
 
-const POOL: &str = "
-pools:
-  - name: qix
-    driver: qix
-    cluster: engines
-    discovery: { static: [ { name: engine-0, ip: 10.0.0.1, port: 9076 } ] }
-";
-
 #[test]
 fn the_default_file_contains_every_default() {
     let config = from_text("").unwrap().config;
@@ -108,61 +100,109 @@ fn the_demo_file_is_valid_and_gives_warnings() {
 }
 
 #[test]
-fn every_fault_is_reported_at_once_with_its_path() {
+fn every_section_and_every_item_of_a_list_reports_its_first_type_error() {
     let text = "
 listen: nowhere
 colour: blue
-log: { level: 5, format: xml }
+log: { level: 5 }
 store: { kind: sqlite, path: a.db, mode: rw }
-session:
-  idle_timeout: soon
-  cookie: { secure: perhaps, domain: example.com }
-tokens: { algorithm: HS1, lifetime: 1s }
-probe: { failures: -1, successes: 0 }
+session: { idle_timeout: soon }
+login: { lockout: { max: { days: 1 } } }
+tokens: { algorithm: HS1 }
+probe: { failures: -1 }
+placement: { ledger: { kind: raft } }
 pools:
   - name: a
-    driver: qxi
-    cluster: 'two words'
-    strategy: weighted
-    discovery: { static: [ { name: e, ip: 10.0.0.1, port: 99999 }, { name: e, ip: x, port: 1, weight: 2 } ] }
-  - driver: qix
+    driver: qix
     cluster: c
-    discovery: { dns: example.com }
+    discovery: { static: [ { name: e, ip: 10.0.0.1, port: 1 }, { name: f, ip: x, port: 1 } ] }
+  - { name: b, driver: qix, cluster: c, discovery: { static: [] } }
+  - { driver: qix, cluster: c, discovery: { static: [] } }
+  - { name: d, driver: qxi, cluster: c, discovery: { static: [] } }
+  - { name: f, driver: qix, cluster: c, discovery: { static: [ { port: 99999 } ] } }
+  - { name: g, driver: qix, cluster: c, discovery: { dns: example.com } }
 routes:
-  - { path: /app/, pool: a, open: { file: x } }
-  - { path: app, pool: b }
+  - { path: /app, pool: b, open: { file: x } }
   - { pool: a }
+http: 5
+oidc: { name: a }
 ";
     let expected = "\
+http: invalid type: integer `5`, expected struct Http
 listen: invalid socket address syntax
-log.format: unknown variant `xml`, expected `json` or `text`
 log.level: invalid type: integer `5`, expected a string
-pools[0].capacity.per_engine: is missing: strategy weighted needs it
-pools[0].cluster: must be visible ASCII without spaces
-pools[0].discovery.static[0].port: invalid value: integer `99999`, expected u16
+login.lockout.max: invalid type: map, expected a duration
+oidc: invalid type: map, expected a sequence
+placement.ledger.kind: unknown variant `raft`, expected `memory` or `redis`
 pools[0].discovery.static[1].ip: invalid IP address syntax
-pools[0].discovery.static[1].name: the name \"e\" is already used
-pools[0].discovery.static[1].weight: unknown field; known here: name, ip, port, metrics_port, draining
-pools[0].driver: unknown variant `qxi`, expected `qix` or `websocket`
-pools[1].discovery.dns: invalid type: string \"example.com\", expected struct DnsSource
-pools[1].name: is missing
+pools[2].name: is missing
+pools[3].driver: unknown variant `qxi`, expected `qix` or `websocket`
+pools[4].discovery.static[0].port: invalid value: integer `99999`, expected u16
+pools[5].discovery.dns: invalid type: string \"example.com\", expected struct DnsSource
 probe.failures: invalid value: integer `-1`, expected u32
-probe.successes: must be 1 to 1000, not 0
 routes[0].open: unknown variant `file`, expected one of `nothing`, `document`, `session-app`
-routes[1].path: must start with / and may end in {document}, without a query
-routes[1].pool: there is no pool \"b\"
-routes[2].path: is missing
-session.cookie.domain: unknown field; known here: name, secure, same_site
-session.cookie.secure: invalid type: string \"perhaps\", expected a boolean
+routes[1].path: is missing
 session.idle_timeout: invalid value: string \"soon\", expected a duration
 store.mode: unknown field; known here: path, timeout
-tokens.algorithm: unknown variant `HS1`, expected one of `HS256`, `RS256`, `ES256`, `EdDSA`
-tokens.lifetime: must be 10s to 1day, not 1s";
+tokens.algorithm: unknown variant `HS1`, expected one of `HS256`, `RS256`, `ES256`, `EdDSA`";
     let told = faults(text);
     let (first, rest) = told.split_once('\n').unwrap();
     let known = "colour: unknown field; known here: listen, log, store, session, ";
     assert!(first.starts_with(known), "{first}");
     assert_eq!(rest, expected);
+}
+
+#[test]
+fn a_type_error_hides_no_fault_of_another_section() {
+    let pools = "pools: [ { name: a, driver: qix, cluster: 'two words', strategy: weighted, discovery: { static: [ \
+                 { name: e, ip: 10.0.0.1, port: 1 }, { name: e, ip: 10.0.0.2, port: 1 } ] } } ]\n";
+    let text = format!(
+        "log: {{ format: xml }}\nsession: {{ cookie: {{ domain: example.com }} }}\n{pools}\
+         routes: [ {{ path: /app/, pool: a }}, {{ path: app, pool: b }} ]\n\
+         tokens: {{ lifetime: 1s }}\nprobe: {{ successes: 0 }}\n"
+    );
+    assert_eq!(
+        faults(&text),
+        "log.format: unknown variant `xml`, expected `json` or `text`\n\
+         pools[0].capacity.per_engine: is missing: strategy weighted needs it\n\
+         pools[0].cluster: must be visible ASCII without spaces\n\
+         pools[0].discovery.static[1].name: the name \"e\" is already used\n\
+         probe.successes: must be 1 to 1000, not 0\n\
+         routes[1].path: must start with / and may end in {document}, without a query\n\
+         routes[1].pool: there is no pool \"b\"\n\
+         session.cookie.domain: unknown field; known here: name, secure, same_site\n\
+         tokens.lifetime: must be 10s to 1day, not 1s"
+    );
+}
+
+/// The defaults stand in for a section with a type error; what contradicts only them is no fault.
+#[test]
+fn a_type_error_causes_no_fault_of_another_section() {
+    for (text, expected) in [
+        (
+            "pools: [ { driver: qix } ]\nroutes: [ { path: a, pool: p } ]",
+            "pools[0].name: is missing\n\
+             routes[0].path: must start with / and may end in {document}, without a query",
+        ),
+        (
+            "oidc: [ { name: 5 } ]\nlogin: { local: false }",
+            "oidc[0].name: invalid type: integer `5`, expected a string",
+        ),
+        (
+            "tokens: { algorithm: 5 }\n\
+             webhooks: [ { name: a b, url: 'https://example.com/', format: caep, audience: engine } ]",
+            "tokens.algorithm: invalid type: integer `5`, expected string or map\n\
+             webhooks[0].name: must be 1 to 128 letters, digits and - _ .",
+        ),
+        (
+            "placement: { attempts: x, deadline: 60s }\n\
+             pools: [ { name: p, driver: qix, cluster: c, discovery: { static: [] }, \
+             queue: { max_length: 5, timeout: 30s } } ]",
+            "placement.attempts: invalid type: string \"x\", expected u32",
+        ),
+    ] {
+        assert_eq!(faults(text), expected);
+    }
 }
 
 #[test]
@@ -215,45 +255,6 @@ fn rules_beyond_types_are_checked() {
 }
 
 #[test]
-fn pool_names_are_unique_and_routes_name_a_pool() {
-    let two = format!("{POOL}{}", &POOL["\npools:\n".len()..]);
-    assert_eq!(
-        faults(&two),
-        "pools[1].name: the name \"qix\" is already used"
-    );
-    for (route, expected) in [
-        (
-            "{ path: '/app/{document}', pool: qxi }",
-            "routes[0].pool: there is no pool \"qxi\"",
-        ),
-        (
-            "{ path: '/app{document}', pool: qix }",
-            "routes[0].path: {document} must follow a /",
-        ),
-        (
-            "{ path: '/{document}/x', pool: qix }",
-            "routes[0].path: must start with / and may end in {document}, without a query",
-        ),
-        (
-            "{ path: /app, pool: qix, open: { document: '{document}' } }",
-            "routes[0].open: uses {document}, which the path does not have",
-        ),
-        (
-            "{ path: /app, pool: qix, open: { document: '' } }",
-            "routes[0].open: the document's name must not be empty",
-        ),
-    ] {
-        assert_eq!(faults(&format!("{POOL}routes: [{route}]")), expected);
-    }
-    let generic = POOL.replace("driver: qix", "driver: websocket");
-    let text = format!("{generic}routes: [{{ path: /a, pool: qix, open: session-app }}]");
-    assert_eq!(
-        faults(&text),
-        "routes[0].open: a websocket pool opens nothing"
-    );
-}
-
-#[test]
 fn no_fault_contains_a_secret() {
     for text in [
         "tokens: { key: hunter2 }",
@@ -265,6 +266,11 @@ fn no_fault_contains_a_secret() {
         "api: { clients: [ { name: a, role: operator, secret: { hunter2: x } } ] }",
         "tokens: { key: [hunter2] }",
         "tokens: { key: null }",
+        "store: { kind: postgres, url: 'postgres://u:hunter2@h/' }",
+        "store: { kind: redis, url: { hunter2: x } }",
+        "placement: { ledger: { kind: redis, url: 'redis://:hunter2@h/' } }",
+        "oidc: [ { name: a, issuer: 'https://a.example', client_id: b, client_secret: hunter2, roles: { default: [user] } } ]",
+        "webhooks: [ { name: a, url: 'https://a.example/', secret: hunter2 } ]",
     ] {
         let told = faults(text);
         assert!(told.contains("expected {env: NAME}"), "{text}: {told}");
@@ -282,37 +288,6 @@ fn yaml_errors_name_their_line() {
 }
 
 #[test]
-fn secrets_are_read_from_their_configured_source() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("key");
-    std::fs::write(&file, "from a file, and long enough for HS256\n").unwrap();
-    let fetch = |text: &str, env: &dyn Fn(&str) -> Option<String>| {
-        let config = from_text(text).unwrap().config;
-        secrets::fetch(&config, env)
-            .map(|s| s.gateway)
-            .map_err(|f| f.to_string())
-    };
-    let env = |name: &str| (name == "BERTH_TOKEN_KEY").then(|| "e".repeat(32));
-    assert_eq!(fetch("", &env), Ok(None));
-    let text = format!("gateways: {{ secret: {{ file: {} }} }}", file.display());
-    assert_eq!(
-        fetch(&text, &|_| None).unwrap_err(),
-        "tokens.key: the environment variable BERTH_TOKEN_KEY is not set\n\
-         gateways.secret: must have 16 or more visible ASCII characters"
-    );
-    let text = format!("tokens: {{ key: {{ file: {} }} }}", file.display());
-    assert!(fetch(&text, &|_| None).is_ok());
-    assert_eq!(
-        fetch("tokens: { key: { inline: short } }", &env).unwrap_err(),
-        "tokens.key: an HS256 secret needs 32 bytes or more, this one has 5"
-    );
-    assert_eq!(
-        fetch("tokens: { algorithm: RS256 }", &env).unwrap_err(),
-        "tokens.key: not a PKCS#8 PEM private key for RS256"
-    );
-}
-
-#[test]
 fn a_missing_file_is_a_fault() {
     let told = from_file(Path::new("/nowhere/berth.yaml"))
         .unwrap_err()
@@ -324,156 +299,5 @@ proptest! {
     #[test]
     fn no_text_panics(text in "\\PC{0,80}|(listen|pools|tokens|store|routes): *[-\\[{a-z0-9:, }\\]\n]{0,40}") {
         let _ = from_text(&text);
-    }
-}
-
-fn with_discovery(discovery: &str) -> String {
-    format!(
-        "pools: [ {{ name: p, driver: qix, cluster: c, discovery: {discovery} }} ]\n\
-         routes: [ {{ path: /a, pool: p }} ]\n"
-    )
-}
-
-#[test]
-fn discovery_is_one_source_or_a_list() {
-    let sources = |discovery: &str| {
-        let loaded = from_text(&with_discovery(discovery)).unwrap();
-        let sources = &loaded.config.pools[0].discovery.0;
-        sources.iter().map(|s| s.as_str()).collect::<Vec<_>>()
-    };
-    assert_eq!(sources("{ dns: { host: e.test, port: 9076 } }"), ["dns"]);
-    let all = "[ { mira: { url: \"http://mira:9100\" } }, { docker: { mode: swarm } }, { kubernetes: {} },
-        { file: { path: /e.yaml } }, { dns: { srv: _q._tcp.test } }, { static: [] } ]";
-    assert_eq!(
-        sources(all),
-        ["mira", "docker", "kubernetes", "file", "dns", "static"]
-    );
-}
-
-#[test]
-fn faults_of_sources_have_paths() {
-    for (discovery, fault) in [
-        ("[]", "pools[0].discovery: must name a source"),
-        (
-            "{ static: [], mira: { url: x } }",
-            "pools[0].discovery: more than one source: write a list",
-        ),
-        (
-            "{ dns: { host: e.test } }",
-            "pools[0].discovery.dns.port: is missing",
-        ),
-        (
-            "{ dns: { port: 1 } }",
-            "pools[0].discovery.dns.host: is missing",
-        ),
-        (
-            "{ dns: { host: a, srv: b, port: 1 } }",
-            "pools[0].discovery.dns.srv: excludes host",
-        ),
-        (
-            "{ dns: { srv: b, min_ttl: 1ms } }",
-            "pools[0].discovery.dns.min_ttl: must be",
-        ),
-        (
-            "[ { static: [] }, { dns: { srv: b, max_ttl: 1ms } } ]",
-            "pools[0].discovery[1].dns.max_ttl: must be",
-        ),
-        (
-            "{ kubernetes: { namespace: a, all_namespaces: true } }",
-            "pools[0].discovery.kubernetes.namespace: excludes",
-        ),
-        (
-            "{ kubernetes: { port: 0 } }",
-            "pools[0].discovery.kubernetes.port: must be",
-        ),
-        (
-            "{ docker: { host: \"ssh://x\" } }",
-            "pools[0].discovery.docker.host: must be unix",
-        ),
-        (
-            "{ mira: { url: \"mira:9100\" } }",
-            "pools[0].discovery.mira.url: must be",
-        ),
-        (
-            "{ mira: { url: \"http://m\", colour: blue } }",
-            "pools[0].discovery.mira.colour: unknown field",
-        ),
-        ("{ consul: {} }", "unknown variant `consul`"),
-        (
-            "{ static: [ { name: a, ip: 0.0.0.0, port: 1 } ] }",
-            "pools[0].discovery.static[0].ip: must be",
-        ),
-    ] {
-        let told = faults(&with_discovery(discovery));
-        assert!(told.contains(fault), "{discovery}: {told}");
-    }
-}
-
-#[test]
-fn faults_of_a_metrics_mapping_have_paths() {
-    let with = |driver: &str, metrics: &str| {
-        let text = with_discovery("{ static: [] }").replace("driver: qix", driver);
-        text.replace(
-            "cluster: c",
-            &format!("cluster: c, probe: {{ metrics: {metrics} }}"),
-        )
-    };
-    let loaded = from_text(&with("driver: websocket", "{ cpu: app_cpu }")).unwrap();
-    let probe = loaded.config.pools[0].probe.as_ref().unwrap();
-    assert_eq!(probe.metrics.path, "/metrics");
-    for (driver, metrics, fault) in [
-        (
-            "driver: qix",
-            "{ cpu: c }",
-            "probe.metrics: is for websocket pools",
-        ),
-        (
-            "driver: websocket",
-            "{}",
-            "probe.metrics: must name sessions",
-        ),
-        (
-            "driver: websocket",
-            "{ cpu: \"a{b}\" }",
-            "probe.metrics.cpu: must be the name",
-        ),
-        (
-            "driver: websocket",
-            "{ cpu: c, path: x }",
-            "probe.metrics.path: must start",
-        ),
-        (
-            "driver: websocket",
-            "{ memory: { used: a } }",
-            "probe.metrics.memory.free: is missing",
-        ),
-    ] {
-        let told = faults(&with(driver, metrics));
-        assert!(told.contains(fault), "{metrics}: {told}");
-    }
-}
-
-#[test]
-fn weights_are_shares_and_not_all_zero() {
-    let pool = |name: &str, rest: &str| {
-        format!(
-            "- {{ name: {name}, driver: qix, cluster: e, discovery: {{ static: [] }}, {rest} }}\n"
-        )
-    };
-    let text = format!(
-        "pools:\n{}{}{}",
-        pool("a", "weights: { cpu: 1.5, memory: -0.1, document: 2 }"),
-        pool("b", "weights: { sessions: 0, memory: 0, cpu: 0 }"),
-        pool("c", "strategy: packed"),
-    );
-    let told = from_text(&text).unwrap_err().to_string();
-    for fault in [
-        "pools[0].weights.cpu: must be 0 to 1",
-        "pools[0].weights.document: must be 0 to 1",
-        "pools[0].weights.memory: must be 0 to 1",
-        "pools[1].weights: one of sessions, memory and cpu must be more than 0",
-        "pools[2].capacity.per_engine: is missing: strategy packed needs it",
-    ] {
-        assert!(told.contains(fault), "{fault} is not in:\n{told}");
     }
 }

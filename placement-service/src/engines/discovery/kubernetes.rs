@@ -2,12 +2,11 @@
 //! ready gets no new sessions. A pod that has no address or does not run is not an engine. After a fault the pods are
 //! listed again; the watcher of kube recovers by itself from a closed connection and from 410 Gone.
 
-use super::labels::Ports;
+use super::labels::{Ports, SkippedEngines};
 use super::{DesiredState, DiscoveredEngine, Discovery, DiscoveryFault, MAX_ENGINES};
 use crate::config::KubernetesSource;
 use crate::core::http_client;
 use async_trait::async_trait;
-use berth_api::Excerpt;
 use berth_scheduler::engine::EngineName;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -19,7 +18,6 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::timeout;
-use tracing::warn;
 
 /// Time limit to connect, and of each step of the initial list.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -36,6 +34,7 @@ pub struct Kubernetes {
     pods: BTreeMap<String, PodEntry>,
     /// The list while it is being read.
     listing: Option<BTreeMap<String, PodEntry>>,
+    skipped: SkippedEngines,
 }
 
 /// The result of reading a pod.
@@ -56,6 +55,7 @@ impl Kubernetes {
             events: None,
             pods: BTreeMap::new(),
             listing: None,
+            skipped: SkippedEngines::default(),
         }
     }
 
@@ -130,7 +130,7 @@ impl Kubernetes {
                 false
             }
             Event::InitApply(pod) => {
-                let known = self.read_pod(&pod);
+                let known = parse_pod(&pod, &self.config);
                 if let (Some(listing), Some(known)) = (&mut self.listing, known)
                     && listing.len() < MAX_ENGINES
                 {
@@ -143,7 +143,7 @@ impl Kubernetes {
                 true
             }
             Event::Apply(pod) => {
-                let (key, now) = (pod_key(&pod), self.read_pod(&pod));
+                let (key, now) = (pod_key(&pod), parse_pod(&pod, &self.config));
                 if self.pods.get(&key) == now.as_ref() {
                     return false;
                 }
@@ -160,22 +160,17 @@ impl Kubernetes {
         }
     }
 
-    fn read_pod(&self, pod: &Pod) -> Option<PodEntry> {
-        let known = parse_pod(pod, &self.config)?;
-        if let PodEntry::Skipped(why) = &known
-            && self.pods.get(&pod_key(pod)) != Some(&known)
-        {
-            warn!("an engine is left out: {}", Excerpt(why));
+    /// The engines of a complete list. Logs the pods that are not usable.
+    fn engines(&mut self) -> Vec<DiscoveredEngine> {
+        let (mut engines, mut skipped) = (Vec::new(), Vec::new());
+        for entry in self.pods.values() {
+            match entry {
+                PodEntry::Engine(engine) => engines.push(engine.clone()),
+                PodEntry::Skipped(why) => skipped.push(why.clone()),
+            }
         }
-        Some(known)
-    }
-
-    fn engines(&self) -> Vec<DiscoveredEngine> {
-        let found = self.pods.values().filter_map(|known| match known {
-            PodEntry::Engine(found) => Some(found.clone()),
-            PodEntry::Skipped(_) => None,
-        });
-        found.collect()
+        self.skipped.update(skipped);
+        engines
     }
 }
 

@@ -4,17 +4,21 @@
 use super::metrics::DiscoveryMetrics;
 use super::{DiscoveredEngine, Discovery, DiscoveryFault, MAX_ENGINES};
 use crate::config::Sources;
+use crate::core::backoff::ExponentialBackoff;
 use futures_util::FutureExt;
-use rand::RngExt;
+use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// The delay after the first fault. It doubles with each further fault, and resets after [`RESET_AFTER`] without one.
-const INITIAL_DELAY: Duration = Duration::from_millis(500);
-/// The maximum delay. A source that works again is noticed after at most this time.
-const MAX_DELAY: Duration = Duration::from_secs(10);
+/// The delay before the next call of a source that fails. A source that works again is noticed after at most `max`.
+const BACKOFF: ExponentialBackoff = ExponentialBackoff {
+    initial: Duration::from_millis(500),
+    max: Duration::from_secs(10),
+};
+/// Keeps replicas from calling a source at the same time.
+const JITTER: Range<f64> = 0.8..1.2;
 /// The delay resets after this time without a fault. A single success does not reset it, so that a source that
 /// alternates between lists and faults is still called less and less often.
 const RESET_AFTER: Duration = Duration::from_secs(60);
@@ -26,7 +30,8 @@ pub struct RetryingDiscovery {
     source: String,
     discovery: Box<dyn Discovery>,
     metrics: DiscoveryMetrics,
-    delay: Duration,
+    /// Faults since the delay was reset.
+    faults: u32,
     failed_at: Option<Instant>,
     /// The fault that was logged last. `None` while the source works.
     last_logged: Option<DiscoveryFault>,
@@ -73,7 +78,7 @@ impl RetryingDiscovery {
             source: source.to_owned(),
             discovery,
             metrics,
-            delay: INITIAL_DELAY,
+            faults: 0,
             failed_at: None,
             last_logged: None,
         }
@@ -84,9 +89,8 @@ impl RetryingDiscovery {
         loop {
             let (pool, source) = (&self.pool, &self.source);
             if self.last_logged.is_some() {
-                let jitter = rand::rng().random_range(0.8..1.2);
-                tokio::time::sleep(self.delay.mul_f64(jitter)).await;
-                self.delay = (self.delay * 2).min(MAX_DELAY);
+                let delay = BACKOFF.jittered_delay(self.faults, JITTER, &mut rand::rng());
+                tokio::time::sleep(delay).await;
             }
             match next_catching_panics(self.discovery.as_mut()).await {
                 Ok(mut found) => {
@@ -105,8 +109,9 @@ impl RetryingDiscovery {
                     self.metrics.record_failure(pool, source);
                     let before = self.failed_at.replace(Instant::now());
                     if before.is_none_or(|at| at.elapsed() >= RESET_AFTER) {
-                        self.delay = INITIAL_DELAY;
+                        self.faults = 0;
                     }
+                    self.faults = self.faults.saturating_add(1);
                     let first = self.last_logged.is_none();
                     if self.last_logged.as_ref() != Some(&fault) {
                         warn!(%pool, %source, "discovery fails, the last list stays valid: {fault}");

@@ -54,7 +54,7 @@ impl Testbed {
             else {
                 return;
             };
-            told.lock().unwrap().push((engine, over_ms));
+            told.lock().push((engine, over_ms));
         });
         let drains = Drains::start(
             fleet,
@@ -102,7 +102,7 @@ impl Replica {
     }
 
     fn events(&self) -> Vec<(String, u64)> {
-        std::mem::take(&mut self.events.lock().unwrap())
+        std::mem::take(&mut self.events.lock())
     }
 }
 

@@ -12,6 +12,7 @@ use super::pool_state::{EngineState, PoolState, Source};
 use super::probe_loop::ProbeLoop;
 use super::{Fleet, PoolFleet};
 use crate::config;
+use crate::core::ticker::ticker;
 use crate::engines::discovery::merge::merge;
 use crate::engines::discovery::retrying::{DiscoveryEvent, RetryingDiscovery};
 use crate::engines::discovery::{DesiredState, DiscoveredEngine};
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 /// Maximum number of reports per snapshot, so that a large fleet does not publish a snapshot for each probe.
@@ -132,8 +133,7 @@ impl FleetController {
     /// Processes reports until the task is aborted.
     pub(super) async fn run(mut self) {
         let mut batch = Vec::new();
-        let mut ageing = tokio::time::interval(self.interval);
-        ageing.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ageing = ticker(self.interval);
         loop {
             tokio::select! {
                 taken = self.reports.recv_many(&mut batch, BATCH) => if taken == 0 {

@@ -3,12 +3,13 @@
 //! placed under a limit. Decides no placement.
 
 use super::{Ledger, StreamEntry};
+use crate::core::ticker::ticker;
 use berth_scheduler::accounting::AccountingRegistry;
 use berth_store::StoreError;
 use berth_store::redis::{StreamChange, SyncReply};
 use std::collections::HashMap;
 use std::sync::Arc;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 /// After this number of heartbeats the streams in the ledger are compared with those of this replica.
@@ -38,8 +39,7 @@ impl LedgerSync {
     }
 
     pub(super) async fn run(mut self) {
-        let mut signs = tokio::time::interval(self.ledger.0.settings.sync);
-        signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut signs = ticker(self.ledger.0.settings.sync);
         loop {
             let ledger = self.ledger.clone();
             let kept = tokio::select! {

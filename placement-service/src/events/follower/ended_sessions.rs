@@ -2,8 +2,9 @@
 //! reader's position is still covered. Must not know the store.
 
 use berth_store::{EndCause, Event};
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// Maximum number of ended sessions kept. A reader that is further behind has missed some.
 const MAX_ENDED: usize = 16_384;
@@ -101,7 +102,7 @@ impl EndedSessions {
     }
 
     fn lock(&self) -> MutexGuard<'_, EndedWindow> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -5,8 +5,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use parking_lot::Mutex as BlockingMutex;
 use serde_json::json;
-use std::sync::Mutex as StdMutex;
 use tokio::net::TcpListener;
 
 // Public keys from the examples of RFC 8037 appendix A.2 and RFC 7515 appendices A.2 and A.3.
@@ -89,19 +89,19 @@ fn a_key_of_a_wrong_size_is_left_out() {
 
 /// An HTTP server for a key set: its response, and the number of requests it received.
 struct Publisher {
-    response: StdMutex<(StatusCode, Vec<u8>)>,
-    requests: StdMutex<u32>,
+    response: BlockingMutex<(StatusCode, Vec<u8>)>,
+    requests: BlockingMutex<u32>,
 }
 
 impl Publisher {
     async fn start() -> (Arc<Self>, RemoteKeys) {
         let publisher = Arc::new(Self {
-            response: StdMutex::new((StatusCode::OK, set(&[ed("one")]))),
-            requests: StdMutex::default(),
+            response: BlockingMutex::new((StatusCode::OK, set(&[ed("one")]))),
+            requests: BlockingMutex::default(),
         });
         let answer = async |State(own): State<Arc<Self>>| {
-            *own.requests.lock().unwrap() += 1;
-            own.response.lock().unwrap().clone()
+            *own.requests.lock() += 1;
+            own.response.lock().clone()
         };
         let router = Router::new().route("/jwks", get(answer));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -112,11 +112,11 @@ impl Publisher {
     }
 
     fn set_response(&self, status: StatusCode, body: Vec<u8>) {
-        *self.response.lock().unwrap() = (status, body);
+        *self.response.lock() = (status, body);
     }
 
     fn request_count(&self) -> u32 {
-        *self.requests.lock().unwrap()
+        *self.requests.lock()
     }
 }
 

@@ -2,12 +2,13 @@
 //! becomes a dead letter. A lease selects the one replica that delivers. Clocks of replicas may differ, so two of them
 //! can hold the lease for a moment: then an event is delivered twice, but none is lost. Must not know what is sent.
 
-use super::backoff;
 use super::endpoint::{Endpoint, Failure};
 use super::metrics::WebhookMetrics;
+use crate::core::backoff::{ExponentialBackoff, FULL_JITTER};
 use crate::core::clock::Clock;
 use berth_store::{DeadLetter, Event, StoreError, Stores};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -57,7 +58,7 @@ impl FailureCount {
     }
 
     fn lock_for(&self, sequence: u64) -> MutexGuard<'_, CurrentEvent> {
-        let mut at_hand = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut at_hand = self.0.lock();
         if at_hand.sequence != sequence {
             *at_hand = CurrentEvent {
                 sequence,
@@ -226,8 +227,9 @@ impl DeliveryWorker {
                     "a delivery failed and is retried"
                 );
             }
-            let wait = backoff::delay(&config.backoff, failures, &mut rand::rng());
-            tokio::time::sleep(wait).await;
+            let backoff = ExponentialBackoff::from(config.backoff);
+            let delay = backoff.jittered_delay(failures, FULL_JITTER, &mut rand::rng());
+            tokio::time::sleep(delay).await;
         }
     }
 }

@@ -18,9 +18,9 @@ const MAX_ERROR_BODY: usize = 4096;
 /// A configured webhook with its HTTP client.
 pub(super) struct Endpoint {
     pub(super) config: Webhook,
-    /// Sent as Bearer token with the format `caep`.
-    secret: Option<Secret>,
-    /// Signs deliveries of the format `json`: the key of `secret`, whose encoding was checked when it was read.
+    /// The secret of format `caep`: sent as Bearer token.
+    bearer: Option<Secret>,
+    /// The key of the secret of format `json`, whose encoding was checked when it was read: signs deliveries.
     signing_key: Option<Vec<u8>>,
     client: reqwest::Client,
     log: LogId,
@@ -61,15 +61,19 @@ impl Endpoint {
         tokens: Arc<Tokens>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, reqwest::Error> {
+        let (bearer, signing_key) = match config.format {
+            WebhookFormat::Json => (None, secret.as_ref().and_then(signature::key)),
+            WebhookFormat::Caep => (secret, None),
+        };
         let limit = config.timeout;
         let client = http_client::client_builder()
             .connect_timeout(limit)
             .timeout(limit);
         Ok(Self {
             client: client.user_agent("berth").build()?,
-            signing_key: secret.as_ref().and_then(signature::key),
+            signing_key,
+            bearer,
             config,
-            secret,
             log,
             tokens,
             clock,
@@ -152,7 +156,7 @@ impl Endpoint {
         let claims = claims.ok_or_else(|| Failure::permanent("not the end of a session"))?;
         let token = self.tokens.sign_event(&claims);
         let token = token.map_err(|e| Failure::transient(e.to_string()))?;
-        let request = match &self.secret {
+        let request = match &self.bearer {
             Some(secret) => request.bearer_auth(secret.reveal()),
             None => request,
         };

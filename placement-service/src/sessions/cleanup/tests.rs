@@ -7,6 +7,7 @@ use crate::sessions::tests::{MINUTE_MS, Testbed, demo, start_sessions, testbed};
 use berth_store::session_id::IdHash;
 use berth_store::sqlite::SqliteStore;
 use berth_store::{Event, EventKind, EventLog, SessionRemoval, SessionStore, conformance};
+use std::time::Duration;
 
 /// A replica that removes three sessions in one step.
 async fn replica(store: &Arc<SqliteStore>, clock: &Arc<ManualClock>) -> ExpiryCleanup {

@@ -20,8 +20,6 @@ use std::time::Duration;
 
 /// Maximum number of changes per script.
 const MAX_CHANGES: usize = 500;
-/// Maximum number of probe results per script.
-const MAX_PROBES: usize = 500;
 
 /// The prelude of every script of the ledger.
 const LEDGER_PRELUDE: &str = include_str!("ledger.lua");
@@ -32,7 +30,10 @@ macro_rules! ledger_scripts {
     };
 }
 
+mod probes;
 mod streams;
+
+pub use probes::SharedProbe;
 
 ledger_scripts! {
     RESERVE = "
@@ -103,25 +104,6 @@ ledger_scripts! {
             flat[#flat + 1] = whole(sum)
         end
         return {known, redis.call('EXISTS', settling_key), prober == me and 1 or 0, #replicas + 1 - known, gone, flat}";
-    PUBLISH_PROBES = "
-        for at = 1, #ARGV, 3 do
-            redis.call('XADD', l .. 'probes', 'MAXLEN', '~', 20000, '*', 'e', ARGV[at], 'r', ARGV[at + 1], 'a', ARGV[at + 2])
-        end
-        -- Redis 6.0 does not know MINID; MAXLEN above bounds the stream there.
-        redis.pcall('XTRIM', l .. 'probes', 'MINID', '~', whole(now - 60000))
-        return 1";
-    READ_PROBES = "
-        local from = ARGV[1] ~= '' and ARGV[1] or whole(now - 30000)
-        local found = redis.call('XREAD', 'COUNT', ARGV[2], 'STREAMS', l .. 'probes', from)
-        local flat = {}
-        if found then
-            for _, entry in ipairs(found[1][2]) do
-                local published_ms = tonumber(entry[1]:match('^%d+'))
-                local age_ms = math.max(now - published_ms, 0) + tonumber(entry[2][6])
-                for _, word in ipairs({entry[1], entry[2][2], entry[2][4], whole(age_ms)}) do flat[#flat + 1] = word end
-            end
-        end
-        return flat";
 }
 
 /// One replica's handle of the ledger.
@@ -188,15 +170,6 @@ pub struct SyncReply {
     pub moved: Vec<(String, String)>,
     /// The streams of the other replicas, by engine and by pool.
     pub remote_counts: HashMap<String, u32>,
-}
-
-/// One probe result of an engine, published by the replica that probes.
-#[derive(Debug, PartialEq, Eq)]
-pub struct SharedProbe {
-    pub engine: String,
-    pub text: String,
-    /// How long ago the probe began.
-    pub age: Duration,
 }
 
 impl RedisLedger {
@@ -308,50 +281,6 @@ impl RedisLedger {
     pub async fn own_streams(&self) -> Result<Vec<String>, StoreError> {
         let key = self.store.key(&format!("ledger:streams:{}", self.replica));
         self.store.command(cmd("HKEYS").arg(key)).await
-    }
-
-    /// Publishes probe results to the other replicas.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn publish_probes(&self, probes: &[SharedProbe]) -> Result<(), StoreError> {
-        for some in probes.chunks(MAX_PROBES) {
-            let words = some.iter().flat_map(|probe| {
-                let age_ms = probe.age.as_millis().to_string();
-                [probe.engine.clone(), probe.text.clone(), age_ms]
-            });
-            let words: Vec<String> = words.collect();
-            self.store.script::<()>(&PUBLISH_PROBES, &words).await?;
-        }
-        Ok(())
-    }
-
-    /// The probe results after the cursor `place`, and the next cursor. An empty cursor starts 30 s ago.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn read_probes(&self, place: &str) -> Result<(Vec<SharedProbe>, String), StoreError> {
-        let mut place = place.to_owned();
-        let mut probes = Vec::new();
-        loop {
-            let words = [place.clone(), MAX_PROBES.to_string()];
-            let flat: Vec<String> = self.store.script(&READ_PROBES, &words).await?;
-            let count = flat.len() / 4;
-            let mut flat = flat.into_iter();
-            while let (Some(at), Some(engine), Some(text), Some(age_ms)) =
-                (flat.next(), flat.next(), flat.next(), flat.next())
-            {
-                place = at;
-                probes.push(SharedProbe {
-                    engine,
-                    text,
-                    age: Duration::from_millis(age_ms.parse().unwrap_or(u64::MAX)),
-                });
-            }
-            if count < MAX_PROBES {
-                return Ok((probes, place));
-            }
-        }
     }
 }
 

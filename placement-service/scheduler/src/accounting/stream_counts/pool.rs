@@ -5,9 +5,10 @@
 
 use crate::stream_holder::{is_token_ref, stream_holder};
 use foldhash::fast::RandomState;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// Streams that one holder may have in one pool; `None`: no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -236,6 +237,6 @@ impl PoolStreams {
 
     /// No code under the lock can panic half-way through a change.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

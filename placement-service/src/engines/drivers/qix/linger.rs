@@ -2,9 +2,10 @@
 //! not stay in TIME_WAIT. One task polls all of them, because a task and two wake-ups per connection would cost a
 //! placement a fifth of its CPU time. Does not know what was sent on a connection.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -74,9 +75,7 @@ impl LingeringConnections {
 
 impl ConnectionList {
     fn connections(&self) -> MutexGuard<'_, Vec<(Instant, TcpStream)>> {
-        self.connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.connections.lock()
     }
 }
 

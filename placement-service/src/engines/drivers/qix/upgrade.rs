@@ -1,7 +1,7 @@
 //! The HTTP/1.1 upgrade to a WebSocket
-//! ([RFC 6455, section 4.1](https://www.rfc-editor.org/rfc/rfc6455#section-4.1)). Written by hand, because the upgrade
-//! is most of the cost of a placement, and because a general client would write the token to its trace log. Does no
-//! I/O.
+//! ([RFC 6455, section 4.1](https://www.rfc-editor.org/rfc/rfc6455#section-4.1)). The request is written by hand, because the
+//! upgrade is most of the cost of a placement, and because a general client would write the token to its trace log.
+//! Does no I/O.
 
 use crate::engines::drivers::DriverFault;
 use std::fmt::Write;
@@ -11,6 +11,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// Size limit of a response head. Those of engines are shorter.
 pub const MAX_HEAD: usize = 16 * 1024;
+/// Maximum number of header fields in it.
+const MAX_HEADERS: usize = 64;
 
 /// An upgrade request.
 pub struct Upgrade {
@@ -67,40 +69,33 @@ pub enum ResponseHead {
 /// # Errors
 /// When it is not the head of a successful upgrade.
 pub fn parse_response(bytes: &[u8], accept: &str) -> Result<ResponseHead, DriverFault> {
-    const END: &[u8] = b"\r\n\r\n";
-    let Some(end) = bytes.windows(END.len()).position(|w| w == END) else {
-        if bytes.len() >= MAX_HEAD {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut headers);
+    let length = match response.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) if bytes.len() >= MAX_HEAD => {
             return Err(garbage("the response head is too long"));
         }
-        return Ok(ResponseHead::Partial);
+        Ok(httparse::Status::Partial) => return Ok(ResponseHead::Partial),
+        Err(error) => return Err(garbage(&format!("not an HTTP/1.1 response: {error}"))),
     };
-    let head = bytes.get(..end).unwrap_or_default();
-    let head = std::str::from_utf8(head).map_err(|_| garbage("the response head is not UTF-8"))?;
-    let mut lines = head.split("\r\n");
-    match parse_status(lines.next().unwrap_or_default()) {
-        Some(101) => {}
-        Some(status @ (401 | 403)) => {
+    match (response.version, response.code) {
+        (Some(1), Some(101)) => {}
+        (Some(1), Some(status @ (401 | 403))) => {
             return Err(DriverFault::TokenRejected(format!("status {status}")));
         }
-        Some(status) => return Err(garbage(&format!("status {status} to an upgrade"))),
-        None => return Err(garbage("not an HTTP/1.1 response")),
+        (Some(1), Some(status)) => return Err(garbage(&format!("status {status} to an upgrade"))),
+        _ => return Err(garbage("not an HTTP/1.1 response")),
     }
-    let proven = lines
-        .filter_map(|line| line.split_once(':'))
-        .any(|(name, value)| {
-            name.eq_ignore_ascii_case("sec-websocket-accept") && value.trim() == accept
-        });
+    let proven = response.headers.iter().any(|header| {
+        header.name.eq_ignore_ascii_case("sec-websocket-accept")
+            && header.value == accept.as_bytes()
+    });
     if proven {
-        Ok(ResponseHead::Upgraded(end + END.len()))
+        Ok(ResponseHead::Upgraded(length))
     } else {
         Err(garbage("the upgrade has a wrong Sec-WebSocket-Accept"))
     }
-}
-
-fn parse_status(line: &str) -> Option<u16> {
-    let rest = line.strip_prefix("HTTP/1.1 ")?;
-    let code = rest.split(' ').next()?;
-    (code.len() == 3).then(|| code.parse().ok())?
 }
 
 fn garbage(what: &str) -> DriverFault {
@@ -154,10 +149,19 @@ mod tests {
         assert_eq!(fault("HTTP/1.1 401 Unauthorized\r\n\r\n"), "token-rejected");
         assert_eq!(fault("HTTP/1.1 200 OK\r\n\r\n"), "garbage");
         assert_eq!(fault("SSH-2.0-OpenSSH\r\n\r\n"), "garbage");
+        let upgrade = format!("101 S\r\nSec-WebSocket-Accept: {ACCEPT}\r\n");
+        assert_eq!(fault(&format!("HTTP/1.0 {upgrade}\r\n")), "garbage");
+        assert_eq!(
+            fault(&format!("HTTP/1.1 {upgrade}a b: c\r\n\r\n")),
+            "garbage"
+        );
+        let many = "x: y\r\n".repeat(MAX_HEADERS);
+        assert_eq!(fault(&format!("HTTP/1.1 {upgrade}{many}\r\n")), "garbage");
         assert_eq!(
             fault("HTTP/1.1 101 S\r\nSec-WebSocket-Accept: no\r\n\r\n"),
             "garbage"
         );
-        assert_eq!(fault(&"x".repeat(MAX_HEAD)), "garbage");
+        let long = format!("HTTP/1.1 101 S\r\nx: {}", "y".repeat(MAX_HEAD));
+        assert_eq!(fault(&long), "garbage");
     }
 }

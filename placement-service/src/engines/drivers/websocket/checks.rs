@@ -3,10 +3,11 @@
 //! engine therefore gets at most 20 check connections a second instead of one per placement, and a dead engine is
 //! still detected before a client is sent there. Decides no placement.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -38,7 +39,7 @@ impl Check {
 
 impl Checks {
     fn checks(&self) -> MutexGuard<'_, HashMap<SocketAddr, Check>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Whether an engine needs no check now. When a check becomes too old, the first caller has to check again, and the

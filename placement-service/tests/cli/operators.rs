@@ -1,0 +1,137 @@
+//! The commands that operate a running service.
+
+use super::{PASSWORD, RunningService, run_berth, write_config};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+#[test]
+fn sessions_of_a_running_service_are_listed_and_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = write_config(dir.path(), "session: { cookie: { secure: false } }");
+    let file = file.to_str().unwrap();
+    let args = [
+        "account",
+        "add",
+        "demo",
+        "--password-stdin",
+        "--config",
+        file,
+    ];
+    run_berth(&args, PASSWORD);
+    let served = RunningService::start(Path::new(file));
+    let login = || {
+        let body = json!({"username": "demo", "password": PASSWORD});
+        let answer = served.post("/login", body);
+        let id = answer.split("berth=").nth(1).unwrap();
+        id.split(';').next().unwrap().to_owned()
+    };
+    let token = |id: &str| served.post("/v1/tokens", json!({"session": id}));
+    let sessions =
+        |args: &[&str]| run_berth(&[&["sessions"], args, &["--config", file]].concat(), "");
+    let refused_within_a_second = |id: &str| {
+        let began = Instant::now();
+        while !token(id).contains("unknown-session") {
+            assert!(began.elapsed() < Duration::from_secs(1));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let ids = [login(), login(), login()];
+    assert!(ids.iter().all(|id| token(id).contains("200 OK")));
+    let (code, out, err) = sessions(&["ls", "--account", "demo"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let lines: Vec<Vec<&str>> = out.lines().map(|l| l.split('\t').collect()).collect();
+    assert_eq!(lines.len(), 3);
+    assert_eq!(lines[0][1..4], ["demo", "", "berth"]);
+    assert_eq!(lines[0][6..], ["-", "-"]);
+    let (_, all, _) = sessions(&["ls", "--json"]);
+    let all: Value = serde_json::from_str(&all).unwrap();
+    assert_eq!(all["sessions"][0]["session_ref"], lines[0][0]);
+    assert!(ids.iter().all(|id| !all.to_string().contains(id)));
+    assert_eq!(sessions(&["ls", "--account", "ann"]).1, "");
+
+    let (code, out, log) = sessions(&["end", lines[0][0]]);
+    assert_eq!((code, out.as_str()), (Some(0), "ended 1\n"), "{log}");
+    assert!(
+        log.contains("session-ended") && log.contains("operator"),
+        "{log}"
+    );
+    refused_within_a_second(&ids[0]);
+    assert!(token(&ids[1]).contains("200 OK"));
+    for name in [lines[0][0], "-hyphen", "--hyphen", "-h"] {
+        let message = format!("there is no session {name:?}\n");
+        assert_eq!(sessions(&["end", name]), (Some(1), String::new(), message));
+    }
+    assert_eq!(sessions(&["end"]).0, Some(2));
+    assert_eq!(sessions(&["end", "x", "--account", "demo"]).0, Some(2));
+    assert_eq!(sessions(&["end", "--account", "demo"]).1, "ended 2\n");
+    refused_within_a_second(&ids[1]);
+    refused_within_a_second(&ids[2]);
+    served.terminate();
+}
+
+#[test]
+fn engines_are_listed_drained_and_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    // No engine listens on these ports.
+    let more = "api: { clients: [ { name: ops, role: operator, secret: { inline: operator-secret-1 } } ] }
+pools: [ { name: p, driver: qix, cluster: c, discovery: { static: [
+  { name: e, ip: 127.0.0.1, port: 1 } ] } }, { name: q, driver: qix, cluster: c, discovery: { static: [
+  { name: e, ip: 127.0.0.1, port: 1 }, { name: f, ip: 127.0.0.1, port: 2 } ] } } ]
+routes: [ { path: /x, pool: p } ]";
+    let file = write_config(dir.path(), more);
+    let served = RunningService::start(&file);
+    let at = format!("http://{}", served.address);
+    let ask = |args: &[&str]| {
+        let more = ["--service", &at, "--config", file.to_str().unwrap()];
+        run_berth(&[args, &more].concat(), "")
+    };
+    let (code, out, err) = ask(&["engines", "ls"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let lines: Vec<Vec<&str>> = out.lines().map(|l| l.split('\t').collect()).collect();
+    assert_eq!(lines.len(), 3);
+    assert_eq!(lines[2][..3], ["q", "f", "127.0.0.1:2"]);
+    assert_eq!((lines[2][4], lines[2][5]), ("-", "0"));
+    assert_eq!(
+        ask(&["engines", "drain", "e"]).2,
+        "several pools have an engine \"e\": name it as p/e\n"
+    );
+    assert_eq!(
+        ask(&["engines", "drain", "g"]).2,
+        "there is no engine \"g\"\n"
+    );
+    assert!(
+        ask(&["engines", "drain", "f", "--over", "x"])
+            .2
+            .contains("over: a time")
+    );
+    assert_eq!(
+        ask(&["engines", "drain", "p/e", "--over", "5s"]).1,
+        "p/e is drained\n"
+    );
+    let listed = ask(&["engines", "ls", "--json"]).1;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(
+        (&listed[0]["draining"], &listed[1]["draining"]),
+        (&json!(true), &json!(false))
+    );
+    let (code, out, err) = ask(&["explain", "/x"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(
+        out.starts_with("pool p: - (no-engine)\n") && out.contains("e\tdraining\t"),
+        "{out}"
+    );
+    assert_eq!(
+        ask(&["engines", "undrain", "p/e"]).1,
+        "p/e is no longer drained\n"
+    );
+    assert!(
+        ask(&["explain", "/y"])
+            .2
+            .contains("No route takes this path")
+    );
+    served.terminate();
+    let (code, _, err) = ask(&["engines", "ls"]);
+    assert_eq!(code, Some(1));
+    assert!(err.starts_with(&format!("the service at {at}: ")), "{err}");
+}
