@@ -3,13 +3,20 @@
 //! and does not wait; time is an argument.
 
 mod bounds;
+mod drains;
+mod identity;
 mod sessions;
 mod views;
+
+use crate::engines::drains::SentDrain;
 
 use berth_api::{CloseReason, FullSyncPart, GATEWAY_TIMEOUT_S, GatewayReport, OpenStream};
 use berth_scheduler::accounting::{AccountingRegistry, EngineAccounting};
 use berth_scheduler::engine::EngineName;
 pub(super) use bounds::Full;
+pub(super) use drains::DrainRecords;
+pub use drains::GatewayDrain;
+use identity::Identity;
 use sessions::BySession;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -41,6 +48,9 @@ struct Gateway {
     heard: Instant,
     /// The sequence number of its last report.
     sequence: u64,
+    identity: Identity,
+    /// The last drain that it was notified of, and whether that had it refuse new WebSockets.
+    sent_drain: Option<(SentDrain, bool)>,
     /// Its full list is needed, and its first part has not arrived.
     resync: bool,
     /// The streams in the parts of a full list that have arrived, until its last part. A subset of `streams`.
@@ -122,6 +132,8 @@ impl Registry {
             Gateway {
                 heard: now,
                 sequence: 0,
+                identity: Identity::default(),
+                sent_drain: None,
                 resync: report.sequence > 1,
                 listed: None,
                 streams: HashSet::new(),
@@ -151,6 +163,9 @@ impl Registry {
             gateway.listed = None;
         }
         outcome.resync = gateway.resync;
+        if let Some(said) = &report.identity {
+            self.identify(name, said, now_ms);
+        }
         for stream in &report.opened {
             self.open(&key, stream, now_ms, now);
         }
@@ -186,8 +201,9 @@ impl Registry {
         let gone: Vec<_> = gone.collect();
         let mut streams = 0;
         for (name, gateway) in gone {
-            tracing::warn!(gateway = %name, streams = gateway.streams.len(), "gateway is silent");
-            streams += gateway.streams.len();
+            let (node, streams_lost) = (gateway.node(), gateway.streams.len());
+            tracing::warn!(gateway = %name, node, streams = streams_lost, "gateway is silent");
+            streams += streams_lost;
             for stream in gateway.streams {
                 self.remove(&stream, UNKNOWN, now);
             }

@@ -10,24 +10,27 @@ use std::time::{Duration, Instant};
 const MINUTE_MS: u64 = 60_000;
 
 /// A gateway that numbers its reports.
-struct ReportingGateway<'a> {
-    site: &'a Site,
+pub(crate) struct ReportingGateway<'a> {
+    pub(crate) site: &'a Site,
     name: &'static str,
     sequence: u64,
     cursor: String,
+    /// What it says of itself in each poll.
+    pub(crate) identity: Value,
 }
 
 impl<'a> ReportingGateway<'a> {
-    const fn new(site: &'a Site, name: &'static str) -> Self {
+    pub(crate) const fn new(site: &'a Site, name: &'static str) -> Self {
         Self {
             site,
             name,
             sequence: 0,
             cursor: String::new(),
+            identity: Value::Null,
         }
     }
 
-    async fn send_report(&mut self, mut report: Value) -> Value {
+    pub(crate) async fn send_report(&mut self, mut report: Value) -> Value {
         self.sequence += 1;
         report["sequence"] = json!(self.sequence);
         let answer = post_report(self.site, self.name, &report).await;
@@ -36,7 +39,7 @@ impl<'a> ReportingGateway<'a> {
     }
 
     /// Reports opened streams of a session.
-    async fn report_opened(&mut self, session_ref: &str, streams: &[&str]) -> Value {
+    pub(crate) async fn report_opened(&mut self, session_ref: &str, streams: &[&str]) -> Value {
         let now = self.site.clock.now_s();
         let open = |name: &&str| json!({"stream": name, "session_ref": session_ref, "pool": "p", "engine": "e", "opened_at": now});
         let opened: Vec<_> = streams.iter().map(open).collect();
@@ -44,14 +47,14 @@ impl<'a> ReportingGateway<'a> {
     }
 
     /// Polls from the last cursor. Returns the answer.
-    async fn poll(&mut self, hold_ms: u32) -> Value {
+    pub(crate) async fn poll(&mut self, hold_ms: u32) -> Value {
         let cursor = if self.cursor.is_empty() {
             "now"
         } else {
             &self.cursor
         };
         let answer = self
-            .send_report(json!({"cursor": cursor, "hold_ms": hold_ms}))
+            .send_report(json!({"cursor": cursor, "hold_ms": hold_ms, "identity": self.identity}))
             .await;
         answer["cursor"]
             .as_str()
@@ -134,8 +137,11 @@ async fn streams_are_counted_as_they_open_and_close() {
     let listed = request_as_operator(&site, Method::GET, "/v1/gateways")
         .await
         .json();
-    let view = json!({"gateway": "g-1", "streams": 1, "silent_s": 0, "resync": false});
-    assert_eq!(listed, json!({ "gateways": [view] }));
+    let view = json!({
+        "gateway": "g-1", "node": null, "version": null, "streams": 1, "sequence": 2, "silent_s": 0,
+        "resync": false, "draining": false, "refusing": false,
+    });
+    assert_eq!(listed, json!({ "gateways": [view], "complete": true }));
     let nobody = site.get("/v1/gateways", "").await;
     assert_eq!(nobody.reason(), "unknown-client");
     // The other stream is lost with the gateway, after 30 s of the monotonic clock. The wall clock does not matter.
