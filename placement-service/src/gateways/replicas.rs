@@ -96,14 +96,30 @@ impl GatewayList {
         let others = others.filter(|(key, _)| *key != self.key);
         let others = others.filter_map(|(_, text)| serde_json::from_str(&text).ok());
         let others = others.filter(|list: &PublishedList| !list.is_outdated(now_ms));
-        let mut merged = BTreeMap::new();
+        let mut merged: BTreeMap<String, GatewayView> = BTreeMap::new();
         for view in others.flat_map(|list| list.aged(now_ms)).chain(own) {
-            let known = merged.get(&view.gateway);
-            if known.is_none_or(|known: &GatewayView| known.sequence <= view.sequence) {
-                merged.insert(view.gateway.clone(), view);
-            }
+            let view = match merged.remove(&view.gateway) {
+                Some(other) => latest(other, view),
+                None => view,
+            };
+            merged.insert(view.gateway.clone(), view);
         }
         (merged.into_values().collect(), complete)
+    }
+}
+
+/// The view of the replica that has the later report. A gateway sends its identity only with its polls, so that replica
+/// may not know it yet.
+fn latest(one: GatewayView, other: GatewayView) -> GatewayView {
+    let (old, new) = if one.sequence <= other.sequence {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    GatewayView {
+        node: new.node.or(old.node),
+        version: new.version.or(old.version),
+        ..new
     }
 }
 

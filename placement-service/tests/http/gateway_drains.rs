@@ -5,6 +5,7 @@ use crate::events::CLIENTS;
 use crate::gateway_events::ReportingGateway;
 use crate::site::{Site, eventually};
 use berth_databases::Redis;
+use berth_placement::core::clock::Clock;
 use reqwest::Method;
 use serde_json::{Value, json};
 

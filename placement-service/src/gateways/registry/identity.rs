@@ -8,16 +8,28 @@ use std::sync::Arc;
 /// The version of this service.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The identity of a gateway that has sent one.
-#[derive(Debug, Default)]
+/// The identity of a gateway; the default until it sends one.
+#[derive(Debug)]
 pub(super) struct Identity {
     /// The id of its Envoy.
     pub(super) node: Option<Arc<str>>,
     pub(super) version: Option<String>,
-    /// When its filter started, in milliseconds since the Unix epoch, by the clock of this process.
+    /// When its filter started, in milliseconds since the Unix epoch, by the clock of this process; `u64::MAX` if that
+    /// is unknown.
     pub(super) started_ms: u64,
     /// It refuses new WebSockets, by its own last report.
     pub(super) refusing: bool,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self {
+            node: None,
+            version: None,
+            started_ms: u64::MAX,
+            refusing: false,
+        }
+    }
 }
 
 impl Identity {
@@ -43,10 +55,12 @@ impl Registry {
         };
         let was_other = gateway.identity.is_other_version();
         let was_known = gateway.identity.version.is_some();
+        // A clock that is set forward must not make an old gateway look like one that has just started.
+        let known_start = gateway.identity.started_ms;
         gateway.identity = Identity {
             node: said.node.as_deref().map(Arc::from),
             version: said.version.clone(),
-            started_ms: now_ms.saturating_sub(said.uptime_ms),
+            started_ms: now_ms.saturating_sub(said.uptime_ms).min(known_start),
             refusing: said.refusing,
         };
         let (node, version) = (gateway.node(), said.version.as_deref().unwrap_or("-"));
