@@ -2,6 +2,7 @@
 
 use super::service_client::{ServiceArgs, ServiceClient};
 use super::{Failure, print};
+use berth_placement::core::http_client;
 use clap::Subcommand;
 use reqwest::Method;
 use serde_json::Value;
@@ -13,6 +14,8 @@ use tokio::time::Instant;
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// A drain is known to all replicas, and their counts to each other, after this time.
 const SETTLE_TIME: Duration = Duration::from_secs(3);
+/// Timeout of the request to Envoy's admin port.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a command waits beyond the time of the drain: for WebSockets that were being opened when it began.
 const GRACE_TIME: Duration = Duration::from_secs(15);
 
@@ -28,22 +31,7 @@ pub(super) enum GatewaysCommand {
         service: ServiceArgs,
     },
     /// Drain an Envoy before it stops: its WebSockets are closed, spread over a time.
-    Drain {
-        /// The node.id of the Envoy.
-        #[arg(value_name = "NODE")]
-        node: String,
-        /// The time over which its WebSockets are closed.
-        #[arg(long, value_name = "TIME", default_value = "60s")]
-        over: String,
-        /// Refuse new WebSockets with 503, so that clients try another Envoy.
-        #[arg(long)]
-        refuse: bool,
-        /// Wait until no WebSocket is open, and fail if some are 15 s after that time.
-        #[arg(long)]
-        wait: bool,
-        #[command(flatten)]
-        service: ServiceArgs,
-    },
+    Drain(DrainArgs),
     /// End the drain of an Envoy: it accepts new WebSockets again.
     Undrain {
         /// The node.id of the Envoy.
@@ -52,6 +40,30 @@ pub(super) enum GatewaysCommand {
         #[command(flatten)]
         service: ServiceArgs,
     },
+}
+
+#[derive(clap::Args)]
+pub(super) struct DrainArgs {
+    /// The node.id of the Envoy.
+    #[arg(value_name = "NODE", env = "BERTH_NODE")]
+    node: String,
+    /// The time over which its WebSockets are closed.
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    over: String,
+    /// Refuse new WebSockets with 503, so that clients try another Envoy.
+    #[arg(long)]
+    refuse: bool,
+    /// First make the health check of the Envoy fail, at its admin port, such as http://127.0.0.1:9901.
+    #[arg(long, value_name = "URL")]
+    envoy_admin: Option<reqwest::Url>,
+    /// Wait so long before the drain, so that load balancers stop sending new clients.
+    #[arg(long, value_name = "TIME", default_value = "0s")]
+    delay: humantime_serde::re::humantime::Duration,
+    /// Wait until no WebSocket is open, and fail if some are 15 s after that time.
+    #[arg(long)]
+    wait: bool,
+    #[command(flatten)]
+    service: ServiceArgs,
 }
 
 /// Runs the command.
@@ -72,38 +84,62 @@ pub(super) async fn run(command: GatewaysCommand) -> Result<(), Failure> {
                 "the store does not answer: Envoys that report to other replicas are missing";
             Err(Failure(fault.to_owned()))
         }
-        GatewaysCommand::Drain {
-            node,
-            over,
-            refuse,
-            wait,
-            service,
-        } => {
-            let service = service.build_client()?;
-            let path = ["v1", "gateways", &node, "drain"];
-            let refuse = if refuse { "true" } else { "false" };
-            let query = [("over", over.as_str()), ("refuse", refuse)];
-            let drained = service.send_request(Method::POST, &path, &query).await?;
-            let count = |field: &str| drained.get(field).and_then(Value::as_u64).unwrap_or(0);
-            if count("gateways") == 0 {
-                print(&format!("{node} is drained; no worker of it reports"))?;
-            } else {
-                let open = count("streams");
-                print(&format!("{node} is drained; open WebSockets: {open}"))?;
-            }
-            if !wait {
-                return Ok(());
-            }
-            let seconds = drained.get("drained_over_s").and_then(Value::as_f64);
-            let over = Duration::try_from_secs_f64(seconds.unwrap_or(0.0)).unwrap_or_default();
-            wait_until_closed(&service, &node, over).await
-        }
+        GatewaysCommand::Drain(command) => drain(command).await,
         GatewaysCommand::Undrain { node, service } => {
             let service = service.build_client()?;
             let path = ["v1", "gateways", &node, "drain"];
             service.send_request(Method::DELETE, &path, &[]).await?;
             print(&format!("{node} is no longer drained"))
         }
+    }
+}
+
+async fn drain(command: DrainArgs) -> Result<(), Failure> {
+    let DrainArgs {
+        node,
+        over,
+        refuse,
+        envoy_admin,
+        delay,
+        wait,
+        service,
+    } = command;
+    let service = service.build_client()?;
+    if let Some(admin) = envoy_admin {
+        fail_health_check(&admin).await?;
+        print(&format!("the health check of the Envoy at {admin} fails"))?;
+    }
+    tokio::time::sleep(*delay).await;
+    let path = ["v1", "gateways", &node, "drain"];
+    let refuse = if refuse { "true" } else { "false" };
+    let query = [("over", over.as_str()), ("refuse", refuse)];
+    let drained = service.send_request(Method::POST, &path, &query).await?;
+    if number(&drained, "gateways") == 0 {
+        print(&format!("{node} is drained; no worker of it reports"))?;
+    } else {
+        let open = number(&drained, "streams");
+        print(&format!("{node} is drained; open WebSockets: {open}"))?;
+    }
+    if !wait {
+        return Ok(());
+    }
+    let seconds = drained.get("drained_over_s").and_then(Value::as_f64);
+    let over = Duration::try_from_secs_f64(seconds.unwrap_or(0.0)).unwrap_or_default();
+    wait_until_closed(&service, &node, over).await
+}
+
+/// From now on Envoy's health check fails, and Envoy asks clients to close their connections.
+async fn fail_health_check(admin: &reqwest::Url) -> Result<(), Failure> {
+    let fault = |cause: String| Failure(format!("the admin port of Envoy at {admin}: {cause}"));
+    let url = admin.join("/healthcheck/fail")?;
+    let client = http_client::client_builder()
+        .timeout(ADMIN_TIMEOUT)
+        .build()?;
+    let answer = client.post(url).send().await;
+    let answer = answer.map_err(|error| fault(http_client::root_cause(&error)))?;
+    match answer.status() {
+        status if status.is_success() => Ok(()),
+        status => Err(fault(status.to_string())),
     }
 }
 
