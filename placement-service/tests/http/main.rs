@@ -28,6 +28,7 @@ mod ledger;
 mod lockout;
 mod login;
 mod logout;
+mod migration;
 mod oidc;
 mod oidc_faults;
 mod oidc_logout;
