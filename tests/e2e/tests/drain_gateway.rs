@@ -12,6 +12,8 @@ const SOCKETS: usize = 200;
 const OTHER_SOCKETS: usize = 20;
 /// The interval in which closes are counted: a tenth of the sockets at an even rate.
 const WINDOW: Duration = Duration::from_millis(500);
+/// Longer than a replica needs to notify a gateway.
+const NOTIFICATION: Duration = Duration::from_secs(3);
 /// Long, because the machine may be busy.
 const LIMIT: Duration = Duration::from_secs(120);
 /// Berth's close code for a drain, from the range 4000 to 4999 that RFC 6455 reserves for private use.
@@ -198,7 +200,8 @@ async fn an_envoy_refuses_new_sockets_only_while_it_is_told_to() -> Result<()> {
         (refused.header("retry-after"), refused.header("connection")),
         ("1", "close")
     );
-    // Both workers know it, and plain requests are not affected.
+    // Both workers know it soon, and plain requests are not affected.
+    tokio::time::sleep(NOTIFICATION).await;
     for _ in 0..20 {
         assert!(
             stack
@@ -227,8 +230,7 @@ async fn an_envoy_refuses_new_sockets_only_while_it_is_told_to() -> Result<()> {
     for _ in 0..4 {
         sockets.push(stack.open_socket(PATH, &cookie).await?);
     }
-    // Longer than a replica needs to notify a gateway.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::time::sleep(NOTIFICATION).await;
     sockets.push(stack.open_socket(PATH, &cookie).await?);
     Ok(())
 }
