@@ -21,7 +21,7 @@ use std::sync::OnceLock;
 const REPORT_TIMEOUT_MS: u32 = 5_000;
 
 /// The property with the `node.id` of the Envoy.
-const NODE_ID: &str = "node\0id";
+const NODE_ID: &str = "xds\0node\0id";
 
 /// When the filter started in this worker. A change of the configuration makes a new gateway, but no new start.
 fn started_at() -> u64 {

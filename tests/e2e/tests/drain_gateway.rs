@@ -18,9 +18,8 @@ const NOTIFICATION: Duration = Duration::from_secs(3);
 const LIMIT: Duration = Duration::from_secs(120);
 /// Berth's close code for a drain, from the range 4000 to 4999 that RFC 6455 reserves for private use.
 const DRAINED_CODE: u16 = 4503;
-/// The ids of the Envoys of a stack.
+/// The id of the first Envoy of a stack.
 const DRAINED: &str = "envoy";
-const OTHER: &str = "envoy-1";
 
 /// Two Envoys with two workers each, and two replicas of the service.
 async fn start_stack() -> Result<Stack> {
@@ -141,7 +140,7 @@ async fn sockets_of_a_drained_envoy_close_evenly_and_clients_move_to_another() -
     assert_eq!(closed.len(), SOCKETS);
     let within = |from: &Instant| {
         let window = *from..*from + WINDOW;
-        closed.iter().filter(|at| window.contains(at)).count()
+        closed.iter().filter(|at| window.contains(*at)).count()
     };
     let peak = closed.iter().map(within).max().unwrap_or_default();
     println!("at most {peak} of {SOCKETS} sockets closed within {WINDOW:?}");
