@@ -154,10 +154,15 @@ async fn sockets_of_a_drained_envoy_close_evenly_and_clients_move_to_another() -
     let closed = |reason: &'static str| metric(&stack, "berth_streams_closed_total", reason);
     assert_eq!(closed("drained").await?, SOCKETS as u64);
     assert_eq!(closed("lost").await?, 0);
-    let listed = gateways(&stack, &["ls"])?;
-    let streams: Vec<Option<&str>> = listed.lines().map(|line| line.split('\t').nth(2)).collect();
-    let all = all.to_string();
-    assert_eq!(streams, [Some("0"), Some(all.as_str())], "{listed}");
+    // The list of the other replica follows within seconds.
+    let counts = ["0", &all.to_string()].map(|count| Some(count.to_owned()));
+    let listed = || async {
+        let listed = gateways(&stack, &["ls"]).ok()?;
+        let counted = listed.lines().map(|line| line.split('\t').nth(2));
+        let counted: Vec<_> = counted.map(|count| count.map(str::to_owned)).collect();
+        (counted == counts).then_some(())
+    };
+    wait::poll_until("the list counts every socket", LIMIT, listed).await?;
     Ok(())
 }
 
