@@ -14,9 +14,10 @@ use tokio::time::Instant;
 
 /// The key of a list is this prefix and the random name of the replica.
 const KEY_PREFIX: &str = "gateways/";
-/// Minimum time between two publications of a list that has changed, and while an Envoy is drained.
+/// Minimum time between two publications if other gateways report than before, or if an Envoy is drained.
+const SHORT_INTERVAL: Duration = Duration::from_secs(1);
+/// The same if only the streams of the gateways have changed.
 const INTERVAL: Duration = Duration::from_secs(5);
-const DRAIN_INTERVAL: Duration = Duration::from_secs(1);
 /// A list is published again after this time, unless it is empty.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A list that is older belongs to a replica that has stopped.
@@ -65,11 +66,17 @@ impl GatewayList {
         draining: bool,
     ) -> Result<(), StoreError> {
         let mut published = self.published.lock().await;
-        let (age, changed) = match &*published {
-            Some((at, before)) => (at.elapsed(), is_changed(before, &gateways)),
-            None => (HEARTBEAT, !gateways.is_empty()),
+        let empty = Vec::new();
+        let (age, before) = match &*published {
+            Some((at, before)) => (at.elapsed(), before),
+            None => (HEARTBEAT, &empty),
         };
-        let interval = if draining { DRAIN_INTERVAL } else { INTERVAL };
+        let interval = if draining || !is_same_set(before, &gateways) {
+            SHORT_INTERVAL
+        } else {
+            INTERVAL
+        };
+        let changed = is_changed(before, &gateways);
         let due = changed && age >= interval || !gateways.is_empty() && age >= HEARTBEAT;
         if !due {
             return Ok(());
@@ -136,6 +143,15 @@ impl PublishedList {
             ..view
         })
     }
+}
+
+/// Whether the same gateways report.
+fn is_same_set(before: &[GatewayView], now: &[GatewayView]) -> bool {
+    let names = |views: &[GatewayView]| -> Vec<(String, Option<String>)> {
+        let names = views.iter().map(|v| (v.gateway.clone(), v.node.clone()));
+        names.collect()
+    };
+    names(before) == names(now)
 }
 
 /// Whether anything but the progress of the reports has changed.

@@ -55,6 +55,19 @@ async fn open_socket(to: SocketAddr, cookie: &str) -> Result<WebSocket> {
     Ok(socket)
 }
 
+/// Waits until the Envoys have these numbers of sockets by the list of the first replica. The other replica publishes
+/// its own numbers with a delay.
+async fn wait_for_list(stack: &Stack, sockets: [u64; 2]) -> Result<()> {
+    let expected = sockets.map(|count| count.to_string());
+    let listed = || async {
+        let listed = gateways(stack, &["ls"]).ok()?;
+        let counts = listed.lines().filter_map(|line| line.split('\t').nth(2));
+        let counts: Vec<_> = counts.collect();
+        (counts == expected).then_some(())
+    };
+    wait::poll_until("the list counts every socket", LIMIT, listed).await
+}
+
 /// A client that keeps sending until its socket is closed, and then opens one on another Envoy.
 async fn move_client(
     mut socket: WebSocket,
@@ -100,6 +113,7 @@ async fn sockets_of_a_drained_envoy_close_evenly_and_clients_move_to_another() -
         (open == all).then_some(())
     };
     wait::poll_until("the replicas count every socket", LIMIT, counted).await?;
+    wait_for_list(&stack, [SOCKETS as u64, OTHER_SOCKETS as u64]).await?;
     let moving = moving.into_iter();
     let mut clients: JoinSet<_> = moving
         .map(|socket| move_client(socket, other, cookie.clone()))
@@ -154,16 +168,7 @@ async fn sockets_of_a_drained_envoy_close_evenly_and_clients_move_to_another() -
     let closed = |reason: &'static str| metric(&stack, "berth_streams_closed_total", reason);
     assert_eq!(closed("drained").await?, SOCKETS as u64);
     assert_eq!(closed("lost").await?, 0);
-    // The list of the other replica follows within seconds.
-    let counts = ["0", &all.to_string()].map(|count| Some(count.to_owned()));
-    let listed = || async {
-        let listed = gateways(&stack, &["ls"]).ok()?;
-        let counted = listed.lines().map(|line| line.split('\t').nth(2));
-        let counted: Vec<_> = counted.map(|count| count.map(str::to_owned)).collect();
-        (counted == counts).then_some(())
-    };
-    wait::poll_until("the list counts every socket", LIMIT, listed).await?;
-    Ok(())
+    wait_for_list(&stack, [0, all]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
