@@ -252,6 +252,11 @@ pub(crate) fn define_counter(name: &str) -> Result<u32> {
     define_metric(MetricType::Counter, name)
 }
 
+/// Defines a gauge, or finds the one of that name.
+pub(crate) fn define_gauge(name: &str) -> Result<u32> {
+    define_metric(MetricType::Gauge, name)
+}
+
 /// Defines a histogram, or finds the one of that name.
 pub(crate) fn define_histogram(name: &str) -> Result<u32> {
     define_metric(MetricType::Histogram, name)
@@ -276,7 +281,7 @@ pub(crate) fn add(metric: u32, change: i64) -> Result<()> {
     checked(unsafe { proxy_increment_metric(metric, change) })
 }
 
-/// Records a value in a histogram.
+/// Records a value in a histogram, or sets a gauge.
 pub(crate) fn record(histogram: u32, value: u64) -> Result<()> {
     // SAFETY: no pointers.
     checked(unsafe { proxy_record_metric(histogram, value) })

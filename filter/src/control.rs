@@ -3,20 +3,31 @@
 //! context until then.
 
 use crate::abi::{self, streams};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, VERSION};
 use crate::service_client::{ServiceResponse, post};
 use berth_api::CloseReason;
 use berth_filter_core::config::{Config, Service};
 use berth_filter_core::control::events::BEYOND_HOLD_MS;
+use berth_filter_core::control::identity::Identity;
 use berth_filter_core::control::{
     self, ACTIVE_TICK_MS, AFTER_RESETS_TICK_MS, IDLE_TICK_MS, MAX_ANSWER_BYTES, TickActions, Told,
 };
 use berth_filter_core::decision::response::placed_stream_id;
 use berth_filter_core::streams::{DueActions, FrameInterceptor, PlacedStream, StreamSummary};
 use std::cell::{Cell, RefCell};
+use std::sync::OnceLock;
 
 /// Maximum milliseconds of a report.
 const REPORT_TIMEOUT_MS: u32 = 5_000;
+
+/// The property with the `node.id` of the Envoy.
+const NODE_ID: &str = "xds\0node\0id";
+
+/// When the filter started in this worker. A change of the configuration makes a new gateway, but no new start.
+fn started_at() -> u64 {
+    static STARTED_AT: OnceLock<u64> = OnceLock::new();
+    *STARTED_AT.get_or_init(|| abi::now_ms().unwrap_or_default())
+}
 
 /// The gateway that the contexts of one configuration share.
 pub(crate) struct Gateway {
@@ -46,7 +57,16 @@ impl Gateway {
     pub(crate) fn new(config: &Config) -> Option<Self> {
         let name = streams::random().ok()?;
         let close_timeout_ms = u64::from(config.close_timeout_ms);
-        let core = control::Gateway::new(name, config.feed, close_timeout_ms);
+        let identity = Identity {
+            node: streams::text_property(NODE_ID).ok(),
+            version: VERSION.to_owned(),
+            started_at: started_at(),
+        };
+        log::info!(
+            "berth: filter {VERSION} runs, node={} gateway={name:032x}",
+            identity.node.as_deref().unwrap_or("-")
+        );
+        let core = control::Gateway::new(name, identity, config.feed, close_timeout_ms);
         Some(Self {
             core: RefCell::new(core),
             label: format!("{name:032x}"),
@@ -70,6 +90,11 @@ impl Gateway {
     /// The name of this worker at the service.
     pub(crate) fn label(&self) -> &str {
         &self.label
+    }
+
+    /// Whether new WebSockets are refused, because this Envoy is drained.
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.with_core(|core| core.is_refusing())
     }
 
     /// Whether this session has ended recently.

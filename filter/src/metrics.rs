@@ -11,6 +11,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::Hash;
 
+/// The version of the filter.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// The label of a request without a route.
 const NONE: &str = "none";
 
@@ -80,6 +83,10 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn new(routes: &[Route]) -> Self {
+        // Always 1: the version is the label.
+        if let Ok(info) = abi::define_gauge(&format!("berth_build_info.version={VERSION}")) {
+            let _ = abi::record(info, 1);
+        }
         let counter = |action: &str, path: &str| {
             BufferedCounter::new(format!("berth_requests.action={action}.route={path}"))
         };

@@ -151,7 +151,8 @@ impl RequestHandle {
         crate::trap::trap_if_requested(&headers);
         let keys = shared.keys().ok_or_else(|| not_ready("keys"))?;
         let pairs = headers.iter().ok_or_else(|| not_ready("headers"))?;
-        let RoutedDecision { route, decision } = decide(&shared.config, &keys, pairs);
+        let RoutedDecision { route, decision } =
+            decide(&shared.config, &keys, shared.gateway.is_refusing(), pairs);
         shared.metrics.request(route);
         match decision {
             Decision::Reply(reply) => Err(reply),

@@ -4,6 +4,7 @@ mod account;
 mod check;
 mod engines;
 mod explain;
+mod gateways;
 mod serve;
 mod service_client;
 mod sessions;
@@ -12,6 +13,7 @@ mod store_context;
 use crate::cli::account::AccountCommand;
 use crate::cli::engines::EnginesCommand;
 use crate::cli::explain::ExplainArgs;
+use crate::cli::gateways::GatewaysCommand;
 use crate::cli::sessions::SessionsCommand;
 use berth_placement::config::fault::Faults;
 use berth_placement::config::load::{self, LoadedConfig};
@@ -62,6 +64,11 @@ enum Command {
     Engines {
         #[command(subcommand)]
         command: EnginesCommand,
+    },
+    /// List the Envoys that report to the running service, and drain one before it stops.
+    Gateways {
+        #[command(subcommand)]
+        command: GatewaysCommand,
     },
     /// Explain which engine a session would get now.
     Explain(ExplainArgs),
@@ -124,6 +131,7 @@ impl Cli {
             Command::Account { command } => account::run(command).await,
             Command::Sessions { command } => sessions::run(command).await,
             Command::Engines { command } => engines::run(command).await,
+            Command::Gateways { command } => gateways::run(command).await,
             Command::Explain(command) => explain::run(command).await,
             Command::Defaults => print(load::DEFAULT.trim_end()),
         };

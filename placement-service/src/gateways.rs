@@ -2,11 +2,13 @@
 //! knows which streams are open where. Knows nothing of HTTP.
 
 mod activity;
+mod drains;
 mod lookout;
 mod metrics;
 mod outbox;
 mod place;
 mod registry;
+mod replicas;
 mod report;
 
 use crate::core::clock::Clock;
@@ -16,13 +18,14 @@ use activity::PendingActivity;
 use berth_api::{CloseReason, GatewayAnswer, GatewayEvent, GatewayReport};
 use berth_scheduler::accounting::AccountingRegistry;
 use berth_store::{Cursor, EndCause, LogId};
+pub use drains::GatewayDrains;
 use metrics::{GatewayCollector, GatewayMetrics};
 use outbox::Outbox;
 use parking_lot::{Mutex, MutexGuard};
 pub use place::Place;
 use rand::RngExt;
-pub use registry::GatewayView;
 use registry::{Full, Outcome, Registry, Turn};
+pub use registry::{GatewayDrain, GatewayView};
 pub use report::checked;
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,12 +148,6 @@ impl Gateways {
     pub fn broadcast(&self, event: GatewayEvent) {
         let now_ms = self.shared.clock.now_ms();
         self.shared.outbox.push(None, event, now_ms);
-    }
-
-    /// The gateways that report to this process.
-    #[must_use]
-    pub fn gateways(&self) -> Vec<GatewayView> {
-        self.shared.registry().gateways(Instant::now())
     }
 
     /// Becomes true when the service shuts down.

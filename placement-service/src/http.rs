@@ -75,7 +75,11 @@ fn routes() -> OpenApiRouter<App> {
             operators::engines::drain_engine,
             operators::engines::undrain_engine
         ))
-        .routes(routes!(gateways::events::list_gateways))
+        .routes(routes!(operators::gateways::list_gateways))
+        .routes(routes!(
+            operators::gateways::drain_gateway,
+            operators::gateways::undrain_gateway
+        ))
         .routes(routes!(
             operators::sessions::list_sessions,
             operators::sessions::end_account_sessions

@@ -6,6 +6,8 @@
     reason = "tests"
 )]
 
+#[path = "cli/gateways.rs"]
+mod gateways;
 #[path = "cli/log.rs"]
 mod log;
 #[path = "cli/operators.rs"]
@@ -136,7 +138,7 @@ fn help_names_every_command() {
     let (code, out, _) = run_berth(&["--help"], "");
     assert_eq!(code, Some(0));
     for command in [
-        "serve", "check", "account", "sessions", "engines", "explain", "defaults",
+        "serve", "check", "account", "sessions", "engines", "gateways", "explain", "defaults",
     ] {
         assert!(
             out.lines().any(|l| l.trim_start().starts_with(command)),

@@ -4,12 +4,14 @@
 
 pub mod call_stream;
 pub mod events;
+pub mod identity;
 pub mod reporter;
 
 use crate::control::events::{Feed, Settings};
+use crate::control::identity::Identity;
 use crate::control::reporter::Reports;
 use crate::streams::{
-    DueActions, EndedSessions, FrameInterceptor, PlacedStream, StreamSummary, Streams,
+    DrainTarget, DueActions, EndedSessions, FrameInterceptor, PlacedStream, StreamSummary, Streams,
 };
 use berth_api::{
     CloseReason, ClosedStream, GatewayAnswer, GatewayEvent, GatewayReport, gateway_events_path,
@@ -45,6 +47,9 @@ pub struct Told {
 /// The gateway of a worker.
 pub struct Gateway {
     path: String,
+    identity: Identity,
+    /// New WebSockets are refused, because the service drains this Envoy.
+    refusing: bool,
     streams: Streams,
     reports: Reports,
     feed: Feed,
@@ -60,9 +65,11 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway with a random name.
     #[must_use]
-    pub fn new(name: u128, settings: Settings, close_timeout_ms: u64) -> Self {
+    pub fn new(name: u128, identity: Identity, settings: Settings, close_timeout_ms: u64) -> Self {
         Self {
             path: gateway_events_path(&format!("{name:032x}")),
+            identity,
+            refusing: false,
             streams: Streams::new(close_timeout_ms),
             reports: Reports::default(),
             feed: Feed::new(settings, seed(name)),
@@ -83,6 +90,12 @@ impl Gateway {
     #[must_use]
     pub fn is_fresh(&self, now: u64) -> bool {
         self.feed.is_fresh(now)
+    }
+
+    /// Whether new WebSockets are refused, because this Envoy is drained.
+    #[must_use]
+    pub const fn is_refusing(&self) -> bool {
+        self.refusing
     }
 
     /// Keeps the gateway polling for events for a while.
@@ -177,6 +190,7 @@ impl Gateway {
             self.polled = hold_ms > 0;
             let poll = json(&GatewayReport {
                 sequence: self.reports.number(),
+                identity: Some(self.identity.describe(now, self.refusing)),
                 cursor: Some(cursor),
                 hold_ms,
                 ..GatewayReport::default()
@@ -219,28 +233,44 @@ impl Gateway {
             self.reports.list();
         }
         for event in answer.events {
-            match event {
-                GatewayEvent::SessionEnded {
-                    session_ref,
-                    reason,
-                } => {
-                    self.ended.insert(&session_ref, now);
-                    let reason = match reason {
-                        CloseReason::Expired => reason,
-                        _ => CloseReason::Revoked,
-                    };
-                    self.streams.end_session(&session_ref, reason, now);
-                    told.ended.push(session_ref);
-                }
-                GatewayEvent::EngineDrained {
-                    pool,
-                    engine,
-                    over_ms,
-                } => self.streams.drain(&pool, &engine, over_ms, now, random),
-                GatewayEvent::Unknown => {}
-            }
+            told.ended.extend(self.apply(event, now, random));
         }
         Some(told)
+    }
+
+    /// Applies an event; returns the session that it ends.
+    fn apply(&mut self, event: GatewayEvent, now: u64, random: f64) -> Option<String> {
+        match event {
+            GatewayEvent::SessionEnded {
+                session_ref,
+                reason,
+            } => {
+                self.ended.insert(&session_ref, now);
+                let reason = match reason {
+                    CloseReason::Expired => reason,
+                    _ => CloseReason::Revoked,
+                };
+                self.streams.end_session(&session_ref, reason, now);
+                return Some(session_ref);
+            }
+            GatewayEvent::EngineDrained {
+                pool,
+                engine,
+                over_ms,
+            } => {
+                let (pool, engine) = (pool.as_str(), engine.as_str());
+                let target = DrainTarget::Engine { pool, engine };
+                self.streams.drain(target, over_ms, now, random);
+            }
+            GatewayEvent::GatewayDrained { over_ms, refuse } => {
+                self.refusing = refuse;
+                let target = DrainTarget::Gateway;
+                self.streams.drain(target, over_ms, now, random);
+            }
+            GatewayEvent::GatewayUndrained => self.refusing = false,
+            GatewayEvent::Unknown => {}
+        }
+        None
     }
 
     /// A report has ended, with this body or without a response. `None` when the response is missing or invalid.

@@ -51,10 +51,11 @@ pub enum Decision {
     Reply(LocalReply),
 }
 
-/// Decides on a request by its headers.
+/// Decides on a request by its headers. `draining`: this gateway refuses new WebSockets.
 pub fn decide<'a>(
     config: &Config,
     keys: &Keys,
+    draining: bool,
     headers: impl Iterator<Item = Header<'a>>,
 ) -> RoutedDecision {
     let refuse = |route, client: &ClientKind, rejection: Rejection| RoutedDecision {
@@ -91,6 +92,9 @@ pub fn decide<'a>(
     // A WebSocket of such a route is not a placed stream: it would outlive its session.
     if request.upgrade && route.action == Action::Authenticate {
         return refuse(index, &client, RejectReason::UpgradeRefused.into());
+    }
+    if draining && request.upgrade {
+        return refuse(index, &client, RejectReason::GatewayDraining.into());
     }
     let credential = match authenticate(config, keys, &request, route) {
         Ok(credential) => credential,

@@ -1,5 +1,5 @@
 //! The open streams of one worker: their sessions, and which of them must end. A stream ends because its session has
-//! ended (by event or by time), because it has reached its maximum age, or because its engine drains. It is then
+//! ended (by event or by time), because it has reached its maximum age, or because its engine or this Envoy drains. It is then
 //! closing: its [`FrameInterceptor`] inserts a close frame between the client's frames, and a stream that is still
 //! open after the close timeout is reset. Knows no clock and no host: the caller passes the time in milliseconds
 //! since 1970.
@@ -55,6 +55,20 @@ struct StreamState {
     close_reason: Cell<Option<CloseReason>>,
     /// When the client last sent something, by a coarse clock.
     last_active: Cell<u64>,
+}
+
+/// Which streams a drain closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainTarget<'a> {
+    /// Those of one engine.
+    Engine {
+        /// The name of its pool.
+        pool: &'a str,
+        /// The name of the engine.
+        engine: &'a str,
+    },
+    /// All of this worker.
+    Gateway,
 }
 
 /// The order in which streams are reset.

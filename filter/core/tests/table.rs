@@ -114,7 +114,7 @@ fn run(table: &Value, case: &Value, config: &Config) -> (End, Option<(String, Va
         .map(|(n, v)| (n.clone().into_bytes(), v.clone()))
         .collect();
     let pairs = pairs.iter().map(|(n, v)| (n.as_slice(), v.as_slice()));
-    let (mutations, callout, pending) = match decide(config, &config.keys, pairs).decision {
+    let (mutations, callout, pending) = match decide(config, &config.keys, false, pairs).decision {
         Decision::Reply(reply) => return (End::Replied(reply), None),
         Decision::Pass(mutations) => {
             apply(&mut headers, mutations);

@@ -1,4 +1,4 @@
-//! Calls for open streams: the bytes that clients send, properties of a stream, and the context in effect.
+//! Calls for open streams: the bytes that clients send, properties, and the context in effect.
 
 use super::{HostError, Result, buffer, checked, take_buffer};
 use proxy_wasm::types::BufferType;
@@ -57,20 +57,29 @@ fn set_request_chunk(start: usize, size: usize, bytes: &[u8]) -> Result<()> {
 
 /// A numeric property of the request. `path` has a zero byte between its parts.
 pub(crate) fn number_property(path: &str) -> Result<u64> {
+    let value = property(path)?;
+    let bytes = value.first_chunk::<8>().ok_or(HostError)?;
+    Ok(u64::from_le_bytes(*bytes))
+}
+
+/// A property that is a text. `path` has a zero byte between its parts.
+pub(crate) fn text_property(path: &str) -> Result<String> {
+    String::from_utf8(property(path)?).map_err(|_| HostError)
+}
+
+fn property(path: &str) -> Result<Vec<u8>> {
     let mut data = std::ptr::null_mut();
     let mut size = 0;
     // SAFETY: as in `buffer`.
-    let value = unsafe {
+    unsafe {
         checked(proxy_get_property(
             path.as_ptr(),
             path.len(),
             &raw mut data,
             &raw mut size,
         ))?;
-        take_buffer(data, size)
-    };
-    let bytes = value.first_chunk::<8>().ok_or(HostError)?;
-    Ok(u64::from_le_bytes(*bytes))
+        Ok(take_buffer(data, size))
+    }
 }
 
 /// Puts a context into effect: the calls that follow apply to it.

@@ -16,6 +16,10 @@ pub const MAX_GATEWAY_NAME: usize = 64;
 pub const MAX_STREAM_NAME: usize = 64;
 /// Maximum length of the name of a pool or an engine, in bytes.
 pub const MAX_ENGINE_NAME: usize = 256;
+/// Maximum length of the id of an Envoy, in bytes.
+pub const MAX_NODE_ID: usize = 256;
+/// Maximum length of a filter's version, in bytes.
+pub const MAX_VERSION: usize = 64;
 /// Maximum time that a poll is held, in milliseconds.
 pub const MAX_HOLD_MS: u32 = 25_000;
 /// Maximum number of streams, or of sessions, in one report; a longer full list is sent in parts.
@@ -45,6 +49,19 @@ pub fn is_gateway_name(text: &str) -> bool {
     is_valid_name(text, MAX_GATEWAY_NAME)
 }
 
+/// Whether a text is a valid id of an Envoy: 1 to [`MAX_NODE_ID`] bytes of printable ASCII.
+#[must_use]
+pub fn is_node_id(text: &str) -> bool {
+    (1..=MAX_NODE_ID).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// Whether a text is a valid version of a filter: 1 to [`MAX_VERSION`] of `A-Z a-z 0-9 - . _ +`.
+#[must_use]
+pub fn is_version(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._+".contains(&b);
+    (1..=MAX_VERSION).contains(&text.len()) && text.bytes().all(allowed)
+}
+
 fn is_valid_name(text: &str, most: usize) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
     (1..=most).contains(&text.len()) && text.bytes().all(plain)
@@ -69,12 +86,33 @@ pub struct GatewayReport {
     /// Streams that have closed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub closed: Vec<ClosedStream>,
+    /// Who reports. Sent with each poll.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<GatewayIdentity>,
     /// The position in the event log up to which the gateway has received all events, or [`CURSOR_NOW`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// How long to wait for an event, in milliseconds; at most [`MAX_HOLD_MS`].
     #[serde(default)]
     pub hold_ms: u32,
+}
+
+/// Which Envoy a gateway belongs to, and the state of its filter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GatewayIdentity {
+    /// The `node.id` of the Envoy. All workers of an Envoy have the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The version of the filter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Milliseconds since the filter started in this worker. A drain of the Envoy does not hold for a worker that
+    /// started after it.
+    pub uptime_ms: u64,
+    /// The gateway refuses new WebSockets, as the last [`GatewayEvent::GatewayDrained`] demanded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refusing: bool,
 }
 
 /// A part of a full list.
@@ -141,7 +179,7 @@ pub enum CloseReason {
     Revoked,
     /// It reached the maximum age that its route allows: close code 4408.
     TooOld,
-    /// Its engine is drained: close code 4503.
+    /// Its engine or its gateway is drained: close code 4503.
     Drained,
 }
 
@@ -222,6 +260,16 @@ pub enum GatewayEvent {
         /// The time over which the streams are closed, in milliseconds.
         over_ms: u64,
     },
+    /// The Envoy of the gateway is drained: the gateway closes all its streams, spread evenly over a time.
+    GatewayDrained {
+        /// The time over which the streams are closed, in milliseconds.
+        over_ms: u64,
+        /// Whether the gateway refuses new WebSockets from now on.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        refuse: bool,
+    },
+    /// The drain of the gateway's Envoy has ended: the gateway accepts new WebSockets again.
+    GatewayUndrained,
     /// A type that only a newer service knows.
     #[serde(other)]
     Unknown,

@@ -12,7 +12,7 @@ use crate::events::follower::EventLogFollower;
 use crate::events::log::EventLogReader;
 use crate::events::security_events::SecurityEvents;
 use crate::events::webhooks::{self, Webhooks, WebhooksError};
-use crate::gateways::{self, Gateways};
+use crate::gateways::{self, GatewayDrains, Gateways};
 use crate::http::compat::session_service;
 use crate::http::server::Connections;
 use crate::http::state::{App, AppState};
@@ -134,12 +134,13 @@ pub async fn build(
     let drains = Drains::start(
         fleet,
         tallies,
-        stores.coordination,
-        clock,
+        stores.coordination.clone(),
+        clock.clone(),
         drain_durations,
         send_event,
     )
     .await?;
+    let gateway_drains = GatewayDrains::start(&gateways, stores.coordination, clock).await?;
     Ok(Arc::new(AppState {
         login: Login::new(credentials, sessions.clone(), metrics.clone()),
         login_rate,
@@ -166,6 +167,7 @@ pub async fn build(
         placement: placer,
         drains,
         gateways,
+        gateway_drains,
         connections,
         metrics,
         registry,

@@ -4,8 +4,8 @@
 use super::fault::Fault;
 use super::fault_collector::{FaultCollector, SECOND, format_duration};
 use super::{
-    Algorithm, Config, Driver, SameSite, SecretSource, api, compat, events, fleet, http, login,
-    oidc, pool, security_events, session, store, tokens, webhooks,
+    Algorithm, Config, Driver, SameSite, SecretSource, Store, api, compat, events, fleet, http,
+    login, oidc, pool, security_events, session, store, tokens, webhooks,
 };
 use crate::core::log_filter::parse_log_filter;
 use std::collections::BTreeSet;
@@ -107,6 +107,24 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             "session.cookie.same_site is strict: browsers omit the cookie from the first page after an OpenID login"
                 .to_owned(),
         );
+    }
+    let jwt_keys = match &config.store {
+        Store::RedisJwt(jwt) => jwt.keys.as_slice(),
+        _ => &[],
+    };
+    let lists = [
+        ("store.keys", jwt_keys),
+        (
+            "compat.session_service.keys",
+            &config.compat.session_service.keys,
+        ),
+    ];
+    for (list, keys) in lists {
+        for (index, _) in keys.iter().enumerate().filter(|(_, k)| k.allow_short_key) {
+            warnings.push(format!(
+                "{list}[{index}].allow_short_key is true: who guesses a short secret can sign any session"
+            ));
+        }
     }
     if config.pools.is_empty() || config.routes.is_empty() {
         warnings.push("no pools or no routes: nothing can be placed".to_owned());

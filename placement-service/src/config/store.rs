@@ -68,6 +68,9 @@ pub struct JwtKey {
     pub key: SecretSource,
     /// The `kid` of the JWTs that this key verifies; any JWT when absent.
     pub kid: Option<String>,
+    /// Accept an HS256 secret that is shorter than its algorithm requires, because another service still signs with it.
+    #[serde(default)]
+    pub allow_short_key: bool,
 }
 
 impl Store {
@@ -196,6 +199,35 @@ mod tests {
             secrets::fetch_store(&store, &env).unwrap_err().to_string(),
             "store.keys[0].key: is not a public key for RS256 in PEM\n\
              store.keys[1].key: the environment variable B is not set"
+        );
+    }
+
+    #[test]
+    fn a_short_secret_of_another_service_is_accepted_only_explicitly() {
+        let read = |length: usize, more: &str| {
+            let text = format!(
+                "store: {{ kind: redis-jwt, url: {{ inline: 'redis://h' }}, \
+                 keys: [ {{ algorithm: HS256, key: {{ env: A }}{more} }} ] }}"
+            );
+            let loaded = from_text(&text).unwrap();
+            let env = |_: &str| Some("s".repeat(length));
+            let read = secrets::fetch_store(&loaded.config.store, &env);
+            let warned = loaded
+                .warnings
+                .iter()
+                .any(|w| w.contains("allow_short_key"));
+            (read.map(|_| warned)).map_err(|faults| faults.to_string())
+        };
+        let explicit = ", allow_short_key: true";
+        assert_eq!(read(32, ""), Ok(false));
+        assert_eq!(
+            read(31, "").unwrap_err(),
+            "store.keys[0].key: an HS256 secret needs 32 bytes or more, this one has 31; allow_short_key accepts it while another service signs with it"
+        );
+        assert_eq!(read(31, explicit), Ok(true));
+        assert_eq!(
+            read(15, explicit).unwrap_err(),
+            "store.keys[0].key: a secret needs 16 bytes or more, this one has 15"
         );
     }
 

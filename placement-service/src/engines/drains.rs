@@ -3,6 +3,8 @@
 //! the store does not respond, the last known drains continue. Engines that their discovery reports as terminating are
 //! drained, too, without a record. Decides which engines drain and sends the events; closes no socket itself.
 
+mod schedule;
+
 use crate::core::clock::Clock;
 use crate::core::ticker::ticker;
 use crate::engines::fleet::{FleetReader, PoolFleet};
@@ -11,7 +13,7 @@ use berth_scheduler::accounting::{AccountingRegistry, EngineAccounting};
 use berth_scheduler::engine::EngineName;
 use berth_store::{Coordination, StoreError};
 use parking_lot::{Mutex, MutexGuard};
-use serde::{Deserialize, Serialize};
+pub use schedule::{Drain, SentDrain};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,32 +25,12 @@ use tracing::{info, warn};
 const READ_INTERVAL: Duration = Duration::from_secs(1);
 /// The key of a record is this prefix, the pool, a slash and the engine.
 const KEY_PREFIX: &str = "drain/";
-/// Sockets that were being opened when the drain began (stragglers) are closed at its end, over this period.
-const STRAGGLERS_MS: u64 = 5_000;
-/// A gateway that missed the event may still have stragglers: while there are any, it is sent again after this time.
-const RESEND_AFTER_MS: u64 = 30_000;
 /// Retention of the records of engines that are no longer discovered. A name may return, such as that of a pod of a
 /// StatefulSet; the names of most pods do not.
 const RETENTION_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 
-/// The drain of one engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Drain {
-    /// The start, in milliseconds since the Unix epoch.
-    pub since_ms: u64,
-    /// The period over which the sockets of the engine are closed, in milliseconds.
-    pub over_ms: u64,
-}
-
 /// The names of a pool and of an engine in it.
 type EngineKey = (String, String);
-
-#[derive(Clone, Copy, Debug)]
-struct SentDrain {
-    drain: Drain,
-    /// When the event for stragglers was sent last, in milliseconds since the Unix epoch.
-    stragglers_ms: Option<u64>,
-}
 
 /// Sends an event to the gateways.
 pub type SendEvent = Box<dyn Fn(GatewayEvent) + Send + Sync>;
@@ -149,7 +131,7 @@ impl Drains {
     pub fn get(&self, pool: &str, engine: &str) -> Option<Drain> {
         let told = self.shared.sent();
         let told = told.get(&(pool.to_owned(), engine.to_owned()));
-        told.map(|told| told.drain)
+        told.map(|told| told.drain())
     }
 }
 
@@ -247,7 +229,7 @@ impl Shared {
         {
             let mut told = self.sent();
             for (name, over_ms) in self.terminating_engines() {
-                let since = told.get(&name).map(|told| told.drain);
+                let since = told.get(&name).map(|told| told.drain());
                 // The period that an operator has set takes precedence.
                 drained.entry(name).or_insert_with(|| {
                     since.unwrap_or(Drain {
@@ -263,22 +245,9 @@ impl Shared {
             }
             for (name, drain) in drained {
                 self.accounting(&name).set_draining(true);
-                let known = told.get(&name).filter(|told| told.drain == drain).copied();
-                let end_ms = drain.since_ms.saturating_add(drain.over_ms);
-                let left_ms = end_ms.saturating_sub(now_ms);
-                let over_ms = match known {
-                    None => Some(left_ms.max(STRAGGLERS_MS.min(drain.over_ms))),
-                    Some(told) if left_ms == 0 => {
-                        let due = self.has_stragglers(&name, told.stragglers_ms, now_ms);
-                        due.then_some(STRAGGLERS_MS)
-                    }
-                    Some(_) => None,
-                };
-                let before = known.and_then(|told| told.stragglers_ms);
-                let now_told = SentDrain {
-                    drain,
-                    stragglers_ms: known.and(over_ms).map(|_| now_ms).or(before),
-                };
+                let has_sockets = || self.accounting(&name).snapshot(Instant::now()).open > 0;
+                let known = told.get(&name).copied();
+                let (sent, over_ms) = SentDrain::next(known, drain, now_ms, has_sockets);
                 if let Some(over_ms) = over_ms {
                     let (pool, engine) = name.clone();
                     events.push(GatewayEvent::EngineDrained {
@@ -287,19 +256,12 @@ impl Shared {
                         over_ms,
                     });
                 }
-                told.insert(name, now_told);
+                told.insert(name, sent);
             }
         }
         for event in events {
             (self.send_event)(event);
         }
-    }
-
-    /// Whether the event for stragglers is due: once at the end of a drain, and again while sockets stay open.
-    fn has_stragglers(&self, name: &EngineKey, told_ms: Option<u64>, now_ms: u64) -> bool {
-        let Some(told_ms) = told_ms else { return true };
-        let books = || self.accounting(name).snapshot(Instant::now());
-        now_ms.saturating_sub(told_ms) >= RESEND_AFTER_MS && books().open > 0
     }
 
     /// The accounting of an engine. It exists before the engine is discovered.

@@ -57,7 +57,8 @@ impl GatewayMetrics {
     }
 }
 
-/// `berth_streams`, `berth_gateways`, `berth_gateway_silence_seconds`.
+/// `berth_streams`, `berth_gateways`, `berth_gateways_draining`, `berth_gateways_other_version`,
+/// `berth_gateway_silence_seconds`.
 pub(super) struct GatewayCollector(pub(super) Arc<Shared>);
 
 impl fmt::Debug for GatewayCollector {
@@ -74,6 +75,7 @@ impl Collector for GatewayCollector {
         let engines: Vec<_> = engines
             .map(|(pool, engine, streams)| (pool.to_owned(), engine.to_owned(), streams))
             .collect();
+        let (draining, other_versions) = (registry.draining(), registry.other_versions());
         drop(registry);
         let gauge = ConstGauge::new(0_i64).metric_type();
         let mut family =
@@ -89,6 +91,12 @@ impl Collector for GatewayCollector {
             None,
             gauge,
         )?)?;
+        let help = "Gateways whose Envoy is drained";
+        let family = encoder.encode_descriptor("gateways_draining", help, None, gauge)?;
+        const_gauge(draining).encode(family)?;
+        let help = "Gateways whose filter has another version than this service";
+        let family = encoder.encode_descriptor("gateways_other_version", help, None, gauge)?;
+        const_gauge(other_versions).encode(family)?;
         let longest = gateways.iter().map(|g| g.silent_s).max().unwrap_or(0);
         let longest = ConstGauge::new(i64::try_from(longest).unwrap_or(i64::MAX));
         let help = "Seconds since the last report of the gateway that has been silent longest";

@@ -3,13 +3,20 @@
 //! and does not wait; time is an argument.
 
 mod bounds;
+mod drains;
+mod identity;
 mod sessions;
+mod streams;
 mod views;
 
-use berth_api::{CloseReason, FullSyncPart, GATEWAY_TIMEOUT_S, GatewayReport, OpenStream};
+use crate::engines::drains::SentDrain;
+use berth_api::{CloseReason, FullSyncPart, GATEWAY_TIMEOUT_S, GatewayReport};
 use berth_scheduler::accounting::{AccountingRegistry, EngineAccounting};
 use berth_scheduler::engine::EngineName;
 pub(super) use bounds::Full;
+pub(super) use drains::DrainRecords;
+pub use drains::GatewayDrain;
+use identity::Identity;
 use sessions::BySession;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -41,6 +48,9 @@ struct Gateway {
     heard: Instant,
     /// The sequence number of its last report.
     sequence: u64,
+    identity: Identity,
+    /// The last drain that it was notified of, and whether that had it refuse new WebSockets.
+    sent_drain: Option<(SentDrain, bool)>,
     /// Its full list is needed, and its first part has not arrived.
     resync: bool,
     /// The streams in the parts of a full list that have arrived, until its last part. A subset of `streams`.
@@ -122,6 +132,8 @@ impl Registry {
             Gateway {
                 heard: now,
                 sequence: 0,
+                identity: Identity::default(),
+                sent_drain: None,
                 resync: report.sequence > 1,
                 listed: None,
                 streams: HashSet::new(),
@@ -151,6 +163,9 @@ impl Registry {
             gateway.listed = None;
         }
         outcome.resync = gateway.resync;
+        if let Some(said) = &report.identity {
+            self.identify(name, said, now_ms);
+        }
         for stream in &report.opened {
             self.open(&key, stream, now_ms, now);
         }
@@ -186,119 +201,15 @@ impl Registry {
         let gone: Vec<_> = gone.collect();
         let mut streams = 0;
         for (name, gateway) in gone {
-            tracing::warn!(gateway = %name, streams = gateway.streams.len(), "gateway is silent");
-            streams += gateway.streams.len();
+            let (node, streams_lost) = (gateway.node(), gateway.streams.len());
+            tracing::warn!(gateway = %name, node, streams = streams_lost, "gateway is silent");
+            streams += streams_lost;
             for stream in gateway.streams {
                 self.remove(&stream, UNKNOWN, now);
             }
         }
         self.tallies.gc(now);
         streams
-    }
-
-    fn open(&mut self, gateway: &Arc<str>, open: &OpenStream, now_ms: u64, now: Instant) {
-        let engine = EngineName::from(open.engine.as_str());
-        let engine = (Arc::from(open.pool.as_str()), engine);
-        let age = Duration::from_secs((now_ms / 1000).saturating_sub(open.opened_at));
-        let since = now.checked_sub(age).unwrap_or(now);
-        if let Some(known) = self.streams.get(open.stream.as_str()) {
-            if known.gateway == *gateway
-                && known.engine == engine
-                && *known.session == *open.session_ref
-            {
-                if let Some((name, _)) = self.streams.get_key_value(open.stream.as_str()) {
-                    let name = Arc::clone(name);
-                    // Not in the accounting if another replica had the stream meanwhile.
-                    known.tally.opened(&name, &open.session_ref, since);
-                    self.list(gateway, name);
-                }
-                return;
-            }
-            // A stream counts once, as in the latest report of it.
-            self.remove(&open.stream, UNKNOWN, now);
-        }
-        let name: Arc<str> = open.stream.as_str().into();
-        let session = self
-            .sessions
-            .opened(&open.session_ref, Arc::clone(&name), now_ms);
-        *self.engines.entry(engine.clone()).or_default() += 1;
-        let tally = self.tallies.find_by_stream(&name, &engine.0, &engine.1);
-        tally.opened(&name, &open.session_ref, since);
-        if let Some(gateway) = self.gateways.get_mut(gateway) {
-            gateway.streams.insert(Arc::clone(&name));
-        }
-        self.list(gateway, Arc::clone(&name));
-        self.streams.insert(
-            name,
-            Stream {
-                gateway: Arc::clone(gateway),
-                session,
-                engine,
-                tally,
-            },
-        );
-    }
-
-    /// Adds a stream to the list that is arriving: whatever is open meanwhile is not gone at its end.
-    fn list(&mut self, gateway: &str, stream: Arc<str>) {
-        let gateway = self.gateways.get_mut(gateway);
-        if let Some(listed) = gateway.and_then(|gateway| gateway.listed.as_mut()) {
-            listed.insert(stream);
-        }
-    }
-
-    /// Whether the accounting had it. `None` if it was not open on this gateway.
-    fn close(
-        &mut self,
-        gateway: &Arc<str>,
-        stream: &str,
-        lasted: Duration,
-        now: Instant,
-    ) -> Option<bool> {
-        let known = self.streams.get(stream);
-        let open = known.is_some_and(|known| known.gateway == *gateway);
-        open.then(|| self.remove(stream, lasted, now))
-    }
-
-    /// Ends a full list: removes the gateway's streams that are not in it, and returns how many.
-    fn keep_listed(&mut self, gateway: &Arc<str>, now: Instant) -> usize {
-        let Some(gateway) = self.gateways.get_mut(gateway) else {
-            return 0;
-        };
-        let Some(listed) = gateway.listed.take() else {
-            return 0;
-        };
-        for stream in &gateway.streams {
-            if let Some(stream) = self.streams.get(stream) {
-                self.sessions.look_at(&stream.session, 0);
-            }
-        }
-        let gone: Vec<_> = gateway.streams.difference(&listed).cloned().collect();
-        for stream in &gone {
-            self.remove(stream, UNKNOWN, now);
-        }
-        gone.len()
-    }
-
-    /// Whether the accounting had it. The stream was open for at least `lasted`.
-    fn remove(&mut self, name: &str, lasted: Duration, now: Instant) -> bool {
-        let Some(stream) = self.streams.remove(name) else {
-            return false;
-        };
-        self.sessions.closed(&stream.session, name);
-        if let Some(gateway) = self.gateways.get_mut(&stream.gateway) {
-            gateway.streams.remove(name);
-            if let Some(listed) = &mut gateway.listed {
-                listed.remove(name);
-            }
-        }
-        if let Some(streams) = self.engines.get_mut(&stream.engine) {
-            *streams -= 1;
-            if *streams == 0 {
-                self.engines.remove(&stream.engine);
-            }
-        }
-        stream.tally.closed(name, lasted, now)
     }
 }
 

@@ -3,8 +3,8 @@
 
 use super::Place;
 use berth_api::{
-    ClosedStream, GatewayReport, MAX_ENGINE_NAME, MAX_GATEWAY_NAME, MAX_HOLD_MS,
-    MAX_REPORT_ENTRIES, OpenStream, is_gateway_name, is_stream_name,
+    ClosedStream, GatewayReport, MAX_ENGINE_NAME, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_NODE_ID,
+    MAX_REPORT_ENTRIES, OpenStream, is_gateway_name, is_node_id, is_stream_name, is_version,
 };
 
 /// Validates a report, and parses its cursor.
@@ -42,6 +42,15 @@ pub fn checked(gateway: &str, report: &GatewayReport) -> Result<Option<Place>, S
     }
     for (index, stream) in report.closed.iter().enumerate() {
         closed(stream).map_err(|fault| format!("closed[{index}].{fault}"))?;
+    }
+    let identity = report.identity.as_ref();
+    if identity.is_some_and(|said| !said.node.as_deref().is_none_or(is_node_id)) {
+        return Err(format!(
+            "identity.node is not 1 to {MAX_NODE_ID} printable ASCII characters"
+        ));
+    }
+    if identity.is_some_and(|said| !said.version.as_deref().is_none_or(is_version)) {
+        return Err("identity.version is not a version".to_owned());
     }
     let cursor = report.cursor.as_deref().map(str::parse);
     let cursor = cursor.transpose();
@@ -87,6 +96,7 @@ mod tests {
             "sequence": 1,
             "opened": [{"stream": "s", "session_ref": "r", "pool": "p", "engine": "e", "opened_at": 1}],
             "closed": [{"stream": "s", "reason": "ended", "duration_ms": 1}],
+            "identity": {"node": "n", "version": "1.0.0", "uptime_ms": 1},
         });
         *report.pointer_mut(field).unwrap_or(&mut Value::Null) = value.clone();
         if let Some(name) = field.strip_prefix('/').filter(|name| !name.contains('/')) {
@@ -177,6 +187,18 @@ mod tests {
                 "/opened/0/engine",
                 json!("a\nb"),
                 "opened[0].engine is not an engine's name",
+            ),
+            (
+                "g",
+                "/identity/node",
+                json!("a b"),
+                "identity.node is not 1 to 256 printable ASCII characters",
+            ),
+            (
+                "g",
+                "/identity/version",
+                json!("1 2"),
+                "identity.version is not a version",
             ),
             (
                 "g",

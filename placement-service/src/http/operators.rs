@@ -5,6 +5,8 @@ pub(super) mod child_sessions;
 pub(super) mod clients;
 pub(super) mod engines;
 pub mod events;
+pub(super) mod gateways;
+mod query;
 pub mod session_requests;
 pub(super) mod sessions;
 pub(super) mod webhooks;

@@ -6,6 +6,7 @@ pub(super) const ENGINES_PATH: &str = "/v1/engines";
 pub(super) const DRAIN_PATH: &str = "/v1/engines/{pool}/{engine}/drain";
 pub(super) const EXPLAIN_PATH: &str = "/v1/placements/explain";
 pub(super) const GATEWAYS_PATH: &str = "/v1/gateways";
+pub(super) const GATEWAY_DRAIN_PATH: &str = "/v1/gateways/{node}/drain";
 pub(super) const SESSIONS_PATH: &str = "/v1/sessions";
 pub(super) const DEAD_LETTERS_PATH: &str = "/v1/webhooks/{name}/dead-letters";
 pub(super) const RETRY_PATH: &str = "/v1/webhooks/{name}/dead-letters/{sequence}/retry";

@@ -12,7 +12,7 @@ use crate::events::follower::EventLogFollower;
 use crate::events::log::EventLogReader;
 use crate::events::security_events::SecurityEvents;
 use crate::events::webhooks::Webhooks;
-use crate::gateways::Gateways;
+use crate::gateways::{GatewayDrains, Gateways};
 use crate::http::server::Connections;
 use crate::login::Login;
 use crate::login::oidc::Oidc;
@@ -43,6 +43,7 @@ pub struct AppState {
     pub placement: Arc<PlacementService>,
     pub drains: Drains,
     pub gateways: Arc<Gateways>,
+    pub gateway_drains: GatewayDrains,
     /// The connections of all listeners.
     pub connections: Arc<Connections>,
     pub metrics: Arc<Metrics>,

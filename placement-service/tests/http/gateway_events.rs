@@ -105,6 +105,7 @@ async fn a_session_end_missed_during_a_restart_is_sent_after_the_full_list() {
         name: "g",
         sequence,
         cursor,
+        identity: Value::Null,
     };
     // The new process does not know the gateway and cannot continue from its cursor.
     let answer = gateway.poll(25_000).await;

@@ -29,8 +29,11 @@ async fn streams_are_counted_as_they_open_and_close() {
     let listed = request_as_operator(&site, Method::GET, "/v1/gateways")
         .await
         .json();
-    let view = json!({"gateway": "g-1", "streams": 1, "silent_s": 0, "resync": false});
-    assert_eq!(listed, json!({ "gateways": [view] }));
+    let view = json!({
+        "gateway": "g-1", "node": null, "version": null, "streams": 1, "sequence": 2, "silent_s": 0,
+        "resync": false, "draining": false, "refusing": false,
+    });
+    assert_eq!(listed, json!({ "gateways": [view], "complete": true }));
     let nobody = site.get("/v1/gateways", "").await;
     assert_eq!(nobody.reason(), "unknown-client");
     // The other stream is lost with the gateway, after 30 s of the monotonic clock. The wall clock does not matter.

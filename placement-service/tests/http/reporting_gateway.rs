@@ -14,6 +14,8 @@ pub(crate) struct ReportingGateway<'a> {
     pub(crate) name: &'static str,
     pub(crate) sequence: u64,
     pub(crate) cursor: String,
+    /// What it says of itself in each poll.
+    pub(crate) identity: Value,
 }
 
 impl<'a> ReportingGateway<'a> {
@@ -23,6 +25,7 @@ impl<'a> ReportingGateway<'a> {
             name,
             sequence: 0,
             cursor: String::new(),
+            identity: Value::Null,
         }
     }
 
@@ -50,7 +53,7 @@ impl<'a> ReportingGateway<'a> {
             &self.cursor
         };
         let answer = self
-            .send_report(json!({"cursor": cursor, "hold_ms": hold_ms}))
+            .send_report(json!({"cursor": cursor, "hold_ms": hold_ms, "identity": self.identity}))
             .await;
         answer["cursor"]
             .as_str()

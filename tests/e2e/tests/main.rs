@@ -12,6 +12,7 @@ mod child_sessions;
 mod core_flow;
 mod demo;
 mod drain;
+mod drain_gateway;
 mod engine_faults;
 mod enigma;
 mod isolation;

@@ -2,6 +2,7 @@
 //! resets only streams that it has.
 use berth_filter_core::control::Gateway;
 use berth_filter_core::control::events::Settings;
+use berth_filter_core::control::identity::Identity;
 use berth_filter_core::streams::PlacedStream;
 
 /// Checks one input.
@@ -10,7 +11,7 @@ pub(crate) fn run(data: &[u8]) {
         hold_ms: 5_000,
         lost_after_ms: 10_000,
     };
-    let mut gateway = Gateway::new(1, settings, 500);
+    let mut gateway = Gateway::new(1, Identity::default(), settings, 500);
     for id in 0..3 {
         let placed = PlacedStream {
             stream: format!("s{id}"),

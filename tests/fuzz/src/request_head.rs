@@ -78,7 +78,7 @@ fn check_request(config: &Config, data: &[u8]) {
         .collect();
     let first = {
         let pairs = headers.iter().map(|(n, v)| (n.as_slice(), v.as_slice()));
-        decide(config, &config.keys, pairs)
+        decide(config, &config.keys, false, pairs)
     };
     let action = first.route.map(|at| config.routes[at].action);
     match first.decision {

@@ -198,7 +198,7 @@ pub fn render_inline() -> Result<Value> {
 }
 
 impl Envoy {
-    /// Writes `config` into `dir`, starts Envoy with it and waits until it is ready.
+    /// Writes `config` into `dir`, starts Envoy with it and waits until it is ready. `name` is its `node.id`.
     ///
     /// # Errors
     /// When it does not get ready; the error contains the end of its log.
@@ -225,6 +225,8 @@ impl Envoy {
             "--concurrency".into(),
             concurrency.to_string(),
             "--disable-hot-restart".into(),
+            "--service-node".into(),
+            name.into(),
         ]);
         let mut process = Process::spawn(name, &command, dir)?;
         match await_ready(&mut process, &admin_path).await {

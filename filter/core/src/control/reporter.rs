@@ -158,6 +158,7 @@ impl Reports {
             opened,
             active: active.iter().map(|session| session.to_string()).collect(),
             closed: closed.clone(),
+            identity: None,
             cursor: None,
             hold_ms: 0,
         };

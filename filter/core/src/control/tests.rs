@@ -12,7 +12,12 @@ const SETTINGS: Settings = Settings {
 };
 
 fn gateway() -> Gateway {
-    Gateway::new(0xabc, SETTINGS, 500)
+    let identity = Identity {
+        node: Some("edge-1".to_owned()),
+        version: "1.2.3".to_owned(),
+        started_at: 0,
+    };
+    Gateway::new(0xabc, identity, SETTINGS, 500)
 }
 
 fn open(gateway: &mut Gateway, id: u32, now: u64) -> FrameInterceptor {
@@ -26,6 +31,12 @@ fn open(gateway: &mut Gateway, id: u32, now: u64) -> FrameInterceptor {
         max_age: None,
     };
     gateway.open(id, placed, now, 0.5)
+}
+
+/// A poll that the service may hold for `hold_ms`.
+fn poll_body(sequence: u64, cursor: &str, hold_ms: u32, uptime_ms: u64) -> Value {
+    let identity = json!({"node": "edge-1", "version": "1.2.3", "uptime_ms": uptime_ms});
+    json!({"sequence": sequence, "identity": identity, "cursor": cursor, "hold_ms": hold_ms})
 }
 
 /// A tick that resets no stream.
@@ -60,18 +71,12 @@ fn the_first_poll_gets_a_cursor_and_only_then_it_reports() {
     open(&mut gateway, 1, 0);
     assert_eq!(gateway.period_ms(0), ACTIVE_TICK_MS);
     let actions = tick(&mut gateway, 50);
-    assert_eq!(
-        poll(&actions),
-        json!({"sequence": 1, "cursor": "now", "hold_ms": 0})
-    );
+    assert_eq!(poll(&actions), poll_body(1, "now", 0, 50));
     assert_eq!(tick(&mut gateway, 100), TickActions::default());
     let told = answer(&mut gateway, 100, &json!({"cursor": "log-7"})).unwrap();
     assert!(told.lost, "sessions may have ended before the first poll");
     let actions = tick(&mut gateway, 150);
-    assert_eq!(
-        poll(&actions),
-        json!({"sequence": 2, "cursor": "log-7", "hold_ms": 5_000})
-    );
+    assert_eq!(poll(&actions), poll_body(2, "log-7", 5_000, 150));
     let actions = tick(&mut gateway, 200);
     assert_eq!(
         (report(&actions)["sequence"].clone(), actions.poll),
@@ -129,6 +134,31 @@ fn the_golden_answer_ends_a_session_drains_an_engine_and_asks_for_the_list() {
     assert_eq!(reason, CloseReason::Expired);
     tick(&mut gateway, 60_000);
     assert!(!gateway.has_ended("k1Jt0yqSxv2P"));
+}
+
+#[test]
+fn a_drained_gateway_refuses_if_told_so_until_it_is_undrained() {
+    let mut gateway = gateway();
+    open(&mut gateway, 1, 0);
+    tick(&mut gateway, 0);
+    let mut tell = |gateway: &mut Gateway, event: Value| {
+        answer(gateway, 0, &json!({"cursor": "a", "events": [event]})).unwrap();
+        gateway.is_refusing()
+    };
+    let drained = |refuse| json!({"type": "gateway-drained", "over_ms": 10_000, "refuse": refuse});
+    assert!(!tell(
+        &mut gateway,
+        json!({"type": "gateway-drained", "over_ms": 10_000})
+    ));
+    assert!(tell(&mut gateway, drained(true)));
+    assert_eq!(poll(&tick(&mut gateway, 50))["identity"]["refusing"], true);
+    assert!(!tell(&mut gateway, drained(false)) && tell(&mut gateway, drained(true)));
+    assert!(!tell(&mut gateway, json!({"type": "gateway-undrained"})));
+    // The only stream ends in the middle of its slot, and is reset as its client has been silent.
+    assert_eq!(gateway.begin_tick(4_900).resets, Vec::<u32>::new());
+    assert_eq!(gateway.begin_tick(5_000).resets, [1]);
+    let closed = gateway.close(1, 5_010, StreamSummary::default()).unwrap();
+    assert_eq!(closed, CloseReason::Drained);
 }
 
 #[test]

@@ -82,6 +82,10 @@ pub fn render(config: &Config, client: &ClientKind, rejection: Rejection) -> Loc
         let challenge = "Bearer error=\"invalid_token\"".to_owned();
         headers.push(("www-authenticate", challenge));
     }
+    if reason == RejectReason::GatewayDraining {
+        // The client connects again, through the load balancer, to another gateway.
+        headers.push(("connection", "close".to_owned()));
+    }
     if let Some(seconds) = rejection.retry_after {
         headers.push(("retry-after", seconds.to_string()));
     }

@@ -86,6 +86,8 @@ reasons! {
         UpgradeRequired = "upgrade-required", 426, Debug, "Only WebSockets are served here";
         /// A WebSocket on a route without placement.
         UpgradeRefused = "upgrade-refused", 403, Info, "No WebSockets are served here";
+        /// An operator drains this Envoy, and has it refuse new WebSockets.
+        GatewayDraining = "gateway-draining", 503, Info, "This gateway is drained. Connect again";
         /// The placement service is unreachable.
         ServiceUnreachable = "service-unreachable", 503, Error, "The placement service cannot be reached";
         /// The placement service did not respond in time.
@@ -183,10 +185,14 @@ impl Rejection {
 
 impl From<RejectReason> for Rejection {
     fn from(reason: RejectReason) -> Self {
+        let is_brief = matches!(
+            reason,
+            RejectReason::ServiceUnreachable | RejectReason::GatewayDraining
+        );
         Self {
             reason,
             detail: None,
-            retry_after: (reason == RejectReason::ServiceUnreachable).then_some(1),
+            retry_after: is_brief.then_some(1),
             anonymous_cookie: None,
         }
     }

@@ -2,8 +2,8 @@
 //! through here.
 
 use super::{
-    ClosePriority, Deadlines, DueActions, MAX_RESETS, RESET_RETRY_MS, SILENT_MS, StreamEntry,
-    Streams, schedule,
+    ClosePriority, Deadlines, DrainTarget, DueActions, MAX_RESETS, RESET_RETRY_MS, SILENT_MS,
+    StreamEntry, Streams, schedule,
 };
 use crate::routing::fraction_of;
 use berth_api::CloseReason;
@@ -20,15 +20,19 @@ impl Streams {
         }
     }
 
-    /// An engine drains: its streams end one after the other within `over_ms`, or earlier where an earlier drain says
-    /// so. `random`, in `0.0..1.0`, keeps workers with few streams from closing theirs at the same moment.
-    pub fn drain(&mut self, pool: &str, engine: &str, over_ms: u64, now: u64, random: f64) {
-        let is_on_engine =
-            |open: &StreamEntry| open.placed.pool == pool && open.placed.engine == engine;
+    /// A drain: the streams that it closes end one after the other within `over_ms`, or earlier where an earlier drain
+    /// says so. `random`, in `0.0..1.0`, keeps workers with few streams from closing theirs at the same moment.
+    pub fn drain(&mut self, target: DrainTarget<'_>, over_ms: u64, now: u64, random: f64) {
+        let is_drained = |open: &StreamEntry| match target {
+            DrainTarget::Engine { pool, engine } => {
+                open.placed.pool == pool && open.placed.engine == engine
+            }
+            DrainTarget::Gateway => true,
+        };
         let mut ids: Vec<u32> = self
             .open
             .iter()
-            .filter(|(_, open)| is_on_engine(open) && open.state.close_reason.get().is_none())
+            .filter(|(_, open)| is_drained(open) && open.state.close_reason.get().is_none())
             .map(|(id, _)| *id)
             .collect();
         ids.sort_unstable();

@@ -6,6 +6,14 @@ use crate::routing::MaxAge;
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 const CLOSE_TIMEOUT: u64 = 500;
+const QIX_E: DrainTarget<'_> = DrainTarget::Engine {
+    pool: "qix",
+    engine: "e",
+};
+const OTHER_E: DrainTarget<'_> = DrainTarget::Engine {
+    pool: "other",
+    engine: "e",
+};
 /// A client's text frame of one byte.
 const FRAME: [u8; 7] = [0x81, 0x81, 0, 0, 0, 0, b'x'];
 
@@ -159,9 +167,9 @@ fn a_drain_is_spread_evenly() {
         streams.open(id, placed("a", "e"), 0, 0.5);
     }
     streams.open(5_000, placed("a", "other"), 0, 0.5);
-    streams.drain("qix", "e", 10_000, 60_000, 0.7);
-    streams.drain("qix", "e", 10_000, 60_000, 0.7);
-    streams.drain("other", "e", 1, 60_000, 0.7);
+    streams.drain(QIX_E, 10_000, 60_000, 0.7);
+    streams.drain(QIX_E, 10_000, 60_000, 0.7);
+    streams.drain(OTHER_E, 1, 60_000, 0.7);
     let mut max = 0;
     let mut reset = 0;
     for step in 0..=100 {
@@ -177,15 +185,36 @@ fn a_drain_is_spread_evenly() {
 }
 
 #[test]
+fn a_drain_of_the_gateway_closes_the_streams_of_every_engine() {
+    let mut streams = streams();
+    for id in 0..10 {
+        let engine = if id % 2 == 0 { "e" } else { "other" };
+        streams.open(id, placed("a", engine), 0, 0.5);
+    }
+    streams.drain(DrainTarget::Gateway, 10_000, 60_000, 0.5);
+    streams.open(10, placed("a", "e"), 60_001, 0.5);
+    let mut reset = Vec::new();
+    for second in 0..=10 {
+        let resets = streams.due(60_000 + second * 1_000).resets;
+        assert!(resets.len() <= 1, "{resets:?} in one second");
+        for id in resets {
+            assert_eq!(reason(&mut streams, id, 0), CloseReason::Drained);
+            reset.push(id);
+        }
+    }
+    assert_eq!((reset.len(), streams.len()), (10, 1), "{reset:?}");
+}
+
+#[test]
 fn a_second_drain_moves_ends_only_forward() {
     let mut streams = streams();
     for id in 0..50 {
         streams.open(id, placed("a", "e"), 0, 0.5);
     }
-    streams.drain("qix", "e", 3_600_000, 60_000, 0.5);
+    streams.drain(QIX_E, 3_600_000, 60_000, 0.5);
     assert_eq!(streams.due(70_000).resets, [0_u32; 0]);
-    streams.drain("qix", "e", 10_000, 70_000, 0.5);
-    streams.drain("qix", "e", 3_600_000, 70_000, 0.5);
+    streams.drain(QIX_E, 10_000, 70_000, 0.5);
+    streams.drain(QIX_E, 3_600_000, 70_000, 0.5);
     let early = streams.due(75_000).resets;
     assert!((20..=30).contains(&early.len()), "{early:?}");
     for id in early {
@@ -207,7 +236,7 @@ fn ended_sessions_are_reset_before_drained_streams() {
         ..placed("c", "other")
     };
     streams.open(1_001, brief, 0, 0.5);
-    streams.drain("qix", "e", 0, 50_000, 0.5);
+    streams.drain(QIX_E, 0, 50_000, 0.5);
     assert_eq!(streams.due(50_000).resets.len(), 100);
     streams.end_session("b", CloseReason::Revoked, 51_000);
     let resets = streams.due(51_000).resets;
@@ -236,7 +265,7 @@ fn a_clock_that_moves_back_keeps_time_spans() {
     streams.open(2, aging, HOUR, 0.5);
     streams.open(3, expiring.clone(), HOUR, 0.5);
     streams.open(4, placed("b", "other"), HOUR, 0.5);
-    streams.drain("qix", "e", 3_000, HOUR, 1.0);
+    streams.drain(QIX_E, 3_000, HOUR, 1.0);
     streams.end_session("b", CloseReason::Revoked, HOUR);
     assert_eq!(send(&mut interceptor, &FRAME, HOUR), ChunkAction::Forward);
     streams.clock_moved_back(HOUR);

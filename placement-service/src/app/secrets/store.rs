@@ -1,9 +1,10 @@
 //! Reads the secrets that open the store and the ledger, and the keys that verify JWTs of another login service.
 
-use super::read_secret;
+use super::{MIN_SECRET_BYTES, read_secret};
 use crate::config::fault::{Fault, Faults};
 use crate::config::{self, Algorithm, Store};
 use crate::core::secret::Secret;
+use crate::sessions::keys::{KeyError, MIN_HS256_BYTES};
 use berth_store::StoreError;
 use berth_store::postgres::PostgresStore;
 use berth_store::redis::RedisStore;
@@ -90,6 +91,9 @@ fn read_jwt_key(
 ) -> Result<JwtKey, Fault> {
     let text = read_secret(path, &key.key, env)?;
     let pem = text.reveal().as_bytes();
+    if key.algorithm == Algorithm::Hs256 {
+        check_length(pem.len(), key.allow_short_key).map_err(|fault| Fault::new(path, fault))?;
+    }
     let (algorithm, decoding) = match key.algorithm {
         Algorithm::Hs256 => (Jwa::HS256, Ok(DecodingKey::from_secret(pem))),
         Algorithm::Rs256 => (Jwa::RS256, DecodingKey::from_rsa_pem(pem)),
@@ -102,6 +106,22 @@ fn read_jwt_key(
         kid: key.kid.clone(),
         key: decoding.map_err(|_| Fault::new(path, not_one))?,
     })
+}
+
+/// Checks the length of a shared secret. Berth cannot replace the one with which another service signs.
+fn check_length(bytes: usize, allow_short: bool) -> Result<(), String> {
+    if allow_short && bytes < MIN_SECRET_BYTES {
+        return Err(format!(
+            "a secret needs {MIN_SECRET_BYTES} bytes or more, this one has {bytes}"
+        ));
+    }
+    if allow_short || bytes >= MIN_HS256_BYTES {
+        return Ok(());
+    }
+    let fault = KeyError::TooShort(bytes);
+    Err(format!(
+        "{fault}; allow_short_key accepts it while another service signs with it"
+    ))
 }
 
 /// Checks a URL for this kind of store. The fault contains no secret of the URL.

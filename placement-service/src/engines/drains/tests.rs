@@ -1,5 +1,6 @@
 //! Drains with a manual clock, a store in memory and two replicas.
 
+use super::schedule::{RESEND_AFTER_MS, STRAGGLERS_MS};
 use super::*;
 use crate::core::clock::ManualClock;
 use crate::engines::fleet::{Fleet, PoolFleet};

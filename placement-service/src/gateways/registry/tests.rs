@@ -2,6 +2,7 @@
 
 use super::bounds::{MAX_GATEWAYS, MAX_STREAMS_PER_GATEWAY};
 use super::*;
+use berth_api::OpenStream;
 use berth_scheduler::engine::Endpoint;
 
 mod histories;

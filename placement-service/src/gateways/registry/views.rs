@@ -1,21 +1,31 @@
 //! Read access to the registry: gateways, streams by engine, and the gateways of a session.
 
 use super::{Gateway, Registry};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
 /// A gateway as operators see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GatewayView {
     pub gateway: String,
+    /// The `node.id` of its Envoy.
+    pub node: Option<String>,
+    /// The version of its filter.
+    pub version: Option<String>,
     pub streams: usize,
+    /// The number of its last report.
+    pub sequence: u64,
     /// Seconds since its last report.
     pub silent_s: u64,
     /// Its full list has been requested: `streams` may be wrong until it arrives.
     pub resync: bool,
+    /// Its Envoy is drained.
+    pub draining: bool,
+    /// It refuses new WebSockets.
+    pub refusing: bool,
 }
 
 impl Registry {
@@ -23,9 +33,14 @@ impl Registry {
     pub(in crate::gateways) fn gateways(&self, now: Instant) -> Vec<GatewayView> {
         let view = |(name, gateway): (&Arc<str>, &Gateway)| GatewayView {
             gateway: name.to_string(),
+            node: gateway.identity.node.as_deref().map(str::to_owned),
+            version: gateway.identity.version.clone(),
             streams: gateway.streams.len(),
+            sequence: gateway.sequence,
             silent_s: now.saturating_duration_since(gateway.heard).as_secs(),
             resync: gateway.resync,
+            draining: gateway.sent_drain.is_some(),
+            refusing: gateway.sent_drain.is_some_and(|(_, refuse)| refuse),
         };
         let mut views: Vec<_> = self.gateways.iter().map(view).collect();
         views.sort_by(|a, b| a.gateway.cmp(&b.gateway));

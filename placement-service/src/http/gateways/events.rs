@@ -1,13 +1,11 @@
 //! `POST /v1/gateways/{gateway}/events`: a gateway reports its streams, and the answer carries the events to act on.
-//! `GET /v1/gateways`: lists the gateways for operators.
+//! The gateways themselves authenticate; operators have routes of their own.
 
 use super::auth::GatewayAuth;
 use crate::core::rejection::Rejection;
-use crate::gateways::{GatewayError, GatewayView, checked};
+use crate::gateways::{GatewayError, checked};
 use crate::http::body::{self, RawBody};
-use crate::http::openapi::{GATEWAYS, OPERATORS, ProblemResponse};
-use crate::http::operators::auth::OperatorAuth;
-use crate::http::paths::GATEWAYS_PATH;
+use crate::http::openapi::{GATEWAYS, ProblemResponse};
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
 use axum::Json;
@@ -16,8 +14,6 @@ use axum::extract::{Path, State};
 use berth_api::{
     GATEWAY_EVENTS_PATH, GATEWAY_TIMEOUT_S, GatewayAnswer, GatewayReport, RejectReason,
 };
-use serde::Serialize;
-use utoipa::ToSchema;
 
 /// Maximum size of a report, in bytes: lists and names of maximum length fit.
 pub(in crate::http) const MAX_REPORT_BYTES: usize = 1024 * 1024;
@@ -39,24 +35,6 @@ pub(in crate::http) async fn report_streams(
     drop(body);
     let answer = app.gateways.report(&gateway, report, place).await;
     Ok(Json(answer.map_err(to_problem)?))
-}
-
-#[derive(Serialize, ToSchema)]
-#[schema(as = Gateways)]
-pub(in crate::http) struct GatewaysResponse {
-    gateways: Vec<GatewayView>,
-}
-
-/// `GET /v1/gateways`: the gateways that report to this replica.
-#[utoipa::path(get, path = GATEWAYS_PATH, tag = OPERATORS, security(("client" = [])),
-    responses((status = 200, body = GatewaysResponse), ProblemResponse<403>))]
-pub(in crate::http) async fn list_gateways(
-    _: OperatorAuth,
-    State(app): State<App>,
-) -> Json<GatewaysResponse> {
-    Json(GatewaysResponse {
-        gateways: app.gateways.gateways(),
-    })
 }
 
 fn to_problem(error: GatewayError) -> HttpProblem {

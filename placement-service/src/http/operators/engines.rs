@@ -2,6 +2,7 @@
 //! selected.
 
 use super::auth::OperatorAuth;
+use super::query::{parse_drain_duration, parse_query};
 use crate::http::openapi::{OPERATORS, ProblemResponse};
 use crate::http::paths::{DRAIN_PATH, ENGINES_PATH, EXPLAIN_PATH};
 use crate::http::problem::HttpProblem;
@@ -13,17 +14,11 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::Uri;
-use berth_api::Excerpt;
 use berth_scheduler::engine::Engine;
 use serde::Serialize;
 use std::time::Duration;
 use tokio::time::Instant;
 use utoipa::ToSchema;
-
-/// Default of the time over which WebSockets are closed.
-const DEFAULT_DRAIN_DURATION: Duration = Duration::from_secs(60);
-/// Maximum of that time.
-const MAX_DRAIN_DURATION: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = Engines)]
@@ -108,11 +103,7 @@ pub(in crate::http) async fn drain_engine(
 ) -> Result<Json<EngineView>, HttpProblem> {
     let Path((pool, engine)) = path.map_err(|_| HttpProblem::no_such_engine())?;
     let [over] = parse_query(&uri, ["over"])?;
-    let over = over.map_or(Ok(DEFAULT_DRAIN_DURATION), |text| {
-        let over = humantime_serde::re::humantime::parse_duration(&text).ok();
-        let over = over.filter(|over| *over <= MAX_DRAIN_DURATION);
-        over.ok_or_else(|| HttpProblem::invalid_request("over: a time such as 60s, at most 24h"))
-    })?;
+    let over = parse_drain_duration(over.as_deref())?;
     find_engine(&app, &pool, &engine)?;
     let drained = app.drains.drain(&pool, &engine, over).await;
     drained.map_err(|e| store_down(&e))?;
@@ -175,30 +166,4 @@ pub(in crate::http) async fn explain_placement(
         tab: tab.as_deref(),
     };
     Ok(Json(app.placement.explain(&request)?))
-}
-
-/// The values of these parameters. An unknown parameter is an error, and so is one that occurs twice.
-fn parse_query<const N: usize>(
-    uri: &Uri,
-    names: [&str; N],
-) -> Result<[Option<String>; N], HttpProblem> {
-    let mut values = [const { None }; N];
-    for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
-        let known = names
-            .iter()
-            .zip(&mut values)
-            .find(|(known, _)| **known == name);
-        let Some((_, place)) = known else {
-            return Err(HttpProblem::invalid_request(format!(
-                "{}: unknown parameter",
-                Excerpt(&name)
-            )));
-        };
-        if place.replace(value.into_owned()).is_some() {
-            return Err(HttpProblem::invalid_request(format!(
-                "{name} is there twice"
-            )));
-        }
-    }
-    Ok(values)
 }

@@ -1,0 +1,122 @@
+//! The streams of the registry: each is counted by its gateway, its engine and its session, and leaves all three
+//! together. Does not know reports.
+
+use super::{Registry, Stream, UNKNOWN};
+use berth_api::OpenStream;
+use berth_scheduler::engine::EngineName;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+impl Registry {
+    pub(super) fn open(
+        &mut self,
+        gateway: &Arc<str>,
+        open: &OpenStream,
+        now_ms: u64,
+        now: Instant,
+    ) {
+        let engine = EngineName::from(open.engine.as_str());
+        let engine = (Arc::from(open.pool.as_str()), engine);
+        let age = Duration::from_secs((now_ms / 1000).saturating_sub(open.opened_at));
+        let since = now.checked_sub(age).unwrap_or(now);
+        if let Some(known) = self.streams.get(open.stream.as_str()) {
+            if known.gateway == *gateway
+                && known.engine == engine
+                && *known.session == *open.session_ref
+            {
+                if let Some((name, _)) = self.streams.get_key_value(open.stream.as_str()) {
+                    let name = Arc::clone(name);
+                    // Not in the accounting if another replica had the stream meanwhile.
+                    known.tally.opened(&name, &open.session_ref, since);
+                    self.list(gateway, name);
+                }
+                return;
+            }
+            // A stream counts once, as in the latest report of it.
+            self.remove(&open.stream, UNKNOWN, now);
+        }
+        let name: Arc<str> = open.stream.as_str().into();
+        let session = self
+            .sessions
+            .opened(&open.session_ref, Arc::clone(&name), now_ms);
+        *self.engines.entry(engine.clone()).or_default() += 1;
+        let tally = self.tallies.find_by_stream(&name, &engine.0, &engine.1);
+        tally.opened(&name, &open.session_ref, since);
+        if let Some(gateway) = self.gateways.get_mut(gateway) {
+            gateway.streams.insert(Arc::clone(&name));
+        }
+        self.list(gateway, Arc::clone(&name));
+        self.streams.insert(
+            name,
+            Stream {
+                gateway: Arc::clone(gateway),
+                session,
+                engine,
+                tally,
+            },
+        );
+    }
+
+    /// Adds a stream to the list that is arriving: whatever is open meanwhile is not gone at its end.
+    fn list(&mut self, gateway: &str, stream: Arc<str>) {
+        let gateway = self.gateways.get_mut(gateway);
+        if let Some(listed) = gateway.and_then(|gateway| gateway.listed.as_mut()) {
+            listed.insert(stream);
+        }
+    }
+
+    /// Whether the accounting had it. `None` if it was not open on this gateway.
+    pub(super) fn close(
+        &mut self,
+        gateway: &Arc<str>,
+        stream: &str,
+        lasted: Duration,
+        now: Instant,
+    ) -> Option<bool> {
+        let known = self.streams.get(stream);
+        let open = known.is_some_and(|known| known.gateway == *gateway);
+        open.then(|| self.remove(stream, lasted, now))
+    }
+
+    /// Ends a full list: removes the gateway's streams that are not in it, and returns how many.
+    pub(super) fn keep_listed(&mut self, gateway: &Arc<str>, now: Instant) -> usize {
+        let Some(gateway) = self.gateways.get_mut(gateway) else {
+            return 0;
+        };
+        let Some(listed) = gateway.listed.take() else {
+            return 0;
+        };
+        for stream in &gateway.streams {
+            if let Some(stream) = self.streams.get(stream) {
+                self.sessions.look_at(&stream.session, 0);
+            }
+        }
+        let gone: Vec<_> = gateway.streams.difference(&listed).cloned().collect();
+        for stream in &gone {
+            self.remove(stream, UNKNOWN, now);
+        }
+        gone.len()
+    }
+
+    /// Whether the accounting had it. The stream was open for at least `lasted`.
+    pub(super) fn remove(&mut self, name: &str, lasted: Duration, now: Instant) -> bool {
+        let Some(stream) = self.streams.remove(name) else {
+            return false;
+        };
+        self.sessions.closed(&stream.session, name);
+        if let Some(gateway) = self.gateways.get_mut(&stream.gateway) {
+            gateway.streams.remove(name);
+            if let Some(listed) = &mut gateway.listed {
+                listed.remove(name);
+            }
+        }
+        if let Some(streams) = self.engines.get_mut(&stream.engine) {
+            *streams -= 1;
+            if *streams == 0 {
+                self.engines.remove(&stream.engine);
+            }
+        }
+        stream.tally.closed(name, lasted, now)
+    }
+}
