@@ -20,4 +20,6 @@ pub mod gateways;
 
 pub mod http;
 
+pub mod render;
+
 pub mod app;
