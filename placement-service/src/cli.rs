@@ -49,6 +49,9 @@ enum Command {
         /// Do not read the secrets that the file refers to.
         #[arg(long)]
         without_secrets: bool,
+        /// Also review these files of Envoy, the filter or Istio, which are kept by hand, against it.
+        #[arg(long, value_name = "FILE", num_args = 1..)]
+        edge: Vec<PathBuf>,
     },
     /// Manage local accounts.
     Account {
@@ -124,7 +127,8 @@ impl Cli {
             Command::Check {
                 file,
                 without_secrets,
-            } => check::run(&file, without_secrets),
+                edge,
+            } => check::run(&file, without_secrets, &edge),
             Command::Account { command } => account::run(command).await,
             Command::Sessions { command } => sessions::run(command).await,
             Command::Engines { command } => engines::run(command).await,

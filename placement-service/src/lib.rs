@@ -22,4 +22,6 @@ pub mod http;
 
 pub mod render;
 
+pub mod review;
+
 pub mod app;

@@ -130,9 +130,9 @@ mod tests {
     #[test]
     fn lists_and_maps_are_in_flow_style() {
         let mut out = String::new();
-        let value = serde_json::json!({"a": ["x", "y z"], "n": 1});
+        let value = serde_json::json!({"a": ["x", "y z"], "b": 1});
         write(&mut out, &Value::from(minijinja::value::Serde(&value))).unwrap();
-        assert_eq!(out, r#"{ a: [x, "y z"], n: 1 }"#);
+        assert_eq!(out, r#"{ a: [x, "y z"], b: 1 }"#);
     }
 
     proptest! {

@@ -85,7 +85,10 @@ impl Routes {
         let all: Vec<&EdgeRoute> = self.all().collect();
         for (index, route) in all.iter().enumerate() {
             let earlier = all.iter().take(index);
-            let Some(hiding) = earlier.into_iter().find(|other| other.hides(route)) else {
+            let Some(hiding) = earlier
+                .into_iter()
+                .find(|other| route.is_hidden_by(other.kind, &other.path))
+            else {
                 continue;
             };
             let (path, other) = (&route.path, &hiding.path);
@@ -101,11 +104,12 @@ impl Routes {
 }
 
 impl EdgeRoute {
-    /// Whether it matches every path that the other one matches.
-    fn hides(&self, other: &Self) -> bool {
-        match self.kind {
-            PathKind::Prefix => other.path.starts_with(&self.path),
-            PathKind::Path => other.kind == PathKind::Path && other.path == self.path,
+    /// Whether a route of that path matches every path that this one matches.
+    #[must_use]
+    pub fn is_hidden_by(&self, kind: PathKind, path: &str) -> bool {
+        match kind {
+            PathKind::Prefix => self.path.starts_with(path),
+            PathKind::Path => self.kind == PathKind::Path && self.path == path,
         }
     }
 }
