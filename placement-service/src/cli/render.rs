@@ -1,7 +1,7 @@
 //! `berth render`: writes the files of the edge from the configuration, or compares them with those on disk.
 
 use super::{ConfigFile, Failure, print};
-use berth_placement::render::{self, RenderedFile, Target, difference};
+use berth_placement::render::{self, RenderError, RenderedFile, Target, difference};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,10 @@ pub(super) fn run(args: &RenderArgs) -> Result<(), Failure> {
     let name = path.file_name().unwrap_or(path.as_os_str());
     let read = |file: &Path| std::fs::read_to_string(file);
     let files = render::render(args.target, &loaded.config, &name.to_string_lossy(), &read)
-        .map_err(|error| Failure(format!("{}: {error}", path.display())))?;
+        .map_err(|error| match error {
+            RenderError::Config(faults) => Failure::from_faults(path, &faults),
+            RenderError::Template { .. } => Failure::from(error),
+        })?;
     match &args.output {
         None => print(&concatenate(&files)),
         Some(folder) if args.check => compare(&files, folder),

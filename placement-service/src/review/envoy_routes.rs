@@ -67,7 +67,7 @@ pub(super) fn review(parts: &Parts<'_>, model: &EdgeModel, findings: &mut Vec<Fi
             review_private_paths(route, findings);
         }
         if !used.contains(&index) {
-            let message = "leads to no route of the configuration";
+            let message = "no route of the configuration uses it";
             route.part.report_at("match", message, findings);
         }
     }

@@ -26,7 +26,7 @@ pub(super) fn review(settings: &Part<'_>, model: &EdgeModel, findings: &mut Vec<
     }
     for (index, route) in routes.iter().enumerate() {
         if !used.contains(&index) {
-            route.report("is no route of the configuration", findings);
+            route.report("no route of the configuration uses it", findings);
         }
     }
 }

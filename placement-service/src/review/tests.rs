@@ -179,7 +179,7 @@ fn routes_of_envoy_are_compared() {
         findings(CONFIG, login, "match: { path: /log-in }"),
         [
             "config.yaml: there is no route for the path /login".to_owned(),
-            format!("{}.match: leads to no route of the configuration", route(3)),
+            format!("{}.match: no route of the configuration uses it", route(3)),
         ]
     );
     assert_eq!(
@@ -248,10 +248,13 @@ fn routes_of_envoy_are_compared() {
     );
     assert_eq!(
         findings(CONFIG, "match: { path: / }", "match: { prefix: / }"),
-        [format!(
-            "{}.match: exposes /v1/ of the service to clients",
-            route(10)
-        )]
+        [
+            format!(
+                "{}.match: exposes /v1/ of the service to clients",
+                route(11)
+            ),
+            format!("{}.match: no route of the configuration uses it", route(12)),
+        ]
     );
 }
 
@@ -276,7 +279,7 @@ fn routes_of_the_filter_are_compared() {
             CONFIG,
             "- { prefix: /api/, action: authenticate }",
             "- { prefix: /api/, action: bypass }",
-            "routes[11].action",
+            "routes[12].action",
             "is bypass, but the prefix /api/ has authenticate",
         ),
         (
@@ -284,7 +287,7 @@ fn routes_of_the_filter_are_compared() {
             "- { path: /logout, action: bypass }",
             "- { path: /logout, action: bypass }\n              - { path: /admin, action: bypass }",
             "routes[5]",
-            "is no route of the configuration",
+            "no route of the configuration uses it",
         ),
         (
             PRODUCTION,

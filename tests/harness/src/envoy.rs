@@ -202,16 +202,15 @@ pub fn find_cluster<'a>(config: &'a mut Value, name: &str) -> Result<&'a mut Val
     found.ok_or_else(|| format!("no cluster {name}").into())
 }
 
-/// `envoy/config.yaml` with the filter of `envoy/filter.yaml` in place of its discovery. So `envoy --mode validate`
+/// `config.yaml` of a folder with the filter of its `filter.yaml` in place of the discovery. So `envoy --mode validate`
 /// checks both together.
 ///
 /// # Errors
 /// When the files cannot be read or have another structure.
-pub fn render_inline() -> Result<Value> {
-    let root = paths::repository_root().join("envoy");
-    let resource = render::read_yaml(&root.join("filter.yaml"))?;
+pub fn render_inline(folder: &Path) -> Result<Value> {
+    let resource = render::read_yaml(&folder.join("filter.yaml"))?;
     let filter = resource.pointer("/resources/0/typed_config").cloned();
-    let mut config = render::read_yaml(&root.join("config.yaml"))?;
+    let mut config = render::read_yaml(&folder.join("config.yaml"))?;
     let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
     let first = config.pointer_mut(&format!("{manager}/http_filters/0"));
     *first.ok_or("config.yaml has no HTTP filter")? =
