@@ -36,7 +36,16 @@ pub(super) fn review(parts: &Parts<'_>, model: &EdgeModel, findings: &mut Vec<Fi
     let Some(first) = parts.routes.first().or(parts.managers.first()) else {
         return;
     };
+    for part in &parts.routes {
+        if read_route(part).is_none() {
+            let message =
+                "is neither prefix nor path: it cannot be compared with the configuration";
+            part.report_at("match", message, findings);
+        }
+    }
+    let calls = calls_clusters(parts, model);
     let mut used = BTreeSet::new();
+    let mut reviewed = BTreeSet::new();
     let mut service_clusters = BTreeSet::new();
     for route in model.routes.all() {
         let found = routes.iter().position(|other| other.matches(route));
@@ -45,20 +54,22 @@ pub(super) fn review(parts: &Parts<'_>, model: &EdgeModel, findings: &mut Vec<Fi
             first.report_whole(message, findings);
             continue;
         };
-        if !used.insert(index) {
+        used.insert(index);
+        // One route of a file may serve several of the configuration: one finding is enough for those of one kind.
+        if !reviewed.insert((index, &route.cluster)) {
             continue;
         }
-        if route.action == "place" {
+        if route.cluster.is_none() {
             review_place_route(found, model, findings);
-        } else if found.to_engine() {
-            let message = format!("leads to an engine, but {} does not", describe(route));
-            found
-                .part
-                .report_at("route.cluster_header", message, findings);
+            if !parts.managers.is_empty() {
+                review_upgrade(found, findings);
+            }
+            continue;
         }
-        if model.routes.service.iter().any(|one| found.matches(one)) {
+        review_cluster(found, route, &calls, findings);
+        if route.cluster.as_ref() == Some(&model.clusters.pages.name) {
             service_clusters.extend(found.target.text("cluster").map(str::to_owned));
-            review_service_route(found, parts, model, findings);
+            review_buffer(found, model, findings);
         }
     }
     for (index, route) in routes.iter().enumerate() {
@@ -117,26 +128,57 @@ fn review_place_route(route: &EnvoyRoute<'_, '_>, model: &EdgeModel, findings: &
     }
 }
 
-fn review_service_route(
-    route: &EnvoyRoute<'_, '_>,
-    parts: &Parts<'_>,
-    model: &EdgeModel,
-    findings: &mut Vec<Finding>,
-) {
-    let cluster = route.target.text("cluster");
-    let calls = parts.settings.iter().map(|settings| {
+/// The listener disables WebSockets, so their routes must enable them.
+fn review_upgrade(route: &EnvoyRoute<'_, '_>, findings: &mut Vec<Finding>) {
+    let upgrades = route
+        .target
+        .get("upgrade_configs")
+        .map(|list| list.items())
+        .unwrap_or_default();
+    let is_websocket = |part: &Part<'_>| part.text("upgrade_type") == Some("websocket");
+    if !upgrades.iter().any(is_websocket) {
+        let message = "must enable websocket";
+        route
+            .part
+            .report_at("route.upgrade_configs", message, findings);
+    }
+}
+
+/// The clusters of the filter's calls.
+fn calls_clusters(parts: &Parts<'_>, model: &EdgeModel) -> Vec<String> {
+    let clusters = parts.settings.iter().map(|settings| {
         let cluster = settings.at("service.cluster");
         let cluster = cluster.as_ref().and_then(|part| part.value().as_str());
         cluster.unwrap_or(&model.clusters.calls.name).to_owned()
     });
-    let mut calls: Vec<String> = calls.collect();
-    if calls.is_empty() {
-        calls.push(model.clusters.calls.name.clone());
+    let clusters: Vec<String> = clusters.collect();
+    if clusters.is_empty() {
+        return vec![model.clusters.calls.name.clone()];
     }
+    clusters
+}
+
+/// A request that does not go to an engine needs a cluster of its own kind.
+fn review_cluster(
+    found: &EnvoyRoute<'_, '_>,
+    route: &EdgeRoute,
+    calls: &[String],
+    findings: &mut Vec<Finding>,
+) {
+    if found.to_engine() {
+        let message = format!("leads to an engine, but {} does not", describe(route));
+        found
+            .part
+            .report_at("route.cluster_header", message, findings);
+    }
+    let cluster = found.target.text("cluster");
     if cluster.is_some_and(|name| calls.iter().any(|calls| calls == name)) {
         let message = "is the cluster of the filter's calls: clients could exhaust its connections";
-        route.part.report_at("route.cluster", message, findings);
+        found.part.report_at("route.cluster", message, findings);
     }
+}
+
+fn review_buffer(route: &EnvoyRoute<'_, '_>, model: &EdgeModel, findings: &mut Vec<Finding>) {
     let filters = route.part.get("typed_per_filter_config");
     let buffer = filters.and_then(|filters| filters.get_exact(BUFFER));
     let limit = buffer.and_then(|buffer| buffer.at("buffer.max_request_bytes"));

@@ -57,7 +57,20 @@ pub(super) fn review(manager: &Part<'_>, model: &EdgeModel, findings: &mut Vec<F
         manager.report_at("xff_num_trusted_hops", message, findings);
     }
     review_removed_headers(manager, model, findings);
+    review_upgrades(manager, findings);
     review_buffer(manager, findings);
+}
+
+/// WebSockets are enabled by their routes: elsewhere an upgrade could reach the service.
+fn review_upgrades(manager: &Part<'_>, findings: &mut Vec<Finding>) {
+    let upgrades = manager.get("upgrade_configs").map(|list| list.items());
+    for upgrade in upgrades.unwrap_or_default() {
+        let disabled = upgrade.get("enabled");
+        if disabled.is_none_or(|part| part.value() != &Value::Bool(false)) {
+            let message = "must be false: only the routes of WebSockets enable them";
+            upgrade.report_at("enabled", message, findings);
+        }
+    }
 }
 
 /// Each trusted header must be removed by an early mutation, by its name or by a prefix.

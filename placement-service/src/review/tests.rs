@@ -259,6 +259,73 @@ fn routes_of_envoy_are_compared() {
 }
 
 #[test]
+fn websockets_are_enabled_by_their_routes_only() {
+    assert_eq!(
+        findings(CONFIG, "websocket, enabled: false", "websocket"),
+        [format!(
+            "{MANAGER}.upgrade_configs[0].enabled: must be false: only the routes of WebSockets enable them"
+        )]
+    );
+    let missing = (0..3).map(|index| {
+        format!(
+            "{}.route.upgrade_configs: must enable websocket",
+            route(index)
+        )
+    });
+    assert_eq!(
+        findings(
+            CONFIG,
+            "upgrade_configs: [{ upgrade_type: websocket, enabled: true }]",
+            ""
+        ),
+        missing.collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_route_by_a_pattern_cannot_be_compared() {
+    let pattern = "match: { safe_regex: { regex: /session/re.* } }";
+    assert_eq!(
+        findings(CONFIG, "match: { path: /session/renew }", pattern),
+        [
+            "config.yaml: there is no route for the path /session/renew".to_owned(),
+            format!(
+                "{}.match: is neither prefix nor path: it cannot be compared with the configuration",
+                route(7)
+            ),
+        ]
+    );
+}
+
+#[test]
+fn a_catch_all_route_to_an_application_is_no_finding() {
+    let site = "edge: { applications: [ { name: site, addresses: ['site:80'], routes: [ { prefix: /, action: bypass } ] } ] }";
+    assert_eq!(lines(site, &rendered(site)), [""; 0]);
+    assert_eq!(
+        findings(
+            site,
+            "route: { cluster: site,",
+            "route: { cluster: placement,"
+        ),
+        [format!(
+            "{}.route.cluster: is the cluster of the filter's calls: clients could exhaust its connections",
+            route(8)
+        )]
+    );
+    assert_eq!(
+        findings(
+            site,
+            "route: { cluster: site,",
+            "route: { cluster_header: x-berth-cluster,"
+        ),
+        [format!(
+            "{}.route.cluster_header: leads to an engine, but the prefix / does not",
+            route(8)
+        )]
+    );
+}
+
+#[test]
 fn routes_of_the_filter_are_compared() {
     for (config, old, new, path, message) in [
         (
