@@ -12,6 +12,8 @@ mod gateways;
 mod log;
 #[path = "cli/operators.rs"]
 mod operators;
+#[path = "cli/render.rs"]
+mod render;
 #[path = "cli/running_service.rs"]
 mod running_service;
 
@@ -138,7 +140,8 @@ fn help_names_every_command() {
     let (code, out, _) = run_berth(&["--help"], "");
     assert_eq!(code, Some(0));
     for command in [
-        "serve", "check", "account", "sessions", "engines", "gateways", "explain", "defaults",
+        "serve", "check", "account", "sessions", "engines", "gateways", "explain", "render",
+        "defaults",
     ] {
         assert!(
             out.lines().any(|l| l.trim_start().starts_with(command)),

@@ -4,15 +4,12 @@
 use super::fault::Fault;
 use super::fault_collector::{FaultCollector, SECOND, format_duration};
 use super::{
-    Algorithm, Config, Driver, SameSite, SecretSource, Store, api, compat, events, fleet, http,
-    login, oidc, pool, security_events, session, store, tokens, webhooks,
+    Algorithm, Config, Driver, SameSite, SecretSource, Store, api, compat, edge, events, fleet,
+    http, login, oidc, pool, security_events, session, store, tokens, webhooks,
 };
 use crate::core::log_filter::parse_log_filter;
 use std::collections::BTreeSet;
 use std::time::Duration;
-
-/// The secret of `config/demo.yaml`.
-const DEMO_SECRET: &str = "berth-demo-secret-known-to-everybody";
 
 /// The sections that a check reads, and the check.
 type Check = (&'static [&'static str], fn(&Config, &mut FaultCollector));
@@ -42,6 +39,7 @@ const CHECKS: &[Check] = &[
     (&["routes", "pools"], pool::check_targets),
     (&["compat"], compat::check),
     (&["http"], http::check),
+    (&["edge"], edge::check),
     (&["shutdown_grace"], check_shutdown_grace),
 ];
 
@@ -74,8 +72,8 @@ fn check_shutdown_grace(config: &Config, faults: &mut FaultCollector) {
 /// Combinations that are valid but risky.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
-    let demo = |key: &SecretSource| matches!(key, SecretSource::Inline(secret) if secret.reveal() == DEMO_SECRET);
-    if demo(&config.tokens.key) || config.gateways.secret.as_ref().is_some_and(demo) {
+    let gateways = config.gateways.secret.as_ref();
+    if config.tokens.key.is_demo_secret() || gateways.is_some_and(SecretSource::is_demo_secret) {
         warnings.push("the demo secret is in use: it is public".to_owned());
     }
     if !config.session.cookie.secure {
@@ -95,6 +93,16 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     if config.gateways.secret.is_none() && !config.listen.ip().is_loopback() {
         let listen = config.listen;
         warnings.push(format!("gateways.secret is null and {listen} is not a loopback address: anyone who can connect can act as a gateway"));
+    }
+    if config.edge.tls.is_none() && !config.edge.listen.ip().is_loopback() {
+        let listen = config.edge.listen;
+        warnings.push(format!("edge.tls is null and {listen} is not a loopback address: a proxy in front of the edge must speak https with browsers"));
+    }
+    if config.edge.tls.is_some() && !config.session.cookie.secure {
+        warnings.push(
+            "edge.tls is set, but session.cookie.secure is false: browsers would send the cookie over http too"
+                .to_owned(),
+        );
     }
     if !config.oidc.is_empty() && config.login.public_url.is_none() {
         warnings.push(

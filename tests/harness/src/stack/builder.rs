@@ -148,7 +148,6 @@ impl Builder {
     #[must_use]
     pub fn tls(mut self) -> Self {
         self.tls = true;
-        merge(&mut self.filter_patch, &json!({"cookie": "__Host-berth"}));
         merge(
             &mut self.service_patch,
             &json!({"session": {"cookie": {"secure": true}}}),
