@@ -1,5 +1,6 @@
 //! The store in PostgreSQL 12 or newer, shared by replicas. Tables come from `migrations/postgres`.
 
+mod backend;
 mod dialect;
 
 use crate::StoreError;

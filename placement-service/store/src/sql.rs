@@ -2,6 +2,7 @@
 //! PostgreSQL share. In what the two differ is in [`dialect`]; how they are opened, in their own modules.
 
 mod accounts;
+pub(crate) mod backend;
 pub(crate) mod connection;
 mod coordination;
 pub(crate) mod dialect;

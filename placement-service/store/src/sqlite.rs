@@ -1,6 +1,7 @@
 //! The embedded store: one SQLite file with a write-ahead log, for one replica. Tables come from
 //! `migrations/sqlite`.
 
+mod backend;
 mod dialect;
 
 use crate::StoreError;

@@ -1,50 +1,18 @@
 //! In what PostgreSQL differs: locking. Rows are locked in the order of their ids and the event counter last, so
 //! that transactions cannot deadlock.
 
-use crate::row::to_i64;
-use crate::row::to_json;
+use crate::row::{to_i64, to_json};
 use crate::session_id::IdHash;
 use crate::sql::connection::SqlConnection;
 use crate::sql::dialect::Dialect;
-use crate::sql::statement::{Read, SqlQuery, Statement};
+use crate::sql::statement::{Read, Statement};
 use crate::{Event, SessionRemoval, StoreError};
-use sqlx::{Error, PgConnection, Postgres, postgres::PgRow, raw_sql};
+use sqlx::{Error, Postgres};
 use std::collections::HashSet;
 
-/// SQLSTATE of a write on a standby, or on a server that was made read-only.
-const READ_ONLY: &str = "25006";
-/// The SQLSTATEs of a server that shuts down, has crashed or starts begin with this.
-const SERVER_ENDS: &str = "57P0";
-
 impl Dialect for Postgres {
-    const BEGIN: &'static str = "BEGIN";
     const NEWEST_EVENT: &'static str = "SELECT newest FROM event_counter";
     const NOW_MS: &'static str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
-
-    async fn execute(connection: &mut PgConnection, query: SqlQuery<Self>) -> Result<u64, Error> {
-        Ok(query.execute(connection).await?.rows_affected())
-    }
-
-    async fn fetch(
-        connection: &mut PgConnection,
-        query: SqlQuery<Self>,
-    ) -> Result<Vec<PgRow>, Error> {
-        query.fetch_all(connection).await
-    }
-
-    async fn command(connection: &mut PgConnection, sql: &'static str) -> Result<(), Error> {
-        raw_sql(sql).execute(connection).await.map(drop)
-    }
-
-    async fn end_transaction(connection: &mut PgConnection) -> Result<(), Error> {
-        // Executed after everything that the cancelled caller has sent. Not an error where no transaction is open.
-        Self::command(connection, "ROLLBACK").await
-    }
-
-    fn is_backend_fault(error: &Error) -> bool {
-        let code = error.as_database_error().and_then(|error| error.code());
-        code.is_some_and(|code| code == READ_ONLY || code.starts_with(SERVER_ENDS))
-    }
 
     /// The last step, because it locks the event counter until the commit.
     async fn append(

@@ -2,7 +2,7 @@
 //! it may hold an open transaction of a cancelled caller, or lead to a server that has become read-only. So a
 //! connection returns only when its last statement was answered and its transaction is known to have ended.
 
-use super::dialect::Dialect;
+use super::backend::Backend;
 use super::statement::Statement;
 use crate::StoreError;
 use sqlx::pool::PoolConnection;
@@ -48,7 +48,7 @@ impl Replacement {
 }
 
 /// A connection of a pool, for one operation.
-pub struct SqlConnection<D: Dialect> {
+pub struct SqlConnection<D: Backend> {
     /// `None` only while it is dropped.
     pooled: Option<PoolConnection<D>>,
     replacement: Replacement,
@@ -59,7 +59,7 @@ pub struct SqlConnection<D: Dialect> {
     in_transaction: bool,
 }
 
-impl<D: Dialect> SqlConnection<D> {
+impl<D: Backend> SqlConnection<D> {
     /// Takes an idle connection or opens one. If opening takes longer than `patience`, also takes a connection that
     /// becomes idle meanwhile: a server that refuses further connections must not keep callers waiting beside
     /// connections that are free.
@@ -68,10 +68,15 @@ impl<D: Dialect> SqlConnection<D> {
         patience: Duration,
         replacement: &Replacement,
     ) -> Result<Self, StoreError> {
-        let pooled = if pool.num_idle() > 0 || pool.size() >= pool.options().get_max_connections() {
-            pool.acquire().await?
-        } else {
+        let opens = pool.num_idle() == 0 && pool.size() < pool.options().get_max_connections();
+        let pooled = if opens {
             open(pool, patience).await?
+        } else {
+            tokio::select! {
+                biased;
+                acquired = pool.acquire() => acquired?,
+                idle = wait_for_idle(pool, patience) => idle,
+            }
         };
         Ok(Self {
             pooled: Some(pooled),
@@ -136,7 +141,7 @@ impl<D: Dialect> SqlConnection<D> {
     }
 }
 
-impl<D: Dialect> Drop for SqlConnection<D> {
+impl<D: Backend> Drop for SqlConnection<D> {
     fn drop(&mut self) {
         let Some(mut pooled) = self.pooled.take() else {
             return;
@@ -162,7 +167,7 @@ impl<D: Dialect> Drop for SqlConnection<D> {
 }
 
 /// Brings a connection back into the state of a new one. `false`: its state is not known.
-async fn recover<D: Dialect>(
+async fn recover<D: Backend>(
     connection: &mut D::Connection,
     in_transaction: bool,
     unanswered: bool,
